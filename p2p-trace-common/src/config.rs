@@ -1,0 +1,220 @@
+//! What user space found out about the running kernel and was asked for: baked into the programs as
+//! read-only data before they are verified, so that branches on it vanish.
+
+use crate::{
+    hook::{HOOK_SLOTS, MAX_ARGS},
+    record::SCHEMA,
+};
+
+/// In place of an offset or an argument position: not in this kernel.
+pub const MISSING: u32 = u32::MAX;
+/// As [`MISSING`], in [`Config::args`].
+pub const NO_ARG: u8 = u8::MAX;
+/// Dying and removed ranges that the armed hooks compare with.
+pub const MAX_ARMED: u32 = 8;
+/// Devices that the in-kernel filter can hold.
+pub const MAX_DEVICES: usize = 16;
+/// Upper bound for loops over CPUs in the kernel side, and with it for the CPUs supported.
+pub const MAX_CPUS: u32 = 1024;
+
+/// Byte offsets of the members that the kernel side reads, from BTF; [`MISSING`] where a kernel has none.
+/// The path of each is its name: `pci_dev_bus` is `struct pci_dev`, member `bus`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    missing_docs,
+    reason = "each is named after the member it holds the offset of"
+)]
+pub struct Layout {
+    pub task_pid: u32,
+    pub task_tgid: u32,
+    pub task_comm: u32,
+    pub task_cgroups: u32,
+    pub task_last_arrival: u32,
+    pub css_set_dfl_cgrp: u32,
+    pub cgroup_kn: u32,
+    pub kernfs_node_id: u32,
+    pub pci_dev_bus: u32,
+    pub pci_dev_devfn: u32,
+    pub pci_dev_dev: u32,
+    pub pci_dev_p2pdma: u32,
+    pub pci_bus_number: u32,
+    pub pci_bus_sysdata: u32,
+    pub pci_sysdata_domain: u32,
+    pub device_kobj: u32,
+    pub device_bus: u32,
+    pub device_mutex_owner: u32,
+    pub bus_type_name: u32,
+    pub pgmap_ref: u32,
+    pub pgmap_internal_ref: u32,
+    pub pgmap_type: u32,
+    pub pgmap_range: u32,
+    pub pgmap_nr_range: u32,
+    pub p2p_pgmap_pgmap: u32,
+    pub p2p_pgmap_provider: u32,
+    pub p2p_pgmap_mem: u32,
+    pub provider_owner: u32,
+    pub p2pdma_pool: u32,
+    pub p2pdma_published: u32,
+    pub pool_chunks: u32,
+    pub chunk_next: u32,
+    pub chunk_avail: u32,
+    pub chunk_owner: u32,
+    pub chunk_start: u32,
+    pub chunk_end: u32,
+    pub chunk_bits: u32,
+    pub percpu_count_ptr: u32,
+    pub percpu_ref_data: u32,
+    pub percpu_data_count: u32,
+    pub page_pgmap: u32,
+    pub page_size: u32,
+    pub vma_start: u32,
+    pub vma_end: u32,
+    pub sg_page_link: u32,
+    pub sg_size: u32,
+    pub request_bio: u32,
+    pub bio_io_vec: u32,
+    pub bio_iter_idx: u32,
+    pub bio_vcnt: u32,
+    pub bio_vec_page: u32,
+    pub bio_vec_size: u32,
+    /// Value of `MEMORY_DEVICE_PCI_P2PDMA`, not an offset.
+    pub type_p2pdma: u32,
+    /// 1: `dev_pagemap.ref` is a pointer (5.10), not the reference itself.
+    pub pgmap_ref_is_pointer: u32,
+    /// 1: `pci_p2pdma_pagemap.mem` is a pointer to the provider, not the provider itself.
+    pub mem_is_pointer: u32,
+    /// 1: the argument of `pci_p2pdma_unmap_mappings` is the `pci_p2pdma_pagemap`, not the `pci_dev`.
+    pub unmap_data_is_pgmap: u32,
+}
+
+impl Layout {
+    /// A layout in which nothing is known.
+    pub const UNKNOWN: Self = Self {
+        task_pid: MISSING,
+        task_tgid: MISSING,
+        task_comm: MISSING,
+        task_cgroups: MISSING,
+        task_last_arrival: MISSING,
+        css_set_dfl_cgrp: MISSING,
+        cgroup_kn: MISSING,
+        kernfs_node_id: MISSING,
+        pci_dev_bus: MISSING,
+        pci_dev_devfn: MISSING,
+        pci_dev_dev: MISSING,
+        pci_dev_p2pdma: MISSING,
+        pci_bus_number: MISSING,
+        pci_bus_sysdata: MISSING,
+        pci_sysdata_domain: MISSING,
+        device_kobj: MISSING,
+        device_bus: MISSING,
+        device_mutex_owner: MISSING,
+        bus_type_name: MISSING,
+        pgmap_ref: MISSING,
+        pgmap_internal_ref: MISSING,
+        pgmap_type: MISSING,
+        pgmap_range: MISSING,
+        pgmap_nr_range: MISSING,
+        p2p_pgmap_pgmap: MISSING,
+        p2p_pgmap_provider: MISSING,
+        p2p_pgmap_mem: MISSING,
+        provider_owner: MISSING,
+        p2pdma_pool: MISSING,
+        p2pdma_published: MISSING,
+        pool_chunks: MISSING,
+        chunk_next: MISSING,
+        chunk_avail: MISSING,
+        chunk_owner: MISSING,
+        chunk_start: MISSING,
+        chunk_end: MISSING,
+        chunk_bits: MISSING,
+        percpu_count_ptr: MISSING,
+        percpu_ref_data: MISSING,
+        percpu_data_count: MISSING,
+        page_pgmap: MISSING,
+        page_size: MISSING,
+        vma_start: MISSING,
+        vma_end: MISSING,
+        sg_page_link: MISSING,
+        sg_size: MISSING,
+        request_bio: MISSING,
+        bio_io_vec: MISSING,
+        bio_iter_idx: MISSING,
+        bio_vcnt: MISSING,
+        bio_vec_page: MISSING,
+        bio_vec_size: MISSING,
+        type_p2pdma: MISSING,
+        pgmap_ref_is_pointer: 0,
+        mem_is_pointer: 0,
+        unmap_data_is_pgmap: 0,
+    };
+}
+
+/// Read-only data of the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// [`SCHEMA`]; user space refuses an object of another one.
+    pub schema: u32,
+    /// CPUs: the highest possible number plus one.
+    pub cpus: u32,
+    /// Random number of the run.
+    pub run: u64,
+    /// Slots per CPU in the hot and the rare ring, powers of two.
+    pub slots: [u32; 2],
+    /// Number of devices in `devices`; 0: all devices.
+    pub device_count: u32,
+    /// 1: capture the stack of rare records.
+    pub stacks_rare: u32,
+    /// 1: capture the stack of hot records.
+    pub stacks_hot: u32,
+    /// 1: record the caller's address.
+    pub callers: u32,
+    /// 1: page frees are accumulated into bursts.
+    pub bursts: u32,
+    /// 1: read the current task through its BTF type (5.11 and later), not by helpers.
+    pub task_btf: u32,
+    /// Devices let through: PCI domain in the high half, bus and devfn in the low 16 bits.
+    pub devices: [u64; MAX_DEVICES],
+    /// Address of each hook's function, 0 where it is not known: tells the caller from the trampoline.
+    pub functions: [u64; HOOK_SLOTS],
+    /// Address of `__per_cpu_offset`, 0 where it is not known.
+    pub per_cpu_offset: u64,
+    /// Address of the variable `vmemmap_base`, 0 where it is not known.
+    pub vmemmap_base: u64,
+    /// Position of each logical argument in the function of each hook; [`NO_ARG`]: it has none.
+    pub args: [[u8; MAX_ARGS]; HOOK_SLOTS],
+    /// Number of arguments of each hook's function: where fexit finds the result.
+    pub arg_counts: [u8; HOOK_SLOTS],
+    /// Member offsets.
+    pub layout: Layout,
+}
+
+impl Config {
+    /// A configuration in which nothing is known and everything is let through.
+    pub const EMPTY: Self = Self {
+        schema: SCHEMA as u32,
+        cpus: 1,
+        run: 0,
+        slots: [1, 1],
+        device_count: 0,
+        stacks_rare: 0,
+        stacks_hot: 0,
+        callers: 0,
+        bursts: 0,
+        task_btf: 0,
+        devices: [0; MAX_DEVICES],
+        functions: [0; HOOK_SLOTS],
+        per_cpu_offset: 0,
+        vmemmap_base: 0,
+        args: [[NO_ARG; MAX_ARGS]; HOOK_SLOTS],
+        arg_counts: [0; HOOK_SLOTS],
+        layout: Layout::UNKNOWN,
+    };
+}
+
+const _: () = {
+    // No padding: the bytes go to the kernel as they are.
+    assert!(size_of::<Layout>() == 56 * 4);
+    assert!(size_of::<Config>() == 48 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
+};

@@ -1,0 +1,85 @@
+//! Counters that the kernel side keeps per CPU and user space reads through a mapping.
+
+use crate::{hook::HOOK_SLOTS, slot::RINGS};
+
+/// One element per CPU of the mmapable array `COUNTERS`. All grow only, by atomic adds.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug)]
+pub struct Counters {
+    /// Next position of each ring: how many records were ever begun in it.
+    pub heads: [u64; RINGS],
+    /// Page frees that could be added neither to a burst nor as a record of their own: 0 unless the
+    /// flushing of bursts was contended; such frees were written as single records.
+    pub burst_contended: u64,
+    /// Events for which the per-task notes were full, so that their exit told less or nothing.
+    pub notes_full: u64,
+    /// Exits without a matching entry note (kretprobes, or entries before the attach).
+    pub notes_missing: u64,
+    /// Records dropped per ring: their slot was still being written by a producer that had been suspended for
+    /// a whole lap, or (kernels before 5.12) they interrupted another producer on their CPU.
+    pub dropped: [u64; RINGS],
+    /// Kernels before 5.12: 1 while a producer of this CPU is at work.
+    pub busy: u64,
+    /// Events per [`crate::Hook`] that passed the filters, in units of what the hook counts (pages for
+    /// page frees, else records): what should be delivered.
+    pub hits: [u64; HOOK_SLOTS],
+}
+
+/// A burst of page frees that is being accumulated on one CPU: one element per CPU of the array `BURSTS`.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Burst {
+    /// 1 while a producer or a flush is at it.
+    pub lock: u64,
+    /// Pages so far; 0: no burst.
+    pub count: u64,
+    /// Address of the first `struct page`.
+    pub first_page: u64,
+    /// Address that the next page must have to belong to the burst.
+    pub next_page: u64,
+    /// Range that the pages belong to.
+    pub pgmap: u64,
+    /// PCI address as in the record: domain in the low half, bus, devfn in the high one.
+    pub device: u64,
+    /// Time of the first page.
+    pub first_ns: u64,
+    /// Time of the last page.
+    pub last_ns: u64,
+    /// Who freed: pid in the low half, tgid in the high one.
+    pub task: u64,
+    /// Its name.
+    pub comm: [u64; 2],
+    /// Validity bits of what was read.
+    pub valid: u64,
+    /// Reserved.
+    pub reserved: [u64; 3],
+}
+
+/// A range that is dying or gone while references to it are unaccounted for: one element of the array
+/// `ARMED`, written by user space.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ArmedRange {
+    /// Address of the first `struct page`, 0 where `vmemmap_base` is not known.
+    pub page_start: u64,
+    /// Address behind the last `struct page`.
+    pub page_end: u64,
+    /// First physical address.
+    pub start: u64,
+    /// Last physical address; 0 ends the table.
+    pub end: u64,
+    /// The range's pgmap.
+    pub pgmap: u64,
+    /// Its device, as in [`Burst::device`].
+    pub device: u64,
+}
+
+/// Element size of the counters' array.
+pub const COUNTERS_SIZE: usize = size_of::<Counters>();
+/// Element size of the bursts' array.
+pub const BURST_SIZE: usize = size_of::<Burst>();
+
+const _: () = {
+    assert!(COUNTERS_SIZE == 448);
+    assert!(BURST_SIZE == 128);
+};

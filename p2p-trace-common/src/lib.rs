@@ -1,0 +1,23 @@
+//! What the kernel side and user space of p2p-trace agree on: the record, its kinds, the hooks that
+//! produce them, the configuration that user space bakes into the programs, and the shared counters.
+//!
+//! Everything here is plain data with a fixed layout, checked by assertions at compile time and
+//! tabled byte by byte in `docs/events.md`.
+#![no_std]
+
+pub mod config;
+pub mod counters;
+pub mod hook;
+pub mod kind;
+pub mod pull;
+pub mod record;
+pub mod slot;
+pub mod state;
+pub mod valid;
+
+pub use config::Config;
+pub use counters::Counters;
+pub use hook::Hook;
+pub use kind::Kind;
+pub use record::{Record, StackRecord};
+pub use slot::Ring;

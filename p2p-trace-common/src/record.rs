@@ -1,0 +1,144 @@
+//! The record: 120 bytes that, with the slot's header, fill one slot.
+
+use crate::kind::Kind;
+
+/// The first word of every record, `"P2PT"` in memory.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"P2PT");
+
+/// Version of the record's layout. A change of meaning or place of any byte raises it.
+pub const SCHEMA: u8 = 0;
+
+/// Length of a task's name in bytes, `TASK_COMM_LEN` in the kernel.
+pub const COMM_LEN: usize = 16;
+
+/// In [`Record::flags`]: written by a kprobe or kretprobe, not by fentry or fexit.
+pub const FLAG_KPROBE: u8 = 1 << 0;
+/// In [`Record::flags`]: stack records of this record follow in the same ring.
+pub const FLAG_STACK: u8 = 1 << 1;
+/// In [`Record::flags`]: written by a hook that is attached only while a teardown is pending.
+pub const FLAG_ARMED: u8 = 1 << 2;
+
+/// A record as the kernel side writes it. The meaning of `words`, `number` and `small` depends on the
+/// kind (tabled in `docs/events.md`), and `valid` says which fields hold anything.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`SCHEMA`].
+    pub schema: u8,
+    /// A [`Kind`].
+    pub kind: u8,
+    /// The [`crate::Hook`] that wrote it.
+    pub hook: u8,
+    /// `FLAG_*`.
+    pub flags: u8,
+    /// Bits of [`crate::valid`].
+    pub valid: u32,
+    /// CPU that wrote it.
+    pub cpu: u32,
+    /// Random number of the tracing run.
+    pub run: u64,
+    /// [`crate::Ring::sequence`]: unique within run and CPU.
+    pub seq: u64,
+    /// `CLOCK_BOOTTIME` in nanoseconds.
+    pub time_ns: u64,
+    /// Thread id in the initial pid namespace.
+    pub pid: u32,
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Name of the thread, padded with zero bytes.
+    pub comm: [u8; COMM_LEN],
+    /// PCI domain, 32 bits (VMD and Hyper-V use more than 16).
+    pub domain: u32,
+    /// PCI bus.
+    pub bus: u8,
+    /// PCI device and function, as `PCI_DEVFN` packs them.
+    pub devfn: u8,
+    /// By kind.
+    pub small: u16,
+    /// Kernel address of the `struct dev_pagemap`.
+    pub pgmap: u64,
+    /// By kind.
+    pub words: [u64; 4],
+    /// By kind.
+    pub number: u32,
+    /// [`crate::slot::guard`] of the position.
+    pub guard: u32,
+}
+
+/// Frames in one stack record.
+pub const STACK_FRAMES: usize = 8;
+/// Stack records that one record can have.
+pub const STACK_RECORDS: usize = 4;
+
+/// A continuation with stack frames: the same head up to `time_ns`, then its own layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StackRecord {
+    /// As in [`Record`], up to `time_ns`.
+    pub head: Head,
+    /// Sequence number of the record whose stack this is; same run and CPU.
+    pub parent: u64,
+    /// Return addresses, innermost first; 0 after the last.
+    pub frames: [u64; STACK_FRAMES],
+    /// Which part of the stack this is: frames `part * STACK_FRAMES` and up.
+    pub part: u32,
+    /// As in [`Record`].
+    pub guard: u32,
+}
+
+/// The part that every record begins with. Fields as in [`Record`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "documented in Record, whose head this is")]
+pub struct Head {
+    pub magic: u32,
+    pub schema: u8,
+    pub kind: u8,
+    pub hook: u8,
+    pub flags: u8,
+    pub valid: u32,
+    pub cpu: u32,
+    pub run: u64,
+    pub seq: u64,
+    pub time_ns: u64,
+}
+
+impl Record {
+    /// What the record tells, or `None` for a number from a later version.
+    #[must_use]
+    pub const fn kind(&self) -> Option<Kind> {
+        Kind::from_u8(self.kind)
+    }
+
+    /// True when all of `bits` are flagged.
+    #[must_use]
+    pub const fn has(&self, bits: u32) -> bool {
+        self.valid & bits == bits
+    }
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<Record>() == 120);
+    assert!(size_of::<StackRecord>() == 120);
+    assert!(offset_of!(Record, kind) == 5);
+    assert!(offset_of!(Record, valid) == 8);
+    assert!(offset_of!(Record, cpu) == 12);
+    assert!(offset_of!(Record, run) == 16);
+    assert!(offset_of!(Record, seq) == 24);
+    assert!(offset_of!(Record, time_ns) == 32);
+    assert!(offset_of!(Record, pid) == 40);
+    assert!(offset_of!(Record, comm) == 48);
+    assert!(offset_of!(Record, domain) == 64);
+    assert!(offset_of!(Record, bus) == 68);
+    assert!(offset_of!(Record, small) == 70);
+    assert!(offset_of!(Record, pgmap) == 72);
+    assert!(offset_of!(Record, words) == 80);
+    assert!(offset_of!(Record, number) == 112);
+    assert!(offset_of!(Record, guard) == 116);
+    assert!(size_of::<Head>() == offset_of!(Record, pid));
+    assert!(offset_of!(StackRecord, frames) == 48);
+    assert!(offset_of!(StackRecord, guard) == offset_of!(Record, guard));
+};

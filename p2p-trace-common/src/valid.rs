@@ -1,0 +1,50 @@
+//! Which fields of a record hold something that was observed. What is not flagged is not there.
+
+/// `pid`, `tgid` and `comm`: the current task, which did what the record tells unless the kind says otherwise.
+pub const TASK: u32 = 1 << 0;
+/// `domain`, `bus` and `devfn`: the device that provides the memory.
+pub const DEVICE: u32 = 1 << 1;
+/// `pgmap`.
+pub const PGMAP: u32 = 1 << 2;
+/// Kernel virtual address of p2p memory, in the direct map.
+pub const ADDR: u32 = 1 << 3;
+/// A size in bytes.
+pub const SIZE: u32 = 1 << 4;
+/// First and last physical address of a range.
+pub const RANGE: u32 = 1 << 5;
+/// What the function returned.
+pub const RET: u32 = 1 << 6;
+/// The range's reference count.
+pub const REFS: u32 = 1 << 7;
+/// With [`REFS`]: a sum over per-CPU counters that were moving, not the kernel's own total.
+pub const REFS_ESTIMATE: u32 = 1 << 8;
+/// Bytes that the pool counts as allocated.
+pub const TAKEN: u32 = 1 << 9;
+/// Return address of the traced function.
+pub const CALLER: u32 = 1 << 10;
+/// Id of the current task's cgroup (v2).
+pub const CGROUP: u32 = 1 << 11;
+/// A number of pages or entries.
+pub const COUNT: u32 = 1 << 12;
+/// Address of a `struct page` (or folio).
+pub const PAGE: u32 = 1 << 13;
+/// The device that maps the memory, when it is a PCI device.
+pub const CLIENT: u32 = 1 << 14;
+/// BAR number.
+pub const BAR: u32 = 1 << 15;
+/// Offset in the BAR in bytes.
+pub const OFFSET: u32 = 1 << 16;
+/// User virtual address.
+pub const USER_ADDR: u32 = 1 << 17;
+/// Address of a scatter list.
+pub const SGL: u32 = 1 << 18;
+/// The boolean that was passed (publish).
+pub const FLAG: u32 = 1 << 19;
+/// Time of the first and last of what was counted.
+pub const SPAN: u32 = 1 << 20;
+/// Physical address.
+pub const PHYSICAL: u32 = 1 << 21;
+/// What a pull read found of a range: bits of [`crate::state`].
+pub const STATE: u32 = 1 << 22;
+/// How long a task has been off the CPU.
+pub const WAITING: u32 = 1 << 23;

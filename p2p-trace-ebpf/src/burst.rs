@@ -1,0 +1,208 @@
+//! Page frees come one by one for every page of a mapping. They are accumulated per CPU while they are of
+//! one task and one contiguous run of pages, and written as one record when the run ends or when anything
+//! happens that they must precede. Only kernels with atomic exchange (5.12) have page frees to accumulate
+//! (6.2).
+
+use aya_ebpf::{macros::map, maps::Array};
+use aya_log_ebpf::warn;
+use p2p_trace_common::{Hook, Kind, config::MAX_CPUS, counters::Burst, valid};
+
+use crate::{
+    config::{config, offset},
+    context::Context,
+    device::{self, Address},
+    emit::Event,
+    pgmap,
+    ring::{self, MMAPABLE},
+    task::Task,
+};
+
+/// One element per CPU.
+#[map]
+static BURSTS: Array<Burst> = Array::with_max_entries(1, MMAPABLE);
+
+#[cfg(not(feature = "no-fetch-add"))]
+#[inline(always)]
+fn lock(burst: *mut Burst) -> bool {
+    use core::intrinsics::{AtomicOrdering, atomic_xchg};
+    // SAFETY: the word lies in a map value, aligned.
+    unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(&raw mut (*burst).lock, 1) == 0 }
+}
+
+/// There are no bursts on kernels without atomic exchange.
+#[cfg(feature = "no-fetch-add")]
+#[inline(always)]
+const fn lock(_: *mut Burst) -> bool {
+    false
+}
+
+/// A plain store: x86-64 keeps it behind those made under the lock.
+#[inline(always)]
+fn unlock(burst: *mut Burst) {
+    // SAFETY: the word lies in a map value, aligned; this program holds the lock.
+    unsafe { core::ptr::write_volatile(&raw mut (*burst).lock, 0) }
+}
+
+/// Takes note of one freed page of `range`.
+#[inline(always)]
+pub(crate) fn add<C: Context>(context: &C, page: u64, range: u64) {
+    let task = Task::current();
+    let cpu = ring::current_cpu();
+    let Some(burst) = BURSTS.get_ptr_mut(cpu) else {
+        return;
+    };
+    if config!(bursts) != 0 && lock(burst) {
+        let continued = extend(burst, page, range, task.ids);
+        unlock(burst);
+        if continued {
+            ring::count_hits(Hook::PageFree, 1);
+            return;
+        }
+    }
+    let address = pgmap::device(range);
+    if !device::is_wanted(address) {
+        return;
+    }
+    ring::count_hits(Hook::PageFree, 1);
+    let mut fresh = begin(page, range, address, task);
+    if config!(bursts) != 0 && lock(burst) {
+        swap(burst, &mut fresh);
+        unlock(burst);
+    }
+    // Either what was accumulated before, or, where this page interrupted another free on this CPU or a
+    // flush, the page itself.
+    if fresh.count > 0 {
+        write(context, &fresh, cpu);
+    }
+}
+
+/// Adds a page to the burst, if it continues it. The caller holds the lock.
+#[inline(always)]
+fn extend(burst: *mut Burst, page: u64, range: u64, task: u64) -> bool {
+    let next = page.wrapping_add(u64::from(offset!(page_size)));
+    // SAFETY: the pointer is to a map value of this type, and the lock is held.
+    unsafe {
+        let continues = (*burst).count > 0
+            && (*burst).next_page == page
+            && (*burst).pgmap == range
+            && (*burst).task == task;
+        if continues {
+            (*burst).count += 1;
+            (*burst).next_page = next;
+            (*burst).last_ns = ring::now();
+        }
+        continues
+    }
+}
+
+/// A burst of one page.
+#[inline(always)]
+fn begin(page: u64, range: u64, address: Option<Address>, task: Task) -> Burst {
+    let now = ring::now();
+    Burst {
+        lock: 1,
+        count: 1,
+        first_page: page,
+        next_page: page.wrapping_add(u64::from(offset!(page_size))),
+        pgmap: range,
+        device: address.map_or(0, Address::to_word),
+        first_ns: now,
+        last_ns: now,
+        task: task.ids,
+        comm: task.comm,
+        valid: if address.is_some() {
+            u64::from(valid::DEVICE)
+        } else {
+            0
+        },
+        reserved: [0; 3],
+    }
+}
+
+/// Exchanges the burst. The caller holds the lock, which stays as it is.
+#[inline(always)]
+const fn swap(burst: *mut Burst, other: &mut Burst) {
+    // SAFETY: the pointer is to a map value of this type, and the lock is held.
+    unsafe {
+        let before = *burst;
+        *burst = *other;
+        *other = before;
+    }
+}
+
+#[inline(always)]
+fn write<C: Context>(context: &C, burst: &Burst, cpu: u32) {
+    Event::page_free(burst, cpu).emit_for(
+        context,
+        Task {
+            ids: burst.task,
+            comm: burst.comm,
+        },
+    );
+}
+
+impl Event {
+    #[inline(always)]
+    const fn page_free(burst: &Burst, cpu: u32) -> Self {
+        Self::new(Kind::PageFree, Hook::PageFree)
+            .device_word(burst.device, burst.valid as u32)
+            .pgmap(burst.pgmap)
+            .word(0, valid::PAGE, burst.first_page)
+            .word(1, valid::SPAN, burst.first_ns)
+            .word(2, valid::SPAN, burst.last_ns)
+            .number(valid::COUNT, burst.count as u32)
+            .small(0, cpu as u16)
+    }
+}
+
+/// A flush waits this many turns for a burst that is being changed.
+const TURNS: u32 = 16;
+
+/// Writes every CPU's burst: what was freed so far precedes what comes now.
+#[inline(always)]
+pub(crate) fn flush<C: Context>(context: &C) {
+    if config!(bursts) == 0 {
+        return;
+    }
+    let mut cpu = 0;
+    while cpu < MAX_CPUS {
+        if cpu >= config!(cpus) {
+            return;
+        }
+        flush_cpu(context, cpu);
+        cpu += 1;
+    }
+}
+
+#[inline(always)]
+fn flush_cpu<C: Context>(context: &C, cpu: u32) {
+    let Some(burst) = BURSTS.get_ptr_mut(cpu) else {
+        return;
+    };
+    // SAFETY: the pointer is to a map value of this type.
+    if unsafe { core::ptr::read_volatile(&raw const (*burst).count) } == 0 {
+        return;
+    }
+    let mut turn = 0;
+    while turn < TURNS {
+        if lock(burst) {
+            // SAFETY: the lock is held.
+            let taken = unsafe { *burst };
+            // SAFETY: as above.
+            unsafe {
+                (*burst).count = 0;
+            }
+            unlock(burst);
+            if taken.count > 0 {
+                write(context, &taken, cpu);
+            }
+            return;
+        }
+        turn += 1;
+    }
+    ring::count_burst_contended();
+    warn!(
+        &context.log(),
+        "the page frees of CPU {} could not be written in time", cpu
+    );
+}

@@ -1,0 +1,218 @@
+//! Writes records.
+
+use p2p_trace_common::{
+    Hook, Kind, Ring,
+    record::{FLAG_ARMED, FLAG_KPROBE, FLAG_STACK, MAGIC, SCHEMA},
+    valid,
+};
+
+use crate::{
+    config::config,
+    context::Context,
+    device::Address,
+    pgmap::{Range, References},
+    ring, stack, task,
+    task::Task,
+};
+
+/// A record in the making: what its kind adds to the common part. Fields as in `p2p_trace_common::Record`.
+#[derive(Clone, Copy)]
+pub(crate) struct Event {
+    kind: Kind,
+    hook: Hook,
+    valid: u32,
+    device: u64,
+    pgmap: u64,
+    words: [u64; 4],
+    number: u32,
+    small: u16,
+    armed: bool,
+}
+
+impl Event {
+    /// An event of which nothing is known yet.
+    #[inline(always)]
+    pub(crate) const fn new(kind: Kind, hook: Hook) -> Self {
+        Self {
+            kind,
+            hook,
+            valid: 0,
+            device: 0,
+            pgmap: 0,
+            words: [0; 4],
+            number: 0,
+            small: 0,
+            armed: false,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) const fn device(mut self, address: Option<Address>) -> Self {
+        if let Some(address) = address {
+            self.device = address.to_word();
+            self.valid |= valid::DEVICE;
+        }
+        self
+    }
+
+    /// A device that was turned into a word earlier, with its validity.
+    #[inline(always)]
+    pub(crate) const fn device_word(mut self, word: u64, bits: u32) -> Self {
+        self.device = word;
+        self.valid |= bits;
+        self
+    }
+
+    #[inline(always)]
+    pub(crate) const fn pgmap(mut self, pgmap: u64) -> Self {
+        if pgmap != 0 {
+            self.pgmap = pgmap;
+            self.valid |= valid::PGMAP;
+        }
+        self
+    }
+
+    /// Word `index`, with the validity bit for what it means.
+    #[inline(always)]
+    pub(crate) const fn word(mut self, index: usize, bit: u32, value: u64) -> Self {
+        self.words[index] = value;
+        self.valid |= bit;
+        self
+    }
+
+    /// As [`Self::word`], if there is a value.
+    #[inline(always)]
+    pub(crate) const fn word_if(self, index: usize, bit: u32, value: Option<u64>) -> Self {
+        if let Some(value) = value {
+            self.word(index, bit, value)
+        } else {
+            self
+        }
+    }
+
+    /// The caller, which has word 2 in most kinds.
+    #[inline(always)]
+    pub(crate) fn caller<C: Context>(self, context: &C) -> Self {
+        self.word_if(2, valid::CALLER, context.caller())
+    }
+
+    /// The current task's cgroup, word 3 of what takes memory.
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> Self {
+        self.word(3, valid::CGROUP, task::cgroup())
+    }
+
+    /// First and last address in words 0 and 1.
+    #[inline(always)]
+    pub(crate) const fn range(self, range: Option<Range>) -> Self {
+        if let Some(range) = range {
+            self.word(0, valid::RANGE, range.start)
+                .word(1, valid::RANGE, range.end)
+        } else {
+            self
+        }
+    }
+
+    /// The reference count in word 3.
+    #[inline(always)]
+    pub(crate) const fn references(self, references: Option<References>) -> Self {
+        let Some(references) = references else { return self };
+        let bits = if references.is_estimate {
+            valid::REFS | valid::REFS_ESTIMATE
+        } else {
+            valid::REFS
+        };
+        self.word(3, bits, references.count)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn number(mut self, bit: u32, value: u32) -> Self {
+        self.number = value;
+        self.valid |= bit;
+        self
+    }
+
+    #[inline(always)]
+    pub(crate) const fn small(mut self, bit: u32, value: u16) -> Self {
+        self.small = value;
+        self.valid |= bit;
+        self
+    }
+
+    /// Marks a record of a hook that is attached only while a teardown is pending.
+    #[inline(always)]
+    pub(crate) const fn armed(mut self) -> Self {
+        self.armed = true;
+        self
+    }
+
+    /// Writes a record about the current task into the hot ring.
+    #[inline(always)]
+    pub(crate) fn emit_hot<C: Context>(self, context: &C) {
+        let stacks = config!(stacks_hot) != 0;
+        self.write(context, Ring::Hot, 1, Some(Task::current()), stacks);
+    }
+
+    /// Writes a record about the current task into the rare ring.
+    #[inline(always)]
+    pub(crate) fn emit_rare<C: Context>(self, context: &C) {
+        let stacks = config!(stacks_rare) != 0;
+        self.write(context, Ring::Rare, 1, Some(Task::current()), stacks);
+    }
+
+    /// Writes a hot record about `task`, which stands for `units` hits counted already.
+    #[inline(always)]
+    pub(crate) fn emit_for<C: Context>(self, context: &C, task: Task) {
+        self.write(context, Ring::Hot, 0, Some(task), false);
+    }
+
+    /// Writes a rare record without a stack about `task`, or about no task.
+    #[inline(always)]
+    pub(crate) fn emit_about<C: Context>(self, context: &C, task: Option<Task>) {
+        self.write(context, Ring::Rare, 1, task, false);
+    }
+
+    #[inline(always)]
+    fn write<C: Context>(self, context: &C, ring: Ring, units: u64, task: Option<Task>, stacks: bool) {
+        let Some(claim) = ring::claim(ring, self.hook, units) else {
+            return;
+        };
+        let time = ring::now();
+        let mut flags = 0;
+        if C::KPROBE {
+            flags |= FLAG_KPROBE;
+        }
+        if stacks {
+            flags |= FLAG_STACK;
+        }
+        if self.armed {
+            flags |= FLAG_ARMED;
+        }
+        let (cpu, seq) = (claim.cpu, claim.seq);
+        claim.write(1, head(self.kind, self.hook, flags));
+        let (task, about) = task.map_or((Task::NONE, 0), |task| (task, valid::TASK));
+        claim.write(2, u64::from(self.valid | about) | u64::from(cpu) << 32);
+        claim.write(3, config!(run));
+        claim.write(4, seq);
+        claim.write(5, time);
+        claim.write(6, task.ids);
+        claim.write(7, task.comm[0]);
+        claim.write(8, task.comm[1]);
+        claim.write(9, self.device | u64::from(self.small) << 48);
+        claim.write(10, self.pgmap);
+        claim.write(11, self.words[0]);
+        claim.write(12, self.words[1]);
+        claim.write(13, self.words[2]);
+        claim.write(14, self.words[3]);
+        claim.commit(self.number);
+        if stacks {
+            stack::emit(context, ring, self.hook, seq, time);
+        }
+    }
+}
+
+/// The record's first word.
+#[inline(always)]
+pub(crate) const fn head(kind: Kind, hook: Hook, flags: u8) -> u64 {
+    MAGIC as u64 | (SCHEMA as u64) << 32 | (kind as u64) << 40 | (hook as u64) << 48 | (flags as u64) << 56
+}

@@ -1,0 +1,89 @@
+//! Other devices map p2p memory for DMA. One function per era; all hot, none on by default.
+
+use p2p_trace_common::{Hook, Kind, valid};
+
+use crate::{config::offset, context::Context, device, emit::Event, memory::read, pgmap};
+
+/// Flag bits of a scatter list entry's page pointer (`SG_CHAIN`, `SG_END`).
+const LINK_FLAGS: u64 = 3;
+
+/// Entry of `pci_p2pdma_map_sg_attrs` and `pci_p2pdma_unmap_sg_attrs(dev, sg, nents)`.
+#[inline(always)]
+pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
+    let kind = if hook as u8 == Hook::UnmapSg as u8 {
+        Kind::Unmap
+    } else {
+        Kind::Map
+    };
+    let event = Event::new(kind, hook).number(valid::COUNT, context.arg(2) as u32);
+    emit(context, event, context.arg(0), page_of(context.arg(1)));
+}
+
+/// Entry of `pci_p2pdma_map_segment(state, dev, sg)`.
+#[inline(always)]
+pub(crate) fn segment<C: Context>(context: &C, hook: Hook) {
+    emit(
+        context,
+        Event::new(Kind::Map, hook),
+        context.arg(0),
+        page_of(context.arg(1)),
+    );
+}
+
+/// Entry of `__pci_p2pdma_update_state(state, dev, page)`.
+#[inline(always)]
+pub(crate) fn state<C: Context>(context: &C, hook: Hook) {
+    emit(
+        context,
+        Event::new(Kind::Map, hook),
+        context.arg(0),
+        context.arg(1),
+    );
+}
+
+#[inline(always)]
+fn page_of(list: u64) -> u64 {
+    read::<u64>(list, offset!(sg_page_link)).unwrap_or(0) & !LINK_FLAGS
+}
+
+#[inline(always)]
+fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
+    let range: u64 = read(page, offset!(page_pgmap)).unwrap_or(0);
+    let address = if pgmap::is_p2pdma(range) {
+        pgmap::device(range)
+    } else {
+        None
+    };
+    if !device::is_wanted(address) {
+        return;
+    }
+    let event = event.device(address).word(0, valid::PAGE, page).caller(context);
+    let event = if address.is_some() {
+        event.pgmap(range)
+    } else {
+        event
+    };
+    event
+        .word_if(3, valid::CLIENT, client_word(client))
+        .emit_hot(context);
+}
+
+/// The mapping device as one word, if it is a PCI device.
+#[inline(always)]
+pub(crate) fn client_word(client: u64) -> Option<u64> {
+    Some(device::of_pci_dev_untyped(device::pci_dev_of(client)?)?.0)
+}
+
+/// Entry of `pci_p2pmem_virt_to_bus(pdev, addr)`.
+#[inline(always)]
+pub(crate) fn virt_to_bus<C: Context>(context: &C, hook: Hook) {
+    let address = device::of_pci_dev(context, context.arg(0));
+    if !device::is_wanted(address) {
+        return;
+    }
+    Event::new(Kind::VirtToBus, hook)
+        .device(address)
+        .word(0, valid::ADDR, context.arg(1))
+        .caller(context)
+        .emit_hot(context);
+}

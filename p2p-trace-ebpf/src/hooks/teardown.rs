@@ -1,0 +1,211 @@
+//! The teardown itself: kill, drain, removal, release.
+
+use aya_log_ebpf::warn;
+use p2p_trace_common::{Hook, Kind, config::MISSING, valid};
+
+use crate::{
+    burst,
+    config::offset,
+    context::Context,
+    device::{self, Address},
+    emit::Event,
+    notes,
+    pgmap::{self, Range, References},
+    ring,
+};
+
+/// Entry of `pci_p2pdma_unmap_mappings(data)`: the device to 6.18, the range's `pci_p2pdma_pagemap` later.
+#[inline(always)]
+pub(crate) fn unmap_mappings<C: Context>(context: &C, hook: Hook) {
+    let data = context.arg(0);
+    let around = offset!(p2p_pgmap_pgmap);
+    let (address, range) = if offset!(unmap_data_is_pgmap) == 0 {
+        (device::of_pci_dev_untyped(data), 0)
+    } else if around == MISSING {
+        (None, 0)
+    } else {
+        let range = data.wrapping_add(u64::from(around));
+        (pgmap::device(range), range)
+    };
+    if !device::is_wanted(address) {
+        return;
+    }
+    burst::flush(context);
+    Event::new(Kind::UnmapMappings, hook)
+        .device(address)
+        .pgmap(range)
+        .caller(context)
+        .emit_rare(context);
+}
+
+/// Entry of `devm_memremap_pages_release(pgmap)`.
+#[inline(always)]
+pub(crate) fn memremap_release<C: Context>(context: &C, hook: Hook) {
+    let range = context.arg(0);
+    let Some(address) = wanted(range) else { return };
+    Event::new(Kind::MemremapRelease, hook)
+        .device(address.known())
+        .pgmap(range)
+        .range(pgmap::range(range))
+        .caller(context)
+        .emit_rare(context);
+}
+
+/// The device of a p2p range, or that it could not be told.
+#[derive(Clone, Copy)]
+struct Wanted(Option<Address>);
+
+impl Wanted {
+    #[inline(always)]
+    const fn known(self) -> Option<Address> {
+        self.0
+    }
+}
+
+/// `None` for ranges that are no p2p memory, or of a device that was not asked for.
+#[inline(always)]
+fn wanted(range: u64) -> Option<Wanted> {
+    if !pgmap::is_p2pdma(range) {
+        return None;
+    }
+    let address = pgmap::device(range);
+    device::is_wanted(address).then_some(Wanted(address))
+}
+
+/// Entry of `memunmap_pages(pgmap)`, whose first act is to kill the range's reference. Leaves a note for
+/// `arch_remove_memory`, which knows neither pgmap nor device.
+#[inline(always)]
+pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
+    let range = context.arg(0);
+    let Some(address) = wanted(range) else { return };
+    burst::flush(context);
+    let reference = pgmap::ref_of(range);
+    let taken = match (pgmap::provider(range), reference) {
+        (Some(pci_dev), Some(reference)) => pgmap::taken(pci_dev, reference),
+        _ => None,
+    };
+    if taken.is_none() {
+        warn!(
+            &context.log(),
+            "cannot read how much of a dying range is allocated"
+        );
+    }
+    let bounds = pgmap::range(range);
+    let Range { start, end } = bounds.unwrap_or(Range { start: 1, end: 0 });
+    let device = address.known();
+    let note = [
+        range,
+        start,
+        end,
+        device.map_or(0, |known| known.0),
+        u64::from(device.is_some()),
+        0,
+    ];
+    notes::put(notes::of_task(Hook::Kill), note);
+    let event = Event::new(Kind::Kill, hook)
+        .device(device)
+        .pgmap(range)
+        .range(bounds)
+        .word_if(2, valid::TAKEN, taken)
+        .references(reference.and_then(pgmap::references));
+    match pgmap::range_count(range) {
+        Some(count) => event.number(valid::COUNT, count).emit_rare(context),
+        None => event.emit_rare(context),
+    }
+    ring::ring_doorbell();
+}
+
+/// Exit of `memunmap_pages`.
+#[inline(always)]
+pub(crate) fn unmapped<C: Context>(context: &C, hook: Hook) {
+    let key = notes::of_task(Hook::Kill);
+    let Some(note) = notes::get(key) else { return };
+    notes::remove(key);
+    noted(
+        Kind::Unmapped,
+        hook,
+        note,
+        Range {
+            start: note[1],
+            end: note[2],
+        },
+    )
+    .emit_rare(context);
+}
+
+/// An event about the range of a note that [`kill`] left.
+#[inline(always)]
+const fn noted(kind: Kind, hook: Hook, note: notes::Words, bounds: Range) -> Event {
+    let event = Event::new(kind, hook).pgmap(note[0]).range(Some(bounds));
+    if note[4] == 0 {
+        event
+    } else {
+        event.device(Some(Address(note[3])))
+    }
+}
+
+/// Entry of `dev_pagemap_percpu_release(ref)`: the last reference is gone. The task is whoever dropped it,
+/// or whatever RCU interrupted; it is a holder only if it freed just before.
+#[inline(always)]
+pub(crate) fn drained<C: Context>(context: &C, hook: Hook) {
+    let Some(range) = pgmap::of_ref(context.arg(0)) else {
+        return;
+    };
+    let Some(address) = wanted(range) else { return };
+    burst::flush(context);
+    Event::new(Kind::Drained, hook)
+        .device(address.known())
+        .pgmap(range)
+        .range(pgmap::range(range))
+        .references(Some(References {
+            count: 0,
+            is_estimate: false,
+        }))
+        .caller(context)
+        .emit_rare(context);
+}
+
+/// Entry of `arch_remove_memory(start, size)`. Memory that is removed otherwise than within
+/// `memunmap_pages` of a p2p range is none of ours.
+#[inline(always)]
+pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
+    let Some(note) = notes::get(notes::of_task(Hook::Kill)) else {
+        return;
+    };
+    let (start, size) = (context.arg(0), context.arg(1));
+    if start < note[1] || start > note[2] {
+        return;
+    }
+    burst::flush(context);
+    let bounds = Range {
+        start,
+        end: start.wrapping_add(size).wrapping_sub(1),
+    };
+    noted(Kind::Remove, hook, note, bounds).emit_rare(context);
+}
+
+/// Entry of `pci_p2pdma_release(pdev)`.
+#[inline(always)]
+pub(crate) fn release<C: Context>(context: &C, hook: Hook) {
+    let pci_dev = context.arg(0);
+    let address = device::of_pci_dev_untyped(pci_dev);
+    if !device::is_wanted(address) {
+        return;
+    }
+    burst::flush(context);
+    Event::new(Kind::Release, hook)
+        .device(address)
+        .word_if(2, valid::TAKEN, pgmap::taken(pci_dev, 0))
+        .emit_rare(context);
+}
+
+/// Exit of `pci_p2pdma_release`.
+#[inline(always)]
+pub(crate) fn released<C: Context>(context: &C, hook: Hook) {
+    let address = device::of_pci_dev_untyped(context.arg(0));
+    if device::is_wanted(address) {
+        Event::new(Kind::Released, hook)
+            .device(address)
+            .emit_rare(context);
+    }
+}

@@ -1,0 +1,54 @@
+//! The bracket around a teardown: the driver core lets go of a device.
+
+use p2p_trace_common::{Hook, Kind};
+
+use crate::{burst, context::Context, device, device::Address, emit::Event, notes};
+
+/// Entry of `device_release_driver_internal`, `pci_device_remove` or `devres_release_all(dev)`. Only PCI
+/// devices that have p2p memory at this moment are followed to the exit.
+#[inline(always)]
+pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
+    let dev = context.arg(0);
+    let Some(pci_dev) = device::pci_dev_of(dev) else {
+        return;
+    };
+    if device::p2pdma_of(pci_dev) == 0 {
+        return;
+    }
+    let Some(address) = device::of_pci_dev_untyped(pci_dev) else {
+        return;
+    };
+    if !device::is_wanted(Some(address)) {
+        return;
+    }
+    notes::put(notes::of_object(dev, hook), [address.0, 0, 0, 0, 0, 0]);
+    burst::flush(context);
+    let kind = match hook {
+        Hook::Unbind => Kind::Unbind,
+        Hook::DriverRemove => Kind::DriverRemove,
+        _ => Kind::DevresRelease,
+    };
+    Event::new(kind, hook)
+        .device(Some(address))
+        .caller(context)
+        .emit_rare(context);
+}
+
+/// Exit of the same functions, for devices that the entry followed.
+#[inline(always)]
+pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
+    let (entered, kind) = match hook {
+        Hook::Unbound => (Hook::Unbind, Kind::Unbound),
+        Hook::DriverRemoved => (Hook::DriverRemove, Kind::DriverRemoved),
+        _ => (Hook::DevresRelease, Kind::DevresReleased),
+    };
+    let key = notes::of_object(context.arg(0), entered);
+    let Some([address, ..]) = notes::get(key) else {
+        return;
+    };
+    notes::remove(key);
+    Event::new(kind, hook)
+        .device(Some(Address(address)))
+        .caller(context)
+        .emit_rare(context);
+}

@@ -1,0 +1,37 @@
+//! The kernel side of p2p-trace.
+//!
+//! One file per group of hooks under `hooks`; each hook has one body, generic over how it was reached
+//! ([`context::Context`]), and an entry point each for fentry/fexit and for kprobe/kretprobe. Everything
+//! that depends on the running kernel comes from [`config::CONFIG`], which is constant to the verifier.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch, core_intrinsics)]
+#![expect(
+    internal_features,
+    reason = "the BPF target has atomic operations only as intrinsics"
+)]
+
+mod burst;
+mod config;
+mod context;
+mod device;
+mod emit;
+mod entry;
+mod hooks;
+mod memory;
+mod notes;
+mod pgmap;
+mod ring;
+mod stack;
+mod task;
+
+#[cfg(not(test))]
+#[panic_handler]
+const fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// What the kernel asks for before it lets a program call GPL-only helpers.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

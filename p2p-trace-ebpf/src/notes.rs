@@ -1,0 +1,82 @@
+//! What one program leaves for a later one: arguments for a kretprobe, the range that is being removed,
+//! the device that is being unbound.
+
+use aya_ebpf::{helpers::generated::bpf_get_current_task, macros::map, maps::HashMap};
+use p2p_trace_common::Hook;
+
+use crate::ring;
+
+/// Content of a note.
+pub(crate) type Words = [u64; 6];
+
+/// Whose note it is: a task or object, and the hook that left it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Key {
+    owner: u64,
+    hook: u64,
+}
+
+/// Calls that can be under way at once.
+const CALLS: u32 = 4096;
+
+#[map]
+static NOTES: HashMap<Key, Words> = HashMap::with_max_entries(CALLS, 0);
+
+/// Key of the current task's note for `hook`.
+#[inline(always)]
+pub(crate) fn of_task(hook: Hook) -> Key {
+    // SAFETY: the helper takes nothing and returns an address that is not dereferenced here.
+    let task = unsafe { bpf_get_current_task() };
+    Key {
+        owner: task,
+        hook: hook as u64,
+    }
+}
+
+/// Key of an object's note for `hook`.
+#[inline(always)]
+pub(crate) const fn of_object(object: u64, hook: Hook) -> Key {
+    Key {
+        owner: object,
+        hook: hook as u64,
+    }
+}
+
+/// Leaves a note; an older one under the same key is replaced.
+#[inline(always)]
+pub(crate) fn put(key: Key, words: Words) {
+    if NOTES.insert(key, words, 0).is_err() {
+        ring::count_notes_full();
+    }
+}
+
+/// Reads a note.
+#[inline(always)]
+pub(crate) fn get(key: Key) -> Option<Words> {
+    // SAFETY: a note is written and removed by its own task or by the teardown of its own object only.
+    unsafe { NOTES.get(key) }.copied()
+}
+
+/// A note's words, to be changed in place.
+#[inline(always)]
+pub(crate) fn get_mut(key: Key) -> Option<*mut Words> {
+    NOTES.get_ptr_mut(key)
+}
+
+/// Removes a note. One that is gone already is as good as one removed now.
+#[inline(always)]
+pub(crate) fn remove(key: Key) {
+    NOTES.remove(key).unwrap_or_default();
+}
+
+/// Removes a note and returns what it held.
+#[inline(always)]
+pub(crate) fn take(key: Key) -> Option<Words> {
+    let words = get(key);
+    match words {
+        Some(_) => remove(key),
+        None => ring::count_notes_missing(),
+    }
+    words
+}

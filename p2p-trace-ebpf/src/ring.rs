@@ -1,0 +1,217 @@
+//! The transport's producer side: claim a position, write the slot, commit. See `p2p_trace_common::slot`.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::{
+    helpers::generated::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+    macros::map,
+    maps::{Array, RingBuf},
+};
+use p2p_trace_common::{
+    Counters, Hook, Ring,
+    slot::{Slot, busy, committed, guard},
+};
+
+use crate::config::config;
+
+/// `BPF_F_MMAPABLE`.
+pub(crate) const MMAPABLE: u32 = 1 << 10;
+
+/// User space sets the number of elements of these arrays: CPUs times slots, and CPUs.
+#[map]
+static HOT: Array<Slot> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static RARE: Array<Slot> = Array::with_max_entries(1, MMAPABLE);
+#[map]
+static COUNTERS: Array<Counters> = Array::with_max_entries(1, MMAPABLE);
+
+/// Wakes user space at once where it must act; carries nothing.
+#[map]
+static DOORBELL: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// `BPF_RB_FORCE_WAKEUP`.
+const FORCE_WAKEUP: u64 = 1 << 1;
+
+/// A slot that this program owns until it is committed.
+pub(crate) struct Claim {
+    slot: *mut u64,
+    position: u64,
+    counters: *mut Counters,
+    /// The CPU whose ring it is in.
+    pub(crate) cpu: u32,
+    /// The record's sequence number.
+    pub(crate) seq: u64,
+}
+
+/// Words of a slot.
+const WORDS: usize = size_of::<Slot>() / 8;
+
+/// Takes the next position of a ring, and its slot. A producer may have been suspended for a whole lap: the
+/// slot is then still its own, and what comes now is dropped, so that no record is ever torn.
+#[cfg(not(feature = "no-fetch-add"))]
+#[inline(always)]
+fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)> {
+    use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
+    // SAFETY: in bounds of the map value, which is only ever changed atomically. Only sequentially consistent
+    // operations are compiled to those that return a value.
+    let position =
+        unsafe { atomic_xadd::<u64, u64, { SeqCst }>(&raw mut (*counters).heads[ring as usize], 1) };
+    let slot = slot(ring, cpu, position)?;
+    // SAFETY: the slot is a map value; its first word is the header.
+    let before = unsafe { core::ptr::read_volatile(slot) };
+    // A busy header is larger than any position.
+    let free = before <= position
+        // SAFETY: as above.
+        && unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(slot, before, busy(position)) }.1;
+    if !free {
+        // SAFETY: in bounds of the map value.
+        add(unsafe { &raw mut (*counters).dropped[ring as usize] }, 1);
+        return None;
+    }
+    Some((slot, position))
+}
+
+/// As above without atomic operations that return a value. Programs of such kernels interrupt each other but
+/// are never suspended, so that a flag tells; what interrupts another record is dropped and counted.
+#[cfg(feature = "no-fetch-add")]
+#[inline(always)]
+fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)> {
+    use core::ptr::{read_volatile, write_volatile};
+    // SAFETY: in bounds of the map value.
+    unsafe {
+        if read_volatile(&raw const (*counters).busy) != 0 {
+            add(&raw mut (*counters).dropped[ring as usize], 1);
+            return None;
+        }
+        write_volatile(&raw mut (*counters).busy, 1);
+        let position = read_volatile(&raw const (*counters).heads[ring as usize]);
+        write_volatile(&raw mut (*counters).heads[ring as usize], position + 1);
+        let slot = slot(ring, cpu, position)?;
+        write_volatile(slot, busy(position));
+        Some((slot, position))
+    }
+}
+
+/// The slot of a position.
+#[inline(always)]
+fn slot(ring: Ring, cpu: u32, position: u64) -> Option<*mut u64> {
+    let slots = config!(slots[ring as usize]);
+    let index = cpu
+        .wrapping_mul(slots)
+        .wrapping_add(position as u32 & slots.wrapping_sub(1));
+    let slot = match ring {
+        Ring::Hot => HOT.get_ptr_mut(index)?,
+        Ring::Rare => RARE.get_ptr_mut(index)?,
+    };
+    Some(slot.cast())
+}
+
+/// Adds without looking at the result: relaxed, this is the instruction that every kernel has.
+#[inline(always)]
+fn add(counter: *mut u64, value: u64) {
+    // SAFETY: the counter lies in a map value, aligned, and is only ever changed atomically.
+    unsafe {
+        atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value);
+    }
+}
+
+/// Number of the current CPU.
+#[inline(always)]
+pub(crate) fn current_cpu() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// `CLOCK_BOOTTIME`.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// Claims the next slot of the current CPU and counts `units` hits of `hook`. The clock must be read after
+/// this: the reader's merge depends on it.
+#[inline(always)]
+pub(crate) fn claim(ring: Ring, hook: Hook, units: u64) -> Option<Claim> {
+    let cpu = current_cpu();
+    let counters = COUNTERS.get_ptr_mut(cpu)?;
+    if units > 0 {
+        // SAFETY: in bounds of the map value.
+        add(unsafe { &raw mut (*counters).hits[hook as usize] }, units);
+    }
+    let (slot, position) = take(counters, ring, cpu)?;
+    Some(Claim {
+        slot,
+        position,
+        counters,
+        cpu,
+        seq: ring.sequence(position),
+    })
+}
+
+impl Claim {
+    /// Writes word `index` of the slot. Volatile: each word once, in this order, and no call to memset.
+    #[inline(always)]
+    pub(crate) fn write(&self, index: usize, value: u64) {
+        debug_assert!(index < WORDS);
+        // SAFETY: the slot has WORDS words, and `index` is a constant below that.
+        unsafe { core::ptr::write_volatile(self.slot.add(index), value) }
+    }
+
+    /// Address of word `index`, for helpers that fill memory.
+    #[inline(always)]
+    pub(crate) const fn words(&self, index: usize) -> *mut u64 {
+        // SAFETY: as in `write`.
+        unsafe { self.slot.add(index) }
+    }
+
+    /// Writes the last word, `number` beside the guard, and makes the record visible.
+    #[inline(always)]
+    pub(crate) fn commit(self, number: u32) {
+        self.write(
+            WORDS - 1,
+            u64::from(number) | u64::from(guard(self.position)) << 32,
+        );
+        self.write(0, committed(self.position));
+        if cfg!(feature = "no-fetch-add") {
+            // SAFETY: in bounds of the map value.
+            unsafe {
+                core::ptr::write_volatile(&raw mut (*self.counters).busy, 0);
+            }
+        }
+    }
+}
+
+/// Counts `units` of `hook` that go into a burst, not into a record of their own.
+#[inline(always)]
+pub(crate) fn count_hits(hook: Hook, units: u64) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(current_cpu()) {
+        // SAFETY: in bounds of the map value.
+        add(unsafe { &raw mut (*counters).hits[hook as usize] }, units);
+    }
+}
+
+macro_rules! count {
+    ($($function:ident $field:ident $doc:literal)*) => {$(
+        #[doc = $doc]
+        #[inline(always)]
+        pub(crate) fn $function() {
+            if let Some(counters) = COUNTERS.get_ptr_mut(current_cpu()) {
+                // SAFETY: in bounds of the map value.
+                add(unsafe { &raw mut (*counters).$field }, 1);
+            }
+        }
+    )*};
+}
+count! {
+    count_burst_contended burst_contended "Counts a burst that could not be flushed."
+    count_notes_full notes_full "Counts a note that found no room."
+    count_notes_missing notes_missing "Counts an exit whose entry left no note."
+}
+
+/// Wakes user space.
+#[inline(always)]
+pub(crate) fn ring_doorbell() {
+    // A full doorbell has been rung already.
+    DOORBELL.output::<u64>(0, FORCE_WAKEUP).unwrap_or_default();
+}

@@ -1,0 +1,87 @@
+//! The current task.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_comm, bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_cgroup_id, bpf_get_current_task_btf},
+};
+
+use crate::{
+    config::{config, offset},
+    memory::read,
+};
+
+/// Who runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Task {
+    /// Thread id in the low half, process id in the high one, as the record has them.
+    pub(crate) ids: u64,
+    /// The name, as it lies in memory.
+    pub(crate) comm: [u64; 2],
+}
+
+impl Task {
+    /// In place of a task that is not known.
+    pub(crate) const NONE: Self = Self { ids: 0, comm: [0; 2] };
+
+    /// The task behind a pointer, by reads that may fault.
+    #[inline(always)]
+    pub(crate) fn at(task: u64) -> Option<Self> {
+        let pid: u32 = read(task, offset!(task_pid))?;
+        let tgid: u32 = read(task, offset!(task_tgid))?;
+        let comm: [u64; 2] = read(task, offset!(task_comm))?;
+        Some(Self {
+            ids: u64::from(pid) | u64::from(tgid) << 32,
+            comm,
+        })
+    }
+
+    /// The current task: by loads through its BTF type where the kernel allows, since the helper that
+    /// copies the name costs more than everything else here.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        if config!(task_btf) == 0 {
+            Self::by_helpers()
+        } else {
+            Self::by_loads()
+        }
+    }
+
+    #[inline(always)]
+    fn by_helpers() -> Self {
+        let pid_tgid = bpf_get_current_pid_tgid();
+        // The helper has the process id in the high half and the thread id in the low one: our order.
+        let comm = bpf_get_current_comm().unwrap_or_default();
+        // SAFETY: both are 16 bytes without padding, and every bit pattern is valid.
+        let comm = unsafe { core::mem::transmute::<[u8; 16], [u64; 2]>(comm) };
+        Self { ids: pid_tgid, comm }
+    }
+
+    #[inline(always)]
+    fn by_loads() -> Self {
+        let (pid, tgid, comm) = (offset!(task_pid), offset!(task_tgid), offset!(task_comm));
+        // SAFETY: the helper has no preconditions; the verifier checks each load against `task_struct`.
+        unsafe {
+            let task = bpf_get_current_task_btf() as u64;
+            Self {
+                ids: u64::from(load::<u32>(task, pid)) | u64::from(load::<u32>(task, tgid)) << 32,
+                comm: [load(task, comm), load(task, comm.wrapping_add(8))],
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// `pointer` must have a type known to the verifier, with a member at `offset`.
+#[inline(always)]
+unsafe fn load<T>(pointer: u64, offset: u32) -> T {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(pointer.wrapping_add(u64::from(offset)) as *const T) }
+}
+
+/// Id of the current task's cgroup in the unified hierarchy.
+#[inline(always)]
+pub(crate) fn cgroup() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_current_cgroup_id() }
+}

@@ -1,0 +1,301 @@
+//! The sums, and what they say at the end.
+
+use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
+
+use crate::event::user;
+use crate::source::{Loss, Shortfalls, Totals};
+
+/// Sums of what arrived and of what is known to be lost.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    delivered: [u64; HOOK_SLOTS],
+    /// Per CPU and ring: positions delivered, positions lost.
+    rings: Vec<[[u64; 2]; 2]>,
+    stacks: u64,
+    events: u64,
+    lost: u64,
+}
+
+/// One hook at the end of a run, in units of what it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookTally {
+    /// The hook.
+    pub hook: Hook,
+    /// Counted by the kernel side.
+    pub hits: u64,
+    /// Arrived.
+    pub delivered: u64,
+    /// Counted, and did not arrive.
+    pub lost: u64,
+    /// Runs that the kernel skipped; `None` where it does not say.
+    pub missed: Option<u64>,
+}
+
+/// What the two witnesses say together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Per hook that counts.
+    pub hooks: Vec<HookTally>,
+    /// Events delivered: records, without stacks.
+    pub events: u64,
+    /// Records lost, by position.
+    pub lost: u64,
+    /// What the kernel side did not tell in full.
+    pub shortfalls: Shortfalls,
+    /// Where the witnesses contradict each other, one sentence each; empty: they agree.
+    pub contradictions: Vec<String>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            delivered: [0; HOOK_SLOTS],
+            rings: Vec::new(),
+            stacks: 0,
+            events: 0,
+            lost: 0,
+        }
+    }
+}
+
+impl Tally {
+    /// Counts a delivered record.
+    pub fn record(&mut self, record: &Record) {
+        let Some(kind) = record.kind() else { return };
+        if record.cpu != user::CPU {
+            self.ring(record.cpu, Ring::of_sequence(record.seq).0)[0] += 1;
+        }
+        if kind == Kind::Stack {
+            self.stacks += 1;
+        } else if kind.is_event() {
+            self.events += 1;
+            if let Some(sum) = self.delivered.get_mut(usize::from(record.hook)) {
+                *sum += units(kind, record);
+            }
+        }
+    }
+
+    /// Counts lost positions.
+    pub fn loss(&mut self, loss: &Loss) {
+        self.lost += loss.count();
+        self.ring(loss.cpu, loss.ring)[1] += loss.count();
+    }
+
+    /// Events delivered so far.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Positions lost so far.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Compares with what the kernel counted, once nothing more can arrive.
+    #[must_use]
+    pub fn close(&self, totals: &Totals) -> Outcome {
+        let hooks: Vec<_> = Hook::ALL
+            .iter()
+            .filter(|hook| writes_records(**hook))
+            .map(|&hook| self.hook(hook, totals))
+            .collect();
+        let mut contradictions = self.ring_contradictions(totals);
+        contradictions.extend(self.hook_contradictions(&hooks, totals.dropped));
+        Outcome {
+            hooks,
+            events: self.events,
+            lost: self.lost,
+            shortfalls: totals.shortfalls,
+            contradictions,
+        }
+    }
+
+    fn hook(&self, hook: Hook, totals: &Totals) -> HookTally {
+        let index = hook as usize;
+        let hits = totals.hits.get(index).copied().unwrap_or_default();
+        let delivered = self.delivered[index];
+        HookTally {
+            hook,
+            hits,
+            delivered,
+            lost: hits.saturating_sub(delivered),
+            missed: totals.missed.get(index).copied().flatten(),
+        }
+    }
+
+    fn ring_contradictions(&self, totals: &Totals) -> Vec<String> {
+        let mut found = Vec::new();
+        for position in &totals.positions {
+            let counted = self.rings.get(position.cpu as usize);
+            let [delivered, lost] = counted.map_or([0, 0], |rings| rings[position.ring as usize]);
+            if delivered + lost != position.head {
+                found.push(format!(
+                    "{} ring of CPU {}: {delivered} delivered and {lost} lost, but {} begun",
+                    ring_name(position.ring),
+                    position.cpu,
+                    position.head
+                ));
+            }
+        }
+        found
+    }
+
+    fn hook_contradictions(&self, hooks: &[HookTally], dropped: u64) -> Vec<String> {
+        let mut found: Vec<_> = hooks
+            .iter()
+            .filter(|tally| tally.delivered > tally.hits)
+            .map(|tally| {
+                let (name, delivered, hits) = (tally.hook.name(), tally.delivered, tally.hits);
+                format!("hook {name}: {delivered} delivered, but only {hits} hits counted")
+            })
+            .collect();
+        let unaccounted: u64 = hooks.iter().map(|tally| tally.lost).sum();
+        if unaccounted > 0 && self.lost == 0 && dropped == 0 {
+            found.push(format!(
+                "{unaccounted} hits did not arrive, but no record is known to be lost"
+            ));
+        }
+        // A lost record is an event, which counts at least once, or a stack.
+        if self.stacks == 0 && unaccounted < self.lost {
+            found.push(format!(
+                "{} records are lost, but only {unaccounted} hits did not arrive",
+                self.lost
+            ));
+        }
+        found
+    }
+
+    fn ring(&mut self, cpu: u32, ring: Ring) -> &mut [u64; 2] {
+        let cpu = cpu as usize;
+        if self.rings.len() <= cpu {
+            self.rings.resize(cpu + 1, Default::default());
+        }
+        &mut self.rings[cpu][ring as usize]
+    }
+}
+
+/// The name of a ring used in every output.
+#[must_use]
+pub const fn ring_name(ring: Ring) -> &'static str {
+    match ring {
+        Ring::Hot => "hot",
+        Ring::Rare => "rare",
+    }
+}
+
+/// What a record counts as in its hook's hits.
+fn units(kind: Kind, record: &Record) -> u64 {
+    if kind == Kind::PageFree && record.has(valid::COUNT) {
+        u64::from(record.number)
+    } else {
+        1
+    }
+}
+
+/// The other hooks only take notes for another one.
+const fn writes_records(hook: Hook) -> bool {
+    !matches!(hook, Hook::MmapEnter | Hook::InsertPage)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Position, Reason};
+
+    fn record(kind: Kind, hook: Hook, ring: Ring, position: u64, number: u32) -> Record {
+        let seq = ring.sequence(position);
+        Record {
+            kind: kind as u8,
+            hook: hook as u8,
+            valid: valid::COUNT,
+            seq,
+            number,
+            ..user::blank(1)
+        }
+    }
+
+    fn totals(hits: &[(Hook, u64)], hot: u64, rare: u64) -> Totals {
+        let mut counted = vec![0; HOOK_SLOTS];
+        for &(hook, count) in hits {
+            counted[hook as usize] = count;
+        }
+        let position = |ring, head| Position { cpu: 0, ring, head };
+        Totals {
+            hits: counted,
+            missed: vec![None; HOOK_SLOTS],
+            dropped: 0,
+            shortfalls: Shortfalls::default(),
+            positions: vec![position(Ring::Hot, hot), position(Ring::Rare, rare)],
+        }
+    }
+
+    fn tally() -> Tally {
+        let mut tally = Tally::default();
+        tally.record(&record(Kind::PageFree, Hook::PageFree, Ring::Hot, 0, 16));
+        tally.record(&record(Kind::Map, Hook::MapSg, Ring::Hot, 1, 4));
+        tally.record(&record(Kind::Kill, Hook::Kill, Ring::Rare, 0, 1));
+        tally
+    }
+
+    #[test]
+    fn bursts_count_as_their_pages_and_other_records_once() {
+        let hits = [
+            (Hook::PageFree, 16),
+            (Hook::MapSg, 1),
+            (Hook::Kill, 1),
+            (Hook::InsertPage, 99),
+        ];
+        let outcome = tally().close(&totals(&hits, 2, 1));
+        assert_eq!(outcome.contradictions, Vec::<String>::new());
+        assert_eq!((outcome.events, outcome.lost), (3, 0));
+        assert!(
+            outcome
+                .hooks
+                .iter()
+                .all(|hook| hook.lost == 0 && hook.hits == hook.delivered)
+        );
+    }
+
+    #[test]
+    fn what_was_lost_is_missing_from_its_hook() {
+        let mut tally = tally();
+        let (first, last) = (2, 4);
+        let reason = Reason::Overwritten;
+        tally.loss(&Loss {
+            cpu: 0,
+            ring: Ring::Hot,
+            first,
+            last,
+            from_ns: 0,
+            to_ns: 0,
+            reason,
+        });
+        let hits = [(Hook::PageFree, 16), (Hook::MapSg, 4), (Hook::Kill, 1)];
+        let outcome = tally.close(&totals(&hits, 5, 1));
+        assert_eq!(outcome.contradictions, Vec::<String>::new());
+        let map = outcome
+            .hooks
+            .iter()
+            .find(|tally| tally.hook == Hook::MapSg)
+            .unwrap();
+        assert_eq!((map.hits, map.delivered, map.lost, outcome.lost), (4, 1, 3, 3));
+    }
+
+    #[test]
+    fn witnesses_that_disagree_are_named() {
+        let sound = [(Hook::PageFree, 16), (Hook::MapSg, 1), (Hook::Kill, 1)];
+        let position = tally().close(&totals(&sound, 3, 1)).contradictions;
+        assert_eq!(
+            position,
+            ["hot ring of CPU 0: 2 delivered and 0 lost, but 3 begun"]
+        );
+        let fewer = [(Hook::PageFree, 15), (Hook::MapSg, 1), (Hook::Kill, 1)];
+        let hits = tally().close(&totals(&fewer, 2, 1)).contradictions;
+        assert_eq!(hits, ["hook page_free: 16 delivered, but only 15 hits counted"]);
+        let more = [(Hook::PageFree, 17), (Hook::MapSg, 1), (Hook::Kill, 1)];
+        let lost = tally().close(&totals(&more, 2, 1)).contradictions;
+        assert_eq!(lost, ["1 hits did not arrive, but no record is known to be lost"]);
+    }
+}

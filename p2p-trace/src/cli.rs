@@ -1,0 +1,385 @@
+//! The command line.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{
+    ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use clap_complete::Shell;
+use p2p_trace_common::Hook;
+
+use crate::{
+    commands::doctor,
+    rules::{self, Severity},
+    source::{Attach, Request},
+};
+
+/// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
+#[derive(Debug, Parser)]
+#[command(
+    name = "p2p-trace",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 no or a finding and 2 unknown (holders --can-unbind, live --fail-on and --until-finding), 3 error, 64 usage, 69 this kernel cannot be traced, 77 rights or lockdown.\n\
+                  Without a command, p2p-trace runs `live`."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Colour the output
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
+
+    /// Say more about what is being done, on stderr; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what happens to p2p memory on this host, as it happens
+    Live(LiveArgs),
+    /// Show who took what of a device's p2p memory, and what an unbind would wait for
+    Holders(HoldersArgs),
+    /// Say what this kernel and this user can trace, and why not more
+    Doctor(doctor::Args),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or that of a command
+    Man {
+        /// The command
+        #[arg(value_name = "COMMAND")]
+        command: Option<String>,
+    },
+}
+
+/// Options of `live`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The exit code tells of findings only where --fail-on or --until-finding asks for it: 1 if there was \
+                  one that is grave enough, 2 if there was none and a rule is inconclusive, else 0. Without them a run \
+                  that ends in order ends with 0, whatever was found.\n\n\
+                  Examples:\n  p2p-trace live --device nvme0\n  p2p-trace live --json --duration 10s > trace.ndjson\n  \
+                  p2p-trace live --hook kill --hook remove --stacks\n  \
+                  p2p-trace live --findings --fail-on high --duration 1h"
+)]
+pub struct LiveArgs {
+    /// Only this device: 0000:01:00.0, 01:00.0, or a name such as nvme0; can be given more than once
+    #[arg(long, value_name = "DEV", help_heading = "What to trace")]
+    pub device: Vec<String>,
+
+    /// Only this hook, such as alloc or kill; can be given more than once
+    #[arg(long, value_name = "NAME", value_parser = parse_hook, help_heading = "What to trace")]
+    pub hook: Vec<Hook>,
+
+    /// Capture the stacks of allocations, frees and maps too, and show all stacks
+    #[arg(long, help_heading = "What to trace")]
+    pub stacks: bool,
+
+    /// End after this time: seconds, or 500ms, 10s, 2m, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What to trace")]
+    pub duration: Option<Duration>,
+
+    /// A drain or an unbind that takes longer than this is a finding
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
+    pub stall_after: Duration,
+
+    /// End with 1 if there was a finding at least this grave, else with 2 if a rule is inconclusive
+    #[arg(long, value_name = "SEVERITY", value_parser = severities(), help_heading = "Findings")]
+    pub fail_on: Option<Severity>,
+
+    /// End at the first finding (with --fail-on: the first that is grave enough), with 1
+    #[arg(long, help_heading = "Findings")]
+    pub until_finding: bool,
+
+    /// Show findings and verdicts, but no events
+    #[arg(long, help_heading = "Output")]
+    pub findings: bool,
+
+    /// Write one JSON object per line (docs/schema/live.schema.json)
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Create this file once everything is attached
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub ready_file: Option<PathBuf>,
+
+    /// How to attach to the kernel
+    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
+    pub attach: AttachHow,
+
+    /// Size of the ring for hot events (allocations, frees, maps) over all CPUs, such as 4M
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Kernel")]
+    pub ring_size: Option<u64>,
+
+    /// Read the kernel's types from this file, not from /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub kernel_btf: Option<PathBuf>,
+}
+
+/// Options of `holders`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "A running tracer is asked, which knows who took memory since it was started. Where there is none, one \
+                  look at the kernel's state tells what is taken, and an unbind that hangs, but not who took it.\n\n\
+                  With --can-unbind the exit code is 0 if nothing would block an unbind, 1 if something would, 2 if \
+                  that cannot be told.\n\n\
+                  Examples:\n  p2p-trace holders\n  p2p-trace holders nvme0 --watch\n  \
+                  p2p-trace holders --can-unbind 0000:01:00.0 && echo nothing in the way"
+)]
+pub struct HoldersArgs {
+    /// Only these devices: 0000:01:00.0, 01:00.0, or a name such as nvme0; all that have p2p memory, if none is given
+    #[arg(value_name = "DEVICE")]
+    pub device: Vec<String>,
+
+    /// Say in a line for each device, and by the exit code, whether an unbind would go through
+    #[arg(long, conflicts_with = "watch")]
+    pub can_unbind: bool,
+
+    /// Look again and again, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Time from one look to the next: seconds, or 500ms, 10s, 2m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s", requires = "watch")]
+    pub interval: Duration,
+
+    /// Write JSON (docs/schema/holders.schema.json); with --watch one object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum AttachHow {
+    /// fentry where it works, else kprobe
+    #[default]
+    Auto,
+    /// Only fentry and fexit
+    Fentry,
+    /// Only kprobe and kretprobe
+    Kprobe,
+}
+
+/// As on a command line without options.
+impl Default for LiveArgs {
+    fn default() -> Self {
+        Self {
+            device: Vec::new(),
+            hook: Vec::new(),
+            stacks: false,
+            duration: None,
+            stall_after: rules::Options::default().stall_after,
+            fail_on: None,
+            until_finding: false,
+            findings: false,
+            json: false,
+            ready_file: None,
+            attach: AttachHow::default(),
+            ring_size: None,
+            kernel_btf: None,
+        }
+    }
+}
+
+impl LiveArgs {
+    /// What to ask a session for.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        Request {
+            devices: self.device.clone(),
+            hooks: self.hook.clone(),
+            stacks: self.stacks,
+            attach: match self.attach {
+                AttachHow::Auto => Attach::Auto,
+                AttachHow::Fentry => Attach::Fentry,
+                AttachHow::Kprobe => Attach::Kprobe,
+            },
+            ring_size: self.ring_size,
+            kernel_btf: self.kernel_btf.clone(),
+        }
+    }
+}
+
+/// Reads a command line.
+///
+/// # Errors
+///
+/// When it makes no sense, or asks for help or the version.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(arguments)
+}
+
+/// The whole command line as data, for completions and manual pages.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn parse_hook(name: &str) -> Result<Hook, String> {
+    Hook::from_name(name).ok_or_else(|| {
+        let names: Vec<_> = Hook::ALL.iter().map(|hook| hook.name()).collect();
+        format!("there is no such hook; there are {}", names.join(", "))
+    })
+}
+
+/// Reads a severity by its name, which help and completions then know.
+fn severities() -> impl TypedValueParser<Value = Severity> {
+    PossibleValuesParser::new(Severity::ALL.map(Severity::name))
+        .try_map(|name| Severity::from_name(&name).ok_or("there is no such severity"))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    const HELP: &str = "write seconds, or 500ms, 10s, 2m, 1h30m";
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.len()
+            - rest
+                .trim_start_matches(|digit: char| digit.is_ascii_digit())
+                .len();
+        let (number, tail) = rest.split_at(digits);
+        let unit_length = tail
+            .find(|digit: char| digit.is_ascii_digit())
+            .unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_length);
+        let number: u64 = number.parse().map_err(|_error| HELP.to_owned())?;
+        let millis: u64 = match unit {
+            "ms" => 1,
+            "" | "s" => 1000,
+            "m" | "min" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(HELP.to_owned()),
+        };
+        let part = number.checked_mul(millis).map(Duration::from_millis);
+        total = part
+            .and_then(|part| total.checked_add(part))
+            .ok_or("that is too long")?;
+        rest = tail;
+    }
+    if total.is_zero() {
+        Err(format!("a time above zero is needed: {HELP}"))
+    } else {
+        Ok(total)
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    const HELP: &str = "write bytes, or 512K, 4M, 1G";
+    let digits = text.len()
+        - text
+            .trim_start_matches(|digit: char| digit.is_ascii_digit())
+            .len();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit {
+        "" | "B" => 0,
+        "K" | "k" | "KiB" => 10,
+        "M" | "MiB" => 20,
+        "G" | "GiB" => 30,
+        _ => return Err(HELP.to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_error| HELP.to_owned())?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|&size| size > 0)
+        .ok_or_else(|| HELP.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, millis) in [("5", 5000), ("500ms", 500), ("2m", 120_000), ("1h30m", 5_400_000)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in [
+            "",
+            "0",
+            "-1",
+            "5x",
+            "s",
+            "99999999999999999999",
+            "18446744073709551615h",
+        ] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read() {
+        for (text, size) in [
+            ("65536", 65536),
+            ("512K", 524_288),
+            ("4M", 4 << 20),
+            ("1GiB", 1 << 30),
+        ] {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        for text in ["", "0", "M", "4X", "-4", "18446744073709551615G"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn options_reach_the_request() {
+        let arguments = [
+            "p2p-trace",
+            "live",
+            "--device",
+            "nvme0",
+            "--hook",
+            "kill",
+            "--attach",
+            "kprobe",
+            "--fail-on",
+            "high",
+        ];
+        let cli = parse(arguments.map(OsString::from)).unwrap();
+        let Some(Command::Live(args)) = cli.command else {
+            panic!("{cli:?}")
+        };
+        let expected = Request {
+            devices: vec!["nvme0".to_owned()],
+            hooks: vec![Hook::Kill],
+            attach: Attach::Kprobe,
+            ..Request::default()
+        };
+        assert_eq!(args.request(), expected);
+        assert_eq!(args.fail_on, Some(Severity::High));
+        assert_eq!(args.stall_after, LiveArgs::default().stall_after, "two defaults");
+    }
+}

@@ -1,0 +1,61 @@
+//! `p2p-trace doctor`: what this kernel and this user can and cannot trace, and why.
+
+mod hooks;
+mod report;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+pub use hooks::hooks;
+pub use report::{
+    CapabilityReport, ConfigReport, DoctorReport, HookReport, KernelReport, Method, OptionReport,
+    RightsReport, SymbolsReport, TypesReport, Verdict,
+};
+
+use crate::exit::Exit;
+use crate::kernel::{Kernel, KernelRoot};
+
+/// What the command line asks of the doctor.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
+pub struct Args {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Read the kernel's types from this file (raw BTF or a vmlinux) instead of /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE")]
+    pub kernel_btf: Option<PathBuf>,
+}
+
+/// Looks at the running kernel and prints the report.
+///
+/// `hooks` says, for these facts, how each hook would be attached.
+///
+/// # Errors
+///
+/// If not even the kernel's release can be read, or if nothing can be printed. That stdout was closed is no error.
+pub fn run(
+    args: &Args,
+    root: &KernelRoot,
+    hooks: impl FnOnce(&Kernel) -> Vec<HookReport>,
+) -> anyhow::Result<Exit> {
+    let kernel = Kernel::collect(root, args.kernel_btf.as_deref())?;
+    let hooks = hooks(&kernel);
+    let (report, exit) = DoctorReport::new(&kernel, hooks);
+    let text = if args.json {
+        let json = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
+        format!("{json}\n")
+    } else {
+        report.to_string()
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write the report to stdout")
+        }
+        _ => Ok(exit),
+    }
+}

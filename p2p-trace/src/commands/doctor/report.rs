@@ -1,0 +1,278 @@
+//! What the doctor found, as data: the JSON output, and the source of the text.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::kernel::Kernel;
+use crate::kernel::accounting::LossAccounting;
+use crate::kernel::btf::Btf;
+use crate::kernel::config::{OPTIONS, Setting};
+use crate::kernel::devices::P2pDevice;
+use crate::kernel::lockdown::Lockdown;
+use crate::kernel::rights::{Capability, Limit, Rights};
+use crate::kernel::traceability::{Problem, ProblemKind, Traceability};
+
+/// The report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct DoctorReport {
+    /// Whether this kernel can be traced by this user.
+    pub verdict: Verdict,
+    /// The kernel.
+    pub kernel: KernelReport,
+    /// What this process may do.
+    pub rights: RightsReport,
+    /// Devices that offer peer-to-peer memory now.
+    pub devices: Vec<P2pDevice>,
+    /// The hooks, and how each would be attached.
+    pub hooks: Vec<HookReport>,
+    /// How exactly losses can be counted.
+    pub loss_accounting: LossAccounting,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Verdict {
+    /// Whether anything can be traced.
+    pub can_trace: bool,
+    /// The exit code: 0, or 69 for the kernel, 77 for rights and lockdown, 3 if it cannot be told.
+    pub exit_code: u8,
+    /// The verdict in one line.
+    pub summary: String,
+    /// What stands in the way, entirely or in part.
+    pub problems: Vec<Problem>,
+}
+
+/// The kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct KernelReport {
+    /// Its release.
+    pub release: String,
+    /// Its possible CPUs, counted as the highest index plus one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub possible_cpus: Option<u32>,
+    /// Its lockdown level.
+    pub lockdown: Lockdown,
+    /// Its types.
+    pub btf: TypesReport,
+    /// Its symbols.
+    pub symbols: SymbolsReport,
+    /// Its configuration.
+    pub config: ConfigReport,
+}
+
+/// The kernel's types.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct TypesReport {
+    /// The file they were looked for in.
+    pub path: PathBuf,
+    /// How many there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub types: Option<u32>,
+    /// Why they are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The kernel's symbols.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SymbolsReport {
+    /// Whether names can be read.
+    pub readable: bool,
+    /// Whether addresses are shown.
+    pub addresses: bool,
+    /// Why names cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The kernel's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ConfigReport {
+    /// The file it was read from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// The options that matter.
+    pub options: Vec<OptionReport>,
+}
+
+/// One option.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct OptionReport {
+    /// Its name.
+    pub name: String,
+    /// How it is set.
+    pub setting: Setting,
+    /// What it is needed for.
+    pub purpose: String,
+}
+
+/// What this process may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RightsReport {
+    /// The capabilities that matter.
+    pub capabilities: Vec<CapabilityReport>,
+    /// Whether this is the initial user namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_user_namespace: Option<bool>,
+    /// `kernel.perf_event_paranoid`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perf_event_paranoid: Option<i32>,
+    /// `kernel.kptr_restrict`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kptr_restrict: Option<u32>,
+    /// `kernel.unprivileged_bpf_disabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unprivileged_bpf_disabled: Option<u32>,
+    /// Hard limit on locked memory, in bytes; absent if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memlock: Option<u64>,
+}
+
+/// One capability.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CapabilityReport {
+    /// Its name.
+    pub name: String,
+    /// Whether it is in effect.
+    pub effective: bool,
+}
+
+/// How a hook would be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// fentry or fexit.
+    Fentry,
+    /// kprobe or kretprobe.
+    Kprobe,
+    /// Not at all.
+    None,
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct HookReport {
+    /// The hook.
+    pub hook: String,
+    /// Whether the mission needs it.
+    pub required: bool,
+    /// The kernel function it would be attached to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+    /// How.
+    pub method: Method,
+    /// Why not at all, or why not better.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is lost without it.
+    pub lost_without: String,
+}
+
+impl DoctorReport {
+    /// Judges the facts and the hooks.
+    pub fn new(kernel: &Kernel, hooks: Vec<HookReport>) -> (Self, Exit) {
+        let mut traceability = kernel.traceability();
+        // Where nothing can be traced, a list of what in particular cannot would bury the reason.
+        if traceability.is_possible() {
+            hooks
+                .iter()
+                .filter_map(missing_hook)
+                .for_each(|problem| traceability.add(problem));
+        }
+        let exit = traceability.exit();
+        let report = Self {
+            verdict: Verdict::of(&traceability),
+            kernel: KernelReport::of(kernel),
+            rights: RightsReport::of(&kernel.rights),
+            devices: kernel.devices.clone(),
+            hooks,
+            loss_accounting: kernel.loss_accounting(),
+        };
+        (report, exit)
+    }
+}
+
+/// The problem that a required hook which cannot be attached is.
+fn missing_hook(hook: &HookReport) -> Option<Problem> {
+    (hook.required && hook.method == Method::None).then(|| {
+        let reason = hook.reason.as_deref().unwrap_or("no such function");
+        Problem::limit(
+            ProblemKind::Hook,
+            format!("the hook {} cannot be attached ({reason})", hook.hook),
+            format!("without it, {}", hook.lost_without),
+        )
+    })
+}
+
+impl Verdict {
+    fn of(traceability: &Traceability) -> Self {
+        let problems = traceability.problems();
+        let summary = match (traceability.obstacle(), problems.len()) {
+            (Some(obstacle), _) => format!("cannot trace here: {obstacle}"),
+            (None, 0) => "can trace here".to_owned(),
+            (None, 1) => "can trace here, with one limit".to_owned(),
+            (None, count) => format!("can trace here, with {count} limits"),
+        };
+        Self {
+            can_trace: traceability.is_possible(),
+            exit_code: traceability.exit().code(),
+            summary,
+            problems: problems.to_vec(),
+        }
+    }
+}
+
+impl KernelReport {
+    fn of(kernel: &Kernel) -> Self {
+        let options = OPTIONS.iter().map(|option| OptionReport {
+            name: format!("CONFIG_{}", option.name),
+            setting: kernel.config.setting(option.name),
+            purpose: option.purpose.to_owned(),
+        });
+        Self {
+            release: kernel.release.to_string(),
+            possible_cpus: kernel.possible_cpus,
+            lockdown: kernel.lockdown,
+            btf: TypesReport {
+                path: kernel.btf_path.clone(),
+                types: kernel.btf.as_ref().ok().map(Btf::type_count),
+                error: kernel.btf.as_ref().err().map(ToString::to_string),
+            },
+            symbols: SymbolsReport {
+                readable: kernel.symbols.is_ok(),
+                addresses: kernel
+                    .symbols
+                    .as_ref()
+                    .is_ok_and(|symbols| !symbols.addresses_hidden()),
+                error: kernel.symbols.as_ref().err().map(ToString::to_string),
+            },
+            config: ConfigReport {
+                path: kernel.config.source().map(PathBuf::from),
+                options: options.collect(),
+            },
+        }
+    }
+}
+
+impl RightsReport {
+    fn of(rights: &Rights) -> Self {
+        let capabilities = Capability::ALL.iter().map(|&capability| CapabilityReport {
+            name: capability.to_string(),
+            effective: rights.capabilities.has(capability),
+        });
+        Self {
+            capabilities: capabilities.collect(),
+            initial_user_namespace: rights.initial_user_namespace,
+            perf_event_paranoid: rights.perf_event_paranoid,
+            kptr_restrict: rights.kptr_restrict,
+            unprivileged_bpf_disabled: rights.unprivileged_bpf_disabled,
+            memlock: rights.memlock.and_then(|limit| match limit {
+                Limit::Bytes(bytes) => Some(bytes),
+                Limit::Unlimited => None,
+            }),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `holders`: what is taken of a device's p2p memory, by whom, and what an unbind would wait for.
+
+mod follow;
+mod moment;
+mod observe;
+mod show;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::io::{self, Write};
+
+use anyhow::{Context as _, Result};
+
+use super::{Refusal, colors_stdout, is_closed};
+use crate::{
+    cli::{Global, HoldersArgs},
+    exit::Exit,
+    holders::Answer,
+    kernel::{
+        KernelRoot,
+        devices::{self, DeviceAddress},
+    },
+    output::text::Style,
+};
+pub(crate) use observe::Observe;
+use show::Format;
+use watch::Pause;
+
+/// What of the command line matters once the devices are known.
+struct Plan {
+    devices: Vec<DeviceAddress>,
+    format: Format,
+    /// The exit code answers.
+    can_unbind: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When a device is none, nobody can look, or stdout cannot be written to.
+pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
+    let style = Style {
+        color: colors_stdout(global),
+    };
+    let plan = Plan {
+        devices: resolve(&KernelRoot::default(), &args.device)?,
+        format: Format::new(args, style),
+        can_unbind: args.can_unbind,
+    };
+    let mut pause = if args.watch {
+        Some(Pause::new(args.interval).context("cannot catch SIGINT and SIGTERM")?)
+    } else {
+        None
+    };
+    let next = || pause.as_mut().is_some_and(Pause::next);
+    repeat(
+        &plan,
+        observe::of_host(args.watch).as_mut(),
+        next,
+        &mut io::stdout().lock(),
+    )
+}
+
+/// The addresses of the devices that are meant.
+fn resolve(root: &KernelRoot, names: &[String]) -> Result<Vec<DeviceAddress>> {
+    let resolve = |name: &String| {
+        devices::resolve(root, name).map_err(|error| Refusal {
+            exit: Exit::Usage,
+            message: error.to_string(),
+        })
+    };
+    let mut devices = names.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
+    devices.sort();
+    devices.dedup();
+    Ok(devices)
+}
+
+/// Looks and shows, for as long as there is a next time.
+fn repeat(
+    plan: &Plan,
+    observe: &mut dyn Observe,
+    mut next: impl FnMut() -> bool,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    loop {
+        let report = observe.observe(&plan.devices)?;
+        let shown = plan.format.show(&report)?;
+        match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
+            // With the verdict in the exit code, nobody needs to read the rest.
+            Err(error) if is_closed(&error) => return Ok(plan.exit(report.answer())),
+            result => result.context("cannot write to stdout")?,
+        }
+        if !next() {
+            return Ok(plan.exit(report.answer()));
+        }
+    }
+}
+
+impl Plan {
+    const fn exit(&self, answer: Answer) -> Exit {
+        match answer {
+            Answer::No if self.can_unbind => Exit::Violated,
+            Answer::Unknown if self.can_unbind => Exit::Inconclusive,
+            _ => Exit::Holds,
+        }
+    }
+}

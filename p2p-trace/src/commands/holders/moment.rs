@@ -1,0 +1,222 @@
+//! This process looks itself: it attaches, reads the kernel's own state, and follows what happens for as long as it watches.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use p2p_trace_common::Hook;
+
+use super::{follow::Follower, observe::Observe};
+use crate::{
+    commands::live::{self, Opened},
+    holders::{Facts, Host, Report, Source, report},
+    kernel::{
+        KernelRoot,
+        devices::{self, DeviceAddress},
+    },
+    output::Clock,
+    source::{Batch, Request},
+};
+
+/// How long to wait for the kernel's state. It takes some milliseconds per device.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait for something to read.
+const WAIT: Duration = Duration::from_millis(10);
+/// Records in one batch.
+const BUDGET: usize = 4096;
+
+/// A session of this process.
+pub(super) struct Moment {
+    opened: Opened,
+    follower: Follower,
+    root: KernelRoot,
+    kernel: String,
+    clock: fn() -> Clock,
+}
+
+impl Moment {
+    /// Attaches: to everything, if it is to go on looking, else only to what reads the kernel's state.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot be traced.
+    pub(super) fn open(devices: &[DeviceAddress], goes_on: bool) -> Result<Self> {
+        let request = Request {
+            devices: devices.iter().map(ToString::to_string).collect(),
+            hooks: if goes_on { Vec::new() } else { vec![Hook::Pull] },
+            ..Request::default()
+        };
+        let opened = live::open(&request)?;
+        Ok(Self::new(opened, KernelRoot::default(), live::clock::now))
+    }
+
+    pub(super) fn new(opened: Opened, root: KernelRoot, clock: fn() -> Clock) -> Self {
+        Self {
+            kernel: opened.session.status().kernel,
+            opened,
+            follower: Follower::default(),
+            root,
+            clock,
+        }
+    }
+
+    /// Follows the session until it has come to `now_ns`, and the state of the devices was read.
+    fn follow(&mut self, devices: &[DeviceAddress], now_ns: u64, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let mut batch = Batch::default();
+        self.opened.session.pull();
+        while Instant::now() < deadline {
+            batch.clear();
+            let polled = self.opened.session.poll(BUDGET, &mut batch);
+            polled
+                .map_err(|error| anyhow!("{error}"))
+                .context("tracing broke off")?;
+            self.follower.take(&batch);
+            let is_read = |&device: &DeviceAddress| {
+                let model = self.follower.model.device(device);
+                let pull = model.and_then(crate::model::Device::last_pull);
+                pull.is_some_and(|pull| pull.to_ns >= now_ns)
+            };
+            if self.follower.reached_ns >= now_ns && devices.iter().all(is_read) {
+                return Ok(());
+            }
+            self.opened.session.wait(WAIT);
+        }
+        // What was not read is said in the report.
+        tracing::info!("the kernel's state of the devices did not come in time");
+        Ok(())
+    }
+}
+
+impl Observe for Moment {
+    fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report> {
+        let wanted: Vec<_> = devices::addresses(&self.root)
+            .into_iter()
+            .filter(|address| devices.is_empty() || devices.contains(address))
+            .collect();
+        let asked_ns = (self.clock)().boottime_ns;
+        self.follow(&wanted, asked_ns, PATIENCE)?;
+        let clock = (self.clock)();
+        let facts = Facts {
+            source: &Source::Moment,
+            kernel: &self.kernel,
+            traced: devices,
+            host: &Host::read(&self.root, devices.iter().copied()).asked_at(asked_ns),
+            symbols: self.opened.symbols.as_ref(),
+            clock,
+            now_ns: clock.boottime_ns,
+        };
+        Ok(report(&self.follower.model, devices, &facts))
+    }
+}
+
+impl Drop for Moment {
+    fn drop(&mut self) {
+        if let Err(error) = self.opened.session.detach() {
+            tracing::warn!("cannot detach: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, sync::mpsc};
+
+    use p2p_trace_common::Record;
+
+    use super::*;
+    use crate::{
+        account::{Status, samples},
+        event::user::{Pulled, Run, Writer},
+        holders::Answer,
+        output::NoSymbols,
+        source::{Session, SessionError, Totals},
+    };
+
+    /// Plays batches, then nothing; says when it was detached.
+    struct Played {
+        batches: VecDeque<Vec<Record>>,
+        pulls: u32,
+        detached: mpsc::Sender<()>,
+    }
+
+    impl Session for Played {
+        fn status(&self) -> Status {
+            samples::status()
+        }
+
+        fn wait(&mut self, _timeout: Duration) {}
+
+        fn poll(&mut self, _budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
+            assert!(self.pulls > 0, "it was not asked to read");
+            batch.watermark_ns = samples::CLOCK.boottime_ns + 2_000_000;
+            batch
+                .records
+                .extend(self.batches.pop_front().ok_or("nothing left to read")?);
+            Ok(())
+        }
+
+        fn pull(&mut self) {
+            self.pulls += 1;
+        }
+
+        fn detach(&mut self) -> Result<(), SessionError> {
+            Ok(self.detached.send(())?)
+        }
+
+        fn finish(&mut self, _batch: &mut Batch) -> Result<(), SessionError> {
+            Ok(())
+        }
+
+        fn totals(&mut self) -> Result<Totals, SessionError> {
+            Ok(Totals::default())
+        }
+    }
+
+    #[test]
+    fn it_looks_until_the_state_was_read_and_detaches_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(folder.path());
+        devices::tests::plant(&root);
+        let device = DeviceAddress::from_devfn(0, 3, 0);
+        let mut writer = Writer::new(1);
+        let run = Run {
+            device,
+            pgmap: None,
+            addr: 0xff11_0000_0000_0000,
+            size: 128 << 10,
+        };
+        let mut state = |time_ns| {
+            let pulled = Pulled {
+                device,
+                from_ns: time_ns,
+                to_ns: time_ns + 1_000_000,
+                runs: 1,
+                complete: true,
+            };
+            vec![writer.run(time_ns, &run), writer.pulled(&pulled)]
+        };
+        let (detached, is_detached) = mpsc::channel();
+        let session = Played {
+            batches: [vec![], state(4_000_000_000), state(5_000_000_000)].into(),
+            pulls: 0,
+            detached,
+        };
+        let opened = Opened {
+            session: Box::new(session),
+            symbols: Box::new(NoSymbols),
+        };
+        let mut moment = Moment::new(opened, root, || samples::CLOCK);
+        let report = moment.observe(&[]).unwrap();
+        assert_eq!(report.source, Source::Moment);
+        let [found] = &report.devices[..] else {
+            panic!("{report:?}")
+        };
+        let preexisting = found.preexisting.as_ref().map(|preexisting| preexisting.bytes);
+        assert_eq!((found.device.0, preexisting), (device, Some(128 << 10)));
+        assert_eq!(report.answer(), Answer::Unknown);
+        let error = moment.observe(&[]).unwrap_err();
+        assert!(format!("{error:#}").contains("nothing left to read"));
+        drop(moment);
+        is_detached.recv().unwrap();
+    }
+}

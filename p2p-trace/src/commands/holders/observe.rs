@@ -1,0 +1,61 @@
+//! Who looks: a tracer that is running, else this process for a moment.
+
+use anyhow::Result;
+
+use super::moment::Moment;
+use crate::{holders::Report, kernel::devices::DeviceAddress};
+
+/// Somebody who can look at what is taken.
+pub(crate) trait Observe {
+    /// What is taken now of these devices' memory; of all that have some, if none is named.
+    ///
+    /// # Errors
+    ///
+    /// When nobody could look.
+    fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report>;
+}
+
+/// A running tracer where there is one, else a session of this process, which goes on if there is to be more than one look.
+pub(super) fn of_host(goes_on: bool) -> Box<dyn Observe> {
+    Box::new(Preferring { own: None, goes_on })
+}
+
+/// Asks a running tracer each time, and looks itself from the first time on that none answers.
+struct Preferring {
+    own: Option<Moment>,
+    goes_on: bool,
+}
+
+impl Observe for Preferring {
+    fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report> {
+        if self.own.is_none()
+            && let Some(report) = ask_running(devices)
+        {
+            return Ok(report);
+        }
+        let own = match &mut self.own {
+            Some(own) => own,
+            empty => empty.insert(Moment::open(devices, self.goes_on)?),
+        };
+        own.observe(devices)
+    }
+}
+
+/// Asks the tracers that are running.
+#[cfg(feature = "trace")]
+fn ask_running(devices: &[DeviceAddress]) -> Option<Report> {
+    use crate::{output::json::Bdf, server};
+
+    let devices = devices.iter().copied().map(Bdf).collect();
+    let asked = server::ask(&server::Place::of_host(), &server::Request::Holders { devices });
+    for error in &asked.errors {
+        tracing::warn!("{error}");
+    }
+    asked.report
+}
+
+/// Nothing traces here.
+#[cfg(not(feature = "trace"))]
+const fn ask_running(_devices: &[DeviceAddress]) -> Option<Report> {
+    None
+}

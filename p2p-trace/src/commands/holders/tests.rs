@@ -1,0 +1,183 @@
+//! From a report to stdout and the exit code.
+
+use std::collections::VecDeque;
+
+use super::{show::Screen, *};
+use crate::holders::{Report, samples};
+
+/// Gives out reports, and remembers what it was asked for.
+struct Told {
+    reports: VecDeque<Report>,
+    asked: Vec<Vec<DeviceAddress>>,
+}
+
+impl Told {
+    fn new(reports: impl Into<VecDeque<Report>>) -> Self {
+        Self {
+            reports: reports.into(),
+            asked: Vec::new(),
+        }
+    }
+}
+
+impl Observe for Told {
+    fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report> {
+        self.asked.push(devices.to_vec());
+        self.reports.pop_front().context("nobody looks")
+    }
+}
+
+const PLAIN: Style = Style { color: false };
+
+fn plan(format: Format, can_unbind: bool) -> Plan {
+    Plan {
+        devices: Vec::new(),
+        format,
+        can_unbind,
+    }
+}
+
+/// What goes to stdout, and how it ends, for as many looks as there are reports.
+fn shown(plan: &Plan, reports: Vec<Report>) -> (String, Exit) {
+    let mut observe = Told::new(reports);
+    let mut left = observe.reports.len();
+    let mut out = Vec::new();
+    let next = || {
+        left -= 1;
+        left > 0
+    };
+    let exit = repeat(plan, &mut observe, next, &mut out).unwrap();
+    (String::from_utf8(out).unwrap(), exit)
+}
+
+fn answering(answer: Answer) -> Report {
+    let mut report = samples::report();
+    for device in &mut report.devices {
+        device.can_unbind.answer = answer;
+    }
+    report
+}
+
+#[test]
+fn the_exit_code_answers_only_if_it_was_asked() {
+    let format = Format::Verdict { style: PLAIN };
+    for (answer, exit) in [
+        (Answer::Yes, Exit::Holds),
+        (Answer::No, Exit::Violated),
+        (Answer::Unknown, Exit::Inconclusive),
+    ] {
+        assert_eq!(shown(&plan(format, true), vec![answering(answer)]).1, exit);
+        assert_eq!(
+            shown(&plan(format, false), vec![answering(answer)]).1,
+            Exit::Holds
+        );
+    }
+}
+
+#[test]
+fn a_verdict_is_one_line_per_device() {
+    let plan = plan(Format::Verdict { style: PLAIN }, true);
+    insta::assert_snapshot!(shown(&plan, vec![samples::report()]).0, @"
+    0000:03:00.0 no: it would wait for 12 KiB taken by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] (scatter list)
+    0000:04:00.0 no: an unbind is blocked already: waiting for the last reference to a range (memunmap_pages)
+    ");
+    let mut none = samples::report();
+    none.devices.clear();
+    let (text, exit) = shown(&plan, vec![none]);
+    assert_eq!((text.as_str(), exit), ("no device has p2p memory\n", Exit::Holds));
+}
+
+#[test]
+fn json_is_one_object_or_one_per_line() {
+    let reports = vec![samples::report(), answering(Answer::Yes)];
+    let (lines, _) = shown(&plan(Format::Json { lines: true }, false), reports.clone());
+    let read: Vec<Report> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(read, reports);
+    let (object, _) = shown(
+        &plan(Format::Json { lines: false }, false),
+        vec![samples::report()],
+    );
+    assert_eq!(
+        serde_json::from_str::<Report>(&object).unwrap(),
+        samples::report()
+    );
+}
+
+#[test]
+fn a_terminal_is_redrawn_and_anything_else_appended_to() {
+    let watch = |screen| {
+        let (style, width) = (PLAIN, 100);
+        let format = Format::Text { style, width, screen };
+        shown(&plan(format, false), vec![samples::report(), samples::report()]).0
+    };
+    let redrawn = watch(Screen::Redraw { rows: 100 });
+    assert_eq!(redrawn.matches("\x1b[H").count(), 2);
+    assert!(
+        redrawn
+            .lines()
+            .all(|line| line.ends_with("\x1b[K") || line == "\x1b[J")
+    );
+    let cut = watch(Screen::Redraw { rows: 10 });
+    assert_eq!(cut.matches('\n').count(), 2 * 9, "{cut}");
+    assert!(cut.contains("more lines"));
+    let appended = watch(Screen::Append);
+    assert!(!appended.contains('\x1b') && appended.matches("can unbind").count() == 4);
+    let once = watch(Screen::Once);
+    assert_eq!(
+        appended,
+        format!("{}\n{}\n", &once[..once.len() / 2], &once[..once.len() / 2])
+    );
+}
+
+#[test]
+fn the_devices_are_asked_for_and_a_failure_is_one() {
+    let mut observe = Told::new([samples::report()]);
+    let devices = vec![DeviceAddress::from_devfn(0, 3, 0)];
+    let plan = Plan {
+        devices: devices.clone(),
+        ..plan(Format::Json { lines: true }, false)
+    };
+    let error = repeat(&plan, &mut observe, || true, &mut Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "nobody looks");
+    assert_eq!(observe.asked, [devices.clone(), devices]);
+}
+
+/// Like a pipe whose reader has gone.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_a_watch_and_keeps_the_verdict() {
+    let mut observe = Told::new([samples::report()]);
+    let plan = plan(Format::Verdict { style: PLAIN }, true);
+    let exit = repeat(&plan, &mut observe, || true, &mut Closed).unwrap();
+    assert_eq!(exit, Exit::Violated);
+}
+
+#[test]
+fn names_become_addresses_and_a_wrong_one_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = KernelRoot::at(folder.path());
+    devices::tests::plant(&root);
+    let names = ["nvme0", "03:00.0", "0000:01:00.0"].map(str::to_owned);
+    let found: Vec<_> = resolve(&root, &names)
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(found, ["0000:01:00.0", "0000:03:00.0"]);
+    let error = resolve(&root, &["nvme9".to_owned()]).unwrap_err();
+    assert_eq!(super::super::exit_of(&error), Exit::Usage);
+}

@@ -1,0 +1,187 @@
+//! Names of kernel addresses, with those of modules that are loaded while tracing.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    kernel::{
+        KernelRoot,
+        symbols::{Modules, Symbols},
+    },
+    output::Symbolize,
+};
+
+/// Reading the symbols takes a while, and an address without a name may stay without one.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Addresses whose names are kept.
+const CACHE: usize = 1 << 16;
+
+/// The symbols of the running kernel.
+#[derive(Debug)]
+pub(crate) struct KernelSymbols {
+    root: KernelRoot,
+    symbols: RefCell<Symbols>,
+    /// The modules that were loaded when the symbols were read; `None`: not known.
+    modules: RefCell<Option<Modules>>,
+    known: RefCell<HashMap<u64, String>>,
+    read_at: Cell<Option<Instant>>,
+}
+
+impl KernelSymbols {
+    /// Takes over symbols that were read from `root`. The first address without a name, or outside the kernel's own
+    /// code, has them read again.
+    pub(crate) fn new(root: KernelRoot, symbols: Symbols) -> Self {
+        let (symbols, known) = (RefCell::new(symbols), RefCell::default());
+        Self {
+            root,
+            symbols,
+            modules: RefCell::default(),
+            known,
+            read_at: Cell::new(None),
+        }
+    }
+
+    fn find(&self, address: u64) -> Option<String> {
+        self.symbols
+            .borrow()
+            .symbolise(address)
+            .map(|symbol| symbol.to_string())
+    }
+
+    /// Reads the symbols again, unless that was done just now; true when it has.
+    fn reload(&self) -> io::Result<bool> {
+        let recent = |read_at: Instant| read_at.elapsed() < RELOAD_INTERVAL;
+        if self.symbols.borrow().addresses_hidden() || self.read_at.get().is_some_and(recent) {
+            return Ok(false);
+        }
+        let symbols = Symbols::read(&self.root);
+        self.read_at.set(Some(Instant::now()));
+        self.symbols.replace(symbols?);
+        Ok(true)
+    }
+
+    /// Reads the symbols again if other modules are loaded than when they were read: the address would be named after
+    /// whatever module lay there, or in front of it.
+    fn follow_modules(&self, address: u64) -> io::Result<()> {
+        if self.symbols.borrow().addresses_hidden() || self.symbols.borrow().is_kernel_text(address) {
+            return Ok(());
+        }
+        // The modules first: one that is loaded in between makes a difference the next time.
+        let modules = Modules::read(&self.root)?;
+        if self.modules.borrow().as_ref() == Some(&modules) {
+            return Ok(());
+        }
+        self.read_at.set(None);
+        self.reload()?;
+        self.known.borrow_mut().clear();
+        self.modules.replace(Some(modules));
+        Ok(())
+    }
+}
+
+impl Symbolize for KernelSymbols {
+    fn symbolize(&self, address: u64) -> Option<String> {
+        if let Some(name) = self.known.borrow().get(&address) {
+            return Some(name.clone());
+        }
+        if let Err(error) = self.follow_modules(address) {
+            tracing::warn!("cannot tell which modules are loaded: {error}");
+            return None;
+        }
+        let name = self.find(address).or_else(|| match self.reload() {
+            Ok(true) => self.find(address),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::warn!("cannot read the kernel's symbols again: {error}");
+                None
+            }
+        })?;
+        let mut known = self.known.borrow_mut();
+        if known.len() < CACHE {
+            known.insert(address, name.clone());
+        }
+        Some(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_loaded_later_is_found_and_the_file_is_not_read_for_every_address() {
+        let proc = tempfile::tempdir().unwrap();
+        let file = proc.path().join("kallsyms");
+        let kernel = "ffffffff81000000 T _stext\nffffffff81000010 T known\nffffffff81002000 T _etext\n";
+        let load = |name: &str, address: &str| {
+            let text = format!("{kernel}{address} t {name}\t[nvme]\n");
+            std::fs::write(&file, text).unwrap();
+        };
+        std::fs::write(&file, kernel).unwrap();
+        std::fs::write(proc.path().join("modules"), "").unwrap();
+        let root = KernelRoot {
+            proc: proc.path().to_owned(),
+            ..KernelRoot::default()
+        };
+        let symbols = Symbols::read(&root).unwrap();
+        let names = KernelSymbols::new(root, symbols);
+        load("nvme_alloc_queue", "ffffffffc0000000");
+        assert_eq!(
+            names.symbolize(0xffff_ffff_8100_0014).as_deref(),
+            Some("known+0x4")
+        );
+        let found = names.symbolize(0xffff_ffff_c000_01a3);
+        assert_eq!(found.as_deref(), Some("nvme_alloc_queue+0x1a3 [nvme]"));
+        load("nvme_free_queue", "ffffffffc0a00000");
+        assert_eq!(names.symbolize(0xffff_ffff_c0a0_0001), None, "not so soon");
+        names.read_at.set(None);
+        let found = names.symbolize(0xffff_ffff_c0a0_0001);
+        assert_eq!(found.as_deref(), Some("nvme_free_queue+0x1 [nvme]"));
+    }
+
+    #[test]
+    fn an_address_is_not_named_after_a_module_that_lies_in_front_of_a_newer_one() {
+        let proc = tempfile::tempdir().unwrap();
+        let write = |symbols: &str, modules: &str| {
+            let kernel = "ffffffff81000000 T _stext\nffffffff81002000 T _etext\n";
+            std::fs::write(proc.path().join("kallsyms"), format!("{kernel}{symbols}")).unwrap();
+            std::fs::write(proc.path().join("modules"), modules).unwrap();
+        };
+        let (old, new) = ("ffffffffc0000000 t old\t[a]\n", "ffffffffc0008000 t new\t[b]\n");
+        let line = "a 16384 0 - Live 0xffffffffc0000000\n";
+        write(old, line);
+        let root = KernelRoot {
+            proc: proc.path().to_owned(),
+            ..KernelRoot::default()
+        };
+        let names = KernelSymbols::new(root.clone(), Symbols::read(&root).unwrap());
+        assert_eq!(
+            names.symbolize(0xffff_ffff_c000_0010).as_deref(),
+            Some("old+0x10 [a]")
+        );
+        let both = format!("b 16384 0 - Live 0xffffffffc0008000\n{line}");
+        write(&format!("{old}{new}"), &both);
+        assert_eq!(
+            names.symbolize(0xffff_ffff_c000_8010).as_deref(),
+            Some("new+0x10 [b]")
+        );
+        write(
+            "ffffffffc0000000 t third\t[c]\n",
+            "c 16384 0 - Live 0xffffffffc0000000\n",
+        );
+        assert_eq!(
+            names.symbolize(0xffff_ffff_c000_0020).as_deref(),
+            Some("third+0x20 [c]")
+        );
+        assert_eq!(
+            names.symbolize(0xffff_ffff_c000_0010).as_deref(),
+            Some("third+0x10 [c]"),
+            "the name of the module that is gone was kept"
+        );
+    }
+}

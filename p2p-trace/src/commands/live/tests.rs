@@ -1,0 +1,252 @@
+//! The loop from a session to the lines, with a session that plays batches.
+
+use std::collections::VecDeque;
+
+use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS};
+
+use super::*;
+use crate::{
+    account::{HookStatus, samples},
+    event::user,
+    output::{NoSymbols, json::Line},
+    source::{Position, SessionError, Totals},
+};
+
+/// Plays batches, then asks to stop.
+struct Played {
+    batches: VecDeque<Vec<Record>>,
+    stop: Stop,
+    detached: bool,
+    /// How often it is asked in vain before it asks to stop.
+    patience: u32,
+    heads: u64,
+}
+
+impl Session for Played {
+    fn status(&self) -> Status {
+        let mut status = samples::status();
+        let attached = status.hooks[0].clone();
+        let more = [Hook::Free, Hook::Drained, Hook::Remove];
+        status.hooks.extend(more.map(|hook| HookStatus {
+            hook,
+            ..attached.clone()
+        }));
+        status
+    }
+
+    fn wait(&mut self, _timeout: Duration) {}
+
+    fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
+        assert!(!self.detached, "read after the detach");
+        match self.batches.front() {
+            Some(records) if records.len() <= budget => {
+                batch.watermark_ns = records.last().map_or(0, |record| record.time_ns);
+                batch.records.extend(self.batches.pop_front().unwrap_or_default());
+            }
+            Some(_) => {}
+            None if self.patience > 0 => {
+                self.patience -= 1;
+                thread::sleep(Duration::from_millis(1));
+            }
+            None => self.stop.set(),
+        }
+        Ok(())
+    }
+
+    fn pull(&mut self) {}
+
+    fn detach(&mut self) -> Result<(), SessionError> {
+        self.detached = true;
+        Ok(())
+    }
+
+    fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError> {
+        assert!(self.detached, "drained before the detach");
+        batch.losses.push(samples::LOSS);
+        batch.watermark_ns = u64::MAX;
+        Ok(())
+    }
+
+    fn totals(&mut self) -> Result<Totals, SessionError> {
+        let mut hits = vec![0; HOOK_SLOTS];
+        hits[Hook::Alloc as usize] = self.heads + 3;
+        let position = |cpu, head| Position {
+            cpu,
+            ring: Ring::Hot,
+            head,
+        };
+        let positions = vec![position(0, self.heads), position(1, 3)];
+        Ok(Totals {
+            hits,
+            missed: vec![Some(0); HOOK_SLOTS],
+            dropped: 0,
+            shortfalls: crate::source::Shortfalls::default(),
+            positions,
+        })
+    }
+}
+
+pub(super) fn record(position: u64, time_ns: u64) -> Record {
+    let (kind, hook, seq) = (Kind::Alloc as u8, Hook::Alloc as u8, Ring::Hot.sequence(position));
+    Record {
+        kind,
+        hook,
+        seq,
+        time_ns,
+        ..user::blank(1)
+    }
+}
+
+fn play(batches: Vec<Vec<Record>>, format: Format, out: &mut impl Write) -> Result<Exit> {
+    let plan = Plan {
+        format,
+        ..plan(Judging::default())
+    };
+    play_as(&plan, batches, false, out)
+}
+
+/// JSON with everything.
+pub(super) fn plan(judging: Judging) -> Plan<'static> {
+    Plan {
+        format: Format::Json,
+        clock: samples::CLOCK,
+        duration: None,
+        ready_file: None,
+        only_findings: false,
+        judging,
+        is_closed: || false,
+    }
+}
+
+/// Plays what does not end by itself if it is `endless`.
+pub(super) fn play_as(
+    plan: &Plan<'_>,
+    batches: Vec<Vec<Record>>,
+    endless: bool,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let stop = Stop::default();
+    let heads = batches.iter().map(Vec::len).sum::<usize>() as u64;
+    let session = Played {
+        batches: batches.into(),
+        stop: stop.clone(),
+        detached: false,
+        patience: if endless { 10_000 } else { 0 },
+        heads,
+    };
+    let opened = Opened {
+        session: Box::new(session),
+        symbols: Box::new(NoSymbols),
+    };
+    stream(opened, plan, None, &stop, out)
+}
+
+pub(super) fn lines(out: &[u8]) -> Vec<Line> {
+    out.split_inclusive(|&byte| byte == b'\n')
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
+
+pub(super) fn shape(line: &Line) -> String {
+    match line {
+        Line::Status(_) => "status".to_owned(),
+        Line::Event(event) => format!("event {}", event.seq / 2),
+        Line::Lost(lost) => format!("lost {}", lost.count),
+        Line::Finding(finding) => {
+            let state = if finding.closed { "closed" } else { "open" };
+            format!("finding {} {} {state}", finding.number, finding.rule.name())
+        }
+        Line::Verdict(verdict) => format!("verdict {} {}", verdict.rule.name(), verdict.verdict.name()),
+        Line::Summary(summary) => format!(
+            "summary {} {} {:?}",
+            summary.events, summary.lost, summary.contradictions
+        ),
+    }
+}
+
+#[test]
+fn a_run_is_a_status_the_events_in_order_the_losses_and_a_summary() {
+    let first = vec![record(1, 5_000_000_020), record(0, 5_000_000_010)];
+    let second = vec![record(2, 5_000_000_030), record(3, 5_200_000_000)];
+    let mut out = Vec::new();
+    assert_eq!(
+        play(vec![first, second], Format::Json, &mut out).unwrap(),
+        Exit::Holds
+    );
+    let lines = lines(&out);
+    let shape: Vec<_> = lines.iter().map(shape).collect();
+    assert_eq!(
+        shape,
+        [
+            "status",
+            "event 0",
+            "event 1",
+            "event 2",
+            "lost 3",
+            "event 3",
+            "summary 4 3 []"
+        ]
+    );
+}
+
+#[test]
+fn text_ends_with_the_summary() {
+    let mut out = Vec::new();
+    play(
+        vec![vec![record(0, 5_000_000_010)]],
+        Format::Text(text::Options::default()),
+        &mut out,
+    )
+    .unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.starts_with("p2p-trace 0.1.0 on Linux"), "{text}");
+    assert!(text.contains("LOST 3 records"), "{text}");
+    assert!(text.contains("\n1 event in "), "{text}");
+}
+
+/// A pipe whose reader goes away after some bytes.
+pub(super) struct Closing(pub(super) usize);
+
+impl Write for Closing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let batches = (0..100)
+        .map(|position| vec![record(position, 5_000_000_000 + position)])
+        .collect();
+    assert_eq!(
+        play(batches, Format::Json, &mut Closing(3000)).unwrap(),
+        Exit::Holds
+    );
+    assert_eq!(
+        play(Vec::new(), Format::Json, &mut Closing(0)).unwrap(),
+        Exit::Holds
+    );
+}
+
+/// Any other failure to write is one.
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    assert!(play(Vec::new(), Format::Json, &mut Full).is_err());
+}

@@ -1,0 +1,52 @@
+//! When to stop: SIGINT or SIGTERM, of which a second one ends the program at once, or when the program itself has seen
+//! enough.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// Set when it is time to stop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stop {
+    signalled: Arc<AtomicBool>,
+    /// Apart from the signals, so that the first of them is not taken for the second.
+    asked: Arc<AtomicBool>,
+}
+
+impl Stop {
+    /// One that the signals set.
+    #[cfg(unix)]
+    pub(super) fn on_signals() -> io::Result<Self> {
+        use signal_hook::{
+            consts::{SIGINT, SIGTERM},
+            flag,
+        };
+        let stop = Self::default();
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the second signal finds the flag set by the first.
+            flag::register_conditional_default(signal, Arc::clone(&stop.signalled))?;
+            flag::register(signal, Arc::clone(&stop.signalled))?;
+        }
+        Ok(stop)
+    }
+
+    /// One that nothing sets.
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+    pub(super) fn on_signals() -> io::Result<Self> {
+        Ok(Self::default())
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.signalled.load(Ordering::Relaxed) || self.asked.load(Ordering::Relaxed)
+    }
+
+    /// It is time.
+    pub(super) fn set(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+    }
+}

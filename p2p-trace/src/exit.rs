@@ -1,0 +1,36 @@
+//! The exit codes of every command: one table for all.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// What was asked holds, or was done.
+    Holds = 0,
+    /// A rule is violated.
+    Violated = 1,
+    /// Too little was seen to tell.
+    Inconclusive = 2,
+    /// The command failed.
+    Error = 3,
+    /// The command line is wrong (`EX_USAGE`).
+    Usage = 64,
+    /// This kernel cannot be traced (`EX_UNAVAILABLE`).
+    NotTraceable = 69,
+    /// Rights are missing, or the kernel is locked down (`EX_NOPERM`).
+    NoRights = 77,
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

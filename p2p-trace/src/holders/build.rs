@@ -1,0 +1,230 @@
+//! From the model to the report.
+
+use super::{
+    candidates::candidates,
+    host::{Host, HostDevice},
+    report::{
+        Answer, CanUnbind, DeviceReport, FORMAT, Preexisting, RangeReport, RangeState, Report, Residual,
+        RunReport, Source,
+    },
+    takers::holders,
+    unbind::unbind,
+    verdict::{Grounds, can_unbind},
+};
+use crate::{
+    event::DeviceAddress,
+    kernel::tasks::Gap,
+    model::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
+    output::{
+        Clock, Symbolize,
+        json::{Bdf, Hex},
+    },
+};
+
+/// Pieces of memory that are listed one by one.
+const MAX_RUNS: usize = 1024;
+
+/// What a report is made with, beside the model.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// Who looked.
+    pub source: &'a Source,
+    /// Release of the kernel.
+    pub kernel: &'a str,
+    /// The devices that the model is of; none: all.
+    pub traced: &'a [DeviceAddress],
+    /// The host, looked at after the model's latest record.
+    pub host: &'a Host,
+    /// Names of kernel addresses.
+    pub symbols: &'a dyn Symbolize,
+    /// Times of day.
+    pub clock: Clock,
+    /// When the report is made, `CLOCK_BOOTTIME`.
+    pub now_ns: u64,
+}
+
+/// What is true of `devices` by the model and the host; of all that have p2p memory, if none is named.
+///
+/// It is as fresh as the model: a pull read just before makes it exact.
+#[must_use]
+pub fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>) -> Report {
+    let mut addresses = devices.to_vec();
+    if addresses.is_empty() {
+        let with_memory = facts
+            .host
+            .devices
+            .iter()
+            .filter(|(_, device)| device.memory.is_some());
+        addresses.extend(with_memory.map(|(&address, _)| address));
+        addresses.extend(
+            model
+                .devices()
+                .filter(|device| matters(device))
+                .map(Device::address),
+        );
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    Report {
+        format: FORMAT,
+        source: facts.source.clone(),
+        time: facts.clock.rfc3339(facts.now_ns),
+        time_ns: facts.now_ns,
+        kernel: facts.kernel.to_owned(),
+        devices: addresses
+            .iter()
+            .map(|&address| device(address, model.device(address), facts))
+            .collect(),
+        gaps: facts.host.scan.gaps.iter().map(Gap::to_string).collect(),
+    }
+}
+
+/// There is something to say about it although sysfs shows no memory of it.
+fn matters(device: &Device) -> bool {
+    device.ranges().any(|range| range.stage() < Stage::Released)
+        || device.reference_count() > 0
+        || device.pending_teardown().is_some_and(Teardown::touches_memory)
+}
+
+fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> DeviceReport {
+    let unknown = HostDevice::default();
+    let host = facts.host.devices.get(&address).unwrap_or(&unknown);
+    let memory = host.memory.as_ref();
+    let ranges: Vec<_> = model
+        .into_iter()
+        .flat_map(Device::ranges)
+        .filter(|range| range.stage() < Stage::Released)
+        .map(range)
+        .collect();
+    let in_ranges = |of: fn(&RangeReport) -> Option<u64>| {
+        let sum = ranges.iter().map(of).sum::<Option<u64>>();
+        sum.filter(|_| !ranges.is_empty())
+    };
+    let mut report = DeviceReport {
+        device: Bdf(address),
+        names: memory.map_or_else(Vec::new, |memory| memory.names.clone()),
+        driver: host.driver.as_ref().map(|driver| driver.name.clone()),
+        size: in_ranges(|range| range.size).or_else(|| memory?.size),
+        taken: in_ranges(|range| range.taken),
+        published: memory
+            .and_then(|memory| memory.published)
+            .or_else(|| model?.published()),
+        holders: model.map_or_else(Vec::new, |device| holders(device, host.driver.as_ref(), facts)),
+        preexisting: model.and_then(preexisting),
+        unbind: model.and_then(|device| unbind(device, facts)),
+        candidates: Vec::new(),
+        uncertain: uncertain(address, model, memory.is_some(), facts),
+        can_unbind: CanUnbind {
+            answer: Answer::Unknown,
+            reason: String::new(),
+            waits_for: Vec::new(),
+        },
+        ranges,
+    };
+    report.candidates = candidates(address, &report, host, &facts.host.scan);
+    report.can_unbind = can_unbind(&Grounds {
+        is_present: host.is_present,
+        has_memory: memory.is_some() || !report.ranges.is_empty() || !report.holders.is_empty(),
+        driver: report.driver.as_deref(),
+        holders: &report.holders,
+        preexisting: report.preexisting.as_ref(),
+        unbind: report.unbind.as_ref(),
+        uncertain: &report.uncertain,
+    });
+    report
+}
+
+fn range(range: &Range) -> RangeReport {
+    let residual = range.accounted().map(|accounted| Residual {
+        count: accounted.residual,
+        known: accounted.known,
+        unknown_min: *accounted.unknown.start(),
+        unknown_max: *accounted.unknown.end(),
+        unexplained_min: *accounted.unexplained.start(),
+        unexplained_max: *accounted.unexplained.end(),
+    });
+    RangeReport {
+        pgmap: Hex(range.id.pgmap),
+        start: range.physical.map(|physical| Hex(physical.start)),
+        end: range.physical.map(|physical| Hex(physical.end)),
+        size: range.size(),
+        bar: range.bar,
+        state: match range.stage() {
+            Stage::Live => RangeState::Live,
+            Stage::Killed => RangeState::Killed,
+            Stage::Drained => RangeState::Drained,
+            Stage::Removed => RangeState::Removed,
+            Stage::Released => RangeState::Released,
+        },
+        taken: range.counted.and_then(|counted| counted.bytes),
+        taken_ns: range.counted.map(|counted| counted.at.time_ns),
+        residual,
+    }
+}
+
+fn preexisting(device: &Device) -> Option<Preexisting> {
+    let bytes = device.preexisting_bytes();
+    let run = |run: crate::model::Preexisting| RunReport {
+        addr: Hex(run.addr),
+        size: run.size,
+    };
+    let count = device.preexisting().count();
+    (bytes > 0).then(|| Preexisting {
+        bytes,
+        mapped_max: device.unplaced_mmap_bytes(),
+        runs: device.preexisting().take(MAX_RUNS).map(run).collect(),
+        runs_left_out: count.saturating_sub(MAX_RUNS) as u64,
+    })
+}
+
+/// Why what the model says of a device may not be true, or not all.
+fn uncertain(
+    address: DeviceAddress,
+    model: Option<&Device>,
+    has_memory: bool,
+    facts: &Facts<'_>,
+) -> Vec<String> {
+    if !facts.traced.is_empty() && !facts.traced.contains(&address) {
+        return vec![
+            "the tracer was started for other devices: what is taken of this one is not known".to_owned(),
+        ];
+    }
+    let Some(device) = model else {
+        let unread = "its memory has not been looked at yet".to_owned();
+        return if has_memory { vec![unread] } else { Vec::new() };
+    };
+    let doubts = device.uncertain();
+    let lost = |doubt: Option<Doubt>, of: &str, then: &str| {
+        doubt.map(|doubt| {
+            let from = facts.clock.time_of_day(doubt.since_ns);
+            let to = facts.clock.time_of_day(doubt.until_ns);
+            let lost = doubt.lost;
+            format!("{lost} records of {of} were lost between {from} and {to}: {then}")
+        })
+    };
+    let unread = "what was taken before the tracing began has not been read";
+    let unread = matches!(device.baseline(), Baseline::Unknown).then(|| unread.to_owned());
+    let late = is_late(device, has_memory, facts).then(|| {
+        "the kernel's state was not read in time, and the records of what happened lately may not all be in yet".to_owned()
+    });
+    [
+        lost(
+            doubts.hot,
+            "what is taken and given back",
+            "some may be missing or stale",
+        ),
+        lost(doubts.rare, "teardowns", "steps may be missing"),
+        unread,
+        late,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The latest read is of before the question. Of a pool that is gone by all that is known there is nothing to read.
+fn is_late(device: &Device, has_memory: bool, facts: &Facts<'_>) -> bool {
+    let has_memory = has_memory || device.ranges().any(|range| range.stage() < Stage::Released);
+    let asked_ns = facts.host.asked_ns.filter(|_| has_memory);
+    asked_ns.is_some_and(|asked_ns| device.last_pull().is_none_or(|pull| pull.to_ns < asked_ns))
+}

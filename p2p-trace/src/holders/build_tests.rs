@@ -1,0 +1,230 @@
+//! From records to the report, on a host laid out in a folder.
+
+use p2p_trace_common::state;
+
+use super::{
+    stories::{CLOCK, Code, DEVICE, MS, READER, SECOND, SHELL, Story},
+    *,
+};
+use crate::{event::DeviceAddress, output::text::Style};
+
+/// The report of this host at `now_ns`.
+fn report_at(story: &Story, now_ns: u64, change: impl FnOnce(&crate::kernel::KernelRoot)) -> Report {
+    report_of(story, now_ns, &[], &[], change)
+}
+
+fn report_of(
+    story: &Story,
+    now_ns: u64,
+    devices: &[DeviceAddress],
+    traced: &[DeviceAddress],
+    change: impl FnOnce(&crate::kernel::KernelRoot),
+) -> Report {
+    report_asked(story, now_ns, None, devices, traced, change)
+}
+
+fn report_asked(
+    story: &Story,
+    now_ns: u64,
+    asked_ns: Option<u64>,
+    devices: &[DeviceAddress],
+    traced: &[DeviceAddress],
+    change: impl FnOnce(&crate::kernel::KernelRoot),
+) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let root = stories::plant(folder.path());
+    change(&root);
+    let host = Host::read(&root, devices.iter().copied());
+    let host = match asked_ns {
+        Some(asked_ns) => host.asked_at(asked_ns),
+        None => host,
+    };
+    let facts = Facts {
+        source: &Source::Live {
+            pid: 700,
+            since: CLOCK.rfc3339(0),
+            since_ns: 0,
+        },
+        kernel: "7.3.4+deb13-amd64",
+        traced,
+        host: &host,
+        symbols: &Code,
+        clock: CLOCK,
+        now_ns,
+    };
+    report(&story.model, devices, &facts)
+}
+
+fn shown(report: &Report) -> String {
+    text(report, 110, Style { color: false })
+}
+
+/// Everything but the unbind.
+fn at_work() -> Story {
+    let mut story = Story::new();
+    story.add(SECOND);
+    story.queues(SECOND + 10 * MS);
+    story.pull(1500 * MS, 0, 16_387, &[(0, 128 << 10)], None);
+    story
+}
+
+#[test]
+fn the_drivers_own_memory_lets_an_unbind_through() {
+    let report = report_at(&at_work(), 5 * SECOND, |_| {});
+    let [device] = &report.devices[..] else {
+        panic!("{report:?}")
+    };
+    assert_eq!(device.can_unbind.answer, Answer::Yes, "{}", shown(&report));
+    let [queues] = &device.holders[..] else {
+        panic!("{device:?}")
+    };
+    assert_eq!(
+        (queues.count, queues.bytes, queues.by_driver),
+        (2, 128 << 10, Some(true))
+    );
+    assert_eq!(queues.age_ns, 5 * SECOND - (SECOND + 10 * MS));
+    assert!(device.uncertain.is_empty() && device.preexisting.is_none());
+}
+
+#[test]
+fn takers_are_grouped_and_those_that_are_gone_are_told() {
+    let mut story = at_work();
+    story.list(2 * SECOND, 1 << 20);
+    story.list(3 * SECOND, 2 << 20);
+    story.map(4100 * MS);
+    let report = report_at(&story, 5 * SECOND, |root| {
+        std::fs::remove_dir_all(root.proc.join("310")).unwrap();
+    });
+    assert_eq!(report.answer(), Answer::No);
+    insta::assert_snapshot!(shown(&report));
+}
+
+#[test]
+fn a_blocked_unbind_is_told_with_its_task_step_and_what_it_waits_for() {
+    let mut story = at_work();
+    story.map(4100 * MS);
+    story.unbind(4200 * MS);
+    let dead = state::DEAD | state::ATOMIC;
+    story.pull(
+        7 * SECOND,
+        dead,
+        17,
+        &[(128 << 10, 64 << 10)],
+        Some((SHELL, 2600 * MS)),
+    );
+    let report = report_at(&story, 7200 * MS, |_| {});
+    let unbind = report.devices[0].unbind.as_ref().unwrap();
+    assert!(unbind.blocked);
+    assert_eq!(
+        (unbind.since_ns, unbind.step_from),
+        (Some(4200 * MS), Some(StepFrom::Stack))
+    );
+    assert_eq!(report.answer(), Answer::No);
+    insta::assert_snapshot!(shown(&report));
+}
+
+#[test]
+fn a_hang_that_was_there_before_the_tracing_is_told_from_the_state_alone() {
+    let mut story = Story::new();
+    let dead = state::DEAD | state::ATOMIC;
+    story.pull(
+        7 * SECOND,
+        dead,
+        16,
+        &[(128 << 10, 64 << 10)],
+        Some((SHELL, 2600 * MS)),
+    );
+    let report = report_at(&story, 7200 * MS, |_| {});
+    let unbind = report.devices[0].unbind.as_ref().unwrap();
+    assert!(unbind.blocked && unbind.since.is_none() && unbind.steps_may_be_missing);
+    insta::assert_snapshot!(shown(&report));
+    // Without the right to read stacks the step is told by the range.
+    let report = report_at(&story, 7200 * MS, |root| {
+        std::fs::remove_file(root.proc.join("735/task/735/stack")).unwrap();
+    });
+    let unbind = report.devices[0].unbind.as_ref().unwrap();
+    assert_eq!(unbind.step_from, Some(StepFrom::State));
+    assert!(unbind.stack.is_empty() && unbind.stack_error.is_some());
+    assert_eq!(report.gaps.len(), 1, "{:?}", report.gaps);
+}
+
+#[test]
+fn an_unbind_that_just_goes_on_is_not_called_blocked() {
+    let mut story = at_work();
+    story.unbind(4200 * MS);
+    let report = report_at(&story, 4380 * MS, |root| {
+        // It has moved on since.
+        std::fs::write(root.proc.join("735/task/735/stack"), "").unwrap();
+    });
+    let unbind = report.devices[0].unbind.as_ref().unwrap();
+    assert!(!unbind.blocked);
+    assert_eq!(unbind.step_from, Some(StepFrom::Events));
+    assert_eq!(report.answer(), Answer::Unknown);
+}
+
+#[test]
+fn a_loss_makes_it_unknown() {
+    let mut story = at_work();
+    story.lose(2 * SECOND, 3 * SECOND);
+    let report = report_at(&story, 5 * SECOND, |_| {});
+    let device = &report.devices[0];
+    assert_eq!(device.can_unbind.answer, Answer::Unknown);
+    assert!(
+        device.uncertain[0].starts_with("5 records"),
+        "{:?}",
+        device.uncertain
+    );
+}
+
+#[test]
+fn a_state_from_before_the_question_is_no_sure_answer() {
+    let uncertain = |asked_ns, without_memory: bool| {
+        let report = report_asked(&at_work(), 5 * SECOND, Some(asked_ns), &[], &[], |root| {
+            if without_memory {
+                let folder = root
+                    .sys
+                    .join("devices/pci0000:00/0000:00:1c.0/0000:03:00.0/p2pmem");
+                std::fs::remove_dir_all(folder).unwrap();
+            }
+        });
+        (report.answer(), report.devices[0].uncertain.clone())
+    };
+    // It was read at 1.5 s.
+    assert_eq!(uncertain(1400 * MS, false), (Answer::Yes, vec![]));
+    for without_memory in [false, true] {
+        let (answer, reasons) = uncertain(4 * SECOND, without_memory);
+        assert_eq!(answer, Answer::Unknown);
+        assert!(reasons[0].contains("not read in time"), "{reasons:?}");
+    }
+}
+
+#[test]
+fn what_was_not_traced_is_not_known() {
+    let other = DeviceAddress::from_devfn(0, 4, 0);
+    let report = report_of(&at_work(), 5 * SECOND, &[DEVICE], &[other], |_| {});
+    assert_eq!(report.answer(), Answer::Unknown);
+    let nothing = report_of(&Story::new(), 5 * SECOND, &[], &[], |_| {});
+    assert_eq!(
+        nothing.devices[0].can_unbind.answer,
+        Answer::Unknown,
+        "{}",
+        shown(&nothing)
+    );
+    let without = report_of(&at_work(), 5 * SECOND, &[other], &[], |_| {});
+    assert_eq!(without.answer(), Answer::Yes, "{}", shown(&without));
+    let absent = DeviceAddress::from_devfn(0, 9, 0);
+    let absent = report_of(&at_work(), 5 * SECOND, &[absent], &[], |_| {});
+    assert_eq!(absent.answer(), Answer::Unknown);
+}
+
+#[test]
+fn a_mapping_that_was_seen_is_no_candidate() {
+    let mut story = at_work();
+    let candidates = |story: &Story| report_at(story, 5 * SECOND, |_| {}).devices[0].candidates.clone();
+    let [candidate] = &candidates(&story)[..] else {
+        panic!("the reader has it mapped")
+    };
+    assert!(matches!(&candidate.why, Why::Mapping { task, .. } if task.pid == READER.pid));
+    story.map(4100 * MS);
+    assert_eq!(candidates(&story), []);
+}

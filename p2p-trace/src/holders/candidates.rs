@@ -1,0 +1,119 @@
+//! Who may have to do with a device's memory, found by other means than by seeing memory being taken.
+
+use super::{
+    host::HostDevice,
+    report::{Candidate, DeviceReport, HolderKind, TaskLine, Why},
+};
+use crate::{
+    event::DeviceAddress,
+    kernel::tasks::{Mapping, Scan, TaskName, Waiting},
+    output::text::bytes,
+};
+
+/// The candidates for what the report of a device leaves open.
+pub(super) fn candidates(
+    address: DeviceAddress,
+    report: &DeviceReport,
+    host: &HostDevice,
+    scan: &Scan,
+) -> Vec<Candidate> {
+    let unexplained = report.ranges.iter().filter_map(|range| range.residual);
+    let unexplained = unexplained
+        .map(|residual| residual.unexplained_max)
+        .max()
+        .unwrap_or(0);
+    let unseen = report
+        .preexisting
+        .as_ref()
+        .map_or(0, |preexisting| preexisting.bytes);
+    let blocked = report.unbind.as_ref().is_some_and(|unbind| unbind.blocked);
+    let mut found: Vec<_> = scan
+        .mappings
+        .iter()
+        .filter(|mapping| mapping.device == address && !was_seen_to_map(report, mapping.task.tgid))
+        .map(mapping)
+        .collect();
+    // Which device a waiting task waits for cannot be told: it is named only where somebody is looked for.
+    if blocked || unexplained > 0 {
+        found.extend(scan.waiting.iter().filter_map(waiting));
+    }
+    let unbind = report.unbind.as_ref();
+    if unbind.is_some_and(|unbind| unbind.task.is_none()) {
+        found.extend(scan.waiting.iter().filter_map(unbinding));
+    }
+    if unseen > 0 || unexplained > 0 {
+        found.extend(host.driver.as_ref().map(|driver| driver_itself(&driver.name)));
+    }
+    found
+}
+
+/// A process of which a mapping was observed is more than a candidate.
+fn was_seen_to_map(report: &DeviceReport, tgid: u32) -> bool {
+    report.holders.iter().any(|holder| {
+        holder.kind == HolderKind::Mmap && holder.taken_by.as_ref().is_some_and(|task| task.tgid == tgid)
+    })
+}
+
+fn mapping(mapping: &Mapping) -> Candidate {
+    let Mapping {
+        task, bytes: size, ..
+    } = mapping;
+    let of_before = if mapping.deleted {
+        ", of before its last unbind or removal"
+    } else {
+        ""
+    };
+    Candidate {
+        reason: format!("{task} has {} of its memory mapped{of_before}", bytes(*size)),
+        why: Why::Mapping {
+            task: line(task),
+            bytes: *size,
+            deleted: mapping.deleted,
+        },
+    }
+}
+
+fn waiting(waiting: &Waiting) -> Option<Candidate> {
+    // An unbind waits for others.
+    let hint = waiting.hint.as_ref().filter(|_| waiting.unbinds.is_none())?;
+    let (task, frame) = (&waiting.task, &hint.frame);
+    Some(Candidate {
+        reason: format!(
+            "{task} waits uninterruptibly in {} ({frame}), for which device cannot be told",
+            hint.part_of
+        ),
+        why: Why::Waiting {
+            task: line(task),
+            frame: frame.clone(),
+        },
+    })
+}
+
+fn unbinding(waiting: &Waiting) -> Option<Candidate> {
+    let step = waiting.unbinds?;
+    let task = &waiting.task;
+    Some(Candidate {
+        reason: format!("{task} is unbinding a device, {step}; which one cannot be told"),
+        why: Why::Unbinding {
+            task: line(task),
+            step,
+        },
+    })
+}
+
+fn driver_itself(name: &str) -> Candidate {
+    Candidate {
+        reason: format!("{name}, the bound driver, may have taken memory itself"),
+        why: Why::Driver {
+            driver: name.to_owned(),
+        },
+    }
+}
+
+fn line(task: &TaskName) -> TaskLine {
+    TaskLine {
+        pid: task.pid,
+        tgid: task.tgid,
+        comm: task.comm.clone(),
+    }
+}

@@ -1,0 +1,67 @@
+//! What a report needs of the host beside the model: devices, drivers, cgroups, tasks.
+
+use std::collections::BTreeMap;
+
+use crate::kernel::{
+    KernelRoot,
+    devices::{self, DeviceAddress, Driver, P2pDevice},
+    tasks::{Cgroups, Scan, Tasks},
+};
+
+/// The host at one moment. Only tasks that a report names are looked at later.
+#[derive(Clone, Debug)]
+pub struct Host {
+    pub(super) devices: BTreeMap<DeviceAddress, HostDevice>,
+    pub(super) cgroups: Cgroups,
+    pub(super) scan: Scan,
+    pub(super) tasks: Tasks,
+    /// What was read of the kernel before does not answer the question, `CLOCK_BOOTTIME`.
+    pub(super) asked_ns: Option<u64>,
+}
+
+/// A device as sysfs shows it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HostDevice {
+    pub(super) is_present: bool,
+    pub(super) driver: Option<Driver>,
+    /// Its p2p memory, if it has some.
+    pub(super) memory: Option<P2pDevice>,
+}
+
+impl Host {
+    /// Looks at every task, at all devices with p2p memory, and at these.
+    #[must_use]
+    pub fn read(root: &KernelRoot, devices: impl IntoIterator<Item = DeviceAddress>) -> Self {
+        let mut memory: BTreeMap<_, _> = devices::list(root)
+            .into_iter()
+            .map(|device| (device.address, device))
+            .collect();
+        let mut addresses: Vec<_> = devices.into_iter().chain(memory.keys().copied()).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let look = |address| {
+            let device = HostDevice {
+                is_present: devices::exists(root, address),
+                driver: Driver::read(root, address),
+                memory: memory.remove(&address),
+            };
+            (address, device)
+        };
+        let tasks = Tasks::new(root.clone());
+        Self {
+            devices: addresses.into_iter().map(look).collect(),
+            cgroups: tasks.cgroups(),
+            scan: tasks.scan(),
+            tasks,
+            asked_ns: None,
+        }
+    }
+
+    /// For a question that was put at this time, `CLOCK_BOOTTIME`: a report says so where nothing newer was read of the
+    /// kernel's state, and the model may lag behind.
+    #[must_use]
+    pub const fn asked_at(mut self, time_ns: u64) -> Self {
+        self.asked_ns = Some(time_ns);
+        self
+    }
+}

@@ -1,0 +1,30 @@
+//! What is taken of a device's p2p memory, by whom, and what an unbind would wait for.
+//!
+//! Who *took* memory is observed. Who uses or pins it now is not, and nothing here says so: what was found by other means
+//! (mappings, stacks) is a candidate, with the reason why.
+
+mod build;
+#[cfg(test)]
+mod build_tests;
+mod candidates;
+mod host;
+mod report;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod stories;
+mod takers;
+#[cfg(test)]
+mod tests;
+mod text;
+mod unbind;
+mod verdict;
+
+pub use build::{Facts, report};
+pub use host::Host;
+pub use report::{
+    Answer, CanUnbind, Candidate, DeviceReport, FORMAT, Holder, HolderKind, Preexisting, RangeReport,
+    RangeState, Report, Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
+};
+pub use text::text;
+pub use verdict::{Grounds, can_unbind};

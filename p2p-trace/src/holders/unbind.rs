@@ -1,0 +1,131 @@
+//! An unbind or removal that is under way: who does it, where it stands, whether it is blocked.
+
+use p2p_trace_common::Kind;
+
+use super::{
+    Facts,
+    report::{StepFrom, StepLine, UnbindReport},
+    takers::task_line,
+};
+use crate::{
+    event::Task,
+    kernel::tasks::{Liveness, UnbindStep, unbind_step},
+    model::{Device, Range, Stage, Step, Teardown},
+    output::json::RecordId,
+};
+
+/// What takes longer than this is blocked. Without anybody in the way, a kill drains once RCU has had its grace period, tens of
+/// milliseconds later.
+const PATIENCE_NS: u64 = 1_000_000_000;
+
+/// The unbind of a device, if one is under way.
+pub(super) fn unbind(device: &Device, facts: &Facts<'_>) -> Option<UnbindReport> {
+    let teardown = device.pending_teardown();
+    let lock = device.lock().filter(|lock| lock.holder.is_some());
+    let holder = lock.and_then(|lock| lock.holder);
+    // The one that acts is the one that holds the lock. Several can have asked.
+    let task = teardown.and_then(|teardown| teardown.task().copied()).or(holder);
+    let stack = task.map(|task| stack(&task, facts));
+    let by_stack = stack.as_ref().and_then(|stack| step_of(stack.as_deref().ok()?));
+    let by_state = device.ranges().filter_map(step_of_range).min();
+    if teardown.is_none() && by_state.is_none() && by_stack.is_none() {
+        return None;
+    }
+    let by_events = teardown.and_then(|teardown| teardown.last_step()).map(step_after);
+    let known = [
+        (by_stack, StepFrom::Stack),
+        (by_events, StepFrom::Events),
+        (by_state, StepFrom::State),
+    ];
+    let known = known
+        .into_iter()
+        .find_map(|(step, from)| step.map(|step| (step, from)));
+    let waiting_ns = lock
+        .filter(|lock| lock.holder == task)
+        .and_then(|lock| lock.waiting_ns);
+    let since_ns = teardown.and_then(Teardown::pending_since_ns);
+    let (stack, stack_error) = match stack {
+        Some(Ok(stack)) => (stack, None),
+        Some(Err(error)) => (Vec::new(), Some(error)),
+        None => (Vec::new(), None),
+    };
+    Some(UnbindReport {
+        blocked: waiting_ns.is_some_and(|ns| ns >= PATIENCE_NS)
+            || device.ranges().any(|range| is_blocking(range, facts.now_ns)),
+        since: since_ns.map(|ns| facts.clock.rfc3339(ns)),
+        since_ns,
+        waiting_ns,
+        step: known.map(|(step, _)| step),
+        step_from: known.map(|(_, from)| from),
+        task: task.as_ref().map(task_line),
+        stack,
+        stack_error,
+        steps_may_be_missing: teardown.is_none_or(Teardown::steps_may_be_missing),
+        steps: teardown.map_or_else(Vec::new, |teardown| steps(teardown, facts)),
+    })
+}
+
+/// The kernel stack of a task that was seen, or why there is none.
+fn stack(task: &Task, facts: &Facts<'_>) -> Result<Vec<String>, String> {
+    let tasks = &facts.host.tasks;
+    if let Some(hidden) = tasks.hidden() {
+        return Err(hidden.to_string());
+    }
+    if tasks.liveness(task.tgid, facts.now_ns) == Liveness::Gone {
+        return Err("the task is gone".to_owned());
+    }
+    let stack = tasks
+        .stack(task.tgid, task.pid)
+        .map_err(|error| error.to_string())?;
+    Ok(stack.iter().map(ToString::to_string).collect())
+}
+
+fn step_of(stack: &[String]) -> Option<UnbindStep> {
+    let frames: Vec<_> = stack.iter().map(String::as_str).collect();
+    unbind_step(&frames)
+}
+
+/// What is being done after this was seen.
+const fn step_after(step: &Step) -> UnbindStep {
+    match step.kind {
+        Kind::DriverRemove => UnbindStep::DriverRemove,
+        Kind::UnmapMappings => UnbindStep::RevokeMappings,
+        Kind::MemremapRelease => UnbindStep::TearDownRange,
+        Kind::Kill => UnbindStep::WaitForDrain,
+        Kind::Drained | Kind::Remove => UnbindStep::RemovePages,
+        Kind::Release => UnbindStep::ReleasePool,
+        Kind::DriverRemoved | Kind::DevresRelease | Kind::Unmapped | Kind::Released => {
+            UnbindStep::DevresRelease
+        }
+        _ => UnbindStep::Unbind,
+    }
+}
+
+/// What a range that is on its way out says, whoever saw it.
+fn step_of_range(range: &Range) -> Option<UnbindStep> {
+    match range.stage() {
+        Stage::Killed => Some(UnbindStep::WaitForDrain),
+        Stage::Drained => Some(UnbindStep::RemovePages),
+        // The teardown of a range that is removed goes on with the next one, or the pool.
+        Stage::Removed => Some(UnbindStep::DevresRelease),
+        Stage::Live | Stage::Released => None,
+    }
+}
+
+/// The range waits for a reference that does not go by itself, as far as that can be told.
+fn is_blocking(range: &Range, now_ns: u64) -> bool {
+    let killed_ns = range.steps.killed.map(|at| at.time_ns);
+    range.is_draining()
+        && (range.accounted().is_some_and(|accounted| accounted.residual > 0)
+            || killed_ns.is_some_and(|ns| now_ns.saturating_sub(ns) >= PATIENCE_NS))
+}
+
+fn steps(teardown: &Teardown, facts: &Facts<'_>) -> Vec<StepLine> {
+    let line = |step: &Step| StepLine {
+        kind: step.kind.name().to_owned(),
+        time: facts.clock.rfc3339(step.at.time_ns),
+        time_ns: step.at.time_ns,
+        record: RecordId(step.at.id),
+    };
+    teardown.steps.iter().map(line).collect()
+}

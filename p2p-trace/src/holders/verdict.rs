@@ -1,0 +1,311 @@
+//! Whether an unbind would go through.
+//!
+//! An unbind waits, for ever and holding the device's lock, until the last reference to the device's p2p memory is dropped
+//! (`memunmap_pages`). The answer is as careful as that:
+//!
+//! - **no**: an unbind is blocked already; or memory is allocated in the kernel by somebody else than the bound driver, which
+//!   nothing but its taker gives back. The driver's own (taken from within its module) does not count: its remove callback,
+//!   which runs before the wait, is expected to free it, as nvme does with its queues.
+//! - **yes**: all that is taken is known, nothing was lost since, and nothing is taken but the driver's own.
+//! - **unknown**: everything else. Memory whose taker was not seen may be the driver's own. A user's mapping is revoked by
+//!   the unbind and alone never blocks it, but pages of it that I/O in flight has pinned do, and pins cannot be observed.
+
+use super::report::{Answer, CanUnbind, Holder, HolderKind, Preexisting, UnbindReport};
+use crate::output::text::bytes;
+
+/// Drivers that hand out memory without pages (Linux 6.19 and later), which is not traced; facts of the kernel's source:
+/// `drivers/vfio/pci`, `drivers/infiniband/hw/mlx5`.
+const PAGELESS: [&str; 3] = ["vfio-pci", "mlx5_core", "mlx5_vfio_pci"];
+
+/// What the answer rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    /// sysfs has the device.
+    pub is_present: bool,
+    /// The device has p2p memory with pages.
+    pub has_memory: bool,
+    /// The bound driver.
+    pub driver: Option<&'a str>,
+    /// Memory that was seen being taken.
+    pub holders: &'a [Holder],
+    /// Memory whose taker was not seen.
+    pub preexisting: Option<&'a Preexisting>,
+    /// An unbind that is under way.
+    pub unbind: Option<&'a UnbindReport>,
+    /// Why all of this may not be true, or not all of it.
+    pub uncertain: &'a [String],
+}
+
+/// The answer, with its reason.
+#[must_use]
+pub fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
+    if let Some(unbind) = grounds.unbind {
+        return under_way(unbind, grounds);
+    }
+    if !grounds.has_memory {
+        return without_memory(grounds);
+    }
+    let waits = Waits::of(grounds);
+    let (answer, reason) = if let Some(first) = waits.doubts.first().filter(|_| !waits.sure.is_empty()) {
+        (Answer::Unknown, format!("something may block it, but {first}"))
+    } else if let Some(first) = waits.sure.first() {
+        (Answer::No, format!("it would wait for {first}"))
+    } else if let Some(first) = waits.doubts.first().or_else(|| waits.maybe.first()) {
+        (Answer::Unknown, first.clone())
+    } else if waits.own > 0 {
+        let (own, driver) = (bytes(waits.own), grounds.driver.unwrap_or_default());
+        let reason =
+            format!("nothing is taken but {own} of {driver} itself, expected to be freed by its remove");
+        (Answer::Yes, reason)
+    } else {
+        (Answer::Yes, "nothing is taken".to_owned())
+    };
+    CanUnbind {
+        answer,
+        reason,
+        waits_for: [waits.sure, waits.maybe].concat(),
+    }
+}
+
+fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
+    let (answer, reason) = if unbind.blocked {
+        (Answer::No, "an unbind is blocked already")
+    } else {
+        (Answer::Unknown, "an unbind is under way")
+    };
+    let step = unbind.step.map_or_else(String::new, |step| format!(": {step}"));
+    let mut waits = Waits::of(grounds);
+    if waits.own > 0 {
+        let text = format!(
+            "{} of the driver itself, which it has not given back so far",
+            bytes(waits.own)
+        );
+        waits.maybe.push(text);
+    }
+    CanUnbind {
+        answer,
+        reason: format!("{reason}{step}"),
+        waits_for: [waits.sure, waits.maybe].concat(),
+    }
+}
+
+fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
+    let pageless = grounds.driver.filter(|driver| PAGELESS.contains(driver));
+    let (answer, reason) = if !grounds.is_present {
+        (Answer::Unknown, "there is no such device now".to_owned())
+    } else if let Some(driver) = pageless {
+        let reason = format!(
+            "the device has no p2p memory with pages, but {driver} can hand out memory without, which is not traced"
+        );
+        (Answer::Unknown, reason)
+    } else if let Some(doubt) = grounds.uncertain.first() {
+        (Answer::Unknown, doubt.clone())
+    } else {
+        (Answer::Yes, "the device has no p2p memory".to_owned())
+    };
+    CanUnbind {
+        answer,
+        reason,
+        waits_for: Vec::new(),
+    }
+}
+
+/// What an unbind would wait for.
+#[derive(Debug, Default)]
+struct Waits {
+    /// Surely.
+    sure: Vec<String>,
+    /// Perhaps.
+    maybe: Vec<String>,
+    /// Why even what seems sure is not.
+    doubts: Vec<String>,
+    /// Bytes of the driver itself.
+    own: u64,
+}
+
+impl Waits {
+    fn of(grounds: &Grounds<'_>) -> Self {
+        let mut waits = Self {
+            doubts: grounds.uncertain.to_vec(),
+            ..Self::default()
+        };
+        for holder in grounds.holders {
+            waits.holder(holder);
+        }
+        if let Some(preexisting) = grounds.preexisting.filter(|preexisting| preexisting.bytes > 0) {
+            let text = format!(
+                "{} taken by whom was not seen: the driver's own is freed by an unbind, anybody else's blocks it",
+                bytes(preexisting.bytes)
+            );
+            waits.maybe.push(text);
+        }
+        waits
+    }
+
+    fn holder(&mut self, holder: &Holder) {
+        let (size, kind) = (bytes(holder.bytes), holder.kind.name());
+        let by = holder.taken_by.as_ref().map_or_else(
+            || "somebody whose name was not seen".to_owned(),
+            ToString::to_string,
+        );
+        let at = holder
+            .caller
+            .as_ref()
+            .map_or_else(String::new, |caller| format!(" at {caller}"));
+        match (holder.kind, holder.by_driver) {
+            (HolderKind::Mmap, _) => self.maybe.push(format!(
+                "{size} mapped by {by}: an unbind revokes the mapping, but pages pinned by I/O in flight block it, and \
+                 pins cannot be observed"
+            )),
+            _ if holder.unsure => self.maybe.push(format!(
+                "{size} taken by {by}{at} ({kind}), or by somebody else since: records were lost"
+            )),
+            (_, Some(true)) => self.own = self.own.saturating_add(holder.bytes),
+            (_, Some(false)) => self.sure.push(format!("{size} taken by {by}{at} ({kind})")),
+            (_, None) => self.maybe.push(format!(
+                "{size} taken by {by}{at} ({kind}): whether it is the driver's own cannot be told"
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::holders::samples;
+
+    fn answer(grounds: &Grounds<'_>) -> (Answer, String) {
+        let verdict = can_unbind(grounds);
+        (verdict.answer, verdict.reason)
+    }
+
+    const NOTHING: Grounds<'static> = Grounds {
+        is_present: true,
+        has_memory: true,
+        driver: Some("nvme"),
+        holders: &[],
+        preexisting: None,
+        unbind: None,
+        uncertain: &[],
+    };
+
+    #[test]
+    fn what_may_have_changed_hands_is_unknown() {
+        for holder in [samples::queues(), samples::target()] {
+            let holders = [Holder {
+                unsure: true,
+                ..holder
+            }];
+            let (unknown, reason) = answer(&Grounds {
+                holders: &holders,
+                ..NOTHING
+            });
+            assert_eq!(unknown, Answer::Unknown);
+            assert!(reason.contains("records were lost"), "{reason}");
+        }
+    }
+
+    #[test]
+    fn nothing_or_the_drivers_own_lets_an_unbind_through() {
+        assert_eq!(answer(&NOTHING), (Answer::Yes, "nothing is taken".to_owned()));
+        let holders = [samples::queues()];
+        let own = Grounds {
+            holders: &holders,
+            ..NOTHING
+        };
+        let (yes, reason) = answer(&own);
+        assert_eq!(yes, Answer::Yes);
+        assert!(reason.contains("128 KiB of nvme itself"), "{reason}");
+        let none = Grounds {
+            has_memory: false,
+            ..NOTHING
+        };
+        assert_eq!(answer(&none).0, Answer::Yes);
+        let absent = Grounds {
+            is_present: false,
+            ..none
+        };
+        assert_eq!(answer(&absent).0, Answer::Unknown);
+        let provider = Grounds {
+            driver: Some("vfio-pci"),
+            ..none
+        };
+        assert_eq!(answer(&provider).0, Answer::Unknown);
+    }
+
+    #[test]
+    fn memory_of_somebody_else_in_the_kernel_blocks() {
+        let holders = [samples::queues(), samples::target()];
+        let grounds = Grounds {
+            holders: &holders,
+            ..NOTHING
+        };
+        let verdict = can_unbind(&grounds);
+        assert_eq!(verdict.answer, Answer::No);
+        assert_eq!(verdict.waits_for.len(), 1, "{:?}", verdict.waits_for);
+        let uncertain = ["3 records were lost".to_owned()];
+        let grounds = Grounds {
+            uncertain: &uncertain,
+            ..grounds
+        };
+        let (unknown, reason) = answer(&grounds);
+        assert_eq!(unknown, Answer::Unknown);
+        assert!(reason.contains("3 records were lost"), "{reason}");
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_unknown() {
+        let unnamed = Holder {
+            by_driver: None,
+            ..samples::target()
+        };
+        for holder in [samples::mapping(), unnamed] {
+            let grounds = Grounds {
+                holders: &[holder],
+                ..NOTHING
+            };
+            assert_eq!(answer(&grounds).0, Answer::Unknown);
+        }
+        let preexisting = samples::preexisting();
+        for grounds in [
+            Grounds {
+                preexisting: Some(&preexisting),
+                ..NOTHING
+            },
+            Grounds {
+                uncertain: &["records were lost".to_owned()],
+                ..NOTHING
+            },
+        ] {
+            assert_eq!(answer(&grounds).0, Answer::Unknown, "{grounds:?}");
+        }
+    }
+
+    #[test]
+    fn an_unbind_under_way_decides_by_itself() {
+        let unbind = samples::unbind();
+        let blocked = Grounds {
+            unbind: Some(&unbind),
+            ..NOTHING
+        };
+        let (no, reason) = answer(&blocked);
+        assert_eq!(no, Answer::No);
+        assert!(reason.contains("waiting for the last reference"), "{reason}");
+        let holders = [samples::queues()];
+        let own = Grounds {
+            holders: &holders,
+            ..blocked
+        };
+        let waits = can_unbind(&own).waits_for;
+        assert!(waits[0].contains("128 KiB of the driver itself"), "{waits:?}");
+        let going = UnbindReport {
+            blocked: false,
+            ..unbind
+        };
+        let going = Grounds {
+            unbind: Some(&going),
+            ..NOTHING
+        };
+        assert_eq!(answer(&going).0, Answer::Unknown);
+    }
+}

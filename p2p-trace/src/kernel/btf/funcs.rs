@@ -1,0 +1,78 @@
+//! Functions: their parameters by name, and what they return.
+
+use super::wire::{Kind, u32_at};
+use super::{Btf, Shape};
+
+/// A kernel function's prototype.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Func {
+    /// The parameters, in order; the `...` of a variadic function is not one.
+    pub params: Vec<Param>,
+    /// What it returns; `None` for `void`.
+    pub returns: Option<Shape>,
+}
+
+/// A parameter of a kernel function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Its name; empty where the compiler left none.
+    pub name: String,
+    /// What it is, typedefs and qualifiers removed.
+    pub shape: Shape,
+    /// Size in bytes.
+    pub size: Option<u32>,
+    /// For a pointer to a named struct or union, that name.
+    pub points_to: Option<String>,
+}
+
+impl Func {
+    /// Position of the parameter of this name, from 0.
+    pub fn param_index(&self, name: &str) -> Option<usize> {
+        self.params.iter().position(|param| param.name == name)
+    }
+
+    /// Number of parameters. fentry programs must not touch an argument past it; the return value of fexit follows them.
+    pub const fn param_count(&self) -> usize {
+        self.params.len()
+    }
+
+    /// Whether it returns nothing.
+    pub const fn returns_void(&self) -> bool {
+        self.returns.is_none()
+    }
+}
+
+impl Btf {
+    /// The function of this name; where static functions share it, the first, which is the one attach takes too.
+    pub fn func(&self, name: &str) -> Option<Func> {
+        let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;
+        let proto = self
+            .index
+            .get(&self.data, func.size_or_id)
+            .filter(|ty| ty.kind() == Kind::FUNC_PROTO)?;
+        let params = proto
+            .tail
+            .chunks_exact(8)
+            .filter_map(|record| Some((u32_at(record, 0)?, u32_at(record, 4)?)))
+            .filter(|&(_, type_id)| type_id != 0)
+            .map(|(name_off, type_id)| Param {
+                name: self.text(name_off),
+                shape: self.shape(type_id),
+                size: self.size_of(type_id),
+                points_to: self.pointee(type_id),
+            })
+            .collect();
+        Some(Func {
+            params,
+            returns: (proto.size_or_id != 0).then(|| self.shape(proto.size_or_id)),
+        })
+    }
+
+    /// The name of the struct or union that a pointer type points to.
+    fn pointee(&self, type_id: u32) -> Option<String> {
+        let pointer = self.resolve(type_id).filter(|ty| ty.kind() == Kind::PTR)?;
+        let target = self.resolve(pointer.size_or_id)?;
+        let named = target.kind().is_composite() || target.kind() == Kind::FWD;
+        (named && target.name_off != 0).then(|| self.text(target.name_off))
+    }
+}

@@ -1,0 +1,222 @@
+//! PCI devices as sysfs shows them: which offer peer-to-peer memory, and what they are called.
+
+mod address;
+mod driver;
+mod names;
+
+use std::fs;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use address::{AddressError, DeviceAddress};
+pub use driver::{Driver, exists};
+pub use names::{DeviceError, resolve};
+
+use super::{
+    release::Release,
+    root::{KernelRoot, read_number, read_text},
+};
+
+/// Classes whose members name a PCI device, in the order of preference.
+const CLASSES: [&str; 6] = ["nvme", "net", "infiniband", "drm", "accel", "vfio-dev"];
+
+/// A device that offers peer-to-peer memory, as its folder `p2pmem` in sysfs describes it.
+///
+/// The kernel counts killed and even removed ranges as available until it releases the whole pool: during a teardown
+/// these numbers say nothing. They are absent on kernels where reading them is not safe, see [`list`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct P2pDevice {
+    /// Its address.
+    pub address: DeviceAddress,
+    /// Names of it in sysfs, such as `nvme0`.
+    pub names: Vec<String>,
+    /// The driver bound to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Bytes in all its ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Bytes not allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<u64>,
+    /// Whether others may find it (`pci_p2pmem_find`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<bool>,
+}
+
+/// The devices that offer peer-to-peer memory now, by address.
+///
+/// Before ae21f835a5bd (in Linux 5.15 at the latest), `size_show`, `available_show` and `published_show` follow `pci_dev->p2pdma` unchecked, and
+/// `pci_p2pdma_release` clears it before it takes their files away: a read in between kills the reader, and can take the
+/// kernel with it (seen on 5.10.223). There, and where the release cannot be told, nobody's numbers are read.
+pub fn list(root: &KernelRoot) -> Vec<P2pDevice> {
+    let is_safe = Release::read(root).and_then(|release| release.is_at_least(5, 15)) == Some(true);
+    let found = addresses(root).into_iter();
+    found.map(|address| read_device(root, address, is_safe)).collect()
+}
+
+/// Their addresses, in order. Reads nothing from the devices: right for looking often, and during a teardown.
+pub fn addresses(root: &KernelRoot) -> Vec<DeviceAddress> {
+    let folder = pci_devices(root);
+    let mut addresses: Vec<DeviceAddress> = file_names(&folder)
+        .iter()
+        .filter(|name| folder.join(name).join("p2pmem").is_dir())
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+fn read_device(root: &KernelRoot, address: DeviceAddress, has_numbers: bool) -> P2pDevice {
+    let device = pci_devices(root).join(address.to_string());
+    let file = |name: &str| has_numbers.then(|| device.join("p2pmem").join(name));
+    P2pDevice {
+        address,
+        names: CLASSES
+            .iter()
+            .flat_map(|class| file_names(&device.join(class)))
+            .collect(),
+        driver: driver::target_name(&device.join("driver")),
+        size: file("size").and_then(|path| read_number(&path)),
+        available: file("available").and_then(|path| read_number(&path)),
+        published: file("published")
+            .and_then(|path| read_text(&path))
+            .map(|text| text == "1"),
+    }
+}
+
+fn pci_devices(root: &KernelRoot) -> std::path::PathBuf {
+    root.sys.join("bus/pci/devices")
+}
+
+/// The names in a folder, sorted; none if it cannot be read.
+fn file_names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Two disks, `nvme0` with a controller memory buffer, and multipath disks over them, laid out as a guest's sysfs.
+    pub(crate) fn plant(root: &KernelRoot) {
+        let make = |path: &str| fs::create_dir_all(root.sys.join(path)).unwrap();
+        let write = |path: &str, text: &str| fs::write(root.sys.join(path), text).unwrap();
+        let link = |target: &str, path: &str| symlink(target, root.sys.join(path)).unwrap();
+        let bridge = "devices/pci0000:00/0000:00:1c.0";
+        for (bdf, nvme) in [("0000:03:00.0", "nvme0"), ("0000:04:00.0", "nvme1")] {
+            make(&format!("{bridge}/{bdf}/nvme/{nvme}/{nvme}n1"));
+        }
+        make(&format!("{bridge}/0000:03:00.0/p2pmem"));
+        for (file, text) in [
+            ("size", "67108864\n"),
+            ("available", "66977792\n"),
+            ("published", "1\n"),
+        ] {
+            write(&format!("{bridge}/0000:03:00.0/p2pmem/{file}"), text);
+        }
+        fs::create_dir_all(root.proc.join("sys/kernel")).unwrap();
+        fs::write(root.proc.join("sys/kernel/osrelease"), "7.3.4\n").unwrap();
+        for folder in [
+            "bus/pci/devices",
+            "bus/pci/drivers/nvme",
+            "class/nvme",
+            "class/block",
+            "class/net",
+        ] {
+            make(folder);
+        }
+        link(
+            "../../../../bus/pci/drivers/nvme",
+            &format!("{bridge}/0000:03:00.0/driver"),
+        );
+        for bdf in ["0000:03:00.0", "0000:04:00.0"] {
+            link(
+                &format!("../../../{bridge}/{bdf}"),
+                &format!("bus/pci/devices/{bdf}"),
+            );
+        }
+        link(
+            &format!("../../{bridge}/0000:03:00.0/nvme/nvme0"),
+            "class/nvme/nvme0",
+        );
+        link(
+            &format!("../../{bridge}/0000:04:00.0/nvme/nvme1"),
+            "class/nvme/nvme1",
+        );
+        link(
+            &format!("../../{bridge}/0000:03:00.0/nvme/nvme0/nvme0n1"),
+            "class/block/nvme0n1",
+        );
+        // A disk of a subsystem with two paths, one with one path, and a device that is not PCI.
+        for (subsystem, disk, paths) in [
+            ("0", "nvme7n1", &["nvme0", "nvme1"][..]),
+            ("1", "nvme8n1", &["nvme1"]),
+        ] {
+            let folder = format!("devices/virtual/nvme-subsystem/nvme-subsys{subsystem}");
+            make(&format!("{folder}/{disk}"));
+            link(&format!("../../{folder}/{disk}"), &format!("class/block/{disk}"));
+            for path in paths {
+                let bdf = if *path == "nvme0" {
+                    "0000:03:00.0"
+                } else {
+                    "0000:04:00.0"
+                };
+                link(
+                    &format!("../../../../{bridge}/{bdf}/nvme/{path}"),
+                    &format!("{folder}/{path}"),
+                );
+            }
+        }
+        make("devices/virtual/net/lo");
+        link("../../devices/virtual/net/lo", "class/net/lo");
+    }
+
+    #[test]
+    fn lists_the_devices_with_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(dir.path());
+        assert!(list(&root).is_empty());
+        plant(&root);
+        let expected = P2pDevice {
+            address: DeviceAddress::from_devfn(0, 3, 0),
+            names: vec!["nvme0".to_owned()],
+            driver: Some("nvme".to_owned()),
+            size: Some(67108864),
+            available: Some(66977792),
+            published: Some(true),
+        };
+        assert_eq!(list(&root), [expected]);
+        assert_eq!(addresses(&root), [DeviceAddress::from_devfn(0, 3, 0)]);
+    }
+
+    #[test]
+    fn reads_no_numbers_where_that_is_not_safe() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(dir.path());
+        plant(&root);
+        let release = root.proc.join("sys/kernel/osrelease");
+        for (text, is_safe) in [("5.10.223\n", false), ("5.15.0\n", true), ("mine\n", false)] {
+            fs::write(&release, text).unwrap();
+            let [device] = list(&root).try_into().unwrap();
+            assert_eq!(device.names, ["nvme0"]);
+            let numbers = [
+                device.size.is_some(),
+                device.available.is_some(),
+                device.published.is_some(),
+            ];
+            assert_eq!(numbers, [is_safe; 3], "{text}");
+        }
+    }
+}

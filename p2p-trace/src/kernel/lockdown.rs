@@ -1,0 +1,96 @@
+//! Kernel lockdown: what the kernel keeps even from root.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::root::{KernelRoot, read_text};
+
+/// The lockdown level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Lockdown {
+    /// Not locked down, or a kernel that has no lockdown.
+    None,
+    /// The kernel cannot be changed by user space. Tracing works.
+    Integrity,
+    /// Kernel memory cannot be read either: BPF programs that read it are refused.
+    Confidentiality,
+    /// The security file system is not mounted, so the kernel does not tell.
+    Unknown,
+}
+
+impl Lockdown {
+    /// Reads `/sys/kernel/security/lockdown`.
+    pub fn read(root: &KernelRoot) -> Self {
+        let security = root.sys.join("kernel/security");
+        match read_text(&security.join("lockdown")) {
+            Some(text) => Self::parse(&text),
+            // Every mounted security file system has `lsm`; one without `lockdown` belongs to a kernel without it.
+            None if security.join("lsm").exists() => Self::None,
+            None => Self::Unknown,
+        }
+    }
+
+    /// Reads `none [integrity] confidentiality`: the brackets mark the level.
+    fn parse(text: &str) -> Self {
+        let level = text
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+        match level {
+            Some("none") => Self::None,
+            Some("integrity") => Self::Integrity,
+            Some("confidentiality") => Self::Confidentiality,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Lockdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Integrity => "integrity",
+            Self::Confidentiality => "confidentiality",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_brackets_mark_the_level() {
+        assert_eq!(
+            Lockdown::parse("[none] integrity confidentiality"),
+            Lockdown::None
+        );
+        assert_eq!(
+            Lockdown::parse("none [integrity] confidentiality\n"),
+            Lockdown::Integrity
+        );
+        assert_eq!(
+            Lockdown::parse("none integrity [confidentiality]"),
+            Lockdown::Confidentiality
+        );
+        assert_eq!(Lockdown::parse("none integrity"), Lockdown::Unknown);
+    }
+
+    #[test]
+    fn a_missing_file_is_none_only_where_the_file_system_is_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(dir.path());
+        assert_eq!(Lockdown::read(&root), Lockdown::Unknown);
+        let security = root.sys.join("kernel/security");
+        fs::create_dir_all(&security).unwrap();
+        fs::write(security.join("lsm"), "capability,yama").unwrap();
+        assert_eq!(Lockdown::read(&root), Lockdown::None);
+        fs::write(security.join("lockdown"), "none [integrity] confidentiality\n").unwrap();
+        assert_eq!(Lockdown::read(&root), Lockdown::Integrity);
+    }
+}

@@ -1,0 +1,99 @@
+//! The kernel's release, as `uname -r` tells it.
+
+use std::fmt;
+
+use super::root::{KernelRoot, read_text};
+
+/// A release such as `7.3.4+deb13-amd64`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    text: String,
+    version: Option<Version>,
+}
+
+/// The part of a release that can be compared: `major.minor`.
+///
+/// Distributions bring features to older versions, so ask the kernel itself (BTF, symbols) wherever it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    /// The 7 of 7.3.4.
+    pub major: u32,
+    /// The 3 of 7.3.4.
+    pub minor: u32,
+}
+
+impl Version {
+    /// A version to compare with.
+    pub const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl Release {
+    /// Takes any text; what has no version in front compares with nothing.
+    pub fn parse(text: &str) -> Self {
+        let text = text.trim().to_owned();
+        let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+        let version = match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) => Some(Version { major, minor }),
+            _ => None,
+        };
+        Self { text, version }
+    }
+
+    /// The running kernel's, from `/proc/sys/kernel/osrelease`; `None` without `/proc`.
+    pub fn read(root: &KernelRoot) -> Option<Self> {
+        let text = read_text(&root.proc.join("sys/kernel/osrelease"))?;
+        (!text.is_empty()).then(|| Self::parse(&text))
+    }
+
+    /// The whole text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The version in front of it.
+    pub const fn version(&self) -> Option<Version> {
+        self.version
+    }
+
+    /// Whether this is that version or a later one; `None` if this release does not say.
+    pub fn is_at_least(&self, major: u32, minor: u32) -> Option<bool> {
+        Some(self.version? >= Version::new(major, minor))
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_distributions_write() {
+        let version = |text| Release::parse(text).version();
+        assert_eq!(version("7.3.4+deb13-amd64\n"), Some(Version::new(7, 3)));
+        assert_eq!(version("5.10.0-32-amd64"), Some(Version::new(5, 10)));
+        assert_eq!(version("6.12-rc3"), Some(Version::new(6, 12)));
+        assert_eq!(version("linux"), None);
+        assert_eq!(version("6"), None);
+        assert_eq!(version("99999999999.1"), None);
+    }
+
+    #[test]
+    fn compares_numbers_not_text() {
+        assert_eq!(Release::parse("5.10.223").is_at_least(5, 9), Some(true));
+        assert_eq!(Release::parse("5.10.223").is_at_least(5, 12), Some(false));
+        assert_eq!(Release::parse("custom").is_at_least(5, 12), None);
+    }
+}

@@ -1,0 +1,47 @@
+//! One line of `/proc/kallsyms`.
+
+/// Variables whose addresses are worth having; of all other data no symbol is kept.
+const VARIABLES: [&[u8]; 3] = [b"vmemmap_base", b"page_offset_base", b"__per_cpu_offset"];
+
+/// One line: `ffffffff9b8c3e40 T pci_alloc_p2pmem`, with `\t[module]` behind it for modules.
+pub(super) struct Line<'a> {
+    pub(super) address: u64,
+    pub(super) name: &'a str,
+    pub(super) module: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// `None` for symbols that are not kept, too.
+    pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
+        let space = line.iter().position(|&byte| byte == b' ')?;
+        let (digits, rest) = line.split_at(space);
+        let [b' ', kind, b' ', rest @ ..] = rest else {
+            return None;
+        };
+        let tab = rest.iter().position(|&byte| byte == b'\t').unwrap_or(rest.len());
+        let (name, module) = rest.split_at(tab);
+        let is_function = matches!(kind, b't' | b'T' | b'w' | b'W');
+        // The padding before a function, which `__pfx_` names, is neither called nor returned to.
+        let kept = is_function && !name.starts_with(b"__pfx_") || VARIABLES.contains(&name);
+        if !kept || name.is_empty() || name.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        let module = std::str::from_utf8(module).ok()?.trim();
+        Some(Self {
+            address: parse_hex(digits)?,
+            name: std::str::from_utf8(name).ok()?,
+            module: module
+                .strip_prefix('[')
+                .and_then(|module| module.strip_suffix(']')),
+        })
+    }
+}
+
+fn parse_hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 16 {
+        return None;
+    }
+    digits.iter().try_fold(0, |value: u64, &digit| {
+        Some(value << 4 | u64::from(char::from(digit).to_digit(16)?))
+    })
+}

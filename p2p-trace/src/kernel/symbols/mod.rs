@@ -1,0 +1,237 @@
+//! The kernel's symbols, from `/proc/kallsyms`: which functions there are, and what an address is called.
+
+mod line;
+mod modules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+
+use line::Line;
+pub use modules::Modules;
+
+use super::root::{KernelRoot, read};
+
+/// Marks, not functions, that share an address with the first function of their section.
+const MARKS: [&str; 5] = ["_stext", "_text", "_etext", "_sinittext", "_einittext"];
+/// Longer than any function: what lies further behind a module's last one belongs to nobody.
+const MAX_FUNCTION_LEN: u64 = 64 << 10;
+
+/// The functions of the kernel and its modules, and a few variables.
+#[derive(Clone, Debug, Default)]
+pub struct Symbols {
+    /// All names, one behind the other.
+    names: String,
+    modules: Vec<String>,
+    /// By address; where several share one, as in the file.
+    entries: Vec<Entry>,
+    /// Positions in `entries`, by name.
+    by_name: Vec<u32>,
+    hidden: bool,
+    /// The kernel's own code.
+    text: Vec<Range<u64>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    address: u64,
+    name: u32,
+    len: u16,
+    /// Position in `modules` plus one; 0 for the kernel itself.
+    module: u16,
+}
+
+/// A function found by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Function<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where it starts; `None` where addresses are hidden.
+    pub address: Option<u64>,
+    /// The module it is in.
+    pub module: Option<&'a str>,
+}
+
+/// An address, as a place in a function: `nvme_alloc_queue+0x1a3 [nvme]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    /// The function.
+    pub name: String,
+    /// Bytes from its start.
+    pub offset: u64,
+    /// The module it is in.
+    pub module: Option<String>,
+}
+
+impl fmt::Display for Symbol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}+{:#x}", self.name, self.offset)?;
+        match &self.module {
+            Some(module) => write!(f, " [{module}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Symbols {
+    /// Reads `/proc/kallsyms` as it is now; modules loaded later are not in it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn read(root: &KernelRoot) -> io::Result<Self> {
+        Ok(Self::parse(&read(&root.proc.join("kallsyms"))?))
+    }
+
+    /// Takes the text of `/proc/kallsyms`. Lines that are none of its are skipped.
+    pub fn parse(text: &[u8]) -> Self {
+        let mut symbols = Self::default();
+        let mut modules = HashMap::new();
+        for line in text.split(|&byte| byte == b'\n') {
+            if let Some(line) = Line::parse(line) {
+                symbols.push(&line, &mut modules);
+            }
+        }
+        symbols.entries.sort_by_key(|entry| entry.address);
+        symbols.hidden = symbols.entries.last().is_some_and(|entry| entry.address == 0);
+        let mut by_name: Vec<u32> = (0..symbols.entries.len() as u32).collect();
+        by_name.sort_unstable_by_key(|&at| (symbols.name_at(at), at));
+        symbols.by_name = by_name;
+        symbols.text = symbols.find_text();
+        symbols
+    }
+
+    fn push<'a>(&mut self, line: &Line<'a>, modules: &mut HashMap<&'a str, u16>) {
+        let module = match line.module {
+            None => 0,
+            Some(module) => *modules.entry(module).or_insert_with(|| {
+                self.modules.push(module.to_owned());
+                self.modules.len() as u16
+            }),
+        };
+        self.entries.push(Entry {
+            address: line.address,
+            name: self.names.len() as u32,
+            len: line.name.len() as u16,
+            module,
+        });
+        self.names.push_str(line.name);
+    }
+
+    /// Whether the kernel shows all addresses as zero: it takes `CAP_SYSLOG` and `kptr_restrict` below 2 to see them.
+    pub const fn addresses_hidden(&self) -> bool {
+        self.hidden
+    }
+
+    /// Whether there is a function of exactly this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.functions(name).next().is_some()
+    }
+
+    /// The functions of exactly this name. Static functions may share one; a kprobe by name is refused for those.
+    pub fn functions(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
+        self.starting_at(name)
+            .take_while(move |function| function.name == name)
+    }
+
+    /// The compiler's variants of a function: `name.isra.0`, `name.constprop.0`, `name.part.0`, `name.cold`.
+    ///
+    /// None of them can stand for the function: their arguments, or the part of the body, are others.
+    pub fn variants(&self, name: &str) -> Vec<&str> {
+        let prefix = format!("{name}.");
+        self.starting_at(&prefix)
+            .map(|function| function.name)
+            .take_while(|found| found.starts_with(&prefix))
+            .collect()
+    }
+
+    /// All functions, sorted by name, from the first that is not before `name`.
+    fn starting_at(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
+        let first = self.by_name.partition_point(|&at| self.name_at(at) < name);
+        self.by_name
+            .get(first..)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|&at| self.entries.get(at as usize))
+            .map(|entry| self.function(entry))
+    }
+
+    fn function(&self, entry: &Entry) -> Function<'_> {
+        Function {
+            name: self.name(entry),
+            address: (!self.hidden).then_some(entry.address),
+            module: self.module(entry),
+        }
+    }
+
+    /// The address of a function, of `_stext` and its kin, or of the variables `vmemmap_base`, `page_offset_base` and
+    /// `__per_cpu_offset`. `None` where there is none or addresses are hidden.
+    ///
+    /// The variables are missing on kernels without `CONFIG_KALLSYMS_ALL`; the first two also without
+    /// `CONFIG_DYNAMIC_MEMORY_LAYOUT`.
+    pub fn address_of(&self, name: &str) -> Option<u64> {
+        self.functions(name).next()?.address
+    }
+
+    /// Where the kernel's own code lies; empty where addresses are hidden.
+    pub fn text_ranges(&self) -> &[Range<u64>] {
+        &self.text
+    }
+
+    /// Whether the address lies in the kernel's own code, which stays what it is; false where addresses are hidden.
+    pub fn is_kernel_text(&self, address: u64) -> bool {
+        self.text.iter().any(|range| range.contains(&address))
+    }
+
+    fn find_text(&self) -> Vec<Range<u64>> {
+        [("_stext", "_etext"), ("_sinittext", "_einittext")]
+            .into_iter()
+            .filter_map(|(start, end)| Some(self.address_of(start)?..self.address_of(end)?))
+            .collect()
+    }
+
+    /// The place in a function that an address is; `None` for data, for what belongs to nobody, and where addresses are hidden.
+    pub fn symbolise(&self, address: u64) -> Option<Symbol> {
+        if self.hidden {
+            return None;
+        }
+        let behind = self.entries.partition_point(|entry| entry.address <= address);
+        let last = self.entries.get(behind.checked_sub(1)?)?;
+        let first = self.entries.partition_point(|entry| entry.address < last.address);
+        let entry = self
+            .entries
+            .get(first..behind)?
+            .iter()
+            .find(|entry| !MARKS.contains(&self.name(entry)))?;
+        let offset = address - entry.address;
+        let inside = if entry.module == 0 {
+            self.is_kernel_text(address)
+        } else {
+            offset < MAX_FUNCTION_LEN
+        };
+        inside.then(|| Symbol {
+            name: self.name(entry).to_owned(),
+            offset,
+            module: self.module(entry).map(str::to_owned),
+        })
+    }
+
+    fn name(&self, entry: &Entry) -> &str {
+        let start = entry.name as usize;
+        self.names
+            .get(start..start + usize::from(entry.len))
+            .unwrap_or_default()
+    }
+
+    fn name_at(&self, at: u32) -> &str {
+        self.entries.get(at as usize).map_or("", |entry| self.name(entry))
+    }
+
+    fn module(&self, entry: &Entry) -> Option<&str> {
+        let at = usize::from(entry.module).checked_sub(1)?;
+        self.modules.get(at).map(String::as_str)
+    }
+}

@@ -1,0 +1,102 @@
+//! Names of cgroups.
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::kernel::KernelRoot;
+
+/// Folders looked at before giving up: a host with more cgroups than this has other troubles.
+const MAX_FOLDERS: usize = 1 << 16;
+
+/// Paths of cgroups by their id, as they are now. An id is the inode number of the cgroup's folder
+/// (`kernfs_node.id`, `kernfs_ino` on 64-bit kernels), and is never given out again in one boot.
+#[derive(Clone, Debug, Default)]
+pub struct Cgroups(HashMap<u64, String>);
+
+impl Cgroups {
+    /// Reads the hierarchy of version 2, where the kernel's cgroup ids of tasks come from. Empty if there is none.
+    pub fn read(root: &KernelRoot) -> Self {
+        let mount = root.sys.join("fs/cgroup");
+        // With both versions mounted, version 2 has a folder of its own.
+        let unified = mount.join("unified");
+        let top = if unified.is_dir() { unified } else { mount };
+        let mut paths = HashMap::new();
+        let mut folders = vec![top.clone()];
+        while let Some(folder) = folders.pop().filter(|_| paths.len() < MAX_FOLDERS) {
+            if let Some(id) = id_of(&folder) {
+                paths.insert(id, path_below(&top, &folder));
+            }
+            folders.extend(subfolders(&folder));
+        }
+        Self(paths)
+    }
+
+    /// The path of the cgroup with this id, such as `/system.slice/nvmet.service`; `None` if it is gone.
+    pub fn path(&self, id: u64) -> Option<&str> {
+        self.0.get(&id).map(String::as_str)
+    }
+}
+
+#[cfg(unix)]
+fn id_of(folder: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+
+    fs::metadata(folder).ok().map(|metadata| metadata.ino())
+}
+
+#[cfg(not(unix))]
+const fn id_of(_folder: &Path) -> Option<u64> {
+    None
+}
+
+fn path_below(top: &Path, folder: &Path) -> String {
+    let below = folder.strip_prefix(top).unwrap_or(folder);
+    format!("/{}", below.display())
+}
+
+fn subfolders(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// The path in the hierarchy of version 2, from the text of `/proc/T/cgroup`.
+pub(super) fn parse(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("0::"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_that_of_version_2() {
+        let text = "12:pids:/user.slice\n1:name=systemd:/x\n0::/system.slice/nvmet.service\n";
+        assert_eq!(parse(text), Some("/system.slice/nvmet.service"));
+        assert_eq!(parse("12:pids:/user.slice\n"), None);
+    }
+
+    #[test]
+    fn an_id_leads_to_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(folder.path());
+        assert_eq!(Cgroups::read(&root).path(1), None);
+        let service = root.sys.join("fs/cgroup/system.slice/nvmet.service");
+        fs::create_dir_all(&service).unwrap();
+        let cgroups = Cgroups::read(&root);
+        let id = id_of(&service).unwrap();
+        assert_eq!(cgroups.path(id), Some("/system.slice/nvmet.service"));
+        assert_eq!(
+            cgroups.path(id_of(&root.sys.join("fs/cgroup")).unwrap()),
+            Some("/")
+        );
+        fs::create_dir_all(root.sys.join("fs/cgroup/unified/a")).unwrap();
+        let id = id_of(&root.sys.join("fs/cgroup/unified/a")).unwrap();
+        assert_eq!(Cgroups::read(&root).path(id), Some("/a"));
+    }
+}

@@ -1,0 +1,105 @@
+//! Functions in the kernel stack of a waiting task that say it may be at work on p2p memory.
+//!
+//! A hint, no proof: the same functions serve ordinary memory.
+
+use crate::kernel::symbols::Symbol;
+
+/// How a pattern is compared with the name of a function.
+#[derive(Clone, Copy, Debug)]
+enum Pattern {
+    /// The name begins so.
+    Prefix(&'static str),
+    /// The name has it somewhere.
+    Part(&'static str),
+}
+
+use Pattern::{Part, Prefix};
+
+/// What functions are part of. The most telling ones come first.
+const PATTERNS: [(Pattern, &str); 19] = [
+    (Part("p2pdma"), "peer-to-peer memory"),
+    (Part("p2pmem"), "peer-to-peer memory"),
+    (Prefix("dma_buf_"), "a dma-buf"),
+    (Prefix("dma_resv_"), "a dma-buf"),
+    (Prefix("dma_fence_"), "a dma-buf"),
+    (Part("dma_map"), "mapping for DMA"),
+    (Part("dma_unmap"), "unmapping from DMA"),
+    (Part("blkdev_direct_IO"), "direct I/O"),
+    (Part("blockdev_direct_IO"), "direct I/O"),
+    (Part("iomap_dio"), "direct I/O"),
+    (Prefix("nfs_file_direct_"), "direct I/O"),
+    (Part("bio_iov_iter"), "pinning user pages for I/O"),
+    (Part("pin_user_pages"), "pinning user pages"),
+    (Prefix("nvmet_"), "an NVMe target"),
+    (Prefix("nvme_"), "NVMe"),
+    (Prefix("rdma_"), "RDMA"),
+    (Prefix("ib_"), "RDMA"),
+    (Prefix("uverbs_"), "RDMA"),
+    (Prefix("vfio_"), "VFIO"),
+];
+
+/// A frame that matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hint {
+    /// The frame: `__iomap_dio_rw+0x4f3`.
+    pub frame: String,
+    /// What its function is part of: `direct I/O`.
+    pub part_of: &'static str,
+}
+
+/// The most telling frame of a stack, the innermost of several alike.
+pub(super) fn hint(stack: &[Symbol]) -> Option<Hint> {
+    PATTERNS.iter().find_map(|(pattern, part_of)| {
+        let fits = |frame: &&Symbol| match pattern {
+            Prefix(text) => frame.name.starts_with(text),
+            Part(text) => frame.name.contains(text),
+        };
+        let frame = stack.iter().find(fits)?.to_string();
+        Some(Hint { frame, part_of })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hint_of(names: &[&str]) -> Option<(String, &'static str)> {
+        let symbol = |name: &&str| Symbol {
+            name: (*name).to_owned(),
+            offset: 1,
+            module: None,
+        };
+        let stack: Vec<_> = names.iter().map(symbol).collect();
+        hint(&stack).map(|hint| (hint.frame, hint.part_of))
+    }
+
+    #[test]
+    fn a_direct_reader_is_told() {
+        let stack = [
+            "blk_io_schedule",
+            "__blkdev_direct_IO_simple",
+            "blkdev_read_iter",
+            "vfs_read",
+        ];
+        assert_eq!(
+            hint_of(&stack),
+            Some(("__blkdev_direct_IO_simple+0x1".to_owned(), "direct I/O"))
+        );
+    }
+
+    #[test]
+    fn the_most_telling_frame_is_named() {
+        let stack = ["nvme_queue_rq", "p2pdma_folio_free", "zap_pte_range"];
+        assert_eq!(
+            hint_of(&stack),
+            Some(("p2pdma_folio_free+0x1".to_owned(), "peer-to-peer memory"))
+        );
+    }
+
+    #[test]
+    fn ordinary_waits_tell_nothing() {
+        assert_eq!(hint_of(&["io_schedule", "folio_wait_bit", "filemap_read"]), None);
+        assert_eq!(hint_of(&["jbd2_log_wait_commit", "fib_lookup"]), None);
+        assert_eq!(hint_of(&[]), None);
+    }
+}

@@ -1,0 +1,17 @@
+//! p2p-trace.
+
+pub mod account;
+pub mod cli;
+pub mod commands;
+pub mod event;
+pub mod exit;
+pub mod holders;
+pub mod kernel;
+pub mod model;
+pub mod order;
+pub mod output;
+pub mod probe;
+pub mod rules;
+#[cfg(feature = "trace")]
+pub mod server;
+pub mod source;

@@ -1,0 +1,67 @@
+//! p2p-trace: see the library for what it does.
+
+use std::{env, io, process::ExitCode};
+
+use p2p_trace::{
+    cli::{self, Cli, ColorWhen, Command},
+    commands,
+    exit::Exit,
+    kernel::KernelRoot,
+};
+use tracing_subscriber::filter::LevelFilter;
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error).into(),
+    };
+    log_to_stderr(&cli);
+    run(cli).into()
+}
+
+fn run(cli: Cli) -> Exit {
+    let result = match cli.command {
+        None => commands::live::run(&cli::LiveArgs::default(), &cli.global),
+        Some(Command::Live(args)) => commands::live::run(&args, &cli.global),
+        Some(Command::Holders(args)) => commands::holders::run(&args, &cli.global),
+        Some(Command::Doctor(args)) => {
+            commands::doctor::run(&args, &KernelRoot::default(), commands::doctor::hooks)
+        }
+        Some(Command::Completions { shell }) => commands::generate::completions(shell),
+        Some(Command::Man { command }) => commands::generate::man(command.as_deref()),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("p2p-trace: {error:#}");
+        commands::exit_of(&error)
+    })
+}
+
+/// Help and the version are what was asked for; anything else that clap reports is wrong usage.
+fn refuse(error: &clap::Error) -> Exit {
+    // Nothing is left to do where even this cannot be printed.
+    error.print().unwrap_or_default();
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Holds
+    }
+}
+
+fn log_to_stderr(cli: &Cli) {
+    let level = match cli.global.verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    let color = match cli.global.color {
+        ColorWhen::Always => true,
+        ColorWhen::Never => false,
+        ColorWhen::Auto => commands::is_colored(&io::stderr()),
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(color)
+        .init();
+}

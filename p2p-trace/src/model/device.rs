@@ -1,0 +1,279 @@
+//! A device that has p2p memory, or had.
+
+use std::collections::VecDeque;
+
+use p2p_trace_common::Hook;
+
+use super::{
+    change::UnmatchedFree,
+    doubt::Doubts,
+    hooks::Hooks,
+    ledger::{Held, Ledger},
+    mappings::Mappings,
+    preexisting,
+    pull::{Dangling, LastPull, Lock, Pull},
+    range::{Range, RangeId},
+    ranges::Ranges,
+    reference::{At, Closed, Key, Reference, TakenBy},
+    teardown::Teardown,
+};
+use crate::event::{DeviceAddress, Task};
+
+/// Ended teardowns that are kept per device.
+pub const MAX_TEARDOWNS: usize = 8;
+/// Ranges of refused adds that are followed at a time.
+pub(super) const MAX_REFUSED: usize = 8;
+
+/// An add of memory that the kernel refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The record.
+    pub at: At,
+    /// The task that asked.
+    pub task: Option<Task>,
+    /// BAR.
+    pub bar: Option<u16>,
+    /// Bytes; 0 asks for the whole BAR from the offset on.
+    pub size: Option<u64>,
+    /// Offset in the BAR in bytes.
+    pub offset: Option<u64>,
+    /// The error number, negative.
+    pub ret: Option<i32>,
+}
+
+/// From when on all that is taken is known: as a reference, or as memory of unknown takers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Baseline {
+    /// Memory can be taken of which nothing is known.
+    Unknown,
+    /// A pull read showed what was taken.
+    Pulled(At),
+    /// The pool was seen to be destroyed: the next one is empty.
+    PoolGone(At),
+}
+
+/// A range that `pci_p2pdma_add_resource` is just making: its memory is mapped, and the rest can still fail.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Adding {
+    pub(super) pid: Option<u32>,
+    pub(super) generation: u32,
+}
+
+/// See the module. What a field holds is as of the latest record that told it.
+#[derive(Clone, Debug)]
+pub struct Device {
+    pub(super) address: DeviceAddress,
+    pub(super) ranges: Ranges,
+    pub(super) ledger: Ledger,
+    pub(super) teardown: Option<Teardown>,
+    pub(super) teardowns: VecDeque<Teardown>,
+    pub(super) published: Option<(bool, At)>,
+    pub(super) refused: u64,
+    pub(super) latest_refused: Option<Refused>,
+    pub(super) adding: Option<Adding>,
+    /// The pgmaps of refused adds that are being cleaned up.
+    pub(super) cleaning: VecDeque<u64>,
+    pub(super) lock: Option<Lock>,
+    pub(super) dangling: Vec<Dangling>,
+    pub(super) mappings: Mappings,
+    pub(super) pull: Pull,
+    pub(super) last_pull: Option<LastPull>,
+    pub(super) baseline: Baseline,
+    pub(super) doubts: Doubts,
+    /// The last time at which a hot record can have been lost, whatever has made up for it since.
+    pub(super) lost_until_ns: Option<u64>,
+    pub(super) unplaced_mmap_bytes: u64,
+}
+
+impl Device {
+    pub(super) fn new(address: DeviceAddress) -> Self {
+        Self {
+            address,
+            ranges: Ranges::default(),
+            ledger: Ledger::default(),
+            teardown: None,
+            teardowns: VecDeque::new(),
+            published: None,
+            refused: 0,
+            latest_refused: None,
+            adding: None,
+            cleaning: VecDeque::new(),
+            lock: None,
+            dangling: Vec::new(),
+            mappings: Mappings::default(),
+            pull: Pull::default(),
+            last_pull: None,
+            baseline: Baseline::Unknown,
+            doubts: Doubts::default(),
+            lost_until_ns: None,
+            unplaced_mmap_bytes: 0,
+        }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn address(&self) -> DeviceAddress {
+        self.address
+    }
+
+    /// Its ranges, in the order in which they were seen: those in use, and the latest ended ones.
+    pub fn ranges(&self) -> impl DoubleEndedIterator<Item = &Range> {
+        self.ranges.iter()
+    }
+
+    /// A range, for as long as it is among [`Device::ranges`].
+    #[must_use]
+    pub fn range(&self, id: RangeId) -> Option<&Range> {
+        self.ranges.get(id.generation)
+    }
+
+    /// The range that a reference is to, where its address or page told it.
+    #[must_use]
+    pub fn range_of(&self, reference: &Reference) -> Option<&Range> {
+        self.ranges.get(reference.generation)
+    }
+
+    /// The range, not over, in which this direct-map address lies.
+    #[must_use]
+    pub fn range_at(&self, addr: u64) -> Option<&Range> {
+        self.ranges.at(addr)
+    }
+
+    /// What is known to be out, in no order.
+    pub fn references(&self) -> impl Iterator<Item = (Key, &Reference)> {
+        self.ledger.references()
+    }
+
+    /// How many references these are; an mmap counts as one.
+    #[must_use]
+    pub fn reference_count(&self) -> usize {
+        self.ledger.len()
+    }
+
+    /// The reference of this name.
+    #[must_use]
+    pub fn reference(&self, key: Key) -> Option<&Reference> {
+        self.ledger.get(key.0)
+    }
+
+    /// The allocation that has the memory at this direct-map address.
+    #[must_use]
+    pub fn reference_at(&self, addr: u64) -> Option<(Key, &Reference)> {
+        let key = self.ledger.owner(addr)?;
+        Some((Key(key), self.ledger.get(key)?))
+    }
+
+    /// Who took a reference. An ended one's is known for as long as it is among [`Device::closed`].
+    #[must_use]
+    pub fn taken_by(&self, reference: &Reference) -> TakenBy<'_> {
+        self.ledger.taken_by(reference)
+    }
+
+    /// No record was lost since it was taken. Else its memory can have been given back and taken by another, both
+    /// unseen: no pull read can tell.
+    #[must_use]
+    pub fn is_sure(&self, reference: &Reference) -> bool {
+        self.lost_until_ns
+            .is_none_or(|lost_ns| reference.at.time_ns > lost_ns)
+    }
+
+    /// The latest references that have ended ([`super::MAX_CLOSED`]), oldest first.
+    pub fn closed(&self) -> impl DoubleEndedIterator<Item = &Closed> {
+        self.ledger.history.closed()
+    }
+
+    /// What is known to be out of a range.
+    #[must_use]
+    pub fn held(&self, range: &Range) -> Held {
+        self.ledger.held(range.id.generation)
+    }
+
+    /// Memory that is taken, and nobody saw by whom, in order of its addresses. Who took it is not known.
+    pub fn preexisting(&self) -> impl Iterator<Item = preexisting::Run> + '_ {
+        self.ledger.preexisting.runs()
+    }
+
+    /// Bytes of [`Device::preexisting`].
+    #[must_use]
+    pub fn preexisting_bytes(&self) -> u64 {
+        self.ledger.preexisting.bytes()
+    }
+
+    /// How many bytes of the pre-existing memory can be those of known mmaps, since it is not known where these lie:
+    /// 0 once the kernel's geometry is known.
+    #[must_use]
+    pub const fn unplaced_mmap_bytes(&self) -> u64 {
+        self.unplaced_mmap_bytes
+    }
+
+    /// From when on all that is taken is known.
+    #[must_use]
+    pub const fn baseline(&self) -> Baseline {
+        self.baseline
+    }
+
+    /// Frees that matched nothing, in pages where they were page frees.
+    #[must_use]
+    pub const fn unmatched(&self) -> u64 {
+        self.ledger.unmatched()
+    }
+
+    /// The latest of them.
+    pub fn latest_unmatched(&self) -> impl Iterator<Item = &UnmatchedFree> {
+        self.ledger.latest_unmatched()
+    }
+
+    /// The teardown that has begun and not ended.
+    #[must_use]
+    pub const fn pending_teardown(&self) -> Option<&Teardown> {
+        self.teardown.as_ref()
+    }
+
+    /// The teardowns, oldest first: the latest ended ones ([`MAX_TEARDOWNS`]), then the pending one.
+    pub fn teardowns(&self) -> impl DoubleEndedIterator<Item = &Teardown> {
+        self.teardowns.iter().chain(&self.teardown)
+    }
+
+    /// The memory is offered to other drivers (`pci_p2pmem_publish`).
+    #[must_use]
+    pub fn published(&self) -> Option<bool> {
+        self.published.map(|(published, _)| published)
+    }
+
+    /// Adds of memory that the kernel refused: how many, and the latest.
+    #[must_use]
+    pub const fn refused(&self) -> (u64, Option<Refused>) {
+        (self.refused, self.latest_refused)
+    }
+
+    /// Who held the device's lock at the latest pull read.
+    #[must_use]
+    pub const fn lock(&self) -> Option<Lock> {
+        self.lock
+    }
+
+    /// Chunks of the pool whose range is gone, as of the latest pull read.
+    #[must_use]
+    pub fn dangling(&self) -> &[Dangling] {
+        &self.dangling
+    }
+
+    /// DMA mappings of its memory; `None` where not both maps and unmaps are seen.
+    #[must_use]
+    pub fn mappings(&self, hooks: &Hooks) -> Option<&Mappings> {
+        let both = hooks.is_attached(Hook::MapSg) && hooks.is_attached(Hook::UnmapSg);
+        both.then_some(&self.mappings)
+    }
+
+    /// The latest pull read.
+    #[must_use]
+    pub const fn last_pull(&self) -> Option<LastPull> {
+        self.last_pull
+    }
+
+    /// What is uncertain, since when and why: records lost or not understood, and not made up for since.
+    #[must_use]
+    pub const fn uncertain(&self) -> Doubts {
+        self.doubts
+    }
+}

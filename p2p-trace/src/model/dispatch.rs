@@ -1,0 +1,162 @@
+//! What each event means for its device.
+
+use p2p_trace_common::Kind;
+
+use super::{
+    change::What,
+    device::{Adding, Device, Refused},
+    ledger::{Context, Held},
+    range::Stage,
+    reference::NO_RANGE,
+    teardown::{self, Ended},
+};
+use crate::event::{self, Event};
+
+impl Device {
+    /// Takes in an event of this device.
+    pub(super) fn event(&mut self, event: &Event, armed_since_ns: Option<u64>, context: &mut Context<'_>) {
+        match event.kind {
+            Kind::Alloc if !event.failed => self.ledger.alloc(event, &self.ranges, context),
+            Kind::Free => self.ledger.free(event, context),
+            Kind::SglAlloc if !event.failed => self.ledger.alloc_list(event, context),
+            Kind::SglFree => self.ledger.free_list(event, context),
+            Kind::Mmap => self.mmap(event, context),
+            Kind::PageFree => self.ledger.free_pages(event, context),
+            Kind::Map => self.mappings.map(event, context.at),
+            Kind::Unmap => self.mappings.unmap(event, context.at),
+            Kind::Publish => self.published = event.flag.map(|flag| (flag, context.at)),
+            Kind::Memremap => self.memremap(event, context),
+            Kind::AddResource => self.add_resource(event, context),
+            Kind::RangeState => self.range_state(event, context),
+            Kind::DeviceState => self.device_state(event, context),
+            kind if teardown::is_step(kind) => self.step(event, armed_since_ns, context),
+            _ => {}
+        }
+    }
+
+    fn mmap(&mut self, event: &Event, context: &mut Context<'_>) {
+        if event.count.is_none_or(|pages| pages == 0) {
+            return;
+        }
+        let generation = event.pgmap.map(|pgmap| self.current_or_new(pgmap, context));
+        let range = generation.and_then(|generation| self.ranges.get(generation));
+        let physical = range.and_then(|range| range.physical);
+        if let Some((page, physical)) = event.page.zip(physical) {
+            context.geometry.learn_page(page, physical);
+        }
+        self.ledger.mmap(event, generation.unwrap_or(NO_RANGE), context);
+    }
+
+    /// The generation of this pgmap's range that is not over; a new one where none is known.
+    pub(super) fn current_or_new(&mut self, pgmap: u64, context: &mut Context<'_>) -> u32 {
+        match self.ranges.current(pgmap) {
+            Some(range) => range.id.generation,
+            None => self.new_range(pgmap, context),
+        }
+    }
+
+    pub(super) fn new_range(&mut self, pgmap: u64, context: &mut Context<'_>) -> u32 {
+        let ledger = &self.ledger;
+        self.ranges
+            .prune(|generation| ledger.held(generation) != Held::default());
+        let id = self.ranges.add(pgmap, context.at);
+        context.tell(What::RangeSeen(id));
+        id.generation
+    }
+
+    /// It is known where a range lies, as far as a record tells it.
+    pub(super) fn place(
+        &mut self,
+        generation: u32,
+        physical: Option<event::Range>,
+        base: Option<u64>,
+        context: &mut Context<'_>,
+    ) {
+        let Some(range) = self.ranges.get_mut(generation) else {
+            return;
+        };
+        let before = range.span();
+        range.place(physical, base, context.geometry);
+        if range.span() != before {
+            self.ledger.place(&self.ranges);
+        }
+    }
+
+    /// A range is over, although nobody saw its end.
+    pub(super) fn end_unseen(&mut self, generation: u32, context: &mut Context<'_>) {
+        let Some(range) = self.ranges.get_mut(generation) else {
+            return;
+        };
+        if range.stage() < Stage::Released {
+            range.ended_unseen = Some(context.at);
+            let id = range.id;
+            context.tell(What::RangeEndedUnseen(id));
+        }
+    }
+
+    /// `devm_memremap_pages` returned. Whoever calls it is `pci_p2pdma_add_resource`, which returns later.
+    fn memremap(&mut self, event: &Event, context: &mut Context<'_>) {
+        let Some(pgmap) = event.pgmap else { return };
+        self.cleaning.retain(|&cleaning| cleaning != pgmap);
+        let current = self.ranges.current(pgmap).map(|range| range.id.generation);
+        if event.failed {
+            if let Some(generation) = current {
+                self.refuse(generation);
+            }
+            return;
+        }
+        if let Some(generation) = current {
+            self.end_unseen(generation, context);
+            self.ledger.close_range(generation, context);
+        }
+        // Memory is added under the device's lock: a teardown that was pending is over.
+        self.end_teardown(Ended::Unseen, context);
+        let generation = self.new_range(pgmap, context);
+        if let Some(range) = self.ranges.get_mut(generation) {
+            range.steps.added = Some(context.at);
+        }
+        self.place(generation, event.range, event.addr, context);
+        self.adding = Some(Adding {
+            pid: event.task.map(|task| task.pid),
+            generation,
+        });
+    }
+
+    fn add_resource(&mut self, event: &Event, context: &mut Context<'_>) {
+        let pid = event.task.map(|task| task.pid);
+        let adding = self.adding.take_if(|adding| adding.pid == pid);
+        if !event.failed {
+            let range = adding.and_then(|adding| self.ranges.get_mut(adding.generation));
+            if let Some(range) = range {
+                range.bar = event.bar;
+            }
+            return;
+        }
+        if let Some(adding) = adding {
+            self.refuse(adding.generation);
+        }
+        self.cleaning.clear();
+        self.refused += 1;
+        self.latest_refused = Some(Refused {
+            at: context.at,
+            task: event.task,
+            bar: event.bar,
+            size: event.size,
+            offset: event.offset,
+            ret: event.ret,
+        });
+        context.tell(What::AddRefused);
+    }
+
+    /// A range never came to be used: its kill was no teardown of the device.
+    fn refuse(&mut self, generation: u32) {
+        let Some(range) = self.ranges.get_mut(generation) else {
+            return;
+        };
+        range.refused = true;
+        let id = range.id;
+        let only_its =
+            |teardown: &teardown::Teardown| teardown.steps.iter().all(|step| step.range == Some(id));
+        self.teardown.take_if(|teardown| only_its(teardown));
+    }
+}

@@ -1,0 +1,347 @@
+//! What is out of a device's pool: every live reference, found by address, scatter list or page.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range as Span;
+
+use slab::Slab;
+
+use super::{
+    change::{Change, UnmatchedFree, What},
+    geometry::Geometry,
+    history::History,
+    mmaps::Mmaps,
+    origins::Origins,
+    pages::{Pages, page_of},
+    preexisting::Preexisting,
+    ranges::Ranges,
+    reference::{At, Closed, ClosedBy, Key, NO_RANGE, Reference, Taken, TakenBy},
+};
+use crate::event::{DeviceAddress, Task};
+
+/// Unmatched frees that are kept per device.
+pub const MAX_UNMATCHED: usize = 16;
+
+/// What an element of the stream is applied with.
+pub(super) struct Context<'a> {
+    pub(super) device: DeviceAddress,
+    pub(super) at: At,
+    pub(super) geometry: &'a mut Geometry,
+    pub(super) changes: &'a mut Vec<Change>,
+}
+
+impl Context<'_> {
+    pub(super) fn tell(&mut self, what: What) {
+        let device = self.device;
+        self.changes.push(Change { device, what });
+    }
+}
+
+/// What is out of one range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Allocations, those of scatter lists among them.
+    pub allocations: u64,
+    /// Pages of mmaps.
+    pub mmap_pages: u64,
+    /// References that all of them hold.
+    pub references: u64,
+    /// Bytes, in whole pages.
+    pub bytes: u64,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    references: Slab<Reference>,
+    /// By the first page of the memory in the direct map.
+    pub(super) allocations: Pages<u32>,
+    /// By the address of the scatter list.
+    pub(super) lists: HashMap<u64, u32>,
+    pub(super) mmaps: Mmaps,
+    /// The latest allocations and their threads: one may turn out to be that of a scatter list.
+    pub(super) recent: VecDeque<(u32, u32)>,
+    pub(super) history: History,
+    pub(super) preexisting: Preexisting,
+    pub(super) origins: Origins,
+    /// When memory of unknown takers was last given out again, of which it was not known which pages it is.
+    pub(super) reused_unplaced_ns: Option<u64>,
+    held: BTreeMap<u32, Held>,
+    unmatched: u64,
+    latest_unmatched: VecDeque<UnmatchedFree>,
+}
+
+impl Ledger {
+    pub(super) fn references(&self) -> impl Iterator<Item = (Key, &Reference)> {
+        self.references
+            .iter()
+            .map(|(key, reference)| (Key(key as u32), reference))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.references.len()
+    }
+
+    pub(super) fn get(&self, key: u32) -> Option<&Reference> {
+        self.references.get(key as usize)
+    }
+
+    pub(super) fn taken_by(&self, reference: &Reference) -> TakenBy<'_> {
+        self.origins.taken_by(reference.origin, reference.pid)
+    }
+
+    /// What is out of the range of this generation.
+    pub(super) fn held(&self, generation: u32) -> Held {
+        self.held.get(&generation).copied().unwrap_or_default()
+    }
+
+    /// The least and the most references of unknown takers to a range that lies there.
+    pub(super) fn unknown(&self, span: Option<Span<u64>>) -> (u64, u64) {
+        let (least, most) = span.map_or((0, 0), |span| self.preexisting.references(&span));
+        (least, most.saturating_add(self.held(NO_RANGE).references))
+    }
+
+    pub(super) const fn unmatched(&self) -> u64 {
+        self.unmatched
+    }
+
+    pub(super) fn latest_unmatched(&self) -> impl Iterator<Item = &UnmatchedFree> {
+        self.latest_unmatched.iter()
+    }
+
+    /// A free matched nothing.
+    pub(super) fn note_unmatched(&mut self, at: At, addr: Option<u64>, count: u32) {
+        self.unmatched += u64::from(count);
+        if self.latest_unmatched.len() == MAX_UNMATCHED {
+            self.latest_unmatched.pop_front();
+        }
+        let At { id, time_ns } = at;
+        self.latest_unmatched
+            .push_back(UnmatchedFree { id, time_ns, addr });
+    }
+
+    /// The allocation that has the memory at this direct-map address.
+    pub(super) fn owner(&self, addr: u64) -> Option<u32> {
+        let (_, key) = self.allocations.floor(page_of(addr))?;
+        self.get(key)?.span()?.contains(&addr).then_some(key)
+    }
+
+    /// The allocations that have memory in `span`, in order of their addresses.
+    pub(super) fn owners(&self, span: &Span<u64>) -> Vec<u32> {
+        let Some(last) = span.end.checked_sub(1).filter(|_| !span.is_empty()) else {
+            return Vec::new();
+        };
+        let reaches = |key: u32| {
+            self.get(key)
+                .and_then(Reference::span)
+                .is_some_and(|found| found.end > span.start)
+        };
+        match self.allocations.floor(page_of(last)) {
+            Some((_, key)) if reaches(key) => {}
+            _ => return Vec::new(),
+        }
+        let before = self.allocations.floor(page_of(span.start));
+        let first = before
+            .filter(|&(_, key)| reaches(key))
+            .map_or_else(|| page_of(span.start), |(page, _)| page);
+        self.allocations
+            .range(first, page_of(last))
+            .map(|(_, key)| key)
+            .collect()
+    }
+
+    /// Enters a reference whose memory is in nobody's hands.
+    pub(super) fn insert(&mut self, reference: Reference) -> u32 {
+        let key = self.references.insert(reference) as u32;
+        self.count(&reference, true);
+        self.index(&reference, key);
+        key
+    }
+
+    fn index(&mut self, reference: &Reference, key: u32) {
+        if let Some(span) = reference.span() {
+            self.allocations.insert(page_of(span.start), key);
+        }
+        if let Taken::ScatterList { sgl, .. } = reference.taken {
+            self.lists.insert(sgl, key);
+        }
+    }
+
+    fn unindex(&mut self, reference: &Reference, key: u32) {
+        if let Some(page) = reference.span().map(|span| page_of(span.start))
+            && self.allocations.get(page) == Some(key)
+        {
+            self.allocations.remove(page);
+        }
+        if let Taken::ScatterList { sgl, .. } = reference.taken
+            && self.lists.get(&sgl) == Some(&key)
+        {
+            self.lists.remove(&sgl);
+        }
+    }
+
+    fn count(&mut self, reference: &Reference, taken: bool) {
+        let held = self.held.entry(reference.generation).or_default();
+        let (allocations, mmap_pages) = match reference.taken {
+            Taken::Mmap { outstanding, .. } => (0, u64::from(outstanding)),
+            Taken::Allocation { .. } | Taken::ScatterList { .. } => (1, 0),
+        };
+        let change = |value: &mut u64, by: u64| {
+            *value = if taken {
+                value.wrapping_add(by)
+            } else {
+                value.wrapping_sub(by)
+            };
+        };
+        change(&mut held.allocations, allocations);
+        change(&mut held.mmap_pages, mmap_pages);
+        change(&mut held.references, reference.count());
+        change(&mut held.bytes, reference.bytes());
+        if *held == Held::default() {
+            self.held.remove(&reference.generation);
+        }
+    }
+
+    /// Changes a reference, and everything that leads to it.
+    pub(super) fn change(&mut self, key: u32, change: impl FnOnce(&mut Reference)) {
+        let Some(mut reference) = self.get(key).copied() else {
+            return;
+        };
+        self.unindex(&reference, key);
+        self.count(&reference, false);
+        change(&mut reference);
+        if let Some(place) = self.references.get_mut(key as usize) {
+            *place = reference;
+        }
+        self.count(&reference, true);
+        self.index(&reference, key);
+    }
+
+    /// Ends a reference.
+    pub(super) fn close(&mut self, key: u32, by: ClosedBy, context: &mut Context<'_>) -> Option<Closed> {
+        let reference = self.references.try_remove(key as usize)?;
+        self.unindex(&reference, key);
+        self.count(&reference, false);
+        if let Some(span) = reference.span().filter(|_| by.is_seen()) {
+            self.history.give_back(context.at.time_ns, span);
+        }
+        let closed = Closed {
+            reference,
+            at: context.at,
+            by,
+        };
+        if let Some(forgotten) = self.history.push(closed) {
+            self.origins.leave(forgotten.reference.origin);
+        }
+        context.tell(What::Closed(closed));
+        Some(closed)
+    }
+
+    /// Memory that lies in `span` is not an allocation's any more.
+    pub(super) fn cut(&mut self, key: u32, span: &Span<u64>, by: ClosedBy, context: &mut Context<'_>) {
+        let Some((reference, whole)) = self.get(key).and_then(|found| Some((*found, found.span()?))) else {
+            return;
+        };
+        if span.is_empty() || span.end <= whole.start || span.start >= whole.end {
+            return;
+        }
+        let (front, back) = (whole.start..span.start, span.end..whole.end);
+        let piece = |piece: &Span<u64>, taken: Taken| match taken {
+            Taken::ScatterList { sgl, entries, .. } => Taken::ScatterList {
+                sgl,
+                entries,
+                addr: Some(piece.start),
+                size: piece.end - piece.start,
+            },
+            Taken::Allocation { .. } | Taken::Mmap { .. } => Taken::Allocation {
+                addr: piece.start,
+                size: piece.end - piece.start,
+            },
+        };
+        let kept = if front.is_empty() { &back } else { &front };
+        if kept.is_empty() {
+            self.close(key, by, context);
+            return;
+        }
+        self.change(key, |reference| {
+            reference.taken = piece(kept, reference.taken);
+            reference.partial = true;
+        });
+        context.tell(What::Shrunk(Key(key)));
+        if !front.is_empty() && !back.is_empty() {
+            let (addr, size) = (back.start, back.end - back.start);
+            self.origins.share(reference.origin);
+            let rest = self.insert(Reference {
+                taken: Taken::Allocation { addr, size },
+                partial: true,
+                ..reference
+            });
+            context.tell(What::Shrunk(Key(rest)));
+        }
+        if by.is_seen() {
+            let gone = span.start.max(whole.start)..span.end.min(whole.end);
+            self.history.give_back(context.at.time_ns, gone);
+        }
+    }
+
+    /// Pages of an mmap are not out any more.
+    pub(super) fn cut_pages(&mut self, part: Span<u64>, key: u32, by: ClosedBy, context: &mut Context<'_>) {
+        let pages = (part.end - part.start) as u32;
+        self.mmaps.give_back(part);
+        let mut left = 0;
+        self.change(key, |reference| {
+            if let Taken::Mmap { outstanding, .. } = &mut reference.taken {
+                *outstanding = outstanding.saturating_sub(pages);
+                left = *outstanding;
+            }
+        });
+        if left == 0 {
+            self.close(key, by, context);
+        } else {
+            context.tell(What::Shrunk(Key(key)));
+        }
+    }
+
+    /// The pool is gone, and had nothing out.
+    pub(super) fn close_all(&mut self, context: &mut Context<'_>) {
+        let keys: Vec<_> = self.references.iter().map(|(key, _)| key as u32).collect();
+        for key in keys {
+            self.close(key, ClosedBy::PoolGone, context);
+        }
+        self.mmaps.clear();
+        self.preexisting.clear();
+        self.recent.clear();
+    }
+
+    /// What was taken from a range belongs to another one of the same memory.
+    pub(super) fn inherit(&mut self, from: u32, to: u32) {
+        let keys: Vec<_> = self
+            .references()
+            .filter(|(_, reference)| reference.generation == from)
+            .map(|(key, _)| key.0)
+            .collect();
+        for key in keys {
+            self.change(key, |reference| reference.generation = to);
+        }
+    }
+
+    /// It has become known where a range lies: finds out which references are to it.
+    pub(super) fn place(&mut self, ranges: &Ranges) {
+        if !self.held.contains_key(&NO_RANGE) {
+            return;
+        }
+        let placed: Vec<_> = self
+            .references
+            .iter()
+            .filter(|(_, reference)| reference.generation == NO_RANGE)
+            .filter_map(|(key, reference)| Some((key as u32, ranges.at(reference.addr()?)?.id.generation)))
+            .collect();
+        for (key, generation) in placed {
+            self.change(key, |reference| reference.generation = generation);
+        }
+    }
+
+    /// A process has exited.
+    pub(super) fn gone(&mut self, task: &Task, time_ns: u64) {
+        self.origins.gone(task, time_ns);
+    }
+}

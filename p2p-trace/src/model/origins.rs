@@ -1,0 +1,111 @@
+//! Who takes references: what many of them share is kept once.
+
+use std::{collections::HashMap, sync::Arc};
+
+use p2p_trace_common::record::COMM_LEN;
+use slab::Slab;
+
+use super::reference::TakenBy;
+use crate::event::{Event, Task};
+
+/// Where references come from: all that is known of the taker but its thread id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Origin {
+    process: Option<(u32, [u8; COMM_LEN])>,
+    cgroup: Option<u64>,
+    caller: Option<u64>,
+    stack: Box<[u64]>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    origin: Arc<Origin>,
+    users: u32,
+    gone_since_ns: Option<u64>,
+}
+
+/// All origins that something still refers to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origins {
+    entries: Slab<Entry>,
+    numbers: HashMap<Arc<Origin>, u32>,
+}
+
+impl Origins {
+    /// The number of an event's origin, with one more user.
+    pub(super) fn enter(&mut self, event: &Event) -> u32 {
+        let origin = Origin {
+            process: event.task.map(|task| (task.tgid, task.comm)),
+            cgroup: event.cgroup,
+            caller: event.caller,
+            stack: event.stack.as_slice().into(),
+        };
+        if let Some(&number) = self.numbers.get(&origin) {
+            self.share(number);
+            return number;
+        }
+        let origin = Arc::new(origin);
+        let number = self.entries.insert(Entry {
+            origin: Arc::clone(&origin),
+            users: 1,
+            gone_since_ns: None,
+        }) as u32;
+        self.numbers.insert(origin, number);
+        number
+    }
+
+    /// One more user.
+    pub(super) fn share(&mut self, number: u32) {
+        if let Some(entry) = self.entries.get_mut(number as usize) {
+            entry.users += 1;
+        }
+    }
+
+    /// One user less; forgotten with the last.
+    pub(super) fn leave(&mut self, number: u32) {
+        let Some(entry) = self.entries.get_mut(number as usize) else {
+            return;
+        };
+        entry.users -= 1;
+        if entry.users > 0 {
+            return;
+        }
+        let entry = self.entries.remove(number as usize);
+        // A process that is gone may have been followed by another of the same number.
+        if self.numbers.get(&entry.origin) == Some(&number) {
+            self.numbers.remove(&entry.origin);
+        }
+    }
+
+    /// The process has exited: what it took stays, and what is taken from now on is another's.
+    pub(super) fn gone(&mut self, task: &Task, time_ns: u64) {
+        for (_, entry) in &mut self.entries {
+            let is_its = entry.origin.process.is_some_and(|(tgid, _)| tgid == task.tgid);
+            if is_its && entry.gone_since_ns.is_none() {
+                entry.gone_since_ns = Some(time_ns);
+                self.numbers.remove(&entry.origin);
+            }
+        }
+    }
+
+    /// All that is known of the taker.
+    pub(super) fn taken_by(&self, number: u32, pid: u32) -> TakenBy<'_> {
+        let Some(entry) = self.entries.get(number as usize) else {
+            return TakenBy {
+                task: None,
+                cgroup: None,
+                caller: None,
+                stack: &[],
+                gone_since_ns: None,
+            };
+        };
+        let origin = &*entry.origin;
+        TakenBy {
+            task: origin.process.map(|(tgid, comm)| Task { pid, tgid, comm }),
+            cgroup: origin.cgroup,
+            caller: origin.caller,
+            stack: &origin.stack,
+            gone_since_ns: entry.gone_since_ns,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The ranges of a device: those in use, and those that ended and still matter.
+
+use std::ops::Range as Span;
+
+use super::{
+    geometry::Geometry,
+    range::{Range, RangeId, Stage},
+    reference::At,
+};
+use crate::event;
+
+/// Ended ranges that are kept per device.
+pub const MAX_ENDED: usize = 16;
+
+/// In the order in which they were seen first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ranges {
+    ranges: Vec<Range>,
+    next: u32,
+}
+
+impl Ranges {
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Range> {
+        self.ranges.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl DoubleEndedIterator<Item = &mut Range> {
+        self.ranges.iter_mut()
+    }
+
+    pub(super) fn get(&self, generation: u32) -> Option<&Range> {
+        self.ranges.iter().find(|range| range.id.generation == generation)
+    }
+
+    pub(super) fn get_mut(&mut self, generation: u32) -> Option<&mut Range> {
+        self.ranges
+            .iter_mut()
+            .find(|range| range.id.generation == generation)
+    }
+
+    /// The one of this pgmap that is not over.
+    pub(super) fn current(&self, pgmap: u64) -> Option<&Range> {
+        self.not_over().find(|range| range.id.pgmap == pgmap)
+    }
+
+    /// Those that are not over, the latest first.
+    pub(super) fn not_over(&self) -> impl Iterator<Item = &Range> {
+        self.iter().rev().filter(|range| range.stage() < Stage::Released)
+    }
+
+    /// The one, not over, in which the memory at this direct-map address lies.
+    pub(super) fn at(&self, addr: u64) -> Option<&Range> {
+        self.not_over().find(|range| range.contains(addr))
+    }
+
+    /// A new one of this pgmap.
+    pub(super) fn add(&mut self, pgmap: u64, seen: At) -> RangeId {
+        let id = RangeId {
+            pgmap,
+            generation: self.next,
+        };
+        self.next = self.next.wrapping_add(1);
+        self.ranges.push(Range::new(id, seen));
+        id
+    }
+
+    /// Forgets the oldest ended ones for which `is_used` is false.
+    pub(super) fn prune(&mut self, is_used: impl Fn(u32) -> bool) {
+        let over = |range: &Range| range.stage() == Stage::Released && !is_used(range.id.generation);
+        let mut excess = self
+            .ranges
+            .iter()
+            .filter(|range| over(range))
+            .count()
+            .saturating_sub(MAX_ENDED);
+        self.ranges.retain(|range| {
+            let drop = excess > 0 && over(range);
+            excess -= usize::from(drop);
+            !drop
+        });
+    }
+}
+
+impl Range {
+    /// Where it lies, as far as this record tells it.
+    pub(super) fn place(
+        &mut self,
+        physical: Option<event::Range>,
+        base: Option<u64>,
+        geometry: &mut Geometry,
+    ) {
+        self.physical = self
+            .physical
+            .or_else(|| physical.filter(|range| range.size() > 0));
+        if let Some((base, physical)) = base.zip(self.physical) {
+            geometry.learn_range(base, physical);
+        }
+        let deduced = self.physical.and_then(|physical| geometry.base_of(physical));
+        self.base = self.base.or(base).or(deduced);
+    }
+
+    /// Where it lies in the direct map.
+    pub(super) fn span(&self) -> Option<Span<u64>> {
+        let base = self.base?;
+        Some(base..base.checked_add(self.size()?)?)
+    }
+}

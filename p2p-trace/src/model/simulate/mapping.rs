@@ -1,0 +1,46 @@
+//! Memory is mapped for DMA by another device, as on kernels that have a function for both ways.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{Kernel, Token, struct_page};
+use crate::event::DeviceAddress;
+
+/// The device that maps.
+pub(crate) const CLIENT: DeviceAddress = DeviceAddress::from_devfn(0, 9, 0);
+
+impl Kernel {
+    /// `pci_p2pdma_map_sg_attrs`, of what is not mapped yet.
+    pub(crate) fn map(&mut self, token: Token, pid: u32) {
+        let Some(out) = self.out.get_mut(&token).filter(|out| !out.mapped) else {
+            return;
+        };
+        out.mapped = true;
+        self.map_event(token, Kind::Map, Hook::MapSg, pid);
+    }
+
+    /// `pci_p2pdma_unmap_sg_attrs`.
+    pub(crate) fn unmap(&mut self, token: Token, pid: u32) {
+        self.map_event(token, Kind::Unmap, Hook::UnmapSg, pid);
+        if let Some(out) = self.out.get_mut(&token) {
+            out.mapped = false;
+        }
+    }
+
+    /// Of something that is out: its device, the first address, and the pgmap.
+    pub(super) fn place_of(&self, token: Token) -> (usize, u64, u64) {
+        let out = &self.out[&token];
+        let mut ranges = self.devices[out.device].ranges.iter();
+        let range = ranges.find(|range| range.contains(out.pages[0])).unwrap();
+        (out.device, out.pages[0], range.pgmap)
+    }
+
+    fn map_event(&mut self, token: Token, kind: Kind, hook: Hook, pid: u32) {
+        let (device, addr, pgmap) = self.place_of(token);
+        self.event(device, kind, hook, pid, |event| {
+            event.page = Some(struct_page(addr));
+            event.pgmap = Some(pgmap);
+            event.client = Some(CLIENT);
+            event.count = Some(1);
+        });
+    }
+}

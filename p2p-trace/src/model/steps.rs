@@ -1,0 +1,218 @@
+//! The steps of a teardown: which range they are of, and where the teardown begins and ends.
+
+use p2p_trace_common::{Kind, Ring};
+
+use super::{
+    change::What,
+    device::{Baseline, Device, MAX_REFUSED, MAX_TEARDOWNS},
+    doubt::Doubt,
+    ledger::Context,
+    mappings::Mappings,
+    range::{Counted, RangeId, Stage},
+    teardown::{self, Armed, Ended, Step, Teardown},
+};
+use crate::event::Event;
+
+impl Device {
+    pub(super) fn step(&mut self, event: &Event, armed_since_ns: Option<u64>, context: &mut Context<'_>) {
+        if self.is_cleaning(event) {
+            return;
+        }
+        if teardown::is_opening(event.kind) && self.adding.is_some_and(|adding| adding.pid == pid(event)) {
+            // The add has returned, and its record was not seen.
+            self.adding = None;
+        }
+        let range = event.pgmap.map(|pgmap| self.current_or_new(pgmap, context));
+        let id = range.and_then(|generation| self.range_step(event, generation, context));
+        self.device_step(event, context);
+        let is_refused = |id: RangeId| self.ranges.get(id.generation).is_some_and(|range| range.refused);
+        if !id.is_some_and(is_refused) {
+            self.teardown_step(event, id, armed_since_ns, context);
+        }
+    }
+
+    /// A refused `pci_p2pdma_add_resource` kills and drains what has no range yet (`memunmap_pages` with `nr_range`
+    /// 0): nothing is torn down.
+    fn is_cleaning(&mut self, event: &Event) -> bool {
+        let Some(pgmap) = event.pgmap else { return false };
+        if event.kind == Kind::Kill && event.count == Some(0) {
+            if self.cleaning.len() == MAX_REFUSED {
+                self.cleaning.pop_front();
+            }
+            self.cleaning.push_back(pgmap);
+            return true;
+        }
+        let cleaning = self.cleaning.contains(&pgmap);
+        if event.kind == Kind::Unmapped || event.kind == Kind::Kill {
+            self.cleaning.retain(|&other| other != pgmap);
+        }
+        cleaning && event.kind != Kind::Kill
+    }
+
+    /// A step of one range.
+    fn range_step(&mut self, event: &Event, generation: u32, context: &mut Context<'_>) -> Option<RangeId> {
+        if event.kind != Kind::Remove {
+            self.place(generation, event.range, None, context);
+        }
+        let held = self.ledger.held(generation);
+        let adding = self.adding;
+        let range = self.ranges.get_mut(generation)?;
+        let span = range.span();
+        let at = context.at;
+        let step = match event.kind {
+            Kind::UnmapMappings => &mut range.steps.unmap_mappings,
+            Kind::MemremapRelease => &mut range.steps.memremap_release,
+            Kind::Kill => &mut range.steps.killed,
+            Kind::Drained => &mut range.steps.drained,
+            Kind::Remove => &mut range.steps.removed,
+            Kind::Unmapped => &mut range.steps.unmapped,
+            _ => return Some(range.id),
+        };
+        let again = step.is_some();
+        *step = step.or(Some(at));
+        if event.kind == Kind::Kill {
+            // Whoever adds a range kills it only to clean up.
+            range.refused |=
+                adding.is_some_and(|adding| adding.generation == generation && adding.pid == pid(event));
+            range.counted = Some(Counted {
+                at,
+                bytes: event.taken,
+                refs: event.refs,
+                dead: false,
+                known: held.references,
+                unknown: self.ledger.unknown(span),
+            });
+            if again {
+                range.more_kills += 1;
+                context.tell(What::KilledAgain(range.id));
+            }
+        }
+        Some(range.id)
+    }
+
+    /// A step of the device's pool.
+    fn device_step(&mut self, event: &Event, context: &mut Context<'_>) {
+        match event.kind {
+            Kind::Release => {
+                for range in self
+                    .ranges
+                    .iter_mut()
+                    .filter(|range| range.stage() < Stage::Released)
+                {
+                    range.steps.release = range.steps.release.or(Some(context.at));
+                }
+                if event.taken == Some(0) {
+                    self.ledger.close_all(context);
+                }
+            }
+            Kind::Released => {
+                for range in self
+                    .ranges
+                    .iter_mut()
+                    .filter(|range| range.stage() < Stage::Released)
+                {
+                    range.steps.released = Some(context.at);
+                }
+                self.ledger.close_all(context);
+                self.mappings = Mappings::default();
+                self.dangling.clear();
+                self.published = None;
+                self.baseline = Baseline::PoolGone(context.at);
+                self.doubts.settle(context.at.time_ns);
+            }
+            _ => {}
+        }
+    }
+
+    fn teardown_step(
+        &mut self,
+        event: &Event,
+        range: Option<RangeId>,
+        armed_since_ns: Option<u64>,
+        context: &mut Context<'_>,
+    ) {
+        let kind = event.kind;
+        let step = Step {
+            kind,
+            at: context.at,
+            task: event.task,
+            range,
+            stack: event.stack.as_slice().into(),
+        };
+        let Some(pending) = &mut self.teardown else {
+            if !teardown::is_closing(kind) {
+                let mut teardown = Teardown::new(step);
+                teardown.lost_steps = self.doubts.rare.is_some();
+                teardown.armed = armed_since_ns.map(|from_ns| Armed { from_ns, to_ns: None });
+                self.teardown = Some(teardown);
+                context.tell(What::Step);
+            } else if let Some(last) = self.teardowns.back_mut().filter(|last| last.is_open(&step)) {
+                last.push(step);
+                context.tell(What::Step);
+            }
+            if kind == Kind::Released {
+                self.end_teardown(Ended::Released, context);
+            }
+            return;
+        };
+        pending.push(step);
+        context.tell(What::Step);
+        let its_task = pending.task().map(|task| task.pid);
+        let by_its_task = its_task.is_none() || pid(event).is_none() || its_task == pid(event);
+        match kind {
+            Kind::Released => self.end_teardown(Ended::Released, context),
+            Kind::Unbound if by_its_task => self.end_teardown(Ended::Unbound, context),
+            Kind::DevresReleased if pending.step(Kind::Unbind).is_none() => {
+                self.end_teardown(Ended::Unbound, context);
+            }
+            _ => {}
+        }
+    }
+
+    /// The pending teardown is over. A bracket in which no p2p memory was touched was none: a `remove` through sysfs
+    /// has more than one.
+    pub(super) fn end_teardown(&mut self, how: Ended, context: &mut Context<'_>) {
+        let Some(mut teardown) = self.teardown.take() else {
+            return;
+        };
+        if !teardown.touches_memory() {
+            return;
+        }
+        teardown.ended = Some((how, context.at));
+        if let Some(armed) = &mut teardown.armed {
+            armed.to_ns = armed.to_ns.or(Some(context.at.time_ns));
+        }
+        if self.teardowns.len() == MAX_TEARDOWNS {
+            self.teardowns.pop_front();
+        }
+        self.teardowns.push_back(teardown);
+        context.tell(What::TornDown(how));
+    }
+
+    /// Records of a ring were lost.
+    pub(super) fn doubt(&mut self, ring: Ring, doubt: Doubt) {
+        self.doubts.add(ring, doubt);
+        if ring == Ring::Hot {
+            self.lost_until_ns = self.lost_until_ns.max(Some(doubt.until_ns));
+        }
+        if let Some(teardown) = self.teardown.as_mut().filter(|_| ring == Ring::Rare) {
+            teardown.lost_steps = true;
+        }
+    }
+
+    /// The armed hooks came, or the last of them went.
+    pub(super) fn arm(&mut self, since_ns: Option<u64>, now_ns: u64) {
+        let Some(teardown) = &mut self.teardown else {
+            return;
+        };
+        match (&mut teardown.armed, since_ns) {
+            (None, Some(from_ns)) => teardown.armed = Some(Armed { from_ns, to_ns: None }),
+            (Some(armed), None) => armed.to_ns = armed.to_ns.or(Some(now_ns)),
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+    }
+}
+
+fn pid(event: &Event) -> Option<u32> {
+    event.task.map(|task| task.pid)
+}

@@ -1,0 +1,162 @@
+//! Memory is taken out of the pool.
+
+use super::{
+    change::What,
+    ledger::{Context, Ledger},
+    ranges::Ranges,
+    reference::{ClosedBy, Key, NO_RANGE, Reference, Taken, span_of, whole_pages},
+};
+use crate::event::Event;
+
+/// Allocations among which that of a scatter list is looked for. It is the latest of its thread, so that this is
+/// more than there are threads in `pci_p2pmem_alloc_sgl` at a time.
+const MAX_RECENT: usize = 256;
+
+impl Ledger {
+    /// `pci_alloc_p2pmem` returned memory.
+    pub(super) fn alloc(&mut self, event: &Event, ranges: &Ranges, context: &mut Context<'_>) {
+        let Some((addr, size)) = event.addr.zip(event.size) else {
+            return;
+        };
+        let span = span_of(addr, size);
+        if span.is_empty() {
+            return;
+        }
+        // The pool gives out nothing that is taken: whatever was known to be here is back.
+        for key in self.owners(&span) {
+            self.cut(key, &span, ClosedBy::Reused, context);
+        }
+        self.reuse_preexisting(&span, context);
+        if !self.mmaps.is_empty()
+            && let Some(indices) = context.geometry.indices(&span)
+        {
+            self.reuse_pages(&indices, context);
+        }
+        let generation = ranges.at(addr).map_or(NO_RANGE, |range| range.id.generation);
+        let key = self.enter(event, Taken::Allocation { addr, size }, generation, context);
+        if self.recent.len() == MAX_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((pid_of(event), key));
+    }
+
+    /// `pci_p2pmem_alloc_sgl` returned a list. Its memory is what the same thread allocated last: the
+    /// allocation is made within, and seen first.
+    pub(super) fn alloc_list(&mut self, event: &Event, context: &mut Context<'_>) {
+        let Some(sgl) = event.sgl else { return };
+        if let Some(&key) = self.lists.get(&sgl) {
+            self.close(key, ClosedBy::Reused, context);
+        }
+        let entries = event.count;
+        let Some((key, addr, size)) = self.nested(event) else {
+            let size = event.size.unwrap_or(0);
+            let taken = Taken::ScatterList {
+                sgl,
+                addr: None,
+                size,
+                entries,
+            };
+            self.enter(event, taken, NO_RANGE, context);
+            return;
+        };
+        let origin = self.origins.enter(event);
+        let mut inner = origin;
+        self.change(key, |reference| {
+            reference.taken = Taken::ScatterList {
+                sgl,
+                addr: Some(addr),
+                size,
+                entries,
+            };
+            inner = std::mem::replace(&mut reference.origin, origin);
+        });
+        // Who asked for the list says more than that the list asked for its memory.
+        self.origins.leave(inner);
+        context.tell(What::Linked(Key(key)));
+    }
+
+    fn nested(&mut self, event: &Event) -> Option<(u32, u64, u64)> {
+        let pid = pid_of(event);
+        let place = self.recent.iter().rposition(|&(of, _)| of == pid)?;
+        let (_, key) = self.recent.remove(place)?;
+        let reference = self.get(key).filter(|reference| reference.pid == pid)?;
+        match reference.taken {
+            Taken::Allocation { addr, size } if !reference.partial => {
+                let fits = event
+                    .size
+                    .is_none_or(|asked| whole_pages(asked) == whole_pages(size));
+                fits.then_some((key, addr, size))
+            }
+            _ => None,
+        }
+    }
+
+    /// `p2pmem_alloc_mmap` returned: the pages that it inserted are out, whether it succeeded or not.
+    pub(super) fn mmap(&mut self, event: &Event, generation: u32, context: &mut Context<'_>) {
+        let Some((page, pages)) = event.page.zip(event.count.filter(|&pages| pages > 0)) else {
+            return;
+        };
+        let first = context.geometry.index(page);
+        let Some(end) = first.checked_add(u64::from(pages)) else {
+            return;
+        };
+        self.reuse_pages(&(first..end), context);
+        if let Some(span) = context.geometry.span(&(first..end)) {
+            for key in self.owners(&span) {
+                self.cut(key, &span, ClosedBy::Reused, context);
+            }
+            self.reuse_preexisting(&span, context);
+        }
+        let taken = Taken::Mmap {
+            page,
+            user_addr: event.user_addr,
+            pages,
+            outstanding: pages,
+        };
+        let key = self.enter(event, taken, generation, context);
+        self.mmaps.take(first..end, key);
+    }
+
+    /// Memory of unknown takers is given out again. If it was a user mapping's, its free is on its way.
+    fn reuse_preexisting(&mut self, span: &std::ops::Range<u64>, context: &Context<'_>) {
+        let parts: Vec<_> = self.preexisting.within(span).collect();
+        for part in parts {
+            match context.geometry.indices(&part) {
+                Some(indices) => self.mmaps.owe(indices, context.at.time_ns),
+                None => self.reused_unplaced_ns = Some(context.at.time_ns),
+            }
+        }
+        self.preexisting.remove(span.clone());
+    }
+
+    /// Pages that were out are given out again. Their free is on its way, unless it was lost.
+    fn reuse_pages(&mut self, indices: &std::ops::Range<u64>, context: &mut Context<'_>) {
+        for (part, key) in self.mmaps.out(indices) {
+            self.mmaps.owe(part.clone(), context.at.time_ns);
+            self.cut_pages(part, key, ClosedBy::Reused, context);
+        }
+    }
+
+    fn enter(&mut self, event: &Event, taken: Taken, generation: u32, context: &mut Context<'_>) -> u32 {
+        let key = self.insert_new(event, taken, generation, context);
+        context.tell(What::Taken(Key(key)));
+        key
+    }
+
+    fn insert_new(&mut self, event: &Event, taken: Taken, generation: u32, context: &Context<'_>) -> u32 {
+        let origin = self.origins.enter(event);
+        self.insert(Reference {
+            taken,
+            at: context.at,
+            partial: false,
+            generation,
+            pid: pid_of(event),
+            origin,
+        })
+    }
+}
+
+/// The thread, or 0 where it is not known.
+pub(super) fn pid_of(event: &Event) -> u32 {
+    event.task.map_or(0, |task| task.pid)
+}

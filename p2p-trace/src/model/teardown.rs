@@ -1,0 +1,187 @@
+//! The teardown of a device's p2p memory, step by step, as the records tell it.
+
+use p2p_trace_common::Kind;
+
+use super::{range::RangeId, reference::At};
+use crate::event::Task;
+
+/// Steps that are kept of one teardown. A real one has about ten, and six per range.
+pub const MAX_STEPS: usize = 1024;
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Which.
+    pub kind: Kind,
+    /// When.
+    pub at: At,
+    /// The task that did it. Of a drain it is whoever dropped the last reference, or whatever was interrupted.
+    pub task: Option<Task>,
+    /// The range, where it is one of a range.
+    pub range: Option<RangeId>,
+    /// Return addresses, innermost first.
+    pub stack: Box<[u64]>,
+}
+
+/// How a teardown came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// `pci_p2pdma_release` returned: the p2p memory is gone.
+    Released,
+    /// The driver core was done with the device, and a release of p2p memory was not seen.
+    Unbound,
+    /// Its end was not seen: the device got p2p memory again, or was found without.
+    Unseen,
+}
+
+/// When the armed hooks were attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// From.
+    pub from_ns: u64,
+    /// To; `None`: still.
+    pub to_ns: Option<u64>,
+}
+
+/// One teardown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Teardown {
+    /// The first [`MAX_STEPS`] steps that were seen, in order.
+    pub steps: Vec<Step>,
+    /// Steps beyond those.
+    pub omitted: u64,
+    /// The first time at which the armed hooks were attached during it.
+    pub armed: Option<Armed>,
+    /// Its beginning was not seen: the first step is in the middle.
+    pub began_unseen: bool,
+    /// Records that can have been steps of it were lost.
+    pub lost_steps: bool,
+    /// How it ended, and by which record.
+    pub ended: Option<(Ended, At)>,
+}
+
+/// A step of a bracket: the driver core lets go of the device, with or without p2p memory.
+#[must_use]
+pub(super) const fn is_bracket(kind: Kind) -> bool {
+    is_opening(kind) || is_closing(kind)
+}
+
+/// A bracket opens.
+#[must_use]
+pub(super) const fn is_opening(kind: Kind) -> bool {
+    matches!(kind, Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease)
+}
+
+/// A bracket closes.
+pub(super) const fn is_closing(kind: Kind) -> bool {
+    matches!(kind, Kind::Unbound | Kind::DriverRemoved | Kind::DevresReleased)
+}
+
+/// A step of any kind.
+#[must_use]
+pub(super) const fn is_step(kind: Kind) -> bool {
+    is_bracket(kind)
+        || matches!(
+            kind,
+            Kind::UnmapMappings
+                | Kind::MemremapRelease
+                | Kind::Kill
+                | Kind::Drained
+                | Kind::Remove
+                | Kind::Unmapped
+                | Kind::Release
+                | Kind::Released
+        )
+}
+
+impl Teardown {
+    /// Begins with its first step.
+    #[must_use]
+    pub(super) fn new(step: Step) -> Self {
+        Self {
+            omitted: 0,
+            armed: None,
+            began_unseen: !is_opening(step.kind),
+            lost_steps: false,
+            ended: None,
+            steps: vec![step],
+        }
+    }
+
+    pub(super) fn push(&mut self, step: Step) {
+        if self.steps.len() < MAX_STEPS {
+            self.steps.push(step);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Not every step that was made is known.
+    #[must_use]
+    pub const fn steps_may_be_missing(&self) -> bool {
+        self.began_unseen || self.lost_steps
+    }
+
+    /// When its first step was seen.
+    #[must_use]
+    pub fn started(&self) -> Option<At> {
+        self.steps.first().map(|step| step.at)
+    }
+
+    /// The step that it has come to.
+    #[must_use]
+    pub fn last_step(&self) -> Option<&Step> {
+        self.steps.last()
+    }
+
+    /// When it began, where it has not ended.
+    #[must_use]
+    pub fn pending_since_ns(&self) -> Option<u64> {
+        let pending = self.ended.is_none();
+        self.started().filter(|_| pending).map(|at| at.time_ns)
+    }
+
+    /// The first step of a kind.
+    #[must_use]
+    pub fn step(&self, kind: Kind) -> Option<&Step> {
+        self.steps.iter().find(|step| step.kind == kind)
+    }
+
+    /// The steps of a range.
+    pub fn steps_of(&self, range: RangeId) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(move |step| step.range == Some(range))
+    }
+
+    /// The task that tears down: the one that does what holding the device's lock allows, else the one that asked for
+    /// it. Several tasks can ask at once.
+    #[must_use]
+    pub fn task(&self) -> Option<&Task> {
+        let does = |step: &&Step| !matches!(step.kind, Kind::Unbind | Kind::Unbound | Kind::Drained);
+        let acting = self
+            .steps
+            .iter()
+            .rev()
+            .filter(does)
+            .find_map(|step| step.task.as_ref());
+        acting.or_else(|| self.steps.iter().find_map(|step| step.task.as_ref()))
+    }
+
+    /// It has come to p2p memory, beyond the brackets of the driver core.
+    #[must_use]
+    pub fn touches_memory(&self) -> bool {
+        self.steps.iter().any(|step| !is_bracket(step.kind))
+    }
+
+    /// The bracket that `closing` closes was opened in it, as far as its beginning was seen, and not closed.
+    pub(super) fn is_open(&self, closing: &Step) -> bool {
+        let opening = match closing.kind {
+            Kind::Unbound => Kind::Unbind,
+            Kind::DriverRemoved => Kind::DriverRemove,
+            _ => Kind::DevresRelease,
+        };
+        let count = |kind: Kind| self.steps.iter().filter(|step| step.kind == kind).count();
+        let (opened, closed) = (count(opening), count(closing.kind));
+        let same_task = self.task().map(|task| task.pid) == closing.task.map(|task| task.pid);
+        opened > closed || self.began_unseen && same_task && opened + closed == 0
+    }
+}

@@ -1,0 +1,138 @@
+//! One JSON object per line. The schema is `docs/schema/live.schema.json`; it only ever grows.
+
+mod event;
+mod finding;
+pub(crate) mod names;
+mod summary;
+mod verdict;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use p2p_trace_common::Ring;
+
+pub use event::{EventLine, FrameLine, StateName};
+pub use finding::{FindingLine, HolderLine};
+pub use names::{AnswerName, Bdf, Hex, MethodName, NotAnId, RecordId, SeverityName};
+pub use summary::{HookLine, SummaryLine};
+pub use verdict::VerdictLine;
+
+use crate::{
+    account::Status,
+    output::Clock,
+    source::{Loss, Reason},
+};
+
+/// Version of the lines' format. A change that is not an addition raises it.
+pub const FORMAT: u32 = 1;
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[schemars(title = "p2p-trace live --json", description = "One line of the output.")]
+pub enum Line {
+    /// What is traced and how: the first line, and again whenever it changes.
+    Status(Box<StatusLine>),
+    /// Something happened.
+    Event(Box<EventLine>),
+    /// Records were lost.
+    Lost(LostLine),
+    /// A rule is violated: after the line that showed it, and again when that has ended or has happened again.
+    Finding(Box<FindingLine>),
+    /// What a rule came to for a device: at the end, one for each rule and device.
+    Verdict(VerdictLine),
+    /// The last line.
+    Summary(SummaryLine),
+}
+
+impl Line {
+    /// As it is written, without the line break.
+    ///
+    /// # Errors
+    ///
+    /// Never for lines that this program makes; serde cannot promise it.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+
+    /// The schema of all lines.
+    #[must_use]
+    pub fn schema() -> schemars::Schema {
+        schemars::schema_for!(Self)
+    }
+}
+
+/// What is traced and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusLine {
+    /// Version of the format of all lines.
+    pub format: u32,
+    /// When this was so, RFC 3339 in UTC.
+    pub time: String,
+    /// The same, `CLOCK_BOOTTIME` in nanoseconds.
+    pub time_ns: u64,
+    /// What is traced and how.
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+impl StatusLine {
+    /// The line for `status` as it was at `time_ns`.
+    #[must_use]
+    pub fn new(status: Status, clock: &Clock, time_ns: u64) -> Self {
+        Self {
+            format: FORMAT,
+            time: clock.rfc3339(time_ns),
+            time_ns,
+            status,
+        }
+    }
+}
+
+/// Records that are missing: written and never delivered, or never written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LostLine {
+    /// CPU that wrote them; 4294967295 for those that were skipped, on whatever CPU.
+    pub cpu: u32,
+    /// `hot`, or `rare`.
+    #[serde(with = "names::ring")]
+    #[schemars(with = "String")]
+    pub ring: Ring,
+    /// How many.
+    pub count: u64,
+    /// Sequence number of the first; those between are two apart. Skipped ones have none, whatever stands here.
+    pub first_seq: u64,
+    /// Sequence number of the last.
+    pub last_seq: u64,
+    /// None of them was begun before this time, RFC 3339 in UTC.
+    pub from: String,
+    /// The same, `CLOCK_BOOTTIME` in nanoseconds.
+    pub from_ns: u64,
+    /// All of them were begun by this time.
+    pub to_ns: u64,
+    /// `overwritten`, `abandoned`, `corrupt` or `skipped`: the kernel did not run the program.
+    #[serde(with = "names::reason")]
+    #[schemars(with = "String")]
+    pub reason: Reason,
+}
+
+impl LostLine {
+    /// The line for a loss.
+    #[must_use]
+    pub fn new(loss: &Loss, clock: &Clock) -> Self {
+        Self {
+            cpu: loss.cpu,
+            ring: loss.ring,
+            count: loss.count(),
+            first_seq: loss.first_seq(),
+            last_seq: loss.last_seq(),
+            from: clock.rfc3339(loss.from_ns),
+            from_ns: loss.from_ns,
+            to_ns: loss.to_ns,
+            reason: loss.reason,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,131 @@
+//! Events for people and for scripts.
+
+mod clock;
+pub mod json;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod text;
+
+use p2p_trace_common::{Hook, hook::HOOKS};
+
+pub use clock::Clock;
+
+use crate::account::Status;
+
+/// Names for kernel addresses.
+pub trait Symbolize {
+    /// The symbol that `address` lies in, written `nvme_alloc_queue+0x1a3 [nvme]`.
+    fn symbolize(&self, address: u64) -> Option<String>;
+}
+
+/// No names at all: without the right to see kernel addresses, and in tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSymbols;
+
+impl Symbolize for NoSymbols {
+    fn symbolize(&self, _address: u64) -> Option<String> {
+        None
+    }
+}
+
+/// What an event is shown with, beside itself.
+pub struct Context<'a> {
+    /// Times.
+    pub clock: Clock,
+    /// Names of addresses.
+    pub symbols: &'a dyn Symbolize,
+    functions: [Option<String>; HOOKS],
+}
+
+/// One frame of a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Return address.
+    pub addr: u64,
+    /// The symbol that it lies in.
+    pub symbol: Option<String>,
+}
+
+impl<'a> Context<'a> {
+    /// For events traced with `status`.
+    #[must_use]
+    pub fn new(clock: Clock, status: &Status, symbols: &'a dyn Symbolize) -> Self {
+        let mut context = Self {
+            clock,
+            symbols,
+            functions: [const { None }; HOOKS],
+        };
+        context.update(status);
+        context
+    }
+
+    /// Takes over a new status.
+    pub fn update(&mut self, status: &Status) {
+        for &hook in Hook::ALL {
+            self.functions[hook as usize] = status.function(hook).map(str::to_owned);
+        }
+    }
+
+    /// The kernel function that `hook` sits on.
+    #[must_use]
+    pub fn function(&self, hook: Hook) -> Option<&str> {
+        self.functions[hook as usize].as_deref()
+    }
+
+    /// An address with its name.
+    #[must_use]
+    pub fn frame(&self, addr: u64) -> Frame {
+        Frame {
+            addr,
+            symbol: self.symbols.symbolize(addr),
+        }
+    }
+
+    /// The caller of a function, with its name; `None` where a kretprobe had already put its trampoline in the caller's
+    /// place when the address was read (seen on 5.10).
+    #[must_use]
+    pub fn caller(&self, addr: u64) -> Option<Frame> {
+        let frame = self.frame(addr);
+        let hidden = frame.symbol.as_deref().is_some_and(is_return_trampoline);
+        (!hidden).then_some(frame)
+    }
+
+    /// A stack with names, without the frames of the tracing itself at its top.
+    #[must_use]
+    pub fn frames(&self, stack: &[u64]) -> Vec<Frame> {
+        let frames = stack.iter().map(|&addr| self.frame(addr));
+        frames
+            .skip_while(|frame| frame.symbol.as_deref().is_some_and(is_tracing))
+            .collect()
+    }
+}
+
+/// Where a function returns to that a kretprobe waits for the end of (Linux: arch/x86/kernel/kprobes/core.c, rethook.c).
+pub(crate) fn is_return_trampoline(symbol: &str) -> bool {
+    let function = symbol.split('+').next().unwrap_or_default();
+    [
+        "kretprobe_trampoline",
+        "__kretprobe_trampoline",
+        "arch_rethook_trampoline",
+    ]
+    .contains(&function)
+}
+
+fn is_tracing(symbol: &str) -> bool {
+    ["bpf_prog_", "bpf_trampoline_", "__bpf_"]
+        .iter()
+        .any(|prefix| symbol.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trampoline_of_a_kretprobe_is_no_caller() {
+        assert!(is_return_trampoline("kretprobe_trampoline+0x0"));
+        assert!(is_return_trampoline("arch_rethook_trampoline+0x0"));
+        assert!(!is_return_trampoline("nvme_alloc_queue+0x1a3 [nvme]"));
+        assert!(!is_return_trampoline("kretprobe_trampoline_handler+0x1"));
+    }
+}

@@ -1,0 +1,134 @@
+//! Findings and verdicts for tests of what is shown.
+
+use crate::{
+    event::{DeviceAddress, Id, Range, Task},
+    rules::{Answer, Finding, Holder, Rule, Verdict},
+};
+
+/// The device of all of them.
+pub(crate) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
+
+const fn id(seq: u64) -> Id {
+    Id {
+        run: 0x0123_4567_89ab_cdef,
+        cpu: 1,
+        seq,
+    }
+}
+
+/// `p2pdio`, with a name that must not reach a terminal as it is.
+const TASK: Task = Task {
+    pid: 612,
+    tgid: 611,
+    comm: *b"p2pdio\x1b[2J\0\0\0\0\0\0",
+};
+
+fn holder(kind: &'static str, task: Option<Task>, caller: Option<u64>) -> Holder {
+    Holder {
+        kind,
+        task,
+        caller,
+        cgroup: task.map(|_| 42),
+        references: 1,
+        bytes: 65536,
+        since_ns: 4_000_000_000,
+        record: id(2),
+        gone_since_ns: None,
+    }
+}
+
+/// A drain that goes on, and waits for three takers of which one is gone and one is not known.
+pub(crate) fn stall() -> Finding {
+    let many = Holder {
+        references: 16,
+        gone_since_ns: Some(4_500_000_000),
+        ..holder("mmap", Some(TASK), None)
+    };
+    Finding {
+        number: 1,
+        rule: Rule::StalledDrain,
+        severity: Rule::StalledDrain.spec().severity,
+        device: DEVICE,
+        range: Some(Range {
+            start: 0xf800_0000,
+            end: 0xfbff_ffff,
+        }),
+        pgmap: Some(0xffff_8881_0000_0000),
+        start_ns: 5_000_000_000,
+        end_ns: None,
+        occurrences: 1,
+        message: "range 0xf8000000-0xfbffffff (64 MiB) of 0000:03:00.0 has not drained for 5.0 s".to_owned(),
+        advice: "look at what took the memory",
+        evidence: vec![id(5), id(7)],
+        holders: vec![
+            holder("allocation", Some(TASK), Some(0x220)),
+            many,
+            holder("scatter list", None, Some(0x260)),
+        ],
+        holders_left_out: 2,
+        stack: vec![0x10, 0x230, 0x250],
+    }
+}
+
+/// That stall after its end.
+pub(crate) fn ended_stall() -> Finding {
+    Finding {
+        end_ns: Some(12_345_678_900),
+        ..stall()
+    }
+}
+
+/// A use of removed memory, which nobody held any more, and of which neither range nor stack is known.
+pub(crate) fn late_use() -> Finding {
+    Finding {
+        number: 2,
+        rule: Rule::UseAfterRemoval,
+        severity: Rule::UseAfterRemoval.spec().severity,
+        range: None,
+        pgmap: None,
+        end_ns: Some(5_000_000_000),
+        message: "p2pdio (pid 612) mapped removed memory of 0000:03:00.0".to_owned(),
+        advice: "look at the caller",
+        evidence: (0..8).map(id).collect(),
+        holders: Vec::new(),
+        holders_left_out: 0,
+        ..stall()
+    }
+}
+
+/// One of each answer and more, for a device.
+pub(crate) fn verdicts() -> Vec<Verdict> {
+    let verdict = |rule, answer, reasons: &[&str], findings| Verdict {
+        rule,
+        device: DEVICE,
+        answer,
+        reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(),
+        findings,
+    };
+    let lost = &["3 hot records were lost"][..];
+    vec![
+        verdict(Rule::RemovedBeforeDrained, Answer::Holds, &[], 0),
+        verdict(Rule::DrainedAfterRemoval, Answer::Holds, &[], 0),
+        verdict(
+            Rule::UseAfterRemoval,
+            Answer::Holds,
+            &["not asked for: virt_to_bus"],
+            0,
+        ),
+        verdict(Rule::UnmatchedFree, Answer::Inconclusive, lost, 0),
+        verdict(Rule::DoubleFree, Answer::Inconclusive, lost, 0),
+        verdict(
+            Rule::SizeMismatch,
+            Answer::Inconclusive,
+            &["the hook free could not be attached", "3 hot records were lost"],
+            0,
+        ),
+        verdict(Rule::StalledDrain, Answer::Violated, &[], 2),
+        verdict(
+            Rule::MapImbalance,
+            Answer::NotChecked,
+            &["this kernel does not have what the hook unmap_sg is on"],
+            0,
+        ),
+    ]
+}

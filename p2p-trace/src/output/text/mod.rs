@@ -1,0 +1,43 @@
+//! Readable text: one line per event, losses and findings where they are, a head, verdicts and a summary.
+
+mod event;
+mod finding;
+mod head;
+pub(crate) mod size;
+mod style;
+mod summary;
+mod verdict;
+
+pub use event::{Options, event};
+pub use finding::{changed, finding};
+pub use head::{change, head};
+pub use size::{bytes, duration};
+pub use style::Style;
+pub use summary::summary;
+pub use verdict::verdicts;
+
+use crate::{
+    account::ring_name,
+    output::Clock,
+    source::{Loss, Reason},
+};
+
+/// The line of a loss.
+#[must_use]
+pub fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
+    let (count, ring, cpu) = (loss.count(), ring_name(loss.ring), loss.cpu);
+    let why = match loss.reason {
+        Reason::Overwritten => "overwritten before they were read; a larger --ring-size helps",
+        Reason::Abandoned => "their producer was interrupted and did not finish",
+        Reason::Corrupt => "their place in memory holds something else",
+        Reason::Skipped => "the kernel did not run the program, one was running on that CPU",
+    };
+    let time = clock.time_of_day(loss.from_ns);
+    let until = clock.time_of_day(loss.to_ns);
+    let records = if count == 1 { "record" } else { "records" };
+    let text = format!("LOST {count} {records} of the {ring} ring of CPU {cpu}, until {until}: {why}");
+    format!("{} {}\n", style.dim(&time), style.alarm(&text))
+}
+
+#[cfg(test)]
+mod tests;

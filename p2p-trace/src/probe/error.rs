@@ -1,0 +1,70 @@
+//! Why a session cannot start or go on.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::{
+    exit::Exit,
+    kernel::{btf::BtfError, devices::DeviceError},
+};
+
+/// Why a session cannot start or go on: what failed, on what, and what to do.
+#[derive(Debug, Error)]
+pub enum ProbeError {
+    /// The kernel or the rights do not allow tracing.
+    #[error("{what}: {remedy}")]
+    Untraceable {
+        /// The obstacle.
+        what: String,
+        /// What to do about it.
+        remedy: String,
+        /// The exit code that stands for it.
+        exit: Exit,
+    },
+    /// A device on the command line is none.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The BTF cannot be read.
+    #[error("cannot read the kernel's BTF")]
+    Btf(#[from] BtfError),
+    /// A file of the kernel's cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The compiled kernel side does not fit this program, or the kernel refused it.
+    #[error("cannot load the kernel side: {0}")]
+    Load(String),
+    /// A system call on the kernel side failed.
+    #[error("cannot {action}")]
+    System {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Not one hook could be attached.
+    #[error("no hook could be attached; the first failure: {0}")]
+    NothingAttached(String),
+}
+
+impl ProbeError {
+    /// The exit code that stands for it.
+    #[must_use]
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Untraceable { exit, .. } => *exit,
+            Self::Device(_) => Exit::Usage,
+            _ => Exit::Error,
+        }
+    }
+
+    /// An `io::Error` with what was tried, for `map_err`.
+    pub(super) fn system(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::System { action, source }
+    }
+}

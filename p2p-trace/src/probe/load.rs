@@ -1,0 +1,153 @@
+//! Loads the object and finds its maps and the programs that are run by hand.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    os::fd::{AsFd as _, OwnedFd},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, Map, MapData, MapFd},
+    programs::RawTracePoint,
+};
+use p2p_trace_common::{Config, config::MISSING};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::{
+    attach::describe,
+    error::ProbeError,
+    mapping::{Arrays, MapFds},
+    object, sys,
+};
+
+/// The configuration as the bytes that go into the object.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Globals(Config);
+
+// SAFETY: plain data without padding (asserted where it is defined).
+unsafe impl aya::Pod for Globals {}
+
+/// A random number for the run.
+pub(super) fn random_run() -> Result<u64, ProbeError> {
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|source| ProbeError::Read {
+            path: "/dev/urandom",
+            source,
+        })?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Before 5.11 maps count against the limit on locked memory. Where it cannot be lifted, creating the maps
+/// fails and says so.
+fn lift_memory_limit() {
+    let maximum = getrlimit(Resource::Memlock).maximum;
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    let lifted = setrlimit(Resource::Memlock, unlimited).or_else(|_| {
+        setrlimit(
+            Resource::Memlock,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        )
+    });
+    if let Err(error) = lifted {
+        tracing::debug!("the limit on locked memory stays: {error}");
+    }
+}
+
+/// Loads the object for a kernel that has or has not atomic fetch-add.
+pub(super) fn load(config: &Config, fetch_add: bool) -> Result<Ebpf, ProbeError> {
+    lift_memory_limit();
+    let globals = Globals(*config);
+    let per_cpu = config.cpus;
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(None)
+        .override_global("CONFIG", &globals, true)
+        .map_max_entries("HOT", per_cpu * config.slots[0])
+        .map_max_entries("RARE", per_cpu * config.slots[1])
+        .map_max_entries("COUNTERS", per_cpu)
+        .map_max_entries("BURSTS", per_cpu);
+    loader
+        .load(object::bytes(fetch_add))
+        .map_err(|error| ProbeError::Load(describe(&error)))
+}
+
+fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, ProbeError> {
+    match ebpf.map(name) {
+        Some(Map::Array(data)) => Ok(data),
+        _ => Err(ProbeError::Load(format!("the object has no array {name}"))),
+    }
+}
+
+/// The descriptor of an array.
+pub(super) fn map_descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapFd, ProbeError> {
+    map_data(ebpf, name).map(MapData::fd)
+}
+
+/// Maps the transport's arrays.
+pub(super) fn map_arrays(ebpf: &Ebpf, config: &Config) -> Result<Arrays, ProbeError> {
+    let data = |name| map_data(ebpf, name).map(MapData::fd);
+    let maps = MapFds {
+        rings: [data("HOT")?, data("RARE")?],
+        counters: data("COUNTERS")?,
+        bursts: data("BURSTS")?,
+    };
+    Arrays::new(&maps, config.cpus, config.slots).map_err(ProbeError::system("map the rings"))
+}
+
+/// Takes a map out of the object.
+pub(super) fn take_map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, ProbeError>
+where
+    T: TryFrom<Map>,
+    T::Error: std::fmt::Display,
+{
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| ProbeError::Load(format!("the object has no map {name}")))?;
+    T::try_from(map).map_err(|error| ProbeError::Load(format!("map {name}: {error}")))
+}
+
+/// Loads a program that is run by hand, never attached.
+pub(super) fn load_helper(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProbeError> {
+    let missing = || ProbeError::Load(format!("the object has no program {name}"));
+    let program: &mut RawTracePoint = ebpf
+        .program_mut(name)
+        .ok_or_else(missing)?
+        .try_into()
+        .map_err(|error| load_error(name, &error))?;
+    program.load().map_err(|error| load_error(name, &error))?;
+    let descriptor = ebpf
+        .program(name)
+        .ok_or_else(missing)?
+        .fd()
+        .map_err(|error| load_error(name, &error))?;
+    descriptor
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(ProbeError::system("keep a program"))
+}
+
+fn load_error(name: &str, error: &aya::programs::ProgramError) -> ProbeError {
+    ProbeError::Load(format!("{name}: {}", describe(error)))
+}
+
+/// Where the page array begins, and the size of a `struct page`, where both can be known.
+pub(super) fn vmemmap(ebpf: &mut Ebpf, config: &Config) -> Result<Option<(u64, u64)>, ProbeError> {
+    if config.vmemmap_base == 0 || config.layout.page_size == MISSING {
+        return Ok(None);
+    }
+    let program = load_helper(ebpf, "read_facts")?;
+    sys::run_once(program.as_fd()).map_err(ProbeError::system("read the kernel's page array"))?;
+    let facts: Array<_, u64> = take_map(ebpf, "FACTS")?;
+    let base = facts.get(&0, 0).unwrap_or(0);
+    Ok((base != 0).then_some((base, u64::from(config.layout.page_size))))
+}

@@ -1,0 +1,458 @@
+//! A live session: reads the rings of the attached kernel side, arms and disarms.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use aya::maps::{Array, MapData, RingBuf};
+use aya_log::EbpfLogger;
+use p2p_trace_common::{
+    Config, Record,
+    config::{MAX_ARMED, MAX_CPUS, MAX_DEVICES},
+    counters::ArmedRange,
+    hook::HOOK_SLOTS,
+    slot::SLOT_SIZE,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{
+    arming::{Arming, Order},
+    error::ProbeError,
+    hooks::Hooks,
+    load::{load, load_helper, map_arrays, random_run, take_map, vmemmap},
+    mapping::Arrays,
+    plan::Plan,
+    pull::Puller,
+    setup::{Features, config},
+    skipped::Skipped,
+    sys,
+    takers::Takers,
+};
+use crate::{
+    account::{Accounting, Device, RingSizes, SequenceQuality, Status},
+    event::{
+        DeviceAddress,
+        user::{Change, Writer},
+    },
+    kernel::{
+        KernelRoot, btf::Btf, clock::boottime_ns as now_ns, cpus, devices, release::Release, symbols::Symbols,
+    },
+    source::{Batch, Request, Rings, Session, SessionError, Totals},
+};
+
+/// How often the stream gets a `tick`, and takers are looked up, at most.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long page frees may stay in a burst that no event flushes.
+const BURST_AGE: Duration = Duration::from_millis(50);
+
+/// One element of the table of armed ranges.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct ArmedElement(ArmedRange);
+
+// SAFETY: plain data without padding.
+unsafe impl aya::Pod for ArmedElement {}
+
+/// What the thread that attaches and detaches the armed hooks tells.
+enum Progress {
+    /// A change, and when it was made.
+    Made(u64, Change),
+    /// The last order is carried out.
+    Done,
+}
+
+/// The kernel side, loaded and attached.
+pub struct LiveSession {
+    hooks: Arc<Mutex<Hooks>>,
+    /// Set when the hooks are to be detached for good.
+    closed: Arc<AtomicBool>,
+    /// The program that writes the bursts of page frees.
+    flush: OwnedFd,
+    arrays: Arrays,
+    rings: Rings,
+    doorbell: RingBuf<MapData>,
+    /// Diagnostics of the kernel side; `None` where they could not be set up.
+    diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
+    armed_table: Array<MapData, ArmedElement>,
+    arming: Arming,
+    armed: bool,
+    /// Orders to the thread that attaches and detaches the armed hooks, which takes its time.
+    orders: mpsc::Sender<Order>,
+    progress: mpsc::Receiver<Progress>,
+    /// The last watermark: nothing older may be told.
+    told_ns: u64,
+    writer: Writer,
+    features: Features,
+    root: KernelRoot,
+    release: String,
+    config: Config,
+    flushed: Instant,
+    puller: Puller,
+    takers: Takers,
+    ticked: Instant,
+    skipped: Skipped,
+    /// The last record of user space has been written.
+    ended: bool,
+}
+
+impl LiveSession {
+    /// Loads and attaches. `symbols` and `btf` are those of the running kernel, read once by the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`]; when it returns one, nothing stays attached.
+    pub fn start(
+        root: &KernelRoot,
+        symbols: &Symbols,
+        btf: &Btf,
+        request: &Request,
+    ) -> Result<Self, ProbeError> {
+        let devices = request
+            .devices
+            .iter()
+            .map(|device| devices::resolve(root, device))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cpus = cpus::count_possible(root).unwrap_or(1);
+        check_limits(devices.len(), cpus)?;
+        let plan = Plan::new(symbols, btf, &request.hooks);
+        let config = config(btf, symbols, &plan, request, &devices, cpus, random_run()?);
+        let features = Features::of(btf);
+        tracing::debug!("loading the kernel side");
+        // Both parse the kernel's types, which takes long enough to be done side by side.
+        let (kernel_types, ebpf) = thread::scope(|scope| {
+            let kernel_types = scope.spawn(|| aya::Btf::from_sys_fs().ok());
+            let ebpf = load(&config, features.fetch_add);
+            (kernel_types.join().ok().flatten(), ebpf)
+        });
+        let mut ebpf = ebpf?;
+        let arrays = map_arrays(&ebpf, &config)?;
+        let doorbell = take_map(&mut ebpf, "DOORBELL")?;
+        let diagnostics = EbpfLogger::init(&mut ebpf)
+            .inspect_err(|error| tracing::debug!("no diagnostics from the kernel side: {error}"))
+            .ok();
+        let armed_table = take_map(&mut ebpf, "ARMED")?;
+        let flush = load_helper(&mut ebpf, "flush_bursts")?;
+        let vmemmap = vmemmap(&mut ebpf, &config)?;
+        let puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
+        let mut hooks = Hooks::new(ebpf, kernel_types, plan, request.attach, features);
+        tracing::debug!("attaching");
+        hooks.attach_all()?;
+        tracing::debug!("attached");
+        let closed = hooks.closed();
+        let hooks = Arc::new(Mutex::new(hooks));
+        let (orders, progress) = start_armer(Arc::clone(&hooks));
+        Ok(Self {
+            hooks,
+            closed,
+            flush,
+            rings: Rings::new(cpus, config.run),
+            arrays,
+            doorbell,
+            diagnostics,
+            armed_table,
+            arming: Arming::new(vmemmap),
+            armed: false,
+            orders,
+            progress,
+            told_ns: 0,
+            writer: Writer::new(config.run),
+            features,
+            root: root.clone(),
+            release: Release::read(root)
+                .map(|release| release.as_str().to_owned())
+                .unwrap_or_default(),
+            config,
+            flushed: Instant::now(),
+            puller,
+            takers: Takers::new(root),
+            ticked: Instant::now(),
+            skipped: Skipped::new(now_ns()),
+            ended: false,
+        })
+    }
+
+    fn hooks(&self) -> MutexGuard<'_, Hooks> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn flush_bursts(&mut self) -> Result<(), ProbeError> {
+        self.flushed = Instant::now();
+        sys::run_once(self.flush.as_fd()).map_err(ProbeError::system("write the bursts of page frees"))
+    }
+
+    /// Reads the devices that are due: states come through the rings, the rest is appended.
+    fn pull_due(&mut self, batch: &mut Batch) -> Result<(), ProbeError> {
+        let due = self.puller.due(now_ns());
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.flush_bursts()?;
+        let from_ns = now_ns();
+        self.puller.begin()?;
+        let readings: Vec<_> = due
+            .into_iter()
+            .filter_map(|device| self.puller.read(device))
+            .collect();
+        self.puller.end();
+        // What was freed before a bitmap was read stands before the reading's end in the stream.
+        self.flush_bursts()?;
+        let to_ns = now_ns();
+        for reading in readings {
+            batch
+                .records
+                .extend(reading.records(&mut self.writer, from_ns, to_ns));
+        }
+        Ok(())
+    }
+
+    /// Says that time has passed, and who is gone.
+    fn tick(&mut self, batch: &mut Batch) {
+        if self.ticked.elapsed() < TICK {
+            return;
+        }
+        self.ticked = Instant::now();
+        let now_ns = now_ns();
+        self.takers.check(now_ns, &mut self.writer, &mut batch.records);
+        self.tell_skipped(now_ns, batch);
+        batch.records.push(self.writer.tick(now_ns));
+    }
+
+    /// Says what the kernel has not run since the last time.
+    fn tell_skipped(&mut self, now_ns: u64, batch: &mut Batch) {
+        // What does not number its records does not tell of which ring they are, either.
+        let dropped = if self.features.fetch_add {
+            0
+        } else {
+            self.arrays.dropped()
+        };
+        // While the armed hooks are attached, which takes its time, they cannot be asked: then next time.
+        let Ok(hooks) = self.hooks.try_lock() else { return };
+        let runs: Vec<_> = hooks.missed().collect();
+        drop(hooks);
+        let losses = self.skipped.since(now_ns, runs, dropped);
+        if !losses.is_empty() {
+            self.puller.lose(now_ns);
+        }
+        let writer = &mut self.writer;
+        batch
+            .records
+            .extend(losses.iter().map(|loss| writer.late_loss(now_ns, loss)));
+    }
+
+    /// Orders what a record asks for.
+    fn follow(&mut self, record: &Record) -> Result<(), ProbeError> {
+        self.puller.follow(record);
+        self.takers.follow(record);
+        let Some(order) = self.arming.follow(record) else {
+            return Ok(());
+        };
+        self.write_armed_table()?;
+        let arm = order == Order::Arm;
+        if arm != self.armed {
+            self.armed = arm;
+            if self.orders.send(order).is_err() {
+                tracing::error!("the thread that attaches the armed hooks has ended");
+            }
+        }
+        Ok(())
+    }
+
+    fn write_armed_table(&mut self) -> Result<(), ProbeError> {
+        let ranges: Vec<_> = self.arming.ranges().collect();
+        for index in 0..MAX_ARMED {
+            let range = ranges.get(index as usize).copied().unwrap_or_default();
+            self.armed_table
+                .set(index, ArmedElement(range), 0)
+                .map_err(|error| ProbeError::Load(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    /// Appends the changes that were made since the last time. One that was made just before a watermark
+    /// that has been told is dated at that: later than it was, never earlier.
+    fn take_changes(&mut self, batch: &mut Batch) {
+        while let Ok(progress) = self.progress.try_recv() {
+            match progress {
+                Progress::Made(time_ns, change) => {
+                    batch
+                        .records
+                        .push(self.writer.attach(time_ns.max(self.told_ns), &change));
+                }
+                // The status is ready only now.
+                Progress::Done => batch.changed = true,
+            }
+        }
+        self.told_ns = self.told_ns.max(batch.watermark_ns);
+    }
+}
+
+/// What the kernel side has room for.
+fn check_limits(devices: usize, cpus: u32) -> Result<(), ProbeError> {
+    if devices > MAX_DEVICES {
+        return Err(ProbeError::Load(format!(
+            "at most {MAX_DEVICES} devices can be traced by name"
+        )));
+    }
+    if cpus > MAX_CPUS {
+        return Err(ProbeError::Load(format!(
+            "this machine may have {cpus} CPUs, more than {MAX_CPUS}"
+        )));
+    }
+    Ok(())
+}
+
+/// Starts the thread that attaches and detaches the armed hooks: each takes the kernel milliseconds, which
+/// whoever reads the rings does not have. It ends with the session.
+fn start_armer(hooks: Arc<Mutex<Hooks>>) -> (mpsc::Sender<Order>, mpsc::Receiver<Progress>) {
+    let (orders, received) = mpsc::channel();
+    let (made, progress) = mpsc::channel();
+    thread::spawn(move || {
+        for order in received {
+            // A session that has ended does not want to know.
+            let tell = |change| made.send(Progress::Made(now_ns(), change)).unwrap_or_default();
+            let mut hooks = hooks.lock().unwrap_or_else(PoisonError::into_inner);
+            match order {
+                Order::Arm => hooks.arm(tell),
+                Order::Disarm => hooks.disarm(tell),
+            }
+            drop(hooks);
+            made.send(Progress::Done).unwrap_or_default();
+        }
+    });
+    (orders, progress)
+}
+
+impl Session for LiveSession {
+    fn status(&self) -> Status {
+        let sequence = if self.features.fetch_add {
+            SequenceQuality::Exact
+        } else {
+            SequenceQuality::Partial
+        };
+        let bytes = |slots: u32| u64::from(slots) * SLOT_SIZE as u64;
+        let hooks = self.hooks();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.release.clone(),
+            boot_id: fs::read_to_string(self.root.proc.join("sys/kernel/random/boot_id"))
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            run: self.config.run,
+            cpus: self.config.cpus,
+            rings: RingSizes {
+                hot: bytes(self.config.slots[0]),
+                rare: bytes(self.config.slots[1]),
+            },
+            accounting: Accounting {
+                sequence,
+                missed: hooks.missed_quality(),
+            },
+            hooks: hooks.statuses(),
+            devices: devices::list(&self.root).into_iter().map(device).collect(),
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let timeout = if self.arrays.has_bursts() {
+            timeout.min(BURST_AGE)
+        } else {
+            timeout
+        };
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let mut descriptors = [PollFd::new(&self.doorbell, PollFlags::IN)];
+        // An interrupted wait is over early, which is all that a caller can notice.
+        poll(&mut descriptors, Some(&timeout)).unwrap_or_default();
+        while self.doorbell.next().is_some() {}
+    }
+
+    fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
+        if let Some(diagnostics) = &mut self.diagnostics {
+            diagnostics.flush();
+        }
+        if self.flushed.elapsed() >= BURST_AGE && self.arrays.has_bursts() {
+            self.flush_bursts()?;
+        }
+        let (first, losses) = (batch.records.len(), batch.losses.len());
+        self.rings.poll(&self.arrays, now_ns(), budget, batch);
+        for index in first..batch.records.len() {
+            let record = batch.records[index];
+            self.follow(&record)?;
+        }
+        if batch.losses.len() > losses {
+            self.puller.lose(now_ns());
+        }
+        self.take_changes(batch);
+        self.pull_due(batch)?;
+        self.tick(batch);
+        Ok(())
+    }
+
+    fn pull(&mut self) {
+        self.puller.demand(now_ns());
+    }
+
+    fn detach(&mut self) -> Result<(), SessionError> {
+        tracing::debug!("detaching");
+        self.closed.store(true, Ordering::Relaxed);
+        self.hooks().detach();
+        tracing::debug!("detached");
+        Ok(())
+    }
+
+    fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError> {
+        self.flush_bursts()?;
+        self.rings.finish(&self.arrays, now_ns(), batch);
+        self.take_changes(batch);
+        if !std::mem::replace(&mut self.ended, true) {
+            self.tell_skipped(now_ns(), batch);
+            batch.records.push(self.writer.end(now_ns()));
+        }
+        Ok(())
+    }
+
+    fn totals(&mut self) -> Result<Totals, SessionError> {
+        let mut missed = vec![Some(0); HOOK_SLOTS];
+        for (hook, runs) in self.hooks().missed() {
+            missed[hook as usize] = runs;
+        }
+        // With atomic fetch-add, what is dropped has its position already, and counts among the lost.
+        let dropped = if self.features.fetch_add {
+            0
+        } else {
+            self.arrays.dropped()
+        };
+        Ok(Totals {
+            hits: self.arrays.hits(),
+            missed,
+            dropped,
+            shortfalls: self.arrays.shortfalls(),
+            positions: self.rings.positions(&self.arrays),
+        })
+    }
+}
+
+/// A device of sysfs as the status has it.
+fn device(found: devices::P2pDevice) -> Device {
+    let address = found.address;
+    Device {
+        device: DeviceAddress::from_devfn(address.domain, address.bus, address.devfn()),
+        driver: found.driver,
+        name: found.names.into_iter().next(),
+        size: found.size,
+        available: found.available,
+        published: found.published,
+    }
+}

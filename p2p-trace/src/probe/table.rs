@@ -1,0 +1,409 @@
+//! The hook table: which kernel functions each hook sits on, what it needs of them, and what is lost
+//! without it. Data only. Functions drift between kernels; the first candidate that a kernel has is taken.
+//!
+//! Sources: the functions' prototypes in Linux 5.10, 6.1, 6.12, 6.16, 7.2 and 7.3, read from BTF.
+
+use p2p_trace_common::{Hook, hook::MAX_ARGS};
+
+/// Where in the function the hook is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// At its entry: fentry or kprobe.
+    Entry,
+    /// At its exit: fexit or kretprobe.
+    Exit,
+}
+
+/// When a hook is attached, and what it means that it is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Always, and p2p memory cannot be followed without it where the kernel has the function.
+    Required,
+    /// Always; without it less is seen.
+    Optional,
+    /// Only when asked for by name: it sits on a path that every I/O takes.
+    OnRequest,
+    /// Only between a kill with references outstanding and the end of that teardown.
+    Armed,
+}
+
+/// One hook.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The hook.
+    pub hook: Hook,
+    /// Entry or exit.
+    pub point: Point,
+    /// Candidate functions, the newest name first.
+    pub functions: &'static [&'static str],
+    /// Names of the parameters that the hook reads, by logical argument; empty: none such.
+    pub args: [&'static str; MAX_ARGS],
+    /// When it is attached.
+    pub need: Need,
+    /// What is not seen without it.
+    pub lost_without: &'static str,
+}
+
+use Need::{Armed, OnRequest, Optional, Required};
+use Point::{Entry, Exit};
+
+const fn row(
+    hook: Hook,
+    point: Point,
+    functions: &'static [&'static str],
+    args: [&'static str; MAX_ARGS],
+    need: Need,
+    lost_without: &'static str,
+) -> Row {
+    Row {
+        hook,
+        point,
+        functions,
+        args,
+        need,
+        lost_without,
+    }
+}
+
+/// The table, in the order in which hooks are attached: what closes something comes before what opens it,
+/// so that no exit is seen without its entry, and the teardown before the hot path.
+pub const TABLE: &[Row] = &[
+    row(
+        Hook::Released,
+        Exit,
+        &["pci_p2pdma_release"],
+        ["data", "", "", ""],
+        Optional,
+        "the end of the pool's destruction",
+    ),
+    row(
+        Hook::Release,
+        Entry,
+        &["pci_p2pdma_release"],
+        ["data", "", "", ""],
+        Required,
+        "the pool's destruction, last step of a teardown",
+    ),
+    row(
+        Hook::Unmapped,
+        Exit,
+        &["memunmap_pages"],
+        ["pgmap", "", "", ""],
+        Required,
+        "the end of a range's teardown",
+    ),
+    row(
+        Hook::Remove,
+        Entry,
+        &["arch_remove_memory"],
+        ["start", "size", "", ""],
+        Required,
+        "the removal of the struct pages",
+    ),
+    row(
+        Hook::Drained,
+        Entry,
+        &["dev_pagemap_percpu_release"],
+        ["ref", "", "", ""],
+        Required,
+        "the drop of a range's last reference",
+    ),
+    row(
+        Hook::Kill,
+        Entry,
+        &["memunmap_pages"],
+        ["pgmap", "", "", ""],
+        Required,
+        "the kill of a range's reference",
+    ),
+    row(
+        Hook::MemremapRelease,
+        Entry,
+        &["devm_memremap_pages_release"],
+        ["data", "", "", ""],
+        Required,
+        "the start of a range's release by devres",
+    ),
+    row(
+        Hook::UnmapMappings,
+        Entry,
+        &["pci_p2pdma_unmap_mappings"],
+        ["data", "", "", ""],
+        Optional,
+        "the revocation of user mappings",
+    ),
+    row(
+        Hook::DevresReleased,
+        Exit,
+        &["devres_release_all"],
+        ["dev", "", "", ""],
+        Optional,
+        "the end of the release of managed resources",
+    ),
+    row(
+        Hook::DevresRelease,
+        Entry,
+        &["devres_release_all"],
+        ["dev", "", "", ""],
+        Optional,
+        "the start of the release of managed resources",
+    ),
+    row(
+        Hook::DriverRemoved,
+        Exit,
+        &["pci_device_remove"],
+        ["dev", "", "", ""],
+        Optional,
+        "the return of the driver's remove callback",
+    ),
+    row(
+        Hook::DriverRemove,
+        Entry,
+        &["pci_device_remove"],
+        ["dev", "", "", ""],
+        Optional,
+        "the call of the driver's remove callback",
+    ),
+    row(
+        Hook::Unbound,
+        Exit,
+        &["device_release_driver_internal"],
+        ["dev", "", "", ""],
+        Optional,
+        "the end of an unbind",
+    ),
+    row(
+        Hook::Unbind,
+        Entry,
+        &["device_release_driver_internal"],
+        ["dev", "", "", ""],
+        Optional,
+        "the start of an unbind",
+    ),
+    row(
+        Hook::Memremap,
+        Exit,
+        &["devm_memremap_pages"],
+        ["dev", "pgmap", "", ""],
+        Required,
+        "new ranges, and where they lie in the direct map",
+    ),
+    row(
+        Hook::AddResource,
+        Exit,
+        &["pci_p2pdma_add_resource"],
+        ["pdev", "bar", "size", "offset"],
+        Required,
+        "BARs that are added as p2p memory",
+    ),
+    row(
+        Hook::Publish,
+        Entry,
+        &["pci_p2pmem_publish"],
+        ["pdev", "publish", "", ""],
+        Optional,
+        "whether other drivers may use the memory",
+    ),
+    row(
+        Hook::SglFree,
+        Entry,
+        &["pci_p2pmem_free_sgl"],
+        ["pdev", "sgl", "", ""],
+        Required,
+        "frees of scatter lists: each looks like a leak",
+    ),
+    row(
+        Hook::SglAlloc,
+        Exit,
+        &["pci_p2pmem_alloc_sgl"],
+        ["pdev", "nents", "length", ""],
+        Required,
+        "which allocations belong to a scatter list",
+    ),
+    row(
+        Hook::Free,
+        Entry,
+        &["pci_free_p2pmem"],
+        ["pdev", "addr", "size", ""],
+        Required,
+        "frees: each looks like a leak",
+    ),
+    row(
+        Hook::Alloc,
+        Exit,
+        &["pci_alloc_p2pmem"],
+        ["pdev", "size", "", ""],
+        Required,
+        "allocations, and with them who holds memory",
+    ),
+    row(
+        Hook::PageFree,
+        Entry,
+        &["p2pdma_folio_free", "p2pdma_page_free"],
+        ["folio|page", "", "", ""],
+        Required,
+        "pages of user mappings that go back: each looks like a leak",
+    ),
+    row(
+        Hook::Mmap,
+        Exit,
+        &["p2pmem_alloc_mmap"],
+        ["kobj", "vma", "", ""],
+        Required,
+        "user mappings of p2p memory",
+    ),
+    row(
+        Hook::InsertPage,
+        Entry,
+        &["vm_insert_page"],
+        ["vma", "page", "", ""],
+        Optional,
+        "how many pages a user mapping took, above all a failed one",
+    ),
+    row(
+        Hook::MmapEnter,
+        Entry,
+        &["p2pmem_alloc_mmap"],
+        ["", "", "", ""],
+        Optional,
+        "how many pages a user mapping took, above all a failed one",
+    ),
+    row(
+        Hook::VirtToBus,
+        Entry,
+        &["pci_p2pmem_virt_to_bus"],
+        ["pdev", "addr", "", ""],
+        Optional,
+        "drivers that program bus addresses themselves",
+    ),
+    row(
+        Hook::MapSg,
+        Entry,
+        &["pci_p2pdma_map_sg_attrs"],
+        ["dev", "sg", "nents", ""],
+        OnRequest,
+        "mappings of p2p memory by other devices",
+    ),
+    row(
+        Hook::UnmapSg,
+        Entry,
+        &["pci_p2pdma_unmap_sg_attrs"],
+        ["dev", "sg", "nents", ""],
+        OnRequest,
+        "the end of mappings by other devices",
+    ),
+    row(
+        Hook::MapSegment,
+        Entry,
+        &["pci_p2pdma_map_segment"],
+        ["dev", "sg", "", ""],
+        OnRequest,
+        "mappings of p2p memory by other devices",
+    ),
+    row(
+        Hook::MapState,
+        Entry,
+        &["__pci_p2pdma_update_state"],
+        ["dev", "page", "", ""],
+        OnRequest,
+        "mappings of p2p memory by other devices",
+    ),
+    row(
+        Hook::Pull,
+        Entry,
+        &["dev_attr_show"],
+        ["kobj", "", "", ""],
+        Optional,
+        "the kernel's state at any moment: memory taken before the start, and what was lost",
+    ),
+    row(
+        Hook::DmaMapSg,
+        Entry,
+        &["__dma_map_sg_attrs", "dma_map_sg_attrs"],
+        ["dev", "sg", "nents", ""],
+        Armed,
+        "scatter lists with removed pages",
+    ),
+    row(
+        Hook::DmaMapPage,
+        Entry,
+        &["dma_map_page_attrs"],
+        ["dev", "page", "", ""],
+        Armed,
+        "single mappings of removed pages",
+    ),
+    row(
+        Hook::DmaMapPhys,
+        Entry,
+        &["dma_map_phys"],
+        ["dev", "phys", "", ""],
+        Armed,
+        "mappings of removed memory by physical address",
+    ),
+    row(
+        Hook::DmaIovaLink,
+        Entry,
+        &["dma_iova_link"],
+        ["dev", "phys", "", ""],
+        Armed,
+        "removed memory linked into an I/O virtual range",
+    ),
+    row(
+        Hook::BlkDmaMap,
+        Entry,
+        &["blk_rq_dma_map_iter_start"],
+        ["req", "dma_dev", "", ""],
+        Armed,
+        "block requests with removed pages",
+    ),
+];
+
+impl Row {
+    /// The row of a hook.
+    #[must_use]
+    pub fn of(hook: Hook) -> Option<&'static Self> {
+        TABLE.iter().find(|row| row.hook == hook)
+    }
+
+    /// Names that logical argument `index` goes by, newest first; none where the hook has no such argument.
+    pub fn arg_names(&self, index: usize) -> impl Iterator<Item = &'static str> {
+        self.args[index].split('|').filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_has_exactly_one_row() {
+        for &hook in Hook::ALL {
+            assert_eq!(
+                TABLE.iter().filter(|row| row.hook == hook).count(),
+                1,
+                "{}",
+                hook.name()
+            );
+        }
+    }
+
+    #[test]
+    fn an_exit_is_attached_before_its_entry() {
+        let place = |hook| TABLE.iter().position(|row| row.hook == hook);
+        for (exit, entry) in [
+            (Hook::Unmapped, Hook::Kill),
+            (Hook::Released, Hook::Release),
+            (Hook::Unbound, Hook::Unbind),
+            (Hook::DriverRemoved, Hook::DriverRemove),
+            (Hook::DevresReleased, Hook::DevresRelease),
+            (Hook::Mmap, Hook::MmapEnter),
+        ] {
+            assert!(
+                place(exit) < place(entry),
+                "{} must precede {}",
+                exit.name(),
+                entry.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Which of the processes that took memory have exited. Looked up in `/proc` now and then, and written into the
+//! stream, so that everything behind it knows as much as a live run did.
+
+use std::collections::HashMap;
+
+use p2p_trace_common::{Kind, Record, valid};
+
+use crate::{
+    event::{Task, user::Writer},
+    kernel::{
+        KernelRoot,
+        tasks::{Liveness, Tasks},
+    },
+};
+
+/// Processes that are remembered; of more, nothing is said.
+const LIMIT: usize = 1 << 16;
+
+/// The processes that took memory and were alive when last looked at.
+#[derive(Debug)]
+pub(super) struct Takers {
+    tasks: Tasks,
+    known: HashMap<u32, Taker>,
+    /// Most records come from the same process as the one before.
+    last: u32,
+}
+
+/// One process.
+#[derive(Clone, Copy, Debug)]
+struct Taker {
+    task: Task,
+    /// Its first allocation.
+    since_ns: u64,
+}
+
+impl Takers {
+    /// Nobody yet.
+    pub(super) fn new(root: &KernelRoot) -> Self {
+        Self {
+            tasks: Tasks::new(root.clone()),
+            known: HashMap::new(),
+            last: 0,
+        }
+    }
+
+    /// Takes note of a record.
+    pub(super) fn follow(&mut self, record: &Record) {
+        let &Record {
+            pid,
+            tgid,
+            comm,
+            time_ns,
+            ..
+        } = record;
+        let takes = matches!(record.kind(), Some(Kind::Alloc | Kind::SglAlloc | Kind::Mmap));
+        if !takes || tgid == self.last || !record.has(valid::TASK) || self.tasks.hidden().is_some() {
+            return;
+        }
+        self.last = tgid;
+        if self.known.len() < LIMIT {
+            self.known.entry(tgid).or_insert(Taker {
+                task: Task { pid, tgid, comm },
+                since_ns: time_ns,
+            });
+        }
+    }
+
+    /// Appends a record for each that has exited since the last time.
+    pub(super) fn check(&mut self, now_ns: u64, writer: &mut Writer, out: &mut Vec<Record>) {
+        let tasks = &self.tasks;
+        self.known.retain(|&tgid, taker| {
+            let is_gone = tasks.liveness(tgid, taker.since_ns) == Liveness::Gone;
+            if is_gone {
+                out.push(writer.gone(now_ns, &taker.task));
+            }
+            !is_gone
+        });
+        self.last = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+    use crate::event::user::blank;
+
+    fn plant(root: &KernelRoot, tgid: u32, ticks: u64) {
+        let folder = root.proc.join(tgid.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        let stat = format!("{tgid} (a) b) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0\n");
+        fs::write(folder.join("stat"), stat).unwrap();
+    }
+
+    fn alloc(tgid: u32, time_ns: u64) -> Record {
+        Record {
+            kind: Kind::Alloc as u8,
+            valid: valid::TASK,
+            tgid,
+            pid: tgid,
+            time_ns,
+            ..blank(1)
+        }
+    }
+
+    fn gone(takers: &mut Takers) -> Vec<u32> {
+        let mut out = Vec::new();
+        takers.check(9_000_000_000, &mut Writer::new(1), &mut out);
+        let mut gone: Vec<_> = out.iter().map(|record| record.tgid).collect();
+        gone.sort_unstable();
+        gone
+    }
+
+    fn setting(namespace: &str) -> (tempfile::TempDir, KernelRoot) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(folder.path());
+        fs::create_dir_all(root.proc.join("self/ns")).unwrap();
+        symlink(namespace, root.proc.join("self/ns/pid")).unwrap();
+        plant(&root, 1, 1);
+        (folder, root)
+    }
+
+    #[test]
+    fn who_has_exited_or_was_replaced_is_told_once() {
+        let (_folder, root) = setting("pid:[4026531836]");
+        for (tgid, ticks) in [(10, 50), (11, 50), (12, 50), (13, 200)] {
+            plant(&root, tgid, ticks);
+        }
+        let mut takers = Takers::new(&root);
+        for tgid in [10, 11, 12, 13, 10, 14] {
+            takers.follow(&alloc(tgid, 1_000_000_000));
+        }
+        // 13 was started after the allocation: that one is somebody else. 14 was never seen alive.
+        assert_eq!(gone(&mut takers), [13, 14]);
+        fs::remove_dir_all(root.proc.join("11")).unwrap();
+        plant(&root, 12, 300);
+        assert_eq!(gone(&mut takers), [11, 12]);
+        assert_eq!(gone(&mut takers), [0u32; 0]);
+    }
+
+    #[test]
+    fn nothing_is_said_in_another_namespace() {
+        let (_folder, root) = setting("pid:[4026532000]");
+        let mut takers = Takers::new(&root);
+        takers.follow(&alloc(10, 1_000_000_000));
+        assert_eq!(gone(&mut takers), [0u32; 0]);
+    }
+}

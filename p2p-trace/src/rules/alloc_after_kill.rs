@@ -1,0 +1,110 @@
+//! `alloc-after-kill`: memory of a range that had drained, or was removed, before the allocation returned.
+//!
+//! One that returns between the kill and the drain is legal: `percpu_ref_tryget_live_rcu` may have succeeded before the
+//! kill was confirmed, and its reference delays the drain.
+
+use p2p_trace_common::{Kind, Ring};
+
+use super::{
+    findings::{Findings, Subject},
+    rule::Rule,
+    scene::{Check, Scene, blank},
+    words,
+};
+use crate::{
+    event::Event,
+    model::{At, Change, Device, Range, What},
+};
+
+const RULE: Rule = Rule::AllocAfterKill;
+const ADVICE: &str = "This memory is of a range that is torn down: the taker must not use it. Report the kernel: a killed \
+                      reference must refuse new users (percpu_ref_tryget_live_rcu in pci_alloc_p2pmem).";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct AllocAfterKill;
+
+impl Check for AllocAfterKill {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        let Some(device) = scene.device(change) else {
+            return;
+        };
+        let has_drained = scene.range_step(change, Kind::Drained).is_some();
+        let in_doubt = match change.what {
+            What::Uncertain => {
+                device.uncertain().hot.is_some()
+                    && device
+                        .ranges()
+                        .any(|range| drained(range).is_some() && !is_over(range))
+            }
+            What::Step if has_drained => scene.coverage.lost(Ring::Hot).until_ns >= scene.now_ns,
+            _ => false,
+        };
+        if in_doubt {
+            findings.doubt(RULE, change.device, "records were lost after a range had drained");
+        }
+    }
+
+    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+        let range = match event.kind {
+            Kind::Alloc if !event.failed => event.addr.and_then(|addr| device.range_at(addr)),
+            Kind::Mmap if event.ret == Some(0) => {
+                let of = |range: &&Range| Some(range.id.pgmap) == event.pgmap;
+                device.ranges().rev().find(of)
+            }
+            _ => None,
+        };
+        let Some((range, at)) = range.zip(scene.at()) else {
+            // It can be of a drained range of which it is not known where it lies.
+            let is_unplaced =
+                |range: &Range| drained(range).is_some() && !is_over(range) && range.base.is_none();
+            if event.kind == Kind::Alloc && !event.failed && device.ranges().any(is_unplaced) {
+                findings.doubt(
+                    RULE,
+                    device.address(),
+                    "it was not known where a drained range lies",
+                );
+            }
+            return;
+        };
+        let is_gone = |gone: &At| gone.time_ns < event.time_ns && scene.is_unbroken(Some(*gone));
+        let Some(gone) = drained(range).filter(is_gone) else {
+            return;
+        };
+        let address = device.address();
+        let subject = Subject {
+            rule: RULE,
+            device: address,
+            case: u64::from(range.id.generation),
+            pid: event.task.map(|task| task.pid),
+        };
+        findings.happened(subject, at.id, at.time_ns, || {
+            let what = if range.steps.drained == Some(gone) {
+                "had drained"
+            } else {
+                "had been removed"
+            };
+            let message = format!(
+                "{} was given memory of {}, which {what} {} before",
+                words::task(event.task.as_ref()),
+                words::range(range, address),
+                words::between(gone.time_ns, at.time_ns),
+            );
+            blank(RULE, address, at, message, ADVICE)
+                .about(range)
+                .shown_by([range.steps.killed, Some(gone)])
+                .in_stack(&event.stack)
+        });
+    }
+}
+
+/// From when on nobody may get memory of it.
+fn drained(range: &Range) -> Option<At> {
+    let (drained, removed) = (range.steps.drained, range.steps.removed);
+    drained.into_iter().chain(removed).min_by_key(|at| at.time_ns)
+}
+
+/// Nothing leads to it any more.
+const fn is_over(range: &Range) -> bool {
+    range.steps.release.is_some() || range.steps.released.is_some() || range.ended_unseen.is_some()
+}

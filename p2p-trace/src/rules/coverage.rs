@@ -1,0 +1,150 @@
+//! What the rules can see: which hooks are there, and what was lost.
+
+use p2p_trace_common::{Hook, Ring, hook::HOOKS};
+
+use super::{
+    rule::{Rule, Spec},
+    verdict::Answer,
+};
+use crate::account::{HookState, HookStatus, ring_name};
+
+/// Whether a hook sees what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    NotAskedFor,
+    Absent,
+    Failed,
+    Sees,
+}
+
+/// Records lost of one ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many.
+    pub count: u64,
+    /// All of them were begun by this time.
+    pub until_ns: u64,
+}
+
+/// Hooks and losses of a run.
+#[derive(Clone, Debug)]
+pub struct Coverage {
+    hooks: [Sight; HOOKS],
+    lost: [Lost; 2],
+}
+
+impl Coverage {
+    /// For a run with these hooks.
+    #[must_use]
+    pub fn new(hooks: &[HookStatus]) -> Self {
+        let mut coverage = Self {
+            hooks: [Sight::NotAskedFor; HOOKS],
+            lost: [Lost::default(); 2],
+        };
+        coverage.set(hooks);
+        coverage
+    }
+
+    /// The hooks have changed. One that failed once has failed for the run.
+    pub(super) fn set(&mut self, hooks: &[HookStatus]) {
+        for status in hooks {
+            let sight = &mut self.hooks[status.hook as usize];
+            if *sight == Sight::Failed {
+                continue;
+            }
+            *sight = match status.state {
+                HookState::Attached | HookState::Armed => Sight::Sees,
+                HookState::Absent => Sight::Absent,
+                HookState::Failed => Sight::Failed,
+            };
+        }
+    }
+
+    /// It sees what happens, or will when it is armed.
+    #[must_use]
+    pub fn sees(&self, hook: Hook) -> bool {
+        self.hooks[hook as usize] == Sight::Sees
+    }
+
+    /// Records of a ring were lost.
+    pub(super) fn lose(&mut self, ring: Ring, count: u64, until_ns: u64) {
+        let lost = &mut self.lost[ring as usize];
+        lost.count = lost.count.saturating_add(count);
+        lost.until_ns = lost.until_ns.max(until_ns);
+    }
+
+    /// What was lost of a ring so far.
+    #[must_use]
+    pub const fn lost(&self, ring: Ring) -> Lost {
+        self.lost[ring as usize]
+    }
+
+    /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
+    #[must_use]
+    pub fn answer(&self, rule: Rule) -> (Answer, Vec<String>) {
+        let spec = rule.spec();
+        let unchecked: Vec<_> = spec
+            .needs
+            .iter()
+            .filter_map(|group| self.unchecked(group))
+            .collect();
+        if !unchecked.is_empty() {
+            return (Answer::NotChecked, unchecked);
+        }
+        let mut doubts = self.doubts(spec);
+        let answer = if doubts.is_empty() {
+            Answer::Holds
+        } else {
+            Answer::Inconclusive
+        };
+        doubts.extend(self.parts(spec));
+        (answer, doubts)
+    }
+
+    /// Why nothing of a group can be seen, where that was not asked for or cannot be.
+    fn unchecked(&self, group: &[Hook]) -> Option<String> {
+        let can = |&hook: &Hook| matches!(self.hooks[hook as usize], Sight::Sees | Sight::Failed);
+        if group.iter().any(can) {
+            return None;
+        }
+        let asked = group
+            .iter()
+            .find(|&&hook| self.hooks[hook as usize] == Sight::Absent);
+        Some(match asked {
+            Some(hook) => format!("this kernel does not have what the hook {} is on", hook.name()),
+            None => format!("the hook {} was not asked for", names(group)),
+        })
+    }
+
+    /// What was asked for and not seen.
+    fn doubts(&self, spec: &Spec) -> Vec<String> {
+        let all = spec.needs.iter().copied().flatten().chain(spec.parts);
+        let mut doubts: Vec<_> = all
+            .filter(|&&hook| self.hooks[hook as usize] == Sight::Failed)
+            .map(|hook| format!("the hook {} could not be attached", hook.name()))
+            .collect();
+        for &ring in spec.rings {
+            let lost = self.lost(ring).count;
+            if lost > 0 {
+                doubts.push(format!("{lost} {} records were lost", ring_name(ring)));
+            }
+        }
+        doubts
+    }
+
+    /// Parts of the rule that were not asked for. What this kernel does not have cannot happen on it.
+    fn parts(&self, spec: &Spec) -> Option<String> {
+        let missing: Vec<_> = spec
+            .parts
+            .iter()
+            .filter(|&&hook| self.hooks[hook as usize] == Sight::NotAskedFor)
+            .copied()
+            .collect();
+        (!missing.is_empty()).then(|| format!("not asked for: {}", names(&missing)))
+    }
+}
+
+fn names(hooks: &[Hook]) -> String {
+    let names: Vec<_> = hooks.iter().map(|hook| hook.name()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,64 @@
+//! `double-free`: memory that has been given back is given back again. If nobody has taken it since,
+//! `gen_pool_free_owner` is a `BUG`.
+
+use super::{
+    findings::Findings,
+    frees::Free,
+    holders::of,
+    rule::Rule,
+    scene::{Check, Scene, blank},
+    words,
+};
+use crate::model::{Change, FreeMatch};
+
+const RULE: Rule = Rule::DoubleFree;
+const ADVICE: &str = "One of the two frees is wrong: the evidence names the records of the allocation and of both. The range has \
+                      lost a reference too many as well, so it may drain while somebody has memory of it.";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct DoubleFree;
+
+impl Check for DoubleFree {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        let Some(free) = Free::of(scene, change) else {
+            return;
+        };
+        let earlier = match (free.was, free.unknown(scene)) {
+            (FreeMatch::Again { earlier }, _) => earlier,
+            (FreeMatch::Unmatched, Some(why)) => {
+                // Its first free can have been before the trace, too.
+                free.doubt(RULE, why, findings);
+                return;
+            }
+            _ => return,
+        };
+        let unseen =
+            (!earlier.by.is_seen()).then_some("a free was lost, and one of the same memory was seen");
+        let lost = free.device.uncertain().hot.is_some() || !free.device.is_sure(&earlier.reference);
+        let lost = lost.then_some("records of allocations or frees were lost");
+        if let Some(why) = lost.or(unseen) {
+            free.doubt(RULE, why, findings);
+            return;
+        }
+        let address = change.device;
+        let finding = {
+            let holder = of(&earlier.reference, &free.device.taken_by(&earlier.reference));
+            let message = format!(
+                "{} by {} gave back {} of {address}, which had been given back {} before; it had been taken by {}",
+                free.function(),
+                words::task(free.event.task.as_ref()),
+                free.what(),
+                words::between(earlier.at.time_ns, free.at.time_ns),
+                words::task(holder.task.as_ref()),
+            );
+            let mut finding = blank(RULE, address, free.at, message, ADVICE)
+                .shown_by([Some(earlier.reference.at), Some(earlier.at)])
+                .in_stack(&free.event.stack);
+            finding.holders.push(holder);
+            finding
+        };
+        // It was taken anew, if that was missed.
+        findings.suspect(free.subject(RULE), finding);
+    }
+}

@@ -1,0 +1,49 @@
+//! `drained-after-removal`: the order of 2018, as seen afterwards.
+
+use p2p_trace_common::Kind;
+
+use super::{
+    findings::Findings,
+    rule::Rule,
+    scene::{Check, Scene, blank, by_range},
+    words,
+};
+use crate::model::Change;
+
+const RULE: Rule = Rule::DrainedAfterRemoval;
+const ADVICE: &str = "Between the two the struct pages were gone while somebody still had one: look for memory corruption \
+                      since then, and report the kernel with this trace. See removed-before-drained.";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct DrainedAfterRemoval;
+
+impl Check for DrainedAfterRemoval {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        let Some((device, step, range)) = scene.range_step(change, Kind::Drained) else {
+            return;
+        };
+        // The first drain counts: a removed range that had drained can be seen to do so again only by mistake.
+        let Some(removed) = range
+            .steps
+            .removed
+            .filter(|_| range.steps.drained == Some(step.at) && scene.is_unbroken(range.steps.removed))
+        else {
+            return;
+        };
+        let address = device.address();
+        findings.happened(by_range(RULE, address, range), step.at.id, step.at.time_ns, || {
+            let message = format!(
+                "the last reference of {} was dropped (dev_pagemap_percpu_release) {} after arch_remove_memory had removed \
+                 its struct pages, in the context of {}",
+                words::range(range, address),
+                words::between(removed.time_ns, step.at.time_ns),
+                words::task(step.task.as_ref()),
+            );
+            blank(RULE, address, step.at, message, ADVICE)
+                .about(range)
+                .shown_by([range.steps.killed, Some(removed)])
+                .in_stack(&step.stack)
+        });
+    }
+}

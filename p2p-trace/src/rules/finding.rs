@@ -1,0 +1,76 @@
+//! What a rule found.
+
+use super::rule::{Rule, Severity};
+use crate::event::{DeviceAddress, Id, Range, Task};
+
+/// Records that a finding names at most, the first ones and the latest.
+pub const MAX_EVIDENCE: usize = 24;
+/// Groups of references that a finding names at most, the largest first.
+pub const MAX_HOLDERS: usize = 32;
+
+/// A violation of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Its number in the run, from 1: a later version of the same finding has the same.
+    pub number: u32,
+    /// The rule.
+    pub rule: Rule,
+    /// How grave it is.
+    pub severity: Severity,
+    /// Whose memory.
+    pub device: DeviceAddress,
+    /// Physical addresses of the range, where one is concerned and known.
+    pub range: Option<Range>,
+    /// Address of that range's `struct dev_pagemap`.
+    pub pgmap: Option<u64>,
+    /// When it began, `CLOCK_BOOTTIME` in nanoseconds.
+    pub start_ns: u64,
+    /// When it ended, or happened last; `None`: it goes on.
+    pub end_ns: Option<u64>,
+    /// How often it happened.
+    pub occurrences: u64,
+    /// What happened, in a sentence that needs nothing else.
+    pub message: String,
+    /// What to do next.
+    pub advice: &'static str,
+    /// The records that show it, in order.
+    pub evidence: Vec<Id>,
+    /// Who took what was out, the largest first.
+    pub holders: Vec<Holder>,
+    /// Groups beyond those.
+    pub holders_left_out: u64,
+    /// Kernel stack of the task that did it, or that waits; innermost first.
+    pub stack: Vec<u64>,
+}
+
+impl Finding {
+    /// It is over. What was violated stays so.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.end_ns.is_some()
+    }
+}
+
+/// Memory that one task took in one way at one place, and that was out. Who took it was observed; who used it is
+/// another question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// `allocation`, `scatter list` or `mmap`.
+    pub kind: &'static str,
+    /// The task that took it.
+    pub task: Option<Task>,
+    /// Return address of the function that took it.
+    pub caller: Option<u64>,
+    /// Its cgroup's id.
+    pub cgroup: Option<u64>,
+    /// How many references to the range these are.
+    pub references: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// When the oldest was taken.
+    pub since_ns: u64,
+    /// The record of that.
+    pub record: Id,
+    /// By then its process had exited; `None`: not found so.
+    pub gone_since_ns: Option<u64>,
+}

@@ -1,0 +1,207 @@
+//! What was found so far: each violation once, however often it happens, and what is doubtful.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{
+    finding::{Finding, MAX_EVIDENCE},
+    rule::Rule,
+};
+use crate::event::{DeviceAddress, Id};
+
+/// Findings that are kept of a run. What is found beyond them is counted.
+pub const MAX_FINDINGS: usize = 4096;
+/// A finding that goes on happening is told again after so long.
+const AGAIN_NS: u64 = 10_000_000_000;
+/// By then the session has said what the kernel skipped: it looks every second.
+const CHECKED_NS: u64 = 1_500_000_000;
+
+/// What makes two violations of a rule the same: the same range or task, mostly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Subject {
+    pub(super) rule: Rule,
+    pub(super) device: DeviceAddress,
+    /// Generation of the range, or what else tells cases apart.
+    pub(super) case: u64,
+    /// Thread that did it, where each is a case of its own.
+    pub(super) pid: Option<u32>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    list: Vec<Finding>,
+    /// When each was last told.
+    told: Vec<u64>,
+    by_subject: HashMap<Subject, usize>,
+    changed: BTreeSet<usize>,
+    /// Those that have happened again since they were told.
+    again: BTreeSet<usize>,
+    doubts: BTreeMap<(Rule, DeviceAddress), BTreeSet<String>>,
+    counts: BTreeMap<(Rule, DeviceAddress), u32>,
+    omitted: u64,
+    suspects: Vec<(Subject, Finding)>,
+}
+
+impl Findings {
+    /// Adds a violation that is over as soon as it is seen, or counts it if the same has happened before.
+    pub(super) fn happened(&mut self, subject: Subject, id: Id, now_ns: u64, make: impl FnOnce() -> Finding) {
+        if let Some(&index) = self.by_subject.get(&subject) {
+            let finding = &mut self.list[index];
+            finding.occurrences += 1;
+            finding.end_ns = Some(now_ns);
+            add_evidence(&mut finding.evidence, id);
+            self.again.insert(index);
+            return;
+        }
+        let mut finding = make();
+        finding.end_ns = Some(now_ns);
+        self.push(subject, finding);
+    }
+
+    /// Adds a violation that something nobody saw would explain. It is believed once it is known that nothing was lost up
+    /// to then: what the kernel skips is told a while later.
+    pub(super) fn suspect(&mut self, subject: Subject, finding: Finding) {
+        if self.suspects.len() < MAX_FINDINGS {
+            self.suspects.push((subject, finding));
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    /// Believes or drops the suspects, when the stream has come to `now_ns`, or to its end, and records were lost up to
+    /// `lost_ns`.
+    pub(super) fn settle(&mut self, now_ns: u64, at_end: bool, lost_ns: Option<u64>) {
+        let is_due = |finding: &Finding| at_end || now_ns.saturating_sub(finding.start_ns) >= CHECKED_NS;
+        if !self.suspects.iter().any(|(_, finding)| is_due(finding)) {
+            return;
+        }
+        for (subject, finding) in std::mem::take(&mut self.suspects) {
+            if !is_due(&finding) {
+                self.suspects.push((subject, finding));
+            } else if lost_ns.is_some_and(|lost_ns| lost_ns >= finding.start_ns) {
+                self.doubt(
+                    subject.rule,
+                    subject.device,
+                    "records of allocations or frees were lost",
+                );
+            } else if let Some(&id) = finding.evidence.last() {
+                self.happened(subject, id, finding.start_ns, || finding);
+            }
+        }
+    }
+
+    /// Some of this rule and device are neither believed nor dropped.
+    pub(super) fn has_suspects(&self, rule: Rule, device: DeviceAddress) -> bool {
+        let is_of = |(subject, _): &(Subject, Finding)| subject.rule == rule && subject.device == device;
+        self.suspects.iter().any(is_of)
+    }
+
+    /// Adds a violation that goes on, unless it is there already.
+    pub(super) fn begin(&mut self, subject: Subject, make: impl FnOnce() -> Finding) {
+        if !self.is_open(subject) {
+            let finding = make();
+            self.push(subject, finding);
+        }
+    }
+
+    /// It goes on.
+    pub(super) fn is_open(&self, subject: Subject) -> bool {
+        self.by_subject
+            .get(&subject)
+            .is_some_and(|&index| !self.list[index].is_closed())
+    }
+
+    /// Changes one that goes on, without telling it anew.
+    pub(super) fn amend(&mut self, subject: Subject, change: impl FnOnce(&mut Finding)) {
+        if let Some(&index) = self.by_subject.get(&subject) {
+            change(&mut self.list[index]);
+        }
+    }
+
+    /// It is over: a later one of this subject is another one.
+    pub(super) fn end(&mut self, subject: Subject, id: Option<Id>, now_ns: u64) {
+        let Some(&index) = self.by_subject.get(&subject) else {
+            return;
+        };
+        let finding = &mut self.list[index];
+        if !finding.is_closed() {
+            finding.end_ns = Some(now_ns);
+            if let Some(id) = id {
+                add_evidence(&mut finding.evidence, id);
+            }
+            self.changed.insert(index);
+        }
+        self.by_subject.remove(&subject);
+    }
+
+    /// The rule cannot be sure about this device.
+    pub(super) fn doubt(&mut self, rule: Rule, device: DeviceAddress, why: impl Into<String>) {
+        self.doubts.entry((rule, device)).or_default().insert(why.into());
+    }
+
+    /// Why it cannot be.
+    pub(super) fn doubts(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = &String> {
+        self.doubts.get(&(rule, device)).into_iter().flatten()
+    }
+
+    /// Findings of a rule for a device, those beyond [`MAX_FINDINGS`] among them.
+    pub(super) fn count(&self, rule: Rule, device: DeviceAddress) -> u32 {
+        self.counts.get(&(rule, device)).copied().unwrap_or(0)
+    }
+
+    /// All that are kept, oldest first.
+    pub(super) fn all(&self) -> &[Finding] {
+        &self.list
+    }
+
+    /// Those beyond [`MAX_FINDINGS`].
+    pub(super) const fn omitted(&self) -> u64 {
+        self.omitted
+    }
+
+    /// What is new or has changed since the last time; `at_end`: all that has not been told.
+    pub(super) fn take(&mut self, now_ns: u64, at_end: bool) -> Vec<Finding> {
+        let (told, again) = (&self.told, &mut self.again);
+        again.retain(|&index| {
+            let is_due = at_end || now_ns.saturating_sub(told[index]) >= AGAIN_NS;
+            if is_due {
+                self.changed.insert(index);
+            }
+            !is_due
+        });
+        let changed = std::mem::take(&mut self.changed);
+        let mut findings = Vec::with_capacity(changed.len());
+        for index in changed {
+            self.told[index] = now_ns;
+            self.again.remove(&index);
+            findings.push(self.list[index].clone());
+        }
+        findings
+    }
+
+    fn push(&mut self, subject: Subject, mut finding: Finding) {
+        let count = self.counts.entry((subject.rule, subject.device)).or_default();
+        *count = count.saturating_add(1);
+        if self.list.len() == MAX_FINDINGS {
+            self.omitted += 1;
+            return;
+        }
+        let index = self.list.len();
+        finding.number = index as u32 + 1;
+        self.list.push(finding);
+        self.told.push(0);
+        self.by_subject.insert(subject, index);
+        self.changed.insert(index);
+    }
+}
+
+/// Keeps the first ones and the latest.
+fn add_evidence(evidence: &mut Vec<Id>, id: Id) {
+    if evidence.last() == Some(&id) {
+        return;
+    }
+    if evidence.len() == MAX_EVIDENCE {
+        evidence.pop();
+    }
+    evidence.push(id);
+}

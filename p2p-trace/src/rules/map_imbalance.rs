@@ -1,0 +1,135 @@
+//! `map-imbalance`: DMA mappings that outlive their range, and unmaps of what was not mapped. Only where the kernel has a
+//! function for both (`pci_p2pdma_unmap_sg_attrs`, to 5.19) and both are asked for.
+
+use p2p_trace_common::{Hook, Kind, Ring};
+
+use super::{
+    findings::{Findings, Subject},
+    rule::Rule,
+    scene::{Check, Scene, blank, by_range},
+    words,
+};
+use crate::{
+    event::Event,
+    model::{Change, Device, Mapping, Range},
+};
+
+const RULE: Rule = Rule::MapImbalance;
+const NOT_MAPPED: &str = "Its driver unmaps twice, or something else than it has mapped, and may take a mapping of somebody else's away: \
+                          compare its dma_map and dma_unmap calls.";
+const LEFT: &str = "The client device can still write to where this memory was: look for the missing dma_unmap in its driver. \
+                      (A map is seen when it is entered: one that failed looks like one that was never undone.)";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct MapImbalance;
+
+impl Check for MapImbalance {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        let Some((device, step, range)) = scene.range_step(change, Kind::Remove) else {
+            return;
+        };
+        let Some(mappings) = device.mappings(scene.model.hooks()) else {
+            findings.doubt(
+                RULE,
+                device.address(),
+                "maps and unmaps were not both watched at a removal",
+            );
+            return;
+        };
+        // What was mapped before a loss may have been unmapped in it. The loss itself makes the rule inconclusive.
+        let lost_ns = lost_ns(scene);
+        let of_range =
+            |mapping: &&Mapping| mapping.pgmap == Some(range.id.pgmap) && mapping.at.time_ns > lost_ns;
+        let mut live: Vec<Mapping> = mappings.live().filter(of_range).copied().collect();
+        live.sort_by_key(|mapping| (mapping.at.time_ns, mapping.at.id));
+        let Some(first) = live.first() else {
+            if !is_known_from_birth(scene, Some(range)) {
+                let why = "a range was removed that may have been mapped before the trace";
+                findings.doubt(RULE, device.address(), why);
+            }
+            return;
+        };
+        let address = device.address();
+        findings.happened(by_range(RULE, address, range), step.at.id, step.at.time_ns, || {
+            let client = first.client.map_or_else(|| "a device".to_owned(), |client| client.to_string());
+            let message = format!(
+                "arch_remove_memory removed {} while {} of it had not been undone; the first was made for {client} {} before",
+                words::range(range, address),
+                words::counted(live.len() as u64, "DMA mapping"),
+                words::between(first.at.time_ns, step.at.time_ns),
+            );
+            blank(RULE, address, step.at, message, LEFT)
+                .about(range)
+                .shown_by(live.iter().take(8).map(|mapping| Some(mapping.at)))
+                .in_stack(&step.stack)
+        });
+    }
+
+    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+        if event.kind != Kind::Unmap {
+            return;
+        }
+        let Some((mappings, at)) = device.mappings(scene.model.hooks()).zip(scene.at()) else {
+            return;
+        };
+        let range = event
+            .pgmap
+            .and_then(|pgmap| device.ranges().rev().find(|range| range.id.pgmap == pgmap));
+        let added = range.and_then(|range| range.steps.added);
+        if added.is_some_and(|added| added.time_ns <= lost_ns(scene)) {
+            return;
+        }
+        // It is the latest of those without a map, if it has none.
+        if mappings
+            .latest_unmatched()
+            .next_back()
+            .map(|unmatched| unmatched.at)
+            != Some(at)
+        {
+            return;
+        }
+        let address = device.address();
+        if !is_known_from_birth(scene, range) {
+            findings.doubt(
+                RULE,
+                address,
+                "something was unmapped that may have been mapped before the trace",
+            );
+            return;
+        }
+        let subject = Subject {
+            rule: RULE,
+            device: address,
+            case: event.page.unwrap_or_default(),
+            pid: event.task.map(|task| task.pid),
+        };
+        findings.happened(subject, at.id, at.time_ns, || {
+            let client = event.client.map_or_else(|| "a device".to_owned(), |client| client.to_string());
+            let message = format!(
+                "{} unmapped memory of {address} (pci_p2pdma_unmap_sg_attrs) that was not mapped for {client}",
+                words::task(event.task.as_ref()),
+            );
+            blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack)
+        });
+    }
+}
+
+/// When the latest record was lost.
+fn lost_ns(scene: &Scene<'_>) -> u64 {
+    Ring::ALL
+        .into_iter()
+        .map(|ring| scene.coverage.lost(ring).until_ns)
+        .max()
+        .unwrap_or_default()
+}
+
+/// The range was added while maps were seen already.
+fn is_known_from_birth(scene: &Scene<'_>, range: Option<&Range>) -> bool {
+    let since = |hook| scene.model.hooks().state(hook).map(|state| state.since_ns);
+    let (Some(maps), Some(unmaps)) = (since(Hook::MapSg), since(Hook::UnmapSg)) else {
+        return false;
+    };
+    let added = range.and_then(|range| range.steps.added);
+    added.is_some_and(|added| added.time_ns >= maps.max(unmaps))
+}

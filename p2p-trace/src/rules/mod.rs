@@ -1,0 +1,211 @@
+//! The rules: what of all that happened must not be.
+//!
+//! Each rule is a file with one job, judges what the [model](crate::model) came to after each element of the stream, and
+//! is pure: a live run, a replay and a recovery come to the same findings. What a rule depends on stands in its row of
+//! [`TABLE`], from which follows whether it could be checked. Judged is the observed order, never the kernel's version.
+//!
+//! `docs/rules.md` says for each rule what it means and what to do.
+
+mod alloc_after_kill;
+mod alloc_on_dead_chunk;
+mod coverage;
+mod double_free;
+mod double_kill;
+mod drained_after_removal;
+mod finding;
+mod findings;
+mod frees;
+mod holders;
+mod map_imbalance;
+mod overlapping_ranges;
+mod pool_destroyed_in_use;
+mod removed_before_drained;
+mod rule;
+mod scene;
+mod size_mismatch;
+mod stalled_drain;
+mod stalled_unbind;
+#[cfg(test)]
+mod tests;
+mod unexplained_reference;
+mod unmatched_free;
+mod use_after_removal;
+mod verdict;
+mod words;
+
+use p2p_trace_common::Ring;
+
+pub use coverage::{Coverage, Lost};
+pub use finding::{Finding, Holder, MAX_EVIDENCE, MAX_HOLDERS};
+pub use findings::MAX_FINDINGS;
+pub use rule::{Rule, Severity, Spec, TABLE};
+pub use scene::Options;
+pub use verdict::{Answer, Verdict};
+
+use crate::{
+    account::HookStatus,
+    event::{Event, assemble::Element},
+    model::{Device, Model},
+};
+use findings::Findings;
+use scene::{Check, Scene};
+
+/// All rules at work on one run.
+#[derive(Debug)]
+pub struct Rules {
+    checks: Vec<Box<dyn Check>>,
+    findings: Findings,
+    coverage: Coverage,
+    options: Options,
+    /// When the rules were last shown that time has passed.
+    passed_ns: u64,
+}
+
+/// How often the rules are shown that time has passed.
+const PASS_NS: u64 = 100_000_000;
+
+impl Rules {
+    /// For a run with these hooks.
+    #[must_use]
+    pub fn new(options: Options, hooks: &[HookStatus]) -> Self {
+        let checks: Vec<Box<dyn Check>> = vec![
+            Box::<removed_before_drained::RemovedBeforeDrained>::default(),
+            Box::<drained_after_removal::DrainedAfterRemoval>::default(),
+            Box::<use_after_removal::UseAfterRemoval>::default(),
+            Box::<alloc_on_dead_chunk::AllocOnDeadChunk>::default(),
+            Box::<alloc_after_kill::AllocAfterKill>::default(),
+            Box::<double_kill::DoubleKill>::default(),
+            Box::<pool_destroyed_in_use::PoolDestroyedInUse>::default(),
+            Box::<unmatched_free::UnmatchedFree>::default(),
+            Box::<double_free::DoubleFree>::default(),
+            Box::<size_mismatch::SizeMismatch>::default(),
+            Box::<stalled_drain::StalledDrain>::default(),
+            Box::<stalled_unbind::StalledUnbind>::default(),
+            Box::<unexplained_reference::UnexplainedReference>::default(),
+            Box::<overlapping_ranges::OverlappingRanges>::default(),
+            Box::<map_imbalance::MapImbalance>::default(),
+        ];
+        Self {
+            checks,
+            findings: Findings::default(),
+            coverage: Coverage::new(hooks),
+            options,
+            passed_ns: 0,
+        }
+    }
+
+    /// The hooks have changed.
+    pub fn set_hooks(&mut self, hooks: &[HookStatus]) {
+        self.coverage.set(hooks);
+    }
+
+    /// Judges the element that the model has just taken in; gives the findings that are new or have changed.
+    pub fn apply(&mut self, model: &Model, element: &Element) -> Vec<Finding> {
+        match element {
+            Element::Loss(loss) => self.coverage.lose(loss.ring, loss.count(), loss.to_ns),
+            Element::Unknown(_) => {
+                // Of which ring it is does not matter to what it can have been.
+                for ring in Ring::ALL {
+                    self.coverage.lose(ring, 1, model.now_ns());
+                }
+            }
+            Element::Event(_) | Element::User(_) => {}
+        }
+        let event = match element {
+            Element::Event(event) => Some(event.as_ref()),
+            _ => None,
+        };
+        let scene = Scene {
+            model,
+            event,
+            coverage: &self.coverage,
+            options: self.options,
+            now_ns: model.now_ns(),
+        };
+        for change in model.changes() {
+            for check in &mut self.checks {
+                check.change(&scene, change, &mut self.findings);
+            }
+        }
+        if let Some((event, device)) = event.and_then(|event| Some((event, device_of(model, event)?))) {
+            for check in &mut self.checks {
+                check.event(&scene, device, event, &mut self.findings);
+            }
+        }
+        let is_rare = event.is_none_or(|event| event.id.ring() == Ring::Rare);
+        if is_rare || scene.now_ns.saturating_sub(self.passed_ns) >= PASS_NS {
+            self.passed_ns = scene.now_ns;
+            for device in model.devices() {
+                for check in &mut self.checks {
+                    check.pass(&scene, device, &mut self.findings);
+                }
+            }
+        }
+        let lost = self.coverage.lost(Ring::Hot);
+        let lost_ns = (lost.count > 0).then_some(lost.until_ns);
+        self.findings.settle(scene.now_ns, model.ended(), lost_ns);
+        self.findings.take(scene.now_ns, false)
+    }
+
+    /// The findings that have happened again since they were told: at the end of a run.
+    pub fn rest(&mut self, model: &Model) -> Vec<Finding> {
+        self.findings.take(model.now_ns(), true)
+    }
+
+    /// All findings of the run, oldest first.
+    #[must_use]
+    pub fn findings(&self) -> &[Finding] {
+        self.findings.all()
+    }
+
+    /// Findings beyond [`MAX_FINDINGS`], which are only counted.
+    #[must_use]
+    pub const fn omitted(&self) -> u64 {
+        self.findings.omitted()
+    }
+
+    /// What every rule comes to for every device that was seen.
+    #[must_use]
+    pub fn verdicts(&self, model: &Model) -> Vec<Verdict> {
+        let of = |device: &Device| {
+            Rule::all()
+                .map(|rule| self.verdict(rule, device))
+                .collect::<Vec<_>>()
+        };
+        model.devices().flat_map(of).collect()
+    }
+
+    fn verdict(&self, rule: Rule, device: &Device) -> Verdict {
+        let address = device.address();
+        let findings = self.findings.count(rule, address);
+        let (mut answer, mut reasons) = self.coverage.answer(rule);
+        let mut doubts: Vec<_> = self.findings.doubts(rule, address).cloned().collect();
+        let open = self.checks.iter().filter_map(|check| check.open(address));
+        doubts.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
+        if self.findings.has_suspects(rule, address) {
+            doubts.push("the run broke off before what seems to violate it could be confirmed".to_owned());
+        }
+        if answer != Answer::NotChecked && !doubts.is_empty() {
+            answer = Answer::Inconclusive;
+            doubts.append(&mut reasons);
+            reasons = doubts;
+        }
+        if findings > 0 {
+            answer = Answer::Violated;
+            reasons.clear();
+        }
+        Verdict {
+            rule,
+            device: address,
+            answer,
+            reasons,
+            findings,
+        }
+    }
+}
+
+/// The device that an event is about.
+fn device_of<'a>(model: &'a Model, event: &Event) -> Option<&'a Device> {
+    let address = event.device.or_else(|| model.owner(event.pgmap?))?;
+    model.device(address)
+}

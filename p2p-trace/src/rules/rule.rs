@@ -1,0 +1,320 @@
+//! The rules as data: what each is called, how grave a violation is, and what it has to see.
+
+use p2p_trace_common::{Hook, Ring};
+
+/// How grave a violation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Hygiene: nothing breaks by it alone.
+    Medium,
+    /// A hang, a leak, or corrupted accounting.
+    High,
+    /// Memory safety.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity, the least first.
+    pub const ALL: [Self; 3] = [Self::Medium, Self::High, Self::Critical];
+
+    /// The name used in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// The severity of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.name() == name)
+    }
+}
+
+/// A rule. The names are stable in every output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// `arch_remove_memory` of a range whose references had not drained: the race of 2018.
+    RemovedBeforeDrained,
+    /// The last reference was dropped after the removal.
+    DrainedAfterRemoval,
+    /// Memory of a removed range was used, given out or given back.
+    UseAfterRemoval,
+    /// An attempt to take memory while the pool points to a range that is gone.
+    AllocOnDeadChunk,
+    /// Memory of a range that had drained, or was removed, was given out.
+    AllocAfterKill,
+    /// A reference was killed twice.
+    DoubleKill,
+    /// The pool was destroyed while memory was out.
+    PoolDestroyedInUse,
+    /// Memory was given back that nobody had taken.
+    UnmatchedFree,
+    /// Memory was given back that had been given back.
+    DoubleFree,
+    /// Another amount was given back than had been taken.
+    SizeMismatch,
+    /// A killed range does not drain.
+    StalledDrain,
+    /// An unbind does not come to its end.
+    StalledUnbind,
+    /// A killed range has references that nothing explains.
+    UnexplainedReference,
+    /// Two ranges in use overlap.
+    OverlappingRanges,
+    /// A range was removed while it was mapped for DMA, or something was unmapped that was not mapped.
+    MapImbalance,
+}
+
+/// What a rule is and what it depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// The rule.
+    pub rule: Rule,
+    /// The name used in every output.
+    pub name: &'static str,
+    /// How grave a violation is, unless the finding says otherwise.
+    pub severity: Severity,
+    /// What is violated, in half a sentence.
+    pub title: &'static str,
+    /// Hooks without any of which it is not checked; of each group one is enough.
+    pub needs: &'static [&'static [Hook]],
+    /// Hooks of which each shows it more cases.
+    pub parts: &'static [Hook],
+    /// A loss of records of these rings, whenever it is, can hide a violation. Losses that matter only at times are the
+    /// rule's own business.
+    pub rings: &'static [Ring],
+}
+
+use Hook::{
+    Alloc, BlkDmaMap, DmaIovaLink, DmaMapPage, DmaMapPhys, DmaMapSg, Drained, DriverRemove, DriverRemoved,
+    Free, Kill, MapSg, Memremap, Mmap, PageFree, Pull, Release, Remove, SglAlloc, SglFree, Unbind, Unbound,
+    UnmapSg, Unmapped, VirtToBus,
+};
+
+const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'static str) -> Spec {
+    Spec {
+        rule,
+        name,
+        severity,
+        title,
+        needs: &[],
+        parts: &[],
+        rings: &[],
+    }
+}
+
+/// The table, in the order in which verdicts are shown.
+pub const TABLE: &[Spec] = &[
+    Spec {
+        needs: &[&[Kill], &[Drained], &[Remove]],
+        parts: &[Alloc, Free, SglFree, Mmap, PageFree],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::RemovedBeforeDrained,
+            "removed-before-drained",
+            Severity::Critical,
+            "struct pages were removed while references to them were out",
+        )
+    },
+    Spec {
+        needs: &[&[Drained], &[Remove]],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::DrainedAfterRemoval,
+            "drained-after-removal",
+            Severity::Critical,
+            "the last reference was dropped after the struct pages had been removed",
+        )
+    },
+    Spec {
+        needs: &[&[Remove]],
+        parts: &[
+            Free,
+            SglFree,
+            PageFree,
+            Alloc,
+            Mmap,
+            VirtToBus,
+            DmaMapSg,
+            DmaMapPage,
+            DmaMapPhys,
+            DmaIovaLink,
+            BlkDmaMap,
+        ],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::UseAfterRemoval,
+            "use-after-removal",
+            Severity::Critical,
+            "memory was used after its struct pages had been removed",
+        )
+    },
+    Spec {
+        needs: &[&[Unmapped], &[Release], &[Alloc]],
+        parts: &[Mmap],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::AllocOnDeadChunk,
+            "alloc-on-dead-chunk",
+            Severity::Critical,
+            "memory was asked for while the pool still points to a range that is gone",
+        )
+    },
+    Spec {
+        needs: &[&[Kill], &[Drained, Remove], &[Alloc]],
+        parts: &[Mmap],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::AllocAfterKill,
+            "alloc-after-kill",
+            Severity::Critical,
+            "memory was given out of a range that had drained",
+        )
+    },
+    Spec {
+        needs: &[&[Kill]],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::DoubleKill,
+            "double-kill",
+            Severity::High,
+            "the reference of a range was killed twice",
+        )
+    },
+    Spec {
+        needs: &[&[Release]],
+        parts: &[Alloc, Free, SglFree, Mmap, PageFree],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::PoolDestroyedInUse,
+            "pool-destroyed-in-use",
+            Severity::Critical,
+            "the pool was destroyed while memory was out",
+        )
+    },
+    Spec {
+        needs: &[&[Alloc], &[Free]],
+        parts: &[SglAlloc, SglFree, Mmap, PageFree],
+        rings: &[Ring::Hot, Ring::Rare],
+        ..spec(
+            Rule::UnmatchedFree,
+            "unmatched-free",
+            Severity::High,
+            "memory was given back that nobody had taken",
+        )
+    },
+    Spec {
+        needs: &[&[Alloc], &[Free]],
+        parts: &[SglAlloc, SglFree],
+        rings: &[Ring::Hot, Ring::Rare],
+        ..spec(
+            Rule::DoubleFree,
+            "double-free",
+            Severity::High,
+            "memory was given back twice",
+        )
+    },
+    Spec {
+        needs: &[&[Alloc], &[Free]],
+        parts: &[SglAlloc, SglFree],
+        rings: &[Ring::Hot, Ring::Rare],
+        ..spec(
+            Rule::SizeMismatch,
+            "size-mismatch",
+            Severity::High,
+            "another amount was given back than had been taken",
+        )
+    },
+    Spec {
+        needs: &[&[Kill], &[Drained]],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::StalledDrain,
+            "stalled-drain",
+            Severity::High,
+            "a killed range does not drain",
+        )
+    },
+    Spec {
+        needs: &[&[Unbind, DriverRemove], &[Unbound, DriverRemoved]],
+        parts: &[Kill, Release],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::StalledUnbind,
+            "stalled-unbind",
+            Severity::High,
+            "an unbind does not come to its end",
+        )
+    },
+    Spec {
+        needs: &[&[Pull], &[Alloc], &[Free]],
+        parts: &[SglAlloc, SglFree, Mmap, PageFree],
+        rings: &[Ring::Hot, Ring::Rare],
+        ..spec(
+            Rule::UnexplainedReference,
+            "unexplained-reference",
+            Severity::High,
+            "a killed range has references that no known allocation explains",
+        )
+    },
+    Spec {
+        needs: &[&[Memremap]],
+        rings: &[Ring::Rare],
+        ..spec(
+            Rule::OverlappingRanges,
+            "overlapping-ranges",
+            Severity::High,
+            "two ranges in use overlap",
+        )
+    },
+    Spec {
+        needs: &[&[MapSg], &[UnmapSg], &[Remove]],
+        rings: &[Ring::Hot, Ring::Rare],
+        ..spec(
+            Rule::MapImbalance,
+            "map-imbalance",
+            Severity::High,
+            "maps and unmaps for DMA do not pair up",
+        )
+    },
+];
+
+impl Rule {
+    /// Every rule, in the order of [`TABLE`].
+    pub fn all() -> impl Iterator<Item = Self> {
+        TABLE.iter().map(|spec| spec.rule)
+    }
+
+    /// What it is and depends on.
+    #[must_use]
+    pub const fn spec(self) -> &'static Spec {
+        &TABLE[self as usize]
+    }
+
+    /// The name used in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.spec().name
+    }
+
+    /// The rule of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|rule| rule.name() == name)
+    }
+}
+
+const _: () = {
+    let mut index = 0;
+    while index < TABLE.len() {
+        assert!(
+            TABLE[index].rule as usize == index,
+            "the table is in the order of the rules"
+        );
+        index += 1;
+    }
+};

@@ -1,0 +1,184 @@
+//! What a rule is shown: the model after an element of the stream, and what that element was.
+
+use std::time::Duration;
+
+use p2p_trace_common::{Kind, Ring};
+
+use super::{
+    coverage::Coverage,
+    finding::Finding,
+    findings::{Findings, Subject},
+    holders::Holders,
+    rule::Rule,
+};
+use crate::{
+    event::{DeviceAddress, Event, Id},
+    model::{At, Change, Device, Model, Range, Step, What},
+};
+
+/// What can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long a drain or an unbind may take.
+    pub stall_after: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            stall_after: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Options {
+    /// [`Options::stall_after`] in nanoseconds.
+    pub(super) fn stall_after_ns(self) -> u64 {
+        u64::try_from(self.stall_after.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scene<'a> {
+    /// What is true after the element.
+    pub(super) model: &'a Model,
+    /// The element, where it is an event of the kernel.
+    pub(super) event: Option<&'a Event>,
+    /// What can be seen.
+    pub(super) coverage: &'a Coverage,
+    pub(super) options: Options,
+    pub(super) now_ns: u64,
+}
+
+impl<'a> Scene<'a> {
+    /// The device of a change.
+    pub(super) fn device(&self, change: &Change) -> Option<&'a Device> {
+        self.model.device(change.device)
+    }
+
+    /// The step of a teardown that this change is, with its device.
+    pub(super) fn step(&self, change: &Change) -> Option<(&'a Device, &'a Step)> {
+        if change.what != What::Step {
+            return None;
+        }
+        let device = self.device(change)?;
+        let step = device.teardowns().next_back()?.last_step()?;
+        // Beyond the steps that are kept, the last one is an old one.
+        (Some(step.at) == self.at()).then_some((device, step))
+    }
+
+    /// The same, where it is of that kind and of a range: which one.
+    pub(super) fn range_step(
+        &self,
+        change: &Change,
+        kind: Kind,
+    ) -> Option<(&'a Device, &'a Step, &'a Range)> {
+        let (device, step) = self.step(change).filter(|(_, step)| step.kind == kind)?;
+        Some((device, step, device.range(step.range?)?))
+    }
+
+    /// No step of a teardown, and no making of a range, can have been lost since then. Else what was seen then may be over: what
+    /// follows can be about another range in the same place.
+    pub(super) fn is_unbroken(&self, since: Option<At>) -> bool {
+        let lost = self.coverage.lost(Ring::Rare);
+        since.is_some_and(|since| lost.count == 0 || since.time_ns > lost.until_ns)
+    }
+
+    /// The record of the element, and when it was; of what user space wrote there is none.
+    pub(super) fn at(&self) -> Option<At> {
+        self.event.map(|event| At {
+            time_ns: event.time_ns,
+            id: event.id,
+        })
+    }
+}
+
+/// A rule at work.
+pub(super) trait Check: std::fmt::Debug + Send {
+    /// Judges one thing that the latest element changed.
+    fn change(&mut self, _scene: &Scene<'_>, _change: &Change, _findings: &mut Findings) {}
+
+    /// Judges the latest element, an event of this device. The model has taken it in.
+    fn event(&mut self, _scene: &Scene<'_>, _device: &Device, _event: &Event, _findings: &mut Findings) {}
+
+    /// What is open for a device, so that the rule cannot say that it holds if the run ends here.
+    fn open(&self, _device: DeviceAddress) -> Option<(Rule, &'static str)> {
+        None
+    }
+
+    /// Judges what is true now: called when time has passed, and after every rare event.
+    fn pass(&mut self, _scene: &Scene<'_>, _device: &Device, _findings: &mut Findings) {}
+}
+
+/// A finding to fill in, at a time.
+pub(super) fn blank(
+    rule: Rule,
+    device: DeviceAddress,
+    at: At,
+    message: String,
+    advice: &'static str,
+) -> Finding {
+    Finding {
+        number: 0,
+        rule,
+        severity: rule.spec().severity,
+        device,
+        range: None,
+        pgmap: None,
+        start_ns: at.time_ns,
+        end_ns: None,
+        occurrences: 1,
+        message,
+        advice,
+        evidence: vec![at.id],
+        holders: Vec::new(),
+        holders_left_out: 0,
+        stack: Vec::new(),
+    }
+}
+
+impl Finding {
+    /// It is about this range.
+    pub(super) const fn about(mut self, range: &Range) -> Self {
+        self.range = range.physical;
+        self.pgmap = Some(range.id.pgmap);
+        self
+    }
+
+    /// These records show it, too; in order of time, and those that are absent are left out.
+    pub(super) fn shown_by(mut self, records: impl IntoIterator<Item = Option<At>>) -> Self {
+        let mut all: Vec<At> = records.into_iter().flatten().collect();
+        all.sort_by_key(|at| (at.time_ns, at.id));
+        let mut ids: Vec<Id> = all.into_iter().map(|at| at.id).collect();
+        ids.dedup();
+        // Its own record comes last, unless it is one of them.
+        self.evidence.retain(|id| !ids.contains(id));
+        ids.append(&mut self.evidence);
+        self.evidence = ids;
+        self
+    }
+
+    /// These were out.
+    pub(super) fn held_by(mut self, holders: Holders) -> Self {
+        self.holders = holders.named;
+        self.holders_left_out = holders.left_out;
+        self
+    }
+
+    /// The stack of whoever did it.
+    pub(super) fn in_stack(mut self, stack: &[u64]) -> Self {
+        self.stack = stack.to_vec();
+        self
+    }
+}
+
+/// What makes violations of a rule the same, by range.
+pub(super) const fn by_range(rule: Rule, device: DeviceAddress, range: &Range) -> Subject {
+    Subject {
+        rule,
+        device,
+        case: range.id.generation as u64,
+        pid: None,
+    }
+}

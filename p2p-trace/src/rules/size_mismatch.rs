@@ -1,0 +1,91 @@
+//! `size-mismatch`: another amount is given back than was taken. Sizes compare in whole pages, as the pool counts them.
+
+use p2p_trace_common::Kind;
+
+use super::{
+    findings::Findings,
+    frees::Free,
+    holders::of,
+    rule::Rule,
+    scene::{Check, Scene, blank},
+    words,
+};
+use crate::{
+    model::{Change, FreeMatch},
+    output::text::size,
+};
+
+const RULE: Rule = Rule::SizeMismatch;
+const TOO_LARGE: &str = "The free took the memory behind the allocation with it, which may be somebody else's, and is a BUG in \
+                         gen_pool_free_owner where it was free. Pass the size that was asked for.";
+const PARTIAL: &str = "The rest is lost to the pool until it is given back, too, while the range's reference is dropped by the \
+                       first free: it can drain while memory is out, and pci_p2pdma_release then ends in a BUG. Give back \
+                       the whole at once.";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct SizeMismatch;
+
+impl Check for SizeMismatch {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        let Some(free) = Free::of(scene, change) else {
+            return;
+        };
+        let (reference, freed, is_partial) = match free.was {
+            FreeMatch::Partial { before, freed } => (before, freed, true),
+            FreeMatch::TooLarge { closed, freed } => (closed.reference, freed, false),
+            FreeMatch::Preexisting { .. } => {
+                let why = "memory was given back of which it was not seen how much had been taken";
+                free.doubt(RULE, why, findings);
+                return;
+            }
+            FreeMatch::Unmatched => {
+                // A list is given back as a whole.
+                if let Some(why) = free.unknown(scene).filter(|_| free.event.kind == Kind::Free) {
+                    free.doubt(RULE, why, findings);
+                }
+                return;
+            }
+            _ => return,
+        };
+        if !free.device.is_sure(&reference) {
+            free.doubt(RULE, "records of allocations or frees were lost", findings);
+            return;
+        }
+        let address = change.device;
+        findings.happened(free.subject(RULE), free.at.id, free.at.time_ns, || {
+            let holder = of(&reference, &free.device.taken_by(&reference));
+            let (what, advice) = if is_partial {
+                (
+                    format!(
+                        "only a part ({}) of the {}",
+                        size::bytes(freed),
+                        size::bytes(reference.bytes())
+                    ),
+                    PARTIAL,
+                )
+            } else {
+                (
+                    format!(
+                        "{} instead of the {}",
+                        size::bytes(freed),
+                        size::bytes(reference.bytes())
+                    ),
+                    TOO_LARGE,
+                )
+            };
+            let message = format!(
+                "{} by {} gave back {what} that {} had taken of {address} {} before",
+                free.function(),
+                words::task(free.event.task.as_ref()),
+                words::task(holder.task.as_ref()),
+                words::between(holder.since_ns, free.at.time_ns),
+            );
+            let mut finding = blank(RULE, address, free.at, message, advice)
+                .shown_by([Some(reference.at)])
+                .in_stack(&free.event.stack);
+            finding.holders.push(holder);
+            finding
+        });
+    }
+}

@@ -1,0 +1,200 @@
+//! `stalled-unbind`: an unbind or removal has begun and does not end, wherever it hangs: in the driver's `remove`, in the
+//! revocation of mappings, in the drain. The device's lock is held all the while.
+
+use std::collections::HashMap;
+
+use p2p_trace_common::Kind;
+
+use super::{
+    finding::{Finding, MAX_EVIDENCE},
+    findings::{Findings, Subject},
+    rule::Rule,
+    scene::{Check, Scene, blank},
+    words,
+};
+use crate::{
+    event::DeviceAddress,
+    model::{Device, Lock, Step, Teardown},
+};
+
+const RULE: Rule = Rule::StalledUnbind;
+const ADVICE: &str = "The stack says where the task waits. In memunmap_pages it waits for references: see stalled-drain for who \
+                      took them. In the driver's remove it waits for that driver: ask its maintainers. Until it ends, \
+                      nothing else can bind, unbind, reset or remove the device.";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct StalledUnbind {
+    /// The unbind that each device has a finding for, by its beginning.
+    open: HashMap<DeviceAddress, u64>,
+}
+
+/// In place of a beginning: it lies before the trace.
+const BEFORE: u64 = 0;
+
+impl Check for StalledUnbind {
+    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+        let address = device.address();
+        let first = device
+            .pending_teardown()
+            .and_then(|teardown| teardown.steps.first());
+        let hang = hang(device).filter(|_| first.is_none());
+        let began_ns = first.map(|step| step.at.time_ns).or_else(|| hang.map(|_| BEFORE));
+        // Of one from before the trace, the steps that are seen in the end are the rest.
+        let is_rest = |open_ns: u64| {
+            open_ns == BEFORE
+                && device
+                    .pending_teardown()
+                    .is_some_and(|teardown| teardown.began_unseen)
+        };
+        if let Some(&open_ns) = self.open.get(&address)
+            && began_ns != Some(open_ns)
+            && !is_rest(open_ns)
+        {
+            self.open.remove(&address);
+            end(scene, device, subject(address, open_ns), findings);
+        }
+        let Some(began_ns) = began_ns.filter(|_| !self.open.contains_key(&address)) else {
+            return;
+        };
+        let budget_ns = scene.options.stall_after_ns();
+        let is_late = |since_ns: u64| scene.now_ns.saturating_sub(since_ns) >= budget_ns;
+        let finding = match (device.pending_teardown(), first, hang) {
+            // After a loss of steps it can have ended.
+            (Some(teardown), Some(first), _) if is_late(first.at.time_ns) && !teardown.lost_steps => {
+                begin(scene, address, teardown, first)
+            }
+            (None, _, Some((lock, since_ns))) if is_late(since_ns) => found(scene, address, &lock, since_ns),
+            _ => return,
+        };
+        self.open.insert(address, began_ns);
+        findings.begin(subject(address, began_ns), || finding);
+    }
+}
+
+/// An unbind that had begun before the trace and hangs, by what pull reads found: a range is killed, and somebody holds the
+/// device's lock; since when that has been waiting at least.
+fn hang(device: &Device) -> Option<(Lock, u64)> {
+    let draining = device
+        .ranges()
+        .find(|range| range.is_draining() && range.steps.killed.is_none())?;
+    let lock = device.lock().filter(|lock| lock.holder.is_some())?;
+    let (_, found) = draining.pulled?;
+    let waiting_ns = lock.waiting_ns.unwrap_or_default();
+    Some((
+        lock,
+        found.time_ns.min(lock.at.time_ns.saturating_sub(waiting_ns)),
+    ))
+}
+
+fn found(scene: &Scene<'_>, device: DeviceAddress, lock: &Lock, since_ns: u64) -> Finding {
+    let message = format!(
+        "an unbind of {device} that began before the trace has been waiting for at least {}: a range of it is killed and has \
+         not drained, and {} holds the device's lock",
+        words::between(since_ns, scene.now_ns),
+        words::task(lock.holder.as_ref()),
+    );
+    let mut finding = blank(RULE, device, lock.at, message, ADVICE);
+    finding.start_ns = since_ns;
+    finding
+}
+
+const fn subject(device: DeviceAddress, began_ns: u64) -> Subject {
+    Subject {
+        rule: RULE,
+        device,
+        case: began_ns,
+        pid: None,
+    }
+}
+
+fn begin(scene: &Scene<'_>, device: DeviceAddress, teardown: &Teardown, first: &Step) -> Finding {
+    let at_least = if teardown.began_unseen { "at least " } else { "" };
+    let last = teardown.last_step().map_or_else(String::new, |last| {
+        let ago = words::between(last.at.time_ns, scene.now_ns);
+        format!("; the last step seen is {}, {ago} before", did(last))
+    });
+    let message = format!(
+        "the unbind of {device} by {} has not ended {at_least}{} after {} was entered{last}",
+        words::task(teardown.task()),
+        words::between(first.at.time_ns, scene.now_ns),
+        entered(first),
+    );
+    let stack = teardown.steps.iter().rev().find(|step| !step.stack.is_empty());
+    let steps = teardown.steps.iter().map(|step| Some(step.at));
+    blank(RULE, device, first.at, message, ADVICE)
+        .shown_by(steps.take(MAX_EVIDENCE))
+        .in_stack(stack.map_or(&[][..], |step| &step.stack))
+}
+
+/// The function in which the first step was seen.
+const fn entered(step: &Step) -> &'static str {
+    match step.kind {
+        Kind::Unbind => "device_release_driver_internal",
+        Kind::DriverRemove => "pci_device_remove",
+        Kind::DevresRelease => "devres_release_all",
+        Kind::UnmapMappings => "pci_p2pdma_unmap_mappings",
+        Kind::MemremapRelease => "devm_memremap_pages_release",
+        Kind::Release => "pci_p2pdma_release",
+        _ => "memunmap_pages",
+    }
+}
+
+/// What the last step was, in the words of the kernel.
+const fn did(step: &Step) -> &'static str {
+    match step.kind {
+        Kind::Unbind => "the entry of device_release_driver_internal",
+        Kind::Unbound => "the return of device_release_driver_internal",
+        Kind::DriverRemove => "the call of the driver's remove (pci_device_remove)",
+        Kind::DriverRemoved => "the return of the driver's remove (pci_device_remove)",
+        Kind::DevresRelease => "the start of devres_release_all",
+        Kind::DevresReleased => "the end of devres_release_all",
+        Kind::UnmapMappings => "the revocation of user mappings (pci_p2pdma_unmap_mappings)",
+        Kind::MemremapRelease => "devm_memremap_pages_release",
+        Kind::Kill => "the kill in memunmap_pages, which waits for the range's last reference",
+        Kind::Drained => "the drop of the range's last reference",
+        Kind::Remove => "arch_remove_memory",
+        Kind::Unmapped => "the return of memunmap_pages",
+        Kind::Release => "the entry of pci_p2pdma_release",
+        _ => "the return of pci_p2pdma_release",
+    }
+}
+
+/// Behind which step it went on for longest.
+fn slowest(teardown: &Teardown) -> String {
+    let gap = |pair: &[Step]| pair[1].at.time_ns.saturating_sub(pair[0].at.time_ns);
+    let longest = teardown.steps.windows(2).max_by_key(|pair| gap(pair));
+    longest.map_or_else(String::new, |pair| {
+        let waited = words::between(pair[0].at.time_ns, pair[1].at.time_ns);
+        format!(", {waited} of it after {}", did(&pair[0]))
+    })
+}
+
+fn end(scene: &Scene<'_>, device: &Device, subject: Subject, findings: &mut Findings) {
+    let began_before = subject.case == BEFORE;
+    let is_it = |teardown: &&Teardown| match teardown.started() {
+        _ if began_before => teardown.began_unseen,
+        started => started.map(|at| at.time_ns) == Some(subject.case),
+    };
+    let teardown = device.teardowns().rev().find(is_it);
+    // A bracket in which no p2p memory was touched is not kept: then the latest element ended it.
+    let ended = teardown
+        .and_then(|teardown| teardown.ended)
+        .map(|(_, at)| at)
+        .or_else(|| scene.at());
+    let end_ns = ended.map_or(scene.now_ns, |at| at.time_ns);
+    let (by, slowest) = teardown.map_or_else(Default::default, |teardown| {
+        let by = format!(" by {}", words::task(teardown.task()));
+        (by, slowest(teardown))
+    });
+    findings.amend(subject, |finding| {
+        let whole = words::between(finding.start_ns, end_ns);
+        let device = subject.device;
+        finding.message = if began_before {
+            format!("an unbind of {device}{by} that began before the trace took at least {whole}")
+        } else {
+            format!("the unbind of {device}{by} took {whole}{slowest}")
+        };
+    });
+    findings.end(subject, ended.map(|at| at.id), end_ns);
+}

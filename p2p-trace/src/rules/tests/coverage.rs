@@ -1,0 +1,235 @@
+//! What was not seen is not judged, and it is said why.
+
+use p2p_trace_common::{Hook, Kind, Ring};
+
+use super::{Answer, Options, Rule, Run, Verdict, hooks_but, judge};
+use crate::{
+    account::{HookState, HookStatus},
+    event::{assemble::Element, user},
+    model::simulate::{ARMED, Kernel, Order, play},
+    source::{Loss, Reason},
+};
+
+/// A whole life in which nothing is wrong.
+fn life() -> Kernel {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    let token = kernel.alloc(0, 10, 4).unwrap();
+    kernel.give(token, 10, 4);
+    kernel.unbind(0, 11);
+    kernel
+}
+
+fn verdicts(kernel: &Kernel, hooks: &[HookStatus]) -> Vec<Verdict> {
+    let mut run = Run::new(Options::default(), hooks);
+    run.feed(&kernel.elements);
+    run.rules.verdicts(&run.model)
+}
+
+fn of(verdicts: &[Verdict], rule: Rule) -> (Answer, String) {
+    let found = verdicts.iter().find(|verdict| verdict.rule == rule).unwrap();
+    (found.answer, found.reasons.join("; "))
+}
+
+#[test]
+fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
+    let kernel = life();
+    let hooks = hooks_but(&[(Hook::Kill, HookState::Absent)]);
+    let found = verdicts(&kernel, &hooks);
+    for verdict in &found {
+        let needs = verdict.rule.spec().needs.concat().contains(&Hook::Kill);
+        let expected = if needs { Answer::NotChecked } else { Answer::Holds };
+        assert_eq!(verdict.answer, expected, "{verdict:?}");
+    }
+    let (_, reason) = of(&found, Rule::DoubleKill);
+    insta::assert_snapshot!(reason, @"this kernel does not have what the hook kill is on");
+    // One of several is enough.
+    let hooks = hooks_but(&[(Hook::Unbind, HookState::Absent)]);
+    assert_eq!(
+        of(&verdicts(&kernel, &hooks), Rule::StalledUnbind).0,
+        Answer::Holds
+    );
+}
+
+#[test]
+fn a_hook_that_was_not_asked_for_leaves_its_rules_unchecked() {
+    let kernel = life();
+    let mut hooks = hooks_but(&[]);
+    hooks.retain(|status| !matches!(status.hook, Hook::MapSg | Hook::VirtToBus));
+    let found = verdicts(&kernel, &hooks);
+    let (answer, reason) = of(&found, Rule::MapImbalance);
+    assert_eq!(answer, Answer::NotChecked);
+    insta::assert_snapshot!(reason, @"the hook map_sg was not asked for");
+    // Of a part it is said that it is missing; the rest holds.
+    let (answer, reason) = of(&found, Rule::UseAfterRemoval);
+    assert_eq!(answer, Answer::Holds);
+    insta::assert_snapshot!(reason, @"not asked for: virt_to_bus");
+}
+
+#[test]
+fn a_hook_that_failed_leaves_its_rules_inconclusive() {
+    let kernel = life();
+    for hook in [Hook::Drained, Hook::MapSg] {
+        let hooks = hooks_but(&[(hook, HookState::Failed)]);
+        for verdict in verdicts(&kernel, &hooks) {
+            let spec = verdict.rule.spec();
+            let depends = spec.needs.concat().contains(&hook) || spec.parts.contains(&hook);
+            let expected = if depends {
+                Answer::Inconclusive
+            } else {
+                Answer::Holds
+            };
+            assert_eq!(verdict.answer, expected, "{verdict:?}");
+            let reason = format!("the hook {} could not be attached", hook.name());
+            assert_eq!(verdict.reasons.contains(&reason), depends);
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_failed_once_has_failed_for_the_run() {
+    let mut run = Run::new(
+        Options::default(),
+        &hooks_but(&[(Hook::Drained, HookState::Failed)]),
+    );
+    run.rules.set_hooks(&hooks_but(&[]));
+    let kernel = life();
+    run.feed(&kernel.elements);
+    assert_eq!(
+        run.answer(Rule::DrainedAfterRemoval, kernel.address(0)),
+        Answer::Inconclusive
+    );
+}
+
+/// One record of this ring, lost before anything happened.
+fn loss(ring: Ring) -> Element {
+    Element::Loss(Loss {
+        cpu: 0,
+        ring,
+        first: 0,
+        last: 2,
+        from_ns: 1,
+        to_ns: 2,
+        reason: Reason::Overwritten,
+    })
+}
+
+#[test]
+fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
+    for ring in Ring::ALL {
+        let mut kernel = life();
+        kernel.elements.insert(0, loss(ring));
+        let found = verdicts(&kernel, &hooks_but(&[]));
+        for verdict in &found {
+            let depends = verdict.rule.spec().rings.contains(&ring);
+            let expected = if depends {
+                Answer::Inconclusive
+            } else {
+                Answer::Holds
+            };
+            assert_eq!(verdict.answer, expected, "{ring:?}: {verdict:?}");
+        }
+    }
+    let mut kernel = life();
+    kernel.elements.insert(0, loss(Ring::Rare));
+    let (_, reason) = of(&verdicts(&kernel, &hooks_but(&[])), Rule::DoubleKill);
+    insta::assert_snapshot!(reason, @"3 rare records were lost");
+}
+
+#[test]
+fn what_the_kernel_skipped_is_a_loss() {
+    let mut kernel = life();
+    let (from_ns, to_ns) = (kernel.now_ns, kernel.now_ns + 1);
+    kernel
+        .elements
+        .push(Element::Loss(Loss::skipped(Ring::Hot, 2, from_ns, to_ns)));
+    let found = verdicts(&kernel, &hooks_but(&[]));
+    for verdict in &found {
+        let depends = verdict.rule.spec().rings.contains(&Ring::Hot);
+        // After the teardown no range is left whose use could have been missed.
+        let depends = depends || verdict.rule == Rule::UseAfterRemoval;
+        let expected = if depends {
+            Answer::Inconclusive
+        } else {
+            Answer::Holds
+        };
+        assert_eq!(verdict.answer, expected, "{verdict:?}");
+    }
+    let (_, reason) = of(&found, Rule::DoubleFree);
+    insta::assert_snapshot!(reason, @"2 hot records were lost");
+}
+
+#[test]
+fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    let token = kernel.alloc(0, 10, 4).unwrap();
+    let addr = kernel.out(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
+    kernel.give(token, 10, 4);
+    kernel.free_event(0, 11, addr, 4 * 4096);
+    let address = kernel.address(0);
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    run.feed(&kernel.elements);
+    assert!(run.violated().is_empty());
+    assert_eq!(run.answer(Rule::DoubleFree, address), Answer::Inconclusive);
+    // An allocation in between had been skipped.
+    let (from_ns, to_ns) = (kernel.now_ns - 1, kernel.now_ns + 1);
+    run.feed(&[Element::Loss(Loss::skipped(Ring::Hot, 1, from_ns, to_ns))]);
+    run.end();
+    assert!(run.violated().is_empty());
+    assert_eq!(run.answer(Rule::DoubleFree, address), Answer::Inconclusive);
+
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    run.feed(&kernel.elements);
+    kernel.elements.clear();
+    kernel.now_ns += 2_000_000_000;
+    kernel.user(user::Writer::tick);
+    run.feed(&kernel.elements);
+    assert_eq!(run.answer(Rule::DoubleFree, address), Answer::Violated);
+}
+
+#[test]
+fn a_finding_stands_whatever_was_lost() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.tear_down(0, 11, Order::KilledTwice);
+    kernel.elements.push(loss(Ring::Rare));
+    let verdict = judge(&kernel.elements).verdict(Rule::DoubleKill, kernel.address(0));
+    assert_eq!((verdict.answer, verdict.reasons), (Answer::Violated, Vec::new()));
+}
+
+#[test]
+fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.alloc(0, 10, 4);
+    // The range drains although memory of it is out, and the armed hooks come late.
+    kernel.begin(0, 11, Order::Unwaited);
+    kernel.advance_to(0, Kind::Remove);
+    let is_armed =
+        |element: &Element| matches!(element, Element::User(record) if record.kind() == Some(Kind::Attach));
+    let head = play::head();
+    let mut place = 0;
+    kernel.elements.retain(|element| {
+        place += 1;
+        place <= head || !is_armed(element)
+    });
+    let device = kernel.address(0);
+    let unarmed = kernel.clone();
+    while kernel.advance(0) {}
+    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&[])), Rule::UseAfterRemoval);
+    assert_eq!(answer, Answer::Inconclusive);
+    insta::assert_snapshot!(reason, @"DMA mappings were not watched yet when struct pages were removed");
+    let mut kernel = unarmed;
+    kernel.advance(0);
+    kernel.idle(40_000_000);
+    kernel.attach(ARMED, true);
+    kernel.idle(40_000_000);
+    while kernel.advance(0) {}
+    let verdict = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, device);
+    assert_eq!(verdict.answer, Answer::Inconclusive);
+    insta::assert_snapshot!(verdict.reasons.join("; "));
+}

@@ -1,0 +1,71 @@
+//! `docs/rules.md` against the table of rules: what a rule needs is written from the code, and a test compares.
+
+use std::{env, fmt::Write as _, fs, path::Path};
+
+use p2p_trace_common::Hook;
+
+use super::super::rule::{Spec, TABLE};
+use crate::account::ring_name;
+
+fn names(hooks: &[Hook], last: &str) -> String {
+    let mut names: Vec<_> = hooks.iter().map(|hook| format!("`{}`", hook.name())).collect();
+    let end = names.pop().unwrap();
+    if names.is_empty() {
+        end
+    } else {
+        format!("{} {last} {end}", names.join(", "))
+    }
+}
+
+/// Severity, what is violated, and what the rule depends on.
+fn needs(spec: &Spec) -> String {
+    let title = spec.title;
+    let needs: Vec<_> = spec.needs.iter().map(|group| names(group, "or")).collect();
+    let rings: Vec<_> = spec.rings.iter().map(|&ring| ring_name(ring)).collect();
+    let mut text = format!(
+        "**{}**: {title}. Hooks: {}",
+        spec.severity.name(),
+        needs.join("; ")
+    );
+    if !spec.parts.is_empty() {
+        write!(text, ". More is seen with {}", names(spec.parts, "and")).unwrap();
+    }
+    let rings = rings.join(" or ");
+    writeln!(text, ". A loss of {rings} records makes it inconclusive.").unwrap();
+    text
+}
+
+/// `P2P_TRACE_BLESS=1 cargo test` writes what the rules need anew.
+#[test]
+fn the_document_has_the_rules_of_this_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules.md");
+    let committed = fs::read_to_string(&path).unwrap();
+    let mut text = committed.clone();
+    for spec in TABLE {
+        let name = spec.name;
+        assert_eq!(
+            committed.matches(&format!("\n## `{name}`\n")).count(),
+            1,
+            "{name}"
+        );
+        assert_eq!(
+            committed.matches(&format!("<!-- example: {name} -->\n")).count(),
+            1,
+            "{name}"
+        );
+        let open = format!("<!-- needs: {name} -->\n");
+        let start = text.find(&open).unwrap() + open.len();
+        let end = start + text[start..].find("<!-- end needs -->").unwrap();
+        text.replace_range(start..end, &needs(spec));
+    }
+    let sections = committed.matches("\n## `").count();
+    assert_eq!(sections, TABLE.len(), "a section is of no rule");
+    if env::var_os("P2P_TRACE_BLESS").is_some() {
+        fs::write(&path, &text).unwrap();
+    } else {
+        assert!(
+            committed == text,
+            "docs/rules.md is not up to date: P2P_TRACE_BLESS=1 cargo test"
+        );
+    }
+}

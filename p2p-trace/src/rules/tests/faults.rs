@@ -1,0 +1,86 @@
+//! Each fault is found, as what it is, and nothing else is.
+
+use std::collections::BTreeSet;
+
+use super::{Answer, Rule, judge, rules_of, shown};
+use crate::model::simulate::{Fault, play};
+
+/// What is said of a fault: a snapshot per fault, which is what a reader gets to read.
+#[test]
+fn each_fault_is_told() {
+    for fault in Fault::ALL {
+        let mut kernel = play::watched();
+        kernel.inject(fault, 0);
+        let run = judge(&kernel.elements);
+        let texts: Vec<_> = run
+            .rules
+            .findings()
+            .iter()
+            .map(|finding| shown(finding, &kernel.elements))
+            .collect();
+        insta::assert_snapshot!(format!("{fault:?}"), texts.join("\n"));
+    }
+}
+
+#[test]
+fn each_fault_violates_its_rules_and_no_other() {
+    for fault in Fault::ALL {
+        let mut kernel = play::watched();
+        kernel.inject(fault, 0);
+        let run = judge(&kernel.elements);
+        let expected: BTreeSet<_> = rules_of(fault).iter().copied().collect();
+        assert_eq!(run.violated(), expected, "{fault:?}");
+        for verdict in run.rules.verdicts(&run.model) {
+            // Of the memory of an overlap nobody can tell whose it is.
+            let at_fault = verdict.device == kernel.address(0) || fault == Fault::Overlap;
+            if expected.contains(&verdict.rule) {
+                assert!(at_fault && verdict.answer == Answer::Violated || verdict.findings == 0);
+            } else {
+                assert_eq!(verdict.answer, Answer::Holds, "{fault:?}: {verdict:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_rule_has_a_fault() {
+    let reached: BTreeSet<_> = Fault::ALL.into_iter().flat_map(rules_of).copied().collect();
+    assert_eq!(reached, Rule::all().collect());
+}
+
+#[test]
+fn evidence_and_range_are_those_of_the_device_at_fault() {
+    for fault in Fault::ALL {
+        let mut kernel = play::watched();
+        // Another device does the same things rightly, at the same addresses of its own.
+        kernel.bind(1, 6, &[16, 8]);
+        kernel.pull(1, true);
+        let place = kernel.inject(fault, 0);
+        let run = judge(&kernel.elements);
+        let since = kernel.elements[..place].iter().rev().find_map(time_of).unwrap();
+        for finding in run.rules.findings() {
+            let overlaps = fault == Fault::Overlap;
+            assert!(overlaps || finding.device == kernel.address(0), "{fault:?}");
+            assert!(finding.start_ns > since, "{fault:?}");
+            assert!(!finding.evidence.is_empty(), "{fault:?}");
+            let range = finding.range.is_some() && finding.pgmap.is_some();
+            let of_device = matches!(
+                finding.rule,
+                Rule::PoolDestroyedInUse
+                    | Rule::UnmatchedFree
+                    | Rule::DoubleFree
+                    | Rule::SizeMismatch
+                    | Rule::StalledUnbind
+                    | Rule::MapImbalance
+            );
+            assert!(range || of_device, "{fault:?}: {finding:?}");
+        }
+    }
+}
+
+fn time_of(element: &crate::event::assemble::Element) -> Option<u64> {
+    match element {
+        crate::event::assemble::Element::Event(event) => Some(event.time_ns),
+        _ => None,
+    }
+}

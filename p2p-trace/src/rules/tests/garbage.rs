@@ -1,0 +1,23 @@
+//! Whatever the stream holds, the rules go on.
+
+use proptest::prelude::*;
+
+use super::judge;
+use crate::model::simulate::garbage::element;
+
+proptest! {
+    #[test]
+    fn any_stream_is_judged(elements in proptest::collection::vec(element(), 0..300)) {
+        let mut run = judge(&elements);
+        let rest = run.rules.rest(&run.model);
+        for finding in rest.iter().chain(run.rules.findings()) {
+            prop_assert!(!finding.message.is_empty());
+            prop_assert!(!finding.evidence.is_empty());
+            prop_assert!(finding.evidence.len() <= super::super::MAX_EVIDENCE);
+            prop_assert!(finding.holders.len() <= super::super::MAX_HOLDERS);
+        }
+        for verdict in run.rules.verdicts(&run.model) {
+            prop_assert_eq!(verdict.answer == super::Answer::Violated, verdict.findings > 0);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! What takes too long, while it does and once it is over.
+
+use std::time::Duration;
+
+use p2p_trace_common::Kind;
+
+use super::{Answer, Finding, Options, Rule, Run, hooks_but, judge, shown};
+use crate::model::simulate::{Kernel, Order, play};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// A device of which memory is taken, whose unbind waits for that.
+fn hanging() -> Kernel {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.alloc(0, 10, 4);
+    kernel.begin(0, 11, Order::Right);
+    while !kernel.is_waiting(0) {
+        kernel.advance(0);
+    }
+    kernel
+}
+
+fn of(found: &[Finding], rule: Rule) -> Vec<&Finding> {
+    found.iter().filter(|finding| finding.rule == rule).collect()
+}
+
+#[test]
+fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
+    let mut kernel = hanging();
+    kernel.idle(20 * SECOND_NS);
+    let mut run = judge(&kernel.elements);
+    for rule in [Rule::StalledDrain, Rule::StalledUnbind] {
+        let told = of(&run.told, rule);
+        assert_eq!(told.len(), 1, "{}", rule.name());
+        assert!(!told[0].is_closed());
+        insta::assert_snapshot!(format!("open {}", rule.name()), shown(told[0], &kernel.elements));
+        assert_eq!(run.answer(rule, kernel.address(0)), Answer::Violated);
+    }
+    let before = kernel.elements.len();
+    while kernel.advance(0) {}
+    run.feed(&kernel.elements[before..]);
+    for (rule, end) in [
+        (Rule::StalledDrain, Kind::Drained),
+        (Rule::StalledUnbind, Kind::Released),
+    ] {
+        let told = of(&run.told, rule);
+        assert_eq!(told.len(), 2, "{}", rule.name());
+        assert_eq!(told[0].number, told[1].number);
+        let last = *told[1].evidence.last().unwrap();
+        let (id, time_ns) = latest(&kernel, end);
+        assert_eq!((last, told[1].end_ns), (id, Some(time_ns)));
+        // What was violated stays so.
+        assert_eq!(run.answer(rule, kernel.address(0)), Answer::Violated);
+    }
+}
+
+fn latest(kernel: &Kernel, kind: Kind) -> (crate::event::Id, u64) {
+    let events = kernel.elements.iter().rev();
+    let mut found = events.filter_map(|element| match element {
+        crate::event::assemble::Element::Event(event) if event.kind == kind => {
+            Some((event.id, event.time_ns))
+        }
+        _ => None,
+    });
+    found.next().unwrap()
+}
+
+#[test]
+fn a_later_stall_is_another_one() {
+    let mut kernel = hanging();
+    for _ in 0..2 {
+        kernel.idle(20 * SECOND_NS);
+        while kernel.advance(0) {}
+        kernel.bind(0, 5, &[16]);
+        kernel.alloc(0, 10, 4);
+        kernel.begin(0, 11, Order::Right);
+        while !kernel.is_waiting(0) {
+            kernel.advance(0);
+        }
+    }
+    let run = judge(&kernel.elements);
+    for rule in [Rule::StalledDrain, Rule::StalledUnbind] {
+        let found = of(run.rules.findings(), rule);
+        assert_eq!(found.len(), 2, "{}", rule.name());
+        assert!(found.iter().all(|finding| finding.is_closed()));
+        assert_eq!(run.verdict(rule, kernel.address(0)).findings, 2);
+    }
+}
+
+#[test]
+fn the_budget_is_kept() {
+    let mut kernel = hanging();
+    kernel.idle(20 * SECOND_NS);
+    for (seconds, stalls) in [(1, true), (19, true), (21, false)] {
+        let options = Options {
+            stall_after: Duration::from_secs(seconds),
+        };
+        let mut run = Run::new(options, &hooks_but(&[]));
+        run.feed(&kernel.elements);
+        assert_eq!(!run.rules.findings().is_empty(), stalls, "{seconds} s");
+        for finding in &run.told {
+            let told_ns = finding.start_ns + seconds * SECOND_NS;
+            assert!(run.model.now_ns() >= told_ns);
+        }
+    }
+}
+
+#[test]
+fn a_budget_is_told_of_as_soon_as_it_is_over() {
+    let mut kernel = hanging();
+    let waiting_ns = kernel.now_ns;
+    kernel.idle(20 * SECOND_NS);
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    for element in &kernel.elements {
+        run.feed(std::slice::from_ref(element));
+        if !run.told.is_empty() {
+            break;
+        }
+    }
+    let late_ns = run.model.now_ns() - waiting_ns;
+    assert!((4 * SECOND_NS..6 * SECOND_NS).contains(&late_ns), "{late_ns}");
+}
+
+#[test]
+fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
+    let mut kernel = hanging();
+    kernel.elements.truncate(play::head());
+    for _ in 0..10 {
+        kernel.pull(0, true);
+        kernel.idle(SECOND_NS);
+    }
+    let mut run = judge(&kernel.elements);
+    let texts: Vec<_> = [Rule::StalledDrain, Rule::StalledUnbind]
+        .map(|rule| shown(run.only(rule), &kernel.elements))
+        .into();
+    insta::assert_snapshot!("found by pull reads", texts.join("\n"));
+    let before = kernel.elements.len();
+    while kernel.advance(0) {}
+    run.feed(&kernel.elements[before..]);
+    assert!(run.rules.findings().iter().all(Finding::is_closed));
+    let texts: Vec<_> = [Rule::StalledDrain, Rule::StalledUnbind]
+        .map(|rule| shown(run.only(rule), &kernel.elements))
+        .into();
+    insta::assert_snapshot!("found by pull reads, over", texts.join("\n"));
+}
+
+#[test]
+fn an_unbind_that_hangs_before_the_kill_is_only_that() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::DevresRelease);
+    kernel.idle(20 * SECOND_NS);
+    let run = judge(&kernel.elements);
+    assert_eq!(run.violated(), [Rule::StalledUnbind].into());
+    let text = shown(run.only(Rule::StalledUnbind), &kernel.elements);
+    insta::assert_snapshot!("hangs in the driver", text);
+}
+
+#[test]
+fn what_ends_unseen_is_closed_and_says_so() {
+    let mut kernel = hanging();
+    kernel.idle(20 * SECOND_NS);
+    let before = kernel.elements.len();
+    while kernel.advance(0) {}
+    // Nothing of the end is seen, nor that it was lost: the device is found without memory.
+    kernel.elements.truncate(before);
+    kernel.bind(0, 5, &[16]);
+    let run = judge(&kernel.elements);
+    assert!(run.rules.findings().iter().all(Finding::is_closed));
+    let text = shown(run.only(Rule::StalledDrain), &kernel.elements);
+    insta::assert_snapshot!("its end was not seen", text);
+}

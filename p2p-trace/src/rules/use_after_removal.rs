@@ -1,0 +1,267 @@
+//! `use-after-removal`: from `arch_remove_memory` of a range until its addresses are added again, nobody may map, pin, use
+//! or give back memory of it.
+
+use p2p_trace_common::{Kind, Ring};
+
+use super::{
+    findings::{Findings, Subject},
+    holders::of,
+    rule::Rule,
+    scene::{Check, Scene, blank},
+    words,
+};
+use crate::{
+    event::{DeviceAddress, Event},
+    model::{At, Change, Device, FreeMatch, Range, RangeId, Reference, What},
+};
+
+const RULE: Rule = Rule::UseAfterRemoval;
+const ADVICE: &str = "Stop this user; arrange for a crash dump, since what it uses may be somebody else's by now; report its \
+                      driver, with the stack, for using p2p memory that is gone, and see the findings on the teardown for why \
+                      it was let go.";
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct UseAfterRemoval {
+    /// Ranges that were removed while somebody may have had memory of them, and the armed hooks were not there yet.
+    unwatched: Vec<(DeviceAddress, RangeId, At)>,
+}
+
+impl Check for UseAfterRemoval {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        if let Some((device, step, range)) = scene.range_step(change, Kind::Remove) {
+            self.removed(scene, device, range, step.at, findings);
+            return;
+        }
+        let Some(device) = scene.device(change) else {
+            return;
+        };
+        match change.what {
+            What::Uncertain => {
+                let is_open = device
+                    .ranges()
+                    .any(|range| is_removed(range) && !is_replaced(device, range));
+                if is_open && device.uncertain().hot.is_some() {
+                    findings.doubt(RULE, change.device, "records were lost while a range was removed");
+                }
+            }
+            What::Freed(freed) => {
+                let Some((event, at)) = scene.event.zip(scene.at()) else {
+                    return;
+                };
+                let reference = reference_of(&freed);
+                let range = match reference {
+                    Some(reference) => device.range_of(reference).filter(|range| is_removed(range)),
+                    None if matches!(freed, FreeMatch::OfScatterList(_)) => None,
+                    None => event.addr.and_then(|addr| removed_at(device, addr)),
+                };
+                if let Some(range) = range {
+                    add(scene, device, range, event, at, reference, findings);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+        let range = match event.kind {
+            Kind::Alloc if event.failed => None,
+            Kind::Alloc | Kind::VirtToBus => event.addr.and_then(|addr| removed_at(device, addr)),
+            Kind::Mmap if event.ret.is_some_and(|ret| ret != 0) => None,
+            Kind::Map | Kind::Mmap => removed_of(device, event),
+            Kind::PageFree => {
+                let last_ns = event.span.map_or(event.time_ns, |span| span.last_ns);
+                removed_of(device, event).filter(|range| {
+                    range
+                        .steps
+                        .removed
+                        .is_some_and(|removed| last_ns > removed.time_ns)
+                })
+            }
+            _ => None,
+        };
+        if let Some((range, at)) = range.zip(scene.at()) {
+            add(scene, device, range, event, at, None, findings);
+        } else if event.addr.is_some() {
+            // It can be of a removed range of which it is not known where it lies.
+            let is_unplaced = |range: &Range| is_removed(range) && range.base.is_none() && !range.refused;
+            if device.ranges().any(is_unplaced) {
+                findings.doubt(
+                    RULE,
+                    device.address(),
+                    "it was not known where a removed range lies",
+                );
+            }
+        }
+    }
+
+    fn pass(&mut self, _scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+        let address = device.address();
+        let armed = device.teardowns().next_back().and_then(|teardown| teardown.armed);
+        let Some(armed) = armed.filter(|_| !self.unwatched.is_empty()) else {
+            return;
+        };
+        self.unwatched.retain(|&(of, id, removed)| {
+            if of != address {
+                return true;
+            }
+            let killed = device.range(id).and_then(|range| range.steps.killed);
+            let since_kill = killed.map_or_else(String::new, |killed| {
+                format!(
+                    " {} after the kill,",
+                    words::between(killed.time_ns, armed.from_ns)
+                )
+            });
+            let why = format!(
+                "DMA mappings were watched from{since_kill} {} after the removal on",
+                words::between(removed.time_ns, armed.from_ns)
+            );
+            findings.doubt(RULE, address, why);
+            false
+        });
+    }
+}
+
+impl UseAfterRemoval {
+    fn removed(
+        &mut self,
+        scene: &Scene<'_>,
+        device: &Device,
+        range: &Range,
+        at: At,
+        findings: &mut Findings,
+    ) {
+        let address = device.address();
+        if scene.coverage.lost(Ring::Hot).until_ns >= at.time_ns {
+            findings.doubt(RULE, address, "records were lost while a range was removed");
+        }
+        // After a drain with nothing out nobody is left who could use it.
+        let is_suspect = range.steps.drained.is_none() || device.held(range).references > 0;
+        let is_armed = device
+            .pending_teardown()
+            .and_then(|teardown| teardown.armed)
+            .is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());
+        if is_suspect && !is_armed {
+            findings.doubt(
+                RULE,
+                address,
+                "DMA mappings were not watched yet when struct pages were removed",
+            );
+            self.unwatched.push((address, range.id, at));
+        }
+    }
+}
+
+const fn is_removed(range: &Range) -> bool {
+    range.steps.removed.is_some()
+}
+
+/// Its addresses are in use again.
+fn is_replaced(device: &Device, range: &Range) -> bool {
+    let overlaps = |other: &Range| {
+        let both = other.physical.zip(range.physical);
+        !is_removed(other) && both.is_some_and(|(a, b)| a.start <= b.end && b.start <= a.end)
+    };
+    device.ranges().any(overlaps)
+}
+
+/// The removed range that this direct-map address was in, unless it is in use again.
+fn removed_at(device: &Device, addr: u64) -> Option<&Range> {
+    let mut at = device
+        .ranges()
+        .rev()
+        .filter(|range| range.contains(addr) && !range.refused);
+    at.next().filter(|range| is_removed(range))
+}
+
+/// The removed range that the event names.
+fn removed_of<'a>(device: &'a Device, event: &Event) -> Option<&'a Range> {
+    let pgmap = event.pgmap?;
+    let mut named = device
+        .ranges()
+        .rev()
+        .filter(|range| range.id.pgmap == pgmap && !range.refused);
+    named.next().filter(|range| is_removed(range))
+}
+
+/// What was given back, where that is known.
+const fn reference_of(freed: &FreeMatch) -> Option<&Reference> {
+    match freed {
+        FreeMatch::Exact(closed) | FreeMatch::TooLarge { closed, .. } => Some(&closed.reference),
+        FreeMatch::Partial { before, .. } => Some(before),
+        FreeMatch::OfScatterList(_)
+        | FreeMatch::Preexisting { .. }
+        | FreeMatch::Again { .. }
+        | FreeMatch::Unmatched => None,
+    }
+}
+
+/// What was done, as words between who did it and "of" the range.
+fn deed(event: &Event) -> String {
+    let deed = match event.kind {
+        Kind::Free => "gave back memory (pci_free_p2pmem)",
+        Kind::SglFree => "gave back a scatter list (pci_p2pmem_free_sgl)",
+        Kind::PageFree => "gave back pages of a user mapping",
+        Kind::Alloc => "was given memory (pci_alloc_p2pmem)",
+        Kind::Mmap => "mapped memory into its address space (p2pmem_alloc_mmap)",
+        Kind::VirtToBus => "asked for the bus address of memory (pci_p2pmem_virt_to_bus)",
+        _ => "mapped memory for DMA",
+    };
+    let client = event
+        .client
+        .map_or_else(String::new, |client| format!(" by {client}"));
+    format!("{deed}{client}")
+}
+
+fn add(
+    scene: &Scene<'_>,
+    device: &Device,
+    range: &Range,
+    event: &Event,
+    at: At,
+    reference: Option<&Reference>,
+    findings: &mut Findings,
+) {
+    if !scene.is_unbroken(range.steps.removed) {
+        return;
+    }
+    let address = device.address();
+    let subject = Subject {
+        rule: RULE,
+        device: address,
+        case: u64::from(range.id.generation) << 8 | event.kind as u64,
+        pid: event.task.map(|task| task.pid),
+    };
+    findings.happened(subject, at.id, at.time_ns, || {
+        let after = range.steps.removed.map_or_else(String::new, |removed| {
+            format!(
+                " {} after arch_remove_memory",
+                words::between(removed.time_ns, at.time_ns)
+            )
+        });
+        let holder = reference.map(|reference| of(reference, &device.taken_by(reference)));
+        let taken = holder.map_or_else(String::new, |holder| {
+            format!(
+                "; it had been taken by {} {} before",
+                words::task(holder.task.as_ref()),
+                words::between(holder.since_ns, at.time_ns)
+            )
+        });
+        let message = format!(
+            "{} {} of {}{after}{taken}",
+            words::task(event.task.as_ref()),
+            deed(event),
+            words::range(range, address),
+        );
+        let mut finding = blank(RULE, address, at, message, ADVICE)
+            .about(range)
+            .shown_by([
+                range.steps.killed,
+                range.steps.removed,
+                reference.map(|reference| reference.at),
+            ])
+            .in_stack(&event.stack);
+        finding.holders.extend(holder);
+        finding
+    });
+}

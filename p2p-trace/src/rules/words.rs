@@ -1,0 +1,66 @@
+//! The words that findings have in common.
+
+use super::holders::Holders;
+use crate::{
+    event::{DeviceAddress, Task},
+    model::Range,
+    output::text::size,
+};
+
+/// `sh (pid 97)`.
+pub(super) fn task(task: Option<&Task>) -> String {
+    task.map_or_else(
+        || "an unknown task".to_owned(),
+        |task| format!("{} (pid {})", task.name(), task.pid),
+    )
+}
+
+/// `range 0xf8000000-0xfbffffff (64 MiB) of 0000:03:00.0`.
+pub(super) fn range(range: &Range, device: DeviceAddress) -> String {
+    range.physical.map_or_else(
+        || format!("the range of pgmap {:#x} of {device}", range.id.pgmap),
+        |physical| {
+            format!(
+                "range {:#x}-{:#x} ({}) of {device}",
+                physical.start,
+                physical.end,
+                size::bytes(physical.size())
+            )
+        },
+    )
+}
+
+/// The time between two moments, as `12.3 ms`.
+pub(super) fn between(from_ns: u64, to_ns: u64) -> String {
+    size::duration(to_ns.saturating_sub(from_ns))
+}
+
+/// `1 reference`, `3 references`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+/// `outstanding: 1 reference (64 KiB), taken by sh (pid 97) 2.4 s before`, as far as it was seen.
+pub(super) fn out(held: &Holders, now_ns: u64) -> String {
+    let Some(first) = held.named.first() else {
+        return "outstanding: nothing that was seen being taken".to_owned();
+    };
+    let is_only = held.named.len() == 1 && held.left_out == 0;
+    let most = if is_only { "" } else { "most of it " };
+    let gone = if first.gone_since_ns.is_some() {
+        ", which has exited,"
+    } else {
+        ""
+    };
+    format!(
+        "outstanding: {} ({}), {most}taken by {}{gone} {} before",
+        counted(held.references, "reference"),
+        size::bytes(held.bytes),
+        task(first.task.as_ref()),
+        between(first.since_ns, now_ns),
+    )
+}

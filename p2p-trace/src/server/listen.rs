@@ -1,0 +1,150 @@
+//! The side of a running tracer.
+
+use std::{
+    fs, io,
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::{
+    line::{read_line, write_line},
+    peer,
+    place::{self, Place},
+    protocol::{self, Code, MAX_REQUEST, Refused, Request},
+};
+use crate::holders::Report;
+
+/// For a client to write its request, and for it to take the answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A socket on which this process answers. Dropping it ends the thread and removes the socket.
+#[derive(Debug)]
+pub struct Server {
+    path: PathBuf,
+    /// Closing it wakes the thread.
+    wake: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens, and has `answer` called in a thread of its own, one request at a time.
+    ///
+    /// # Errors
+    ///
+    /// When there is no folder for the socket, or it cannot be made. A tracer goes on without one.
+    pub fn start(
+        place: &Place,
+        answer: impl Fn(&Request) -> Result<Report, String> + Send + 'static,
+    ) -> io::Result<Self> {
+        let folder = place.prepare()?;
+        let (listener, path) = bind(folder)?;
+        let (wake, woken) = UnixStream::pair()?;
+        let serve = move || serve(&listener, &woken, &answer);
+        let thread = thread::Builder::new().name("server".to_owned()).spawn(serve)?;
+        Ok(Self {
+            path,
+            wake: Some(wake),
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have been removed by hand, and whoever finds it refused removes it too.
+        fs::remove_file(&self.path).unwrap_or_default();
+        drop(self.wake.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that answers requests panicked");
+        }
+    }
+}
+
+/// Binds under another name first: who finds a socket by its name finds one that is complete, and nobody else's.
+fn bind(folder: &Path) -> io::Result<(UnixListener, PathBuf)> {
+    let name = place::file_name(std::process::id());
+    let (path, new) = (folder.join(&name), folder.join(format!(".{name}.new")));
+    // Of a process that had this number and ended in between.
+    fs::remove_file(&new).unwrap_or_default();
+    let bind = || {
+        let listener = UnixListener::bind(&new)?;
+        listener.set_nonblocking(true)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        fs::rename(&new, &path)?;
+        Ok(listener)
+    };
+    let listener = bind().map_err(|error: io::Error| {
+        fs::remove_file(&new).unwrap_or_default();
+        place::named(&path, &error)
+    })?;
+    Ok((listener, path))
+}
+
+fn serve(listener: &UnixListener, woken: &UnixStream, answer: &impl Fn(&Request) -> Result<Report, String>) {
+    loop {
+        let mut waited = [
+            PollFd::new(listener, PollFlags::IN),
+            PollFd::new(woken, PollFlags::IN),
+        ];
+        match poll(&mut waited, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => {
+                tracing::warn!("requests of others are not answered any more: {error}");
+                return;
+            }
+        }
+        if !waited[1].revents().is_empty() {
+            return;
+        }
+        match listener.accept() {
+            Ok((stream, _)) => {
+                if let Err(error) = serve_one(stream, answer) {
+                    tracing::debug!("a request was not answered: {error}");
+                }
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
+            Err(error) => {
+                tracing::debug!("a connection could not be taken: {error}");
+                // Such as too many open files: not at once again.
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+}
+
+fn serve_one(
+    mut stream: UnixStream,
+    answer: &impl Fn(&Request) -> Result<Report, String>,
+) -> anyhow::Result<()> {
+    stream.set_nonblocking(false)?;
+    let result = peer::check(&stream)
+        .map_err(|error| Refused::new(Code::Denied, error.to_string()))
+        .and_then(|()| {
+            read_line(&mut stream, MAX_REQUEST, Instant::now() + PATIENCE)
+                .map_err(|error| Refused::new(Code::BadRequest, error.to_string()))
+        })
+        .and_then(|line| protocol::read_request(&line))
+        .and_then(|request| answer(&request).map_err(|message| Refused::new(Code::Failed, message)));
+    let line = protocol::write_response(result)?;
+    write_line(&mut stream, &line, Instant::now() + PATIENCE)?;
+    Ok(())
+}

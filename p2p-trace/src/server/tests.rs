@@ -1,0 +1,166 @@
+//! Both sides over real sockets in a folder.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::{
+        fs::{PermissionsExt as _, symlink},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::holders::{Report, samples};
+
+const ALL: Request = Request::Holders { devices: Vec::new() };
+
+pub(super) fn place(folder: &Path) -> Place {
+    Place(vec![folder.join("p2p-trace")])
+}
+
+fn server(place: &Place) -> Server {
+    Server::start(place, |_request| Ok(samples::report())).unwrap()
+}
+
+/// What the server answers to these bytes.
+fn answer(server: &Server, bytes: &[u8]) -> Result<Report, Refused> {
+    let mut stream = UnixStream::connect(server.path()).unwrap();
+    // The server may refuse before it has read everything.
+    stream.write_all(bytes).unwrap_or_default();
+    let mut line = Vec::new();
+    let _end = stream.read_to_end(&mut line);
+    protocol::read_response(&line)
+}
+
+#[test]
+fn a_running_tracer_is_asked_and_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    assert!(ask(&place, &ALL).report.is_none(), "none runs");
+    let server = server(&place);
+    for _ in 0..3 {
+        let asked = ask(&place, &ALL);
+        assert!(asked.errors.is_empty(), "{:?}", asked.errors);
+        assert_eq!(asked.report, Some(samples::report()));
+    }
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(server.path()), 0o600);
+    assert_eq!(mode(server.path().parent().unwrap()) & 0o022, 0);
+    let path = server.path().to_owned();
+    drop(server);
+    assert!(!path.exists());
+    assert!(ask(&place, &ALL).report.is_none());
+}
+
+#[test]
+fn the_request_reaches_the_tracer_and_its_refusal_comes_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let _server = Server::start(&place, |request| Err(format!("{request:?} is too much"))).unwrap();
+    let devices = vec!["0000:03:00.0".parse().map(crate::output::json::Bdf).unwrap()];
+    let asked = ask(&place, &Request::Holders { devices });
+    assert!(asked.report.is_none());
+    let [error] = &asked.errors[..] else {
+        panic!("{asked:?}")
+    };
+    let text = error.to_string();
+    assert!(text.contains("bus: 3") && text.contains("is too much"), "{text}");
+    assert_eq!(error.pid, std::process::id());
+}
+
+#[test]
+fn garbage_is_refused_and_the_next_one_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let server = server(&place);
+    let code = |bytes: &[u8]| answer(&server, bytes).unwrap_err().code;
+    assert_eq!(code(b"\n"), Code::BadRequest);
+    assert_eq!(code(b"\xff\xfe\0\n"), Code::BadRequest);
+    assert_eq!(code(b"{\"version\":2,\"request\":\"holders\"}\n"), Code::Version);
+    assert_eq!(
+        code(b"{\"version\":1,\"request\":\"reboot\"}\n"),
+        Code::BadRequest
+    );
+    let nested = b"[".repeat(60_000);
+    assert_eq!(code(&[&nested[..], b"\n"].concat()), Code::BadRequest);
+    // Too long: refused, or the connection closed in its face.
+    assert!(answer(&server, &vec![b'x'; protocol::MAX_REQUEST * 4]).is_err());
+    drop(UnixStream::connect(server.path()).unwrap());
+    assert_eq!(ask(&place, &ALL).report, Some(samples::report()));
+}
+
+#[test]
+fn who_writes_nothing_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let server = server(&place);
+    let mut silent = UnixStream::connect(server.path()).unwrap();
+    let dripping = UnixStream::connect(server.path()).unwrap();
+    let drip = thread::spawn(move || {
+        let mut dripping = dripping;
+        while dripping.write_all(b" ").is_ok() {
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let started = Instant::now();
+    assert_eq!(ask(&place, &ALL).report, Some(samples::report()));
+    assert!(started.elapsed() < Duration::from_secs(10));
+    let mut line = Vec::new();
+    silent.read_to_end(&mut line).unwrap();
+    assert_eq!(protocol::read_response(&line).unwrap_err().code, Code::BadRequest);
+    drip.join().unwrap();
+}
+
+#[test]
+fn what_a_dead_tracer_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let server = server(&place);
+    let stale = server.path().with_file_name("4000000.sock");
+    drop(UnixListener::bind(&stale).unwrap());
+    let foreign = server.path().with_file_name("notes.txt");
+    fs::write(&foreign, "").unwrap();
+    // The newest is asked first, so that it is found although another one answers.
+    assert_eq!(ask(&place, &ALL).report, Some(samples::report()));
+    assert!(!stale.exists() && foreign.exists() && server.path().exists());
+}
+
+#[test]
+fn a_tracer_of_another_version_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    fs::create_dir(&place.0[0]).unwrap();
+    let listener = UnixListener::bind(place.0[0].join("7.sock")).unwrap();
+    let other = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"{\"version\":2,\"report\":{}}\n").unwrap();
+    });
+    let asked = ask(&place, &ALL);
+    other.join().unwrap();
+    let text = asked.errors[0].to_string();
+    assert!(
+        text.contains("process id 7") && text.contains("version 2"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_folder_that_others_can_write_to_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |place: &Place| Server::start(place, |_request| Ok(samples::report()));
+    let open = folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let linked = folder.path().join("linked");
+    symlink(folder.path(), &linked).unwrap();
+    for path in [&open, &linked, &folder.path().join("a/b")] {
+        let error = start(&Place(vec![path.clone()])).unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()), "{error}");
+    }
+    let fallback = folder.path().join("user");
+    let server = start(&Place(vec![open, fallback.clone()])).unwrap();
+    assert!(server.path().starts_with(&fallback));
+}

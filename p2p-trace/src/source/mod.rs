@@ -1,0 +1,153 @@
+//! Where records come from: the per-CPU rings of a live kernel, drained into batches.
+//!
+//! A batch says up to which time nothing older can follow (its watermark). That is exact, not a guess: a
+//! producer claims its position *before* it reads its clock, so a position that was not yet claimed when a
+//! ring's head was loaded belongs to a record that is younger than a clock read before that load.
+
+mod loss;
+pub mod ring;
+#[cfg(test)]
+mod ring_tests;
+mod session;
+
+use p2p_trace_common::{Record, Ring};
+
+pub use loss::{Loss, Reason};
+pub use session::{Attach, Request, Session, SessionError, Shortfalls, Totals};
+
+use ring::{Reader, View};
+
+/// How far clocks of two CPUs may be apart. The kernel side reads `ktime_get_boot_fast_ns`, which may step
+/// by the error that a clock update corrects (`kernel/time/timekeeping.c`: at most some microseconds).
+pub const CLOCK_SLACK_NS: u64 = 100_000;
+
+/// Records taken from one ring before the next one has its turn.
+const TURN: usize = 256;
+
+/// What one poll brought.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Records, in the order of their positions within each ring.
+    pub records: Vec<Record>,
+    /// Positions that will never be delivered.
+    pub losses: Vec<Loss>,
+    /// No later batch holds a record or loss older than this; `CLOCK_BOOTTIME` in nanoseconds.
+    pub watermark_ns: u64,
+    /// [`Session::status`] has something new to say.
+    pub changed: bool,
+}
+
+impl Batch {
+    /// Empties it, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.losses.clear();
+        self.changed = false;
+    }
+
+    /// Neither records nor losses.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.losses.is_empty()
+    }
+}
+
+/// The shared memory that holds the rings.
+pub trait Memory {
+    /// The ring of `cpu`, or `None` where there is none.
+    fn view(&self, cpu: u32, ring: Ring) -> Option<View<'_>>;
+}
+
+/// Where one ring stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// CPU.
+    pub cpu: u32,
+    /// Ring.
+    pub ring: Ring,
+    /// Records begun by the kernel side.
+    pub head: u64,
+}
+
+/// The readers of all rings of all CPUs.
+#[derive(Debug)]
+pub struct Rings {
+    readers: Vec<Reader>,
+    turn: usize,
+}
+
+impl Rings {
+    /// Readers for CPUs 0 to `cpus - 1` of the run with the random number `run`.
+    #[must_use]
+    pub fn new(cpus: u32, run: u64) -> Self {
+        let readers = (0..cpus)
+            .flat_map(|cpu| Ring::ALL.map(|ring| Reader::new(cpu, ring, run)))
+            .collect();
+        Self { readers, turn: 0 }
+    }
+
+    /// Appends up to `budget` records to `batch` and sets its watermark.
+    ///
+    /// `now_ns` is `CLOCK_BOOTTIME`, read before the call: the watermark is only right if it is not younger
+    /// than the loads of the heads. With a budget of 0 nothing is delivered, but stalled producers are
+    /// still noticed.
+    pub fn poll(&mut self, memory: &impl Memory, now_ns: u64, budget: usize, batch: &mut Batch) {
+        for reader in &mut self.readers {
+            if let Some(view) = memory.view(reader.cpu, reader.ring) {
+                reader.begin(&view, now_ns, now_ns.saturating_sub(CLOCK_SLACK_NS));
+            }
+        }
+        let limit = batch.records.len().saturating_add(budget);
+        let mut idle = 0;
+        while idle < self.readers.len() {
+            let reader = &mut self.readers[self.turn];
+            let room = limit.saturating_sub(batch.records.len()).min(TURN);
+            let busy = memory
+                .view(reader.cpu, reader.ring)
+                .is_some_and(|view| reader.read(&view, room, batch));
+            idle = if busy && room > 0 { 0 } else { idle + 1 };
+            self.turn = (self.turn + 1) % self.readers.len();
+        }
+        batch.watermark_ns = self.watermark_ns();
+    }
+
+    /// Takes everything that is left, once the programs are detached: what is still being written is given
+    /// up, and nothing can follow.
+    pub fn finish(&mut self, memory: &impl Memory, now_ns: u64, batch: &mut Batch) {
+        self.poll(memory, now_ns, usize::MAX, batch);
+        for reader in &mut self.readers {
+            if let Some(view) = memory.view(reader.cpu, reader.ring) {
+                reader.finish(&view, now_ns, batch);
+            }
+        }
+        batch.watermark_ns = u64::MAX;
+    }
+
+    /// Where each ring stands now.
+    #[must_use]
+    pub fn positions(&self, memory: &impl Memory) -> Vec<Position> {
+        let position = |reader: &Reader| {
+            let (cpu, ring) = (reader.cpu, reader.ring);
+            memory.view(cpu, ring).map(|view| Position {
+                cpu,
+                ring,
+                head: view.head(),
+            })
+        };
+        self.readers.iter().filter_map(position).collect()
+    }
+
+    /// A producer is in the middle of a record, or was when it was last looked at.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.readers.iter().any(Reader::is_stalled)
+    }
+
+    fn watermark_ns(&self) -> u64 {
+        self.readers
+            .iter()
+            .map(Reader::watermark_ns)
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,289 @@
+//! The reader of one CPU's ring in shared memory. See `p2p_trace_common::slot` for the protocol.
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use p2p_trace_common::{
+    Record, Ring,
+    record::{MAGIC, SCHEMA},
+    slot::{BUSY, SLOT_SIZE, committed, guard},
+};
+
+use super::{Batch, Loss, Reason};
+use crate::event::words::{WORDS, Words, to_record};
+
+/// 64-bit words in a slot.
+pub const SLOT_WORDS: usize = SLOT_SIZE / 8;
+
+/// How long a record may stay unfinished before it is given up. Programs run for microseconds; only a
+/// stalled virtual CPU comes near this.
+pub const STALL_LIMIT_NS: u64 = 1_000_000_000;
+
+/// Loads of a head that are remembered to bound the age of what is not yet delivered.
+const HISTORY: usize = 64;
+
+/// One CPU's ring: its slots, and how many positions were claimed in it.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    slots: &'a [AtomicU64],
+    head: &'a AtomicU64,
+}
+
+impl<'a> View<'a> {
+    /// A ring of `slots.len() / 16` slots; `None` unless that is a power of two.
+    #[must_use]
+    pub const fn new(slots: &'a [AtomicU64], head: &'a AtomicU64) -> Option<Self> {
+        let sound = slots.len().is_multiple_of(SLOT_WORDS) && (slots.len() / SLOT_WORDS).is_power_of_two();
+        if sound { Some(Self { slots, head }) } else { None }
+    }
+
+    /// Positions claimed so far.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    const fn capacity(&self) -> u64 {
+        (self.slots.len() / SLOT_WORDS) as u64
+    }
+
+    fn slot(&self, position: u64) -> &'a [AtomicU64] {
+        let start = (position & (self.capacity() - 1)) as usize * SLOT_WORDS;
+        &self.slots[start..start + SLOT_WORDS]
+    }
+}
+
+/// What lies in the slot of a position.
+enum Look {
+    Complete(Words),
+    /// Claimed, and not yet written or not to the end.
+    Pending,
+    /// It holds this later position.
+    Overwritten(u64),
+}
+
+/// What is known about one ring.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub(super) cpu: u32,
+    pub(super) ring: Ring,
+    run: u64,
+    /// The first position that is neither delivered nor lost.
+    next: u64,
+    /// The head that this poll reads up to.
+    target: u64,
+    now_ns: u64,
+    /// Heads with a time before they were loaded: what lies at or behind a head is younger than its time.
+    /// The first entry is the youngest that bounds `next`.
+    history: VecDeque<(u64, u64)>,
+    /// A position that is pending, and since when.
+    stalled: Option<(u64, u64)>,
+    /// A loss that may grow, and whose end in time is not known yet.
+    open: Option<Loss>,
+}
+
+impl Reader {
+    pub(super) fn new(cpu: u32, ring: Ring, run: u64) -> Self {
+        let history = VecDeque::from([(0, 0)]);
+        Self {
+            cpu,
+            ring,
+            run,
+            next: 0,
+            target: 0,
+            now_ns: 0,
+            history,
+            stalled: None,
+            open: None,
+        }
+    }
+
+    /// Begins a poll: whatever is not claimed by now is younger than `bound_ns`.
+    pub(super) fn begin(&mut self, view: &View<'_>, now_ns: u64, bound_ns: u64) {
+        self.now_ns = now_ns;
+        self.target = view.head().max(self.next);
+        match self.history.back_mut() {
+            Some((head, bound)) if *head == self.target => *bound = bound_ns.max(*bound),
+            _ => self.history.push_back((self.target, bound_ns)),
+        }
+        if self.history.len() > HISTORY {
+            // Any entry but the first may go: the bound stays right and gets coarser for a while.
+            self.history.remove(1);
+        }
+    }
+
+    /// Delivers up to `room` records; true when it may have more.
+    pub(super) fn read(&mut self, view: &View<'_>, room: usize, batch: &mut Batch) -> bool {
+        let limit = batch.records.len() + room;
+        while self.next < self.target {
+            match look(view, self.next) {
+                Look::Complete(_) if batch.records.len() >= limit => return true,
+                Look::Complete(words) => self.take(&to_record(&words), batch),
+                Look::Overwritten(by) => self.skip_overwritten(view, by, batch),
+                Look::Pending if self.is_given_up(view) => self.lose(self.next, Reason::Abandoned, batch),
+                Look::Pending => return false,
+            }
+        }
+        if self.open.is_some_and(|loss| self.now_ns > loss.to_ns) {
+            self.close(self.now_ns, batch);
+        }
+        self.forget();
+        false
+    }
+
+    /// Gives up what is still pending and closes what is open.
+    pub(super) fn finish(&mut self, view: &View<'_>, now_ns: u64, batch: &mut Batch) {
+        self.target = view.head().max(self.next);
+        while self.next < self.target {
+            match look(view, self.next) {
+                Look::Complete(words) => self.take(&to_record(&words), batch),
+                Look::Overwritten(by) => self.skip_overwritten(view, by, batch),
+                Look::Pending => self.lose(self.next, Reason::Abandoned, batch),
+            }
+        }
+        self.close(now_ns, batch);
+    }
+
+    /// Nothing older than this will come from here.
+    pub(super) fn watermark_ns(&self) -> u64 {
+        let bound = self.bound_ns();
+        self.open.map_or(bound, |loss| loss.from_ns.min(bound))
+    }
+
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
+    }
+
+    /// The time before which `next` was not claimed.
+    fn bound_ns(&self) -> u64 {
+        let bounds = self.history.iter().take_while(|(head, _)| *head <= self.next);
+        bounds.last().map_or(0, |&(_, bound)| bound)
+    }
+
+    /// Drops what bounds nothing any more.
+    fn forget(&mut self) {
+        while self.history.get(1).is_some_and(|(head, _)| *head <= self.next) {
+            self.history.pop_front();
+        }
+    }
+
+    fn take(&mut self, record: &Record, batch: &mut Batch) {
+        if !self.is_sound(record) {
+            return self.lose(self.next, Reason::Corrupt, batch);
+        }
+        // What was lost before it was begun before it, too.
+        self.close(record.time_ns, batch);
+        batch.records.push(*record);
+        self.advance(self.next + 1);
+    }
+
+    const fn is_sound(&self, record: &Record) -> bool {
+        record.magic == MAGIC
+            && record.schema == SCHEMA
+            && record.run == self.run
+            && record.cpu == self.cpu
+            && record.seq == self.ring.sequence(self.next)
+            && record.guard == guard(self.next)
+    }
+
+    /// Jumps behind what is overwritten, and far enough not to be overtaken again at once.
+    fn skip_overwritten(&mut self, view: &View<'_>, by: u64, batch: &mut Batch) {
+        let head = view.head();
+        if by >= head || (by - self.next) & (view.capacity() - 1) != 0 {
+            // Nobody can have claimed that position, or not here: it is not a header.
+            return self.lose(self.next, Reason::Corrupt, batch);
+        }
+        let resume = head.saturating_sub(view.capacity()) + margin(view);
+        self.lose(
+            resume.saturating_sub(1).clamp(self.next, head - 1),
+            Reason::Overwritten,
+            batch,
+        );
+    }
+
+    fn is_given_up(&mut self, view: &View<'_>) -> bool {
+        let since_ns = match self.stalled {
+            Some((position, since_ns)) if position == self.next => since_ns,
+            _ => self.now_ns,
+        };
+        self.stalled = Some((self.next, since_ns));
+        let lapped = view.head().saturating_sub(self.next) >= view.capacity() - margin(view);
+        lapped || self.now_ns.saturating_sub(since_ns) >= STALL_LIMIT_NS
+    }
+
+    /// Counts `next` to `last` as lost.
+    fn lose(&mut self, last: u64, reason: Reason, batch: &mut Batch) {
+        let first = self.next;
+        match &mut self.open {
+            Some(loss) if loss.reason == reason && loss.last + 1 == first => {
+                loss.last = last;
+                loss.to_ns = self.now_ns;
+            }
+            _ => {
+                self.close(self.now_ns, batch);
+                let (cpu, ring, from_ns, to_ns) = (self.cpu, self.ring, self.bound_ns(), self.now_ns);
+                self.open = Some(Loss {
+                    cpu,
+                    ring,
+                    first,
+                    last,
+                    from_ns,
+                    to_ns,
+                    reason,
+                });
+            }
+        }
+        self.advance(last + 1);
+    }
+
+    fn close(&mut self, to_ns: u64, batch: &mut Batch) {
+        if let Some(loss) = self.open.take() {
+            batch.losses.push(Loss {
+                to_ns: to_ns.max(loss.from_ns),
+                ..loss
+            });
+        }
+    }
+
+    fn advance(&mut self, next: u64) {
+        self.next = next;
+        self.stalled = None;
+        self.forget();
+    }
+}
+
+const fn margin(view: &View<'_>) -> u64 {
+    view.capacity() / 8
+}
+
+fn look(view: &View<'_>, position: u64) -> Look {
+    let slot = view.slot(position);
+    loop {
+        let header = slot[0].load(Ordering::Acquire);
+        if header != committed(position) {
+            let held = header & !BUSY;
+            return if held > committed(position) {
+                Look::Overwritten(held - 1)
+            } else {
+                Look::Pending
+            };
+        }
+        let words = copy(&slot[1..]);
+        fence(Ordering::Acquire);
+        // Nobody writes into a slot without claiming its header first.
+        if slot[0].load(Ordering::Relaxed) == header {
+            return Look::Complete(words);
+        }
+        // It is being overwritten: what it is now decides.
+    }
+}
+
+fn copy(slot: &[AtomicU64]) -> Words {
+    let mut words = [0; WORDS];
+    for (word, shared) in words.iter_mut().zip(slot) {
+        *word = shared.load(Ordering::Relaxed);
+    }
+    words
+}

@@ -1,0 +1,333 @@
+//! The reader against a model of the producers: everything is delivered whole or counted as lost.
+
+use std::{
+    iter::repeat_with,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+};
+
+use p2p_trace_common::{
+    Kind, Record, Ring,
+    slot::{busy, committed, guard},
+};
+use proptest::prelude::*;
+
+use super::{
+    Batch, Memory, Reason, Rings,
+    ring::{SLOT_WORDS, STALL_LIMIT_NS, View},
+};
+use crate::event::{
+    user,
+    words::{WORDS, from_record},
+};
+
+const RUN: u64 = 0xfeed;
+
+/// One CPU's two rings.
+struct Shared {
+    slots: [Vec<AtomicU64>; 2],
+    heads: [AtomicU64; 2],
+    clock: AtomicU64,
+}
+
+impl Shared {
+    fn new(slots: usize) -> Self {
+        let ring = || repeat_with(AtomicU64::default).take(slots * SLOT_WORDS).collect();
+        Self {
+            slots: [ring(), ring()],
+            heads: Default::default(),
+            clock: AtomicU64::new(1),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        // Far enough apart that the reader's slack for clocks does not matter.
+        self.clock.fetch_add(1_000_000, Ordering::SeqCst)
+    }
+
+    fn claim(&self, ring: Ring) -> u64 {
+        self.heads[ring as usize].fetch_add(1, Ordering::SeqCst)
+    }
+
+    fn slot(&self, ring: Ring, position: u64) -> &[AtomicU64] {
+        let slots = &self.slots[ring as usize];
+        let count = slots.len() / SLOT_WORDS;
+        let start = position as usize % count * SLOT_WORDS;
+        &slots[start..start + SLOT_WORDS]
+    }
+
+    /// The words of a record from which its content can be recomputed.
+    fn words(&self, ring: Ring, position: u64) -> [u64; WORDS] {
+        let time_ns = self.now();
+        let mix = time_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ position;
+        let record = Record {
+            kind: Kind::Alloc as u8,
+            seq: ring.sequence(position),
+            time_ns,
+            pgmap: mix,
+            words: [mix; 4],
+            guard: guard(position),
+            ..user::blank(RUN)
+        };
+        from_record(&record)
+    }
+
+    /// Writes a record; `interrupt` may run before each step, as another program on the same CPU would.
+    fn produce(&self, ring: Ring, mut interrupt: impl FnMut(usize)) {
+        let position = self.claim(ring);
+        interrupt(0);
+        let slot = self.slot(ring, position);
+        let before = slot[0].load(Ordering::Relaxed);
+        // Still another's, or a younger one's: dropped. Positions are below the busy bit.
+        let free = before <= position
+            && slot[0]
+                .compare_exchange(before, busy(position), Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok();
+        if !free {
+            return;
+        }
+        let words = self.words(ring, position);
+        for (index, word) in words.into_iter().enumerate() {
+            interrupt(index + 1);
+            slot[index + 1].store(word, Ordering::Release);
+        }
+        interrupt(SLOT_WORDS);
+        slot[0].store(committed(position), Ordering::Release);
+    }
+}
+
+impl Memory for Shared {
+    fn view(&self, _cpu: u32, ring: Ring) -> Option<View<'_>> {
+        View::new(&self.slots[ring as usize], &self.heads[ring as usize])
+    }
+}
+
+/// What was read, and that it is whole.
+#[derive(Default)]
+struct Seen {
+    delivered: [u64; 2],
+    lost: [u64; 2],
+    next: [u64; 2],
+    watermark_ns: u64,
+}
+
+impl Seen {
+    /// Positions only move on, records are whole, nothing is older than an earlier watermark.
+    fn check(&mut self, batch: &mut Batch) {
+        for record in &batch.records {
+            let (ring, position) = Ring::of_sequence(record.seq);
+            let mix = record.time_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ position;
+            assert_eq!(record.words, [mix; 4], "torn");
+            assert_eq!(record.pgmap, mix, "torn");
+            assert!(record.time_ns >= self.watermark_ns, "older than the watermark");
+            assert!(position >= self.next[ring as usize], "delivered twice");
+            self.next[ring as usize] = position + 1;
+            self.delivered[ring as usize] += 1;
+        }
+        for loss in &batch.losses {
+            assert!(loss.first <= loss.last && loss.from_ns <= loss.to_ns);
+            assert!(
+                loss.from_ns >= self.watermark_ns,
+                "a loss older than the watermark"
+            );
+            self.lost[loss.ring as usize] += loss.count();
+        }
+        assert!(batch.watermark_ns >= self.watermark_ns, "the watermark went back");
+        self.watermark_ns = batch.watermark_ns;
+        batch.clear();
+    }
+
+    fn complete(&self, shared: &Shared) {
+        for ring in Ring::ALL {
+            let index = ring as usize;
+            let head = shared.heads[index].load(Ordering::SeqCst);
+            assert_eq!(self.delivered[index] + self.lost[index], head, "{ring:?}");
+        }
+    }
+}
+
+/// A small generator, so that the threads need no common one.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Produces with interruptions nested up to `depth` deep, as they nest on one CPU.
+fn produce_nested(shared: &Shared, dice: &mut Dice, depth: u32) {
+    let ring = if dice.roll(4) == 0 { Ring::Rare } else { Ring::Hot };
+    shared.produce(ring, |_| {
+        if depth == 0 || dice.roll(150) != 0 {
+            return;
+        }
+        // As many as come, whole laps of the ring among them.
+        let laps = dice.roll(8) == 0;
+        for _ in 0..if laps { 40 } else { dice.roll(3) } {
+            produce_nested(shared, dice, depth - 1);
+        }
+    });
+}
+
+/// A real thread produces, with nested interruptions: as fast as it can, or waiting for the reader whenever
+/// that is `lag` records behind.
+fn race(slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
+    let shared = Shared::new(slots);
+    let (done, read) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut rings = Rings::new(1, RUN);
+    let (mut seen, mut batch) = (Seen::default(), Batch::default());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut dice = Dice(seed);
+            while shared.heads[0].load(Ordering::Relaxed) < records {
+                produce_nested(&shared, &mut dice, 3);
+                let behind = || {
+                    shared.heads[0]
+                        .load(Ordering::Relaxed)
+                        .saturating_sub(read.load(Ordering::Relaxed))
+                };
+                while behind() > lag {
+                    thread::yield_now();
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        while !done.load(Ordering::SeqCst) {
+            rings.poll(&shared, shared.now(), 100, &mut batch);
+            seen.check(&mut batch);
+            read.store(seen.delivered[0] + seen.lost[0], Ordering::Relaxed);
+        }
+    });
+    rings.finish(&shared, shared.now(), &mut batch);
+    seen.check(&mut batch);
+    seen.complete(&shared);
+    seen
+}
+
+#[test]
+fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_is_overtaken() {
+    let seen = race(8, 200_000, u64::MAX, 0x1234_5678);
+    assert!(seen.lost[0] > 0, "the ring was not small enough to test anything");
+    assert!(seen.delivered[0] > 0);
+}
+
+#[test]
+fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_keeps_up() {
+    let seen = race(1024, 100_000, 128, 0x8765_4321);
+    assert!(seen.delivered[0] > seen.lost[0]);
+}
+
+#[test]
+fn an_idle_ring_lets_time_pass() {
+    let shared = Shared::new(8);
+    let mut rings = Rings::new(1, RUN);
+    let mut batch = Batch::default();
+    rings.poll(&shared, 5_000_000, 10, &mut batch);
+    assert_eq!(
+        (batch.is_empty(), batch.watermark_ns),
+        (true, 5_000_000 - super::CLOCK_SLACK_NS)
+    );
+}
+
+#[test]
+fn a_claimed_record_holds_the_watermark_until_it_is_given_up() {
+    let shared = Shared::new(8);
+    let mut rings = Rings::new(1, RUN);
+    let (mut batch, now) = (Batch::default(), 10_000_000_000);
+    rings.poll(&shared, now, 10, &mut batch);
+    let before = batch.watermark_ns;
+    shared.claim(Ring::Rare);
+    shared.produce(Ring::Rare, |_| ());
+    rings.poll(&shared, now + 1_000_000, 10, &mut batch);
+    assert_eq!((batch.records.len(), batch.watermark_ns), (0, before));
+    assert!(rings.is_stalled());
+    rings.poll(&shared, now + 1_000_000 + STALL_LIMIT_NS, 10, &mut batch);
+    assert_eq!((batch.records.len(), batch.losses.len()), (1, 1));
+    let loss = batch.losses[0];
+    assert_eq!(
+        (loss.first, loss.last, loss.reason, loss.from_ns),
+        (0, 0, Reason::Abandoned, before)
+    );
+    assert!(batch.watermark_ns > before);
+}
+
+#[test]
+fn a_budget_of_nothing_delivers_nothing_and_loses_nothing() {
+    let shared = Shared::new(8);
+    let mut rings = Rings::new(1, RUN);
+    let mut batch = Batch::default();
+    rings.poll(&shared, 1_000_000_000, 0, &mut batch);
+    let before = batch.watermark_ns;
+    shared.produce(Ring::Hot, |_| ());
+    rings.poll(&shared, 2_000_000_000, 0, &mut batch);
+    assert_eq!((batch.is_empty(), batch.watermark_ns), (true, before));
+    rings.poll(&shared, 3_000_000_000, 1, &mut batch);
+    assert_eq!(batch.records.len(), 1);
+}
+
+#[test]
+fn a_record_of_another_run_is_no_record() {
+    let shared = Shared::new(8);
+    shared.produce(Ring::Hot, |_| ());
+    let mut rings = Rings::new(1, RUN + 1);
+    let mut batch = Batch::default();
+    rings.finish(&shared, 1_000_000_000, &mut batch);
+    assert_eq!(
+        batch
+            .losses
+            .iter()
+            .map(|loss| (loss.count(), loss.reason))
+            .collect::<Vec<_>>(),
+        [(1, Reason::Corrupt)]
+    );
+}
+
+proptest! {
+    /// Whatever lies in the memory, reading ends, and adds up.
+    #[test]
+    fn garbage_is_counted(
+        words in proptest::collection::vec(
+            prop_oneof![any::<u64>(), 0u64..40, (0u64..40).prop_map(busy)], 8 * SLOT_WORDS
+        ),
+        head in 0u64..60,
+    ) {
+        let shared = Shared::new(8);
+        for (shared, word) in shared.slots[0].iter().zip(words) {
+            shared.store(word, Ordering::Relaxed);
+        }
+        shared.heads[0].store(head, Ordering::Relaxed);
+        let mut rings = Rings::new(1, RUN);
+        let (mut seen, mut batch) = (Seen::default(), Batch::default());
+        rings.poll(&shared, 1_000_000_000, 100, &mut batch);
+        seen.check(&mut batch);
+        rings.finish(&shared, 2_000_000_000, &mut batch);
+        seen.check(&mut batch);
+        seen.complete(&shared);
+    }
+
+    /// However production and polls follow each other, with producers stopped half way.
+    #[test]
+    fn any_sequence_of_steps_adds_up(steps in proptest::collection::vec((0u8..4, any::<bool>()), 0..200)) {
+        let shared = Shared::new(8);
+        let mut rings = Rings::new(1, RUN);
+        let (mut seen, mut batch) = (Seen::default(), Batch::default());
+        for (step, rare) in steps {
+            let ring = if rare { Ring::Rare } else { Ring::Hot };
+            match step {
+                0 | 1 => shared.produce(ring, |_| ()),
+                2 => drop(shared.claim(ring)),
+                _ => {
+                    rings.poll(&shared, shared.now(), 5, &mut batch);
+                    seen.check(&mut batch);
+                }
+            }
+        }
+        rings.finish(&shared, shared.now(), &mut batch);
+        seen.check(&mut batch);
+        seen.complete(&shared);
+    }
+}

@@ -1,0 +1,112 @@
+//! A live tracing session: what a command needs of the kernel, and nothing about how it is done.
+
+use std::{path::PathBuf, time::Duration};
+
+use p2p_trace_common::Hook;
+
+use super::{Batch, Position};
+use crate::account::Status;
+
+/// How programs are to be attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attach {
+    /// fentry where it works, else kprobe.
+    #[default]
+    Auto,
+    /// fentry and fexit only.
+    Fentry,
+    /// kprobe and kretprobe only.
+    Kprobe,
+}
+
+/// What a user asks a session for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Devices, as addresses or names such as `nvme0`; none: all.
+    pub devices: Vec<String>,
+    /// Hooks; none: all.
+    pub hooks: Vec<Hook>,
+    /// Capture the stacks of hot events, too.
+    pub stacks: bool,
+    /// How to attach.
+    pub attach: Attach,
+    /// Bytes of the hot ring, all CPUs together; none: a default.
+    pub ring_size: Option<u64>,
+    /// BTF to use in place of the running kernel's own.
+    pub kernel_btf: Option<PathBuf>,
+}
+
+/// Why a session cannot go on.
+pub type SessionError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the kernel side knows that it did not tell in full. All 0 in a run in which nothing went wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortfalls {
+    /// Calls whose arguments or context found no room: their exits tell less, or nothing.
+    pub notes_full: u64,
+    /// Exits by kretprobe whose entry was not seen: calls that were under way at the attach, or whose note
+    /// found no room.
+    pub notes_missing: u64,
+    /// Bursts of page frees that were written later than what they precede.
+    pub bursts_late: u64,
+}
+
+/// What the kernel counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Hits per hook, over all CPUs, in units of what the hook counts; by [`Hook`] number.
+    pub hits: Vec<u64>,
+    /// Runs per hook that the kernel skipped, so that they hit nothing; `None` where it does not say.
+    pub missed: Vec<Option<u64>>,
+    /// Records dropped before they had a position: only kernels without atomic fetch-add drop such.
+    pub dropped: u64,
+    /// What the kernel side could not note or write in time.
+    pub shortfalls: Shortfalls,
+    /// Where each ring stands.
+    pub positions: Vec<Position>,
+}
+
+/// A session, from attached to detached. The order of the end is: [`Session::detach`], then
+/// [`Session::finish`], then [`Session::totals`].
+pub trait Session: Send {
+    /// What is attached and how, now.
+    fn status(&self) -> Status;
+
+    /// Waits until there is something to read, or that it is time to look, at most for `timeout`.
+    fn wait(&mut self, timeout: Duration);
+
+    /// Appends up to `budget` records to `batch`, with losses and the watermark. Reads the clock before the
+    /// rings. Also does what is due in between, such as arming hooks: their changes are records of kind
+    /// `attach`, and set [`Batch::changed`].
+    ///
+    /// # Errors
+    ///
+    /// When the session cannot go on.
+    fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError>;
+
+    /// Asks for the kernel's own state of every device: it is read by the next [`Session::poll`], and its
+    /// records of kind `pulled` tell when.
+    fn pull(&mut self);
+
+    /// Detaches every program. Events after this are not traced.
+    ///
+    /// # Errors
+    ///
+    /// When a program stays attached.
+    fn detach(&mut self) -> Result<(), SessionError>;
+
+    /// After the detach: appends everything that is left, with bursts that no event has flushed; the
+    /// watermark is `u64::MAX`.
+    ///
+    /// # Errors
+    ///
+    /// When the rings cannot be read.
+    fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError>;
+
+    /// What the kernel counted.
+    ///
+    /// # Errors
+    ///
+    /// When the counters cannot be read.
+    fn totals(&mut self) -> Result<Totals, SessionError>;
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0-only OR MIT
+/*
+ * A driver for QEMU's pci-testdev whose BAR 2 becomes p2p memory, in one range or in two.
+ */
+#include <linux/completion.h>
+#include <linux/delay.h>
+#include <linux/module.h>
+#include <linux/pci-p2pdma.h>
+
+#include "p2ptest.h"
+
+/* BAR of the option membar=SIZE of pci-testdev. */
+#define MEMORY_BAR 2
+
+static uint ranges = 1;
+module_param(ranges, uint, 0444);
+MODULE_PARM_DESC(ranges, "ranges that the provider's memory is added in: 1, 2, or 0 for no provider at all");
+
+static uint remove_delay_ms;
+module_param(remove_delay_ms, uint, 0644);
+MODULE_PARM_DESC(remove_delay_ms, "how long the provider's remove callback takes");
+
+static bool remove_hold;
+module_param(remove_hold, bool, 0644);
+MODULE_PARM_DESC(remove_hold, "the provider's remove callback does not return before the command let-go");
+
+static DECLARE_COMPLETION(let_go);
+static bool held;	/* a remove callback waits for it */
+
+static int add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
+{
+	int err = pci_p2pdma_add_resource(pdev, bar, size, offset);
+
+	return err ?: race_adopt(pdev, pci_resource_start(pdev, bar) + offset);
+}
+
+static int provider_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	size_t size = pci_resource_len(pdev, MEMORY_BAR) / ranges;
+	uint n;
+	int err;
+
+	err = pcim_enable_device(pdev);
+	if (err)
+		return err;
+	for (n = 0; n < ranges; n++) {
+		err = add(pdev, MEMORY_BAR, size, n * size);
+		if (err)
+			return err;
+	}
+	pci_p2pmem_publish(pdev, true);
+	return 0;
+}
+
+static void provider_remove(struct pci_dev *pdev)
+{
+	if (remove_delay_ms)
+		msleep(remove_delay_ms);
+	if (remove_hold) {
+		reinit_completion(&let_go);
+		WRITE_ONCE(held, true);
+		wait_for_completion(&let_go);
+		WRITE_ONCE(held, false);
+	}
+}
+
+static const struct pci_device_id provider_ids[] = {
+	{ PCI_DEVICE(0x1b36, 0x0005) },
+	{ }
+};
+MODULE_DEVICE_TABLE(pci, provider_ids);
+
+static struct pci_driver provider = {
+	.name = "p2ptest",
+	.id_table = provider_ids,
+	.probe = provider_probe,
+	.remove = provider_remove,
+};
+
+int provider_init(void)
+{
+	if (ranges > 2)
+		return -EINVAL;
+	return ranges ? pci_register_driver(&provider) : 0;
+}
+
+void provider_exit(void)
+{
+	if (ranges)
+		pci_unregister_driver(&provider);
+}
+
+/* Adds more memory of a device that this driver is bound to. What overlaps is refused by the kernel. */
+int provider_add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
+{
+	int err = -ENODEV;
+
+	device_lock(&pdev->dev);
+	if (pdev->dev.driver == &provider.driver)
+		err = add(pdev, bar, size, offset);
+	device_unlock(&pdev->dev);
+	return err;
+}
+
+/* Lets a remove callback return that remove_hold keeps; -EAGAIN if none is there yet. */
+int provider_let_go(void)
+{
+	if (!READ_ONCE(held))
+		return -EAGAIN;
+	complete_all(&let_go);
+	return 0;
+}

@@ -1,0 +1,274 @@
+//! What blocked an unbind, worked out from the events and from nothing else.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::scenarios::stream::{Event, Stream};
+
+/// Bytes of one page.
+const PAGE: u64 = 4096;
+/// An unbind that nothing holds up is over well before.
+const NOTABLE: Duration = Duration::from_secs(1);
+
+/// A teardown and what held it up.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Blockage {
+    device: String,
+    /// From the kill of the range's reference to its drain.
+    blocked: Duration,
+    /// Who had taken memory that was not given back when the range was killed.
+    takers: Vec<Taker>,
+    /// What is wrong with the order of the steps, if anything.
+    disorder: Option<String>,
+    lost: u64,
+}
+
+/// A process and what it had taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Taker {
+    comm: String,
+    pid: u32,
+    bytes: u64,
+}
+
+impl Blockage {
+    /// Finds the teardown of a device in a stream.
+    ///
+    /// # Errors
+    ///
+    /// The stream does not show exactly one kill, drain, removal and release of it.
+    pub(super) fn find(stream: &Stream, device: &str) -> Result<Self> {
+        let step = |kind: &'static str| -> Result<(usize, &Event)> {
+            let of_device = |event: &&Event| event.kind == kind && event.device.as_deref() == Some(device);
+            let mut found = stream
+                .events
+                .iter()
+                .enumerate()
+                .filter(|(_, event)| of_device(event));
+            let first = found
+                .next()
+                .with_context(|| format!("{device}: there is no event `{kind}`"))?;
+            ensure!(
+                found.next().is_none(),
+                "{device}: there is more than one event `{kind}`"
+            );
+            Ok(first)
+        };
+        let kinds = ["kill", "drained", "remove", "release"];
+        let places: Vec<(usize, &Event)> = kinds.into_iter().map(step).collect::<Result<_>>()?;
+        let disorder = places
+            .windows(2)
+            .find(|pair| pair[0].0 > pair[1].0)
+            .map(|pair| format!("{} before {}", pair[1].1.kind, pair[0].1.kind));
+        let (kill, drained) = (places[0], places[1]);
+        Ok(Self {
+            device: device.to_owned(),
+            blocked: Duration::from_nanos(drained.1.time_ns.saturating_sub(kill.1.time_ns)),
+            takers: takers(&stream.events[..kill.0], device),
+            disorder,
+            lost: stream.summary.lost,
+        })
+    }
+
+    /// Whether this is what the demo set out to show.
+    ///
+    /// # Errors
+    ///
+    /// Says what is missing or wrong.
+    pub(super) fn judge(&self) -> Result<()> {
+        let Self {
+            device,
+            blocked,
+            takers,
+            disorder,
+            lost,
+        } = self;
+        ensure!(
+            *blocked >= NOTABLE,
+            "{device}: the unbind was not blocked ({:.1} s)",
+            blocked.as_secs_f64()
+        );
+        ensure!(
+            !takers.is_empty(),
+            "{device}: nobody is seen to have taken memory that was held at the kill"
+        );
+        if let Some(disorder) = disorder {
+            anyhow::bail!("{device}: the order was wrong: {disorder}");
+        }
+        ensure!(
+            *lost == 0,
+            "{device}: {lost} events were lost, so that nothing is certain"
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Display for Blockage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: unbind blocked {:.1} s by memory taken by ",
+            self.device,
+            self.blocked.as_secs_f64()
+        )?;
+        for (index, Taker { comm, pid, bytes }) in self.takers.iter().enumerate() {
+            let separator = if index > 0 { " and " } else { "" };
+            write!(f, "{separator}{comm} (pid {pid}, {} KiB)", bytes / 1024)?;
+        }
+        match &self.disorder {
+            None => f.write_str("; order right")?,
+            Some(disorder) => write!(f, "; order wrong: {disorder}")?,
+        }
+        write!(f, "; {} lost", self.lost)
+    }
+}
+
+/// Who, by these events, has taken memory of a device and not given it back.
+fn takers(events: &[Event], device: &str) -> Vec<Taker> {
+    let mut mapped: BTreeMap<u32, Taker> = BTreeMap::new();
+    let mut allocated: BTreeMap<&str, Taker> = BTreeMap::new();
+    for event in events
+        .iter()
+        .filter(|event| event.device.as_deref() == Some(device))
+    {
+        let (pid, bytes) = (event.tgid.unwrap_or_default(), event.size.unwrap_or_default());
+        let taker = || Taker {
+            comm: event.comm.clone().unwrap_or_default(),
+            pid,
+            bytes,
+        };
+        match (event.kind.as_str(), event.addr.as_deref()) {
+            ("alloc", Some(addr)) => drop(allocated.insert(addr, taker())),
+            ("free", Some(addr)) => drop(allocated.remove(addr)),
+            ("mmap", _) if event.ret.is_none_or(|ret| ret == 0) => {
+                mapped
+                    .entry(pid)
+                    .and_modify(|known| known.bytes += bytes)
+                    .or_insert_with(taker);
+            }
+            // Whose page it was is told by who unmaps it, as long as nobody else does it for them.
+            ("page_free", _) => {
+                if let Some(known) = mapped.get_mut(&pid) {
+                    known.bytes = known.bytes.saturating_sub(event.count.unwrap_or(1) * PAGE);
+                }
+            }
+            _ => {}
+        }
+    }
+    mapped
+        .into_values()
+        .chain(allocated.into_values())
+        .filter(|taker| taker.bytes > 0)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenarios::stream::tests::stream;
+
+    const HOOKS: &str = r#"{"hook":"kill","method":"fentry","hits":0,"delivered":0,"lost":0}"#;
+
+    fn find(events: &[(u64, u64, &str)]) -> Result<Blockage> {
+        Blockage::find(&Stream::parse(&stream(events, HOOKS)).unwrap(), "0000:03:00.0")
+    }
+
+    const QUEUE: &str = r#""kind":"alloc","addr":"0x1","size":65536,"tgid":7,"comm":"kworker""#;
+    const QUEUE_FREE: &str = r#""kind":"free","addr":"0x1","size":65536,"tgid":9,"comm":"sh""#;
+    const OTHER: &str = r#""kind":"mmap","size":8192,"tgid":8,"comm":"p2pmap","ret":0"#;
+    const OTHER_FREE: &str = r#""kind":"page_free","count":2,"tgid":8,"comm":"p2pmap""#;
+    const MAP: &str = r#""kind":"mmap","size":65536,"tgid":132,"comm":"p2pdio","ret":0"#;
+    const KILL: &str = r#""kind":"kill","tgid":9,"comm":"sh""#;
+    const MAP_FREE: &str = r#""kind":"page_free","count":16,"tgid":132,"comm":"p2pdio""#;
+    const DRAINED: &str = r#""kind":"drained","tgid":132,"comm":"p2pdio""#;
+    const REMOVE: &str = r#""kind":"remove""#;
+    const RELEASE: &str = r#""kind":"release""#;
+
+    #[test]
+    fn says_who_blocked_it() {
+        let blockage = find(&[
+            (1, 0, QUEUE),
+            (2, 2, OTHER),
+            (3, 4, OTHER_FREE),
+            (4, 6, MAP),
+            (5, 8, QUEUE_FREE),
+            (1_000_000_000, 1, KILL),
+            (3_690_000_000, 10, MAP_FREE),
+            (3_700_000_000, 3, DRAINED),
+            (3_700_000_001, 5, REMOVE),
+            (3_700_000_002, 7, RELEASE),
+        ])
+        .unwrap();
+        blockage.judge().unwrap();
+        assert_eq!(
+            blockage.to_string(),
+            "0000:03:00.0: unbind blocked 2.7 s by memory taken by p2pdio (pid 132, 64 KiB); order right; 0 lost"
+        );
+    }
+
+    #[test]
+    fn says_what_was_wrong() {
+        let blockage = find(&[
+            (1, 0, MAP),
+            (2, 1, KILL),
+            (3, 5, REMOVE),
+            (2_000_000_002, 3, DRAINED),
+            (2_000_000_003, 7, RELEASE),
+        ])
+        .unwrap();
+        assert!(
+            blockage
+                .to_string()
+                .contains("order wrong: remove before drained"),
+            "{blockage}"
+        );
+        assert!(
+            blockage
+                .judge()
+                .unwrap_err()
+                .to_string()
+                .contains("the order was wrong")
+        );
+    }
+
+    #[test]
+    fn an_unbind_that_nothing_blocks_is_no_success() {
+        let quick = [
+            (1, 0, MAP),
+            (2, 1, KILL),
+            (3, 3, DRAINED),
+            (4, 5, REMOVE),
+            (5, 7, RELEASE),
+        ];
+        assert!(
+            find(&quick)
+                .unwrap()
+                .judge()
+                .unwrap_err()
+                .to_string()
+                .contains("not blocked")
+        );
+        let mut slow = quick;
+        for step in &mut slow[2..] {
+            step.0 += 2_000_000_000;
+        }
+        find(&slow).unwrap().judge().unwrap();
+        let untaken = find(&slow[1..]).unwrap();
+        assert!(
+            untaken
+                .judge()
+                .unwrap_err()
+                .to_string()
+                .contains("nobody is seen")
+        );
+    }
+
+    #[test]
+    fn a_teardown_that_is_not_there_is_an_error() {
+        let error = find(&[(1, 0, MAP), (2, 1, KILL)]).unwrap_err().to_string();
+        assert_eq!(error, "0000:03:00.0: there is no event `drained`");
+    }
+}

@@ -1,0 +1,135 @@
+//! `cargo xtask demo`: a real kernel, a real device, an unbind that hangs, and p2p-trace telling why.
+
+mod blockage;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use rustix::process::Signal;
+
+use crate::guest::{Acceleration, Boot, Source, initramfs, probe, programs};
+use crate::host::packages;
+use crate::kernels::{self, GuestKernel};
+use crate::scenarios::lab::{Lab, machine};
+use blockage::Blockage;
+
+/// How long the whole show may take.
+const LIMIT: Duration = Duration::from_mins(4);
+/// Bytes read into p2p memory while it is taken away.
+const BYTES: u64 = 64 * 1024;
+/// How long the tracer may take to write out the rest once it is told to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which kernel to show it on.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Kernel image to boot instead of this machine's own or Debian's.
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    kernel: Option<PathBuf>,
+    /// Folder with its modules: `lib/modules/<release>`, or what holds that.
+    #[arg(long, value_name = "FOLDER", requires = "kernel")]
+    modules: Option<PathBuf>,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+///
+/// Something it needs cannot be had, the guest does not do what it should, or what was traced is not a blocked unbind
+/// in the right order without a loss.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
+    packages::ensure(&packages::GUEST)?;
+    let kernel = match (&options.kernel, &options.modules) {
+        (Some(image), Some(modules)) => kernels::given(image, modules)?,
+        _ => kernels::find_any()?,
+    };
+    let programs = programs::build(root)?;
+    let initramfs = initramfs::build(&kernel, &programs, None)?;
+    println!("Looking whether this machine's processor can run guests …");
+    let acceleration = probe(&kernel, &initramfs);
+    println!("{}", introduction(&kernel, acceleration));
+    let mut lab = Lab::start(Boot {
+        name: "demo",
+        kernel: &kernel,
+        initramfs: &initramfs,
+        machine: &machine(&[]),
+        acceleration,
+        limit: LIMIT,
+    })?;
+    ensure!(
+        lab.has_mmap,
+        "Linux {} cannot map p2p memory into user space: the demo needs 6.2 or later",
+        kernel.release
+    );
+    let blockage = show(&mut lab)?;
+    lab.guest.power_off()?;
+    blockage.judge()?;
+    println!("{blockage}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays the scene and measures it. Two tracers run: one is seen, the other one is evaluated.
+fn show(lab: &mut Lab) -> Result<Blockage> {
+    say("p2p-trace live");
+    let seen = lab.guest.spawn_with(
+        "exec p2p-trace live --ready-file /run/ready.text",
+        Box::new(|source, line| match source {
+            Source::Out => println!("  {line}"),
+            Source::Err => eprintln!("  {line}"),
+        }),
+    )?;
+    let trace = lab.trace("demo", "")?;
+    lab.wait_for("[ -e /run/ready.text ]")?;
+
+    say("modprobe nvme");
+    lab.load_driver()?;
+    let disk = lab.slow_disk()?;
+    say(&format!(
+        "p2pdio --memory {} --disk /dev/{disk} --size {BYTES} &",
+        lab.memory
+    ));
+    let read = lab.start_read(BYTES)?;
+    let unbind = lab.unbind_command();
+    say(&unbind);
+    lab.guest.check(&unbind)?;
+    lab.guest
+        .wait(read)?
+        .success()
+        .context("the read into p2p memory failed")?;
+
+    let stream = lab.stop(trace)?;
+    lab.guest.signal(seen, Signal::INT)?;
+    let text = lab
+        .guest
+        .wait_within(seen, PATIENCE)?
+        .context("p2p-trace does not stop on SIGINT")?;
+    ensure!(
+        text.code == 0,
+        "p2p-trace ended with {}: {}",
+        text.code,
+        text.err.join("\n")
+    );
+    ensure!(!text.out.is_empty(), "p2p-trace printed nothing");
+    Blockage::find(&stream, &lab.memory)
+}
+
+/// Shows a command as it is run in the guest.
+fn say(command: &str) {
+    println!("# {command}");
+}
+
+/// What is about to be seen.
+fn introduction(kernel: &GuestKernel, acceleration: Acceleration) -> String {
+    let how = match acceleration {
+        Acceleration::Tcg => "in software, which takes a while",
+        Acceleration::Kvm => "with KVM",
+    };
+    format!(
+        "Booting Linux {} in QEMU ({how}) with two NVMe drives below one PCIe switch:\n\
+         one with a 64 MiB controller memory buffer, which is p2p memory, and a slow one.",
+        kernel.release
+    )
+}

@@ -1,0 +1,102 @@
+//! Reads the console of a guest's kernel.
+
+/// What a kernel writes when something is wrong with it (Linux: kernel/panic.c, lib/bug.c, arch/x86/mm/fault.c).
+const COMPLAINTS: [&str; 8] = [
+    "BUG:",
+    "WARNING:",
+    "Oops:",
+    "Kernel panic",
+    "general protection fault",
+    "kernel BUG at",
+    "blocked for more than",
+    "rcu: INFO:",
+];
+
+/// Lines of a complaint that are shown for each line that is shown when there is none.
+const MORE: usize = 4;
+
+/// The lines in which the kernel says that something is wrong with it, without those in which one of the `provoked` words
+/// stands. A line that has not been written to its end says nothing yet.
+pub(super) fn complaints(console: &str, provoked: &[&str]) -> Vec<String> {
+    let (console, _unfinished) = console.rsplit_once('\n').unwrap_or_default();
+    lines(console)
+        .filter(|line| is_complaint(line, provoked))
+        .collect()
+}
+
+fn is_complaint(line: &str, provoked: &[&str]) -> bool {
+    COMPLAINTS.iter().any(|complaint| line.contains(complaint))
+        && !provoked.iter().any(|words| line.contains(words))
+}
+
+/// From the first complaint to the end, if the kernel has died.
+pub(super) fn death(console: &str) -> Vec<String> {
+    if !console.contains("Kernel panic") {
+        return Vec::new();
+    }
+    let mut begun = false;
+    lines(console)
+        .skip_while(|line| {
+            begun |= is_complaint(line, &[]);
+            !begun
+        })
+        .collect()
+}
+
+/// What explains most: the first complaint and what follows, else the last lines.
+pub(super) fn excerpt(console: &str, provoked: &[&str], count: usize) -> Vec<String> {
+    let lines: Vec<String> = lines(console).collect();
+    let complaint = lines.iter().position(|line| is_complaint(line, provoked));
+    let (first, count) = match complaint {
+        Some(at) => (at, MORE * count),
+        None => (lines.len().saturating_sub(count), count),
+    };
+    lines.into_iter().skip(first).take(count).collect()
+}
+
+/// Lines without what the firmware and the serial line add.
+fn lines(console: &str) -> impl Iterator<Item = String> + '_ {
+    console
+        .lines()
+        .map(|line| line.trim_end_matches('\r').to_owned())
+        .filter(|line| !line.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONSOLE: &str =
+        "[    0.5] hello\r\n\r\n[    1.0] WARNING: CPU: 0 PID: 1 at mm/x.c:1\r\n[    2.0] bye\r\n";
+
+    #[test]
+    fn finds_complaints() {
+        assert_eq!(
+            complaints(CONSOLE, &[]),
+            ["[    1.0] WARNING: CPU: 0 PID: 1 at mm/x.c:1"]
+        );
+        assert!(complaints(CONSOLE, &["mm/x.c"]).is_empty());
+        assert!(complaints("[  1.0] nvme nvme0: 2/0/0 default/read/poll queues\n", &[]).is_empty());
+    }
+
+    #[test]
+    fn half_a_line_is_no_complaint_yet() {
+        assert!(complaints("[  1.0] hello\n[  2.0] WARNING: CPU: 0 PID: 1 at ", &["mm/x.c"]).is_empty());
+    }
+
+    #[test]
+    fn tells_a_death_from_its_first_complaint_on() {
+        assert_eq!(death(CONSOLE), Vec::<String>::new());
+        let dead = format!("{CONSOLE}[    3.0] Kernel panic - not syncing: x\r\n");
+        assert_eq!(death(&dead).len(), 3);
+        assert!(death(&dead)[0].contains("WARNING"));
+    }
+
+    #[test]
+    fn shows_the_first_complaint_else_the_end() {
+        let shown = excerpt(CONSOLE, &[], 1);
+        assert!(shown.len() == 2 && shown[0].contains("WARNING"), "{shown:?}");
+        assert_eq!(excerpt(CONSOLE, &["mm/x.c"], 1), ["[    2.0] bye"]);
+        assert_eq!(excerpt(CONSOLE, &["mm/x.c"], 9).len(), 3);
+    }
+}

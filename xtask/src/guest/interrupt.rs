@@ -1,0 +1,84 @@
+//! Ends running guests when the task itself is told to stop.
+//!
+//! The handler only kills what runs and remembers that it did. The main thread then finds its guest gone, returns an
+//! error, and every guard on the way cleans up as on any other error.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process_group};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Process groups of the guests that run.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+/// The signal that was caught, 0 before one was.
+static CAUGHT: AtomicI32 = AtomicI32::new(0);
+/// Whether the handler has been set up.
+static WATCHING: OnceLock<()> = OnceLock::new();
+
+/// Sets up the handler of SIGINT, SIGTERM and SIGHUP, once.
+///
+/// # Errors
+///
+/// The handler cannot be set up.
+pub(crate) fn watch() -> Result<()> {
+    if WATCHING.get().is_some() {
+        return Ok(());
+    }
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
+    thread::spawn(move || {
+        for signal in &mut signals {
+            CAUGHT.store(signal, Ordering::SeqCst);
+            for &group in &*RUNNING.lock().unwrap_or_else(PoisonError::into_inner) {
+                kill(group);
+            }
+        }
+    });
+    WATCHING.get_or_init(|| ());
+    Ok(())
+}
+
+/// Fails once a signal has been caught.
+///
+/// # Errors
+///
+/// The task has been told to stop.
+pub(crate) fn check() -> Result<()> {
+    let signal = CAUGHT.load(Ordering::SeqCst);
+    ensure!(signal == 0, "stopped by signal {signal}");
+    Ok(())
+}
+
+/// Remembers a process group, to be ended with the task.
+pub(super) fn register(group: Pid) {
+    RUNNING
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(group.as_raw_nonzero().get());
+    // A signal that came just before would have missed it.
+    if check().is_err() {
+        kill(group.as_raw_nonzero().get());
+    }
+}
+
+/// Forgets a process group that has ended.
+pub(super) fn unregister(group: Pid) {
+    RUNNING
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(&group.as_raw_nonzero().get());
+}
+
+/// Ends a process group at once. One that is gone already is no error.
+pub(super) fn kill(group: i32) {
+    if let Some(group) = Pid::from_raw(group)
+        && let Err(error) = kill_process_group(group, Signal::KILL)
+        && error != rustix::io::Errno::SRCH
+    {
+        eprintln!("cannot end process group {group:?}: {error}");
+    }
+}

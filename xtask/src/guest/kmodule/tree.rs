@@ -1,0 +1,152 @@
+//! A tree of Debian packages that a module is built in: unpacked, not installed, and entered with chroot.
+
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::host::apt::Suite;
+use crate::host::{cache, command, packages};
+
+/// What the tree needs beside the headers, which bring their compiler.
+const PACKAGES: [&str; 9] = [
+    "base-files",
+    "binutils",
+    "coreutils",
+    "dash",
+    "findutils",
+    "grep",
+    "make",
+    "mawk",
+    "sed",
+];
+/// Folders to mount in: processes, devices, and what is built.
+const MOUNTS: [&str; 3] = ["proc", "dev", "mnt"];
+/// Mounts and enters: the tree, the folder to build in, then the command. The build's tools read `/proc/self` (objtool)
+/// and write to `/dev/null`. All of it is gone with the namespace that it runs in.
+const ENTER: &str = r#"
+set -e
+mount -t proc proc "$1/proc"
+mount --rbind /dev "$1/dev"
+mount --bind "$2" "$1/mnt"
+tree=$1
+shift 2
+exec chroot "$tree" /usr/bin/env -i PATH=/usr/bin:/usr/sbin LC_ALL=C "$@"
+"#;
+
+/// An unpacked tree.
+#[derive(Debug)]
+pub(super) struct Tree(PathBuf);
+
+/// The tree for modules of a release, in the cache.
+///
+/// # Errors
+///
+/// The packages cannot be had or unpacked.
+pub(super) fn open(suites: &[&str], release: &str) -> Result<Tree> {
+    packages::ensure(&packages::TREE)?;
+    let tree = cache::entry(&format!("build-{release}"), |work| unpack(suites, release, work))?;
+    Ok(Tree(tree))
+}
+
+/// The folder of the headers, in the tree.
+pub(super) fn headers(release: &str) -> String {
+    format!("/usr/src/linux-headers-{release}")
+}
+
+fn unpack(suites: &[&str], release: &str, tree: &Path) -> Result<()> {
+    let suite = Suite::open_all(suites)?;
+    let downloads = tempfile::tempdir()?;
+    let headers_package = format!("linux-headers-{release}");
+    let mut wanted = PACKAGES.to_vec();
+    wanted.push(&headers_package);
+    let purpose = format!("to build modules for Linux {release}");
+    let files = suite.download_with_dependencies(&wanted, &purpose, downloads.path())?;
+    // The packages rely on these links, which base-files makes only when it is installed.
+    for name in ["bin", "lib", "lib64", "sbin"] {
+        fs::create_dir_all(tree.join("usr").join(name))?;
+        symlink(format!("usr/{name}"), tree.join(name))?;
+    }
+    for file in files {
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let mut unpack = Command::new("dpkg-deb");
+        command::run(unpack.arg("-x").arg(file).arg(tree), &format!("unpacking {name}"))?;
+    }
+    // Otherwise a choice of the system's administrator.
+    make_link(&tree.join("usr/bin/awk"), "mawk")?;
+    for name in MOUNTS {
+        fs::create_dir_all(tree.join(name))?;
+    }
+    let makefile = format!("{}/Makefile", headers(release));
+    ensure!(
+        tree.join(makefile.trim_start_matches('/')).is_file(),
+        "the package {headers_package} has no {makefile}"
+    );
+    Ok(())
+}
+
+fn make_link(link: &Path, to: &str) -> Result<()> {
+    match symlink(to, link) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error).with_context(|| format!("cannot create {}", link.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Tree {
+    /// A command in the tree, which sees `folder` as `/mnt`.
+    pub(super) fn enter(&self, folder: &Path, program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        let root = fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+        if !root {
+            command.arg("--map-root-user");
+        }
+        command.args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            ENTER,
+            "sh",
+        ]);
+        command.arg(&self.0).arg(folder).arg(program);
+        command
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_names_tree_and_folder_before_itself() {
+        let command = Tree(PathBuf::from("/t")).enter(Path::new("/f"), "make");
+        let words: Vec<_> = command
+            .get_args()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        assert!(
+            words.ends_with(&["sh", "/t", "/f", "make"].map(str::to_owned)),
+            "{words:?}"
+        );
+    }
+
+    #[test]
+    fn a_link_that_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("awk");
+        make_link(&link, "gawk").unwrap();
+        make_link(&link, "mawk").unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), Path::new("gawk"));
+        assert!(make_link(&folder.path().join("none/awk"), "mawk").is_err());
+    }
+}

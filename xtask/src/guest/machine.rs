@@ -1,0 +1,417 @@
+//! The virtual machine a guest runs in, and the QEMU command line it becomes.
+
+use std::path::Path;
+
+/// Device number, on the first bus, of the port that the PCIe switch hangs off.
+const SWITCH: u8 = 0x10;
+/// Device number of the virtio-serial controller, out of the way of the drives.
+const SERIAL: u8 = 0x18;
+
+/// A virtual machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Machine {
+    /// Memory in MiB.
+    pub(crate) memory_mib: u32,
+    /// Virtual processors.
+    pub(crate) cpus: u8,
+    /// What its clock counts.
+    pub(crate) clock: Clock,
+    /// Its NVMe drives.
+    pub(crate) drives: Vec<Nvme>,
+    /// Its other cards.
+    pub(crate) cards: Vec<Card>,
+    /// Further devices, each as QEMU's `-device` takes it.
+    pub(crate) devices: Vec<String>,
+    /// Further words for the kernel's command line.
+    pub(crate) kernel_args: Vec<String>,
+}
+
+/// What the clock of a guest counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Real time.
+    Real,
+    /// Executed instructions, 2^shift nanoseconds each: slower, and the same in every run.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the measurement of costs"))]
+    Instructions {
+        /// Binary logarithm of the nanoseconds per instruction.
+        shift: u8,
+    },
+}
+
+/// How QEMU executes the guest's instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Acceleration {
+    /// In software; works everywhere.
+    Tcg,
+    /// On the host's processor.
+    Kvm,
+}
+
+/// An NVMe drive that holds nothing but zeros.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Nvme {
+    /// Name in QEMU and serial number in the guest.
+    pub(crate) id: String,
+    /// Where it is plugged in.
+    pub(crate) slot: Slot,
+    /// Size of its controller memory buffer in MiB: the p2p memory. One MiB is too small for Linux to use.
+    pub(crate) cmb_mib: Option<u32>,
+    /// Upper limit of its speed.
+    pub(crate) bytes_per_second: Option<u64>,
+}
+
+/// Any other device that is plugged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Card {
+    /// Name in QEMU.
+    pub(crate) id: String,
+    /// Model and options, as QEMU's `-device` takes them.
+    pub(crate) model: String,
+    /// Where it is plugged in.
+    pub(crate) slot: Slot,
+}
+
+/// Where a device is plugged in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slot {
+    /// On the first bus, at this device number; cannot be unplugged.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the measurement of costs"))]
+    Root(u8),
+    /// Below a downstream port of the PCIe switch, at this device number on the switch; can be unplugged.
+    Switch(u8),
+}
+
+/// Files that QEMU reads or creates.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Files<'a> {
+    /// The kernel image.
+    pub(crate) kernel: &'a Path,
+    /// The initial root file system.
+    pub(crate) initramfs: &'a Path,
+    /// Where the kernel's console goes.
+    pub(crate) console: &'a Path,
+    /// Socket of the agent's port.
+    pub(crate) control: &'a Path,
+    /// Socket of QEMU's own protocol.
+    pub(crate) qmp: &'a Path,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            memory_mib: 512,
+            cpus: 2,
+            clock: Clock::Real,
+            drives: Vec::new(),
+            cards: Vec::new(),
+            devices: Vec::new(),
+            kernel_args: Vec::new(),
+        }
+    }
+}
+
+impl Nvme {
+    /// A drive without p2p memory and without limits.
+    pub(crate) fn new(id: &str, slot: Slot) -> Self {
+        Self {
+            id: id.to_owned(),
+            slot,
+            cmb_mib: None,
+            bytes_per_second: None,
+        }
+    }
+
+    /// With a controller memory buffer of so many MiB.
+    #[must_use]
+    pub(crate) const fn with_cmb(mut self, mib: u32) -> Self {
+        self.cmb_mib = Some(mib);
+        self
+    }
+
+    /// With a limit of its speed.
+    #[must_use]
+    pub(crate) const fn with_limit(mut self, bytes_per_second: u64) -> Self {
+        self.bytes_per_second = Some(bytes_per_second);
+        self
+    }
+
+    /// The controller as QEMU's `-device` takes it.
+    pub(crate) fn device(&self) -> String {
+        let Self { id, .. } = self;
+        let place = self.slot.place();
+        let cmb = self
+            .cmb_mib
+            .map(|mib| format!(",cmb_size_mb={mib}"))
+            .unwrap_or_default();
+        format!("nvme,id={id},serial={id},drive=disk-{id},{place}{cmb}")
+    }
+
+    /// The block device behind the controller. A node of `-blockdev` survives the unplugging of its controller.
+    fn storage(&self) -> Vec<String> {
+        let Self { id, .. } = self;
+        let zeros = "driver=null-co,size=67108864,read-zeroes=on";
+        self.bytes_per_second.map_or_else(
+            || vec!["-blockdev".to_owned(), format!("node-name=disk-{id},{zeros}")],
+            |limit| {
+                vec![
+                    "-object".to_owned(),
+                    format!("throttle-group,id=limit-{id},x-bps-total={limit}"),
+                    "-blockdev".to_owned(),
+                    format!("node-name=zeros-{id},{zeros}"),
+                    "-blockdev".to_owned(),
+                    format!("driver=throttle,node-name=disk-{id},throttle-group=limit-{id},file=zeros-{id}"),
+                ]
+            },
+        )
+    }
+}
+
+impl Slot {
+    /// The place as options of QEMU's `-device`.
+    fn place(self) -> String {
+        match self {
+            Self::Root(number) => format!("bus=pcie.0,addr={number:#x}"),
+            Self::Switch(number) => format!("bus=down{number}"),
+        }
+    }
+
+    /// Device numbers from the first bus down to what is plugged in. Unlike bus numbers they are ours to choose, so that
+    /// the guest's sysfs path of the device follows from them.
+    pub(crate) fn path(self) -> Vec<u8> {
+        match self {
+            Self::Root(number) => vec![number],
+            Self::Switch(number) => vec![SWITCH, 0, number, 0],
+        }
+    }
+}
+
+impl Card {
+    /// The card as QEMU's `-device` takes it.
+    fn device(&self) -> String {
+        format!("{},id={},{}", self.model, self.id, self.slot.place())
+    }
+}
+
+impl Machine {
+    /// QEMU's arguments for this machine.
+    pub(crate) fn arguments(&self, acceleration: Acceleration, files: Files<'_>) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(|&word| word.to_owned()));
+        let (accel, cpu) = match (acceleration, self.clock) {
+            (Acceleration::Kvm, Clock::Real) => ("kvm", "host"),
+            (_, Clock::Real) => ("tcg,thread=multi", "max"),
+            // Counting instructions needs them executed one after the other, in software.
+            (_, Clock::Instructions { .. }) => ("tcg,thread=single", "max"),
+        };
+        add(&["-machine", "q35", "-accel", accel, "-cpu", cpu]);
+        if let Clock::Instructions { shift } = self.clock {
+            add(&["-icount", &format!("shift={shift}")]);
+        }
+        add(&[
+            "-smp",
+            &self.cpus.to_string(),
+            "-m",
+            &format!("{}M", self.memory_mib),
+        ]);
+        add(&["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"]);
+        add(&[
+            "-kernel",
+            &files.kernel.to_string_lossy(),
+            "-initrd",
+            &files.initramfs.to_string_lossy(),
+        ]);
+        add(&["-append", &self.kernel_command_line()]);
+        add(&[
+            "-chardev",
+            &format!("file,id=console,path={}", option(files.console)),
+            "-serial",
+            "chardev:console",
+        ]);
+        add(&["-qmp", &format!("unix:{},server=on,wait=off", option(files.qmp))]);
+        add(&[
+            "-chardev",
+            &format!(
+                "socket,id=control,path={},server=on,wait=off",
+                option(files.control)
+            ),
+        ]);
+        add(&[
+            "-device",
+            &format!("virtio-serial-pci,id=serial,bus=pcie.0,addr={SERIAL:#x}"),
+        ]);
+        let port = p2p_trace_guest::frame::PORT_NAME;
+        add(&[
+            "-device",
+            &format!("virtserialport,bus=serial.0,chardev=control,name={port}"),
+        ]);
+        arguments.extend(self.switch());
+        for drive in &self.drives {
+            arguments.extend(drive.storage());
+            arguments.extend(["-device".to_owned(), drive.device()]);
+        }
+        for card in &self.cards {
+            arguments.extend(["-device".to_owned(), card.device()]);
+        }
+        for device in &self.devices {
+            arguments.extend(["-device".to_owned(), device.clone()]);
+        }
+        arguments
+    }
+
+    /// What the kernel is started with. Its warnings go to the console, ordinary messages do not.
+    fn kernel_command_line(&self) -> String {
+        // The self-tests of ciphers take a third of the boot in software emulation, and nobody asks for them.
+        let mut words = vec!["console=ttyS0", "panic=-1", "loglevel=5", "cryptomgr.notests=1"];
+        words.extend(self.kernel_args.iter().map(String::as_str));
+        words.join(" ")
+    }
+
+    /// The switch with one downstream port per device on it. Two devices below one switch may always talk to each other,
+    /// whatever the processor (Linux: `calc_map_type_and_dist`).
+    fn switch(&self) -> Vec<String> {
+        let slots = self.drives.iter().map(|drive| drive.slot);
+        let numbers: Vec<u8> = slots
+            .chain(self.cards.iter().map(|card| card.slot))
+            .filter_map(|slot| match slot {
+                Slot::Switch(number) => Some(number),
+                Slot::Root(_) => None,
+            })
+            .collect();
+        if numbers.is_empty() {
+            return Vec::new();
+        }
+        let mut devices = vec![
+            format!("pcie-root-port,id=root,bus=pcie.0,addr={SWITCH:#x},chassis=1,slot=1"),
+            "x3130-upstream,id=up,bus=root".to_owned(),
+        ];
+        devices.extend(numbers.iter().map(|number| {
+            let chassis = number + 2;
+            format!(
+                "xio3130-downstream,id=down{number},bus=up,addr={number:#x},chassis={chassis},slot={chassis}"
+            )
+        }));
+        devices
+            .into_iter()
+            .flat_map(|device| ["-device".to_owned(), device])
+            .collect()
+    }
+}
+
+/// A path inside an option of several parts: a comma separates them and is doubled to stand for itself.
+fn option(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> Files<'static> {
+        Files {
+            kernel: Path::new("/k"),
+            initramfs: Path::new("/i"),
+            console: Path::new("/c,d"),
+            control: Path::new("/s"),
+            qmp: Path::new("/q"),
+        }
+    }
+
+    #[test]
+    fn plain_machine() {
+        let line = Machine::default().arguments(Acceleration::Tcg, files()).join(" ");
+        assert_eq!(
+            line,
+            "-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 512M -nodefaults -display none -no-reboot \
+             -nic none -kernel /k -initrd /i -append console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests=1 \
+             -chardev file,id=console,path=/c,,d -serial chardev:console -qmp unix:/q,server=on,wait=off \
+             -chardev socket,id=control,path=/s,server=on,wait=off \
+             -device virtio-serial-pci,id=serial,bus=pcie.0,addr=0x18 \
+             -device virtserialport,bus=serial.0,chardev=control,name=p2p-trace.control"
+        );
+    }
+
+    #[test]
+    fn drives_on_the_switch() {
+        let machine = Machine {
+            drives: vec![
+                Nvme::new("a", Slot::Switch(0)).with_cmb(64),
+                Nvme::new("b", Slot::Switch(1)).with_limit(16384),
+            ],
+            kernel_args: vec!["preempt=full".to_owned()],
+            ..Machine::default()
+        };
+        let line = machine.arguments(Acceleration::Tcg, files()).join(" ");
+        assert!(
+            line.contains(
+                "-append console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests=1 preempt=full -chardev"
+            ),
+            "{line}"
+        );
+        let expected = "-device pcie-root-port,id=root,bus=pcie.0,addr=0x10,chassis=1,slot=1 \
+            -device x3130-upstream,id=up,bus=root \
+            -device xio3130-downstream,id=down0,bus=up,addr=0x0,chassis=2,slot=2 \
+            -device xio3130-downstream,id=down1,bus=up,addr=0x1,chassis=3,slot=3 \
+            -blockdev node-name=disk-a,driver=null-co,size=67108864,read-zeroes=on \
+            -device nvme,id=a,serial=a,drive=disk-a,bus=down0,cmb_size_mb=64 \
+            -object throttle-group,id=limit-b,x-bps-total=16384 \
+            -blockdev node-name=zeros-b,driver=null-co,size=67108864,read-zeroes=on \
+            -blockdev driver=throttle,node-name=disk-b,throttle-group=limit-b,file=zeros-b \
+            -device nvme,id=b,serial=b,drive=disk-b,bus=down1";
+        assert!(line.ends_with(expected), "{line}");
+        assert_eq!(machine.drives[1].slot.path(), [0x10, 0, 1, 0]);
+    }
+
+    #[test]
+    fn a_card_beside_a_drive() {
+        let machine = Machine {
+            drives: vec![Nvme::new("a", Slot::Switch(0))],
+            cards: vec![Card {
+                id: "t".to_owned(),
+                model: "pci-testdev,membar=64M".to_owned(),
+                slot: Slot::Switch(2),
+            }],
+            ..Machine::default()
+        };
+        let line = machine.arguments(Acceleration::Tcg, files()).join(" ");
+        assert!(
+            line.contains("xio3130-downstream,id=down2,bus=up,addr=0x2,chassis=4,slot=4"),
+            "{line}"
+        );
+        assert!(
+            line.ends_with("-device pci-testdev,membar=64M,id=t,bus=down2"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn drive_on_the_first_bus_needs_no_switch() {
+        let drive = Nvme::new("a", Slot::Root(1)).with_cmb(64);
+        assert_eq!(drive.slot.path(), [1]);
+        let machine = Machine {
+            drives: vec![drive],
+            ..Machine::default()
+        };
+        let line = machine.arguments(Acceleration::Kvm, files()).join(" ");
+        assert!(line.contains("-accel kvm -cpu host "), "{line}");
+        assert!(
+            line.ends_with("drive=disk-a,bus=pcie.0,addr=0x1,cmb_size_mb=64"),
+            "{line}"
+        );
+        assert!(!line.contains("x3130"), "{line}");
+    }
+
+    #[test]
+    fn counted_instructions_are_never_executed_by_the_host() {
+        let machine = Machine {
+            clock: Clock::Instructions { shift: 0 },
+            cpus: 1,
+            ..Machine::default()
+        };
+        let line = machine.arguments(Acceleration::Kvm, files()).join(" ");
+        assert!(
+            line.contains("-accel tcg,thread=single -cpu max -icount shift=0 -smp 1 "),
+            "{line}"
+        );
+    }
+}

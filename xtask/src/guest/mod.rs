@@ -1,0 +1,32 @@
+//! Boots a real kernel in QEMU and runs commands in it.
+//!
+//! ```text
+//! GuestKernel + programs + module → initramfs ┐
+//!                                   Machine   ┴→ Guest::start → run, spawn, qmp … → power_off
+//! ```
+//!
+//! The host and a small agent in the guest talk over a virtio-serial port; the kernel's console goes to a file; QEMU is
+//! steered over its own socket. A guest has a time limit and never outlives the value that stands for it.
+
+mod acceleration;
+mod console;
+mod cpio;
+mod evidence;
+pub(crate) mod initramfs;
+pub(crate) mod interrupt;
+mod job;
+pub(crate) mod kmodule;
+mod link;
+mod machine;
+mod modules;
+mod process;
+pub(crate) mod programs;
+mod qmp;
+mod scratch;
+mod session;
+
+pub(crate) use acceleration::probe;
+pub(crate) use evidence::Stuck;
+pub(crate) use job::{Job, Output, Source};
+pub(crate) use machine::{Acceleration, Card, Machine, Nvme, Slot};
+pub(crate) use session::{Boot, Guest};

@@ -1,0 +1,6 @@
+//! The machine this runs on: its packages, its package manager, its cache folder, its programs.
+
+pub(crate) mod apt;
+pub(crate) mod cache;
+pub(crate) mod command;
+pub(crate) mod packages;

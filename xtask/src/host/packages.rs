@@ -1,0 +1,253 @@
+//! System packages: which step needs which, which are missing, and their installation.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::command;
+
+/// The packages of one step.
+#[derive(Debug)]
+pub(crate) struct Need {
+    /// The step, as it completes "needed to …".
+    pub(crate) step: &'static str,
+    /// What it needs.
+    pub(crate) packages: &'static [Package],
+}
+
+/// A Debian or Ubuntu package, and how else what it brings may have come here.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// Its name in Debian and Ubuntu.
+    name: &'static str,
+    /// A program of it, if it has one.
+    program: Option<&'static str>,
+    /// Whether that program may come from anywhere else. Not so where the package's own build of it matters.
+    any_build: bool,
+}
+
+/// Any build of `program` will do.
+const fn program(name: &'static str, program: &'static str) -> Package {
+    Package {
+        name,
+        program: Some(program),
+        any_build: true,
+    }
+}
+
+/// Only the package itself will do, where there are packages.
+const fn package(name: &'static str, program: Option<&'static str>) -> Package {
+    Package {
+        name,
+        program,
+        any_build: false,
+    }
+}
+
+/// For building bpf-linker and stripping the objects.
+pub(crate) const BPF: Need = Need {
+    step: "build the kernel side",
+    packages: &[
+        package("llvm-22-dev", None),
+        package("libpolly-22-dev", None),
+        package("libzstd-dev", None),
+        package("zlib1g-dev", None),
+        program("g++", "g++"),
+    ],
+};
+
+/// For fetching and unpacking the kernels of the guests.
+pub(crate) const KERNELS: Need = Need {
+    step: "unpack kernels for the guest",
+    packages: &[
+        program("kmod", "depmod"),
+        program("xz-utils", "xz"),
+        program("tar", "tar"),
+    ],
+};
+
+/// For fetching Debian's packages of another release.
+pub(crate) const DEBIAN_ARCHIVE: Need = Need {
+    step: "download from another Debian release",
+    packages: &[
+        program("apt", "apt-get"),
+        program("dpkg", "dpkg-deb"),
+        package("debian-archive-keyring", None),
+        program("gpgv", "gpgv"),
+    ],
+};
+
+/// For booting a guest.
+pub(crate) const GUEST: Need = Need {
+    step: "boot the guest",
+    packages: &[
+        program("qemu-system-x86", "qemu-system-x86_64"),
+        // The package's busybox is static; another one of that name need not be.
+        package("busybox-static", Some("busybox")),
+        program("cpio", "cpio"),
+        program("kmod", "modprobe"),
+        program("xz-utils", "xz"),
+    ],
+};
+
+/// For building a kernel module with the machine's own compiler.
+pub(crate) const MODULE: Need = Need {
+    step: "build a kernel module for the guest",
+    packages: &[
+        program("gcc", "gcc"),
+        program("make", "make"),
+        program("binutils", "strip"),
+        program("xz-utils", "xz"),
+        program("tar", "tar"),
+        // The kernel's objtool is linked against its library, whose own package has other names elsewhere.
+        package("libelf-dev", None),
+    ],
+};
+
+/// For building a kernel module in an unpacked tree of another Debian release.
+pub(crate) const TREE: Need = Need {
+    step: "build a kernel module with the compiler of another Debian release",
+    packages: &[program("util-linux", "unshare")],
+};
+
+/// Makes sure that everything `need` lists is installed; installs what is missing, as root or through sudo.
+///
+/// # Errors
+/// Something is missing and this is no Debian or Ubuntu, or the rights are missing, or apt fails. The error names the
+/// packages and the command to run by hand.
+pub(crate) fn ensure(need: &Need) -> Result<()> {
+    let missing: Vec<&str> = need
+        .packages
+        .iter()
+        .filter(|one| !is_there(one))
+        .map(|one| one.name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("Needed to {}: {}", need.step, missing.join(" "));
+    if !command::exists("apt-get") {
+        bail!(
+            "there is no apt-get here: install what your distribution calls {} and try again (needed to {})",
+            missing.join(", "),
+            need.step
+        );
+    }
+    install(&missing).with_context(|| {
+        format!(
+            "to do it by hand, run as root: apt-get install --no-install-recommends {}",
+            missing.join(" ")
+        )
+    })
+}
+
+/// Brings apt's lists up to date, as root or through sudo.
+///
+/// # Errors
+/// The rights are missing, or apt fails.
+pub(crate) fn update_lists() -> Result<()> {
+    command::run(&mut apt_as_root(&["update"])?, "apt-get update")
+}
+
+fn is_there(package: &Package) -> bool {
+    let has_program = package.program.is_some_and(command::exists);
+    if !command::exists("dpkg-query") {
+        return has_program;
+    }
+    (package.any_build && has_program) || is_installed(package.name)
+}
+
+/// Whether dpkg has the package unpacked and configured.
+fn is_installed(package: &str) -> bool {
+    let mut query = Command::new("dpkg-query");
+    query.args(["--show", "--showformat", "${db:Status-Status}\n", package]);
+    command::probe(&mut query).is_some_and(|answer| answer.lines().any(|status| status == "installed"))
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    update_lists()?;
+    let mut plan = Command::new("apt-get");
+    plan.args([
+        "install",
+        "--yes",
+        "--no-install-recommends",
+        "--print-uris",
+        "-qq",
+    ])
+    .args(packages);
+    let uris = command::read(&mut plan, "asking apt for the packages")?;
+    println!("Installing with apt-get: {}", planned(&uris));
+    let options = [
+        "install",
+        "--yes",
+        "--no-install-recommends",
+        "-o",
+        "DPkg::Lock::Timeout=120",
+    ];
+    command::run(
+        &mut apt_as_root(&[&options, packages].concat())?,
+        "apt-get install",
+    )
+}
+
+/// An apt-get with these arguments that runs as root.
+fn apt_as_root(arguments: &[&str]) -> Result<Command> {
+    let environment = "DEBIAN_FRONTEND=noninteractive";
+    let root = std::fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0);
+    let mut command = if root {
+        Command::new("env")
+    } else if command::exists("sudo") {
+        println!("(through sudo, which may ask for your password)");
+        let mut sudo = Command::new("sudo");
+        sudo.arg("env");
+        sudo
+    } else {
+        bail!("this needs root, and there is no sudo");
+    };
+    command.arg(environment).arg("apt-get").args(arguments);
+    Ok(command)
+}
+
+/// The packages of `apt-get --print-uris` and their size: `cpio kmod (1.2 MB to download)`.
+pub(super) fn planned(uris: &str) -> String {
+    let rows = || uris.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let names: Vec<String> = rows()
+        .filter_map(|row| {
+            row.get(1)
+                .map(|file| file.split('_').next().unwrap_or_default().to_owned())
+        })
+        .collect();
+    let bytes: u64 = rows().filter_map(|row| row.get(2)?.parse::<u64>().ok()).sum();
+    format!("{} ({} to download)", names.join(" "), megabytes(bytes))
+}
+
+/// Bytes as megabytes with one decimal.
+pub(crate) fn megabytes(bytes: u64) -> String {
+    let tenths = bytes.div_ceil(100_000);
+    format!("{}.{} MB", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plan_names_packages_and_size() {
+        let uris = "'http://mirror/pool/c/cpio_2.13_amd64.deb' cpio_2.13+dfsg-7.1_amd64.deb 245000 MD5Sum:0\n\
+                    'http://mirror/pool/k/kmod_30_amd64.deb' kmod_30_amd64.deb 95200 MD5Sum:0\n";
+        assert_eq!(planned(uris), "cpio kmod (0.4 MB to download)");
+        assert_eq!(planned(""), " (0.0 MB to download)");
+    }
+
+    #[test]
+    fn an_unknown_package_is_not_installed() {
+        assert!(!is_installed("no-such-package-name"));
+    }
+
+    #[test]
+    fn a_program_from_anywhere_satisfies() {
+        assert!(is_there(&program("no-such-package-name", "sh")));
+        assert!(!is_there(&program("no-such-package-name", "no-such-program")));
+    }
+}

@@ -1,0 +1,151 @@
+//! The development tasks of p2p-trace: `cargo xtask …`.
+
+mod demo;
+mod ebpf;
+mod guest;
+mod host;
+mod kernels;
+mod scenarios;
+mod shell;
+mod test;
+mod toolchain;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use ebpf::Verdict;
+
+/// Development tasks of p2p-trace.
+///
+/// Missing tools are installed on the way; each is named first.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Compile the kernel side and write it to p2p-trace/bpf.
+    BuildEbpf {
+        /// Compare with what is there instead: exit code 1 if it differs, 2 if the toolchain does.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Get the kernels for the guests and say where they are.
+    Kernels {
+        /// `host` or a version such as 7.3; all that the tests use if none is named.
+        labels: Vec<String>,
+    },
+    /// Boot a kernel, block an unbind and watch it with p2p-trace.
+    Demo(demo::Options),
+    /// Run the scenarios in guests only.
+    Scenarios(scenarios::Options),
+    /// Run a command in a guest, on the machine of the scenarios.
+    Shell(shell::Options),
+    /// Run everything that must hold: format, lints, docs, tests.
+    Test(test::Options),
+}
+
+/// Something was looked at and is not as it should be.
+const FAILED: u8 = 1;
+/// Nothing can be said.
+const INCONCLUSIVE: u8 = 2;
+/// The task could not be carried out.
+const ERROR: u8 = 3;
+/// The command line is wrong.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return answer_of(&answer),
+    };
+    match perform(arguments.task, &workspace()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(ERROR)
+        }
+    }
+}
+
+fn perform(task: Task, root: &Path) -> Result<ExitCode> {
+    Ok(match task {
+        Task::BuildEbpf { check: false } => {
+            ebpf::build(root)?;
+            ExitCode::SUCCESS
+        }
+        Task::BuildEbpf { check: true } => match ebpf::check(root)? {
+            Verdict::Identical => ExitCode::SUCCESS,
+            Verdict::Differs => ExitCode::from(FAILED),
+            Verdict::ToolchainDiffers => ExitCode::from(INCONCLUSIVE),
+        },
+        Task::Kernels { labels } => success_if(list_kernels(root, &labels)),
+        Task::Demo(options) => demo::run(root, &options)?,
+        Task::Scenarios(options) => success_if(scenarios::run_alone(root, &options)?),
+        Task::Shell(options) => shell::run(root, &options)?,
+        Task::Test(options) => success_if(test::run(root, &options)),
+    })
+}
+
+fn success_if(good: bool) -> ExitCode {
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    }
+}
+
+/// Gets kernels and prints them; returns whether all that were named or required are here.
+fn list_kernels(root: &Path, labels: &[String]) -> bool {
+    let named: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let selection = kernels::select(
+        root,
+        if named.is_empty() {
+            &kernels::TESTED
+        } else {
+            &named
+        },
+    );
+    for kernel in &selection.found {
+        println!(
+            "{}: {}, {} and {}",
+            kernel.label,
+            kernel.release,
+            kernel.image.display(),
+            kernel.modules.display()
+        );
+    }
+    for missing in &selection.missing {
+        println!("{}: missing: {}", missing.label, missing.reason);
+    }
+    selection
+        .missing
+        .iter()
+        .all(|missing| !missing.required && named.is_empty())
+}
+
+/// Prints clap's help, version or complaint.
+fn answer_of(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print();
+    if answer.use_stderr() || printed.is_err() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// The workspace's root: that of the checkout `cargo xtask` was called in.
+fn workspace() -> PathBuf {
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let manifest = PathBuf::from(manifest);
+    manifest
+        .parent()
+        .map_or_else(|| manifest.clone(), Path::to_path_buf)
+}

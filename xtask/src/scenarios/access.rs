@@ -1,0 +1,165 @@
+//! What is traced, who may, and who listens: a filter, users without root's rights, a reader that goes away.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use super::expect;
+use super::lab::Lab;
+use super::{Method, Verdict};
+
+/// The exit code for missing rights.
+const NO_RIGHTS: i32 = 77;
+/// How the tracer is started with the least rights it can do with.
+const LEAST: &str = "p2pcaps --keep bpf,perfmon --";
+/// Debian's kernels ask for `CAP_SYS_ADMIN` from this value on; in other kernels it means nothing more than 2.
+const PARANOID: u32 = 3;
+
+/// Another device is asked for.
+pub(super) fn other_device(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    let arguments = format!("{} --device {}", method.option(), lab.slow);
+    let trace = lab.trace("other-device", &arguments)?;
+    lab.load_driver()?;
+    lab.unbind()?;
+    let stream = lab.stop(trace)?;
+    lab.unload_driver()?;
+
+    expect::nothing_lost(&stream)?;
+    expect::attached_by(&stream, method)?;
+    // The tracer reads the device that was named, and finds that it has no p2p memory.
+    for event in &stream.events {
+        let is_read = event.kind == "device_state" && event.count == Some(0) || event.kind == "pulled";
+        ensure!(
+            is_read && event.device.as_deref() == Some(&lab.slow),
+            "an event came through: {event:?}"
+        );
+    }
+    let of_others = stream.summary.hooks.iter().filter(|hook| hook.name != "pull");
+    let hits: u64 = of_others.map(|hook| hook.hits).sum();
+    ensure!(
+        hits == 0,
+        "{hits} hits are counted for a device that has no p2p memory"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// A user with `CAP_BPF` and `CAP_PERFMON` alone: fentry works, and of kprobes it is said why they do not.
+pub(super) fn least_rights(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    match method {
+        Method::Fentry => {
+            let trace = lab.trace_as("least-rights", LEAST, &method.option())?;
+            lab.load_driver()?;
+            let range = lab.range()?;
+            lab.unbind()?;
+            let stream = lab.stop(trace)?;
+            // Anybody may write to the guest's /run, and root rightly does not use a folder of somebody else's.
+            lab.guest.check("rm -rf /run/p2p-trace")?;
+            lab.unload_driver()?;
+            expect::nothing_lost(&stream)?;
+            expect::attached_by(&stream, method)?;
+            expect::only_about(&stream, &lab.memory)?;
+            expect::queues_freed(&stream, true)?;
+            expect::teardown(&stream, range)?;
+        }
+        Method::Kprobe => {
+            let paranoid = lab.guest.check("cat /proc/sys/kernel/perf_event_paranoid")?;
+            let paranoid = paranoid
+                .first()
+                .and_then(|value| value.parse::<u32>().ok())
+                .unwrap_or_default();
+            if paranoid < PARANOID {
+                return Ok(Verdict::skipped(
+                    "this kernel allows kprobes with CAP_PERFMON alone",
+                ));
+            }
+            let command = format!("{LEAST} p2p-trace live --json {} --duration 1", method.option());
+            let output = lab.guest.run(&command)?;
+            ensure!(
+                output.code == NO_RIGHTS,
+                "exit code {} instead of {NO_RIGHTS}: {}",
+                output.code,
+                output.text()
+            );
+            let said = output.err.join("\n");
+            for word in ["perf_event_paranoid", "CAP_SYS_ADMIN"] {
+                ensure!(said.contains(word), "the reason does not name {word}: {said}");
+            }
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
+/// The doctor sees the device and what it offers, says that root can trace, and that others cannot and why.
+pub(super) fn doctor(lab: &mut Lab, _attaches_nothing: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    let (start, end) = lab.range()?;
+    let release = lab.guest.check("uname -r")?.concat();
+    let report = lab.guest.check("p2p-trace doctor --json")?;
+    let refused = lab.guest.run("p2pcaps --keep syslog -- p2p-trace doctor")?;
+    let tried = lab
+        .guest
+        .run("p2pcaps --keep syslog -- p2p-trace live --duration 1")?;
+    lab.unload_driver()?;
+
+    let report: Value = serde_json::from_str(&report.join("\n")).context("the report is no JSON")?;
+    ensure!(
+        report["verdict"]["can_trace"] == true,
+        "root cannot trace: {}",
+        report["verdict"]
+    );
+    let devices = report["devices"]
+        .as_array()
+        .context("the report has no devices")?;
+    let device = devices
+        .iter()
+        .find(|device| device["address"] == lab.memory.as_str());
+    let device = device.with_context(|| format!("{} is not among {devices:?}", lab.memory))?;
+    // Kernels that a look at these files can crash are not asked.
+    let is_asked = !release.starts_with("5.");
+    let told = (&device["size"], &device["published"]);
+    let expected = if is_asked {
+        (json!(end - start + 1), json!(true))
+    } else {
+        (Value::Null, Value::Null)
+    };
+    ensure!(
+        told == (&expected.0, &expected.1),
+        "the device's size and whether it is published are told as {told:?}"
+    );
+    let hooks = report["hooks"].as_array().context("the report has no hooks")?;
+    let alloc = hooks.iter().find(|hook| hook["hook"] == "alloc");
+    ensure!(
+        alloc.is_some_and(|hook| hook["symbol"] == "pci_alloc_p2pmem" && hook["method"] == "fentry"),
+        "the hook on allocations is told as {alloc:?}"
+    );
+    for (output, what) in [(refused, "doctor"), (tried, "live")] {
+        ensure!(
+            output.code == NO_RIGHTS,
+            "{what} ends with {}: {}",
+            output.code,
+            output.text()
+        );
+        ensure!(
+            output.text().contains("CAP_BPF"),
+            "{what} does not name the right: {}",
+            output.text()
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Whoever reads the stream goes away while nothing happens: the tracer ends, by itself and without complaint.
+pub(super) fn closed_output(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    let command = format!(
+        "(p2p-trace live --json {}; echo $? > /tmp/closed-output) | head -n 1 > /dev/null; cat /tmp/closed-output",
+        method.option()
+    );
+    let output = lab.guest.run(&command)?;
+    ensure!(
+        output.code == 0 && output.out == ["0"],
+        "it ends with {}: {}",
+        output.code,
+        output.text()
+    );
+    ensure!(output.err.is_empty(), "it complains: {}", output.text());
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,366 @@
+//! What more than one scenario expects of a stream.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::Method;
+use super::lab::QUEUE_BYTES;
+use super::stream::{Event, Stream};
+
+/// The steps of a teardown in the order of a fixed kernel, each expected once.
+const TEARDOWN: [&str; 4] = ["kill", "drained", "remove", "release"];
+
+/// Expects that nothing was lost.
+pub(crate) fn nothing_lost(stream: &Stream) -> Result<()> {
+    ensure!(
+        stream.summary.lost == 0,
+        "{} records were lost",
+        stream.summary.lost
+    );
+    Ok(())
+}
+
+/// Expects that every hook that is attached is attached by this method.
+pub(crate) fn attached_by(stream: &Stream, method: Method) -> Result<()> {
+    let mut count = 0;
+    for hook in &stream.summary.hooks {
+        if let Some(how) = &hook.method {
+            ensure!(how == method.name(), "{} is attached by {how}", hook.name);
+            count += 1;
+        }
+    }
+    ensure!(count > 0, "no hook is attached");
+    Ok(())
+}
+
+/// Expects that hooks on the generic DMA functions were attached while the teardown waited, and none detached before
+/// its end. (A trace that is stopped at once detaches them with all others.)
+pub(crate) fn armed_while_blocked(stream: &Stream) -> Result<()> {
+    let (kill, drained) = (stream.only("kill")?, stream.only("drained")?);
+    let unmapped = stream.only("unmapped")?;
+    let mut in_time = 0;
+    for change in stream.of_kind("attach") {
+        let (earliest, what) = match change.attached {
+            Some(true) => (kill.time_ns, "attached before the kill"),
+            _ => (unmapped.time_ns, "detached before the end of the teardown"),
+        };
+        ensure!(change.time_ns > earliest, "{} was {what}", change.hook);
+        if change.attached == Some(true) && change.time_ns < drained.time_ns {
+            in_time += 1;
+        }
+    }
+    ensure!(in_time > 0, "no hook was attached while the unbind was blocked");
+    Ok(())
+}
+
+/// Expects that all observed events are about one device.
+pub(crate) fn only_about(stream: &Stream, device: &str) -> Result<()> {
+    for event in stream.observed() {
+        let named = event.device.as_deref().unwrap_or("no device");
+        ensure!(
+            named == device,
+            "the event {} `{}` is about {named}, not {device}",
+            event.id,
+            event.kind
+        );
+    }
+    Ok(())
+}
+
+/// Expects these kinds one after the other, each once; others may come in between.
+pub(crate) fn in_order(stream: &Stream, kinds: &[&str]) -> Result<()> {
+    let mut before: Option<(usize, &str)> = None;
+    for &kind in kinds {
+        stream.only(kind)?;
+        let place = stream
+            .events
+            .iter()
+            .position(|event| event.kind == kind)
+            .context("it was there just now")?;
+        if let Some((earlier, name)) = before {
+            ensure!(earlier < place, "`{kind}` comes before `{name}`");
+        }
+        before = Some((place, kind));
+    }
+    Ok(())
+}
+
+/// First and last address that an event tells.
+pub(crate) fn bounds(event: &Event) -> Result<(u64, u64)> {
+    Ok((hex(event.start.as_ref(), event)?, hex(event.end.as_ref(), event)?))
+}
+
+/// Expects a whole and right teardown of one range.
+pub(crate) fn teardown(stream: &Stream, (start, end): (u64, u64)) -> Result<()> {
+    in_order(stream, &["driver_remove", "memremap_release", "kill"])?;
+    in_order(
+        stream,
+        &["kill", "drained", "remove", "unmapped", "release", "released"],
+    )?;
+    in_order(stream, &TEARDOWN)?;
+    let pgmap = &stream.only("kill")?.pgmap;
+    ensure!(pgmap.is_some(), "the kill does not say of which range");
+    for kind in ["kill", "drained", "remove"] {
+        let event = stream.only(kind)?;
+        ensure!(
+            event.pgmap == *pgmap,
+            "`{kind}` is about {:?}, the kill about {pgmap:?}",
+            event.pgmap
+        );
+        let range = bounds(event)?;
+        ensure!(
+            range == (start, end),
+            "`{kind}` is about {:#x}–{:#x}, the BAR is {start:#x}–{end:#x}",
+            range.0,
+            range.1
+        );
+    }
+    Ok(())
+}
+
+/// Expects the two queues of the NVMe driver to be freed as they were taken, before the kill. Their allocation is seen
+/// only if the trace began before.
+pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()> {
+    let taken: Vec<&Event> = stream.of_kind("alloc").collect();
+    let freed: Vec<&Event> = stream.of_kind("free").collect();
+    ensure!(freed.len() == 2, "{} frees instead of 2", freed.len());
+    ensure!(
+        taken.len() == if with_allocation { 2 } else { 0 },
+        "{} allocations",
+        taken.len()
+    );
+    for event in taken.iter().chain(&freed) {
+        ensure!(
+            event.size == Some(QUEUE_BYTES),
+            "`{}` {} is of {:?} bytes",
+            event.kind,
+            event.id,
+            event.size
+        );
+        ensure!(
+            event.addr.is_some(),
+            "`{}` {} has no address",
+            event.kind,
+            event.id
+        );
+    }
+    for taken in &taken {
+        let back = freed.iter().filter(|free| free.addr == taken.addr).count();
+        ensure!(
+            back == 1,
+            "the allocation at {:?} is freed {back} times",
+            taken.addr
+        );
+    }
+    let kill = stream.only("kill")?;
+    ensure!(
+        freed.iter().all(|free| free.time_ns < kill.time_ns),
+        "a queue is freed after the kill"
+    );
+    Ok(())
+}
+
+/// The number in a field that has to be there.
+pub(crate) fn hex(field: Option<&String>, event: &Event) -> Result<u64> {
+    let text = field.with_context(|| format!("`{}` {} has no address", event.kind, event.id))?;
+    text.strip_prefix("0x")
+        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+        .with_context(|| format!("`{}` {}: {text} is no address", event.kind, event.id))
+}
+
+/// The rule that is checked only on request: its hooks sit on a path that every I/O takes.
+const ON_REQUEST: &str = "map-imbalance";
+
+/// Expects exactly these rules to be violated for a device and exactly those to be inconclusive; all others hold, but for
+/// the one that was not asked for.
+pub(crate) fn verdicts(
+    stream: &Stream,
+    device: &str,
+    violated: &[&str],
+    inconclusive: &[&str],
+) -> Result<()> {
+    compare(stream, device, |rule| {
+        if violated.contains(&rule) {
+            &["violated"]
+        } else if inconclusive.contains(&rule) {
+            &["inconclusive"]
+        } else {
+            &["holds"]
+        }
+    })
+}
+
+/// Expects exactly these rules to be violated for a device; all others may hold or be left open.
+pub(crate) fn only_violated(stream: &Stream, device: &str, violated: &[&str]) -> Result<()> {
+    violated_and(stream, device, violated, &[])
+}
+
+/// As [`only_violated`], with rules of which chance decides whether they are violated, too.
+pub(crate) fn violated_and(stream: &Stream, device: &str, violated: &[&str], perhaps: &[&str]) -> Result<()> {
+    compare(stream, device, |rule| {
+        if violated.contains(&rule) {
+            &["violated"]
+        } else if perhaps.contains(&rule) {
+            &["violated", "holds", "inconclusive"]
+        } else {
+            &["holds", "inconclusive"]
+        }
+    })
+}
+
+/// Expects that nothing was found of a device, and that nothing was left open but for what the kernel did not run: a
+/// program that is preempted keeps others of it from running on its CPU.
+pub(crate) fn clean(stream: &Stream, device: &str) -> Result<()> {
+    if stream.losses.iter().any(|loss| loss.reason == "skipped") {
+        only_violated(stream, device, &[])
+    } else {
+        verdicts(stream, device, &[], &[])
+    }
+}
+
+/// Expects of each rule one of these answers.
+fn compare<'a>(stream: &Stream, device: &str, expected: impl Fn(&str) -> &'a [&'a str]) -> Result<()> {
+    let mut seen = 0;
+    for verdict in stream.verdicts.iter().filter(|verdict| verdict.device == device) {
+        let rule = verdict.rule.as_str();
+        let expected = if rule == ON_REQUEST {
+            &["not_checked"]
+        } else {
+            expected(rule)
+        };
+        let sentences: Vec<&str> = stream
+            .findings_of(rule)
+            .map(|finding| finding.message.as_str())
+            .collect();
+        ensure!(
+            expected.contains(&verdict.answer.as_str()),
+            "{rule} of {device} is {}, not {}: {}{}",
+            verdict.answer,
+            expected.join(" or "),
+            verdict.reasons.join("; "),
+            sentences.join("; ")
+        );
+        seen += 1;
+    }
+    ensure!(seen > 10, "there are {seen} verdicts for {device}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::tests::stream;
+    use super::*;
+
+    fn events(kinds: &[&str]) -> Stream {
+        let rest: Vec<String> = kinds
+            .iter()
+            .map(|kind| format!(r#""kind":"{kind}","pgmap":"0xff","start":"0xf8000000","end":"0xfbffffff""#))
+            .collect();
+        let lines: Vec<(u64, u64, &str)> = rest
+            .iter()
+            .enumerate()
+            .map(|(at, rest)| (at as u64, 2 * at as u64 + 1, rest.as_str()))
+            .collect();
+        Stream::parse(&stream(
+            &lines,
+            r#"{"hook":"kill","method":"fentry","hits":0,"delivered":0,"lost":0}"#,
+        ))
+        .unwrap()
+    }
+
+    const RIGHT: [&str; 8] = [
+        "driver_remove",
+        "memremap_release",
+        "kill",
+        "drained",
+        "remove",
+        "unmapped",
+        "release",
+        "released",
+    ];
+    const RANGE: (u64, u64) = (0xf800_0000, 0xfbff_ffff);
+
+    #[test]
+    fn a_right_teardown_passes() {
+        teardown(&events(&RIGHT), RANGE).unwrap();
+        only_about(&events(&RIGHT), "0000:03:00.0").unwrap();
+        nothing_lost(&events(&RIGHT)).unwrap();
+        attached_by(&events(&RIGHT), Method::Fentry).unwrap();
+    }
+
+    #[test]
+    fn a_wrong_one_does_not() {
+        let mut wrong = RIGHT;
+        wrong.swap(3, 4);
+        let error = teardown(&events(&wrong), RANGE).unwrap_err().to_string();
+        assert!(error.contains("`remove` comes before `drained`"), "{error}");
+        assert!(
+            teardown(&events(&RIGHT), (0, 1))
+                .unwrap_err()
+                .to_string()
+                .contains("the BAR is")
+        );
+        assert!(
+            teardown(&events(&RIGHT[..5]), RANGE)
+                .unwrap_err()
+                .to_string()
+                .contains("no event `unmapped`")
+        );
+        assert!(
+            only_about(&events(&RIGHT), "0000:04:00.0")
+                .unwrap_err()
+                .to_string()
+                .contains("not 0000:04:00.0")
+        );
+        let error = attached_by(&events(&RIGHT), Method::Kprobe)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("kill is attached by fentry"), "{error}");
+    }
+
+    #[test]
+    fn queues_are_matched_by_address() {
+        let event =
+            |kind: &str, addr: &str, size: u64| format!(r#""kind":"{kind}","addr":"{addr}","size":{size}"#);
+        let parse = |rest: &[String]| {
+            let lines: Vec<(u64, u64, &str)> = rest
+                .iter()
+                .enumerate()
+                .map(|(at, rest)| (at as u64, 2 * at as u64, rest.as_str()))
+                .collect();
+            Stream::parse(&stream(&lines, "")).unwrap()
+        };
+        let kill = r#""kind":"kill""#.to_owned();
+        let good = [
+            event("alloc", "0x1", 65536),
+            event("alloc", "0x2", 65536),
+            event("free", "0x2", 65536),
+            event("free", "0x1", 65536),
+            kill,
+        ];
+        queues_freed(&parse(&good), true).unwrap();
+        queues_freed(&parse(&good[2..]), false).unwrap();
+        let mut bad = good.clone();
+        bad[3] = event("free", "0x2", 65536);
+        assert!(
+            queues_freed(&parse(&bad), true)
+                .unwrap_err()
+                .to_string()
+                .contains("freed 0 times")
+        );
+        bad[3] = event("free", "0x1", 4096);
+        assert!(
+            queues_freed(&parse(&bad), true)
+                .unwrap_err()
+                .to_string()
+                .contains("4096")
+        );
+        let mut late = good;
+        late.swap(3, 4);
+        assert!(
+            queues_freed(&parse(&late), true)
+                .unwrap_err()
+                .to_string()
+                .contains("after the kill")
+        );
+    }
+}

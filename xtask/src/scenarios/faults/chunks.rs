@@ -1,0 +1,80 @@
+//! Allocations while a teardown is under way.
+
+use anyhow::Result;
+
+use super::deeds::SIZE;
+use super::uses::provoke_bad_access;
+use crate::scenarios::expect;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::provider::halves;
+use crate::scenarios::{Method, Verdict};
+
+/// Allocations at most.
+const MOST: u32 = 20_000;
+/// Ends the loops of this file.
+const ENOUGH: &str = "/run/enough";
+
+/// Of two ranges the older one is held, and others go on taking memory while the newer one is gone: each attempt reads what
+/// was freed. Most fail, until what was freed is used for something else: then the kernel ends whoever tries.
+pub(in crate::scenarios) fn dead_chunk(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("ranges=2")?;
+    let card = lab.card.clone();
+    let [_, newer] = halves(lab.range_of(&card)?);
+    let trace = lab.trace("dead-chunk", &format!("{} --stall-after 10m", method.option()))?;
+    provoke_bad_access(lab);
+    // The newer range serves first.
+    let filler = lab.take(&card, newer.1 - newer.0 + 1)?;
+    let held = lab.take(&card, SIZE)?;
+    lab.command(&format!("free {}", filler.handle))?;
+    start_taking(lab)?;
+    lab.start_unbind_card()?;
+    lab.wait_finding(&trace, "alloc-on-dead-chunk")?;
+    lab.guest.check(&format!("touch {ENOUGH}"))?;
+    let stream = lab.stop(trace)?;
+
+    // What was freed can come to look alive when it is used anew: then memory of the removed range is given out.
+    let perhaps = ["alloc-after-kill", "use-after-removal"];
+    expect::violated_and(&stream, &card, &["alloc-on-dead-chunk"], &perhaps)?;
+    let start = format!("{:#x}", newer.0);
+    for finding in stream.findings_of("alloc-on-dead-chunk") {
+        anyhow::ensure!(
+            finding.range_start.as_ref() == Some(&start),
+            "it is told of the range {:?}, the one that is gone begins at {start}",
+            finding.range_start
+        );
+    }
+    anyhow::ensure!(
+        stream
+            .of_kind("free")
+            .all(|free| free.addr != Some(format!("{:#x}", held.addr))),
+        "what was to be held is given back"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Allocations and frees go on while the memory is unbound. Those that come between the kill and the drain are legal; between
+/// the end of the range and that of the pool an attempt is a fault, on every kernel.
+pub(in crate::scenarios) fn racing_allocations(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let card = lab.card.clone();
+    let trace = lab.trace("racing-allocations", &method.option())?;
+    provoke_bad_access(lab);
+    start_taking(lab)?;
+    lab.unbind_card()?;
+    lab.guest.check(&format!("touch {ENOUGH}"))?;
+    let stream = lab.stop(trace)?;
+
+    let is_chunk = stream.findings_of("alloc-on-dead-chunk").next().is_some();
+    let violated: &[&str] = if is_chunk { &["alloc-on-dead-chunk"] } else { &[] };
+    expect::only_violated(&stream, &card, violated)?;
+    Ok(Verdict::Passed)
+}
+
+/// Starts to take and give back memory of the card in a loop, and waits until that is under way.
+fn start_taking(lab: &mut Lab) -> Result<()> {
+    let load = format!("load {} 4096 1", lab.card);
+    lab.guest.spawn(&format!(
+        "n=0; while [ $n -lt {MOST} -a ! -e {ENOUGH} ]; do n=$((n+1)); echo {load} > /dev/p2ptest || exit; done"
+    ))?;
+    lab.guest.check(&format!("echo {load} > /dev/p2ptest")).map(drop)
+}

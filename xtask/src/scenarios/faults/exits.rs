@@ -1,0 +1,71 @@
+//! What a script gets: the exit code of a run, and its end at the first finding.
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+
+use super::deeds::SIZE;
+use crate::guest::{Job, Output};
+use crate::scenarios::lab::Lab;
+use crate::scenarios::{Method, Verdict};
+
+/// A run that ends by itself at a finding, one in which everything holds, and one of which not all can be told.
+pub(in crate::scenarios) fn exit_codes(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let card = lab.card.clone();
+    let until = start(lab, method, "--until-finding --fail-on high --stall-after 1s")?;
+    let taken = lab.take(&card, SIZE)?;
+    let unbinding = lab.start_unbind_card()?;
+    let found = lab.guest.wait(until)?;
+    lab.command(&format!("free {}", taken.handle))?;
+    lab.finish(unbinding)?;
+    ends_with(&found, 1, "stalled-")?;
+    ensure!(
+        found.text().contains("VIOLATED") && !found.text().contains(" alloc "),
+        "findings only were asked for: {}",
+        found.text()
+    );
+
+    lab.bind_card()?;
+    let quiet = start(lab, method, "--fail-on medium")?;
+    lab.unbind_card()?;
+    let quiet = stop(lab, quiet)?;
+    ends_with(&quiet, 0, "")?;
+    lab.unload_module()?;
+
+    // How much the driver had taken for its queues was not seen.
+    lab.load_driver()?;
+    let open = start(lab, method, "--fail-on medium")?;
+    lab.unbind()?;
+    let open = stop(lab, open)?;
+    ends_with(&open, 2, "inconclusive")?;
+    lab.unload_driver()?;
+    Ok(Verdict::Passed)
+}
+
+/// Starts a run that shows findings as text, and waits until it is attached.
+fn start(lab: &mut Lab, method: Method, arguments: &str) -> Result<Job> {
+    let ready = "/run/ready.exit-codes";
+    // One of an earlier run would be taken for this one's.
+    lab.guest.check(&format!("rm -f {ready}"))?;
+    let job = lab.guest.spawn(&format!(
+        "exec p2p-trace live --findings --ready-file {ready} {} {arguments}",
+        method.option()
+    ))?;
+    lab.wait_for(&format!("[ -e {ready} ]"))?;
+    Ok(job)
+}
+
+fn stop(lab: &mut Lab, job: Job) -> Result<Output> {
+    lab.guest.signal(job, Signal::INT)?;
+    lab.guest.wait(job)
+}
+
+fn ends_with(output: &Output, code: i32, words: &str) -> Result<()> {
+    ensure!(
+        output.code == code && output.text().contains(words),
+        "it ends with {} and not with {code} and `{words}`: {}",
+        output.code,
+        output.text()
+    );
+    Ok(())
+}

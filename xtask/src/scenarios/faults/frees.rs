@@ -1,0 +1,127 @@
+//! Frees and puts that a driver must not do, up to the kernel's own `BUG`.
+
+use anyhow::{Result, ensure};
+
+use super::deeds::{Freed, SIZE};
+use crate::scenarios::expect;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::stream::Stream;
+use crate::scenarios::{Method, Verdict};
+
+/// Where the kernel's `BUG` is: `gen_pool_free_owner` and `gen_pool_destroy`.
+const POOL: &str = "kernel BUG at lib/genalloc.c";
+/// What else it says of one.
+const OOPS: &str = "Oops: invalid opcode";
+/// How far behind an allocation nothing is taken.
+const BEYOND: u64 = 16 << 20;
+/// How far before the direct map of any of the memory.
+const OUTSIDE: u64 = 1 << 40;
+
+/// Frees twice, frees more than was taken, and frees what nobody has taken, in the pool and outside of it. Each ends the
+/// task that does it.
+pub(in crate::scenarios) fn wrong_frees(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let card = lab.card.clone();
+    let trace = lab.trace("wrong-frees", &method.option())?;
+    provoke_bug(lab);
+    let twice = lab.free_twice()?;
+    let larger = lab.free_with_size(2 * SIZE)?;
+    let untaken = larger.addr + BEYOND;
+    let inside = lab.free_untaken(untaken, SIZE)?;
+    let outside = lab.free_untaken(larger.addr - OUTSIDE, SIZE)?;
+    let stream = lab.stop(trace)?;
+
+    expect::nothing_lost(&stream)?;
+    expect::only_about(&stream, &card)?;
+    for freed in [twice[0], twice[1], larger, inside, outside] {
+        is_seen(&stream, freed)?;
+    }
+    expect::verdicts(
+        &stream,
+        &card,
+        &["unmatched-free", "double-free", "size-mismatch"],
+        &[],
+    )?;
+    Ok(Verdict::Passed)
+}
+
+/// Frees less than was taken: the kernel notices when it destroys the pool with the rest in it.
+pub(in crate::scenarios) fn partial_free(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let trace = lab.trace("partial-free", &method.option())?;
+    let smaller = lab.free_with_size(SIZE / 2)?;
+    provoke_bug(lab);
+    let unbinding = lab.start_unbind_card()?;
+    let unbinder = lab.expect_ended(unbinding)?;
+    let stream = lab.stop(trace)?;
+
+    is_seen(&stream, smaller)?;
+    let card = lab.card.clone();
+    expect::verdicts(&stream, &card, &["size-mismatch", "pool-destroyed-in-use"], &[])?;
+    destroyed_in_use(&stream, unbinder, SIZE / 2)
+}
+
+/// Drops a reference that nobody took: the range is drained and removed while memory of it is in use, and the pool is
+/// destroyed with that in it.
+pub(in crate::scenarios) fn put_without_get(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let card = lab.card.clone();
+    let trace = lab.trace("put-without-get", &method.option())?;
+    let taken = lab.take(&card, SIZE)?;
+    lab.command(&format!("put {}", taken.handle))?;
+    provoke_bug(lab);
+    let unbinding = lab.start_unbind_card()?;
+    let unbinder = lab.expect_ended(unbinding)?;
+    let stream = lab.stop(trace)?;
+
+    ensure!(stream.of_kind("free").next().is_none(), "something was freed");
+    // Whether mappings after the removal were watched in time is left open.
+    expect::only_violated(
+        &stream,
+        &card,
+        &["removed-before-drained", "pool-destroyed-in-use"],
+    )?;
+    destroyed_in_use(&stream, unbinder, SIZE)
+}
+
+/// A `BUG` of the pool is part of the test from now on.
+fn provoke_bug(lab: &mut Lab) {
+    lab.guest.provoke(POOL);
+    lab.guest.provoke(OOPS);
+}
+
+/// Expects the free, as it was done.
+fn is_seen(stream: &Stream, freed: Freed) -> Result<()> {
+    let mut by_process = stream
+        .of_kind("free")
+        .filter(|event| event.tgid == Some(freed.pid));
+    let event = by_process.next();
+    let seen = event.map(|event| (expect::hex(event.addr.as_ref(), event).ok(), event.size));
+    ensure!(
+        seen == Some((Some(freed.addr), Some(freed.size))) && by_process.next().is_none(),
+        "seen of {freed:x?} is {seen:x?}"
+    );
+    Ok(())
+}
+
+/// Expects a teardown in the right order up to the release, which does not return, with so much memory taken.
+fn destroyed_in_use(stream: &Stream, unbinder: u32, bytes: u64) -> Result<Verdict> {
+    expect::in_order(stream, &["kill", "drained", "remove", "unmapped", "release"])?;
+    let kill = stream.only("kill")?;
+    ensure!(
+        kill.taken == Some(bytes),
+        "{:?} bytes are taken at the kill, not {bytes}",
+        kill.taken
+    );
+    let release = stream.only("release")?;
+    ensure!(
+        release.tgid == Some(unbinder),
+        "{unbinder} unbound, but the release is by {:?}",
+        release.tgid
+    );
+    ensure!(
+        stream.of_kind("released").next().is_none(),
+        "the release returned, though the kernel ended its task"
+    );
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,19 @@
+//! Faults for real: what a driver or the kernel does wrong with p2p memory, done by the test module in a guest.
+//!
+//! The functions of [`deeds`] commit them and tell what was done, by whom and where, for comparison with what the
+//! tracer makes of it.
+
+mod chunks;
+mod deeds;
+mod exits;
+mod frees;
+mod race;
+mod stalls;
+mod uses;
+
+pub(super) use chunks::{dead_chunk, racing_allocations};
+pub(super) use exits::exit_codes;
+pub(super) use frees::{partial_free, put_without_get, wrong_frees};
+pub(super) use race::race_2018;
+pub(super) use stalls::{stalled_by_allocation, stalled_in_driver};
+pub(super) use uses::{late_uses, mapped_to_death};

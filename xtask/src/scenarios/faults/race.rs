@@ -1,0 +1,118 @@
+//! The order of 2018: a range's pages are removed while its memory is in use, and only the release of the device waits.
+
+use anyhow::{Result, ensure};
+
+use super::deeds::Race;
+use crate::scenarios::expect;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::stream::Stream;
+use crate::scenarios::{Method, Verdict};
+
+/// The steps of a teardown and the free, of which each has to be seen once.
+const STEPS: [&str; 8] = [
+    "memremap_release",
+    "kill",
+    "remove",
+    "unmapped",
+    "release",
+    "free",
+    "drained",
+    "released",
+];
+/// The order of today, where nothing is held.
+const CLEAN: [&str; 7] = [
+    "memremap_release",
+    "kill",
+    "drained",
+    "remove",
+    "unmapped",
+    "release",
+    "released",
+];
+
+/// A teardown in the order of 2018, then one of the same device with nothing held: only the first one is wrong.
+pub(in crate::scenarios) fn race_2018(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("race=1")?;
+    let card = lab.card.clone();
+    let bar = lab.range_of(&card)?;
+    let trace = lab.trace("race-2018", &method.option())?;
+    let race = lab.race()?;
+    lab.bind_card()?;
+    lab.unbind_card()?;
+    let stream = lab.stop(trace)?;
+    lab.unload_module()?;
+
+    expect::nothing_lost(&stream)?;
+    expect::only_about(&stream, &card)?;
+    let order: Vec<&str> = stream
+        .observed()
+        .map(|event| event.kind.as_str())
+        .filter(|kind| STEPS.contains(kind))
+        .collect();
+    ensure!(
+        order == [STEPS.as_slice(), CLEAN.as_slice()].concat(),
+        "the two teardowns ran as {order:?}"
+    );
+    let violated = [
+        "removed-before-drained",
+        "drained-after-removal",
+        "use-after-removal",
+    ];
+    expect::verdicts(&stream, &card, &violated, &[])?;
+    of_one_range(&stream, bar)?;
+    by_whom(&stream, &race)?;
+    Ok(Verdict::Passed)
+}
+
+/// Expects the steps of the first teardown to be about the same range, also the drain behind its removal.
+fn of_one_range(stream: &Stream, bar: (u64, u64)) -> Result<()> {
+    let mut pgmap = None;
+    for kind in ["kill", "remove", "drained"] {
+        let event = stream.first(kind)?;
+        let range = expect::bounds(event)?;
+        ensure!(range == bar, "`{kind}` is about {range:x?}, the BAR is {bar:x?}");
+        let before = pgmap.get_or_insert_with(|| event.pgmap.clone());
+        ensure!(
+            *before == event.pgmap && event.pgmap.is_some(),
+            "`{kind}` is of the range {:?}, not {before:?}",
+            event.pgmap
+        );
+    }
+    Ok(())
+}
+
+/// Expects the tasks that did it: one took, another one unbound, and a third one freed and so drained.
+fn by_whom(stream: &Stream, race: &Race) -> Result<()> {
+    for (kind, pid) in [
+        ("alloc", race.taken.pid),
+        ("kill", race.unbinder),
+        ("remove", race.unbinder),
+        ("release", race.unbinder),
+        ("free", race.freer),
+        ("drained", race.freer),
+        ("released", race.unbinder),
+    ] {
+        let event = stream.first(kind)?;
+        ensure!(
+            event.tgid == Some(pid),
+            "`{kind}` is by {:?}, it was {pid}",
+            event.tgid
+        );
+    }
+    let kill = stream.first("kill")?;
+    ensure!(
+        kill.taken == Some(race.taken.size),
+        "{:?} bytes are taken at the kill",
+        kill.taken
+    );
+    for kind in ["alloc", "free"] {
+        let event = stream.first(kind)?;
+        let seen = (expect::hex(event.addr.as_ref(), event)?, event.size);
+        ensure!(
+            seen == (race.taken.addr, Some(race.taken.size)),
+            "`{kind}` is about {seen:x?}, not {:x?}",
+            race.taken
+        );
+    }
+    Ok(())
+}

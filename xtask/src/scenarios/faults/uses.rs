@@ -1,0 +1,121 @@
+//! Uses of memory behind the removal of its pages, in the order of 2018: some go unnoticed by the kernel, others are fatal.
+
+use anyhow::{Result, ensure};
+
+use crate::scenarios::expect;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::stream::{Event, Stream};
+use crate::scenarios::{Method, Verdict};
+
+/// What the kernel says of a bad access.
+const BAD_ACCESS: [&str; 2] = ["unable to handle page fault", "Oops:"];
+
+/// Memory is touched at once, asked for its bus address a little later, mapped for DMA later still, and at last read into
+/// from a disk, each by a process of its own, and nobody frees it: the unbind never ends.
+pub(in crate::scenarios) fn late_uses(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    let disk = lab.slow_disk()?;
+    lab.load_module("race=1")?;
+    let card = lab.card.clone();
+    let trace = lab.trace(
+        "late-uses",
+        &format!("{} --stall-after 10m --device {card}", method.option()),
+    )?;
+    provoke_bad_access(lab);
+    let touched = lab.use_after_removal(0, "touch HANDLE")?;
+    let asked = lab.use_after_removal(10, "virt-to-bus HANDLE")?;
+    let mapped = lab.map_after_removal(100)?;
+    let read = lab.use_after_removal(500, &format!("read HANDLE /dev/{disk}"))?;
+    let unbinding = lab.start_unbind_card()?;
+    lab.expect_ended(touched.user)?;
+    lab.finish(asked.user)?;
+    lab.expect_ended(mapped.user)?;
+    lab.expect_ended(read.user)?;
+    lab.wait_sleeping(unbinding, "release_late")?;
+    let stream = lab.stop(trace)?;
+
+    expect::nothing_lost(&stream)?;
+    expect::only_about(&stream, &card)?;
+    removed_in_use(&stream)?;
+    // The release still waits: whether it would destroy what is in use is open.
+    let violated = ["removed-before-drained", "use-after-removal"];
+    expect::verdicts(&stream, &card, &violated, &["pool-destroyed-in-use"])?;
+    let bus = stream.only("virt_to_bus")?;
+    ensure!(
+        (bus.tgid, expect::hex(bus.addr.as_ref(), bus)?) == (Some(asked.user.pid), asked.taken.addr),
+        "{bus:?} is not of {asked:x?}"
+    );
+    ensure!(
+        bus.time_ns > stream.only("remove")?.time_ns,
+        "the bus address was asked for before the removal"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// A mapping after the removal on a machine that panics on an oops, as production machines do: the stream on another
+/// machine ends where this one does.
+pub(in crate::scenarios) fn mapped_to_death(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("race=1")?;
+    let card = lab.card.clone();
+    lab.guest.check("echo 1 > /proc/sys/kernel/panic_on_oops")?;
+    let trace = lab.trace_to_host("mapped-to-death", &method.option())?;
+    provoke_bad_access(lab);
+    lab.guest.provoke("Kernel panic");
+    let taken = lab.take_mapped()?;
+    let unbinding = lab.start_unbind_card()?;
+    lab.wait_sleeping(unbinding, "release_late")?;
+    lab.wait_sent(&trace, "release")?;
+    // Long enough for the number of the process to reach the host.
+    let user = lab.start_command(&format!(
+        "after-removal {0} 500 {1}",
+        taken.handle,
+        lab.map(&taken)
+    ))?;
+    let death = lab.guest.wait_death()?;
+    let stream = lab.cut_off(&trace)?;
+
+    let culprit = format!("PID: {} Comm: sh", user.pid);
+    ensure!(
+        death.iter().any(|line| line.contains(&culprit)),
+        "the kernel died of something else: {}",
+        death.join(" | ")
+    );
+    expect::only_about(&stream, &card)?;
+    removed_in_use(&stream)?;
+    let told: Vec<_> = stream
+        .findings
+        .iter()
+        .map(|finding| finding.rule.as_str())
+        .collect();
+    ensure!(
+        told.contains(&"removed-before-drained")
+            && told
+                .iter()
+                .all(|rule| ["removed-before-drained", "use-after-removal"].contains(rule)),
+        "before it died, it found {told:?}"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// A bad access is part of the test from now on.
+pub(super) fn provoke_bad_access(lab: &mut Lab) {
+    for words in BAD_ACCESS {
+        lab.guest.provoke(words);
+    }
+}
+
+/// Expects the range to be removed without a drain, and the release to be waiting.
+fn removed_in_use(stream: &Stream) -> Result<()> {
+    expect::in_order(stream, &["kill", "remove", "unmapped", "release"])?;
+    let done = ["drained", "released", "free"];
+    let wrong: Vec<&Event> = stream
+        .events
+        .iter()
+        .filter(|event| done.contains(&event.kind.as_str()))
+        .collect();
+    ensure!(
+        wrong.is_empty(),
+        "memory was still in use, but there are {wrong:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! A read into mapped memory that is in flight when the device is unbound.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::PAGE;
+use super::kernel_held::{gone, held_up, known, residual};
+use super::report::Device;
+use super::unbinding::{self, Unbinding};
+use crate::scenarios::lab::Lab;
+use crate::scenarios::mapping::number;
+use crate::scenarios::{Method, Verdict};
+
+/// Bytes to read: 48 seconds of the slow drive, which nobody waits for.
+const SIZE: u64 = 768 * 1024;
+
+/// Mapped and read under a tracer, asked during the unbind; then a look without a tracer.
+pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    let memory = lab.memory.clone();
+    let range = lab.range()?;
+    let trace = lab.trace("holders-direct-io", &method.option())?;
+    let read = lab.start_read(SIZE)?;
+    let mapped = lab.guest.wait_line(read, "mapped ")?;
+    let pid = number(&mapped, "pid")?;
+    let unbinding = Unbinding::start(lab, &memory, "nvme")?;
+    let seen = lab.ask_tracer(&memory)?;
+    lab.stop(trace)?;
+    let unseen = if method.does_the_rest() {
+        Some(lab.look(&memory)?)
+    } else {
+        None
+    };
+    lab.limit_slow_drive(false)?;
+    unbinding.wait(lab)?;
+    lab.guest.wait(read)?.success()?;
+    lab.limit_slow_drive(true)?;
+    let over = if method.does_the_rest() {
+        Some(lab.look(&memory)?)
+    } else {
+        None
+    };
+    lab.unload_driver()?;
+
+    let device = held_up(&seen, &memory, &unbinding, range, SIZE)?;
+    unbinding::seen_from_the_start(device)?;
+    residual(device, known(SIZE / PAGE))?;
+    let holder = device.only_holder("mmap")?;
+    ensure!(
+        (holder.count, holder.references, holder.bytes) == (1, SIZE / PAGE, SIZE)
+            && device.holders.len() == 1
+            && device.unseen() == 0,
+        "one mapping is told as {:?}, unseen are {} bytes",
+        device.holders,
+        device.unseen()
+    );
+    let task = holder.taken_by.as_ref().context("nobody is named")?;
+    ensure!(
+        u64::from(task.tgid) == pid && task.comm == "p2pdio" && holder.process == "alive",
+        "process {pid} mapped it, not {task:?}, {}",
+        holder.process
+    );
+    if let Some(report) = &unseen {
+        let device = held_up(report, &memory, &unbinding, range, SIZE)?;
+        unbinding::not_seen_beginning(device)?;
+        unnamed(device, pid)?;
+    }
+    if let Some(report) = &over {
+        gone(report.device(&memory)?)?;
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Expects as many references as pages, and the reader among the candidates only.
+fn unnamed(device: &Device, pid: u64) -> Result<()> {
+    ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
+    ensure!(device.unseen() == SIZE, "unseen are {} bytes", device.unseen());
+    let left = device.only_range()?.residual.context("no references are told")?;
+    let runs = device
+        .preexisting
+        .as_ref()
+        .map_or(0, |unseen| unseen.runs.len() as u64);
+    let pages = SIZE / PAGE;
+    ensure!(
+        (left.count, left.known, left.unknown_min, left.unknown_max) == (pages, 0, runs, pages)
+            && (left.unexplained_min, left.unexplained_max) == (0, pages - runs),
+        "{pages} pages in {runs} pieces are told as {left:?}"
+    );
+    let reader = |kind: &str| {
+        device.candidates.iter().any(|candidate| {
+            let task = candidate.task.as_ref();
+            candidate.why == kind
+                && task.is_some_and(|task| u64::from(task.tgid) == pid && task.comm == "p2pdio")
+        })
+    };
+    ensure!(
+        reader("mapping") && reader("waiting"),
+        "process {pid} has it mapped and waits for direct I/O, suspected are {:?}",
+        device.candidates
+    );
+    Ok(())
+}

@@ -1,0 +1,127 @@
+//! What more than one scenario expects of a report.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::ask::Sysfs;
+use super::report::{Answer, Device, Holder, hex};
+use crate::scenarios::lab::QUEUE_BYTES;
+use crate::scenarios::stream::{Event, Stream};
+
+/// What nvme takes for its two queues.
+pub(super) const QUEUES: u64 = 2 * QUEUE_BYTES;
+
+/// Expects a device in use with one range, and its numbers to be those of sysfs.
+pub(super) fn in_use(device: &Device, bar: (u64, u64), sysfs: Sysfs) -> Result<()> {
+    let range = device.only_range()?;
+    ensure!(
+        range.bounds()? == bar && range.state == "live" && range.residual.is_none(),
+        "the range in use of BAR {bar:x?} is told as {range:?}"
+    );
+    ensure!(
+        device.size == Some(sysfs.size)
+            && device.taken == Some(sysfs.taken)
+            && device.published == Some(sysfs.published),
+        "sysfs says {sysfs:?}, the report {:?}, {:?}, {:?}",
+        device.size,
+        device.taken,
+        device.published
+    );
+    quiet(device)
+}
+
+/// Expects no unbind, and no doubt.
+pub(super) fn quiet(device: &Device) -> Result<()> {
+    ensure!(
+        device.unbind.is_none(),
+        "nobody unbinds, but: {:?}",
+        device.unbind
+    );
+    certain(device)
+}
+
+/// Expects no doubt.
+pub(super) fn certain(device: &Device) -> Result<()> {
+    ensure!(
+        device.uncertain.is_empty(),
+        "nothing was lost, but: {:?}",
+        device.uncertain
+    );
+    Ok(())
+}
+
+/// Expects an answer whose reason has this in it.
+pub(super) fn answer(device: &Device, answer: Answer, words: &str) -> Result<()> {
+    let told = &device.can_unbind;
+    ensure!(
+        told.answer == answer && told.reason.contains(words),
+        "to be answered was {answer:?} because of `{words}`, not {told:?}"
+    );
+    Ok(())
+}
+
+/// Expects the driver to be the only candidate.
+pub(super) fn only_driver_suspected(device: &Device) -> Result<()> {
+    let [candidate] = &device.candidates[..] else {
+        anyhow::bail!("the candidates are {:?}", device.candidates);
+    };
+    ensure!(
+        candidate.why == "driver" && candidate.driver == device.driver,
+        "the candidate is {candidate:?}"
+    );
+    Ok(())
+}
+
+/// Expects a holder to be told as the stream's events of it: those of one task and caller, all of them.
+pub(super) fn as_in_stream(holder: &Holder, events: &[&Event], stream: &Stream) -> Result<()> {
+    let first = events.first().context("nothing was taken")?;
+    let last = events.last().context("nothing was taken")?;
+    let taken: u64 = events.iter().filter_map(|event| event.size).sum();
+    ensure!(
+        holder.count == events.len() as u64 && holder.bytes == taken,
+        "taken were {taken} bytes in {} events, told is {holder:?}",
+        events.len()
+    );
+    ensure!(
+        holder.record == first.id && holder.oldest_ns == first.time_ns && holder.newest_ns == last.time_ns,
+        "the first is {} of {}, told is {holder:?}",
+        first.id,
+        first.time_ns
+    );
+    let told = holder.taken_by.as_ref();
+    ensure!(
+        told.is_some_and(|task| (Some(task.pid), Some(task.tgid), Some(&task.comm))
+            == (first.pid, first.tgid, first.comm.as_ref())),
+        "taken by {:?} ({:?}), told is {told:?}",
+        first.comm,
+        first.pid
+    );
+    let caller = first.caller.as_ref().and_then(|frame| frame.symbol.as_ref());
+    ensure!(
+        caller == holder.caller.as_ref() && (caller.is_some() || hides_callers(stream)?),
+        "called from {caller:?}, told is {:?}",
+        holder.caller
+    );
+    Ok(())
+}
+
+/// On 5.10 a kretprobe hides the caller.
+pub(super) fn hides_callers(stream: &Stream) -> Result<bool> {
+    Ok(stream.hook("alloc")?.method.as_deref() == Some("kprobe"))
+}
+
+/// Expects memory of unseen takers in one piece at this direct-map address.
+pub(super) fn unseen_at(device: &Device, addr: u64, size: u64) -> Result<()> {
+    let runs = device
+        .preexisting
+        .as_ref()
+        .map(|preexisting| &preexisting.runs[..]);
+    let found = runs.unwrap_or_default();
+    let [run] = found else {
+        anyhow::bail!("{size} bytes at {addr:#x} are told as {found:?}");
+    };
+    ensure!(
+        hex(&run.addr)? == addr && run.size == size,
+        "{size} bytes at {addr:#x} are told as {run:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Memory that is given back by another task than the one that took it, and takers that exit.
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+
+use super::expect::{self, QUEUES};
+use super::report::{Answer, Report};
+use crate::guest::kmodule;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::{Method, Verdict};
+
+/// Bytes of the allocation.
+const SIZE: u64 = 64 * 1024;
+/// Bytes of the scatter list.
+const LIST_SIZE: u64 = 8 * 1024;
+
+/// A taker lives, then exits; a kworker gives back what it took. The same with a scatter list.
+pub(in crate::scenarios) fn other_freer(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    lab.load_module("ranges=0")?;
+    let memory = lab.memory.clone();
+    let range = lab.range()?;
+    let trace = lab.trace("holders-other-freer", &method.option())?;
+    let device = kmodule::NAME;
+    let taker = lab.guest.spawn(&format!(
+        "exec 3<>/dev/{device}; echo alloc {memory} {SIZE} >&3; echo pid $$ $(cat <&3); sleep 600"
+    ))?;
+    let line = lab.guest.wait_line(taker, "pid ")?;
+    let (pid, handle) = pid_and_handle(&line).with_context(|| format!("the taker said {line}"))?;
+    let list = lab.command(&format!("alloc-list {memory} {LIST_SIZE}"))?;
+    let alive = lab.ask_tracer(&memory)?;
+    lab.guest.signal(taker, Signal::KILL)?;
+    lab.guest.wait(taker)?;
+    let gone = lab.ask_tracer(&memory)?;
+    for handle in [handle, list.handle()?.to_string()] {
+        lab.command(&format!("free-later {handle} 10"))?;
+    }
+    lab.wait_for(&format!("[ $(cat /sys/module/{device}/refcnt) = 0 ]"))?;
+    let sysfs = lab.sysfs(&memory)?;
+    let freed = lab.ask_tracer(&memory)?;
+    lab.stop(trace)?;
+    lab.unload_module()?;
+    lab.unload_driver()?;
+
+    let list = (list.pid, "gone");
+    two_takers(&alive, &memory, (pid, "alive"), list)?;
+    two_takers(&gone, &memory, (pid, "gone"), list)?;
+    let device = freed.device(&memory)?;
+    expect::in_use(device, range, sysfs)?;
+    ensure!(
+        sysfs.taken == QUEUES && device.unseen() == QUEUES && device.holders.is_empty(),
+        "freed by a kworker, told are {:?}, unseen {} bytes",
+        device.holders,
+        device.unseen()
+    );
+    expect::answer(device, Answer::Unknown, "taken by whom was not seen").map(|()| Verdict::Passed)
+}
+
+/// Expects the allocation and the list, each by its process, which is alive or gone.
+fn two_takers(report: &Report, device: &str, plain: (u32, &str), list: (u32, &str)) -> Result<()> {
+    let device = report.device(device)?;
+    expect::quiet(device)?;
+    ensure!(device.holders.len() == 2, "there are two: {:?}", device.holders);
+    for (kind, size, (pid, process)) in [("allocation", SIZE, plain), ("scatter_list", LIST_SIZE, list)] {
+        let holder = device.only_holder(kind)?;
+        let task = holder.taken_by.as_ref().context("nobody is named")?;
+        ensure!(
+            (holder.count, holder.references, holder.bytes) == (1, 1, size),
+            "{size} bytes are told as {holder:?}"
+        );
+        ensure!(
+            task.tgid == pid && task.comm == "sh" && holder.process == process,
+            "process {pid}, {process}, is told as {task:?}, {}",
+            holder.process
+        );
+    }
+    Ok(())
+}
+
+/// `pid 97 handle=3`
+fn pid_and_handle(line: &str) -> Option<(u32, String)> {
+    let (pid, handle) = line.strip_prefix("pid ")?.split_once(" handle=")?;
+    Some((pid.parse().ok()?, handle.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_taker_says() {
+        assert_eq!(pid_and_handle("pid 97 handle=3"), Some((97, "3".to_owned())));
+        assert_eq!(pid_and_handle("pid 97"), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The driver's own memory: the two queues of nvme, whose taking was seen or not.
+
+use anyhow::{Result, ensure};
+
+use super::expect::{self, QUEUES};
+use super::report::{Answer, Device};
+use crate::scenarios::lab::{Lab, QUEUE_BYTES};
+use crate::scenarios::stream::{Event, Stream};
+use crate::scenarios::{Method, Verdict};
+
+/// A tracer that was there before is asked, then none.
+pub(in crate::scenarios) fn queues(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    let trace = lab.trace("holders-queues", &method.option())?;
+    lab.load_driver()?;
+    let memory = lab.memory.clone();
+    let (range, sysfs) = (lab.range()?, lab.sysfs(&memory)?);
+    let seen = lab.ask_tracer("")?;
+    let stream = lab.stop(trace)?;
+    let name = lab
+        .guest
+        .check(&format!("ls /sys/bus/pci/devices/{memory}/nvme"))?;
+    let unseen = if method.does_the_rest() {
+        Some((
+            lab.look("")?,
+            lab.guest
+                .check(&format!("p2p-trace holders {}", name.join(" ")))?,
+        ))
+    } else {
+        None
+    };
+    lab.unload_driver()?;
+
+    ensure!(seen.devices.len() == 1, "the devices are {:?}", seen.devices);
+    let device = seen.device(&memory)?;
+    expect::in_use(device, range, sysfs)?;
+    named(device, &stream)?;
+    if let Some((report, text)) = unseen {
+        ensure!(report.devices.len() == 1, "the devices are {:?}", report.devices);
+        let device = report.device(&memory)?;
+        expect::in_use(device, range, sysfs)?;
+        unnamed(device)?;
+        let text = text.join("\n");
+        for words in [memory.as_str(), "128 KiB taken", "can unbind unknown"] {
+            ensure!(text.contains(words), "there is no `{words}` in {text}");
+        }
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Expects the queues to be the driver's, by the task and function that the stream has.
+fn named(device: &Device, stream: &Stream) -> Result<()> {
+    let events: Vec<&Event> = stream.of_kind("alloc").collect();
+    ensure!(events.len() == 2, "nvme took {} queues", events.len());
+    let holder = device.only_holder("allocation")?;
+    expect::as_in_stream(holder, &events, stream)?;
+    ensure!(
+        holder.bytes == 2 * QUEUE_BYTES && holder.references == 2 && device.holders.len() == 1,
+        "the queues are told as {:?}",
+        device.holders
+    );
+    ensure!(device.unseen() == 0, "{} bytes are unseen", device.unseen());
+    ensure!(
+        device.candidates.is_empty(),
+        "candidates: {:?}",
+        device.candidates
+    );
+    let Some(caller) = &holder.caller else {
+        ensure!(
+            holder.by_driver.is_none(),
+            "without a caller it is {:?}",
+            holder.by_driver
+        );
+        return expect::answer(device, Answer::Unknown, "cannot be told");
+    };
+    ensure!(
+        caller.starts_with("nvme_") && caller.ends_with(" [nvme]") && holder.by_driver == Some(true),
+        "the queues are taken by {caller}, {:?}",
+        holder.by_driver
+    );
+    expect::answer(device, Answer::Yes, "128 KiB of nvme itself")
+}
+
+/// Expects as many bytes of unknown takers, in one piece or two, and no claim about them.
+fn unnamed(device: &Device) -> Result<()> {
+    ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
+    let preexisting = device.preexisting.as_ref();
+    ensure!(
+        preexisting.is_some_and(|unseen| unseen.bytes == QUEUES && unseen.runs.len() <= 2),
+        "the queues are told as {preexisting:?}"
+    );
+    expect::only_driver_suspected(device)?;
+    expect::answer(device, Answer::Unknown, "taken by whom was not seen")
+}

@@ -1,0 +1,84 @@
+//! Two devices with p2p memory at once.
+
+use anyhow::{Result, ensure};
+
+use super::expect::{self, QUEUES};
+use super::report::Report;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::{Method, Verdict};
+
+/// Bytes taken of the drive, and of the card.
+const SIZES: [u64; 2] = [64 * 1024, 12 * 1024];
+
+/// Each is told by itself, and both if none is named.
+pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    lab.load_module("ranges=1")?;
+    let devices = [lab.memory.clone(), lab.card.clone()];
+    let trace = lab.trace("holders-two-devices", &method.option())?;
+    let mut takers = Vec::new();
+    for (device, size) in devices.iter().zip(SIZES) {
+        takers.push(lab.take(device, size)?.pid);
+    }
+    let both = lab.ask_tracer("")?;
+    let each = [lab.ask_tracer(&devices[0])?, lab.ask_tracer(&devices[1])?];
+    let facts = [
+        (lab.range_of(&devices[0])?, lab.sysfs(&devices[0])?),
+        (lab.range_of(&devices[1])?, lab.sysfs(&devices[1])?),
+    ];
+    lab.stop(trace)?;
+    let unseen = if method.does_the_rest() {
+        vec![lab.look("")?, lab.look(&devices[1])?]
+    } else {
+        Vec::new()
+    };
+    lab.command("free-all")?;
+    lab.unload_module()?;
+    lab.unload_driver()?;
+
+    let named = |report: &Report| -> Vec<String> {
+        report
+            .devices
+            .iter()
+            .map(|device| device.address.clone())
+            .collect()
+    };
+    ensure!(named(&both) == devices, "both are {:?}", named(&both));
+    for (at, (address, (range, sysfs))) in devices.iter().zip(facts).enumerate() {
+        ensure!(
+            named(&each[at]) == [address.as_str()],
+            "one is {:?}",
+            named(&each[at])
+        );
+        for report in [&both, &each[at]] {
+            let device = report.device(address)?;
+            expect::in_use(device, range, sysfs)?;
+            let holder = device.only_holder("allocation")?;
+            let by = holder.taken_by.as_ref().map(|task| task.tgid);
+            ensure!(
+                holder.bytes == SIZES[at] && by == Some(takers[at]) && device.holders.len() == 1,
+                "{} bytes by {} are told as {:?}",
+                SIZES[at],
+                takers[at],
+                device.holders
+            );
+        }
+    }
+    for report in &unseen {
+        for device in &report.devices {
+            let at = usize::from(device.address == devices[1]);
+            let (range, sysfs) = facts[at];
+            expect::in_use(device, range, sysfs)?;
+            let queues = if at == 0 { QUEUES } else { 0 };
+            ensure!(
+                device.holders.is_empty() && device.unseen() == queues + SIZES[at],
+                "without a tracer: {device:?}"
+            );
+        }
+    }
+    if let [both, one] = &unseen[..] {
+        ensure!(named(both) == devices, "both are {:?}", named(both));
+        ensure!(named(one) == devices[1..], "one is {:?}", named(one));
+    }
+    Ok(Verdict::Passed)
+}

@@ -1,0 +1,85 @@
+//! The test module as a means of blocking an unbind: in the driver's remove callback, and by a reference that no allocation
+//! explains.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::expect;
+use super::lab::Lab;
+use super::stream::Event;
+use super::{Method, Verdict};
+use crate::guest::kmodule;
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+/// Bytes of one of many allocations.
+const PIECE: u64 = 8 * PAGE;
+
+/// An unbind that waits first in the driver, then for a reference taken behind the allocator's back.
+pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("ranges=1 remove_hold=1")?;
+    let card = lab.card.clone();
+    let bar = lab.range_of(&card)?;
+    fill(lab, &card, bar)?;
+
+    let memory = lab.take(&card, PAGE)?.handle;
+    let pin = lab.command(&format!("pin {memory}"))?.handle()?;
+    lab.command(&format!("touch {memory}"))?;
+    lab.command(&format!("touch-page {memory}"))?
+        .number("references")?;
+    lab.command(&format!("free {memory}"))?;
+
+    let trace = lab.trace("held-unbind", &format!("{} --stall-after 10m", method.option()))?;
+    let driver = format!("/sys/bus/pci/drivers/{}", kmodule::NAME);
+    let unbind = lab
+        .guest
+        .spawn(&format!("echo pid $$; echo {card} > {driver}/unbind"))?;
+    let pid = lab.guest.wait_line(unbind, "pid ")?;
+    let pid = pid.strip_prefix("pid ").unwrap_or_default().to_owned();
+    // Refused until the driver waits.
+    lab.wait_for("echo let-go > /dev/p2ptest")?;
+    lab.wait_for(&format!("grep -q memunmap_pages /proc/{pid}/stack"))?;
+    lab.wait_finding(&trace, "unexplained-reference")?;
+    lab.command(&format!("free {pin}"))?;
+    lab.guest.wait(unbind)?.success().context("the unbind failed")?;
+    let stream = lab.stop(trace)?;
+    lab.unload_module()?;
+
+    expect::nothing_lost(&stream)?;
+    expect::attached_by(&stream, method)?;
+    expect::only_about(&stream, &card)?;
+    expect::teardown(&stream, bar)?;
+    expect::verdicts(&stream, &card, &["unexplained-reference"], &[])?;
+    let kill = stream.only("kill")?;
+    ensure!(
+        kill.taken == Some(0),
+        "{:?} bytes are taken at the kill: a reference without an allocation was to be seen",
+        kill.taken
+    );
+    let drained: &Event = stream.only("drained")?;
+    ensure!(
+        drained.comm.as_deref() == Some("sh") && drained.tgid != kill.tgid,
+        "the last reference was dropped by {:?}, not by whoever held it",
+        drained.comm
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Takes all memory there is under one handle, and gives them back; one more is refused meanwhile.
+fn fill(lab: &mut Lab, card: &str, (start, end): (u64, u64)) -> Result<()> {
+    let failed = lab
+        .command(&format!("load {card} {PAGE} 1000"))?
+        .number("failed")?;
+    ensure!(failed == 0, "{failed} of 1000 allocations failed");
+    let pieces = (end - start).div_ceil(PIECE);
+    let many = lab
+        .command(&format!("hold-many {card} {PIECE} {pieces}"))?
+        .handle()?;
+    let count = lab.command(&format!("show {many}"))?.number("count")?;
+    ensure!(count == pieces, "{count} allocations are held, not {pieces}");
+    lab.refused(&format!("alloc {card} {PAGE}"))?;
+    let freed = lab.command("free-all")?.number("freed")?;
+    ensure!(freed == 1, "{freed} handles were freed, there was one");
+    let said = lab.refused("load")?;
+    ensure!(said.contains("usage: load BDF"), "no usage is shown: {said}");
+    Ok(())
+}

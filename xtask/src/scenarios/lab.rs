@@ -1,0 +1,451 @@
+//! The guest of the scenarios: two NVMe drives below one switch, the first with p2p memory, the second slow, and a card
+//! whose memory the test module can provide.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::stream::Stream;
+use crate::guest::{Boot, Card, Guest, Job, Machine, Nvme, Output, Slot, Stuck};
+
+/// Size of the p2p memory.
+const CMB_MIB: u32 = 64;
+/// What one NVMe queue takes of it.
+pub(crate) const QUEUE_BYTES: u64 = 64 * 1024;
+/// Size of the card's memory: more than a hundred thousand pages.
+const CARD_MIB: u32 = 512;
+/// Speed limit of the slow drive: 64 KiB take four seconds.
+const SLOW: u64 = 16 * 1024;
+
+/// How long the tracer may take to stop. Detaching waits for the kernel some forty times, which takes seconds under software
+/// emulation, and many times that on a machine that is busy with something else.
+const STOP: Duration = Duration::from_secs(90);
+
+/// How often to look whether the tracer is attached: each look starts a shell, which takes the tracer's CPUs.
+const READY: Duration = Duration::from_millis(200);
+
+/// A booted guest and what the scenarios need to know about it.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    /// The guest.
+    pub(crate) guest: Guest,
+    /// PCI address of the drive with p2p memory.
+    pub(crate) memory: String,
+    /// PCI address of the slow drive.
+    pub(crate) slow: String,
+    /// PCI address of the card.
+    pub(crate) card: String,
+    /// Whether user space can map p2p memory (since Linux 6.2).
+    pub(crate) has_mmap: bool,
+    traces: u32,
+    /// Where the latest stream of the scenario is kept.
+    stream: Option<PathBuf>,
+}
+
+/// `p2p-trace live --json` at work in the guest.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    job: Job,
+    number: u32,
+    name: String,
+}
+
+/// The drive with p2p memory.
+pub(crate) fn memory_drive() -> Nvme {
+    Nvme::new("memory", Slot::Switch(0)).with_cmb(CMB_MIB)
+}
+
+/// The slow drive.
+pub(crate) fn slow_drive() -> Nvme {
+    Nvme::new("slow", Slot::Switch(1)).with_limit(SLOW)
+}
+
+/// The card. Its BAR 2 is memory that no driver uses before the test module is loaded.
+fn card() -> Card {
+    Card {
+        id: "card".to_owned(),
+        model: format!("pci-testdev,membar={CARD_MIB}M"),
+        slot: Slot::Switch(2),
+    }
+}
+
+/// The machine, with further words for its kernel.
+pub(crate) fn machine(kernel_args: &[&str]) -> Machine {
+    Machine {
+        drives: vec![memory_drive(), slow_drive()],
+        cards: vec![card()],
+        kernel_args: kernel_args.iter().map(|&word| word.to_owned()).collect(),
+        ..Machine::default()
+    }
+}
+
+impl Lab {
+    /// Boots the guest. No NVMe driver is loaded yet.
+    pub(crate) fn start(boot: Boot<'_>) -> Result<Self> {
+        let mut guest = Guest::start(boot)?;
+        let paths = guest.check("for d in /sys/bus/pci/devices/*; do readlink -f $d; done")?;
+        let find = |id: &str, slot: Slot| {
+            find_device(&paths, &slot.path())
+                .with_context(|| format!("the guest does not see the device {id}: {}", paths.join(" ")))
+        };
+        let (memory, slow, card) = (memory_drive(), slow_drive(), card());
+        let memory = find(&memory.id, memory.slot)?;
+        let slow = find(&slow.id, slow.slot)?;
+        let card = find(&card.id, card.slot)?;
+        ensure!(
+            guest
+                .run("lsmod | grep -q '^nvme ' || ls -d /sys/bus/pci/drivers/nvme")?
+                .code
+                != 0,
+            "the NVMe driver is there from the start (is it built into this kernel?): \
+             a trace of its loading needs it as a module"
+        );
+        let has_mmap = guest.run("grep -q ' p2pmem_alloc_mmap$' /proc/kallsyms")?.code == 0;
+        Ok(Self {
+            guest,
+            memory,
+            slow,
+            card,
+            has_mmap,
+            traces: 0,
+            stream: None,
+        })
+    }
+
+    /// Loads the NVMe driver and waits until both drives work.
+    pub(crate) fn load_driver(&mut self) -> Result<()> {
+        self.guest.check("modprobe nvme")?;
+        for device in [self.memory.clone(), self.slow.clone()] {
+            self.wait_for(&format!(
+                "ls /sys/bus/pci/devices/{device}/nvme/nvme*/ | grep -q 'nvme.*n1'"
+            ))?;
+        }
+        self.wait_for(&format!(
+            "[ -e /sys/bus/pci/devices/{}/p2pmem/size ]",
+            self.memory
+        ))
+    }
+
+    /// Unloads the NVMe driver.
+    pub(crate) fn unload_driver(&mut self) -> Result<()> {
+        self.guest.check("modprobe -r nvme").map(drop)
+    }
+
+    /// Unbinds the drive with p2p memory from its driver.
+    pub(crate) fn unbind(&mut self) -> Result<()> {
+        let command = self.unbind_command();
+        self.guest.check(&command).map(drop)
+    }
+
+    /// The command that does so.
+    pub(crate) fn unbind_command(&self) -> String {
+        format!("echo {} > /sys/bus/pci/drivers/nvme/unbind", self.memory)
+    }
+
+    /// First and last address of the p2p memory: BAR 2 of the drive.
+    pub(crate) fn range(&mut self) -> Result<(u64, u64)> {
+        let device = self.memory.clone();
+        self.range_of(&device)
+    }
+
+    /// First and last address of BAR 2 of a device.
+    pub(crate) fn range_of(&mut self, device: &str) -> Result<(u64, u64)> {
+        let lines = self
+            .guest
+            .check(&format!("cat /sys/bus/pci/devices/{device}/resource"))?;
+        parse_resource(&lines, 2).with_context(|| format!("no memory in BAR 2: {}", lines.join(" | ")))
+    }
+
+    /// Block device of the slow drive, as `nvme1n1`.
+    pub(crate) fn slow_disk(&mut self) -> Result<String> {
+        let command = format!(
+            "basename $(ls -d /sys/bus/pci/devices/{}/nvme/nvme*/nvme*n1)",
+            self.slow
+        );
+        self.guest
+            .check(&command)?
+            .pop()
+            .context("the slow drive has no block device")
+    }
+
+    /// Starts an `O_DIRECT` read from the slow drive into p2p memory and waits until it is under way.
+    pub(crate) fn start_read(&mut self, bytes: u64) -> Result<Job> {
+        let disk = self.slow_disk()?;
+        // Whatever the kernel itself reads from a new drive has to be over.
+        self.wait_for(&format!("grep -q '^ *0 *0$' /sys/block/{disk}/inflight"))?;
+        let command = format!(
+            "exec p2pdio --memory {} --disk /dev/{disk} --size {bytes}",
+            self.memory
+        );
+        let job = self.guest.spawn(&command)?;
+        self.guest.wait_line(job, "mapped ")?;
+        self.wait_for(&format!("! grep -q '^ *0 *0$' /sys/block/{disk}/inflight"))?;
+        Ok(job)
+    }
+
+    /// Lets the slow drive read as fast as it can, or slowly again: nobody has to wait for the rest of a read.
+    pub(crate) fn limit_slow_drive(&mut self, slow: bool) -> Result<()> {
+        let limits = json!({
+            "path": format!("/objects/limit-{}", slow_drive().id),
+            "property": "limits",
+            "value": { "bps-total": if slow { SLOW } else { 0 } },
+        });
+        self.guest.qmp().execute("qom-set", limits).map(drop)
+    }
+
+    /// Waits until a command in the guest succeeds.
+    pub(crate) fn wait_for(&mut self, command: &str) -> Result<()> {
+        let waiting =
+            format!("n=0; until {command}; do n=$((n+1)); [ $n -lt 300 ] || exit 1; sleep 0.1; done");
+        let output = self.guest.run(&waiting)?;
+        if output.code != 0 {
+            bail!(Stuck(format!("waited in vain for: {command}: {}", output.text())));
+        }
+        Ok(())
+    }
+
+    /// Starts the tracer and waits until it is attached.
+    ///
+    /// # Errors
+    ///
+    /// It ends before.
+    pub(crate) fn trace(&mut self, name: &str, arguments: &str) -> Result<Trace> {
+        self.trace_as(name, "", arguments)
+    }
+
+    /// As [`Lab::trace`], with a program that starts it.
+    pub(crate) fn trace_as(&mut self, name: &str, launcher: &str, arguments: &str) -> Result<Trace> {
+        let number = self.traces + 1;
+        let job = self.start_tracer(
+            launcher,
+            &format!("--json {arguments}"),
+            &format!("> /run/trace.{number}"),
+        )?;
+        Ok(Trace {
+            job,
+            number,
+            name: name.to_owned(),
+        })
+    }
+
+    /// As [`Lab::trace`], but its lines are sent to the host as they are written, where they outlive the guest.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Lab::trace`].
+    pub(crate) fn trace_to_host(&mut self, name: &str, arguments: &str) -> Result<Trace> {
+        Ok(Trace {
+            job: self.start_tracer("", &format!("--json {arguments}"), "")?,
+            number: self.traces,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Waits until the tracer has told a finding of this rule.
+    pub(crate) fn wait_finding(&mut self, trace: &Trace, rule: &str) -> Result<()> {
+        let file = format!("/run/trace.{}", trace.number);
+        self.wait_for(&format!(
+            "grep -q '\"type\":\"finding\".*\"rule\":\"{rule}\"' {file}"
+        ))
+    }
+
+    /// Waits until an event of this kind has come from [`Lab::trace_to_host`].
+    pub(crate) fn wait_sent(&mut self, trace: &Trace, kind: &str) -> Result<()> {
+        let words = format!("\"kind\":\"{kind}\"");
+        for _ in 0..300 {
+            if self
+                .guest
+                .said(trace.job)
+                .iter()
+                .any(|line| line.contains(&words))
+            {
+                return Ok(());
+            }
+            self.guest.check("sleep 0.1")?;
+        }
+        anyhow::bail!("waited in vain for an event `{kind}`")
+    }
+
+    /// What [`Lab::trace_to_host`] sent before the guest died.
+    ///
+    /// # Errors
+    ///
+    /// It is not sound as far as it goes.
+    pub(crate) fn cut_off(&mut self, trace: &Trace) -> Result<Stream> {
+        let lines = self.guest.said(trace.job).to_vec();
+        self.keep(trace, &lines)?;
+        Stream::parse_cut_off(&lines)
+    }
+
+    /// Keeps a stream with the logs of the guest.
+    fn keep(&mut self, trace: &Trace, lines: &[String]) -> Result<()> {
+        let Trace { number, name, .. } = trace;
+        let path = self.guest.log().join(format!("{number}-{name}.ndjson"));
+        fs::write(&path, format!("{}\n", lines.join("\n")))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        self.stream = Some(path);
+        Ok(())
+    }
+
+    /// Starts a tracer of whose output nothing is kept, for more events than can be.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Lab::trace`].
+    pub(crate) fn trace_silently(&mut self, arguments: &str) -> Result<Job> {
+        self.start_tracer("", arguments, "> /dev/null")
+    }
+
+    /// Stops it.
+    ///
+    /// # Errors
+    ///
+    /// It does not stop in order.
+    pub(crate) fn stop_silent(&mut self, job: Job) -> Result<()> {
+        let output = self.interrupt(job)?;
+        output.success().context("p2p-trace failed").map(drop)
+    }
+
+    fn start_tracer(&mut self, launcher: &str, arguments: &str, output: &str) -> Result<Job> {
+        self.traces += 1;
+        let ready = format!("/run/ready.{}", self.traces);
+        let job = self.guest.spawn(&format!(
+            "exec {launcher} p2p-trace live --ready-file {ready} {arguments} {output}"
+        ))?;
+        loop {
+            if let Some(output) = self.guest.wait_within(job, READY)? {
+                bail!(
+                    "p2p-trace ended with {} before it was attached: {}",
+                    output.code,
+                    output.text()
+                );
+            }
+            if self.guest.run(&format!("[ -e {ready} ]"))?.code == 0 {
+                return Ok(job);
+            }
+        }
+    }
+
+    /// Stops the tracer as a user would, and takes its stream to the host.
+    ///
+    /// # Errors
+    ///
+    /// It does not stop in order, or its stream is not sound.
+    pub(crate) fn stop(&mut self, trace: Trace) -> Result<Stream> {
+        let number = trace.number;
+        let output = self.interrupt(trace.job)?;
+        let lines = self
+            .guest
+            .check(&format!("cat /run/trace.{number}; rm /run/trace.{number}"))?;
+        self.keep(&trace, &lines)?;
+        ensure!(
+            output.code == 0,
+            "p2p-trace ended with {}: {}",
+            output.code,
+            output.err.join("\n")
+        );
+        let stream = Stream::parse(&lines)?;
+        stream.check()?;
+        Ok(stream)
+    }
+
+    fn interrupt(&mut self, tracer: Job) -> Result<Output> {
+        self.guest.signal(tracer, Signal::INT)?;
+        self.guest.wait_within(tracer, STOP)?.ok_or_else(|| {
+            let seconds = STOP.as_secs();
+            Stuck(format!("p2p-trace did not stop within {seconds} s of SIGINT")).into()
+        })
+    }
+
+    /// Sends a signal to the tracer.
+    pub(crate) fn signal(&mut self, trace: &Trace, signal: Signal) -> Result<()> {
+        self.guest.signal(trace.job, signal)
+    }
+
+    /// Where the latest stream of the scenario is kept on the host, if it came that far.
+    pub(crate) fn stream(&self) -> Option<&Path> {
+        self.stream.as_deref()
+    }
+
+    /// Begins a scenario, which gets so much time.
+    pub(crate) fn begin(&mut self, limit: Duration) {
+        self.stream = None;
+        self.guest.extend(limit);
+    }
+}
+
+/// The PCI address of the device whose device numbers, from the first bus down, are these.
+fn find_device(paths: &[String], numbers: &[u8]) -> Option<String> {
+    let path = paths.iter().find(|path| {
+        let below = path.strip_prefix("/sys/devices/pci0000:00/");
+        below.is_some_and(|below| {
+            below
+                .split('/')
+                .map(device_number)
+                .eq(numbers.iter().map(|&number| Some(number)))
+        })
+    })?;
+    path.rsplit('/').next().map(str::to_owned)
+}
+
+/// `0000:02:01.0` → 1; `None` for anything but function 0.
+fn device_number(address: &str) -> Option<u8> {
+    let (number, function) = address.rsplit(':').next()?.split_once('.')?;
+    if function == "0" {
+        u8::from_str_radix(number, 16).ok()
+    } else {
+        None
+    }
+}
+
+/// First and last address of a BAR, from the lines of sysfs's `resource` file.
+fn parse_resource(lines: &[String], bar: usize) -> Option<(u64, u64)> {
+    let mut words = lines.get(bar)?.split(' ');
+    let mut number = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let range = (number()?, number()?);
+    if range.1 == 0 { None } else { Some(range) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_device_by_its_place() {
+        let paths = [
+            "/sys/devices/pci0000:00/0000:00:10.0",
+            "/sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/0000:02:00.0/0000:03:00.0",
+            "/sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/0000:02:01.0/0000:04:00.0",
+            "/sys/devices/pci0000:00/0000:00:1f.2",
+        ]
+        .map(str::to_owned);
+        assert_eq!(
+            find_device(&paths, &memory_drive().slot.path()).as_deref(),
+            Some("0000:03:00.0")
+        );
+        assert_eq!(
+            find_device(&paths, &slow_drive().slot.path()).as_deref(),
+            Some("0000:04:00.0")
+        );
+        assert_eq!(find_device(&paths, &[0x1f]), None);
+        assert_eq!(find_device(&paths, &[0x10, 0, 2, 0]), None);
+    }
+
+    #[test]
+    fn reads_a_bar() {
+        let lines = [
+            "0x00000000fe800000 0x00000000fe803fff 0x0000000000140204",
+            "0x0 0x0 0x0",
+            "0xf8 0xfb 0x0",
+        ]
+        .map(str::to_owned);
+        assert_eq!(parse_resource(&lines, 0), Some((0xfe80_0000, 0xfe80_3fff)));
+        assert_eq!(parse_resource(&lines, 1), None);
+        assert_eq!(parse_resource(&lines, 2), Some((0xf8, 0xfb)));
+        assert_eq!(parse_resource(&lines, 3), None);
+    }
+}

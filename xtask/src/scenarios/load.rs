@@ -1,0 +1,103 @@
+//! Many events at once: producers that interrupt each other, and a ring that is too small for them.
+
+use anyhow::{Result, ensure};
+use rustix::process::Signal;
+
+use super::expect;
+use super::lab::Lab;
+use super::mapping::number;
+use super::stream::Stream;
+use super::{Method, Verdict};
+
+/// Bytes of one mapping: four pages.
+const MAPPING: u64 = 16 * 1024;
+/// Processes that map.
+const PROCESSES: u64 = 4;
+/// Mappings of each.
+const LOOPS: u64 = 150;
+/// Rules that no loss of allocations or frees leaves sure.
+const NEED_EVERY_FREE: [&str; 4] = [
+    "unmatched-free",
+    "double-free",
+    "size-mismatch",
+    "unexplained-reference",
+];
+/// The smallest ring there is.
+const TINY: &str = "--ring-size 4096";
+
+/// Processes on one CPU, on a kernel that lets them interrupt each other in the middle of a hook.
+pub(super) fn nested_producers(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    let model = lab.guest.run("cat /sys/kernel/debug/sched/preempt")?;
+    if !model.text().contains("(full)") {
+        return Ok(Verdict::skipped("this kernel cannot be made fully preemptible"));
+    }
+    lab.load_driver()?;
+    let trace = lab.trace("nested-producers", &method.option())?;
+    let done = storm(lab, "0")?;
+    let stream = lab.stop(trace)?;
+    lab.unload_driver()?;
+
+    expect::attached_by(&stream, method)?;
+    expect::only_about(&stream, &lab.memory)?;
+    account(&stream, &done)?;
+    Ok(Verdict::Passed)
+}
+
+/// The tracer stands still while far more happens than its rings can hold.
+pub(super) fn tiny_ring(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    let trace = lab.trace("tiny-ring", &format!("{} {TINY}", method.option()))?;
+    lab.signal(&trace, Signal::STOP)?;
+    let done = storm(lab, "0,1")?;
+    lab.signal(&trace, Signal::CONT)?;
+    let stream = lab.stop(trace)?;
+    lab.unload_driver()?;
+
+    expect::attached_by(&stream, method)?;
+    account(&stream, &done)?;
+    for name in ["mmap", "page_free"] {
+        ensure!(
+            stream.hook(name)?.lost > 0,
+            "nothing of {name} was lost in a ring of 4 KiB"
+        );
+    }
+    ensure!(!stream.losses.is_empty(), "no loss was reported when it happened");
+    expect::verdicts(&stream, &lab.memory, &[], &NEED_EVERY_FREE)?;
+    Ok(Verdict::Passed)
+}
+
+/// Maps and unmaps on these CPUs, as fast as can be.
+fn storm(lab: &mut Lab, cpus: &str) -> Result<String> {
+    let command = format!(
+        "p2pmap {} --size {MAPPING} --loops {LOOPS} --processes {PROCESSES} --cpus {cpus}",
+        lab.memory
+    );
+    let lines = lab.guest.check(&command)?;
+    let done = lines.into_iter().next_back().unwrap_or_default();
+    ensure!(
+        number(&done, "maps")? == PROCESSES * LOOPS,
+        "the storm said: {done}"
+    );
+    Ok(done)
+}
+
+/// Expects the hooks to have counted what the storm did, but for what the kernel says it did not run them for.
+fn account(stream: &Stream, done: &str) -> Result<()> {
+    for (name, unit) in [("mmap", "maps"), ("page_free", "pages")] {
+        let hook = stream.hook(name)?;
+        let real = number(done, unit)?;
+        match hook.missed {
+            Some(missed) => ensure!(
+                hook.hits + missed == real,
+                "{name}: {} hits and {missed} missed are not the {real} {unit} of the storm",
+                hook.hits
+            ),
+            None => ensure!(
+                hook.hits <= real,
+                "{name}: {} hits of only {real} {unit}",
+                hook.hits
+            ),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,322 @@
+//! What p2p-trace has to show in real guests, asserted from its JSON stream.
+//!
+//! Several scenarios run in one guest, one after the other; each leaves the guest as it found it: running, without the
+//! NVMe driver. After a failure the guest's state is not known, and the next scenario gets a new one. A scenario that
+//! leaves the kernel damaged has a guest of its own.
+
+mod access;
+mod clean;
+mod expect;
+mod faults;
+mod findings;
+mod holders;
+mod holding;
+pub(crate) mod lab;
+mod load;
+mod mapping;
+mod provider;
+mod pull;
+mod runner;
+pub(crate) mod stream;
+mod teardown;
+mod testmod;
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::host::packages;
+use crate::kernels::{self, GuestKernel};
+use crate::test::summary::{Outcome, Row, Summary};
+use lab::Lab;
+
+/// Which scenarios to run.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Options {
+    /// Kernel to run them on (repeatable): 7.3, 6.12, 6.1, 5.10 or host; all that can be had if none is named.
+    #[arg(long, value_name = "LABEL")]
+    kernel: Vec<String>,
+    /// Run this scenario only (repeatable).
+    #[arg(long, value_name = "NAME")]
+    scenario: Vec<String>,
+    /// Attach in this way only.
+    #[arg(long, value_enum)]
+    attach: Option<Method>,
+}
+
+/// How the tracer attaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Method {
+    /// fentry and fexit.
+    Fentry,
+    /// kprobe and kretprobe.
+    Kprobe,
+}
+
+/// How a scenario that did not fail ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Everything was as expected.
+    Passed,
+    /// It cannot be run here, and why.
+    Skipped(String),
+}
+
+/// One scenario.
+#[derive(Debug, Clone, Copy)]
+struct Scenario {
+    name: &'static str,
+    /// Whether its kernel should be fully preemptible.
+    preemptible: bool,
+    /// Whether it maps p2p memory into user space.
+    maps: bool,
+    /// Whether it needs the test module.
+    module: bool,
+    /// Whether one way to attach stands for both: it is about what is made of the events, which others compare.
+    once: bool,
+    /// Whether one kernel stands for all: it is about what is made of events that others get from every kernel.
+    anywhere: bool,
+    /// Whether it leaves a kernel behind that nobody should use any more, or a dead one.
+    own_guest: bool,
+    run: fn(&mut Lab, Method) -> Result<Verdict>,
+}
+
+/// All of them, those of one kind of guest together.
+const SCENARIOS: &[Scenario] = &[
+    Scenario::plain("load-and-unbind", teardown::load_and_unbind),
+    Scenario::plain("map-and-unmap", mapping::map_and_unmap).mapping(),
+    Scenario::plain("blocked-unbind", mapping::blocked_unbind).mapping(),
+    Scenario::plain("pull-reads", pull::pull_reads),
+    Scenario::plain("pull-in-hang", pull::pull_in_hang)
+        .with_module()
+        .once(),
+    Scenario::plain("remove", teardown::remove).once(),
+    Scenario::plain("unplug", teardown::unplug).once(),
+    Scenario::plain("other-device", access::other_device).once(),
+    Scenario::plain("least-rights", access::least_rights),
+    Scenario::plain("doctor", access::doctor).once(),
+    Scenario::plain("closed-output", access::closed_output)
+        .once()
+        .anywhere(),
+    Scenario::plain("test-module", provider::test_module).with_module(),
+    Scenario::plain("clean-rebinds", clean::rebinds)
+        .with_module()
+        .once(),
+    Scenario::plain("clean-late-start", clean::late_start)
+        .with_module()
+        .once(),
+    Scenario::plain("clean-mapping-storm", clean::mapping_storm)
+        .mapping()
+        .once(),
+    Scenario::plain("clean-two-devices", clean::two_devices)
+        .with_module()
+        .once(),
+    Scenario::plain("held-unbind", holding::held_unbind).with_module(),
+    Scenario::plain("race-2018", faults::race_2018).with_module(),
+    Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation).with_module(),
+    Scenario::plain("stalled-in-driver", faults::stalled_in_driver)
+        .with_module()
+        .once(),
+    Scenario::plain("dead-chunk", faults::dead_chunk)
+        .with_module()
+        .in_own_guest()
+        .once(),
+    Scenario::plain("racing-allocations", faults::racing_allocations)
+        .with_module()
+        .in_own_guest()
+        .once()
+        .anywhere(),
+    Scenario::plain("exit-codes", faults::exit_codes)
+        .with_module()
+        .once()
+        .anywhere(),
+    Scenario::plain("holders-queues", holders::queues).once(),
+    Scenario::plain("holders-mapping", holders::mapping)
+        .mapping()
+        .once(),
+    Scenario::plain("holders-kernel-held", holders::kernel_held)
+        .with_module()
+        .once(),
+    Scenario::plain("holders-direct-io", holders::direct_io)
+        .mapping()
+        .once(),
+    Scenario::plain("holders-two-ranges", holders::two_ranges)
+        .with_module()
+        .once(),
+    Scenario::plain("holders-other-freer", holders::other_freer)
+        .with_module()
+        .once()
+        .anywhere(),
+    Scenario::plain("holders-two-devices", holders::two_devices)
+        .with_module()
+        .once()
+        .anywhere(),
+    Scenario::plain("holders-many", holders::many)
+        .with_module()
+        .once()
+        .anywhere(),
+    Scenario::plain("holders-losses", holders::losses)
+        .with_module()
+        .once(),
+    Scenario::plain("wrong-frees", faults::wrong_frees)
+        .with_module()
+        .in_own_guest()
+        .once(),
+    Scenario::plain("partial-free", faults::partial_free)
+        .with_module()
+        .in_own_guest()
+        .once(),
+    Scenario::plain("put-without-get", faults::put_without_get)
+        .with_module()
+        .in_own_guest()
+        .once(),
+    Scenario::plain("late-uses", faults::late_uses)
+        .with_module()
+        .in_own_guest()
+        .once(),
+    Scenario::plain("mapped-to-death", faults::mapped_to_death)
+        .with_module()
+        .in_own_guest()
+        .once(),
+    Scenario::plain("tiny-ring", load::tiny_ring).mapping(),
+    Scenario::plain("nested-producers", load::nested_producers)
+        .mapping()
+        .preemptible(),
+];
+
+impl Scenario {
+    const fn plain(name: &'static str, run: fn(&mut Lab, Method) -> Result<Verdict>) -> Self {
+        Self {
+            name,
+            preemptible: false,
+            maps: false,
+            module: false,
+            once: false,
+            anywhere: false,
+            own_guest: false,
+            run,
+        }
+    }
+
+    const fn mapping(mut self) -> Self {
+        self.maps = true;
+        self
+    }
+
+    const fn with_module(mut self) -> Self {
+        self.module = true;
+        self
+    }
+
+    const fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    const fn anywhere(mut self) -> Self {
+        self.anywhere = true;
+        self
+    }
+
+    const fn in_own_guest(mut self) -> Self {
+        self.own_guest = true;
+        self
+    }
+
+    const fn preemptible(mut self) -> Self {
+        self.preemptible = true;
+        self
+    }
+}
+
+impl Method {
+    /// Both.
+    const ALL: [Self; 2] = [Self::Fentry, Self::Kprobe];
+
+    /// The word for it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+        }
+    }
+
+    /// The tracer's option for it.
+    fn option(self) -> String {
+        format!("--attach {}", self.name())
+    }
+}
+
+impl Verdict {
+    /// It cannot be run here.
+    fn skipped(reason: &str) -> Self {
+        Self::Skipped(reason.to_owned())
+    }
+}
+
+/// Runs the scenarios and prints what they came to; returns whether all went well.
+///
+/// # Errors
+///
+/// Something the guests need cannot be had, or an option names nothing.
+pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
+    let summary = run_on_all(root, options)?;
+    println!("\n{summary}");
+    Ok(!summary.has_failed())
+}
+
+/// Gets the kernels and runs the scenarios; a kernel that cannot be had is a row of its own.
+///
+/// # Errors
+///
+/// Something the guests need cannot be had, or an option names nothing.
+pub(crate) fn run_on_all(root: &Path, options: &Options) -> Result<Summary> {
+    let labels: Vec<&str> = options.kernel.iter().map(String::as_str).collect();
+    let selection = kernels::select(
+        root,
+        if labels.is_empty() {
+            &kernels::TESTED
+        } else {
+            &labels
+        },
+    );
+    let mut summary = Summary::default();
+    for missing in &selection.missing {
+        let needed = missing.required || !labels.is_empty();
+        let outcome = if needed { Outcome::Failed } else { Outcome::Skipped };
+        let name = format!("kernel {}", missing.label);
+        summary.push(Row::single(
+            name,
+            outcome(missing.reason.clone()),
+            std::time::Duration::ZERO,
+        ));
+    }
+    summary.extend(run(root, &selection.found, options)?);
+    Ok(summary)
+}
+
+/// Runs the scenarios on these kernels. Each prints a line when it ends.
+///
+/// # Errors
+///
+/// Something the guests need cannot be had, or an option names nothing.
+pub(crate) fn run(root: &Path, kernels: &[GuestKernel], options: &Options) -> Result<Summary> {
+    for name in &options.scenario {
+        let known: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        ensure!(
+            known.contains(&name.as_str()),
+            "there is no scenario {name}: there are {}",
+            known.join(", ")
+        );
+    }
+    packages::ensure(&packages::GUEST)?;
+    let wanted = |scenario: &&Scenario| {
+        options.scenario.is_empty() || options.scenario.iter().any(|name| name == scenario.name)
+    };
+    let scenarios: Vec<Scenario> = SCENARIOS.iter().filter(wanted).copied().collect();
+    let methods = options
+        .attach
+        .map_or_else(|| Method::ALL.to_vec(), |method| vec![method]);
+    runner::run(root, kernels, &scenarios, &methods)
+}

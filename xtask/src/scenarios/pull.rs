@@ -1,0 +1,224 @@
+//! The kernel's own state, read while nothing happens and in the middle of a blocked unbind.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::expect;
+use super::lab::{Lab, QUEUE_BYTES};
+use super::stream::{Event, Stream};
+use super::{Method, Verdict};
+
+/// What nvme takes for its two queues.
+const QUEUES: u64 = 2 * QUEUE_BYTES;
+/// Bytes of what blocks the unbind.
+const TAKEN: u64 = 64 * 1024;
+
+/// The tracer starts when memory has been taken already: what it reads is what sysfs and nvme say.
+pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    let range = lab.range()?;
+    let folder = format!("/sys/bus/pci/devices/{}/p2pmem", lab.memory);
+    let sysfs = lab.guest.check(&format!(
+        "cat {folder}/size {folder}/available {folder}/published"
+    ))?;
+    let [size, available, published] = sysfs_numbers(&sysfs)?;
+    let trace = lab.trace("pull-reads", &method.option())?;
+    // The second reading, which confirms the first, comes after a second.
+    lab.guest.check("sleep 3")?;
+    let stream = lab.stop(trace)?;
+    lab.unload_driver()?;
+
+    expect::nothing_lost(&stream)?;
+    expect::attached_by(&stream, method)?;
+    expect::only_about(&stream, &lab.memory)?;
+    let pulls: Vec<_> = stream.of_kind("pulled").collect();
+    ensure!(
+        pulls.len() >= 2,
+        "the device was read {} times, not twice",
+        pulls.len()
+    );
+    for event in &pulls {
+        ensure!(event.complete == Some(true), "{} is not complete", event.id);
+    }
+    let runs: Vec<_> = stream.of_kind("run").collect();
+    let bytes: u64 = runs.iter().filter_map(|run| run.size).sum();
+    ensure!(
+        bytes == pulls.len() as u64 * QUEUES && size - available == QUEUES,
+        "{} readings found {bytes} bytes taken in all; sysfs says {size} - {available}",
+        pulls.len()
+    );
+    for state in stream.of_kind("range_state") {
+        ensure!(
+            expect::bounds(state)? == range,
+            "{} is not about BAR 2: {:?}-{:?}",
+            state.id,
+            state.start,
+            state.end
+        );
+        ensure!(
+            state.taken == Some(QUEUES),
+            "{}: {:?} bytes are taken",
+            state.id,
+            state.taken
+        );
+        // A live reference is counted per CPU: one of its own, one per allocation, and by kernel one per page.
+        ensure!(
+            state.state.as_deref() == Some(&[]) && state.refs_estimate && state.refs >= Some(3),
+            "{}: {:?}, {:?} references",
+            state.id,
+            state.state,
+            state.refs
+        );
+        ensure!(
+            state.comm.as_deref() == Some("p2p-trace"),
+            "{} is by {:?}",
+            state.id,
+            state.comm
+        );
+    }
+    for state in stream.of_kind("device_state") {
+        ensure!(
+            state.count == Some(1) && state.taken == Some(QUEUES),
+            "{}: {:?} chunks, {:?} bytes",
+            state.id,
+            state.count,
+            state.taken
+        );
+        ensure!(
+            state.published == Some(published == 1),
+            "{}: published {:?}",
+            state.id,
+            state.published
+        );
+        ensure!(
+            state.comm.is_none() && state.waiting_ns.is_none(),
+            "{}: nobody holds the lock, but {:?} is named",
+            state.id,
+            state.comm
+        );
+    }
+    for kind in ["range_state", "device_state"] {
+        let count = stream.of_kind(kind).count();
+        ensure!(
+            count == pulls.len(),
+            "{count} records `{kind}` of {} readings",
+            pulls.len()
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+/// A tracer that is started in the middle of a blocked unbind reads how much is out, and who waits.
+pub(super) fn pull_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_driver()?;
+    lab.load_module("ranges=0")?;
+    let range = lab.range()?;
+    let memory = lab.memory.clone();
+    let taken = lab.take(&memory, TAKEN)?;
+    let unbind = lab.unbind_command();
+    let unbind = lab.guest.spawn(&format!("echo pid $$; {unbind}"))?;
+    let pid = lab.guest.wait_line(unbind, "pid ")?;
+    let unbinder: u32 = pid.strip_prefix("pid ").context("no pid")?.parse()?;
+    lab.wait_for(&format!("grep -q memunmap_pages /proc/{unbinder}/stack"))?;
+    let before = lab.guest.check("cut -d ' ' -f 1 /proc/uptime")?;
+    let trace = lab.trace("pull-in-hang", &method.option())?;
+    lab.guest.check("sleep 3")?;
+    lab.command(&format!("free {}", taken.handle))?;
+    lab.guest.wait(unbind)?.success()?;
+    let stream = lab.stop(trace)?;
+    lab.unload_module()?;
+    lab.unload_driver()?;
+
+    expect::nothing_lost(&stream)?;
+    expect::only_about(&stream, &lab.memory)?;
+    ensure!(
+        stream.of_kind("kill").next().is_none(),
+        "the tracer was there before the hang"
+    );
+    let states = blocked_states(&stream)?;
+    for (state, device) in &states {
+        ensure!(
+            expect::bounds(state)? == range,
+            "{} is about another range",
+            state.id
+        );
+        ensure!(
+            state.taken == Some(TAKEN) && state.refs == Some(1) && !state.refs_estimate,
+            "{}: {:?} bytes and {:?} references are out",
+            state.id,
+            state.taken,
+            state.refs
+        );
+        ensure!(
+            state.state.as_deref() == Some(&["atomic".to_owned(), "dead".to_owned()]),
+            "{}: {:?}",
+            state.id,
+            state.state
+        );
+        ensure!(
+            device.pid == Some(unbinder),
+            "{} holds the lock, not {unbinder}",
+            device.id
+        );
+    }
+    let run = stream.of_kind("run").next().context("nothing is found taken")?;
+    ensure!(
+        run.size == Some(TAKEN) && run.addr.as_deref() == Some(&format!("{:#x}", taken.addr)),
+        "{:?} bytes are found at {:?}, not {TAKEN} at {:#x}",
+        run.size,
+        run.addr,
+        taken.addr
+    );
+    waits_as_time_passes(&states, before.first())
+}
+
+/// The unbinding task is off the CPU for as long as it has been waiting.
+fn waits_as_time_passes(states: &[(&Event, &Event)], before: Option<&String>) -> Result<Verdict> {
+    let seconds: f64 = before.context("no uptime")?.parse()?;
+    let begun = Duration::from_secs_f64(seconds);
+    for (_, device) in states {
+        let waiting = Duration::from_nanos(device.waiting_ns.context("nobody waits")?);
+        let since = Duration::from_nanos(device.time_ns).saturating_sub(waiting);
+        ensure!(
+            since < begun + Duration::from_millis(100),
+            "{}: waits since {since:?}, but waited at {begun:?} already",
+            device.id
+        );
+    }
+    for pair in states.windows(2) {
+        let (first, second) = (pair[0].1, pair[1].1);
+        let passed = second.time_ns.abs_diff(first.time_ns);
+        let waited = second
+            .waiting_ns
+            .unwrap_or(0)
+            .abs_diff(first.waiting_ns.unwrap_or(0));
+        ensure!(
+            passed.abs_diff(waited) < 100_000_000,
+            "{passed} ns have passed, the task waits for {waited} ns more"
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Three lines with a number each.
+fn sysfs_numbers(lines: &[String]) -> Result<[u64; 3]> {
+    let numbers: Vec<u64> = lines.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
+    numbers
+        .try_into()
+        .ok()
+        .context("sysfs does not say size, available and published")
+}
+
+/// Range and device of each reading up to the drain.
+fn blocked_states(stream: &Stream) -> Result<Vec<(&Event, &Event)>> {
+    let drained = stream.only("drained")?.time_ns;
+    let of_kind = |kind| {
+        stream
+            .of_kind(kind)
+            .filter(|event| event.time_ns + 100_000_000 < drained)
+    };
+    let states: Vec<_> = of_kind("range_state").zip(of_kind("device_state")).collect();
+    ensure!(!states.is_empty(), "the device was not read during the hang");
+    Ok(states)
+}

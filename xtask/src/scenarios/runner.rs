@@ -1,0 +1,283 @@
+//! Runs scenarios in guests, several per boot.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::lab::{Lab, machine};
+use super::{Method, Scenario, Verdict};
+use crate::guest::{Acceleration, Boot, Stuck, initramfs, interrupt, kmodule, probe, programs};
+use crate::kernels::GuestKernel;
+use crate::test::summary::{Outcome, Row, Summary};
+
+/// Why a scenario that maps p2p memory cannot be run.
+const NO_MMAP: &str = "this kernel cannot map p2p memory into user space (since 6.2)";
+/// Why a scenario with the test module cannot be run.
+const NO_HEADERS: &str = "nothing is known to build a module for this kernel with";
+/// How long a guest may take to boot.
+const BOOT: Duration = Duration::from_mins(2);
+/// How long one scenario may take.
+const LIMIT: Duration = Duration::from_mins(4);
+/// How often a scenario is begun that the emulator spoils.
+const ATTEMPTS: u32 = 3;
+/// What the kernel calls a breakpoint that it does not know.
+const BREAKPOINT: &str = "Oops: int3";
+/// Lines of the console that are shown with a failure.
+const CONSOLE: usize = 12;
+
+/// A kernel that is ready to be booted.
+struct Bootable<'a> {
+    kernel: &'a GuestKernel,
+    initramfs: Vec<u8>,
+    /// Why the test module is not in there, if so.
+    lacks_module: Option<&'static str>,
+    acceleration: Acceleration,
+    /// Guests booted so far: each has logs of its own.
+    boots: u32,
+    /// Whether it can map p2p memory into user space, once a guest has told.
+    has_mmap: Option<bool>,
+}
+
+/// Runs every scenario by every method on every kernel.
+pub(super) fn run(
+    root: &Path,
+    kernels: &[GuestKernel],
+    scenarios: &[Scenario],
+    methods: &[Method],
+) -> Result<Summary> {
+    let programs = programs::build(root)?;
+    let mut summary = Summary::default();
+    let mut acceleration = None;
+    for (at, kernel) in kernels.iter().enumerate() {
+        let scenarios: Vec<&Scenario> = scenarios
+            .iter()
+            .filter(|scenario| !scenario.anywhere || at == 0)
+            .collect();
+        let wanted = scenarios.iter().any(|scenario| scenario.module);
+        let (module, lacks_module) = if wanted {
+            build_module(root, kernel, &mut summary)?
+        } else {
+            (None, Some(NO_HEADERS))
+        };
+        let initramfs = initramfs::build(kernel, &programs, module.as_deref())
+            .with_context(|| format!("cannot build the root file system for Linux {}", kernel.release))?;
+        let acceleration = *acceleration.get_or_insert_with(|| probe(kernel, &initramfs));
+        let mut bootable = Bootable {
+            kernel,
+            initramfs,
+            lacks_module,
+            acceleration,
+            boots: 0,
+            has_mmap: None,
+        };
+        for preemptible in [false, true] {
+            let of_guest: Vec<&Scenario> = scenarios
+                .iter()
+                .filter(|scenario| scenario.preemptible == preemptible)
+                .copied()
+                .collect();
+            if !of_guest.is_empty() {
+                bootable.run(preemptible, &of_guest, methods, &mut summary)?;
+            }
+        }
+    }
+    Ok(summary)
+}
+
+/// The test module, or why there is none. One that does not build is a failure of its own, and the scenarios that can do
+/// without go on.
+fn build_module(
+    root: &Path,
+    kernel: &GuestKernel,
+    summary: &mut Summary,
+) -> Result<(Option<PathBuf>, Option<&'static str>)> {
+    let started = Instant::now();
+    match kmodule::build(root, kernel) {
+        Ok(Some(module)) => Ok((Some(module), None)),
+        Ok(None) => Ok((None, Some(NO_HEADERS))),
+        Err(error) => {
+            interrupt::check()?;
+            println!("{error:#}");
+            let reason = error.to_string().lines().next().unwrap_or_default().to_owned();
+            let name = format!("{} test module", kernel.label);
+            let row = Row::single(name, Outcome::Failed(reason), started.elapsed());
+            println!("{}", line(&row));
+            summary.push(row);
+            Ok((None, Some("the test module could not be built")))
+        }
+    }
+}
+
+impl Bootable<'_> {
+    /// Runs the scenarios of one kind of guest.
+    fn run(
+        &mut self,
+        preemptible: bool,
+        scenarios: &[&Scenario],
+        methods: &[Method],
+        summary: &mut Summary,
+    ) -> Result<()> {
+        let mut lab = None;
+        // Those that need a guest of their own come last: before them, as many as possible share one.
+        for own_guest in [false, true] {
+            for (at, &method) in methods.iter().enumerate() {
+                let is_due =
+                    |scenario: &&&Scenario| scenario.own_guest == own_guest && (at == 0 || !scenario.once);
+                for scenario in scenarios.iter().filter(is_due) {
+                    let row = self.row(preemptible, scenario, method, &mut lab)?;
+                    println!("{}", line(&row));
+                    summary.push(row);
+                }
+            }
+            if let Some(lab) = lab.take() {
+                let started = Instant::now();
+                if let Err(error) = lab.guest.power_off() {
+                    println!("{error:#}");
+                    let name = format!("{} power-off", self.kernel.label);
+                    summary.push(Row::single(
+                        name,
+                        Outcome::Failed(error.to_string()),
+                        started.elapsed(),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs one scenario and says how it ended.
+    fn row(
+        &mut self,
+        preemptible: bool,
+        scenario: &Scenario,
+        method: Method,
+        lab: &mut Option<Lab>,
+    ) -> Result<Row> {
+        let name = format!("{} {} {}", self.kernel.label, scenario.name, method.name());
+        let started = Instant::now();
+        let mut result = self.perform(preemptible, scenario, method, lab);
+        for _ in 1..ATTEMPTS {
+            let Err(error) = &result else { break };
+            interrupt::check()?;
+            if !self.is_emulators_fault(lab.as_ref()) {
+                break;
+            }
+            println!("{}", account(error, lab.as_mut()));
+            println!(
+                "  the emulator ran half of an instruction that was being patched: {name} again, in a new guest"
+            );
+            *lab = None;
+            result = self.perform(preemptible, scenario, method, lab);
+        }
+        let result = result.and_then(|verdict| {
+            let used = lab.take_if(|_| scenario.own_guest);
+            used.map_or(Ok(()), |lab| lab.guest.discard())?;
+            Ok(verdict)
+        });
+        let outcome = match result {
+            Ok(Verdict::Passed) => Outcome::Passed,
+            Ok(Verdict::Skipped(reason)) => Outcome::Skipped(reason),
+            Err(error) => {
+                interrupt::check()?;
+                println!("{}", account(&error, lab.as_mut()));
+                // Whatever state it is in, nobody else should start from it.
+                *lab = None;
+                Outcome::Failed(error.to_string().lines().next().unwrap_or_default().to_owned())
+            }
+        };
+        Ok(Row::single(name, outcome, started.elapsed()))
+    }
+
+    /// The guest's kernel met the breakpoint that stands in for an instruction while it is patched, and did not know it:
+    /// QEMU's translator does not keep the order in which one CPU sees what another one writes to code.
+    fn is_emulators_fault(&self, lab: Option<&Lab>) -> bool {
+        self.acceleration == Acceleration::Tcg
+            && lab.is_some_and(|lab| {
+                lab.guest
+                    .complaints()
+                    .iter()
+                    .any(|line| line.contains(BREAKPOINT))
+            })
+    }
+
+    /// Runs one scenario, in a new guest if there is none.
+    fn perform(
+        &mut self,
+        preemptible: bool,
+        scenario: &Scenario,
+        method: Method,
+        lab: &mut Option<Lab>,
+    ) -> Result<Verdict> {
+        if scenario.maps && self.has_mmap == Some(false) {
+            return Ok(Verdict::skipped(NO_MMAP));
+        }
+        if let Some(reason) = self.lacks_module.filter(|_| scenario.module) {
+            return Ok(Verdict::skipped(reason));
+        }
+        let lab = match lab {
+            Some(lab) => lab,
+            None => lab.insert(self.boot(preemptible)?),
+        };
+        self.has_mmap = Some(lab.has_mmap);
+        if scenario.maps && !lab.has_mmap {
+            return Ok(Verdict::skipped(NO_MMAP));
+        }
+        lab.begin(LIMIT);
+        let verdict = (scenario.run)(lab, method)?;
+        let complaints = lab.guest.complaints();
+        ensure!(
+            complaints.is_empty(),
+            "the kernel complained: {}",
+            complaints.join(" | ")
+        );
+        Ok(verdict)
+    }
+
+    fn boot(&mut self, preemptible: bool) -> Result<Lab> {
+        self.boots += 1;
+        let kind = if preemptible { "preemptible" } else { "plain" };
+        let machine = machine(if preemptible { &["preempt=full"] } else { &[] });
+        Lab::start(Boot {
+            name: &format!("{}-{kind}-{}", self.kernel.label, self.boots),
+            kernel: self.kernel,
+            initramfs: &self.initramfs,
+            machine: &machine,
+            acceleration: self.acceleration,
+            limit: BOOT,
+        })
+        .with_context(|| format!("cannot boot Linux {}", self.kernel.release))
+    }
+}
+
+/// All that helps to understand a failure.
+fn account(error: &anyhow::Error, lab: Option<&mut Lab>) -> String {
+    let mut lines = vec![format!("{error:#}")];
+    if let Some(lab) = lab {
+        lines.extend(
+            lab.stream()
+                .map(|stream| format!("  stream: {}", stream.display())),
+        );
+        lines.push(format!("  logs: {}", lab.guest.log().display()));
+        let mut quote = |said: Vec<String>| lines.extend(said.iter().map(|line| format!("  | {line}")));
+        // Before the evidence is taken, which fills the console.
+        quote(lab.guest.console_excerpt(CONSOLE));
+        if error.downcast_ref::<Stuck>().is_some() {
+            match lab.guest.evidence() {
+                Ok(said) => quote(said),
+                Err(error) => lines.push(format!("  no evidence: {error:#}")),
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+/// How a scenario ended, in one line.
+fn line(row: &Row) -> String {
+    let (word, reason) = match &row.outcome {
+        Outcome::Passed => ("passed", String::new()),
+        Outcome::Failed(reason) => ("FAILED", format!(": {reason}")),
+        Outcome::Skipped(reason) => ("skipped", format!(": {reason}")),
+    };
+    format!("{} … {word} ({:.1} s){reason}", row.name, row.time.as_secs_f64())
+}

@@ -1,0 +1,116 @@
+//! What streams are refused.
+
+use super::*;
+
+/// A stream of events `(time, seq, what is special about it)`, with an account of hooks.
+pub(crate) fn stream(events: &[(u64, u64, &str)], hooks: &str) -> Vec<String> {
+    let mut lines = vec![r#"{"type":"status"}"#.to_owned()];
+    lines.extend(events.iter().map(|(time, seq, rest)| {
+        let fixed = r#""type":"event","hook":"page_free","cpu":0,"device":"0000:03:00.0""#;
+        format!(r#"{{{fixed},"id":"r:0:{seq}","seq":{seq},"time_ns":{time},{rest}}}"#)
+    }));
+    lines.push(format!(
+        r#"{{"type":"summary","lost":0,"duration_ns":1,"hooks":[{hooks}]}}"#
+    ));
+    lines
+}
+
+const ACCOUNT: &str = r#"{"hook":"page_free","method":"fentry","hits":16,"delivered":16,"lost":0},
+                         {"hook":"alloc","hits":0,"delivered":0,"lost":0}"#;
+const FREES: [(u64, u64, &str); 2] = [
+    (5, 0, r#""kind":"page_free","count":12"#),
+    (6, 2, r#""kind":"page_free","count":4"#),
+];
+
+fn complaint(lines: &[String]) -> String {
+    Stream::parse(lines)
+        .and_then(|stream| stream.check())
+        .unwrap_err()
+        .to_string()
+}
+
+#[test]
+fn a_good_stream_passes() {
+    let stream = Stream::parse(&stream(&FREES, ACCOUNT)).unwrap();
+    stream.check().unwrap();
+    assert_eq!(stream.of_kind("page_free").count(), 2);
+    assert_eq!(stream.hook("page_free").unwrap().hits, 16);
+    assert!(stream.only("kill").unwrap_err().to_string().contains("no event"));
+    assert!(
+        stream
+            .only("page_free")
+            .unwrap_err()
+            .to_string()
+            .contains("more than one")
+    );
+}
+
+#[test]
+fn a_stream_begins_with_a_status_and_ends_with_a_summary() {
+    let mut lines = stream(&FREES, ACCOUNT);
+    assert!(complaint(&lines[1..]).contains("begin with a status"));
+    let summary = lines.pop().unwrap();
+    assert!(complaint(&lines).contains("no summary"));
+    lines.extend([summary, r#"{"type":"status"}"#.to_owned()]);
+    assert!(complaint(&lines).contains("after the summary"));
+}
+
+#[test]
+fn a_stream_may_be_cut_off() {
+    let mut lines = stream(&FREES, ACCOUNT);
+    assert!(Stream::parse_cut_off(&lines).is_err());
+    lines.pop();
+    assert_eq!(Stream::parse_cut_off(&lines).unwrap().events.len(), 2);
+}
+
+#[test]
+fn hits_must_be_accounted_for() {
+    let account = ACCOUNT.replacen("\"hits\":16", "\"hits\":17", 1);
+    assert!(complaint(&stream(&FREES, &account)).contains("16 delivered + 0 lost are not 17 hits"));
+    assert!(complaint(&stream(&FREES[..1], ACCOUNT)).contains("stand for 12"));
+}
+
+#[test]
+fn every_number_is_shown_or_reported_as_lost() {
+    let mut events = FREES;
+    events[1].1 = 6;
+    let account = ACCOUNT.replacen(
+        "\"hits\":16,\"delivered\":16,\"lost\":0",
+        "\"hits\":18,\"delivered\":16,\"lost\":2",
+        1,
+    );
+    let mut lines = stream(&events, &account);
+    assert!(complaint(&lines).contains("missing"), "{}", complaint(&lines));
+    let loss =
+        r#"{"type":"lost","cpu":0,"ring":"hot","count":2,"first_seq":2,"last_seq":4,"reason":"overwritten"}"#;
+    lines.insert(2, loss.to_owned());
+    assert!(complaint(&lines).contains("losses of 2 were reported, but 0 in the end"));
+    let last = lines.len() - 1;
+    lines[last] = lines[last].replace("\"summary\",\"lost\":0", "\"summary\",\"lost\":2");
+    Stream::parse(&lines).unwrap().check().unwrap();
+    lines[2] = loss.replace("\"last_seq\":4", "\"last_seq\":6");
+    assert!(
+        complaint(&lines).contains("6 is there twice"),
+        "{}",
+        complaint(&lines)
+    );
+}
+
+#[test]
+fn order_and_identity_matter() {
+    let event = |time, seq| (time, seq, r#""kind":"kill""#);
+    assert!(complaint(&stream(&[event(6, 0), event(5, 2)], "")).contains("comes before"));
+    assert!(complaint(&stream(&[event(5, 0), event(5, 0)], "")).contains("twice"));
+}
+
+#[test]
+fn a_contradiction_is_passed_on() {
+    let mut lines = stream(&[], ACCOUNT.split(",\n").last().unwrap());
+    let last = lines.len() - 1;
+    lines[last] = lines[last].replace("\"lost\":0,\"dur", "\"contradictions\":[\"x\"],\"lost\":0,\"dur");
+    assert!(
+        complaint(&lines).contains("contradicts itself: x"),
+        "{}",
+        complaint(&lines)
+    );
+}

@@ -1,0 +1,67 @@
+//! `cargo xtask shell`: runs a command in a guest, to try things out on the machine of the scenarios.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::guest::{Boot, Source, initramfs, kmodule, probe, programs};
+use crate::host::packages;
+use crate::kernels;
+use crate::scenarios::lab::{Lab, machine};
+
+/// What to run, and on which kernel.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// The command, for the guest's shell: p2p-trace, the programs of the scenarios and the test module
+    /// are there.
+    command: String,
+    /// Kernel to run it on: 7.3, 6.12, 6.1, 5.10 or host; any that can be had if none is named.
+    #[arg(long, value_name = "LABEL")]
+    kernel: Option<String>,
+    /// Seconds after which the guest is ended.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    limit: u64,
+}
+
+/// Boots a guest, runs the command in it, shows what it says, and switches it off.
+///
+/// # Errors
+///
+/// Something the guest needs cannot be had, or it does not come up or end in time.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
+    packages::ensure(&packages::GUEST)?;
+    let kernel = match &options.kernel {
+        None => kernels::find_any()?,
+        Some(label) => {
+            let selection = kernels::select(root, &[label.as_str()]);
+            let reason = selection.missing.into_iter().next().map(|missing| missing.reason);
+            selection
+                .found
+                .into_iter()
+                .next()
+                .with_context(|| format!("there is no kernel {label}: {}", reason.unwrap_or_default()))?
+        }
+    };
+    let programs = programs::build(root)?;
+    let module = kmodule::build(root, &kernel)?;
+    let initramfs = initramfs::build(&kernel, &programs, module.as_deref())?;
+    let mut lab = Lab::start(Boot {
+        name: "shell",
+        kernel: &kernel,
+        initramfs: &initramfs,
+        machine: &machine(&[]),
+        acceleration: probe(&kernel, &initramfs),
+        limit: Duration::from_secs(options.limit),
+    })?;
+    let show = Box::new(|source, line: &str| match source {
+        Source::Out => println!("{line}"),
+        Source::Err => eprintln!("{line}"),
+    });
+    let job = lab.guest.spawn_with(&options.command, show)?;
+    let code = lab.guest.wait(job)?.code;
+    lab.guest.power_off()?;
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
+}

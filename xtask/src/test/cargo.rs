@@ -1,0 +1,125 @@
+//! The stages that cargo itself performs.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::summary::Counts;
+use crate::ebpf::inputs;
+use crate::host::command;
+
+/// Warnings are errors.
+const STRICT: &str = "-Dwarnings";
+
+pub(super) fn format(root: &Path) -> Result<()> {
+    command::show(
+        cargo(root).args(["fmt", "--all", "--check"]),
+        "checking the format",
+    )
+}
+
+/// Lints everything but the kernel side, which does not compile for the host.
+pub(super) fn lints(root: &Path) -> Result<()> {
+    for (name, features) in [
+        ("default features", None),
+        ("no default features", Some("--no-default-features")),
+    ] {
+        println!("-- clippy, {name} --");
+        let mut clippy = cargo(root);
+        clippy
+            .args(["clippy", "--locked", "--all-targets"])
+            .args(user_space())
+            .args(features);
+        command::show(clippy.args(["--", STRICT]), "clippy")?;
+    }
+    Ok(())
+}
+
+pub(super) fn docs(root: &Path) -> Result<()> {
+    let mut doc = cargo(root);
+    doc.args(["doc", "--locked", "--no-deps"])
+        .args(user_space())
+        .env("RUSTDOCFLAGS", STRICT);
+    command::show(&mut doc, "rustdoc")
+}
+
+pub(super) fn build(root: &Path) -> Result<()> {
+    command::show(cargo(root).args(["build", "--locked"]), "building")
+}
+
+/// Runs all tests, shows what they say, and counts them.
+pub(super) fn tests(root: &Path) -> Result<Counts> {
+    let mut test = cargo(root);
+    test.args(["test", "--locked", "--no-fail-fast"])
+        .args(user_space());
+    let mut child = test
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo has no output")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("the output of the tests is not text")?;
+        println!("{line}");
+        if let Some(more) = counts_of(&line) {
+            counts += more;
+        }
+    }
+    let status = child.wait()?;
+    if !status.success() && counts.failed == 0 {
+        bail!("cargo test ended with {status} without a failed test");
+    }
+    if counts.passed == 0 {
+        bail!("cargo test ran no test");
+    }
+    Ok(counts)
+}
+
+/// The counts in a line `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; …`.
+fn counts_of(line: &str) -> Option<Counts> {
+    let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let number = |what: &str| {
+        numbers
+            .split("; ")
+            .find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
+            .unwrap_or_default()
+    };
+    Some(Counts {
+        passed: number("passed"),
+        failed: number("failed"),
+        skipped: number("ignored"),
+    })
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root);
+    cargo
+}
+
+/// The whole workspace but the kernel side.
+const fn user_space() -> [&'static str; 3] {
+    ["--workspace", "--exclude", inputs::CRATE]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_harness_line_is_counted() {
+        let line = "test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!(
+            counts_of(line),
+            Some(Counts {
+                passed: 12,
+                failed: 2,
+                skipped: 1
+            })
+        );
+        assert_eq!(counts_of("running 3 tests"), None);
+    }
+}

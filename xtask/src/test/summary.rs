@@ -1,0 +1,198 @@
+//! What ran, and how it ended.
+
+use std::fmt;
+use std::ops::AddAssign;
+use std::time::Duration;
+
+/// How one thing ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    /// As it should.
+    Passed,
+    /// Not as it should; why, in one line.
+    Failed(String),
+    /// It was not tried; why not, in one line.
+    Skipped(String),
+}
+
+/// How many tests ended how.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Counts {
+    /// As they should.
+    pub(crate) passed: u64,
+    /// Not as they should.
+    pub(crate) failed: u64,
+    /// Not tried.
+    pub(crate) skipped: u64,
+}
+
+/// One stage, or one scenario in a guest.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// Its name, for a scenario with its kernel.
+    pub(crate) name: String,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// How long it took.
+    pub(crate) time: Duration,
+    /// The tests inside it; for a single thing that is itself.
+    pub(crate) counts: Counts,
+}
+
+/// All that ran.
+#[derive(Debug, Default)]
+pub(crate) struct Summary {
+    rows: Vec<Row>,
+}
+
+impl Row {
+    /// A row that counts as one test.
+    pub(crate) fn single(name: impl Into<String>, outcome: Outcome, time: Duration) -> Self {
+        let counts = match outcome {
+            Outcome::Passed => Counts {
+                passed: 1,
+                ..Counts::default()
+            },
+            Outcome::Failed(_) => Counts {
+                failed: 1,
+                ..Counts::default()
+            },
+            Outcome::Skipped(_) => Counts {
+                skipped: 1,
+                ..Counts::default()
+            },
+        };
+        Self {
+            name: name.into(),
+            outcome,
+            time,
+            counts,
+        }
+    }
+}
+
+impl Summary {
+    /// Adds what one thing came to.
+    pub(crate) fn push(&mut self, row: Row) {
+        self.rows.push(row);
+    }
+
+    /// Adds everything of `other`.
+    pub(crate) fn extend(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+    }
+
+    /// Whether anything failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.rows
+            .iter()
+            .any(|row| matches!(row.outcome, Outcome::Failed(_)))
+    }
+
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for row in &self.rows {
+            sum += row.counts;
+        }
+        sum
+    }
+}
+
+impl From<Row> for Summary {
+    fn from(row: Row) -> Self {
+        Self { rows: vec![row] }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+/// A table with a row for each, and the counts as its last line.
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self
+            .rows
+            .iter()
+            .map(|row| row.name.chars().count())
+            .max()
+            .unwrap_or_default();
+        for row in &self.rows {
+            let (word, reason) = match &row.outcome {
+                Outcome::Passed => ("passed ", ""),
+                Outcome::Failed(reason) => ("FAILED ", reason.as_str()),
+                Outcome::Skipped(reason) => ("skipped", reason.as_str()),
+            };
+            let line = format!(
+                "{:width$}  {word} {:7.1} s  {reason}",
+                row.name,
+                row.time.as_secs_f64()
+            );
+            writeln!(formatter, "{}", line.trim_end())?;
+        }
+        write!(formatter, "{}", self.counts())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_names_reasons_and_ends_with_the_counts() {
+        let mut summary = Summary::default();
+        summary.push(Row::single(
+            "format",
+            Outcome::Passed,
+            Duration::from_millis(1234),
+        ));
+        summary.push(Row {
+            name: "tests".to_owned(),
+            outcome: Outcome::Failed("2 tests failed".to_owned()),
+            time: Duration::from_secs(61),
+            counts: Counts {
+                passed: 10,
+                failed: 2,
+                skipped: 1,
+            },
+        });
+        summary.push(Row::single(
+            "hang on 6.1",
+            Outcome::Skipped("no kernel".to_owned()),
+            Duration::ZERO,
+        ));
+        assert!(summary.has_failed());
+        assert_eq!(
+            summary.to_string(),
+            "format       passed      1.2 s\n\
+             tests        FAILED     61.0 s  2 tests failed\n\
+             hang on 6.1  skipped     0.0 s  no kernel\n\
+             11 passed, 2 failed, 2 skipped"
+        );
+    }
+
+    #[test]
+    fn a_skipped_test_is_no_failure() {
+        let mut summary = Summary::default();
+        summary.push(Row::single(
+            "a",
+            Outcome::Skipped("reason".to_owned()),
+            Duration::ZERO,
+        ));
+        assert!(!summary.has_failed());
+    }
+}

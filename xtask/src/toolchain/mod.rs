@@ -1,0 +1,173 @@
+//! The tools that compile the kernel side: one exact Rust compiler with its library sources, bpf-linker, and LLVM.
+
+mod bpf_linker;
+mod rust_src;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::host::command;
+
+/// The compiler the committed objects are built with; another one gives other bytes.
+pub(crate) const RUST_VERSION: &str = "1.95.0";
+/// The LLVM that bpf-linker is built on: the major version of the compiler's own.
+pub(crate) const LLVM_MAJOR: &str = "22";
+
+/// The tools, found or installed.
+#[derive(Debug)]
+pub(crate) struct Toolchain {
+    /// The folder below which the compiler's libraries lie.
+    pub(crate) sysroot: PathBuf,
+    /// The BPF linker.
+    pub(crate) bpf_linker: PathBuf,
+    /// Strips the objects.
+    pub(crate) objcopy: PathBuf,
+    /// Which versions these are.
+    pub(crate) versions: Versions,
+}
+
+/// What decides about the bytes of an object besides its sources.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Versions {
+    /// The compiler, as `1.95.0 (59807616e 2026-04-14)`.
+    pub(crate) rustc: String,
+    /// The compiler's LLVM.
+    pub(crate) rustc_llvm: String,
+    /// The SHA-256 over the sources of `core` and of what it is compiled with.
+    pub(crate) rust_src: String,
+    /// The linker.
+    pub(crate) bpf_linker: String,
+    /// The linker's LLVM.
+    pub(crate) linker_llvm: String,
+}
+
+impl Versions {
+    /// The tools that are not the same, each with both versions.
+    pub(crate) fn differences(&self, here: &Self) -> Vec<String> {
+        [
+            ("rustc", &self.rustc, &here.rustc),
+            ("rustc's LLVM", &self.rustc_llvm, &here.rustc_llvm),
+            ("rust-src", &self.rust_src, &here.rust_src),
+            ("bpf-linker", &self.bpf_linker, &here.bpf_linker),
+            ("bpf-linker's LLVM", &self.linker_llvm, &here.linker_llvm),
+        ]
+        .into_iter()
+        .filter(|(_, then, now)| then != now)
+        .map(|(tool, then, now)| format!("{tool}: built with {then}, here is {now}"))
+        .collect()
+    }
+}
+
+impl Toolchain {
+    /// Finds the tools and installs those that are missing, after naming them.
+    ///
+    /// # Errors
+    /// A tool is missing and cannot be installed here; the error says how to do it by hand.
+    pub(crate) fn ensure() -> Result<Self> {
+        let sysroot = find_sysroot()?;
+        let library = rust_src::ensure(&sysroot)?;
+        let linker = bpf_linker::ensure()?;
+        let verbose = command::read(Command::new(sysroot.join("bin/rustc")).arg("-vV"), "asking rustc")?;
+        let versions = Versions {
+            rustc: verbose
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("rustc ")
+                .to_owned(),
+            rustc_llvm: field(&verbose, "LLVM version").to_owned(),
+            rust_src: rust_src::fingerprint(&library)?,
+            bpf_linker: bpf_linker::VERSION.to_owned(),
+            linker_llvm: linker.llvm,
+        };
+        Ok(Self {
+            sysroot,
+            bpf_linker: linker.program,
+            objcopy: linker.objcopy,
+            versions,
+        })
+    }
+
+    /// The compiler.
+    pub(crate) fn rustc(&self) -> PathBuf {
+        self.sysroot.join("bin/rustc")
+    }
+
+    /// The cargo that belongs to the compiler, else the one that runs us.
+    pub(crate) fn cargo(&self) -> PathBuf {
+        let own = self.sysroot.join("bin/cargo");
+        if own.is_file() {
+            own
+        } else {
+            std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
+        }
+    }
+
+    /// The folder of the compiler's library sources.
+    pub(crate) fn library(&self) -> PathBuf {
+        rust_src::library(&self.sysroot)
+    }
+}
+
+/// The sysroot of the compiler of [`RUST_VERSION`]: the default one, else rustup's toolchain of that name.
+fn find_sysroot() -> Result<PathBuf> {
+    let mut found = Vec::new();
+    let asks: [&[&str]; 2] = [&["rustc"], &["rustup", "run", RUST_VERSION, "rustc"]];
+    for ask in asks {
+        let query = |option: &[&str]| command::probe(Command::new(ask[0]).args(&ask[1..]).args(option));
+        let (Some(version), Some(sysroot)) = (query(&["-vV"]), query(&["--print", "sysroot"])) else {
+            continue;
+        };
+        let release = field(&version, "release").to_owned();
+        if release == RUST_VERSION {
+            return Ok(PathBuf::from(sysroot.trim()));
+        }
+        found.push(release);
+    }
+    if command::exists("rustup") {
+        println!(
+            "Installing Rust {RUST_VERSION} beside your own toolchain (rustup, minimal profile, about 80 MB)."
+        );
+        let install = [
+            "toolchain",
+            "install",
+            RUST_VERSION,
+            "--profile",
+            "minimal",
+            "--no-self-update",
+        ];
+        command::run(Command::new("rustup").args(install), "installing Rust")?;
+        let ask = ["run", RUST_VERSION, "rustc", "--print", "sysroot"];
+        return Ok(PathBuf::from(
+            command::read(Command::new("rustup").args(ask), "asking rustc")?.trim(),
+        ));
+    }
+    bail!(
+        "the kernel side is built with Rust {RUST_VERSION} only, here is {}: install that version",
+        found.join(", ")
+    )
+}
+
+/// The value of the line `name: value`, empty if there is none.
+fn field<'text>(text: &'text str, name: &str) -> &'text str {
+    text.lines()
+        .filter_map(|line| line.split_once(": "))
+        .find(|(key, _)| *key == name)
+        .map_or("", |(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_compilers_answer() {
+        let answer = "rustc 1.95.0 (59807616e 2026-04-14)\nrelease: 1.95.0\nLLVM version: 22.1.2\n";
+        assert_eq!(field(answer, "release"), "1.95.0");
+        assert_eq!(field(answer, "LLVM version"), "22.1.2");
+        assert_eq!(field(answer, "host"), "");
+    }
+}
