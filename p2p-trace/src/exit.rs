@@ -34,3 +34,21 @@ impl From<Exit> for ExitCode {
         Self::from(exit.code())
     }
 }
+
+/// An error that ends the program with a code of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// How the program ends.
+    pub exit: Exit,
+    /// What failed, on what, and what to do.
+    pub message: String,
+}
+
+/// How the program ends on this error.
+#[must_use]
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    error
+        .downcast_ref::<Refusal>()
+        .map_or(Exit::Error, |refusal| refusal.exit)
+}

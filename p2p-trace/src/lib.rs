@@ -3,6 +3,7 @@
 pub mod account;
 pub mod cli;
 pub mod commands;
+mod drive;
 pub mod event;
 pub mod exit;
 pub mod holders;
@@ -10,6 +11,7 @@ pub mod kernel;
 pub mod model;
 pub mod order;
 pub mod output;
+pub mod pipeline;
 pub mod probe;
 pub mod rules;
 #[cfg(feature = "trace")]

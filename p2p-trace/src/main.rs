@@ -5,7 +5,7 @@ use std::{env, io, process::ExitCode};
 use p2p_trace::{
     cli::{self, Cli, ColorWhen, Command},
     commands,
-    exit::Exit,
+    exit::{self, Exit},
     kernel::KernelRoot,
 };
 use tracing_subscriber::filter::LevelFilter;
@@ -32,7 +32,7 @@ fn run(cli: Cli) -> Exit {
     };
     result.unwrap_or_else(|error| {
         eprintln!("p2p-trace: {error:#}");
-        commands::exit_of(&error)
+        exit::exit_of(&error)
     })
 }
 

@@ -5,8 +5,11 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, Result};
 use clap_complete::Shell;
 
-use super::{Refusal, is_closed};
-use crate::{cli, exit::Exit};
+use super::is_closed;
+use crate::{
+    cli,
+    exit::{Exit, Refusal},
+};
 
 /// Prints a completion script.
 ///

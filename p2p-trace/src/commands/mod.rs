@@ -3,36 +3,15 @@
 pub mod doctor;
 pub mod generate;
 pub mod holders;
+mod judging;
 pub mod live;
-mod stop;
 
 use std::{
     env,
     io::{self, IsTerminal},
 };
 
-use crate::{
-    cli::{ColorWhen, Global},
-    exit::Exit,
-};
-
-/// An error that ends the program with a code of its own.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// How the program ends.
-    pub exit: Exit,
-    /// What failed, on what, and what to do.
-    pub message: String,
-}
-
-/// How the program ends on this error.
-#[must_use]
-pub fn exit_of(error: &anyhow::Error) -> Exit {
-    error
-        .downcast_ref::<Refusal>()
-        .map_or(Exit::Error, |refusal| refusal.exit)
-}
+use crate::cli::{ColorWhen, Global};
 
 /// Whether to colour what goes to `stream`, if nothing else was asked for.
 pub fn is_colored(stream: &impl IsTerminal) -> bool {

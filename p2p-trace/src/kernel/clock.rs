@@ -1,4 +1,8 @@
-//! The clock of the kernel side.
+//! The clocks of this machine, the kernel side's among them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::output::Clock;
 
 /// `CLOCK_BOOTTIME` in nanoseconds: what records are dated by.
 #[cfg(target_os = "linux")]
@@ -19,7 +23,38 @@ pub fn boottime_ns() -> u64 {
 #[cfg(not(target_os = "linux"))]
 #[must_use]
 pub fn boottime_ns() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_nanos() as u64)
+}
+
+/// `CLOCK_BOOTTIME` beside the time of day, now.
+#[must_use]
+pub fn now() -> Clock {
+    let before = boottime_ns();
+    let realtime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let after = boottime_ns();
+    Clock {
+        // The time of day was read in the middle of the two.
+        boottime_ns: before + after.saturating_sub(before) / 2,
+        realtime_ns: u64::try_from(realtime.as_nanos()).unwrap_or(u64::MAX),
+        utc_offset_s: utc_offset_s(realtime.as_secs()),
+    }
+}
+
+#[cfg(unix)]
+fn utc_offset_s(seconds: u64) -> i32 {
+    let time = seconds as libc::time_t;
+    let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are valid for the call, and zeroes are a valid `tm`.
+    let local = unsafe {
+        libc::localtime_r(&raw const time, local.as_mut_ptr());
+        local.assume_init()
+    };
+    local.tm_gmtoff as i32
+}
+
+#[cfg(not(unix))]
+const fn utc_offset_s(_seconds: u64) -> i32 {
+    0
 }

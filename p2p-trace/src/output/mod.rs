@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod json;
+mod printer;
 #[cfg(test)]
 pub(crate) mod samples;
 pub mod text;
@@ -9,6 +10,7 @@ pub mod text;
 use p2p_trace_common::{Hook, hook::HOOKS};
 
 pub use clock::Clock;
+pub(crate) use printer::{Format, Printer};
 
 use crate::account::Status;
 

@@ -12,10 +12,10 @@ use std::io::{self, Write};
 
 use anyhow::{Context as _, Result};
 
-use super::{Refusal, colors_stdout, is_closed};
+use super::{colors_stdout, is_closed};
 use crate::{
     cli::{Global, HoldersArgs},
-    exit::Exit,
+    exit::{Exit, Refusal},
     holders::Answer,
     kernel::{
         KernelRoot,

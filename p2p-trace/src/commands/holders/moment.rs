@@ -7,10 +7,10 @@ use p2p_trace_common::Hook;
 
 use super::{follow::Follower, observe::Observe};
 use crate::{
-    commands::live::{self, Opened},
+    drive::{self, Opened},
     holders::{Facts, Host, Report, Source, report},
     kernel::{
-        KernelRoot,
+        KernelRoot, clock,
         devices::{self, DeviceAddress},
     },
     output::Clock,
@@ -45,8 +45,8 @@ impl Moment {
             hooks: if goes_on { Vec::new() } else { vec![Hook::Pull] },
             ..Request::default()
         };
-        let opened = live::open(&request)?;
-        Ok(Self::new(opened, KernelRoot::default(), live::clock::now))
+        let opened = drive::open(&request)?;
+        Ok(Self::new(opened, KernelRoot::default(), clock::now))
     }
 
     pub(super) fn new(opened: Opened, root: KernelRoot, clock: fn() -> Clock) -> Self {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::commands::stop::Stop;
+use crate::drive::stop::Stop;
 
 /// How soon a signal is noticed.
 const SLICE: Duration = Duration::from_millis(50);

@@ -1,5 +1,7 @@
 //! What the rules find, from a session to the lines and the exit code.
 
+use std::time::Instant;
+
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 
 use super::{

@@ -1,15 +1,15 @@
 //! The loop from a session to the lines, with a session that plays batches.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, thread};
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS};
 
 use super::*;
 use crate::{
-    account::{HookStatus, samples},
+    account::{HookStatus, Status, samples},
     event::user,
     output::{NoSymbols, json::Line},
-    source::{Position, SessionError, Totals},
+    source::{Batch, Position, Session, SessionError, Totals},
 };
 
 /// Plays batches, then asks to stop.

@@ -17,13 +17,15 @@ use crate::{
 
 /// How it is written.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Format {
+pub(crate) enum Format {
+    /// Lines for people.
     Text(text::Options),
+    /// One JSON object per line: see docs/schema/live.schema.json.
     Json,
 }
 
 /// Writes the stream in one format.
-pub(super) struct Printer<'a, W: Write> {
+pub(crate) struct Printer<'a, W: Write> {
     format: Format,
     context: Context<'a>,
     only_findings: bool,
@@ -34,7 +36,7 @@ pub(super) struct Printer<'a, W: Write> {
 
 impl<'a, W: Write> Printer<'a, W> {
     /// With `only_findings` it leaves out events, but not losses: they bear on what the findings are worth.
-    pub(super) fn new(format: Format, context: Context<'a>, only_findings: bool, out: &'a mut W) -> Self {
+    pub(crate) fn new(format: Format, context: Context<'a>, only_findings: bool, out: &'a mut W) -> Self {
         Self {
             format,
             context,
@@ -45,17 +47,17 @@ impl<'a, W: Write> Printer<'a, W> {
     }
 
     /// Names of the kernel's addresses.
-    pub(super) fn symbols(&self) -> &dyn Symbolize {
+    pub(crate) fn symbols(&self) -> &dyn Symbolize {
         self.context.symbols
     }
 
     /// When the session was opened, `CLOCK_BOOTTIME`.
-    pub(super) const fn start_ns(&self) -> u64 {
+    pub(crate) const fn start_ns(&self) -> u64 {
         self.context.clock.boottime_ns
     }
 
     /// The first status.
-    pub(super) fn status(&mut self, status: &Status, time_ns: u64) -> io::Result<()> {
+    pub(crate) fn status(&mut self, status: &Status, time_ns: u64) -> io::Result<()> {
         match self.format {
             Format::Text(options) => self.out.write_all(text::head(status, options.style).as_bytes()),
             Format::Json => {
@@ -66,15 +68,16 @@ impl<'a, W: Write> Printer<'a, W> {
     }
 
     /// A status that has changed. In text the single changes are shown where they happen.
-    pub(super) fn changed(&mut self, status: &Status) -> io::Result<()> {
+    pub(crate) fn changed(&mut self, status: &Status, time_ns: u64) -> io::Result<()> {
         self.context.update(status);
         match self.format {
             Format::Text(_) => Ok(()),
-            Format::Json => self.status(status, super::clock::now().boottime_ns),
+            Format::Json => self.status(status, time_ns),
         }
     }
 
-    pub(super) fn element(&mut self, element: &Element) -> io::Result<()> {
+    /// An element of the stream.
+    pub(crate) fn element(&mut self, element: &Element) -> io::Result<()> {
         match (self.format, element) {
             (_, Element::Event(_) | Element::User(_)) if self.only_findings => Ok(()),
             // Read every second while a teardown is pending: nothing that happened.
@@ -126,7 +129,7 @@ impl<'a, W: Write> Printer<'a, W> {
     }
 
     /// Findings that are new or have changed by `told_ns`, `CLOCK_BOOTTIME`.
-    pub(super) fn findings(&mut self, findings: &[Finding], told_ns: u64) -> io::Result<()> {
+    pub(crate) fn findings(&mut self, findings: &[Finding], told_ns: u64) -> io::Result<()> {
         for finding in findings {
             let is_new = finding.number > self.shown;
             self.shown = self.shown.max(finding.number);
@@ -146,7 +149,7 @@ impl<'a, W: Write> Printer<'a, W> {
     }
 
     /// What the rules came to.
-    pub(super) fn verdicts(&mut self, verdicts: &[Verdict]) -> io::Result<()> {
+    pub(crate) fn verdicts(&mut self, verdicts: &[Verdict]) -> io::Result<()> {
         match self.format {
             Format::Text(options) => self
                 .out
@@ -157,7 +160,8 @@ impl<'a, W: Write> Printer<'a, W> {
         }
     }
 
-    pub(super) fn summary(&mut self, summary: &SummaryLine) -> io::Result<()> {
+    /// The last line.
+    pub(crate) fn summary(&mut self, summary: &SummaryLine) -> io::Result<()> {
         match self.format {
             Format::Text(options) => self
                 .out
@@ -166,7 +170,8 @@ impl<'a, W: Write> Printer<'a, W> {
         }
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    /// Writes what has been kept back.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 

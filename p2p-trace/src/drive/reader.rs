@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     account::Status,
-    commands::stop::Stop,
+    drive::stop::Stop,
     source::{Batch, Session, SessionError, Totals},
 };
 
@@ -26,7 +26,7 @@ const BUDGET: usize = 4096;
 const BACKLOG: usize = 1 << 18;
 
 /// What the reader sends.
-pub(super) enum Message {
+pub(crate) enum Message {
     /// Records, and what is attached if that has changed.
     Batch(Batch, Option<Box<Status>>),
     /// The last: everything has been read.
@@ -34,32 +34,39 @@ pub(super) enum Message {
 }
 
 /// What is known at the end.
-pub(super) struct Ending {
-    pub(super) totals: Totals,
-    pub(super) duration: Duration,
+pub(crate) struct Ending {
+    pub(crate) totals: Totals,
+    pub(crate) duration: Duration,
+}
+
+impl Ending {
+    /// From the attach to the detach, in nanoseconds.
+    pub(crate) fn duration_ns(&self) -> u64 {
+        u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 /// What the other end tells the reader.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     /// Records that wait there for their order.
-    pub(super) backlog: AtomicUsize,
+    pub(crate) backlog: AtomicUsize,
     /// Somebody wants the kernel's own state.
-    pub(super) pull: AtomicBool,
+    pub(crate) pull: AtomicBool,
 }
 
 /// A session with all that its thread needs.
-pub(super) struct Reader<'a> {
-    pub(super) session: Box<dyn Session>,
-    pub(super) stop: &'a Stop,
-    pub(super) deadline: Option<Instant>,
-    pub(super) shared: &'a Shared,
-    pub(super) sender: SyncSender<Message>,
+pub(crate) struct Reader<'a> {
+    pub(crate) session: Box<dyn Session>,
+    pub(crate) stop: &'a Stop,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) shared: &'a Shared,
+    pub(crate) sender: SyncSender<Message>,
 }
 
 impl Reader<'_> {
     /// Reads until it is time to stop or nobody listens, then detaches, drains and counts.
-    pub(super) fn run(mut self) -> Result<(), SessionError> {
+    pub(crate) fn run(mut self) -> Result<(), SessionError> {
         let start = Instant::now();
         let mut batch = Batch::default();
         let read = self.read(&mut batch);

@@ -11,7 +11,7 @@ use std::{
 
 /// Set when it is time to stop.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     signalled: Arc<AtomicBool>,
     /// Apart from the signals, so that the first of them is not taken for the second.
     asked: Arc<AtomicBool>,
@@ -20,7 +20,7 @@ pub(super) struct Stop {
 impl Stop {
     /// One that the signals set.
     #[cfg(unix)]
-    pub(super) fn on_signals() -> io::Result<Self> {
+    pub(crate) fn on_signals() -> io::Result<Self> {
         use signal_hook::{
             consts::{SIGINT, SIGTERM},
             flag,
@@ -37,16 +37,16 @@ impl Stop {
     /// One that nothing sets.
     #[cfg(not(unix))]
     #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-    pub(super) fn on_signals() -> io::Result<Self> {
+    pub(crate) fn on_signals() -> io::Result<Self> {
         Ok(Self::default())
     }
 
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.signalled.load(Ordering::Relaxed) || self.asked.load(Ordering::Relaxed)
     }
 
     /// It is time.
-    pub(super) fn set(&self) {
+    pub(crate) fn set(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }
 }

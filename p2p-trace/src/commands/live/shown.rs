@@ -1,0 +1,128 @@
+//! What `live` does with the stream: it shows it, answers questions from it, and notices when it has seen enough.
+
+use std::{fs, io::Write};
+
+use anyhow::{Context as _, Result};
+
+use super::{Answer, Plan};
+use crate::{
+    account::Status,
+    commands::judging::Judging,
+    drive::{Ending, Next, Sink, stop::Stop},
+    exit::Exit,
+    kernel::clock,
+    output::{Printer, json::SummaryLine},
+    pipeline::{Closing, Pipeline, Step},
+    rules::{Finding, Severity, Verdict},
+};
+
+/// Whatever has been shown of a run.
+pub(super) struct Shown<'a, W: Write> {
+    printer: Printer<'a, W>,
+    plan: &'a Plan<'a>,
+    status: Status,
+    answering: Option<Box<dyn Answer>>,
+    stop: &'a Stop,
+    worst: Option<Severity>,
+    omitted: u64,
+    /// Once the run has come to its end.
+    verdicts: Option<Vec<Verdict>>,
+}
+
+impl<'a, W: Write> Shown<'a, W> {
+    pub(super) const fn new(
+        printer: Printer<'a, W>,
+        plan: &'a Plan<'a>,
+        status: Status,
+        answering: Option<Box<dyn Answer>>,
+        stop: &'a Stop,
+    ) -> Self {
+        Self {
+            printer,
+            plan,
+            status,
+            answering,
+            stop,
+            worst: None,
+            omitted: 0,
+            verdicts: None,
+        }
+    }
+
+    /// How the program ends.
+    pub(super) fn exit(&self) -> Exit {
+        let judging: Judging = self.plan.judging;
+        judging.exit(self.worst, self.omitted, self.verdicts.as_deref())
+    }
+
+    fn findings(&mut self, findings: &[Finding], told_ns: u64) -> Result<()> {
+        self.worst = findings
+            .iter()
+            .map(|finding| finding.severity)
+            .chain(self.worst)
+            .max();
+        self.printer.findings(findings, told_ns)?;
+        Ok(())
+    }
+}
+
+impl<W: Write> Sink for Shown<'_, W> {
+    fn begin(&mut self, status: &Status) -> Result<()> {
+        self.printer.status(status, self.printer.start_ns())?;
+        self.printer.flush()?;
+        if let Some(path) = self.plan.ready_file {
+            fs::write(path, format!("{}\n", std::process::id()))
+                .with_context(|| format!("cannot create the ready file {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
+        self.printer.changed(status, time_ns)?;
+        self.status = status.clone();
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        self.printer.element(step.element)?;
+        self.findings(step.findings, step.model.now_ns())?;
+        if self.plan.judging.is_enough(step.findings) {
+            self.stop.set();
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
+        self.printer.flush()?;
+        let mut next = Next::Go;
+        if let Some(answering) = &mut self.answering {
+            if answering.take(clock::now().boottime_ns) {
+                next = Next::Pull;
+            }
+            answering.answer(
+                pipeline.model(),
+                pipeline.reached_ns(),
+                self.printer.symbols(),
+                clock::now(),
+            );
+        }
+        Ok(if (self.plan.is_closed)() {
+            Next::Break
+        } else {
+            next
+        })
+    }
+
+    fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
+        self.findings(&closing.rest, closing.ended_ns)?;
+        self.printer.verdicts(&closing.verdicts)?;
+        self.verdicts = Some(closing.verdicts.clone());
+        self.omitted = closing.omitted;
+        let summary = SummaryLine {
+            findings_left_out: closing.omitted,
+            ..SummaryLine::new(&closing.outcome, &self.status, ending.duration_ns())
+        };
+        self.printer.summary(&summary)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! Drives a session from attached to detached: one thread reads the kernel's records and never waits for anybody; the
+//! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
+
+mod open;
+mod reader;
+pub(crate) mod stop;
+#[cfg(any(feature = "trace", test))]
+mod symbols;
+
+use std::{
+    sync::{atomic::Ordering, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, anyhow};
+
+use crate::{
+    account::Status,
+    kernel::clock::boottime_ns,
+    order::Order,
+    pipeline::{Closing, Pipeline, Slice, Step},
+    rules,
+    source::{Batch, Session},
+};
+pub(crate) use open::{Opened, open};
+pub(crate) use reader::Ending;
+use reader::{Message, Reader, Shared};
+use stop::Stop;
+
+/// Batches that wait to be taken in. When they are full the rings absorb what comes, and count what they lose.
+const QUEUE: usize = 16;
+
+/// Whoever wants what a session delivers.
+pub(crate) trait Sink {
+    /// Everything that will be attached is attached.
+    fn begin(&mut self, status: &Status) -> Result<()>;
+
+    /// What is attached has changed, by `time_ns`, `CLOCK_BOOTTIME`.
+    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()>;
+
+    /// What the stream has gained, before it is judged.
+    fn slice(&mut self, _slice: &Slice) -> Result<()> {
+        Ok(())
+    }
+
+    /// An element of the stream.
+    fn step(&mut self, step: &Step<'_>) -> Result<()>;
+
+    /// A batch has been taken in: often several in a second, also when nothing happens. Says what to do next.
+    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next>;
+
+    /// The session is detached, and everything has been handed out.
+    fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()>;
+}
+
+/// What a [`Sink`] wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// More of it.
+    Go,
+    /// More, and the kernel's own state of every device soon.
+    Pull,
+    /// Nothing any more: nobody is there to take it.
+    Break,
+}
+
+/// How a session is driven.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drive<'a> {
+    /// What the rules go by.
+    pub(crate) rules: rules::Options,
+    /// When the session was opened, `CLOCK_BOOTTIME`.
+    pub(crate) start_ns: u64,
+    /// It ends after this.
+    pub(crate) duration: Option<Duration>,
+    /// When to stop before.
+    pub(crate) stop: &'a Stop,
+}
+
+impl Drive<'_> {
+    /// Reads the session to its end, and detaches it however that comes.
+    ///
+    /// # Errors
+    ///
+    /// When tracing breaks off, or what the sink returns.
+    pub(crate) fn run(&self, session: Box<dyn Session>, sink: &mut impl Sink) -> Result<()> {
+        let status = session.status();
+        let shared = Shared::default();
+        let (sender, receiver) = mpsc::sync_channel(QUEUE);
+        let reader = Reader {
+            session,
+            stop: self.stop,
+            deadline: self
+                .duration
+                .and_then(|duration| Instant::now().checked_add(duration)),
+            shared: &shared,
+            sender,
+        };
+        thread::scope(|scope| {
+            // The session is attached: it is read from now on, and detached however taking it in ends.
+            let reading = scope.spawn(|| reader.run());
+            let taken = self.take(&status, sink, receiver, &shared);
+            let read = reading.join();
+            taken?;
+            match read {
+                Ok(result) => result
+                    .map_err(|error| anyhow!("{error}"))
+                    .context("tracing broke off"),
+                Err(_panic) => Err(anyhow!("the thread that reads the kernel's records panicked")),
+            }
+        })
+    }
+
+    /// Consumes the receiver, so that the reader notices when nobody listens any more.
+    fn take(
+        &self,
+        status: &Status,
+        sink: &mut impl Sink,
+        receiver: mpsc::Receiver<Message>,
+        shared: &Shared,
+    ) -> Result<()> {
+        let mut order = Order::new();
+        let mut pipeline = Pipeline::new(status, self.rules, self.start_ns);
+        sink.begin(status)?;
+        for message in receiver {
+            match message {
+                Message::Batch(batch, status) => {
+                    if let Some(status) = status {
+                        sink.changed(&status, boottime_ns())?;
+                        pipeline.update(&status);
+                    }
+                    take_in(&batch, &mut order, &mut pipeline, sink)?;
+                }
+                Message::End(ending) => {
+                    if order.late() > 0 {
+                        tracing::error!(
+                            "{} records came too late to be put in order; please report this",
+                            order.late()
+                        );
+                    }
+                    let closing = pipeline.close(&ending.totals);
+                    sink.end(&closing, &ending)?;
+                }
+            }
+            shared.backlog.store(order.len(), Ordering::Relaxed);
+            match sink.pause(&pipeline)? {
+                Next::Go => {}
+                Next::Pull => shared.pull.store(true, Ordering::Relaxed),
+                Next::Break => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn take_in(batch: &Batch, order: &mut Order, pipeline: &mut Pipeline, sink: &mut impl Sink) -> Result<()> {
+    let slice = Slice::of(order, batch);
+    sink.slice(&slice)?;
+    pipeline.advance(&slice, |step| sink.step(step))
+}

@@ -1,0 +1,84 @@
+//! From what a user asks for to a session that is attached, or to the reason why that cannot be.
+
+use anyhow::Result;
+
+use crate::{
+    exit::{Exit, Refusal},
+    output::Symbolize,
+    source::{Request, Session},
+};
+
+/// A session with the names of the kernel it traces.
+pub(crate) struct Opened {
+    /// The session; everything that will be attached is attached.
+    pub(crate) session: Box<dyn Session>,
+    /// Names of kernel addresses.
+    pub(crate) symbols: Box<dyn Symbolize>,
+}
+
+/// Attaches to the running kernel, or says why that cannot be.
+#[cfg(feature = "trace")]
+pub(crate) fn open(request: &Request) -> Result<Opened> {
+    use anyhow::Context as _;
+
+    use crate::{
+        kernel::{Kernel, KernelRoot},
+        probe::LiveSession,
+        source::Attach,
+    };
+
+    let root = KernelRoot::default();
+    let kernel = Kernel::collect(&root, request.kernel_btf.as_deref())?;
+    let traceability = kernel.traceability();
+    if !traceability.is_possible() {
+        let message = traceability
+            .obstacle()
+            .map_or_else(|| "this kernel cannot be traced".to_owned(), ToString::to_string);
+        return Err(Refusal {
+            exit: traceability.exit(),
+            message,
+        }
+        .into());
+    }
+    if request.attach == Attach::Kprobe && !kernel.rights.allows_kprobes() {
+        let message = "kprobes need CAP_SYS_ADMIN while kernel.perf_event_paranoid is above 2: run as root, or \
+                       attach by fentry (--attach fentry)";
+        return Err(Refusal {
+            exit: Exit::NoRights,
+            message: message.to_owned(),
+        }
+        .into());
+    }
+    let symbols = kernel
+        .symbols
+        .context("cannot read the kernel's symbols in /proc/kallsyms")?;
+    let btf = kernel.btf.with_context(|| {
+        format!(
+            "cannot read the kernel's types in {}; --kernel-btf names another file",
+            kernel.btf_path.display()
+        )
+    })?;
+    let session = LiveSession::start(&root, &symbols, &btf, request).map_err(|error| {
+        let exit = error.exit();
+        // With its causes: the refusal replaces the error.
+        Refusal {
+            exit,
+            message: format!("{:#}", anyhow::Error::new(error)),
+        }
+    })?;
+    let symbols = Box::new(super::symbols::KernelSymbols::new(root, symbols));
+    Ok(Opened {
+        session: Box::new(session),
+        symbols,
+    })
+}
+
+/// Attaches to nothing.
+#[cfg(not(feature = "trace"))]
+pub(crate) fn open(_request: &Request) -> Result<Opened> {
+    Err(Refusal {
+        exit: Exit::NotTraceable,
+        message: "this build cannot trace a kernel; build it on Linux with the feature `trace`".to_owned(),
+    }
+    .into())
+}

@@ -1,0 +1,158 @@
+//! The one way from what a source delivers to findings, live and post-mortem, so that both always come to the same.
+//!
+//! A [`Slice`] is what the stream gained in one step, in order of time. Whoever keeps the slices of a run and plays them
+//! again gets the same elements, the same model and the same findings: see [`Pipeline::advance`].
+
+use crate::{
+    account::{Outcome, Status, Tally},
+    event::assemble::{Assembler, Element},
+    model::Model,
+    order::{Item, Order},
+    rules::{self, Finding, Rules, Verdict},
+    source::{Batch, Totals},
+};
+
+/// What the stream gained in one step.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Slice {
+    /// Records and losses, in order of time.
+    pub items: Vec<Item>,
+    /// Nothing older than this can follow; `CLOCK_BOOTTIME` in nanoseconds.
+    pub watermark_ns: u64,
+}
+
+impl Slice {
+    /// What `order` releases when it is given a batch.
+    pub fn of(order: &mut Order, batch: &Batch) -> Self {
+        let mut items = Vec::with_capacity(batch.records.len() + batch.losses.len());
+        order.release(batch, |item| items.push(item));
+        Self {
+            items,
+            watermark_ns: batch.watermark_ns,
+        }
+    }
+}
+
+/// One element of the stream, after the model has taken it in and the rules have judged it.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The element.
+    pub element: &'a Element,
+    /// The findings that are new or have changed.
+    pub findings: &'a [Finding],
+    /// What is true after it.
+    pub model: &'a Model,
+}
+
+/// What a run has come to.
+#[derive(Clone, Debug)]
+pub struct Closing {
+    /// Findings that have happened again since they were told.
+    pub rest: Vec<Finding>,
+    /// What every rule came to for every device.
+    pub verdicts: Vec<Verdict>,
+    /// Findings that are only counted.
+    pub omitted: u64,
+    /// The time that the stream had reached, `CLOCK_BOOTTIME`.
+    pub ended_ns: u64,
+    /// What was delivered, lost and missed.
+    pub outcome: Outcome,
+}
+
+/// Decodes, keeps the model, and judges.
+pub struct Pipeline {
+    assembler: Assembler,
+    tally: Tally,
+    model: Model,
+    rules: Rules,
+    reached_ns: u64,
+}
+
+impl Pipeline {
+    /// For a run that began at `start_ns`, `CLOCK_BOOTTIME`, with what `status` says is attached.
+    #[must_use]
+    pub fn new(status: &Status, options: rules::Options, start_ns: u64) -> Self {
+        let mut model = Model::new();
+        model.attached(status.attached(), start_ns);
+        Self {
+            assembler: Assembler::new(),
+            tally: Tally::default(),
+            rules: Rules::new(options, &status.hooks),
+            model,
+            reached_ns: 0,
+        }
+    }
+
+    /// What is attached has changed.
+    pub fn update(&mut self, status: &Status) {
+        self.rules.set_hooks(&status.hooks);
+    }
+
+    /// Takes in the next slice, and hands out each element when it has been judged.
+    ///
+    /// # Errors
+    ///
+    /// The first that `each` returns; what is behind it in the slice is not taken in then.
+    pub fn advance<E>(
+        &mut self,
+        slice: &Slice,
+        mut each: impl FnMut(&Step<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut elements = Vec::with_capacity(slice.items.len());
+        for item in &slice.items {
+            match item {
+                Item::Record(record) => self.tally.record(record),
+                Item::Loss(loss) => self.tally.loss(loss),
+            }
+            self.assembler.push(*item, |element| elements.push(element));
+        }
+        self.assembler
+            .advance(slice.watermark_ns, |element| elements.push(element));
+        self.reached_ns = slice.watermark_ns;
+        for element in &elements {
+            self.model.apply(element);
+            let findings = self.rules.apply(&self.model, element);
+            each(&Step {
+                element,
+                findings: &findings,
+                model: &self.model,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The run is over: compares with what the kernel counted, and says what every rule came to.
+    pub fn close(&mut self, totals: &Totals) -> Closing {
+        Closing {
+            rest: self.rules.rest(&self.model),
+            verdicts: self.rules.verdicts(&self.model),
+            omitted: self.rules.omitted(),
+            ended_ns: self.model.now_ns(),
+            outcome: self.tally.close(totals),
+        }
+    }
+
+    /// What is true now.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// The rules, with all that they have found.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What has been delivered and lost so far.
+    #[must_use]
+    pub const fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The model holds everything that happened before this time, `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub const fn reached_ns(&self) -> u64 {
+        self.reached_ns
+    }
+}
