@@ -262,7 +262,15 @@ impl Machine {
     /// What the kernel is started with. Its warnings go to the console, ordinary messages do not.
     fn kernel_command_line(&self) -> String {
         // The self-tests of ciphers take a third of the boot in software emulation, and nobody asks for them.
-        let mut words = vec!["console=ttyS0", "panic=-1", "loglevel=5", "cryptomgr.notests=1"];
+        let mut words = vec![
+            "console=ttyS0",
+            "panic=-1",
+            "loglevel=5",
+            "cryptomgr.notests=1",
+            // An emulated CPU that gets no time for half a minute is no fault of the guest's kernel.
+            "rcupdate.rcu_cpu_stall_timeout=120",
+            "watchdog_thresh=60",
+        ];
         words.extend(self.kernel_args.iter().map(String::as_str));
         words.join(" ")
     }
@@ -324,6 +332,7 @@ mod tests {
             line,
             "-machine q35 -accel tcg,thread=multi -cpu max -smp 2 -m 512M -nodefaults -display none -no-reboot \
              -nic none -kernel /k -initrd /i -append console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests=1 \
+             rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 \
              -chardev file,id=console,path=/c,,d -serial chardev:console -qmp unix:/q,server=on,wait=off \
              -chardev socket,id=control,path=/s,server=on,wait=off \
              -device virtio-serial-pci,id=serial,bus=pcie.0,addr=0x18 \
@@ -344,7 +353,7 @@ mod tests {
         let line = machine.arguments(Acceleration::Tcg, files()).join(" ");
         assert!(
             line.contains(
-                "-append console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests=1 preempt=full -chardev"
+                "-append console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests=1 rcupdate.rcu_cpu_stall_timeout=120 watchdog_thresh=60 preempt=full -chardev"
             ),
             "{line}"
         );

@@ -28,7 +28,7 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
         .number("references")?;
     lab.command(&format!("free {memory}"))?;
 
-    let trace = lab.trace("held-unbind", &format!("{} --stall-after 10m", method.option()))?;
+    let trace = lab.trace("held-unbind", &method.option())?;
     let driver = format!("/sys/bus/pci/drivers/{}", kmodule::NAME);
     let unbind = lab
         .guest

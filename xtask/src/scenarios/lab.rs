@@ -25,6 +25,10 @@ const SLOW: u64 = 16 * 1024;
 /// emulation, and many times that on a machine that is busy with something else.
 const STOP: Duration = Duration::from_secs(90);
 
+/// From when on a drain or an unbind counts as stalled, where a scenario does not say: never. A guest that has to share its
+/// CPUs can take longer than a user would wait for.
+const PATIENT: &str = "--stall-after 1h";
+
 /// How often to look whether the tracer is attached: each look starts a shell, which takes the tracer's CPUs.
 const READY: Duration = Duration::from_millis(200);
 
@@ -200,7 +204,7 @@ impl Lab {
     /// Waits until a command in the guest succeeds.
     pub(crate) fn wait_for(&mut self, command: &str) -> Result<()> {
         let waiting =
-            format!("n=0; until {command}; do n=$((n+1)); [ $n -lt 300 ] || exit 1; sleep 0.1; done");
+            format!("n=0; until {command}; do n=$((n+1)); [ $n -lt 900 ] || exit 1; sleep 0.1; done");
         let output = self.guest.run(&waiting)?;
         if output.code != 0 {
             bail!(Stuck(format!("waited in vain for: {command}: {}", output.text())));
@@ -256,7 +260,7 @@ impl Lab {
     /// Waits until an event of this kind has come from [`Lab::trace_to_host`].
     pub(crate) fn wait_sent(&mut self, trace: &Trace, kind: &str) -> Result<()> {
         let words = format!("\"kind\":\"{kind}\"");
-        for _ in 0..300 {
+        for _ in 0..900 {
             if self
                 .guest
                 .said(trace.job)
@@ -313,8 +317,13 @@ impl Lab {
     fn start_tracer(&mut self, launcher: &str, arguments: &str, output: &str) -> Result<Job> {
         self.traces += 1;
         let ready = format!("/run/ready.{}", self.traces);
+        let budget = if arguments.contains("--stall-after") {
+            ""
+        } else {
+            PATIENT
+        };
         let job = self.guest.spawn(&format!(
-            "exec {launcher} p2p-trace live --ready-file {ready} {arguments} {output}"
+            "exec {launcher} p2p-trace live --ready-file {ready} {budget} {arguments} {output}"
         ))?;
         loop {
             if let Some(output) = self.guest.wait_within(job, READY)? {

@@ -16,9 +16,9 @@ const NO_MMAP: &str = "this kernel cannot map p2p memory into user space (since 
 /// Why a scenario with the test module cannot be run.
 const NO_HEADERS: &str = "nothing is known to build a module for this kernel with";
 /// How long a guest may take to boot.
-const BOOT: Duration = Duration::from_mins(2);
+const BOOT: Duration = Duration::from_mins(4);
 /// How long one scenario may take.
-const LIMIT: Duration = Duration::from_mins(4);
+const LIMIT: Duration = Duration::from_mins(8);
 /// How often a scenario is begun that the emulator spoils.
 const ATTEMPTS: u32 = 3;
 /// What the kernel calls a breakpoint that it does not know.

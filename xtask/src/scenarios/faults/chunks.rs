@@ -20,7 +20,7 @@ pub(in crate::scenarios) fn dead_chunk(lab: &mut Lab, method: Method) -> Result<
     lab.load_module("ranges=2")?;
     let card = lab.card.clone();
     let [_, newer] = halves(lab.range_of(&card)?);
-    let trace = lab.trace("dead-chunk", &format!("{} --stall-after 10m", method.option()))?;
+    let trace = lab.trace("dead-chunk", &method.option())?;
     provoke_bad_access(lab);
     // The newer range serves first.
     let filler = lab.take(&card, newer.1 - newer.0 + 1)?;
