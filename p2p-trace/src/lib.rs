@@ -4,6 +4,7 @@ pub mod account;
 pub mod cli;
 pub mod commands;
 mod drive;
+pub mod dump;
 pub mod event;
 pub mod exit;
 pub mod holders;

@@ -24,6 +24,8 @@ fn run(cli: Cli) -> Exit {
         None => commands::live::run(&cli::LiveArgs::default(), &cli.global),
         Some(Command::Live(args)) => commands::live::run(&args, &cli.global),
         Some(Command::Holders(args)) => commands::holders::run(&args, &cli.global),
+        Some(Command::Replay(args)) => commands::replay::run(&args, &cli.global),
+        Some(Command::Check(args)) => commands::check::run(&args, &cli.global),
         Some(Command::Doctor(args)) => {
             commands::doctor::run(&args, &KernelRoot::default(), commands::doctor::hooks)
         }

@@ -53,6 +53,8 @@ pub struct Closing {
     pub verdicts: Vec<Verdict>,
     /// Findings that are only counted.
     pub omitted: u64,
+    /// Something is missing, about whichever device: also about those that were not seen for it.
+    pub is_doubtful: bool,
     /// The time that the stream had reached, `CLOCK_BOOTTIME`.
     pub ended_ns: u64,
     /// What was delivered, lost and missed.
@@ -86,6 +88,11 @@ impl Pipeline {
     /// What is attached has changed.
     pub fn update(&mut self, status: &Status) {
         self.rules.set_hooks(&status.hooks);
+    }
+
+    /// Something is not known, whatever the records tell: no rule can be sure.
+    pub fn doubt(&mut self, why: impl Into<String>) {
+        self.rules.doubt(why);
     }
 
     /// Takes in the next slice, and hands out each element when it has been judged.
@@ -127,6 +134,7 @@ impl Pipeline {
             rest: self.rules.rest(&self.model),
             verdicts: self.rules.verdicts(&self.model),
             omitted: self.rules.omitted(),
+            is_doubtful: self.rules.is_doubtful(),
             ended_ns: self.model.now_ns(),
             outcome: self.tally.close(totals),
         }

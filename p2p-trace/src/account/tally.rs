@@ -1,8 +1,7 @@
 //! The sums, and what they say at the end.
 
-use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
+use p2p_trace_common::{Hook, Kind, Record, Ring, config::MAX_CPUS, hook::HOOK_SLOTS, valid};
 
-use crate::event::user;
 use crate::source::{Loss, Shortfalls, Totals};
 
 /// Sums of what arrived and of what is known to be lost.
@@ -62,8 +61,8 @@ impl Tally {
     /// Counts a delivered record.
     pub fn record(&mut self, record: &Record) {
         let Some(kind) = record.kind() else { return };
-        if record.cpu != user::CPU {
-            self.ring(record.cpu, Ring::of_sequence(record.seq).0)[0] += 1;
+        if let Some([delivered, _]) = self.ring(record.cpu, Ring::of_sequence(record.seq).0) {
+            *delivered += 1;
         }
         if kind == Kind::Stack {
             self.stacks += 1;
@@ -77,8 +76,10 @@ impl Tally {
 
     /// Counts lost positions.
     pub fn loss(&mut self, loss: &Loss) {
-        self.lost += loss.count();
-        self.ring(loss.cpu, loss.ring)[1] += loss.count();
+        self.lost = self.lost.saturating_add(loss.count());
+        if let Some([_, lost]) = self.ring(loss.cpu, loss.ring) {
+            *lost = lost.saturating_add(loss.count());
+        }
     }
 
     /// Events delivered so far.
@@ -130,7 +131,7 @@ impl Tally {
         for position in &totals.positions {
             let counted = self.rings.get(position.cpu as usize);
             let [delivered, lost] = counted.map_or([0, 0], |rings| rings[position.ring as usize]);
-            if delivered + lost != position.head {
+            if delivered.saturating_add(lost) != position.head {
                 found.push(format!(
                     "{} ring of CPU {}: {delivered} delivered and {lost} lost, but {} begun",
                     ring_name(position.ring),
@@ -167,12 +168,16 @@ impl Tally {
         found
     }
 
-    fn ring(&mut self, cpu: u32, ring: Ring) -> &mut [u64; 2] {
+    /// `None`: no CPU of a kernel, but user space, or a dump that is wrong.
+    fn ring(&mut self, cpu: u32, ring: Ring) -> Option<&mut [u64; 2]> {
+        if cpu >= MAX_CPUS {
+            return None;
+        }
         let cpu = cpu as usize;
         if self.rings.len() <= cpu {
             self.rings.resize(cpu + 1, Default::default());
         }
-        &mut self.rings[cpu][ring as usize]
+        Some(&mut self.rings[cpu][ring as usize])
     }
 }
 
@@ -202,6 +207,7 @@ const fn writes_records(hook: Hook) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::user;
     use crate::source::{Position, Reason};
 
     fn record(kind: Kind, hook: Hook, ring: Ring, position: u64, number: u32) -> Record {

@@ -1,10 +1,13 @@
 //! One file per subcommand.
 
+pub mod check;
 pub mod doctor;
+mod dumps;
 pub mod generate;
 pub mod holders;
 mod judging;
 pub mod live;
+pub mod replay;
 
 use std::{
     env,

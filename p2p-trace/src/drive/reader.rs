@@ -37,6 +37,8 @@ pub(crate) enum Message {
 pub(crate) struct Ending {
     pub(crate) totals: Totals,
     pub(crate) duration: Duration,
+    /// The totals are the run's. Else it is a dump that ends before the run did, and they are not known.
+    pub(crate) is_whole: bool,
 }
 
 impl Ending {
@@ -80,7 +82,11 @@ impl Reader<'_> {
         let sent = self.sender.send(Message::Batch(batch, status));
         if sent.is_ok() {
             // Nobody listens any more: there is nobody to tell.
-            drop(self.sender.send(Message::End(Ending { totals, duration })));
+            drop(self.sender.send(Message::End(Ending {
+                totals,
+                duration,
+                is_whole: true,
+            })));
         }
         Ok(())
     }

@@ -31,7 +31,12 @@ pub struct Lost {
 pub struct Coverage {
     hooks: [Sight; HOOKS],
     lost: [Lost; 2],
+    /// What else makes every rule unsure.
+    doubts: Vec<String>,
 }
+
+/// Doubts about everything that are kept.
+const MAX_DOUBTS: usize = 16;
 
 impl Coverage {
     /// For a run with these hooks.
@@ -40,6 +45,7 @@ impl Coverage {
         let mut coverage = Self {
             hooks: [Sight::NotAskedFor; HOOKS],
             lost: [Lost::default(); 2],
+            doubts: Vec::new(),
         };
         coverage.set(hooks);
         coverage
@@ -71,6 +77,19 @@ impl Coverage {
         let lost = &mut self.lost[ring as usize];
         lost.count = lost.count.saturating_add(count);
         lost.until_ns = lost.until_ns.max(until_ns);
+    }
+
+    /// No rule can be sure.
+    pub(super) fn doubt(&mut self, why: String) {
+        if self.doubts.len() < MAX_DOUBTS && !self.doubts.contains(&why) {
+            self.doubts.push(why);
+        }
+    }
+
+    /// Something was lost, or is not known.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        !self.doubts.is_empty() || self.lost.iter().any(|lost| lost.count > 0)
     }
 
     /// What was lost of a ring so far.
@@ -129,6 +148,7 @@ impl Coverage {
                 doubts.push(format!("{lost} {} records were lost", ring_name(ring)));
             }
         }
+        doubts.extend(self.doubts.iter().cloned());
         doubts
     }
 

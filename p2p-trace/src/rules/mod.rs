@@ -99,6 +99,17 @@ impl Rules {
         self.coverage.set(hooks);
     }
 
+    /// Something is not known, whatever the records tell: no rule can be sure.
+    pub fn doubt(&mut self, why: impl Into<String>) {
+        self.coverage.doubt(why.into());
+    }
+
+    /// Records were lost, or something is not known, about whichever device.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.coverage.is_doubtful()
+    }
+
     /// Judges the element that the model has just taken in; gives the findings that are new or have changed.
     pub fn apply(&mut self, model: &Model, element: &Element) -> Vec<Finding> {
         match element {

@@ -15,11 +15,22 @@ pub enum Reason {
     /// It was never written: the kernel did not run the program, since one was running on that CPU, or the program could
     /// not number it. Positions mean nothing then, only how many there are.
     Skipped = 4,
+    /// It was delivered, and the recorder had no room for it: its disk was too slow.
+    Unrecorded = 5,
+    /// It was recorded, and is damaged or missing in the dump. Positions mean nothing then, only how many there are.
+    Damaged = 6,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 4] = [Self::Overwritten, Self::Abandoned, Self::Corrupt, Self::Skipped];
+    pub const ALL: [Self; 6] = [
+        Self::Overwritten,
+        Self::Abandoned,
+        Self::Corrupt,
+        Self::Skipped,
+        Self::Unrecorded,
+        Self::Damaged,
+    ];
 
     /// The name used in every output.
     #[must_use]
@@ -29,6 +40,8 @@ impl Reason {
             Self::Abandoned => "abandoned",
             Self::Corrupt => "corrupt",
             Self::Skipped => "skipped",
+            Self::Unrecorded => "unrecorded",
+            Self::Damaged => "damaged",
         }
     }
 
@@ -40,6 +53,8 @@ impl Reason {
             2 => Some(Self::Abandoned),
             3 => Some(Self::Corrupt),
             4 => Some(Self::Skipped),
+            5 => Some(Self::Unrecorded),
+            6 => Some(Self::Damaged),
             _ => None,
         }
     }

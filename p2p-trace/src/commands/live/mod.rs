@@ -27,23 +27,24 @@ use crate::{
     output::{Clock, Context, Format, Printer, Symbolize, text},
     rules,
 };
-use shown::Shown;
+pub(super) use reader_gone::is_stdout_closed;
+pub(super) use shown::Shown;
 
 /// What of the command line matters after the session is open.
-struct Plan<'a> {
-    format: Format,
-    clock: Clock,
-    duration: Option<Duration>,
-    ready_file: Option<&'a Path>,
+pub(super) struct Plan<'a> {
+    pub(super) format: Format,
+    pub(super) clock: Clock,
+    pub(super) duration: Option<Duration>,
+    pub(super) ready_file: Option<&'a Path>,
     /// Only findings are shown, no events.
-    only_findings: bool,
-    judging: Judging,
+    pub(super) only_findings: bool,
+    pub(super) judging: Judging,
     /// Nobody reads what is shown any more.
-    is_closed: fn() -> bool,
+    pub(super) is_closed: fn() -> bool,
 }
 
 /// Somebody who answers questions from the model.
-trait Answer {
+pub(super) trait Answer {
     /// Takes the question that has arrived, if one has; then the kernel's state is to be read.
     fn take(&mut self, now_ns: u64) -> bool;
 
@@ -82,7 +83,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
             fail_on: args.fail_on,
             until_finding: args.until_finding,
         },
-        is_closed: reader_gone::is_stdout_closed,
+        is_closed: is_stdout_closed,
     };
     let answering = answering(&opened, args, &plan.clock);
     stream(opened, &plan, answering, &stop, &mut io::stdout().lock())

@@ -3,7 +3,7 @@
 /// True when stdout is a pipe or socket whose other end is closed: the next write would fail, but there may
 /// be no next event for hours.
 #[cfg(feature = "trace")]
-pub(super) fn is_stdout_closed() -> bool {
+pub(in crate::commands) fn is_stdout_closed() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     let stdout = std::io::stdout();
@@ -22,6 +22,6 @@ pub(super) fn is_stdout_closed() -> bool {
 
 /// Without a kernel there is nothing to wait for.
 #[cfg(not(feature = "trace"))]
-pub(super) const fn is_stdout_closed() -> bool {
+pub(in crate::commands) const fn is_stdout_closed() -> bool {
     false
 }

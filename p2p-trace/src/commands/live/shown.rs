@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Whatever has been shown of a run.
-pub(super) struct Shown<'a, W: Write> {
+pub(in crate::commands) struct Shown<'a, W: Write> {
     printer: Printer<'a, W>,
     plan: &'a Plan<'a>,
     status: Status,
@@ -30,7 +30,7 @@ pub(super) struct Shown<'a, W: Write> {
 }
 
 impl<'a, W: Write> Shown<'a, W> {
-    pub(super) const fn new(
+    pub(in crate::commands) const fn new(
         printer: Printer<'a, W>,
         plan: &'a Plan<'a>,
         status: Status,
@@ -50,7 +50,7 @@ impl<'a, W: Write> Shown<'a, W> {
     }
 
     /// How the program ends.
-    pub(super) fn exit(&self) -> Exit {
+    pub(in crate::commands) fn exit(&self) -> Exit {
         let judging: Judging = self.plan.judging;
         judging.exit(self.worst, self.omitted, self.verdicts.as_deref())
     }
@@ -118,6 +118,10 @@ impl<W: Write> Sink for Shown<'_, W> {
         self.printer.verdicts(&closing.verdicts)?;
         self.verdicts = Some(closing.verdicts.clone());
         self.omitted = closing.omitted;
+        if !ending.is_whole {
+            // A dump that ends before its run did has no counts to sum up.
+            return Ok(());
+        }
         let summary = SummaryLine {
             findings_left_out: closing.omitted,
             ..SummaryLine::new(&closing.outcome, &self.status, ending.duration_ns())

@@ -110,7 +110,8 @@ pub struct LostLine {
     pub from_ns: u64,
     /// All of them were begun by this time.
     pub to_ns: u64,
-    /// `overwritten`, `abandoned`, `corrupt` or `skipped`: the kernel did not run the program.
+    /// `overwritten`, `abandoned`, `corrupt`, `skipped` (the kernel did not run the program), `unrecorded` (the disk was
+    /// too slow) or `damaged` (in the dump).
     #[serde(with = "names::reason")]
     #[schemars(with = "String")]
     pub reason: Reason,

@@ -31,6 +31,8 @@ pub fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
         Reason::Abandoned => "their producer was interrupted and did not finish",
         Reason::Corrupt => "their place in memory holds something else",
         Reason::Skipped => "the kernel did not run the program, one was running on that CPU",
+        Reason::Unrecorded => "the recorder's disk was too slow",
+        Reason::Damaged => "they are damaged or missing in the dump",
     };
     let time = clock.time_of_day(loss.from_ns);
     let until = clock.time_of_day(loss.to_ns);

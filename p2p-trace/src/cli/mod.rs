@@ -1,5 +1,7 @@
 //! The command line.
 
+mod dump;
+
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{
@@ -14,6 +16,8 @@ use crate::{
     rules::{self, Severity},
     source::{Attach, Request},
 };
+
+pub use dump::{CheckArgs, ReplayArgs};
 
 /// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
 #[derive(Debug, Parser)]
@@ -65,6 +69,10 @@ pub enum Command {
     Live(LiveArgs),
     /// Show who took what of a device's p2p memory, and what an unbind would wait for
     Holders(HoldersArgs),
+    /// Show a dump as `live` showed the run
+    Replay(ReplayArgs),
+    /// Say what the rules come to for a dump
+    Check(CheckArgs),
     /// Say what this kernel and this user can trace, and why not more
     Doctor(doctor::Args),
     /// Print a completion script for a shell

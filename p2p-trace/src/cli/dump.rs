@@ -1,0 +1,63 @@
+//! Options of the commands that write and read dumps.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{parse_duration, severities};
+use crate::rules::Severity;
+
+/// Options of `replay`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "The exit code is 0 once everything was shown, whatever was found: `check` judges.\n\n\
+                  Examples:\n  p2p-trace replay trace.p2pt\n  p2p-trace replay --json trace.p2pt.* > trace.ndjson"
+)]
+pub struct ReplayArgs {
+    /// The files of a dump, in any order; `-` reads stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Write text for people, as `live` does: the default
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub text: bool,
+
+    /// Write one JSON object per line, as `live --json` does (docs/schema/live.schema.json)
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Show findings and verdicts, but no events
+    #[arg(long, help_heading = "Output")]
+    pub findings: bool,
+
+    /// Show all stacks
+    #[arg(long, help_heading = "Output")]
+    pub stacks: bool,
+}
+
+/// Options of `check`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "Exit codes: 0 every rule that was checked holds, 1 one is violated, 2 none is violated, and at least one \
+                  is inconclusive, 3 a file could not be read. What was not checked, because its hook was not asked for or \
+                  does not exist on that kernel, does not count.\n\n\
+                  Examples:\n  p2p-trace check trace.p2pt\n  p2p-trace check --json host-*/trace.p2pt*\n  \
+                  ssh host p2p-trace live --raw | p2p-trace check -"
+)]
+pub struct CheckArgs {
+    /// The files of one dump or of several, in any order; `-` reads stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Write one JSON object per dump (docs/schema/check.schema.json)
+    #[arg(long)]
+    pub json: bool,
+
+    /// Only a finding at least this grave counts as a violation for the exit code
+    #[arg(long, value_name = "SEVERITY", value_parser = severities())]
+    pub fail_on: Option<Severity>,
+
+    /// Judge stalls by this time, not by the one that the dump was recorded with
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub stall_after: Option<Duration>,
+}

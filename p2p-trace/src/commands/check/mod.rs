@@ -1,0 +1,138 @@
+//! `check`: what the rules come to for dumps.
+
+mod judge;
+mod report;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::{
+    io::{self, Write},
+    num::NonZero,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{colors_stdout, dumps, is_closed};
+use crate::{
+    cli::{CheckArgs, Global},
+    exit::Exit,
+    output::text::Style,
+    rules::{Answer, Severity},
+};
+use judge::judge;
+pub use report::{CheckReport, EndName};
+
+/// How dumps are judged and shown.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    json: bool,
+    style: Style,
+    fail_on: Severity,
+    stall_after: Option<std::time::Duration>,
+}
+
+/// A dump that has been judged.
+struct Judged {
+    /// As it goes to stdout.
+    text: String,
+    answer: Answer,
+}
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When stdout cannot be written to. A file that cannot be read is told on stderr, and the others are judged.
+pub fn run(args: &CheckArgs, global: &Global) -> Result<Exit> {
+    let options = Options {
+        json: args.json,
+        style: Style {
+            color: colors_stdout(global),
+        },
+        fail_on: args.fail_on.unwrap_or(Severity::Medium),
+        stall_after: args.stall_after,
+    };
+    let (runs, errors) = dumps::open(&args.files);
+    let mut out = io::stdout().lock();
+    check(runs, errors, options, &mut out)
+}
+
+fn check(
+    runs: Vec<dumps::Run>,
+    errors: Vec<anyhow::Error>,
+    options: Options,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let mut failed = !errors.is_empty();
+    for error in errors {
+        tracing::error!("{error:#}");
+    }
+    let mut answers = Vec::new();
+    for judged in judge_all(runs, options) {
+        match judged {
+            Ok(Judged { text, answer }) => {
+                answers.push(answer);
+                match out.write_all(text.as_bytes()) {
+                    Err(error) if is_closed(&error) => {}
+                    written => written.context("cannot write to stdout")?,
+                }
+            }
+            Err(error) => {
+                failed = true;
+                tracing::error!("{error:#}");
+            }
+        }
+    }
+    Ok(exit(failed, &answers))
+}
+
+/// What could not be read is an error, whatever the rest came to.
+fn exit(failed: bool, answers: &[Answer]) -> Exit {
+    if failed {
+        Exit::Error
+    } else if answers.contains(&Answer::Violated) {
+        Exit::Violated
+    } else if answers.contains(&Answer::Inconclusive) {
+        Exit::Inconclusive
+    } else {
+        Exit::Holds
+    }
+}
+
+/// Judges runs side by side, and gives what they came to in their order.
+fn judge_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Judged>> {
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(runs.len());
+    let runs: Vec<_> = runs.into_iter().map(|run| Mutex::new(Some(run))).collect();
+    let judged: Vec<_> = runs.iter().map(|_| Mutex::new(None)).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((run, place)) = runs.get(index).zip(judged.get(index)) else {
+                return;
+            };
+            let taken = run.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(run) = taken {
+                let result = judge(run, options);
+                *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    judged
+        .into_iter()
+        .filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner))
+        .collect()
+}

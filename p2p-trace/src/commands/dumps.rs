@@ -1,0 +1,70 @@
+//! The files that a user names, as runs.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::dump::{Opened, Tape};
+
+/// Where a dump is read from.
+pub(super) type Input = Box<dyn Read + Send>;
+
+/// The files of one run.
+pub(super) struct Run {
+    /// As the user wrote them, in the order of the run.
+    pub(super) files: Vec<PathBuf>,
+    pub(super) tape: Tape<Input>,
+}
+
+/// Opens the files and puts those of a run together; with the errors of those that cannot be read.
+pub(super) fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<anyhow::Error>) {
+    let mut runs = BTreeMap::<_, Vec<_>>::new();
+    let mut order = Vec::new();
+    let mut errors = Vec::new();
+    for path in paths {
+        match open_file(path) {
+            Ok(file) => {
+                let status = &file.header().status;
+                let key = (status.boot_id.clone(), status.run);
+                if !runs.contains_key(&key) {
+                    order.push(key.clone());
+                }
+                runs.entry(key).or_default().push((path.clone(), file));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let run = |key| {
+        let mut files = runs.remove(&key)?;
+        files.sort_by_key(|(_, file)| file.header().file);
+        let (files, opened) = files.into_iter().unzip();
+        Some(Run {
+            files,
+            tape: Tape::new(opened)?,
+        })
+    };
+    (order.into_iter().filter_map(run).collect(), errors)
+}
+
+fn open_file(path: &Path) -> Result<Opened<Input>> {
+    let input: Input = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
+    };
+    Opened::open(input).with_context(|| format!("cannot read {}", name(path)))
+}
+
+/// How a file is written in messages.
+pub(super) fn name(path: &Path) -> String {
+    if path == Path::new("-") {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}

@@ -1,0 +1,148 @@
+//! The block: what every dump is a sequence of.
+
+/// What a block begins with. Not text, so that a dump is not taken for any, and with both line ends, so that a transfer
+/// that translates them shows.
+pub const MAGIC: [u8; 8] = *b"\x89P2PTD\r\n";
+/// Version of the format.
+pub const FORMAT: u8 = 0;
+/// Bytes of a block's header.
+pub const HEADER_SIZE: usize = 32;
+/// Bytes that a block's content can have, as stored and as decoded. A reader needs not much more memory than this.
+pub const MAX_CONTENT: usize = 16 << 20;
+
+/// What a block holds.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The run: begins each file, and is repeated.
+    Header = 1,
+    /// Records, in slices.
+    Records = 2,
+    /// What is attached has changed.
+    Status = 3,
+    /// Names of addresses.
+    Symbols = 4,
+    /// What was true at this point of the stream.
+    Checkpoint = 5,
+    /// The end of a file.
+    Footer = 6,
+}
+
+impl Kind {
+    /// The kind with this number.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        match value {
+            1 => Some(Self::Header),
+            2 => Some(Self::Records),
+            3 => Some(Self::Status),
+            4 => Some(Self::Symbols),
+            5 => Some(Self::Checkpoint),
+            6 => Some(Self::Footer),
+            _ => None,
+        }
+    }
+
+    /// The name used in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Header => "header",
+            Self::Records => "records",
+            Self::Status => "status",
+            Self::Symbols => "symbols",
+            Self::Checkpoint => "checkpoint",
+            Self::Footer => "footer",
+        }
+    }
+}
+
+/// A block's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockHeader {
+    /// Version of the format.
+    pub format: u8,
+    /// A [`Kind`], or one of a later version.
+    pub kind: u8,
+    /// How the content is stored: see [`super::codec`].
+    pub codec: u8,
+    /// Bytes of content that follow the header.
+    pub stored: u32,
+    /// Bytes of the content as decoded.
+    pub decoded: u32,
+    /// CRC-32C of the content as stored.
+    pub crc: u32,
+    /// Counts the blocks of the run, over all of its files.
+    pub number: u32,
+}
+
+impl BlockHeader {
+    /// As it is stored.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; HEADER_SIZE] {
+        let mut bytes = [0; HEADER_SIZE];
+        bytes[..8].copy_from_slice(&MAGIC);
+        // The twelfth byte is reserved.
+        bytes[8..12].copy_from_slice(&[self.format, self.kind, self.codec, 0]);
+        let words = [self.stored, self.decoded, self.crc, self.number];
+        for (place, word) in bytes[12..28].chunks_exact_mut(4).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&bytes[..28]);
+        bytes[28..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The header that these bytes are, or `None` where they are none, or a damaged one.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; HEADER_SIZE]) -> Option<Self> {
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let header = Self {
+            format: bytes[8],
+            kind: bytes[9],
+            codec: bytes[10],
+            stored: word(12),
+            decoded: word(16),
+            crc: word(20),
+            number: word(24),
+        };
+        let fits = header.stored as usize <= MAX_CONTENT && header.decoded as usize <= MAX_CONTENT;
+        (bytes[..8] == MAGIC && word(28) == crc32c::crc32c(&bytes[..28]) && fits).then_some(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: BlockHeader = BlockHeader {
+        format: FORMAT,
+        kind: Kind::Records as u8,
+        codec: 1,
+        stored: 0x0102_0304,
+        decoded: 0x0011_2233,
+        crc: 0xdead_beef,
+        number: 7,
+    };
+
+    #[test]
+    fn a_header_survives_and_no_flipped_bit_passes() {
+        let header = BlockHeader {
+            stored: 0x0002_0304,
+            ..HEADER
+        };
+        let bytes = header.to_bytes();
+        assert_eq!(BlockHeader::from_bytes(&bytes), Some(header));
+        for bit in 0..HEADER_SIZE * 8 {
+            let mut bytes = bytes;
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(BlockHeader::from_bytes(&bytes), None, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_no_header() {
+        assert!(HEADER.stored as usize > MAX_CONTENT);
+        assert_eq!(BlockHeader::from_bytes(&HEADER.to_bytes()), None);
+    }
+}

@@ -1,0 +1,33 @@
+//! The event dump: a run in files, readable on another machine, for years, and from whatever is left of it.
+//!
+//! A file is a sequence of blocks ([`block`]) that are never changed once they are written, each with a checksum of its
+//! own. What is stored is what the [`Pipeline`](crate::pipeline::Pipeline) consumed: [`Slice`](crate::pipeline::Slice)s in
+//! their order, and changes of the status between them, so that a replay comes to the same lines. `docs/dump-format.md`
+//! has the bytes.
+//!
+//! [`Writer`] writes, [`Reader`] reads the blocks of one file, [`Tape`] makes one stream of the files of a run.
+
+pub mod block;
+mod checkpoint;
+pub mod codec;
+mod describe;
+mod names;
+mod play;
+mod reader;
+mod records;
+#[cfg(test)]
+pub(crate) mod samples;
+mod scan;
+mod tape;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use checkpoint::{Checkpoint, Found, Head, Judged};
+pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
+pub use names::Names;
+pub(crate) use play::play;
+pub use reader::{Damage, Entry, ReadError, Reader};
+pub use records::{Counts, MAX_ITEMS, Records};
+pub use tape::{End, OpenError, Opened, Tape, Told};
+pub use writer::Writer;

@@ -1,0 +1,71 @@
+//! A dump through the [`Pipeline`]: the same elements, findings and verdicts as when it was recorded.
+
+use std::{io::Read, time::Duration};
+
+use anyhow::Result;
+
+use super::{
+    describe::Footer,
+    tape::{End, Tape, Told},
+};
+use crate::{
+    drive::{Ending, Next, Sink},
+    pipeline::Pipeline,
+    rules,
+    source::Totals,
+};
+
+/// Plays a run to its end, or until the sink wants no more; says how it ended then.
+///
+/// # Errors
+///
+/// When a file cannot be read, or what the sink returns.
+pub(crate) fn play<R: Read>(
+    tape: &mut Tape<R>,
+    rules: rules::Options,
+    sink: &mut impl Sink,
+) -> Result<Option<End>> {
+    let header = tape.header().clone();
+    let mut pipeline = Pipeline::new(&header.status, rules, header.start_ns);
+    sink.begin(&header.status)?;
+    while let Some(told) = tape.next_told()? {
+        match told {
+            Told::Restore(_checkpoint) => {}
+            Told::Slice(slice) => {
+                sink.slice(&slice)?;
+                pipeline.advance(&slice, |step| sink.step(step))?;
+            }
+            Told::Status(change) => {
+                sink.changed(&change.status, change.time_ns)?;
+                pipeline.update(&change.status);
+            }
+            Told::Doubt(why) => pipeline.doubt(why),
+            Told::End(end) => {
+                let (totals, duration_ns) = match end.as_ref() {
+                    End::Whole(Footer {
+                        totals, duration_ns, ..
+                    }) => (totals.clone(), *duration_ns),
+                    End::GoesOn | End::CutOff => (None, 0),
+                };
+                let is_whole = totals.is_some();
+                let mut closing = pipeline.close(&totals.clone().unwrap_or_default());
+                if !is_whole || tape.damaged() > 0 {
+                    // They compare what was delivered with what the kernel counted: here it is the dump that lacks.
+                    closing.outcome.contradictions.clear();
+                }
+                let ending = Ending {
+                    totals: totals.unwrap_or_else(Totals::default),
+                    duration: Duration::from_nanos(duration_ns),
+                    is_whole,
+                };
+                sink.end(&closing, &ending)?;
+                sink.pause(&pipeline)?;
+                return Ok(Some(*end));
+            }
+        }
+        if sink.pause(&pipeline)? == Next::Break {
+            return Ok(None);
+        }
+    }
+    Ok(None)
+}

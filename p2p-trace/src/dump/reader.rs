@@ -1,0 +1,195 @@
+//! Reads a dump: from a file or a pipe, whole, damaged, or made to harm.
+
+use std::{
+    fmt,
+    io::{self, Read},
+};
+
+use serde::de::DeserializeOwned;
+
+use super::{
+    block::{BlockHeader, FORMAT, Kind},
+    checkpoint::Checkpoint,
+    codec,
+    describe::{Footer, Header, StatusChange, Symbols},
+    records::Records,
+    scan::{Piece, Scanner},
+};
+
+/// What a dump consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// The run. It comes more than once.
+    Header(Box<Header>),
+    /// Slices of the stream.
+    Records(Records),
+    /// What is attached has changed.
+    Status(Box<StatusChange>),
+    /// Names of addresses.
+    Symbols(Symbols),
+    /// What was true there.
+    Checkpoint(Box<Checkpoint>),
+    /// The end of the file.
+    Footer(Box<Footer>),
+    /// A block of a kind that this version does not know.
+    Unknown(u8),
+    /// Something is missing or cannot be read.
+    Damage(Damage),
+}
+
+/// A stretch of a dump that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// So many bytes hold no intact block.
+    Garbage {
+        /// Offset of the first.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// So many blocks are missing in front of the one at this offset.
+    Missing {
+        /// Offset of the next one that is there.
+        offset: u64,
+        /// How many.
+        blocks: u32,
+    },
+    /// A block is intact and makes no sense.
+    Malformed {
+        /// Its offset.
+        offset: u64,
+        /// Its kind.
+        kind: Kind,
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Garbage { offset, bytes } => {
+                write!(f, "{bytes} bytes from offset {offset} on hold no intact block")
+            }
+            Self::Missing { offset, blocks } => {
+                write!(f, "{blocks} blocks are missing in front of offset {offset}")
+            }
+            Self::Malformed { offset, kind, why } => {
+                write!(
+                    f,
+                    "the {} block at offset {offset} makes no sense: {why}",
+                    kind.name()
+                )
+            }
+        }
+    }
+}
+
+/// Why reading cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file or pipe.
+    #[error("cannot read it: {0}")]
+    Io(#[from] io::Error),
+    /// A later version wrote it.
+    #[error("it is of format version {0}; this p2p-trace reads versions up to {FORMAT}: use a newer one")]
+    Newer(u8),
+}
+
+/// Reads the blocks of one file.
+pub struct Reader<R> {
+    scanner: Scanner<R>,
+    /// The number that the next block must have.
+    number: Option<u32>,
+    /// The block whose predecessors are missing.
+    waiting: Option<(u64, BlockHeader, Vec<u8>)>,
+    blocks: u64,
+}
+
+impl<R> fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (number, blocks) = (self.number, self.blocks);
+        f.debug_struct("Reader")
+            .field("number", &number)
+            .field("blocks", &blocks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Read> Reader<R> {
+    /// From the beginning of a file, or the middle.
+    #[must_use]
+    pub const fn new(input: R) -> Self {
+        Self {
+            scanner: Scanner::new(input),
+            number: None,
+            waiting: None,
+            blocks: 0,
+        }
+    }
+
+    /// Intact blocks so far: none at all is no dump.
+    #[must_use]
+    pub const fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// The next entry; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or a later version wrote it. Damage is no error, but an entry.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        let (offset, header, content) = match self.waiting.take() {
+            Some(waiting) => waiting,
+            None => match self.scanner.next()? {
+                None => return Ok(None),
+                Some(Piece::Garbage { offset, bytes }) => {
+                    return Ok(Some(Entry::Damage(Damage::Garbage { offset, bytes })));
+                }
+                Some(Piece::Block(header, content)) => (self.scanner.block_offset(), header, content),
+            },
+        };
+        if header.format > FORMAT {
+            return Err(ReadError::Newer(header.format));
+        }
+        let blocks = self.number.map_or(0, |number| header.number.wrapping_sub(number));
+        self.number = Some(header.number.wrapping_add(1));
+        if blocks > 0 {
+            self.waiting = Some((offset, header, content));
+            self.number = Some(header.number);
+            return Ok(Some(Entry::Damage(Damage::Missing { offset, blocks })));
+        }
+        self.blocks += 1;
+        Ok(Some(entry(offset, &header, &content)))
+    }
+}
+
+fn entry(offset: u64, header: &BlockHeader, content: &[u8]) -> Entry {
+    let Some(kind) = Kind::from_u8(header.kind) else {
+        return Entry::Unknown(header.kind);
+    };
+    let decoded = codec::decode(header.codec, content, header.decoded as usize);
+    let parsed = decoded
+        .map_err(|error| error.to_string())
+        .and_then(|content| parse(kind, &content));
+    parsed.unwrap_or_else(|why| Entry::Damage(Damage::Malformed { offset, kind, why }))
+}
+
+fn parse(kind: Kind, content: &[u8]) -> Result<Entry, String> {
+    Ok(match kind {
+        Kind::Header => Entry::Header(Box::new(json(content)?)),
+        Kind::Status => Entry::Status(Box::new(json(content)?)),
+        Kind::Symbols => Entry::Symbols(json(content)?),
+        Kind::Footer => Entry::Footer(Box::new(json(content)?)),
+        Kind::Checkpoint => {
+            let checkpoint = Checkpoint::from_bytes(content).ok_or("its parts do not fit together")?;
+            Entry::Checkpoint(Box::new(checkpoint))
+        }
+        Kind::Records => Entry::Records(Records::from_bytes(content).ok_or("its parts do not fit together")?),
+    })
+}
+
+fn json<T: DeserializeOwned>(content: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(content).map_err(|error| error.to_string())
+}

@@ -1,0 +1,152 @@
+//! Blocks out of a stream of bytes, with what lies between them where something is damaged.
+
+use std::io::{self, Read};
+
+use super::block::{BlockHeader, HEADER_SIZE, MAGIC};
+
+/// Bytes that are read at a time.
+const CHUNK: usize = 64 << 10;
+/// A block whose content does not fit its checksum is searched for others inside, since one that was cut short is followed
+/// by the next too early. So much is looked at again for each byte that is read, whatever a hostile file pretends.
+const PATIENCE: usize = 4;
+
+/// A stretch of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// An intact block.
+    Block(BlockHeader, Vec<u8>),
+    /// So many bytes that are no intact block, from this offset on.
+    Garbage {
+        /// Offset of the first.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+}
+
+/// Finds blocks.
+pub(super) struct Scanner<R> {
+    input: R,
+    chunk: Vec<u8>,
+    buffer: Vec<u8>,
+    /// Where in `buffer` the unread part begins.
+    start: usize,
+    /// Offset of that in the stream.
+    offset: u64,
+    block_offset: u64,
+    /// The stream has ended.
+    ended: bool,
+    /// Bytes that may be looked at again.
+    patience: usize,
+    found: Option<(BlockHeader, Vec<u8>)>,
+}
+
+impl<R: Read> Scanner<R> {
+    pub(super) const fn new(input: R) -> Self {
+        Self {
+            input,
+            chunk: Vec::new(),
+            buffer: Vec::new(),
+            start: 0,
+            offset: 0,
+            block_offset: 0,
+            ended: false,
+            patience: 1 << 20,
+            found: None,
+        }
+    }
+
+    /// Offset of the block that was given out last.
+    pub(super) const fn block_offset(&self) -> u64 {
+        self.block_offset
+    }
+
+    /// The next stretch; `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Piece>> {
+        if let Some((header, content)) = self.found.take() {
+            return Ok(Some(Piece::Block(header, content)));
+        }
+        let offset = self.offset;
+        loop {
+            self.fill(HEADER_SIZE)?;
+            if self.unread().is_empty() {
+                break;
+            }
+            if let Some((header, content)) = self.block()? {
+                let bytes = self.offset - offset;
+                self.block_offset = self.offset;
+                self.skip(HEADER_SIZE + content.len());
+                if bytes == 0 {
+                    return Ok(Some(Piece::Block(header, content)));
+                }
+                self.found = Some((header, content));
+                return Ok(Some(Piece::Garbage { offset, bytes }));
+            }
+            self.skip_to_magic();
+        }
+        let bytes = self.offset - offset;
+        Ok((bytes > 0).then_some(Piece::Garbage { offset, bytes }))
+    }
+
+    /// The block that the unread part begins with, if it is an intact one.
+    fn block(&mut self) -> io::Result<Option<(BlockHeader, Vec<u8>)>> {
+        let Some(header) = self.unread().first_chunk().and_then(BlockHeader::from_bytes) else {
+            return Ok(None);
+        };
+        let size = HEADER_SIZE + header.stored as usize;
+        self.fill(size)?;
+        let content = self.unread().get(HEADER_SIZE..size);
+        if let Some(content) = content.filter(|content| crc32c::crc32c(content) == header.crc) {
+            return Ok(Some((header, content.to_vec())));
+        }
+        let size = size.min(self.unread().len());
+        if self.patience < size {
+            // Nobody writes such a file: the block is taken as it says.
+            self.skip(size - 1);
+        } else {
+            self.patience -= size;
+        }
+        Ok(None)
+    }
+
+    /// Goes on to the next place at which a block can begin.
+    fn skip_to_magic(&mut self) {
+        let unread = self.unread();
+        let rest = unread.get(1..).unwrap_or_default();
+        let whole = rest.windows(MAGIC.len()).position(|bytes| bytes == MAGIC);
+        // The beginning of a magic can be at the very end of what was read.
+        let kept = if self.ended { 0 } else { MAGIC.len() - 1 };
+        let next = 1 + whole.unwrap_or_else(|| rest.len().saturating_sub(kept));
+        self.skip(next.min(unread.len()));
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+
+    const fn skip(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Reads until so many bytes are unread, or the stream ends.
+    fn fill(&mut self, bytes: usize) -> io::Result<()> {
+        if self.unread().len() >= bytes || self.ended {
+            return Ok(());
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        self.chunk.resize(CHUNK, 0);
+        // A claimed length alone makes no room: only what is really there does.
+        while self.buffer.len() < bytes && !self.ended {
+            let count = match self.input.read(&mut self.chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read?.min(CHUNK),
+            };
+            self.buffer.extend_from_slice(&self.chunk[..count]);
+            self.ended = count == 0;
+            self.patience = self.patience.saturating_add(count * PATIENCE);
+        }
+        Ok(())
+    }
+}
