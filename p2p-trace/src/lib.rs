@@ -18,3 +18,6 @@ pub mod rules;
 #[cfg(feature = "trace")]
 pub mod server;
 pub mod source;
+pub mod stderr;
+#[cfg(feature = "tui")]
+mod tui;

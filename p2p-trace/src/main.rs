@@ -7,6 +7,7 @@ use p2p_trace::{
     commands,
     exit::{self, Exit},
     kernel::KernelRoot,
+    stderr,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -21,7 +22,8 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Exit {
     let result = match cli.command {
-        None => commands::live::run(&cli::LiveArgs::default(), &cli.global),
+        None => commands::top::run(&cli::TopArgs::default(), &cli.global),
+        Some(Command::Top(args)) => commands::top::run(&args, &cli.global),
         Some(Command::Live(args)) => commands::live::run(&args, &cli.global),
         Some(Command::Holders(args)) => commands::holders::run(&args, &cli.global),
         Some(Command::Replay(args)) => commands::replay::run(&args, &cli.global),
@@ -63,7 +65,7 @@ fn log_to_stderr(cli: &Cli) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(io::stderr)
+        .with_writer(stderr::writer)
         .with_ansi(color)
         .init();
 }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod dump;
+mod top;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use dump::{CheckArgs, ReplayArgs};
+pub use top::TopArgs;
 
 /// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
 #[derive(Debug, Parser)]
@@ -26,7 +28,7 @@ pub use dump::{CheckArgs, ReplayArgs};
     version,
     max_term_width = 100,
     after_help = "Exit codes: 0 done, 1 no or a finding and 2 unknown (holders --can-unbind, live --fail-on and --until-finding), 3 error, 64 usage, 69 this kernel cannot be traced, 77 rights or lockdown.\n\
-                  Without a command, p2p-trace runs `live`."
+                  Without a command, p2p-trace runs `top`."
 )]
 pub struct Cli {
     /// What to do.
@@ -65,6 +67,8 @@ pub enum ColorWhen {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show who took p2p memory on this host and what a teardown waits for, on a terminal
+    Top(TopArgs),
     /// Show what happens to p2p memory on this host, as it happens
     Live(LiveArgs),
     /// Show who took what of a device's p2p memory, and what an unbind would wait for

@@ -1,5 +1,6 @@
 //! One file per subcommand.
 
+mod answering;
 pub mod check;
 pub mod doctor;
 mod dumps;
@@ -8,6 +9,7 @@ pub mod holders;
 mod judging;
 pub mod live;
 pub mod replay;
+pub mod top;
 
 use std::{
     env,

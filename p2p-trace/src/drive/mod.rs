@@ -18,7 +18,9 @@ use anyhow::{Context as _, Result, anyhow};
 use crate::{
     account::Status,
     kernel::clock::boottime_ns,
+    model::Model,
     order::Order,
+    output::{Clock, Symbolize},
     pipeline::{Closing, Pipeline, Slice, Step},
     rules,
     source::{Batch, Session},
@@ -52,6 +54,15 @@ pub(crate) trait Sink {
 
     /// The session is detached, and everything has been handed out.
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()>;
+}
+
+/// Somebody who answers questions from the model.
+pub(crate) trait Answer {
+    /// Takes the question that has arrived, if one has; then the kernel's state is to be read.
+    fn take(&mut self, now_ns: u64) -> bool;
+
+    /// Answers, once the state has been read; the model holds everything that happened before `reached_ns`.
+    fn answer(&mut self, model: &Model, reached_ns: u64, symbols: &dyn Symbolize, clock: Clock);
 }
 
 /// What a [`Sink`] wants.

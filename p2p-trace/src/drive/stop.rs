@@ -41,6 +41,12 @@ impl Stop {
         Ok(Self::default())
     }
 
+    /// Another signal that sets it.
+    #[cfg(all(unix, feature = "tui"))]
+    pub(crate) fn on(&self, signal: i32) -> io::Result<()> {
+        signal_hook::flag::register(signal, Arc::clone(&self.asked)).map(drop)
+    }
+
     pub(crate) fn is_set(&self) -> bool {
         self.signalled.load(Ordering::Relaxed) || self.asked.load(Ordering::Relaxed)
     }

@@ -27,4 +27,6 @@ pub use report::{
     RangeState, Report, Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
 };
 pub use text::text;
+#[cfg(feature = "tui")]
+pub(crate) use unbind::{is_blocking, step_after};
 pub use verdict::{Grounds, can_unbind};

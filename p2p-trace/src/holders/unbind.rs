@@ -86,7 +86,7 @@ fn step_of(stack: &[String]) -> Option<UnbindStep> {
 }
 
 /// What is being done after this was seen.
-const fn step_after(step: &Step) -> UnbindStep {
+pub(crate) const fn step_after(step: &Step) -> UnbindStep {
     match step.kind {
         Kind::DriverRemove => UnbindStep::DriverRemove,
         Kind::UnmapMappings => UnbindStep::RevokeMappings,
@@ -113,7 +113,7 @@ fn step_of_range(range: &Range) -> Option<UnbindStep> {
 }
 
 /// The range waits for a reference that does not go by itself, as far as that can be told.
-fn is_blocking(range: &Range, now_ns: u64) -> bool {
+pub(crate) fn is_blocking(range: &Range, now_ns: u64) -> bool {
     let killed_ns = range.steps.killed.map(|at| at.time_ns);
     range.is_draining()
         && (range.accounted().is_some_and(|accounted| accounted.residual > 0)

@@ -188,6 +188,12 @@ impl Device {
         self.ledger.held(range.id.generation)
     }
 
+    /// What is known to be out in all, also where it is not known of which range.
+    #[must_use]
+    pub fn held_in_all(&self) -> Held {
+        self.ledger.held_in_all()
+    }
+
     /// Memory that is taken, and nobody saw by whom, in order of its addresses. Who took it is not known.
     pub fn preexisting(&self) -> impl Iterator<Item = preexisting::Run> + '_ {
         self.ledger.preexisting.runs()

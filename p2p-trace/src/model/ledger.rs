@@ -94,6 +94,16 @@ impl Ledger {
         self.held.get(&generation).copied().unwrap_or_default()
     }
 
+    /// What is out of all ranges.
+    pub(super) fn held_in_all(&self) -> Held {
+        self.held.values().fold(Held::default(), |all, held| Held {
+            allocations: all.allocations + held.allocations,
+            mmap_pages: all.mmap_pages + held.mmap_pages,
+            references: all.references + held.references,
+            bytes: all.bytes.saturating_add(held.bytes),
+        })
+    }
+
     /// The least and the most references of unknown takers to a range that lies there.
     pub(super) fn unknown(&self, span: Option<Span<u64>>) -> (u64, u64) {
         let (least, most) = span.map_or((0, 0), |span| self.preexisting.references(&span));

@@ -104,6 +104,12 @@ pub struct Reference {
 pub(super) const NO_RANGE: u32 = u32::MAX;
 
 impl Reference {
+    /// Equal for references of a device whose taker is the same ([`super::Device::taken_by`]), at one time: for grouping many.
+    #[must_use]
+    pub const fn taker(&self) -> (u32, u32) {
+        (self.origin, self.pid)
+    }
+
     /// Bytes that are out, as the pool counts them.
     #[must_use]
     pub const fn bytes(&self) -> u64 {

@@ -1,7 +1,5 @@
 //! `live`: what happens to p2p memory on this host, as it happens.
 
-#[cfg(feature = "trace")]
-mod answering;
 #[cfg(test)]
 mod findings_tests;
 mod reader_gone;
@@ -17,14 +15,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{colors_stdout, is_closed, judging::Judging};
+use super::{answering::answering, colors_stdout, is_closed, judging::Judging};
 use crate::{
     cli::{Global, LiveArgs},
-    drive::{Drive, Opened, open, stop::Stop},
+    drive::{Answer, Drive, Opened, open, stop::Stop},
     exit::Exit,
     kernel::clock,
-    model::Model,
-    output::{Clock, Context, Format, Printer, Symbolize, text},
+    output::{Clock, Context, Format, Printer, text},
     rules,
 };
 pub(super) use reader_gone::is_stdout_closed;
@@ -41,15 +38,6 @@ pub(super) struct Plan<'a> {
     pub(super) judging: Judging,
     /// Nobody reads what is shown any more.
     pub(super) is_closed: fn() -> bool,
-}
-
-/// Somebody who answers questions from the model.
-pub(super) trait Answer {
-    /// Takes the question that has arrived, if one has; then the kernel's state is to be read.
-    fn take(&mut self, now_ns: u64) -> bool;
-
-    /// Answers, once the state has been read; the model holds everything that happened before `reached_ns`.
-    fn answer(&mut self, model: &Model, reached_ns: u64, symbols: &dyn Symbolize, clock: Clock);
 }
 
 /// Runs the command.
@@ -85,27 +73,8 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
         },
         is_closed: is_stdout_closed,
     };
-    let answering = answering(&opened, args, &plan.clock);
+    let answering = answering(&opened, &args.device, &plan.clock);
     stream(opened, &plan, answering, &stop, &mut io::stdout().lock())
-}
-
-/// Whoever answers questions, if that is possible: a tracer goes on without.
-#[cfg(feature = "trace")]
-fn answering(opened: &Opened, args: &LiveArgs, start: &Clock) -> Option<Box<dyn Answer>> {
-    let limits = answering::Limits::of_host(&args.device);
-    match answering::Answering::open(limits, opened.session.status().kernel, start) {
-        Ok(answering) => Some(Box::new(answering)),
-        Err(error) => {
-            tracing::info!("`p2p-trace holders` cannot ask this tracer: {error}");
-            None
-        }
-    }
-}
-
-/// Nobody.
-#[cfg(not(feature = "trace"))]
-const fn answering(_opened: &Opened, _args: &LiveArgs, _start: &Clock) -> Option<Box<dyn Answer>> {
-    None
 }
 
 /// Shows everything from the first status to the summary.

@@ -4,11 +4,11 @@ use std::{fs, io::Write};
 
 use anyhow::{Context as _, Result};
 
-use super::{Answer, Plan};
+use super::Plan;
 use crate::{
     account::Status,
     commands::judging::Judging,
-    drive::{Ending, Next, Sink, stop::Stop},
+    drive::{Answer, Ending, Next, Sink, stop::Stop},
     exit::Exit,
     kernel::clock,
     output::{Printer, json::SummaryLine},

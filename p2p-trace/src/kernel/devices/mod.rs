@@ -69,6 +69,17 @@ pub fn addresses(root: &KernelRoot) -> Vec<DeviceAddress> {
     addresses
 }
 
+/// What a device is called, such as `nvme0`, and the driver bound to it. Reads no attribute of it: right for looking often,
+/// and during a teardown.
+pub fn identity(root: &KernelRoot, address: DeviceAddress) -> (Option<String>, Option<String>) {
+    let device = pci_devices(root).join(address.to_string());
+    let name = CLASSES
+        .iter()
+        .flat_map(|class| file_names(&device.join(class)))
+        .next();
+    (name, driver::target_name(&device.join("driver")))
+}
+
 fn read_device(root: &KernelRoot, address: DeviceAddress, has_numbers: bool) -> P2pDevice {
     let device = pci_devices(root).join(address.to_string());
     let file = |name: &str| has_numbers.then(|| device.join("p2pmem").join(name));

@@ -62,7 +62,8 @@ pub fn event(event: &Event, context: &Context<'_>, options: Options) -> String {
     text
 }
 
-const fn action(kind: Kind) -> &'static str {
+/// What happened, in a word or two.
+pub(crate) const fn action(kind: Kind) -> &'static str {
     match kind {
         Kind::AddResource => "add resource",
         Kind::Memremap => "create pages",
@@ -97,7 +98,8 @@ const fn action(kind: Kind) -> &'static str {
     }
 }
 
-const fn is_teardown(kind: Kind) -> bool {
+/// It is a step that matters.
+pub(crate) const fn is_teardown(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Unbind | Kind::Kill | Kind::Drained | Kind::Remove | Kind::Release | Kind::MemremapRelease
@@ -105,7 +107,7 @@ const fn is_teardown(kind: Kind) -> bool {
 }
 
 /// What the fields say, most important first.
-fn detail(event: &Event) -> String {
+pub(crate) fn detail(event: &Event) -> String {
     let mut parts = Vec::new();
     if event.failed {
         parts.push(
@@ -191,7 +193,8 @@ fn counted(kind: Kind, count: u32) -> Option<String> {
     }
 }
 
-fn who(event: &Event) -> String {
+/// `sh[735]`, and the thread where it is another one.
+pub(crate) fn who(event: &Event) -> String {
     let Some(task) = event.task else {
         return String::new();
     };

@@ -9,6 +9,8 @@ mod summary;
 mod verdict;
 
 pub use event::{Options, event};
+#[cfg(feature = "tui")]
+pub(crate) use event::{action, detail, is_teardown, who};
 pub use finding::{changed, finding};
 pub use head::{change, head};
 pub use size::{bytes, duration};

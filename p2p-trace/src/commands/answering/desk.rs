@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Answer;
 use crate::{
+    drive::Answer,
     event::DeviceAddress,
     holders::{Facts, Source, report},
     kernel::{KernelRoot, devices},

@@ -1,0 +1,85 @@
+//! `top`: who took p2p memory on this host and what a teardown waits for, on a terminal.
+
+use anyhow::Result;
+
+use super::live;
+use crate::{
+    cli::{Global, TopArgs},
+    exit::Exit,
+};
+
+/// Runs the command.
+///
+/// # Errors
+///
+/// When the kernel cannot be traced, tracing breaks off, or the terminal cannot be used.
+pub fn run(args: &TopArgs, global: &Global) -> Result<Exit> {
+    match obstacle() {
+        None => show(args, global),
+        Some(why) => {
+            eprintln!("p2p-trace: {why}: showing the stream as `p2p-trace live` does");
+            live::run(&args.live(), global)
+        }
+    }
+}
+
+#[cfg(not(feature = "tui"))]
+#[expect(clippy::unnecessary_wraps, reason = "there may be none elsewhere")]
+const fn obstacle() -> Option<&'static str> {
+    Some("this build has no dashboard")
+}
+
+#[cfg(not(feature = "tui"))]
+fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
+    live::run(&args.live(), global)
+}
+
+#[cfg(feature = "tui")]
+fn obstacle() -> Option<&'static str> {
+    crate::tui::obstacle()
+}
+
+#[cfg(feature = "tui")]
+fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
+    use std::io::{self, Write as _};
+
+    use anyhow::Context as _;
+
+    use super::{answering::answering, colors_stdout};
+    use crate::{
+        drive::{Drive, open, stop::Stop},
+        kernel::clock,
+        rules,
+        tui::{self, Dashboard, Theme},
+    };
+
+    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
+    let opened = open(&args.live().request())?;
+    let start = clock::now();
+    let answering = answering(&opened, &args.device, &start);
+    let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);
+    let drive = Drive {
+        rules: rules::Options {
+            stall_after: args.stall_after,
+        },
+        start_ns: start.boottime_ns,
+        duration: args.duration,
+        stop: &stop,
+    };
+    let status = opened.session.status();
+    let mut dashboard = Dashboard::new(
+        status,
+        start,
+        opened.symbols,
+        answering,
+        args.ready_file.as_deref(),
+    );
+    tui::beside(&dashboard.shared(), &stop, theme, || {
+        drive.run(opened.session, &mut dashboard)
+    })?;
+    let mut out = io::stdout().lock();
+    match out.write_all(dashboard.closing_words().as_bytes()) {
+        Err(error) if !super::is_closed(&error) => Err(error.into()),
+        _ => Ok(Exit::Holds),
+    }
+}

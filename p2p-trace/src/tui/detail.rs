@@ -1,0 +1,248 @@
+//! What is told of one thing in full, and what is written to a file.
+
+use std::fmt::Write as _;
+
+use super::{
+    keeper::Entry,
+    lists,
+    snapshot::{Row, Who},
+    state::{App, View},
+};
+use crate::{
+    output::{
+        Context, Symbolize as _,
+        json::{EventLine, FindingLine, Line, LostLine},
+        text::{self, bytes, duration},
+    },
+    rules::Verdict,
+};
+
+/// Lines in front of everything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Detail {
+    /// What it is about.
+    pub(crate) title: String,
+    /// All lines.
+    pub(crate) lines: Vec<String>,
+    /// The first that is shown.
+    pub(crate) top: usize,
+}
+
+impl Detail {
+    /// Moves it by so many lines.
+    pub(crate) fn scroll(&mut self, by: isize) {
+        let last = self.lines.len().saturating_sub(1);
+        self.top = self.top.saturating_add_signed(by).min(last);
+    }
+}
+
+/// What there is to tell of what the cursor is on.
+pub(crate) fn of(app: &App) -> Option<Detail> {
+    let index = app.cursor();
+    match app.view {
+        View::Taken => lists::rows(app).get(index).map(|row| of_row(app, row)),
+        View::Events => lists::events(app)
+            .nth(index)
+            .and_then(|entry| of_entry(app, entry)),
+        View::Rules => lists::verdicts(app).get(index).map(|verdict| of_verdict(verdict)),
+        View::Overview | View::Teardowns | View::Findings | View::Rates => None,
+    }
+}
+
+fn of_row(app: &App, row: &Row) -> Detail {
+    let snapshot = &app.snapshot;
+    let mut lines = Vec::new();
+    let mut line = |label: &str, text: String| lines.push(format!("{label:<13}{text}"));
+    let state = match &row.who {
+        Who::Seen(_, false) => ", not found to have exited",
+        Who::Seen(_, true) => ", which has exited",
+        Who::Several(_) | Who::Unknown | Who::Unseen => "",
+    };
+    line("taken by", format!("{}{state}", row.who.name()));
+    if let Who::Seen(task, _) = row.who
+        && task.pid != task.tgid
+    {
+        line("thread", task.pid.to_string());
+    }
+    if let Some(cgroup) = row.cgroup {
+        line("cgroup", format!("id {cgroup}"));
+    }
+    line("device", row.device.to_string());
+    line("kind", row.kind.to_owned());
+    let plural = if row.count == 1 { "" } else { "s" };
+    line(
+        "memory",
+        format!(
+            "{} ({} bytes) in {} piece{plural}",
+            bytes(row.bytes),
+            row.bytes,
+            row.count
+        ),
+    );
+    line("references", row.references.to_string());
+    if let Some(addr) = row.addr {
+        line("address", format!("{addr:#x}"));
+    }
+    match row.oldest_ns {
+        Some(oldest_ns) => {
+            let age = duration(snapshot.now_ns.saturating_sub(oldest_ns));
+            line(
+                "since",
+                format!("{}, {age} ago", snapshot.clock.time_of_day(oldest_ns)),
+            );
+        }
+        None => line(
+            "since",
+            "before the tracing began, or while records were lost".to_owned(),
+        ),
+    }
+    if let Some(record) = row.record {
+        line("record", record.to_string());
+    }
+    if !row.caller.is_empty() {
+        line("called from", row.caller.clone());
+    }
+    if row.unsure {
+        line(
+            "uncertain",
+            "records were lost since: it may have changed hands".to_owned(),
+        );
+    }
+    for (at, &frame) in row.stack.iter().enumerate() {
+        let name = snapshot
+            .names
+            .symbolize(frame)
+            .unwrap_or_else(|| format!("{frame:#x}"));
+        line(if at == 0 { "stack" } else { "" }, name);
+    }
+    if row.stack.is_empty() && matches!(row.who, Who::Seen(..)) {
+        line("stack", "not captured; --stacks does it".to_owned());
+    }
+    lines.push(String::new());
+    lines.push("Who took memory was observed; who uses or pins it now was not.".to_owned());
+    Detail {
+        title: "Taken".to_owned(),
+        lines,
+        top: 0,
+    }
+}
+
+fn of_entry(app: &App, entry: &Entry) -> Option<Detail> {
+    let context = context(app);
+    let line = match entry {
+        Entry::Event(event) => Line::Event(Box::new(EventLine::new(event, &context))),
+        Entry::Loss(loss) => Line::Lost(LostLine::new(loss, &app.snapshot.clock)),
+    };
+    let json = serde_json::to_string_pretty(&line).ok()?;
+    Some(Detail {
+        title: "Event".to_owned(),
+        lines: json.lines().map(str::to_owned).collect(),
+        top: 0,
+    })
+}
+
+fn of_verdict(verdict: &Verdict) -> Detail {
+    let spec = verdict.rule.spec();
+    let mut lines = vec![
+        format!("{:<13}{}", "rule", spec.name),
+        format!("{:<13}{}", "violated if", spec.title),
+        format!("{:<13}{}", "severity", spec.severity.name()),
+        format!("{:<13}{}", "device", verdict.device),
+        format!("{:<13}{}", "answer", verdict.answer.name()),
+        format!("{:<13}{}", "findings", verdict.findings),
+    ];
+    for (at, reason) in verdict.reasons.iter().enumerate() {
+        lines.push(format!("{:<13}{reason}", if at == 0 { "because" } else { "" }));
+    }
+    let names = |hooks: &[p2p_trace_common::Hook]| {
+        let names: Vec<_> = hooks.iter().map(|hook| hook.name()).collect();
+        names.join(" or ")
+    };
+    let needs: Vec<_> = spec.needs.iter().map(|group| names(group)).collect();
+    lines.push(format!("{:<13}{}", "needs", needs.join(", ")));
+    Detail {
+        title: "Rule".to_owned(),
+        lines,
+        top: 0,
+    }
+}
+
+/// What events are shown with.
+pub(crate) fn context(app: &App) -> Context<'_> {
+    Context::new(
+        app.snapshot.clock,
+        &app.snapshot.status,
+        app.snapshot.names.as_ref(),
+    )
+}
+
+/// What the view shows, for a file: the first part of its name, and the text.
+pub(crate) fn export(app: &App) -> (&'static str, String) {
+    let context = context(app);
+    let json = |line: &Line| serde_json::to_string(line).unwrap_or_default();
+    match app.view {
+        View::Events => {
+            let mut out = String::new();
+            for entry in lists::events(app) {
+                let line = match entry {
+                    Entry::Event(event) => Line::Event(Box::new(EventLine::new(event, &context))),
+                    Entry::Loss(loss) => Line::Lost(LostLine::new(loss, &app.snapshot.clock)),
+                };
+                out.push_str(&json(&line));
+                out.push('\n');
+            }
+            ("events", out)
+        }
+        View::Findings => {
+            let line = |finding: &&std::sync::Arc<crate::rules::Finding>| {
+                let line = json(&Line::Finding(Box::new(FindingLine::new(finding, &context))));
+                format!(
+                    "{line}
+"
+                )
+            };
+            ("findings", lists::findings(app).iter().map(line).collect())
+        }
+        View::Rules => (
+            "rules",
+            text::verdicts(&app.snapshot.verdicts, text::Style::default()),
+        ),
+        View::Taken => ("taken", taken(app)),
+        View::Overview | View::Teardowns | View::Rates => ("screen", super::views::as_text(app)),
+    }
+}
+
+/// One line per row, with every field.
+fn taken(app: &App) -> String {
+    let takers = &app.snapshot.takers;
+    let mut out = format!(
+        "# as of {}; {} references, {}; {} rows left out\n\
+         device\ttaken by\tprocess\tkind\tbytes\treferences\tsince\taddress\tcaller\n",
+        app.snapshot.clock.rfc3339(takers.as_of_ns),
+        takers.total.0,
+        bytes(takers.total.1),
+        takers.left_out
+    );
+    for row in lists::rows(app) {
+        let since = row
+            .oldest_ns
+            .map_or_else(|| "before".to_owned(), |ns| app.snapshot.clock.rfc3339(ns));
+        let addr = row
+            .addr
+            .map_or_else(|| "-".to_owned(), |addr| format!("{addr:#x}"));
+        // Writing to a string does not fail.
+        writeln!(
+            out,
+            "{}\t{}\t{}\t{}\t{}\t{}\t{since}\t{addr}\t{}",
+            row.device,
+            row.who.name(),
+            row.who.liveness(),
+            row.kind,
+            row.bytes,
+            row.references,
+            row.caller
+        )
+        .unwrap_or_default();
+    }
+    out
+}

@@ -1,0 +1,194 @@
+//! What is kept of the stream beside the model, for the screen: the latest events, the findings, names, and how much
+//! there was each second. Cheap for each element, and bounded.
+
+mod history;
+mod log;
+mod names;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+pub(crate) use history::{History, Sample};
+pub(crate) use log::{Entry, Log};
+pub(crate) use names::Names;
+
+use super::snapshot::{self, Query, Snapshot, Takers};
+use crate::{
+    account::Status,
+    event::{DeviceAddress, assemble::Element},
+    model::Model,
+    output::{Clock, Symbolize},
+    pipeline::{Pipeline, Step},
+    rules::Finding,
+    source::Reason,
+};
+
+/// What a device is called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Such as `nvme0`.
+    pub(crate) name: Option<String>,
+    /// The driver bound to it when that was last looked at.
+    pub(crate) driver: Option<String>,
+}
+
+/// See the module.
+pub(crate) struct Keeper {
+    status: Arc<Status>,
+    clock: Clock,
+    identities: BTreeMap<DeviceAddress, Identity>,
+    findings: Arc<[Arc<Finding>]>,
+    log: log::Writer,
+    names: Arc<Names>,
+    history: History,
+    /// Runs that the kernel skipped.
+    skipped: u64,
+}
+
+impl Keeper {
+    /// Nothing has come yet.
+    pub(crate) fn new(status: Arc<Status>, clock: Clock) -> Self {
+        let mut keeper = Self {
+            status: Arc::clone(&status),
+            clock,
+            identities: BTreeMap::new(),
+            findings: Arc::default(),
+            log: log::Writer::default(),
+            names: Arc::default(),
+            history: History::default(),
+            skipped: 0,
+        };
+        keeper.changed(status);
+        keeper
+    }
+
+    /// What is attached has changed.
+    pub(crate) fn changed(&mut self, status: Arc<Status>) {
+        for device in &status.devices {
+            self.identify(
+                device.device,
+                Identity {
+                    name: device.name.clone(),
+                    driver: device.driver.clone(),
+                },
+            );
+        }
+        self.status = status;
+    }
+
+    /// A device was looked at. What it was called before it lost its driver is kept.
+    pub(crate) fn identify(&mut self, device: DeviceAddress, found: Identity) {
+        let known = self.identities.entry(device).or_default();
+        known.name = found.name.or_else(|| known.name.take());
+        known.driver = found.driver.or_else(|| known.driver.take());
+    }
+
+    /// An element of the stream has been judged.
+    pub(crate) fn step(&mut self, step: &Step<'_>, symbols: &dyn Symbolize) {
+        match step.element {
+            Element::Event(event) => {
+                self.learn(
+                    event.caller.into_iter().chain(event.stack.iter().copied()),
+                    symbols,
+                );
+                self.log.push(event);
+            }
+            Element::Loss(loss) => {
+                if loss.reason == Reason::Skipped {
+                    self.skipped = self.skipped.saturating_add(loss.count());
+                }
+                self.log.lose(loss);
+            }
+            Element::User(_) | Element::Unknown(_) => {}
+        }
+        self.found(step.findings, symbols);
+    }
+
+    /// Findings are new or have changed.
+    pub(crate) fn found(&mut self, findings: &[Finding], symbols: &dyn Symbolize) {
+        for finding in findings {
+            let callers = finding.holders.iter().filter_map(|holder| holder.caller);
+            self.learn(callers.chain(finding.stack.iter().copied()), symbols);
+            let mut list = self.findings.to_vec();
+            match list.iter_mut().find(|known| known.number == finding.number) {
+                Some(known) => *known = Arc::new(finding.clone()),
+                None => list.push(Arc::new(finding.clone())),
+            }
+            self.findings = list.into();
+        }
+    }
+
+    fn learn(&mut self, addresses: impl Iterator<Item = u64>, symbols: &dyn Symbolize) {
+        for address in addresses {
+            if !self.names.knows(address)
+                && let Some(name) = symbols.symbolize(address)
+            {
+                Arc::make_mut(&mut self.names).insert(address, name);
+            }
+        }
+    }
+
+    /// A batch has been taken in: counts what there was since.
+    pub(crate) fn count(&mut self, pipeline: &Pipeline, now_ns: u64) {
+        self.history.observe(now_ns, || Sample::of(pipeline, now_ns));
+    }
+
+    /// Answers a query. This looks at every reference: see [`Takers`].
+    pub(crate) fn takers(
+        &self,
+        model: &Model,
+        query: &Query,
+        symbols: &dyn Symbolize,
+        now_ns: u64,
+    ) -> Takers {
+        let name = |address: DeviceAddress| {
+            let identity = self.identity(address).cloned().unwrap_or_default();
+            format!(
+                "{address} {} {}",
+                identity.name.unwrap_or_default(),
+                identity.driver.unwrap_or_default()
+            )
+        };
+        snapshot::takers(model, query, symbols, name, now_ns)
+    }
+
+    /// Takes a snapshot.
+    pub(crate) fn snapshot(&self, pipeline: &Pipeline, takers: &Arc<Takers>, now_ns: u64) -> Snapshot {
+        Snapshot::take(self, pipeline, takers, now_ns)
+    }
+
+    pub(crate) fn status(&self) -> &Status {
+        &self.status
+    }
+
+    pub(crate) fn status_shared(&self) -> Arc<Status> {
+        Arc::clone(&self.status)
+    }
+
+    pub(crate) const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    pub(crate) fn identity(&self, device: DeviceAddress) -> Option<&Identity> {
+        self.identities.get(&device)
+    }
+
+    pub(crate) fn findings(&self) -> Arc<[Arc<Finding>]> {
+        Arc::clone(&self.findings)
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        self.log.share()
+    }
+
+    pub(crate) fn names(&self) -> Arc<Names> {
+        Arc::clone(&self.names)
+    }
+
+    pub(crate) const fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) const fn skipped(&self) -> u64 {
+        self.skipped
+    }
+}

@@ -1,0 +1,384 @@
+//! The keys, as data: what works where, for the program, the footer and the help alike.
+
+use super::state::{App, View};
+
+/// A key as it is pressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Press {
+    /// A character.
+    Char(char),
+    /// A character with Ctrl.
+    Ctrl(char),
+    Up,
+    Down,
+    Left,
+    Right,
+    PageUp,
+    PageDown,
+    Home,
+    End,
+    Tab,
+    BackTab,
+    Enter,
+    Esc,
+    Backspace,
+}
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Quit,
+    Suspend,
+    Redraw,
+    Help,
+    /// The view of this number.
+    Show(View),
+    NextView,
+    PreviousView,
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+    Enter,
+    Back,
+    Filter,
+    Sort,
+    Reverse,
+    Group,
+    Pause,
+    Export,
+    Play(Play),
+}
+
+/// What is asked of a replay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Play {
+    /// Plays or stops.
+    Toggle,
+    Faster,
+    Slower,
+    /// To the next or previous event, step of a teardown, or finding.
+    Step(Target, Direction),
+    /// By so many seconds.
+    Skip(i64),
+    /// To this time, `CLOCK_BOOTTIME`.
+    Seek(u64),
+    /// A time is to be typed.
+    Ask,
+}
+
+/// What a replay can step to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Event,
+    Teardown,
+    Finding,
+}
+
+/// Where to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Forward,
+    Back,
+}
+
+/// Keys, what they do, and where.
+pub(crate) struct Binding {
+    /// Any of these.
+    pub(crate) keys: &'static [Press],
+    /// What they do.
+    pub(crate) action: Action,
+    /// Keys as written.
+    pub(crate) shown: &'static str,
+    /// In the footer; empty: only in the help.
+    pub(crate) short: &'static str,
+    /// In the help.
+    pub(crate) help: &'static str,
+    /// Where they work.
+    works: fn(&App) -> bool,
+}
+
+const fn always(_: &App) -> bool {
+    true
+}
+
+fn is_replay(app: &App) -> bool {
+    app.is_replay()
+}
+
+fn is_live(app: &App) -> bool {
+    !app.is_replay()
+}
+
+fn in_taken(app: &App) -> bool {
+    app.view == View::Taken
+}
+
+const fn can_filter(app: &App) -> bool {
+    matches!(
+        app.view,
+        View::Overview | View::Taken | View::Findings | View::Events
+    )
+}
+
+fn can_enter(app: &App) -> bool {
+    app.count() > 0
+}
+
+fn can_move(app: &App) -> bool {
+    app.detail.is_some() || app.count() > 1
+}
+
+const fn can_go_back(app: &App) -> bool {
+    app.detail.is_some() || app.help || app.is_narrowed()
+}
+
+use Press::{
+    BackTab, Backspace, Char, Ctrl, Down, End, Enter, Esc, Home, Left, PageDown, PageUp, Right, Tab, Up,
+};
+
+const fn key(
+    keys: &'static [Press],
+    action: Action,
+    shown: &'static str,
+    short: &'static str,
+    help: &'static str,
+    works: fn(&App) -> bool,
+) -> Binding {
+    Binding {
+        keys,
+        action,
+        shown,
+        short,
+        help,
+        works,
+    }
+}
+
+/// All of them, in the order of the help; the footer takes the ones with a short text in this order.
+pub(crate) const BINDINGS: &[Binding] = &[
+    key(&[Char('q'), Ctrl('c')], Action::Quit, "q", "quit", "quit", always),
+    key(&[Char('?')], Action::Help, "?", "help", "this help", always),
+    key(
+        &[Esc, Backspace],
+        Action::Back,
+        "esc",
+        "back",
+        "back: close, clear the filter",
+        can_go_back,
+    ),
+    key(
+        &[Enter],
+        Action::Enter,
+        "enter",
+        "open",
+        "details, stack, records of a finding, memory of a device",
+        can_enter,
+    ),
+    key(
+        &[Char(' ')],
+        Action::Pause,
+        "space",
+        "pause",
+        "hold the screen; tracing goes on",
+        is_live,
+    ),
+    key(
+        &[Char(' ')],
+        Action::Play(Play::Toggle),
+        "space",
+        "play/stop",
+        "play or stop",
+        is_replay,
+    ),
+    key(
+        &[Char('n')],
+        Action::Play(Play::Step(Target::Event, Direction::Forward)),
+        "n N",
+        "event",
+        "to the next event, N: the one before",
+        is_replay,
+    ),
+    key(
+        &[Char('N')],
+        Action::Play(Play::Step(Target::Event, Direction::Back)),
+        "",
+        "",
+        "",
+        is_replay,
+    ),
+    key(
+        &[Char('t')],
+        Action::Play(Play::Step(Target::Teardown, Direction::Forward)),
+        "t T",
+        "step",
+        "to the next step of a teardown, T: the one before",
+        is_replay,
+    ),
+    key(
+        &[Char('T')],
+        Action::Play(Play::Step(Target::Teardown, Direction::Back)),
+        "",
+        "",
+        "",
+        is_replay,
+    ),
+    key(
+        &[Char('f')],
+        Action::Play(Play::Step(Target::Finding, Direction::Forward)),
+        "f F",
+        "finding",
+        "to the next finding, F: the one before",
+        is_replay,
+    ),
+    key(
+        &[Char('F')],
+        Action::Play(Play::Step(Target::Finding, Direction::Back)),
+        "",
+        "",
+        "",
+        is_replay,
+    ),
+    key(
+        &[Char('+'), Char('=')],
+        Action::Play(Play::Faster),
+        "+ -",
+        "speed",
+        "faster, slower",
+        is_replay,
+    ),
+    key(&[Char('-')], Action::Play(Play::Slower), "", "", "", is_replay),
+    key(
+        &[Left],
+        Action::Play(Play::Skip(-1)),
+        "left right",
+        "1 s",
+        "back or forward a second",
+        is_replay,
+    ),
+    key(&[Right], Action::Play(Play::Skip(1)), "", "", "", is_replay),
+    key(
+        &[Char('[')],
+        Action::Play(Play::Skip(-30)),
+        "[ ]",
+        "",
+        "back or forward 30 seconds",
+        is_replay,
+    ),
+    key(&[Char(']')], Action::Play(Play::Skip(30)), "", "", "", is_replay),
+    key(
+        &[Char('@')],
+        Action::Play(Play::Ask),
+        "@",
+        "time",
+        "to a time of day, such as 20:57:16.5, or +3.2 from the start",
+        is_replay,
+    ),
+    key(
+        &[Char('/')],
+        Action::Filter,
+        "/",
+        "filter",
+        "show only what has these words: device:, process:, caller:, kind: say where",
+        can_filter,
+    ),
+    key(
+        &[Char('g')],
+        Action::Group,
+        "g",
+        "group",
+        "by process, by caller, one by one",
+        in_taken,
+    ),
+    key(
+        &[Char('s')],
+        Action::Sort,
+        "s",
+        "sort",
+        "by the next column",
+        in_taken,
+    ),
+    key(
+        &[Char('S')],
+        Action::Reverse,
+        "S",
+        "reverse",
+        "the other way round",
+        in_taken,
+    ),
+    key(
+        &[Char('e')],
+        Action::Export,
+        "e",
+        "export",
+        "write what is shown here to a file",
+        always,
+    ),
+    key(
+        &[Tab],
+        Action::NextView,
+        "tab 1-7",
+        "views",
+        "the next view, or the one of this number",
+        always,
+    ),
+    key(&[BackTab], Action::PreviousView, "", "", "", always),
+    key(&[Up, Char('k')], Action::Up, "up down, k j", "", "move", can_move),
+    key(&[Down, Char('j')], Action::Down, "", "", "", can_move),
+    key(
+        &[PageUp, Ctrl('u')],
+        Action::PageUp,
+        "page up, page down",
+        "",
+        "move by a page; also ctrl-u, ctrl-d",
+        can_move,
+    ),
+    key(&[PageDown, Ctrl('d')], Action::PageDown, "", "", "", can_move),
+    key(
+        &[Home, Char('<')],
+        Action::First,
+        "home end, < >",
+        "",
+        "to the first or last; the last event is followed",
+        can_move,
+    ),
+    key(&[End, Char('>'), Char('G')], Action::Last, "", "", "", can_move),
+    key(
+        &[Ctrl('l')],
+        Action::Redraw,
+        "ctrl-l",
+        "",
+        "draw everything again",
+        always,
+    ),
+    key(
+        &[Ctrl('z')],
+        Action::Suspend,
+        "ctrl-z",
+        "",
+        "stop the program until `fg`: nothing is read then, and records can be lost",
+        always,
+    ),
+    key(&[Char('1')], Action::Show(View::Overview), "", "", "", always),
+    key(&[Char('2')], Action::Show(View::Taken), "", "", "", always),
+    key(&[Char('3')], Action::Show(View::Teardowns), "", "", "", always),
+    key(&[Char('4')], Action::Show(View::Findings), "", "", "", always),
+    key(&[Char('5')], Action::Show(View::Events), "", "", "", always),
+    key(&[Char('6')], Action::Show(View::Rates), "", "", "", always),
+    key(&[Char('7')], Action::Show(View::Rules), "", "", "", always),
+];
+
+impl Binding {
+    /// It works now.
+    pub(crate) fn works(&self, app: &App) -> bool {
+        (self.works)(app)
+    }
+}
+
+/// What a key does now.
+pub(crate) fn action(press: Press, app: &App) -> Option<Action> {
+    let fits = |binding: &&Binding| binding.keys.contains(&press) && binding.works(app);
+    BINDINGS.iter().find(fits).map(|binding| binding.action)
+}

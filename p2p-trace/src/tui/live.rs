@@ -1,0 +1,184 @@
+//! The dashboard as a sink of a session: keeps what the screen needs, and publishes it at a fixed rate.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    keeper::{Identity, Keeper},
+    shared::Shared,
+    snapshot::{Snapshot, Takers},
+};
+use crate::{
+    account::Status,
+    drive::{Answer, Ending, Next, Sink},
+    event::DeviceAddress,
+    kernel::{KernelRoot, clock, devices},
+    model::Device,
+    output::{Clock, Symbolize, json::SummaryLine, text},
+    pipeline::{Closing, Pipeline, Step},
+    rules::Verdict,
+};
+
+/// Between two snapshots.
+const FRAME: Duration = Duration::from_millis(100);
+/// Looking at every reference takes at most one part in so many of the time.
+const SHARE: u32 = 20;
+/// Between two looks at what devices are called.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub(crate) struct Dashboard {
+    keeper: Keeper,
+    shared: Arc<Shared>,
+    symbols: Box<dyn Symbolize>,
+    answering: Option<Box<dyn Answer>>,
+    ready_file: Option<PathBuf>,
+    takers: Arc<Takers>,
+    /// The number of the query that they answer.
+    answered: Option<u64>,
+    published: Option<Instant>,
+    counted: Option<Instant>,
+    /// How long it took to look at every reference.
+    cost: Duration,
+    looked: Option<Instant>,
+    /// Devices whose names are known.
+    named: Vec<DeviceAddress>,
+    closing: Option<(Vec<Verdict>, SummaryLine)>,
+}
+
+impl Dashboard {
+    /// For a session with this status, which was opened at `start`.
+    pub(crate) fn new(
+        status: Status,
+        start: Clock,
+        symbols: Box<dyn Symbolize>,
+        answering: Option<Box<dyn Answer>>,
+        ready_file: Option<&Path>,
+    ) -> Self {
+        let status = Arc::new(status);
+        Self {
+            keeper: Keeper::new(Arc::clone(&status), start),
+            shared: Arc::new(Shared::new(Snapshot::blank(status, start))),
+            symbols,
+            answering,
+            ready_file: ready_file.map(Path::to_owned),
+            takers: Arc::default(),
+            answered: None,
+            published: None,
+            counted: None,
+            cost: Duration::ZERO,
+            looked: None,
+            named: Vec::new(),
+            closing: None,
+        }
+    }
+
+    /// What the one that draws reads.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// What is left to say when the screen is gone: verdicts and summary.
+    pub(crate) fn closing_words(&self) -> String {
+        self.closing
+            .as_ref()
+            .map_or_else(String::new, |(verdicts, summary)| {
+                let style = text::Style::default();
+                [text::verdicts(verdicts, style), text::summary(summary, style)].concat()
+            })
+    }
+
+    fn publish(&mut self, pipeline: &Pipeline) {
+        let now_ns = clock::boottime_ns();
+        self.identify(pipeline);
+        self.keeper.count(pipeline, now_ns);
+        let (query, number) = self.shared.query();
+        let is_due = self
+            .counted
+            .is_none_or(|counted| counted.elapsed() >= self.cost * SHARE);
+        if is_due || self.answered != Some(number) {
+            let begun = Instant::now();
+            let takers = self
+                .keeper
+                .takers(pipeline.model(), &query, self.symbols.as_ref(), now_ns);
+            self.takers = Arc::new(takers);
+            self.cost = begun.elapsed();
+            self.counted = Some(Instant::now());
+            self.answered = Some(number);
+        }
+        self.shared
+            .publish(self.keeper.snapshot(pipeline, &self.takers, now_ns));
+        self.published = Some(Instant::now());
+    }
+
+    /// Looks up what devices are called, when there is a new one and now and then.
+    fn identify(&mut self, pipeline: &Pipeline) {
+        let known: Vec<_> = pipeline.model().devices().map(Device::address).collect();
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK);
+        if known == self.named && !is_due {
+            return;
+        }
+        let root = KernelRoot::default();
+        for &address in &known {
+            let (name, driver) = devices::identity(&root, address);
+            self.keeper.identify(address, Identity { name, driver });
+        }
+        self.named = known;
+        self.looked = Some(Instant::now());
+    }
+}
+
+impl Sink for Dashboard {
+    fn begin(&mut self, status: &Status) -> Result<()> {
+        self.keeper.changed(Arc::new(status.clone()));
+        if let Some(path) = &self.ready_file {
+            fs::write(path, format!("{}\n", std::process::id()))
+                .with_context(|| format!("cannot create the ready file {}", path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {
+        self.keeper.changed(Arc::new(status.clone()));
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        self.keeper.step(step, self.symbols.as_ref());
+        Ok(())
+    }
+
+    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
+        let mut next = Next::Go;
+        if let Some(answering) = &mut self.answering {
+            if answering.take(clock::boottime_ns()) {
+                next = Next::Pull;
+            }
+            let (model, reached_ns) = (pipeline.model(), pipeline.reached_ns());
+            answering.answer(model, reached_ns, self.symbols.as_ref(), clock::now());
+        }
+        let is_due = self
+            .published
+            .is_none_or(|published| published.elapsed() >= FRAME);
+        if is_due || self.answered != Some(self.shared.asked()) {
+            self.publish(pipeline);
+        }
+        Ok(next)
+    }
+
+    fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
+        self.keeper.found(&closing.rest, self.symbols.as_ref());
+        let summary = SummaryLine {
+            findings_left_out: closing.omitted,
+            ..SummaryLine::new(&closing.outcome, self.keeper.status(), ending.duration_ns())
+        };
+        self.closing = Some((closing.verdicts.clone(), summary));
+        Ok(())
+    }
+}

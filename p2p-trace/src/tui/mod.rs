@@ -1,0 +1,27 @@
+//! The dashboard: who took p2p memory, what a teardown waits for, what was found, live or from a dump.
+//!
+//! One thread takes the stream in and publishes a [`snapshot`](snapshot::Snapshot) at a fixed rate; another one draws the
+//! latest and reads keys. Neither waits for the other. What is drawn follows from the [`state`] alone.
+
+mod detail;
+mod keeper;
+mod keymap;
+mod lists;
+mod live;
+mod run;
+#[cfg(test)]
+mod samples;
+mod shared;
+mod snapshot;
+mod state;
+mod terminal;
+#[cfg(test)]
+mod tests;
+mod theme;
+mod time;
+mod views;
+
+pub(crate) use live::Dashboard;
+pub(crate) use run::beside;
+pub(crate) use terminal::obstacle;
+pub(crate) use theme::Theme;

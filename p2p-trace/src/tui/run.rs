@@ -1,0 +1,221 @@
+//! The thread that draws and reads keys.
+
+use std::{
+    fs, io,
+    panic::resume_unwind,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::{
+    keymap::{self, Press},
+    shared::Shared,
+    state::{App, Effect},
+    terminal::{Screen, give_back},
+    theme::Theme,
+    views,
+};
+use crate::drive::stop::Stop;
+
+/// Between two frames at least; a key is answered at once.
+const FRAME: Duration = Duration::from_millis(100);
+
+/// Shows the dashboard while `work` is done, which publishes what there is to show. When the user has enough, or `work`
+/// ends, the terminal is given back; then what `work` returns, and only then what went wrong with the screen.
+pub(crate) fn beside<T>(
+    shared: &Arc<Shared>,
+    stop: &Stop,
+    theme: Theme,
+    work: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let signals = Signals::catch(stop).context("cannot catch signals")?;
+    // Before anything happens, so that a terminal that cannot be used ends it at once.
+    let screen = Screen::new().context("cannot use the terminal")?;
+    thread::scope(|scope| {
+        let drawing = scope.spawn(|| {
+            let drawn = draw(screen, shared, stop, &signals, theme);
+            // Without a screen there is no point in going on.
+            stop.set();
+            drawn
+        });
+        let worked = work();
+        shared.finish();
+        let drawn = drawing.join().unwrap_or_else(|panic| {
+            give_back();
+            resume_unwind(panic)
+        });
+        let worked = worked?;
+        drawn.context("the terminal cannot be used any more")?;
+        Ok(worked)
+    })
+}
+
+/// Signals that are about the terminal.
+struct Signals {
+    /// To be stopped until it is continued.
+    suspend: Arc<AtomicBool>,
+    /// Continued.
+    resume: Arc<AtomicBool>,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn catch(stop: &Stop) -> io::Result<Self> {
+        use signal_hook::{
+            consts::{SIGCONT, SIGHUP, SIGQUIT, SIGTSTP},
+            flag,
+        };
+        let signals = Self {
+            suspend: Arc::default(),
+            resume: Arc::default(),
+        };
+        flag::register(SIGTSTP, Arc::clone(&signals.suspend))?;
+        flag::register(SIGCONT, Arc::clone(&signals.resume))?;
+        for signal in [SIGHUP, SIGQUIT] {
+            stop.on(signal)?;
+        }
+        Ok(signals)
+    }
+
+    #[cfg(not(unix))]
+    fn catch(_stop: &Stop) -> io::Result<Self> {
+        Ok(Self {
+            suspend: Arc::default(),
+            resume: Arc::default(),
+        })
+    }
+}
+
+fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, theme: Theme) -> io::Result<()> {
+    let mut app = App::new(shared.snapshot(), theme);
+    let mut seen = None;
+    let mut is_stale = true;
+    let mut drawn: Option<Instant> = None;
+    while !stop.is_set() && !shared.is_over() {
+        if signals.suspend.swap(false, Ordering::SeqCst) {
+            suspend(&mut screen, signals)?;
+            is_stale = true;
+        }
+        if signals.resume.swap(false, Ordering::SeqCst) {
+            screen.again()?;
+            is_stale = true;
+        }
+        let published = shared.published();
+        if seen != Some(published) {
+            app.update(shared.snapshot());
+            seen = Some(published);
+            is_stale = true;
+        }
+        if is_stale {
+            let size = screen.terminal().size()?;
+            app.page = views::page(&app, size.width, size.height);
+            screen.terminal().draw(|frame| views::draw(&app, frame))?;
+            (is_stale, drawn) = (false, Some(Instant::now()));
+        }
+        let left = drawn.map_or(FRAME, |drawn| FRAME.saturating_sub(drawn.elapsed()));
+        if !event::poll(left.max(Duration::from_millis(1)))? {
+            continue;
+        }
+        // All that has been typed, before it is drawn.
+        loop {
+            match event::read()? {
+                Event::Key(key) => {
+                    if let Some(effect) = press(&mut app, key) {
+                        match effect {
+                            Effect::Quit => stop.set(),
+                            Effect::Suspend => signals.suspend.store(true, Ordering::SeqCst),
+                            Effect::Redraw => screen.terminal().clear()?,
+                            Effect::Query => shared.ask(&app.query),
+                            Effect::Export(name, text) => app.message = Some(export(name, &app, &text)),
+                            Effect::Play(play) => shared.play(play),
+                        }
+                    }
+                }
+                Event::Resize(..)
+                | Event::FocusGained
+                | Event::FocusLost
+                | Event::Mouse(_)
+                | Event::Paste(_) => {}
+            }
+            is_stale = true;
+            if stop.is_set() || !event::poll(Duration::ZERO)? {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn press(app: &mut App, key: KeyEvent) -> Option<Effect> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    let press = press_of(key)?;
+    if app.prompt.is_some() {
+        return app.type_in(press);
+    }
+    let action = keymap::action(press, app)?;
+    app.act(action)
+}
+
+const fn press_of(key: KeyEvent) -> Option<Press> {
+    Some(match key.code {
+        KeyCode::Char(typed) if key.modifiers.contains(KeyModifiers::CONTROL) => {
+            Press::Ctrl(typed.to_ascii_lowercase())
+        }
+        KeyCode::Char(typed) => Press::Char(typed),
+        KeyCode::Up => Press::Up,
+        KeyCode::Down => Press::Down,
+        KeyCode::Left => Press::Left,
+        KeyCode::Right => Press::Right,
+        KeyCode::PageUp => Press::PageUp,
+        KeyCode::PageDown => Press::PageDown,
+        KeyCode::Home => Press::Home,
+        KeyCode::End => Press::End,
+        KeyCode::Tab => Press::Tab,
+        KeyCode::BackTab => Press::BackTab,
+        KeyCode::Enter => Press::Enter,
+        KeyCode::Esc => Press::Esc,
+        KeyCode::Backspace => Press::Backspace,
+        _ => return None,
+    })
+}
+
+/// Stops the program, with the terminal as it was, until it is continued.
+fn suspend(screen: &mut Screen, signals: &Signals) -> io::Result<()> {
+    give_back();
+    #[cfg(unix)]
+    signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGTSTP)?;
+    signals.resume.store(false, Ordering::SeqCst);
+    screen.again()
+}
+
+/// Writes to a new file in the current folder, and says what came of it.
+fn export(name: &str, app: &App, text: &str) -> String {
+    let time = app.snapshot.clock.time_of_day(app.snapshot.now_ns);
+    let time: String = time.chars().filter(char::is_ascii_digit).take(6).collect();
+    let extension = if text.starts_with('{') { "ndjson" } else { "txt" };
+    let path = PathBuf::from(format!("p2p-trace-{name}-{time}.{extension}"));
+    match write(&path, text) {
+        Ok(()) => format!("written to {}", path.display()),
+        Err(error) => format!("cannot write {}: {error}", path.display()),
+    }
+}
+
+/// Kernel addresses and names of tasks are nobody else's business.
+fn write(path: &std::path::Path, text: &str) -> io::Result<()> {
+    use io::Write as _;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)?.write_all(text.as_bytes())
+}

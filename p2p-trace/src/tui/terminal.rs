@@ -1,0 +1,100 @@
+//! The terminal: taken over, and given back as it was, however the program ends.
+
+use std::{
+    io::{self, IsTerminal as _, Stdout},
+    panic,
+    sync::{
+        Once,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ratatui::{
+    Terminal,
+    backend::CrosstermBackend,
+    crossterm::{
+        cursor::{Hide, Show},
+        execute,
+        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    },
+};
+
+use crate::stderr;
+
+/// Why there can be no dashboard here, if so.
+pub(crate) fn obstacle() -> Option<&'static str> {
+    if !io::stdout().is_terminal() {
+        Some("stdout is not a terminal")
+    } else if std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb") {
+        Some("this terminal (TERM) cannot move its cursor")
+    } else {
+        None
+    }
+}
+
+/// It is ours.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// A terminal that shows the dashboard until this is dropped.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+}
+
+impl Screen {
+    /// Takes it over.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be.
+    pub(super) fn new() -> io::Result<Self> {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let before = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                // The message is to be read.
+                give_back();
+                before(info);
+            }));
+        });
+        take()?;
+        let terminal = Terminal::new(CrosstermBackend::new(io::stdout()));
+        terminal
+            .map(|terminal| Self { terminal })
+            .inspect_err(|_| give_back())
+    }
+
+    /// The terminal, to draw on.
+    pub(super) const fn terminal(&mut self) -> &mut Terminal<CrosstermBackend<Stdout>> {
+        &mut self.terminal
+    }
+
+    /// Takes it over again, after others have had it.
+    pub(super) fn again(&mut self) -> io::Result<()> {
+        TAKEN.store(false, Ordering::SeqCst);
+        take()?;
+        self.terminal.clear()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+fn take() -> io::Result<()> {
+    stderr::hold();
+    TAKEN.store(true, Ordering::SeqCst);
+    let taken = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
+    taken.inspect_err(|_| give_back())
+}
+
+/// Gives it back, if it is ours.
+pub(super) fn give_back() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        // A terminal that is gone cannot be given back, and nobody is there to be told.
+        execute!(io::stdout(), LeaveAlternateScreen, Show).unwrap_or_default();
+        disable_raw_mode().unwrap_or_default();
+        stderr::release();
+    }
+}

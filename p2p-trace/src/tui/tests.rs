@@ -1,0 +1,277 @@
+//! The screen, as it is drawn.
+
+use std::fmt::Write as _;
+
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::{
+    keymap::{self, Press},
+    samples::{self, Story},
+    state::{App, Effect, View},
+    theme::{Palette, Theme},
+    views,
+};
+
+const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
+
+/// What is on the screen.
+pub(super) fn screen(app: &App, (width, height): (u16, u16)) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| views::draw(app, frame)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let line = |y| {
+        let text: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
+        text.trim_end().to_owned()
+    };
+    let lines: Vec<_> = (0..height).map(line).collect();
+    lines.join("\n")
+}
+
+pub(super) fn press(app: &mut App, presses: &[Press]) -> Vec<Effect> {
+    let press_one = |&press: &Press| {
+        if app.prompt.is_some() {
+            app.type_in(press)
+        } else {
+            let action = keymap::action(press, app)?;
+            app.act(action)
+        }
+    };
+    presses.iter().filter_map(press_one).collect()
+}
+
+/// Every view of a state at every size.
+fn every_view(name: &str, story: &Story) {
+    for size in SIZES {
+        let mut app = story.app();
+        let mut text = String::new();
+        for view in View::ALL {
+            app.view = view;
+            writeln!(
+                text,
+                "{}\n{}",
+                screen(&app, size),
+                "=".repeat(usize::from(size.0))
+            )
+            .unwrap();
+        }
+        insta::assert_snapshot!(format!("{name} {}x{}", size.0, size.1), text);
+    }
+}
+
+#[test]
+fn nothing_has_memory_yet() {
+    every_view("empty", &samples::empty());
+}
+
+#[test]
+fn devices_are_at_work() {
+    every_view("busy", &samples::busy());
+}
+
+#[test]
+fn an_unbind_is_blocked() {
+    every_view("blocked", &samples::blocked());
+}
+
+#[test]
+fn an_unbind_is_blocked_for_too_long() {
+    every_view("stalled", &samples::stalled());
+}
+
+#[test]
+fn the_order_is_wrong() {
+    every_view("wrong", &samples::wrong());
+}
+
+#[test]
+fn without_unicode_and_colour_the_same_is_said() {
+    for story in [
+        samples::empty(),
+        samples::busy(),
+        samples::stalled(),
+        samples::wrong(),
+    ] {
+        for size in SIZES {
+            let mut app = story.app();
+            app.theme = Theme::new(Palette::Mono, true);
+            for view in View::ALL {
+                app.view = view;
+                let text = screen(&app, size);
+                assert!(text.is_ascii(), "{text}");
+            }
+        }
+    }
+    let mut app = samples::stalled().app();
+    app.theme = Theme::new(Palette::Mono, true);
+    insta::assert_snapshot!("stalled ascii 80x24", screen(&app, (80, 24)));
+}
+
+use Press::{Char, Down, End, Enter, Esc, Tab, Up};
+
+#[test]
+fn in_no_view_a_key_has_two_meanings() {
+    for (story, view) in [samples::empty(), samples::busy(), samples::stalled()]
+        .iter()
+        .flat_map(|story| View::ALL.map(|view| (story, view)))
+    {
+        let mut app = story.app();
+        app.view = view;
+        let working: Vec<_> = keymap::BINDINGS
+            .iter()
+            .filter(|binding| binding.works(&app))
+            .flat_map(|binding| binding.keys)
+            .collect();
+        for key in &working {
+            let uses = working.iter().filter(|other| other == &key).count();
+            assert_eq!(uses, 1, "{key:?} in {view:?}");
+        }
+    }
+}
+
+#[test]
+fn the_help_tells_the_keys_of_each_view() {
+    let mut app = samples::busy().app();
+    press(&mut app, &[Char('2'), Char('?')]);
+    insta::assert_snapshot!("help", screen(&app, (100, 34)));
+    press(&mut app, &[Esc]);
+    assert!(!app.help);
+    assert_eq!(app.view, View::Taken);
+}
+
+#[test]
+fn every_view_has_a_number_and_tab_goes_round() {
+    let mut app = samples::busy().app();
+    for (at, view) in View::ALL.into_iter().enumerate() {
+        let number = char::from_digit(at as u32 + 1, 10).unwrap();
+        press(&mut app, &[Char(number)]);
+        assert_eq!(app.view, view);
+    }
+    press(&mut app, &[Tab]);
+    assert_eq!(app.view, View::Overview);
+}
+
+#[test]
+fn a_filter_shows_what_it_does_while_it_is_typed() {
+    let mut app = samples::busy().app();
+    press(&mut app, &[Char('2')]);
+    assert_eq!(app.count(), 4);
+    let typed: Vec<_> = std::iter::once('/').chain("kind:mm".chars()).map(Char).collect();
+    let effects = press(&mut app, &typed);
+    assert!(effects.iter().all(|effect| *effect == Effect::Query));
+    assert_eq!(app.count(), 1);
+    press(&mut app, &[Enter, Char('5')]);
+    let events = screen(&app, (120, 12));
+    assert!(events.contains("mmap") && !events.contains("alloc"), "{events}");
+    press(&mut app, &[Esc, Char('2')]);
+    assert_eq!(app.count(), 4);
+}
+
+#[test]
+fn the_cursor_stays_on_what_it_is_on() {
+    let story = samples::busy();
+    let mut app = story.app();
+    press(&mut app, &[Char('2'), Down, Down, Down]);
+    assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
+    // In alphabetical order it is the last still; the other way round it is the first.
+    press(&mut app, &[Char('s')]);
+    app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+    assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
+    press(&mut app, &[Char('S')]);
+    app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+    assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
+    press(&mut app, &[Up, Up, Up, Up, Up]);
+    assert_eq!(app.cursor(), 0);
+}
+
+#[test]
+fn a_held_screen_stays_and_says_how_old_it_is() {
+    let mut story = samples::blocked();
+    let mut app = story.app();
+    press(&mut app, &[Char(' ')]);
+    let before = screen(&app, (120, 40));
+    story.idle(9 * samples::SECOND);
+    app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+    let held = screen(&app, (120, 40));
+    assert!(held.contains("HELD, 3.8 s behind"), "{held}");
+    let below = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(below(&before), below(&held));
+    press(&mut app, &[Char(' ')]);
+    assert!(screen(&app, (120, 40)).contains("waits 5.8 s"));
+}
+
+#[test]
+fn a_finding_leads_to_its_records() {
+    let mut app = samples::wrong().app();
+    press(&mut app, &[Char('4'), Enter]);
+    assert_eq!(app.view, View::Events);
+    insta::assert_snapshot!("records of a finding", screen(&app, (120, 14)));
+    press(&mut app, &[Esc]);
+    assert_eq!(app.view, View::Findings);
+    assert_eq!(app.evidence, None);
+}
+
+#[test]
+fn one_thing_is_told_in_full() {
+    let mut app = samples::busy().app();
+    press(&mut app, &[Char('2'), Enter]);
+    insta::assert_snapshot!("a taker in full", screen(&app, (100, 24)));
+    press(&mut app, &[Esc, Char('5'), Up, Enter]);
+    insta::assert_snapshot!("an event in full", screen(&app, (100, 40)));
+    press(&mut app, &[Esc, End, Char('7'), Enter]);
+    insta::assert_snapshot!("a rule in full", screen(&app, (100, 20)));
+}
+
+#[test]
+fn what_is_shown_can_be_written_to_a_file() {
+    let mut app = samples::stalled().app();
+    for (view, name, has) in [
+        ('1', "screen", "BLOCKED"),
+        (
+            '2',
+            "taken",
+            "p2pdio[726]\talive\tmmap\t65536\t16\t2026-11-22T18:00:02",
+        ),
+        ('3', "screen", "WAITING"),
+        ('4', "findings", "\"rule\":\"stalled-drain\""),
+        ('5', "events", "\"kind\":\"kill\""),
+        ('7', "rules", "VIOLATED"),
+    ] {
+        let effects = press(&mut app, &[Char(view), Char('e')]);
+        let [Effect::Export(found, text)] = effects.as_slice() else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(*found, name);
+        assert!(text.contains(has), "{text}");
+    }
+}
+
+#[test]
+fn a_terminal_of_any_size_is_drawn_on() {
+    let mut app = samples::stalled().app();
+    for view in View::ALL {
+        app.view = view;
+        for size in [(1, 1), (40, 10), (41, 11), (60, 12), (300, 11), (45, 100)] {
+            screen(&app, size);
+        }
+    }
+    app.help = true;
+    screen(&app, (40, 10));
+}
+
+#[test]
+fn a_million_references_are_a_few_lines() {
+    let story = samples::million();
+    for grouping in 0..3 {
+        let mut app = story.app();
+        press(&mut app, &[Char('2')]);
+        for _ in 0..grouping {
+            press(&mut app, &[Char('g')]);
+        }
+        app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+        insta::assert_snapshot!(
+            format!("a million {}", app.query.grouping.name()),
+            screen(&app, (120, 14))
+        );
+    }
+    every_view("million", &story);
+}

@@ -1,0 +1,107 @@
+//! How much there was over time: events per second, and what was out.
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{table::put, titled};
+use crate::{
+    output::text::bytes,
+    tui::{keeper::Sample, state::App},
+};
+
+/// The view.
+pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let samples = &app.snapshot.history;
+    let rates: Vec<u64> = samples
+        .windows(2)
+        .map(|pair| per_second(pair[0], pair[1]))
+        .collect();
+    let out: Vec<u64> = samples.iter().map(|sample| sample.bytes).collect();
+    let references: Vec<u64> = samples.iter().map(|sample| sample.references).collect();
+    let third = area.height / 3;
+    let part = |number: u16| Rect {
+        y: area.y + number * third,
+        height: if number == 2 {
+            area.height - 2 * third
+        } else {
+            third
+        },
+        ..area
+    };
+    one(app, frame, part(0), "Events per second", &rates, |value| {
+        value.to_string()
+    });
+    one(app, frame, part(1), "Memory taken", &out, bytes);
+    one(app, frame, part(2), "References", &references, |value| {
+        value.to_string()
+    });
+}
+
+/// Samples are a second apart, or more where nothing was read.
+fn per_second(before: Sample, after: Sample) -> u64 {
+    let passed = u128::from(after.time_ns.saturating_sub(before.time_ns)).max(1);
+    let events = u128::from(after.events.saturating_sub(before.events));
+    u64::try_from(events * 1_000_000_000 / passed).unwrap_or(u64::MAX)
+}
+
+/// Columns of the scale.
+const SCALE: usize = 11;
+
+fn one(
+    app: &App,
+    frame: &mut Frame<'_>,
+    area: Rect,
+    title: &str,
+    values: &[u64],
+    show: impl Fn(u64) -> String,
+) {
+    let theme = app.theme;
+    let width = usize::from(area.width).saturating_sub(SCALE + 1);
+    let shown = &values[values.len().saturating_sub(width)..];
+    let (now, most) = (
+        shown.last().copied().unwrap_or(0),
+        shown.iter().copied().max().unwrap_or(0),
+    );
+    let note = format!(
+        "now {}, at most {} in the last {} s",
+        show(now),
+        show(most),
+        shown.len()
+    );
+    let inner = titled(frame, area, title, &note, theme);
+    let height = usize::from(inner.height);
+    for row in 0..height {
+        let label = if row == 0 {
+            show(most)
+        } else if row + 1 == height {
+            show(0)
+        } else {
+            String::new()
+        };
+        let below = height - 1 - row;
+        let bars: String = shown
+            .iter()
+            .map(|&value| bar(app, value, most, below, height))
+            .collect();
+        let line = Line::from(vec![
+            Span::styled(format!("{label:>SCALE$} "), theme.dim()),
+            Span::styled(bars, theme.bar()),
+        ]);
+        put(frame, inner, row, line, None);
+    }
+}
+
+/// The part of a bar that is in the cell with so many cells below it.
+fn bar(app: &App, value: u64, most: u64, below: usize, height: usize) -> &'static str {
+    if value == 0 || most == 0 {
+        return " ";
+    }
+    let eighths = (u128::from(value) * 8 * height as u128).div_ceil(u128::from(most)) as usize;
+    match eighths.saturating_sub(below * 8) {
+        0 => " ",
+        rest => app.theme.bars()[rest.min(8) - 1],
+    }
+}

@@ -1,0 +1,169 @@
+//! What was found: the newest first, and below the one that the cursor is on in full.
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    style::Style,
+    text::{Line, Span},
+};
+
+use super::{
+    cut,
+    table::{Cell, Column, Table, flexible, left, put, right},
+    titled, wrap,
+};
+use crate::{
+    output::{
+        Symbolize as _,
+        text::{bytes, duration},
+    },
+    rules::{Finding, Holder, Severity},
+    tui::{lists, state::App, theme::Theme},
+};
+
+const COLUMNS: [Column; 7] = [
+    right("NO", 5),
+    left("SEVERITY", 8),
+    left("RULE", 9),
+    left("DEVICE", 7),
+    left("BEGAN", 4),
+    left("STATE", 8),
+    flexible("WHAT", 20, 6),
+];
+
+/// Columns of the labels.
+const LABEL: usize = 12;
+
+/// The view.
+pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let count = lists::count(app, crate::tui::state::View::Findings);
+    let height = (count + 2).min(usize::from(area.height) / 3).max(4) as u16;
+    let (above, below) = super::overview::split(area, height);
+    table(app, frame, above, true);
+    if let Some(&finding) = lists::findings(app).get(app.cursor()) {
+        whole(app, finding, frame, below);
+    }
+}
+
+pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bool) {
+    let theme = app.theme;
+    let findings = lists::findings(app);
+    let left_out = app.snapshot.findings_left_out;
+    let note = match (findings.len(), left_out) {
+        (0, _) => "none".to_owned(),
+        (_, 0) => "newest first".to_owned(),
+        (_, more) => format!("newest first; {more} more only counted"),
+    };
+    let inner = titled(frame, area, "Findings", &note, theme);
+    if findings.is_empty() {
+        return;
+    }
+    let table = Table {
+        columns: &COLUMNS,
+        order: None,
+        count: findings.len(),
+        selected: has_cursor.then(|| app.cursor()),
+    };
+    table.draw(frame, inner, theme, |at| {
+        findings
+            .get(at)
+            .map_or_else(Vec::new, |finding| cells(app, finding, theme))
+    });
+}
+
+const fn paint(severity: Severity, theme: Theme) -> Style {
+    match severity {
+        Severity::Medium => theme.warning(),
+        Severity::High | Severity::Critical => theme.alarm(),
+    }
+}
+
+fn state(app: &App, finding: &Finding) -> String {
+    let lasted = |end_ns: u64| duration(end_ns.saturating_sub(finding.start_ns));
+    match finding.end_ns {
+        None => format!("for {}", lasted(app.snapshot.now_ns)),
+        Some(_) if finding.occurrences > 1 => format!("{} times", finding.occurrences),
+        Some(end_ns) if end_ns > finding.start_ns => format!("ended, {}", lasted(end_ns)),
+        Some(_) => "once".to_owned(),
+    }
+}
+
+fn cells(app: &App, finding: &Finding, theme: Theme) -> Vec<Cell> {
+    let plain = Style::new();
+    let began = app.snapshot.clock.time_of_day(finding.start_ns);
+    vec![
+        (finding.number.to_string(), plain),
+        (finding.severity.name().to_owned(), paint(finding.severity, theme)),
+        (finding.rule.name().to_owned(), theme.strong()),
+        (finding.device.to_string(), plain),
+        (began.get(..12).unwrap_or(&began).to_owned(), plain),
+        (
+            state(app, finding),
+            if finding.is_closed() { plain } else { theme.alarm() },
+        ),
+        (finding.message.clone(), plain),
+    ]
+}
+
+fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
+    let theme = app.theme;
+    let title = format!("Finding {}: {}", finding.number, finding.rule.name());
+    let note = format!(
+        "{}; enter shows its {} records",
+        state(app, finding),
+        finding.evidence.len()
+    );
+    let inner = titled(frame, area, &title, &note, theme);
+    let room = usize::from(inner.width).saturating_sub(LABEL + 3);
+    let mut row = 0;
+    let mut labelled = |label: &str, text: &str, style: Style| {
+        for (at, part) in wrap(text, room).into_iter().enumerate() {
+            let label = if at == 0 { label } else { "" };
+            let part = cut(&theme.text(part), room, theme);
+            let spans = vec![
+                Span::styled(format!("  {label:<LABEL$}"), theme.dim()),
+                Span::styled(part, style),
+            ];
+            put(frame, inner, row, Line::from(spans), None);
+            row += 1;
+        }
+    };
+    labelled("what", &finding.message, paint(finding.severity, theme));
+    for holder in finding.holders.iter().take(4) {
+        labelled("taken by", &taken(app, holder), theme.strong());
+    }
+    let more = finding.holders.len().saturating_sub(4) as u64 + finding.holders_left_out;
+    if more > 0 {
+        labelled("", &format!("and by {more} more"), Style::new());
+    }
+    labelled("what to do", finding.advice, Style::new());
+    let records: Vec<_> = finding.evidence.iter().map(ToString::to_string).collect();
+    labelled("shown by", &records.join(", "), theme.dim());
+    for (at, &frame) in finding.stack.iter().enumerate() {
+        let name = app
+            .snapshot
+            .names
+            .symbolize(frame)
+            .unwrap_or_else(|| format!("{frame:#x}"));
+        labelled(if at == 0 { "stack" } else { "" }, &name, theme.dim());
+    }
+}
+
+fn taken(app: &App, holder: &Holder) -> String {
+    let by = holder.task.map_or_else(
+        || "an unknown task".to_owned(),
+        |task| format!("{}[{}]", task.name(), task.tgid),
+    );
+    let age = duration(app.snapshot.now_ns.saturating_sub(holder.since_ns));
+    let mut text = format!("{by}: {} ({}), taken {age} ago", bytes(holder.bytes), holder.kind);
+    if let Some(caller) = holder
+        .caller
+        .and_then(|caller| app.snapshot.names.symbolize(caller))
+    {
+        text = format!("{text} from {caller}");
+    }
+    if holder.gone_since_ns.is_some() {
+        text.push_str(", process GONE");
+    }
+    text
+}

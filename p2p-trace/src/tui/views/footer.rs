@@ -1,0 +1,116 @@
+//! The last lines: what is being typed or told, else the keys that work here; in a replay a scrubber above.
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{cut, table::put};
+use crate::{
+    output::text::duration,
+    tui::{
+        keymap::BINDINGS,
+        snapshot::Playback,
+        state::{App, Prompt},
+    },
+};
+
+/// Lines that it takes.
+pub(super) fn height(app: &App) -> u16 {
+    if app.is_replay() { 2 } else { 1 }
+}
+
+pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let theme = app.theme;
+    let width = usize::from(area.width);
+    if let Some(playback) = app.snapshot.playback {
+        put(frame, area, 0, scrubber(app, &playback, width), None);
+    }
+    let last = usize::from(area.height) - 1;
+    let line = match (&app.prompt, &app.message) {
+        (Some(Prompt::Filter(text)), _) => typed(app, "filter: ", text, width),
+        (Some(Prompt::Time(text)), _) => typed(app, "go to time: ", text, width),
+        (None, Some(message)) => Line::from(Span::styled(
+            cut(&format!(" {message}"), width, theme),
+            theme.warning(),
+        )),
+        (None, None) => keys(app, width),
+    };
+    put(frame, area, last, line, None);
+}
+
+fn typed(app: &App, label: &'static str, text: &str, width: usize) -> Line<'static> {
+    let theme = app.theme;
+    let room = width.saturating_sub(label.len() + 2);
+    let length = text.chars().count();
+    // The end is where it is typed.
+    let shown: String = text.chars().skip(length.saturating_sub(room)).collect();
+    Line::from(vec![
+        Span::styled(format!(" {label}"), theme.strong()),
+        Span::raw(shown),
+        Span::styled(
+            " ",
+            theme.strong().add_modifier(ratatui::style::Modifier::REVERSED),
+        ),
+    ])
+}
+
+fn keys(app: &App, width: usize) -> Line<'static> {
+    let theme = app.theme;
+    let mut spans = Vec::new();
+    let mut used = 0;
+    if !app.query.filter.is_empty() {
+        let text = format!(" filter: {} ", app.query.filter.text());
+        let text = cut(&text, width / 3, theme);
+        used += text.chars().count();
+        spans.push(Span::styled(text, theme.warning()));
+    }
+    let shown = BINDINGS
+        .iter()
+        .filter(|binding| !binding.short.is_empty() && binding.works(app));
+    for binding in shown {
+        used += binding.shown.len() + binding.short.len() + 3;
+        if used > width {
+            break;
+        }
+        spans.push(Span::styled(format!(" {}", binding.shown), theme.strong()));
+        spans.push(Span::styled(format!(" {} ", binding.short), theme.dim()));
+    }
+    Line::from(spans)
+}
+
+fn scrubber(app: &App, playback: &Playback, width: usize) -> Line<'static> {
+    let theme = app.theme;
+    let now_ns = app.snapshot.now_ns.clamp(playback.start_ns, playback.end_ns);
+    let (gone, whole) = (
+        now_ns - playback.start_ns,
+        playback.end_ns.saturating_sub(playback.start_ns),
+    );
+    let state = match (playback.playing, gone >= whole) {
+        (_, true) => "end",
+        (true, false) => "playing",
+        (false, false) => "stopped",
+    };
+    let speed = match playback.speed {
+        100 => String::new(),
+        speed if speed % 100 == 0 => format!(" x{}", speed / 100),
+        speed => format!(" x{}", f64::from(speed) / 100.0),
+    };
+    let left = format!(" {state}{speed} +{} ", duration(gone));
+    let right = format!(" {} ", duration(whole));
+    let room = width.saturating_sub(left.chars().count() + right.chars().count());
+    let at = if whole == 0 {
+        room
+    } else {
+        (u128::from(gone) * room as u128 / u128::from(whole)) as usize
+    };
+    let (done, rest) = (at.min(room.saturating_sub(1)), room.saturating_sub(at + 1));
+    Line::from(vec![
+        Span::styled(theme.text(left), theme.strong()),
+        Span::styled(if theme.ascii { "=" } else { "━" }.repeat(done), theme.bar()),
+        Span::styled(if theme.ascii { "O" } else { "●" }, theme.strong()),
+        Span::styled(theme.rule().repeat(rest), theme.dim()),
+        Span::styled(theme.text(right), theme.dim()),
+    ])
+}

@@ -1,0 +1,147 @@
+//! The screen, drawn from state alone.
+
+mod chart;
+mod devices;
+mod events;
+mod findings;
+mod footer;
+mod front;
+mod header;
+mod overview;
+mod rules;
+mod table;
+mod taken;
+mod teardowns;
+
+use ratatui::{
+    Frame, Terminal,
+    backend::TestBackend,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+use super::{
+    state::{App, View},
+    theme::Theme,
+};
+use table::{cut, put};
+
+/// The least that can be drawn on.
+const LEAST: (u16, u16) = (40, 10);
+
+/// Lines above the view.
+const HEAD: u16 = 4;
+
+/// Draws everything.
+pub(crate) fn draw(app: &App, frame: &mut Frame<'_>) {
+    let whole = frame.area();
+    if whole.width < LEAST.0 || whole.height < LEAST.1 {
+        let text = format!("needs {} x {}", LEAST.0, LEAST.1);
+        put(frame, whole, 0, Line::raw(text), None);
+        return;
+    }
+    let foot = footer::height(app);
+    let (head, body, feet) = (
+        Rect {
+            height: HEAD,
+            ..whole
+        },
+        body(app, whole),
+        Rect {
+            y: whole.height - foot,
+            height: foot,
+            ..whole
+        },
+    );
+    header::draw(app, frame, head);
+    match app.view {
+        View::Overview => overview::draw(app, frame, body),
+        View::Taken => taken::draw(app, frame, body),
+        View::Teardowns => teardowns::draw(app, frame, body),
+        View::Findings => findings::draw(app, frame, body),
+        View::Events => events::draw(app, frame, body),
+        View::Rates => chart::draw(app, frame, body),
+        View::Rules => rules::draw(app, frame, body),
+    }
+    footer::draw(app, frame, feet);
+    if app.help {
+        front::help(app, frame, body);
+    } else if let Some(detail) = &app.detail {
+        front::detail(app, detail, frame, body);
+    }
+}
+
+/// Where the view is.
+fn body(app: &App, whole: Rect) -> Rect {
+    let foot = footer::height(app);
+    Rect {
+        y: HEAD,
+        height: whole.height.saturating_sub(HEAD + foot),
+        ..whole
+    }
+}
+
+/// Lines that a list of the view can show.
+pub(crate) fn page(app: &App, width: u16, height: u16) -> usize {
+    usize::from(body(app, Rect::new(0, 0, width, height)).height.saturating_sub(2))
+}
+
+/// The screen as text, for a file.
+pub(crate) fn as_text(app: &App) -> String {
+    let (width, height) = (160, 60);
+    let Ok(mut terminal) = Terminal::new(TestBackend::new(width, height));
+    let Ok(_) = terminal.draw(|frame| draw(app, frame));
+    let buffer = terminal.backend().buffer();
+    let mut text = String::new();
+    for y in 0..height {
+        let line: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+/// The heading of a part, with a rule to its right; gives what is below.
+fn titled(frame: &mut Frame<'_>, area: Rect, title: &str, note: &str, theme: Theme) -> Rect {
+    let width = usize::from(area.width);
+    let title = cut(&theme.text(format!(" {title} ")), width, theme);
+    let left = width.saturating_sub(title.chars().count() + 2);
+    let note = if note.is_empty() {
+        String::new()
+    } else {
+        cut(&theme.text(format!(" {note} ")), left.saturating_sub(4), theme)
+    };
+    let rest = left.saturating_sub(note.chars().count());
+    let line = Line::from(vec![
+        Span::styled(theme.rule().repeat(2), theme.dim()),
+        Span::styled(title, theme.strong()),
+        Span::styled(note, theme.dim()),
+        Span::styled(theme.rule().repeat(rest), theme.dim()),
+    ]);
+    put(frame, area, 0, line, None);
+    Rect {
+        y: area.y + area.height.min(1),
+        height: area.height.saturating_sub(1),
+        ..area
+    }
+}
+
+/// Breaks at spaces; a word longer than a line stays whole.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let length = line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && length > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}

@@ -1,0 +1,144 @@
+//! Everything at a glance, in the order of the questions: which device, who took it, what its teardown waits for, what was
+//! found, what happened last.
+
+use ratatui::{Frame, layout::Rect};
+
+use super::{devices, events, findings, taken, teardowns};
+use crate::tui::{lists, snapshot::Timeline, state::App};
+
+/// From here on there is room for two columns.
+const WIDE: u16 = 190;
+
+/// Cuts an area after so many lines.
+pub(super) fn split(area: Rect, height: u16) -> (Rect, Rect) {
+    let height = height.min(area.height);
+    (
+        Rect { height, ..area },
+        Rect {
+            y: area.y + height,
+            height: area.height - height,
+            ..area
+        },
+    )
+}
+
+/// The view.
+pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    let timeline = timeline(app);
+    if area.width < WIDE {
+        let parts = Parts::of(app, timeline, area.height);
+        let rest = parts.above(app, frame, area);
+        parts.below(app, timeline, frame, rest);
+        return;
+    }
+    let half = area.width / 2;
+    let steps = timeline.map_or(0, teardowns::height) as u16;
+    let (above, below) = split(area, steps.clamp(area.height / 3, area.height * 2 / 3));
+    let (one, other) = beside(above, half);
+    Parts::of(app, None, one.height).left(app, frame, one);
+    match timeline {
+        Some(timeline) => teardowns::steps(app, timeline, frame, other),
+        None => super::chart::draw(app, frame, other),
+    }
+    if timeline.is_none() {
+        events::latest(app, frame, below);
+        return;
+    }
+    let (one, other) = beside(below, area.width * 2 / 3);
+    events::latest(app, frame, one);
+    super::chart::draw(app, frame, other);
+}
+
+/// Cuts an area after so many columns, with one between the parts.
+const fn beside(area: Rect, width: u16) -> (Rect, Rect) {
+    (
+        Rect {
+            width: width - 1,
+            ..area
+        },
+        Rect {
+            x: area.x + width,
+            width: area.width - width,
+            ..area
+        },
+    )
+}
+
+/// The one that is under way, of the device that the cursor is on if it has one; else that device's latest.
+fn timeline(app: &App) -> Option<&Timeline> {
+    let device = lists::devices(app).get(app.cursor()).map(|row| row.address);
+    let all = &app.snapshot.teardowns;
+    let of_device = |timeline: &&Timeline| Some(timeline.device) == device;
+    let is_pending = |timeline: &&Timeline| timeline.ended.is_none();
+    all.iter()
+        .filter(of_device)
+        .find(is_pending)
+        .or_else(|| all.iter().find(is_pending))
+        .or_else(|| all.iter().find(of_device))
+}
+
+/// How the lines are shared out.
+struct Parts {
+    devices: u16,
+    taken: u16,
+    findings: u16,
+    steps: u16,
+}
+
+impl Parts {
+    fn of(app: &App, timeline: Option<&Timeline>, height: u16) -> Self {
+        let devices = lists::devices(app).len();
+        let devices = if devices == 0 { 1 } else { (devices + 2) as u16 }.min((height / 4).max(3));
+        let findings = lists::count(app, crate::tui::state::View::Findings);
+        let findings = if findings == 0 { 0 } else { (findings + 2) as u16 };
+        let taken = (taken::height(app).max(3)) as u16;
+        let steps = timeline.map_or(0, |timeline| teardowns::height(timeline) as u16);
+        let mut left = height.saturating_sub(devices);
+        // A teardown that waits must be seen; what is out has at least two lines.
+        let taken = taken.min((left / 3).max(4));
+        left = left.saturating_sub(taken);
+        let steps = steps.min(left);
+        left -= steps;
+        let findings = if left >= 3 {
+            findings.min((left / 2).max(3))
+        } else {
+            0
+        };
+        Self {
+            devices,
+            taken,
+            findings,
+            steps,
+        }
+    }
+
+    fn above(&self, app: &App, frame: &mut Frame<'_>, area: Rect) -> Rect {
+        let (place, rest) = split(area, self.devices);
+        devices::draw(app, frame, place, true);
+        let (place, rest) = split(rest, self.taken);
+        taken::table(app, frame, place, false);
+        rest
+    }
+
+    /// Devices, what is out of them, and what was found.
+    fn left(&self, app: &App, frame: &mut Frame<'_>, area: Rect) {
+        let rest = self.above(app, frame, area);
+        if rest.height >= 2 {
+            findings::table(app, frame, rest, false);
+        }
+    }
+
+    fn below(&self, app: &App, timeline: Option<&Timeline>, frame: &mut Frame<'_>, area: Rect) {
+        let (place, rest) = split(area, self.steps);
+        if let Some(timeline) = timeline {
+            teardowns::steps(app, timeline, frame, place);
+        }
+        let (place, rest) = split(rest, self.findings);
+        if self.findings > 0 {
+            findings::table(app, frame, place, false);
+        }
+        if rest.height >= 2 {
+            events::latest(app, frame, rest);
+        }
+    }
+}
