@@ -34,10 +34,10 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
         .guest
         .spawn(&format!("echo pid $$; echo {card} > {driver}/unbind"))?;
     let pid = lab.guest.wait_line(unbind, "pid ")?;
-    let pid = pid.strip_prefix("pid ").unwrap_or_default().to_owned();
+    let pid = pid.strip_prefix("pid ").context("no pid")?.parse()?;
     // Refused until the driver waits.
     lab.wait_for("echo let-go > /dev/p2ptest")?;
-    lab.wait_for(&format!("grep -q memunmap_pages /proc/{pid}/stack"))?;
+    lab.wait_sleeping(pid, "memunmap_pages")?;
     lab.wait_finding(&trace, "unexplained-reference")?;
     lab.command(&format!("free {pin}"))?;
     lab.guest.wait(unbind)?.success().context("the unbind failed")?;

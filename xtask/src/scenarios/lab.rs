@@ -45,6 +45,10 @@ pub(crate) struct Lab {
     pub(crate) card: String,
     /// Whether user space can map p2p memory (since Linux 6.2).
     pub(crate) has_mmap: bool,
+    /// Whether the kernel has rethooks (since Linux 5.18). Some of those that have warn when the stack of a task is read that
+    /// runs in a traced function (`rethook_find_ret_addr`, before 6.9); where a task sleeps they tell without
+    /// (`get_wchan`), as older ones do not.
+    has_rethook: bool,
     traces: u32,
     /// Where the latest stream of the scenario is kept.
     stream: Option<PathBuf>,
@@ -108,13 +112,19 @@ impl Lab {
             "the NVMe driver is there from the start (is it built into this kernel?): \
              a trace of its loading needs it as a module"
         );
-        let has_mmap = guest.run("grep -q ' p2pmem_alloc_mmap$' /proc/kallsyms")?.code == 0;
+        let mut has_symbol = |name: &str| {
+            let found = guest.run(&format!("grep -q ' {name}$' /proc/kallsyms"))?;
+            anyhow::Ok(found.code == 0)
+        };
+        let has_mmap = has_symbol("p2pmem_alloc_mmap")?;
+        let has_rethook = has_symbol("rethook_find_ret_addr")?;
         Ok(Self {
             guest,
             memory,
             slow,
             card,
             has_mmap,
+            has_rethook,
             traces: 0,
             stream: None,
         })
@@ -210,6 +220,15 @@ impl Lab {
             bail!(Stuck(format!("waited in vain for: {command}: {}", output.text())));
         }
         Ok(())
+    }
+
+    /// Waits until a process sleeps in this function of the kernel.
+    pub(crate) fn wait_sleeping(&mut self, pid: u32, function: &str) -> Result<()> {
+        self.wait_for(&if self.has_rethook {
+            format!("grep -q '^{function}$' /proc/{pid}/wchan")
+        } else {
+            format!("head -n 1 /proc/{pid}/stack | grep -q ' {function}+'")
+        })
     }
 
     /// Starts the tracer and waits until it is attached.

@@ -120,7 +120,7 @@ pub(super) fn pull_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let unbind = lab.guest.spawn(&format!("echo pid $$; {unbind}"))?;
     let pid = lab.guest.wait_line(unbind, "pid ")?;
     let unbinder: u32 = pid.strip_prefix("pid ").context("no pid")?.parse()?;
-    lab.wait_for(&format!("grep -q memunmap_pages /proc/{unbinder}/stack"))?;
+    lab.wait_sleeping(unbinder, "memunmap_pages")?;
     let before = lab.guest.check("cut -d ' ' -f 1 /proc/uptime")?;
     let trace = lab.trace("pull-in-hang", &method.option())?;
     lab.guest.check("sleep 3")?;

@@ -79,19 +79,13 @@ impl Lab {
         Answer::parse(&lines.with_context(|| format!("process {} failed", busy.pid))?)
     }
 
-    /// Waits until a process sleeps in this function of the kernel.
-    pub(super) fn wait_sleeping(&mut self, busy: Busy, function: &str) -> Result<()> {
-        let pid = busy.pid;
-        self.wait_for(&format!("head -n 1 /proc/{pid}/stack | grep -q ' {function}+'"))
-    }
-
     /// The order of 2018, with the module loaded for it (`race=1`): memory is taken, the card unbound and its pages
     /// removed; then the memory is given back.
     pub(super) fn race(&mut self) -> Result<Race> {
         let card = self.card.clone();
         let taken = self.take(&card, SIZE)?;
         let unbinding = self.start_unbind_card()?;
-        self.wait_sleeping(unbinding, "release_late")?;
+        self.wait_sleeping(unbinding.pid, "release_late")?;
         let freer = self.command(&format!("free {}", taken.handle))?.pid;
         self.finish(unbinding)?;
         Ok(Race {

@@ -29,7 +29,7 @@ pub(in crate::scenarios) fn late_uses(lab: &mut Lab, method: Method) -> Result<V
     lab.finish(asked.user)?;
     lab.expect_ended(mapped.user)?;
     lab.expect_ended(read.user)?;
-    lab.wait_sleeping(unbinding, "release_late")?;
+    lab.wait_sleeping(unbinding.pid, "release_late")?;
     let stream = lab.stop(trace)?;
 
     expect::nothing_lost(&stream)?;
@@ -61,7 +61,7 @@ pub(in crate::scenarios) fn mapped_to_death(lab: &mut Lab, method: Method) -> Re
     lab.guest.provoke("Kernel panic");
     let taken = lab.take_mapped()?;
     let unbinding = lab.start_unbind_card()?;
-    lab.wait_sleeping(unbinding, "release_late")?;
+    lab.wait_sleeping(unbinding.pid, "release_late")?;
     lab.wait_sent(&trace, "release")?;
     // Long enough for the number of the process to reach the host.
     let user = lab.start_command(&format!(

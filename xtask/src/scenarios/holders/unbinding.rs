@@ -34,9 +34,10 @@ impl Unbinding {
         let since = lab.guest.wait_line(job, "uptime ")?;
         let pid = lab.guest.wait_line(job, "pid ")?;
         let pid = pid.strip_prefix("pid ").unwrap_or_default().parse()?;
-        // The innermost function, and twice: before and after its wait it calls others.
-        let waits = format!("head -n 1 /proc/{pid}/stack | grep -q ' memunmap_pages+'");
-        lab.wait_for(&format!("{waits} && sleep 0.2 && {waits}"))?;
+        // Twice: before and after its wait it calls others.
+        lab.wait_sleeping(pid, "memunmap_pages")?;
+        lab.guest.check("sleep 0.2")?;
+        lab.wait_sleeping(pid, "memunmap_pages")?;
         let stack = lab.guest.check(&format!("cat /proc/{pid}/stack"))?;
         Ok(Self {
             job,
