@@ -28,6 +28,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Holders(args)) => commands::holders::run(&args, &cli.global),
         Some(Command::Replay(args)) => commands::replay::run(&args, &cli.global),
         Some(Command::Check(args)) => commands::check::run(&args, &cli.global),
+        Some(Command::Report(args)) => commands::report::run(&args),
         Some(Command::Doctor(args)) => {
             commands::doctor::run(&args, &KernelRoot::default(), commands::doctor::hooks)
         }

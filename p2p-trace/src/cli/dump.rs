@@ -61,3 +61,26 @@ pub struct CheckArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub stall_after: Option<Duration>,
 }
+
+/// Options of `report`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(
+    after_help = "Exit codes: those of `check`, so that one command serves both: 0 every rule that was checked holds, 1 one is \
+                  violated, 2 none is violated, and at least one is inconclusive, 3 a file could not be read.\n\n\
+                  Examples:\n  p2p-trace report trace.p2pt > mail.md\n  \
+                  p2p-trace report host-*/trace.p2pt*\n  \
+                  ssh host p2p-trace live --raw | p2p-trace report -"
+)]
+pub struct ReportArgs {
+    /// The files of one dump or of several, in any order; `-` reads stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+
+    /// Only a finding at least this grave counts as a violation
+    #[arg(long, value_name = "SEVERITY", value_parser = severities())]
+    pub fail_on: Option<Severity>,
+
+    /// Judge stalls by this time, not by the one that the dump was recorded with
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub stall_after: Option<Duration>,
+}

@@ -18,7 +18,7 @@ use crate::{
     source::{Attach, Request},
 };
 
-pub use dump::{CheckArgs, ReplayArgs};
+pub use dump::{CheckArgs, ReplayArgs, ReportArgs};
 pub use top::TopArgs;
 
 /// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
@@ -77,6 +77,8 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what the rules come to for a dump
     Check(CheckArgs),
+    /// Write a report of a dump, as Markdown that can be pasted into a mail
+    Report(ReportArgs),
     /// Say what this kernel and this user can trace, and why not more
     Doctor(doctor::Args),
     /// Print a completion script for a shell

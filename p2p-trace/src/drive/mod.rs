@@ -65,6 +65,29 @@ pub(crate) trait Answer {
     fn answer(&mut self, model: &Model, reached_ns: u64, symbols: &dyn Symbolize, clock: Clock);
 }
 
+/// Nobody.
+impl Sink for () {
+    fn begin(&mut self, _status: &Status) -> Result<()> {
+        Ok(())
+    }
+
+    fn changed(&mut self, _status: &Status, _time_ns: u64) -> Result<()> {
+        Ok(())
+    }
+
+    fn step(&mut self, _step: &Step<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
+        Ok(Next::Go)
+    }
+
+    fn end(&mut self, _closing: &Closing, _ending: &Ending) -> Result<()> {
+        Ok(())
+    }
+}
+
 /// What a [`Sink`] wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::Kind;
 
-use super::{range::RangeId, reference::At};
+use super::{device::Device, range::RangeId, reference::At};
 use crate::event::Task;
 
 /// Steps that are kept of one teardown. A real one has about ten, and six per range.
@@ -183,5 +183,30 @@ impl Teardown {
         let (opened, closed) = (count(opening), count(closing.kind));
         let same_task = self.task().map(|task| task.pid) == closing.task.map(|task| task.pid);
         opened > closed || self.began_unseen && same_task && opened + closed == 0
+    }
+}
+
+impl Device {
+    /// What is wrong with the place of a step among those of its teardown, by what was seen of its range before it. Not
+    /// where something that was lost can have been the step that is missing.
+    #[must_use]
+    pub fn misplaced(&self, teardown: &Teardown, step: usize) -> Option<&'static str> {
+        let at = teardown.steps.get(step)?;
+        let before = |kind: Kind| {
+            let same = |other: &Step| other.kind == kind && other.range == at.range;
+            teardown.steps.iter().take(step).any(same)
+        };
+        let is_drained = || {
+            let drained = at.range.and_then(|range| self.range(range)?.steps.drained);
+            drained.is_some_and(|drained| drained.time_ns <= at.at.time_ns)
+        };
+        match at.kind {
+            Kind::Remove if !before(Kind::Drained) && !is_drained() && !teardown.steps_may_be_missing() => {
+                Some("BEFORE its drain")
+            }
+            Kind::Drained if before(Kind::Remove) => Some("AFTER the removal"),
+            Kind::Kill if before(Kind::Kill) => Some("killed AGAIN"),
+            _ => None,
+        }
     }
 }

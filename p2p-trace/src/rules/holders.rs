@@ -10,17 +10,17 @@ use crate::{
 
 /// Who took what of a range, or of the device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Holders {
+pub(crate) struct Holders {
     /// The largest groups.
-    pub(super) named: Vec<Holder>,
+    pub(crate) named: Vec<Holder>,
     /// How many groups there are besides.
-    pub(super) left_out: u64,
+    pub(crate) left_out: u64,
     /// References of all groups.
-    pub(super) references: u64,
+    pub(crate) references: u64,
     /// Bytes of all groups.
-    pub(super) bytes: u64,
+    pub(crate) bytes: u64,
     /// References of which it is not sure that they are still those of whoever took them.
-    pub(super) unsure: u64,
+    pub(crate) unsure: u64,
 }
 
 type Group = (&'static str, Option<Task>, Option<u64>, Option<u64>);

@@ -215,6 +215,11 @@ impl Rules {
     }
 }
 
+/// What is out of a device, and who took it, as findings name them.
+pub(crate) fn held(device: &Device) -> holders::Holders {
+    holders::holders(device, None)
+}
+
 /// The device that an event is about.
 fn device_of<'a>(model: &'a Model, event: &Event) -> Option<&'a Device> {
     let address = event.device.or_else(|| model.owner(event.pgmap?))?;

@@ -1,6 +1,6 @@
 //! One run, judged.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
 
@@ -9,32 +9,57 @@ use crate::{
     account::Status,
     commands::dumps,
     drive::{Ending, Next, Sink},
-    dump::{self, End, Header},
+    dump::{self, End, Header, Names},
     output::Context,
-    pipeline::{Closing, Pipeline, Step},
+    pipeline::{Closing, Pipeline, Slice, Step},
     rules::{Answer, Finding, Severity, Verdict},
 };
 
 /// What a run has come to.
-pub(super) struct Outcome {
+pub(in crate::commands) struct Outcome {
     pub(super) files: Vec<String>,
-    pub(super) header: Header,
+    pub(in crate::commands) header: Header,
     pub(super) end: End,
     pub(super) findings: Vec<Finding>,
     pub(super) closing: Closing,
     /// The latest record's time, or when the run ended.
     pub(super) duration_ns: u64,
     pub(super) damage: Vec<String>,
-    pub(super) answer: Answer,
+    pub(in crate::commands) answer: Answer,
 }
 
 /// Judges a run, and writes what it comes to.
 pub(super) fn judge(mut run: dumps::Run, options: Options) -> Result<Judged> {
+    let outcome = outcome(&mut run, options.fail_on, options.stall_after, &mut ())?;
+    let names = run.tape.names();
+    let context = outcome.context(&names);
+    let text = if options.json {
+        report::json(&outcome, &context)?
+    } else {
+        text::text(&outcome, &context, options.style)
+    };
+    let answer = outcome.answer;
+    Ok(Judged { text, answer })
+}
+
+/// Judges a run, by this time where stalls are to be judged by another one than the dump's, while `also` listens.
+pub(in crate::commands) fn outcome(
+    run: &mut dumps::Run,
+    fail_on: Severity,
+    stall_after: Option<Duration>,
+    also: &mut impl Sink,
+) -> Result<Outcome> {
     let files: Vec<_> = run.files.iter().map(|path| dumps::name(path)).collect();
     let mut header = run.tape.header().clone();
     let mut rules = header.rules();
-    rules.stall_after = options.stall_after.unwrap_or(rules.stall_after);
-    let mut kept = Kept::default();
+    rules.stall_after = stall_after.unwrap_or(rules.stall_after);
+    let mut kept = Kept {
+        also,
+        status: None,
+        findings: BTreeMap::new(),
+        closing: None,
+        duration_ns: 0,
+    };
     let end = dump::play(&mut run.tape, rules, &mut kept)
         .with_context(|| format!("cannot read {}", files.join(", ")))?;
     let (closing, end) = kept.closing.zip(end).context("a dump ended without an end")?;
@@ -42,14 +67,13 @@ pub(super) fn judge(mut run: dumps::Run, options: Options) -> Result<Judged> {
         header.status = status;
     }
     let findings: Vec<_> = kept.findings.into_values().collect();
-    let answer = answer(&findings, &closing, &end, options.fail_on);
+    let answer = answer(&findings, &closing, &end, fail_on);
     let duration_ns = if kept.duration_ns > 0 {
         kept.duration_ns
     } else {
         closing.ended_ns.saturating_sub(header.start_ns)
     };
-    let names = run.tape.names();
-    let outcome = Outcome {
+    Ok(Outcome {
         files,
         end,
         findings,
@@ -58,14 +82,14 @@ pub(super) fn judge(mut run: dumps::Run, options: Options) -> Result<Judged> {
         damage: damage(&run.tape),
         answer,
         header,
-    };
-    let context = Context::new(outcome.header.clock, &outcome.header.status, &names);
-    let text = if options.json {
-        report::json(&outcome, &context)?
-    } else {
-        text::text(&outcome, &context, options.style)
-    };
-    Ok(Judged { text, answer })
+    })
+}
+
+impl Outcome {
+    /// What its events are shown with.
+    pub(in crate::commands) fn context<'a>(&self, names: &'a Names) -> Context<'a> {
+        Context::new(self.header.clock, &self.header.status, names)
+    }
 }
 
 /// What is wrong with the dump itself, in sentences.
@@ -107,15 +131,16 @@ fn answer(findings: &[Finding], closing: &Closing, end: &End, fail_on: Severity)
 }
 
 /// What is kept of a run.
-#[derive(Default)]
-struct Kept {
+struct Kept<'a, S> {
+    /// Listens, too.
+    also: &'a mut S,
     status: Option<Status>,
     findings: BTreeMap<u32, Finding>,
     closing: Option<Closing>,
     duration_ns: u64,
 }
 
-impl Kept {
+impl<S> Kept<'_, S> {
     fn keep(&mut self, findings: &[Finding]) {
         for finding in findings {
             self.findings.insert(finding.number, finding.clone());
@@ -123,29 +148,33 @@ impl Kept {
     }
 }
 
-impl Sink for Kept {
-    fn begin(&mut self, _status: &Status) -> Result<()> {
-        Ok(())
+impl<S: Sink> Sink for Kept<'_, S> {
+    fn begin(&mut self, status: &Status) -> Result<()> {
+        self.also.begin(status)
     }
 
-    fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {
+    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
         self.status = Some(status.clone());
-        Ok(())
+        self.also.changed(status, time_ns)
+    }
+
+    fn slice(&mut self, slice: &Slice) -> Result<()> {
+        self.also.slice(slice)
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
         self.keep(step.findings);
-        Ok(())
+        self.also.step(step)
     }
 
-    fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
-        Ok(Next::Go)
+    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
+        self.also.pause(pipeline)
     }
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
         self.keep(&closing.rest);
         self.closing = Some(closing.clone());
         self.duration_ns = ending.duration_ns();
-        Ok(())
+        self.also.end(closing, ending)
     }
 }

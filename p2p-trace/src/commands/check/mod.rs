@@ -26,6 +26,8 @@ use crate::{
     rules::{Answer, Severity},
 };
 use judge::judge;
+pub(super) use judge::outcome;
+pub(super) use report::report;
 pub use report::{CheckReport, EndName};
 
 /// How dumps are judged and shown.
@@ -93,7 +95,7 @@ fn check(
 }
 
 /// What could not be read is an error, whatever the rest came to.
-fn exit(failed: bool, answers: &[Answer]) -> Exit {
+pub(super) fn exit(failed: bool, answers: &[Answer]) -> Exit {
     if failed {
         Exit::Error
     } else if answers.contains(&Answer::Violated) {

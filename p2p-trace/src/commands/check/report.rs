@@ -86,9 +86,16 @@ impl From<&End> for EndName {
 
 /// The report on one line.
 pub(super) fn json(outcome: &Outcome, context: &Context<'_>) -> Result<String> {
+    let mut line = serde_json::to_string(&report(outcome, context))?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// The report.
+pub(in crate::commands) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
     let header = &outcome.header;
     let status = &header.status;
-    let report = CheckReport {
+    CheckReport {
         format: FORMAT,
         files: outcome.files.clone(),
         run: format!("{:016x}", status.run),
@@ -111,8 +118,5 @@ pub(super) fn json(outcome: &Outcome, context: &Context<'_>) -> Result<String> {
             .collect(),
         findings_left_out: outcome.closing.omitted,
         verdicts: outcome.closing.verdicts.iter().map(VerdictLine::from).collect(),
-    };
-    let mut line = serde_json::to_string(&report)?;
-    line.push('\n');
-    Ok(line)
+    }
 }

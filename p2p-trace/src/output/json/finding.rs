@@ -138,7 +138,9 @@ impl FindingLine {
 }
 
 impl HolderLine {
-    fn new(holder: &Holder, context: &Context<'_>) -> Self {
+    /// The line for a group of references.
+    #[must_use]
+    pub fn new(holder: &Holder, context: &Context<'_>) -> Self {
         let caller = holder.caller.and_then(|addr| context.caller(addr));
         Self {
             kind: holder.kind.to_owned(),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Task},
-    model::{At, Device, Ended, Hooks, Model, RangeId, Step, Teardown},
+    model::{Device, Ended, Hooks, Model, RangeId, Step, Teardown},
     output::text::{action, bytes, duration},
 };
 
@@ -164,7 +164,7 @@ fn made(
     before_ns: Option<u64>,
     several: bool,
 ) -> Line {
-    let wrong = wrong(device, teardown, at, step);
+    let wrong = device.misplaced(teardown, at);
     let range = step
         .range
         .filter(|_| several)
@@ -193,29 +193,6 @@ fn made(
 
 fn is_first(teardown: &Teardown, at: usize, step: &Step) -> bool {
     !teardown.steps[..at].iter().any(|before| before.kind == step.kind)
-}
-
-/// What is wrong with the place of a step, by what was seen of its range before it.
-fn wrong(device: &Device, teardown: &Teardown, at: usize, step: &Step) -> Option<&'static str> {
-    let before = |kind: Kind| {
-        let same = |other: &&Step| other.kind == kind && other.range == step.range;
-        teardown.steps[..at].iter().find(same)
-    };
-    let known: Option<At> = step
-        .range
-        .and_then(|range| device.range(range)?.steps.drained)
-        .filter(|drained| drained.time_ns <= step.at.time_ns);
-    match step.kind {
-        // What was lost may have been the drain.
-        Kind::Remove
-            if before(Kind::Drained).is_none() && known.is_none() && !teardown.steps_may_be_missing() =>
-        {
-            Some("BEFORE its drain")
-        }
-        Kind::Drained if before(Kind::Remove).is_some() => Some("AFTER the removal"),
-        Kind::Kill if before(Kind::Kill).is_some() => Some("killed AGAIN"),
-        _ => None,
-    }
 }
 
 fn range_name(device: &Device, id: RangeId) -> String {

@@ -1,0 +1,101 @@
+//! What holds for the whole run, as every view tells it.
+
+use std::collections::BTreeMap;
+
+use super::{phrase, story::Story};
+use crate::{
+    account::HookStatus,
+    commands::check::EndName,
+    dump::Origin,
+    output::text::{bytes, duration},
+    rules::Answer,
+};
+
+/// What makes the record itself less than whole, in sentences for the verdict.
+pub(super) fn troubles(story: &Story) -> Vec<String> {
+    let check = &story.check;
+    let mut troubles = Vec::new();
+    if check.lost > 0 {
+        let lost = phrase::counted(check.lost, "record");
+        troubles.push(format!("{lost} lost of what happened: see coverage."));
+    }
+    match check.end {
+        EndName::Whole => {}
+        EndName::GoesOn => troubles.push("The run goes on in a file that was not given.".to_owned()),
+        EndName::CutOff => troubles.push("The record breaks off before the end of the run.".to_owned()),
+    }
+    if !check.damage.is_empty() {
+        troubles.push("The dump is damaged: see coverage.".to_owned());
+    }
+    troubles
+}
+
+/// Why rules are inconclusive or not checked, in full or in part, in sentences.
+pub(super) fn reasons(story: &Story) -> Vec<String> {
+    let several = story.devices.len() > 1;
+    let mut reasons = BTreeMap::<_, Vec<&str>>::new();
+    for verdict in &story.check.verdicts {
+        for reason in &verdict.reasons {
+            let device = several.then_some(verdict.device.0);
+            let rules = reasons.entry((device, verdict.verdict, reason)).or_default();
+            rules.push(verdict.rule.name());
+        }
+    }
+    let sentence = |((device, answer, reason), rules): ((Option<_>, Answer, &String), Vec<&str>)| {
+        let what = match answer {
+            Answer::NotChecked => "Not checked",
+            Answer::Inconclusive => "Inconclusive",
+            Answer::Holds | Answer::Violated => "In part",
+        };
+        let device = device.map_or_else(String::new, |device| format!(" for {device}"));
+        format!("{what}{device}: {}: {reason}.", rules.join(", "))
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
+/// What the run was made on and with: label and value.
+pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
+    let (check, status) = (&story.check, &story.status);
+    let mut rows = Vec::new();
+    let mut row = |label: &str, value: String| rows.push([label.to_owned(), value]);
+    if let Some(host) = &check.host {
+        row("host", host.clone());
+    }
+    row("kernel", check.kernel.clone());
+    row("boot id", check.boot_id.clone());
+    row("run", check.run.clone());
+    let origin = match story.origin {
+        Origin::Recorded => "recorded while tracing",
+        Origin::Recovered => "recovered from a crashed kernel's memory",
+    };
+    row("recorded by", format!("p2p-trace {}, {origin}", check.version));
+    row("from", check.start.clone());
+    row("for", duration(check.duration_ns));
+    row("files", check.files.join(", "));
+    row("cpus", status.cpus.to_string());
+    row(
+        "rings",
+        format!(
+            "{} hot, {} rare per CPU",
+            bytes(status.rings.hot),
+            bytes(status.rings.rare)
+        ),
+    );
+    let methods = ["fentry", "kprobe"].map(|method| {
+        let by = |hook: &&HookStatus| hook.method.is_some_and(|used| used.name() == method);
+        format!("{} by {method}", status.hooks.iter().filter(by).count())
+    });
+    row("hooks", methods.join(", "));
+    if story.redacted {
+        row("redacted", "kernel addresses are tokens".to_owned());
+    }
+    for device in &status.devices {
+        let mut parts = vec![device.device.to_string()];
+        parts.extend(device.name.clone());
+        parts.extend(device.driver.clone());
+        parts.extend(device.size.map(bytes));
+        row("device", parts.join(", "));
+    }
+    row("report by", format!("p2p-trace {}", env!("CARGO_PKG_VERSION")));
+    rows
+}

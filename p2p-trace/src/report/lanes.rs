@@ -1,0 +1,108 @@
+//! References of a teardown one by one: which of perhaps a million are worth a line.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use super::story::Lane;
+use crate::{
+    event::Id,
+    model::{Closed, Device, Reference},
+};
+
+/// References that are followed of a moment. More of them are kept than are shown: which matter shows in the end.
+const FOLLOWED: usize = 64;
+/// References that are followed of a teardown.
+const MAX_FOLLOWED: usize = 512;
+
+/// The references of one teardown.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lanes {
+    followed: Vec<Lane>,
+    by_record: HashMap<Id, usize>,
+    /// References that were out at its beginning, or taken later.
+    total: u64,
+}
+
+impl Lanes {
+    /// What is out now.
+    pub(super) fn begin(&mut self, device: &Device) {
+        self.total = device.reference_count() as u64;
+        for reference in largest(device) {
+            self.follow(device, &reference, false);
+        }
+    }
+
+    /// What is out now has outlived a kill.
+    pub(super) fn killed(&mut self, device: &Device) {
+        let is_killed = |lane: &Lane| {
+            let range = lane.range.and_then(|id| device.range(id));
+            lane.end.is_none() && range.is_none_or(|range| range.steps.killed.is_some())
+        };
+        for lane in &mut self.followed {
+            lane.outlived_kill |= is_killed(lane);
+        }
+        for reference in largest(device) {
+            self.follow(device, &reference, true);
+        }
+    }
+
+    /// One was taken.
+    pub(super) fn taken(&mut self, device: &Device, reference: &Reference) {
+        self.total += 1;
+        let range = device.range_of(reference);
+        let killed = range.is_some_and(|range| range.steps.killed.is_some());
+        self.follow(device, reference, killed);
+    }
+
+    /// One has ended.
+    pub(super) fn closed(&mut self, closed: &Closed) {
+        let lane = self.by_record.get(&closed.reference.at.id);
+        if let Some(lane) = lane.and_then(|&index| self.followed.get_mut(index)) {
+            lane.end = Some((closed.at, closed.by));
+        }
+    }
+
+    /// Those that matter most, at most `max`, and how many there are besides.
+    pub(super) fn finish(mut self, max: usize) -> (Vec<Lane>, u64) {
+        self.followed.sort_by_key(|lane| {
+            let Reference { at, .. } = lane.reference;
+            (
+                !lane.outlived_kill,
+                Reverse(lane.reference.bytes()),
+                at.time_ns,
+                at.id,
+            )
+        });
+        self.followed.truncate(max);
+        let left_out = self.total.saturating_sub(self.followed.len() as u64);
+        (self.followed, left_out)
+    }
+
+    fn follow(&mut self, device: &Device, reference: &Reference, outlived_kill: bool) {
+        let id = reference.at.id;
+        if self.followed.len() >= MAX_FOLLOWED || self.by_record.contains_key(&id) {
+            return;
+        }
+        let taken_by = device.taken_by(reference);
+        self.by_record.insert(id, self.followed.len());
+        self.followed.push(Lane {
+            reference: *reference,
+            range: device.range_of(reference).map(|range| range.id),
+            task: taken_by.task,
+            caller: taken_by.caller,
+            end: None,
+            outlived_kill,
+        });
+    }
+}
+
+/// The largest references that are out, the oldest of them first.
+fn largest(device: &Device) -> Vec<Reference> {
+    let rank = |reference: &Reference| (Reverse(reference.bytes()), reference.at.time_ns, reference.at.id);
+    let mut all: Vec<_> = device.references().map(|(_, reference)| *reference).collect();
+    if all.len() > FOLLOWED {
+        all.select_nth_unstable_by_key(FOLLOWED, rank);
+        all.truncate(FOLLOWED);
+    }
+    all.sort_by_key(rank);
+    all
+}

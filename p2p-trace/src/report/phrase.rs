@@ -1,0 +1,178 @@
+//! The words that all views have in common.
+
+use p2p_trace_common::Kind;
+
+use super::story::TeardownStory;
+use crate::{
+    event::{Id, Task, user},
+    model::{ClosedBy, Ended, Range, RangeId},
+    output::{
+        json::HolderLine,
+        text::{action, bytes, duration},
+    },
+    rules::Answer,
+};
+
+/// `sh (pid 97)`.
+pub(super) fn task(task: Option<&Task>) -> String {
+    task.map_or_else(
+        || "an unknown task".to_owned(),
+        |task| match task.name() {
+            name if name.is_empty() => format!("pid {}", task.pid),
+            name => format!("{name} (pid {})", task.pid),
+        },
+    )
+}
+
+/// `3 references`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+/// The beginning of a sentence. A function of the kernel stays as it is written.
+pub(super) fn capital(text: &str) -> String {
+    let word = text.split(' ').next().unwrap_or_default();
+    let is_plain = word.chars().all(|letter| letter.is_ascii_lowercase());
+    match text.chars().next().filter(|_| is_plain) {
+        Some(first) => format!("{}{}", first.to_ascii_uppercase(), &text[first.len_utf8()..]),
+        None => text.to_owned(),
+    }
+}
+
+/// A moment relative to another.
+pub(super) fn relative(time_ns: u64, zero_ns: u64) -> String {
+    match time_ns.checked_sub(zero_ns) {
+        Some(0) => "0".to_owned(),
+        Some(after) => format!("+{}", exact(after)),
+        None => format!("-{}", exact(zero_ns - time_ns)),
+    }
+}
+
+/// A duration in which steps that follow each other within a long teardown can be told apart.
+fn exact(ns: u64) -> String {
+    const SECOND_NS: u64 = 1_000_000_000;
+    if (SECOND_NS..3600 * SECOND_NS).contains(&ns) {
+        format!("{}.{:03} s", ns / SECOND_NS, ns % SECOND_NS / 1_000_000)
+    } else {
+        duration(ns)
+    }
+}
+
+/// A record of the run, without the run.
+pub(super) fn record(id: Id) -> String {
+    if id.cpu == user::CPU {
+        format!("tracer:{}", id.seq)
+    } else {
+        format!("{}:{}", id.cpu, id.seq)
+    }
+}
+
+/// Physical addresses, or what else names a range.
+pub(super) fn range(ranges: &[Range], id: RangeId) -> String {
+    let found = ranges.iter().find(|range| range.id == id);
+    found.and_then(|range| range.physical).map_or_else(
+        || format!("pgmap {:#x}", id.pgmap),
+        |physical| format!("{:#x}-{:#x}", physical.start, physical.end),
+    )
+}
+
+/// A step of a teardown.
+pub(super) const fn step(kind: Kind) -> &'static str {
+    action(kind)
+}
+
+/// What was done with memory whose struct pages were gone.
+pub(super) const fn deed(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Free => "free",
+        Kind::SglFree => "free of a list",
+        Kind::PageFree => "free of pages",
+        Kind::Alloc => "allocation",
+        Kind::Mmap => "mmap",
+        Kind::VirtToBus => "virt_to_bus",
+        _ => "DMA map",
+    }
+}
+
+/// How a teardown ended.
+pub(super) const fn ended(how: Ended) -> &'static str {
+    match how {
+        Ended::Released => "p2p memory released",
+        Ended::Unbound => "unbound; a release of p2p memory was not seen",
+        Ended::Unseen => "its end was not seen",
+    }
+}
+
+/// How a reference ended.
+pub(super) const fn closed(by: ClosedBy) -> &'static str {
+    match by {
+        ClosedBy::Free | ClosedBy::SglFree | ClosedBy::PageFree => "given back",
+        ClosedBy::Reused | ClosedBy::Pulled => "given back, unseen",
+        ClosedBy::PoolGone => "gone with the pool",
+    }
+}
+
+/// The columns of [`holder`].
+pub(super) const HOLDER: [&str; 7] = [
+    "taken by",
+    "pid",
+    "process",
+    "what",
+    "bytes",
+    "since",
+    "called from",
+];
+
+/// Who took what, as columns; times relative to `at_ns`.
+pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
+    let process = match holder.alive {
+        Some(true) => "not seen to exit",
+        Some(false) => "GONE",
+        None => "unknown",
+    };
+    let what = if holder.references == 1 {
+        holder.kind.clone()
+    } else {
+        format!("{} x{}", holder.kind, holder.references)
+    };
+    [
+        holder.comm.clone().unwrap_or_else(|| "unknown".to_owned()),
+        holder.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        process.to_owned(),
+        what,
+        bytes(holder.bytes),
+        relative(holder.since_ns, at_ns),
+        holder
+            .caller
+            .clone()
+            .or_else(|| holder.caller_addr.map(|addr| format!("{:#x}", addr.0)))
+            .unwrap_or_else(|| "not known".to_owned()),
+    ]
+}
+
+/// An answer where it must be seen.
+pub(super) const fn loud(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Violated => "VIOLATED",
+        Answer::Inconclusive => "INCONCLUSIVE",
+        Answer::Holds => "holds",
+        Answer::NotChecked => "not checked",
+    }
+}
+
+/// What a teardown came to, in a few words.
+pub(super) const fn order(story: &TeardownStory) -> &'static str {
+    if !story.is_in_order() {
+        "order WRONG"
+    } else if story.teardown.steps_may_be_missing() {
+        "order right as far as it was seen"
+    } else if story.pending.is_some() {
+        "order right so far"
+    } else {
+        "order right"
+    }
+}

@@ -1,0 +1,118 @@
+//! Streams in, reports out.
+
+use super::{
+    markdown,
+    samples::{context, hang, story},
+};
+use crate::{
+    event::assemble::Element,
+    model::simulate::{Fault, Kernel, Order, play},
+    output::NoSymbols,
+    rules::Answer,
+};
+
+fn shown(kernel: &Kernel) -> String {
+    markdown(&story(&kernel.elements), &context(&NoSymbols))
+}
+
+fn fault(fault: Fault) -> Kernel {
+    let mut kernel = play::watched();
+    kernel.inject(fault, 0);
+    kernel
+}
+
+#[test]
+fn a_teardown_that_waited_is_told_with_what_was_out() {
+    let mut kernel = hang();
+    while kernel.advance(0) {}
+    insta::assert_snapshot!(shown(&kernel));
+}
+
+#[test]
+fn a_teardown_that_has_not_ended_is_told_with_its_step() {
+    let story = story(&hang().elements);
+    assert_eq!(story.devices.len(), 1);
+    assert_eq!(story.devices[0].answer, Answer::Holds);
+    insta::assert_snapshot!(story.devices[0].sentence);
+    let text = markdown(&story, &context(&NoSymbols));
+    assert!(text.contains("<== NOT SEEN TO END: waiting"), "{text}");
+}
+
+#[test]
+fn the_order_of_2018_is_told_in_full() {
+    insta::assert_snapshot!(shown(&fault(Fault::RemovedFirst)));
+}
+
+#[test]
+fn every_fault_has_a_report_that_begins_with_it() {
+    for kind in Fault::ALL {
+        let kernel = fault(kind);
+        let story = story(&kernel.elements);
+        assert_eq!(story.check.verdict, Answer::Violated, "{kind:?}");
+        let text = markdown(&story, &context(&NoSymbols));
+        let (first, rest) = text.split_once('\n').unwrap();
+        assert!(first.ends_with(": VIOLATED"), "{first}");
+        for finding in &story.check.findings {
+            let heading = format!("### {}. {} (", finding.number, finding.rule.name());
+            assert!(rest.contains(&heading), "{kind:?}: {heading}");
+            for id in &finding.evidence {
+                assert!(rest.contains(&id.0.to_string()), "{kind:?}: {}", id.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn names_are_text_whatever_is_in_them() {
+    let mut kernel = fault(Fault::RemovedFirst);
+    for element in &mut kernel.elements {
+        if let Element::Event(event) = element
+            && let Some(task) = &mut event.task
+        {
+            task.comm = *b"<b>*x*\n#`|![y](z";
+        }
+    }
+    let text = markdown(&story(&kernel.elements), &context(&NoSymbols));
+    // Columns are shown as they stand.
+    let prose = text.lines().filter(|line| !line.starts_with("    "));
+    let named: Vec<_> = prose.filter(|line| line.contains("b>")).collect();
+    assert!(!named.is_empty());
+    for line in named {
+        let escaped = r"\<b>\*x\*\\x0a#\`\|\!\[y\](z";
+        assert!(line.contains(escaped), "{line}");
+    }
+    let headings = text.lines().filter(|line| line.starts_with('#')).count();
+    let plain = shown(&fault(Fault::RemovedFirst));
+    assert_eq!(
+        headings,
+        plain.lines().filter(|line| line.starts_with('#')).count()
+    );
+}
+
+#[test]
+fn many_references_make_a_page_of_bounded_size() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[4096]);
+    kernel.pull(0, true);
+    for number in 0..400 {
+        kernel.alloc(0, 10 + number % 50, 1 + u64::from(number == 300));
+    }
+    kernel.begin(0, 9, Order::Right);
+    while kernel.advance(0) {}
+    let story = story(&kernel.elements);
+    let teardown = &story.devices[0].teardowns[0];
+    assert_eq!(teardown.lanes.len() as u64 + teardown.lanes_left_out, 400);
+    assert_eq!(teardown.lanes[0].reference.bytes(), 8192);
+    let text = markdown(&story, &context(&NoSymbols));
+    assert!(text.contains("... and 38 more"), "{text}");
+    assert!(text.lines().count() < 150, "{text}");
+}
+
+#[test]
+fn what_was_lost_or_not_seen_is_told() {
+    let kernel = hang();
+    let lost = play::with_losses(&kernel.elements, |place| place % 5 == 4);
+    let story = story(&lost);
+    assert_eq!(story.check.verdict, Answer::Inconclusive);
+    insta::assert_snapshot!(markdown(&story, &context(&NoSymbols)));
+}
