@@ -66,15 +66,19 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "Exit codes: those of `check`, so that one command serves both: 0 every rule that was checked holds, 1 one is \
-                  violated, 2 none is violated, and at least one is inconclusive, 3 a file could not be read.\n\n\
+                  violated, 2 none is violated, and at least one is inconclusive, 3 a file could not be read, or the page not written.\n\n\
                   Examples:\n  p2p-trace report trace.p2pt > mail.md\n  \
-                  p2p-trace report host-*/trace.p2pt*\n  \
+                  p2p-trace report --html report.html host-*/trace.p2pt*\n  \
                   ssh host p2p-trace live --raw | p2p-trace report -"
 )]
 pub struct ReportArgs {
     /// The files of one dump or of several, in any order; `-` reads stdin
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+
+    /// Write a page that needs nothing else, with a picture of each teardown, to this file, and no Markdown
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 
     /// Only a finding at least this grave counts as a violation
     #[arg(long, value_name = "SEVERITY", value_parser = severities())]

@@ -77,7 +77,7 @@ pub enum Command {
     Replay(ReplayArgs),
     /// Say what the rules come to for a dump
     Check(CheckArgs),
-    /// Write a report of a dump, as Markdown that can be pasted into a mail
+    /// Write a report of a dump: Markdown for a mail, or a page with a picture of each teardown
     Report(ReportArgs),
     /// Say what this kernel and this user can trace, and why not more
     Doctor(doctor::Args),

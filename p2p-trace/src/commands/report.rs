@@ -1,15 +1,19 @@
 //! `report`: what a dump came to, for a mail or as a page.
 
-use std::io::{self, Write as _};
+use std::{
+    fs,
+    io::{self, Write as _},
+};
 
 use anyhow::{Context as _, Result};
 
 use super::{check, dumps, is_closed};
 use crate::{
     cli::ReportArgs,
+    dump::Names,
     exit::Exit,
-    report::{Collector, Subject, markdown},
-    rules::{Answer, Severity},
+    report::{Collector, Story, Subject, html, markdown},
+    rules::Severity,
 };
 
 /// Runs the command.
@@ -20,54 +24,79 @@ use crate::{
 /// reported.
 pub fn run(args: &ReportArgs) -> Result<Exit> {
     let (runs, errors) = dumps::open(&args.files);
-    let (text, exit) = reports(runs, errors, args);
-    match io::stdout().lock().write_all(text.as_bytes()) {
+    let (told, exit) = tell(runs, errors, args);
+    if let Some(path) = &args.html {
+        fs::write(path, page(&told)).with_context(|| format!("cannot write {}", path.display()))?;
+        return Ok(exit);
+    }
+    match io::stdout().lock().write_all(mail(&told).as_bytes()) {
         Err(error) if is_closed(&error) => {}
         written => written.context("cannot write to stdout")?,
     }
     Ok(exit)
 }
 
-fn reports(runs: Vec<dumps::Run>, errors: Vec<anyhow::Error>, args: &ReportArgs) -> (String, Exit) {
+/// A run that has been judged.
+struct Told {
+    story: Story,
+    outcome: check::Outcome,
+    names: Names,
+}
+
+/// Judges the runs, and says how the program ends.
+fn tell(runs: Vec<dumps::Run>, errors: Vec<anyhow::Error>, args: &ReportArgs) -> (Vec<Told>, Exit) {
     let mut failed = !errors.is_empty();
     for error in errors {
         tracing::error!("{error:#}");
     }
-    let mut answers = Vec::new();
-    let mut reports = Vec::new();
+    let mut told = Vec::new();
     for run in runs {
-        match report(run, args) {
-            Ok((text, answer)) => {
-                reports.push(text);
-                answers.push(answer);
-            }
+        match tell_run(run, args) {
+            Ok(run) => told.push(run),
             Err(error) => {
                 failed = true;
                 tracing::error!("{error:#}");
             }
         }
     }
-    (reports.join("\n\n"), check::exit(failed, &answers))
+    let answers: Vec<_> = told.iter().map(|told| told.outcome.answer).collect();
+    (told, check::exit(failed, &answers))
 }
 
-/// The report of one run, and its answer.
-fn report(mut run: dumps::Run, args: &ReportArgs) -> Result<(String, Answer)> {
+fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
     let mut collector = Collector::default();
     let fail_on = args.fail_on.unwrap_or(Severity::Medium);
     let outcome = check::outcome(&mut run, fail_on, args.stall_after, &mut collector)?;
     let names = run.tape.names();
-    let context = outcome.context(&names);
     let subject = Subject {
-        check: check::report(&outcome, &context),
+        check: check::report(&outcome, &outcome.context(&names)),
         header: outcome.header.clone(),
     };
-    let story = collector.finish(subject);
-    Ok((markdown(&story, &context), outcome.answer))
+    Ok(Told {
+        story: collector.finish(subject),
+        outcome,
+        names,
+    })
+}
+
+fn mail(told: &[Told]) -> String {
+    let of = |told: &Told| markdown(&told.story, &told.outcome.context(&told.names));
+    let reports: Vec<_> = told.iter().map(of).collect();
+    reports.join("\n\n")
+}
+
+fn page(told: &[Told]) -> String {
+    let contexts: Vec<_> = told
+        .iter()
+        .map(|told| told.outcome.context(&told.names))
+        .collect();
+    let stories: Vec<_> = told.iter().map(|told| &told.story).zip(&contexts).collect();
+    html(&stories)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::PathBuf};
+    use std::path::PathBuf;
 
     use super::*;
     use crate::dump::{Writer, samples};
@@ -86,7 +115,8 @@ mod tests {
             ..ReportArgs::default()
         };
         let (runs, errors) = dumps::open(&args.files);
-        let (text, exit) = reports(runs, errors, &args);
+        let (told, exit) = tell(runs, errors, &args);
+        let text = mail(&told);
         (text.replace(&format!("{}/", dir.path().display()), ""), exit)
     }
 

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use super::{phrase, story::Story};
 use crate::{
-    account::HookStatus,
+    account::{HookState, HookStatus, MissedQuality, SequenceQuality},
     commands::check::EndName,
     dump::Origin,
-    output::text::{bytes, duration},
+    output::{
+        Clock, Context,
+        text::{self, Style, bytes, duration},
+    },
     rules::Answer,
 };
 
@@ -98,4 +101,87 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     }
     row("report by", format!("p2p-trace {}", env!("CARGO_PKG_VERSION")));
     rows
+}
+
+/// What was seen and what was not: sentences, and lines of what was lost.
+pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Vec<String>) {
+    let check = &story.check;
+    let mut sentences = Vec::new();
+    let events = phrase::counted(check.events, "event");
+    sentences.push(format!(
+        "{events} in {}, {} lost.",
+        duration(check.duration_ns),
+        check.lost
+    ));
+    if !story.losses.is_counted {
+        sentences.push("The end of the run is missing, and with it what the kernel counted.".to_owned());
+    }
+    let of = |state: HookState| story.status.hooks.iter().filter(move |hook| hook.state == state);
+    sentences.push(format!(
+        "Hooks: {} attached, {} armed (attached only while a teardown is pending), {} not on this kernel, {} failed.",
+        of(HookState::Attached).count(),
+        of(HookState::Armed).count(),
+        of(HookState::Absent).count(),
+        of(HookState::Failed).count(),
+    ));
+    for hook in of(HookState::Failed) {
+        let error = hook.error.as_deref().unwrap_or("no reason is known");
+        sentences.push(format!(
+            "The hook {} could not be attached: {error}. Not seen: {}.",
+            hook.hook.name(),
+            hook.lost_without
+        ));
+    }
+    for hook in of(HookState::Absent) {
+        sentences.push(format!(
+            "This kernel does not have what the hook {} is on. Not seen: {}.",
+            hook.hook.name(),
+            hook.lost_without
+        ));
+    }
+    sentences.extend(reasons(story));
+    if story.status.accounting.sequence == SequenceQuality::Partial {
+        sentences.push("Losses are counted in part: this kernel has no atomic fetch-add for BPF.".to_owned());
+    }
+    if story.status.accounting.missed == MissedQuality::Unknown {
+        sentences.push("Whether the kernel skipped runs of the programs is not known here.".to_owned());
+    }
+    for damage in &check.damage {
+        sentences.push(format!("Damaged: {damage}."));
+    }
+    for contradiction in &story.losses.contradictions {
+        sentences.push(format!("The accounting does not add up: {contradiction}."));
+    }
+    (sentences, lost(story, context))
+}
+
+fn lost(story: &Story, context: &Context<'_>) -> Vec<String> {
+    // As all times of the report.
+    let clock = Clock {
+        utc_offset_s: 0,
+        ..context.clock
+    };
+    let losses = &story.losses;
+    let line = |loss| {
+        text::loss(loss, &clock, Style { color: false })
+            .trim_end()
+            .to_owned()
+    };
+    let mut lines: Vec<_> = losses.first.iter().map(line).collect();
+    if losses.more > 0 {
+        lines.push(format!("... and {} more losses", losses.more));
+    }
+    lines.extend(losses.hooks.iter().map(|hook| {
+        let missed = hook
+            .missed
+            .map_or_else(String::new, |runs| format!(", {runs} runs skipped by the kernel"));
+        format!(
+            "{}: {} hits, {} delivered, {} lost{missed}",
+            hook.hook.name(),
+            hook.hits,
+            hook.delivered,
+            hook.lost
+        )
+    }));
+    lines
 }

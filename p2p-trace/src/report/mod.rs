@@ -5,7 +5,9 @@
 
 mod collect;
 mod columns;
+mod evidence;
 mod facts;
+mod html;
 mod lanes;
 mod markdown;
 mod phrase;
@@ -17,5 +19,6 @@ mod story;
 mod tests;
 
 pub(crate) use collect::{Collector, Subject};
+pub use html::html;
 pub use markdown::markdown;
 pub use story::{DeviceStory, Lane, Losses, Out, Story, TeardownStory, Use};

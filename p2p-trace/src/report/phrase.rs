@@ -2,15 +2,16 @@
 
 use p2p_trace_common::Kind;
 
-use super::story::TeardownStory;
+use super::story::{Out, TeardownStory};
 use crate::{
     event::{Id, Task, user},
     model::{ClosedBy, Ended, Range, RangeId},
     output::{
-        json::HolderLine,
+        Context,
+        json::{FindingLine, HolderLine},
         text::{action, bytes, duration},
     },
-    rules::Answer,
+    rules::{Answer, Severity},
 };
 
 /// `sh (pid 97)`.
@@ -33,11 +34,13 @@ pub(super) fn counted(count: u64, noun: &str) -> String {
     }
 }
 
-/// The beginning of a sentence. A function of the kernel stays as it is written.
+/// The beginning of a sentence. Functions of the kernel, rules and tasks keep their names.
 pub(super) fn capital(text: &str) -> String {
-    let word = text.split(' ').next().unwrap_or_default();
-    let is_plain = word.chars().all(|letter| letter.is_ascii_lowercase());
-    match text.chars().next().filter(|_| is_plain) {
+    const WORDS: [&str; 7] = ["the", "range", "every", "nothing", "no", "a", "an"];
+    let mut words = text.split(' ');
+    let is_word = words.next().is_some_and(|word| WORDS.contains(&word));
+    let is_task = words.next() == Some("(pid");
+    match text.chars().next().filter(|_| is_word && !is_task) {
         Some(first) => format!("{}{}", first.to_ascii_uppercase(), &text[first.len_utf8()..]),
         None => text.to_owned(),
     }
@@ -174,5 +177,85 @@ pub(super) const fn order(story: &TeardownStory) -> &'static str {
         "order right so far"
     } else {
         "order right"
+    }
+}
+
+/// A teardown in a few sentences.
+pub(super) fn about(story: &TeardownStory, context: &Context<'_>) -> String {
+    let zero_ns = story.zero_ns();
+    let teardown = &story.teardown;
+    let span = story.span();
+    let lasted = duration(span.end().saturating_sub(*span.start()));
+    let from = if teardown.step(Kind::Kill).is_some() {
+        "the kill"
+    } else {
+        "the first step"
+    };
+    let ended = teardown.ended.map_or("NOT SEEN TO END", |(how, _)| ended(how));
+    let mut text = format!(
+        "By {}, {lasted}: {}; {ended}. Times are relative to {from}, {}.",
+        task(teardown.task()),
+        order(story),
+        context.clock.rfc3339(zero_ns)
+    );
+    if teardown.began_unseen {
+        text.push_str(" Its beginning was not seen.");
+    }
+    if teardown.lost_steps {
+        text.push_str(" Records that can have been steps were lost.");
+    }
+    text
+}
+
+/// What was out at one moment, in a few sentences.
+pub(super) fn out(out: &Out, moment: &str) -> String {
+    if out.references == 0 && out.unknown_bytes == 0 && out.unsure == 0 {
+        return "Nothing was out that was seen being taken.".to_owned();
+    }
+    format!(
+        "{} out, {}. Times are relative to {moment}. Who took memory was observed; who used or pinned it then was not.",
+        counted(out.references, "reference"),
+        bytes(out.bytes)
+    )
+}
+
+/// What a finding says.
+pub(super) fn message(finding: &FindingLine) -> String {
+    let mut message = format!("{}.", capital(&finding.message));
+    if finding.severity == Severity::Critical {
+        message.push_str(" This is about memory safety.");
+    }
+    if finding.occurrences > 1 {
+        let more = format!(" It happened {} times.", finding.occurrences);
+        message.push_str(&more);
+    }
+    if !finding.closed {
+        message.push_str(" It was so until the end of the record.");
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_letters() {
+        assert_eq!(capital("the last reference"), "The last reference");
+        for text in [
+            "nvme (pid 7) gave",
+            "the (pid 7) gave",
+            "arch_remove_memory, in",
+            "",
+        ] {
+            assert_eq!(capital(text), text);
+        }
+    }
+
+    #[test]
+    fn moments_are_told_apart_within_a_long_teardown() {
+        assert_eq!(relative(3_001_000_000, 0), "+3.001 s");
+        assert_eq!(relative(0, 1_500_000), "-1.5 ms");
+        assert_eq!(relative(7, 7), "0");
     }
 }

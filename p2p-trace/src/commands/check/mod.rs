@@ -26,7 +26,7 @@ use crate::{
     rules::{Answer, Severity},
 };
 use judge::judge;
-pub(super) use judge::outcome;
+pub(super) use judge::{Outcome, outcome};
 pub(super) use report::report;
 pub use report::{CheckReport, EndName};
 

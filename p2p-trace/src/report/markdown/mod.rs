@@ -7,16 +7,13 @@ use std::fmt::Write as _;
 
 use super::{
     columns::{columns, escape, wrap},
-    facts, phrase,
+    evidence, facts, phrase,
     story::{DeviceStory, Out, Story},
 };
-use crate::{
-    output::{
-        Context,
-        json::{FindingLine, HolderLine},
-        text::bytes,
-    },
-    rules::Severity,
+use crate::output::{
+    Context,
+    json::{FindingLine, HolderLine},
+    text::bytes,
 };
 
 /// Groups of references that are shown of a moment.
@@ -126,16 +123,7 @@ impl Page<'_> {
 
     /// Who had taken what was out at one moment.
     fn out(&mut self, out: &Out, moment: &str) {
-        if out.references == 0 && out.unknown_bytes == 0 && out.unsure == 0 {
-            self.prose("Nothing was out that was seen being taken.");
-            return;
-        }
-        let text = format!(
-            "{} out, {}. Times are relative to {moment}. Who took memory was observed; who used or pinned it then was not.",
-            phrase::counted(out.references, "reference"),
-            bytes(out.bytes)
-        );
-        self.prose(&text);
+        self.prose(&phrase::out(out, moment));
         if !out.holders.is_empty() {
             self.text.push('\n');
             let holders: Vec<_> = out
@@ -203,18 +191,7 @@ impl Page<'_> {
             finding.severity.name(),
             finding.device.0
         ));
-        let mut message = format!("{}.", phrase::capital(&finding.message));
-        if finding.severity == Severity::Critical {
-            message.push_str(" This is about memory safety.");
-        }
-        if finding.occurrences > 1 {
-            let more = format!(" It happened {} times.", finding.occurrences);
-            message.push_str(&more);
-        }
-        if !finding.closed {
-            message.push_str(" It was so until the end of the record.");
-        }
-        self.prose(&message);
+        self.prose(&phrase::message(finding));
         self.text.push('\n');
         // The advice is the program's own.
         let advice = format!("What to do: {}", finding.advice);
@@ -232,7 +209,7 @@ impl Page<'_> {
                 .map(|id| {
                     vec![
                         id.0.to_string(),
-                        teardown::what(self.story, id.0).unwrap_or_default(),
+                        evidence::what(self.story, id.0).unwrap_or_default(),
                     ]
                 })
                 .collect();

@@ -2,12 +2,8 @@
 
 use super::Page;
 use crate::{
-    event::Id,
     output::text::{bytes, duration},
-    report::{
-        phrase,
-        story::{Story, TeardownStory},
-    },
+    report::{phrase, story::TeardownStory},
 };
 
 /// Steps that are shown.
@@ -17,31 +13,7 @@ const MAX_USES: usize = 16;
 
 impl Page<'_> {
     pub(super) fn teardown(&mut self, story: &TeardownStory) {
-        let zero_ns = story.zero_ns();
-        let teardown = &story.teardown;
-        let span = story.span();
-        let lasted = duration(span.end().saturating_sub(*span.start()));
-        let from = if teardown.step(p2p_trace_common::Kind::Kill).is_some() {
-            "the kill"
-        } else {
-            "the first step"
-        };
-        let ended = teardown
-            .ended
-            .map_or("NOT SEEN TO END", |(how, _)| phrase::ended(how));
-        let mut text = format!(
-            "By {}, {lasted}: {}; {ended}. Times are relative to {from}, {}.",
-            phrase::task(teardown.task()),
-            phrase::order(story),
-            self.context.clock.rfc3339(zero_ns)
-        );
-        if teardown.began_unseen {
-            text.push_str(" Its beginning was not seen.");
-        }
-        if teardown.lost_steps {
-            text.push_str(" Records that can have been steps were lost.");
-        }
-        self.prose(&text);
+        self.prose(&phrase::about(story, self.context));
         self.text.push('\n');
         self.steps(story);
         if let Some(out) = &story.at_kill {
@@ -135,42 +107,4 @@ impl Page<'_> {
         }
         self.columns(&rows);
     }
-}
-
-/// What a record was, as far as the story has it.
-pub(super) fn what(story: &Story, id: Id) -> Option<String> {
-    story
-        .devices
-        .iter()
-        .flat_map(|device| &device.teardowns)
-        .find_map(|teardown| of_teardown(teardown, id))
-}
-
-fn of_teardown(story: &TeardownStory, id: Id) -> Option<String> {
-    let zero_ns = story.zero_ns();
-    let steps = story.teardown.steps.iter();
-    let step = || {
-        let step = steps.clone().find(|step| step.at.id == id)?;
-        Some((phrase::step(step.kind).to_owned(), step.at, step.task))
-    };
-    let used = || {
-        let used = story.uses.iter().find(|used| used.at.id == id)?;
-        Some((phrase::deed(used.kind).to_owned(), used.at, used.task))
-    };
-    let taken = || {
-        let lane = story.lanes.iter().find(|lane| lane.reference.at.id == id)?;
-        Some((
-            format!("{} taken", lane.reference.taken.name()),
-            lane.reference.at,
-            lane.task,
-        ))
-    };
-    let given = || {
-        let ends = story.lanes.iter().filter_map(|lane| lane.end);
-        let (at, by) = ends.clone().find(|(at, _)| at.id == id)?;
-        Some((phrase::closed(by).to_owned(), at, None))
-    };
-    let (what, at, task) = step().or_else(used).or_else(taken).or_else(given)?;
-    let by = task.map_or_else(String::new, |task| format!(" by {}", phrase::task(Some(&task))));
-    Some(format!("{what}{by}, {}", phrase::relative(at.time_ns, zero_ns)))
 }

@@ -1,0 +1,45 @@
+//! What the records that a finding names were, as far as the story has them.
+
+use super::{
+    phrase,
+    story::{Story, TeardownStory},
+};
+use crate::event::Id;
+
+/// What a record was, as far as the story has it.
+pub(super) fn what(story: &Story, id: Id) -> Option<String> {
+    story
+        .devices
+        .iter()
+        .flat_map(|device| &device.teardowns)
+        .find_map(|teardown| of_teardown(teardown, id))
+}
+
+fn of_teardown(story: &TeardownStory, id: Id) -> Option<String> {
+    let zero_ns = story.zero_ns();
+    let steps = story.teardown.steps.iter();
+    let step = || {
+        let step = steps.clone().find(|step| step.at.id == id)?;
+        Some((phrase::step(step.kind).to_owned(), step.at, step.task))
+    };
+    let used = || {
+        let used = story.uses.iter().find(|used| used.at.id == id)?;
+        Some((phrase::deed(used.kind).to_owned(), used.at, used.task))
+    };
+    let taken = || {
+        let lane = story.lanes.iter().find(|lane| lane.reference.at.id == id)?;
+        Some((
+            format!("{} taken", lane.reference.taken.name()),
+            lane.reference.at,
+            lane.task,
+        ))
+    };
+    let given = || {
+        let ends = story.lanes.iter().filter_map(|lane| lane.end);
+        let (at, by) = ends.clone().find(|(at, _)| at.id == id)?;
+        Some((phrase::closed(by).to_owned(), at, None))
+    };
+    let (what, at, task) = step().or_else(used).or_else(taken).or_else(given)?;
+    let by = task.map_or_else(String::new, |task| format!(" by {}", phrase::task(Some(&task))));
+    Some(format!("{what}{by}, {}", phrase::relative(at.time_ns, zero_ns)))
+}
