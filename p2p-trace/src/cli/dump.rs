@@ -18,7 +18,7 @@ pub struct ReplayArgs {
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 
-    /// Write text for people, as `live` does: the default
+    /// Write text for people, as `live` does; without it, and without --json, a terminal gets the dashboard
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub text: bool,
 
@@ -26,7 +26,11 @@ pub struct ReplayArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// Show findings and verdicts, but no events
+    /// Nothing but ASCII on the dashboard, whatever the locale says
+    #[arg(long, help_heading = "Output")]
+    pub ascii: bool,
+
+    /// Show findings and verdicts, but no events: as text or JSON
     #[arg(long, help_heading = "Output")]
     pub findings: bool,
 

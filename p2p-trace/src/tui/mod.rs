@@ -8,6 +8,7 @@ mod keeper;
 mod keymap;
 mod lists;
 mod live;
+mod replay;
 mod run;
 #[cfg(test)]
 mod samples;
@@ -22,6 +23,7 @@ mod time;
 mod views;
 
 pub(crate) use live::Dashboard;
+pub(crate) use replay::Replay;
 pub(crate) use run::beside;
 pub(crate) use terminal::obstacle;
 pub(crate) use theme::Theme;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     account::{HookState, HookStatus, Status, samples},
+    dump::Header,
     event::{DeviceAddress, Method, Task, user},
     model::simulate::ARMED,
     order::Item,
@@ -109,11 +110,18 @@ pub(super) fn status() -> Status {
     }
 }
 
+/// What a dump of such a run begins with.
+pub(super) fn header() -> Header {
+    Header::new(status(), CLOCK, 0, rules::Options::default())
+}
+
 /// A run, record by record.
 pub(super) struct Story {
     pub(super) pipeline: Pipeline,
     pub(super) keeper: Keeper,
     pub(super) now_ns: u64,
+    /// All that went through the pipeline.
+    pub(super) slices: Vec<Slice>,
     positions: [u64; 2],
     writer: user::Writer,
 }
@@ -133,6 +141,7 @@ impl Story {
             pipeline: Pipeline::new(&status, rules::Options::default(), 0),
             keeper,
             now_ns: 0,
+            slices: Vec::new(),
             positions: [0; 2],
             writer: user::Writer::new(1),
         }
@@ -150,6 +159,7 @@ impl Story {
             Ok(())
         });
         assert_eq!(taken, Ok(()));
+        self.slices.push(slice);
         self.keeper.count(&self.pipeline, time_ns);
     }
 
@@ -400,12 +410,9 @@ impl Story {
 
     /// A dashboard that shows it.
     pub(super) fn app(&self) -> App {
-        let snapshot = self.snapshot(&Query::default(), self.now_ns);
-        let mut app = App::new(
-            Arc::clone(&Arc::new(snapshot.clone())),
-            Theme::new(Palette::Rich, false),
-        );
-        app.update(Arc::new(snapshot));
+        let snapshot = Arc::new(self.snapshot(&Query::default(), self.now_ns));
+        let mut app = App::new(Arc::clone(&snapshot), Theme::new(Palette::Rich, false));
+        app.update(snapshot);
         app
     }
 }

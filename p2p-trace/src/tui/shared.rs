@@ -81,7 +81,6 @@ impl Shared {
     }
 
     /// Where it is to go next.
-    #[expect(dead_code, reason = "replay comes next")]
     pub(crate) fn next_play(&self) -> Option<Play> {
         lock(&self.plays).pop_front()
     }

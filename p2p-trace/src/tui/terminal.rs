@@ -10,13 +10,14 @@ use std::{
 };
 
 use ratatui::{
-    Terminal,
+    Terminal, TerminalOptions, Viewport,
     backend::CrosstermBackend,
     crossterm::{
         cursor::{Hide, Show},
         execute,
-        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+        terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size},
     },
+    layout::Rect,
 };
 
 use crate::stderr;
@@ -31,6 +32,9 @@ pub(crate) fn obstacle() -> Option<&'static str> {
         None
     }
 }
+
+/// What a terminal that does not know its size is taken for.
+const UNKNOWN: Rect = Rect::new(0, 0, 80, 24);
 
 /// It is ours.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -57,7 +61,17 @@ impl Screen {
             }));
         });
         take()?;
-        let terminal = Terminal::new(CrosstermBackend::new(io::stdout()));
+        let backend = CrosstermBackend::new(io::stdout());
+        let terminal = match size() {
+            Ok(size) if size.0 > 0 && size.1 > 0 => Terminal::new(backend),
+            // A serial line does not know what is at its other end.
+            _ => Terminal::with_options(
+                backend,
+                TerminalOptions {
+                    viewport: Viewport::Fixed(UNKNOWN),
+                },
+            ),
+        };
         terminal
             .map(|terminal| Self { terminal })
             .inspect_err(|_| give_back())

@@ -41,8 +41,8 @@ pub(super) fn press(app: &mut App, presses: &[Press]) -> Vec<Effect> {
 
 /// Every view of a state at every size.
 fn every_view(name: &str, story: &Story) {
+    let mut app = story.app();
     for size in SIZES {
-        let mut app = story.app();
         let mut text = String::new();
         for view in View::ALL {
             app.view = view;
@@ -261,12 +261,10 @@ fn a_terminal_of_any_size_is_drawn_on() {
 #[test]
 fn a_million_references_are_a_few_lines() {
     let story = samples::million();
-    for grouping in 0..3 {
-        let mut app = story.app();
-        press(&mut app, &[Char('2')]);
-        for _ in 0..grouping {
-            press(&mut app, &[Char('g')]);
-        }
+    let mut app = story.app();
+    press(&mut app, &[Char('2')]);
+    for _ in 0..3 {
+        press(&mut app, &[Char('g')]);
         app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
         insta::assert_snapshot!(
             format!("a million {}", app.query.grouping.name()),

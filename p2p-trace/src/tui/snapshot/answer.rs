@@ -121,7 +121,10 @@ fn violated(worst: &Finding, count: usize, now_ns: u64) -> String {
     let lasted = duration(worst.end_ns.unwrap_or(now_ns).saturating_sub(worst.start_ns));
     let state = match worst.end_ns {
         None => format!("goes on for {lasted}"),
-        Some(end_ns) => format!("ended {} ago", duration(now_ns.saturating_sub(end_ns))),
+        Some(end_ns) => {
+            let over = if end_ns > worst.start_ns { "ended " } else { "" };
+            format!("{over}{} ago", duration(now_ns.saturating_sub(end_ns)))
+        }
     };
     let more = match count {
         0 | 1 => String::new(),

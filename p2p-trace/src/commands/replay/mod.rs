@@ -1,5 +1,8 @@
 //! `replay`: a dump, shown as `live` showed the run.
 
+#[cfg(feature = "tui")]
+mod dashboard;
+
 use std::io::{self, Write};
 
 use anyhow::Result;
@@ -23,6 +26,10 @@ use crate::{
 ///
 /// When a file is no dump or cannot be read, or stdout cannot be written to.
 pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
+    #[cfg(feature = "tui")]
+    if dashboard::is_wanted(args) {
+        return dashboard::run(args, global);
+    }
     let format = if args.json {
         Format::Json
     } else {
