@@ -29,8 +29,9 @@ use crate::{
 const FRAME: Duration = Duration::from_millis(100);
 /// Looking at every reference takes at most one part in so many of the time.
 const SHARE: u32 = 20;
-/// Between two looks at what devices are called.
+/// Between two looks at what devices are called; sooner while one has no name: its driver may be about to give it one.
 const LOOK: Duration = Duration::from_secs(2);
+const SOON: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub(crate) struct Dashboard {
@@ -120,7 +121,12 @@ impl Dashboard {
     /// Looks up what devices are called, when there is a new one and now and then.
     fn identify(&mut self, pipeline: &Pipeline) {
         let known: Vec<_> = pipeline.model().devices().map(Device::address).collect();
-        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= LOOK);
+        let is_named = |&address: &DeviceAddress| {
+            let identity = self.keeper.identity(address);
+            identity.is_some_and(|identity| identity.name.is_some() && identity.driver.is_some())
+        };
+        let pause = if known.iter().all(is_named) { LOOK } else { SOON };
+        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= pause);
         if known == self.named && !is_due {
             return;
         }
