@@ -14,6 +14,7 @@ pub mod order;
 pub mod output;
 pub mod pipeline;
 pub mod probe;
+pub mod recover;
 pub mod report;
 pub mod rules;
 #[cfg(feature = "trace")]

@@ -19,17 +19,20 @@ pub enum Reason {
     Unrecorded = 5,
     /// It was recorded, and is damaged or missing in the dump. Positions mean nothing then, only how many there are.
     Damaged = 6,
+    /// It was written, and the memory dump of the crashed kernel does not hold it.
+    Absent = 7,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Overwritten,
         Self::Abandoned,
         Self::Corrupt,
         Self::Skipped,
         Self::Unrecorded,
         Self::Damaged,
+        Self::Absent,
     ];
 
     /// The name used in every output.
@@ -42,6 +45,7 @@ impl Reason {
             Self::Skipped => "skipped",
             Self::Unrecorded => "unrecorded",
             Self::Damaged => "damaged",
+            Self::Absent => "absent",
         }
     }
 
@@ -55,6 +59,7 @@ impl Reason {
             4 => Some(Self::Skipped),
             5 => Some(Self::Unrecorded),
             6 => Some(Self::Damaged),
+            7 => Some(Self::Absent),
             _ => None,
         }
     }

@@ -111,7 +111,7 @@ pub struct LostLine {
     /// All of them were begun by this time.
     pub to_ns: u64,
     /// `overwritten`, `abandoned`, `corrupt`, `skipped` (the kernel did not run the program), `unrecorded` (the disk was
-    /// too slow) or `damaged` (in the dump).
+    /// too slow), `damaged` (in the dump) or `absent` (from the memory dump).
     #[serde(with = "names::reason")]
     #[schemars(with = "String")]
     pub reason: Reason,

@@ -35,6 +35,7 @@ pub fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
         Reason::Skipped => "the kernel did not run the program, one was running on that CPU",
         Reason::Unrecorded => "the recorder's disk was too slow",
         Reason::Damaged => "they are damaged or missing in the dump",
+        Reason::Absent => "the memory dump does not hold them",
     };
     let time = clock.time_of_day(loss.from_ns);
     let until = clock.time_of_day(loss.to_ns);

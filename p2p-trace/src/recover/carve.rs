@@ -1,0 +1,219 @@
+//! The search: every worker takes parts of the memory and looks at each 128 bytes of them for a slot of the transport.
+
+use std::{
+    collections::HashMap,
+    iter,
+    num::NonZero,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use p2p_trace_common::Record;
+
+use super::{
+    memory::{Chunk, PhysicalMemory, Scratch, Skipped},
+    ring::{Found, Heads, Recovered, sort},
+    slot::{Content, candidates, content},
+};
+
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_millis(200);
+
+/// How a search is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Search {
+    /// Only this run.
+    pub run: Option<u64>,
+    /// Records that are kept at most: what comes behind them is counted and left.
+    pub limit: usize,
+    /// Workers; `None`: one for each processor.
+    pub workers: Option<NonZero<usize>>,
+}
+
+impl Default for Search {
+    /// Everything, up to 16 million records: 2 GB of them.
+    fn default() -> Self {
+        Self {
+            run: None,
+            limit: 1 << 24,
+            workers: None,
+        }
+    }
+}
+
+/// How far a search has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of memory searched.
+    pub done: u64,
+    /// Bytes that there are; 0: not known.
+    pub total: u64,
+    /// Records found.
+    pub records: u64,
+}
+
+/// What a search found.
+#[derive(Clone, Debug, Default)]
+pub struct Carved {
+    /// What is of each run, that with the youngest record first.
+    pub runs: Vec<Recovered>,
+    /// Bytes of memory searched.
+    pub searched: u64,
+    /// Memory that could not be searched.
+    pub skipped: Skipped,
+    /// Records behind the limit.
+    pub beyond_limit: u64,
+}
+
+/// Collects slots out of pieces of memory.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    runs: HashMap<u64, Found>,
+    searched: u64,
+    beyond_limit: u64,
+}
+
+/// What the workers have in common.
+pub(super) struct Common {
+    search: Search,
+    records: AtomicU64,
+}
+
+impl Common {
+    pub(super) const fn new(search: Search) -> Self {
+        Self {
+            search,
+            records: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether one more record may be kept.
+    fn admits(&self) -> bool {
+        self.records.fetch_add(1, Ordering::Relaxed) < self.search.limit as u64
+    }
+
+    /// How far a search has come that does not know how much there is.
+    pub(super) fn progress(&self, done: u64) -> Progress {
+        Progress {
+            done,
+            total: 0,
+            records: self.records.load(Ordering::Relaxed),
+        }
+    }
+
+    fn wants(&self, run: u64) -> bool {
+        self.search.run.is_none_or(|wanted| wanted == run)
+    }
+}
+
+impl Collector {
+    /// Looks through a piece.
+    pub(super) fn feed(&mut self, common: &Common, chunk: Chunk<'_>) {
+        self.searched += chunk.bytes.len() as u64;
+        candidates(chunk.physical, chunk.bytes, |slot, _| {
+            if let Some(content) = content(slot) {
+                self.take(common, content);
+            }
+        });
+    }
+
+    fn take(&mut self, common: &Common, content: Content) {
+        let run = match &content {
+            Content::Whole(Record { run, .. }) => *run,
+            Content::Torn(place) => place.run,
+        };
+        if !common.wants(run) {
+            return;
+        }
+        if !common.admits() {
+            self.beyond_limit += 1;
+            return;
+        }
+        let found = self.runs.entry(run).or_default();
+        match content {
+            Content::Whole(record) => found.records.push(record),
+            Content::Torn(place) => found.torn.push(place),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.searched += other.searched;
+        self.beyond_limit += other.beyond_limit;
+        for (run, mut found) in other.runs {
+            let all = self.runs.entry(run).or_default();
+            all.records.append(&mut found.records);
+            all.torn.append(&mut found.torn);
+        }
+    }
+
+    /// Sorts what was found.
+    pub(super) fn finish(self, skipped: Skipped) -> Carved {
+        let mut runs: Vec<_> = self
+            .runs
+            .into_iter()
+            .map(|(run, found)| sort(run, found, &Heads::new()))
+            .collect();
+        runs.sort_by_key(|run| (std::cmp::Reverse(run.last_ns()), run.run));
+        Carved {
+            runs,
+            searched: self.searched,
+            skipped,
+            beyond_limit: self.beyond_limit,
+        }
+    }
+}
+
+/// Searches memory, with as many workers as there are processors, and tells now and then how far it has come.
+#[must_use]
+pub fn carve(memory: &dyn PhysicalMemory, search: Search, mut tell: impl FnMut(Progress)) -> Carved {
+    let total = (0..memory.parts()).map(|part| memory.weight(part)).sum();
+    let (next, done, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let common = Common::new(search);
+    let gathered = Mutex::new((Collector::default(), memory.skipped()));
+    let work = || {
+        let (mut collector, mut scratch) = (Collector::default(), Scratch::default());
+        loop {
+            let part = next.fetch_add(1, Ordering::Relaxed);
+            if part >= memory.parts() {
+                break;
+            }
+            memory.read(part, &mut scratch, &mut |chunk| collector.feed(&common, chunk));
+            done.fetch_add(memory.weight(part), Ordering::Relaxed);
+        }
+        let mut gathered = gathered.lock().unwrap_or_else(PoisonError::into_inner);
+        gathered.0.merge(collector);
+        gathered.1.merge(&scratch.skipped);
+    };
+    let progress = || Progress {
+        done: done.load(Ordering::Relaxed),
+        total,
+        records: common.records.load(Ordering::Relaxed),
+    };
+    let workers = search
+        .workers
+        .or_else(|| thread::available_parallelism().ok())
+        .map_or(1, NonZero::get);
+    let main = thread::current();
+    thread::scope(|scope| {
+        let workers: Vec<_> = iter::repeat_with(|| scope.spawn(work)).take(workers).collect();
+        // Woken when the last worker is done, so that a small dump does not wait for the clock.
+        scope.spawn(|| {
+            for worker in workers {
+                // A panic of a worker is passed on when the scope ends.
+                drop(worker.join());
+            }
+            over.store(true, Ordering::Release);
+            main.unpark();
+        });
+        while !over.load(Ordering::Acquire) {
+            thread::park_timeout(PROGRESS);
+            tell(progress());
+        }
+    });
+    let (collector, skipped) = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
+    collector.finish(skipped)
+}

@@ -1,0 +1,174 @@
+//! makedumpfile's flattened form, in which a dump goes through a pipe, and in which QEMU before 8.2 writes all its
+//! kdump-compressed ones: pieces of a file, each behind its place and size, big-endian, in the order in which they were
+//! written. It is put together as it is read, without a second file.
+
+use std::io;
+
+use rangemap::RangeMap;
+
+use super::{
+    bytes::array,
+    error::CoreError,
+    input::ReadAt,
+    memory::{Skipped, Why, Window},
+};
+
+/// What such a file begins with.
+pub(super) const MAGIC: &[u8] = b"makedumpfile\0\0\0\0";
+/// Where its first piece begins.
+const START: u64 = 4096;
+/// Size of what stands before each piece.
+const HEADER: usize = 16;
+/// In place of the last piece's offset and size.
+const END: i64 = -1;
+/// As many pieces are kept in mind: makedumpfile and QEMU write them in hundreds of kilobytes.
+const MAX_PIECES: usize = 1 << 22;
+
+/// A dump has few holes. What would lie further out than this many times the size of its flattened form, and a little, is
+/// not believed: to read all those zeros would take for ever.
+const HOLES: u64 = 16;
+const LEAST_LIMIT: u64 = 1 << 28;
+
+/// A flattened file, as the file that it stands for.
+pub(super) struct Flattened<R> {
+    input: R,
+    /// From a range of the file to what has to be added, wrapping, to find it in `input`.
+    pieces: RangeMap<u64, u64>,
+    size: u64,
+    skipped: Skipped,
+}
+
+impl<R: ReadAt> Flattened<R> {
+    /// Looks where the pieces lie. One that is cut off is there as far as it goes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub(super) fn new(input: R) -> Result<Self, CoreError> {
+        let mut flattened = Self {
+            input,
+            pieces: RangeMap::new(),
+            size: 0,
+            skipped: Skipped::default(),
+        };
+        flattened
+            .index()
+            .map_err(CoreError::reading("the pieces of the flattened dump"))?;
+        Ok(flattened)
+    }
+
+    /// What is missing.
+    pub(super) const fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    fn index(&mut self) -> io::Result<()> {
+        let (mut window, mut at, mut count) = (Window::default(), START, 0);
+        loop {
+            let header = window.get(&self.input, at, HEADER)?;
+            let numbers = array(header, 0).zip(array(header, 8));
+            let Some((offset, size)) =
+                numbers.map(|(offset, size)| (i64::from_be_bytes(offset), i64::from_be_bytes(size)))
+            else {
+                self.skipped.add(Why::Truncated, self.size, 0);
+                return Ok(());
+            };
+            if (offset, size) == (END, END) {
+                return Ok(());
+            }
+            let numbers = u64::try_from(offset).ok().zip(u64::try_from(size).ok());
+            let piece = numbers.and_then(|(offset, size)| Some((offset, size, offset.checked_add(size)?)));
+            let limit = self
+                .input
+                .size()
+                .saturating_mul(HOLES)
+                .saturating_add(LEAST_LIMIT);
+            let Some((offset, size, _)) = piece.filter(|(.., end)| *end <= limit && count < MAX_PIECES)
+            else {
+                self.skipped.add(Why::Malformed, self.size, 0);
+                return Ok(());
+            };
+            let data = at + HEADER as u64;
+            let there = self.input.size().saturating_sub(data).min(size);
+            if there > 0 {
+                // A later piece takes the place of an earlier one.
+                self.pieces
+                    .insert(offset..offset + there, data.wrapping_sub(offset));
+                self.size = self.size.max(offset + there);
+            }
+            if there < size {
+                self.skipped.add(Why::Truncated, offset + there, size - there);
+                return Ok(());
+            }
+            count += 1;
+            at = data + size;
+        }
+    }
+}
+
+impl<R: ReadAt> ReadAt for Flattened<R> {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.size.saturating_sub(offset).min(buffer.len() as u64);
+        let buffer = &mut buffer[..length as usize];
+        // What no piece has is a hole, and reads as zeros.
+        buffer.fill(0);
+        let wanted = offset..offset + length;
+        for (range, delta) in self.pieces.overlapping(&wanted) {
+            let (start, end) = (range.start.max(wanted.start), range.end.min(wanted.end));
+            let target = &mut buffer[(start - offset) as usize..(end - offset) as usize];
+            self.input.read_at(start.wrapping_add(*delta), target)?;
+        }
+        Ok(length as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flat(pieces: &[(i64, &[u8])], end: bool) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        file.resize(START as usize, 0);
+        for (offset, bytes) in pieces {
+            file.extend(offset.to_be_bytes());
+            file.extend((bytes.len() as i64).to_be_bytes());
+            file.extend(*bytes);
+        }
+        if end {
+            file.extend([0xff; 16]);
+        }
+        file
+    }
+
+    fn read(file: Vec<u8>) -> (Vec<u8>, Skipped) {
+        let flattened = Flattened::new(file).unwrap();
+        let bytes = flattened.bytes(0, 64).unwrap();
+        (bytes, flattened.skipped)
+    }
+
+    #[test]
+    fn pieces_are_put_where_they_belong_and_the_later_one_counts() {
+        let file = flat(&[(6, b"world"), (0, b"HELLO"), (1, b"ell")], true);
+        let (bytes, skipped) = read(file);
+        assert_eq!(bytes, b"HellO\0world");
+        assert!(skipped.is_empty());
+    }
+
+    #[test]
+    fn a_cut_file_is_read_as_far_as_it_goes_and_says_so() {
+        let whole = flat(&[(6, b"world"), (0, b"HELLO")], true);
+        for end in START as usize..whole.len() - 15 {
+            let (bytes, skipped) = read(whole[..end].to_vec());
+            assert!(!skipped.is_empty(), "cut at {end}");
+            assert!(bytes.len() <= 11);
+        }
+        let (_, skipped) = read(flat(&[(-7, b"x"), (0, b"y")], true));
+        assert_eq!(skipped.iter().next().map(|(why, _)| why), Some(Why::Malformed));
+        let (_, skipped) = read(flat(&[(i64::MAX - 1, b"x")], true));
+        assert_eq!(skipped.iter().next().map(|(why, _)| why), Some(Why::Malformed));
+    }
+}

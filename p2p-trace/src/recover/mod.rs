@@ -1,0 +1,33 @@
+//! Post-mortem: the tracer's records out of the memory dump of a kernel that has crashed.
+//!
+//! The transport's rings are memory of the kernel, in slots of 128 bytes that name themselves
+//! (`p2p_trace_common::slot`). So they are found in any dump that holds the memory, without symbols and without the
+//! kernel's structures: [`open`] gives the memory of a dump, whatever its format, and [`carve`] searches it. Nothing here
+//! needs a kernel, and nothing here believes what a dump says of itself further than the dump reaches.
+
+mod bytes;
+mod carve;
+mod elf;
+mod error;
+mod flattened;
+mod input;
+mod kdump;
+mod memory;
+mod open;
+mod pipe;
+mod ring;
+mod segments;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod vmcoreinfo;
+
+pub use carve::{Carved, Progress, Search, carve};
+pub use error::CoreError;
+pub use input::{CoreFile, ReadAt};
+pub use memory::{Amount, Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped, Why};
+pub use open::open;
+pub use pipe::carve_pipe;
+pub use ring::{Found, Recovered};
+pub use slot::Place;
+pub use vmcoreinfo::VmcoreInfo;

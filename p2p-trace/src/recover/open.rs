@@ -1,0 +1,142 @@
+//! From a file to the memory in it.
+
+use super::{
+    elf,
+    error::CoreError,
+    flattened::{self, Flattened},
+    input::ReadAt,
+    kdump,
+    memory::{Facts, Format, PhysicalMemory, Skipped},
+    segments::{Segment, Segments},
+    vmcoreinfo::VmcoreInfo,
+};
+
+/// Bytes that tell the formats apart.
+pub(super) const PREFIX: usize = 16;
+
+/// What a file begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Plain(Format),
+    Flattened,
+}
+
+/// Tells by the first bytes.
+pub(super) fn kind(prefix: &[u8]) -> Kind {
+    if prefix.starts_with(flattened::MAGIC) {
+        Kind::Flattened
+    } else if prefix.starts_with(elf::MAGIC) {
+        Kind::Plain(Format::Elf)
+    } else if prefix.starts_with(kdump::MAGIC) {
+        Kind::Plain(Format::Kdump)
+    } else {
+        Kind::Plain(Format::Raw)
+    }
+}
+
+/// Opens a memory dump of whatever format it begins as, or of the given one.
+///
+/// # Errors
+///
+/// When it cannot be read, or not as what it begins as.
+pub fn open<'a>(
+    input: impl ReadAt + 'a,
+    format: Option<Format>,
+) -> Result<Box<dyn PhysicalMemory + 'a>, CoreError> {
+    let prefix = input
+        .bytes(0, PREFIX)
+        .map_err(CoreError::reading("the first bytes"))?;
+    match (kind(&prefix), format) {
+        (_, Some(Format::Raw)) => plain(input, Format::Raw, false),
+        (Kind::Flattened, format) => {
+            let inner = Flattened::new(input)?;
+            let missing = inner.skipped().clone();
+            let prefix = inner
+                .bytes(0, PREFIX)
+                .map_err(CoreError::reading("the first bytes of the flattened dump"))?;
+            let found = match kind(&prefix) {
+                Kind::Plain(format) => format,
+                Kind::Flattened => return Err(CoreError::Unsupported("this dump is flattened twice")),
+            };
+            let format = match format.unwrap_or(found) {
+                // Nobody flattens that: its start is missing.
+                Format::Raw => {
+                    return Err(CoreError::Unsupported(
+                        "the start of this flattened dump is missing; makedumpfile -R puts together what there is",
+                    ));
+                }
+                format => format,
+            };
+            let memory = plain(inner, format, true)?;
+            Ok(Box::new(Incomplete { memory, missing }))
+        }
+        (Kind::Plain(found), format) => plain(input, format.unwrap_or(found), false),
+    }
+}
+
+fn plain<'a>(
+    input: impl ReadAt + 'a,
+    format: Format,
+    flattened: bool,
+) -> Result<Box<dyn PhysicalMemory + 'a>, CoreError> {
+    Ok(match format {
+        Format::Elf => {
+            let (facts, segments) = elf::open(&input, flattened)?;
+            Box::new(Segments::new(input, facts, segments))
+        }
+        Format::Kdump => Box::new(kdump::Pages::open(input, flattened)?),
+        Format::Raw => {
+            let facts = raw(flattened);
+            let all = Segment {
+                physical: 0,
+                offset: 0,
+                size: input.size(),
+            };
+            Box::new(Segments::new(input, facts, [all]))
+        }
+    })
+}
+
+/// What is known of a raw image.
+pub(super) fn raw(flattened: bool) -> Facts {
+    Facts {
+        format: Format::Raw,
+        flattened,
+        vmcoreinfo: VmcoreInfo::default(),
+    }
+}
+
+/// Memory of which something was missing before it was opened.
+struct Incomplete<'a> {
+    memory: Box<dyn PhysicalMemory + 'a>,
+    missing: Skipped,
+}
+
+impl PhysicalMemory for Incomplete<'_> {
+    fn facts(&self) -> &Facts {
+        self.memory.facts()
+    }
+
+    fn parts(&self) -> u64 {
+        self.memory.parts()
+    }
+
+    fn weight(&self, part: u64) -> u64 {
+        self.memory.weight(part)
+    }
+
+    fn read(
+        &self,
+        part: u64,
+        scratch: &mut super::memory::Scratch,
+        each: &mut dyn FnMut(super::memory::Chunk<'_>),
+    ) {
+        self.memory.read(part, scratch, each);
+    }
+
+    fn skipped(&self) -> Skipped {
+        let mut skipped = self.missing.clone();
+        skipped.merge(&self.memory.skipped());
+        skipped
+    }
+}

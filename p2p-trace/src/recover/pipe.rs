@@ -1,0 +1,175 @@
+//! Dumps that come through a pipe: those that can be searched from the first byte to the last.
+
+use std::io::{self, Read};
+
+use super::{
+    carve::{Carved, Collector, Common, Progress, Search},
+    elf,
+    error::CoreError,
+    memory::{Chunk, Facts, Format, Skipped, WINDOW, Why},
+    open::{Kind, PREFIX, kind, raw},
+    segments::Segment,
+    vmcoreinfo::{self, VmcoreInfo},
+};
+
+/// As much may lie in front of the memory of an ELF dump: headers and notes.
+const MAX_HEAD: usize = 64 << 20;
+
+/// Searches a dump that cannot be read twice.
+///
+/// # Errors
+///
+/// When it cannot be read, is not sound, or can only be read out of order.
+pub fn carve_pipe(
+    input: impl Read,
+    format: Option<Format>,
+    search: Search,
+    tell: impl FnMut(Progress),
+) -> Result<(Facts, Carved), CoreError> {
+    let mut pipe = Pipe {
+        input,
+        head: Vec::new(),
+        at: 0,
+        buffer: Vec::new(),
+        common: Common::new(search),
+        collector: Collector::default(),
+        skipped: Skipped::default(),
+        tell,
+    };
+    pipe.need(PREFIX)?;
+    let format = match (kind(&pipe.head), format) {
+        (_, Some(Format::Raw)) => Format::Raw,
+        (Kind::Flattened, _) => return Err(CoreError::NeedsFile("flattened dump")),
+        (Kind::Plain(found), format) => format.unwrap_or(found),
+    };
+    let facts = match format {
+        Format::Elf => pipe.elf()?,
+        Format::Kdump => return Err(CoreError::NeedsFile("kdump-compressed dump")),
+        Format::Raw => {
+            pipe.segment(Segment {
+                physical: 0,
+                offset: 0,
+                size: u64::MAX,
+            });
+            raw(false)
+        }
+    };
+    Ok((facts, pipe.collector.finish(pipe.skipped)))
+}
+
+struct Pipe<R, F> {
+    input: R,
+    /// What was read before it was known what it is.
+    head: Vec<u8>,
+    /// How far the pipe has been taken in, in bytes.
+    at: u64,
+    buffer: Vec<u8>,
+    common: Common,
+    collector: Collector,
+    skipped: Skipped,
+    tell: F,
+}
+
+impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
+    /// Reads until `head` has so many bytes, or the pipe ends.
+    fn need(&mut self, length: usize) -> Result<(), CoreError> {
+        let missing = length.saturating_sub(self.head.len()) as u64;
+        self.input
+            .by_ref()
+            .take(missing)
+            .read_to_end(&mut self.head)
+            .map_err(CoreError::reading("the start of the dump"))?;
+        Ok(())
+    }
+
+    fn elf(&mut self) -> Result<Facts, CoreError> {
+        self.need(elf::HEADER)?;
+        let header = elf::header(&self.head)?;
+        let end = header
+            .bytes
+            .ok()
+            .and_then(|bytes| usize::try_from(header.offset).ok()?.checked_add(bytes))
+            .filter(|&end| end <= MAX_HEAD)
+            .ok_or(CoreError::NeedsFile(
+                "dump whose program headers are not at its start",
+            ))?;
+        self.need(end)?;
+        let layout = elf::layout(self.head.get(header.offset as usize..).unwrap_or_default());
+        let first = layout.segments.first().map_or(0, |segment| segment.offset);
+        // Notes stand in front of the memory, or are passed over.
+        let mut vmcoreinfo = VmcoreInfo::default();
+        for &(offset, size) in layout.notes.iter().take(8) {
+            let end = offset.saturating_add(size.min(4 * vmcoreinfo::LIMIT as u64));
+            if end > first.min(MAX_HEAD as u64) {
+                continue;
+            }
+            self.need(end as usize)?;
+            let notes = self.head.get(offset as usize..).unwrap_or_default();
+            vmcoreinfo = VmcoreInfo::find(&notes[..notes.len().min(size as usize)]).unwrap_or(vmcoreinfo);
+        }
+        for segment in layout.segments {
+            self.segment(segment);
+        }
+        Ok(Facts {
+            format: Format::Elf,
+            flattened: false,
+            vmcoreinfo,
+        })
+    }
+
+    /// Passes over what lies before a segment and searches it.
+    fn segment(&mut self, segment: Segment) {
+        let end = segment.offset.saturating_add(segment.size);
+        let mut physical = segment.physical;
+        while self.at < end {
+            let is_before = self.at < segment.offset;
+            let limit = if is_before { segment.offset } else { end };
+            if !is_before {
+                physical = segment.physical.wrapping_add(self.at - segment.offset);
+            }
+            // Whole windows counted from the segment's start, so that no slot is cut in two.
+            let length = (limit - self.at).min(WINDOW as u64) as usize;
+            let filled = self.fill(length);
+            let read = self.buffer.len();
+            if !is_before {
+                self.collector.feed(
+                    &self.common,
+                    Chunk {
+                        physical,
+                        bytes: &self.buffer,
+                    },
+                );
+                let progress = self.common.progress(self.at + read as u64);
+                (self.tell)(progress);
+            }
+            self.at += read as u64;
+            if filled.is_err() || read < length {
+                if end != u64::MAX {
+                    let why = if filled.is_err() {
+                        Why::Unreadable
+                    } else {
+                        Why::Truncated
+                    };
+                    let from = self.at.max(segment.offset);
+                    let first = segment.physical.wrapping_add(from - segment.offset);
+                    self.skipped.add(why, first, end - from);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Reads the next bytes into the buffer, those of the head first.
+    fn fill(&mut self, length: usize) -> io::Result<()> {
+        let known = usize::try_from(self.at)
+            .ok()
+            .and_then(|at| self.head.get(at..))
+            .unwrap_or_default();
+        self.buffer.clear();
+        self.buffer.extend(&known[..known.len().min(length)]);
+        let missing = (length - self.buffer.len()) as u64;
+        // What was read before an error stays in the buffer.
+        self.input.by_ref().take(missing).read_to_end(&mut self.buffer)?;
+        Ok(())
+    }
+}

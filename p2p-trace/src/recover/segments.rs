@@ -1,0 +1,116 @@
+//! Memory that lies in a dump as it lay in the machine: segments of ELF, or a whole file.
+
+use super::{
+    input::ReadAt,
+    memory::{Chunk, Facts, PhysicalMemory, Scratch, Skipped, WINDOW, Why},
+};
+
+/// A run of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Address of its first byte.
+    pub(super) physical: u64,
+    /// Where that lies in the dump.
+    pub(super) offset: u64,
+    /// Bytes of it in the dump.
+    pub(super) size: u64,
+}
+
+impl Segment {
+    /// Leaves out its first bytes.
+    fn skip(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.size);
+        self.physical = self.physical.wrapping_add(bytes);
+        self.offset += bytes;
+        self.size -= bytes;
+    }
+}
+
+/// Memory in segments.
+pub(super) struct Segments<R> {
+    input: R,
+    facts: Facts,
+    /// Each with the number of its first part.
+    kept: Vec<(u64, Segment)>,
+    parts: u64,
+    skipped: Skipped,
+}
+
+impl<R: ReadAt> Segments<R> {
+    /// What of `segments`, in the order of their offsets, lies within `input`; the rest is noted. No byte is read twice,
+    /// whatever they say.
+    pub(super) fn new(input: R, facts: Facts, segments: impl IntoIterator<Item = Segment>) -> Self {
+        let (mut parts, mut skipped, mut kept) = (0u64, Skipped::default(), Vec::new());
+        let mut end = 0u64;
+        for mut segment in segments {
+            segment.skip(end.saturating_sub(segment.offset));
+            end = end.max(segment.offset.saturating_add(segment.size));
+            let there = input.size().saturating_sub(segment.offset).min(segment.size);
+            if there < segment.size {
+                let first = segment.physical.saturating_add(there);
+                skipped.add(Why::Truncated, first, segment.size - there);
+            }
+            segment.size = there;
+            if there > 0 {
+                kept.push((parts, segment));
+                parts = parts.saturating_add(there.div_ceil(WINDOW as u64));
+            }
+        }
+        Self {
+            input,
+            facts,
+            kept,
+            parts,
+            skipped,
+        }
+    }
+
+    /// The address, place and size of a part.
+    fn part(&self, part: u64) -> Option<Segment> {
+        let index = self.kept.partition_point(|(first, _)| *first <= part);
+        let (first, segment) = self.kept.get(index.checked_sub(1)?)?;
+        let skip = (part - first).checked_mul(WINDOW as u64)?;
+        Some(Segment {
+            physical: segment.physical.wrapping_add(skip),
+            offset: segment.offset.checked_add(skip)?,
+            size: segment.size.checked_sub(skip)?.min(WINDOW as u64),
+        })
+    }
+}
+
+impl<R: ReadAt> PhysicalMemory for Segments<R> {
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn parts(&self) -> u64 {
+        self.parts
+    }
+
+    fn weight(&self, part: u64) -> u64 {
+        self.part(part).map_or(0, |part| part.size)
+    }
+
+    fn read(&self, part: u64, scratch: &mut Scratch, each: &mut dyn FnMut(Chunk<'_>)) {
+        let Some(part) = self.part(part) else { return };
+        let Scratch { window, skipped, .. } = scratch;
+        match window.get(&self.input, part.offset, part.size as usize) {
+            Ok(bytes) => {
+                let missing = part.size - bytes.len() as u64;
+                if missing > 0 {
+                    let first = part.physical.wrapping_add(bytes.len() as u64);
+                    skipped.add(Why::Truncated, first, missing);
+                }
+                each(Chunk {
+                    physical: part.physical,
+                    bytes,
+                });
+            }
+            Err(_) => skipped.add(Why::Unreadable, part.physical, part.size),
+        }
+    }
+
+    fn skipped(&self) -> Skipped {
+        self.skipped.clone()
+    }
+}

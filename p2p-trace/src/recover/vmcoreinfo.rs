@@ -1,0 +1,114 @@
+//! What a kernel leaves in its memory dumps about itself: lines of `NAME=value`
+//! (Linux: `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
+
+use super::bytes::u32_at;
+
+/// Longer ones are read up to here. The kernel's own fit into a page.
+pub(super) const LIMIT: usize = 1 << 16;
+
+/// The name of the ELF note that it stands in.
+const NOTE: &[u8] = b"VMCOREINFO\0";
+
+/// The lines that are of use here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmcoreInfo {
+    /// `OSRELEASE`: the release of the kernel.
+    pub release: Option<String>,
+    /// `KERNELOFFSET`: how far KASLR has moved the kernel, in bytes.
+    pub kaslr_offset: Option<u64>,
+    /// `CRASHTIME`: when the kernel crashed, in seconds since 1970.
+    pub crash_time: Option<u64>,
+}
+
+impl VmcoreInfo {
+    /// Reads the lines. What is not text is not there.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
+        let mut info = Self::default();
+        for line in bytes.split(|&byte| byte == b'\n') {
+            let Some((name, value)) = std::str::from_utf8(line)
+                .ok()
+                .and_then(|line| line.split_once('='))
+            else {
+                continue;
+            };
+            match name {
+                "OSRELEASE" => info.release = release(value),
+                "KERNELOFFSET" => info.kaslr_offset = u64::from_str_radix(value, 16).ok(),
+                "CRASHTIME" => info.crash_time = value.parse().ok(),
+                _ => {}
+            }
+        }
+        info
+    }
+
+    /// Looks for it among ELF notes.
+    #[must_use]
+    pub fn find(notes: &[u8]) -> Option<Self> {
+        let mut rest = notes;
+        loop {
+            let name_length = u32_at(rest, 0)? as usize;
+            let length = u32_at(rest, 4)? as usize;
+            let name = rest.get(12..)?.get(..name_length)?;
+            let at = 12usize.checked_add(name_length.checked_next_multiple_of(4)?)?;
+            let text = rest.get(at..)?;
+            if name == NOTE {
+                return Some(Self::parse(&text[..text.len().min(length)]));
+            }
+            rest = text.get(length.checked_next_multiple_of(4)?..)?;
+        }
+    }
+}
+
+/// A release of printable characters of a length that a kernel can have.
+fn release(value: &str) -> Option<String> {
+    let value = value.trim_end_matches('\0');
+    let is_sound =
+        !value.is_empty() && value.len() <= 64 && value.chars().all(|char| char.is_ascii_graphic());
+    is_sound.then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &[u8] =
+        b"OSRELEASE=7.3.4+deb13-amd64\nPAGESIZE=4096\nKERNELOFFSET=1e000000\nCRASHTIME=1795370405\n";
+
+    #[test]
+    fn lines_of_use_are_taken_and_others_left() {
+        let info = VmcoreInfo::parse(TEXT);
+        assert_eq!(info.release.as_deref(), Some("7.3.4+deb13-amd64"));
+        assert_eq!(info.kaslr_offset, Some(0x1e00_0000));
+        assert_eq!(info.crash_time, Some(1_795_370_405));
+        assert_eq!(
+            VmcoreInfo::parse(b"OSRELEASE=\x01\nKERNELOFFSET=x\n\xff=\n"),
+            VmcoreInfo::default()
+        );
+    }
+
+    #[test]
+    fn the_note_is_found_behind_others_and_never_behind_the_end() {
+        let note = |name: &[u8], text: &[u8]| {
+            let mut note = Vec::new();
+            for number in [name.len() as u32, text.len() as u32, 0] {
+                note.extend(number.to_le_bytes());
+            }
+            for part in [name, text] {
+                note.extend(part);
+                note.resize(note.len().next_multiple_of(4), 0);
+            }
+            note
+        };
+        let notes = [note(b"CORE\0", &[7; 31]), note(NOTE, TEXT)].concat();
+        assert_eq!(VmcoreInfo::find(&notes), Some(VmcoreInfo::parse(TEXT)));
+        for end in 0..notes.len() {
+            let cut = VmcoreInfo::find(&notes[..end]);
+            assert!(cut.is_none_or(|info| {
+                info.release
+                    .is_none_or(|release| TEXT[10..].starts_with(release.as_bytes()))
+            }));
+        }
+        assert_eq!(VmcoreInfo::find(&[0xff; 64]), None);
+    }
+}
