@@ -1,11 +1,13 @@
 //! Counters that the kernel side keeps per CPU and user space reads through a mapping.
 
-use crate::{hook::HOOK_SLOTS, slot::RINGS};
+use crate::{hook::HOOK_SLOTS, mirror::Tag, slot::RINGS};
 
 /// One element per CPU of the mmapable array `COUNTERS`. All grow only, by atomic adds.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {
+    /// What a memory dump knows them by; written by user space before anything is attached.
+    pub tag: Tag,
     /// Next position of each ring: how many records were ever begun in it.
     pub heads: [u64; RINGS],
     /// Page frees that could be added neither to a burst nor as a record of their own: 0 unless the
@@ -72,6 +74,8 @@ pub struct ArmedRange {
     pub pgmap: u64,
     /// Its device, as in [`Burst::device`].
     pub device: u64,
+    /// 1: its pages are removed.
+    pub removed: u64,
 }
 
 /// Element size of the counters' array.
@@ -80,6 +84,7 @@ pub const COUNTERS_SIZE: usize = size_of::<Counters>();
 pub const BURST_SIZE: usize = size_of::<Burst>();
 
 const _: () = {
-    assert!(COUNTERS_SIZE == 448);
+    // None straddles a page.
+    assert!(COUNTERS_SIZE == 512);
     assert!(BURST_SIZE == 128);
 };

@@ -9,6 +9,7 @@ pub mod config;
 pub mod counters;
 pub mod hook;
 pub mod kind;
+pub mod mirror;
 pub mod pull;
 pub mod record;
 pub mod slot;

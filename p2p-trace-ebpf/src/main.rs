@@ -19,6 +19,7 @@ mod emit;
 mod entry;
 mod hooks;
 mod memory;
+mod mirror;
 mod notes;
 mod pgmap;
 mod ring;

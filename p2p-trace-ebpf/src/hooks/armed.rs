@@ -3,7 +3,7 @@
 //! the teardown. They compare page addresses with those of the dying and removed ranges, and never look
 //! into a page.
 
-use aya_ebpf::{macros::map, maps::Array};
+use aya_ebpf::{bpf_printk, macros::map, maps::Array};
 use p2p_trace_common::{
     Hook, Kind,
     config::{MAX_ARMED, MISSING},
@@ -54,9 +54,28 @@ fn emit<C: Context>(context: &C, hook: Hook, range: &ArmedRange, client: u64, wh
         .pgmap(range.pgmap)
         .caller(context)
         .word_if(3, valid::CLIENT, client_word(client));
-    match what {
-        What::Page(page) => event.word(0, valid::PAGE, page).emit_rare(context),
-        What::Physical(address) => event.word(1, valid::PHYSICAL, address).emit_rare(context),
+    let at = match what {
+        What::Page(page) => {
+            event.word(0, valid::PAGE, page).emit_rare(context);
+            page
+        }
+        What::Physical(address) => {
+            event.word(1, valid::PHYSICAL, address).emit_rare(context);
+            address
+        }
+    };
+    if range.removed != 0 {
+        // What comes next may be the end of this kernel: its own trace carries this out (`ftrace_dump_on_oops`). The
+        // line names the task by itself.
+        // SAFETY: the kernel formats three numbers.
+        unsafe {
+            bpf_printk!(
+                c"p2p-trace: use-after-removal: maps %llx of pgmap %llx, removed up to %llx",
+                at,
+                range.pgmap,
+                range.end
+            );
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Drives a session from attached to detached: one thread reads the kernel's records and never waits for anybody; the
 //! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
 
+mod mirroring;
 mod open;
 mod reader;
 pub(crate) mod stop;
@@ -23,8 +24,9 @@ use crate::{
     output::{Clock, Symbolize},
     pipeline::{Closing, Pipeline, Slice, Step},
     rules,
-    source::{Batch, Session},
+    source::Session,
 };
+use mirroring::Mirroring;
 pub(crate) use open::{Opened, open};
 pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};
@@ -48,6 +50,11 @@ pub(crate) trait Sink {
 
     /// An element of the stream.
     fn step(&mut self, step: &Step<'_>) -> Result<()>;
+
+    /// The name of a kernel address, where the sink knows names: a memory dump then has those of what happened.
+    fn name(&self, _address: u64) -> Option<String> {
+        None
+    }
 
     /// A batch has been taken in: often several in a second, also when nothing happens. Says what to do next.
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next>;
@@ -156,6 +163,8 @@ impl Drive<'_> {
     ) -> Result<()> {
         let mut order = Order::new();
         let mut pipeline = Pipeline::new(status, self.rules, self.start_ns);
+        let mut mirroring = Mirroring::new(status, self.rules, self.start_ns);
+        shared.mirror(mirroring.due());
         sink.begin(status)?;
         for message in receiver {
             match message {
@@ -163,8 +172,15 @@ impl Drive<'_> {
                     if let Some(status) = status {
                         sink.changed(&status, boottime_ns())?;
                         pipeline.update(&status);
+                        mirroring.changed(&status);
                     }
-                    take_in(&batch, &mut order, &mut pipeline, sink)?;
+                    let slice = Slice::of(&mut order, &batch);
+                    sink.slice(&slice)?;
+                    pipeline.advance(&slice, |step| {
+                        mirroring.step(step, |address| sink.name(address));
+                        sink.step(step)
+                    })?;
+                    shared.mirror(mirroring.due());
                 }
                 Message::End(ending) => {
                     if order.late() > 0 {
@@ -186,10 +202,4 @@ impl Drive<'_> {
         }
         Ok(())
     }
-}
-
-fn take_in(batch: &Batch, order: &mut Order, pipeline: &mut Pipeline, sink: &mut impl Sink) -> Result<()> {
-    let slice = Slice::of(order, batch);
-    sink.slice(&slice)?;
-    pipeline.advance(&slice, |step| sink.step(step))
 }

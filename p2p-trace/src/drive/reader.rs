@@ -3,6 +3,7 @@
 use std::{
     mem,
     sync::{
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{SyncSender, TrySendError},
     },
@@ -55,6 +56,22 @@ pub(crate) struct Shared {
     pub(crate) backlog: AtomicUsize,
     /// Somebody wants the kernel's own state.
     pub(crate) pull: AtomicBool,
+    /// What the kernel's memory is to hold for a memory dump, if it is to hold anything new.
+    image: Mutex<Option<Vec<u8>>>,
+}
+
+impl Shared {
+    /// Has the reader mirror an image.
+    pub(crate) fn mirror(&self, image: Option<Vec<u8>>) {
+        if image.is_some() {
+            *self.image.lock().unwrap_or_else(PoisonError::into_inner) = image;
+        }
+    }
+
+    fn take_image(&self) -> Option<Vec<u8>> {
+        // The next time will do.
+        self.image.try_lock().ok()?.take()
+    }
 }
 
 /// A session with all that its thread needs.
@@ -101,6 +118,9 @@ impl Reader<'_> {
             }));
             if self.shared.pull.swap(false, Ordering::Relaxed) {
                 self.session.pull();
+            }
+            if let Some(image) = self.shared.take_image() {
+                self.session.mirror(&image);
             }
             let ordered = self.shared.backlog.load(Ordering::Relaxed) < BACKLOG;
             let budget = if ordered {

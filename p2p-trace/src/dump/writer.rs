@@ -78,6 +78,11 @@ impl<W: Write> Writer<W> {
         &self.out
     }
 
+    /// The same, to take it away.
+    pub const fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+
     /// The name of an address, before the slice that needs it. One that is known already costs nothing.
     ///
     /// # Errors

@@ -143,7 +143,7 @@ fn tables() -> Vec<(&'static str, String)> {
         ("stack", fields!(StackRecord: head parent frames part guard)),
         (
             "counters",
-            fields!(Counters: heads burst_contended notes_full notes_missing dropped busy hits),
+            fields!(Counters: tag heads burst_contended notes_full notes_missing dropped busy hits),
         ),
         ("flags", bits!(FLAG_KPROBE FLAG_STACK FLAG_ARMED)),
         (

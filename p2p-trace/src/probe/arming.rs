@@ -45,7 +45,10 @@ impl Arming {
 
     /// The ranges to compare with.
     pub fn ranges(&self) -> impl Iterator<Item = ArmedRange> {
-        self.dying.iter().map(|dying| dying.range)
+        self.dying.iter().map(|dying| ArmedRange {
+            removed: u64::from(dying.removed),
+            ..dying.range
+        })
     }
 
     /// Takes note of a record.
@@ -64,14 +67,17 @@ impl Arming {
                 None
             }
             Kind::Remove => {
+                let mut order = None;
                 for dying in self
                     .dying
                     .iter_mut()
                     .filter(|dying| dying.range.pgmap == record.pgmap)
                 {
                     dying.removed = true;
+                    // The table says so.
+                    order = Some(Order::Arm);
                 }
-                None
+                order
             }
             // A range that was removed before it had drained is watched to the end of the run.
             Kind::Unmapped => {
@@ -104,6 +110,7 @@ impl Arming {
             end,
             pgmap: record.pgmap,
             device: u64::from(record.domain) | u64::from(record.bus) << 32 | u64::from(record.devfn) << 40,
+            removed: 0,
         };
         self.dying.retain(|dying| dying.range.pgmap != range.pgmap);
         self.dying.push(Dying {
@@ -138,7 +145,9 @@ mod tests {
         assert_eq!(range.page_start, 0xffff_ea00_0000_0040);
         assert_eq!(range.page_end, 0xffff_ea00_0000_00c0);
         assert_eq!(arming.follow(&record(Kind::Drained, 0)), None);
-        assert_eq!(arming.follow(&record(Kind::Remove, 0)), None);
+        assert_eq!(range.removed, 0);
+        assert_eq!(arming.follow(&record(Kind::Remove, 0)), Some(Order::Arm));
+        assert_eq!(arming.ranges().next().unwrap().removed, 1);
         assert_eq!(arming.follow(&record(Kind::Unmapped, 0)), Some(Order::Disarm));
     }
 

@@ -18,6 +18,7 @@ use super::{
     attach::describe,
     error::ProbeError,
     mapping::{Arrays, MapFds},
+    mirror::{self, Mirror},
     object, sys,
 };
 
@@ -101,7 +102,15 @@ pub(super) fn map_arrays(ebpf: &Ebpf, config: &Config) -> Result<Arrays, ProbeEr
         counters: data("COUNTERS")?,
         bursts: data("BURSTS")?,
     };
+    mirror::tag_counters(maps.counters, config.run, config.cpus)
+        .map_err(ProbeError::system("mark the counters"))?;
     Arrays::new(&maps, config.cpus, config.slots).map_err(ProbeError::system("map the rings"))
+}
+
+/// Maps what a memory dump is to hold beside the rings.
+pub(super) fn map_mirror(ebpf: &Ebpf, config: &Config) -> Result<Mirror, ProbeError> {
+    let [user, images] = [map_descriptor(ebpf, "USER")?, map_descriptor(ebpf, "MIRROR")?];
+    Mirror::new(user, images, config.run).map_err(ProbeError::system("map the mirror"))
 }
 
 /// Takes a map out of the object.

@@ -19,6 +19,8 @@ mod load;
 #[cfg(feature = "trace")]
 mod mapping;
 #[cfg(feature = "trace")]
+mod mirror;
+#[cfg(feature = "trace")]
 mod object;
 pub mod plan;
 #[cfg(feature = "trace")]

@@ -27,8 +27,9 @@ use super::{
     arming::{Arming, Order},
     error::ProbeError,
     hooks::Hooks,
-    load::{load, load_helper, map_arrays, random_run, take_map, vmemmap},
+    load::{load, load_helper, map_arrays, map_mirror, random_run, take_map, vmemmap},
     mapping::Arrays,
+    mirror::Mirror,
     plan::Plan,
     pull::Puller,
     setup::{Features, config},
@@ -78,6 +79,7 @@ pub struct LiveSession {
     /// The program that writes the bursts of page frees.
     flush: OwnedFd,
     arrays: Arrays,
+    mirror: Mirror,
     rings: Rings,
     doorbell: RingBuf<MapData>,
     /// Diagnostics of the kernel side; `None` where they could not be set up.
@@ -135,6 +137,7 @@ impl LiveSession {
         });
         let mut ebpf = ebpf?;
         let arrays = map_arrays(&ebpf, &config)?;
+        let mirror = map_mirror(&ebpf, &config)?;
         let doorbell = take_map(&mut ebpf, "DOORBELL")?;
         let diagnostics = EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| tracing::debug!("no diagnostics from the kernel side: {error}"))
@@ -156,6 +159,7 @@ impl LiveSession {
             flush,
             rings: Rings::new(cpus, config.run),
             arrays,
+            mirror,
             doorbell,
             diagnostics,
             armed_table,
@@ -397,7 +401,12 @@ impl Session for LiveSession {
         self.take_changes(batch);
         self.pull_due(batch)?;
         self.tick(batch);
+        self.mirror.records(&batch.records[first..]);
         Ok(())
+    }
+
+    fn mirror(&mut self, image: &[u8]) {
+        self.mirror.image(image);
     }
 
     fn pull(&mut self) {

@@ -16,7 +16,8 @@ use p2p_trace_common::Record;
 
 use super::{
     memory::{Chunk, PhysicalMemory, Scratch, Skipped},
-    ring::{Found, Heads, Recovered, sort},
+    mirror::{Marked, marked},
+    ring::{Found, Recovered, sort},
     slot::{Content, candidates, content},
 };
 
@@ -114,9 +115,11 @@ impl Collector {
     /// Looks through a piece.
     pub(super) fn feed(&mut self, common: &Common, chunk: Chunk<'_>) {
         self.searched += chunk.bytes.len() as u64;
-        candidates(chunk.physical, chunk.bytes, |slot, _| {
+        candidates(chunk.physical, chunk.bytes, |slot, at| {
             if let Some(content) = content(slot) {
                 self.take(common, content);
+            } else if let Some(marked) = marked(&chunk.bytes[at..]) {
+                self.take_marked(common, marked);
             }
         });
     }
@@ -140,6 +143,22 @@ impl Collector {
         }
     }
 
+    fn take_marked(&mut self, common: &Common, marked: Marked) {
+        let run = marked.run();
+        if !common.wants(run) {
+            return;
+        }
+        if !common.admits() {
+            self.beyond_limit += 1;
+            return;
+        }
+        let found = self.runs.entry(run).or_default();
+        match marked {
+            Marked::Counters(_, counters) => found.counters.push(counters),
+            Marked::Page(page) => found.images.add(page),
+        }
+    }
+
     fn merge(&mut self, other: Self) {
         self.searched += other.searched;
         self.beyond_limit += other.beyond_limit;
@@ -147,6 +166,8 @@ impl Collector {
             let all = self.runs.entry(run).or_default();
             all.records.append(&mut found.records);
             all.torn.append(&mut found.torn);
+            all.counters.append(&mut found.counters);
+            all.images.merge(found.images);
         }
     }
 
@@ -155,7 +176,7 @@ impl Collector {
         let mut runs: Vec<_> = self
             .runs
             .into_iter()
-            .map(|(run, found)| sort(run, found, &Heads::new()))
+            .map(|(run, found)| sort(run, found))
             .collect();
         runs.sort_by_key(|run| (std::cmp::Reverse(run.last_ns()), run.run));
         Carved {

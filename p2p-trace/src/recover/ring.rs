@@ -1,10 +1,13 @@
 //! What was found of one run, as rings: in order, each record once, and what is missing between them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use p2p_trace_common::{Record, Ring, slot::SLOT_SIZE};
 
-use super::slot::Place;
+use super::{
+    mirror::{CpuCounters, Images, heads},
+    slot::Place,
+};
 use crate::{
     event::user,
     source::{Loss, Reason},
@@ -17,6 +20,9 @@ pub struct Found {
     pub(super) records: Vec<Record>,
     /// Positions whose record was being written.
     pub(super) torn: Vec<Place>,
+    /// Of the CPUs whose counters were found.
+    pub(super) counters: Vec<CpuCounters>,
+    pub(super) images: Images,
 }
 
 /// A run of the tracer, as the core holds it.
@@ -26,12 +32,14 @@ pub struct Recovered {
     pub run: u64,
     /// What the kernel side wrote, and what user space added, by CPU, ring and position.
     pub records: Vec<Record>,
-    /// What is missing between or before them.
-    pub losses: Vec<Loss>,
-    /// Positions whose record was being written when the kernel stopped; they are among the losses.
+    /// Positions whose record was being written when the kernel stopped.
     pub torn: Vec<Place>,
     /// Records that were found a second time, the same.
     pub repeated: u64,
+    /// What the kernel side had counted, by CPU, of those whose counters the core holds.
+    pub counters: Vec<CpuCounters>,
+    /// Images of the beginning of a dump of this run, the youngest first.
+    pub images: Vec<Vec<u8>>,
     /// Places for which different records were found; the first one is kept.
     pub conflicts: u64,
 }
@@ -47,6 +55,45 @@ impl Recovered {
             .unwrap_or(0)
     }
 
+    /// What is missing from `first` on (a ring that it does not name: from the beginning on), as far as is known that there
+    /// was something: by younger records, by records in the making, and by the counters.
+    #[must_use]
+    pub fn losses(&self, first: &Heads) -> Vec<Loss> {
+        let heads = heads(&self.counters);
+        let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> =
+            heads.keys().map(|key| (*key, Vec::new())).collect();
+        for record in self.records.iter().filter(|record| record.cpu != user::CPU) {
+            rings
+                .entry((record.cpu, ring_of(record)))
+                .or_default()
+                .push(record);
+        }
+        for place in self.torn.iter().filter(|place| place.cpu != user::CPU) {
+            rings.entry((place.cpu, place.ring)).or_default();
+        }
+        let mut losses = Vec::new();
+        for ((cpu, ring), records) in rings {
+            let of_ring = |place: &&Place| (place.cpu, place.ring) == (cpu, ring);
+            let torn: Vec<_> = self
+                .torn
+                .iter()
+                .filter(of_ring)
+                .map(|place| place.position)
+                .collect();
+            let begun = torn.iter().map(|position| position + 1);
+            let head = begun.chain(heads.get(&(cpu, ring)).copied()).max().unwrap_or(0);
+            let gaps = Gaps {
+                cpu,
+                ring,
+                torn: &torn,
+                first: first.get(&(cpu, ring)).copied().unwrap_or(0),
+                last_ns: self.last_ns(),
+            };
+            gaps.find(&records, head, &mut losses);
+        }
+        losses
+    }
+
     /// Bytes of the transport that the records took.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
@@ -54,14 +101,16 @@ impl Recovered {
     }
 }
 
-/// One ring of one CPU: the next position that it would have given, where the core says so.
-pub(super) type Heads = BTreeMap<(u32, Ring), u64>;
+/// A position of each ring of each CPU.
+pub type Heads = BTreeMap<(u32, Ring), u64>;
 
-/// Puts what was found of a run in order. `heads` is how far the kernel side had come, as far as that is known.
-pub(super) fn sort(run: u64, found: Found, heads: &Heads) -> Recovered {
+/// Puts what was found of a run in order.
+pub(super) fn sort(run: u64, found: Found) -> Recovered {
     let Found {
         mut records,
         mut torn,
+        mut counters,
+        images,
     } = found;
     records.sort_by_key(|record| (record.cpu, ring_of(record), record.seq));
     let (mut repeated, mut conflicts) = (0, 0);
@@ -76,40 +125,16 @@ pub(super) fn sort(run: u64, found: Found, heads: &Heads) -> Recovered {
     });
     torn.sort_unstable();
     torn.dedup();
-    let mut losses = Vec::new();
-    let of_kernel = records.iter().filter(|record| record.cpu != user::CPU);
-    let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> = heads.keys().map(|key| (*key, Vec::new())).collect();
-    for record in of_kernel {
-        rings
-            .entry((record.cpu, ring_of(record)))
-            .or_default()
-            .push(record);
-    }
-    for place in torn.iter().filter(|place| place.cpu != user::CPU) {
-        rings.entry((place.cpu, place.ring)).or_default();
-    }
-    let last_ns = records.iter().map(|record| record.time_ns).max().unwrap_or(0);
-    for ((cpu, ring), records) in rings {
-        let begun = torn
-            .iter()
-            .filter(|place| (place.cpu, place.ring) == (cpu, ring))
-            .map(|place| place.position + 1);
-        let head = begun.chain(heads.get(&(cpu, ring)).copied()).max().unwrap_or(0);
-        let gaps = Gaps {
-            cpu,
-            ring,
-            torn: &torn,
-            last_ns,
-        };
-        gaps.find(&records, head, &mut losses);
-    }
+    counters.sort_by_key(|counters| counters.cpu);
+    counters.dedup_by_key(|counters| counters.cpu);
     Recovered {
         run,
         records,
-        losses,
         torn,
         repeated,
         conflicts,
+        counters,
+        images: images.whole(),
     }
 }
 
@@ -126,41 +151,39 @@ pub(super) const fn ring_of(record: &Record) -> Ring {
 struct Gaps<'a> {
     cpu: u32,
     ring: Ring,
-    torn: &'a [Place],
+    /// Positions whose record was being written, in order.
+    torn: &'a [u64],
+    /// What lies before is of no interest.
+    first: u64,
     last_ns: u64,
 }
 
 impl Gaps<'_> {
     fn find(&self, records: &[&Record], head: u64, losses: &mut Vec<Loss>) {
-        let mut next = 0;
-        let mut before_ns = 0;
+        let (mut next, mut before_ns) = (self.first, 0);
+        // What lies before the oldest one was overwritten; what lies between two is not there though it should be.
+        let mut reason = Reason::Overwritten;
         for record in records {
             let position = Ring::of_sequence(record.seq).1;
-            // What lies before the oldest one was overwritten; what lies between two is not there though it should be.
-            let reason = if next == 0 && before_ns == 0 {
-                Reason::Overwritten
-            } else {
-                Reason::Absent
-            };
-            self.lose(next..position, reason, before_ns, record.time_ns, losses);
-            next = position.saturating_add(1);
+            self.lose(next..position, reason, [before_ns, record.time_ns], losses);
+            next = position.saturating_add(1).max(self.first);
             before_ns = record.time_ns;
+            reason = Reason::Absent;
         }
-        let reason = if next == 0 {
-            Reason::Overwritten
-        } else {
-            Reason::Absent
-        };
-        self.lose(next..head, reason, before_ns, self.last_ns.max(before_ns), losses);
+        self.lose(
+            next..head,
+            reason,
+            [before_ns, self.last_ns.max(before_ns)],
+            losses,
+        );
     }
 
     /// Notes positions as lost, those whose record was begun and not finished by themselves.
     fn lose(
         &self,
-        positions: std::ops::Range<u64>,
+        positions: Range<u64>,
         reason: Reason,
-        from_ns: u64,
-        to_ns: u64,
+        [from_ns, to_ns]: [u64; 2],
         losses: &mut Vec<Loss>,
     ) {
         let mut first = positions.start;
@@ -177,13 +200,10 @@ impl Gaps<'_> {
                 });
             }
         };
-        let here = |place: &&Place| (place.cpu, place.ring) == (self.cpu, self.ring);
-        for place in self.torn.iter().filter(here) {
-            if positions.contains(&place.position) {
-                push(first, place.position, reason);
-                push(place.position, place.position + 1, Reason::Abandoned);
-                first = place.position + 1;
-            }
+        for &torn in self.torn.iter().filter(|torn| positions.contains(torn)) {
+            push(first, torn, reason);
+            push(torn, torn + 1, Reason::Abandoned);
+            first = torn + 1;
         }
         push(first, positions.end, reason);
     }

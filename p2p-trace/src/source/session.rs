@@ -88,6 +88,9 @@ pub trait Session: Send {
     /// records of kind `pulled` tell when.
     fn pull(&mut self);
 
+    /// Keeps an image of the beginning of an event dump where a memory dump of the kernel has it.
+    fn mirror(&mut self, _image: &[u8]) {}
+
     /// Detaches every program. Events after this are not traced.
     ///
     /// # Errors

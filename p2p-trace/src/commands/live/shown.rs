@@ -92,6 +92,10 @@ impl<W: Write> Sink for Shown<'_, W> {
         Ok(())
     }
 
+    fn name(&self, address: u64) -> Option<String> {
+        self.printer.symbols().symbolize(address)
+    }
+
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
         self.printer.flush()?;
         let mut next = Next::Go;

@@ -11,7 +11,7 @@ use p2p_trace_common::{
 };
 
 use super::{
-    Carved, CoreError, Format, Recovered, Search, carve, carve_pipe, open,
+    Carved, CoreError, Format, Heads, Recovered, Search, carve, carve_pipe, open,
     slot::tests::{record, slot},
 };
 use crate::source::{Loss, Reason};
@@ -82,7 +82,10 @@ fn expect_all(carved: &Carved, records: &[Record]) {
         to_ns: last_ns,
         reason: Reason::Overwritten,
     };
-    assert_eq!(run.losses, [overwritten(0, 2000), overwritten(1, 2001)]);
+    assert_eq!(
+        run.losses(&Heads::new()),
+        [overwritten(0, 2000), overwritten(1, 2001)]
+    );
 }
 
 #[test]
@@ -188,7 +191,7 @@ fn a_gap_is_a_loss_and_a_record_in_the_making_is_one_of_its_own() {
     let carved = search(&slots.concat(), None);
     let run = only(&carved);
     let losses: Vec<_> = run
-        .losses
+        .losses(&Heads::new())
         .iter()
         .map(|loss| (loss.first, loss.last, loss.reason, loss.from_ns))
         .collect();
