@@ -26,6 +26,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Top(args)) => commands::top::run(&args, &cli.global),
         Some(Command::Live(args)) => commands::live::run(&args, &cli.global),
         Some(Command::Holders(args)) => commands::holders::run(&args, &cli.global),
+        Some(Command::Recover(args)) => commands::recover::run(&args, &cli.global),
         Some(Command::Replay(args)) => commands::replay::run(&args, &cli.global),
         Some(Command::Check(args)) => commands::check::run(&args, &cli.global),
         Some(Command::Report(args)) => commands::report::run(&args),

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod dump;
+mod recover;
 mod top;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use dump::{CheckArgs, ReplayArgs, ReportArgs};
+pub use recover::{CoreFormat, RecoverArgs};
 pub use top::TopArgs;
 
 /// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
@@ -73,6 +75,8 @@ pub enum Command {
     Live(LiveArgs),
     /// Show who took what of a device's p2p memory, and what an unbind would wait for
     Holders(HoldersArgs),
+    /// Take the records out of the memory dump of a crashed kernel
+    Recover(RecoverArgs),
     /// Show a dump as `live` showed the run
     Replay(ReplayArgs),
     /// Say what the rules come to for a dump

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod holders;
 mod judging;
 pub mod live;
+pub mod recover;
 pub mod replay;
 pub mod report;
 pub mod top;

@@ -5,6 +5,7 @@
 //! kernel's structures: [`open`] gives the memory of a dump, whatever its format, and [`carve`] searches it. Nothing here
 //! needs a kernel, and nothing here believes what a dump says of itself further than the dump reaches.
 
+mod begin;
 mod bytes;
 mod carve;
 mod elf;
@@ -22,7 +23,9 @@ mod slot;
 #[cfg(test)]
 mod tests;
 mod vmcoreinfo;
+mod write;
 
+pub use begin::Beginning;
 pub use carve::{Carved, Progress, Search, carve};
 pub use error::CoreError;
 pub use input::{CoreFile, ReadAt};
@@ -33,3 +36,4 @@ pub use pipe::carve_pipe;
 pub use ring::{Found, Heads, Recovered};
 pub use slot::Place;
 pub use vmcoreinfo::VmcoreInfo;
+pub use write::{WriteError, Written, append, write};

@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: a real kernel, a real device, an unbind that hangs, and p2p-trace telling why.
 
 mod blockage;
+mod crash;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use rustix::process::Signal;
 
-use crate::guest::{Acceleration, Boot, Source, initramfs, probe, programs};
+use crate::guest::{Acceleration, Boot, Source, initramfs, kmodule, probe, programs};
 use crate::host::packages;
 use crate::kernels::{self, GuestKernel};
 use crate::scenarios::lab::{Lab, machine};
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Folder with its modules: `lib/modules/<release>`, or what holds that.
     #[arg(long, value_name = "FOLDER", requires = "kernel")]
     modules: Option<PathBuf>,
+    /// Instead: memory is removed while it is taken, as up to Linux 5.1, the kernel dies of its use, and its memory tells why.
+    #[arg(long)]
+    crash: bool,
 }
 
 /// Runs the demo.
@@ -47,7 +51,13 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         _ => kernels::find_any()?,
     };
     let programs = programs::build(root)?;
-    let initramfs = initramfs::build(&kernel, &programs, None)?;
+    let module = if options.crash {
+        let module = kmodule::build(root, &kernel)?;
+        Some(module.context("nothing is known to build the test module for this kernel with")?)
+    } else {
+        None
+    };
+    let initramfs = initramfs::build(&kernel, &programs, module.as_deref())?;
     println!("Looking whether this machine's processor can run guests …");
     let acceleration = probe(&kernel, &initramfs);
     println!("{}", introduction(&kernel, acceleration));
@@ -59,6 +69,9 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         acceleration,
         limit: LIMIT,
     })?;
+    if options.crash {
+        return crash::show(lab);
+    }
     ensure!(
         lab.has_mmap,
         "Linux {} cannot map p2p memory into user space: the demo needs 6.2 or later",

@@ -35,6 +35,14 @@ impl Program {
     }
 }
 
+/// Where a program lies once it is built; it runs on the host, too.
+pub(crate) fn built(root: &Path, name: &str) -> PathBuf {
+    root.join("target/guest-programs")
+        .join(TARGET)
+        .join("release")
+        .join(name)
+}
+
 /// Builds all programs, in a target folder of their own so that ordinary builds are not thrown away.
 ///
 /// # Errors
@@ -58,11 +66,10 @@ pub(crate) fn build(root: &Path) -> Result<Vec<Program>> {
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     command::run(&mut build, "building the programs for the guest")?;
-    let folder = target.join(TARGET).join("release");
     Ok(NAMES
         .map(|name| Program {
             name: name.to_owned(),
-            path: folder.join(name),
+            path: built(root, name),
         })
         .to_vec())
 }

@@ -86,6 +86,8 @@ pub(crate) fn machine(kernel_args: &[&str]) -> Machine {
     Machine {
         drives: vec![memory_drive(), slow_drive()],
         cards: vec![card()],
+        // A memory dump then says of which kernel it is.
+        devices: vec!["vmcoreinfo".to_owned()],
         kernel_args: kernel_args.iter().map(|&word| word.to_owned()).collect(),
         ..Machine::default()
     }

@@ -7,7 +7,7 @@
 mod access;
 mod clean;
 mod expect;
-mod faults;
+pub(crate) mod faults;
 mod findings;
 mod holders;
 mod holding;
@@ -176,6 +176,10 @@ const SCENARIOS: &[Scenario] = &[
         .in_own_guest()
         .once(),
     Scenario::plain("mapped-to-death", faults::mapped_to_death)
+        .with_module()
+        .in_own_guest()
+        .once(),
+    Scenario::plain("post-mortem", faults::post_mortem)
         .with_module()
         .in_own_guest()
         .once(),

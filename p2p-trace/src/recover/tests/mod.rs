@@ -2,6 +2,7 @@
 
 mod dumps;
 mod hostile;
+mod whole;
 
 use std::num::NonZero;
 

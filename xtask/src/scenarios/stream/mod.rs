@@ -58,6 +58,11 @@ pub(crate) struct Event {
     pub(crate) size: Option<u64>,
     /// Offset in the BAR.
     pub(crate) offset: Option<u64>,
+    /// Address of the `struct page`.
+    pub(crate) page: Option<String>,
+    /// Physical address.
+    #[serde(rename = "phys")]
+    pub(crate) physical: Option<String>,
     /// Address of the scatter list.
     pub(crate) sgl: Option<String>,
     /// The device that maps.

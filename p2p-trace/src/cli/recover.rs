@@ -1,0 +1,66 @@
+//! Options of `recover`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::recover::Format;
+
+/// Options of `recover`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit codes: 0 a dump was written, 2 the core holds nothing of p2p-trace (or of that run), 3 it cannot be \
+                  read, or the dump not be written.\n\n\
+                  Examples:\n  p2p-trace recover /var/crash/vmcore -o crash.p2pt && p2p-trace check crash.p2pt\n  \
+                  p2p-trace recover vmcore --with trace.p2pt -o whole.p2pt\n  \
+                  ssh host cat /proc/vmcore | p2p-trace recover - -o crash.p2pt"
+)]
+pub struct RecoverArgs {
+    /// The memory dump: ELF (/proc/vmcore, QEMU, virsh), kdump-compressed (makedumpfile, flattened too), or a raw image; `-`
+    /// reads an ELF dump or a raw image from stdin
+    #[arg(value_name = "CORE")]
+    pub core: PathBuf,
+
+    /// The event dump to write
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// A file of the dump that was recorded of the same run: what the core has beyond it is written behind it; can be given
+    /// more than once
+    #[arg(long, value_name = "FILE")]
+    pub with: Vec<PathBuf>,
+
+    /// Take this run, by its number, not the latest one
+    #[arg(long, value_name = "RUN", value_parser = parse_run)]
+    pub run: Option<u64>,
+
+    /// Read the core as this, whatever it begins as
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<CoreFormat>,
+}
+
+/// Formats of memory dumps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CoreFormat {
+    /// ELF
+    Elf,
+    /// kdump-compressed
+    Kdump,
+    /// Nothing but memory
+    Raw,
+}
+
+impl From<CoreFormat> for Format {
+    fn from(format: CoreFormat) -> Self {
+        match format {
+            CoreFormat::Elf => Self::Elf,
+            CoreFormat::Kdump => Self::Kdump,
+            CoreFormat::Raw => Self::Raw,
+        }
+    }
+}
+
+fn parse_run(text: &str) -> Result<u64, String> {
+    u64::from_str_radix(text.trim_start_matches("0x"), 16)
+        .map_err(|_malformed| "write it as the first part of an id, such as 0123456789abcdef".to_owned())
+}

@@ -1,0 +1,169 @@
+//! What `recover` says of what it does, on stderr: the result is a file.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::Path,
+};
+
+use crate::{
+    output::text::bytes as size,
+    recover::{Carved, Facts, Progress, Recovered, Written},
+};
+
+/// How a core is written in messages.
+pub(super) fn name(core: &Path) -> String {
+    if core == Path::new("-") {
+        "stdin".to_owned()
+    } else {
+        core.display().to_string()
+    }
+}
+
+/// How far the search has come, on a terminal.
+pub(super) struct Meter {
+    is_terminal: bool,
+    is_shown: bool,
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        Self {
+            is_terminal: io::stderr().is_terminal(),
+            is_shown: false,
+        }
+    }
+
+    pub(super) fn show(&mut self, progress: Progress) {
+        if !self.is_terminal {
+            return;
+        }
+        let share = progress
+            .done
+            .saturating_mul(100)
+            .checked_div(progress.total)
+            .map_or_else(String::new, |share| {
+                format!("{share:3} % of {}, ", size(progress.total))
+            });
+        let (done, records) = (size(progress.done), progress.records);
+        let done = if progress.total == 0 {
+            format!("{done}, ")
+        } else {
+            String::new()
+        };
+        eprint!("\r{share}{done}{records} records\x1b[K");
+        self.is_shown = true;
+        // It is only progress.
+        io::stderr().flush().unwrap_or_default();
+    }
+
+    pub(super) fn end(&self) {
+        if self.is_shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// What kind of dump it is, and what of it was not searched.
+pub(super) fn facts(core: &Path, facts: &Facts, carved: &Carved) {
+    let info = &facts.vmcoreinfo;
+    let flattened = if facts.flattened { ", flattened" } else { "" };
+    let kernel = info
+        .release
+        .as_ref()
+        .map_or_else(String::new, |release| format!(", Linux {release}"));
+    let offset = info
+        .kaslr_offset
+        .map_or_else(String::new, |offset| format!(", KASLR offset {offset:#x}"));
+    let (name, format, searched) = (name(core), facts.format, size(carved.searched));
+    eprintln!("{name}: {format}{flattened}, {searched} of memory{kernel}{offset}");
+    for (why, amount) in carved.skipped.iter() {
+        let (bytes, first) = (size(amount.bytes), amount.first);
+        tracing::warn!("{bytes} of memory from {first:#x} on are missing: {why}");
+    }
+    if carved.beyond_limit > 0 {
+        let count = carved.beyond_limit;
+        tracing::warn!(
+            "{count} more records were found than there is room for; --run leaves out those of other runs"
+        );
+    }
+}
+
+/// There is nothing of ours.
+pub(super) fn nothing(core: &Path, carved: &Carved, wanted: Option<u64>) {
+    let name = name(core);
+    if let Some(wanted) = wanted {
+        eprintln!("{name}: no record of run {wanted:016x} is in it");
+    } else {
+        eprintln!(
+            "{name}: no record of p2p-trace is in it: it was not running there, or the dump leaves out its memory"
+        );
+    }
+    for run in &carved.runs {
+        eprintln!("  {} records of run {:016x}", run.records.len(), run.run);
+    }
+}
+
+/// What else is in the core.
+pub(super) fn others(run: &Recovered, carved: &Carved) {
+    for other in carved
+        .runs
+        .iter()
+        .filter(|other| other.run != run.run && !other.records.is_empty())
+    {
+        let (records, number) = (other.records.len(), other.run);
+        eprintln!("left: {records} records of another run; --run {number:016x} takes those");
+    }
+}
+
+/// What there is now.
+pub(super) fn written(path: &Path, run: &Recovered, facts: &Facts, written: &Written) {
+    let Written {
+        recovered,
+        recorded,
+        lost,
+        is_counted,
+    } = *written;
+    let behind = if recorded > 0 {
+        format!(" behind {recorded} recorded ones")
+    } else {
+        String::new()
+    };
+    eprintln!(
+        "run {:016x}: {recovered} records recovered{behind}, {lost} missing",
+        run.run
+    );
+    if is_counted {
+        let begun: u64 = run.counters.iter().flat_map(|counters| counters.heads).sum();
+        let all = if lost == 0 {
+            "each of them is here"
+        } else {
+            "each is here or counted as missing"
+        };
+        eprintln!("the kernel side had begun {begun} records when it stopped: {all}");
+    } else {
+        eprintln!(
+            "the kernel side's counters are not in the core: what is missing behind the last record is not known"
+        );
+    }
+    if !run.torn.is_empty() {
+        eprintln!(
+            "{} records were being written when the kernel stopped",
+            run.torn.len()
+        );
+    }
+    if run.images.is_empty() && recorded == 0 {
+        let kernel = facts.vmcoreinfo.release.as_deref().unwrap_or("an unknown kernel");
+        eprintln!("what was traced on {kernel} is not in the core: it is inferred from the records");
+    }
+    if run.conflicts > 0 {
+        tracing::warn!(
+            "{} records are there twice and differ: the memory was not still",
+            run.conflicts
+        );
+    }
+    eprintln!(
+        "wrote {}; next: p2p-trace check {}",
+        path.display(),
+        path.display()
+    );
+}
