@@ -54,6 +54,19 @@ pub(super) fn tests(root: &Path) -> Result<Counts> {
     let mut test = cargo(root);
     test.args(["test", "--locked", "--no-fail-fast"])
         .args(user_space());
+    counted(test)
+}
+
+/// Runs the test that loads the report's page in a browser, which the others leave out.
+pub(super) fn browser(root: &Path) -> Result<Counts> {
+    let mut test = cargo(root);
+    test.args(["test", "--locked", "--package", "p2p-trace", "--lib"])
+        .args(["a_browser_shows_the_page", "--", "--ignored"]);
+    counted(test)
+}
+
+/// Runs tests, shows what they say, and counts them.
+fn counted(mut test: Command) -> Result<Counts> {
     let mut child = test
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

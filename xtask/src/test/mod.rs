@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{ebpf, scenarios};
+use crate::{ebpf, host::command, scenarios};
 use summary::{Counts, Outcome, Row, Summary};
 
 /// What to test.
@@ -42,6 +42,8 @@ enum Stage {
     Build,
     /// Unit, property and doc tests.
     Tests,
+    /// A browser shows the page of a report, and has nothing to complain of.
+    Browser,
     /// Scenarios in guests, on every kernel that can be had.
     Guests,
 }
@@ -84,6 +86,16 @@ fn perform(stage: Stage, root: &Path) -> Summary {
         Stage::Docs => cargo::docs(root).map(|()| None),
         Stage::Build => cargo::build(root).map(|()| None),
         Stage::Tests => cargo::tests(root).map(Some),
+        Stage::Browser if !command::exists("chromium") => {
+            let reason = "chromium is not installed: apt-get install chromium".to_owned();
+            println!("{reason}");
+            return Summary::from(Row::single(
+                stage.name(),
+                Outcome::Skipped(reason),
+                start.elapsed(),
+            ));
+        }
+        Stage::Browser => cargo::browser(root).map(Some),
         Stage::Guests => match scenarios::run_on_all(root, &scenarios::Options::default()) {
             Ok(summary) => return summary,
             Err(error) => Err(error),
