@@ -16,6 +16,7 @@ pub mod pipeline;
 pub mod probe;
 pub mod recover;
 pub mod report;
+mod recorder;
 pub mod rules;
 #[cfg(feature = "trace")]
 pub mod server;

@@ -140,6 +140,12 @@ impl Pipeline {
         }
     }
 
+    /// Everything that was taken in has been judged: nothing waits for its stack.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.assembler.is_empty()
+    }
+
     /// What is true now.
     #[must_use]
     pub const fn model(&self) -> &Model {

@@ -3,9 +3,101 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use p2p_trace_common::Hook;
 
-use super::{parse_duration, severities};
-use crate::rules::Severity;
+use super::{AttachHow, parse_duration, parse_hook, parse_size, severities};
+use crate::{
+    rules::Severity,
+    source::{Attach, Request},
+};
+
+/// Options of `record`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The first file is FILE, the next ones are FILE.1, FILE.2 and so on. Each can be read alone. What belongs to a \
+                  teardown and each finding is on the disk at once, the rest within a second.\n\n\
+                  Examples:\n  p2p-trace record -o trace.p2pt\n  \
+                  p2p-trace record -o /var/log/p2p.p2pt --max-size 256M --keep 8\n  \
+                  ssh host p2p-trace record -o - | p2p-trace check -"
+)]
+pub struct RecordArgs {
+    /// The file to write, which must not exist yet; `-` writes to stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+
+    /// Only this device: 0000:01:00.0, 01:00.0, or a name such as nvme0; can be given more than once
+    #[arg(long, value_name = "DEV", help_heading = "What to trace")]
+    pub device: Vec<String>,
+
+    /// Only this hook, such as alloc or kill; can be given more than once
+    #[arg(long, value_name = "NAME", value_parser = parse_hook, help_heading = "What to trace")]
+    pub hook: Vec<Hook>,
+
+    /// Capture the stacks of allocations, frees and maps too
+    #[arg(long, help_heading = "What to trace")]
+    pub stacks: bool,
+
+    /// End after this time: seconds, or 500ms, 10s, 2m, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What to trace")]
+    pub duration: Option<Duration>,
+
+    /// A drain or an unbind that takes longer than this is a finding
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
+    pub stall_after: Duration,
+
+    /// Begin another file when one has grown so large, such as 256M
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output")]
+    pub max_size: Option<u64>,
+
+    /// Begin another file when one is so old
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
+    pub max_age: Option<Duration>,
+
+    /// Keep so many files, the latest
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Output")]
+    pub keep: Option<u32>,
+
+    /// Create this file once everything is attached
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub ready_file: Option<PathBuf>,
+
+    /// How to attach to the kernel
+    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
+    pub attach: AttachHow,
+
+    /// Size of the ring for hot events (allocations, frees, maps) over all CPUs, such as 4M
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Kernel")]
+    pub ring_size: Option<u64>,
+
+    /// Read the kernel's types from this file, not from /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub kernel_btf: Option<PathBuf>,
+}
+
+impl RecordArgs {
+    /// What to ask a session for.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        Request {
+            devices: self.device.clone(),
+            hooks: self.hook.clone(),
+            stacks: self.stacks,
+            attach: self.attach.into(),
+            ring_size: self.ring_size,
+            kernel_btf: self.kernel_btf.clone(),
+        }
+    }
+}
+
+impl From<AttachHow> for Attach {
+    fn from(how: AttachHow) -> Self {
+        match how {
+            AttachHow::Auto => Self::Auto,
+            AttachHow::Fentry => Self::Fentry,
+            AttachHow::Kprobe => Self::Kprobe,
+        }
+    }
+}
 
 /// Options of `replay`.
 #[derive(Clone, Debug, Default, Args)]

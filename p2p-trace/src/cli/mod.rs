@@ -16,10 +16,10 @@ use p2p_trace_common::Hook;
 use crate::{
     commands::doctor,
     rules::{self, Severity},
-    source::{Attach, Request},
+    source::Request,
 };
 
-pub use dump::{CheckArgs, ReplayArgs, ReportArgs};
+pub use dump::{CheckArgs, RecordArgs, ReplayArgs, ReportArgs};
 pub use recover::{CoreFormat, RecoverArgs};
 pub use top::TopArgs;
 
@@ -77,6 +77,8 @@ pub enum Command {
     Holders(HoldersArgs),
     /// Take the records out of the memory dump of a crashed kernel
     Recover(RecoverArgs),
+    /// Record what happens to p2p memory on this host into a dump
+    Record(RecordArgs),
     /// Show a dump as `live` showed the run
     Replay(ReplayArgs),
     /// Say what the rules come to for a dump
@@ -144,6 +146,14 @@ pub struct LiveArgs {
     /// Write one JSON object per line (docs/schema/live.schema.json)
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+
+    /// Write an event dump to stdout, in place of text: see `record`
+    #[arg(long, conflicts_with_all = ["json", "record", "findings", "fail_on", "until_finding"], help_heading = "Output")]
+    pub raw: bool,
+
+    /// Record into this file too, which must not exist yet
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub record: Option<PathBuf>,
 
     /// Create this file once everything is attached
     #[arg(long, value_name = "PATH", help_heading = "Output")]
@@ -219,6 +229,8 @@ impl Default for LiveArgs {
             until_finding: false,
             findings: false,
             json: false,
+            raw: false,
+            record: None,
             ready_file: None,
             attach: AttachHow::default(),
             ring_size: None,
@@ -235,11 +247,7 @@ impl LiveArgs {
             devices: self.device.clone(),
             hooks: self.hook.clone(),
             stacks: self.stacks,
-            attach: match self.attach {
-                AttachHow::Auto => Attach::Auto,
-                AttachHow::Fentry => Attach::Fentry,
-                AttachHow::Kprobe => Attach::Kprobe,
-            },
+            attach: self.attach.into(),
             ring_size: self.ring_size,
             kernel_btf: self.kernel_btf.clone(),
         }
@@ -333,6 +341,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Attach;
 
     #[test]
     fn the_command_line_is_sound() {

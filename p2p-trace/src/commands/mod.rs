@@ -9,6 +9,7 @@ pub mod holders;
 mod judging;
 pub mod live;
 pub mod recover;
+pub mod record;
 pub mod replay;
 pub mod report;
 pub mod top;

@@ -2,6 +2,7 @@
 //! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
 
 mod mirroring;
+mod both;
 mod open;
 mod reader;
 pub(crate) mod stop;
@@ -27,6 +28,7 @@ use crate::{
     source::Session,
 };
 use mirroring::Mirroring;
+pub(crate) use both::Both;
 pub(crate) use open::{Opened, open};
 pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     event::{DeviceAddress, decode},
     output::json::names,
+    pipeline::Pipeline,
     rules::{Lost, Rule},
 };
 
@@ -96,6 +97,18 @@ mod lost {
 }
 
 impl Checkpoint {
+    /// What is true after all that `pipeline` has taken in.
+    #[must_use]
+    pub fn of(pipeline: &Pipeline) -> Self {
+        Self {
+            head: Head {
+                time_ns: pipeline.model().now_ns(),
+                ..Head::default()
+            },
+            records: Vec::new(),
+        }
+    }
+
     /// The contents of its blocks, when the run has come to `counts`.
     pub(super) fn parts(&self, counts: Counts) -> Vec<Vec<u8>> {
         let mut chunks: Vec<_> = self.records.chunks(MAX_RECORDS).collect();

@@ -233,7 +233,8 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    fn end(&mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> io::Result<()> {
+    /// Ends the file, as [`Writer::finish`] does, and keeps where it was written to.
+    pub(crate) fn end(&mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> io::Result<()> {
         self.close_block()?;
         let footer = Footer {
             reason,
@@ -259,8 +260,16 @@ impl<W: Write> Writer<W> {
         if self.new_names.is_empty() {
             return Ok(());
         }
-        let names = mem::take(&mut self.new_names);
-        self.json(Kind::Symbols, &Symbols { names })
+        let symbols = Symbols {
+            names: mem::take(&mut self.new_names),
+        };
+        let written = self.json(Kind::Symbols, &symbols);
+        if written.is_err() {
+            for (address, _) in &symbols.names {
+                self.names.remove(&address.0);
+            }
+        }
+        written
     }
 
     fn json(&mut self, kind: Kind, value: &impl Serialize) -> io::Result<()> {

@@ -77,6 +77,12 @@ impl Assembler {
         }
     }
 
+    /// Nothing waits for its stack.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Gives out everything: nothing can follow.
     pub fn finish(&mut self, out: impl FnMut(Element)) {
         self.advance(u64::MAX, out);

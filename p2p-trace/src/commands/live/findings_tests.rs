@@ -35,7 +35,7 @@ fn step(position: u64, kind: Kind, hook: Hook) -> Record {
 }
 
 /// A drain that is over after 20 ms.
-fn late_drain() -> Vec<Vec<Record>> {
+pub(super) fn late_drain() -> Vec<Vec<Record>> {
     let mut writer = Writer::new(1);
     vec![
         vec![step(0, Kind::Kill, Hook::Kill), writer.tick(START_NS + 5 * MS)],
@@ -54,7 +54,7 @@ const PATIENT: Judging = Judging {
     fail_on: None,
     until_finding: false,
 };
-const IMPATIENT: Judging = Judging {
+pub(super) const IMPATIENT: Judging = Judging {
     rules: rules::Options {
         stall_after: Duration::from_millis(10),
     },

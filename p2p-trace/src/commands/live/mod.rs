@@ -3,25 +3,33 @@
 #[cfg(test)]
 mod findings_tests;
 mod reader_gone;
+#[cfg(test)]
+mod recorded_tests;
 mod shown;
 #[cfg(test)]
 mod tests;
 
 use std::{
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
 
-use super::{answering::answering, colors_stdout, is_closed, judging::Judging};
+use super::{
+    answering::answering,
+    colors_stdout, is_closed,
+    judging::Judging,
+    record::{self, record},
+};
 use crate::{
     cli::{Global, LiveArgs},
-    drive::{Answer, Drive, Opened, open, stop::Stop},
+    drive::{Answer, Both, Drive, Opened, open, stop::Stop},
     exit::Exit,
     kernel::clock,
     output::{Clock, Context, Format, Printer, text},
+    recorder::Recorder,
     rules,
 };
 pub(super) use reader_gone::is_stdout_closed;
@@ -36,6 +44,8 @@ pub(super) struct Plan<'a> {
     /// Only findings are shown, no events.
     pub(super) only_findings: bool,
     pub(super) judging: Judging,
+    /// Recorded into this file too.
+    pub(super) record: Option<PathBuf>,
     /// Nobody reads what is shown any more.
     pub(super) is_closed: fn() -> bool,
 }
@@ -56,6 +66,18 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
             stacks: args.stacks,
         })
     };
+    let rules = rules::Options {
+        stall_after: args.stall_after,
+    };
+    if args.raw {
+        return record(record::Plan {
+            request: args.request(),
+            duration: args.duration,
+            rules,
+            ready_file: args.ready_file.as_deref(),
+            options: record::one_file(None),
+        });
+    }
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let opened = open(&args.request())?;
     let plan = Plan {
@@ -65,12 +87,11 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
         ready_file: args.ready_file.as_deref(),
         only_findings: args.findings,
         judging: Judging {
-            rules: rules::Options {
-                stall_after: args.stall_after,
-            },
+            rules,
             fail_on: args.fail_on,
             until_finding: args.until_finding,
         },
+        record: args.record.clone(),
         is_closed: is_stdout_closed,
     };
     let answering = answering(&opened, &args.device, &plan.clock);
@@ -96,7 +117,19 @@ fn stream(
         duration: plan.duration,
         stop,
     };
-    match drive.run(session, &mut shown) {
+    let mut recorder = match &plan.record {
+        Some(path) => {
+            let header = record::header(session.status(), plan.clock, plan.judging.rules);
+            let options = record::one_file(Some(path.clone()));
+            Some(Recorder::start(options, header, symbols.as_ref())?)
+        }
+        None => None,
+    };
+    let mut both = Both {
+        first: &mut shown,
+        second: recorder.as_mut(),
+    };
+    match drive.run(session, &mut both) {
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_closed) => Ok(shown.exit()),
         Err(error) => Err(error),
         Ok(()) => Ok(shown.exit()),

@@ -114,6 +114,7 @@ pub(super) fn plan(judging: Judging) -> Plan<'static> {
         ready_file: None,
         only_findings: false,
         judging,
+        record: None,
         is_closed: || false,
     }
 }

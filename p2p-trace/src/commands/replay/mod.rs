@@ -55,7 +55,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     }
 }
 
-fn show(
+pub(super) fn show(
     mut run: dumps::Run,
     format: Format,
     only_findings: bool,
@@ -74,6 +74,7 @@ fn show(
         ready_file: None,
         only_findings,
         judging,
+        record: None,
         is_closed: is_stdout_closed,
     };
     let names = run.tape.names();

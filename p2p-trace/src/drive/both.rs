@@ -1,0 +1,63 @@
+//! Two sinks for one session.
+
+use anyhow::Result;
+
+use super::{Ending, Next, Sink};
+use crate::{
+    account::Status,
+    pipeline::{Closing, Pipeline, Slice, Step},
+};
+
+/// The first is told first. The second one can be absent.
+pub(crate) struct Both<'a, A, B> {
+    pub(crate) first: &'a mut A,
+    pub(crate) second: Option<&'a mut B>,
+}
+
+impl<A: Sink, B: Sink> Both<'_, A, B> {
+    fn second(&mut self, tell: impl FnOnce(&mut B) -> Result<()>) -> Result<()> {
+        self.second.as_deref_mut().map_or(Ok(()), tell)
+    }
+}
+
+impl<A: Sink, B: Sink> Sink for Both<'_, A, B> {
+    fn begin(&mut self, status: &Status) -> Result<()> {
+        self.first.begin(status)?;
+        self.second(|sink| sink.begin(status))
+    }
+
+    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
+        self.first.changed(status, time_ns)?;
+        self.second(|sink| sink.changed(status, time_ns))
+    }
+
+    fn slice(&mut self, slice: &Slice) -> Result<()> {
+        self.first.slice(slice)?;
+        self.second(|sink| sink.slice(slice))
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        self.first.step(step)?;
+        self.second(|sink| sink.step(step))
+    }
+
+    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
+        let first = self.first.pause(pipeline)?;
+        let second = match &mut self.second {
+            Some(sink) => sink.pause(pipeline)?,
+            None => Next::Go,
+        };
+        Ok(match (first, second) {
+            (Next::Break, _) | (_, Next::Break) => Next::Break,
+            (Next::Pull, _) | (_, Next::Pull) => Next::Pull,
+            (Next::Go, Next::Go) => Next::Go,
+        })
+    }
+
+    fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
+        let first = self.first.end(closing, ending);
+        // A terminal that is gone is no reason to leave a dump without its end.
+        self.second(|sink| sink.end(closing, ending))?;
+        first
+    }
+}

@@ -1,0 +1,238 @@
+//! The thread that writes.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Options, Recorded, Shared,
+    files::{Files, Out},
+};
+use crate::{
+    account::Status,
+    dump::{Checkpoint, Header, Reason, Writer},
+    pipeline::Slice,
+    source::Totals,
+};
+
+/// What is not urgent is written after so long at the latest.
+const FLUSH: Duration = Duration::from_secs(1);
+/// Disk errors are told so often at most.
+const COMPLAIN: Duration = Duration::from_secs(10);
+/// Between checkpoints within a file, in bytes written.
+const CHECKPOINT: u64 = 64 << 20;
+
+/// What is to be written.
+pub(super) enum Message {
+    /// Slices, with the names that they need.
+    Gained {
+        slices: Vec<Slice>,
+        names: Vec<(u64, String)>,
+        /// What the queue has become shorter by.
+        bytes: u64,
+        /// To the disk at once.
+        is_urgent: bool,
+    },
+    /// What is attached has changed.
+    Status(Box<Status>, u64),
+    /// What is true now, as was asked for.
+    Rotate(Box<Checkpoint>),
+    /// The run is over.
+    End {
+        reason: Reason,
+        duration_ns: u64,
+        totals: Option<Totals>,
+    },
+}
+
+/// The files, and how they are doing.
+pub(super) struct Disk {
+    writer: Writer<Out>,
+    files: Files,
+    shared: Arc<Shared>,
+    flushed: Instant,
+    /// Where the latest checkpoint stands in the file.
+    checkpoint_at: u64,
+    /// The file has vanished or cannot be written to: another one is tried.
+    is_lost: bool,
+    complained: Option<Instant>,
+    recorded: Recorded,
+}
+
+impl Disk {
+    /// Creates the first file.
+    pub(super) fn create(options: Options, header: Header, shared: Arc<Shared>) -> Result<Self> {
+        let path = options.path.clone();
+        let mut files = Files::new(options.path, options.limits);
+        let out = files.create().with_context(|| {
+            let path = path.unwrap_or_default();
+            format!("cannot create the dump {}: it must not exist yet", path.display())
+        })?;
+        let writer = Writer::new(out, header).context("cannot write the dump")?;
+        Ok(Self {
+            writer,
+            files,
+            shared,
+            flushed: Instant::now(),
+            checkpoint_at: 0,
+            is_lost: false,
+            complained: None,
+            recorded: Recorded::default(),
+        })
+    }
+
+    /// Writes until the run is over.
+    pub(super) fn run(mut self, messages: &Receiver<Message>) -> Recorded {
+        loop {
+            let due = FLUSH.saturating_sub(self.flushed.elapsed());
+            let is_urgent = match messages.recv_timeout(due) {
+                Ok(Message::End {
+                    reason,
+                    duration_ns,
+                    totals,
+                }) => return self.end(reason, duration_ns, totals),
+                Ok(message) => {
+                    let mut is_urgent = self.take(message);
+                    // What has come meanwhile shares one wait for the disk.
+                    while let Ok(message) = messages.try_recv() {
+                        if let Message::End {
+                            reason,
+                            duration_ns,
+                            totals,
+                        } = message
+                        {
+                            return self.end(reason, duration_ns, totals);
+                        }
+                        is_urgent |= self.take(message);
+                    }
+                    is_urgent
+                }
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return self.end(Reason::Broken, 0, None),
+            };
+            if is_urgent || self.flushed.elapsed() >= FLUSH {
+                self.flush(is_urgent);
+            }
+        }
+    }
+
+    /// Returns whether it must reach the disk at once.
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Gained {
+                slices,
+                names,
+                bytes,
+                is_urgent,
+            } => {
+                self.attempt(|writer| {
+                    names
+                        .iter()
+                        .try_for_each(|(address, name)| writer.symbol(*address, name))
+                });
+                for slice in &slices {
+                    self.attempt(|writer| writer.slice(slice));
+                }
+                self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
+                is_urgent
+            }
+            Message::Status(status, time_ns) => {
+                self.attempt(|writer| writer.status(&status, time_ns));
+                true
+            }
+            Message::Rotate(checkpoint) => {
+                self.rotate(&checkpoint);
+                false
+            }
+            Message::End { .. } => false,
+        }
+    }
+
+    fn flush(&mut self, is_urgent: bool) {
+        self.flushed = Instant::now();
+        self.attempt(Writer::flush);
+        if is_urgent && !self.is_lost {
+            let synced = self.writer.get_ref().sync();
+            self.note(synced);
+        }
+        if self.writer.get_ref().has_vanished() && !self.is_lost {
+            self.is_lost = true;
+            let gone = io::Error::new(io::ErrorKind::NotFound, "somebody has removed it");
+            self.note(Err(gone));
+        }
+        let written = self.writer.written();
+        let is_due = self.files.is_due(written) || written.saturating_sub(self.checkpoint_at) >= CHECKPOINT;
+        if is_due || self.is_lost {
+            self.shared.wants_checkpoint.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Another file, or only a checkpoint where the current one goes on.
+    fn rotate(&mut self, checkpoint: &Checkpoint) {
+        if !self.is_lost && !self.files.is_due(self.writer.written()) {
+            self.attempt(|writer| writer.checkpoint(checkpoint));
+            self.checkpoint_at = self.writer.written();
+            return;
+        }
+        self.attempt(Writer::flush);
+        let out = match self.files.create() {
+            Ok(out) => out,
+            Err(error) => return self.note(Err(error)),
+        };
+        self.recorded.bytes += self.writer.written();
+        match self.writer.rotate(out, checkpoint) {
+            Ok(before) => {
+                let synced = before.sync();
+                self.note(synced);
+            }
+            Err(error) => self.note(Err(error)),
+        }
+        self.is_lost = false;
+        self.checkpoint_at = self.writer.written();
+        let pruned = self.files.prune();
+        self.note(pruned);
+    }
+
+    /// Writes something. What a full disk has no room for is missing in the dump, which shows by its counts.
+    fn attempt(&mut self, write: impl FnOnce(&mut Writer<Out>) -> io::Result<()>) {
+        let result = write(&mut self.writer);
+        if result.is_err() {
+            // A block that was written in part would only cost room. Where it stays, readers get over it.
+            drop(self.writer.get_ref().cut(self.writer.written()));
+        }
+        self.note(result);
+    }
+
+    fn note(&mut self, result: io::Result<()>) {
+        let Err(error) = result else { return };
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.shared.closed.store(true, Ordering::Relaxed);
+            return;
+        }
+        let message = format!("cannot write the dump {}: {error}", self.files.current());
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+            self.complained = Some(Instant::now());
+            tracing::error!("{message}; tracing goes on");
+        }
+        self.recorded.error.get_or_insert(message);
+    }
+
+    fn end(mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> Recorded {
+        self.flush(false);
+        let result = self.writer.end(reason, duration_ns, totals);
+        self.note(result);
+        let synced = self.writer.get_ref().sync();
+        self.note(synced);
+        self.recorded.bytes += self.writer.written();
+        self.recorded.files = self.files.created();
+        self.recorded
+    }
+}
