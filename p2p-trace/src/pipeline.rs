@@ -5,6 +5,7 @@
 
 use crate::{
     account::{Outcome, Status, Tally},
+    dump::Checkpoint,
     event::assemble::{Assembler, Element},
     model::Model,
     order::{Item, Order},
@@ -93,6 +94,16 @@ impl Pipeline {
     /// Something is not known, whatever the records tell: no rule can be sure.
     pub fn doubt(&mut self, why: impl Into<String>) {
         self.rules.doubt(why);
+    }
+
+    /// Goes on from what was true at some point of a run, of which nothing before is known. What the rules found up to
+    /// there is counted, and not told again.
+    pub fn restore(&mut self, checkpoint: &Checkpoint) {
+        for element in checkpoint.elements() {
+            self.model.apply(&element);
+        }
+        self.rules.resume(&checkpoint.head.rules, checkpoint.head.time_ns);
+        self.reached_ns = self.reached_ns.max(checkpoint.head.time_ns);
     }
 
     /// Takes in the next slice, and hands out each element when it has been judged.

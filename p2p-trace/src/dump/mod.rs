@@ -23,7 +23,7 @@ mod tape;
 mod tests;
 mod writer;
 
-pub use checkpoint::{Checkpoint, Found, Head, Judged};
+pub use checkpoint::{Checkpoint, Head};
 pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
 pub use names::Names;
 pub(crate) use play::play;

@@ -30,7 +30,7 @@ pub(crate) fn play<R: Read>(
     sink.begin(&header.status)?;
     while let Some(told) = tape.next_told()? {
         match told {
-            Told::Restore(_checkpoint) => {}
+            Told::Restore(checkpoint) => pipeline.restore(&checkpoint),
             Told::Slice(slice) => {
                 sink.slice(&slice)?;
                 pipeline.advance(&slice, |step| sink.step(step))?;

@@ -94,7 +94,7 @@ impl Layout {
             Kind::AddResource => ([Size, Offset, Caller, Unused], Number::Ret, Small::Bar),
             Kind::Memremap => ([Start, End, Caller, Addr], Number::Ret, Small::Unused),
             Kind::Publish => ([Unused, Unused, Caller, Unused], Number::Unused, Small::Flag),
-            Kind::Alloc => ([Addr, Size, Caller, Cgroup], Number::Unused, Small::Unused),
+            Kind::Alloc => ([Addr, Size, Caller, Cgroup], Number::Unused, Small::Flag),
             Kind::Free => ([Addr, Size, Caller, Unused], Number::Unused, Small::Unused),
             Kind::SglAlloc => ([Sgl, Size, Caller, Cgroup], Number::Count, Small::Unused),
             Kind::SglFree => ([Sgl, Unused, Caller, Unused], Number::Unused, Small::Unused),

@@ -190,7 +190,8 @@ pub struct Event {
     /// Pages, entries or ranges.
     pub count: Option<u32>,
     /// The boolean argument (publish), that the hook was attached, not detached (attach), that the memory is
-    /// published (`device_state`), that everything was read (pulled).
+    /// published (`device_state`), that everything was read (pulled), that a part was given back before (alloc, in
+    /// checkpoints only).
     pub flag: Option<bool>,
     /// Address of the scatter list.
     pub sgl: Option<u64>,

@@ -144,6 +144,15 @@ impl Device {
         self.ledger.references()
     }
 
+    /// The pages of user mappings that are out, numbered as [`super::Geometry::index`] does, in runs that belong to one
+    /// reference each.
+    pub fn mmap_pages(&self) -> impl Iterator<Item = (std::ops::Range<u64>, &Reference)> {
+        let mmaps = &self.ledger.mmaps;
+        mmaps
+            .iter()
+            .filter_map(|(pages, key)| Some((pages.clone(), self.ledger.get(key)?)))
+    }
+
     /// How many references these are; an mmap counts as one.
     #[must_use]
     pub fn reference_count(&self) -> usize {

@@ -34,6 +34,10 @@ impl Ledger {
         }
         let generation = ranges.at(addr).map_or(NO_RANGE, |range| range.id.generation);
         let key = self.enter(event, Taken::Allocation { addr, size }, generation, context);
+        if event.flag == Some(true) {
+            // In a checkpoint: what is left of one that was given back in part.
+            self.change(key, |reference| reference.partial = true);
+        }
         if self.recent.len() == MAX_RECENT {
             self.recent.pop_front();
         }

@@ -75,6 +75,8 @@ pub(crate) struct Recorded {
 /// Takes what a run delivers, for the disk's thread.
 pub(crate) struct Recorder<'a> {
     symbols: &'a dyn Symbolize,
+    /// Number of the run.
+    run: u64,
     shared: Arc<Shared>,
     sender: Option<Sender<Message>>,
     disk: Option<JoinHandle<Recorded>>,
@@ -96,12 +98,14 @@ impl<'a> Recorder<'a> {
     /// When the file cannot be created.
     pub(crate) fn start(options: Options, header: Header, symbols: &'a dyn Symbolize) -> Result<Self> {
         let shared = Arc::new(Shared::default());
+        let run = header.status.run;
         let (sender, receiver) = mpsc::channel();
         let disk = Disk::create(options, header, Arc::clone(&shared))?;
         let thread = thread::Builder::new().name("recorder".to_owned());
         let disk = thread.spawn(move || disk.run(&receiver))?;
         Ok(Self {
             symbols,
+            run,
             shared,
             sender: Some(sender),
             disk: Some(disk),
@@ -175,7 +179,7 @@ impl<'a> Recorder<'a> {
 }
 
 /// Memory that a slice takes while it waits.
-fn size_of_slice(slice: &Slice) -> u64 {
+const fn size_of_slice(slice: &Slice) -> u64 {
     (size_of::<Slice>() + size_of_val(slice.items.as_slice())) as u64
 }
 
@@ -213,12 +217,12 @@ impl Sink for Recorder<'_> {
         self.pass_on();
         if self.shared.wants_checkpoint.load(Ordering::Relaxed) && self.dropped.is_empty() {
             // A record that waits for its stack would be in the file before and not in what is true now.
-            let since_ns = *self.rotate_at.get_or_insert(pipeline.reached_ns());
+            let since_ns = *self.rotate_at.get_or_insert_with(|| pipeline.reached_ns());
             let is_late = pipeline.reached_ns().saturating_sub(since_ns) > 1_000_000_000;
             if pipeline.is_settled() || is_late {
                 self.rotate_at = None;
                 self.shared.wants_checkpoint.store(false, Ordering::Relaxed);
-                let checkpoint = Checkpoint::of(pipeline);
+                let checkpoint = Checkpoint::of(pipeline, self.run);
                 self.send(Message::Rotate(Box::new(checkpoint)));
                 return Ok(Next::Pull);
             }

@@ -1,1 +1,270 @@
+//! What is recorded can be read, whatever the disk does meanwhile.
 
+use std::{convert::Infallible, fs, path::Path};
+
+use p2p_trace_common::{Hook, Record, valid};
+
+use super::*;
+use crate::{
+    dump::{End, Opened, Tape, Told, samples},
+    event::user,
+    order::Item,
+    output::NoSymbols,
+    source::Reason as LossReason,
+};
+
+const RUN: u64 = 0x0123_4567_89ab_cdef;
+
+/// A record of the run at this place, and so many milliseconds after its start.
+fn record(kind: Kind, hook: Hook, ring: Ring, place: u64) -> Record {
+    Record {
+        kind: kind as u8,
+        hook: hook as u8,
+        valid: valid::DEVICE | valid::PGMAP | valid::RANGE | valid::TASK,
+        seq: ring.sequence(place),
+        time_ns: samples::START_NS + place * samples::MS,
+        bus: 3,
+        pgmap: 7,
+        pid: 612,
+        tgid: 612,
+        comm: *b"fio\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ..user::blank(RUN)
+    }
+}
+
+/// 64 KiB are taken.
+fn alloc(place: u64) -> Record {
+    Record {
+        valid: valid::DEVICE | valid::TASK | valid::ADDR | valid::SIZE,
+        words: [0xffff_8881_0000_0000 + (place << 16), 1 << 16, 0, 0],
+        ..record(Kind::Alloc, Hook::Alloc, Ring::Hot, place)
+    }
+}
+
+/// A recorder with a model that goes along, as while tracing.
+struct Live<'a> {
+    recorder: Recorder<'a>,
+    pipeline: Pipeline,
+}
+
+impl Live<'_> {
+    fn start(path: &Path, limits: Limits) -> Self {
+        let header = samples::header();
+        let pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
+        let options = Options {
+            path: Some(path.to_owned()),
+            limits,
+        };
+        let recorder = Recorder::start(options, header, &NoSymbols).unwrap();
+        Self { recorder, pipeline }
+    }
+
+    fn gain(&mut self, records: &[Record]) {
+        let watermark_ns = records.last().map_or(0, |record| record.time_ns);
+        let items = records.iter().copied().map(Item::Record).collect();
+        let slice = Slice { items, watermark_ns };
+        self.recorder.slice(&slice).unwrap();
+        let recorder = &mut self.recorder;
+        let done: Result<(), Infallible> = self.pipeline.advance(&slice, |step| {
+            recorder.step(step).unwrap();
+            Ok(())
+        });
+        done.unwrap();
+        self.recorder.pause(&self.pipeline).unwrap();
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let totals = samples::totals();
+        let closing = self.pipeline.close(&totals);
+        let ending = Ending {
+            totals,
+            duration: Duration::from_millis(30),
+            is_whole: true,
+        };
+        self.recorder.end(&closing, &ending)
+    }
+}
+
+fn open(path: &Path) -> Opened<fs::File> {
+    Opened::open(fs::File::open(path).unwrap()).unwrap()
+}
+
+fn read(files: Vec<Opened<fs::File>>) -> (Vec<Told>, Vec<String>) {
+    let mut tape = Tape::new(files).unwrap();
+    let mut told = Vec::new();
+    while let Some(next) = tape.next_told().unwrap() {
+        told.push(next);
+    }
+    (told, tape.damage().iter().map(ToString::to_string).collect())
+}
+
+fn records(told: &[Told]) -> Vec<Record> {
+    let items = told.iter().flat_map(|told| match told {
+        Told::Slice(slice) => slice.items.clone(),
+        _ => Vec::new(),
+    });
+    items
+        .map(|item| match item {
+            Item::Record(record) => record,
+            Item::Loss(loss) => panic!("{loss:?}"),
+        })
+        .collect()
+}
+
+#[test]
+fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trace.p2pt");
+    let limits = Limits {
+        max_size: Some(1),
+        ..Limits::default()
+    };
+    let mut live = Live::start(&path, limits);
+    let mut given = vec![alloc(0)];
+    live.gain(&given);
+    let third = dir.path().join("trace.p2pt.2");
+    for place in 1..20_000 {
+        // A step of a teardown is written at once.
+        let kill = record(Kind::Kill, Hook::Kill, Ring::Rare, place);
+        live.gain(&[kill]);
+        given.push(kill);
+        if third.exists() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    live.end().unwrap();
+    let count = live.recorder.recorded().files;
+    let numbered = |number| dir.path().join(format!("trace.p2pt.{number}"));
+    let files: Vec<_> = std::iter::once(path).chain((1..count).map(numbered)).collect();
+    assert!(files.len() >= 3);
+    let (told, damage) = read(files.iter().rev().map(|path| open(path)).collect());
+    assert_eq!(damage, Vec::<String>::new());
+    assert!(
+        matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))),
+        "{told:?}"
+    );
+    assert_eq!(records(&told), given);
+
+    let (told, _) = read(vec![open(&third)]);
+    let Some(Told::Restore(checkpoint)) = told.first() else {
+        panic!("{told:?}")
+    };
+    let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
+    pipeline.restore(checkpoint);
+    let device = pipeline.model().devices().next().unwrap();
+    let (_, reference) = device.references().next().unwrap();
+    assert_eq!(reference.at.time_ns, samples::START_NS);
+    assert_eq!(device.taken_by(reference).task.unwrap().name(), "fio");
+    assert!(
+        !told.iter().any(|told| matches!(told, Told::Doubt(_))),
+        "{told:?}"
+    );
+
+    let (told, _) = read(vec![open(&files[0])]);
+    assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::GoesOn));
+    let gap = vec![open(&files[0]), open(&third)];
+    let (told, _) = read(gap);
+    let losses = records(&told);
+    let lost = losses
+        .iter()
+        .filter_map(user::loss)
+        .map(|loss| (loss.ring, loss.reason));
+    assert_eq!(lost.collect::<Vec<_>>(), [(Ring::Rare, LossReason::Damaged)]);
+}
+
+#[test]
+fn only_so_many_files_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = Limits {
+        max_size: Some(1),
+        keep: Some(2),
+        ..Limits::default()
+    };
+    let mut live = Live::start(&dir.path().join("t"), limits);
+    for place in 1..20_000 {
+        live.gain(&[record(Kind::Kill, Hook::Kill, Ring::Rare, place)]);
+        if dir.path().join("t.4").exists() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    live.end().unwrap();
+    let mut names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    // It may have begun one more meanwhile.
+    let expected = [["t.3", "t.4"], ["t.4", "t.5"], ["t.5", "t.6"]];
+    assert!(expected.iter().any(|expected| names == expected), "{names:?}");
+}
+
+#[test]
+fn a_file_that_vanishes_is_told_and_followed_by_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let mut live = Live::start(&path, Limits::default());
+    fs::remove_file(&path).unwrap();
+    for place in 1..20_000 {
+        live.gain(&[record(Kind::Kill, Hook::Kill, Ring::Rare, place)]);
+        if dir.path().join("t.1").exists() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    live.gain(&[record(Kind::Drained, Hook::Drained, Ring::Rare, 200_000)]);
+    let error = live.end().unwrap_err();
+    assert!(error.to_string().contains("removed"), "{error}");
+    let (told, _) = read(vec![open(&dir.path().join("t.1"))]);
+    assert_eq!(records(&told).last().unwrap().kind(), Some(Kind::Drained));
+}
+
+#[test]
+fn a_recorder_that_is_dropped_leaves_a_dump_that_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let mut live = Live::start(&path, Limits::default());
+    live.gain(&[alloc(0)]);
+    drop(live);
+    let (told, damage) = read(vec![open(&path)]);
+    assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
+    assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::CutOff));
+}
+
+#[test]
+fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_nevertheless() {
+    let mut dropped = Dropped::default();
+    let change = user::Change {
+        hook: Hook::DmaMapSg,
+        attached: true,
+        method: crate::event::Method::Fentry,
+        armed: true,
+    };
+    let mut writer = user::Writer::new(RUN);
+    let attach = writer.attach(1, &change);
+    let slice = |records: &[Record]| Slice {
+        items: records.iter().copied().map(Item::Record).collect(),
+        watermark_ns: 9,
+    };
+    let kill = record(Kind::Kill, Hook::Kill, Ring::Rare, 5);
+    let left_out = dropped.add(&[
+        slice(&[alloc(1), attach]),
+        slice(&[alloc(2), writer.tick(3), kill]),
+    ]);
+    assert_eq!(left_out, 3);
+    let mut next = slice(&[alloc(9)]);
+    dropped.tell(&mut next);
+    assert!(dropped.is_empty());
+    let records = records(&[Told::Slice(next)]);
+    assert_eq!((records[0], records[3]), (attach, alloc(9)));
+    let losses: Vec<_> = records.iter().filter_map(user::loss).collect();
+    let told = losses.iter().map(|loss| (loss.ring, loss.count(), loss.reason));
+    let expected = [
+        (Ring::Hot, 2, LossReason::Unrecorded),
+        (Ring::Rare, 1, LossReason::Unrecorded),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    let of = |place: u64| samples::START_NS + place * samples::MS;
+    assert_eq!((losses[0].from_ns, losses[0].to_ns), (of(1), of(5)));
+}

@@ -6,7 +6,10 @@ use super::{
     rule::{Rule, Spec},
     verdict::Answer,
 };
-use crate::account::{HookState, HookStatus, ring_name};
+use crate::{
+    account::{HookState, HookStatus, ring_name},
+    model::GRACE_NS,
+};
 
 /// Whether a hook sees what happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,12 @@ pub struct Coverage {
     lost: [Lost; 2],
     /// What else makes every rule unsure.
     doubts: Vec<String>,
+    /// What was on its way when the trace, or its dump, begins has come by then.
+    settled_ns: u64,
 }
+
+/// A free is told when it begins, and a burst of them when something else happens: so long it can take.
+const ON_ITS_WAY_NS: u64 = 2 * GRACE_NS;
 
 /// Doubts about everything that are kept.
 const MAX_DOUBTS: usize = 16;
@@ -46,6 +54,7 @@ impl Coverage {
             hooks: [Sight::NotAskedFor; HOOKS],
             lost: [Lost::default(); 2],
             doubts: Vec::new(),
+            settled_ns: 0,
         };
         coverage.set(hooks);
         coverage
@@ -84,6 +93,17 @@ impl Coverage {
         if self.doubts.len() < MAX_DOUBTS && !self.doubts.contains(&why) {
             self.doubts.push(why);
         }
+    }
+
+    /// What was before this time is not told; what was out then is known.
+    pub(super) const fn resume(&mut self, time_ns: u64) {
+        self.settled_ns = time_ns.saturating_add(ON_ITS_WAY_NS);
+    }
+
+    /// What is given back at `now_ns` can have been on its way since before the dump begins.
+    #[must_use]
+    pub const fn is_unsettled(&self, now_ns: u64) -> bool {
+        now_ns < self.settled_ns
     }
 
     /// Something was lost, or is not known.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     finding::{Finding, MAX_EVIDENCE},
+    judged::Found,
     rule::Rule,
 };
 use crate::event::{DeviceAddress, Id};
@@ -26,6 +27,13 @@ pub(super) struct Subject {
     pub(super) pid: Option<u32>,
 }
 
+/// Findings before the dump begins.
+#[derive(Clone, Copy, Debug)]
+struct Earlier {
+    all: u32,
+    closed: u32,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
@@ -38,6 +46,8 @@ pub(super) struct Findings {
     again: BTreeSet<usize>,
     doubts: BTreeMap<(Rule, DeviceAddress), BTreeSet<String>>,
     counts: BTreeMap<(Rule, DeviceAddress), u32>,
+    /// What there was before the dump begins.
+    earlier: BTreeMap<(Rule, DeviceAddress), Earlier>,
     omitted: u64,
     suspects: Vec<(Subject, Finding)>,
 }
@@ -146,12 +156,45 @@ impl Findings {
 
     /// Findings of a rule for a device, those beyond [`MAX_FINDINGS`] among them.
     pub(super) fn count(&self, rule: Rule, device: DeviceAddress) -> u32 {
-        self.counts.get(&(rule, device)).copied().unwrap_or(0)
+        let key = (rule, device);
+        let own = self.counts.get(&key).copied().unwrap_or(0);
+        // One that went on then is found again, mostly.
+        self.earlier
+            .get(&key)
+            .map_or(own, |earlier| earlier.all.max(earlier.closed.saturating_add(own)))
     }
 
     /// All that are kept, oldest first.
     pub(super) fn all(&self) -> &[Finding] {
         &self.list
+    }
+
+    /// Findings of a rule for a device, and how many of them go on.
+    pub(super) fn counts(&self, rule: Rule, device: DeviceAddress) -> (u32, u32) {
+        let is_open =
+            |finding: &&Finding| finding.rule == rule && finding.device == device && !finding.is_closed();
+        (
+            self.count(rule, device),
+            self.list.iter().filter(is_open).count() as u32,
+        )
+    }
+
+    /// Goes on from what there was.
+    pub(super) fn resume(&mut self, found: &[Found]) {
+        for found in found {
+            let key = (found.rule, found.device);
+            let earlier = Earlier {
+                all: found.findings,
+                closed: found.findings.saturating_sub(found.open),
+            };
+            self.earlier.insert(key, earlier);
+            if !found.doubts.is_empty() {
+                self.doubts
+                    .entry(key)
+                    .or_default()
+                    .extend(found.doubts.iter().cloned());
+            }
+        }
     }
 
     /// Those beyond [`MAX_FINDINGS`].

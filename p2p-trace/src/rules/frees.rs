@@ -92,6 +92,9 @@ const TAKEN_BEFORE: &str = "memory was given back that may have been taken befor
 
 /// Why not all that is out of a range is known, or of the device where it is not known which range it is.
 pub(super) fn unknown(scene: &Scene<'_>, device: &Device, range: Option<&Range>) -> Option<&'static str> {
+    if scene.coverage.is_unsettled(scene.now_ns) {
+        return Some("memory was given back that may have been on its way when the dump begins");
+    }
     if device.uncertain().hot.is_some() {
         return Some("records of allocations or frees were lost");
     }

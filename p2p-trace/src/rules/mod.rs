@@ -16,6 +16,7 @@ mod finding;
 mod findings;
 mod frees;
 mod holders;
+mod judged;
 mod map_imbalance;
 mod overlapping_ranges;
 mod pool_destroyed_in_use;
@@ -38,6 +39,7 @@ use p2p_trace_common::Ring;
 pub use coverage::{Coverage, Lost};
 pub use finding::{Finding, Holder, MAX_EVIDENCE, MAX_HOLDERS};
 pub use findings::MAX_FINDINGS;
+pub use judged::{Found, Judged};
 pub use rule::{Rule, Severity, Spec, TABLE};
 pub use scene::Options;
 pub use verdict::{Answer, Verdict};
@@ -102,6 +104,61 @@ impl Rules {
     /// Something is not known, whatever the records tell: no rule can be sure.
     pub fn doubt(&mut self, why: impl Into<String>) {
         self.coverage.doubt(why.into());
+    }
+
+    /// What can be seen.
+    #[must_use]
+    pub const fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// What they have come to so far, for whoever goes on from here.
+    #[must_use]
+    pub fn judged(&self, model: &Model) -> Judged {
+        Judged {
+            lost_hot: self.coverage.lost(Ring::Hot),
+            lost_rare: self.coverage.lost(Ring::Rare),
+            found: self.found(model),
+        }
+    }
+
+    /// By rule and device, where there is anything to say. What is open is taken for doubtful: how it ends is not told here.
+    fn found(&self, model: &Model) -> Vec<Found> {
+        let mut found = Vec::new();
+        for device in model.devices().map(Device::address) {
+            for rule in Rule::all() {
+                let open = self.checks.iter().filter_map(|check| check.open(device));
+                let mut doubts: Vec<_> = self.findings.doubts(rule, device).cloned().collect();
+                doubts.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
+                if self.findings.has_suspects(rule, device) {
+                    doubts.push(
+                        "what seemed to violate it when the file begins could not be confirmed".to_owned(),
+                    );
+                }
+                let (findings, open) = self.findings.counts(rule, device);
+                if findings > 0 || !doubts.is_empty() {
+                    found.push(Found {
+                        rule,
+                        device,
+                        findings,
+                        open,
+                        doubts,
+                    });
+                }
+            }
+        }
+        found
+    }
+
+    /// Goes on from what they had come to at `time_ns`. The model has been brought there already.
+    pub fn resume(&mut self, judged: &Judged, time_ns: u64) {
+        for (ring, lost) in [(Ring::Hot, judged.lost_hot), (Ring::Rare, judged.lost_rare)] {
+            if lost.count > 0 {
+                self.coverage.lose(ring, lost.count, lost.until_ns);
+            }
+        }
+        self.findings.resume(&judged.found);
+        self.coverage.resume(time_ns);
     }
 
     /// Records were lost, or something is not known, about whichever device.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A run in which nothing is wrong.
-fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
+pub(super) fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
     let mut kernel = play::watched();
     kernel.nested_frees = nested_frees;
     interleave(&mut kernel, acts);
@@ -21,7 +21,7 @@ fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
 }
 
 /// A run with a fault in the middle, of which the first own record is at this place.
-fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
+pub(super) fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
     let mut kernel = clean(before, false);
     let place = kernel.inject(fault, 0);
     interleave(&mut kernel, after);
@@ -29,12 +29,12 @@ fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
     (kernel, place)
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+pub(super) fn fault() -> impl Strategy<Value = Fault> {
     proptest::sample::select(&Fault::ALL[..])
 }
 
 /// Violations that can follow from a fault later, beside its own.
-const fn aftermath(fault: Fault) -> &'static [Rule] {
+pub(super) const fn aftermath(fault: Fault) -> &'static [Rule] {
     match fault {
         // The rest has no reference, and is not waited for, even if it is mapped. Its free can come at any time.
         Fault::FreeLess => &[

@@ -5,6 +5,7 @@ mod documented;
 mod faults;
 mod garbage;
 mod lifecycle;
+mod rotated;
 mod stalls;
 
 use std::{collections::BTreeSet, fmt::Write as _};

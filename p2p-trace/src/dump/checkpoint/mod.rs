@@ -1,7 +1,10 @@
 //! What was true at a point of the stream, so that what follows can be read without what was before: the records that
 //! still matter, as they were, and what the rules had come to.
 
-use p2p_trace_common::{Record, slot::SLOT_SIZE};
+mod gather;
+mod write;
+
+use p2p_trace_common::{Record, Ring, slot::SLOT_SIZE};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -9,10 +12,14 @@ use super::{
     records::{Counts, put_record, record},
 };
 use crate::{
-    event::{DeviceAddress, decode},
-    output::json::names,
+    event::{
+        assemble::{Assembler, Element},
+        decode,
+    },
+    model::Model,
+    order::Item,
     pipeline::Pipeline,
-    rules::{Lost, Rule},
+    rules::{Judged, Rules},
 };
 
 /// Records in one block.
@@ -46,67 +53,35 @@ pub struct Head {
     pub rules: Judged,
 }
 
-/// What the rules had come to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Judged {
-    /// Records of the hot ring that were lost: how many, and by when.
-    #[serde(default, with = "lost", skip_serializing_if = "is_none_lost")]
-    pub lost_hot: Lost,
-    /// The same of the rare ring.
-    #[serde(default, with = "lost", skip_serializing_if = "is_none_lost")]
-    pub lost_rare: Lost,
-    /// What they had found and what they were not sure of.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub found: Vec<Found>,
-}
-
-/// What a rule had come to for a device.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// The rule.
-    #[serde(with = "names::rule")]
-    pub rule: Rule,
-    /// The device.
-    #[serde(with = "names::device")]
-    pub device: DeviceAddress,
-    /// Findings so far.
-    #[serde(default)]
-    pub findings: u32,
-    /// Why it was not sure.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub doubts: Vec<String>,
-}
-
-fn is_none_lost(lost: &Lost) -> bool {
-    *lost == Lost::default()
-}
-
-mod lost {
-    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
-
-    use super::Lost;
-
-    pub(super) fn serialize<S: Serializer>(lost: &Lost, serializer: S) -> Result<S::Ok, S::Error> {
-        (lost.count, lost.until_ns).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Lost, D::Error> {
-        let (count, until_ns) = Deserialize::deserialize(deserializer)?;
-        Ok(Lost { count, until_ns })
-    }
-}
-
 impl Checkpoint {
-    /// What is true after all that `pipeline` has taken in.
+    /// What is true after all that `pipeline` has taken in, in the run of this number.
     #[must_use]
-    pub fn of(pipeline: &Pipeline) -> Self {
+    pub fn of(pipeline: &Pipeline, run: u64) -> Self {
+        Self::at(pipeline.model(), pipeline.rules(), run)
+    }
+
+    /// What is true by a model, and by the rules that have judged it.
+    pub(crate) fn at(model: &Model, rules: &Rules, run: u64) -> Self {
+        let lost = Ring::ALL.map(|ring| rules.coverage().lost(ring));
         Self {
             head: Head {
-                time_ns: pipeline.model().now_ns(),
+                time_ns: model.now_ns(),
+                rules: rules.judged(model),
                 ..Head::default()
             },
-            records: Vec::new(),
+            records: gather::gather(model, run, lost),
         }
+    }
+
+    /// Its records as elements, as the model takes them in.
+    pub(crate) fn elements(&self) -> Vec<Element> {
+        let mut assembler = Assembler::new();
+        let mut elements = Vec::with_capacity(self.records.len());
+        for &record in &self.records {
+            assembler.push(Item::Record(record), |element| elements.push(element));
+        }
+        assembler.finish(|element| elements.push(element));
+        elements
     }
 
     /// The contents of its blocks, when the run has come to `counts`.

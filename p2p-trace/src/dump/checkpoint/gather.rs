@@ -1,0 +1,231 @@
+//! From a model to the records that lead to it: those that still matter, in the order of their times, with their own ids,
+//! tasks and times; then one pull read, which stands for all that is taken.
+
+use std::collections::HashSet;
+
+use p2p_trace_common::{Hook, Record, Ring};
+
+use super::write;
+use crate::{
+    event::{
+        decode::PAGE_SIZE,
+        user::{self, Change, Pulled, Run},
+    },
+    model::{
+        Baseline, Device, Doubts, Ended, Model, RangeId, Reference, Stage, Step, Taken, Teardown, whole_pages,
+    },
+    rules::Lost,
+    source::{Loss, Reason},
+};
+
+/// What of a model goes into a checkpoint, for a run with this number and these losses.
+pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2]) -> Vec<Record> {
+    let mut timeline = Vec::new();
+    let mut late = Vec::new();
+    let mut writer = user::Writer::new(run);
+    hooks(model, &mut writer, &mut timeline);
+    for device in model.devices() {
+        ranges(device, &mut timeline);
+        for teardown in device.teardowns().filter(|teardown| is_kept(device, teardown)) {
+            for step in &teardown.steps {
+                write::step(device, step, &mut timeline);
+            }
+        }
+        references(model, device, &mut timeline, &mut late);
+        gone(device, &mut writer, &mut timeline);
+        if let Some(mappings) = device.mappings(model.hooks()) {
+            for mapping in mappings.live() {
+                write::mapping(device, mapping, &mut timeline);
+            }
+        }
+    }
+    // Stable: what belongs together was written together, and has one time.
+    timeline.sort_by_key(|record| record.time_ns);
+    let now_ns = model.now_ns();
+    for (ring, lost) in Ring::ALL.into_iter().zip(lost) {
+        doubt(
+            ring,
+            lost.count,
+            lost.until_ns,
+            lost.until_ns,
+            &mut writer,
+            &mut timeline,
+        );
+    }
+    for device in model.devices() {
+        pull(model, device, now_ns, &mut writer, &mut timeline);
+    }
+    timeline.append(&mut late);
+    doubts(model, &mut writer, &mut timeline);
+    timeline.push(writer.tick(now_ns));
+    timeline
+}
+
+/// The hooks that are armed. The status tells the others.
+fn hooks(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    for &hook in Hook::ALL {
+        let Some(state) = model
+            .hooks()
+            .state(hook)
+            .filter(|state| state.armed && state.attached)
+        else {
+            continue;
+        };
+        let change = Change {
+            hook,
+            attached: true,
+            method: state.method,
+            armed: true,
+        };
+        out.push(writer.attach(state.since_ns, &change));
+    }
+}
+
+/// A teardown that can be told by its steps, to its end.
+fn is_kept(device: &Device, teardown: &Teardown) -> bool {
+    let is_over = |step: &Step| {
+        let range = step.range.map(|id| device.range(id));
+        range.is_none_or(|range| range.is_some_and(|range| range.ended_unseen.is_none()))
+    };
+    match teardown.ended {
+        None => true,
+        Some((Ended::Unseen, _)) => false,
+        Some((Ended::Released | Ended::Unbound, _)) => teardown.steps.iter().all(is_over),
+    }
+}
+
+/// The teardowns that tell of a range.
+fn is_torn_down(device: &Device, id: RangeId) -> bool {
+    let mut teardowns = device.teardowns().filter(|teardown| is_kept(device, teardown));
+    teardowns.any(|teardown| teardown.steps_of(id).next().is_some())
+}
+
+fn ranges(device: &Device, out: &mut Vec<Record>) {
+    for range in device.ranges() {
+        let is_over = range.stage() == Stage::Released || range.refused;
+        if is_over && !is_torn_down(device, range.id) || range.ended_unseen.is_some() {
+            continue;
+        }
+        write::birth(device, range, out);
+    }
+}
+
+fn references(model: &Model, device: &Device, out: &mut Vec<Record>, late: &mut Vec<Record>) {
+    for (_, reference) in device.references() {
+        match reference.taken {
+            Taken::Allocation { .. } | Taken::ScatterList { addr: Some(_), .. } => {
+                write::taken(device, reference, out);
+            }
+            // Nothing tells where it lies, so that a pull read would take it for something else.
+            Taken::ScatterList { addr: None, .. } => write::taken(device, reference, late),
+            Taken::Mmap { .. } => {}
+        }
+    }
+    for (pages, reference) in device.mmap_pages() {
+        let is_placed = model.geometry().span(&pages).is_some();
+        let out = if is_placed { &mut *out } else { &mut *late };
+        write::mmap(model.geometry(), device, reference, &pages, out);
+    }
+}
+
+/// The takers that have exited.
+fn gone(device: &Device, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let mut told = HashSet::new();
+    for (_, reference) in device.references() {
+        let by = device.taken_by(reference);
+        let Some((task, since_ns)) = by.task.zip(by.gone_since_ns) else {
+            continue;
+        };
+        if told.insert((task.tgid, since_ns)) {
+            out.push(writer.gone(since_ns, &task));
+        }
+    }
+}
+
+/// A pull read, which finds taken what is known to be.
+fn pull(model: &Model, device: &Device, now_ns: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    if device.baseline() == Baseline::Unknown {
+        return;
+    }
+    let address = device.address();
+    let mut chunks = 0;
+    for range in device.ranges().filter(|range| range.stage() < Stage::Released) {
+        write::state(device, range, now_ns, out);
+        chunks += 1;
+    }
+    write::device_state(device, chunks, now_ns, out);
+    let mut runs = 0;
+    let mut run = |addr: u64, size: u64, pgmap: Option<u64>| {
+        runs += 1;
+        let run = Run {
+            device: address,
+            pgmap,
+            addr,
+            size,
+        };
+        out.push(writer.run(now_ns, &run));
+    };
+    for known in device.preexisting() {
+        run(known.addr, known.size, known.pgmap);
+    }
+    for (_, reference) in device.references() {
+        if let Some(addr) = reference.addr() {
+            run(
+                addr - addr % PAGE_SIZE,
+                whole_pages(size(reference)),
+                pgmap(device, reference),
+            );
+        }
+    }
+    for (pages, reference) in device.mmap_pages() {
+        if let Some(span) = model.geometry().span(&pages) {
+            run(span.start, span.end - span.start, pgmap(device, reference));
+        }
+    }
+    let pulled = Pulled {
+        device: address,
+        from_ns: now_ns,
+        to_ns: now_ns,
+        runs,
+        complete: true,
+    };
+    out.push(writer.pulled(&pulled));
+}
+
+const fn size(reference: &Reference) -> u64 {
+    match reference.taken {
+        Taken::Allocation { size, .. } | Taken::ScatterList { size, .. } if size > 0 => size,
+        _ => 1,
+    }
+}
+
+fn pgmap(device: &Device, reference: &Reference) -> Option<u64> {
+    device.range_of(reference).map(|range| range.id.pgmap)
+}
+
+/// What is uncertain stays so.
+fn doubts(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let all: Vec<Doubts> = model.devices().map(Device::uncertain).collect();
+    for (ring, open) in [
+        (
+            Ring::Hot,
+            all.iter().filter_map(|doubts| doubts.hot).collect::<Vec<_>>(),
+        ),
+        (Ring::Rare, all.iter().filter_map(|doubts| doubts.rare).collect()),
+    ] {
+        let count = open.iter().map(|doubt| doubt.lost).max().unwrap_or(0);
+        let from_ns = open.iter().map(|doubt| doubt.since_ns).min().unwrap_or(0);
+        let to_ns = open.iter().map(|doubt| doubt.until_ns).max().unwrap_or(0);
+        doubt(ring, count, from_ns, to_ns, writer, out);
+    }
+}
+
+fn doubt(ring: Ring, count: u64, from_ns: u64, to_ns: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    if count > 0 {
+        let loss = Loss {
+            reason: Reason::Damaged,
+            ..Loss::skipped(ring, count, from_ns, to_ns)
+        };
+        out.push(writer.loss(&loss));
+    }
+}
