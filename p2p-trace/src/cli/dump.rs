@@ -57,6 +57,10 @@ pub struct RecordArgs {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Output")]
     pub keep: Option<u32>,
 
+    /// Replace kernel addresses by tokens that are the same throughout the run, and leave out the host's name
+    #[arg(long, help_heading = "Output")]
+    pub redact: bool,
+
     /// Create this file once everything is attached
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub ready_file: Option<PathBuf>,

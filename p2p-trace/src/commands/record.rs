@@ -52,6 +52,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
                 max_age: args.max_age,
                 keep: args.keep.map(|keep| keep as usize),
             },
+            redact: args.redact,
         },
     })
 }
@@ -103,7 +104,7 @@ pub(super) fn header(status: Status, clock: Clock, rules: rules::Options) -> Hea
 pub(super) fn one_file(path: Option<PathBuf>) -> Options {
     Options {
         path,
-        limits: Limits::default(),
+        ..Options::default()
     }
 }
 

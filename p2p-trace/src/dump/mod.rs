@@ -11,6 +11,10 @@ pub mod block;
 mod checkpoint;
 pub mod codec;
 mod describe;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod identity_tests;
 mod names;
 mod play;
 mod reader;

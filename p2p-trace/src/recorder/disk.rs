@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use super::{
     Options, Recorded, Shared,
     files::{Files, Out},
+    redact::Redactor,
 };
 use crate::{
     account::Status,
@@ -56,6 +57,7 @@ pub(super) enum Message {
 /// The files, and how they are doing.
 pub(super) struct Disk {
     writer: Writer<Out>,
+    redactor: Option<Redactor>,
     files: Files,
     shared: Arc<Shared>,
     flushed: Instant,
@@ -76,9 +78,12 @@ impl Disk {
             let path = path.unwrap_or_default();
             format!("cannot create the dump {}: it must not exist yet", path.display())
         })?;
+        let redactor = options.redact.then(Redactor::random);
+        let header = if options.redact { redacted(header) } else { header };
         let writer = Writer::new(out, header).context("cannot write the dump")?;
         Ok(Self {
             writer,
+            redactor,
             files,
             shared,
             flushed: Instant::now(),
@@ -128,11 +133,18 @@ impl Disk {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Gained {
-                slices,
-                names,
+                mut slices,
+                mut names,
                 bytes,
                 is_urgent,
             } => {
+                if let Some(redactor) = self.redactor {
+                    let items = slices.iter_mut().flat_map(|slice| &mut slice.items);
+                    items.for_each(|item| *item = redactor.item(*item));
+                    for (address, _) in &mut names {
+                        *address = redactor.address(*address);
+                    }
+                }
                 self.attempt(|writer| {
                     names
                         .iter()
@@ -148,7 +160,12 @@ impl Disk {
                 self.attempt(|writer| writer.status(&status, time_ns));
                 true
             }
-            Message::Rotate(checkpoint) => {
+            Message::Rotate(mut checkpoint) => {
+                if let Some(redactor) = self.redactor {
+                    for record in &mut checkpoint.records {
+                        *record = redactor.record(*record);
+                    }
+                }
                 self.rotate(&checkpoint);
                 false
             }
@@ -234,5 +251,14 @@ impl Disk {
         self.recorded.bytes += self.writer.written();
         self.recorded.files = self.files.created();
         self.recorded
+    }
+}
+
+/// Nothing in it tells where the kernel lies, or which host it is.
+fn redacted(header: Header) -> Header {
+    Header {
+        redacted: true,
+        host: None,
+        ..header
     }
 }

@@ -5,6 +5,7 @@ mod disk;
 mod dropped;
 mod files;
 mod names;
+mod redact;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,8 @@ pub(crate) struct Options {
     pub(crate) path: Option<PathBuf>,
     /// When to begin another file, and how many to keep.
     pub(crate) limits: Limits,
+    /// Kernel addresses are replaced.
+    pub(crate) redact: bool,
 }
 
 /// What the two threads tell each other.

@@ -54,6 +54,7 @@ impl Live<'_> {
         let options = Options {
             path: Some(path.to_owned()),
             limits,
+            redact: false,
         };
         let recorder = Recorder::start(options, header, &NoSymbols).unwrap();
         Self { recorder, pipeline }

@@ -1,0 +1,165 @@
+//! The reader against bytes that nobody wrote: it never panics, ends, and needs no more memory than there are bytes.
+
+use std::{convert::Infallible, env, fs, path::Path};
+
+use proptest::prelude::*;
+
+use super::{
+    Opened, Reader, Tape, Told,
+    samples::{dump, header},
+};
+use crate::pipeline::Pipeline;
+
+/// Reads whatever can be read, and judges it.
+fn read(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    while let Ok(Some(_)) = reader.next_entry() {}
+    let Ok(opened) = Opened::open(bytes) else { return };
+    let header = opened.header().clone();
+    let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
+    let mut tape = Tape::new(vec![opened]).unwrap();
+    let mut totals = None;
+    while let Ok(Some(told)) = tape.next_told() {
+        match told {
+            Told::Restore(checkpoint) => pipeline.restore(&checkpoint),
+            Told::Slice(slice) => {
+                let done: Result<(), Infallible> = pipeline.advance(&slice, |_| Ok(()));
+                done.unwrap();
+            }
+            Told::Status(change) => pipeline.update(&change.status),
+            Told::Doubt(why) => pipeline.doubt(why),
+            Told::End(end) => {
+                if let super::End::Whole(footer) = *end {
+                    totals = footer.totals;
+                }
+            }
+        }
+    }
+    pipeline.close(&totals.unwrap_or_default());
+}
+
+/// The committed corpus. `P2P_TRACE_BLESS=1 cargo test` writes what tests make of it anew.
+fn corpus() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dumps");
+    if env::var_os("P2P_TRACE_BLESS").is_some() {
+        fs::create_dir_all(&folder).unwrap();
+        let whole = dump();
+        fs::write(folder.join("whole.p2pt"), &whole).unwrap();
+        fs::write(folder.join("plain.p2pt"), uncompressed()).unwrap();
+        fs::write(folder.join("cut.p2pt"), &whole[..whole.len() * 2 / 3]).unwrap();
+    }
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// What happens to bytes: at a place, of a kind, with a value.
+type Damage = (u32, u8, u8);
+
+fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
+    for &(place, kind, value) in damages {
+        if bytes.is_empty() {
+            break;
+        }
+        let place = place as usize % bytes.len();
+        match kind % 5 {
+            0 => bytes[place] = value,
+            1 => bytes.truncate(place),
+            2 => drop(bytes.drain(place..(place + usize::from(value)).min(bytes.len()))),
+            3 => {
+                let end = (place + usize::from(value)).min(bytes.len());
+                let copy = bytes[place..end].to_vec();
+                bytes.splice(place..place, copy);
+            }
+            _ => bytes[place] ^= 1 << (value % 8),
+        }
+    }
+    bytes
+}
+
+/// Makes the checksums of all blocks fit again, so that what is behind them is reached.
+fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut at = 0;
+    while let Some(place) = find(&bytes, at) {
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        if place + 32 > bytes.len() {
+            break;
+        }
+        let end = (place + 32).saturating_add(word(place + 12));
+        if let Some(content) = bytes.get(place + 32..end) {
+            let crc = crc32c::crc32c(content).to_le_bytes();
+            bytes[place + 20..place + 24].copy_from_slice(&crc);
+        }
+        let crc = crc32c::crc32c(&bytes[place..place + 28]).to_le_bytes();
+        bytes[place + 28..place + 32].copy_from_slice(&crc);
+        at = place + 8;
+    }
+    bytes
+}
+
+fn find(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    let place = rest.windows(8).position(|window| window == super::block::MAGIC)?;
+    Some(from + place)
+}
+
+#[test]
+fn the_corpus_is_read() {
+    for bytes in corpus() {
+        read(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn damaged_dumps_never_panic(
+        file: prop::sample::Index,
+        damages in prop::collection::vec(any::<Damage>(), 1..8),
+        mend: bool,
+    ) {
+        let corpus = corpus();
+        let bytes = damaged(corpus[file.index(corpus.len())].clone(), &damages);
+        read(&if mend { mended(bytes) } else { bytes });
+    }
+
+    #[test]
+    fn stored_as_they_are_contents_never_panic(damages in prop::collection::vec(any::<Damage>(), 1..6)) {
+        // Without compression a changed byte is a changed field.
+        read(&mended(damaged(uncompressed(), &damages)));
+    }
+
+    #[test]
+    fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
+        read(&bytes);
+    }
+}
+
+/// The small dump, its contents not compressed.
+fn uncompressed() -> Vec<u8> {
+    let bytes = dump();
+    let mut out = Vec::new();
+    let mut at = 0;
+    while let Some(place) = find(&bytes, at) {
+        let header =
+            super::block::BlockHeader::from_bytes(bytes[place..place + 32].try_into().unwrap()).unwrap();
+        let content = &bytes[place + 32..place + 32 + header.stored as usize];
+        let decoded = super::codec::decode(header.codec, content, header.decoded as usize).unwrap();
+        let plain = super::block::BlockHeader {
+            codec: super::codec::NONE,
+            stored: decoded.len() as u32,
+            crc: crc32c::crc32c(&decoded),
+            ..header
+        };
+        out.extend_from_slice(&plain.to_bytes());
+        out.extend_from_slice(&decoded);
+        at = place + 32 + content.len();
+    }
+    assert_eq!(Opened::open(&out[..]).unwrap().header(), &header());
+    out
+}
