@@ -78,11 +78,11 @@ impl Check for RemovedBeforeDrained {
             return;
         }
         // What is left of memory that was given back in part has no reference any more.
-        let left: u64 = device
+        let left = device
             .references()
             .filter(|(_, reference)| reference.count() == 0 && device.is_sure(reference))
             .map(|(_, reference)| reference.bytes())
-            .sum();
+            .fold(0, u64::saturating_add);
         let is_known = event.taken.is_some_and(|taken| taken <= left);
         if of_device.is_empty() && event.taken.is_some() && !is_known {
             findings.doubt(
