@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::stream::Stream;
+use super::{dump, stream::Stream};
 use crate::guest::{Boot, Card, Guest, Job, Machine, Nvme, Output, Slot, Stuck};
 
 /// Size of the p2p memory.
@@ -247,7 +247,7 @@ impl Lab {
         let number = self.traces + 1;
         let job = self.start_tracer(
             launcher,
-            &format!("--json {arguments}"),
+            &format!("--json --record /run/dump.{number} {arguments}"),
             &format!("> /run/trace.{number}"),
         )?;
         Ok(Trace {
@@ -378,6 +378,9 @@ impl Lab {
             output.code,
             output.err.join("\n")
         );
+        let dump = self.guest.log().join(format!("{number}-{}.p2pt", trace.name));
+        dump::fetch(&mut self.guest, &format!("/run/dump.{number}"), &dump)?;
+        dump::replays(&dump, &lines)?;
         let stream = Stream::parse(&lines)?;
         stream.check()?;
         Ok(stream)

@@ -6,6 +6,7 @@
 
 mod access;
 mod clean;
+mod dump;
 mod expect;
 pub(crate) mod faults;
 mod findings;
