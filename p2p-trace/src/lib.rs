@@ -14,9 +14,9 @@ pub mod order;
 pub mod output;
 pub mod pipeline;
 pub mod probe;
+mod recorder;
 pub mod recover;
 pub mod report;
-mod recorder;
 pub mod rules;
 #[cfg(feature = "trace")]
 pub mod server;

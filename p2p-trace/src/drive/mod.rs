@@ -1,8 +1,8 @@
 //! Drives a session from attached to detached: one thread reads the kernel's records and never waits for anybody; the
 //! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
 
-mod mirroring;
 mod both;
+mod mirroring;
 mod open;
 mod reader;
 pub(crate) mod stop;
@@ -27,8 +27,8 @@ use crate::{
     rules,
     source::Session,
 };
-use mirroring::Mirroring;
 pub(crate) use both::Both;
+use mirroring::Mirroring;
 pub(crate) use open::{Opened, open};
 pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};

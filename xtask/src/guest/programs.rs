@@ -10,8 +10,6 @@ use crate::host::command;
 
 /// The only target there is for now.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// Where they are built.
-const FOLDER: &str = "target/guest-programs";
 /// Packages whose programs go into a guest.
 const PACKAGES: [&str; 2] = ["p2p-trace", "p2p-trace-guest"];
 /// Their programs.
@@ -51,7 +49,7 @@ pub(crate) fn built(root: &Path, name: &str) -> PathBuf {
 ///
 /// The build fails; the error says why.
 pub(crate) fn build(root: &Path) -> Result<Vec<Program>> {
-    let target = root.join(FOLDER);
+    let target = root.join("target/guest-programs");
     let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build
         .current_dir(root)
@@ -72,16 +70,6 @@ pub(crate) fn build(root: &Path) -> Result<Vec<Program>> {
         .map(|name| Program {
             name: name.to_owned(),
             path: built(root, name),
-            path: path(root, name),
         })
         .to_vec())
-}
-
-/// Where a program that was built for the guest lies on this machine, which can run it too.
-pub(crate) fn on_host(name: &str) -> PathBuf {
-    path(&crate::workspace(), name)
-}
-
-fn path(root: &Path, name: &str) -> PathBuf {
-    root.join(FOLDER).join(TARGET).join("release").join(name)
 }

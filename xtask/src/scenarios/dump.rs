@@ -15,7 +15,7 @@ pub(super) fn fetch(guest: &mut Guest, from: &str, to: &Path) -> Result<()> {
 
 /// The program of the guest, which runs on this machine too.
 pub(super) fn tracer(arguments: &[&str], dump: &Path) -> Command {
-    let mut command = Command::new(programs::on_host("p2p-trace"));
+    let mut command = Command::new(programs::built(&crate::workspace(), "p2p-trace"));
     command.args(arguments).arg(dump);
     command
 }
