@@ -14,6 +14,52 @@ pub const NO_ARG: u8 = u8::MAX;
 pub const MAX_ARMED: u32 = 8;
 /// Devices that the in-kernel filter can hold.
 pub const MAX_DEVICES: usize = 16;
+/// Instructions on hot paths that user space completes before it loads the object, since reading what it found out from
+/// the configuration, at every event, costs more than what is done with it.
+pub mod marker {
+    use super::Layout;
+    use crate::hook::{Hook, MAX_ARGS};
+
+    /// In place of the number of `bpf_rdonly_cast`: a call of no helper there is. Becomes a plain move where the running
+    /// kernel has no such function.
+    pub const CAST: i32 = 0x5032_5043;
+    /// What is added to a pointer: this and [`member`] of a member, for its offset.
+    pub const MEMBER: i32 = 0x5032_4d00;
+    /// As above, for the distance from a fentry or fexit program's context to the words that tell the caller: this and
+    /// the hook.
+    pub const FRAME: i32 = 0x5032_4600;
+    /// Offset of a load from a fentry or fexit program's context: this and [`argument`].
+    pub const ARGUMENT: i16 = 0x7000;
+    /// Offset of a load from the registers that a kprobe is shown: this and [`argument`].
+    pub const REGISTER: i16 = 0x7400;
+    /// In place of the index of an argument: the function's result.
+    pub const RESULT: usize = MAX_ARGS;
+
+    /// Arguments of a hook, with the result, rounded up.
+    const PER_HOOK: usize = 8;
+
+    /// A logical argument of a hook.
+    #[must_use]
+    pub const fn argument(hook: u8, index: usize) -> i16 {
+        (hook as usize * PER_HOOK + index) as i16
+    }
+
+    /// The hook and index of [`argument`].
+    #[must_use]
+    pub const fn of_argument(number: i16) -> (Option<Hook>, usize) {
+        let number = number as usize;
+        (Hook::from_u8((number / PER_HOOK) as u8), number % PER_HOOK)
+    }
+
+    /// The member of a layout that lies there, from `core::mem::offset_of!`.
+    #[must_use]
+    pub const fn member(offset: usize) -> i32 {
+        (offset / size_of::<u32>()) as i32
+    }
+
+    /// Members of a layout.
+    pub const MEMBERS: i32 = member(size_of::<Layout>());
+}
 /// Upper bound for loops over CPUs in the kernel side, and with it for the CPUs supported.
 pub const MAX_CPUS: u32 = 1024;
 
@@ -174,6 +220,11 @@ pub struct Config {
     pub bursts: u32,
     /// 1: read the current task through its BTF type (5.11 and later), not by helpers.
     pub task_btf: u32,
+    /// BTF id of a struct of nothing but 64-bit words that is long enough, where memory can be read through it
+    /// (`bpf_rdonly_cast`, 6.2); 0: by helper only.
+    pub cast_type: u32,
+    /// 1: this kernel has all the members that lead to a device's address.
+    pub device_known: u32,
     /// Devices let through: PCI domain in the high half, bus and devfn in the low 16 bits.
     pub devices: [u64; MAX_DEVICES],
     /// Address of each hook's function, 0 where it is not known: tells the caller from the trampoline.
@@ -203,6 +254,8 @@ impl Config {
         callers: 0,
         bursts: 0,
         task_btf: 0,
+        cast_type: 0,
+        device_known: 0,
         devices: [0; MAX_DEVICES],
         functions: [0; HOOK_SLOTS],
         per_cpu_offset: 0,
@@ -216,5 +269,5 @@ impl Config {
 const _: () = {
     // No padding: the bytes go to the kernel as they are.
     assert!(size_of::<Layout>() == 56 * 4);
-    assert!(size_of::<Config>() == 48 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
+    assert!(size_of::<Config>() == 56 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
 };

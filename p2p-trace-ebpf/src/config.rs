@@ -1,6 +1,6 @@
 //! The configuration, constant to the verifier.
 
-use p2p_trace_common::{Config, Hook};
+use p2p_trace_common::Config;
 
 /// Overwritten by user space before the programs are loaded; frozen afterwards.
 #[unsafe(no_mangle)]
@@ -23,9 +23,3 @@ macro_rules! offset {
     };
 }
 pub(crate) use offset;
-
-/// Position of logical argument `index` in the function of `hook`.
-#[inline(always)]
-pub(crate) fn position(hook: Hook, index: usize) -> u8 {
-    config!(args[hook as usize][index])
-}

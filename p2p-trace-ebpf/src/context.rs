@@ -3,15 +3,12 @@
 use core::{arch::asm, ffi::c_void, ptr::read_volatile};
 
 use aya_ebpf::programs::RawTracePointContext;
-use p2p_trace_common::{
-    Hook,
-    config::{MISSING, NO_ARG},
-};
+use p2p_trace_common::{Hook, config::marker};
 
 use crate::{
-    config::{config, position},
-    memory::{self, Word},
-    notes,
+    calls,
+    config::config,
+    memory::{self, Word, add},
 };
 
 /// The arguments, result and caller of the traced function.
@@ -37,10 +34,9 @@ pub(crate) trait Context: Copy {
     /// Return address of the traced function, where it can be told.
     fn caller(&self) -> Option<u64>;
 
-    /// Reads a member behind a pointer that is an argument with a struct type, or that was read through
-    /// this. The verifier knows the type of such a pointer in fentry and fexit programs, so that a plain
+    /// Reads a member of what is an argument with a struct type, or was read through this. The verifier knows the type of such a pointer in fentry and fexit programs, so that a plain
     /// load, which the kernel makes fault-proof, does.
-    fn load<T: Word>(&self, pointer: u64, offset: u32) -> Option<T>;
+    fn load<T: Word>(&self, address: u64) -> Option<T>;
 }
 
 /// One load per position: the verifier wants the offset into the context in the instruction itself, and
@@ -62,34 +58,34 @@ macro_rules! load_at {
     }};
 }
 
-/// Reads a member by a plain load; `pointer` must have a type known to the verifier.
-#[inline(always)]
-fn load_typed<T: Word>(pointer: u64, offset: u32) -> Option<T> {
-    if offset == MISSING || pointer == 0 {
-        return None;
-    }
-    // SAFETY: the verifier admits the load only where the pointer's type has a member there; a bad address
-    // reads as zero.
-    Some(unsafe { read_volatile(pointer.wrapping_add(u64::from(offset)) as *const T) })
+/// Loads a logical argument of a hook, or the result, from where user space knows it to be; 0 where there is none.
+macro_rules! load_argument {
+    ($base:expr, $marker:expr, $hook:expr, $index:expr; $($at:literal)*) => {{
+        let value: u64;
+        match $index {
+            $($at => {
+                // SAFETY: the verifier checks the offset against the context's type.
+                unsafe {
+                    asm!("{0} = *(u64 *)({1} + {2})", out(reg) value, in(reg) $base,
+                         const $marker + marker::argument($hook, $at), options(pure, readonly, nostack));
+                }
+            })*
+            _ => value = 0,
+        }
+        value
+    }};
 }
 
-/// Context of a fentry or fexit program for one hook.
+/// Context of a fentry or fexit program for the hook of that number.
 #[derive(Clone, Copy)]
-pub(crate) struct Traced {
+pub(crate) struct Traced<const HOOK: u8> {
     context: *mut c_void,
-    hook: Hook,
 }
 
-impl Traced {
+impl<const HOOK: u8> Traced<HOOK> {
     #[inline(always)]
-    pub(crate) const fn new(context: *mut c_void, hook: Hook) -> Self {
-        Self { context, hook }
-    }
-
-    #[inline(always)]
-    fn slot(&self, index: u8) -> u64 {
-        load_at!(self.context,
-            0 => 0, 1 => 8, 2 => 16, 3 => 24, 4 => 32, 5 => 40, 6 => 48, 7 => 56; index)
+    pub(crate) const fn new(context: *mut c_void) -> Self {
+        Self { context }
     }
 }
 
@@ -97,7 +93,7 @@ impl Traced {
 /// beginning: `endbr64` and one call.
 const ENTRY_BYTES: u64 = 32;
 
-impl Context for Traced {
+impl<const HOOK: u8> Context for Traced<HOOK> {
     const KPROBE: bool = false;
 
     #[inline(always)]
@@ -107,17 +103,12 @@ impl Context for Traced {
 
     #[inline(always)]
     fn arg(&self, index: usize) -> u64 {
-        let position = position(self.hook, index);
-        if position == NO_ARG {
-            0
-        } else {
-            self.slot(position)
-        }
+        load_argument!(self.context, marker::ARGUMENT, HOOK, index; 0 1 2 3)
     }
 
     #[inline(always)]
     fn ret(&self) -> u64 {
-        self.slot(config!(arg_counts[self.hook as usize]))
+        load_argument!(self.context, marker::ARGUMENT, HOOK, marker::RESULT; 4)
     }
 
     /// The trampoline's frame lies right behind the arguments: the result (where any fexit program is attached
@@ -127,47 +118,42 @@ impl Context for Traced {
     /// changes the frame. Source: `arch_prepare_bpf_trampoline`; all forms seen on 5.10 to 7.3.
     #[inline(always)]
     fn caller(&self) -> Option<u64> {
-        let function = config!(functions[self.hook as usize]);
+        let function = config!(functions[HOOK as usize]);
         if config!(callers) == 0 || function == 0 {
             return None;
         }
-        let behind = 8 * (u32::from(config!(arg_counts[self.hook as usize])) + 2);
-        let [first, second] = memory::read::<[u64; 2]>(self.context as u64, behind)?;
-        Some(if first.wrapping_sub(function) < ENTRY_BYTES {
-            second
+        let frame = add!(self.context as u64, marker::FRAME + HOOK as i32);
+        let first: u64 = memory::load(frame)?;
+        if first.wrapping_sub(function) < ENTRY_BYTES {
+            memory::load(frame + 8)
         } else {
-            first
-        })
+            Some(first)
+        }
     }
 
+    /// A plain load does.
     #[inline(always)]
-    fn load<T: Word>(&self, pointer: u64, offset: u32) -> Option<T> {
-        load_typed(pointer, offset)
+    fn load<T: Word>(&self, address: u64) -> Option<T> {
+        // SAFETY: the verifier admits the load only where the pointer's type has a member there; a bad address
+        // reads as zero.
+        Some(unsafe { read_volatile(address as *const T) })
     }
 }
 
-/// Offsets of the argument registers in x86-64's `struct pt_regs`, in the order of the calling convention.
-macro_rules! register {
-    ($base:expr, $index:expr) => {
-        load_at!($base, 0 => 112, 1 => 104, 2 => 96, 3 => 88, 4 => 72, 5 => 64; $index)
-    };
-}
-
-/// Context of a kprobe program at a function's entry.
+/// Context of a kprobe program at the entry of the function of the hook of that number.
 #[derive(Clone, Copy)]
-pub(crate) struct Entered {
+pub(crate) struct Entered<const HOOK: u8> {
     context: *mut c_void,
-    hook: Hook,
 }
 
-impl Entered {
+impl<const HOOK: u8> Entered<HOOK> {
     #[inline(always)]
-    pub(crate) const fn new(context: *mut c_void, hook: Hook) -> Self {
-        Self { context, hook }
+    pub(crate) const fn new(context: *mut c_void) -> Self {
+        Self { context }
     }
 }
 
-impl Context for Entered {
+impl<const HOOK: u8> Context for Entered<HOOK> {
     const KPROBE: bool = true;
 
     #[inline(always)]
@@ -177,12 +163,7 @@ impl Context for Entered {
 
     #[inline(always)]
     fn arg(&self, index: usize) -> u64 {
-        let position = position(self.hook, index);
-        if position == NO_ARG {
-            0
-        } else {
-            register!(self.context, position)
-        }
+        load_argument!(self.context, marker::REGISTER, HOOK, index; 0 1 2 3)
     }
 
     #[inline(always)]
@@ -196,12 +177,12 @@ impl Context for Entered {
             return None;
         }
         let stack_pointer = load_at!(self.context, 0 => 152; 0);
-        memory::read(stack_pointer, 0)
+        memory::load(stack_pointer)
     }
 
     #[inline(always)]
-    fn load<T: Word>(&self, pointer: u64, offset: u32) -> Option<T> {
-        memory::read(pointer, offset)
+    fn load<T: Word>(&self, address: u64) -> Option<T> {
+        memory::load(address)
     }
 }
 
@@ -209,14 +190,14 @@ impl Context for Entered {
 #[derive(Clone, Copy)]
 pub(crate) struct Returned {
     context: *mut c_void,
-    arguments: notes::Words,
+    arguments: calls::Arguments,
 }
 
 impl Returned {
     /// Takes the note that the entry of `hook` left for the current task.
     #[inline(always)]
     pub(crate) fn new(context: *mut c_void, hook: Hook) -> Option<Self> {
-        let arguments = notes::take(notes::of_task(hook))?;
+        let arguments = calls::take(hook)?;
         Some(Self { context, arguments })
     }
 }
@@ -246,22 +227,15 @@ impl Context for Returned {
     }
 
     #[inline(always)]
-    fn load<T: Word>(&self, pointer: u64, offset: u32) -> Option<T> {
-        memory::read(pointer, offset)
+    fn load<T: Word>(&self, address: u64) -> Option<T> {
+        memory::load(address)
     }
 }
 
 /// Notes the arguments of `hook` for the kretprobe of the same call.
 #[inline(always)]
-pub(crate) fn note_arguments(context: *mut c_void, hook: Hook) {
-    let entered = Entered::new(context, hook);
-    let words = [
-        entered.arg(0),
-        entered.arg(1),
-        entered.arg(2),
-        entered.arg(3),
-        0,
-        0,
-    ];
-    notes::put(notes::of_task(hook), words);
+pub(crate) fn note_arguments<const HOOK: u8>(context: *mut c_void, hook: Hook) {
+    let entered = Entered::<HOOK>::new(context);
+    let words = [entered.arg(0), entered.arg(1), entered.arg(2), entered.arg(3)];
+    calls::put(hook, words);
 }

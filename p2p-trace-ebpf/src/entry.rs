@@ -22,13 +22,13 @@ macro_rules! at_entry {
     ($($hook:ident => $body:path: $fentry:ident, $kprobe:ident;)*) => {$(
         #[fentry]
         fn $fentry(context: FEntryContext) -> u32 {
-            $body(&Traced::new(context.as_ptr(), Hook::$hook), Hook::$hook);
+            $body(&Traced::<{ Hook::$hook as u8 }>::new(context.as_ptr()), Hook::$hook);
             0
         }
 
         #[kprobe]
         fn $kprobe(context: ProbeContext) -> u32 {
-            $body(&Entered::new(context.as_ptr(), Hook::$hook), Hook::$hook);
+            $body(&Entered::<{ Hook::$hook as u8 }>::new(context.as_ptr()), Hook::$hook);
             0
         }
     )*};
@@ -38,13 +38,13 @@ macro_rules! at_exit {
     ($($hook:ident => $body:path: $fexit:ident, $note:ident, $kretprobe:ident;)*) => {$(
         #[fexit]
         fn $fexit(context: FExitContext) -> u32 {
-            $body(&Traced::new(context.as_ptr(), Hook::$hook), Hook::$hook);
+            $body(&Traced::<{ Hook::$hook as u8 }>::new(context.as_ptr()), Hook::$hook);
             0
         }
 
         #[kprobe]
         fn $note(context: ProbeContext) -> u32 {
-            note_arguments(context.as_ptr(), Hook::$hook);
+            note_arguments::<{ Hook::$hook as u8 }>(context.as_ptr(), Hook::$hook);
             0
         }
 
@@ -103,7 +103,7 @@ at_exit! {
 /// Run by user space through `BPF_PROG_TEST_RUN`, never attached: writes the bursts accumulated so far.
 #[raw_tracepoint]
 fn flush_bursts(context: RawTracePointContext) -> u32 {
-    burst::flush(&Traced::new(context.as_ptr(), Hook::PageFree));
+    burst::flush(&Traced::<{ Hook::PageFree as u8 }>::new(context.as_ptr()));
     0
 }
 

@@ -12,6 +12,7 @@
 )]
 
 mod burst;
+mod calls;
 mod config;
 mod context;
 mod device;

@@ -23,13 +23,18 @@ const CALLS: u32 = 4096;
 #[map]
 static NOTES: HashMap<Key, Words> = HashMap::with_max_entries(CALLS, 0);
 
+/// Address of the current task.
+#[inline(always)]
+pub(crate) fn current_task() -> u64 {
+    // SAFETY: the helper takes nothing and returns an address that is not dereferenced here.
+    unsafe { bpf_get_current_task() }
+}
+
 /// Key of the current task's note for `hook`.
 #[inline(always)]
 pub(crate) fn of_task(hook: Hook) -> Key {
-    // SAFETY: the helper takes nothing and returns an address that is not dereferenced here.
-    let task = unsafe { bpf_get_current_task() };
     Key {
-        owner: task,
+        owner: current_task(),
         hook: hook as u64,
     }
 }

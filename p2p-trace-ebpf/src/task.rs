@@ -1,13 +1,15 @@
 //! The current task.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::{
-    bpf_get_current_comm, bpf_get_current_pid_tgid,
-    generated::{bpf_get_current_cgroup_id, bpf_get_current_task_btf},
+    bpf_get_current_pid_tgid,
+    generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_get_current_task_btf},
 };
 
 use crate::{
     config::{config, offset},
-    memory::read,
+    memory::{member, read},
 };
 
 /// Who runs.
@@ -50,21 +52,27 @@ impl Task {
     fn by_helpers() -> Self {
         let pid_tgid = bpf_get_current_pid_tgid();
         // The helper has the process id in the high half and the thread id in the low one: our order.
-        let comm = bpf_get_current_comm().unwrap_or_default();
-        // SAFETY: both are 16 bytes without padding, and every bit pattern is valid.
-        let comm = unsafe { core::mem::transmute::<[u8; 16], [u64; 2]>(comm) };
+        let mut comm = MaybeUninit::<[u64; 2]>::uninit();
+        // SAFETY: the helper fills all of the buffer, with zeros where it fails; every bit pattern is valid. aya's own
+        // wrapper clears the buffer before, by a call of a loop over bytes.
+        let comm = unsafe {
+            bpf_get_current_comm(comm.as_mut_ptr().cast(), size_of_val(&comm) as u32);
+            comm.assume_init()
+        };
         Self { ids: pid_tgid, comm }
     }
 
     #[inline(always)]
     fn by_loads() -> Self {
-        let (pid, tgid, comm) = (offset!(task_pid), offset!(task_tgid), offset!(task_comm));
         // SAFETY: the helper has no preconditions; the verifier checks each load against `task_struct`.
         unsafe {
             let task = bpf_get_current_task_btf() as u64;
+            let comm = member!(sure task, task_comm);
+            let pid: u32 = load(member!(sure task, task_pid));
+            let tgid: u32 = load(member!(sure task, task_tgid));
             Self {
-                ids: u64::from(load::<u32>(task, pid)) | u64::from(load::<u32>(task, tgid)) << 32,
-                comm: [load(task, comm), load(task, comm.wrapping_add(8))],
+                ids: u64::from(pid) | u64::from(tgid) << 32,
+                comm: [load(comm), load(comm + 8)],
             }
         }
     }
@@ -72,11 +80,11 @@ impl Task {
 
 /// # Safety
 ///
-/// `pointer` must have a type known to the verifier, with a member at `offset`.
+/// `address` must be that of a member, of a type known to the verifier.
 #[inline(always)]
-unsafe fn load<T>(pointer: u64, offset: u32) -> T {
+unsafe fn load<T>(address: u64) -> T {
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(pointer.wrapping_add(u64::from(offset)) as *const T) }
+    unsafe { core::ptr::read_volatile(address as *const T) }
 }
 
 /// Id of the current task's cgroup in the unified hierarchy.

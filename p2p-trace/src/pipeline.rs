@@ -116,27 +116,36 @@ impl Pipeline {
         slice: &Slice,
         mut each: impl FnMut(&Step<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut elements = Vec::with_capacity(slice.items.len());
+        let Self {
+            assembler,
+            tally,
+            model,
+            rules,
+            reached_ns,
+        } = self;
+        let mut result = Ok(());
+        let mut judge = |element: Element| {
+            if result.is_err() {
+                return;
+            }
+            model.apply(&element);
+            let findings = rules.apply(model, &element);
+            result = each(&Step {
+                element: &element,
+                findings: &findings,
+                model,
+            });
+        };
         for item in &slice.items {
             match item {
-                Item::Record(record) => self.tally.record(record),
-                Item::Loss(loss) => self.tally.loss(loss),
+                Item::Record(record) => tally.record(record),
+                Item::Loss(loss) => tally.loss(loss),
             }
-            self.assembler.push(*item, |element| elements.push(element));
+            assembler.push(*item, &mut judge);
         }
-        self.assembler
-            .advance(slice.watermark_ns, |element| elements.push(element));
-        self.reached_ns = slice.watermark_ns;
-        for element in &elements {
-            self.model.apply(element);
-            let findings = self.rules.apply(&self.model, element);
-            each(&Step {
-                element,
-                findings: &findings,
-                model: &self.model,
-            })?;
-        }
-        Ok(())
+        assembler.advance(slice.watermark_ns, &mut judge);
+        *reached_ns = slice.watermark_ns;
+        result
     }
 
     /// The run is over: compares with what the kernel counted, and says what every rule came to.

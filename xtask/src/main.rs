@@ -1,5 +1,6 @@
 //! The development tasks of p2p-trace: `cargo xtask …`.
 
+mod bench;
 mod demo;
 mod ebpf;
 mod guest;
@@ -45,6 +46,8 @@ enum Task {
     Demo(demo::Options),
     /// Run the scenarios in guests only.
     Scenarios(scenarios::Options),
+    /// Measure what tracing costs, beside its peers, in guest instructions.
+    Bench(bench::Options),
     /// Run a command in a guest, on the machine of the scenarios.
     Shell(shell::Options),
     /// Run everything that must hold: format, lints, docs, tests.
@@ -88,6 +91,10 @@ fn perform(task: Task, root: &Path) -> Result<ExitCode> {
         Task::Kernels { labels } => success_if(list_kernels(root, &labels)),
         Task::Demo(options) => demo::run(root, &options)?,
         Task::Scenarios(options) => success_if(scenarios::run_alone(root, &options)?),
+        Task::Bench(options) => {
+            bench::run(root, &options)?;
+            ExitCode::SUCCESS
+        }
         Task::Shell(options) => shell::run(root, &options)?,
         Task::Test(options) => success_if(test::run(root, &options)),
     })

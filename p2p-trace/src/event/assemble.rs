@@ -55,12 +55,20 @@ impl Assembler {
 
     /// Takes the next element of the stream, and gives out what is complete.
     pub fn push(&mut self, item: Item, mut out: impl FnMut(Element)) {
-        let time_ns = item.time_ns();
-        match item {
-            Item::Loss(loss) => self.hold(Element::Loss(loss), None),
-            Item::Record(record) => self.record(&record),
+        let next = match &item {
+            Item::Loss(loss) => Some((Element::Loss(*loss), None)),
+            Item::Record(record) => self.record(record),
+        };
+        match next {
+            // Nothing waits, and nothing has to be waited for.
+            Some((element, None)) if self.queue.is_empty() => out(element),
+            Some((element, until_ns)) => {
+                self.open += usize::from(until_ns.is_some());
+                self.queue.push_back(Waiting { element, until_ns });
+                self.advance(item.time_ns(), out);
+            }
+            None => self.advance(item.time_ns(), out),
         }
-        self.advance(time_ns, &mut out);
     }
 
     /// Gives out what is complete when the stream has reached `time_ns`.
@@ -88,29 +96,23 @@ impl Assembler {
         self.advance(u64::MAX, out);
     }
 
-    fn record(&mut self, record: &Record) {
+    /// What a record is, and until when its stack is waited for; nothing where it is a stack that has found its event.
+    fn record(&mut self, record: &Record) -> Option<(Element, Option<u64>)> {
         if record.cpu == user::CPU {
-            return match user::loss(record) {
-                Some(loss) => self.hold(Element::Loss(loss), None),
-                None => self.hold(Element::User(*record), None),
-            };
+            let loss = user::loss(record).map(Element::Loss);
+            return Some((loss.unwrap_or(Element::User(*record)), None));
         }
         if record.kind() == Some(Kind::Stack) && self.join(record) {
-            return;
+            return None;
         }
-        match decode(record) {
+        Some(match decode(record) {
             Ok(event) => {
                 let expected = event.kind != Kind::Stack && record.flags & FLAG_STACK != 0;
                 let until_ns = expected.then(|| record.time_ns.saturating_add(STACK_LIMIT_NS));
-                self.hold(Element::Event(Box::new(event)), until_ns);
+                (Element::Event(Box::new(event)), until_ns)
             }
-            Err(error) => self.hold(Element::Unknown(error), None),
-        }
-    }
-
-    fn hold(&mut self, element: Element, until_ns: Option<u64>) {
-        self.open += usize::from(until_ns.is_some());
-        self.queue.push_back(Waiting { element, until_ns });
+            Err(error) => (Element::Unknown(error), None),
+        })
     }
 
     /// Adds a stack record to its event; false when that is not waiting for one.

@@ -21,12 +21,14 @@ pub struct Attachment {
 #[derive(Clone, Copy, Debug)]
 pub struct Hooks {
     states: [Option<Attachment>; HOOKS],
+    armed_since_ns: Option<u64>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
         Self {
             states: [None; HOOKS],
+            armed_since_ns: None,
         }
     }
 }
@@ -46,7 +48,11 @@ impl Hooks {
 
     /// Since when an armed hook is attached: the longest, where there are several.
     #[must_use]
-    pub fn armed_since_ns(&self) -> Option<u64> {
+    pub const fn armed_since_ns(&self) -> Option<u64> {
+        self.armed_since_ns
+    }
+
+    fn oldest_armed_ns(&self) -> Option<u64> {
         let armed = |state: &&Attachment| state.attached && state.armed;
         self.states
             .iter()
@@ -65,5 +71,6 @@ impl Hooks {
                 armed: change.armed,
             });
         }
+        self.armed_since_ns = self.oldest_armed_ns();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use foldhash::fast::RandomState;
 use p2p_trace_common::record::COMM_LEN;
 use slab::Slab;
 
@@ -17,6 +18,15 @@ struct Origin {
     stack: Box<[u64]>,
 }
 
+impl Origin {
+    fn is_of(&self, event: &Event) -> bool {
+        self.process == event.task.map(|task| (task.tgid, task.comm))
+            && self.cgroup == event.cgroup
+            && self.caller == event.caller
+            && *self.stack == *event.stack
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
     origin: Arc<Origin>,
@@ -28,12 +38,28 @@ struct Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
     entries: Slab<Entry>,
-    numbers: HashMap<Arc<Origin>, u32>,
+    numbers: HashMap<Arc<Origin>, u32, RandomState>,
+    /// The one that was entered last: events of one origin come in a row.
+    latest: Option<u32>,
 }
 
 impl Origins {
     /// The number of an event's origin, with one more user.
     pub(super) fn enter(&mut self, event: &Event) -> u32 {
+        if let Some(number) = self.latest
+            && let Some(entry) = self.entries.get_mut(number as usize)
+            && entry.gone_since_ns.is_none()
+            && entry.origin.is_of(event)
+        {
+            entry.users += 1;
+            return number;
+        }
+        let number = self.find_or_add(event);
+        self.latest = Some(number);
+        number
+    }
+
+    fn find_or_add(&mut self, event: &Event) -> u32 {
         let origin = Origin {
             process: event.task.map(|task| (task.tgid, task.comm)),
             cgroup: event.cgroup,

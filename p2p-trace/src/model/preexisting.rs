@@ -29,6 +29,10 @@ impl Preexisting {
         self.runs.iter().map(|(span, &pgmap)| run(span, pgmap))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     /// Bytes.
     pub(super) fn bytes(&self) -> u64 {
         self.runs.iter().map(|(span, _)| span.end - span.start).sum()

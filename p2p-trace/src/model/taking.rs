@@ -123,6 +123,9 @@ impl Ledger {
 
     /// Memory of unknown takers is given out again. If it was a user mapping's, its free is on its way.
     fn reuse_preexisting(&mut self, span: &std::ops::Range<u64>, context: &Context<'_>) {
+        if self.preexisting.is_empty() {
+            return;
+        }
         let parts: Vec<_> = self.preexisting.within(span).collect();
         for part in parts {
             match context.geometry.indices(&part) {

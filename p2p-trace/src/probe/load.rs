@@ -16,10 +16,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     attach::describe,
+    complete::complete,
     error::ProbeError,
     mapping::{Arrays, MapFds},
     mirror::{self, Mirror},
-    object, sys,
+    object,
+    setup::Features,
+    sys,
 };
 
 /// The configuration as the bytes that go into the object.
@@ -64,8 +67,8 @@ fn lift_memory_limit() {
     }
 }
 
-/// Loads the object for a kernel that has or has not atomic fetch-add.
-pub(super) fn load(config: &Config, fetch_add: bool) -> Result<Ebpf, ProbeError> {
+/// Loads the object for a kernel with these features.
+pub(super) fn load(config: &Config, features: Features) -> Result<Ebpf, ProbeError> {
     lift_memory_limit();
     let globals = Globals(*config);
     let per_cpu = config.cpus;
@@ -78,7 +81,11 @@ pub(super) fn load(config: &Config, fetch_add: bool) -> Result<Ebpf, ProbeError>
         .map_max_entries("COUNTERS", per_cpu)
         .map_max_entries("BURSTS", per_cpu);
     loader
-        .load(object::bytes(fetch_add))
+        .load(&complete(
+            object::bytes(features.fetch_add),
+            config,
+            features.cast,
+        ))
         .map_err(|error| ProbeError::Load(describe(&error)))
 }
 

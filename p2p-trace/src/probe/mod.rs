@@ -7,6 +7,8 @@
 pub mod arming;
 #[cfg(feature = "trace")]
 pub mod attach;
+#[cfg(feature = "trace")]
+mod complete;
 #[cfg(test)]
 mod documented;
 #[cfg(feature = "trace")]

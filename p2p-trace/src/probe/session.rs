@@ -127,12 +127,12 @@ impl LiveSession {
         check_limits(devices.len(), cpus)?;
         let plan = Plan::new(symbols, btf, &request.hooks);
         let config = config(btf, symbols, &plan, request, &devices, cpus, random_run()?);
-        let features = Features::of(btf);
+        let features = Features::of(btf, request.kernel_btf.is_some());
         tracing::debug!("loading the kernel side");
         // Both parse the kernel's types, which takes long enough to be done side by side.
         let (kernel_types, ebpf) = thread::scope(|scope| {
             let kernel_types = scope.spawn(|| aya::Btf::from_sys_fs().ok());
-            let ebpf = load(&config, features.fetch_add);
+            let ebpf = load(&config, features);
             (kernel_types.join().ok().flatten(), ebpf)
         });
         let mut ebpf = ebpf?;

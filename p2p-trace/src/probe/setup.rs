@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{
     Config,
-    config::{MAX_CPUS, MAX_DEVICES},
+    config::{MAX_CPUS, MAX_DEVICES, MISSING},
     slot::SLOT_SIZE,
 };
 
@@ -46,18 +46,39 @@ pub(super) struct Features {
     pub(super) task_btf: bool,
     /// `missed` in the info of a kprobe's link (6.7).
     pub(super) kprobe_misses: bool,
+    /// `bpf_rdonly_cast` (6.2).
+    pub(super) cast: Option<Cast>,
+}
+
+/// Reading any memory by a plain load: BTF ids of the function that makes a number a pointer, and of the type that the
+/// pointer is then to, a struct of 64-bit words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cast {
+    pub(super) function_id: u32,
+    pub(super) type_id: u32,
+}
+
+impl Cast {
+    fn of(btf: &Btf) -> Option<Self> {
+        Some(Self {
+            function_id: btf.func_id("bpf_rdonly_cast")?,
+            type_id: btf.struct_id("pt_regs")?,
+        })
+    }
 }
 
 impl Features {
-    /// Asks the kernel's own types, since distributions bring features to older versions.
+    /// Asks the kernel's own types, since distributions bring features to older versions. Ids of types are only good
+    /// for the running kernel: `is_foreign` when they come from a file that the user named.
     #[must_use]
-    pub(super) fn of(btf: &Btf) -> Self {
+    pub(super) fn of(btf: &Btf, is_foreign: bool) -> Self {
         Self {
             fetch_add: btf.member_offset("bpf_prog_info", "recursion_misses").is_some(),
             task_btf: btf.enumerator("BPF_FUNC_get_current_task_btf").is_some(),
             kprobe_misses: btf
                 .member_offset("bpf_link_info", "perf_event.kprobe.missed")
                 .is_some(),
+            cast: if is_foreign { None } else { Cast::of(btf) },
         }
     }
 }
@@ -73,8 +94,18 @@ pub(super) fn config(
     cpus: u32,
     run: u64,
 ) -> Config {
-    let features = Features::of(btf);
+    let features = Features::of(btf, request.kernel_btf.is_some());
     let address = |name: &str| symbols.address_of(name).unwrap_or(0);
+    let layout = layout(btf);
+    let known = |members: &[u32]| !members.contains(&MISSING);
+    let task_known = known(&[layout.task_pid, layout.task_tgid, layout.task_comm]);
+    let device_known = known(&[
+        layout.pci_dev_devfn,
+        layout.pci_dev_bus,
+        layout.pci_bus_number,
+        layout.pci_bus_sysdata,
+        layout.pci_sysdata_domain,
+    ]);
     let mut config = Config {
         cpus: cpus.min(MAX_CPUS),
         run,
@@ -84,10 +115,12 @@ pub(super) fn config(
         stacks_hot: u32::from(request.stacks),
         callers: u32::from(!symbols.addresses_hidden()),
         bursts: u32::from(features.fetch_add),
-        task_btf: u32::from(features.task_btf && features.fetch_add),
+        task_btf: u32::from(features.task_btf && features.fetch_add && task_known),
+        cast_type: features.cast.map_or(0, |cast| cast.type_id),
+        device_known: u32::from(device_known),
         per_cpu_offset: address("__per_cpu_offset"),
         vmemmap_base: address("vmemmap_base"),
-        layout: layout(btf),
+        layout,
         ..Config::EMPTY
     };
     for (slot, device) in config.devices.iter_mut().zip(devices) {

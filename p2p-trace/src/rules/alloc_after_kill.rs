@@ -45,6 +45,10 @@ impl Check for AllocAfterKill {
         }
     }
 
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Alloc, Kind::Mmap]
+    }
+
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let range = match event.kind {
             Kind::Alloc if !event.failed => event.addr.and_then(|addr| device.range_at(addr)),

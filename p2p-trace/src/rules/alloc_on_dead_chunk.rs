@@ -45,6 +45,10 @@ impl Check for AllocOnDeadChunk {
         }
     }
 
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Alloc, Kind::Mmap]
+    }
+
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         if !matches!(event.kind, Kind::Alloc | Kind::Mmap) {
             return;

@@ -20,6 +20,10 @@ const ADVICE: &str = "One of the two frees is wrong: the evidence names the reco
 pub(super) struct DoubleFree;
 
 impl Check for DoubleFree {
+    fn judges_frees(&self) -> bool {
+        true
+    }
+
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
         let Some(free) = Free::of(scene, change) else {
             return;

@@ -204,6 +204,9 @@ impl Findings {
 
     /// What is new or has changed since the last time; `at_end`: all that has not been told.
     pub(super) fn take(&mut self, now_ns: u64, at_end: bool) -> Vec<Finding> {
+        if self.changed.is_empty() && self.again.is_empty() {
+            return Vec::new();
+        }
         let (told, again) = (&self.told, &mut self.again);
         again.retain(|&index| {
             let is_due = at_end || now_ns.saturating_sub(told[index]) >= AGAIN_NS;

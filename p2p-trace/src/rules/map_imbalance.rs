@@ -66,6 +66,10 @@ impl Check for MapImbalance {
         });
     }
 
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Unmap]
+    }
+
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         if event.kind != Kind::Unmap {
             return;

@@ -34,7 +34,7 @@ mod use_after_removal;
 mod verdict;
 mod words;
 
-use p2p_trace_common::Ring;
+use p2p_trace_common::{Kind, Ring};
 
 pub use coverage::{Coverage, Lost};
 pub use finding::{Finding, Holder, MAX_EVIDENCE, MAX_HOLDERS};
@@ -47,15 +47,19 @@ pub use verdict::{Answer, Verdict};
 use crate::{
     account::HookStatus,
     event::{Event, assemble::Element},
-    model::{Device, Model},
+    model::{Device, Model, What},
 };
 use findings::Findings;
-use scene::{Check, Scene};
+use scene::{Check, Scene, is_routine};
 
 /// All rules at work on one run.
 #[derive(Debug)]
 pub struct Rules {
     checks: Vec<Box<dyn Check>>,
+    /// Which of them judge events of a kind.
+    by_kind: Vec<Vec<usize>>,
+    /// Which of them judge frees.
+    of_frees: Vec<usize>,
     findings: Findings,
     coverage: Coverage,
     options: Options,
@@ -87,7 +91,26 @@ impl Rules {
             Box::<overlapping_ranges::OverlappingRanges>::default(),
             Box::<map_imbalance::MapImbalance>::default(),
         ];
+        let of = |judges: &dyn Fn(&dyn Check) -> bool| -> Vec<usize> {
+            let judging = checks
+                .iter()
+                .enumerate()
+                .filter(|(_, check)| judges(check.as_ref()));
+            judging.map(|(index, _)| index).collect()
+        };
+        let judges = |kind: Kind| of(&|check| check.kinds().contains(&kind));
+        let last = Kind::ALL
+            .iter()
+            .map(|&kind| kind as usize)
+            .max()
+            .unwrap_or_default();
+        let by_kind = (0..=last)
+            .map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, judges))
+            .collect();
+        let of_frees = of(&|check| check.judges_frees());
         Self {
+            by_kind,
+            of_frees,
             checks,
             findings: Findings::default(),
             coverage: Coverage::new(hooks),
@@ -190,14 +213,23 @@ impl Rules {
             options: self.options,
             now_ns: model.now_ns(),
         };
-        for change in model.changes() {
+        for change in model.changes().iter().filter(|change| !is_routine(&change.what)) {
+            if matches!(change.what, What::Freed(_)) {
+                for &index in &self.of_frees {
+                    self.checks[index].change(&scene, change, &mut self.findings);
+                }
+                continue;
+            }
             for check in &mut self.checks {
                 check.change(&scene, change, &mut self.findings);
             }
         }
-        if let Some((event, device)) = event.and_then(|event| Some((event, device_of(model, event)?))) {
-            for check in &mut self.checks {
-                check.event(&scene, device, event, &mut self.findings);
+        let judges = event.and_then(|event| self.by_kind.get(event.kind as usize));
+        if let Some(judges) = judges.filter(|judges| !judges.is_empty())
+            && let Some((event, device)) = event.and_then(|event| Some((event, device_of(model, event)?)))
+        {
+            for &index in judges {
+                self.checks[index].event(&scene, device, event, &mut self.findings);
             }
         }
         let is_rare = event.is_none_or(|event| event.id.ring() == Ring::Rare);

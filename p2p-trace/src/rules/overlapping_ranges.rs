@@ -22,6 +22,10 @@ const ADVICE: &str = "Two drivers, or one twice, offer the same memory: each wil
 pub(super) struct OverlappingRanges;
 
 impl Check for OverlappingRanges {
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Memremap]
+    }
+
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         if event.kind != Kind::Memremap || event.failed || event.ret.is_some_and(|ret| ret != 0) {
             return;

@@ -50,6 +50,10 @@ impl Check for PoolDestroyedInUse {
         }
     }
 
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Release, Kind::Released]
+    }
+
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let address = device.address();
         if event.kind == Kind::Released {

@@ -65,6 +65,10 @@ impl Check for RemovedBeforeDrained {
         }
     }
 
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Release]
+    }
+
     fn event(&mut self, _scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         if event.kind != Kind::Release {
             return;

@@ -59,7 +59,7 @@ impl<'a> Scene<'a> {
 
     /// The step of a teardown that this change is, with its device.
     pub(super) fn step(&self, change: &Change) -> Option<(&'a Device, &'a Step)> {
-        if change.what != What::Step {
+        if !matches!(change.what, What::Step) {
             return None;
         }
         let device = self.device(change)?;
@@ -94,12 +94,33 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Memory was taken, or a reference ended by what was seen. There can be a million of these a second, and no rule judges
+/// them by the change: those for which it matters where memory is taken look at the event, those that judge frees at
+/// [`What::Freed`].
+pub(super) const fn is_routine(what: &What) -> bool {
+    match what {
+        What::Taken(_) | What::Linked(_) => true,
+        What::Closed(closed) => closed.by.is_seen(),
+        _ => false,
+    }
+}
+
 /// A rule at work.
 pub(super) trait Check: std::fmt::Debug + Send {
-    /// Judges one thing that the latest element changed.
+    /// Judges one thing that the latest element changed, unless it [is routine](is_routine).
     fn change(&mut self, _scene: &Scene<'_>, _change: &Change, _findings: &mut Findings) {}
 
-    /// Judges the latest element, an event of this device. The model has taken it in.
+    /// [`Check::change`] judges [`What::Freed`]: else it is not shown that.
+    fn judges_frees(&self) -> bool {
+        false
+    }
+
+    /// The kinds of events that [`Check::event`] judges: it is shown no others.
+    fn kinds(&self) -> &'static [Kind] {
+        &[]
+    }
+
+    /// Judges the latest element, an event of this device and of one of these kinds. The model has taken it in.
     fn event(&mut self, _scene: &Scene<'_>, _device: &Device, _event: &Event, _findings: &mut Findings) {}
 
     /// What is open for a device, so that the rule cannot say that it holds if the run ends here.

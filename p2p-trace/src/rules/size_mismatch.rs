@@ -27,6 +27,10 @@ const PARTIAL: &str = "The rest is lost to the pool until it is given back, too,
 pub(super) struct SizeMismatch;
 
 impl Check for SizeMismatch {
+    fn judges_frees(&self) -> bool {
+        true
+    }
+
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
         let Some(free) = Free::of(scene, change) else {
             return;

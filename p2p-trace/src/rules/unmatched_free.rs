@@ -21,6 +21,10 @@ const ADVICE: &str = "Look at what this task passed to the free: another device'
 pub(super) struct UnmatchedFree;
 
 impl Check for UnmatchedFree {
+    fn judges_frees(&self) -> bool {
+        true
+    }
+
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
         match change.what {
             What::Freed(FreeMatch::Unmatched) => free(scene, change, findings),

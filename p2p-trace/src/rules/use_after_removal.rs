@@ -28,6 +28,10 @@ pub(super) struct UseAfterRemoval {
 }
 
 impl Check for UseAfterRemoval {
+    fn judges_frees(&self) -> bool {
+        true
+    }
+
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
         if let Some((device, step, range)) = scene.range_step(change, Kind::Remove) {
             self.removed(scene, device, range, step.at, findings);
@@ -61,6 +65,20 @@ impl Check for UseAfterRemoval {
             }
             _ => {}
         }
+    }
+
+    fn kinds(&self) -> &'static [Kind] {
+        // What has an address can be of a removed range of which it is not known where it lies.
+        &[
+            Kind::Alloc,
+            Kind::Free,
+            Kind::Memremap,
+            Kind::RangeState,
+            Kind::VirtToBus,
+            Kind::Map,
+            Kind::Mmap,
+            Kind::PageFree,
+        ]
     }
 
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {

@@ -76,10 +76,11 @@ static int run_hold_many(const struct call *call)
 static int run_load(const struct call *call)
 {
 	u32 size, count, failed = 0;
+	u64 ns = 0;
 	int err = number_at(call, 1, &size) ?: number_at(call, 2, &count) ?:
-		memory_load(call->device, size, count, &failed);
+		memory_load(call->device, size, count, &failed, &ns);
 
-	answer(call, "failed=%u", failed);
+	answer(call, "failed=%u ns=%llu", failed, ns);
 	return err;
 }
 

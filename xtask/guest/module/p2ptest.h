@@ -65,7 +65,7 @@ int memory_alloc(struct pci_dev *provider, size_t size, u32 *id);
 int memory_alloc_list(struct pci_dev *provider, u32 size, u32 *id);
 int memory_pin(struct handle *memory, u32 *id);
 int memory_alloc_many(struct pci_dev *provider, size_t size, u32 count, u32 *id);
-int memory_load(struct pci_dev *provider, size_t size, u32 count, u32 *failed);
+int memory_load(struct pci_dev *provider, size_t size, u32 count, u32 *failed, u64 *ns);
 void memory_free(struct handle *handle);
 int memory_free_all(u32 *count);
 void memory_free_later(struct handle *handle, u32 milliseconds);

@@ -6,6 +6,11 @@ use std::path::Path;
 const SWITCH: u8 = 0x10;
 /// Device number of the virtio-serial controller, out of the way of the drives.
 const SERIAL: u8 = 0x18;
+/// Device number of the share of the host's files.
+const SHARE: u8 = 0x19;
+
+/// Tag by which a guest mounts the host's root folder over 9p.
+pub(crate) const HOST_TAG: &str = "host";
 
 /// A virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub(crate) struct Machine {
     pub(crate) cards: Vec<Card>,
     /// Further devices, each as QEMU's `-device` takes it.
     pub(crate) devices: Vec<String>,
+    /// Whether it can mount this host's root folder, read-only, by the tag [`HOST_TAG`].
+    pub(crate) sees_host: bool,
     /// Further words for the kernel's command line.
     pub(crate) kernel_args: Vec<String>,
 }
@@ -32,7 +39,6 @@ pub(crate) enum Clock {
     /// Real time.
     Real,
     /// Executed instructions, 2^shift nanoseconds each: slower, and the same in every run.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the measurement of costs"))]
     Instructions {
         /// Binary logarithm of the nanoseconds per instruction.
         shift: u8,
@@ -106,6 +112,7 @@ impl Default for Machine {
             drives: Vec::new(),
             cards: Vec::new(),
             devices: Vec::new(),
+            sees_host: false,
             kernel_args: Vec::new(),
         }
     }
@@ -206,7 +213,8 @@ impl Machine {
         };
         add(&["-machine", "q35", "-accel", accel, "-cpu", cpu]);
         if let Clock::Instructions { shift } = self.clock {
-            add(&["-icount", &format!("shift={shift}")]);
+            // Without sleep=off an idle guest waits for the host's clock.
+            add(&["-icount", &format!("shift={shift},sleep=off")]);
         }
         add(&[
             "-smp",
@@ -255,6 +263,17 @@ impl Machine {
         }
         for device in &self.devices {
             arguments.extend(["-device".to_owned(), device.clone()]);
+        }
+        if self.sees_host {
+            arguments.extend(
+                [
+                    "-fsdev",
+                    "local,id=host,path=/,security_model=none,multidevs=remap,readonly=on",
+                    "-device",
+                    &format!("virtio-9p-pci,bus=pcie.0,addr={SHARE:#x},fsdev=host,mount_tag={HOST_TAG}"),
+                ]
+                .map(str::to_owned),
+            );
         }
         arguments
     }
@@ -419,7 +438,7 @@ mod tests {
         };
         let line = machine.arguments(Acceleration::Kvm, files()).join(" ");
         assert!(
-            line.contains("-accel tcg,thread=single -cpu max -icount shift=0 -smp 1 "),
+            line.contains("-accel tcg,thread=single -cpu max -icount shift=0,sleep=off -smp 1 "),
             "{line}"
         );
     }

@@ -28,5 +28,5 @@ mod session;
 pub(crate) use acceleration::probe;
 pub(crate) use evidence::Stuck;
 pub(crate) use job::{Job, Output, Source};
-pub(crate) use machine::{Acceleration, Card, Machine, Nvme, Slot};
+pub(crate) use machine::{Acceleration, Card, Clock, HOST_TAG, Machine, Nvme, Slot};
 pub(crate) use session::{Boot, Guest};

@@ -13,7 +13,14 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Packages whose programs go into a guest.
 const PACKAGES: [&str; 2] = ["p2p-trace", "p2p-trace-guest"];
 /// Their programs.
-const NAMES: [&str; 5] = ["p2p-trace", "p2p-agent", "p2pdio", "p2pmap", "p2pcaps"];
+const NAMES: [&str; 6] = [
+    "p2p-trace",
+    "p2p-agent",
+    "p2pdio",
+    "p2pmap",
+    "p2pcaps",
+    "p2pfloor",
+];
 
 /// A program for the guest.
 #[derive(Debug, Clone)]

@@ -43,6 +43,12 @@ impl Func {
 }
 
 impl Btf {
+    /// Id of the function of this name, as [`Btf::func`] finds it.
+    pub fn func_id(&self, name: &str) -> Option<u32> {
+        let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;
+        Some(func.id)
+    }
+
     /// The function of this name; where static functions share it, the first, which is the one attach takes too.
     pub fn func(&self, name: &str) -> Option<Func> {
         let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;

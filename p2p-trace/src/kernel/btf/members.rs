@@ -92,6 +92,12 @@ impl Btf {
         Some(self.member(name, path).ok()?.shape == Shape::Pointer)
     }
 
+    /// Id of the struct or union of this name; where there are several, of the first.
+    pub fn struct_id(&self, name: &str) -> Option<u32> {
+        let first = self.composites(name).next()?;
+        Some(first.id)
+    }
+
     /// Size in bytes of a struct or union, or of a typedef of one. Same-named definitions must agree.
     pub fn struct_size(&self, name: &str) -> Option<u32> {
         let mut sizes = self.composites(name).map(|ty| ty.size_or_id);

@@ -1,0 +1,227 @@
+//! Decode, model and rules: how many events a second on one core, and what live references take.
+//!
+//! `cargo bench -p p2p-trace --bench pipeline`. Memory is told before the timings.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use p2p_trace::account::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status};
+use p2p_trace::order::Item;
+use p2p_trace::pipeline::{Pipeline, Slice};
+use p2p_trace::rules::Options;
+use p2p_trace_common::record::{MAGIC, SCHEMA};
+use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
+
+/// Live references that the benchmarks are run with.
+const LIVE: [u64; 3] = [4_096, 500_000, 1_000_000];
+/// Events of one slice: what a poll brings at a high rate.
+const SLICE: u64 = 8_192;
+/// Physical address of the device's memory.
+const START: u64 = 0x10_0000_0000;
+/// Where it is in the direct map.
+const BASE: u64 = 0xffff_8880_0000_0000 + START;
+const PGMAP: u64 = 0xffff_8881_0020_0000;
+const PAGE: u64 = 4096;
+/// Nanoseconds from event to event.
+const STEP: u64 = 500;
+
+/// Counts the bytes that are in use.
+struct Counting;
+
+static IN_USE: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is left to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size(), Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn main() {
+    for live in LIVE {
+        let before = IN_USE.load(Relaxed);
+        let world = World::with(live);
+        let used = IN_USE.load(Relaxed) - before;
+        println!(
+            "{live} live references: {:.1} MiB, {:.0} bytes each",
+            used as f64 / f64::from(1 << 20),
+            used as f64 / live as f64
+        );
+        drop(world);
+    }
+    divan::main();
+}
+
+/// The stream of a device of which memory is taken and given back, in order of age.
+struct Stream {
+    live: u64,
+    /// Records so far; allocations and frees take turns once all are taken.
+    next: u64,
+    taken: u64,
+    freed: u64,
+}
+
+impl Stream {
+    const fn new(live: u64) -> Self {
+        Self {
+            live,
+            next: 0,
+            taken: 0,
+            freed: 0,
+        }
+    }
+
+    const fn record(&mut self, kind: Kind, hook: Hook, words: [u64; 4], valid: u32) -> Record {
+        self.next += 1;
+        let pid = 1000 + (self.next / 64 % 16) as u32;
+        Record {
+            magic: MAGIC,
+            schema: SCHEMA,
+            kind: kind as u8,
+            hook: hook as u8,
+            flags: 0,
+            valid: valid | valid::TASK | valid::DEVICE,
+            cpu: 0,
+            run: 1,
+            seq: Ring::Hot.sequence(self.next),
+            time_ns: 1_000_000_000 + self.next * STEP,
+            pid,
+            tgid: pid,
+            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
+            domain: 0,
+            bus: 3,
+            devfn: 0,
+            small: 0,
+            pgmap: PGMAP,
+            words,
+            number: 0,
+            guard: 0,
+        }
+    }
+
+    const fn added(&mut self) -> Record {
+        let end = START + 2 * self.live * PAGE - 1;
+        self.record(
+            Kind::Memremap,
+            Hook::Memremap,
+            [START, end, BASE, 0],
+            valid::RANGE | valid::ADDR | valid::PGMAP,
+        )
+    }
+
+    /// Each address is taken again when all others have been.
+    const fn addr(&self, number: u64) -> u64 {
+        BASE + number % (2 * self.live) * PAGE
+    }
+
+    const fn alloc(&mut self) -> Record {
+        let words = [self.addr(self.taken), PAGE, 0xffff_ffff_8123_4567, 42];
+        self.taken += 1;
+        self.record(
+            Kind::Alloc,
+            Hook::Alloc,
+            words,
+            valid::ADDR | valid::SIZE | valid::CALLER | valid::CGROUP,
+        )
+    }
+
+    const fn free(&mut self) -> Record {
+        let words = [self.addr(self.freed), PAGE, 0xffff_ffff_8123_5678, 0];
+        self.freed += 1;
+        self.record(
+            Kind::Free,
+            Hook::Free,
+            words,
+            valid::ADDR | valid::SIZE | valid::CALLER,
+        )
+    }
+
+    fn slice(&mut self) -> Slice {
+        let next = || {
+            let free = self.taken - self.freed >= self.live;
+            Item::Record(if free { self.free() } else { self.alloc() })
+        };
+        let items = std::iter::repeat_with(next).take(SLICE as usize).collect();
+        Slice {
+            items,
+            watermark_ns: 1_000_000_000 + self.next * STEP + 1,
+        }
+    }
+}
+
+/// A pipeline in which so many references are live.
+struct World {
+    stream: Stream,
+    pipeline: Pipeline,
+}
+
+impl World {
+    fn with(live: u64) -> Self {
+        let mut stream = Stream::new(live);
+        let mut pipeline = Pipeline::new(&status(), Options::default(), 0);
+        let start = Slice {
+            items: vec![Item::Record(stream.added())],
+            watermark_ns: 1,
+        };
+        play(&mut pipeline, &start);
+        while stream.taken < live {
+            play(&mut pipeline, &stream.slice());
+        }
+        Self { stream, pipeline }
+    }
+}
+
+fn play(pipeline: &mut Pipeline, slice: &Slice) {
+    let played = pipeline.advance(slice, |step| {
+        black_box(step.findings);
+        Ok::<(), Infallible>(())
+    });
+    match played {
+        Ok(()) => {}
+    }
+}
+
+const fn status() -> Status {
+    Status {
+        version: String::new(),
+        kernel: String::new(),
+        boot_id: String::new(),
+        run: 1,
+        cpus: 1,
+        rings: RingSizes { hot: 0, rare: 0 },
+        accounting: Accounting {
+            sequence: SequenceQuality::Exact,
+            missed: MissedQuality::Counted,
+        },
+        hooks: Vec::new(),
+        devices: Vec::new(),
+    }
+}
+
+/// Decode, model and rules, with so many references live.
+#[divan::bench(args = LIVE, sample_count = 50, sample_size = 1)]
+fn judged(bencher: Bencher<'_, '_>, live: u64) {
+    let mut world = World::with(live);
+    bencher
+        .counter(ItemsCount::new(SLICE as usize))
+        .with_inputs(|| world.stream.slice())
+        .bench_local_refs(|slice| play(&mut world.pipeline, slice));
+    assert!(
+        world.pipeline.rules().findings().is_empty(),
+        "a clean stream has no findings"
+    );
+}

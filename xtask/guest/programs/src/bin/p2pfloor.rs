@@ -1,0 +1,149 @@
+//! Attaches empty programs to `pci_alloc_p2pmem` and `pci_free_p2pmem`: what any tracer costs that does nothing.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+use anyhow::{Context as _, Result};
+use aya_obj::btf::{Btf, BtfKind};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
+use clap::{Parser, ValueEnum};
+
+/// Attach empty programs to the functions that take and give back p2p memory, until killed.
+#[derive(Debug, Parser)]
+struct Options {
+    /// How
+    how: How,
+}
+
+/// How to attach.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum How {
+    /// fexit and fentry
+    Fentry,
+    /// kprobe and kretprobe on the first function, kprobe on the second
+    Kprobe,
+}
+
+const ALLOC: &str = "pci_alloc_p2pmem";
+const FREE: &str = "pci_free_p2pmem";
+/// `r0 = 0; exit`.
+const EMPTY: [u64; 2] = [0xb7, 0x95];
+const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
+/// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_SET_BPF`.
+const ENABLE: libc::c_ulong = 0x2400;
+const SET_BPF: libc::c_ulong = 0x4004_2408;
+
+fn main() -> Result<()> {
+    let attached = match Options::parse().how {
+        How::Fentry => {
+            let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+            vec![
+                traced(&btf, ALLOC, bpf_attach_type::BPF_TRACE_FEXIT)?,
+                traced(&btf, FREE, bpf_attach_type::BPF_TRACE_FENTRY)?,
+            ]
+        }
+        How::Kprobe => vec![probed(ALLOC, false)?, probed(ALLOC, true)?, probed(FREE, false)?],
+    };
+    println!("attached");
+    io::stdout().flush()?;
+    hold(&attached)
+}
+
+/// Until killed.
+fn hold(attached: &[OwnedFd]) -> ! {
+    loop {
+        std::hint::black_box(attached);
+        std::thread::park();
+    }
+}
+
+/// An empty fentry or fexit program at work.
+fn traced(btf: &Btf, function: &str, point: bpf_attach_type) -> Result<OwnedFd> {
+    let id = btf
+        .id_by_type_name_kind(function, BtfKind::Func)
+        .with_context(|| format!("BTF has no {function}"))?;
+    let program = load(bpf_prog_type::BPF_PROG_TYPE_TRACING, point, id)?;
+    // SAFETY: all zeroes is a valid attribute.
+    let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
+    attribute.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attribute).with_context(|| format!("cannot trace {function}"))
+}
+
+/// An empty kprobe or kretprobe program at work.
+fn probed(function: &str, at_return: bool) -> Result<OwnedFd> {
+    let program = load(
+        bpf_prog_type::BPF_PROG_TYPE_KPROBE,
+        bpf_attach_type::BPF_CGROUP_INET_INGRESS,
+        0,
+    )?;
+    let event = perf_event(function, at_return).with_context(|| format!("cannot probe {function}"))?;
+    control(
+        event.as_fd(),
+        SET_BPF,
+        libc::c_ulong::from(program.as_raw_fd().cast_unsigned()),
+    )?;
+    control(event.as_fd(), ENABLE, 0)?;
+    Ok(event)
+}
+
+fn load(kind: bpf_prog_type, point: bpf_attach_type, function: u32) -> Result<OwnedFd> {
+    // SAFETY: all zeroes is a valid attribute.
+    let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: this variant of the union is the one that the command below reads.
+    let program = unsafe { &mut attribute.__bindgen_anon_3 };
+    program.prog_type = kind as u32;
+    program.expected_attach_type = point as u32;
+    program.attach_btf_id = function;
+    program.insns = EMPTY.as_ptr() as u64;
+    program.insn_cnt = EMPTY.len() as u32;
+    program.license = LICENSE.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute).context("cannot load an empty program")
+}
+
+fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads and writes the attribute within the size given, and what it points to lives on.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            std::ptr::from_mut(attribute),
+            size_of::<bpf_attr>(),
+        )
+    };
+    owned(result)
+}
+
+/// A probe of the kernel's `kprobe` event source.
+fn perf_event(function: &str, at_return: bool) -> Result<OwnedFd> {
+    const SOURCE: &str = "/sys/bus/event_source/devices/kprobe";
+    /// `PERF_FLAG_FD_CLOEXEC`.
+    const CLOEXEC: libc::c_ulong = 8;
+    let kind: u32 = fs::read_to_string(format!("{SOURCE}/type"))?.trim().parse()?;
+    let name = std::ffi::CString::new(function)?;
+    // `struct perf_event_attr` as 16 words: type and size first, `config1` in word 7; later words are zero.
+    let mut attribute = [0u64; 16];
+    attribute[0] = u64::from(kind) | (size_of_val(&attribute) as u64) << 32;
+    attribute[1] = u64::from(at_return);
+    attribute[7] = name.as_ptr() as u64;
+    // SAFETY: the attribute has the size that it names, and the name outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_perf_event_open, attribute.as_ptr(), -1, 0, -1, CLOEXEC) };
+    Ok(owned(result)?)
+}
+
+fn control(event: BorrowedFd<'_>, request: libc::c_ulong, argument: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: both requests take a number.
+    let result = unsafe { libc::ioctl(event.as_raw_fd(), request, argument) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call returned a new descriptor, which nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(result as i32) })
+}

@@ -1,0 +1,201 @@
+//! The guest whose clock counts instructions, and how a case is measured in it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::case::{Case, Tracer};
+use super::peers;
+use crate::guest::{Acceleration, Boot, Clock, Job, Machine};
+use crate::kernels::GuestKernel;
+use crate::scenarios::lab::{Lab, machine};
+
+/// Pairs of one pass.
+pub(super) const PAIRS: u64 = 20_000;
+/// Passes of a case; the median counts.
+const PASSES: usize = 3;
+/// Bytes of one allocation.
+const SIZE: u64 = 4096;
+/// What keeps the boot's own work and the choice of a clock out of the figures.
+const KERNEL_ARGS: [&str; 3] = ["clocksource=tsc", "tsc=reliable", "nokaslr"];
+/// Guest seconds until what a boot leaves to be done is done.
+const SETTLE: u32 = 8;
+/// Guest seconds in which a reader catches up with all passes.
+const CATCH_UP: u32 = 3;
+/// Limit for the whole run.
+const LIMIT: Duration = Duration::from_mins(15);
+
+/// What was measured of a case.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    /// Guest instructions per pair: the median of the passes.
+    pub(crate) instructions_per_pair: f64,
+    /// Events delivered and lost, where there are any.
+    pub(crate) events: Option<Events>,
+    /// Why it was not measured.
+    pub(crate) skipped: Option<String>,
+}
+
+/// What became of a tracer's events.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Events {
+    /// Arrived at the reader, or in the buffer of a tracer that has none.
+    pub(crate) delivered: u64,
+    /// Did not.
+    pub(crate) lost: u64,
+    /// Nanoseconds of CPU (instructions) that the reader took for all of them.
+    pub(crate) reader_ns: Option<u64>,
+}
+
+/// The booted guest.
+pub(crate) struct BenchLab {
+    pub(super) lab: Lab,
+}
+
+impl BenchLab {
+    /// Boots it, with the test module loaded and nothing else going on.
+    ///
+    /// # Errors
+    ///
+    /// It does not come up.
+    pub(crate) fn start(kernel: &GuestKernel, initramfs: &[u8]) -> Result<Self> {
+        let machine = Machine {
+            cpus: 1,
+            memory_mib: 1024,
+            clock: Clock::Instructions { shift: 0 },
+            sees_host: true,
+            ..machine(&KERNEL_ARGS)
+        };
+        let mut lab = Lab::start(Boot {
+            name: "bench",
+            kernel,
+            initramfs,
+            machine: &machine,
+            acceleration: Acceleration::Tcg,
+            limit: LIMIT,
+        })?;
+        lab.load_module("")?;
+        lab.guest.check(&format!("sleep {SETTLE}"))?;
+        Ok(Self { lab })
+    }
+
+    /// Switches the guest off.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or its kernel complained.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.lab.unload_module()?;
+        self.lab.guest.power_off()
+    }
+
+    /// Measures one case.
+    ///
+    /// # Errors
+    ///
+    /// Its tracer does not do what it should.
+    pub(crate) fn measure(&mut self, case: &Case) -> Result<Measured> {
+        match case.tracer {
+            Tracer::None => self.pairs().map(plain),
+            Tracer::Floor(how) => {
+                let job = self.lab.guest.spawn(&format!("exec p2pfloor {how}"))?;
+                self.lab.guest.wait_line(job, "attached")?;
+                let pairs = self.pairs()?;
+                self.lab.guest.signal(job, Signal::KILL)?;
+                self.lab.guest.wait(job)?;
+                Ok(plain(pairs))
+            }
+            Tracer::Ours(options) => self.ours(options),
+            Tracer::Ftrace => peers::ftrace(self),
+            Tracer::Bpftrace => peers::bpftrace(self),
+        }
+    }
+
+    /// Takes memory and gives it back, pass by pass: instructions per pair, the median.
+    pub(super) fn pairs(&mut self) -> Result<f64> {
+        let device = self.lab.card.clone();
+        let mut passes = Vec::with_capacity(PASSES);
+        for _ in 0..PASSES {
+            let answer = self.lab.command(&format!("load {device} {SIZE} {PAIRS}"))?;
+            ensure!(answer.number("failed")? == 0, "the card ran out of memory");
+            passes.push(answer.number("ns")?);
+        }
+        passes.sort_unstable();
+        Ok(passes[PASSES / 2] as f64 / PAIRS as f64)
+    }
+
+    /// Pairs of all passes.
+    pub(super) const fn all_pairs() -> u64 {
+        PAIRS * PASSES as u64
+    }
+
+    /// Measures with the reader stopped, and then what the reader takes for it.
+    pub(super) fn with_reader(&mut self, job: Job, name: &str) -> Result<(f64, u64)> {
+        self.lab.guest.signal(job, Signal::STOP)?;
+        let pairs = self.pairs()?;
+        let before = self.cpu_of(name)?;
+        self.lab.guest.signal(job, Signal::CONT)?;
+        self.lab.guest.check(&format!("sleep {CATCH_UP}"))?;
+        Ok((pairs, self.cpu_of(name)?.saturating_sub(before)))
+    }
+
+    /// Nanoseconds that all threads of a program have run.
+    fn cpu_of(&mut self, name: &str) -> Result<u64> {
+        let lines = self
+            .lab
+            .guest
+            .check(&format!("cat /proc/$(pidof {name})/task/*/schedstat"))?;
+        let first = |line: &String| line.split(' ').next()?.parse::<u64>().ok();
+        lines
+            .iter()
+            .map(|line| first(line).with_context(|| format!("no schedstat: {line}")))
+            .sum()
+    }
+
+    fn ours(&mut self, options: &str) -> Result<Measured> {
+        const OUT: &str = "/run/bench.ndjson";
+        let options = options.replace("{other}", &self.lab.memory);
+        // Room for every record of all passes, so that the reader can stand still meanwhile.
+        let command = format!(
+            "exec p2p-trace live --json --ring-size 128M --ready-file /run/bench.ready {options} > {OUT}"
+        );
+        let job = self.lab.guest.spawn(&command)?;
+        self.lab.wait_for("[ -e /run/bench.ready ]")?;
+        let (instructions_per_pair, reader) = self.with_reader(job, "p2p-trace")?;
+        self.lab.guest.signal(job, Signal::INT)?;
+        self.lab.guest.wait(job)?.success().context("p2p-trace failed")?;
+        let line = self
+            .lab
+            .guest
+            .check(&format!("tail -n 1 {OUT}; rm {OUT} /run/bench.ready"))?;
+        let summary: Value =
+            serde_json::from_str(&line.concat()).context("p2p-trace ended without a summary")?;
+        let sum = |key: &str| -> u64 {
+            let hooks = summary["hooks"].as_array().into_iter().flatten();
+            hooks
+                .filter(|hook| matches!(hook["hook"].as_str(), Some("alloc" | "free")))
+                .filter_map(|hook| hook[key].as_u64())
+                .sum()
+        };
+        Ok(Measured {
+            instructions_per_pair,
+            events: Some(Events {
+                delivered: sum("delivered"),
+                lost: sum("lost"),
+                reader_ns: Some(reader),
+            }),
+            skipped: None,
+        })
+    }
+}
+
+/// Without events.
+const fn plain(instructions_per_pair: f64) -> Measured {
+    Measured {
+        instructions_per_pair,
+        events: None,
+        skipped: None,
+    }
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask bench`: what tracing costs, beside its peers and the least it can cost.
+//!
+//! The guest's clock counts instructions, so that neither the machine nor what else it does changes the figures. They
+//! are instructions, not time: caches, locked instructions and contention cost nothing here. `docs/performance.md` says
+//! what that means.
+
+pub(crate) mod case;
+mod lab;
+mod peers;
+mod report;
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::guest::{initramfs, kmodule, programs};
+use crate::host::packages;
+use crate::kernels;
+use case::{CASES, Case};
+pub(crate) use lab::BenchLab;
+use report::Row;
+
+/// What to measure.
+#[derive(Args, Debug)]
+pub(crate) struct Options {
+    /// Print JSON instead of the table: an array of one object per case.
+    #[arg(long)]
+    json: bool,
+    /// Kernel to measure on: 7.3, 6.12, 6.1, 5.10 or host.
+    #[arg(long, value_name = "LABEL", default_value = "7.3")]
+    kernel: String,
+    /// Measure this case only (repeatable); `untraced` is always measured.
+    #[arg(long, value_name = "NAME")]
+    case: Vec<String>,
+}
+
+/// Measures and prints. What is going on is told on standard error.
+///
+/// # Errors
+///
+/// Something the guest needs cannot be had, a case is not known, or a tracer does not do what it should.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    let rows = measure(root, &options.kernel, &options.case)?;
+    if options.json {
+        println!("{}", report::json(&rows)?);
+    } else {
+        print!("{}", report::table(&rows));
+    }
+    Ok(())
+}
+
+/// Boots the guest and measures the cases of these names, or all.
+///
+/// # Errors
+///
+/// As for [`run`].
+pub(crate) fn measure(root: &Path, label: &str, names: &[String]) -> Result<Vec<Row>> {
+    for name in names {
+        ensure!(
+            CASES.iter().any(|case| case.name == name),
+            "there is no case {name}: there are {}",
+            CASES.map(|case| case.name).join(", ")
+        );
+    }
+    packages::ensure(&packages::GUEST)?;
+    let selection = kernels::select(root, &[label]);
+    let reason = selection.missing.into_iter().next().map(|missing| missing.reason);
+    let kernel = selection
+        .found
+        .into_iter()
+        .next()
+        .with_context(|| format!("there is no kernel {label}: {}", reason.unwrap_or_default()))?;
+    let programs = programs::build(root)?;
+    let module = kmodule::build(root, &kernel)?
+        .with_context(|| format!("the test module cannot be built for {}", kernel.release))?;
+    let initramfs = initramfs::build(&kernel, &programs, Some(&module))?;
+    eprintln!(
+        "booting Linux {} with a clock that counts instructions …",
+        kernel.release
+    );
+    let mut lab = BenchLab::start(&kernel, &initramfs)?;
+    let wanted = |case: &&Case| {
+        case.name == case::UNTRACED || names.is_empty() || names.iter().any(|name| name == case.name)
+    };
+    let mut rows: Vec<Row> = Vec::new();
+    for case in CASES.iter().filter(wanted) {
+        eprint!("{:<14}", case.name);
+        let measured = lab.measure(case)?;
+        let row = Row::new(case.name, &kernel.release, measured, rows.first());
+        eprintln!("{}", row.progress());
+        rows.push(row);
+    }
+    lab.finish()?;
+    Ok(rows)
+}

@@ -1,0 +1,119 @@
+//! The peers: the kernel's own kprobe events, and bpftrace.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use rustix::process::Signal;
+
+use super::lab::{BenchLab, Events, Measured};
+use crate::guest::HOST_TAG;
+
+const TRACING: &str = "/sys/kernel/tracing";
+
+/// Probes on the entry and the return of the one function and the entry of the other, with arguments and result, into
+/// a buffer that nobody reads.
+pub(super) fn ftrace(bench: &mut BenchLab) -> Result<Measured> {
+    let guest = &mut bench.lab.guest;
+    guest.check(&format!(
+        "mkdir -p {TRACING}; [ -e {TRACING}/kprobe_events ] || mount -t tracefs tracefs {TRACING}; cd {TRACING} && \
+         echo 32768 > buffer_size_kb && echo > trace && \
+         echo 'p:p2p/alloc pci_alloc_p2pmem device=%di size=%si' > kprobe_events && \
+         echo 'r:p2p/alloced pci_alloc_p2pmem addr=$retval' >> kprobe_events && \
+         echo 'p:p2p/free pci_free_p2pmem device=%di addr=%si size=%dx' >> kprobe_events && \
+         echo 1 > events/p2p/enable"
+    ))?;
+    let instructions_per_pair = bench.pairs()?;
+    let guest = &mut bench.lab.guest;
+    let stats = guest.check(&format!("cat {TRACING}/per_cpu/cpu0/stats"))?;
+    let count = |name: &str| -> u64 {
+        let line = stats.iter().find_map(|line| line.strip_prefix(name));
+        line.and_then(|rest| rest.trim_start_matches(':').trim().parse().ok())
+            .unwrap_or(0)
+    };
+    let events = Events {
+        delivered: count("entries"),
+        lost: count("overrun") + count("dropped events"),
+        reader_ns: None,
+    };
+    guest.check(&format!(
+        "cd {TRACING} && echo 0 > events/p2p/enable && echo > kprobe_events && echo > trace && echo 1 > buffer_size_kb"
+    ))?;
+    Ok(Measured {
+        instructions_per_pair,
+        events: Some(events),
+        skipped: None,
+    })
+}
+
+/// A case that was not measured, and why.
+fn skipped(reason: String) -> Measured {
+    Measured {
+        skipped: Some(reason),
+        ..Measured::default()
+    }
+}
+
+/// What bpftrace is asked for: what our default event has, but for the caller.
+const SCRIPT: &str = "\
+kretfunc:pci_alloc_p2pmem { printf(\"A %llu %s %d %d %lx %lx %lx\\n\", nsecs, comm, pid, tid, args->pdev, args->size, retval); } \
+kfunc:pci_free_p2pmem { printf(\"F %llu %s %d %d %lx %lx %lx\\n\", nsecs, comm, pid, tid, args->pdev, args->addr, args->size); }";
+
+/// This machine's bpftrace, run in the guest out of this machine's own files.
+pub(super) fn bpftrace(bench: &mut BenchLab) -> Result<Measured> {
+    const OUT: &str = "/run/bpftrace.out";
+    if !std::path::Path::new("/usr/bin/bpftrace").exists() {
+        return Ok(skipped("bpftrace is not installed on this machine".to_owned()));
+    }
+    let guest = &mut bench.lab.guest;
+    let mounted = guest.run(&format!(
+        "mkdir -p /host && modprobe 9pnet_virtio; modprobe 9p; \
+         mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose {HOST_TAG} /host && \
+         for d in proc sys dev run tmp; do mount -o bind /$d /host/$d; done; \
+         mount -t debugfs debugfs /host/sys/kernel/debug; mount -t tracefs tracefs /host/sys/kernel/tracing; \
+         [ -x /host/usr/bin/bpftrace ]"
+    ))?;
+    if mounted.code != 0 {
+        return Ok(skipped(format!(
+            "this kernel cannot mount this machine's files over 9p: {}",
+            mounted.text()
+        )));
+    }
+    let job = guest.spawn(&format!(
+        "exec chroot /host /usr/bin/env BPFTRACE_PERF_RB_PAGES=8192 /usr/bin/bpftrace -o {OUT} -e '{SCRIPT}'"
+    ))?;
+    // What a trampoline is attached to stands here.
+    let attached = format!("grep -q ^pci_free_p2pmem {TRACING}/enabled_functions");
+    while guest.run(&attached)?.code != 0 {
+        if let Some(output) = guest.wait_within(job, Duration::from_millis(500))? {
+            return Ok(skipped(format!(
+                "bpftrace ended with {}: {}",
+                output.code,
+                output.text()
+            )));
+        }
+    }
+    guest.check("sleep 1")?;
+    let (instructions_per_pair, reader) = bench.with_reader(job, "bpftrace")?;
+    let guest = &mut bench.lab.guest;
+    // It does not always take the first interrupt.
+    for _ in 0..20 {
+        guest.signal(job, Signal::INT)?;
+        if guest.wait_within(job, Duration::from_secs(1))?.is_some() {
+            break;
+        }
+    }
+    let lines = guest.check(&format!("grep -c '^[AF] ' {OUT}; rm {OUT}"))?;
+    let delivered: u64 = lines
+        .first()
+        .and_then(|line| line.parse().ok())
+        .context("bpftrace printed nothing")?;
+    Ok(Measured {
+        instructions_per_pair,
+        events: Some(Events {
+            delivered,
+            lost: (2 * BenchLab::all_pairs()).saturating_sub(delivered),
+            reader_ns: Some(reader),
+        }),
+        skipped: None,
+    })
+}

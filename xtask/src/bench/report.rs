@@ -1,0 +1,180 @@
+//! The figures, as a table and as JSON.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::case;
+use super::lab::Measured;
+
+/// One case, measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Row {
+    /// Its name.
+    pub(crate) case: &'static str,
+    /// Release of the kernel.
+    kernel: String,
+    /// Guest instructions per pair of `pci_alloc_p2pmem` and `pci_free_p2pmem`; absent where the case was skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) instructions_per_pair: Option<f64>,
+    /// The same, over the untraced pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) added: Option<f64>,
+    /// Events that arrived; 0 where there are none.
+    pub(crate) delivered: u64,
+    /// Events that did not.
+    pub(crate) lost: u64,
+    /// Nanoseconds of CPU that the reader took per event delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reader_ns_per_event: Option<f64>,
+    /// Why it was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<String>,
+}
+
+impl Row {
+    /// A case beside the untraced one.
+    pub(super) fn new(case: &'static str, kernel: &str, measured: Measured, untraced: Option<&Self>) -> Self {
+        let pair = measured
+            .skipped
+            .is_none()
+            .then_some(rounded(measured.instructions_per_pair));
+        let base = untraced.and_then(|row| row.instructions_per_pair);
+        let events = measured.events.unwrap_or_default();
+        let per_event = |ns: u64| rounded(ns as f64 / events.delivered as f64);
+        Self {
+            case,
+            kernel: kernel.to_owned(),
+            instructions_per_pair: pair,
+            added: pair.zip(base).map(|(pair, base)| rounded(pair - base)),
+            delivered: events.delivered,
+            lost: events.lost,
+            reader_ns_per_event: events.reader_ns.filter(|_| events.delivered > 0).map(per_event),
+            skipped: measured.skipped,
+        }
+    }
+
+    /// Nothing that could be delivered happens in it.
+    fn is_without_events(&self) -> bool {
+        self.case == case::UNTRACED || self.case.starts_with("floor-")
+    }
+
+    /// What is told once it is measured.
+    pub(super) fn progress(&self) -> String {
+        match (&self.skipped, self.instructions_per_pair, self.added) {
+            (Some(reason), ..) => format!("skipped: {reason}"),
+            (None, Some(pair), Some(added)) => format!("{pair:.0} instructions per pair, {added:.0} added"),
+            (None, Some(pair), None) => format!("{pair:.0} instructions per pair"),
+            (None, None, _) => String::new(),
+        }
+    }
+}
+
+fn rounded(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+/// An array of objects.
+pub(super) fn json(rows: &[Row]) -> Result<String> {
+    Ok(serde_json::to_string_pretty(rows)?)
+}
+
+/// A table in Markdown, which is readable as it is.
+pub(super) fn table(rows: &[Row]) -> String {
+    let kernel = rows.first().map_or("", |row| &row.kernel);
+    let mut lines = vec![
+        format!("Linux {kernel}, guest instructions per pci_alloc_p2pmem + pci_free_p2pmem:"),
+        String::new(),
+        "| case | per pair | added | delivered | lost | reader, ns of CPU per event |".to_owned(),
+        "|---|--:|--:|--:|--:|--:|".to_owned(),
+    ];
+    lines.extend(rows.iter().map(line));
+    for row in rows {
+        if let Some(reason) = &row.skipped {
+            lines.push(String::new());
+            lines.push(format!("{} was skipped: {reason}.", row.case));
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// A row of it.
+fn line(row: &Row) -> String {
+    const NONE: &str = "–";
+    let number = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.0}"));
+    let has_events = row.skipped.is_none() && !row.is_without_events();
+    let count = |value: u64| {
+        if has_events {
+            value.to_string()
+        } else {
+            NONE.to_owned()
+        }
+    };
+    format!(
+        "| {} | {} | {} | {} | {} | {} |",
+        row.case,
+        number(row.instructions_per_pair),
+        row.added
+            .map_or_else(|| NONE.to_owned(), |added| format!("{added:+.0}")),
+        count(row.delivered),
+        count(row.lost),
+        number(row.reader_ns_per_event),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::lab::Events;
+
+    fn measured(instructions_per_pair: f64, events: Option<Events>) -> Measured {
+        Measured {
+            instructions_per_pair,
+            events,
+            skipped: None,
+        }
+    }
+
+    fn rows() -> Vec<Row> {
+        let untraced = Row::new("untraced", "7.3.4", measured(476.0, None), None);
+        let events = Events {
+            delivered: 1000,
+            lost: 2,
+            reader_ns: Some(500_000),
+        };
+        let fentry = Row::new("fentry", "7.3.4", measured(1376.0, Some(events)), Some(&untraced));
+        let skipped = Measured {
+            skipped: Some("it is not here".to_owned()),
+            ..Measured::default()
+        };
+        let bpftrace = Row::new("bpftrace", "7.3.4", skipped, Some(&untraced));
+        vec![untraced, fentry, bpftrace]
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_case() {
+        let table = table(&rows());
+        assert!(table.contains("| untraced | 476 | – | – | – | – |"), "{table}");
+        assert!(
+            table.contains("| fentry | 1376 | +900 | 1000 | 2 | 500 |"),
+            "{table}"
+        );
+        assert!(
+            table.ends_with("bpftrace was skipped: it is not here.\n"),
+            "{table}"
+        );
+    }
+
+    #[test]
+    fn the_json_has_what_scripts_read() {
+        let json: serde_json::Value = serde_json::from_str(&json(&rows()).unwrap()).unwrap();
+        assert_eq!(json[1]["case"], "fentry");
+        assert_eq!(json[1]["kernel"], "7.3.4");
+        assert_eq!(json[1]["instructions_per_pair"], 1376.0);
+        assert_eq!(
+            (&json[1]["delivered"], &json[1]["lost"]),
+            (&1000.into(), &2.into())
+        );
+        assert!(json[2]["instructions_per_pair"].is_null());
+    }
+}
