@@ -51,6 +51,7 @@ fn cast(address: u64) -> u64 {
 
     use p2p_trace_common::config::marker;
 
+    let type_id = u64::from(config!(cast_type));
     let typed;
     // SAFETY: it takes any number; as every call it leaves the argument registers undefined.
     unsafe {
@@ -58,7 +59,7 @@ fn cast(address: u64) -> u64 {
             "call {cast}",
             cast = const marker::CAST,
             inlateout("r1") address => _,
-            inlateout("r2") u64::from(config!(cast_type)) => _,
+            inlateout("r2") type_id => _,
             lateout("r0") typed,
             lateout("r3") _,
             lateout("r4") _,

@@ -64,14 +64,14 @@ impl Task {
 
     #[inline(always)]
     fn by_loads() -> Self {
-        // SAFETY: the helper has no preconditions; the verifier checks each load against `task_struct`.
+        // SAFETY: the helper has no preconditions.
+        let task = unsafe { bpf_get_current_task_btf() } as u64;
+        let comm = member!(sure task, task_comm);
+        let (pid, tgid) = (member!(sure task, task_pid), member!(sure task, task_tgid));
+        // SAFETY: the addresses are those of members, and the verifier checks each load against `task_struct`.
         unsafe {
-            let task = bpf_get_current_task_btf() as u64;
-            let comm = member!(sure task, task_comm);
-            let pid: u32 = load(member!(sure task, task_pid));
-            let tgid: u32 = load(member!(sure task, task_tgid));
             Self {
-                ids: u64::from(pid) | u64::from(tgid) << 32,
+                ids: u64::from(load::<u32>(pid)) | u64::from(load::<u32>(tgid)) << 32,
                 comm: [load(comm), load(comm + 8)],
             }
         }

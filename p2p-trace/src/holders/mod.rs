@@ -28,5 +28,6 @@ pub use report::{
 };
 pub use text::text;
 #[cfg(feature = "tui")]
-pub(crate) use unbind::{is_blocking, step_after};
+pub(crate) use unbind::is_blocking;
+pub(crate) use unbind::step_after;
 pub use verdict::{Grounds, can_unbind};

@@ -1,6 +1,6 @@
 //! What a run came to, for whoever has to mend it: a report that can be pasted into a mail, or read as a page.
 //!
-//! A [`Collector`] listens to a run and keeps what a [`Story`] tells. The views, [`markdown`] and [`html`], are pure
+//! A collector listens to a run and keeps what a [`Story`] tells. The views, [`markdown`] and [`html`], are pure
 //! functions of it. The figures are those of `check --json`: the story carries that report.
 
 mod collect;

@@ -160,7 +160,7 @@ impl Bootable<'_> {
         for _ in 1..ATTEMPTS {
             let Err(error) = &result else { break };
             interrupt::check()?;
-            if !self.is_emulators_fault(lab.as_ref()) {
+            if !self.is_emulators_fault(error, lab.as_ref()) {
                 break;
             }
             println!("{}", account(error, lab.as_mut()));
@@ -191,14 +191,16 @@ impl Bootable<'_> {
 
     /// The guest's kernel met the breakpoint that stands in for an instruction while it is patched, and did not know it:
     /// QEMU's translator does not keep the order in which one CPU sees what another one writes to code.
-    fn is_emulators_fault(&self, lab: Option<&Lab>) -> bool {
-        self.acceleration == Acceleration::Tcg
-            && lab.is_some_and(|lab| {
-                lab.guest
-                    .complaints()
-                    .iter()
-                    .any(|line| line.contains(BREAKPOINT))
-            })
+    fn is_emulators_fault(&self, error: &anyhow::Error, lab: Option<&Lab>) -> bool {
+        // Where that ended a boot, there is no guest to ask any more.
+        let is_told = || format!("{error:#}").contains(BREAKPOINT);
+        let has_met = |lab: &Lab| {
+            lab.guest
+                .complaints()
+                .iter()
+                .any(|line| line.contains(BREAKPOINT))
+        };
+        self.acceleration == Acceleration::Tcg && (is_told() || lab.is_some_and(has_met))
     }
 
     /// Runs one scenario, in a new guest if there is none.

@@ -8,9 +8,10 @@ mod style;
 mod summary;
 mod verdict;
 
+pub(crate) use event::action;
 pub use event::{Options, event};
 #[cfg(feature = "tui")]
-pub(crate) use event::{action, detail, is_teardown, who};
+pub(crate) use event::{detail, is_teardown, who};
 pub use finding::{changed, finding};
 pub use head::{change, head};
 pub use size::{bytes, duration};
