@@ -2,6 +2,7 @@
 
 mod blockage;
 mod crash;
+mod dashboard;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use rustix::process::Signal;
 
-use crate::guest::{Acceleration, Boot, Source, initramfs, kmodule, probe, programs};
+use crate::guest::{Acceleration, Boot, Source, initramfs, kmodule, probe, programs, terminal};
 use crate::host::packages;
 use crate::kernels::{self, GuestKernel};
 use crate::scenarios::lab::{Lab, machine};
@@ -77,7 +78,11 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         "Linux {} cannot map p2p memory into user space: the demo needs 6.2 or later",
         kernel.release
     );
-    let blockage = show(&mut lab)?;
+    let blockage = if terminal::is_here() {
+        dashboard::show(&mut lab)?
+    } else {
+        show(&mut lab)?
+    };
     lab.guest.power_off()?;
     blockage.judge()?;
     println!("{blockage}");

@@ -101,6 +101,8 @@ pub(crate) struct Files<'a> {
     pub(crate) control: &'a Path,
     /// Socket of QEMU's own protocol.
     pub(crate) qmp: &'a Path,
+    /// Socket of the other end of the guest's terminal, `/dev/hvc0`.
+    pub(crate) terminal: &'a Path,
 }
 
 impl Default for Machine {
@@ -253,6 +255,15 @@ impl Machine {
             "-device",
             &format!("virtserialport,bus=serial.0,chardev=control,name={port}"),
         ]);
+        arguments.extend([
+            "-chardev".to_owned(),
+            format!(
+                "socket,id=terminal,path={},server=on,wait=off",
+                option(files.terminal)
+            ),
+            "-device".to_owned(),
+            "virtconsole,bus=serial.0,chardev=terminal".to_owned(),
+        ]);
         arguments.extend(self.switch());
         for drive in &self.drives {
             arguments.extend(drive.storage());
@@ -341,6 +352,7 @@ mod tests {
             console: Path::new("/c,d"),
             control: Path::new("/s"),
             qmp: Path::new("/q"),
+            terminal: Path::new("/t"),
         }
     }
 
@@ -355,7 +367,8 @@ mod tests {
              -chardev file,id=console,path=/c,,d -serial chardev:console -qmp unix:/q,server=on,wait=off \
              -chardev socket,id=control,path=/s,server=on,wait=off \
              -device virtio-serial-pci,id=serial,bus=pcie.0,addr=0x18 \
-             -device virtserialport,bus=serial.0,chardev=control,name=p2p-trace.control"
+             -device virtserialport,bus=serial.0,chardev=control,name=p2p-trace.control \
+             -chardev socket,id=terminal,path=/t,server=on,wait=off -device virtconsole,bus=serial.0,chardev=terminal"
         );
     }
 

@@ -24,6 +24,7 @@ pub(crate) mod programs;
 mod qmp;
 mod scratch;
 mod session;
+pub(crate) mod terminal;
 
 pub(crate) use acceleration::probe;
 pub(crate) use evidence::Stuck;

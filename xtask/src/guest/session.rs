@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -68,7 +69,7 @@ pub(crate) struct Guest {
     next: Job,
     log: PathBuf,
     /// Holds the sockets and the root file system, and takes them with it.
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 impl Guest {
@@ -103,7 +104,8 @@ impl Guest {
         let initramfs = scratch.path().join("initramfs");
         fs::write(&initramfs, boot.initramfs)
             .with_context(|| format!("cannot write {}", initramfs.display()))?;
-        let (control, qmp) = (scratch.path().join("control"), scratch.path().join("qmp"));
+        let socket = |name: &str| scratch.path().join(name);
+        let (control, qmp, terminal) = (socket("control"), socket("qmp"), socket("terminal"));
         let console = log.join("console.log");
         let files = Files {
             kernel: &boot.kernel.image,
@@ -111,6 +113,7 @@ impl Guest {
             console: &console,
             control: &control,
             qmp: &qmp,
+            terminal: &terminal,
         };
         let arguments = boot.machine.arguments(boot.acceleration, files);
         fs::write(log.join("arguments"), arguments.join("\n")).context("cannot write to the log folder")?;
@@ -129,7 +132,7 @@ impl Guest {
             look: None,
             next: Job::default(),
             log,
-            _scratch: scratch,
+            scratch,
         };
         while guest.release.is_empty() {
             if let Err(error) = guest.pump(guest.deadline) {
@@ -150,6 +153,11 @@ impl Guest {
         );
         guest.look = Some(Instant::now());
         Ok(guest)
+    }
+
+    /// The other end of its terminal, `/dev/hvc0`. One at a time can have it.
+    pub(crate) fn terminal(&self) -> Result<UnixStream> {
+        UnixStream::connect(self.scratch.path().join("terminal")).context("cannot reach the guest's terminal")
     }
 
     /// Gives the guest so much more time from now on.

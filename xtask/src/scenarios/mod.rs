@@ -6,6 +6,7 @@
 
 mod access;
 mod clean;
+mod dashboard;
 mod dump;
 mod expect;
 pub(crate) mod faults;
@@ -88,6 +89,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("load-and-unbind", teardown::load_and_unbind),
     Scenario::plain("map-and-unmap", mapping::map_and_unmap).mapping(),
     Scenario::plain("blocked-unbind", mapping::blocked_unbind).mapping(),
+    Scenario::plain("dashboard", dashboard::dashboard)
+        .mapping()
+        .once()
+        .anywhere(),
     Scenario::plain("pull-reads", pull::pull_reads),
     Scenario::plain("pull-in-hang", pull::pull_in_hang)
         .with_module()
