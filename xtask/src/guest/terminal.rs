@@ -219,8 +219,8 @@ impl Drop for Tie {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         drop(self.stream.shutdown(std::net::Shutdown::Both));
-        // Whatever the guest left behind.
-        print!("\x1b[?1049l\x1b[?25h");
+        // Whatever the guest left behind; not 1049, which would also put the cursor back over its last words.
+        print!("\x1b[?1047l\x1b[?25h");
         drop(io::stdout().flush());
         if let Err(error) = tcsetattr(io::stdin(), OptionalActions::Now, &self.before) {
             eprintln!("cannot restore the terminal ({error}): `reset` does");
