@@ -50,9 +50,7 @@ fn matches(program: &Path) -> bool {
 
 fn build(llvm: &Path) -> Result<PathBuf> {
     let folder = cache::entry(&format!("bpf-linker-{VERSION}-llvm{LLVM_MAJOR}"), |work| {
-        println!(
-            "Building bpf-linker {VERSION} into the cache folder (one to three minutes)."
-        );
+        println!("Building bpf-linker {VERSION} into the cache folder (one to three minutes).");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut install = Command::new(cargo);
         install
