@@ -18,6 +18,7 @@ use crate::{
                   teardown and each finding is on the disk at once, the rest within a second.\n\n\
                   Examples:\n  p2p-trace record -o trace.p2pt\n  \
                   p2p-trace record -o /var/log/p2p.p2pt --max-size 256M --keep 8\n  \
+                  p2p-trace record -o /var/log/p2p.p2pt --flight-recorder --history 10m\n  \
                   ssh host p2p-trace record -o - | p2p-trace check -"
 )]
 pub struct RecordArgs {
@@ -56,6 +57,19 @@ pub struct RecordArgs {
     /// Keep so many files, the latest
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Output")]
     pub keep: Option<u32>,
+
+    /// Write nothing until a finding is told, SIGUSR1 arrives or the run breaks off; then the last minutes, and what comes
+    /// just after them
+    #[arg(long, conflicts_with_all = ["max_size", "max_age"], help_heading = "Flight recorder")]
+    pub flight_recorder: bool,
+
+    /// Keep so much history in memory
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5m", requires = "flight_recorder", help_heading = "Flight recorder")]
+    pub history: Duration,
+
+    /// Keep at most so many bytes of it
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "64M", requires = "flight_recorder", help_heading = "Flight recorder")]
+    pub history_size: u64,
 
     /// Replace kernel addresses by tokens that are the same throughout the run, and leave out the host's name
     #[arg(long, help_heading = "Output")]

@@ -14,11 +14,11 @@ use crate::{
     cli::RecordArgs,
     drive::{Both, Drive, Ending, Next, Opened, Sink, open, stop::Stop},
     dump::Header,
-    exit::Exit,
+    exit::{Exit, Refusal},
     kernel::{KernelRoot, clock},
     output::Clock,
     pipeline::{Closing, Pipeline, Step},
-    recorder::{Limits, Options, Recorder},
+    recorder::{Flight, Limits, Options, Recorder},
     rules,
     source::Request,
 };
@@ -38,6 +38,22 @@ pub(super) struct Plan<'a> {
 ///
 /// When the kernel cannot be traced, tracing breaks off, or the dump is not complete.
 pub fn run(args: &RecordArgs) -> Result<Exit> {
+    if args.flight_recorder && args.output == Path::new("-") {
+        return Err(Refusal {
+            exit: Exit::Usage,
+            message: "a flight recorder writes files when something happens: name one, not a pipe".to_owned(),
+        }
+        .into());
+    }
+    let flight = if args.flight_recorder {
+        Some(Flight {
+            history: args.history,
+            max_bytes: args.history_size,
+            asked: Stop::asked_by_signal().context("cannot catch SIGUSR1")?,
+        })
+    } else {
+        None
+    };
     record(Plan {
         request: args.request(),
         duration: args.duration,
@@ -53,6 +69,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
                 keep: args.keep.map(|keep| keep as usize),
             },
             redact: args.redact,
+            flight,
         },
     })
 }

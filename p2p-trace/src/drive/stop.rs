@@ -34,6 +34,21 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Set by SIGUSR1, which asks for something and stops nothing.
+    #[cfg(unix)]
+    pub(crate) fn asked_by_signal() -> io::Result<Arc<AtomicBool>> {
+        let asked = Arc::default();
+        signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&asked))?;
+        Ok(asked)
+    }
+
+    /// There is no such signal.
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+    pub(crate) fn asked_by_signal() -> io::Result<Arc<AtomicBool>> {
+        Ok(Arc::default())
+    }
+
     /// One that nothing sets.
     #[cfg(not(unix))]
     #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]

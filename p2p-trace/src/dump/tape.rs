@@ -222,7 +222,8 @@ impl<R: Read> Tape<R> {
 
     fn take(&mut self, entry: Entry) {
         match entry {
-            Entry::Header(_) => {}
+            // A flight recorder joins segments: the footer of the one before is not the end.
+            Entry::Header(_) => self.footer = None,
             Entry::Symbols(symbols) => self.names.learn(symbols),
             Entry::Records(records) => self.records(records),
             Entry::Status(change) => {

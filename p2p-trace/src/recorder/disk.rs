@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     Options, Recorded, Shared,
     files::{Files, Out},
+    flight::Segments,
     redact::Redactor,
 };
 use crate::{
@@ -46,6 +47,8 @@ pub(super) enum Message {
     Status(Box<Status>, u64),
     /// What is true now, as was asked for.
     Rotate(Box<Checkpoint>),
+    /// A flight recorder is to write what it has.
+    Save,
     /// The run is over.
     End {
         reason: Reason,
@@ -59,6 +62,12 @@ pub(super) struct Disk {
     writer: Writer<Out>,
     redactor: Option<Redactor>,
     files: Files,
+    /// What a flight recorder keeps in memory.
+    flight: Option<Segments>,
+    /// Bytes of the file in front of what the writer has written.
+    base: u64,
+    /// When the current segment of a flight recorder began.
+    began: Instant,
     shared: Arc<Shared>,
     flushed: Instant,
     /// Where the latest checkpoint stands in the file.
@@ -74,10 +83,18 @@ impl Disk {
     pub(super) fn create(options: Options, header: Header, shared: Arc<Shared>) -> Result<Self> {
         let path = options.path.clone();
         let mut files = Files::new(options.path, options.limits);
-        let out = files.create().with_context(|| {
-            let path = path.unwrap_or_default();
-            format!("cannot create the dump {}: it must not exist yet", path.display())
-        })?;
+        let flight = options.flight.as_ref().map(Segments::new);
+        let out = if flight.is_some() {
+            if let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) {
+                bail!("cannot create the dump {}: it must not exist yet", path.display());
+            }
+            Out::Memory(Vec::new())
+        } else {
+            files.create().with_context(|| {
+                let path = path.unwrap_or_default();
+                format!("cannot create the dump {}: it must not exist yet", path.display())
+            })?
+        };
         let redactor = options.redact.then(Redactor::random);
         let header = if options.redact { redacted(header) } else { header };
         let writer = Writer::new(out, header).context("cannot write the dump")?;
@@ -85,6 +102,9 @@ impl Disk {
             writer,
             redactor,
             files,
+            flight,
+            base: 0,
+            began: Instant::now(),
             shared,
             flushed: Instant::now(),
             checkpoint_at: 0,
@@ -166,8 +186,16 @@ impl Disk {
                         *record = redactor.record(*record);
                     }
                 }
-                self.rotate(&checkpoint);
+                if self.flight.is_some() {
+                    self.turn(&checkpoint);
+                } else {
+                    self.rotate(&checkpoint);
+                }
                 false
+            }
+            Message::Save => {
+                self.save();
+                true
             }
             Message::End { .. } => false,
         }
@@ -186,7 +214,14 @@ impl Disk {
             self.note(Err(gone));
         }
         let written = self.writer.written();
-        let is_due = self.files.is_due(written) || written.saturating_sub(self.checkpoint_at) >= CHECKPOINT;
+        let since_checkpoint = written.saturating_sub(self.checkpoint_at);
+        let is_due = match &mut self.flight {
+            Some(flight) => {
+                flight.forget(Instant::now(), written);
+                flight.is_due(self.began.elapsed(), since_checkpoint)
+            }
+            None => self.files.is_due(written) || since_checkpoint >= CHECKPOINT,
+        };
         if is_due || self.is_lost {
             self.shared.wants_checkpoint.store(true, Ordering::Relaxed);
         }
@@ -218,12 +253,64 @@ impl Disk {
         self.note(pruned);
     }
 
+    /// A flight recorder begins another segment, in memory.
+    fn turn(&mut self, checkpoint: &Checkpoint) {
+        self.attempt(Writer::flush);
+        let in_file = self.in_file();
+        match self.writer.rotate(Out::Memory(Vec::new()), checkpoint) {
+            Ok(Out::Memory(segment)) => {
+                if let Some(flight) = &mut self.flight {
+                    flight.push(Instant::now(), segment);
+                }
+            }
+            Ok(before) => {
+                self.recorded.bytes += in_file;
+                let synced = before.sync();
+                self.note(synced);
+            }
+            Err(error) => self.note(Err(error)),
+        }
+        self.base = 0;
+        self.is_lost = false;
+        self.began = Instant::now();
+        self.checkpoint_at = self.writer.written();
+    }
+
+    /// A flight recorder writes what it has into a file, and what comes until the segment ends behind it.
+    fn save(&mut self) {
+        self.attempt(Writer::flush);
+        let (Some(flight), Out::Memory(current)) = (&mut self.flight, self.writer.get_ref()) else {
+            return;
+        };
+        let created = self.files.create();
+        let saved = created.and_then(|mut out| {
+            let base = flight.write_to(&mut out, current)?;
+            Ok((out, base))
+        });
+        match saved {
+            Ok((out, base)) => {
+                *self.writer.get_mut() = out;
+                self.base = base;
+                tracing::info!("what happened until now is written to {}", self.files.current());
+            }
+            // All of it stays in memory, for the next time.
+            Err(error) => self.note(Err(error)),
+        }
+        let pruned = self.files.prune();
+        self.note(pruned);
+    }
+
+    /// Bytes of the current file.
+    const fn in_file(&self) -> u64 {
+        self.base + self.writer.written()
+    }
+
     /// Writes something. What a full disk has no room for is missing in the dump, which shows by its counts.
     fn attempt(&mut self, write: impl FnOnce(&mut Writer<Out>) -> io::Result<()>) {
         let result = write(&mut self.writer);
         if result.is_err() {
             // A block that was written in part would only cost room. Where it stays, readers get over it.
-            drop(self.writer.get_ref().cut(self.writer.written()));
+            drop(self.writer.get_ref().cut(self.in_file()));
         }
         self.note(result);
     }
@@ -244,11 +331,19 @@ impl Disk {
 
     fn end(mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> Recorded {
         self.flush(false);
+        if reason == Reason::Broken {
+            self.save();
+        }
+        if matches!(self.writer.get_ref(), Out::Memory(_)) {
+            // Nothing has happened that a flight recorder is there for.
+            self.recorded.files = self.files.created();
+            return self.recorded;
+        }
         let result = self.writer.end(reason, duration_ns, totals);
         self.note(result);
         let synced = self.writer.get_ref().sync();
         self.note(synced);
-        self.recorded.bytes += self.writer.written();
+        self.recorded.bytes += self.in_file();
         self.recorded.files = self.files.created();
         self.recorded
     }

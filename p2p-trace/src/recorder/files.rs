@@ -26,6 +26,8 @@ pub(super) enum Out {
     File(File),
     /// A pipe.
     Stdout(io::Stdout),
+    /// A segment of a flight recorder.
+    Memory(Vec<u8>),
 }
 
 impl Out {
@@ -33,7 +35,7 @@ impl Out {
     pub(super) fn sync(&self) -> io::Result<()> {
         match self {
             Self::File(file) => file.sync_data(),
-            Self::Stdout(_) => Ok(()),
+            Self::Stdout(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -41,7 +43,7 @@ impl Out {
     pub(super) fn cut(&self, length: u64) -> io::Result<()> {
         match self {
             Self::File(file) => file.set_len(length),
-            Self::Stdout(_) => Ok(()),
+            Self::Stdout(_) | Self::Memory(_) => Ok(()),
         }
     }
 
@@ -51,7 +53,7 @@ impl Out {
         use std::os::unix::fs::MetadataExt as _;
         match self {
             Self::File(file) => file.metadata().is_ok_and(|metadata| metadata.nlink() == 0),
-            Self::Stdout(_) => false,
+            Self::Stdout(_) | Self::Memory(_) => false,
         }
     }
 
@@ -67,12 +69,13 @@ impl Write for Out {
         match self {
             Self::File(file) => file.write(bytes),
             Self::Stdout(stdout) => stdout.write(bytes),
+            Self::Memory(segment) => segment.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File(_) => Ok(()),
+            Self::File(_) | Self::Memory(_) => Ok(()),
             Self::Stdout(stdout) => stdout.flush(),
         }
     }
@@ -108,6 +111,7 @@ impl Files {
     pub(super) fn current(&self) -> String {
         self.kept
             .back()
+            .or(self.path.as_ref())
             .map_or_else(|| "stdout".to_owned(), |path| path.display().to_string())
     }
 

@@ -4,6 +4,9 @@
 mod disk;
 mod dropped;
 mod files;
+mod flight;
+#[cfg(test)]
+mod flight_tests;
 mod names;
 mod redact;
 #[cfg(test)]
@@ -35,6 +38,7 @@ use crate::{
 use disk::{Disk, Message};
 use dropped::Dropped;
 pub(crate) use files::Limits;
+pub(crate) use flight::Flight;
 use names::NewNames;
 
 /// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
@@ -49,6 +53,8 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     /// Kernel addresses are replaced.
     pub(crate) redact: bool,
+    /// Nothing is written before something happens; then it is the last minutes.
+    pub(crate) flight: Option<Flight>,
 }
 
 /// What the two threads tell each other.
@@ -89,6 +95,10 @@ pub(crate) struct Recorder<'a> {
     left_out: u64,
     /// Something that must reach the disk at once.
     is_urgent: bool,
+    /// Something that a flight recorder is there for.
+    has_finding: bool,
+    /// Set from outside for the same.
+    asked: Option<Arc<AtomicBool>>,
     rotate_at: Option<u64>,
     recorded: Recorded,
 }
@@ -102,6 +112,7 @@ impl<'a> Recorder<'a> {
     pub(crate) fn start(options: Options, header: Header, symbols: &'a dyn Symbolize) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let run = header.status.run;
+        let asked = options.flight.as_ref().map(|flight| Arc::clone(&flight.asked));
         let (sender, receiver) = mpsc::channel();
         let disk = Disk::create(options, header, Arc::clone(&shared))?;
         let thread = thread::Builder::new().name("recorder".to_owned());
@@ -117,6 +128,8 @@ impl<'a> Recorder<'a> {
             dropped: Dropped::default(),
             left_out: 0,
             is_urgent: false,
+            has_finding: false,
+            asked,
             rotate_at: None,
             recorded: Recorded::default(),
         })
@@ -130,6 +143,7 @@ impl<'a> Recorder<'a> {
     /// Ends the recording; `totals` is what the kernel counted, where the run came to its end.
     fn finish(&mut self, reason: Reason, duration: Duration, totals: Option<Totals>) {
         self.pass_on();
+        self.save();
         let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.send(Message::End {
             reason,
@@ -173,6 +187,15 @@ impl<'a> Recorder<'a> {
         });
     }
 
+    /// Asks for the last minutes, once everything that belongs to them was passed on.
+    fn save(&mut self) {
+        let Some(asked) = &self.asked else { return };
+        let is_asked = asked.swap(false, Ordering::Relaxed);
+        if std::mem::take(&mut self.has_finding) || is_asked {
+            self.send(Message::Save);
+        }
+    }
+
     fn send(&self, message: Message) {
         if let Some(sender) = &self.sender {
             // A disk's thread that is gone tells why when it is joined.
@@ -213,11 +236,13 @@ impl Sink for Recorder<'_> {
             self.is_urgent |= event.id.ring() == Ring::Rare && !is_state;
         }
         self.is_urgent |= !step.findings.is_empty();
+        self.has_finding |= !step.findings.is_empty();
         Ok(())
     }
 
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
         self.pass_on();
+        self.save();
         if self.shared.wants_checkpoint.load(Ordering::Relaxed) && self.dropped.is_empty() {
             // A record that waits for its stack would be in the file before and not in what is true now.
             let since_ns = *self.rotate_at.get_or_insert_with(|| pipeline.reached_ns());

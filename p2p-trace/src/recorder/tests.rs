@@ -16,7 +16,7 @@ use crate::{
 const RUN: u64 = 0x0123_4567_89ab_cdef;
 
 /// A record of the run at this place, and so many milliseconds after its start.
-fn record(kind: Kind, hook: Hook, ring: Ring, place: u64) -> Record {
+pub(super) fn record(kind: Kind, hook: Hook, ring: Ring, place: u64) -> Record {
     Record {
         kind: kind as u8,
         hook: hook as u8,
@@ -33,7 +33,7 @@ fn record(kind: Kind, hook: Hook, ring: Ring, place: u64) -> Record {
 }
 
 /// 64 KiB are taken.
-fn alloc(place: u64) -> Record {
+pub(super) fn alloc(place: u64) -> Record {
     Record {
         valid: valid::DEVICE | valid::TASK | valid::ADDR | valid::SIZE,
         words: [0xffff_8881_0000_0000 + (place << 16), 1 << 16, 0, 0],
@@ -42,25 +42,30 @@ fn alloc(place: u64) -> Record {
 }
 
 /// A recorder with a model that goes along, as while tracing.
-struct Live<'a> {
-    recorder: Recorder<'a>,
+pub(super) struct Live<'a> {
+    pub(super) recorder: Recorder<'a>,
     pipeline: Pipeline,
 }
 
 impl Live<'_> {
-    fn start(path: &Path, limits: Limits) -> Self {
+    pub(super) fn start(path: &Path, limits: Limits) -> Self {
+        Self::with(path, limits, None)
+    }
+
+    pub(super) fn with(path: &Path, limits: Limits, flight: Option<Flight>) -> Self {
         let header = samples::header();
         let pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
         let options = Options {
             path: Some(path.to_owned()),
             limits,
             redact: false,
+            flight,
         };
         let recorder = Recorder::start(options, header, &NoSymbols).unwrap();
         Self { recorder, pipeline }
     }
 
-    fn gain(&mut self, records: &[Record]) {
+    pub(super) fn gain(&mut self, records: &[Record]) {
         let watermark_ns = records.last().map_or(0, |record| record.time_ns);
         let items = records.iter().copied().map(Item::Record).collect();
         let slice = Slice { items, watermark_ns };
@@ -74,7 +79,7 @@ impl Live<'_> {
         self.recorder.pause(&self.pipeline).unwrap();
     }
 
-    fn end(&mut self) -> Result<()> {
+    pub(super) fn end(&mut self) -> Result<()> {
         let totals = samples::totals();
         let closing = self.pipeline.close(&totals);
         let ending = Ending {
@@ -86,11 +91,11 @@ impl Live<'_> {
     }
 }
 
-fn open(path: &Path) -> Opened<fs::File> {
+pub(super) fn open(path: &Path) -> Opened<fs::File> {
     Opened::open(fs::File::open(path).unwrap()).unwrap()
 }
 
-fn read(files: Vec<Opened<fs::File>>) -> (Vec<Told>, Vec<String>) {
+pub(super) fn read(files: Vec<Opened<fs::File>>) -> (Vec<Told>, Vec<String>) {
     let mut tape = Tape::new(files).unwrap();
     let mut told = Vec::new();
     while let Some(next) = tape.next_told().unwrap() {
@@ -99,7 +104,7 @@ fn read(files: Vec<Opened<fs::File>>) -> (Vec<Told>, Vec<String>) {
     (told, tape.damage().iter().map(ToString::to_string).collect())
 }
 
-fn records(told: &[Told]) -> Vec<Record> {
+pub(super) fn records(told: &[Told]) -> Vec<Record> {
     let items = told.iter().flat_map(|told| match told {
         Told::Slice(slice) => slice.items.clone(),
         _ => Vec::new(),

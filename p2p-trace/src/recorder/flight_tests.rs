@@ -1,0 +1,190 @@
+//! A flight recorder writes what it has when something happens, and nothing before.
+
+use std::{fs, path::Path, time::Instant};
+
+use p2p_trace_common::{Hook, Record};
+
+use super::{
+    tests::{Live, alloc, open, read, record, records},
+    *,
+};
+use crate::{
+    dump::{End, Entry, Reader, Told, samples},
+    output::NoSymbols,
+};
+
+/// Another range is killed, which is written at once and no finding.
+fn quiet(place: u64) -> Record {
+    Record {
+        pgmap: 100 + place,
+        time_ns: samples::START_NS + place,
+        ..record(Kind::Kill, Hook::Kill, Ring::Rare, place)
+    }
+}
+
+fn flight(asked: &Arc<AtomicBool>, max_bytes: u64) -> Flight {
+    Flight {
+        history: Duration::from_mins(5),
+        max_bytes,
+        asked: Arc::clone(asked),
+    }
+}
+
+fn number_of_files(dir: &Path) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+#[test]
+fn a_flight_recorder_of_a_run_in_which_nothing_happens_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut live = Live::with(
+        &dir.path().join("t"),
+        Limits::default(),
+        Some(flight(&Arc::default(), 1 << 20)),
+    );
+    live.gain(&[alloc(0)]);
+    live.end().unwrap();
+    assert_eq!(number_of_files(dir.path()), 0);
+    assert_eq!(*live.recorder.recorded(), Recorded::default());
+}
+
+#[test]
+fn a_flight_recorder_of_a_run_that_breaks_off_writes_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let mut live = Live::with(&path, Limits::default(), Some(flight(&Arc::default(), 1 << 20)));
+    live.gain(&[alloc(0)]);
+    assert_eq!(number_of_files(dir.path()), 0);
+    drop(live);
+    let (told, damage) = read(vec![open(&path)]);
+    assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
+    assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::CutOff));
+}
+
+#[test]
+fn a_flight_recorder_writes_when_a_finding_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let mut live = Live::with(&path, Limits::default(), Some(flight(&Arc::default(), 1 << 20)));
+    let kill = |place| record(Kind::Kill, Hook::Kill, Ring::Rare, place);
+    let given = [alloc(0), kill(1), kill(2)];
+    live.gain(&given[..2]);
+    assert!(!live.recorder.has_finding);
+    // The second one is a finding.
+    live.gain(&given[2..]);
+    live.end().unwrap();
+    assert_eq!(number_of_files(dir.path()), 1);
+    let (told, damage) = read(vec![open(&path)]);
+    assert_eq!((records(&told), damage), (given.to_vec(), Vec::new()));
+    assert!(
+        matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_flight_recorder_forgets_the_oldest_and_what_it_writes_begins_with_what_was_true() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let asked = Arc::default();
+    // Too little for two segments: one that ends is forgotten.
+    let mut live = Live::with(&path, Limits::default(), Some(flight(&asked, 1)));
+    let mut place = 0;
+    let mut pass = |live: &mut Live<'_>, until: &dyn Fn() -> bool| {
+        for _ in 0..5_000 {
+            live.gain(&[match place {
+                0 => alloc(0),
+                _ => quiet(place),
+            }]);
+            place += 1;
+            if until() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        panic!("what was waited for does not come");
+    };
+    let began = Instant::now();
+    pass(&mut live, &|| began.elapsed() > Duration::from_millis(500));
+    assert_eq!(number_of_files(dir.path()), 0);
+    asked.store(true, Ordering::Relaxed);
+    pass(&mut live, &|| path.exists());
+    // The segment goes on in the file until it ends; then nothing is written until somebody asks again.
+    let began = Instant::now();
+    pass(&mut live, &|| began.elapsed() > Duration::from_millis(500));
+    assert_eq!(number_of_files(dir.path()), 1);
+    asked.store(true, Ordering::Relaxed);
+    let second = dir.path().join("t.1");
+    pass(&mut live, &|| second.exists());
+    live.end().unwrap();
+    for path in [&path, &second] {
+        let (told, damage) = read(vec![open(path)]);
+        assert_eq!(damage, Vec::<String>::new());
+        let Some(Told::Restore(checkpoint)) = told.first() else {
+            panic!("{told:?}")
+        };
+        let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
+        pipeline.restore(checkpoint);
+        let device = pipeline.model().devices().next().unwrap();
+        let (_, reference) = device.references().next().unwrap();
+        assert_eq!(reference.at.time_ns, samples::START_NS);
+        let no_doubt = !told.iter().any(|told| matches!(told, Told::Doubt(_)));
+        assert!(no_doubt, "{told:?}");
+        let places: Vec<_> = records(&told).iter().map(|record| record.seq).collect();
+        assert!(places.windows(2).all(|two| two[1] == two[0] + 2), "{places:?}");
+    }
+}
+
+#[test]
+fn segments_in_one_file_are_one_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let asked = Arc::default();
+    let mut live = Live::with(&path, Limits::default(), Some(flight(&asked, 1 << 14)));
+    let mut given = Vec::new();
+    let began = Instant::now();
+    // Segments end by size.
+    while began.elapsed() < Duration::from_millis(300) && given.len() < 40 {
+        let next = quiet(given.len() as u64);
+        live.gain(&[next]);
+        given.push(next);
+        thread::sleep(Duration::from_millis(5));
+    }
+    asked.store(true, Ordering::Relaxed);
+    live.end().unwrap();
+    let (told, damage) = read(vec![open(&path)]);
+    assert_eq!(damage, Vec::<String>::new());
+    let of = |record: &Record| record.seq;
+    let (told, given): (Vec<_>, Vec<_>) = (
+        records(&told).iter().map(of).collect(),
+        given.iter().map(of).collect(),
+    );
+    let dump = fs::read(&path).unwrap();
+    let mut reader = Reader::new(dump.as_slice());
+    let mut footers = 0;
+    while let Some(entry) = reader.next_entry().unwrap() {
+        footers += usize::from(matches!(entry, Entry::Footer(_)));
+    }
+    assert!(footers > 1, "one segment only");
+    assert!(
+        !told.is_empty() && given.ends_with(&told),
+        "{told:?} of {given:?}"
+    );
+}
+
+#[test]
+fn a_flight_recorder_does_not_begin_where_a_file_is_in_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    fs::write(&path, "mine").unwrap();
+    let options = Options {
+        path: Some(path.clone()),
+        flight: Some(flight(&Arc::default(), 1)),
+        ..Options::default()
+    };
+    let error = Recorder::start(options, samples::header(), &NoSymbols)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("must not exist yet"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), b"mine");
+}
