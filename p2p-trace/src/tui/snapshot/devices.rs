@@ -21,8 +21,8 @@ pub(crate) struct DeviceRow {
     pub(crate) driver: Option<String>,
     /// The least advanced range that is not over; `None`: it has no memory.
     pub(crate) stage: Option<Stage>,
-    /// Ranges that are not over.
-    pub(crate) ranges: usize,
+    /// It has or had p2p memory.
+    pub(crate) had_memory: bool,
     /// Bytes of them.
     pub(crate) size: Option<u64>,
     /// Bytes known to be out, those of unknown takers among them.
@@ -44,7 +44,7 @@ pub(crate) struct DeviceRow {
 impl DeviceRow {
     /// There is something to show: it has or had p2p memory.
     pub(super) const fn matters(&self) -> bool {
-        self.ranges > 0 || self.taken > 0 || self.pending.is_some() || self.name.is_some()
+        self.had_memory || self.taken > 0 || self.pending.is_some() || self.name.is_some()
     }
 
     /// Address and name, as a filter sees it.
@@ -84,7 +84,7 @@ pub(super) fn row(device: &Device, keeper: &Keeper, takers: &Takers, now_ns: u64
         name: identity.and_then(|identity| identity.name.clone()),
         driver: identity.and_then(|identity| identity.driver.clone()),
         stage: ranges.iter().map(|range| range.stage()).max(),
-        ranges: ranges.len(),
+        had_memory: device.ranges().next().is_some(),
         size: sizes.filter(|_| !ranges.is_empty()),
         taken: held.bytes.saturating_add(unseen),
         references: held.references,
