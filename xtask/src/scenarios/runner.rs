@@ -23,9 +23,9 @@ const LIMIT: Duration = Duration::from_mins(8);
 const ATTEMPTS: u32 = 3;
 /// What the kernel calls a breakpoint that it does not know.
 const BREAKPOINT: &str = "Oops: int3";
-/// What a program of the guest says when a page that it is to map has no reference. Before 6.19 a page that is freed is back
-/// in the pool before its count is set anew (`free_zone_device_folio`): whoever takes it in between is refused
-/// (`validate_page_before_insert`), now and then where processes interrupt each other.
+/// What a program of the guest says when it may not map a page, seen once on 6.12 where processes interrupt each other. Most
+/// likely the page had no reference: before 6.19 one that is freed is back in the pool before its count is set anew
+/// (`free_zone_device_folio`), and whoever takes it in between is refused (`validate_page_before_insert`).
 const UNCOUNTED: &str = "p2pmem/allocate\n\nCaused by:\n    Invalid argument";
 /// Lines of the console that are shown with a failure.
 const CONSOLE: usize = 12;
@@ -197,7 +197,7 @@ impl Bootable<'_> {
         if self.is_emulators_fault(&said, lab) {
             Some("the emulator ran half of an instruction that was being patched")
         } else if said.contains(UNCOUNTED) {
-            Some("the kernel refused to map a page that it had handed out again too early")
+            Some("the kernel refused to map p2p memory, which it most likely handed out again too early")
         } else {
             None
         }
