@@ -147,7 +147,7 @@ fn newest_release(names: &[String]) -> Option<String> {
 }
 
 /// The numbers that a release begins with: 7.3.4 of `7.3.4+deb13-amd64`. None for the names of metapackages.
-fn version_of(release: &str) -> Option<Vec<u32>> {
+pub(crate) fn version_of(release: &str) -> Option<Vec<u32>> {
     let end = release.find(|character: char| !character.is_ascii_digit() && character != '.')?;
     release[..end]
         .split('.')

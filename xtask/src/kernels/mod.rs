@@ -1,6 +1,6 @@
 //! Kernels for the guests: this machine's own, Debian's, the ones kept as test data, or any other.
 
-mod debian;
+pub(crate) mod debian;
 mod headers;
 mod host;
 mod prebuilt;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::lab::{Lab, machine};
 use super::{Method, Scenario, Verdict};
 use crate::guest::{Acceleration, Boot, Stuck, initramfs, interrupt, kmodule, probe, programs};
-use crate::kernels::GuestKernel;
+use crate::kernels::{GuestKernel, debian::version_of};
 use crate::test::summary::{Outcome, Row, Summary};
 
 /// Why a scenario that maps p2p memory cannot be run.
@@ -196,7 +196,7 @@ impl Bootable<'_> {
         let said = format!("{error:#}");
         if self.is_emulators_fault(&said, lab) {
             Some("the emulator ran half of an instruction that was being patched")
-        } else if said.contains(UNCOUNTED) {
+        } else if said.contains(UNCOUNTED) && can_hand_out_uncounted(&self.kernel.release) {
             Some("the kernel refused to map p2p memory, which it most likely handed out again too early")
         } else {
             None
@@ -265,6 +265,11 @@ impl Bootable<'_> {
     }
 }
 
+/// Whether a kernel of this release may hand out a page before it has set its count: see [`UNCOUNTED`].
+fn can_hand_out_uncounted(release: &str) -> bool {
+    version_of(release).is_some_and(|version| version < vec![6, 19])
+}
+
 /// All that helps to understand a failure.
 fn account(error: &anyhow::Error, lab: Option<&mut Lab>) -> String {
     let mut lines = vec![format!("{error:#}")];
@@ -295,4 +300,17 @@ fn line(row: &Row) -> String {
         Outcome::Skipped(reason) => ("skipped", format!(": {reason}")),
     };
     format!("{} … {word} ({:.1} s){reason}", row.name, row.time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_kernels_before_6_19_hand_out_pages_too_early() {
+        assert!(can_hand_out_uncounted("6.12.107-p2pdma"));
+        assert!(!can_hand_out_uncounted("6.19.6+deb14-amd64"));
+        assert!(!can_hand_out_uncounted("7.3.4+deb13-amd64"));
+        assert!(!can_hand_out_uncounted("?"));
+    }
 }
