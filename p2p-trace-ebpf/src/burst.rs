@@ -3,6 +3,8 @@
 //! happens that they must precede. Only kernels with atomic exchange (5.12) have page frees to accumulate
 //! (6.2).
 
+use core::sync::atomic::{Ordering, compiler_fence};
+
 use aya_ebpf::{macros::map, maps::Array};
 use aya_log_ebpf::warn;
 use p2p_trace_common::{Hook, Kind, config::MAX_CPUS, counters::Burst, valid};
@@ -36,9 +38,10 @@ const fn lock(_: *mut Burst) -> bool {
     false
 }
 
-/// A plain store: x86-64 keeps it behind those made under the lock.
+/// A plain store: x86-64 keeps it behind what was done under the lock. The compiler does not without a fence.
 #[inline(always)]
 fn unlock(burst: *mut Burst) {
+    compiler_fence(Ordering::Release);
     // SAFETY: the word lies in a map value, aligned; this program holds the lock.
     unsafe { core::ptr::write_volatile(&raw mut (*burst).lock, 0) }
 }
@@ -55,7 +58,6 @@ pub(crate) fn add<C: Context>(context: &C, page: u64, range: u64) {
         let continued = extend(burst, page, range, task.ids);
         unlock(burst);
         if continued {
-            ring::count_hits(Hook::PageFree, 1);
             return;
         }
     }
@@ -87,6 +89,8 @@ fn extend(burst: *mut Burst, page: u64, range: u64, task: u64) -> bool {
             && (*burst).pgmap == range
             && (*burst).task == task;
         if continues {
+            // Before anybody can write the burst: never are more pages delivered than counted.
+            ring::count_hits(Hook::PageFree, 1);
             (*burst).count += 1;
             (*burst).next_page = next;
             (*burst).last_ns = ring::now();
