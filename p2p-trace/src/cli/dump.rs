@@ -121,7 +121,8 @@ impl From<AttachHow> for Attach {
 #[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "The exit code is 0 once everything was shown, whatever was found: `check` judges.\n\n\
-                  Examples:\n  p2p-trace replay trace.p2pt\n  p2p-trace replay --json trace.p2pt.* > trace.ndjson"
+                  Examples:\n  p2p-trace replay trace.p2pt\n  p2p-trace replay --json trace.p2pt.* > trace.ndjson\n  \
+                  p2p-trace replay --follow --findings /var/log/p2p.p2pt"
 )]
 pub struct ReplayArgs {
     /// The files of a dump, in any order; `-` reads stdin
@@ -143,6 +144,11 @@ pub struct ReplayArgs {
     /// Show findings and verdicts, but no events: as text or JSON
     #[arg(long, help_heading = "Output")]
     pub findings: bool,
+
+    /// Follow a dump that is still being written, from this file through the next ones (FILE.1, FILE.2 …) to the end of the
+    /// run, or until interrupted: as text or JSON
+    #[arg(long, help_heading = "Output")]
+    pub follow: bool,
 
     /// Show all stacks
     #[arg(long, help_heading = "Output")]

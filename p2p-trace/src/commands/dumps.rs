@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::dump::{Opened, Tape};
+use crate::dump::{Following, Opened, Tape};
 
 /// Where a dump is read from.
 pub(super) type Input = Box<dyn Read + Send>;
@@ -58,6 +58,19 @@ fn open_file(path: &Path) -> Result<Opened<Input>> {
         Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
     };
     Opened::open(input).with_context(|| format!("cannot read {}", name(path)))
+}
+
+/// Opens a run from this file on while it is still being written, until `is_over`.
+pub(super) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static) -> Result<Run> {
+    let following =
+        Following::open(path, is_over).with_context(|| format!("cannot open {}", path.display()))?;
+    let input: Input = Box::new(following);
+    let opened = Opened::follow(input).with_context(|| format!("cannot read {}", name(path)))?;
+    let tape = Tape::new(vec![opened]).context("there is nothing to show")?;
+    Ok(Run {
+        files: vec![path.to_owned()],
+        tape,
+    })
 }
 
 /// How a file is written in messages.

@@ -11,6 +11,9 @@ pub mod block;
 mod checkpoint;
 pub mod codec;
 mod describe;
+mod follow;
+#[cfg(test)]
+mod follow_tests;
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
@@ -22,6 +25,7 @@ mod records;
 #[cfg(test)]
 pub(crate) mod samples;
 mod scan;
+pub(crate) mod sequence;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -29,6 +33,7 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, Head};
 pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
+pub(crate) use follow::Following;
 pub use names::Names;
 pub(crate) use play::play;
 pub use reader::{Damage, Entry, ReadError, Reader};

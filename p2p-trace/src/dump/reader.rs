@@ -11,7 +11,7 @@ use super::{
     block::{BlockHeader, FORMAT, Kind},
     checkpoint::Checkpoint,
     codec,
-    describe::{Footer, Header, StatusChange, Symbols},
+    describe::{Footer, Header, Reason, StatusChange, Symbols},
     records::Records,
     scan::{Piece, Scanner},
 };
@@ -104,6 +104,8 @@ pub struct Reader<R> {
     /// The block whose predecessors are missing.
     waiting: Option<(u64, BlockHeader, Vec<u8>)>,
     blocks: u64,
+    /// The end of the run is the end of the input, which would be waited for.
+    ends_with_run: bool,
 }
 
 impl<R> fmt::Debug for Reader<R> {
@@ -125,7 +127,16 @@ impl<R: Read> Reader<R> {
             number: None,
             waiting: None,
             blocks: 0,
+            ends_with_run: false,
         }
+    }
+
+    /// The same for an input that never ends by itself: nothing is read behind the footer that ends the run.
+    #[must_use]
+    pub(super) const fn until_end_of_run(input: R) -> Self {
+        let mut reader = Self::new(input);
+        reader.ends_with_run = true;
+        reader
     }
 
     /// Intact blocks so far: none at all is no dump.
@@ -161,7 +172,12 @@ impl<R: Read> Reader<R> {
             return Ok(Some(Entry::Damage(Damage::Missing { offset, blocks })));
         }
         self.blocks += 1;
-        Ok(Some(entry(offset, &header, &content)))
+        let entry = entry(offset, &header, &content);
+        let is_last = matches!(&entry, Entry::Footer(footer) if footer.reason != Reason::Rotated);
+        if self.ends_with_run && is_last {
+            self.scanner.end();
+        }
+        Ok(Some(entry))
     }
 }
 

@@ -120,6 +120,11 @@ impl<R: Read> Scanner<R> {
         self.skip(next.min(unread.len()));
     }
 
+    /// Nothing more is to be read than what was read already.
+    pub(super) const fn end(&mut self) {
+        self.ended = true;
+    }
+
     fn unread(&self) -> &[u8] {
         &self.buffer[self.start..]
     }

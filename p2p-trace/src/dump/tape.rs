@@ -52,7 +52,20 @@ impl<R: Read> Opened<R> {
     ///
     /// When it is no dump, its header is lost, or it cannot be read.
     pub fn open(input: R) -> Result<Self, OpenError> {
-        let mut reader = Reader::new(input);
+        Self::up_to_header(Reader::new(input))
+    }
+
+    /// The same for a dump that is still being written, of which `input` waits for more: it ends with the footer that ends
+    /// the run.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Opened::open`].
+    pub(crate) fn follow(input: R) -> Result<Self, OpenError> {
+        Self::up_to_header(Reader::until_end_of_run(input))
+    }
+
+    fn up_to_header(mut reader: Reader<R>) -> Result<Self, OpenError> {
         let mut early = VecDeque::new();
         while let Some(entry) = reader.next_entry()? {
             match entry {

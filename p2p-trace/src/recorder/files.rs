@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::dump::sequence::numbered;
+
 /// When to begin another file, and how many to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -122,10 +124,7 @@ impl Files {
             self.created += 1;
             return Ok(Out::Stdout(io::stdout()));
         };
-        let path = match self.created {
-            0 => path.clone(),
-            number => numbered(path, number),
-        };
+        let path = numbered(path, self.created);
         let file = create(&path)?;
         self.created += 1;
         self.kept.push_back(path);
@@ -157,12 +156,6 @@ impl Files {
         }
         Ok(())
     }
-}
-
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
 }
 
 fn create(path: &Path) -> io::Result<File> {

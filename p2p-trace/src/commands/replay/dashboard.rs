@@ -14,7 +14,7 @@ use crate::{
 
 /// On a terminal, unless another form was asked for. A pipe cannot be gone back in.
 pub(super) fn is_wanted(args: &ReplayArgs) -> bool {
-    let as_lines = args.text || args.json || args.findings || args.stacks;
+    let as_lines = args.text || args.json || args.findings || args.stacks || args.follow;
     let from_pipe = args.files.iter().any(|file| file == Path::new("-"));
     if as_lines || tui::obstacle().is_some() {
         return false;

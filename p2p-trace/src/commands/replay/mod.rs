@@ -3,9 +3,12 @@
 #[cfg(feature = "tui")]
 mod dashboard;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{
     colors_stdout, dumps, is_closed,
@@ -16,7 +19,7 @@ use crate::{
     cli::{Global, ReplayArgs},
     drive::stop::Stop,
     dump::{self, End},
-    exit::Exit,
+    exit::{Exit, Refusal},
     output::{Context, Format, Printer, text},
 };
 
@@ -40,8 +43,13 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
             stacks: args.stacks,
         })
     };
-    let stop = Stop::default();
-    let (runs, errors) = dumps::open(&args.files);
+    let (stop, runs, errors) = if args.follow {
+        let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
+        (stop.clone(), vec![followed(&args.files, stop)?], Vec::new())
+    } else {
+        let (runs, errors) = dumps::open(&args.files);
+        (Stop::default(), runs, errors)
+    };
     let mut out = io::stdout().lock();
     for run in runs {
         match show(run, format, args.findings, &stop, &mut out) {
@@ -52,6 +60,23 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     match errors.into_iter().next() {
         Some(error) => Err(error),
         None => Ok(Exit::Holds),
+    }
+}
+
+/// The run that is to be followed from one file on.
+fn followed(files: &[PathBuf], stop: Stop) -> Result<dumps::Run> {
+    match files {
+        [file] if file != Path::new("-") => {
+            let is_over = move || stop.is_set() || is_stdout_closed();
+            dumps::follow(file, is_over)
+        }
+        _ => Err(Refusal {
+            exit: Exit::Usage,
+            message: "--follow takes one file, the one to begin with, and goes on to the next ones by itself; a pipe is \
+                      followed without it"
+                .to_owned(),
+        }
+        .into()),
     }
 }
 
@@ -82,12 +107,12 @@ pub(super) fn show(
     let printer = Printer::new(format, context, only_findings, out);
     let mut shown = Shown::new(printer, &plan, header.status, None, stop);
     let end = dump::play(&mut run.tape, judging.rules, &mut shown)?;
-    complain(&run, end.as_ref());
+    complain(&run, end.as_ref(), stop);
     Ok(())
 }
 
 /// Says on stderr what is missing of a dump.
-fn complain(run: &dumps::Run, end: Option<&End>) {
+fn complain(run: &dumps::Run, end: Option<&End>, stop: &Stop) {
     let files: Vec<_> = run.files.iter().map(|path| dumps::name(path)).collect();
     let files = files.join(", ");
     for damage in run.tape.damage() {
@@ -97,6 +122,7 @@ fn complain(run: &dumps::Run, end: Option<&End>) {
         tracing::warn!("{files}: blocks of kind {kind} were skipped, which this version does not know");
     }
     match end {
+        Some(End::CutOff) if stop.is_set() => tracing::info!("{files}: not followed to the end of the run"),
         Some(End::CutOff) => tracing::warn!("{files}: the dump breaks off before the end of the run"),
         Some(End::GoesOn) => tracing::warn!("{files}: the run goes on in a file that was not given"),
         Some(End::Whole(_)) | None => {}
