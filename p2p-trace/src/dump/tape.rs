@@ -121,6 +121,18 @@ pub enum End {
     CutOff,
 }
 
+impl End {
+    /// What is missing at the end, if something is.
+    #[must_use]
+    pub const fn lacks(&self) -> Option<&'static str> {
+        match self {
+            Self::Whole(_) => None,
+            Self::GoesOn => Some("the run goes on in a file that was not given"),
+            Self::CutOff => Some("the dump breaks off before the end of the run"),
+        }
+    }
+}
+
 /// Reads the files of a run.
 #[derive(Debug)]
 pub struct Tape<R> {
@@ -200,6 +212,20 @@ impl<R: Read> Tape<R> {
     #[must_use]
     pub fn unknown(&self) -> &[u8] {
         &self.unknown
+    }
+
+    /// What could not be read so far, in sentences.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints: Vec<_> = self.damage.iter().map(ToString::to_string).collect();
+        let more = self.damaged.saturating_sub(complaints.len() as u64);
+        if more > 0 {
+            complaints.push(format!("{more} more stretches cannot be read"));
+        }
+        let unknown =
+            |kind: &u8| format!("blocks of kind {kind}, which this version does not know, were skipped");
+        complaints.extend(self.unknown.iter().map(unknown));
+        complaints
     }
 
     /// What comes next; `None` behind the end.
@@ -363,7 +389,7 @@ impl<R: Read> Tape<R> {
             End::GoesOn => self.last(Vec::new()),
             End::CutOff => {
                 self.last(Vec::new());
-                self.doubt("the dump breaks off before the end of the run");
+                self.doubt(End::CutOff.lacks().unwrap_or_default());
             }
         }
         self.queue.push_back(Told::End(Box::new(end)));

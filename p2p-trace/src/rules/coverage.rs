@@ -130,7 +130,7 @@ impl Coverage {
         if !unchecked.is_empty() {
             return (Answer::NotChecked, unchecked);
         }
-        let mut doubts = self.doubts(spec);
+        let mut doubts = self.unseen(spec);
         let answer = if doubts.is_empty() {
             Answer::Holds
         } else {
@@ -138,6 +138,12 @@ impl Coverage {
         };
         doubts.extend(self.parts(spec));
         (answer, doubts)
+    }
+
+    /// What makes every rule unsure, beside losses, in sentences.
+    #[must_use]
+    pub fn doubts(&self) -> &[String] {
+        &self.doubts
     }
 
     /// Why nothing of a group can be seen, where that was not asked for or cannot be.
@@ -156,7 +162,7 @@ impl Coverage {
     }
 
     /// What was asked for and not seen.
-    fn doubts(&self, spec: &Spec) -> Vec<String> {
+    fn unseen(&self, spec: &Spec) -> Vec<String> {
         let all = spec.needs.iter().copied().flatten().chain(spec.parts);
         let mut doubts: Vec<_> = all
             .filter(|&&hook| self.hooks[hook as usize] == Sight::Failed)

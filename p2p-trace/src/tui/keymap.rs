@@ -65,6 +65,8 @@ pub(crate) enum Play {
     Skip(i64),
     /// To this time, `CLOCK_BOOTTIME`.
     Seek(u64),
+    /// To the next or previous run.
+    Run(Direction),
     /// A time is to be typed.
     Ask,
 }
@@ -106,6 +108,11 @@ const fn always(_: &App) -> bool {
 
 fn is_replay(app: &App) -> bool {
     app.is_replay()
+}
+
+fn has_runs(app: &App) -> bool {
+    let playback = app.snapshot.playback.as_ref();
+    playback.is_some_and(|playback| playback.runs > 1)
 }
 
 fn is_live(app: &App) -> bool {
@@ -275,6 +282,22 @@ pub(crate) const BINDINGS: &[Binding] = &[
         "time",
         "to a time of day, such as 20:57:16.5, or +3.2 from the start",
         is_replay,
+    ),
+    key(
+        &[Char('r')],
+        Action::Play(Play::Run(Direction::Forward)),
+        "r R",
+        "run",
+        "to the next run that the files hold, R: the one before",
+        has_runs,
+    ),
+    key(
+        &[Char('R')],
+        Action::Play(Play::Run(Direction::Back)),
+        "",
+        "",
+        "",
+        has_runs,
     ),
     key(
         &[Char('/')],

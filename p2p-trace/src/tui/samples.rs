@@ -39,6 +39,9 @@ const NVME_CODE: u64 = 0xffff_ffff_c012_3177;
 const LIST_CODE: u64 = 0xffff_ffff_8188_404d;
 const NVMET_CODE: u64 = 0xffff_ffff_c022_208f;
 
+/// All code that takes memory.
+pub(super) const CODE: [u64; 3] = [NVME_CODE, LIST_CODE, NVMET_CODE];
+
 /// Names of two modules' code and of the kernel's.
 pub(super) struct Code;
 

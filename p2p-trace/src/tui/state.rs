@@ -374,7 +374,7 @@ impl App {
     }
 
     fn seek(&mut self, text: &str) -> Option<Effect> {
-        let playback = self.snapshot.playback?;
+        let playback = self.snapshot.playback.as_ref()?;
         let time = super::time::parse(text, &self.snapshot.clock, playback.start_ns);
         if time.is_none() {
             self.message = Some(format!(

@@ -79,7 +79,7 @@ pub(in crate::commands) fn outcome(
         findings,
         closing,
         duration_ns,
-        damage: damage(&run.tape),
+        damage: run.tape.complaints(),
         answer,
         header,
     })
@@ -90,19 +90,6 @@ impl Outcome {
     pub(in crate::commands) fn context<'a>(&self, names: &'a Names) -> Context<'a> {
         Context::new(self.header.clock, &self.header.status, names)
     }
-}
-
-/// What is wrong with the dump itself, in sentences.
-fn damage(tape: &dump::Tape<dumps::Input>) -> Vec<String> {
-    let mut damage: Vec<_> = tape.damage().iter().map(ToString::to_string).collect();
-    let more = tape.damaged().saturating_sub(damage.len() as u64);
-    if more > 0 {
-        damage.push(format!("{more} more stretches cannot be read"));
-    }
-    let unknown =
-        |kind: &u8| format!("blocks of kind {kind}, which this version does not know, were skipped");
-    damage.extend(tape.unknown().iter().map(unknown));
-    damage
 }
 
 /// The answer for the run as a whole.

@@ -2,50 +2,60 @@
 
 use std::{io, path::Path};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     cli::{Global, ReplayArgs},
     commands::{colors_stdout, dumps},
     drive::stop::Stop,
-    exit::{Exit, Refusal},
+    exit::Exit,
     tui::{self, Replay, Theme},
 };
 
 /// On a terminal, unless another form was asked for. A pipe cannot be gone back in.
 pub(super) fn is_wanted(args: &ReplayArgs) -> bool {
     let as_lines = args.text || args.json || args.findings || args.stacks || args.follow;
-    let from_pipe = args.files.iter().any(|file| file == Path::new("-"));
     if as_lines || tui::obstacle().is_some() {
         return false;
     }
-    if from_pipe {
-        eprintln!("p2p-trace: a pipe cannot be gone back in: showing the dump as text");
+    let pipe = args.files.iter().find(|file| is_pipe(file));
+    if let Some(pipe) = pipe {
+        eprintln!(
+            "p2p-trace: {} is a pipe, which the dashboard cannot go back in: showing the dump as text; save it to a file for \
+             the dashboard",
+            dumps::name(pipe)
+        );
     }
-    !from_pipe
+    pipe.is_none()
 }
 
-/// Shows the one run that the files are of.
+/// It can be read only once.
+fn is_pipe(path: &Path) -> bool {
+    #[cfg(unix)]
+    let is_special = {
+        use std::os::unix::fs::FileTypeExt as _;
+        path.metadata().is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            kind.is_fifo() || kind.is_socket() || kind.is_char_device()
+        })
+    };
+    #[cfg(not(unix))]
+    let is_special = false;
+    path == Path::new("-") || is_special
+}
+
+/// Shows the runs that the files are of, one at a time.
 pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let files = args.files.clone();
-    let open = move || {
+    let open = move |run| {
         let (mut runs, errors) = dumps::open(&files);
         if let Some(error) = errors.into_iter().next() {
             return Err(error);
         }
-        if runs.len() > 1 {
-            return Err(Refusal {
-                exit: Exit::Usage,
-                message: format!(
-                    "the files are of {} runs, and the dashboard shows one: name the files of one, or use --text",
-                    runs.len()
-                ),
-            }
-            .into());
-        }
-        let run = runs.pop().ok_or_else(|| anyhow!("there is nothing to show"))?;
-        Ok(run.tape)
+        let count = runs.len();
+        ensure!(run < count, "the dump has changed while it was shown");
+        Ok((runs.swap_remove(run).tape, count))
     };
     let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);
     let mut replay = Replay::new(Box::new(open), &stop)?;

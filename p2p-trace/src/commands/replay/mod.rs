@@ -115,16 +115,16 @@ pub(super) fn show(
 fn complain(run: &dumps::Run, end: Option<&End>, stop: &Stop) {
     let files: Vec<_> = run.files.iter().map(|path| dumps::name(path)).collect();
     let files = files.join(", ");
-    for damage in run.tape.damage() {
-        tracing::warn!("{files}: {damage}");
-    }
-    for kind in run.tape.unknown() {
-        tracing::warn!("{files}: blocks of kind {kind} were skipped, which this version does not know");
+    for complaint in run.tape.complaints() {
+        tracing::warn!("{files}: {complaint}");
     }
     match end {
         Some(End::CutOff) if stop.is_set() => tracing::info!("{files}: not followed to the end of the run"),
-        Some(End::CutOff) => tracing::warn!("{files}: the dump breaks off before the end of the run"),
-        Some(End::GoesOn) => tracing::warn!("{files}: the run goes on in a file that was not given"),
-        Some(End::Whole(_)) | None => {}
+        Some(end) => {
+            if let Some(lacks) = end.lacks() {
+                tracing::warn!("{files}: {lacks}");
+            }
+        }
+        None => {}
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Keeper {
     history: History,
     /// Runs that the kernel skipped.
     skipped: u64,
+    /// Other records that did not come through, what is missing of a dump among them.
+    lost: u64,
 }
 
 impl Keeper {
@@ -56,6 +58,7 @@ impl Keeper {
             names: Arc::default(),
             history: History::default(),
             skipped: 0,
+            lost: 0,
         };
         keeper.changed(status);
         keeper
@@ -93,9 +96,12 @@ impl Keeper {
                 self.log.push(event);
             }
             Element::Loss(loss) => {
-                if loss.reason == Reason::Skipped {
-                    self.skipped = self.skipped.saturating_add(loss.count());
-                }
+                let count = if loss.reason == Reason::Skipped {
+                    &mut self.skipped
+                } else {
+                    &mut self.lost
+                };
+                *count = count.saturating_add(loss.count());
                 self.log.lose(loss);
             }
             Element::User(_) | Element::Unknown(_) => {}
@@ -114,6 +120,19 @@ impl Keeper {
                 None => list.push(Arc::new(finding.clone())),
             }
             self.findings = list.into();
+        }
+    }
+
+    /// The model knows of references that were never told here: learns the names that they need. So many records had been
+    /// lost until then.
+    pub(crate) fn meet(&mut self, model: &Model, lost: u64, symbols: &dyn Symbolize) {
+        self.lost = self.lost.saturating_add(lost);
+        for device in model.devices() {
+            for (_, reference) in device.references() {
+                let taken_by = device.taken_by(reference);
+                let addresses = taken_by.caller.into_iter();
+                self.learn(addresses.chain(taken_by.stack.iter().copied()), symbols);
+            }
         }
     }
 
@@ -190,5 +209,9 @@ impl Keeper {
 
     pub(crate) const fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    pub(crate) const fn lost(&self) -> u64 {
+        self.lost
     }
 }

@@ -61,35 +61,36 @@ pub(crate) struct Headline {
     pub(crate) rules: usize,
 }
 
-pub(super) fn headline(
-    devices: &[DeviceRow],
-    findings: &[Arc<Finding>],
-    verdicts: &[Verdict],
-    clock: &Clock,
-    now_ns: u64,
-) -> Headline {
-    let unsure: Vec<_> = verdicts
-        .iter()
-        .filter(|verdict| verdict.answer == Answer::Inconclusive)
-        .collect();
+/// What the answer follows from.
+pub(super) struct Judged<'a> {
+    pub(super) devices: &'a [DeviceRow],
+    pub(super) findings: &'a [Arc<Finding>],
+    pub(super) verdicts: &'a [Verdict],
+    /// Why no rule can be sure, in sentences.
+    pub(super) doubts: &'a [String],
+    pub(super) clock: &'a Clock,
+    pub(super) now_ns: u64,
+}
+
+pub(super) fn headline(judged: &Judged<'_>) -> Headline {
+    let &Judged {
+        devices,
+        verdicts,
+        now_ns,
+        ..
+    } = judged;
     let unchecked = |rule: Rule| {
         let is_not = |verdict: &Verdict| verdict.rule == rule && verdict.answer == Answer::NotChecked;
         verdicts.iter().any(is_not)
     };
     let rules = Rule::all().count();
     let checked = rules - Rule::all().filter(|&rule| unchecked(rule)).count();
-    let (now, what) = now(devices, clock, now_ns);
-    let (level, why) = if let Some(worst) = worst(findings) {
-        (Level::Violated, violated(worst, findings.len(), now_ns))
-    } else if let Some(first) = unsure.first() {
-        let reason = first.reasons.first().map_or("no reason known", String::as_str);
-        let mut rules: Vec<_> = unsure.iter().map(|verdict| verdict.rule).collect();
-        rules.sort_unstable();
-        rules.dedup();
-        let of = match rules.as_slice() {
-            [only] => only.name().to_owned(),
-            rules => format!("{} rules cannot be sure", rules.len()),
-        };
+    let (now, what) = now(devices, judged.clock, now_ns);
+    let unsure = unsure(judged);
+    let (level, why) = if let Some(violated) = violated(judged) {
+        let unsure = unsure.map_or_else(String::new, |(_, of)| format!("; {of}"));
+        (Level::Violated, format!("{violated}{unsure}"))
+    } else if let Some((reason, of)) = unsure {
         (Level::Inconclusive, format!("{reason} ({of})"))
     } else if now == Now::Blocked {
         let why = format!("an unbind is blocked: see below; {checked} of {rules} rules are checked");
@@ -111,13 +112,60 @@ pub(super) fn headline(
     }
 }
 
+/// Why not everything that was asked for can be told, and which rules that is about.
+fn unsure(judged: &Judged<'_>) -> Option<(String, String)> {
+    let unsure = judged
+        .verdicts
+        .iter()
+        .filter(|verdict| verdict.answer == Answer::Inconclusive);
+    let mut rules: Vec<_> = unsure.clone().map(|verdict| verdict.rule).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    let first = unsure.clone().find_map(|verdict| verdict.reasons.first());
+    let of = match rules.as_slice() {
+        // Before any device was seen there are no verdicts.
+        [] if judged.doubts.is_empty() => return None,
+        [] => "no rule can be sure".to_owned(),
+        [only] => format!("{} cannot be sure", only.name()),
+        rules => format!("{} rules cannot be sure", rules.len()),
+    };
+    // What bears on all rules says most.
+    let reason = judged.doubts.first().or(first);
+    Some((reason.map_or("no reason known", String::as_str).to_owned(), of))
+}
+
 /// What goes on comes before what is over, then the gravest, then the latest.
 fn worst(findings: &[Arc<Finding>]) -> Option<&Finding> {
     let rank = |finding: &&Arc<Finding>| (finding.severity, !finding.is_closed(), finding.number);
     findings.iter().max_by_key(rank).map(Arc::as_ref)
 }
 
-fn violated(worst: &Finding, count: usize, now_ns: u64) -> String {
+/// What was found.
+fn violated(judged: &Judged<'_>) -> Option<String> {
+    let Some(worst) = worst(judged.findings) else {
+        // What the rules found before the recording begins is known by their answers only.
+        let before = |verdict: &&Verdict| verdict.answer == Answer::Violated;
+        let mut verdicts: Vec<_> = judged.verdicts.iter().filter(before).collect();
+        verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.rule.spec().severity));
+        let (first, spec) = verdicts.first().map(|first| (first, first.rule.spec()))?;
+        let more = more(verdicts.len());
+        let (name, severity, device) = (spec.name, spec.severity.name(), first.device);
+        return Some(format!(
+            "{name} ({severity}) of {device}, before what is recorded{more}"
+        ));
+    };
+    Some(found(worst, judged.findings.len(), judged.now_ns))
+}
+
+fn more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        2 => "; 1 more finding".to_owned(),
+        _ => format!("; {} more findings", count - 1),
+    }
+}
+
+fn found(worst: &Finding, count: usize, now_ns: u64) -> String {
     let lasted = duration(worst.end_ns.unwrap_or(now_ns).saturating_sub(worst.start_ns));
     let state = match worst.end_ns {
         None => format!("goes on for {lasted}"),
@@ -126,11 +174,7 @@ fn violated(worst: &Finding, count: usize, now_ns: u64) -> String {
             format!("{over}{} ago", duration(now_ns.saturating_sub(end_ns)))
         }
     };
-    let more = match count {
-        0 | 1 => String::new(),
-        2 => "; 1 more finding".to_owned(),
-        _ => format!("; {} more findings", count - 1),
-    };
+    let more = more(count);
     let (rule, severity, device) = (worst.rule.name(), worst.severity.name(), worst.device);
     format!("{rule} ({severity}) of {device}, {state}{more}")
 }

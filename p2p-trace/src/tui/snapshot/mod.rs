@@ -61,7 +61,7 @@ pub(crate) struct Snapshot {
 }
 
 /// Where a replay stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Playback {
     /// The first moment of the recording.
     pub(crate) start_ns: u64,
@@ -71,6 +71,11 @@ pub(crate) struct Playback {
     pub(crate) playing: bool,
     /// How fast, in percent.
     pub(crate) speed: u32,
+    /// What is missing of the recording or cannot be read, at whatever time, in sentences.
+    pub(crate) lacks: Arc<[String]>,
+    /// Which run is shown, from 0 on, of how many.
+    pub(crate) run: usize,
+    pub(crate) runs: usize,
 }
 
 /// What has come in.
@@ -112,14 +117,21 @@ impl Snapshot {
         let traffic = Traffic {
             events: pipeline.tally().events(),
             per_second: keeper.history().per_second(now_ns, pipeline.tally().events()),
-            lost: pipeline.tally().lost().saturating_sub(skipped),
+            lost: keeper.lost(),
             missed: (status.accounting.missed == MissedQuality::Counted).then_some(skipped),
         };
         let findings = keeper.findings();
         Self {
             now_ns,
             clock: keeper.clock(),
-            headline: answer::headline(&devices, &findings, &verdicts, &keeper.clock(), now_ns),
+            headline: answer::headline(&answer::Judged {
+                devices: &devices,
+                findings: &findings,
+                verdicts: &verdicts,
+                doubts: pipeline.rules().coverage().doubts(),
+                clock: &keeper.clock(),
+                now_ns,
+            }),
             status,
             traffic,
             teardowns: teardown::timelines(model, takers, now_ns),

@@ -24,8 +24,8 @@ pub(super) fn height(app: &App) -> u16 {
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let width = usize::from(area.width);
-    if let Some(playback) = app.snapshot.playback {
-        put(frame, area, 0, scrubber(app, &playback, width), None);
+    if let Some(playback) = &app.snapshot.playback {
+        put(frame, area, 0, scrubber(app, playback, width), None);
     }
     let last = usize::from(area.height) - 1;
     let line = match (&app.prompt, &app.message) {
@@ -97,7 +97,11 @@ fn scrubber(app: &App, playback: &Playback, width: usize) -> Line<'static> {
         speed if speed % 100 == 0 => format!(" x{}", speed / 100),
         speed => format!(" x{}", f64::from(speed) / 100.0),
     };
-    let left = format!(" {state}{speed} +{} ", duration(gone));
+    let run = match playback.runs {
+        0 | 1 => String::new(),
+        runs => format!(" run {} of {runs}:", playback.run + 1),
+    };
+    let left = format!("{run} {state}{speed} +{} ", duration(gone));
     let right = format!(" {} ", duration(whole));
     let room = width.saturating_sub(left.chars().count() + right.chars().count());
     let at = if whole == 0 {

@@ -133,6 +133,15 @@ fn coverage(app: &App, width: usize) -> Line<'static> {
         |missed| format!("{missed} missed"),
     );
     let failed = count(status, HookState::Failed);
+    let lacks = app
+        .snapshot
+        .playback
+        .as_ref()
+        .map_or(0, |playback| playback.lacks.len());
+    let dump = match lacks {
+        0 => None,
+        _ => Some(("dump not whole, see 7".to_owned(), theme.alarm())),
+    };
     let parts = [
         (
             hooks(status),
@@ -163,7 +172,7 @@ fn coverage(app: &App, width: usize) -> Line<'static> {
     ];
     let mut spans = vec![Span::raw(" ")];
     let mut used = 1;
-    for (at, (text, style)) in parts.into_iter().enumerate() {
+    for (at, (text, style)) in dump.into_iter().chain(parts).enumerate() {
         let gap = if at == 0 { "" } else { theme.dot() };
         used += text.chars().count() + gap.chars().count();
         if used > width {

@@ -7,7 +7,7 @@ use super::{
     titled,
 };
 use crate::{
-    account::HookState,
+    account::{HookState, HookStatus},
     rules::{Answer, Verdict},
     tui::{lists, state::App, theme::Theme},
 };
@@ -24,20 +24,21 @@ const COLUMNS: [Column; 6] = [
 /// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
-    let hooks: Vec<_> = app
+    let hooks = blind(app);
+    let lacks: Vec<_> = app
         .snapshot
-        .status
-        .hooks
+        .playback
         .iter()
-        .filter(|hook| hook.state == HookState::Failed || hook.state == HookState::Absent && hook.required)
+        .flat_map(|playback| playback.lacks.iter().cloned())
         .collect();
-    let verdicts = lists::verdicts(app);
-    let height = if hooks.is_empty() {
-        0
-    } else {
-        hooks.len().min(6) + 1
+    let height = |lines: &[String]| match lines.len() {
+        0 => 0,
+        count => count.min(6) as u16 + 1,
     };
-    let (above, below) = super::overview::split(area, area.height.saturating_sub(height as u16));
+    let rest = area.height.saturating_sub(height(&hooks) + height(&lacks));
+    let (above, below) = super::overview::split(area, rest);
+    let (of_dump, of_hooks) = super::overview::split(below, height(&lacks));
+    let verdicts = lists::verdicts(app);
     let note = if verdicts.is_empty() {
         "no device with p2p memory seen yet: nothing to judge"
     } else {
@@ -57,14 +58,46 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
                 .map_or_else(Vec::new, |verdict| cells(verdict, theme))
         });
     }
-    if hooks.is_empty() {
+    warnings(app, frame, of_dump, "Missing of the dump", &lacks);
+    warnings(app, frame, of_hooks, "Hooks that see nothing", &hooks);
+}
+
+/// The hooks that were asked for and see nothing.
+fn blind(app: &App) -> Vec<String> {
+    let is_blind = |hook: &&HookStatus| {
+        hook.state == HookState::Failed || hook.state == HookState::Absent && hook.required
+    };
+    let tell = |hook: &HookStatus| {
+        let why = hook.error.as_deref().unwrap_or("not in this kernel");
+        format!("{}: {why}; without it: {}", hook.hook.name(), hook.lost_without)
+    };
+    app.snapshot
+        .status
+        .hooks
+        .iter()
+        .filter(is_blind)
+        .map(tell)
+        .collect()
+}
+
+fn warnings(app: &App, frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[String]) {
+    if lines.is_empty() {
         return;
     }
-    let inner = titled(frame, below, "Hooks that see nothing", "", theme);
-    for (row, hook) in hooks.into_iter().enumerate() {
-        let why = hook.error.as_deref().unwrap_or("not in this kernel");
-        let text = format!("  {}: {why}; without it: {}", hook.hook.name(), hook.lost_without);
-        let text = super::cut(&theme.text(text), usize::from(inner.width), theme);
+    let theme = app.theme;
+    let inner = titled(frame, area, title, "", theme);
+    let hidden = lines.len().saturating_sub(usize::from(inner.height));
+    for (row, line) in lines.iter().enumerate() {
+        let more = match hidden {
+            0 => String::new(),
+            _ if row + 1 < usize::from(inner.height) => String::new(),
+            hidden => format!(" (and {hidden} more)"),
+        };
+        let text = super::cut(
+            &theme.text(format!("  {line}{more}")),
+            usize::from(inner.width),
+            theme,
+        );
         put(frame, inner, row, text.into(), Some(theme.warning()));
     }
 }

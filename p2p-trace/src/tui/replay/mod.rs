@@ -1,0 +1,252 @@
+//! The dashboard over a dump: where it stands, how it goes on, and back. Going back reads the dump again from its beginning, so
+//! that what is shown of a moment is always what a run to that moment would have shown.
+
+mod outline;
+mod reel;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io::Read,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+
+use super::{
+    keymap::{Direction, Play, Target},
+    shared::Shared,
+    snapshot::{Playback, Snapshot},
+};
+use crate::{
+    drive::stop::Stop,
+    dump::{End, Tape},
+};
+use outline::Outline;
+use reel::{Reel, Until};
+
+/// Between two snapshots.
+const FRAME: Duration = Duration::from_millis(50);
+/// The speeds that there are, in percent.
+const SPEEDS: [u32; 11] = [10, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 60_000];
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Opens the run of this number once more, from its beginning; tells how many there are, too.
+pub(crate) type Open<R> = Box<dyn FnMut(usize) -> Result<(Tape<R>, usize)>>;
+
+/// See the module.
+pub(crate) struct Replay<R> {
+    open: Open<R>,
+    run: usize,
+    runs: usize,
+    reel: Reel<R>,
+    outline: Outline,
+    /// Those of the outline.
+    lacks: Arc<[String]>,
+    now_ns: u64,
+    playing: bool,
+    speed: usize,
+    ticked: Instant,
+    shared: Arc<Shared>,
+}
+
+impl<R: Read> Replay<R> {
+    /// Reads the first run once to its end, and stands at its beginning then.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub(crate) fn new(mut open: Open<R>, stop: &Stop) -> Result<Self> {
+        let (outline, reel, runs) = look_through(&mut open, 0, stop)?;
+        let header = reel.tape.header();
+        let shared = Arc::new(Shared::new(Snapshot::blank(
+            Arc::new(header.status.clone()),
+            header.clock,
+        )));
+        let replay = Self {
+            now_ns: outline.start_ns,
+            open,
+            run: 0,
+            runs,
+            reel,
+            lacks: outline.lacks.clone().into(),
+            outline,
+            playing: false,
+            speed: SPEEDS.iter().position(|&speed| speed == 100).unwrap_or(0),
+            ticked: Instant::now(),
+            shared,
+        };
+        replay.publish();
+        Ok(replay)
+    }
+
+    /// Goes to the beginning of another run, if there is one.
+    fn change(&mut self, direction: Direction, stop: &Stop) -> Result<()> {
+        let run = match direction {
+            Direction::Forward => Some(self.run + 1).filter(|&run| run < self.runs),
+            Direction::Back => self.run.checked_sub(1),
+        };
+        let Some(run) = run else { return Ok(()) };
+        let (outline, reel, runs) = look_through(&mut self.open, run, stop)?;
+        (self.run, self.runs, self.reel, self.playing) = (run, runs, reel, false);
+        self.now_ns = outline.start_ns;
+        self.lacks = outline.lacks.clone().into();
+        self.outline = outline;
+        Ok(())
+    }
+
+    /// From the beginning of the run again.
+    fn rewind(&mut self) -> Result<()> {
+        let (tape, _) = (self.open)(self.run)?;
+        self.reel = Reel::new(tape)?;
+        Ok(())
+    }
+
+    /// What the one that draws reads.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
+    /// Does what is asked until it is time to stop.
+    ///
+    /// # Errors
+    ///
+    /// When the dump cannot be read any more.
+    pub(crate) fn run(&mut self, stop: &Stop) -> Result<()> {
+        let mut asked = None;
+        while !stop.is_set() {
+            let mut is_new = asked.replace(self.shared.asked()) != Some(self.shared.asked());
+            while let Some(play) = self.shared.next_play() {
+                self.act(play, stop)?;
+                is_new = true;
+            }
+            is_new |= self.tick(stop)?;
+            if is_new {
+                self.publish();
+            }
+            thread::sleep(FRAME);
+        }
+        Ok(())
+    }
+
+    /// Lets the time that has passed pass in the dump, too; false: it stands still.
+    fn tick(&mut self, stop: &Stop) -> Result<bool> {
+        let passed = self.ticked.elapsed();
+        self.ticked = Instant::now();
+        if !self.playing {
+            return Ok(false);
+        }
+        let passed = passed.as_nanos() * u128::from(self.percent()) / 100;
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        self.go_to(self.now_ns.saturating_add(passed), stop)?;
+        self.playing &= self.now_ns < self.outline.end_ns;
+        Ok(true)
+    }
+
+    fn percent(&self) -> u32 {
+        SPEEDS.get(self.speed).copied().unwrap_or(100)
+    }
+
+    fn act(&mut self, play: Play, stop: &Stop) -> Result<()> {
+        match play {
+            Play::Toggle => {
+                if !self.playing && self.now_ns >= self.outline.end_ns {
+                    self.go_to(self.outline.start_ns, stop)?;
+                }
+                self.playing = !self.playing;
+            }
+            Play::Faster => self.speed = (self.speed + 1).min(SPEEDS.len() - 1),
+            Play::Slower => self.speed = self.speed.saturating_sub(1),
+            Play::Step(target, direction) => {
+                self.playing = false;
+                self.step(target, direction, stop)?;
+            }
+            Play::Skip(seconds) => {
+                let by = seconds.unsigned_abs() * SECOND_NS;
+                let time_ns = if seconds < 0 {
+                    self.now_ns.saturating_sub(by)
+                } else {
+                    self.now_ns.saturating_add(by)
+                };
+                self.go_to(time_ns, stop)?;
+            }
+            Play::Seek(time_ns) => self.go_to(time_ns, stop)?,
+            Play::Run(direction) => self.change(direction, stop)?,
+            Play::Ask => {}
+        }
+        // What that took is none of the dump's time.
+        self.ticked = Instant::now();
+        Ok(())
+    }
+
+    fn go_to(&mut self, time_ns: u64, stop: &Stop) -> Result<()> {
+        let time_ns = time_ns.clamp(self.outline.start_ns, self.outline.end_ns);
+        if time_ns < self.reel.reached_ns {
+            self.rewind()?;
+        }
+        // At its end everything has been said that is known at the end only.
+        let until = if time_ns == self.outline.end_ns {
+            Until::End
+        } else {
+            Until::Time(time_ns)
+        };
+        self.reel.go(until, stop, None)?;
+        self.now_ns = time_ns;
+        Ok(())
+    }
+
+    fn step(&mut self, target: Target, direction: Direction, stop: &Stop) -> Result<()> {
+        let here = self.reel.events;
+        let Some(place) = self.outline.place(here, target, direction) else {
+            return Ok(());
+        };
+        if place < here {
+            self.rewind()?;
+        }
+        self.reel.go(Until::Event(place), stop, None)?;
+        self.now_ns = self.reel.reached_ns;
+        Ok(())
+    }
+
+    fn publish(&self) {
+        let (query, _) = self.shared.query();
+        let reel = &self.reel;
+        let takers = reel
+            .keeper
+            .takers(reel.pipeline.model(), &query, &reel.tape.names(), self.now_ns);
+        let mut snapshot = reel
+            .keeper
+            .snapshot(&reel.pipeline, &Arc::new(takers), self.now_ns);
+        snapshot.playback = Some(Playback {
+            start_ns: self.outline.start_ns,
+            end_ns: self.outline.end_ns,
+            playing: self.playing,
+            speed: self.percent(),
+            lacks: Arc::clone(&self.lacks),
+            run: self.run,
+            runs: self.runs,
+        });
+        self.shared.publish(snapshot);
+    }
+}
+
+/// Reads a run once to its end; then it is at its beginning.
+fn look_through<R: Read>(open: &mut Open<R>, run: usize, stop: &Stop) -> Result<(Outline, Reel<R>, usize)> {
+    let (tape, runs) = open(run)?;
+    let mut reel = Reel::new(tape)?;
+    let mut outline = Outline {
+        start_ns: reel.reached_ns,
+        ..Outline::default()
+    };
+    reel.go(Until::End, stop, Some(&mut outline))?;
+    (outline.end_ns, outline.events) = (reel.reached_ns, reel.events);
+    outline.steps.dedup();
+    outline.findings.dedup();
+    outline.lacks = reel.tape.complaints();
+    let lacks = reel.end.as_ref().and_then(End::lacks);
+    outline.lacks.extend(lacks.map(str::to_owned));
+    let (tape, _) = open(run)?;
+    Ok((outline, Reel::new(tape)?, runs))
+}

@@ -1,0 +1,200 @@
+//! A dump that is being read, and what it has come to.
+
+use std::{io::Read, sync::Arc};
+
+use anyhow::Result;
+
+use super::{super::keeper::Keeper, outline::Outline};
+use crate::{
+    account::Status,
+    drive::{Ending, Next, Sink, stop::Stop},
+    dump::{self, End, Names, Tape, Told},
+    event::assemble::Element,
+    model::What,
+    order::Item,
+    pipeline::{Closing, Pipeline, Slice, Step},
+};
+
+/// How far to go.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Until {
+    /// Up to this event.
+    Event(u64),
+    /// Up to this time.
+    Time(u64),
+    /// To the end, and what is known there only.
+    End,
+}
+
+/// See the module.
+pub(super) struct Reel<R> {
+    pub(super) tape: Tape<R>,
+    pub(super) pipeline: Pipeline,
+    pub(super) keeper: Keeper,
+    /// What of the tape is next, and how much of it was taken.
+    waiting: Option<(Slice, usize)>,
+    /// Events so far.
+    pub(super) events: u64,
+    /// Time of the latest record.
+    pub(super) reached_ns: u64,
+    pub(super) end: Option<End>,
+    /// What was before the dump begins is known.
+    is_restored: bool,
+}
+
+impl<R: Read> Reel<R> {
+    /// Reads what was true when the dump begins.
+    pub(super) fn new(tape: Tape<R>) -> Result<Self> {
+        let header = tape.header();
+        let status = Arc::new(header.status.clone());
+        let mut reel = Self {
+            pipeline: Pipeline::new(&header.status, header.rules(), header.start_ns),
+            keeper: Keeper::new(status, header.clock),
+            waiting: None,
+            events: 0,
+            reached_ns: header.start_ns,
+            end: None,
+            is_restored: false,
+            tape,
+        };
+        reel.go(Until::Time(0), &Stop::default(), None)?;
+        if reel.tape.header().file > 0
+            && !reel.is_restored
+            && let Some(first) = reel.waiting.as_ref().and_then(|(slice, _)| slice.items.first())
+        {
+            // Of what was before nothing is shown.
+            reel.reached_ns = reel.reached_ns.max(first.time_ns());
+        }
+        Ok(reel)
+    }
+
+    /// Goes on, and notes in `outline` what it passes.
+    pub(super) fn go(&mut self, until: Until, stop: &Stop, mut outline: Option<&mut Outline>) -> Result<()> {
+        while self.end.is_none() && !stop.is_set() {
+            if matches!(until, Until::Event(wanted) if self.events >= wanted) {
+                return Ok(());
+            }
+            let told = match self.waiting.take() {
+                Some((slice, taken)) => match self.part(slice, taken, until) {
+                    Some(part) => Told::Slice(part),
+                    None => return Ok(()),
+                },
+                None => match self.tape.next_told()? {
+                    Some(Told::Slice(slice)) => {
+                        self.waiting = Some((slice, 0));
+                        continue;
+                    }
+                    Some(told) => told,
+                    None => return Ok(()),
+                },
+            };
+            self.take(told, outline.as_deref_mut())?;
+        }
+        Ok(())
+    }
+
+    /// What of a slice is wanted; the rest waits.
+    fn part(&mut self, slice: Slice, taken: usize, until: Until) -> Option<Slice> {
+        let left = slice.items.get(taken..).unwrap_or_default();
+        let (count, is_later) = match until {
+            Until::Event(_) => (left.len().min(1), false),
+            Until::Time(time_ns) => (
+                left.partition_point(|item| item.time_ns() <= time_ns),
+                slice.watermark_ns > time_ns,
+            ),
+            Until::End => (left.len(), false),
+        };
+        if count == 0 && (is_later || !left.is_empty()) {
+            self.waiting = Some((slice, taken));
+            return None;
+        }
+        if count == left.len() && taken == 0 {
+            return Some(slice);
+        }
+        let items = left.get(..count).unwrap_or_default().to_vec();
+        let watermark_ns = if count == left.len() {
+            slice.watermark_ns
+        } else {
+            items.last().map_or(self.reached_ns, Item::time_ns)
+        };
+        if count < left.len() {
+            self.waiting = Some((slice, taken + count));
+        }
+        Some(Slice { items, watermark_ns })
+    }
+
+    fn take(&mut self, told: Told, outline: Option<&mut Outline>) -> Result<()> {
+        let time_ns = match &told {
+            Told::Slice(slice) => slice.items.last().map(Item::time_ns),
+            Told::Restore(checkpoint) => Some(checkpoint.head.time_ns),
+            Told::Status(_) | Told::Doubt(_) | Told::End(_) => None,
+        };
+        let lost_before = match &told {
+            Told::Restore(checkpoint) => {
+                let judged = &checkpoint.head.rules;
+                Some(judged.lost_hot.count.saturating_add(judged.lost_rare.count))
+            }
+            _ => None,
+        };
+        let names = self.tape.names();
+        let mut onlooker = Onlooker {
+            keeper: &mut self.keeper,
+            events: &mut self.events,
+            names: &names,
+            outline,
+        };
+        let is_damaged = self.tape.damaged() > 0;
+        self.end = dump::take_in(told, is_damaged, &mut self.pipeline, &mut onlooker)?;
+        if let Some(lost) = lost_before {
+            self.is_restored = true;
+            self.keeper.meet(self.pipeline.model(), lost, &names);
+        }
+        self.reached_ns = self.reached_ns.max(time_ns.unwrap_or(0));
+        self.keeper.count(&self.pipeline, self.reached_ns);
+        Ok(())
+    }
+}
+
+/// Keeps what is for the screen, and notes where what is.
+struct Onlooker<'a> {
+    keeper: &'a mut Keeper,
+    events: &'a mut u64,
+    names: &'a Names,
+    outline: Option<&'a mut Outline>,
+}
+
+impl Sink for Onlooker<'_> {
+    fn begin(&mut self, _status: &Status) -> Result<()> {
+        Ok(())
+    }
+
+    fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {
+        self.keeper.changed(Arc::new(status.clone()));
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        *self.events += u64::from(matches!(step.element, Element::Event(_)));
+        self.keeper.step(step, self.names);
+        let Some(outline) = &mut self.outline else {
+            return Ok(());
+        };
+        let mut changes = step.model.changes().iter();
+        if changes.any(|change| change.what == What::Step) {
+            outline.steps.push(*self.events);
+        }
+        if !step.findings.is_empty() {
+            outline.findings.push(*self.events);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
+        Ok(Next::Go)
+    }
+
+    fn end(&mut self, closing: &Closing, _ending: &Ending) -> Result<()> {
+        self.keeper.found(&closing.rest, self.names);
+        Ok(())
+    }
+}
