@@ -33,6 +33,10 @@ pub struct TopArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
     pub stall_after: Duration,
 
+    /// Keep so much of the run in memory, for a dump of it at a key
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5m", help_heading = "Output")]
+    pub history: Duration,
+
     /// Nothing but ASCII on the screen, whatever the locale says
     #[arg(long, help_heading = "Output")]
     pub ascii: bool,
@@ -66,6 +70,7 @@ impl Default for TopArgs {
             stacks: false,
             duration: None,
             stall_after,
+            history: Duration::from_mins(5),
             ascii: false,
             ready_file: None,
             attach,

@@ -50,6 +50,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
             history: args.history,
             max_bytes: args.history_size,
             asked: Stop::asked_by_signal().context("cannot catch SIGUSR1")?,
+            only_asked: None,
         })
     } else {
         None

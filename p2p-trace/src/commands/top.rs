@@ -45,10 +45,11 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
 
     use anyhow::Context as _;
 
-    use super::{answering::answering, colors_stdout};
+    use super::{answering::answering, colors_stdout, record};
     use crate::{
-        drive::{Drive, open, stop::Stop},
+        drive::{Both, Drive, Opened, open, stop::Stop},
         kernel::clock,
+        recorder::Recorder,
         rules,
         tui::{self, Dashboard, Theme},
     };
@@ -67,15 +68,18 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
         stop: &stop,
     };
     let status = opened.session.status();
-    let mut dashboard = Dashboard::new(
-        status,
-        start,
-        opened.symbols,
-        answering,
-        args.ready_file.as_deref(),
-    );
+    let header = record::header(status.clone(), start, drive.rules);
+    let Opened { session, symbols } = opened;
+    let symbols = symbols.as_ref();
+    let ready_file = args.ready_file.as_deref();
+    let mut dashboard = Dashboard::new(status, start, symbols, answering, ready_file);
+    let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;
     tui::beside(&dashboard.shared(), &stop, theme, || {
-        drive.run(opened.session, &mut dashboard)
+        let mut both = Both {
+            first: &mut dashboard,
+            second: Some(&mut recorder),
+        };
+        drive.run(session, &mut both)
     })?;
     let mut out = io::stdout().lock();
     match out.write_all(dashboard.closing_words().as_bytes()) {

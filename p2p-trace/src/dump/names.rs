@@ -27,6 +27,16 @@ impl Names {
             }
         }
     }
+
+    /// All that are known now.
+    #[must_use]
+    pub fn all(&self) -> Vec<(u64, String)> {
+        let names = self.names.read().unwrap_or_else(PoisonError::into_inner);
+        names
+            .iter()
+            .map(|(&address, name)| (address, name.clone()))
+            .collect()
+    }
 }
 
 impl Symbolize for Names {

@@ -255,6 +255,12 @@ impl Device {
         self.published.map(|(published, _)| published)
     }
 
+    /// The same with the record that told it last.
+    #[must_use]
+    pub const fn publication(&self) -> Option<(bool, At)> {
+        self.published
+    }
+
     /// Adds of memory that the kernel refused: how many, and the latest.
     #[must_use]
     pub const fn refused(&self) -> (u64, Option<Refused>) {

@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, Sender},
     },
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     Options, Recorded, Shared,
     files::{Files, Out},
-    flight::Segments,
+    flight::{Saved, Segments},
     redact::Redactor,
 };
 use crate::{
@@ -64,6 +64,8 @@ pub(super) struct Disk {
     files: Files,
     /// What a flight recorder keeps in memory.
     flight: Option<Segments>,
+    /// Who is told where they were written to; they are written only when asked for then.
+    only_asked: Option<Sender<Saved>>,
     /// Bytes of the file in front of what the writer has written.
     base: u64,
     /// When the current segment of a flight recorder began.
@@ -84,6 +86,7 @@ impl Disk {
         let path = options.path.clone();
         let mut files = Files::new(options.path, options.limits);
         let flight = options.flight.as_ref().map(Segments::new);
+        let only_asked = options.flight.and_then(|flight| flight.only_asked);
         let out = if flight.is_some() {
             if let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) {
                 bail!("cannot create the dump {}: it must not exist yet", path.display());
@@ -103,6 +106,7 @@ impl Disk {
             redactor,
             files,
             flight,
+            only_asked,
             base: 0,
             began: Instant::now(),
             shared,
@@ -280,7 +284,8 @@ impl Disk {
     fn save(&mut self) {
         self.attempt(Writer::flush);
         let (Some(flight), Out::Memory(current)) = (&mut self.flight, self.writer.get_ref()) else {
-            return;
+            // It goes on in the file that was written before.
+            return self.tell(None);
         };
         let created = self.files.create();
         let saved = created.and_then(|mut out| {
@@ -292,12 +297,26 @@ impl Disk {
                 *self.writer.get_mut() = out;
                 self.base = base;
                 tracing::info!("what happened until now is written to {}", self.files.current());
+                self.tell(None);
             }
             // All of it stays in memory, for the next time.
+            Err(error) if self.only_asked.is_some() => self.tell(Some(error.to_string())),
             Err(error) => self.note(Err(error)),
         }
         let pruned = self.files.prune();
         self.note(pruned);
+    }
+
+    /// Tells whoever asked where it was written to, or what went wrong.
+    fn tell(&self, error: Option<String>) {
+        let Some(teller) = &self.only_asked else { return };
+        let path = self.files.path().cloned().unwrap_or_default();
+        let saved = match error {
+            None => Ok(path),
+            Some(error) => Err(format!("cannot write {}: {error}", path.display())),
+        };
+        // Whoever asked may be gone.
+        drop(teller.send(saved));
     }
 
     /// Bytes of the current file.
@@ -331,7 +350,7 @@ impl Disk {
 
     fn end(mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> Recorded {
         self.flush(false);
-        if reason == Reason::Broken {
+        if reason == Reason::Broken && self.only_asked.is_none() {
             self.save();
         }
         if matches!(self.writer.get_ref(), Out::Memory(_)) {

@@ -109,11 +109,14 @@ impl Files {
         self.created
     }
 
-    /// The one that is written, for messages.
+    /// The one that is written; `None`: stdout.
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        self.kept.back().or(self.path.as_ref())
+    }
+
+    /// The same for messages.
     pub(super) fn current(&self) -> String {
-        self.kept
-            .back()
-            .or(self.path.as_ref())
+        self.path()
             .map_or_else(|| "stdout".to_owned(), |path| path.display().to_string())
     }
 

@@ -6,12 +6,16 @@
 use std::{
     collections::VecDeque,
     io::{self, Write},
-    sync::{Arc, atomic::AtomicBool},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool, mpsc::Sender},
     time::{Duration, Instant},
 };
 
 /// Segments that the history is divided into.
 const SEGMENTS: u32 = 8;
+
+/// Where it was written to, or why it could not be.
+pub(crate) type Saved = Result<PathBuf, String>;
 
 /// How much is kept, and who asks for it.
 #[derive(Clone, Debug)]
@@ -22,6 +26,8 @@ pub(crate) struct Flight {
     pub(crate) max_bytes: u64,
     /// Somebody wants a file now.
     pub(crate) asked: Arc<AtomicBool>,
+    /// It writes only when asked, and tells here what came of it; `None`: also when something is found or the run breaks off.
+    pub(crate) only_asked: Option<Sender<Saved>>,
 }
 
 /// The segments that are over.
@@ -89,6 +95,7 @@ mod tests {
             history: Duration::from_secs(80),
             max_bytes: 800,
             asked: Arc::default(),
+            only_asked: None,
         })
     }
 

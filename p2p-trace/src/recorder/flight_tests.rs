@@ -27,6 +27,7 @@ fn flight(asked: &Arc<AtomicBool>, max_bytes: u64) -> Flight {
         history: Duration::from_mins(5),
         max_bytes,
         asked: Arc::clone(asked),
+        only_asked: None,
     }
 }
 

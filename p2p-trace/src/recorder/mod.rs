@@ -38,7 +38,7 @@ use crate::{
 use disk::{Disk, Message};
 use dropped::Dropped;
 pub(crate) use files::Limits;
-pub(crate) use flight::Flight;
+pub(crate) use flight::{Flight, Saved};
 use names::NewNames;
 
 /// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
@@ -99,6 +99,8 @@ pub(crate) struct Recorder<'a> {
     has_finding: bool,
     /// Set from outside for the same.
     asked: Option<Arc<AtomicBool>>,
+    /// Only that counts.
+    only_asked: bool,
     rotate_at: Option<u64>,
     recorded: Recorded,
 }
@@ -113,6 +115,10 @@ impl<'a> Recorder<'a> {
         let shared = Arc::new(Shared::default());
         let run = header.status.run;
         let asked = options.flight.as_ref().map(|flight| Arc::clone(&flight.asked));
+        let only_asked = options
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.only_asked.is_some());
         let (sender, receiver) = mpsc::channel();
         let disk = Disk::create(options, header, Arc::clone(&shared))?;
         let thread = thread::Builder::new().name("recorder".to_owned());
@@ -130,6 +136,7 @@ impl<'a> Recorder<'a> {
             is_urgent: false,
             has_finding: false,
             asked,
+            only_asked,
             rotate_at: None,
             recorded: Recorded::default(),
         })
@@ -191,7 +198,7 @@ impl<'a> Recorder<'a> {
     fn save(&mut self) {
         let Some(asked) = &self.asked else { return };
         let is_asked = asked.swap(false, Ordering::Relaxed);
-        if std::mem::take(&mut self.has_finding) || is_asked {
+        if std::mem::take(&mut self.has_finding) && !self.only_asked || is_asked {
             self.send(Message::Save);
         }
     }

@@ -49,6 +49,7 @@ pub(crate) enum Action {
     Group,
     Pause,
     Export,
+    Dump,
     Play(Play),
 }
 
@@ -348,6 +349,14 @@ pub(crate) const BINDINGS: &[Binding] = &[
         always,
     ),
     key(&[BackTab], Action::PreviousView, "", "", "", always),
+    key(
+        &[Char('E')],
+        Action::Dump,
+        "E",
+        "dump",
+        "write a dump of the last minutes to a file; in a replay: of those before this moment",
+        always,
+    ),
     key(&[Up, Char('k')], Action::Up, "up down, k j", "", "move", can_move),
     key(&[Down, Char('j')], Action::Down, "", "", "", can_move),
     key(

@@ -3,13 +3,17 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 
 use super::{
+    files,
     keeper::{Identity, Keeper},
     shared::Shared,
     snapshot::{Snapshot, Takers},
@@ -22,11 +26,14 @@ use crate::{
     model::Device,
     output::{Clock, Symbolize, json::SummaryLine, text},
     pipeline::{Closing, Pipeline, Step},
+    recorder::{self, Flight, Saved},
     rules::Verdict,
 };
 
 /// Between two snapshots.
 const FRAME: Duration = Duration::from_millis(100);
+/// Memory for a dump of the last minutes, in bytes.
+const MAX_HISTORY: u64 = 64 << 20;
 /// Looking at every reference takes at most one part in so many of the time.
 const SHARE: u32 = 20;
 /// Between two looks at what devices are called; sooner while one has no name: its driver may be about to give it one.
@@ -34,10 +41,13 @@ const LOOK: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(200);
 
 /// See the module.
-pub(crate) struct Dashboard {
+pub(crate) struct Dashboard<'a> {
     keeper: Keeper,
     shared: Arc<Shared>,
-    symbols: Box<dyn Symbolize>,
+    symbols: &'a dyn Symbolize,
+    /// What came of dumps that the user wanted.
+    saved: Receiver<Saved>,
+    saver: Sender<Saved>,
     answering: Option<Box<dyn Answer>>,
     ready_file: Option<PathBuf>,
     takers: Arc<Takers>,
@@ -53,17 +63,20 @@ pub(crate) struct Dashboard {
     closing: Option<(Vec<Verdict>, SummaryLine)>,
 }
 
-impl Dashboard {
+impl<'a> Dashboard<'a> {
     /// For a session with this status, which was opened at `start`.
     pub(crate) fn new(
         status: Status,
         start: Clock,
-        symbols: Box<dyn Symbolize>,
+        symbols: &'a dyn Symbolize,
         answering: Option<Box<dyn Answer>>,
         ready_file: Option<&Path>,
     ) -> Self {
         let status = Arc::new(status);
+        let (saver, saved) = mpsc::channel();
         Self {
+            saved,
+            saver,
             keeper: Keeper::new(Arc::clone(&status), start),
             shared: Arc::new(Shared::new(Snapshot::blank(status, start))),
             symbols,
@@ -83,6 +96,22 @@ impl Dashboard {
     /// What the one that draws reads.
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// A recorder's options that let the user write a dump of so much of the run, from now on.
+    pub(crate) fn flight(&self, history: Duration) -> recorder::Options {
+        let clock = self.keeper.clock();
+        let name = files::name("dump", &clock, clock.boottime_ns, "p2pt");
+        recorder::Options {
+            path: Some(name.into()),
+            flight: Some(Flight {
+                history,
+                max_bytes: MAX_HISTORY,
+                asked: Arc::clone(self.shared.dump()),
+                only_asked: Some(self.saver.clone()),
+            }),
+            ..recorder::Options::default()
+        }
     }
 
     /// What is left to say when the screen is gone: verdicts and summary.
@@ -105,9 +134,7 @@ impl Dashboard {
             .is_none_or(|counted| counted.elapsed() >= self.cost * SHARE);
         if is_due || self.answered != Some(number) {
             let begun = Instant::now();
-            let takers = self
-                .keeper
-                .takers(pipeline.model(), &query, self.symbols.as_ref(), now_ns);
+            let takers = self.keeper.takers(pipeline.model(), &query, self.symbols, now_ns);
             self.takers = Arc::new(takers);
             self.cost = begun.elapsed();
             self.counted = Some(Instant::now());
@@ -140,7 +167,7 @@ impl Dashboard {
     }
 }
 
-impl Sink for Dashboard {
+impl Sink for Dashboard<'_> {
     fn begin(&mut self, status: &Status) -> Result<()> {
         self.keeper.changed(Arc::new(status.clone()));
         if let Some(path) = &self.ready_file {
@@ -156,7 +183,7 @@ impl Sink for Dashboard {
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
-        self.keeper.step(step, self.symbols.as_ref());
+        self.keeper.step(step, self.symbols);
         Ok(())
     }
 
@@ -167,7 +194,10 @@ impl Sink for Dashboard {
                 next = Next::Pull;
             }
             let (model, reached_ns) = (pipeline.model(), pipeline.reached_ns());
-            answering.answer(model, reached_ns, self.symbols.as_ref(), clock::now());
+            answering.answer(model, reached_ns, self.symbols, clock::now());
+        }
+        while let Ok(saved) = self.saved.try_recv() {
+            self.shared.say(files::told(saved));
         }
         let is_due = self
             .published
@@ -179,7 +209,7 @@ impl Sink for Dashboard {
     }
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
-        self.keeper.found(&closing.rest, self.symbols.as_ref());
+        self.keeper.found(&closing.rest, self.symbols);
         let summary = SummaryLine {
             findings_left_out: closing.omitted,
             ..SummaryLine::new(&closing.outcome, self.keeper.status(), ending.duration_ns())

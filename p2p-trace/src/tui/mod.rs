@@ -4,6 +4,7 @@
 //! latest and reads keys. Neither waits for the other. What is drawn follows from the [`state`] alone.
 
 mod detail;
+mod files;
 mod keeper;
 mod keymap;
 mod lists;

@@ -1,9 +1,9 @@
 //! The thread that draws and reads keys.
 
 use std::{
-    fs, io,
+    io,
     panic::resume_unwind,
-    path::PathBuf,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -16,6 +16,7 @@ use anyhow::{Context as _, Result};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{
+    files,
     keymap::{self, Press},
     shared::Shared,
     state::{App, Effect},
@@ -108,6 +109,10 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
             screen.again()?;
             is_stale = true;
         }
+        if let Some(message) = shared.said() {
+            app.message = Some(message);
+            is_stale = true;
+        }
         let published = shared.published();
         if seen != Some(published) {
             app.update(shared.snapshot());
@@ -135,6 +140,7 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
                             Effect::Redraw => screen.terminal().clear()?,
                             Effect::Query => shared.ask(&app.query),
                             Effect::Export(name, text) => app.message = Some(export(name, &app, &text)),
+                            Effect::Dump => shared.dump().store(true, Ordering::Release),
                             Effect::Play(play) => shared.play(play),
                         }
                     }
@@ -200,22 +206,13 @@ fn suspend(screen: &mut Screen, signals: &Signals) -> io::Result<()> {
 
 /// Writes to a new file in the current folder, and says what came of it.
 fn export(name: &str, app: &App, text: &str) -> String {
-    let time = app.snapshot.clock.time_of_day(app.snapshot.now_ns);
-    let time: String = time.chars().filter(char::is_ascii_digit).take(6).collect();
-    let extension = if text.starts_with('{') { "ndjson" } else { "txt" };
-    let path = PathBuf::from(format!("p2p-trace-{name}-{time}.{extension}"));
-    match write(&path, text) {
-        Ok(()) => format!("written to {}", path.display()),
-        Err(error) => format!("cannot write {}: {error}", path.display()),
-    }
-}
-
-/// Kernel addresses and names of tasks are nobody else's business.
-fn write(path: &std::path::Path, text: &str) -> io::Result<()> {
     use io::Write as _;
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(text.as_bytes())
+    let extension = if text.starts_with('{') { "ndjson" } else { "txt" };
+    let (clock, now_ns) = (&app.snapshot.clock, app.snapshot.now_ns);
+    let name = files::name(name, clock, now_ns, extension);
+    files::told(files::create(Path::new(""), &name).and_then(|(path, mut file)| {
+        file.write_all(text.as_bytes())
+            .map_err(|error| files::failed(&path, &error))?;
+        Ok(path)
+    }))
 }

@@ -22,6 +22,10 @@ pub(crate) struct Shared {
     published: AtomicU64,
     asked: AtomicU64,
     plays: Mutex<VecDeque<Play>>,
+    /// A dump of the last minutes is wanted.
+    dump: Arc<AtomicBool>,
+    /// What came of something that the user wanted.
+    said: Mutex<Option<String>>,
     over: AtomicBool,
 }
 
@@ -37,6 +41,8 @@ impl Shared {
             published: AtomicU64::new(0),
             asked: AtomicU64::new(0),
             plays: Mutex::default(),
+            dump: Arc::default(),
+            said: Mutex::default(),
             over: AtomicBool::new(false),
         }
     }
@@ -83,6 +89,21 @@ impl Shared {
     /// Where it is to go next.
     pub(crate) fn next_play(&self) -> Option<Play> {
         lock(&self.plays).pop_front()
+    }
+
+    /// Set when a dump of the last minutes is wanted, until somebody sees to it.
+    pub(crate) const fn dump(&self) -> &Arc<AtomicBool> {
+        &self.dump
+    }
+
+    /// The user is to be told this.
+    pub(crate) fn say(&self, message: String) {
+        *lock(&self.said) = Some(message);
+    }
+
+    /// What the user is to be told, once.
+    pub(crate) fn said(&self) -> Option<String> {
+        lock(&self.said).take()
     }
 
     /// Nothing follows.

@@ -66,6 +66,8 @@ pub(crate) enum Effect {
     Query,
     /// This is to be written to a file of a name like this.
     Export(&'static str, String),
+    /// A dump of the last minutes is to be written.
+    Dump,
     /// The replay is to go somewhere.
     Play(Play),
 }
@@ -275,6 +277,10 @@ impl App {
             Action::Export => {
                 let (name, text) = detail::export(self);
                 return Some(Effect::Export(name, text));
+            }
+            Action::Dump => {
+                self.message = Some("writing a dump of the last minutes".to_owned());
+                return Some(Effect::Dump);
             }
             Action::Play(Play::Ask) => self.prompt = Some(Prompt::Time(String::new())),
             Action::Play(play) => return Some(Effect::Play(play)),

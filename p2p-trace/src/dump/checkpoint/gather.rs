@@ -26,6 +26,9 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2]) -> Vec<Record> {
     hooks(model, &mut writer, &mut timeline);
     for device in model.devices() {
         ranges(device, &mut timeline);
+        if let Some((published, at)) = device.publication() {
+            write::publication(device, published, at, &mut timeline);
+        }
         for teardown in device.teardowns().filter(|teardown| is_kept(device, teardown)) {
             for step in &teardown.steps {
                 write::step(device, step, &mut timeline);

@@ -175,6 +175,14 @@ pub(super) fn device_state(device: &Device, chunks: u32, time_ns: u64, out: &mut
     out.push(record);
 }
 
+/// That other drivers may find the memory, or no longer.
+pub(super) fn publication(device: &Device, published: bool, at: At, out: &mut Vec<Record>) {
+    let mut record = blank(device, at, Kind::Publish);
+    record.small = u16::from(published);
+    record.valid |= valid::FLAG;
+    push(record, &[], out);
+}
+
 /// A step of a teardown.
 pub(super) fn step(device: &Device, step: &Step, out: &mut Vec<Record>) {
     let mut record = blank(device, step.at, step.kind);

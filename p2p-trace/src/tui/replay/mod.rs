@@ -1,14 +1,16 @@
 //! The dashboard over a dump: where it stands, how it goes on, and back. Going back reads the dump again from its beginning, so
 //! that what is shown of a moment is always what a run to that moment would have shown.
 
+mod excerpt;
 mod outline;
 mod reel;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    io::Read,
-    sync::Arc,
+    io::{Read, Write},
+    path::Path,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -16,6 +18,7 @@ use std::{
 use anyhow::Result;
 
 use super::{
+    files,
     keymap::{Direction, Play, Target},
     shared::Shared,
     snapshot::{Playback, Snapshot},
@@ -122,6 +125,9 @@ impl<R: Read> Replay<R> {
                 self.act(play, stop)?;
                 is_new = true;
             }
+            if self.shared.dump().swap(false, Ordering::Acquire) {
+                self.save(Path::new(""), stop);
+            }
             is_new |= self.tick(stop)?;
             if is_new {
                 self.publish();
@@ -208,6 +214,24 @@ impl<R: Read> Replay<R> {
         self.reel.go(Until::Event(place), stop, None)?;
         self.now_ns = self.reel.reached_ns;
         Ok(())
+    }
+
+    /// Writes a dump of what was just before this moment into a new file of a folder, and says what came of it.
+    fn save(&mut self, folder: &Path, stop: &Stop) {
+        let clock = self.reel.tape.header().clock;
+        let name = files::name("dump", &clock, self.now_ns, "p2pt");
+        let saved = files::create(folder, &name).and_then(|(path, file)| {
+            self.excerpt(file, stop)
+                .map_err(|error| format!("{}: {error:#}", path.display()))?;
+            Ok(path)
+        });
+        self.shared.say(files::told(saved));
+        self.ticked = Instant::now();
+    }
+
+    fn excerpt(&mut self, out: impl Write + 'static, stop: &Stop) -> Result<()> {
+        let (tape, _) = (self.open)(self.run)?;
+        excerpt::write(tape, out, self.now_ns, &self.reel.tape.names(), stop)
     }
 
     fn publish(&self) {

@@ -1,14 +1,17 @@
 //! A dump that is being read, and what it has come to.
 
-use std::{io::Read, sync::Arc};
+use std::{
+    io::{Read, Write},
+    sync::Arc,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::{super::keeper::Keeper, outline::Outline};
 use crate::{
     account::Status,
     drive::{Ending, Next, Sink, stop::Stop},
-    dump::{self, End, Names, Tape, Told},
+    dump::{self, End, Names, Tape, Told, Writer},
     event::assemble::Element,
     model::What,
     order::Item,
@@ -40,6 +43,8 @@ pub(super) struct Reel<R> {
     pub(super) end: Option<End>,
     /// What was before the dump begins is known.
     is_restored: bool,
+    /// What is read is written there, too.
+    pub(super) copy: Option<Writer<Box<dyn Write>>>,
 }
 
 impl<R: Read> Reel<R> {
@@ -55,6 +60,7 @@ impl<R: Read> Reel<R> {
             reached_ns: header.start_ns,
             end: None,
             is_restored: false,
+            copy: None,
             tape,
         };
         reel.go(Until::Time(0), &Stop::default(), None)?;
@@ -142,6 +148,7 @@ impl<R: Read> Reel<R> {
             events: &mut self.events,
             names: &names,
             outline,
+            copy: self.copy.as_mut(),
         };
         let is_damaged = self.tape.damaged() > 0;
         self.end = dump::take_in(told, is_damaged, &mut self.pipeline, &mut onlooker)?;
@@ -161,6 +168,7 @@ struct Onlooker<'a> {
     events: &'a mut u64,
     names: &'a Names,
     outline: Option<&'a mut Outline>,
+    copy: Option<&'a mut Writer<Box<dyn Write>>>,
 }
 
 impl Sink for Onlooker<'_> {
@@ -168,7 +176,17 @@ impl Sink for Onlooker<'_> {
         Ok(())
     }
 
-    fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {
+    fn slice(&mut self, slice: &Slice) -> Result<()> {
+        match &mut self.copy {
+            Some(copy) => copy.slice(slice).context("cannot write the dump"),
+            None => Ok(()),
+        }
+    }
+
+    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
+        if let Some(copy) = &mut self.copy {
+            copy.status(status, time_ns).context("cannot write the dump")?;
+        }
         self.keeper.changed(Arc::new(status.clone()));
         Ok(())
     }

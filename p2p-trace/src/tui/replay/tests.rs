@@ -252,3 +252,41 @@ fn what_is_missing_of_a_dump_shows_in_the_answer() {
     press(&mut app, &[Press::Char('7')]);
     insta::assert_snapshot!("a damaged dump", screen(&app, (120, 24)));
 }
+
+#[test]
+fn a_part_written_at_a_moment_is_a_dump_that_shows_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut story = samples::blocked();
+    // Long enough that the part does not reach back to the start.
+    story.idle(400 * SECOND);
+    let mut whole = replay(&story);
+    for time_ns in [4 * SECOND, 390 * SECOND] {
+        act(&mut whole, Play::Seek(time_ns));
+        // The part ends with its last record.
+        let last_ns = whole.reel.reached_ns;
+        act(&mut whole, Play::Seek(last_ns));
+        whole.save(folder.path(), &Stop::default());
+        let told = whole.shared.said().unwrap();
+        let path = told.strip_prefix("written to ").unwrap();
+        let mut part = of_runs(vec![vec![std::fs::read(path).unwrap()]]);
+        act(&mut part, Play::Seek(u64::MAX));
+        let (whole, part) = (facts(&whole), facts(&part));
+        assert_eq!(whole, part);
+        let blocks = |line: &String| line.contains("WAITING") && line.contains("p2pdio[726]");
+        assert!(part.iter().any(blocks), "{part:?}");
+    }
+    let missing = folder.path().join("gone");
+    whole.save(&missing, &Stop::default());
+    let told = whole.shared.said().unwrap();
+    assert!(
+        told.starts_with("cannot write ") && told.contains("gone"),
+        "{told}"
+    );
+}
+
+/// What the screen says of devices, what is out of them, and the teardown.
+fn facts(replay: &Replay<Cursor<Vec<u8>>>) -> Vec<String> {
+    let shown = shown(replay);
+    let parts = shown.split("── Events").next().unwrap().lines();
+    parts.skip(4).map(str::to_owned).collect()
+}

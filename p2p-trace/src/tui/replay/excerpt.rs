@@ -1,0 +1,73 @@
+//! A part of a dump as a dump of its own: the last minutes before a moment.
+
+use std::io::{self, Read, Write};
+
+use anyhow::{Context as _, Result};
+
+use super::reel::{Reel, Until};
+use crate::{
+    drive::stop::Stop,
+    dump::{Checkpoint, Names, Reason, Tape, Writer},
+};
+
+/// How much of it.
+const HISTORY_NS: u64 = 300 * 1_000_000_000;
+/// Events that may have to be waited for until none waits for its stack.
+const UNSETTLED: u64 = 1000;
+
+/// Writes what there was up to `now_ns`. `names` are all that are known then.
+///
+/// # Errors
+///
+/// When the dump cannot be read or the part not be written.
+pub(super) fn write<R: Read, W: Write + 'static>(
+    tape: Tape<R>,
+    out: W,
+    now_ns: u64,
+    names: &Names,
+    stop: &Stop,
+) -> Result<()> {
+    let mut reel = Reel::new(tape)?;
+    let from_ns = now_ns.saturating_sub(HISTORY_NS);
+    let mut header = reel.tape.header().clone();
+    let is_from_the_start = header.file == 0 && from_ns <= header.start_ns;
+    if !is_from_the_start {
+        reel.go(Until::Time(from_ns), stop, None)?;
+        // A record that waits for its stack would be in neither.
+        for _ in 0..UNSETTLED {
+            if reel.pipeline.is_settled() {
+                break;
+            }
+            reel.go(Until::Event(reel.events + 1), stop, None)?;
+        }
+        // With this number it says itself what was before.
+        header.file = header.file.max(1);
+        header.status = reel.keeper.status().clone();
+    }
+    let doubts = |reel: &Reel<R>| reel.pipeline.rules().coverage().doubts().len();
+    let run = header.status.run;
+    let out: Box<dyn Write> = Box::new(out);
+    let begin = || -> io::Result<_> {
+        let mut writer = Writer::new(out, header)?;
+        for (address, name) in names.all() {
+            writer.symbol(address, &name)?;
+        }
+        if !is_from_the_start {
+            writer.checkpoint(&Checkpoint::of(&reel.pipeline, run))?;
+        }
+        Ok(writer)
+    };
+    let writer = begin().context("cannot write the dump")?;
+    let before = doubts(&reel);
+    reel.copy = Some(writer);
+    reel.go(Until::Time(now_ns), stop, None)?;
+    // What losses cannot tell is told by an end that is missing.
+    let reason = if doubts(&reel) == before {
+        Reason::Rotated
+    } else {
+        Reason::Broken
+    };
+    let writer = reel.copy.take().context("cannot write the dump")?;
+    writer.finish(reason, 0, None).context("cannot write the dump")?;
+    Ok(())
+}
