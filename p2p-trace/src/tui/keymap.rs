@@ -1,6 +1,9 @@
 //! The keys, as data: what works where, for the program, the footer and the help alike.
 
-use super::state::{App, View};
+use super::{
+    lists,
+    state::{App, View},
+};
 
 /// A key as it is pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,11 +127,12 @@ fn in_taken(app: &App) -> bool {
     app.view == View::Taken
 }
 
-const fn can_filter(app: &App) -> bool {
-    matches!(
-        app.view,
-        View::Overview | View::Taken | View::Findings | View::Events
-    )
+fn can_filter(app: &App) -> bool {
+    app.view != View::Rates
+}
+
+const fn can_sort(app: &App) -> bool {
+    lists::columns(app.view) > 0
 }
 
 fn can_enter(app: &App) -> bool {
@@ -319,19 +323,12 @@ pub(crate) const BINDINGS: &[Binding] = &[
     key(
         &[Char('s')],
         Action::Sort,
-        "s",
+        "s S",
         "sort",
-        "by the next column",
-        in_taken,
+        "by the next column, S: the other way round",
+        can_sort,
     ),
-    key(
-        &[Char('S')],
-        Action::Reverse,
-        "S",
-        "reverse",
-        "the other way round",
-        in_taken,
-    ),
+    key(&[Char('S')], Action::Reverse, "", "", "", can_sort),
     key(
         &[Char('e')],
         Action::Export,

@@ -8,32 +8,57 @@ use std::{
 
 use super::{
     keeper::Entry,
-    snapshot::{DeviceRow, Fields, Row},
+    order,
+    snapshot::{Column, DeviceRow, Fields, Row, Timeline, matches_itself},
     state::{App, View},
 };
 use crate::{
-    event::{DeviceAddress, Event},
+    event::{DeviceAddress, Event, Task},
     output::{Symbolize as _, text::action},
-    rules::{Answer, Finding, Verdict},
+    rules::{Finding, Verdict},
 };
 
-/// The devices that match.
+/// The devices that match by themselves, or of which something is out that does.
 pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {
-    // A filter by process or caller is none of devices.
-    app.snapshot.devices.iter().collect()
+    let filter = &app.query.filter;
+    let takers = &app.snapshot.takers;
+    let matches = |row: &&DeviceRow| {
+        if filter.is_empty() {
+            return true;
+        }
+        let label = row.label();
+        // The answer may still be that to an earlier filter.
+        let of_device = (takers.query.filter == *filter).then(|| takers.devices.get(&row.address));
+        if let Some(of_device) = of_device {
+            of_device.is_some_and(|of| of.matches)
+        } else {
+            let mut rows = takers.rows.iter().filter(|taken| taken.device == row.address);
+            matches_itself(filter, &label) || rows.any(|taken| taken.matches(filter, &label))
+        }
+    };
+    let mut devices: Vec<_> = app.snapshot.devices.iter().filter(matches).collect();
+    app.order_of(View::Overview).apply(&mut devices, &order::DEVICES);
+    devices
+}
+
+/// Address and names of a device, as a filter sees it.
+fn label(app: &App, device: DeviceAddress) -> String {
+    app.snapshot
+        .device(device)
+        .map_or_else(|| device.to_string(), DeviceRow::label)
 }
 
 /// The references that match, in order.
 pub(crate) fn rows(app: &App) -> Vec<&Row> {
-    let snapshot = &app.snapshot;
-    let label = |address: DeviceAddress| {
-        snapshot
-            .device(address)
-            .map_or_else(|| address.to_string(), DeviceRow::label)
-    };
+    let takers = &app.snapshot.takers;
+    if takers.query == app.query {
+        return takers.rows.iter().collect();
+    }
+    let filter = &app.query.filter;
+    let is_answered = takers.query.filter == *filter;
     let matching =
-        |row: &&Row| app.query.filter.is_empty() || row.matches(&app.query.filter, &label(row.device));
-    let mut rows: Vec<_> = snapshot.takers.rows.iter().filter(matching).collect();
+        |row: &&Row| is_answered || filter.is_empty() || row.matches(filter, &label(app, row.device));
+    let mut rows: Vec<_> = takers.rows.iter().filter(matching).collect();
     let (column, reversed) = app.order();
     rows.sort_by(|a, b| {
         let order = a.compare(b, column);
@@ -42,22 +67,73 @@ pub(crate) fn rows(app: &App) -> Vec<&Row> {
     rows
 }
 
+/// A task as a filter sees it.
+fn name(task: &Task) -> String {
+    format!("{}[{}]", task.name(), task.tgid)
+}
+
+/// The teardowns that match, pending ones first, then the latest.
+pub(crate) fn teardowns(app: &App) -> Vec<&Timeline> {
+    let matches = |timeline: &&Timeline| {
+        let waits_for = timeline.pending.iter().flat_map(|pending| &pending.waits_for);
+        let tasks = timeline.lines.iter().filter_map(|line| line.task.as_ref());
+        let processes: Vec<_> = timeline
+            .task
+            .iter()
+            .chain(tasks)
+            .map(name)
+            .chain(waits_for.clone().map(|row| row.who.name()))
+            .collect();
+        let callers: Vec<_> = waits_for.map(|row| row.caller.as_str()).collect();
+        let kinds: Vec<_> = timeline.lines.iter().map(|line| line.name).collect();
+        app.query.filter.matches(&Fields {
+            device: &label(app, timeline.device),
+            process: &processes.join(" "),
+            caller: &callers.join(" "),
+            kind: &kinds.join(" "),
+        })
+    };
+    let mut teardowns: Vec<_> = app.snapshot.teardowns.iter().collect();
+    if !app.query.filter.is_empty() {
+        teardowns.retain(matches);
+    }
+    app.order_of(View::Teardowns)
+        .apply(&mut teardowns, &order::TEARDOWNS);
+    teardowns
+}
+
 /// The findings that match, newest first.
 pub(crate) fn findings(app: &App) -> Vec<&Arc<Finding>> {
     let matches = |finding: &&Arc<Finding>| {
-        let device = finding.device.to_string();
+        let holders = finding.holders.iter();
+        let mut processes: Vec<_> = holders
+            .clone()
+            .filter_map(|holder| holder.task.as_ref())
+            .map(name)
+            .collect();
+        // Other tasks are told there only.
+        processes.push(finding.message.clone());
+        let callers: Vec<_> = holders
+            .filter_map(|holder| app.snapshot.names.symbolize(holder.caller?))
+            .collect();
         app.query.filter.matches(&Fields {
-            device: &device,
-            process: &finding.message,
-            caller: "",
-            kind: finding.rule.name(),
+            device: &label(app, finding.device),
+            process: &processes.join(" "),
+            caller: &callers.join(" "),
+            kind: &format!("{} {}", finding.rule.name(), finding.severity.name()),
         })
     };
-    app.snapshot.findings.iter().rev().filter(matches).collect()
+    let mut findings: Vec<_> = app.snapshot.findings.iter().rev().collect();
+    if !app.query.filter.is_empty() {
+        findings.retain(matches);
+    }
+    app.order_of(View::Findings)
+        .apply(&mut findings, &order::FINDINGS);
+    findings
 }
 
 /// The events that match, oldest first.
-pub(crate) fn events(app: &App) -> impl Iterator<Item = &Entry> {
+pub(crate) fn events(app: &App) -> impl DoubleEndedIterator<Item = &Entry> {
     app.snapshot
         .log
         .entries()
@@ -75,14 +151,8 @@ fn is_shown(app: &App, entry: &Entry) -> bool {
 }
 
 fn matches(app: &App, event: &Event) -> bool {
-    let device = event.device.map_or_else(String::new, |device| {
-        app.snapshot
-            .device(device)
-            .map_or_else(|| device.to_string(), DeviceRow::label)
-    });
-    let process = event
-        .task
-        .map_or_else(String::new, |task| format!("{}[{}]", task.name(), task.tgid));
+    let device = event.device.map_or_else(String::new, |device| label(app, device));
+    let process = event.task.as_ref().map_or_else(String::new, name);
     let caller = event
         .caller
         .and_then(|caller| app.snapshot.names.symbolize(caller));
@@ -102,17 +172,34 @@ pub(crate) const fn time_of(entry: &Entry) -> u64 {
     }
 }
 
-/// What the rules come to, the worst first.
+/// What the rules that match come to, the worst first.
 pub(crate) fn verdicts(app: &App) -> Vec<&Verdict> {
-    let rank = |answer: Answer| match answer {
-        Answer::Violated => 0,
-        Answer::Inconclusive => 1,
-        Answer::NotChecked => 3,
-        Answer::Holds => 2,
+    let matches = |verdict: &&Verdict| {
+        app.query.filter.matches(&Fields {
+            device: &label(app, verdict.device),
+            kind: &format!("{} {}", verdict.rule.name(), verdict.answer.name()),
+            ..Fields::default()
+        })
     };
     let mut verdicts: Vec<_> = app.snapshot.verdicts.iter().collect();
-    verdicts.sort_by_key(|verdict| (rank(verdict.answer), verdict.rule, verdict.device));
+    if !app.query.filter.is_empty() {
+        verdicts.retain(matches);
+    }
+    verdicts.sort_by_key(|verdict| (order::gravity(verdict.answer), verdict.rule, verdict.device));
+    app.order_of(View::Rules).apply(&mut verdicts, &order::RULES);
     verdicts
+}
+
+/// Columns by which a view's list can be ordered; 0: it cannot.
+pub(crate) const fn columns(view: View) -> usize {
+    match view {
+        View::Overview => order::DEVICES.len(),
+        View::Taken => Column::ALL.len(),
+        View::Teardowns => order::TEARDOWNS.len(),
+        View::Findings => order::FINDINGS.len(),
+        View::Rules => order::RULES.len(),
+        View::Events | View::Rates => 0,
+    }
 }
 
 /// Lines of a view's list.
@@ -120,11 +207,11 @@ pub(crate) fn count(app: &App, view: View) -> usize {
     match view {
         View::Overview => devices(app).len(),
         View::Taken => rows(app).len(),
-        View::Teardowns => app.snapshot.teardowns.len(),
+        View::Teardowns => teardowns(app).len(),
         View::Findings => findings(app).len(),
         View::Events => events(app).count(),
         View::Rates => 0,
-        View::Rules => app.snapshot.verdicts.len(),
+        View::Rules => verdicts(app).len(),
     }
 }
 
@@ -146,9 +233,7 @@ pub(crate) fn key(app: &App, view: View, index: usize) -> Option<u64> {
     match view {
         View::Overview => devices(app).get(index).map(|row| hash(row.address)),
         View::Taken => rows(app).get(index).map(|row| hash(row.key())),
-        View::Teardowns => app
-            .snapshot
-            .teardowns
+        View::Teardowns => teardowns(app)
             .get(index)
             .map(|timeline| hash((timeline.device, timeline.started_ns))),
         View::Findings => findings(app).get(index).map(|finding| u64::from(finding.number)),
@@ -165,9 +250,7 @@ pub(crate) fn find(app: &App, view: View, wanted: u64) -> Option<usize> {
     match view {
         View::Overview => devices(app).iter().position(|row| hash(row.address) == wanted),
         View::Taken => rows(app).iter().position(|row| hash(row.key()) == wanted),
-        View::Teardowns => app
-            .snapshot
-            .teardowns
+        View::Teardowns => teardowns(app)
             .iter()
             .position(|timeline| hash((timeline.device, timeline.started_ns)) == wanted),
         View::Findings => findings(app)

@@ -9,6 +9,7 @@ mod keeper;
 mod keymap;
 mod lists;
 mod live;
+mod order;
 mod replay;
 mod run;
 #[cfg(test)]

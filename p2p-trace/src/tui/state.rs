@@ -6,7 +6,8 @@ use super::{
     detail::{self, Detail},
     keymap::{Action, Play},
     lists,
-    snapshot::{Column, Filter, Query, Snapshot},
+    order::Order,
+    snapshot::{Column, Filter, Grouping, Query, Snapshot},
     theme::Theme,
 };
 use crate::event::Id;
@@ -102,6 +103,8 @@ pub(crate) struct App {
     /// What fills the screen.
     pub(crate) view: View,
     cursors: [Cursor; View::ALL.len()],
+    /// How the lists are ordered; that of the references is part of the query.
+    orders: [Order; View::ALL.len()],
     /// The last event is followed.
     pub(crate) follow: bool,
     /// What is asked of the references; the filter is that of all views.
@@ -132,6 +135,7 @@ impl App {
             theme,
             view: View::Overview,
             cursors: [Cursor::default(); View::ALL.len()],
+            orders: [Order::default(); View::ALL.len()],
             follow: true,
             query: Query::default(),
             evidence: None,
@@ -252,15 +256,8 @@ impl App {
             Action::Enter => return self.enter(),
             Action::Back => return self.back(),
             Action::Filter => self.prompt = Some(Prompt::Filter(self.query.filter.text().to_owned())),
-            Action::Sort => {
-                self.query.column = self.query.column.next();
-                self.query.reversed = false;
-                return Some(Effect::Query);
-            }
-            Action::Reverse => {
-                self.query.reversed = !self.query.reversed;
-                return Some(Effect::Query);
-            }
+            Action::Sort => return self.sort(),
+            Action::Reverse => return self.reverse(),
             Action::Group => {
                 self.query.grouping = self.query.grouping.next();
                 if self.paused {
@@ -288,11 +285,44 @@ impl App {
         None
     }
 
+    /// By the next column.
+    fn sort(&mut self) -> Option<Effect> {
+        if self.view == View::Taken {
+            let is_flat = self.query.grouping == Grouping::Flat;
+            self.query.column = self.query.column.next();
+            if self.query.column == Column::Address && !is_flat {
+                // Of a group there is no address to show.
+                self.query.column = self.query.column.next();
+            }
+            self.query.reversed = false;
+            return Some(Effect::Query);
+        }
+        let order = &mut self.orders[self.view as usize];
+        *order = order.next(lists::columns(self.view));
+        self.settle();
+        None
+    }
+
+    fn reverse(&mut self) -> Option<Effect> {
+        if self.view == View::Taken {
+            self.query.reversed = !self.query.reversed;
+            return Some(Effect::Query);
+        }
+        let order = &mut self.orders[self.view as usize];
+        order.reversed = !order.reversed;
+        self.settle();
+        None
+    }
+
+    /// How the list of a view is ordered.
+    pub(crate) const fn order_of(&self, view: View) -> Order {
+        self.orders[view as usize]
+    }
+
     fn enter(&mut self) -> Option<Effect> {
         if self.detail.take().is_some() {
             return None;
         }
-        let snapshot = Arc::clone(&self.snapshot);
         match self.view {
             View::Overview => {
                 let device = *lists::devices(self).get(self.cursor())?;
@@ -313,9 +343,9 @@ impl App {
                 return Some(Effect::Query);
             }
             View::Teardowns => {
-                let timeline = snapshot.teardowns.get(self.cursor())?;
+                let started_ns = lists::teardowns(self).get(self.cursor())?.started_ns;
                 let at = lists::events(self)
-                    .position(|entry| lists::time_of(entry) >= timeline.started_ns)
+                    .position(|entry| lists::time_of(entry) >= started_ns)
                     .unwrap_or(0);
                 self.show(View::Events);
                 self.follow = false;

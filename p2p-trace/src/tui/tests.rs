@@ -6,6 +6,7 @@ use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
     keymap::{self, Press},
+    lists,
     samples::{self, Story},
     state::{App, Effect, View},
     theme::{Palette, Theme},
@@ -272,4 +273,123 @@ fn a_million_references_are_a_few_lines() {
         );
     }
     every_view("million", &story);
+}
+
+/// The lines of the view's list, the first column of each.
+fn first_words(app: &App) -> Vec<String> {
+    let text = screen(app, (200, 60));
+    let lines = text.lines().skip(6);
+    let list = lines.take_while(|line| !line.starts_with('─') && !line.trim().is_empty());
+    list.map(|line| {
+        line.trim_start_matches('▌')
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .to_owned()
+    })
+    .collect()
+}
+
+#[test]
+fn each_table_can_be_ordered_by_each_column_and_the_other_way_round() {
+    for (view, story) in [
+        (View::Overview, samples::busy()),
+        (View::Taken, samples::busy()),
+        (View::Teardowns, samples::busy()),
+        (View::Findings, samples::stalled()),
+        (View::Rules, samples::stalled()),
+    ] {
+        let mut app = story.app();
+        app.view = view;
+        for _ in 0..lists::columns(view) {
+            press(&mut app, &[Char('s')]);
+            app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+            let heading = screen(&app, (200, 60)).lines().nth(5).unwrap().to_owned();
+            assert_eq!(heading.matches('▼').count(), 1, "{view:?}: {heading}");
+            let sorted = keys(&app);
+            press(&mut app, &[Char('S')]);
+            app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+            let heading = screen(&app, (200, 60)).lines().nth(5).unwrap().to_owned();
+            assert_eq!(heading.matches('▲').count(), 1, "{view:?}: {heading}");
+            let mut reversed = keys(&app);
+            assert_eq!(reversed.len(), sorted.len());
+            reversed.sort_unstable();
+            let mut same = sorted;
+            same.sort_unstable();
+            assert_eq!(reversed, same, "{view:?}: nothing is lost");
+        }
+    }
+}
+
+fn keys(app: &App) -> Vec<Option<u64>> {
+    (0..app.count()).map(|at| lists::key(app, app.view, at)).collect()
+}
+
+#[test]
+fn devices_and_findings_are_ordered_as_the_heading_says() {
+    let mut app = samples::busy().app();
+    assert_eq!(first_words(&app), ["0000:03:00.0", "0000:04:00.0"]);
+    // By what is out: the second one has more.
+    press(&mut app, &[Char('s'); 6]);
+    assert_eq!(first_words(&app), ["0000:04:00.0", "0000:03:00.0"]);
+    press(&mut app, &[Char('S')]);
+    assert_eq!(first_words(&app), ["0000:03:00.0", "0000:04:00.0"]);
+    let mut app = samples::stalled().app();
+    press(&mut app, &[Char('4')]);
+    assert_eq!(first_words(&app), ["2", "1"]);
+    press(&mut app, &[Char('s')]);
+    assert_eq!(first_words(&app), ["1", "2"]);
+}
+
+fn filtered(story: &Story, filter: &str) -> App {
+    let mut app = story.app();
+    let typed: Vec<_> = std::iter::once('/').chain(filter.chars()).map(Char).collect();
+    press(&mut app, &typed);
+    press(&mut app, &[Enter]);
+    app
+}
+
+#[test]
+fn a_filter_narrows_every_view() {
+    let story = samples::busy();
+    for (filter, counts) in [
+        // Devices, what is out, teardowns, findings, events, nothing, rules.
+        ("nvme1", [1, 2, 0, 0, 86, 0, 15]),
+        ("process:p2pdio", [1, 1, 1, 0, 5, 0, 0]),
+        ("kind:scatter", [1, 1, 0, 0, 1, 0, 0]),
+        ("caller:nvmet", [1, 1, 0, 0, 41, 0, 0]),
+        ("nothing-has-this", [0, 0, 0, 0, 1, 0, 0]),
+    ] {
+        let mut app = filtered(&story, filter);
+        for is_answered in [false, true] {
+            if is_answered {
+                app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+            }
+            let found = View::ALL.map(|view| lists::count(&app, view));
+            assert_eq!(found, counts, "{filter}, answered: {is_answered}");
+        }
+        for view in View::ALL {
+            app.view = view;
+            let text = screen(&app, (120, 40));
+            let last = text.lines().last().unwrap();
+            assert!(last.contains(&format!("filter: {filter}")), "{view:?}: {last}");
+        }
+    }
+    let app = filtered(&story, "nvme1");
+    assert!(!screen(&app, (120, 40)).contains("0000:03:00.0"));
+}
+
+#[test]
+fn a_filter_finds_findings_by_who_took_what() {
+    let story = samples::stalled();
+    for (filter, count) in [
+        ("process:p2pdio", 1),
+        ("kind:stalled-drain", 1),
+        ("device:nvme0", 2),
+        ("process:sh", 1),
+        ("process:nobody", 0),
+    ] {
+        let app = filtered(&story, filter);
+        assert_eq!(lists::count(&app, View::Findings), count, "{filter}");
+    }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub(crate) use answer::{Headline, Level, Now};
 pub(crate) use devices::DeviceRow;
 pub(crate) use query::{Column, Fields, Filter, Grouping, Query};
-pub(crate) use takers::{Row, Takers, Who, takers};
+pub(crate) use takers::{Row, Takers, Who, matches_itself, takers};
 pub(crate) use teardown::{Line, Mark, Timeline};
 
 use super::keeper::{Keeper, Log, Names, Sample};

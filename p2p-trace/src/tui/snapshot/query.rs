@@ -58,6 +58,8 @@ pub(crate) enum Column {
     Age,
     /// Who took it.
     Process,
+    /// Whether its process is still there.
+    Liveness,
     /// Allocation, scatter list or mmap.
     Kind,
     /// The device.
@@ -70,8 +72,9 @@ pub(crate) enum Column {
 
 impl Column {
     /// In the order of the screen.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Process,
+        Self::Liveness,
         Self::Kind,
         Self::Bytes,
         Self::References,

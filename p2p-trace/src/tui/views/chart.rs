@@ -31,11 +31,23 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         },
         ..area
     };
-    one(app, frame, part(0), "Events per second", &rates, |value| {
-        value.to_string()
-    });
-    one(app, frame, part(1), "Memory taken", &out, bytes);
-    one(app, frame, part(2), "References", &references, |value| {
+    let title = |title: &'static str| {
+        if app.query.filter.is_empty() {
+            title.to_owned()
+        } else {
+            format!("{title} (of all: not filtered)")
+        }
+    };
+    one(
+        app,
+        frame,
+        part(0),
+        &title("Events per second"),
+        &rates,
+        |value| value.to_string(),
+    );
+    one(app, frame, part(1), &title("Memory taken"), &out, bytes);
+    one(app, frame, part(2), &title("References"), &references, |value| {
         value.to_string()
     });
 }

@@ -8,10 +8,15 @@ use super::{
 };
 use crate::{
     output::text::{bytes, duration},
-    tui::{lists, snapshot::DeviceRow, state::App, theme::Theme},
+    tui::{
+        lists, order,
+        snapshot::DeviceRow,
+        state::{App, View},
+        theme::Theme,
+    },
 };
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; order::DEVICES.len()] = [
     left("DEVICE", 9),
     left("NAME", 5),
     flexible("DRIVER", 6, 4),
@@ -30,7 +35,8 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: boo
     let theme = app.theme;
     let devices = lists::devices(app);
     let note = match devices.len() {
-        0 => "none with p2p memory seen yet".to_owned(),
+        0 if app.snapshot.devices.is_empty() => "none with p2p memory seen yet".to_owned(),
+        0 => "none matches the filter".to_owned(),
         1 => String::new(),
         count => format!("{count}"),
     };
@@ -40,7 +46,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: boo
     }
     let table = Table {
         columns: &COLUMNS,
-        order: None,
+        order: app.order_of(View::Overview).shown().filter(|_| has_cursor),
         count: devices.len(),
         selected: has_cursor.then(|| app.cursor()),
     };

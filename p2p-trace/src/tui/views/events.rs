@@ -58,7 +58,7 @@ pub(super) fn latest(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let inner = titled(frame, area, "Events", "", theme);
     let height = usize::from(inner.height);
-    let mut entries: Vec<_> = app.snapshot.log.entries().rev().take(height).collect();
+    let mut entries: Vec<_> = lists::events(app).rev().take(height).collect();
     entries.reverse();
     let context = context(app);
     for (row, entry) in entries.into_iter().enumerate() {

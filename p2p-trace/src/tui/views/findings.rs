@@ -18,10 +18,15 @@ use crate::{
         text::{bytes, duration},
     },
     rules::{Finding, Holder, Severity},
-    tui::{lists, state::App, theme::Theme},
+    tui::{
+        lists,
+        order::{self, Order},
+        state::{App, View},
+        theme::Theme,
+    },
 };
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; order::FINDINGS.len()] = [
     right("NO", 5),
     left("SEVERITY", 8),
     left("RULE", 9),
@@ -36,7 +41,7 @@ const LABEL: usize = 12;
 
 /// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
-    let count = lists::count(app, crate::tui::state::View::Findings);
+    let count = lists::count(app, View::Findings);
     let height = (count + 2).min(usize::from(area.height) / 3).max(4) as u16;
     let (above, below) = super::overview::split(area, height);
     table(app, frame, above, true);
@@ -49,10 +54,17 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
     let theme = app.theme;
     let findings = lists::findings(app);
     let left_out = app.snapshot.findings_left_out;
+    let is_newest_first = app.order_of(View::Findings) == Order::default();
+    let (first, between) = if is_newest_first {
+        ("newest first", "; ")
+    } else {
+        ("", "")
+    };
     let note = match (findings.len(), left_out) {
-        (0, _) => "none".to_owned(),
-        (_, 0) => "newest first".to_owned(),
-        (_, more) => format!("newest first; {more} more only counted"),
+        (0, _) if app.snapshot.findings.is_empty() => "none".to_owned(),
+        (0, _) => "none matches the filter".to_owned(),
+        (_, 0) => first.to_owned(),
+        (_, more) => format!("{first}{between}{more} more only counted"),
     };
     let inner = titled(frame, area, "Findings", &note, theme);
     if findings.is_empty() {
@@ -60,7 +72,7 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
     }
     let table = Table {
         columns: &COLUMNS,
-        order: None,
+        order: app.order_of(View::Findings).shown().filter(|_| has_cursor),
         count: findings.len(),
         selected: has_cursor.then(|| app.cursor()),
     };

@@ -22,20 +22,15 @@ pub(super) fn height(app: &App) -> u16 {
 }
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
-    let theme = app.theme;
     let width = usize::from(area.width);
     if let Some(playback) = &app.snapshot.playback {
         put(frame, area, 0, scrubber(app, playback, width), None);
     }
     let last = usize::from(area.height) - 1;
-    let line = match (&app.prompt, &app.message) {
-        (Some(Prompt::Filter(text)), _) => typed(app, "filter: ", text, width),
-        (Some(Prompt::Time(text)), _) => typed(app, "go to time: ", text, width),
-        (None, Some(message)) => Line::from(Span::styled(
-            cut(&format!(" {message}"), width, theme),
-            theme.warning(),
-        )),
-        (None, None) => keys(app, width),
+    let line = match &app.prompt {
+        Some(Prompt::Filter(text)) => typed(app, "filter: ", text, width),
+        Some(Prompt::Time(text)) => typed(app, "go to time: ", text, width),
+        None => told(app, width),
     };
     put(frame, area, last, line, None);
 }
@@ -56,7 +51,8 @@ fn typed(app: &App, label: &'static str, text: &str, width: usize) -> Line<'stat
     ])
 }
 
-fn keys(app: &App, width: usize) -> Line<'static> {
+/// What is to be told once, or the keys; behind the filter.
+fn told(app: &App, width: usize) -> Line<'static> {
     let theme = app.theme;
     let mut spans = Vec::new();
     let mut used = 0;
@@ -65,6 +61,11 @@ fn keys(app: &App, width: usize) -> Line<'static> {
         let text = cut(&text, width / 3, theme);
         used += text.chars().count();
         spans.push(Span::styled(text, theme.warning()));
+    }
+    if let Some(message) = &app.message {
+        let text = cut(&format!(" {message}"), width.saturating_sub(used), theme);
+        spans.push(Span::styled(text, theme.strong()));
+        return Line::from(spans);
     }
     let shown = BINDINGS
         .iter()

@@ -67,14 +67,15 @@ const fn beside(area: Rect, width: u16) -> (Rect, Rect) {
 /// The one that is under way, of the device that the cursor is on if it has one; else that device's latest.
 fn timeline(app: &App) -> Option<&Timeline> {
     let device = lists::devices(app).get(app.cursor()).map(|row| row.address);
-    let all = &app.snapshot.teardowns;
+    let all = lists::teardowns(app);
     let of_device = |timeline: &&Timeline| Some(timeline.device) == device;
     let is_pending = |timeline: &&Timeline| timeline.ended.is_none();
-    all.iter()
+    let all = || all.iter().copied();
+    all()
         .filter(of_device)
         .find(is_pending)
-        .or_else(|| all.iter().find(is_pending))
-        .or_else(|| all.iter().find(of_device))
+        .or_else(|| all().find(is_pending))
+        .or_else(|| all().find(of_device))
 }
 
 /// How the lines are shared out.

@@ -9,10 +9,14 @@ use super::{
 use crate::{
     account::{HookState, HookStatus},
     rules::{Answer, Verdict},
-    tui::{lists, state::App, theme::Theme},
+    tui::{
+        lists, order,
+        state::{App, View},
+        theme::Theme,
+    },
 };
 
-const COLUMNS: [Column; 6] = [
+const COLUMNS: [Column; order::RULES.len()] = [
     left("RULE", 9),
     left("ANSWER", 8),
     left("DEVICE", 6),
@@ -39,16 +43,16 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (above, below) = super::overview::split(area, rest);
     let (of_dump, of_hooks) = super::overview::split(below, height(&lacks));
     let verdicts = lists::verdicts(app);
-    let note = if verdicts.is_empty() {
-        "no device with p2p memory seen yet: nothing to judge"
-    } else {
-        "as of now; enter says what a rule is about"
+    let note = match (verdicts.is_empty(), app.snapshot.verdicts.is_empty()) {
+        (_, true) => "no device with p2p memory seen yet: nothing to judge",
+        (true, false) => "none matches the filter",
+        (false, false) => "as of now; enter says what a rule is about",
     };
     let inner = titled(frame, above, "Rules", note, theme);
     if !verdicts.is_empty() {
         let table = Table {
             columns: &COLUMNS,
-            order: None,
+            order: app.order_of(View::Rules).shown(),
             count: verdicts.len(),
             selected: Some(app.cursor()),
         };

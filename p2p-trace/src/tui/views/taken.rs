@@ -32,6 +32,7 @@ const COLUMNS: [Column; 9] = [
 const fn place(column: snapshot::Column) -> usize {
     match column {
         snapshot::Column::Process => 0,
+        snapshot::Column::Liveness => 1,
         snapshot::Column::Kind => 2,
         snapshot::Column::Bytes => 3,
         snapshot::Column::References => 4,

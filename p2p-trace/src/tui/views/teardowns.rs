@@ -11,13 +11,14 @@ use crate::{
     model::Ended,
     output::text::duration,
     tui::{
+        lists, order,
         snapshot::{Line, Mark, Timeline},
-        state::App,
+        state::{App, View},
         theme::Theme,
     },
 };
 
-const LIST: [Column; 6] = [
+const LIST: [Column; order::TEARDOWNS.len()] = [
     left("DEVICE", 9),
     left("BEGAN", 6),
     right("LASTED", 7),
@@ -37,17 +38,21 @@ const STEPS: [Column; 5] = [
 /// The view: the teardowns, and below the steps of the one that the cursor is on.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
-    let timelines = &app.snapshot.teardowns;
+    let timelines = lists::teardowns(app);
     let height = (timelines.len() + 2).min(usize::from(area.height) / 3).max(3) as u16;
     let (above, below) = super::overview::split(area, height);
-    let note = if timelines.is_empty() { "none seen yet" } else { "" };
+    let note = match (timelines.is_empty(), app.snapshot.teardowns.is_empty()) {
+        (_, true) => "none seen yet",
+        (true, false) => "none matches the filter",
+        (false, false) => "",
+    };
     let inner = titled(frame, above, "Teardowns", note, theme);
     if timelines.is_empty() {
         return;
     }
     let table = Table {
         columns: &LIST,
-        order: None,
+        order: app.order_of(View::Teardowns).shown(),
         count: timelines.len(),
         selected: Some(app.cursor()),
     };

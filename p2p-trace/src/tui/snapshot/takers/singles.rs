@@ -1,0 +1,89 @@
+//! References one by one, of which the first are wanted.
+
+use std::cmp::{Ordering, Reverse};
+
+use super::{
+    super::query::{Column, Query},
+    MAX_ROWS,
+    groups::{Groups, key_of},
+    ordered,
+    row::Row,
+};
+use crate::model::{Device, Reference, Taken};
+
+/// The references of a device one by one, of which the first are wanted.
+pub(super) struct Singles<'a> {
+    pub(super) device: &'a Device,
+    pub(super) groups: &'a Groups,
+    pub(super) query: &'a Query,
+}
+
+impl Singles<'_> {
+    /// The first [`MAX_ROWS`] of those that match, and how many more do.
+    pub(super) fn first(&self, matching: impl Fn(&Row) -> bool) -> (Vec<Row>, u64) {
+        let fits: Vec<_> = self.groups.rows.iter().map(matching).collect();
+        let mut kept: Vec<(u32, &Reference)> = Vec::with_capacity(2 * MAX_ROWS);
+        let mut count = 0u64;
+        let compare = |a: &(u32, &Reference), b: &(u32, &Reference)| ordered(self.compare(a, b), self.query);
+        for (_, reference) in self.device.references() {
+            let Some(&number) = self.groups.index.get(&key_of(self.device, reference)) else {
+                continue;
+            };
+            if !fits[number as usize] {
+                continue;
+            }
+            count += 1;
+            kept.push((number, reference));
+            if kept.len() == 2 * MAX_ROWS {
+                kept.select_nth_unstable_by(MAX_ROWS, compare);
+                kept.truncate(MAX_ROWS);
+            }
+        }
+        kept.sort_unstable_by(compare);
+        kept.truncate(MAX_ROWS);
+        let left_out = count - kept.len() as u64;
+        let rows = kept
+            .into_iter()
+            .map(|(number, reference)| self.row(number, reference));
+        (rows.collect(), left_out)
+    }
+
+    fn row(&self, number: u32, reference: &Reference) -> Row {
+        let mut row = Row {
+            count: 0,
+            references: 0,
+            bytes: 0,
+            oldest_ns: None,
+            ..self.groups.rows[number as usize].clone()
+        };
+        row.add(1, reference.count(), reference.bytes(), reference);
+        row.addr = reference.addr().or(match reference.taken {
+            Taken::Mmap { user_addr, .. } => user_addr,
+            Taken::Allocation { .. } | Taken::ScatterList { .. } => None,
+        });
+        row
+    }
+
+    /// As [`Row::compare`], without making rows of a million.
+    fn compare(&self, a: &(u32, &Reference), b: &(u32, &Reference)) -> Ordering {
+        let group = |of: &(u32, &Reference)| &self.groups.rows[of.0 as usize];
+        let (one, other) = (a.1, b.1);
+        let order = match self.query.column {
+            Column::Bytes => other.bytes().cmp(&one.bytes()),
+            Column::References => other.count().cmp(&one.count()),
+            Column::Age | Column::Device => one.at.time_ns.cmp(&other.at.time_ns),
+            Column::Process => group(a).who.name().cmp(&group(b).who.name()),
+            Column::Liveness => group(a).who.liveness().cmp(group(b).who.liveness()),
+            Column::Kind => group(a).kind.cmp(group(b).kind),
+            Column::Caller => group(a).caller.cmp(&group(b).caller),
+            Column::Address => one.addr().cmp(&other.addr()),
+        };
+        order.then_with(|| {
+            (Reverse(one.bytes()), one.at.time_ns, one.at.id).cmp(&(
+                Reverse(other.bytes()),
+                other.at.time_ns,
+                other.at.id,
+            ))
+        })
+    }
+}
