@@ -225,6 +225,10 @@ pub struct Config {
     pub cast_type: u32,
     /// 1: this kernel has all the members that lead to a device's address.
     pub device_known: u32,
+    /// 1: a use of removed memory is also written to the kernel's trace.
+    pub printk: u32,
+    /// 0.
+    pub reserved: u32,
     /// Devices let through: PCI domain in the high half, bus and devfn in the low 16 bits.
     pub devices: [u64; MAX_DEVICES],
     /// Address of each hook's function, 0 where it is not known: tells the caller from the trampoline.
@@ -256,6 +260,8 @@ impl Config {
         task_btf: 0,
         cast_type: 0,
         device_known: 0,
+        printk: 0,
+        reserved: 0,
         devices: [0; MAX_DEVICES],
         functions: [0; HOOK_SLOTS],
         per_cpu_offset: 0,
@@ -269,5 +275,5 @@ impl Config {
 const _: () = {
     // No padding: the bytes go to the kernel as they are.
     assert!(size_of::<Layout>() == 56 * 4);
-    assert!(size_of::<Config>() == 56 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
+    assert!(size_of::<Config>() == 64 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
 };

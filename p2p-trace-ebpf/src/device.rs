@@ -24,6 +24,12 @@ impl Address {
         self.0 >> 32 | (self.0 >> 8 & 0xff) << 32 | (self.0 & 0xff) << 40
     }
 
+    /// Of the word that a record has.
+    #[inline(always)]
+    pub(crate) const fn of_word(word: u64) -> Self {
+        Self(word << 32 | (word >> 32 & 0xff) << 8 | word >> 40 & 0xff)
+    }
+
     /// In place of the address of a device that is filtered out.
     const NOBODY: Self = Self(u64::MAX);
 

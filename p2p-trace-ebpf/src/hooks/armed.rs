@@ -12,7 +12,12 @@ use p2p_trace_common::{
 };
 
 use crate::{
-    config::offset, context::Context, emit::Event, hooks::map::client_word, memory::read, ring::MMAPABLE,
+    config::{config, offset},
+    context::Context,
+    emit::Event,
+    hooks::map::client_word,
+    memory::read,
+    ring::MMAPABLE,
 };
 
 /// The ranges to compare with; filled by user space, the first with `page_end` 0 ends the table.
@@ -64,18 +69,30 @@ fn emit<C: Context>(context: &C, hook: Hook, range: &ArmedRange, client: u64, wh
             address
         }
     };
-    if range.removed != 0 {
-        // What comes next may be the end of this kernel: its own trace carries this out (`ftrace_dump_on_oops`). The
-        // line names the task by itself.
-        // SAFETY: the kernel formats three numbers.
-        unsafe {
-            bpf_printk!(
-                c"p2p-trace: use-after-removal: maps %llx of pgmap %llx, removed up to %llx",
-                at,
-                range.pgmap,
-                range.end
-            );
-        }
+    tell(range, at);
+}
+
+/// The dying or removed range that a page belongs to.
+#[inline(always)]
+pub(crate) fn of_page(page: u64) -> Option<&'static ArmedRange> {
+    find(What::Page(page))
+}
+
+/// Says in the kernel's own trace that memory of a removed range is used: what comes next may be the end of this kernel, and
+/// its trace carries this out (`ftrace_dump_on_oops`). The line names the task by itself.
+#[inline(always)]
+pub(crate) fn tell(range: &ArmedRange, at: u64) {
+    if range.removed == 0 || config!(printk) == 0 {
+        return;
+    }
+    // SAFETY: the kernel formats three numbers.
+    unsafe {
+        bpf_printk!(
+            c"p2p-trace: use-after-removal: maps %llx of pgmap %llx, removed up to %llx",
+            at,
+            range.pgmap,
+            range.end
+        );
     }
 }
 

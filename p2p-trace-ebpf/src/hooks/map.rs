@@ -2,7 +2,15 @@
 
 use p2p_trace_common::{Hook, Kind, valid};
 
-use crate::{config::offset, context::Context, device, emit::Event, memory::read, pgmap};
+use crate::{
+    config::offset,
+    context::Context,
+    device::{self, Address},
+    emit::Event,
+    hooks::armed,
+    memory::read,
+    pgmap,
+};
 
 /// Flag bits of a scatter list entry's page pointer (`SG_CHAIN`, `SG_END`).
 const LINK_FLAGS: u64 = 3;
@@ -54,18 +62,31 @@ fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
     } else {
         None
     };
+    // A page that is gone tells nothing of itself any more: the table of dying ranges does.
+    let dying = if address.is_some() {
+        None
+    } else {
+        armed::of_page(page)
+    };
+    let address = match dying {
+        Some(dying) => Some(Address::of_word(dying.device)),
+        None => address,
+    };
     if !device::is_wanted(address) {
         return;
     }
     let event = event.device(address).word(0, valid::PAGE, page).caller(context);
-    let event = if address.is_some() {
-        event.pgmap(range)
-    } else {
-        event
+    let event = match dying {
+        Some(dying) => event.pgmap(dying.pgmap),
+        None if address.is_some() => event.pgmap(range),
+        None => event,
     };
     event
         .word_if(3, valid::CLIENT, client_word(client))
         .emit_hot(context);
+    if let Some(dying) = dying {
+        armed::tell(dying, page);
+    }
 }
 
 /// The mapping device as one word, if it is a PCI device.

@@ -79,6 +79,10 @@ pub struct RecordArgs {
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub ready_file: Option<PathBuf>,
 
+    /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
+    #[arg(long, help_heading = "Output")]
+    pub kmsg: bool,
+
     /// How to attach to the kernel
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
     pub attach: AttachHow,
@@ -103,6 +107,7 @@ impl RecordArgs {
             attach: self.attach.into(),
             ring_size: self.ring_size,
             kernel_btf: self.kernel_btf.clone(),
+            kmsg: self.kmsg,
         }
     }
 }

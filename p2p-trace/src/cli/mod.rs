@@ -159,6 +159,10 @@ pub struct LiveArgs {
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub ready_file: Option<PathBuf>,
 
+    /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
+    #[arg(long, help_heading = "Output")]
+    pub kmsg: bool,
+
     /// How to attach to the kernel
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
     pub attach: AttachHow,
@@ -235,6 +239,7 @@ impl Default for LiveArgs {
             attach: AttachHow::default(),
             ring_size: None,
             kernel_btf: None,
+            kmsg: false,
         }
     }
 }
@@ -250,6 +255,7 @@ impl LiveArgs {
             attach: self.attach.into(),
             ring_size: self.ring_size,
             kernel_btf: self.kernel_btf.clone(),
+            kmsg: self.kmsg,
         }
     }
 }

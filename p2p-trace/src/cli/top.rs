@@ -45,6 +45,10 @@ pub struct TopArgs {
     #[arg(long, value_name = "PATH", help_heading = "Output")]
     pub ready_file: Option<PathBuf>,
 
+    /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
+    #[arg(long, help_heading = "Output")]
+    pub kmsg: bool,
+
     /// How to attach to the kernel
     #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
     pub attach: AttachHow,
@@ -76,6 +80,7 @@ impl Default for TopArgs {
             attach,
             ring_size: None,
             kernel_btf: None,
+            kmsg: false,
         }
     }
 }
@@ -94,6 +99,7 @@ impl TopArgs {
             attach: self.attach,
             ring_size: self.ring_size,
             kernel_btf: self.kernel_btf.clone(),
+            kmsg: self.kmsg,
             ..LiveArgs::default()
         }
     }

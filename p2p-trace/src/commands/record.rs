@@ -93,6 +93,7 @@ pub(super) fn record(plan: Plan<'_>) -> Result<Exit> {
         start_ns: clock.boottime_ns,
         duration: plan.duration,
         stop: &stop,
+        kmsg: plan.request.kmsg,
     };
     let mut both = Both {
         first: &mut announced,

@@ -66,6 +66,7 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
         start_ns: start.boottime_ns,
         duration: args.duration,
         stop: &stop,
+        kmsg: args.kmsg,
     };
     let status = opened.session.status();
     let header = record::header(status.clone(), start, drive.rules);

@@ -2,6 +2,7 @@
 //! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
 
 mod both;
+mod kernel_log;
 mod mirroring;
 mod open;
 mod reader;
@@ -10,6 +11,7 @@ pub(crate) mod stop;
 mod symbols;
 
 use std::{
+    fs::File,
     sync::{atomic::Ordering, mpsc},
     thread,
     time::{Duration, Instant},
@@ -28,6 +30,7 @@ use crate::{
     source::Session,
 };
 pub(crate) use both::Both;
+use kernel_log::KernelLog;
 use mirroring::Mirroring;
 pub(crate) use open::{Opened, open};
 pub(crate) use reader::Ending;
@@ -119,6 +122,8 @@ pub(crate) struct Drive<'a> {
     pub(crate) duration: Option<Duration>,
     /// When to stop before.
     pub(crate) stop: &'a Stop,
+    /// Critical findings go to the kernel's log, too.
+    pub(crate) kmsg: bool,
 }
 
 impl Drive<'_> {
@@ -128,6 +133,7 @@ impl Drive<'_> {
     ///
     /// When tracing breaks off, or what the sink returns.
     pub(crate) fn run(&self, session: Box<dyn Session>, sink: &mut impl Sink) -> Result<()> {
+        let mut log = self.kmsg.then(KernelLog::open).transpose()?;
         let status = session.status();
         let shared = Shared::default();
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
@@ -143,7 +149,7 @@ impl Drive<'_> {
         thread::scope(|scope| {
             // The session is attached: it is read from now on, and detached however taking it in ends.
             let reading = scope.spawn(|| reader.run());
-            let taken = self.take(&status, sink, receiver, &shared);
+            let taken = self.take(&status, sink, log.as_mut(), receiver, &shared);
             let read = reading.join();
             taken?;
             match read {
@@ -160,6 +166,7 @@ impl Drive<'_> {
         &self,
         status: &Status,
         sink: &mut impl Sink,
+        mut log: Option<&mut KernelLog<File>>,
         receiver: mpsc::Receiver<Message>,
         shared: &Shared,
     ) -> Result<()> {
@@ -179,6 +186,9 @@ impl Drive<'_> {
                     let slice = Slice::of(&mut order, &batch);
                     sink.slice(&slice)?;
                     pipeline.advance(&slice, |step| {
+                        if let Some(log) = &mut log {
+                            log.tell(step.findings, step.model.now_ns());
+                        }
                         mirroring.step(step, |address| sink.name(address));
                         sink.step(step)
                     })?;

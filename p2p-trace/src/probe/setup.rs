@@ -118,6 +118,7 @@ pub(super) fn config(
         task_btf: u32::from(features.task_btf && features.fetch_add && task_known),
         cast_type: features.cast.map_or(0, |cast| cast.type_id),
         device_known: u32::from(device_known),
+        printk: u32::from(request.kmsg),
         per_cpu_offset: address("__per_cpu_offset"),
         vmemmap_base: address("vmemmap_base"),
         layout,

@@ -34,6 +34,8 @@ pub struct Request {
     pub ring_size: Option<u64>,
     /// BTF to use in place of the running kernel's own.
     pub kernel_btf: Option<PathBuf>,
+    /// The kernel side also writes uses of removed memory into the kernel's own trace.
+    pub kmsg: bool,
 }
 
 /// Why a session cannot go on.

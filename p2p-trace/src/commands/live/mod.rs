@@ -46,6 +46,8 @@ pub(super) struct Plan<'a> {
     pub(super) judging: Judging,
     /// Recorded into this file too.
     pub(super) record: Option<PathBuf>,
+    /// Critical findings go to the kernel's log.
+    pub(super) kmsg: bool,
     /// Nobody reads what is shown any more.
     pub(super) is_closed: fn() -> bool,
 }
@@ -92,6 +94,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
             until_finding: args.until_finding,
         },
         record: args.record.clone(),
+        kmsg: args.kmsg,
         is_closed: is_stdout_closed,
     };
     let answering = answering(&opened, &args.device, &plan.clock);
@@ -116,6 +119,7 @@ fn stream(
         start_ns: plan.clock.boottime_ns,
         duration: plan.duration,
         stop,
+        kmsg: plan.kmsg,
     };
     let mut recorder = match &plan.record {
         Some(path) => {

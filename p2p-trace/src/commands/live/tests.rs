@@ -115,6 +115,7 @@ pub(super) fn plan(judging: Judging) -> Plan<'static> {
         only_findings: false,
         judging,
         record: None,
+        kmsg: false,
         is_closed: || false,
     }
 }

@@ -100,6 +100,7 @@ pub(super) fn show(
         only_findings,
         judging,
         record: None,
+        kmsg: false,
         is_closed: is_stdout_closed,
     };
     let names = run.tape.names();

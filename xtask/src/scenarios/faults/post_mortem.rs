@@ -44,6 +44,7 @@ pub(crate) struct Recovered {
 /// The order of 2018 with a map afterwards, which the kernel does not survive: the cores of two formats tell everything.
 pub(in crate::scenarios) fn post_mortem(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let guilty = die(lab, &method.option())?;
+    carried_out(lab)?;
     let cores = dump(lab)?;
     let mut streams = Vec::new();
     for core in &cores {
@@ -68,7 +69,7 @@ pub(crate) fn die(lab: &mut Lab, options: &str) -> Result<Guilty> {
     lab.load_module("race=1")?;
     // The dead kernel stays where it is. The firmware's device takes note of where its facts lie.
     lab.guest.check(
-        "modprobe qemu_fw_cfg; echo 1 > /proc/sys/kernel/panic_on_oops; echo 0 > /proc/sys/kernel/panic",
+        "modprobe qemu_fw_cfg; cd /proc/sys/kernel && echo 1 > panic_on_oops && echo 0 > panic && echo 1 > ftrace_dump_on_oops",
     )?;
     // Where p2pdma has a function of its own for it, it dies in that, before the generic one.
     let own = lab
@@ -77,7 +78,7 @@ pub(crate) fn die(lab: &mut Lab, options: &str) -> Result<Guilty> {
         .code
         == 0;
     let hooks = if own { HOOKS_WITH_MAPS } else { "" };
-    let _trace = lab.trace("post-mortem", &format!("{options} {hooks}"))?;
+    let _trace = lab.trace("post-mortem", &format!("{options} --kmsg {hooks}"))?;
     provoke_bad_access(lab);
     lab.guest.provoke("Kernel panic");
     let taken = lab.take_mapped()?;
@@ -104,6 +105,22 @@ pub(crate) fn die(lab: &mut Lab, options: &str) -> Result<Guilty> {
     }
     Ok(Guilty { taken, pid: user.pid })
 }
+
+/// What the serial console has carried out of the dying kernel, without any memory dump.
+fn carried_out(lab: &Lab) -> Result<()> {
+    let console = lab.guest.console();
+    for line in console.lines().filter(|line| line.contains("p2p-trace: ")) {
+        println!("    {line}");
+    }
+    ensure!(
+        console.contains(TRACED),
+        "the serial console does not have `{TRACED}`"
+    );
+    Ok(())
+}
+
+/// What the kernel side writes into the kernel's trace, which the kernel prints when it dies.
+const TRACED: &str = "p2p-trace: use-after-removal: maps";
 
 /// Those that the teardown needs, and maps.
 const HOOKS_WITH_MAPS: &str = "--hook add_resource --hook memremap --hook publish --hook alloc --hook free --hook unbind \
@@ -202,14 +219,11 @@ fn judge(recovered: &Recovered, guilty: &Guilty, card: &str) -> Result<()> {
         used.page.is_some() || used.physical.is_some(),
         "the map has no page: {used:?}"
     );
-    // A page that is gone does not tell whose it was: where p2pdma's own function is entered with one (up to 5.19), the
-    // record has the page, and no device that it could be held against.
-    let rules: &[_] = if used.device.is_some() {
-        &["removed-before-drained", "use-after-removal"]
-    } else {
-        &["removed-before-drained"]
-    };
-    for rule in rules {
+    ensure!(
+        used.device.as_deref() == Some(card),
+        "the map is not known to be of {card}: {used:?}"
+    );
+    for rule in ["removed-before-drained", "use-after-removal"] {
         let verdict = stream.verdict(card, rule)?;
         ensure!(verdict.answer == "violated", "{rule} is {verdict:?}");
     }
