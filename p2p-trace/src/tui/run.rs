@@ -47,8 +47,10 @@ pub(crate) fn beside<T>(
             stop.set();
             drawn
         });
-        let worked = work();
-        shared.finish();
+        let worked = {
+            let _finish = Finish(shared);
+            work()
+        };
         let drawn = drawing.join().unwrap_or_else(|panic| {
             give_back();
             resume_unwind(panic)
@@ -57,6 +59,15 @@ pub(crate) fn beside<T>(
         drawn.context("the terminal cannot be used any more")?;
         Ok(worked)
     })
+}
+
+/// Ends the drawing when it is dropped: also when what is shown panics.
+struct Finish<'a>(&'a Shared);
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
 }
 
 /// Signals that are about the terminal.
@@ -122,7 +133,7 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
         if is_stale {
             let size = screen.terminal().size()?;
             app.page = views::page(&app, size.width, size.height);
-            screen.terminal().draw(|frame| views::draw(&app, frame))?;
+            screen.draw(|frame| views::draw(&app, frame))?;
             (is_stale, drawn) = (false, Some(Instant::now()));
         }
         let left = drawn.map_or(FRAME, |drawn| FRAME.saturating_sub(drawn.elapsed()));
@@ -215,4 +226,36 @@ fn export(name: &str, app: &App, text: &str) -> String {
             .map_err(|error| files::failed(&path, &error))?;
         Ok(path)
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tui::{
+        samples,
+        snapshot::{Query, Snapshot},
+        theme::Palette,
+    };
+
+    fn show(work: impl FnOnce()) {
+        let story = samples::blocked();
+        let snapshot: Snapshot = story.snapshot(&Query::default(), story.now_ns);
+        let shared = Arc::new(Shared::new(snapshot));
+        let theme = Theme::new(Palette::Rich, false);
+        beside(&shared, &Stop::default(), theme, || {
+            work();
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
+    #[ignore = "panics on purpose, on a terminal: cargo xtask test --only terminal"]
+    fn what_is_shown_panics() {
+        show(|| {
+            // There is something to give back.
+            thread::sleep(Duration::from_secs(2));
+            panic!("what is shown has panicked");
+        });
+    }
 }

@@ -1,16 +1,17 @@
 //! The terminal: taken over, and given back as it was, however the program ends.
 
 use std::{
+    cell::Cell,
     io::{self, IsTerminal as _, Stdout},
     panic,
     sync::{
-        Once,
+        Mutex, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
 use ratatui::{
-    Terminal, TerminalOptions, Viewport,
+    Frame, Terminal, TerminalOptions, Viewport,
     backend::CrosstermBackend,
     crossterm::{
         cursor::{Hide, Show},
@@ -38,6 +39,13 @@ const UNKNOWN: Rect = Rect::new(0, 0, 80, 24);
 
 /// It is ours.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Held by whoever writes to it.
+static WRITING: Mutex<()> = Mutex::new(());
+thread_local! {
+    /// That is this thread.
+    static WRITES: Cell<bool> = const { Cell::new(false) };
+}
 
 /// A terminal that shows the dashboard until this is dropped.
 pub(super) struct Screen {
@@ -77,7 +85,23 @@ impl Screen {
             .inspect_err(|_| give_back())
     }
 
-    /// The terminal, to draw on.
+    /// Draws, unless the terminal was given back because another thread panicked.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written to.
+    pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
+        let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !TAKEN.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        WRITES.set(true);
+        let drawn = self.terminal.draw(draw).map(drop);
+        WRITES.set(false);
+        drawn
+    }
+
+    /// The terminal itself.
     pub(super) const fn terminal(&mut self) -> &mut Terminal<CrosstermBackend<Stdout>> {
         &mut self.terminal
     }
@@ -105,6 +129,8 @@ fn take() -> io::Result<()> {
 
 /// Gives it back, if it is ours.
 pub(super) fn give_back() {
+    // Of a thread that panics while it draws there is nothing to wait for.
+    let _guard = (!WRITES.get()).then(|| WRITING.lock().unwrap_or_else(PoisonError::into_inner));
     if TAKEN.swap(false, Ordering::SeqCst) {
         // A terminal that is gone cannot be given back, and nobody is there to be told.
         execute!(io::stdout(), LeaveAlternateScreen, Show).unwrap_or_default();

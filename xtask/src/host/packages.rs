@@ -57,6 +57,12 @@ pub(crate) const BPF: Need = Need {
     ],
 };
 
+/// For the tests on a terminal.
+pub(crate) const TERMINAL: Need = Need {
+    step: "show the dashboard on a terminal",
+    packages: &[program("tmux", "tmux")],
+};
+
 /// For fetching and unpacking the kernels of the guests.
 pub(crate) const KERNELS: Need = Need {
     step: "unpack kernels for the guest",

@@ -4,6 +4,7 @@ mod cargo;
 mod licences;
 mod spdx;
 pub(crate) mod summary;
+mod terminal;
 
 use std::path::Path;
 use std::time::Instant;
@@ -44,6 +45,8 @@ enum Stage {
     Tests,
     /// A browser shows the page of a report, and has nothing to complain of.
     Browser,
+    /// The dashboard over recorded dumps on a terminal: keys, sizes, and however it ends.
+    Terminal,
     /// Scenarios in guests, on every kernel that can be had.
     Guests,
 }
@@ -96,6 +99,7 @@ fn perform(stage: Stage, root: &Path) -> Summary {
             ));
         }
         Stage::Browser => cargo::browser(root).map(Some),
+        Stage::Terminal => terminal::run(root).map(Some),
         Stage::Guests => match scenarios::run_on_all(root, &scenarios::Options::default()) {
             Ok(summary) => return summary,
             Err(error) => Err(error),
