@@ -9,6 +9,7 @@ use super::{
     lanes::Lanes,
     sentence,
     story::{DeviceStory, Losses, MAX_LANES, MAX_LOSSES, MAX_TEARDOWNS, Out, Story, TeardownStory, Use},
+    uses::{count_uses, is_removed, is_use, use_of},
 };
 use crate::{
     account::Status,
@@ -18,7 +19,7 @@ use crate::{
     event::{DeviceAddress, Event, Id, assemble::Element},
     holders::step_after,
     kernel::tasks::UnbindStep,
-    model::{At, Device, FreeMatch, Model, Range, RangeId, Teardown, What},
+    model::{At, Device, Model, Range, RangeId, Teardown, What},
     pipeline::{Closing, Pipeline, Step},
     rules::{self, Rule},
 };
@@ -400,21 +401,6 @@ impl Watch {
     }
 }
 
-/// How often the ranges of each teardown were used after their removal, beside the uses that are known.
-fn count_uses(teardowns: &mut [TeardownStory], device: DeviceAddress, check: &CheckReport) {
-    let starts: Vec<_> = teardowns.iter().map(|story| *story.span().start()).collect();
-    for (index, story) in teardowns.iter_mut().enumerate() {
-        let from_ns = starts.get(index).copied().unwrap_or(0);
-        let to_ns = starts.get(index + 1).copied().unwrap_or(u64::MAX);
-        let of = check.findings.iter().filter(|finding| {
-            let is_then = (from_ns..to_ns).contains(&finding.start_ns);
-            finding.rule == Rule::UseAfterRemoval && finding.device.0 == device && is_then
-        });
-        let uses: u64 = of.map(|finding| finding.occurrences).sum();
-        story.uses_left_out = uses.saturating_sub(story.uses.len() as u64);
-    }
-}
-
 /// What is out of a device now.
 fn out(device: &Device, now_ns: u64) -> Out {
     let held = rules::held(device);
@@ -426,47 +412,5 @@ fn out(device: &Device, now_ns: u64) -> Out {
         bytes: held.bytes,
         unsure: held.unsure,
         unknown_bytes: device.preexisting_bytes(),
-    }
-}
-
-const fn is_removed(range: &Range) -> bool {
-    range.steps.removed.is_some()
-}
-
-const fn is_use(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Alloc | Kind::Free | Kind::SglFree | Kind::Mmap | Kind::PageFree | Kind::Map | Kind::VirtToBus
-    )
-}
-
-fn use_of(event: &Event, device: &Device, model: &Model) -> Use {
-    let freed = model.changes().iter().find_map(|change| match change.what {
-        What::Freed(
-            FreeMatch::Exact(closed) | FreeMatch::TooLarge { closed, .. } | FreeMatch::OfScatterList(closed),
-        )
-        | What::Closed(closed) => Some(closed.reference),
-        What::Freed(FreeMatch::Partial { before, .. }) => Some(before),
-        _ => None,
-    });
-    let by_reference = freed.and_then(|reference| device.range_of(&reference));
-    let range = by_reference
-        .or_else(|| {
-            let pgmap = event.pgmap?;
-            device.ranges().rev().find(|range| range.id.pgmap == pgmap)
-        })
-        .or_else(|| {
-            let addr = event.addr?;
-            device.ranges().rev().find(|range| range.contains(addr))
-        });
-    Use {
-        at: At {
-            time_ns: event.time_ns,
-            id: event.id,
-        },
-        kind: event.kind,
-        task: event.task,
-        range: range.map(|range| range.id),
-        of: freed.map(|reference| reference.at.id),
     }
 }

@@ -17,6 +17,7 @@ mod sentence;
 mod story;
 #[cfg(test)]
 mod tests;
+mod uses;
 
 pub(crate) use collect::{Collector, Subject};
 pub use html::html;

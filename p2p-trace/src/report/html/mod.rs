@@ -5,6 +5,7 @@ mod markup;
 mod picture;
 mod run;
 mod scale;
+mod shapes;
 mod teardown;
 #[cfg(test)]
 mod tests;
