@@ -117,6 +117,14 @@ pub(crate) const TREE: Need = Need {
     packages: &[program("util-linux", "unshare")],
 };
 
+/// For showing reports in a real browser.
+pub(crate) const BROWSER: Need = Need {
+    step: "show a report in a browser",
+    packages: &[program("chromium", BROWSER_PROGRAM)],
+};
+/// The browser.
+pub(crate) const BROWSER_PROGRAM: &str = "chromium";
+
 /// Makes sure that everything `need` lists is installed; installs what is missing, as root or through sudo.
 ///
 /// # Errors

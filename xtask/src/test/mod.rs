@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{ebpf, host::command, scenarios};
+use crate::{ebpf, host::packages, scenarios};
 use summary::{Counts, Outcome, Row, Summary};
 
 /// What to test.
@@ -89,16 +89,18 @@ fn perform(stage: Stage, root: &Path) -> Summary {
         Stage::Docs => cargo::docs(root).map(|()| None),
         Stage::Build => cargo::build(root).map(|()| None),
         Stage::Tests => cargo::tests(root).map(Some),
-        Stage::Browser if !command::exists("chromium") => {
-            let reason = "chromium is not installed: apt-get install chromium".to_owned();
-            println!("{reason}");
-            return Summary::from(Row::single(
-                stage.name(),
-                Outcome::Skipped(reason),
-                start.elapsed(),
-            ));
-        }
-        Stage::Browser => cargo::browser(root).map(Some),
+        Stage::Browser => match packages::ensure(&packages::BROWSER) {
+            Ok(()) => cargo::browser(root).map(Some),
+            Err(error) => {
+                let reason = format!("chromium is not installed: {error:#}");
+                println!("{reason}");
+                return Summary::from(Row::single(
+                    stage.name(),
+                    Outcome::Skipped(reason),
+                    start.elapsed(),
+                ));
+            }
+        },
         Stage::Terminal => terminal::run(root).map(Some),
         Stage::Guests => match scenarios::run_on_all(root, &scenarios::Options::default()) {
             Ok(summary) => return summary,
