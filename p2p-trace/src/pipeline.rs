@@ -5,7 +5,7 @@
 
 use crate::{
     account::{Outcome, Status, Tally},
-    dump::Checkpoint,
+    dump::{Checkpoint, Head},
     event::assemble::{Assembler, Element},
     model::Model,
     order::{Item, Order},
@@ -103,7 +103,16 @@ impl Pipeline {
             self.model.apply(&element);
         }
         self.rules.resume(&checkpoint.head.rules, checkpoint.head.time_ns);
-        self.reached_ns = self.reached_ns.max(checkpoint.head.time_ns);
+        let Head {
+            time_ns,
+            reached_ns,
+            tally,
+            ..
+        } = &checkpoint.head;
+        if let Some(tally) = tally {
+            self.tally = tally.clone().resumed();
+        }
+        self.reached_ns = self.reached_ns.max(*time_ns).max(*reached_ns);
     }
 
     /// Takes in the next slice, and hands out each element when it has been judged.

@@ -2,12 +2,15 @@
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, config::MAX_CPUS, hook::HOOK_SLOTS, valid};
 
+use serde::{Deserialize, Serialize};
+
 use crate::source::{Loss, Shortfalls, Totals};
 
 /// Sums of what arrived and of what is known to be lost.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    delivered: [u64; HOOK_SLOTS],
+    /// Per hook.
+    delivered: Vec<u64>,
     /// Per CPU and ring: positions delivered, positions lost.
     rings: Vec<[[u64; 2]; 2]>,
     stacks: u64,
@@ -48,7 +51,7 @@ pub struct Outcome {
 impl Default for Tally {
     fn default() -> Self {
         Self {
-            delivered: [0; HOOK_SLOTS],
+            delivered: vec![0; HOOK_SLOTS],
             rings: Vec::new(),
             stacks: 0,
             events: 0,
@@ -80,6 +83,24 @@ impl Tally {
         if let Some([_, lost]) = self.ring(loss.cpu, loss.ring) {
             *lost = lost.saturating_add(loss.count());
         }
+    }
+
+    /// What it was at some point of a run, as a dump has it.
+    #[must_use]
+    pub fn resumed(mut self) -> Self {
+        self.delivered.resize(HOOK_SLOTS, 0);
+        self.rings.truncate(MAX_CPUS as usize);
+        self
+    }
+
+    /// How many positions of each ring were delivered or lost so far.
+    pub fn positions(&self) -> impl Iterator<Item = ((u32, Ring), u64)> + '_ {
+        (0..).zip(&self.rings).flat_map(|(cpu, rings)| {
+            Ring::ALL.map(|ring| {
+                let [delivered, lost] = rings[ring as usize];
+                ((cpu, ring), delivered.saturating_add(lost))
+            })
+        })
     }
 
     /// Events delivered so far.
@@ -116,7 +137,7 @@ impl Tally {
     fn hook(&self, hook: Hook, totals: &Totals) -> HookTally {
         let index = hook as usize;
         let hits = totals.hits.get(index).copied().unwrap_or_default();
-        let delivered = self.delivered[index];
+        let delivered = self.delivered.get(index).copied().unwrap_or_default();
         HookTally {
             hook,
             hits,

@@ -41,6 +41,11 @@ impl<A: Sink, B: Sink> Sink for Both<'_, A, B> {
         self.second(|sink| sink.step(step))
     }
 
+    fn name(&self, address: u64) -> Option<String> {
+        let second = || self.second.as_deref()?.name(address);
+        self.first.name(address).or_else(second)
+    }
+
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
         let first = self.first.pause(pipeline)?;
         let second = match &mut self.second {

@@ -1,24 +1,33 @@
-//! What a memory dump of this kernel has to hold beside the records: an image of the beginning of an event dump, given to
-//! the session now and then, which keeps it in the kernel's memory.
+//! What a memory dump of this kernel has to hold beside the records: an image of the beginning of an event dump, with what is
+//! true now, given to the session now and then, which keeps it in the kernel's memory.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant},
 };
 
+use p2p_trace_common::mirror::{IMAGE_PAGES, PAGE_PAYLOAD};
+
 use crate::{
     account::Status,
-    dump::{Header, Writer},
+    dump::{Checkpoint, Header, Writer},
     event::{Event, assemble::Element},
     kernel::clock,
-    pipeline::Step,
+    pipeline::{Pipeline, Step},
     rules,
+    source::Image,
 };
 
-/// How often it is given anew, if anything in it is new.
+/// How often it is given anew, at most, if anything in it is new.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Making it takes at most one part in so many of the time.
+const SHARE: u32 = 20;
 /// Names that are kept for it.
 const MAX_NAMES: usize = 1 << 14;
+/// References that it tells, the largest; fewer where what belongs to them finds no room.
+const CAPS: [usize; 3] = [4096, 512, 0];
+/// Bytes of the largest image.
+const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;
 
 /// The image in the making.
 #[derive(Debug)]
@@ -28,6 +37,8 @@ pub(super) struct Mirroring {
     /// Something has changed since the last image.
     is_new: bool,
     given: Option<Instant>,
+    /// How long the last one took to make.
+    cost: Duration,
 }
 
 impl Mirroring {
@@ -38,6 +49,7 @@ impl Mirroring {
             names: HashMap::new(),
             is_new: true,
             given: None,
+            cost: Duration::ZERO,
         }
     }
 
@@ -48,32 +60,61 @@ impl Mirroring {
         self.given = None;
     }
 
-    /// Learns the names that an element needs.
+    /// Takes note that something happened, and learns the names that it needs.
     pub(super) fn step(&mut self, step: &Step<'_>, name: impl Fn(u64) -> Option<String>) {
         let Element::Event(event) = step.element else {
             return;
         };
+        self.is_new = true;
         for address in addresses(event) {
             if self.names.len() >= MAX_NAMES || self.names.contains_key(&address) {
                 continue;
             }
             if let Some(name) = name(address) {
                 self.names.insert(address, name);
-                self.is_new = true;
             }
         }
     }
 
     /// The image, if it is time for a new one.
-    pub(super) fn due(&mut self) -> Option<Vec<u8>> {
-        if !self.is_new || self.given.is_some_and(|given| given.elapsed() < INTERVAL) {
+    pub(super) fn due(&mut self, pipeline: &Pipeline) -> Option<Image> {
+        let interval = INTERVAL.max(self.cost.saturating_mul(SHARE));
+        let is_early = self.given.is_some_and(|given| given.elapsed() < interval);
+        // An event that waits for its stack is in no model yet, and would not be told again.
+        if !self.is_new || is_early || !pipeline.is_settled() {
             return None;
         }
         self.is_new = false;
+        let start = Instant::now();
+        let bytes = self.bytes(pipeline);
+        self.cost = start.elapsed();
         self.given = Some(Instant::now());
+        let is_calm = |device: &crate::model::Device| device.pending_teardown().is_none();
+        Some(Image {
+            bytes: bytes?,
+            is_calm: pipeline.model().devices().all(is_calm),
+        })
+    }
+
+    fn bytes(&self, pipeline: &Pipeline) -> Option<Vec<u8>> {
+        if pipeline.reached_ns() == 0 {
+            return self.image(None);
+        }
+        let run = self.header.status.run;
+        let capped = CAPS
+            .into_iter()
+            .filter_map(|cap| self.image(Some(&Checkpoint::capped(pipeline, run, cap))));
+        let mut fitting = capped.filter(|image| image.len() <= MAX_IMAGE);
+        fitting.next().or_else(|| self.image(None))
+    }
+
+    fn image(&self, checkpoint: Option<&Checkpoint>) -> Option<Vec<u8>> {
         let mut writer = Writer::new(Vec::new(), self.header.clone()).ok()?;
         for (address, name) in &self.names {
             writer.symbol(*address, name).ok()?;
+        }
+        if let Some(checkpoint) = checkpoint {
+            writer.checkpoint(checkpoint).ok()?;
         }
         writer.flush().ok()?;
         Some(std::mem::take(writer.get_mut()))

@@ -173,7 +173,7 @@ impl Drive<'_> {
         let mut order = Order::new();
         let mut pipeline = Pipeline::new(status, self.rules, self.start_ns);
         let mut mirroring = Mirroring::new(status, self.rules, self.start_ns);
-        shared.mirror(mirroring.due());
+        shared.mirror(mirroring.due(&pipeline));
         sink.begin(status)?;
         for message in receiver {
             match message {
@@ -192,7 +192,7 @@ impl Drive<'_> {
                         mirroring.step(step, |address| sink.name(address));
                         sink.step(step)
                     })?;
-                    shared.mirror(mirroring.due());
+                    shared.mirror(mirroring.due(&pipeline));
                 }
                 Message::End(ending) => {
                     if order.late() > 0 {

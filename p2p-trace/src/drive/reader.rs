@@ -13,7 +13,7 @@ use std::{
 use crate::{
     account::Status,
     drive::stop::Stop,
-    source::{Batch, Session, SessionError, Totals},
+    source::{Batch, Image, Session, SessionError, Totals},
 };
 
 /// How long to wait for something to read. Short enough that the rings do not overflow at rates that a
@@ -57,18 +57,18 @@ pub(crate) struct Shared {
     /// Somebody wants the kernel's own state.
     pub(crate) pull: AtomicBool,
     /// What the kernel's memory is to hold for a memory dump, if it is to hold anything new.
-    image: Mutex<Option<Vec<u8>>>,
+    image: Mutex<Option<Image>>,
 }
 
 impl Shared {
     /// Has the reader mirror an image.
-    pub(crate) fn mirror(&self, image: Option<Vec<u8>>) {
+    pub(crate) fn mirror(&self, image: Option<Image>) {
         if image.is_some() {
             *self.image.lock().unwrap_or_else(PoisonError::into_inner) = image;
         }
     }
 
-    fn take_image(&self) -> Option<Vec<u8>> {
+    fn take_image(&self) -> Option<Image> {
         // The next time will do.
         self.image.try_lock().ok()?.take()
     }

@@ -10,7 +10,10 @@ use p2p_trace_common::{
 };
 
 use super::mapping::Mapping;
-use crate::event::{user, words::from_record};
+use crate::{
+    event::{user, words::from_record},
+    source::Image,
+};
 
 /// Bytes of the largest image.
 const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;
@@ -45,6 +48,10 @@ pub(super) struct Mirror {
     next: u64,
     /// Of the last image.
     generation: u64,
+    /// Where the last calm image is.
+    calm: Option<u32>,
+    /// Where the last image is.
+    last: u32,
 }
 
 impl Mirror {
@@ -60,6 +67,8 @@ impl Mirror {
             run,
             next: 0,
             generation: 0,
+            calm: None,
+            last: 0,
         })
     }
 
@@ -84,14 +93,16 @@ impl Mirror {
         }
     }
 
-    /// Writes an image in the place of the oldest one. One that is too large is left out.
-    pub(super) fn image(&mut self, bytes: &[u8]) {
+    /// Writes an image in the place of the oldest one but the last calm one. One that is too large is left out.
+    pub(super) fn image(&mut self, image: &Image) {
+        let bytes = &image.bytes;
         if bytes.len() > MAX_IMAGE {
             tracing::debug!("{} bytes are too many for the mirror", bytes.len());
             return;
         }
         self.generation += 1;
-        let first_page = (self.generation % u64::from(IMAGES)) as usize * IMAGE_PAGES as usize;
+        let place = place(self.last, self.calm);
+        let first_page = place as usize * IMAGE_PAGES as usize;
         let pages = bytes.len().div_ceil(PAGE_PAYLOAD).max(1) as u32;
         for (index, part) in bytes.chunks(PAGE_PAYLOAD).enumerate() {
             let page = page(self.run, self.generation, index as u32, pages, part);
@@ -100,7 +111,18 @@ impl Mirror {
                 self.images.store(first + word, u64::from_le_bytes(*bytes));
             }
         }
+        self.last = place;
+        if image.is_calm {
+            self.calm = Some(place);
+        }
     }
+}
+
+/// Where the next image goes: neither over the last one, which would be needed if this one were torn, nor over the last calm
+/// one.
+fn place(last: u32, calm: Option<u32>) -> u32 {
+    let mut places = (1..IMAGES).map(|step| (last + step) % IMAGES);
+    places.find(|place| Some(*place) != calm).unwrap_or(last)
 }
 
 /// A page of an image.
@@ -117,4 +139,24 @@ fn page(run: u64, generation: u64, index: u32, pages: u32, part: &[u8]) -> [u8; 
     let crc = crc32c::crc32c(&page[..size_of::<PageHead>() + part.len()]);
     page[offset_of!(PageHead, crc)..][..4].copy_from_slice(&crc.to_le_bytes());
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_the_last_image_nor_the_last_calm_one_is_overwritten() {
+        let (mut last, mut calm) = (0, None);
+        let mut seen = Vec::new();
+        for is_calm in [true, true, false, false, false, true, false] {
+            let next = place(last, calm);
+            assert!(next != last && Some(next) != calm, "{next} after {seen:?}");
+            last = next;
+            if is_calm {
+                calm = Some(next);
+            }
+            seen.push(next);
+        }
+    }
 }

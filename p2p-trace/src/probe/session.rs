@@ -46,7 +46,7 @@ use crate::{
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, cpus, devices, release::Release, symbols::Symbols,
     },
-    source::{Batch, Request, Rings, Session, SessionError, Totals},
+    source::{Batch, Image, Request, Rings, Session, SessionError, Totals},
 };
 
 /// How often the stream gets a `tick`, and takers are looked up, at most.
@@ -405,7 +405,7 @@ impl Session for LiveSession {
         Ok(())
     }
 
-    fn mirror(&mut self, image: &[u8]) {
+    fn mirror(&mut self, image: &Image) {
         self.mirror.image(image);
     }
 

@@ -247,6 +247,10 @@ impl Sink for Recorder<'_> {
         Ok(())
     }
 
+    fn name(&self, address: u64) -> Option<String> {
+        self.symbols.symbolize(address)
+    }
+
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
         self.pass_on();
         self.save();

@@ -8,14 +8,42 @@ use p2p_trace_common::{
     record::{FLAG_ARMED, FLAG_KPROBE},
 };
 
-use super::{memory::Facts, ring::Recovered};
+use super::{
+    memory::Facts,
+    ring::{Heads, Recovered},
+};
 use crate::{
     account::{Accounting, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status},
     dump::{Checkpoint, Entry, Header, Origin, Reader},
     event::{Method, user},
     output::Clock,
     rules,
+    source::Reason,
 };
+
+/// Where the rings are known to stand at a checkpoint.
+pub(super) fn heads(checkpoint: &Checkpoint) -> Heads {
+    let tally = checkpoint.head.tally.as_ref();
+    tally.map(|tally| tally.positions().collect()).unwrap_or_default()
+}
+
+/// The checkpoint of those, the youngest first, from which the rings go on: none where they reach back to the beginning by
+/// themselves; else the oldest behind which nothing was overwritten, since what was found before a checkpoint is only counted in
+/// it; else the youngest, which leaves out the least.
+fn choose(run: &Recovered, checkpoints: Vec<Checkpoint>) -> Option<Checkpoint> {
+    let is_overwritten = |first: &Heads| {
+        let losses = run.losses(first);
+        losses.iter().any(|loss| loss.reason == Reason::Overwritten)
+    };
+    if !is_overwritten(&Heads::new()) {
+        return None;
+    }
+    let reaching = checkpoints
+        .iter()
+        .rposition(|checkpoint| !is_overwritten(&heads(checkpoint)));
+    let usable = |checkpoint: &Checkpoint| checkpoint.head.tally.is_some();
+    checkpoints.into_iter().nth(reaching.unwrap_or(0)).filter(usable)
+}
 
 /// The beginning of a dump.
 #[derive(Clone, Debug)]
@@ -24,7 +52,7 @@ pub struct Beginning {
     pub header: Header,
     /// Names of addresses.
     pub names: Vec<(u64, String)>,
-    /// What was true at a time, where the core has that.
+    /// What was true at a time, where the core has that and the rings do not reach back to the beginning.
     pub checkpoint: Option<Checkpoint>,
     /// The header is the run's own, not one that was made up of its records.
     pub is_mirrored: bool,
@@ -34,10 +62,14 @@ impl Beginning {
     /// Of a run.
     #[must_use]
     pub fn of(run: &Recovered, facts: &Facts) -> Self {
-        run.images
-            .iter()
-            .find_map(|image| Self::read(image, run.run))
-            .unwrap_or_else(|| Self::inferred(run, facts))
+        let mut images = run.images.iter().filter_map(|image| Self::read(image, run.run));
+        let Some(mut youngest) = images.next() else {
+            return Self::inferred(run, facts);
+        };
+        let checkpoints = youngest.checkpoint.take().into_iter();
+        let checkpoints = checkpoints.chain(images.filter_map(|image| image.checkpoint));
+        youngest.checkpoint = choose(run, checkpoints.collect());
+        youngest
     }
 
     /// Out of an image of the beginning of a dump.

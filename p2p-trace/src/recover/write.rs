@@ -8,7 +8,7 @@ use std::{
 use p2p_trace_common::{Record, hook::HOOK_SLOTS};
 
 use super::{
-    begin::Beginning,
+    begin::{Beginning, heads},
     mirror::CpuCounters,
     ring::{Heads, Recovered, ring_of},
 };
@@ -32,6 +32,10 @@ pub struct Written {
     pub lost: u64,
     /// The core tells how many records there were, so that none can be missing without being known.
     pub is_counted: bool,
+    /// The dump begins with a checkpoint of this time, `CLOCK_BOOTTIME` in nanoseconds: what was before has been overwritten.
+    pub begins_ns: Option<u64>,
+    /// References that the checkpoint tells without who took them, since it had no room for more.
+    pub left_out: u64,
 }
 
 /// Why nothing, or not all, was written.
@@ -57,12 +61,29 @@ pub enum WriteError {
 ///
 /// When `out` cannot be written to.
 pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<Written, WriteError> {
-    let mut writer = Writer::new(out, beginning.header.clone())?;
+    let mut header = beginning.header.clone();
+    if beginning.checkpoint.is_some() {
+        // The file before, of which nothing is left.
+        header.file = 1;
+    }
+    let cpus = header.status.cpus;
+    let mut writer = Writer::new(out, header)?;
     for (address, name) in &beginning.names {
         writer.symbol(*address, name)?;
     }
     let mut written = Written::default();
-    let tail = Tail::behind(run, &Heads::new(), 0, beginning.header.status.cpus);
+    let tail = match &beginning.checkpoint {
+        Some(checkpoint) => {
+            writer.checkpoint(checkpoint)?;
+            let from_ns = checkpoint.head.reached_ns;
+            written.begins_ns = Some(from_ns);
+            written.left_out = checkpoint.head.left_out;
+            // What had been taken in by then was cut by time: an interrupted record can be younger than the next one.
+            let is_new = |record: &Record| record.time_ns >= from_ns;
+            Tail::of(run, is_new, &heads(checkpoint), from_ns, cpus)
+        }
+        None => Tail::of(run, |_| true, &Heads::new(), 0, cpus),
+    };
     tail.write(&mut writer, &mut written)?;
     tail.finish(writer, beginning.header.start_ns, written)
 }
@@ -117,7 +138,15 @@ pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> 
             }
         }
     }
-    let tail = Tail::behind(run, &next, next_of_user, cpus);
+    let is_new = |record: &Record| {
+        let from = if record.cpu == user::CPU {
+            next_of_user
+        } else {
+            next.get(&(record.cpu, ring_of(record))).copied().unwrap_or(0)
+        };
+        position(record) >= from
+    };
+    let tail = Tail::of(run, is_new, &next, 0, cpus);
     tail.write(&mut writer, &mut written)?;
     tail.finish(writer, start_ns, written)
 }
@@ -166,24 +195,33 @@ struct Tail<'a> {
 }
 
 impl<'a> Tail<'a> {
-    fn behind(run: &'a Recovered, next: &Heads, next_of_user: u64, cpus: u32) -> Self {
-        let is_new = |record: &&Record| {
-            let from = if record.cpu == user::CPU {
-                next_of_user
-            } else {
-                next.get(&(record.cpu, ring_of(record))).copied().unwrap_or(0)
-            };
-            position(record) >= from
-        };
+    /// The new records, and what is missing from `next` on, which was not before `from_ns`.
+    fn of(
+        run: &'a Recovered,
+        is_new: impl Fn(&Record) -> bool,
+        next: &Heads,
+        from_ns: u64,
+        cpus: u32,
+    ) -> Self {
         // In the stream, what user space writes has no position in any ring.
         let as_written = |record: &Record| Record {
             guard: if record.cpu == user::CPU { 0 } else { record.guard },
             ..*record
         };
+        let later = |loss: Loss| Loss {
+            from_ns: loss.from_ns.max(from_ns),
+            to_ns: loss.to_ns.max(from_ns),
+            ..loss
+        };
         Self {
             run,
-            records: run.records.iter().filter(is_new).map(as_written).collect(),
-            losses: run.losses(next),
+            records: run
+                .records
+                .iter()
+                .filter(|record| is_new(record))
+                .map(as_written)
+                .collect(),
+            losses: run.losses(next).into_iter().map(later).collect(),
             is_counted: cpus > 0 && run.counters.len() >= cpus as usize,
         }
     }

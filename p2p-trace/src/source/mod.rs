@@ -13,7 +13,7 @@ mod session;
 use p2p_trace_common::{Record, Ring};
 
 pub use loss::{Loss, Reason};
-pub use session::{Attach, Request, Session, SessionError, Shortfalls, Totals};
+pub use session::{Attach, Image, Request, Session, SessionError, Shortfalls, Totals};
 
 use ring::{Reader, View};
 

@@ -38,6 +38,15 @@ pub struct Request {
     pub kmsg: bool,
 }
 
+/// The beginning of an event dump: header, names, and what is true now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Image {
+    /// As in a file.
+    pub bytes: Vec<u8>,
+    /// Nothing is being torn down: it is kept until there is another one of which that is true.
+    pub is_calm: bool,
+}
+
 /// Why a session cannot go on.
 pub type SessionError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -90,8 +99,8 @@ pub trait Session: Send {
     /// records of kind `pulled` tell when.
     fn pull(&mut self);
 
-    /// Keeps an image of the beginning of an event dump where a memory dump of the kernel has it.
-    fn mirror(&mut self, _image: &[u8]) {}
+    /// Keeps an image where a memory dump of the kernel has it.
+    fn mirror(&mut self, _image: &Image) {}
 
     /// Detaches every program. Events after this are not traced.
     ///

@@ -187,6 +187,10 @@ impl Sink for Dashboard<'_> {
         Ok(())
     }
 
+    fn name(&self, address: u64) -> Option<String> {
+        self.symbols.symbolize(address)
+    }
+
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
         let mut next = Next::Go;
         if let Some(answering) = &mut self.answering {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use super::say;
-use crate::scenarios::faults::post_mortem::{die, dump, recover};
+use crate::scenarios::faults::post_mortem::{die, dump_memory, recover};
 use crate::scenarios::lab::Lab;
 
 /// Lines of the dying kernel's last words that are shown.
@@ -17,14 +17,14 @@ pub(super) fn show(mut lab: Lab) -> Result<ExitCode> {
     say(
         "echo CARD > unbind    # its pages are removed while they are taken; two seconds later somebody maps one",
     );
-    die(&mut lab, "")?;
+    die(&mut lab, "--kmsg", |_, _, _| Ok(()))?;
     for line in lab.guest.console_excerpt(LAST_WORDS).iter().take(LAST_WORDS) {
         println!("  {line}");
     }
     println!("The kernel is dead, and the tracer with it.");
-    let [elf, _] = dump(&mut lab)?;
+    let [elf, _] = dump_memory(&mut lab)?;
     say("p2p-trace recover core.elf -o crash.p2pt");
-    let recovered = recover(&elf)?;
+    let recovered = recover(&elf, None)?;
     for line in &recovered.said {
         println!("  {line}");
     }

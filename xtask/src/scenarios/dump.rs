@@ -8,7 +8,13 @@ use crate::guest::{Guest, programs};
 
 /// Takes a file out of the guest, and removes it there.
 pub(super) fn fetch(guest: &mut Guest, from: &str, to: &Path) -> Result<()> {
-    let lines = guest.check(&format!("base64 {from} && rm {from}"))?;
+    copy(guest, from, to)?;
+    guest.check(&format!("rm {from}")).map(drop)
+}
+
+/// Takes a copy of a file out of the guest, as far as it is written.
+pub(super) fn copy(guest: &mut Guest, from: &str, to: &Path) -> Result<()> {
+    let lines = guest.check(&format!("base64 {from}"))?;
     let bytes = decode(&lines).with_context(|| format!("{from} did not come through"))?;
     fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
 }

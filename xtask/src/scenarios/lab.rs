@@ -62,6 +62,18 @@ pub(crate) struct Trace {
     name: String,
 }
 
+impl Trace {
+    /// Where in the guest its lines are.
+    pub(crate) fn shown(&self) -> String {
+        format!("/run/trace.{}", self.number)
+    }
+
+    /// Where in the guest it is recorded.
+    pub(crate) fn recorded(&self) -> String {
+        format!("/run/dump.{}", self.number)
+    }
+}
+
 /// The drive with p2p memory.
 pub(crate) fn memory_drive() -> Nvme {
     Nvme::new("memory", Slot::Switch(0)).with_cmb(CMB_MIB)

@@ -189,6 +189,10 @@ const SCENARIOS: &[Scenario] = &[
         .with_module()
         .in_own_guest()
         .once(),
+    Scenario::plain("taken-long-ago", faults::taken_long_ago)
+        .with_module()
+        .in_own_guest()
+        .once(),
     Scenario::plain("tiny-ring", load::tiny_ring).mapping(),
     Scenario::plain("nested-producers", load::nested_producers)
         .mapping()

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    output::text::bytes as size,
+    output::text::{bytes as size, duration},
     recover::{Carved, Facts, Progress, Recovered, Written},
 };
 
@@ -122,6 +122,8 @@ pub(super) fn written(path: &Path, run: &Recovered, facts: &Facts, written: &Wri
         recorded,
         lost,
         is_counted,
+        begins_ns,
+        left_out,
     } = *written;
     let behind = if recorded > 0 {
         format!(" behind {recorded} recorded ones")
@@ -134,16 +136,27 @@ pub(super) fn written(path: &Path, run: &Recovered, facts: &Facts, written: &Wri
     );
     if is_counted {
         let begun: u64 = run.counters.iter().flat_map(|counters| counters.heads).sum();
-        let all = if lost == 0 {
-            "each of them is here"
-        } else {
-            "each is here or counted as missing"
+        let all = match (lost, begins_ns) {
+            (0, None) => "each of them is here",
+            (0, Some(_)) => "each is here, or was taken in by the tracer before what the dump begins with",
+            _ => "each is here or counted as missing",
         };
         eprintln!("the kernel side had begun {begun} records when it stopped: {all}");
     } else {
         eprintln!(
             "the kernel side's counters are not in the core: what is missing behind the last record is not known"
         );
+    }
+    if let Some(begins_ns) = begins_ns {
+        let before = duration(run.last_ns().saturating_sub(begins_ns));
+        eprintln!(
+            "the rings do not reach back to the beginning: the dump begins with what the tracer knew {before} before the last record"
+        );
+        if left_out > 0 {
+            eprintln!(
+                "that is partial: the {left_out} smallest references are there without who took them, and rules that need them are inconclusive"
+            );
+        }
     }
     if !run.torn.is_empty() {
         eprintln!(

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use p2p_trace_common::{Hook, Record, Ring};
 
-use super::write;
+use super::{cap::Cap, write};
 use crate::{
     event::{
         decode::PAGE_SIZE,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// What of a model goes into a checkpoint, for a run with this number and these losses.
-pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2]) -> Vec<Record> {
+pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> Vec<Record> {
     let mut timeline = Vec::new();
     let mut late = Vec::new();
     let mut writer = user::Writer::new(run);
@@ -34,7 +34,7 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2]) -> Vec<Record> {
                 write::step(device, step, &mut timeline);
             }
         }
-        references(model, device, &mut timeline, &mut late);
+        references(model, device, &mut cap, &mut timeline, &mut late);
         gone(device, &mut writer, &mut timeline);
         if let Some(mappings) = device.mappings(model.hooks()) {
             for mapping in mappings.live() {
@@ -56,10 +56,10 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2]) -> Vec<Record> {
         );
     }
     for device in model.devices() {
-        pull(model, device, now_ns, &mut writer, &mut timeline);
+        pull(model, device, now_ns, cap, &mut writer, &mut timeline);
     }
     timeline.append(&mut late);
-    doubts(model, &mut writer, &mut timeline);
+    doubts(model, cap.left_out(), &mut writer, &mut timeline);
     timeline.push(writer.tick(now_ns));
     timeline
 }
@@ -113,8 +113,11 @@ fn ranges(device: &Device, out: &mut Vec<Record>) {
     }
 }
 
-fn references(model: &Model, device: &Device, out: &mut Vec<Record>, late: &mut Vec<Record>) {
+fn references(model: &Model, device: &Device, cap: &mut Cap, out: &mut Vec<Record>, late: &mut Vec<Record>) {
     for (_, reference) in device.references() {
+        if !cap.admits(reference) {
+            continue;
+        }
         match reference.taken {
             Taken::Allocation { .. } | Taken::ScatterList { addr: Some(_), .. } => {
                 write::taken(device, reference, out);
@@ -125,6 +128,9 @@ fn references(model: &Model, device: &Device, out: &mut Vec<Record>, late: &mut 
         }
     }
     for (pages, reference) in device.mmap_pages() {
+        if !cap.admits_pages(&pages) {
+            continue;
+        }
         let is_placed = model.geometry().span(&pages).is_some();
         let out = if is_placed { &mut *out } else { &mut *late };
         write::mmap(model.geometry(), device, reference, &pages, out);
@@ -146,7 +152,14 @@ fn gone(device: &Device, writer: &mut user::Writer, out: &mut Vec<Record>) {
 }
 
 /// A pull read, which finds taken what is known to be.
-fn pull(model: &Model, device: &Device, now_ns: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
+fn pull(
+    model: &Model,
+    device: &Device,
+    now_ns: u64,
+    cap: Cap,
+    writer: &mut user::Writer,
+    out: &mut Vec<Record>,
+) {
     if device.baseline() == Baseline::Unknown {
         return;
     }
@@ -157,9 +170,14 @@ fn pull(model: &Model, device: &Device, now_ns: u64, writer: &mut user::Writer, 
         chunks += 1;
     }
     write::device_state(device, chunks, now_ns, out);
-    let mut runs = 0;
-    let mut run = |addr: u64, size: u64, pgmap: Option<u64>| {
-        runs += 1;
+    let mut runs = taken(model, device);
+    let mut complete = true;
+    if cap.left_out() > 0 {
+        runs = joined(runs);
+        complete = runs.len() <= cap.runs();
+        runs.truncate(cap.runs());
+    }
+    for &(addr, size, pgmap) in &runs {
         let run = Run {
             device: address,
             pgmap,
@@ -167,32 +185,48 @@ fn pull(model: &Model, device: &Device, now_ns: u64, writer: &mut user::Writer, 
             size,
         };
         out.push(writer.run(now_ns, &run));
-    };
-    for known in device.preexisting() {
-        run(known.addr, known.size, known.pgmap);
-    }
-    for (_, reference) in device.references() {
-        if let Some(addr) = reference.addr() {
-            run(
-                addr - addr % PAGE_SIZE,
-                whole_pages(size(reference)),
-                pgmap(device, reference),
-            );
-        }
-    }
-    for (pages, reference) in device.mmap_pages() {
-        if let Some(span) = model.geometry().span(&pages) {
-            run(span.start, span.end - span.start, pgmap(device, reference));
-        }
     }
     let pulled = Pulled {
         device: address,
         from_ns: now_ns,
         to_ns: now_ns,
-        runs,
-        complete: true,
+        runs: runs.len() as u32,
+        complete,
     };
     out.push(writer.pulled(&pulled));
+}
+
+/// Address, size and range of a piece of taken memory.
+type Piece = (u64, u64, Option<u64>);
+
+/// The pieces of a device that are taken.
+fn taken(model: &Model, device: &Device) -> Vec<Piece> {
+    let before = device
+        .preexisting()
+        .map(|known| (known.addr, known.size, known.pgmap));
+    let of_references = device.references().filter_map(|(_, reference)| {
+        let addr = reference.addr()?;
+        let size = whole_pages(size(reference));
+        Some((addr - addr % PAGE_SIZE, size, pgmap(device, reference)))
+    });
+    let of_mmaps = device.mmap_pages().filter_map(|(pages, reference)| {
+        let span = model.geometry().span(&pages)?;
+        Some((span.start, span.end - span.start, pgmap(device, reference)))
+    });
+    before.chain(of_references).chain(of_mmaps).collect()
+}
+
+/// What touches as one piece.
+fn joined(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    pieces.sort_unstable();
+    pieces.dedup_by(|next, kept| {
+        let touches = kept.0.checked_add(kept.1) == Some(next.0) && kept.2 == next.2;
+        if touches {
+            kept.1 += next.1;
+        }
+        touches
+    });
+    pieces
 }
 
 const fn size(reference: &Reference) -> u64 {
@@ -207,7 +241,9 @@ fn pgmap(device: &Device, reference: &Reference) -> Option<u64> {
 }
 
 /// What is uncertain stays so.
-fn doubts(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+fn doubts(model: &Model, left_out: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let now_ns = model.now_ns();
+    doubt(Ring::Hot, left_out, now_ns, now_ns, writer, out);
     let all: Vec<Doubts> = model.devices().map(Device::uncertain).collect();
     for (ring, open) in [
         (

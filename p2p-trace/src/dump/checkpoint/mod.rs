@@ -1,17 +1,21 @@
 //! What was true at a point of the stream, so that what follows can be read without what was before: the records that
 //! still matter, as they were, and what the rules had come to.
 
+mod cap;
 mod gather;
 mod write;
 
 use p2p_trace_common::{Record, Ring, slot::SLOT_SIZE};
 use serde::{Deserialize, Serialize};
 
+use cap::Cap;
+
 use super::{
     describe,
     records::{Counts, put_record, record},
 };
 use crate::{
+    account::Tally,
     event::{
         assemble::{Assembler, Element},
         decode,
@@ -51,25 +55,60 @@ pub struct Head {
     /// What the rules had come to.
     #[serde(default)]
     pub rules: Judged,
+    /// It holds everything that happened before this time, `CLOCK_BOOTTIME` in nanoseconds, and nothing later; 0: not told.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reached_ns: u64,
+    /// What had been delivered and lost by then, where that is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tally: Option<Tally>,
+    /// References that were out and are not among the records, the smallest: of their memory only the place is told, not who
+    /// took it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Checkpoint {
     /// What is true after all that `pipeline` has taken in, in the run of this number.
     #[must_use]
     pub fn of(pipeline: &Pipeline, run: u64) -> Self {
-        Self::at(pipeline.model(), pipeline.rules(), run)
+        Self::capped(pipeline, run, usize::MAX)
+    }
+
+    /// The same, with no more than so many of the references that are out, the largest. The others leave hot records lost: no
+    /// rule that needs them is sure.
+    #[must_use]
+    pub fn capped(pipeline: &Pipeline, run: u64, references: usize) -> Self {
+        let mut checkpoint = Self::at(pipeline.model(), pipeline.rules(), run, references);
+        checkpoint.head.reached_ns = pipeline.reached_ns();
+        checkpoint.head.tally = Some(pipeline.tally().clone());
+        checkpoint
     }
 
     /// What is true by a model, and by the rules that have judged it.
-    pub(crate) fn at(model: &Model, rules: &Rules, run: u64) -> Self {
-        let lost = Ring::ALL.map(|ring| rules.coverage().lost(ring));
+    pub(crate) fn at(model: &Model, rules: &Rules, run: u64, references: usize) -> Self {
+        let cap = Cap::of(model, references);
+        let left_out = cap.left_out();
+        let mut judged = rules.judged(model);
+        if left_out > 0 {
+            let lost = &mut judged.lost_hot;
+            lost.count = lost.count.saturating_add(left_out);
+            lost.until_ns = lost.until_ns.max(model.now_ns());
+        }
+        let mut lost = Ring::ALL.map(|ring| rules.coverage().lost(ring));
+        lost[Ring::Hot as usize] = judged.lost_hot;
         Self {
             head: Head {
                 time_ns: model.now_ns(),
-                rules: rules.judged(model),
+                rules: judged,
+                left_out,
                 ..Head::default()
             },
-            records: gather::gather(model, run, lost),
+            records: gather::gather(model, run, lost, cap),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Dumps in every form that is read, whole, cut and spoiled.
 
+mod checkpoint;
 mod dumps;
 mod hostile;
 mod whole;

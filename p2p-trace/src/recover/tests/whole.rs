@@ -26,7 +26,7 @@ fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
 }
 
 /// The counters of a CPU that has begun so many records in each ring.
-fn counters(cpu: u32, heads: [u64; 2]) -> Vec<u8> {
+pub(super) fn counters(cpu: u32, heads: [u64; 2]) -> Vec<u8> {
     let mut bytes = vec![0; COUNTERS_SIZE];
     let tag = Tag::new(RUN, cpu);
     for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check]
@@ -46,7 +46,7 @@ fn counters(cpu: u32, heads: [u64; 2]) -> Vec<u8> {
 }
 
 /// The only page of an image.
-fn page(generation: u64, payload: &[u8]) -> Vec<u8> {
+pub(super) fn page(generation: u64, payload: &[u8]) -> Vec<u8> {
     let mut page = vec![0; PAGE_SIZE];
     put(
         &mut page,
@@ -71,7 +71,7 @@ fn page(generation: u64, payload: &[u8]) -> Vec<u8> {
     page
 }
 
-fn header() -> Header {
+pub(super) fn header() -> Header {
     Header::new(samples::status(), samples::CLOCK, 500, rules::Options::default())
 }
 
@@ -89,7 +89,7 @@ fn kernels(count: u64) -> Vec<Record> {
     each(0).chain(each(1)).collect()
 }
 
-fn slots(records: &[Record]) -> Vec<u8> {
+pub(super) fn slots(records: &[Record]) -> Vec<u8> {
     let slots = records.iter().map(|record| {
         let position = if record.cpu == user::CPU {
             record.seq
@@ -101,7 +101,7 @@ fn slots(records: &[Record]) -> Vec<u8> {
     slots.collect::<Vec<_>>().concat()
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts {
         format: Format::Raw,
         flattened: false,

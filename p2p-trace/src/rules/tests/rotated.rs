@@ -29,9 +29,9 @@ fn begin(elements: &[Element]) -> Run {
 }
 
 /// What a reader knows who has only the files from here on: what is attached, by the header, and the checkpoint.
-fn resume(run: &Run) -> Run {
+fn resume(run: &Run, references: usize) -> Run {
     let attached = play::watched();
-    let checkpoint = Checkpoint::at(&run.model, &run.rules, 7);
+    let checkpoint = Checkpoint::at(&run.model, &run.rules, 7, references);
     let mut resumed = begin(&attached.elements[..play::head()]);
     for element in checkpoint.elements() {
         resumed.model.apply(&element);
@@ -98,12 +98,17 @@ fn cut(elements: &[Element], part: u8) -> (&[Element], &[Element]) {
     elements.split_at(elements.len() * usize::from(part) / 256)
 }
 
+/// How many references a checkpoint has room for: all, or fewer than there often are.
+fn cap() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(usize::MAX), 0..4usize]
+}
+
 proptest! {
     #[test]
     fn what_is_out_and_who_took_it_is_known(acts in acts(), part: u8, nested_frees: bool) {
         let kernel = clean(&acts, nested_frees);
         let run = begin(cut(&kernel.elements, part).0);
-        let resumed = resume(&run);
+        let resumed = resume(&run, usize::MAX);
         for device in run.model.devices() {
             let known = resumed.model.device(device.address()).map(facts).unwrap_or_default();
             let missing: Vec<_> = facts(device).difference(&known).cloned().collect();
@@ -114,10 +119,10 @@ proptest! {
     }
 
     #[test]
-    fn what_is_right_is_not_accused(acts in acts(), part: u8, nested_frees: bool) {
+    fn what_is_right_is_not_accused(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
         let kernel = clean(&acts, nested_frees);
         let (before, after) = cut(&kernel.elements, part);
-        let mut resumed = resume(&begin(before));
+        let mut resumed = resume(&begin(before), cap);
         resumed.feed(after);
         resumed.end();
         let told: Vec<_> = resumed.told.iter().map(|finding| &finding.message).collect();
@@ -129,11 +134,11 @@ proptest! {
 
     #[test]
     fn what_is_wrong_is_not_acquitted_and_nothing_else_accused(
-        before in acts(), fault in fault(), after in acts(), part: u8,
+        before in acts(), fault in fault(), after in acts(), part: u8, cap in cap(),
     ) {
         let (kernel, _) = broken(&before, fault, &after);
         let (head, tail) = cut(&kernel.elements, part);
-        let mut resumed = resume(&begin(head));
+        let mut resumed = resume(&begin(head), cap);
         resumed.feed(tail);
         resumed.end();
         let device = kernel.address(usize::from(fault == Fault::Overlap));

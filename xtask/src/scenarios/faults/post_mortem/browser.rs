@@ -1,0 +1,64 @@
+//! The page of a report in a real browser, where there is one.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::host::{command, packages};
+
+/// Seconds that the browser may take.
+const PATIENCE: &str = "180";
+
+/// Has a browser run the page, and expects of what comes of it the figures of `check --json`, and no complaint.
+pub(super) fn shown(page: &Path, checked: &Value) -> Result<()> {
+    if !command::exists(packages::BROWSER_PROGRAM) {
+        println!("    (no {}: the page is not shown)", packages::BROWSER_PROGRAM);
+        return Ok(());
+    }
+    let page = page
+        .canonicalize()
+        .with_context(|| format!("{} is gone", page.display()))?;
+    let profile = tempfile::tempdir().context("cannot make a folder for the browser")?;
+    let output = Command::new("timeout")
+        .args([PATIENCE, packages::BROWSER_PROGRAM])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update"])
+        .args(["--disable-sync", "--disable-quic"])
+        .args(["--enable-logging=stderr", "--dump-dom"])
+        .arg(format!("--user-data-dir={}", profile.path().display()))
+        .arg(format!("file://{}", page.display()))
+        .output()
+        .context("cannot run the browser")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && !said.contains("CONSOLE"),
+        "the browser complains of {}: {said}",
+        page.display()
+    );
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let count = |name: &str| checked[name].as_array().map_or(0, Vec::len);
+    let verdict = checked["verdict"].as_str().unwrap_or_default().to_owned();
+    for (name, value) in [
+        ("verdict", verdict),
+        ("findings", count("findings").to_string()),
+        ("events", checked["events"].to_string()),
+        ("lost", checked["lost"].to_string()),
+    ] {
+        let figure = format!("data-figure=\"{name}\">{value}</dd>");
+        ensure!(shown.contains(&figure), "the browser does not show `{figure}`");
+    }
+    let marks = |attribute: &str| shown.matches(attribute).count();
+    ensure!(
+        marks("data-finding=") == count("findings") && marks("data-rule=") == count("verdicts"),
+        "the browser shows {} findings and {} verdicts",
+        marks("data-finding="),
+        marks("data-rule=")
+    );
+    ensure!(
+        shown.contains("<svg") && shown.contains("class=\"use\""),
+        "the browser shows no use after the removal in the picture"
+    );
+    Ok(())
+}

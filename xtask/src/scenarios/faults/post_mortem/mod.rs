@@ -1,0 +1,192 @@
+//! What is left of a trace when the kernel dies of what is traced: its memory, dumped as an administrator would, and what
+//! `p2p-trace recover` makes of it on the host.
+
+mod browser;
+mod host;
+mod judge;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
+
+use super::deeds::SIZE;
+use super::uses::provoke_bad_access;
+use crate::guest::interrupt;
+use crate::scenarios::lab::{Lab, Trace};
+use crate::scenarios::testmod::Taken;
+use crate::scenarios::{Method, Verdict, dump};
+pub(crate) use host::recover;
+use judge::{carried_out, reported, taker_is_named};
+
+/// What the kernel says when it has nothing more to say.
+const END: &str = "end Kernel panic";
+/// How long it may take to die.
+const DEATH: Duration = Duration::from_mins(2);
+/// Milliseconds from the removal to the map: by then the armed hooks are attached, however slow the emulator is.
+const LATER: u32 = 2000;
+
+/// Who uses the memory after its removal.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Guilty {
+    taken: Taken,
+    pid: u32,
+}
+
+/// The order of 2018 with a map afterwards, which the kernel does not survive: the cores of two formats tell everything, with
+/// and without what was recorded before.
+pub(in crate::scenarios) fn post_mortem(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    let mut recorded = PathBuf::new();
+    let guilty = die(lab, &format!("{} --kmsg", method.option()), |lab, trace, _| {
+        recorded = save(lab, trace)?;
+        Ok(())
+    })?;
+    carried_out(lab)?;
+    let cores = dump_memory(lab)?;
+    let mut streams = Vec::new();
+    for core in &cores {
+        let recovered = recover(core, None)?;
+        judge::complete(&recovered, &guilty, &lab.card)
+            .with_context(|| format!("{}; it said: {}", core.display(), recovered.said.join(" | ")))?;
+        reported(&recovered)?;
+        let behind = recover(core, Some(&recorded))?;
+        judge::complete(&behind, &guilty, &lab.card)
+            .with_context(|| format!("behind the recorded dump; it said: {}", behind.said.join(" | ")))?;
+        judge::same_events(&recovered, &behind)?;
+        streams.push(recovered.stream.events.len());
+    }
+    discard(&cores)?;
+    ensure!(
+        streams.iter().all(|count| *count == streams[0]),
+        "the cores tell {streams:?} events"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Bytes of the rings for what is frequent, and of an event in them.
+const SMALL_RING: u32 = 256 * 1024;
+const SLOT: u32 = 128;
+/// Rounds of pairs of an allocation and a free, with pauses in which the tracer can read them, that fill the rings more than ten
+/// times.
+const ROUNDS: u32 = 60;
+const PAIRS: u32 = 200;
+
+/// Memory is taken, everything that happened then is overwritten ten times over, and the kernel dies of a use after the removal: who
+/// took it is known all the same.
+pub(in crate::scenarios) fn taken_long_ago(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    let options = format!("{} --ring-size {SMALL_RING}", method.option());
+    let guilty = die(lab, &options, |lab, trace, taken| {
+        // What was not read in time would make the tracer unsure of everybody.
+        lab.wait_for(&format!(
+            "grep -q '\"kind\":\"alloc\".*\"tgid\":{}' {}",
+            taken.pid,
+            trace.shown()
+        ))?;
+        let load = format!("load {} {SIZE} {PAIRS}", lab.card);
+        lab.guest.check(&format!(
+            "for round in $(seq {ROUNDS}); do echo {load} > /dev/p2ptest; sleep 0.1; done; sleep 3"
+        ))?;
+        Ok(())
+    })?;
+    let cores = dump_memory(lab)?;
+    for core in &cores {
+        let recovered = recover(core, None)?;
+        taker_is_named(&recovered, &guilty, &lab.card, SMALL_RING / SLOT)
+            .with_context(|| format!("{}; it said: {}", core.display(), recovered.said.join(" | ")))?;
+        reported(&recovered)?;
+    }
+    discard(&cores)?;
+    Ok(Verdict::Passed)
+}
+
+/// What the tracer has recorded by now, kept on this machine.
+fn save(lab: &mut Lab, trace: &Trace) -> Result<PathBuf> {
+    // What has no finding reaches the disk within a second.
+    lab.guest.check("sleep 2")?;
+    let kept = lab.guest.log().join("recorded.p2pt");
+    dump::copy(&mut lab.guest, &trace.recorded(), &kept)?;
+    Ok(kept)
+}
+
+fn discard(cores: &[PathBuf]) -> Result<()> {
+    for core in cores {
+        fs::remove_file(core).with_context(|| format!("cannot remove {}", core.display()))?;
+    }
+    Ok(())
+}
+
+/// Traces, unbinds the card in the order of 2018, and has a process map its memory two seconds after its removal. `before` is done
+/// between the allocation and the unbind.
+pub(crate) fn die(
+    lab: &mut Lab,
+    options: &str,
+    before: impl FnOnce(&mut Lab, &Trace, &Taken) -> Result<()>,
+) -> Result<Guilty> {
+    lab.load_driver()?;
+    lab.load_module("race=1")?;
+    // The dead kernel stays where it is, and prints its trace. The firmware's device takes note of where its facts lie.
+    lab.guest.check(
+        "modprobe qemu_fw_cfg; cd /proc/sys/kernel && echo 1 > panic_on_oops && echo 0 > panic && echo 1 > ftrace_dump_on_oops",
+    )?;
+    // Where p2pdma has a function of its own for it, it dies in that, before the generic one.
+    let own = lab
+        .guest
+        .run("grep -q ' pci_p2pdma_map_sg_attrs$' /proc/kallsyms")?
+        .code
+        == 0;
+    let hooks = if own { HOOKS_WITH_MAPS } else { "" };
+    let trace = lab.trace("post-mortem", &format!("{options} {hooks}"))?;
+    provoke_bad_access(lab);
+    lab.guest.provoke("Kernel panic");
+    let taken = lab.take_mapped()?;
+    before(lab, &trace, &taken)?;
+    let unbinding = lab.start_unbind_card()?;
+    let map = lab.map(&taken);
+    let user = lab.start_command(&format!("after-removal {} {LATER} {map}", taken.handle))?;
+    lab.wait_sleeping(unbinding.pid, "release_late")
+        .or_else(|error| {
+            // It may have died in between.
+            if lab.guest.console().contains("Kernel panic") {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })?;
+    let deadline = Instant::now() + DEATH;
+    while !lab.guest.console().contains(END) {
+        interrupt::check()?;
+        ensure!(
+            Instant::now() < deadline,
+            "the kernel did not die of a map of removed memory"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(Guilty { taken, pid: user.pid })
+}
+
+/// Those that the teardown needs, and maps.
+const HOOKS_WITH_MAPS: &str = "--hook add_resource --hook memremap --hook publish --hook alloc --hook free --hook unbind \
+                               --hook unbound --hook memremap_release --hook kill --hook drained --hook remove \
+                               --hook unmapped --hook release --hook released --hook map_sg --hook dma_map_sg";
+
+/// Dumps the memory of the dead guest, as ELF and kdump-compressed.
+pub(crate) fn dump_memory(lab: &mut Lab) -> Result<[PathBuf; 2]> {
+    lab.guest.qmp().execute("stop", json!({}))?;
+    let folder = lab
+        .guest
+        .log()
+        .canonicalize()
+        .context("the guest has no folder for its logs")?;
+    let elf = folder.join("core.elf");
+    let kdump = folder.join("core.kdump");
+    for (path, format) in [(&elf, None), (&kdump, Some("kdump-zlib"))] {
+        let mut arguments = json!({ "paging": false, "protocol": format!("file:{}", path.display()) });
+        if let Some(format) = format {
+            arguments["format"] = json!(format);
+        }
+        lab.guest.qmp().execute("dump-guest-memory", arguments)?;
+    }
+    Ok([elf, kdump])
+}
