@@ -225,3 +225,41 @@ fn judged(bencher: Bencher<'_, '_>, live: u64) {
         "a clean stream has no findings"
     );
 }
+
+/// The dashboard with so many references live: looking at all of them, which takes a twentieth of the time at most, and the
+/// two halves of each frame, by the thread that takes the stream in and by the one that draws.
+#[cfg(feature = "tui")]
+mod dashboard {
+    use divan::Bencher;
+    use p2p_trace::tui::Measured;
+
+    use super::{LIVE, World, status};
+
+    fn measured(world: &World, one_by_one: bool) -> Measured {
+        let mut measured = Measured::new(status(), one_by_one);
+        measured.look(&world.pipeline);
+        measured.publish(&world.pipeline);
+        measured
+    }
+
+    #[divan::bench(args = LIVE, consts = [false, true], sample_count = 20, sample_size = 1)]
+    fn looked<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
+        let world = World::with(live);
+        let mut measured = measured(&world, ONE_BY_ONE);
+        bencher.bench_local(|| measured.look(&world.pipeline));
+    }
+
+    #[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
+    fn published<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
+        let world = World::with(live);
+        let mut measured = measured(&world, ONE_BY_ONE);
+        bencher.bench_local(|| measured.publish(&world.pipeline));
+    }
+
+    #[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
+    fn drawn<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
+        let world = World::with(live);
+        let mut measured = measured(&world, ONE_BY_ONE);
+        bencher.bench_local(|| measured.draw());
+    }
+}

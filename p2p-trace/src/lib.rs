@@ -23,4 +23,4 @@ pub mod server;
 pub mod source;
 pub mod stderr;
 #[cfg(feature = "tui")]
-mod tui;
+pub mod tui;

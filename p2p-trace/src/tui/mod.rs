@@ -1,7 +1,7 @@
 //! The dashboard: who took p2p memory, what a teardown waits for, what was found, live or from a dump.
 //!
-//! One thread takes the stream in and publishes a [`snapshot`](snapshot::Snapshot) at a fixed rate; another one draws the
-//! latest and reads keys. Neither waits for the other. What is drawn follows from the [`state`] alone.
+//! One thread takes the stream in and publishes a snapshot at a fixed rate; another one draws the
+//! latest and reads keys. Neither waits for the other. What is drawn follows from the state alone.
 
 mod detail;
 mod files;
@@ -9,6 +9,7 @@ mod keeper;
 mod keymap;
 mod lists;
 mod live;
+mod measure;
 mod order;
 mod replay;
 mod run;
@@ -25,6 +26,8 @@ mod time;
 mod views;
 
 pub(crate) use live::Dashboard;
+#[doc(hidden)]
+pub use measure::Measured;
 pub(crate) use replay::Replay;
 pub(crate) use run::beside;
 pub(crate) use terminal::obstacle;

@@ -231,15 +231,11 @@ fn export(name: &str, app: &App, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tui::{
-        samples,
-        snapshot::{Query, Snapshot},
-        theme::Palette,
-    };
+    use crate::tui::{samples, snapshot::Query, theme::Palette};
 
     fn show(work: impl FnOnce()) {
         let story = samples::blocked();
-        let snapshot: Snapshot = story.snapshot(&Query::default(), story.now_ns);
+        let snapshot = story.snapshot(&Query::default(), story.now_ns);
         let shared = Arc::new(Shared::new(snapshot));
         let theme = Theme::new(Palette::Rich, false);
         beside(&shared, &Stop::default(), theme, || {

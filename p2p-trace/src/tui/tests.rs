@@ -42,7 +42,10 @@ pub(super) fn press(app: &mut App, presses: &[Press]) -> Vec<Effect> {
 
 /// Every view of a state at every size.
 fn every_view(name: &str, story: &Story) {
-    let mut app = story.app();
+    every_view_of(name, story.app());
+}
+
+pub(super) fn every_view_of(name: &str, mut app: App) {
     for size in SIZES {
         let mut text = String::new();
         for view in View::ALL {

@@ -10,7 +10,7 @@ use crate::{
         keymap::Press,
         samples::{self, SECOND, Story},
         state::{App, Effect},
-        tests::{press, screen},
+        tests::{every_view_of, press, screen},
         theme::{Palette, Theme},
     },
 };
@@ -289,4 +289,35 @@ fn facts(replay: &Replay<Cursor<Vec<u8>>>) -> Vec<String> {
     let shown = shown(replay);
     let parts = shown.split("── Events").next().unwrap().lines();
     parts.skip(4).map(str::to_owned).collect()
+}
+
+/// A dump that was recorded in a guest: see `tests/dumps`.
+fn recorded(name: &str) -> Replay<Cursor<Vec<u8>>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dumps");
+    of_runs(vec![vec![std::fs::read(folder.join(name)).unwrap()]])
+}
+
+fn every_view_at(name: &str, replay: &mut Replay<Cursor<Vec<u8>>>, play: Play) {
+    act(replay, play);
+    replay.publish();
+    let app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
+    every_view_of(name, app);
+}
+
+#[test]
+fn a_real_run_in_which_nothing_happens_is_shown() {
+    every_view_at("real empty", &mut recorded("empty.p2pt"), Play::Seek(u64::MAX));
+}
+
+#[test]
+fn a_real_run_in_which_much_happens_is_shown() {
+    every_view_at("real busy", &mut recorded("busy.p2pt"), Play::Seek(u64::MAX));
+}
+
+#[test]
+fn a_real_unbind_that_waits_is_shown_while_it_does_and_afterwards() {
+    let mut replay = recorded("blocked.p2pt");
+    let found = Play::Step(Target::Finding, Direction::Forward);
+    every_view_at("real blocked", &mut replay, found);
+    every_view_at("real released", &mut replay, Play::Seek(u64::MAX));
 }
