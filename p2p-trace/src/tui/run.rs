@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::{
@@ -20,11 +20,14 @@ use super::{
     keymap::{self, Press},
     shared::Shared,
     state::{App, Effect},
-    terminal::{Screen, give_back},
+    terminal::{self, Screen, give_back},
     theme::Theme,
     views,
 };
 use crate::drive::stop::Stop;
+
+/// How long the drawing may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two frames at least; a key is answered at once.
 const FRAME: Duration = Duration::from_millis(100);
@@ -40,25 +43,34 @@ pub(crate) fn beside<T>(
     let signals = Signals::catch(stop).context("cannot catch signals")?;
     // Before anything happens, so that a terminal that cannot be used ends it at once.
     let screen = Screen::new().context("cannot use the terminal")?;
-    thread::scope(|scope| {
-        let drawing = scope.spawn(|| {
-            let drawn = draw(screen, shared, stop, &signals, theme);
+    let drawing = {
+        let (shared, stop) = (Arc::clone(shared), stop.clone());
+        thread::Builder::new().name("drawing".to_owned()).spawn(move || {
+            let drawn = draw(screen, &shared, &stop, &signals, theme);
             // Without a screen there is no point in going on.
             stop.set();
             drawn
-        });
-        let worked = {
-            let _finish = Finish(shared);
-            work()
-        };
-        let drawn = drawing.join().unwrap_or_else(|panic| {
-            give_back();
-            resume_unwind(panic)
-        });
-        let worked = worked?;
-        drawn.context("the terminal cannot be used any more")?;
-        Ok(worked)
-    })
+        })?
+    };
+    let worked = {
+        let _finish = Finish(shared);
+        work()
+    };
+    let begun = Instant::now();
+    while !drawing.is_finished() && begun.elapsed() < PATIENCE {
+        thread::sleep(Duration::from_millis(5));
+    }
+    let worked = worked?;
+    if !drawing.is_finished() {
+        // Whatever holds it up, such as a terminal that takes nothing: the program ends nevertheless.
+        return Err(anyhow!("the terminal does not answer"));
+    }
+    let drawn = drawing.join().unwrap_or_else(|panic| {
+        give_back();
+        resume_unwind(panic)
+    });
+    drawn.context("the terminal cannot be used any more")?;
+    Ok(worked)
 }
 
 /// Ends the drawing when it is dropped: also when what is shown panics.
@@ -137,7 +149,8 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
             (is_stale, drawn) = (false, Some(Instant::now()));
         }
         let left = drawn.map_or(FRAME, |drawn| FRAME.saturating_sub(drawn.elapsed()));
-        if !event::poll(left.max(Duration::from_millis(1)))? {
+        terminal::wait_for_key(left.max(Duration::from_millis(1)))?;
+        if !event::poll(Duration::ZERO)? {
             continue;
         }
         // All that has been typed, before it is drawn.

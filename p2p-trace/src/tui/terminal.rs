@@ -8,6 +8,7 @@ use std::{
         Mutex, Once, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use ratatui::{
@@ -137,4 +138,39 @@ pub(super) fn give_back() {
         disable_raw_mode().unwrap_or_default();
         stderr::release();
     }
+}
+
+/// Waits for a key or a signal, for so long at most. The library that reads keys never returns once the terminal is gone, so that
+/// it must not be asked to wait.
+///
+/// # Errors
+///
+/// When the terminal is gone.
+#[cfg(unix)]
+pub(super) fn wait_for_key(patience: Duration) -> io::Result<()> {
+    let mut polled = libc::pollfd {
+        // Where keys come from if it is a terminal; else there is no telling before they are read.
+        fd: if io::stdin().is_terminal() {
+            libc::STDIN_FILENO
+        } else {
+            libc::STDOUT_FILENO
+        },
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: it is given one structure, which lives longer than the call.
+    let ready = unsafe { libc::poll(&raw mut polled, 1, patience) };
+    if ready > 0 && polled.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 {
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "it was closed"));
+    }
+    Ok(())
+}
+
+/// Waits.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+pub(super) fn wait_for_key(patience: Duration) -> io::Result<()> {
+    std::thread::sleep(patience);
+    Ok(())
 }

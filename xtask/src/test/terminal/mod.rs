@@ -34,13 +34,14 @@ struct Stage<'a> {
 type Part = fn(&mut Stage<'_>) -> Result<()>;
 
 /// What each of them shows.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("a replay goes where its keys say", keys),
     ("a replay writes what it shows to files", files),
     ("it is drawn anew when the size changes", sizes),
     ("SIGTERM ends it", terminated),
     ("SIGTSTP stops it until it is continued", stopped),
     ("a panic can be read", panicked),
+    ("it ends when the terminal is closed", closed),
 ];
 
 /// Performs all of it.
@@ -320,4 +321,14 @@ fn panicked(stage: &mut Stage<'_>) -> Result<()> {
         !screen.is_taken && screen.has("what is shown has panicked") && screen.has("error: test failed")
     })?;
     stage.given_back(101)
+}
+
+/// The last: there is no terminal afterwards.
+fn closed(stage: &mut Stage<'_>) -> Result<()> {
+    stage.replay("blocked.p2pt")?;
+    let pid = fs::read_to_string(stage.folder.join("pid"))?;
+    let process = Path::new("/proc").join(pid.trim());
+    ensure!(process.exists(), "it does not run");
+    stage.terminal.close()?;
+    Terminal::wait_until("its end", || !process.exists())
 }

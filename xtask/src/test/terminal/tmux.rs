@@ -100,10 +100,31 @@ impl Terminal {
                 return Ok(screen);
             }
             if Instant::now() >= deadline {
-                bail!("the screen does not show {what}:\n{screen:#?}\n{}", screen.text);
+                bail!("the screen does not show {what}:\n{}", screen.text);
             }
             thread::sleep(LOOK);
         }
+    }
+
+    /// Waits for something that is not on it.
+    ///
+    /// # Errors
+    ///
+    /// It does not come, for long.
+    pub(super) fn wait_until(what: &str, is_so: impl Fn() -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            if Instant::now() >= deadline {
+                bail!("waited in vain for {what}");
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Closes it, whatever runs on it.
+    pub(super) fn close(&self) -> Result<()> {
+        command::run(&mut self.tmux(&["kill-server"]), "closing the terminal")
     }
 }
 
