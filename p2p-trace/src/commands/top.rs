@@ -70,7 +70,9 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     };
     let status = opened.session.status();
     let header = record::header(status.clone(), start, drive.rules);
-    let Opened { session, symbols } = opened;
+    let Opened { session, mut symbols } = opened;
+    // Reading them takes longer than the screen may stand still.
+    symbols.never_wait();
     let symbols = symbols.as_ref();
     let ready_file = args.ready_file.as_deref();
     let mut dashboard = Dashboard::new(status, start, symbols, answering, ready_file);

@@ -4,6 +4,8 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     io,
+    sync::mpsc::{self, Receiver, TryRecvError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -30,6 +32,19 @@ pub(crate) struct KernelSymbols {
     modules: RefCell<Option<Modules>>,
     known: RefCell<HashMap<u64, String>>,
     read_at: Cell<Option<Instant>>,
+    /// They are read by a thread of its own.
+    is_aside: bool,
+    /// Where it will deliver what it reads now.
+    reading: RefCell<Option<Receiver<Fresh>>>,
+    /// How often that was taken over.
+    generation: Cell<u64>,
+}
+
+/// The modules first: one that is loaded in between makes a difference the next time.
+type Fresh = io::Result<(Modules, Symbols)>;
+
+fn read(root: &KernelRoot) -> Fresh {
+    Ok((Modules::read(root)?, Symbols::read(root)?))
 }
 
 impl KernelSymbols {
@@ -43,6 +58,9 @@ impl KernelSymbols {
             modules: RefCell::default(),
             known,
             read_at: Cell::new(None),
+            is_aside: false,
+            reading: RefCell::default(),
+            generation: Cell::new(0),
         }
     }
 
@@ -84,10 +102,96 @@ impl KernelSymbols {
     }
 }
 
+/// Reading aside.
+impl KernelSymbols {
+    /// Takes over what was read meanwhile.
+    fn arrive(&self) {
+        let fresh = match self.reading.borrow().as_ref().map(Receiver::try_recv) {
+            None | Some(Err(TryRecvError::Empty)) => return,
+            Some(Ok(fresh)) => Some(fresh),
+            Some(Err(TryRecvError::Disconnected)) => None,
+        };
+        self.reading.replace(None);
+        match fresh {
+            Some(Ok((modules, symbols))) => {
+                self.symbols.replace(symbols);
+                self.modules.replace(Some(modules));
+                self.known.borrow_mut().clear();
+                self.generation.set(self.generation.get() + 1);
+            }
+            Some(Err(error)) => tracing::warn!("cannot read the kernel's symbols again: {error}"),
+            None => tracing::warn!("the thread that reads the kernel's symbols panicked"),
+        }
+    }
+
+    /// Has them read again, unless that was done just now.
+    fn fetch(&self) {
+        let recent = |read_at: Instant| read_at.elapsed() < RELOAD_INTERVAL;
+        if self.symbols.borrow().addresses_hidden() || self.read_at.get().is_some_and(recent) {
+            return;
+        }
+        self.read_at.set(Some(Instant::now()));
+        let root = self.root.clone();
+        let (sender, receiver) = mpsc::channel();
+        let reading = move || {
+            let begun = Instant::now();
+            let fresh = read(&root);
+            tracing::debug!("the kernel's symbols were read in {:?}", begun.elapsed());
+            // Nobody waits for it at the end of a run.
+            drop(sender.send(fresh));
+        };
+        match thread::Builder::new().name("symbols".to_owned()).spawn(reading) {
+            Ok(_) => drop(self.reading.replace(Some(receiver))),
+            Err(error) => tracing::warn!("cannot read the kernel's symbols again: {error}"),
+        }
+    }
+
+    /// The name if it is known now. Others will be there later.
+    fn find_now(&self, address: u64) -> Option<String> {
+        self.arrive();
+        let is_stable = self.symbols.borrow().is_kernel_text(address);
+        if !is_stable && !self.symbols.borrow().addresses_hidden() {
+            if self.reading.borrow().is_some() {
+                return None;
+            }
+            let modules = Modules::read(&self.root)
+                .inspect_err(|error| tracing::warn!("cannot tell which modules are loaded: {error}"))
+                .ok()?;
+            // Else the address would be named after whatever module lay there, or in front of it.
+            if self.modules.borrow().as_ref() != Some(&modules) {
+                self.fetch();
+                return None;
+            }
+        }
+        let found = self.find(address);
+        if found.is_none() {
+            self.fetch();
+        }
+        found
+    }
+}
+
 impl Symbolize for KernelSymbols {
+    fn never_wait(&mut self) {
+        self.is_aside = true;
+    }
+
+    fn generation(&self) -> u64 {
+        self.arrive();
+        self.generation.get()
+    }
+
     fn symbolize(&self, address: u64) -> Option<String> {
         if let Some(name) = self.known.borrow().get(&address) {
             return Some(name.clone());
+        }
+        if self.is_aside {
+            let name = self.find_now(address)?;
+            let mut known = self.known.borrow_mut();
+            if known.len() < CACHE {
+                known.insert(address, name.clone());
+            }
+            return Some(name);
         }
         if let Err(error) = self.follow_modules(address) {
             tracing::warn!("cannot tell which modules are loaded: {error}");
@@ -183,5 +287,36 @@ mod tests {
             Some("third+0x10 [c]"),
             "the name of the module that is gone was kept"
         );
+    }
+
+    #[test]
+    fn whoever_does_not_wait_gets_the_name_of_a_new_module_when_it_has_been_read() {
+        let proc = tempfile::tempdir().unwrap();
+        let kernel = "ffffffff81000000 T _stext\nffffffff81000010 T known\nffffffff81002000 T _etext\n";
+        std::fs::write(proc.path().join("kallsyms"), kernel).unwrap();
+        std::fs::write(proc.path().join("modules"), "").unwrap();
+        let root = KernelRoot {
+            proc: proc.path().to_owned(),
+            ..KernelRoot::default()
+        };
+        let mut names = KernelSymbols::new(root.clone(), Symbols::read(&root).unwrap());
+        names.never_wait();
+        let module = format!("{kernel}ffffffffc0000000 t new\t[b]\n");
+        std::fs::write(proc.path().join("kallsyms"), module).unwrap();
+        let line = "b 16384 0 - Live 0xffffffffc0000000\n";
+        std::fs::write(proc.path().join("modules"), line).unwrap();
+        assert_eq!(
+            names.symbolize(0xffff_ffff_c000_0010),
+            None,
+            "it would have to wait"
+        );
+        let kernel = names.symbolize(0xffff_ffff_8100_0014);
+        assert_eq!(kernel.as_deref(), Some("known+0x4"), "meanwhile, too");
+        while names.generation() == 0 {
+            thread::yield_now();
+        }
+        let found = names.symbolize(0xffff_ffff_c000_0010);
+        assert_eq!(found.as_deref(), Some("new+0x10 [b]"));
+        assert_eq!(names.generation(), 1, "nothing was read for what is known");
     }
 }

@@ -170,7 +170,7 @@ impl<'a> Recorder<'a> {
     /// Passes on what has gathered, or leaves it out where the queue is full.
     fn pass_on(&mut self) {
         let slices = std::mem::take(&mut self.slices);
-        let names = self.names.take();
+        let names = self.names.take(self.symbols);
         let is_urgent = std::mem::take(&mut self.is_urgent);
         if slices.is_empty() && names.is_empty() {
             return;

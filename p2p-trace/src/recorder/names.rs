@@ -6,6 +6,8 @@ use crate::output::Symbolize;
 
 /// Addresses that are remembered.
 const MAX_SEEN: usize = 1 << 18;
+/// Addresses without a name that are looked up again when there can be new names.
+const MAX_UNNAMED: usize = 1024;
 /// A name can change when modules come and go: so often it is looked up again.
 const AGAIN_NS: u64 = 1_000_000_000;
 
@@ -14,6 +16,9 @@ const AGAIN_NS: u64 = 1_000_000_000;
 pub(super) struct NewNames {
     /// When each was last looked up.
     seen: HashMap<u64, u64>,
+    /// Those without a name, and the generation of the names in which they have none.
+    unnamed: Vec<u64>,
+    generation: u64,
     new: Vec<(u64, String)>,
 }
 
@@ -29,13 +34,29 @@ impl NewNames {
             return;
         }
         self.seen.insert(address, now_ns);
-        if let Some(name) = symbols.symbolize(address) {
-            self.new.push((address, name));
+        match symbols.symbolize(address) {
+            Some(name) => self.new.push((address, name)),
+            None if self.unnamed.len() < MAX_UNNAMED && !self.unnamed.contains(&address) => {
+                self.unnamed.push(address);
+            }
+            None => {}
         }
     }
 
     /// Those that are new.
-    pub(super) fn take(&mut self) -> Vec<(u64, String)> {
+    pub(super) fn take(&mut self, symbols: &dyn Symbolize) -> Vec<(u64, String)> {
+        let generation = symbols.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            let new = &mut self.new;
+            self.unnamed.retain(|&address| match symbols.symbolize(address) {
+                Some(name) => {
+                    new.push((address, name));
+                    false
+                }
+                None => true,
+            });
+        }
         std::mem::take(&mut self.new)
     }
 

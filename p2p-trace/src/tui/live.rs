@@ -127,6 +127,7 @@ impl<'a> Dashboard<'a> {
     fn publish(&mut self, pipeline: &Pipeline) {
         let now_ns = clock::boottime_ns();
         self.identify(pipeline);
+        self.keeper.learn_late(self.symbols);
         self.keeper.count(pipeline, now_ns);
         let (query, number) = self.shared.query();
         let is_due = self

@@ -5,7 +5,10 @@ mod history;
 mod log;
 mod names;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub(crate) use history::{History, Sample};
 pub(crate) use log::{Entry, Log};
@@ -21,6 +24,9 @@ use crate::{
     rules::Finding,
     source::Reason,
 };
+
+/// Addresses without a name that are looked up again when there can be new names.
+const MAX_UNNAMED: usize = 4096;
 
 /// What a device is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +45,9 @@ pub(crate) struct Keeper {
     findings: Arc<[Arc<Finding>]>,
     log: log::Writer,
     names: Arc<Names>,
+    /// Addresses without a name, and the generation of the names in which they have none.
+    unnamed: BTreeSet<u64>,
+    generation: u64,
     history: History,
     /// Runs that the kernel skipped.
     skipped: u64,
@@ -56,6 +65,8 @@ impl Keeper {
             findings: Arc::default(),
             log: log::Writer::default(),
             names: Arc::default(),
+            unnamed: BTreeSet::new(),
+            generation: 0,
             history: History::default(),
             skipped: 0,
             lost: 0,
@@ -138,11 +149,24 @@ impl Keeper {
 
     fn learn(&mut self, addresses: impl Iterator<Item = u64>, symbols: &dyn Symbolize) {
         for address in addresses {
-            if !self.names.knows(address)
-                && let Some(name) = symbols.symbolize(address)
-            {
-                Arc::make_mut(&mut self.names).insert(address, name);
+            if self.names.knows(address) {
+                continue;
             }
+            if let Some(name) = symbols.symbolize(address) {
+                Arc::make_mut(&mut self.names).insert(address, name);
+            } else if self.unnamed.len() < MAX_UNNAMED {
+                self.unnamed.insert(address);
+            }
+        }
+    }
+
+    /// Looks for names that had not been read when their addresses were met.
+    pub(crate) fn learn_late(&mut self, symbols: &dyn Symbolize) {
+        let generation = symbols.generation();
+        if generation != self.generation {
+            self.generation = generation;
+            let unnamed = std::mem::take(&mut self.unnamed);
+            self.learn(unnamed.into_iter(), symbols);
         }
     }
 
