@@ -16,19 +16,24 @@ use crate::{
     order::Item,
 };
 
-/// Where the kernel's half begins.
+/// Where the kernel's half begins with four levels of page tables.
 const KERNEL: u64 = 0xffff_8000_0000_0000;
+/// The same with five. With four, nothing is between the two.
+const KERNEL_OF_FIVE: u64 = 0xff00_0000_0000_0000;
 /// Where its code and that of modules begins (Linux: `Documentation/arch/x86/x86_64/mm.rst`).
 const CODE: u64 = 0xffff_ffff_8000_0000;
 /// The bases of the direct map, of the vmemmap and of vmalloc are random multiples of this.
 const GIB: u64 = 1 << 30;
 /// The lowest of these regions begins so much above [`KERNEL`].
 const ROOM: u64 = 1 << 43;
+/// The same with five levels: so much above [`KERNEL_OF_FIVE`].
+const ROOM_OF_FIVE: u64 = 1 << 52;
 
 /// How far addresses are moved, downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Redactor {
     data: u64,
+    data_of_five: u64,
     code: u64,
 }
 
@@ -39,17 +44,24 @@ impl Redactor {
         let random = |number: u64| RandomState::new().hash_one(number);
         Self {
             data: (1 + random(0) % (ROOM / GIB - 1)) * GIB,
+            data_of_five: (1 + random(2) % (ROOM_OF_FIVE / GIB - 1)) * GIB,
             code: (1 + random(1) % (1 << 20)) << 12,
         }
     }
 
     /// In place of an address.
     pub(crate) const fn address(self, address: u64) -> u64 {
-        if address < KERNEL {
+        if address < KERNEL_OF_FIVE {
             address
+        } else if address < KERNEL {
+            down(
+                address,
+                KERNEL_OF_FIVE,
+                KERNEL - KERNEL_OF_FIVE,
+                self.data_of_five,
+            )
         } else if address < CODE {
-            let moved = address - KERNEL;
-            KERNEL + (moved + ROOM * 16 - self.data) % (ROOM * 16)
+            down(address, KERNEL, ROOM * 16, self.data)
         } else {
             address - self.code
         }
@@ -88,6 +100,11 @@ impl Redactor {
     }
 }
 
+/// Moved down within the `size` bytes from `base` on; what falls out at the lower end comes in at the upper one.
+const fn down(address: u64, base: u64, size: u64, amount: u64) -> u64 {
+    base + (address - base + size - amount) % size
+}
+
 #[cfg(test)]
 mod tests {
     use p2p_trace_common::Hook;
@@ -110,6 +127,20 @@ mod tests {
             let code = CODE + distance % (1 << 31);
             prop_assert_ne!(redactor.address(code), code);
             prop_assert_eq!(redactor.address(distance), distance, "user space");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn five_levels_of_page_tables_hide_nothing(
+            base in 0xff11_0000_0000_0000u64..0xffd5_0000_0000_0000, distance in 0u64..1 << 50,
+        ) {
+            let redactor = Redactor::random();
+            let (near, far) = (redactor.address(base), redactor.address(base + distance));
+            prop_assert_ne!(near, base);
+            prop_assert_eq!(far - near, distance);
+            prop_assert!(near >= KERNEL_OF_FIVE);
+            prop_assert_eq!(near % GIB, base % GIB);
         }
     }
 
