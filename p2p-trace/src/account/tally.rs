@@ -4,7 +4,10 @@ use p2p_trace_common::{Hook, Kind, Record, Ring, config::MAX_CPUS, hook::HOOK_SL
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{Loss, Shortfalls, Totals};
+use crate::{
+    event::user,
+    source::{Loss, Reason, Shortfalls, Totals},
+};
 
 /// Sums of what arrived and of what is known to be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +19,9 @@ pub struct Tally {
     stacks: u64,
     events: u64,
     lost: u64,
+    /// Of these, delivered and then not recorded, or missing from the dump: on which CPU is not known.
+    #[serde(default)]
+    missing: u64,
 }
 
 /// One hook at the end of a run, in units of what it counts.
@@ -40,7 +46,7 @@ pub struct Outcome {
     pub hooks: Vec<HookTally>,
     /// Events delivered: records, without stacks.
     pub events: u64,
-    /// Records lost, by position.
+    /// Records lost that had been written: by position, or by count where a dump lacks them.
     pub lost: u64,
     /// What the kernel side did not tell in full.
     pub shortfalls: Shortfalls,
@@ -56,6 +62,7 @@ impl Default for Tally {
             stacks: 0,
             events: 0,
             lost: 0,
+            missing: 0,
         }
     }
 }
@@ -67,7 +74,9 @@ impl Tally {
         if let Some([delivered, _]) = self.ring(record.cpu, Ring::of_sequence(record.seq).0) {
             *delivered += 1;
         }
-        if kind == Kind::Stack {
+        if kind == Kind::Loss {
+            self.missing_of_dump(record);
+        } else if kind == Kind::Stack {
             self.stacks += 1;
         } else if kind.is_event() {
             self.events += 1;
@@ -75,6 +84,14 @@ impl Tally {
                 *sum += units(kind, record);
             }
         }
+    }
+
+    /// What the kernel skipped has never been a record.
+    fn missing_of_dump(&mut self, record: &Record) {
+        let loss = user::loss(record).filter(|loss| loss.reason != Reason::Skipped);
+        let count = loss.as_ref().map_or(0, Loss::count);
+        self.missing = self.missing.saturating_add(count);
+        self.lost = self.lost.saturating_add(count);
     }
 
     /// Counts lost positions.
@@ -109,7 +126,7 @@ impl Tally {
         self.events
     }
 
-    /// Positions lost so far.
+    /// Records lost so far.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.lost
@@ -123,8 +140,12 @@ impl Tally {
             .filter(|hook| writes_records(**hook))
             .map(|&hook| self.hook(hook, totals))
             .collect();
-        let mut contradictions = self.ring_contradictions(totals);
-        contradictions.extend(self.hook_contradictions(&hooks, totals.dropped));
+        let mut contradictions = Vec::new();
+        if self.missing == 0 {
+            // Else it is the dump that lacks, and not one of the witnesses.
+            contradictions.extend(self.ring_contradictions(totals));
+            contradictions.extend(self.hook_contradictions(&hooks, totals.dropped));
+        }
         Outcome {
             hooks,
             events: self.events,
@@ -228,8 +249,7 @@ const fn writes_records(hook: Hook) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::user;
-    use crate::source::{Position, Reason};
+    use crate::source::Position;
 
     fn record(kind: Kind, hook: Hook, ring: Ring, position: u64, number: u32) -> Record {
         let seq = ring.sequence(position);
@@ -308,6 +328,27 @@ mod tests {
             .find(|tally| tally.hook == Hook::MapSg)
             .unwrap();
         assert_eq!((map.hits, map.delivered, map.lost, outcome.lost), (4, 1, 3, 3));
+    }
+
+    #[test]
+    fn what_a_dump_lacks_is_lost_and_contradicts_nobody() {
+        let mut tally = tally();
+        let mut writer = user::Writer::new(1);
+        for (reason, count) in [
+            (Reason::Damaged, 3),
+            (Reason::Unrecorded, 2),
+            (Reason::Skipped, 100),
+        ] {
+            let loss = Loss {
+                reason,
+                ..Loss::skipped(Ring::Hot, count, 0, 0)
+            };
+            tally.record(&writer.loss(&loss));
+        }
+        let hits = [(Hook::PageFree, 16), (Hook::MapSg, 6), (Hook::Kill, 1)];
+        let outcome = tally.close(&totals(&hits, 7, 1));
+        assert_eq!((outcome.events, outcome.lost), (3, 5));
+        assert_eq!(outcome.contradictions, Vec::<String>::new());
     }
 
     #[test]
