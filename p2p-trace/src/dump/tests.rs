@@ -23,6 +23,19 @@ fn told(bytes: &[u8]) -> (Vec<Told>, Vec<Damage>) {
     (told, tape.damage().to_vec())
 }
 
+/// Where the blocks of a kind end.
+fn ends_of(bytes: &[u8], kind: block::Kind) -> Vec<usize> {
+    let (mut at, mut ends) = (0, Vec::new());
+    while let Some(header) = bytes[at..].first_chunk().and_then(block::BlockHeader::from_bytes) {
+        at += block::HEADER_SIZE + header.stored as usize;
+        if header.kind == kind as u8 {
+            ends.push(at);
+        }
+    }
+    assert_eq!(at, bytes.len());
+    ends
+}
+
 /// What the rules come to for what was told.
 fn verdicts(told: &[Told]) -> Vec<(rules::Rule, rules::Answer)> {
     let header = header();
@@ -76,6 +89,9 @@ fn whatever_is_cut_off_no_verdict_is_wrong_and_nothing_intact_is_lost() {
     let (whole, _) = told(&bytes);
     let full = verdicts(&whole);
     assert!(full.iter().any(|&(_, answer)| answer == rules::Answer::Violated));
+    // A block for each slice.
+    let ends = ends_of(&bytes, block::Kind::Records);
+    assert_eq!(ends.len(), slices().len());
     for length in 0..bytes.len() {
         let Ok(opened) = Opened::open(&bytes[..length]) else {
             continue;
@@ -85,6 +101,16 @@ fn whatever_is_cut_off_no_verdict_is_wrong_and_nothing_intact_is_lost() {
         while let Some(next) = tape.next_told().unwrap() {
             told.push(next);
         }
+        let intact = ends.iter().filter(|&&end| end <= length).count();
+        let slices_told: Vec<_> = told
+            .iter()
+            .filter(|told| matches!(told, Told::Slice(slice) if !slice.items.is_empty()))
+            .collect();
+        assert_eq!(
+            slices_told,
+            whole.iter().take(intact).collect::<Vec<_>>(),
+            "cut at {length}"
+        );
         let last = told.last().unwrap();
         assert_eq!(last, &Told::End(Box::new(End::CutOff)), "cut at {length}");
         for ((rule, answer), (_, real)) in verdicts(&told).into_iter().zip(&full) {
@@ -121,6 +147,11 @@ fn no_flipped_bit_turns_a_verdict_or_costs_more_than_its_block() {
             assert!(
                 same || answer == rules::Answer::Inconclusive,
                 "{rule:?} bit {bit}: {answer:?}, not {real:?}"
+            );
+            let lacks = slices_of(&told) < slices().len();
+            assert!(
+                !lacks || answer != rules::Answer::Holds,
+                "{rule:?} bit {bit}: sure without a block of records"
             );
         }
     }
