@@ -3,13 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use p2p_trace_common::Hook;
 
-use super::{AttachHow, parse_duration, parse_hook, parse_size, severities};
-use crate::{
-    rules::Severity,
-    source::{Attach, Request},
-};
+use super::{TracingArgs, parse_duration, parse_size, severities};
+use crate::rules::Severity;
 
 /// Options of `record`.
 #[derive(Clone, Debug, Args)]
@@ -26,25 +22,9 @@ pub struct RecordArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Only this device: 0000:01:00.0, 01:00.0, or a name such as nvme0; can be given more than once
-    #[arg(long, value_name = "DEV", help_heading = "What to trace")]
-    pub device: Vec<String>,
-
-    /// Only this hook, such as alloc or kill; can be given more than once
-    #[arg(long, value_name = "NAME", value_parser = parse_hook, help_heading = "What to trace")]
-    pub hook: Vec<Hook>,
-
-    /// Capture the stacks of allocations, frees and maps too
-    #[arg(long, help_heading = "What to trace")]
-    pub stacks: bool,
-
-    /// End after this time: seconds, or 500ms, 10s, 2m, 1h30m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What to trace")]
-    pub duration: Option<Duration>,
-
-    /// A drain or an unbind that takes longer than this is a finding
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
-    pub stall_after: Duration,
+    /// What to trace, and how.
+    #[command(flatten)]
+    pub tracing: TracingArgs,
 
     /// Begin another file when one has grown so large, such as 256M
     #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output")]
@@ -74,52 +54,6 @@ pub struct RecordArgs {
     /// Replace kernel addresses by tokens that are the same throughout the run, and leave out the host's name
     #[arg(long, help_heading = "Output")]
     pub redact: bool,
-
-    /// Create this file once everything is attached
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    pub ready_file: Option<PathBuf>,
-
-    /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
-    #[arg(long, help_heading = "Output")]
-    pub kmsg: bool,
-
-    /// How to attach to the kernel
-    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
-    pub attach: AttachHow,
-
-    /// Size of the ring for hot events (allocations, frees, maps) over all CPUs, such as 4M
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Kernel")]
-    pub ring_size: Option<u64>,
-
-    /// Read the kernel's types from this file, not from /sys/kernel/btf/vmlinux
-    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
-    pub kernel_btf: Option<PathBuf>,
-}
-
-impl RecordArgs {
-    /// What to ask a session for.
-    #[must_use]
-    pub fn request(&self) -> Request {
-        Request {
-            devices: self.device.clone(),
-            hooks: self.hook.clone(),
-            stacks: self.stacks,
-            attach: self.attach.into(),
-            ring_size: self.ring_size,
-            kernel_btf: self.kernel_btf.clone(),
-            kmsg: self.kmsg,
-        }
-    }
-}
-
-impl From<AttachHow> for Attach {
-    fn from(how: AttachHow) -> Self {
-        match how {
-            AttachHow::Auto => Self::Auto,
-            AttachHow::Fentry => Self::Fentry,
-            AttachHow::Kprobe => Self::Kprobe,
-        }
-    }
 }
 
 /// Options of `replay`.

@@ -3,6 +3,7 @@
 mod dump;
 mod recover;
 mod top;
+mod tracing;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -13,15 +14,12 @@ use clap::{
 use clap_complete::Shell;
 use p2p_trace_common::Hook;
 
-use crate::{
-    commands::doctor,
-    rules::{self, Severity},
-    source::Request,
-};
+use crate::{commands::doctor, rules::Severity};
 
 pub use dump::{CheckArgs, RecordArgs, ReplayArgs, ReportArgs};
 pub use recover::{CoreFormat, RecoverArgs};
 pub use top::TopArgs;
+pub use tracing::TracingArgs;
 
 /// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
 #[derive(Debug, Parser)]
@@ -101,7 +99,7 @@ pub enum Command {
 }
 
 /// Options of `live`.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "The exit code tells of findings only where --fail-on or --until-finding asks for it: 1 if there was \
                   one that is grave enough, 2 if there was none and a rule is inconclusive, else 0. Without them a run \
@@ -111,25 +109,9 @@ pub enum Command {
                   p2p-trace live --findings --fail-on high --duration 1h"
 )]
 pub struct LiveArgs {
-    /// Only this device: 0000:01:00.0, 01:00.0, or a name such as nvme0; can be given more than once
-    #[arg(long, value_name = "DEV", help_heading = "What to trace")]
-    pub device: Vec<String>,
-
-    /// Only this hook, such as alloc or kill; can be given more than once
-    #[arg(long, value_name = "NAME", value_parser = parse_hook, help_heading = "What to trace")]
-    pub hook: Vec<Hook>,
-
-    /// Capture the stacks of allocations, frees and maps too, and show all stacks
-    #[arg(long, help_heading = "What to trace")]
-    pub stacks: bool,
-
-    /// End after this time: seconds, or 500ms, 10s, 2m, 1h30m
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What to trace")]
-    pub duration: Option<Duration>,
-
-    /// A drain or an unbind that takes longer than this is a finding
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
-    pub stall_after: Duration,
+    /// What to trace, and how.
+    #[command(flatten)]
+    pub tracing: TracingArgs,
 
     /// End with 1 if there was a finding at least this grave, else with 2 if a rule is inconclusive
     #[arg(long, value_name = "SEVERITY", value_parser = severities(), help_heading = "Findings")]
@@ -154,26 +136,6 @@ pub struct LiveArgs {
     /// Record into this file too, which must not exist yet
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub record: Option<PathBuf>,
-
-    /// Create this file once everything is attached
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    pub ready_file: Option<PathBuf>,
-
-    /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
-    #[arg(long, help_heading = "Output")]
-    pub kmsg: bool,
-
-    /// How to attach to the kernel
-    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
-    pub attach: AttachHow,
-
-    /// Size of the ring for hot events (allocations, frees, maps) over all CPUs, such as 4M
-    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Kernel")]
-    pub ring_size: Option<u64>,
-
-    /// Read the kernel's types from this file, not from /sys/kernel/btf/vmlinux
-    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
-    pub kernel_btf: Option<PathBuf>,
 }
 
 /// Options of `holders`.
@@ -218,46 +180,6 @@ pub enum AttachHow {
     Fentry,
     /// Only kprobe and kretprobe
     Kprobe,
-}
-
-/// As on a command line without options.
-impl Default for LiveArgs {
-    fn default() -> Self {
-        Self {
-            device: Vec::new(),
-            hook: Vec::new(),
-            stacks: false,
-            duration: None,
-            stall_after: rules::Options::default().stall_after,
-            fail_on: None,
-            until_finding: false,
-            findings: false,
-            json: false,
-            raw: false,
-            record: None,
-            ready_file: None,
-            attach: AttachHow::default(),
-            ring_size: None,
-            kernel_btf: None,
-            kmsg: false,
-        }
-    }
-}
-
-impl LiveArgs {
-    /// What to ask a session for.
-    #[must_use]
-    pub fn request(&self) -> Request {
-        Request {
-            devices: self.device.clone(),
-            hooks: self.hook.clone(),
-            stacks: self.stacks,
-            attach: self.attach.into(),
-            ring_size: self.ring_size,
-            kernel_btf: self.kernel_btf.clone(),
-            kmsg: self.kmsg,
-        }
-    }
 }
 
 /// Reads a command line.
@@ -347,7 +269,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Attach;
+    use crate::source::{Attach, Request};
 
     #[test]
     fn the_command_line_is_sound() {
@@ -411,8 +333,12 @@ mod tests {
             attach: Attach::Kprobe,
             ..Request::default()
         };
-        assert_eq!(args.request(), expected);
+        assert_eq!(args.tracing.request(), expected);
         assert_eq!(args.fail_on, Some(Severity::High));
-        assert_eq!(args.stall_after, LiveArgs::default().stall_after, "two defaults");
+        assert_eq!(
+            args.tracing.stall_after,
+            TracingArgs::default().stall_after,
+            "two defaults"
+        );
     }
 }

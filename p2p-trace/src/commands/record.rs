@@ -56,12 +56,10 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
         None
     };
     record(Plan {
-        request: args.request(),
-        duration: args.duration,
-        rules: rules::Options {
-            stall_after: args.stall_after,
-        },
-        ready_file: args.ready_file.as_deref(),
+        request: args.tracing.request(),
+        duration: args.tracing.duration,
+        rules: args.tracing.rules(),
+        ready_file: args.tracing.ready_file.as_deref(),
         options: Options {
             path: (args.output != Path::new("-")).then(|| args.output.clone()),
             limits: Limits {

@@ -50,23 +50,20 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
         drive::{Both, Drive, Opened, open, stop::Stop},
         kernel::clock,
         recorder::Recorder,
-        rules,
         tui::{self, Dashboard, Theme},
     };
 
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
-    let opened = open(&args.live().request())?;
+    let opened = open(&args.tracing.request())?;
     let start = clock::now();
-    let answering = answering(&opened, &args.device, &start);
+    let answering = answering(&opened, &args.tracing.device, &start);
     let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);
     let drive = Drive {
-        rules: rules::Options {
-            stall_after: args.stall_after,
-        },
+        rules: args.tracing.rules(),
         start_ns: start.boottime_ns,
-        duration: args.duration,
+        duration: args.tracing.duration,
         stop: &stop,
-        kmsg: args.kmsg,
+        kmsg: args.tracing.kmsg,
     };
     let status = opened.session.status();
     let header = record::header(status.clone(), start, drive.rules);
@@ -74,7 +71,7 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     // Reading them takes longer than the screen may stand still.
     symbols.never_wait();
     let symbols = symbols.as_ref();
-    let ready_file = args.ready_file.as_deref();
+    let ready_file = args.tracing.ready_file.as_deref();
     let mut dashboard = Dashboard::new(status, start, symbols, answering, ready_file);
     let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;
     tui::beside(&dashboard.shared(), &stop, theme, || {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::user::{self, Writer},
-    rules::Severity,
+    rules::{self, Severity},
 };
 
 const START_NS: u64 = 5_000_000_000;

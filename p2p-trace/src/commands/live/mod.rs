@@ -30,7 +30,6 @@ use crate::{
     kernel::clock,
     output::{Clock, Context, Format, Printer, text},
     recorder::Recorder,
-    rules,
 };
 pub(super) use reader_gone::is_stdout_closed;
 pub(super) use shown::Shown;
@@ -65,28 +64,26 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
             style: text::Style {
                 color: colors_stdout(global),
             },
-            stacks: args.stacks,
+            stacks: args.tracing.stacks,
         })
     };
-    let rules = rules::Options {
-        stall_after: args.stall_after,
-    };
+    let rules = args.tracing.rules();
     if args.raw {
         return record(record::Plan {
-            request: args.request(),
-            duration: args.duration,
+            request: args.tracing.request(),
+            duration: args.tracing.duration,
             rules,
-            ready_file: args.ready_file.as_deref(),
+            ready_file: args.tracing.ready_file.as_deref(),
             options: record::one_file(None),
         });
     }
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
-    let opened = open(&args.request())?;
+    let opened = open(&args.tracing.request())?;
     let plan = Plan {
         format,
         clock: clock::now(),
-        duration: args.duration,
-        ready_file: args.ready_file.as_deref(),
+        duration: args.tracing.duration,
+        ready_file: args.tracing.ready_file.as_deref(),
         only_findings: args.findings,
         judging: Judging {
             rules,
@@ -94,10 +91,10 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
             until_finding: args.until_finding,
         },
         record: args.record.clone(),
-        kmsg: args.kmsg,
+        kmsg: args.tracing.kmsg,
         is_closed: is_stdout_closed,
     };
-    let answering = answering(&opened, &args.device, &plan.clock);
+    let answering = answering(&opened, &args.tracing.device, &plan.clock);
     stream(opened, &plan, answering, &stop, &mut io::stdout().lock())
 }
 

@@ -1,0 +1,108 @@
+//! The options of every command that traces: `top`, `live` and `record`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Args;
+use p2p_trace_common::Hook;
+
+use super::{AttachHow, parse_duration, parse_hook, parse_size};
+use crate::{
+    rules,
+    source::{Attach, Request},
+};
+
+/// What to trace and how, from when on waiting is a finding, and who is told that it has begun.
+#[derive(Clone, Debug, Args)]
+pub struct TracingArgs {
+    /// Only this device: 0000:01:00.0, 01:00.0, or a name such as nvme0; can be given more than once
+    #[arg(long, value_name = "DEV", help_heading = "What to trace")]
+    pub device: Vec<String>,
+
+    /// Only this hook, such as alloc or kill; can be given more than once
+    #[arg(long, value_name = "NAME", value_parser = parse_hook, help_heading = "What to trace")]
+    pub hook: Vec<Hook>,
+
+    /// Capture the stacks of allocations, frees and maps too; what is shown as text then has all stacks
+    #[arg(long, help_heading = "What to trace")]
+    pub stacks: bool,
+
+    /// End after this time: seconds, or 500ms, 10s, 2m, 1h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What to trace")]
+    pub duration: Option<Duration>,
+
+    /// A drain or an unbind that takes longer than this is a finding
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
+    pub stall_after: Duration,
+
+    /// Create this file once everything is attached
+    #[arg(long, value_name = "PATH", help_heading = "Output")]
+    pub ready_file: Option<PathBuf>,
+
+    /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
+    #[arg(long, help_heading = "Output")]
+    pub kmsg: bool,
+
+    /// How to attach to the kernel
+    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Kernel")]
+    pub attach: AttachHow,
+
+    /// Size of the ring for hot events (allocations, frees, maps) over all CPUs, such as 4M
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Kernel")]
+    pub ring_size: Option<u64>,
+
+    /// Read the kernel's types from this file, not from /sys/kernel/btf/vmlinux
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub kernel_btf: Option<PathBuf>,
+}
+
+/// As on a command line without options.
+impl Default for TracingArgs {
+    fn default() -> Self {
+        Self {
+            device: Vec::new(),
+            hook: Vec::new(),
+            stacks: false,
+            duration: None,
+            stall_after: rules::Options::default().stall_after,
+            ready_file: None,
+            attach: AttachHow::default(),
+            ring_size: None,
+            kernel_btf: None,
+            kmsg: false,
+        }
+    }
+}
+
+impl TracingArgs {
+    /// What to ask a session for.
+    #[must_use]
+    pub fn request(&self) -> Request {
+        Request {
+            devices: self.device.clone(),
+            hooks: self.hook.clone(),
+            stacks: self.stacks,
+            attach: self.attach.into(),
+            ring_size: self.ring_size,
+            kernel_btf: self.kernel_btf.clone(),
+            kmsg: self.kmsg,
+        }
+    }
+
+    /// What the rules go by.
+    #[must_use]
+    pub const fn rules(&self) -> rules::Options {
+        rules::Options {
+            stall_after: self.stall_after,
+        }
+    }
+}
+
+impl From<AttachHow> for Attach {
+    fn from(how: AttachHow) -> Self {
+        match how {
+            AttachHow::Auto => Self::Auto,
+            AttachHow::Fentry => Self::Fentry,
+            AttachHow::Kprobe => Self::Kprobe,
+        }
+    }
+}
