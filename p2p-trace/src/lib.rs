@@ -18,6 +18,8 @@ mod recorder;
 pub mod recover;
 pub mod report;
 pub mod rules;
+#[cfg(test)]
+mod samples;
 #[cfg(feature = "trace")]
 pub mod server;
 pub mod source;

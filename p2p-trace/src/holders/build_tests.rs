@@ -3,10 +3,14 @@
 use p2p_trace_common::state;
 
 use super::{
-    stories::{CLOCK, Code, DEVICE, MS, READER, SECOND, SHELL, Story},
+    stories::{DEVICE, Story},
     *,
 };
-use crate::{event::DeviceAddress, output::text::Style};
+use crate::{
+    event::DeviceAddress,
+    output::text::Style,
+    samples::{CLOCK, Code, MS, READER, SECOND, SHELL},
+};
 
 /// The report of this host at `now_ns`.
 fn report_at(story: &Story, now_ns: u64, change: impl FnOnce(&crate::kernel::KernelRoot)) -> Report {

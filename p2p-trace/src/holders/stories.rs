@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use p2p_trace_common::{Kind, Record, Ring, record::COMM_LEN, state, valid};
+use p2p_trace_common::{Kind, Record, Ring, state, valid};
 
 use crate::{
     event::{
@@ -13,21 +13,11 @@ use crate::{
     },
     kernel::{KernelRoot, devices, tasks},
     model::Model,
-    output::{Clock, Symbolize},
+    samples::{MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
     source::{Loss, Reason},
 };
 
 pub(super) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
-pub(super) const MS: u64 = 1_000_000;
-pub(super) const SECOND: u64 = 1000 * MS;
-
-/// Times are seconds since 2026-11-22 18:00 UTC.
-pub(super) const CLOCK: Clock = Clock {
-    boottime_ns: 0,
-    realtime_ns: 1_795_370_400_000_000_000,
-    utc_offset_s: 0,
-};
-
 const PGMAP: u64 = 0xffff_8881_0345_6000;
 const PHYSICAL: u64 = 0xf400_0000;
 const SIZE: u64 = 64 << 20;
@@ -35,34 +25,6 @@ const SIZE: u64 = 64 << 20;
 const BASE: u64 = 0xff11_da51_7400_0000;
 /// The `struct page` of where the range begins.
 const PAGES: u64 = 0xffff_ea12_4000_0000 + PHYSICAL / 4096 * 64;
-
-const NVME_CODE: u64 = 0xffff_ffff_c012_3177;
-const NVMET_CODE: u64 = 0xffff_ffff_c022_208f;
-
-/// Names of two modules' code.
-pub(super) struct Code;
-
-impl Symbolize for Code {
-    fn symbolize(&self, address: u64) -> Option<String> {
-        let name = match address {
-            NVME_CODE => "nvme_alloc_queue+0x177 [nvme]",
-            NVMET_CODE => "nvmet_req_alloc_sgls+0x8f [nvmet]",
-            _ => return None,
-        };
-        Some(name.to_owned())
-    }
-}
-
-pub(super) const fn task(pid: u32, name: &[u8]) -> Task {
-    let mut comm = [0; COMM_LEN];
-    comm.split_at_mut(name.len()).0.copy_from_slice(name);
-    Task { pid, tgid: pid, comm }
-}
-
-pub(super) const WORKER: Task = task(29, b"kworker/u8:1");
-pub(super) const TARGET: Task = task(310, b"kworker/1:2H");
-pub(super) const READER: Task = task(726, b"p2pdio");
-pub(super) const SHELL: Task = task(735, b"sh");
 
 /// Applies records to a model, one after the other.
 pub(super) struct Story {

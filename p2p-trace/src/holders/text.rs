@@ -7,7 +7,7 @@ use super::report::{
     UnbindReport,
 };
 use crate::kernel::tasks::Liveness;
-use crate::output::text::{Style, bytes, duration};
+use crate::output::text::{Style, bytes, duration, wrap};
 
 /// Pieces of memory from before that are listed one by one.
 const RUNS: usize = 4;
@@ -312,24 +312,6 @@ fn plural(count: u64, one: &str, many: &str) -> String {
 fn short_time(time: &str) -> String {
     let (seconds, _) = time.split_once('.').unwrap_or((time, ""));
     format!("{}Z", seconds.trim_end_matches('Z'))
-}
-
-/// Breaks at spaces; a word longer than a line stays whole.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        let length = line.chars().count() + 1 + word.chars().count();
-        if !line.is_empty() && length > width {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
 }
 
 #[cfg(test)]

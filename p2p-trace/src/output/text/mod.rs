@@ -7,6 +7,7 @@ pub(crate) mod size;
 mod style;
 mod summary;
 mod verdict;
+mod wrap;
 
 pub(crate) use event::action;
 pub use event::{Options, event};
@@ -18,6 +19,7 @@ pub use size::{bytes, duration};
 pub use style::Style;
 pub use summary::summary;
 pub use verdict::verdicts;
+pub(crate) use wrap::wrap;
 
 use crate::{
     account::ring_name,

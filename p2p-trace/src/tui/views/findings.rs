@@ -10,12 +10,12 @@ use ratatui::{
 use super::{
     cut,
     table::{Cell, Column, Table, flexible, left, put, right},
-    titled, wrap,
+    titled,
 };
 use crate::{
     output::{
         Symbolize as _,
-        text::{bytes, duration},
+        text::{bytes, duration, wrap},
     },
     rules::{Finding, Holder, Severity},
     tui::{

@@ -7,8 +7,11 @@ use ratatui::{
     widgets::Clear,
 };
 
-use super::{cut, table::put, titled, wrap};
-use crate::tui::{detail::Detail, keymap::BINDINGS, state::App};
+use super::{cut, table::put, titled};
+use crate::{
+    output::text::wrap,
+    tui::{detail::Detail, keymap::BINDINGS, state::App},
+};
 
 /// Columns of the keys.
 const KEYS: usize = 20;

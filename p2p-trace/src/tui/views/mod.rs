@@ -127,21 +127,3 @@ fn titled(frame: &mut Frame<'_>, area: Rect, title: &str, note: &str, theme: The
         ..area
     }
 }
-
-/// Breaks at spaces; a word longer than a line stays whole.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines = Vec::new();
-    let mut line = String::new();
-    for word in text.split(' ') {
-        let length = line.chars().count() + 1 + word.chars().count();
-        if !line.is_empty() && length > width {
-            lines.push(std::mem::take(&mut line));
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    lines.push(line);
-    lines
-}

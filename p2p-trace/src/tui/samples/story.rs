@@ -1,72 +1,33 @@
-//! States of the dashboard for tests, each from records that go through the pipeline as those of a kernel do.
+//! A run for tests, record by record: they go through the pipeline as those of a kernel do.
 
 use std::sync::Arc;
 
-use p2p_trace_common::{Hook, Kind, Record, Ring, record::COMM_LEN, valid};
+use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 
-use super::{
+use super::super::{
     keeper::{Identity, Keeper},
     snapshot::{Query, Snapshot},
     state::App,
     theme::{Palette, Theme},
 };
 use crate::{
-    account::{HookState, HookStatus, Status, samples},
+    account::{self, HookState, HookStatus, Status},
     dump::Header,
     event::{DeviceAddress, Method, Task, user},
     model::simulate::ARMED,
     order::Item,
-    output::{Clock, Symbolize},
     pipeline::{Pipeline, Slice},
     rules,
+    samples::{CLOCK, Code, LIST_CODE, MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
     source::Loss,
 };
 
-pub(super) const NVME0: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
-pub(super) const NVME1: DeviceAddress = DeviceAddress::from_devfn(0, 4, 0);
-pub(super) const MS: u64 = 1_000_000;
-pub(super) const SECOND: u64 = 1000 * MS;
-
-/// Times are seconds since 2026-11-22 18:00 UTC.
-pub(super) const CLOCK: Clock = Clock {
-    boottime_ns: 0,
-    realtime_ns: 1_795_370_400_000_000_000,
-    utc_offset_s: 0,
-};
+pub(in crate::tui) const NVME0: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
+pub(in crate::tui) const NVME1: DeviceAddress = DeviceAddress::from_devfn(0, 4, 0);
 
 const SIZE: u64 = 64 << 20;
-const NVME_CODE: u64 = 0xffff_ffff_c012_3177;
-const LIST_CODE: u64 = 0xffff_ffff_8188_404d;
-const NVMET_CODE: u64 = 0xffff_ffff_c022_208f;
-
 /// All code that takes memory.
-pub(super) const CODE: [u64; 3] = [NVME_CODE, LIST_CODE, NVMET_CODE];
-
-/// Names of two modules' code and of the kernel's.
-pub(super) struct Code;
-
-impl Symbolize for Code {
-    fn symbolize(&self, address: u64) -> Option<String> {
-        let name = match address {
-            NVME_CODE => "nvme_alloc_queue+0x177 [nvme]",
-            NVMET_CODE => "nvmet_req_alloc_sgls+0x8f [nvmet]",
-            LIST_CODE => "pci_p2pmem_alloc_sgl+0x4d",
-            _ => return None,
-        };
-        Some(name.to_owned())
-    }
-}
-
-const fn task(pid: u32, name: &[u8]) -> Task {
-    let mut comm = [0; COMM_LEN];
-    comm.split_at_mut(name.len()).0.copy_from_slice(name);
-    Task { pid, tgid: pid, comm }
-}
-
-pub(super) const WORKER: Task = task(29, b"kworker/u8:1");
-pub(super) const TARGET: Task = task(310, b"kworker/1:2H");
-pub(super) const READER: Task = task(726, b"p2pdio");
-pub(super) const SHELL: Task = task(735, b"sh");
+pub(in crate::tui) const CODE: [u64; 3] = [NVME_CODE, LIST_CODE, NVMET_CODE];
 
 const fn physical(device: DeviceAddress) -> u64 {
     0xf400_0000 - (device.bus as u64 - 3) * SIZE
@@ -76,7 +37,7 @@ const fn pgmap(device: DeviceAddress) -> u64 {
     0xffff_8881_0345_6000 + device.bus as u64 * 0x1000
 }
 
-const fn base(device: DeviceAddress) -> u64 {
+pub(super) const fn base(device: DeviceAddress) -> u64 {
     0xff11_da51_0000_0000 + physical(device)
 }
 
@@ -105,32 +66,32 @@ fn hook(hook: Hook) -> HookStatus {
     }
 }
 
-pub(super) fn status() -> Status {
+pub(in crate::tui) fn status() -> Status {
     Status {
         hooks: Hook::ALL.iter().map(|&which| hook(which)).collect(),
         devices: Vec::new(),
-        ..samples::status()
+        ..account::samples::status()
     }
 }
 
 /// What a dump of such a run begins with.
-pub(super) fn header() -> Header {
+pub(in crate::tui) fn header() -> Header {
     Header::new(status(), CLOCK, 0, rules::Options::default())
 }
 
 /// A run, record by record.
-pub(super) struct Story {
-    pub(super) pipeline: Pipeline,
-    pub(super) keeper: Keeper,
-    pub(super) now_ns: u64,
+pub(in crate::tui) struct Story {
+    pub(in crate::tui) pipeline: Pipeline,
+    pub(in crate::tui) keeper: Keeper,
+    pub(in crate::tui) now_ns: u64,
     /// All that went through the pipeline.
-    pub(super) slices: Vec<Slice>,
-    positions: [u64; 2],
+    pub(in crate::tui) slices: Vec<Slice>,
+    pub(super) positions: [u64; 2],
     writer: user::Writer,
 }
 
 impl Story {
-    pub(super) fn new() -> Self {
+    pub(in crate::tui) fn new() -> Self {
         let status = status();
         let mut keeper = Keeper::new(Arc::new(status.clone()), CLOCK);
         for (device, name) in [(NVME0, "nvme0"), (NVME1, "nvme1")] {
@@ -167,7 +128,7 @@ impl Story {
     }
 
     /// Something happened to a device.
-    pub(super) fn event(
+    pub(in crate::tui) fn event(
         &mut self,
         device: DeviceAddress,
         (kind, hook): (Kind, Hook),
@@ -202,7 +163,13 @@ impl Story {
         self.event(device, shown, time_ns, task, |_| {});
     }
 
-    fn step_of_range(&mut self, device: DeviceAddress, shown: (Kind, Hook), time_ns: u64, task: Task) {
+    pub(super) fn step_of_range(
+        &mut self,
+        device: DeviceAddress,
+        shown: (Kind, Hook),
+        time_ns: u64,
+        task: Task,
+    ) {
         self.event(device, shown, time_ns, task, |record| {
             record.pgmap = pgmap(device);
             record.words = [physical(device), physical(device) + SIZE - 1, 0, 0];
@@ -211,7 +178,7 @@ impl Story {
     }
 
     /// Time passes.
-    pub(super) fn idle(&mut self, until_ns: u64) {
+    pub(in crate::tui) fn idle(&mut self, until_ns: u64) {
         while self.now_ns < until_ns {
             let time_ns = until_ns.min(self.now_ns + 250 * MS);
             let record = self.writer.tick(time_ns);
@@ -220,7 +187,7 @@ impl Story {
     }
 
     /// The driver adds its memory and takes its two queues.
-    pub(super) fn bind(&mut self, device: DeviceAddress, time_ns: u64) {
+    pub(in crate::tui) fn bind(&mut self, device: DeviceAddress, time_ns: u64) {
         self.event(
             device,
             (Kind::Memremap, Hook::Memremap),
@@ -265,7 +232,7 @@ impl Story {
         }
     }
 
-    pub(super) fn alloc(
+    pub(in crate::tui) fn alloc(
         &mut self,
         device: DeviceAddress,
         time_ns: u64,
@@ -281,7 +248,7 @@ impl Story {
     }
 
     /// An NVMe target takes a scatter list.
-    pub(super) fn list(&mut self, device: DeviceAddress, time_ns: u64, offset: u64) {
+    pub(in crate::tui) fn list(&mut self, device: DeviceAddress, time_ns: u64, offset: u64) {
         self.alloc(device, time_ns, TARGET, offset, 4096, LIST_CODE);
         self.event(
             device,
@@ -297,7 +264,7 @@ impl Story {
     }
 
     /// A process maps 16 pages.
-    pub(super) fn map(&mut self, device: DeviceAddress, time_ns: u64) {
+    pub(in crate::tui) fn map(&mut self, device: DeviceAddress, time_ns: u64) {
         self.event(device, (Kind::Mmap, Hook::Mmap), time_ns, READER, |record| {
             record.words = [0x7f04_559a_7000, 64 << 10, pages(device) + 32 * 64, 1];
             record.number = 16;
@@ -313,7 +280,7 @@ impl Story {
     }
 
     /// An unbind up to the kill; the driver gives its queues back.
-    pub(super) fn unbind(&mut self, device: DeviceAddress, time_ns: u64) {
+    pub(in crate::tui) fn unbind(&mut self, device: DeviceAddress, time_ns: u64) {
         self.step(device, (Kind::Unbind, Hook::Unbind), time_ns, SHELL);
         self.step(
             device,
@@ -356,7 +323,7 @@ impl Story {
     }
 
     /// The pages of [`Story::map`] go back, and with them the last reference.
-    pub(super) fn drain(&mut self, device: DeviceAddress, time_ns: u64) {
+    pub(in crate::tui) fn drain(&mut self, device: DeviceAddress, time_ns: u64) {
         self.event(
             device,
             (Kind::PageFree, Hook::PageFree),
@@ -373,7 +340,7 @@ impl Story {
     }
 
     /// The rest of an unbind.
-    pub(super) fn finish(&mut self, device: DeviceAddress, time_ns: u64) {
+    pub(in crate::tui) fn finish(&mut self, device: DeviceAddress, time_ns: u64) {
         self.step_of_range(device, (Kind::Remove, Hook::Remove), time_ns, SHELL);
         self.step_of_range(device, (Kind::Unmapped, Hook::Unmapped), time_ns + 19 * MS, SHELL);
         self.event(
@@ -396,119 +363,26 @@ impl Story {
     }
 
     /// Records of allocations and frees are lost.
-    pub(super) fn lose(&mut self, time_ns: u64) {
+    pub(in crate::tui) fn lose(&mut self, time_ns: u64) {
         let loss = Loss {
             from_ns: time_ns,
             to_ns: time_ns + MS,
-            ..samples::LOSS
+            ..account::samples::LOSS
         };
         self.item(Item::Loss(loss), time_ns);
     }
 
     /// What the screen shows of it at this moment.
-    pub(super) fn snapshot(&self, query: &Query, now_ns: u64) -> Snapshot {
+    pub(in crate::tui) fn snapshot(&self, query: &Query, now_ns: u64) -> Snapshot {
         let takers = self.keeper.takers(self.pipeline.model(), query, &Code, now_ns);
         self.keeper.snapshot(&self.pipeline, &Arc::new(takers), now_ns)
     }
 
     /// A dashboard that shows it.
-    pub(super) fn app(&self) -> App {
+    pub(in crate::tui) fn app(&self) -> App {
         let snapshot = Arc::new(self.snapshot(&Query::default(), self.now_ns));
         let mut app = App::new(Arc::clone(&snapshot), Theme::new(Palette::Rich, false));
         app.update(snapshot);
         app
     }
-}
-
-/// Nothing has p2p memory yet.
-pub(super) fn empty() -> Story {
-    let mut story = Story::new();
-    story.idle(3 * SECOND);
-    story
-}
-
-/// Two devices at work, one of which was bound again, and records lost.
-pub(super) fn busy() -> Story {
-    let mut story = Story::new();
-    story.bind(NVME0, SECOND);
-    story.map(NVME0, 2 * SECOND);
-    story.unbind(NVME0, 3 * SECOND);
-    story.drain(NVME0, 3 * SECOND + 180 * MS);
-    story.finish(NVME0, 3 * SECOND + 190 * MS);
-    story.bind(NVME0, 5 * SECOND);
-    story.bind(NVME1, 6 * SECOND);
-    for number in 0..40 {
-        story.list(NVME1, 7 * SECOND + number * 50 * MS, (64 + number) << 12);
-    }
-    story.map(NVME0, 10 * SECOND);
-    story.lose(11 * SECOND);
-    story.idle(12 * SECOND);
-    story
-}
-
-/// An unbind has waited for two seconds for memory that a process took.
-pub(super) fn blocked() -> Story {
-    let mut story = Story::new();
-    story.bind(NVME0, SECOND);
-    story.map(NVME0, 2 * SECOND);
-    story.unbind(NVME0, 3 * SECOND);
-    story.idle(5 * SECOND + 200 * MS);
-    story
-}
-
-/// The same long enough for findings.
-pub(super) fn stalled() -> Story {
-    let mut story = blocked();
-    story.idle(12 * SECOND);
-    story
-}
-
-/// The wait came after the removal, as in 2018.
-pub(super) fn wrong() -> Story {
-    let mut story = Story::new();
-    story.bind(NVME0, SECOND);
-    story.map(NVME0, 2 * SECOND);
-    story.unbind(NVME0, 3 * SECOND);
-    story.step_of_range(NVME0, (Kind::Remove, Hook::Remove), 3 * SECOND + 200 * MS, SHELL);
-    story.idle(4 * SECOND);
-    story.drain(NVME0, 4 * SECOND + 100 * MS);
-    story.idle(7 * SECOND);
-    story
-}
-
-/// A million references by a few tasks.
-pub(super) fn million() -> Story {
-    let mut story = Story::new();
-    story.bind(NVME0, SECOND);
-    let mut items = Vec::new();
-    for number in 0..1_000_000u64 {
-        let worker = task(400 + (number % 7) as u32, b"loader");
-        let position = story.positions[Ring::Hot as usize];
-        story.positions[Ring::Hot as usize] += 1;
-        items.push(Item::Record(Record {
-            kind: Kind::Alloc as u8,
-            hook: Hook::Alloc as u8,
-            seq: Ring::Hot.sequence(position),
-            time_ns: 2 * SECOND + number * 1000,
-            pid: worker.pid,
-            tgid: worker.tgid,
-            comm: worker.comm,
-            bus: NVME0.bus,
-            valid: valid::TASK | valid::DEVICE | valid::ADDR | valid::SIZE | valid::CALLER,
-            words: [base(NVME0) + (1 << 32) + (number << 12), 4096, NVMET_CODE, 0],
-            ..user::blank(1)
-        }));
-    }
-    let slice = Slice {
-        items,
-        watermark_ns: 3 * SECOND,
-    };
-    let keeper = &mut story.keeper;
-    let taken: Result<(), ()> = story.pipeline.advance(&slice, |step| {
-        keeper.step(step, &Code);
-        Ok(())
-    });
-    assert_eq!(taken, Ok(()));
-    story.idle(4 * SECOND);
-    story
 }

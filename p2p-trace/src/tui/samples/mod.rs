@@ -1,0 +1,9 @@
+//! States of the dashboard for tests.
+
+mod runs;
+mod story;
+
+pub(super) use runs::{blocked, busy, empty, million, stalled, wrong};
+pub(super) use story::{CODE, Story, header, status};
+
+pub(super) use crate::samples::{CLOCK, Code, SECOND};
