@@ -52,6 +52,8 @@ pub(crate) struct Lab {
     traces: u32,
     /// Where the latest stream of the scenario is kept.
     stream: Option<PathBuf>,
+    /// Where dumps are copied to, for whoever wants them.
+    keep_dumps: Option<PathBuf>,
 }
 
 /// `p2p-trace live --json` at work in the guest.
@@ -141,6 +143,7 @@ impl Lab {
             has_rethook,
             traces: 0,
             stream: None,
+            keep_dumps: None,
         })
     }
 
@@ -258,7 +261,7 @@ impl Lab {
     pub(crate) fn trace_as(&mut self, name: &str, launcher: &str, arguments: &str) -> Result<Trace> {
         let number = self.traces + 1;
         let job = self.start_tracer(
-            launcher,
+            &format!("{launcher} p2p-trace live"),
             &format!("--json --record /run/dump.{number} {arguments}"),
             &format!("> /run/trace.{number}"),
         )?;
@@ -276,7 +279,7 @@ impl Lab {
     /// As for [`Lab::trace`].
     pub(crate) fn trace_to_host(&mut self, name: &str, arguments: &str) -> Result<Trace> {
         Ok(Trace {
-            job: self.start_tracer("", &format!("--json {arguments}"), "")?,
+            job: self.start_tracer("p2p-trace live", &format!("--json {arguments}"), "")?,
             number: self.traces,
             name: name.to_owned(),
         })
@@ -334,7 +337,24 @@ impl Lab {
     ///
     /// As for [`Lab::trace`].
     pub(crate) fn trace_silently(&mut self, arguments: &str) -> Result<Job> {
-        self.start_tracer("", arguments, "> /dev/null")
+        self.start_tracer("p2p-trace live", arguments, "> /dev/null")
+    }
+
+    /// Starts a recorder, and waits until it is attached. What it says goes to `FILE.said`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Lab::trace`].
+    pub(crate) fn record(&mut self, file: &str, arguments: &str) -> Result<Job> {
+        let command = format!("p2p-trace record -o {file}");
+        self.start_tracer(&command, arguments, &format!("2> {file}.said"))
+    }
+
+    /// Starts to follow what a trace records.
+    pub(crate) fn follow(&mut self, trace: &Trace) -> Result<Job> {
+        let file = format!("/run/dump.{}", trace.number);
+        self.guest
+            .spawn(&format!("exec p2p-trace replay --json --follow {file}"))
     }
 
     /// Stops it.
@@ -347,7 +367,7 @@ impl Lab {
         output.success().context("p2p-trace failed").map(drop)
     }
 
-    fn start_tracer(&mut self, launcher: &str, arguments: &str, output: &str) -> Result<Job> {
+    fn start_tracer(&mut self, command: &str, arguments: &str, output: &str) -> Result<Job> {
         self.traces += 1;
         let ready = format!("/run/ready.{}", self.traces);
         let budget = if arguments.contains("--stall-after") {
@@ -356,7 +376,7 @@ impl Lab {
             PATIENT
         };
         let job = self.guest.spawn(&format!(
-            "exec {launcher} p2p-trace live --ready-file {ready} {budget} {arguments} {output}"
+            "exec {command} --ready-file {ready} {budget} {arguments} {output}"
         ))?;
         loop {
             if let Some(output) = self.guest.wait_within(job, READY)? {
@@ -393,12 +413,18 @@ impl Lab {
         let dump = self.guest.log().join(format!("{number}-{}.p2pt", trace.name));
         dump::fetch(&mut self.guest, &format!("/run/dump.{number}"), &dump)?;
         dump::replays(&dump, &lines)?;
+        self.keep_dump(&dump, &format!("{}.p2pt", trace.name))?;
         let stream = Stream::parse(&lines)?;
         stream.check()?;
         Ok(stream)
     }
 
-    fn interrupt(&mut self, tracer: Job) -> Result<Output> {
+    /// Stops a tracer as a user would, and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// It does not end.
+    pub(crate) fn interrupt(&mut self, tracer: Job) -> Result<Output> {
         self.guest.signal(tracer, Signal::INT)?;
         self.guest.wait_within(tracer, STOP)?.ok_or_else(|| {
             let seconds = STOP.as_secs();
@@ -411,9 +437,40 @@ impl Lab {
         self.guest.signal(trace.job, signal)
     }
 
+    /// The lines of the latest stream.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it cannot be read.
+    pub(crate) fn shown(&self) -> Result<Vec<String>> {
+        let path = self.stream.as_ref().context("no stream was kept")?;
+        let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    }
+
     /// Where the latest stream of the scenario is kept on the host, if it came that far.
     pub(crate) fn stream(&self) -> Option<&Path> {
         self.stream.as_deref()
+    }
+
+    /// From now on, each dump is copied into this folder, where there is one.
+    pub(crate) fn keep_dumps(&mut self, folder: Option<&Path>) {
+        self.keep_dumps = folder.map(Path::to_owned);
+    }
+
+    /// Copies a dump for whoever wants it.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be copied.
+    pub(crate) fn keep_dump(&self, dump: &Path, name: &str) -> Result<()> {
+        let Some(folder) = &self.keep_dumps else {
+            return Ok(());
+        };
+        let to = folder.join(name);
+        fs::copy(dump, &to)
+            .with_context(|| format!("cannot write {}", to.display()))
+            .map(drop)
     }
 
     /// Begins a scenario, which gets so much time.

@@ -18,14 +18,16 @@ mod load;
 mod mapping;
 mod provider;
 mod pull;
+mod record;
 mod runner;
 pub(crate) mod stream;
 mod teardown;
 mod testmod;
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::host::packages;
@@ -45,6 +47,9 @@ pub(crate) struct Options {
     /// Attach in this way only.
     #[arg(long, value_enum)]
     attach: Option<Method>,
+    /// Copy each dump that a scenario takes out of the guest into this folder: beside a stream as SCENARIO.p2pt.
+    #[arg(long, value_name = "DIR")]
+    keep_dumps: Option<PathBuf>,
 }
 
 /// How the tracer attaches.
@@ -163,6 +168,24 @@ const SCENARIOS: &[Scenario] = &[
         .once()
         .anywhere(),
     Scenario::plain("holders-losses", holders::losses)
+        .with_module()
+        .once(),
+    Scenario::plain("record-killed", record::killed)
+        .with_module()
+        .once()
+        .anywhere(),
+    Scenario::plain("record-full-disk", record::full_disk)
+        .with_module()
+        .once()
+        .anywhere(),
+    Scenario::plain("record-rotated", record::rotated)
+        .with_module()
+        .once(),
+    Scenario::plain("record-flight", record::flight)
+        .with_module()
+        .once()
+        .anywhere(),
+    Scenario::plain("record-vanished", record::vanished)
         .with_module()
         .once(),
     Scenario::plain("wrong-frees", faults::wrong_frees)
@@ -332,5 +355,9 @@ pub(crate) fn run(root: &Path, kernels: &[GuestKernel], options: &Options) -> Re
     let methods = options
         .attach
         .map_or_else(|| Method::ALL.to_vec(), |method| vec![method]);
-    runner::run(root, kernels, &scenarios, &methods)
+    let keep_dumps = options.keep_dumps.as_deref();
+    if let Some(folder) = keep_dumps {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
+    runner::run(root, kernels, &scenarios, &methods, keep_dumps)
 }

@@ -41,6 +41,8 @@ struct Bootable<'a> {
     boots: u32,
     /// Whether it can map p2p memory into user space, once a guest has told.
     has_mmap: Option<bool>,
+    /// Where dumps are copied to.
+    keep_dumps: Option<&'a Path>,
 }
 
 /// Runs every scenario by every method on every kernel.
@@ -49,6 +51,7 @@ pub(super) fn run(
     kernels: &[GuestKernel],
     scenarios: &[Scenario],
     methods: &[Method],
+    keep_dumps: Option<&Path>,
 ) -> Result<Summary> {
     let programs = programs::build(root)?;
     let mut summary = Summary::default();
@@ -74,6 +77,7 @@ pub(super) fn run(
             acceleration,
             boots: 0,
             has_mmap: None,
+            keep_dumps,
         };
         for preemptible in [false, true] {
             let of_guest: Vec<&Scenario> = scenarios
@@ -253,7 +257,7 @@ impl Bootable<'_> {
         self.boots += 1;
         let kind = if preemptible { "preemptible" } else { "plain" };
         let machine = machine(if preemptible { &["preempt=full"] } else { &[] });
-        Lab::start(Boot {
+        let mut lab = Lab::start(Boot {
             name: &format!("{}-{kind}-{}", self.kernel.label, self.boots),
             kernel: self.kernel,
             initramfs: &self.initramfs,
@@ -261,7 +265,9 @@ impl Bootable<'_> {
             acceleration: self.acceleration,
             limit: BOOT,
         })
-        .with_context(|| format!("cannot boot Linux {}", self.kernel.release))
+        .with_context(|| format!("cannot boot Linux {}", self.kernel.release))?;
+        lab.keep_dumps(self.keep_dumps);
+        Ok(lab)
     }
 }
 

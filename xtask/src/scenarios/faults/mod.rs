@@ -13,6 +13,7 @@ mod stalls;
 mod uses;
 
 pub(super) use chunks::{dead_chunk, racing_allocations};
+pub(super) use deeds::SIZE;
 pub(super) use exits::exit_codes;
 pub(super) use frees::{partial_free, put_without_get, wrong_frees};
 pub(super) use post_mortem::{post_mortem, taken_long_ago};

@@ -1,0 +1,105 @@
+//! A disk that is full, and a file that somebody removes.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+
+use super::{check, fetch, load, load_until, replay, stop, wait_size};
+use crate::scenarios::faults::SIZE;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::{Method, Verdict};
+
+/// What finds no room is missing and told; the rest is there, before and behind.
+pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    lab.guest.check(
+        "mkdir -p /run/small; mount -t tmpfs -o size=256k none /run/small; head -c 220k /dev/zero > /run/small/filler",
+    )?;
+    let file = "/run/small/full.p2pt";
+    let job = lab.record(file, &method.option())?;
+    // What it says needs room, too.
+    load(lab)?;
+    wait_size(lab, file, 6000)?;
+    load_until(lab, &format!("grep -q 'tracing goes on' {file}.said"))?;
+    lab.guest.check("rm /run/small/filler")?;
+    load(lab)?;
+    lab.unbind_card()?;
+    let words = [
+        "cannot write the dump",
+        "No space left on device",
+        "is not complete",
+    ];
+    stop(lab, job, file, 3, &words)?;
+    lab.unload_module()?;
+    let files = fetch(lab, &[file.to_owned()])?;
+    lab.guest.check("umount /run/small")?;
+
+    let checked = check(&files, 2)?;
+    ensure!(
+        checked.end == "whole" && checked.findings.is_empty() && checked.lost > 0,
+        "{checked:?}"
+    );
+    let (lines, _) = replay(&files)?;
+    let place = |words: &str| lines.iter().position(|line| line.contains(words));
+    let (alloc, lost, kill) = (
+        place("\"kind\":\"alloc\""),
+        place("\"reason\":\"damaged\""),
+        place("\"kind\":\"kill\""),
+    );
+    ensure!(
+        alloc.is_some() && alloc < lost && lost < kill,
+        "an allocation is at {alloc:?}, the loss at {lost:?}, and the kill at {kill:?}"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Another file is begun, which can be read alone; and what is redacted holds no address of this kernel.
+pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let card = lab.card.clone();
+    let file = "/run/gone.p2pt";
+    let trace = lab.trace("record-vanished", &method.option())?;
+    let job = lab.record(file, &format!("--redact {}", method.option()))?;
+    let taken = lab.take(&card, SIZE)?;
+    load(lab)?;
+    lab.guest.check(&format!("rm {file}"))?;
+    load_until(lab, &format!("[ -s {file}.1 ]"))?;
+    lab.command(&format!("free {}", taken.handle))?;
+    lab.unbind_card()?;
+    stop(lab, job, file, 3, &["somebody has removed it", "tracing goes on"])?;
+    let stream = lab.stop(trace)?;
+    lab.unload_module()?;
+    let files = fetch(lab, &[format!("{file}.1")])?;
+
+    let checked = check(&files, 0)?;
+    ensure!(
+        checked.end == "whole" && checked.findings.is_empty() && checked.lost == 0,
+        "{checked:?}"
+    );
+    let (lines, _) = replay(&files)?;
+    let redacted = addresses(&lines);
+    // The same kernel, as it was seen without redaction.
+    let plain = addresses(&lab.shown()?);
+    ensure!(
+        plain.contains(&format!("{:#x}", taken.addr)) && stream.first("kill")?.pgmap.is_some(),
+        "the address {:#x} is not among what was seen live",
+        taken.addr
+    );
+    let both: Vec<_> = redacted.intersection(&plain).collect();
+    ensure!(
+        redacted.len() > 10 && both.is_empty(),
+        "of {} addresses these are real: {both:?}",
+        redacted.len()
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Everything that is an address of the kernel's half.
+fn addresses(lines: &[String]) -> BTreeSet<String> {
+    lines
+        .iter()
+        .flat_map(|line| line.split('"'))
+        .filter(|word| word.starts_with("0xff") && word.len() == 18)
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,152 @@
+//! What is recorded when something goes wrong with the recorder or its disk, and what can be read of it afterwards, on this
+//! machine: never a verdict that the run does not bear out.
+
+mod disk;
+mod flight;
+mod killed;
+mod rotated;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Deserialize;
+
+use super::{
+    dump,
+    findings::{Finding, Verdict},
+    lab::Lab,
+};
+use crate::guest::Job;
+
+pub(super) use disk::{full_disk, vanished};
+pub(super) use flight::flight;
+pub(super) use killed::killed;
+pub(super) use rotated::rotated;
+
+/// What `check --json` says of a dump.
+#[derive(Deserialize)]
+struct Checked {
+    end: String,
+    verdict: String,
+    events: u64,
+    lost: u64,
+    damage: Vec<String>,
+    findings: Vec<Finding>,
+    verdicts: Vec<Verdict>,
+}
+
+/// What matters of it for an error message.
+impl fmt::Debug for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rules: Vec<_> = self.findings.iter().map(|finding| &*finding.rule).collect();
+        let answers: Vec<_> = self
+            .verdicts
+            .iter()
+            .map(|verdict| format!("{} {}", verdict.rule, verdict.answer))
+            .collect();
+        f.debug_struct("Checked")
+            .field("end", &self.end)
+            .field("verdict", &self.verdict)
+            .field("events", &self.events)
+            .field("lost", &self.lost)
+            .field("damage", &self.damage)
+            .field("findings", &rules)
+            .field("verdicts", &answers)
+            .finish()
+    }
+}
+
+/// What a run of the tracer on this machine came to.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: Vec<String>,
+    err: String,
+}
+
+/// Runs the tracer on files of one run.
+fn read(arguments: &[&str], files: &[PathBuf]) -> Result<Said> {
+    let (last, before) = files.split_last().context("no file")?;
+    let mut words = arguments.to_vec();
+    let before: Vec<String> = before.iter().map(|file| file.display().to_string()).collect();
+    words.extend(before.iter().map(String::as_str));
+    let output = dump::tracer(&words, last)
+        .output()
+        .context("cannot run p2p-trace on this machine")?;
+    let out = String::from_utf8(output.stdout).context("what it says is not text")?;
+    Ok(Said {
+        code: output.status.code().context("p2p-trace was killed")?,
+        out: out.lines().map(str::to_owned).collect(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+/// Judges files of one run, and expects this exit code.
+fn check(files: &[PathBuf], code: i32) -> Result<Checked> {
+    let said = read(&["check", "--json"], files)?;
+    ensure!(
+        said.code == code && said.out.len() == 1,
+        "check of {files:?} ended with {} and not with {code}: {} {}",
+        said.code,
+        said.out.join("\n"),
+        said.err
+    );
+    serde_json::from_str(&said.out[0]).context("what check says is not what its schema says")
+}
+
+/// Replays files of one run as JSON; gives the lines, and what was said of the files.
+fn replay(files: &[PathBuf]) -> Result<(Vec<String>, String)> {
+    let Said { code, out, err } = read(&["replay", "--json"], files)?;
+    ensure!(code == 0, "replay of {files:?} ended with {code}: {err}");
+    Ok((out, err))
+}
+
+/// Takes files out of the guest, into the folder of its logs.
+fn fetch(lab: &mut Lab, files: &[String]) -> Result<Vec<PathBuf>> {
+    let folder = lab.guest.log().to_owned();
+    files
+        .iter()
+        .map(|file| {
+            let name = Path::new(file).file_name().and_then(OsStr::to_str);
+            let name = name.context("a file without a name")?;
+            let to = folder.join(name);
+            dump::fetch(&mut lab.guest, file, &to)?;
+            lab.keep_dump(&to, name)?;
+            Ok(to)
+        })
+        .collect()
+}
+
+/// Allocates and frees.
+fn load(lab: &mut Lab) -> Result<()> {
+    let card = lab.card.clone();
+    lab.command(&format!("load {card} 4096 200")).map(drop)
+}
+
+/// Allocates and frees until a shell command succeeds.
+fn load_until(lab: &mut Lab, command: &str) -> Result<()> {
+    let card = lab.card.clone();
+    lab.wait_for(&format!(
+        "{{ echo load {card} 4096 200 > /dev/p2ptest; {command}; }}"
+    ))
+}
+
+/// Waits until so many bytes of a file are written.
+fn wait_size(lab: &mut Lab, file: &str, bytes: u32) -> Result<()> {
+    lab.wait_for(&format!("[ $(wc -c < {file}) -gt {bytes} ]"))
+}
+
+/// Stops a recorder and expects this exit code and these words.
+fn stop(lab: &mut Lab, job: Job, file: &str, code: i32, words: &[&str]) -> Result<()> {
+    let ended = lab.interrupt(job)?;
+    let said = lab.guest.check(&format!("cat {file}.said"))?.join("\n");
+    ensure!(
+        ended.code == code && words.iter().all(|words| said.contains(words)),
+        "it ended with {} and said: {said}, and not with {code} and {words:?}",
+        ended.code
+    );
+    ensure!(code != 0 || said.is_empty(), "it complains: {said}");
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Files that follow each other, and files that are read while they are written.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Checked, check, fetch, load_until, replay, stop};
+use crate::scenarios::faults::SIZE;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::stream::Stream;
+use crate::scenarios::testmod::Taken;
+use crate::scenarios::{Method, Verdict};
+
+/// How long a teardown may take here.
+const BUDGET: &str = "--stall-after 1s";
+/// The rule that names who is waited for.
+const RULE: &str = "stalled-drain";
+
+/// Memory is taken while the first file is written, and waited for while the last one is.
+pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let card = lab.card.clone();
+    let options = format!("{} {BUDGET}", method.option());
+    let file = "/run/rotated.p2pt";
+    let job = lab.record(file, &format!("--max-size 12K {options}"))?;
+    let trace = lab.trace("record-rotated", &options)?;
+    let follower = lab
+        .guest
+        .spawn(&format!("exec p2p-trace replay --json --follow {file}"))?;
+    let live_follower = lab.follow(&trace)?;
+    let taken = lab.take(&card, SIZE)?;
+    load_until(lab, &format!("[ -s {file}.2 ]"))?;
+    let unbinding = lab.start_unbind_card()?;
+    lab.wait_finding(&trace, RULE)?;
+    lab.command(&format!("free {}", taken.handle))?;
+    lab.finish(unbinding)?;
+    stop(lab, job, file, 0, &[])?;
+    let followed = lab
+        .guest
+        .wait(follower)?
+        .success()
+        .context("the follower failed")?;
+    let stream = lab.stop(trace)?;
+    let live_followed = lab
+        .guest
+        .wait(live_follower)?
+        .success()
+        .context("the follower of the live run failed")?;
+    lab.unload_module()?;
+    let names = lab.guest.check(&format!("ls -v {file} {file}.[0-9]*"))?;
+    let files = fetch(lab, &names)?;
+
+    ensure!(files.len() > 2, "there are only the files {names:?}");
+    ensure!(
+        live_followed == lab.shown()?,
+        "what was followed while it was recorded is not what was shown live: {} lines",
+        live_followed.len()
+    );
+    let (replayed, said) = replay(&files)?;
+    ensure!(said.is_empty(), "the replay of all files says: {said}");
+    ensure!(
+        followed == replayed,
+        "{} lines were followed through the files, {} are replayed",
+        followed.len(),
+        replayed.len()
+    );
+    let all = check(&files, 1)?;
+    ensure!(
+        all.end == "whole" && all.damage.is_empty() && all.lost == 0,
+        "{all:?}"
+    );
+    ensure!(
+        answers(&all) == live_answers(&stream),
+        "all files come to {:?}, live to {:?}",
+        answers(&all),
+        live_answers(&stream)
+    );
+    names_taker(&all, &taken)?;
+    // The one alone in which the unbind is waited for. It begins long after the memory was taken.
+    let mut alone = None;
+    for file in &files[1..] {
+        let of_file = std::slice::from_ref(file);
+        let (lines, _) = replay(of_file)?;
+        if lines.iter().any(|line| line.contains("\"kind\":\"kill\"")) {
+            let by_taker = format!("\"tgid\":{},", taken.pid);
+            let is_there = |line: &String| line.contains("\"kind\":\"alloc\"") && line.contains(&by_taker);
+            ensure!(
+                !lines.iter().any(is_there),
+                "{} has the allocation itself",
+                file.display()
+            );
+            alone = Some(check(of_file, 1)?);
+        }
+    }
+    names_taker(&alone.context("no file but the first has the kill")?, &taken)?;
+    let first = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
+    ensure!(first.end == "goes_on" && first.findings.is_empty(), "{first:?}");
+    Ok(Verdict::Passed)
+}
+
+/// Expects the finding, with who took the memory, and when.
+fn names_taker(checked: &Checked, taken: &Taken) -> Result<()> {
+    let finding = checked.findings.iter().find(|finding| finding.rule == RULE);
+    let finding = finding.with_context(|| format!("no {RULE} in {checked:?}"))?;
+    let [holder] = finding.holders.as_slice() else {
+        anyhow::bail!("it does not name one holder: {finding:?}");
+    };
+    ensure!(
+        (holder.tgid, holder.bytes) == (Some(taken.pid), SIZE),
+        "the holder is {holder:?}, it was {taken:?}"
+    );
+    Ok(())
+}
+
+type Answers<'a> = BTreeSet<(&'a str, &'a str, &'a str)>;
+
+fn answers(checked: &Checked) -> Answers<'_> {
+    let verdicts = checked.verdicts.iter();
+    verdicts
+        .map(|verdict| (&*verdict.device, &*verdict.rule, &*verdict.answer))
+        .collect()
+}
+
+fn live_answers(stream: &Stream) -> Answers<'_> {
+    let verdicts = stream.verdicts.iter();
+    verdicts
+        .map(|verdict| (&*verdict.device, &*verdict.rule, &*verdict.answer))
+        .collect()
+}
