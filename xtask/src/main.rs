@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod guest;
 mod host;
 mod kernels;
@@ -46,6 +47,8 @@ enum Task {
     Demo(demo::Options),
     /// Run the scenarios in guests only.
     Scenarios(scenarios::Options),
+    /// Feed the readers with inputs that libFuzzer makes up.
+    Fuzz(fuzz::Options),
     /// Measure what tracing costs, beside its peers, in guest instructions.
     Bench(bench::Options),
     /// Run a command in a guest, on the machine of the scenarios.
@@ -91,6 +94,10 @@ fn perform(task: Task, root: &Path) -> Result<ExitCode> {
         Task::Kernels { labels } => success_if(list_kernels(root, &labels)),
         Task::Demo(options) => demo::run(root, &options)?,
         Task::Scenarios(options) => success_if(scenarios::run_alone(root, &options)?),
+        Task::Fuzz(options) => {
+            fuzz::run(root, &options)?;
+            ExitCode::SUCCESS
+        }
         Task::Bench(options) => {
             bench::run(root, &options)?;
             ExitCode::SUCCESS

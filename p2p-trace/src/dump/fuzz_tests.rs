@@ -1,42 +1,14 @@
 //! The reader against bytes that nobody wrote: it never panics, ends, and needs no more memory than there are bytes.
 
-use std::{convert::Infallible, env, fs, path::Path};
+use std::{env, fs, path::Path};
 
 use proptest::prelude::*;
 
 use super::{
-    Opened, Reader, Tape, Told,
+    Opened,
+    fuzz::{find, mended, read},
     samples::{dump, header},
 };
-use crate::pipeline::Pipeline;
-
-/// Reads whatever can be read, and judges it.
-fn read(bytes: &[u8]) {
-    let mut reader = Reader::new(bytes);
-    while let Ok(Some(_)) = reader.next_entry() {}
-    let Ok(opened) = Opened::open(bytes) else { return };
-    let header = opened.header().clone();
-    let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
-    let mut tape = Tape::new(vec![opened]).unwrap();
-    let mut totals = None;
-    while let Ok(Some(told)) = tape.next_told() {
-        match told {
-            Told::Restore(checkpoint) => pipeline.restore(&checkpoint),
-            Told::Slice(slice) => {
-                let done: Result<(), Infallible> = pipeline.advance(&slice, |_| Ok(()));
-                done.unwrap();
-            }
-            Told::Status(change) => pipeline.update(&change.status),
-            Told::Doubt(why) => pipeline.doubt(why),
-            Told::End(end) => {
-                if let super::End::Whole(footer) = *end {
-                    totals = footer.totals;
-                }
-            }
-        }
-    }
-    pipeline.close(&totals.unwrap_or_default());
-}
 
 /// The committed corpus. `P2P_TRACE_BLESS=1 cargo test` writes what tests make of it anew.
 fn corpus() -> Vec<Vec<u8>> {
@@ -79,32 +51,6 @@ fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// Makes the checksums of all blocks fit again, so that what is behind them is reached.
-fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
-    let mut at = 0;
-    while let Some(place) = find(&bytes, at) {
-        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-        if place + 32 > bytes.len() {
-            break;
-        }
-        let end = (place + 32).saturating_add(word(place + 12));
-        if let Some(content) = bytes.get(place + 32..end) {
-            let crc = crc32c::crc32c(content).to_le_bytes();
-            bytes[place + 20..place + 24].copy_from_slice(&crc);
-        }
-        let crc = crc32c::crc32c(&bytes[place..place + 28]).to_le_bytes();
-        bytes[place + 28..place + 32].copy_from_slice(&crc);
-        at = place + 8;
-    }
-    bytes
-}
-
-fn find(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..)?;
-    let place = rest.windows(8).position(|window| window == super::block::MAGIC)?;
-    Some(from + place)
 }
 
 #[test]

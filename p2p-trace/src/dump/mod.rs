@@ -14,6 +14,8 @@ mod describe;
 mod follow;
 #[cfg(test)]
 mod follow_tests;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]

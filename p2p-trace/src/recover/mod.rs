@@ -11,6 +11,8 @@ mod carve;
 mod elf;
 mod error;
 mod flattened;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod input;
 mod kdump;
 mod memory;

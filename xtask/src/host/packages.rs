@@ -63,6 +63,12 @@ pub(crate) const TERMINAL: Need = Need {
     packages: &[program("tmux", "tmux")],
 };
 
+/// For building libFuzzer.
+pub(crate) const FUZZ: Need = Need {
+    step: "build the fuzz targets",
+    packages: &[program("g++", "g++")],
+};
+
 /// For fetching and unpacking the kernels of the guests.
 pub(crate) const KERNELS: Need = Need {
     step: "unpack kernels for the guest",

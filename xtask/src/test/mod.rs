@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{ebpf, host::packages, scenarios};
+use crate::{ebpf, fuzz, host::packages, scenarios};
 use summary::{Counts, Outcome, Row, Summary};
 
 /// What to test.
@@ -43,6 +43,8 @@ enum Stage {
     Build,
     /// Unit, property and doc tests.
     Tests,
+    /// The readers bear what libFuzzer makes of the corpus, in a short run.
+    Fuzz,
     /// A browser shows the page of a report, and has nothing to complain of.
     Browser,
     /// The dashboard over recorded dumps on a terminal: keys, sizes, and however it ends.
@@ -89,6 +91,7 @@ fn perform(stage: Stage, root: &Path) -> Summary {
         Stage::Docs => cargo::docs(root).map(|()| None),
         Stage::Build => cargo::build(root).map(|()| None),
         Stage::Tests => cargo::tests(root).map(Some),
+        Stage::Fuzz => fuzz::run(root, &fuzz::Options::default()).map(|()| None),
         Stage::Browser => match packages::ensure(&packages::BROWSER) {
             Ok(()) => cargo::browser(root).map(Some),
             Err(error) => {

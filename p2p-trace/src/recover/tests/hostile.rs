@@ -165,3 +165,22 @@ fn what_is_no_dump_of_this_machine_is_refused_with_a_reason() {
     // As it lies, it can be searched all the same, where its pages happen to be aligned.
     assert!(open(elf[..70].to_vec(), Some(Format::Raw)).is_ok());
 }
+
+/// What the fuzz target begins with. `P2P_TRACE_BLESS=1 cargo test` writes it anew.
+#[test]
+fn the_corpus_of_the_fuzz_target_is_of_every_format() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cores");
+    let (dumps, known) = all();
+    // Those that store pages as they are are larger, and like the ELF file.
+    let is_small = |(name, _): &(&str, Vec<u8>)| !matches!(*name, "raw" | "none");
+    for (name, dump) in dumps.into_iter().filter(is_small) {
+        let path = folder.join(name);
+        if std::env::var_os("P2P_TRACE_BLESS").is_some() {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&path, &dump).unwrap();
+        }
+        let kept = std::fs::read(&path).unwrap();
+        assert!(try_search(&kept, &known) >= known.len(), "{name}");
+        crate::recover::fuzz::search(&kept);
+    }
+}

@@ -1,0 +1,5 @@
+//! The readers of a crashed kernel's memory, of every format, from a file and from a pipe.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| p2p_trace::recover::fuzz::search(bytes));

@@ -1,0 +1,23 @@
+//! What is done with bytes of which nobody knows where they come from, for fuzzing.
+
+use std::{io, num::NonZero};
+
+use super::{Beginning, Search, carve, carve_pipe, open, write};
+
+/// Searches a memory dump in both ways, and writes what is found as an event dump.
+pub fn search(bytes: &[u8]) {
+    let search = Search {
+        workers: NonZero::new(1),
+        limit: 1 << 12,
+        ..Search::default()
+    };
+    if let Ok(memory) = open(bytes.to_vec(), None) {
+        drop(carve(&*memory, search, |_| {}));
+    }
+    if let Ok((facts, carved)) = carve_pipe(bytes, None, search, |_| {}) {
+        for run in &carved.runs {
+            // What cannot be written is told, and no harm.
+            drop(write(run, &Beginning::of(run, &facts), io::sink()));
+        }
+    }
+}
