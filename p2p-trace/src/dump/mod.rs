@@ -37,7 +37,9 @@ pub use checkpoint::{Checkpoint, Head};
 pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
 pub(crate) use follow::Following;
 pub use names::Names;
-pub(crate) use play::{play, take_in};
+pub(crate) use play::play;
+#[cfg(feature = "tui")]
+pub(crate) use play::take_in;
 pub use reader::{Damage, Entry, ReadError, Reader};
 pub use records::{Counts, MAX_ITEMS, Records};
 pub use tape::{End, OpenError, Opened, Tape, Told};

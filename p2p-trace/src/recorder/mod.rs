@@ -38,7 +38,9 @@ use crate::{
 use disk::{Disk, Message};
 use dropped::Dropped;
 pub(crate) use files::Limits;
-pub(crate) use flight::{Flight, Saved};
+pub(crate) use flight::Flight;
+#[cfg(feature = "tui")]
+pub(crate) use flight::Saved;
 use names::NewNames;
 
 /// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
