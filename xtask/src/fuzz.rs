@@ -60,7 +60,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         .current_dir(root.join("fuzz"))
         .args([
             "build",
-            "--locked",
+            // Not locked: its lock file follows what p2p-trace itself depends on.
             "--release",
             "--target",
             TRIPLE,
