@@ -36,6 +36,8 @@ const FRAME: Duration = Duration::from_millis(100);
 const MAX_HISTORY: u64 = 64 << 20;
 /// Looking at every reference takes at most one part in so many of the time.
 const SHARE: u32 = 20;
+/// But so often: a look that was held up once does not say what the next one costs.
+const OLDEST: Duration = Duration::from_secs(2);
 /// Between two looks at what devices are called; sooner while one has no name: its driver may be about to give it one.
 const LOOK: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(200);
@@ -132,7 +134,7 @@ impl<'a> Dashboard<'a> {
         let (query, number) = self.shared.query();
         let is_due = self
             .counted
-            .is_none_or(|counted| counted.elapsed() >= self.cost * SHARE);
+            .is_none_or(|counted| counted.elapsed() >= (self.cost * SHARE).min(OLDEST));
         if is_due || self.answered != Some(number) {
             let begun = Instant::now();
             let takers = self.keeper.takers(pipeline.model(), &query, self.symbols, now_ns);
