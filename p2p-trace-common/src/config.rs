@@ -17,7 +17,7 @@ pub const MAX_DEVICES: usize = 16;
 /// Instructions on hot paths that user space completes before it loads the object, since reading what it found out from
 /// the configuration, at every event, costs more than what is done with it.
 pub mod marker {
-    use super::Layout;
+    use super::{Config, Layout};
     use crate::hook::{Hook, MAX_ARGS};
 
     /// In place of the number of `bpf_rdonly_cast`: a call of no helper there is. Becomes a plain move where the running
@@ -59,6 +59,39 @@ pub mod marker {
 
     /// Members of a layout.
     pub const MEMBERS: i32 = member(size_of::<Layout>());
+
+    /// What a register is set to: this and the position of a 32-bit field of the configuration, for its value.
+    pub const SETTING: i32 = 0x5032_5000;
+    /// As above for a 64-bit field, in an instruction of twice the length.
+    pub const WIDE_SETTING: i32 = 0x5032_5700;
+
+    /// For the field that lies there, from `core::mem::offset_of!`.
+    #[must_use]
+    pub const fn setting(offset: usize) -> i32 {
+        assert!(offset.is_multiple_of(size_of::<u32>()) && offset < size_of::<Config>());
+        SETTING + (offset / size_of::<u32>()) as i32
+    }
+
+    /// For the 64-bit field that lies there.
+    #[must_use]
+    pub const fn wide_setting(offset: usize) -> i32 {
+        assert!(offset.is_multiple_of(size_of::<u64>()) && offset < size_of::<Config>());
+        WIDE_SETTING + (offset / size_of::<u64>()) as i32
+    }
+
+    /// The offset that [`setting`] or [`wide_setting`] was made from, if the number is one of those that start at `base`.
+    #[must_use]
+    pub const fn offset_of(number: i32, base: i32, width: usize) -> Option<usize> {
+        if number < base {
+            return None;
+        }
+        let offset = (number - base) as usize * width;
+        if offset + width <= size_of::<Config>() {
+            Some(offset)
+        } else {
+            None
+        }
+    }
 }
 /// Upper bound for loops over CPUs in the kernel side, and with it for the CPUs supported.
 pub const MAX_CPUS: u32 = 1024;
@@ -229,7 +262,7 @@ pub struct Config {
     pub printk: u32,
     /// 0.
     pub reserved: u32,
-    /// Devices let through: PCI domain in the high half, bus and devfn in the low 16 bits.
+    /// Devices let through, as the record's word has them: domain in the low half, then bus and devfn.
     pub devices: [u64; MAX_DEVICES],
     /// Address of each hook's function, 0 where it is not known: tells the caller from the trampoline.
     pub functions: [u64; HOOK_SLOTS],

@@ -10,7 +10,7 @@ use aya_log_ebpf::warn;
 use p2p_trace_common::{Hook, Kind, config::MAX_CPUS, counters::Burst, valid};
 
 use crate::{
-    config::{config, offset},
+    config::{offset, setting},
     context::Context,
     device::{self, Address},
     emit::Event,
@@ -54,7 +54,7 @@ pub(crate) fn add<C: Context>(context: &C, page: u64, range: u64) {
     let Some(burst) = BURSTS.get_ptr_mut(cpu) else {
         return;
     };
-    if config!(bursts) != 0 && lock(burst) {
+    if setting!(bursts) != 0 && lock(burst) {
         let continued = extend(burst, page, range, task.ids);
         unlock(burst);
         if continued {
@@ -67,7 +67,7 @@ pub(crate) fn add<C: Context>(context: &C, page: u64, range: u64) {
     }
     ring::count_hits(Hook::PageFree, 1);
     let mut fresh = begin(page, range, address, task);
-    if config!(bursts) != 0 && lock(burst) {
+    if setting!(bursts) != 0 && lock(burst) {
         swap(burst, &mut fresh);
         unlock(burst);
     }
@@ -109,7 +109,7 @@ fn begin(page: u64, range: u64, address: Option<Address>, task: Task) -> Burst {
         first_page: page,
         next_page: page.wrapping_add(u64::from(offset!(page_size))),
         pgmap: range,
-        device: address.map_or(0, Address::to_word),
+        device: address.map_or(0, |address| address.0),
         first_ns: now,
         last_ns: now,
         task: task.ids,
@@ -165,12 +165,12 @@ const TURNS: u32 = 16;
 /// Writes every CPU's burst: what was freed so far precedes what comes now.
 #[inline(always)]
 pub(crate) fn flush<C: Context>(context: &C) {
-    if config!(bursts) == 0 {
+    if setting!(bursts) == 0 {
         return;
     }
     let mut cpu = 0;
     while cpu < MAX_CPUS {
-        if cpu >= config!(cpus) {
+        if u64::from(cpu) >= setting!(cpus) {
             return;
         }
         flush_cpu(context, cpu);

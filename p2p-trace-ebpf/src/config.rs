@@ -6,8 +6,8 @@ use p2p_trace_common::Config;
 #[unsafe(no_mangle)]
 pub(crate) static CONFIG: Config = Config::EMPTY;
 
-/// Reads one field of [`CONFIG`]. Volatile, so that the compiler does not take the value that the object
-/// file holds for the one it will have.
+/// Reads one field of [`CONFIG`], which costs two instructions: for what is no [`setting`]. Volatile, so that the compiler
+/// does not take the value that the object file holds for the one it will have.
 macro_rules! config {
     ($($field:tt)+) => {
         // SAFETY: a reference to a static is valid for reads.
@@ -15,6 +15,47 @@ macro_rules! config {
     };
 }
 pub(crate) use config;
+
+/// One 32-bit field of [`CONFIG`] (below 2³¹), in 64 bits, which saves its extension; `field + 4` is what follows it. User space puts it into
+/// the instruction.
+macro_rules! setting {
+    ($field:ident $(+ $bytes:literal)?) => {{
+        let value: u64;
+        // SAFETY: sets a register.
+        unsafe {
+            core::arch::asm!(
+                "{0} = {1}",
+                out(reg) value,
+                const p2p_trace_common::config::marker::setting(
+                    core::mem::offset_of!(p2p_trace_common::Config, $field) $(+ $bytes)?
+                ),
+                options(pure, nomem, nostack)
+            );
+        }
+        value
+    }};
+}
+pub(crate) use setting;
+
+/// One 64-bit field of [`CONFIG`], or the one `index` behind it. User space puts it into the instruction.
+macro_rules! wide_setting {
+    ($field:ident, $index:expr) => {{
+        let value: u64;
+        // SAFETY: sets a register.
+        unsafe {
+            core::arch::asm!(
+                "{0} = {1} ll",
+                out(reg) value,
+                const p2p_trace_common::config::marker::wide_setting(
+                    core::mem::offset_of!(p2p_trace_common::Config, $field) + $index as usize * 8
+                ),
+                options(pure, nomem, nostack)
+            );
+        }
+        value
+    }};
+}
+pub(crate) use wide_setting;
 
 /// Reads one member offset.
 macro_rules! offset {

@@ -7,7 +7,7 @@ use p2p_trace_common::{Hook, config::marker};
 
 use crate::{
     calls,
-    config::config,
+    config::{setting, wide_setting},
     memory::{self, Word, add},
 };
 
@@ -118,8 +118,8 @@ impl<const HOOK: u8> Context for Traced<HOOK> {
     /// changes the frame. Source: `arch_prepare_bpf_trampoline`; all forms seen on 5.10 to 7.3.
     #[inline(always)]
     fn caller(&self) -> Option<u64> {
-        let function = config!(functions[HOOK as usize]);
-        if config!(callers) == 0 || function == 0 {
+        let function = wide_setting!(functions, HOOK);
+        if setting!(callers) == 0 || function == 0 {
             return None;
         }
         let frame = add!(self.context as u64, marker::FRAME + HOOK as i32);
@@ -173,7 +173,7 @@ impl<const HOOK: u8> Context for Entered<HOOK> {
 
     #[inline(always)]
     fn caller(&self) -> Option<u64> {
-        if config!(callers) == 0 {
+        if setting!(callers) == 0 {
             return None;
         }
         let stack_pointer = load_at!(self.context, 0 => 152; 0);
@@ -223,7 +223,7 @@ impl Context for Returned {
     /// A kretprobe runs with the instruction pointer at the address returned to.
     #[inline(always)]
     fn caller(&self) -> Option<u64> {
-        (config!(callers) != 0).then(|| load_at!(self.context, 0 => 128; 0))
+        (setting!(callers) != 0).then(|| load_at!(self.context, 0 => 128; 0))
     }
 
     #[inline(always)]

@@ -3,69 +3,48 @@
 use p2p_trace_common::config::{MAX_DEVICES, MISSING};
 
 use crate::{
-    config::{config, offset},
+    config::{config, offset, setting, wide_setting},
     context::Context,
     memory::{load, member, read},
 };
 
-/// A PCI address as the filter's table holds it: domain in the high half, bus and devfn in the low 16 bits.
+/// A PCI address as the record's word and the filter's table hold it: domain in the low half, then bus, devfn, and 16
+/// bits to spare.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) u64);
+
+/// The lowest bit of the bus's number in an address.
+const BUS: u32 = 32;
+/// The lowest bit of devfn.
+const DEVFN: u32 = 40;
 
 impl Address {
     #[inline(always)]
     const fn new(domain: u32, bus: u8, devfn: u8) -> Self {
-        Self((domain as u64) << 32 | (bus as u64) << 8 | devfn as u64)
-    }
-
-    /// As the record's word has it: domain low, then bus, devfn, and 16 bits to spare.
-    #[inline(always)]
-    pub(crate) const fn to_word(self) -> u64 {
-        self.0 >> 32 | (self.0 >> 8 & 0xff) << 32 | (self.0 & 0xff) << 40
-    }
-
-    /// Of the word that a record has.
-    #[inline(always)]
-    pub(crate) const fn of_word(word: u64) -> Self {
-        Self(word << 32 | (word >> 32 & 0xff) << 8 | word >> 40 & 0xff)
+        Self(domain as u64 | (bus as u64) << BUS | (devfn as u64) << DEVFN)
     }
 
     /// In place of the address of a device that is filtered out.
     const NOBODY: Self = Self(u64::MAX);
 
-    /// False when it cannot be in the filter, whatever its domain.
+    /// True when no filter is set or a device in it is like this one in these bits of the address.
     #[inline(always)]
-    fn is_like_a_wanted(self) -> bool {
-        let count = config!(device_count);
+    fn is_wanted(self, bits: u64) -> bool {
+        let count = setting!(device_count);
+        let is_like = |wanted: u64| (wanted ^ self.0) & bits == 0;
         if count == 0 {
             return true;
         }
-        let mut index = 0;
-        while index < MAX_DEVICES {
-            if index as u32 >= count {
-                return false;
-            }
-            if config!(devices[index]) as u16 == self.0 as u16 {
-                return true;
-            }
-            index += 1;
-        }
-        false
-    }
-
-    /// True when no filter is set or this device is in it.
-    #[inline(always)]
-    fn is_wanted(self) -> bool {
-        let count = config!(device_count);
-        if count == 0 {
+        // Mostly there is one.
+        if is_like(wide_setting!(devices, 0)) {
             return true;
         }
-        let mut index = 0;
-        while index < MAX_DEVICES {
-            if index as u32 >= count {
+        let mut index = 1;
+        while index < MAX_DEVICES as u64 {
+            if index >= count {
                 return false;
             }
-            if config!(devices[index]) == self.0 {
+            if is_like(config!(devices[index as usize])) {
                 return true;
             }
             index += 1;
@@ -78,8 +57,9 @@ impl Address {
 #[inline(always)]
 pub(crate) fn is_wanted(address: Option<Address>) -> bool {
     match address {
-        Some(address) => address.is_wanted(),
-        None => config!(device_count) == 0,
+        Some(Address::NOBODY) => false,
+        Some(address) => address.is_wanted(u64::MAX),
+        None => setting!(device_count) == 0,
     }
 }
 
@@ -87,15 +67,16 @@ pub(crate) fn is_wanted(address: Option<Address>) -> bool {
 /// not let through is not told apart, which takes time.
 #[inline(always)]
 pub(crate) fn of_pci_dev<C: Context>(context: &C, pci_dev: u64) -> Option<Address> {
-    if config!(device_known) == 0 {
+    if setting!(device_known) == 0 {
         return None;
     }
-    let devfn: u32 = context.load(member!(pci_dev, pci_dev_devfn)?)?;
     let bus: u64 = context.load(member!(pci_dev, pci_dev_bus)?)?;
     let number: u8 = context.load(member!(bus, pci_bus_number)?)?;
-    if !Address::new(0, number, devfn as u8).is_like_a_wanted() {
+    // Most devices differ in the bus: there is one to each slot.
+    if !Address::new(0, number, 0).is_wanted(0xff << BUS) {
         return Some(Address::NOBODY);
     }
+    let devfn: u32 = context.load(member!(pci_dev, pci_dev_devfn)?)?;
     let sysdata: u64 = context.load(member!(bus, pci_bus_sysdata)?)?;
     let domain: u32 = load(member!(sysdata, pci_sysdata_domain)?)?;
     Some(Address::new(domain, number, devfn as u8))

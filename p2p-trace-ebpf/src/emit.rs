@@ -7,7 +7,7 @@ use p2p_trace_common::{
 };
 
 use crate::{
-    config::config,
+    config::{setting, wide_setting},
     context::Context,
     device::Address,
     pgmap::{Range, References},
@@ -49,7 +49,7 @@ impl Event {
     #[inline(always)]
     pub(crate) const fn device(mut self, address: Option<Address>) -> Self {
         if let Some(address) = address {
-            self.device = address.to_word();
+            self.device = address.0;
             self.valid |= valid::DEVICE;
         }
         self
@@ -149,14 +149,14 @@ impl Event {
     /// Writes a record about the current task into the hot ring.
     #[inline(always)]
     pub(crate) fn emit_hot<C: Context>(self, context: &C) {
-        let stacks = config!(stacks_hot) != 0;
+        let stacks = setting!(stacks_hot) != 0;
         self.write(context, Ring::Hot, 1, Some(Task::current()), stacks);
     }
 
     /// Writes a record about the current task into the rare ring.
     #[inline(always)]
     pub(crate) fn emit_rare<C: Context>(self, context: &C) {
-        let stacks = config!(stacks_rare) != 0;
+        let stacks = setting!(stacks_rare) != 0;
         self.write(context, Ring::Rare, 1, Some(Task::current()), stacks);
     }
 
@@ -192,7 +192,7 @@ impl Event {
         claim.write(1, head(self.kind, self.hook, flags));
         let (task, about) = task.map_or((Task::NONE, 0), |task| (task, valid::TASK));
         claim.write(2, u64::from(self.valid | about) | u64::from(cpu) << 32);
-        claim.write(3, config!(run));
+        claim.write(3, wide_setting!(run, 0));
         claim.write(4, seq);
         claim.write(5, time);
         claim.write(6, task.ids);

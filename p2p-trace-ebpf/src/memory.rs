@@ -5,7 +5,7 @@ use core::ptr::read_volatile;
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use p2p_trace_common::config::MISSING;
 
-use crate::config::config;
+use crate::config::setting;
 
 /// What can be read in one go.
 pub(crate) trait Word: Copy {}
@@ -34,7 +34,7 @@ fn read_at<T: Word>(address: u64) -> Option<T> {
 /// address reads as zero there, so this is for addresses of which the caller is sure.
 #[inline(always)]
 pub(crate) fn load<T: Word>(address: u64) -> Option<T> {
-    if cfg!(feature = "no-fetch-add") || config!(cast_type) == 0 {
+    if cfg!(feature = "no-fetch-add") || setting!(cast_type) == 0 {
         return read_at(address);
     }
     // SAFETY: the verifier turns the load into one that survives a bad address; T is plain data, and no larger than
@@ -51,7 +51,7 @@ fn cast(address: u64) -> u64 {
 
     use p2p_trace_common::config::marker;
 
-    let type_id = u64::from(config!(cast_type));
+    let type_id = setting!(cast_type);
     let typed;
     // SAFETY: it takes any number; as every call it leaves the argument registers undefined.
     unsafe {

@@ -12,7 +12,7 @@ use p2p_trace_common::{
     slot::{Slot, busy, committed, guard},
 };
 
-use crate::config::config;
+use crate::config::setting;
 
 /// `BPF_F_MMAPABLE`.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
@@ -62,7 +62,7 @@ fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)
     // A busy header is larger than any position.
     let free = before <= position
         // SAFETY: as above.
-        && unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(slot, before, busy(position)) }.1;
+        && unsafe { atomic_cxchg::<u64, { SeqCst }, { SeqCst }>(slot, before, busy(position)) }.0 == before;
     if !free {
         // SAFETY: in bounds of the map value.
         add(unsafe { &raw mut (*counters).dropped[ring as usize] }, 1);
@@ -95,10 +95,13 @@ fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)
 /// The slot of a position.
 #[inline(always)]
 fn slot(ring: Ring, cpu: u32, position: u64) -> Option<*mut u64> {
-    let slots = config!(slots[ring as usize]);
-    let index = cpu
+    let slots = match ring {
+        Ring::Hot => setting!(slots),
+        Ring::Rare => setting!(slots + 4),
+    };
+    let index = u64::from(cpu)
         .wrapping_mul(slots)
-        .wrapping_add(position as u32 & slots.wrapping_sub(1));
+        .wrapping_add(position & slots.wrapping_sub(1)) as u32;
     let slot = match ring {
         Ring::Hot => HOT.get_ptr_mut(index)?,
         Ring::Rare => RARE.get_ptr_mut(index)?,

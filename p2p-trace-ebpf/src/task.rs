@@ -8,7 +8,7 @@ use aya_ebpf::helpers::{
 };
 
 use crate::{
-    config::{config, offset},
+    config::{offset, setting},
     memory::{member, read},
 };
 
@@ -41,7 +41,7 @@ impl Task {
     /// copies the name costs more than everything else here.
     #[inline(always)]
     pub(crate) fn current() -> Self {
-        if config!(task_btf) == 0 {
+        if setting!(task_btf) == 0 {
             Self::by_helpers()
         } else {
             Self::by_loads()

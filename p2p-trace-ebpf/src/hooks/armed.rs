@@ -12,7 +12,7 @@ use p2p_trace_common::{
 };
 
 use crate::{
-    config::{config, offset},
+    config::{offset, setting},
     context::Context,
     emit::Event,
     hooks::map::client_word,
@@ -82,7 +82,7 @@ pub(crate) fn of_page(page: u64) -> Option<&'static ArmedRange> {
 /// its trace carries this out (`ftrace_dump_on_oops`). The line names the task by itself.
 #[inline(always)]
 pub(crate) fn tell(range: &ArmedRange, at: u64) {
-    if range.removed == 0 || config!(printk) == 0 {
+    if range.removed == 0 || setting!(printk) == 0 {
         return;
     }
     // SAFETY: the kernel formats three numbers.

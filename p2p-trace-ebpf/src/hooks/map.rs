@@ -69,7 +69,7 @@ fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
         armed::of_page(page)
     };
     let address = match dying {
-        Some(dying) => Some(Address::of_word(dying.device)),
+        Some(dying) => Some(Address(dying.device)),
         None => address,
     };
     if !device::is_wanted(address) {

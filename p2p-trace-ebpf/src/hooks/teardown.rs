@@ -84,7 +84,9 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
         (Some(pci_dev), Some(reference)) => pgmap::taken(pci_dev, reference),
         _ => None,
     };
-    if taken.is_none() {
+    // 5.10 lets no program read what it has not written, which the compiler makes of an `Option` that is kept for long.
+    let (is_taken_known, taken) = taken.map_or((0, 0), |taken| (valid::TAKEN, taken));
+    if is_taken_known == 0 {
         warn!(
             &context.log(),
             "cannot read how much of a dying range is allocated"
@@ -106,7 +108,7 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
         .device(device)
         .pgmap(range)
         .range(bounds)
-        .word_if(2, valid::TAKEN, taken)
+        .word(2, is_taken_known, taken)
         .references(reference.and_then(pgmap::references));
     match pgmap::range_count(range) {
         Some(count) => event.number(valid::COUNT, count).emit_rare(context),

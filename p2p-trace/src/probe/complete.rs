@@ -2,6 +2,8 @@
 //! [`marker`](p2p_trace_common::config::marker). What the compiler leaves there is told by numbers that it makes for
 //! nothing else.
 
+use std::ptr;
+
 use object::{Object as _, ObjectSection as _, SectionKind};
 use p2p_trace_common::{
     Config,
@@ -100,6 +102,10 @@ impl Instruction {
                     ..self
                 }
             }
+            (SET, _, 0, number) if let Some(offset) = marker::offset_of(number, marker::SETTING, 4) => Self {
+                number: setting(config, offset).cast_signed(),
+                ..self
+            },
             (LOAD, _, marker::REGISTER.., 0) => {
                 let place = position(config, self.offset - marker::REGISTER);
                 let register = place.and_then(|place| REGISTERS.get(usize::from(place)));
@@ -118,6 +124,30 @@ impl Instruction {
             _ => self,
         }
     }
+}
+
+/// As [`Instruction::completed`] for one that takes two places.
+fn completed_wide([first, second]: [Instruction; 2], config: &Config) -> [Instruction; 2] {
+    let offset = marker::offset_of(first.number, marker::WIDE_SETTING, 8);
+    let Some(offset) = offset.filter(|_| first.registers >> 4 == 0 && second.number == 0) else {
+        return [first, second];
+    };
+    let [low, high] = [offset, offset + 4].map(|offset| setting(config, offset).cast_signed());
+    [
+        Instruction { number: low, ..first },
+        Instruction {
+            number: high,
+            ..second
+        },
+    ]
+}
+
+/// The 32 bits of the configuration at an offset, 0 where there are none.
+fn setting(config: &Config, offset: usize) -> u32 {
+    // SAFETY: a configuration has no padding (asserted where it is defined), so that all its bytes are initialised.
+    let bytes: &[u8; size_of::<Config>()] = unsafe { &*ptr::from_ref(config).cast() };
+    let word = bytes.get(offset..).and_then(|bytes| bytes.first_chunk());
+    word.map_or(0, |word| u32::from_le_bytes(*word))
 }
 
 /// Position of an argument, or of the result, which follows them; `None` where there is none.
@@ -148,13 +178,15 @@ pub(super) fn complete(object: &[u8], config: &Config, cast: Option<Cast>) -> Ve
             continue;
         };
         let (instructions, _) = code.as_chunks_mut::<SIZE>();
-        let mut is_second_half = false;
-        for instruction in instructions {
+        let mut instructions = instructions.iter_mut();
+        while let Some(instruction) = instructions.next() {
             let before = Instruction::read(*instruction);
-            if !is_second_half {
+            if before.opcode != WIDE {
                 *instruction = before.completed(config, &members, cast).write();
+            } else if let Some(second) = instructions.next() {
+                let halves = [before, Instruction::read(*second)];
+                [*instruction, *second] = completed_wide(halves, config).map(Instruction::write);
             }
-            is_second_half = !is_second_half && before.opcode == WIDE;
         }
     }
     completed
@@ -232,6 +264,52 @@ mod tests {
             "it is missing, and nobody goes there"
         );
         assert_eq!(completed(add(marker::FRAME + Hook::Free as i32), None), add(40));
+    }
+
+    #[test]
+    fn a_setting_is_what_the_configuration_has() {
+        let mut config = config();
+        config.slots = [64, 32];
+        config.run = 0x1122_3344_5566_7788;
+        let set = |number| Instruction {
+            opcode: SET,
+            registers: 4,
+            offset: 0,
+            number,
+        };
+        let rare = marker::setting(offset_of!(Config, slots) + 4);
+        let members = members(&config.layout);
+        assert_eq!(set(rare).completed(&config, &members, None), set(32));
+        assert_eq!(set(7).completed(&config, &members, None), set(7));
+
+        let wide = |low, high| {
+            let second = Instruction::read([0, 0, 0, 0, 0, 0, 0, 0]);
+            [
+                Instruction {
+                    opcode: WIDE,
+                    ..set(low)
+                },
+                Instruction {
+                    number: high,
+                    ..second
+                },
+            ]
+        };
+        let run = marker::wide_setting(offset_of!(Config, run));
+        assert_eq!(
+            completed_wide(wide(run, 0), &config),
+            wide(0x5566_7788, 0x1122_3344)
+        );
+        assert_eq!(
+            completed_wide(wide(run, 1), &config),
+            wide(run, 1),
+            "another number"
+        );
+        let past_the_end = marker::WIDE_SETTING + (size_of::<Config>() / 8) as i32;
+        assert_eq!(
+            completed_wide(wide(past_the_end, 0), &config),
+            wide(past_the_end, 0)
+        );
     }
 
     #[test]

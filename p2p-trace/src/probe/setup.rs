@@ -138,7 +138,7 @@ pub(super) fn config(
 
 /// A device as the kernel side's filter holds it.
 fn filter_word(device: DeviceAddress) -> u64 {
-    u64::from(device.domain) << 32 | u64::from(device.bus) << 8 | u64::from(device.devfn())
+    u64::from(device.domain) | u64::from(device.bus) << 32 | u64::from(device.devfn()) << 40
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ const ARMED: &str = "--attach fentry --hook alloc --hook free --hook kill --hook
                      --hook dma_map_phys --hook dma_iova_link --hook blk_dma_map";
 
 /// All of them.
-pub(crate) const CASES: [Case; 10] = [
+pub(crate) const CASES: [Case; 11] = [
     Case::new(UNTRACED, Tracer::None),
     Case::new("floor-fentry", Tracer::Floor("fentry")),
     Case::new("floor-kprobe", Tracer::Floor("kprobe")),
@@ -41,6 +41,7 @@ pub(crate) const CASES: [Case; 10] = [
     Case::new("filtered", Tracer::Ours("--attach fentry --device {other}")),
     Case::new("stacks", Tracer::Ours("--attach fentry --stacks")),
     Case::new("armed", Tracer::Ours(ARMED)),
+    Case::new("stacks-kprobe", Tracer::Ours("--attach kprobe --stacks")),
     Case::new("ftrace", Tracer::Ftrace),
     Case::new("bpftrace", Tracer::Bpftrace),
 ];

@@ -5,6 +5,7 @@
 //! what that means.
 
 pub(crate) mod case;
+pub(crate) mod expected;
 mod lab;
 mod peers;
 mod report;

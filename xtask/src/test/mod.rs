@@ -12,7 +12,8 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::{ebpf, fuzz, host::packages, scenarios};
+use crate::bench::{self, expected};
+use crate::{ebpf, fuzz, host::packages, kernels, scenarios};
 use summary::{Counts, Outcome, Row, Summary};
 
 /// What to test.
@@ -49,6 +50,8 @@ enum Stage {
     Browser,
     /// The dashboard over recorded dumps on a terminal: keys, sizes, and however it ends.
     Terminal,
+    /// Tracing costs as many instructions as `bench/expected.rs` says.
+    Cost,
     /// Scenarios in guests, on every kernel that can be had.
     Guests,
 }
@@ -105,12 +108,37 @@ fn perform(stage: Stage, root: &Path) -> Summary {
             }
         },
         Stage::Terminal => terminal::run(root).map(Some),
+        Stage::Cost => return Summary::from(Row::single(stage.name(), cost(root), start.elapsed())),
         Stage::Guests => match scenarios::run_on_all(root, &scenarios::Options::default()) {
             Ok(summary) => return summary,
             Err(error) => Err(error),
         },
     };
     Summary::from(row(stage, result, start))
+}
+
+/// Measures what tracing costs, on the kernel that there are figures for.
+fn cost(root: &Path) -> Outcome {
+    let selection = kernels::select(root, &["7.3"]);
+    let release = selection.found.first().map(|kernel| kernel.release.as_str());
+    if release != Some(expected::KERNEL) {
+        let reason = format!("there are figures for Linux {} only", expected::KERNEL);
+        println!("{reason}");
+        return Outcome::Skipped(reason);
+    }
+    match bench::measure(root, "7.3", &expected::cases()).map(|rows| expected::deviations(&rows)) {
+        Ok(deviations) if deviations.is_empty() => Outcome::Passed,
+        Ok(deviations) => {
+            for deviation in &deviations {
+                println!("{deviation}");
+            }
+            Outcome::Failed(deviations.join("; "))
+        }
+        Err(error) => {
+            println!("{error:#}");
+            Outcome::Failed(error.to_string())
+        }
+    }
 }
 
 fn row(stage: Stage, result: Result<Option<Counts>>, start: Instant) -> Row {

@@ -1,0 +1,110 @@
+//! What the cases cost when this was last changed. The figures are instructions and come out the same everywhere, so
+//! that a change of the kernel side that costs more is seen at once.
+
+use super::report::Row;
+
+/// Release that the figures are for.
+pub(crate) const KERNEL: &str = "7.3.4+deb13-amd64";
+
+/// Share of a figure that it may be off: what differs between builds of the same sources.
+const MARGIN: f64 = 0.05;
+
+/// Case, and instructions added to a pair.
+const ADDED: [(&str, f64); 6] = [
+    ("floor-fentry", 289.0),
+    ("fentry", 898.0),
+    ("kprobe", 1892.0),
+    ("filtered", 376.0),
+    ("stacks", 20914.0),
+    ("armed", 898.0),
+];
+
+/// Names of the cases that there are figures for.
+pub(crate) fn cases() -> Vec<String> {
+    ADDED.iter().map(|(case, _)| (*case).to_owned()).collect()
+}
+
+/// What is not as expected, in sentences.
+pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
+    let of_case = |case| rows.iter().find(|row| row.case == case).and_then(|row| row.added);
+    let mut found = Vec::new();
+    for (case, expected) in ADDED {
+        match of_case(case) {
+            None => found.push(format!("{case} was not measured")),
+            Some(added) if (added - expected).abs() > expected * MARGIN => {
+                let trend = if added > expected { "more" } else { "less" };
+                found.push(format!(
+                    "{case} adds {added:.0} instructions to a pair, over 5 % {trend} than {expected:.0}"
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let lost = rows.iter().filter(|row| row.lost > 0);
+    found.extend(lost.map(|row| format!("{} lost {} events", row.case, row.lost)));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lab::{Events, Measured};
+    use super::*;
+
+    fn rows(change: impl Fn(&str, f64) -> f64) -> Vec<Row> {
+        let measured = |pair: f64| Measured {
+            instructions_per_pair: pair,
+            events: None,
+            skipped: None,
+        };
+        let untraced = Row::new("untraced", KERNEL, measured(478.0), None);
+        let mut rows: Vec<_> = ADDED
+            .iter()
+            .map(|(case, added)| {
+                let pair = 478.0 + change(case, *added);
+                Row::new(case, KERNEL, measured(pair), Some(&untraced))
+            })
+            .collect();
+        rows.insert(0, untraced);
+        rows
+    }
+
+    #[test]
+    fn a_margin_is_left() {
+        assert_eq!(deviations(&rows(|_, added| added * 1.04)), Vec::<String>::new());
+        assert_eq!(deviations(&rows(|_, added| added * 0.96)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn more_is_told_and_less_too() {
+        let dearer = rows(|case, added| if case == "fentry" { added + 50.0 } else { added });
+        assert_eq!(
+            deviations(&dearer),
+            ["fentry adds 948 instructions to a pair, over 5 % more than 898"]
+        );
+        let cheaper = rows(|case, added| if case == "kprobe" { 1000.0 } else { added });
+        assert_eq!(
+            deviations(&cheaper),
+            ["kprobe adds 1000 instructions to a pair, over 5 % less than 1892"]
+        );
+    }
+
+    #[test]
+    fn a_case_that_is_missing_and_a_loss_are_told() {
+        let mut rows = rows(|_, added| added);
+        rows.retain(|row| row.case != "armed");
+        let lossy = Measured {
+            instructions_per_pair: 1376.0,
+            events: Some(Events {
+                delivered: 9,
+                lost: 1,
+                reader_ns: None,
+            }),
+            skipped: None,
+        };
+        rows[2] = Row::new("fentry", KERNEL, lossy, Some(&rows[0]));
+        assert_eq!(
+            deviations(&rows),
+            ["armed was not measured", "fentry lost 1 events"]
+        );
+    }
+}
