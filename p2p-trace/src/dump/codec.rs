@@ -1,9 +1,18 @@
 //! How the content of a block is stored: as it is, or compressed.
 
+use lz4_flex::block::compress;
+
+use super::columns;
+
 /// As it is.
 pub const NONE: u8 = 0;
 /// One LZ4 block (the block format, without frame or length).
 pub const LZ4: u8 = 1;
+/// As [`LZ4`], of records turned into columns. Since format version 1.
+pub const COLUMNS: u8 = 2;
+
+/// Content up to this size is tried in every way: so little, written at once, has few records that resemble each other.
+const SMALL: usize = 16 << 10;
 
 /// Content that cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,14 +25,18 @@ pub enum CodecError {
     Malformed,
 }
 
-/// Stores content by whichever codec makes it smaller: returns the codec and the bytes.
+/// Stores content by whichever codec makes it smaller, with columns only where it `has_records`: returns the codec and the bytes.
 #[must_use]
-pub fn encode(content: Vec<u8>) -> (u8, Vec<u8>) {
-    let compressed = lz4_flex::block::compress(&content);
-    if compressed.len() < content.len() {
-        (LZ4, compressed)
-    } else {
-        (NONE, content)
+pub fn encode(content: Vec<u8>, has_records: bool) -> (u8, Vec<u8>) {
+    let columns = has_records.then(|| (COLUMNS, compress(&columns::split(&content))));
+    let plain = (!has_records || content.len() <= SMALL).then(|| (LZ4, compress(&content)));
+    let smallest = columns
+        .into_iter()
+        .chain(plain)
+        .min_by_key(|(_, stored)| stored.len());
+    match smallest {
+        Some((codec, stored)) if stored.len() < content.len() => (codec, stored),
+        _ => (NONE, content),
     }
 }
 
@@ -35,7 +48,8 @@ pub fn encode(content: Vec<u8>) -> (u8, Vec<u8>) {
 pub fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, CodecError> {
     let content = match codec {
         NONE => stored.to_vec(),
-        LZ4 => lz4_flex::block::decompress(stored, decoded).map_err(|_error| CodecError::Malformed)?,
+        LZ4 => decompress(stored, decoded)?,
+        COLUMNS => columns::join(&decompress(stored, decoded)?),
         unknown => return Err(CodecError::Unknown(unknown)),
     };
     if content.len() == decoded {
@@ -43,6 +57,10 @@ pub fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, Codec
     } else {
         Err(CodecError::Malformed)
     }
+}
+
+fn decompress(stored: &[u8], decoded: usize) -> Result<Vec<u8>, CodecError> {
+    lz4_flex::block::decompress(stored, decoded).map_err(|_error| CodecError::Malformed)
 }
 
 #[cfg(test)]
@@ -53,8 +71,8 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
-        assert_eq!(encode(vec![1, 2, 3]), (NONE, vec![1, 2, 3]));
-        let (codec, stored) = encode(vec![7; 1000]);
+        assert_eq!(encode(vec![1, 2, 3], false), (NONE, vec![1, 2, 3]));
+        let (codec, stored) = encode(vec![7; 1000], false);
         assert_eq!((codec, stored.len() < 100), (LZ4, true));
         assert_eq!(decode(LZ4, &stored, 1000), Ok(vec![7; 1000]));
         assert_eq!(decode(LZ4, &stored, 999), Err(CodecError::Malformed));
@@ -64,14 +82,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_content_survives(content: Vec<u8>) {
-            let (codec, stored) = encode(content.clone());
+        fn any_content_survives(content: Vec<u8>, has_records: bool) {
+            let (codec, stored) = encode(content.clone(), has_records);
             prop_assert_eq!(decode(codec, &stored, content.len()), Ok(content));
         }
 
         #[test]
         fn any_bytes_are_decoded_or_refused(stored: Vec<u8>, decoded in 0usize..4096) {
-            for codec in [NONE, LZ4] {
+            for codec in [NONE, LZ4, COLUMNS] {
                 if let Ok(content) = decode(codec, &stored, decoded) {
                     prop_assert_eq!(content.len(), decoded);
                 }

@@ -10,6 +10,7 @@
 pub mod block;
 mod checkpoint;
 pub mod codec;
+mod columns;
 mod describe;
 mod follow;
 #[cfg(test)]

@@ -285,7 +285,7 @@ impl<W: Write> Writer<W> {
                 kind.name()
             )));
         }
-        let (codec, stored) = codec::encode(content);
+        let (codec, stored) = codec::encode(content, matches!(kind, Kind::Records | Kind::Checkpoint));
         let header = BlockHeader {
             format: FORMAT,
             kind: kind as u8,

@@ -1,0 +1,127 @@
+//! What a busy host sends: two CPUs, sixteen tasks, allocations of one to sixteen pages at any free address, kept for a
+//! while, at irregular times.
+
+use std::iter::repeat_with;
+
+use p2p_trace::account::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status};
+use p2p_trace::order::Item;
+use p2p_trace::pipeline::Slice;
+use p2p_trace_common::record::{MAGIC, SCHEMA};
+use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
+
+/// Where the device's memory is in the direct map.
+const BASE: u64 = 0xffff_8890_0000_0000;
+const PAGE: u64 = 4096;
+/// References that are out at a time, on average.
+const OUT: usize = 1000;
+/// Events of one slice.
+const SLICE: usize = 1000;
+/// Mean nanoseconds between two events: ten thousand a second.
+const INTERVAL: u64 = 100_000;
+
+/// The source of it.
+pub(crate) struct Traffic {
+    random: u64,
+    time: u64,
+    heads: [u64; 2],
+    out: Vec<(u64, u64)>,
+}
+
+impl Traffic {
+    pub(crate) const fn new() -> Self {
+        Self {
+            random: 0x9e37_79b9_7f4a_7c15,
+            time: 5_000_000_000,
+            heads: [0; 2],
+            out: Vec::new(),
+        }
+    }
+
+    /// As many events.
+    pub(crate) fn slices(mut self, events: usize) -> Vec<Slice> {
+        repeat_with(|| self.slice()).take(events / SLICE).collect()
+    }
+
+    fn slice(&mut self) -> Slice {
+        let items = repeat_with(|| Item::Record(self.record())).take(SLICE).collect();
+        Slice {
+            items,
+            watermark_ns: self.time + 1,
+        }
+    }
+
+    /// xorshift64*, below `bound`.
+    const fn below(&mut self, bound: u64) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        (self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) % bound
+    }
+
+    fn record(&mut self) -> Record {
+        self.time += 1 + self.below(2 * INTERVAL);
+        let is_free = self.below(OUT as u64) < self.out.len() as u64 / 2;
+        let (cpu, task) = (self.below(2), self.below(16));
+        let (kind, hook, words, bits) = if is_free {
+            let index = self.below(self.out.len() as u64) as usize;
+            let (addr, size) = self.out.swap_remove(index);
+            let bits = valid::ADDR | valid::SIZE | valid::CALLER;
+            (
+                Kind::Free,
+                Hook::Free,
+                [addr, size, 0xffff_ffff_8123_5678, 0],
+                bits,
+            )
+        } else {
+            let addr = BASE + self.below(1 << 18) * PAGE;
+            let size = PAGE << self.below(5);
+            self.out.push((addr, size));
+            let bits = valid::ADDR | valid::SIZE | valid::CALLER | valid::CGROUP;
+            let words = [addr, size, 0xffff_ffff_8123_4567, 4242 + task / 4];
+            (Kind::Alloc, Hook::Alloc, words, bits)
+        };
+        let position = self.heads[cpu as usize];
+        self.heads[cpu as usize] += 1;
+        Record {
+            magic: MAGIC,
+            schema: SCHEMA,
+            kind: kind as u8,
+            hook: hook as u8,
+            flags: 0,
+            valid: bits | valid::TASK | valid::DEVICE,
+            cpu: cpu as u32,
+            run: 0x0123_4567_89ab_cdef,
+            seq: Ring::Hot.sequence(position),
+            time_ns: self.time,
+            pid: 40_000 + task as u32,
+            tgid: 40_000,
+            comm: *b"storage-target\0\0",
+            domain: 0,
+            bus: 3,
+            devfn: 0,
+            small: 0,
+            pgmap: 0,
+            words,
+            number: 0,
+            guard: p2p_trace_common::slot::guard(position),
+        }
+    }
+}
+
+/// What is attached.
+pub(crate) const fn status() -> Status {
+    Status {
+        version: String::new(),
+        kernel: String::new(),
+        boot_id: String::new(),
+        run: 0x0123_4567_89ab_cdef,
+        cpus: 2,
+        rings: RingSizes { hot: 0, rare: 0 },
+        accounting: Accounting {
+            sequence: SequenceQuality::Exact,
+            missed: MissedQuality::Counted,
+        },
+        hooks: Vec::new(),
+        devices: Vec::new(),
+    }
+}
