@@ -37,7 +37,7 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
-/// One 64-bit field of [`CONFIG`], or the one `index` behind it. User space puts it into the instruction.
+/// One 64-bit field of [`CONFIG`], or the one `index` (`usize`) behind it. User space puts it into the instruction.
 macro_rules! wide_setting {
     ($field:ident, $index:expr) => {{
         let value: u64;
@@ -47,7 +47,7 @@ macro_rules! wide_setting {
                 "{0} = {1} ll",
                 out(reg) value,
                 const p2p_trace_common::config::marker::wide_setting(
-                    core::mem::offset_of!(p2p_trace_common::Config, $field) + $index as usize * 8
+                    core::mem::offset_of!(p2p_trace_common::Config, $field) + $index * 8
                 ),
                 options(pure, nomem, nostack)
             );

@@ -118,7 +118,7 @@ impl<const HOOK: u8> Context for Traced<HOOK> {
     /// changes the frame. Source: `arch_prepare_bpf_trampoline`; all forms seen on 5.10 to 7.3.
     #[inline(always)]
     fn caller(&self) -> Option<u64> {
-        let function = wide_setting!(functions, HOOK);
+        let function = wide_setting!(functions, HOOK as usize);
         if setting!(callers) == 0 || function == 0 {
             return None;
         }

@@ -161,13 +161,6 @@ impl Claim {
         unsafe { core::ptr::write_volatile(self.slot.add(index), value) }
     }
 
-    /// Address of word `index`, for helpers that fill memory.
-    #[inline(always)]
-    pub(crate) const fn words(&self, index: usize) -> *mut u64 {
-        // SAFETY: as in `write`.
-        unsafe { self.slot.add(index) }
-    }
-
     /// Writes the last word, `number` beside the guard, and makes the record visible.
     #[inline(always)]
     pub(crate) fn commit(self, number: u32) {
