@@ -1,6 +1,7 @@
 //! The search: every worker takes parts of the memory and looks at each 128 bytes of them for a slot of the transport.
 
 use std::{
+    cmp::Reverse,
     collections::HashMap,
     iter,
     num::NonZero,
@@ -60,7 +61,7 @@ pub struct Progress {
 /// What a search found.
 #[derive(Clone, Debug, Default)]
 pub struct Carved {
-    /// What is of each run, that with the youngest record first.
+    /// What is of each run: those of which more than records was found, then by age, that with the youngest record first.
     pub runs: Vec<Recovered>,
     /// Bytes of memory searched.
     pub searched: u64,
@@ -178,7 +179,9 @@ impl Collector {
             .into_iter()
             .map(|(run, found)| sort(run, found))
             .collect();
-        runs.sort_by_key(|run| (std::cmp::Reverse(run.last_ns()), run.run));
+        // What has left nothing but records may be no run: stale memory, and what looks like a first record.
+        let is_bare = |run: &Recovered| run.images.is_empty() && run.counters.is_empty();
+        runs.sort_by_key(|run| (is_bare(run), Reverse(run.last_ns()), run.run));
         Carved {
             runs,
             searched: self.searched,

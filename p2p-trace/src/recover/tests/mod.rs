@@ -174,6 +174,15 @@ fn runs_are_told_apart_and_the_youngest_comes_first() {
 }
 
 #[test]
+fn a_run_whose_counters_are_there_comes_before_what_only_looks_like_a_record() {
+    let mut memory = whole::counters(0, [0, 1]);
+    memory.extend(slot(committed(0), &record(RUN, 0, Ring::Rare, 0, 10)));
+    memory.extend(slot(committed(0), &record(8, 0, Ring::Rare, 0, u64::MAX)));
+    let runs: Vec<_> = search(&memory, None).runs.iter().map(|run| run.run).collect();
+    assert_eq!(runs, [RUN, 8]);
+}
+
+#[test]
 fn the_same_record_counts_once_and_another_in_its_place_is_told() {
     let first = record(RUN, 0, Ring::Rare, 0, 10);
     let other = Record { pgmap: 1, ..first };

@@ -169,7 +169,8 @@ pub(crate) fn die(
 /// Those that the teardown needs, and maps.
 const HOOKS_WITH_MAPS: &str = "--hook add_resource --hook memremap --hook publish --hook alloc --hook free --hook unbind \
                                --hook unbound --hook memremap_release --hook kill --hook drained --hook remove \
-                               --hook unmapped --hook release --hook released --hook map_sg --hook dma_map_sg";
+                               --hook unmapped --hook release --hook released --hook map_sg --hook dma_map_sg \
+                               --hook pull";
 
 /// Dumps the memory of the dead guest, as ELF and kdump-compressed.
 pub(crate) fn dump_memory(lab: &mut Lab) -> Result<[PathBuf; 2]> {
