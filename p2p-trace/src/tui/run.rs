@@ -149,8 +149,11 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
             (is_stale, drawn) = (false, Some(Instant::now()));
         }
         let left = drawn.map_or(FRAME, |drawn| FRAME.saturating_sub(drawn.elapsed()));
-        terminal::wait_for_key(left.max(Duration::from_millis(1)))?;
+        let is_key_there = terminal::wait_for_key(left.max(Duration::from_millis(1)))?;
         if !event::poll(Duration::ZERO)? {
+            if is_key_there {
+                terminal::announce_keys();
+            }
             continue;
         }
         // All that has been typed, before it is drawn.

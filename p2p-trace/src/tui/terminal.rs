@@ -140,21 +140,26 @@ pub(super) fn give_back() {
     }
 }
 
-/// Waits for a key or a signal, for so long at most. The library that reads keys never returns once the terminal is gone, so that
-/// it must not be asked to wait.
+/// Where keys come from if it is a terminal; else there is no telling before they are read.
+#[cfg(unix)]
+fn keyboard() -> libc::c_int {
+    if io::stdin().is_terminal() {
+        libc::STDIN_FILENO
+    } else {
+        libc::STDOUT_FILENO
+    }
+}
+
+/// Waits for a key or a signal, for so long at most; returns whether there is a key to be read. The library that reads keys never
+/// returns once the terminal is gone, so that it must not be asked to wait.
 ///
 /// # Errors
 ///
 /// When the terminal is gone.
 #[cfg(unix)]
-pub(super) fn wait_for_key(patience: Duration) -> io::Result<()> {
+pub(super) fn wait_for_key(patience: Duration) -> io::Result<bool> {
     let mut polled = libc::pollfd {
-        // Where keys come from if it is a terminal; else there is no telling before they are read.
-        fd: if io::stdin().is_terminal() {
-            libc::STDIN_FILENO
-        } else {
-            libc::STDOUT_FILENO
-        },
+        fd: keyboard(),
         events: libc::POLLIN,
         revents: 0,
     };
@@ -164,13 +169,30 @@ pub(super) fn wait_for_key(patience: Duration) -> io::Result<()> {
     if ready > 0 && polled.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 {
         return Err(io::Error::new(io::ErrorKind::BrokenPipe, "it was closed"));
     }
-    Ok(())
+    Ok(ready > 0 && polled.revents & libc::POLLIN != 0)
 }
+
+/// Has the library told once more that there are keys: it is told so once (by edges), and forgets it when the terminal's size
+/// changes in the same moment. Setting a terminal as it is wakes whoever waits for it (`n_tty_set_termios`).
+#[cfg(unix)]
+pub(super) fn announce_keys() {
+    let mut settings = std::mem::MaybeUninit::uninit();
+    // SAFETY: the settings are read before they are used. Where they cannot be, the terminal is gone, which is noticed elsewhere.
+    unsafe {
+        if libc::tcgetattr(keyboard(), settings.as_mut_ptr()) == 0 {
+            libc::tcsetattr(keyboard(), libc::TCSANOW, settings.as_ptr());
+        }
+    }
+}
+
+/// There is nothing to tell.
+#[cfg(not(unix))]
+pub(super) const fn announce_keys() {}
 
 /// Waits.
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-pub(super) fn wait_for_key(patience: Duration) -> io::Result<()> {
+pub(super) fn wait_for_key(patience: Duration) -> io::Result<bool> {
     std::thread::sleep(patience);
-    Ok(())
+    Ok(false)
 }
