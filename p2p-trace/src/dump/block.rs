@@ -4,7 +4,7 @@
 /// that translates them shows.
 pub const MAGIC: [u8; 8] = *b"\x89P2PTD\r\n";
 /// Version of the format that is written. All up to it are read.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 0;
 /// Bytes of a block's header.
 pub const HEADER_SIZE: usize = 32;
 /// Bytes that a block's content can have, as stored and as decoded. A reader needs not much more memory than this.

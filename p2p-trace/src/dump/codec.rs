@@ -8,7 +8,7 @@ use super::columns;
 pub const NONE: u8 = 0;
 /// One LZ4 block (the block format, without frame or length).
 pub const LZ4: u8 = 1;
-/// As [`LZ4`], of records turned into columns. Since format version 1.
+/// As [`LZ4`], of records turned into columns.
 pub const COLUMNS: u8 = 2;
 
 /// Content up to this size is tried in every way: so little, written at once, has few records that resemble each other.

@@ -13,7 +13,7 @@ use crate::scenarios::{Method, Verdict};
 pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     lab.guest.check(
-        "mkdir -p /run/small; mount -t tmpfs -o size=256k none /run/small; head -c 220k /dev/zero > /run/small/filler",
+        "mkdir -p /run/small; mount -t tmpfs -o size=256k none /run/small; head -c 236k /dev/zero > /run/small/filler",
     )?;
     let file = "/run/small/full.p2pt";
     let job = lab.record(file, &method.option())?;

@@ -122,14 +122,14 @@ fn fetch(lab: &mut Lab, files: &[String]) -> Result<Vec<PathBuf>> {
 /// Allocates and frees.
 fn load(lab: &mut Lab) -> Result<()> {
     let card = lab.card.clone();
-    lab.command(&format!("load {card} 4096 200")).map(drop)
+    lab.command(&format!("load {card} 4096 1000")).map(drop)
 }
 
 /// Allocates and frees until a shell command succeeds.
 fn load_until(lab: &mut Lab, command: &str) -> Result<()> {
     let card = lab.card.clone();
     lab.wait_for(&format!(
-        "{{ echo load {card} 4096 200 > /dev/p2ptest; {command}; }}"
+        "{{ echo load {card} 4096 1000 > /dev/p2ptest; {command}; }}"
     ))
 }
 
