@@ -89,10 +89,11 @@ fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
     }
 }
 
-/// The mapping device as one word, if it is a PCI device.
+/// The mapping device as one word, if it is a PCI device: domain in the high half, bus and devfn in the low 16 bits.
 #[inline(always)]
 pub(crate) fn client_word(client: u64) -> Option<u64> {
-    Some(device::of_pci_dev_untyped(device::pci_dev_of(client)?)?.0)
+    let Address(word) = device::of_pci_dev_untyped(device::pci_dev_of(client)?)?;
+    Some(word << 32 | (word >> 32 & 0xff) << 8 | word >> 40 & 0xff)
 }
 
 /// Entry of `pci_p2pmem_virt_to_bus(pdev, addr)`.
