@@ -79,6 +79,7 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     screen.wait_for("the end of the teardown", PATIENCE, |_, text| {
         text.contains("no teardown under way") && text.contains("released in")
     })?;
+    dumped(lab, &mut screen)?;
     screen.keys("q")?;
     given_back(lab, &screen, shown, &settings)?;
 
@@ -89,6 +90,31 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.guest.signal(held, Signal::KILL)?;
     lab.guest.wait(held)?;
     Ok(Verdict::Passed)
+}
+
+/// Has the last minutes written to a file, which tells of the teardown and is nobody else's business.
+fn dumped(lab: &mut Lab, screen: &mut Screen) -> Result<()> {
+    screen.keys("E")?;
+    let text = screen.wait_for("where the dump is", PATIENCE, |_, text| {
+        text.contains("written to ")
+    })?;
+    let path = text
+        .split_once("written to ")
+        .and_then(|(_, rest)| rest.split_whitespace().next());
+    let path = path.context("the dump has no name")?;
+    let told = lab.guest.check(&format!(
+        "p2p-trace replay --text {path} && stat -c %a {path} && rm {path}"
+    ))?;
+    let steps = ["KILL", "DRAINED", "REMOVE"];
+    ensure!(
+        steps
+            .iter()
+            .all(|step| told.iter().any(|line| line.contains(step)))
+            && told.last().is_some_and(|mode| mode == "600"),
+        "the dump tells:\n{}",
+        told.join("\n")
+    );
+    Ok(())
 }
 
 /// Starts it on the guest's terminal, as a login would: with a session of its own.
