@@ -18,6 +18,7 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
     let file = "/run/small/full.p2pt";
     let job = lab.record(file, &method.option())?;
     // What it says needs room, too.
+    lab.guest.check(&format!("echo >> {file}.said"))?;
     load(lab)?;
     wait_size(lab, file, 6000)?;
     load_until(lab, &format!("grep -q 'tracing goes on' {file}.said"))?;
