@@ -76,12 +76,14 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
         live_answers(&stream)
     );
     names_taker(&all, &taken)?;
-    // The one alone in which the unbind is waited for. It begins long after the memory was taken.
+    // The one alone in which the wait has become too long. It begins long after the memory was taken, and perhaps after the kill.
     let mut alone = None;
     for file in &files[1..] {
         let of_file = std::slice::from_ref(file);
         let (lines, _) = replay(of_file)?;
-        if lines.iter().any(|line| line.contains("\"kind\":\"kill\"")) {
+        let is_finding =
+            |line: &String| line.contains("\"type\":\"finding\"") && line.contains(&format!("\"{RULE}\""));
+        if lines.iter().any(is_finding) {
             let by_taker = format!("\"tgid\":{},", taken.pid);
             let is_there = |line: &String| line.contains("\"kind\":\"alloc\"") && line.contains(&by_taker);
             ensure!(
@@ -92,7 +94,7 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
             alone = Some(check(of_file, 1)?);
         }
     }
-    names_taker(&alone.context("no file but the first has the kill")?, &taken)?;
+    names_taker(&alone.context("no file but the first has the finding")?, &taken)?;
     let first = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
     ensure!(first.end == "goes_on" && first.findings.is_empty(), "{first:?}");
     Ok(Verdict::Passed)
