@@ -102,9 +102,9 @@ fn dumped(lab: &mut Lab, screen: &mut Screen) -> Result<()> {
         .split_once("written to ")
         .and_then(|(_, rest)| rest.split_whitespace().next());
     let path = path.context("the dump has no name")?;
-    let told = lab.guest.check(&format!(
-        "p2p-trace replay --text {path} && stat -c %a {path} && rm {path}"
-    ))?;
+    let told = lab
+        .guest
+        .check(&format!("p2p-trace replay --text {path} && stat -c %a {path}"))?;
     let steps = ["KILL", "DRAINED", "REMOVE"];
     ensure!(
         steps
