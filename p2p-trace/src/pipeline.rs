@@ -133,14 +133,14 @@ impl Pipeline {
             reached_ns,
         } = self;
         let mut result = Ok(());
-        let mut judge = |element: Element| {
+        let mut judge = |element: &Element| {
             if result.is_err() {
                 return;
             }
-            model.apply(&element);
-            let findings = rules.apply(model, &element);
+            model.apply(element);
+            let findings = rules.apply(model, element);
             result = each(&Step {
-                element: &element,
+                element,
                 findings: &findings,
                 model,
             });

@@ -11,7 +11,7 @@ use p2p_trace_common::{
     record::{FLAG_STACK, STACK_FRAMES, STACK_RECORDS},
 };
 
-use super::decode::{DecodeError, decode, frames, stack};
+use super::decode::{DecodeError, decode, decode_into, frames, stack};
 use super::{Event, user};
 use crate::{order::Item, source::Loss};
 
@@ -37,6 +37,8 @@ pub struct Assembler {
     queue: VecDeque<Waiting>,
     /// Events in the queue whose stack is on its way.
     open: usize,
+    /// Place for the next event, of one that was given out.
+    spare: Option<Box<Event>>,
 }
 
 #[derive(Debug)]
@@ -54,14 +56,17 @@ impl Assembler {
     }
 
     /// Takes the next element of the stream, and gives out what is complete.
-    pub fn push(&mut self, item: Item, mut out: impl FnMut(Element)) {
+    pub fn push(&mut self, item: Item, mut out: impl FnMut(&Element)) {
         let next = match &item {
             Item::Loss(loss) => Some((Element::Loss(*loss), None)),
             Item::Record(record) => self.record(record),
         };
         match next {
             // Nothing waits, and nothing has to be waited for.
-            Some((element, None)) if self.queue.is_empty() => out(element),
+            Some((element, None)) if self.queue.is_empty() => {
+                out(&element);
+                self.spare(element);
+            }
             Some((element, until_ns)) => {
                 self.open += usize::from(until_ns.is_some());
                 self.queue.push_back(Waiting { element, until_ns });
@@ -72,7 +77,7 @@ impl Assembler {
     }
 
     /// Gives out what is complete when the stream has reached `time_ns`.
-    pub fn advance(&mut self, time_ns: u64, mut out: impl FnMut(Element)) {
+    pub fn advance(&mut self, time_ns: u64, mut out: impl FnMut(&Element)) {
         while let Some(front) = self.queue.front() {
             match front.until_ns {
                 Some(until_ns) if time_ns < until_ns => return,
@@ -80,7 +85,8 @@ impl Assembler {
                 None => {}
             }
             if let Some(waiting) = self.queue.pop_front() {
-                out(waiting.element);
+                out(&waiting.element);
+                self.spare(waiting.element);
             }
         }
     }
@@ -92,7 +98,7 @@ impl Assembler {
     }
 
     /// Gives out everything: nothing can follow.
-    pub fn finish(&mut self, out: impl FnMut(Element)) {
+    pub fn finish(&mut self, out: impl FnMut(&Element)) {
         self.advance(u64::MAX, out);
     }
 
@@ -105,14 +111,27 @@ impl Assembler {
         if record.kind() == Some(Kind::Stack) && self.join(record) {
             return None;
         }
-        Some(match decode(record) {
+        Some(match self.event(record) {
             Ok(event) => {
                 let expected = event.kind != Kind::Stack && record.flags & FLAG_STACK != 0;
                 let until_ns = expected.then(|| record.time_ns.saturating_add(STACK_LIMIT_NS));
-                (Element::Event(Box::new(event)), until_ns)
+                (Element::Event(event), until_ns)
             }
             Err(error) => (Element::Unknown(error), None),
         })
+    }
+
+    fn event(&mut self, record: &Record) -> Result<Box<Event>, DecodeError> {
+        match self.spare.take() {
+            Some(mut event) => decode_into(&mut event, record).map(|()| event),
+            None => decode(record).map(Box::new),
+        }
+    }
+
+    fn spare(&mut self, element: Element) {
+        if let Element::Event(event) = element {
+            self.spare = Some(event);
+        }
     }
 
     /// Adds a stack record to its event; false when that is not waiting for one.
@@ -190,10 +209,10 @@ mod tests {
         let mut assembler = Assembler::new();
         let mut seen = Vec::new();
         for &record in records {
-            assembler.push(Item::Record(record), |element| seen.push(element));
+            assembler.push(Item::Record(record), |element| seen.push(element.clone()));
         }
         let held = seen.len();
-        assembler.finish(|element| seen.push(element));
+        assembler.finish(|element| seen.push(element.clone()));
         assert!(held <= seen.len());
         seen.into_iter()
             .map(|element| match element {
@@ -235,12 +254,14 @@ mod tests {
         let mut assembler = Assembler::new();
         let mut seen = Vec::new();
         assembler.push(Item::Record(event(10, 0, FLAG_STACK)), |element| {
-            seen.push(element);
+            seen.push(element.clone());
         });
-        assembler.push(Item::Record(event(11, 1, 0)), |element| seen.push(element));
-        assembler.advance(10 + STACK_LIMIT_NS - 1, |element| seen.push(element));
+        assembler.push(Item::Record(event(11, 1, 0)), |element| {
+            seen.push(element.clone())
+        });
+        assembler.advance(10 + STACK_LIMIT_NS - 1, |element| seen.push(element.clone()));
         assert_eq!(seen.len(), 0);
-        assembler.advance(10 + STACK_LIMIT_NS, |element| seen.push(element));
+        assembler.advance(10 + STACK_LIMIT_NS, |element| seen.push(element.clone()));
         assert_eq!(seen.len(), 2);
     }
 

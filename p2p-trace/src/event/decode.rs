@@ -52,6 +52,25 @@ pub const fn id(record: &Record) -> Id {
 ///
 /// When kind or hook are unknown.
 pub fn decode(record: &Record) -> Result<Event, DecodeError> {
+    let (id, kind, hook) = named(record)?;
+    let mut event = blank(record, id, kind, hook);
+    fill(&mut event, record);
+    Ok(event)
+}
+
+/// The same, in place of an event that is not needed any more: there can be millions a second.
+///
+/// # Errors
+///
+/// As for [`decode`].
+pub fn decode_into(event: &mut Event, record: &Record) -> Result<(), DecodeError> {
+    let (id, kind, hook) = named(record)?;
+    *event = blank(record, id, kind, hook);
+    fill(event, record);
+    Ok(())
+}
+
+fn named(record: &Record) -> Result<(Id, Kind, Hook), DecodeError> {
     let id = id(record);
     let kind = record.kind().ok_or(DecodeError::UnknownKind {
         id,
@@ -61,17 +80,19 @@ pub fn decode(record: &Record) -> Result<Event, DecodeError> {
         id,
         hook: record.hook,
     })?;
-    let mut event = blank(record, id, kind, hook);
-    if kind == Kind::Stack {
+    Ok((id, kind, hook))
+}
+
+fn fill(event: &mut Event, record: &Record) {
+    if event.kind == Kind::Stack {
         let stack = stack(record);
         event.parent = Some(stack.parent);
         event.stack = frames(&stack).to_vec();
-        return Ok(event);
+        return;
     }
-    common(&mut event, record);
-    by_kind(&mut event, record);
-    event.failed = failed(&event, record);
-    Ok(event)
+    common(event, record);
+    by_kind(event, record);
+    event.failed = failed(event, record);
 }
 
 /// The record read as a continuation.

@@ -117,9 +117,9 @@ impl Checkpoint {
         let mut assembler = Assembler::new();
         let mut elements = Vec::with_capacity(self.records.len());
         for &record in &self.records {
-            assembler.push(Item::Record(record), |element| elements.push(element));
+            assembler.push(Item::Record(record), |element| elements.push(element.clone()));
         }
-        assembler.finish(|element| elements.push(element));
+        assembler.finish(|element| elements.push(element.clone()));
         elements
     }
 
