@@ -150,7 +150,7 @@ impl Pipeline {
                 Item::Record(record) => tally.record(record),
                 Item::Loss(loss) => tally.loss(loss),
             }
-            assembler.push(*item, &mut judge);
+            assembler.push(item, &mut judge);
         }
         assembler.advance(slice.watermark_ns, &mut judge);
         *reached_ns = slice.watermark_ns;

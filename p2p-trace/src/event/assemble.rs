@@ -56,8 +56,8 @@ impl Assembler {
     }
 
     /// Takes the next element of the stream, and gives out what is complete.
-    pub fn push(&mut self, item: Item, mut out: impl FnMut(&Element)) {
-        let next = match &item {
+    pub fn push(&mut self, item: &Item, mut out: impl FnMut(&Element)) {
+        let next = match item {
             Item::Loss(loss) => Some((Element::Loss(*loss), None)),
             Item::Record(record) => self.record(record),
         };
@@ -209,7 +209,7 @@ mod tests {
         let mut assembler = Assembler::new();
         let mut seen = Vec::new();
         for &record in records {
-            assembler.push(Item::Record(record), |element| seen.push(element.clone()));
+            assembler.push(&Item::Record(record), |element| seen.push(element.clone()));
         }
         let held = seen.len();
         assembler.finish(|element| seen.push(element.clone()));
@@ -242,9 +242,9 @@ mod tests {
         for (number, frames) in [(0, &full[..3]), (0, &[]), (STACK_RECORDS as u32 - 1, &full)] {
             let mut assembler = Assembler::new();
             let mut seen = 0;
-            assembler.push(Item::Record(event(10, 0, FLAG_STACK)), |_| seen += 1);
+            assembler.push(&Item::Record(event(10, 0, FLAG_STACK)), |_| seen += 1);
             assert_eq!(seen, 0);
-            assembler.push(Item::Record(part(11, 1, 0, number, frames)), |_| seen += 1);
+            assembler.push(&Item::Record(part(11, 1, 0, number, frames)), |_| seen += 1);
             assert_eq!(seen, 1, "{number} {frames:?}");
         }
     }
@@ -253,10 +253,10 @@ mod tests {
     fn a_stack_that_never_comes_holds_nothing_for_ever() {
         let mut assembler = Assembler::new();
         let mut seen = Vec::new();
-        assembler.push(Item::Record(event(10, 0, FLAG_STACK)), |element| {
+        assembler.push(&Item::Record(event(10, 0, FLAG_STACK)), |element| {
             seen.push(element.clone());
         });
-        assembler.push(Item::Record(event(11, 1, 0)), |element| {
+        assembler.push(&Item::Record(event(11, 1, 0)), |element| {
             seen.push(element.clone())
         });
         assembler.advance(10 + STACK_LIMIT_NS - 1, |element| seen.push(element.clone()));

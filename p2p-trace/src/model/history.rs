@@ -43,9 +43,8 @@ impl History {
             return None;
         }
         let oldest = self.closed.pop_front()?;
-        let page = oldest.reference.addr().map(page_of);
-        if let Some(page) = page.filter(|&page| self.by_page.get(page) == Some(self.dropped)) {
-            self.by_page.remove(page);
+        if let Some(addr) = oldest.reference.addr() {
+            self.by_page.remove_if(page_of(addr), self.dropped);
         }
         self.dropped = self.dropped.wrapping_add(1);
         Some(oldest)

@@ -131,7 +131,9 @@ impl Ledger {
 
     /// The allocation that has the memory at this direct-map address.
     pub(super) fn owner(&self, addr: u64) -> Option<u32> {
-        let (_, key) = self.allocations.floor(page_of(addr))?;
+        let page = page_of(addr);
+        let begins = self.allocations.get(page);
+        let key = begins.or_else(|| self.allocations.floor(page).map(|(_, key)| key))?;
         self.get(key)?.span()?.contains(&addr).then_some(key)
     }
 
@@ -177,10 +179,8 @@ impl Ledger {
     }
 
     fn unindex(&mut self, reference: &Reference, key: u32) {
-        if let Some(page) = reference.span().map(|span| page_of(span.start))
-            && self.allocations.get(page) == Some(key)
-        {
-            self.allocations.remove(page);
+        if let Some(span) = reference.span() {
+            self.allocations.remove_if(page_of(span.start), key);
         }
         if let Taken::ScatterList { sgl, .. } = reference.taken
             && self.lists.get(&sgl) == Some(&key)

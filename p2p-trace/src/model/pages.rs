@@ -30,7 +30,7 @@ pub struct Pages<V> {
 
 type Block<V> = Inner<Inner<Leaf<V>>>;
 
-impl<V: Copy + Default> Pages<V> {
+impl<V: Copy + Default + PartialEq> Pages<V> {
     /// Nothing in it.
     #[must_use]
     pub const fn new() -> Self {
@@ -79,29 +79,43 @@ impl<V: Copy + Default> Pages<V> {
         before
     }
 
+    /// Takes the value of `page` away where it is `value`.
+    pub fn remove_if(&mut self, page: u64, value: V) {
+        let (block, key) = split(page);
+        let Some(node) = self.blocks.get_mut(&block) else {
+            return;
+        };
+        if node.get(key) == Some(value) {
+            node.remove(key);
+            self.len -= 1;
+            if node.is_empty() {
+                self.blocks.remove(&block);
+            }
+        }
+    }
+
     /// The nearest page at or below `page` that has a value.
     #[must_use]
     pub fn floor(&self, page: u64) -> Option<(u64, V)> {
         let (block, key) = split(page);
-        // No block is empty: if the first one has nothing low enough, the second one has.
-        self.blocks
-            .range(..=block)
-            .rev()
-            .take(2)
-            .find_map(|(&found, node)| {
-                let key = if found == block { key } else { u32::MAX };
-                node.floor(key).map(|(key, value)| (join(found, key), value))
-            })
+        let near = self.blocks.get(&block).and_then(|node| node.floor(key));
+        if let Some((key, value)) = near {
+            return Some((join(block, key), value));
+        }
+        let (&block, node) = self.blocks.range(..block).next_back()?;
+        node.floor(u32::MAX).map(|(key, value)| (join(block, key), value))
     }
 
     /// The nearest page at or above `page` that has a value.
     #[must_use]
     pub fn ceiling(&self, page: u64) -> Option<(u64, V)> {
         let (block, key) = split(page);
-        self.blocks.range(block..).take(2).find_map(|(&found, node)| {
-            let key = if found == block { key } else { 0 };
-            node.ceiling(key).map(|(key, value)| (join(found, key), value))
-        })
+        let near = self.blocks.get(&block).and_then(|node| node.ceiling(key));
+        if let Some((key, value)) = near {
+            return Some((join(block, key), value));
+        }
+        let (&block, node) = self.blocks.range(block.checked_add(1)?..).next()?;
+        node.ceiling(0).map(|(key, value)| (join(block, key), value))
     }
 
     /// The pages from `first` to `last`, both inclusive, that have a value, in order.
@@ -339,13 +353,20 @@ mod tests {
     proptest! {
         #[test]
         fn does_what_a_sorted_map_does(
-            steps in proptest::collection::vec((0u8..3, page(), any::<u32>()), 0..300),
+            steps in proptest::collection::vec((0u8..6, page(), any::<u32>()), 0..300),
             asked in proptest::collection::vec((page(), page()), 30),
         ) {
             let (mut pages, mut map) = (Pages::new(), BTreeMap::new());
             for (step, page, value) in steps {
                 if step == 0 {
                     prop_assert_eq!(pages.remove(page), map.remove(&page));
+                } else if step == 1 {
+                    let there = map.get(&page).copied();
+                    let taken = if value % 2 == 0 { there.unwrap_or(value) } else { value };
+                    pages.remove_if(page, taken);
+                    if there == Some(taken) {
+                        map.remove(&page);
+                    }
                 } else {
                     prop_assert_eq!(pages.insert(page, value), map.insert(page, value));
                 }

@@ -6,7 +6,7 @@ use super::{
     frees::Free,
     holders::of,
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::model::{Change, FreeMatch};
@@ -20,8 +20,8 @@ const ADVICE: &str = "One of the two frees is wrong: the evidence names the reco
 pub(super) struct DoubleFree;
 
 impl Check for DoubleFree {
-    fn judges_frees(&self) -> bool {
-        true
+    fn frees(&self) -> Frees {
+        Frees::Unusual
     }
 
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {

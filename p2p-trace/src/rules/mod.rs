@@ -50,7 +50,7 @@ use crate::{
     model::{Device, Model, What},
 };
 use findings::Findings;
-use scene::{Check, Scene, is_routine};
+use scene::{Check, Frees, Scene, is_routine};
 
 /// All rules at work on one run.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ pub struct Rules {
     checks: Vec<Box<dyn Check>>,
     /// Which of them judge events of a kind.
     by_kind: Vec<Vec<usize>>,
-    /// Which of them judge frees.
-    of_frees: Vec<usize>,
+    /// Which of them judge frees, by [`Frees::of`].
+    by_free: [Vec<usize>; 3],
     findings: Findings,
     coverage: Coverage,
     options: Options,
@@ -107,10 +107,11 @@ impl Rules {
         let by_kind = (0..=last)
             .map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, judges))
             .collect();
-        let of_frees = of(&|check| check.judges_frees());
+        let by_free = [Frees::None, Frees::Unusual, Frees::All]
+            .map(|least| of(&|check| check.frees() >= least && least > Frees::None));
         Self {
             by_kind,
-            of_frees,
+            by_free,
             checks,
             findings: Findings::default(),
             coverage: Coverage::new(hooks),
@@ -214,8 +215,8 @@ impl Rules {
             now_ns: model.now_ns(),
         };
         for change in model.changes().iter().filter(|change| !is_routine(&change.what)) {
-            if matches!(change.what, What::Freed(_)) {
-                for &index in &self.of_frees {
+            if let What::Freed(was) = &change.what {
+                for &index in &self.by_free[Frees::of(was) as usize] {
                     self.checks[index].change(&scene, change, &mut self.findings);
                 }
                 continue;

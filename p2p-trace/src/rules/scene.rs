@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Event, Id},
-    model::{At, Change, Device, Model, Range, Step, What},
+    model::{At, Change, Device, FreeMatch, Model, Range, Step, What},
 };
 
 /// What can be chosen.
@@ -105,14 +105,35 @@ pub(super) const fn is_routine(what: &What) -> bool {
     }
 }
 
+/// Which frees a rule judges by what they were. There can be a million a second, of which all are usual.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Frees {
+    /// None.
+    None,
+    /// Those that gave back something else than what one reference had taken.
+    Unusual,
+    /// All.
+    All,
+}
+
+impl Frees {
+    /// The least of which this is one.
+    pub(super) const fn of(was: &FreeMatch) -> Self {
+        match was {
+            FreeMatch::Exact(_) | FreeMatch::OfScatterList(_) => Self::All,
+            _ => Self::Unusual,
+        }
+    }
+}
+
 /// A rule at work.
 pub(super) trait Check: std::fmt::Debug + Send {
     /// Judges one thing that the latest element changed, unless it [is routine](is_routine).
     fn change(&mut self, _scene: &Scene<'_>, _change: &Change, _findings: &mut Findings) {}
 
-    /// [`Check::change`] judges [`What::Freed`]: else it is not shown that.
-    fn judges_frees(&self) -> bool {
-        false
+    /// Which [`What::Freed`] it judges by [`Check::change`]: it is shown no others.
+    fn frees(&self) -> Frees {
+        Frees::None
     }
 
     /// The kinds of events that [`Check::event`] judges: it is shown no others.

@@ -7,7 +7,7 @@ use super::{
     frees::Free,
     holders::of,
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::{
@@ -27,8 +27,8 @@ const PARTIAL: &str = "The rest is lost to the pool until it is given back, too,
 pub(super) struct SizeMismatch;
 
 impl Check for SizeMismatch {
-    fn judges_frees(&self) -> bool {
-        true
+    fn frees(&self) -> Frees {
+        Frees::Unusual
     }
 
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {

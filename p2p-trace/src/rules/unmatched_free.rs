@@ -7,7 +7,7 @@ use super::{
     findings::{Findings, Subject},
     frees::{Free, unknown},
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::model::{Change, FreeMatch, Range, What};
@@ -21,8 +21,8 @@ const ADVICE: &str = "Look at what this task passed to the free: another device'
 pub(super) struct UnmatchedFree;
 
 impl Check for UnmatchedFree {
-    fn judges_frees(&self) -> bool {
-        true
+    fn frees(&self) -> Frees {
+        Frees::Unusual
     }
 
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {

@@ -7,7 +7,7 @@ use super::{
     findings::{Findings, Subject},
     holders::of,
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::{
@@ -28,8 +28,8 @@ pub(super) struct UseAfterRemoval {
 }
 
 impl Check for UseAfterRemoval {
-    fn judges_frees(&self) -> bool {
-        true
+    fn frees(&self) -> Frees {
+        Frees::All
     }
 
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {

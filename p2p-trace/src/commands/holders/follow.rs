@@ -22,7 +22,7 @@ impl Follower {
             reached_ns,
         } = self;
         order.release(batch, |item| {
-            assembler.push(item, |element| model.apply(element));
+            assembler.push(&item, |element| model.apply(element));
         });
         assembler.advance(batch.watermark_ns, |element| model.apply(element));
         *reached_ns = batch.watermark_ns;

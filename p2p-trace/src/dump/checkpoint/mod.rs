@@ -117,7 +117,7 @@ impl Checkpoint {
         let mut assembler = Assembler::new();
         let mut elements = Vec::with_capacity(self.records.len());
         for &record in &self.records {
-            assembler.push(Item::Record(record), |element| elements.push(element.clone()));
+            assembler.push(&Item::Record(record), |element| elements.push(element.clone()));
         }
         assembler.finish(|element| elements.push(element.clone()));
         elements
