@@ -25,6 +25,8 @@ const START: u64 = 0x10_0000_0000;
 const BASE: u64 = 0xffff_8880_0000_0000 + START;
 const PGMAP: u64 = 0xffff_8881_0020_0000;
 const PAGE: u64 = 4096;
+/// Pages from one allocation to the next where they are scattered: prime, so that each page has its turn.
+const STRIDE: u64 = 1_000_003;
 /// Nanoseconds from event to event.
 const STEP: u64 = 500;
 
@@ -54,7 +56,7 @@ static ALLOCATOR: Counting = Counting;
 fn main() {
     for live in LIVE {
         let before = IN_USE.load(Relaxed);
-        let world = World::with(live);
+        let world = World::with(live, false);
         let used = IN_USE.load(Relaxed) - before;
         println!(
             "{live} live references: {:.1} MiB, {:.0} bytes each",
@@ -69,6 +71,8 @@ fn main() {
 /// The stream of a device of which memory is taken and given back, in order of age.
 struct Stream {
     live: u64,
+    /// Neighbours in time are far apart in memory.
+    scattered: bool,
     /// Records so far; allocations and frees take turns once all are taken.
     next: u64,
     taken: u64,
@@ -76,9 +80,10 @@ struct Stream {
 }
 
 impl Stream {
-    const fn new(live: u64) -> Self {
+    const fn new(live: u64, scattered: bool) -> Self {
         Self {
             live,
+            scattered,
             next: 0,
             taken: 0,
             freed: 0,
@@ -125,7 +130,9 @@ impl Stream {
 
     /// Each address is taken again when all others have been.
     const fn addr(&self, number: u64) -> u64 {
-        BASE + number % (2 * self.live) * PAGE
+        let pages = 2 * self.live;
+        let number = if self.scattered { number * STRIDE } else { number };
+        BASE + number % pages * PAGE
     }
 
     const fn alloc(&mut self) -> Record {
@@ -170,8 +177,8 @@ struct World {
 }
 
 impl World {
-    fn with(live: u64) -> Self {
-        let mut stream = Stream::new(live);
+    fn with(live: u64, scattered: bool) -> Self {
+        let mut stream = Stream::new(live, scattered);
         let mut pipeline = Pipeline::new(&status(), Options::default(), 0);
         let start = Slice {
             items: vec![Item::Record(stream.added())],
@@ -212,10 +219,10 @@ const fn status() -> Status {
     }
 }
 
-/// Decode, model and rules, with so many references live.
-#[divan::bench(args = LIVE, sample_count = 50, sample_size = 1)]
-fn judged(bencher: Bencher<'_, '_>, live: u64) {
-    let mut world = World::with(live);
+/// Decode, model and rules, with so many references live: taken and given back in order of their addresses, and scattered.
+#[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
+fn judged<const SCATTERED: bool>(bencher: Bencher<'_, '_>, live: u64) {
+    let mut world = World::with(live, SCATTERED);
     bencher
         .counter(ItemsCount::new(SLICE as usize))
         .with_inputs(|| world.stream.slice())
@@ -244,21 +251,21 @@ mod dashboard {
 
     #[divan::bench(args = LIVE, consts = [false, true], sample_count = 20, sample_size = 1)]
     fn looked<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
-        let world = World::with(live);
+        let world = World::with(live, false);
         let mut measured = measured(&world, ONE_BY_ONE);
         bencher.bench_local(|| measured.look(&world.pipeline));
     }
 
     #[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
     fn published<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
-        let world = World::with(live);
+        let world = World::with(live, false);
         let mut measured = measured(&world, ONE_BY_ONE);
         bencher.bench_local(|| measured.publish(&world.pipeline));
     }
 
     #[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
     fn drawn<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
-        let world = World::with(live);
+        let world = World::with(live, false);
         let mut measured = measured(&world, ONE_BY_ONE);
         bencher.bench_local(|| measured.draw());
     }
