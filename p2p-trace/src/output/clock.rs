@@ -11,8 +11,8 @@ pub struct Clock {
     pub utc_offset_s: i32,
 }
 
-const NS: i128 = 1_000_000_000;
-const DAY_S: i128 = 86_400;
+const NS: i64 = 1_000_000_000;
+const DAY_S: i64 = 86_400;
 
 impl Clock {
     /// RFC 3339 in UTC with nanoseconds.
@@ -27,18 +27,23 @@ impl Clock {
     /// Local time of day with microseconds.
     #[must_use]
     pub fn time_of_day(&self, time_ns: u64) -> String {
-        let (_, seconds, ns) = split(self.realtime(time_ns) + i128::from(self.utc_offset_s) * NS);
+        let (_, seconds, ns) = split(
+            self.realtime(time_ns)
+                .saturating_add(i64::from(self.utc_offset_s) * NS),
+        );
         let [hour, minute, second] = time_of(seconds);
         format!("{hour:02}:{minute:02}:{second:02}.{:06}", ns / 1000)
     }
 
-    fn realtime(&self, time_ns: u64) -> i128 {
-        i128::from(self.realtime_ns) + i128::from(time_ns) - i128::from(self.boottime_ns)
+    /// Nanoseconds since 1970; of a clock that cannot be right, the nearest that there are.
+    const fn realtime(&self, time_ns: u64) -> i64 {
+        let passed = time_ns.wrapping_sub(self.boottime_ns).cast_signed();
+        self.realtime_ns.cast_signed().saturating_add(passed)
     }
 }
 
 /// Days since 1970, seconds of the day, nanoseconds of the second.
-const fn split(ns: i128) -> (i128, i128, i128) {
+const fn split(ns: i64) -> (i64, i64, i64) {
     let seconds = ns.div_euclid(NS);
     (
         seconds.div_euclid(DAY_S),
@@ -48,13 +53,13 @@ const fn split(ns: i128) -> (i128, i128, i128) {
 }
 
 /// Hour, minute and second of a second of the day.
-const fn time_of(second: i128) -> [i128; 3] {
+const fn time_of(second: i64) -> [i64; 3] {
     [second / 3600, (second / 60).rem_euclid(60), second.rem_euclid(60)]
 }
 
 /// Year, month and day in the Gregorian calendar, counted in years that begin in March so that the leap day
 /// is the last one.
-const fn civil(days: i128) -> (i128, i128, i128) {
+const fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
