@@ -25,12 +25,17 @@ pub struct Slice {
 impl Slice {
     /// What `order` releases when it is given a batch.
     pub fn of(order: &mut Order, batch: &Batch) -> Self {
-        let mut items = Vec::with_capacity(batch.records.len() + batch.losses.len());
-        order.release(batch, |item| items.push(item));
-        Self {
-            items,
-            watermark_ns: batch.watermark_ns,
-        }
+        let mut slice = Self::default();
+        slice.refill(order, batch);
+        slice
+    }
+
+    /// The same, in the memory of one that is not needed any more.
+    pub fn refill(&mut self, order: &mut Order, batch: &Batch) {
+        self.items.clear();
+        self.items.reserve(batch.records.len() + batch.losses.len());
+        order.release(batch, |item| self.items.push(item));
+        self.watermark_ns = batch.watermark_ns;
     }
 }
 

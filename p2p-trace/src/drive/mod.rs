@@ -37,8 +37,9 @@ pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};
 use stop::Stop;
 
-/// Batches that wait to be taken in. When they are full the rings absorb what comes, and count what they lose.
-const QUEUE: usize = 16;
+/// Batches that wait to be taken in: a million records, 120 MiB. They let a sink that is slower than the kernel fall behind for a
+/// second or so; beyond it the rings absorb what comes, and count what they lose.
+const QUEUE: usize = 256;
 
 /// Whoever wants what a session delivers.
 pub(crate) trait Sink {
@@ -170,7 +171,7 @@ impl Drive<'_> {
         receiver: mpsc::Receiver<Message>,
         shared: &Shared,
     ) -> Result<()> {
-        let mut order = Order::new();
+        let (mut order, mut slice) = (Order::new(), Slice::default());
         let mut pipeline = Pipeline::new(status, self.rules, self.start_ns);
         let mut mirroring = Mirroring::new(status, self.rules, self.start_ns);
         shared.mirror(mirroring.due(&pipeline));
@@ -183,7 +184,8 @@ impl Drive<'_> {
                         pipeline.update(&status);
                         mirroring.changed(&status);
                     }
-                    let slice = Slice::of(&mut order, &batch);
+                    slice.refill(&mut order, &batch);
+                    shared.give_back(batch);
                     sink.slice(&slice)?;
                     pipeline.advance(&slice, |step| {
                         if let Some(log) = &mut log {

@@ -10,21 +10,38 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2p_trace_common::slot::SLOT_SIZE;
+
 use crate::{
     account::Status,
     drive::stop::Stop,
     source::{Batch, Image, Session, SessionError, Totals},
 };
 
-/// How long to wait for something to read. Short enough that the rings do not overflow at rates that a
-/// machine reaches for long.
-const WAIT: Duration = Duration::from_millis(20);
+/// How long to wait for more to read.
+const WAIT: Duration = Duration::from_millis(10);
+
+/// How long to wait at most when nothing comes; rare events end the wait.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// What one CPU may begin to write at any time without a loss: a million events a second.
+const RATE: u64 = 1_000_000;
+
+/// How often the other end is told that time has passed, when nothing has come.
+const BEAT: Duration = Duration::from_millis(100);
 
 /// Records in one batch.
 const BUDGET: usize = 4096;
 
 /// Records that may wait for their order; beyond it the rings absorb.
 const BACKLOG: usize = 1 << 18;
+
+/// How long to wait at most when nothing comes, so that what a CPU writes meanwhile at [`RATE`] fills three quarters of its ring:
+/// the rest is for the reader's way to a CPU.
+fn idle(status: &Status) -> Duration {
+    let slots = status.rings.hot / SLOT_SIZE as u64 / u64::from(status.cpus.max(1));
+    Duration::from_nanos(slots * 3 / 4 * (1_000_000_000 / RATE)).clamp(Duration::from_millis(1), IDLE)
+}
 
 /// What the reader sends.
 pub(crate) enum Message {
@@ -49,6 +66,9 @@ impl Ending {
     }
 }
 
+/// Batches whose memory is kept for those to come: touching new memory costs more than filling it.
+const SPARE: usize = 16;
+
 /// What the other end tells the reader.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -58,6 +78,8 @@ pub(crate) struct Shared {
     pub(crate) pull: AtomicBool,
     /// What the kernel's memory is to hold for a memory dump, if it is to hold anything new.
     image: Mutex<Option<Image>>,
+    /// Batches that have been taken in.
+    spare: Mutex<Vec<Batch>>,
 }
 
 impl Shared {
@@ -66,6 +88,23 @@ impl Shared {
         if image.is_some() {
             *self.image.lock().unwrap_or_else(PoisonError::into_inner) = image;
         }
+    }
+
+    /// Returns a batch that has been taken in.
+    pub(crate) fn give_back(&self, mut batch: Batch) {
+        batch.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE {
+            spare.push(batch);
+        }
+    }
+
+    fn empty_batch(&self) -> Batch {
+        let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
+        spare.unwrap_or_else(|| Batch {
+            records: Vec::with_capacity(BUDGET),
+            ..Batch::default()
+        })
     }
 
     fn take_image(&self) -> Option<Image> {
@@ -87,7 +126,8 @@ impl Reader<'_> {
     /// Reads until it is time to stop or nobody listens, then detaches, drains and counts.
     pub(crate) fn run(mut self) -> Result<(), SessionError> {
         let start = Instant::now();
-        let mut batch = Batch::default();
+        self.session.reading();
+        let mut batch = self.shared.empty_batch();
         let read = self.read(&mut batch);
         let duration = start.elapsed();
         // Whatever went wrong before: what is attached must be detached.
@@ -111,7 +151,10 @@ impl Reader<'_> {
     /// Returns the status that could not be sent yet.
     fn read(&mut self, batch: &mut Batch) -> Result<Option<Box<Status>>, SessionError> {
         let mut status = None;
-        let mut wait = WAIT;
+        let idle = idle(&self.session.status());
+        let busy = WAIT.min(idle);
+        let mut wait = busy;
+        let mut sent = Instant::now();
         while !self.is_over() {
             self.session.wait(self.deadline.map_or(wait, |deadline| {
                 wait.min(deadline.saturating_duration_since(Instant::now()))
@@ -132,20 +175,25 @@ impl Reader<'_> {
             if mem::take(&mut batch.changed) {
                 status = Some(Box::new(self.session.status()));
             }
-            // A full batch means that there is more.
-            wait = if batch.records.len() < BUDGET {
-                WAIT
-            } else {
-                Duration::ZERO
+            wait = match batch.records.len() {
+                0 => (wait * 2).clamp(busy, idle),
+                // A full batch means that there is more.
+                BUDGET.. => Duration::ZERO,
+                _ => busy,
             };
-            match self
-                .sender
-                .try_send(Message::Batch(mem::take(batch), status.take()))
-            {
+            if batch.is_empty() && status.is_none() && sent.elapsed() < BEAT {
+                continue;
+            }
+            sent = Instant::now();
+            match self.sender.try_send(Message::Batch(
+                mem::replace(batch, self.shared.empty_batch()),
+                status.take(),
+            )) {
                 Ok(()) => {}
                 Err(TrySendError::Full(Message::Batch(unsent, unsent_status))) => {
-                    (*batch, status) = (unsent, unsent_status);
-                    wait = WAIT;
+                    self.shared.give_back(mem::replace(batch, unsent));
+                    status = unsent_status;
+                    wait = busy;
                 }
                 Err(_) => return Ok(None),
             }
@@ -155,5 +203,26 @@ impl Reader<'_> {
 
     fn is_over(&self) -> bool {
         self.stop.is_set() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{RingSizes, samples};
+
+    #[test]
+    fn the_wait_follows_from_the_ring() {
+        let idle_of = |cpus, hot| {
+            idle(&Status {
+                cpus,
+                rings: RingSizes { hot, rare: 0 },
+                ..samples::status()
+            })
+        };
+        assert_eq!(idle_of(2, 16 << 20), Duration::from_micros(49_152));
+        assert_eq!(idle_of(128, 256 << 20), Duration::from_micros(12_288));
+        assert_eq!(idle_of(2, 4096), Duration::from_millis(1), "of a tiny ring");
+        assert_eq!(idle_of(0, 1 << 30), IDLE, "of a huge one");
     }
 }

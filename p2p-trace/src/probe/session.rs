@@ -52,6 +52,9 @@ use crate::{
 /// How often the stream gets a `tick`, and takers are looked up, at most.
 const TICK: Duration = Duration::from_secs(1);
 
+/// Of the thread that reads: it is quick, and what it does not read in time is lost.
+const READER_NICE: i32 = -10;
+
 /// How long page frees may stay in a burst that no event flushes.
 const BURST_AGE: Duration = Duration::from_millis(50);
 
@@ -363,6 +366,13 @@ impl Session for LiveSession {
             },
             hooks: hooks.statuses(),
             devices: devices::list(&self.root).into_iter().map(device).collect(),
+        }
+    }
+
+    fn reading(&mut self) {
+        // Whoever makes more events than a machine can bear must not keep them from being read. Without CAP_SYS_NICE it may.
+        if let Err(error) = rustix::process::setpriority_process(None, READER_NICE) {
+            tracing::debug!("the reading thread keeps its priority: {error}");
         }
     }
 

@@ -83,6 +83,9 @@ pub trait Session: Send {
     /// What is attached and how, now.
     fn status(&self) -> Status;
 
+    /// The calling thread is the one that will read from now on.
+    fn reading(&mut self) {}
+
     /// Waits until there is something to read, or that it is time to look, at most for `timeout`.
     fn wait(&mut self, timeout: Duration);
 
