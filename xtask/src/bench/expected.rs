@@ -1,7 +1,7 @@
 //! What the cases cost when this was last changed. The figures are instructions and come out the same everywhere, so
 //! that a change of the kernel side that costs more is seen at once.
 
-use super::report::Row;
+use super::{report::Row, speed};
 
 /// Release that the figures are for.
 pub(crate) const KERNEL: &str = "7.3.4+deb13-amd64";
@@ -19,9 +19,11 @@ const ADDED: [(&str, f64); 6] = [
     ("armed", 898.0),
 ];
 
-/// Names of the cases that there are figures for.
+/// Names of the cases that something is expected of: a figure, or that nothing is lost.
 pub(crate) fn cases() -> Vec<String> {
-    ADDED.iter().map(|(case, _)| (*case).to_owned()).collect()
+    let figures = ADDED.iter().map(|(case, _)| *case);
+    let speeds = speed::CASES.iter().map(|(case, _)| *case);
+    figures.chain(speeds).map(str::to_owned).collect()
 }
 
 /// What is not as expected, in sentences.
@@ -52,7 +54,7 @@ mod tests {
 
     fn rows(change: impl Fn(&str, f64) -> f64) -> Vec<Row> {
         let measured = |pair: f64| Measured {
-            instructions_per_pair: pair,
+            instructions_per_pair: Some(pair),
             events: None,
             skipped: None,
         };
@@ -93,7 +95,7 @@ mod tests {
         let mut rows = rows(|_, added| added);
         rows.retain(|row| row.case != "armed");
         let lossy = Measured {
-            instructions_per_pair: 1376.0,
+            instructions_per_pair: Some(1376.0),
             events: Some(Events {
                 delivered: 9,
                 lost: 1,

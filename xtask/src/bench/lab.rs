@@ -30,8 +30,8 @@ const LIMIT: Duration = Duration::from_mins(15);
 /// What was measured of a case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Measured {
-    /// Guest instructions per pair: the median of the passes.
-    pub(crate) instructions_per_pair: f64,
+    /// Guest instructions per pair, the median of the passes, where nothing else ran meanwhile.
+    pub(crate) instructions_per_pair: Option<f64>,
     /// Events delivered and lost, where there are any.
     pub(crate) events: Option<Events>,
     /// Why it was not measured.
@@ -60,9 +60,9 @@ impl BenchLab {
     /// # Errors
     ///
     /// It does not come up.
-    pub(crate) fn start(kernel: &GuestKernel, initramfs: &[u8]) -> Result<Self> {
+    pub(crate) fn start(kernel: &GuestKernel, initramfs: &[u8], cpus: u8) -> Result<Self> {
         let machine = Machine {
-            cpus: 1,
+            cpus,
             memory_mib: 1024,
             clock: Clock::Instructions { shift: 0 },
             sees_host: true,
@@ -137,12 +137,17 @@ impl BenchLab {
         let pairs = self.pairs()?;
         let before = self.cpu_of(name)?;
         self.lab.guest.signal(job, Signal::CONT)?;
-        self.lab.guest.check(&format!("sleep {CATCH_UP}"))?;
+        self.catch_up()?;
         Ok((pairs, self.cpu_of(name)?.saturating_sub(before)))
     }
 
+    /// Lets a reader take in what has come.
+    pub(super) fn catch_up(&mut self) -> Result<()> {
+        self.lab.guest.check(&format!("sleep {CATCH_UP}")).map(drop)
+    }
+
     /// Nanoseconds that all threads of a program have run.
-    fn cpu_of(&mut self, name: &str) -> Result<u64> {
+    pub(super) fn cpu_of(&mut self, name: &str) -> Result<u64> {
         let lines = self
             .lab
             .guest
@@ -180,7 +185,7 @@ impl BenchLab {
                 .sum()
         };
         Ok(Measured {
-            instructions_per_pair,
+            instructions_per_pair: Some(instructions_per_pair),
             events: Some(Events {
                 delivered: sum("delivered"),
                 lost: sum("lost"),
@@ -194,7 +199,7 @@ impl BenchLab {
 /// Without events.
 const fn plain(instructions_per_pair: f64) -> Measured {
     Measured {
-        instructions_per_pair,
+        instructions_per_pair: Some(instructions_per_pair),
         events: None,
         skipped: None,
     }

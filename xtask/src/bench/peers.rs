@@ -39,7 +39,7 @@ pub(super) fn ftrace(bench: &mut BenchLab) -> Result<Measured> {
         "cd {TRACING} && echo 0 > events/p2p/enable && echo > kprobe_events && echo > trace && echo 1 > buffer_size_kb"
     ))?;
     Ok(Measured {
-        instructions_per_pair,
+        instructions_per_pair: Some(instructions_per_pair),
         events: Some(events),
         skipped: None,
     })
@@ -108,7 +108,7 @@ pub(super) fn bpftrace(bench: &mut BenchLab) -> Result<Measured> {
         .and_then(|line| line.parse().ok())
         .context("bpftrace printed nothing")?;
     Ok(Measured {
-        instructions_per_pair,
+        instructions_per_pair: Some(instructions_per_pair),
         events: Some(Events {
             delivered,
             lost: (2 * BenchLab::all_pairs()).saturating_sub(delivered),

@@ -13,7 +13,8 @@ pub(crate) struct Row {
     pub(crate) case: &'static str,
     /// Release of the kernel.
     kernel: String,
-    /// Guest instructions per pair of `pci_alloc_p2pmem` and `pci_free_p2pmem`; absent where the case was skipped.
+    /// Guest instructions per pair of `pci_alloc_p2pmem` and `pci_free_p2pmem`; absent where the case was skipped, and where the
+    /// reader ran meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) instructions_per_pair: Option<f64>,
     /// The same, over the untraced pair.
@@ -34,10 +35,7 @@ pub(crate) struct Row {
 impl Row {
     /// A case beside the untraced one.
     pub(super) fn new(case: &'static str, kernel: &str, measured: Measured, untraced: Option<&Self>) -> Self {
-        let pair = measured
-            .skipped
-            .is_none()
-            .then_some(rounded(measured.instructions_per_pair));
+        let pair = measured.instructions_per_pair.map(rounded);
         let base = untraced.and_then(|row| row.instructions_per_pair);
         let events = measured.events.unwrap_or_default();
         let per_event = |ns: u64| rounded(ns as f64 / events.delivered as f64);
@@ -64,7 +62,7 @@ impl Row {
             (Some(reason), ..) => format!("skipped: {reason}"),
             (None, Some(pair), Some(added)) => format!("{pair:.0} instructions per pair, {added:.0} added"),
             (None, Some(pair), None) => format!("{pair:.0} instructions per pair"),
-            (None, None, _) => String::new(),
+            (None, None, _) => format!("{} events delivered, {} lost", self.delivered, self.lost),
         }
     }
 }
@@ -129,7 +127,7 @@ mod tests {
 
     fn measured(instructions_per_pair: f64, events: Option<Events>) -> Measured {
         Measured {
-            instructions_per_pair,
+            instructions_per_pair: Some(instructions_per_pair),
             events,
             skipped: None,
         }

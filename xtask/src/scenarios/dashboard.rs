@@ -10,7 +10,7 @@ use super::{Method, Verdict};
 use crate::guest::Job;
 use crate::guest::terminal::{DEVICE, Screen, Size, hold_command, resize_command};
 
-const SMALL: Size = (24, 80);
+pub(crate) const SMALL: Size = (24, 80);
 const LARGE: Size = (40, 130);
 /// Bytes that the slow drive reads: eight seconds, unless it is let go before.
 const BYTES: u64 = 128 * 1024;
@@ -24,8 +24,7 @@ const READY: &str = "/run/ready.dashboard";
 pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let mut screen = Screen::new(lab.guest.terminal()?, SMALL)?;
     let held = lab.guest.spawn(&hold_command())?;
-    lab.wait_for(&format!("pidof sleep | grep -q . && stty -F {DEVICE}"))?;
-    lab.guest.check(&resize_command(SMALL))?;
+    settle(lab)?;
     let settings = lab.guest.check(&format!("stty -F {DEVICE} -a"))?;
     let shown = start(lab, &screen, method)?;
 
@@ -117,8 +116,14 @@ fn dumped(lab: &mut Lab, screen: &mut Screen) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the guest's terminal is there, and makes it small.
+pub(crate) fn settle(lab: &mut Lab) -> Result<()> {
+    lab.wait_for(&format!("pidof sleep | grep -q . && stty -F {DEVICE}"))?;
+    lab.guest.check(&resize_command(SMALL)).map(drop)
+}
+
 /// Starts it on the guest's terminal, as a login would: with a session of its own.
-fn start(lab: &mut Lab, screen: &Screen, method: Method) -> Result<Job> {
+pub(crate) fn start(lab: &mut Lab, screen: &Screen, method: Method) -> Result<Job> {
     let command = format!(
         "rm -f {READY}; export TERM=xterm-256color LANG=C.UTF-8; \
          setsid -c p2p-trace top {} --stall-after 1h --ready-file {READY} <{DEVICE} >{DEVICE}",

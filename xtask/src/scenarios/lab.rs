@@ -367,7 +367,7 @@ impl Lab {
         output.success().context("p2p-trace failed").map(drop)
     }
 
-    fn start_tracer(&mut self, command: &str, arguments: &str, output: &str) -> Result<Job> {
+    pub(crate) fn start_tracer(&mut self, command: &str, arguments: &str, output: &str) -> Result<Job> {
         self.traces += 1;
         let ready = format!("/run/ready.{}", self.traces);
         let budget = if arguments.contains("--stall-after") {

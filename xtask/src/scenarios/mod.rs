@@ -6,7 +6,7 @@
 
 mod access;
 mod clean;
-mod dashboard;
+pub(crate) mod dashboard;
 mod dump;
 mod expect;
 pub(crate) mod faults;
