@@ -56,6 +56,7 @@ mod tests {
         let measured = |pair: f64| Measured {
             instructions_per_pair: Some(pair),
             events: None,
+            at_rest: None,
             skipped: None,
         };
         let untraced = Row::new("untraced", KERNEL, measured(478.0), None);
@@ -101,6 +102,7 @@ mod tests {
                 lost: 1,
                 reader_ns: None,
             }),
+            at_rest: None,
             skipped: None,
         };
         rows[2] = Row::new("fentry", KERNEL, lossy, Some(&rows[0]));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::case::{Case, Tracer};
@@ -34,8 +35,19 @@ pub(crate) struct Measured {
     pub(crate) instructions_per_pair: Option<f64>,
     /// Events delivered and lost, where there are any.
     pub(crate) events: Option<Events>,
+    /// What the tracer takes when nothing happens, where that was measured.
+    pub(crate) at_rest: Option<AtRest>,
     /// Why it was not measured.
     pub(crate) skipped: Option<String>,
+}
+
+/// What a tracer takes when nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct AtRest {
+    /// Milliseconds from its start until everything is attached, within some ten.
+    pub(crate) attach_ms: u64,
+    /// Microseconds of CPU in a second.
+    pub(crate) idle_us_per_s: u64,
 }
 
 /// What became of a tracer's events.
@@ -191,6 +203,7 @@ impl BenchLab {
                 lost: sum("lost"),
                 reader_ns: Some(reader),
             }),
+            at_rest: None,
             skipped: None,
         })
     }
@@ -201,6 +214,7 @@ const fn plain(instructions_per_pair: f64) -> Measured {
     Measured {
         instructions_per_pair: Some(instructions_per_pair),
         events: None,
+        at_rest: None,
         skipped: None,
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::case;
-use super::lab::Measured;
+use super::lab::{AtRest, Measured};
 
 /// One case, measured.
 #[derive(Clone, Debug, Serialize)]
@@ -27,6 +27,9 @@ pub(crate) struct Row {
     /// Nanoseconds of CPU that the reader took per event delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     reader_ns_per_event: Option<f64>,
+    /// What the tracer takes when nothing happens.
+    #[serde(flatten)]
+    at_rest: Option<AtRest>,
     /// Why it was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
@@ -47,6 +50,7 @@ impl Row {
             delivered: events.delivered,
             lost: events.lost,
             reader_ns_per_event: events.reader_ns.filter(|_| events.delivered > 0).map(per_event),
+            at_rest: measured.at_rest,
             skipped: measured.skipped,
         }
     }
@@ -92,6 +96,19 @@ pub(super) fn table(rows: &[Row]) -> String {
             lines.push(format!("{} was skipped: {reason}.", row.case));
         }
     }
+    for row in rows {
+        if let Some(AtRest {
+            attach_ms,
+            idle_us_per_s,
+        }) = row.at_rest
+        {
+            lines.push(String::new());
+            lines.push(format!(
+                "{}: attached {attach_ms} ms after the start; {idle_us_per_s} µs of CPU a second while nothing happens.",
+                row.case
+            ));
+        }
+    }
     lines.push(String::new());
     lines.join("\n")
 }
@@ -129,6 +146,7 @@ mod tests {
         Measured {
             instructions_per_pair: Some(instructions_per_pair),
             events,
+            at_rest: None,
             skipped: None,
         }
     }

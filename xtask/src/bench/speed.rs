@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::lab::{BenchLab, Events, Measured};
+use super::lab::{AtRest, BenchLab, Events, Measured};
 use crate::guest::Job;
 use crate::guest::terminal::{Screen, hold_command};
 use crate::scenarios::{Method, dashboard};
@@ -20,6 +20,10 @@ pub(super) const CPUS: u8 = 2;
 const EVENTS: u64 = 2 * PAIRS * CPUS as u64;
 /// Bytes of one allocation.
 const SIZE: u64 = 4096;
+/// Seconds until it has nothing to do any more.
+const SETTLED: u64 = 3;
+/// Seconds in which it has nothing to do.
+const RESTING: u64 = 10;
 /// How long what came may take to be shown.
 const PATIENCE: Duration = Duration::from_mins(5);
 
@@ -48,6 +52,10 @@ impl BenchLab {
     ///
     /// It does not do what it should.
     pub(super) fn at_full_speed(&mut self, watcher: Watcher) -> Result<Measured> {
+        let at_rest = match watcher {
+            Watcher::Live => Some(self.at_rest()?),
+            Watcher::Record | Watcher::Top => None,
+        };
         let events = match watcher {
             Watcher::Live => self.shown(),
             Watcher::Record => self.recorded(),
@@ -56,7 +64,40 @@ impl BenchLab {
         Ok(Measured {
             instructions_per_pair: None,
             events: Some(events),
+            at_rest,
             skipped: None,
+        })
+    }
+
+    /// Milliseconds from the start of the tracer until everything is attached, within some ten.
+    fn attached_after(&mut self) -> Result<u64> {
+        const READY: &str = "/run/speed.ready";
+        let lines = self.lab.guest.check(&format!(
+            "cat /proc/uptime; p2p-trace live --ready-file {READY} > /dev/null 2>&1 & \
+             until [ -e {READY} ]; do sleep 0.01; done; cat /proc/uptime; kill -INT $(pidof p2p-trace); wait; rm -f {READY}"
+        ))?;
+        let times: Vec<f64> = lines
+            .iter()
+            .filter_map(|line| line.split(' ').next()?.parse().ok())
+            .collect();
+        match times[..] {
+            [before, after] => Ok(((after - before) * 1000.0).round() as u64),
+            _ => bail!("the guest does not tell the time: {}", lines.join(" ")),
+        }
+    }
+
+    /// What it takes when nothing happens.
+    fn at_rest(&mut self) -> Result<AtRest> {
+        let attach_ms = self.attached_after()?;
+        let job = self.lab.trace_silently("")?;
+        self.lab.guest.check(&format!("sleep {SETTLED}"))?;
+        let before = self.cpu_of("p2p-trace")?;
+        self.lab.guest.check(&format!("sleep {RESTING}"))?;
+        let idle_ns = self.cpu_of("p2p-trace")?.saturating_sub(before);
+        self.lab.stop_silent(job)?;
+        Ok(AtRest {
+            attach_ms,
+            idle_us_per_s: idle_ns / 1000 / RESTING,
         })
     }
 
