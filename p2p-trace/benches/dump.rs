@@ -5,6 +5,7 @@
 #[path = "support/traffic.rs"]
 mod traffic;
 
+use std::fs::File;
 use std::io;
 
 use divan::counter::ItemsCount;
@@ -13,9 +14,12 @@ use p2p_trace::dump::{Header, Opened, Reason, Tape, Told, Writer};
 use p2p_trace::output::Clock;
 use p2p_trace::pipeline::Slice;
 use p2p_trace::rules::Options;
+use p2p_trace_common::slot::SLOT_SIZE;
 
 /// Events of a dump.
 const EVENTS: usize = 1_000_000;
+/// Records that are written at once.
+const BLOCK: usize = 4000;
 /// Events of a day at ten thousand a second.
 const DAY: f64 = 10_000.0 * 86_400.0;
 
@@ -54,6 +58,36 @@ fn write(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(EVENTS))
         .bench_local(|| written(black_box(&slices), io::sink()).is_ok());
+}
+
+/// The same into a file in memory.
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn write_file(bencher: Bencher<'_, '_>) {
+    let slices = slices();
+    bencher
+        .counter(ItemsCount::new(EVENTS))
+        .with_inputs(file_in_memory)
+        .bench_local_values(|file| file.and_then(|file| written(black_box(&slices), file)).is_ok());
+}
+
+/// The records alone, as they lie in a ring, copied and written to such a file.
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn write_file_as_they_are(bencher: Bencher<'_, '_>) {
+    let slots = vec![0x5a; BLOCK * SLOT_SIZE];
+    let copied = |mut file: io::Result<File>| {
+        for _ in 0..EVENTS / BLOCK {
+            io::Write::write_all(file.as_mut().ok()?, &black_box(&slots).clone()).ok()?;
+        }
+        Some(())
+    };
+    bencher
+        .counter(ItemsCount::new(EVENTS))
+        .with_inputs(file_in_memory)
+        .bench_local_values(copied);
+}
+
+fn file_in_memory() -> io::Result<File> {
+    tempfile::tempfile_in("/dev/shm")
 }
 
 /// From the bytes of a file to slices.

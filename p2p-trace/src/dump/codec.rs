@@ -2,17 +2,21 @@
 
 use lz4_flex::block::compress;
 
-use super::columns;
+use super::{block::MAX_CONTENT, columns};
 
 /// As it is.
 pub const NONE: u8 = 0;
 /// One LZ4 block (the block format, without frame or length).
 pub const LZ4: u8 = 1;
-/// As [`LZ4`], of records turned into columns.
+/// As [`LZ4`], of records turned into columns, behind the bytes that those have.
 pub const COLUMNS: u8 = 2;
 
 /// Content up to this size is tried in every way: so little, written at once, has few records that resemble each other.
 const SMALL: usize = 16 << 10;
+
+/// Bytes of content that a byte stored as columns stands for at most: a few bytes could make a column of any length, and who reads a
+/// hostile file has no more to do than for LZ4 alone, within a small factor.
+const MAX_GAIN: usize = 1024;
 
 /// Content that cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,14 +29,21 @@ pub enum CodecError {
     Malformed,
 }
 
-/// Stores content by whichever codec makes it smaller, with columns only where it `has_records`: returns the codec and the bytes.
+/// Stores content by whichever codec makes it smaller; it ends with so many records, as slots. Returns the codec and the bytes.
 #[must_use]
-pub fn encode(content: Vec<u8>, has_records: bool) -> (u8, Vec<u8>) {
-    let columns = has_records.then(|| (COLUMNS, compress(&columns::split(&content))));
-    let plain = (!has_records || content.len() <= SMALL).then(|| (LZ4, compress(&content)));
+pub fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
+    let columns = (records > 0).then(|| columns::split(&content, records)).flatten();
+    let columns = columns
+        .map(|columns| {
+            let mut stored = (columns.len() as u32).to_le_bytes().to_vec();
+            stored.append(&mut compress(&columns));
+            (COLUMNS, stored)
+        })
+        .filter(|(_, stored)| is_in_proportion(stored, content.len()));
+    let plain = columns.is_none() || content.len() <= SMALL;
     let smallest = columns
         .into_iter()
-        .chain(plain)
+        .chain(plain.then(|| (LZ4, compress(&content))))
         .min_by_key(|(_, stored)| stored.len());
     match smallest {
         Some((codec, stored)) if stored.len() < content.len() => (codec, stored),
@@ -49,7 +60,14 @@ pub fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, Codec
     let content = match codec {
         NONE => stored.to_vec(),
         LZ4 => decompress(stored, decoded)?,
-        COLUMNS => columns::join(&decompress(stored, decoded)?),
+        COLUMNS => {
+            let (size, columns) = stored.split_first_chunk().ok_or(CodecError::Malformed)?;
+            let size = u32::from_le_bytes(*size) as usize;
+            if size > MAX_CONTENT || !is_in_proportion(stored, decoded) {
+                return Err(CodecError::Malformed);
+            }
+            columns::join(&decompress(columns, size)?, decoded).ok_or(CodecError::Malformed)?
+        }
         unknown => return Err(CodecError::Unknown(unknown)),
     };
     if content.len() == decoded {
@@ -57,6 +75,11 @@ pub fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, Codec
     } else {
         Err(CodecError::Malformed)
     }
+}
+
+/// Whether content of so many bytes can have been stored so as columns.
+const fn is_in_proportion(stored: &[u8], content: usize) -> bool {
+    content <= stored.len().saturating_mul(MAX_GAIN)
 }
 
 fn decompress(stored: &[u8], decoded: usize) -> Result<Vec<u8>, CodecError> {
@@ -71,8 +94,8 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_is_stored_as_it_is() {
-        assert_eq!(encode(vec![1, 2, 3], false), (NONE, vec![1, 2, 3]));
-        let (codec, stored) = encode(vec![7; 1000], false);
+        assert_eq!(encode(vec![1, 2, 3], 0), (NONE, vec![1, 2, 3]));
+        let (codec, stored) = encode(vec![7; 1000], 0);
         assert_eq!((codec, stored.len() < 100), (LZ4, true));
         assert_eq!(decode(LZ4, &stored, 1000), Ok(vec![7; 1000]));
         assert_eq!(decode(LZ4, &stored, 999), Err(CodecError::Malformed));
@@ -80,10 +103,37 @@ mod tests {
         assert_eq!(decode(9, &[], 0), Err(CodecError::Unknown(9)));
     }
 
+    /// So many records of which each follows from the one before.
+    fn rows(count: u64) -> Vec<u8> {
+        let row = |position: u64| {
+            let mut words = [0; 16];
+            (words[0], words[1]) = (position + 1, u64::from(p2p_trace_common::record::MAGIC));
+            (words[4], words[15]) = (position << 1, position << 32);
+            words.map(u64::to_le_bytes).concat()
+        };
+        (0..count).flat_map(row).collect()
+    }
+
+    #[test]
+    fn a_few_bytes_do_not_stand_for_millions() {
+        let (codec, stored) = encode(rows(140), 140);
+        assert_eq!(codec, COLUMNS);
+        // How many records there are does not show in what is stored of these.
+        let most = stored.len() * 1024 / 128;
+        assert_eq!(decode(codec, &stored, most * 128), Ok(rows(most as u64)));
+        assert_eq!(
+            decode(codec, &stored, (most + 1) * 128),
+            Err(CodecError::Malformed)
+        );
+        let more = rows(most as u64 + 1);
+        let (codec, stored) = encode(more.clone(), most + 1);
+        assert_eq!((codec, decode(codec, &stored, more.len())), (LZ4, Ok(more)));
+    }
+
     proptest! {
         #[test]
-        fn any_content_survives(content: Vec<u8>, has_records: bool) {
-            let (codec, stored) = encode(content.clone(), has_records);
+        fn any_content_survives(content in prop::collection::vec(any::<u8>(), 0..1000), records in 0usize..9) {
+            let (codec, stored) = encode(content.clone(), records);
             prop_assert_eq!(decode(codec, &stored, content.len()), Ok(content));
         }
 

@@ -177,7 +177,7 @@ impl<W: Write> Writer<W> {
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         self.close_block()?;
         for part in checkpoint.parts(self.counts) {
-            self.block(Kind::Checkpoint, part)?;
+            self.block(Kind::Checkpoint, part.content, part.records)?;
         }
         Ok(())
     }
@@ -252,8 +252,8 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         let records = mem::take(&mut self.pending);
-        self.items = 0;
-        self.block(Kind::Records, records.to_bytes())
+        let items = mem::take(&mut self.items);
+        self.block(Kind::Records, records.to_bytes(), items)
     }
 
     fn write_names(&mut self) -> io::Result<()> {
@@ -274,10 +274,11 @@ impl<W: Write> Writer<W> {
 
     fn json(&mut self, kind: Kind, value: &impl Serialize) -> io::Result<()> {
         let content = serde_json::to_vec(value)?;
-        self.block(kind, content)
+        self.block(kind, content, 0)
     }
 
-    fn block(&mut self, kind: Kind, content: Vec<u8>) -> io::Result<()> {
+    /// Writes content that ends with so many records, as slots.
+    fn block(&mut self, kind: Kind, content: Vec<u8>, records: usize) -> io::Result<()> {
         let decoded = content.len();
         if decoded > MAX_CONTENT {
             return Err(io::Error::other(format!(
@@ -285,7 +286,7 @@ impl<W: Write> Writer<W> {
                 kind.name()
             )));
         }
-        let (codec, stored) = codec::encode(content, matches!(kind, Kind::Records | Kind::Checkpoint));
+        let (codec, stored) = codec::encode(content, records);
         let header = BlockHeader {
             format: FORMAT,
             kind: kind as u8,

@@ -40,6 +40,14 @@ pub struct Checkpoint {
     pub records: Vec<Record>,
 }
 
+/// What one block of it holds.
+pub(super) struct Part {
+    /// The block's content.
+    pub(super) content: Vec<u8>,
+    /// So many records end it.
+    pub(super) records: usize,
+}
+
 /// What stands before the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
@@ -123,8 +131,8 @@ impl Checkpoint {
         elements
     }
 
-    /// The contents of its blocks, when the run has come to `counts`.
-    pub(super) fn parts(&self, counts: Counts) -> Vec<Vec<u8>> {
+    /// What its blocks hold, when the run has come to `counts`.
+    pub(super) fn parts(&self, counts: Counts) -> Vec<Part> {
         let mut chunks: Vec<_> = self.records.chunks(MAX_RECORDS).collect();
         if chunks.is_empty() {
             chunks.push(&[]);
@@ -137,7 +145,10 @@ impl Checkpoint {
                 counts,
                 ..self.head.clone()
             };
-            to_bytes(&head, records)
+            Part {
+                content: to_bytes(&head, records),
+                records: records.len(),
+            }
         };
         (0..).zip(chunks).map(part).collect()
     }
