@@ -18,7 +18,15 @@ const AT_BOOT: [&str; 2] = ["virtio_pci", "virtio_console"];
 /// Modules that are there to be loaded with `modprobe`.
 const REQUIRED: [&str; 1] = ["nvme"];
 /// The same, where the kernel has them.
-const OPTIONAL: [&str; 4] = ["pvpanic_pci", "qemu_fw_cfg", "9p", "9pnet_virtio"];
+const OPTIONAL: [&str; 7] = [
+    "pvpanic_pci",
+    "qemu_fw_cfg",
+    "9p",
+    "9pnet_virtio",
+    "ramoops",
+    "e1000",
+    "netconsole",
+];
 /// Folders of the root file system.
 const FOLDERS: [&str; 9] = [
     "bin",

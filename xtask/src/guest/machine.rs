@@ -2,16 +2,12 @@
 
 use std::path::Path;
 
+use super::attached;
+
 /// Device number, on the first bus, of the port that the PCIe switch hangs off.
 const SWITCH: u8 = 0x10;
 /// Device number of the virtio-serial controller, out of the way of the drives.
 const SERIAL: u8 = 0x18;
-/// Device number of the share of the host's files.
-const SHARE: u8 = 0x19;
-
-/// Tag by which a guest mounts the host's root folder over 9p.
-pub(crate) const HOST_TAG: &str = "host";
-
 /// A virtual machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Machine {
@@ -27,8 +23,12 @@ pub(crate) struct Machine {
     pub(crate) cards: Vec<Card>,
     /// Further devices, each as QEMU's `-device` takes it.
     pub(crate) devices: Vec<String>,
-    /// Whether it can mount this host's root folder, read-only, by the tag [`HOST_TAG`].
+    /// Whether it can mount this host's root folder, read-only, by the tag [`attached::HOST_TAG`].
     pub(crate) sees_host: bool,
+    /// Whether it can write to the folder of its logs, by the tag [`attached::OUT_TAG`].
+    pub(crate) writes_out: bool,
+    /// Whether it has what a dying kernel can write to: error records of the firmware (ACPI ERST), and a network card.
+    pub(crate) has_outlets: bool,
     /// Further words for the kernel's command line.
     pub(crate) kernel_args: Vec<String>,
 }
@@ -97,6 +97,8 @@ pub(crate) struct Files<'a> {
     pub(crate) initramfs: &'a Path,
     /// Where the kernel's console goes.
     pub(crate) console: &'a Path,
+    /// The folder of the logs.
+    pub(crate) log: &'a Path,
     /// Socket of the agent's port.
     pub(crate) control: &'a Path,
     /// Socket of QEMU's own protocol.
@@ -115,6 +117,8 @@ impl Default for Machine {
             cards: Vec::new(),
             devices: Vec::new(),
             sees_host: false,
+            writes_out: false,
+            has_outlets: false,
             kernel_args: Vec::new(),
         }
     }
@@ -276,15 +280,13 @@ impl Machine {
             arguments.extend(["-device".to_owned(), device.clone()]);
         }
         if self.sees_host {
-            arguments.extend(
-                [
-                    "-fsdev",
-                    "local,id=host,path=/,security_model=none,multidevs=remap,readonly=on",
-                    "-device",
-                    &format!("virtio-9p-pci,bus=pcie.0,addr={SHARE:#x},fsdev=host,mount_tag={HOST_TAG}"),
-                ]
-                .map(str::to_owned),
-            );
+            arguments.extend(attached::host());
+        }
+        if self.writes_out {
+            arguments.extend(attached::out(files.log));
+        }
+        if self.has_outlets {
+            arguments.extend(attached::outlets(files.log));
         }
         arguments
     }
@@ -337,7 +339,7 @@ impl Machine {
 }
 
 /// A path inside an option of several parts: a comma separates them and is doubled to stand for itself.
-fn option(path: &Path) -> String {
+pub(super) fn option(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
@@ -350,6 +352,7 @@ mod tests {
             kernel: Path::new("/k"),
             initramfs: Path::new("/i"),
             console: Path::new("/c,d"),
+            log: Path::new("/l,m"),
             control: Path::new("/s"),
             qmp: Path::new("/q"),
             terminal: Path::new("/t"),

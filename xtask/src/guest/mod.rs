@@ -9,6 +9,7 @@
 //! steered over its own socket. A guest has a time limit and never outlives the value that stands for it.
 
 mod acceleration;
+mod attached;
 mod console;
 mod cpio;
 mod evidence;
@@ -18,6 +19,7 @@ mod job;
 pub(crate) mod kmodule;
 mod link;
 mod machine;
+pub(crate) mod makedumpfile;
 mod modules;
 mod process;
 pub(crate) mod programs;
@@ -27,7 +29,8 @@ mod session;
 pub(crate) mod terminal;
 
 pub(crate) use acceleration::probe;
+pub(crate) use attached::{CAPTURE, HOST_TAG, OUT_TAG};
 pub(crate) use evidence::Stuck;
 pub(crate) use job::{Job, Output, Source};
-pub(crate) use machine::{Acceleration, Card, Clock, HOST_TAG, Machine, Nvme, Slot};
+pub(crate) use machine::{Acceleration, Card, Clock, Machine, Nvme, Slot};
 pub(crate) use session::{Boot, Guest};

@@ -13,12 +13,13 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Packages whose programs go into a guest.
 const PACKAGES: [&str; 2] = ["p2p-trace", "p2p-trace-guest"];
 /// Their programs.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "p2p-trace",
     "p2p-agent",
     "p2pdio",
     "p2pmap",
     "p2pcaps",
+    "p2pkexec",
     "p2pfloor",
 ];
 

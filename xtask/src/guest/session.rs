@@ -27,6 +27,8 @@ const TICK: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_secs(1);
 /// How often a guest is booted whose kernel dies on the way.
 const ATTEMPTS: u32 = 3;
+/// How a job ends whose kernel is gone.
+const GONE: i32 = 255;
 /// How long a guest may take to switch itself off.
 const POWER_OFF: Duration = Duration::from_secs(30);
 
@@ -68,6 +70,10 @@ pub(crate) struct Guest {
     look: Option<Instant>,
     next: Job,
     log: PathBuf,
+    /// The image that it was booted from.
+    image: PathBuf,
+    /// How often a kernel has come up in it.
+    boots: u32,
     /// Holds the sockets and the root file system, and takes them with it.
     scratch: TempDir,
 }
@@ -111,6 +117,7 @@ impl Guest {
             kernel: &boot.kernel.image,
             initramfs: &initramfs,
             console: &console,
+            log: &log,
             control: &control,
             qmp: &qmp,
             terminal: &terminal,
@@ -132,6 +139,8 @@ impl Guest {
             look: None,
             next: Job::default(),
             log,
+            image: boot.kernel.image.clone(),
+            boots: 0,
             scratch,
         };
         while guest.release.is_empty() {
@@ -363,6 +372,32 @@ impl Guest {
         }
     }
 
+    /// Waits until another kernel has come up in it: the one that saves the memory of the first.
+    ///
+    /// # Errors
+    ///
+    /// None has when its time is over, or it is gone.
+    pub(crate) fn wait_next_kernel(&mut self) -> Result<()> {
+        while self.boots < 2 {
+            self.pump(self.deadline)?;
+        }
+        Ok(())
+    }
+
+    /// The files that it was booted from on this machine: the image and the root file system.
+    ///
+    /// # Errors
+    ///
+    /// One of them is gone.
+    pub(crate) fn booted_from(&self) -> Result<[PathBuf; 2]> {
+        let initramfs = self.scratch.path().join("initramfs");
+        let real = |path: &Path| {
+            path.canonicalize()
+                .with_context(|| format!("{} is gone", path.display()))
+        };
+        Ok([real(&self.image)?, real(&initramfs)?])
+    }
+
     /// The lines that a job has printed so far; none if it is not known.
     pub(crate) fn said(&self, job: Job) -> &[String] {
         self.jobs.get(&job).map_or(&[], State::out)
@@ -431,7 +466,7 @@ impl Guest {
     /// Files one message of the agent.
     fn take(&mut self, line: &str) -> Result<()> {
         match Reply::parse(line) {
-            Some(Reply::Ready(release)) => self.release = release,
+            Some(Reply::Ready(release)) => self.come_up(release),
             Some(Reply::Out(job, text)) => self.state(job)?.add_out(text),
             Some(Reply::Err(job, text)) => self.state(job)?.add_err(text),
             Some(Reply::Exit(job, code)) => self.state(job)?.end(code),
@@ -439,6 +474,15 @@ impl Guest {
             None => bail!("the agent in the guest said what is not understood: {line}"),
         }
         Ok(())
+    }
+
+    /// A kernel has come up. What ran in the one before has ended with it.
+    fn come_up(&mut self, release: String) {
+        self.release = release;
+        self.boots += 1;
+        for state in self.jobs.values_mut().filter(|state| !state.ended()) {
+            state.end(GONE);
+        }
     }
 
     fn state(&mut self, job: u32) -> Result<&mut State> {

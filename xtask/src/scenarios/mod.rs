@@ -33,7 +33,7 @@ use clap::Args;
 use crate::host::packages;
 use crate::kernels::{self, GuestKernel};
 use crate::test::summary::{Outcome, Row, Summary};
-use lab::Lab;
+use lab::{Kind, Lab};
 
 /// Which scenarios to run.
 #[derive(Args, Debug, Default)]
@@ -74,8 +74,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Clone, Copy)]
 struct Scenario {
     name: &'static str,
-    /// Whether its kernel should be fully preemptible.
-    preemptible: bool,
+    /// In which kind of guest.
+    guest: Kind,
     /// Whether it maps p2p memory into user space.
     maps: bool,
     /// Whether it needs the test module.
@@ -210,23 +210,29 @@ const SCENARIOS: &[Scenario] = &[
         .once(),
     Scenario::plain("post-mortem", faults::post_mortem)
         .with_module()
+        .in_guest(Kind::Outlets)
         .in_own_guest()
         .once(),
     Scenario::plain("taken-long-ago", faults::taken_long_ago)
         .with_module()
         .in_own_guest()
         .once(),
+    Scenario::plain("kdump", faults::kdump)
+        .with_module()
+        .in_own_guest()
+        .in_guest(Kind::Kdump)
+        .once(),
     Scenario::plain("tiny-ring", load::tiny_ring).mapping(),
     Scenario::plain("nested-producers", load::nested_producers)
         .mapping()
-        .preemptible(),
+        .in_guest(Kind::Preemptible),
 ];
 
 impl Scenario {
     const fn plain(name: &'static str, run: fn(&mut Lab, Method) -> Result<Verdict>) -> Self {
         Self {
             name,
-            preemptible: false,
+            guest: Kind::Plain,
             maps: false,
             module: false,
             once: false,
@@ -261,8 +267,8 @@ impl Scenario {
         self
     }
 
-    const fn preemptible(mut self) -> Self {
-        self.preemptible = true;
+    const fn in_guest(mut self, kind: Kind) -> Self {
+        self.guest = kind;
         self
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::lab::{Lab, machine};
+use super::lab::{Kind, Lab};
 use super::{Method, Scenario, Verdict};
 use crate::guest::{Acceleration, Boot, Stuck, initramfs, interrupt, kmodule, probe, programs};
 use crate::kernels::{GuestKernel, debian::version_of};
@@ -79,14 +79,14 @@ pub(super) fn run(
             has_mmap: None,
             keep_dumps,
         };
-        for preemptible in [false, true] {
+        for kind in Kind::ALL {
             let of_guest: Vec<&Scenario> = scenarios
                 .iter()
-                .filter(|scenario| scenario.preemptible == preemptible)
+                .filter(|scenario| scenario.guest == kind)
                 .copied()
                 .collect();
             if !of_guest.is_empty() {
-                bootable.run(preemptible, &of_guest, methods, &mut summary)?;
+                bootable.run(kind, &of_guest, methods, &mut summary)?;
             }
         }
     }
@@ -121,7 +121,7 @@ impl Bootable<'_> {
     /// Runs the scenarios of one kind of guest.
     fn run(
         &mut self,
-        preemptible: bool,
+        kind: Kind,
         scenarios: &[&Scenario],
         methods: &[Method],
         summary: &mut Summary,
@@ -133,7 +133,7 @@ impl Bootable<'_> {
                 let is_due =
                     |scenario: &&&Scenario| scenario.own_guest == own_guest && (at == 0 || !scenario.once);
                 for scenario in scenarios.iter().filter(is_due) {
-                    let row = self.row(preemptible, scenario, method, &mut lab)?;
+                    let row = self.row(kind, scenario, method, &mut lab)?;
                     println!("{}", line(&row));
                     summary.push(row);
                 }
@@ -155,16 +155,10 @@ impl Bootable<'_> {
     }
 
     /// Runs one scenario and says how it ended.
-    fn row(
-        &mut self,
-        preemptible: bool,
-        scenario: &Scenario,
-        method: Method,
-        lab: &mut Option<Lab>,
-    ) -> Result<Row> {
+    fn row(&mut self, kind: Kind, scenario: &Scenario, method: Method, lab: &mut Option<Lab>) -> Result<Row> {
         let name = format!("{} {} {}", self.kernel.label, scenario.name, method.name());
         let started = Instant::now();
-        let mut result = self.perform(preemptible, scenario, method, lab);
+        let mut result = self.perform(kind, scenario, method, lab);
         for _ in 1..ATTEMPTS {
             let Err(error) = &result else { break };
             interrupt::check()?;
@@ -174,7 +168,7 @@ impl Bootable<'_> {
             println!("{}", account(error, lab.as_mut()));
             println!("  {spoiler}: {name} again, in a new guest");
             *lab = None;
-            result = self.perform(preemptible, scenario, method, lab);
+            result = self.perform(kind, scenario, method, lab);
         }
         let result = result.and_then(|verdict| {
             let used = lab.take_if(|_| scenario.own_guest);
@@ -223,7 +217,7 @@ impl Bootable<'_> {
     /// Runs one scenario, in a new guest if there is none.
     fn perform(
         &mut self,
-        preemptible: bool,
+        kind: Kind,
         scenario: &Scenario,
         method: Method,
         lab: &mut Option<Lab>,
@@ -236,7 +230,7 @@ impl Bootable<'_> {
         }
         let lab = match lab {
             Some(lab) => lab,
-            None => lab.insert(self.boot(preemptible)?),
+            None => lab.insert(self.boot(kind)?),
         };
         self.has_mmap = Some(lab.has_mmap);
         if scenario.maps && !lab.has_mmap {
@@ -253,12 +247,11 @@ impl Bootable<'_> {
         Ok(verdict)
     }
 
-    fn boot(&mut self, preemptible: bool) -> Result<Lab> {
+    fn boot(&mut self, kind: Kind) -> Result<Lab> {
         self.boots += 1;
-        let kind = if preemptible { "preemptible" } else { "plain" };
-        let machine = machine(if preemptible { &["preempt=full"] } else { &[] });
+        let machine = kind.machine();
         let mut lab = Lab::start(Boot {
-            name: &format!("{}-{kind}-{}", self.kernel.label, self.boots),
+            name: &format!("{}-{}-{}", self.kernel.label, kind.name(), self.boots),
             kernel: self.kernel,
             initramfs: &self.initramfs,
             machine: &machine,

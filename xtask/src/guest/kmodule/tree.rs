@@ -1,14 +1,14 @@
 //! A tree of Debian packages that a module is built in: unpacked, not installed, and entered with chroot.
 
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{fs, io};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::host::apt::Suite;
-use crate::host::{cache, command, packages};
+use crate::host::{cache, packages, tree as host_tree};
 
 /// What the tree needs beside the headers, which bring their compiler.
 const PACKAGES: [&str; 9] = [
@@ -58,46 +58,19 @@ pub(super) fn headers(release: &str) -> String {
 
 fn unpack(suites: &[&str], release: &str, tree: &Path) -> Result<()> {
     let suite = Suite::open_all(suites)?;
-    let downloads = tempfile::tempdir()?;
     let headers_package = format!("linux-headers-{release}");
     let mut wanted = PACKAGES.to_vec();
     wanted.push(&headers_package);
     let purpose = format!("to build modules for Linux {release}");
-    let files = suite.download_with_dependencies(&wanted, &purpose, downloads.path())?;
-    // The packages rely on these links, which base-files makes only when it is installed.
-    for name in ["bin", "lib", "lib64", "sbin"] {
-        fs::create_dir_all(tree.join("usr").join(name))?;
-        symlink(format!("usr/{name}"), tree.join(name))?;
-    }
-    for file in files {
-        let name = file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let mut unpack = Command::new("dpkg-deb");
-        command::run(unpack.arg("-x").arg(file).arg(tree), &format!("unpacking {name}"))?;
-    }
+    host_tree::unpack(&suite, &wanted, &purpose, &MOUNTS, tree)?;
     // Otherwise a choice of the system's administrator.
-    make_link(&tree.join("usr/bin/awk"), "mawk")?;
-    for name in MOUNTS {
-        fs::create_dir_all(tree.join(name))?;
-    }
+    host_tree::make_link(&tree.join("usr/bin/awk"), "mawk")?;
     let makefile = format!("{}/Makefile", headers(release));
     ensure!(
         tree.join(makefile.trim_start_matches('/')).is_file(),
         "the package {headers_package} has no {makefile}"
     );
     Ok(())
-}
-
-fn make_link(link: &Path, to: &str) -> Result<()> {
-    match symlink(to, link) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(error).with_context(|| format!("cannot create {}", link.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 impl Tree {
@@ -138,15 +111,5 @@ mod tests {
             words.ends_with(&["sh", "/t", "/f", "make"].map(str::to_owned)),
             "{words:?}"
         );
-    }
-
-    #[test]
-    fn a_link_that_is_there_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let link = folder.path().join("awk");
-        make_link(&link, "gawk").unwrap();
-        make_link(&link, "mawk").unwrap();
-        assert_eq!(fs::read_link(&link).unwrap(), Path::new("gawk"));
-        assert!(make_link(&folder.path().join("none/awk"), "mawk").is_err());
     }
 }

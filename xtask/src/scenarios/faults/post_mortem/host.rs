@@ -32,6 +32,12 @@ pub(crate) fn recover(core: &Path, recorded: Option<&Path>) -> Result<Recovered>
     }
     let (code, _, said) = run(&arguments)?;
     ensure!(code == 0, "recover ended with {code}: {}", said.join(" | "));
+    of_dump(dump, said)
+}
+
+/// What is in a dump that `recover` has made, here or elsewhere.
+pub(super) fn of_dump(dump: PathBuf, said: Vec<String>) -> Result<Recovered> {
+    let target = text(&dump);
     let checked = judged(&["check", &target])?;
     let (code, lines, errors) = run(&["replay", "--json", &target])?;
     ensure!(code == 0, "replay ended with {code}: {}", errors.join(" | "));

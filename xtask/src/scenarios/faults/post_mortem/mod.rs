@@ -4,6 +4,8 @@
 mod browser;
 mod host;
 mod judge;
+mod kdump;
+mod outlets;
 
 use std::fs;
 use std::path::PathBuf;
@@ -19,7 +21,8 @@ use crate::scenarios::lab::{Lab, Trace};
 use crate::scenarios::testmod::Taken;
 use crate::scenarios::{Method, Verdict, dump};
 pub(crate) use host::recover;
-use judge::{carried_out, reported, taker_is_named};
+use judge::{reported, taker_is_named};
+pub(in crate::scenarios) use kdump::kdump;
 
 /// What the kernel says when it has nothing more to say.
 const END: &str = "end Kernel panic";
@@ -36,14 +39,15 @@ pub(crate) struct Guilty {
 }
 
 /// The order of 2018 with a map afterwards, which the kernel does not survive: the cores of two formats tell everything, with
-/// and without what was recorded before.
+/// and without what was recorded before, and its last words are found wherever they can go.
 pub(in crate::scenarios) fn post_mortem(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let mut recorded = PathBuf::new();
+    let outlets = outlets::open(lab)?;
     let guilty = die(lab, &format!("{} --kmsg", method.option()), |lab, trace, _| {
         recorded = save(lab, trace)?;
         Ok(())
     })?;
-    carried_out(lab)?;
+    outlets.expect(&lab.guest)?;
     let cores = dump_memory(lab)?;
     let mut streams = Vec::new();
     for core in &cores {
@@ -58,6 +62,7 @@ pub(in crate::scenarios) fn post_mortem(lab: &mut Lab, method: Method) -> Result
         streams.push(recovered.stream.events.len());
     }
     discard(&cores)?;
+    outlets.expect_after_reset(&mut lab.guest)?;
     ensure!(
         streams.iter().all(|count| *count == streams[0]),
         "the cores tell {streams:?} events"
@@ -117,9 +122,28 @@ fn discard(cores: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Traces, unbinds the card in the order of 2018, and has a process map its memory two seconds after its removal. `before` is done
-/// between the allocation and the unbind.
+/// Traces, unbinds the card in the order of 2018, and has a process map its memory two seconds after its removal, of which the
+/// kernel dies and stays as it is. `before` is done between the allocation and the unbind.
 pub(crate) fn die(
+    lab: &mut Lab,
+    options: &str,
+    before: impl FnOnce(&mut Lab, &Trace, &Taken) -> Result<()>,
+) -> Result<Guilty> {
+    let guilty = doom(lab, options, before)?;
+    let deadline = Instant::now() + DEATH;
+    while !lab.guest.console().contains(END) {
+        interrupt::check()?;
+        ensure!(
+            Instant::now() < deadline,
+            "the kernel did not die of a map of removed memory"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(guilty)
+}
+
+/// As [`die`], but does not wait for the end.
+fn doom(
     lab: &mut Lab,
     options: &str,
     before: impl FnOnce(&mut Lab, &Trace, &Taken) -> Result<()>,
@@ -154,15 +178,6 @@ pub(crate) fn die(
                 Err(error)
             }
         })?;
-    let deadline = Instant::now() + DEATH;
-    while !lab.guest.console().contains(END) {
-        interrupt::check()?;
-        ensure!(
-            Instant::now() < deadline,
-            "the kernel did not die of a map of removed memory"
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
     Ok(Guilty { taken, pid: user.pid })
 }
 

@@ -1,0 +1,130 @@
+//! The dump as a machine in production makes it: a second kernel, loaded beforehand, takes over when the first has died, and saves
+//! the memory of that from `/proc/vmcore`, as it is and through makedumpfile.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::host::{Recovered, of_dump, recover};
+use super::{doom, judge, outlets};
+use crate::guest::{HOST_TAG, OUT_TAG, makedumpfile};
+use crate::scenarios::lab::Lab;
+use crate::scenarios::{Method, Verdict, dump};
+
+/// Where the guest sees this machine's files.
+const HOST: &str = "/host";
+/// What the second kernel is started with: few drivers may be trusted to cope with the state that the first left them in, and one
+/// CPU is enough (Linux: Documentation/admin-guide/kdump/kdump.rst).
+const APPEND: &str = "console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests=1 nr_cpus=1 irqpoll reset_devices";
+
+/// In its tree; it says only what went wrong.
+const MAKEDUMPFILE: &str = "/usr/bin/makedumpfile --message-level 4";
+/// The dumps: a file each, and the options with which makedumpfile makes it; without, it is the memory as it is. `-d 31` leaves out
+/// all that can be: pages of zeros, of caches, of processes, and free ones.
+const DUMPS: [(&str, Option<&str>); 6] = [
+    ("vmcore.elf", None),
+    ("vmcore.zlib", Some("-d 31 -c")),
+    ("vmcore.lzo", Some("-d 31 -l")),
+    ("vmcore.zstd", Some("-d 31 -z")),
+    ("vmcore.flat", Some("-d 31 -c -F")),
+    ("vmcore.filtered.elf", Some("-d 31 -E")),
+];
+
+/// The order of 2018 with a map afterwards, with a crash kernel loaded: what that saves tells everything, in every form.
+pub(in crate::scenarios) fn kdump(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    let tree = makedumpfile::tree()?;
+    let outlets = outlets::open(lab)?;
+    load_crash_kernel(lab)?;
+    let guilty = doom(lab, &format!("{} --kmsg", method.option()), |_, _, _| Ok(()))?;
+    lab.guest
+        .wait_next_kernel()
+        .context("the crash kernel did not come up")?;
+    outlets.expect_cut_short(&lab.guest)?;
+    let kept = outlets.kept(&mut lab.guest)?;
+    ensure!(
+        kept.is_empty(),
+        "{} lines of the first kernel's are kept: so they are only with crash_kexec_post_notifiers",
+        kept.len()
+    );
+    let cores = save(lab, &tree)?;
+    let on_the_spot = recover_on_the_spot(lab)?;
+    let mut counts = Vec::new();
+    let mut judge = |what: &str, recovered: Recovered| {
+        judge::complete(&recovered, &guilty, &lab.card)
+            .with_context(|| format!("{what}; it said: {}", recovered.said.join(" | ")))?;
+        counts.push(recovered.stream.events.len());
+        anyhow::Ok(())
+    };
+    for core in &cores {
+        let recovered = recover(core, None).with_context(|| core.display().to_string())?;
+        judge(&core.display().to_string(), recovered)?;
+    }
+    judge("/proc/vmcore", on_the_spot)?;
+    ensure!(
+        counts.iter().all(|count| *count == counts[0]),
+        "the dumps tell {counts:?} events"
+    );
+    Ok(Verdict::Passed)
+}
+
+/// Loads the kernel that the guest runs, with its root file system, into the memory that is kept free for it.
+fn load_crash_kernel(lab: &mut Lab) -> Result<()> {
+    let [image, initramfs] = lab.guest.booted_from()?;
+    lab.guest.check(&format!(
+        "{} && p2pkexec --kernel {HOST}{} --initramfs {HOST}{} --append '{APPEND}' && umount {HOST} && \
+         grep -q 1 /sys/kernel/kexec_crash_loaded",
+        mount_host(),
+        image.display(),
+        initramfs.display()
+    ))?;
+    Ok(())
+}
+
+/// The command that makes this machine's files seen, for reading.
+fn mount_host() -> String {
+    format!(
+        "mkdir -p {HOST} && modprobe 9pnet_virtio && modprobe 9p && \
+         mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose {HOST_TAG} {HOST}"
+    )
+}
+
+/// In the crash kernel: saves the memory of the first in every form.
+fn save(lab: &mut Lab, tree: &Path) -> Result<Vec<PathBuf>> {
+    let tree = format!("{HOST}{}", tree.display());
+    lab.guest.check(&format!(
+        "{} && for d in proc dev sys tmp; do mount -o bind /$d {tree}/$d; done && \
+         mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 {OUT_TAG} {tree}/mnt",
+        mount_host()
+    ))?;
+    let mut cores = Vec::new();
+    for (name, options) in DUMPS {
+        let to = format!("{tree}/mnt/{name}");
+        let command = match options {
+            None => format!("dd if=/proc/vmcore of={to} bs=1M"),
+            Some(options) if options.ends_with("-F") => {
+                format!("chroot {tree} {MAKEDUMPFILE} {options} /proc/vmcore > {to}")
+            }
+            Some(options) => format!("chroot {tree} {MAKEDUMPFILE} {options} /proc/vmcore /mnt/{name}"),
+        };
+        lab.guest.check(&command)?;
+        cores.push(lab.guest.log().join(name));
+    }
+    Ok(cores)
+}
+
+/// In the crash kernel, where there is no room for a dump: only the records, straight from the first one's memory.
+fn recover_on_the_spot(lab: &mut Lab) -> Result<Recovered> {
+    const TO: &str = "/run/crash.p2pt";
+    let output = lab
+        .guest
+        .run(&format!("p2p-trace recover /proc/vmcore -o {TO}"))?;
+    ensure!(
+        output.code == 0,
+        "in the crash kernel, recover ended with {}: {}",
+        output.code,
+        output.text()
+    );
+    let kept = lab.guest.log().join("crash.p2pt");
+    dump::copy(&mut lab.guest, TO, &kept)?;
+    of_dump(kept, output.err)
+}
