@@ -8,8 +8,16 @@ use super::say;
 use crate::scenarios::faults::post_mortem::{die, dump_memory, recover};
 use crate::scenarios::lab::Lab;
 
-/// Lines of the dying kernel's last words that are shown.
-const LAST_WORDS: usize = 12;
+/// Which lines of the console tell what happened. Between them stand registers and stacks, and behind them the panic's own dump of a
+/// trace that the oops has printed already: `(ftrace buffer empty)`.
+const LAST_WORDS: [&str; 6] = [
+    "p2p-trace: ",
+    "BUG: ",
+    "Oops: ",
+    " Comm: ",
+    "RIP: 0010",
+    "Kernel panic",
+];
 
 /// Has the kernel die of a use of removed memory, dumps its memory, and shows what is in there.
 pub(super) fn show(mut lab: Lab) -> Result<ExitCode> {
@@ -18,7 +26,8 @@ pub(super) fn show(mut lab: Lab) -> Result<ExitCode> {
         "echo CARD > unbind    # its pages are removed while they are taken; two seconds later somebody maps one",
     );
     die(&mut lab, "--kmsg", |_, _, _| Ok(()))?;
-    for line in lab.guest.console_excerpt(LAST_WORDS).iter().take(LAST_WORDS) {
+    println!("On the serial console, of all that the kernel said:");
+    for line in last_words(&lab.guest.console()) {
         println!("  {line}");
     }
     println!("The kernel is dead, and the tracer with it.");
@@ -34,4 +43,32 @@ pub(super) fn show(mut lab: Lab) -> Result<ExitCode> {
     }
     lab.guest.discard()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the dying kernel said that tells what happened.
+fn last_words(console: &str) -> Vec<&str> {
+    console
+        .lines()
+        .map(str::trim_end)
+        .filter(|line| LAST_WORDS.iter().any(|words| line.contains(words)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registers_and_an_empty_trace_are_left_out() {
+        let console = "[ 1.0] p2p-trace: removed-before-drained of x\r\n[ 2.0] RAX: 0\r\n\
+                       [ 2.1] <...>-299 11 us : bpf_trace_printk: p2p-trace: use-after-removal: maps y\r\n\
+                       [ 2.2] Dumping ftrace buffer:\r\n[ 2.3]    (ftrace buffer empty)\r\n\
+                       [ 2.4] ---[ end Kernel panic - not syncing: Fatal exception ]---\r\n";
+        let shown = last_words(console);
+        assert_eq!(shown.len(), 3, "{shown:?}");
+        assert!(
+            shown[1].ends_with("maps y") && shown[2].contains("Kernel panic"),
+            "{shown:?}"
+        );
+    }
 }
