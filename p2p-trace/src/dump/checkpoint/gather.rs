@@ -23,6 +23,7 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
     let mut timeline = Vec::new();
     let mut late = Vec::new();
     let mut writer = user::Writer::new(run);
+    let mut earliest_ns = model.now_ns();
     hooks(model, &mut writer, &mut timeline);
     for device in model.devices() {
         ranges(device, &mut timeline);
@@ -34,7 +35,8 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
                 write::step(device, step, &mut timeline);
             }
         }
-        references(model, device, &mut cap, &mut timeline, &mut late);
+        let told_ns = references(model, device, &mut cap, &mut timeline, &mut late);
+        earliest_ns = earliest_ns.min(told_ns.unwrap_or(u64::MAX));
         gone(device, &mut writer, &mut timeline);
         if let Some(mappings) = device.mappings(model.hooks()) {
             for mapping in mappings.live() {
@@ -59,7 +61,17 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
         pull(model, device, now_ns, cap, &mut writer, &mut timeline);
     }
     timeline.append(&mut late);
-    doubts(model, cap.left_out(), &mut writer, &mut timeline);
+    // As lost before any that is told: of those it is known who took them.
+    let left_out_ns = earliest_ns.saturating_sub(1);
+    doubt(
+        Ring::Hot,
+        cap.left_out(),
+        left_out_ns,
+        left_out_ns,
+        &mut writer,
+        &mut timeline,
+    );
+    doubts(model, &mut writer, &mut timeline);
     timeline.push(writer.tick(now_ns));
     timeline
 }
@@ -113,11 +125,24 @@ fn ranges(device: &Device, out: &mut Vec<Record>) {
     }
 }
 
-fn references(model: &Model, device: &Device, cap: &mut Cap, out: &mut Vec<Record>, late: &mut Vec<Record>) {
+/// The references that there is room for; gives when the first of them was taken.
+fn references(
+    model: &Model,
+    device: &Device,
+    cap: &mut Cap,
+    out: &mut Vec<Record>,
+    late: &mut Vec<Record>,
+) -> Option<u64> {
+    let mut earliest_ns: Option<u64> = None;
+    let mut tell = |reference: &Reference| {
+        let time_ns = reference.at.time_ns;
+        earliest_ns = Some(earliest_ns.map_or(time_ns, |earliest| earliest.min(time_ns)));
+    };
     for (_, reference) in device.references() {
         if !cap.admits(reference) {
             continue;
         }
+        tell(reference);
         match reference.taken {
             Taken::Allocation { .. } | Taken::ScatterList { addr: Some(_), .. } => {
                 write::taken(device, reference, out);
@@ -131,10 +156,12 @@ fn references(model: &Model, device: &Device, cap: &mut Cap, out: &mut Vec<Recor
         if !cap.admits_pages(&pages) {
             continue;
         }
+        tell(reference);
         let is_placed = model.geometry().span(&pages).is_some();
         let out = if is_placed { &mut *out } else { &mut *late };
         write::mmap(model.geometry(), device, reference, &pages, out);
     }
+    earliest_ns
 }
 
 /// The takers that have exited.
@@ -241,9 +268,7 @@ fn pgmap(device: &Device, reference: &Reference) -> Option<u64> {
 }
 
 /// What is uncertain stays so.
-fn doubts(model: &Model, left_out: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
-    let now_ns = model.now_ns();
-    doubt(Ring::Hot, left_out, now_ns, now_ns, writer, out);
+fn doubts(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
     let all: Vec<Doubts> = model.devices().map(Device::uncertain).collect();
     for (ring, open) in [
         (

@@ -107,8 +107,7 @@ impl Checkpoint {
             lost.count = lost.count.saturating_add(left_out);
             lost.until_ns = lost.until_ns.max(model.now_ns());
         }
-        let mut lost = Ring::ALL.map(|ring| rules.coverage().lost(ring));
-        lost[Ring::Hot as usize] = judged.lost_hot;
+        let lost = Ring::ALL.map(|ring| rules.coverage().lost(ring));
         Self {
             head: Head {
                 time_ns: model.now_ns(),

@@ -119,6 +119,18 @@ proptest! {
     }
 
     #[test]
+    fn who_took_what_there_was_room_for_is_sure(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
+        let kernel = clean(&acts, nested_frees);
+        let run = begin(cut(&kernel.elements, part).0);
+        let resumed = resume(&run, cap);
+        for device in resumed.model.devices() {
+            for (_, reference) in device.references() {
+                prop_assert!(device.is_sure(reference), "{reference:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_is_right_is_not_accused(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
         let kernel = clean(&acts, nested_frees);
         let (before, after) = cut(&kernel.elements, part);
