@@ -217,6 +217,11 @@ const SCENARIOS: &[Scenario] = &[
         .with_module()
         .in_own_guest()
         .once(),
+    Scenario::plain("taken-by-many", faults::taken_by_many)
+        .with_module()
+        .in_own_guest()
+        .once()
+        .anywhere(),
     Scenario::plain("kdump", faults::kdump)
         .with_module()
         .in_own_guest()

@@ -16,7 +16,7 @@ pub(super) use chunks::{dead_chunk, racing_allocations};
 pub(super) use deeds::SIZE;
 pub(super) use exits::exit_codes;
 pub(super) use frees::{partial_free, put_without_get, wrong_frees};
-pub(super) use post_mortem::{kdump, post_mortem, taken_long_ago};
+pub(super) use post_mortem::{kdump, post_mortem, taken_by_many, taken_long_ago};
 pub(super) use race::race_2018;
 pub(super) use stalls::{stalled_by_allocation, stalled_in_driver};
 pub(super) use uses::{late_uses, mapped_to_death};

@@ -5,6 +5,7 @@ mod browser;
 mod host;
 mod judge;
 mod kdump;
+mod many;
 mod outlets;
 
 use std::fs;
@@ -23,6 +24,7 @@ use crate::scenarios::{Method, Verdict, dump};
 pub(crate) use host::recover;
 use judge::{reported, taker_is_named};
 pub(in crate::scenarios) use kdump::kdump;
+pub(in crate::scenarios) use many::taken_by_many;
 
 /// What the kernel says when it has nothing more to say.
 const END: &str = "end Kernel panic";
@@ -82,19 +84,7 @@ const PAIRS: u32 = 200;
 /// took it is known all the same.
 pub(in crate::scenarios) fn taken_long_ago(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let options = format!("{} --ring-size {SMALL_RING}", method.option());
-    let guilty = die(lab, &options, |lab, trace, taken| {
-        // What was not read in time would make the tracer unsure of everybody.
-        lab.wait_for(&format!(
-            "grep -q '\"kind\":\"alloc\".*\"tgid\":{}' {}",
-            taken.pid,
-            trace.shown()
-        ))?;
-        let load = format!("load {} {SIZE} {PAIRS}", lab.card);
-        lab.guest.check(&format!(
-            "for round in $(seq {ROUNDS}); do echo {load} > /dev/p2ptest; sleep 0.1; done; sleep 3"
-        ))?;
-        Ok(())
-    })?;
+    let guilty = die(lab, &options, overwrite)?;
     let cores = dump_memory(lab)?;
     for core in &cores {
         let recovered = recover(core, None)?;
@@ -104,6 +94,20 @@ pub(in crate::scenarios) fn taken_long_ago(lab: &mut Lab, method: Method) -> Res
     }
     discard(&cores)?;
     Ok(Verdict::Passed)
+}
+
+/// Overwrites what the rings tell of `taken`, after the tracer has read it: what was not read in time would make it unsure of everybody.
+fn overwrite(lab: &mut Lab, trace: &Trace, taken: &Taken) -> Result<()> {
+    lab.wait_for(&format!(
+        "grep -q '\"kind\":\"alloc\".*\"tgid\":{}' {}",
+        taken.pid,
+        trace.shown()
+    ))?;
+    let load = format!("load {} {SIZE} {PAIRS}", lab.card);
+    lab.guest.check(&format!(
+        "for round in $(seq {ROUNDS}); do echo {load} > /dev/p2ptest; sleep 0.1; done; sleep 3"
+    ))?;
+    Ok(())
 }
 
 /// What the tracer has recorded by now, kept on this machine.
