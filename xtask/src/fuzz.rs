@@ -33,9 +33,12 @@ impl Default for Options {
 const RUNS: u32 = 20_000;
 
 /// A target, and where its corpus lies in the repository.
-const TARGETS: [(&str, &str); 2] = [
-    ("dump", "p2p-trace/tests/fixtures/dumps"),
-    ("core", "p2p-trace/tests/fixtures/cores"),
+const TARGETS: [(&str, &[&str]); 2] = [
+    (
+        "dump",
+        &["p2p-trace/tests/fixtures/dumps", "p2p-trace/tests/golden/1"],
+    ),
+    ("core", &["p2p-trace/tests/fixtures/cores"]),
 ];
 
 /// The coverage that libFuzzer goes by, as `cargo fuzz` asks for it (its options `--sanitizer none` and `--release`).
@@ -84,7 +87,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
             .arg(format!("-artifact_prefix={}/{name}-", target_dir.display()))
             // What is new goes into the first folder.
             .arg(found)
-            .arg(root.join(corpus));
+            .args(corpus.iter().map(|folder| root.join(folder)));
         command::run(&mut fuzz, &format!("fuzzing {name}"))?;
     }
     Ok(())

@@ -3,8 +3,10 @@
 /// What a block begins with. Not text, so that a dump is not taken for any, and with both line ends, so that a transfer
 /// that translates them shows.
 pub const MAGIC: [u8; 8] = *b"\x89P2PTD\r\n";
-/// Version of the format that is written. All up to it are read.
-pub const FORMAT: u8 = 0;
+/// Version of the format that is written. All from [`OLDEST_FORMAT`] up to it are read.
+pub const FORMAT: u8 = 1;
+/// The oldest version of the format that is read: the first that was released.
+pub const OLDEST_FORMAT: u8 = 1;
 /// Bytes of a block's header.
 pub const HEADER_SIZE: usize = 32;
 /// Bytes that a block's content can have, as stored and as decoded. A reader needs not much more memory than this.

@@ -20,9 +20,12 @@ fn corpus() -> Vec<Vec<u8>> {
         fs::write(folder.join("plain.p2pt"), uncompressed()).unwrap();
         fs::write(folder.join("cut.p2pt"), &whole[..whole.len() * 2 / 3]).unwrap();
     }
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1");
+    let mut files: Vec<_> = [folder, golden]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "p2pt"))
         .collect();
     files.sort();
     assert!(!files.is_empty());

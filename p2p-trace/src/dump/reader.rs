@@ -8,7 +8,7 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    block::{BlockHeader, FORMAT, Kind},
+    block::{BlockHeader, FORMAT, Kind, OLDEST_FORMAT},
     checkpoint::Checkpoint,
     codec,
     describe::{Footer, Header, Reason, StatusChange, Symbols},
@@ -94,6 +94,12 @@ pub enum ReadError {
     /// A later version wrote it.
     #[error("it is of format version {0}; this p2p-trace reads versions up to {FORMAT}: use a newer one")]
     Newer(u8),
+    /// It was written before there was a version that stays readable.
+    #[error(
+        "it is of format version {0}, which was in use before any release, and changed: this p2p-trace reads versions from \
+         {OLDEST_FORMAT} up to {FORMAT}; use the p2p-trace that wrote it"
+    )]
+    Older(u8),
 }
 
 /// Reads the blocks of one file.
@@ -163,6 +169,9 @@ impl<R: Read> Reader<R> {
         };
         if header.format > FORMAT {
             return Err(ReadError::Newer(header.format));
+        }
+        if header.format < OLDEST_FORMAT {
+            return Err(ReadError::Older(header.format));
         }
         let blocks = self.number.map_or(0, |number| header.number.wrapping_sub(number));
         self.number = Some(header.number.wrapping_add(1));

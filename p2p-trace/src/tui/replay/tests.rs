@@ -291,9 +291,9 @@ fn facts(replay: &Replay<Cursor<Vec<u8>>>) -> Vec<String> {
     parts.skip(4).map(str::to_owned).collect()
 }
 
-/// A dump that was recorded in a guest: see `tests/dumps`.
+/// A dump that was recorded in a guest: see `tests/golden`.
 fn recorded(name: &str) -> Replay<Cursor<Vec<u8>>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dumps");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1");
     of_runs(vec![vec![std::fs::read(folder.join(name)).unwrap()]])
 }
 

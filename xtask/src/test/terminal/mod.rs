@@ -117,7 +117,7 @@ impl Stage<'_> {
 
     /// Shows a dump from the folder of the tests, and waits until it is there.
     fn replay(&self, dump: &str) -> Result<Screen> {
-        let dump = self.root.join("p2p-trace/tests/dumps").join(dump);
+        let dump = self.root.join("p2p-trace/tests/golden/1").join(dump);
         self.terminal.command(&format!(
             "(echo $BASHPID > {}; exec {} replay {})",
             quoted(&self.folder.join("pid")),
