@@ -4,6 +4,7 @@
 //! `setup` configure the programs, [`attach`] and [`session`] run them.
 
 #[cfg(feature = "trace")]
+mod armer;
 pub mod arming;
 #[cfg(feature = "trace")]
 pub mod attach;

@@ -6,25 +6,23 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
 
-use aya::maps::{Array, MapData, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use p2p_trace_common::{
     Config, Record,
-    config::{MAX_ARMED, MAX_CPUS, MAX_DEVICES},
-    counters::ArmedRange,
+    config::{MAX_CPUS, MAX_DEVICES},
     hook::HOOK_SLOTS,
     slot::SLOT_SIZE,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    arming::{Arming, Order},
+    armer::Armer,
     error::ProbeError,
     hooks::Hooks,
     load::{load, load_helper, map_arrays, map_mirror, random_run, take_map, vmemmap},
@@ -39,10 +37,7 @@ use super::{
 };
 use crate::{
     account::{Accounting, Device, RingSizes, SequenceQuality, Status},
-    event::{
-        DeviceAddress,
-        user::{Change, Writer},
-    },
+    event::{DeviceAddress, user::Writer},
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, cpus, devices, release::Release, symbols::Symbols,
     },
@@ -58,22 +53,6 @@ const READER_NICE: i32 = -10;
 /// How long page frees may stay in a burst that no event flushes.
 const BURST_AGE: Duration = Duration::from_millis(50);
 
-/// One element of the table of armed ranges.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct ArmedElement(ArmedRange);
-
-// SAFETY: plain data without padding.
-unsafe impl aya::Pod for ArmedElement {}
-
-/// What the thread that attaches and detaches the armed hooks tells.
-enum Progress {
-    /// A change, and when it was made.
-    Made(u64, Change),
-    /// The last order is carried out.
-    Done,
-}
-
 /// The kernel side, loaded and attached.
 pub struct LiveSession {
     hooks: Arc<Mutex<Hooks>>,
@@ -87,14 +66,7 @@ pub struct LiveSession {
     doorbell: RingBuf<MapData>,
     /// Diagnostics of the kernel side; `None` where they could not be set up.
     diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
-    armed_table: Array<MapData, ArmedElement>,
-    arming: Arming,
-    armed: bool,
-    /// Orders to the thread that attaches and detaches the armed hooks, which takes its time.
-    orders: mpsc::Sender<Order>,
-    progress: mpsc::Receiver<Progress>,
-    /// The last watermark: nothing older may be told.
-    told_ns: u64,
+    armer: Armer,
     writer: Writer,
     features: Features,
     root: KernelRoot,
@@ -155,7 +127,7 @@ impl LiveSession {
         tracing::debug!("attached");
         let closed = hooks.closed();
         let hooks = Arc::new(Mutex::new(hooks));
-        let (orders, progress) = start_armer(Arc::clone(&hooks));
+        let armer = Armer::new(Arc::clone(&hooks), armed_table, vmemmap);
         Ok(Self {
             hooks,
             closed,
@@ -165,12 +137,7 @@ impl LiveSession {
             mirror,
             doorbell,
             diagnostics,
-            armed_table,
-            arming: Arming::new(vmemmap),
-            armed: false,
-            orders,
-            progress,
-            told_ns: 0,
+            armer,
             writer: Writer::new(config.run),
             features,
             root: root.clone(),
@@ -259,46 +226,7 @@ impl LiveSession {
     fn follow(&mut self, record: &Record) -> Result<(), ProbeError> {
         self.puller.follow(record);
         self.takers.follow(record);
-        let Some(order) = self.arming.follow(record) else {
-            return Ok(());
-        };
-        self.write_armed_table()?;
-        let arm = order == Order::Arm;
-        if arm != self.armed {
-            self.armed = arm;
-            if self.orders.send(order).is_err() {
-                tracing::error!("the thread that attaches the armed hooks has ended");
-            }
-        }
-        Ok(())
-    }
-
-    fn write_armed_table(&mut self) -> Result<(), ProbeError> {
-        let ranges: Vec<_> = self.arming.ranges().collect();
-        for index in 0..MAX_ARMED {
-            let range = ranges.get(index as usize).copied().unwrap_or_default();
-            self.armed_table
-                .set(index, ArmedElement(range), 0)
-                .map_err(|error| ProbeError::Load(error.to_string()))?;
-        }
-        Ok(())
-    }
-
-    /// Appends the changes that were made since the last time. One that was made just before a watermark
-    /// that has been told is dated at that: later than it was, never earlier.
-    fn take_changes(&mut self, batch: &mut Batch) {
-        while let Ok(progress) = self.progress.try_recv() {
-            match progress {
-                Progress::Made(time_ns, change) => {
-                    batch
-                        .records
-                        .push(self.writer.attach(time_ns.max(self.told_ns), &change));
-                }
-                // The status is ready only now.
-                Progress::Done => batch.changed = true,
-            }
-        }
-        self.told_ns = self.told_ns.max(batch.watermark_ns);
+        self.armer.follow(record)
     }
 }
 
@@ -315,27 +243,6 @@ fn check_limits(devices: usize, cpus: u32) -> Result<(), ProbeError> {
         )));
     }
     Ok(())
-}
-
-/// Starts the thread that attaches and detaches the armed hooks: each takes the kernel milliseconds, which
-/// whoever reads the rings does not have. It ends with the session.
-fn start_armer(hooks: Arc<Mutex<Hooks>>) -> (mpsc::Sender<Order>, mpsc::Receiver<Progress>) {
-    let (orders, received) = mpsc::channel();
-    let (made, progress) = mpsc::channel();
-    thread::spawn(move || {
-        for order in received {
-            // A session that has ended does not want to know.
-            let tell = |change| made.send(Progress::Made(now_ns(), change)).unwrap_or_default();
-            let mut hooks = hooks.lock().unwrap_or_else(PoisonError::into_inner);
-            match order {
-                Order::Arm => hooks.arm(tell),
-                Order::Disarm => hooks.disarm(tell),
-            }
-            drop(hooks);
-            made.send(Progress::Done).unwrap_or_default();
-        }
-    });
-    (orders, progress)
 }
 
 impl Session for LiveSession {
@@ -408,7 +315,7 @@ impl Session for LiveSession {
         if batch.losses.len() > losses {
             self.puller.lose(now_ns());
         }
-        self.take_changes(batch);
+        self.armer.take_changes(&mut self.writer, batch);
         self.pull_due(batch)?;
         self.tick(batch);
         self.mirror.records(&batch.records[first..]);
@@ -434,7 +341,7 @@ impl Session for LiveSession {
     fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError> {
         self.flush_bursts()?;
         self.rings.finish(&self.arrays, now_ns(), batch);
-        self.take_changes(batch);
+        self.armer.take_changes(&mut self.writer, batch);
         if !std::mem::replace(&mut self.ended, true) {
             self.tell_skipped(now_ns(), batch);
             batch.records.push(self.writer.end(now_ns()));
