@@ -19,7 +19,7 @@ use super::{
     memory::{Chunk, PhysicalMemory, Scratch, Skipped},
     mirror::{Marked, marked},
     ring::{Found, Recovered, sort},
-    slot::{Content, candidates, content},
+    slot::{Content, candidates, content, is_in_place},
 };
 
 /// How often progress is told.
@@ -118,14 +118,14 @@ impl Collector {
         self.searched += chunk.bytes.len() as u64;
         candidates(chunk.physical, chunk.bytes, |slot, at| {
             if let Some(content) = content(slot) {
-                self.take(common, content);
+                self.take(common, content, chunk.physical.wrapping_add(at as u64));
             } else if let Some(marked) = marked(&chunk.bytes[at..]) {
                 self.take_marked(common, marked);
             }
         });
     }
 
-    fn take(&mut self, common: &Common, content: Content) {
+    fn take(&mut self, common: &Common, content: Content, physical: u64) {
         let run = match &content {
             Content::Whole(Record { run, .. }) => *run,
             Content::Torn(place) => place.run,
@@ -139,7 +139,8 @@ impl Collector {
         }
         let found = self.runs.entry(run).or_default();
         match content {
-            Content::Whole(record) => found.records.push(record),
+            Content::Whole(record) if is_in_place(&record, physical) => found.records.push(record),
+            Content::Whole(record) => found.strays.push(record),
             Content::Torn(place) => found.torn.push(place),
         }
     }
@@ -166,6 +167,7 @@ impl Collector {
         for (run, mut found) in other.runs {
             let all = self.runs.entry(run).or_default();
             all.records.append(&mut found.records);
+            all.strays.append(&mut found.strays);
             all.torn.append(&mut found.torn);
             all.counters.append(&mut found.counters);
             all.images.merge(found.images);

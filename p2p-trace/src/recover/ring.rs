@@ -18,6 +18,8 @@ use crate::{
 pub struct Found {
     /// Records, in no order, some perhaps more than once.
     pub(super) records: Vec<Record>,
+    /// The same, where no ring can have them: copies, and all of them where pages do not begin at their beginnings.
+    pub(super) strays: Vec<Record>,
     /// Positions whose record was being written.
     pub(super) torn: Vec<Place>,
     /// Of the CPUs whose counters were found.
@@ -40,7 +42,7 @@ pub struct Recovered {
     pub counters: Vec<CpuCounters>,
     /// Images of the beginning of a dump of this run, the youngest first.
     pub images: Vec<Vec<u8>>,
-    /// Places for which different records were found; the first one is kept.
+    /// Places for which different records were found: the one that lies where a ring has it is kept.
     pub conflicts: u64,
 }
 
@@ -108,10 +110,13 @@ pub type Heads = BTreeMap<(u32, Ring), u64>;
 pub(super) fn sort(run: u64, found: Found) -> Recovered {
     let Found {
         mut records,
+        mut strays,
         mut torn,
         mut counters,
         images,
     } = found;
+    // Stable: what a ring has itself stays in front, and is kept, whatever copies say.
+    records.append(&mut strays);
     records.sort_by_key(|record| (record.cpu, ring_of(record), record.seq));
     let (mut repeated, mut conflicts) = (0, 0);
     records.dedup_by(|next, kept| {

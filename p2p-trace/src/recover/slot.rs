@@ -95,6 +95,14 @@ const fn is_sound(record: &Record) -> bool {
     record.magic == MAGIC && record.schema == SCHEMA && record.kind != 0 && known
 }
 
+/// Whether a ring can have this record at this address. Its slots follow one another from the beginning of a page on, so that a record
+/// that the tracer, or whoever else, has copied lies in its place by chance only. A copy in memory that was given back can be whole at
+/// both ends, and another's between.
+pub(super) const fn is_in_place(record: &Record, physical: u64) -> bool {
+    let place = place(record);
+    record.cpu == user::CPU || (physical / SLOT_SIZE as u64) % LEAST_LAP == place.position % LEAST_LAP
+}
+
 /// What a slot holds; `None`: it is none.
 pub(super) fn content(slot: &[u8; SLOT_SIZE]) -> Option<Content> {
     let header = u64_at(slot, 0)?;
@@ -217,6 +225,14 @@ pub(super) mod tests {
             None,
             "not the same slot of any ring"
         );
+    }
+
+    #[test]
+    fn a_record_is_in_place_where_its_position_says() {
+        let record = record(7, 0, Ring::Rare, 35, 1);
+        let slot = SLOT_SIZE as u64;
+        assert!(is_in_place(&record, 0x1000 + 3 * slot) && is_in_place(&record, 0x1000 + 19 * slot));
+        assert!(!is_in_place(&record, 0x1000 + 4 * slot));
     }
 
     #[test]

@@ -170,7 +170,7 @@ pub(super) fn written(path: &Path, run: &Recovered, facts: &Facts, written: &Wri
     }
     if run.conflicts > 0 {
         tracing::warn!(
-            "{} records are there twice and differ: the memory was not still",
+            "{} records are there twice and differ: the memory was not still, or one is an old copy",
             run.conflicts
         );
     }

@@ -193,6 +193,21 @@ fn the_same_record_counts_once_and_another_in_its_place_is_told() {
 }
 
 #[test]
+fn a_copy_elsewhere_does_not_stand_in_for_what_a_ring_has() {
+    let first = record(RUN, 0, Ring::Rare, 0, 10);
+    let spoiled = Record { pgmap: 1, ..first };
+    let mut memory = vec![0; 2 * PAGE];
+    memory[SLOT_SIZE..2 * SLOT_SIZE].copy_from_slice(&slot(committed(0), &spoiled));
+    memory[PAGE..PAGE + SLOT_SIZE].copy_from_slice(&slot(committed(0), &first));
+    let carved = search(&memory, None);
+    assert_eq!(only(&carved).records, [first]);
+    // Where there is nothing else, it is all that is known.
+    memory.truncate(PAGE);
+    let carved = search(&memory, None);
+    assert_eq!(only(&carved).records, [spoiled]);
+}
+
+#[test]
 fn a_gap_is_a_loss_and_a_record_in_the_making_is_one_of_its_own() {
     let at = |position| record(RUN, 0, Ring::Rare, position, 100 + position);
     let mut slots: Vec<_> = [0, 1, 4, 5]
