@@ -61,15 +61,15 @@ impl Outlets {
         self.expect_with(guest, &[FINDING, USE])
     }
 
-    /// As [`Outlets::expect`], of a kernel that gave way to another one: since its consoles are threads, the network need not have what
-    /// it said in its last moment (the panic would print it, but is never finished).
+    /// As [`Outlets::expect`], of a kernel that gave way to another one. What it said in its last moment need not be anywhere: another
+    /// CPU, or a thread, may have been about to print it, and the panic, which would, is never finished.
     pub(super) fn expect_cut_short(&self, guest: &Guest) -> Result<()> {
         self.expect_with(guest, &[FINDING])
     }
 
-    fn expect_with(&self, guest: &Guest, on_network: &[&str]) -> Result<()> {
+    fn expect_with(&self, guest: &Guest, words: &[&str]) -> Result<()> {
         let console = guest.console();
-        has("the serial console", &console, &[FINDING, USE])?;
+        has("the serial console", &console, words)?;
         ensure!(
             !console.contains("trace_printk() being used"),
             "the kernel warns of its own debugging aid"
@@ -82,7 +82,7 @@ impl Outlets {
                 interrupt::check()?;
                 let bytes =
                     fs::read(&capture).with_context(|| format!("cannot read {}", capture.display()))?;
-                let found = has("the network", &String::from_utf8_lossy(&bytes), on_network);
+                let found = has("the network", &String::from_utf8_lossy(&bytes), words);
                 if found.is_ok() || Instant::now() >= deadline {
                     return found;
                 }
