@@ -7,10 +7,16 @@ mod traffic;
 
 use std::fs::File;
 use std::io;
+use std::num::NonZero;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use p2p_trace::account::Status;
 use p2p_trace::dump::{Header, Opened, Reason, Tape, Told, Writer};
+use p2p_trace::order::Item;
 use p2p_trace::output::Clock;
 use p2p_trace::pipeline::Slice;
 use p2p_trace::rules::Options;
@@ -18,32 +24,87 @@ use p2p_trace_common::slot::SLOT_SIZE;
 
 /// Events of a dump.
 const EVENTS: usize = 1_000_000;
+/// The run that the events are of.
+const RUN: u64 = 0x0123_4567_89ab_cdef;
 /// Records that are written at once.
 const BLOCK: usize = 4000;
 /// Events of a day at ten thousand a second.
 const DAY: f64 = 10_000.0 * 86_400.0;
 
 fn main() {
-    let size = written(&slices(), Vec::new()).map_or(0, |bytes| bytes.len());
+    let size = written(&slices(), RUN, Vec::new()).map_or(0, |bytes| bytes.len());
     let per_event = size as f64 / EVENTS as f64;
     println!(
         "{per_event:.1} bytes an event: a day of 10,000 events/s takes {:.1} GiB",
         per_event * DAY / f64::from(1 << 30)
     );
+    match check(8) {
+        Some([alone, all]) => println!(
+            "check of 8 such dumps: {:.2} s on one core, {:.2} s on all {}: {:.2} times as fast",
+            alone.as_secs_f64(),
+            all.as_secs_f64(),
+            thread::available_parallelism().map_or(0, NonZero::get),
+            alone.as_secs_f64() / all.as_secs_f64()
+        ),
+        None => println!("check could not be measured"),
+    }
     divan::main();
+}
+
+/// How long `check` takes for so many dumps, on one core and on all: the shortest of three times each.
+fn check(dumps: u64) -> Option<[Duration; 2]> {
+    let folder = tempfile::tempdir_in("/dev/shm").ok()?;
+    let slices = slices();
+    let files: Vec<_> = (0..dumps)
+        .map(|run| folder.path().join(format!("{run}.p2pt")))
+        .collect();
+    for (run, file) in (1..).zip(&files) {
+        written(&of_run(&slices, run), run, File::create(file).ok()?).ok()?;
+    }
+    let time = |cores: &str| {
+        let start = Instant::now();
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", cores, env!("CARGO_BIN_EXE_p2p-trace"), "check"]);
+        let output = command.args(&files).output().ok()?;
+        output.status.code().filter(|&code| code < 3)?;
+        Some(start.elapsed())
+    };
+    let mut shortest = [Duration::MAX; 2];
+    for _ in 0..3 {
+        // In turn, so that both have the same neighbours.
+        for (shortest, cores) in shortest.iter_mut().zip(["0", "0-4095"]) {
+            *shortest = time(cores)?.min(*shortest);
+        }
+    }
+    Some(shortest)
+}
+
+/// The same events, in another run.
+fn of_run(slices: &[Slice], run: u64) -> Vec<Slice> {
+    let mut slices = slices.to_vec();
+    for item in slices.iter_mut().flat_map(|slice| &mut slice.items) {
+        if let Item::Record(record) = item {
+            record.run = run;
+        }
+    }
+    slices
 }
 
 fn slices() -> Vec<Slice> {
     traffic::Traffic::new().slices(EVENTS)
 }
 
-fn written<W: io::Write>(slices: &[Slice], out: W) -> io::Result<W> {
+fn written<W: io::Write>(slices: &[Slice], run: u64, out: W) -> io::Result<W> {
     let clock = Clock {
         boottime_ns: 0,
         realtime_ns: 0,
         utc_offset_s: 0,
     };
-    let header = Header::new(traffic::status(), clock, 0, Options::default());
+    let status = Status {
+        run,
+        ..traffic::status()
+    };
+    let header = Header::new(status, clock, 0, Options::default());
     let mut writer = Writer::new(out, header)?;
     for slice in slices {
         writer.slice(slice)?;
@@ -57,7 +118,7 @@ fn write(bencher: Bencher<'_, '_>) {
     let slices = slices();
     bencher
         .counter(ItemsCount::new(EVENTS))
-        .bench_local(|| written(black_box(&slices), io::sink()).is_ok());
+        .bench_local(|| written(black_box(&slices), RUN, io::sink()).is_ok());
 }
 
 /// The same into a file in memory.
@@ -67,7 +128,10 @@ fn write_file(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(EVENTS))
         .with_inputs(file_in_memory)
-        .bench_local_values(|file| file.and_then(|file| written(black_box(&slices), file)).is_ok());
+        .bench_local_values(|file| {
+            file.and_then(|file| written(black_box(&slices), RUN, file))
+                .is_ok()
+        });
 }
 
 /// The records alone, as they lie in a ring, copied and written to such a file.
@@ -93,7 +157,7 @@ fn file_in_memory() -> io::Result<File> {
 /// From the bytes of a file to slices.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn read(bencher: Bencher<'_, '_>) {
-    let bytes = written(&slices(), Vec::new()).unwrap_or_default();
+    let bytes = written(&slices(), RUN, Vec::new()).unwrap_or_default();
     let events = || {
         let mut tape = Tape::new(vec![Opened::open(bytes.as_slice()).ok()?])?;
         let mut events = 0;

@@ -176,12 +176,11 @@ mod tests {
 
     fn read(bytes: &[u8], count: usize, rows: usize) -> Option<Vec<Vec<u64>>> {
         let (mut input, mut known) = (Input(bytes), Known::default());
-        let columns = (0..count)
-            .map(|_| {
-                let mut values = Vec::new();
-                take(&mut input, rows, &mut values, &mut known).map(|()| values)
-            })
-            .collect();
+        let column = || {
+            let mut values = Vec::new();
+            take(&mut input, rows, &mut values, &mut known).map(|()| values)
+        };
+        let columns = std::iter::repeat_with(column).take(count).collect();
         input.0.is_empty().then_some(columns).flatten()
     }
 
@@ -237,9 +236,9 @@ mod tests {
             columns in prop::collection::vec(prop::collection::vec(any::<u64>(), 100), 1..4),
             kinds in 1u64..20,
         ) {
-            let few = |column: &Vec<u64>| column.iter().map(|value| value % kinds << 13).collect();
-            let mut columns = columns;
-            columns.extend(columns.iter().map(few).collect::<Vec<_>>());
+            let few = |column: &Vec<u64>| column.iter().map(|value| (value % kinds) << 13).collect();
+            let repeating: Vec<_> = columns.iter().map(few).collect();
+            let columns = [columns, repeating].concat();
             prop_assert_eq!(read(&stored(&columns), columns.len(), 100), Some(columns));
         }
 

@@ -179,9 +179,8 @@ impl Table {
 /// Reads what [`Table::put`] has written.
 fn take(input: &mut Input<'_>, slots: &mut [[u8; ROW]]) -> Option<()> {
     let keys = input.count(MAX_SHAPES)?;
-    let keys: Vec<u64> = (0..keys)
-        .map(|_| Some(u64::from_le_bytes(*input.bytes(8)?.first_chunk()?)))
-        .collect::<Option<_>>()?;
+    let (keys, _) = input.bytes(keys * 8)?.as_chunks();
+    let keys: Vec<_> = keys.iter().map(|key| u64::from_le_bytes(*key)).collect();
     let cpus = input.count(slots.len())?;
     let mut next: Vec<(u64, Next)> = Vec::new();
     for _ in 0..cpus {
@@ -306,9 +305,7 @@ mod tests {
                 words[KIND] = kind;
                 words[VALID] &= 3 << 32;
                 if is_small {
-                    words
-                        .iter_mut()
-                        .for_each(|word| *word &= u64::from(u16::MAX) << 32);
+                    words = words.map(|word| word & u64::from(u16::MAX) << 32);
                 }
                 slot(words)
             },

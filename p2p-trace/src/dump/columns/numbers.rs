@@ -115,10 +115,9 @@ fn unpack(input: &mut Input<'_>, count: usize, frame: Frame, values: &mut Vec<u6
     last.iter_mut().zip(rest).for_each(|(place, byte)| *place = *byte);
     *words.get_mut(whole.len())? = u64::from_le_bytes(last);
     let mask = u64::MAX >> (u64::BITS - frame.width);
-    let mut at = 0;
-    values.extend((0..count).map(|_| {
+    values.extend((0..count).map(|number| {
+        let at = number * frame.width as usize;
         let (index, used) = (at / 64, at % 64);
-        at += frame.width as usize;
         // Twice, since a shift by 64 is none.
         let bits = words[index] >> used | words[index + 1] << (63 - used) << 1;
         frame.least.wrapping_add((bits & mask) << frame.shift)
