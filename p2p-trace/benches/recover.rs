@@ -29,7 +29,7 @@ impl Image {
         let path = std::env::temp_dir().join(format!("p2p-trace-bench-{}-{name}", std::process::id()));
         let mut file = File::create_new(&path)?;
         let image = Self(path);
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = 0x9e37_79b9_7f4a_7c15u64;
         let mut block = Vec::with_capacity(BLOCK);
         for _ in 0..SIZE / BLOCK {
             block.clear();

@@ -47,7 +47,7 @@ mod tests {
         let complaints: String = complaints
             .lines()
             .filter_map(|line| line.split_once(": "))
-            .map(|(_, words)| format!("{words}\n"))
+            .flat_map(|(_, words)| [words, "\n"])
             .collect();
         format!("{said}{complaints}exit code {code}\n")
     }

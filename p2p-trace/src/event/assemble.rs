@@ -257,7 +257,7 @@ mod tests {
             seen.push(element.clone());
         });
         assembler.push(&Item::Record(event(11, 1, 0)), |element| {
-            seen.push(element.clone())
+            seen.push(element.clone());
         });
         assembler.advance(10 + STACK_LIMIT_NS - 1, |element| seen.push(element.clone()));
         assert_eq!(seen.len(), 0);

@@ -52,6 +52,18 @@ impl Hooks {
         self.armed_since_ns
     }
 
+    /// From when on all that is taken is seen: the latest time at which one of the hooks on what takes memory was attached. The hooks
+    /// are attached one after the other, so that a range can be seen being added while an allocation from it is not.
+    #[must_use]
+    pub fn takes_seen_since_ns(&self) -> u64 {
+        [Hook::Alloc, Hook::SglAlloc, Hook::Mmap]
+            .into_iter()
+            .filter_map(|hook| self.state(hook))
+            .map(|state| state.since_ns)
+            .max()
+            .unwrap_or_default()
+    }
+
     fn oldest_armed_ns(&self) -> Option<u64> {
         let armed = |state: &&Attachment| state.attached && state.armed;
         self.states

@@ -98,11 +98,20 @@ pub(super) fn unknown(scene: &Scene<'_>, device: &Device, range: Option<&Range>)
     if device.uncertain().hot.is_some() {
         return Some("records of allocations or frees were lost");
     }
-    // What is taken of a range that was seen being added was seen being taken.
-    let added = range.and_then(|range| range.steps.added);
+    // What is taken of a range that was seen being added, or of a pool that was seen to be empty, was seen being taken, once it
+    // could be.
+    let since_ns = scene.model.hooks().takes_seen_since_ns();
+    let added = range
+        .and_then(|range| range.steps.added)
+        .filter(|added| added.time_ns >= since_ns);
     if scene.coverage.lost(Ring::Rare).count > 0 && !scene.is_unbroken(added) {
         return Some("records of ranges that came and went were lost");
     }
-    let is_known = device.baseline() != Baseline::Unknown || added.is_some();
+    let is_known = added.is_some()
+        || match device.baseline() {
+            Baseline::Unknown => false,
+            Baseline::Pulled(_) => true,
+            Baseline::PoolGone(at) => at.time_ns >= since_ns,
+        };
     (!is_known).then_some(TAKEN_BEFORE)
 }

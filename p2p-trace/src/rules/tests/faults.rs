@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, Rule, judge, rules_of, shown};
-use crate::model::simulate::{Fault, play};
+use crate::{
+    event::assemble::Element,
+    model::simulate::{Fault, play},
+};
 
 /// What is said of a fault: a snapshot per fault, which is what a reader gets to read.
 #[test]
@@ -78,9 +81,50 @@ fn evidence_and_range_are_those_of_the_device_at_fault() {
     }
 }
 
-fn time_of(element: &crate::event::assemble::Element) -> Option<u64> {
+fn time_of(element: &Element) -> Option<u64> {
     match element {
-        crate::event::assemble::Element::Event(event) => Some(event.time_ns),
+        Element::Event(event) => Some(event.time_ns),
         _ => None,
+    }
+}
+
+/// The hooks are attached one after the other: a range can be seen being added, or a pool being destroyed, and an allocation from
+/// what follows not.
+#[test]
+fn what_was_taken_while_the_hooks_were_attached_is_not_known() {
+    for rebound in [false, true] {
+        let mut kernel = play::watched();
+        kernel.bind(0, 6, &[16]);
+        if rebound {
+            kernel.unbind(0, 6);
+            kernel.bind(0, 6, &[16]);
+        }
+        let before = kernel.elements.len();
+        let token = kernel.alloc(0, 7, 1).unwrap();
+        assert_eq!(kernel.elements.len(), before + 1, "the allocation is one record");
+        kernel.give(token, 7, 1);
+        let unseen = kernel.elements.remove(before);
+        let attached_ns = time_of(&unseen).unwrap();
+        let lone = judge(&kernel.elements);
+        assert_eq!(
+            lone.violated(),
+            [Rule::UnmatchedFree].into(),
+            "all hooks were there"
+        );
+        for element in &mut kernel.elements[..play::head()] {
+            let Element::User(record) = element else {
+                panic!("{element:?}")
+            };
+            record.time_ns = attached_ns;
+        }
+        let run = judge(&kernel.elements);
+        assert_eq!(run.violated(), BTreeSet::new());
+        for rule in [Rule::UnmatchedFree, Rule::DoubleFree, Rule::SizeMismatch] {
+            assert_eq!(
+                run.answer(rule, kernel.address(0)),
+                Answer::Inconclusive,
+                "{rule:?}"
+            );
+        }
     }
 }
