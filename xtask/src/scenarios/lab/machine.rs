@@ -1,0 +1,97 @@
+//! What the guest of the scenarios is made of.
+
+use crate::guest::{Card, Machine, Nvme, Slot};
+
+/// Size of the p2p memory.
+const CMB_MIB: u32 = 64;
+/// What one NVMe queue takes of it.
+pub(crate) const QUEUE_BYTES: u64 = 64 * 1024;
+/// Size of the card's memory: more than a hundred thousand pages.
+const CARD_MIB: u32 = 512;
+/// Speed limit of the slow drive: 64 KiB take four seconds.
+pub(super) const SLOW: u64 = 16 * 1024;
+
+/// Memory that is kept free for the kernel that saves a dump.
+const CRASH_KERNEL_MIB: u32 = 256;
+
+/// Memory that outlives a reset, since no kernel takes it for itself, and how its driver is told of that.
+const RESERVED: &str = "memmap=1M$0x8000000";
+pub(crate) const RAMOOPS: &str = "mem_address=0x8000000 mem_size=0x100000 record_size=0x10000 max_reason=2 console_size=0 ftrace_size=0 pmsg_size=0";
+
+/// The drive with p2p memory.
+pub(crate) fn memory_drive() -> Nvme {
+    Nvme::new("memory", Slot::Switch(0)).with_cmb(CMB_MIB)
+}
+
+/// The slow drive.
+pub(crate) fn slow_drive() -> Nvme {
+    Nvme::new("slow", Slot::Switch(1)).with_limit(SLOW)
+}
+
+/// The card. Its BAR 2 is memory that no driver uses before the test module is loaded.
+pub(super) fn card() -> Card {
+    Card {
+        id: "card".to_owned(),
+        model: format!("pci-testdev,membar={CARD_MIB}M"),
+        slot: Slot::Switch(2),
+    }
+}
+
+/// The kinds of guests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As any other.
+    Plain,
+    /// With a fully preemptible kernel.
+    Preemptible,
+    /// With more places that a dying kernel can write to than a serial console.
+    Outlets,
+    /// With room for a second kernel that saves the memory of the first when that has died.
+    Kdump,
+}
+
+impl Kind {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Plain, Self::Preemptible, Self::Outlets, Self::Kdump];
+
+    /// The word for it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Preemptible => "preemptible",
+            Self::Outlets => "outlets",
+            Self::Kdump => "kdump",
+        }
+    }
+
+    /// Its machine.
+    pub(crate) fn machine(self) -> Machine {
+        match self {
+            Self::Plain => machine(&[]),
+            Self::Preemptible => machine(&["preempt=full"]),
+            Self::Outlets => Machine {
+                has_outlets: true,
+                ..machine(&[RESERVED])
+            },
+            Self::Kdump => Machine {
+                memory_mib: 512 + CRASH_KERNEL_MIB,
+                sees_host: true,
+                writes_out: true,
+                has_outlets: true,
+                ..machine(&[&format!("crashkernel={CRASH_KERNEL_MIB}M"), RESERVED])
+            },
+        }
+    }
+}
+
+/// The machine, with further words for its kernel.
+pub(crate) fn machine(kernel_args: &[&str]) -> Machine {
+    Machine {
+        drives: vec![memory_drive(), slow_drive()],
+        cards: vec![card()],
+        // A memory dump then says of which kernel it is.
+        devices: vec!["vmcoreinfo".to_owned()],
+        kernel_args: kernel_args.iter().map(|&word| word.to_owned()).collect(),
+        ..Machine::default()
+    }
+}
