@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p p2p-trace --bench dump`. Sizes are told before the timings.
 
+#[path = "support/status.rs"]
+mod status;
 #[path = "support/traffic.rs"]
 mod traffic;
 
@@ -102,7 +104,7 @@ fn written<W: io::Write>(slices: &[Slice], run: u64, out: W) -> io::Result<W> {
     };
     let status = Status {
         run,
-        ..traffic::status()
+        ..status::status(traffic::RUN, 2)
     };
     let header = Header::new(status, clock, 0, Options::default());
     let mut writer = Writer::new(out, header)?;

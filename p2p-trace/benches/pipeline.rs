@@ -2,18 +2,21 @@
 //!
 //! `cargo bench -p p2p-trace --bench pipeline`. Memory is told before the timings.
 
+#[path = "support/status.rs"]
+mod status;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use p2p_trace::account::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status};
 use p2p_trace::order::Item;
 use p2p_trace::pipeline::{Pipeline, Slice};
 use p2p_trace::rules::Options;
 use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
+use status::status;
 
 /// Live references that the benchmarks are run with.
 const LIVE: [u64; 3] = [4_096, 500_000, 1_000_000];
@@ -23,6 +26,8 @@ const SLICE: u64 = 8_192;
 const START: u64 = 0x10_0000_0000;
 /// Where it is in the direct map.
 const BASE: u64 = 0xffff_8880_0000_0000 + START;
+/// Random number of the run.
+const RUN: u64 = 1;
 const PGMAP: u64 = 0xffff_8881_0020_0000;
 const PAGE: u64 = 4096;
 /// Pages from one allocation to the next where they are scattered: prime, so that each page has its turn.
@@ -101,7 +106,7 @@ impl Stream {
             flags: 0,
             valid: valid | valid::TASK | valid::DEVICE,
             cpu: 0,
-            run: 1,
+            run: RUN,
             seq: Ring::Hot.sequence(self.next),
             time_ns: 1_000_000_000 + self.next * STEP,
             pid,
@@ -179,7 +184,7 @@ struct World {
 impl World {
     fn with(live: u64, scattered: bool) -> Self {
         let mut stream = Stream::new(live, scattered);
-        let mut pipeline = Pipeline::new(&status(), Options::default(), 0);
+        let mut pipeline = Pipeline::new(&status(RUN, 1), Options::default(), 0);
         let start = Slice {
             items: vec![Item::Record(stream.added())],
             watermark_ns: 1,
@@ -199,23 +204,6 @@ fn play(pipeline: &mut Pipeline, slice: &Slice) {
     });
     match played {
         Ok(()) => {}
-    }
-}
-
-const fn status() -> Status {
-    Status {
-        version: String::new(),
-        kernel: String::new(),
-        boot_id: String::new(),
-        run: 1,
-        cpus: 1,
-        rings: RingSizes { hot: 0, rare: 0 },
-        accounting: Accounting {
-            sequence: SequenceQuality::Exact,
-            missed: MissedQuality::Counted,
-        },
-        hooks: Vec::new(),
-        devices: Vec::new(),
     }
 }
 
@@ -240,10 +228,10 @@ mod dashboard {
     use divan::Bencher;
     use p2p_trace::tui::Measured;
 
-    use super::{LIVE, World, status};
+    use super::{LIVE, RUN, World, status};
 
     fn measured(world: &World, one_by_one: bool) -> Measured {
-        let mut measured = Measured::new(status(), one_by_one);
+        let mut measured = Measured::new(status(RUN, 1), one_by_one);
         measured.look(&world.pipeline);
         measured.publish(&world.pipeline);
         measured

@@ -3,7 +3,6 @@
 
 use std::iter::repeat_with;
 
-use p2p_trace::account::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status};
 use p2p_trace::order::Item;
 use p2p_trace::pipeline::Slice;
 use p2p_trace_common::record::{MAGIC, SCHEMA};
@@ -16,6 +15,8 @@ const PAGE: u64 = 4096;
 const OUT: usize = 1000;
 /// Events of one slice.
 const SLICE: usize = 1000;
+/// Random number of the run.
+pub(crate) const RUN: u64 = 0x0123_4567_89ab_cdef;
 /// Mean nanoseconds between two events: ten thousand a second.
 const INTERVAL: u64 = 100_000;
 
@@ -90,7 +91,7 @@ impl Traffic {
             flags: 0,
             valid: bits | valid::TASK | valid::DEVICE,
             cpu: cpu as u32,
-            run: 0x0123_4567_89ab_cdef,
+            run: RUN,
             seq: Ring::Hot.sequence(position),
             time_ns: self.time,
             pid: 40_000 + task as u32,
@@ -105,23 +106,5 @@ impl Traffic {
             number: 0,
             guard: p2p_trace_common::slot::guard(position),
         }
-    }
-}
-
-/// What is attached.
-pub(crate) const fn status() -> Status {
-    Status {
-        version: String::new(),
-        kernel: String::new(),
-        boot_id: String::new(),
-        run: 0x0123_4567_89ab_cdef,
-        cpus: 2,
-        rings: RingSizes { hot: 0, rare: 0 },
-        accounting: Accounting {
-            sequence: SequenceQuality::Exact,
-            missed: MissedQuality::Counted,
-        },
-        hooks: Vec::new(),
-        devices: Vec::new(),
     }
 }
