@@ -1,5 +1,8 @@
 //! A booted guest: commands run in it, its console is watched, and it is switched off or killed at the end.
 
+mod ending;
+mod listen;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::net::UnixStream;
@@ -7,31 +10,21 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use p2p_trace_guest::frame::{Reply, Request};
+use p2p_trace_guest::frame::Request;
 use tempfile::TempDir;
 
 use super::console;
-use super::evidence::Stuck;
 use super::interrupt;
 use super::job::{Job, Output, Sink, State};
-use super::link::{Link, Received};
+use super::link::Link;
 use super::machine::{Acceleration, Files, Machine};
 use super::process::Process;
 use super::qmp::Qmp;
 use super::scratch;
 use crate::kernels::GuestKernel;
 
-/// How often waiting looks whether it should go on.
-const TICK: Duration = Duration::from_millis(100);
-/// How often waiting looks at the console.
-const LOOK: Duration = Duration::from_secs(1);
 /// How often a guest is booted whose kernel dies on the way.
 const ATTEMPTS: u32 = 3;
-/// How a job ends whose kernel is gone.
-const GONE: i32 = 255;
-/// How long a guest may take to switch itself off.
-const POWER_OFF: Duration = Duration::from_secs(30);
-
 /// The kernel died before it took commands; what it said of it.
 #[derive(Debug, thiserror::Error)]
 #[error("the guest's kernel died while booting:\n  | {}", .0.join("\n  | "))]
@@ -323,67 +316,6 @@ impl Guest {
             .send(&Request::Signal(job.number(), signal.as_raw()).to_string())
     }
 
-    /// Switches the guest off as its own kernel does it, and removes its logs.
-    ///
-    /// # Errors
-    ///
-    /// It does not switch off in time or not cleanly, or its kernel has complained on the console; then the logs stay.
-    pub(crate) fn power_off(mut self) -> Result<()> {
-        self.control.send(&Request::PowerOff.to_string())?;
-        let event = self
-            .qmp
-            .wait_event(POWER_OFF, |event| event["event"] == "SHUTDOWN")
-            .context("the guest does not switch off")?;
-        let reason = event["data"]["reason"].as_str().unwrap_or_default();
-        ensure!(
-            reason == "guest-shutdown",
-            "the guest did not switch itself off: {reason}; {}",
-            self.whereabouts()
-        );
-        let status = self.process.wait(Instant::now() + POWER_OFF)?;
-        ensure!(
-            status.is_some_and(|status| status.success()),
-            "QEMU ended with {status:?}; {}",
-            self.whereabouts()
-        );
-        let complaints = self.complaints();
-        ensure!(
-            complaints.is_empty(),
-            "the kernel complained: {}; {}",
-            complaints.join(" | "),
-            self.whereabouts()
-        );
-        fs::remove_dir_all(&self.log).with_context(|| format!("cannot remove {}", self.log.display()))
-    }
-
-    /// Waits until the guest's kernel has died, and gives what it said of it. Until then, whatever its jobs still say is
-    /// taken in: see [`Guest::said`].
-    ///
-    /// # Errors
-    ///
-    /// It is still alive when its time is over, or it is gone without having died.
-    pub(crate) fn wait_death(&mut self) -> Result<Vec<String>> {
-        loop {
-            if let Err(error) = self.pump(self.deadline) {
-                interrupt::check()?;
-                let lines = console::death(&self.console());
-                return if lines.is_empty() { Err(error) } else { Ok(lines) };
-            }
-        }
-    }
-
-    /// Waits until another kernel has come up in it: the one that saves the memory of the first.
-    ///
-    /// # Errors
-    ///
-    /// None has when its time is over, or it is gone.
-    pub(crate) fn wait_next_kernel(&mut self) -> Result<()> {
-        while self.boots < 2 {
-            self.pump(self.deadline)?;
-        }
-        Ok(())
-    }
-
     /// The files that it was booted from on this machine: the image and the root file system.
     ///
     /// # Errors
@@ -401,94 +333,6 @@ impl Guest {
     /// The lines that a job has printed so far; none if it is not known.
     pub(crate) fn said(&self, job: Job) -> &[String] {
         self.jobs.get(&job).map_or(&[], State::out)
-    }
-
-    /// Ends the guest at once, in whatever state it is, and removes its logs.
-    ///
-    /// # Errors
-    ///
-    /// They cannot be removed.
-    pub(crate) fn discard(self) -> Result<()> {
-        let log = self.log.clone();
-        drop(self);
-        fs::remove_dir_all(&log).with_context(|| format!("cannot remove {}", log.display()))
-    }
-
-    /// Takes in the next message of the agent; returns at the latest at `until`.
-    fn pump(&mut self, until: Instant) -> Result<()> {
-        loop {
-            interrupt::check()?;
-            let now = Instant::now();
-            if now >= self.deadline {
-                bail!(Stuck(format!(
-                    "the guest was given {} s and they are over; {}",
-                    self.limit.as_secs(),
-                    self.whereabouts()
-                )));
-            }
-            let patience = until.min(self.deadline).saturating_duration_since(now).min(TICK);
-            match self.control.receive(patience) {
-                Received::Line(line) => return self.take(&line),
-                Received::Nothing if Instant::now() >= until => return Ok(()),
-                Received::Nothing => {
-                    if let Some(status) = self.process.status()? {
-                        bail!(
-                            "the guest is gone (QEMU ended with {status}); {}",
-                            self.whereabouts()
-                        );
-                    }
-                    self.look()?;
-                }
-                Received::Closed => {
-                    interrupt::check()?;
-                    bail!("the guest is gone; {}", self.whereabouts())
-                }
-            }
-        }
-    }
-
-    /// Fails as soon as the kernel has complained: what is waited for may never come then.
-    fn look(&mut self) -> Result<()> {
-        if self.look.is_none_or(|at| Instant::now() < at) {
-            return Ok(());
-        }
-        self.look = Some(Instant::now() + LOOK);
-        let complaints = self.complaints();
-        if !complaints.is_empty() {
-            bail!(Stuck(format!(
-                "the kernel complained: {}",
-                complaints.join(" | ")
-            )));
-        }
-        Ok(())
-    }
-
-    /// Files one message of the agent.
-    fn take(&mut self, line: &str) -> Result<()> {
-        match Reply::parse(line) {
-            Some(Reply::Ready(release)) => self.come_up(release),
-            Some(Reply::Out(job, text)) => self.state(job)?.add_out(text),
-            Some(Reply::Err(job, text)) => self.state(job)?.add_err(text),
-            Some(Reply::Exit(job, code)) => self.state(job)?.end(code),
-            Some(Reply::Refused(why)) => bail!("the agent in the guest refuses: {why}"),
-            None => bail!("the agent in the guest said what is not understood: {line}"),
-        }
-        Ok(())
-    }
-
-    /// A kernel has come up. What ran in the one before has ended with it.
-    fn come_up(&mut self, release: String) {
-        self.release = release;
-        self.boots += 1;
-        for state in self.jobs.values_mut().filter(|state| !state.ended()) {
-            state.end(GONE);
-        }
-    }
-
-    fn state(&mut self, job: u32) -> Result<&mut State> {
-        self.jobs
-            .get_mut(&Job::from(job))
-            .with_context(|| format!("the guest speaks of an unknown job {job}"))
     }
 
     /// Where to look when something went wrong.
