@@ -81,7 +81,8 @@ pub(super) fn record(plan: Plan<'_>) -> Result<Exit> {
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let Opened { session, symbols } = open(&plan.request)?;
     let clock = clock::now();
-    let header = header(session.status(), clock, plan.rules);
+    let status = session.status();
+    let header = header(status.clone(), clock, plan.rules);
     let mut recorder = Recorder::start(plan.options, header, symbols.as_ref())?;
     let mut announced = Announced {
         ready_file: plan.ready_file,
@@ -97,7 +98,7 @@ pub(super) fn record(plan: Plan<'_>) -> Result<Exit> {
         first: &mut announced,
         second: Some(&mut recorder),
     };
-    drive.run(session, &mut both)?;
+    drive.run(session, &status, &mut both)?;
     let recorded = recorder.recorded();
     tracing::info!(
         "{} bytes in {} files recorded, {} records left out",

@@ -72,14 +72,14 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     symbols.never_wait();
     let symbols = symbols.as_ref();
     let ready_file = args.tracing.ready_file.as_deref();
-    let mut dashboard = Dashboard::new(status, start, symbols, answering, ready_file);
+    let mut dashboard = Dashboard::new(status.clone(), start, symbols, answering, ready_file);
     let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;
     tui::beside(&dashboard.shared(), &stop, theme, || {
         let mut both = Both {
             first: &mut dashboard,
             second: Some(&mut recorder),
         };
-        drive.run(session, &mut both)
+        drive.run(session, &status, &mut both)
     })?;
     let mut out = io::stdout().lock();
     match out.write_all(dashboard.closing_words().as_bytes()) {

@@ -128,14 +128,14 @@ pub(crate) struct Drive<'a> {
 }
 
 impl Drive<'_> {
-    /// Reads the session to its end, and detaches it however that comes.
+    /// Reads the session to its end, and detaches it however that comes. `status` is what the sink was made with: read once, so
+    /// that whatever is written or shown of it is the same, although numbers in it can change meanwhile.
     ///
     /// # Errors
     ///
     /// When tracing breaks off, or what the sink returns.
-    pub(crate) fn run(&self, session: Box<dyn Session>, sink: &mut impl Sink) -> Result<()> {
+    pub(crate) fn run(&self, session: Box<dyn Session>, status: &Status, sink: &mut impl Sink) -> Result<()> {
         let mut log = self.kmsg.then(KernelLog::open).transpose()?;
-        let status = session.status();
         let shared = Shared::default();
         let (sender, receiver) = mpsc::sync_channel(QUEUE);
         let reader = Reader {
@@ -150,7 +150,7 @@ impl Drive<'_> {
         thread::scope(|scope| {
             // The session is attached: it is read from now on, and detached however taking it in ends.
             let reading = scope.spawn(|| reader.run());
-            let taken = self.take(&status, sink, log.as_mut(), receiver, &shared);
+            let taken = self.take(status, sink, log.as_mut(), receiver, &shared);
             let read = reading.join();
             taken?;
             match read {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::faults::UNRECORDED;
 use super::lab::{Kind, Lab};
 use super::{Method, Scenario, Verdict};
 use crate::guest::{Acceleration, Boot, Stuck, initramfs, interrupt, kmodule, probe, programs};
@@ -196,6 +197,8 @@ impl Bootable<'_> {
             Some("the emulator ran half of an instruction that was being patched")
         } else if said.contains(UNCOUNTED) && can_hand_out_uncounted(&self.kernel.release) {
             Some("the kernel refused to map p2p memory, which it most likely handed out again too early")
+        } else if said.contains(UNRECORDED) {
+            Some("what the kernel had freed was in use again at once")
         } else {
             None
         }

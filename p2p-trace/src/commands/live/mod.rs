@@ -110,7 +110,7 @@ fn stream(
     let status = session.status();
     let context = Context::new(plan.clock, &status, symbols.as_ref());
     let printer = Printer::new(plan.format, context, plan.only_findings, out);
-    let mut shown = Shown::new(printer, plan, status, answering, stop);
+    let mut shown = Shown::new(printer, plan, status.clone(), answering, stop);
     let drive = Drive {
         rules: plan.judging.rules,
         start_ns: plan.clock.boottime_ns,
@@ -120,7 +120,7 @@ fn stream(
     };
     let mut recorder = match &plan.record {
         Some(path) => {
-            let header = record::header(session.status(), plan.clock, plan.judging.rules);
+            let header = record::header(status.clone(), plan.clock, plan.judging.rules);
             let options = record::one_file(Some(path.clone()));
             Some(Recorder::start(options, header, symbols.as_ref())?)
         }
@@ -130,7 +130,7 @@ fn stream(
         first: &mut shown,
         second: recorder.as_mut(),
     };
-    match drive.run(session, &mut both) {
+    match drive.run(session, &status, &mut both) {
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_closed) => Ok(shown.exit()),
         Err(error) => Err(error),
         Ok(()) => Ok(shown.exit()),

@@ -12,7 +12,7 @@ mod race;
 mod stalls;
 mod uses;
 
-pub(super) use chunks::{dead_chunk, racing_allocations};
+pub(super) use chunks::{UNRECORDED, dead_chunk, racing_allocations};
 pub(super) use deeds::SIZE;
 pub(super) use exits::exit_codes;
 pub(super) use frees::{partial_free, put_without_get, wrong_frees};
