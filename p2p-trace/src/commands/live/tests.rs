@@ -1,12 +1,13 @@
 //! The loop from a session to the lines, with a session that plays batches.
 
-use std::{collections::VecDeque, thread};
+use std::{cell::Cell, collections::VecDeque, fs::File, thread};
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS};
 
 use super::*;
 use crate::{
     account::{HookStatus, Status, samples},
+    dump,
     event::user,
     output::{NoSymbols, json::Line},
     source::{Batch, Position, Session, SessionError, Totals},
@@ -20,6 +21,8 @@ struct Played {
     /// How often it is asked in vain before it asks to stop.
     patience: u32,
     heads: u64,
+    /// How often it was asked for its status.
+    asked: Cell<u64>,
 }
 
 impl Session for Played {
@@ -31,6 +34,9 @@ impl Session for Played {
             hook,
             ..attached.clone()
         }));
+        // As on a machine on which memory is taken meanwhile.
+        self.asked.set(self.asked.get() + 1);
+        status.devices[0].available = Some(self.asked.get() << 12);
         status
     }
 
@@ -135,6 +141,7 @@ pub(super) fn play_as(
         detached: false,
         patience: if endless { 10_000 } else { 0 },
         heads,
+        asked: Cell::new(0),
     };
     let opened = Opened {
         session: Box::new(session),
@@ -164,6 +171,24 @@ pub(super) fn shape(line: &Line) -> String {
             summary.events, summary.lost, summary.contradictions
         ),
     }
+}
+
+#[test]
+fn the_status_that_is_recorded_is_the_one_that_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("run.p2pt");
+    let plan = Plan {
+        record: Some(file.clone()),
+        ..plan(Judging::default())
+    };
+    let mut out = Vec::new();
+    play_as(&plan, vec![vec![record(0, 5_000_000_010)]], false, &mut out).unwrap();
+    let shown = lines(&out).into_iter().find_map(|line| match line {
+        Line::Status(status) => Some(status.status.devices[0].available),
+        _ => None,
+    });
+    let recorded = dump::Opened::open(File::open(&file).unwrap()).unwrap();
+    assert_eq!(shown, Some(recorded.header().status.devices[0].available));
 }
 
 #[test]
