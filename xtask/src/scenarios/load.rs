@@ -1,7 +1,6 @@
 //! Many events at once: producers that interrupt each other, and a ring that is too small for them.
 
 use anyhow::{Result, ensure};
-use rustix::process::Signal;
 
 use super::expect;
 use super::lab::Lab;
@@ -47,9 +46,9 @@ pub(super) fn nested_producers(lab: &mut Lab, method: Method) -> Result<Verdict>
 pub(super) fn tiny_ring(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let trace = lab.trace("tiny-ring", &format!("{} {TINY}", method.option()))?;
-    lab.signal(&trace, Signal::STOP)?;
+    lab.halt(&trace)?;
     let done = storm(lab, "0,1")?;
-    lab.signal(&trace, Signal::CONT)?;
+    lab.resume(&trace)?;
     let stream = lab.stop(trace)?;
     lab.unload_driver()?;
 

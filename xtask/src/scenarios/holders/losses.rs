@@ -1,7 +1,6 @@
 //! Records are lost, and the kernel's own state makes up for it.
 
 use anyhow::{Result, ensure};
-use rustix::process::Signal;
 
 use super::expect;
 use super::kernel_held::SIZE;
@@ -26,7 +25,7 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
     let handed_over = lab.take(&card, SIZE)?;
     let before = lab.ask_until_certain(&card)?;
 
-    lab.signal(&trace, Signal::STOP)?;
+    lab.halt(&trace)?;
     let unseen = lab.take(&card, 2 * SIZE)?;
     lab.command(&format!("free {}", handed_over.handle))?;
     let heir = lab.take(&card, SIZE)?;
@@ -38,7 +37,7 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
             kmodule::NAME
         ))?;
     }
-    lab.signal(&trace, Signal::CONT)?;
+    lab.resume(&trace)?;
     let sysfs = lab.sysfs(&card)?;
     let after = lab.ask_until_certain(&card)?;
     let stream = lab.stop(trace)?;

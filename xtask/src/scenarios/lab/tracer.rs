@@ -226,8 +226,14 @@ impl Lab {
         })
     }
 
-    /// Sends a signal to the tracer.
-    pub(crate) fn signal(&mut self, trace: &Trace, signal: Signal) -> Result<()> {
-        self.guest.signal(trace.job, signal)
+    /// Makes the tracer stand still, the only one that runs. Its threads go on for a moment after the signal, and read.
+    pub(crate) fn halt(&mut self, trace: &Trace) -> Result<()> {
+        self.guest.signal(trace.job, Signal::STOP)?;
+        self.wait_for("! grep -h ^State: /proc/$(pidof p2p-trace)/task/*/status | grep -qv stopped")
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&mut self, trace: &Trace) -> Result<()> {
+        self.guest.signal(trace.job, Signal::CONT)
     }
 }
