@@ -63,7 +63,7 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
         "it does not name who took the memory: {finding:?}"
     );
     let (lines, _) = replay(&files[1..])?;
-    for kind in ["unbind", "kill"] {
+    for kind in ["driver_remove", "kill"] {
         let words = format!("\"kind\":\"{kind}\"");
         ensure!(
             lines.iter().any(|line| line.contains(&words)),
