@@ -144,6 +144,7 @@ impl Drive<'_> {
             deadline: self
                 .duration
                 .and_then(|duration| Instant::now().checked_add(duration)),
+            idle: reader::idle(status),
             shared: &shared,
             sender,
         };

@@ -38,7 +38,7 @@ const BACKLOG: usize = 1 << 18;
 
 /// How long to wait at most when nothing comes, so that what a CPU writes meanwhile at [`RATE`] fills three quarters of its ring:
 /// the rest is for the reader's way to a CPU.
-fn idle(status: &Status) -> Duration {
+pub(crate) fn idle(status: &Status) -> Duration {
     let slots = status.rings.hot / SLOT_SIZE as u64 / u64::from(status.cpus.max(1));
     Duration::from_nanos(slots * 3 / 4 * (1_000_000_000 / RATE)).clamp(Duration::from_millis(1), IDLE)
 }
@@ -118,6 +118,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) session: Box<dyn Session>,
     pub(crate) stop: &'a Stop,
     pub(crate) deadline: Option<Instant>,
+    /// How long to wait at most when nothing comes: [`idle`].
+    pub(crate) idle: Duration,
     pub(crate) shared: &'a Shared,
     pub(crate) sender: SyncSender<Message>,
 }
@@ -151,7 +153,7 @@ impl Reader<'_> {
     /// Returns the status that could not be sent yet.
     fn read(&mut self, batch: &mut Batch) -> Result<Option<Box<Status>>, SessionError> {
         let mut status = None;
-        let idle = idle(&self.session.status());
+        let idle = self.idle;
         let busy = WAIT.min(idle);
         let mut wait = busy;
         let mut sent = Instant::now();
