@@ -81,10 +81,15 @@ impl Lab {
 
     /// Waits until the tracer has told a finding of this rule.
     pub(crate) fn wait_finding(&mut self, trace: &Trace, rule: &str) -> Result<()> {
-        let file = format!("/run/trace.{}", trace.number);
         self.wait_for(&format!(
-            "grep -q '\"type\":\"finding\".*\"rule\":\"{rule}\"' {file}"
+            "grep -q '\"type\":\"finding\".*\"rule\":\"{rule}\"' {}",
+            trace.shown()
         ))
+    }
+
+    /// Waits until the tracer has told an event of this kind.
+    pub(crate) fn wait_event(&mut self, trace: &Trace, kind: &str) -> Result<()> {
+        self.wait_for(&format!("grep -q '\"kind\":\"{kind}\"' {}", trace.shown()))
     }
 
     /// Waits until an event of this kind has come from [`Lab::trace_to_host`].

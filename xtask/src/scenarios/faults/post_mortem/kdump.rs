@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use super::host::{Recovered, of_dump, recover};
-use super::{doom, judge, outlets};
+use super::outlets::{self, Outlets};
+use super::{judge, map_removed, remove_in_use};
 use crate::guest::{HOST_TAG, OUT_TAG, makedumpfile};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::{Method, Verdict, dump};
@@ -35,11 +36,14 @@ pub(in crate::scenarios) fn kdump(lab: &mut Lab, method: Method) -> Result<Verdi
     let tree = makedumpfile::tree()?;
     let outlets = outlets::open(lab)?;
     load_crash_kernel(lab)?;
-    let guilty = doom(lab, &format!("{} --kmsg", method.option()), |_, _, _| Ok(()))?;
+    let taken = remove_in_use(lab, &format!("{} --kmsg", method.option()), |_, _, _| Ok(()))?;
+    // What is not told before the crash kernel takes over may be lost.
+    outlets.wait_finding(&lab.guest)?;
+    let guilty = map_removed(lab, taken)?;
     lab.guest
         .wait_next_kernel()
         .context("the crash kernel did not come up")?;
-    outlets.expect_cut_short(&lab.guest)?;
+    Outlets::tell_last_words(&lab.guest);
     let kept = outlets.kept(&mut lab.guest)?;
     ensure!(
         kept.is_empty(),

@@ -30,8 +30,10 @@ pub(in crate::scenarios) use many::taken_by_many;
 const END: &str = "end Kernel panic";
 /// How long it may take to die.
 const DEATH: Duration = Duration::from_mins(2);
-/// Milliseconds from the removal to the map: by then the armed hooks are attached, however slow the emulator is.
+/// Milliseconds that the map waits once the tracer has told of the removal: the rest of the armed hooks are attached meanwhile.
 const LATER: u32 = 2000;
+/// How long a finding may take to the serial console.
+const TOLD: Duration = Duration::from_mins(2);
 
 /// Who uses the memory after its removal.
 #[derive(Debug, Clone, Copy)]
@@ -126,32 +128,41 @@ fn discard(cores: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// Traces, unbinds the card in the order of 2018, and has a process map its memory two seconds after its removal, of which the
-/// kernel dies and stays as it is. `before` is done between the allocation and the unbind.
+/// Traces, unbinds the card in the order of 2018, and has a process map its memory two seconds after the tracer has told of its
+/// removal, of which the kernel dies and stays as it is. `before` is done between the allocation and the unbind.
 pub(crate) fn die(
     lab: &mut Lab,
     options: &str,
     before: impl FnOnce(&mut Lab, &Trace, &Taken) -> Result<()>,
 ) -> Result<Guilty> {
-    let guilty = doom(lab, options, before)?;
-    let deadline = Instant::now() + DEATH;
-    while !lab.guest.console().contains(END) {
-        interrupt::check()?;
-        ensure!(
-            Instant::now() < deadline,
-            "the kernel did not die of a map of removed memory"
-        );
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let taken = remove_in_use(lab, options, before)?;
+    let guilty = map_removed(lab, taken)?;
+    wait_console(lab, END, DEATH).context("the kernel did not die of a map of removed memory")?;
     Ok(guilty)
 }
 
-/// As [`die`], but does not wait for the end.
-fn doom(
+/// Waits until the serial console has these words.
+fn wait_console(lab: &Lab, words: &str, limit: Duration) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !lab.guest.console().contains(words) {
+        interrupt::check()?;
+        ensure!(
+            Instant::now() < deadline,
+            "the serial console does not have `{words}` after {} s",
+            limit.as_secs()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
+/// Traces, and removes memory of the card that is taken, in the order of 2018. When this returns, the tracer has told of it: whatever
+/// happens to the kernel from now on, that is known.
+fn remove_in_use(
     lab: &mut Lab,
     options: &str,
     before: impl FnOnce(&mut Lab, &Trace, &Taken) -> Result<()>,
-) -> Result<Guilty> {
+) -> Result<Taken> {
     lab.load_driver()?;
     lab.load_module("race=1")?;
     // The dead kernel stays where it is, and prints its trace. The firmware's device takes note of where its facts lie.
@@ -171,17 +182,21 @@ fn doom(
     let taken = lab.take_mapped()?;
     before(lab, &trace, &taken)?;
     let unbinding = lab.start_unbind_card()?;
+    lab.wait_sleeping(unbinding.pid, "release_late")?;
+    lab.wait_finding(&trace, "removed-before-drained")?;
+    if options.contains("--kmsg") {
+        wait_console(lab, outlets::FINDING, TOLD)?;
+    }
+    if !own {
+        lab.wait_event(&trace, "attach")?;
+    }
+    Ok(taken)
+}
+
+/// Has a process map the removed memory, of which the kernel dies.
+fn map_removed(lab: &mut Lab, taken: Taken) -> Result<Guilty> {
     let map = lab.map(&taken);
     let user = lab.start_command(&format!("after-removal {} {LATER} {map}", taken.handle))?;
-    lab.wait_sleeping(unbinding.pid, "release_late")
-        .or_else(|error| {
-            // It may have died in between.
-            if lab.guest.console().contains("Kernel panic") {
-                Ok(())
-            } else {
-                Err(error)
-            }
-        })?;
     Ok(Guilty { taken, pid: user.pid })
 }
 

@@ -12,13 +12,13 @@ use crate::guest::{CAPTURE, Guest, interrupt};
 use crate::scenarios::lab::{Lab, RAMOOPS};
 
 /// A finding that the tracer wrote to the kernel's log before the panic.
-const FINDING: &str = "p2p-trace: removed-before-drained of ";
+pub(super) const FINDING: &str = "p2p-trace: removed-before-drained of ";
 /// What the kernel side wrote to its trace, which the oops prints.
 const USE: &str = "bpf_trace_printk: p2p-trace: use-after-removal: maps ";
 /// Where the log goes over the network: to the host of QEMU's user network, which need not answer.
 const NETCONSOLE: &str = "netconsole=6665@10.0.2.15/eth0,6666@10.0.2.2/52:55:0a:00:02:02";
-/// How long a dead kernel may take for that.
-const FLUSH: Duration = Duration::from_secs(20);
+/// How long the kernel may take for that, also one that has just died.
+const FLUSH: Duration = Duration::from_mins(1);
 /// The kernel's name for who keeps what is not to be lost.
 const BACKEND: &str = "/sys/module/pstore/parameters/backend";
 
@@ -58,38 +58,44 @@ impl Outlets {
 
     /// Expects everything on the serial console, and on the network if there is one, of a kernel that died to its end.
     pub(super) fn expect(&self, guest: &Guest) -> Result<()> {
-        self.expect_with(guest, &[FINDING, USE])
-    }
-
-    /// As [`Outlets::expect`], of a kernel that gave way to another one. What it said in its last moment need not be anywhere: another
-    /// CPU, or a thread, may have been about to print it, and the panic, which would, is never finished.
-    pub(super) fn expect_cut_short(&self, guest: &Guest) -> Result<()> {
-        self.expect_with(guest, &[FINDING])
-    }
-
-    fn expect_with(&self, guest: &Guest, words: &[&str]) -> Result<()> {
         let console = guest.console();
-        has("the serial console", &console, words)?;
+        has("the serial console", &console, &[FINDING, USE])?;
         ensure!(
             !console.contains("trace_printk() being used"),
             "the kernel warns of its own debugging aid"
         );
-        if self.network {
-            let capture = guest.log().join(CAPTURE);
-            // The end of a panic flushes it after the serial console has said everything.
-            let deadline = Instant::now() + FLUSH;
-            loop {
-                interrupt::check()?;
-                let bytes =
-                    fs::read(&capture).with_context(|| format!("cannot read {}", capture.display()))?;
-                let found = has("the network", &String::from_utf8_lossy(&bytes), words);
-                if found.is_ok() || Instant::now() >= deadline {
-                    return found;
-                }
-                thread::sleep(Duration::from_millis(100));
-            }
+        // The end of a panic flushes it after the serial console has said everything.
+        self.wait_network(guest, &[FINDING, USE])
+    }
+
+    /// Waits until a kernel that still lives has sent the finding over the network, if it can: one that gives way to another kernel
+    /// sends nothing more.
+    pub(super) fn wait_finding(&self, guest: &Guest) -> Result<()> {
+        self.wait_network(guest, &[FINDING])
+    }
+
+    /// Tells what of the last moment of a kernel that gave way to another one is on the serial console. It need not be anything:
+    /// another CPU, or a thread, may have been about to print it, and the panic, which would, is never finished.
+    pub(super) fn tell_last_words(guest: &Guest) {
+        let had = if guest.console().contains(USE) { "" } else { "not " };
+        println!("    (the use was {had}on the serial console before the crash kernel took over)");
+    }
+
+    fn wait_network(&self, guest: &Guest, words: &[&str]) -> Result<()> {
+        if !self.network {
+            return Ok(());
         }
-        Ok(())
+        let capture = guest.log().join(CAPTURE);
+        let deadline = Instant::now() + FLUSH;
+        loop {
+            interrupt::check()?;
+            let bytes = fs::read(&capture).with_context(|| format!("cannot read {}", capture.display()))?;
+            let found = has("the network", &String::from_utf8_lossy(&bytes), words);
+            if found.is_ok() || Instant::now() >= deadline {
+                return found;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Switches the dead guest on again, and expects everything in what outlived that.
