@@ -6,6 +6,7 @@
 
 mod access;
 mod clean;
+mod clock;
 pub(crate) mod dashboard;
 mod dump;
 mod expect;
