@@ -22,9 +22,16 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
+        Self::of(RUNS)
+    }
+}
+
+impl Options {
+    /// All targets, so many inputs for each.
+    pub(crate) const fn of(runs: u32) -> Self {
         Self {
             target: Vec::new(),
-            runs: RUNS,
+            runs,
         }
     }
 }

@@ -103,7 +103,7 @@ fn perform(task: Task, root: &Path) -> Result<ExitCode> {
             ExitCode::SUCCESS
         }
         Task::Shell(options) => shell::run(root, &options)?,
-        Task::Test(options) => success_if(test::run(root, &options)),
+        Task::Test(options) => success_if(test::run(root, &options)?),
     })
 }
 

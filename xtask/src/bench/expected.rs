@@ -3,7 +3,8 @@
 
 use super::{report::Row, speed};
 
-/// Release that the figures are for.
+/// Kernel that the figures are for, and its release.
+pub(crate) const LABEL: &str = "7.3";
 pub(crate) const KERNEL: &str = "7.3.4+deb13-amd64";
 
 /// Share of a figure that it may be off: what differs between builds of the same sources.

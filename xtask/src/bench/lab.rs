@@ -25,6 +25,8 @@ const KERNEL_ARGS: [&str; 3] = ["clocksource=tsc", "tsc=reliable", "nokaslr"];
 const SETTLE: u32 = 8;
 /// Guest seconds in which a reader catches up with all passes.
 const CATCH_UP: u32 = 3;
+/// Memory of the guest.
+const MEMORY_MIB: u32 = 1024;
 /// Limit for the whole run.
 const LIMIT: Duration = Duration::from_mins(15);
 
@@ -64,18 +66,20 @@ pub(crate) struct Events {
 /// The booted guest.
 pub(crate) struct BenchLab {
     pub(super) lab: Lab,
+    /// Pairs that each processor makes at full speed.
+    pub(super) storm_pairs: u64,
 }
 
 impl BenchLab {
-    /// Boots it, with the test module loaded and nothing else going on.
+    /// Boots it, with the test module loaded and nothing else going on; `scale` times as large and with as much more time.
     ///
     /// # Errors
     ///
     /// It does not come up.
-    pub(crate) fn start(kernel: &GuestKernel, initramfs: &[u8], cpus: u8) -> Result<Self> {
+    pub(super) fn start(kernel: &GuestKernel, initramfs: &[u8], cpus: u8, scale: u32) -> Result<Self> {
         let machine = Machine {
             cpus,
-            memory_mib: 1024,
+            memory_mib: MEMORY_MIB * scale,
             clock: Clock::Instructions { shift: 0 },
             sees_host: true,
             ..machine(&KERNEL_ARGS)
@@ -86,11 +90,11 @@ impl BenchLab {
             initramfs,
             machine: &machine,
             acceleration: Acceleration::Tcg,
-            limit: LIMIT,
+            limit: LIMIT * scale,
         })?;
         lab.load_module("")?;
         lab.guest.check(&format!("sleep {SETTLE}"))?;
-        Ok(Self { lab })
+        Ok(Self { lab, storm_pairs: 0 })
     }
 
     /// Switches the guest off.

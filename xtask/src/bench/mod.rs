@@ -9,7 +9,7 @@ pub(crate) mod expected;
 mod lab;
 mod peers;
 mod report;
-mod speed;
+pub(crate) mod speed;
 
 use std::path::Path;
 
@@ -17,8 +17,9 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::guest::{initramfs, kmodule, programs};
-use crate::host::packages;
+use crate::host::{cargo::Build, packages};
 use crate::kernels;
+use crate::test::summary::Outcome;
 use case::CASES;
 pub(crate) use lab::BenchLab;
 use report::Row;
@@ -43,7 +44,13 @@ pub(crate) struct Options {
 ///
 /// Something the guest needs cannot be had, a case is not known, or a tracer does not do what it should.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
-    let rows = measure(root, &options.kernel, &options.case)?;
+    let plan = Plan {
+        names: &options.case,
+        build: Build::Release,
+        pairs: speed::PAIRS,
+        at_rest: true,
+    };
+    let rows = measure(root, &options.kernel, plan)?;
     if options.json {
         println!("{}", report::json(&rows)?);
     } else {
@@ -52,12 +59,26 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Boots the guest and measures the cases of these names, or all.
+/// What to measure of what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    /// Names of cases; all of them where there is none.
+    pub(crate) names: &'a [String],
+    /// How the programs are compiled: the kernel side, which the figures are about, is the same in each.
+    pub(crate) build: Build,
+    /// Pairs that each processor makes at full speed.
+    pub(crate) pairs: u64,
+    /// Whether it is of interest what the tracer takes when nothing happens.
+    pub(crate) at_rest: bool,
+}
+
+/// Boots the guest and measures.
 ///
 /// # Errors
 ///
 /// As for [`run`].
-pub(crate) fn measure(root: &Path, label: &str, names: &[String]) -> Result<Vec<Row>> {
+pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Row>> {
+    let names = plan.names;
     for name in names {
         ensure!(
             all().any(|case| case == name),
@@ -73,7 +94,7 @@ pub(crate) fn measure(root: &Path, label: &str, names: &[String]) -> Result<Vec<
         .into_iter()
         .next()
         .with_context(|| format!("there is no kernel {label}: {}", reason.unwrap_or_default()))?;
-    let programs = programs::build(root)?;
+    let programs = programs::build(root, plan.build)?;
     let module = kmodule::build(root, &kernel)?
         .with_context(|| format!("the test module cannot be built for {}", kernel.release))?;
     let initramfs = initramfs::build(&kernel, &programs, Some(&module))?;
@@ -81,7 +102,7 @@ pub(crate) fn measure(root: &Path, label: &str, names: &[String]) -> Result<Vec<
         "booting Linux {} with a clock that counts instructions …",
         kernel.release
     );
-    let mut lab = BenchLab::start(&kernel, &initramfs, 1)?;
+    let mut lab = BenchLab::start(&kernel, &initramfs, 1, 1)?;
     let is_named = |case: &str| names.is_empty() || names.iter().any(|name| name == case);
     let mut rows: Vec<Row> = Vec::new();
     for case in CASES
@@ -100,15 +121,43 @@ pub(crate) fn measure(root: &Path, label: &str, names: &[String]) -> Result<Vec<
         return Ok(rows);
     }
     eprintln!("booting it again, with {} processors …", speed::CPUS);
-    let mut lab = BenchLab::start(&kernel, &initramfs, speed::CPUS)?;
+    // Half of it can be files, and `live` writes some 400 bytes for an event.
+    let scale = u32::try_from(plan.pairs.div_ceil(speed::PAIRS))?;
+    let mut lab = BenchLab::start(&kernel, &initramfs, speed::CPUS, scale)?;
     for (name, watcher) in watchers {
         eprint!("{name:<14}");
-        let row = Row::new(name, &kernel.release, lab.at_full_speed(*watcher)?, None);
+        let row = Row::new(name, &kernel.release, lab.at_full_speed(*watcher, plan)?, None);
         eprintln!("{}", row.progress());
         rows.push(row);
     }
     lab.finish()?;
     Ok(rows)
+}
+
+/// Measures on the kernel that there are figures for, and says whether everything is as expected.
+///
+/// # Errors
+///
+/// As for [`run`].
+pub(crate) fn cost(root: &Path, plan: Plan<'_>) -> Result<Outcome> {
+    let selection = kernels::select(root, &[expected::LABEL]);
+    let release = selection.found.first().map(|kernel| kernel.release.as_str());
+    if release != Some(expected::KERNEL) {
+        let reason = format!("there are figures for Linux {} only", expected::KERNEL);
+        println!("{reason}");
+        return Ok(Outcome::Skipped(reason));
+    }
+    let rows = measure(root, expected::LABEL, plan)?;
+    print!("{}", report::table(&rows));
+    let deviations = expected::deviations(&rows);
+    for deviation in &deviations {
+        println!("{deviation}");
+    }
+    Ok(if deviations.is_empty() {
+        Outcome::Passed
+    } else {
+        Outcome::Failed(deviations.join("; "))
+    })
 }
 
 /// The names of all cases.

@@ -7,17 +7,16 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::Plan;
 use super::lab::{AtRest, BenchLab, Events, Measured};
 use crate::guest::Job;
 use crate::guest::terminal::{Screen, hold_command};
 use crate::scenarios::{Method, dashboard};
 
-/// Pairs that each processor makes.
-const PAIRS: u64 = 100_000;
+/// Pairs that each processor makes where nothing else is asked for.
+pub(crate) const PAIRS: u64 = 100_000;
 /// Processors.
 pub(super) const CPUS: u8 = 2;
-/// Events of all pairs.
-const EVENTS: u64 = 2 * PAIRS * CPUS as u64;
 /// Bytes of one allocation.
 const SIZE: u64 = 4096;
 /// Seconds until it has nothing to do any more.
@@ -51,10 +50,11 @@ impl BenchLab {
     /// # Errors
     ///
     /// It does not do what it should.
-    pub(super) fn at_full_speed(&mut self, watcher: Watcher) -> Result<Measured> {
+    pub(super) fn at_full_speed(&mut self, watcher: Watcher, plan: Plan<'_>) -> Result<Measured> {
+        self.storm_pairs = plan.pairs;
         let at_rest = match watcher {
-            Watcher::Live => Some(self.at_rest()?),
-            Watcher::Record | Watcher::Top => None,
+            Watcher::Live if plan.at_rest => Some(self.at_rest()?),
+            _ => None,
         };
         let events = match watcher {
             Watcher::Live => self.shown(),
@@ -110,7 +110,7 @@ impl BenchLab {
         self.lab.stop_silent(job)?;
         let last = self.lab.guest.check(&format!("tail -n 1 {FILE}; rm {FILE}"))?;
         let summary: Value = serde_json::from_str(&last.concat()).context("live ended without a summary")?;
-        told(&summary, reader_ns)
+        self.told(&summary, reader_ns)
     }
 
     fn recorded(&mut self) -> Result<Events> {
@@ -123,7 +123,7 @@ impl BenchLab {
             .guest
             .check(&format!("p2p-trace check --json {FILE}; rm {FILE}*"))?;
         let checked: Value = serde_json::from_str(&said.concat()).context("check did not answer")?;
-        told(&checked, reader_ns)
+        self.told(&checked, reader_ns)
     }
 
     fn watched(&mut self) -> Result<Events> {
@@ -139,7 +139,7 @@ impl BenchLab {
         self.end(job, held)?;
         let (delivered, lost) = left_behind(&text)
             .with_context(|| format!("the dashboard does not tell what the run came to:\n{text}"))?;
-        complete(delivered, lost, reader_ns)
+        self.complete(delivered, lost, reader_ns)
     }
 
     fn end(&mut self, job: Job, held: Job) -> Result<()> {
@@ -155,12 +155,31 @@ impl BenchLab {
     /// Both processors take and give back at once; gives the nanoseconds that the watcher has run until it has caught up.
     fn storm(&mut self) -> Result<u64> {
         let before = self.cpu_of("p2p-trace")?;
-        let card = self.lab.card.clone();
-        let load = format!("echo load {card} {SIZE} {PAIRS} > /dev/p2ptest");
+        let (card, pairs) = (self.lab.card.clone(), self.storm_pairs);
+        let load = format!("echo load {card} {SIZE} {pairs} > /dev/p2ptest");
         let command = format!("for cpu in 0 1; do taskset -c $cpu sh -c '{load}' & done; wait");
         self.lab.guest.check(&command)?;
         self.catch_up()?;
         Ok(self.cpu_of("p2p-trace")?.saturating_sub(before))
+    }
+
+    fn told(&self, told: &Value, reader_ns: u64) -> Result<Events> {
+        let number = |key: &str| told[key].as_u64().with_context(|| format!("{key} is not told"));
+        self.complete(number("events")?, number("lost")?, reader_ns)
+    }
+
+    /// Everything that was done has become an event, delivered or lost.
+    fn complete(&self, delivered: u64, lost: u64, reader_ns: u64) -> Result<Events> {
+        let all = 2 * self.storm_pairs * u64::from(CPUS);
+        ensure!(
+            delivered + lost >= all,
+            "{delivered} events were delivered and {lost} lost, of at least {all}"
+        );
+        Ok(Events {
+            delivered,
+            lost,
+            reader_ns: Some(reader_ns),
+        })
     }
 }
 
@@ -173,24 +192,6 @@ fn left_behind(text: &str) -> Option<(u64, u64)> {
         words.get(at.checked_sub(1)?)?.parse().ok()
     };
     Some((before("events")?, before("lost")?))
-}
-
-fn told(told: &Value, reader_ns: u64) -> Result<Events> {
-    let number = |key: &str| told[key].as_u64().with_context(|| format!("{key} is not told"));
-    complete(number("events")?, number("lost")?, reader_ns)
-}
-
-/// Everything that was done has become an event, delivered or lost.
-fn complete(delivered: u64, lost: u64, reader_ns: u64) -> Result<Events> {
-    ensure!(
-        delivered + lost >= EVENTS,
-        "{delivered} events were delivered and {lost} lost, of at least {EVENTS}"
-    );
-    Ok(Events {
-        delivered,
-        lost,
-        reader_ns: Some(reader_ns),
-    })
 }
 
 #[cfg(test)]

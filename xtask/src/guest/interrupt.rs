@@ -54,7 +54,7 @@ pub(crate) fn check() -> Result<()> {
 }
 
 /// Remembers a process group, to be ended with the task.
-pub(super) fn register(group: Pid) {
+pub(crate) fn register(group: Pid) {
     RUNNING
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -66,7 +66,7 @@ pub(super) fn register(group: Pid) {
 }
 
 /// Forgets a process group that has ended.
-pub(super) fn unregister(group: Pid) {
+pub(crate) fn unregister(group: Pid) {
     RUNNING
         .lock()
         .unwrap_or_else(PoisonError::into_inner)

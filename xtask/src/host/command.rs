@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::ledger;
 use crate::guest::interrupt;
 
 /// How often a running child is looked at.
@@ -70,7 +71,9 @@ pub(crate) fn read(command: &mut Command, what: &str) -> Result<String> {
 /// # Errors
 /// The program cannot be started, or it ends with anything but success.
 pub(crate) fn show(command: &mut Command, what: &str) -> Result<()> {
+    let start = Instant::now();
     let status = spawn(command.stdin(Stdio::null()))?.wait()?;
+    ledger::note(what, start.elapsed());
     if !status.success() {
         bail!("{what} failed ({status})");
     }
@@ -134,6 +137,7 @@ fn wait(child: &mut Child, what: &str) -> Result<ExitStatus> {
     if overwrite && next > interval {
         eprintln!();
     }
+    ledger::note(what, start.elapsed());
     Ok(status)
 }
 

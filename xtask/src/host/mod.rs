@@ -2,6 +2,8 @@
 
 pub(crate) mod apt;
 pub(crate) mod cache;
+pub(crate) mod cargo;
 pub(crate) mod command;
+pub(crate) mod ledger;
 pub(crate) mod packages;
 pub(crate) mod tree;

@@ -9,6 +9,7 @@ mod clean;
 mod clock;
 pub(crate) mod dashboard;
 mod dump;
+mod effort;
 mod expect;
 pub(crate) mod faults;
 mod findings;
@@ -21,6 +22,7 @@ mod provider;
 mod pull;
 mod record;
 mod runner;
+mod scenario;
 pub(crate) mod stream;
 mod teardown;
 mod testmod;
@@ -34,7 +36,9 @@ use clap::Args;
 use crate::host::packages;
 use crate::kernels::{self, GuestKernel};
 use crate::test::summary::{Outcome, Row, Summary};
-use lab::{Kind, Lab};
+pub(crate) use effort::Effort;
+use lab::Kind;
+use scenario::Scenario;
 
 /// Which scenarios to run.
 #[derive(Args, Debug, Default)]
@@ -71,41 +75,27 @@ pub(crate) enum Verdict {
     Skipped(String),
 }
 
-/// One scenario.
-#[derive(Debug, Clone, Copy)]
-struct Scenario {
-    name: &'static str,
-    /// In which kind of guest.
-    guest: Kind,
-    /// Whether it maps p2p memory into user space.
-    maps: bool,
-    /// Whether it needs the test module.
-    module: bool,
-    /// Whether one way to attach stands for both: it is about what is made of the events, which others compare.
-    once: bool,
-    /// Whether one kernel stands for all: it is about what is made of events that others get from every kernel.
-    anywhere: bool,
-    /// Whether it leaves a kernel behind that nobody should use any more, or a dead one.
-    own_guest: bool,
-    run: fn(&mut Lab, Method) -> Result<Verdict>,
-}
-
 /// All of them, those of one kind of guest together.
 const SCENARIOS: &[Scenario] = &[
     Scenario::plain("load-and-unbind", teardown::load_and_unbind),
     Scenario::plain("map-and-unmap", mapping::map_and_unmap).mapping(),
-    Scenario::plain("blocked-unbind", mapping::blocked_unbind).mapping(),
+    Scenario::plain("blocked-unbind", mapping::blocked_unbind)
+        .mapping()
+        .kprobe_on_first(),
     Scenario::plain("dashboard", dashboard::dashboard)
         .mapping()
         .once()
         .anywhere(),
-    Scenario::plain("pull-reads", pull::pull_reads),
+    Scenario::plain("pull-reads", pull::pull_reads).kprobe_at_ends(),
     Scenario::plain("pull-in-hang", pull::pull_in_hang)
         .with_module()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("remove", teardown::remove).once(),
-    Scenario::plain("unplug", teardown::unplug).once(),
-    Scenario::plain("other-device", access::other_device).once(),
+    Scenario::plain("unplug", teardown::unplug).once().at_ends(),
+    Scenario::plain("other-device", access::other_device)
+        .once()
+        .at_ends(),
     Scenario::plain("least-rights", access::least_rights),
     Scenario::plain("doctor", access::doctor).once(),
     Scenario::plain("closed-output", access::closed_output)
@@ -114,26 +104,38 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("test-module", provider::test_module).with_module(),
     Scenario::plain("clean-rebinds", clean::rebinds)
         .with_module()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("clean-late-start", clean::late_start)
         .with_module()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("clean-mapping-storm", clean::mapping_storm)
         .mapping()
-        .once(),
+        .once()
+        .on_first(),
     Scenario::plain("clean-two-devices", clean::two_devices)
         .with_module()
-        .once(),
-    Scenario::plain("held-unbind", holding::held_unbind).with_module(),
-    Scenario::plain("race-2018", faults::race_2018).with_module(),
-    Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation).with_module(),
+        .once()
+        .on_first(),
+    Scenario::plain("held-unbind", holding::held_unbind)
+        .with_module()
+        .kprobe_at_ends(),
+    Scenario::plain("race-2018", faults::race_2018)
+        .with_module()
+        .kprobe_at_ends(),
+    Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation)
+        .with_module()
+        .kprobe_at_ends(),
     Scenario::plain("stalled-in-driver", faults::stalled_in_driver)
         .with_module()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("dead-chunk", faults::dead_chunk)
         .with_module()
         .in_own_guest()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("racing-allocations", faults::racing_allocations)
         .with_module()
         .in_own_guest()
@@ -143,19 +145,25 @@ const SCENARIOS: &[Scenario] = &[
         .with_module()
         .once()
         .anywhere(),
-    Scenario::plain("holders-queues", holders::queues).once(),
+    Scenario::plain("holders-queues", holders::queues)
+        .once()
+        .at_ends(),
     Scenario::plain("holders-mapping", holders::mapping)
         .mapping()
-        .once(),
+        .once()
+        .on_first(),
     Scenario::plain("holders-kernel-held", holders::kernel_held)
         .with_module()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("holders-direct-io", holders::direct_io)
         .mapping()
-        .once(),
+        .once()
+        .on_first(),
     Scenario::plain("holders-two-ranges", holders::two_ranges)
         .with_module()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("holders-other-freer", holders::other_freer)
         .with_module()
         .once()
@@ -170,7 +178,8 @@ const SCENARIOS: &[Scenario] = &[
         .anywhere(),
     Scenario::plain("holders-losses", holders::losses)
         .with_module()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("record-killed", record::killed)
         .with_module()
         .once()
@@ -181,26 +190,31 @@ const SCENARIOS: &[Scenario] = &[
         .anywhere(),
     Scenario::plain("record-rotated", record::rotated)
         .with_module()
-        .once(),
+        .once()
+        .on_first(),
     Scenario::plain("record-flight", record::flight)
         .with_module()
         .once()
         .anywhere(),
     Scenario::plain("record-vanished", record::vanished)
         .with_module()
-        .once(),
+        .once()
+        .on_first(),
     Scenario::plain("wrong-frees", faults::wrong_frees)
         .with_module()
         .in_own_guest()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("partial-free", faults::partial_free)
         .with_module()
         .in_own_guest()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("put-without-get", faults::put_without_get)
         .with_module()
         .in_own_guest()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("late-uses", faults::late_uses)
         .with_module()
         .in_own_guest()
@@ -208,7 +222,8 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("mapped-to-death", faults::mapped_to_death)
         .with_module()
         .in_own_guest()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("post-mortem", faults::post_mortem)
         .with_module()
         .in_guest(Kind::Outlets)
@@ -217,7 +232,8 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("taken-long-ago", faults::taken_long_ago)
         .with_module()
         .in_own_guest()
-        .once(),
+        .once()
+        .at_ends(),
     Scenario::plain("taken-by-many", faults::taken_by_many)
         .with_module()
         .in_own_guest()
@@ -227,57 +243,16 @@ const SCENARIOS: &[Scenario] = &[
         .with_module()
         .in_own_guest()
         .in_guest(Kind::Kdump)
-        .once(),
-    Scenario::plain("tiny-ring", load::tiny_ring).mapping(),
+        .once()
+        .at_ends(),
+    Scenario::plain("tiny-ring", load::tiny_ring)
+        .mapping()
+        .kprobe_on_first(),
     Scenario::plain("nested-producers", load::nested_producers)
         .mapping()
-        .in_guest(Kind::Preemptible),
+        .in_guest(Kind::Preemptible)
+        .on_first(),
 ];
-
-impl Scenario {
-    const fn plain(name: &'static str, run: fn(&mut Lab, Method) -> Result<Verdict>) -> Self {
-        Self {
-            name,
-            guest: Kind::Plain,
-            maps: false,
-            module: false,
-            once: false,
-            anywhere: false,
-            own_guest: false,
-            run,
-        }
-    }
-
-    const fn mapping(mut self) -> Self {
-        self.maps = true;
-        self
-    }
-
-    const fn with_module(mut self) -> Self {
-        self.module = true;
-        self
-    }
-
-    const fn once(mut self) -> Self {
-        self.once = true;
-        self
-    }
-
-    const fn anywhere(mut self) -> Self {
-        self.anywhere = true;
-        self
-    }
-
-    const fn in_own_guest(mut self) -> Self {
-        self.own_guest = true;
-        self
-    }
-
-    const fn in_guest(mut self, kind: Kind) -> Self {
-        self.guest = kind;
-        self
-    }
-}
 
 impl Method {
     /// Both.
@@ -310,7 +285,7 @@ impl Verdict {
 ///
 /// Something the guests need cannot be had, or an option names nothing.
 pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
-    let summary = run_on_all(root, options)?;
+    let summary = run_on_all(root, options, Effort::alone())?;
     println!("\n{summary}");
     Ok(!summary.has_failed())
 }
@@ -320,7 +295,7 @@ pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
 /// # Errors
 ///
 /// Something the guests need cannot be had, or an option names nothing.
-pub(crate) fn run_on_all(root: &Path, options: &Options) -> Result<Summary> {
+pub(crate) fn run_on_all(root: &Path, options: &Options, effort: Effort) -> Result<Summary> {
     let labels: Vec<&str> = options.kernel.iter().map(String::as_str).collect();
     let selection = kernels::select(
         root,
@@ -341,7 +316,7 @@ pub(crate) fn run_on_all(root: &Path, options: &Options) -> Result<Summary> {
             std::time::Duration::ZERO,
         ));
     }
-    summary.extend(run(root, &selection.found, options)?);
+    summary.extend(run(root, &selection.found, options, effort)?);
     Ok(summary)
 }
 
@@ -350,7 +325,7 @@ pub(crate) fn run_on_all(root: &Path, options: &Options) -> Result<Summary> {
 /// # Errors
 ///
 /// Something the guests need cannot be had, or an option names nothing.
-pub(crate) fn run(root: &Path, kernels: &[GuestKernel], options: &Options) -> Result<Summary> {
+fn run(root: &Path, kernels: &[GuestKernel], options: &Options, effort: Effort) -> Result<Summary> {
     for name in &options.scenario {
         let known: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         ensure!(
@@ -371,5 +346,5 @@ pub(crate) fn run(root: &Path, kernels: &[GuestKernel], options: &Options) -> Re
     if let Some(folder) = keep_dumps {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     }
-    runner::run(root, kernels, &scenarios, &methods, keep_dumps)
+    runner::run(root, kernels, &scenarios, &methods, keep_dumps, effort)
 }

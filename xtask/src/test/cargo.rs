@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::summary::Counts;
-use crate::ebpf::inputs;
+use crate::host::cargo::{self, Build};
 use crate::host::command;
 
 /// Warnings are errors.
@@ -15,58 +15,61 @@ const STRICT: &str = "-Dwarnings";
 
 pub(super) fn format(root: &Path) -> Result<()> {
     command::show(
-        cargo(root).args(["fmt", "--all", "--check"]),
+        cargo::plain(root).args(["fmt", "--all", "--check"]),
         "checking the format",
     )
 }
 
-/// Lints everything but the kernel side, which does not compile for the host.
+/// Lints everything but the kernel side.
 pub(super) fn lints(root: &Path) -> Result<()> {
     for (name, features) in [
-        ("default features", None),
-        ("no default features", Some("--no-default-features")),
+        ("clippy, default features", None),
+        ("clippy, no default features", Some("--no-default-features")),
     ] {
-        println!("-- clippy, {name} --");
-        let mut clippy = cargo(root);
-        clippy
-            .args(["clippy", "--locked", "--all-targets"])
-            .args(user_space())
-            .args(features);
-        command::show(clippy.args(["--", STRICT]), "clippy")?;
+        println!("-- {name} --");
+        let mut clippy = checking(root, "clippy");
+        clippy.arg("--all-targets").args(features).args(["--", STRICT]);
+        command::show(&mut clippy, name)?;
     }
     Ok(())
 }
 
 pub(super) fn docs(root: &Path) -> Result<()> {
-    let mut doc = cargo(root);
-    doc.args(["doc", "--locked", "--no-deps"])
-        .args(user_space())
-        .env("RUSTDOCFLAGS", STRICT);
+    let mut doc = checking(root, "doc");
+    doc.arg("--no-deps").env("RUSTDOCFLAGS", STRICT);
     command::show(&mut doc, "rustdoc")
 }
 
+/// Checks that everything compiles without what only the tests depend on, as for users; then compiles all programs and tests.
 pub(super) fn build(root: &Path) -> Result<()> {
-    command::show(cargo(root).args(["build", "--locked"]), "building")
+    command::show(&mut checking(root, "check"), "checking what users compile")?;
+    let mut build = cargo::programs(root, Build::WithTests);
+    command::show(&mut build, "compiling programs and tests")
 }
 
 /// Runs all tests, shows what they say, and counts them.
 pub(super) fn tests(root: &Path) -> Result<Counts> {
-    let mut test = cargo(root);
-    test.args(["test", "--locked", "--no-fail-fast"])
-        .args(user_space());
+    let mut test = checking(root, "test");
+    test.arg("--no-fail-fast");
     counted(test)
 }
 
 /// Runs the test that loads the report's page in a browser, which the others leave out.
 pub(super) fn browser(root: &Path) -> Result<Counts> {
-    let mut test = cargo(root);
-    test.args(["test", "--locked", "--package", "p2p-trace", "--lib"])
-        .args(["a_browser_shows_the_page", "--", "--ignored"]);
+    let mut test = checking(root, "test");
+    test.args(["--lib", "a_browser_shows_the_page", "--", "--ignored"]);
     counted(test)
 }
 
+/// A task of cargo on everything in user space.
+pub(crate) fn checking(root: &Path, task: &str) -> Command {
+    let mut cargo = cargo::compiling(root, task, Build::WithTests);
+    cargo.args(cargo::USER_SPACE);
+    cargo
+}
+
 /// Runs tests, shows what they say, and counts them.
-fn counted(mut test: Command) -> Result<Counts> {
+pub(crate) fn counted(mut test: Command) -> Result<Counts> {
     let mut child = test
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -105,17 +108,6 @@ fn counts_of(line: &str) -> Option<Counts> {
         failed: number("failed"),
         skipped: number("ignored"),
     })
-}
-
-fn cargo(root: &Path) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root);
-    cargo
-}
-
-/// The whole workspace but the kernel side.
-const fn user_space() -> [&'static str; 3] {
-    ["--workspace", "--exclude", inputs::CRATE]
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// How one thing ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Outcome {
     /// As it should.
     Passed,
@@ -13,10 +15,12 @@ pub(crate) enum Outcome {
     Failed(String),
     /// It was not tried; why not, in one line.
     Skipped(String),
+    /// It is a part of what stands above it, named for its time.
+    Part,
 }
 
 /// How many tests ended how.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Counts {
     /// As they should.
     pub(crate) passed: u64,
@@ -27,7 +31,7 @@ pub(crate) struct Counts {
 }
 
 /// One stage, or one scenario in a guest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Row {
     /// Its name, for a scenario with its kernel.
     pub(crate) name: String,
@@ -40,9 +44,11 @@ pub(crate) struct Row {
 }
 
 /// All that ran.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Summary {
     rows: Vec<Row>,
+    /// How long all of it took.
+    total: Option<Duration>,
 }
 
 impl Row {
@@ -61,6 +67,7 @@ impl Row {
                 skipped: 1,
                 ..Counts::default()
             },
+            Outcome::Part => Counts::default(),
         };
         Self {
             name: name.into(),
@@ -89,6 +96,33 @@ impl Summary {
             .any(|row| matches!(row.outcome, Outcome::Failed(_)))
     }
 
+    /// What all of it together took, from now on shown with it.
+    pub(crate) const fn set_total(&mut self, time: Duration) {
+        self.total = Some(time);
+    }
+
+    /// Under a heading, which has failed where one of them has.
+    pub(crate) fn below(self, heading: &str, time: Duration) -> Self {
+        let failed = self
+            .rows
+            .iter()
+            .filter(|row| matches!(row.outcome, Outcome::Failed(_)))
+            .count();
+        let outcome = match failed {
+            0 => Outcome::Passed,
+            _ => Outcome::Failed(format!("{failed} failed")),
+        };
+        let mut rows = vec![Row {
+            counts: Counts::default(),
+            ..Row::single(heading, outcome, time)
+        }];
+        rows.extend(self.rows.into_iter().map(|row| Row {
+            name: format!("  {}", row.name),
+            ..row
+        }));
+        Self { rows, total: None }
+    }
+
     fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for row in &self.rows {
@@ -100,7 +134,10 @@ impl Summary {
 
 impl From<Row> for Summary {
     fn from(row: Row) -> Self {
-        Self { rows: vec![row] }
+        Self {
+            rows: vec![row],
+            total: None,
+        }
     }
 }
 
@@ -136,6 +173,7 @@ impl fmt::Display for Summary {
                 Outcome::Passed => ("passed ", ""),
                 Outcome::Failed(reason) => ("FAILED ", reason.as_str()),
                 Outcome::Skipped(reason) => ("skipped", reason.as_str()),
+                Outcome::Part => ("       ", ""),
             };
             let line = format!(
                 "{:width$}  {word} {:7.1} s  {reason}",
@@ -143,6 +181,14 @@ impl fmt::Display for Summary {
                 row.time.as_secs_f64()
             );
             writeln!(formatter, "{}", line.trim_end())?;
+        }
+        if let Some(total) = self.total {
+            writeln!(
+                formatter,
+                "{:width$}          {:7.1} s",
+                "total",
+                total.as_secs_f64()
+            )?;
         }
         write!(formatter, "{}", self.counts())
     }
@@ -175,13 +221,32 @@ mod tests {
             Outcome::Skipped("no kernel".to_owned()),
             Duration::ZERO,
         ));
+        summary.push(Row::single("  booting", Outcome::Part, Duration::from_secs(3)));
+        summary.set_total(Duration::from_secs(75));
         assert!(summary.has_failed());
         assert_eq!(
             summary.to_string(),
             "format       passed      1.2 s\n\
              tests        FAILED     61.0 s  2 tests failed\n\
              hang on 6.1  skipped     0.0 s  no kernel\n\
+             \x20 booting                3.0 s\n\
+             total                   75.0 s\n\
              11 passed, 2 failed, 2 skipped"
+        );
+    }
+
+    #[test]
+    fn what_fails_below_a_heading_fails_it_and_counts_once() {
+        let mut summary = Summary::default();
+        summary.push(Row::single("a", Outcome::Passed, Duration::from_secs(1)));
+        let failed = Outcome::Failed("reason".to_owned());
+        summary.push(Row::single("b", failed, Duration::from_secs(2)));
+        assert_eq!(
+            summary.below("guests", Duration::from_secs(4)).to_string(),
+            "guests  FAILED      4.0 s  1 failed\n\
+             \x20 a     passed      1.0 s\n\
+             \x20 b     FAILED      2.0 s  reason\n\
+             1 passed, 1 failed, 0 skipped"
         );
     }
 

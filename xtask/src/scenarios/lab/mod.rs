@@ -33,6 +33,8 @@ pub(crate) struct Lab {
     /// runs in a traced function (`rethook_find_ret_addr`, before 6.9); where a task sleeps they tell without
     /// (`get_wchan`), as older ones do not.
     has_rethook: bool,
+    /// How often a recorder is to be killed.
+    pub(crate) kills: u32,
     traces: u32,
     /// Where the latest stream of the scenario is kept.
     stream: Option<PathBuf>,
@@ -74,6 +76,7 @@ impl Lab {
             card,
             has_mmap,
             has_rethook,
+            kills: 1,
             traces: 0,
             stream: None,
             keep_dumps: None,

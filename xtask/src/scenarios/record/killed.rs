@@ -10,8 +10,8 @@ use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::{Method, Verdict};
 
-/// How often.
-const ROUNDS: u32 = 3;
+/// Sizes at which it is killed, one after the other: the header has 4 KiB or so.
+const SIZES: [u32; 3] = [6000, 9000, 12_000];
 
 /// What is there of each file is read, and nobody takes it for the whole.
 pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verdict> {
@@ -24,11 +24,10 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
          echo {card} > {driver}/unbind; echo {card} > {driver}/bind; done"
     ))?;
     let mut files = Vec::new();
-    for round in 0..ROUNDS {
+    for (round, size) in (0..lab.kills).zip(SIZES.into_iter().cycle()) {
         let file = format!("/run/killed.{round}.p2pt");
         let job = lab.record(&file, &method.option())?;
-        // The header has 4 KiB or so.
-        wait_size(lab, &file, 6000 + 3000 * round)?;
+        wait_size(lab, &file, size)?;
         lab.guest.signal(job, Signal::KILL)?;
         let code = lab.guest.wait(job)?.code;
         ensure!(code == 128 + 9, "it was killed, and ended with {code}");

@@ -10,7 +10,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::cargo::checking;
 use super::summary::Counts;
+use crate::host::cargo::{self, Build};
 use crate::host::{command, packages};
 use tmux::{Screen, Size, Terminal};
 
@@ -52,16 +54,9 @@ const PARTS: [(&str, Part); 7] = [
 pub(super) fn run(root: &Path) -> Result<Counts> {
     packages::ensure(&packages::TERMINAL)?;
     // Both the program and the test that panics.
-    for arguments in [&["build"][..], &["test", "--no-run", "--lib"]] {
-        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        build
-            .current_dir(root)
-            .args(arguments)
-            .args(["--locked", "--package", "p2p-trace"]);
-        command::show(&mut build, "building")?;
-    }
-    let own = std::env::current_exe().context("cannot tell where this task's program is")?;
-    let program = own.with_file_name("p2p-trace");
+    let mut build = cargo::programs(root, Build::WithTests);
+    command::show(&mut build, "compiling programs and tests")?;
+    let program = cargo::program(root, Build::WithTests, "p2p-trace");
     let folder = tempfile::tempdir().context("cannot create a folder")?;
     let mut stage = Stage {
         root,
@@ -79,6 +74,16 @@ pub(super) fn run(root: &Path) -> Result<Counts> {
         counts.passed += 1;
     }
     Ok(counts)
+}
+
+/// A command as it is typed, with its environment.
+fn typed(command: &Command) -> String {
+    let variables = command
+        .get_envs()
+        .filter_map(|(name, value)| Some(format!("{}='{}'", name.display(), value?.display())));
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| format!("'{}'", word.display()));
+    variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(path: &Path) -> String {
@@ -307,12 +312,13 @@ fn stopped(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn panicked(stage: &mut Stage<'_>) -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    stage.terminal.command(&format!(
-        "RUST_BACKTRACE=0 '{cargo}' test --locked --manifest-path {} -p p2p-trace --lib -- --ignored --exact \
-         tui::run::tests::what_is_shown_panics --nocapture",
-        quoted(&stage.root.join("Cargo.toml"))
-    ))?;
+    let mut test = checking(stage.root, "test");
+    test.args(["--lib", "--", "--ignored", "--exact", "--nocapture"])
+        .arg("tui::run::tests::what_is_shown_panics");
+    let line = typed(&test);
+    stage
+        .terminal
+        .command(&format!("(cd {} && RUST_BACKTRACE=0 {line})", quoted(stage.root)))?;
     stage
         .terminal
         .wait_for("the dashboard", |screen| screen.is_taken && screen.has("BLOCKED"))?;

@@ -1,0 +1,165 @@
+//! What a scenario is, and where it runs.
+
+use anyhow::Result;
+
+use super::lab::{Kind, Lab};
+use super::{Method, Verdict};
+
+/// One scenario.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    /// In which kind of guest.
+    pub(super) guest: Kind,
+    /// Whether it maps p2p memory into user space.
+    pub(super) maps: bool,
+    /// Whether it needs the test module.
+    pub(super) module: bool,
+    /// Whether one way to attach stands for both: it is about what is made of the events, which others compare.
+    pub(super) once: bool,
+    /// Whether one kernel stands for all: it is about what is made of events that others get from every kernel.
+    anywhere: bool,
+    /// Whether it leaves a kernel behind that nobody should use any more, or a dead one.
+    pub(super) own_guest: bool,
+    /// Where the short run has it by fentry, and by kprobe.
+    short: [Span; 2],
+    pub(super) run: fn(&mut Lab, Method) -> Result<Verdict>,
+}
+
+/// On which kernels the short run has a scenario; whatever it leaves out, `cargo xtask soak` and `cargo xtask scenarios` have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Span {
+    /// On each: what it shows differs from one to the next.
+    Every,
+    /// On the newest and the oldest: those between have the same code, or what they have of their own is seen by others.
+    Ends,
+    /// On the newest: it is mostly about what is made of the events.
+    First,
+}
+
+/// The place of a kernel among those that there are, the newest first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) at: usize,
+    pub(super) of: usize,
+}
+
+impl Scenario {
+    pub(super) const fn plain(name: &'static str, run: fn(&mut Lab, Method) -> Result<Verdict>) -> Self {
+        Self {
+            name,
+            guest: Kind::Plain,
+            maps: false,
+            module: false,
+            once: false,
+            anywhere: false,
+            own_guest: false,
+            short: [Span::Every; 2],
+            run,
+        }
+    }
+
+    pub(super) const fn mapping(mut self) -> Self {
+        self.maps = true;
+        self
+    }
+
+    pub(super) const fn with_module(mut self) -> Self {
+        self.module = true;
+        self
+    }
+
+    pub(super) const fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+
+    pub(super) const fn anywhere(mut self) -> Self {
+        self.anywhere = true;
+        self
+    }
+
+    pub(super) const fn in_own_guest(mut self) -> Self {
+        self.own_guest = true;
+        self
+    }
+
+    pub(super) const fn in_guest(mut self, kind: Kind) -> Self {
+        self.guest = kind;
+        self
+    }
+
+    /// In the short run on the newest and the oldest kernel only.
+    pub(super) const fn at_ends(mut self) -> Self {
+        self.short = [Span::Ends; 2];
+        self
+    }
+
+    /// In the short run on the newest kernel only.
+    pub(super) const fn on_first(mut self) -> Self {
+        self.short = [Span::First; 2];
+        self
+    }
+
+    /// In the short run by kprobe on the newest and the oldest kernel only.
+    pub(super) const fn kprobe_at_ends(mut self) -> Self {
+        self.short[1] = Span::Ends;
+        self
+    }
+
+    /// In the short run by kprobe on the newest kernel only.
+    pub(super) const fn kprobe_on_first(mut self) -> Self {
+        self.short[1] = Span::First;
+        self
+    }
+
+    /// Whether it is run on this kernel.
+    pub(super) fn is_due(&self, method: Method, place: Place, everything: bool) -> bool {
+        let span = self.short[usize::from(method == Method::Kprobe)];
+        let is_first = place.at == 0;
+        (is_first || !self.anywhere)
+            && (everything
+                || match span {
+                    Span::Every => true,
+                    Span::Ends => is_first || place.at + 1 == place.of,
+                    Span::First => is_first,
+                })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: Scenario = Scenario::plain("a", |_, _| Ok(Verdict::Passed));
+
+    fn places(scenario: Scenario, method: Method, everything: bool) -> Vec<usize> {
+        (0..4)
+            .filter(|&at| scenario.is_due(method, Place { at, of: 4 }, everything))
+            .collect()
+    }
+
+    #[test]
+    fn the_short_run_has_a_scenario_where_its_table_says() {
+        assert_eq!(places(BASE, Method::Kprobe, false), [0, 1, 2, 3]);
+        assert_eq!(places(BASE.at_ends(), Method::Fentry, false), [0, 3]);
+        assert_eq!(places(BASE.on_first(), Method::Fentry, false), [0]);
+        let split = BASE.kprobe_at_ends();
+        assert_eq!(places(split, Method::Fentry, false), [0, 1, 2, 3]);
+        assert_eq!(places(split, Method::Kprobe, false), [0, 3]);
+        assert_eq!(places(BASE.kprobe_on_first(), Method::Kprobe, false), [0]);
+    }
+
+    #[test]
+    fn a_long_run_has_everything_but_what_one_kernel_stands_for() {
+        assert_eq!(places(BASE.on_first(), Method::Kprobe, true), [0, 1, 2, 3]);
+        assert_eq!(places(BASE.anywhere(), Method::Fentry, true), [0]);
+    }
+
+    #[test]
+    fn the_only_kernel_has_all_of_them() {
+        let only = Place { at: 0, of: 1 };
+        assert!(BASE.at_ends().is_due(Method::Fentry, only, false));
+        assert!(BASE.on_first().anywhere().is_due(Method::Kprobe, only, false));
+    }
+}
