@@ -9,6 +9,7 @@ mod host;
 mod kernels;
 mod scenarios;
 mod shell;
+mod soak;
 mod test;
 mod toolchain;
 
@@ -55,6 +56,8 @@ enum Task {
     Shell(shell::Options),
     /// Run everything that must hold: format, lints, docs, tests.
     Test(test::Options),
+    /// Run what takes long: many inputs and cases, all scenarios on all kernels, again and again.
+    Soak(soak::Options),
 }
 
 /// Something was looked at and is not as it should be.
@@ -104,6 +107,7 @@ fn perform(task: Task, root: &Path) -> Result<ExitCode> {
         }
         Task::Shell(options) => shell::run(root, &options)?,
         Task::Test(options) => success_if(test::run(root, &options)?),
+        Task::Soak(options) => success_if(soak::run(root, &options)),
     })
 }
 

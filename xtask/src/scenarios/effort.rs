@@ -37,4 +37,14 @@ impl Effort {
             ..Self::short()
         }
     }
+
+    /// All of it, so many times and with so many kills.
+    pub(crate) const fn long(times: usize, kills: u32) -> Self {
+        Self {
+            everything: true,
+            times,
+            kills,
+            build: Build::WithTests,
+        }
+    }
 }

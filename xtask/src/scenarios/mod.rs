@@ -57,6 +57,16 @@ pub(crate) struct Options {
     keep_dumps: Option<PathBuf>,
 }
 
+impl Options {
+    /// These scenarios on all kernels.
+    pub(crate) fn of(names: &[&str]) -> Self {
+        Self {
+            scenario: names.iter().map(|&name| name.to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+}
+
 /// How the tracer attaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Method {
