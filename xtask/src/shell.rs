@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::guest::{Boot, Source, initramfs, kmodule, probe, programs};
-use crate::host::{cargo::Build, packages};
+use crate::host::{cargo::Profile, packages};
 use crate::kernels;
 use crate::scenarios::lab::{Lab, machine};
 
@@ -45,7 +45,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
                 .with_context(|| format!("there is no kernel {label}: {}", reason.unwrap_or_default()))?
         }
     };
-    let programs = programs::build(root, Build::Programs)?;
+    let programs = programs::build(root, Profile::Guest)?;
     let module = kmodule::build(root, &kernel)?;
     let initramfs = initramfs::build(&kernel, &programs, module.as_deref())?;
     let mut lab = Lab::start(Boot {

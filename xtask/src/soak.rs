@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use crate::bench::{self, Plan, expected, speed};
 use crate::ebpf::{self, Verdict};
 use crate::fuzz;
-use crate::host::cargo::Build;
+use crate::host::cargo::{Profile, user_space};
 use crate::scenarios::{self, Effort};
-use crate::test::cargo::{checking, counted};
+use crate::test::cargo::counted;
 use crate::test::stage::{Choice, Done};
 use crate::test::summary::Outcome;
 
@@ -80,7 +80,7 @@ fn perform(stage: Stage, root: &Path, scale: u16) -> Result<Done> {
     Ok(match stage {
         Stage::Objects => Done::Whole(objects(root)?),
         Stage::Properties => {
-            let mut test = checking(root, "test");
+            let mut test = user_space(root, "test");
             test.args(["--lib", "--no-fail-fast"])
                 .env("PROPTEST_CASES", (CASES * u64::from(scale)).to_string());
             Done::Tests(counted(test)?)
@@ -115,7 +115,7 @@ fn objects(root: &Path) -> Result<Outcome> {
 fn cost(root: &Path) -> Result<Outcome> {
     let plan = Plan {
         names: &expected::cases(),
-        build: Build::Release,
+        profile: Profile::Release,
         pairs: PAIRS,
         at_rest: true,
     };

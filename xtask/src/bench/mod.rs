@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::guest::{initramfs, kmodule, programs};
-use crate::host::{cargo::Build, packages};
+use crate::host::{cargo::Profile, packages};
 use crate::kernels;
 use crate::test::summary::Outcome;
 use case::CASES;
@@ -46,7 +46,7 @@ pub(crate) struct Options {
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     let plan = Plan {
         names: &options.case,
-        build: Build::Release,
+        profile: Profile::Release,
         pairs: speed::PAIRS,
         at_rest: true,
     };
@@ -65,7 +65,7 @@ pub(crate) struct Plan<'a> {
     /// Names of cases; all of them where there is none.
     pub(crate) names: &'a [String],
     /// How the programs are compiled: the kernel side, which the figures are about, is the same in each.
-    pub(crate) build: Build,
+    pub(crate) profile: Profile,
     /// Pairs that each processor makes at full speed.
     pub(crate) pairs: u64,
     /// Whether it is of interest what the tracer takes when nothing happens.
@@ -94,7 +94,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
         .into_iter()
         .next()
         .with_context(|| format!("there is no kernel {label}: {}", reason.unwrap_or_default()))?;
-    let programs = programs::build(root, plan.build)?;
+    let programs = programs::build(root, plan.profile)?;
     let module = kmodule::build(root, &kernel)?
         .with_context(|| format!("the test module cannot be built for {}", kernel.release))?;
     let initramfs = initramfs::build(&kernel, &programs, Some(&module))?;

@@ -13,7 +13,7 @@ use clap::Args;
 use rustix::process::Signal;
 
 use crate::guest::{Acceleration, Boot, Source, initramfs, kmodule, probe, programs, terminal};
-use crate::host::{cargo::Build, packages};
+use crate::host::{cargo::Profile, packages};
 use crate::kernels::{self, GuestKernel};
 use crate::scenarios::lab::{Lab, machine};
 use blockage::Blockage;
@@ -51,7 +51,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         (Some(image), Some(modules)) => kernels::given(image, modules)?,
         _ => kernels::find_any()?,
     };
-    let programs = programs::build(root, Build::Programs)?;
+    let programs = programs::build(root, Profile::Guest)?;
     let module = if options.crash {
         let module = kmodule::build(root, &kernel)?;
         Some(module.context("nothing is known to build the test module for this kernel with")?)

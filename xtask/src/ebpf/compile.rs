@@ -13,6 +13,8 @@ use crate::toolchain::Toolchain;
 
 /// Little-endian BPF: the objects run on the x86-64 kernel that loads them.
 const TARGET: &str = "bpfel-unknown-none";
+/// Where everything for BPF is built.
+const FOLDER: &str = "bpf";
 
 /// A profile of our own, complete, so that nobody's changes to `[profile.release]` reach the objects.
 const PROFILE: [&str; 9] = [
@@ -39,8 +41,8 @@ pub(super) struct Compiler<'run> {
 }
 
 impl<'run> Compiler<'run> {
-    /// Prepares to build into the folder `name` below the workspace's target folder.
-    pub(super) fn new(root: &'run Path, toolchain: &'run Toolchain, name: &str) -> Result<Self> {
+    /// Prepares to build into [`FOLDER`] below the workspace's target folder.
+    pub(super) fn new(root: &'run Path, toolchain: &'run Toolchain) -> Result<Self> {
         let mut ask = Command::new(toolchain.cargo());
         ask.args(["metadata", "--format-version", "1", "--locked", "--all-features"])
             .current_dir(root);
@@ -51,7 +53,7 @@ impl<'run> Compiler<'run> {
                 .as_str()
                 .context("no target folder")?,
         )
-        .join(name);
+        .join(FOLDER);
         let flags = flags(&remapped_folders(root, toolchain, &target_folder, &metadata));
         Ok(Self {
             root,
@@ -61,11 +63,11 @@ impl<'run> Compiler<'run> {
         })
     }
 
-    /// Forgets what was built before.
+    /// Forgets what was built for BPF before. What runs on this machine, such as macros, stays: it is of the same compiler.
     pub(super) fn clean(&self) -> Result<()> {
-        if self.target_folder.exists() {
-            fs::remove_dir_all(&self.target_folder)
-                .with_context(|| format!("cannot remove {}", self.target_folder.display()))?;
+        let built = self.target_folder.join(TARGET);
+        if built.exists() {
+            fs::remove_dir_all(&built).with_context(|| format!("cannot remove {}", built.display()))?;
         }
         Ok(())
     }

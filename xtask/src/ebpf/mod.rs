@@ -57,7 +57,7 @@ fn objects_folder(root: &Path) -> PathBuf {
 /// The toolchain cannot be had, the sources do not compile, or the files cannot be written.
 pub(crate) fn build(root: &Path) -> Result<()> {
     let toolchain = Toolchain::ensure()?;
-    let objects = compile_all(&Compiler::new(root, &toolchain, "bpf")?)?;
+    let objects = compile_all(&Compiler::new(root, &toolchain)?)?;
     let folder = objects_folder(root);
     let mut entries = Vec::new();
     for (variant, bytes) in VARIANTS.iter().zip(&objects) {
@@ -74,7 +74,7 @@ pub(crate) fn build(root: &Path) -> Result<()> {
     .write(&folder)
 }
 
-/// Compiles all objects once more, elsewhere, and compares them with the committed ones.
+/// Compiles all objects anew and compares them with the committed ones.
 ///
 /// # Errors
 /// As [`build`]; also when the committed files cannot be read.
@@ -90,7 +90,7 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
         return Ok(Verdict::Differs);
     }
     let toolchain = Toolchain::ensure()?;
-    let compiler = Compiler::new(root, &toolchain, "bpf-check")?;
+    let compiler = Compiler::new(root, &toolchain)?;
     compiler.clean()?;
     let fresh = compile_all(&compiler)?;
     let mut different = Vec::new();
@@ -125,7 +125,7 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
 /// The toolchain cannot be had, or clippy finds something.
 pub(crate) fn lint(root: &Path) -> Result<()> {
     let toolchain = Toolchain::ensure()?;
-    let compiler = Compiler::new(root, &toolchain, "bpf-lint")?;
+    let compiler = Compiler::new(root, &toolchain)?;
     VARIANTS.iter().try_for_each(|variant| compiler.lint(variant))
 }
 

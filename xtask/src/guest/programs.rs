@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::host::cargo::{self, Build};
+use crate::host::cargo::{self, Profile};
 use crate::host::command;
 
 /// Their names.
@@ -41,7 +41,7 @@ impl Program {
 
 /// Where a program lies once it is built for scenarios; it runs on the host, too.
 pub(crate) fn built(root: &Path, name: &str) -> PathBuf {
-    cargo::program(root, Build::Programs, name)
+    cargo::program(root, Profile::Guest, name)
 }
 
 /// Builds all programs.
@@ -49,15 +49,15 @@ pub(crate) fn built(root: &Path, name: &str) -> PathBuf {
 /// # Errors
 ///
 /// The build fails; the error says why.
-pub(crate) fn build(root: &Path, build: Build) -> Result<Vec<Program>> {
+pub(crate) fn build(root: &Path, profile: Profile) -> Result<Vec<Program>> {
     command::run(
-        cargo::programs(root, build).arg("--quiet"),
+        cargo::programs(root, profile).arg("--quiet"),
         "building the programs for the guest",
     )?;
     Ok(NAMES
         .map(|name| Program {
             name: name.to_owned(),
-            path: cargo::program(root, build, name),
+            path: cargo::program(root, profile, name),
         })
         .to_vec())
 }

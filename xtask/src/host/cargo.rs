@@ -1,4 +1,5 @@
-//! Cargo as the tasks call it: one profile, one target and one choice of packages, so that nothing is compiled twice.
+//! Cargo as the tasks call it, so that nothing is compiled twice: one choice of packages for what runs here, and one profile for the
+//! programs of a guest.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,34 +10,27 @@ use crate::ebpf::inputs;
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// There is no libc in a guest.
 const FLAGS: &str = "-C target-feature=+crt-static";
+/// Packages whose programs go into a guest.
+const PACKAGES: [&str; 4] = ["--package", "p2p-trace", "--package", "p2p-trace-guest"];
 
-/// How programs are compiled, and with what.
+/// How programs for a guest are compiled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Build {
-    /// Quickly, with all checks, together with the tests: they then have what they depend on in common.
-    WithTests,
-    /// As quickly, for whoever needs the programs of a guest only.
-    Programs,
+pub(crate) enum Profile {
+    /// Almost as fast, and compiled in a fraction of the time.
+    Guest,
     /// As users have them.
     Release,
 }
 
-impl Build {
-    /// As Cargo.toml calls its profile, and the folder of what is compiled so.
-    const fn profile(self) -> &'static str {
+impl Profile {
+    /// As Cargo.toml calls it, and the folder of what is compiled so.
+    const fn name(self) -> &'static str {
         match self {
-            Self::WithTests | Self::Programs => "ci",
+            Self::Guest => "guest",
             Self::Release => "release",
         }
     }
 }
-
-/// The whole workspace but the kernel side, which does not compile for this machine. Where it is tested, everything has this choice:
-/// with another one, other features would be chosen for the dependencies too.
-pub(crate) const USER_SPACE: [&str; 3] = ["--workspace", "--exclude", inputs::CRATE];
-
-/// Packages whose programs go into a guest.
-const PACKAGES: [&str; 4] = ["--package", "p2p-trace", "--package", "p2p-trace-guest"];
 
 /// Cargo in the workspace, nothing chosen.
 pub(crate) fn plain(root: &Path) -> Command {
@@ -45,37 +39,43 @@ pub(crate) fn plain(root: &Path) -> Command {
     cargo
 }
 
-/// A task of cargo such as `test`, for this machine and for guests alike.
-pub(crate) fn compiling(root: &Path, task: &str, build: Build) -> Command {
+/// A task of cargo such as `test` on the whole workspace but the kernel side, which does not compile for this machine. Each has this
+/// choice of packages: with another one, other features would be chosen for what they depend on, and all of it compiled again.
+pub(crate) fn user_space(root: &Path, task: &str) -> Command {
     let mut cargo = plain(root);
-    cargo
-        .args([task, "--locked", "--profile", build.profile(), "--target", TARGET])
-        .arg("--target-dir")
-        .arg(target_folder(root))
-        .env("RUSTFLAGS", FLAGS)
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo.args([task, "--locked", "--workspace", "--exclude", inputs::CRATE]);
     cargo
 }
 
-/// The build of all programs.
-pub(crate) fn programs(root: &Path, build: Build) -> Command {
-    let mut cargo = compiling(root, "build", build);
-    match build {
-        Build::WithTests => cargo.args(USER_SPACE).args(["--bins", "--tests"]),
-        Build::Programs | Build::Release => cargo.args(PACKAGES),
-    };
-    // A guest unpacks all of it at boot: what is not needed to run stays out.
+/// The build of all programs of a guest.
+pub(crate) fn programs(root: &Path, profile: Profile) -> Command {
+    let mut cargo = plain(root);
     cargo
+        .args([
+            "build",
+            "--locked",
+            "--profile",
+            profile.name(),
+            "--target",
+            TARGET,
+        ])
+        .arg("--target-dir")
+        .arg(target_folder(root))
+        .args(PACKAGES)
+        .env("RUSTFLAGS", FLAGS)
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        // A guest unpacks all of it at boot: what is not needed to run stays out.
         .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env("CARGO_PROFILE_RELEASE_STRIP", "symbols");
     cargo
 }
 
-/// Where a program lies once it is compiled.
-pub(crate) fn program(root: &Path, build: Build, name: &str) -> PathBuf {
-    target_folder(root).join(TARGET).join(build.profile()).join(name)
+/// Where a program of a guest lies once it is compiled.
+pub(crate) fn program(root: &Path, profile: Profile, name: &str) -> PathBuf {
+    target_folder(root).join(TARGET).join(profile.name()).join(name)
 }
 
+/// Its own, so that what users build is not thrown away.
 fn target_folder(root: &Path) -> PathBuf {
-    root.join("target")
+    root.join("target/guest-programs")
 }

@@ -1,7 +1,5 @@
 //! How much is run of what could be.
 
-use crate::host::cargo::Build;
-
 /// See the module.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Effort {
@@ -11,8 +9,6 @@ pub(crate) struct Effort {
     pub(super) times: usize,
     /// How often `record-killed` kills a recorder.
     pub(super) kills: u32,
-    /// How the programs in the guests are compiled.
-    pub(super) build: Build,
 }
 
 /// Kills of a short run.
@@ -25,7 +21,6 @@ impl Effort {
             everything: false,
             times: 1,
             kills: KILLS,
-            build: Build::WithTests,
         }
     }
 
@@ -33,7 +28,6 @@ impl Effort {
     pub(crate) const fn alone() -> Self {
         Self {
             everything: true,
-            build: Build::Programs,
             ..Self::short()
         }
     }
@@ -44,7 +38,6 @@ impl Effort {
             everything: true,
             times,
             kills,
-            build: Build::WithTests,
         }
     }
 }

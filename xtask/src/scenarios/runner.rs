@@ -10,7 +10,7 @@ use super::lab::{Kind, Lab};
 use super::scenario::{Place, Scenario};
 use super::{Effort, Method, Verdict};
 use crate::guest::{Acceleration, Boot, Stuck, initramfs, interrupt, kmodule, probe, programs};
-use crate::host::ledger;
+use crate::host::{cargo::Profile, ledger};
 use crate::kernels::{GuestKernel, debian::version_of};
 use crate::test::summary::{Outcome, Row, Summary};
 
@@ -62,7 +62,7 @@ pub(super) fn run(
     keep_dumps: Option<&Path>,
     effort: Effort,
 ) -> Result<Summary> {
-    let programs = programs::build(root, effort.build)?;
+    let programs = programs::build(root, Profile::Guest)?;
     let mut summary = Summary::default();
     let mut acceleration = None;
     for (at, kernel) in kernels.iter().enumerate() {

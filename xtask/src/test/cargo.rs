@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::summary::Counts;
-use crate::host::cargo::{self, Build};
+use crate::host::cargo::{plain, user_space};
 use crate::host::command;
 
 /// Warnings are errors.
@@ -15,7 +15,7 @@ const STRICT: &str = "-Dwarnings";
 
 pub(super) fn format(root: &Path) -> Result<()> {
     command::show(
-        cargo::plain(root).args(["fmt", "--all", "--check"]),
+        plain(root).args(["fmt", "--all", "--check"]),
         "checking the format",
     )
 }
@@ -27,7 +27,7 @@ pub(super) fn lints(root: &Path) -> Result<()> {
         ("clippy, no default features", Some("--no-default-features")),
     ] {
         println!("-- {name} --");
-        let mut clippy = checking(root, "clippy");
+        let mut clippy = user_space(root, "clippy");
         clippy.arg("--all-targets").args(features).args(["--", STRICT]);
         command::show(&mut clippy, name)?;
     }
@@ -35,37 +35,23 @@ pub(super) fn lints(root: &Path) -> Result<()> {
 }
 
 pub(super) fn docs(root: &Path) -> Result<()> {
-    let mut doc = checking(root, "doc");
+    let mut doc = user_space(root, "doc");
     doc.arg("--no-deps").env("RUSTDOCFLAGS", STRICT);
     command::show(&mut doc, "rustdoc")
 }
 
-/// Checks that everything compiles without what only the tests depend on, as for users; then compiles all programs and tests.
-pub(super) fn build(root: &Path) -> Result<()> {
-    command::show(&mut checking(root, "check"), "checking what users compile")?;
-    let mut build = cargo::programs(root, Build::WithTests);
-    command::show(&mut build, "compiling programs and tests")
-}
-
 /// Runs all tests, shows what they say, and counts them.
 pub(super) fn tests(root: &Path) -> Result<Counts> {
-    let mut test = checking(root, "test");
+    let mut test = user_space(root, "test");
     test.arg("--no-fail-fast");
     counted(test)
 }
 
 /// Runs the test that loads the report's page in a browser, which the others leave out.
 pub(super) fn browser(root: &Path) -> Result<Counts> {
-    let mut test = checking(root, "test");
+    let mut test = user_space(root, "test");
     test.args(["--lib", "a_browser_shows_the_page", "--", "--ignored"]);
     counted(test)
-}
-
-/// A task of cargo on everything in user space.
-pub(crate) fn checking(root: &Path, task: &str) -> Command {
-    let mut cargo = cargo::compiling(root, task, Build::WithTests);
-    cargo.args(cargo::USER_SPACE);
-    cargo
 }
 
 /// Runs tests, shows what they say, and counts them.

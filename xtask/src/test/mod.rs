@@ -15,7 +15,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::bench::{self, Plan, expected, speed};
-use crate::host::{cargo::Build, packages};
+use crate::guest::programs;
+use crate::host::{cargo::Profile, packages};
 use crate::scenarios::{self, Effort};
 use crate::{ebpf, fuzz};
 use beside::Beside;
@@ -45,12 +46,8 @@ enum Stage {
     Licences,
     /// What the other stages need is installed and downloaded.
     Tools,
-    /// What users compile compiles, and then everything that is tested and booted is.
+    /// The programs of the guests compile, as a plain build does: without what only tests depend on.
     Build,
-    /// A browser shows the page of a report, and has nothing to complain of.
-    Browser,
-    /// The dashboard over recorded dumps on a terminal: keys, sizes, and however it ends.
-    Terminal,
     /// clippy finds nothing, with and without the default features.
     Lints,
     /// clippy finds nothing in the kernel side, compiled for BPF.
@@ -61,6 +58,10 @@ enum Stage {
     Tests,
     /// The readers bear what libFuzzer makes of the corpus, in a short run.
     Fuzz,
+    /// A browser shows the page of a report, and has nothing to complain of.
+    Browser,
+    /// The dashboard over recorded dumps on a terminal: keys, sizes, and however it ends.
+    Terminal,
     /// Tracing costs as many instructions as `bench/expected.rs` says.
     Cost,
     /// Scenarios in guests, on every kernel that can be had.
@@ -75,6 +76,8 @@ const SIDE: Side<Stage> = Side {
         Stage::Docs,
         Stage::Tests,
         Stage::Fuzz,
+        Stage::Browser,
+        Stage::Terminal,
     ],
     waiting: &[Stage::Cost, Stage::Guests],
     start: Beside::start,
@@ -106,7 +109,7 @@ fn perform(stage: Stage, root: &Path, choice: &Choice<'_, Stage>) -> Result<Done
         Stage::Lints => cargo::lints(root)?,
         Stage::LintsEbpf => ebpf::lint(root)?,
         Stage::Docs => cargo::docs(root)?,
-        Stage::Build => cargo::build(root)?,
+        Stage::Build => drop(programs::build(root, Profile::Guest)?),
         Stage::Tests => return cargo::tests(root).map(Done::Tests),
         Stage::Fuzz => fuzz::run(root, &fuzz::Options::default())?,
         Stage::Browser => return browser(root),
@@ -133,7 +136,7 @@ fn browser(root: &Path) -> Result<Done> {
 fn cost(root: &Path) -> Result<Done> {
     let plan = Plan {
         names: &expected::cases(),
-        build: Build::WithTests,
+        profile: Profile::Guest,
         pairs: speed::PAIRS,
         at_rest: false,
     };

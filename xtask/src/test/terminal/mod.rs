@@ -10,9 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cargo::checking;
 use super::summary::Counts;
-use crate::host::cargo::{self, Build};
+use crate::host::cargo::user_space;
 use crate::host::{command, packages};
 use tmux::{Screen, Size, Terminal};
 
@@ -54,9 +53,10 @@ const PARTS: [(&str, Part); 7] = [
 pub(super) fn run(root: &Path) -> Result<Counts> {
     packages::ensure(&packages::TERMINAL)?;
     // Both the program and the test that panics.
-    let mut build = cargo::programs(root, Build::WithTests);
-    command::show(&mut build, "compiling programs and tests")?;
-    let program = cargo::program(root, Build::WithTests, "p2p-trace");
+    let mut build = user_space(root, "test");
+    command::show(build.arg("--no-run"), "compiling programs and tests")?;
+    let own = std::env::current_exe().context("cannot tell where this task's program is")?;
+    let program = own.with_file_name("p2p-trace");
     let folder = tempfile::tempdir().context("cannot create a folder")?;
     let mut stage = Stage {
         root,
@@ -76,14 +76,11 @@ pub(super) fn run(root: &Path) -> Result<Counts> {
     Ok(counts)
 }
 
-/// A command as it is typed, with its environment.
+/// A command as it is typed.
 fn typed(command: &Command) -> String {
-    let variables = command
-        .get_envs()
-        .filter_map(|(name, value)| Some(format!("{}='{}'", name.display(), value?.display())));
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words = words.map(|word| format!("'{}'", word.display()));
-    variables.chain(words).collect::<Vec<_>>().join(" ")
+    let words: Vec<_> = words.map(|word| format!("'{}'", word.display())).collect();
+    words.join(" ")
 }
 
 fn quoted(path: &Path) -> String {
@@ -312,7 +309,7 @@ fn stopped(stage: &mut Stage<'_>) -> Result<()> {
 }
 
 fn panicked(stage: &mut Stage<'_>) -> Result<()> {
-    let mut test = checking(stage.root, "test");
+    let mut test = user_space(stage.root, "test");
     test.args(["--lib", "--", "--ignored", "--exact", "--nocapture"])
         .arg("tui::run::tests::what_is_shown_panics");
     let line = typed(&test);
