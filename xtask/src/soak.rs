@@ -70,6 +70,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> bool {
     let choice = Choice {
         only: &options.only,
         skip: &options.skip,
+        is_shown_whole: true,
     };
     let summary = choice.perform(None, |&stage| perform(stage, root, options.scale));
     println!("\n{summary}");

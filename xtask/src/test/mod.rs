@@ -92,6 +92,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let choice = Choice {
         only: &options.only,
         skip: &options.skip,
+        is_shown_whole: options.rows.is_none(),
     };
     let summary = choice.perform(Some(SIDE), |&stage| perform(stage, root, &choice));
     match &options.rows {

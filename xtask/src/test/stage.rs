@@ -26,6 +26,8 @@ pub(crate) struct Choice<'a, S> {
     pub(crate) only: &'a [S],
     /// Not these.
     pub(crate) skip: &'a [S],
+    /// Whether those that are not chosen have a row, too.
+    pub(crate) is_shown_whole: bool,
 }
 
 /// Stages that are performed at the same time, where some of each kind are chosen.
@@ -54,8 +56,10 @@ impl<S: ValueEnum + PartialEq> Choice<'_, S> {
         for stage in S::value_variants() {
             let name = name_of(stage);
             if !self.has(stage) {
-                let reason = Outcome::Skipped("not asked for".to_owned());
-                summary.push(Row::single(name, reason, Duration::ZERO));
+                if self.is_shown_whole {
+                    let reason = Outcome::Skipped("not asked for".to_owned());
+                    summary.push(Row::single(name, reason, Duration::ZERO));
+                }
                 continue;
             }
             if let Some(side) = &side {
@@ -125,6 +129,59 @@ fn summary(name: &str, done: Result<Done>, time: Duration) -> Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Clone, PartialEq, ValueEnum)]
+    enum Stage {
+        First,
+        Busy,
+        Waiting,
+    }
+
+    const SIDE: Side<Stage> = Side {
+        busy: &[Stage::Busy],
+        waiting: &[Stage::Waiting],
+        start: |stages| {
+            assert_eq!(stages, ["busy"]);
+            anyhow::bail!("it was to be started")
+        },
+    };
+
+    /// The names of what was performed here and how all ended, without times.
+    fn performed(only: &[Stage], skip: &[Stage], is_shown_whole: bool) -> (Vec<String>, Vec<String>) {
+        let choice = Choice {
+            only,
+            skip,
+            is_shown_whole,
+        };
+        let here = std::cell::RefCell::new(Vec::new());
+        let summary = choice.perform(Some(SIDE), |stage| {
+            here.borrow_mut().push(name_of(stage));
+            Ok(Done::Whole(Outcome::Passed))
+        });
+        let rows = summary.to_string();
+        let rows = rows
+            .lines()
+            .filter(|line| !line.contains("total") && !line.contains(','));
+        let words = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        (here.into_inner(), rows.map(words).collect())
+    }
+
+    #[test]
+    fn busy_stages_run_beside_waiting_ones() {
+        let (here, rows) = performed(&[], &[], true);
+        assert_eq!(here, ["first", "waiting"]);
+        assert_eq!(rows, ["first passed", "waiting passed", "beside FAILED"]);
+    }
+
+    #[test]
+    fn stages_of_one_kind_run_one_after_the_other() {
+        let (here, rows) = performed(&[], &[Stage::Waiting], true);
+        assert_eq!(here, ["first", "busy"]);
+        assert_eq!(rows, ["first passed", "busy passed", "waiting skipped"]);
+        let (here, rows) = performed(&[Stage::Busy], &[], false);
+        assert_eq!(here, ["busy"]);
+        assert_eq!(rows, ["busy passed"]);
+    }
 
     #[test]
     fn failed_tests_fail_the_stage() {
