@@ -62,7 +62,8 @@ pub(in crate::scenarios) fn mapped_to_death(lab: &mut Lab, method: Method) -> Re
     let taken = lab.take_mapped()?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_sleeping(unbinding.pid, "release_late")?;
-    lab.wait_sent(&trace, "release")?;
+    lab.wait_sent(&trace, "kind", "release")?;
+    lab.wait_sent(&trace, "rule", "removed-before-drained")?;
     // Long enough for the number of the process to reach the host.
     let user = lab.start_command(&format!(
         "after-removal {0} 500 {1}",

@@ -92,9 +92,9 @@ impl Lab {
         self.wait_for(&format!("grep -q '\"kind\":\"{kind}\"' {}", trace.shown()))
     }
 
-    /// Waits until an event of this kind has come from [`Lab::trace_to_host`].
-    pub(crate) fn wait_sent(&mut self, trace: &Trace, kind: &str) -> Result<()> {
-        let words = format!("\"kind\":\"{kind}\"");
+    /// Waits until a line of [`Lab::trace_to_host`] has come with this name and value, such as `kind` and `release`.
+    pub(crate) fn wait_sent(&mut self, trace: &Trace, name: &str, value: &str) -> Result<()> {
+        let words = format!("\"{name}\":\"{value}\"");
         for _ in 0..900 {
             if self
                 .guest
@@ -106,7 +106,7 @@ impl Lab {
             }
             self.guest.check("sleep 0.1")?;
         }
-        anyhow::bail!("waited in vain for an event `{kind}`")
+        anyhow::bail!("waited in vain for a line with the {name} `{value}`")
     }
 
     /// What [`Lab::trace_to_host`] sent before the guest died.
