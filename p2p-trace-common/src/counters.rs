@@ -53,8 +53,10 @@ pub struct Burst {
     pub comm: [u64; 2],
     /// Validity bits of what was read.
     pub valid: u64,
+    /// 1: the page frees were reached through a kprobe.
+    pub is_kprobe: u64,
     /// Reserved.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 /// A range that is dying or gone while references to it are unaccounted for: one element of the array
@@ -80,11 +82,9 @@ pub struct ArmedRange {
 
 /// Element size of the counters' array.
 pub const COUNTERS_SIZE: usize = size_of::<Counters>();
-/// Element size of the bursts' array.
-pub const BURST_SIZE: usize = size_of::<Burst>();
 
 const _: () = {
     // None straddles a page.
     assert!(COUNTERS_SIZE == 512);
-    assert!(BURST_SIZE == 128);
+    assert!(size_of::<Burst>() == 128);
 };

@@ -1,20 +1,19 @@
 //! Page frees come one by one for every page of a mapping. They are accumulated per CPU while they are of
 //! one task and one contiguous run of pages, and written as one record when the run ends or when anything
-//! happens that they must precede. Only kernels with atomic exchange (5.12) have page frees to accumulate
-//! (6.2).
+//! happens that they must precede ([`flush`](crate::flush)). Only kernels with atomic exchange (5.12) have page
+//! frees to accumulate (6.2).
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::{macros::map, maps::Array};
-use aya_log_ebpf::warn;
-use p2p_trace_common::{Hook, Kind, config::MAX_CPUS, counters::Burst, valid};
+use p2p_trace_common::{Hook, Kind, counters::Burst, valid};
 
 use crate::{
     config::{offset, setting},
     context::Context,
     device::{self, Address},
     emit::Event,
-    pgmap,
+    flush, pgmap,
     ring::{self, MMAPABLE},
     task::Task,
 };
@@ -23,9 +22,16 @@ use crate::{
 #[map]
 static BURSTS: Array<Burst> = Array::with_max_entries(1, MMAPABLE);
 
+/// The burst of a CPU.
+#[inline(always)]
+pub(crate) fn of_cpu(cpu: u32) -> Option<*mut Burst> {
+    BURSTS.get_ptr_mut(cpu)
+}
+
+/// Tries to take the burst's lock.
 #[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
-fn lock(burst: *mut Burst) -> bool {
+pub(crate) fn lock(burst: *mut Burst) -> bool {
     use core::intrinsics::{AtomicOrdering, atomic_xchg};
     // SAFETY: the word lies in a map value, aligned.
     unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(&raw mut (*burst).lock, 1) == 0 }
@@ -34,13 +40,13 @@ fn lock(burst: *mut Burst) -> bool {
 /// There are no bursts on kernels without atomic exchange.
 #[cfg(feature = "no-fetch-add")]
 #[inline(always)]
-const fn lock(_: *mut Burst) -> bool {
+pub(crate) const fn lock(_: *mut Burst) -> bool {
     false
 }
 
 /// A plain store: x86-64 keeps it behind what was done under the lock. The compiler does not without a fence.
 #[inline(always)]
-fn unlock(burst: *mut Burst) {
+pub(crate) fn unlock(burst: *mut Burst) {
     compiler_fence(Ordering::Release);
     // SAFETY: the word lies in a map value, aligned; this program holds the lock.
     unsafe { core::ptr::write_volatile(&raw mut (*burst).lock, 0) }
@@ -48,10 +54,10 @@ fn unlock(burst: *mut Burst) {
 
 /// Takes note of one freed page of `range`.
 #[inline(always)]
-pub(crate) fn add<C: Context>(context: &C, page: u64, range: u64) {
+pub(crate) fn add<C: Context>(page: u64, range: u64) {
     let task = Task::current();
     let cpu = ring::current_cpu();
-    let Some(burst) = BURSTS.get_ptr_mut(cpu) else {
+    let Some(burst) = of_cpu(cpu) else {
         return;
     };
     if setting!(bursts) != 0 && lock(burst) {
@@ -66,15 +72,16 @@ pub(crate) fn add<C: Context>(context: &C, page: u64, range: u64) {
         return;
     }
     ring::count_hits(Hook::PageFree, 1);
-    let mut fresh = begin(page, range, address, task);
+    let mut fresh = begin::<C>(page, range, address, task);
     if setting!(bursts) != 0 && lock(burst) {
         swap(burst, &mut fresh);
+        flush::open(cpu);
         unlock(burst);
     }
     // Either what was accumulated before, or, where this page interrupted another free on this CPU or a
     // flush, the page itself.
     if fresh.count > 0 {
-        write(context, &fresh, cpu);
+        write(&fresh, cpu);
     }
 }
 
@@ -101,7 +108,7 @@ fn extend(burst: *mut Burst, page: u64, range: u64, task: u64) -> bool {
 
 /// A burst of one page.
 #[inline(always)]
-fn begin(page: u64, range: u64, address: Option<Address>, task: Task) -> Burst {
+fn begin<C: Context>(page: u64, range: u64, address: Option<Address>, task: Task) -> Burst {
     let now = ring::now();
     Burst {
         lock: 1,
@@ -119,7 +126,8 @@ fn begin(page: u64, range: u64, address: Option<Address>, task: Task) -> Burst {
         } else {
             0
         },
-        reserved: [0; 3],
+        is_kprobe: C::KPROBE as u64,
+        reserved: [0; 2],
     }
 }
 
@@ -134,21 +142,20 @@ const fn swap(burst: *mut Burst, other: &mut Burst) {
     }
 }
 
+/// Writes the burst of a CPU as a record.
 #[inline(always)]
-fn write<C: Context>(context: &C, burst: &Burst, cpu: u32) {
-    Event::page_free(burst, cpu).emit_for(
-        context,
-        Task {
-            ids: burst.task,
-            comm: burst.comm,
-        },
-    );
+pub(crate) fn write(burst: &Burst, cpu: u32) {
+    Event::page_free(burst, cpu).emit_for(Task {
+        ids: burst.task,
+        comm: burst.comm,
+    });
 }
 
 impl Event {
     #[inline(always)]
     const fn page_free(burst: &Burst, cpu: u32) -> Self {
         Self::new(Kind::PageFree, Hook::PageFree)
+            .kprobe(burst.is_kprobe != 0)
             .device_word(burst.device, burst.valid as u32)
             .pgmap(burst.pgmap)
             .word(0, valid::PAGE, burst.first_page)
@@ -157,56 +164,4 @@ impl Event {
             .number(valid::COUNT, burst.count as u32)
             .small(0, cpu as u16)
     }
-}
-
-/// A flush waits this many turns for a burst that is being changed.
-const TURNS: u32 = 16;
-
-/// Writes every CPU's burst: what was freed so far precedes what comes now.
-#[inline(always)]
-pub(crate) fn flush<C: Context>(context: &C) {
-    if setting!(bursts) == 0 {
-        return;
-    }
-    let mut cpu = 0;
-    while cpu < MAX_CPUS {
-        if u64::from(cpu) >= setting!(cpus) {
-            return;
-        }
-        flush_cpu(context, cpu);
-        cpu += 1;
-    }
-}
-
-#[inline(always)]
-fn flush_cpu<C: Context>(context: &C, cpu: u32) {
-    let Some(burst) = BURSTS.get_ptr_mut(cpu) else {
-        return;
-    };
-    // SAFETY: the pointer is to a map value of this type.
-    if unsafe { core::ptr::read_volatile(&raw const (*burst).count) } == 0 {
-        return;
-    }
-    let mut turn = 0;
-    while turn < TURNS {
-        if lock(burst) {
-            // SAFETY: the lock is held.
-            let taken = unsafe { *burst };
-            // SAFETY: as above.
-            unsafe {
-                (*burst).count = 0;
-            }
-            unlock(burst);
-            if taken.count > 0 {
-                write(context, &taken, cpu);
-            }
-            return;
-        }
-        turn += 1;
-    }
-    ring::count_burst_contended();
-    warn!(
-        &context.log(),
-        "the page frees of CPU {} could not be written in time", cpu
-    );
 }

@@ -10,7 +10,8 @@ use crate::{
     config::{setting, wide_setting},
     context::Context,
     device::Address,
-    pgmap::{Range, References},
+    pgmap::Range,
+    reference::References,
     ring, stack, task,
     task::Task,
 };
@@ -26,7 +27,7 @@ pub(crate) struct Event {
     words: [u64; 4],
     number: u32,
     small: u16,
-    armed: bool,
+    flags: u8,
 }
 
 impl Event {
@@ -42,7 +43,7 @@ impl Event {
             words: [0; 4],
             number: 0,
             small: 0,
-            armed: false,
+            flags: 0,
         }
     }
 
@@ -142,7 +143,16 @@ impl Event {
     /// Marks a record of a hook that is attached only while a teardown is pending.
     #[inline(always)]
     pub(crate) const fn armed(mut self) -> Self {
-        self.armed = true;
+        self.flags |= FLAG_ARMED;
+        self
+    }
+
+    /// Marks a record of a hook that was reached through a kprobe.
+    #[inline(always)]
+    pub(crate) const fn kprobe(mut self, is_kprobe: bool) -> Self {
+        if is_kprobe {
+            self.flags |= FLAG_KPROBE;
+        }
         self
     }
 
@@ -160,10 +170,10 @@ impl Event {
         self.write(context, Ring::Rare, 1, Some(Task::current()), stacks);
     }
 
-    /// Writes a hot record about `task`, which stands for `units` hits counted already.
+    /// Writes a hot record about `task`, which stands for hits that are counted already, in the context of no hook.
     #[inline(always)]
-    pub(crate) fn emit_for<C: Context>(self, context: &C, task: Task) {
-        self.write(context, Ring::Hot, 0, Some(task), false);
+    pub(crate) fn emit_for(self, task: Task) {
+        self.record(Ring::Hot, 0, Some(task), false);
     }
 
     /// Writes a rare record without a stack about `task`, or about no task.
@@ -174,19 +184,23 @@ impl Event {
 
     #[inline(always)]
     fn write<C: Context>(self, context: &C, ring: Ring, units: u64, task: Option<Task>, stacks: bool) {
-        let Some(claim) = ring::claim(ring, self.hook, units) else {
-            return;
-        };
+        let hook = self.hook;
+        let written = self.kprobe(C::KPROBE).record(ring, units, task, stacks);
+        if let Some(Written { seq, time }) = written
+            && stacks
+        {
+            stack::emit(context, ring, hook, seq, time);
+        }
+    }
+
+    /// Writes the record alone, and says whether its stack follows.
+    #[inline(always)]
+    fn record(self, ring: Ring, units: u64, task: Option<Task>, has_stack: bool) -> Option<Written> {
+        let claim = ring::claim(ring, self.hook, units)?;
         let time = ring::now();
-        let mut flags = 0;
-        if C::KPROBE {
-            flags |= FLAG_KPROBE;
-        }
-        if stacks {
+        let mut flags = self.flags;
+        if has_stack {
             flags |= FLAG_STACK;
-        }
-        if self.armed {
-            flags |= FLAG_ARMED;
         }
         let (cpu, seq) = (claim.cpu, claim.seq);
         claim.write(1, head(self.kind, self.hook, flags));
@@ -205,10 +219,14 @@ impl Event {
         claim.write(13, self.words[2]);
         claim.write(14, self.words[3]);
         claim.commit(self.number);
-        if stacks {
-            stack::emit(context, ring, self.hook, seq, time);
-        }
+        Some(Written { seq, time })
     }
+}
+
+/// A record that was written.
+struct Written {
+    seq: u64,
+    time: u64,
 }
 
 /// The record's first word.

@@ -10,9 +10,9 @@ use aya_ebpf::{
 use p2p_trace_common::Hook;
 
 use crate::{
-    burst,
     config::config,
     context::{Entered, Returned, Traced, note_arguments},
+    flush::flush,
     hooks::{self, alloc, armed, mmap, pull, resource, sgl, teardown, unbind},
     memory::read,
     ring::MMAPABLE,
@@ -102,8 +102,8 @@ at_exit! {
 
 /// Run by user space through `BPF_PROG_TEST_RUN`, never attached: writes the bursts accumulated so far.
 #[raw_tracepoint]
-fn flush_bursts(context: RawTracePointContext) -> u32 {
-    burst::flush(&Traced::<{ Hook::PageFree as u8 }>::new(context.as_ptr()));
+fn flush_bursts(_: RawTracePointContext) -> u32 {
+    flush();
     0
 }
 

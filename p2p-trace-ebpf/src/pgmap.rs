@@ -1,12 +1,9 @@
 //! `struct dev_pagemap`: is it p2p memory, of which device, which range, and how much of it is out.
 
-use p2p_trace_common::{
-    config::{MAX_CPUS, MISSING},
-    state,
-};
+use p2p_trace_common::config::MISSING;
 
 use crate::{
-    config::{config, offset},
+    config::offset,
     device::{self, Address},
     memory::read,
 };
@@ -232,22 +229,6 @@ pub(crate) fn of_owner(pci_dev: u64, owner: u64, size: u64) -> Option<(u64, Rang
     (bounds.end.wrapping_sub(bounds.start).wrapping_add(1) == size).then_some((pgmap, bounds))
 }
 
-/// Flags of a reference as [`p2p_trace_common::state`] has them.
-#[inline(always)]
-pub(crate) fn state_of(reference: u64) -> Option<u16> {
-    let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
-    let data: u64 = read(reference, offset!(percpu_ref_data))?;
-    let mut bits = 0;
-    if pointer & DEAD != 0 {
-        bits |= state::DEAD;
-    }
-    // `percpu_ref_exit` frees what the count lies in.
-    if data == 0 {
-        bits |= state::EXITED;
-    }
-    Some(bits)
-}
-
 /// Bytes that the pool of `pci_dev` counts as allocated: in the chunk of `owner`, or in all of them for 0.
 /// `None` where the pool cannot be read to its end.
 #[inline(always)]
@@ -271,51 +252,4 @@ pub(crate) fn taken(pci_dev: u64, owner: u64) -> Option<u64> {
         index += 1;
     }
     None
-}
-
-/// A reference count, and whether it is the kernel's own total or a sum over moving per-CPU counters.
-#[derive(Clone, Copy)]
-pub(crate) struct References {
-    pub(crate) count: u64,
-    pub(crate) is_estimate: bool,
-}
-
-/// `__PERCPU_REF_ATOMIC` and `__PERCPU_REF_DEAD`.
-const ATOMIC: u64 = 1;
-const DEAD: u64 = 2;
-const FLAGS: u64 = 3;
-/// `PERCPU_COUNT_BIAS`: what the atomic counter holds besides, while the reference is per CPU.
-const BIAS: u64 = 1 << 63;
-
-/// Reference count of a `struct percpu_ref`. Source: `percpu_ref_switch_to_atomic_rcu`.
-#[inline(always)]
-pub(crate) fn references(reference: u64) -> Option<References> {
-    let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
-    let data: u64 = read(reference, offset!(percpu_ref_data))?;
-    let atomic: u64 = read(data, offset!(percpu_data_count))?;
-    if pointer & ATOMIC != 0 && atomic < BIAS {
-        return Some(References {
-            count: atomic,
-            is_estimate: false,
-        });
-    }
-    let table = config!(per_cpu_offset);
-    if table == 0 {
-        return None;
-    }
-    let mut sum = atomic.wrapping_sub(BIAS);
-    let mut cpu = 0;
-    while cpu < MAX_CPUS {
-        if cpu >= config!(cpus) {
-            break;
-        }
-        let base: u64 = read(table, cpu * 8)?;
-        let count: u64 = read(base.wrapping_add(pointer & !FLAGS), 0)?;
-        sum = sum.wrapping_add(count);
-        cpu += 1;
-    }
-    Some(References {
-        count: sum,
-        is_estimate: true,
-    })
 }

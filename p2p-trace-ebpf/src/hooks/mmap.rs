@@ -97,6 +97,6 @@ pub(crate) fn page_free<C: Context>(context: &C, _: Hook) {
     let page = context.arg(0);
     let range: u64 = read(page, offset!(page_pgmap)).unwrap_or(0);
     if pgmap::is_p2pdma(range) {
-        burst::add(context, page, range);
+        burst::add::<C>(page, range);
     }
 }

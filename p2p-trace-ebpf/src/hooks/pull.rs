@@ -25,6 +25,7 @@ use crate::{
     emit::Event,
     memory::read,
     pgmap::{self, Chunk, Search},
+    reference,
     ring::MMAPABLE,
     task::Task,
 };
@@ -124,9 +125,9 @@ fn chunk_state<C: Context>(
         let mut references = None;
         match range {
             Some(_) => {
-                bits |= pgmap::state_of(owner)?;
+                bits |= reference::state_of(owner)?;
                 if bits & state::EXITED == 0 {
-                    references = pgmap::references(owner);
+                    references = reference::references(owner);
                 }
                 if let Some(references) = references
                     && !references.is_estimate

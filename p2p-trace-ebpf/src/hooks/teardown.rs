@@ -4,13 +4,14 @@ use aya_log_ebpf::warn;
 use p2p_trace_common::{Hook, Kind, config::MISSING, valid};
 
 use crate::{
-    burst,
     config::offset,
     context::Context,
     device::{self, Address},
     emit::Event,
+    flush::flush,
     notes,
-    pgmap::{self, Range, References},
+    pgmap::{self, Range},
+    reference::{self, References},
     ring,
 };
 
@@ -30,7 +31,7 @@ pub(crate) fn unmap_mappings<C: Context>(context: &C, hook: Hook) {
     if !device::is_wanted(address) {
         return;
     }
-    burst::flush(context);
+    flush();
     Event::new(Kind::UnmapMappings, hook)
         .device(address)
         .pgmap(range)
@@ -78,7 +79,7 @@ fn wanted(range: u64) -> Option<Wanted> {
 pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     let range = context.arg(0);
     let Some(address) = wanted(range) else { return };
-    burst::flush(context);
+    flush();
     let reference = pgmap::ref_of(range);
     let taken = match (pgmap::provider(range), reference) {
         (Some(pci_dev), Some(reference)) => pgmap::taken(pci_dev, reference),
@@ -109,7 +110,7 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
         .pgmap(range)
         .range(bounds)
         .word(2, is_taken_known, taken)
-        .references(reference.and_then(pgmap::references));
+        .references(reference.and_then(reference::references));
     match pgmap::range_count(range) {
         Some(count) => event.number(valid::COUNT, count).emit_rare(context),
         None => event.emit_rare(context),
@@ -154,7 +155,7 @@ pub(crate) fn drained<C: Context>(context: &C, hook: Hook) {
         return;
     };
     let Some(address) = wanted(range) else { return };
-    burst::flush(context);
+    flush();
     Event::new(Kind::Drained, hook)
         .device(address.known())
         .pgmap(range)
@@ -178,7 +179,7 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
     if start < note[1] || start > note[2] {
         return;
     }
-    burst::flush(context);
+    flush();
     let bounds = Range {
         start,
         end: start.wrapping_add(size).wrapping_sub(1),
@@ -194,7 +195,7 @@ pub(crate) fn release<C: Context>(context: &C, hook: Hook) {
     if !device::is_wanted(address) {
         return;
     }
-    burst::flush(context);
+    flush();
     Event::new(Kind::Release, hook)
         .device(address)
         .word_if(2, valid::TAKEN, pgmap::taken(pci_dev, 0))

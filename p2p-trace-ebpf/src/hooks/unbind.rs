@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Kind};
 
-use crate::{burst, context::Context, device, device::Address, emit::Event, notes};
+use crate::{context::Context, device, device::Address, emit::Event, flush::flush, notes};
 
 /// Entry of `device_release_driver_internal`, `pci_device_remove` or `devres_release_all(dev)`. Only PCI
 /// devices that have p2p memory at this moment are followed to the exit.
@@ -22,7 +22,7 @@ pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
         return;
     }
     notes::put(notes::of_object(dev, hook), [address.0, 0, 0, 0, 0, 0]);
-    burst::flush(context);
+    flush();
     let kind = match hook {
         Hook::Unbind => Kind::Unbind,
         Hook::DriverRemove => Kind::DriverRemove,

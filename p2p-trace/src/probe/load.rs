@@ -107,7 +107,7 @@ pub(super) fn map_arrays(ebpf: &Ebpf, config: &Config) -> Result<Arrays, ProbeEr
     let maps = MapFds {
         rings: [data("HOT")?, data("RARE")?],
         counters: data("COUNTERS")?,
-        bursts: data("BURSTS")?,
+        open: data("OPEN")?,
     };
     mirror::tag_counters(maps.counters, config.run, config.cpus)
         .map_err(ProbeError::system("mark the counters"))?;

@@ -9,7 +9,8 @@ use std::{
 
 use p2p_trace_common::{
     Ring,
-    counters::{BURST_SIZE, Burst, COUNTERS_SIZE, Counters},
+    config::MAX_CPUS,
+    counters::{COUNTERS_SIZE, Counters},
     hook::HOOK_SLOTS,
     slot::SLOT_SIZE,
 };
@@ -85,16 +86,17 @@ impl Drop for Mapping {
     }
 }
 
-/// Words of one CPU's counters and burst.
+/// Words of one CPU's counters.
 const COUNTER_WORDS: usize = COUNTERS_SIZE / 8;
-const BURST_WORDS: usize = BURST_SIZE / 8;
+/// Words of the bitmap of CPUs that have a burst of page frees.
+const OPEN_WORDS: usize = MAX_CPUS as usize / 64;
 
 /// The transport's arrays.
 #[derive(Debug)]
 pub(super) struct Arrays {
     rings: [Mapping; 2],
     counters: Mapping,
-    bursts: Mapping,
+    open: Mapping,
     slots: [u32; 2],
     cpus: u32,
 }
@@ -106,8 +108,8 @@ pub(super) struct MapFds<'a, T> {
     pub(super) rings: [&'a T; 2],
     /// `COUNTERS`.
     pub(super) counters: &'a T,
-    /// `BURSTS`.
-    pub(super) bursts: &'a T,
+    /// `OPEN`.
+    pub(super) open: &'a T,
 }
 
 impl Arrays {
@@ -128,7 +130,7 @@ impl Arrays {
         Ok(Self {
             rings: [ring(0)?, ring(1)?],
             counters: Mapping::new(maps.counters, count * COUNTERS_SIZE, ProtFlags::READ)?,
-            bursts: Mapping::new(maps.bursts, count * BURST_SIZE, ProtFlags::READ)?,
+            open: Mapping::new(maps.open, OPEN_WORDS * 8, ProtFlags::READ)?,
             slots,
             cpus,
         })
@@ -174,11 +176,8 @@ impl Arrays {
     /// True when some CPU has page frees that are not yet written as a record.
     pub(super) fn has_bursts(&self) -> bool {
         use std::sync::atomic::Ordering::Relaxed;
-        let count = std::mem::offset_of!(Burst, count) / 8;
-        let words = self.bursts.words();
-        (0..self.cpus as usize)
-            .filter_map(|cpu| words.get(cpu * BURST_WORDS + count))
-            .any(|count| count.load(Relaxed) > 0)
+        let words = self.open.words().iter().take(OPEN_WORDS);
+        words.map(|word| word.load(Relaxed)).any(|open| open != 0)
     }
 }
 

@@ -1,0 +1,103 @@
+//! `struct percpu_ref`: what state it is in, and how many references there are.
+
+use p2p_trace_common::{config::MAX_CPUS, state};
+
+use crate::{
+    config::{config, offset},
+    memory::read,
+};
+
+/// Flags of a reference as [`p2p_trace_common::state`] has them.
+#[inline(always)]
+pub(crate) fn state_of(reference: u64) -> Option<u16> {
+    let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
+    let data: u64 = read(reference, offset!(percpu_ref_data))?;
+    let mut bits = 0;
+    if pointer & DEAD != 0 {
+        bits |= state::DEAD;
+    }
+    // `percpu_ref_exit` frees what the count lies in.
+    if data == 0 {
+        bits |= state::EXITED;
+    }
+    Some(bits)
+}
+
+/// A reference count, and whether it is the kernel's own total or a sum over moving per-CPU counters.
+#[derive(Clone, Copy)]
+pub(crate) struct References {
+    pub(crate) count: u64,
+    pub(crate) is_estimate: bool,
+}
+
+/// `__PERCPU_REF_ATOMIC` and `__PERCPU_REF_DEAD`.
+const ATOMIC: u64 = 1;
+const DEAD: u64 = 2;
+const FLAGS: u64 = 3;
+/// `PERCPU_COUNT_BIAS`: what the atomic counter holds besides, while the reference is per CPU.
+const BIAS: u64 = 1 << 63;
+
+/// Reference count of a `struct percpu_ref`. Source: `percpu_ref_switch_to_atomic_rcu`.
+#[inline(always)]
+pub(crate) fn references(reference: u64) -> Option<References> {
+    let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
+    let data: u64 = read(reference, offset!(percpu_ref_data))?;
+    let atomic: u64 = read(data, offset!(percpu_data_count))?;
+    if pointer & ATOMIC != 0 && atomic < BIAS {
+        return Some(References {
+            count: atomic,
+            is_estimate: false,
+        });
+    }
+    if config!(per_cpu_offset) == 0 {
+        return None;
+    }
+    let mut sum = atomic.wrapping_sub(BIAS);
+    let mut first = 0;
+    while first < MAX_CPUS {
+        if first >= config!(cpus) {
+            break;
+        }
+        let part = sum_references(pointer & !FLAGS, first);
+        if part == UNREADABLE {
+            return None;
+        }
+        sum = sum.wrapping_add(part);
+        first += CPUS_AT_ONCE;
+    }
+    Some(References {
+        count: sum,
+        is_estimate: true,
+    })
+}
+
+/// CPUs whose counters [`sum_references`] adds up. With this many, neither it nor the loop around it is long for the
+/// verifier, at [`MAX_CPUS`] either.
+const CPUS_AT_ONCE: u32 = 32;
+/// In place of a sum: no sum of counters comes near it.
+const UNREADABLE: u64 = 1 << 63;
+
+/// Adds up the per-CPU counters at `counter` of the CPUs from `first` on. A global function, so that the verifier follows
+/// it once, whatever the number of CPUs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sum_references(counter: u64, first: u32) -> u64 {
+    let table = config!(per_cpu_offset);
+    let mut sum: u64 = 0;
+    let mut at = 0;
+    while at < CPUS_AT_ONCE {
+        let cpu = first.wrapping_add(at);
+        if cpu >= config!(cpus) {
+            break;
+        }
+        let Some(base) = read::<u64>(table.wrapping_add(u64::from(cpu) * 8), 0) else {
+            return UNREADABLE;
+        };
+        let Some(count) = read::<u64>(base.wrapping_add(counter), 0) else {
+            return UNREADABLE;
+        };
+        sum = sum.wrapping_add(count);
+        at += 1;
+    }
+    sum
+}
