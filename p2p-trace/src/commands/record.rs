@@ -78,8 +78,8 @@ pub(super) fn record(plan: Plan<'_>) -> Result<Exit> {
     if plan.options.path.is_none() && io::stdout().is_terminal() {
         bail!("a dump is not for a terminal: write it to a file, or into a pipe");
     }
-    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let Opened { session, symbols } = open(&plan.request)?;
+    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let clock = clock::now();
     let status = session.status();
     let header = header(status.clone(), clock, plan.rules);

@@ -53,8 +53,8 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
         tui::{self, Dashboard, Theme},
     };
 
-    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let opened = open(&args.tracing.request())?;
+    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let start = clock::now();
     let answering = answering(&opened, &args.tracing.device, &start);
     let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);

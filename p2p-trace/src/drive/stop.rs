@@ -19,6 +19,9 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// One that the signals set.
+    ///
+    /// To be called once tracing has started, not before: until then there is nothing to finish, and a signal that is not
+    /// caught ends a start that is under way at once, also in the kernel's verifier. The kernel detaches what was attached.
     #[cfg(unix)]
     pub(crate) fn on_signals() -> io::Result<Self> {
         use signal_hook::{

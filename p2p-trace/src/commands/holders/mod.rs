@@ -16,7 +16,7 @@ use super::{colors_stdout, is_closed};
 use crate::{
     cli::{Global, HoldersArgs},
     exit::{Exit, Refusal},
-    holders::Answer,
+    holders::{Answer, Report},
     kernel::{
         KernelRoot,
         devices::{self, DeviceAddress},
@@ -49,18 +49,15 @@ pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
         format: Format::new(args, style),
         can_unbind: args.can_unbind,
     };
+    let mut observe = observe::of_host(args.watch);
+    let first = observe.observe(&plan.devices)?;
     let mut pause = if args.watch {
         Some(Pause::new(args.interval).context("cannot catch SIGINT and SIGTERM")?)
     } else {
         None
     };
     let next = || pause.as_mut().is_some_and(Pause::next);
-    repeat(
-        &plan,
-        observe::of_host(args.watch).as_mut(),
-        next,
-        &mut io::stdout().lock(),
-    )
+    repeat(&plan, first, observe.as_mut(), next, &mut io::stdout().lock())
 }
 
 /// The addresses of the devices that are meant.
@@ -77,15 +74,16 @@ fn resolve(root: &KernelRoot, names: &[String]) -> Result<Vec<DeviceAddress>> {
     Ok(devices)
 }
 
-/// Looks and shows, for as long as there is a next time.
+/// Shows the first report, then looks again and shows for as long as there is a next time.
 fn repeat(
     plan: &Plan,
+    first: Report,
     observe: &mut dyn Observe,
     mut next: impl FnMut() -> bool,
     out: &mut impl Write,
 ) -> Result<Exit> {
+    let mut report = first;
     loop {
-        let report = observe.observe(&plan.devices)?;
         let shown = plan.format.show(&report)?;
         match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
             // With the verdict in the exit code, nobody needs to read the rest.
@@ -95,6 +93,7 @@ fn repeat(
         if !next() {
             return Ok(plan.exit(report.answer()));
         }
+        report = observe.observe(&plan.devices)?;
     }
 }
 

@@ -46,7 +46,8 @@ fn shown(plan: &Plan, reports: Vec<Report>) -> (String, Exit) {
         left -= 1;
         left > 0
     };
-    let exit = repeat(plan, &mut observe, next, &mut out).unwrap();
+    let first = observe.observe(&plan.devices).unwrap();
+    let exit = repeat(plan, first, &mut observe, next, &mut out).unwrap();
     (String::from_utf8(out).unwrap(), exit)
 }
 
@@ -140,7 +141,8 @@ fn the_devices_are_asked_for_and_a_failure_is_one() {
         devices: devices.clone(),
         ..plan(Format::Json { lines: true }, false)
     };
-    let error = repeat(&plan, &mut observe, || true, &mut Vec::new()).unwrap_err();
+    let first = observe.observe(&plan.devices).unwrap();
+    let error = repeat(&plan, first, &mut observe, || true, &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "nobody looks");
     assert_eq!(observe.asked, [devices.clone(), devices]);
 }
@@ -162,7 +164,8 @@ impl Write for Closed {
 fn a_closed_stdout_ends_a_watch_and_keeps_the_verdict() {
     let mut observe = Told::new([samples::report()]);
     let plan = plan(Format::Verdict { style: PLAIN }, true);
-    let exit = repeat(&plan, &mut observe, || true, &mut Closed).unwrap();
+    let first = observe.observe(&plan.devices).unwrap();
+    let exit = repeat(&plan, first, &mut observe, || true, &mut Closed).unwrap();
     assert_eq!(exit, Exit::Violated);
 }
 

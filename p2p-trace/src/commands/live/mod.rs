@@ -77,8 +77,8 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
             options: record::one_file(None),
         });
     }
-    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let opened = open(&args.tracing.request())?;
+    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let plan = Plan {
         format,
         clock: clock::now(),
