@@ -32,7 +32,9 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Check(args)) => commands::check::run(&args, &cli.global),
         Some(Command::Report(args)) => commands::report::run(&args),
         Some(Command::Doctor(args)) => {
-            commands::doctor::run(&args, &KernelRoot::default(), commands::doctor::hooks)
+            let verify: fn(&_, &_, &_) -> _ = commands::doctor::verify;
+            let verify = Some(verify).filter(|_| cli.global.verbose > 0);
+            commands::doctor::run(&args, &KernelRoot::default(), commands::doctor::hooks, verify)
         }
         Some(Command::Completions { shell }) => commands::generate::completions(shell),
         Some(Command::Man { command }) => commands::generate::man(command.as_deref()),

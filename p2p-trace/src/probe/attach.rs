@@ -18,6 +18,7 @@ use aya::{
 
 use super::{
     plan::Planned,
+    refusal::load_error,
     sys,
     table::{Point, Row},
 };
@@ -114,8 +115,8 @@ impl Attacher<'_> {
             for _ in 0..threads {
                 scope.spawn(|| {
                     while let Some((function, program)) = next() {
-                        if let Err(error) = load(program, function, btf) {
-                            tracing::debug!("{function}: {}", describe(&error));
+                        if load(program, function, btf).is_err() {
+                            tracing::debug!("a program for {function} was not loaded at first");
                         }
                     }
                 });
@@ -165,8 +166,10 @@ impl Attacher<'_> {
                 Err(_) => {}
             }
         }
-        self.load_kprobe(&program_name(row, "kprobe"))
-            .map_err(|error| format!("kprobe: {error}"))?;
+        for suffix in kprobe_suffixes(row) {
+            self.load_kprobe(&program_name(row, suffix))
+                .map_err(|error| format!("kprobe: {error}"))?;
+        }
         Ok(Method::Kprobe)
     }
 
@@ -179,7 +182,7 @@ impl Attacher<'_> {
     fn load_fentry(&mut self, row: &Row, function: &str) -> Result<String, String> {
         let btf = self.btf.ok_or("the running kernel has no BTF")?;
         let name = tracing_program(row);
-        load(self.program(&name)?, function, Some(btf)).map_err(|error| describe(&error))?;
+        load(self.program(&name)?, function, Some(btf)).map_err(|error| load_error(&name, &error))?;
         Ok(name)
     }
 
@@ -204,7 +207,7 @@ impl Attacher<'_> {
             return Err(format!("{name} is not a kprobe program"));
         };
         if program.fd().is_err() {
-            program.load().map_err(|error| describe(&error))?;
+            program.load().map_err(|error| load_error(name, &error))?;
         }
         Ok(program)
     }

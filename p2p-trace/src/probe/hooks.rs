@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use aya::Ebpf;
+use aya::{Ebpf, programs::Program};
 
 use super::{
     attach::{Attached, Attacher},
@@ -16,6 +16,7 @@ use super::{
     plan::{Plan, Planned, Unavailable},
     setup::Features,
     table::{Need, Row},
+    verification::Verified,
 };
 use crate::{
     account::{HookState, HookStatus, MissedQuality},
@@ -79,6 +80,33 @@ impl Hooks {
             kprobes_count: self.kprobes_count,
         };
         (attacher, &mut self.all)
+    }
+
+    /// Loads every program and attaches none; returns a sentence for each hook of which none was accepted.
+    pub(super) fn load(&mut self) -> Vec<String> {
+        let (mut attacher, hooks) = self.attacher();
+        attacher.load_all(&hooks.iter().map(|hooked| &hooked.planned).collect::<Vec<_>>());
+        let refused = |hooked: &Hooked| {
+            let Planned { row, function, .. } = hooked.planned;
+            let error = attacher.prepare(row, function).err()?;
+            Some(format!(
+                "the hook {} cannot be attached: {error}",
+                row.hook.name()
+            ))
+        };
+        hooks.iter().filter_map(refused).collect()
+    }
+
+    /// What the verifier made of each program that is loaded.
+    pub(super) fn verified(&self) -> Vec<Verified> {
+        let loaded = |(name, program): (&str, &Program)| {
+            let info = program.info().ok()?;
+            Some(Verified {
+                program: name.to_owned(),
+                instructions: info.verified_instruction_count(),
+            })
+        };
+        self.ebpf.programs().filter_map(loaded).collect()
     }
 
     /// Attaches everything but the armed hooks, which are loaded and verified only.

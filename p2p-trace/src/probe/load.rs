@@ -20,7 +20,7 @@ use super::{
     error::ProbeError,
     mapping::{Arrays, MapFds},
     mirror::{self, Mirror},
-    object,
+    object, refusal,
     setup::Features,
     sys,
 };
@@ -140,7 +140,9 @@ pub(super) fn load_helper(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProbeE
         .ok_or_else(missing)?
         .try_into()
         .map_err(|error| load_error(name, &error))?;
-    program.load().map_err(|error| load_error(name, &error))?;
+    program
+        .load()
+        .map_err(|error| ProbeError::Load(refusal::load_error(name, &error)))?;
     let descriptor = ebpf
         .program(name)
         .ok_or_else(missing)?

@@ -27,7 +27,11 @@ mod mirror;
 mod object;
 pub mod plan;
 #[cfg(feature = "trace")]
+mod prepare;
+#[cfg(feature = "trace")]
 mod pull;
+#[cfg(feature = "trace")]
+mod refusal;
 #[cfg(feature = "trace")]
 pub mod session;
 #[cfg(feature = "trace")]
@@ -39,6 +43,8 @@ mod sys;
 pub mod table;
 #[cfg(feature = "trace")]
 mod takers;
+#[cfg(feature = "trace")]
+pub mod verification;
 
 #[cfg(feature = "trace")]
 pub use error::ProbeError;

@@ -7,30 +7,24 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
     time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use p2p_trace_common::{
-    Config, Record,
-    config::{MAX_CPUS, MAX_DEVICES},
-    hook::HOOK_SLOTS,
-    slot::SLOT_SIZE,
-};
+use p2p_trace_common::{Config, Record, hook::HOOK_SLOTS, slot::SLOT_SIZE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     armer::Armer,
     error::ProbeError,
     hooks::Hooks,
-    load::{load, load_helper, map_arrays, map_mirror, random_run, take_map, vmemmap},
+    load::{load_helper, map_arrays, map_mirror, take_map, vmemmap},
     mapping::Arrays,
     mirror::Mirror,
-    plan::Plan,
+    prepare::Prepared,
     pull::Puller,
-    setup::{Features, config},
+    setup::Features,
     skipped::Skipped,
     sys,
     takers::Takers,
@@ -39,7 +33,7 @@ use crate::{
     account::{Accounting, Device, RingSizes, SequenceQuality, Status},
     event::{DeviceAddress, user::Writer},
     kernel::{
-        KernelRoot, btf::Btf, clock::boottime_ns as now_ns, cpus, devices, release::Release, symbols::Symbols,
+        KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
     },
     source::{Batch, Image, Request, Rings, Session, SessionError, Totals},
 };
@@ -93,24 +87,14 @@ impl LiveSession {
         btf: &Btf,
         request: &Request,
     ) -> Result<Self, ProbeError> {
-        let devices = request
-            .devices
-            .iter()
-            .map(|device| devices::resolve(root, device))
-            .collect::<Result<Vec<_>, _>>()?;
-        let cpus = cpus::count_possible(root).unwrap_or(1);
-        check_limits(devices.len(), cpus)?;
-        let plan = Plan::new(symbols, btf, &request.hooks);
-        let config = config(btf, symbols, &plan, request, &devices, cpus, random_run()?);
-        let features = Features::of(btf, request.kernel_btf.is_some());
-        tracing::debug!("loading the kernel side");
-        // Both parse the kernel's types, which takes long enough to be done side by side.
-        let (kernel_types, ebpf) = thread::scope(|scope| {
-            let kernel_types = scope.spawn(|| aya::Btf::from_sys_fs().ok());
-            let ebpf = load(&config, features);
-            (kernel_types.join().ok().flatten(), ebpf)
-        });
-        let mut ebpf = ebpf?;
+        let Prepared {
+            mut ebpf,
+            kernel_types,
+            plan,
+            config,
+            features,
+            devices,
+        } = Prepared::new(root, symbols, btf, request)?;
         let arrays = map_arrays(&ebpf, &config)?;
         let mirror = map_mirror(&ebpf, &config)?;
         let doorbell = take_map(&mut ebpf, "DOORBELL")?;
@@ -132,7 +116,7 @@ impl LiveSession {
             hooks,
             closed,
             flush,
-            rings: Rings::new(cpus, config.run),
+            rings: Rings::new(config.cpus, config.run),
             arrays,
             mirror,
             doorbell,
@@ -228,21 +212,6 @@ impl LiveSession {
         self.takers.follow(record);
         self.armer.follow(record)
     }
-}
-
-/// What the kernel side has room for.
-fn check_limits(devices: usize, cpus: u32) -> Result<(), ProbeError> {
-    if devices > MAX_DEVICES {
-        return Err(ProbeError::Load(format!(
-            "at most {MAX_DEVICES} devices can be traced by name"
-        )));
-    }
-    if cpus > MAX_CPUS {
-        return Err(ProbeError::Load(format!(
-            "this machine may have {cpus} CPUs, more than {MAX_CPUS}"
-        )));
-    }
-    Ok(())
 }
 
 impl Session for LiveSession {

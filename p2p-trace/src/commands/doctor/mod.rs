@@ -5,6 +5,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod text;
+mod verifier;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
@@ -14,8 +15,9 @@ use anyhow::Context as _;
 pub use hooks::hooks;
 pub use report::{
     CapabilityReport, ConfigReport, DoctorReport, HookReport, KernelReport, Method, OptionReport,
-    RightsReport, SymbolsReport, TypesReport, Verdict,
+    ProgramReport, RightsReport, SymbolsReport, TypesReport, Verdict, VerificationReport,
 };
+pub use verifier::verify;
 
 use crate::exit::Exit;
 use crate::kernel::{Kernel, KernelRoot};
@@ -33,7 +35,8 @@ pub struct Args {
 
 /// Looks at the running kernel and prints the report.
 ///
-/// `hooks` says, for these facts, how each hook would be attached.
+/// `hooks` says, for these facts, how each hook would be attached; `verify`, if it is given, what the verifier makes of the
+/// programs.
 ///
 /// # Errors
 ///
@@ -42,10 +45,15 @@ pub fn run(
     args: &Args,
     root: &KernelRoot,
     hooks: impl FnOnce(&Kernel) -> Vec<HookReport>,
+    verify: Option<fn(&KernelRoot, &Kernel, &Args) -> VerificationReport>,
 ) -> anyhow::Result<Exit> {
     let kernel = Kernel::collect(root, args.kernel_btf.as_deref())?;
     let hooks = hooks(&kernel);
-    let (report, exit) = DoctorReport::new(&kernel, hooks);
+    let (mut report, exit) = DoctorReport::new(&kernel, hooks);
+    // Where nothing can be traced, the verdict has the reason.
+    report.verification = verify
+        .filter(|_| report.verdict.can_trace)
+        .map(|verify| verify(root, &kernel, args));
     let text = if args.json {
         let json = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
         format!("{json}\n")

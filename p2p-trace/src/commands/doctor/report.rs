@@ -30,6 +30,36 @@ pub struct DoctorReport {
     pub hooks: Vec<HookReport>,
     /// How exactly losses can be counted.
     pub loss_accounting: LossAccounting,
+    /// What the verifier makes of the kernel side here; only with `--verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<VerificationReport>,
+}
+
+/// What the running kernel's verifier makes of the programs that tracing would load. They are loaded to find out, and
+/// attached to nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct VerificationReport {
+    /// Possible CPUs that they are loaded for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<u32>,
+    /// Instructions that the verifier followed in all of them; absent where the kernel does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u64>,
+    /// The programs that it accepted.
+    pub programs: Vec<ProgramReport>,
+    /// Why hooks cannot be attached, or why nothing could be loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<String>,
+}
+
+/// A program that the verifier accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ProgramReport {
+    /// Its name.
+    pub program: String,
+    /// Instructions that the verifier followed; absent where the kernel does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<u32>,
 }
 
 /// The verdict.
@@ -190,6 +220,7 @@ impl DoctorReport {
             devices: kernel.devices.clone(),
             hooks,
             loss_accounting: kernel.loss_accounting(),
+            verification: None,
         };
         (report, exit)
     }

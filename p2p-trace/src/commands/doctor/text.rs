@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::report::{DoctorReport, HookReport, KernelReport, Method, RightsReport, Verdict};
+use super::report::{
+    DoctorReport, HookReport, KernelReport, Method, RightsReport, Verdict, VerificationReport,
+};
 use crate::kernel::accounting::{LossAccounting, Misses};
 use crate::kernel::devices::P2pDevice;
 
@@ -13,6 +15,9 @@ impl Display for DoctorReport {
         write_devices(f, &self.devices)?;
         write_hooks(f, &self.hooks)?;
         write_accounting(f, self.loss_accounting)?;
+        if let Some(verification) = &self.verification {
+            write_verification(f, verification)?;
+        }
         self.verdict.fmt(f)
     }
 }
@@ -162,6 +167,39 @@ fn write_accounting(f: &mut Formatter<'_>, accounting: LossAccounting) -> fmt::R
     writeln!(f, "  counts          {counts}")?;
     writeln!(f, "  fentry missed   {}", misses(accounting.fentry_misses))?;
     writeln!(f, "  kprobe missed   {}", misses(accounting.kprobe_misses))
+}
+
+fn write_verification(f: &mut Formatter<'_>, verification: &VerificationReport) -> fmt::Result {
+    write!(f, "\nVerifier")?;
+    match verification.cpus {
+        Some(cpus) => writeln!(f, " (programs loaded for {cpus} possible CPUs, not attached)")?,
+        None => writeln!(f)?,
+    }
+    let width = verification
+        .programs
+        .iter()
+        .map(|program| program.program.len())
+        .max()
+        .unwrap_or_default();
+    for program in &verification.programs {
+        write!(f, "  {:<width$}", program.program)?;
+        match program.instructions {
+            Some(instructions) => writeln!(f, "  {instructions:>7} instructions")?,
+            None => writeln!(f, "  accepted")?,
+        }
+    }
+    let count = verification.programs.len();
+    match verification.instructions {
+        Some(instructions) => writeln!(f, "  {count} programs, {instructions} instructions verified")?,
+        None => writeln!(
+            f,
+            "  {count} programs; this kernel does not count verified instructions"
+        )?,
+    }
+    verification
+        .refused
+        .iter()
+        .try_for_each(|refused| writeln!(f, "  refused: {refused}"))
 }
 
 impl Display for Verdict {

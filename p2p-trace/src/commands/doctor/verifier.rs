@@ -1,0 +1,57 @@
+//! What the verifier makes of the programs that tracing would load here.
+
+use super::{Args, VerificationReport};
+use crate::kernel::{Kernel, KernelRoot};
+
+/// Loads the programs, attaches none, and tells what the verifier made of them.
+#[cfg(feature = "trace")]
+#[must_use]
+pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &Args) -> VerificationReport {
+    use super::ProgramReport;
+    use crate::{
+        probe::verification::{Verification, Verified},
+        source::Request,
+    };
+
+    let (Ok(symbols), Ok(btf)) = (&kernel.symbols, &kernel.btf) else {
+        return VerificationReport::default();
+    };
+    let request = Request {
+        kernel_btf: args.kernel_btf.clone(),
+        ..Request::default()
+    };
+    match Verification::of(root, symbols, btf, &request) {
+        Ok(verification) => VerificationReport {
+            cpus: Some(verification.cpus),
+            instructions: verification.total(),
+            programs: verification
+                .programs
+                .into_iter()
+                .map(
+                    |Verified {
+                         program,
+                         instructions,
+                     }| ProgramReport {
+                        program,
+                        instructions,
+                    },
+                )
+                .collect(),
+            refused: verification.refused,
+        },
+        Err(error) => VerificationReport {
+            refused: vec![format!("{:#}", anyhow::Error::new(error))],
+            ..VerificationReport::default()
+        },
+    }
+}
+
+/// This build has no kernel side to load.
+#[cfg(not(feature = "trace"))]
+#[must_use]
+pub fn verify(_root: &KernelRoot, _kernel: &Kernel, _args: &Args) -> VerificationReport {
+    VerificationReport {
+        refused: vec!["this build cannot trace".to_owned()],
+        ..VerificationReport::default()
+    }
+}
