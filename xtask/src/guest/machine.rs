@@ -15,6 +15,8 @@ pub(crate) struct Machine {
     pub(crate) memory_mib: u32,
     /// Virtual processors.
     pub(crate) cpus: u8,
+    /// How many it has room for, where that is more: they can be plugged in while it runs.
+    pub(crate) possible_cpus: Option<u16>,
     /// What its clock counts.
     pub(crate) clock: Clock,
     /// Its NVMe drives.
@@ -112,6 +114,7 @@ impl Default for Machine {
         Self {
             memory_mib: 512,
             cpus: 2,
+            possible_cpus: None,
             clock: Clock::Real,
             drives: Vec::new(),
             cards: Vec::new(),
@@ -222,9 +225,12 @@ impl Machine {
             // Without sleep=off an idle guest waits for the host's clock.
             add(&["-icount", &format!("shift={shift},sleep=off")]);
         }
+        let room = self
+            .possible_cpus
+            .map_or_else(String::new, |possible| format!(",maxcpus={possible}"));
         add(&[
             "-smp",
-            &self.cpus.to_string(),
+            &format!("{}{room}", self.cpus),
             "-m",
             &format!("{}M", self.memory_mib),
         ]);

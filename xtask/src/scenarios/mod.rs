@@ -18,6 +18,7 @@ mod holding;
 pub(crate) mod lab;
 mod load;
 mod mapping;
+mod processors;
 mod provider;
 mod pull;
 mod record;
@@ -155,6 +156,25 @@ const SCENARIOS: &[Scenario] = &[
         .with_module()
         .once()
         .anywhere(),
+    Scenario::plain("cpus-256", processors::with_256)
+        .with_module()
+        .once()
+        .on_first(),
+    Scenario::plain("cpus-1024", processors::with_1024)
+        .with_module()
+        .kprobe_at_ends(),
+    Scenario::plain("added-cpu-64", processors::added)
+        .with_module()
+        .in_guest(Kind::Possible64)
+        .in_own_guest()
+        .once()
+        .on_kernel("6.1"),
+    Scenario::plain("added-cpu-255", processors::added)
+        .with_module()
+        .in_guest(Kind::Possible255)
+        .in_own_guest()
+        .once()
+        .on_kernel("6.1"),
     Scenario::plain("holders-queues", holders::queues)
         .once()
         .at_ends(),

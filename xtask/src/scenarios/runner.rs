@@ -49,7 +49,7 @@ struct Bootable<'a> {
     /// Where dumps are copied to.
     keep_dumps: Option<&'a Path>,
     /// Its place among the kernels.
-    place: Place,
+    place: Place<'a>,
     effort: Effort,
 }
 
@@ -70,6 +70,7 @@ pub(super) fn run(
         let place = Place {
             at,
             of: kernels.len(),
+            label: &kernel.label,
         };
         let is_due = |scenario: &&Scenario| {
             let is_due = |&method: &Method| scenario.is_due(method, place, effort.everything);

@@ -21,6 +21,8 @@ pub(super) struct Scenario {
     anywhere: bool,
     /// Whether it leaves a kernel behind that nobody should use any more, or a dead one.
     pub(super) own_guest: bool,
+    /// The only kernel that it can be shown on, by its label.
+    kernel: Option<&'static str>,
     /// Where the short run has it by fentry, and by kprobe.
     short: [Span; 2],
     pub(super) run: fn(&mut Lab, Method) -> Result<Verdict>,
@@ -39,9 +41,10 @@ pub(super) enum Span {
 
 /// The place of a kernel among those that there are, the newest first.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Place<'a> {
     pub(super) at: usize,
     pub(super) of: usize,
+    pub(super) label: &'a str,
 }
 
 impl Scenario {
@@ -54,6 +57,7 @@ impl Scenario {
             once: false,
             anywhere: false,
             own_guest: false,
+            kernel: None,
             short: [Span::Every; 2],
             run,
         }
@@ -89,6 +93,12 @@ impl Scenario {
         self
     }
 
+    /// On this kernel only.
+    pub(super) const fn on_kernel(mut self, label: &'static str) -> Self {
+        self.kernel = Some(label);
+        self
+    }
+
     /// In the short run on the newest and the oldest kernel only.
     pub(super) const fn at_ends(mut self) -> Self {
         self.short = [Span::Ends; 2];
@@ -114,10 +124,11 @@ impl Scenario {
     }
 
     /// Whether it is run on this kernel.
-    pub(super) fn is_due(&self, method: Method, place: Place, everything: bool) -> bool {
+    pub(super) fn is_due(&self, method: Method, place: Place<'_>, everything: bool) -> bool {
         let span = self.short[usize::from(method == Method::Kprobe)];
         let is_first = place.at == 0;
         (is_first || !self.anywhere)
+            && self.kernel.is_none_or(|kernel| kernel == place.label)
             && (everything
                 || match span {
                     Span::Every => true,
@@ -131,11 +142,22 @@ impl Scenario {
 mod tests {
     use super::*;
 
+    const LABELS: [&str; 4] = ["7.3", "6.12", "6.1", "5.10"];
     const BASE: Scenario = Scenario::plain("a", |_, _| Ok(Verdict::Passed));
 
     fn places(scenario: Scenario, method: Method, everything: bool) -> Vec<usize> {
         (0..4)
-            .filter(|&at| scenario.is_due(method, Place { at, of: 4 }, everything))
+            .filter(|&at| {
+                scenario.is_due(
+                    method,
+                    Place {
+                        at,
+                        of: 4,
+                        label: LABELS[at],
+                    },
+                    everything,
+                )
+            })
             .collect()
     }
 
@@ -154,11 +176,16 @@ mod tests {
     fn a_long_run_has_everything_but_what_one_kernel_stands_for() {
         assert_eq!(places(BASE.on_first(), Method::Kprobe, true), [0, 1, 2, 3]);
         assert_eq!(places(BASE.anywhere(), Method::Fentry, true), [0]);
+        assert_eq!(places(BASE.on_kernel("6.1"), Method::Fentry, true), [2]);
     }
 
     #[test]
     fn the_only_kernel_has_all_of_them() {
-        let only = Place { at: 0, of: 1 };
+        let only = Place {
+            at: 0,
+            of: 1,
+            label: LABELS[0],
+        };
         assert!(BASE.at_ends().is_due(Method::Fentry, only, false));
         assert!(BASE.on_first().anywhere().is_due(Method::Kprobe, only, false));
     }

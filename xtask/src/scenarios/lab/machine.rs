@@ -46,19 +46,32 @@ pub(crate) enum Kind {
     Preemptible,
     /// With more places that a dying kernel can write to than a serial console.
     Outlets,
+    /// With two CPUs and room for 64.
+    Possible64,
+    /// With two CPUs and room for as many as a machine can have without remapped interrupts.
+    Possible255,
     /// With room for a second kernel that saves the memory of the first when that has died.
     Kdump,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Plain, Self::Preemptible, Self::Outlets, Self::Kdump];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Plain,
+        Self::Preemptible,
+        Self::Possible64,
+        Self::Possible255,
+        Self::Outlets,
+        Self::Kdump,
+    ];
 
     /// The word for it.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
             Self::Preemptible => "preemptible",
+            Self::Possible64 => "cpus-64",
+            Self::Possible255 => "cpus-255",
             Self::Outlets => "outlets",
             Self::Kdump => "kdump",
         }
@@ -69,6 +82,8 @@ impl Kind {
         match self {
             Self::Plain => machine(&[]),
             Self::Preemptible => machine(&["preempt=full"]),
+            Self::Possible64 => possible(64),
+            Self::Possible255 => possible(255),
             Self::Outlets => Machine {
                 has_outlets: true,
                 ..machine(&[RESERVED])
@@ -81,6 +96,15 @@ impl Kind {
                 ..machine(&[&format!("crashkernel={CRASH_KERNEL_MIB}M"), RESERVED])
             },
         }
+    }
+}
+
+/// The machine with room for more CPUs, each of which takes memory.
+fn possible(cpus: u16) -> Machine {
+    Machine {
+        possible_cpus: Some(cpus),
+        memory_mib: 1024,
+        ..machine(&[])
     }
 }
 
