@@ -264,6 +264,9 @@ mod tests {
     #[test]
     #[ignore = "panics on purpose, on a terminal: cargo xtask test --only terminal"]
     fn what_is_shown_panics() {
+        // A key that exports what is shown must not leave a file among the sources.
+        let folder = tempfile::tempdir().unwrap();
+        std::env::set_current_dir(folder.path()).unwrap();
         show(|| {
             // There is something to give back.
             thread::sleep(Duration::from_secs(2));
