@@ -2,6 +2,8 @@
 //!
 //! `cargo bench -p p2p-trace --bench dump`. Sizes are told before the timings.
 
+#![expect(clippy::disallowed_methods, reason = "dumps in a folder for temporary files")]
+
 #[path = "support/status.rs"]
 mod status;
 #[path = "support/traffic.rs"]

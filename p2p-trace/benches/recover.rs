@@ -3,6 +3,11 @@
 //!
 //! `cargo bench -p p2p-trace --bench recover`.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an image in the folder for temporary files"
+)]
+
 use std::fs::{File, remove_file};
 use std::io::{self, Read as _, Write as _};
 use std::num::NonZero;

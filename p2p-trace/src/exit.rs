@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use crate::outfile::OutputError;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -48,7 +50,7 @@ pub struct Refusal {
 /// How the program ends on this error.
 #[must_use]
 pub fn exit_of(error: &anyhow::Error) -> Exit {
-    error
-        .downcast_ref::<Refusal>()
-        .map_or(Exit::Error, |refusal| refusal.exit)
+    let refused = error.downcast_ref::<Refusal>().map(|refusal| refusal.exit);
+    let of_output = || error.downcast_ref::<OutputError>().map(OutputError::exit);
+    refused.or_else(of_output).unwrap_or(Exit::Error)
 }

@@ -1,5 +1,13 @@
 //! p2p-trace.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests make what they need in folders of their own"
+    )
+)]
+
 pub mod account;
 pub mod cli;
 pub mod commands;
@@ -11,6 +19,7 @@ pub mod holders;
 pub mod kernel;
 pub mod model;
 pub mod order;
+pub mod outfile;
 pub mod output;
 pub mod pipeline;
 pub mod probe;

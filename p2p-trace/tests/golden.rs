@@ -1,6 +1,11 @@
 //! Golden files of each version of the dump's format: whatever is changed, they are read, and say what they said when they were
 //! added. `P2P_TRACE_BLESS=1 cargo test` writes anew what they say, never the dumps.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "what dumps say is written anew when asked for"
+)]
+
 #[cfg(test)]
 mod tests {
     use std::{

@@ -1,17 +1,21 @@
 //! Options of the commands that write and read dumps.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::{TracingArgs, parse_duration, parse_size, severities};
-use crate::rules::Severity;
+use crate::{
+    outfile::{Input, Output},
+    rules::Severity,
+};
 
 /// Options of `record`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "The first file is FILE, the next ones are FILE.1, FILE.2 and so on. Each can be read alone. What belongs to a \
-                  teardown and each finding is on the disk at once, the rest within a second.\n\n\
+                  teardown and each finding is on the disk at once, the rest within a second. With --force each of them replaces \
+                  the file of its name as soon as its own beginning is written; without it they must not exist.\n\n\
                   Examples:\n  p2p-trace record -o trace.p2pt\n  \
                   p2p-trace record -o /var/log/p2p.p2pt --max-size 256M --keep 8\n  \
                   p2p-trace record -o /var/log/p2p.p2pt --flight-recorder --history 10m\n  \
@@ -19,8 +23,8 @@ use crate::rules::Severity;
 )]
 pub struct RecordArgs {
     /// The file to write, which must not exist yet; `-` writes to stdout
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Output,
 
     /// What to trace, and how.
     #[command(flatten)]
@@ -65,8 +69,8 @@ pub struct RecordArgs {
 )]
 pub struct ReplayArgs {
     /// The files of a dump, in any order; `-` reads stdin
-    #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<Input>,
 
     /// Write text for people, as `live` does; without it, and without --json, a terminal gets the dashboard
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
@@ -105,8 +109,8 @@ pub struct ReplayArgs {
 )]
 pub struct CheckArgs {
     /// The files of one dump or of several, in any order; `-` reads stdin
-    #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<Input>,
 
     /// Write one JSON object per dump (docs/schema/check.schema.json)
     #[arg(long)]
@@ -125,19 +129,25 @@ pub struct CheckArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "Exit codes: those of `check`, so that one command serves both: 0 every rule that was checked holds, 1 one is \
-                  violated, 2 none is violated, and at least one is inconclusive, 3 a file could not be read, or the page not written.\n\n\
+                  violated, 2 none is violated, and at least one is inconclusive, 3 a file could not be read, or the page not written, \
+                  such as because there is a file of its name, 64 the page would be one of the dumps.\n\n\
                   Examples:\n  p2p-trace report trace.p2pt > mail.md\n  \
                   p2p-trace report --html report.html host-*/trace.p2pt*\n  \
                   ssh host p2p-trace live --raw | p2p-trace report -"
 )]
 pub struct ReportArgs {
     /// The files of one dump or of several, in any order; `-` reads stdin
-    #[arg(value_name = "FILE", required = true)]
-    pub files: Vec<PathBuf>,
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<Input>,
 
-    /// Write a page that needs nothing else, with a picture of each teardown, to this file, and no Markdown
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+    /// Write a page that needs nothing else, with a picture of each teardown, to this file, which must not exist yet, and no
+    /// Markdown; `-` writes to stdout
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub html: Option<Output>,
+
+    /// Replace the page if it exists already, once the new one is complete
+    #[arg(long, requires = "html")]
+    pub force: bool,
 
     /// Only a finding at least this grave counts as a violation
     #[arg(long, value_name = "SEVERITY", value_parser = severities())]

@@ -5,16 +5,16 @@ mod recover;
 mod top;
 mod tracing;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 use clap::{
-    ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum,
+    ArgAction, Args, CommandFactory as _, Parser, Subcommand, ValueEnum, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use clap_complete::Shell;
 use p2p_trace_common::Hook;
 
-use crate::{commands::doctor, rules::Severity};
+use crate::{commands::doctor, outfile::Output, rules::Severity};
 
 pub use dump::{CheckArgs, RecordArgs, ReplayArgs, ReportArgs};
 pub use recover::{CoreFormat, RecoverArgs};
@@ -133,9 +133,9 @@ pub struct LiveArgs {
     #[arg(long, conflicts_with_all = ["json", "record", "findings", "fail_on", "until_finding"], help_heading = "Output")]
     pub raw: bool,
 
-    /// Record into this file too, which must not exist yet
-    #[arg(long, value_name = "FILE", help_heading = "Output")]
-    pub record: Option<PathBuf>,
+    /// Record into this file too, which must not exist yet; with --force it is replaced as soon as the new one has its header
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub record: Option<Output>,
 }
 
 /// Options of `holders`.

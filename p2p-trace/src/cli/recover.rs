@@ -1,16 +1,18 @@
 //! Options of `recover`.
 
-use std::path::PathBuf;
+use clap::{Args, ValueEnum, ValueHint};
 
-use clap::{Args, ValueEnum};
-
-use crate::recover::Format;
+use crate::{
+    outfile::{Input, Output},
+    recover::Format,
+};
 
 /// Options of `recover`.
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 a dump was written, 2 the core holds nothing of p2p-trace (or of that run), 3 it cannot be \
-                  read, or the dump not be written.\n\n\
+                  read, or the dump not be written, such as because there is a file of its name, 64 the dump would be what is \
+                  read.\n\n\
                   Examples:\n  p2p-trace recover /var/crash/vmcore -o crash.p2pt && p2p-trace check crash.p2pt\n  \
                   p2p-trace recover vmcore --with trace.p2pt -o whole.p2pt\n  \
                   ssh host cat /proc/vmcore | p2p-trace recover - -o crash.p2pt"
@@ -18,17 +20,21 @@ use crate::recover::Format;
 pub struct RecoverArgs {
     /// The memory dump: ELF (/proc/vmcore, QEMU, virsh), kdump-compressed (makedumpfile, flattened too), or a raw image; `-`
     /// reads an ELF dump or a raw image from stdin
-    #[arg(value_name = "CORE")]
-    pub core: PathBuf,
+    #[arg(value_name = "CORE", value_hint = ValueHint::FilePath)]
+    pub core: Input,
 
-    /// The event dump to write
-    #[arg(short, long, value_name = "FILE")]
-    pub output: PathBuf,
+    /// The event dump to write, which must not exist yet; `-` writes to stdout
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Output,
+
+    /// Replace the event dump if it exists already, once the new one is complete
+    #[arg(long)]
+    pub force: bool,
 
     /// A file of the dump that was recorded of the same run: what the core has beyond it is written behind it; can be given
     /// more than once
-    #[arg(long, value_name = "FILE")]
-    pub with: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub with: Vec<Input>,
 
     /// Take this run, by its number, not the latest one
     #[arg(long, value_name = "RUN", value_parser = parse_run)]

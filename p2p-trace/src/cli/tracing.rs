@@ -1,12 +1,13 @@
 //! The options of every command that traces: `top`, `live` and `record`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueHint};
 use p2p_trace_common::Hook;
 
 use super::{AttachHow, parse_duration, parse_hook, parse_size};
 use crate::{
+    outfile::{Input, Output, Outputs},
     rules,
     source::{Attach, Request},
 };
@@ -34,9 +35,13 @@ pub struct TracingArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
     pub stall_after: Duration,
 
-    /// Create this file once everything is attached
-    #[arg(long, value_name = "PATH", help_heading = "Output")]
-    pub ready_file: Option<PathBuf>,
+    /// Create this file, which must not exist yet, once everything is attached
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath, help_heading = "Output")]
+    pub ready_file: Option<Output>,
+
+    /// Replace files that this command writes and that exist already
+    #[arg(long, help_heading = "Output")]
+    pub force: bool,
 
     /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
     #[arg(long, help_heading = "Output")]
@@ -51,8 +56,8 @@ pub struct TracingArgs {
     pub ring_size: Option<u64>,
 
     /// Read the kernel's types from this file, not from /sys/kernel/btf/vmlinux
-    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
-    pub kernel_btf: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Kernel")]
+    pub kernel_btf: Option<Input>,
 }
 
 /// As on a command line without options.
@@ -65,6 +70,7 @@ impl Default for TracingArgs {
             duration: None,
             stall_after: rules::Options::default().stall_after,
             ready_file: None,
+            force: false,
             attach: AttachHow::default(),
             ring_size: None,
             kernel_btf: None,
@@ -83,9 +89,14 @@ impl TracingArgs {
             stacks: self.stacks,
             attach: self.attach.into(),
             ring_size: self.ring_size,
-            kernel_btf: self.kernel_btf.clone(),
+            kernel_btf: self.kernel_btf.as_deref().map(Path::to_owned),
             kmsg: self.kmsg,
         }
+    }
+
+    /// The outputs of a command with these options.
+    pub(crate) fn outputs(&self) -> Outputs {
+        Outputs::new(&self.kernel_btf, self.force)
     }
 
     /// What the rules go by.

@@ -22,11 +22,11 @@ pub(super) struct Run {
 }
 
 /// Opens the files and puts those of a run together; with the errors of those that cannot be read.
-pub(super) fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<anyhow::Error>) {
+pub(super) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>) {
     let mut runs = BTreeMap::<_, Vec<_>>::new();
     let mut order = Vec::new();
     let mut errors = Vec::new();
-    for path in paths {
+    for path in paths.iter().map(AsRef::as_ref) {
         match open_file(path) {
             Ok(file) => {
                 let status = &file.header().status;
@@ -34,7 +34,7 @@ pub(super) fn open(paths: &[PathBuf]) -> (Vec<Run>, Vec<anyhow::Error>) {
                 if !runs.contains_key(&key) {
                     order.push(key.clone());
                 }
-                runs.entry(key).or_default().push((path.clone(), file));
+                runs.entry(key).or_default().push((path.to_owned(), file));
             }
             Err(error) => errors.push(error),
         }

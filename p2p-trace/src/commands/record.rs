@@ -1,21 +1,17 @@
 //! `record`: a run into a dump, without showing anything.
 
-use std::{
-    fs,
-    io::{self, IsTerminal as _},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::{
     account::Status,
     cli::RecordArgs,
-    drive::{Both, Drive, Ending, Next, Opened, Sink, open, stop::Stop},
+    drive::{Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open, stop::Stop},
     dump::Header,
     exit::{Exit, Refusal},
     kernel::{KernelRoot, clock},
+    outfile::Content,
     output::Clock,
     pipeline::{Closing, Pipeline, Step},
     recorder::{Flight, Limits, Options, Recorder},
@@ -24,11 +20,11 @@ use crate::{
 };
 
 /// What is to be recorded, and where to.
-pub(super) struct Plan<'a> {
+pub(super) struct Plan {
     pub(super) request: Request,
     pub(super) duration: Option<Duration>,
     pub(super) rules: rules::Options,
-    pub(super) ready_file: Option<&'a Path>,
+    pub(super) ready_file: ReadyFile,
     pub(super) options: Options,
 }
 
@@ -38,7 +34,12 @@ pub(super) struct Plan<'a> {
 ///
 /// When the kernel cannot be traced, tracing breaks off, or the dump is not complete.
 pub fn run(args: &RecordArgs) -> Result<Exit> {
-    if args.flight_recorder && args.output == Path::new("-") {
+    let is_series = args.flight_recorder || args.max_size.is_some() || args.max_age.is_some();
+    let content = if is_series { Content::Dumps } else { Content::Dump };
+    let mut outputs = args.tracing.outputs();
+    let destination = outputs.prepare(&args.output, content)?;
+    let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
+    if args.flight_recorder && !destination.is_file() {
         return Err(Refusal {
             exit: Exit::Usage,
             message: "a flight recorder writes files when something happens: name one, not a pipe".to_owned(),
@@ -59,9 +60,9 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
         request: args.tracing.request(),
         duration: args.tracing.duration,
         rules: args.tracing.rules(),
-        ready_file: args.tracing.ready_file.as_deref(),
+        ready_file,
         options: Options {
-            path: (args.output != Path::new("-")).then(|| args.output.clone()),
+            destination,
             limits: Limits {
                 max_size: args.max_size,
                 max_age: args.max_age,
@@ -74,10 +75,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
 }
 
 /// Records until it is time to stop.
-pub(super) fn record(plan: Plan<'_>) -> Result<Exit> {
-    if plan.options.path.is_none() && io::stdout().is_terminal() {
-        bail!("a dump is not for a terminal: write it to a file, or into a pipe");
-    }
+pub(super) fn record(plan: Plan) -> Result<Exit> {
     let Opened { session, symbols } = open(&plan.request)?;
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let clock = clock::now();
@@ -118,26 +116,14 @@ pub(super) fn header(status: Status, clock: Clock, rules: rules::Options) -> Hea
     }
 }
 
-/// The recorder's options for one file without end.
-pub(super) fn one_file(path: Option<PathBuf>) -> Options {
-    Options {
-        path,
-        ..Options::default()
-    }
-}
-
 /// Says that everything is attached.
-struct Announced<'a> {
-    ready_file: Option<&'a Path>,
+struct Announced {
+    ready_file: ReadyFile,
 }
 
-impl Sink for Announced<'_> {
+impl Sink for Announced {
     fn begin(&mut self, _status: &Status) -> Result<()> {
-        if let Some(path) = self.ready_file {
-            fs::write(path, format!("{}\n", std::process::id()))
-                .with_context(|| format!("cannot create the ready file {}", path.display()))?;
-        }
-        Ok(())
+        self.ready_file.announce()
     }
 
     fn changed(&mut self, _status: &Status, _time_ns: u64) -> Result<()> {

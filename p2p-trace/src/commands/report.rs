@@ -1,9 +1,6 @@
 //! `report`: what a dump came to, for a mail or as a page.
 
-use std::{
-    fs,
-    io::{self, Write as _},
-};
+use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
 
@@ -12,6 +9,7 @@ use crate::{
     cli::ReportArgs,
     dump::Names,
     exit::Exit,
+    outfile::{Content, Outputs},
     report::{Collector, Story, Subject, html, markdown},
     rules::Severity,
 };
@@ -23,11 +21,22 @@ use crate::{
 /// When stdout or the page cannot be written to. A file that cannot be read is told on stderr, and the others are
 /// reported.
 pub fn run(args: &ReportArgs) -> Result<Exit> {
+    let mut outputs = Outputs::new(&args.files, args.force);
+    let destination = args.html.as_ref();
+    let destination = destination.map(|html| outputs.prepare(html, Content::Text));
+    let destination = destination.transpose()?;
     let (runs, errors) = dumps::open(&args.files);
     let (told, exit) = tell(runs, errors, args);
-    if let Some(path) = &args.html {
-        fs::write(path, page(&told)).with_context(|| format!("cannot write {}", path.display()))?;
-        return Ok(exit);
+    if let Some(destination) = destination {
+        let mut file = destination.create()?;
+        return match file.write_all(page(&told).as_bytes()) {
+            Err(error) if is_closed(&error) => Ok(exit),
+            written => {
+                written.with_context(|| format!("cannot write {}", destination.name()))?;
+                file.finish()?;
+                Ok(exit)
+            }
+        };
     }
     match io::stdout().lock().write_all(mail(&told).as_bytes()) {
         Err(error) if is_closed(&error) => {}
@@ -96,7 +105,7 @@ fn page(told: &[Told]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{fs, path::PathBuf};
 
     use super::*;
     use crate::dump::{Writer, samples};
@@ -110,12 +119,8 @@ mod tests {
             path
         };
         let files: Vec<PathBuf> = dumps.iter().enumerate().map(write).collect();
-        let args = ReportArgs {
-            files,
-            ..ReportArgs::default()
-        };
-        let (runs, errors) = dumps::open(&args.files);
-        let (told, exit) = tell(runs, errors, &args);
+        let (runs, errors) = dumps::open(&files);
+        let (told, exit) = tell(runs, errors, &ReportArgs::default());
         let text = mail(&told);
         (text.replace(&format!("{}/", dir.path().display()), ""), exit)
     }

@@ -47,12 +47,16 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
 
     use super::{answering::answering, colors_stdout, record};
     use crate::{
-        drive::{Both, Drive, Opened, open, stop::Stop},
+        drive::{Both, Drive, Opened, ReadyFile, open, stop::Stop},
         kernel::clock,
         recorder::Recorder,
         tui::{self, Dashboard, Theme},
     };
 
+    let mut outputs = args.tracing.outputs();
+    // It has the screen.
+    outputs.take_stdout();
+    let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let opened = open(&args.tracing.request())?;
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let start = clock::now();
@@ -71,7 +75,6 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     // Reading them takes longer than the screen may stand still.
     symbols.never_wait();
     let symbols = symbols.as_ref();
-    let ready_file = args.tracing.ready_file.as_deref();
     let mut dashboard = Dashboard::new(status.clone(), start, symbols, answering, ready_file);
     let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;
     tui::beside(&dashboard.shared(), &stop, theme, || {

@@ -39,6 +39,7 @@ impl KernelLog<File> {
     /// # Errors
     ///
     /// When it cannot be written to.
+    #[expect(clippy::disallowed_methods, reason = "a device of the kernel, not a file")]
     pub(super) fn open() -> Result<Self> {
         let file = OpenOptions::new().write(true).open(PATH);
         let file = file.with_context(|| {

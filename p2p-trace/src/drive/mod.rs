@@ -6,6 +6,7 @@ mod kernel_log;
 mod mirroring;
 mod open;
 mod reader;
+mod ready;
 pub(crate) mod stop;
 #[cfg(any(feature = "trace", test))]
 mod symbols;
@@ -35,6 +36,7 @@ use mirroring::Mirroring;
 pub(crate) use open::{Opened, open};
 pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};
+pub(crate) use ready::ReadyFile;
 use stop::Stop;
 
 /// Batches that wait to be taken in: a million records, 120 MiB. They let a sink that is slower than the kernel fall behind for a

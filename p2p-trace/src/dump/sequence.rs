@@ -17,7 +17,7 @@ pub(crate) fn numbered(first: &Path, number: u32) -> PathBuf {
 }
 
 /// The first file of the run that this one is of by its name, and its number.
-pub(super) fn place(path: &Path) -> (PathBuf, u32) {
+pub(crate) fn place(path: &Path) -> (PathBuf, u32) {
     path.extension().and_then(number_of).map_or_else(
         || (path.to_owned(), 0),
         |number| (path.with_extension(""), number),
@@ -30,25 +30,38 @@ pub(super) fn place(path: &Path) -> (PathBuf, u32) {
 ///
 /// When the folder cannot be read.
 pub(super) fn after(first: &Path, number: u32) -> io::Result<Option<u32>> {
+    // One that has vanished meanwhile was none.
+    let has_content = |found| fs::metadata(numbered(first, found)).is_ok_and(|metadata| metadata.len() > 0);
+    let mut numbers = numbers(first)?;
+    numbers.sort_unstable();
+    Ok(numbers
+        .into_iter()
+        .find(|&found| found > number && has_content(found)))
+}
+
+/// The lowest number of which there is anything.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub(crate) fn lowest(first: &Path) -> io::Result<Option<u32>> {
+    Ok(numbers(first)?.into_iter().min())
+}
+
+/// The numbers behind the names beside `first` that begin with its name.
+fn numbers(first: &Path) -> io::Result<Vec<u32>> {
     let folder = match first.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let mut next = None;
+    let mut numbers = Vec::new();
     for entry in fs::read_dir(folder)? {
         let name = PathBuf::from(entry?.file_name());
-        let found = name.extension().and_then(number_of);
-        let is_later = |found: &u32| *found > number && next.is_none_or(|next| *found < next);
-        let Some(found) = found.filter(is_later) else {
-            continue;
-        };
-        let is_of_run = name.file_stem() == first.file_name();
-        // One that has vanished meanwhile was none.
-        if is_of_run && fs::metadata(numbered(first, found)).is_ok_and(|metadata| metadata.len() > 0) {
-            next = Some(found);
+        if name.file_stem() == first.file_name() {
+            numbers.extend(name.extension().and_then(number_of));
         }
     }
-    Ok(next)
+    Ok(numbers)
 }
 
 /// As it is written: without zeros in front, and never 0.
@@ -85,11 +98,13 @@ mod tests {
         write(0, "x");
         fs::write(dir.path().join("b.p2pt.1"), "x").unwrap();
         assert_eq!(after(&first, 0).unwrap(), None);
+        assert_eq!(lowest(&first).unwrap(), None);
         write(10, "x");
         write(9, "");
         write(11, "x");
         assert_eq!(after(&first, 0).unwrap(), Some(10));
         assert_eq!(after(&first, 10).unwrap(), Some(11));
+        assert_eq!(lowest(&first).unwrap(), Some(9), "an empty one is in the way too");
         write(9, "x");
         assert_eq!(after(&first, 0).unwrap(), Some(9));
     }

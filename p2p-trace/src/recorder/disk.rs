@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::{
     Options, Recorded, Shared,
@@ -83,24 +83,20 @@ pub(super) struct Disk {
 impl Disk {
     /// Creates the first file.
     pub(super) fn create(options: Options, header: Header, shared: Arc<Shared>) -> Result<Self> {
-        let path = options.path.clone();
-        let mut files = Files::new(options.path, options.limits);
+        let mut files = Files::new(options.destination, options.limits);
         let flight = options.flight.as_ref().map(Segments::new);
         let only_asked = options.flight.and_then(|flight| flight.only_asked);
         let out = if flight.is_some() {
-            if let Some(path) = path.filter(|path| path.symlink_metadata().is_ok()) {
-                bail!("cannot create the dump {}: it must not exist yet", path.display());
-            }
             Out::Memory(Vec::new())
         } else {
-            files.create().with_context(|| {
-                let path = path.unwrap_or_default();
-                format!("cannot create the dump {}: it must not exist yet", path.display())
-            })?
+            Out::File(files.create()?)
         };
         let redactor = options.redact.then(Redactor::random);
         let header = if options.redact { redacted(header) } else { header };
-        let writer = Writer::new(out, header).context("cannot write the dump")?;
+        let mut writer = Writer::new(out, header).context("cannot write the dump")?;
+        if let Out::File(file) = writer.get_mut() {
+            files.publish(file)?;
+        }
         Ok(Self {
             writer,
             redactor,
@@ -241,10 +237,10 @@ impl Disk {
         self.attempt(Writer::flush);
         let out = match self.files.create() {
             Ok(out) => out,
-            Err(error) => return self.note(Err(error)),
+            Err(error) => return self.note(Err(error.into())),
         };
         self.recorded.bytes += self.writer.written();
-        match self.writer.rotate(out, checkpoint) {
+        match self.writer.rotate(Out::File(out), checkpoint) {
             Ok(before) => {
                 let synced = before.sync();
                 self.note(synced);
@@ -252,6 +248,12 @@ impl Disk {
             Err(error) => self.note(Err(error)),
         }
         self.is_lost = false;
+        if let Out::File(file) = self.writer.get_mut()
+            && let Err(error) = self.files.publish(file)
+        {
+            self.is_lost = true;
+            self.note(Err(error.into()));
+        }
         self.checkpoint_at = self.writer.written();
         let pruned = self.files.prune();
         self.note(pruned);
@@ -287,21 +289,22 @@ impl Disk {
             // It goes on in the file that was written before.
             return self.tell(None);
         };
-        let created = self.files.create();
-        let saved = created.and_then(|mut out| {
-            let base = flight.write_to(&mut out, current)?;
-            Ok((out, base))
+        let saved = self.files.create().and_then(|mut out| {
+            let written = flight.write_to(&mut out, current);
+            written.map_err(|error| out.write_error(error))?;
+            self.files.publish(&mut out)?;
+            Ok(out)
         });
         match saved {
-            Ok((out, base)) => {
-                *self.writer.get_mut() = out;
-                self.base = base;
+            Ok(out) => {
+                self.base = flight.clear();
+                *self.writer.get_mut() = Out::File(out);
                 tracing::info!("what happened until now is written to {}", self.files.current());
                 self.tell(None);
             }
             // All of it stays in memory, for the next time.
             Err(error) if self.only_asked.is_some() => self.tell(Some(error.to_string())),
-            Err(error) => self.note(Err(error)),
+            Err(error) => self.note(Err(error.into())),
         }
         let pruned = self.files.prune();
         self.note(pruned);
@@ -310,10 +313,9 @@ impl Disk {
     /// Tells whoever asked where it was written to, or what went wrong.
     fn tell(&self, error: Option<String>) {
         let Some(teller) = &self.only_asked else { return };
-        let path = self.files.path().cloned().unwrap_or_default();
         let saved = match error {
-            None => Ok(path),
-            Some(error) => Err(format!("cannot write {}: {error}", path.display())),
+            None => Ok(self.files.path().to_owned()),
+            Some(error) => Err(error),
         };
         // Whoever asked may be gone.
         drop(teller.send(saved));

@@ -2,13 +2,12 @@
 
 use std::{
     collections::VecDeque,
-    fs::{self, File, OpenOptions},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use crate::dump::sequence::numbered;
+use crate::outfile::{Destination, OutFile, OutputError, Placed};
 
 /// When to begin another file, and how many to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,10 +23,8 @@ pub(crate) struct Limits {
 /// Where a dump goes.
 #[derive(Debug)]
 pub(super) enum Out {
-    /// A file that nobody else may read: it says what is where in the kernel's memory.
-    File(File),
-    /// A pipe.
-    Stdout(io::Stdout),
+    /// A file, or a pipe.
+    File(OutFile),
     /// A segment of a flight recorder.
     Memory(Vec<u8>),
 }
@@ -36,33 +33,25 @@ impl Out {
     /// What has been written is on the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         match self {
-            Self::File(file) => file.sync_data(),
-            Self::Stdout(_) | Self::Memory(_) => Ok(()),
+            Self::File(file) => file.sync(),
+            Self::Memory(_) => Ok(()),
         }
     }
 
     /// Takes back what was written in part.
     pub(super) fn cut(&self, length: u64) -> io::Result<()> {
         match self {
-            Self::File(file) => file.set_len(length),
-            Self::Stdout(_) | Self::Memory(_) => Ok(()),
+            Self::File(file) => file.cut(length),
+            Self::Memory(_) => Ok(()),
         }
     }
 
     /// Somebody has removed the file: what is written is lost when it is closed.
-    #[cfg(unix)]
     pub(super) fn has_vanished(&self) -> bool {
-        use std::os::unix::fs::MetadataExt as _;
         match self {
-            Self::File(file) => file.metadata().is_ok_and(|metadata| metadata.nlink() == 0),
-            Self::Stdout(_) | Self::Memory(_) => false,
+            Self::File(file) => file.has_vanished(),
+            Self::Memory(_) => false,
         }
-    }
-
-    /// It cannot be told.
-    #[cfg(not(unix))]
-    pub(super) const fn has_vanished(&self) -> bool {
-        false
     }
 }
 
@@ -70,15 +59,14 @@ impl Write for Out {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.write(bytes),
-            Self::Stdout(stdout) => stdout.write(bytes),
             Self::Memory(segment) => segment.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::File(_) | Self::Memory(_) => Ok(()),
-            Self::Stdout(stdout) => stdout.flush(),
+            Self::File(file) => file.flush(),
+            Self::Memory(_) => Ok(()),
         }
     }
 }
@@ -86,17 +74,17 @@ impl Write for Out {
 /// The files of one recording.
 #[derive(Debug)]
 pub(super) struct Files {
-    path: Option<PathBuf>,
+    destination: Destination,
     limits: Limits,
-    kept: VecDeque<PathBuf>,
+    kept: VecDeque<Placed>,
     created: u32,
     began: Instant,
 }
 
 impl Files {
-    pub(super) fn new(path: Option<PathBuf>, limits: Limits) -> Self {
+    pub(super) fn new(destination: Destination, limits: Limits) -> Self {
         Self {
-            path,
+            destination,
             limits,
             kept: VecDeque::new(),
             created: 0,
@@ -109,29 +97,36 @@ impl Files {
         self.created
     }
 
-    /// The one that is written; `None`: stdout.
-    pub(super) fn path(&self) -> Option<&PathBuf> {
-        self.kept.back().or(self.path.as_ref())
+    /// The one that is written.
+    pub(super) fn path(&self) -> &Path {
+        self.kept
+            .back()
+            .map_or_else(|| self.destination.path(), Placed::path)
     }
 
     /// The same for messages.
     pub(super) fn current(&self) -> String {
-        self.path()
-            .map_or_else(|| "stdout".to_owned(), |path| path.display().to_string())
+        self.kept.back().map_or_else(
+            || self.destination.name(),
+            |placed| placed.path().display().to_string(),
+        )
     }
 
-    /// The next one: `FILE`, then `FILE.1`, `FILE.2` and so on. Those that exist are left alone.
-    pub(super) fn create(&mut self) -> io::Result<Out> {
+    /// The next one: `FILE`, then `FILE.1`, `FILE.2` and so on. It has its name for good only when it is published.
+    pub(super) fn create(&mut self) -> Result<OutFile, OutputError> {
         self.began = Instant::now();
-        let Some(path) = &self.path else {
-            self.created += 1;
-            return Ok(Out::Stdout(io::stdout()));
-        };
-        let path = numbered(path, self.created);
-        let file = create(&path)?;
+        self.destination.create_numbered(self.created)
+    }
+
+    /// The file that was created last has its beginning, and takes its place.
+    pub(super) fn publish(&mut self, file: &mut OutFile) -> Result<(), OutputError> {
+        let published = file.publish();
+        // What is in the way of this one stays there: the next one has another name.
         self.created += 1;
-        self.kept.push_back(path);
-        Ok(Out::File(file))
+        if published.is_ok() {
+            self.kept.extend(file.placed());
+        }
+        published
     }
 
     /// It is time for another one, when the current one has so many bytes.
@@ -141,7 +136,7 @@ impl Files {
             .limits
             .max_age
             .is_some_and(|max_age| self.began.elapsed() >= max_age);
-        self.path.is_some() && (by_size || by_age)
+        self.destination.is_file() && (by_size || by_age)
     }
 
     /// Removes the oldest ones.
@@ -150,24 +145,10 @@ impl Files {
             return Ok(());
         };
         while self.kept.len() > keep.max(1) {
-            if let Some(path) = self.kept.pop_front() {
-                match fs::remove_file(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    removed => removed?,
-                }
+            if let Some(oldest) = self.kept.pop_front() {
+                oldest.remove()?;
             }
         }
         Ok(())
     }
-}
-
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    options.open(path)
 }

@@ -70,15 +70,19 @@ impl Segments {
         }
     }
 
-    /// Writes all of it, and `current` behind; then it is forgotten. Returns the bytes in front of the current segment.
-    pub(super) fn write_to(&mut self, out: &mut impl Write, current: &[u8]) -> io::Result<u64> {
+    /// Writes all of it, and `current` behind.
+    pub(super) fn write_to(&self, out: &mut impl Write, current: &[u8]) -> io::Result<()> {
         for (_, segment) in &self.ended {
             out.write_all(segment)?;
         }
-        out.write_all(current)?;
+        out.write_all(current)
+    }
+
+    /// Forgets all of it. Returns how many bytes that were.
+    pub(super) fn clear(&mut self) -> u64 {
         let bytes = self.bytes();
         self.ended.clear();
-        Ok(bytes)
+        bytes
     }
 
     fn bytes(&self) -> u64 {
@@ -102,6 +106,7 @@ mod tests {
     fn written(segments: &mut Segments) -> Vec<u8> {
         let mut out = Vec::new();
         segments.write_to(&mut out, b"now").unwrap();
+        assert_eq!(segments.clear() + 3, out.len() as u64);
         out
     }
 

@@ -8,10 +8,7 @@ use super::{
     tests::{Live, alloc, open, read, record, records},
     *,
 };
-use crate::{
-    dump::{End, Entry, Reader, Told, samples},
-    output::NoSymbols,
-};
+use crate::dump::{End, Entry, Reader, Told, samples};
 
 /// Another range is killed, which is written at once and no finding.
 fn quiet(place: u64) -> Record {
@@ -174,18 +171,15 @@ fn segments_in_one_file_are_one_history() {
 }
 
 #[test]
-fn a_flight_recorder_does_not_begin_where_a_file_is_in_its_way() {
+fn a_flight_recorder_leaves_a_file_alone_that_has_come_into_its_way() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
+    let asked = Arc::new(AtomicBool::new(true));
+    let mut live = Live::with(&path, Limits::default(), Some(flight(&asked, 1 << 20)));
     fs::write(&path, "mine").unwrap();
-    let options = Options {
-        path: Some(path.clone()),
-        flight: Some(flight(&Arc::default(), 1)),
-        ..Options::default()
-    };
-    let error = Recorder::start(options, samples::header(), &NoSymbols)
-        .err()
-        .unwrap();
-    assert!(error.to_string().contains("must not exist yet"), "{error}");
+    live.gain(&[alloc(0)]);
+    let error = live.end().unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"mine");
+    assert_eq!(number_of_files(dir.path()), 1);
 }

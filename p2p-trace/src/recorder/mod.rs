@@ -13,7 +13,6 @@ mod redact;
 mod tests;
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -31,6 +30,7 @@ use crate::{
     drive::{Ending, Next, Sink},
     dump::{Checkpoint, Header, Reason},
     event::assemble::Element,
+    outfile::Destination,
     output::Symbolize,
     pipeline::{Closing, Pipeline, Slice, Step},
     source::Totals,
@@ -47,16 +47,28 @@ use names::NewNames;
 const QUEUE: u64 = 64 << 20;
 
 /// Where to, and how much.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
-    /// The file; `None`: stdout.
-    pub(crate) path: Option<PathBuf>,
+    /// The file, or the first of several.
+    pub(crate) destination: Destination,
     /// When to begin another file, and how many to keep.
     pub(crate) limits: Limits,
     /// Kernel addresses are replaced.
     pub(crate) redact: bool,
     /// Nothing is written before something happens; then it is the last minutes.
     pub(crate) flight: Option<Flight>,
+}
+
+impl Options {
+    /// One file without end.
+    pub(crate) fn one_file(destination: Destination) -> Self {
+        Self {
+            destination,
+            limits: Limits::default(),
+            redact: false,
+            flight: None,
+        }
+    }
 }
 
 /// What the two threads tell each other.

@@ -56,7 +56,7 @@ impl Live<'_> {
         let header = samples::header();
         let pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
         let options = Options {
-            path: Some(path.to_owned()),
+            destination: Destination::new_file(path.to_owned()),
             limits,
             redact: false,
             flight,

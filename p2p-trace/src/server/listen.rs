@@ -76,6 +76,10 @@ impl Drop for Server {
 }
 
 /// Binds under another name first: who finds a socket by its name finds one that is complete, and nobody else's.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a socket in the folder of tracers, not a file"
+)]
 fn bind(folder: &Path) -> io::Result<(UnixListener, PathBuf)> {
     let name = place::file_name(std::process::id());
     let (path, new) = (folder.join(&name), folder.join(format!(".{name}.new")));

@@ -1,12 +1,14 @@
 //! The files that a user wants written.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, path::Path, sync::Arc};
 
-use crate::{output::Clock, recorder::Saved};
+use anyhow::Result;
+
+use crate::{
+    outfile::{OutFile, OutputError},
+    output::Clock,
+    recorder::Saved,
+};
 
 /// Names that are tried where there is such a file already.
 const TRIES: u32 = 1000;
@@ -20,32 +22,26 @@ pub(super) fn name(what: &str, clock: &Clock, time_ns: u64, extension: &str) -> 
     format!("p2p-trace-{what}-{}-{time}.{extension}", digits(date))
 }
 
-/// Creates a file of this name, or with a number behind it, in a folder. Kernel addresses and names of tasks are nobody
-/// else's business.
-pub(super) fn create(folder: &Path, name: &str) -> Result<(PathBuf, File), String> {
-    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let mut path = folder.join(name);
-    for number in 1..=TRIES {
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&path) {
-            Ok(file) => return Ok((path, file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                path = folder.join(format!("{stem}-{number}.{extension}"));
-            }
-            Err(error) => return Err(failed(&path, &error)),
-        }
-    }
-    Err(format!(
-        "cannot write {name}: there are {TRIES} such files already"
-    ))
+/// Writes to a new file of this name, or with a number behind it, in a folder. One that cannot be completed is removed.
+pub(super) fn save(folder: &Path, name: &str, write: impl FnOnce(Arc<File>) -> Result<()>) -> Saved {
+    let file = create(folder, name).map_err(|error| error.to_string())?;
+    let path = file.path().to_owned();
+    write(file.handle()).map_err(|error| format!("cannot write {}: {error:#}", path.display()))?;
+    file.finish().map_err(|error| error.to_string())?;
+    Ok(path)
 }
 
-/// Why it could not be written.
-pub(super) fn failed(path: &Path, error: &io::Error) -> String {
-    format!("cannot write {}: {error}", path.display())
+fn create(folder: &Path, name: &str) -> Result<OutFile, OutputError> {
+    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+    let mut created = OutFile::create(&folder.join(name));
+    for number in 1..TRIES {
+        // There is something already, whatever it is.
+        let Err(OutputError::Exists(_) | OutputError::Link(_) | OutputError::Folder(_)) = created else {
+            break;
+        };
+        created = OutFile::create(&folder.join(format!("{stem}-{number}.{extension}")));
+    }
+    created
 }
 
 /// What came of it, for the user.
@@ -58,6 +54,8 @@ pub(super) fn told(saved: Saved) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
     use crate::tui::samples;
 
@@ -66,22 +64,39 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let name = name("taken", &samples::CLOCK, 3 * samples::SECOND, "txt");
         assert_eq!(name, "p2p-trace-taken-20261122-180003.txt");
-        let (first, file) = create(folder.path(), &name).unwrap();
-        let (second, _) = create(folder.path(), &name).unwrap();
+        let write = |mut file: Arc<File>| Ok(file.write_all(b"shown")?);
+        let first = save(folder.path(), &name, write).unwrap();
+        let second = save(folder.path(), &name, write).unwrap();
         assert_eq!(first, folder.path().join(&name));
         assert_eq!(
             second,
             folder.path().join("p2p-trace-taken-20261122-180003-1.txt")
         );
+        assert_eq!(std::fs::read(&first).unwrap(), b"shown");
         #[cfg(unix)]
         assert_eq!(
-            std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions()) & 0o777,
+            std::os::unix::fs::PermissionsExt::mode(&first.metadata().unwrap().permissions()) & 0o777,
             0o600
         );
-        let error = create(&folder.path().join("gone"), &name).unwrap_err();
+        let error = save(&folder.path().join("gone"), &name, write).unwrap_err();
         assert!(
-            error.starts_with("cannot write ") && error.contains("No such file"),
+            error.starts_with("cannot create ") && error.contains("No such file"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_completed_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = save(folder.path(), "a.txt", |mut file| {
+            file.write_all(b"half")?;
+            anyhow::bail!("no more room")
+        });
+        let expected = format!(
+            "cannot write {}: no more room",
+            folder.path().join("a.txt").display()
+        );
+        assert_eq!(error, Err(expected));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

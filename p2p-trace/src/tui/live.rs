@@ -1,8 +1,6 @@
 //! The dashboard as a sink of a session: keeps what the screen needs, and publishes it at a fixed rate.
 
 use std::{
-    fs,
-    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{self, Receiver, Sender},
@@ -10,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{
     files,
@@ -20,10 +18,11 @@ use super::{
 };
 use crate::{
     account::Status,
-    drive::{Answer, Ending, Next, Sink},
+    drive::{Answer, Ending, Next, ReadyFile, Sink},
     event::DeviceAddress,
     kernel::{KernelRoot, clock, devices},
     model::Device,
+    outfile::Destination,
     output::{Clock, Symbolize, json::SummaryLine, text},
     pipeline::{Closing, Pipeline, Step},
     recorder::{self, Flight, Saved},
@@ -51,7 +50,7 @@ pub(crate) struct Dashboard<'a> {
     saved: Receiver<Saved>,
     saver: Sender<Saved>,
     answering: Option<Box<dyn Answer>>,
-    ready_file: Option<PathBuf>,
+    ready_file: ReadyFile,
     takers: Arc<Takers>,
     /// The number of the query that they answer.
     answered: Option<u64>,
@@ -72,7 +71,7 @@ impl<'a> Dashboard<'a> {
         start: Clock,
         symbols: &'a dyn Symbolize,
         answering: Option<Box<dyn Answer>>,
-        ready_file: Option<&Path>,
+        ready_file: ReadyFile,
     ) -> Self {
         let status = Arc::new(status);
         let (saver, saved) = mpsc::channel();
@@ -83,7 +82,7 @@ impl<'a> Dashboard<'a> {
             shared: Arc::new(Shared::new(Snapshot::blank(status, start))),
             symbols,
             answering,
-            ready_file: ready_file.map(Path::to_owned),
+            ready_file,
             takers: Arc::default(),
             answered: None,
             published: None,
@@ -105,14 +104,13 @@ impl<'a> Dashboard<'a> {
         let clock = self.keeper.clock();
         let name = files::name("dump", &clock, clock.boottime_ns, "p2pt");
         recorder::Options {
-            path: Some(name.into()),
             flight: Some(Flight {
                 history,
                 max_bytes: MAX_HISTORY,
                 asked: Arc::clone(self.shared.dump()),
                 only_asked: Some(self.saver.clone()),
             }),
-            ..recorder::Options::default()
+            ..recorder::Options::one_file(Destination::new_file(name.into()))
         }
     }
 
@@ -173,11 +171,7 @@ impl<'a> Dashboard<'a> {
 impl Sink for Dashboard<'_> {
     fn begin(&mut self, status: &Status) -> Result<()> {
         self.keeper.changed(Arc::new(status.clone()));
-        if let Some(path) = &self.ready_file {
-            fs::write(path, format!("{}\n", std::process::id()))
-                .with_context(|| format!("cannot create the ready file {}", path.display()))?;
-        }
-        Ok(())
+        self.ready_file.announce()
     }
 
     fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {

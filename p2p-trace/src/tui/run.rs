@@ -237,10 +237,8 @@ fn export(name: &str, app: &App, text: &str) -> String {
     let extension = if text.starts_with('{') { "ndjson" } else { "txt" };
     let (clock, now_ns) = (&app.snapshot.clock, app.snapshot.now_ns);
     let name = files::name(name, clock, now_ns, extension);
-    files::told(files::create(Path::new(""), &name).and_then(|(path, mut file)| {
-        file.write_all(text.as_bytes())
-            .map_err(|error| files::failed(&path, &error))?;
-        Ok(path)
+    files::told(files::save(Path::new(""), &name, |mut file| {
+        Ok(file.write_all(text.as_bytes())?)
     }))
 }
 

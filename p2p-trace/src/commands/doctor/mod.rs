@@ -8,7 +8,6 @@ mod text;
 mod verifier;
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use anyhow::Context as _;
 
@@ -21,6 +20,7 @@ pub use verifier::verify;
 
 use crate::exit::Exit;
 use crate::kernel::{Kernel, KernelRoot};
+use crate::outfile::Input;
 
 /// What the command line asks of the doctor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
@@ -29,8 +29,8 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
     /// Read the kernel's types from this file (raw BTF or a vmlinux) instead of /sys/kernel/btf/vmlinux
-    #[arg(long, value_name = "FILE")]
-    pub kernel_btf: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub kernel_btf: Option<Input>,
 }
 
 /// Looks at the running kernel and prints the report.

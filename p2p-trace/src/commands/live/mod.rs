@@ -11,7 +11,6 @@ mod tests;
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -25,26 +24,27 @@ use super::{
 };
 use crate::{
     cli::{Global, LiveArgs},
-    drive::{Answer, Both, Drive, Opened, open, stop::Stop},
+    drive::{Answer, Both, Drive, Opened, ReadyFile, open, stop::Stop},
     exit::Exit,
     kernel::clock,
+    outfile::{Content, Destination, Output},
     output::{Clock, Context, Format, Printer, text},
-    recorder::Recorder,
+    recorder::{self, Recorder},
 };
 pub(super) use reader_gone::is_stdout_closed;
 pub(super) use shown::Shown;
 
 /// What of the command line matters after the session is open.
-pub(super) struct Plan<'a> {
+pub(super) struct Plan {
     pub(super) format: Format,
     pub(super) clock: Clock,
     pub(super) duration: Option<Duration>,
-    pub(super) ready_file: Option<&'a Path>,
+    pub(super) ready_file: ReadyFile,
     /// Only findings are shown, no events.
     pub(super) only_findings: bool,
     pub(super) judging: Judging,
     /// Recorded into this file too.
-    pub(super) record: Option<PathBuf>,
+    pub(super) record: Option<Destination>,
     /// Critical findings go to the kernel's log.
     pub(super) kmsg: bool,
     /// Nobody reads what is shown any more.
@@ -68,29 +68,37 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
         })
     };
     let rules = args.tracing.rules();
+    let mut outputs = args.tracing.outputs();
     if args.raw {
+        let destination = outputs.prepare(&Output::stdout(), Content::Dump)?;
         return record(record::Plan {
             request: args.tracing.request(),
             duration: args.tracing.duration,
             rules,
-            ready_file: args.tracing.ready_file.as_deref(),
-            options: record::one_file(None),
+            ready_file: ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?,
+            options: recorder::Options::one_file(destination),
         });
     }
+    // It has what is shown.
+    outputs.take_stdout();
+    let recorded = args.record.as_ref();
+    let recorded = recorded.map(|file| outputs.prepare(file, Content::Dump));
+    let recorded = recorded.transpose()?;
+    let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let opened = open(&args.tracing.request())?;
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let plan = Plan {
         format,
         clock: clock::now(),
         duration: args.tracing.duration,
-        ready_file: args.tracing.ready_file.as_deref(),
+        ready_file,
         only_findings: args.findings,
         judging: Judging {
             rules,
             fail_on: args.fail_on,
             until_finding: args.until_finding,
         },
-        record: args.record.clone(),
+        record: recorded,
         kmsg: args.tracing.kmsg,
         is_closed: is_stdout_closed,
     };
@@ -101,7 +109,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
 /// Shows everything from the first status to the summary.
 fn stream(
     opened: Opened,
-    plan: &Plan<'_>,
+    plan: &Plan,
     answering: Option<Box<dyn Answer>>,
     stop: &Stop,
     out: &mut impl Write,
@@ -119,9 +127,9 @@ fn stream(
         kmsg: plan.kmsg,
     };
     let mut recorder = match &plan.record {
-        Some(path) => {
+        Some(destination) => {
             let header = record::header(status.clone(), plan.clock, plan.judging.rules);
-            let options = record::one_file(Some(path.clone()));
+            let options = recorder::Options::one_file(destination.clone());
             Some(Recorder::start(options, header, symbols.as_ref())?)
         }
         None => None,

@@ -13,7 +13,7 @@ fn both(batches: Vec<Vec<p2p_trace_common::Record>>, format: Format) -> (String,
     let path = dir.path().join("trace.p2pt");
     let plan = Plan {
         format,
-        record: Some(path.clone()),
+        record: Some(Destination::new_file(path.clone())),
         ..plan(IMPATIENT)
     };
     let (mut live, mut replayed) = (Vec::new(), Vec::new());
@@ -52,13 +52,13 @@ fn a_dump_is_for_nobody_else_and_none_is_written_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
     let plan = Plan {
-        record: Some(path.clone()),
+        record: Some(Destination::new_file(path.clone())),
         ..plan(IMPATIENT)
     };
     play_as(&plan, late_drain(), false, &mut Vec::new()).unwrap();
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     let error = play_as(&plan, late_drain(), false, &mut Vec::new()).unwrap_err();
-    assert!(format!("{error:#}").contains("must not exist"), "{error:#}");
+    assert!(format!("{error:#}").contains("exists already"), "{error:#}");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), metadata.len());
 }

@@ -1,8 +1,8 @@
 //! What `live` does with the stream: it shows it, answers questions from it, and notices when it has seen enough.
 
-use std::{fs, io::Write};
+use std::io::Write;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::Plan;
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
 /// Whatever has been shown of a run.
 pub(in crate::commands) struct Shown<'a, W: Write> {
     printer: Printer<'a, W>,
-    plan: &'a Plan<'a>,
+    plan: &'a Plan,
     status: Status,
     answering: Option<Box<dyn Answer>>,
     stop: &'a Stop,
@@ -32,7 +32,7 @@ pub(in crate::commands) struct Shown<'a, W: Write> {
 impl<'a, W: Write> Shown<'a, W> {
     pub(in crate::commands) const fn new(
         printer: Printer<'a, W>,
-        plan: &'a Plan<'a>,
+        plan: &'a Plan,
         status: Status,
         answering: Option<Box<dyn Answer>>,
         stop: &'a Stop,
@@ -70,11 +70,7 @@ impl<W: Write> Sink for Shown<'_, W> {
     fn begin(&mut self, status: &Status) -> Result<()> {
         self.printer.status(status, self.printer.start_ns())?;
         self.printer.flush()?;
-        if let Some(path) = self.plan.ready_file {
-            fs::write(path, format!("{}\n", std::process::id()))
-                .with_context(|| format!("cannot create the ready file {}", path.display()))?;
-        }
-        Ok(())
+        self.plan.ready_file.announce()
     }
 
     fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {

@@ -112,12 +112,12 @@ fn play(batches: Vec<Vec<Record>>, format: Format, out: &mut impl Write) -> Resu
 }
 
 /// JSON with everything.
-pub(super) fn plan(judging: Judging) -> Plan<'static> {
+pub(super) fn plan(judging: Judging) -> Plan {
     Plan {
         format: Format::Json,
         clock: samples::CLOCK,
         duration: None,
-        ready_file: None,
+        ready_file: ReadyFile::default(),
         only_findings: false,
         judging,
         record: None,
@@ -128,7 +128,7 @@ pub(super) fn plan(judging: Judging) -> Plan<'static> {
 
 /// Plays what does not end by itself if it is `endless`.
 pub(super) fn play_as(
-    plan: &Plan<'_>,
+    plan: &Plan,
     batches: Vec<Vec<Record>>,
     endless: bool,
     out: &mut impl Write,
@@ -178,7 +178,7 @@ fn the_status_that_is_recorded_is_the_one_that_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.p2pt");
     let plan = Plan {
-        record: Some(file.clone()),
+        record: Some(Destination::new_file(file.clone())),
         ..plan(Judging::default())
     };
     let mut out = Vec::new();

@@ -3,8 +3,9 @@
 mod show;
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, BufWriter},
+    fs::File,
+    io::{self, BufWriter, Write as _},
+    iter,
     path::Path,
 };
 
@@ -14,6 +15,7 @@ use super::dumps;
 use crate::{
     cli::{Global, RecoverArgs},
     exit::Exit,
+    outfile::{Content, Destination, Input, Outputs},
     recover::{
         Beginning, Carved, CoreFile, Facts, Recovered, Search, Written, append, carve, carve_pipe, open,
         write,
@@ -27,6 +29,8 @@ use show::{Meter, name};
 ///
 /// When the core or the recorded dump cannot be read, or the new one cannot be written.
 pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
+    let inputs = iter::once(&args.core).chain(&args.with);
+    let destination = Outputs::new(inputs, args.force).prepare(&args.output, Content::Dump)?;
     let search = Search {
         run: args.run,
         ..Search::default()
@@ -51,9 +55,8 @@ pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
         return Ok(Exit::Inconclusive);
     };
     show::others(run, &carved);
-    let written = create(&args.output, run, &facts, tape.as_mut())
-        .with_context(|| format!("cannot write {}", args.output.display()))?;
-    show::written(&args.output, run, &facts, &written);
+    let written = create(&destination, run, &facts, tape.as_mut())?;
+    show::written(&destination, run, &facts, &written);
     Ok(Exit::Holds)
 }
 
@@ -85,7 +88,7 @@ fn search_core(path: &Path, args: &RecoverArgs, search: Search) -> Result<(Facts
 }
 
 /// The recorded dump, which must be one run.
-fn recorded(files: &[std::path::PathBuf]) -> Result<crate::dump::Tape<dumps::Input>> {
+fn recorded(files: &[Input]) -> Result<crate::dump::Tape<dumps::Input>> {
     let (mut runs, errors) = dumps::open(files);
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
@@ -100,18 +103,22 @@ fn recorded(files: &[std::path::PathBuf]) -> Result<crate::dump::Tape<dumps::Inp
 }
 
 fn create(
-    path: &Path,
+    destination: &Destination,
     run: &Recovered,
     facts: &Facts,
     tape: Option<&mut crate::dump::Tape<dumps::Input>>,
 ) -> Result<Written> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let out = BufWriter::new(options.open(path)?);
-    Ok(match tape {
-        Some(tape) => append(run, tape, out)?,
-        None => write(run, &Beginning::of(run, facts), out)?,
-    })
+    let mut file = destination.create()?;
+    let fill = || -> Result<Written> {
+        let mut out = BufWriter::new(&mut file);
+        let written = match tape {
+            Some(tape) => append(run, tape, &mut out)?,
+            None => write(run, &Beginning::of(run, facts), &mut out)?,
+        };
+        out.flush()?;
+        Ok(written)
+    };
+    let written = fill().with_context(|| format!("cannot write {}", destination.name()))?;
+    file.finish()?;
+    Ok(written)
 }

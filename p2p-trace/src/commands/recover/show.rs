@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    outfile::Destination,
     output::text::{bytes as size, duration},
     recover::{Carved, Facts, Progress, Recovered, Written},
 };
@@ -116,7 +117,7 @@ pub(super) fn others(run: &Recovered, carved: &Carved) {
 }
 
 /// What there is now.
-pub(super) fn written(path: &Path, run: &Recovered, facts: &Facts, written: &Written) {
+pub(super) fn written(destination: &Destination, run: &Recovered, facts: &Facts, written: &Written) {
     let Written {
         recovered,
         recorded,
@@ -174,9 +175,10 @@ pub(super) fn written(path: &Path, run: &Recovered, facts: &Facts, written: &Wri
             run.conflicts
         );
     }
-    eprintln!(
-        "wrote {}; next: p2p-trace check {}",
-        path.display(),
-        path.display()
-    );
+    let name = destination.name();
+    if destination.is_file() {
+        eprintln!("wrote {name}; next: p2p-trace check {name}");
+    } else {
+        eprintln!("wrote the dump to {name}");
+    }
 }

@@ -5,7 +5,7 @@ mod dashboard;
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context as _, Result};
@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     cli::{Global, ReplayArgs},
-    drive::stop::Stop,
+    drive::{ReadyFile, stop::Stop},
     dump::{self, End},
     exit::{Exit, Refusal},
+    outfile::Input,
     output::{Context, Format, Printer, text},
 };
 
@@ -64,9 +65,9 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
 }
 
 /// The run that is to be followed from one file on.
-fn followed(files: &[PathBuf], stop: Stop) -> Result<dumps::Run> {
+fn followed(files: &[Input], stop: Stop) -> Result<dumps::Run> {
     match files {
-        [file] if file != Path::new("-") => {
+        [file] if **file != *Path::new("-") => {
             let is_over = move || stop.is_set() || is_stdout_closed();
             dumps::follow(file, is_over)
         }
@@ -96,7 +97,7 @@ pub(super) fn show(
         format,
         clock: header.clock,
         duration: None,
-        ready_file: None,
+        ready_file: ReadyFile::default(),
         only_findings,
         judging,
         record: None,

@@ -220,11 +220,7 @@ impl<R: Read> Replay<R> {
     fn save(&mut self, folder: &Path, stop: &Stop) {
         let clock = self.reel.tape.header().clock;
         let name = files::name("dump", &clock, self.now_ns, "p2pt");
-        let saved = files::create(folder, &name).and_then(|(path, file)| {
-            self.excerpt(file, stop)
-                .map_err(|error| format!("{}: {error:#}", path.display()))?;
-            Ok(path)
-        });
+        let saved = files::save(folder, &name, |file| self.excerpt(file, stop));
         self.shared.say(files::told(saved));
         self.ticked = Instant::now();
     }

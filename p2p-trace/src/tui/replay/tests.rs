@@ -279,7 +279,7 @@ fn a_part_written_at_a_moment_is_a_dump_that_shows_the_same() {
     whole.save(&missing, &Stop::default());
     let told = whole.shared.said().unwrap();
     assert!(
-        told.starts_with("cannot write ") && told.contains("gone"),
+        told.starts_with("cannot create ") && told.contains("gone"),
         "{told}"
     );
 }

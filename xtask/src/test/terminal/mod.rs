@@ -246,8 +246,8 @@ fn files(stage: &mut Stage<'_>) -> Result<()> {
     // Where nothing can be written, it says so.
     stage.shell("mkdir none; cd none; rmdir ../none")?;
     stage.replay("busy.p2pt")?;
-    stage.leads_to("e", &["cannot write p2p-trace-"])?;
-    stage.leads_to("E", &["cannot write p2p-trace-dump-"])?;
+    stage.leads_to("e", &["cannot create p2p-trace-"])?;
+    stage.leads_to("E", &["cannot create p2p-trace-dump-"])?;
     stage.terminal.keys("q")?;
     stage.given_back(0)
 }

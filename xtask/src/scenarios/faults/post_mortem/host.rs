@@ -25,7 +25,8 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(core: &Path, recorded: Option<&Path>) -> Result<Recovered> {
     let dump = core.with_extension(if recorded.is_some() { "with.p2pt" } else { "p2pt" });
     let (core, target) = (text(core), text(&dump));
-    let mut arguments = vec!["recover", &core, "-o", &target];
+    // The cores of one guest lead to the same name.
+    let mut arguments = vec!["recover", &core, "-o", &target, "--force"];
     let recorded = recorded.map(text);
     if let Some(recorded) = &recorded {
         arguments.extend(["--with", recorded]);

@@ -155,7 +155,7 @@ pub(super) fn reported(recovered: &Recovered) -> Result<()> {
     let counted = format!("## Findings: {}", findings.len());
     ensure!(mail.contains(&counted), "the report has no line `{counted}`");
     let page = recovered.dump.with_extension("html");
-    judged(&["report", "--html", &text(&page), &dump])?;
+    judged(&["report", "--html", &text(&page), "--force", &dump])?;
     let html = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
     ensure!(
         !html.contains("src=\"http") && !html.contains("href=\"http"),

@@ -1,0 +1,38 @@
+//! The file that tells scripts that everything is attached.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+
+use crate::outfile::{Content, Destination, Output, OutputError, Outputs};
+
+/// See the module; none, where nobody asked for it.
+#[derive(Debug, Default)]
+pub(crate) struct ReadyFile(Option<Destination>);
+
+impl ReadyFile {
+    /// Checks what was asked for, before anything is attached.
+    ///
+    /// # Errors
+    ///
+    /// When there must be no such file, as there is one already.
+    pub(crate) fn prepare(outputs: &mut Outputs, output: Option<&Output>) -> Result<Self, OutputError> {
+        let destination = output.map(|output| outputs.prepare(output, Content::Text));
+        destination.transpose().map(Self)
+    }
+
+    /// Creates it, with the number of this process in it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be created.
+    pub(crate) fn announce(&self) -> Result<()> {
+        let Some(destination) = &self.0 else { return Ok(()) };
+        let announce = || -> Result<()> {
+            let mut file = destination.create()?;
+            writeln!(file, "{}", std::process::id())?;
+            Ok(file.publish()?)
+        };
+        announce().context("cannot say by the ready file that everything is attached")
+    }
+}

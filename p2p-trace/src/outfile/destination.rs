@@ -1,0 +1,82 @@
+//! Where an output goes, once that has been found to be allowed.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{OutFile, OutputError, descriptor, identity::Identity};
+use crate::dump::sequence::numbered;
+
+/// How it is written to.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    /// As a file that is not there yet.
+    New,
+    /// As a file that takes the place of another one.
+    Replace,
+    /// It is open.
+    Stream(Arc<File>),
+}
+
+/// An output that has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Destination {
+    path: PathBuf,
+    way: Way,
+    inputs: Vec<Identity>,
+}
+
+impl Destination {
+    pub(super) const fn new(path: PathBuf, way: Way, inputs: Vec<Identity>) -> Self {
+        Self { path, way, inputs }
+    }
+
+    /// A file whose name nobody chose, which must be new.
+    #[cfg(any(feature = "tui", test))]
+    pub(crate) const fn new_file(path: PathBuf) -> Self {
+        Self::new(path, Way::New, Vec::new())
+    }
+
+    /// As it was named.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// For messages.
+    pub(crate) fn name(&self) -> String {
+        if descriptor::number(&self.path) == Some(descriptor::STDOUT) {
+            "stdout".to_owned()
+        } else {
+            self.path.display().to_string()
+        }
+    }
+
+    /// It is a file, not a pipe or a device: there can be several.
+    pub(crate) const fn is_file(&self) -> bool {
+        matches!(self.way, Way::New | Way::Replace)
+    }
+
+    /// Creates the file, or gives the stream.
+    ///
+    /// # Errors
+    ///
+    /// When something has come into its place since it was checked, or it cannot be created.
+    pub(crate) fn create(&self) -> Result<OutFile, OutputError> {
+        self.create_numbered(0)
+    }
+
+    /// The same for the file of this number of a series: `FILE`, `FILE.1`, `FILE.2` and so on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Destination::create`].
+    pub(crate) fn create_numbered(&self, number: u32) -> Result<OutFile, OutputError> {
+        match &self.way {
+            Way::New => OutFile::create(&numbered(&self.path, number)),
+            Way::Replace => OutFile::replace(&numbered(&self.path, number), &self.inputs),
+            Way::Stream(file) => Ok(OutFile::stream(&self.path, Arc::clone(file))),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Why an output is refused, or could not be written.
+
+use std::{io, path::PathBuf};
+
+use crate::exit::Exit;
+
+/// What is wrong with an output, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutputError {
+    /// There is a file.
+    #[error("{} exists already: choose another name, or add --force to replace it", .0.display())]
+    Exists(PathBuf),
+    /// There is a link, wherever it leads.
+    #[error(
+        "{} is a symbolic link, which is not followed: name the file itself, or add --force to replace the link", .0.display()
+    )]
+    Link(PathBuf),
+    /// The command reads it.
+    #[error("{} is read by this command, so it cannot be written too: choose another name", .0.display())]
+    IsInput(PathBuf),
+    /// Something else that the command writes goes there.
+    #[error("{} is where another output of this command goes: choose another name", .0.display())]
+    Twice(PathBuf),
+    /// A folder.
+    #[error("{} is a folder: name a file in it", .0.display())]
+    Folder(PathBuf),
+    /// Something that is not written to.
+    #[error("{} is {what}, which is never written to: choose another name", path.display())]
+    Special {
+        /// The name.
+        path: PathBuf,
+        /// Such as `a socket`.
+        what: &'static str,
+    },
+    /// Nobody wants to see a dump.
+    #[error("a dump is not for a terminal: write it to a file, or into a pipe")]
+    Terminal,
+    /// The system refuses to create or open it.
+    #[error("cannot create {}: {source}", path.display())]
+    Create {
+        /// The name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refuses to put the new file in place of the old one.
+    #[error(
+        "cannot replace {}: {source}; what was there is unchanged: choose another name", path.display()
+    )]
+    Replace {
+        /// The name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The system refuses to write.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The name.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl OutputError {
+    /// How the program ends on it: a command line that contradicts itself is wrong whatever files there are.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::IsInput(_) | Self::Twice(_) => Exit::Usage,
+            Self::Exists(_)
+            | Self::Link(_)
+            | Self::Folder(_)
+            | Self::Special { .. }
+            | Self::Terminal
+            | Self::Create { .. }
+            | Self::Replace { .. }
+            | Self::Write { .. } => Exit::Error,
+        }
+    }
+}
+
+/// For those who write through [`io::Write`] and know no other errors.
+impl From<OutputError> for io::Error {
+    fn from(error: OutputError) -> Self {
+        let kind = match &error {
+            OutputError::Exists(_) | OutputError::Link(_) => io::ErrorKind::AlreadyExists,
+            OutputError::Create { source, .. }
+            | OutputError::Replace { source, .. }
+            | OutputError::Write { source, .. } => source.kind(),
+            OutputError::IsInput(_)
+            | OutputError::Twice(_)
+            | OutputError::Folder(_)
+            | OutputError::Special { .. }
+            | OutputError::Terminal => io::ErrorKind::InvalidInput,
+        };
+        Self::new(kind, error)
+    }
+}

@@ -1,0 +1,277 @@
+//! A file that is being written.
+
+use std::{
+    fs::{self, File},
+    hash::{BuildHasher as _, RandomState},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    OutputError, folder,
+    identity::Identity,
+    inspect::{create_error, expect_replaceable, inspect},
+};
+
+/// Names that are tried for a temporary file.
+const TRIES: u64 = 16;
+
+/// A new file, or a stream. A file that is dropped before it was published is removed again.
+#[derive(Debug)]
+pub(crate) struct OutFile {
+    file: Arc<File>,
+    path: PathBuf,
+    state: State,
+}
+
+/// What is to be done with the name of a file.
+#[derive(Debug)]
+enum State {
+    /// It has its name, and loses it again if it is not published.
+    Created,
+    /// It has another name until it replaces what is there.
+    Temporary { at: PathBuf, inputs: Vec<Identity> },
+    /// It is there to stay.
+    Published,
+    /// It is none of ours.
+    Stream,
+}
+
+impl OutFile {
+    /// Creates a file where there is nothing, not even a link.
+    ///
+    /// # Errors
+    ///
+    /// When there is something, or it cannot be created.
+    pub(crate) fn create(path: &Path) -> Result<Self, OutputError> {
+        match create_new(path) {
+            Ok(file) => Ok(Self::new(file, path, State::Created)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // It says what is there.
+                inspect(path, &[], false)?;
+                Err(OutputError::Exists(path.to_owned()))
+            }
+            Err(source) => Err(create_error(path, source)),
+        }
+    }
+
+    /// Begins a file that takes the place of what is there when it is published.
+    ///
+    /// # Errors
+    ///
+    /// When what is there must not be replaced, or the file cannot be created beside it.
+    pub(super) fn replace(path: &Path, inputs: &[Identity]) -> Result<Self, OutputError> {
+        expect_replaceable(path, inputs)?;
+        let folder = folder::of(path);
+        let mut tries = 0;
+        loop {
+            // Its keys come from the operating system.
+            let random = RandomState::new().hash_one(tries);
+            let at = folder.join(format!(".p2p-trace-{random:016x}.tmp"));
+            match create_new(&at) {
+                Ok(file) => {
+                    let inputs = inputs.to_vec();
+                    return Ok(Self::new(file, path, State::Temporary { at, inputs }));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => tries += 1,
+                Err(source) => return Err(create_error(path, source)),
+            }
+        }
+    }
+
+    /// What is open already.
+    pub(super) fn stream(path: &Path, file: Arc<File>) -> Self {
+        Self {
+            file,
+            path: path.to_owned(),
+            state: State::Stream,
+        }
+    }
+
+    fn new(file: File, path: &Path, state: State) -> Self {
+        Self {
+            file: Arc::new(file),
+            path: path.to_owned(),
+            state,
+        }
+    }
+
+    /// Gives the file its name for good, while it is still being written. What it replaces is gone then.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot take the place of what is there: that is unchanged then.
+    pub(crate) fn publish(&mut self) -> Result<(), OutputError> {
+        match &self.state {
+            State::Created => {}
+            State::Temporary { at, inputs } => {
+                // After a loss of power there is the old file or the new one, not an empty one.
+                self.file.sync_all().map_err(|source| self.write_error(source))?;
+                expect_replaceable(&self.path, inputs)?;
+                fs_rename(at, &self.path).map_err(|source| OutputError::Replace {
+                    path: self.path.clone(),
+                    source,
+                })?;
+            }
+            State::Published | State::Stream => return Ok(()),
+        }
+        self.state = State::Published;
+        Ok(())
+    }
+
+    /// The file is complete, on the disk, and has its name.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, or as for [`OutFile::publish`]. There is no new file then.
+    pub(crate) fn finish(mut self) -> Result<(), OutputError> {
+        if matches!(self.state, State::Stream) {
+            return Ok(());
+        }
+        self.sync().map_err(|source| self.write_error(source))?;
+        self.publish()?;
+        folder::sync(&folder::of(&self.path));
+        Ok(())
+    }
+
+    /// What has been written is on the disk, if it goes to one.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match self.state {
+            State::Stream => Ok(()),
+            State::Created | State::Temporary { .. } | State::Published => self.file.sync_data(),
+        }
+    }
+
+    /// Takes back what was written beyond a length, where that can be done.
+    pub(crate) fn cut(&self, length: u64) -> io::Result<()> {
+        match self.state {
+            State::Stream => Ok(()),
+            State::Created | State::Temporary { .. } | State::Published => self.file.set_len(length),
+        }
+    }
+
+    /// Somebody has removed the file: what is written is lost when it is closed.
+    #[cfg(unix)]
+    pub(crate) fn has_vanished(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        match self.state {
+            State::Stream => false,
+            State::Created | State::Temporary { .. } | State::Published => {
+                self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+            }
+        }
+    }
+
+    /// It cannot be told.
+    #[cfg(not(unix))]
+    pub(crate) const fn has_vanished(&self) -> bool {
+        false
+    }
+
+    /// To write to it from elsewhere, while this is kept to finish it.
+    #[cfg(feature = "tui")]
+    pub(crate) fn handle(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Where it is, or will be when it is published.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// To find it again, and nothing else; `None` for a stream.
+    pub(crate) fn placed(&self) -> Option<Placed> {
+        match self.state {
+            State::Stream => None,
+            State::Created | State::Temporary { .. } | State::Published => Some(Placed {
+                path: self.path.clone(),
+                identity: Identity::of_file(&self.file),
+            }),
+        }
+    }
+
+    /// What went wrong when it was written.
+    pub(crate) fn write_error(&self, source: io::Error) -> OutputError {
+        OutputError::Write {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+impl Write for OutFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.file).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        (&*self.file).flush()
+    }
+}
+
+/// A file that came to nothing leaves nothing.
+impl Drop for OutFile {
+    fn drop(&mut self) {
+        let path = match &self.state {
+            State::Created => &self.path,
+            State::Temporary { at, .. } => at,
+            State::Published | State::Stream => return,
+        };
+        let left = Placed {
+            path: path.clone(),
+            identity: Identity::of_file(&self.file),
+        };
+        if let Err(error) = left.remove() {
+            tracing::warn!("cannot remove the incomplete {}: {error}", left.path.display());
+        }
+    }
+}
+
+/// A file that was created here, by its name.
+#[derive(Debug)]
+pub(crate) struct Placed {
+    path: PathBuf,
+    identity: Option<Identity>,
+}
+
+impl Placed {
+    /// Where it was created.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it, unless that has been done already or something else has come into its place.
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        if self.identity.is_some() && Identity::of_path(&self.path) != self.identity {
+            return Ok(());
+        }
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
+    }
+}
+
+/// The one place that creates a file: for its owner alone, for it may say what is where in the kernel's memory.
+#[expect(clippy::disallowed_methods, reason = "this is where files are created")]
+fn create_new(path: &Path) -> io::Result<File> {
+    // A file whose end is cut off goes on there.
+    let mut options = fs::OpenOptions::new();
+    options.append(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
+    options.open(path)
+}
+
+/// The one place that replaces one.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "only what a user wants replaced comes here"
+)]
+fn fs_rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}

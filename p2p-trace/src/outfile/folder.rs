@@ -1,0 +1,59 @@
+//! The folder that a file is created in.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The folder of a path, as it can be opened.
+pub(super) fn of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// Finds out early what would show when the file is created.
+///
+/// # Errors
+///
+/// When there is no such folder, or nothing can be created in it.
+pub(super) fn check(folder: &Path) -> io::Result<()> {
+    if !fs::metadata(folder)?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    can_create(folder)
+}
+
+#[cfg(unix)]
+fn can_create(folder: &Path) -> io::Result<()> {
+    use std::{ffi::CString, os::unix::ffi::OsStrExt as _};
+    let name = CString::new(folder.as_os_str().as_bytes())?;
+    // SAFETY: the name ends with a zero and lives until the call is over.
+    let answer = unsafe {
+        libc::faccessat(
+            libc::AT_FDCWD,
+            name.as_ptr(),
+            libc::W_OK | libc::X_OK,
+            libc::AT_EACCESS,
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can be told")]
+const fn can_create(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Makes a rename in it outlast a loss of power, where the file system can do that.
+pub(super) fn sync(folder: &Path) {
+    if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
+        tracing::debug!("cannot sync the folder {}: {error}", folder.display());
+    }
+}

@@ -1,0 +1,163 @@
+//! All outputs of one command, checked against what it reads and against each other.
+
+use std::borrow::Borrow;
+use std::{ffi::OsString, io::IsTerminal as _, path::Path, sync::Arc};
+
+use super::{
+    Input, Output, OutputError,
+    descriptor::{self, STDERR, STDIN, STDOUT},
+    destination::{Destination, Way},
+    folder,
+    identity::Identity,
+    inspect::{Found, create_error, inspect, open_stream},
+};
+use crate::dump::sequence;
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// An event dump, which must not go to a terminal.
+    Dump,
+    /// The same, in as many files as it takes: `FILE`, `FILE.1`, `FILE.2` and so on.
+    Dumps,
+    /// What a terminal can show.
+    Text,
+}
+
+/// Where an output goes.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Stdout,
+    /// A name in a folder.
+    File(Option<Identity>, OsString),
+    /// The same, and each name with a number behind it.
+    Series(Option<Identity>, OsString),
+}
+
+/// The outputs of a command.
+#[derive(Debug)]
+pub(crate) struct Outputs {
+    inputs: Vec<Identity>,
+    force: bool,
+    taken: Vec<Place>,
+}
+
+impl Outputs {
+    /// Of a command that reads `inputs`; with `force` files are replaced.
+    pub(crate) fn new(inputs: impl IntoIterator<Item: Borrow<Input>>, force: bool) -> Self {
+        Self {
+            inputs: inputs
+                .into_iter()
+                .filter_map(|input| identity(input.borrow()))
+                .collect(),
+            force,
+            taken: Vec::new(),
+        }
+    }
+
+    /// Stdout has something already: no output may go there.
+    pub(crate) fn take_stdout(&mut self) {
+        self.taken.push(Place::Stdout);
+    }
+
+    /// Checks an output, before anything is done that takes long. A FIFO is opened here, and waits for its reader.
+    ///
+    /// # Errors
+    ///
+    /// When it must not be written to, or cannot be.
+    pub(crate) fn prepare(&mut self, output: &Output, content: Content) -> Result<Destination, OutputError> {
+        let path = &output.0;
+        let way = match descriptor::number(path) {
+            Some(number) => self.open_already(path, number)?,
+            None => match inspect(path, &self.inputs, self.force)? {
+                Found::Stream => Way::Stream(Arc::new(open_stream(path)?)),
+                Found::Nothing | Found::Replaceable => self.by_name(path, content)?,
+            },
+        };
+        if let Way::Stream(file) = &way
+            && content != Content::Text
+            && file.is_terminal()
+        {
+            return Err(OutputError::Terminal);
+        }
+        Ok(Destination::new(path.clone(), way, self.inputs.clone()))
+    }
+
+    fn open_already(&mut self, path: &Path, number: i32) -> Result<Way, OutputError> {
+        if number == STDOUT {
+            self.take(path, Place::Stdout)?;
+        }
+        let file = descriptor::duplicate(number).map_err(|source| create_error(path, source))?;
+        if !descriptor::is_writable(&file) {
+            return Err(OutputError::Special {
+                path: path.to_owned(),
+                what: "not open for writing",
+            });
+        }
+        if Identity::of_file(&file).is_some_and(|identity| self.inputs.contains(&identity)) {
+            return Err(OutputError::IsInput(path.to_owned()));
+        }
+        Ok(Way::Stream(Arc::new(file)))
+    }
+
+    /// A file that is created, now or when the time has come.
+    fn by_name(&mut self, path: &Path, content: Content) -> Result<Way, OutputError> {
+        let folder = folder::of(path);
+        folder::check(&folder).map_err(|source| create_error(path, source))?;
+        // Stdout that was redirected to it would go on in a file without a name.
+        let is_open = |number| {
+            let open = descriptor::duplicate(number).ok();
+            let open = open.and_then(|file| Identity::of_file(&file));
+            open.is_some() && open == Identity::of_path(path)
+        };
+        if is_open(STDOUT) || is_open(STDERR) {
+            return Err(OutputError::Twice(path.to_owned()));
+        }
+        let name = path.file_name().unwrap_or_default().to_owned();
+        let folder = Identity::of_path(&folder);
+        if content == Content::Dumps {
+            self.take(path, Place::Series(folder, name))?;
+            if !self.force {
+                nothing_of_an_earlier_series(path)?;
+            }
+        } else {
+            self.take(path, Place::File(folder, name))?;
+        }
+        Ok(if self.force { Way::Replace } else { Way::New })
+    }
+
+    fn take(&mut self, path: &Path, place: Place) -> Result<(), OutputError> {
+        if self.taken.iter().any(|taken| collide(taken, &place)) {
+            return Err(OutputError::Twice(path.to_owned()));
+        }
+        self.taken.push(place);
+        Ok(())
+    }
+}
+
+/// What an input is, so that no output gets in its way. What is read from a pipe cannot be destroyed.
+fn identity(input: &Input) -> Option<Identity> {
+    if input.0 == Path::new("-") {
+        let stdin = descriptor::duplicate(STDIN).ok()?;
+        return Identity::of_file(&stdin).filter(Identity::is_data);
+    }
+    Identity::of_path(input)
+}
+
+fn collide(one: &Place, other: &Place) -> bool {
+    let within = |series: &Place, file: &Place| match (series, file) {
+        (Place::Series(folder, first), Place::File(of, name) | Place::Series(of, name)) => {
+            folder == of && (first == name || sequence::place(Path::new(name)).0 == Path::new(first))
+        }
+        _ => false,
+    };
+    one == other || within(one, other) || within(other, one)
+}
+
+/// A later file that is there already would be in the way only when its turn comes, hours later.
+fn nothing_of_an_earlier_series(first: &Path) -> Result<(), OutputError> {
+    match sequence::lowest(first).map_err(|source| create_error(first, source))? {
+        Some(number) => Err(OutputError::Exists(sequence::numbered(first, number))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,288 @@
+//! What is there is not destroyed, whatever it is; and what may be replaced is replaced whole.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink},
+    process::Command,
+};
+
+use super::*;
+use crate::exit::Exit;
+
+/// A folder with an input in it, and outputs beside it.
+struct Place {
+    folder: tempfile::TempDir,
+    inputs: Vec<Input>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("input"), "input").unwrap();
+        Self {
+            inputs: vec![Input(folder.path().join("input"))],
+            folder,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn prepare(&self, name: &str, force: bool) -> Result<Destination, OutputError> {
+        Outputs::new(&self.inputs, force).prepare(&Output(self.path(name)), Content::Dump)
+    }
+
+    /// Writes it as a command does that is done at once.
+    fn write(&self, name: &str, force: bool) -> Result<(), OutputError> {
+        let mut file = self.prepare(name, force)?.create()?;
+        file.write_all(b"new").unwrap();
+        file.finish()
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_new_file_is_for_its_owner_alone() {
+    let place = Place::new();
+    for (name, force) in [("a", false), ("b", true)] {
+        place.write(name, force).unwrap();
+        assert_eq!(
+            (place.read(name).as_str(), mode(&place.path(name))),
+            ("new", 0o600)
+        );
+    }
+    assert_eq!(place.names(), ["a", "b", "input"]);
+}
+
+#[test]
+fn an_existing_file_is_replaced_with_force_only() {
+    let place = Place::new();
+    fs::write(place.path("old"), "old").unwrap();
+    fs::set_permissions(place.path("old"), fs::Permissions::from_mode(0o644)).unwrap();
+    let before = fs::metadata(place.path("old")).unwrap();
+    let error = place.write("old", false).unwrap_err();
+    assert!(matches!(error, OutputError::Exists(_)), "{error}");
+    assert!(error.to_string().contains("--force"), "{error}");
+    assert_eq!((error.exit(), place.read("old").as_str()), (Exit::Error, "old"));
+    assert_eq!(fs::metadata(place.path("old")).unwrap().ino(), before.ino());
+    place.write("old", true).unwrap();
+    assert_eq!(
+        (place.read("old").as_str(), mode(&place.path("old"))),
+        ("new", 0o600)
+    );
+    assert_eq!(place.names(), ["input", "old"]);
+}
+
+#[test]
+fn a_link_is_never_followed() {
+    for leads_to_a_file in [true, false] {
+        let place = Place::new();
+        if leads_to_a_file {
+            fs::write(place.path("target"), "target").unwrap();
+        }
+        symlink(place.path("target"), place.path("link")).unwrap();
+        let error = place.write("link", false).unwrap_err();
+        assert!(matches!(error, OutputError::Link(_)), "{error}");
+        assert!(place.path("link").is_symlink());
+        assert_eq!(place.path("target").exists(), leads_to_a_file);
+        place.write("link", true).unwrap();
+        assert!(!place.path("link").is_symlink());
+        assert_eq!(place.read("link"), "new");
+        if leads_to_a_file {
+            assert_eq!(place.read("target"), "target");
+        }
+        assert_eq!(place.path("target").exists(), leads_to_a_file);
+    }
+}
+
+#[test]
+fn an_input_is_never_an_output_under_any_name() {
+    let place = Place::new();
+    symlink(place.path("input"), place.path("link")).unwrap();
+    fs::hard_link(place.path("input"), place.path("other")).unwrap();
+    fs::create_dir(place.path("folder")).unwrap();
+    for name in ["input", "link", "other", "folder/../input"] {
+        for force in [false, true] {
+            let error = place.write(name, force).unwrap_err();
+            assert!(matches!(error, OutputError::IsInput(_)), "{name}: {error}");
+            assert_eq!(error.exit(), Exit::Usage);
+        }
+    }
+    assert_eq!(place.read("input"), "input");
+    assert!(place.path("link").is_symlink());
+    assert_eq!(fs::metadata(place.path("other")).unwrap().nlink(), 2);
+    assert_eq!(place.names(), ["folder", "input", "link", "other"]);
+}
+
+#[test]
+fn what_comes_into_the_way_later_is_left_alone_too() {
+    let place = Place::new();
+    let new = place.prepare("a", false).unwrap();
+    fs::write(place.path("a"), "old").unwrap();
+    assert!(matches!(new.create(), Err(OutputError::Exists(_))));
+    let new = place.prepare("b", false).unwrap();
+    symlink(place.path("target"), place.path("b")).unwrap();
+    assert!(matches!(new.create(), Err(OutputError::Link(_))));
+    // The input gets the name while the file that is to replace it is being written.
+    let file = place.prepare("c", true).unwrap().create().unwrap();
+    fs::rename(place.path("input"), place.path("c")).unwrap();
+    assert!(matches!(file.finish(), Err(OutputError::IsInput(_))));
+    assert_eq!(place.read("c"), "input");
+    let file = place.prepare("d", true).unwrap().create().unwrap();
+    fs::create_dir(place.path("d")).unwrap();
+    assert!(matches!(file.finish(), Err(OutputError::Folder(_))));
+    assert_eq!(place.names(), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_file_that_comes_to_nothing_leaves_what_was_there() {
+    let place = Place::new();
+    fs::write(place.path("old"), "old").unwrap();
+    for (name, force) in [("old", true), ("new", false)] {
+        let mut file = place.prepare(name, force).unwrap().create().unwrap();
+        file.write_all(b"half").unwrap();
+        assert_eq!(place.names().len(), 3);
+        assert_eq!(place.read("old"), "old");
+        drop(file);
+        assert_eq!(place.names(), ["input", "old"]);
+    }
+    assert_eq!(place.read("old"), "old");
+}
+
+#[test]
+fn a_file_that_is_published_early_is_still_written_to() {
+    let place = Place::new();
+    fs::write(place.path("old"), "old").unwrap();
+    for (name, force) in [("old", true), ("new", false)] {
+        let mut file = place.prepare(name, force).unwrap().create().unwrap();
+        file.write_all(b"head").unwrap();
+        file.publish().unwrap();
+        assert_eq!(place.read(name), "head");
+        file.write_all(b" half").unwrap();
+        file.cut(4).unwrap();
+        file.write_all(b", rest").unwrap();
+        drop(file);
+        assert_eq!(place.read(name), "head, rest");
+    }
+    assert_eq!(place.names(), ["input", "new", "old"]);
+}
+
+#[test]
+fn only_what_was_created_here_is_removed() {
+    let place = Place::new();
+    let mut file = place.prepare("a", false).unwrap().create().unwrap();
+    file.publish().unwrap();
+    let placed = file.placed().unwrap();
+    fs::remove_file(place.path("a")).unwrap();
+    fs::write(place.path("a"), "of somebody else").unwrap();
+    placed.remove().unwrap();
+    assert_eq!(place.read("a"), "of somebody else");
+    let mut file = place.prepare("b", false).unwrap().create().unwrap();
+    file.publish().unwrap();
+    file.placed().unwrap().remove().unwrap();
+    file.placed().unwrap().remove().unwrap();
+    assert_eq!(place.names(), ["a", "input"]);
+}
+
+#[test]
+fn what_is_no_file_is_not_written_over() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
+    for force in [false, true] {
+        let error = place.write("folder", force).unwrap_err();
+        assert!(matches!(error, OutputError::Folder(_)), "{error}");
+        let error = place.write("socket", force).unwrap_err();
+        assert!(error.to_string().contains("is a socket"), "{error}");
+        let error = place.write("none/a", force).unwrap_err();
+        assert!(matches!(error, OutputError::Create { .. }), "{error}");
+        let error = place.write("input/a", force).unwrap_err();
+        assert!(matches!(error, OutputError::Create { .. }), "{error}");
+    }
+    drop(socket);
+    assert_eq!(place.names(), ["folder", "input", "socket"]);
+}
+
+#[test]
+fn a_fifo_and_a_device_are_written_to() {
+    let place = Place::new();
+    let fifo = place.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let reader = {
+        let fifo = fifo.clone();
+        std::thread::spawn(move || fs::read_to_string(fifo).unwrap())
+    };
+    place.write("fifo", false).unwrap();
+    assert_eq!(reader.join().unwrap(), "new");
+    assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
+    let mut outputs = Outputs::new(&place.inputs, true);
+    let null = outputs
+        .prepare(&Output("/dev/null".into()), Content::Dump)
+        .unwrap();
+    assert!(!null.is_file());
+    let mut file = null.create().unwrap();
+    file.write_all(b"new").unwrap();
+    file.finish().unwrap();
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+#[test]
+fn two_outputs_are_never_the_same_file() {
+    let place = Place::new();
+    fs::create_dir(place.path("folder")).unwrap();
+    let output = |name: &str| Output(place.path(name));
+    for force in [false, true] {
+        let twice = |first: (&Output, Content), second: &Output| {
+            let mut outputs = Outputs::new(&place.inputs, force);
+            outputs.prepare(first.0, first.1).unwrap();
+            matches!(outputs.prepare(second, Content::Text), Err(OutputError::Twice(_)))
+        };
+        assert!(twice((&output("a"), Content::Dump), &output("folder/../a")));
+        assert!(!twice((&output("a"), Content::Dump), &output("folder/a")));
+        assert!(!twice((&output("a"), Content::Dump), &output("a.1")));
+        assert!(twice((&output("a"), Content::Dumps), &output("a")));
+        assert!(twice((&output("a"), Content::Dumps), &output("a.1")));
+        assert!(!twice((&output("a"), Content::Dumps), &output("b.1")));
+        let mut outputs = Outputs::new(&place.inputs, force);
+        outputs.take_stdout();
+        for name in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
+            let error = outputs.prepare(&Output(name.into()), Content::Text).unwrap_err();
+            assert!(matches!(error, OutputError::Twice(_)), "{error}");
+            assert_eq!(error.exit(), Exit::Usage);
+        }
+    }
+}
+
+#[test]
+fn a_series_does_not_begin_where_a_later_file_is_in_its_way() {
+    let place = Place::new();
+    fs::write(place.path("a.9"), "").unwrap();
+    let prepare = |force| {
+        let mut outputs = Outputs::new(&place.inputs, force);
+        outputs.prepare(&Output(place.path("a")), Content::Dumps)
+    };
+    let error = prepare(false).unwrap_err();
+    assert!(error.to_string().contains("a.9 exists already"), "{error}");
+    let series = prepare(true).unwrap();
+    series.create_numbered(9).unwrap().publish().unwrap();
+    assert_eq!(place.names(), ["a.9", "input"]);
+    assert!(prepare(false).is_err());
+}
