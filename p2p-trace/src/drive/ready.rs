@@ -36,3 +36,33 @@ impl ReadyFile {
         announce().context("cannot say by the ready file that everything is attached")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::outfile::Input;
+
+    #[test]
+    fn it_has_the_number_of_the_process_and_is_refused_early_where_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ready");
+        let prepare = |force| {
+            let mut outputs = Outputs::new(Vec::<Input>::new(), force);
+            ReadyFile::prepare(&mut outputs, Some(&Output::new(path.clone())))
+        };
+        let expected = format!("{}\n", std::process::id());
+        let ready = prepare(false).unwrap();
+        assert!(!path.exists());
+        ready.announce().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        assert!(matches!(prepare(false), Err(OutputError::Exists(_))));
+        fs::write(&path, "old").unwrap();
+        let ready = prepare(true).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        ready.announce().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

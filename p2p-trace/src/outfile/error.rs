@@ -36,30 +36,30 @@ pub(crate) enum OutputError {
     #[error("a dump is not for a terminal: write it to a file, or into a pipe")]
     Terminal,
     /// The system refuses to create or open it.
-    #[error("cannot create {}: {source}", path.display())]
+    #[error("cannot create {}: {cause}", path.display())]
     Create {
         /// The name.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The system refuses to put the new file in place of the old one.
     #[error(
-        "cannot replace {}: {source}; what was there is unchanged: choose another name", path.display()
+        "cannot replace {}: {cause}; what was there is unchanged: choose another name", path.display()
     )]
     Replace {
         /// The name.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The system refuses to write.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {cause}", path.display())]
     Write {
         /// The name.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -85,9 +85,9 @@ impl From<OutputError> for io::Error {
     fn from(error: OutputError) -> Self {
         let kind = match &error {
             OutputError::Exists(_) | OutputError::Link(_) => io::ErrorKind::AlreadyExists,
-            OutputError::Create { source, .. }
-            | OutputError::Replace { source, .. }
-            | OutputError::Write { source, .. } => source.kind(),
+            OutputError::Create { cause, .. }
+            | OutputError::Replace { cause, .. }
+            | OutputError::Write { cause, .. } => cause.kind(),
             OutputError::IsInput(_)
             | OutputError::Twice(_)
             | OutputError::Folder(_)

@@ -52,7 +52,7 @@ impl OutFile {
                 inspect(path, &[], false)?;
                 Err(OutputError::Exists(path.to_owned()))
             }
-            Err(source) => Err(create_error(path, source)),
+            Err(cause) => Err(create_error(path, cause)),
         }
     }
 
@@ -75,7 +75,7 @@ impl OutFile {
                     return Ok(Self::new(file, path, State::Temporary { at, inputs }));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => tries += 1,
-                Err(source) => return Err(create_error(path, source)),
+                Err(cause) => return Err(create_error(path, cause)),
             }
         }
     }
@@ -107,11 +107,11 @@ impl OutFile {
             State::Created => {}
             State::Temporary { at, inputs } => {
                 // After a loss of power there is the old file or the new one, not an empty one.
-                self.file.sync_all().map_err(|source| self.write_error(source))?;
+                self.file.sync_all().map_err(|cause| self.write_error(cause))?;
                 expect_replaceable(&self.path, inputs)?;
-                fs_rename(at, &self.path).map_err(|source| OutputError::Replace {
+                fs_rename(at, &self.path).map_err(|cause| OutputError::Replace {
                     path: self.path.clone(),
-                    source,
+                    cause,
                 })?;
             }
             State::Published | State::Stream => return Ok(()),
@@ -129,7 +129,7 @@ impl OutFile {
         if matches!(self.state, State::Stream) {
             return Ok(());
         }
-        self.sync().map_err(|source| self.write_error(source))?;
+        self.sync().map_err(|cause| self.write_error(cause))?;
         self.publish()?;
         folder::sync(&folder::of(&self.path));
         Ok(())
@@ -176,6 +176,7 @@ impl OutFile {
     }
 
     /// Where it is, or will be when it is published.
+    #[cfg(feature = "tui")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -192,10 +193,10 @@ impl OutFile {
     }
 
     /// What went wrong when it was written.
-    pub(crate) fn write_error(&self, source: io::Error) -> OutputError {
+    pub(crate) fn write_error(&self, cause: io::Error) -> OutputError {
         OutputError::Write {
             path: self.path.clone(),
-            source,
+            cause,
         }
     }
 }

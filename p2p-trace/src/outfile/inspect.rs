@@ -27,7 +27,7 @@ pub(super) enum Found {
 pub(super) fn inspect(path: &Path, inputs: &[Identity], force: bool) -> Result<Found, OutputError> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
-        found => found.map_err(|source| create_error(path, source))?,
+        found => found.map_err(|cause| create_error(path, cause))?,
     };
     // A link that leads to an input is an input as much as another name of it.
     let found = [Identity::of(path, &metadata), Identity::of_path(path)];
@@ -76,10 +76,10 @@ pub(super) fn expect_replaceable(path: &Path, inputs: &[Identity]) -> Result<(),
 }
 
 /// The system does not let it be created or opened.
-pub(super) fn create_error(path: &Path, source: io::Error) -> OutputError {
+pub(super) fn create_error(path: &Path, cause: io::Error) -> OutputError {
     OutputError::Create {
         path: path.to_owned(),
-        source,
+        cause,
     }
 }
 
@@ -117,8 +117,8 @@ pub(super) fn open_stream(path: &Path) -> Result<File, OutputError> {
         .write(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY)
         .open(path)
-        .map_err(|source| create_error(path, source))?;
-    let metadata = file.metadata().map_err(|source| create_error(path, source))?;
+        .map_err(|cause| create_error(path, cause))?;
+    let metadata = file.metadata().map_err(|cause| create_error(path, cause))?;
     if metadata.is_file() || refused(&metadata).is_some() {
         return Err(OutputError::Exists(path.to_owned()));
     }

@@ -1,7 +1,7 @@
 //! Every file that a command writes is created here, so that none destroys another.
 //!
-//! [`Output`] is what the user named. [`Outputs`] checks it before anything long begins, such as a search or a session, and
-//! makes a [`Destination`] of it; that creates the [`OutFile`], and checks once more. The rules:
+//! [`Output`] is what the user named. `Outputs` checks it before anything long begins, such as a search or a session, and
+//! makes a `Destination` of it; that creates the `OutFile`, and checks once more. The rules:
 //!
 //! - a file is created with mode 0600, and only where there is none; no symbolic link is followed;
 //! - with `--force` a file or a link is replaced: the new file is written beside it and renamed over it;
@@ -35,7 +35,7 @@ pub(crate) use error::OutputError;
 pub(crate) use file::{OutFile, Placed};
 pub(crate) use outputs::{Content, Outputs};
 
-/// A file that a command writes, as it was named: `-` is stdout. Only [`Outputs`] makes something of it that can be written to.
+/// A file that a command writes, as it was named: `-` is stdout. Only `Outputs` makes something of it that can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output(PathBuf);
 

@@ -85,9 +85,9 @@ impl Outputs {
 
     fn open_already(&mut self, path: &Path, number: i32) -> Result<Way, OutputError> {
         if number == STDOUT {
-            self.take(path, Place::Stdout)?;
+            self.take(Path::new("stdout"), Place::Stdout)?;
         }
-        let file = descriptor::duplicate(number).map_err(|source| create_error(path, source))?;
+        let file = descriptor::duplicate(number).map_err(|cause| create_error(path, cause))?;
         if !descriptor::is_writable(&file) {
             return Err(OutputError::Special {
                 path: path.to_owned(),
@@ -103,7 +103,7 @@ impl Outputs {
     /// A file that is created, now or when the time has come.
     fn by_name(&mut self, path: &Path, content: Content) -> Result<Way, OutputError> {
         let folder = folder::of(path);
-        folder::check(&folder).map_err(|source| create_error(path, source))?;
+        folder::check(&folder).map_err(|cause| create_error(path, cause))?;
         // Stdout that was redirected to it would go on in a file without a name.
         let is_open = |number| {
             let open = descriptor::duplicate(number).ok();
@@ -156,7 +156,7 @@ fn collide(one: &Place, other: &Place) -> bool {
 
 /// A later file that is there already would be in the way only when its turn comes, hours later.
 fn nothing_of_an_earlier_series(first: &Path) -> Result<(), OutputError> {
-    match sequence::lowest(first).map_err(|source| create_error(first, source))? {
+    match sequence::lowest(first).map_err(|cause| create_error(first, cause))? {
         Some(number) => Err(OutputError::Exists(sequence::numbered(first, number))),
         None => Ok(()),
     }

@@ -10,6 +10,8 @@ mod flight_tests;
 mod names;
 mod redact;
 #[cfg(test)]
+mod replace_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -53,10 +53,14 @@ impl Live<'_> {
     }
 
     pub(super) fn with(path: &Path, limits: Limits, flight: Option<Flight>) -> Self {
+        Self::into(Destination::new_file(path.to_owned()), limits, flight)
+    }
+
+    pub(super) fn into(destination: Destination, limits: Limits, flight: Option<Flight>) -> Self {
         let header = samples::header();
         let pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
         let options = Options {
-            destination: Destination::new_file(path.to_owned()),
+            destination,
             limits,
             redact: false,
             flight,
