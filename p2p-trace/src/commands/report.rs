@@ -22,9 +22,7 @@ use crate::{
 /// reported.
 pub fn run(args: &ReportArgs) -> Result<Exit> {
     let mut outputs = Outputs::new(&args.files, args.force);
-    let destination = args.html.as_ref();
-    let destination = destination.map(|html| outputs.prepare(html, Content::Text));
-    let destination = destination.transpose()?;
+    let destination = outputs.prepare_optional(args.html.as_ref(), Content::Text)?;
     let (runs, errors) = dumps::open(&args.files);
     let (told, exit) = tell(runs, errors, args);
     if let Some(destination) = destination {

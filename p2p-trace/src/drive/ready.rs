@@ -17,8 +17,7 @@ impl ReadyFile {
     ///
     /// When there must be no such file, as there is one already.
     pub(crate) fn prepare(outputs: &mut Outputs, output: Option<&Output>) -> Result<Self, OutputError> {
-        let destination = output.map(|output| outputs.prepare(output, Content::Text));
-        destination.transpose().map(Self)
+        outputs.prepare_optional(output, Content::Text).map(Self)
     }
 
     /// Creates it, with the number of this process in it.

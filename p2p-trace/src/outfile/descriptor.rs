@@ -82,6 +82,7 @@ pub(super) const fn is_writable(_file: &File) -> bool {
     true
 }
 
+#[cfg(unix)]
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,12 @@
 //! All outputs of one command, checked against what it reads and against each other.
 
-use std::borrow::Borrow;
-use std::{ffi::OsString, io::IsTerminal as _, path::Path, sync::Arc};
+use std::{
+    borrow::Borrow,
+    ffi::OsString,
+    io::{self, IsTerminal as _},
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     Input, Output, OutputError,
@@ -83,16 +88,29 @@ impl Outputs {
         Ok(Destination::new(path.clone(), way, self.inputs.clone()))
     }
 
+    /// The same for an output that need not be named.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Outputs::prepare`].
+    pub(crate) fn prepare_optional(
+        &mut self,
+        output: Option<&Output>,
+        content: Content,
+    ) -> Result<Option<Destination>, OutputError> {
+        output.map(|output| self.prepare(output, content)).transpose()
+    }
+
     fn open_already(&mut self, path: &Path, number: i32) -> Result<Way, OutputError> {
         if number == STDOUT {
             self.take(Path::new("stdout"), Place::Stdout)?;
         }
         let file = descriptor::duplicate(number).map_err(|cause| create_error(path, cause))?;
         if !descriptor::is_writable(&file) {
-            return Err(OutputError::Special {
-                path: path.to_owned(),
-                what: "not open for writing",
-            });
+            return Err(create_error(
+                path,
+                io::Error::other("it is open for reading only"),
+            ));
         }
         if Identity::of_file(&file).is_some_and(|identity| self.inputs.contains(&identity)) {
             return Err(OutputError::IsInput(path.to_owned()));
@@ -104,7 +122,7 @@ impl Outputs {
     fn by_name(&mut self, path: &Path, content: Content) -> Result<Way, OutputError> {
         let folder = folder::of(path);
         folder::check(&folder).map_err(|cause| create_error(path, cause))?;
-        // Stdout that was redirected to it would go on in a file without a name.
+        // What the shell has redirected to it would be lost when another file takes its name.
         let is_open = |number| {
             let open = descriptor::duplicate(number).ok();
             let open = open.and_then(|file| Identity::of_file(&file));

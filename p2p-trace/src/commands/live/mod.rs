@@ -81,9 +81,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
     }
     // It has what is shown.
     outputs.take_stdout();
-    let recorded = args.record.as_ref();
-    let recorded = recorded.map(|file| outputs.prepare(file, Content::Dump));
-    let recorded = recorded.transpose()?;
+    let recorded = outputs.prepare_optional(args.record.as_ref(), Content::Dump)?;
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let opened = open(&args.tracing.request())?;
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
