@@ -17,6 +17,9 @@ use super::{
 /// Names that are tried for a temporary file.
 const TRIES: u64 = 16;
 
+/// Numbered names that are tried where there is such a file already.
+const NUMBERS: u32 = 1000;
+
 /// A new file, or a stream. A file that is dropped before it was published is removed again.
 #[derive(Debug)]
 pub(crate) struct OutFile {
@@ -54,6 +57,24 @@ impl OutFile {
             }
             Err(cause) => Err(create_error(path, cause)),
         }
+    }
+
+    /// Creates a file of this name in a folder, or with a number behind the name where there is something already.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be created, or there are too many.
+    pub(crate) fn create_in(folder: &Path, name: &str) -> Result<Self, OutputError> {
+        let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
+        let mut created = Self::create(&folder.join(name));
+        for number in 1..NUMBERS {
+            // There is something already, whatever it is.
+            let Err(OutputError::Exists(_) | OutputError::Link(_) | OutputError::Folder(_)) = created else {
+                break;
+            };
+            created = Self::create(&folder.join(format!("{stem}-{number}.{extension}")));
+        }
+        created
     }
 
     /// Begins a file that takes the place of what is there when it is published.

@@ -2,21 +2,17 @@
 
 use std::{
     env,
-    fs::OpenOptions,
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    process,
 };
 
 use aya::programs::ProgramError;
 
 use super::attach::describe;
+use crate::outfile::{OutFile, OutputError};
 
 /// Bytes of a verifier's log that are kept: its end, which has the reason. The whole can have 16 MiB, once for each program.
 const KEPT: usize = 256 << 10;
-/// Names that are tried where there is such a file already.
-const TRIES: u32 = 100;
 /// Characters of the verifier's reason that fit into a sentence.
 const REASON: usize = 120;
 
@@ -38,7 +34,7 @@ fn refused(program: &str, error: &io::Error, log: &str, folder: &Path) -> String
     let reason = reason(log).map_or_else(String::new, |reason| format!(" ({reason})"));
     let kept = match keep(program, log, folder) {
         Ok(path) => format!("its log is in {}", path.display()),
-        Err(error) => format!("its log could not be written to {}: {error}", folder.display()),
+        Err(error) => format!("its log is lost: {error}"),
     };
     format!("the verifier refused the program {program}: {error}{reason}; {kept}")
 }
@@ -51,26 +47,15 @@ fn reason(log: &str) -> Option<String> {
     Some(visible.take(REASON).collect())
 }
 
-/// Writes the end of the log to a new file that nobody else may read: it has addresses.
-fn keep(program: &str, log: &str, folder: &Path) -> io::Result<PathBuf> {
-    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
-    for number in 0..TRIES {
-        let path = folder.join(format!("p2p-trace-{program}-{}.{number}.log", process::id()));
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-        {
-            Ok(mut file) => {
-                file.write_all(end(log).as_bytes())?;
-                return Ok(path);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
-            Err(error) => return Err(error),
-        }
+/// Writes the end of the log to a new file.
+fn keep(program: &str, log: &str, folder: &Path) -> Result<PathBuf, OutputError> {
+    let mut file = OutFile::create_in(folder, &format!("p2p-trace-{program}.log"))?;
+    let path = file.path().to_owned();
+    if let Err(error) = file.write_all(end(log).as_bytes()) {
+        return Err(file.write_error(error));
     }
-    Err(last)
+    file.finish()?;
+    Ok(path)
 }
 
 /// The last whole lines of a long log.
@@ -99,9 +84,7 @@ mod tests {
         let log = "0: (bf) r6 = r1\nBPF program is too large. Processed 1000001 insn\n\
                    processed 1000001 insns (limit 1000000) max_states_per_insn 32\n";
         let sentence = refused("kill_kprobe", &too_large(), log, folder.path());
-        let path = folder
-            .path()
-            .join(format!("p2p-trace-kill_kprobe-{}.0.log", process::id()));
+        let path = folder.path().join("p2p-trace-kill_kprobe.log");
         assert_eq!(
             sentence,
             format!(
@@ -113,7 +96,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), log);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let again = refused("kill_kprobe", &too_large(), log, folder.path());
-        assert!(again.ends_with(".1.log"), "{again}");
+        assert!(again.ends_with("p2p-trace-kill_kprobe-1.log"), "{again}");
     }
 
     #[test]
@@ -124,7 +107,8 @@ mod tests {
         assert_eq!(end(line), line);
         let sentence = refused("alloc_fexit", &too_large(), &log, Path::new("/nowhere"));
         assert!(
-            sentence.contains("its log could not be written to /nowhere: No such file"),
+            sentence
+                .contains("its log is lost: cannot create /nowhere/p2p-trace-alloc_fexit.log: No such file"),
             "{sentence}"
         );
         assert!(!sentence.contains('\n'), "{sentence}");

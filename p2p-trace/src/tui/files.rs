@@ -4,14 +4,7 @@ use std::{fs::File, path::Path, sync::Arc};
 
 use anyhow::Result;
 
-use crate::{
-    outfile::{OutFile, OutputError},
-    output::Clock,
-    recorder::Saved,
-};
-
-/// Names that are tried where there is such a file already.
-const TRIES: u32 = 1000;
+use crate::{outfile::OutFile, output::Clock, recorder::Saved};
 
 /// `p2p-trace-taken-20261122-180003.txt`.
 pub(super) fn name(what: &str, clock: &Clock, time_ns: u64, extension: &str) -> String {
@@ -24,24 +17,11 @@ pub(super) fn name(what: &str, clock: &Clock, time_ns: u64, extension: &str) -> 
 
 /// Writes to a new file of this name, or with a number behind it, in a folder. One that cannot be completed is removed.
 pub(super) fn save(folder: &Path, name: &str, write: impl FnOnce(Arc<File>) -> Result<()>) -> Saved {
-    let file = create(folder, name).map_err(|error| error.to_string())?;
+    let file = OutFile::create_in(folder, name).map_err(|error| error.to_string())?;
     let path = file.path().to_owned();
     write(file.handle()).map_err(|error| format!("cannot write {}: {error:#}", path.display()))?;
     file.finish().map_err(|error| error.to_string())?;
     Ok(path)
-}
-
-fn create(folder: &Path, name: &str) -> Result<OutFile, OutputError> {
-    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let mut created = OutFile::create(&folder.join(name));
-    for number in 1..TRIES {
-        // There is something already, whatever it is.
-        let Err(OutputError::Exists(_) | OutputError::Link(_) | OutputError::Folder(_)) = created else {
-            break;
-        };
-        created = OutFile::create(&folder.join(format!("{stem}-{number}.{extension}")));
-    }
-    created
 }
 
 /// What came of it, for the user.

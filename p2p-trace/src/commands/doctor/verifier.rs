@@ -7,6 +7,8 @@ use crate::kernel::{Kernel, KernelRoot};
 #[cfg(feature = "trace")]
 #[must_use]
 pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &Args) -> VerificationReport {
+    use std::path::Path;
+
     use super::ProgramReport;
     use crate::{
         probe::verification::{Verification, Verified},
@@ -17,7 +19,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &Args) -> VerificationRe
         return VerificationReport::default();
     };
     let request = Request {
-        kernel_btf: args.kernel_btf.clone(),
+        kernel_btf: args.kernel_btf.as_deref().map(Path::to_owned),
         ..Request::default()
     };
     match Verification::of(root, symbols, btf, &request) {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{show::Screen, *};
-use crate::holders::{Report, samples};
+use crate::holders::samples;
 
 /// Gives out reports, and remembers what it was asked for.
 struct Told {
