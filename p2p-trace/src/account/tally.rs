@@ -35,7 +35,7 @@ pub struct HookTally {
     pub delivered: u64,
     /// Counted, and did not arrive.
     pub lost: u64,
-    /// Runs that the kernel skipped; `None` where it does not say.
+    /// Runs that the kernel skipped and that can have cost a record; `None` where it does not say.
     pub missed: Option<u64>,
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use p2p_trace_common::{Config, Record, hook::HOOK_SLOTS, slot::SLOT_SIZE};
+use p2p_trace_common::{Config, Hook, Record, hook::HOOK_SLOTS, slot::SLOT_SIZE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
@@ -23,14 +23,14 @@ use super::{
     mapping::Arrays,
     mirror::Mirror,
     prepare::Prepared,
-    pull::Puller,
+    pull::{Puller, Reading},
     setup::Features,
-    skipped::Skipped,
+    skipped::{self, Skipped},
     sys,
     takers::Takers,
 };
 use crate::{
-    account::{Accounting, Device, RingSizes, SequenceQuality, Status},
+    account::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status},
     event::{DeviceAddress, user::Writer},
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
@@ -104,11 +104,13 @@ impl LiveSession {
         let armed_table = take_map(&mut ebpf, "ARMED")?;
         let flush = load_helper(&mut ebpf, "flush_bursts")?;
         let vmemmap = vmemmap(&mut ebpf, &config)?;
-        let puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
+        let mut puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
         let mut hooks = Hooks::new(ebpf, kernel_types, plan, request.attach, features);
         tracing::debug!("attaching");
         hooks.attach_all()?;
         tracing::debug!("attached");
+        let answers = |status: &HookStatus| status.hook == Hook::Pull && status.state == HookState::Attached;
+        puller.set_attached(hooks.statuses().iter().any(answers));
         let closed = hooks.closed();
         let hooks = Arc::new(Mutex::new(hooks));
         let armer = Armer::new(Arc::clone(&hooks), armed_table, vmemmap);
@@ -158,18 +160,22 @@ impl LiveSession {
         self.puller.begin()?;
         let readings: Vec<_> = due
             .into_iter()
-            .filter_map(|device| self.puller.read(device))
+            .filter_map(|device| self.puller.read(device, now_ns()))
             .collect();
         self.puller.end();
         // What was freed before a bitmap was read stands before the reading's end in the stream.
         self.flush_bursts()?;
+        self.tell_readings(readings, from_ns, batch);
+        Ok(())
+    }
+
+    fn tell_readings(&mut self, readings: Vec<Reading>, from_ns: u64, batch: &mut Batch) {
         let to_ns = now_ns();
         for reading in readings {
             batch
                 .records
                 .extend(reading.records(&mut self.writer, from_ns, to_ns));
         }
-        Ok(())
     }
 
     /// Says that time has passed, and who is gone.
@@ -253,11 +259,13 @@ impl Session for LiveSession {
     }
 
     fn wait(&mut self, timeout: Duration) {
-        let timeout = if self.arrays.has_bursts() {
-            timeout.min(BURST_AGE)
-        } else {
-            timeout
-        };
+        let mut timeout = timeout;
+        if self.arrays.has_bursts() {
+            timeout = timeout.min(BURST_AGE);
+        }
+        if let Some(next_ns) = self.puller.next_try_ns() {
+            timeout = timeout.min(Duration::from_nanos(next_ns.saturating_sub(now_ns())));
+        }
         let timeout = Timespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
@@ -313,6 +321,8 @@ impl Session for LiveSession {
         self.armer.take_changes(&mut self.writer, batch);
         if !std::mem::replace(&mut self.ended, true) {
             self.tell_skipped(now_ns(), batch);
+            let given_up = self.puller.give_up();
+            self.tell_readings(given_up, now_ns(), batch);
             batch.records.push(self.writer.end(now_ns()));
         }
         Ok(())
@@ -321,7 +331,11 @@ impl Session for LiveSession {
     fn totals(&mut self) -> Result<Totals, SessionError> {
         let mut missed = vec![Some(0); HOOK_SLOTS];
         for (hook, runs) in self.hooks().missed() {
-            missed[hook as usize] = runs;
+            if skipped::cost(hook).is_some() {
+                missed[hook as usize] = runs;
+            } else if let Some(runs) = runs {
+                tracing::info!("{runs} runs of {} were skipped, which cost nothing", hook.name());
+            }
         }
         // With atomic fetch-add, what is dropped has its position already, and counts among the lost.
         let dropped = if self.features.fetch_add {

@@ -1,13 +1,15 @@
 //! What the kernel has not run, as losses: a program is skipped while another one is running on its CPU. Pure.
 
-use p2p_trace_common::{Hook, Ring};
+use p2p_trace_common::{Hook, Ring, hook::HOOK_SLOTS};
 
 use crate::source::Loss;
 
 /// What was told so far.
 #[derive(Debug)]
 pub(super) struct Skipped {
-    told: [u64; 2],
+    /// Runs, by hook.
+    runs: [u64; HOOK_SLOTS],
+    dropped: u64,
     told_ns: u64,
 }
 
@@ -15,7 +17,8 @@ impl Skipped {
     /// Nothing has been skipped before this time.
     pub(super) const fn new(now_ns: u64) -> Self {
         Self {
-            told: [0; 2],
+            runs: [0; HOOK_SLOTS],
+            dropped: 0,
             told_ns: now_ns,
         }
     }
@@ -28,24 +31,29 @@ impl Skipped {
         missed: impl IntoIterator<Item = (Hook, Option<u64>)>,
         dropped: u64,
     ) -> Vec<Loss> {
-        let mut sums = [dropped; 2];
+        let mut new = [raise(&mut self.dropped, dropped); 2];
         for (hook, runs) in missed {
-            sums[ring(hook) as usize] += runs.unwrap_or_default();
+            if let Some((ring, runs)) = cost(hook).zip(runs) {
+                new[ring as usize] += raise(&mut self.runs[hook as usize], runs);
+            }
         }
-        let (told, from_ns) = (self.told, self.told_ns);
-        // A hook that is detached can take its count with it.
-        self.told = [told[0].max(sums[0]), told[1].max(sums[1])];
-        self.told_ns = now_ns;
-        let new = |ring: Ring| {
-            let new = sums[ring as usize].saturating_sub(told[ring as usize]);
-            (new > 0).then(|| Loss::skipped(ring, new, from_ns, now_ns))
+        let from_ns = std::mem::replace(&mut self.told_ns, now_ns);
+        let loss = |ring: Ring| {
+            let count = new[ring as usize];
+            (count > 0).then(|| Loss::skipped(ring, count, from_ns, now_ns))
         };
-        Ring::ALL.into_iter().filter_map(new).collect()
+        Ring::ALL.into_iter().filter_map(loss).collect()
     }
 }
 
-/// The ring that a hook writes to.
-const fn ring(hook: Hook) -> Ring {
+/// Raises what was told of a count; returns by how much. A hook that is detached can take its count with it.
+fn raise(told: &mut u64, count: u64) -> u64 {
+    let before = std::mem::replace(told, count.max(*told));
+    *told - before
+}
+
+/// The ring that a skipped run of a hook can have cost a record of. `None`: it costs nothing.
+pub(super) const fn cost(hook: Hook) -> Option<Ring> {
     match hook {
         Hook::Alloc
         | Hook::Free
@@ -58,8 +66,11 @@ const fn ring(hook: Hook) -> Ring {
         | Hook::MapSg
         | Hook::UnmapSg
         | Hook::MapSegment
-        | Hook::MapState => Ring::Hot,
-        _ => Ring::Rare,
+        | Hook::MapState => Some(Ring::Hot),
+        // Nearly all its runs are for other people's reads of sysfs, which it has nothing to write about. Whether one of the
+        // tracer's own reads was skipped shows in the answer to that read, and then it is read again: see `pull`.
+        Hook::Pull => None,
+        _ => Some(Ring::Rare),
     }
 }
 
@@ -74,7 +85,7 @@ mod tests {
             let missed = [
                 (Hook::Mmap, Some(hot)),
                 (Hook::Kill, Some(rare)),
-                (Hook::Pull, None),
+                (Hook::Drained, None),
             ];
             skipped.since(now_ns, missed, dropped)
         };
@@ -89,5 +100,23 @@ mod tests {
         assert_eq!(since(50, 0, 0, 0), []);
         assert_eq!(since(60, 4, 2, 5).len(), 2);
         assert_eq!(Loss::skipped(Ring::Hot, 3, 10, 20).count(), 3);
+    }
+
+    #[test]
+    fn a_skipped_read_of_sysfs_costs_nothing() {
+        let mut skipped = Skipped::new(5);
+        let missed = |pull, kill| [(Hook::Pull, Some(pull)), (Hook::Kill, Some(kill))];
+        assert_eq!(skipped.since(10, missed(1000, 0), 0), []);
+        let only_the_kill = [Loss::skipped(Ring::Rare, 1, 10, 20)];
+        assert_eq!(skipped.since(20, missed(2000, 1), 0), only_the_kill);
+    }
+
+    #[test]
+    fn a_hook_that_takes_its_count_with_it_hides_nothing_of_the_others() {
+        let mut skipped = Skipped::new(5);
+        let missed = |armed, kill| [(Hook::DmaMapSg, Some(armed)), (Hook::Kill, Some(kill))];
+        assert_eq!(skipped.since(10, missed(5, 0), 0).len(), 1);
+        let new = skipped.since(20, missed(0, 2), 0);
+        assert_eq!(new, [Loss::skipped(Ring::Rare, 2, 10, 20)]);
     }
 }

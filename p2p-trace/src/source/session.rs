@@ -67,7 +67,8 @@ pub struct Shortfalls {
 pub struct Totals {
     /// Hits per hook, over all CPUs, in units of what the hook counts; by [`Hook`] number.
     pub hits: Vec<u64>,
-    /// Runs per hook that the kernel skipped, so that they hit nothing; `None` where it does not say.
+    /// Runs per hook that the kernel skipped, so that they hit nothing; `None` where it does not say. Those of
+    /// [`Hook::Pull`] cost nothing and are not counted: whatever was not read is read again.
     pub missed: Vec<Option<u64>>,
     /// Records dropped before they had a position: only kernels without atomic fetch-add drop such.
     pub dropped: u64,

@@ -30,7 +30,7 @@ pub struct HookLine {
     pub delivered: u64,
     /// Counted, and did not arrive.
     pub lost: u64,
-    /// Runs that the kernel skipped; absent where it does not say.
+    /// Runs that the kernel skipped and that can have cost a record; absent where it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
 }

@@ -1,5 +1,6 @@
 //! Pull reads: the kernel's state of a device at this moment, through a read of one of its attributes in sysfs.
 
+mod again;
 mod bits;
 mod schedule;
 
@@ -32,6 +33,7 @@ use crate::{
     kernel::{KernelRoot, devices},
 };
 
+use again::Again;
 use bits::Runs;
 use schedule::{Due, Schedule};
 
@@ -67,13 +69,18 @@ pub(super) struct Puller {
     wanted: Vec<DeviceAddress>,
     root: KernelRoot,
     schedule: Schedule,
+    again: Again,
+    /// The program is attached: a reading that it does not answer was skipped.
+    is_attached: bool,
 }
 
 /// Why a device could not be read to its end.
 enum Stop {
     /// It has vanished.
     Vanished,
-    /// The kernel side did not answer, or could not follow the pool.
+    /// The kernel side did not run.
+    Unanswered,
+    /// The kernel side could not follow the pool.
     Unreadable,
 }
 
@@ -98,6 +105,8 @@ impl Puller {
             wanted: wanted.to_vec(),
             root: root.clone(),
             schedule: Schedule::new(now_ns),
+            again: Again::default(),
+            is_attached: false,
         })
     }
 
@@ -116,20 +125,37 @@ impl Puller {
         self.schedule.demand(now_ns);
     }
 
+    /// Whether the program that answers is attached.
+    pub(super) const fn set_attached(&mut self, is_attached: bool) {
+        self.is_attached = is_attached;
+    }
+
     /// The devices that are due, which then count as read.
     pub(super) fn due(&mut self, now_ns: u64) -> Vec<DeviceAddress> {
-        match self.schedule.due(now_ns) {
+        let mut due = match self.schedule.due(now_ns) {
             None => Vec::new(),
             Some(Due::Some(devices)) => devices,
             Some(Due::All) if !self.wanted.is_empty() => self.wanted.clone(),
             Some(Due::All) => {
                 let mut all = devices::addresses(&self.root);
                 all.extend(self.schedule.pending());
-                all.sort_unstable();
-                all.dedup();
                 all
             }
-        }
+        };
+        due.extend(self.again.due(now_ns));
+        due.sort_unstable();
+        due.dedup();
+        due
+    }
+
+    /// When a device is read again of which the last reading was not answered.
+    pub(super) fn next_try_ns(&self) -> Option<u64> {
+        self.again.next_ns()
+    }
+
+    /// Nothing is read any more: of the devices that were to be read again, no reading comes.
+    pub(super) fn give_up(&mut self) -> Vec<Reading> {
+        self.again.give_up().map(Reading::failed).collect()
     }
 
     /// Makes the calling thread the one whose reads count, and has it given a CPU anew: how long another task has been
@@ -148,9 +174,23 @@ impl Puller {
         self.request.store(TASK, 0);
     }
 
-    /// Reads one device: its states come through the rings, its runs are returned. `None`: it is not there.
-    /// The caller flushes bursts of page frees before and after.
-    pub(super) fn read(&self, device: DeviceAddress) -> Option<Reading> {
+    /// Reads one device: its states come through the rings, its runs are returned. `None`: it is not there, or the kernel
+    /// did not answer and it is read again. The caller flushes bursts of page frees before and after.
+    pub(super) fn read(&mut self, device: DeviceAddress, now_ns: u64) -> Option<Reading> {
+        let read = self.try_read(device);
+        if matches!(read, Err(Stop::Unanswered)) {
+            let is_tried_again = self.is_attached && self.again.unanswered(device, now_ns);
+            return (!is_tried_again).then(|| {
+                tracing::debug!("a read of the state of {device} was not answered");
+                Reading::failed(device)
+            });
+        }
+        self.again.settled(device);
+        read.ok()
+    }
+
+    /// The same, once. What can be read in part only is [`Reading::complete`] or not, and no error.
+    fn try_read(&self, device: DeviceAddress) -> Result<Reading, Stop> {
         let path = self.root.sys.join(format!("bus/pci/devices/{device}/vendor"));
         let mut reading = Reading {
             device,
@@ -165,15 +205,15 @@ impl Puller {
                     break;
                 }
                 Ok(false) => break,
-                Err(Stop::Vanished) => return None,
+                Err(stop) => return Err(stop),
             }
         }
         match self.ask(&path, DEVICE, 0) {
             Ok(_) => {}
-            Err(Stop::Vanished) => return None,
             Err(Stop::Unreadable) => reading.complete = false,
+            Err(stop) => return Err(stop),
         }
-        Some(reading)
+        Ok(reading)
     }
 
     /// Appends the runs of one chunk; false where the pool has no such chunk.
@@ -230,10 +270,13 @@ impl Puller {
             Stop::Vanished
         })?;
         let answer = self.request.load(ANSWER);
-        if answer & SEEN == 0 || answer & UNREADABLE != 0 {
-            return Err(Stop::Unreadable);
+        if answer & SEEN == 0 {
+            Err(Stop::Unanswered)
+        } else if answer & UNREADABLE != 0 {
+            Err(Stop::Unreadable)
+        } else {
+            Ok(answer)
         }
-        Ok(answer)
     }
 }
 
@@ -246,6 +289,15 @@ pub(super) struct Reading {
 }
 
 impl Reading {
+    /// It brought nothing.
+    const fn failed(device: DeviceAddress) -> Self {
+        Self {
+            device,
+            runs: Vec::new(),
+            complete: false,
+        }
+    }
+
     /// As records, for a reading between these times.
     pub(super) fn records(self, writer: &mut Writer, from_ns: u64, to_ns: u64) -> Vec<Record> {
         let runs = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
