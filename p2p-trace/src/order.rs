@@ -2,7 +2,10 @@
 
 use p2p_trace_common::{Kind, Record};
 
-use crate::source::{Batch, Loss};
+use crate::{
+    event::user,
+    source::{Batch, Loss},
+};
 
 /// One element of the ordered stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,13 @@ impl Item {
     const fn key(&self) -> (u64, bool, u32, u64) {
         match self {
             Self::Record(record) => (record.time_ns, true, record.cpu, record.seq),
-            Self::Loss(loss) => (loss.from_ns, false, loss.cpu, loss.first_seq()),
+            Self::Loss(loss) => {
+                let cpu = match loss.cpu {
+                    Some(cpu) => cpu,
+                    None => user::CPU,
+                };
+                (loss.from_ns, false, cpu, loss.first_seq())
+            }
         }
     }
 }
@@ -100,7 +109,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{event::user, source::Reason};
+    use crate::source::Reason;
 
     fn record(cpu: u32, position: u64, time_ns: u64) -> Record {
         Record {
@@ -141,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_loss_stands_where_its_window_opens() {
-        let (cpu, ring, reason) = (0, Ring::Hot, Reason::Overwritten);
+        let (cpu, ring, reason) = (Some(0), Ring::Hot, Reason::Overwritten);
         let loss = Loss {
             cpu,
             ring,

@@ -18,7 +18,7 @@ pub(crate) const CLOCK: Clock = Clock {
 
 /// Three records of CPU 1.
 pub(crate) const LOSS: Loss = Loss {
-    cpu: 1,
+    cpu: Some(1),
     ring: Ring::Hot,
     first: 10,
     last: 12,

@@ -97,7 +97,7 @@ impl Tally {
     /// Counts lost positions.
     pub fn loss(&mut self, loss: &Loss) {
         self.lost = self.lost.saturating_add(loss.count());
-        if let Some([_, lost]) = self.ring(loss.cpu, loss.ring) {
+        if let Some([_, lost]) = loss.cpu.and_then(|cpu| self.ring(cpu, loss.ring)) {
             *lost = lost.saturating_add(loss.count());
         }
     }
@@ -311,7 +311,7 @@ mod tests {
         let (first, last) = (2, 4);
         let reason = Reason::Overwritten;
         tally.loss(&Loss {
-            cpu: 0,
+            cpu: Some(0),
             ring: Ring::Hot,
             first,
             last,

@@ -25,7 +25,7 @@ fn loss() -> impl Strategy<Value = Item> {
     let ring = prop::sample::select(&Ring::ALL[..]);
     let reason = prop::sample::select(&LossReason::ALL[..]);
     (
-        any::<u32>(),
+        prop::option::of(0..crate::event::user::CPU),
         ring,
         0..1u64 << 62,
         0..1u64 << 20,

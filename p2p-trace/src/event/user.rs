@@ -93,7 +93,10 @@ impl Writer {
     pub const fn loss(&mut self, loss: &Loss) -> Record {
         let mut record = self.write(Kind::Loss, loss.from_ns);
         record.words = [loss.first_seq(), loss.last_seq(), loss.from_ns, loss.to_ns];
-        record.number = loss.cpu;
+        record.number = match loss.cpu {
+            Some(cpu) => cpu,
+            None => CPU,
+        };
         record.small = u16::from_le_bytes([loss.ring as u8, loss.reason as u8]);
         record
     }
@@ -209,7 +212,7 @@ pub fn loss(record: &Record) -> Option<Loss> {
         (Ring::of_sequence(first_seq), Ring::of_sequence(last_seq));
     let sound = record.kind() == Some(Kind::Loss) && first_ring == ring && last_ring == ring && first <= last;
     sound.then_some(Loss {
-        cpu: record.number,
+        cpu: (record.number != CPU).then_some(record.number),
         ring,
         first,
         last,
@@ -278,7 +281,7 @@ mod tests {
     #[test]
     fn a_loss_survives_as_a_record() {
         let loss = Loss {
-            cpu: 3,
+            cpu: Some(3),
             ring: Ring::Rare,
             first: 10,
             last: 12,
@@ -289,6 +292,10 @@ mod tests {
         let record = Writer::new(9).loss(&loss);
         assert_eq!((record.run, record.cpu, record.time_ns), (9, CPU, 100));
         assert_eq!(super::loss(&record), Some(loss));
+        let skipped = Loss::skipped(Ring::Hot, 2, 100, 200);
+        let record = Writer::new(9).late_loss(300, &skipped);
+        assert_eq!((record.number, record.time_ns), (CPU, 300));
+        assert_eq!(super::loss(&record), Some(skipped));
         assert_eq!(super::loss(&Record { small: 0, ..record }), None);
     }
 

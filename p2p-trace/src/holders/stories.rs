@@ -214,7 +214,7 @@ impl Story {
 
     pub(super) fn lose(&mut self, from_ns: u64, to_ns: u64) {
         let loss = Loss {
-            cpu: 1,
+            cpu: Some(1),
             ring: Ring::Hot,
             first: 100,
             last: 104,

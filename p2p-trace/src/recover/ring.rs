@@ -195,7 +195,7 @@ impl Gaps<'_> {
         let mut push = |first: u64, end: u64, reason| {
             if first < end {
                 losses.push(Loss {
-                    cpu: self.cpu,
+                    cpu: Some(self.cpu),
                     ring: self.ring,
                     first,
                     last: end - 1,

@@ -68,8 +68,8 @@ impl Reason {
 /// Consecutive positions of one ring that were lost for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// CPU.
-    pub cpu: u32,
+    /// CPU that lost them; `None`: not known.
+    pub cpu: Option<u32>,
     /// Ring.
     pub ring: Ring,
     /// First position lost.
@@ -89,7 +89,7 @@ impl Loss {
     #[must_use]
     pub const fn skipped(ring: Ring, count: u64, from_ns: u64, to_ns: u64) -> Self {
         Self {
-            cpu: crate::event::user::CPU,
+            cpu: None,
             ring,
             first: 0,
             last: count.saturating_sub(1),

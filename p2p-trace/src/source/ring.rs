@@ -223,9 +223,9 @@ impl Reader {
             }
             _ => {
                 self.close(self.now_ns, batch);
-                let (cpu, ring, from_ns, to_ns) = (self.cpu, self.ring, self.bound_ns(), self.now_ns);
+                let (ring, from_ns, to_ns) = (self.ring, self.bound_ns(), self.now_ns);
                 self.open = Some(Loss {
-                    cpu,
+                    cpu: Some(self.cpu),
                     ring,
                     first,
                     last,

@@ -53,7 +53,7 @@ pub(crate) fn element() -> impl Strategy<Value = Element> {
     let loss =
         (any::<bool>(), word(), word(), word(), word()).prop_map(|(hot, first, last, from_ns, to_ns)| {
             Element::Loss(Loss {
-                cpu: 0,
+                cpu: Some(0),
                 ring: if hot { Ring::Hot } else { Ring::Rare },
                 first,
                 last,

@@ -128,7 +128,7 @@ pub(crate) fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) ->
     for (place, element) in elements.iter().enumerate() {
         match ring_of(element).filter(|_| lose(place)) {
             Some((ring, position, time_ns)) => kept.push(Element::Loss(Loss {
-                cpu: 0,
+                cpu: Some(0),
                 ring,
                 first: position,
                 last: position,

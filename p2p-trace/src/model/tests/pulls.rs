@@ -24,7 +24,7 @@ fn bound() -> Kernel {
 
 fn lose(kernel: &mut Kernel, ring: Ring, to_ns: u64) {
     kernel.elements.push(Element::Loss(Loss {
-        cpu: 0,
+        cpu: Some(0),
         ring,
         first: 1,
         last: 3,

@@ -92,8 +92,9 @@ impl StatusLine {
 /// Records that are missing: written and never delivered, or never written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LostLine {
-    /// CPU that wrote them; 4294967295 for those that were skipped, on whatever CPU.
-    pub cpu: u32,
+    /// CPU that wrote them; absent where it is not known, as of those that were skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<u32>,
     /// `hot`, or `rare`.
     #[serde(with = "names::ring")]
     #[schemars(with = "String")]

@@ -86,7 +86,10 @@ fn lines() -> Vec<Line> {
             .iter()
             .map(|verdict| Line::Verdict(verdict.into())),
     );
-    lines.push(Line::Lost(LostLine::new(&samples::LOSS, &samples::CLOCK)));
+    let skipped = Loss::skipped(Ring::Rare, 1, 5, 6);
+    for loss in [samples::LOSS, skipped] {
+        lines.push(Line::Lost(LostLine::new(&loss, &samples::CLOCK)));
+    }
     lines.push(Line::Summary(SummaryLine::new(&outcome, &status, 5_000_000_000)));
     lines.push(Line::Status(Box::new(StatusLine::new(
         status,
@@ -103,6 +106,13 @@ fn every_line_leads_back_to_what_it_says() {
         assert!(!text.contains('\n') && !text.contains('\u{1b}'), "{text}");
         assert_eq!(serde_json::from_str::<Line>(&text).unwrap(), line, "{text}");
     }
+}
+
+#[test]
+fn a_loss_on_an_unknown_cpu_has_none() {
+    let line = |loss| serde_json::to_value(LostLine::new(&loss, &samples::CLOCK)).unwrap();
+    assert_eq!(line(samples::LOSS)["cpu"], 1);
+    assert_eq!(line(Loss::skipped(Ring::Rare, 1, 5, 6)).get("cpu"), None);
 }
 
 #[test]

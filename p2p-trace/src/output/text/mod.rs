@@ -30,12 +30,15 @@ use crate::{
 /// The line of a loss.
 #[must_use]
 pub fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
-    let (count, ring, cpu) = (loss.count(), ring_name(loss.ring), loss.cpu);
+    let (count, ring) = (loss.count(), ring_name(loss.ring));
+    let cpu = loss
+        .cpu
+        .map_or_else(|| ", CPU unknown".to_owned(), |cpu| format!(" of CPU {cpu}"));
     let why = match loss.reason {
         Reason::Overwritten => "overwritten before they were read; a larger --ring-size helps",
         Reason::Abandoned => "their producer was interrupted and did not finish",
         Reason::Corrupt => "their place in memory holds something else",
-        Reason::Skipped => "the kernel did not run the program, one was running on that CPU",
+        Reason::Skipped => "never written: the kernel skips a program while one is running on the same CPU",
         Reason::Unrecorded => "the recorder's disk was too slow",
         Reason::Damaged => "they are damaged or missing in the dump",
         Reason::Absent => "the memory dump does not hold them",
@@ -43,7 +46,7 @@ pub fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     let time = clock.time_of_day(loss.from_ns);
     let until = clock.time_of_day(loss.to_ns);
     let records = if count == 1 { "record" } else { "records" };
-    let text = format!("LOST {count} {records} of the {ring} ring of CPU {cpu}, until {until}: {why}");
+    let text = format!("LOST {count} {records} of the {ring} ring{cpu}, until {until}: {why}");
     format!("{} {}\n", style.dim(&time), style.alarm(&text))
 }
 

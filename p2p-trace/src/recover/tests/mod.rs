@@ -76,7 +76,7 @@ fn expect_all(carved: &Carved, records: &[Record]) {
     assert_eq!(run.records, records);
     assert_eq!((run.repeated, run.conflicts, run.torn.len()), (0, 0, 0));
     let overwritten = |cpu, last_ns| Loss {
-        cpu,
+        cpu: Some(cpu),
         ring: Ring::Hot,
         first: 0,
         last: 99,

@@ -105,7 +105,7 @@ fn a_hook_that_failed_once_has_failed_for_the_run() {
 /// One record of this ring, lost before anything happened.
 fn loss(ring: Ring) -> Element {
     Element::Loss(Loss {
-        cpu: 0,
+        cpu: Some(0),
         ring,
         first: 0,
         last: 2,
