@@ -18,8 +18,12 @@ pub struct Tally {
     rings: Vec<[[u64; 2]; 2]>,
     stacks: u64,
     events: u64,
+    /// Of records that had been written.
     lost: u64,
-    /// Of these, delivered and then not recorded, or missing from the dump: on which CPU is not known.
+    /// Lost as well, and never written: the kernel skipped the program.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    skipped: u64,
+    /// Of those lost, delivered and then not recorded, or missing from the dump: on which CPU is not known.
     #[serde(default)]
     missing: u64,
 }
@@ -46,12 +50,22 @@ pub struct Outcome {
     pub hooks: Vec<HookTally>,
     /// Events delivered: records, without stacks.
     pub events: u64,
-    /// Records lost that had been written: by position, or by count where a dump lacks them.
+    /// Records lost, as the stream tells it: by position, by count where a dump lacks them, and by runs that were skipped.
     pub lost: u64,
+    /// Of these, never written: the kernel skipped the program that would have.
+    pub skipped: u64,
     /// What the kernel side did not tell in full.
     pub shortfalls: Shortfalls,
     /// Where the witnesses contradict each other, one sentence each; empty: they agree.
     pub contradictions: Vec<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Default for Tally {
@@ -62,6 +76,7 @@ impl Default for Tally {
             stacks: 0,
             events: 0,
             lost: 0,
+            skipped: 0,
             missing: 0,
         }
     }
@@ -75,7 +90,7 @@ impl Tally {
             *delivered += 1;
         }
         if kind == Kind::Loss {
-            self.missing_of_dump(record);
+            self.told(record);
         } else if kind == Kind::Stack {
             self.stacks += 1;
         } else if kind.is_event() {
@@ -86,12 +101,16 @@ impl Tally {
         }
     }
 
-    /// What the kernel skipped has never been a record.
-    fn missing_of_dump(&mut self, record: &Record) {
-        let loss = user::loss(record).filter(|loss| loss.reason != Reason::Skipped);
-        let count = loss.as_ref().map_or(0, Loss::count);
-        self.missing = self.missing.saturating_add(count);
-        self.lost = self.lost.saturating_add(count);
+    /// Counts a loss that is told by a record: what was skipped, or what is missing of the dump.
+    fn told(&mut self, record: &Record) {
+        let Some(loss) = user::loss(record) else { return };
+        let count = loss.count();
+        if loss.reason == Reason::Skipped {
+            self.skipped = self.skipped.saturating_add(count);
+        } else {
+            self.missing = self.missing.saturating_add(count);
+            self.lost = self.lost.saturating_add(count);
+        }
     }
 
     /// Counts lost positions.
@@ -126,10 +145,10 @@ impl Tally {
         self.events
     }
 
-    /// Records lost so far.
+    /// Records lost so far, those that were never written among them.
     #[must_use]
     pub const fn lost(&self) -> u64 {
-        self.lost
+        self.lost.saturating_add(self.skipped)
     }
 
     /// Compares with what the kernel counted, once nothing more can arrive.
@@ -149,7 +168,8 @@ impl Tally {
         Outcome {
             hooks,
             events: self.events,
-            lost: self.lost,
+            lost: self.lost(),
+            skipped: self.skipped,
             shortfalls: totals.shortfalls,
             contradictions,
         }
@@ -347,8 +367,24 @@ mod tests {
         }
         let hits = [(Hook::PageFree, 16), (Hook::MapSg, 6), (Hook::Kill, 1)];
         let outcome = tally.close(&totals(&hits, 7, 1));
-        assert_eq!((outcome.events, outcome.lost), (3, 5));
+        assert_eq!((outcome.events, outcome.lost, outcome.skipped), (3, 105, 100));
         assert_eq!(outcome.contradictions, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_skipped_is_lost_and_was_never_counted_as_a_hit() {
+        let mut tally = tally();
+        let skipped = Loss::skipped(Ring::Rare, 2, 0, 0);
+        tally.record(&user::Writer::new(1).late_loss(9, &skipped));
+        assert_eq!(tally.lost(), 2, "as the stream tells it");
+        let hits = [(Hook::PageFree, 16), (Hook::MapSg, 1), (Hook::Kill, 1)];
+        let outcome = tally.close(&totals(&hits, 2, 1));
+        assert_eq!((outcome.lost, outcome.skipped), (2, 2));
+        assert!(outcome.hooks.iter().all(|hook| hook.lost == 0));
+        assert_eq!(outcome.contradictions, Vec::<String>::new());
+        // Hits that are missing are not explained by runs that were none.
+        let more = [(Hook::PageFree, 17), (Hook::MapSg, 1), (Hook::Kill, 1)];
+        assert_eq!(tally.close(&totals(&more, 2, 1)).contradictions.len(), 1);
     }
 
     #[test]

@@ -105,6 +105,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         hooks: Vec::new(),
         events: events.count() as u64,
         lost,
+        skipped: 0,
         shortfalls: Default::default(),
         contradictions: Vec::new(),
     };

@@ -24,6 +24,8 @@ pub(super) struct Blockage {
     /// What is wrong with the order of the steps, if anything.
     disorder: Option<String>,
     lost: u64,
+    /// Of these, never written, since the kernel skipped the program.
+    skipped: u64,
 }
 
 /// A process and what it had taken.
@@ -70,6 +72,7 @@ impl Blockage {
             takers: takers(&stream.events[..kill.0], device),
             disorder,
             lost: stream.summary.lost,
+            skipped: stream.summary.skipped,
         })
     }
 
@@ -85,6 +88,7 @@ impl Blockage {
             takers,
             disorder,
             lost,
+            skipped,
         } = self;
         ensure!(
             *blocked >= NOTABLE,
@@ -98,8 +102,10 @@ impl Blockage {
         if let Some(disorder) = disorder {
             anyhow::bail!("{device}: the order was wrong: {disorder}");
         }
+        // What the kernel skips is its own choice, and every step above was seen.
+        let lost = lost.saturating_sub(*skipped);
         ensure!(
-            *lost == 0,
+            lost == 0,
             "{device}: {lost} events were lost, so that nothing is certain"
         );
         Ok(())
@@ -122,7 +128,11 @@ impl fmt::Display for Blockage {
             None => f.write_str("; order right")?,
             Some(disorder) => write!(f, "; order wrong: {disorder}")?,
         }
-        write!(f, "; {} lost", self.lost)
+        write!(f, "; {} lost", self.lost)?;
+        match self.skipped {
+            0 => Ok(()),
+            count => write!(f, " ({count} skipped)"),
+        }
     }
 }
 
@@ -207,6 +217,30 @@ mod tests {
             blockage.to_string(),
             "0000:03:00.0: unbind blocked 2.7 s by memory taken by p2pdio (pid 132, 64 KiB); order right; 0 lost"
         );
+    }
+
+    #[test]
+    fn what_was_lost_is_told_as_in_the_stream() {
+        let events = [
+            (1, 0, MAP),
+            (2, 1, KILL),
+            (2_000_000_003, 3, DRAINED),
+            (2_000_000_004, 5, REMOVE),
+            (2_000_000_005, 7, RELEASE),
+        ];
+        let mut lines = stream(&events, HOOKS);
+        let last = lines.len() - 1;
+        let find = |lines: &[String]| Blockage::find(&Stream::parse(lines).unwrap(), "0000:03:00.0").unwrap();
+        lines[last] = lines[last].replace("\"lost\":0,\"dur", "\"lost\":1,\"skipped\":1,\"dur");
+        let skipped = find(&lines);
+        skipped.judge().unwrap();
+        assert!(
+            skipped.to_string().ends_with("; order right; 1 lost (1 skipped)"),
+            "{skipped}"
+        );
+        lines[last] = lines[last].replace("\"skipped\":1", "\"skipped\":0");
+        let error = find(&lines).judge().unwrap_err().to_string();
+        assert!(error.contains("1 events were lost"), "{error}");
     }
 
     #[test]

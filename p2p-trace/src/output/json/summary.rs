@@ -40,8 +40,11 @@ pub struct HookLine {
 pub struct SummaryLine {
     /// Events delivered.
     pub events: u64,
-    /// Records lost.
+    /// Records lost: the sum of all losses that were told.
     pub lost: u64,
+    /// Of these, never written: the kernel skipped the program that would have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// From the first status to the detach.
     pub duration_ns: u64,
     /// The quality of loss accounting.
@@ -91,6 +94,7 @@ impl SummaryLine {
         Self {
             events: outcome.events,
             lost: outcome.lost,
+            skipped: outcome.skipped,
             duration_ns,
             accounting: status.accounting,
             contradictions: outcome.contradictions.clone(),

@@ -15,7 +15,11 @@ pub fn summary(summary: &SummaryLine, style: Style) -> String {
 }
 
 fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Result {
-    let lost = format!("{} lost", summary.lost);
+    let skipped = match summary.skipped {
+        0 => String::new(),
+        count => format!(" ({count} skipped)"),
+    };
+    let lost = format!("{} lost{skipped}", summary.lost);
     let lost = if summary.lost == 0 {
         lost
     } else {
@@ -39,7 +43,8 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
             hook.hits, hook.delivered, hook.lost
         );
         if let Some(missed) = hook.missed.filter(|&missed| missed > 0) {
-            write!(line, ", {missed} runs skipped by the kernel")?;
+            let runs = if missed == 1 { "run" } else { "runs" };
+            write!(line, ", {missed} {runs} skipped by the kernel")?;
         }
         writeln!(text, "  {}", style.warning(&line))?;
     }

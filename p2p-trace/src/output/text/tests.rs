@@ -1,11 +1,14 @@
 //! What a user sees.
 
-use p2p_trace_common::{Hook, Kind, Record, hook::HOOK_SLOTS, valid};
+use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 
 use super::*;
 use crate::{
     account::{Tally, samples},
-    event::{decode::decode, user},
+    event::{
+        decode::decode,
+        user::{self, Writer},
+    },
     output::{Context, Symbolize, json::SummaryLine, samples as found},
     rules::Verdict,
     source::Totals,
@@ -231,6 +234,38 @@ fn each_device_has_its_own_verdicts() {
 #[test]
 fn the_head_names_what_does_not_work() {
     insta::assert_snapshot!(head(&samples::status(), Style::default()));
+}
+
+#[test]
+fn a_loss_has_a_cpu_only_where_that_is_known() {
+    let text = |loss| loss_line(loss).split_once(' ').unwrap().1.to_owned();
+    insta::assert_snapshot!(text(&samples::LOSS), @"LOST 3 records of the hot ring of CPU 1, until 20:00:05.200000: overwritten before they were read; a larger --ring-size helps");
+    let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
+    insta::assert_snapshot!(text(&skipped), @"LOST 1 record of the rare ring, CPU unknown, until 20:00:05.200000: never written: the kernel skips a program while one is running on the same CPU");
+}
+
+fn loss_line(lost: &Loss) -> String {
+    loss(lost, &samples::CLOCK, Style::default())
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn the_summary_tells_what_was_skipped_as_lost() {
+    let mut tally = Tally::default();
+    let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
+    tally.record(&Writer::new(1).late_loss(5_200_000_000, &skipped));
+    tally.loss(&samples::LOSS);
+    let line = SummaryLine::new(
+        &tally.close(&Totals::default()),
+        &samples::status(),
+        61_500_000_000,
+    );
+    let text = summary(&line, Style::default());
+    assert!(
+        text.starts_with("0 events in 61.5 s, 4 lost (1 skipped)\n"),
+        "{text}"
+    );
 }
 
 #[test]

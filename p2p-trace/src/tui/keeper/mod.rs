@@ -49,10 +49,10 @@ pub(crate) struct Keeper {
     unnamed: BTreeSet<u64>,
     generation: u64,
     history: History,
-    /// Runs that the kernel skipped.
-    skipped: u64,
-    /// Other records that did not come through, what is missing of a dump among them.
+    /// Records that did not come through, what is missing of a dump among them.
     lost: u64,
+    /// Of these, the ones that the kernel skipped.
+    skipped: u64,
 }
 
 impl Keeper {
@@ -68,8 +68,8 @@ impl Keeper {
             unnamed: BTreeSet::new(),
             generation: 0,
             history: History::default(),
-            skipped: 0,
             lost: 0,
+            skipped: 0,
         };
         keeper.changed(status);
         keeper
@@ -107,12 +107,10 @@ impl Keeper {
                 self.log.push(event);
             }
             Element::Loss(loss) => {
-                let count = if loss.reason == Reason::Skipped {
-                    &mut self.skipped
-                } else {
-                    &mut self.lost
-                };
-                *count = count.saturating_add(loss.count());
+                self.lost = self.lost.saturating_add(loss.count());
+                if loss.reason == Reason::Skipped {
+                    self.skipped = self.skipped.saturating_add(loss.count());
+                }
                 self.log.lose(loss);
             }
             Element::User(_) | Element::Unknown(_) => {}

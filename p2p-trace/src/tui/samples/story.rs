@@ -372,6 +372,13 @@ impl Story {
         self.item(Item::Loss(loss), time_ns);
     }
 
+    /// The kernel skips a run of a hook on a teardown.
+    pub(in crate::tui) fn skip(&mut self, time_ns: u64) {
+        let loss = Loss::skipped(Ring::Rare, 1, time_ns - 1000 * MS, time_ns);
+        let record = self.writer.late_loss(time_ns, &loss);
+        self.item(Item::Record(record), time_ns);
+    }
+
     /// What the screen shows of it at this moment.
     pub(in crate::tui) fn snapshot(&self, query: &Query, now_ns: u64) -> Snapshot {
         let takers = self.keeper.takers(self.pipeline.model(), query, &Code, now_ns);

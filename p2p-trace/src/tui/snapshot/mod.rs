@@ -85,9 +85,9 @@ pub(crate) struct Traffic {
     pub(crate) events: u64,
     /// Events in the last second.
     pub(crate) per_second: u64,
-    /// Records lost so far.
+    /// Records lost so far, as the log tells it.
     pub(crate) lost: u64,
-    /// Runs that the kernel skipped so far; `None`: this kernel does not count them all.
+    /// Of these, the ones that the kernel skipped; `None`: this kernel does not count them all.
     pub(crate) missed: Option<u64>,
 }
 

@@ -214,3 +214,26 @@ fn hooks(status: &Status) -> String {
     let asked = status.hooks.len() - count(status, HookState::Absent);
     format!("{attached} of {asked} hooks ({})", how.join(", "))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::tui::{
+        samples::{self, SECOND},
+        state::View,
+        tests::screen,
+    };
+
+    #[test]
+    fn what_was_skipped_is_lost_in_the_header_as_in_the_log() {
+        let mut story = samples::empty();
+        story.skip(4 * SECOND);
+        let mut app = story.app();
+        app.view = View::Events;
+        let shown = screen(&app, (160, 30));
+        assert!(shown.contains("· 1 lost · 1 missed ·"), "{shown}");
+        assert!(
+            shown.contains("LOST 1 record of the rare ring, CPU unknown"),
+            "{shown}"
+        );
+    }
+}

@@ -112,6 +112,9 @@ pub(crate) struct Summary {
     pub(crate) hooks: Vec<Hook>,
     /// Records that were lost.
     pub(crate) lost: u64,
+    /// Of these, the ones that the kernel did not run a program for.
+    #[serde(default)]
+    pub(crate) skipped: u64,
     /// Where the accounts of the kernel and of user space differ.
     #[serde(default)]
     pub(crate) contradictions: Vec<String>,
@@ -120,8 +123,8 @@ pub(crate) struct Summary {
 /// Records of one CPU that were lost.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Loss {
-    /// The CPU.
-    pub(crate) cpu: u32,
+    /// The CPU, where it is known.
+    pub(crate) cpu: Option<u32>,
     /// `hot` or `rare`.
     pub(crate) ring: String,
     /// How many.
@@ -321,9 +324,8 @@ impl Stream {
             .iter()
             .filter(|event| event.cpu != USER && event.seq % 2 == 0);
         let shown = shown.map(|event| (event.cpu, event.seq, event.seq));
-        let numbered = || self.losses.iter().filter(|loss| loss.reason != "skipped");
-        let lost = numbered().filter(|loss| loss.ring == "hot");
-        let lost = lost.map(|loss| (loss.cpu, loss.first_seq, loss.last_seq));
+        let numbered = self.losses.iter().filter(|loss| loss.ring == "hot");
+        let lost = numbered.filter_map(|loss| Some((loss.cpu?, loss.first_seq, loss.last_seq)));
         for (cpu, first, last) in shown.chain(lost) {
             for number in (first..=last).step_by(2) {
                 ensure!(
@@ -342,12 +344,30 @@ impl Stream {
                 "CPU {cpu}: {expected:?}: the first of the two numbers is missing"
             );
         }
-        let counted: u64 = numbered().map(|loss| loss.count).sum();
-        let total = self.summary.lost;
+        self.check_losses()
+    }
+
+    /// Checks that the summary tells of the losses that were reported, and that only those have no CPU that were never
+    /// written.
+    fn check_losses(&self) -> Result<()> {
+        let skipped = |loss: &&Loss| loss.reason == "skipped";
+        let count = |losses: &mut dyn Iterator<Item = &Loss>| losses.map(|loss| loss.count).sum::<u64>();
+        let counted = count(&mut self.losses.iter());
+        let of_skipped = count(&mut self.losses.iter().filter(skipped));
+        let Summary {
+            lost,
+            skipped: in_the_end,
+            ..
+        } = self.summary;
         ensure!(
-            counted == total,
-            "losses of {counted} were reported, but {total} in the end"
+            (counted, of_skipped) == (lost, in_the_end),
+            "losses of {counted}, of them {of_skipped} skipped, were reported, but {lost} and {in_the_end} in the end"
         );
+        let odd = self
+            .losses
+            .iter()
+            .find(|loss| skipped(loss) == loss.cpu.is_some());
+        ensure!(odd.is_none(), "a loss has no CPU, or should have none: {odd:?}");
         Ok(())
     }
 }

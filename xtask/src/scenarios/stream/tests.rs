@@ -84,7 +84,11 @@ fn every_number_is_shown_or_reported_as_lost() {
     let loss =
         r#"{"type":"lost","cpu":0,"ring":"hot","count":2,"first_seq":2,"last_seq":4,"reason":"overwritten"}"#;
     lines.insert(2, loss.to_owned());
-    assert!(complaint(&lines).contains("losses of 2 were reported, but 0 in the end"));
+    let complained = complaint(&lines);
+    assert!(
+        complained.contains("losses of 2, of them 0 skipped, were reported, but 0 and 0 in the end"),
+        "{complained}"
+    );
     let last = lines.len() - 1;
     lines[last] = lines[last].replace("\"summary\",\"lost\":0", "\"summary\",\"lost\":2");
     Stream::parse(&lines).unwrap().check().unwrap();
@@ -94,6 +98,25 @@ fn every_number_is_shown_or_reported_as_lost() {
         "{}",
         complaint(&lines)
     );
+}
+
+#[test]
+fn what_was_skipped_counts_as_lost_and_has_no_cpu() {
+    let mut lines = stream(&FREES, ACCOUNT);
+    let loss = r#"{"type":"lost","ring":"rare","count":1,"first_seq":1,"last_seq":1,"reason":"skipped"}"#;
+    lines.insert(2, loss.to_owned());
+    let last = lines.len() - 1;
+    let total = |count: &str| format!("\"summary\",{count},\"dur");
+    lines[last] = lines[last].replace(&total("\"lost\":0"), &total("\"lost\":1"));
+    assert!(
+        complaint(&lines).contains("1 and 0 in the end"),
+        "{}",
+        complaint(&lines)
+    );
+    lines[last] = lines[last].replace(&total("\"lost\":1"), &total("\"lost\":1,\"skipped\":1"));
+    Stream::parse(&lines).unwrap().check().unwrap();
+    lines[2] = loss.replace("\"ring\"", "\"cpu\":4294967295,\"ring\"");
+    assert!(complaint(&lines).contains("no CPU"), "{}", complaint(&lines));
 }
 
 #[test]
