@@ -207,6 +207,9 @@ fn uncertain(
     let late = is_late(device, has_memory, facts).then(|| {
         "the kernel's state was not read in time, and the records of what happened lately may not all be in yet".to_owned()
     });
+    let failed = has_failed(device, facts).then(|| {
+        "the kernel's state could not be read to its end, so that nothing confirms what the records of before tell".to_owned()
+    });
     [
         lost(
             doubts.hot,
@@ -216,10 +219,20 @@ fn uncertain(
         lost(doubts.rare, "teardowns", "steps may be missing"),
         unread,
         late,
+        failed,
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// The read that the question asked for came to no good end.
+fn has_failed(device: &Device, facts: &Facts<'_>) -> bool {
+    let asked_ns = facts.host.asked_ns;
+    let last = device.last_pull().filter(|pull| !pull.complete);
+    asked_ns
+        .zip(last)
+        .is_some_and(|(asked_ns, pull)| pull.to_ns >= asked_ns)
 }
 
 /// The latest read is of before the question. Of a pool that is gone by all that is known there is nothing to read.

@@ -203,6 +203,21 @@ fn a_state_from_before_the_question_is_no_sure_answer() {
 }
 
 #[test]
+fn a_state_that_could_not_be_read_is_no_sure_answer() {
+    let mut story = at_work();
+    story.pull_in_vain(4500 * MS);
+    let asked = |asked_ns| report_asked(&story, 5 * SECOND, Some(asked_ns), &[], &[], |_| {});
+    let report = asked(4 * SECOND);
+    assert_eq!(report.answer(), Answer::Unknown);
+    let [reason] = &report.devices[0].uncertain[..] else {
+        panic!("{}", shown(&report))
+    };
+    assert!(reason.contains("could not be read to its end"), "{reason}");
+    // Nor is what was read before a state of now.
+    assert_eq!(asked(4600 * MS).answer(), Answer::Unknown);
+}
+
+#[test]
 fn what_was_not_traced_is_not_known() {
     let other = DeviceAddress::from_devfn(0, 4, 0);
     let report = report_of(&at_work(), 5 * SECOND, &[DEVICE], &[other], |_| {});

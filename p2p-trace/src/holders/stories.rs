@@ -212,6 +212,19 @@ impl Story {
         self.model.apply(&Element::User(record));
     }
 
+    /// A pull read that was not answered.
+    pub(super) fn pull_in_vain(&mut self, time_ns: u64) {
+        let pulled = Pulled {
+            device: DEVICE,
+            from_ns: time_ns,
+            to_ns: time_ns + MS,
+            runs: 0,
+            complete: false,
+        };
+        let record = self.writer.pulled(&pulled);
+        self.model.apply(&Element::User(record));
+    }
+
     pub(super) fn lose(&mut self, from_ns: u64, to_ns: u64) {
         let loss = Loss {
             cpu: Some(1),
