@@ -210,6 +210,10 @@ const SCENARIOS: &[Scenario] = &[
         .with_module()
         .once()
         .at_ends(),
+    Scenario::plain("monitoring", holders::monitoring)
+        .with_module()
+        .once()
+        .at_ends(),
     Scenario::plain("record-killed", record::killed)
         .with_module()
         .once()
