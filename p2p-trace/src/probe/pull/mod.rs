@@ -180,10 +180,9 @@ impl Puller {
         let read = self.try_read(device);
         if matches!(read, Err(Stop::Unanswered)) {
             let is_tried_again = self.is_attached && self.again.unanswered(device, now_ns);
-            return (!is_tried_again).then(|| {
-                tracing::debug!("a read of the state of {device} was not answered");
-                Reading::failed(device)
-            });
+            let then = if is_tried_again { "again" } else { "no more" };
+            tracing::debug!("a read of the state of {device} was not answered: it is tried {then}");
+            return (!is_tried_again).then(|| Reading::failed(device));
         }
         self.again.settled(device);
         read.ok()
@@ -312,3 +311,6 @@ impl Reading {
         records
     }
 }
+
+#[cfg(test)]
+mod tests;
