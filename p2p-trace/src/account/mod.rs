@@ -7,6 +7,8 @@
 pub(crate) mod samples;
 mod status;
 mod tally;
+#[cfg(test)]
+mod tally_tests;
 
 pub use status::{
     Accounting, Device, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status,
