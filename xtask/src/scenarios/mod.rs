@@ -158,10 +158,12 @@ const SCENARIOS: &[Scenario] = &[
         .anywhere(),
     Scenario::plain("cpus-256", processors::with_256)
         .with_module()
+        .in_guest(Kind::Large)
         .once()
         .on_first(),
     Scenario::plain("cpus-1024", processors::with_1024)
         .with_module()
+        .in_guest(Kind::Large)
         .kprobe_at_ends(),
     Scenario::plain("added-cpu-64", processors::added)
         .with_module()

@@ -11,6 +11,9 @@ const CARD_MIB: u32 = 512;
 /// Speed limit of the slow drive: 64 KiB take four seconds.
 pub(super) const SLOW: u64 = 16 * 1024;
 
+/// Memory of a guest whose tracer has rings for many CPUs.
+const LARGE_MIB: u32 = 1024;
+
 /// Memory that is kept free for the kernel that saves a dump.
 const CRASH_KERNEL_MIB: u32 = 256;
 
@@ -46,6 +49,8 @@ pub(crate) enum Kind {
     Preemptible,
     /// With more places that a dying kernel can write to than a serial console.
     Outlets,
+    /// With memory for the rings of a thousand CPUs.
+    Large,
     /// With two CPUs and room for 64.
     Possible64,
     /// With two CPUs and room for as many as a machine can have without remapped interrupts.
@@ -56,9 +61,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Plain,
         Self::Preemptible,
+        Self::Large,
         Self::Possible64,
         Self::Possible255,
         Self::Outlets,
@@ -70,6 +76,7 @@ impl Kind {
         match self {
             Self::Plain => "plain",
             Self::Preemptible => "preemptible",
+            Self::Large => "large",
             Self::Possible64 => "cpus-64",
             Self::Possible255 => "cpus-255",
             Self::Outlets => "outlets",
@@ -82,6 +89,10 @@ impl Kind {
         match self {
             Self::Plain => machine(&[]),
             Self::Preemptible => machine(&["preempt=full"]),
+            Self::Large => Machine {
+                memory_mib: LARGE_MIB,
+                ..machine(&[])
+            },
             Self::Possible64 => possible(64),
             Self::Possible255 => possible(255),
             Self::Outlets => Machine {
@@ -103,7 +114,7 @@ impl Kind {
 fn possible(cpus: u16) -> Machine {
     Machine {
         possible_cpus: Some(cpus),
-        memory_mib: 1024,
+        memory_mib: LARGE_MIB,
         ..machine(&[])
     }
 }
