@@ -76,8 +76,9 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
 
 /// Records until it is time to stop.
 pub(super) fn record(plan: Plan) -> Result<Exit> {
+    let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
     let Opened { session, symbols } = open(&plan.request)?;
-    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
+    stop.started();
     let clock = clock::now();
     let status = session.status();
     let header = header(status.clone(), clock, plan.rules);

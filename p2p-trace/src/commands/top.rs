@@ -57,8 +57,9 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     // It has the screen.
     outputs.take_stdout();
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
+    let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
     let opened = open(&args.tracing.request())?;
-    let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
+    stop.started();
     let start = clock::now();
     let answering = answering(&opened, &args.tracing.device, &start);
     let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);

@@ -13,28 +13,50 @@ use std::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
     signalled: Arc<AtomicBool>,
+    /// The next signal ends the program at once: there is nothing to finish yet, or it is the second one.
+    is_fatal: Arc<AtomicBool>,
     /// Apart from the signals, so that the first of them is not taken for the second.
     asked: Arc<AtomicBool>,
 }
 
 impl Stop {
     /// One that the signals set.
-    ///
-    /// To be called once tracing has started, not before: until then there is nothing to finish, and a signal that is not
-    /// caught ends a start that is under way at once, also in the kernel's verifier. The kernel detaches what was attached.
-    #[cfg(unix)]
     pub(crate) fn on_signals() -> io::Result<Self> {
+        let stop = Self::before_start()?;
+        stop.started();
+        Ok(stop)
+    }
+
+    /// One that the signals set once something has [started](Self::started). Until then they end the program at once, whatever
+    /// it is doing, in the kernel's verifier too: the kernel detaches what was attached. Shells have what they start in the
+    /// background ignore SIGINT, so that leaving it alone would not do.
+    #[cfg(unix)]
+    pub(crate) fn before_start() -> io::Result<Self> {
         use signal_hook::{
             consts::{SIGINT, SIGTERM},
             flag,
         };
         let stop = Self::default();
+        stop.is_fatal.store(true, Ordering::Relaxed);
         for signal in [SIGINT, SIGTERM] {
             // In this order: the second signal finds the flag set by the first.
-            flag::register_conditional_default(signal, Arc::clone(&stop.signalled))?;
+            flag::register_conditional_default(signal, Arc::clone(&stop.is_fatal))?;
+            flag::register(signal, Arc::clone(&stop.is_fatal))?;
             flag::register(signal, Arc::clone(&stop.signalled))?;
         }
         Ok(stop)
+    }
+
+    /// One that nothing sets.
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+    pub(crate) fn before_start() -> io::Result<Self> {
+        Ok(Self::default())
+    }
+
+    /// From now on there is something to finish when a signal arrives.
+    pub(crate) fn started(&self) {
+        self.is_fatal.store(false, Ordering::Relaxed);
     }
 
     /// Set by SIGUSR1, which asks for something and stops nothing.
@@ -50,13 +72,6 @@ impl Stop {
     #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
     pub(crate) fn asked_by_signal() -> io::Result<Arc<AtomicBool>> {
         Ok(Arc::default())
-    }
-
-    /// One that nothing sets.
-    #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
-    pub(crate) fn on_signals() -> io::Result<Self> {
-        Ok(Self::default())
     }
 
     /// Another signal that sets it.

@@ -49,13 +49,16 @@ pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
         format: Format::new(args, style),
         can_unbind: args.can_unbind,
     };
-    let mut observe = observe::of_host(args.watch);
-    let first = observe.observe(&plan.devices)?;
     let mut pause = if args.watch {
-        Some(Pause::new(args.interval).context("cannot catch SIGINT and SIGTERM")?)
+        Some(Pause::before_first(args.interval).context("cannot catch SIGINT and SIGTERM")?)
     } else {
         None
     };
+    let mut observe = observe::of_host(args.watch);
+    let first = observe.observe(&plan.devices)?;
+    if let Some(pause) = &pause {
+        pause.started();
+    }
     let next = || pause.as_mut().is_some_and(Pause::next);
     repeat(&plan, first, observe.as_mut(), next, &mut io::stdout().lock())
 }

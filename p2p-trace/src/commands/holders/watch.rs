@@ -17,9 +17,15 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    pub(super) fn new(interval: Duration) -> io::Result<Self> {
-        let stop = Stop::on_signals()?;
+    /// Until the first look is over, a signal ends the program at once.
+    pub(super) fn before_first(interval: Duration) -> io::Result<Self> {
+        let stop = Stop::before_start()?;
         Ok(Self { interval, stop })
+    }
+
+    /// The first look is over.
+    pub(super) fn started(&self) {
+        self.stop.started();
     }
 
     /// Waits; false if it is time to stop.
