@@ -160,32 +160,32 @@ impl Event {
     #[inline(always)]
     pub(crate) fn emit_hot<C: Context>(self, context: &C) {
         let stacks = setting!(stacks_hot) != 0;
-        self.write(context, Ring::Hot, 1, Some(Task::current()), stacks);
+        self.write(context, Ring::Hot, Some(Task::current()), stacks);
     }
 
     /// Writes a record about the current task into the rare ring.
     #[inline(always)]
     pub(crate) fn emit_rare<C: Context>(self, context: &C) {
         let stacks = setting!(stacks_rare) != 0;
-        self.write(context, Ring::Rare, 1, Some(Task::current()), stacks);
+        self.write(context, Ring::Rare, Some(Task::current()), stacks);
     }
 
     /// Writes a hot record about `task`, which stands for hits that are counted already, in the context of no hook.
     #[inline(always)]
     pub(crate) fn emit_for(self, task: Task) {
-        self.record(Ring::Hot, 0, Some(task), false);
+        self.record(Ring::Hot, None, Some(task), false);
     }
 
     /// Writes a rare record without a stack about `task`, or about no task.
     #[inline(always)]
     pub(crate) fn emit_about<C: Context>(self, context: &C, task: Option<Task>) {
-        self.write(context, Ring::Rare, 1, task, false);
+        self.write(context, Ring::Rare, task, false);
     }
 
     #[inline(always)]
-    fn write<C: Context>(self, context: &C, ring: Ring, units: u64, task: Option<Task>, stacks: bool) {
+    fn write<C: Context>(self, context: &C, ring: Ring, task: Option<Task>, stacks: bool) {
         let hook = self.hook;
-        let written = self.kprobe(C::KPROBE).record(ring, units, task, stacks);
+        let written = self.kprobe(C::KPROBE).record(ring, Some(hook), task, stacks);
         if let Some(Written { seq, time }) = written
             && stacks
         {
@@ -193,10 +193,17 @@ impl Event {
         }
     }
 
-    /// Writes the record alone, and says whether its stack follows.
+    /// Writes the record alone, and says whether its stack follows. `counted` is the hook that it is a hit of, unless its hits are
+    /// counted already.
     #[inline(always)]
-    fn record(self, ring: Ring, units: u64, task: Option<Task>, has_stack: bool) -> Option<Written> {
-        let claim = ring::claim(ring, self.hook, units)?;
+    fn record(
+        self,
+        ring: Ring,
+        counted: Option<Hook>,
+        task: Option<Task>,
+        has_stack: bool,
+    ) -> Option<Written> {
+        let claim = ring::claim(ring, counted)?;
         let time = ring::now();
         let mut flags = self.flags;
         if has_stack {

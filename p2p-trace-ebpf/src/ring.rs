@@ -132,15 +132,15 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
-/// Claims the next slot of the current CPU and counts `units` hits of `hook`. The clock must be read after
-/// this: the reader's merge depends on it.
+/// Claims the next slot of the current CPU and counts a hit of `hook`, unless it is counted already. The clock must be read
+/// after this: the reader's merge depends on it.
 #[inline(always)]
-pub(crate) fn claim(ring: Ring, hook: Hook, units: u64) -> Option<Claim> {
+pub(crate) fn claim(ring: Ring, hook: Option<Hook>) -> Option<Claim> {
     let cpu = current_cpu();
     let counters = COUNTERS.get_ptr_mut(cpu)?;
-    if units > 0 {
+    if let Some(hook) = hook {
         // SAFETY: in bounds of the map value.
-        add(unsafe { &raw mut (*counters).hits[hook as usize] }, units);
+        add(unsafe { &raw mut (*counters).hits[hook as usize] }, 1);
     }
     let (slot, position) = take(counters, ring, cpu)?;
     Some(Claim {

@@ -1,6 +1,6 @@
 //! Kernel stacks, in continuation records.
 
-use core::{mem::MaybeUninit, ptr::read_volatile};
+use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
 
 use aya_ebpf::helpers::generated::bpf_get_stack;
 use p2p_trace_common::{
@@ -18,12 +18,30 @@ const FIRST: usize = 7;
 /// Writes the current kernel stack behind the record `parent`, in as many records as it needs and may have.
 #[inline(always)]
 pub(crate) fn emit<C: Context>(context: &C, ring: Ring, hook: Hook, parent: u64, time: u64) {
+    let head = head(Kind::Stack, hook, 0);
+    match ring {
+        Ring::Hot => write(context.raw(), ring, head, parent, time, 0),
+        // Where fentry got to unwinds from where the helper is called: `write_apart` itself is no news.
+        Ring::Rare => write_apart(context.raw(), head, parent, time, u64::from(!C::KPROBE)),
+    }
+}
+
+/// As [`write`] in a function of its own. In the program's its frames would leave no room for those of the flush, which only
+/// rare hooks call: 512 bytes are all that a chain of calls has. It costs the unwinder one step more.
+#[inline(never)]
+fn write_apart(context: *mut c_void, head: u64, parent: u64, time: u64, skip: u64) {
+    write(context, Ring::Rare, head, parent, time, skip);
+}
+
+/// Writes the stack without its `skip` innermost frames.
+#[inline(always)]
+fn write(context: *mut c_void, ring: Ring, head: u64, parent: u64, time: u64, skip: u64) {
     // All of it at once, though it has to be copied then: the kernel unwinds from the beginning at every call, which
     // costs more than all else here together.
     let mut frames = MaybeUninit::<[u64; FRAMES]>::uninit();
     let buffer: *mut u64 = frames.as_mut_ptr().cast();
     // SAFETY: the buffer is as large as is said.
-    let bytes = unsafe { bpf_get_stack(context.raw(), buffer.cast(), size_of_val(&frames) as u32, 0) };
+    let bytes = unsafe { bpf_get_stack(context, buffer.cast(), size_of_val(&frames) as u32, skip) };
     let count = if bytes > 0 { bytes as usize / 8 } else { 0 };
     let mut part = 0;
     while part < STACK_RECORDS {
@@ -33,10 +51,10 @@ pub(crate) fn emit<C: Context>(context: &C, ring: Ring, hook: Hook, parent: u64,
             return;
         }
         // A continuation is no hit of its own.
-        let Some(claim) = ring::claim(ring, hook, 0) else {
+        let Some(claim) = ring::claim(ring, None) else {
             return;
         };
-        claim.write(1, head(Kind::Stack, hook, 0));
+        claim.write(1, head);
         claim.write(2, u64::from(claim.cpu) << 32);
         claim.write(3, wide_setting!(run, 0));
         claim.write(4, claim.seq);
