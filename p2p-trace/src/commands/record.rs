@@ -77,7 +77,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
 /// Records until it is time to stop.
 pub(super) fn record(plan: Plan) -> Result<Exit> {
     let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
-    let Opened { session, symbols } = open(&plan.request)?;
+    let Opened { session, symbols } = open(&plan.request, &stop)?;
     stop.started();
     let clock = clock::now();
     let status = session.status();

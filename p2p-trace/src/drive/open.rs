@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use super::stop::Stop;
 use crate::{
     exit::{Exit, Refusal},
     output::Symbolize,
@@ -16,14 +17,14 @@ pub(crate) struct Opened {
     pub(crate) symbols: Box<dyn Symbolize>,
 }
 
-/// Attaches to the running kernel, or says why that cannot be.
+/// Attaches to the running kernel, or says why that cannot be. A signal that sets `stop` ends the program.
 #[cfg(feature = "trace")]
-pub(crate) fn open(request: &Request) -> Result<Opened> {
+pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
     use anyhow::Context as _;
 
     use crate::{
         kernel::{Kernel, KernelRoot},
-        probe::LiveSession,
+        probe::{LiveSession, ProbeError},
         source::Attach,
     };
 
@@ -58,7 +59,11 @@ pub(crate) fn open(request: &Request) -> Result<Opened> {
             kernel.btf_path.display()
         )
     })?;
-    let session = LiveSession::start(&root, &symbols, &btf, request).map_err(|error| {
+    let is_interrupted = || stop.is_set_while_attaching();
+    let session = LiveSession::start(&root, &symbols, &btf, request, &is_interrupted).map_err(|error| {
+        if matches!(error, ProbeError::Interrupted) {
+            stop.end_by_signal();
+        }
         let exit = error.exit();
         // With its causes: the refusal replaces the error.
         Refusal {
@@ -75,7 +80,7 @@ pub(crate) fn open(request: &Request) -> Result<Opened> {
 
 /// Attaches to nothing.
 #[cfg(not(feature = "trace"))]
-pub(crate) fn open(_request: &Request) -> Result<Opened> {
+pub(crate) fn open(_request: &Request, _stop: &Stop) -> Result<Opened> {
     Err(Refusal {
         exit: Exit::NotTraceable,
         message: "this build cannot trace a kernel; build it on Linux with the feature `trace`".to_owned(),

@@ -5,14 +5,15 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 /// Set when it is time to stop.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
-    signalled: Arc<AtomicBool>,
+    /// The number of the signal that has arrived; 0: none has.
+    signal: Arc<AtomicUsize>,
     /// The next signal ends the program at once: there is nothing to finish yet, or it is the second one.
     is_fatal: Arc<AtomicBool>,
     /// Apart from the signals, so that the first of them is not taken for the second.
@@ -42,7 +43,7 @@ impl Stop {
             // In this order: the second signal finds the flag set by the first.
             flag::register_conditional_default(signal, Arc::clone(&stop.is_fatal))?;
             flag::register(signal, Arc::clone(&stop.is_fatal))?;
-            flag::register(signal, Arc::clone(&stop.signalled))?;
+            flag::register_usize(signal, Arc::clone(&stop.signal), signal as usize)?;
         }
         Ok(stop)
     }
@@ -57,6 +58,24 @@ impl Stop {
     /// From now on there is something to finish when a signal arrives.
     pub(crate) fn started(&self) {
         self.is_fatal.store(false, Ordering::Relaxed);
+    }
+
+    /// Asked between one hook and the next while they are attached. From the first time on a signal is noted and no longer
+    /// ends the program at once: hooks are detached by several threads in a fraction of the time that the kernel takes, one by one,
+    /// for those of a program that is gone.
+    #[cfg(feature = "trace")]
+    pub(crate) fn is_set_while_attaching(&self) -> bool {
+        self.started();
+        self.is_set()
+    }
+
+    /// Ends the program as the signal that was noted would have; without one it does nothing.
+    #[cfg(feature = "trace")]
+    pub(crate) fn end_by_signal(&self) {
+        let signal = self.signal.load(Ordering::Relaxed);
+        if signal != 0 {
+            signal_hook::low_level::emulate_default_handler(signal as i32).unwrap_or_default();
+        }
     }
 
     /// Set by SIGUSR1, which asks for something and stops nothing.
@@ -81,7 +100,7 @@ impl Stop {
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        self.signalled.load(Ordering::Relaxed) || self.asked.load(Ordering::Relaxed)
+        self.signal.load(Ordering::Relaxed) != 0 || self.asked.load(Ordering::Relaxed)
     }
 
     /// It is time.

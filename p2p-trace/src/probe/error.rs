@@ -47,6 +47,9 @@ pub enum ProbeError {
         /// Why it failed.
         source: io::Error,
     },
+    /// Somebody wanted it to end before everything was attached; nothing is any more.
+    #[error("interrupted before everything was attached")]
+    Interrupted,
     /// Not one hook could be attached.
     #[error("no hook could be attached; the first failure: {0}")]
     NothingAttached(String),

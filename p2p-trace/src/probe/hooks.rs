@@ -113,11 +113,15 @@ impl Hooks {
     ///
     /// # Errors
     ///
-    /// When not one hook could be attached.
-    pub(super) fn attach_all(&mut self) -> Result<(), ProbeError> {
+    /// When not one hook could be attached, or when interrupted; then nothing stays attached.
+    pub(super) fn attach_all(&mut self, is_interrupted: &dyn Fn() -> bool) -> Result<(), ProbeError> {
         let (mut attacher, hooks) = self.attacher();
         attacher.load_all(&hooks.iter().map(|hooked| &hooked.planned).collect::<Vec<_>>());
         for hooked in hooks.iter_mut() {
+            if is_interrupted() {
+                self.detach();
+                return Err(ProbeError::Interrupted);
+            }
             let Planned { row, function, .. } = hooked.planned;
             if row.need == Need::Armed {
                 match attacher.prepare(row, function) {

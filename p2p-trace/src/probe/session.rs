@@ -76,7 +76,8 @@ pub struct LiveSession {
 }
 
 impl LiveSession {
-    /// Loads and attaches. `symbols` and `btf` are those of the running kernel, read once by the caller.
+    /// Loads and attaches. `symbols` and `btf` are those of the running kernel, read once by the caller; `is_interrupted` is
+    /// asked between one hook and the next.
     ///
     /// # Errors
     ///
@@ -86,6 +87,7 @@ impl LiveSession {
         symbols: &Symbols,
         btf: &Btf,
         request: &Request,
+        is_interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, ProbeError> {
         let Prepared {
             mut ebpf,
@@ -107,7 +109,7 @@ impl LiveSession {
         let mut puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
         let mut hooks = Hooks::new(ebpf, kernel_types, plan, request.attach, features);
         tracing::debug!("attaching");
-        hooks.attach_all()?;
+        hooks.attach_all(is_interrupted)?;
         tracing::debug!("attached");
         let answers = |status: &HookStatus| status.hook == Hook::Pull && status.state == HookState::Attached;
         puller.set_attached(hooks.statuses().iter().any(answers));

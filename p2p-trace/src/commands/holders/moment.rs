@@ -7,7 +7,7 @@ use p2p_trace_common::Hook;
 
 use super::{follow::Follower, observe::Observe};
 use crate::{
-    drive::{self, Opened},
+    drive::{self, Opened, stop::Stop},
     holders::{Facts, Host, Report, Source, report},
     kernel::{
         KernelRoot, clock,
@@ -45,7 +45,7 @@ impl Moment {
             hooks: if goes_on { Vec::new() } else { vec![Hook::Pull] },
             ..Request::default()
         };
-        let opened = drive::open(&request)?;
+        let opened = drive::open(&request, &Stop::default())?;
         Ok(Self::new(opened, KernelRoot::default(), clock::now))
     }
 

@@ -84,7 +84,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
     let recorded = outputs.prepare_optional(args.record.as_ref(), Content::Dump)?;
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
-    let opened = open(&args.tracing.request())?;
+    let opened = open(&args.tracing.request(), &stop)?;
     stop.started();
     let plan = Plan {
         format,
