@@ -27,6 +27,12 @@ use crate::{
 /// Threads that close links. More of them only wait for the locks of the kernel's probes.
 const CLOSERS: usize = 4;
 
+/// Counts the instructions that the verifier follows in a program, for this function.
+pub(super) type Count<'a> = Box<dyn Fn(&str, &str) -> Option<u32> + 'a>;
+
+/// What follows a hook's name in those of its programs.
+const SUFFIXES: [&str; 5] = ["_fentry", "_fexit", "_kprobe", "_note", "_kretprobe"];
+
 /// One hook.
 struct Hooked {
     planned: Planned,
@@ -97,8 +103,9 @@ impl Hooks {
         hooks.iter().filter_map(refused).collect()
     }
 
-    /// What the verifier made of each program that is loaded.
-    pub(super) fn verified(&self) -> Vec<Verified> {
+    /// What the verifier made of each program that is loaded. Where the kernel keeps no count, `statistics` is made of the object, and
+    /// asked with the program's name and the function that it is for.
+    pub(super) fn verified<'a>(&self, statistics: impl FnOnce(&Ebpf) -> Option<Count<'a>>) -> Vec<Verified> {
         let loaded = |(name, program): (&str, &Program)| {
             let info = program.info().ok()?;
             Some(Verified {
@@ -106,7 +113,23 @@ impl Hooks {
                 instructions: info.verified_instruction_count(),
             })
         };
-        self.ebpf.programs().filter_map(loaded).collect()
+        let mut verified: Vec<_> = self.ebpf.programs().filter_map(loaded).collect();
+        if verified.iter().any(|program| program.instructions.is_none())
+            && let Some(count) = statistics(&self.ebpf)
+        {
+            for program in &mut verified {
+                let of_program = |hooked: &&Hooked| {
+                    let rest = program.program.strip_prefix(hooked.planned.row.hook.name());
+                    rest.is_some_and(|suffix| SUFFIXES.contains(&suffix))
+                };
+                let hooked = self.all.iter().find(of_program);
+                let function = hooked.map(|hooked| hooked.planned.function);
+                program.instructions = program
+                    .instructions
+                    .or_else(|| count(&program.program, function?));
+            }
+        }
+        verified
     }
 
     /// Attaches everything but the armed hooks, which are loaded and verified only.

@@ -81,12 +81,13 @@ pub(super) fn load(config: &Config, features: Features) -> Result<Ebpf, ProbeErr
         .map_max_entries("COUNTERS", per_cpu)
         .map_max_entries("BURSTS", per_cpu);
     loader
-        .load(&complete(
-            object::bytes(features.fetch_add),
-            config,
-            features.cast,
-        ))
+        .load(&completed(config, features))
         .map_err(|error| ProbeError::Load(describe(&error)))
+}
+
+/// The object for a kernel with these features.
+pub(super) fn completed(config: &Config, features: Features) -> Vec<u8> {
+    complete(object::bytes(features.fetch_add), config, features.cast)
 }
 
 fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, ProbeError> {

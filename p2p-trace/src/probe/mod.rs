@@ -39,6 +39,8 @@ mod setup;
 #[cfg(feature = "trace")]
 mod skipped;
 #[cfg(feature = "trace")]
+mod statistics;
+#[cfg(feature = "trace")]
 mod sys;
 pub mod table;
 #[cfg(feature = "trace")]

@@ -1,11 +1,15 @@
 //! The few `bpf(2)` calls that aya does not offer: run a program once, and read counters that it hides.
 
 use std::{
+    ffi::CStr,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info};
+use aya_obj::{
+    Function,
+    generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_info, bpf_prog_type},
+};
 
 fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: the kernel reads and writes the attribute within the size given; what it points to is checked
@@ -41,6 +45,76 @@ pub(super) fn run_once(program: BorrowedFd<'_>) -> io::Result<()> {
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     attribute.test.prog_fd = program.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attribute).map(drop)
+}
+
+/// A program to be loaded for what the verifier says of it.
+#[derive(Debug)]
+pub(super) struct Load<'a> {
+    pub(super) kind: bpf_prog_type,
+    /// For tracing programs: how they are attached, and the BTF id of the function.
+    pub(super) attach: Option<(bpf_attach_type, u32)>,
+    pub(super) function: &'a Function,
+    pub(super) license: &'a CStr,
+    /// The program's own types.
+    pub(super) types: BorrowedFd<'a>,
+}
+
+/// `BPF_LOG_STATS`.
+const STATISTICS: u32 = 4;
+/// Room for them.
+const LOG_BYTES: usize = 64 << 10;
+
+/// Loads a program, and gives the verifier's statistics of it.
+///
+/// # Errors
+///
+/// Whatever the kernel answers.
+pub(super) fn statistics(load: &Load<'_>) -> io::Result<String> {
+    let function = load.function;
+    let (functions, lines) = (
+        function.func_info.func_info_bytes(),
+        function.line_info.line_info_bytes(),
+    );
+    let mut log = vec![0u8; LOG_BYTES];
+    // SAFETY: all zeroes is a valid attribute.
+    let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
+    // SAFETY: every bit pattern of the variant is valid.
+    let program = unsafe { &mut attribute.__bindgen_anon_3 };
+    program.prog_type = load.kind as u32;
+    if let Some((kind, function)) = load.attach {
+        program.expected_attach_type = kind as u32;
+        program.attach_btf_id = function;
+    }
+    program.insns = function.instructions.as_ptr() as u64;
+    program.insn_cnt = function.instructions.len() as u32;
+    program.license = load.license.as_ptr() as u64;
+    program.log_level = STATISTICS;
+    program.log_size = log.len() as u32;
+    program.log_buf = log.as_mut_ptr() as u64;
+    program.prog_btf_fd = load.types.as_raw_fd() as u32;
+    program.func_info_rec_size = function.func_info_rec_size as u32;
+    program.func_info = functions.as_ptr() as u64;
+    program.func_info_cnt = function.func_info.len() as u32;
+    program.line_info_rec_size = function.line_info_rec_size as u32;
+    program.line_info = lines.as_ptr() as u64;
+    program.line_info_cnt = function.line_info.len() as u32;
+    // It has served its purpose once it is loaded.
+    drop(bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attribute)?);
+    let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+    Ok(String::from_utf8_lossy(&log[..end]).into_owned())
+}
+
+/// Loads the types of programs.
+///
+/// # Errors
+///
+/// Whatever the kernel answers.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    // SAFETY: all zeroes is a valid attribute.
+    let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
+    attribute.__bindgen_anon_7.btf = types.as_ptr() as u64;
+    attribute.__bindgen_anon_7.btf_size = types.len() as u32;
+    bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attribute)
 }
 
 /// Reads an object's info into `info`, which may be shorter or longer than what this kernel knows; returns

@@ -1,6 +1,12 @@
 //! How much work the kernel side is for the verifier of the running kernel.
 
-use super::{error::ProbeError, hooks::Hooks, prepare::Prepared};
+use super::{
+    error::ProbeError,
+    hooks::{Count, Hooks},
+    load::completed,
+    prepare::Prepared,
+    statistics::Statistics,
+};
 use crate::{
     kernel::{KernelRoot, btf::Btf, symbols::Symbols},
     source::Request,
@@ -22,8 +28,8 @@ pub struct Verification {
 pub struct Verified {
     /// Its name.
     pub program: String,
-    /// Instructions that the verifier followed (`bpf_prog_info.verified_insns`, Linux 5.16); `None` where the kernel does
-    /// not say.
+    /// Instructions that the verifier followed: `bpf_prog_info.verified_insns` (Linux 5.16), else from the statistics in its log;
+    /// `None` where neither can be had.
     pub instructions: Option<u32>,
 }
 
@@ -45,19 +51,27 @@ impl Verification {
             ..request.clone()
         };
         let prepared = Prepared::new(root, symbols, btf, &request)?;
-        let cpus = prepared.config.cpus;
+        let (config, features) = (prepared.config, prepared.features);
         let mut hooks = Hooks::new(
             prepared.ebpf,
             prepared.kernel_types,
             prepared.plan,
             request.attach,
-            prepared.features,
+            features,
         );
         let refused = hooks.load();
-        let mut programs = hooks.verified();
+        let mut programs = hooks.verified(|ebpf| {
+            let statistics = Statistics::new(&completed(&config, features), ebpf)
+                .inspect_err(|error| tracing::debug!("no statistics of the verifier: {error}"))
+                .ok()?;
+            let count =
+                move |program: &str, function: &str| statistics.instructions(program, btf.func_id(function));
+            let count: Count<'_> = Box::new(count);
+            Some(count)
+        });
         programs.sort_by(|one, other| one.program.cmp(&other.program));
         Ok(Self {
-            cpus,
+            cpus: config.cpus,
             programs,
             refused,
         })
