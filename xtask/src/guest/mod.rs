@@ -12,6 +12,7 @@ mod acceleration;
 mod attached;
 mod console;
 mod cpio;
+mod devices;
 mod evidence;
 pub(crate) mod initramfs;
 pub(crate) mod interrupt;
@@ -30,7 +31,8 @@ pub(crate) mod terminal;
 
 pub(crate) use acceleration::probe;
 pub(crate) use attached::{CAPTURE, HOST_TAG, OUT_TAG};
+pub(crate) use devices::{Card, Nvme, Slot};
 pub(crate) use evidence::Stuck;
 pub(crate) use job::{Job, Output, Source};
-pub(crate) use machine::{Acceleration, Card, Clock, Machine, Nvme, Slot};
+pub(crate) use machine::{Acceleration, Clock, Machine};
 pub(crate) use session::{Boot, Guest};
