@@ -126,7 +126,7 @@ fn begin<C: Context>(page: u64, range: u64, address: Option<Address>, task: Task
         } else {
             0
         },
-        is_kprobe: C::KPROBE as u64,
+        is_kprobe: u64::from(C::KPROBE),
         reserved: [0; 2],
     }
 }
