@@ -116,6 +116,19 @@ pub(super) fn run(
     Ok(summary)
 }
 
+/// The kernel complains that a CPU has stood for minutes at the very entry of a function, where hooks are patched in: it executes
+/// a breakpoint again and again that is not there any more (`kprobe_int3_handler` lets it try anew), and nothing of ours.
+fn is_stuck_at_breakpoint(console: &str) -> bool {
+    let complaint = ["detected stalls on CPUs", "soft lockup"]
+        .iter()
+        .filter_map(|words| console.find(words))
+        .min();
+    complaint.is_some_and(|from| {
+        let mut lines = console[from..].lines();
+        lines.any(|line| line.contains("RIP: 0010:") && line.contains("+0x0/"))
+    })
+}
+
 /// The test module, or why there is none. One that does not build is a failure of its own, and the scenarios that can do
 /// without go on.
 fn build_module(
@@ -235,10 +248,9 @@ impl Bootable<'_> {
     /// QEMU's translator does not keep the order in which one CPU sees what another one writes to code.
     fn is_emulators_fault(&self, said: &str, lab: Option<&Lab>) -> bool {
         let has_met = |lab: &Lab| {
-            lab.guest
-                .complaints()
-                .iter()
-                .any(|line| line.contains(BREAKPOINT))
+            let complaints = lab.guest.complaints();
+            complaints.iter().any(|line| line.contains(BREAKPOINT))
+                || is_stuck_at_breakpoint(&lab.guest.console())
         };
         // Where that ended a boot, there is no guest to ask any more.
         self.acceleration == Acceleration::Tcg && (said.contains(BREAKPOINT) || lab.is_some_and(has_met))
@@ -344,5 +356,18 @@ mod tests {
         assert!(!can_hand_out_uncounted("6.19.6+deb14-amd64"));
         assert!(!can_hand_out_uncounted("7.3.4+deb13-amd64"));
         assert!(!can_hand_out_uncounted("?"));
+    }
+
+    #[test]
+    fn a_cpu_that_stands_at_the_entry_of_a_function_is_the_emulators() {
+        let console = |at: &str| {
+            format!(
+                "[  170.5] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n[  170.5] RIP: 0010:{at}/0x40\n\
+                 [  170.5] RIP: 0033:0x47cf2a\n"
+            )
+        };
+        assert!(is_stuck_at_breakpoint(&console("dev_attr_show+0x0")));
+        assert!(!is_stuck_at_breakpoint(&console("dev_attr_show+0x10")));
+        assert!(!is_stuck_at_breakpoint("RIP: 0010:dev_attr_show+0x0/0x40"));
     }
 }
