@@ -18,12 +18,12 @@ use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use p2p_trace::account::Status;
+use p2p_trace::accounting::Status;
 use p2p_trace::dump::{Header, Opened, Reason, Tape, Told, Writer};
-use p2p_trace::order::Item;
-use p2p_trace::output::Clock;
 use p2p_trace::pipeline::Slice;
 use p2p_trace::rules::Options;
+use p2p_trace::stream::order::Item;
+use p2p_trace::units::Clock;
 use p2p_trace_common::slot::SLOT_SIZE;
 
 /// Events of a dump.

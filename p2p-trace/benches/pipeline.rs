@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use p2p_trace::order::Item;
 use p2p_trace::pipeline::{Pipeline, Slice};
 use p2p_trace::rules::Options;
+use p2p_trace::stream::order::Item;
 use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 use status::status;

@@ -28,7 +28,7 @@
     )
 )]
 
-pub mod account;
+pub mod accounting;
 pub mod cli;
 pub mod commands;
 mod drive;
@@ -37,8 +37,7 @@ pub mod event;
 pub mod exit;
 pub mod holders;
 pub mod kernel;
-pub mod model;
-pub mod order;
+pub mod names;
 pub mod outfile;
 pub mod output;
 pub mod pipeline;
@@ -47,11 +46,14 @@ mod recorder;
 pub mod recover;
 pub mod report;
 pub mod rules;
-#[cfg(test)]
-mod samples;
 #[cfg(feature = "trace")]
 pub mod server;
 pub mod source;
+pub mod state;
 pub mod stderr;
+pub mod stream;
+#[cfg(test)]
+mod testing;
 #[cfg(feature = "tui")]
 pub mod tui;
+pub mod units;

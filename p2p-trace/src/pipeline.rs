@@ -4,13 +4,14 @@
 //! again gets the same elements, the same model and the same findings: see [`Pipeline::advance`].
 
 use crate::{
-    account::{Outcome, Status, Tally},
-    dump::{Checkpoint, Head},
-    event::assemble::{Assembler, Element},
-    model::Model,
-    order::{Item, Order},
-    rules::{self, Finding, Rules, Verdict},
-    source::{Batch, Totals},
+    accounting::{Outcome, Status, Tally, Totals},
+    rules::{self, Finding, Judged, Rules, Verdict},
+    state::Model,
+    stream::{
+        Batch,
+        assemble::{Assembler, Element},
+        order::{Item, Order},
+    },
 };
 
 /// What the stream gained in one step.
@@ -48,6 +49,21 @@ pub struct Step<'a> {
     pub findings: &'a [Finding],
     /// What is true after it.
     pub model: &'a Model,
+}
+
+/// Where a run is gone on with in the middle: what a checkpoint holds.
+#[derive(Debug)]
+pub struct Resumption<'a> {
+    /// What makes the model.
+    pub elements: Vec<Element>,
+    /// What the rules had come to.
+    pub rules: &'a Judged,
+    /// The time that the stream had reached, `CLOCK_BOOTTIME` in nanoseconds.
+    pub time_ns: u64,
+    /// Everything that happened before this time is in it; 0: not told.
+    pub reached_ns: u64,
+    /// What had been delivered and lost by then, where that is told.
+    pub tally: Option<&'a Tally>,
 }
 
 /// What a run has come to.
@@ -103,21 +119,15 @@ impl Pipeline {
 
     /// Goes on from what was true at some point of a run, of which nothing before is known. What the rules found up to
     /// there is counted, and not told again.
-    pub fn restore(&mut self, checkpoint: &Checkpoint) {
-        for element in checkpoint.elements() {
-            self.model.apply(&element);
+    pub fn resume(&mut self, at: &Resumption<'_>) {
+        for element in &at.elements {
+            self.model.apply(element);
         }
-        self.rules.resume(&checkpoint.head.rules, checkpoint.head.time_ns);
-        let Head {
-            time_ns,
-            reached_ns,
-            tally,
-            ..
-        } = &checkpoint.head;
-        if let Some(tally) = tally {
+        self.rules.resume(at.rules, at.time_ns);
+        if let Some(tally) = at.tally {
             self.tally = tally.clone().resumed();
         }
-        self.reached_ns = self.reached_ns.max(*time_ns).max(*reached_ns);
+        self.reached_ns = self.reached_ns.max(at.time_ns).max(at.reached_ns);
     }
 
     /// Takes in the next slice, and hands out each element when it has been judged.

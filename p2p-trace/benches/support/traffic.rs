@@ -3,8 +3,8 @@
 
 use std::iter::repeat_with;
 
-use p2p_trace::order::Item;
 use p2p_trace::pipeline::Slice;
+use p2p_trace::stream::order::Item;
 use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 

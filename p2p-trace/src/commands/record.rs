@@ -5,18 +5,18 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    account::Status,
+    accounting::Status,
     cli::RecordArgs,
     drive::{Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open, stop::Stop},
     dump::Header,
     exit::{Exit, Refusal},
     kernel::{KernelRoot, clock},
     outfile::Content,
-    output::Clock,
     pipeline::{Closing, Pipeline, Step},
     recorder::{Flight, Limits, Options, Recorder},
     rules,
     source::Request,
+    units::Clock,
 };
 
 /// What is to be recorded, and where to.

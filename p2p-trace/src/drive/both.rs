@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::{Ending, Next, Sink};
 use crate::{
-    account::Status,
+    accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
 };
 

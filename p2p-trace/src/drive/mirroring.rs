@@ -9,13 +9,14 @@ use std::{
 use p2p_trace_common::mirror::{IMAGE_PAGES, PAGE_PAYLOAD};
 
 use crate::{
-    account::Status,
+    accounting::Status,
     dump::{Checkpoint, Header, Writer},
-    event::{Event, assemble::Element},
+    event::Event,
     kernel::clock,
     pipeline::{Pipeline, Step},
     rules,
     source::Image,
+    stream::assemble::Element,
 };
 
 /// How often it is given anew, at most, if anything in it is new.
@@ -89,7 +90,7 @@ impl Mirroring {
         let bytes = self.bytes(pipeline);
         self.cost = start.elapsed();
         self.given = Some(Instant::now());
-        let is_calm = |device: &crate::model::Device| device.pending_teardown().is_none();
+        let is_calm = |device: &crate::state::Device| device.pending_teardown().is_none();
         Some(Image {
             bytes: bytes?,
             is_calm: pipeline.model().devices().all(is_calm),

@@ -21,14 +21,15 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::{
-    account::Status,
+    accounting::Status,
+    event::Symbolize,
     kernel::clock::boottime_ns,
-    model::Model,
-    order::Order,
-    output::{Clock, Symbolize},
     pipeline::{Closing, Pipeline, Slice, Step},
     rules,
     source::Session,
+    state::Model,
+    stream::order::Order,
+    units::Clock,
 };
 pub(crate) use both::Both;
 use kernel_log::KernelLog;

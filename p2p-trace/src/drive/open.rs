@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use super::stop::Stop;
 use crate::{
+    event::Symbolize,
     exit::{Exit, Refusal},
-    output::Symbolize,
     source::{Request, Session},
 };
 

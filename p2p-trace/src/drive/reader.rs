@@ -13,9 +13,10 @@ use std::{
 use p2p_trace_common::slot::SLOT_SIZE;
 
 use crate::{
-    account::Status,
+    accounting::{Status, Totals},
     drive::stop::Stop,
-    source::{Batch, Image, Session, SessionError, Totals},
+    source::{Image, Session, SessionError},
+    stream::Batch,
 };
 
 /// How long to wait for more to read.
@@ -211,7 +212,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::{RingSizes, samples};
+    use crate::{accounting::RingSizes, testing::status as samples};
 
     #[test]
     fn the_wait_follows_from_the_ring() {

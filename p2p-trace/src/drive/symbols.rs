@@ -10,11 +10,11 @@ use std::{
 };
 
 use crate::{
+    event::Symbolize,
     kernel::{
         KernelRoot,
         symbols::{Modules, Symbols},
     },
-    output::Symbolize,
 };
 
 /// Reading the symbols takes a while, and an address without a name may stay without one.

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::records::Counts;
 use crate::{
-    account::Status,
-    output::{Clock, json::Hex},
+    accounting::{Position, Shortfalls, Status, Totals},
+    names::Hex,
     rules,
-    source::{Position, Shortfalls, Totals},
+    units::Clock,
 };
 
 /// Where a dump comes from.

@@ -21,7 +21,7 @@ pub fn read(bytes: &[u8]) {
     let mut totals = None;
     while let Ok(Some(told)) = tape.next_told() {
         match told {
-            Told::Restore(checkpoint) => pipeline.restore(&checkpoint),
+            Told::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
             Told::Slice(slice) => {
                 let Ok(()) = pipeline.advance(&slice, |_| Ok::<_, Infallible>(()));
             }

@@ -5,10 +5,12 @@ use proptest::prelude::*;
 
 use super::{Opened, Reason, Tape, Told, Writer, samples::header};
 use crate::{
-    event::words::{WORDS, to_record},
-    order::Item,
+    event::{
+        Loss, Reason as LossReason,
+        words::{WORDS, to_record},
+    },
     pipeline::Slice,
-    source::{Loss, Reason as LossReason},
+    stream::order::Item,
 };
 
 fn record() -> impl Strategy<Value = Item> {

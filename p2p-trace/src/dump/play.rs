@@ -9,10 +9,10 @@ use super::{
     tape::{End, Tape, Told},
 };
 use crate::{
+    accounting::Totals,
     drive::{Ending, Next, Sink},
     pipeline::Pipeline,
     rules,
-    source::Totals,
 };
 
 /// Plays a run to its end, or until the sink wants no more; says how it ended then.
@@ -52,7 +52,7 @@ pub(crate) fn take_in(
     sink: &mut impl Sink,
 ) -> Result<Option<End>> {
     match told {
-        Told::Restore(checkpoint) => pipeline.restore(&checkpoint),
+        Told::Restore(checkpoint) => checkpoint.restore(pipeline),
         Told::Slice(slice) => {
             sink.slice(&slice)?;
             pipeline.advance(&slice, |step| sink.step(step))?;

@@ -11,8 +11,8 @@ use crate::{
         user,
         words::{WORDS, Words, from_record, to_record},
     },
-    order::Item,
     pipeline::Slice,
+    stream::order::Item,
 };
 
 /// Bytes before the table of slices.

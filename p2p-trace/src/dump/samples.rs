@@ -4,12 +4,12 @@ use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 
 use super::{Header, Reason, Writer};
 use crate::{
-    account::{HookStatus, samples},
+    accounting::{HookStatus, Position, Shortfalls, Totals},
     event::user,
-    order::Item,
     pipeline::Slice,
     rules,
-    source::{Position, Shortfalls, Totals},
+    stream::order::Item,
+    testing::status as samples,
 };
 
 pub(crate) const MS: u64 = 1_000_000;

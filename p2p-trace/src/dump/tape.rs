@@ -13,10 +13,9 @@ use super::{
     records::{Counts, Records},
 };
 use crate::{
-    event::user,
-    order::Item,
+    event::{self, Loss, user},
     pipeline::Slice,
-    source::{self, Loss},
+    stream::order::Item,
 };
 
 /// A file of which the header has been read.
@@ -337,7 +336,7 @@ impl<R: Read> Tape<R> {
             if count > 0 {
                 let from_ns = self.reached_ns.min(first_ns);
                 let loss = Loss {
-                    reason: source::Reason::Damaged,
+                    reason: event::Reason::Damaged,
                     ..Loss::skipped(ring, count.cast_unsigned(), from_ns, first_ns)
                 };
                 missing.push(Item::Record(self.losses.loss(&loss)));

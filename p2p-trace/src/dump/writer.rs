@@ -15,7 +15,11 @@ use super::{
     describe::{Footer, Header, Reason, StatusChange, Symbols},
     records::{Counts, MAX_ITEMS, Records},
 };
-use crate::{account::Status, output::json::Hex, pipeline::Slice, source::Totals};
+use crate::{
+    accounting::{Status, Totals},
+    names::Hex,
+    pipeline::Slice,
+};
 
 /// Names that are remembered as written. Beyond them they are written again.
 const MAX_NAMES: usize = 1 << 18;

@@ -1,11 +1,14 @@
 //! What happened, typed: records decoded, with every field that was not observed absent.
 
-pub mod assemble;
+mod address;
 pub mod decode;
 #[cfg(test)]
 mod documented;
 pub mod escape;
 pub mod layout;
+mod loss;
+pub mod names;
+mod symbolize;
 pub mod user;
 pub mod words;
 
@@ -13,7 +16,9 @@ use std::fmt;
 
 use p2p_trace_common::{Hook, Kind, Ring, record::COMM_LEN, state};
 
-pub use crate::kernel::devices::DeviceAddress;
+pub use address::{AddressError, DeviceAddress};
+pub use loss::{Loss, Reason};
+pub use symbolize::{NoSymbols, Symbolize};
 
 /// Name of a record, unique over all runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

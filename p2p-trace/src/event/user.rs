@@ -10,7 +10,7 @@ use p2p_trace_common::{
 };
 
 use super::{DeviceAddress, Method, Task};
-use crate::source::{Loss, Reason};
+use crate::event::{Loss, Reason};
 
 /// In place of a CPU: written by user space.
 pub const CPU: u32 = u32::MAX;

@@ -12,13 +12,11 @@ use super::{
     verdict::{Grounds, can_unbind},
 };
 use crate::{
-    event::DeviceAddress,
+    event::{DeviceAddress, Symbolize, names::Bdf},
     kernel::tasks::Gap,
-    model::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
-    output::{
-        Clock, Symbolize,
-        json::{Bdf, Hex},
-    },
+    names::Hex,
+    state::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
+    units::Clock,
 };
 
 /// Pieces of memory that are listed one by one.
@@ -164,7 +162,7 @@ fn range(range: &Range) -> RangeReport {
 
 fn preexisting(device: &Device) -> Option<Preexisting> {
     let bytes = device.preexisting_bytes();
-    let run = |run: crate::model::Preexisting| RunReport {
+    let run = |run: crate::state::Preexisting| RunReport {
         addr: Hex(run.addr),
         size: run.size,
     };

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     event::DeviceAddress,
     output::text::Style,
-    samples::{CLOCK, Code, MS, READER, SECOND, SHELL},
+    testing::samples::{CLOCK, Code, MS, READER, SECOND, SHELL},
 };
 
 /// The report of this host at `now_ns`.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     event::DeviceAddress,
     kernel::tasks::{Mapping, Scan, TaskName, Waiting},
-    output::text::bytes,
+    units::bytes,
 };
 
 /// The candidates for what the report of a device leaves open.

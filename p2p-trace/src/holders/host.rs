@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::kernel::{
-    KernelRoot,
-    devices::{self, DeviceAddress, Driver, P2pDevice},
-    tasks::{Cgroups, Scan, Tasks},
+use crate::{
+    event::DeviceAddress,
+    kernel::{
+        KernelRoot,
+        devices::{self, Driver, P2pDevice},
+        tasks::{Cgroups, Scan, Tasks},
+    },
 };
 
 /// The host at one moment. Only tasks that a report names are looked at later.

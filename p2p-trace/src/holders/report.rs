@@ -7,7 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::tasks::{Liveness, UnbindStep};
-use crate::output::json::{Bdf, Hex, RecordId, names::is_false};
+use crate::{
+    event::names::{Bdf, RecordId},
+    names::{Hex, is_false},
+};
 
 /// Version of the report's format. A change that is not an addition raises it.
 pub const FORMAT: u32 = 1;

@@ -2,7 +2,10 @@
 
 use super::report::*;
 use crate::kernel::tasks::{Liveness, UnbindStep};
-use crate::output::json::{Bdf, Hex, RecordId};
+use crate::{
+    event::names::{Bdf, RecordId},
+    names::Hex,
+};
 
 fn task(comm: &str, pid: u32) -> TaskLine {
     TaskLine {

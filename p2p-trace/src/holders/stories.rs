@@ -6,15 +6,14 @@ use p2p_trace_common::{Kind, Record, Ring, state, valid};
 
 use crate::{
     event::{
-        DeviceAddress, Task,
-        assemble::Element,
+        DeviceAddress, Loss, Reason, Task,
         decode::decode,
         user::{self, Pulled, Run},
     },
     kernel::{KernelRoot, devices, tasks},
-    model::Model,
-    samples::{MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
-    source::{Loss, Reason},
+    state::Model,
+    stream::assemble::Element,
+    testing::samples::{MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
 };
 
 pub(super) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);

@@ -7,13 +7,11 @@ use super::{
     report::{Holder, HolderKind, TaskLine},
 };
 use crate::{
-    event::Task,
+    event::{Task, names::RecordId},
     kernel::{devices::Driver, tasks::Liveness},
-    model::{At, Device, Reference, Taken, TakenBy},
-    output::{
-        is_return_trampoline,
-        json::{Hex, RecordId},
-    },
+    names::Hex,
+    output::is_return_trampoline,
+    state::{At, Device, Reference, Taken, TakenBy},
 };
 
 /// What references of one group have in common.

@@ -7,7 +7,10 @@ use super::report::{
     UnbindReport,
 };
 use crate::kernel::tasks::Liveness;
-use crate::output::text::{Style, bytes, duration, wrap};
+use crate::{
+    output::text::{Style, wrap},
+    units::{bytes, duration},
+};
 
 /// Pieces of memory from before that are listed one by one.
 const RUNS: usize = 4;

@@ -8,10 +8,9 @@ use super::{
     takers::task_line,
 };
 use crate::{
-    event::Task,
+    event::{Task, names::RecordId},
     kernel::tasks::{Liveness, UnbindStep, unbind_step},
-    model::{Device, Range, Stage, Step, Teardown},
-    output::json::RecordId,
+    state::{Device, Range, Stage, Step, Teardown},
 };
 
 /// What takes longer than this is blocked. Without anybody in the way, a kill drains once RCU has had its grace period, tens of

@@ -5,14 +5,15 @@ use std::io::{self, BufWriter, Write};
 use p2p_trace_common::Kind;
 
 use crate::{
-    account::Status,
-    event::{assemble::Element, decode::decode, user},
+    accounting::Status,
+    event::{Symbolize, decode::decode, user},
     output::{
-        Context, Symbolize,
+        Context,
         json::{EventLine, FindingLine, Line, LostLine, StatusLine, SummaryLine},
         text,
     },
     rules::{Finding, Verdict},
+    stream::assemble::Element,
 };
 
 /// How it is written.

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     event::user::{Change, Writer},
     kernel::clock::boottime_ns as now_ns,
-    source::Batch,
+    stream::Batch,
 };
 
 /// One element of the table of armed ranges.

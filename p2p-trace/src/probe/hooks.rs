@@ -19,7 +19,7 @@ use super::{
     verification::Verified,
 };
 use crate::{
-    account::{HookState, HookStatus, MissedQuality},
+    accounting::{HookState, HookStatus, MissedQuality},
     event::{Method, user::Change},
     source::Attach,
 };

@@ -16,7 +16,10 @@ use p2p_trace_common::{
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::source::{Memory, Shortfalls, ring::View};
+use crate::{
+    accounting::Shortfalls,
+    source::{Memory, ring::View},
+};
 
 /// A shared mapping of an mmapable array.
 #[derive(Debug)]

@@ -15,13 +15,8 @@ use super::{
     setup::{Features, config},
 };
 use crate::{
-    kernel::{
-        KernelRoot,
-        btf::Btf,
-        cpus,
-        devices::{self, DeviceAddress},
-        symbols::Symbols,
-    },
+    event::DeviceAddress,
+    kernel::{KernelRoot, btf::Btf, cpus, devices, symbols::Symbols},
     source::Request,
 };
 

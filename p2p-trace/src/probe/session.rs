@@ -30,12 +30,13 @@ use super::{
     takers::Takers,
 };
 use crate::{
-    account::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status},
+    accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
     event::{DeviceAddress, user::Writer},
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
     },
-    source::{Batch, Image, Request, Rings, Session, SessionError, Totals},
+    source::{Image, Request, Rings, Session, SessionError},
+    stream::Batch,
 };
 
 /// How often the stream gets a `tick`, and takers are looked up, at most.

@@ -8,7 +8,8 @@ use p2p_trace_common::{
 
 use super::{layout::layout, plan::Plan};
 use crate::{
-    kernel::{btf::Btf, devices::DeviceAddress, symbols::Symbols},
+    event::DeviceAddress,
+    kernel::{btf::Btf, symbols::Symbols},
     source::Request,
 };
 

@@ -19,10 +19,9 @@ use super::{
     redact::Redactor,
 };
 use crate::{
-    account::Status,
+    accounting::{Status, Totals},
     dump::{Checkpoint, Header, Reason, Writer},
     pipeline::Slice,
-    source::Totals,
 };
 
 /// What is not urgent is written after so long at the latest.

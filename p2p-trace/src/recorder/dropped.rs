@@ -3,10 +3,9 @@
 use p2p_trace_common::{Kind, Record, Ring};
 
 use crate::{
-    event::user,
-    order::Item,
+    event::{Loss, Reason, user},
     pipeline::Slice,
-    source::{Loss, Reason},
+    stream::order::Item,
 };
 
 /// Changes of hooks that are kept to be told: there are few hooks, and each change takes a while.

@@ -122,7 +122,7 @@ fn a_flight_recorder_forgets_the_oldest_and_what_it_writes_begins_with_what_was_
             panic!("{told:?}")
         };
         let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
-        pipeline.restore(checkpoint);
+        checkpoint.restore(&mut pipeline);
         let device = pipeline.model().devices().next().unwrap();
         let (_, reference) = device.references().next().unwrap();
         assert_eq!(reference.at.time_ns, samples::START_NS);

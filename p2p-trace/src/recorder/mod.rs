@@ -28,14 +28,13 @@ use anyhow::{Result, anyhow};
 use p2p_trace_common::{Kind, Ring};
 
 use crate::{
-    account::Status,
+    accounting::{Status, Totals},
     drive::{Ending, Next, Sink},
     dump::{Checkpoint, Header, Reason},
-    event::assemble::Element,
+    event::Symbolize,
     outfile::Destination,
-    output::Symbolize,
     pipeline::{Closing, Pipeline, Slice, Step},
-    source::Totals,
+    stream::assemble::Element,
 };
 use disk::{Disk, Message};
 use dropped::Dropped;

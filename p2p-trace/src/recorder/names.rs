@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::output::Symbolize;
+use crate::event::Symbolize;
 
 /// Addresses that are remembered.
 const MAX_SEEN: usize = 1 << 18;

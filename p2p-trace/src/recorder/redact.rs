@@ -13,7 +13,7 @@ use crate::{
         layout::{Layout, Word},
         words::{from_record, from_stack, to_record, to_stack},
     },
-    order::Item,
+    stream::order::Item,
 };
 
 /// Where the kernel's half begins with four levels of page tables.

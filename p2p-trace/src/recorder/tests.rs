@@ -7,10 +7,8 @@ use p2p_trace_common::{Hook, Record, valid};
 use super::*;
 use crate::{
     dump::{End, Opened, Tape, Told, samples},
-    event::user,
-    order::Item,
-    output::NoSymbols,
-    source::Reason as LossReason,
+    event::{NoSymbols, Reason as LossReason, user},
+    stream::order::Item,
 };
 
 const RUN: u64 = 0x0123_4567_89ab_cdef;
@@ -161,7 +159,7 @@ fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first()
         panic!("{told:?}")
     };
     let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
-    pipeline.restore(checkpoint);
+    checkpoint.restore(&mut pipeline);
     let device = pipeline.model().devices().next().unwrap();
     let (_, reference) = device.references().next().unwrap();
     assert_eq!(reference.at.time_ns, samples::START_NS);

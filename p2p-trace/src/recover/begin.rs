@@ -13,12 +13,11 @@ use super::{
     ring::{Heads, Recovered},
 };
 use crate::{
-    account::{Accounting, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status},
+    accounting::{Accounting, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status},
     dump::{Checkpoint, Entry, Header, Origin, Reader},
-    event::{Method, user},
-    output::Clock,
+    event::{Method, Reason, user},
     rules,
-    source::Reason,
+    units::Clock,
 };
 
 /// Where the rings are known to stand at a checkpoint.

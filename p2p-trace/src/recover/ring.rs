@@ -8,10 +8,7 @@ use super::{
     mirror::{CpuCounters, Images, heads},
     slot::Place,
 };
-use crate::{
-    event::user,
-    source::{Loss, Reason},
-};
+use crate::event::{Loss, Reason, user};
 
 /// What was found of one run.
 #[derive(Clone, Debug, Default)]

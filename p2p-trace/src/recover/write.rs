@@ -13,12 +13,14 @@ use super::{
     ring::{Heads, Recovered, ring_of},
 };
 use crate::{
+    accounting::{Position, Shortfalls, Totals},
     dump::{End, Names, Origin, ReadError, Reason, Tape, Told, Writer},
-    event::{decode, user},
-    order::{Item, Order},
-    output::Symbolize as _,
+    event::{Loss, Symbolize as _, decode, user},
     pipeline::Slice,
-    source::{Batch, Loss, Position, Shortfalls, Totals},
+    stream::{
+        Batch,
+        order::{Item, Order},
+    },
 };
 
 /// What was written.

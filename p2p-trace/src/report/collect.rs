@@ -12,16 +12,17 @@ use super::{
     uses::{count_uses, is_removed, is_use, use_of},
 };
 use crate::{
-    account::Status,
+    accounting::Status,
     commands::check::CheckReport,
     drive::{Ending, Next, Sink},
     dump::Header,
-    event::{DeviceAddress, Event, Id, assemble::Element},
+    event::{DeviceAddress, Event, Id},
     holders::step_after,
     kernel::tasks::UnbindStep,
-    model::{At, Device, Model, Range, RangeId, Teardown, What},
     pipeline::{Closing, Pipeline, Step},
     rules::{self, Rule},
+    state::{At, Device, Model, Range, RangeId, Teardown, What},
+    stream::assemble::Element,
 };
 
 /// Teardowns that are kept of a device while the run goes on.

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{phrase, story::Story};
 use crate::{
-    account::{HookState, HookStatus, MissedQuality, SequenceQuality},
+    accounting::{HookState, HookStatus, MissedQuality, SequenceQuality},
     commands::check::EndName,
     dump::Origin,
     output::{
-        Clock, Context,
-        text::{self, Style, bytes, duration},
+        Context,
+        text::{self, Style},
     },
     rules::Answer,
+    units::{Clock, bytes, duration},
 };
 
 /// What makes the record itself less than whole, in sentences for the verdict.

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap};
 use super::story::Lane;
 use crate::{
     event::Id,
-    model::{Closed, Device, Reference},
+    state::{Closed, Device, Reference},
 };
 
 /// References that are followed of a moment. More of them are kept than are shown: which matter shows in the end.

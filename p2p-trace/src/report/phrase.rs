@@ -5,13 +5,14 @@ use p2p_trace_common::Kind;
 use super::story::{Out, TeardownStory};
 use crate::{
     event::{Id, Task, user},
-    model::{ClosedBy, Ended, Range, RangeId},
     output::{
         Context,
         json::{FindingLine, HolderLine},
-        text::{action, bytes, duration},
+        text::action,
     },
     rules::{Answer, Severity},
+    state::{ClosedBy, Ended, Range, RangeId},
+    units::{bytes, duration},
 };
 
 /// `sh (pid 97)`.

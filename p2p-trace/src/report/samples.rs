@@ -4,22 +4,24 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Collector, Story, Subject};
 use crate::{
-    account::{HookState, HookStatus, Outcome, Status, samples},
+    accounting::{HookState, HookStatus, Outcome, Status, Totals},
     commands::check::{CheckReport, EndName},
     drive::{Ending, Sink as _},
     dump::Header,
-    event::{Method, assemble::Element, user},
-    model::{
-        Model,
-        simulate::{ARMED, Kernel, Order},
-    },
+    event::{Method, NoSymbols, Symbolize, user},
     output::{
-        Clock, Context, NoSymbols, Symbolize,
+        Context,
         json::{FindingLine, VerdictLine},
     },
     pipeline::{Closing, Step},
     rules::{self, Answer, Rules},
-    source::Totals,
+    state::Model,
+    stream::assemble::Element,
+    testing::{
+        simulate::{ARMED, Kernel, Order},
+        status as samples,
+    },
+    units::Clock,
 };
 
 use p2p_trace_common::Hook;
@@ -158,7 +160,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
 
 /// A device whose unbind waits three seconds for an allocation and an mmap.
 pub(super) fn hang() -> Kernel {
-    let mut kernel = crate::model::simulate::play::watched();
+    let mut kernel = crate::testing::simulate::play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.pull(0, true);
     kernel.alloc(0, 10, 4);

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     commands::check::CheckReport,
     event::DeviceAddress,
-    output::text::{bytes, duration},
     rules::Answer,
+    units::{bytes, duration},
 };
 
 /// The worst that a rule came to for a device.

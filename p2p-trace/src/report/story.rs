@@ -5,13 +5,12 @@ use std::ops::RangeInclusive;
 use p2p_trace_common::Kind;
 
 use crate::{
-    account::{HookTally, Status},
+    accounting::{HookTally, Status},
     commands::check::CheckReport,
     dump::Origin,
-    event::{DeviceAddress, Id, Task},
-    model::{At, ClosedBy, Range, RangeId, Reference, Teardown},
+    event::{DeviceAddress, Id, Loss, Task},
     rules::{Answer, Holder},
-    source::Loss,
+    state::{At, ClosedBy, Range, RangeId, Reference, Teardown},
 };
 
 /// Teardowns that are told of a device.

@@ -5,10 +5,10 @@ use super::{
     samples::{context, hang, story},
 };
 use crate::{
-    event::assemble::Element,
-    model::simulate::{Fault, Kernel, Order, play},
-    output::NoSymbols,
+    event::NoSymbols,
     rules::Answer,
+    stream::assemble::Element,
+    testing::simulate::{Fault, Kernel, Order, play},
 };
 
 fn shown(kernel: &Kernel) -> String {

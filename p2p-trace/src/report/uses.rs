@@ -6,8 +6,8 @@ use super::story::{TeardownStory, Use};
 use crate::{
     commands::check::CheckReport,
     event::{DeviceAddress, Event},
-    model::{At, Device, FreeMatch, Model, Range, What},
     rules::Rule,
+    state::{At, Device, FreeMatch, Model, Range, What},
 };
 
 /// How often the ranges of each teardown were used after their removal, beside the uses that are known.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    model::{At, Change, Device, Range, What},
+    state::{At, Change, Device, Range, What},
 };
 
 const RULE: Rule = Rule::AllocAfterKill;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    model::{Change, Device, Range, Stage, What},
+    state::{Change, Device, Range, Stage, What},
 };
 
 const RULE: Rule = Rule::AllocOnDeadChunk;

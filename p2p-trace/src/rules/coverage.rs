@@ -7,8 +7,9 @@ use super::{
     verdict::Answer,
 };
 use crate::{
-    account::{HookState, HookStatus, ring_name},
-    model::GRACE_NS,
+    accounting::{HookState, HookStatus},
+    event::names::ring_name,
+    state::GRACE_NS,
 };
 
 /// Whether a hook sees what happens.

@@ -9,7 +9,7 @@ use super::{
     scene::{Check, Frees, Scene, blank},
     words,
 };
-use crate::model::{Change, FreeMatch};
+use crate::state::{Change, FreeMatch};
 
 const RULE: Rule = Rule::DoubleFree;
 const ADVICE: &str = "One of the two frees is wrong: the evidence names the records of the allocation and of both. The range has \

@@ -7,7 +7,7 @@ use super::{
     scene::{Check, Scene, blank, by_range},
     words,
 };
-use crate::model::{Change, What};
+use crate::state::{Change, What};
 
 const RULE: Rule = Rule::DoubleKill;
 const ADVICE: &str = "Each range is torn down once, by devres. Look for a driver that calls devm_memunmap_pages or \

@@ -8,7 +8,7 @@ use super::{
     scene::{Check, Scene, blank, by_range},
     words,
 };
-use crate::model::Change;
+use crate::state::Change;
 
 const RULE: Rule = Rule::DrainedAfterRemoval;
 const ADVICE: &str = "Between the two the struct pages were gone while somebody still had one: look for memory corruption \

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     event::Event,
-    model::{At, Baseline, Change, Device, FreeMatch, Range, What},
-    output::text::size,
+    state::{At, Baseline, Change, Device, FreeMatch, Range, What},
+    units,
 };
 
 /// A free of an allocation or scatter list.
@@ -72,7 +72,7 @@ impl<'a> Free<'a> {
     /// `64 KiB at 0xffff888140000000`, as far as it is told.
     pub(super) fn what(&self) -> String {
         let addr = self.event.addr.or(self.event.sgl);
-        let size = self.event.size.map(size::bytes);
+        let size = self.event.size.map(units::bytes);
         match (size, addr) {
             (Some(size), Some(addr)) => format!("{size} at {addr:#x}"),
             (Some(size), None) => size,

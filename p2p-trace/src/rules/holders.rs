@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::HashMap};
 use super::finding::{Holder, MAX_HOLDERS};
 use crate::{
     event::Task,
-    model::{Device, RangeId, Reference, TakenBy},
+    state::{Device, RangeId, Reference, TakenBy},
 };
 
 /// Who took what of a range, or of the device.

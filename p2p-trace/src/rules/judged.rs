@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::names as rule_names;
 use super::{coverage::Lost, rule::Rule};
-use crate::{event::DeviceAddress, output::json::names};
+use crate::event::{DeviceAddress, names};
 
 /// What the rules had come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Judged {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The rule.
-    #[serde(with = "names::rule")]
+    #[serde(with = "rule_names::rule")]
     pub rule: Rule,
     /// The device.
     #[serde(with = "names::device")]

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    model::{Change, Device, Mapping, Range},
+    state::{Change, Device, Mapping, Range},
 };
 
 const RULE: Rule = Rule::MapImbalance;

@@ -1,6 +1,6 @@
 //! The rules: what of all that happened must not be.
 //!
-//! Each rule is a file with one job, judges what the [model](crate::model) came to after each element of the stream, and
+//! Each rule is a file with one job, judges what the [model](crate::state) came to after each element of the stream, and
 //! is pure: a live run, a replay and a recovery come to the same findings. What a rule depends on stands in its row of
 //! [`TABLE`], from which follows whether it could be checked. Judged is the observed order, never the kernel's version.
 //!
@@ -18,6 +18,7 @@ mod frees;
 mod holders;
 mod judged;
 mod map_imbalance;
+pub mod names;
 mod overlapping_ranges;
 mod pool_destroyed_in_use;
 mod removed_before_drained;
@@ -45,9 +46,10 @@ pub use scene::Options;
 pub use verdict::{Answer, Verdict};
 
 use crate::{
-    account::HookStatus,
-    event::{Event, assemble::Element},
-    model::{Device, Model, What},
+    accounting::HookStatus,
+    event::Event,
+    state::{Device, Model, What},
+    stream::assemble::Element,
 };
 use findings::Findings;
 use scene::{Check, Frees, Scene, is_routine};

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    model::{Device, Range, Stage},
+    state::{Device, Range, Stage},
 };
 
 const RULE: Rule = Rule::OverlappingRanges;

@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Event, Task},
-    model::{At, Baseline, Change, ClosedBy, Device, Range, What},
-    output::text::size,
+    state::{At, Baseline, Change, ClosedBy, Device, Range, What},
+    units,
 };
 
 const RULE: Rule = Rule::PoolDestroyedInUse;
@@ -117,7 +117,7 @@ fn add(device: DeviceAddress, release: Release, findings: &mut Findings) {
         let message = format!(
             "pci_p2pdma_release, in {}, destroyed the pool of {device} while {} of it were out; {}",
             words::task(task.as_ref()),
-            size::bytes(bytes),
+            units::bytes(bytes),
             words::out(&held, at.time_ns),
         );
         let taken = held.named.iter().map(|holder| {

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Event},
-    model::{At, Change, Device, Range, RangeId, Stage, Step},
+    state::{At, Change, Device, Range, RangeId, Stage, Step},
 };
 
 const RULE: Rule = Rule::RemovedBeforeDrained;

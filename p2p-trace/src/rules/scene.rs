@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Event, Id},
-    model::{At, Change, Device, FreeMatch, Model, Range, Step, What},
+    state::{At, Change, Device, FreeMatch, Model, Range, Step, What},
 };
 
 /// What can be chosen.

@@ -11,8 +11,8 @@ use super::{
     words,
 };
 use crate::{
-    model::{Change, FreeMatch},
-    output::text::size,
+    state::{Change, FreeMatch},
+    units,
 };
 
 const RULE: Rule = Rule::SizeMismatch;
@@ -63,8 +63,8 @@ impl Check for SizeMismatch {
                 (
                     format!(
                         "only a part ({}) of the {}",
-                        size::bytes(freed),
-                        size::bytes(reference.bytes())
+                        units::bytes(freed),
+                        units::bytes(reference.bytes())
                     ),
                     PARTIAL,
                 )
@@ -72,8 +72,8 @@ impl Check for SizeMismatch {
                 (
                     format!(
                         "{} instead of the {}",
-                        size::bytes(freed),
-                        size::bytes(reference.bytes())
+                        units::bytes(freed),
+                        units::bytes(reference.bytes())
                     ),
                     TOO_LARGE,
                 )

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::DeviceAddress,
-    model::{At, Device, Range, RangeId},
+    state::{At, Device, Range, RangeId},
 };
 
 const RULE: Rule = Rule::StalledDrain;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::DeviceAddress,
-    model::{Device, Lock, Step, Teardown},
+    state::{Device, Lock, Step, Teardown},
 };
 
 const RULE: Rule = Rule::StalledUnbind;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::DeviceAddress,
-    model::{At, Change, Device, Range, RangeId, What},
+    state::{At, Change, Device, Range, RangeId, What},
 };
 
 const RULE: Rule = Rule::UnexplainedReference;

@@ -10,7 +10,7 @@ use super::{
     scene::{Check, Frees, Scene, blank},
     words,
 };
-use crate::model::{Change, FreeMatch, Range, What};
+use crate::state::{Change, FreeMatch, Range, What};
 
 const RULE: Rule = Rule::UnmatchedFree;
 const ADVICE: &str = "Look at what this task passed to the free: another device's memory, an address that was changed since, or \

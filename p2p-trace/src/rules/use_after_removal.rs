@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Event},
-    model::{At, Change, Device, FreeMatch, Range, RangeId, Reference, What},
+    state::{At, Change, Device, FreeMatch, Range, RangeId, Reference, What},
 };
 
 const RULE: Rule = Rule::UseAfterRemoval;

@@ -3,8 +3,8 @@
 use super::holders::Holders;
 use crate::{
     event::{DeviceAddress, Task},
-    model::Range,
-    output::text::size,
+    state::Range,
+    units,
 };
 
 /// `sh (pid 97)`.
@@ -24,7 +24,7 @@ pub(super) fn range(range: &Range, device: DeviceAddress) -> String {
                 "range {:#x}-{:#x} ({}) of {device}",
                 physical.start,
                 physical.end,
-                size::bytes(physical.size())
+                units::bytes(physical.size())
             )
         },
     )
@@ -32,7 +32,7 @@ pub(super) fn range(range: &Range, device: DeviceAddress) -> String {
 
 /// The time between two moments, as `12.3 ms`.
 pub(super) fn between(from_ns: u64, to_ns: u64) -> String {
-    size::duration(to_ns.saturating_sub(from_ns))
+    units::duration(to_ns.saturating_sub(from_ns))
 }
 
 /// `1 reference`, `3 references`.
@@ -59,7 +59,7 @@ pub(super) fn out(held: &Holders, now_ns: u64) -> String {
     format!(
         "outstanding: {} ({}), {most}taken by {}{gone} {} before",
         counted(held.references, "reference"),
-        size::bytes(held.bytes),
+        units::bytes(held.bytes),
         task(first.task.as_ref()),
         between(first.since_ns, now_ns),
     )

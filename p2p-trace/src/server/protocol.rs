@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{holders::Report, output::json::Bdf};
+use crate::{event::names::Bdf, holders::Report};
 
 /// Version of the protocol. Both sides must speak the same.
 pub const VERSION: u32 = 1;

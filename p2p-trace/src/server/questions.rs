@@ -94,8 +94,8 @@ mod tests {
 
     use super::{super::tests::place, *};
     use crate::{
+        event::names::Bdf,
         holders::samples,
-        output::json::Bdf,
         server::{Code, Problem, ask},
     };
 

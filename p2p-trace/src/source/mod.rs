@@ -4,69 +4,29 @@
 //! producer claims its position *before* it reads its clock, so a position that was not yet claimed when a
 //! ring's head was loaded belongs to a record that is younger than a clock read before that load.
 
-mod loss;
 pub mod ring;
 #[cfg(test)]
 mod ring_tests;
 mod session;
 
-use p2p_trace_common::{Record, Ring};
+use p2p_trace_common::Ring;
 
-pub use loss::{Loss, Reason};
-pub use session::{Attach, Image, Request, Session, SessionError, Shortfalls, Totals};
+pub use session::{Attach, Image, Request, Session, SessionError};
 
 use ring::{Reader, View};
 
-/// How far clocks of two CPUs may be apart. The kernel side reads `ktime_get_boot_fast_ns`, which may step
-/// by the error that a clock update corrects (`kernel/time/timekeeping.c`: at most some microseconds).
-pub const CLOCK_SLACK_NS: u64 = 100_000;
+use crate::{
+    accounting::Position,
+    stream::{Batch, CLOCK_SLACK_NS},
+};
 
 /// Records taken from one ring before the next one has its turn.
 const TURN: usize = 256;
-
-/// What one poll brought.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// Records, in the order of their positions within each ring.
-    pub records: Vec<Record>,
-    /// Positions that will never be delivered.
-    pub losses: Vec<Loss>,
-    /// No later batch holds a record or loss older than this; `CLOCK_BOOTTIME` in nanoseconds.
-    pub watermark_ns: u64,
-    /// [`Session::status`] has something new to say.
-    pub changed: bool,
-}
-
-impl Batch {
-    /// Empties it, and keeps the memory.
-    pub fn clear(&mut self) {
-        self.records.clear();
-        self.losses.clear();
-        self.changed = false;
-    }
-
-    /// Neither records nor losses.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.losses.is_empty()
-    }
-}
 
 /// The shared memory that holds the rings.
 pub trait Memory {
     /// The ring of `cpu`, or `None` where there is none.
     fn view(&self, cpu: u32, ring: Ring) -> Option<View<'_>>;
-}
-
-/// Where one ring stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// CPU.
-    pub cpu: u32,
-    /// Ring.
-    pub ring: Ring,
-    /// Records begun by the kernel side.
-    pub head: u64,
 }
 
 /// The readers of all rings of all CPUs.

@@ -11,8 +11,11 @@ use p2p_trace_common::{
     slot::{BUSY, SLOT_SIZE, committed, guard},
 };
 
-use super::{Batch, Loss, Reason};
 use crate::event::words::{WORDS, Words, to_record};
+use crate::{
+    event::{Loss, Reason},
+    stream::Batch,
+};
 
 /// 64-bit words in a slot.
 pub const SLOT_WORDS: usize = SLOT_SIZE / 8;

@@ -13,13 +13,14 @@ use p2p_trace_common::{
 use proptest::prelude::*;
 
 use super::{
-    Batch, Memory, Reason, Rings,
+    Memory, Rings,
     ring::{SLOT_WORDS, STALL_LIMIT_NS, View},
 };
 use crate::event::{
     user,
     words::{WORDS, from_record},
 };
+use crate::{event::Reason, stream::Batch};
 
 const RUN: u64 = 0xfeed;
 
@@ -229,7 +230,7 @@ fn an_idle_ring_lets_time_pass() {
     rings.poll(&shared, 5_000_000, 10, &mut batch);
     assert_eq!(
         (batch.is_empty(), batch.watermark_ns),
-        (true, 5_000_000 - super::CLOCK_SLACK_NS)
+        (true, 5_000_000 - crate::stream::CLOCK_SLACK_NS)
     );
 }
 

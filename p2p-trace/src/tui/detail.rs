@@ -9,12 +9,14 @@ use super::{
     state::{App, View},
 };
 use crate::{
+    event::Symbolize as _,
     output::{
-        Context, Symbolize as _,
+        Context,
         json::{EventLine, FindingLine, Line, LostLine},
-        text::{self, bytes, duration},
+        text,
     },
     rules::Verdict,
+    units::{bytes, duration},
 };
 
 /// Lines in front of everything else.

@@ -13,8 +13,8 @@ use super::{
     state::{App, View},
 };
 use crate::{
-    event::{DeviceAddress, Event, Task},
-    output::{Symbolize as _, text::action},
+    event::{DeviceAddress, Event, Symbolize as _, Task},
+    output::text::action,
     rules::{Finding, Verdict},
 };
 

@@ -17,16 +17,17 @@ use super::{
     snapshot::{Snapshot, Takers},
 };
 use crate::{
-    account::Status,
+    accounting::Status,
     drive::{Answer, Ending, Next, ReadyFile, Sink},
-    event::DeviceAddress,
+    event::{DeviceAddress, Symbolize},
     kernel::{KernelRoot, clock, devices},
-    model::Device,
     outfile::Destination,
-    output::{Clock, Symbolize, json::SummaryLine, text},
+    output::{json::SummaryLine, text},
     pipeline::{Closing, Pipeline, Step},
     recorder::{self, Flight, Saved},
     rules::Verdict,
+    state::Device,
+    units::Clock,
 };
 
 /// Between two snapshots.

@@ -1,6 +1,6 @@
 //! Times that a user types.
 
-use crate::output::Clock;
+use crate::units::Clock;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const DAY_NS: u64 = 86_400 * SECOND_NS;
@@ -51,7 +51,7 @@ fn seconds_of(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::samples::CLOCK;
+    use crate::testing::status::CLOCK;
 
     #[test]
     fn times_are_read_as_they_are_shown() {

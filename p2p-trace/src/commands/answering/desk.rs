@@ -7,12 +7,12 @@ use std::{
 
 use crate::{
     drive::Answer,
-    event::DeviceAddress,
+    event::{DeviceAddress, Symbolize},
     holders::{Facts, Source, report},
     kernel::{KernelRoot, devices},
-    model::{Device, Model},
-    output::{Clock, Symbolize},
     server::{Desk, Place, Question},
+    state::{Device, Model},
+    units::Clock,
 };
 
 /// How long an answer waits for the kernel's state. What was not read by then is said in the report.

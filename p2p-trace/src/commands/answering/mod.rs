@@ -5,7 +5,7 @@ mod desk;
 
 use crate::{
     drive::{Answer, Opened},
-    output::Clock,
+    units::Clock,
 };
 
 /// Whoever answers questions about a session that is limited to `devices` (none: all), if that is possible: a tracer goes on

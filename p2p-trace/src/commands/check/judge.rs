@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Judged, Options, report, text};
 use crate::{
-    account::Status,
+    accounting::Status,
     commands::dumps,
     drive::{Ending, Next, Sink},
     dump::{self, End, Header, Names},

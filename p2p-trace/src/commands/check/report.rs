@@ -9,9 +9,10 @@ use crate::{
     dump::End,
     output::{
         Context,
-        json::{AnswerName, FindingLine, VerdictLine, names},
+        json::{FindingLine, VerdictLine},
     },
     rules::Answer,
+    rules::names::{self, AnswerName},
 };
 
 /// Version of the report's format. A change that is not an addition raises it.

@@ -7,9 +7,10 @@ use crate::{
     dump::End,
     output::{
         Context,
-        text::{self, Style, duration},
+        text::{self, Style},
     },
     rules::Answer,
+    units::duration,
 };
 
 /// The text of one run: the answer first.

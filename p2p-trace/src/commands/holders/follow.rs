@@ -1,6 +1,9 @@
 //! From batches to the model.
 
-use crate::{event::assemble::Assembler, model::Model, order::Order, source::Batch};
+use crate::{
+    state::Model,
+    stream::{Batch, assemble::Assembler, order::Order},
+};
 
 /// A model that follows a session.
 #[derive(Debug, Default)]

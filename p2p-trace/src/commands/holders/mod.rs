@@ -15,12 +15,10 @@ use anyhow::{Context as _, Result};
 use super::{colors_stdout, is_closed};
 use crate::{
     cli::{Global, HoldersArgs},
+    event::DeviceAddress,
     exit::{Exit, Refusal},
     holders::{Answer, Report},
-    kernel::{
-        KernelRoot,
-        devices::{self, DeviceAddress},
-    },
+    kernel::{KernelRoot, devices},
     output::text::Style,
 };
 pub(crate) use observe::Observe;

@@ -8,13 +8,12 @@ use p2p_trace_common::Hook;
 use super::{follow::Follower, observe::Observe};
 use crate::{
     drive::{self, Opened, stop::Stop},
+    event::DeviceAddress,
     holders::{Facts, Host, Report, Source, report},
-    kernel::{
-        KernelRoot, clock,
-        devices::{self, DeviceAddress},
-    },
-    output::Clock,
-    source::{Batch, Request},
+    kernel::{KernelRoot, clock, devices},
+    source::Request,
+    stream::Batch,
+    units::Clock,
 };
 
 /// How long to wait for the kernel's state. It takes some milliseconds per device.
@@ -73,7 +72,7 @@ impl Moment {
             self.follower.take(&batch);
             let is_read = |&device: &DeviceAddress| {
                 let model = self.follower.model.device(device);
-                let pull = model.and_then(crate::model::Device::last_pull);
+                let pull = model.and_then(crate::state::Device::last_pull);
                 pull.is_some_and(|pull| pull.to_ns >= now_ns)
             };
             if self.follower.reached_ns >= now_ns && devices.iter().all(is_read) {
@@ -125,11 +124,14 @@ mod tests {
 
     use super::*;
     use crate::{
-        account::{Status, samples},
-        event::user::{Pulled, Run, Writer},
+        accounting::{Status, Totals},
+        event::{
+            NoSymbols,
+            user::{Pulled, Run, Writer},
+        },
         holders::Answer,
-        output::NoSymbols,
-        source::{Session, SessionError, Totals},
+        source::{Session, SessionError},
+        testing::status as samples,
     };
 
     /// Plays batches, then nothing; says when it was detached.

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::moment::Moment;
-use crate::{holders::Report, kernel::devices::DeviceAddress};
+use crate::{event::DeviceAddress, holders::Report};
 
 /// Somebody who can look at what is taken.
 pub(crate) trait Observe {
@@ -44,7 +44,7 @@ impl Observe for Preferring {
 /// Asks the tracers that are running.
 #[cfg(feature = "trace")]
 fn ask_running(devices: &[DeviceAddress]) -> Option<Report> {
-    use crate::{output::json::Bdf, server};
+    use crate::{event::names::Bdf, server};
 
     let devices = devices.iter().copied().map(Bdf).collect();
     let asked = server::ask(&server::Place::of_host(), &server::Request::Holders { devices });

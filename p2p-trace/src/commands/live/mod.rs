@@ -28,8 +28,9 @@ use crate::{
     exit::Exit,
     kernel::clock,
     outfile::{Content, Destination, Output},
-    output::{Clock, Context, Format, Printer, text},
+    output::{Context, Format, Printer, text},
     recorder::{self, Recorder},
+    units::Clock,
 };
 pub(super) use reader_gone::is_stdout_closed;
 pub(super) use shown::Shown;

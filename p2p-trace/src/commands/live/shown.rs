@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::Plan;
 use crate::{
-    account::Status,
+    accounting::Status,
     commands::judging::Judging,
     drive::{Answer, Ending, Next, Sink, stop::Stop},
     exit::Exit,

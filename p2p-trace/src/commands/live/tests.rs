@@ -6,11 +6,13 @@ use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS};
 
 use super::*;
 use crate::{
-    account::{HookStatus, Status, samples},
+    accounting::{HookStatus, Position, Status, Totals},
     dump,
-    event::user,
-    output::{NoSymbols, json::Line},
-    source::{Batch, Position, Session, SessionError, Totals},
+    event::{NoSymbols, user},
+    output::json::Line,
+    source::{Session, SessionError},
+    stream::Batch,
+    testing::status as samples,
 };
 
 /// Plays batches, then asks to stop.
@@ -86,7 +88,7 @@ impl Session for Played {
             hits,
             missed: vec![Some(0); HOOK_SLOTS],
             dropped: 0,
-            shortfalls: crate::source::Shortfalls::default(),
+            shortfalls: crate::accounting::Shortfalls::default(),
             positions,
         })
     }

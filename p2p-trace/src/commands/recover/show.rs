@@ -7,8 +7,8 @@ use std::{
 
 use crate::{
     outfile::Destination,
-    output::text::{bytes as size, duration},
     recover::{Carved, Facts, Progress, Recovered, Written},
+    units::{bytes as size, duration},
 };
 
 /// How a core is written in messages.

@@ -2,7 +2,7 @@
 
 use crate::{
     event::decode::PAGE_SIZE,
-    model::{Device, Model, Reference, Taken, whole_pages},
+    state::{Device, Model, Reference, Taken, whole_pages},
 };
 
 /// Pieces of taken memory that a capped checkpoint tells by their place for each reference that it may tell in full.

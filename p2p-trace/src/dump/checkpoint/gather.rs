@@ -8,14 +8,14 @@ use p2p_trace_common::{Hook, Record, Ring};
 use super::{cap::Cap, write};
 use crate::{
     event::{
+        Loss, Reason,
         decode::PAGE_SIZE,
         user::{self, Change, Pulled, Run},
     },
-    model::{
+    rules::Lost,
+    state::{
         Baseline, Device, Doubts, Ended, Model, RangeId, Reference, Stage, Step, Taken, Teardown, whole_pages,
     },
-    rules::Lost,
-    source::{Loss, Reason},
 };
 
 /// What of a model goes into a checkpoint, for a run with this number and these losses.

@@ -3,6 +3,8 @@
 
 mod cap;
 mod gather;
+#[cfg(test)]
+mod rotated_tests;
 mod write;
 
 use p2p_trace_common::{Record, Ring, slot::SLOT_SIZE};
@@ -15,15 +17,15 @@ use super::{
     records::{Counts, put_record, record},
 };
 use crate::{
-    account::Tally,
-    event::{
-        assemble::{Assembler, Element},
-        decode,
-    },
-    model::Model,
-    order::Item,
-    pipeline::Pipeline,
+    accounting::Tally,
+    event::decode,
+    pipeline::{Pipeline, Resumption},
     rules::{Judged, Rules},
+    state::Model,
+    stream::{
+        assemble::{Assembler, Element},
+        order::Item,
+    },
 };
 
 /// Records in one block.
@@ -117,6 +119,17 @@ impl Checkpoint {
             },
             records: gather::gather(model, run, lost, cap),
         }
+    }
+
+    /// Lets a pipeline go on from here.
+    pub fn restore(&self, pipeline: &mut Pipeline) {
+        pipeline.resume(&Resumption {
+            elements: self.elements(),
+            rules: &self.head.rules,
+            time_ns: self.head.time_ns,
+            reached_ns: self.head.reached_ns,
+            tally: self.head.tally.as_ref(),
+        });
     }
 
     /// Its records as elements, as the model takes them in.

@@ -15,7 +15,7 @@ use crate::{
         user,
         words::{from_stack, to_record},
     },
-    model::{At, Device, Geometry, Mapping, PAGE_STRUCT_SIZE, Range, Reference, Stage, Step, Taken, TakenBy},
+    state::{At, Device, Geometry, Mapping, PAGE_STRUCT_SIZE, Range, Reference, Stage, Step, Taken, TakenBy},
 };
 
 /// A record of this device at this place of the stream. Its hook means nothing: the model does not go by it.

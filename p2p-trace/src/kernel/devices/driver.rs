@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::{DeviceAddress, pci_devices};
+use super::pci_devices;
+use crate::event::DeviceAddress;
 use crate::kernel::KernelRoot;
 
 /// A bound driver.

@@ -1,6 +1,5 @@
 //! PCI devices as sysfs shows them: which offer peer-to-peer memory, and what they are called.
 
-mod address;
 mod driver;
 mod names;
 
@@ -10,9 +9,10 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-pub use address::{AddressError, DeviceAddress};
 pub use driver::{Driver, exists};
 pub use names::{DeviceError, resolve};
+
+use crate::event::DeviceAddress;
 
 use super::{
     release::Release,

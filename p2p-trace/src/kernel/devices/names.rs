@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::address::{AddressError, DeviceAddress};
 use super::file_names;
+use crate::event::{AddressError, DeviceAddress};
 use crate::kernel::root::KernelRoot;
 
 /// A device that cannot be told from what was written.

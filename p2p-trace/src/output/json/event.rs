@@ -4,9 +4,12 @@ use p2p_trace_common::{Hook, Kind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::names::{self, Bdf, Hex, RecordId, is_false};
 use crate::{
-    event::{Event, Method, State},
+    event::{
+        Event, Method, State,
+        names::{self, Bdf, RecordId},
+    },
+    names::{Hex, is_false},
     output::{Context, Frame},
 };
 

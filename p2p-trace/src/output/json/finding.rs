@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    event::FrameLine,
-    names::{self, AnswerName, Bdf, Hex, RecordId, SeverityName},
-};
+use super::event::FrameLine;
 use crate::{
+    event::names::{Bdf, RecordId},
+    names::Hex,
     output::Context,
+    rules::names::{self, AnswerName, SeverityName},
     rules::{Answer, Finding, Holder, Rule, Severity},
 };
 

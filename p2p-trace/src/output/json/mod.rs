@@ -2,7 +2,6 @@
 
 mod event;
 mod finding;
-pub(crate) mod names;
 mod summary;
 mod verdict;
 
@@ -13,14 +12,13 @@ use p2p_trace_common::Ring;
 
 pub use event::{EventLine, FrameLine, StateName};
 pub use finding::{FindingLine, HolderLine};
-pub use names::{AnswerName, Bdf, Hex, MethodName, NotAnId, RecordId, SeverityName};
 pub use summary::{HookLine, SummaryLine};
 pub use verdict::VerdictLine;
 
 use crate::{
-    account::Status,
-    output::Clock,
-    source::{Loss, Reason},
+    accounting::Status,
+    event::{Loss, Reason, names},
+    units::Clock,
 };
 
 /// Version of the lines' format. A change that is not an addition raises it.

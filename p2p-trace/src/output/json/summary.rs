@@ -4,10 +4,9 @@ use p2p_trace_common::Hook;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::names;
 use crate::{
-    account::{Accounting, HookTally, Outcome, Status},
-    event::Method,
+    accounting::{Accounting, HookTally, Outcome, Status},
+    event::{Method, names},
 };
 
 /// One hook at the end, in units of what it counts: pages for page frees, else events.

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::*;
 use crate::{
-    account::{Tally, samples},
-    event::{decode::decode, user},
-    output::{Context, NoSymbols, Symbolize, samples as found},
+    accounting::{Tally, Totals},
+    event::{NoSymbols, Symbolize, decode::decode, user},
+    output::{Context, samples as found},
     rules::Finding,
-    source::Totals,
+    testing::status as samples,
 };
 
 /// Where a kretprobe lets a function return to.

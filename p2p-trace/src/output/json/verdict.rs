@@ -3,8 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::names::{self, AnswerName, Bdf, SeverityName};
-use crate::rules::{Answer, Rule, Severity, Verdict};
+use crate::{
+    event::names::Bdf,
+    rules::{
+        Answer, Rule, Severity, Verdict,
+        names::{self, AnswerName, SeverityName},
+    },
+};
 
 /// What a rule came to for a device, over the whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

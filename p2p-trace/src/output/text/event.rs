@@ -4,10 +4,8 @@ use std::fmt::Write as _;
 
 use p2p_trace_common::Kind;
 
-use super::{
-    Style,
-    size::{bytes, duration},
-};
+use super::Style;
+use crate::units::{bytes, duration};
 use crate::{event::Event, output::Context};
 
 /// How events are shown.

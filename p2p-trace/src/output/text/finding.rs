@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use super::{
     Options,
     event::{ACTION, DEVICE},
-    size::{bytes, duration},
 };
+use crate::units::{bytes, duration};
 use crate::{
     output::{Context, Frame},
     rules::{Finding, Holder, Rule},

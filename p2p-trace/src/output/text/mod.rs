@@ -3,7 +3,6 @@
 mod event;
 mod finding;
 mod head;
-pub(crate) mod size;
 mod style;
 mod summary;
 mod verdict;
@@ -15,16 +14,14 @@ pub use event::{Options, event};
 pub(crate) use event::{detail, is_teardown, who};
 pub use finding::{changed, finding};
 pub use head::{change, head};
-pub use size::{bytes, duration};
 pub use style::Style;
 pub use summary::summary;
 pub use verdict::verdicts;
 pub(crate) use wrap::wrap;
 
 use crate::{
-    account::ring_name,
-    output::Clock,
-    source::{Loss, Reason},
+    event::{Loss, Reason, names::ring_name},
+    units::Clock,
 };
 
 /// The line of a loss.

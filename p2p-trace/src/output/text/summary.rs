@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Style, size::duration};
+use super::Style;
 use crate::output::json::SummaryLine;
+use crate::units::duration;
 
 /// The text of a summary.
 #[must_use]

@@ -4,14 +4,15 @@ use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 
 use super::*;
 use crate::{
-    account::{Tally, samples},
+    accounting::{Tally, Totals},
     event::{
+        Symbolize,
         decode::decode,
         user::{self, Writer},
     },
-    output::{Context, Symbolize, json::SummaryLine, samples as found},
+    output::{Context, json::SummaryLine, samples as found},
     rules::Verdict,
-    source::Totals,
+    testing::status as samples,
 };
 
 struct Named;

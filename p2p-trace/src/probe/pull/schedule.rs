@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use p2p_trace_common::{Kind, Record, state, valid};
 
-use crate::{event::DeviceAddress, model::GRACE_NS};
+use crate::{event::DeviceAddress, state::GRACE_NS};
 
 /// A first reading is confirmed by a second one after this time: what was in flight for the model at the first one is
 /// not any more.

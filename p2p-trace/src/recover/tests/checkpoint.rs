@@ -9,10 +9,9 @@ use super::{
 use crate::{
     dump::{Checkpoint, Opened, Tape, Told, Writer},
     event::DeviceAddress,
-    order::Order,
     pipeline::{Pipeline, Slice},
     recover::{Beginning, write},
-    source::Batch,
+    stream::{Batch, order::Order},
 };
 
 const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 5, 0);
@@ -100,11 +99,11 @@ fn read(memory: &Vec<u8>) -> Read {
     let (mut told, mut contradictions) = (Vec::new(), Vec::new());
     while let Some(next) = tape.next_told().unwrap() {
         match next {
-            Told::Restore(checkpoint) => pipeline.restore(&checkpoint),
+            Told::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
             Told::Slice(slice) => {
                 told.extend(slice.items.iter().filter_map(|item| match item {
-                    crate::order::Item::Record(record) => Some(Ring::of_sequence(record.seq).1),
-                    crate::order::Item::Loss(_) => None,
+                    crate::stream::order::Item::Record(record) => Some(Ring::of_sequence(record.seq).1),
+                    crate::stream::order::Item::Loss(_) => None,
                 }));
                 pipeline.advance(&slice, |_| Ok::<_, ()>(())).unwrap();
             }

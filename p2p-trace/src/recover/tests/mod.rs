@@ -16,7 +16,7 @@ use super::{
     Carved, CoreError, Format, Heads, Recovered, Search, carve, carve_pipe, open,
     slot::tests::{record, slot},
 };
-use crate::source::{Loss, Reason};
+use crate::event::{Loss, Reason};
 use dumps::{Compression, PAGE, VMCOREINFO};
 
 const RUN: u64 = 0x0123_4567_89ab_cdef;

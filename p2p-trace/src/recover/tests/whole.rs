@@ -11,14 +11,16 @@ use p2p_trace_common::{
 
 use super::*;
 use crate::{
-    account::samples,
     dump::{End, Header, Opened, Origin, Reason as Ended, Tape, Told, Writer},
     event::user,
-    order::{Item, Order},
     pipeline::Slice,
     recover::{Beginning, Facts, VmcoreInfo, WriteError, append, write},
     rules,
-    source::Batch,
+    stream::{
+        Batch,
+        order::{Item, Order},
+    },
+    testing::status as samples,
 };
 
 fn put(bytes: &mut [u8], at: usize, part: &[u8]) {

@@ -8,12 +8,12 @@ use super::{
     shapes::{RIGHT, bar, beside, hatch, label, legend, line, words},
 };
 use crate::{
-    model::{At, Range, RangeId},
-    output::text::bytes,
     report::{
         phrase,
         story::{Lane, TeardownStory, Use},
     },
+    state::{At, Range, RangeId},
+    units::bytes,
 };
 
 const WIDTH: f64 = 1080.0;

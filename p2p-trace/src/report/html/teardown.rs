@@ -8,14 +8,12 @@ use super::{
     picture::picture,
 };
 use crate::{
-    output::{
-        json::HolderLine,
-        text::{bytes, duration},
-    },
+    output::json::HolderLine,
     report::{
         phrase,
         story::{Out, TeardownStory},
     },
+    units::{bytes, duration},
 };
 
 /// Steps that have a row.

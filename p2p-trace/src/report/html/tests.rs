@@ -4,10 +4,10 @@ use std::{fs, process::Command};
 
 use super::html;
 use crate::{
-    event::assemble::Element,
-    model::simulate::{Fault, Kernel, play},
-    output::{NoSymbols, Symbolize},
+    event::{NoSymbols, Symbolize},
     report::samples::{context, hang, story, story_with},
+    stream::assemble::Element,
+    testing::simulate::{Fault, Kernel, play},
 };
 
 fn page(kernel: &Kernel) -> String {

@@ -10,10 +10,12 @@ use super::{
     evidence, facts, phrase,
     story::{DeviceStory, Out, Story},
 };
-use crate::output::{
-    Context,
-    json::{FindingLine, HolderLine},
-    text::bytes,
+use crate::{
+    output::{
+        Context,
+        json::{FindingLine, HolderLine},
+    },
+    units::bytes,
 };
 
 /// Groups of references that are shown of a moment.

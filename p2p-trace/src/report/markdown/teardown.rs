@@ -2,8 +2,8 @@
 
 use super::Page;
 use crate::{
-    output::text::{bytes, duration},
     report::{phrase, story::TeardownStory},
+    units::{bytes, duration},
 };
 
 /// Steps that are shown.

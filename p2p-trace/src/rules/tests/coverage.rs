@@ -2,12 +2,13 @@
 
 use p2p_trace_common::{Hook, Kind, Ring};
 
-use super::{Answer, Options, Rule, Run, Verdict, hooks_but, judge};
+use super::{Answer, Options, Rule, Verdict};
+use crate::testing::judging::{Run, hooks_but, judge};
 use crate::{
-    account::{HookState, HookStatus},
-    event::{assemble::Element, user},
-    model::simulate::{ARMED, Kernel, Order, play},
-    source::{Loss, Reason},
+    accounting::{HookState, HookStatus},
+    event::{Loss, Reason, user},
+    stream::assemble::Element,
+    testing::simulate::{ARMED, Kernel, Order, play},
 };
 
 /// A whole life in which nothing is wrong.

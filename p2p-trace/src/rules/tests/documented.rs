@@ -5,7 +5,7 @@ use std::{env, fmt::Write as _, fs, path::Path};
 use p2p_trace_common::Hook;
 
 use super::super::rule::{Spec, TABLE};
-use crate::account::ring_name;
+use crate::event::names::ring_name;
 
 fn names(hooks: &[Hook], last: &str) -> String {
     let mut names: Vec<_> = hooks.iter().map(|hook| format!("`{}`", hook.name())).collect();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Answer, Rule, judge, rules_of, shown};
+use super::{Answer, Rule, shown};
+use crate::testing::judging::{judge, rules_of};
 use crate::{
-    event::assemble::Element,
-    model::simulate::{Fault, play},
+    stream::assemble::Element,
+    testing::simulate::{Fault, play},
 };
 
 /// What is said of a fault: a snapshot per fault, which is what a reader gets to read.

@@ -2,8 +2,9 @@
 
 use proptest::prelude::*;
 
-use super::judge;
-use crate::model::simulate::garbage::element;
+use crate::testing::judging::judge;
+
+use crate::testing::simulate::garbage::element;
 
 proptest! {
     #[test]

@@ -2,49 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::{Answer, Rule, judge, rules_of};
+use super::Answer;
+use crate::testing::judging::{aftermath, broken, clean, fault, judge, rules_of};
 use crate::{
-    event::assemble::Element,
-    model::simulate::{
+    stream::assemble::Element,
+    testing::simulate::{
         Fault, Kernel,
-        play::{self, Act, acts, interleave, roll, with_losses},
+        play::{self, acts, roll, with_losses},
     },
 };
-
-/// A run in which nothing is wrong.
-pub(super) fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
-    let mut kernel = play::watched();
-    kernel.nested_frees = nested_frees;
-    interleave(&mut kernel, acts);
-    kernel.flush();
-    kernel
-}
-
-/// A run with a fault in the middle, of which the first own record is at this place.
-pub(super) fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
-    let mut kernel = clean(before, false);
-    let place = kernel.inject(fault, 0);
-    interleave(&mut kernel, after);
-    kernel.flush();
-    (kernel, place)
-}
-
-pub(super) fn fault() -> impl Strategy<Value = Fault> {
-    proptest::sample::select(&Fault::ALL[..])
-}
-
-/// Violations that can follow from a fault later, beside its own.
-pub(super) const fn aftermath(fault: Fault) -> &'static [Rule] {
-    match fault {
-        // The rest has no reference, and is not waited for, even if it is mapped. Its free can come at any time.
-        Fault::FreeLess => &[
-            Rule::PoolDestroyedInUse,
-            Rule::MapImbalance,
-            Rule::UseAfterRemoval,
-        ],
-        _ => &[],
-    }
-}
 
 /// What the tracer would have seen if it had been started there.
 fn from(elements: &[Element], place: usize) -> Vec<Element> {

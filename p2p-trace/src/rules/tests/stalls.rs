@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use p2p_trace_common::Kind;
 
-use super::{Answer, Finding, Options, Rule, Run, hooks_but, judge, shown};
-use crate::model::simulate::{Kernel, Order, play};
+use super::{Answer, Finding, Options, Rule, shown};
+use crate::testing::judging::{Run, hooks_but, judge};
+use crate::testing::simulate::{Kernel, Order, play};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -59,7 +60,7 @@ fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
 fn latest(kernel: &Kernel, kind: Kind) -> (crate::event::Id, u64) {
     let events = kernel.elements.iter().rev();
     let mut found = events.filter_map(|element| match element {
-        crate::event::assemble::Element::Event(event) if event.kind == kind => {
+        crate::stream::assemble::Element::Event(event) if event.kind == kind => {
             Some((event.id, event.time_ns))
         }
         _ => None,

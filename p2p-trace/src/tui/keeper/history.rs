@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{model::Device, pipeline::Pipeline};
+use crate::{pipeline::Pipeline, state::Device};
 
 /// Samples that are kept: an hour.
 const MAX_SAMPLES: usize = 3600;

@@ -16,13 +16,13 @@ pub(crate) use names::Names;
 
 use super::snapshot::{self, Query, Snapshot, Takers};
 use crate::{
-    account::Status,
-    event::{DeviceAddress, assemble::Element},
-    model::Model,
-    output::{Clock, Symbolize},
+    accounting::Status,
+    event::{DeviceAddress, Reason, Symbolize},
     pipeline::{Pipeline, Step},
     rules::Finding,
-    source::Reason,
+    state::Model,
+    stream::assemble::Element,
+    units::Clock,
 };
 
 /// Addresses without a name that are looked up again when there can be new names.

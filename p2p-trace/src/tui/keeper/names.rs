@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::output::Symbolize;
+use crate::event::Symbolize;
 
 /// Names that are kept.
 const MAX_NAMES: usize = 1 << 16;

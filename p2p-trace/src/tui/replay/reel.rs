@@ -9,13 +9,12 @@ use anyhow::{Context as _, Result};
 
 use super::{super::keeper::Keeper, outline::Outline};
 use crate::{
-    account::Status,
+    accounting::Status,
     drive::{Ending, Next, Sink, stop::Stop},
     dump::{self, End, Names, Tape, Told, Writer},
-    event::assemble::Element,
-    model::What,
-    order::Item,
     pipeline::{Closing, Pipeline, Slice, Step},
+    state::What,
+    stream::{assemble::Element, order::Item},
 };
 
 /// How far to go.

@@ -3,7 +3,7 @@ use std::io::Cursor;
 use super::*;
 use crate::{
     dump::{Checkpoint, Opened, Reason, Writer},
-    output::Symbolize as _,
+    event::Symbolize as _,
     pipeline::Pipeline,
     rules,
     tui::{

@@ -5,9 +5,9 @@ use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 use super::story::{NVME0, NVME1, Story, base};
 use crate::{
     event::user,
-    order::Item,
     pipeline::Slice,
-    samples::{Code, MS, NVMET_CODE, SECOND, SHELL, task},
+    stream::order::Item,
+    testing::samples::{Code, MS, NVMET_CODE, SECOND, SHELL, task},
 };
 
 /// Nothing has p2p memory yet.

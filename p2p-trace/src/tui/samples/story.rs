@@ -11,15 +11,17 @@ use super::super::{
     theme::{Palette, Theme},
 };
 use crate::{
-    account::{self, HookState, HookStatus, Status},
+    accounting::{HookState, HookStatus, Status},
     dump::Header,
-    event::{DeviceAddress, Method, Task, user},
-    model::simulate::ARMED,
-    order::Item,
+    event::{DeviceAddress, Loss, Method, Task, user},
     pipeline::{Pipeline, Slice},
     rules,
-    samples::{CLOCK, Code, LIST_CODE, MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
-    source::Loss,
+    stream::order::Item,
+    testing::{
+        samples::{CLOCK, Code, LIST_CODE, MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
+        simulate::ARMED,
+        status,
+    },
 };
 
 pub(in crate::tui) const NVME0: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
@@ -70,7 +72,7 @@ pub(in crate::tui) fn status() -> Status {
     Status {
         hooks: Hook::ALL.iter().map(|&which| hook(which)).collect(),
         devices: Vec::new(),
-        ..account::samples::status()
+        ..status::status()
     }
 }
 
@@ -367,7 +369,7 @@ impl Story {
         let loss = Loss {
             from_ns: time_ns,
             to_ns: time_ns + MS,
-            ..account::samples::LOSS
+            ..status::LOSS
         };
         self.item(Item::Loss(loss), time_ns);
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{devices::DeviceRow, teardown::waiting};
 use crate::{
-    output::{Clock, text::duration},
     rules::{Answer, Finding, Rule, Verdict},
+    units::{Clock, duration},
 };
 
 /// How bad it is.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, decode::PAGE_SIZE},
-    model::{Device, Stage},
+    state::{Device, Stage},
     tui::keeper::Keeper,
 };
 

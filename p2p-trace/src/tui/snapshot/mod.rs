@@ -18,11 +18,11 @@ pub(crate) use teardown::{Line, Mark, Timeline};
 
 use super::keeper::{Keeper, Log, Names, Sample};
 use crate::{
-    account::{MissedQuality, Status},
+    accounting::{MissedQuality, Status},
     event::DeviceAddress,
-    output::Clock,
     pipeline::Pipeline,
     rules::{Finding, Verdict},
+    units::Clock,
 };
 
 /// See the module.

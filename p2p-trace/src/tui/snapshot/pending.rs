@@ -7,7 +7,7 @@ use crate::{
     event::Task,
     holders::{is_blocking, step_after},
     kernel::tasks::UnbindStep,
-    model::{Device, Hooks, Range, RangeId, Stage, Teardown},
+    state::{Device, Hooks, Range, RangeId, Stage, Teardown},
 };
 
 /// See the module.

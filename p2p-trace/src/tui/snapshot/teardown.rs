@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Task},
-    model::{Device, Ended, Hooks, Model, RangeId, Step, Teardown},
-    output::text::{action, bytes, duration},
+    output::text::action,
+    state::{Device, Ended, Hooks, Model, RangeId, Step, Teardown},
+    units::{bytes, duration},
 };
 
 /// Teardowns that are shown.

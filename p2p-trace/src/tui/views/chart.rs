@@ -8,8 +8,8 @@ use ratatui::{
 
 use super::{table::put, titled};
 use crate::{
-    output::text::bytes,
     tui::{keeper::Sample, state::App},
+    units::bytes,
 };
 
 /// The view.

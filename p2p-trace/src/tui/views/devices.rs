@@ -7,13 +7,13 @@ use super::{
     titled,
 };
 use crate::{
-    output::text::{bytes, duration},
     tui::{
         lists, order,
         snapshot::DeviceRow,
         state::{App, View},
         theme::Theme,
     },
+    units::{bytes, duration},
 };
 
 const COLUMNS: [Column; order::DEVICES.len()] = [

@@ -13,10 +13,8 @@ use super::{
     titled,
 };
 use crate::{
-    output::{
-        Symbolize as _,
-        text::{bytes, duration, wrap},
-    },
+    event::Symbolize as _,
+    output::text::wrap,
     rules::{Finding, Holder, Severity},
     tui::{
         lists,
@@ -24,6 +22,7 @@ use crate::{
         state::{App, View},
         theme::Theme,
     },
+    units::{bytes, duration},
 };
 
 const COLUMNS: [Column; order::FINDINGS.len()] = [

@@ -8,12 +8,12 @@ use ratatui::{
 
 use super::{cut, table::put};
 use crate::{
-    output::text::duration,
     tui::{
         keymap::BINDINGS,
         snapshot::Playback,
         state::{App, Prompt},
     },
+    units::duration,
 };
 
 /// Lines that it takes.

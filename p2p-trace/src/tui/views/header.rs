@@ -9,13 +9,13 @@ use ratatui::{
 
 use super::{cut, table::put};
 use crate::{
-    account::{HookState, Status},
+    accounting::{HookState, Status},
     event::Method,
-    output::text::duration,
     tui::{
         snapshot::{Level, Now, Snapshot},
         state::{App, View},
     },
+    units::duration,
 };
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -191,7 +191,7 @@ fn count(status: &Status, state: HookState) -> usize {
 /// `26 of 31 hooks (26 fentry, 5 armed)`.
 fn hooks(status: &Status) -> String {
     let by = |method: Method| {
-        let is_by = |hook: &&crate::account::HookStatus| {
+        let is_by = |hook: &&crate::accounting::HookStatus| {
             hook.state == HookState::Attached && hook.method == Some(method)
         };
         (status.hooks.iter().filter(is_by).count(), method.name())

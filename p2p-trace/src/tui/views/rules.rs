@@ -7,7 +7,7 @@ use super::{
     titled,
 };
 use crate::{
-    account::{HookState, HookStatus},
+    accounting::{HookState, HookStatus},
     rules::{Answer, Verdict},
     tui::{
         lists, order,

@@ -7,13 +7,13 @@ use super::{
     titled,
 };
 use crate::{
-    output::text::{bytes, duration},
     tui::{
         lists,
         snapshot::{self, Grouping, Row, Who},
         state::App,
         theme::Theme,
     },
+    units::{bytes, duration},
 };
 
 const COLUMNS: [Column; 9] = [

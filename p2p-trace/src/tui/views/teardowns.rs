@@ -8,14 +8,14 @@ use super::{
 };
 use crate::{
     event::Task,
-    model::Ended,
-    output::text::duration,
+    state::Ended,
     tui::{
         lists, order,
         snapshot::{Line, Mark, Timeline},
         state::{App, View},
         theme::Theme,
     },
+    units::duration,
 };
 
 const LIST: [Column; order::TEARDOWNS.len()] = [

@@ -7,8 +7,8 @@ use super::{
     row::{Row, Who},
 };
 use crate::{
-    model::{Device, Reference, Taken},
-    output::Symbolize,
+    event::Symbolize,
+    state::{Device, Reference, Taken},
 };
 
 /// References of a device that one task took in one way at one place.

@@ -8,9 +8,8 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::query::{Column, Fields, Filter, Grouping, Query};
 use crate::{
-    event::DeviceAddress,
-    model::{Device, Model, Range, Reference},
-    output::Symbolize,
+    event::{DeviceAddress, Symbolize},
+    state::{Device, Model, Range, Reference},
 };
 use groups::{Groups, merged};
 pub(crate) use row::{Row, Who};

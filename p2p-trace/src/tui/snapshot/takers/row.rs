@@ -5,7 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use super::super::query::{Column, Fields, Filter};
 use crate::{
     event::{DeviceAddress, Id, Task},
-    model::Reference,
+    state::Reference,
 };
 
 /// Who took it. Who uses or pins it now is not observed.

@@ -1,0 +1,180 @@
+//! What is traced and how: the first thing that a session tells, and again whenever it changes.
+
+use p2p_trace_common::Hook;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::event::{DeviceAddress, Method, names, user::Change};
+
+/// State of one hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HookState {
+    /// It sees everything.
+    Attached,
+    /// Loaded and verified; attached only while a teardown is pending.
+    Armed,
+    /// This kernel does not have the function.
+    Absent,
+    /// It could not be attached: see the error.
+    Failed,
+}
+
+/// One hook.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HookStatus {
+    /// The hook.
+    #[serde(with = "names::hook")]
+    #[schemars(with = "String")]
+    pub hook: Hook,
+    /// The kernel function that it sits on, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// How it is attached.
+    #[serde(default, with = "names::method", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<names::MethodName>")]
+    pub method: Option<Method>,
+    /// Whether it is attached.
+    pub state: HookState,
+    /// Without it nothing can be judged.
+    pub required: bool,
+    /// Why it is not attached, or not by the preferred method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is not seen without it.
+    pub lost_without: String,
+}
+
+/// How exactly lost records are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SequenceQuality {
+    /// Every record has its own number: each lost one is known.
+    Exact,
+    /// The kernel has no atomic fetch-add for BPF: records that interrupt another one are dropped, and counted.
+    Partial,
+}
+
+/// Whether runs that the kernel skipped are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum MissedQuality {
+    /// The kernel counts them.
+    Counted,
+    /// This kernel does not count them, for some of the hooks at least.
+    Unknown,
+}
+
+/// The quality of loss accounting on this kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Accounting {
+    /// Lost records.
+    pub sequence: SequenceQuality,
+    /// Runs that the kernel skipped.
+    pub missed: MissedQuality,
+}
+
+/// Bytes of the rings of one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RingSizes {
+    /// Allocations, frees, page frees, maps.
+    pub hot: u64,
+    /// Set-up, teardown, uses of removed memory, and their stacks.
+    pub rare: u64,
+}
+
+/// A device that offers p2p memory, as sysfs shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Device {
+    /// PCI address.
+    #[serde(with = "names::device")]
+    #[schemars(with = "String")]
+    pub device: DeviceAddress,
+    /// Bound driver.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Name of what the driver made of it, such as `nvme0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Bytes of p2p memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Bytes not allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<u64>,
+    /// Other drivers may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<bool>,
+}
+
+/// What is traced and how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// Version of p2p-trace.
+    pub version: String,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Boot id of the kernel.
+    pub boot_id: String,
+    /// Random number of the run; the first part of every id.
+    #[serde(with = "names::run")]
+    #[schemars(with = "String")]
+    pub run: u64,
+    /// CPUs: the highest possible number plus one.
+    pub cpus: u32,
+    /// Bytes of the rings of one CPU.
+    pub rings: RingSizes,
+    /// The quality of loss accounting.
+    pub accounting: Accounting,
+    /// Every hook that was asked for.
+    pub hooks: Vec<HookStatus>,
+    /// The devices found.
+    pub devices: Vec<Device>,
+}
+
+impl Status {
+    /// The kernel function that `hook` sits on.
+    #[must_use]
+    pub fn function(&self, hook: Hook) -> Option<&str> {
+        self.hooks
+            .iter()
+            .find(|status| status.hook == hook)?
+            .function
+            .as_deref()
+    }
+
+    /// The hooks that are attached for good, as changes. Those that are armed tell each change in the stream.
+    pub fn attached(&self) -> impl Iterator<Item = Change> {
+        let attached = |status: &&HookStatus| status.state == HookState::Attached;
+        self.hooks.iter().filter(attached).filter_map(|status| {
+            Some(Change {
+                hook: status.hook,
+                attached: true,
+                method: status.method?,
+                armed: false,
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::status as samples;
+
+    #[test]
+    fn what_is_armed_absent_or_failed_is_not_attached() {
+        let status = samples::status();
+        let attached: Vec<_> = status
+            .attached()
+            .map(|change| (change.hook, change.method, change.attached, change.armed))
+            .collect();
+        assert_eq!(
+            attached,
+            [
+                (Hook::Alloc, Method::Fentry, true, false),
+                (Hook::Kill, Method::Kprobe, true, false)
+            ]
+        );
+    }
+}

@@ -1,0 +1,258 @@
+//! The sums, and what they say at the end.
+
+use p2p_trace_common::{Hook, Kind, Record, Ring, config::MAX_CPUS, hook::HOOK_SLOTS, valid};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    accounting::{Shortfalls, Totals},
+    event::{Loss, Reason, names, user},
+};
+
+/// Sums of what arrived and of what is known to be lost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Per hook.
+    delivered: Vec<u64>,
+    /// Per CPU and ring: positions delivered, positions lost.
+    rings: Vec<[[u64; 2]; 2]>,
+    stacks: u64,
+    events: u64,
+    /// Of records that had been written.
+    lost: u64,
+    /// Lost as well, and never written: the kernel skipped the program.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    skipped: u64,
+    /// Of those lost, delivered and then not recorded, or missing from the dump: on which CPU is not known.
+    #[serde(default)]
+    missing: u64,
+}
+
+/// One hook at the end of a run, in units of what it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookTally {
+    /// The hook.
+    pub hook: Hook,
+    /// Counted by the kernel side.
+    pub hits: u64,
+    /// Arrived.
+    pub delivered: u64,
+    /// Counted, and did not arrive.
+    pub lost: u64,
+    /// Runs that the kernel skipped and that can have cost a record; `None` where it does not say.
+    pub missed: Option<u64>,
+}
+
+/// What the two witnesses say together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Per hook that counts.
+    pub hooks: Vec<HookTally>,
+    /// Events delivered: records, without stacks.
+    pub events: u64,
+    /// Records lost, as the stream tells it: by position, by count where a dump lacks them, and by runs that were skipped.
+    pub lost: u64,
+    /// Of these, never written: the kernel skipped the program that would have.
+    pub skipped: u64,
+    /// What the kernel side did not tell in full.
+    pub shortfalls: Shortfalls,
+    /// Where the witnesses contradict each other, one sentence each; empty: they agree.
+    pub contradictions: Vec<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            delivered: vec![0; HOOK_SLOTS],
+            rings: Vec::new(),
+            stacks: 0,
+            events: 0,
+            lost: 0,
+            skipped: 0,
+            missing: 0,
+        }
+    }
+}
+
+impl Tally {
+    /// Counts a delivered record.
+    pub fn record(&mut self, record: &Record) {
+        let Some(kind) = record.kind() else { return };
+        if let Some([delivered, _]) = self.ring(record.cpu, Ring::of_sequence(record.seq).0) {
+            *delivered += 1;
+        }
+        if kind == Kind::Loss {
+            self.told(record);
+        } else if kind == Kind::Stack {
+            self.stacks += 1;
+        } else if kind.is_event() {
+            self.events += 1;
+            if let Some(sum) = self.delivered.get_mut(usize::from(record.hook)) {
+                *sum += units(kind, record);
+            }
+        }
+    }
+
+    /// Counts a loss that is told by a record: what was skipped, or what is missing of the dump.
+    fn told(&mut self, record: &Record) {
+        let Some(loss) = user::loss(record) else { return };
+        let count = loss.count();
+        if loss.reason == Reason::Skipped {
+            self.skipped = self.skipped.saturating_add(count);
+        } else {
+            self.missing = self.missing.saturating_add(count);
+            self.lost = self.lost.saturating_add(count);
+        }
+    }
+
+    /// Counts lost positions.
+    pub fn loss(&mut self, loss: &Loss) {
+        self.lost = self.lost.saturating_add(loss.count());
+        if let Some([_, lost]) = loss.cpu.and_then(|cpu| self.ring(cpu, loss.ring)) {
+            *lost = lost.saturating_add(loss.count());
+        }
+    }
+
+    /// What it was at some point of a run, as a dump has it.
+    #[must_use]
+    pub fn resumed(mut self) -> Self {
+        self.delivered.resize(HOOK_SLOTS, 0);
+        self.rings.truncate(MAX_CPUS as usize);
+        self
+    }
+
+    /// How many positions of each ring were delivered or lost so far.
+    pub fn positions(&self) -> impl Iterator<Item = ((u32, Ring), u64)> + '_ {
+        (0..).zip(&self.rings).flat_map(|(cpu, rings)| {
+            Ring::ALL.map(|ring| {
+                let [delivered, lost] = rings[ring as usize];
+                ((cpu, ring), delivered.saturating_add(lost))
+            })
+        })
+    }
+
+    /// Events delivered so far.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Records lost so far, those that were never written among them.
+    #[must_use]
+    pub const fn lost(&self) -> u64 {
+        self.lost.saturating_add(self.skipped)
+    }
+
+    /// Compares with what the kernel counted, once nothing more can arrive.
+    #[must_use]
+    pub fn close(&self, totals: &Totals) -> Outcome {
+        let hooks: Vec<_> = Hook::ALL
+            .iter()
+            .filter(|hook| writes_records(**hook))
+            .map(|&hook| self.hook(hook, totals))
+            .collect();
+        let mut contradictions = Vec::new();
+        if self.missing == 0 {
+            // Else it is the dump that lacks, and not one of the witnesses.
+            contradictions.extend(self.ring_contradictions(totals));
+            contradictions.extend(self.hook_contradictions(&hooks, totals.dropped));
+        }
+        Outcome {
+            hooks,
+            events: self.events,
+            lost: self.lost(),
+            skipped: self.skipped,
+            shortfalls: totals.shortfalls,
+            contradictions,
+        }
+    }
+
+    fn hook(&self, hook: Hook, totals: &Totals) -> HookTally {
+        let index = hook as usize;
+        let hits = totals.hits.get(index).copied().unwrap_or_default();
+        let delivered = self.delivered.get(index).copied().unwrap_or_default();
+        HookTally {
+            hook,
+            hits,
+            delivered,
+            lost: hits.saturating_sub(delivered),
+            missed: totals.missed.get(index).copied().flatten(),
+        }
+    }
+
+    fn ring_contradictions(&self, totals: &Totals) -> Vec<String> {
+        let mut found = Vec::new();
+        for position in &totals.positions {
+            let counted = self.rings.get(position.cpu as usize);
+            let [delivered, lost] = counted.map_or([0, 0], |rings| rings[position.ring as usize]);
+            if delivered.saturating_add(lost) != position.head {
+                found.push(format!(
+                    "{} ring of CPU {}: {delivered} delivered and {lost} lost, but {} begun",
+                    names::ring_name(position.ring),
+                    position.cpu,
+                    position.head
+                ));
+            }
+        }
+        found
+    }
+
+    fn hook_contradictions(&self, hooks: &[HookTally], dropped: u64) -> Vec<String> {
+        let mut found: Vec<_> = hooks
+            .iter()
+            .filter(|tally| tally.delivered > tally.hits)
+            .map(|tally| {
+                let (name, delivered, hits) = (tally.hook.name(), tally.delivered, tally.hits);
+                format!("hook {name}: {delivered} delivered, but only {hits} hits counted")
+            })
+            .collect();
+        let unaccounted: u64 = hooks.iter().map(|tally| tally.lost).sum();
+        if unaccounted > 0 && self.lost == 0 && dropped == 0 {
+            found.push(format!(
+                "{unaccounted} hits did not arrive, but no record is known to be lost"
+            ));
+        }
+        // A lost record is an event, which counts at least once, or a stack.
+        if self.stacks == 0 && unaccounted < self.lost {
+            found.push(format!(
+                "{} records are lost, but only {unaccounted} hits did not arrive",
+                self.lost
+            ));
+        }
+        found
+    }
+
+    /// `None`: no CPU of a kernel, but user space, or a dump that is wrong.
+    fn ring(&mut self, cpu: u32, ring: Ring) -> Option<&mut [u64; 2]> {
+        if cpu >= MAX_CPUS {
+            return None;
+        }
+        let cpu = cpu as usize;
+        if self.rings.len() <= cpu {
+            self.rings.resize(cpu + 1, Default::default());
+        }
+        Some(&mut self.rings[cpu][ring as usize])
+    }
+}
+
+/// What a record counts as in its hook's hits.
+fn units(kind: Kind, record: &Record) -> u64 {
+    if kind == Kind::PageFree && record.has(valid::COUNT) {
+        u64::from(record.number)
+    } else {
+        1
+    }
+}
+
+/// The other hooks only take notes for another one.
+const fn writes_records(hook: Hook) -> bool {
+    !matches!(hook, Hook::MmapEnter | Hook::InsertPage)
+}

@@ -1,0 +1,172 @@
+//! How what a record holds is written in JSON.
+
+use std::{borrow::Cow, str::FromStr};
+
+use p2p_trace_common::{Hook, Kind, Ring};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+use super::{DeviceAddress, Id, Method, Reason};
+use crate::names::by_name;
+
+/// What stands for a method in the schema.
+#[derive(JsonSchema)]
+#[schemars(rename = "Method", rename_all = "lowercase")]
+pub enum MethodName {
+    /// fentry or fexit.
+    Fentry,
+    /// kprobe or kretprobe.
+    Kprobe,
+}
+
+by_name!(hook, Hook, Hook::name, Hook::from_name);
+by_name!(kind, Kind, Kind::name, Kind::from_name);
+by_name!(ring, Ring, ring_name, |name| Ring::ALL
+    .into_iter()
+    .find(|ring| ring_name(*ring) == name));
+by_name!(reason, Reason, Reason::name, |name| {
+    Reason::ALL.into_iter().find(|reason| reason.name() == name)
+});
+by_name!(sure_method, Method, Method::name, method_from_name);
+
+/// The name of a ring used in every output.
+#[must_use]
+pub const fn ring_name(ring: Ring) -> &'static str {
+    match ring {
+        Ring::Hot => "hot",
+        Ring::Rare => "rare",
+    }
+}
+
+fn method_from_name(name: &str) -> Option<Method> {
+    [Method::Fentry, Method::Kprobe]
+        .into_iter()
+        .find(|method| method.name() == name)
+}
+
+/// For an optional [`Method`].
+pub mod method {
+    #![expect(missing_docs, reason = "what they do is serde's to say")]
+
+    use super::*;
+
+    #[expect(
+        clippy::ref_option,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes references"
+    )]
+    pub fn serialize<S: Serializer>(value: &Option<Method>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Method::name).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Method>, D::Error> {
+        let name = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+        let Some(name) = name else { return Ok(None) };
+        let method = method_from_name(&name);
+        method
+            .map(Some)
+            .ok_or_else(|| D::Error::custom(format_args!("`{name}` is not known")))
+    }
+}
+
+/// For what is written as it is displayed.
+pub mod device {
+    #![expect(missing_docs, reason = "what they do is serde's to say")]
+
+    use super::*;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    pub fn serialize<S: Serializer>(value: &DeviceAddress, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceAddress, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}
+
+/// For the random number of a run: 16 hexadecimal digits.
+pub mod run {
+    #![expect(missing_docs, reason = "what they do is serde's to say")]
+
+    use super::*;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{value:016x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map_err(D::Error::custom)
+    }
+}
+
+/// Defines a value that is written as it is displayed and read as it is parsed.
+macro_rules! by_text {
+    ($(#[$doc:meta])* $name:ident($type:ty), $description:literal, $pattern:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub $type);
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = Cow::<str>::deserialize(deserializer)?;
+                <$type>::from_str(&text).map(Self).map_err(D::Error::custom)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "description": $description, "type": "string", "pattern": $pattern })
+            }
+        }
+    };
+}
+
+by_text!(
+    /// A PCI address.
+    Bdf(DeviceAddress),
+    "A PCI address: domain, bus, device, function.",
+    "^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\\.[0-7]$"
+);
+by_text!(
+    /// The id of a record.
+    RecordId(Id),
+    "Run, CPU and sequence number: unique over all runs.",
+    "^[0-9a-f]{16}:[0-9]+:[0-9]+$"
+);
+
+/// The text is not the id of a record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a record's id; it is written RUN:CPU:SEQ")]
+pub struct NotAnId(String);
+
+impl FromStr for Id {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let parse = || {
+            let mut parts = text.split(':');
+            let run = u64::from_str_radix(parts.next()?, 16).ok()?;
+            let id = Self {
+                run,
+                cpu: parts.next()?.parse().ok()?,
+                seq: parts.next()?.parse().ok()?,
+            };
+            parts.next().is_none().then_some(id)
+        };
+        parse().ok_or_else(|| NotAnId(text.to_owned()))
+    }
+}

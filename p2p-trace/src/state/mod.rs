@@ -1,0 +1,298 @@
+//! The pure model: what is true after event N.
+//!
+//! It takes the elements of the decoded stream one by one, in order of time, and has no other clock, no input and no
+//! output, so that a live run, a replay and a recovery come to the same. Per device it knows the ranges of p2p memory,
+//! what is out of them and who took it, memory that is out and was taken by nobody knows whom, and the teardowns. What
+//! each element meant stands in [`Model::changes`], for rules to judge.
+//!
+//! What is not known is said: a [`Device`] is [uncertain](Device::uncertain) from a loss of records until a pull read
+//! or a complete teardown has made up for it, and has a [baseline](Device::baseline) from which on everything that is
+//! taken is known.
+//!
+//! It never panics, whatever the stream holds, and what is over takes a bounded place: see the `MAX_` constants.
+
+mod change;
+mod device;
+mod dispatch;
+mod doubt;
+mod geometry;
+mod giving;
+mod history;
+mod hooks;
+mod ledger;
+mod mappings;
+mod mmaps;
+mod origins;
+mod pages;
+mod preexisting;
+mod pull;
+mod pulled;
+mod range;
+mod ranges;
+mod reconcile;
+mod reference;
+mod steps;
+mod taking;
+mod teardown;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use p2p_trace_common::{Hook, Kind, Record};
+
+pub use change::{Change, FreeMatch, PageMatch, Pulled, UnmatchedFree, What};
+pub use device::{Baseline, Device, MAX_TEARDOWNS, Refused};
+pub use doubt::{Doubt, Doubts};
+pub use geometry::{Geometry, PAGE_STRUCT_SIZE};
+pub use history::{GRACE_NS, MAX_CLOSED};
+pub use hooks::{Attachment, Hooks};
+pub use ledger::{Held, MAX_UNMATCHED};
+pub use mappings::{Mapping, Mappings};
+pub use pages::{Pages, page_of};
+pub use preexisting::Run as Preexisting;
+pub use pull::{Dangling, LastPull, Lock};
+pub use range::{Accounted, Counted, Range, RangeId, Stage, Steps};
+pub use ranges::MAX_ENDED;
+pub use reference::{At, Closed, ClosedBy, Key, Reference, Taken, TakenBy, whole_pages};
+pub use teardown::{Armed, Ended, MAX_STEPS, Step, Teardown};
+
+use crate::{
+    event::{DeviceAddress, Event, Loss, decode, user},
+    stream::assemble::Element,
+};
+use ledger::Context;
+
+/// All devices.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    devices: BTreeMap<DeviceAddress, Device>,
+    hooks: Hooks,
+    geometry: Geometry,
+    changes: Vec<Change>,
+    now_ns: u64,
+    ended: bool,
+    /// Losses that can be about devices not yet met.
+    doubts: Doubts,
+    unplaced: u64,
+}
+
+impl Model {
+    /// Nothing has happened.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Nothing has happened, on a kernel with this geometry. Without it the size of a `struct page` is taken as
+    /// [`PAGE_STRUCT_SIZE`], and the rest is deduced from the stream.
+    #[must_use]
+    pub fn with_geometry(geometry: Geometry) -> Self {
+        Self {
+            geometry,
+            ..Self::default()
+        }
+    }
+
+    /// These hooks are attached from the start, which no record of the stream tells: since `time_ns`, `CLOCK_BOOTTIME`.
+    pub fn attached(&mut self, hooks: impl IntoIterator<Item = user::Change>, time_ns: u64) {
+        for change in hooks {
+            self.hooks.change(change, time_ns);
+        }
+    }
+
+    /// Takes in the next element of the stream.
+    pub fn apply(&mut self, element: &Element) {
+        self.changes.clear();
+        match element {
+            Element::Event(event) => self.event(event),
+            Element::Loss(loss) => self.loss(loss),
+            Element::User(record) => self.user(record),
+            Element::Unknown(error) => self.unknown(error),
+        }
+    }
+
+    /// What the latest element changed or showed, in order.
+    #[must_use]
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// The time that the stream has reached, `CLOCK_BOOTTIME` in nanoseconds.
+    #[must_use]
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// The run has come to its end: nothing follows.
+    #[must_use]
+    pub const fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The devices of which anything was seen, by address.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    /// One device.
+    #[must_use]
+    pub fn device(&self, address: DeviceAddress) -> Option<&Device> {
+        self.devices.get(&address)
+    }
+
+    /// Which hooks are attached.
+    #[must_use]
+    pub const fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    /// What is known of where the kernel keeps its `struct page`s and its direct map.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Events that tell no device, and whose range is none that is known.
+    #[must_use]
+    pub const fn unplaced(&self) -> u64 {
+        self.unplaced
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.now_ns = self.now_ns.max(event.time_ns);
+        if event.kind == Kind::Stack {
+            return;
+        }
+        let Some(address) = event.device.or_else(|| self.owner(event.pgmap?)) else {
+            self.unplaced += 1;
+            return;
+        };
+        let at = At {
+            time_ns: event.time_ns,
+            id: event.id,
+        };
+        let armed_since_ns = self.hooks.armed_since_ns();
+        let is_birth = matches!(event.kind, Kind::Memremap | Kind::AddResource);
+        let is_born = is_birth && !self.devices.contains_key(&address);
+        self.with_device(address, at, |device, context| {
+            if is_born {
+                // What was lost before it had memory was none of its.
+                device.doubts.settle(event.time_ns);
+            }
+            device.event(event, armed_since_ns, context);
+        });
+    }
+
+    /// The device that has a range of this pgmap that is not over.
+    pub(crate) fn owner(&self, pgmap: u64) -> Option<DeviceAddress> {
+        let has = |device: &&Device| device.ranges.current(pgmap).is_some();
+        self.devices().find(has).map(Device::address)
+    }
+
+    fn with_device(
+        &mut self,
+        address: DeviceAddress,
+        at: At,
+        then: impl FnOnce(&mut Device, &mut Context<'_>),
+    ) {
+        let doubts = self.doubts;
+        let device = self.devices.entry(address).or_insert_with(|| {
+            let mut device = Device::new(address);
+            device.doubts = doubts;
+            device
+        });
+        let mut context = Context {
+            device: address,
+            at,
+            geometry: &mut self.geometry,
+            changes: &mut self.changes,
+        };
+        then(device, &mut context);
+    }
+
+    fn user(&mut self, record: &Record) {
+        self.now_ns = self.now_ns.max(record.time_ns);
+        let at = At {
+            time_ns: record.time_ns,
+            id: decode::id(record),
+        };
+        match record.kind() {
+            Some(Kind::Attach) => {
+                if let Some(change) = user::change(record) {
+                    self.hooks.change(change, record.time_ns);
+                    if matches!(change.hook, Hook::MapSg | Hook::UnmapSg) {
+                        // Maps and unmaps pair up only while both are seen.
+                        for device in self.devices.values_mut() {
+                            device.mappings = Mappings::default();
+                        }
+                    }
+                    self.armed(record.time_ns);
+                }
+            }
+            Some(Kind::Run) => {
+                if let Some(run) = user::run(record) {
+                    self.with_device(run.device, at, |device, _| device.pull.run(at.time_ns, run));
+                }
+            }
+            Some(Kind::Pulled) => {
+                if let Some(pulled) = user::pulled(record) {
+                    self.with_device(pulled.device, at, |device, context| {
+                        device.pulled(&pulled, context);
+                    });
+                }
+            }
+            Some(Kind::Gone) => {
+                if let Some(task) = user::gone(record) {
+                    for device in self.devices.values_mut() {
+                        device.ledger.gone(&task, record.time_ns);
+                    }
+                }
+            }
+            Some(Kind::End) => self.ended = true,
+            _ => {}
+        }
+    }
+
+    fn armed(&mut self, now_ns: u64) {
+        let since_ns = self.hooks.armed_since_ns();
+        for device in self.devices.values_mut() {
+            device.arm(since_ns, now_ns);
+        }
+    }
+
+    fn loss(&mut self, loss: &Loss) {
+        self.now_ns = self.now_ns.max(loss.from_ns);
+        let doubt = Doubt {
+            since_ns: loss.from_ns,
+            until_ns: loss.to_ns,
+            lost: loss.count(),
+            unreadable: 0,
+        };
+        self.doubt(loss.ring, doubt);
+    }
+
+    fn unknown(&mut self, error: &decode::DecodeError) {
+        let (decode::DecodeError::UnknownKind { id, .. } | decode::DecodeError::UnknownHook { id, .. }) =
+            error;
+        let doubt = Doubt {
+            since_ns: self.now_ns,
+            until_ns: self.now_ns,
+            lost: 1,
+            unreadable: 1,
+        };
+        self.doubt(id.ring(), doubt);
+    }
+
+    /// Any device can be meant.
+    fn doubt(&mut self, ring: p2p_trace_common::Ring, doubt: Doubt) {
+        self.doubts.add(ring, doubt);
+        for device in self.devices.values_mut() {
+            device.doubt(ring, doubt);
+            self.changes.push(Change {
+                device: device.address,
+                what: What::Uncertain,
+            });
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What a pull read shows of a device: its ranges, its lock, and what is taken.
+
+use p2p_trace_common::{Kind, Ring};
+
+use super::{
+    change::{self, What},
+    device::{Baseline, Device},
+    history::GRACE_NS,
+    ledger::Context,
+    pull::{Dangling, LastPull, Lock},
+    range::{Counted, Stage, Steps},
+    reference::Taken,
+    teardown::{Ended, Teardown},
+};
+use crate::{
+    event::{Event, State, decode::PAGE_SIZE, user::Pulled},
+    stream::CLOCK_SLACK_NS,
+};
+
+impl Device {
+    /// A chunk of the pool, and the range that it is of.
+    pub(super) fn range_state(&mut self, event: &Event, context: &mut Context<'_>) {
+        let Some(state) = event.state else { return };
+        let Some(pgmap) = event.pgmap.filter(|_| !state.freed) else {
+            self.pull.state(context.at.time_ns, None);
+            self.dangling_chunk(event, context);
+            return;
+        };
+        let generation = self.pulled_range(pgmap, state, context);
+        self.place(generation, event.range, event.addr, context);
+        self.pull.state(context.at.time_ns, Some(generation));
+        let held = self.ledger.held(generation);
+        let Some(range) = self.ranges.get_mut(generation) else {
+            return;
+        };
+        let unknown = self.ledger.unknown(range.span());
+        range.chunk = Some(state.chunk);
+        range.counted = Some(Counted {
+            at: context.at,
+            bytes: event.taken,
+            refs: event.refs,
+            dead: state.dead && state.atomic,
+            known: held.references,
+            unknown,
+        });
+        let stage = if state.exited {
+            // `percpu_ref_exit` comes after the drain and, by kernel, before or after the removal.
+            Stage::Drained
+        } else if state.dead {
+            Stage::Killed
+        } else {
+            return;
+        };
+        if range.pulled.is_none_or(|(before, _)| before < stage) {
+            range.pulled = Some((stage, context.at));
+        }
+    }
+
+    /// The range that a chunk is of. One that is in use is another one than that of the same pgmap that was torn down.
+    fn pulled_range(&mut self, pgmap: u64, state: State, context: &mut Context<'_>) -> u32 {
+        let in_use = !state.dead && !state.exited;
+        let killed_before = |at: super::At| context.at.time_ns.saturating_sub(at.time_ns) > GRACE_NS;
+        let other = self.ranges.current(pgmap).filter(|range| {
+            let Steps {
+                killed,
+                drained,
+                removed,
+                unmapped,
+                ..
+            } = range.steps;
+            let killed = killed.or(drained).or(removed).or(unmapped);
+            in_use && (range.pulled.is_some() || killed.is_some_and(killed_before))
+        });
+        let Some(before) = other.map(|range| range.id.generation) else {
+            return self.current_or_new(pgmap, context);
+        };
+        self.end_unseen(before, context);
+        let generation = self.new_range(pgmap, context);
+        // What was taken meanwhile seemed to be of the old one. The bitmap tells what is still out.
+        self.ledger.inherit(before, generation);
+        generation
+    }
+
+    /// The pool still has the chunk of a range that is gone.
+    fn dangling_chunk(&mut self, event: &Event, context: &Context<'_>) {
+        let Some((base, pages)) = event.addr.zip(event.count) else {
+            return;
+        };
+        let at = context.at;
+        self.dangling.retain(|chunk| chunk.base != base);
+        self.dangling.push(Dangling {
+            base,
+            size: u64::from(pages) * PAGE_SIZE,
+            taken: event.taken,
+            at,
+        });
+        let range = self
+            .ranges
+            .iter_mut()
+            .rev()
+            .find(|range| range.base == Some(base));
+        if let Some(range) = range.filter(|range| range.stage() < Stage::Removed) {
+            range.pulled = Some((Stage::Removed, at));
+        }
+    }
+
+    /// The device as a whole.
+    pub(super) const fn device_state(&mut self, event: &Event, context: &Context<'_>) {
+        let at = context.at;
+        self.lock = Some(Lock {
+            holder: event.task,
+            waiting_ns: event.waiting_ns,
+            at,
+        });
+        if let Some(published) = event.flag {
+            self.published = Some((published, at));
+        }
+        self.pull.chunks(at.time_ns, event.count);
+    }
+
+    /// A pull read has come to its end.
+    pub(super) fn pulled(&mut self, pulled: &Pulled, context: &mut Context<'_>) {
+        let found = self.pull.finish(pulled);
+        let since_ns = pulled.from_ns.saturating_sub(CLOCK_SLACK_NS);
+        self.dangling.retain(|chunk| chunk.at.time_ns >= since_ns);
+        // The pool that is being destroyed is out of the device's reach already.
+        let releasing = self.teardown.as_ref().is_some_and(Teardown::is_releasing);
+        let reconciled = found.complete && !releasing;
+        let change = if reconciled {
+            self.learn_pages(context);
+            let change = self.ledger.reconcile(pulled, &found.set, &self.ranges, context);
+            if let Some(seen) = &found.ranges {
+                self.end_missing(seen, since_ns, context);
+            }
+            self.baseline = Baseline::Pulled(context.at);
+            self.doubts.settle_ring(Ring::Rare, pulled.from_ns);
+            if change.in_flight == 0 {
+                self.doubts.settle_ring(Ring::Hot, pulled.from_ns);
+            }
+            change
+        } else {
+            change::Pulled::default()
+        };
+        self.unplaced_mmap_bytes = self.ledger.unplaced_mmap_bytes(context.geometry);
+        for range in self.ranges.iter_mut() {
+            let span = range.span();
+            if let Some(counted) = range
+                .counted
+                .as_mut()
+                .filter(|counted| counted.at.time_ns >= since_ns)
+            {
+                counted.unknown = self.ledger.unknown(span);
+            }
+        }
+        self.last_pull = Some(LastPull {
+            from_ns: pulled.from_ns,
+            to_ns: pulled.to_ns,
+            complete: pulled.complete,
+            reconciled,
+        });
+        context.tell(What::Pulled(change));
+    }
+
+    /// Where the pages of mmaps lie, which it may have been too early to tell when they were made.
+    fn learn_pages(&self, context: &mut Context<'_>) {
+        if context.geometry.vmemmap_base().is_some() {
+            return;
+        }
+        let known = self
+            .ledger
+            .references()
+            .find_map(|(_, reference)| match reference.taken {
+                Taken::Mmap { page, .. } => Some((page, self.range_of(reference)?.physical?)),
+                Taken::Allocation { .. } | Taken::ScatterList { .. } => None,
+            });
+        if let Some((page, physical)) = known {
+            context.geometry.learn_page(page, physical);
+        }
+    }
+
+    /// Ranges that have no chunk are over, unless a teardown that is pending has yet to tell so itself.
+    fn end_missing(&mut self, seen: &[u32], since_ns: u64, context: &mut Context<'_>) {
+        if self
+            .teardown
+            .as_ref()
+            .is_some_and(|teardown| !teardown.lost_steps)
+        {
+            return;
+        }
+        let adding = self.adding.map(|adding| adding.generation);
+        let is_missing = |range: &super::Range| {
+            let generation = range.id.generation;
+            let older = range.seen.time_ns < since_ns;
+            older && adding != Some(generation) && !seen.contains(&generation)
+        };
+        let missing: Vec<_> = self.ranges.not_over().filter(|range| is_missing(range)).collect();
+        let missing: Vec<_> = missing.iter().map(|range| range.id.generation).collect();
+        for generation in missing {
+            self.end_unseen(generation, context);
+            self.ledger.close_range(generation, context);
+        }
+        if seen.is_empty() {
+            self.end_teardown(Ended::Unseen, context);
+        }
+    }
+}
+
+impl Teardown {
+    /// `pci_p2pdma_release` was entered and has not returned.
+    fn is_releasing(&self) -> bool {
+        !self.lost_steps && self.step(Kind::Release).is_some() && self.step(Kind::Released).is_none()
+    }
+}

@@ -1,0 +1,210 @@
+//! A pull read's bitmap against the references that are known.
+//!
+//! The bitmap was read between two times, t0 and t1, and every event of before t1 has been applied:
+//!
+//! - a reference taken before t0 and live now was out during all that time. Where the bitmap has none of its memory,
+//!   its end was lost: it is closed. Where it has a part, that part stays out;
+//! - memory that is set, and that no reference had at any moment from [`GRACE_NS`] before t0 to t1, is somebody's
+//!   whom nobody saw: it becomes pre-existing memory. That it can be an allocation that is just being made is no harm:
+//!   its record takes it out again.
+
+use std::ops::Range as Span;
+
+use rangemap::RangeSet;
+
+use super::{
+    change,
+    giving::gaps,
+    history::GRACE_NS,
+    ledger::{Context, Ledger},
+    pages::page_of,
+    ranges::Ranges,
+    reference::{ClosedBy, Taken},
+};
+use crate::{event::user::Pulled, stream::CLOCK_SLACK_NS};
+
+impl Ledger {
+    /// Takes in a bitmap of which everything was read.
+    pub(super) fn reconcile(
+        &mut self,
+        pulled: &Pulled,
+        set: &RangeSet<u64>,
+        ranges: &Ranges,
+        context: &mut Context<'_>,
+    ) -> change::Pulled {
+        let before_ns = pulled.from_ns.saturating_sub(CLOCK_SLACK_NS);
+        let lives = self.len();
+        for gap in set.gaps(&(0..u64::MAX)) {
+            for key in self.owners(&gap) {
+                if self.is_older(key, before_ns) {
+                    self.cut(key, &gap, ClosedBy::Pulled, context);
+                }
+            }
+        }
+        self.settle_claims(context);
+        for span in ranges.not_over().filter_map(super::range::Range::span) {
+            for gap in set.gaps(&span) {
+                self.close_pages(&gap, before_ns, context);
+            }
+        }
+        let mut unexplained = self.unexplained(set, context);
+        let all = bytes_of(&unexplained);
+        for span in self.history.given_back(pulled.from_ns.saturating_sub(GRACE_NS)) {
+            unexplained.remove(span.clone());
+        }
+        let bytes = bytes_of(&unexplained);
+        self.close_unplaced(bytes, before_ns, context);
+        self.mmaps.forgive(before_ns);
+        let known: u64 = unexplained
+            .iter()
+            .map(|span| self.preexisting.overlap(span))
+            .sum();
+        self.preexisting.clear();
+        for span in unexplained {
+            let pgmap = ranges.at(span.start).map(|range| range.id.pgmap);
+            self.preexisting.insert(span, pgmap);
+        }
+        change::Pulled {
+            reconciled: true,
+            closed: lives.saturating_sub(self.len()) as u32,
+            found: bytes.saturating_sub(known),
+            in_flight: all - bytes,
+        }
+    }
+
+    fn is_older(&self, key: u32, time_ns: u64) -> bool {
+        self.get(key)
+            .is_some_and(|reference| reference.at.time_ns < time_ns)
+    }
+
+    /// Memory that both an allocation and an mmap have is that of the later one: it was not known where the pages lie
+    /// when that was taken.
+    fn settle_claims(&mut self, context: &mut Context<'_>) {
+        let placed: Vec<_> = self
+            .mmaps
+            .iter()
+            .filter_map(|(indices, key)| Some((context.geometry.span(indices)?, key)))
+            .collect();
+        for (span, mmap) in placed {
+            for key in self.owners(&span) {
+                let Some(both) = self.get(key).and_then(super::Reference::span) else {
+                    continue;
+                };
+                let both = both.start.max(span.start)..both.end.min(span.end);
+                let later = |key: u32| self.get(key).map(|reference| reference.at.time_ns);
+                if later(key) <= later(mmap) {
+                    self.cut(key, &both, ClosedBy::Reused, context);
+                } else if let Some(indices) = context.geometry.indices(&both) {
+                    for (part, key) in self.mmaps.out(&indices) {
+                        self.cut_pages(part, key, ClosedBy::Reused, context);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Pages of mmaps in memory that is free.
+    fn close_pages(&mut self, gap: &Span<u64>, before_ns: u64, context: &mut Context<'_>) {
+        let Some(indices) = context.geometry.indices(gap) else {
+            return;
+        };
+        for (part, key) in self.mmaps.out(&indices) {
+            if self.is_older(key, before_ns) {
+                self.cut_pages(part, key, ClosedBy::Pulled, context);
+            }
+        }
+    }
+
+    /// What is set and nobody's that is known.
+    fn unexplained(&self, set: &RangeSet<u64>, context: &Context<'_>) -> RangeSet<u64> {
+        let mut left = RangeSet::new();
+        for run in set.iter() {
+            let last = page_of(run.end.saturating_sub(1));
+            let first = self
+                .allocations
+                .floor(page_of(run.start))
+                .map_or_else(|| page_of(run.start), |(page, _)| page);
+            let taken: Vec<_> = self
+                .allocations
+                .range(first, last)
+                .filter_map(|(_, key)| self.get(key)?.span())
+                .map(|span| span.start.max(run.start)..span.end.min(run.end))
+                .filter(|span| !span.is_empty())
+                .collect();
+            left.extend(gaps(run, &taken));
+        }
+        for (indices, _) in self.mmaps.iter() {
+            if let Some(span) = context.geometry.span(indices).filter(|span| !span.is_empty()) {
+                left.remove(span);
+            }
+        }
+        left
+    }
+
+    /// References of which it is not known where they lie: they are over where so much cannot be out. While
+    /// there is unexplained memory enough, they can be what explains it.
+    fn close_unplaced(&mut self, unexplained: u64, before_ns: u64, context: &mut Context<'_>) {
+        let is_over = |key: u32| {
+            let found = self.get(key).filter(|reference| reference.at.time_ns < before_ns);
+            found.is_some_and(|reference| match reference.taken {
+                Taken::ScatterList { addr: None, .. } => reference.bytes() > unexplained,
+                _ => false,
+            })
+        };
+        let over: Vec<_> = self.lists.values().copied().filter(|&key| is_over(key)).collect();
+        for key in over {
+            self.close(key, ClosedBy::Pulled, context);
+        }
+        let unplaced = self
+            .mmaps
+            .iter()
+            .find(|(indices, _)| context.geometry.span(indices).is_none());
+        if unexplained > 0 || unplaced.is_none() {
+            return;
+        }
+        let older: Vec<_> = self
+            .mmaps
+            .iter()
+            .map(|(indices, key)| (indices.clone(), key))
+            .filter(|&(_, key)| self.is_older(key, before_ns))
+            .collect();
+        for (indices, key) in older {
+            self.cut_pages(indices, key, ClosedBy::Pulled, context);
+        }
+    }
+
+    /// Bytes of mmaps of which it is not known where they lie: as much of the pre-existing memory can be theirs.
+    pub(super) fn unplaced_mmap_bytes(&self, geometry: &super::Geometry) -> u64 {
+        let unplaced = self
+            .mmaps
+            .iter()
+            .filter(|(indices, _)| geometry.span(indices).is_none());
+        let pages: u64 = unplaced.map(|(indices, _)| indices.end - indices.start).sum();
+        pages.saturating_mul(crate::event::decode::PAGE_SIZE)
+    }
+
+    /// The references of a range that is over are over.
+    pub(super) fn close_range(&mut self, generation: u32, context: &mut Context<'_>) {
+        let keys: Vec<_> = self
+            .references()
+            .filter(|(_, reference)| reference.generation == generation)
+            .map(|(key, _)| key.0)
+            .collect();
+        let pages: Vec<_> = self
+            .mmaps
+            .iter()
+            .filter(|&(_, key)| self.get(key).is_some_and(|found| found.generation == generation))
+            .map(|(indices, key)| (indices.clone(), key))
+            .collect();
+        for (indices, key) in pages {
+            self.cut_pages(indices, key, ClosedBy::Pulled, context);
+        }
+        for key in keys {
+            self.close(key, ClosedBy::Pulled, context);
+        }
+    }
+}
+
+fn bytes_of(spans: &RangeSet<u64>) -> u64 {
+    spans.iter().map(|span| span.end - span.start).sum()
+}

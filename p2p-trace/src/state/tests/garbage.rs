@@ -1,0 +1,36 @@
+//! Whatever the stream holds, the model goes on.
+
+use p2p_trace_common::{Hook, Kind, hook::HOOKS};
+use proptest::prelude::*;
+
+use super::super::Model;
+use crate::testing::simulate::garbage::element;
+
+proptest! {
+    #[test]
+    fn any_stream_is_taken(elements in proptest::collection::vec(element(), 0..300)) {
+        let mut model = Model::new();
+        for element in &elements {
+            model.apply(element);
+        }
+        for device in model.devices() {
+            let known: u64 = device.references().map(|(_, reference)| reference.count()).sum();
+            let held: u64 = device.ranges().map(|range| device.held(range).references).sum();
+            prop_assert!(held <= known);
+            for (key, reference) in device.references() {
+                prop_assert_eq!(device.reference(key), Some(reference));
+                let _by = device.taken_by(reference);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_hook_and_kind_is_among_the_garbage() {
+    assert_eq!(Hook::ALL.len(), HOOKS);
+    assert!(
+        Kind::ALL
+            .iter()
+            .all(|&kind| matches!(kind as u8, 1..29 | 64 | 128..135))
+    );
+}

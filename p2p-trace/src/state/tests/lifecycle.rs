@@ -1,0 +1,106 @@
+//! Whole lives of devices, with and without losses.
+
+use proptest::prelude::*;
+
+use super::{device, model_of, pages};
+use crate::state::{GRACE_NS, Model, Stage};
+use crate::testing::simulate::{
+    Kernel,
+    play::{DEVICES, acts, play, roll, with_losses},
+};
+
+/// Every device has its state told once more, when nothing is on its way any more.
+fn settle(kernel: &mut Kernel) {
+    kernel.now_ns += 2 * GRACE_NS;
+    for device in 0..usize::from(DEVICES) {
+        kernel.pull(device, true);
+    }
+}
+
+/// What the model says is what is: who has each page, and which ranges there are.
+fn assert_true(model: &Model, kernel: &Kernel, exact: bool) {
+    for number in 0..usize::from(DEVICES) {
+        let Some(device) = model.device(kernel.address(number)) else {
+            assert!(!kernel.is_bound(number));
+            continue;
+        };
+        let (said, is) = (pages(model, device), kernel.pages(number));
+        assert_eq!(said.keys().collect::<Vec<_>>(), is.keys().collect::<Vec<_>>());
+        for (page, pid) in said {
+            if exact || pid.is_some() {
+                assert_eq!(pid, is.get(&page).copied(), "{page:#x}");
+            }
+        }
+        let live = device.ranges().rev().filter(|range| range.stage() == Stage::Live);
+        let mut live: Vec<_> = live.map(|range| range.id.pgmap).collect();
+        let mut bound = kernel.pgmaps(number);
+        live.sort_unstable();
+        bound.sort_unstable();
+        assert_eq!(live, bound);
+        assert!(device.uncertain().is_empty());
+    }
+}
+
+proptest! {
+    #[test]
+    fn without_losses_everything_is_known(acts in acts(), nested_frees: bool) {
+        let mut kernel = play(&acts, nested_frees);
+        kernel.flush();
+        let model = model_of(&kernel.elements);
+        assert_true(&model, &kernel, true);
+        for device in model.devices() {
+            prop_assert_eq!(device.unmatched(), 0);
+            prop_assert!(device.closed().all(|closed| closed.by.is_seen() || closed.by == crate::state::ClosedBy::Reused));
+            prop_assert!(device.pending_teardown().is_none());
+            for range in device.ranges() {
+                let held = device.held(range);
+                let references: Vec<_> = device
+                    .references()
+                    .map(|(_, reference)| reference)
+                    .filter(|reference| device.range_of(reference).is_some_and(|of| of.id == range.id))
+                    .collect();
+                prop_assert_eq!(held.references, references.iter().map(|reference| reference.count()).sum::<u64>());
+                prop_assert_eq!(held.bytes, references.iter().map(|reference| reference.bytes()).sum::<u64>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_late_start_and_a_pull_read_know_what_is_taken(acts in acts(), from in 0usize..200, nested_frees: bool) {
+        let mut kernel = play(&acts, nested_frees);
+        settle(&mut kernel);
+        let from = from.min(kernel.elements.len());
+        let model = model_of(&kernel.elements[from..]);
+        if from < kernel.elements.len() / 2 {
+            assert_true(&model, &kernel, false);
+        }
+    }
+
+    #[test]
+    fn losses_and_a_pull_read_leave_nothing_wrong(
+        acts in acts(),
+        seed: u32,
+        nested_frees: bool,
+        share in 1u8..200,
+        window in (0usize..150, 1usize..150),
+    ) {
+        let mut kernel = play(&acts, nested_frees);
+        kernel.flush();
+        let lossy = kernel.elements.len();
+        settle(&mut kernel);
+        let elements = with_losses(&kernel.elements, |place| {
+            place < lossy && (window.0..window.0 + window.1).contains(&place) && roll(seed, place) < share
+        });
+        let model = model_of(&elements);
+        assert_true(&model, &kernel, false);
+    }
+}
+
+#[test]
+fn a_device_is_found_by_its_address() {
+    let mut kernel = Kernel::new(DEVICES);
+    kernel.bind(0, 5, &[8]);
+    let model = model_of(&kernel.elements);
+    assert_eq!(device(&model, &kernel, 0).address(), kernel.address(0));
+    assert!(model.device(kernel.address(1)).is_none());
+}

@@ -1,0 +1,58 @@
+//! The model against the simulated kernel.
+
+mod frees;
+mod garbage;
+mod lifecycle;
+mod pulls;
+mod teardowns;
+
+use std::collections::BTreeMap;
+
+use super::{Device, Key, Model, Reference, Taken};
+use crate::testing::simulate::Kernel;
+use crate::{event::decode::PAGE_SIZE, stream::assemble::Element};
+
+/// A model that has seen these elements.
+fn model_of(elements: &[Element]) -> Model {
+    let mut model = Model::new();
+    for element in elements {
+        model.apply(element);
+    }
+    model
+}
+
+fn device<'a>(model: &'a Model, kernel: &Kernel, number: usize) -> &'a Device {
+    model.device(kernel.address(number)).unwrap()
+}
+
+/// Whom the model says for certain.
+fn taker(device: &Device, reference: &Reference) -> Option<u32> {
+    let task = device.taken_by(reference).task.unwrap();
+    device.is_sure(reference).then_some(task.pid)
+}
+
+/// What the model says of each page: the thread that took it, or `None` where it does not know whom.
+fn pages(model: &Model, device: &Device) -> BTreeMap<u64, Option<u32>> {
+    let mut pages = BTreeMap::new();
+    let mut claim = |first: u64, end: u64, pid: Option<u32>| {
+        for page in (first..end).step_by(PAGE_SIZE as usize) {
+            assert_eq!(pages.insert(page, pid), None, "{page:#x} is claimed twice");
+        }
+    };
+    for run in device.preexisting() {
+        claim(run.addr, run.addr + run.size, None);
+    }
+    for (_, reference) in device.references() {
+        let pid = taker(device, reference);
+        if let Some(addr) = reference.addr() {
+            claim(addr, addr + reference.bytes(), pid);
+        }
+    }
+    for (indices, key) in device.ledger.mmaps.iter() {
+        let reference = device.reference(Key(key)).unwrap();
+        assert!(matches!(reference.taken, Taken::Mmap { .. }));
+        let span = model.geometry().span(indices).expect("the geometry is known");
+        claim(span.start, span.end, taker(device, reference));
+    }
+    pages
+}

@@ -1,0 +1,410 @@
+//! Steps, brackets, refused adds.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{
+    super::{Armed, Ended, Model, Stage, What},
+    device, model_of,
+};
+use crate::event::{Method, Refs, State, user};
+use crate::testing::simulate::Kernel;
+
+fn bound(ranges: &[u64]) -> Kernel {
+    let mut kernel = Kernel::new(1);
+    kernel.bind(0, 5, ranges);
+    kernel
+}
+
+fn step(kernel: &mut Kernel, pid: u32, kind: Kind, pgmap: Option<u64>) {
+    let hook = Hook::from_name(kind.name()).unwrap();
+    kernel.event(0, kind, hook, pid, |event| event.pgmap = pgmap);
+}
+
+#[test]
+fn a_teardown_is_its_steps_from_first_to_last() {
+    let mut kernel = bound(&[8, 8]);
+    kernel.unbind(0, 6);
+    let model = model_of(&kernel.elements);
+    let device = device(&model, &kernel, 0);
+    let teardowns: Vec<_> = device.teardowns().collect();
+    assert_eq!(teardowns.len(), 1);
+    let teardown = teardowns[0];
+    assert!(matches!(teardown.ended, Some((Ended::Released, _))));
+    assert!(!teardown.steps_may_be_missing());
+    assert_eq!(teardown.started().unwrap().time_ns, teardown.steps[0].at.time_ns);
+    assert_eq!(teardown.task().unwrap().pid, 6);
+    let kinds: Vec<_> = teardown.steps.iter().map(|step| step.kind.name()).collect();
+    insta::assert_snapshot!(kinds.join(" "), @"unbind driver_remove devres_release unmap_mappings memremap_release kill drained remove unmapped unmap_mappings memremap_release kill drained remove unmapped release released devres_released driver_removed unbound");
+    for range in device.ranges() {
+        assert_eq!(range.stage(), Stage::Released);
+        let steps: Vec<_> = teardown.steps_of(range.id).map(|step| step.kind.name()).collect();
+        assert_eq!(
+            steps.join(" "),
+            "unmap_mappings memremap_release kill drained remove unmapped"
+        );
+        let steps = range.steps;
+        assert!(steps.killed.unwrap().time_ns < steps.drained.unwrap().time_ns);
+        assert!(steps.unmapped.unwrap().time_ns < steps.release.unwrap().time_ns);
+    }
+}
+
+#[test]
+fn a_pointer_that_comes_back_is_another_range() {
+    let mut kernel = bound(&[8]);
+    kernel.unbind(0, 6);
+    kernel.bind(0, 5, &[8]);
+    let model = model_of(&kernel.elements);
+    let ranges: Vec<_> = device(&model, &kernel, 0)
+        .ranges()
+        .map(|range| (range.id, range.stage()))
+        .collect();
+    assert_eq!(ranges[0].0.pgmap, ranges[1].0.pgmap);
+    assert_eq!((ranges[0].0.generation, ranges[1].0.generation), (0, 1));
+    assert_eq!((ranges[0].1, ranges[1].1), (Stage::Released, Stage::Live));
+}
+
+#[test]
+fn brackets_without_p2p_memory_are_no_teardown() {
+    let mut kernel = bound(&[8]);
+    kernel.unbind(0, 6);
+    for _ in 0..2 {
+        step(&mut kernel, 6, Kind::Unbind, None);
+        let model = model_of(&kernel.elements);
+        assert!(
+            device(&model, &kernel, 0).pending_teardown().is_some(),
+            "it can be stuck"
+        );
+        step(&mut kernel, 6, Kind::Unbound, None);
+    }
+    let model = model_of(&kernel.elements);
+    let device = device(&model, &kernel, 0);
+    assert_eq!(device.teardowns().count(), 1);
+    assert!(device.pending_teardown().is_none());
+}
+
+#[test]
+fn a_nested_bracket_is_part_of_the_teardown() {
+    let mut kernel = bound(&[8]);
+    let pgmap = kernel.pgmaps(0)[0];
+    step(&mut kernel, 6, Kind::Unbind, None);
+    step(&mut kernel, 6, Kind::Unbind, None);
+    step(&mut kernel, 6, Kind::Kill, Some(pgmap));
+    step(&mut kernel, 6, Kind::Released, None);
+    step(&mut kernel, 6, Kind::Unbound, None);
+    step(&mut kernel, 6, Kind::Unbound, None);
+    step(&mut kernel, 6, Kind::Unbound, None);
+    let model = model_of(&kernel.elements);
+    let device = device(&model, &kernel, 0);
+    let teardowns: Vec<_> = device.teardowns().map(|teardown| teardown.steps.len()).collect();
+    assert_eq!(teardowns, [6], "one exit more than entries is none of its");
+}
+
+#[test]
+fn whoever_only_waits_for_the_lock_does_not_tear_down() {
+    let mut kernel = bound(&[8]);
+    step(&mut kernel, 6, Kind::Unbind, None);
+    step(&mut kernel, 7, Kind::Unbind, None);
+    step(&mut kernel, 7, Kind::DriverRemove, None);
+    step(&mut kernel, 6, Kind::Unbound, None);
+    let model = model_of(&kernel.elements);
+    let pending = device(&model, &kernel, 0).pending_teardown().unwrap();
+    assert_eq!(pending.task().unwrap().pid, 7);
+    assert_eq!(pending.last_step().unwrap().kind, Kind::Unbound);
+    assert_eq!(pending.pending_since_ns(), Some(pending.steps[0].at.time_ns));
+}
+
+/// 5.10: `device_release_driver_internal` is inlined into its callers, and a remove has returned before its device's
+/// resources go.
+#[test]
+fn a_teardown_without_an_unbind_is_one() {
+    let mut kernel = bound(&[8]);
+    let pgmap = kernel.pgmaps(0)[0];
+    step(&mut kernel, 6, Kind::DriverRemove, None);
+    step(&mut kernel, 6, Kind::DriverRemoved, None);
+    step(&mut kernel, 6, Kind::DevresRelease, None);
+    for kind in [Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped] {
+        step(&mut kernel, 6, kind, Some(pgmap));
+    }
+    for kind in [Kind::Release, Kind::Released, Kind::DevresReleased] {
+        step(&mut kernel, 6, kind, None);
+    }
+    let model = model_of(&kernel.elements);
+    let teardowns: Vec<_> = device(&model, &kernel, 0).teardowns().collect();
+    assert_eq!((teardowns.len(), teardowns[0].steps.len()), (1, 10));
+}
+
+#[test]
+fn a_start_in_the_middle_sees_the_tail() {
+    let mut kernel = bound(&[8]);
+    kernel.unbind(0, 6);
+    let drained = |element: &crate::stream::assemble::Element| matches!(element, crate::stream::assemble::Element::Event(event) if event.kind == Kind::Drained);
+    let from = kernel.elements.iter().position(drained).unwrap();
+    let model = model_of(&kernel.elements[from..]);
+    let device = device(&model, &kernel, 0);
+    let teardown = device.teardowns().next().unwrap();
+    assert!(teardown.began_unseen && teardown.ended.is_some());
+    assert_eq!(teardown.steps.len(), 8);
+    let range = device.ranges().next().unwrap();
+    assert_eq!((range.stage(), range.steps.killed), (Stage::Released, None));
+}
+
+#[test]
+fn a_refused_add_is_counted_and_is_no_teardown() {
+    let mut kernel = bound(&[8]);
+    let pgmap = 0xffff_8880_7777_0000;
+    for (kind, hook) in [
+        (Kind::Kill, Hook::Kill),
+        (Kind::Drained, Hook::Drained),
+        (Kind::Unmapped, Hook::Unmapped),
+    ] {
+        kernel.event(0, kind, hook, 5, |event| {
+            event.pgmap = Some(pgmap);
+            event.count = (kind == Kind::Kill).then_some(0);
+        });
+    }
+    kernel.event(0, Kind::Memremap, Hook::Memremap, 5, |event| {
+        event.pgmap = Some(pgmap);
+        event.ret = Some(-12);
+        event.failed = true;
+    });
+    kernel.event(0, Kind::AddResource, Hook::AddResource, 5, |event| {
+        event.bar = Some(3);
+        event.ret = Some(-12);
+        event.failed = true;
+    });
+    let model = model_of(&kernel.elements);
+    let device = device(&model, &kernel, 0);
+    assert_eq!((device.ranges().count(), device.teardowns().count()), (1, 0));
+    let (refused, latest) = device.refused();
+    let latest = latest.unwrap();
+    assert_eq!((refused, latest.bar, latest.ret), (1, Some(3), Some(-12)));
+    assert!(
+        model
+            .changes()
+            .iter()
+            .any(|change| change.what == What::AddRefused)
+    );
+}
+
+#[test]
+fn an_add_that_fails_behind_its_memremap_is_no_teardown_either() {
+    let mut kernel = bound(&[8]);
+    let pgmap = 0xffff_8880_7777_0000;
+    kernel.event(0, Kind::Memremap, Hook::Memremap, 5, |event| {
+        event.pgmap = Some(pgmap);
+        event.ret = Some(0);
+    });
+    for kind in [
+        Kind::MemremapRelease,
+        Kind::Kill,
+        Kind::Drained,
+        Kind::Remove,
+        Kind::Unmapped,
+    ] {
+        step(&mut kernel, 5, kind, Some(pgmap));
+    }
+    kernel.event(0, Kind::AddResource, Hook::AddResource, 5, |event| {
+        event.ret = Some(-12);
+        event.failed = true;
+    });
+    let model = model_of(&kernel.elements);
+    let device = device(&model, &kernel, 0);
+    assert_eq!(device.teardowns().count(), 0);
+    let range = device.ranges().next_back().unwrap();
+    assert_eq!((range.refused, range.stage()), (true, Stage::Released));
+    assert_eq!(device.refused().0, 1);
+}
+
+#[test]
+fn the_bar_is_told_by_the_add_of_the_same_task() {
+    let kernel = bound(&[8, 8]);
+    let model = model_of(&kernel.elements);
+    let bars: Vec<_> = device(&model, &kernel, 0)
+        .ranges()
+        .map(|range| range.bar)
+        .collect();
+    assert_eq!(bars, [Some(0), Some(1)]);
+}
+
+#[test]
+fn a_second_kill_is_told() {
+    let mut kernel = bound(&[8]);
+    let pgmap = kernel.pgmaps(0)[0];
+    step(&mut kernel, 6, Kind::Kill, Some(pgmap));
+    step(&mut kernel, 6, Kind::Kill, Some(pgmap));
+    let model = model_of(&kernel.elements);
+    assert!(
+        model
+            .changes()
+            .iter()
+            .any(|change| matches!(change.what, What::KilledAgain(_)))
+    );
+    assert_eq!(device(&model, &kernel, 0).ranges().next().unwrap().more_kills, 1);
+}
+
+#[test]
+fn armed_hooks_have_a_window() {
+    let mut kernel = bound(&[8]);
+    let pgmap = kernel.pgmaps(0)[0];
+    step(&mut kernel, 6, Kind::Kill, Some(pgmap));
+    let mut change = user::Change {
+        hook: Hook::DmaMapSg,
+        attached: true,
+        method: Method::Fentry,
+        armed: true,
+    };
+    kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
+    let from_ns = kernel.now_ns;
+    change.attached = false;
+    kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
+    let model = model_of(&kernel.elements);
+    let armed = device(&model, &kernel, 0).pending_teardown().unwrap().armed;
+    assert_eq!(
+        armed,
+        Some(Armed {
+            from_ns,
+            to_ns: Some(kernel.now_ns)
+        })
+    );
+    assert!(!model.hooks().is_attached(Hook::DmaMapSg));
+}
+
+/// The residual count of a killed range against what is known.
+#[test]
+fn a_killed_range_is_accounted_for() {
+    let mut kernel = bound(&[16]);
+    kernel.alloc(0, 10, 2).unwrap();
+    let before = kernel.elements.len();
+    kernel.alloc(0, 10, 3).unwrap();
+    kernel.mmap(0, 10, 4).unwrap();
+    kernel.elements.remove(before);
+    let pgmap = kernel.pgmaps(0)[0];
+    kernel.pull(0, true);
+    step(&mut kernel, 6, Kind::Kill, Some(pgmap));
+    kernel.event(0, Kind::RangeState, Hook::Pull, 1, |event| {
+        event.pgmap = Some(pgmap);
+        event.state = Some(State {
+            chunk: 0,
+            atomic: true,
+            dead: true,
+            exited: false,
+            freed: false,
+        });
+        event.refs = Some(Refs {
+            count: 10,
+            estimate: false,
+        });
+    });
+    let model = model_of(&kernel.elements);
+    let accounted = device(&model, &kernel, 0)
+        .ranges()
+        .next()
+        .unwrap()
+        .accounted()
+        .unwrap();
+    assert_eq!((accounted.residual, accounted.known), (10, 5));
+    assert_eq!(accounted.unknown, 1..=3, "three pages of nobody knows whom");
+    assert_eq!(accounted.unexplained, 2..=4);
+}
+
+#[test]
+fn a_process_that_is_gone_is_gone_for_what_it_took_before() {
+    let mut kernel = bound(&[16]);
+    kernel.alloc(0, 10, 1).unwrap();
+    kernel.alloc(0, 11, 1).unwrap();
+    let task = crate::testing::simulate::task(10);
+    kernel.user(|writer, time_ns| writer.gone(time_ns, &task));
+    let gone_ns = kernel.now_ns;
+    kernel.alloc(0, 10, 1).unwrap();
+    let model = model_of(&kernel.elements);
+    let device = device(&model, &kernel, 0);
+    let mut gone: Vec<_> = device
+        .references()
+        .map(|(_, reference)| (reference.at.time_ns, device.taken_by(reference).gone_since_ns))
+        .collect();
+    gone.sort_unstable();
+    let gone: Vec<_> = gone.into_iter().map(|(_, gone)| gone).collect();
+    assert_eq!(gone, [Some(gone_ns), None, None]);
+}
+
+#[test]
+fn mappings_are_known_where_both_hooks_are_attached() {
+    let mut kernel = bound(&[16]);
+    let mapped = |model: &Model, kernel: &Kernel| {
+        let device = device(model, kernel, 0);
+        device
+            .mappings(model.hooks())
+            .map(|mappings| (mappings.live().count(), mappings.unmatched()))
+    };
+    let map = |kernel: &mut Kernel, kind, hook, page| {
+        kernel.event(0, kind, hook, 10, |event| event.page = Some(page));
+    };
+    map(&mut kernel, Kind::Map, Hook::MapSg, 64);
+    assert_eq!(mapped(&model_of(&kernel.elements), &kernel), None);
+    for hook in [Hook::MapSg, Hook::UnmapSg] {
+        let change = user::Change {
+            hook,
+            attached: true,
+            method: Method::Kprobe,
+            armed: false,
+        };
+        kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
+    }
+    map(&mut kernel, Kind::Map, Hook::MapSg, 64);
+    map(&mut kernel, Kind::Map, Hook::MapSg, 64);
+    map(&mut kernel, Kind::Unmap, Hook::UnmapSg, 64);
+    assert_eq!(
+        mapped(&model_of(&kernel.elements), &kernel),
+        Some((1, 0)),
+        "it was mapped twice"
+    );
+    map(&mut kernel, Kind::Unmap, Hook::UnmapSg, 128);
+    assert_eq!(mapped(&model_of(&kernel.elements), &kernel), Some((1, 1)));
+}
+
+/// Where the kernel side could not read `nr_range`, only the end of the add tells that it was refused.
+#[test]
+fn a_refused_add_whose_kill_looked_like_one_is_none_in_the_end() {
+    let mut kernel = bound(&[8]);
+    let pgmap = 0xffff_8880_7777_0000;
+    for kind in [Kind::Kill, Kind::Drained, Kind::Unmapped] {
+        step(&mut kernel, 5, kind, Some(pgmap));
+    }
+    let model = model_of(&kernel.elements);
+    assert!(device(&model, &kernel, 0).pending_teardown().is_some());
+    kernel.event(0, Kind::Memremap, Hook::Memremap, 5, |event| {
+        event.pgmap = Some(pgmap);
+        event.ret = Some(-12);
+        event.failed = true;
+    });
+    let model = model_of(&kernel.elements);
+    let device = device(&model, &kernel, 0);
+    assert_eq!(device.teardowns().count(), 0);
+    assert_eq!(device.ranges().next_back().unwrap().stage(), Stage::Released);
+}
+
+#[test]
+fn what_is_attached_from_the_start_is_known_without_a_record() {
+    let kernel = bound(&[8]);
+    let mut model = Model::new();
+    let change = |hook| user::Change {
+        hook,
+        attached: true,
+        method: Method::Fentry,
+        armed: false,
+    };
+    let device = kernel.address(0);
+    for hooks in [&[Hook::MapSg][..], &[Hook::UnmapSg]] {
+        kernel.elements.iter().for_each(|element| model.apply(element));
+        let mappings = model
+            .device(device)
+            .and_then(|device| device.mappings(model.hooks()));
+        assert!(mappings.is_none(), "not both are seen");
+        model.attached(hooks.iter().copied().map(change), kernel.now_ns);
+    }
+    let mappings = model
+        .device(device)
+        .and_then(|device| device.mappings(model.hooks()));
+    assert!(mappings.is_some());
+    assert_eq!(model.hooks().armed_since_ns(), None);
+}

@@ -1,0 +1,33 @@
+//! What a source delivers at a time.
+
+use p2p_trace_common::Record;
+
+use crate::event::Loss;
+
+/// What one poll brought.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Records, in the order of their positions within each ring.
+    pub records: Vec<Record>,
+    /// Positions that will never be delivered.
+    pub losses: Vec<Loss>,
+    /// No later batch holds a record or loss older than this; `CLOCK_BOOTTIME` in nanoseconds.
+    pub watermark_ns: u64,
+    /// [`Session::status`] has something new to say.
+    pub changed: bool,
+}
+
+impl Batch {
+    /// Empties it, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.losses.clear();
+        self.changed = false;
+    }
+
+    /// Neither records nor losses.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.losses.is_empty()
+    }
+}

@@ -1,0 +1,176 @@
+//! The rules against the simulated kernel: runs that are right or have a fault, and what the rules make of them.
+
+use std::collections::BTreeSet;
+
+use p2p_trace_common::Hook;
+use proptest::prelude::*;
+
+use super::simulate::{
+    ARMED, Fault, Kernel,
+    play::{self, Act, interleave},
+};
+use crate::{
+    accounting::{HookState, HookStatus},
+    event::{DeviceAddress, user},
+    rules::{Answer, Finding, Options, Rule, Rules, Verdict},
+    state::Model,
+    stream::assemble::Element,
+};
+
+/// A model and the rules that have seen some elements.
+pub(crate) struct Run {
+    pub(crate) model: Model,
+    pub(crate) rules: Rules,
+    /// What was told, as it was.
+    pub(crate) told: Vec<Finding>,
+}
+
+impl Run {
+    pub(crate) fn new(options: Options, hooks: &[HookStatus]) -> Self {
+        Self {
+            model: Model::new(),
+            rules: Rules::new(options, hooks),
+            told: Vec::new(),
+        }
+    }
+
+    pub(crate) fn feed(&mut self, elements: &[Element]) {
+        for element in elements {
+            self.model.apply(element);
+            self.told.extend(self.rules.apply(&self.model, element));
+        }
+    }
+
+    /// The run comes to its end.
+    pub(crate) fn end(&mut self) {
+        let end = user::Writer::new(0).end(self.model.now_ns());
+        self.feed(&[Element::User(end)]);
+    }
+
+    pub(crate) fn verdict(&self, rule: Rule, device: DeviceAddress) -> Verdict {
+        let mut verdicts = self.rules.verdicts(&self.model).into_iter();
+        verdicts
+            .find(|verdict| verdict.rule == rule && verdict.device == device)
+            .unwrap()
+    }
+
+    pub(crate) fn answer(&self, rule: Rule, device: DeviceAddress) -> Answer {
+        self.verdict(rule, device).answer
+    }
+
+    /// The rules that are violated, of any device.
+    pub(crate) fn violated(&self) -> BTreeSet<Rule> {
+        self.rules.findings().iter().map(|finding| finding.rule).collect()
+    }
+
+    /// The one finding of a rule.
+    pub(crate) fn only(&self, rule: Rule) -> &Finding {
+        let of: Vec<_> = self
+            .rules
+            .findings()
+            .iter()
+            .filter(|finding| finding.rule == rule)
+            .collect();
+        assert_eq!(of.len(), 1, "{}: {of:#?}", rule.name());
+        of[0]
+    }
+}
+
+/// The state of one hook.
+pub(crate) fn status(hook: Hook, state: HookState) -> HookStatus {
+    HookStatus {
+        hook,
+        function: None,
+        method: None,
+        state,
+        required: false,
+        error: None,
+        lost_without: String::new(),
+    }
+}
+
+/// Every hook is there, but for these.
+pub(crate) fn hooks_but(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
+    let state = |hook: Hook| {
+        let other = others.iter().find(|&&(other, _)| other == hook);
+        let usual = if ARMED.contains(&hook) {
+            HookState::Armed
+        } else {
+            HookState::Attached
+        };
+        other.map_or(usual, |&(_, state)| state)
+    };
+    Hook::ALL.iter().map(|&hook| status(hook, state(hook))).collect()
+}
+
+/// What the rules come to, with every hook there.
+pub(crate) fn judge(elements: &[Element]) -> Run {
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    run.feed(elements);
+    run.end();
+    run
+}
+
+/// The rules that a fault violates: its own first, then those that follow from it.
+pub(crate) const fn rules_of(fault: Fault) -> &'static [Rule] {
+    match fault {
+        // Its late free is of memory that is gone.
+        Fault::RemovedFirst => &[
+            Rule::RemovedBeforeDrained,
+            Rule::DrainedAfterRemoval,
+            Rule::UseAfterRemoval,
+        ],
+        // The memory is out at the removal, too.
+        Fault::Unwaited => &[Rule::PoolDestroyedInUse, Rule::RemovedBeforeDrained],
+        Fault::KilledTwice => &[Rule::DoubleKill],
+        Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead => &[Rule::AllocOnDeadChunk],
+        Fault::AllocOfDrained | Fault::MmapOfDrained => &[Rule::AllocAfterKill],
+        Fault::FreeNeverTaken | Fault::PagesNeverTaken => &[Rule::UnmatchedFree],
+        Fault::FreeTwice | Fault::ListFreeTwice => &[Rule::DoubleFree],
+        Fault::FreeMore | Fault::FreeLess => &[Rule::SizeMismatch],
+        Fault::Overlap => &[Rule::OverlappingRanges],
+        Fault::MapLeft | Fault::UnmapNotMapped => &[Rule::MapImbalance],
+        Fault::MapRemoved | Fault::VirtToBusRemoved => &[Rule::UseAfterRemoval],
+        // A range that is removed has drained, or should have.
+        Fault::AllocRemoved | Fault::MmapRemoved => &[Rule::UseAfterRemoval, Rule::AllocAfterKill],
+        Fault::Stray => &[Rule::UnexplainedReference],
+        // The unbind waits for the drain.
+        Fault::LateDrain => &[Rule::StalledDrain, Rule::StalledUnbind],
+        Fault::LongRemove => &[Rule::StalledUnbind],
+    }
+}
+
+/// A run in which nothing is wrong.
+pub(crate) fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
+    let mut kernel = play::watched();
+    kernel.nested_frees = nested_frees;
+    interleave(&mut kernel, acts);
+    kernel.flush();
+    kernel
+}
+
+/// A run with a fault in the middle, of which the first own record is at this place.
+pub(crate) fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
+    let mut kernel = clean(before, false);
+    let place = kernel.inject(fault, 0);
+    interleave(&mut kernel, after);
+    kernel.flush();
+    (kernel, place)
+}
+
+pub(crate) fn fault() -> impl Strategy<Value = Fault> {
+    proptest::sample::select(&Fault::ALL[..])
+}
+
+/// Violations that can follow from a fault later, beside its own.
+pub(crate) const fn aftermath(fault: Fault) -> &'static [Rule] {
+    match fault {
+        // The rest has no reference, and is not waited for, even if it is mapped. Its free can come at any time.
+        Fault::FreeLess => &[
+            Rule::PoolDestroyedInUse,
+            Rule::MapImbalance,
+            Rule::UseAfterRemoval,
+        ],
+        _ => &[],
+    }
+}

@@ -1,0 +1,151 @@
+//! Lives of devices from random numbers, and streams in which records are missing.
+
+use p2p_trace_common::{Hook, Ring};
+use proptest::prelude::*;
+
+use super::{ARMED, Kernel, Order};
+use crate::{
+    event::{Event, Loss, Reason, user},
+    stream::assemble::Element,
+};
+
+/// One thing that somebody does: small numbers, taken modulo what there is.
+pub(crate) type Act = (u8, u8, u8, u8);
+
+/// What is done in a run.
+pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
+    proptest::collection::vec(any::<Act>(), 1..120)
+}
+
+/// Devices that take part.
+pub(crate) const DEVICES: u8 = 2;
+
+/// A run in which each teardown is done at a stretch.
+pub(crate) fn play(acts: &[Act], nested_frees: bool) -> Kernel {
+    let mut kernel = Kernel::new(DEVICES);
+    kernel.nested_frees = nested_frees;
+    for &act in acts {
+        act_once(&mut kernel, act);
+        let device = usize::from(act.1 % DEVICES);
+        while kernel.advance(device) {}
+    }
+    kernel
+}
+
+/// A run whose teardowns go on step by step while others take and give back memory; nothing in it is wrong.
+pub(crate) fn interleave(kernel: &mut Kernel, acts: &[Act]) {
+    for &act in acts {
+        interleave_once(kernel, act);
+    }
+}
+
+/// One act of [`interleave`].
+pub(crate) fn interleave_once(kernel: &mut Kernel, act: Act) {
+    let (what, whose, who, how) = act;
+    let device = usize::from(whose % DEVICES);
+    if kernel.is_crashed(device) {
+        return;
+    }
+    let during = who % TEARDOWN;
+    match (kernel.is_pending(device), what % 4) {
+        (true, 0..=1) => _ = kernel.advance(device),
+        (true, _) if !kernel.is_bound(device) => _ = kernel.advance(device),
+        // Nobody may ask while the pool is in ruins: all kernels can read freed memory then.
+        (true, _) if kernel.has_dead_chunk(device) && TAKES.contains(&during) => {}
+        (true, _) => act_once(kernel, (during, whose, what, how)),
+        (false, _) if what % 16 == 5 => map_something(kernel, device, who),
+        (false, _) => act_once(kernel, act),
+    }
+}
+
+fn map_something(kernel: &mut Kernel, device: usize, who: u8) {
+    let tokens: Vec<_> = kernel.out(device).map(|(token, _)| token).collect();
+    if let Some(&token) = tokens.get(usize::from(who) % tokens.len().max(1)) {
+        kernel.map(token, u32::from(who % 5) + 60);
+    }
+}
+
+/// The acts of [`act_once`] that ask for memory.
+const TAKES: std::ops::RangeInclusive<u8> = 0..=8;
+/// The act that begins a teardown.
+const TEARDOWN: u8 = 15;
+
+fn act_once(kernel: &mut Kernel, (what, whose, who, how): Act) {
+    let device = usize::from(whose % DEVICES);
+    let pid = 10 + u32::from(who % 7);
+    let pages = u64::from(how % 5) + 1;
+    if !kernel.is_bound(device) {
+        kernel.bind(device, pid, &[24, 16][..=usize::from(how % 2)]);
+        return;
+    }
+    let nth = |kernel: &Kernel| {
+        let tokens: Vec<_> = kernel.out(device).map(|(token, _)| token).collect();
+        (!tokens.is_empty()).then(|| tokens[usize::from(who) % tokens.len()])
+    };
+    match what % (TEARDOWN + 1) {
+        0..=3 => _ = kernel.alloc(device, pid, pages),
+        4 | 5 => _ = kernel.alloc_list(device, pid, pages),
+        6..=8 => _ = kernel.mmap(device, pid, pages),
+        9..=12 => {
+            if let Some(token) = nth(kernel) {
+                kernel.give(token, pid + 20, usize::from(how % 4) + 1);
+            }
+        }
+        13 => kernel.flush(),
+        14 => kernel.pull(device, how % 8 != 0),
+        TEARDOWN if how % 4 == 0 => kernel.begin(device, pid, Order::Right),
+        _ => kernel.user(user::Writer::tick),
+    }
+}
+
+/// The stream tells first that every hook but the armed ones is attached.
+pub(crate) fn watched() -> Kernel {
+    let mut kernel = Kernel::new(DEVICES);
+    let hooks = Hook::ALL.iter().copied().filter(|hook| !ARMED.contains(hook));
+    kernel.attach(hooks, true);
+    kernel.armed = Some(false);
+    kernel
+}
+
+/// How many elements [`watched`] begins with.
+pub(crate) fn head() -> usize {
+    Hook::ALL.len() - ARMED.len()
+}
+
+fn ring_of(element: &Element) -> Option<(Ring, u64, u64)> {
+    match element {
+        Element::Event(event) => {
+            let Event { id, time_ns, .. } = **event;
+            Some((id.ring(), id.seq >> 1, time_ns))
+        }
+        _ => None,
+    }
+}
+
+/// The stream without the events for which `lose` says so, and with the losses that tell of it.
+pub(crate) fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) -> Vec<Element> {
+    let mut kept = Vec::new();
+    for (place, element) in elements.iter().enumerate() {
+        match ring_of(element).filter(|_| lose(place)) {
+            Some((ring, position, time_ns)) => kept.push(Element::Loss(Loss {
+                cpu: Some(0),
+                ring,
+                first: position,
+                last: position,
+                from_ns: time_ns,
+                to_ns: time_ns,
+                reason: Reason::Overwritten,
+            })),
+            None => kept.push(element.clone()),
+        }
+    }
+    kept
+}
+
+/// A number that looks random.
+pub(crate) fn roll(seed: u32, place: usize) -> u8 {
+    let mixed = (u64::from(seed) << 32 | place as u64)
+        .wrapping_add(1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8
+}

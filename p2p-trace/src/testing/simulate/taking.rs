@@ -1,0 +1,191 @@
+//! Memory is taken and given back.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{Burst, Kernel, Out, Token, struct_page};
+use crate::event::{Span, decode::PAGE_SIZE};
+use crate::state::PAGE_STRUCT_SIZE;
+
+impl Kernel {
+    /// The first run of free pages, in the order of the pool.
+    pub(super) fn find(&self, device: usize, pages: u64) -> Option<u64> {
+        let taken = self.pages(device);
+        self.devices[device]
+            .ranges
+            .iter()
+            .filter(|range| !range.killed)
+            .find_map(|range| {
+                let (base, size) = (range.base(), range.physical.size() / PAGE_SIZE);
+                (0..size.saturating_sub(pages - 1))
+                    .map(|page| base + page * PAGE_SIZE)
+                    .find(|&first| (0..pages).all(|page| !taken.contains_key(&(first + page * PAGE_SIZE))))
+            })
+    }
+
+    pub(super) fn take(&mut self, device: usize, kind: Kind, pid: u32, addr: u64, pages: u64) -> Token {
+        let token = self.tokens;
+        self.tokens += 1;
+        let out = Out {
+            device,
+            kind,
+            pid,
+            pages: (0..pages).map(|page| addr + page * PAGE_SIZE).collect(),
+            sgl: 0xffff_8880_4000_0000 + (token as u64 % 3) * 0x20,
+            partial: false,
+            mapped: false,
+        };
+        self.out.insert(token, out);
+        token
+    }
+
+    /// `pci_alloc_p2pmem` returns.
+    pub(super) fn alloc_event(&mut self, device: usize, pid: u32, found: Option<u64>, pages: u64) {
+        self.event(device, Kind::Alloc, Hook::Alloc, pid, |event| {
+            event.addr = found;
+            event.size = Some(pages * PAGE_SIZE - 10);
+            event.caller = Some(0xffff_ffff_8100_0000 + u64::from(pid % 5));
+            event.cgroup = Some(u64::from(pid % 3));
+            event.failed = found.is_none();
+        });
+    }
+
+    /// `pci_alloc_p2pmem`.
+    pub(crate) fn alloc(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
+        let found = self.find(device, pages);
+        self.alloc_event(device, pid, found, pages);
+        Some(self.take(device, Kind::Alloc, pid, found?, pages))
+    }
+
+    /// `pci_p2pmem_alloc_sgl`.
+    pub(crate) fn alloc_list(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
+        let found = self.find(device, pages);
+        self.alloc_event(device, pid, found, pages);
+        let token = found.map(|addr| self.take(device, Kind::SglAlloc, pid, addr, pages));
+        let busy = |sgl: u64, but: Token| {
+            self.out
+                .iter()
+                .any(|(&token, out)| token != but && out.sgl == sgl)
+        };
+        let sgl = token.map(|token| {
+            let mut sgl = self.out[&token].sgl;
+            while busy(sgl, token) {
+                sgl += 0x20;
+            }
+            sgl
+        });
+        if let Some((token, sgl)) = token.zip(sgl) {
+            self.out.get_mut(&token).unwrap().sgl = sgl;
+        }
+        self.event(device, Kind::SglAlloc, Hook::SglAlloc, pid, |event| {
+            event.sgl = sgl;
+            event.size = Some(pages * PAGE_SIZE - 10);
+            event.count = Some(1);
+            event.caller = Some(0xffff_ffff_8200_0000);
+            event.failed = sgl.is_none();
+        });
+        token
+    }
+
+    /// `p2pmem_alloc_mmap`.
+    pub(crate) fn mmap(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
+        let addr = self.find(device, pages)?;
+        let range = self.devices[device]
+            .ranges
+            .iter()
+            .find(|range| range.contains(addr));
+        let pgmap = range.map(|range| range.pgmap);
+        self.event(device, Kind::Mmap, Hook::Mmap, pid, |event| {
+            event.page = Some(struct_page(addr));
+            event.count = Some(pages as u32);
+            event.pgmap = pgmap;
+            event.user_addr = Some(0x7f00_0000_0000);
+            event.ret = Some(0);
+        });
+        Some(self.take(device, Kind::Mmap, pid, addr, pages))
+    }
+
+    /// Gives back what was taken, by whichever way it goes: of an mmap at most so many pages.
+    pub(crate) fn give(&mut self, token: Token, pid: u32, pages: usize) {
+        let Some(out) = self.out.get(&token).cloned() else {
+            return;
+        };
+        if out.mapped {
+            self.unmap(token, pid);
+        }
+        let (addr, size) = (out.pages[0], out.pages.len() as u64 * PAGE_SIZE);
+        match out.kind {
+            Kind::Mmap => {
+                for page in out.pages.iter().take(pages) {
+                    self.free_page(out.device, pid, *page);
+                }
+                let left = out.pages[pages.min(out.pages.len())..].to_vec();
+                if !left.is_empty() {
+                    self.out.get_mut(&token).unwrap().pages = left;
+                    return;
+                }
+            }
+            Kind::SglAlloc => {
+                self.event(out.device, Kind::SglFree, Hook::SglFree, pid, |event| {
+                    event.sgl = Some(out.sgl);
+                });
+                if self.nested_frees {
+                    self.free_event(out.device, pid, addr, size);
+                }
+            }
+            _ => self.free_event(out.device, pid, addr, size),
+        }
+        self.out.remove(&token);
+    }
+
+    /// `pci_free_p2pmem`.
+    pub(crate) fn free_event(&mut self, device: usize, pid: u32, addr: u64, size: u64) {
+        self.event(device, Kind::Free, Hook::Free, pid, |event| {
+            event.addr = Some(addr);
+            event.size = Some(size);
+        });
+    }
+
+    /// A page of a user mapping goes back; its record comes with the next flush.
+    pub(super) fn free_page(&mut self, device: usize, pid: u32, addr: u64) {
+        let now_ns = self.pass();
+        let range = self.devices[device]
+            .ranges
+            .iter()
+            .find(|range| range.contains(addr));
+        let pgmap = range.unwrap().pgmap;
+        let page = struct_page(addr);
+        if let Some(burst) = &mut self.burst {
+            let next = burst.first + u64::from(burst.count) * PAGE_STRUCT_SIZE;
+            if next == page && burst.pgmap == pgmap && burst.pid == pid {
+                burst.count += 1;
+                burst.span.last_ns = now_ns;
+                return;
+            }
+        }
+        self.flush();
+        let span = Span {
+            first_ns: now_ns,
+            last_ns: now_ns,
+        };
+        self.burst = Some(Burst {
+            pgmap,
+            device,
+            pid,
+            first: page,
+            count: 1,
+            span,
+        });
+    }
+
+    /// Writes the pages that were freed and not told yet.
+    pub(crate) fn flush(&mut self) {
+        let Some(burst) = self.burst.take() else { return };
+        self.event(burst.device, Kind::PageFree, Hook::PageFree, burst.pid, |event| {
+            event.pgmap = Some(burst.pgmap);
+            event.page = Some(burst.first);
+            event.count = Some(burst.count);
+            event.size = Some(u64::from(burst.count) * PAGE_SIZE);
+            event.span = Some(burst.span);
+        });
+    }
+}

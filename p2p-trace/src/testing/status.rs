@@ -1,0 +1,106 @@
+//! A status, a loss and a clock for tests of what is shown.
+
+use p2p_trace_common::{Hook, Ring};
+
+use crate::accounting::{
+    Accounting, Device, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status,
+};
+use crate::{
+    event::{DeviceAddress, Loss, Method, Reason},
+    units::Clock,
+};
+
+/// 2026-11-22 18:00:05 UTC at boottime 5 s, two hours ahead of UTC.
+pub(crate) const CLOCK: Clock = Clock {
+    boottime_ns: 5_000_000_000,
+    realtime_ns: 1_795_370_405_000_000_000,
+    utc_offset_s: 7200,
+};
+
+/// Three records of CPU 1.
+pub(crate) const LOSS: Loss = Loss {
+    cpu: Some(1),
+    ring: Ring::Hot,
+    first: 10,
+    last: 12,
+    from_ns: 5_100_000_000,
+    to_ns: 5_200_000_000,
+    reason: Reason::Overwritten,
+};
+
+fn hook(
+    hook: Hook,
+    function: &str,
+    method: Option<Method>,
+    state: HookState,
+    error: Option<&str>,
+) -> HookStatus {
+    HookStatus {
+        hook,
+        function: (!function.is_empty()).then(|| function.to_owned()),
+        method,
+        state,
+        required: hook == Hook::Kill,
+        error: error.map(str::to_owned),
+        lost_without: "what it sees".to_owned(),
+    }
+}
+
+/// One hook of each state.
+pub(crate) fn status() -> Status {
+    let denied = "perf_event_open: permission denied";
+    Status {
+        version: "0.1.0".to_owned(),
+        kernel: "7.3.4+deb13-amd64".to_owned(),
+        boot_id: "9c1e6b1e-0000-4000-8000-000000000001".to_owned(),
+        run: 0x0123_4567_89ab_cdef,
+        cpus: 2,
+        rings: RingSizes {
+            hot: 1 << 20,
+            rare: 1 << 18,
+        },
+        accounting: Accounting {
+            sequence: SequenceQuality::Exact,
+            missed: MissedQuality::Counted,
+        },
+        hooks: vec![
+            hook(
+                Hook::Alloc,
+                "pci_alloc_p2pmem",
+                Some(Method::Fentry),
+                HookState::Attached,
+                None,
+            ),
+            hook(
+                Hook::Kill,
+                "memunmap_pages",
+                Some(Method::Kprobe),
+                HookState::Attached,
+                None,
+            ),
+            hook(
+                Hook::PageFree,
+                "p2pdma_folio_free",
+                None,
+                HookState::Failed,
+                Some(denied),
+            ),
+            hook(
+                Hook::DmaMapSg,
+                "__dma_map_sg_attrs",
+                Some(Method::Fentry),
+                HookState::Armed,
+                None,
+            ),
+            hook(Hook::UnmapSg, "", None, HookState::Absent, None),
+        ],
+        devices: vec![Device {
+            device: DeviceAddress::from_devfn(0, 3, 0),
+            driver: Some("nvme".to_owned()),
+            name: Some("nvme0".to_owned()),
+            size: Some(64 << 20),
+            available: Some((64 << 20) - (128 << 10)),
+            published: Some(true),
+        }],
+    }
+}
