@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use p2p_trace::pipeline::{Pipeline, Slice};
-use p2p_trace::rules::Options;
-use p2p_trace::stream::order::Item;
 use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
+use p2p_trace_model::pipeline::{Pipeline, Slice};
+use p2p_trace_model::rules::Options;
+use p2p_trace_model::stream::order::Item;
 use status::status;
 
 /// Live references that the benchmarks are run with.

@@ -28,32 +28,22 @@
     )
 )]
 
-pub mod accounting;
 pub mod cli;
 pub mod commands;
 mod drive;
 pub mod dump;
-pub mod event;
 pub mod exit;
 pub mod holders;
 pub mod kernel;
-pub mod names;
 pub mod outfile;
 pub mod output;
-pub mod pipeline;
 pub mod probe;
 mod recorder;
 pub mod recover;
 pub mod report;
-pub mod rules;
 #[cfg(feature = "trace")]
 pub mod server;
 pub mod source;
-pub mod state;
 pub mod stderr;
-pub mod stream;
-#[cfg(test)]
-mod testing;
 #[cfg(feature = "tui")]
 pub mod tui;
-pub mod units;

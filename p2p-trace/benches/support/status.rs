@@ -1,6 +1,6 @@
 //! The status of a run of which nothing matters but its name and its CPUs.
 
-use p2p_trace::accounting::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status};
+use p2p_trace_model::accounting::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status};
 
 pub(crate) const fn status(run: u64, cpus: u32) -> Status {
     Status {

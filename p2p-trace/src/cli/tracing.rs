@@ -8,9 +8,9 @@ use p2p_trace_common::Hook;
 use super::{AttachHow, parse_duration, parse_hook, parse_size};
 use crate::{
     outfile::{Input, Output, Outputs},
-    rules,
     source::{Attach, Request},
 };
+use p2p_trace_model::rules;
 
 /// What to trace and how, from when on waiting is a finding, and who is told that it has begun.
 #[derive(Clone, Debug, Args)]

@@ -5,17 +5,19 @@ use std::{fs, time::Duration};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    accounting::Status,
     cli::RecordArgs,
     drive::{Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open, stop::Stop},
     dump::Header,
     exit::{Exit, Refusal},
     kernel::{KernelRoot, clock},
     outfile::Content,
-    pipeline::{Closing, Pipeline, Step},
     recorder::{Flight, Limits, Options, Recorder},
-    rules,
     source::Request,
+};
+use p2p_trace_model::{
+    accounting::Status,
+    pipeline::{Closing, Pipeline, Step},
+    rules,
     units::Clock,
 };
 

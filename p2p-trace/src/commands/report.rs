@@ -11,8 +11,8 @@ use crate::{
     exit::Exit,
     outfile::{Content, Outputs},
     report::{Collector, Story, Subject, html, markdown},
-    rules::Severity,
 };
+use p2p_trace_model::rules::Severity;
 
 /// Runs the command.
 ///

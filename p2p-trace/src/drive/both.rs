@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Ending, Next, Sink};
-use crate::{
+use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
 };

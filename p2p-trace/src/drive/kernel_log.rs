@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use crate::rules::{Finding, Severity};
+use p2p_trace_model::rules::{Finding, Severity};
 
 const PATH: &str = "/dev/kmsg";
 /// Lines that may be written at once, and the time after which one more may. The kernel itself takes no more than ten in

@@ -9,13 +9,15 @@ use std::{
 use p2p_trace_common::mirror::{IMAGE_PAGES, PAGE_PAYLOAD};
 
 use crate::{
-    accounting::Status,
     dump::{Checkpoint, Header, Writer},
-    event::Event,
     kernel::clock,
+    source::Image,
+};
+use p2p_trace_model::{
+    accounting::Status,
+    event::Event,
     pipeline::{Pipeline, Step},
     rules,
-    source::Image,
     stream::assemble::Element,
 };
 
@@ -90,7 +92,7 @@ impl Mirroring {
         let bytes = self.bytes(pipeline);
         self.cost = start.elapsed();
         self.given = Some(Instant::now());
-        let is_calm = |device: &crate::state::Device| device.pending_teardown().is_none();
+        let is_calm = |device: &p2p_trace_model::state::Device| device.pending_teardown().is_none();
         Some(Image {
             bytes: bytes?,
             is_calm: pipeline.model().devices().all(is_calm),

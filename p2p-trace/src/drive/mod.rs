@@ -20,21 +20,20 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::{
-    accounting::Status,
-    event::Symbolize,
-    kernel::clock::boottime_ns,
-    pipeline::{Closing, Pipeline, Slice, Step},
-    rules,
-    source::Session,
-    state::Model,
-    stream::order::Order,
-    units::Clock,
-};
+use crate::{kernel::clock::boottime_ns, source::Session};
 pub(crate) use both::Both;
 use kernel_log::KernelLog;
 use mirroring::Mirroring;
 pub(crate) use open::{Opened, open};
+use p2p_trace_model::{
+    accounting::Status,
+    event::Symbolize,
+    pipeline::{Closing, Pipeline, Slice, Step},
+    rules,
+    state::Model,
+    stream::order::Order,
+    units::Clock,
+};
 pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};
 pub(crate) use ready::ReadyFile;

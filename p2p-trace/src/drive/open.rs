@@ -4,10 +4,10 @@ use anyhow::Result;
 
 use super::stop::Stop;
 use crate::{
-    event::Symbolize,
     exit::{Exit, Refusal},
     source::{Request, Session},
 };
+use p2p_trace_model::event::Symbolize;
 
 /// A session with the names of the kernel it traces.
 pub(crate) struct Opened {

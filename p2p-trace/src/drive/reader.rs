@@ -13,9 +13,11 @@ use std::{
 use p2p_trace_common::slot::SLOT_SIZE;
 
 use crate::{
-    accounting::{Status, Totals},
     drive::stop::Stop,
     source::{Image, Session, SessionError},
+};
+use p2p_trace_model::{
+    accounting::{Status, Totals},
     stream::Batch,
 };
 
@@ -212,7 +214,7 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{accounting::RingSizes, testing::status as samples};
+    use p2p_trace_model::{accounting::RingSizes, testing::status as samples};
 
     #[test]
     fn the_wait_follows_from_the_ring() {

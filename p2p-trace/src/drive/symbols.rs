@@ -9,13 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    event::Symbolize,
-    kernel::{
-        KernelRoot,
-        symbols::{Modules, Symbols},
-    },
+use crate::kernel::{
+    KernelRoot,
+    symbols::{Modules, Symbols},
 };
+use p2p_trace_model::event::Symbolize;
 
 /// Reading the symbols takes a while, and an address without a name may stay without one.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use p2p_trace_common::Ring;
 use serde::{Deserialize, Serialize};
 
 use super::records::Counts;
-use crate::{
+use p2p_trace_model::{
     accounting::{Position, Shortfalls, Status, Totals},
     names::Hex,
     rules,

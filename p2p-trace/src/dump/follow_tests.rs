@@ -17,7 +17,8 @@ use super::{
     samples::{MS, dump, header, slices, totals},
     sequence::numbered,
 };
-use crate::{dump::Checkpoint, pipeline::Pipeline};
+use crate::dump::Checkpoint;
+use p2p_trace_model::pipeline::Pipeline;
 
 type Follower = Tape<Box<dyn io::Read>>;
 

@@ -6,7 +6,7 @@ use super::{
     End, Opened, Reader, Tape, Told,
     block::{HEADER_SIZE, MAGIC},
 };
-use crate::pipeline::Pipeline;
+use p2p_trace_model::pipeline::Pipeline;
 
 /// Reads whatever can be read of a dump, and judges it.
 pub fn read(bytes: &[u8]) {

@@ -4,7 +4,7 @@ use p2p_trace_common::{Record, Ring};
 use proptest::prelude::*;
 
 use super::{Opened, Reason, Tape, Told, Writer, samples::header};
-use crate::{
+use p2p_trace_model::{
     event::{
         Loss, Reason as LossReason,
         words::{WORDS, to_record},
@@ -27,7 +27,7 @@ fn loss() -> impl Strategy<Value = Item> {
     let ring = prop::sample::select(&Ring::ALL[..]);
     let reason = prop::sample::select(&LossReason::ALL[..]);
     (
-        prop::option::of(0..crate::event::user::CPU),
+        prop::option::of(0..p2p_trace_model::event::user::CPU),
         ring,
         0..1u64 << 62,
         0..1u64 << 20,

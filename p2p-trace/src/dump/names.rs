@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::describe::Symbols;
-use crate::event::Symbolize;
+use p2p_trace_model::event::Symbolize;
 
 /// Names that are kept: more than a kernel has functions that call p2p memory.
 const MAX_NAMES: usize = 1 << 20;

@@ -8,12 +8,8 @@ use super::{
     describe::Footer,
     tape::{End, Tape, Told},
 };
-use crate::{
-    accounting::Totals,
-    drive::{Ending, Next, Sink},
-    pipeline::Pipeline,
-    rules,
-};
+use crate::drive::{Ending, Next, Sink};
+use p2p_trace_model::{accounting::Totals, pipeline::Pipeline, rules};
 
 /// Plays a run to its end, or until the sink wants no more; says how it ended then.
 ///

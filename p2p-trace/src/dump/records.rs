@@ -6,7 +6,7 @@ use p2p_trace_common::{
     slot::{SLOT_SIZE, committed},
 };
 
-use crate::{
+use p2p_trace_model::{
     event::{
         user,
         words::{WORDS, Words, from_record, to_record},

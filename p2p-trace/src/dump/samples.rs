@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 
 use super::{Header, Reason, Writer};
-use crate::{
+use p2p_trace_model::{
     accounting::{HookStatus, Position, Shortfalls, Totals},
     event::user,
     pipeline::Slice,

@@ -12,7 +12,7 @@ use super::{
     reader::{Damage, Entry, ReadError, Reader},
     records::{Counts, Records},
 };
-use crate::{
+use p2p_trace_model::{
     event::{self, Loss, user},
     pipeline::Slice,
     stream::order::Item,

@@ -8,7 +8,7 @@ use super::{
     samples::{MS, dump, header, record, slice, slices, totals},
     *,
 };
-use crate::{event::Symbolize as _, pipeline::Pipeline, rules, stream::order::Item};
+use p2p_trace_model::{event::Symbolize as _, pipeline::Pipeline, rules, stream::order::Item};
 
 fn tape(bytes: &[u8]) -> Tape<&[u8]> {
     Tape::new(vec![Opened::open(bytes).unwrap()]).unwrap()

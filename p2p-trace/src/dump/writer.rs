@@ -15,7 +15,7 @@ use super::{
     describe::{Footer, Header, Reason, StatusChange, Symbols},
     records::{Counts, MAX_ITEMS, Records},
 };
-use crate::{
+use p2p_trace_model::{
     accounting::{Status, Totals},
     names::Hex,
     pipeline::Slice,

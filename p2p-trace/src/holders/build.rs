@@ -11,9 +11,9 @@ use super::{
     unbind::unbind,
     verdict::{Grounds, can_unbind},
 };
-use crate::{
+use crate::kernel::tasks::Gap;
+use p2p_trace_model::{
     event::{DeviceAddress, Symbolize, names::Bdf},
-    kernel::tasks::Gap,
     names::Hex,
     state::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
     units::Clock,
@@ -162,7 +162,7 @@ fn range(range: &Range) -> RangeReport {
 
 fn preexisting(device: &Device) -> Option<Preexisting> {
     let bytes = device.preexisting_bytes();
-    let run = |run: crate::state::Preexisting| RunReport {
+    let run = |run: p2p_trace_model::state::Preexisting| RunReport {
         addr: Hex(run.addr),
         size: run.size,
     };

@@ -6,9 +6,9 @@ use super::{
     stories::{DEVICE, Story},
     *,
 };
-use crate::{
+use crate::output::text::Style;
+use p2p_trace_model::{
     event::DeviceAddress,
-    output::text::Style,
     testing::samples::{CLOCK, Code, MS, READER, SECOND, SHELL},
 };
 

@@ -4,11 +4,8 @@ use super::{
     host::HostDevice,
     report::{Candidate, DeviceReport, HolderKind, TaskLine, Why},
 };
-use crate::{
-    event::DeviceAddress,
-    kernel::tasks::{Mapping, Scan, TaskName, Waiting},
-    units::bytes,
-};
+use crate::kernel::tasks::{Mapping, Scan, TaskName, Waiting};
+use p2p_trace_model::{event::DeviceAddress, units::bytes};
 
 /// The candidates for what the report of a device leaves open.
 pub(super) fn candidates(

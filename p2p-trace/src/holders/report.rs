@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::tasks::{Liveness, UnbindStep};
-use crate::{
+use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::{Hex, is_false},
 };

@@ -2,7 +2,7 @@
 
 use super::report::*;
 use crate::kernel::tasks::{Liveness, UnbindStep};
-use crate::{
+use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::Hex,
 };
@@ -16,7 +16,7 @@ fn task(comm: &str, pid: u32) -> TaskLine {
 }
 
 fn record(seq: u64) -> RecordId {
-    RecordId(crate::event::Id {
+    RecordId(p2p_trace_model::event::Id {
         run: 0x0123_4567_89ab_cdef,
         cpu: 1,
         seq,

@@ -4,13 +4,13 @@ use std::{fs, os::unix::fs::symlink, path::Path};
 
 use p2p_trace_common::{Kind, Record, Ring, state, valid};
 
-use crate::{
+use crate::kernel::{KernelRoot, devices, tasks};
+use p2p_trace_model::{
     event::{
         DeviceAddress, Loss, Reason, Task,
         decode::decode,
         user::{self, Pulled, Run},
     },
-    kernel::{KernelRoot, devices, tasks},
     state::Model,
     stream::assemble::Element,
     testing::samples::{MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},

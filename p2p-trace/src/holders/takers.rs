@@ -7,10 +7,12 @@ use super::{
     report::{Holder, HolderKind, TaskLine},
 };
 use crate::{
-    event::{Task, names::RecordId},
     kernel::{devices::Driver, tasks::Liveness},
-    names::Hex,
     output::is_return_trampoline,
+};
+use p2p_trace_model::{
+    event::{Task, names::RecordId},
+    names::Hex,
     state::{At, Device, Reference, Taken, TakenBy},
 };
 

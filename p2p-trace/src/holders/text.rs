@@ -7,10 +7,8 @@ use super::report::{
     UnbindReport,
 };
 use crate::kernel::tasks::Liveness;
-use crate::{
-    output::text::{Style, wrap},
-    units::{bytes, duration},
-};
+use crate::output::text::{Style, wrap};
+use p2p_trace_model::units::{bytes, duration};
 
 /// Pieces of memory from before that are listed one by one.
 const RUNS: usize = 4;

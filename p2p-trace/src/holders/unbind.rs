@@ -7,9 +7,9 @@ use super::{
     report::{StepFrom, StepLine, UnbindReport},
     takers::task_line,
 };
-use crate::{
+use crate::kernel::tasks::{Liveness, UnbindStep, unbind_step};
+use p2p_trace_model::{
     event::{Task, names::RecordId},
-    kernel::tasks::{Liveness, UnbindStep, unbind_step},
     state::{Device, Range, Stage, Step, Teardown},
 };
 

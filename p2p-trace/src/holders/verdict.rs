@@ -11,7 +11,7 @@
 //!   the unbind and alone never blocks it, but pages of it that I/O in flight has pinned do, and pins cannot be observed.
 
 use super::report::{Answer, CanUnbind, Holder, HolderKind, Preexisting, UnbindReport};
-use crate::units::bytes;
+use p2p_trace_model::units::bytes;
 
 /// Drivers that hand out memory without pages (Linux 6.19 and later), which is not traced; facts of the kernel's source:
 /// `drivers/vfio/pci`, `drivers/infiniband/hw/mlx5`.

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::units::Clock;
+use p2p_trace_model::units::Clock;
 
 /// `CLOCK_BOOTTIME` in nanoseconds: what records are dated by.
 #[cfg(target_os = "linux")]

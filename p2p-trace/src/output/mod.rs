@@ -10,7 +10,7 @@ use p2p_trace_common::{Hook, hook::HOOKS};
 
 pub(crate) use printer::{Format, Printer};
 
-use crate::{accounting::Status, event::Symbolize, units::Clock};
+use p2p_trace_model::{accounting::Status, event::Symbolize, units::Clock};
 
 /// What an event is shown with, beside itself.
 pub struct Context<'a> {

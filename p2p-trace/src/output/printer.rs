@@ -4,14 +4,14 @@ use std::io::{self, BufWriter, Write};
 
 use p2p_trace_common::Kind;
 
-use crate::{
+use crate::output::{
+    Context,
+    json::{EventLine, FindingLine, Line, LostLine, StatusLine, SummaryLine},
+    text,
+};
+use p2p_trace_model::{
     accounting::Status,
     event::{Symbolize, decode::decode, user},
-    output::{
-        Context,
-        json::{EventLine, FindingLine, Line, LostLine, StatusLine, SummaryLine},
-        text,
-    },
     rules::{Finding, Verdict},
     stream::assemble::Element,
 };

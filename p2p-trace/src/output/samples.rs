@@ -1,6 +1,6 @@
 //! Findings and verdicts for tests of what is shown.
 
-use crate::{
+use p2p_trace_model::{
     event::{DeviceAddress, Id, Range, Task},
     rules::{Answer, Finding, Holder, Rule, Verdict},
 };

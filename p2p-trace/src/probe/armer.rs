@@ -13,9 +13,9 @@ use super::{
     error::ProbeError,
     hooks::Hooks,
 };
-use crate::{
+use crate::kernel::clock::boottime_ns as now_ns;
+use p2p_trace_model::{
     event::user::{Change, Writer},
-    kernel::clock::boottime_ns as now_ns,
     stream::Batch,
 };
 

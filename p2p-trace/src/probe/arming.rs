@@ -125,7 +125,7 @@ impl Arming {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::user::blank;
+    use p2p_trace_model::event::user::blank;
 
     fn record(kind: Kind, taken: u64) -> Record {
         Record {

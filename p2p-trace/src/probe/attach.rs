@@ -22,7 +22,8 @@ use super::{
     sys,
     table::{Point, Row},
 };
-use crate::{event::Method, source::Attach};
+use crate::source::Attach;
+use p2p_trace_model::event::Method;
 
 /// Threads that load programs: there are some fifty, of some ten milliseconds each.
 const MAX_LOADERS: usize = 8;

@@ -18,10 +18,10 @@ use super::{
     table::{Need, Row},
     verification::Verified,
 };
-use crate::{
+use crate::source::Attach;
+use p2p_trace_model::{
     accounting::{HookState, HookStatus, MissedQuality},
     event::{Method, user::Change},
-    source::Attach,
 };
 
 /// Threads that close links. More of them only wait for the locks of the kernel's probes.

@@ -16,10 +16,8 @@ use p2p_trace_common::{
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::{
-    accounting::Shortfalls,
-    source::{Memory, ring::View},
-};
+use crate::source::{Memory, ring::View};
+use p2p_trace_model::accounting::Shortfalls;
 
 /// A shared mapping of an mmapable array.
 #[derive(Debug)]

@@ -10,10 +10,8 @@ use p2p_trace_common::{
 };
 
 use super::mapping::Mapping;
-use crate::{
-    event::{user, words::from_record},
-    source::Image,
-};
+use crate::source::Image;
+use p2p_trace_model::event::{user, words::from_record};
 
 /// Bytes of the largest image.
 const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;

@@ -15,10 +15,10 @@ use super::{
     setup::{Features, config},
 };
 use crate::{
-    event::DeviceAddress,
     kernel::{KernelRoot, btf::Btf, cpus, devices, symbols::Symbols},
     source::Request,
 };
+use p2p_trace_model::event::DeviceAddress;
 
 /// The object, configured for the running kernel and loaded; its programs are not.
 pub(super) struct Prepared {

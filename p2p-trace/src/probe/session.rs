@@ -30,12 +30,14 @@ use super::{
     takers::Takers,
 };
 use crate::{
-    accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
-    event::{DeviceAddress, user::Writer},
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
     },
     source::{Image, Request, Rings, Session, SessionError},
+};
+use p2p_trace_model::{
+    accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
+    event::{DeviceAddress, user::Writer},
     stream::Batch,
 };
 

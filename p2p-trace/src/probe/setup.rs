@@ -8,10 +8,10 @@ use p2p_trace_common::{
 
 use super::{layout::layout, plan::Plan};
 use crate::{
-    event::DeviceAddress,
     kernel::{btf::Btf, symbols::Symbols},
     source::Request,
 };
+use p2p_trace_model::event::DeviceAddress;
 
 /// Bytes of the hot ring per CPU when nothing is asked for: what one CPU writes in 65 ms at a million events a second. The
 /// reader looks every 10 ms while there are any, and every 50 ms while there are none.

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Ring, hook::HOOK_SLOTS};
 
-use crate::event::Loss;
+use p2p_trace_model::event::Loss;
 
 /// What was told so far.
 #[derive(Debug)]

@@ -5,13 +5,11 @@ use std::collections::HashMap;
 
 use p2p_trace_common::{Kind, Record, valid};
 
-use crate::{
-    event::{Task, user::Writer},
-    kernel::{
-        KernelRoot,
-        tasks::{Liveness, Tasks},
-    },
+use crate::kernel::{
+    KernelRoot,
+    tasks::{Liveness, Tasks},
 };
+use p2p_trace_model::event::{Task, user::Writer};
 
 /// Processes that are remembered; of more, nothing is said.
 const LIMIT: usize = 1 << 16;
@@ -84,7 +82,7 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
-    use crate::event::user::blank;
+    use p2p_trace_model::event::user::blank;
 
     fn plant(root: &KernelRoot, tgid: u32, ticks: u64) {
         let folder = root.proc.join(tgid.to_string());

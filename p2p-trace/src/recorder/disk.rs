@@ -18,9 +18,9 @@ use super::{
     flight::{Saved, Segments},
     redact::Redactor,
 };
-use crate::{
+use crate::dump::{Checkpoint, Header, Reason, Writer};
+use p2p_trace_model::{
     accounting::{Status, Totals},
-    dump::{Checkpoint, Header, Reason, Writer},
     pipeline::Slice,
 };
 

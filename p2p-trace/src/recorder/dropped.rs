@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Kind, Record, Ring};
 
-use crate::{
+use p2p_trace_model::{
     event::{Loss, Reason, user},
     pipeline::Slice,
     stream::order::Item,

@@ -28,13 +28,9 @@ use anyhow::{Result, anyhow};
 use p2p_trace_common::{Kind, Ring};
 
 use crate::{
-    accounting::{Status, Totals},
     drive::{Ending, Next, Sink},
     dump::{Checkpoint, Header, Reason},
-    event::Symbolize,
     outfile::Destination,
-    pipeline::{Closing, Pipeline, Slice, Step},
-    stream::assemble::Element,
 };
 use disk::{Disk, Message};
 use dropped::Dropped;
@@ -43,6 +39,12 @@ pub(crate) use flight::Flight;
 #[cfg(feature = "tui")]
 pub(crate) use flight::Saved;
 use names::NewNames;
+use p2p_trace_model::{
+    accounting::{Status, Totals},
+    event::Symbolize,
+    pipeline::{Closing, Pipeline, Slice, Step},
+    stream::assemble::Element,
+};
 
 /// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
 const QUEUE: u64 = 64 << 20;

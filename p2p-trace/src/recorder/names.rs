@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::Symbolize;
+use p2p_trace_model::event::Symbolize;
 
 /// Addresses that are remembered.
 const MAX_SEEN: usize = 1 << 18;

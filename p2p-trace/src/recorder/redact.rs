@@ -8,7 +8,7 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use p2p_trace_common::{Kind, Record, valid};
 
-use crate::{
+use p2p_trace_model::{
     event::{
         layout::{Layout, Word},
         words::{from_record, from_stack, to_record, to_stack},
@@ -111,7 +111,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::user;
+    use p2p_trace_model::event::user;
 
     proptest! {
         #[test]

@@ -5,8 +5,8 @@ use std::{convert::Infallible, fs, path::Path};
 use p2p_trace_common::{Hook, Record, valid};
 
 use super::*;
-use crate::{
-    dump::{End, Opened, Tape, Told, samples},
+use crate::dump::{End, Opened, Tape, Told, samples};
+use p2p_trace_model::{
     event::{NoSymbols, Reason as LossReason, user},
     stream::order::Item,
 };
@@ -246,7 +246,7 @@ fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_neverthele
     let change = user::Change {
         hook: Hook::DmaMapSg,
         attached: true,
-        method: crate::event::Method::Fentry,
+        method: p2p_trace_model::event::Method::Fentry,
         armed: true,
     };
     let mut writer = user::Writer::new(RUN);

@@ -12,9 +12,9 @@ use super::{
     memory::Facts,
     ring::{Heads, Recovered},
 };
-use crate::{
+use crate::dump::{Checkpoint, Entry, Header, Origin, Reader};
+use p2p_trace_model::{
     accounting::{Accounting, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status},
-    dump::{Checkpoint, Entry, Header, Origin, Reader},
     event::{Method, Reason, user},
     rules,
     units::Clock,

@@ -8,7 +8,7 @@ use super::{
     mirror::{CpuCounters, Images, heads},
     slot::Place,
 };
-use crate::event::{Loss, Reason, user};
+use p2p_trace_model::event::{Loss, Reason, user};
 
 /// What was found of one run.
 #[derive(Clone, Debug, Default)]

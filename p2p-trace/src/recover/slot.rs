@@ -12,7 +12,7 @@ use p2p_trace_common::{
 };
 
 use super::bytes::u64_at;
-use crate::event::{
+use p2p_trace_model::event::{
     user,
     words::{WORDS, to_record},
 };
@@ -134,7 +134,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::event::words::from_record;
+    use p2p_trace_model::event::words::from_record;
 
     /// A record of the kernel side at a position.
     pub(in crate::recover) fn record(run: u64, cpu: u32, ring: Ring, position: u64, time_ns: u64) -> Record {

@@ -12,9 +12,9 @@ use super::{
     mirror::CpuCounters,
     ring::{Heads, Recovered, ring_of},
 };
-use crate::{
+use crate::dump::{End, Names, Origin, ReadError, Reason, Tape, Told, Writer};
+use p2p_trace_model::{
     accounting::{Position, Shortfalls, Totals},
-    dump::{End, Names, Origin, ReadError, Reason, Tape, Told, Writer},
     event::{Loss, Symbolize as _, decode, user},
     pipeline::Slice,
     stream::{

@@ -12,13 +12,15 @@ use super::{
     uses::{count_uses, is_removed, is_use, use_of},
 };
 use crate::{
-    accounting::Status,
     commands::check::CheckReport,
     drive::{Ending, Next, Sink},
     dump::Header,
-    event::{DeviceAddress, Event, Id},
     holders::step_after,
     kernel::tasks::UnbindStep,
+};
+use p2p_trace_model::{
+    accounting::Status,
+    event::{DeviceAddress, Event, Id},
     pipeline::{Closing, Pipeline, Step},
     rules::{self, Rule},
     state::{At, Device, Model, Range, RangeId, Teardown, What},

@@ -4,7 +4,7 @@ use super::{
     phrase,
     story::{Story, TeardownStory},
 };
-use crate::event::Id;
+use p2p_trace_model::event::Id;
 
 /// What a record was, as far as the story has it.
 pub(super) fn what(story: &Story, id: Id) -> Option<String> {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{phrase, story::Story};
 use crate::{
-    accounting::{HookState, HookStatus, MissedQuality, SequenceQuality},
     commands::check::EndName,
     dump::Origin,
     output::{
         Context,
         text::{self, Style},
     },
+};
+use p2p_trace_model::{
+    accounting::{HookState, HookStatus, MissedQuality, SequenceQuality},
     rules::Answer,
     units::{Clock, bytes, duration},
 };

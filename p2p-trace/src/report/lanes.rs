@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::story::Lane;
-use crate::{
+use p2p_trace_model::{
     event::Id,
     state::{Closed, Device, Reference},
 };

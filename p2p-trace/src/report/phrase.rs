@@ -3,13 +3,13 @@
 use p2p_trace_common::Kind;
 
 use super::story::{Out, TeardownStory};
-use crate::{
+use crate::output::{
+    Context,
+    json::{FindingLine, HolderLine},
+    text::action,
+};
+use p2p_trace_model::{
     event::{Id, Task, user},
-    output::{
-        Context,
-        json::{FindingLine, HolderLine},
-        text::action,
-    },
     rules::{Answer, Severity},
     state::{ClosedBy, Ended, Range, RangeId},
     units::{bytes, duration},

@@ -4,15 +4,17 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Collector, Story, Subject};
 use crate::{
-    accounting::{HookState, HookStatus, Outcome, Status, Totals},
     commands::check::{CheckReport, EndName},
     drive::{Ending, Sink as _},
     dump::Header,
-    event::{Method, NoSymbols, Symbolize, user},
     output::{
         Context,
         json::{FindingLine, VerdictLine},
     },
+};
+use p2p_trace_model::{
+    accounting::{HookState, HookStatus, Outcome, Status, Totals},
+    event::{Method, NoSymbols, Symbolize, user},
     pipeline::{Closing, Step},
     rules::{self, Answer, Rules},
     state::Model,
@@ -160,7 +162,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
 
 /// A device whose unbind waits three seconds for an allocation and an mmap.
 pub(super) fn hang() -> Kernel {
-    let mut kernel = crate::testing::simulate::play::watched();
+    let mut kernel = p2p_trace_model::testing::simulate::play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.pull(0, true);
     kernel.alloc(0, 10, 4);

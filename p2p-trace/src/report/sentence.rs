@@ -4,8 +4,8 @@ use super::{
     phrase,
     story::{DeviceStory, Out, TeardownStory},
 };
-use crate::{
-    commands::check::CheckReport,
+use crate::commands::check::CheckReport;
+use p2p_trace_model::{
     event::DeviceAddress,
     rules::Answer,
     units::{bytes, duration},

@@ -4,10 +4,9 @@ use std::ops::RangeInclusive;
 
 use p2p_trace_common::Kind;
 
-use crate::{
+use crate::{commands::check::CheckReport, dump::Origin};
+use p2p_trace_model::{
     accounting::{HookTally, Status},
-    commands::check::CheckReport,
-    dump::Origin,
     event::{DeviceAddress, Id, Loss, Task},
     rules::{Answer, Holder},
     state::{At, ClosedBy, Range, RangeId, Reference, Teardown},

@@ -4,7 +4,7 @@ use super::{
     markdown,
     samples::{context, hang, story},
 };
-use crate::{
+use p2p_trace_model::{
     event::NoSymbols,
     rules::Answer,
     stream::assemble::Element,

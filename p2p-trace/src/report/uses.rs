@@ -3,8 +3,8 @@
 use p2p_trace_common::Kind;
 
 use super::story::{TeardownStory, Use};
-use crate::{
-    commands::check::CheckReport,
+use crate::commands::check::CheckReport;
+use p2p_trace_model::{
     event::{DeviceAddress, Event},
     rules::Rule,
     state::{At, Device, FreeMatch, Model, Range, What},

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{event::names::Bdf, holders::Report};
+use crate::holders::Report;
+use p2p_trace_model::event::names::Bdf;
 
 /// Version of the protocol. Both sides must speak the same.
 pub const VERSION: u32 = 1;

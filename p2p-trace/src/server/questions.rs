@@ -9,10 +9,10 @@ use std::{
 
 use super::{Place, Request, Server};
 use crate::{
-    event::DeviceAddress,
     holders::{Host, Report},
     kernel::{KernelRoot, clock::boottime_ns},
 };
+use p2p_trace_model::event::DeviceAddress;
 
 /// How long a client has to wait for the thread that answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,10 +94,10 @@ mod tests {
 
     use super::{super::tests::place, *};
     use crate::{
-        event::names::Bdf,
         holders::samples,
         server::{Code, Problem, ask},
     };
+    use p2p_trace_model::event::names::Bdf;
 
     #[test]
     fn a_question_is_answered_by_another_thread_or_refused_when_it_is_dropped() {

@@ -60,7 +60,12 @@ fn the_request_reaches_the_tracer_and_its_refusal_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let _server = Server::start(&place, |request| Err(format!("{request:?} is too much"))).unwrap();
-    let devices = vec!["0000:03:00.0".parse().map(crate::event::names::Bdf).unwrap()];
+    let devices = vec![
+        "0000:03:00.0"
+            .parse()
+            .map(p2p_trace_model::event::names::Bdf)
+            .unwrap(),
+    ];
     let asked = ask(&place, &Request::Holders { devices });
     assert!(asked.report.is_none());
     let [error] = &asked.errors[..] else {

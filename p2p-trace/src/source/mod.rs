@@ -15,7 +15,7 @@ pub use session::{Attach, Image, Request, Session, SessionError};
 
 use ring::{Reader, View};
 
-use crate::{
+use p2p_trace_model::{
     accounting::Position,
     stream::{Batch, CLOCK_SLACK_NS},
 };

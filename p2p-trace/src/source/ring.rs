@@ -11,8 +11,8 @@ use p2p_trace_common::{
     slot::{BUSY, SLOT_SIZE, committed, guard},
 };
 
-use crate::event::words::{WORDS, Words, to_record};
-use crate::{
+use p2p_trace_model::event::words::{WORDS, Words, to_record};
+use p2p_trace_model::{
     event::{Loss, Reason},
     stream::Batch,
 };

@@ -2,6 +2,7 @@
 
 use std::{
     iter::repeat_with,
+    mem,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
@@ -16,11 +17,11 @@ use super::{
     Memory, Rings,
     ring::{SLOT_WORDS, STALL_LIMIT_NS, View},
 };
-use crate::event::{
+use p2p_trace_model::event::{
     user,
-    words::{WORDS, from_record},
+    words::{WORDS, Words, from_record, to_record, to_stack},
 };
-use crate::{event::Reason, stream::Batch};
+use p2p_trace_model::{event::Reason, stream::Batch};
 
 const RUN: u64 = 0xfeed;
 
@@ -230,7 +231,7 @@ fn an_idle_ring_lets_time_pass() {
     rings.poll(&shared, 5_000_000, 10, &mut batch);
     assert_eq!(
         (batch.is_empty(), batch.watermark_ns),
-        (true, 5_000_000 - crate::stream::CLOCK_SLACK_NS)
+        (true, 5_000_000 - p2p_trace_model::stream::CLOCK_SLACK_NS)
     );
 }
 
@@ -331,4 +332,16 @@ proptest! {
         seen.check(&mut batch);
         seen.complete(&shared);
     }
+}
+
+#[test]
+fn words_are_the_bytes_of_the_record() {
+    let words: Words = std::array::from_fn(|index| (index as u64 + 1) * 0x0102_0304_0506_0708);
+    let record = to_record(&words);
+    // SAFETY: both are 120 bytes of plain integers without padding.
+    let bytes: [u64; WORDS] = unsafe { mem::transmute(record) };
+    assert_eq!(bytes, words);
+    // SAFETY: as above.
+    let bytes: [u64; WORDS] = unsafe { mem::transmute(to_stack(&words)) };
+    assert_eq!(bytes, words);
 }

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use p2p_trace_common::Hook;
 
-use crate::{
+use p2p_trace_model::{
     accounting::{Status, Totals},
     stream::Batch,
 };

@@ -8,13 +8,13 @@ use super::{
     snapshot::{Row, Who},
     state::{App, View},
 };
-use crate::{
+use crate::output::{
+    Context,
+    json::{EventLine, FindingLine, Line, LostLine},
+    text,
+};
+use p2p_trace_model::{
     event::Symbolize as _,
-    output::{
-        Context,
-        json::{EventLine, FindingLine, Line, LostLine},
-        text,
-    },
     rules::Verdict,
     units::{bytes, duration},
 };
@@ -196,7 +196,7 @@ pub(crate) fn export(app: &App) -> (&'static str, String) {
             ("events", out)
         }
         View::Findings => {
-            let line = |finding: &&std::sync::Arc<crate::rules::Finding>| {
+            let line = |finding: &&std::sync::Arc<p2p_trace_model::rules::Finding>| {
                 let line = json(&Line::Finding(Box::new(FindingLine::new(finding, &context))));
                 format!(
                     "{line}

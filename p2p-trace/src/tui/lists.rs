@@ -12,9 +12,9 @@ use super::{
     snapshot::{Column, DeviceRow, Fields, Row, Timeline, matches_itself},
     state::{App, View},
 };
-use crate::{
+use crate::output::text::action;
+use p2p_trace_model::{
     event::{DeviceAddress, Event, Symbolize as _, Task},
-    output::text::action,
     rules::{Finding, Verdict},
 };
 

@@ -17,14 +17,16 @@ use super::{
     snapshot::{Snapshot, Takers},
 };
 use crate::{
-    accounting::Status,
     drive::{Answer, Ending, Next, ReadyFile, Sink},
-    event::{DeviceAddress, Symbolize},
     kernel::{KernelRoot, clock, devices},
     outfile::Destination,
     output::{json::SummaryLine, text},
-    pipeline::{Closing, Pipeline, Step},
     recorder::{self, Flight, Saved},
+};
+use p2p_trace_model::{
+    accounting::Status,
+    event::{DeviceAddress, Symbolize},
+    pipeline::{Closing, Pipeline, Step},
     rules::Verdict,
     state::Device,
     units::Clock,

@@ -11,7 +11,7 @@ use super::{
     theme::{Palette, Theme},
     views,
 };
-use crate::{accounting::Status, event::NoSymbols, pipeline::Pipeline, units::Clock};
+use p2p_trace_model::{accounting::Status, event::NoSymbols, pipeline::Pipeline, units::Clock};
 
 /// Columns and rows of a large screen.
 const SIZE: (u16, u16) = (200, 60);

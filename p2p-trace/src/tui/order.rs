@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, sync::Arc};
 
 use super::snapshot::{DeviceRow, Timeline};
-use crate::rules::{Answer, Finding, Verdict};
+use p2p_trace_model::rules::{Answer, Finding, Verdict};
 
 /// By which column, and which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

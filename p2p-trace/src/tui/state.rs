@@ -10,7 +10,7 @@ use super::{
     snapshot::{Column, Filter, Grouping, Query, Snapshot},
     theme::Theme,
 };
-use crate::event::Id;
+use p2p_trace_model::event::Id;
 
 /// What fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Times that a user types.
 
-use crate::units::Clock;
+use p2p_trace_model::units::Clock;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const DAY_NS: u64 = 86_400 * SECOND_NS;
@@ -51,7 +51,7 @@ fn seconds_of(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::status::CLOCK;
+    use p2p_trace_model::testing::status::CLOCK;
 
     #[test]
     fn times_are_read_as_they_are_shown() {

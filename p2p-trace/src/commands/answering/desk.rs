@@ -7,10 +7,12 @@ use std::{
 
 use crate::{
     drive::Answer,
-    event::{DeviceAddress, Symbolize},
     holders::{Facts, Source, report},
     kernel::{KernelRoot, devices},
     server::{Desk, Place, Question},
+};
+use p2p_trace_model::{
+    event::{DeviceAddress, Symbolize},
     state::{Device, Model},
     units::Clock,
 };

@@ -6,11 +6,13 @@ use anyhow::{Context as _, Result};
 
 use super::{Judged, Options, report, text};
 use crate::{
-    accounting::Status,
     commands::dumps,
     drive::{Ending, Next, Sink},
     dump::{self, End, Header, Names},
     output::Context,
+};
+use p2p_trace_model::{
+    accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
     rules::{Answer, Finding, Severity, Verdict},
 };

@@ -23,10 +23,10 @@ use crate::{
     cli::{CheckArgs, Global},
     exit::Exit,
     output::text::Style,
-    rules::{Answer, Severity},
 };
 use judge::judge;
 pub(super) use judge::{Outcome, outcome};
+use p2p_trace_model::rules::{Answer, Severity};
 pub(super) use report::report;
 pub use report::{CheckReport, EndName};
 

@@ -11,8 +11,10 @@ use crate::{
         Context,
         json::{FindingLine, VerdictLine},
     },
-    rules::Answer,
-    rules::names::{self, AnswerName},
+};
+use p2p_trace_model::rules::{
+    Answer,
+    names::{self, AnswerName},
 };
 
 /// Version of the report's format. A change that is not an addition raises it.

@@ -9,9 +9,8 @@ use crate::{
         Context,
         text::{self, Style},
     },
-    rules::Answer,
-    units::duration,
 };
+use p2p_trace_model::{rules::Answer, units::duration};
 
 /// The text of one run: the answer first.
 pub(super) fn text(outcome: &Outcome, context: &Context<'_>, style: Style) -> String {

@@ -1,6 +1,6 @@
 //! From batches to the model.
 
-use crate::{
+use p2p_trace_model::{
     state::Model,
     stream::{Batch, assemble::Assembler, order::Order},
 };

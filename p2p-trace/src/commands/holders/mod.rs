@@ -15,13 +15,13 @@ use anyhow::{Context as _, Result};
 use super::{colors_stdout, is_closed};
 use crate::{
     cli::{Global, HoldersArgs},
-    event::DeviceAddress,
     exit::{Exit, Refusal},
     holders::{Answer, Report},
     kernel::{KernelRoot, devices},
     output::text::Style,
 };
 pub(crate) use observe::Observe;
+use p2p_trace_model::event::DeviceAddress;
 use show::Format;
 use watch::Pause;
 

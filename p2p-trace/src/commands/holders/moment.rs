@@ -8,13 +8,11 @@ use p2p_trace_common::Hook;
 use super::{follow::Follower, observe::Observe};
 use crate::{
     drive::{self, Opened, stop::Stop},
-    event::DeviceAddress,
     holders::{Facts, Host, Report, Source, report},
     kernel::{KernelRoot, clock, devices},
     source::Request,
-    stream::Batch,
-    units::Clock,
 };
+use p2p_trace_model::{event::DeviceAddress, stream::Batch, units::Clock};
 
 /// How long to wait for the kernel's state. It takes some milliseconds per device.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -72,7 +70,7 @@ impl Moment {
             self.follower.take(&batch);
             let is_read = |&device: &DeviceAddress| {
                 let model = self.follower.model.device(device);
-                let pull = model.and_then(crate::state::Device::last_pull);
+                let pull = model.and_then(p2p_trace_model::state::Device::last_pull);
                 pull.is_some_and(|pull| pull.to_ns >= now_ns)
             };
             if self.follower.reached_ns >= now_ns && devices.iter().all(is_read) {
@@ -124,13 +122,15 @@ mod tests {
 
     use super::*;
     use crate::{
+        holders::Answer,
+        source::{Session, SessionError},
+    };
+    use p2p_trace_model::{
         accounting::{Status, Totals},
         event::{
             NoSymbols,
             user::{Pulled, Run, Writer},
         },
-        holders::Answer,
-        source::{Session, SessionError},
         testing::status as samples,
     };
 

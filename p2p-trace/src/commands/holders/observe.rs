@@ -3,7 +3,8 @@
 use anyhow::Result;
 
 use super::moment::Moment;
-use crate::{event::DeviceAddress, holders::Report};
+use crate::holders::Report;
+use p2p_trace_model::event::DeviceAddress;
 
 /// Somebody who can look at what is taken.
 pub(crate) trait Observe {
@@ -44,7 +45,8 @@ impl Observe for Preferring {
 /// Asks the tracers that are running.
 #[cfg(feature = "trace")]
 fn ask_running(devices: &[DeviceAddress]) -> Option<Report> {
-    use crate::{event::names::Bdf, server};
+    use crate::server;
+    use p2p_trace_model::event::names::Bdf;
 
     let devices = devices.iter().copied().map(Bdf).collect();
     let asked = server::ask(&server::Place::of_host(), &server::Request::Holders { devices });

@@ -8,7 +8,7 @@ use super::{
     tests::{Closing, lines, plan, play_as, shape},
     *,
 };
-use crate::{
+use p2p_trace_model::{
     event::user::{self, Writer},
     rules::{self, Severity},
 };

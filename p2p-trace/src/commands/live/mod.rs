@@ -30,8 +30,8 @@ use crate::{
     outfile::{Content, Destination, Output},
     output::{Context, Format, Printer, text},
     recorder::{self, Recorder},
-    units::Clock,
 };
+use p2p_trace_model::units::Clock;
 pub(super) use reader_gone::is_stdout_closed;
 pub(super) use shown::Shown;
 

@@ -6,12 +6,14 @@ use anyhow::Result;
 
 use super::Plan;
 use crate::{
-    accounting::Status,
     commands::judging::Judging,
     drive::{Answer, Ending, Next, Sink, stop::Stop},
     exit::Exit,
     kernel::clock,
     output::{Printer, json::SummaryLine},
+};
+use p2p_trace_model::{
+    accounting::Status,
     pipeline::{Closing, Pipeline, Step},
     rules::{Finding, Severity, Verdict},
 };

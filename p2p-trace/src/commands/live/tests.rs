@@ -6,11 +6,13 @@ use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS};
 
 use super::*;
 use crate::{
-    accounting::{HookStatus, Position, Status, Totals},
     dump,
-    event::{NoSymbols, user},
     output::json::Line,
     source::{Session, SessionError},
+};
+use p2p_trace_model::{
+    accounting::{HookStatus, Position, Status, Totals},
+    event::{NoSymbols, user},
     stream::Batch,
     testing::status as samples,
 };
@@ -88,7 +90,7 @@ impl Session for Played {
             hits,
             missed: vec![Some(0); HOOK_SLOTS],
             dropped: 0,
-            shortfalls: crate::accounting::Shortfalls::default(),
+            shortfalls: p2p_trace_model::accounting::Shortfalls::default(),
             positions,
         })
     }

@@ -8,8 +8,8 @@ use std::{
 use crate::{
     outfile::Destination,
     recover::{Carved, Facts, Progress, Recovered, Written},
-    units::{bytes as size, duration},
 };
+use p2p_trace_model::units::{bytes as size, duration};
 
 /// How a core is written in messages.
 pub(super) fn name(core: &Path) -> String {

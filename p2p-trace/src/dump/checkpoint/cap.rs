@@ -1,6 +1,6 @@
 //! Which references a checkpoint has room for: the largest.
 
-use crate::{
+use p2p_trace_model::{
     event::decode::PAGE_SIZE,
     state::{Device, Model, Reference, Taken, whole_pages},
 };

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use p2p_trace_common::{Hook, Record, Ring};
 
 use super::{cap::Cap, write};
-use crate::{
+use p2p_trace_model::{
     event::{
         Loss, Reason,
         decode::PAGE_SIZE,

@@ -16,7 +16,7 @@ use super::{
     describe,
     records::{Counts, put_record, record},
 };
-use crate::{
+use p2p_trace_model::{
     accounting::Tally,
     event::decode,
     pipeline::{Pipeline, Resumption},

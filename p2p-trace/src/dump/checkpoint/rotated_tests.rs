@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::Checkpoint;
-use crate::{
+use p2p_trace_model::{
     rules::{Answer, Options, Rule},
     state::{Device, Stage, Taken},
     stream::assemble::Element,

@@ -8,7 +8,7 @@ use p2p_trace_common::{
     state, valid,
 };
 
-use crate::{
+use p2p_trace_model::{
     event::{
         DeviceAddress, Task,
         decode::{self, PAGE_SIZE},
@@ -160,7 +160,7 @@ pub(super) fn state(device: &Device, range: &Range, time_ns: u64, out: &mut Vec<
 
 /// The device behind them.
 pub(super) fn device_state(device: &Device, chunks: u32, time_ns: u64, out: &mut Vec<Record>) {
-    let id = crate::event::Id {
+    let id = p2p_trace_model::event::Id {
         run: 0,
         cpu: user::CPU - 1,
         seq: 0,

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::pci_devices;
-use crate::event::DeviceAddress;
 use crate::kernel::KernelRoot;
+use p2p_trace_model::event::DeviceAddress;
 
 /// A bound driver.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use driver::{Driver, exists};
 pub use names::{DeviceError, resolve};
 
-use crate::event::DeviceAddress;
+use p2p_trace_model::event::DeviceAddress;
 
 use super::{
     release::Release,

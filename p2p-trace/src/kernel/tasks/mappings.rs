@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::DeviceAddress;
+use p2p_trace_model::event::DeviceAddress;
 
 /// The file in a device's folder whose mappings take p2p memory (`p2pmem_alloc_mmap`).
 const FILE: &str = "/p2pmem/allocate";

@@ -4,13 +4,13 @@ use p2p_trace_common::{Hook, Kind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use crate::output::{Context, Frame};
+use p2p_trace_model::{
     event::{
         Event, Method, State,
         names::{self, Bdf, RecordId},
     },
     names::{Hex, is_false},
-    output::{Context, Frame},
 };
 
 /// A kernel address with its name.

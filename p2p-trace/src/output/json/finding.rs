@@ -4,12 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::event::FrameLine;
-use crate::{
+use crate::output::Context;
+use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::Hex,
-    output::Context,
-    rules::names::{self, AnswerName, SeverityName},
-    rules::{Answer, Finding, Holder, Rule, Severity},
+    rules::{
+        Answer, Finding, Holder, Rule, Severity,
+        names::{self, AnswerName, SeverityName},
+    },
 };
 
 /// A violation of a rule. A later line with the same number is a newer version of the same finding: it has ended, or has

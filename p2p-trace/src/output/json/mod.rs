@@ -15,7 +15,7 @@ pub use finding::{FindingLine, HolderLine};
 pub use summary::{HookLine, SummaryLine};
 pub use verdict::VerdictLine;
 
-use crate::{
+use p2p_trace_model::{
     accounting::Status,
     event::{Loss, Reason, names},
     units::Clock,

@@ -4,7 +4,7 @@ use p2p_trace_common::Hook;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use p2p_trace_model::{
     accounting::{Accounting, HookTally, Outcome, Status},
     event::{Method, names},
 };

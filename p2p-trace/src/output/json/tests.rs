@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::{
+use crate::output::{Context, samples as found};
+use p2p_trace_model::{
     accounting::{Tally, Totals},
     event::{NoSymbols, Symbolize, decode::decode, user},
-    output::{Context, samples as found},
     rules::Finding,
     testing::status as samples,
 };

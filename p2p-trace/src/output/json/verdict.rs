@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{
+use p2p_trace_model::{
     event::names::Bdf,
     rules::{
         Answer, Rule, Severity, Verdict,

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use p2p_trace_common::Kind;
 
 use super::Style;
-use crate::units::{bytes, duration};
-use crate::{event::Event, output::Context};
+use crate::output::Context;
+use p2p_trace_model::event::Event;
+use p2p_trace_model::units::{bytes, duration};
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

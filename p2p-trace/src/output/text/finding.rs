@@ -6,11 +6,9 @@ use super::{
     Options,
     event::{ACTION, DEVICE},
 };
-use crate::units::{bytes, duration};
-use crate::{
-    output::{Context, Frame},
-    rules::{Finding, Holder, Rule},
-};
+use crate::output::{Context, Frame};
+use p2p_trace_model::rules::{Finding, Holder, Rule};
+use p2p_trace_model::units::{bytes, duration};
 
 /// Groups of references, records and frames that are shown; JSON has them all.
 const HOLDERS: usize = 8;

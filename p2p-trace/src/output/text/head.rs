@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use p2p_trace_common::Hook;
 
 use super::Style;
-use crate::units::bytes;
-use crate::{
+use p2p_trace_model::units::bytes;
+use p2p_trace_model::{
     accounting::{Device, HookState, MissedQuality, SequenceQuality, Status},
     event::Method,
 };
@@ -54,7 +54,7 @@ fn write(text: &mut String, status: &Status, style: Style) -> std::fmt::Result {
 fn hooks(status: &Status) -> String {
     let count = |state| status.hooks.iter().filter(|hook| hook.state == state).count();
     let by = |method| {
-        let attached = |hook: &&crate::accounting::HookStatus| hook.state == HookState::Attached;
+        let attached = |hook: &&p2p_trace_model::accounting::HookStatus| hook.state == HookState::Attached;
         status
             .hooks
             .iter()

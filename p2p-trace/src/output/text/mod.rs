@@ -19,7 +19,7 @@ pub use summary::summary;
 pub use verdict::verdicts;
 pub(crate) use wrap::wrap;
 
-use crate::{
+use p2p_trace_model::{
     event::{Loss, Reason, names::ring_name},
     units::Clock,
 };

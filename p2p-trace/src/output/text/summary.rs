@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::Style;
 use crate::output::json::SummaryLine;
-use crate::units::duration;
+use p2p_trace_model::units::duration;
 
 /// The text of a summary.
 #[must_use]

@@ -3,14 +3,14 @@
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 
 use super::*;
-use crate::{
+use crate::output::{Context, json::SummaryLine, samples as found};
+use p2p_trace_model::{
     accounting::{Tally, Totals},
     event::{
         Symbolize,
         decode::decode,
         user::{self, Writer},
     },
-    output::{Context, json::SummaryLine, samples as found},
     rules::Verdict,
     testing::status as samples,
 };
@@ -223,7 +223,7 @@ fn what_is_left_out_of_a_finding_is_counted() {
 #[test]
 fn each_device_has_its_own_verdicts() {
     let other = Verdict {
-        device: crate::event::DeviceAddress::from_devfn(0, 4, 0),
+        device: p2p_trace_model::event::DeviceAddress::from_devfn(0, 4, 0),
         ..found::verdicts().swap_remove(0)
     };
     let text = verdicts(&[found::verdicts(), vec![other]].concat(), Style::default());

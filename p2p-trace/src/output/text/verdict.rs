@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::Style;
-use crate::{
+use p2p_trace_model::{
     event::DeviceAddress,
     rules::{Answer, Verdict},
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::DeviceAddress;
+use p2p_trace_model::event::DeviceAddress;
 
 /// How long to wait before each further try. Whoever is in the way was interrupted in the middle of the program and goes on
 /// when it gets its CPU back, or the tracer gets another CPU meanwhile.

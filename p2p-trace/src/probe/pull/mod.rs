@@ -24,13 +24,11 @@ use super::{
     mapping::Mapping,
     sys,
 };
-use crate::{
-    event::{
-        DeviceAddress,
-        decode::PAGE_SIZE,
-        user::{Pulled, Run, Writer},
-    },
-    kernel::{KernelRoot, devices},
+use crate::kernel::{KernelRoot, devices};
+use p2p_trace_model::event::{
+    DeviceAddress,
+    decode::PAGE_SIZE,
+    user::{Pulled, Run, Writer},
 };
 
 use again::Again;

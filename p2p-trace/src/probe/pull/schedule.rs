@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use p2p_trace_common::{Kind, Record, state, valid};
 
-use crate::{event::DeviceAddress, state::GRACE_NS};
+use p2p_trace_model::{event::DeviceAddress, state::GRACE_NS};
 
 /// A first reading is confirmed by a second one after this time: what was in flight for the model at the first one is
 /// not any more.
@@ -143,7 +143,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::user::blank;
+    use p2p_trace_model::event::user::blank;
 
     const SECOND: u64 = 1_000_000_000;
 

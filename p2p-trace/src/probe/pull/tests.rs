@@ -5,7 +5,7 @@ use std::{fs::File, io::Write as _, path::PathBuf, process::Command};
 use tempfile::TempDir;
 
 use super::*;
-use crate::event::user;
+use p2p_trace_model::event::user;
 
 const DEVICE_READ: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 

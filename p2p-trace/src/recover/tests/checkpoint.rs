@@ -8,9 +8,11 @@ use super::{
 };
 use crate::{
     dump::{Checkpoint, Opened, Tape, Told, Writer},
+    recover::{Beginning, write},
+};
+use p2p_trace_model::{
     event::DeviceAddress,
     pipeline::{Pipeline, Slice},
-    recover::{Beginning, write},
     stream::{Batch, order::Order},
 };
 
@@ -102,8 +104,10 @@ fn read(memory: &Vec<u8>) -> Read {
             Told::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
             Told::Slice(slice) => {
                 told.extend(slice.items.iter().filter_map(|item| match item {
-                    crate::stream::order::Item::Record(record) => Some(Ring::of_sequence(record.seq).1),
-                    crate::stream::order::Item::Loss(_) => None,
+                    p2p_trace_model::stream::order::Item::Record(record) => {
+                        Some(Ring::of_sequence(record.seq).1)
+                    }
+                    p2p_trace_model::stream::order::Item::Loss(_) => None,
                 }));
                 pipeline.advance(&slice, |_| Ok::<_, ()>(())).unwrap();
             }

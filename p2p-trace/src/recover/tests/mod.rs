@@ -16,8 +16,8 @@ use super::{
     Carved, CoreError, Format, Heads, Recovered, Search, carve, carve_pipe, open,
     slot::tests::{record, slot},
 };
-use crate::event::{Loss, Reason};
 use dumps::{Compression, PAGE, VMCOREINFO};
+use p2p_trace_model::event::{Loss, Reason};
 
 const RUN: u64 = 0x0123_4567_89ab_cdef;
 

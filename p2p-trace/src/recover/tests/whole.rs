@@ -12,9 +12,11 @@ use p2p_trace_common::{
 use super::*;
 use crate::{
     dump::{End, Header, Opened, Origin, Reason as Ended, Tape, Told, Writer},
+    recover::{Beginning, Facts, VmcoreInfo, WriteError, append, write},
+};
+use p2p_trace_model::{
     event::user,
     pipeline::Slice,
-    recover::{Beginning, Facts, VmcoreInfo, WriteError, append, write},
     rules,
     stream::{
         Batch,

@@ -11,8 +11,9 @@ mod teardown;
 mod tests;
 
 use super::{facts, phrase, story::Story};
-use crate::{output::Context, rules::Answer};
+use crate::output::Context;
 use markup::{Markup, classed, element, plain};
+use p2p_trace_model::rules::Answer;
 
 /// Where nothing may come from: whatever a dump holds, the page loads and runs nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";

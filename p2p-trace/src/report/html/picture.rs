@@ -7,11 +7,11 @@ use super::{
     scale::Scale,
     shapes::{RIGHT, bar, beside, hatch, label, legend, line, words},
 };
-use crate::{
-    report::{
-        phrase,
-        story::{Lane, TeardownStory, Use},
-    },
+use crate::report::{
+    phrase,
+    story::{Lane, TeardownStory, Use},
+};
+use p2p_trace_model::{
     state::{At, Range, RangeId},
     units::bytes,
 };
@@ -297,7 +297,7 @@ impl<'a> Drawn<'a> {
         element("g", &[], Markup::all(parts))
     }
 
-    fn uses(&self, of: crate::event::Id) -> impl Iterator<Item = &'a Use> {
+    fn uses(&self, of: p2p_trace_model::event::Id) -> impl Iterator<Item = &'a Use> {
         self.story.uses.iter().filter(move |used| used.of == Some(of))
     }
 

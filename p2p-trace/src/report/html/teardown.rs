@@ -13,8 +13,8 @@ use crate::{
         phrase,
         story::{Out, TeardownStory},
     },
-    units::{bytes, duration},
 };
+use p2p_trace_model::units::{bytes, duration};
 
 /// Steps that have a row.
 const MAX_STEPS: usize = 128;

@@ -3,9 +3,9 @@
 use std::{fs, process::Command};
 
 use super::html;
-use crate::{
+use crate::report::samples::{context, hang, story, story_with};
+use p2p_trace_model::{
     event::{NoSymbols, Symbolize},
-    report::samples::{context, hang, story, story_with},
     stream::assemble::Element,
     testing::simulate::{Fault, Kernel, play},
 };

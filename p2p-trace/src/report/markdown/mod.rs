@@ -10,13 +10,11 @@ use super::{
     evidence, facts, phrase,
     story::{DeviceStory, Out, Story},
 };
-use crate::{
-    output::{
-        Context,
-        json::{FindingLine, HolderLine},
-    },
-    units::bytes,
+use crate::output::{
+    Context,
+    json::{FindingLine, HolderLine},
 };
+use p2p_trace_model::units::bytes;
 
 /// Groups of references that are shown of a moment.
 const MAX_HOLDERS: usize = 12;

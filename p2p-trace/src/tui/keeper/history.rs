@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{pipeline::Pipeline, state::Device};
+use p2p_trace_model::{pipeline::Pipeline, state::Device};
 
 /// Samples that are kept: an hour.
 const MAX_SAMPLES: usize = 3600;

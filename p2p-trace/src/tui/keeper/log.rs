@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::event::{Event, Loss};
+use p2p_trace_model::event::{Event, Loss};
 
 /// Entries in one piece.
 const PIECE: usize = 256;
@@ -81,7 +81,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::status::LOSS;
+    use p2p_trace_model::testing::status::LOSS;
 
     #[test]
     fn the_latest_are_kept_in_order_and_the_rest_is_counted() {

@@ -15,7 +15,7 @@ pub(crate) use log::{Entry, Log};
 pub(crate) use names::Names;
 
 use super::snapshot::{self, Query, Snapshot, Takers};
-use crate::{
+use p2p_trace_model::{
     accounting::Status,
     event::{DeviceAddress, Reason, Symbolize},
     pipeline::{Pipeline, Step},

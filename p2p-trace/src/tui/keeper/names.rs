@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::Symbolize;
+use p2p_trace_model::event::Symbolize;
 
 /// Names that are kept.
 const MAX_NAMES: usize = 1 << 16;

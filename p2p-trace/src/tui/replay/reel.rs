@@ -9,9 +9,11 @@ use anyhow::{Context as _, Result};
 
 use super::{super::keeper::Keeper, outline::Outline};
 use crate::{
-    accounting::Status,
     drive::{Ending, Next, Sink, stop::Stop},
     dump::{self, End, Names, Tape, Told, Writer},
+};
+use p2p_trace_model::{
+    accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
     state::What,
     stream::{assemble::Element, order::Item},

@@ -3,9 +3,6 @@ use std::io::Cursor;
 use super::*;
 use crate::{
     dump::{Checkpoint, Opened, Reason, Writer},
-    event::Symbolize as _,
-    pipeline::Pipeline,
-    rules,
     tui::{
         keymap::Press,
         samples::{self, SECOND, Story},
@@ -14,6 +11,7 @@ use crate::{
         theme::{Palette, Theme},
     },
 };
+use p2p_trace_model::{event::Symbolize as _, pipeline::Pipeline, rules};
 
 /// The beginning of a dump, with the names of the code.
 fn begin() -> Writer<Vec<u8>> {

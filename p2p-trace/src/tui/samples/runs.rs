@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 
 use super::story::{NVME0, NVME1, Story, base};
-use crate::{
+use p2p_trace_model::{
     event::user,
     pipeline::Slice,
     stream::order::Item,

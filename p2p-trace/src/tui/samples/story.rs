@@ -10,9 +10,9 @@ use super::super::{
     state::App,
     theme::{Palette, Theme},
 };
-use crate::{
+use crate::dump::Header;
+use p2p_trace_model::{
     accounting::{HookState, HookStatus, Status},
-    dump::Header,
     event::{DeviceAddress, Loss, Method, Task, user},
     pipeline::{Pipeline, Slice},
     rules,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{devices::DeviceRow, teardown::waiting};
-use crate::{
+use p2p_trace_model::{
     rules::{Answer, Finding, Rule, Verdict},
     units::{Clock, duration},
 };

@@ -4,10 +4,10 @@ use super::{
     pending::{self, Pending},
     takers::Takers,
 };
-use crate::{
+use crate::tui::keeper::Keeper;
+use p2p_trace_model::{
     event::{DeviceAddress, decode::PAGE_SIZE},
     state::{Device, Stage},
-    tui::keeper::Keeper,
 };
 
 /// One device.

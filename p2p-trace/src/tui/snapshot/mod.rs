@@ -17,7 +17,7 @@ pub(crate) use takers::{Row, Takers, Who, matches_itself, takers};
 pub(crate) use teardown::{Line, Mark, Timeline};
 
 use super::keeper::{Keeper, Log, Names, Sample};
-use crate::{
+use p2p_trace_model::{
     accounting::{MissedQuality, Status},
     event::DeviceAddress,
     pipeline::Pipeline,
@@ -97,7 +97,7 @@ impl Snapshot {
         let keeper = Keeper::new(status, clock);
         let pipeline = Pipeline::new(
             keeper.status(),
-            crate::rules::Options::default(),
+            p2p_trace_model::rules::Options::default(),
             clock.boottime_ns,
         );
         keeper.snapshot(&pipeline, &Arc::default(), clock.boottime_ns)

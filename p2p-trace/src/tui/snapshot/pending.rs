@@ -4,9 +4,11 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::takers::{Row, Takers};
 use crate::{
-    event::Task,
     holders::{is_blocking, step_after},
     kernel::tasks::UnbindStep,
+};
+use p2p_trace_model::{
+    event::Task,
     state::{Device, Hooks, Range, RangeId, Stage, Teardown},
 };
 

@@ -7,9 +7,9 @@ use super::{
     pending::{Pending, pending, to_come},
     takers::Takers,
 };
-use crate::{
+use crate::output::text::action;
+use p2p_trace_model::{
     event::{DeviceAddress, Task},
-    output::text::action,
     state::{Device, Ended, Hooks, Model, RangeId, Step, Teardown},
     units::{bytes, duration},
 };

@@ -7,10 +7,8 @@ use ratatui::{
 };
 
 use super::{table::put, titled};
-use crate::{
-    tui::{keeper::Sample, state::App},
-    units::bytes,
-};
+use crate::tui::{keeper::Sample, state::App};
+use p2p_trace_model::units::bytes;
 
 /// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {

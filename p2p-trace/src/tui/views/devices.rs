@@ -6,15 +6,13 @@ use super::{
     table::{Cell, Column, Table, flexible, left, right},
     titled,
 };
-use crate::{
-    tui::{
-        lists, order,
-        snapshot::DeviceRow,
-        state::{App, View},
-        theme::Theme,
-    },
-    units::{bytes, duration},
+use crate::tui::{
+    lists, order,
+    snapshot::DeviceRow,
+    state::{App, View},
+    theme::Theme,
 };
+use p2p_trace_model::units::{bytes, duration};
 
 const COLUMNS: [Column; order::DEVICES.len()] = [
     left("DEVICE", 9),

@@ -13,15 +13,17 @@ use super::{
     titled,
 };
 use crate::{
-    event::Symbolize as _,
     output::text::wrap,
-    rules::{Finding, Holder, Severity},
     tui::{
         lists,
         order::{self, Order},
         state::{App, View},
         theme::Theme,
     },
+};
+use p2p_trace_model::{
+    event::Symbolize as _,
+    rules::{Finding, Holder, Severity},
     units::{bytes, duration},
 };
 

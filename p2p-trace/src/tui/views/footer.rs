@@ -7,14 +7,12 @@ use ratatui::{
 };
 
 use super::{cut, table::put};
-use crate::{
-    tui::{
-        keymap::BINDINGS,
-        snapshot::Playback,
-        state::{App, Prompt},
-    },
-    units::duration,
+use crate::tui::{
+    keymap::BINDINGS,
+    snapshot::Playback,
+    state::{App, Prompt},
 };
+use p2p_trace_model::units::duration;
 
 /// Lines that it takes.
 pub(super) fn height(app: &App) -> u16 {

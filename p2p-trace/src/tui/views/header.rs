@@ -8,13 +8,13 @@ use ratatui::{
 };
 
 use super::{cut, table::put};
-use crate::{
+use crate::tui::{
+    snapshot::{Level, Now, Snapshot},
+    state::{App, View},
+};
+use p2p_trace_model::{
     accounting::{HookState, Status},
     event::Method,
-    tui::{
-        snapshot::{Level, Now, Snapshot},
-        state::{App, View},
-    },
     units::duration,
 };
 
@@ -191,7 +191,7 @@ fn count(status: &Status, state: HookState) -> usize {
 /// `26 of 31 hooks (26 fentry, 5 armed)`.
 fn hooks(status: &Status) -> String {
     let by = |method: Method| {
-        let is_by = |hook: &&crate::accounting::HookStatus| {
+        let is_by = |hook: &&p2p_trace_model::accounting::HookStatus| {
             hook.state == HookState::Attached && hook.method == Some(method)
         };
         (status.hooks.iter().filter(is_by).count(), method.name())

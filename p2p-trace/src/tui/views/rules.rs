@@ -6,14 +6,14 @@ use super::{
     table::{Cell, Column, Table, flexible, left, put, right},
     titled,
 };
-use crate::{
+use crate::tui::{
+    lists, order,
+    state::{App, View},
+    theme::Theme,
+};
+use p2p_trace_model::{
     accounting::{HookState, HookStatus},
     rules::{Answer, Verdict},
-    tui::{
-        lists, order,
-        state::{App, View},
-        theme::Theme,
-    },
 };
 
 const COLUMNS: [Column; order::RULES.len()] = [

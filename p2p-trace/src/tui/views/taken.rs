@@ -6,15 +6,13 @@ use super::{
     table::{Cell, Column, Table, flexible, left, right},
     titled,
 };
-use crate::{
-    tui::{
-        lists,
-        snapshot::{self, Grouping, Row, Who},
-        state::App,
-        theme::Theme,
-    },
-    units::{bytes, duration},
+use crate::tui::{
+    lists,
+    snapshot::{self, Grouping, Row, Who},
+    state::App,
+    theme::Theme,
 };
+use p2p_trace_model::units::{bytes, duration};
 
 const COLUMNS: [Column; 9] = [
     flexible("TAKEN BY", 12, 9),

@@ -6,17 +6,13 @@ use super::{
     table::{Cell, Column, Table, flexible, left, right, top},
     titled,
 };
-use crate::{
-    event::Task,
-    state::Ended,
-    tui::{
-        lists, order,
-        snapshot::{Line, Mark, Timeline},
-        state::{App, View},
-        theme::Theme,
-    },
-    units::duration,
+use crate::tui::{
+    lists, order,
+    snapshot::{Line, Mark, Timeline},
+    state::{App, View},
+    theme::Theme,
 };
+use p2p_trace_model::{event::Task, state::Ended, units::duration};
 
 const LIST: [Column; order::TEARDOWNS.len()] = [
     left("DEVICE", 9),

@@ -6,7 +6,7 @@ use super::{
     super::query::Grouping,
     row::{Row, Who},
 };
-use crate::{
+use p2p_trace_model::{
     event::Symbolize,
     state::{Device, Reference, Taken},
 };

@@ -7,11 +7,11 @@ mod singles;
 use std::{cmp::Ordering, collections::BTreeMap};
 
 use super::query::{Column, Fields, Filter, Grouping, Query};
-use crate::{
+use groups::{Groups, merged};
+use p2p_trace_model::{
     event::{DeviceAddress, Symbolize},
     state::{Device, Model, Range, Reference},
 };
-use groups::{Groups, merged};
 pub(crate) use row::{Row, Who};
 use singles::Singles;
 

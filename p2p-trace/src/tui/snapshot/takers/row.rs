@@ -3,7 +3,7 @@
 use std::cmp::{Ordering, Reverse};
 
 use super::super::query::{Column, Fields, Filter};
-use crate::{
+use p2p_trace_model::{
     event::{DeviceAddress, Id, Task},
     state::Reference,
 };

@@ -9,7 +9,7 @@ use super::{
     ordered,
     row::Row,
 };
-use crate::state::{Device, Reference, Taken};
+use p2p_trace_model::state::{Device, Reference, Taken};
 
 /// The references of a device one by one, of which the first are wanted.
 pub(super) struct Singles<'a> {

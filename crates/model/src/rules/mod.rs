@@ -15,7 +15,7 @@ mod drained_after_removal;
 mod finding;
 mod findings;
 mod frees;
-mod holders;
+pub mod holders;
 mod judged;
 mod map_imbalance;
 pub mod names;
@@ -308,7 +308,8 @@ impl Rules {
 }
 
 /// What is out of a device, and who took it, as findings name them.
-pub(crate) fn held(device: &Device) -> holders::Holders {
+#[must_use]
+pub fn held(device: &Device) -> holders::Holders {
     holders::holders(device, None)
 }
 

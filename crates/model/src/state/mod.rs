@@ -185,7 +185,7 @@ impl Model {
     }
 
     /// The device that has a range of this pgmap that is not over.
-    pub(crate) fn owner(&self, pgmap: u64) -> Option<DeviceAddress> {
+    pub fn owner(&self, pgmap: u64) -> Option<DeviceAddress> {
         let has = |device: &&Device| device.ranges.current(pgmap).is_some();
         self.devices().find(has).map(Device::address)
     }

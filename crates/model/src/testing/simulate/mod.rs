@@ -15,15 +15,15 @@ use crate::{
 };
 
 mod faults;
-pub(crate) mod garbage;
+pub mod garbage;
 mod mapping;
-pub(crate) mod play;
+pub mod play;
 mod pull;
 mod taking;
 mod teardown;
 
-pub(crate) use faults::Fault;
-pub(crate) use teardown::Order;
+pub use faults::Fault;
+pub use teardown::Order;
 use teardown::Script;
 
 /// The run of every record.
@@ -33,7 +33,7 @@ const STEP_NS: u64 = 1_000_000;
 /// Between two ticks, when nothing happens.
 const TICK_NS: u64 = 250_000_000;
 /// Hooks that are attached only while a teardown is pending.
-pub(crate) const ARMED: [Hook; 5] = [
+pub const ARMED: [Hook; 5] = [
     Hook::DmaMapSg,
     Hook::DmaMapPage,
     Hook::DmaMapPhys,
@@ -41,26 +41,26 @@ pub(crate) const ARMED: [Hook; 5] = [
     Hook::BlkDmaMap,
 ];
 /// As `page_offset_base` may be.
-pub(crate) const DIRECT_MAP: u64 = 0xffff_8881_4000_0000;
+pub const DIRECT_MAP: u64 = 0xffff_8881_4000_0000;
 /// As `vmemmap_base` may be.
-pub(crate) const VMEMMAP: u64 = 0xffff_ea12_4000_0000;
+pub const VMEMMAP: u64 = 0xffff_ea12_4000_0000;
 
 /// The `struct page` of a direct-map address.
-pub(crate) const fn struct_page(addr: u64) -> u64 {
+pub const fn struct_page(addr: u64) -> u64 {
     VMEMMAP + (addr - DIRECT_MAP) / PAGE_SIZE * crate::state::PAGE_STRUCT_SIZE
 }
 
 /// Names what was taken once and for all.
-pub(crate) type Token = usize;
+pub type Token = usize;
 
 /// Something that is out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Out {
-    pub(crate) device: usize,
-    pub(crate) kind: Kind,
-    pub(crate) pid: u32,
+pub struct Out {
+    pub device: usize,
+    pub kind: Kind,
+    pub pid: u32,
     /// Direct-map addresses of its pages that are out.
-    pub(crate) pages: Vec<u64>,
+    pub pages: Vec<u64>,
     sgl: u64,
     /// A part of it was given back, and its reference with that.
     partial: bool,
@@ -109,9 +109,9 @@ struct Burst {
 
 /// See the module.
 #[derive(Clone, Debug)]
-pub(crate) struct Kernel {
-    pub(crate) now_ns: u64,
-    pub(crate) elements: Vec<Element>,
+pub struct Kernel {
+    pub now_ns: u64,
+    pub elements: Vec<Element>,
     devices: Vec<SimDevice>,
     out: BTreeMap<Token, Out>,
     tokens: usize,
@@ -121,11 +121,11 @@ pub(crate) struct Kernel {
     /// Arming hooks are attached at a kill with memory out, until no teardown is pending: whether they are.
     armed: Option<bool>,
     /// `pci_free_p2pmem` is not inlined into `pci_p2pmem_free_sgl`.
-    pub(crate) nested_frees: bool,
+    pub nested_frees: bool,
 }
 
 /// A task of this number.
-pub(crate) fn task(pid: u32) -> Task {
+pub fn task(pid: u32) -> Task {
     let mut comm = [0; COMM_LEN];
     comm[..4].copy_from_slice(b"task");
     comm[4] = b'a' + (pid % 26) as u8;
@@ -134,7 +134,7 @@ pub(crate) fn task(pid: u32) -> Task {
 
 impl Kernel {
     /// Devices that have no p2p memory yet.
-    pub(crate) fn new(devices: u8) -> Self {
+    pub fn new(devices: u8) -> Self {
         let device = |number| SimDevice {
             address: DeviceAddress::from_devfn(0, 1 + number, 0),
             ranges: Vec::new(),
@@ -155,18 +155,18 @@ impl Kernel {
         }
     }
 
-    pub(crate) fn address(&self, device: usize) -> DeviceAddress {
+    pub fn address(&self, device: usize) -> DeviceAddress {
         self.devices[device].address
     }
 
     /// What is out of a device.
-    pub(crate) fn out(&self, device: usize) -> impl Iterator<Item = (Token, &Out)> {
+    pub fn out(&self, device: usize) -> impl Iterator<Item = (Token, &Out)> {
         let of = move |entry: &(&Token, &Out)| entry.1.device == device;
         self.out.iter().filter(of).map(|(&token, out)| (token, out))
     }
 
     /// Who has each page that is out of a device.
-    pub(crate) fn pages(&self, device: usize) -> BTreeMap<u64, u32> {
+    pub fn pages(&self, device: usize) -> BTreeMap<u64, u32> {
         let pages = self
             .out(device)
             .flat_map(|(_, out)| out.pages.iter().map(|&page| (page, out.pid)));
@@ -174,12 +174,12 @@ impl Kernel {
     }
 
     /// The device has memory.
-    pub(crate) fn is_bound(&self, device: usize) -> bool {
+    pub fn is_bound(&self, device: usize) -> bool {
         !self.devices[device].ranges.is_empty()
     }
 
     /// The pgmaps of the device's ranges, the newest first.
-    pub(crate) fn pgmaps(&self, device: usize) -> Vec<u64> {
+    pub fn pgmaps(&self, device: usize) -> Vec<u64> {
         self.devices[device]
             .ranges
             .iter()
@@ -193,14 +193,7 @@ impl Kernel {
     }
 
     /// Writes an event of the current time, which `fill` completes.
-    pub(crate) fn event(
-        &mut self,
-        device: usize,
-        kind: Kind,
-        hook: Hook,
-        pid: u32,
-        fill: impl FnOnce(&mut Event),
-    ) {
+    pub fn event(&mut self, device: usize, kind: Kind, hook: Hook, pid: u32, fill: impl FnOnce(&mut Event)) {
         let time_ns = self.pass();
         let is_armed = ARMED.contains(&hook);
         let ring = match kind {
@@ -238,7 +231,7 @@ impl Kernel {
     }
 
     /// Writes a record of user space.
-    pub(crate) fn user(&mut self, write: impl FnOnce(&mut user::Writer, u64) -> Record) {
+    pub fn user(&mut self, write: impl FnOnce(&mut user::Writer, u64) -> Record) {
         let time_ns = self.pass();
         let mut writer = user::Writer::new(RUN);
         let record = write(&mut writer, time_ns);
@@ -258,7 +251,7 @@ impl Kernel {
     }
 
     /// Time passes in silence.
-    pub(crate) fn idle(&mut self, ns: u64) {
+    pub fn idle(&mut self, ns: u64) {
         let until_ns = self.now_ns + ns;
         while self.now_ns < until_ns {
             self.now_ns = until_ns.min(self.now_ns + TICK_NS);
@@ -267,7 +260,7 @@ impl Kernel {
     }
 
     /// Tells that these hooks are attached, or detached.
-    pub(crate) fn attach(&mut self, hooks: impl IntoIterator<Item = Hook>, attached: bool) {
+    pub fn attach(&mut self, hooks: impl IntoIterator<Item = Hook>, attached: bool) {
         for hook in hooks {
             let change = user::Change {
                 hook,
@@ -280,7 +273,7 @@ impl Kernel {
     }
 
     /// A driver binds and offers ranges of so many pages.
-    pub(crate) fn bind(&mut self, device: usize, pid: u32, ranges: &[u64]) {
+    pub fn bind(&mut self, device: usize, pid: u32, ranges: &[u64]) {
         for (number, &pages) in ranges.iter().enumerate() {
             // Addresses and pointers come back.
             let start = 0x8000_0000 + (device as u64) * 0x1000_0000 + (number as u64) * 0x100_0000;
@@ -292,7 +285,7 @@ impl Kernel {
     }
 
     /// `pci_p2pdma_add_resource`.
-    pub(crate) fn add_range(&mut self, device: usize, pid: u32, start: u64, pages: u64) {
+    pub fn add_range(&mut self, device: usize, pid: u32, start: u64, pages: u64) {
         let number = self.devices[device].ranges.len();
         let pgmap = 0xffff_8880_0100_0000 + (device as u64) * 0x1000 + (number as u64) * 0x100;
         let physical = Range {

@@ -6,11 +6,11 @@ use super::{Kernel, Token, struct_page};
 use crate::event::DeviceAddress;
 
 /// The device that maps.
-pub(crate) const CLIENT: DeviceAddress = DeviceAddress::from_devfn(0, 9, 0);
+pub(super) const CLIENT: DeviceAddress = DeviceAddress::from_devfn(0, 9, 0);
 
 impl Kernel {
     /// `pci_p2pdma_map_sg_attrs`, of what is not mapped yet.
-    pub(crate) fn map(&mut self, token: Token, pid: u32) {
+    pub fn map(&mut self, token: Token, pid: u32) {
         let Some(out) = self.out.get_mut(&token).filter(|out| !out.mapped) else {
             return;
         };
@@ -19,7 +19,7 @@ impl Kernel {
     }
 
     /// `pci_p2pdma_unmap_sg_attrs`.
-    pub(crate) fn unmap(&mut self, token: Token, pid: u32) {
+    pub fn unmap(&mut self, token: Token, pid: u32) {
         self.map_event(token, Kind::Unmap, Hook::UnmapSg, pid);
         if let Some(out) = self.out.get_mut(&token) {
             out.mapped = false;
@@ -27,7 +27,7 @@ impl Kernel {
     }
 
     /// Of something that is out: its device, the first address, and the pgmap.
-    pub(super) fn place_of(&self, token: Token) -> (usize, u64, u64) {
+    pub fn place_of(&self, token: Token) -> (usize, u64, u64) {
         let out = &self.out[&token];
         let mut ranges = self.devices[out.device].ranges.iter();
         let range = ranges.find(|range| range.contains(out.pages[0])).unwrap();

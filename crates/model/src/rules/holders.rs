@@ -10,17 +10,17 @@ use crate::{
 
 /// Who took what of a range, or of the device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Holders {
+pub struct Holders {
     /// The largest groups.
-    pub(crate) named: Vec<Holder>,
+    pub named: Vec<Holder>,
     /// How many groups there are besides.
-    pub(crate) left_out: u64,
+    pub left_out: u64,
     /// References of all groups.
-    pub(crate) references: u64,
+    pub references: u64,
     /// Bytes of all groups.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// References of which it is not sure that they are still those of whoever took them.
-    pub(crate) unsure: u64,
+    pub unsure: u64,
 }
 
 type Group = (&'static str, Option<Task>, Option<u64>, Option<u64>);

@@ -166,7 +166,7 @@ fn tables() -> Vec<(&'static str, String)> {
 /// `P2P_TRACE_BLESS=1 cargo test` writes the tables anew.
 #[test]
 fn the_document_shows_the_layout_of_this_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
     let committed = fs::read_to_string(&path).unwrap();
     let mut text = committed.clone();
     for (name, table) in tables() {

@@ -11,14 +11,14 @@ use crate::{
 };
 
 /// 2026-11-22 18:00:05 UTC at boottime 5 s, two hours ahead of UTC.
-pub(crate) const CLOCK: Clock = Clock {
+pub const CLOCK: Clock = Clock {
     boottime_ns: 5_000_000_000,
     realtime_ns: 1_795_370_405_000_000_000,
     utc_offset_s: 7200,
 };
 
 /// Three records of CPU 1.
-pub(crate) const LOSS: Loss = Loss {
+pub const LOSS: Loss = Loss {
     cpu: Some(1),
     ring: Ring::Hot,
     first: 10,
@@ -47,7 +47,7 @@ fn hook(
 }
 
 /// One hook of each state.
-pub(crate) fn status() -> Status {
+pub fn status() -> Status {
     let denied = "perf_event_open: permission denied";
     Status {
         version: "0.1.0".to_owned(),

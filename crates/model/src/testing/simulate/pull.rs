@@ -7,7 +7,7 @@ use crate::event::{Refs, State, decode::PAGE_SIZE, user};
 
 impl Kernel {
     /// A pull read: the ranges, the device, what is taken, and its end.
-    pub(crate) fn pull(&mut self, device: usize, complete: bool) {
+    pub fn pull(&mut self, device: usize, complete: bool) {
         self.flush();
         let from_ns = self.pass();
         let address = self.devices[device].address;

@@ -18,15 +18,15 @@ use crate::{
 };
 
 /// A model and the rules that have seen some elements.
-pub(crate) struct Run {
-    pub(crate) model: Model,
-    pub(crate) rules: Rules,
+pub struct Run {
+    pub model: Model,
+    pub rules: Rules,
     /// What was told, as it was.
-    pub(crate) told: Vec<Finding>,
+    pub told: Vec<Finding>,
 }
 
 impl Run {
-    pub(crate) fn new(options: Options, hooks: &[HookStatus]) -> Self {
+    pub fn new(options: Options, hooks: &[HookStatus]) -> Self {
         Self {
             model: Model::new(),
             rules: Rules::new(options, hooks),
@@ -34,7 +34,7 @@ impl Run {
         }
     }
 
-    pub(crate) fn feed(&mut self, elements: &[Element]) {
+    pub fn feed(&mut self, elements: &[Element]) {
         for element in elements {
             self.model.apply(element);
             self.told.extend(self.rules.apply(&self.model, element));
@@ -42,29 +42,29 @@ impl Run {
     }
 
     /// The run comes to its end.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         let end = user::Writer::new(0).end(self.model.now_ns());
         self.feed(&[Element::User(end)]);
     }
 
-    pub(crate) fn verdict(&self, rule: Rule, device: DeviceAddress) -> Verdict {
+    pub fn verdict(&self, rule: Rule, device: DeviceAddress) -> Verdict {
         let mut verdicts = self.rules.verdicts(&self.model).into_iter();
         verdicts
             .find(|verdict| verdict.rule == rule && verdict.device == device)
             .unwrap()
     }
 
-    pub(crate) fn answer(&self, rule: Rule, device: DeviceAddress) -> Answer {
+    pub fn answer(&self, rule: Rule, device: DeviceAddress) -> Answer {
         self.verdict(rule, device).answer
     }
 
     /// The rules that are violated, of any device.
-    pub(crate) fn violated(&self) -> BTreeSet<Rule> {
+    pub fn violated(&self) -> BTreeSet<Rule> {
         self.rules.findings().iter().map(|finding| finding.rule).collect()
     }
 
     /// The one finding of a rule.
-    pub(crate) fn only(&self, rule: Rule) -> &Finding {
+    pub fn only(&self, rule: Rule) -> &Finding {
         let of: Vec<_> = self
             .rules
             .findings()
@@ -77,7 +77,7 @@ impl Run {
 }
 
 /// The state of one hook.
-pub(crate) fn status(hook: Hook, state: HookState) -> HookStatus {
+pub fn status(hook: Hook, state: HookState) -> HookStatus {
     HookStatus {
         hook,
         function: None,
@@ -90,7 +90,7 @@ pub(crate) fn status(hook: Hook, state: HookState) -> HookStatus {
 }
 
 /// Every hook is there, but for these.
-pub(crate) fn hooks_but(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
+pub fn hooks_but(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
     let state = |hook: Hook| {
         let other = others.iter().find(|&&(other, _)| other == hook);
         let usual = if ARMED.contains(&hook) {
@@ -104,7 +104,7 @@ pub(crate) fn hooks_but(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
 }
 
 /// What the rules come to, with every hook there.
-pub(crate) fn judge(elements: &[Element]) -> Run {
+pub fn judge(elements: &[Element]) -> Run {
     let mut run = Run::new(Options::default(), &hooks_but(&[]));
     run.feed(elements);
     run.end();
@@ -112,7 +112,7 @@ pub(crate) fn judge(elements: &[Element]) -> Run {
 }
 
 /// The rules that a fault violates: its own first, then those that follow from it.
-pub(crate) const fn rules_of(fault: Fault) -> &'static [Rule] {
+pub const fn rules_of(fault: Fault) -> &'static [Rule] {
     match fault {
         // Its late free is of memory that is gone.
         Fault::RemovedFirst => &[
@@ -141,7 +141,7 @@ pub(crate) const fn rules_of(fault: Fault) -> &'static [Rule] {
 }
 
 /// A run in which nothing is wrong.
-pub(crate) fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
+pub fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
     let mut kernel = play::watched();
     kernel.nested_frees = nested_frees;
     interleave(&mut kernel, acts);
@@ -150,7 +150,7 @@ pub(crate) fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
 }
 
 /// A run with a fault in the middle, of which the first own record is at this place.
-pub(crate) fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
+pub fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
     let mut kernel = clean(before, false);
     let place = kernel.inject(fault, 0);
     interleave(&mut kernel, after);
@@ -158,12 +158,12 @@ pub(crate) fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, us
     (kernel, place)
 }
 
-pub(crate) fn fault() -> impl Strategy<Value = Fault> {
+pub fn fault() -> impl Strategy<Value = Fault> {
     proptest::sample::select(&Fault::ALL[..])
 }
 
 /// Violations that can follow from a fault later, beside its own.
-pub(crate) const fn aftermath(fault: Fault) -> &'static [Rule] {
+pub const fn aftermath(fault: Fault) -> &'static [Rule] {
     match fault {
         // The rest has no reference, and is not waited for, even if it is mapped. Its free can come at any time.
         Fault::FreeLess => &[

@@ -9,7 +9,7 @@ use crate::event::{Refs, decode::PAGE_SIZE};
 
 /// In which order a teardown goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub enum Order {
     /// Kill, wait, drain, removal.
     Right,
     /// As in 2018: kill, removal, and only then the wait and the drain.
@@ -35,24 +35,24 @@ enum Do {
 /// A teardown that has begun.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
-    pub(super) pid: u32,
+    pub pid: u32,
     left: VecDeque<Do>,
 }
 
 impl Kernel {
     /// A whole teardown. What is out when a range is killed is given back before it drains.
-    pub(crate) fn unbind(&mut self, device: usize, pid: u32) {
+    pub fn unbind(&mut self, device: usize, pid: u32) {
         self.tear_down(device, pid, Order::Right);
     }
 
     /// A whole teardown in this order.
-    pub(crate) fn tear_down(&mut self, device: usize, pid: u32, order: Order) {
+    pub fn tear_down(&mut self, device: usize, pid: u32, order: Order) {
         self.begin(device, pid, order);
         while self.advance(device) {}
     }
 
     /// A teardown begins; [`Kernel::advance`] does its steps.
-    pub(crate) fn begin(&mut self, device: usize, pid: u32, order: Order) {
+    pub fn begin(&mut self, device: usize, pid: u32, order: Order) {
         let opening = [Kind::Unbind, Kind::DriverRemove, Kind::DevresRelease];
         let mut left: VecDeque<Do> = opening.map(Do::Device).into();
         for pgmap in self.pgmaps(device) {
@@ -70,22 +70,22 @@ impl Kernel {
     }
 
     /// A teardown has begun and not ended.
-    pub(crate) fn is_pending(&self, device: usize) -> bool {
+    pub fn is_pending(&self, device: usize) -> bool {
         self.devices[device].script.is_some()
     }
 
     /// The pool was destroyed while memory was out: whoever unbound was killed, with the device's lock.
-    pub(crate) fn is_crashed(&self, device: usize) -> bool {
+    pub fn is_crashed(&self, device: usize) -> bool {
         self.devices[device].crashed
     }
 
     /// The teardown waits for what is out.
-    pub(crate) fn is_waiting(&self, device: usize) -> bool {
+    pub fn is_waiting(&self, device: usize) -> bool {
         matches!(self.next(device), Some(Do::Wait(_)))
     }
 
     /// The pool points to a range that is gone: an attempt to take memory would read what is freed.
-    pub(crate) fn has_dead_chunk(&self, device: usize) -> bool {
+    pub fn has_dead_chunk(&self, device: usize) -> bool {
         self.devices[device].ranges.iter().any(|range| range.freed)
     }
 
@@ -94,13 +94,13 @@ impl Kernel {
     }
 
     /// Does what is before this step. Not what is after it, where the teardown has no such step left.
-    pub(crate) fn advance_to(&mut self, device: usize, kind: Kind) {
+    pub fn advance_to(&mut self, device: usize, kind: Kind) {
         let is_it = |next: Do| matches!(next, Do::Device(next) | Do::Range(next, _) if next == kind);
         while self.next(device).is_some_and(|next| !is_it(next)) && self.advance(device) {}
     }
 
     /// The next step of a teardown; of the wait, one holder's giving back. False: there is none.
-    pub(crate) fn advance(&mut self, device: usize) -> bool {
+    pub fn advance(&mut self, device: usize) -> bool {
         let Some(script) = &mut self.devices[device].script else {
             return false;
         };

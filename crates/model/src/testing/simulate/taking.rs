@@ -8,7 +8,7 @@ use crate::state::PAGE_STRUCT_SIZE;
 
 impl Kernel {
     /// The first run of free pages, in the order of the pool.
-    pub(super) fn find(&self, device: usize, pages: u64) -> Option<u64> {
+    pub fn find(&self, device: usize, pages: u64) -> Option<u64> {
         let taken = self.pages(device);
         self.devices[device]
             .ranges
@@ -22,7 +22,7 @@ impl Kernel {
             })
     }
 
-    pub(super) fn take(&mut self, device: usize, kind: Kind, pid: u32, addr: u64, pages: u64) -> Token {
+    pub fn take(&mut self, device: usize, kind: Kind, pid: u32, addr: u64, pages: u64) -> Token {
         let token = self.tokens;
         self.tokens += 1;
         let out = Out {
@@ -39,7 +39,7 @@ impl Kernel {
     }
 
     /// `pci_alloc_p2pmem` returns.
-    pub(super) fn alloc_event(&mut self, device: usize, pid: u32, found: Option<u64>, pages: u64) {
+    pub fn alloc_event(&mut self, device: usize, pid: u32, found: Option<u64>, pages: u64) {
         self.event(device, Kind::Alloc, Hook::Alloc, pid, |event| {
             event.addr = found;
             event.size = Some(pages * PAGE_SIZE - 10);
@@ -50,14 +50,14 @@ impl Kernel {
     }
 
     /// `pci_alloc_p2pmem`.
-    pub(crate) fn alloc(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
+    pub fn alloc(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
         let found = self.find(device, pages);
         self.alloc_event(device, pid, found, pages);
         Some(self.take(device, Kind::Alloc, pid, found?, pages))
     }
 
     /// `pci_p2pmem_alloc_sgl`.
-    pub(crate) fn alloc_list(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
+    pub fn alloc_list(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
         let found = self.find(device, pages);
         self.alloc_event(device, pid, found, pages);
         let token = found.map(|addr| self.take(device, Kind::SglAlloc, pid, addr, pages));
@@ -87,7 +87,7 @@ impl Kernel {
     }
 
     /// `p2pmem_alloc_mmap`.
-    pub(crate) fn mmap(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
+    pub fn mmap(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
         let addr = self.find(device, pages)?;
         let range = self.devices[device]
             .ranges
@@ -105,7 +105,7 @@ impl Kernel {
     }
 
     /// Gives back what was taken, by whichever way it goes: of an mmap at most so many pages.
-    pub(crate) fn give(&mut self, token: Token, pid: u32, pages: usize) {
+    pub fn give(&mut self, token: Token, pid: u32, pages: usize) {
         let Some(out) = self.out.get(&token).cloned() else {
             return;
         };
@@ -138,7 +138,7 @@ impl Kernel {
     }
 
     /// `pci_free_p2pmem`.
-    pub(crate) fn free_event(&mut self, device: usize, pid: u32, addr: u64, size: u64) {
+    pub fn free_event(&mut self, device: usize, pid: u32, addr: u64, size: u64) {
         self.event(device, Kind::Free, Hook::Free, pid, |event| {
             event.addr = Some(addr);
             event.size = Some(size);
@@ -146,7 +146,7 @@ impl Kernel {
     }
 
     /// A page of a user mapping goes back; its record comes with the next flush.
-    pub(super) fn free_page(&mut self, device: usize, pid: u32, addr: u64) {
+    pub fn free_page(&mut self, device: usize, pid: u32, addr: u64) {
         let now_ns = self.pass();
         let range = self.devices[device]
             .ranges
@@ -178,7 +178,7 @@ impl Kernel {
     }
 
     /// Writes the pages that were freed and not told yet.
-    pub(crate) fn flush(&mut self) {
+    pub fn flush(&mut self) {
         let Some(burst) = self.burst.take() else { return };
         self.event(burst.device, Kind::PageFree, Hook::PageFree, burst.pid, |event| {
             event.pgmap = Some(burst.pgmap);

@@ -7,23 +7,23 @@ use crate::{
     units::Clock,
 };
 
-pub(crate) const MS: u64 = 1_000_000;
-pub(crate) const SECOND: u64 = 1000 * MS;
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1000 * MS;
 
 /// Times are seconds since 2026-11-22 18:00 UTC.
-pub(crate) const CLOCK: Clock = Clock {
+pub const CLOCK: Clock = Clock {
     boottime_ns: 0,
     realtime_ns: 1_795_370_400_000_000_000,
     utc_offset_s: 0,
 };
 
 /// Where an NVMe driver, an NVMe target and the kernel itself take memory.
-pub(crate) const NVME_CODE: u64 = 0xffff_ffff_c012_3177;
-pub(crate) const NVMET_CODE: u64 = 0xffff_ffff_c022_208f;
-pub(crate) const LIST_CODE: u64 = 0xffff_ffff_8188_404d;
+pub const NVME_CODE: u64 = 0xffff_ffff_c012_3177;
+pub const NVMET_CODE: u64 = 0xffff_ffff_c022_208f;
+pub const LIST_CODE: u64 = 0xffff_ffff_8188_404d;
 
 /// Names of two modules' code and of the kernel's.
-pub(crate) struct Code;
+pub struct Code;
 
 impl Symbolize for Code {
     fn symbolize(&self, address: u64) -> Option<String> {
@@ -38,14 +38,14 @@ impl Symbolize for Code {
 }
 
 /// A process with one thread.
-pub(crate) const fn task(pid: u32, name: &[u8]) -> Task {
+pub const fn task(pid: u32, name: &[u8]) -> Task {
     let mut comm = [0; COMM_LEN];
     comm.split_at_mut(name.len()).0.copy_from_slice(name);
     Task { pid, tgid: pid, comm }
 }
 
 /// Who does what in the stories.
-pub(crate) const WORKER: Task = task(29, b"kworker/u8:1");
-pub(crate) const TARGET: Task = task(310, b"kworker/1:2H");
-pub(crate) const READER: Task = task(726, b"p2pdio");
-pub(crate) const SHELL: Task = task(735, b"sh");
+pub const WORKER: Task = task(29, b"kworker/u8:1");
+pub const TARGET: Task = task(310, b"kworker/1:2H");
+pub const READER: Task = task(726, b"p2pdio");
+pub const SHELL: Task = task(735, b"sh");

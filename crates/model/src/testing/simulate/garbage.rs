@@ -49,7 +49,7 @@ fn record() -> impl Strategy<Value = Record> {
 }
 
 /// Any element of a stream.
-pub(crate) fn element() -> impl Strategy<Value = Element> {
+pub fn element() -> impl Strategy<Value = Element> {
     let loss =
         (any::<bool>(), word(), word(), word(), word()).prop_map(|(hot, first, last, from_ns, to_ns)| {
             Element::Loss(Loss {

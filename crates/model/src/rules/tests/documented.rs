@@ -38,7 +38,7 @@ fn needs(spec: &Spec) -> String {
 /// `P2P_TRACE_BLESS=1 cargo test` writes what the rules need anew.
 #[test]
 fn the_document_has_the_rules_of_this_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/rules.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
     let committed = fs::read_to_string(&path).unwrap();
     let mut text = committed.clone();
     for spec in TABLE {

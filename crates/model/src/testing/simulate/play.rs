@@ -10,18 +10,18 @@ use crate::{
 };
 
 /// One thing that somebody does: small numbers, taken modulo what there is.
-pub(crate) type Act = (u8, u8, u8, u8);
+pub type Act = (u8, u8, u8, u8);
 
 /// What is done in a run.
-pub(crate) fn acts() -> impl Strategy<Value = Vec<Act>> {
+pub fn acts() -> impl Strategy<Value = Vec<Act>> {
     proptest::collection::vec(any::<Act>(), 1..120)
 }
 
 /// Devices that take part.
-pub(crate) const DEVICES: u8 = 2;
+pub const DEVICES: u8 = 2;
 
 /// A run in which each teardown is done at a stretch.
-pub(crate) fn play(acts: &[Act], nested_frees: bool) -> Kernel {
+pub fn play(acts: &[Act], nested_frees: bool) -> Kernel {
     let mut kernel = Kernel::new(DEVICES);
     kernel.nested_frees = nested_frees;
     for &act in acts {
@@ -33,14 +33,14 @@ pub(crate) fn play(acts: &[Act], nested_frees: bool) -> Kernel {
 }
 
 /// A run whose teardowns go on step by step while others take and give back memory; nothing in it is wrong.
-pub(crate) fn interleave(kernel: &mut Kernel, acts: &[Act]) {
+pub fn interleave(kernel: &mut Kernel, acts: &[Act]) {
     for &act in acts {
         interleave_once(kernel, act);
     }
 }
 
 /// One act of [`interleave`].
-pub(crate) fn interleave_once(kernel: &mut Kernel, act: Act) {
+pub fn interleave_once(kernel: &mut Kernel, act: Act) {
     let (what, whose, who, how) = act;
     let device = usize::from(whose % DEVICES);
     if kernel.is_crashed(device) {
@@ -99,7 +99,7 @@ fn act_once(kernel: &mut Kernel, (what, whose, who, how): Act) {
 }
 
 /// The stream tells first that every hook but the armed ones is attached.
-pub(crate) fn watched() -> Kernel {
+pub fn watched() -> Kernel {
     let mut kernel = Kernel::new(DEVICES);
     let hooks = Hook::ALL.iter().copied().filter(|hook| !ARMED.contains(hook));
     kernel.attach(hooks, true);
@@ -108,7 +108,7 @@ pub(crate) fn watched() -> Kernel {
 }
 
 /// How many elements [`watched`] begins with.
-pub(crate) fn head() -> usize {
+pub fn head() -> usize {
     Hook::ALL.len() - ARMED.len()
 }
 
@@ -123,7 +123,7 @@ fn ring_of(element: &Element) -> Option<(Ring, u64, u64)> {
 }
 
 /// The stream without the events for which `lose` says so, and with the losses that tell of it.
-pub(crate) fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) -> Vec<Element> {
+pub fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) -> Vec<Element> {
     let mut kept = Vec::new();
     for (place, element) in elements.iter().enumerate() {
         match ring_of(element).filter(|_| lose(place)) {
@@ -143,7 +143,7 @@ pub(crate) fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) ->
 }
 
 /// A number that looks random.
-pub(crate) fn roll(seed: u32, place: usize) -> u8 {
+pub fn roll(seed: u32, place: usize) -> u8 {
     let mixed = (u64::from(seed) << 32 | place as u64)
         .wrapping_add(1)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15);

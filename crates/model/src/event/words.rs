@@ -145,18 +145,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    #[test]
-    fn words_are_the_bytes_of_the_record() {
-        let words: Words = std::array::from_fn(|index| (index as u64 + 1) * 0x0102_0304_0506_0708);
-        let record = to_record(&words);
-        // SAFETY: both are 120 bytes of plain integers without padding.
-        let bytes: [u64; WORDS] = unsafe { std::mem::transmute(record) };
-        assert_eq!(bytes, words);
-        // SAFETY: as above.
-        let bytes: [u64; WORDS] = unsafe { std::mem::transmute(to_stack(&words)) };
-        assert_eq!(bytes, words);
-    }
-
     proptest! {
         #[test]
         fn any_words_survive_the_way_there_and_back(words: Words) {

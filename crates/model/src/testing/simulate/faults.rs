@@ -6,17 +6,17 @@ use super::{Kernel, Order, Token, mapping::CLIENT, struct_page};
 use crate::event::decode::PAGE_SIZE;
 
 /// The task that does it.
-pub(crate) const CULPRIT: u32 = 90;
+pub(super) const CULPRIT: u32 = 90;
 /// The task that tears down.
-pub(crate) const UNBINDER: u32 = 91;
+pub(super) const UNBINDER: u32 = 91;
 /// The task that has memory taken.
-pub(crate) const TAKER: u32 = 92;
+pub(super) const TAKER: u32 = 92;
 /// How long what takes too long takes.
-pub(crate) const LONG_NS: u64 = 7_000_000_000;
+pub(super) const LONG_NS: u64 = 7_000_000_000;
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// The order of 2018, with memory that is given back late.
     RemovedFirst,
     /// A range drains with memory out, and the pool is destroyed with it.
@@ -68,7 +68,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 24] = [
+    pub const ALL: [Self; 24] = [
         Self::RemovedFirst,
         Self::Unwaited,
         Self::KilledTwice,
@@ -99,7 +99,7 @@ impl Fault {
 impl Kernel {
     /// Does it to a device. Returns how many elements there were before the first that belongs to it: from there on
     /// all of it can be seen.
-    pub(crate) fn inject(&mut self, fault: Fault, device: usize) -> usize {
+    pub fn inject(&mut self, fault: Fault, device: usize) -> usize {
         self.flush();
         for other in 0..self.devices.len() {
             while self.advance(other) {}

@@ -1,0 +1,26 @@
+//! The pure model of p2p-trace: from records to findings, the same live and after the fact.
+//!
+//! It has no input, no output and no clock but the stream of records. Each module needs only those above it:
+//!
+//! 1. [`units`] and [`names`] write values.
+//! 2. [`event`] decodes records.
+//! 3. [`stream`] puts the records of all CPUs into the order of time, and each event together with its stack.
+//! 4. [`accounting`] compares what the kernel counted with what arrived.
+//! 5. [`state`] keeps what is true after each event: ranges, references, teardowns.
+//! 6. [`rules`] judges it.
+//! 7. [`pipeline`] is all of that in one.
+//!
+//! The feature `testing` adds a simulated kernel for the tests of whatever uses this crate.
+
+#![forbid(unsafe_code)]
+
+pub mod accounting;
+pub mod event;
+pub mod names;
+pub mod pipeline;
+pub mod rules;
+pub mod state;
+pub mod stream;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod units;
