@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| p2p_trace::recover::fuzz::search(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| p2p_trace_dump::recover::fuzz::search(bytes));

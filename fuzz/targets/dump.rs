@@ -3,7 +3,7 @@
 
 #![no_main]
 
-use p2p_trace::dump::fuzz::{mended, read};
+use p2p_trace_dump::fuzz::{mended, read};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     read(bytes);

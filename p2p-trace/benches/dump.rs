@@ -18,13 +18,11 @@ use std::time::{Duration, Instant};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use p2p_trace::dump::{Header, Opened, Reason, Tape, Told, Writer};
 use p2p_trace_common::slot::SLOT_SIZE;
-use p2p_trace_model::accounting::Status;
-use p2p_trace_model::pipeline::Slice;
-use p2p_trace_model::rules::Options;
-use p2p_trace_model::stream::order::Item;
-use p2p_trace_model::units::Clock;
+use p2p_trace_dump::{Header, Opened, Reason, Tape, Told, Writer};
+use p2p_trace_model::{
+    accounting::Status, pipeline::Slice, rules::Options, stream::order::Item, units::Clock,
+};
 
 /// Events of a dump.
 const EVENTS: usize = 1_000_000;

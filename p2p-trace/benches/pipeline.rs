@@ -13,9 +13,12 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
-use p2p_trace_model::pipeline::{Pipeline, Slice};
-use p2p_trace_model::rules::Options;
-use p2p_trace_model::stream::order::Item;
+use p2p_trace_model::{
+    pipeline::{Pipeline, Slice},
+    rules::Options,
+    stream::order::Item,
+};
+
 use status::status;
 
 /// Live references that the benchmarks are run with.

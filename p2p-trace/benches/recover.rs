@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
-use p2p_trace::recover::{CoreFile, Search, carve, open};
+use p2p_trace_dump::recover::{CoreFile, Search, carve, open};
 
 /// Bytes of the image.
 const SIZE: usize = 1 << 29;

@@ -31,7 +31,6 @@
 pub mod cli;
 pub mod commands;
 mod drive;
-pub mod dump;
 pub mod exit;
 pub mod holders;
 pub mod kernel;
@@ -39,7 +38,6 @@ pub mod outfile;
 pub mod output;
 pub mod probe;
 mod recorder;
-pub mod recover;
 pub mod report;
 #[cfg(feature = "trace")]
 pub mod server;

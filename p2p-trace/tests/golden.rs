@@ -91,7 +91,7 @@ mod tests {
         }
         assert_eq!(
             CURRENT,
-            p2p_trace::dump::block::FORMAT,
+            p2p_trace_dump::block::FORMAT,
             "a version without golden dumps"
         );
     }

@@ -7,7 +7,7 @@ mod tests {
     /// What a crash kernel saved of a Linux 7.3 that died of a use of removed memory, but for the pages that have nothing of ours.
     #[test]
     fn the_memory_of_a_real_dead_kernel_tells_why_it_died() {
-        let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cores/vmcore");
+        let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/dump/tests/fixtures/cores/vmcore");
         let dump = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vmcore.p2pt");
         if dump.exists() {
             fs::remove_file(&dump).unwrap();

@@ -43,9 +43,9 @@ const RUNS: u32 = 20_000;
 const TARGETS: [(&str, &[&str]); 2] = [
     (
         "dump",
-        &["p2p-trace/tests/fixtures/dumps", "p2p-trace/tests/golden/1"],
+        &["crates/dump/tests/fixtures/dumps", "p2p-trace/tests/golden/1"],
     ),
-    ("core", &["p2p-trace/tests/fixtures/cores"]),
+    ("core", &["crates/dump/tests/fixtures/cores"]),
 ];
 
 /// The coverage that libFuzzer goes by, as `cargo fuzz` asks for it (its options `--sanitizer none` and `--release`).

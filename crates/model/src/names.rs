@@ -6,7 +6,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// For `skip_serializing_if`.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 pub const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -58,7 +57,7 @@ macro_rules! by_name {
         $(#[$doc])*
         #[doc = concat!("Writes a `", stringify!($type), "` as its name, for `#[serde(with)]`.")]
         pub mod $module {
-            #![expect(missing_docs, reason = "what they do is serde's to say")]
+            #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
 
             use super::*;
 

@@ -5,8 +5,7 @@ use std::iter::repeat_with;
 
 use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
-use p2p_trace_model::pipeline::Slice;
-use p2p_trace_model::stream::order::Item;
+use p2p_trace_model::{pipeline::Slice, stream::order::Item};
 
 /// Where the device's memory is in the direct map.
 const BASE: u64 = 0xffff_8890_0000_0000;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use p2p_trace_model::rules::Severity;
 
 use super::{TracingArgs, parse_duration, parse_size, severities};
 use crate::outfile::{Input, Output};
-use p2p_trace_model::rules::Severity;
 
 /// Options of `record`.
 #[derive(Clone, Debug, Args)]

@@ -13,9 +13,9 @@ use clap::{
 };
 use clap_complete::Shell;
 use p2p_trace_common::Hook;
+use p2p_trace_model::rules::Severity;
 
 use crate::{commands::doctor, outfile::Output};
-use p2p_trace_model::rules::Severity;
 
 pub use dump::{CheckArgs, RecordArgs, ReplayArgs, ReportArgs};
 pub use recover::{CoreFormat, RecoverArgs};

@@ -1,11 +1,9 @@
 //! Options of `recover`.
 
 use clap::{Args, ValueEnum, ValueHint};
+use p2p_trace_dump::recover::Format;
 
-use crate::{
-    outfile::{Input, Output},
-    recover::Format,
-};
+use crate::outfile::{Input, Output};
 
 /// Options of `recover`.
 #[derive(Clone, Debug, Args)]

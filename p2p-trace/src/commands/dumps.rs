@@ -8,8 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-
-use crate::dump::{Following, Opened, Tape};
+use p2p_trace_dump::{Following, Opened, Tape};
 
 /// Where a dump is read from.
 pub(super) type Input = Box<dyn Read + Send>;

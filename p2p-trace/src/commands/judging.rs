@@ -1,7 +1,8 @@
 //! What findings mean for the run: when they end it, and with which exit code.
 
-use crate::exit::Exit;
 use p2p_trace_model::rules::{self, Answer, Finding, Severity, Verdict};
+
+use crate::exit::Exit;
 
 /// What a user wants judged, and what is to follow from it.
 #[derive(Clone, Copy, Debug, Default)]

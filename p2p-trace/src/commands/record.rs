@@ -3,22 +3,22 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
-
-use crate::{
-    cli::RecordArgs,
-    drive::{Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open, stop::Stop},
-    dump::Header,
-    exit::{Exit, Refusal},
-    kernel::{KernelRoot, clock},
-    outfile::Content,
-    recorder::{Flight, Limits, Options, Recorder},
-    source::Request,
-};
+use p2p_trace_dump::Header;
 use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Step},
     rules,
     units::Clock,
+};
+
+use crate::{
+    cli::RecordArgs,
+    drive::{Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open, stop::Stop},
+    exit::{Exit, Refusal},
+    kernel::{KernelRoot, clock},
+    outfile::Content,
+    recorder::{Flight, Limits, Options, Recorder},
+    source::Request,
 };
 
 /// What is to be recorded, and where to.

@@ -3,16 +3,16 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
+use p2p_trace_dump::Names;
+use p2p_trace_model::rules::Severity;
 
 use super::{check, dumps, is_closed};
 use crate::{
     cli::ReportArgs,
-    dump::Names,
     exit::Exit,
     outfile::{Content, Outputs},
     report::{Collector, Story, Subject, html, markdown},
 };
-use p2p_trace_model::rules::Severity;
 
 /// Runs the command.
 ///
@@ -106,7 +106,7 @@ mod tests {
     use std::{fs, path::PathBuf};
 
     use super::*;
-    use crate::dump::{Writer, samples};
+    use p2p_trace_dump::{Writer, samples};
 
     /// The report of dumps.
     fn report_of(dumps: &[&[u8]]) -> (String, Exit) {
@@ -146,7 +146,7 @@ mod tests {
         let mut header = samples::header();
         header.status.run += 1;
         let other = Writer::new(Vec::new(), header).unwrap();
-        let other = other.finish(crate::dump::Reason::Broken, 0, None).unwrap();
+        let other = other.finish(p2p_trace_dump::Reason::Broken, 0, None).unwrap();
         let (text, exit) = report_of(&[&samples::dump(), &other, b"no dump"]);
         assert_eq!(exit, Exit::Error);
         let titles: Vec<_> = text.lines().filter(|line| line.starts_with("# ")).collect();

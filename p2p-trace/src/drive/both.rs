@@ -1,12 +1,12 @@
 //! Two sinks for one session.
 
 use anyhow::Result;
-
-use super::{Ending, Next, Sink};
 use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
 };
+
+use super::{Ending, Next, Sink};
 
 /// The first is told first. The second one can be absent.
 pub(crate) struct Both<'a, A, B> {

@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-
 use p2p_trace_model::rules::{Finding, Severity};
 
 const PATH: &str = "/dev/kmsg";

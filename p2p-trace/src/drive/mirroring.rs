@@ -7,12 +7,7 @@ use std::{
 };
 
 use p2p_trace_common::mirror::{IMAGE_PAGES, PAGE_PAYLOAD};
-
-use crate::{
-    dump::{Checkpoint, Header, Writer},
-    kernel::clock,
-    source::Image,
-};
+use p2p_trace_dump::{Checkpoint, Header, Writer};
 use p2p_trace_model::{
     accounting::Status,
     event::Event,
@@ -20,6 +15,8 @@ use p2p_trace_model::{
     rules,
     stream::assemble::Element,
 };
+
+use crate::{kernel::clock, source::Image};
 
 /// How often it is given anew, at most, if anything in it is new.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -5,6 +5,7 @@ mod both;
 mod kernel_log;
 mod mirroring;
 mod open;
+mod play;
 mod reader;
 mod ready;
 pub(crate) mod stop;
@@ -34,6 +35,9 @@ use p2p_trace_model::{
     stream::order::Order,
     units::Clock,
 };
+pub(crate) use play::play;
+#[cfg(feature = "tui")]
+pub(crate) use play::take_in;
 pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};
 pub(crate) use ready::ReadyFile;

@@ -1,13 +1,13 @@
 //! From what a user asks for to a session that is attached, or to the reason why that cannot be.
 
 use anyhow::Result;
+use p2p_trace_model::event::Symbolize;
 
 use super::stop::Stop;
 use crate::{
     exit::{Exit, Refusal},
     source::{Request, Session},
 };
-use p2p_trace_model::event::Symbolize;
 
 /// A session with the names of the kernel it traces.
 pub(crate) struct Opened {

@@ -11,14 +11,14 @@ use std::{
 };
 
 use p2p_trace_common::slot::SLOT_SIZE;
+use p2p_trace_model::{
+    accounting::{Status, Totals},
+    stream::Batch,
+};
 
 use crate::{
     drive::stop::Stop,
     source::{Image, Session, SessionError},
-};
-use p2p_trace_model::{
-    accounting::{Status, Totals},
-    stream::Batch,
 };
 
 /// How long to wait for more to read.

@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2p_trace_model::event::Symbolize;
+
 use crate::kernel::{
     KernelRoot,
     symbols::{Modules, Symbols},
 };
-use p2p_trace_model::event::Symbolize;
 
 /// Reading the symbols takes a while, and an address without a name may stay without one.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,5 +1,12 @@
 //! From the model to the report.
 
+use p2p_trace_model::{
+    event::{DeviceAddress, Symbolize, names::Bdf},
+    names::Hex,
+    state::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
+    units::Clock,
+};
+
 use super::{
     candidates::candidates,
     host::{Host, HostDevice},
@@ -12,12 +19,6 @@ use super::{
     verdict::{Grounds, can_unbind},
 };
 use crate::kernel::tasks::Gap;
-use p2p_trace_model::{
-    event::{DeviceAddress, Symbolize, names::Bdf},
-    names::Hex,
-    state::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
-    units::Clock,
-};
 
 /// Pieces of memory that are listed one by one.
 const MAX_RUNS: usize = 1024;

@@ -1,16 +1,16 @@
 //! From records to the report, on a host laid out in a folder.
 
 use p2p_trace_common::state;
+use p2p_trace_model::{
+    event::DeviceAddress,
+    testing::samples::{CLOCK, Code, MS, READER, SECOND, SHELL},
+};
 
 use super::{
     stories::{DEVICE, Story},
     *,
 };
 use crate::output::text::Style;
-use p2p_trace_model::{
-    event::DeviceAddress,
-    testing::samples::{CLOCK, Code, MS, READER, SECOND, SHELL},
-};
 
 /// The report of this host at `now_ns`.
 fn report_at(story: &Story, now_ns: u64, change: impl FnOnce(&crate::kernel::KernelRoot)) -> Report {

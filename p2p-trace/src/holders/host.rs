@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use p2p_trace_model::event::DeviceAddress;
+
 use crate::kernel::{
     KernelRoot,
     devices::{self, Driver, P2pDevice},
     tasks::{Cgroups, Scan, Tasks},
 };
-use p2p_trace_model::event::DeviceAddress;
 
 /// The host at one moment. Only tasks that a report names are looked at later.
 #[derive(Clone, Debug)]

@@ -3,14 +3,14 @@
 //! What is absent was not observed. Times are `CLOCK_BOOTTIME` in nanoseconds, beside RFC 3339 where a person may read
 //! them; sizes are bytes; `end` of a range is inclusive.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::kernel::tasks::{Liveness, UnbindStep};
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::{Hex, is_false},
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::tasks::{Liveness, UnbindStep};
 
 /// Version of the report's format. A change that is not an addition raises it.
 pub const FORMAT: u32 = 1;

@@ -1,11 +1,12 @@
 //! Reports for tests: a device at work, and one whose unbind is blocked.
 
-use super::report::*;
-use crate::kernel::tasks::{Liveness, UnbindStep};
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::Hex,
 };
+
+use super::report::*;
+use crate::kernel::tasks::{Liveness, UnbindStep};
 
 fn task(comm: &str, pid: u32) -> TaskLine {
     TaskLine {

@@ -3,8 +3,6 @@
 use std::{fs, os::unix::fs::symlink, path::Path};
 
 use p2p_trace_common::{Kind, Record, Ring, state, valid};
-
-use crate::kernel::{KernelRoot, devices, tasks};
 use p2p_trace_model::{
     event::{
         DeviceAddress, Loss, Reason, Task,
@@ -15,6 +13,8 @@ use p2p_trace_model::{
     stream::assemble::Element,
     testing::samples::{MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
 };
+
+use crate::kernel::{KernelRoot, devices, tasks};
 
 pub(super) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 const PGMAP: u64 = 0xffff_8881_0345_6000;

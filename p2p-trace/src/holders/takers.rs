@@ -2,6 +2,12 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
+use p2p_trace_model::{
+    event::{Task, names::RecordId},
+    names::Hex,
+    state::{At, Device, Reference, Taken, TakenBy},
+};
+
 use super::{
     Facts,
     report::{Holder, HolderKind, TaskLine},
@@ -9,11 +15,6 @@ use super::{
 use crate::{
     kernel::{devices::Driver, tasks::Liveness},
     output::is_return_trampoline,
-};
-use p2p_trace_model::{
-    event::{Task, names::RecordId},
-    names::Hex,
-    state::{At, Device, Reference, Taken, TakenBy},
 };
 
 /// What references of one group have in common.

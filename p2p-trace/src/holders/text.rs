@@ -2,13 +2,16 @@
 
 use std::fmt::{self, Write as _};
 
+use p2p_trace_model::units::{bytes, duration};
+
 use super::report::{
     Answer, DeviceReport, Holder, HolderKind, Preexisting, RangeReport, RangeState, Report, Residual, Source,
     UnbindReport,
 };
-use crate::kernel::tasks::Liveness;
-use crate::output::text::{Style, wrap};
-use p2p_trace_model::units::{bytes, duration};
+use crate::{
+    kernel::tasks::Liveness,
+    output::text::{Style, wrap},
+};
 
 /// Pieces of memory from before that are listed one by one.
 const RUNS: usize = 4;

@@ -1,6 +1,10 @@
 //! An unbind or removal that is under way: who does it, where it stands, whether it is blocked.
 
 use p2p_trace_common::Kind;
+use p2p_trace_model::{
+    event::{Task, names::RecordId},
+    state::{Device, Range, Stage, Step, Teardown},
+};
 
 use super::{
     Facts,
@@ -8,10 +12,6 @@ use super::{
     takers::task_line,
 };
 use crate::kernel::tasks::{Liveness, UnbindStep, unbind_step};
-use p2p_trace_model::{
-    event::{Task, names::RecordId},
-    state::{Device, Range, Stage, Step, Teardown},
-};
 
 /// What takes longer than this is blocked. Without anybody in the way, a kill drains once RCU has had its grace period, tens of
 /// milliseconds later.

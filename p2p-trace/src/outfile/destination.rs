@@ -6,8 +6,9 @@ use std::{
     sync::Arc,
 };
 
+use p2p_trace_dump::sequence::numbered;
+
 use super::{OutFile, OutputError, descriptor, identity::Identity};
-use crate::dump::sequence::numbered;
 
 /// How it is written to.
 #[derive(Clone, Debug)]

@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use p2p_trace_dump::sequence;
+
 use super::{
     Input, Output, OutputError,
     descriptor::{self, STDERR, STDIN, STDOUT},
@@ -16,7 +18,6 @@ use super::{
     identity::Identity,
     inspect::{Found, create_error, inspect, open_stream},
 };
-use crate::dump::sequence;
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,17 +3,17 @@
 use std::io::{self, BufWriter, Write};
 
 use p2p_trace_common::Kind;
-
-use crate::output::{
-    Context,
-    json::{EventLine, FindingLine, Line, LostLine, StatusLine, SummaryLine},
-    text,
-};
 use p2p_trace_model::{
     accounting::Status,
     event::{Symbolize, decode::decode, user},
     rules::{Finding, Verdict},
     stream::assemble::Element,
+};
+
+use crate::output::{
+    Context,
+    json::{EventLine, FindingLine, Line, LostLine, StatusLine, SummaryLine},
+    text,
 };
 
 /// How it is written.

@@ -7,6 +7,10 @@ use std::{
 
 use aya::maps::{Array, MapData};
 use p2p_trace_common::{Record, config::MAX_ARMED, counters::ArmedRange};
+use p2p_trace_model::{
+    event::user::{Change, Writer},
+    stream::Batch,
+};
 
 use super::{
     arming::{Arming, Order},
@@ -14,10 +18,6 @@ use super::{
     hooks::Hooks,
 };
 use crate::kernel::clock::boottime_ns as now_ns;
-use p2p_trace_model::{
-    event::user::{Change, Writer},
-    stream::Batch,
-};
 
 /// One element of the table of armed ranges.
 #[repr(transparent)]

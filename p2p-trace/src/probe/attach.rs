@@ -15,6 +15,7 @@ use aya::{
         kprobe::KProbeLink, links::FdLink,
     },
 };
+use p2p_trace_model::event::Method;
 
 use super::{
     plan::Planned,
@@ -23,7 +24,6 @@ use super::{
     table::{Point, Row},
 };
 use crate::source::Attach;
-use p2p_trace_model::event::Method;
 
 /// Threads that load programs: there are some fifty, of some ten milliseconds each.
 const MAX_LOADERS: usize = 8;

@@ -9,6 +9,10 @@ use std::{
 };
 
 use aya::{Ebpf, programs::Program};
+use p2p_trace_model::{
+    accounting::{HookState, HookStatus, MissedQuality},
+    event::{Method, user::Change},
+};
 
 use super::{
     attach::{Attached, Attacher},
@@ -19,10 +23,6 @@ use super::{
     verification::Verified,
 };
 use crate::source::Attach;
-use p2p_trace_model::{
-    accounting::{HookState, HookStatus, MissedQuality},
-    event::{Method, user::Change},
-};
 
 /// Threads that close links. More of them only wait for the locks of the kernel's probes.
 const CLOSERS: usize = 4;

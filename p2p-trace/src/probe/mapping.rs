@@ -14,10 +14,10 @@ use p2p_trace_common::{
     hook::HOOK_SLOTS,
     slot::SLOT_SIZE,
 };
+use p2p_trace_model::accounting::Shortfalls;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use crate::source::{Memory, ring::View};
-use p2p_trace_model::accounting::Shortfalls;
 
 /// A shared mapping of an mmapable array.
 #[derive(Debug)]

@@ -8,10 +8,10 @@ use p2p_trace_common::{
     mirror::{IMAGE_PAGES, IMAGES, PAGE_MARK, PAGE_PAYLOAD, PAGE_SIZE, PageHead, Tag, USER_SLOTS, mark},
     slot::{SLOT_SIZE, busy, committed, guard},
 };
+use p2p_trace_model::event::{user, words::from_record};
 
 use super::mapping::Mapping;
 use crate::source::Image;
-use p2p_trace_model::event::{user, words::from_record};
 
 /// Bytes of the largest image.
 const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;

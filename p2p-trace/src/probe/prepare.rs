@@ -7,6 +7,7 @@ use p2p_trace_common::{
     Config,
     config::{MAX_CPUS, MAX_DEVICES},
 };
+use p2p_trace_model::event::DeviceAddress;
 
 use super::{
     error::ProbeError,
@@ -18,7 +19,6 @@ use crate::{
     kernel::{KernelRoot, btf::Btf, cpus, devices, symbols::Symbols},
     source::Request,
 };
-use p2p_trace_model::event::DeviceAddress;
 
 /// The object, configured for the running kernel and loaded; its programs are not.
 pub(super) struct Prepared {

@@ -13,6 +13,11 @@ use std::{
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use p2p_trace_common::{Config, Hook, Record, hook::HOOK_SLOTS, slot::SLOT_SIZE};
+use p2p_trace_model::{
+    accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
+    event::{DeviceAddress, user::Writer},
+    stream::Batch,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
@@ -34,11 +39,6 @@ use crate::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
     },
     source::{Image, Request, Rings, Session, SessionError},
-};
-use p2p_trace_model::{
-    accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
-    event::{DeviceAddress, user::Writer},
-    stream::Batch,
 };
 
 /// How often the stream gets a `tick`, and takers are looked up, at most.

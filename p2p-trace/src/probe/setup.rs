@@ -5,13 +5,13 @@ use p2p_trace_common::{
     config::{MAX_CPUS, MAX_DEVICES, MISSING},
     slot::SLOT_SIZE,
 };
+use p2p_trace_model::event::DeviceAddress;
 
 use super::{layout::layout, plan::Plan};
 use crate::{
     kernel::{btf::Btf, symbols::Symbols},
     source::Request,
 };
-use p2p_trace_model::event::DeviceAddress;
 
 /// Bytes of the hot ring per CPU when nothing is asked for: what one CPU writes in 65 ms at a million events a second. The
 /// reader looks every 10 ms while there are any, and every 50 ms while there are none.

@@ -1,7 +1,6 @@
 //! What the kernel has not run, as losses: a program is skipped while another one is running on its CPU. Pure.
 
 use p2p_trace_common::{Hook, Ring, hook::HOOK_SLOTS};
-
 use p2p_trace_model::event::Loss;
 
 /// What was told so far.

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use p2p_trace_common::{Kind, Record, valid};
+use p2p_trace_model::event::{Task, user::Writer};
 
 use crate::kernel::{
     KernelRoot,
     tasks::{Liveness, Tasks},
 };
-use p2p_trace_model::event::{Task, user::Writer};
 
 /// Processes that are remembered; of more, nothing is said.
 const LIMIT: usize = 1 << 16;

@@ -11,17 +11,17 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use p2p_trace_dump::{Checkpoint, Header, Reason, Writer};
+use p2p_trace_model::{
+    accounting::{Status, Totals},
+    pipeline::Slice,
+};
 
 use super::{
     Options, Recorded, Shared,
     files::{Files, Out},
     flight::{Saved, Segments},
     redact::Redactor,
-};
-use crate::dump::{Checkpoint, Header, Reason, Writer};
-use p2p_trace_model::{
-    accounting::{Status, Totals},
-    pipeline::Slice,
 };
 
 /// What is not urgent is written after so long at the latest.

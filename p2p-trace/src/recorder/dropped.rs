@@ -1,7 +1,6 @@
 //! What found no room in the queue: counted, and told as a loss as soon as there is room.
 
 use p2p_trace_common::{Kind, Record, Ring};
-
 use p2p_trace_model::{
     event::{Loss, Reason, user},
     pipeline::Slice,

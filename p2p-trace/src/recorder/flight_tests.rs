@@ -3,12 +3,12 @@
 use std::{fs, path::Path, time::Instant};
 
 use p2p_trace_common::{Hook, Record};
+use p2p_trace_dump::{End, Entry, Reader, Told, samples};
 
 use super::{
     tests::{Live, alloc, open, read, record, records},
     *,
 };
-use crate::dump::{End, Entry, Reader, Told, samples};
 
 /// Another range is killed, which is written at once and no finding.
 fn quiet(place: u64) -> Record {

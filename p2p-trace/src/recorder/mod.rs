@@ -29,7 +29,6 @@ use p2p_trace_common::{Kind, Ring};
 
 use crate::{
     drive::{Ending, Next, Sink},
-    dump::{Checkpoint, Header, Reason},
     outfile::Destination,
 };
 use disk::{Disk, Message};
@@ -39,6 +38,7 @@ pub(crate) use flight::Flight;
 #[cfg(feature = "tui")]
 pub(crate) use flight::Saved;
 use names::NewNames;
+use p2p_trace_dump::{Checkpoint, Header, Reason};
 use p2p_trace_model::{
     accounting::{Status, Totals},
     event::Symbolize,

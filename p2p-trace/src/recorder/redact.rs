@@ -7,7 +7,6 @@
 use std::hash::{BuildHasher as _, RandomState};
 
 use p2p_trace_common::{Kind, Record, valid};
-
 use p2p_trace_model::{
     event::{
         layout::{Layout, Word},

@@ -3,15 +3,13 @@
 use std::{ffi::OsString, fs, path::Path};
 
 use p2p_trace_common::Hook;
+use p2p_trace_dump::sequence::numbered;
 
 use super::{
     tests::{Live, alloc, open, read, record, records},
     *,
 };
-use crate::{
-    dump::sequence::numbered,
-    outfile::{Content, Input, Output, Outputs},
-};
+use crate::outfile::{Content, Input, Output, Outputs};
 
 /// As `record --force` prepares it.
 fn replacing(path: &Path) -> Destination {

@@ -3,13 +3,13 @@
 use std::{convert::Infallible, fs, path::Path};
 
 use p2p_trace_common::{Hook, Record, valid};
-
-use super::*;
-use crate::dump::{End, Opened, Tape, Told, samples};
+use p2p_trace_dump::{End, Opened, Tape, Told, samples};
 use p2p_trace_model::{
     event::{NoSymbols, Reason as LossReason, user},
     stream::order::Item,
 };
+
+use super::*;
 
 const RUN: u64 = 0x0123_4567_89ab_cdef;
 

@@ -4,6 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 
 use anyhow::Result;
 use p2p_trace_common::Kind;
+use p2p_trace_dump::Header;
+use p2p_trace_model::{
+    accounting::Status,
+    event::{DeviceAddress, Event, Id},
+    pipeline::{Closing, Pipeline, Step},
+    rules::{self, Rule},
+    state::{At, Device, Model, Range, RangeId, Teardown, What},
+    stream::assemble::Element,
+};
 
 use super::{
     lanes::Lanes,
@@ -14,17 +23,8 @@ use super::{
 use crate::{
     commands::check::CheckReport,
     drive::{Ending, Next, Sink},
-    dump::Header,
     holders::step_after,
     kernel::tasks::UnbindStep,
-};
-use p2p_trace_model::{
-    accounting::Status,
-    event::{DeviceAddress, Event, Id},
-    pipeline::{Closing, Pipeline, Step},
-    rules::{self, Rule},
-    state::{At, Device, Model, Range, RangeId, Teardown, What},
-    stream::assemble::Element,
 };
 
 /// Teardowns that are kept of a device while the run goes on.

@@ -1,10 +1,11 @@
 //! What the records that a finding names were, as far as the story has them.
 
+use p2p_trace_model::event::Id;
+
 use super::{
     phrase,
     story::{Story, TeardownStory},
 };
-use p2p_trace_model::event::Id;
 
 /// What a record was, as far as the story has it.
 pub(super) fn what(story: &Story, id: Id) -> Option<String> {

@@ -2,19 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::{phrase, story::Story};
-use crate::{
-    commands::check::EndName,
-    dump::Origin,
-    output::{
-        Context,
-        text::{self, Style},
-    },
-};
+use p2p_trace_dump::Origin;
 use p2p_trace_model::{
     accounting::{HookState, HookStatus, MissedQuality, SequenceQuality},
     rules::Answer,
     units::{Clock, bytes, duration},
+};
+
+use super::{phrase, story::Story};
+use crate::{
+    commands::check::EndName,
+    output::{
+        Context,
+        text::{self, Style},
+    },
 };
 
 /// What makes the record itself less than whole, in sentences for the verdict.

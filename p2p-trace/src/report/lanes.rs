@@ -2,11 +2,12 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use super::story::Lane;
 use p2p_trace_model::{
     event::Id,
     state::{Closed, Device, Reference},
 };
+
+use super::story::Lane;
 
 /// References that are followed of a moment. More of them are kept than are shown: which matter shows in the end.
 const FOLLOWED: usize = 64;

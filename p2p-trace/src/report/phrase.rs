@@ -1,18 +1,18 @@
 //! The words that all views have in common.
 
 use p2p_trace_common::Kind;
+use p2p_trace_model::{
+    event::{Id, Task, user},
+    rules::{Answer, Severity},
+    state::{ClosedBy, Ended, Range, RangeId},
+    units::{bytes, duration},
+};
 
 use super::story::{Out, TeardownStory};
 use crate::output::{
     Context,
     json::{FindingLine, HolderLine},
     text::action,
-};
-use p2p_trace_model::{
-    event::{Id, Task, user},
-    rules::{Answer, Severity},
-    state::{ClosedBy, Ended, Range, RangeId},
-    units::{bytes, duration},
 };
 
 /// `sh (pid 97)`.

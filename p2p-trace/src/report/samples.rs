@@ -2,16 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Collector, Story, Subject};
-use crate::{
-    commands::check::{CheckReport, EndName},
-    drive::{Ending, Sink as _},
-    dump::Header,
-    output::{
-        Context,
-        json::{FindingLine, VerdictLine},
-    },
-};
+use p2p_trace_common::Hook;
+use p2p_trace_dump::Header;
 use p2p_trace_model::{
     accounting::{HookState, HookStatus, Outcome, Status, Totals},
     event::{Method, NoSymbols, Symbolize, user},
@@ -26,7 +18,15 @@ use p2p_trace_model::{
     units::Clock,
 };
 
-use p2p_trace_common::Hook;
+use super::{Collector, Story, Subject};
+use crate::{
+    commands::check::{CheckReport, EndName},
+    drive::{Ending, Sink as _},
+    output::{
+        Context,
+        json::{FindingLine, VerdictLine},
+    },
+};
 
 /// Seconds after the kernel's first moment are seconds after 2026-11-22 18:00 UTC.
 pub(super) const CLOCK: Clock = Clock {

@@ -1,15 +1,16 @@
 //! The verdict on a device in one sentence.
 
-use super::{
-    phrase,
-    story::{DeviceStory, Out, TeardownStory},
-};
-use crate::commands::check::CheckReport;
 use p2p_trace_model::{
     event::DeviceAddress,
     rules::Answer,
     units::{bytes, duration},
 };
+
+use super::{
+    phrase,
+    story::{DeviceStory, Out, TeardownStory},
+};
+use crate::commands::check::CheckReport;
 
 /// The worst that a rule came to for a device.
 pub(super) fn answer(device: DeviceAddress, check: &CheckReport) -> Answer {

@@ -3,14 +3,15 @@
 use std::ops::RangeInclusive;
 
 use p2p_trace_common::Kind;
-
-use crate::{commands::check::CheckReport, dump::Origin};
+use p2p_trace_dump::Origin;
 use p2p_trace_model::{
     accounting::{HookTally, Status},
     event::{DeviceAddress, Id, Loss, Task},
     rules::{Answer, Holder},
     state::{At, ClosedBy, Range, RangeId, Reference, Teardown},
 };
+
+use crate::commands::check::CheckReport;
 
 /// Teardowns that are told of a device.
 pub(super) const MAX_TEARDOWNS: usize = 6;

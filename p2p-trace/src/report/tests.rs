@@ -1,14 +1,15 @@
 //! Streams in, reports out.
 
-use super::{
-    markdown,
-    samples::{context, hang, story},
-};
 use p2p_trace_model::{
     event::NoSymbols,
     rules::Answer,
     stream::assemble::Element,
     testing::simulate::{Fault, Kernel, Order, play},
+};
+
+use super::{
+    markdown,
+    samples::{context, hang, story},
 };
 
 fn shown(kernel: &Kernel) -> String {

@@ -1,14 +1,14 @@
 //! Uses of memory: which events are some, of what, and how many there were.
 
 use p2p_trace_common::Kind;
-
-use super::story::{TeardownStory, Use};
-use crate::commands::check::CheckReport;
 use p2p_trace_model::{
     event::{DeviceAddress, Event},
     rules::Rule,
     state::{At, Device, FreeMatch, Model, Range, What},
 };
+
+use super::story::{TeardownStory, Use};
+use crate::commands::check::CheckReport;
 
 /// How often the ranges of each teardown were used after their removal, beside the uses that are known.
 pub(super) fn count_uses(teardowns: &mut [TeardownStory], device: DeviceAddress, check: &CheckReport) {

@@ -3,10 +3,10 @@
 //! The client writes `{"version":1,"request":"holders","devices":["0000:01:00.0"]}`, the server answers
 //! `{"version":1,"report":{…}}` or `{"version":1,"error":{"code":"…","message":"…"}}` and closes.
 
+use p2p_trace_model::event::names::Bdf;
 use serde::{Deserialize, Serialize};
 
 use crate::holders::Report;
-use p2p_trace_model::event::names::Bdf;
 
 /// Version of the protocol. Both sides must speak the same.
 pub const VERSION: u32 = 1;

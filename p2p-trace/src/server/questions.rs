@@ -7,12 +7,13 @@ use std::{
     time::Duration,
 };
 
+use p2p_trace_model::event::DeviceAddress;
+
 use super::{Place, Request, Server};
 use crate::{
     holders::{Host, Report},
     kernel::{KernelRoot, clock::boottime_ns},
 };
-use p2p_trace_model::event::DeviceAddress;
 
 /// How long a client has to wait for the thread that answers.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -10,10 +10,11 @@ use p2p_trace_common::{
     record::{MAGIC, SCHEMA},
     slot::{BUSY, SLOT_SIZE, committed, guard},
 };
-
-use p2p_trace_model::event::words::{WORDS, Words, to_record};
 use p2p_trace_model::{
-    event::{Loss, Reason},
+    event::{
+        Loss, Reason,
+        words::{WORDS, Words, to_record},
+    },
     stream::Batch,
 };
 

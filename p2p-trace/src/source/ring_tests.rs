@@ -11,17 +11,19 @@ use p2p_trace_common::{
     Kind, Record, Ring,
     slot::{busy, committed, guard},
 };
+use p2p_trace_model::{
+    event::{
+        Reason, user,
+        words::{WORDS, Words, from_record, to_record, to_stack},
+    },
+    stream::Batch,
+};
 use proptest::prelude::*;
 
 use super::{
     Memory, Rings,
     ring::{SLOT_WORDS, STALL_LIMIT_NS, View},
 };
-use p2p_trace_model::event::{
-    user,
-    words::{WORDS, Words, from_record, to_record, to_stack},
-};
-use p2p_trace_model::{event::Reason, stream::Batch};
 
 const RUN: u64 = 0xfeed;
 

@@ -3,7 +3,6 @@
 use std::{path::PathBuf, time::Duration};
 
 use p2p_trace_common::Hook;
-
 use p2p_trace_model::{
     accounting::{Status, Totals},
     stream::Batch,

@@ -2,6 +2,12 @@
 
 use std::fmt::Write as _;
 
+use p2p_trace_model::{
+    event::Symbolize as _,
+    rules::Verdict,
+    units::{bytes, duration},
+};
+
 use super::{
     keeper::Entry,
     lists,
@@ -12,11 +18,6 @@ use crate::output::{
     Context,
     json::{EventLine, FindingLine, Line, LostLine},
     text,
-};
-use p2p_trace_model::{
-    event::Symbolize as _,
-    rules::Verdict,
-    units::{bytes, duration},
 };
 
 /// Lines in front of everything else.

@@ -6,6 +6,11 @@ use std::{
     sync::Arc,
 };
 
+use p2p_trace_model::{
+    event::{DeviceAddress, Event, Symbolize as _, Task},
+    rules::{Finding, Verdict},
+};
+
 use super::{
     keeper::Entry,
     order,
@@ -13,10 +18,6 @@ use super::{
     state::{App, View},
 };
 use crate::output::text::action;
-use p2p_trace_model::{
-    event::{DeviceAddress, Event, Symbolize as _, Task},
-    rules::{Finding, Verdict},
-};
 
 /// The devices that match by themselves, or of which something is out that does.
 pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {

@@ -9,6 +9,14 @@ use std::{
 };
 
 use anyhow::Result;
+use p2p_trace_model::{
+    accounting::Status,
+    event::{DeviceAddress, Symbolize},
+    pipeline::{Closing, Pipeline, Step},
+    rules::Verdict,
+    state::Device,
+    units::Clock,
+};
 
 use super::{
     files,
@@ -22,14 +30,6 @@ use crate::{
     outfile::Destination,
     output::{json::SummaryLine, text},
     recorder::{self, Flight, Saved},
-};
-use p2p_trace_model::{
-    accounting::Status,
-    event::{DeviceAddress, Symbolize},
-    pipeline::{Closing, Pipeline, Step},
-    rules::Verdict,
-    state::Device,
-    units::Clock,
 };
 
 /// Between two snapshots.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use p2p_trace_model::{accounting::Status, event::NoSymbols, pipeline::Pipeline, units::Clock};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     theme::{Palette, Theme},
     views,
 };
-use p2p_trace_model::{accounting::Status, event::NoSymbols, pipeline::Pipeline, units::Clock};
 
 /// Columns and rows of a large screen.
 const SIZE: (u16, u16) = (200, 60);

@@ -2,8 +2,9 @@
 
 use std::{cmp::Ordering, sync::Arc};
 
-use super::snapshot::{DeviceRow, Timeline};
 use p2p_trace_model::rules::{Answer, Finding, Verdict};
+
+use super::snapshot::{DeviceRow, Timeline};
 
 /// By which column, and which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use p2p_trace_model::event::Id;
+
 use super::{
     detail::{self, Detail},
     keymap::{Action, Play},
@@ -10,7 +12,6 @@ use super::{
     snapshot::{Column, Filter, Grouping, Query, Snapshot},
     theme::Theme,
 };
-use p2p_trace_model::event::Id;
 
 /// What fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

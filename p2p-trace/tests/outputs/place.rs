@@ -16,7 +16,11 @@ impl Place {
     pub(crate) fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-        fs::copy(tests.join("fixtures/cores/vmcore"), place.path("core")).unwrap();
+        fs::copy(
+            tests.join("../../crates/dump/tests/fixtures/cores/vmcore"),
+            place.path("core"),
+        )
+        .unwrap();
         fs::copy(tests.join("golden/1/blocked.p2pt"), place.path("dump")).unwrap();
         // Nothing is attached by what gets as far as this.
         fs::write(place.path("no-types"), "no types").unwrap();

@@ -46,15 +46,14 @@ fn method_from_name(name: &str) -> Option<Method> {
 
 /// For an optional [`Method`].
 pub mod method {
-    #![expect(missing_docs, reason = "what they do is serde's to say")]
+    #![expect(
+        missing_docs,
+        clippy::missing_errors_doc,
+        reason = "what they do is serde's to say"
+    )]
 
     use super::*;
 
-    #[expect(
-        clippy::ref_option,
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde passes references"
-    )]
     pub fn serialize<S: Serializer>(value: &Option<Method>, serializer: S) -> Result<S::Ok, S::Error> {
         value.map(Method::name).serialize(serializer)
     }
@@ -71,11 +70,14 @@ pub mod method {
 
 /// For what is written as it is displayed.
 pub mod device {
-    #![expect(missing_docs, reason = "what they do is serde's to say")]
+    #![expect(
+        missing_docs,
+        clippy::missing_errors_doc,
+        reason = "what they do is serde's to say"
+    )]
 
     use super::*;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     pub fn serialize<S: Serializer>(value: &DeviceAddress, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(value)
     }
@@ -88,11 +90,14 @@ pub mod device {
 
 /// For the random number of a run: 16 hexadecimal digits.
 pub mod run {
-    #![expect(missing_docs, reason = "what they do is serde's to say")]
+    #![expect(
+        missing_docs,
+        clippy::missing_errors_doc,
+        reason = "what they do is serde's to say"
+    )]
 
     use super::*;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&format_args!("{value:016x}"))
     }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
 use super::{Answer, Rule, Severity};
 use crate::names::by_name;

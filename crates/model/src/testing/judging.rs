@@ -77,7 +77,7 @@ impl Run {
 }
 
 /// The state of one hook.
-pub fn status(hook: Hook, state: HookState) -> HookStatus {
+pub const fn status(hook: Hook, state: HookState) -> HookStatus {
     HookStatus {
         hook,
         function: None,

@@ -1,10 +1,7 @@
 //! What the tests of several modules share: a simulated kernel, and what they show it with.
 
 #![expect(missing_docs, reason = "the names of test values say what they are")]
-#![cfg_attr(
-    not(test),
-    expect(clippy::unwrap_used, reason = "it is for tests, where a panic is a failure")
-)]
+#![expect(clippy::unwrap_used, reason = "it is for tests, where a panic is a failure")]
 
 pub mod judging;
 pub mod samples;

@@ -5,16 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2p_trace_model::{
+    event::{DeviceAddress, Symbolize},
+    state::{Device, Model},
+    units::Clock,
+};
+
 use crate::{
     drive::Answer,
     holders::{Facts, Source, report},
     kernel::{KernelRoot, devices},
     server::{Desk, Place, Question},
-};
-use p2p_trace_model::{
-    event::{DeviceAddress, Symbolize},
-    state::{Device, Model},
-    units::Clock,
 };
 
 /// How long an answer waits for the kernel's state. What was not read by then is said in the report.

@@ -3,8 +3,9 @@
 #[cfg(feature = "trace")]
 mod desk;
 
-use crate::drive::{Answer, Opened};
 use p2p_trace_model::units::Clock;
+
+use crate::drive::{Answer, Opened};
 
 /// Whoever answers questions about a session that is limited to `devices` (none: all), if that is possible: a tracer goes on
 /// without.

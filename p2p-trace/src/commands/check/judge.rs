@@ -3,18 +3,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, Result};
-
-use super::{Judged, Options, report, text};
-use crate::{
-    commands::dumps,
-    drive::{Ending, Next, Sink},
-    dump::{self, End, Header, Names},
-    output::Context,
-};
+use p2p_trace_dump::{End, Header, Names};
 use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
     rules::{Answer, Finding, Severity, Verdict},
+};
+
+use super::{Judged, Options, report, text};
+use crate::{
+    commands::dumps,
+    drive::{self, Ending, Next, Sink},
+    output::Context,
 };
 
 /// What a run has come to.
@@ -62,7 +62,7 @@ pub(in crate::commands) fn outcome(
         closing: None,
         duration_ns: 0,
     };
-    let end = dump::play(&mut run.tape, rules, &mut kept)
+    let end = drive::play(&mut run.tape, rules, &mut kept)
         .with_context(|| format!("cannot read {}", files.join(", ")))?;
     let (closing, end) = kept.closing.zip(end).context("a dump ended without an end")?;
     if let Some(status) = kept.status {

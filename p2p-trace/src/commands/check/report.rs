@@ -1,20 +1,18 @@
 //! What a dump came to, as JSON.
 
 use anyhow::Result;
+use p2p_trace_dump::End;
+use p2p_trace_model::rules::{
+    Answer,
+    names::{self, AnswerName},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Outcome;
-use crate::{
-    dump::End,
-    output::{
-        Context,
-        json::{FindingLine, VerdictLine},
-    },
-};
-use p2p_trace_model::rules::{
-    Answer,
-    names::{self, AnswerName},
+use crate::output::{
+    Context,
+    json::{FindingLine, VerdictLine},
 };
 
 /// Version of the report's format. A change that is not an addition raises it.

@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use p2p_trace_dump::samples::{self, dump};
+
 use super::*;
-use crate::dump::samples::{self, dump};
 
 const OPTIONS: Options = Options {
     json: true,

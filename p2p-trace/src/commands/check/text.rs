@@ -2,15 +2,14 @@
 
 use std::fmt::{self, Write as _};
 
-use super::judge::Outcome;
-use crate::{
-    dump::End,
-    output::{
-        Context,
-        text::{self, Style},
-    },
-};
+use p2p_trace_dump::End;
 use p2p_trace_model::{rules::Answer, units::duration};
+
+use super::judge::Outcome;
+use crate::output::{
+    Context,
+    text::{self, Style},
+};
 
 /// The text of one run: the answer first.
 pub(super) fn text(outcome: &Outcome, context: &Context<'_>, style: Style) -> String {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use p2p_trace_common::Hook;
+use p2p_trace_model::{event::DeviceAddress, stream::Batch, units::Clock};
 
 use super::{follow::Follower, observe::Observe};
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
     kernel::{KernelRoot, clock, devices},
     source::Request,
 };
-use p2p_trace_model::{event::DeviceAddress, stream::Batch, units::Clock};
 
 /// How long to wait for the kernel's state. It takes some milliseconds per device.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -1,10 +1,10 @@
 //! Who looks: a tracer that is running, else this process for a moment.
 
 use anyhow::Result;
+use p2p_trace_model::event::DeviceAddress;
 
 use super::moment::Moment;
 use crate::holders::Report;
-use p2p_trace_model::event::DeviceAddress;
 
 /// Somebody who can look at what is taken.
 pub(crate) trait Observe {

@@ -3,14 +3,14 @@
 use std::time::Instant;
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
+use p2p_trace_model::{
+    event::user::{self, Writer},
+    rules::{self, Severity},
+};
 
 use super::{
     tests::{Closing, lines, plan, play_as, shape},
     *,
-};
-use p2p_trace_model::{
-    event::user::{self, Writer},
-    rules::{self, Severity},
 };
 
 const START_NS: u64 = 5_000_000_000;

@@ -15,6 +15,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use p2p_trace_model::units::Clock;
 
 use super::{
     answering::answering,
@@ -31,7 +32,7 @@ use crate::{
     output::{Context, Format, Printer, text},
     recorder::{self, Recorder},
 };
-use p2p_trace_model::units::Clock;
+
 pub(super) use reader_gone::is_stdout_closed;
 pub(super) use shown::Shown;
 

@@ -3,6 +3,11 @@
 use std::io::Write;
 
 use anyhow::Result;
+use p2p_trace_model::{
+    accounting::Status,
+    pipeline::{Closing, Pipeline, Step},
+    rules::{Finding, Severity, Verdict},
+};
 
 use super::Plan;
 use crate::{
@@ -11,11 +16,6 @@ use crate::{
     exit::Exit,
     kernel::clock,
     output::{Printer, json::SummaryLine},
-};
-use p2p_trace_model::{
-    accounting::Status,
-    pipeline::{Closing, Pipeline, Step},
-    rules::{Finding, Severity, Verdict},
 };
 
 /// Whatever has been shown of a run.

@@ -3,18 +3,18 @@
 use std::{cell::Cell, collections::VecDeque, fs::File, thread};
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS};
-
-use super::*;
-use crate::{
-    dump,
-    output::json::Line,
-    source::{Session, SessionError},
-};
+use p2p_trace_dump as dump;
 use p2p_trace_model::{
     accounting::{HookStatus, Position, Status, Totals},
     event::{NoSymbols, user},
     stream::Batch,
     testing::status as samples,
+};
+
+use super::*;
+use crate::{
+    output::json::Line,
+    source::{Session, SessionError},
 };
 
 /// Plays batches, then asks to stop.

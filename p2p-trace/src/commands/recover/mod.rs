@@ -10,18 +10,18 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
+use p2p_trace_dump::recover::{
+    Beginning, Carved, CoreFile, Facts, Recovered, Search, Written, append, carve, carve_pipe, open, write,
+};
+
+use show::{Meter, name};
 
 use super::dumps;
 use crate::{
     cli::{Global, RecoverArgs},
     exit::Exit,
     outfile::{Content, Destination, Input, Outputs},
-    recover::{
-        Beginning, Carved, CoreFile, Facts, Recovered, Search, Written, append, carve, carve_pipe, open,
-        write,
-    },
 };
-use show::{Meter, name};
 
 /// Runs the command.
 ///
@@ -88,7 +88,7 @@ fn search_core(path: &Path, args: &RecoverArgs, search: Search) -> Result<(Facts
 }
 
 /// The recorded dump, which must be one run.
-fn recorded(files: &[Input]) -> Result<crate::dump::Tape<dumps::Input>> {
+fn recorded(files: &[Input]) -> Result<p2p_trace_dump::Tape<dumps::Input>> {
     let (mut runs, errors) = dumps::open(files);
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
@@ -106,7 +106,7 @@ fn create(
     destination: &Destination,
     run: &Recovered,
     facts: &Facts,
-    tape: Option<&mut crate::dump::Tape<dumps::Input>>,
+    tape: Option<&mut p2p_trace_dump::Tape<dumps::Input>>,
 ) -> Result<Written> {
     let mut file = destination.create()?;
     let fill = || -> Result<Written> {

@@ -5,11 +5,10 @@ use std::{
     path::Path,
 };
 
-use crate::{
-    outfile::Destination,
-    recover::{Carved, Facts, Progress, Recovered, Written},
-};
+use p2p_trace_dump::recover::{Carved, Facts, Progress, Recovered, Written};
 use p2p_trace_model::units::{bytes as size, duration};
+
+use crate::outfile::Destination;
 
 /// How a core is written in messages.
 pub(super) fn name(core: &Path) -> String {

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use p2p_trace_dump::End;
 
 use super::{
     colors_stdout, dumps, is_closed,
@@ -17,8 +18,7 @@ use super::{
 };
 use crate::{
     cli::{Global, ReplayArgs},
-    drive::{ReadyFile, stop::Stop},
-    dump::{self, End},
+    drive::{self, ReadyFile, stop::Stop},
     exit::{Exit, Refusal},
     outfile::Input,
     output::{Context, Format, Printer, text},
@@ -108,7 +108,7 @@ pub(super) fn show(
     let context = Context::new(header.clock, &header.status, &names);
     let printer = Printer::new(format, context, only_findings, out);
     let mut shown = Shown::new(printer, &plan, header.status, None, stop);
-    let end = dump::play(&mut run.tape, judging.rules, &mut shown)?;
+    let end = drive::play(&mut run.tape, judging.rules, &mut shown)?;
     complain(&run, end.as_ref(), stop);
     Ok(())
 }

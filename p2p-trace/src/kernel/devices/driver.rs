@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use p2p_trace_model::event::DeviceAddress;
+
 use super::pci_devices;
 use crate::kernel::KernelRoot;
-use p2p_trace_model::event::DeviceAddress;
 
 /// A bound driver.
 #[derive(Clone, Debug, PartialEq, Eq)]

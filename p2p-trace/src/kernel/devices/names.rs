@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use p2p_trace_model::event::{AddressError, DeviceAddress};
+
 use super::file_names;
 use crate::kernel::root::KernelRoot;
-use p2p_trace_model::event::{AddressError, DeviceAddress};
 
 /// A device that cannot be told from what was written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -2,11 +2,12 @@
 
 use std::{fmt, io};
 
+use p2p_trace_model::event::DeviceAddress;
+
 use super::{
     Hint, StackError, Tasks, UnbindStep, frames, mappings, numbers_in, read, stat::Stat, unbind_step,
 };
 use crate::kernel::symbols::Symbol;
-use p2p_trace_model::event::DeviceAddress;
 
 /// Tasks whose kernel stack is read at most: those in an uninterruptible wait, which should be few.
 const MAX_STACKS: usize = 4096;

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use crate::kernel::root::read;
 use p2p_trace_model::event::escape::escape;
+
+use crate::kernel::root::read;
 
 /// Nanoseconds per tick of the times in `/proc`: `USER_HZ` is 100 on x86 whatever `CONFIG_HZ` says
 /// (`include/asm-generic/param.h`).

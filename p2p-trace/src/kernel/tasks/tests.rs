@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::symlink;
 
-use super::*;
 use p2p_trace_model::event::DeviceAddress;
+
+use super::*;
 
 /// The kernel stack of an unbind that waits in Linux 7.3.
 pub(crate) const UNBIND_STACK: &str = "[<0>] memunmap_pages+0x87/0x250\n[<0>] release_nodes+0x36/0xb0\n\

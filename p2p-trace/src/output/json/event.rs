@@ -1,10 +1,6 @@
 //! The line of an event.
 
 use p2p_trace_common::{Hook, Kind};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use crate::output::{Context, Frame};
 use p2p_trace_model::{
     event::{
         Event, Method, State,
@@ -12,6 +8,10 @@ use p2p_trace_model::{
     },
     names::{Hex, is_false},
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::output::{Context, Frame};
 
 /// A kernel address with its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,10 +1,5 @@
 //! The line of a finding.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::event::FrameLine;
-use crate::output::Context;
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::Hex,
@@ -13,6 +8,11 @@ use p2p_trace_model::{
         names::{self, AnswerName, SeverityName},
     },
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::event::FrameLine;
+use crate::output::Context;
 
 /// A violation of a rule. A later line with the same number is a newer version of the same finding: it has ended, or has
 /// happened again.

@@ -1,13 +1,12 @@
 //! The last line.
 
 use p2p_trace_common::Hook;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use p2p_trace_model::{
     accounting::{Accounting, HookTally, Outcome, Status},
     event::{Method, names},
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// One hook at the end, in units of what it counts: pages for page frees, else events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

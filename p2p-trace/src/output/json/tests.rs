@@ -3,17 +3,17 @@
 use std::{env, fs, path::Path};
 
 use p2p_trace_common::{Hook, Kind, Record, hook::HOOK_SLOTS, valid};
-use proptest::prelude::*;
-use serde_json::Value;
-
-use super::*;
-use crate::output::{Context, samples as found};
 use p2p_trace_model::{
     accounting::{Tally, Totals},
     event::{NoSymbols, Symbolize, decode::decode, user},
     rules::Finding,
     testing::status as samples,
 };
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::output::{Context, samples as found};
 
 /// Where a kretprobe lets a function return to.
 const TRAMPOLINE: u64 = 0x260;

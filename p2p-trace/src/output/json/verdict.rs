@@ -1,8 +1,5 @@
 //! The line of a verdict.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
 use p2p_trace_model::{
     event::names::Bdf,
     rules::{
@@ -10,6 +7,8 @@ use p2p_trace_model::{
         names::{self, AnswerName, SeverityName},
     },
 };
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// What a rule came to for a device, over the whole run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 
 use p2p_trace_common::Kind;
+use p2p_trace_model::{
+    event::Event,
+    units::{bytes, duration},
+};
 
 use super::Style;
 use crate::output::Context;
-use p2p_trace_model::event::Event;
-use p2p_trace_model::units::{bytes, duration};
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

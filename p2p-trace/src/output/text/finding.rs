@@ -2,13 +2,16 @@
 
 use std::fmt::{self, Write as _};
 
+use p2p_trace_model::{
+    rules::{Finding, Holder, Rule},
+    units::{bytes, duration},
+};
+
 use super::{
     Options,
     event::{ACTION, DEVICE},
 };
 use crate::output::{Context, Frame};
-use p2p_trace_model::rules::{Finding, Holder, Rule};
-use p2p_trace_model::units::{bytes, duration};
 
 /// Groups of references, records and frames that are shown; JSON has them all.
 const HOLDERS: usize = 8;

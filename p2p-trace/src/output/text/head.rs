@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 
 use p2p_trace_common::Hook;
-
-use super::Style;
-use p2p_trace_model::units::bytes;
 use p2p_trace_model::{
     accounting::{Device, HookState, MissedQuality, SequenceQuality, Status},
     event::Method,
+    units::bytes,
 };
+
+use super::Style;
 
 /// The text of a status.
 #[must_use]

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use p2p_trace_model::units::duration;
+
 use super::Style;
 use crate::output::json::SummaryLine;
-use p2p_trace_model::units::duration;
 
 /// The text of a summary.
 #[must_use]

@@ -1,9 +1,6 @@
 //! What a user sees.
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
-
-use super::*;
-use crate::output::{Context, json::SummaryLine, samples as found};
 use p2p_trace_model::{
     accounting::{Tally, Totals},
     event::{
@@ -14,6 +11,9 @@ use p2p_trace_model::{
     rules::Verdict,
     testing::status as samples,
 };
+
+use super::*;
+use crate::output::{Context, json::SummaryLine, samples as found};
 
 struct Named;
 

@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
-use super::Style;
 use p2p_trace_model::{
     event::DeviceAddress,
     rules::{Answer, Verdict},
 };
+
+use super::Style;
 
 /// Columns of an answer.
 const ANSWER: usize = 14;

@@ -17,14 +17,6 @@ use p2p_trace_common::{
     Record,
     pull::{BITS_WORDS, DEVICE, FOUND, MAX_WORDS, PULL_SIZE, Pull, SEEN, UNREADABLE},
 };
-
-use super::{
-    error::ProbeError,
-    load::{load_helper, map_descriptor},
-    mapping::Mapping,
-    sys,
-};
-use crate::kernel::{KernelRoot, devices};
 use p2p_trace_model::event::{
     DeviceAddress,
     decode::PAGE_SIZE,
@@ -34,6 +26,14 @@ use p2p_trace_model::event::{
 use again::Again;
 use bits::Runs;
 use schedule::{Due, Schedule};
+
+use super::{
+    error::ProbeError,
+    load::{load_helper, map_descriptor},
+    mapping::Mapping,
+    sys,
+};
+use crate::kernel::{KernelRoot, devices};
 
 /// Long enough for a thread to leave its CPU.
 const YIELD: Duration = Duration::from_millis(1);

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use p2p_trace_common::{Kind, Record, state, valid};
-
 use p2p_trace_model::{event::DeviceAddress, state::GRACE_NS};
 
 /// A first reading is confirmed by a second one after this time: what was in flight for the model at the first one is

@@ -2,10 +2,10 @@
 
 use std::{fs::File, io::Write as _, path::PathBuf, process::Command};
 
+use p2p_trace_model::event::user;
 use tempfile::TempDir;
 
 use super::*;
-use p2p_trace_model::event::user;
 
 const DEVICE_READ: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 

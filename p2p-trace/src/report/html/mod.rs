@@ -10,10 +10,12 @@ mod teardown;
 #[cfg(test)]
 mod tests;
 
+use p2p_trace_model::rules::Answer;
+
+use markup::{Markup, classed, element, plain};
+
 use super::{facts, phrase, story::Story};
 use crate::output::Context;
-use markup::{Markup, classed, element, plain};
-use p2p_trace_model::rules::Answer;
 
 /// Where nothing may come from: whatever a dump holds, the page loads and runs nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";

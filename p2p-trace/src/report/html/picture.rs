@@ -1,6 +1,10 @@
 //! A teardown over time: a lane for each range and reference, with what happened to it.
 
 use p2p_trace_common::Kind;
+use p2p_trace_model::{
+    state::{At, Range, RangeId},
+    units::bytes,
+};
 
 use super::{
     markup::{Markup, element},
@@ -10,10 +14,6 @@ use super::{
 use crate::report::{
     phrase,
     story::{Lane, TeardownStory, Use},
-};
-use p2p_trace_model::{
-    state::{At, Range, RangeId},
-    units::bytes,
 };
 
 const WIDTH: f64 = 1080.0;

@@ -1,6 +1,7 @@
 //! A teardown: the picture, the steps, and what was out.
 
 use p2p_trace_common::Kind;
+use p2p_trace_model::units::{bytes, duration};
 
 use super::{
     Page,
@@ -14,7 +15,6 @@ use crate::{
         story::{Out, TeardownStory},
     },
 };
-use p2p_trace_model::units::{bytes, duration};
 
 /// Steps that have a row.
 const MAX_STEPS: usize = 128;

@@ -2,13 +2,14 @@
 
 use std::{fs, process::Command};
 
-use super::html;
-use crate::report::samples::{context, hang, story, story_with};
 use p2p_trace_model::{
     event::{NoSymbols, Symbolize},
     stream::assemble::Element,
     testing::simulate::{Fault, Kernel, play},
 };
+
+use super::html;
+use crate::report::samples::{context, hang, story, story_with};
 
 fn page(kernel: &Kernel) -> String {
     let story = story(&kernel.elements);

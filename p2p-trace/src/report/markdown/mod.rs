@@ -5,6 +5,8 @@ mod teardown;
 
 use std::fmt::Write as _;
 
+use p2p_trace_model::units::bytes;
+
 use super::{
     columns::{columns, escape, wrap},
     evidence, facts, phrase,
@@ -14,7 +16,6 @@ use crate::output::{
     Context,
     json::{FindingLine, HolderLine},
 };
-use p2p_trace_model::units::bytes;
 
 /// Groups of references that are shown of a moment.
 const MAX_HOLDERS: usize = 12;

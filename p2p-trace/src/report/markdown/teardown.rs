@@ -1,8 +1,9 @@
 //! A teardown: its steps in order, and what was out.
 
+use p2p_trace_model::units::{bytes, duration};
+
 use super::Page;
 use crate::report::{phrase, story::TeardownStory};
-use p2p_trace_model::units::{bytes, duration};
 
 /// Steps that are shown.
 const MAX_STEPS: usize = 64;

@@ -3,12 +3,10 @@
 use std::io::{self, Read, Write};
 
 use anyhow::{Context as _, Result};
+use p2p_trace_dump::{Checkpoint, Names, Reason, Tape, Writer};
 
 use super::reel::{Reel, Until};
-use crate::{
-    drive::stop::Stop,
-    dump::{Checkpoint, Names, Reason, Tape, Writer},
-};
+use crate::drive::stop::Stop;
 
 /// How much of it.
 const HISTORY_NS: u64 = 300 * 1_000_000_000;

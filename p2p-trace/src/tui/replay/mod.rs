@@ -16,6 +16,10 @@ use std::{
 };
 
 use anyhow::Result;
+use p2p_trace_dump::{End, Tape};
+
+use outline::Outline;
+use reel::{Reel, Until};
 
 use super::{
     files,
@@ -23,12 +27,7 @@ use super::{
     shared::Shared,
     snapshot::{Playback, Snapshot},
 };
-use crate::{
-    drive::stop::Stop,
-    dump::{End, Tape},
-};
-use outline::Outline;
-use reel::{Reel, Until};
+use crate::drive::stop::Stop;
 
 /// Between two snapshots.
 const FRAME: Duration = Duration::from_millis(50);

@@ -6,18 +6,16 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-
-use super::{super::keeper::Keeper, outline::Outline};
-use crate::{
-    drive::{Ending, Next, Sink, stop::Stop},
-    dump::{self, End, Names, Tape, Told, Writer},
-};
+use p2p_trace_dump::{End, Names, Tape, Told, Writer};
 use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
     state::What,
     stream::{assemble::Element, order::Item},
 };
+
+use super::{super::keeper::Keeper, outline::Outline};
+use crate::drive::{self, Ending, Next, Sink, stop::Stop};
 
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +150,7 @@ impl<R: Read> Reel<R> {
             copy: self.copy.as_mut(),
         };
         let is_damaged = self.tape.damaged() > 0;
-        self.end = dump::take_in(told, is_damaged, &mut self.pipeline, &mut onlooker)?;
+        self.end = drive::take_in(told, is_damaged, &mut self.pipeline, &mut onlooker)?;
         if let Some(lost) = lost_before {
             self.is_restored = true;
             self.keeper.meet(self.pipeline.model(), lost, &names);

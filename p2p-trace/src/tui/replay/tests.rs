@@ -1,17 +1,16 @@
 use std::io::Cursor;
 
-use super::*;
-use crate::{
-    dump::{Checkpoint, Opened, Reason, Writer},
-    tui::{
-        keymap::Press,
-        samples::{self, SECOND, Story},
-        state::{App, Effect},
-        tests::{every_view_of, press, screen},
-        theme::{Palette, Theme},
-    },
-};
+use p2p_trace_dump::{Checkpoint, Opened, Reason, Writer};
 use p2p_trace_model::{event::Symbolize as _, pipeline::Pipeline, rules};
+
+use super::*;
+use crate::tui::{
+    keymap::Press,
+    samples::{self, SECOND, Story},
+    state::{App, Effect},
+    tests::{every_view_of, press, screen},
+    theme::{Palette, Theme},
+};
 
 /// The beginning of a dump, with the names of the code.
 fn begin() -> Writer<Vec<u8>> {

@@ -1,14 +1,14 @@
 //! The runs that the tests show.
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
-
-use super::story::{NVME0, NVME1, Story, base};
 use p2p_trace_model::{
     event::user,
     pipeline::Slice,
     stream::order::Item,
     testing::samples::{Code, MS, NVMET_CODE, SECOND, SHELL, task},
 };
+
+use super::story::{NVME0, NVME1, Story, base};
 
 /// Nothing has p2p memory yet.
 pub(in crate::tui) fn empty() -> Story {

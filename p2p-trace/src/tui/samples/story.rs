@@ -3,14 +3,7 @@
 use std::sync::Arc;
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
-
-use super::super::{
-    keeper::{Identity, Keeper},
-    snapshot::{Query, Snapshot},
-    state::App,
-    theme::{Palette, Theme},
-};
-use crate::dump::Header;
+use p2p_trace_dump::Header;
 use p2p_trace_model::{
     accounting::{HookState, HookStatus, Status},
     event::{DeviceAddress, Loss, Method, Task, user},
@@ -22,6 +15,13 @@ use p2p_trace_model::{
         simulate::ARMED,
         status,
     },
+};
+
+use super::super::{
+    keeper::{Identity, Keeper},
+    snapshot::{Query, Snapshot},
+    state::App,
+    theme::{Palette, Theme},
 };
 
 pub(in crate::tui) const NVME0: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{devices::DeviceRow, teardown::waiting};
 use p2p_trace_model::{
     rules::{Answer, Finding, Rule, Verdict},
     units::{Clock, duration},
 };
+
+use super::{devices::DeviceRow, teardown::waiting};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,14 +1,15 @@
 //! The devices: how much is out of each, and what is being torn down.
 
+use p2p_trace_model::{
+    event::{DeviceAddress, decode::PAGE_SIZE},
+    state::{Device, Stage},
+};
+
 use super::{
     pending::{self, Pending},
     takers::Takers,
 };
 use crate::tui::keeper::Keeper;
-use p2p_trace_model::{
-    event::{DeviceAddress, decode::PAGE_SIZE},
-    state::{Device, Stage},
-};
 
 /// One device.
 #[derive(Clone, Debug)]

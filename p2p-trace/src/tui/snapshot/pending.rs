@@ -1,15 +1,15 @@
 //! A teardown that is under way: which step it waits in, since when, and for what.
 
 use p2p_trace_common::{Hook, Kind};
+use p2p_trace_model::{
+    event::Task,
+    state::{Device, Hooks, Range, RangeId, Stage, Teardown},
+};
 
 use super::takers::{Row, Takers};
 use crate::{
     holders::{is_blocking, step_after},
     kernel::tasks::UnbindStep,
-};
-use p2p_trace_model::{
-    event::Task,
-    state::{Device, Hooks, Range, RangeId, Stage, Teardown},
 };
 
 /// See the module.

@@ -2,17 +2,17 @@
 //! waited for and those to come.
 
 use p2p_trace_common::Kind;
+use p2p_trace_model::{
+    event::{DeviceAddress, Task},
+    state::{Device, Ended, Hooks, Model, RangeId, Step, Teardown},
+    units::{bytes, duration},
+};
 
 use super::{
     pending::{Pending, pending, to_come},
     takers::Takers,
 };
 use crate::output::text::action;
-use p2p_trace_model::{
-    event::{DeviceAddress, Task},
-    state::{Device, Ended, Hooks, Model, RangeId, Step, Teardown},
-    units::{bytes, duration},
-};
 
 /// Teardowns that are shown.
 const MAX_TIMELINES: usize = 128;

@@ -1,5 +1,6 @@
 //! How much there was over time: events per second, and what was out.
 
+use p2p_trace_model::units::bytes;
 use ratatui::{
     Frame,
     layout::Rect,
@@ -8,7 +9,6 @@ use ratatui::{
 
 use super::{table::put, titled};
 use crate::tui::{keeper::Sample, state::App};
-use p2p_trace_model::units::bytes;
 
 /// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {

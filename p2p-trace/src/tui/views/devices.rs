@@ -1,5 +1,6 @@
 //! The table of devices: how much is out of each.
 
+use p2p_trace_model::units::{bytes, duration};
 use ratatui::{Frame, layout::Rect, style::Style};
 
 use super::{
@@ -12,7 +13,6 @@ use crate::tui::{
     state::{App, View},
     theme::Theme,
 };
-use p2p_trace_model::units::{bytes, duration};
 
 const COLUMNS: [Column; order::DEVICES.len()] = [
     left("DEVICE", 9),

@@ -1,5 +1,10 @@
 //! What was found: the newest first, and below the one that the cursor is on in full.
 
+use p2p_trace_model::{
+    event::Symbolize as _,
+    rules::{Finding, Holder, Severity},
+    units::{bytes, duration},
+};
 use ratatui::{
     Frame,
     layout::Rect,
@@ -20,11 +25,6 @@ use crate::{
         state::{App, View},
         theme::Theme,
     },
-};
-use p2p_trace_model::{
-    event::Symbolize as _,
-    rules::{Finding, Holder, Severity},
-    units::{bytes, duration},
 };
 
 const COLUMNS: [Column; order::FINDINGS.len()] = [

@@ -1,5 +1,6 @@
 //! The last lines: what is being typed or told, else the keys that work here; in a replay a scrubber above.
 
+use p2p_trace_model::units::duration;
 use ratatui::{
     Frame,
     layout::Rect,
@@ -12,7 +13,6 @@ use crate::tui::{
     snapshot::Playback,
     state::{App, Prompt},
 };
-use p2p_trace_model::units::duration;
 
 /// Lines that it takes.
 pub(super) fn height(app: &App) -> u16 {

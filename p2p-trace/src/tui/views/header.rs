@@ -1,5 +1,10 @@
 //! The lines that are always there: the views, whether anything is wrong, what goes on, and what the answer rests on.
 
+use p2p_trace_model::{
+    accounting::{HookState, Status},
+    event::Method,
+    units::duration,
+};
 use ratatui::{
     Frame,
     layout::Rect,
@@ -11,11 +16,6 @@ use super::{cut, table::put};
 use crate::tui::{
     snapshot::{Level, Now, Snapshot},
     state::{App, View},
-};
-use p2p_trace_model::{
-    accounting::{HookState, Status},
-    event::Method,
-    units::duration,
 };
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {

@@ -1,5 +1,9 @@
 //! What every rule comes to now, and what the hooks see.
 
+use p2p_trace_model::{
+    accounting::{HookState, HookStatus},
+    rules::{Answer, Verdict},
+};
 use ratatui::{Frame, layout::Rect, style::Style};
 
 use super::{
@@ -10,10 +14,6 @@ use crate::tui::{
     lists, order,
     state::{App, View},
     theme::Theme,
-};
-use p2p_trace_model::{
-    accounting::{HookState, HookStatus},
-    rules::{Answer, Verdict},
 };
 
 const COLUMNS: [Column; order::RULES.len()] = [

@@ -1,5 +1,6 @@
 //! Who took it.
 
+use p2p_trace_model::units::{bytes, duration};
 use ratatui::{Frame, layout::Rect, style::Style};
 
 use super::{
@@ -12,7 +13,6 @@ use crate::tui::{
     state::App,
     theme::Theme,
 };
-use p2p_trace_model::units::{bytes, duration};
 
 const COLUMNS: [Column; 9] = [
     flexible("TAKEN BY", 12, 9),

@@ -1,5 +1,6 @@
 //! What happened in a teardown: its steps against the order that they must have.
 
+use p2p_trace_model::{event::Task, state::Ended, units::duration};
 use ratatui::{Frame, layout::Rect, style::Style};
 
 use super::{
@@ -12,7 +13,6 @@ use crate::tui::{
     state::{App, View},
     theme::Theme,
 };
-use p2p_trace_model::{event::Task, state::Ended, units::duration};
 
 const LIST: [Column; order::TEARDOWNS.len()] = [
     left("DEVICE", 9),

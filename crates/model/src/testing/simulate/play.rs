@@ -108,7 +108,7 @@ pub fn watched() -> Kernel {
 }
 
 /// How many elements [`watched`] begins with.
-pub fn head() -> usize {
+pub const fn head() -> usize {
     Hook::ALL.len() - ARMED.len()
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{
-    super::query::Grouping,
-    row::{Row, Who},
-};
 use p2p_trace_model::{
     event::Symbolize,
     state::{Device, Reference, Taken},
+};
+
+use super::{
+    super::query::Grouping,
+    row::{Row, Who},
 };
 
 /// References of a device that one task took in one way at one place.

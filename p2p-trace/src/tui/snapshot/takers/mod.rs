@@ -6,12 +6,15 @@ mod singles;
 
 use std::{cmp::Ordering, collections::BTreeMap};
 
-use super::query::{Column, Fields, Filter, Grouping, Query};
-use groups::{Groups, merged};
 use p2p_trace_model::{
     event::{DeviceAddress, Symbolize},
     state::{Device, Model, Range, Reference},
 };
+
+use groups::{Groups, merged};
+
+use super::query::{Column, Fields, Filter, Grouping, Query};
+
 pub(crate) use row::{Row, Who};
 use singles::Singles;
 

@@ -2,11 +2,12 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use super::super::query::{Column, Fields, Filter};
 use p2p_trace_model::{
     event::{DeviceAddress, Id, Task},
     state::Reference,
 };
+
+use super::super::query::{Column, Fields, Filter};
 
 /// Who took it. Who uses or pins it now is not observed.
 #[derive(Clone, Debug, PartialEq, Eq)]

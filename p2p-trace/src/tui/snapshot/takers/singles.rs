@@ -2,6 +2,8 @@
 
 use std::cmp::{Ordering, Reverse};
 
+use p2p_trace_model::state::{Device, Reference, Taken};
+
 use super::{
     super::query::{Column, Query},
     MAX_ROWS,
@@ -9,7 +11,6 @@ use super::{
     ordered,
     row::Row,
 };
-use p2p_trace_model::state::{Device, Reference, Taken};
 
 /// The references of a device one by one, of which the first are wanted.
 pub(super) struct Singles<'a> {

@@ -1,0 +1,295 @@
+//! From a model to the records that lead to it: those that still matter, in the order of their times, with their own ids,
+//! tasks and times; then one pull read, which stands for all that is taken.
+
+use std::collections::HashSet;
+
+use p2p_trace_common::{Hook, Record, Ring};
+use p2p_trace_model::{
+    event::{
+        Loss, Reason,
+        decode::PAGE_SIZE,
+        user::{self, Change, Pulled, Run},
+    },
+    rules::Lost,
+    state::{
+        Baseline, Device, Doubts, Ended, Model, RangeId, Reference, Stage, Step, Taken, Teardown, whole_pages,
+    },
+};
+
+use super::{cap::Cap, write};
+
+/// What of a model goes into a checkpoint, for a run with this number and these losses.
+pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> Vec<Record> {
+    let mut timeline = Vec::new();
+    let mut late = Vec::new();
+    let mut writer = user::Writer::new(run);
+    let mut earliest_ns = model.now_ns();
+    hooks(model, &mut writer, &mut timeline);
+    for device in model.devices() {
+        ranges(device, &mut timeline);
+        if let Some((published, at)) = device.publication() {
+            write::publication(device, published, at, &mut timeline);
+        }
+        for teardown in device.teardowns().filter(|teardown| is_kept(device, teardown)) {
+            for step in &teardown.steps {
+                write::step(device, step, &mut timeline);
+            }
+        }
+        let told_ns = references(model, device, &mut cap, &mut timeline, &mut late);
+        earliest_ns = earliest_ns.min(told_ns.unwrap_or(u64::MAX));
+        gone(device, &mut writer, &mut timeline);
+        if let Some(mappings) = device.mappings(model.hooks()) {
+            for mapping in mappings.live() {
+                write::mapping(device, mapping, &mut timeline);
+            }
+        }
+    }
+    // Stable: what belongs together was written together, and has one time.
+    timeline.sort_by_key(|record| record.time_ns);
+    let now_ns = model.now_ns();
+    for (ring, lost) in Ring::ALL.into_iter().zip(lost) {
+        doubt(
+            ring,
+            lost.count,
+            lost.until_ns,
+            lost.until_ns,
+            &mut writer,
+            &mut timeline,
+        );
+    }
+    for device in model.devices() {
+        pull(model, device, now_ns, cap, &mut writer, &mut timeline);
+    }
+    timeline.append(&mut late);
+    // As lost before any that is told: of those it is known who took them.
+    let left_out_ns = earliest_ns.saturating_sub(1);
+    doubt(
+        Ring::Hot,
+        cap.left_out(),
+        left_out_ns,
+        left_out_ns,
+        &mut writer,
+        &mut timeline,
+    );
+    doubts(model, &mut writer, &mut timeline);
+    timeline.push(writer.tick(now_ns));
+    timeline
+}
+
+/// The hooks that are armed. The status tells the others.
+fn hooks(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    for &hook in Hook::ALL {
+        let Some(state) = model
+            .hooks()
+            .state(hook)
+            .filter(|state| state.armed && state.attached)
+        else {
+            continue;
+        };
+        let change = Change {
+            hook,
+            attached: true,
+            method: state.method,
+            armed: true,
+        };
+        out.push(writer.attach(state.since_ns, &change));
+    }
+}
+
+/// A teardown that can be told by its steps, to its end.
+fn is_kept(device: &Device, teardown: &Teardown) -> bool {
+    let is_over = |step: &Step| {
+        let range = step.range.map(|id| device.range(id));
+        range.is_none_or(|range| range.is_some_and(|range| range.ended_unseen.is_none()))
+    };
+    match teardown.ended {
+        None => true,
+        Some((Ended::Unseen, _)) => false,
+        Some((Ended::Released | Ended::Unbound, _)) => teardown.steps.iter().all(is_over),
+    }
+}
+
+/// The teardowns that tell of a range.
+fn is_torn_down(device: &Device, id: RangeId) -> bool {
+    let mut teardowns = device.teardowns().filter(|teardown| is_kept(device, teardown));
+    teardowns.any(|teardown| teardown.steps_of(id).next().is_some())
+}
+
+fn ranges(device: &Device, out: &mut Vec<Record>) {
+    for range in device.ranges() {
+        let is_over = range.stage() == Stage::Released || range.refused;
+        if is_over && !is_torn_down(device, range.id) || range.ended_unseen.is_some() {
+            continue;
+        }
+        write::birth(device, range, out);
+    }
+}
+
+/// The references that there is room for; gives when the first of them was taken.
+fn references(
+    model: &Model,
+    device: &Device,
+    cap: &mut Cap,
+    out: &mut Vec<Record>,
+    late: &mut Vec<Record>,
+) -> Option<u64> {
+    let mut earliest_ns: Option<u64> = None;
+    let mut tell = |reference: &Reference| {
+        let time_ns = reference.at.time_ns;
+        earliest_ns = Some(earliest_ns.map_or(time_ns, |earliest| earliest.min(time_ns)));
+    };
+    for (_, reference) in device.references() {
+        if !cap.admits(reference) {
+            continue;
+        }
+        tell(reference);
+        match reference.taken {
+            Taken::Allocation { .. } | Taken::ScatterList { addr: Some(_), .. } => {
+                write::taken(device, reference, out);
+            }
+            // Nothing tells where it lies, so that a pull read would take it for something else.
+            Taken::ScatterList { addr: None, .. } => write::taken(device, reference, late),
+            Taken::Mmap { .. } => {}
+        }
+    }
+    for (pages, reference) in device.mmap_pages() {
+        if !cap.admits_pages(&pages) {
+            continue;
+        }
+        tell(reference);
+        let is_placed = model.geometry().span(&pages).is_some();
+        let out = if is_placed { &mut *out } else { &mut *late };
+        write::mmap(model.geometry(), device, reference, &pages, out);
+    }
+    earliest_ns
+}
+
+/// The takers that have exited.
+fn gone(device: &Device, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let mut told = HashSet::new();
+    for (_, reference) in device.references() {
+        let by = device.taken_by(reference);
+        let Some((task, since_ns)) = by.task.zip(by.gone_since_ns) else {
+            continue;
+        };
+        if told.insert((task.tgid, since_ns)) {
+            out.push(writer.gone(since_ns, &task));
+        }
+    }
+}
+
+/// A pull read, which finds taken what is known to be.
+fn pull(
+    model: &Model,
+    device: &Device,
+    now_ns: u64,
+    cap: Cap,
+    writer: &mut user::Writer,
+    out: &mut Vec<Record>,
+) {
+    if device.baseline() == Baseline::Unknown {
+        return;
+    }
+    let address = device.address();
+    let mut chunks = 0;
+    for range in device.ranges().filter(|range| range.stage() < Stage::Released) {
+        write::state(device, range, now_ns, out);
+        chunks += 1;
+    }
+    write::device_state(device, chunks, now_ns, out);
+    let mut runs = taken(model, device);
+    let mut complete = true;
+    if cap.left_out() > 0 {
+        runs = joined(runs);
+        complete = runs.len() <= cap.runs();
+        runs.truncate(cap.runs());
+    }
+    for &(addr, size, pgmap) in &runs {
+        let run = Run {
+            device: address,
+            pgmap,
+            addr,
+            size,
+        };
+        out.push(writer.run(now_ns, &run));
+    }
+    let pulled = Pulled {
+        device: address,
+        from_ns: now_ns,
+        to_ns: now_ns,
+        runs: runs.len() as u32,
+        complete,
+    };
+    out.push(writer.pulled(&pulled));
+}
+
+/// Address, size and range of a piece of taken memory.
+type Piece = (u64, u64, Option<u64>);
+
+/// The pieces of a device that are taken.
+fn taken(model: &Model, device: &Device) -> Vec<Piece> {
+    let before = device
+        .preexisting()
+        .map(|known| (known.addr, known.size, known.pgmap));
+    let of_references = device.references().filter_map(|(_, reference)| {
+        let addr = reference.addr()?;
+        let size = whole_pages(size(reference));
+        Some((addr - addr % PAGE_SIZE, size, pgmap(device, reference)))
+    });
+    let of_mmaps = device.mmap_pages().filter_map(|(pages, reference)| {
+        let span = model.geometry().span(&pages)?;
+        Some((span.start, span.end - span.start, pgmap(device, reference)))
+    });
+    before.chain(of_references).chain(of_mmaps).collect()
+}
+
+/// What touches as one piece.
+fn joined(mut pieces: Vec<Piece>) -> Vec<Piece> {
+    pieces.sort_unstable();
+    pieces.dedup_by(|next, kept| {
+        let touches = kept.0.checked_add(kept.1) == Some(next.0) && kept.2 == next.2;
+        if touches {
+            kept.1 += next.1;
+        }
+        touches
+    });
+    pieces
+}
+
+const fn size(reference: &Reference) -> u64 {
+    match reference.taken {
+        Taken::Allocation { size, .. } | Taken::ScatterList { size, .. } if size > 0 => size,
+        _ => 1,
+    }
+}
+
+fn pgmap(device: &Device, reference: &Reference) -> Option<u64> {
+    device.range_of(reference).map(|range| range.id.pgmap)
+}
+
+/// What is uncertain stays so.
+fn doubts(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let all: Vec<Doubts> = model.devices().map(Device::uncertain).collect();
+    for (ring, open) in [
+        (
+            Ring::Hot,
+            all.iter().filter_map(|doubts| doubts.hot).collect::<Vec<_>>(),
+        ),
+        (Ring::Rare, all.iter().filter_map(|doubts| doubts.rare).collect()),
+    ] {
+        let count = open.iter().map(|doubt| doubt.lost).max().unwrap_or(0);
+        let from_ns = open.iter().map(|doubt| doubt.since_ns).min().unwrap_or(0);
+        let to_ns = open.iter().map(|doubt| doubt.until_ns).max().unwrap_or(0);
+        doubt(ring, count, from_ns, to_ns, writer, out);
+    }
+}
+
+fn doubt(ring: Ring, count: u64, from_ns: u64, to_ns: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    if count > 0 {
+        let loss = Loss {
+            reason: Reason::Damaged,
+            ..Loss::skipped(ring, count, from_ns, to_ns)
+        };
+        out.push(writer.loss(&loss));
+    }
+}

@@ -1,0 +1,165 @@
+//! A file in the middle of a run, read alone: its checkpoint stands for all that was before. It accuses nobody, acquits
+//! nobody, and names who took what long ago.
+
+use std::collections::BTreeSet;
+
+use p2p_trace_model::{
+    rules::{Answer, Options, Rule},
+    state::{Device, Stage, Taken},
+    stream::assemble::Element,
+    testing::{
+        judging::{Run, aftermath, broken, clean, fault, hooks_but, rules_of},
+        simulate::{
+            Fault,
+            play::{self, acts},
+        },
+    },
+};
+use proptest::prelude::*;
+
+use super::Checkpoint;
+
+fn begin(elements: &[Element]) -> Run {
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    run.feed(elements);
+    run
+}
+
+/// What a reader knows who has only the files from here on: what is attached, by the header, and the checkpoint.
+fn resume(run: &Run, references: usize) -> Run {
+    let attached = play::watched();
+    let checkpoint = Checkpoint::at(&run.model, &run.rules, 7, references);
+    let mut resumed = begin(&attached.elements[..play::head()]);
+    for element in checkpoint.elements() {
+        resumed.model.apply(&element);
+    }
+    resumed
+        .rules
+        .resume(&checkpoint.head.rules, checkpoint.head.time_ns);
+    resumed
+}
+
+/// What matters of a device, written down.
+fn facts(device: &Device) -> BTreeSet<String> {
+    let mut facts = BTreeSet::new();
+    for (_, reference) in device.references() {
+        let by = device.taken_by(reference);
+        let taken = (
+            reference.at,
+            by.task,
+            by.caller,
+            by.cgroup,
+            by.gone_since_ns.is_some(),
+        );
+        match reference.taken {
+            // A piece of an mmap is told by its pages.
+            Taken::Mmap { .. } => {}
+            what => drop(facts.insert(format!("{what:?} {} {taken:?}", reference.partial))),
+        }
+    }
+    for (pages, reference) in device.mmap_pages() {
+        let by = device.taken_by(reference);
+        for page in pages {
+            facts.insert(format!("page {page} {:?} {:?}", reference.at, by.task));
+        }
+    }
+    for range in device.ranges().filter(|range| range.stage() < Stage::Released) {
+        let held = device.held(range);
+        let of = (
+            range.id.pgmap,
+            range.stage(),
+            range.physical,
+            range.base,
+            range.bar,
+        );
+        facts.insert(format!(
+            "{of:?} {} {} {}",
+            held.references, held.bytes, held.mmap_pages
+        ));
+        let steps = (range.steps.killed, range.steps.drained, range.steps.removed);
+        facts.insert(format!("{} {steps:?}", range.id.pgmap));
+    }
+    facts.insert(format!("{} bytes of before", device.preexisting_bytes()));
+    if let Some(pending) = device.pending_teardown() {
+        let steps: Vec<_> = pending
+            .steps
+            .iter()
+            .map(|step| (step.kind, step.at, step.task))
+            .collect();
+        facts.insert(format!("{steps:?}"));
+    }
+    facts
+}
+
+fn cut(elements: &[Element], part: u8) -> (&[Element], &[Element]) {
+    elements.split_at(elements.len() * usize::from(part) / 256)
+}
+
+/// How many references a checkpoint has room for: all, or fewer than there often are.
+fn cap() -> impl Strategy<Value = usize> {
+    prop_oneof![Just(usize::MAX), 0..4usize]
+}
+
+proptest! {
+    #[test]
+    fn what_is_out_and_who_took_it_is_known(acts in acts(), part: u8, nested_frees: bool) {
+        let kernel = clean(&acts, nested_frees);
+        let run = begin(cut(&kernel.elements, part).0);
+        let resumed = resume(&run, usize::MAX);
+        for device in run.model.devices() {
+            let known = resumed.model.device(device.address()).map(facts).unwrap_or_default();
+            let missing: Vec<_> = facts(device).difference(&known).cloned().collect();
+            let added: Vec<_> = known.difference(&facts(device)).cloned().collect();
+            let seen = device.ranges().next().is_some() || device.reference_count() > 0;
+            prop_assert!(!seen || missing.is_empty() && added.is_empty(), "{missing:#?} became {added:#?}");
+        }
+    }
+
+    #[test]
+    fn who_took_what_there_was_room_for_is_sure(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
+        let kernel = clean(&acts, nested_frees);
+        let run = begin(cut(&kernel.elements, part).0);
+        let resumed = resume(&run, cap);
+        for device in resumed.model.devices() {
+            for (_, reference) in device.references() {
+                prop_assert!(device.is_sure(reference), "{reference:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_right_is_not_accused(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
+        let kernel = clean(&acts, nested_frees);
+        let (before, after) = cut(&kernel.elements, part);
+        let mut resumed = resume(&begin(before), cap);
+        resumed.feed(after);
+        resumed.end();
+        let told: Vec<_> = resumed.told.iter().map(|finding| &finding.message).collect();
+        prop_assert!(told.is_empty(), "{told:?}");
+        for verdict in resumed.rules.verdicts(&resumed.model) {
+            prop_assert_ne!(verdict.answer, Answer::Violated, "{:?}", verdict);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_not_acquitted_and_nothing_else_accused(
+        before in acts(), fault in fault(), after in acts(), part: u8, cap in cap(),
+    ) {
+        let (kernel, _) = broken(&before, fault, &after);
+        let (head, tail) = cut(&kernel.elements, part);
+        let mut resumed = resume(&begin(head), cap);
+        resumed.feed(tail);
+        resumed.end();
+        let device = kernel.address(usize::from(fault == Fault::Overlap));
+        for verdict in resumed.rules.verdicts(&resumed.model) {
+            let own = rules_of(fault).contains(&verdict.rule);
+            if verdict.device == device && own {
+                prop_assert_ne!(verdict.answer, Answer::Holds, "{:?}", verdict);
+            }
+            // What was freed first is forgotten: the second free is told as one of what nobody had taken.
+            let renamed = verdict.rule == Rule::UnmatchedFree && matches!(fault, Fault::FreeTwice | Fault::ListFreeTwice);
+            let expected = own || renamed || aftermath(fault).contains(&verdict.rule);
+            prop_assert!(verdict.answer != Answer::Violated || expected, "{:?}", verdict);
+        }
+    }
+}

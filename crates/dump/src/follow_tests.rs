@@ -1,0 +1,162 @@
+//! A dump that is read while it is written is told as a whole one is.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use p2p_trace_model::pipeline::Pipeline;
+
+use super::{
+    End, Following, Opened, Reason, Tape, Told, Writer,
+    samples::{MS, dump, header, slices, totals},
+    sequence::numbered,
+};
+use crate::Checkpoint;
+
+type Follower = Tape<Box<dyn io::Read>>;
+
+fn follow(path: &Path, is_over: impl FnMut() -> bool + 'static) -> Follower {
+    let following: Box<dyn io::Read> = Box::new(Following::open(path, is_over).unwrap());
+    Tape::new(vec![Opened::follow(following).unwrap()]).unwrap()
+}
+
+fn rest(tape: &mut Tape<impl io::Read>) -> Vec<Told> {
+    std::iter::from_fn(|| tape.next_told().unwrap()).collect()
+}
+
+fn append(path: &Path) -> File {
+    OpenOptions::new().append(true).create(true).open(path).unwrap()
+}
+
+/// What a whole file is told as.
+fn whole(bytes: &[u8]) -> Vec<Told> {
+    rest(&mut Tape::new(vec![Opened::open(bytes).unwrap()]).unwrap())
+}
+
+/// The run in two files, as a recorder that rotates leaves it.
+fn two_files() -> (Vec<u8>, Vec<u8>) {
+    let header = header();
+    let pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
+    let mut writer = Writer::new(Vec::new(), header).unwrap();
+    let slices = slices();
+    let (last, before) = slices.split_last().unwrap();
+    for slice in before {
+        writer.slice(slice).unwrap();
+    }
+    let checkpoint = Checkpoint::of(&pipeline, 1);
+    let first = writer.rotate(Vec::new(), &checkpoint).unwrap();
+    writer.slice(last).unwrap();
+    (
+        first,
+        writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap(),
+    )
+}
+
+#[test]
+fn what_grows_byte_by_byte_is_told_like_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.p2pt");
+    let bytes = dump();
+    let mut file = append(&path);
+    // The follower asks once for each look: it gets a piece each time, most of them less than a block.
+    let mut pieces: Vec<_> = bytes.chunks(97).map(<[u8]>::to_vec).collect();
+    pieces.reverse();
+    let mut tape = follow(&path, move || {
+        if let Some(piece) = pieces.pop() {
+            file.write_all(&piece).unwrap();
+        }
+        false
+    });
+    assert_eq!(rest(&mut tape), whole(&bytes));
+    assert_eq!(tape.damage(), []);
+}
+
+#[test]
+fn a_writer_in_another_thread_is_followed_into_its_next_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.p2pt");
+    let (first, second) = two_files();
+    let (begun, begin) = mpsc::channel();
+    let writer = thread::spawn({
+        let path = path.clone();
+        let (first, second) = (first.clone(), second.clone());
+        move || {
+            let mut file = append(&path);
+            let (head, tail) = first.split_at(first.len() - 100);
+            file.write_all(head).unwrap();
+            begun.send(()).unwrap();
+            // As a recorder does it: the next file is there, and empty, before the one in front of it has ended.
+            let mut next = append(&numbered(&path, 1));
+            tail.chunks(7).for_each(|piece| file.write_all(piece).unwrap());
+            second.chunks(61).for_each(|piece| next.write_all(piece).unwrap());
+        }
+    });
+    begin.recv().unwrap();
+    let mut tape = follow(&path, || false);
+    let told = rest(&mut tape);
+    writer.join().unwrap();
+    let opened = [first, second].map(|bytes| Opened::open(io::Cursor::new(bytes)).unwrap());
+    assert_eq!(told, rest(&mut Tape::new(opened.into()).unwrap()));
+    assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))));
+    assert_eq!(tape.damage(), []);
+}
+
+#[test]
+fn an_interrupted_follower_tells_what_was_there_and_that_it_is_not_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.p2pt");
+    let bytes = dump();
+    let cut = bytes.len() - 10;
+    fs::write(&path, &bytes[..cut]).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut tape = follow(&path, {
+        let stop = Arc::clone(&stop);
+        move || stop.load(Ordering::Relaxed)
+    });
+    let mut told = Vec::new();
+    while told.iter().filter(|told| matches!(told, Told::Slice(_))).count() < slices().len() {
+        told.extend(tape.next_told().unwrap());
+    }
+    stop.store(true, Ordering::Relaxed);
+    told.extend(rest(&mut tape));
+    assert_eq!(told, whole(&bytes[..cut]));
+    assert_eq!(told.last(), Some(&Told::End(Box::new(End::CutOff))));
+}
+
+#[test]
+fn a_block_that_was_taken_back_costs_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.p2pt");
+    let bytes = dump();
+    let file = append(&path);
+    // The last block but one did not fit at first, was taken back, and fitted then.
+    let block = bytes
+        .windows(8)
+        .enumerate()
+        .filter(|(_, window)| *window == super::block::MAGIC)
+        .map(|(place, _)| place)
+        .nth_back(1)
+        .unwrap();
+    let mut steps = vec![&bytes[block..], &[], &bytes[..block + 40]]
+        .into_iter()
+        .map(<[u8]>::to_vec)
+        .collect::<Vec<_>>();
+    let mut tape = follow(&path, move || {
+        match steps.pop() {
+            Some(step) if step.is_empty() => file.set_len(block as u64).unwrap(),
+            Some(step) => (&file).write_all(&step).unwrap(),
+            None => {}
+        }
+        false
+    });
+    assert_eq!(rest(&mut tape), whole(&bytes));
+    assert_eq!(tape.damage().len(), 1, "{:?}", tape.damage());
+}

@@ -1,0 +1,70 @@
+//! What is done with bytes of which nobody knows where they come from, for fuzzing.
+
+use std::convert::Infallible;
+
+use p2p_trace_model::pipeline::Pipeline;
+
+use super::{
+    End, Opened, Reader, Tape, Told,
+    block::{HEADER_SIZE, MAGIC},
+};
+
+/// Reads whatever can be read of a dump, and judges it.
+pub fn read(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    while let Ok(Some(_)) = reader.next_entry() {}
+    let Ok(opened) = Opened::open(bytes) else { return };
+    let header = opened.header().clone();
+    let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
+    let Some(mut tape) = Tape::new(vec![opened]) else {
+        return;
+    };
+    let mut totals = None;
+    while let Ok(Some(told)) = tape.next_told() {
+        match told {
+            Told::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
+            Told::Slice(slice) => {
+                let Ok(()) = pipeline.advance(&slice, |_| Ok::<_, Infallible>(()));
+            }
+            Told::Status(change) => pipeline.update(&change.status),
+            Told::Doubt(why) => pipeline.doubt(why),
+            Told::End(end) => {
+                if let End::Whole(footer) = *end {
+                    totals = footer.totals;
+                }
+            }
+        }
+    }
+    pipeline.close(&totals.unwrap_or_default());
+}
+
+/// The same bytes, with checksums that fit, so that what is behind them is reached.
+#[must_use]
+pub fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
+    let mut from = 0;
+    while let Some(place) = find(&bytes, from) {
+        from = place + MAGIC.len();
+        let Some(block) = bytes.get_mut(place..).filter(|block| block.len() >= HEADER_SIZE) else {
+            break;
+        };
+        let (header, behind) = block.split_at_mut(HEADER_SIZE);
+        let stored = header[12..16]
+            .iter()
+            .rev()
+            .fold(0, |length, &byte| length << 8 | usize::from(byte));
+        if let Some(content) = behind.get(..stored) {
+            header[20..24].copy_from_slice(&crc32c::crc32c(content).to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&header[..28]).to_le_bytes();
+        header[28..].copy_from_slice(&crc);
+    }
+    bytes
+}
+
+/// Where the next block may begin.
+#[must_use]
+pub(super) fn find(bytes: &[u8], from: usize) -> Option<usize> {
+    let rest = bytes.get(from..)?;
+    let place = rest.windows(MAGIC.len()).position(|window| window == MAGIC)?;
+    Some(from + place)
+}

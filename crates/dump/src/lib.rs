@@ -1,0 +1,46 @@
+//! The event dump: a run in files, readable on another machine, for years, and from whatever is left of it.
+//!
+//! A file is a sequence of blocks ([`block`]) that are never changed once they are written, each with a checksum of its
+//! own. What is stored is what the [`Pipeline`](p2p_trace_model::pipeline::Pipeline) consumed: [`Slice`](p2p_trace_model::pipeline::Slice)s in
+//! their order, and changes of the status between them, so that a replay comes to the same lines. `docs/dump-format.md`
+//! has the bytes.
+//!
+//! [`Writer`] writes, [`Reader`] reads the blocks of one file, [`Tape`] makes one stream of the files of a run.
+
+#![forbid(unsafe_code)]
+
+pub mod block;
+mod checkpoint;
+pub mod codec;
+mod columns;
+mod describe;
+mod follow;
+#[cfg(test)]
+mod follow_tests;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod identity_tests;
+mod names;
+mod reader;
+mod records;
+pub mod recover;
+#[cfg(any(test, feature = "testing"))]
+pub mod samples;
+mod scan;
+pub mod sequence;
+mod tape;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use checkpoint::{Checkpoint, Head};
+pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
+pub use follow::Following;
+pub use names::Names;
+pub use reader::{Damage, Entry, ReadError, Reader};
+pub use records::{Counts, MAX_ITEMS, Records};
+pub use tape::{End, OpenError, Opened, Tape, Told};
+pub use writer::Writer;

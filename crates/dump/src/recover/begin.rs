@@ -1,0 +1,166 @@
+//! How a recovered dump begins: with the run as the core has it mirrored, or with what its records and the kernel's own
+//! notes tell of it.
+
+use std::collections::BTreeMap;
+
+use p2p_trace_common::{
+    Hook,
+    record::{FLAG_ARMED, FLAG_KPROBE},
+};
+use p2p_trace_model::{
+    accounting::{Accounting, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status},
+    event::{Method, Reason, user},
+    rules,
+    units::Clock,
+};
+
+use super::{
+    memory::Facts,
+    ring::{Heads, Recovered},
+};
+use crate::{Checkpoint, Entry, Header, Origin, Reader};
+
+/// Where the rings are known to stand at a checkpoint.
+pub(super) fn heads(checkpoint: &Checkpoint) -> Heads {
+    let tally = checkpoint.head.tally.as_ref();
+    tally.map(|tally| tally.positions().collect()).unwrap_or_default()
+}
+
+/// The checkpoint of those, the youngest first, from which the rings go on: none where they reach back to the beginning by
+/// themselves; else the oldest behind which nothing was overwritten, since what was found before a checkpoint is only counted in
+/// it; else the youngest, which leaves out the least.
+fn choose(run: &Recovered, checkpoints: Vec<Checkpoint>) -> Option<Checkpoint> {
+    let is_overwritten = |first: &Heads| {
+        let losses = run.losses(first);
+        losses.iter().any(|loss| loss.reason == Reason::Overwritten)
+    };
+    if !is_overwritten(&Heads::new()) {
+        return None;
+    }
+    let reaching = checkpoints
+        .iter()
+        .rposition(|checkpoint| !is_overwritten(&heads(checkpoint)));
+    let usable = |checkpoint: &Checkpoint| checkpoint.head.tally.is_some();
+    checkpoints.into_iter().nth(reaching.unwrap_or(0)).filter(usable)
+}
+
+/// The beginning of a dump.
+#[derive(Clone, Debug)]
+pub struct Beginning {
+    /// The run.
+    pub header: Header,
+    /// Names of addresses.
+    pub names: Vec<(u64, String)>,
+    /// What was true at a time, where the core has that and the rings do not reach back to the beginning.
+    pub checkpoint: Option<Checkpoint>,
+    /// The header is the run's own, not one that was made up of its records.
+    pub is_mirrored: bool,
+}
+
+impl Beginning {
+    /// Of a run.
+    #[must_use]
+    pub fn of(run: &Recovered, facts: &Facts) -> Self {
+        let mut images = run.images.iter().filter_map(|image| Self::read(image, run.run));
+        let Some(mut youngest) = images.next() else {
+            return Self::inferred(run, facts);
+        };
+        let checkpoints = youngest.checkpoint.take().into_iter();
+        let checkpoints = checkpoints.chain(images.filter_map(|image| image.checkpoint));
+        youngest.checkpoint = choose(run, checkpoints.collect());
+        youngest
+    }
+
+    /// Out of an image of the beginning of a dump.
+    fn read(image: &[u8], run: u64) -> Option<Self> {
+        let mut reader = Reader::new(image);
+        let (mut header, mut names, mut checkpoint) = (None, Vec::new(), None::<Checkpoint>);
+        while let Ok(Some(entry)) = reader.next_entry() {
+            match entry {
+                Entry::Header(read) => header = Some(*read),
+                Entry::Symbols(read) => {
+                    names.extend(read.names.into_iter().map(|(address, name)| (address.0, name)));
+                }
+                Entry::Checkpoint(part) => match &mut checkpoint {
+                    Some(whole) => whole.records.extend(part.records),
+                    None => checkpoint = Some(*part),
+                },
+                _ => {}
+            }
+        }
+        let mut header = header.filter(|header: &Header| header.status.run == run)?;
+        header.origin = Origin::Recovered;
+        Some(Self {
+            header,
+            names,
+            checkpoint,
+            is_mirrored: true,
+        })
+    }
+
+    /// Without an image: whatever wrote a record was attached.
+    fn inferred(run: &Recovered, facts: &Facts) -> Self {
+        let mut hooks = BTreeMap::new();
+        for record in run.records.iter().filter(|record| record.cpu != user::CPU) {
+            if let Some(hook) = Hook::from_u8(record.hook) {
+                hooks.entry(hook).or_insert(record.flags);
+            }
+        }
+        let hook = |(hook, flags): (Hook, u8)| HookStatus {
+            hook,
+            function: None,
+            method: Some(if flags & FLAG_KPROBE == 0 {
+                Method::Fentry
+            } else {
+                Method::Kprobe
+            }),
+            state: if flags & FLAG_ARMED == 0 {
+                HookState::Attached
+            } else {
+                HookState::Armed
+            },
+            required: false,
+            error: None,
+            lost_without: String::new(),
+        };
+        let cpus = run
+            .records
+            .iter()
+            .map(|record| record.cpu)
+            .filter(|&cpu| cpu != user::CPU);
+        let status = Status {
+            version: String::new(),
+            kernel: facts.vmcoreinfo.release.clone().unwrap_or_default(),
+            boot_id: String::new(),
+            run: run.run,
+            cpus: cpus.max().map_or(0, |cpu| cpu + 1),
+            rings: RingSizes { hot: 0, rare: 0 },
+            accounting: Accounting {
+                sequence: SequenceQuality::Partial,
+                missed: MissedQuality::Unknown,
+            },
+            hooks: hooks.into_iter().map(hook).collect(),
+            devices: Vec::new(),
+        };
+        let last_ns = run.last_ns();
+        // Of the time of day nothing is known but when the kernel crashed, if that.
+        let clock = Clock {
+            boottime_ns: last_ns,
+            realtime_ns: facts
+                .vmcoreinfo
+                .crash_time
+                .unwrap_or(0)
+                .saturating_mul(1_000_000_000),
+            utc_offset_s: 0,
+        };
+        let start_ns = run.records.iter().map(|record| record.time_ns).min().unwrap_or(0);
+        let mut header = Header::new(status, clock, start_ns, rules::Options::default());
+        header.origin = Origin::Recovered;
+        Self {
+            header,
+            names: Vec::new(),
+            checkpoint: None,
+            is_mirrored: false,
+        }
+    }
+}

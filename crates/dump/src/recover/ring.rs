@@ -1,0 +1,212 @@
+//! What was found of one run, as rings: in order, each record once, and what is missing between them.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use p2p_trace_common::{Record, Ring, slot::SLOT_SIZE};
+use p2p_trace_model::event::{Loss, Reason, user};
+
+use super::{
+    mirror::{CpuCounters, Images, heads},
+    slot::Place,
+};
+
+/// What was found of one run.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Records, in no order, some perhaps more than once.
+    pub(super) records: Vec<Record>,
+    /// The same, where no ring can have them: copies, and all of them where pages do not begin at their beginnings.
+    pub(super) strays: Vec<Record>,
+    /// Positions whose record was being written.
+    pub(super) torn: Vec<Place>,
+    /// Of the CPUs whose counters were found.
+    pub(super) counters: Vec<CpuCounters>,
+    pub(super) images: Images,
+}
+
+/// A run of the tracer, as the core holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// Random number of the run.
+    pub run: u64,
+    /// What the kernel side wrote, and what user space added, by CPU, ring and position.
+    pub records: Vec<Record>,
+    /// Positions whose record was being written when the kernel stopped.
+    pub torn: Vec<Place>,
+    /// Records that were found a second time, the same.
+    pub repeated: u64,
+    /// What the kernel side had counted, by CPU, of those whose counters the core holds.
+    pub counters: Vec<CpuCounters>,
+    /// Images of the beginning of a dump of this run, the youngest first.
+    pub images: Vec<Vec<u8>>,
+    /// Places for which different records were found: the one that lies where a ring has it is kept.
+    pub conflicts: u64,
+}
+
+impl Recovered {
+    /// Time of the youngest record, `CLOCK_BOOTTIME` in nanoseconds.
+    #[must_use]
+    pub fn last_ns(&self) -> u64 {
+        self.records
+            .iter()
+            .map(|record| record.time_ns)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// What is missing from `first` on (a ring that it does not name: from the beginning on), as far as is known that there
+    /// was something: by younger records, by records in the making, and by the counters.
+    #[must_use]
+    pub fn losses(&self, first: &Heads) -> Vec<Loss> {
+        let heads = heads(&self.counters);
+        let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> =
+            heads.keys().map(|key| (*key, Vec::new())).collect();
+        for record in self.records.iter().filter(|record| record.cpu != user::CPU) {
+            rings
+                .entry((record.cpu, ring_of(record)))
+                .or_default()
+                .push(record);
+        }
+        for place in self.torn.iter().filter(|place| place.cpu != user::CPU) {
+            rings.entry((place.cpu, place.ring)).or_default();
+        }
+        let mut losses = Vec::new();
+        for ((cpu, ring), records) in rings {
+            let of_ring = |place: &&Place| (place.cpu, place.ring) == (cpu, ring);
+            let torn: Vec<_> = self
+                .torn
+                .iter()
+                .filter(of_ring)
+                .map(|place| place.position)
+                .collect();
+            let begun = torn.iter().map(|position| position + 1);
+            let head = begun.chain(heads.get(&(cpu, ring)).copied()).max().unwrap_or(0);
+            let gaps = Gaps {
+                cpu,
+                ring,
+                torn: &torn,
+                first: first.get(&(cpu, ring)).copied().unwrap_or(0),
+                last_ns: self.last_ns(),
+            };
+            gaps.find(&records, head, &mut losses);
+        }
+        losses
+    }
+
+    /// Bytes of the transport that the records took.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        (self.records.len() * SLOT_SIZE) as u64
+    }
+}
+
+/// A position of each ring of each CPU.
+pub type Heads = BTreeMap<(u32, Ring), u64>;
+
+/// Puts what was found of a run in order.
+pub(super) fn sort(run: u64, found: Found) -> Recovered {
+    let Found {
+        mut records,
+        mut strays,
+        mut torn,
+        mut counters,
+        images,
+    } = found;
+    // Stable: what a ring has itself stays in front, and is kept, whatever copies say.
+    records.append(&mut strays);
+    records.sort_by_key(|record| (record.cpu, ring_of(record), record.seq));
+    let (mut repeated, mut conflicts) = (0, 0);
+    records.dedup_by(|next, kept| {
+        let is_same = (next.cpu, next.seq) == (kept.cpu, kept.seq);
+        if is_same && next == kept {
+            repeated += 1;
+        } else if is_same {
+            conflicts += 1;
+        }
+        is_same
+    });
+    torn.sort_unstable();
+    torn.dedup();
+    counters.sort_by_key(|counters| counters.cpu);
+    counters.dedup_by_key(|counters| counters.cpu);
+    Recovered {
+        run,
+        records,
+        torn,
+        repeated,
+        conflicts,
+        counters,
+        images: images.whole(),
+    }
+}
+
+/// The ring that a record was in; what user space wrote has none, and counts as one.
+pub(super) const fn ring_of(record: &Record) -> Ring {
+    if record.cpu == user::CPU {
+        Ring::Hot
+    } else {
+        Ring::of_sequence(record.seq).0
+    }
+}
+
+/// Looks for what is missing in one ring.
+struct Gaps<'a> {
+    cpu: u32,
+    ring: Ring,
+    /// Positions whose record was being written, in order.
+    torn: &'a [u64],
+    /// What lies before is of no interest.
+    first: u64,
+    last_ns: u64,
+}
+
+impl Gaps<'_> {
+    fn find(&self, records: &[&Record], head: u64, losses: &mut Vec<Loss>) {
+        let (mut next, mut before_ns) = (self.first, 0);
+        // What lies before the oldest one was overwritten; what lies between two is not there though it should be.
+        let mut reason = Reason::Overwritten;
+        for record in records {
+            let position = Ring::of_sequence(record.seq).1;
+            self.lose(next..position, reason, [before_ns, record.time_ns], losses);
+            next = position.saturating_add(1).max(self.first);
+            before_ns = record.time_ns;
+            reason = Reason::Absent;
+        }
+        self.lose(
+            next..head,
+            reason,
+            [before_ns, self.last_ns.max(before_ns)],
+            losses,
+        );
+    }
+
+    /// Notes positions as lost, those whose record was begun and not finished by themselves.
+    fn lose(
+        &self,
+        positions: Range<u64>,
+        reason: Reason,
+        [from_ns, to_ns]: [u64; 2],
+        losses: &mut Vec<Loss>,
+    ) {
+        let mut first = positions.start;
+        let mut push = |first: u64, end: u64, reason| {
+            if first < end {
+                losses.push(Loss {
+                    cpu: Some(self.cpu),
+                    ring: self.ring,
+                    first,
+                    last: end - 1,
+                    from_ns,
+                    to_ns: to_ns.max(from_ns),
+                    reason,
+                });
+            }
+        };
+        for &torn in self.torn.iter().filter(|torn| positions.contains(torn)) {
+            push(first, torn, reason);
+            push(torn, torn + 1, Reason::Abandoned);
+            first = torn + 1;
+        }
+        push(first, positions.end, reason);
+    }
+}

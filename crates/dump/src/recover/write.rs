@@ -1,0 +1,285 @@
+//! Writes what was found as an ordinary dump, by itself or behind what was recorded of the same run.
+
+use std::{
+    collections::HashMap,
+    io::{self, Read, Write},
+};
+
+use p2p_trace_common::{Record, hook::HOOK_SLOTS};
+use p2p_trace_model::{
+    accounting::{Position, Shortfalls, Totals},
+    event::{Loss, Symbolize as _, decode, user},
+    pipeline::Slice,
+    stream::{
+        Batch,
+        order::{Item, Order},
+    },
+};
+
+use super::{
+    begin::{Beginning, heads},
+    mirror::CpuCounters,
+    ring::{Heads, Recovered, ring_of},
+};
+use crate::{End, Names, Origin, ReadError, Reason, Tape, Told, Writer};
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Records that were taken from the core.
+    pub recovered: u64,
+    /// Records that the recorded dump had.
+    pub recorded: u64,
+    /// Records that are known to be missing, of those that the core should have.
+    pub lost: u64,
+    /// The core tells how many records there were, so that none can be missing without being known.
+    pub is_counted: bool,
+    /// The dump begins with a checkpoint of this time, `CLOCK_BOOTTIME` in nanoseconds: what was before has been overwritten.
+    pub begins_ns: Option<u64>,
+    /// References that the checkpoint tells without who took them, since it had no room for more.
+    pub left_out: u64,
+}
+
+/// Why nothing, or not all, was written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The new dump cannot be written to.
+    #[error("cannot write the dump")]
+    Write(#[from] io::Error),
+    /// The recorded one cannot be read.
+    #[error("cannot read the recorded dump")]
+    Read(#[from] ReadError),
+    /// They do not belong together.
+    #[error("the recorded dump is of run {recorded:016x}, and the core holds no record of it")]
+    OtherRun {
+        /// The run of the dump.
+        recorded: u64,
+    },
+}
+
+/// Writes the dump of a run that nothing but the core tells of.
+///
+/// # Errors
+///
+/// When `out` cannot be written to.
+pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<Written, WriteError> {
+    let mut header = beginning.header.clone();
+    if beginning.checkpoint.is_some() {
+        // The file before, of which nothing is left.
+        header.file = 1;
+    }
+    let cpus = header.status.cpus;
+    let mut writer = Writer::new(out, header)?;
+    for (address, name) in &beginning.names {
+        writer.symbol(*address, name)?;
+    }
+    let mut written = Written::default();
+    let tail = match &beginning.checkpoint {
+        Some(checkpoint) => {
+            writer.checkpoint(checkpoint)?;
+            let from_ns = checkpoint.head.reached_ns;
+            written.begins_ns = Some(from_ns);
+            written.left_out = checkpoint.head.left_out;
+            // What had been taken in by then was cut by time: an interrupted record can be younger than the next one.
+            let is_new = |record: &Record| record.time_ns >= from_ns;
+            Tail::of(run, is_new, &heads(checkpoint), from_ns, cpus)
+        }
+        None => Tail::of(run, |_| true, &Heads::new(), 0, cpus),
+    };
+    tail.write(&mut writer, &mut written)?;
+    tail.finish(writer, beginning.header.start_ns, written)
+}
+
+/// Writes a recorded dump, and behind it what only the core has.
+///
+/// # Errors
+///
+/// When the dump is of another run or cannot be read, or `out` cannot be written to.
+pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> Result<Written, WriteError> {
+    let mut header = tape.header().clone();
+    let recorded = header.status.run;
+    if recorded != run.run {
+        return Err(WriteError::OtherRun { recorded });
+    }
+    header.origin = Origin::Recovered;
+    let (start_ns, mut cpus) = (header.start_ns, header.status.cpus);
+    let names = tape.names();
+    let mut writer = Writer::new(out, header)?;
+    let (mut next, mut next_of_user) = (Heads::new(), 0);
+    let mut written = Written::default();
+    while let Some(told) = tape.next_told()? {
+        match told {
+            Told::Restore(checkpoint) => {
+                named(&mut writer, &names, &checkpoint.records)?;
+                writer.checkpoint(&checkpoint)?;
+            }
+            Told::Slice(slice) if slice.items.is_empty() => {}
+            Told::Slice(slice) => {
+                let records: Vec<_> = slice.items.iter().filter_map(record_of).collect();
+                for record in &records {
+                    let place = if record.cpu == user::CPU {
+                        &mut next_of_user
+                    } else {
+                        next.entry((record.cpu, ring_of(record))).or_default()
+                    };
+                    *place = (*place).max(position(record) + 1);
+                }
+                written.recorded += records.len() as u64;
+                named(&mut writer, &names, &records)?;
+                writer.slice(&slice)?;
+            }
+            Told::Status(change) => {
+                cpus = cpus.max(change.status.cpus);
+                writer.status(&change.status, change.time_ns)?;
+            }
+            Told::Doubt(why) => tracing::warn!("the recorded dump: {why}"),
+            Told::End(end) => {
+                if matches!(*end, End::Whole(_)) {
+                    tracing::warn!("the recorded dump ends with its run: the core can add nothing to it");
+                }
+            }
+        }
+    }
+    let is_new = |record: &Record| {
+        let from = if record.cpu == user::CPU {
+            next_of_user
+        } else {
+            next.get(&(record.cpu, ring_of(record))).copied().unwrap_or(0)
+        };
+        position(record) >= from
+    };
+    let tail = Tail::of(run, is_new, &next, 0, cpus);
+    tail.write(&mut writer, &mut written)?;
+    tail.finish(writer, start_ns, written)
+}
+
+const fn record_of(item: &Item) -> Option<Record> {
+    match item {
+        Item::Record(record) => Some(*record),
+        Item::Loss(_) => None,
+    }
+}
+
+const fn position(record: &Record) -> u64 {
+    if record.cpu == user::CPU {
+        record.seq
+    } else {
+        p2p_trace_common::Ring::of_sequence(record.seq).1
+    }
+}
+
+/// Gives the writer the names that records need.
+fn named<W: Write>(writer: &mut Writer<W>, names: &Names, records: &[Record]) -> io::Result<()> {
+    let mut known = HashMap::new();
+    for record in records {
+        let Ok(event) = decode::decode(record) else {
+            continue;
+        };
+        for address in event.caller.into_iter().chain(event.stack) {
+            known.entry(address).or_insert_with(|| names.symbolize(address));
+        }
+    }
+    for (address, name) in known {
+        if let Some(name) = name {
+            writer.symbol(address, &name)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is behind everything that is known otherwise.
+struct Tail<'a> {
+    run: &'a Recovered,
+    records: Vec<Record>,
+    losses: Vec<Loss>,
+    /// The counters of every CPU are there.
+    is_counted: bool,
+}
+
+impl<'a> Tail<'a> {
+    /// The new records, and what is missing from `next` on, which was not before `from_ns`.
+    fn of(
+        run: &'a Recovered,
+        is_new: impl Fn(&Record) -> bool,
+        next: &Heads,
+        from_ns: u64,
+        cpus: u32,
+    ) -> Self {
+        // In the stream, what user space writes has no position in any ring.
+        let as_written = |record: &Record| Record {
+            guard: if record.cpu == user::CPU { 0 } else { record.guard },
+            ..*record
+        };
+        let later = |loss: Loss| Loss {
+            from_ns: loss.from_ns.max(from_ns),
+            to_ns: loss.to_ns.max(from_ns),
+            ..loss
+        };
+        Self {
+            run,
+            records: run
+                .records
+                .iter()
+                .filter(|record| is_new(record))
+                .map(as_written)
+                .collect(),
+            losses: run.losses(next).into_iter().map(later).collect(),
+            is_counted: cpus > 0 && run.counters.len() >= cpus as usize,
+        }
+    }
+
+    fn write<W: Write>(&self, writer: &mut Writer<W>, written: &mut Written) -> io::Result<()> {
+        written.recovered = self.records.len() as u64;
+        written.lost = self.losses.iter().map(Loss::count).sum();
+        written.is_counted = self.is_counted;
+        let batch = Batch {
+            records: self.records.clone(),
+            losses: self.losses.clone(),
+            watermark_ns: u64::MAX,
+            changed: false,
+        };
+        writer.slice(&Slice::of(&mut Order::new(), &batch))
+    }
+
+    fn finish<W: Write>(
+        &self,
+        writer: Writer<W>,
+        start_ns: u64,
+        written: Written,
+    ) -> Result<Written, WriteError> {
+        let reason = if self.is_counted {
+            Reason::End
+        } else {
+            Reason::Broken
+        };
+        let totals = self.is_counted.then(|| totals(&self.run.counters));
+        let mut out = writer.finish(reason, self.run.last_ns().saturating_sub(start_ns), totals)?;
+        out.flush()?;
+        Ok(written)
+    }
+}
+
+/// What the kernel had counted when it stopped. What it had missed is not among it.
+fn totals(counters: &[CpuCounters]) -> Totals {
+    let sum = |of: fn(&CpuCounters) -> u64| counters.iter().map(of).sum::<u64>();
+    let mut hits = vec![0; HOOK_SLOTS];
+    for counters in counters {
+        for (sum, hits) in hits.iter_mut().zip(&counters.hits) {
+            *sum += hits;
+        }
+    }
+    Totals {
+        hits,
+        missed: vec![None; HOOK_SLOTS],
+        dropped: sum(|counters| counters.dropped.iter().sum()),
+        shortfalls: Shortfalls {
+            notes_full: sum(|counters| counters.notes_full),
+            notes_missing: sum(|counters| counters.notes_missing),
+            bursts_late: sum(|counters| counters.bursts_late),
+        },
+        positions: super::mirror::heads(counters)
+            .into_iter()
+            .map(|((cpu, ring), head)| Position { cpu, ring, head })
+            .collect(),
+    }
+}

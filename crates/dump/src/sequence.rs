@@ -1,0 +1,111 @@
+//! How the files of a run are called: `FILE`, then `FILE.1`, `FILE.2` and so on.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The file of this number of the run that begins with `first`.
+pub fn numbered(first: &Path, number: u32) -> PathBuf {
+    if number == 0 {
+        return first.to_owned();
+    }
+    let mut name = first.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
+}
+
+/// The first file of the run that this one is of by its name, and its number.
+pub fn place(path: &Path) -> (PathBuf, u32) {
+    path.extension().and_then(number_of).map_or_else(
+        || (path.to_owned(), 0),
+        |number| (path.with_extension(""), number),
+    )
+}
+
+/// The lowest number above this one of which there is a file with something in it.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub(super) fn after(first: &Path, number: u32) -> io::Result<Option<u32>> {
+    // One that has vanished meanwhile was none.
+    let has_content = |found| fs::metadata(numbered(first, found)).is_ok_and(|metadata| metadata.len() > 0);
+    let mut numbers = numbers(first)?;
+    numbers.sort_unstable();
+    Ok(numbers
+        .into_iter()
+        .find(|&found| found > number && has_content(found)))
+}
+
+/// The lowest number of which there is anything.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub fn lowest(first: &Path) -> io::Result<Option<u32>> {
+    Ok(numbers(first)?.into_iter().min())
+}
+
+/// The numbers behind the names beside `first` that begin with its name.
+fn numbers(first: &Path) -> io::Result<Vec<u32>> {
+    let folder = match first.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = PathBuf::from(entry?.file_name());
+        if name.file_stem() == first.file_name() {
+            numbers.extend(name.extension().and_then(number_of));
+        }
+    }
+    Ok(numbers)
+}
+
+/// As it is written: without zeros in front, and never 0.
+fn number_of(extension: &OsStr) -> Option<u32> {
+    let text = extension.to_str()?;
+    let number = text.parse().ok().filter(|&number: &u32| number > 0)?;
+    (text == number.to_string()).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_the_first_file_and_the_number() {
+        for (path, first, number) in [
+            ("/run/a.p2pt", "/run/a.p2pt", 0),
+            ("/run/a.p2pt.3", "/run/a.p2pt", 3),
+            ("a.12", "a", 12),
+            ("a.0", "a.0", 0),
+            ("a.07", "a.07", 0),
+            ("a", "a", 0),
+        ] {
+            assert_eq!(place(Path::new(path)), (PathBuf::from(first), number), "{path}");
+            assert_eq!(numbered(Path::new(first), number), Path::new(path));
+        }
+    }
+
+    #[test]
+    fn the_next_file_is_the_lowest_that_is_there_and_not_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = dir.path().join("a.p2pt");
+        let write = |number, text: &str| fs::write(numbered(&first, number), text).unwrap();
+        write(0, "x");
+        fs::write(dir.path().join("b.p2pt.1"), "x").unwrap();
+        assert_eq!(after(&first, 0).unwrap(), None);
+        assert_eq!(lowest(&first).unwrap(), None);
+        write(10, "x");
+        write(9, "");
+        write(11, "x");
+        assert_eq!(after(&first, 0).unwrap(), Some(10));
+        assert_eq!(after(&first, 10).unwrap(), Some(11));
+        assert_eq!(lowest(&first).unwrap(), Some(9), "an empty one is in the way too");
+        write(9, "x");
+        assert_eq!(after(&first, 0).unwrap(), Some(9));
+    }
+}

@@ -1,0 +1,404 @@
+//! The files of one run as one stream: what a live session would have told, in the same order, with losses where
+//! something is damaged or missing.
+
+use std::{collections::VecDeque, io::Read};
+
+use p2p_trace_common::Ring;
+use p2p_trace_model::{
+    event::{self, Loss, user},
+    pipeline::Slice,
+    stream::order::Item,
+};
+
+use super::{
+    checkpoint::Checkpoint,
+    describe::{Footer, Header, Reason, StatusChange},
+    names::Names,
+    reader::{Damage, Entry, ReadError, Reader},
+    records::{Counts, Records},
+};
+
+/// A file of which the header has been read.
+#[derive(Debug)]
+pub struct Opened<R> {
+    reader: Reader<R>,
+    header: Header,
+    /// What stood in front of the header.
+    early: VecDeque<Entry>,
+}
+
+/// Why a file is not a dump that can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// See there.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It holds no block of any dump.
+    #[error("it is not an event dump: no block of one is in it")]
+    NoDump,
+    /// It holds blocks, but no header.
+    #[error("no header of the run is left in it: it cannot be judged")]
+    NoHeader,
+}
+
+/// Entries that may stand in front of a header. A file begins with two: it is damaged where there are some.
+const MAX_EARLY: usize = 65_536;
+
+impl<R: Read> Opened<R> {
+    /// Reads up to the header.
+    ///
+    /// # Errors
+    ///
+    /// When it is no dump, its header is lost, or it cannot be read.
+    pub fn open(input: R) -> Result<Self, OpenError> {
+        Self::up_to_header(Reader::new(input))
+    }
+
+    /// The same for a dump that is still being written, of which `input` waits for more: it ends with the footer that ends
+    /// the run.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Opened::open`].
+    pub fn follow(input: R) -> Result<Self, OpenError> {
+        Self::up_to_header(Reader::until_end_of_run(input))
+    }
+
+    fn up_to_header(mut reader: Reader<R>) -> Result<Self, OpenError> {
+        let mut early = VecDeque::new();
+        while let Some(entry) = reader.next_entry()? {
+            match entry {
+                Entry::Header(header) => {
+                    return Ok(Self {
+                        reader,
+                        header: *header,
+                        early,
+                    });
+                }
+                // What cannot be judged need not be kept, but what it was must be known.
+                Entry::Records(_) | Entry::Checkpoint(_) if early.len() >= MAX_EARLY => {}
+                other => early.push_back(other),
+            }
+        }
+        Err(if reader.blocks() == 0 {
+            OpenError::NoDump
+        } else {
+            OpenError::NoHeader
+        })
+    }
+
+    /// The run.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+}
+
+/// What comes next of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// What was true when the dump begins: comes first, if at all.
+    Restore(Box<Checkpoint>),
+    /// What the stream has gained.
+    Slice(Slice),
+    /// What is attached has changed.
+    Status(Box<StatusChange>),
+    /// Something is missing that losses cannot tell: nothing is sure any more.
+    Doubt(String),
+    /// The run is over, or what there is of it.
+    End(Box<End>),
+}
+
+/// How a dump ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With the run.
+    Whole(Footer),
+    /// The run goes on in a file that was not given.
+    GoesOn,
+    /// The end is missing: the recorder was killed, or the file was cut.
+    CutOff,
+}
+
+impl End {
+    /// What is missing at the end, if something is.
+    #[must_use]
+    pub const fn lacks(&self) -> Option<&'static str> {
+        match self {
+            Self::Whole(_) => None,
+            Self::GoesOn => Some("the run goes on in a file that was not given"),
+            Self::CutOff => Some("the dump breaks off before the end of the run"),
+        }
+    }
+}
+
+/// Reads the files of a run.
+#[derive(Debug)]
+pub struct Tape<R> {
+    files: VecDeque<Opened<R>>,
+    current: Option<Opened<R>>,
+    header: Header,
+    names: Names,
+    /// What was read so far, in counts of the run; `None`: nothing.
+    counts: Option<Counts>,
+    reached_ns: u64,
+    footer: Option<Footer>,
+    /// Parts of the checkpoint at the beginning.
+    restored: Checkpoint,
+    queue: VecDeque<Told>,
+    damage: Vec<Damage>,
+    damaged: u64,
+    unknown: Vec<u8>,
+    losses: user::Writer,
+    ended: bool,
+}
+
+/// Damages that are kept. Those beyond are counted.
+const MAX_DAMAGE: usize = 1000;
+
+impl<R: Read> Tape<R> {
+    /// The files of one run, in any order; `None` where there are none.
+    #[must_use]
+    pub fn new(files: Vec<Opened<R>>) -> Option<Self> {
+        let mut files = files;
+        files.sort_by_key(|file| file.header.file);
+        let header = files.first()?.header.clone();
+        // A run's first file says by itself what was before: nothing.
+        let counts = (header.file == 0).then(Counts::default);
+        Some(Self {
+            losses: user::Writer::new(header.status.run),
+            reached_ns: header.start_ns,
+            files: files.into(),
+            current: None,
+            header,
+            names: Names::default(),
+            counts,
+            footer: None,
+            restored: Checkpoint::default(),
+            queue: VecDeque::new(),
+            damage: Vec::new(),
+            damaged: 0,
+            unknown: Vec::new(),
+            ended: false,
+        })
+    }
+
+    /// The run, as its first file has it.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Names of addresses. They grow while the tape is read.
+    #[must_use]
+    pub fn names(&self) -> Names {
+        self.names.clone()
+    }
+
+    /// What could not be read so far, the first of it.
+    #[must_use]
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// How many stretches could not be read so far.
+    #[must_use]
+    pub const fn damaged(&self) -> u64 {
+        self.damaged
+    }
+
+    /// Kinds of blocks that this version does not know, each once.
+    #[must_use]
+    pub fn unknown(&self) -> &[u8] {
+        &self.unknown
+    }
+
+    /// What could not be read so far, in sentences.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints: Vec<_> = self.damage.iter().map(ToString::to_string).collect();
+        let more = self.damaged.saturating_sub(complaints.len() as u64);
+        if more > 0 {
+            complaints.push(format!("{more} more stretches cannot be read"));
+        }
+        let unknown =
+            |kind: &u8| format!("blocks of kind {kind}, which this version does not know, were skipped");
+        complaints.extend(self.unknown.iter().map(unknown));
+        complaints
+    }
+
+    /// What comes next; `None` behind the end.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn next_told(&mut self) -> Result<Option<Told>, ReadError> {
+        loop {
+            if let Some(told) = self.queue.pop_front() {
+                return Ok(Some(told));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            let Some(file) = &mut self.current else {
+                match self.files.pop_front() {
+                    Some(file) => self.current = Some(file),
+                    None => self.end(),
+                }
+                continue;
+            };
+            let entry = match file.early.pop_front() {
+                Some(entry) => Some(entry),
+                None => file.reader.next_entry()?,
+            };
+            match entry {
+                Some(entry) => self.take(entry),
+                None => self.current = None,
+            }
+        }
+    }
+
+    fn take(&mut self, entry: Entry) {
+        match entry {
+            // A flight recorder joins segments: the footer of the one before is not the end.
+            Entry::Header(_) => self.footer = None,
+            Entry::Symbols(symbols) => self.names.learn(symbols),
+            Entry::Records(records) => self.records(records),
+            Entry::Status(change) => {
+                if let Some(counts) = &mut self.counts {
+                    counts.statuses = counts.statuses.wrapping_add(1);
+                }
+                self.queue.push_back(Told::Status(change));
+            }
+            Entry::Checkpoint(checkpoint) => self.checkpoint(*checkpoint),
+            Entry::Footer(footer) => self.footer = Some(*footer),
+            Entry::Unknown(kind) => {
+                if !self.unknown.contains(&kind) {
+                    self.unknown.push(kind);
+                }
+            }
+            Entry::Damage(damage) => {
+                self.damaged += 1;
+                if self.damage.len() < MAX_DAMAGE {
+                    self.damage.push(damage);
+                }
+            }
+        }
+    }
+
+    fn records(&mut self, records: Records) {
+        self.footer = None;
+        let Records { before, mut slices } = records;
+        let first_ns = slices.first().map_or(self.reached_ns, |slice| {
+            slice.items.first().map_or(slice.watermark_ns, Item::time_ns)
+        });
+        let Some(missing) = self.missing(before, first_ns) else {
+            return;
+        };
+        let mut counts = before;
+        for slice in &slices {
+            slice.items.iter().for_each(|item| counts.add(item));
+            self.reached_ns = self.reached_ns.max(slice.watermark_ns);
+        }
+        self.counts = Some(counts);
+        if let Some(first) = slices.first_mut() {
+            first.items.splice(..0, missing);
+        }
+        self.queue.extend(slices.into_iter().map(Told::Slice));
+    }
+
+    /// What is missing in front of a point at which the run had come to `before`, as losses; `None` where that point was
+    /// passed already.
+    fn missing(&mut self, before: Counts, first_ns: u64) -> Option<Vec<Item>> {
+        let Some(counts) = self.counts else {
+            self.doubt(
+                "the dump does not begin with the run, and what was true when it begins cannot be read",
+            );
+            return Some(Vec::new());
+        };
+        let gap = |before: u64, now: u64| before.wrapping_sub(now).cast_signed();
+        let (hot, rare) = (gap(before.hot, counts.hot), gap(before.rare, counts.rare));
+        let user = gap(before.user, counts.user);
+        if hot < 0 || rare < 0 || user < 0 {
+            self.doubt("a part of the dump is there twice, or its files do not follow each other");
+            return None;
+        }
+        if user > 0 {
+            self.doubt(format!(
+                "{user} of the tracer's own records (ticks, pull reads, changes of hooks) are missing from the dump"
+            ));
+        }
+        if before.statuses != counts.statuses {
+            self.doubt("a change of what is attached is missing from the dump");
+        }
+        let mut missing = Vec::new();
+        for (ring, count) in [(Ring::Hot, hot), (Ring::Rare, rare)] {
+            if count > 0 {
+                let from_ns = self.reached_ns.min(first_ns);
+                let loss = Loss {
+                    reason: event::Reason::Damaged,
+                    ..Loss::skipped(ring, count.cast_unsigned(), from_ns, first_ns)
+                };
+                missing.push(Item::Record(self.losses.loss(&loss)));
+            }
+        }
+        Some(missing)
+    }
+
+    /// What was true there matters to whoever has read nothing before.
+    fn checkpoint(&mut self, part: Checkpoint) {
+        if self.counts.is_some() || part.head.part != self.restored.head.part {
+            return;
+        }
+        let (counts, parts, time_ns) = (part.head.counts, part.head.parts, part.head.time_ns);
+        let next = part.head.part.wrapping_add(1);
+        self.restored.records.extend(part.records);
+        self.restored.head = part.head;
+        self.restored.head.part = next;
+        if next == parts {
+            self.counts = Some(counts);
+            self.reached_ns = self.reached_ns.max(time_ns);
+            let restored = Box::new(std::mem::take(&mut self.restored));
+            self.queue.push_back(Told::Restore(restored));
+        }
+    }
+
+    fn doubt(&mut self, why: impl Into<String>) {
+        self.queue.push_back(Told::Doubt(why.into()));
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        let end = match self.footer.take() {
+            Some(footer) => {
+                let missing = self.missing(footer.counts, self.reached_ns).unwrap_or_default();
+                if !missing.is_empty() {
+                    self.last(missing);
+                }
+                match footer.reason {
+                    Reason::End => End::Whole(footer),
+                    Reason::Rotated => End::GoesOn,
+                    Reason::Broken => End::CutOff,
+                }
+            }
+            None => End::CutOff,
+        };
+        match end {
+            End::Whole(_) => {}
+            End::GoesOn => self.last(Vec::new()),
+            End::CutOff => {
+                self.last(Vec::new());
+                self.doubt(End::CutOff.lacks().unwrap_or_default());
+            }
+        }
+        self.queue.push_back(Told::End(Box::new(end)));
+    }
+
+    /// Nothing follows: what waits for its stack waits no longer.
+    fn last(&mut self, items: Vec<Item>) {
+        self.queue.push_back(Told::Slice(Slice {
+            items,
+            watermark_ns: u64::MAX,
+        }));
+    }
+}
