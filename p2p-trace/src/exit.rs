@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use p2p_trace_probe::kernel::traceability::Cause;
+
 use crate::outfile::OutputError;
 
 /// How a command ended.
@@ -28,6 +30,18 @@ impl Exit {
     /// The number that the process ends with.
     pub const fn code(self) -> u8 {
         self as u8
+    }
+}
+
+/// Of whether a kernel can be traced: what stands in the way, if anything does.
+impl From<Option<Cause>> for Exit {
+    fn from(cause: Option<Cause>) -> Self {
+        match cause {
+            None => Self::Holds,
+            Some(Cause::Kernel) => Self::NotTraceable,
+            Some(Cause::Unclear) => Self::Error,
+            Some(Cause::Rights) => Self::NoRights,
+        }
     }
 }
 

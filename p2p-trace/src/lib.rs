@@ -33,15 +33,12 @@ pub mod commands;
 mod drive;
 pub mod exit;
 pub mod holders;
-pub mod kernel;
 pub mod outfile;
 pub mod output;
-pub mod probe;
 mod recorder;
 pub mod report;
 #[cfg(feature = "trace")]
 pub mod server;
-pub mod source;
 pub mod stderr;
 #[cfg(feature = "tui")]
 pub mod tui;

@@ -6,9 +6,9 @@ use p2p_trace::{
     cli::{self, Cli, ColorWhen, Command},
     commands,
     exit::{self, Exit},
-    kernel::KernelRoot,
     stderr,
 };
+use p2p_trace_probe::kernel::KernelRoot;
 use tracing_subscriber::filter::LevelFilter;
 
 fn main() -> ExitCode {

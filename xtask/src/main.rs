@@ -33,7 +33,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Compile the kernel side and write it to p2p-trace/bpf.
+    /// Compile the kernel side and write it to crates/probe/bpf.
     BuildEbpf {
         /// Compare with what is there instead: exit code 1 if it differs, 2 if the toolchain does.
         #[arg(long)]

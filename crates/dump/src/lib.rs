@@ -8,6 +8,13 @@
 //! [`Writer`] writes, [`Reader`] reads the blocks of one file, [`Tape`] makes one stream of the files of a run.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests make what they need in folders of their own"
+    )
+)]
 
 pub mod block;
 mod checkpoint;

@@ -13,6 +13,13 @@
 //! The feature `testing` adds a simulated kernel for the tests of whatever uses this crate.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests make what they need in folders of their own"
+    )
+)]
 
 pub mod accounting;
 pub mod event;

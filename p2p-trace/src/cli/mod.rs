@@ -270,7 +270,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Attach, Request};
+    use p2p_trace_probe::transport::{Attach, Request};
 
     #[test]
     fn the_command_line_is_sound() {

@@ -5,12 +5,10 @@ use std::{path::Path, time::Duration};
 use clap::{Args, ValueHint};
 use p2p_trace_common::Hook;
 use p2p_trace_model::rules;
+use p2p_trace_probe::transport::{Attach, Request};
 
 use super::{AttachHow, parse_duration, parse_hook, parse_size};
-use crate::{
-    outfile::{Input, Output, Outputs},
-    source::{Attach, Request},
-};
+use crate::outfile::{Input, Output, Outputs};
 
 /// What to trace and how, from when on waiting is a finding, and who is told that it has begun.
 #[derive(Clone, Debug, Args)]

@@ -10,15 +10,17 @@ use p2p_trace_model::{
     rules,
     units::Clock,
 };
+use p2p_trace_probe::{
+    kernel::{KernelRoot, clock},
+    transport::Request,
+};
 
 use crate::{
     cli::RecordArgs,
     drive::{Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open, stop::Stop},
     exit::{Exit, Refusal},
-    kernel::{KernelRoot, clock},
     outfile::Content,
     recorder::{Flight, Limits, Options, Recorder},
-    source::Request,
 };
 
 /// What is to be recorded, and where to.

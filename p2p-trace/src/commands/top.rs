@@ -48,10 +48,10 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     use super::{answering::answering, colors_stdout, record};
     use crate::{
         drive::{Both, Drive, Opened, ReadyFile, open, stop::Stop},
-        kernel::clock,
         recorder::Recorder,
         tui::{self, Dashboard, Theme},
     };
+    use p2p_trace_probe::kernel::clock;
 
     let mut outputs = args.tracing.outputs();
     // It has the screen.

@@ -15,8 +15,7 @@ use p2p_trace_model::{
     rules,
     stream::assemble::Element,
 };
-
-use crate::{kernel::clock, source::Image};
+use p2p_trace_probe::{kernel::clock, transport::Image};
 
 /// How often it is given anew, at most, if anything in it is new.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -21,7 +21,6 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-use crate::{kernel::clock::boottime_ns, source::Session};
 pub(crate) use both::Both;
 use kernel_log::KernelLog;
 use mirroring::Mirroring;
@@ -35,6 +34,7 @@ use p2p_trace_model::{
     stream::order::Order,
     units::Clock,
 };
+use p2p_trace_probe::{kernel::clock::boottime_ns, transport::Session};
 pub(crate) use play::play;
 #[cfg(feature = "tui")]
 pub(crate) use play::take_in;

@@ -2,12 +2,10 @@
 
 use anyhow::Result;
 use p2p_trace_model::event::Symbolize;
+use p2p_trace_probe::transport::{Request, Session};
 
 use super::stop::Stop;
-use crate::{
-    exit::{Exit, Refusal},
-    source::{Request, Session},
-};
+use crate::exit::{Exit, Refusal};
 
 /// A session with the names of the kernel it traces.
 pub(crate) struct Opened {
@@ -22,10 +20,10 @@ pub(crate) struct Opened {
 pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
     use anyhow::Context as _;
 
-    use crate::{
+    use p2p_trace_probe::{
         kernel::{Kernel, KernelRoot},
-        probe::{LiveSession, ProbeError},
-        source::Attach,
+        live::{LiveSession, ProbeError},
+        transport::Attach,
     };
 
     let root = KernelRoot::default();
@@ -36,7 +34,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
             .obstacle()
             .map_or_else(|| "this kernel cannot be traced".to_owned(), ToString::to_string);
         return Err(Refusal {
-            exit: traceability.exit(),
+            exit: Exit::from(traceability.cause()),
             message,
         }
         .into());
@@ -64,7 +62,10 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
         if matches!(error, ProbeError::Interrupted) {
             stop.end_by_signal();
         }
-        let exit = error.exit();
+        let exit = match error {
+            ProbeError::Device(_) => Exit::Usage,
+            _ => Exit::Error,
+        };
         // With its causes: the refusal replaces the error.
         Refusal {
             exit,

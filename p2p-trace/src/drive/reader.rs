@@ -15,11 +15,9 @@ use p2p_trace_model::{
     accounting::{Status, Totals},
     stream::Batch,
 };
+use p2p_trace_probe::transport::{Image, Session, SessionError};
 
-use crate::{
-    drive::stop::Stop,
-    source::{Image, Session, SessionError},
-};
+use crate::drive::stop::Stop;
 
 /// How long to wait for more to read.
 const WAIT: Duration = Duration::from_millis(10);

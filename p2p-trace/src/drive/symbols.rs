@@ -10,8 +10,7 @@ use std::{
 };
 
 use p2p_trace_model::event::Symbolize;
-
-use crate::kernel::{
+use p2p_trace_probe::kernel::{
     KernelRoot,
     symbols::{Modules, Symbols},
 };

@@ -6,6 +6,7 @@ use p2p_trace_model::{
     state::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
     units::Clock,
 };
+use p2p_trace_probe::kernel::tasks::Gap;
 
 use super::{
     candidates::candidates,
@@ -18,7 +19,6 @@ use super::{
     unbind::unbind,
     verdict::{Grounds, can_unbind},
 };
-use crate::kernel::tasks::Gap;
 
 /// Pieces of memory that are listed one by one.
 const MAX_RUNS: usize = 1024;

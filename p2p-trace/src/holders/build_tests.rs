@@ -13,7 +13,11 @@ use super::{
 use crate::output::text::Style;
 
 /// The report of this host at `now_ns`.
-fn report_at(story: &Story, now_ns: u64, change: impl FnOnce(&crate::kernel::KernelRoot)) -> Report {
+fn report_at(
+    story: &Story,
+    now_ns: u64,
+    change: impl FnOnce(&p2p_trace_probe::kernel::KernelRoot),
+) -> Report {
     report_of(story, now_ns, &[], &[], change)
 }
 
@@ -22,7 +26,7 @@ fn report_of(
     now_ns: u64,
     devices: &[DeviceAddress],
     traced: &[DeviceAddress],
-    change: impl FnOnce(&crate::kernel::KernelRoot),
+    change: impl FnOnce(&p2p_trace_probe::kernel::KernelRoot),
 ) -> Report {
     report_asked(story, now_ns, None, devices, traced, change)
 }
@@ -33,7 +37,7 @@ fn report_asked(
     asked_ns: Option<u64>,
     devices: &[DeviceAddress],
     traced: &[DeviceAddress],
-    change: impl FnOnce(&crate::kernel::KernelRoot),
+    change: impl FnOnce(&p2p_trace_probe::kernel::KernelRoot),
 ) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let root = stories::plant(folder.path());

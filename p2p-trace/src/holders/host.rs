@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use p2p_trace_model::event::DeviceAddress;
-
-use crate::kernel::{
+use p2p_trace_probe::kernel::{
     KernelRoot,
     devices::{self, Driver, P2pDevice},
     tasks::{Cgroups, Scan, Tasks},

@@ -7,10 +7,9 @@ use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::{Hex, is_false},
 };
+use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::kernel::tasks::{Liveness, UnbindStep};
 
 /// Version of the report's format. A change that is not an addition raises it.
 pub const FORMAT: u32 = 1;

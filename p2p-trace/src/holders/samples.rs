@@ -4,9 +4,9 @@ use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::Hex,
 };
+use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 
 use super::report::*;
-use crate::kernel::tasks::{Liveness, UnbindStep};
 
 fn task(comm: &str, pid: u32) -> TaskLine {
     TaskLine {

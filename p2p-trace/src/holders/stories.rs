@@ -13,8 +13,10 @@ use p2p_trace_model::{
     stream::assemble::Element,
     testing::samples::{MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
 };
-
-use crate::kernel::{KernelRoot, devices, tasks};
+use p2p_trace_probe::{
+    kernel::KernelRoot,
+    testing::{procfs, sysfs},
+};
 
 pub(super) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 const PGMAP: u64 = 0xffff_8881_0345_6000;
@@ -238,18 +240,18 @@ impl Story {
     }
 }
 
-/// The device with its driver, a reader and a shell that unbinds (see [`tasks::tests::plant`]), and what else took memory.
+/// The device with its driver, a reader and a shell that unbinds (see [`procfs::plant`]), and what else took memory.
 pub(super) fn plant(folder: &Path) -> KernelRoot {
     let root = KernelRoot::at(folder);
-    devices::tests::plant(&root);
+    sysfs::plant(&root);
     symlink(
         "../../../../module/nvme",
         root.sys.join("bus/pci/drivers/nvme/module"),
     )
     .unwrap();
-    tasks::tests::plant(&root);
-    tasks::tests::plant_task(&root, 29, 29, "kworker/u8:1", 'I', 1);
-    tasks::tests::plant_task(&root, 310, 310, "kworker/1:2H", 'I', 1);
+    procfs::plant(&root);
+    procfs::plant_task(&root, 29, 29, "kworker/u8:1", 'I', 1);
+    procfs::plant_task(&root, 310, 310, "kworker/1:2H", 'I', 1);
     fs::create_dir_all(root.sys.join("fs/cgroup")).unwrap();
     root
 }

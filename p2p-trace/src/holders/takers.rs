@@ -7,15 +7,13 @@ use p2p_trace_model::{
     names::Hex,
     state::{At, Device, Reference, Taken, TakenBy},
 };
+use p2p_trace_probe::kernel::{devices::Driver, tasks::Liveness};
 
 use super::{
     Facts,
     report::{Holder, HolderKind, TaskLine},
 };
-use crate::{
-    kernel::{devices::Driver, tasks::Liveness},
-    output::is_return_trampoline,
-};
+use crate::output::is_return_trampoline;
 
 /// What references of one group have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,15 +3,13 @@
 use std::fmt::{self, Write as _};
 
 use p2p_trace_model::units::{bytes, duration};
+use p2p_trace_probe::kernel::tasks::Liveness;
 
 use super::report::{
     Answer, DeviceReport, Holder, HolderKind, Preexisting, RangeReport, RangeState, Report, Residual, Source,
     UnbindReport,
 };
-use crate::{
-    kernel::tasks::Liveness,
-    output::text::{Style, wrap},
-};
+use crate::output::text::{Style, wrap};
 
 /// Pieces of memory from before that are listed one by one.
 const RUNS: usize = 4;

@@ -5,13 +5,13 @@ use p2p_trace_model::{
     event::{Task, names::RecordId},
     state::{Device, Range, Stage, Step, Teardown},
 };
+use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep, unbind_step};
 
 use super::{
     Facts,
     report::{StepFrom, StepLine, UnbindReport},
     takers::task_line,
 };
-use crate::kernel::tasks::{Liveness, UnbindStep, unbind_step};
 
 /// What takes longer than this is blocked. Without anybody in the way, a kill drains once RCU has had its grace period, tens of
 /// milliseconds later.

@@ -13,6 +13,7 @@ use p2p_trace_model::{
     state::{At, Device, Model, Range, RangeId, Teardown, What},
     stream::assemble::Element,
 };
+use p2p_trace_probe::kernel::tasks::UnbindStep;
 
 use super::{
     lanes::Lanes,
@@ -24,7 +25,6 @@ use crate::{
     commands::check::CheckReport,
     drive::{Ending, Next, Sink},
     holders::step_after,
-    kernel::tasks::UnbindStep,
 };
 
 /// Teardowns that are kept of a device while the run goes on.

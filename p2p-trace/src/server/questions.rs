@@ -8,12 +8,10 @@ use std::{
 };
 
 use p2p_trace_model::event::DeviceAddress;
+use p2p_trace_probe::kernel::{KernelRoot, clock::boottime_ns};
 
 use super::{Place, Request, Server};
-use crate::{
-    holders::{Host, Report},
-    kernel::{KernelRoot, clock::boottime_ns},
-};
+use crate::holders::{Host, Report};
 
 /// How long a client has to wait for the thread that answers.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -17,6 +17,7 @@ use p2p_trace_model::{
     state::Device,
     units::Clock,
 };
+use p2p_trace_probe::kernel::{KernelRoot, clock, devices};
 
 use super::{
     files,
@@ -26,7 +27,6 @@ use super::{
 };
 use crate::{
     drive::{Answer, Ending, Next, ReadyFile, Sink},
-    kernel::{KernelRoot, clock, devices},
     outfile::Destination,
     output::{json::SummaryLine, text},
     recorder::{self, Flight, Saved},

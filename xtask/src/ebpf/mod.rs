@@ -1,7 +1,7 @@
 //! `cargo xtask build-ebpf`: the kernel side, compiled, and the proof that the committed objects are that.
 
 mod compile;
-#[path = "../../../p2p-trace/bpf/inputs.rs"]
+#[path = "../../../crates/probe/bpf/inputs.rs"]
 pub(crate) mod inputs;
 mod sidecar;
 
@@ -48,7 +48,7 @@ pub(crate) enum Verdict {
 
 /// The folder of the committed objects.
 fn objects_folder(root: &Path) -> PathBuf {
-    root.join("p2p-trace/bpf")
+    root.join("crates/probe/bpf")
 }
 
 /// Compiles all objects and writes them with their sidecar into the tree.
@@ -142,7 +142,7 @@ fn judge(different: &[String], tools: &[String]) -> Verdict {
             "differs: same sources, same toolchain, other bytes:\n  {}",
             different.join("\n  ")
         );
-        println!("Rebuild them with `cargo xtask build-ebpf` and commit p2p-trace/bpf.");
+        println!("Rebuild them with `cargo xtask build-ebpf` and commit crates/probe/bpf.");
         Verdict::Differs
     } else {
         println!(

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::inputs;
 use crate::toolchain::Versions;
 
-/// The sidecar's name; `p2p-trace/build.rs` reads it too.
+/// The sidecar's name; `crates/probe/build.rs` reads it too.
 pub(super) const FILE: &str = "SOURCES.json";
 
 /// What the objects were made of.

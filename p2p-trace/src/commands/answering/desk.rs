@@ -10,11 +10,11 @@ use p2p_trace_model::{
     state::{Device, Model},
     units::Clock,
 };
+use p2p_trace_probe::kernel::{KernelRoot, devices};
 
 use crate::{
     drive::Answer,
     holders::{Facts, Source, report},
-    kernel::{KernelRoot, devices},
     server::{Desk, Place, Question},
 };
 

@@ -1,13 +1,12 @@
 //! How each hook of the table would be attached here. Nothing is attached to find out.
 
-use super::{HookReport, Method};
-use crate::{
+use p2p_trace_probe::{
     kernel::Kernel,
-    probe::{
-        plan::Plan,
-        table::{Need, Row},
-    },
+    plan::Plan,
+    table::{Need, Row},
 };
+
+use super::{HookReport, Method};
 
 /// The table, held against this kernel and these rights; empty where the kernel's symbols or types cannot be
 /// read.

@@ -19,8 +19,8 @@ pub use report::{
 pub use verifier::verify;
 
 use crate::exit::Exit;
-use crate::kernel::{Kernel, KernelRoot};
 use crate::outfile::Input;
+use p2p_trace_probe::kernel::{Kernel, KernelRoot};
 
 /// What the command line asks of the doctor.
 #[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]

@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
+use p2p_trace_probe::kernel::{
+    Kernel,
+    accounting::LossAccounting,
+    btf::Btf,
+    config::{OPTIONS, Setting},
+    devices::P2pDevice,
+    lockdown::Lockdown,
+    rights::{Capability, Limit, Rights},
+    traceability::{Problem, ProblemKind, Traceability},
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::kernel::Kernel;
-use crate::kernel::accounting::LossAccounting;
-use crate::kernel::btf::Btf;
-use crate::kernel::config::{OPTIONS, Setting};
-use crate::kernel::devices::P2pDevice;
-use crate::kernel::lockdown::Lockdown;
-use crate::kernel::rights::{Capability, Limit, Rights};
-use crate::kernel::traceability::{Problem, ProblemKind, Traceability};
 
 /// The report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -212,7 +214,7 @@ impl DoctorReport {
                 .filter_map(missing_hook)
                 .for_each(|problem| traceability.add(problem));
         }
-        let exit = traceability.exit();
+        let exit = Exit::from(traceability.cause());
         let report = Self {
             verdict: Verdict::of(&traceability),
             kernel: KernelReport::of(kernel),
@@ -249,7 +251,7 @@ impl Verdict {
         };
         Self {
             can_trace: traceability.is_possible(),
-            exit_code: traceability.exit().code(),
+            exit_code: Exit::from(traceability.cause()).code(),
             summary,
             problems: problems.to_vec(),
         }

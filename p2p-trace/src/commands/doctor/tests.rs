@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
+use p2p_trace_probe::testing::{btf::Builder, sysfs::plant};
+
 use super::*;
-use crate::kernel::btf::builder::Builder;
-use crate::kernel::devices::tests::plant;
 
 /// The lines that matter of a guest kernel's configuration.
-const CONFIG: &str = include_str!("../../../tests/fixtures/config-6.12.txt");
+const CONFIG: &str = include_str!("../../../../crates/probe/tests/fixtures/config-6.12.txt");
 const STATUS_ROOT: &str = "Name:\tdoctor\nCapEff:\t000001ffffffffff\n";
 const STATUS_BPF: &str = "Name:\tdoctor\nCapEff:\t000000c000000000\n";
 
@@ -43,7 +43,7 @@ fn complete(folder: &Path) -> KernelRoot {
         ("proc/sys/kernel/unprivileged_bpf_disabled", b"2\n"),
         (
             "proc/kallsyms",
-            include_bytes!("../../../tests/fixtures/kallsyms-6.12.txt"),
+            include_bytes!("../../../../crates/probe/tests/fixtures/kallsyms-6.12.txt"),
         ),
         ("sys/kernel/btf/vmlinux", &types.build()),
         (

@@ -2,11 +2,14 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use p2p_trace_probe::kernel::{
+    accounting::{LossAccounting, Misses},
+    devices::P2pDevice,
+};
+
 use super::report::{
     DoctorReport, HookReport, KernelReport, Method, RightsReport, Verdict, VerificationReport,
 };
-use crate::kernel::accounting::{LossAccounting, Misses};
-use crate::kernel::devices::P2pDevice;
 
 impl Display for DoctorReport {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,8 @@
 //! What the verifier makes of the programs that tracing would load here.
 
+use p2p_trace_probe::kernel::{Kernel, KernelRoot};
+
 use super::{Args, VerificationReport};
-use crate::kernel::{Kernel, KernelRoot};
 
 /// Loads the programs, attaches none, and tells what the verifier made of them.
 #[cfg(feature = "trace")]
@@ -10,9 +11,9 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &Args) -> VerificationRe
     use std::path::Path;
 
     use super::ProgramReport;
-    use crate::{
-        probe::verification::{Verification, Verified},
-        source::Request,
+    use p2p_trace_probe::{
+        live::verification::{Verification, Verified},
+        transport::Request,
     };
 
     let (Ok(symbols), Ok(btf)) = (&kernel.symbols, &kernel.btf) else {

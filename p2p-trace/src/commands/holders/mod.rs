@@ -17,11 +17,11 @@ use crate::{
     cli::{Global, HoldersArgs},
     exit::{Exit, Refusal},
     holders::{Answer, Report},
-    kernel::{KernelRoot, devices},
     output::text::Style,
 };
 pub(crate) use observe::Observe;
 use p2p_trace_model::event::DeviceAddress;
+use p2p_trace_probe::kernel::{KernelRoot, devices};
 use show::Format;
 use watch::Pause;
 

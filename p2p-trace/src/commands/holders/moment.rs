@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use p2p_trace_common::Hook;
 use p2p_trace_model::{event::DeviceAddress, stream::Batch, units::Clock};
+use p2p_trace_probe::{
+    kernel::{KernelRoot, clock, devices},
+    transport::Request,
+};
 
 use super::{follow::Follower, observe::Observe};
 use crate::{
     drive::{self, Opened, stop::Stop},
     holders::{Facts, Host, Report, Source, report},
-    kernel::{KernelRoot, clock, devices},
-    source::Request,
 };
 
 /// How long to wait for the kernel's state. It takes some milliseconds per device.
@@ -121,10 +123,7 @@ mod tests {
     use p2p_trace_common::Record;
 
     use super::*;
-    use crate::{
-        holders::Answer,
-        source::{Session, SessionError},
-    };
+    use crate::holders::Answer;
     use p2p_trace_model::{
         accounting::{Status, Totals},
         event::{
@@ -132,6 +131,10 @@ mod tests {
             user::{Pulled, Run, Writer},
         },
         testing::status as samples,
+    };
+    use p2p_trace_probe::{
+        testing::sysfs,
+        transport::{Session, SessionError},
     };
 
     /// Plays batches, then nothing; says when it was detached.
@@ -178,7 +181,7 @@ mod tests {
     fn it_looks_until_the_state_was_read_and_detaches_in_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(folder.path());
-        devices::tests::plant(&root);
+        sysfs::plant(&root);
         let device = DeviceAddress::from_devfn(0, 3, 0);
         let mut writer = Writer::new(1);
         let run = Run {

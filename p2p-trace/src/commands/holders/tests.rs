@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use p2p_trace_probe::testing::sysfs;
+
 use super::{show::Screen, *};
 use crate::holders::samples;
 
@@ -173,7 +175,7 @@ fn a_closed_stdout_ends_a_watch_and_keeps_the_verdict() {
 fn names_become_addresses_and_a_wrong_one_is_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     let root = KernelRoot::at(folder.path());
-    devices::tests::plant(&root);
+    sysfs::plant(&root);
     let names = ["nvme0", "03:00.0", "0000:01:00.0"].map(str::to_owned);
     let found: Vec<_> = resolve(&root, &names)
         .unwrap()

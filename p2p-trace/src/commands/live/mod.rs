@@ -16,6 +16,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use p2p_trace_model::units::Clock;
+use p2p_trace_probe::kernel::clock;
 
 use super::{
     answering::answering,
@@ -27,7 +28,6 @@ use crate::{
     cli::{Global, LiveArgs},
     drive::{Answer, Both, Drive, Opened, ReadyFile, open, stop::Stop},
     exit::Exit,
-    kernel::clock,
     outfile::{Content, Destination, Output},
     output::{Context, Format, Printer, text},
     recorder::{self, Recorder},

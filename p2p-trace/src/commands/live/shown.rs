@@ -8,13 +8,13 @@ use p2p_trace_model::{
     pipeline::{Closing, Pipeline, Step},
     rules::{Finding, Severity, Verdict},
 };
+use p2p_trace_probe::kernel::clock;
 
 use super::Plan;
 use crate::{
     commands::judging::Judging,
     drive::{Answer, Ending, Next, Sink, stop::Stop},
     exit::Exit,
-    kernel::clock,
     output::{Printer, json::SummaryLine},
 };
 

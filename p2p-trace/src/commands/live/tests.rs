@@ -10,12 +10,10 @@ use p2p_trace_model::{
     stream::Batch,
     testing::status as samples,
 };
+use p2p_trace_probe::transport::{Session, SessionError};
 
 use super::*;
-use crate::{
-    output::json::Line,
-    source::{Session, SessionError},
-};
+use crate::output::json::Line;
 
 /// Plays batches, then asks to stop.
 struct Played {

@@ -5,12 +5,10 @@ use p2p_trace_model::{
     event::Task,
     state::{Device, Hooks, Range, RangeId, Stage, Teardown},
 };
+use p2p_trace_probe::kernel::tasks::UnbindStep;
 
 use super::takers::{Row, Takers};
-use crate::{
-    holders::{is_blocking, step_after},
-    kernel::tasks::UnbindStep,
-};
+use crate::holders::{is_blocking, step_after};
 
 /// See the module.
 #[derive(Clone, Debug)]

@@ -1,0 +1,174 @@
+//! The kernel's description of its own types: BTF.
+//!
+//! No offset, argument position or enum value of the kernel is written down in this project; they are asked here.
+//! The parser works on the bytes of `/sys/kernel/btf/vmlinux` (or of a file with the same content, or a vmlinux), copies no
+//! name, and takes any bytes without panic or endless work. Only whole BTF is understood, not a module's, which builds
+//! on its kernel's.
+
+mod elf;
+mod enums;
+mod error;
+mod funcs;
+mod members;
+mod names;
+#[cfg(test)]
+mod real;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::fs;
+use std::path::Path;
+
+pub use error::{BtfError, LookupError};
+pub use funcs::{Func, Param};
+pub use members::Member;
+
+use names::Names;
+use wire::{Index, Kind, Type, u32_at};
+
+/// Typedefs and qualifiers in a row. Real kernels stay below ten; a cycle ends here.
+const MAX_CHAIN: usize = 64;
+
+/// A kernel's type information.
+#[derive(Debug)]
+pub struct Btf {
+    data: Vec<u8>,
+    index: Index,
+    names: Names,
+}
+
+/// What a type is, once typedefs and qualifiers are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// An integer, a `bool` or a `char`.
+    Integer,
+    /// A pointer, to data or to a function.
+    Pointer,
+    /// A struct.
+    Struct,
+    /// A union.
+    Union,
+    /// An enum of 32 or 64 bits.
+    Enum,
+    /// An array, flexible ones included.
+    Array,
+    /// Anything else: a float, an incomplete type, `void`, a damaged reference.
+    Other,
+}
+
+impl Btf {
+    /// Indexes raw BTF, or the `.BTF` section of an ELF file.
+    ///
+    /// # Errors
+    ///
+    /// [`BtfError`] if the bytes are not complete little-endian BTF. References between types are not checked here: a
+    /// damaged one makes the lookups that meet it answer "not there".
+    pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+        let data = if elf::is_elf(&data) {
+            elf::extract(&data)?
+        } else {
+            data
+        };
+        let index = Index::build(&data)?;
+        let names = Names::build(&data, &index);
+        Ok(Self { data, index, names })
+    }
+
+    /// Reads and indexes a file: see [`Btf::parse`].
+    ///
+    /// # Errors
+    ///
+    /// [`BtfError::Read`] if the file cannot be read, otherwise as [`Btf::parse`].
+    pub fn read(path: &Path) -> Result<Self, BtfError> {
+        let data = fs::read(path).map_err(|source| BtfError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(data)
+    }
+
+    /// Number of types described.
+    pub const fn type_count(&self) -> u32 {
+        self.index.len()
+    }
+
+    /// Whether a struct or union of this name is described in full.
+    pub fn has_struct(&self, name: &str) -> bool {
+        self.named(name).any(|ty| ty.kind().is_composite())
+    }
+
+    /// The types of this name, of any kind that has a namespace.
+    fn named(&self, name: &str) -> impl Iterator<Item = Type<'_>> {
+        self.names
+            .candidates(name.as_bytes())
+            .filter_map(|id| self.index.get(&self.data, id))
+            .filter(|ty| self.string(ty.name_off) == name.as_bytes())
+    }
+
+    fn string(&self, offset: u32) -> &[u8] {
+        self.index.string(&self.data, offset)
+    }
+
+    fn text(&self, offset: u32) -> String {
+        String::from_utf8_lossy(self.string(offset)).into_owned()
+    }
+
+    /// The type behind typedefs and qualifiers; `None` for `void`, a bad id or a cycle.
+    fn resolve(&self, id: u32) -> Option<Type<'_>> {
+        let mut ty = self.index.get(&self.data, id)?;
+        for _ in 0..MAX_CHAIN {
+            if !ty.kind().is_transparent() {
+                return Some(ty);
+            }
+            ty = self.index.get(&self.data, ty.size_or_id)?;
+        }
+        None
+    }
+
+    /// As [`Btf::resolve`], and behind arrays to what their elements are.
+    fn element(&self, id: u32) -> Option<Type<'_>> {
+        let mut ty = self.resolve(id)?;
+        for _ in 0..MAX_CHAIN {
+            if ty.kind() != Kind::ARRAY {
+                return Some(ty);
+            }
+            ty = self.resolve(u32_at(ty.tail, 0)?)?;
+        }
+        None
+    }
+
+    fn shape(&self, id: u32) -> Shape {
+        self.resolve(id).map_or(Shape::Other, |ty| match ty.kind() {
+            Kind::INT => Shape::Integer,
+            Kind::PTR => Shape::Pointer,
+            Kind::STRUCT => Shape::Struct,
+            Kind::UNION => Shape::Union,
+            Kind::ENUM | Kind::ENUM64 => Shape::Enum,
+            Kind::ARRAY => Shape::Array,
+            _ => Shape::Other,
+        })
+    }
+
+    /// Size of a type in bytes; `None` for what has none (`void`, functions, flexible arrays).
+    fn size_of(&self, id: u32) -> Option<u32> {
+        let mut factor = 1u32;
+        let mut ty = self.resolve(id)?;
+        for _ in 0..MAX_CHAIN {
+            match ty.kind() {
+                Kind::PTR => return factor.checked_mul(8),
+                Kind::INT | Kind::STRUCT | Kind::UNION | Kind::ENUM | Kind::ENUM64 | Kind::FLOAT => {
+                    return factor.checked_mul(ty.size_or_id);
+                }
+                Kind::ARRAY => {
+                    let count = u32_at(ty.tail, 8).filter(|&count| count != 0)?;
+                    factor = factor.checked_mul(count)?;
+                    ty = self.resolve(u32_at(ty.tail, 0)?)?;
+                }
+                _ => return None,
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,73 @@
+//! The driver that is bound to a device.
+
+use std::fs;
+use std::path::Path;
+
+use p2p_trace_model::event::DeviceAddress;
+
+use super::pci_devices;
+use crate::kernel::KernelRoot;
+
+/// A bound driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// Its name: `vfio-pci`.
+    pub name: String,
+    /// Its module, as addresses in it are named: `vfio_pci`. `None`: it is built into the kernel.
+    pub module: Option<String>,
+}
+
+impl Driver {
+    /// The one that is bound to a device now.
+    pub fn read(root: &KernelRoot, device: DeviceAddress) -> Option<Self> {
+        let link = pci_devices(root).join(device.to_string()).join("driver");
+        Some(Self {
+            name: target_name(&link)?,
+            module: target_name(&link.join("module")),
+        })
+    }
+}
+
+/// Whether sysfs has a device of this address.
+pub fn exists(root: &KernelRoot, device: DeviceAddress) -> bool {
+    pci_devices(root).join(device.to_string()).exists()
+}
+
+/// The last component of where a link leads.
+pub(super) fn target_name(link: &Path) -> Option<String> {
+    let target = fs::read_link(link).ok()?;
+    Some(target.file_name()?.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_driver_has_a_name_and_a_module_or_is_built_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(folder.path());
+        crate::testing::sysfs::plant(&root);
+        let device = "0000:03:00.0".parse().unwrap();
+        let built_in = Driver {
+            name: "nvme".to_owned(),
+            module: None,
+        };
+        assert_eq!(Driver::read(&root, device), Some(built_in));
+        symlink(
+            "../../../../module/nvme",
+            root.sys.join("bus/pci/drivers/nvme/module"),
+        )
+        .unwrap();
+        let driver = Driver::read(&root, device).unwrap();
+        assert_eq!(driver.module.as_deref(), Some("nvme"));
+        let unbound = "0000:04:00.0".parse().unwrap();
+        assert_eq!(
+            (Driver::read(&root, unbound), exists(&root, unbound)),
+            (None, true)
+        );
+        assert!(!exists(&root, "0000:05:00.0".parse().unwrap()));
+    }
+}

@@ -1,0 +1,158 @@
+//! PCI devices as sysfs shows them: which offer peer-to-peer memory, and what they are called.
+
+mod driver;
+mod names;
+
+use std::fs;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub use driver::{Driver, exists};
+pub use names::{DeviceError, resolve};
+
+use p2p_trace_model::event::DeviceAddress;
+
+use super::{
+    release::Release,
+    root::{KernelRoot, read_number, read_text},
+};
+
+/// Classes whose members name a PCI device, in the order of preference.
+const CLASSES: [&str; 6] = ["nvme", "net", "infiniband", "drm", "accel", "vfio-dev"];
+
+/// A device that offers peer-to-peer memory, as its folder `p2pmem` in sysfs describes it.
+///
+/// The kernel counts killed and even removed ranges as available until it releases the whole pool: during a teardown
+/// these numbers say nothing. They are absent on kernels where reading them is not safe, see [`list`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct P2pDevice {
+    /// Its address.
+    pub address: DeviceAddress,
+    /// Names of it in sysfs, such as `nvme0`.
+    pub names: Vec<String>,
+    /// The driver bound to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
+    /// Bytes in all its ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Bytes not allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub available: Option<u64>,
+    /// Whether others may find it (`pci_p2pmem_find`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published: Option<bool>,
+}
+
+/// The devices that offer peer-to-peer memory now, by address.
+///
+/// Before ae21f835a5bd (in Linux 5.15 at the latest), `size_show`, `available_show` and `published_show` follow `pci_dev->p2pdma` unchecked, and
+/// `pci_p2pdma_release` clears it before it takes their files away: a read in between kills the reader, and can take the
+/// kernel with it (seen on 5.10.223). There, and where the release cannot be told, nobody's numbers are read.
+pub fn list(root: &KernelRoot) -> Vec<P2pDevice> {
+    let is_safe = Release::read(root).and_then(|release| release.is_at_least(5, 15)) == Some(true);
+    let found = addresses(root).into_iter();
+    found.map(|address| read_device(root, address, is_safe)).collect()
+}
+
+/// Their addresses, in order. Reads nothing from the devices: right for looking often, and during a teardown.
+pub fn addresses(root: &KernelRoot) -> Vec<DeviceAddress> {
+    let folder = pci_devices(root);
+    let mut addresses: Vec<DeviceAddress> = file_names(&folder)
+        .iter()
+        .filter(|name| folder.join(name).join("p2pmem").is_dir())
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    addresses.sort_unstable();
+    addresses
+}
+
+/// What a device is called, such as `nvme0`, and the driver bound to it. Reads no attribute of it: right for looking often,
+/// and during a teardown.
+pub fn identity(root: &KernelRoot, address: DeviceAddress) -> (Option<String>, Option<String>) {
+    let device = pci_devices(root).join(address.to_string());
+    let name = CLASSES
+        .iter()
+        .flat_map(|class| file_names(&device.join(class)))
+        .next();
+    (name, driver::target_name(&device.join("driver")))
+}
+
+fn read_device(root: &KernelRoot, address: DeviceAddress, has_numbers: bool) -> P2pDevice {
+    let device = pci_devices(root).join(address.to_string());
+    let file = |name: &str| has_numbers.then(|| device.join("p2pmem").join(name));
+    P2pDevice {
+        address,
+        names: CLASSES
+            .iter()
+            .flat_map(|class| file_names(&device.join(class)))
+            .collect(),
+        driver: driver::target_name(&device.join("driver")),
+        size: file("size").and_then(|path| read_number(&path)),
+        available: file("available").and_then(|path| read_number(&path)),
+        published: file("published")
+            .and_then(|path| read_text(&path))
+            .map(|text| text == "1"),
+    }
+}
+
+fn pci_devices(root: &KernelRoot) -> std::path::PathBuf {
+    root.sys.join("bus/pci/devices")
+}
+
+/// The names in a folder, sorted; none if it cannot be read.
+fn file_names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::sysfs::plant;
+
+    #[test]
+    fn lists_the_devices_with_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(dir.path());
+        assert!(list(&root).is_empty());
+        plant(&root);
+        let expected = P2pDevice {
+            address: DeviceAddress::from_devfn(0, 3, 0),
+            names: vec!["nvme0".to_owned()],
+            driver: Some("nvme".to_owned()),
+            size: Some(67108864),
+            available: Some(66977792),
+            published: Some(true),
+        };
+        assert_eq!(list(&root), [expected]);
+        assert_eq!(addresses(&root), [DeviceAddress::from_devfn(0, 3, 0)]);
+    }
+
+    #[test]
+    fn reads_no_numbers_where_that_is_not_safe() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = KernelRoot::at(dir.path());
+        plant(&root);
+        let release = root.proc.join("sys/kernel/osrelease");
+        for (text, is_safe) in [("5.10.223\n", false), ("5.15.0\n", true), ("mine\n", false)] {
+            fs::write(&release, text).unwrap();
+            let [device] = list(&root).try_into().unwrap();
+            assert_eq!(device.names, ["nvme0"]);
+            let numbers = [
+                device.size.is_some(),
+                device.available.is_some(),
+                device.published.is_some(),
+            ];
+            assert_eq!(numbers, [is_safe; 3], "{text}");
+        }
+    }
+}

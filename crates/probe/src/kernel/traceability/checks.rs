@@ -1,0 +1,194 @@
+//! The checks, one per thing that can stand in the way.
+
+use super::{Cause, Facts, Problem, ProblemKind, TypeSource};
+use crate::kernel::config::Setting;
+use crate::kernel::lockdown::Lockdown;
+use crate::kernel::rights::{Capability, Limit};
+
+/// The oldest kernel that p2p-trace supports.
+const OLDEST: (u32, u32) = (5, 10);
+/// What maps may need where they are charged to the limit on locked memory.
+const MEMLOCK_WANTED: u64 = 64 << 20;
+
+/// Runs them all: those of the kernel first.
+pub(super) fn all(facts: &Facts<'_>) -> Vec<Problem> {
+    let checks = [
+        check_age,
+        check_p2pdma,
+        check_bpf,
+        check_types,
+        check_lockdown,
+        check_capabilities,
+        check_fentry,
+        check_kprobes,
+        check_memlock,
+        check_symbols,
+    ];
+    checks.iter().filter_map(|check| check(facts)).collect()
+}
+
+fn check_age(facts: &Facts<'_>) -> Option<Problem> {
+    let (major, minor) = OLDEST;
+    (facts.release.is_at_least(major, minor) == Some(false)).then(|| {
+        Problem::block(
+            Cause::Kernel,
+            ProblemKind::TooOld,
+            format!("Linux {} is older than {major}.{minor}", facts.release),
+            "boot a newer kernel",
+        )
+    })
+}
+
+/// The functions decide; the configuration, which may be another build's, only explains.
+fn check_p2pdma(facts: &Facts<'_>) -> Option<Problem> {
+    let release = facts.release;
+    match (facts.has_p2pdma, facts.p2pdma_option) {
+        (Some(true), _) => None,
+        (_, Setting::No) => Some(Problem::block(
+            Cause::Kernel,
+            ProblemKind::NoP2pdma,
+            format!("CONFIG_PCI_P2PDMA is not set in {release}"),
+            "boot a kernel with it (Debian's have it from 6.13.7 on)",
+        )),
+        (Some(false), _) => Some(Problem::block(
+            Cause::Kernel,
+            ProblemKind::NoP2pdma,
+            format!("{release} has no p2pdma functions"),
+            "boot a kernel with CONFIG_PCI_P2PDMA (Debian's have it from 6.13.7 on)",
+        )),
+        (None, _) => Some(Problem::block(
+            Cause::Unclear,
+            ProblemKind::Unreadable,
+            format!("neither /proc/kallsyms nor BTF of {release} can be read, so its functions are unknown"),
+            "mount /proc and /sys",
+        )),
+    }
+}
+
+fn check_bpf(facts: &Facts<'_>) -> Option<Problem> {
+    (facts.bpf_option == Setting::No).then(|| {
+        Problem::block(
+            Cause::Kernel,
+            ProblemKind::NoBpf,
+            format!("CONFIG_BPF_SYSCALL is not set in {}", facts.release),
+            "boot a kernel with it",
+        )
+    })
+}
+
+fn check_types(facts: &Facts<'_>) -> Option<Problem> {
+    let TypeSource::None(why) = &facts.types else {
+        return None;
+    };
+    // With the symbols unreadable as well, the cause is a missing /proc and /sys, not the kernel.
+    facts.has_p2pdma?;
+    Some(Problem::block(
+        Cause::Kernel,
+        ProblemKind::NoBtf,
+        format!("the kernel's types are not known ({why})"),
+        "give its BTF or its vmlinux with --kernel-btf, or boot a kernel with CONFIG_DEBUG_INFO_BTF",
+    ))
+}
+
+fn check_lockdown(facts: &Facts<'_>) -> Option<Problem> {
+    (facts.lockdown == Lockdown::Confidentiality).then(|| {
+        Problem::block(
+            Cause::Rights,
+            ProblemKind::Lockdown,
+            "the kernel is locked down (confidentiality), so programs that read its memory are refused",
+            "boot with lockdown=integrity or none",
+        )
+    })
+}
+
+fn check_capabilities(facts: &Facts<'_>) -> Option<Problem> {
+    if facts.rights.initial_user_namespace == Some(false) {
+        return Some(Problem::block(
+            Cause::Rights,
+            ProblemKind::UserNamespace,
+            "this process is in a user namespace, where capabilities do not count for BPF",
+            "run it outside, with sudo",
+        ));
+    }
+    let missing = facts.rights.missing_to_load();
+    if missing.is_empty() {
+        return None;
+    }
+    let names: Vec<_> = missing.iter().map(Capability::to_string).collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
+    Some(Problem::block(
+        Cause::Rights,
+        ProblemKind::Capabilities,
+        format!("{} {verb} missing", names.join(" and ")),
+        "run with sudo",
+    ))
+}
+
+fn check_fentry(facts: &Facts<'_>) -> Option<Problem> {
+    (facts.types == TypeSource::File).then(|| {
+        Problem::limit(
+            ProblemKind::NoFentry,
+            "the kernel has no BTF of its own, so fentry is not possible",
+            "kprobes are used instead, which cost more",
+        )
+    })
+}
+
+fn check_kprobes(facts: &Facts<'_>) -> Option<Problem> {
+    let fentry = facts.types == TypeSource::Kernel;
+    let (exit, what, remedy) = if facts.kprobes_option == Setting::No {
+        (
+            Cause::Kernel,
+            format!("CONFIG_KPROBE_EVENTS is not set in {}", facts.release),
+            "boot a kernel with it",
+        )
+    } else if facts.rights.missing_to_load().is_empty() && !facts.rights.allows_kprobes() {
+        let level = facts.rights.perf_event_paranoid.unwrap_or_default();
+        (
+            Cause::Rights,
+            format!("kernel.perf_event_paranoid is {level}, so kprobes need CAP_SYS_ADMIN"),
+            "run with sudo, or set it to 2",
+        )
+    } else {
+        return None;
+    };
+    Some(if fentry {
+        let what = format!("{what}; only what fentry can attach to is traced");
+        Problem::limit(ProblemKind::NoKprobes, what, remedy)
+    } else {
+        Problem::block(exit, ProblemKind::NoKprobes, what, remedy)
+    })
+}
+
+/// Kernels before 5.11 charge maps to the limit on locked memory; newer ones to the control group.
+fn check_memlock(facts: &Facts<'_>) -> Option<Problem> {
+    let charged = facts.release.is_at_least(5, 11) == Some(false);
+    let can_raise = facts.rights.capabilities.has(Capability::SysResource);
+    match facts.rights.memlock {
+        Some(Limit::Bytes(bytes)) if charged && !can_raise && bytes < MEMLOCK_WANTED => Some(Problem::limit(
+            ProblemKind::Memlock,
+            format!(
+                "only {} KiB may be locked and CAP_SYS_RESOURCE is missing, so maps may be refused",
+                bytes >> 10
+            ),
+            "run with sudo, or raise the limit with ulimit -l",
+        )),
+        _ => None,
+    }
+}
+
+fn check_symbols(facts: &Facts<'_>) -> Option<Problem> {
+    if !facts.addresses_hidden {
+        return None;
+    }
+    let remedy = if facts.rights.kptr_restrict.is_some_and(|level| level >= 2) {
+        "set kernel.kptr_restrict to 1, and run with sudo or add CAP_SYSLOG"
+    } else {
+        "run with sudo or add CAP_SYSLOG"
+    };
+    Some(Problem::limit(
+        ProblemKind::HiddenSymbols,
+        "the addresses of kernel symbols are hidden, so callers stay numbers and pages cannot be told by address",
+        remedy,
+    ))
+}

@@ -1,0 +1,299 @@
+//! Attaches one hook: by fentry or fexit where that works, else by kprobe or kretprobe. A link detaches its
+//! program when it is dropped.
+
+use std::{
+    collections::HashMap,
+    os::fd::AsFd as _,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use aya::{
+    Btf, Ebpf,
+    programs::{
+        FEntry, FExit, KProbe, Program, ProgramError, fentry::FEntryLink, fexit::FExitLink,
+        kprobe::KProbeLink, links::FdLink,
+    },
+};
+use p2p_trace_model::event::Method;
+
+use super::{refusal::load_error, sys};
+use crate::{
+    plan::Planned,
+    table::{Point, Row},
+    transport::Attach,
+};
+
+/// Threads that load programs: there are some fifty, of some ten milliseconds each.
+const MAX_LOADERS: usize = 8;
+
+/// An attached program's link.
+#[derive(Debug)]
+#[expect(dead_code, reason = "links are held for what dropping them does")]
+enum Link {
+    Entry(FEntryLink),
+    Exit(FExitLink),
+    Kprobe(KProbeLink),
+    /// A kprobe's on a kernel that counts what it drops, with its id.
+    CountingKprobe(FdLink, u32),
+}
+
+/// One hook, attached.
+#[derive(Debug)]
+pub struct Attached {
+    /// How.
+    pub method: Method,
+    /// Why not by the preferred method, where that was tried.
+    pub fallback: Option<String>,
+    links: Vec<Link>,
+    programs: Vec<String>,
+}
+
+/// What it takes to attach.
+pub struct Attacher<'a> {
+    /// The loaded object.
+    pub ebpf: &'a mut Ebpf,
+    /// The running kernel's BTF; without it there is no fentry.
+    pub btf: Option<&'a Btf>,
+    /// What the user asked for.
+    pub attach: Attach,
+    /// The kernel counts the hits that a kprobe dropped (6.7 and later).
+    pub kprobes_count: bool,
+}
+
+/// The program's name for one way to reach a hook: its function in the object.
+fn program_name(row: &Row, suffix: &str) -> String {
+    format!("{}_{suffix}", row.hook.name())
+}
+
+/// The fentry or fexit program of a hook.
+fn tracing_program(row: &Row) -> String {
+    program_name(
+        row,
+        match row.point {
+            Point::Entry => "fentry",
+            Point::Exit => "fexit",
+        },
+    )
+}
+
+/// The kprobe programs of a hook, in the order in which they are attached.
+const fn kprobe_suffixes(row: &Row) -> &'static [&'static str] {
+    match row.point {
+        Point::Entry => &["kprobe"],
+        // The note first: an exit without its note is of no use.
+        Point::Exit => &["note", "kretprobe"],
+    }
+}
+
+impl Attacher<'_> {
+    /// Loads the programs by which these hooks are most likely attached, on several CPUs at once: the kernel's verifier
+    /// takes most of a start. One that it refuses is tried again, and the reason told, by [`Attacher::attach`].
+    pub fn load_all(&mut self, planned: &[&Planned]) {
+        let mut functions = HashMap::new();
+        for Planned { row, function, .. } in planned.iter().copied() {
+            if self.attach == Attach::Kprobe {
+                let names = kprobe_suffixes(row)
+                    .iter()
+                    .map(|suffix| program_name(row, suffix));
+                functions.extend(names.map(|name| (name, *function)));
+            } else {
+                functions.insert(tracing_program(row), function);
+            }
+        }
+        let work = self
+            .ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| Some((*functions.get(name)?, program)));
+        let work = Mutex::new(work.collect::<Vec<_>>().into_iter());
+        let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let btf = self.btf;
+        let threads = thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MAX_LOADERS);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while let Some((function, program)) = next() {
+                        if load(program, function, btf).is_err() {
+                            tracing::debug!("a program for {function} was not loaded at first");
+                        }
+                    }
+                });
+            }
+        });
+    }
+
+    /// Attaches the hook of `row` at `function`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why no permitted way works.
+    pub fn attach(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
+        let mut reason = None;
+        if self.attach != Attach::Kprobe {
+            match self.by_fentry(row, function) {
+                Ok(attached) => return Ok(attached),
+                Err(error) => reason = Some(format!("fentry: {error}")),
+            }
+        }
+        if self.attach == Attach::Fentry {
+            return Err(reason.unwrap_or_default());
+        }
+        match self.by_kprobe(row, function) {
+            Ok(attached) => Ok(Attached {
+                fallback: reason,
+                ..attached
+            }),
+            Err(error) => Err(match reason {
+                Some(reason) => format!("{reason}; kprobe: {error}"),
+                None => format!("kprobe: {error}"),
+            }),
+        }
+    }
+
+    /// Loads the programs of a hook without attaching them, so that attaching is quick and cannot fail in
+    /// the verifier.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says why no permitted way works.
+    pub fn prepare(&mut self, row: &Row, function: &str) -> Result<Method, String> {
+        if self.attach != Attach::Kprobe {
+            match self.load_fentry(row, function) {
+                Ok(_) => return Ok(Method::Fentry),
+                Err(error) if self.attach == Attach::Fentry => return Err(format!("fentry: {error}")),
+                Err(_) => {}
+            }
+        }
+        for suffix in kprobe_suffixes(row) {
+            self.load_kprobe(&program_name(row, suffix))
+                .map_err(|error| format!("kprobe: {error}"))?;
+        }
+        Ok(Method::Kprobe)
+    }
+
+    fn program(&mut self, name: &str) -> Result<&mut Program, String> {
+        self.ebpf
+            .program_mut(name)
+            .ok_or_else(|| format!("the object has no program {name}"))
+    }
+
+    fn load_fentry(&mut self, row: &Row, function: &str) -> Result<String, String> {
+        let btf = self.btf.ok_or("the running kernel has no BTF")?;
+        let name = tracing_program(row);
+        load(self.program(&name)?, function, Some(btf)).map_err(|error| load_error(&name, &error))?;
+        Ok(name)
+    }
+
+    fn by_fentry(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
+        let name = self.load_fentry(row, function)?;
+        let link = match self.program(&name)? {
+            Program::FEntry(program) => attach_fentry(program).map(Link::Entry),
+            Program::FExit(program) => attach_fexit(program).map(Link::Exit),
+            _ => return Err(format!("{name} is not a tracing program")),
+        };
+        let link = link.map_err(|error| describe(&error))?;
+        Ok(Attached {
+            method: Method::Fentry,
+            fallback: None,
+            links: vec![link],
+            programs: vec![name],
+        })
+    }
+
+    fn load_kprobe(&mut self, name: &str) -> Result<&mut KProbe, String> {
+        let Program::KProbe(program) = self.program(name)? else {
+            return Err(format!("{name} is not a kprobe program"));
+        };
+        if program.fd().is_err() {
+            program.load().map_err(|error| load_error(name, &error))?;
+        }
+        Ok(program)
+    }
+
+    fn by_kprobe(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
+        let mut links = Vec::new();
+        let mut programs = Vec::new();
+        for suffix in kprobe_suffixes(row) {
+            let name = program_name(row, suffix);
+            let counts = self.kprobes_count;
+            let program = self.load_kprobe(&name)?;
+            let link = program
+                .attach(function, 0)
+                .and_then(|id| program.take_link(id))
+                .map_err(|error| describe(&error))?;
+            links.push(own_kprobe(link, counts)?);
+            programs.push(name);
+        }
+        Ok(Attached {
+            method: Method::Kprobe,
+            fallback: None,
+            links,
+            programs,
+        })
+    }
+}
+
+/// Loads a program unless it is loaded.
+fn load(program: &mut Program, function: &str, btf: Option<&Btf>) -> Result<(), ProgramError> {
+    match (program, btf) {
+        (Program::FEntry(program), Some(btf)) if program.fd().is_err() => program.load(function, btf),
+        (Program::FExit(program), Some(btf)) if program.fd().is_err() => program.load(function, btf),
+        (Program::KProbe(program), _) if program.fd().is_err() => program.load(),
+        _ => Ok(()),
+    }
+}
+
+fn attach_fentry(program: &mut FEntry) -> Result<FEntryLink, ProgramError> {
+    let id = program.attach()?;
+    program.take_link(id)
+}
+
+fn attach_fexit(program: &mut FExit) -> Result<FExitLink, ProgramError> {
+    let id = program.attach()?;
+    program.take_link(id)
+}
+
+/// Converting a link that is not a descriptor would detach it, so only where the kernel has such links.
+fn own_kprobe(link: KProbeLink, counts: bool) -> Result<Link, String> {
+    if !counts {
+        return Ok(Link::Kprobe(link));
+    }
+    let link = FdLink::try_from(link).map_err(|error| describe(&error))?;
+    let id = link.info().map_err(|error| describe(&error))?.id();
+    Ok(Link::CountingKprobe(link, id))
+}
+
+impl Attached {
+    /// Runs that the kernel skipped, over all of the hook's programs; `None` where it does not say.
+    #[must_use]
+    pub fn missed(&self, ebpf: &Ebpf) -> Option<u64> {
+        let mut sum = 0;
+        for (link, name) in self.links.iter().zip(&self.programs) {
+            sum += match link {
+                Link::Entry(_) | Link::Exit(_) => {
+                    let program = ebpf.program(name)?.fd().ok()?;
+                    sys::recursion_misses(program.as_fd()).ok()??
+                }
+                Link::Kprobe(_) => return None,
+                Link::CountingKprobe(_, id) => sys::kprobe_misses(*id).ok()?,
+            };
+        }
+        Some(sum)
+    }
+}
+
+/// The error with its causes, in one line.
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text.replace('\n', " ")
+}

@@ -1,0 +1,193 @@
+//! The BPF arrays of the transport, mapped into this process.
+
+use std::{
+    io,
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use p2p_trace_common::{
+    Ring,
+    config::MAX_CPUS,
+    counters::{COUNTERS_SIZE, Counters},
+    hook::HOOK_SLOTS,
+    slot::SLOT_SIZE,
+};
+use p2p_trace_model::accounting::Shortfalls;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::transport::{Memory, ring::View};
+
+/// A shared mapping of an mmapable array.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    address: NonNull<AtomicU64>,
+    bytes: usize,
+}
+
+// SAFETY: the memory is shared with the kernel and only ever accessed as atomics.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    fn new(map: impl AsFd, bytes: usize, protection: ProtFlags) -> io::Result<Self> {
+        let page = rustix::param::page_size();
+        let bytes = bytes.next_multiple_of(page);
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let address = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, map, 0) }?;
+        let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { address, bytes })
+    }
+
+    /// The first `bytes` of a map that the kernel side writes.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be mapped.
+    pub(super) fn readable(map: impl AsFd, bytes: usize) -> io::Result<Self> {
+        Self::new(map, bytes, ProtFlags::READ)
+    }
+
+    /// The first `bytes` of a map that both sides write.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be mapped.
+    pub(super) fn writable(map: impl AsFd, bytes: usize) -> io::Result<Self> {
+        Self::new(map, bytes, ProtFlags::READ | ProtFlags::WRITE)
+    }
+
+    /// Reads word `index`; 0 behind the end.
+    pub(super) fn load(&self, index: usize) -> u64 {
+        self.words()
+            .get(index)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    /// Writes word `index`; only in a writable mapping.
+    pub(super) fn store(&self, index: usize, value: u64) {
+        if let Some(word) = self.words().get(index) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    const fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping is that long, page-aligned, lives as long as self, and is zeroed or written by
+        // whole words.
+        unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.bytes / 8) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: nothing borrowed from the mapping outlives it. A failure leaves it until the process ends.
+        unsafe { munmap(self.address.as_ptr().cast(), self.bytes) }.unwrap_or_default();
+    }
+}
+
+/// Words of one CPU's counters.
+const COUNTER_WORDS: usize = COUNTERS_SIZE / 8;
+/// Words of the bitmap of CPUs that have a burst of page frees.
+const OPEN_WORDS: usize = MAX_CPUS as usize / 64;
+
+/// The transport's arrays.
+#[derive(Debug)]
+pub(super) struct Arrays {
+    rings: [Mapping; 2],
+    counters: Mapping,
+    open: Mapping,
+    slots: [u32; 2],
+    cpus: u32,
+}
+
+/// The descriptors of the transport's maps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MapFds<'a, T> {
+    /// `HOT` and `RARE`.
+    pub(super) rings: [&'a T; 2],
+    /// `COUNTERS`.
+    pub(super) counters: &'a T,
+    /// `OPEN`.
+    pub(super) open: &'a T,
+}
+
+impl Arrays {
+    /// Maps the arrays of `cpus` CPUs with `slots` slots each, read-only.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be mapped.
+    pub(super) fn new<T: AsFd>(maps: &MapFds<'_, T>, cpus: u32, slots: [u32; 2]) -> io::Result<Self> {
+        let count = cpus as usize;
+        let ring = |index: usize| {
+            Mapping::new(
+                maps.rings[index],
+                count * slots[index] as usize * SLOT_SIZE,
+                ProtFlags::READ,
+            )
+        };
+        Ok(Self {
+            rings: [ring(0)?, ring(1)?],
+            counters: Mapping::new(maps.counters, count * COUNTERS_SIZE, ProtFlags::READ)?,
+            open: Mapping::new(maps.open, OPEN_WORDS * 8, ProtFlags::READ)?,
+            slots,
+            cpus,
+        })
+    }
+
+    fn counter(&self, cpu: u32, offset: usize) -> Option<&AtomicU64> {
+        self.counters
+            .words()
+            .get(cpu as usize * COUNTER_WORDS + offset / 8)
+    }
+
+    /// Sums one counter over all CPUs; `offset` is its offset in [`Counters`].
+    fn sum(&self, offset: usize) -> u64 {
+        use std::sync::atomic::Ordering::Relaxed;
+        (0..self.cpus)
+            .filter_map(|cpu| self.counter(cpu, offset))
+            .map(|word| word.load(Relaxed))
+            .sum()
+    }
+
+    /// Records dropped, over all CPUs and both rings.
+    pub(super) fn dropped(&self) -> u64 {
+        let first = std::mem::offset_of!(Counters, dropped);
+        (0..Ring::ALL.len()).map(|ring| self.sum(first + ring * 8)).sum()
+    }
+
+    /// What the kernel side could not note or write in time, over all CPUs.
+    pub(super) fn shortfalls(&self) -> Shortfalls {
+        use std::mem::offset_of;
+        Shortfalls {
+            notes_full: self.sum(offset_of!(Counters, notes_full)),
+            notes_missing: self.sum(offset_of!(Counters, notes_missing)),
+            bursts_late: self.sum(offset_of!(Counters, burst_contended)),
+        }
+    }
+
+    /// Hits per hook, over all CPUs.
+    pub(super) fn hits(&self) -> Vec<u64> {
+        let first = std::mem::offset_of!(Counters, hits);
+        (0..HOOK_SLOTS).map(|hook| self.sum(first + hook * 8)).collect()
+    }
+
+    /// True when some CPU has page frees that are not yet written as a record.
+    pub(super) fn has_bursts(&self) -> bool {
+        use std::sync::atomic::Ordering::Relaxed;
+        let words = self.open.words().iter().take(OPEN_WORDS);
+        words.map(|word| word.load(Relaxed)).any(|open| open != 0)
+    }
+}
+
+impl Memory for Arrays {
+    fn view(&self, cpu: u32, ring: Ring) -> Option<View<'_>> {
+        let words = self.slots[ring as usize] as usize * SLOT_SIZE / 8;
+        let first = cpu as usize * words;
+        let slots = self.rings[ring as usize].words().get(first..first + words)?;
+        let head = self.counter(cpu, std::mem::offset_of!(Counters, heads) + ring as usize * 8)?;
+        View::new(slots, head)
+    }
+}

@@ -1,0 +1,24 @@
+//! The kernel side, loaded and attached, and the session that reads it.
+
+mod armer;
+pub mod attach;
+mod complete;
+pub mod error;
+mod hooks;
+mod load;
+mod mapping;
+mod mirror;
+mod object;
+mod prepare;
+mod pull;
+mod refusal;
+pub mod session;
+mod setup;
+mod skipped;
+mod statistics;
+mod sys;
+mod takers;
+pub mod verification;
+
+pub use error::ProbeError;
+pub use session::LiveSession;

@@ -1,0 +1,84 @@
+//! From a request to the loaded object: what tracing and a look at the verifier's work begin with.
+
+use std::thread;
+
+use aya::Ebpf;
+use p2p_trace_common::{
+    Config,
+    config::{MAX_CPUS, MAX_DEVICES},
+};
+use p2p_trace_model::event::DeviceAddress;
+
+use super::{
+    error::ProbeError,
+    load::{load, random_run},
+    setup::{Features, config},
+};
+use crate::{
+    kernel::{KernelRoot, btf::Btf, cpus, devices, symbols::Symbols},
+    plan::Plan,
+    transport::Request,
+};
+
+/// The object, configured for the running kernel and loaded; its programs are not.
+pub(super) struct Prepared {
+    pub(super) ebpf: Ebpf,
+    /// The running kernel's own types, which fentry needs.
+    pub(super) kernel_types: Option<aya::Btf>,
+    pub(super) plan: Plan,
+    pub(super) config: Config,
+    pub(super) features: Features,
+    /// The devices that were asked for.
+    pub(super) devices: Vec<DeviceAddress>,
+}
+
+impl Prepared {
+    /// Configures and loads the object.
+    pub(super) fn new(
+        root: &KernelRoot,
+        symbols: &Symbols,
+        btf: &Btf,
+        request: &Request,
+    ) -> Result<Self, ProbeError> {
+        let devices = request
+            .devices
+            .iter()
+            .map(|device| devices::resolve(root, device))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cpus = cpus::count_possible(root).unwrap_or(1);
+        check_limits(devices.len(), cpus)?;
+        let plan = Plan::new(symbols, btf, &request.hooks);
+        let config = config(btf, symbols, &plan, request, &devices, cpus, random_run()?);
+        let features = Features::of(btf, request.kernel_btf.is_some());
+        tracing::debug!("loading the kernel side");
+        // Both parse the kernel's types, which takes long enough to be done side by side.
+        let (kernel_types, ebpf) = thread::scope(|scope| {
+            let kernel_types = scope.spawn(|| aya::Btf::from_sys_fs().ok());
+            let ebpf = load(&config, features);
+            (kernel_types.join().ok().flatten(), ebpf)
+        });
+        Ok(Self {
+            ebpf: ebpf?,
+            kernel_types,
+            plan,
+            config,
+            features,
+            devices,
+        })
+    }
+}
+
+/// What the kernel side has room for.
+fn check_limits(devices: usize, cpus: u32) -> Result<(), ProbeError> {
+    if devices > MAX_DEVICES {
+        return Err(ProbeError::Load(format!(
+            "at most {MAX_DEVICES} devices can be traced by name"
+        )));
+    }
+    if cpus > MAX_CPUS {
+        return Err(ProbeError::Load(format!(
+            "this machine may have {cpus} CPUs, more than {MAX_CPUS}"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! A live session: reads the rings of the attached kernel side, arms and disarms.
+
+use std::{
+    fs,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
+use p2p_trace_common::{Config, Hook, Record, hook::HOOK_SLOTS, slot::SLOT_SIZE};
+use p2p_trace_model::{
+    accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
+    event::{DeviceAddress, user::Writer},
+    stream::Batch,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{
+    armer::Armer,
+    error::ProbeError,
+    hooks::Hooks,
+    load::{load_helper, map_arrays, map_mirror, take_map, vmemmap},
+    mapping::Arrays,
+    mirror::Mirror,
+    prepare::Prepared,
+    pull::{Puller, Reading},
+    setup::Features,
+    skipped::{self, Skipped},
+    sys,
+    takers::Takers,
+};
+use crate::{
+    kernel::{
+        KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
+    },
+    transport::{Image, Request, Rings, Session, SessionError},
+};
+
+/// How often the stream gets a `tick`, and takers are looked up, at most.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Of the thread that reads: it is quick, and what it does not read in time is lost.
+const READER_NICE: i32 = -10;
+
+/// How long page frees may stay in a burst that no event flushes.
+const BURST_AGE: Duration = Duration::from_millis(50);
+
+/// The kernel side, loaded and attached.
+pub struct LiveSession {
+    hooks: Arc<Mutex<Hooks>>,
+    /// Set when the hooks are to be detached for good.
+    closed: Arc<AtomicBool>,
+    /// The program that writes the bursts of page frees.
+    flush: OwnedFd,
+    arrays: Arrays,
+    mirror: Mirror,
+    rings: Rings,
+    doorbell: RingBuf<MapData>,
+    /// Diagnostics of the kernel side; `None` where they could not be set up.
+    diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
+    armer: Armer,
+    writer: Writer,
+    features: Features,
+    root: KernelRoot,
+    release: String,
+    config: Config,
+    flushed: Instant,
+    puller: Puller,
+    takers: Takers,
+    ticked: Instant,
+    skipped: Skipped,
+    /// The last record of user space has been written.
+    ended: bool,
+}
+
+impl LiveSession {
+    /// Loads and attaches. `symbols` and `btf` are those of the running kernel, read once by the caller; `is_interrupted` is
+    /// asked between one hook and the next.
+    ///
+    /// # Errors
+    ///
+    /// [`ProbeError`]; when it returns one, nothing stays attached.
+    pub fn start(
+        root: &KernelRoot,
+        symbols: &Symbols,
+        btf: &Btf,
+        request: &Request,
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<Self, ProbeError> {
+        let Prepared {
+            mut ebpf,
+            kernel_types,
+            plan,
+            config,
+            features,
+            devices,
+        } = Prepared::new(root, symbols, btf, request)?;
+        let arrays = map_arrays(&ebpf, &config)?;
+        let mirror = map_mirror(&ebpf, &config)?;
+        let doorbell = take_map(&mut ebpf, "DOORBELL")?;
+        let diagnostics = EbpfLogger::init(&mut ebpf)
+            .inspect_err(|error| tracing::debug!("no diagnostics from the kernel side: {error}"))
+            .ok();
+        let armed_table = take_map(&mut ebpf, "ARMED")?;
+        let flush = load_helper(&mut ebpf, "flush_bursts")?;
+        let vmemmap = vmemmap(&mut ebpf, &config)?;
+        let mut puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
+        let mut hooks = Hooks::new(ebpf, kernel_types, plan, request.attach, features);
+        tracing::debug!("attaching");
+        hooks.attach_all(is_interrupted)?;
+        tracing::debug!("attached");
+        let answers = |status: &HookStatus| status.hook == Hook::Pull && status.state == HookState::Attached;
+        puller.set_attached(hooks.statuses().iter().any(answers));
+        let closed = hooks.closed();
+        let hooks = Arc::new(Mutex::new(hooks));
+        let armer = Armer::new(Arc::clone(&hooks), armed_table, vmemmap);
+        Ok(Self {
+            hooks,
+            closed,
+            flush,
+            rings: Rings::new(config.cpus, config.run),
+            arrays,
+            mirror,
+            doorbell,
+            diagnostics,
+            armer,
+            writer: Writer::new(config.run),
+            features,
+            root: root.clone(),
+            release: Release::read(root)
+                .map(|release| release.as_str().to_owned())
+                .unwrap_or_default(),
+            config,
+            flushed: Instant::now(),
+            puller,
+            takers: Takers::new(root),
+            ticked: Instant::now(),
+            skipped: Skipped::new(now_ns()),
+            ended: false,
+        })
+    }
+
+    fn hooks(&self) -> MutexGuard<'_, Hooks> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn flush_bursts(&mut self) -> Result<(), ProbeError> {
+        self.flushed = Instant::now();
+        sys::run_once(self.flush.as_fd()).map_err(ProbeError::system("write the bursts of page frees"))
+    }
+
+    /// Reads the devices that are due: states come through the rings, the rest is appended.
+    fn pull_due(&mut self, batch: &mut Batch) -> Result<(), ProbeError> {
+        let due = self.puller.due(now_ns());
+        if due.is_empty() {
+            return Ok(());
+        }
+        self.flush_bursts()?;
+        let from_ns = now_ns();
+        self.puller.begin()?;
+        let readings: Vec<_> = due
+            .into_iter()
+            .filter_map(|device| self.puller.read(device, now_ns()))
+            .collect();
+        self.puller.end();
+        // What was freed before a bitmap was read stands before the reading's end in the stream.
+        self.flush_bursts()?;
+        self.tell_readings(readings, from_ns, batch);
+        Ok(())
+    }
+
+    fn tell_readings(&mut self, readings: Vec<Reading>, from_ns: u64, batch: &mut Batch) {
+        let to_ns = now_ns();
+        for reading in readings {
+            batch
+                .records
+                .extend(reading.records(&mut self.writer, from_ns, to_ns));
+        }
+    }
+
+    /// Says that time has passed, and who is gone.
+    fn tick(&mut self, batch: &mut Batch) {
+        if self.ticked.elapsed() < TICK {
+            return;
+        }
+        self.ticked = Instant::now();
+        let now_ns = now_ns();
+        self.takers.check(now_ns, &mut self.writer, &mut batch.records);
+        self.tell_skipped(now_ns, batch);
+        batch.records.push(self.writer.tick(now_ns));
+    }
+
+    /// Says what the kernel has not run since the last time.
+    fn tell_skipped(&mut self, now_ns: u64, batch: &mut Batch) {
+        // What does not number its records does not tell of which ring they are, either.
+        let dropped = if self.features.fetch_add {
+            0
+        } else {
+            self.arrays.dropped()
+        };
+        // While the armed hooks are attached, which takes its time, they cannot be asked: then next time.
+        let Ok(hooks) = self.hooks.try_lock() else { return };
+        let runs: Vec<_> = hooks.missed().collect();
+        drop(hooks);
+        let losses = self.skipped.since(now_ns, runs, dropped);
+        if !losses.is_empty() {
+            self.puller.lose(now_ns);
+        }
+        let writer = &mut self.writer;
+        batch
+            .records
+            .extend(losses.iter().map(|loss| writer.late_loss(now_ns, loss)));
+    }
+
+    /// Orders what a record asks for.
+    fn follow(&mut self, record: &Record) -> Result<(), ProbeError> {
+        self.puller.follow(record);
+        self.takers.follow(record);
+        self.armer.follow(record)
+    }
+}
+
+impl Session for LiveSession {
+    fn status(&self) -> Status {
+        let sequence = if self.features.fetch_add {
+            SequenceQuality::Exact
+        } else {
+            SequenceQuality::Partial
+        };
+        let bytes = |slots: u32| u64::from(slots) * SLOT_SIZE as u64;
+        let hooks = self.hooks();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.release.clone(),
+            boot_id: fs::read_to_string(self.root.proc.join("sys/kernel/random/boot_id"))
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+            run: self.config.run,
+            cpus: self.config.cpus,
+            rings: RingSizes {
+                hot: bytes(self.config.slots[0]),
+                rare: bytes(self.config.slots[1]),
+            },
+            accounting: Accounting {
+                sequence,
+                missed: hooks.missed_quality(),
+            },
+            hooks: hooks.statuses(),
+            devices: devices::list(&self.root).into_iter().map(device).collect(),
+        }
+    }
+
+    fn reading(&mut self) {
+        // Whoever makes more events than a machine can bear must not keep them from being read. Without CAP_SYS_NICE it may.
+        if let Err(error) = rustix::process::setpriority_process(None, READER_NICE) {
+            tracing::debug!("the reading thread keeps its priority: {error}");
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        let mut timeout = timeout;
+        if self.arrays.has_bursts() {
+            timeout = timeout.min(BURST_AGE);
+        }
+        if let Some(next_ns) = self.puller.next_try_ns() {
+            timeout = timeout.min(Duration::from_nanos(next_ns.saturating_sub(now_ns())));
+        }
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs() as i64,
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        let mut descriptors = [PollFd::new(&self.doorbell, PollFlags::IN)];
+        // An interrupted wait is over early, which is all that a caller can notice.
+        poll(&mut descriptors, Some(&timeout)).unwrap_or_default();
+        while self.doorbell.next().is_some() {}
+    }
+
+    fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
+        if let Some(diagnostics) = &mut self.diagnostics {
+            diagnostics.flush();
+        }
+        if self.flushed.elapsed() >= BURST_AGE && self.arrays.has_bursts() {
+            self.flush_bursts()?;
+        }
+        let (first, losses) = (batch.records.len(), batch.losses.len());
+        self.rings.poll(&self.arrays, now_ns(), budget, batch);
+        for index in first..batch.records.len() {
+            let record = batch.records[index];
+            self.follow(&record)?;
+        }
+        if batch.losses.len() > losses {
+            self.puller.lose(now_ns());
+        }
+        self.armer.take_changes(&mut self.writer, batch);
+        self.pull_due(batch)?;
+        self.tick(batch);
+        self.mirror.records(&batch.records[first..]);
+        Ok(())
+    }
+
+    fn mirror(&mut self, image: &Image) {
+        self.mirror.image(image);
+    }
+
+    fn pull(&mut self) {
+        self.puller.demand(now_ns());
+    }
+
+    fn detach(&mut self) -> Result<(), SessionError> {
+        tracing::debug!("detaching");
+        self.closed.store(true, Ordering::Relaxed);
+        self.hooks().detach();
+        tracing::debug!("detached");
+        Ok(())
+    }
+
+    fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError> {
+        self.flush_bursts()?;
+        self.rings.finish(&self.arrays, now_ns(), batch);
+        self.armer.take_changes(&mut self.writer, batch);
+        if !std::mem::replace(&mut self.ended, true) {
+            self.tell_skipped(now_ns(), batch);
+            let given_up = self.puller.give_up();
+            self.tell_readings(given_up, now_ns(), batch);
+            batch.records.push(self.writer.end(now_ns()));
+        }
+        Ok(())
+    }
+
+    fn totals(&mut self) -> Result<Totals, SessionError> {
+        let mut missed = vec![Some(0); HOOK_SLOTS];
+        for (hook, runs) in self.hooks().missed() {
+            if skipped::cost(hook).is_some() {
+                missed[hook as usize] = runs;
+            } else if let Some(runs) = runs {
+                tracing::info!("{runs} runs of {} were skipped, which cost nothing", hook.name());
+            }
+        }
+        // With atomic fetch-add, what is dropped has its position already, and counts among the lost.
+        let dropped = if self.features.fetch_add {
+            0
+        } else {
+            self.arrays.dropped()
+        };
+        Ok(Totals {
+            hits: self.arrays.hits(),
+            missed,
+            dropped,
+            shortfalls: self.arrays.shortfalls(),
+            positions: self.rings.positions(&self.arrays),
+        })
+    }
+}
+
+/// A device of sysfs as the status has it.
+fn device(found: devices::P2pDevice) -> Device {
+    let address = found.address;
+    Device {
+        device: DeviceAddress::from_devfn(address.domain, address.bus, address.devfn()),
+        driver: found.driver,
+        name: found.names.into_iter().next(),
+        size: found.size,
+        available: found.available,
+        published: found.published,
+    }
+}

@@ -1,0 +1,158 @@
+//! What the programs are configured with, from the kernel's facts and the user's wishes.
+
+use p2p_trace_common::{
+    Config,
+    config::{MAX_CPUS, MAX_DEVICES, MISSING},
+    slot::SLOT_SIZE,
+};
+use p2p_trace_model::event::DeviceAddress;
+
+use crate::{
+    kernel::{btf::Btf, symbols::Symbols},
+    layout::layout,
+    plan::Plan,
+    transport::Request,
+};
+
+/// Bytes of the hot ring per CPU when nothing is asked for: what one CPU writes in 65 ms at a million events a second. The
+/// reader looks every 10 ms while there are any, and every 50 ms while there are none.
+const HOT_PER_CPU: u64 = 8 << 20;
+/// Limit of the hot rings of all CPUs together when nothing is asked for.
+const HOT_LIMIT: u64 = 256 << 20;
+/// Bytes of the rare ring per CPU: some forty teardowns with stacks.
+const RARE_PER_CPU: u64 = 512 << 10;
+/// Limit of the rare rings of all CPUs together.
+const RARE_LIMIT: u64 = 64 << 20;
+/// Slots that a ring has at least.
+const MIN_SLOTS: u64 = 16;
+const MAX_SLOTS: u64 = 1 << 22;
+
+/// Slots per CPU of the hot and the rare ring. `requested` is the size of the hot ring in bytes, over all
+/// CPUs; it is rounded down to a power of two of slots per CPU.
+#[must_use]
+pub(super) fn slots(cpus: u32, requested: Option<u64>) -> [u32; 2] {
+    let cpus = u64::from(cpus.max(1));
+    let total = requested.unwrap_or_else(|| (HOT_PER_CPU * cpus).min(HOT_LIMIT));
+    [total, (RARE_PER_CPU * cpus).min(RARE_LIMIT)].map(|bytes| {
+        let slots = (bytes / cpus / SLOT_SIZE as u64).clamp(MIN_SLOTS, MAX_SLOTS);
+        1 << slots.ilog2()
+    })
+}
+
+/// What the running kernel offers to BPF programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Features {
+    /// Atomic operations that return a value (5.12); with them came the count of recursion misses.
+    pub(super) fetch_add: bool,
+    /// `bpf_get_current_task_btf` (5.11).
+    pub(super) task_btf: bool,
+    /// `missed` in the info of a kprobe's link (6.7).
+    pub(super) kprobe_misses: bool,
+    /// `bpf_rdonly_cast` (6.2).
+    pub(super) cast: Option<Cast>,
+}
+
+/// Reading any memory by a plain load: BTF ids of the function that makes a number a pointer, and of the type that the
+/// pointer is then to, a struct of 64-bit words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cast {
+    pub(super) function_id: u32,
+    pub(super) type_id: u32,
+}
+
+impl Cast {
+    fn of(btf: &Btf) -> Option<Self> {
+        Some(Self {
+            function_id: btf.func_id("bpf_rdonly_cast")?,
+            type_id: btf.struct_id("pt_regs")?,
+        })
+    }
+}
+
+impl Features {
+    /// Asks the kernel's own types, since distributions bring features to older versions. Ids of types are only good
+    /// for the running kernel: `is_foreign` when they come from a file that the user named.
+    #[must_use]
+    pub(super) fn of(btf: &Btf, is_foreign: bool) -> Self {
+        Self {
+            fetch_add: btf.member_offset("bpf_prog_info", "recursion_misses").is_some(),
+            task_btf: btf.enumerator("BPF_FUNC_get_current_task_btf").is_some(),
+            kprobe_misses: btf
+                .member_offset("bpf_link_info", "perf_event.kprobe.missed")
+                .is_some(),
+            cast: if is_foreign { None } else { Cast::of(btf) },
+        }
+    }
+}
+
+/// The configuration of one run.
+#[must_use]
+pub(super) fn config(
+    btf: &Btf,
+    symbols: &Symbols,
+    plan: &Plan,
+    request: &Request,
+    devices: &[DeviceAddress],
+    cpus: u32,
+    run: u64,
+) -> Config {
+    let features = Features::of(btf, request.kernel_btf.is_some());
+    let address = |name: &str| symbols.address_of(name).unwrap_or(0);
+    let layout = layout(btf);
+    let known = |members: &[u32]| !members.contains(&MISSING);
+    let task_known = known(&[layout.task_pid, layout.task_tgid, layout.task_comm]);
+    let device_known = known(&[
+        layout.pci_dev_devfn,
+        layout.pci_dev_bus,
+        layout.pci_bus_number,
+        layout.pci_bus_sysdata,
+        layout.pci_sysdata_domain,
+    ]);
+    let mut config = Config {
+        cpus: cpus.min(MAX_CPUS),
+        run,
+        slots: slots(cpus, request.ring_size),
+        device_count: devices.len().min(MAX_DEVICES) as u32,
+        stacks_rare: 1,
+        stacks_hot: u32::from(request.stacks),
+        callers: u32::from(!symbols.addresses_hidden()),
+        bursts: u32::from(features.fetch_add),
+        task_btf: u32::from(features.task_btf && features.fetch_add && task_known),
+        cast_type: features.cast.map_or(0, |cast| cast.type_id),
+        device_known: u32::from(device_known),
+        printk: u32::from(request.kmsg),
+        per_cpu_offset: address("__per_cpu_offset"),
+        vmemmap_base: address("vmemmap_base"),
+        layout,
+        ..Config::EMPTY
+    };
+    for (slot, device) in config.devices.iter_mut().zip(devices) {
+        *slot = filter_word(*device);
+    }
+    for planned in &plan.planned {
+        let hook = planned.row.hook as usize;
+        config.args[hook] = planned.arguments.positions;
+        config.arg_counts[hook] = planned.arguments.count;
+        config.functions[hook] = planned.address.unwrap_or(0);
+    }
+    config
+}
+
+/// A device as the kernel side's filter holds it.
+fn filter_word(device: DeviceAddress) -> u64 {
+    u64::from(device.domain) | u64::from(device.bus) << 32 | u64::from(device.devfn()) << 40
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_powers_of_two_within_their_limits() {
+        assert_eq!(slots(2, None), [65536, 4096]);
+        assert_eq!(slots(256, None), [8192, 2048]);
+        assert_eq!(slots(2, Some(0)), [16, 4096]);
+        assert_eq!(slots(2, Some(100 << 10)), [256, 4096]);
+        assert_eq!(slots(1, Some(u64::MAX)), [1 << 22, 4096]);
+    }
+}

@@ -1,0 +1,212 @@
+//! What the running kernel has of the hook table. Pure: symbols and BTF in, a plan out.
+
+use p2p_trace_common::Hook;
+
+use super::{
+    layout::{Arguments, arguments},
+    table::{Need, Row, TABLE},
+};
+use crate::kernel::{btf::Btf, symbols::Symbols};
+
+/// One hook on this kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// Its row in the table.
+    pub row: &'static Row,
+    /// The function, of which the kernel has exactly one.
+    pub function: &'static str,
+    /// Where its arguments are.
+    pub arguments: Arguments,
+    /// Where it is; `None` where addresses are hidden.
+    pub address: Option<u64>,
+}
+
+/// One hook that this kernel does not offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// The hook.
+    pub hook: Hook,
+    /// The kernel has no such function at all: nothing is lost, since nothing of the kind happens here.
+    pub absent: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// The table, held against one kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// What can be attached.
+    pub planned: Vec<Planned>,
+    /// What cannot, and why.
+    pub unavailable: Vec<Unavailable>,
+}
+
+impl Plan {
+    /// Looks up every hook that is wanted: those named in `only`, or without any, all but those that are
+    /// attached on request.
+    #[must_use]
+    pub fn new(symbols: &Symbols, btf: &Btf, only: &[Hook]) -> Self {
+        let mut plan = Self::default();
+        for row in TABLE.iter().filter(|row| is_wanted(row, only)) {
+            match find(row, symbols, btf) {
+                Ok(planned) => plan.planned.push(planned),
+                Err(unavailable) => plan.unavailable.push(unavailable),
+            }
+        }
+        plan
+    }
+}
+
+/// Hooks that another one needs to say what it says.
+const COMPANIONS: &[(Hook, &[Hook])] = &[
+    (Hook::Mmap, &[Hook::MmapEnter, Hook::InsertPage]),
+    (Hook::Remove, &[Hook::Kill, Hook::Unmapped]),
+    (Hook::Unmapped, &[Hook::Kill]),
+    (Hook::Unbound, &[Hook::Unbind]),
+    (Hook::DriverRemoved, &[Hook::DriverRemove]),
+    (Hook::DevresReleased, &[Hook::DevresRelease]),
+];
+
+fn is_wanted(row: &Row, only: &[Hook]) -> bool {
+    if only.is_empty() {
+        return row.need != Need::OnRequest;
+    }
+    let needs = |(hook, companions): &(Hook, &[Hook])| only.contains(hook) && companions.contains(&row.hook);
+    only.contains(&row.hook) || COMPANIONS.iter().any(needs)
+}
+
+fn find(row: &'static Row, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unavailable> {
+    let unavailable = |absent, reason| Unavailable {
+        hook: row.hook,
+        absent,
+        reason,
+    };
+    let Some(&function) = row.functions.iter().find(|name| symbols.has(name)) else {
+        return Err(missing(row, symbols));
+    };
+    if symbols.functions(function).count() > 1 {
+        let reason = format!("this kernel has several functions named {function}");
+        return Err(unavailable(false, reason));
+    }
+    let arguments = arguments(btf, row, function).map_err(|reason| unavailable(false, reason))?;
+    let address = symbols.address_of(function).filter(|&address| address != 0);
+    Ok(Planned {
+        row,
+        function,
+        arguments,
+        address,
+    })
+}
+
+/// A variant that the compiler made (`.isra.0`, `.constprop.0`) may have its arguments elsewhere, so that
+/// it is not taken; but then the function is there, and not seen.
+fn missing(row: &Row, symbols: &Symbols) -> Unavailable {
+    let variants: Vec<&str> = row
+        .functions
+        .iter()
+        .flat_map(|name| symbols.variants(name))
+        .filter(|name| name.rsplit('.').next() != Some("cold"))
+        .collect();
+    let names = row.functions.join(", ");
+    let reason = if variants.is_empty() {
+        format!("this kernel has no {names}")
+    } else {
+        format!("this kernel has {names} only as {}", variants.join(", "))
+    };
+    Unavailable {
+        hook: row.hook,
+        absent: variants.is_empty(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::btf::Builder;
+
+    /// A kernel that still has the node's number before the start of removed memory, as 5.10 has.
+    fn btf() -> Btf {
+        let mut builder = Builder::new();
+        let int = builder.int("int", 4);
+        builder.function(
+            "arch_remove_memory",
+            0,
+            &[("nid", int), ("start", int), ("size", int)],
+        );
+        builder.function("memunmap_pages", 0, &[("pgmap", int)]);
+        builder.function("pci_p2pmem_publish", 0, &[("pdev", int)]);
+        Btf::parse(builder.build()).unwrap()
+    }
+
+    const SYMBOLS: &[u8] = b"ffffffff81000000 T arch_remove_memory\n\
+        ffffffff81000100 T memunmap_pages\n\
+        ffffffff81000200 T pci_p2pmem_publish\n\
+        ffffffff81000300 t pci_free_p2pmem.isra.0\n\
+        ffffffff81000400 t pci_p2pdma_release\n\
+        ffffffff81000500 t pci_p2pdma_release\n\
+        ffffffff81000600 t p2pmem_alloc_mmap.cold\n";
+
+    fn plan(only: &[Hook]) -> Plan {
+        Plan::new(&Symbols::parse(SYMBOLS), &btf(), only)
+    }
+
+    #[test]
+    fn arguments_are_where_btf_has_their_names() {
+        let plan = plan(&[Hook::Remove]);
+        let remove = plan
+            .planned
+            .iter()
+            .find(|planned| planned.row.hook == Hook::Remove)
+            .unwrap();
+        assert_eq!(&remove.arguments.positions[..2], [1, 2]);
+        assert_eq!(remove.arguments.count, 3);
+        assert_eq!(remove.address, Some(0xffff_ffff_8100_0000));
+    }
+
+    #[test]
+    fn a_hook_brings_those_it_needs_and_no_others() {
+        let hooks: Vec<Hook> = plan(&[Hook::Remove])
+            .planned
+            .iter()
+            .map(|planned| planned.row.hook)
+            .collect();
+        assert_eq!(hooks, [Hook::Unmapped, Hook::Remove, Hook::Kill]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_from_what_cannot_be_seen() {
+        let plan = plan(&[]);
+        let find = |hook| {
+            plan.unavailable
+                .iter()
+                .find(|unavailable| unavailable.hook == hook)
+                .unwrap()
+        };
+        assert!(find(Hook::Alloc).absent);
+        // Only the cold part of it has a symbol: it has no function to attach to.
+        assert!(find(Hook::Mmap).absent);
+        for (hook, reason) in [
+            (Hook::Free, "pci_free_p2pmem.isra.0"),
+            (Hook::Release, "several functions named pci_p2pdma_release"),
+            (Hook::Publish, "no parameter publish"),
+        ] {
+            let unavailable = find(hook);
+            assert!(
+                !unavailable.absent && unavailable.reason.contains(reason),
+                "{unavailable:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn hooks_on_request_are_planned_only_by_name() {
+        let all = plan(&[]);
+        assert!(
+            all.unavailable
+                .iter()
+                .all(|unavailable| unavailable.hook != Hook::MapSg)
+        );
+        assert_eq!(plan(&[Hook::MapSg]).unavailable[0].hook, Hook::MapSg);
+    }
+}
