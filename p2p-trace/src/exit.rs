@@ -4,8 +4,6 @@ use std::process::ExitCode;
 
 use p2p_trace_probe::kernel::traceability::Cause;
 
-use crate::outfile::OutputError;
-
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -59,12 +57,4 @@ pub struct Refusal {
     pub exit: Exit,
     /// What failed, on what, and what to do.
     pub message: String,
-}
-
-/// How the program ends on this error.
-#[must_use]
-pub fn exit_of(error: &anyhow::Error) -> Exit {
-    let refused = error.downcast_ref::<Refusal>().map(|refusal| refusal.exit);
-    let of_output = || error.downcast_ref::<OutputError>().map(OutputError::exit);
-    refused.or_else(of_output).unwrap_or(Exit::Error)
 }

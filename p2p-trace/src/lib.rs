@@ -2,20 +2,18 @@
 //! torn down, and who uses it after its removal. This library is all of the program; `main.rs` only parses the command line
 //! with [`cli`] and calls one of the [`commands`].
 //!
-//! A run goes through these modules, live and after the fact alike:
+//! What it is made of lies in crates of their own: [`p2p_trace_model`] makes findings of records, [`p2p_trace_dump`] keeps
+//! records in files and finds them in the memory of a crashed kernel, [`p2p_trace_probe`] knows the running kernel and
+//! attaches the BPF programs. Here each module needs only those above it, which `tests/layers.rs` holds it to:
 //!
-//! 1. Records come from one of three places. [`probe`] loads and attaches the BPF programs, and [`source`] drains their
-//!    per-CPU rings. [`dump`] reads them back from the files that the recorder wrote. [`recover`] finds them in the memory
-//!    dump of a kernel that has crashed, and makes such a file of them.
-//! 2. The [`pipeline`] turns them into findings: [`order`] sorts the records of all CPUs by time, [`event`] decodes them,
-//!    [`model`] keeps what is true after each of them, [`rules`] judges it, and [`account`] compares what the kernel
-//!    counted with what arrived.
-//! 3. The driver passes each step of the pipeline on to whoever shows or keeps it: [`output`] writes text and JSON lines,
-//!    `tui` draws the dashboard, the recorder writes a dump, [`report`] collects what goes into a report, and [`holders`]
-//!    answers who has taken memory, also to other processes over the socket of `server`.
-//!
-//! Beside them, [`kernel`] reads facts of the running kernel (types, symbols, devices, rights), [`outfile`] creates every
-//! file that a command writes, and [`exit`] is the table of exit codes.
+//! 1. [`exit`] is the table of exit codes, `stderr` what logs go to, [`outfile`] creates every file that a command writes.
+//! 2. [`cli`] is the command line.
+//! 3. `run` drives a session or a dump into a `Sink`, and has the recorder, which is one.
+//! 4. [`holders`] answers who has taken memory.
+//! 5. [`render`] writes events, findings and reports as text, JSON, Markdown and HTML.
+//! 6. `serve` answers other processes over a socket.
+//! 7. `tui` is the dashboard.
+//! 8. [`commands`] has a file for each subcommand.
 //!
 //! Features, both on by default: `trace` is everything that talks to a running kernel and needs Linux; without it dumps can
 //! still be read, judged and recovered. `tui` is the dashboard.
@@ -30,15 +28,13 @@
 
 pub mod cli;
 pub mod commands;
-mod drive;
 pub mod exit;
 pub mod holders;
 pub mod outfile;
-pub mod output;
-mod recorder;
-pub mod report;
+pub mod render;
+mod run;
 #[cfg(feature = "trace")]
-pub mod server;
+pub mod serve;
 pub mod stderr;
 #[cfg(feature = "tui")]
 pub mod tui;

@@ -5,7 +5,7 @@ use std::{env, io, process::ExitCode};
 use p2p_trace::{
     cli::{self, Cli, ColorWhen, Command},
     commands,
-    exit::{self, Exit},
+    exit::Exit,
     stderr,
 };
 use p2p_trace_probe::kernel::KernelRoot;
@@ -41,7 +41,7 @@ fn run(cli: Cli) -> Exit {
     };
     result.unwrap_or_else(|error| {
         eprintln!("p2p-trace: {error:#}");
-        exit::exit_of(&error)
+        commands::exit_of(&error)
     })
 }
 

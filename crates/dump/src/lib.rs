@@ -1,11 +1,14 @@
 //! The event dump: a run in files, readable on another machine, for years, and from whatever is left of it.
 //!
 //! A file is a sequence of blocks ([`block`]) that are never changed once they are written, each with a checksum of its
-//! own. What is stored is what the [`Pipeline`](p2p_trace_model::pipeline::Pipeline) consumed: [`Slice`](p2p_trace_model::pipeline::Slice)s in
-//! their order, and changes of the status between them, so that a replay comes to the same lines. `docs/dump-format.md`
-//! has the bytes.
+//! own. What is stored is what the [`Pipeline`] consumed: [`Slice`]s in their order, and changes of the status between
+//! them, so that a replay comes to the same lines. `docs/dump-format.md` has the bytes.
 //!
 //! [`Writer`] writes, [`Reader`] reads the blocks of one file, [`Tape`] makes one stream of the files of a run.
+//! [`recover`] makes such a file of the memory of a kernel that has crashed.
+//!
+//! [`Pipeline`]: p2p_trace_model::pipeline::Pipeline
+//! [`Slice`]: p2p_trace_model::pipeline::Slice
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

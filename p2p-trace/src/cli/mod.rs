@@ -1,5 +1,6 @@
 //! The command line.
 
+mod doctor;
 mod dump;
 mod recover;
 mod top;
@@ -15,8 +16,9 @@ use clap_complete::Shell;
 use p2p_trace_common::Hook;
 use p2p_trace_model::rules::Severity;
 
-use crate::{commands::doctor, outfile::Output};
+use crate::outfile::Output;
 
+pub use doctor::DoctorArgs;
 pub use dump::{CheckArgs, RecordArgs, ReplayArgs, ReportArgs};
 pub use recover::{CoreFormat, RecoverArgs};
 pub use top::TopArgs;
@@ -85,7 +87,7 @@ pub enum Command {
     /// Write a report of a dump: Markdown for a mail, or a page with a picture of each teardown
     Report(ReportArgs),
     /// Say what this kernel and this user can trace, and why not more
-    Doctor(doctor::Args),
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell

@@ -3,7 +3,6 @@
 mod answering;
 pub mod check;
 pub mod doctor;
-mod dumps;
 pub mod generate;
 pub mod holders;
 mod judging;
@@ -19,7 +18,19 @@ use std::{
     io::{self, IsTerminal},
 };
 
-use crate::cli::{ColorWhen, Global};
+use crate::{
+    cli::{ColorWhen, Global},
+    exit::{Exit, Refusal},
+    outfile::OutputError,
+};
+
+/// How the program ends on this error.
+#[must_use]
+pub fn exit_of(error: &anyhow::Error) -> Exit {
+    let refused = error.downcast_ref::<Refusal>().map(|refusal| refusal.exit);
+    let of_output = || error.downcast_ref::<OutputError>().map(OutputError::exit);
+    refused.or_else(of_output).unwrap_or(Exit::Error)
+}
 
 /// Whether to colour what goes to `stream`, if nothing else was asked for.
 pub fn is_colored(stream: &impl IsTerminal) -> bool {

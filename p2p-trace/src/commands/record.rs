@@ -17,10 +17,13 @@ use p2p_trace_probe::{
 
 use crate::{
     cli::RecordArgs,
-    drive::{Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open, stop::Stop},
     exit::{Exit, Refusal},
     outfile::Content,
-    recorder::{Flight, Limits, Options, Recorder},
+    run::{
+        Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open,
+        recorder::{Flight, Limits, Options, Recorder},
+        stop::Stop,
+    },
 };
 
 /// What is to be recorded, and where to.

@@ -6,12 +6,19 @@ use anyhow::{Context as _, Result};
 use p2p_trace_dump::Names;
 use p2p_trace_model::rules::Severity;
 
-use super::{check, dumps, is_closed};
+use super::{check, is_closed};
 use crate::{
     cli::ReportArgs,
     exit::Exit,
     outfile::{Content, Outputs},
-    report::{Collector, Story, Subject, html, markdown},
+    render::{
+        self,
+        report::{Collector, Story, Subject, html, markdown},
+    },
+    run::{
+        dumps,
+        judge::{Outcome, outcome},
+    },
 };
 
 /// Runs the command.
@@ -46,7 +53,7 @@ pub fn run(args: &ReportArgs) -> Result<Exit> {
 /// A run that has been judged.
 struct Told {
     story: Story,
-    outcome: check::Outcome,
+    outcome: Outcome,
     names: Names,
 }
 
@@ -73,10 +80,10 @@ fn tell(runs: Vec<dumps::Run>, errors: Vec<anyhow::Error>, args: &ReportArgs) ->
 fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
     let mut collector = Collector::default();
     let fail_on = args.fail_on.unwrap_or(Severity::Medium);
-    let outcome = check::outcome(&mut run, fail_on, args.stall_after, &mut collector)?;
+    let outcome = outcome(&mut run, fail_on, args.stall_after, &mut collector)?;
     let names = run.tape.names();
     let subject = Subject {
-        check: check::report(&outcome, &outcome.context(&names)),
+        check: render::check::report(&outcome, &render::check::context(&outcome, &names)),
         header: outcome.header.clone(),
     };
     Ok(Told {
@@ -87,7 +94,7 @@ fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
 }
 
 fn mail(told: &[Told]) -> String {
-    let of = |told: &Told| markdown(&told.story, &told.outcome.context(&told.names));
+    let of = |told: &Told| markdown(&told.story, &render::check::context(&told.outcome, &told.names));
     let reports: Vec<_> = told.iter().map(of).collect();
     reports.join("\n\n")
 }
@@ -95,7 +102,7 @@ fn mail(told: &[Told]) -> String {
 fn page(told: &[Told]) -> String {
     let contexts: Vec<_> = told
         .iter()
-        .map(|told| told.outcome.context(&told.names))
+        .map(|told| render::check::context(&told.outcome, &told.names))
         .collect();
     let stories: Vec<_> = told.iter().map(|told| &told.story).zip(&contexts).collect();
     html(&stories)

@@ -47,8 +47,7 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
 
     use super::{answering::answering, colors_stdout, record};
     use crate::{
-        drive::{Both, Drive, Opened, ReadyFile, open, stop::Stop},
-        recorder::Recorder,
+        run::{Both, Drive, Opened, ReadyFile, open, recorder::Recorder, stop::Stop},
         tui::{self, Dashboard, Theme},
     };
     use p2p_trace_probe::kernel::clock;

@@ -10,7 +10,7 @@ use super::{
     stories::{DEVICE, Story},
     *,
 };
-use crate::output::text::Style;
+use crate::render::{holders::text, text::Style};
 
 /// The report of this host at `now_ns`.
 fn report_at(

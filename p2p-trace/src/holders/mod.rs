@@ -16,7 +16,6 @@ mod stories;
 mod takers;
 #[cfg(test)]
 mod tests;
-mod text;
 mod unbind;
 mod verdict;
 
@@ -26,7 +25,6 @@ pub use report::{
     Answer, CanUnbind, Candidate, DeviceReport, FORMAT, Holder, HolderKind, Preexisting, RangeReport,
     RangeState, Report, Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
 };
-pub use text::text;
 #[cfg(feature = "tui")]
 pub(crate) use unbind::is_blocking;
 pub(crate) use unbind::step_after;

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use p2p_trace_model::{
-    event::{Task, names::RecordId},
+    event::{Task, is_return_trampoline, names::RecordId},
     names::Hex,
     state::{At, Device, Reference, Taken, TakenBy},
 };
@@ -13,7 +13,6 @@ use super::{
     Facts,
     report::{Holder, HolderKind, TaskLine},
 };
-use crate::output::is_return_trampoline;
 
 /// What references of one group have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

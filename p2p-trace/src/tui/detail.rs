@@ -14,7 +14,7 @@ use super::{
     snapshot::{Row, Who},
     state::{App, View},
 };
-use crate::output::{
+use crate::render::{
     Context,
     json::{EventLine, FindingLine, Line, LostLine},
     text,

@@ -5,7 +5,7 @@ use std::{fs::File, path::Path, sync::Arc};
 use anyhow::Result;
 use p2p_trace_model::units::Clock;
 
-use crate::{outfile::OutFile, recorder::Saved};
+use crate::{outfile::OutFile, run::recorder::Saved};
 
 /// `p2p-trace-taken-20261122-180003.txt`.
 pub(super) fn name(what: &str, clock: &Clock, time_ns: u64, extension: &str) -> String {

@@ -17,7 +17,7 @@ use super::{
     snapshot::{Column, DeviceRow, Fields, Row, Timeline, matches_itself},
     state::{App, View},
 };
-use crate::output::text::action;
+use crate::render::text::action;
 
 /// The devices that match by themselves, or of which something is out that does.
 pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {

@@ -26,10 +26,12 @@ use super::{
     snapshot::{Snapshot, Takers},
 };
 use crate::{
-    drive::{Answer, Ending, Next, ReadyFile, Sink},
     outfile::Destination,
-    output::{json::SummaryLine, text},
-    recorder::{self, Flight, Saved},
+    render::{json::SummaryLine, text},
+    run::{
+        Answer, Ending, Next, ReadyFile, Sink,
+        recorder::{self, Flight, Saved},
+    },
 };
 
 /// Between two snapshots.

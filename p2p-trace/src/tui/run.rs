@@ -24,7 +24,7 @@ use super::{
     theme::Theme,
     views,
 };
-use crate::drive::stop::Stop;
+use crate::run::stop::Stop;
 
 /// How long the drawing may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -24,3 +24,28 @@ impl Symbolize for NoSymbols {
         None
     }
 }
+
+/// Where a function returns to that a kretprobe waits for the end of (Linux: arch/x86/kernel/kprobes/core.c, rethook.c).
+#[must_use]
+pub fn is_return_trampoline(symbol: &str) -> bool {
+    let function = symbol.split('+').next().unwrap_or_default();
+    [
+        "kretprobe_trampoline",
+        "__kretprobe_trampoline",
+        "arch_rethook_trampoline",
+    ]
+    .contains(&function)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trampoline_of_a_kretprobe_is_no_caller() {
+        assert!(is_return_trampoline("kretprobe_trampoline+0x0"));
+        assert!(is_return_trampoline("arch_rethook_trampoline+0x0"));
+        assert!(!is_return_trampoline("nvme_alloc_queue+0x1a3 [nvme]"));
+        assert!(!is_return_trampoline("kretprobe_trampoline_handler+0x1"));
+    }
+}

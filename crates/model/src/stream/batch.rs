@@ -13,7 +13,7 @@ pub struct Batch {
     pub losses: Vec<Loss>,
     /// No later batch holds a record or loss older than this; `CLOCK_BOOTTIME` in nanoseconds.
     pub watermark_ns: u64,
-    /// [`Session::status`] has something new to say.
+    /// The status of the session has something new to say.
     pub changed: bool,
 }
 

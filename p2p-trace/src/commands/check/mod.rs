@@ -1,10 +1,7 @@
 //! `check`: what the rules come to for dumps.
 
-mod judge;
-mod report;
 #[cfg(test)]
 mod tests;
-mod text;
 
 use std::{
     io::{self, Write},
@@ -17,18 +14,15 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use p2p_trace_model::rules::{Answer, Severity};
 
-use super::{colors_stdout, dumps, is_closed};
+use super::{colors_stdout, is_closed};
 use crate::{
     cli::{CheckArgs, Global},
     exit::Exit,
-    output::text::Style,
+    render::{check, text::Style},
+    run::{dumps, judge::outcome},
 };
-use judge::judge;
-pub(super) use judge::{Outcome, outcome};
-use p2p_trace_model::rules::{Answer, Severity};
-pub(super) use report::report;
-pub use report::{CheckReport, EndName};
 
 /// How dumps are judged and shown.
 #[derive(Clone, Copy, Debug)]
@@ -137,4 +131,18 @@ fn judge_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Judged>> {
         .into_iter()
         .filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner))
         .collect()
+}
+
+/// Judges a run, and writes what it comes to.
+fn judge(mut run: dumps::Run, options: Options) -> Result<Judged> {
+    let outcome = outcome(&mut run, options.fail_on, options.stall_after, &mut ())?;
+    let names = run.tape.names();
+    let context = check::context(&outcome, &names);
+    let text = if options.json {
+        check::json(&outcome, &context)?
+    } else {
+        check::text(&outcome, &context, options.style)
+    };
+    let answer = outcome.answer;
+    Ok(Judged { text, answer })
 }

@@ -8,6 +8,7 @@ use std::{
 use p2p_trace_dump::samples::{self, dump};
 
 use super::*;
+use crate::render::check::{CheckReport, EndName};
 
 const OPTIONS: Options = Options {
     json: true,

@@ -6,7 +6,7 @@ use p2p_trace_probe::{
     table::{Need, Row},
 };
 
-use super::{HookReport, Method};
+use crate::render::doctor::{HookReport, Method};
 
 /// The table, held against this kernel and these rights; empty where the kernel's symbols or types cannot be
 /// read.

@@ -1,10 +1,8 @@
 //! `p2p-trace doctor`: what this kernel and this user can and cannot trace, and why.
 
 mod hooks;
-mod report;
 #[cfg(test)]
 mod tests;
-mod text;
 mod verifier;
 
 use std::io::{self, Write as _};
@@ -12,26 +10,14 @@ use std::io::{self, Write as _};
 use anyhow::Context as _;
 
 pub use hooks::hooks;
-pub use report::{
-    CapabilityReport, ConfigReport, DoctorReport, HookReport, KernelReport, Method, OptionReport,
-    ProgramReport, RightsReport, SymbolsReport, TypesReport, Verdict, VerificationReport,
-};
 pub use verifier::verify;
 
-use crate::exit::Exit;
-use crate::outfile::Input;
+use crate::{
+    cli::DoctorArgs,
+    exit::Exit,
+    render::doctor::{DoctorReport, HookReport, VerificationReport},
+};
 use p2p_trace_probe::kernel::{Kernel, KernelRoot};
-
-/// What the command line asks of the doctor.
-#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
-pub struct Args {
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// Read the kernel's types from this file (raw BTF or a vmlinux) instead of /sys/kernel/btf/vmlinux
-    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    pub kernel_btf: Option<Input>,
-}
 
 /// Looks at the running kernel and prints the report.
 ///
@@ -42,10 +28,10 @@ pub struct Args {
 ///
 /// If not even the kernel's release can be read, or if nothing can be printed. That stdout was closed is no error.
 pub fn run(
-    args: &Args,
+    args: &DoctorArgs,
     root: &KernelRoot,
     hooks: impl FnOnce(&Kernel) -> Vec<HookReport>,
-    verify: Option<fn(&KernelRoot, &Kernel, &Args) -> VerificationReport>,
+    verify: Option<fn(&KernelRoot, &Kernel, &DoctorArgs) -> VerificationReport>,
 ) -> anyhow::Result<Exit> {
     let kernel = Kernel::collect(root, args.kernel_btf.as_deref())?;
     let hooks = hooks(&kernel);

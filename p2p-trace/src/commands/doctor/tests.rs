@@ -6,6 +6,7 @@ use std::path::Path;
 use p2p_trace_probe::testing::{btf::Builder, sysfs::plant};
 
 use super::*;
+use crate::render::doctor::Method;
 
 /// The lines that matter of a guest kernel's configuration.
 const CONFIG: &str = include_str!("../../../../crates/probe/tests/fixtures/config-6.12.txt");

@@ -2,15 +2,15 @@
 
 use p2p_trace_probe::kernel::{Kernel, KernelRoot};
 
-use super::{Args, VerificationReport};
+use crate::{cli::DoctorArgs, render::doctor::VerificationReport};
 
 /// Loads the programs, attaches none, and tells what the verifier made of them.
 #[cfg(feature = "trace")]
 #[must_use]
-pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &Args) -> VerificationReport {
+pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> VerificationReport {
     use std::path::Path;
 
-    use super::ProgramReport;
+    use crate::render::doctor::ProgramReport;
     use p2p_trace_probe::{
         live::verification::{Verification, Verified},
         transport::Request,
@@ -52,7 +52,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &Args) -> VerificationRe
 /// This build has no kernel side to load.
 #[cfg(not(feature = "trace"))]
 #[must_use]
-pub fn verify(_root: &KernelRoot, _kernel: &Kernel, _args: &Args) -> VerificationReport {
+pub fn verify(_root: &KernelRoot, _kernel: &Kernel, _args: &DoctorArgs) -> VerificationReport {
     VerificationReport {
         refused: vec!["this build cannot trace".to_owned()],
         ..VerificationReport::default()

@@ -17,7 +17,7 @@ use crate::{
     cli::{Global, HoldersArgs},
     exit::{Exit, Refusal},
     holders::{Answer, Report},
-    output::text::Style,
+    render::text::Style,
 };
 pub(crate) use observe::Observe;
 use p2p_trace_model::event::DeviceAddress;

@@ -12,8 +12,8 @@ use p2p_trace_probe::{
 
 use super::{follow::Follower, observe::Observe};
 use crate::{
-    drive::{self, Opened, stop::Stop},
     holders::{Facts, Host, Report, Source, report},
+    run::{self as drive, Opened, stop::Stop},
 };
 
 /// How long to wait for the kernel's state. It takes some milliseconds per device.

@@ -45,7 +45,7 @@ impl Observe for Preferring {
 /// Asks the tracers that are running.
 #[cfg(feature = "trace")]
 fn ask_running(devices: &[DeviceAddress]) -> Option<Report> {
-    use crate::server;
+    use crate::serve as server;
     use p2p_trace_model::event::names::Bdf;
 
     let devices = devices.iter().copied().map(Bdf).collect();

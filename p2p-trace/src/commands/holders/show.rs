@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     cli::HoldersArgs,
-    holders::{Answer, Report, text},
-    output::text::Style,
+    holders::{Answer, Report},
+    render::{holders::text, text::Style},
 };
 
 /// Where the size of the terminal is not known.

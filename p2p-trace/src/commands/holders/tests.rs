@@ -184,5 +184,5 @@ fn names_become_addresses_and_a_wrong_one_is_wrong_usage() {
         .collect();
     assert_eq!(found, ["0000:01:00.0", "0000:03:00.0"]);
     let error = resolve(&root, &["nvme9".to_owned()]).unwrap_err();
-    assert_eq!(crate::exit::exit_of(&error), Exit::Usage);
+    assert_eq!(crate::commands::exit_of(&error), Exit::Usage);
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::drive::stop::Stop;
+use crate::run::stop::Stop;
 
 /// How soon a signal is noticed.
 const SLICE: Duration = Duration::from_millis(50);

@@ -26,11 +26,14 @@ use super::{
 };
 use crate::{
     cli::{Global, LiveArgs},
-    drive::{Answer, Both, Drive, Opened, ReadyFile, open, stop::Stop},
     exit::Exit,
     outfile::{Content, Destination, Output},
-    output::{Context, Format, Printer, text},
-    recorder::{self, Recorder},
+    render::{Context, Format, Printer, text},
+    run::{
+        Answer, Both, Drive, Opened, ReadyFile, open,
+        recorder::{self, Recorder},
+        stop::Stop,
+    },
 };
 
 pub(super) use reader_gone::is_stdout_closed;

@@ -13,9 +13,9 @@ use p2p_trace_probe::kernel::clock;
 use super::Plan;
 use crate::{
     commands::judging::Judging,
-    drive::{Answer, Ending, Next, Sink, stop::Stop},
     exit::Exit,
-    output::{Printer, json::SummaryLine},
+    render::{Printer, json::SummaryLine},
+    run::{Answer, Ending, Next, Sink, stop::Stop},
 };
 
 /// Whatever has been shown of a run.

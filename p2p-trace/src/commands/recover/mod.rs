@@ -16,11 +16,11 @@ use p2p_trace_dump::recover::{
 
 use show::{Meter, name};
 
-use super::dumps;
 use crate::{
     cli::{Global, RecoverArgs},
     exit::Exit,
     outfile::{Content, Destination, Input, Outputs},
+    run::dumps,
 };
 
 /// Runs the command.

@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     cli::{Global, ReplayArgs},
-    commands::{colors_stdout, dumps},
-    drive::stop::Stop,
+    commands::colors_stdout,
     exit::Exit,
+    run::{dumps, stop::Stop},
     tui::{self, Replay, Theme},
 };
 

@@ -12,16 +12,16 @@ use anyhow::{Context as _, Result};
 use p2p_trace_dump::End;
 
 use super::{
-    colors_stdout, dumps, is_closed,
+    colors_stdout, is_closed,
     judging::Judging,
     live::{Plan, Shown, is_stdout_closed},
 };
 use crate::{
     cli::{Global, ReplayArgs},
-    drive::{self, ReadyFile, stop::Stop},
     exit::{Exit, Refusal},
     outfile::Input,
-    output::{Context, Format, Printer, text},
+    render::{Context, Format, Printer, text},
+    run::{self as drive, ReadyFile, dumps, stop::Stop},
 };
 
 /// Runs the command.

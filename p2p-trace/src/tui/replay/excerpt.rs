@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use p2p_trace_dump::{Checkpoint, Names, Reason, Tape, Writer};
 
 use super::reel::{Reel, Until};
-use crate::drive::stop::Stop;
+use crate::run::stop::Stop;
 
 /// How much of it.
 const HISTORY_NS: u64 = 300 * 1_000_000_000;

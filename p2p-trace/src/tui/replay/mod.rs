@@ -27,7 +27,7 @@ use super::{
     shared::Shared,
     snapshot::{Playback, Snapshot},
 };
-use crate::drive::stop::Stop;
+use crate::run::stop::Stop;
 
 /// Between two snapshots.
 const FRAME: Duration = Duration::from_millis(50);

@@ -15,7 +15,7 @@ use p2p_trace_model::{
 };
 
 use super::{super::keeper::Keeper, outline::Outline};
-use crate::drive::{self, Ending, Next, Sink, stop::Stop};
+use crate::run::{self as drive, Ending, Next, Sink, stop::Stop};
 
 /// How far to go.
 #[derive(Clone, Copy, Debug)]

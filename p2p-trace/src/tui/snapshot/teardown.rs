@@ -12,7 +12,7 @@ use super::{
     pending::{Pending, pending, to_come},
     takers::Takers,
 };
-use crate::output::text::action;
+use crate::render::text::action;
 
 /// Teardowns that are shown.
 const MAX_TIMELINES: usize = 128;

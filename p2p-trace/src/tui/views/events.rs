@@ -13,7 +13,7 @@ use super::{
     titled,
 };
 use crate::{
-    output::{Context, text},
+    render::{Context, text},
     tui::{detail::context, keeper::Entry, lists, state::App, theme::Theme},
 };
 

@@ -18,7 +18,7 @@ use super::{
     titled,
 };
 use crate::{
-    output::text::wrap,
+    render::text::wrap,
     tui::{
         lists,
         order::{self, Order},

@@ -9,7 +9,7 @@ use ratatui::{
 
 use super::{cut, table::put, titled};
 use crate::{
-    output::text::wrap,
+    render::text::wrap,
     tui::{detail::Detail, keymap::BINDINGS, state::App},
 };
 

@@ -61,7 +61,7 @@ fn empty(device: &Device, reference: &Reference, unsure: bool, symbols: &dyn Sym
         let name = symbols
             .symbolize(address)
             .unwrap_or_else(|| format!("{address:#x}"));
-        (!crate::output::is_return_trampoline(&name)).then_some(name)
+        (!p2p_trace_model::event::is_return_trampoline(&name)).then_some(name)
     });
     Row {
         device: device.address(),

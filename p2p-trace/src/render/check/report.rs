@@ -1,0 +1,125 @@
+//! What a dump came to, as JSON.
+
+use anyhow::Result;
+use p2p_trace_dump::End;
+use p2p_trace_model::rules::{
+    Answer,
+    names::{self, AnswerName},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    render::{
+        Context,
+        json::{FindingLine, VerdictLine},
+    },
+    run::judge::Outcome,
+};
+
+/// Version of the report's format. A change that is not an addition raises it.
+const FORMAT: u32 = 1;
+
+/// How the dump of a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EndName {
+    /// With the run.
+    Whole,
+    /// The run goes on in a file that was not given.
+    GoesOn,
+    /// The end is missing: whoever recorded it was killed, or the file was cut.
+    CutOff,
+}
+
+/// What the rules came to for the dump of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(title = "p2p-trace check --json")]
+pub struct CheckReport {
+    /// Version of the format.
+    pub format: u32,
+    /// The files, in the order of the run.
+    pub files: Vec<String>,
+    /// Random number of the run.
+    pub run: String,
+    /// Boot id of the kernel.
+    pub boot_id: String,
+    /// The host, where the dump names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Release of the kernel.
+    pub kernel: String,
+    /// Version of p2p-trace that recorded it.
+    pub version: String,
+    /// When the run began, RFC 3339 in UTC.
+    pub start: String,
+    /// The same, `CLOCK_BOOTTIME` in nanoseconds.
+    pub start_ns: u64,
+    /// How long it lasted, or to the last record.
+    pub duration_ns: u64,
+    /// How the dump ends.
+    pub end: EndName,
+    /// The answer for the run as a whole, which the exit code tells.
+    #[serde(with = "names::answer")]
+    #[schemars(with = "AnswerName")]
+    pub verdict: Answer,
+    /// Events in the dump.
+    pub events: u64,
+    /// Records lost.
+    pub lost: u64,
+    /// What of the dump cannot be read, in sentences.
+    pub damage: Vec<String>,
+    /// Findings, oldest first.
+    pub findings: Vec<FindingLine>,
+    /// Findings beyond those that are kept, which are only counted.
+    pub findings_left_out: u64,
+    /// What each rule came to for each device.
+    pub verdicts: Vec<VerdictLine>,
+}
+
+impl From<&End> for EndName {
+    fn from(end: &End) -> Self {
+        match end {
+            End::Whole(_) => Self::Whole,
+            End::GoesOn => Self::GoesOn,
+            End::CutOff => Self::CutOff,
+        }
+    }
+}
+
+/// The report on one line.
+pub(crate) fn json(outcome: &Outcome, context: &Context<'_>) -> Result<String> {
+    let mut line = serde_json::to_string(&report(outcome, context))?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// The report.
+pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
+    let header = &outcome.header;
+    let status = &header.status;
+    CheckReport {
+        format: FORMAT,
+        files: outcome.files.clone(),
+        run: format!("{:016x}", status.run),
+        boot_id: status.boot_id.clone(),
+        host: header.host.clone(),
+        kernel: status.kernel.clone(),
+        version: status.version.clone(),
+        start: context.clock.rfc3339(header.start_ns),
+        start_ns: header.start_ns,
+        duration_ns: outcome.duration_ns,
+        end: (&outcome.end).into(),
+        verdict: outcome.answer,
+        events: outcome.closing.outcome.events,
+        lost: outcome.closing.outcome.lost,
+        damage: outcome.damage.clone(),
+        findings: outcome
+            .findings
+            .iter()
+            .map(|finding| FindingLine::new(finding, context))
+            .collect(),
+        findings_left_out: outcome.closing.omitted,
+        verdicts: outcome.closing.verdicts.iter().map(VerdictLine::from).collect(),
+    }
+}

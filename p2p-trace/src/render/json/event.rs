@@ -1,0 +1,265 @@
+//! The line of an event.
+
+use p2p_trace_common::{Hook, Kind};
+use p2p_trace_model::{
+    event::{
+        Event, Method, State,
+        names::{self, Bdf, RecordId},
+    },
+    names::{Hex, is_false},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::render::{Context, Frame};
+
+/// A kernel address with its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FrameLine {
+    /// Return address.
+    pub addr: Hex,
+    /// The function that it lies in, with offset and module.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
+}
+
+impl From<Frame> for FrameLine {
+    fn from(frame: Frame) -> Self {
+        Self {
+            addr: Hex(frame.addr),
+            symbol: frame.symbol,
+        }
+    }
+}
+
+/// One of the bits of a range's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum StateName {
+    /// The reference is counted by one atomic counter: the count is exact.
+    Atomic,
+    /// The reference was killed.
+    Dead,
+    /// The reference was given up: the range is being removed or is gone.
+    Exited,
+    /// The pool still has the memory, but the range's `dev_pagemap` was freed.
+    Freed,
+}
+
+impl StateName {
+    fn all(state: State) -> Vec<Self> {
+        let bits = [
+            (state.atomic, Self::Atomic),
+            (state.dead, Self::Dead),
+            (state.exited, Self::Exited),
+            (state.freed, Self::Freed),
+        ];
+        bits.into_iter()
+            .filter_map(|(set, name)| set.then_some(name))
+            .collect()
+    }
+}
+
+/// One event. Fields that were not observed are absent; addresses are hexadecimal strings, `end` is
+/// inclusive, sizes are bytes. What a field means for each kind stands in `docs/events.md`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventLine {
+    /// Names the record.
+    pub id: RecordId,
+    /// What happened.
+    #[serde(with = "names::kind")]
+    #[schemars(with = "String")]
+    pub kind: Kind,
+    /// Where it was seen.
+    #[serde(with = "names::hook")]
+    #[schemars(with = "String")]
+    pub hook: Hook,
+    /// The kernel function that was traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub function: Option<String>,
+    /// How the hook was attached: `fentry` or `kprobe`.
+    #[serde(with = "names::sure_method")]
+    #[schemars(with = "names::MethodName")]
+    pub method: Method,
+    /// The hook is attached only while a teardown is pending.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub armed: bool,
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// When, `CLOCK_BOOTTIME` in nanoseconds.
+    pub time_ns: u64,
+    /// CPU that wrote it; 4294967295: written by user space for what was left at the end.
+    pub cpu: u32,
+    /// Sequence number in the run and CPU.
+    pub seq: u64,
+    /// Thread id in the initial pid namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Process id in the initial pid namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tgid: Option<u32>,
+    /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comm: Option<String>,
+    /// Cgroup id of the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// The device that provides the memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Bdf>,
+    /// Address of the `struct dev_pagemap`: names the range while it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pgmap: Option<Hex>,
+    /// BAR number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bar: Option<u16>,
+    /// Offset in the BAR.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Kernel virtual address of the memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addr: Option<Hex>,
+    /// First physical address of the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Hex>,
+    /// Last physical address of the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<Hex>,
+    /// Bytes asked for, given back or mapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// What the function returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ret: Option<i32>,
+    /// The function gave nothing back.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub failed: bool,
+    /// References to the range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refs: Option<i64>,
+    /// `refs` is a sum over counters that were moving.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub refs_estimate: bool,
+    /// Bytes that the pool counts as allocated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<u64>,
+    /// Pages, entries or ranges.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// The argument of `pci_p2pmem_publish`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub publish: Option<bool>,
+    /// For the kind `attach`: the hook was attached; false: detached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<bool>,
+    /// Address of the scatter list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sgl: Option<Hex>,
+    /// User virtual address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_addr: Option<Hex>,
+    /// Address of the (first) `struct page`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<Hex>,
+    /// Physical address that is mapped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phys: Option<Hex>,
+    /// The device that maps the memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Bdf>,
+    /// What a pull read found of the range: `atomic`, `dead`, `exited`, `freed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Vec<StateName>>,
+    /// Which chunk of the pool a pull read found the range to be, the newest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chunk: Option<u8>,
+    /// How long the task that holds the device's lock has been off the CPU, without suspend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_ns: Option<u64>,
+    /// The memory is published (kind `device_state`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<bool>,
+    /// A pull read reached the end of every chunk (kind `pulled`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<bool>,
+    /// Time of the first of a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_ns: Option<u64>,
+    /// Time of the last of a burst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ns: Option<u64>,
+    /// CPU on which the burst was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst_cpu: Option<u16>,
+    /// Where the function returns to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<FrameLine>,
+    /// For a stack whose record was lost: sequence number of that record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<u64>,
+    /// Kernel stack, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<FrameLine>,
+}
+
+impl EventLine {
+    /// The line for an event.
+    #[must_use]
+    pub fn new(event: &Event, context: &Context<'_>) -> Self {
+        Self {
+            id: RecordId(event.id),
+            kind: event.kind,
+            hook: event.hook,
+            function: context.function(event.hook).map(str::to_owned),
+            method: event.method,
+            armed: event.armed,
+            time: context.clock.rfc3339(event.time_ns),
+            time_ns: event.time_ns,
+            cpu: event.id.cpu,
+            seq: event.id.seq,
+            pid: event.task.map(|task| task.pid),
+            tgid: event.task.map(|task| task.tgid),
+            comm: event.task.map(|task| task.name()),
+            cgroup: event.cgroup,
+            device: event.device.map(Bdf),
+            pgmap: event.pgmap.map(Hex),
+            bar: event.bar,
+            offset: event.offset,
+            addr: event.addr.map(Hex),
+            start: event.range.map(|range| Hex(range.start)),
+            end: event.range.map(|range| Hex(range.end)),
+            size: event.size,
+            ret: event.ret,
+            failed: event.failed,
+            refs: event.refs.map(|refs| refs.count),
+            refs_estimate: event.refs.is_some_and(|refs| refs.estimate),
+            taken: event.taken,
+            count: event.count,
+            publish: event.flag.filter(|_| event.kind == Kind::Publish),
+            attached: event.flag.filter(|_| event.kind == Kind::Attach),
+            sgl: event.sgl.map(Hex),
+            user_addr: event.user_addr.map(Hex),
+            page: event.page.map(Hex),
+            phys: event.physical.map(Hex),
+            client: event.client.map(Bdf),
+            state: event.state.map(StateName::all),
+            chunk: event.state.map(|state| state.chunk),
+            waiting_ns: event.waiting_ns,
+            published: event.flag.filter(|_| event.kind == Kind::DeviceState),
+            complete: event.flag.filter(|_| event.kind == Kind::Pulled),
+            first_ns: event.span.map(|span| span.first_ns),
+            last_ns: event.span.map(|span| span.last_ns),
+            burst_cpu: event.burst_cpu,
+            caller: event
+                .caller
+                .and_then(|addr| context.caller(addr))
+                .map(FrameLine::from),
+            parent: event.parent,
+            stack: context
+                .frames(&event.stack)
+                .into_iter()
+                .map(FrameLine::from)
+                .collect(),
+        }
+    }
+}

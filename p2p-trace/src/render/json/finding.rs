@@ -1,0 +1,162 @@
+//! The line of a finding.
+
+use p2p_trace_model::{
+    event::names::{Bdf, RecordId},
+    names::Hex,
+    rules::{
+        Answer, Finding, Holder, Rule, Severity,
+        names::{self, AnswerName, SeverityName},
+    },
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::event::FrameLine;
+use crate::render::Context;
+
+/// A violation of a rule. A later line with the same number is a newer version of the same finding: it has ended, or has
+/// happened again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FindingLine {
+    /// Number in the run, from 1.
+    pub number: u32,
+    /// The rule that is violated.
+    #[serde(with = "names::rule")]
+    #[schemars(with = "String")]
+    pub rule: Rule,
+    /// Always `violated`. One that has ended stays it.
+    #[serde(with = "names::answer")]
+    #[schemars(with = "AnswerName")]
+    pub verdict: Answer,
+    /// How grave it is.
+    #[serde(with = "names::severity")]
+    #[schemars(with = "SeverityName")]
+    pub severity: Severity,
+    /// The device that provides the memory.
+    pub device: Bdf,
+    /// Address of the `struct dev_pagemap` of the range that is concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pgmap: Option<Hex>,
+    /// First physical address of that range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_start: Option<Hex>,
+    /// Last physical address of that range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_end: Option<Hex>,
+    /// When it began, RFC 3339 in UTC.
+    pub start: String,
+    /// The same, `CLOCK_BOOTTIME` in nanoseconds.
+    pub start_ns: u64,
+    /// When it ended, or happened last, RFC 3339 in UTC; absent: it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
+    /// The same, `CLOCK_BOOTTIME` in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_ns: Option<u64>,
+    /// It is over.
+    pub closed: bool,
+    /// How often it happened.
+    pub occurrences: u64,
+    /// What happened, in a sentence.
+    pub message: String,
+    /// What to do next.
+    pub advice: String,
+    /// The records that show it, in order.
+    pub evidence: Vec<RecordId>,
+    /// Who took what was out, the largest first. Who used it is another question.
+    pub holders: Vec<HolderLine>,
+    /// Groups of references beyond those.
+    pub holders_left_out: u64,
+    /// Kernel stack of the task that did it, or that waits; innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stack: Vec<FrameLine>,
+}
+
+/// Memory that one task took in one way at one place, and that was out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HolderLine {
+    /// `allocation`, `scatter list` or `mmap`.
+    pub kind: String,
+    /// Thread that took it, in the initial pid namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Its process, in the initial pid namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tgid: Option<u32>,
+    /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comm: Option<String>,
+    /// Id of its cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<u64>,
+    /// The function that took it, with offset and module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller: Option<String>,
+    /// The same as an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_addr: Option<Hex>,
+    /// How many references to the range these are.
+    pub references: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// When the oldest was taken, `CLOCK_BOOTTIME` in nanoseconds.
+    pub since_ns: u64,
+    /// False once its process was found gone; true: it was not found so. Absent where the task is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alive: Option<bool>,
+    /// The record of the oldest.
+    pub record: RecordId,
+}
+
+impl FindingLine {
+    /// The line for a finding.
+    #[must_use]
+    pub fn new(finding: &Finding, context: &Context<'_>) -> Self {
+        let holders = finding.holders.iter();
+        let frames = context.frames(&finding.stack).into_iter();
+        Self {
+            number: finding.number,
+            rule: finding.rule,
+            verdict: Answer::Violated,
+            severity: finding.severity,
+            device: Bdf(finding.device),
+            pgmap: finding.pgmap.map(Hex),
+            range_start: finding.range.map(|range| Hex(range.start)),
+            range_end: finding.range.map(|range| Hex(range.end)),
+            start: context.clock.rfc3339(finding.start_ns),
+            start_ns: finding.start_ns,
+            end: finding.end_ns.map(|end_ns| context.clock.rfc3339(end_ns)),
+            end_ns: finding.end_ns,
+            closed: finding.is_closed(),
+            occurrences: finding.occurrences,
+            message: finding.message.clone(),
+            advice: finding.advice.to_owned(),
+            evidence: finding.evidence.iter().copied().map(RecordId).collect(),
+            holders: holders.map(|holder| HolderLine::new(holder, context)).collect(),
+            holders_left_out: finding.holders_left_out,
+            stack: frames.map(FrameLine::from).collect(),
+        }
+    }
+}
+
+impl HolderLine {
+    /// The line for a group of references.
+    #[must_use]
+    pub fn new(holder: &Holder, context: &Context<'_>) -> Self {
+        let caller = holder.caller.and_then(|addr| context.caller(addr));
+        Self {
+            kind: holder.kind.to_owned(),
+            pid: holder.task.map(|task| task.pid),
+            tgid: holder.task.map(|task| task.tgid),
+            comm: holder.task.map(|task| task.name()),
+            cgroup: holder.cgroup,
+            caller_addr: caller.as_ref().map(|frame| Hex(frame.addr)),
+            caller: caller.and_then(|frame| frame.symbol),
+            references: holder.references,
+            bytes: holder.bytes,
+            since_ns: holder.since_ns,
+            alive: holder.task.map(|_| holder.gone_since_ns.is_none()),
+            record: RecordId(holder.record),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What holds for the whole run, as every view tells it.
+
+use std::collections::BTreeMap;
+
+use p2p_trace_dump::Origin;
+use p2p_trace_model::{
+    accounting::{HookState, HookStatus, MissedQuality, SequenceQuality},
+    rules::Answer,
+    units::{Clock, bytes, duration},
+};
+
+use super::{phrase, story::Story};
+use crate::render::{
+    Context,
+    check::EndName,
+    text::{self, Style},
+};
+
+/// What makes the record itself less than whole, in sentences for the verdict.
+pub(super) fn troubles(story: &Story) -> Vec<String> {
+    let check = &story.check;
+    let mut troubles = Vec::new();
+    if check.lost > 0 {
+        let lost = phrase::counted(check.lost, "record");
+        troubles.push(format!("{lost} lost of what happened: see coverage."));
+    }
+    match check.end {
+        EndName::Whole => {}
+        EndName::GoesOn => troubles.push("The run goes on in a file that was not given.".to_owned()),
+        EndName::CutOff => troubles.push("The record breaks off before the end of the run.".to_owned()),
+    }
+    if !check.damage.is_empty() {
+        troubles.push("The dump is damaged: see coverage.".to_owned());
+    }
+    troubles
+}
+
+/// Why rules are inconclusive or not checked, in full or in part, in sentences.
+pub(super) fn reasons(story: &Story) -> Vec<String> {
+    let several = story.devices.len() > 1;
+    let mut reasons = BTreeMap::<_, Vec<&str>>::new();
+    for verdict in &story.check.verdicts {
+        for reason in &verdict.reasons {
+            let device = several.then_some(verdict.device.0);
+            let rules = reasons.entry((device, verdict.verdict, reason)).or_default();
+            rules.push(verdict.rule.name());
+        }
+    }
+    let sentence = |((device, answer, reason), rules): ((Option<_>, Answer, &String), Vec<&str>)| {
+        let what = match answer {
+            Answer::NotChecked => "Not checked",
+            Answer::Inconclusive => "Inconclusive",
+            Answer::Holds | Answer::Violated => "In part",
+        };
+        let device = device.map_or_else(String::new, |device| format!(" for {device}"));
+        format!("{what}{device}: {}: {reason}.", rules.join(", "))
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
+/// What the run was made on and with: label and value.
+pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
+    let (check, status) = (&story.check, &story.status);
+    let mut rows = Vec::new();
+    let mut row = |label: &str, value: String| rows.push([label.to_owned(), value]);
+    if let Some(host) = &check.host {
+        row("host", host.clone());
+    }
+    row("kernel", check.kernel.clone());
+    row("boot id", check.boot_id.clone());
+    row("run", check.run.clone());
+    let origin = match story.origin {
+        Origin::Recorded => "recorded while tracing",
+        Origin::Recovered => "recovered from a crashed kernel's memory",
+    };
+    row("recorded by", format!("p2p-trace {}, {origin}", check.version));
+    row("from", check.start.clone());
+    row("for", duration(check.duration_ns));
+    row("files", check.files.join(", "));
+    row("cpus", status.cpus.to_string());
+    row(
+        "rings",
+        format!(
+            "{} hot, {} rare per CPU",
+            bytes(status.rings.hot),
+            bytes(status.rings.rare)
+        ),
+    );
+    let methods = ["fentry", "kprobe"].map(|method| {
+        let by = |hook: &&HookStatus| hook.method.is_some_and(|used| used.name() == method);
+        format!("{} by {method}", status.hooks.iter().filter(by).count())
+    });
+    row("hooks", methods.join(", "));
+    if story.redacted {
+        row("redacted", "kernel addresses are tokens".to_owned());
+    }
+    for device in &status.devices {
+        let mut parts = vec![device.device.to_string()];
+        parts.extend(device.name.clone());
+        parts.extend(device.driver.clone());
+        parts.extend(device.size.map(bytes));
+        row("device", parts.join(", "));
+    }
+    row("report by", format!("p2p-trace {}", env!("CARGO_PKG_VERSION")));
+    rows
+}
+
+/// What was seen and what was not: sentences, and lines of what was lost.
+pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Vec<String>) {
+    let check = &story.check;
+    let mut sentences = Vec::new();
+    let events = phrase::counted(check.events, "event");
+    sentences.push(format!(
+        "{events} in {}, {} lost.",
+        duration(check.duration_ns),
+        check.lost
+    ));
+    if !story.losses.is_counted {
+        sentences.push("The end of the run is missing, and with it what the kernel counted.".to_owned());
+    }
+    let of = |state: HookState| story.status.hooks.iter().filter(move |hook| hook.state == state);
+    sentences.push(format!(
+        "Hooks: {} attached, {} armed (attached only while a teardown is pending), {} not on this kernel, {} failed.",
+        of(HookState::Attached).count(),
+        of(HookState::Armed).count(),
+        of(HookState::Absent).count(),
+        of(HookState::Failed).count(),
+    ));
+    for hook in of(HookState::Failed) {
+        let error = hook.error.as_deref().unwrap_or("no reason is known");
+        sentences.push(format!(
+            "The hook {} could not be attached: {error}. Not seen: {}.",
+            hook.hook.name(),
+            hook.lost_without
+        ));
+    }
+    for hook in of(HookState::Absent) {
+        sentences.push(format!(
+            "This kernel does not have what the hook {} is on. Not seen: {}.",
+            hook.hook.name(),
+            hook.lost_without
+        ));
+    }
+    sentences.extend(reasons(story));
+    if story.status.accounting.sequence == SequenceQuality::Partial {
+        sentences.push("Losses are counted in part: this kernel has no atomic fetch-add for BPF.".to_owned());
+    }
+    if story.status.accounting.missed == MissedQuality::Unknown {
+        sentences.push("Whether the kernel skipped runs of the programs is not known here.".to_owned());
+    }
+    for damage in &check.damage {
+        sentences.push(format!("Damaged: {damage}."));
+    }
+    for contradiction in &story.losses.contradictions {
+        sentences.push(format!("The accounting does not add up: {contradiction}."));
+    }
+    (sentences, lost(story, context))
+}
+
+fn lost(story: &Story, context: &Context<'_>) -> Vec<String> {
+    // As all times of the report.
+    let clock = Clock {
+        utc_offset_s: 0,
+        ..context.clock
+    };
+    let losses = &story.losses;
+    let line = |loss| {
+        text::loss(loss, &clock, Style { color: false })
+            .trim_end()
+            .to_owned()
+    };
+    let mut lines: Vec<_> = losses.first.iter().map(line).collect();
+    if losses.more > 0 {
+        lines.push(format!("... and {} more losses", losses.more));
+    }
+    lines.extend(losses.hooks.iter().map(|hook| {
+        let missed = hook
+            .missed
+            .map_or_else(String::new, |runs| format!(", {runs} runs skipped by the kernel"));
+        format!(
+            "{}: {} hits, {} delivered, {} lost{missed}",
+            hook.hook.name(),
+            hook.hits,
+            hook.delivered,
+            hook.lost
+        )
+    }));
+    lines
+}

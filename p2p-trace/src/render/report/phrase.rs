@@ -1,0 +1,262 @@
+//! The words that all views have in common.
+
+use p2p_trace_common::Kind;
+use p2p_trace_model::{
+    event::{Id, Task, user},
+    rules::{Answer, Severity},
+    state::{ClosedBy, Ended, Range, RangeId},
+    units::{bytes, duration},
+};
+
+use super::story::{Out, TeardownStory};
+use crate::render::{
+    Context,
+    json::{FindingLine, HolderLine},
+    text::action,
+};
+
+/// `sh (pid 97)`.
+pub(super) fn task(task: Option<&Task>) -> String {
+    task.map_or_else(
+        || "an unknown task".to_owned(),
+        |task| match task.name() {
+            name if name.is_empty() => format!("pid {}", task.pid),
+            name => format!("{name} (pid {})", task.pid),
+        },
+    )
+}
+
+/// `3 references`.
+pub(super) fn counted(count: u64, noun: &str) -> String {
+    if count == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{count} {noun}s")
+    }
+}
+
+/// The beginning of a sentence. Functions of the kernel, rules and tasks keep their names.
+pub(super) fn capital(text: &str) -> String {
+    const WORDS: [&str; 7] = ["the", "range", "every", "nothing", "no", "a", "an"];
+    let mut words = text.split(' ');
+    let is_word = words.next().is_some_and(|word| WORDS.contains(&word));
+    let is_task = words.next() == Some("(pid");
+    match text.chars().next().filter(|_| is_word && !is_task) {
+        Some(first) => format!("{}{}", first.to_ascii_uppercase(), &text[first.len_utf8()..]),
+        None => text.to_owned(),
+    }
+}
+
+/// A moment relative to another.
+pub(super) fn relative(time_ns: u64, zero_ns: u64) -> String {
+    match time_ns.checked_sub(zero_ns) {
+        Some(0) => "0".to_owned(),
+        Some(after) => format!("+{}", exact(after)),
+        None => format!("-{}", exact(zero_ns - time_ns)),
+    }
+}
+
+/// A duration in which steps that follow each other within a long teardown can be told apart.
+fn exact(ns: u64) -> String {
+    const SECOND_NS: u64 = 1_000_000_000;
+    if (SECOND_NS..3600 * SECOND_NS).contains(&ns) {
+        format!("{}.{:03} s", ns / SECOND_NS, ns % SECOND_NS / 1_000_000)
+    } else {
+        duration(ns)
+    }
+}
+
+/// A record of the run, without the run.
+pub(super) fn record(id: Id) -> String {
+    if id.cpu == user::CPU {
+        format!("tracer:{}", id.seq)
+    } else {
+        format!("{}:{}", id.cpu, id.seq)
+    }
+}
+
+/// Physical addresses, or what else names a range.
+pub(super) fn range(ranges: &[Range], id: RangeId) -> String {
+    let found = ranges.iter().find(|range| range.id == id);
+    found.and_then(|range| range.physical).map_or_else(
+        || format!("pgmap {:#x}", id.pgmap),
+        |physical| format!("{:#x}-{:#x}", physical.start, physical.end),
+    )
+}
+
+/// A step of a teardown.
+pub(super) const fn step(kind: Kind) -> &'static str {
+    action(kind)
+}
+
+/// What was done with memory whose struct pages were gone.
+pub(super) const fn deed(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Free => "free",
+        Kind::SglFree => "free of a list",
+        Kind::PageFree => "free of pages",
+        Kind::Alloc => "allocation",
+        Kind::Mmap => "mmap",
+        Kind::VirtToBus => "virt_to_bus",
+        _ => "DMA map",
+    }
+}
+
+/// How a teardown ended.
+pub(super) const fn ended(how: Ended) -> &'static str {
+    match how {
+        Ended::Released => "p2p memory released",
+        Ended::Unbound => "unbound; a release of p2p memory was not seen",
+        Ended::Unseen => "its end was not seen",
+    }
+}
+
+/// How a reference ended.
+pub(super) const fn closed(by: ClosedBy) -> &'static str {
+    match by {
+        ClosedBy::Free | ClosedBy::SglFree | ClosedBy::PageFree => "given back",
+        ClosedBy::Reused | ClosedBy::Pulled => "given back, unseen",
+        ClosedBy::PoolGone => "gone with the pool",
+    }
+}
+
+/// The columns of [`holder`].
+pub(super) const HOLDER: [&str; 7] = [
+    "taken by",
+    "pid",
+    "process",
+    "what",
+    "bytes",
+    "since",
+    "called from",
+];
+
+/// Who took what, as columns; times relative to `at_ns`.
+pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
+    let process = match holder.alive {
+        Some(true) => "not seen to exit",
+        Some(false) => "GONE",
+        None => "unknown",
+    };
+    let what = if holder.references == 1 {
+        holder.kind.clone()
+    } else {
+        format!("{} x{}", holder.kind, holder.references)
+    };
+    [
+        holder.comm.clone().unwrap_or_else(|| "unknown".to_owned()),
+        holder.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+        process.to_owned(),
+        what,
+        bytes(holder.bytes),
+        relative(holder.since_ns, at_ns),
+        holder
+            .caller
+            .clone()
+            .or_else(|| holder.caller_addr.map(|addr| format!("{:#x}", addr.0)))
+            .unwrap_or_else(|| "not known".to_owned()),
+    ]
+}
+
+/// An answer where it must be seen.
+pub(super) const fn loud(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Violated => "VIOLATED",
+        Answer::Inconclusive => "INCONCLUSIVE",
+        Answer::Holds => "holds",
+        Answer::NotChecked => "not checked",
+    }
+}
+
+/// What a teardown came to, in a few words.
+pub(super) const fn order(story: &TeardownStory) -> &'static str {
+    if !story.is_in_order() {
+        "order WRONG"
+    } else if story.teardown.steps_may_be_missing() {
+        "order right as far as it was seen"
+    } else if story.pending.is_some() {
+        "order right so far"
+    } else {
+        "order right"
+    }
+}
+
+/// A teardown in a few sentences.
+pub(super) fn about(story: &TeardownStory, context: &Context<'_>) -> String {
+    let zero_ns = story.zero_ns();
+    let teardown = &story.teardown;
+    let span = story.span();
+    let lasted = duration(span.end().saturating_sub(*span.start()));
+    let from = if teardown.step(Kind::Kill).is_some() {
+        "the kill"
+    } else {
+        "the first step"
+    };
+    let ended = teardown.ended.map_or("NOT SEEN TO END", |(how, _)| ended(how));
+    let mut text = format!(
+        "By {}, {lasted}: {}; {ended}. Times are relative to {from}, {}.",
+        task(teardown.task()),
+        order(story),
+        context.clock.rfc3339(zero_ns)
+    );
+    if teardown.began_unseen {
+        text.push_str(" Its beginning was not seen.");
+    }
+    if teardown.lost_steps {
+        text.push_str(" Records that can have been steps were lost.");
+    }
+    text
+}
+
+/// What was out at one moment, in a few sentences.
+pub(super) fn out(out: &Out, moment: &str) -> String {
+    if out.references == 0 && out.unknown_bytes == 0 && out.unsure == 0 {
+        return "Nothing was out that was seen being taken.".to_owned();
+    }
+    format!(
+        "{} out, {}. Times are relative to {moment}. Who took memory was observed; who used or pinned it then was not.",
+        counted(out.references, "reference"),
+        bytes(out.bytes)
+    )
+}
+
+/// What a finding says.
+pub(super) fn message(finding: &FindingLine) -> String {
+    let mut message = format!("{}.", capital(&finding.message));
+    if finding.severity == Severity::Critical {
+        message.push_str(" This is about memory safety.");
+    }
+    if finding.occurrences > 1 {
+        let more = format!(" It happened {} times.", finding.occurrences);
+        message.push_str(&more);
+    }
+    if !finding.closed {
+        message.push_str(" It was so until the end of the record.");
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_its_letters() {
+        assert_eq!(capital("the last reference"), "The last reference");
+        for text in [
+            "nvme (pid 7) gave",
+            "the (pid 7) gave",
+            "arch_remove_memory, in",
+            "",
+        ] {
+            assert_eq!(capital(text), text);
+        }
+    }
+
+    #[test]
+    fn moments_are_told_apart_within_a_long_teardown() {
+        assert_eq!(relative(3_001_000_000, 0), "+3.001 s");
+        assert_eq!(relative(0, 1_500_000), "-1.5 ms");
+        assert_eq!(relative(7, 7), "0");
+    }
+}

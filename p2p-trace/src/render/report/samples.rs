@@ -1,0 +1,176 @@
+//! Stories for tests, from the simulated kernel.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use p2p_trace_common::Hook;
+use p2p_trace_dump::Header;
+use p2p_trace_model::{
+    accounting::{HookState, HookStatus, Outcome, Status, Totals},
+    event::{Method, NoSymbols, Symbolize, user},
+    pipeline::{Closing, Step},
+    rules::{self, Answer, Rules},
+    state::Model,
+    stream::assemble::Element,
+    testing::{
+        simulate::{ARMED, Kernel, Order},
+        status as samples,
+    },
+    units::Clock,
+};
+
+use super::{Collector, Story, Subject};
+use crate::{
+    render::{
+        Context,
+        check::{CheckReport, EndName},
+        json::{FindingLine, VerdictLine},
+    },
+    run::{Ending, Sink as _},
+};
+
+/// Seconds after the kernel's first moment are seconds after 2026-11-22 18:00 UTC.
+pub(super) const CLOCK: Clock = Clock {
+    boottime_ns: 1_000_000_000_000,
+    realtime_ns: 1_795_370_400_000_000_000,
+    utc_offset_s: 0,
+};
+
+fn status() -> Status {
+    let hook = |&hook: &Hook| HookStatus {
+        hook,
+        function: Some(hook.name().to_owned()),
+        method: Some(Method::Fentry),
+        state: if ARMED.contains(&hook) {
+            HookState::Armed
+        } else {
+            HookState::Attached
+        },
+        required: false,
+        error: None,
+        lost_without: "what it sees".to_owned(),
+    };
+    Status {
+        hooks: Hook::ALL.iter().map(hook).collect(),
+        devices: Vec::new(),
+        ..samples::status()
+    }
+}
+
+pub(super) fn header() -> Header {
+    Header::new(status(), CLOCK, CLOCK.boottime_ns, rules::Options::default())
+}
+
+/// The context for a story.
+pub(super) fn context(symbols: &dyn Symbolize) -> Context<'_> {
+    Context::new(CLOCK, &status(), symbols)
+}
+
+/// What a run of these elements comes to.
+pub(super) fn story(elements: &[Element]) -> Story {
+    story_with(elements, &NoSymbols)
+}
+
+/// The same, where addresses have names.
+pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story {
+    let header = header();
+    let mut model = Model::new();
+    let mut rules = Rules::new(rules::Options::default(), &header.status.hooks);
+    let mut collector = Collector::default();
+    let mut findings = BTreeMap::new();
+    let mut lost = 0;
+    let end = elements.last().map_or(header.start_ns, |last| match last {
+        Element::Event(event) => event.time_ns,
+        Element::User(record) => record.time_ns,
+        Element::Loss(loss) => loss.to_ns,
+        Element::Unknown(_) => header.start_ns,
+    });
+    let end = Element::User(user::Writer::new(0).end(end));
+    for element in elements.iter().chain([&end]) {
+        if let Element::Loss(loss) = element {
+            lost += loss.count();
+        }
+        model.apply(element);
+        let told = rules.apply(&model, element);
+        let step = Step {
+            element,
+            findings: &told,
+            model: &model,
+        };
+        collector.step(&step).unwrap();
+        findings.extend(told.into_iter().map(|finding| (finding.number, finding)));
+    }
+    let rest = rules.rest(&model);
+    findings.extend(rest.into_iter().map(|finding| (finding.number, finding)));
+    let verdicts = rules.verdicts(&model);
+    let events = elements
+        .iter()
+        .filter(|element| matches!(element, Element::Event(_)));
+    let outcome = Outcome {
+        hooks: Vec::new(),
+        events: events.count() as u64,
+        lost,
+        skipped: 0,
+        shortfalls: Default::default(),
+        contradictions: Vec::new(),
+    };
+    let closing = Closing {
+        rest: Vec::new(),
+        verdicts,
+        omitted: rules.omitted(),
+        is_doubtful: rules.is_doubtful(),
+        ended_ns: model.now_ns(),
+        outcome,
+    };
+    let ending = Ending {
+        totals: Totals::default(),
+        duration: Duration::from_nanos(model.now_ns() - header.start_ns),
+        is_whole: true,
+    };
+    collector.end(&closing, &ending).unwrap();
+    collector.last(model);
+    let context = context(symbols);
+    let answers: Vec<_> = closing.verdicts.iter().map(|verdict| verdict.answer).collect();
+    let worst = [Answer::Violated, Answer::Inconclusive];
+    let check = CheckReport {
+        format: 1,
+        files: vec!["trace.p2pt".to_owned()],
+        run: format!("{:016x}", header.status.run),
+        boot_id: header.status.boot_id.clone(),
+        host: Some("host-a".to_owned()),
+        kernel: header.status.kernel.clone(),
+        version: header.status.version.clone(),
+        start: CLOCK.rfc3339(header.start_ns),
+        start_ns: header.start_ns,
+        duration_ns: ending.duration_ns(),
+        end: EndName::Whole,
+        verdict: worst
+            .into_iter()
+            .find(|answer| answers.contains(answer))
+            .unwrap_or(Answer::Holds),
+        events: closing.outcome.events,
+        lost,
+        damage: Vec::new(),
+        findings: findings
+            .values()
+            .map(|finding| FindingLine::new(finding, &context))
+            .collect(),
+        findings_left_out: closing.omitted,
+        verdicts: closing.verdicts.iter().map(VerdictLine::from).collect(),
+    };
+    collector.finish(Subject { check, header })
+}
+
+/// A device whose unbind waits three seconds for an allocation and an mmap.
+pub(super) fn hang() -> Kernel {
+    let mut kernel = p2p_trace_model::testing::simulate::play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.alloc(0, 10, 4);
+    kernel.mmap(0, 12, 2);
+    kernel.begin(0, 11, Order::Right);
+    while !kernel.is_waiting(0) {
+        kernel.advance(0);
+    }
+    kernel.idle(3_000_000_000);
+    kernel
+}

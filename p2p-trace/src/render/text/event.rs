@@ -1,0 +1,208 @@
+//! The line of an event: when, which device, what happened, how much, who, from where.
+
+use std::fmt::Write as _;
+
+use p2p_trace_common::Kind;
+use p2p_trace_model::{
+    event::Event,
+    units::{bytes, duration},
+};
+
+use super::Style;
+use crate::render::Context;
+
+/// How events are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Colour.
+    pub style: Style,
+    /// With stacks.
+    pub stacks: bool,
+}
+
+/// Columns of a device, of what happened, and of how much.
+pub(super) const DEVICE: usize = 12;
+pub(super) const ACTION: usize = 15;
+const DETAIL: usize = 52;
+
+/// The text of an event: one line, and its stack where that is asked for.
+#[must_use]
+pub fn event(event: &Event, context: &Context<'_>, options: Options) -> String {
+    let style = options.style;
+    let time = context.clock.time_of_day(event.time_ns);
+    let device = event
+        .device
+        .map_or_else(|| "-".to_owned(), |device| device.to_string());
+    let action = format!("{:ACTION$}", action(event.kind));
+    let action = if event.failed {
+        style.warning(&action)
+    } else if is_teardown(event.kind) {
+        style.teardown(&action)
+    } else {
+        action
+    };
+    let mut line = format!(
+        "{} {device:DEVICE$} {action} {:DETAIL$} {}",
+        style.dim(&time),
+        detail(event),
+        who(event)
+    );
+    if let Some(frame) = event.caller.and_then(|addr| context.caller(addr)) {
+        let caller = frame.symbol.unwrap_or_else(|| format!("{:#x}", frame.addr));
+        line.push_str(&style.dim(&format!("  {caller}")));
+    }
+    let mut text = line.trim_end().to_owned();
+    text.push('\n');
+    if options.stacks || event.kind == Kind::Stack {
+        for frame in context.frames(&event.stack) {
+            let name = frame.symbol.unwrap_or_else(|| format!("{:#x}", frame.addr));
+            text.push_str(&style.dim(&format!("{:>23} {name}", "at")));
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// What happened, in a word or two.
+pub(crate) const fn action(kind: Kind) -> &'static str {
+    match kind {
+        Kind::AddResource => "add resource",
+        Kind::Memremap => "create pages",
+        Kind::Publish => "publish",
+        Kind::Alloc => "alloc",
+        Kind::Free => "free",
+        Kind::SglAlloc => "alloc sgl",
+        Kind::SglFree => "free sgl",
+        Kind::Mmap => "mmap",
+        Kind::PageFree => "free pages",
+        Kind::Map => "dma map",
+        Kind::Unmap => "dma unmap",
+        Kind::VirtToBus => "virt to bus",
+        Kind::Unbind => "unbind",
+        Kind::Unbound => "unbound",
+        Kind::DriverRemove => "driver remove",
+        Kind::DriverRemoved => "driver removed",
+        Kind::DevresRelease => "devres release",
+        Kind::DevresReleased => "devres released",
+        Kind::UnmapMappings => "revoke mappings",
+        Kind::MemremapRelease => "release pages",
+        Kind::Kill => "KILL",
+        Kind::Drained => "DRAINED",
+        Kind::Remove => "REMOVE",
+        Kind::Unmapped => "unmapped",
+        Kind::Release => "RELEASE",
+        Kind::Released => "released",
+        Kind::Stack => "stack",
+        Kind::RangeState => "range state",
+        Kind::DeviceState => "device state",
+        Kind::Tick | Kind::Loss | Kind::Attach | Kind::End | Kind::Run | Kind::Pulled | Kind::Gone => "",
+    }
+}
+
+/// It is a step that matters.
+pub(crate) const fn is_teardown(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Unbind | Kind::Kill | Kind::Drained | Kind::Remove | Kind::Release | Kind::MemremapRelease
+    )
+}
+
+/// What the fields say, most important first.
+pub(crate) fn detail(event: &Event) -> String {
+    let mut parts = Vec::new();
+    if event.failed {
+        parts.push(
+            event
+                .ret
+                .map_or_else(|| "FAILED".to_owned(), |ret| format!("FAILED {ret}")),
+        );
+    }
+    if let Some(range) = event.range {
+        parts.push(format!(
+            "{:#x}-{:#x} ({})",
+            range.start,
+            range.end,
+            bytes(range.size())
+        ));
+    }
+    if let Some(size) = event.size {
+        let whole = event.kind == Kind::AddResource && size == 0;
+        parts.push(if whole { "whole".to_owned() } else { bytes(size) });
+    }
+    if let Some(bar) = event.bar {
+        parts.push(format!("BAR {bar}"));
+    }
+    if let Some(offset) = event.offset.filter(|&offset| offset > 0) {
+        parts.push(format!("at offset {offset:#x}"));
+    }
+    if let Some(flag) = event.flag {
+        parts.push(if flag { "on".to_owned() } else { "off".to_owned() });
+    }
+    let places = [
+        ("", event.addr),
+        ("sgl ", event.sgl),
+        ("user ", event.user_addr),
+        ("page ", event.page),
+    ];
+    for (name, place) in places {
+        // Beside a range it says nothing, and lines are short.
+        if let Some(place) =
+            place.filter(|_| parts.len() < 2 && event.range.is_none() && event.span.is_none())
+        {
+            parts.push(format!("{name}{place:#x}"));
+        }
+    }
+    if let Some(count) = event.count {
+        parts.extend(counted(event.kind, count));
+    }
+    if let Some(taken) = event.taken {
+        parts.push(if taken == 0 {
+            "nothing taken".to_owned()
+        } else {
+            format!("{} taken", bytes(taken))
+        });
+    }
+    if let Some(refs) = event.refs {
+        let about = if refs.estimate { "~" } else { "" };
+        parts.push(format!("{about}{} refs", refs.count));
+    }
+    if let Some(physical) = event.physical {
+        parts.push(format!("{physical:#x}"));
+    }
+    if let Some(client) = event.client {
+        parts.push(format!("for {client}"));
+    }
+    if let Some(span) = event.span.filter(|span| span.last_ns > span.first_ns) {
+        parts.push(format!("in {}", duration(span.last_ns - span.first_ns)));
+    }
+    parts.join(", ")
+}
+
+fn counted(kind: Kind, count: u32) -> Option<String> {
+    match kind {
+        // The usual case: a device whose memory is one range.
+        Kind::Kill if count == 1 => None,
+        Kind::Kill => Some(format!("{count} ranges")),
+        // The range says it.
+        Kind::RangeState => None,
+        Kind::DeviceState => Some(format!("{count} {}", if count == 1 { "range" } else { "ranges" })),
+        Kind::Mmap | Kind::PageFree => Some(format!("{count} {}", if count == 1 { "page" } else { "pages" })),
+        _ => Some(format!(
+            "{count} {}",
+            if count == 1 { "entry" } else { "entries" }
+        )),
+    }
+}
+
+/// `sh[735]`, and the thread where it is another one.
+pub(crate) fn who(event: &Event) -> String {
+    let Some(task) = event.task else {
+        return String::new();
+    };
+    let mut who = format!("{}[{}]", task.name(), task.tgid);
+    if task.pid != task.tgid {
+        // Writing to a string does not fail.
+        write!(who, "/{}", task.pid).unwrap_or_default();
+    }
+    who
+}

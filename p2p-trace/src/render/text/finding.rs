@@ -1,0 +1,163 @@
+//! A finding: what is wrong, who took what, what to do, and what shows it.
+
+use std::fmt::{self, Write as _};
+
+use p2p_trace_model::{
+    rules::{Finding, Holder, Rule},
+    units::{bytes, duration},
+};
+
+use super::{
+    Options,
+    event::{ACTION, DEVICE},
+};
+use crate::render::{Context, Frame};
+
+/// Groups of references, records and frames that are shown; JSON has them all.
+const HOLDERS: usize = 8;
+const RECORDS: usize = 6;
+const FRAMES: usize = 12;
+
+/// Columns of the time of day.
+const TIME: usize = 15;
+
+/// The text of a finding that is new at `told_ns`, `CLOCK_BOOTTIME`: the line that says it, and what belongs to it below.
+#[must_use]
+pub fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
+    let mut out = Out {
+        text: String::new(),
+        context,
+        options,
+    };
+    // Writing to a string does not fail.
+    out.whole(finding, told_ns).unwrap_or_default();
+    out.text
+}
+
+/// The line of a finding that was shown before: it has ended, or has happened again.
+#[must_use]
+pub fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
+    let what = times(finding)
+        .or_else(|| end(finding))
+        .unwrap_or_else(|| "goes on".to_owned());
+    let action = format!("finding {}", finding.number);
+    let line = format!("{} of {} {what}", finding.rule.name(), finding.device);
+    format!(
+        "{} {:DEVICE$} {} {line}\n",
+        options.style.dim(&context.clock.time_of_day(told_ns)),
+        finding.device.to_string(),
+        options.style.warning(&format!("{action:ACTION$}")),
+    )
+}
+
+/// It has happened again.
+fn times(finding: &Finding) -> Option<String> {
+    (finding.occurrences > 1).then(|| format!("happened {} times", finding.occurrences))
+}
+
+/// It is over.
+fn end(finding: &Finding) -> Option<String> {
+    let lasted = finding.end_ns?.saturating_sub(finding.start_ns);
+    Some(format!("ended after {}", duration(lasted)))
+}
+
+/// It goes on for a while; the others are over as soon as they are seen.
+const fn is_stall(finding: &Finding) -> bool {
+    matches!(finding.rule, Rule::StalledDrain | Rule::StalledUnbind)
+}
+
+struct Out<'a> {
+    text: String,
+    context: &'a Context<'a>,
+    options: Options,
+}
+
+impl Out<'_> {
+    fn whole(&mut self, finding: &Finding, told_ns: u64) -> fmt::Result {
+        let style = self.options.style;
+        writeln!(
+            self.text,
+            "{} {:DEVICE$} {} {} ({}, finding {}): {}",
+            style.dim(&self.context.clock.time_of_day(told_ns)),
+            finding.device.to_string(),
+            style.alarm(&format!("{:ACTION$}", "VIOLATED")),
+            style.strong(finding.rule.name()),
+            finding.severity.name(),
+            finding.number,
+            finding.message
+        )?;
+        if let Some(progress) = times(finding).or_else(|| end(finding).filter(|_| is_stall(finding))) {
+            self.labelled("", &progress)?;
+        }
+        for holder in finding.holders.iter().take(HOLDERS) {
+            let text = self.holder(holder, told_ns);
+            self.labelled("taken", &text)?;
+        }
+        let unshown = finding.holders.len().saturating_sub(HOLDERS) as u64;
+        let unshown = unshown.saturating_add(finding.holders_left_out);
+        if unshown > 0 {
+            self.labelled("", &format!("and by {unshown} more"))?;
+        }
+        self.labelled("what to do", finding.advice)?;
+        let records: Vec<_> = finding.evidence.iter().map(ToString::to_string).collect();
+        let (shown, rest) = records.split_at(records.len().min(RECORDS));
+        let more = match rest.len() {
+            0 => String::new(),
+            rest => format!(" and {rest} more"),
+        };
+        if !shown.is_empty() {
+            self.dim("shown by", &format!("{}{more}", shown.join(", ")))?;
+        }
+        self.stack(finding)
+    }
+
+    /// Where a stall hangs is what people need; other stacks are shown when asked for.
+    fn stack(&mut self, finding: &Finding) -> fmt::Result {
+        let shown = match (self.options.stacks, is_stall(finding)) {
+            (true, _) => usize::MAX,
+            (false, true) => FRAMES,
+            (false, false) => return Ok(()),
+        };
+        let frames = self.context.frames(&finding.stack).into_iter().take(shown);
+        for (index, frame) in frames.enumerate() {
+            self.dim(if index == 0 { "stack" } else { "" }, &name(frame))?;
+        }
+        Ok(())
+    }
+
+    fn holder(&self, holder: &Holder, told_ns: u64) -> String {
+        let by = holder.task.map_or_else(
+            || "an unknown task".to_owned(),
+            |task| format!("{} (pid {})", task.name(), task.pid),
+        );
+        let age = duration(told_ns.saturating_sub(holder.since_ns));
+        let mut parts = vec![format!("{} by {by}: {}", holder.kind, bytes(holder.bytes))];
+        if holder.references > 1 {
+            parts.push(format!("{} references", holder.references));
+            parts.push(format!("up to {age} ago"));
+        } else {
+            parts.push(format!("{age} ago"));
+        }
+        let caller = holder.caller.and_then(|addr| self.context.caller(addr));
+        parts.extend(caller.map(|frame| format!("called from {}", name(frame))));
+        if holder.gone_since_ns.is_some() {
+            parts.push("process GONE".to_owned());
+        }
+        parts.push(format!("record {}", holder.record));
+        parts.join(", ")
+    }
+
+    fn labelled(&mut self, label: &str, text: &str) -> fmt::Result {
+        let indent = TIME + 1 + DEVICE + 1;
+        writeln!(self.text, "{:indent$}{label:ACTION$} {text}", "")
+    }
+
+    fn dim(&mut self, label: &str, text: &str) -> fmt::Result {
+        let text = self.options.style.dim(text);
+        self.labelled(label, &text)
+    }
+}
+
+fn name(frame: Frame) -> String {
+    frame.symbol.unwrap_or_else(|| format!("{:#x}", frame.addr))
+}

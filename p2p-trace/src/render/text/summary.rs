@@ -1,0 +1,73 @@
+//! The last lines.
+
+use std::fmt::Write as _;
+
+use p2p_trace_model::units::duration;
+
+use super::Style;
+use crate::render::json::SummaryLine;
+
+/// The text of a summary.
+#[must_use]
+pub fn summary(summary: &SummaryLine, style: Style) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    write(&mut text, summary, style).unwrap_or_default();
+    text
+}
+
+fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Result {
+    let skipped = match summary.skipped {
+        0 => String::new(),
+        count => format!(" ({count} skipped)"),
+    };
+    let lost = format!("{} lost{skipped}", summary.lost);
+    let lost = if summary.lost == 0 {
+        lost
+    } else {
+        style.alarm(&lost)
+    };
+    let events = if summary.events == 1 { "event" } else { "events" };
+    writeln!(
+        text,
+        "{} {events} in {}, {lost}",
+        summary.events,
+        duration(summary.duration_ns)
+    )?;
+    for hook in summary
+        .hooks
+        .iter()
+        .filter(|hook| hook.lost > 0 || hook.missed.is_some_and(|runs| runs > 0))
+    {
+        let name = hook.function.as_deref().unwrap_or_else(|| hook.hook.name());
+        let mut line = format!(
+            "{name}: {} hits, {} delivered, {} lost",
+            hook.hits, hook.delivered, hook.lost
+        );
+        if let Some(missed) = hook.missed.filter(|&missed| missed > 0) {
+            let runs = if missed == 1 { "run" } else { "runs" };
+            write!(line, ", {missed} {runs} skipped by the kernel")?;
+        }
+        writeln!(text, "  {}", style.warning(&line))?;
+    }
+    let shortfalls = [
+        (
+            summary.notes_full,
+            "calls found no room to be noted: their exits tell less",
+        ),
+        (summary.notes_missing, "exits whose entry was not seen"),
+        (summary.bursts_late, "bursts of page frees are written late"),
+        (summary.findings_left_out, "more findings were only counted"),
+    ];
+    for (count, what) in shortfalls.into_iter().filter(|(count, _)| *count > 0) {
+        writeln!(text, "  {}", style.warning(&format!("{count} {what}")))?;
+    }
+    for contradiction in &summary.contradictions {
+        writeln!(
+            text,
+            "  {}",
+            style.alarm(&format!("accounting does not add up: {contradiction}"))
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! What a user sees.
+
+use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
+use p2p_trace_model::{
+    accounting::{Tally, Totals},
+    event::{
+        Symbolize,
+        decode::decode,
+        user::{self, Writer},
+    },
+    rules::Verdict,
+    testing::status as samples,
+};
+
+use super::*;
+use crate::render::{Context, json::SummaryLine, samples as found};
+
+struct Named;
+
+impl Symbolize for Named {
+    fn symbolize(&self, address: u64) -> Option<String> {
+        match address {
+            0x10 => Some("bpf_trampoline_6442536467+0x4f".to_owned()),
+            0x20 | 0x220 => Some("nvme_alloc_queue+0x1a3 [nvme]".to_owned()),
+            0x260 => Some("arch_rethook_trampoline+0x0".to_owned()),
+            0x30 | 0x230 => Some("device_release_driver_internal+0x19c".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+const ALWAYS: u32 = valid::TASK | valid::DEVICE | valid::PGMAP;
+
+fn record(kind: Kind, flags: u32, words: [u64; 4], number: u32, small: u16) -> Record {
+    Record {
+        kind: kind as u8,
+        hook: Hook::Alloc as u8,
+        valid: ALWAYS | flags,
+        time_ns: 5_000_001_000 + u64::from(kind as u8) * 1_000_000,
+        pid: 612,
+        tgid: 611,
+        comm: *b"nvme\x1b[2J-wq\0\0\0\0\0",
+        bus: 3,
+        words,
+        number,
+        small,
+        ..user::blank(1)
+    }
+}
+
+fn records() -> Vec<Record> {
+    use valid::{
+        ADDR, BAR, CALLER, CLIENT, COUNT, FLAG, PAGE, RANGE, REFS, REFS_ESTIMATE, RET, SIZE, SPAN, TAKEN,
+        USER_ADDR,
+    };
+    let (start, end, addr) = (0xf800_0000, 0xfbff_ffff, 0xffff_8880_f800_0000);
+    vec![
+        record(
+            Kind::AddResource,
+            SIZE | BAR | RET | CALLER,
+            [0, 0, 0x20, 0],
+            0,
+            2,
+        ),
+        record(
+            Kind::AddResource,
+            SIZE | BAR | RET | CALLER,
+            [4096, 0, 0x20, 0],
+            (-12i32).cast_unsigned(),
+            2,
+        ),
+        record(
+            Kind::Memremap,
+            RANGE | ADDR | RET | CALLER,
+            [start, end, 0x40, addr],
+            0,
+            0,
+        ),
+        record(Kind::Publish, FLAG | CALLER, [0, 0, 0x20, 0], 0, 1),
+        record(Kind::Alloc, ADDR | SIZE | CALLER, [addr, 65536, 0x20, 0], 0, 0),
+        record(Kind::Alloc, SIZE | CALLER, [0, 65536, 0x20, 0], 0, 0),
+        record(Kind::Free, ADDR | SIZE, [addr, 65536, 0, 0], 0, 0),
+        record(
+            Kind::Mmap,
+            USER_ADDR | SIZE | PAGE | COUNT | RET,
+            [0x7f00_0000, 65536, 0xffff_ea00, 0],
+            16,
+            0,
+        ),
+        record(
+            Kind::PageFree,
+            PAGE | SPAN | COUNT,
+            [0xffff_ea00, 5_000_000_000, 5_000_015_300, 0],
+            16,
+            1,
+        ),
+        record(
+            Kind::Map,
+            PAGE | SIZE | COUNT | CLIENT,
+            [0xffff_ea00, 4096, 0, 0x0500],
+            1,
+            0,
+        ),
+        record(Kind::Unbind, CALLER, [0, 0, 0x30, 0], 0, 0),
+        record(
+            Kind::Kill,
+            RANGE | TAKEN | REFS | REFS_ESTIMATE | COUNT,
+            [start, end, 65536, 17],
+            1,
+            0,
+        ),
+        record(Kind::Drained, RANGE | REFS, [start, end, 0, 0], 0, 0),
+        record(Kind::Remove, RANGE, [start, end, 0, 0], 0, 0),
+        record(Kind::Release, TAKEN, [0, 0, 0, 0], 0, 0),
+        Record {
+            valid: 0,
+            ..record(Kind::Released, 0, [0; 4], 0, 0)
+        },
+    ]
+}
+
+fn shown(options: Options) -> String {
+    let context = Context::new(samples::CLOCK, &samples::status(), &Named);
+    let mut text = String::new();
+    for record in records() {
+        let mut decoded = decode(&record).unwrap();
+        if decoded.kind == Kind::Kill {
+            decoded.stack = vec![0x10, 0x30, 0x50];
+        }
+        text += &event(&decoded, &context, options);
+    }
+    text.push_str(&loss(&samples::LOSS, &samples::CLOCK, options.style));
+    text
+}
+
+#[test]
+fn a_life_and_a_teardown() {
+    insta::assert_snapshot!(shown(Options::default()));
+}
+
+#[test]
+fn stacks_are_shown_when_asked_for() {
+    let text = shown(Options {
+        stacks: true,
+        ..Options::default()
+    });
+    assert!(text.contains("device_release_driver_internal+0x19c\n"), "{text}");
+    assert!(
+        text.contains("at 0x50\n") && !text.contains("bpf_trampoline"),
+        "{text}"
+    );
+}
+
+#[test]
+fn colour_is_the_only_escape() {
+    let all = |options| [shown(options), found(options)].concat();
+    let plain = all(Options::default());
+    let coloured = all(Options {
+        style: Style { color: true },
+        ..Options::default()
+    });
+    assert!(!plain.contains('\u{1b}'));
+    let codes = ["1", "2", "33", "1;31", "1;36", "0"].map(|code| format!("\u{1b}[{code}m"));
+    let stripped = codes
+        .iter()
+        .fold(coloured.clone(), |text, code| text.replace(code, ""));
+    assert_ne!(coloured, plain);
+    assert!(!stripped.contains('\u{1b}'), "{stripped:?}");
+}
+
+fn found(options: Options) -> String {
+    let context = Context::new(samples::CLOCK, &samples::status(), &Named);
+    let (stall, told_ns) = (found::stall(), 10_000_000_000);
+    let mut again = found::late_use();
+    let mut text = finding(&stall, told_ns, &context, options);
+    text += &finding(&again, told_ns, &context, options);
+    text += &changed(&found::ended_stall(), 12_345_678_900, &context, options);
+    (again.occurrences, again.end_ns) = (153, Some(20_000_000_000));
+    text += &changed(&again, 20_000_000_000, &context, options);
+    text += &verdicts(&found::verdicts(), options.style);
+    text
+}
+
+#[test]
+fn findings_and_what_comes_of_them() {
+    insta::assert_snapshot!(found(Options::default()));
+}
+
+#[test]
+fn a_stall_that_is_told_when_it_has_ended_says_so() {
+    let context = Context::new(samples::CLOCK, &samples::status(), &Named);
+    let text = finding(
+        &found::ended_stall(),
+        12_345_678_900,
+        &context,
+        Options::default(),
+    );
+    assert!(text.contains(" ended after 7.3 s\n"), "{text}");
+    let text = finding(&found::late_use(), 12_345_678_900, &context, Options::default());
+    assert!(!text.contains("ended"), "{text}");
+}
+
+#[test]
+fn stacks_of_other_findings_are_shown_when_asked_for() {
+    let frame = "device_release_driver_internal+0x19c\n";
+    assert_eq!(found(Options::default()).matches(frame).count(), 1);
+    let stacks = Options {
+        stacks: true,
+        ..Options::default()
+    };
+    assert_eq!(found(stacks).matches(frame).count(), 2);
+}
+
+#[test]
+fn what_is_left_out_of_a_finding_is_counted() {
+    let mut stall = found::stall();
+    stall.holders = vec![stall.holders[0]; 11];
+    let context = Context::new(samples::CLOCK, &samples::status(), &Named);
+    let text = finding(&stall, 10_000_000_000, &context, Options::default());
+    assert!(text.contains(" and by 5 more\n"), "{text}");
+}
+
+#[test]
+fn each_device_has_its_own_verdicts() {
+    let other = Verdict {
+        device: p2p_trace_model::event::DeviceAddress::from_devfn(0, 4, 0),
+        ..found::verdicts().swap_remove(0)
+    };
+    let text = verdicts(&[found::verdicts(), vec![other]].concat(), Style::default());
+    let (first, second) = text.split_once("rules for 0000:04:00.0\n").unwrap();
+    assert!(first.starts_with("rules for 0000:03:00.0\n"), "{text}");
+    assert_eq!(second, "  holds          removed-before-drained\n");
+}
+
+#[test]
+fn the_head_names_what_does_not_work() {
+    insta::assert_snapshot!(head(&samples::status(), Style::default()));
+}
+
+#[test]
+fn a_loss_has_a_cpu_only_where_that_is_known() {
+    let text = |loss| loss_line(loss).split_once(' ').unwrap().1.to_owned();
+    insta::assert_snapshot!(text(&samples::LOSS), @"LOST 3 records of the hot ring of CPU 1, until 20:00:05.200000: overwritten before they were read; a larger --ring-size helps");
+    let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
+    insta::assert_snapshot!(text(&skipped), @"LOST 1 record of the rare ring, CPU unknown, until 20:00:05.200000: never written: the kernel skips a program while one is running on the same CPU");
+}
+
+fn loss_line(lost: &Loss) -> String {
+    loss(lost, &samples::CLOCK, Style::default())
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn the_summary_tells_what_was_skipped_as_lost() {
+    let mut tally = Tally::default();
+    let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
+    tally.record(&Writer::new(1).late_loss(5_200_000_000, &skipped));
+    tally.loss(&samples::LOSS);
+    let line = SummaryLine::new(
+        &tally.close(&Totals::default()),
+        &samples::status(),
+        61_500_000_000,
+    );
+    let text = summary(&line, Style::default());
+    assert!(
+        text.starts_with("0 events in 61.5 s, 4 lost (1 skipped)\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_summary_names_hooks_that_lost() {
+    let mut totals = Totals {
+        hits: vec![0; HOOK_SLOTS],
+        missed: vec![None; HOOK_SLOTS],
+        ..Totals::default()
+    };
+    totals.hits[Hook::Alloc as usize] = 3;
+    totals.missed[Hook::Kill as usize] = Some(1);
+    let mut tally = Tally::default();
+    tally.loss(&samples::LOSS);
+    let line = SummaryLine::new(&tally.close(&totals), &samples::status(), 61_500_000_000);
+    insta::assert_snapshot!(summary(&line, Style::default()));
+}

@@ -1,0 +1,82 @@
+//! The files that a user names, as runs.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use p2p_trace_dump::{Following, Opened, Tape};
+
+/// Where a dump is read from.
+pub(crate) type Input = Box<dyn Read + Send>;
+
+/// The files of one run.
+pub(crate) struct Run {
+    /// As the user wrote them, in the order of the run.
+    pub(crate) files: Vec<PathBuf>,
+    pub(crate) tape: Tape<Input>,
+}
+
+/// Opens the files and puts those of a run together; with the errors of those that cannot be read.
+pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>) {
+    let mut runs = BTreeMap::<_, Vec<_>>::new();
+    let mut order = Vec::new();
+    let mut errors = Vec::new();
+    for path in paths.iter().map(AsRef::as_ref) {
+        match open_file(path) {
+            Ok(file) => {
+                let status = &file.header().status;
+                let key = (status.boot_id.clone(), status.run);
+                if !runs.contains_key(&key) {
+                    order.push(key.clone());
+                }
+                runs.entry(key).or_default().push((path.to_owned(), file));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let run = |key| {
+        let mut files = runs.remove(&key)?;
+        files.sort_by_key(|(_, file)| file.header().file);
+        let (files, opened) = files.into_iter().unzip();
+        Some(Run {
+            files,
+            tape: Tape::new(opened)?,
+        })
+    };
+    (order.into_iter().filter_map(run).collect(), errors)
+}
+
+fn open_file(path: &Path) -> Result<Opened<Input>> {
+    let input: Input = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
+    };
+    Opened::open(input).with_context(|| format!("cannot read {}", name(path)))
+}
+
+/// Opens a run from this file on while it is still being written, until `is_over`.
+pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static) -> Result<Run> {
+    let following =
+        Following::open(path, is_over).with_context(|| format!("cannot open {}", path.display()))?;
+    let input: Input = Box::new(following);
+    let opened = Opened::follow(input).with_context(|| format!("cannot read {}", name(path)))?;
+    let tape = Tape::new(vec![opened]).context("there is nothing to show")?;
+    Ok(Run {
+        files: vec![path.to_owned()],
+        tape,
+    })
+}
+
+/// How a file is written in messages.
+pub(crate) fn name(path: &Path) -> String {
+    if path == Path::new("-") {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}

@@ -1,0 +1,143 @@
+//! One run, judged.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result};
+use p2p_trace_dump::{End, Header};
+use p2p_trace_model::{
+    accounting::Status,
+    pipeline::{Closing, Pipeline, Slice, Step},
+    rules::{Answer, Finding, Severity, Verdict},
+};
+
+use super::{Ending, Next, Sink, dumps, play};
+
+/// What a run has come to.
+pub(crate) struct Outcome {
+    pub(crate) files: Vec<String>,
+    pub(crate) header: Header,
+    pub(crate) end: End,
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) closing: Closing,
+    /// The latest record's time, or when the run ended.
+    pub(crate) duration_ns: u64,
+    pub(crate) damage: Vec<String>,
+    pub(crate) answer: Answer,
+}
+
+/// Judges a run, by this time where stalls are to be judged by another one than the dump's, while `also` listens.
+pub(crate) fn outcome(
+    run: &mut dumps::Run,
+    fail_on: Severity,
+    stall_after: Option<Duration>,
+    also: &mut impl Sink,
+) -> Result<Outcome> {
+    let files: Vec<_> = run.files.iter().map(|path| dumps::name(path)).collect();
+    let mut header = run.tape.header().clone();
+    let mut rules = header.rules();
+    rules.stall_after = stall_after.unwrap_or(rules.stall_after);
+    let mut kept = Kept {
+        also,
+        status: None,
+        findings: BTreeMap::new(),
+        closing: None,
+        duration_ns: 0,
+    };
+    let end =
+        play(&mut run.tape, rules, &mut kept).with_context(|| format!("cannot read {}", files.join(", ")))?;
+    let (closing, end) = kept.closing.zip(end).context("a dump ended without an end")?;
+    if let Some(status) = kept.status {
+        header.status = status;
+    }
+    let findings: Vec<_> = kept.findings.into_values().collect();
+    let answer = answer(&findings, &closing, &end, fail_on);
+    let duration_ns = if kept.duration_ns > 0 {
+        kept.duration_ns
+    } else {
+        closing.ended_ns.saturating_sub(header.start_ns)
+    };
+    Ok(Outcome {
+        files,
+        end,
+        findings,
+        closing,
+        duration_ns,
+        damage: run.tape.complaints(),
+        answer,
+        header,
+    })
+}
+
+/// The answer for the run as a whole.
+fn answer(findings: &[Finding], closing: &Closing, end: &End, fail_on: Severity) -> Answer {
+    // A violation that was told in an earlier file has no finding in this one.
+    let by_verdict = |verdict: &Verdict| {
+        let told = verdict.answer == Answer::Violated && verdict.findings > 0;
+        let known = |finding: &&Finding| finding.rule == verdict.rule && finding.device == verdict.device;
+        let is_known = findings.iter().filter(known).count() as u32 >= verdict.findings;
+        told && !is_known && verdict.rule.spec().severity >= fail_on
+    };
+    let is_violated =
+        findings.iter().any(|finding| finding.severity >= fail_on) || closing.verdicts.iter().any(by_verdict);
+    let is_open = |verdict: &Verdict| verdict.answer == Answer::Inconclusive;
+    if is_violated {
+        Answer::Violated
+    } else if closing.verdicts.iter().any(is_open)
+        || closing.omitted > 0
+        || *end == End::CutOff
+        || closing.verdicts.is_empty() && closing.is_doubtful
+    {
+        Answer::Inconclusive
+    } else {
+        Answer::Holds
+    }
+}
+
+/// What is kept of a run.
+struct Kept<'a, S> {
+    /// Listens, too.
+    also: &'a mut S,
+    status: Option<Status>,
+    findings: BTreeMap<u32, Finding>,
+    closing: Option<Closing>,
+    duration_ns: u64,
+}
+
+impl<S> Kept<'_, S> {
+    fn keep(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            self.findings.insert(finding.number, finding.clone());
+        }
+    }
+}
+
+impl<S: Sink> Sink for Kept<'_, S> {
+    fn begin(&mut self, status: &Status) -> Result<()> {
+        self.also.begin(status)
+    }
+
+    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
+        self.status = Some(status.clone());
+        self.also.changed(status, time_ns)
+    }
+
+    fn slice(&mut self, slice: &Slice) -> Result<()> {
+        self.also.slice(slice)
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        self.keep(step.findings);
+        self.also.step(step)
+    }
+
+    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
+        self.also.pause(pipeline)
+    }
+
+    fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
+        self.keep(&closing.rest);
+        self.closing = Some(closing.clone());
+        self.duration_ns = ending.duration_ns();
+        self.also.end(closing, ending)
+    }
+}

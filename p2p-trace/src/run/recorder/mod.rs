@@ -1,0 +1,309 @@
+//! Records a run while it is traced. Whoever traces never waits for the disk, which may be the device that is just being
+//! unbound: a thread of its own writes, and what does not fit into the queue is left out and counted.
+
+mod disk;
+mod dropped;
+mod files;
+mod flight;
+#[cfg(test)]
+mod flight_tests;
+mod names;
+mod redact;
+#[cfg(test)]
+mod replace_tests;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use anyhow::{Result, anyhow};
+use p2p_trace_common::{Kind, Ring};
+
+use crate::{
+    outfile::Destination,
+    run::{Ending, Next, Sink},
+};
+use disk::{Disk, Message};
+use dropped::Dropped;
+pub(crate) use files::Limits;
+pub(crate) use flight::Flight;
+#[cfg(feature = "tui")]
+pub(crate) use flight::Saved;
+use names::NewNames;
+use p2p_trace_dump::{Checkpoint, Header, Reason};
+use p2p_trace_model::{
+    accounting::{Status, Totals},
+    event::Symbolize,
+    pipeline::{Closing, Pipeline, Slice, Step},
+    stream::assemble::Element,
+};
+
+/// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
+const QUEUE: u64 = 64 << 20;
+
+/// Where to, and how much.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The file, or the first of several.
+    pub(crate) destination: Destination,
+    /// When to begin another file, and how many to keep.
+    pub(crate) limits: Limits,
+    /// Kernel addresses are replaced.
+    pub(crate) redact: bool,
+    /// Nothing is written before something happens; then it is the last minutes.
+    pub(crate) flight: Option<Flight>,
+}
+
+impl Options {
+    /// One file without end.
+    pub(crate) fn one_file(destination: Destination) -> Self {
+        Self {
+            destination,
+            limits: Limits::default(),
+            redact: false,
+            flight: None,
+        }
+    }
+}
+
+/// What the two threads tell each other.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Bytes in the queue.
+    queued: AtomicU64,
+    /// The disk's thread wants to begin another file: for this it needs to know what is true now.
+    wants_checkpoint: AtomicBool,
+    /// Nobody reads the pipe any more.
+    closed: AtomicBool,
+}
+
+/// What came of recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// Bytes written, all files together.
+    pub(crate) bytes: u64,
+    /// Files written.
+    pub(crate) files: u32,
+    /// Records that found no room in the queue.
+    pub(crate) left_out: u64,
+    /// The first thing that went wrong with the disk.
+    pub(crate) error: Option<String>,
+}
+
+/// Takes what a run delivers, for the disk's thread.
+pub(crate) struct Recorder<'a> {
+    symbols: &'a dyn Symbolize,
+    /// Number of the run.
+    run: u64,
+    shared: Arc<Shared>,
+    sender: Option<Sender<Message>>,
+    disk: Option<JoinHandle<Recorded>>,
+    slices: Vec<Slice>,
+    names: NewNames,
+    dropped: Dropped,
+    left_out: u64,
+    /// Something that must reach the disk at once.
+    is_urgent: bool,
+    /// Something that a flight recorder is there for.
+    has_finding: bool,
+    /// Set from outside for the same.
+    asked: Option<Arc<AtomicBool>>,
+    /// Only that counts.
+    only_asked: bool,
+    rotate_at: Option<u64>,
+    recorded: Recorded,
+}
+
+impl<'a> Recorder<'a> {
+    /// Creates the file, and begins it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be created.
+    pub(crate) fn start(options: Options, header: Header, symbols: &'a dyn Symbolize) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let run = header.status.run;
+        let asked = options.flight.as_ref().map(|flight| Arc::clone(&flight.asked));
+        let only_asked = options
+            .flight
+            .as_ref()
+            .is_some_and(|flight| flight.only_asked.is_some());
+        let (sender, receiver) = mpsc::channel();
+        let disk = Disk::create(options, header, Arc::clone(&shared))?;
+        let thread = thread::Builder::new().name("recorder".to_owned());
+        let disk = thread.spawn(move || disk.run(&receiver))?;
+        Ok(Self {
+            symbols,
+            run,
+            shared,
+            sender: Some(sender),
+            disk: Some(disk),
+            slices: Vec::new(),
+            names: NewNames::default(),
+            dropped: Dropped::default(),
+            left_out: 0,
+            is_urgent: false,
+            has_finding: false,
+            asked,
+            only_asked,
+            rotate_at: None,
+            recorded: Recorded::default(),
+        })
+    }
+
+    /// What came of it, once it is over.
+    pub(crate) const fn recorded(&self) -> &Recorded {
+        &self.recorded
+    }
+
+    /// Ends the recording; `totals` is what the kernel counted, where the run came to its end.
+    fn finish(&mut self, reason: Reason, duration: Duration, totals: Option<Totals>) {
+        self.pass_on();
+        self.save();
+        let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.send(Message::End {
+            reason,
+            duration_ns,
+            totals,
+        });
+        self.sender = None;
+        if let Some(disk) = self.disk.take() {
+            self.recorded = disk.join().unwrap_or_else(|_panic| Recorded {
+                error: Some("the thread that writes the dump panicked".to_owned()),
+                ..Recorded::default()
+            });
+            self.recorded.left_out = self.left_out;
+        }
+    }
+
+    /// Passes on what has gathered, or leaves it out where the queue is full.
+    fn pass_on(&mut self) {
+        let slices = std::mem::take(&mut self.slices);
+        let names = self.names.take(self.symbols);
+        let is_urgent = std::mem::take(&mut self.is_urgent);
+        if slices.is_empty() && names.is_empty() {
+            return;
+        }
+        let bytes = slices.iter().map(size_of_slice).sum::<u64>();
+        if self.shared.queued.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE {
+            self.left_out += self.dropped.add(&slices);
+            self.names.put_back(names);
+            return;
+        }
+        let mut slices = slices;
+        if let Some(first) = slices.first_mut() {
+            self.dropped.tell(first);
+        }
+        self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
+        self.send(Message::Gained {
+            slices,
+            names,
+            bytes,
+            is_urgent,
+        });
+    }
+
+    /// Asks for the last minutes, once everything that belongs to them was passed on.
+    fn save(&mut self) {
+        let Some(asked) = &self.asked else { return };
+        let is_asked = asked.swap(false, Ordering::Relaxed);
+        if std::mem::take(&mut self.has_finding) && !self.only_asked || is_asked {
+            self.send(Message::Save);
+        }
+    }
+
+    fn send(&self, message: Message) {
+        if let Some(sender) = &self.sender {
+            // A disk's thread that is gone tells why when it is joined.
+            drop(sender.send(message));
+        }
+    }
+}
+
+/// Memory that a slice takes while it waits.
+const fn size_of_slice(slice: &Slice) -> u64 {
+    (size_of::<Slice>() + size_of_val(slice.items.as_slice())) as u64
+}
+
+impl Sink for Recorder<'_> {
+    fn begin(&mut self, _status: &Status) -> Result<()> {
+        Ok(())
+    }
+
+    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
+        self.pass_on();
+        self.send(Message::Status(Box::new(status.clone()), time_ns));
+        Ok(())
+    }
+
+    fn slice(&mut self, slice: &Slice) -> Result<()> {
+        self.slices.push(slice.clone());
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<()> {
+        if let Element::Event(event) = step.element {
+            let addresses = event.caller.iter().chain(&event.stack);
+            for &address in addresses {
+                self.names.see(address, step.model.now_ns(), self.symbols);
+            }
+            // What pull reads tell comes every second, and will come again.
+            let is_state = matches!(event.kind, Kind::RangeState | Kind::DeviceState);
+            self.is_urgent |= event.id.ring() == Ring::Rare && !is_state;
+        }
+        self.is_urgent |= !step.findings.is_empty();
+        self.has_finding |= !step.findings.is_empty();
+        Ok(())
+    }
+
+    fn name(&self, address: u64) -> Option<String> {
+        self.symbols.symbolize(address)
+    }
+
+    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
+        self.pass_on();
+        self.save();
+        if self.shared.wants_checkpoint.load(Ordering::Relaxed) && self.dropped.is_empty() {
+            // A record that waits for its stack would be in the file before and not in what is true now.
+            let since_ns = *self.rotate_at.get_or_insert_with(|| pipeline.reached_ns());
+            let is_late = pipeline.reached_ns().saturating_sub(since_ns) > 1_000_000_000;
+            if pipeline.is_settled() || is_late {
+                self.rotate_at = None;
+                self.shared.wants_checkpoint.store(false, Ordering::Relaxed);
+                let checkpoint = Checkpoint::of(pipeline, self.run);
+                self.send(Message::Rotate(Box::new(checkpoint)));
+                return Ok(Next::Pull);
+            }
+        }
+        Ok(if self.shared.closed.load(Ordering::Relaxed) {
+            Next::Break
+        } else {
+            Next::Go
+        })
+    }
+
+    fn end(&mut self, _closing: &Closing, ending: &Ending) -> Result<()> {
+        self.finish(Reason::End, ending.duration, Some(ending.totals.clone()));
+        match &self.recorded.error {
+            Some(error) => Err(anyhow!("the dump is not complete: {error}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A run that broke off leaves what there is.
+impl Drop for Recorder<'_> {
+    fn drop(&mut self) {
+        if self.disk.is_some() {
+            self.finish(Reason::Broken, Duration::ZERO, None);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A running tracer answers questions over a socket, and other p2p-traces ask it.
+//!
+//! The socket is `/run/p2p-trace/PID.sock` (`$XDG_RUNTIME_DIR/p2p-trace/PID.sock` for who cannot write there), for its
+//! owner only (0600). Both sides check with the kernel who is on the other one: root, or the same user. A line of JSON
+//! each way, with a version; both limited in length and time.
+//!
+//! A socket that refuses connections is left over from a tracer that ended without its own consent; who finds it removes
+//! it. That is safe because a socket gets its name only once somebody listens on it.
+
+mod answering;
+mod ask;
+mod line;
+mod listen;
+mod peer;
+mod place;
+mod protocol;
+mod questions;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use answering::answering;
+pub use ask::{AskError, Asked, Problem, ask};
+pub use listen::Server;
+pub use peer::PeerError;
+pub use place::Place;
+pub use protocol::{Code, Refused, Request, VERSION};
+pub use questions::{Desk, Question};

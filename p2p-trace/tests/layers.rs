@@ -1,0 +1,226 @@
+//! Arrows between crates, and between the modules of each, go down only.
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::{BTreeMap, BTreeSet},
+        fs,
+        path::{Path, PathBuf},
+    };
+
+    /// A crate of user space, and its modules: each needs only those before it.
+    struct Layers {
+        folder: &'static str,
+        modules: &'static [&'static str],
+    }
+
+    /// Each crate needs only those before it.
+    const CRATES: [Layers; 4] = [
+        Layers {
+            folder: "crates/model",
+            modules: &[
+                "units",
+                "names",
+                "event",
+                "accounting",
+                "stream",
+                "state",
+                "rules",
+                "pipeline",
+            ],
+        },
+        Layers {
+            folder: "crates/dump",
+            modules: &[
+                "block",
+                "records",
+                "describe",
+                "columns",
+                "codec",
+                "sequence",
+                "names",
+                "scan",
+                "checkpoint",
+                "reader",
+                "tape",
+                "writer",
+                "follow",
+                "fuzz",
+                "recover",
+            ],
+        },
+        Layers {
+            folder: "crates/probe",
+            modules: &["kernel", "table", "layout", "arming", "plan", "transport", "live"],
+        },
+        Layers {
+            folder: "p2p-trace",
+            modules: &[
+                "exit", "stderr", "outfile", "cli", "run", "holders", "render", "serve", "tui", "commands",
+            ],
+        },
+    ];
+
+    /// Modules, and files of modules, that are compiled for tests only: they may look at anything.
+    const FOR_TESTS: [&str; 6] = ["tests", "testing", "samples", "stories", "documented", "real"];
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
+    fn is_for_tests(module: &[String]) -> bool {
+        let is_one = |part: &String| FOR_TESTS.contains(&part.as_str()) || part.ends_with("_tests");
+        module.iter().any(is_one)
+    }
+
+    /// The source files below a folder, with the module that each is.
+    fn files(folder: &Path, module: &[String], found: &mut Vec<(Vec<String>, PathBuf)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let mut module = module.to_vec();
+            if path.is_dir() {
+                module.push(stem);
+                files(&path, &module, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                if stem != "mod" {
+                    module.push(stem);
+                }
+                found.push((module, path));
+            }
+        }
+    }
+
+    /// The text without comments and without the tests at its end.
+    fn code(text: &str) -> String {
+        let shipped = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines = shipped.lines().map(|line| line.split("//").next().unwrap());
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The names that are asked of the root of the crate by the file of a module.
+    fn asked_of_root(code: &str, module: &[String]) -> BTreeSet<String> {
+        let up = "super::".repeat(module.len());
+        let mut asked = BTreeSet::new();
+        for prefix in ["crate::", up.as_str()] {
+            for (at, _) in code.match_indices(prefix) {
+                // `p2p_trace_model::` and a longer chain of `super` are something else.
+                let is_whole =
+                    !code[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before));
+                if is_whole {
+                    // A glob has no name; it is of a module within the file.
+                    asked.extend(
+                        first_names(&code[at + prefix.len()..])
+                            .into_iter()
+                            .filter(|name| !name.is_empty()),
+                    );
+                }
+            }
+        }
+        asked
+    }
+
+    /// The first name of a path, or of each path of a group.
+    fn first_names(path: &str) -> Vec<String> {
+        let name = |text: &str| {
+            let end = text.find(|next: char| !next.is_alphanumeric() && next != '_');
+            text[..end.unwrap_or(text.len())].to_owned()
+        };
+        let Some(group) = path.strip_prefix('{') else {
+            return vec![name(path)];
+        };
+        let (mut names, mut depth, mut is_first) = (Vec::new(), 0, true);
+        for (at, character) in group.char_indices() {
+            match character {
+                '{' => depth += 1,
+                '}' if depth == 0 => break,
+                '}' => depth -= 1,
+                ',' if depth == 0 => is_first = true,
+                _ if is_first && !character.is_whitespace() => {
+                    names.push(name(&group[at..]));
+                    is_first = false;
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+
+    /// What the root of a crate passes on from its modules: name → module.
+    fn passed_on(root: &str) -> BTreeMap<String, String> {
+        let mut passed = BTreeMap::new();
+        for statement in root
+            .split("use ")
+            .skip(1)
+            .filter_map(|rest| rest.split(';').next())
+        {
+            if let Some((module, rest)) = statement.split_once("::") {
+                let names = rest.split(|next: char| !next.is_alphanumeric() && next != '_');
+                passed.extend(names.map(|name| (name.to_owned(), module.to_owned())));
+            }
+        }
+        passed
+    }
+
+    /// The uses of a module by one that is no higher.
+    fn upward(layers: &Layers) -> Vec<String> {
+        let source = root().join(layers.folder).join("src");
+        let passed = passed_on(&code(&fs::read_to_string(source.join("lib.rs")).unwrap()));
+        let place = |module: &str| layers.modules.iter().position(|&known| known == module);
+        let mut found = Vec::new();
+        files(&source, &[], &mut found);
+        let mut upward = Vec::new();
+        for (module, path) in found {
+            if is_for_tests(&module) || ["lib", "main"].contains(&module[0].as_str()) {
+                continue;
+            }
+            let Some(own) = place(&module[0]) else {
+                upward.push(format!("{}: the module has no layer", path.display()));
+                continue;
+            };
+            for name in asked_of_root(&code(&fs::read_to_string(&path).unwrap()), &module) {
+                let other = passed.get(&name).unwrap_or(&name);
+                if place(other).is_none_or(|other| other > own) {
+                    upward.push(format!("{}: {} needs {other}", path.display(), module[0]));
+                }
+            }
+        }
+        upward
+    }
+
+    #[test]
+    fn modules_need_only_those_below() {
+        let upward: Vec<_> = CRATES.iter().flat_map(upward).collect();
+        assert!(upward.is_empty(), "{}", upward.join("\n"));
+    }
+
+    #[test]
+    fn crates_need_only_those_below() {
+        for (place, layers) in CRATES.iter().enumerate() {
+            let manifest = fs::read_to_string(root().join(layers.folder).join("Cargo.toml")).unwrap();
+            for above in &CRATES[place + 1..] {
+                let package = match above.folder.strip_prefix("crates/") {
+                    Some(name) => format!("p2p-trace-{name}"),
+                    None => above.folder.to_owned(),
+                };
+                let needs =
+                    |line: &str| line.starts_with(&package) && line[package.len()..].starts_with(['.', ' ']);
+                assert!(!manifest.lines().any(needs), "{} needs {package}", layers.folder);
+            }
+        }
+        for pure in ["crates/model", "crates/dump"] {
+            let manifest = fs::read_to_string(root().join(pure).join("Cargo.toml")).unwrap();
+            assert!(!manifest.contains("aya"), "only crates/probe knows aya");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_the_root_is_found() {
+        let asked = asked_of_root(
+            "use crate::{a::{b, c}, d};\nfn f() { crate::e::g(); super::super::h::i(); super::j(); other_crate::k() }",
+            &["x".to_owned(), "y".to_owned()],
+        );
+        assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["a", "d", "e", "h"]);
+        assert_eq!(passed_on("pub use tape::{End, Tape};")["Tape"], "tape");
+    }
+}
