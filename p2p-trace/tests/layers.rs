@@ -25,6 +25,7 @@ mod tests {
                 "accounting",
                 "stream",
                 "state",
+                "holders",
                 "rules",
                 "pipeline",
             ],

@@ -7,8 +7,9 @@
 //! 3. [`stream`] puts the records of all CPUs into the order of time, and each event together with its stack.
 //! 4. [`accounting`] compares what the kernel counted with what arrived.
 //! 5. [`state`] keeps what is true after each event: ranges, references, teardowns.
-//! 6. [`rules`] judges it.
-//! 7. [`pipeline`] is all of that in one.
+//! 6. [`holders`] groups what is out by who took it.
+//! 7. [`rules`] judges it.
+//! 8. [`pipeline`] is all of that in one.
 //!
 //! The feature `testing` adds a simulated kernel for the tests of whatever uses this crate.
 
@@ -23,6 +24,7 @@
 
 pub mod accounting;
 pub mod event;
+pub mod holders;
 pub mod names;
 pub mod pipeline;
 pub mod rules;

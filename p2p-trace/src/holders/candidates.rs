@@ -1,11 +1,11 @@
 //! Who may have to do with a device's memory, found by other means than by seeing memory being taken.
 
-use p2p_trace_model::{event::DeviceAddress, units::bytes};
+use p2p_trace_model::{event::DeviceAddress, state::HolderKind, units::bytes};
 use p2p_trace_probe::kernel::tasks::{Mapping, Scan, TaskName, Waiting};
 
 use super::{
     host::HostDevice,
-    report::{Candidate, DeviceReport, HolderKind, TaskLine, Why},
+    report::{Candidate, DeviceReport, TaskLine, Why},
 };
 
 /// The candidates for what the report of a device leaves open.

@@ -22,8 +22,8 @@ mod verdict;
 pub use build::{Facts, report};
 pub use host::Host;
 pub use report::{
-    Answer, CanUnbind, Candidate, DeviceReport, FORMAT, Holder, HolderKind, Preexisting, RangeReport,
-    RangeState, Report, Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
+    Answer, CanUnbind, Candidate, DeviceReport, FORMAT, Holder, Preexisting, RangeReport, RangeState, Report,
+    Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
 };
 #[cfg(feature = "tui")]
 pub(crate) use unbind::is_blocking;

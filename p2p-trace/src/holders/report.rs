@@ -6,6 +6,7 @@
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::{Hex, is_false},
+    state::HolderKind,
 };
 use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 use schemars::JsonSchema;
@@ -154,30 +155,6 @@ pub struct Residual {
     pub unexplained_min: u64,
     /// The same, at most.
     pub unexplained_max: u64,
-}
-
-/// What sort of memory was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum HolderKind {
-    /// `pci_alloc_p2pmem`.
-    Allocation,
-    /// `pci_p2pmem_alloc_sgl`.
-    ScatterList,
-    /// An mmap of `p2pmem/allocate`.
-    Mmap,
-}
-
-impl HolderKind {
-    /// The name used in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Allocation => "allocation",
-            Self::ScatterList => "scatter list",
-            Self::Mmap => "mmap",
-        }
-    }
 }
 
 /// A task. Numbers are those of the initial pid namespace.

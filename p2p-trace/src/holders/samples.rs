@@ -3,6 +3,7 @@
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::Hex,
+    state::HolderKind,
 };
 use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 

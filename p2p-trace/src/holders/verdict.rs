@@ -10,9 +10,9 @@
 //! - **unknown**: everything else. Memory whose taker was not seen may be the driver's own. A user's mapping is revoked by
 //!   the unbind and alone never blocks it, but pages of it that I/O in flight has pinned do, and pins cannot be observed.
 
-use p2p_trace_model::units::bytes;
+use p2p_trace_model::{state::HolderKind, units::bytes};
 
-use super::report::{Answer, CanUnbind, Holder, HolderKind, Preexisting, UnbindReport};
+use super::report::{Answer, CanUnbind, Holder, Preexisting, UnbindReport};
 
 /// Drivers that hand out memory without pages (Linux 6.19 and later), which is not traced; facts of the kernel's source:
 /// `drivers/vfio/pci`, `drivers/infiniband/hw/mlx5`.

@@ -2,13 +2,16 @@
 
 use std::fmt::{self, Write as _};
 
-use p2p_trace_model::units::{bytes, duration};
+use p2p_trace_model::{
+    state::HolderKind,
+    units::{bytes, duration},
+};
 use p2p_trace_probe::kernel::tasks::Liveness;
 
 use crate::{
     holders::{
-        Answer, DeviceReport, Holder, HolderKind, Preexisting, RangeReport, RangeState, Report, Residual,
-        Source, UnbindReport,
+        Answer, DeviceReport, Holder, Preexisting, RangeReport, RangeState, Report, Residual, Source,
+        UnbindReport,
     },
     render::text::{Style, wrap},
 };

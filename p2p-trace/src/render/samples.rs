@@ -2,7 +2,9 @@
 
 use p2p_trace_model::{
     event::{DeviceAddress, Id, Range, Task},
-    rules::{Answer, Finding, Holder, Rule, Verdict},
+    holders::Holder,
+    rules::{Answer, Finding, Rule, Verdict},
+    state::HolderKind,
 };
 
 /// The device of all of them.
@@ -23,7 +25,7 @@ const TASK: Task = Task {
     comm: *b"p2pdio\x1b[2J\0\0\0\0\0\0",
 };
 
-fn holder(kind: &'static str, task: Option<Task>, caller: Option<u64>) -> Holder {
+fn holder(kind: HolderKind, task: Option<Task>, caller: Option<u64>) -> Holder {
     Holder {
         kind,
         task,
@@ -33,6 +35,9 @@ fn holder(kind: &'static str, task: Option<Task>, caller: Option<u64>) -> Holder
         bytes: 65536,
         since_ns: 4_000_000_000,
         record: id(2),
+        newest_ns: 4_000_000_000,
+        unsure: false,
+        count: 1,
         gone_since_ns: None,
     }
 }
@@ -42,7 +47,7 @@ pub(crate) fn stall() -> Finding {
     let many = Holder {
         references: 16,
         gone_since_ns: Some(4_500_000_000),
-        ..holder("mmap", Some(TASK), None)
+        ..holder(HolderKind::Mmap, Some(TASK), None)
     };
     Finding {
         number: 1,
@@ -61,9 +66,9 @@ pub(crate) fn stall() -> Finding {
         advice: "look at what took the memory",
         evidence: vec![id(5), id(7)],
         holders: vec![
-            holder("allocation", Some(TASK), Some(0x220)),
+            holder(HolderKind::Allocation, Some(TASK), Some(0x220)),
             many,
-            holder("scatter list", None, Some(0x260)),
+            holder(HolderKind::ScatterList, None, Some(0x260)),
         ],
         holders_left_out: 2,
         stack: vec![0x10, 0x230, 0x250],

@@ -4,12 +4,14 @@
 use super::{
     findings::Findings,
     frees::Free,
-    holders::of,
     rule::Rule,
     scene::{Check, Frees, Scene, blank},
     words,
 };
-use crate::state::{Change, FreeMatch};
+use crate::{
+    holders::Holder,
+    state::{Change, FreeMatch},
+};
 
 const RULE: Rule = Rule::DoubleFree;
 const ADVICE: &str = "One of the two frees is wrong: the evidence names the records of the allocation and of both. The range has \
@@ -47,7 +49,11 @@ impl Check for DoubleFree {
         }
         let address = change.device;
         let finding = {
-            let holder = of(&earlier.reference, &free.device.taken_by(&earlier.reference));
+            let holder = Holder::of(
+                &earlier.reference,
+                &free.device.taken_by(&earlier.reference),
+                false,
+            );
             let message = format!(
                 "{} by {} gave back {} of {address}, which had been given back {} before; it had been taken by {}",
                 free.function(),

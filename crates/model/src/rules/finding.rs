@@ -1,12 +1,13 @@
 //! What a rule found.
 
 use super::rule::{Rule, Severity};
-use crate::event::{DeviceAddress, Id, Range, Task};
+use crate::{
+    event::{DeviceAddress, Id, Range},
+    holders::Holder,
+};
 
 /// Records that a finding names at most, the first ones and the latest.
 pub const MAX_EVIDENCE: usize = 24;
-/// Groups of references that a finding names at most, the largest first.
-pub const MAX_HOLDERS: usize = 32;
 
 /// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,28 +50,4 @@ impl Finding {
     pub const fn is_closed(&self) -> bool {
         self.end_ns.is_some()
     }
-}
-
-/// Memory that one task took in one way at one place, and that was out. Who took it was observed; who used it is
-/// another question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// `allocation`, `scatter list` or `mmap`.
-    pub kind: &'static str,
-    /// The task that took it.
-    pub task: Option<Task>,
-    /// Return address of the function that took it.
-    pub caller: Option<u64>,
-    /// Its cgroup's id.
-    pub cgroup: Option<u64>,
-    /// How many references to the range these are.
-    pub references: u64,
-    /// Bytes.
-    pub bytes: u64,
-    /// When the oldest was taken.
-    pub since_ns: u64,
-    /// The record of that.
-    pub record: Id,
-    /// By then its process had exited; `None`: not found so.
-    pub gone_since_ns: Option<u64>,
 }

@@ -15,7 +15,6 @@ mod drained_after_removal;
 mod finding;
 mod findings;
 mod frees;
-pub mod holders;
 mod judged;
 mod map_imbalance;
 pub mod names;
@@ -38,7 +37,7 @@ mod words;
 use p2p_trace_common::{Kind, Ring};
 
 pub use coverage::{Coverage, Lost};
-pub use finding::{Finding, Holder, MAX_EVIDENCE, MAX_HOLDERS};
+pub use finding::{Finding, MAX_EVIDENCE};
 pub use findings::MAX_FINDINGS;
 pub use judged::{Found, Judged};
 pub use rule::{Rule, Severity, Spec, TABLE};
@@ -305,12 +304,6 @@ impl Rules {
             findings,
         }
     }
-}
-
-/// What is out of a device, and who took it, as findings name them.
-#[must_use]
-pub fn held(device: &Device) -> holders::Holders {
-    holders::holders(device, None)
 }
 
 /// The device that an event is about.

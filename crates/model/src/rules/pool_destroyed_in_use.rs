@@ -6,13 +6,13 @@ use p2p_trace_common::Kind;
 
 use super::{
     findings::{Findings, Subject},
-    holders::{Holders, holders},
     rule::Rule,
     scene::{Check, Scene, blank},
     words,
 };
 use crate::{
     event::{DeviceAddress, Event, Task},
+    holders::Holders,
     state::{At, Baseline, Change, ClosedBy, Device, Range, What},
     units,
 };
@@ -62,7 +62,7 @@ impl Check for PoolDestroyedInUse {
         let Some(at) = scene.at().filter(|_| event.kind == Kind::Release) else {
             return;
         };
-        let held = holders(device, None);
+        let held = Holders::of(device, None);
         let bytes = event.taken.unwrap_or(held.bytes);
         if bytes == 0 {
             let is_unknown = device.baseline() == Baseline::Unknown || device.uncertain().hot.is_some();

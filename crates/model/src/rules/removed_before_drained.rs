@@ -8,13 +8,13 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{
     findings::Findings,
-    holders::{Holders, holders},
     rule::Rule,
     scene::{Check, Scene, blank, by_range},
     words,
 };
 use crate::{
     event::{DeviceAddress, Event},
+    holders::Holders,
     state::{At, Change, Device, Range, RangeId, Stage, Step},
 };
 
@@ -46,7 +46,7 @@ impl Check for RemovedBeforeDrained {
             return;
         };
         let address = device.address();
-        let held = holders(device, Some(range.id));
+        let held = Holders::of(device, Some(range.id));
         if range.steps.drained.is_some() {
             let sees = |hook: &Hook| scene.coverage.sees(*hook);
             if held.references > 0 && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {

@@ -8,11 +8,11 @@ use super::{
     coverage::Coverage,
     finding::Finding,
     findings::{Findings, Subject},
-    holders::Holders,
     rule::Rule,
 };
 use crate::{
     event::{DeviceAddress, Event, Id},
+    holders::Holders,
     state::{At, Change, Device, FreeMatch, Model, Range, Step, What},
 };
 

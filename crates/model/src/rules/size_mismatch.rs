@@ -5,12 +5,12 @@ use p2p_trace_common::Kind;
 use super::{
     findings::Findings,
     frees::Free,
-    holders::of,
     rule::Rule,
     scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::{
+    holders::Holder,
     state::{Change, FreeMatch},
     units,
 };
@@ -58,7 +58,7 @@ impl Check for SizeMismatch {
         }
         let address = change.device;
         findings.happened(free.subject(RULE), free.at.id, free.at.time_ns, || {
-            let holder = of(&reference, &free.device.taken_by(&reference));
+            let holder = Holder::of(&reference, &free.device.taken_by(&reference), false);
             let (what, advice) = if is_partial {
                 (
                     format!(

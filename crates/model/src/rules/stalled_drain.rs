@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use super::{
     finding::Finding,
     findings::Findings,
-    holders::{Holders, holders},
     rule::Rule,
     scene::{Check, Scene, blank, by_range},
     words,
 };
 use crate::{
     event::DeviceAddress,
+    holders::Holders,
     state::{At, Device, Range, RangeId},
 };
 
@@ -59,7 +59,7 @@ fn since(range: &Range) -> At {
 }
 
 fn begin(scene: &Scene<'_>, device: &Device, range: &Range, since: At) -> Finding {
-    let held = holders(device, Some(range.id));
+    let held = Holders::of(device, Some(range.id));
     let message = format!(
         "{} has not drained {} after {}; {}",
         words::range(range, device.address()),

@@ -8,13 +8,13 @@ use p2p_trace_common::{Hook, Ring};
 use super::{
     findings::Findings,
     frees::unknown,
-    holders::holders,
     rule::Rule,
     scene::{Check, Scene, blank, by_range},
     words,
 };
 use crate::{
     event::DeviceAddress,
+    holders::Holders,
     state::{At, Change, Device, Range, RangeId, What},
 };
 
@@ -89,7 +89,7 @@ fn lost(scene: &Scene<'_>) -> Option<&'static str> {
 fn add(device: &Device, range: &Range, at: At, residual: u64, least: u64, findings: &mut Findings) {
     let address = device.address();
     findings.begin(by_range(RULE, address, range), || {
-        let held = holders(device, Some(range.id));
+        let held = Holders::of(device, Some(range.id));
         let known = words::counted(held.references, "reference");
         let message = format!(
             "the kernel counts {} of {}, of which the allocations and mappings that are known explain {known}: at least {least} \

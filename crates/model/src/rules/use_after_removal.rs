@@ -5,13 +5,13 @@ use p2p_trace_common::{Kind, Ring};
 
 use super::{
     findings::{Findings, Subject},
-    holders::of,
     rule::Rule,
     scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::{
     event::{DeviceAddress, Event},
+    holders::Holder,
     state::{At, Change, Device, FreeMatch, Range, RangeId, Reference, What},
 };
 
@@ -257,7 +257,7 @@ fn add(
                 words::between(removed.time_ns, at.time_ns)
             )
         });
-        let holder = reference.map(|reference| of(reference, &device.taken_by(reference)));
+        let holder = reference.map(|reference| Holder::of(reference, &device.taken_by(reference), false));
         let taken = holder.map_or_else(String::new, |holder| {
             format!(
                 "; it had been taken by {} {} before",

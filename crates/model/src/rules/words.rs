@@ -1,8 +1,8 @@
 //! The words that findings have in common.
 
-use super::holders::Holders;
 use crate::{
     event::{DeviceAddress, Task},
+    holders::Holders,
     state::Range,
     units,
 };

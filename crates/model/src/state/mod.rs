@@ -54,7 +54,7 @@ pub use preexisting::Run as Preexisting;
 pub use pull::{Dangling, LastPull, Lock};
 pub use range::{Accounted, Counted, Range, RangeId, Stage, Steps};
 pub use ranges::MAX_ENDED;
-pub use reference::{At, Closed, ClosedBy, Key, Reference, Taken, TakenBy, whole_pages};
+pub use reference::{At, Closed, ClosedBy, HolderKind, Key, Reference, Taken, TakenBy, whole_pages};
 pub use teardown::{Armed, Ended, MAX_STEPS, Step, Teardown};
 
 use crate::{

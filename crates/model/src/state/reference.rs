@@ -1,6 +1,9 @@
 //! One thing that was taken out of a device's pool and is not known to be back.
 
-use std::ops::Range as Span;
+use std::{fmt, ops::Range as Span};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{Id, Task, decode::PAGE_SIZE};
 
@@ -16,6 +19,36 @@ pub struct At {
 /// Names a live [`Reference`] of a device. It may be given to another one when that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub(super) u32);
+
+/// What sort of memory was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderKind {
+    /// `pci_alloc_p2pmem`.
+    Allocation,
+    /// `pci_p2pmem_alloc_sgl`.
+    ScatterList,
+    /// An mmap of `p2pmem/allocate`.
+    Mmap,
+}
+
+impl HolderKind {
+    /// The name used in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allocation => "allocation",
+            Self::ScatterList => "scatter list",
+            Self::Mmap => "mmap",
+        }
+    }
+}
+
+impl fmt::Display for HolderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
 
 /// What was taken, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,13 +88,13 @@ pub enum Taken {
 const _: () = assert!(size_of::<Reference>() <= 104);
 
 impl Taken {
-    /// The name used in every output.
+    /// In which way.
     #[must_use]
-    pub const fn name(&self) -> &'static str {
+    pub const fn kind(&self) -> HolderKind {
         match self {
-            Self::Allocation { .. } => "allocation",
-            Self::ScatterList { .. } => "scatter list",
-            Self::Mmap { .. } => "mmap",
+            Self::Allocation { .. } => HolderKind::Allocation,
+            Self::ScatterList { .. } => HolderKind::ScatterList,
+            Self::Mmap { .. } => HolderKind::Mmap,
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
+    holders::Holder,
     names::Hex,
     rules::{
-        Answer, Finding, Holder, Rule, Severity,
+        Answer, Finding, Rule, Severity,
         names::{self, AnswerName, SeverityName},
     },
 };
@@ -145,7 +146,7 @@ impl HolderLine {
     pub fn new(holder: &Holder, context: &Context<'_>) -> Self {
         let caller = holder.caller.and_then(|addr| context.caller(addr));
         Self {
-            kind: holder.kind.to_owned(),
+            kind: holder.kind.name().to_owned(),
             pid: holder.task.map(|task| task.pid),
             tgid: holder.task.map(|task| task.tgid),
             comm: holder.task.map(|task| task.name()),

@@ -8,8 +8,9 @@ use p2p_trace_dump::Header;
 use p2p_trace_model::{
     accounting::Status,
     event::{DeviceAddress, Event, Id},
+    holders::Holders,
     pipeline::{Closing, Pipeline, Step},
-    rules::{self, Rule},
+    rules::Rule,
     state::{At, Device, Model, Range, RangeId, Teardown, What},
     stream::assemble::Element,
 };
@@ -406,7 +407,7 @@ impl Watch {
 
 /// What is out of a device now.
 fn out(device: &Device, now_ns: u64) -> Out {
-    let held = rules::held(device);
+    let held = Holders::of(device, None);
     Out {
         at_ns: now_ns,
         holders: held.named,

@@ -30,7 +30,7 @@ fn of_teardown(story: &TeardownStory, id: Id) -> Option<String> {
     let taken = || {
         let lane = story.lanes.iter().find(|lane| lane.reference.at.id == id)?;
         Some((
-            format!("{} taken", lane.reference.taken.name()),
+            format!("{} taken", lane.reference.taken.kind()),
             lane.reference.at,
             lane.task,
         ))

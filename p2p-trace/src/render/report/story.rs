@@ -7,7 +7,8 @@ use p2p_trace_dump::Origin;
 use p2p_trace_model::{
     accounting::{HookTally, Status},
     event::{DeviceAddress, Id, Loss, Task},
-    rules::{Answer, Holder},
+    holders::Holder,
+    rules::Answer,
     state::{At, ClosedBy, Range, RangeId, Reference, Teardown},
 };
 

@@ -3,7 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use p2p_trace_model::{
-    rules::{Finding, Holder, Rule},
+    holders::Holder,
+    rules::{Finding, Rule},
     units::{bytes, duration},
 };
 

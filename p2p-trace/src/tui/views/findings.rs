@@ -2,7 +2,8 @@
 
 use p2p_trace_model::{
     event::Symbolize as _,
-    rules::{Finding, Holder, Severity},
+    holders::Holder,
+    rules::{Finding, Severity},
     units::{bytes, duration},
 };
 use ratatui::{

@@ -15,7 +15,7 @@ proptest! {
             prop_assert!(!finding.message.is_empty());
             prop_assert!(!finding.evidence.is_empty());
             prop_assert!(finding.evidence.len() <= super::super::MAX_EVIDENCE);
-            prop_assert!(finding.holders.len() <= super::super::MAX_HOLDERS);
+            prop_assert!(finding.holders.len() <= crate::holders::MAX_HOLDERS);
         }
         for verdict in run.rules.verdicts(&run.model) {
             prop_assert_eq!(verdict.answer == super::Answer::Violated, verdict.findings > 0);

@@ -152,7 +152,7 @@ fn a_list_is_its_allocation_and_its_nested_free_is_explained() {
     let known = device(&model, &kernel, 0);
     assert_eq!(known.reference_count(), 1);
     let (_, list) = known.reference_at(addr).unwrap();
-    assert_eq!((list.taken.name(), list.count()), ("scatter list", 1));
+    assert_eq!((list.taken.kind().name(), list.count()), ("scatter list", 1));
     assert_eq!(known.taken_by(list).caller, Some(0xffff_ffff_8200_0000));
     assert!(
         model
@@ -191,7 +191,7 @@ fn a_list_of_another_size_does_not_take_an_allocation_over() {
     let model = model_of(&kernel.elements);
     let names: Vec<_> = device(&model, &kernel, 0)
         .references()
-        .map(|(_, reference)| (reference.taken.name(), reference.addr().is_some()))
+        .map(|(_, reference)| (reference.taken.kind().name(), reference.addr().is_some()))
         .collect();
     assert_eq!(names, [("allocation", true), ("scatter list", false)]);
 }

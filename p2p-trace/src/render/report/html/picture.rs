@@ -246,7 +246,7 @@ impl<'a> Drawn<'a> {
 
     fn reference(&self, lane: &Lane, y: f64) -> Markup {
         let reference = &lane.reference;
-        let what = format!("{} {}", bytes(reference.bytes()), reference.taken.name());
+        let what = format!("{} {}", bytes(reference.bytes()), reference.taken.kind());
         let mut parts = vec![label(
             y,
             &what,

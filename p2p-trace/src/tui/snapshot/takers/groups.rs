@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use p2p_trace_model::{
-    event::Symbolize,
-    state::{Device, Reference, Taken},
+    event::{Symbolize, is_return_trampoline},
+    holders::{Group, Groups},
+    state::Device,
 };
 
 use super::{
@@ -12,73 +13,35 @@ use super::{
     row::{Row, Who},
 };
 
-/// References of a device that one task took in one way at one place.
-pub(super) struct Groups {
-    pub(super) rows: Vec<Row>,
-    pub(super) index: HashMap<GroupKey, u32>,
+/// A row for each group.
+pub(super) fn rows(device: &Device, groups: &Groups<'_>, symbols: &dyn Symbolize) -> Vec<Row> {
+    let groups = groups.all().iter();
+    groups.map(|group| row(device, group, symbols)).collect()
 }
 
-pub(super) type GroupKey = (u32, u32, u8, bool);
-
-pub(super) fn key_of(device: &Device, reference: &Reference) -> GroupKey {
-    let (origin, pid) = reference.taker();
-    let kind = match reference.taken {
-        Taken::Allocation { .. } => 0,
-        Taken::ScatterList { .. } => 1,
-        Taken::Mmap { .. } => 2,
-    };
-    (origin, pid, kind, !device.is_sure(reference))
-}
-
-impl Groups {
-    pub(super) fn of(device: &Device, symbols: &dyn Symbolize, counts: impl Fn(&Reference) -> bool) -> Self {
-        let mut groups = Self {
-            rows: Vec::new(),
-            index: HashMap::new(),
-        };
-        // Who takes much mostly takes it in a row.
-        let mut latest: Option<(GroupKey, u32)> = None;
-        for (_, reference) in device.references().filter(|(_, reference)| counts(reference)) {
-            let key = key_of(device, reference);
-            let number = match latest {
-                Some((same, number)) if same == key => number,
-                _ => *groups.index.entry(key).or_insert_with(|| {
-                    groups.rows.push(empty(device, reference, key.3, symbols));
-                    groups.rows.len() as u32 - 1
-                }),
-            };
-            latest = Some((key, number));
-            groups.rows[number as usize].add(1, reference.count(), reference.bytes(), reference);
-        }
-        groups
-    }
-}
-
-/// A group with nothing in it yet, of what this reference is of.
-fn empty(device: &Device, reference: &Reference, unsure: bool, symbols: &dyn Symbolize) -> Row {
-    let taken_by = device.taken_by(reference);
-    let caller = taken_by.caller.and_then(|address| {
+fn row(device: &Device, Group { holder, stack }: &Group<'_>, symbols: &dyn Symbolize) -> Row {
+    let caller = holder.caller.and_then(|address| {
         let name = symbols
             .symbolize(address)
             .unwrap_or_else(|| format!("{address:#x}"));
-        (!p2p_trace_model::event::is_return_trampoline(&name)).then_some(name)
+        (!is_return_trampoline(&name)).then_some(name)
     });
     Row {
         device: device.address(),
-        who: taken_by.task.map_or(Who::Unknown, |task| {
-            Who::Seen(task, taken_by.gone_since_ns.is_some())
+        who: holder.task.map_or(Who::Unknown, |task| {
+            Who::Seen(task, holder.gone_since_ns.is_some())
         }),
-        kind: reference.taken.name(),
+        kind: holder.kind.name(),
         caller: caller.unwrap_or_default(),
-        count: 0,
-        references: 0,
-        bytes: 0,
-        oldest_ns: None,
-        record: None,
+        count: holder.count,
+        references: holder.references,
+        bytes: holder.bytes,
+        oldest_ns: Some(holder.since_ns),
+        record: Some(holder.record),
         addr: None,
-        cgroup: taken_by.cgroup,
-        stack: taken_by.stack.to_vec(),
-        unsure,
+        cgroup: holder.cgroup,
+        stack: stack.to_vec(),
+        unsure: holder.unsure,
     }
 }
 

@@ -8,10 +8,11 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 use p2p_trace_model::{
     event::{DeviceAddress, Symbolize},
+    holders::Groups,
     state::{Device, Model, Range, Reference},
 };
 
-use groups::{Groups, merged};
+use groups::merged;
 
 use super::query::{Column, Fields, Filter, Grouping, Query};
 
@@ -69,14 +70,15 @@ pub(crate) fn takers(
     let mut rows = Vec::new();
     for device in model.devices() {
         let label = name(device.address());
-        let groups = Groups::of(device, symbols, |_| true);
+        let groups = Groups::of(device, |_| true);
+        let grouped = groups::rows(device, &groups, symbols);
         let unseen = unseen(device);
-        let mut of_device = of_device(device, &groups, unseen.as_ref(), symbols);
+        let mut of_device = of_device(device, &grouped, unseen.as_ref(), symbols);
         let matching = |row: &Row| row.matches(&query.filter, &label);
         of_device.matches =
-            matches_itself(&query.filter, &label) || groups.rows.iter().chain(&unseen).any(matching);
+            matches_itself(&query.filter, &label) || grouped.iter().chain(&unseen).any(matching);
         answer.devices.insert(device.address(), of_device);
-        let all = groups.rows.iter().chain(&unseen).filter(|row| matching(row));
+        let all = grouped.iter().chain(&unseen).filter(|row| matching(row));
         for row in all.clone() {
             answer.total.0 = answer.total.0.saturating_add(row.references);
             answer.total.1 = answer.total.1.saturating_add(row.bytes);
@@ -86,6 +88,7 @@ pub(crate) fn takers(
                 let singles = Singles {
                     device,
                     groups: &groups,
+                    rows: &grouped,
                     query,
                 };
                 let (kept, left_out) = singles.first(matching);
@@ -115,8 +118,8 @@ const fn ordered(order: Ordering, query: &Query) -> Ordering {
     if query.reversed { order.reverse() } else { order }
 }
 
-fn of_device(device: &Device, all: &Groups, unseen: Option<&Row>, symbols: &dyn Symbolize) -> OfDevice {
-    let oldest_ns = all.rows.iter().filter_map(|row| row.oldest_ns).min();
+fn of_device(device: &Device, all: &[Row], unseen: Option<&Row>, symbols: &dyn Symbolize) -> OfDevice {
+    let oldest_ns = all.iter().filter_map(|row| row.oldest_ns).min();
     if !device.ranges().any(Range::is_draining) {
         return OfDevice {
             oldest_ns,
@@ -127,8 +130,8 @@ fn of_device(device: &Device, all: &Groups, unseen: Option<&Row>, symbols: &dyn 
         // Of one that is not known to be of another range it cannot be told.
         reference.count() > 0 && device.range_of(reference).is_none_or(Range::is_draining)
     };
-    let groups = Groups::of(device, symbols, is_in_the_way);
-    let mut blocking = merged(groups.rows.iter().chain(unseen), Grouping::Process);
+    let groups = groups::rows(device, &Groups::of(device, is_in_the_way), symbols);
+    let mut blocking = merged(groups.iter().chain(unseen), Grouping::Process);
     blocking.sort_by(|a, b| a.compare(b, Column::Bytes));
     let blocking_left_out = blocking.len().saturating_sub(MAX_BLOCKING);
     blocking.truncate(MAX_BLOCKING);

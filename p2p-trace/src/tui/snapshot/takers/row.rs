@@ -2,10 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use p2p_trace_model::{
-    event::{DeviceAddress, Id, Task},
-    state::Reference,
-};
+use p2p_trace_model::event::{DeviceAddress, Id, Task};
 
 use super::super::query::{Column, Fields, Filter};
 
@@ -112,16 +109,6 @@ impl Row {
 }
 
 impl Row {
-    pub(super) fn add(&mut self, count: u64, references: u64, bytes: u64, reference: &Reference) {
-        self.count += count;
-        self.references = self.references.saturating_add(references);
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.oldest_ns.is_none_or(|oldest| reference.at.time_ns < oldest) {
-            self.oldest_ns = Some(reference.at.time_ns);
-            self.record = Some(reference.at.id);
-        }
-    }
-
     /// Another group becomes part of this one.
     pub(super) fn merge(&mut self, other: &Self) {
         self.count += other.count;

@@ -2,35 +2,39 @@
 
 use std::cmp::{Ordering, Reverse};
 
-use p2p_trace_model::state::{Device, Reference, Taken};
+use p2p_trace_model::{
+    holders::Groups,
+    state::{Device, Reference, Taken},
+};
 
 use super::{
     super::query::{Column, Query},
-    MAX_ROWS,
-    groups::{Groups, key_of},
-    ordered,
+    MAX_ROWS, ordered,
     row::Row,
 };
 
 /// The references of a device one by one, of which the first are wanted.
 pub(super) struct Singles<'a> {
     pub(super) device: &'a Device,
-    pub(super) groups: &'a Groups,
+    pub(super) groups: &'a Groups<'a>,
+    /// One for each of the groups.
+    pub(super) rows: &'a [Row],
     pub(super) query: &'a Query,
 }
 
 impl Singles<'_> {
     /// The first [`MAX_ROWS`] of those that match, and how many more do.
     pub(super) fn first(&self, matching: impl Fn(&Row) -> bool) -> (Vec<Row>, u64) {
-        let fits: Vec<_> = self.groups.rows.iter().map(matching).collect();
-        let mut kept: Vec<(u32, &Reference)> = Vec::with_capacity(2 * MAX_ROWS);
+        let fits: Vec<_> = self.rows.iter().map(matching).collect();
+        let mut kept: Vec<(usize, &Reference)> = Vec::with_capacity(2 * MAX_ROWS);
         let mut count = 0u64;
-        let compare = |a: &(u32, &Reference), b: &(u32, &Reference)| ordered(self.compare(a, b), self.query);
+        let compare =
+            |a: &(usize, &Reference), b: &(usize, &Reference)| ordered(self.compare(a, b), self.query);
         for (_, reference) in self.device.references() {
-            let Some(&number) = self.groups.index.get(&key_of(self.device, reference)) else {
+            let Some(number) = self.groups.place_of(reference) else {
                 continue;
             };
-            if !fits[number as usize] {
+            if !fits[number] {
                 continue;
             }
             count += 1;
@@ -49,25 +53,24 @@ impl Singles<'_> {
         (rows.collect(), left_out)
     }
 
-    fn row(&self, number: u32, reference: &Reference) -> Row {
-        let mut row = Row {
-            count: 0,
-            references: 0,
-            bytes: 0,
-            oldest_ns: None,
-            ..self.groups.rows[number as usize].clone()
-        };
-        row.add(1, reference.count(), reference.bytes(), reference);
-        row.addr = reference.addr().or(match reference.taken {
-            Taken::Mmap { user_addr, .. } => user_addr,
-            Taken::Allocation { .. } | Taken::ScatterList { .. } => None,
-        });
-        row
+    fn row(&self, number: usize, reference: &Reference) -> Row {
+        Row {
+            count: 1,
+            references: reference.count(),
+            bytes: reference.bytes(),
+            oldest_ns: Some(reference.at.time_ns),
+            record: Some(reference.at.id),
+            addr: reference.addr().or(match reference.taken {
+                Taken::Mmap { user_addr, .. } => user_addr,
+                Taken::Allocation { .. } | Taken::ScatterList { .. } => None,
+            }),
+            ..self.rows[number].clone()
+        }
     }
 
     /// As [`Row::compare`], without making rows of a million.
-    fn compare(&self, a: &(u32, &Reference), b: &(u32, &Reference)) -> Ordering {
-        let group = |of: &(u32, &Reference)| &self.groups.rows[of.0 as usize];
+    fn compare(&self, a: &(usize, &Reference), b: &(usize, &Reference)) -> Ordering {
+        let group = |of: &(usize, &Reference)| &self.rows[of.0];
         let (one, other) = (a.1, b.1);
         let order = match self.query.column {
             Column::Bytes => other.bytes().cmp(&one.bytes()),
