@@ -1,13 +1,13 @@
 //! How exactly losses can be counted on this kernel.
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::btf::Btf;
 use super::release::Release;
 
 /// Whether the kernel tells how often it skipped a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Misses {
     /// It counts them.
@@ -17,7 +17,7 @@ pub enum Misses {
 }
 
 /// The quality of loss accounting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LossAccounting {
     /// Sequence numbers and counters are atomic, so that programs that interrupt each other lose none. Takes BPF's atomic
     /// fetch-add, which Linux has since 5.12; without it the accounting is partial.

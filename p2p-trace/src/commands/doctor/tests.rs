@@ -172,5 +172,7 @@ fn the_report_as_json() {
     let kernel = Kernel::collect(&root, None).unwrap();
     let (report, _) = DoctorReport::new(&kernel, hooks());
     let json = serde_json::to_string_pretty(&report).unwrap();
+    let back: DoctorReport = serde_json::from_str(&json).unwrap();
+    assert_eq!(serde_json::to_string_pretty(&back).unwrap(), json);
     insta::assert_snapshot!(json.replace(dir.path().to_str().unwrap(), ""));
 }

@@ -13,12 +13,12 @@ use p2p_trace_probe::kernel::{
     traceability::{Problem, ProblemKind, Traceability},
 };
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::exit::Exit;
 
 /// The report.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DoctorReport {
     /// Whether this kernel can be traced by this user.
     pub verdict: Verdict,
@@ -39,7 +39,7 @@ pub struct DoctorReport {
 
 /// What the running kernel's verifier makes of the programs that tracing would load. They are loaded to find out, and
 /// attached to nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerificationReport {
     /// Possible CPUs that they are loaded for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,12 +50,12 @@ pub struct VerificationReport {
     /// The programs that it accepted.
     pub programs: Vec<ProgramReport>,
     /// Why hooks cannot be attached, or why nothing could be loaded.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
 }
 
 /// A program that the verifier accepted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramReport {
     /// Its name.
     pub program: String,
@@ -65,7 +65,7 @@ pub struct ProgramReport {
 }
 
 /// The verdict.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     /// Whether anything can be traced.
     pub can_trace: bool,
@@ -78,7 +78,7 @@ pub struct Verdict {
 }
 
 /// The kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelReport {
     /// Its release.
     pub release: String,
@@ -96,7 +96,7 @@ pub struct KernelReport {
 }
 
 /// The kernel's types.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TypesReport {
     /// The file they were looked for in.
     pub path: PathBuf,
@@ -109,7 +109,7 @@ pub struct TypesReport {
 }
 
 /// The kernel's symbols.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SymbolsReport {
     /// Whether names can be read.
     pub readable: bool,
@@ -121,7 +121,7 @@ pub struct SymbolsReport {
 }
 
 /// The kernel's configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigReport {
     /// The file it was read from.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -131,7 +131,7 @@ pub struct ConfigReport {
 }
 
 /// One option.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OptionReport {
     /// Its name.
     pub name: String,
@@ -142,7 +142,7 @@ pub struct OptionReport {
 }
 
 /// What this process may do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RightsReport {
     /// The capabilities that matter.
     pub capabilities: Vec<CapabilityReport>,
@@ -164,7 +164,7 @@ pub struct RightsReport {
 }
 
 /// One capability.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CapabilityReport {
     /// Its name.
     pub name: String,
@@ -173,7 +173,7 @@ pub struct CapabilityReport {
 }
 
 /// How a hook would be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// fentry or fexit.
@@ -185,7 +185,7 @@ pub enum Method {
 }
 
 /// One hook.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookReport {
     /// The hook.
     pub hook: String,

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use driver::{Driver, exists};
 pub use names::{DeviceError, resolve};
@@ -26,7 +26,7 @@ const CLASSES: [&str; 6] = ["nvme", "net", "infiniband", "drm", "accel", "vfio-d
 ///
 /// The kernel counts killed and even removed ranges as available until it releases the whole pool: during a teardown
 /// these numbers say nothing. They are absent on kernels where reading them is not safe, see [`list`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct P2pDevice {
     /// Its address.
     pub address: DeviceAddress,
