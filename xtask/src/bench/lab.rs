@@ -5,13 +5,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::case::{Case, Tracer};
 use super::peers;
 use crate::guest::{Acceleration, Boot, Clock, Job, Machine};
 use crate::kernels::GuestKernel;
 use crate::scenarios::lab::{Lab, machine};
+use crate::scenarios::product::HookLine;
+use crate::scenarios::stream::summary;
 
 /// Pairs of one pass.
 pub(super) const PAIRS: u64 = 20_000;
@@ -191,20 +192,17 @@ impl BenchLab {
             .lab
             .guest
             .check(&format!("tail -n 1 {OUT}; rm {OUT} /run/bench.ready"))?;
-        let summary: Value =
-            serde_json::from_str(&line.concat()).context("p2p-trace ended without a summary")?;
-        let sum = |key: &str| -> u64 {
-            let hooks = summary["hooks"].as_array().into_iter().flatten();
-            hooks
-                .filter(|hook| matches!(hook["hook"].as_str(), Some("alloc" | "free")))
-                .filter_map(|hook| hook[key].as_u64())
-                .sum()
+        let summary = summary(&line.concat())?;
+        let sum = |of: fn(&HookLine) -> u64| -> u64 {
+            let hooks = summary.hooks.iter();
+            let pairs = hooks.filter(|hook| matches!(hook.hook.name(), "alloc" | "free"));
+            pairs.map(of).sum()
         };
         Ok(Measured {
             instructions_per_pair: Some(instructions_per_pair),
             events: Some(Events {
-                delivered: sum("delivered"),
-                lost: sum("lost"),
+                delivered: sum(|hook| hook.delivered),
+                lost: sum(|hook| hook.lost),
                 reader_ns: Some(reader),
             }),
             at_rest: None,

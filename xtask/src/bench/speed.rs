@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
-use serde_json::Value;
 
 use super::Plan;
 use super::lab::{AtRest, BenchLab, Events, Measured};
 use crate::guest::Job;
 use crate::guest::terminal::{Screen, hold_command};
+use crate::scenarios::product::CheckReport;
+use crate::scenarios::stream::summary;
 use crate::scenarios::{Method, dashboard};
 
 /// Pairs that each processor makes where nothing else is asked for.
@@ -109,8 +110,8 @@ impl BenchLab {
         let reader_ns = self.storm()?;
         self.lab.stop_silent(job)?;
         let last = self.lab.guest.check(&format!("tail -n 1 {FILE}; rm {FILE}"))?;
-        let summary: Value = serde_json::from_str(&last.concat()).context("live ended without a summary")?;
-        self.told(&summary, reader_ns)
+        let summary = summary(&last.concat())?;
+        self.complete(summary.events, summary.lost, reader_ns)
     }
 
     fn recorded(&mut self) -> Result<Events> {
@@ -122,8 +123,8 @@ impl BenchLab {
             .lab
             .guest
             .check(&format!("p2p-trace check --json {FILE}; rm {FILE}*"))?;
-        let checked: Value = serde_json::from_str(&said.concat()).context("check did not answer")?;
-        self.told(&checked, reader_ns)
+        let checked: CheckReport = serde_json::from_str(&said.concat()).context("check did not answer")?;
+        self.complete(checked.events, checked.lost, reader_ns)
     }
 
     fn watched(&mut self) -> Result<Events> {
@@ -161,11 +162,6 @@ impl BenchLab {
         self.lab.guest.check(&command)?;
         self.catch_up()?;
         Ok(self.cpu_of("p2p-trace")?.saturating_sub(before))
-    }
-
-    fn told(&self, told: &Value, reader_ns: u64) -> Result<Events> {
-        let number = |key: &str| told[key].as_u64().with_context(|| format!("{key} is not told"));
-        self.complete(number("events")?, number("lost")?, reader_ns)
     }
 
     /// Everything that was done has become an event, delivered or lost.

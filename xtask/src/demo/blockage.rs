@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::scenarios::stream::{Event, Stream};
+use crate::scenarios::product::{EventLine, Hex, address};
+use crate::scenarios::stream::Stream;
 
 /// Bytes of one page.
 const PAGE: u64 = 4096;
@@ -43,8 +44,10 @@ impl Blockage {
     ///
     /// The stream does not show exactly one kill, drain, removal and release of it.
     pub(super) fn find(stream: &Stream, device: &str) -> Result<Self> {
-        let step = |kind: &'static str| -> Result<(usize, &Event)> {
-            let of_device = |event: &&Event| event.kind == kind && event.device.as_deref() == Some(device);
+        let step = |kind: &'static str| -> Result<(usize, &EventLine)> {
+            let of_device = |event: &&EventLine| {
+                event.kind.name() == kind && address(event.device).as_deref() == Some(device)
+            };
             let mut found = stream
                 .events
                 .iter()
@@ -60,19 +63,19 @@ impl Blockage {
             Ok(first)
         };
         let kinds = ["kill", "drained", "remove", "release"];
-        let places: Vec<(usize, &Event)> = kinds.into_iter().map(step).collect::<Result<_>>()?;
+        let places: Vec<(usize, &EventLine)> = kinds.into_iter().map(step).collect::<Result<_>>()?;
         let disorder = places
             .windows(2)
             .find(|pair| pair[0].0 > pair[1].0)
-            .map(|pair| format!("{} before {}", pair[1].1.kind, pair[0].1.kind));
+            .map(|pair| format!("{} before {}", pair[1].1.kind.name(), pair[0].1.kind.name()));
         let (kill, drained) = (places[0], places[1]);
         Ok(Self {
             device: device.to_owned(),
             blocked: Duration::from_nanos(drained.1.time_ns.saturating_sub(kill.1.time_ns)),
             takers: takers(&stream.events[..kill.0], device),
             disorder,
-            lost: stream.summary.lost,
-            skipped: stream.summary.skipped,
+            lost: stream.summary()?.lost,
+            skipped: stream.summary()?.skipped,
         })
     }
 
@@ -137,12 +140,12 @@ impl fmt::Display for Blockage {
 }
 
 /// Who, by these events, has taken memory of a device and not given it back.
-fn takers(events: &[Event], device: &str) -> Vec<Taker> {
+fn takers(events: &[EventLine], device: &str) -> Vec<Taker> {
     let mut mapped: BTreeMap<u32, Taker> = BTreeMap::new();
-    let mut allocated: BTreeMap<&str, Taker> = BTreeMap::new();
+    let mut allocated: BTreeMap<u64, Taker> = BTreeMap::new();
     for event in events
         .iter()
-        .filter(|event| event.device.as_deref() == Some(device))
+        .filter(|event| address(event.device).as_deref() == Some(device))
     {
         let (pid, bytes) = (event.tgid.unwrap_or_default(), event.size.unwrap_or_default());
         let taker = || Taker {
@@ -150,9 +153,9 @@ fn takers(events: &[Event], device: &str) -> Vec<Taker> {
             pid,
             bytes,
         };
-        match (event.kind.as_str(), event.addr.as_deref()) {
-            ("alloc", Some(addr)) => drop(allocated.insert(addr, taker())),
-            ("free", Some(addr)) => drop(allocated.remove(addr)),
+        match (event.kind.name(), event.addr) {
+            ("alloc", Some(Hex(addr))) => drop(allocated.insert(addr, taker())),
+            ("free", Some(Hex(addr))) => drop(allocated.remove(&addr)),
             ("mmap", _) if event.ret.is_none_or(|ret| ret == 0) => {
                 mapped
                     .entry(pid)
@@ -162,7 +165,9 @@ fn takers(events: &[Event], device: &str) -> Vec<Taker> {
             // Whose page it was is told by who unmaps it, as long as nobody else does it for them.
             ("page_free", _) => {
                 if let Some(known) = mapped.get_mut(&pid) {
-                    known.bytes = known.bytes.saturating_sub(event.count.unwrap_or(1) * PAGE);
+                    known.bytes = known
+                        .bytes
+                        .saturating_sub(event.count.map_or(1, u64::from) * PAGE);
                 }
             }
             _ => {}

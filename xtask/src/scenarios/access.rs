@@ -1,10 +1,10 @@
 //! What is traced, who may, and who listens: a filter, users without root's rights, a reader that goes away.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
 
 use super::expect;
 use super::lab::Lab;
+use super::product::{DoctorMethod, DoctorReport, address};
 use super::{Method, Verdict};
 
 /// The exit code for missing rights.
@@ -27,13 +27,18 @@ pub(super) fn other_device(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::attached_by(&stream, method)?;
     // The tracer reads the device that was named, and finds that it has no p2p memory.
     for event in &stream.events {
-        let is_read = event.kind == "device_state" && event.count == Some(0) || event.kind == "pulled";
+        let is_read =
+            event.kind.name() == "device_state" && event.count == Some(0) || event.kind.name() == "pulled";
         ensure!(
-            is_read && event.device.as_deref() == Some(&lab.slow),
+            is_read && address(event.device).as_ref() == Some(&lab.slow),
             "an event came through: {event:?}"
         );
     }
-    let of_others = stream.summary.hooks.iter().filter(|hook| hook.name != "pull");
+    let of_others = stream
+        .summary()?
+        .hooks
+        .iter()
+        .filter(|hook| hook.hook.name() != "pull");
     let hits: u64 = of_others.map(|hook| hook.hits).sum();
     ensure!(
         hits == 0,
@@ -100,35 +105,31 @@ pub(super) fn doctor(lab: &mut Lab, _attaches_nothing: Method) -> Result<Verdict
         .run("p2pcaps --keep syslog -- p2p-trace live --duration 1")?;
     lab.unload_driver()?;
 
-    let report: Value = serde_json::from_str(&report.join("\n")).context("the report is no JSON")?;
+    let report: DoctorReport =
+        serde_json::from_str(&report.join("\n")).context("the report is not what its schema says")?;
     ensure!(
-        report["verdict"]["can_trace"] == true,
-        "root cannot trace: {}",
-        report["verdict"]
+        report.verdict.can_trace,
+        "root cannot trace: {:?}",
+        report.verdict
     );
-    let devices = report["devices"]
-        .as_array()
-        .context("the report has no devices")?;
+    let devices = &report.devices;
     let device = devices
         .iter()
-        .find(|device| device["address"] == lab.memory.as_str());
+        .find(|device| device.address.to_string() == lab.memory);
     let device = device.with_context(|| format!("{} is not among {devices:?}", lab.memory))?;
     // Kernels that a look at these files can crash are not asked.
     let is_asked = !release.starts_with("5.");
-    let told = (&device["size"], &device["published"]);
-    let expected = if is_asked {
-        (json!(end - start + 1), json!(true))
-    } else {
-        (Value::Null, Value::Null)
-    };
+    let told = (device.size, device.published);
+    let expected = (is_asked.then_some(end - start + 1), is_asked.then_some(true));
     ensure!(
-        told == (&expected.0, &expected.1),
+        told == expected,
         "the device's size and whether it is published are told as {told:?}"
     );
-    let hooks = report["hooks"].as_array().context("the report has no hooks")?;
-    let alloc = hooks.iter().find(|hook| hook["hook"] == "alloc");
+    let alloc = report.hooks.iter().find(|hook| hook.hook == "alloc");
     ensure!(
-        alloc.is_some_and(|hook| hook["symbol"] == "pci_alloc_p2pmem" && hook["method"] == "fentry"),
+        alloc
+            .is_some_and(|hook| hook.symbol.as_deref() == Some("pci_alloc_p2pmem")
+                && hook.method == DoctorMethod::Fentry),
         "the hook on allocations is told as {alloc:?}"
     );
     for (output, what) in [(refused, "doctor"), (tried, "live")] {

@@ -4,14 +4,16 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Method;
 use super::lab::QUEUE_BYTES;
-use super::stream::{Event, Stream};
+use super::product::{Answer, AttachMethod, EventLine, Hex, Reason, address};
+use super::stream::Stream;
 
 /// The steps of a teardown in the order of a fixed kernel, each expected once.
 const TEARDOWN: [&str; 4] = ["kill", "drained", "remove", "release"];
 
 /// Expects that nothing was lost that had been written. What the kernel skips is up to it.
 pub(crate) fn nothing_lost(stream: &Stream) -> Result<()> {
-    let lost = stream.summary.lost.saturating_sub(stream.summary.skipped);
+    let summary = stream.summary()?;
+    let lost = summary.lost.saturating_sub(summary.skipped);
     ensure!(lost == 0, "{lost} records were lost");
     Ok(())
 }
@@ -19,9 +21,9 @@ pub(crate) fn nothing_lost(stream: &Stream) -> Result<()> {
 /// Expects that every hook that is attached is attached by this method.
 pub(crate) fn attached_by(stream: &Stream, method: Method) -> Result<()> {
     let mut count = 0;
-    for hook in &stream.summary.hooks {
-        if let Some(how) = &hook.method {
-            ensure!(how == method.name(), "{} is attached by {how}", hook.name);
+    for hook in &stream.summary()?.hooks {
+        if let Some(how) = hook.method.map(AttachMethod::name) {
+            ensure!(how == method.name(), "{} is attached by {how}", hook.hook.name());
             count += 1;
         }
     }
@@ -40,7 +42,7 @@ pub(crate) fn armed_while_blocked(stream: &Stream) -> Result<()> {
             Some(true) => (kill.time_ns, "attached before the kill"),
             _ => (unmapped.time_ns, "detached before the end of the teardown"),
         };
-        ensure!(change.time_ns > earliest, "{} was {what}", change.hook);
+        ensure!(change.time_ns > earliest, "{} was {what}", change.hook.name());
         if change.attached == Some(true) && change.time_ns < drained.time_ns {
             in_time += 1;
         }
@@ -52,12 +54,12 @@ pub(crate) fn armed_while_blocked(stream: &Stream) -> Result<()> {
 /// Expects that all observed events are about one device.
 pub(crate) fn only_about(stream: &Stream, device: &str) -> Result<()> {
     for event in stream.observed() {
-        let named = event.device.as_deref().unwrap_or("no device");
+        let named = address(event.device).unwrap_or_else(|| "no device".to_owned());
         ensure!(
             named == device,
             "the event {} `{}` is about {named}, not {device}",
-            event.id,
-            event.kind
+            event.id.0,
+            event.kind.name()
         );
     }
     Ok(())
@@ -71,7 +73,7 @@ pub(crate) fn in_order(stream: &Stream, kinds: &[&str]) -> Result<()> {
         let place = stream
             .events
             .iter()
-            .position(|event| event.kind == kind)
+            .position(|event| event.kind.name() == kind)
             .context("it was there just now")?;
         if let Some((earlier, name)) = before {
             ensure!(earlier < place, "`{kind}` comes before `{name}`");
@@ -82,8 +84,8 @@ pub(crate) fn in_order(stream: &Stream, kinds: &[&str]) -> Result<()> {
 }
 
 /// First and last address that an event tells.
-pub(crate) fn bounds(event: &Event) -> Result<(u64, u64)> {
-    Ok((hex(event.start.as_ref(), event)?, hex(event.end.as_ref(), event)?))
+pub(crate) fn bounds(event: &EventLine) -> Result<(u64, u64)> {
+    Ok((hex(event.start, event)?, hex(event.end, event)?))
 }
 
 /// Expects a whole and right teardown of one range.
@@ -94,12 +96,12 @@ pub(crate) fn teardown(stream: &Stream, (start, end): (u64, u64)) -> Result<()> 
         &["kill", "drained", "remove", "unmapped", "release", "released"],
     )?;
     in_order(stream, &TEARDOWN)?;
-    let pgmap = &stream.only("kill")?.pgmap;
+    let pgmap = stream.only("kill")?.pgmap;
     ensure!(pgmap.is_some(), "the kill does not say of which range");
     for kind in ["kill", "drained", "remove"] {
         let event = stream.only(kind)?;
         ensure!(
-            event.pgmap == *pgmap,
+            event.pgmap == pgmap,
             "`{kind}` is about {:?}, the kill about {pgmap:?}",
             event.pgmap
         );
@@ -117,8 +119,8 @@ pub(crate) fn teardown(stream: &Stream, (start, end): (u64, u64)) -> Result<()> 
 /// Expects the two queues of the NVMe driver to be freed as they were taken, before the kill. Their allocation is seen
 /// only if the trace began before.
 pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()> {
-    let taken: Vec<&Event> = stream.of_kind("alloc").collect();
-    let freed: Vec<&Event> = stream.of_kind("free").collect();
+    let taken: Vec<&EventLine> = stream.of_kind("alloc").collect();
+    let freed: Vec<&EventLine> = stream.of_kind("free").collect();
     ensure!(freed.len() == 2, "{} frees instead of 2", freed.len());
     ensure!(
         taken.len() == if with_allocation { 2 } else { 0 },
@@ -129,15 +131,15 @@ pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()>
         ensure!(
             event.size == Some(QUEUE_BYTES),
             "`{}` {} is of {:?} bytes",
-            event.kind,
-            event.id,
+            event.kind.name(),
+            event.id.0,
             event.size
         );
         ensure!(
             event.addr.is_some(),
             "`{}` {} has no address",
-            event.kind,
-            event.id
+            event.kind.name(),
+            event.id.0
         );
     }
     for taken in &taken {
@@ -157,11 +159,10 @@ pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()>
 }
 
 /// The number in a field that has to be there.
-pub(crate) fn hex(field: Option<&String>, event: &Event) -> Result<u64> {
-    let text = field.with_context(|| format!("`{}` {} has no address", event.kind, event.id))?;
-    text.strip_prefix("0x")
-        .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-        .with_context(|| format!("`{}` {}: {text} is no address", event.kind, event.id))
+pub(crate) fn hex(field: Option<Hex>, event: &EventLine) -> Result<u64> {
+    let Hex(number) =
+        field.with_context(|| format!("`{}` {} has no address", event.kind.name(), event.id.0))?;
+    Ok(number)
 }
 
 /// The rule that is checked only on request: its hooks sit on a path that every I/O takes.
@@ -177,11 +178,11 @@ pub(crate) fn verdicts(
 ) -> Result<()> {
     compare(stream, device, |rule| {
         if violated.contains(&rule) {
-            &["violated"]
+            &[Answer::Violated]
         } else if inconclusive.contains(&rule) {
-            &["inconclusive"]
+            &[Answer::Inconclusive]
         } else {
-            &["holds"]
+            &[Answer::Holds]
         }
     })
 }
@@ -195,11 +196,11 @@ pub(crate) fn only_violated(stream: &Stream, device: &str, violated: &[&str]) ->
 pub(crate) fn violated_and(stream: &Stream, device: &str, violated: &[&str], perhaps: &[&str]) -> Result<()> {
     compare(stream, device, |rule| {
         if violated.contains(&rule) {
-            &["violated"]
+            &[Answer::Violated]
         } else if perhaps.contains(&rule) {
-            &["violated", "holds", "inconclusive"]
+            &[Answer::Violated, Answer::Holds, Answer::Inconclusive]
         } else {
-            &["holds", "inconclusive"]
+            &[Answer::Holds, Answer::Inconclusive]
         }
     })
 }
@@ -207,7 +208,7 @@ pub(crate) fn violated_and(stream: &Stream, device: &str, violated: &[&str], per
 /// Expects that nothing was found of a device, and that nothing was left open but for what the kernel did not run: a
 /// program that is preempted keeps others of it from running on its CPU.
 pub(crate) fn clean(stream: &Stream, device: &str) -> Result<()> {
-    if stream.losses.iter().any(|loss| loss.reason == "skipped") {
+    if stream.losses.iter().any(|loss| loss.reason == Reason::Skipped) {
         only_violated(stream, device, &[])
     } else {
         verdicts(stream, device, &[], &[])
@@ -215,12 +216,13 @@ pub(crate) fn clean(stream: &Stream, device: &str) -> Result<()> {
 }
 
 /// Expects of each rule one of these answers.
-fn compare<'a>(stream: &Stream, device: &str, expected: impl Fn(&str) -> &'a [&'a str]) -> Result<()> {
+fn compare<'a>(stream: &Stream, device: &str, expected: impl Fn(&str) -> &'a [Answer]) -> Result<()> {
+    let of_device = |device_of| address(Some(device_of)).as_deref() == Some(device);
     let mut seen = 0;
-    for verdict in stream.verdicts.iter().filter(|verdict| verdict.device == device) {
-        let rule = verdict.rule.as_str();
+    for verdict in stream.verdicts.iter().filter(|verdict| of_device(verdict.device)) {
+        let rule = verdict.rule.name();
         let expected = if rule == ON_REQUEST {
-            &["not_checked"]
+            &[Answer::NotChecked]
         } else {
             expected(rule)
         };
@@ -229,10 +231,14 @@ fn compare<'a>(stream: &Stream, device: &str, expected: impl Fn(&str) -> &'a [&'
             .map(|finding| finding.message.as_str())
             .collect();
         ensure!(
-            expected.contains(&verdict.answer.as_str()),
+            expected.contains(&verdict.verdict),
             "{rule} of {device} is {}, not {}: {}{}",
-            verdict.answer,
-            expected.join(" or "),
+            verdict.verdict.name(),
+            expected
+                .iter()
+                .map(|answer| answer.name())
+                .collect::<Vec<_>>()
+                .join(" or "),
             verdict.reasons.join("; "),
             sentences.join("; ")
         );

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::expect;
 use super::lab::Lab;
-use super::stream::Event;
+use super::product::EventLine;
 use super::{Method, Verdict};
 use crate::guest::kmodule;
 
@@ -55,7 +55,7 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
         "{:?} bytes are taken at the kill: a reference without an allocation was to be seen",
         kill.taken
     );
-    let drained: &Event = stream.only("drained")?;
+    let drained: &EventLine = stream.only("drained")?;
     ensure!(
         drained.comm.as_deref() == Some("sh") && drained.tgid != kill.tgid,
         "the last reference was dropped by {:?}, not by whoever held it",

@@ -56,7 +56,7 @@ pub(super) fn map_and_unmap(lab: &mut Lab, method: Method) -> Result<Verdict> {
     }
     for free in &frees {
         ensure!(
-            free.count == Some(MAPPING / PAGE),
+            free.count.map(u64::from) == Some(MAPPING / PAGE),
             "a burst of {:?} pages is seen",
             free.count
         );
@@ -66,7 +66,7 @@ pub(super) fn map_and_unmap(lab: &mut Lab, method: Method) -> Result<Verdict> {
         ensure!(
             tgid == Some(pid) && comm == Some("p2pmap"),
             "{} is by {comm:?} ({tgid:?})",
-            event.id
+            event.id.0
         );
     }
     Ok(Verdict::Passed)
@@ -131,19 +131,19 @@ pub(super) fn blocked_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
         blocked.saturating_sub(io),
     )?;
     let frees: Vec<_> = stream.of_kind("page_free").collect();
-    let pages: u64 = frees.iter().map(|free| free.count.unwrap_or(1)).sum();
+    let pages: u64 = frees.iter().map(|free| free.count.map_or(1, u64::from)).sum();
     ensure!(
         pages * PAGE == MAPPING,
         "{pages} pages came back, {MAPPING} bytes were mapped"
     );
-    let place = |id: &str| stream.events.iter().position(|event| event.id == id);
+    let place = |id| stream.events.iter().position(|event| event.id == id);
     let last = frees
         .iter()
         .filter_map(|free| free.last_ns)
         .max()
         .context("no page free says when")?;
     ensure!(
-        frees.iter().all(|free| place(&free.id) < place(&drained.id)),
+        frees.iter().all(|free| place(free.id) < place(drained.id)),
         "pages come back after the drain"
     );
     ensure!(last <= drained.time_ns, "the last page comes after the drain");

@@ -19,6 +19,7 @@ pub(crate) mod lab;
 mod load;
 mod mapping;
 mod processors;
+pub(crate) mod product;
 mod provider;
 mod pull;
 mod record;

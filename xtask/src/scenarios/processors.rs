@@ -2,10 +2,11 @@
 //! while tracing.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::faults::{post_mortem::dump_memory, stalled_by_allocation};
 use super::lab::Lab;
+use super::product::DoctorReport;
 use super::stream::Stream;
 use super::{Method, Verdict, dump, expect, teardown};
 
@@ -50,21 +51,22 @@ fn teardowns(lab: &mut Lab, method: Method) -> Result<Verdict> {
 /// Expects the verifier to accept every program, and its work to be within bounds.
 fn verified(lab: &mut Lab) -> Result<()> {
     let report = lab.guest.check("p2p-trace doctor -v --json 2> /dev/null")?;
-    let report: Value = serde_json::from_str(&report.join("\n")).context("the report is no JSON")?;
-    let verification = &report["verification"];
+    let report: DoctorReport =
+        serde_json::from_str(&report.join("\n")).context("the report is not what its schema says")?;
+    let verification = report.verification.context("the verifier is not told of")?;
     ensure!(
-        verification["cpus"] == 1024 && verification["refused"].is_null(),
-        "the verifier's part of the report is {verification}"
+        verification.cpus == Some(1024) && verification.refused.is_empty(),
+        "the verifier's part of the report is {verification:?}"
     );
-    let programs = verification["programs"].as_array().map_or(0, Vec::len);
+    let programs = verification.programs.len();
     ensure!(programs > 20, "{programs} programs were loaded");
-    let instructions = verification["instructions"]
-        .as_u64()
-        .with_context(|| format!("the verifier's work is not known: {verification}"))?;
+    let instructions = verification
+        .instructions
+        .with_context(|| format!("the verifier's work is not known: {verification:?}"))?;
     println!("  {instructions} instructions verified in {programs} programs, for 1024 CPUs");
     ensure!(
         instructions <= VERIFIED,
-        "{instructions} instructions are verified: {verification}"
+        "{instructions} instructions are verified: {verification:?}"
     );
     Ok(())
 }

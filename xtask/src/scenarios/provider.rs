@@ -4,7 +4,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::expect::{self, hex};
 use super::lab::Lab;
-use super::stream::{Event, Stream};
+use super::product::{AttachMethod, EventLine, address};
+use super::stream::Stream;
 use super::testmod::Taken;
 use super::{Method, Verdict};
 
@@ -139,7 +140,7 @@ pub(super) const fn halves((start, end): (u64, u64)) -> [(u64, u64); 2] {
 
 /// Expects both halves to be added, then the first one again, in vain.
 fn two_ranges_added(stream: &Stream, bar: (u64, u64)) -> Result<()> {
-    let added: Vec<&Event> = stream.of_kind("add_resource").collect();
+    let added: Vec<&EventLine> = stream.of_kind("add_resource").collect();
     let told: Vec<_> = added
         .iter()
         .map(|event| (event.size, event.offset, event.ret == Some(0)))
@@ -189,7 +190,7 @@ fn freed_by_kworker(stream: &Stream, taken: &Taken) -> Result<()> {
 }
 
 /// The allocation of this memory by this process.
-fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a Event> {
+fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a EventLine> {
     let mut by_process = stream
         .of_kind("alloc")
         .filter(|event| event.tgid == Some(taken.pid));
@@ -197,18 +198,18 @@ fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a Event> {
         .next()
         .with_context(|| format!("there is no `alloc` by process {}", taken.pid))?;
     ensure!(by_process.next().is_none(), "process {} took twice", taken.pid);
-    let addr = hex(event.addr.as_ref(), event)?;
+    let addr = hex(event.addr, event)?;
     ensure!(
         (addr, event.size) == (taken.addr, Some(SIZE)),
         "`alloc` {} is of {:?} bytes at {addr:#x}, the module got {SIZE} at {:#x}",
-        event.id,
+        event.id.0,
         event.size,
         taken.addr
     );
     ensure!(event.comm.as_deref() == Some("sh"), "taken by {:?}", event.comm);
     let caller = event.caller.as_ref().and_then(|caller| caller.symbol.as_deref());
     // On 5.10 a kretprobe hides the caller.
-    let can_be_hidden = stream.hook("alloc")?.method.as_deref() == Some("kprobe");
+    let can_be_hidden = stream.hook("alloc")?.method == Some(AttachMethod::Kprobe);
     ensure!(
         caller.map_or(can_be_hidden, |caller| caller.starts_with("memory_alloc+")
             && caller.ends_with("[p2ptest]")),
@@ -218,11 +219,11 @@ fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a Event> {
 }
 
 /// The free of what `alloc` took: the first one of that address behind it, of the same size.
-fn freeing<'a>(stream: &'a Stream, alloc: &Event) -> Result<&'a Event> {
+fn freeing<'a>(stream: &'a Stream, alloc: &EventLine) -> Result<&'a EventLine> {
     let free = stream
         .of_kind("free")
         .find(|free| free.addr == alloc.addr && free.time_ns >= alloc.time_ns);
-    let free = free.with_context(|| format!("{} is never freed", alloc.id))?;
+    let free = free.with_context(|| format!("{} is never freed", alloc.id.0))?;
     ensure!(free.size == alloc.size, "freed are {:?} bytes", free.size);
     Ok(free)
 }
@@ -230,7 +231,7 @@ fn freeing<'a>(stream: &'a Stream, alloc: &Event) -> Result<&'a Event> {
 /// Expects the scatter list, its allocation, and its free.
 fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
     let freed = stream.only("sgl_free")?;
-    let told = hex(freed.sgl.as_ref(), freed)?;
+    let told = hex(freed.sgl, freed)?;
     ensure!(told == list, "freed is the list {told:#x}, not {list:#x}");
     let mut inner = stream
         .of_kind("alloc")
@@ -238,7 +239,7 @@ fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
     let alloc = inner.next().context("the list's own allocation is not there")?;
     ensure!(inner.next().is_none(), "the list's own allocation is there twice");
     let taken = stream.only("sgl_alloc")?;
-    let told = hex(taken.sgl.as_ref(), taken)?;
+    let told = hex(taken.sgl, taken)?;
     ensure!(told == list, "taken is the list {told:#x}, not {list:#x}");
     ensure!(
         (taken.size, taken.count, taken.failed) == (Some(LIST_SIZE), with_entries.then_some(1), false),
@@ -256,7 +257,7 @@ fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
 /// Expects the translation of the address.
 fn used(stream: &Stream, taken: &Taken) -> Result<()> {
     let event = stream.only("virt_to_bus")?;
-    let addr = hex(event.addr.as_ref(), event)?;
+    let addr = hex(event.addr, event)?;
     ensure!(
         addr == taken.addr,
         "virt_to_bus of {addr:#x}, not {:#x}",
@@ -268,9 +269,9 @@ fn used(stream: &Stream, taken: &Taken) -> Result<()> {
 /// Expects one mapping, and nothing else but its end.
 fn mapped(stream: &Stream, hook: &str, card: &str, client: &str) -> Result<()> {
     let event = stream.only("map")?;
-    ensure!(event.hook == hook, "seen by {}", event.hook);
+    ensure!(event.hook.name() == hook, "seen by {}", event.hook.name());
     ensure!(
-        (event.device.as_deref(), event.client.as_deref()) == (Some(card), Some(client)),
+        address(event.device).as_deref() == Some(card) && address(event.client).as_deref() == Some(client),
         "{:?} maps memory of {:?}",
         event.client,
         event.device
@@ -286,7 +287,7 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
     newest_first.reverse();
     let mut pgmaps = Vec::new();
     for kind in ["kill", "drained", "remove", "unmapped"] {
-        let events: Vec<&Event> = stream
+        let events: Vec<&EventLine> = stream
             .of_kind(kind)
             .filter(|event| event.time_ns > begin)
             .collect();
@@ -295,12 +296,7 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
             .map(|event| range(event))
             .collect::<Result<Vec<_>>>()?;
         ensure!(ranges == newest_first, "`{kind}` of {ranges:x?}");
-        pgmaps.push(
-            events
-                .iter()
-                .map(|event| event.pgmap.as_deref())
-                .collect::<Vec<_>>(),
-        );
+        pgmaps.push(events.iter().map(|event| event.pgmap).collect::<Vec<_>>());
     }
     ensure!(
         pgmaps.iter().all(|of_kind| *of_kind == pgmaps[0]),
@@ -309,7 +305,7 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
     let order: Vec<&str> = stream
         .observed()
         .filter(|event| event.time_ns > begin)
-        .map(|event| event.kind.as_str())
+        .map(|event| event.kind.name())
         .filter(|kind| ["kill", "drained", "remove", "unmapped", "release"].contains(kind))
         .collect();
     let one = ["kill", "drained", "remove", "unmapped"];
@@ -319,6 +315,6 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
 }
 
 /// The range that an event is about.
-fn range(event: &Event) -> Result<(u64, u64)> {
-    Ok((hex(event.start.as_ref(), event)?, hex(event.end.as_ref(), event)?))
+fn range(event: &EventLine) -> Result<(u64, u64)> {
+    Ok((hex(event.start, event)?, hex(event.end, event)?))
 }

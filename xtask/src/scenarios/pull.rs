@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::lab::{Lab, QUEUE_BYTES};
-use super::stream::{Event, Stream};
+use super::product::{EventLine, Hex, StateName};
+use super::stream::Stream;
 use super::{Method, Verdict};
 use super::{clock, expect};
 
@@ -39,7 +40,7 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
         pulls.len()
     );
     for event in &pulls {
-        ensure!(event.complete == Some(true), "{} is not complete", event.id);
+        ensure!(event.complete == Some(true), "{} is not complete", event.id.0);
     }
     let runs: Vec<_> = stream.of_kind("run").collect();
     let bytes: u64 = runs.iter().filter_map(|run| run.size).sum();
@@ -52,28 +53,28 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
         ensure!(
             expect::bounds(state)? == range,
             "{} is not about BAR 2: {:?}-{:?}",
-            state.id,
+            state.id.0,
             state.start,
             state.end
         );
         ensure!(
             state.taken == Some(QUEUES),
             "{}: {:?} bytes are taken",
-            state.id,
+            state.id.0,
             state.taken
         );
         // A live reference is counted per CPU: one of its own, one per allocation, and by kernel one per page.
         ensure!(
             state.state.as_deref() == Some(&[]) && state.refs_estimate && state.refs >= Some(3),
             "{}: {:?}, {:?} references",
-            state.id,
+            state.id.0,
             state.state,
             state.refs
         );
         ensure!(
             state.comm.as_deref() == Some("p2p-trace"),
             "{} is by {:?}",
-            state.id,
+            state.id.0,
             state.comm
         );
     }
@@ -81,20 +82,20 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
         ensure!(
             state.count == Some(1) && state.taken == Some(QUEUES),
             "{}: {:?} chunks, {:?} bytes",
-            state.id,
+            state.id.0,
             state.count,
             state.taken
         );
         ensure!(
             state.published == Some(published == 1),
             "{}: published {:?}",
-            state.id,
+            state.id.0,
             state.published
         );
         ensure!(
             state.comm.is_none() && state.waiting_ns.is_none(),
             "{}: nobody holds the lock, but {:?} is named",
-            state.id,
+            state.id.0,
             state.comm
         );
     }
@@ -141,30 +142,30 @@ pub(super) fn pull_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
         ensure!(
             expect::bounds(state)? == range,
             "{} is about another range",
-            state.id
+            state.id.0
         );
         ensure!(
             state.taken == Some(TAKEN) && state.refs == Some(1) && !state.refs_estimate,
             "{}: {:?} bytes and {:?} references are out",
-            state.id,
+            state.id.0,
             state.taken,
             state.refs
         );
         ensure!(
-            state.state.as_deref() == Some(&["atomic".to_owned(), "dead".to_owned()]),
+            state.state.as_deref() == Some(&[StateName::Atomic, StateName::Dead]),
             "{}: {:?}",
-            state.id,
+            state.id.0,
             state.state
         );
         ensure!(
             device.pid == Some(unbinder),
             "{} holds the lock, not {unbinder}",
-            device.id
+            device.id.0
         );
     }
     let run = stream.of_kind("run").next().context("nothing is found taken")?;
     ensure!(
-        run.size == Some(TAKEN) && run.addr.as_deref() == Some(&format!("{:#x}", taken.addr)),
+        run.size == Some(TAKEN) && run.addr == Some(Hex(taken.addr)),
         "{:?} bytes are found at {:?}, not {TAKEN} at {:#x}",
         run.size,
         run.addr,
@@ -174,7 +175,7 @@ pub(super) fn pull_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
 }
 
 /// The unbinding task is off the CPU for as long as it has been waiting.
-fn waits_as_time_passes(states: &[(&Event, &Event)], before: Option<&String>) -> Result<Verdict> {
+fn waits_as_time_passes(states: &[(&EventLine, &EventLine)], before: Option<&String>) -> Result<Verdict> {
     let seconds: f64 = before.context("no uptime")?.parse()?;
     let begun = Duration::from_secs_f64(seconds);
     for (_, device) in states {
@@ -183,7 +184,7 @@ fn waits_as_time_passes(states: &[(&Event, &Event)], before: Option<&String>) ->
         clock::at_once(
             &format!(
                 "{}: what waited at {begun:?} is told to wait since {since:?},",
-                device.id
+                device.id.0
             ),
             since.saturating_sub(begun),
         )?;
@@ -213,7 +214,7 @@ fn sysfs_numbers(lines: &[String]) -> Result<[u64; 3]> {
 }
 
 /// Range and device of each reading up to the drain.
-fn blocked_states(stream: &Stream) -> Result<Vec<(&Event, &Event)>> {
+fn blocked_states(stream: &Stream) -> Result<Vec<(&EventLine, &EventLine)>> {
     let drained = stream.only("drained")?.time_ns;
     let of_kind = |kind| {
         stream

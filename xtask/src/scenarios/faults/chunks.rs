@@ -6,6 +6,7 @@ use super::deeds::SIZE;
 use super::uses::provoke_bad_access;
 use crate::scenarios::expect;
 use crate::scenarios::lab::{Lab, Trace};
+use crate::scenarios::product::Hex;
 use crate::scenarios::provider::halves;
 use crate::scenarios::{Method, Verdict};
 
@@ -40,18 +41,18 @@ pub(in crate::scenarios) fn dead_chunk(lab: &mut Lab, method: Method) -> Result<
     // What was freed can come to look alive when it is used anew: then memory of the removed range is given out.
     let perhaps = ["alloc-after-kill", "use-after-removal"];
     expect::violated_and(&stream, &card, &["alloc-on-dead-chunk"], &perhaps)?;
-    let start = format!("{:#x}", newer.0);
     for finding in stream.findings_of("alloc-on-dead-chunk") {
         anyhow::ensure!(
-            finding.range_start.as_ref() == Some(&start),
-            "it is told of the range {:?}, the one that is gone begins at {start}",
-            finding.range_start
+            finding.range_start == Some(Hex(newer.0)),
+            "it is told of the range {:?}, the one that is gone begins at {:#x}",
+            finding.range_start,
+            newer.0
         );
     }
     anyhow::ensure!(
         stream
             .of_kind("free")
-            .all(|free| free.addr != Some(format!("{:#x}", held.addr))),
+            .all(|free| free.addr != Some(Hex(held.addr))),
         "what was to be held is given back"
     );
     Ok(Verdict::Passed)

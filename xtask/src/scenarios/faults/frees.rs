@@ -96,7 +96,7 @@ fn is_seen(stream: &Stream, freed: Freed) -> Result<()> {
         .of_kind("free")
         .filter(|event| event.tgid == Some(freed.pid));
     let event = by_process.next();
-    let seen = event.map(|event| (expect::hex(event.addr.as_ref(), event).ok(), event.size));
+    let seen = event.map(|event| (expect::hex(event.addr, event).ok(), event.size));
     ensure!(
         seen == Some((Some(freed.addr), Some(freed.size))) && by_process.next().is_none(),
         "seen of {freed:x?} is {seen:x?}"

@@ -46,7 +46,7 @@ pub(in crate::scenarios) fn race_2018(lab: &mut Lab, method: Method) -> Result<V
     expect::only_about(&stream, &card)?;
     let order: Vec<&str> = stream
         .observed()
-        .map(|event| event.kind.as_str())
+        .map(|event| event.kind.name())
         .filter(|kind| STEPS.contains(kind))
         .collect();
     ensure!(
@@ -71,7 +71,7 @@ fn of_one_range(stream: &Stream, bar: (u64, u64)) -> Result<()> {
         let event = stream.first(kind)?;
         let range = expect::bounds(event)?;
         ensure!(range == bar, "`{kind}` is about {range:x?}, the BAR is {bar:x?}");
-        let before = pgmap.get_or_insert_with(|| event.pgmap.clone());
+        let before = pgmap.get_or_insert(event.pgmap);
         ensure!(
             *before == event.pgmap && event.pgmap.is_some(),
             "`{kind}` is of the range {:?}, not {before:?}",
@@ -107,7 +107,7 @@ fn by_whom(stream: &Stream, race: &Race) -> Result<()> {
     );
     for kind in ["alloc", "free"] {
         let event = stream.first(kind)?;
-        let seen = (expect::hex(event.addr.as_ref(), event)?, event.size);
+        let seen = (expect::hex(event.addr, event)?, event.size);
         ensure!(
             seen == (race.taken.addr, Some(race.taken.size)),
             "`{kind}` is about {seen:x?}, not {:x?}",

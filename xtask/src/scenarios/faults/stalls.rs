@@ -61,7 +61,7 @@ fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
     let mut told = stream
         .findings
         .iter()
-        .filter(|finding| finding.rule == "stalled-drain");
+        .filter(|finding| finding.rule.name() == "stalled-drain");
     let (first, last) = (told.next(), told.next_back());
     let (first, last) = first.zip(last).context("the finding was told once only")?;
     ensure!(
@@ -82,22 +82,18 @@ fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
         .of_kind("alloc")
         .find(|event| event.tgid == Some(taken.pid))
         .context("the allocation is not in the stream")?;
-    for id in [&alloc.id, &kill.id] {
+    for id in [alloc.id, kill.id] {
         ensure!(
-            first.evidence.contains(id),
-            "{id} is not among its evidence: {first:?}"
+            first.evidence.contains(&id),
+            "{} is not among its evidence: {first:?}",
+            id.0
         );
     }
     let [holder] = first.holders.as_slice() else {
         anyhow::bail!("it does not name one holder: {first:?}");
     };
     ensure!(
-        (
-            holder.tgid,
-            holder.bytes,
-            holder.references,
-            holder.record.as_str()
-        ) == (Some(taken.pid), SIZE, 1, alloc.id.as_str()),
+        (holder.tgid, holder.bytes, holder.references, holder.record) == (Some(taken.pid), SIZE, 1, alloc.id),
         "the holder is {holder:?}"
     );
     ensure!(
@@ -113,7 +109,7 @@ fn unbind(stream: &Stream, pid: u32, step: &str) -> Result<()> {
     let mut told = stream
         .findings
         .iter()
-        .filter(|finding| finding.rule == "stalled-unbind");
+        .filter(|finding| finding.rule.name() == "stalled-unbind");
     let (first, last) = (told.next(), told.next_back());
     let (first, last) = first.zip(last).context("the finding was told once only")?;
     ensure!(

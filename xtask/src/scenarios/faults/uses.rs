@@ -4,7 +4,8 @@ use anyhow::{Result, ensure};
 
 use crate::scenarios::expect;
 use crate::scenarios::lab::Lab;
-use crate::scenarios::stream::{Event, Stream};
+use crate::scenarios::product::EventLine;
+use crate::scenarios::stream::Stream;
 use crate::scenarios::{Method, Verdict};
 
 /// What the kernel says of a bad access, and of the end of a task that died of one in the middle of a request to a disk
@@ -40,7 +41,7 @@ pub(in crate::scenarios) fn late_uses(lab: &mut Lab, method: Method) -> Result<V
     expect::verdicts(&stream, &card, &violated, &["pool-destroyed-in-use"])?;
     let bus = stream.only("virt_to_bus")?;
     ensure!(
-        (bus.tgid, expect::hex(bus.addr.as_ref(), bus)?) == (Some(asked.user.pid), asked.taken.addr),
+        (bus.tgid, expect::hex(bus.addr, bus)?) == (Some(asked.user.pid), asked.taken.addr),
         "{bus:?} is not of {asked:x?}"
     );
     ensure!(
@@ -84,7 +85,7 @@ pub(in crate::scenarios) fn mapped_to_death(lab: &mut Lab, method: Method) -> Re
     let told: Vec<_> = stream
         .findings
         .iter()
-        .map(|finding| finding.rule.as_str())
+        .map(|finding| finding.rule.name())
         .collect();
     ensure!(
         told.contains(&"removed-before-drained")
@@ -107,10 +108,10 @@ pub(super) fn provoke_bad_access(lab: &mut Lab) {
 fn removed_in_use(stream: &Stream) -> Result<()> {
     expect::in_order(stream, &["kill", "remove", "unmapped", "release"])?;
     let done = ["drained", "released", "free"];
-    let wrong: Vec<&Event> = stream
+    let wrong: Vec<&EventLine> = stream
         .events
         .iter()
-        .filter(|event| done.contains(&event.kind.as_str()))
+        .filter(|event| done.contains(&event.kind.name()))
         .collect();
     ensure!(
         wrong.is_empty(),

@@ -2,8 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::report::{Report, Source};
+use super::report::{self, Told as _};
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{Report, Source};
 
 /// How often to ask a tracer that is not certain.
 const PATIENCE: u32 = 40;
@@ -27,7 +28,7 @@ impl Lab {
     /// None answers, or the report does not hold.
     pub(super) fn ask_tracer(&mut self, devices: &str) -> Result<Report> {
         let report = self.holders(devices)?;
-        let Source::Live { pid, since_ns } = report.source else {
+        let Source::Live { pid, since_ns, .. } = report.source else {
             anyhow::bail!("no tracer answered");
         };
         ensure!(
@@ -84,7 +85,7 @@ impl Lab {
             "p2p-trace holders complains: {}",
             output.text()
         );
-        let report = Report::parse(&output.out.join("\n"), output.code)?;
+        let report = report::parse(&output.out.join("\n"), output.code)?;
         ensure!(
             times.len() == 2 && (times[0]..=times[1] + TICK_NS).contains(&report.time_ns),
             "the report is of {} ns, asked for in {times:?}",

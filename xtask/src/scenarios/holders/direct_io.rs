@@ -4,10 +4,11 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::PAGE;
 use super::kernel_held::{gone, held_up, known, residual};
-use super::report::Device;
+use super::report::{Told as _, ToldDevice as _};
 use super::unbinding::{self, Unbinding};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::mapping::number;
+use crate::scenarios::product::{DeviceReport, HolderKind, Liveness, TaskLine, Why};
 use crate::scenarios::{Method, Verdict};
 
 /// Bytes to read: 48 seconds of the slow drive, which nobody waits for.
@@ -44,7 +45,7 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
     let device = held_up(&seen, &memory, &unbinding, range, SIZE)?;
     unbinding::seen_from_the_start(device)?;
     residual(device, known(SIZE / PAGE))?;
-    let holder = device.only_holder("mmap")?;
+    let holder = device.only_holder(HolderKind::Mmap)?;
     ensure!(
         (holder.count, holder.references, holder.bytes) == (1, SIZE / PAGE, SIZE)
             && device.holders.len() == 1
@@ -55,8 +56,8 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
     );
     let task = holder.taken_by.as_ref().context("nobody is named")?;
     ensure!(
-        u64::from(task.tgid) == pid && task.comm == "p2pdio" && holder.process == "alive",
-        "process {pid} mapped it, not {task:?}, {}",
+        u64::from(task.tgid) == pid && task.comm == "p2pdio" && holder.process == Liveness::Alive,
+        "process {pid} mapped it, not {task:?}, {:?}",
         holder.process
     );
     if let Some(report) = &unseen {
@@ -71,7 +72,7 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
 }
 
 /// Expects as many references as pages, and the reader among the candidates only.
-fn unnamed(device: &Device, pid: u64) -> Result<()> {
+fn unnamed(device: &DeviceReport, pid: u64) -> Result<()> {
     ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
     ensure!(device.unseen() == SIZE, "unseen are {} bytes", device.unseen());
     let left = device.only_range()?.residual.context("no references are told")?;
@@ -85,15 +86,14 @@ fn unnamed(device: &Device, pid: u64) -> Result<()> {
             && (left.unexplained_min, left.unexplained_max) == (0, pages - runs),
         "{pages} pages in {runs} pieces are told as {left:?}"
     );
-    let reader = |kind: &str| {
-        device.candidates.iter().any(|candidate| {
-            let task = candidate.task.as_ref();
-            candidate.why == kind
-                && task.is_some_and(|task| u64::from(task.tgid) == pid && task.comm == "p2pdio")
-        })
-    };
+    let is_reader = |task: &TaskLine| u64::from(task.tgid) == pid && task.comm == "p2pdio";
+    let mut why = device.candidates.iter().map(|candidate| &candidate.why);
+    let mapping = why
+        .clone()
+        .any(|why| matches!(why, Why::Mapping { task, .. } if is_reader(task)));
+    let waiting = why.any(|why| matches!(why, Why::Waiting { task, .. } if is_reader(task)));
     ensure!(
-        reader("mapping") && reader("waiting"),
+        mapping && waiting,
         "process {pid} has it mapped and waits for direct I/O, suspected are {:?}",
         device.candidates
     );

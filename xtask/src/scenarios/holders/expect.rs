@@ -3,18 +3,21 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::ask::Sysfs;
-use super::report::{Answer, Device, Holder, hex};
+use super::report::{ToldDevice as _, bounds};
 use crate::scenarios::lab::QUEUE_BYTES;
-use crate::scenarios::stream::{Event, Stream};
+use crate::scenarios::product::{
+    AttachMethod, CanUnbind, DeviceReport, EventLine, Hex, Holder, RangeState, Why,
+};
+use crate::scenarios::stream::Stream;
 
 /// What nvme takes for its two queues.
 pub(super) const QUEUES: u64 = 2 * QUEUE_BYTES;
 
 /// Expects a device in use with one range, and its numbers to be those of sysfs.
-pub(super) fn in_use(device: &Device, bar: (u64, u64), sysfs: Sysfs) -> Result<()> {
+pub(super) fn in_use(device: &DeviceReport, bar: (u64, u64), sysfs: Sysfs) -> Result<()> {
     let range = device.only_range()?;
     ensure!(
-        range.bounds()? == bar && range.state == "live" && range.residual.is_none(),
+        bounds(range)? == bar && range.state == RangeState::Live && range.residual.is_none(),
         "the range in use of BAR {bar:x?} is told as {range:?}"
     );
     ensure!(
@@ -30,7 +33,7 @@ pub(super) fn in_use(device: &Device, bar: (u64, u64), sysfs: Sysfs) -> Result<(
 }
 
 /// Expects no unbind, and no doubt.
-pub(super) fn quiet(device: &Device) -> Result<()> {
+pub(super) fn quiet(device: &DeviceReport) -> Result<()> {
     ensure!(
         device.unbind.is_none(),
         "nobody unbinds, but: {:?}",
@@ -40,7 +43,7 @@ pub(super) fn quiet(device: &Device) -> Result<()> {
 }
 
 /// Expects no doubt.
-pub(super) fn certain(device: &Device) -> Result<()> {
+pub(super) fn certain(device: &DeviceReport) -> Result<()> {
     ensure!(
         device.uncertain.is_empty(),
         "nothing was lost, but: {:?}",
@@ -50,7 +53,7 @@ pub(super) fn certain(device: &Device) -> Result<()> {
 }
 
 /// Expects an answer whose reason has this in it.
-pub(super) fn answer(device: &Device, answer: Answer, words: &str) -> Result<()> {
+pub(super) fn answer(device: &DeviceReport, answer: CanUnbind, words: &str) -> Result<()> {
     let told = &device.can_unbind;
     ensure!(
         told.answer == answer && told.reason.contains(words),
@@ -60,19 +63,19 @@ pub(super) fn answer(device: &Device, answer: Answer, words: &str) -> Result<()>
 }
 
 /// Expects the driver to be the only candidate.
-pub(super) fn only_driver_suspected(device: &Device) -> Result<()> {
+pub(super) fn only_driver_suspected(device: &DeviceReport) -> Result<()> {
     let [candidate] = &device.candidates[..] else {
         anyhow::bail!("the candidates are {:?}", device.candidates);
     };
     ensure!(
-        candidate.why == "driver" && candidate.driver == device.driver,
+        matches!(&candidate.why, Why::Driver { driver } if device.driver.as_ref() == Some(driver)),
         "the candidate is {candidate:?}"
     );
     Ok(())
 }
 
 /// Expects a holder to be told as the stream's events of it: those of one task and caller, all of them.
-pub(super) fn as_in_stream(holder: &Holder, events: &[&Event], stream: &Stream) -> Result<()> {
+pub(super) fn as_in_stream(holder: &Holder, events: &[&EventLine], stream: &Stream) -> Result<()> {
     let first = events.first().context("nothing was taken")?;
     let last = events.last().context("nothing was taken")?;
     let taken: u64 = events.iter().filter_map(|event| event.size).sum();
@@ -84,7 +87,7 @@ pub(super) fn as_in_stream(holder: &Holder, events: &[&Event], stream: &Stream) 
     ensure!(
         holder.record == first.id && holder.oldest_ns == first.time_ns && holder.newest_ns == last.time_ns,
         "the first is {} of {}, told is {holder:?}",
-        first.id,
+        first.id.0,
         first.time_ns
     );
     let told = holder.taken_by.as_ref();
@@ -106,11 +109,11 @@ pub(super) fn as_in_stream(holder: &Holder, events: &[&Event], stream: &Stream) 
 
 /// On 5.10 a kretprobe hides the caller.
 pub(super) fn hides_callers(stream: &Stream) -> Result<bool> {
-    Ok(stream.hook("alloc")?.method.as_deref() == Some("kprobe"))
+    Ok(stream.hook("alloc")?.method == Some(AttachMethod::Kprobe))
 }
 
 /// Expects memory of unseen takers in one piece at this direct-map address.
-pub(super) fn unseen_at(device: &Device, addr: u64, size: u64) -> Result<()> {
+pub(super) fn unseen_at(device: &DeviceReport, addr: u64, size: u64) -> Result<()> {
     let runs = device
         .preexisting
         .as_ref()
@@ -120,7 +123,7 @@ pub(super) fn unseen_at(device: &Device, addr: u64, size: u64) -> Result<()> {
         anyhow::bail!("{size} bytes at {addr:#x} are told as {found:?}");
     };
     ensure!(
-        hex(&run.addr)? == addr && run.size == size,
+        run.addr == Hex(addr) && run.size == size,
         "{size} bytes at {addr:#x} are told as {run:?}"
     );
     Ok(())

@@ -4,9 +4,12 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::PAGE;
 use super::expect::{self, QUEUES};
-use super::report::{Answer, Device, Report, Residual};
+use super::report::{Told as _, ToldDevice as _, bounds};
 use super::unbinding::{self, Unbinding};
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{
+    CanUnbind, DeviceReport, Holder, HolderKind, Liveness, RangeState, Report, Residual,
+};
 use crate::scenarios::testmod::Taken;
 use crate::scenarios::{Method, Verdict};
 
@@ -61,9 +64,9 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
         "by the driver: {holder:?}"
     );
     if hidden {
-        expect::answer(device, Answer::Unknown, "")?;
+        expect::answer(device, CanUnbind::Unknown, "")?;
     } else {
-        expect::answer(device, Answer::No, "it would wait for 64 KiB taken by sh")?;
+        expect::answer(device, CanUnbind::No, "it would wait for 64 KiB taken by sh")?;
     }
 
     let device = held_up(&blocked, &memory, &unbinding, range, SIZE)?;
@@ -91,21 +94,21 @@ pub(super) fn held_up<'a>(
     unbinding: &Unbinding,
     bar: (u64, u64),
     taken: u64,
-) -> Result<&'a Device> {
+) -> Result<&'a DeviceReport> {
     let device = report.device(device)?;
     unbinding.is_told(report, device)?;
     expect::certain(device)?;
     let range = device.only_range()?;
     ensure!(
-        range.bounds()? == bar && range.state == "killed" && range.taken == Some(taken),
+        bounds(range)? == bar && range.state == RangeState::Killed && range.taken == Some(taken),
         "the range that waits is told as {range:?}"
     );
     Ok(device)
 }
 
 /// Expects the memory to be that process's, which has exited.
-pub(super) fn taken_by_module<'a>(device: &'a Device, taken: &Taken) -> Result<&'a super::report::Holder> {
-    let holder = device.only_holder("allocation")?;
+pub(super) fn taken_by_module<'a>(device: &'a DeviceReport, taken: &Taken) -> Result<&'a Holder> {
+    let holder = device.only_holder(HolderKind::Allocation)?;
     ensure!(
         (holder.count, holder.references, holder.bytes) == (1, 1, SIZE) && device.holders.len() == 1,
         "one allocation is told as {:?}",
@@ -118,8 +121,8 @@ pub(super) fn taken_by_module<'a>(device: &'a Device, taken: &Taken) -> Result<&
         taken.pid
     );
     ensure!(
-        holder.process == "gone",
-        "process {} has exited, but is told as {}",
+        holder.process == Liveness::Gone,
+        "process {} has exited, but is told as {:?}",
         taken.pid,
         holder.process
     );
@@ -157,7 +160,7 @@ pub(super) const fn unknown(count: u64, pages: u64) -> Residual {
 }
 
 /// Expects these references to the only range.
-pub(super) fn residual(device: &Device, expected: Residual) -> Result<()> {
+pub(super) fn residual(device: &DeviceReport, expected: Residual) -> Result<()> {
     let told = device.only_range()?.residual;
     ensure!(
         told == Some(expected),
@@ -167,7 +170,7 @@ pub(super) fn residual(device: &Device, expected: Residual) -> Result<()> {
 }
 
 /// Expects nothing to be left.
-pub(super) fn gone(device: &Device) -> Result<()> {
+pub(super) fn gone(device: &DeviceReport) -> Result<()> {
     expect::quiet(device)?;
     ensure!(
         device.ranges.is_empty()
@@ -177,5 +180,5 @@ pub(super) fn gone(device: &Device) -> Result<()> {
             && device.driver.is_none(),
         "after the unbind is told: {device:?}"
     );
-    expect::answer(device, Answer::Yes, "no p2p memory")
+    expect::answer(device, CanUnbind::Yes, "no p2p memory")
 }

@@ -4,9 +4,10 @@ use anyhow::{Result, ensure};
 
 use super::expect;
 use super::kernel_held::SIZE;
-use super::report::{Answer, Device};
+use super::report::{Told as _, ToldDevice as _};
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{CanUnbind, DeviceReport, Liveness};
 use crate::scenarios::testmod::Taken;
 use crate::scenarios::{Method, Verdict};
 
@@ -44,7 +45,7 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
     lab.command("free-all")?;
     lab.unload_module()?;
 
-    ensure!(stream.summary.lost > 0, "nothing was lost in a ring of 4 KiB");
+    ensure!(stream.summary()?.lost > 0, "nothing was lost in a ring of 4 KiB");
     ensure!(heir.addr == handed_over.addr, "the memory was not taken again");
     ensure!(sysfs.taken == 4 * SIZE, "sysfs says {sysfs:?}");
     let device = before.device(&card)?;
@@ -55,16 +56,16 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
     // That the third changed hands is not to be seen in the kernel's state.
     named(device, &[&kept, &handed_over], true)?;
     expect::unseen_at(device, unseen.addr, 2 * SIZE)?;
-    expect::answer(device, Answer::Unknown, "")?;
+    expect::answer(device, CanUnbind::Unknown, "")?;
     Ok(Verdict::Passed)
 }
 
 /// Expects an allocation by each of these processes, and that it is said whether it may be another's by now.
-fn named(device: &Device, expected: &[&Taken], unsure: bool) -> Result<()> {
+fn named(device: &DeviceReport, expected: &[&Taken], unsure: bool) -> Result<()> {
     let mut told = Vec::new();
     for holder in &device.holders {
         ensure!(
-            holder.bytes == SIZE && holder.unsure == unsure && holder.process == "gone",
+            holder.bytes == SIZE && holder.unsure == unsure && holder.process == Liveness::Gone,
             "an allocation of a process that is gone is told as {holder:?}"
         );
         told.extend(holder.taken_by.as_ref().map(|task| task.tgid));

@@ -4,7 +4,9 @@ use anyhow::{Result, ensure};
 
 use super::PAGE;
 use super::expect;
+use super::report::{Told as _, ToldDevice as _};
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{HolderKind, Liveness};
 use crate::scenarios::{Method, Verdict};
 
 /// Allocations, of a page each.
@@ -42,14 +44,14 @@ pub(in crate::scenarios) fn many(lab: &mut Lab, method: Method) -> Result<Verdic
     // Those of before a loss are told by themselves: they may be another's by now.
     for holder in &device.holders {
         ensure!(
-            holder.kind == "allocation"
+            holder.kind == HolderKind::Allocation
                 && holder.count == holder.references
                 && holder.count * PAGE == holder.bytes
                 && holder
                     .taken_by
                     .as_ref()
                     .is_some_and(|task| task.tgid == taken.pid)
-                && holder.process == "gone",
+                && holder.process == Liveness::Gone,
             "allocations by process {}, which is gone, are told as {holder:?}",
             taken.pid
         );

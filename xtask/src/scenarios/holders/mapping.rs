@@ -5,9 +5,10 @@ use rustix::process::Signal;
 
 use super::PAGE;
 use super::expect::{self, QUEUES};
-use super::report::{Answer, Device};
+use super::report::{Told as _, ToldDevice as _};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::mapping::number;
+use crate::scenarios::product::{CanUnbind, DeviceReport, HolderKind, Liveness, Why};
 use crate::scenarios::{Method, Verdict};
 
 /// Bytes of the mapping.
@@ -59,7 +60,7 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
     ensure!(sysfs.taken == QUEUES + SIZE, "taken are {}", sysfs.taken);
     let device = held.device(&memory)?;
     expect::in_use(device, range, sysfs)?;
-    let holder = device.only_holder("mmap")?;
+    let holder = device.only_holder(HolderKind::Mmap)?;
     ensure!(
         (holder.count, holder.references, holder.bytes) == (1, SIZE / PAGE, SIZE)
             && device.holders.len() == 1,
@@ -70,17 +71,17 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
     ensure!(
         holder.record == event.id && holder.oldest_ns == event.time_ns,
         "{} is told as {holder:?}",
-        event.id
+        event.id.0
     );
     let task = holder.taken_by.as_ref().context("nobody is named")?;
     ensure!(
-        u64::from(task.tgid) == pid && task.comm == "p2pmap" && holder.process == "alive",
-        "process {pid} mapped it, not {task:?}, {}",
+        u64::from(task.tgid) == pid && task.comm == "p2pmap" && holder.process == Liveness::Alive,
+        "process {pid} mapped it, not {task:?}, {:?}",
         holder.process
     );
     ensure!(device.unseen() == QUEUES, "unseen are {} bytes", device.unseen());
     expect::only_driver_suspected(device)?;
-    expect::answer(device, Answer::Unknown, "")?;
+    expect::answer(device, CanUnbind::Unknown, "")?;
     let waits = device.can_unbind.waits_for.join("; ");
     ensure!(
         waits.contains("64 KiB mapped by p2pmap") && waits.contains("pins cannot be observed"),
@@ -90,7 +91,7 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
 }
 
 /// Expects the process to be told as one that may have to do with the memory, and as no more.
-fn suspected(device: &Device, pid: u64) -> Result<()> {
+fn suspected(device: &DeviceReport, pid: u64) -> Result<()> {
     ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
     ensure!(
         device.unseen() == QUEUES + SIZE,
@@ -100,18 +101,20 @@ fn suspected(device: &Device, pid: u64) -> Result<()> {
     let mut mapped = device
         .candidates
         .iter()
-        .filter(|candidate| candidate.why == "mapping");
-    let (candidate, more) = (mapped.next(), mapped.next());
-    let candidate = candidate.context("nobody is suspected")?;
-    let task = candidate.task.as_ref().context("a mapping by nobody")?;
+        .filter_map(|candidate| match &candidate.why {
+            Why::Mapping { task, bytes, .. } => Some((task, *bytes, &candidate.reason)),
+            _ => None,
+        });
+    let (first, more) = (mapped.next(), mapped.next());
+    let (task, bytes, reason) = first.context("nobody is suspected")?;
     ensure!(
         more.is_none()
             && u64::from(task.tgid) == pid
             && task.comm == "p2pmap"
-            && candidate.bytes == Some(SIZE)
-            && candidate.reason.contains("mapped"),
+            && bytes == SIZE
+            && reason.contains("mapped"),
         "suspected are {:?}",
         device.candidates
     );
-    expect::answer(device, Answer::Unknown, "taken by whom was not seen")
+    expect::answer(device, CanUnbind::Unknown, "taken by whom was not seen")
 }

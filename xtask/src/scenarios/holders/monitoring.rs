@@ -7,11 +7,12 @@ use anyhow::{Result, ensure};
 
 use super::expect::{self, QUEUES};
 use super::kernel_held::{SIZE, held_up, taken_by_module};
-use super::report::Answer;
+use super::report::{Told as _, ToldDevice as _};
 use super::unbinding::Unbinding;
 use crate::guest::Job;
 use crate::scenarios::expect as of_stream;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::CanUnbind;
 use crate::scenarios::{Method, Verdict};
 
 /// Loops that read, two for each CPU: they take the CPU from each other in the middle of the kernel's functions.
@@ -56,13 +57,13 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
     lab.unload_driver()?;
 
     ensure!(
-        stream.losses.is_empty() && stream.summary.lost == 0,
+        stream.losses.is_empty() && stream.summary()?.lost == 0,
         "reads of sysfs are told as losses: {:?}, {} in the end",
         stream.losses,
-        stream.summary.lost
+        stream.summary()?.lost
     );
     for pulled in stream.of_kind("pulled") {
-        ensure!(pulled.complete == Some(true), "{} is not complete", pulled.id);
+        ensure!(pulled.complete == Some(true), "{} is not complete", pulled.id.0);
     }
     of_stream::attached_by(&stream, method)?;
     of_stream::teardown(&stream, range)?;
@@ -73,7 +74,7 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
         let device = look.device(&memory)?;
         expect::in_use(device, range, sysfs)?;
         ensure!(device.unseen() == QUEUES, "unseen are {} bytes", device.unseen());
-        expect::answer(device, Answer::Unknown, "")?;
+        expect::answer(device, CanUnbind::Unknown, "")?;
     }
     Ok(Verdict::Passed)
 }

@@ -4,9 +4,10 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
 use super::expect::{self, QUEUES};
-use super::report::{Answer, Report};
+use super::report::{Told as _, ToldDevice as _};
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{CanUnbind, HolderKind, Liveness, Report};
 use crate::scenarios::{Method, Verdict};
 
 /// Bytes of the allocation.
@@ -42,9 +43,9 @@ pub(in crate::scenarios) fn other_freer(lab: &mut Lab, method: Method) -> Result
     lab.unload_module()?;
     lab.unload_driver()?;
 
-    let list = (list.pid, "gone");
-    two_takers(&alive, &memory, (pid, "alive"), list)?;
-    two_takers(&gone, &memory, (pid, "gone"), list)?;
+    let list = (list.pid, Liveness::Gone);
+    two_takers(&alive, &memory, (pid, Liveness::Alive), list)?;
+    two_takers(&gone, &memory, (pid, Liveness::Gone), list)?;
     let device = freed.device(&memory)?;
     expect::in_use(device, range, sysfs)?;
     ensure!(
@@ -53,15 +54,18 @@ pub(in crate::scenarios) fn other_freer(lab: &mut Lab, method: Method) -> Result
         device.holders,
         device.unseen()
     );
-    expect::answer(device, Answer::Unknown, "taken by whom was not seen").map(|()| Verdict::Passed)
+    expect::answer(device, CanUnbind::Unknown, "taken by whom was not seen").map(|()| Verdict::Passed)
 }
 
 /// Expects the allocation and the list, each by its process, which is alive or gone.
-fn two_takers(report: &Report, device: &str, plain: (u32, &str), list: (u32, &str)) -> Result<()> {
+fn two_takers(report: &Report, device: &str, plain: (u32, Liveness), list: (u32, Liveness)) -> Result<()> {
     let device = report.device(device)?;
     expect::quiet(device)?;
     ensure!(device.holders.len() == 2, "there are two: {:?}", device.holders);
-    for (kind, size, (pid, process)) in [("allocation", SIZE, plain), ("scatter_list", LIST_SIZE, list)] {
+    for (kind, size, (pid, process)) in [
+        (HolderKind::Allocation, SIZE, plain),
+        (HolderKind::ScatterList, LIST_SIZE, list),
+    ] {
         let holder = device.only_holder(kind)?;
         let task = holder.taken_by.as_ref().context("nobody is named")?;
         ensure!(
@@ -70,7 +74,7 @@ fn two_takers(report: &Report, device: &str, plain: (u32, &str), list: (u32, &st
         );
         ensure!(
             task.tgid == pid && task.comm == "sh" && holder.process == process,
-            "process {pid}, {process}, is told as {task:?}, {}",
+            "process {pid}, {process:?}, is told as {task:?}, {:?}",
             holder.process
         );
     }

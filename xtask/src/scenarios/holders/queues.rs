@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 
 use super::expect::{self, QUEUES};
-use super::report::{Answer, Device};
+use super::report::{Told as _, ToldDevice as _};
 use crate::scenarios::lab::{Lab, QUEUE_BYTES};
-use crate::scenarios::stream::{Event, Stream};
+use crate::scenarios::product::{CanUnbind, DeviceReport, EventLine, HolderKind};
+use crate::scenarios::stream::Stream;
 use crate::scenarios::{Method, Verdict};
 
 /// A tracer that was there before is asked, then none.
@@ -48,10 +49,10 @@ pub(in crate::scenarios) fn queues(lab: &mut Lab, method: Method) -> Result<Verd
 }
 
 /// Expects the queues to be the driver's, by the task and function that the stream has.
-fn named(device: &Device, stream: &Stream) -> Result<()> {
-    let events: Vec<&Event> = stream.of_kind("alloc").collect();
+fn named(device: &DeviceReport, stream: &Stream) -> Result<()> {
+    let events: Vec<&EventLine> = stream.of_kind("alloc").collect();
     ensure!(events.len() == 2, "nvme took {} queues", events.len());
-    let holder = device.only_holder("allocation")?;
+    let holder = device.only_holder(HolderKind::Allocation)?;
     expect::as_in_stream(holder, &events, stream)?;
     ensure!(
         holder.bytes == 2 * QUEUE_BYTES && holder.references == 2 && device.holders.len() == 1,
@@ -70,18 +71,18 @@ fn named(device: &Device, stream: &Stream) -> Result<()> {
             "without a caller it is {:?}",
             holder.by_driver
         );
-        return expect::answer(device, Answer::Unknown, "cannot be told");
+        return expect::answer(device, CanUnbind::Unknown, "cannot be told");
     };
     ensure!(
         caller.starts_with("nvme_") && caller.ends_with(" [nvme]") && holder.by_driver == Some(true),
         "the queues are taken by {caller}, {:?}",
         holder.by_driver
     );
-    expect::answer(device, Answer::Yes, "128 KiB of nvme itself")
+    expect::answer(device, CanUnbind::Yes, "128 KiB of nvme itself")
 }
 
 /// Expects as many bytes of unknown takers, in one piece or two, and no claim about them.
-fn unnamed(device: &Device) -> Result<()> {
+fn unnamed(device: &DeviceReport) -> Result<()> {
     ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
     let preexisting = device.preexisting.as_ref();
     ensure!(
@@ -89,5 +90,5 @@ fn unnamed(device: &Device) -> Result<()> {
         "the queues are told as {preexisting:?}"
     );
     expect::only_driver_suspected(device)?;
-    expect::answer(device, Answer::Unknown, "taken by whom was not seen")
+    expect::answer(device, CanUnbind::Unknown, "taken by whom was not seen")
 }

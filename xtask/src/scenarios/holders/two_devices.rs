@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 
 use super::expect::{self, QUEUES};
-use super::report::Report;
+use super::report::{Told as _, ToldDevice as _};
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{HolderKind, Report};
 use crate::scenarios::{Method, Verdict};
 
 /// Bytes taken of the drive, and of the card.
@@ -40,7 +41,7 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
         report
             .devices
             .iter()
-            .map(|device| device.address.clone())
+            .map(|device| device.device.0.to_string())
             .collect()
     };
     ensure!(named(&both) == devices, "both are {:?}", named(&both));
@@ -53,7 +54,7 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
         for report in [&both, &each[at]] {
             let device = report.device(address)?;
             expect::in_use(device, range, sysfs)?;
-            let holder = device.only_holder("allocation")?;
+            let holder = device.only_holder(HolderKind::Allocation)?;
             let by = holder.taken_by.as_ref().map(|task| task.tgid);
             ensure!(
                 holder.bytes == SIZES[at] && by == Some(takers[at]) && device.holders.len() == 1,
@@ -66,7 +67,7 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
     }
     for report in &unseen {
         for device in &report.devices {
-            let at = usize::from(device.address == devices[1]);
+            let at = usize::from(device.device.0.to_string() == devices[1]);
             let (range, sysfs) = facts[at];
             expect::in_use(device, range, sysfs)?;
             let queues = if at == 0 { QUEUES } else { 0 };

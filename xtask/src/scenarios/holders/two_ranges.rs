@@ -5,16 +5,17 @@ use anyhow::{Context as _, Result, ensure};
 use super::PAGE;
 use super::expect;
 use super::kernel_held::{SIZE, gone, known, taken_by_module, unknown};
-use super::report::{Answer, Device, Range, Residual};
+use super::report::{Told as _, bounds};
 use super::unbinding::{self, Unbinding};
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{CanUnbind, DeviceReport, RangeState, Residual};
 use crate::scenarios::provider::halves;
 use crate::scenarios::testmod::Taken;
 use crate::scenarios::{Method, Verdict};
 
 /// A range: bounds, state, bytes taken, references left.
-type Told<'a> = ((u64, u64), &'a str, Option<u64>, Option<Residual>);
+type Seen = ((u64, u64), RangeState, Option<u64>, Option<Residual>);
 
 /// The older range held, under a tracer and without; then the newer one, without.
 pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<Verdict> {
@@ -44,7 +45,10 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
     expect::quiet(device)?;
     states(
         device,
-        &[(older, "live", Some(SIZE), None), (newer, "live", Some(0), None)],
+        &[
+            (older, RangeState::Live, Some(SIZE), None),
+            (newer, RangeState::Live, Some(0), None),
+        ],
     )?;
     ensure!(
         (device.size, device.taken) == (Some(sysfs.size), Some(sysfs.taken)) && sysfs.taken == SIZE,
@@ -55,7 +59,7 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
     // The module is the card's own driver.
     taken_by_module(device, &held)?;
     let own = device.holders.iter().any(|holder| holder.by_driver == Some(true));
-    expect::answer(device, if own { Answer::Yes } else { Answer::Unknown }, "")?;
+    expect::answer(device, if own { CanUnbind::Yes } else { CanUnbind::Unknown }, "")?;
 
     let device = blocked.device(&card)?;
     unbinding.is_told(&blocked, device)?;
@@ -64,8 +68,8 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
     states(
         device,
         &[
-            (older, "killed", Some(SIZE), Some(known(1))),
-            (newer, "removed", Some(0), None),
+            (older, RangeState::Killed, Some(SIZE), Some(known(1))),
+            (newer, RangeState::Removed, Some(0), None),
         ],
     )?;
     taken_by_module(device, &held)?;
@@ -75,9 +79,18 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
         expect::certain(device)?;
         unbinding::not_seen_beginning(device)?;
         // Of the newer one the pool has a pointer to freed memory: it tells nothing, or what was true in the end.
-        let older_waits = (older, "killed", Some(SIZE), Some(unknown(1, SIZE / PAGE)));
-        states(device, &[older_waits])
-            .or_else(|_| states(device, &[older_waits, (newer, "drained", Some(0), None)]))?;
+        let older_waits = (
+            older,
+            RangeState::Killed,
+            Some(SIZE),
+            Some(unknown(1, SIZE / PAGE)),
+        );
+        states(device, &[older_waits]).or_else(|_| {
+            states(
+                device,
+                &[older_waits, (newer, RangeState::Drained, Some(0), None)],
+            )
+        })?;
         expect::unseen_at(device, held.addr, SIZE)?;
         newer_held(lab, newer, older)?;
     }
@@ -103,8 +116,13 @@ fn newer_held(lab: &mut Lab, newer: (u64, u64), older: (u64, u64)) -> Result<()>
     states(
         device,
         &[
-            (older, "live", Some(0), None),
-            (newer, "killed", Some(SIZE), Some(unknown(1, SIZE / PAGE))),
+            (older, RangeState::Live, Some(0), None),
+            (
+                newer,
+                RangeState::Killed,
+                Some(SIZE),
+                Some(unknown(1, SIZE / PAGE)),
+            ),
         ],
     )?;
     expect::unseen_at(device, held.addr, SIZE)?;
@@ -125,16 +143,10 @@ fn take_in(lab: &mut Lab, card: &str, range: (u64, u64)) -> Result<Taken> {
 }
 
 /// Expects these ranges, by address.
-fn states(device: &Device, expected: &[Told<'_>]) -> Result<()> {
+fn states(device: &DeviceReport, expected: &[Seen]) -> Result<()> {
     let mut told = Vec::new();
     for range in &device.ranges {
-        let Range {
-            state,
-            taken,
-            residual,
-            ..
-        } = range;
-        told.push((range.bounds()?, state.as_str(), *taken, *residual));
+        told.push((bounds(range)?, range.state, range.taken, range.residual));
     }
     told.sort_by_key(|range| range.0);
     ensure!(
@@ -145,7 +157,7 @@ fn states(device: &Device, expected: &[Told<'_>]) -> Result<()> {
 }
 
 /// Expects the whole teardown of the first range to be told, and the kill of the second.
-fn killed_twice(device: &Device) -> Result<()> {
+fn killed_twice(device: &DeviceReport) -> Result<()> {
     let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
     let steps = ["kill", "drained", "remove", "unmapped"];
     let told: Vec<&str> = unbind

@@ -5,9 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::ask::uptime_ns;
-use super::report::{Answer, Device, Report, Task, Unbind};
 use crate::guest::Job;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{
+    CanUnbind, DeviceReport, Report, StepFrom, TaskLine, UnbindReport, UnbindStep, Why,
+};
 
 /// A task of the guest that unbinds a device, and waits for memory to be given back.
 #[derive(Debug)]
@@ -54,16 +56,16 @@ impl Unbinding {
     }
 
     /// Expects it to be told as blocked, where it stands, and by whom it is run.
-    pub(super) fn is_told(&self, report: &Report, device: &Device) -> Result<()> {
+    pub(super) fn is_told(&self, report: &Report, device: &DeviceReport) -> Result<()> {
         let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
         ensure!(unbind.blocked, "it is not told as blocked: {unbind:?}");
         ensure!(
-            unbind.step.as_deref() == Some("wait_for_drain") && unbind.step_from.as_deref() == Some("stack"),
+            unbind.step == Some(UnbindStep::WaitForDrain) && unbind.step_from == Some(StepFrom::Stack),
             "its step is told as {:?}, from {:?}",
             unbind.step,
             unbind.step_from
         );
-        let task = Task {
+        let task = TaskLine {
             pid: self.pid,
             tgid: self.pid,
             comm: "sh".to_owned(),
@@ -82,15 +84,21 @@ impl Unbinding {
         );
         self.since(report, unbind)?;
         ensure!(
-            device.can_unbind.answer == Answer::No && device.can_unbind.reason.contains("blocked already"),
+            device.can_unbind.answer == CanUnbind::No && device.can_unbind.reason.contains("blocked already"),
             "can it be unbound? {:?}",
             device.can_unbind
         );
+        let suspected = device
+            .candidates
+            .iter()
+            .filter_map(|candidate| match &candidate.why {
+                Why::Mapping { task, .. } | Why::Waiting { task, .. } | Why::Unbinding { task, .. } => {
+                    Some(task)
+                }
+                Why::Driver { .. } => None,
+            });
         ensure!(
-            !device
-                .candidates
-                .iter()
-                .any(|candidate| candidate.task.as_ref() == Some(&task)),
+            !suspected.into_iter().any(|suspect| *suspect == task),
             "who unbinds is suspected: {:?}",
             device.candidates
         );
@@ -98,7 +106,7 @@ impl Unbinding {
     }
 
     /// Expects no time from before the unbind.
-    fn since(&self, report: &Report, unbind: &Unbind) -> Result<()> {
+    fn since(&self, report: &Report, unbind: &UnbindReport) -> Result<()> {
         let age_ns = report.time_ns - self.since_ns;
         let waiting_ns = unbind
             .waiting_ns
@@ -123,7 +131,7 @@ impl Unbinding {
 }
 
 /// Expects all steps up to the kill to be told, in their order.
-pub(super) fn seen_from_the_start(device: &Device) -> Result<()> {
+pub(super) fn seen_from_the_start(device: &DeviceReport) -> Result<()> {
     let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
     let kinds: Vec<&str> = unbind.steps.iter().map(|step| step.kind.as_str()).collect();
     ensure!(
@@ -139,7 +147,7 @@ pub(super) fn seen_from_the_start(device: &Device) -> Result<()> {
 }
 
 /// Expects that no step is claimed to have been seen, and that this is said.
-pub(super) fn not_seen_beginning(device: &Device) -> Result<()> {
+pub(super) fn not_seen_beginning(device: &DeviceReport) -> Result<()> {
     let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
     ensure!(
         unbind.steps_may_be_missing && unbind.steps.is_empty(),

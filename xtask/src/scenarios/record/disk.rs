@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use super::{check, fetch, load, load_until, replay, stop, wait_size};
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::EndName;
 use crate::scenarios::{Method, Verdict};
 
 /// What finds no room is missing and told; the rest is there, before and behind.
@@ -37,7 +38,7 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
 
     let checked = check(&files, 2)?;
     ensure!(
-        checked.end == "whole" && checked.findings.is_empty() && checked.lost > 0,
+        checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost > 0,
         "{checked:?}"
     );
     let (lines, _) = replay(&files)?;
@@ -74,7 +75,7 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
 
     let checked = check(&files, 0)?;
     ensure!(
-        checked.end == "whole" && checked.findings.is_empty() && checked.lost == 0,
+        checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost == 0,
         "{checked:?}"
     );
     let (lines, _) = replay(&files)?;

@@ -53,7 +53,7 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
     let finding = found
         .findings
         .iter()
-        .find(|finding| finding.rule == "stalled-drain")
+        .find(|finding| finding.rule.name() == "stalled-drain")
         .with_context(|| format!("the finding is not in what was written for it: {found:?}"))?;
     ensure!(
         finding

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use super::{check, fetch, replay, wait_size};
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{Answer, EndName};
 use crate::scenarios::{Method, Verdict};
 
 /// Sizes at which it is killed, one after the other: the header has 4 KiB or so.
@@ -45,13 +46,15 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
         let one = std::slice::from_ref(file);
         let checked = check(one, 2)?;
         ensure!(
-            checked.end == "cut_off" && checked.verdict == "inconclusive" && checked.findings.is_empty(),
+            checked.end == EndName::CutOff
+                && checked.verdict == Answer::Inconclusive
+                && checked.findings.is_empty(),
             "{}: {checked:?}",
             of()
         );
-        let is_unsure = |answer: &str| answer == "inconclusive" || answer == "not_checked";
+        let is_unsure = |answer| matches!(answer, Answer::Inconclusive | Answer::NotChecked);
         ensure!(
-            checked.verdicts.iter().all(|verdict| is_unsure(&verdict.answer)),
+            checked.verdicts.iter().all(|verdict| is_unsure(verdict.verdict)),
             "{}: a rule is sure: {checked:?}",
             of()
         );
@@ -87,7 +90,7 @@ fn torn(file: &std::path::Path) -> Result<()> {
             .with_context(|| format!("cannot write {}", torn.display()))?;
         let checked = check(std::slice::from_ref(&torn), 2)?;
         ensure!(
-            checked.end == "cut_off" && checked.findings.is_empty(),
+            checked.end == EndName::CutOff && checked.findings.is_empty(),
             "torn at {length}: {checked:?}"
         );
     }

@@ -7,56 +7,17 @@ mod killed;
 mod rotated;
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
 
-use super::{
-    dump,
-    findings::{Finding, Verdict},
-    lab::Lab,
-};
+use super::{dump, lab::Lab, product::CheckReport};
 use crate::guest::Job;
 
 pub(super) use disk::{full_disk, vanished};
 pub(super) use flight::flight;
 pub(super) use killed::killed;
 pub(super) use rotated::rotated;
-
-/// What `check --json` says of a dump.
-#[derive(Deserialize)]
-struct Checked {
-    end: String,
-    verdict: String,
-    events: u64,
-    lost: u64,
-    damage: Vec<String>,
-    findings: Vec<Finding>,
-    verdicts: Vec<Verdict>,
-}
-
-/// What matters of it for an error message.
-impl fmt::Debug for Checked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rules: Vec<_> = self.findings.iter().map(|finding| &*finding.rule).collect();
-        let answers: Vec<_> = self
-            .verdicts
-            .iter()
-            .map(|verdict| format!("{} {}", verdict.rule, verdict.answer))
-            .collect();
-        f.debug_struct("Checked")
-            .field("end", &self.end)
-            .field("verdict", &self.verdict)
-            .field("events", &self.events)
-            .field("lost", &self.lost)
-            .field("damage", &self.damage)
-            .field("findings", &rules)
-            .field("verdicts", &answers)
-            .finish()
-    }
-}
 
 /// What a run of the tracer on this machine came to.
 #[derive(Debug)]
@@ -84,7 +45,7 @@ fn read(arguments: &[&str], files: &[PathBuf]) -> Result<Said> {
 }
 
 /// Judges files of one run, and expects this exit code.
-fn check(files: &[PathBuf], code: i32) -> Result<Checked> {
+fn check(files: &[PathBuf], code: i32) -> Result<CheckReport> {
     let said = read(&["check", "--json"], files)?;
     ensure!(
         said.code == code && said.out.len() == 1,

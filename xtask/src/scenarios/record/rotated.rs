@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Checked, check, fetch, load_until, replay, stop};
+use super::{check, fetch, load_until, replay, stop};
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
-use crate::scenarios::stream::Stream;
+use crate::scenarios::product::{CheckReport, EndName, VerdictLine};
 use crate::scenarios::testmod::Taken;
 use crate::scenarios::{Method, Verdict};
 
@@ -66,14 +66,14 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     );
     let all = check(&files, 1)?;
     ensure!(
-        all.end == "whole" && all.damage.is_empty() && all.lost == 0,
+        all.end == EndName::Whole && all.damage.is_empty() && all.lost == 0,
         "{all:?}"
     );
     ensure!(
-        answers(&all) == live_answers(&stream),
+        answers(&all.verdicts) == answers(&stream.verdicts),
         "all files come to {:?}, live to {:?}",
-        answers(&all),
-        live_answers(&stream)
+        answers(&all.verdicts),
+        answers(&stream.verdicts)
     );
     names_taker(&all, &taken)?;
     // The one alone in which the wait has become too long. It begins long after the memory was taken, and perhaps after the kill.
@@ -96,13 +96,19 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     }
     names_taker(&alone.context("no file but the first has the finding")?, &taken)?;
     let first = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
-    ensure!(first.end == "goes_on" && first.findings.is_empty(), "{first:?}");
+    ensure!(
+        first.end == EndName::GoesOn && first.findings.is_empty(),
+        "{first:?}"
+    );
     Ok(Verdict::Passed)
 }
 
 /// Expects the finding, with who took the memory, and when.
-fn names_taker(checked: &Checked, taken: &Taken) -> Result<()> {
-    let finding = checked.findings.iter().find(|finding| finding.rule == RULE);
+fn names_taker(checked: &CheckReport, taken: &Taken) -> Result<()> {
+    let finding = checked
+        .findings
+        .iter()
+        .find(|finding| finding.rule.name() == RULE);
     let finding = finding.with_context(|| format!("no {RULE} in {checked:?}"))?;
     let [holder] = finding.holders.as_slice() else {
         anyhow::bail!("it does not name one holder: {finding:?}");
@@ -114,18 +120,14 @@ fn names_taker(checked: &Checked, taken: &Taken) -> Result<()> {
     Ok(())
 }
 
-type Answers<'a> = BTreeSet<(&'a str, &'a str, &'a str)>;
-
-fn answers(checked: &Checked) -> Answers<'_> {
-    let verdicts = checked.verdicts.iter();
-    verdicts
-        .map(|verdict| (&*verdict.device, &*verdict.rule, &*verdict.answer))
-        .collect()
-}
-
-fn live_answers(stream: &Stream) -> Answers<'_> {
-    let verdicts = stream.verdicts.iter();
-    verdicts
-        .map(|verdict| (&*verdict.device, &*verdict.rule, &*verdict.answer))
-        .collect()
+/// Device, rule and answer of each.
+fn answers(verdicts: &[VerdictLine]) -> BTreeSet<(String, &str, &str)> {
+    let of = |verdict: &VerdictLine| {
+        (
+            verdict.device.0.to_string(),
+            verdict.rule.name(),
+            verdict.verdict.name(),
+        )
+    };
+    verdicts.iter().map(of).collect()
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-use super::{Loss, Stream, Summary};
+use p2p_trace_common::Ring;
+
+use super::{LostLine, Stream};
+use crate::scenarios::product::Reason;
 
 /// The CPU of what user space wrote itself.
 const USER: u32 = u32::MAX;
@@ -20,7 +23,7 @@ impl Stream {
             .iter()
             .filter(|event| event.cpu != USER && event.seq % 2 == 0);
         let shown = shown.map(|event| (event.cpu, event.seq, event.seq));
-        let numbered = self.losses.iter().filter(|loss| loss.ring == "hot");
+        let numbered = self.losses.iter().filter(|loss| loss.ring == Ring::Hot);
         let lost = numbered.filter_map(|loss| Some((loss.cpu?, loss.first_seq, loss.last_seq)));
         for (cpu, first, last) in shown.chain(lost) {
             for number in (first..=last).step_by(2) {
@@ -46,15 +49,12 @@ impl Stream {
     /// Checks that the summary tells of the losses that were reported, and that only those have no CPU that were never
     /// written.
     fn check_losses(&self) -> Result<()> {
-        let skipped = |loss: &&Loss| loss.reason == "skipped";
-        let count = |losses: &mut dyn Iterator<Item = &Loss>| losses.map(|loss| loss.count).sum::<u64>();
+        let skipped = |loss: &&LostLine| loss.reason == Reason::Skipped;
+        let count = |losses: &mut dyn Iterator<Item = &LostLine>| losses.map(|loss| loss.count).sum::<u64>();
         let counted = count(&mut self.losses.iter());
         let of_skipped = count(&mut self.losses.iter().filter(skipped));
-        let Summary {
-            lost,
-            skipped: in_the_end,
-            ..
-        } = self.summary;
+        let summary = self.summary()?;
+        let (lost, in_the_end) = (summary.lost, summary.skipped);
         ensure!(
             (counted, of_skipped) == (lost, in_the_end),
             "losses of {counted}, of them {of_skipped} skipped, were reported, but {lost} and {in_the_end} in the end"

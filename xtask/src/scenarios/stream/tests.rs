@@ -2,15 +2,22 @@
 
 use super::*;
 
+/// The random number of the run.
+const RUN: &str = "0000000000000001";
+const ACCOUNTING: &str = r#""accounting":{"sequence":"exact","missed":"counted"}"#;
+const STATUS: &str = r#"{"type":"status","format":1,"time":"","time_ns":0,"version":"","kernel":"","boot_id":"",
+    "run":"0000000000000001","cpus":1,"rings":{"hot":0,"rare":0},
+    "accounting":{"sequence":"exact","missed":"counted"},"hooks":[],"devices":[]}"#;
+
 /// A stream of events `(time, seq, what is special about it)`, with an account of hooks.
 pub(crate) fn stream(events: &[(u64, u64, &str)], hooks: &str) -> Vec<String> {
-    let mut lines = vec![r#"{"type":"status"}"#.to_owned()];
+    let mut lines = vec![STATUS.to_owned()];
     lines.extend(events.iter().map(|(time, seq, rest)| {
-        let fixed = r#""type":"event","hook":"page_free","cpu":0,"device":"0000:03:00.0""#;
-        format!(r#"{{{fixed},"id":"r:0:{seq}","seq":{seq},"time_ns":{time},{rest}}}"#)
+        let fixed = r#""type":"event","hook":"page_free","method":"fentry","cpu":0,"device":"0000:03:00.0","time":"""#;
+        format!(r#"{{{fixed},"id":"{RUN}:0:{seq}","seq":{seq},"time_ns":{time},{rest}}}"#)
     }));
     lines.push(format!(
-        r#"{{"type":"summary","lost":0,"duration_ns":1,"hooks":[{hooks}]}}"#
+        r#"{{"type":"summary","lost":0,"duration_ns":1,"events":0,"contradictions":[],{ACCOUNTING},"hooks":[{hooks}]}}"#
     ));
     lines
 }
@@ -51,7 +58,7 @@ fn a_stream_begins_with_a_status_and_ends_with_a_summary() {
     assert!(complaint(&lines[1..]).contains("begin with a status"));
     let summary = lines.pop().unwrap();
     assert!(complaint(&lines).contains("no summary"));
-    lines.extend([summary, r#"{"type":"status"}"#.to_owned()]);
+    lines.extend([summary, STATUS.to_owned()]);
     assert!(complaint(&lines).contains("after the summary"));
 }
 
@@ -81,8 +88,8 @@ fn every_number_is_shown_or_reported_as_lost() {
     );
     let mut lines = stream(&events, &account);
     assert!(complaint(&lines).contains("missing"), "{}", complaint(&lines));
-    let loss =
-        r#"{"type":"lost","cpu":0,"ring":"hot","count":2,"first_seq":2,"last_seq":4,"reason":"overwritten"}"#;
+    let loss = r#"{"type":"lost","cpu":0,"ring":"hot","count":2,"first_seq":2,"last_seq":4,"reason":"overwritten",
+        "from":"","from_ns":0,"to_ns":0}"#;
     lines.insert(2, loss.to_owned());
     let complained = complaint(&lines);
     assert!(
@@ -103,7 +110,8 @@ fn every_number_is_shown_or_reported_as_lost() {
 #[test]
 fn what_was_skipped_counts_as_lost_and_has_no_cpu() {
     let mut lines = stream(&FREES, ACCOUNT);
-    let loss = r#"{"type":"lost","ring":"rare","count":1,"first_seq":1,"last_seq":1,"reason":"skipped"}"#;
+    let loss = r#"{"type":"lost","ring":"rare","count":1,"first_seq":1,"last_seq":1,"reason":"skipped",
+        "from":"","from_ns":0,"to_ns":0}"#;
     lines.insert(2, loss.to_owned());
     let last = lines.len() - 1;
     let total = |count: &str| format!("\"summary\",{count},\"dur");
@@ -130,7 +138,7 @@ fn order_and_identity_matter() {
 fn a_contradiction_is_passed_on() {
     let mut lines = stream(&[], ACCOUNT.split(",\n").last().unwrap());
     let last = lines.len() - 1;
-    lines[last] = lines[last].replace("\"lost\":0,\"dur", "\"contradictions\":[\"x\"],\"lost\":0,\"dur");
+    lines[last] = lines[last].replace("\"contradictions\":[]", "\"contradictions\":[\"x\"]");
     assert!(
         complaint(&lines).contains("contradicts itself: x"),
         "{}",

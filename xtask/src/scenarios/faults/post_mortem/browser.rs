@@ -4,15 +4,15 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 
 use crate::host::{command, packages};
+use crate::scenarios::product::CheckReport;
 
 /// Seconds that the browser may take.
 const PATIENCE: &str = "180";
 
 /// Has a browser run the page, and expects of what comes of it the figures of `check --json`, and no complaint.
-pub(super) fn shown(page: &Path, checked: &Value) -> Result<()> {
+pub(super) fn shown(page: &Path, checked: &CheckReport) -> Result<()> {
     if !command::exists(packages::BROWSER_PROGRAM) {
         println!("    (no {}: the page is not shown)", packages::BROWSER_PROGRAM);
         return Ok(());
@@ -38,20 +38,19 @@ pub(super) fn shown(page: &Path, checked: &Value) -> Result<()> {
         page.display()
     );
     let shown = String::from_utf8_lossy(&output.stdout);
-    let count = |name: &str| checked[name].as_array().map_or(0, Vec::len);
-    let verdict = checked["verdict"].as_str().unwrap_or_default().to_owned();
+    let (findings, verdicts) = (checked.findings.len(), checked.verdicts.len());
     for (name, value) in [
-        ("verdict", verdict),
-        ("findings", count("findings").to_string()),
-        ("events", checked["events"].to_string()),
-        ("lost", checked["lost"].to_string()),
+        ("verdict", checked.verdict.name().to_owned()),
+        ("findings", findings.to_string()),
+        ("events", checked.events.to_string()),
+        ("lost", checked.lost.to_string()),
     ] {
         let figure = format!("data-figure=\"{name}\">{value}</dd>");
         ensure!(shown.contains(&figure), "the browser does not show `{figure}`");
     }
     let marks = |attribute: &str| shown.matches(attribute).count();
     ensure!(
-        marks("data-finding=") == count("findings") && marks("data-rule=") == count("verdicts"),
+        marks("data-finding=") == findings && marks("data-rule=") == verdicts,
         "the browser shows {} findings and {} verdicts",
         marks("data-finding="),
         marks("data-rule=")

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::Value;
 
 use super::host::{Recovered, judged, text};
 use super::{Guilty, browser};
-use crate::scenarios::stream::{Event, Stream};
+use crate::scenarios::product::{Answer, CheckReport, EventLine, address};
+use crate::scenarios::stream::Stream;
 
 /// What is violated.
 const RULES: [&str; 2] = ["removed-before-drained", "use-after-removal"];
@@ -32,10 +32,10 @@ pub(super) fn complete(recovered: &Recovered, guilty: &Guilty, card: &str) -> Re
 /// Expects both verdicts, and the last map as that of whoever did it.
 pub(super) fn guilty(stream: &Stream, guilty: &Guilty, card: &str) -> Result<()> {
     let remove = stream.first("remove")?;
-    let Some(used) = stream.events.iter().rfind(|event| event.kind == "map") else {
+    let Some(used) = stream.events.iter().rfind(|event| event.kind.name() == "map") else {
         bail!("the map that killed the kernel is not in the core");
     };
-    let Event {
+    let EventLine {
         pid,
         comm,
         caller,
@@ -50,16 +50,16 @@ pub(super) fn guilty(stream: &Stream, guilty: &Guilty, card: &str) -> Result<()>
         "the last map is {used:?}, not that of {guilty:x?}"
     );
     ensure!(
-        used.page.is_some() || used.physical.is_some(),
+        used.page.is_some() || used.phys.is_some(),
         "the map has no page: {used:?}"
     );
     ensure!(
-        used.device.as_deref() == Some(card),
+        address(used.device).as_deref() == Some(card),
         "the map is not known to be of {card}: {used:?}"
     );
     for rule in RULES {
         let verdict = stream.verdict(card, rule)?;
-        ensure!(verdict.answer == "violated", "{rule} is {verdict:?}");
+        ensure!(verdict.verdict == Answer::Violated, "{rule} is {verdict:?}");
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ pub(super) fn taker_is_named(recovered: &Recovered, guilty: &Guilty, card: &str,
     let finding = stream
         .findings
         .iter()
-        .find(|finding| finding.rule == "removed-before-drained")
+        .find(|finding| finding.rule.name() == "removed-before-drained")
         .context("there is no finding of the removal")?;
     let [holder] = finding.holders.as_slice() else {
         bail!("the finding has not one holder: {finding:?}")
@@ -116,9 +116,9 @@ pub(super) fn same_events(alone: &Recovered, behind: &Recovered) -> Result<()> {
         behind.said.iter().any(|line| line.contains("recorded ones")),
         "nothing was recorded before"
     );
-    let ids = |recovered: &Recovered| -> Vec<String> {
+    let ids = |recovered: &Recovered| -> Vec<_> {
         let events = recovered.stream.events.iter();
-        let mut ids: Vec<_> = events.map(|event| event.id.clone()).collect();
+        let mut ids: Vec<_> = events.map(|event| event.id.0).collect();
         ids.sort_unstable();
         ids
     };
@@ -143,10 +143,11 @@ pub(super) fn same_events(alone: &Recovered, behind: &Recovered) -> Result<()> {
 pub(super) fn reported(recovered: &Recovered) -> Result<()> {
     let dump = text(&recovered.dump);
     let checked = judged(&["check", "--json", &dump])?.join("");
-    let checked: Value = serde_json::from_str(&checked).context("check --json wrote no JSON")?;
-    let findings = checked["findings"].as_array().context("it has no findings")?;
+    let checked: CheckReport =
+        serde_json::from_str(&checked).context("what check says is not what its schema says")?;
+    let findings = &checked.findings;
     let mail = judged(&["report", &dump])?;
-    let verdict = checked["verdict"].as_str().unwrap_or_default().to_uppercase();
+    let verdict = checked.verdict.name().to_uppercase();
     let title = mail.first().map_or("", String::as_str);
     ensure!(
         title.starts_with("# ") && title.ends_with(&format!(": {verdict}")),
@@ -164,13 +165,12 @@ pub(super) fn reported(recovered: &Recovered) -> Result<()> {
     browser::shown(&page, &checked)?;
     let (mail, html) = (words(&mail.join(" ")), words(&plain(&html)));
     for finding in findings {
-        let of = |name: &str| finding[name].as_str().unwrap_or_default().to_owned();
-        let heading = format!("({}), {}", of("severity"), of("device"));
-        let message = words(&of("message"));
+        let rule = finding.rule.name();
+        let heading = format!("({}), {}", finding.severity.name(), finding.device.0);
+        let message = words(&finding.message);
         ensure!(
-            mail.contains(&words(&heading)) && mail.contains(&of("rule")),
-            "{heading} of {} is not in the report",
-            of("rule")
+            mail.contains(&words(&heading)) && mail.contains(rule),
+            "{heading} of {rule} is not in the report"
         );
         ensure!(mail.contains(&message), "`{message}` is not in the report");
         ensure!(html.contains(&message), "`{message}` is not on the page");

@@ -51,7 +51,7 @@ fn largest_are_told(stream: &Stream, said: &[String], guilty: &Guilty, taker: u3
     let finding = stream
         .findings
         .iter()
-        .find(|finding| finding.rule == "removed-before-drained")
+        .find(|finding| finding.rule.name() == "removed-before-drained")
         .context("there is no finding of the removal")?;
     let [small, large] = finding.holders.as_slice() else {
         bail!("the finding has not two takers: {finding:?}")

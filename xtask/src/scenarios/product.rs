@@ -1,0 +1,25 @@
+//! The product's own types of the JSON that it writes. Where they are is said here and nowhere else.
+
+pub(super) use p2p_trace::holders::{
+    Answer as CanUnbind, DeviceReport, Holder, RangeReport, RangeState, Report, Residual, Source, StepFrom,
+    TaskLine, UnbindReport, Why,
+};
+pub(super) use p2p_trace::render::doctor::{DoctorReport, Method as DoctorMethod};
+pub(crate) use p2p_trace::render::{
+    check::{CheckReport, EndName},
+    json::{
+        EventLine, FindingLine, HolderLine, HookLine, Line, LostLine, StateName, SummaryLine, VerdictLine,
+    },
+};
+pub(crate) use p2p_trace_model::{event::names::Bdf, names::Hex};
+pub(super) use p2p_trace_model::{
+    event::{Method as AttachMethod, Reason},
+    rules::Answer,
+    state::HolderKind,
+};
+pub(super) use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
+
+/// A device as it is written.
+pub(crate) fn address(device: Option<Bdf>) -> Option<String> {
+    device.map(|Bdf(device)| device.to_string())
+}
