@@ -4,6 +4,7 @@ pub(crate) mod apt;
 pub(crate) mod cache;
 pub(crate) mod cargo;
 pub(crate) mod command;
+pub(crate) mod crates;
 pub(crate) mod ledger;
 pub(crate) mod packages;
 pub(crate) mod tree;

@@ -3,7 +3,6 @@
 mod beside;
 pub(crate) mod cargo;
 mod licences;
-mod spdx;
 pub(crate) mod stage;
 pub(crate) mod summary;
 mod terminal;
@@ -42,8 +41,6 @@ pub(crate) struct Options {
 enum Stage {
     /// rustfmt has nothing to change.
     Format,
-    /// All dependencies have licences that deny.toml allows.
-    Licences,
     /// What the other stages need is installed and downloaded.
     Tools,
     /// The programs of the guests compile, as a plain build does: without what only tests depend on.
@@ -60,6 +57,8 @@ enum Stage {
     Fuzz,
     /// A browser shows the page of a report, and has nothing to complain of.
     Browser,
+    /// All dependencies have licences and origins that deny.toml allows.
+    Licences,
     /// The dashboard over recorded dumps on a terminal: keys, sizes, and however it ends.
     Terminal,
     /// Tracing costs as many instructions as `bench/expected.rs` says.
@@ -77,6 +76,7 @@ const SIDE: Side<Stage> = Side {
         Stage::Tests,
         Stage::Fuzz,
         Stage::Browser,
+        Stage::Licences,
         Stage::Terminal,
     ],
     waiting: &[Stage::Cost, Stage::Guests],

@@ -80,7 +80,7 @@ impl Toolchain {
                 .to_owned(),
             rustc_llvm: field(&verbose, "LLVM version").to_owned(),
             rust_src: rust_src::fingerprint(&library)?,
-            bpf_linker: bpf_linker::VERSION.to_owned(),
+            bpf_linker: bpf_linker::RELEASE.version.to_owned(),
             linker_llvm: linker.llvm,
         };
         Ok(Self {
