@@ -16,6 +16,11 @@ mod run;
 #[cfg(test)]
 mod samples;
 mod shared;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+#[path = "../../tests/terminal/shell.rs"]
+#[expect(dead_code, reason = "the tests of the program need more of it")]
+mod shell;
 mod snapshot;
 mod state;
 mod terminal;

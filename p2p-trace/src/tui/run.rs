@@ -243,9 +243,15 @@ fn export(name: &str, app: &App, text: &str) -> String {
 }
 
 #[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests {
     use super::*;
-    use crate::tui::{samples, snapshot::Query, theme::Palette};
+    use crate::tui::{
+        samples,
+        shell::{Shell, is_taken},
+        snapshot::Query,
+        theme::Palette,
+    };
 
     fn show(work: impl FnOnce()) {
         let story = samples::blocked();
@@ -260,7 +266,21 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "panics on purpose, on a terminal: cargo xtask test --only terminal"]
+    fn a_panic_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = Shell::new([40, 130], folder.path());
+        let own = std::env::current_exe().unwrap();
+        let panics = "--ignored --exact --nocapture tui::run::tests::what_is_shown_panics";
+        shell.run(&format!("RUST_BACKTRACE=0 '{}' {panics}", own.display()));
+        shell.wait_for("the dashboard", |screen| {
+            is_taken(screen) && screen.contents().contains("BLOCKED")
+        });
+        let said = shell.ended(101);
+        assert!(said.contains("what is shown has panicked"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "panics on purpose, on the terminal of the test above"]
     fn what_is_shown_panics() {
         // A key that exports what is shown must not leave a file among the sources.
         let folder = tempfile::tempdir().unwrap();

@@ -57,12 +57,6 @@ pub(crate) const BPF: Need = Need {
     ],
 };
 
-/// For the tests on a terminal.
-pub(crate) const TERMINAL: Need = Need {
-    step: "show the dashboard on a terminal",
-    packages: &[program("tmux", "tmux")],
-};
-
 /// For building libFuzzer.
 pub(crate) const FUZZ: Need = Need {
     step: "build the fuzz targets",

@@ -5,7 +5,6 @@ pub(crate) mod cargo;
 mod licences;
 pub(crate) mod stage;
 pub(crate) mod summary;
-mod terminal;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -59,8 +58,6 @@ enum Stage {
     Browser,
     /// All dependencies have licences and origins that deny.toml allows.
     Licences,
-    /// The dashboard over recorded dumps on a terminal: keys, sizes, and however it ends.
-    Terminal,
     /// Tracing costs as many instructions as `bench/expected.rs` says.
     Cost,
     /// Scenarios in guests, on every kernel that can be had.
@@ -77,7 +74,6 @@ const SIDE: Side<Stage> = Side {
         Stage::Fuzz,
         Stage::Browser,
         Stage::Licences,
-        Stage::Terminal,
     ],
     waiting: &[Stage::Cost, Stage::Guests],
     start: Beside::start,
@@ -114,7 +110,6 @@ fn perform(stage: Stage, root: &Path, choice: &Choice<'_, Stage>) -> Result<Done
         Stage::Tests => return cargo::tests(root).map(Done::Tests),
         Stage::Fuzz => fuzz::run(root, &fuzz::Options::default())?,
         Stage::Browser => return browser(root),
-        Stage::Terminal => return terminal::run(root).map(Done::Tests),
         Stage::Cost => return cost(root),
         Stage::Guests => {
             let all = scenarios::Options::default();

@@ -20,7 +20,6 @@ pub(super) fn get(root: &Path, is_chosen: impl Fn(Stage) -> bool) {
     };
     for (stage, need) in [
         (Stage::Browser, &packages::BROWSER),
-        (Stage::Terminal, &packages::TERMINAL),
         (Stage::Fuzz, &packages::FUZZ),
     ] {
         if is_chosen(stage) {
