@@ -18,12 +18,8 @@ use crate::test::summary::Outcome;
 /// What to run, and for how long.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Run this stage only (repeatable).
-    #[arg(long, value_name = "STAGE")]
-    only: Vec<Stage>,
-    /// Leave this stage out (repeatable).
-    #[arg(long, value_name = "STAGE")]
-    skip: Vec<Stage>,
+    #[command(flatten)]
+    stages: Choice<Stage>,
     /// So many times as many cases, inputs, kills and repetitions.
     #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     scale: u16,
@@ -67,12 +63,8 @@ const PAIRS: u64 = 4 * speed::PAIRS;
 
 /// Runs the chosen stages and prints what they came to; returns whether all of them went well.
 pub(crate) fn run(root: &Path, options: &Options) -> bool {
-    let choice = Choice {
-        only: &options.only,
-        skip: &options.skip,
-        is_shown_whole: true,
-    };
-    let summary = choice.perform(None, |&stage| perform(stage, root, options.scale));
+    let work = |&stage: &Stage| perform(stage, root, options.scale);
+    let summary = options.stages.perform(true, None, work);
     println!("\n{summary}");
     !summary.has_failed()
 }

@@ -24,12 +24,8 @@ use summary::Outcome;
 /// What to test.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Run this stage only (repeatable).
-    #[arg(long, value_name = "STAGE")]
-    only: Vec<Stage>,
-    /// Leave this stage out (repeatable).
-    #[arg(long, value_name = "STAGE")]
-    skip: Vec<Stage>,
+    #[command(flatten)]
+    stages: Choice<Stage>,
     /// Write what they came to into this file instead of printing it.
     #[arg(long, value_name = "FILE", hide = true)]
     rows: Option<PathBuf>,
@@ -85,12 +81,9 @@ const SIDE: Side<Stage> = Side {
 ///
 /// Whoever wants to read what they came to cannot be told.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
-    let choice = Choice {
-        only: &options.only,
-        skip: &options.skip,
-        is_shown_whole: options.rows.is_none(),
-    };
-    let summary = choice.perform(Some(SIDE), |&stage| perform(stage, root, &choice));
+    let stages = &options.stages;
+    let whole = options.rows.is_none();
+    let summary = stages.perform(whole, Some(SIDE), |&stage| perform(stage, root, stages));
     match &options.rows {
         Some(rows) => beside::tell(rows, &summary)?,
         None => println!("\n{summary}"),
@@ -98,7 +91,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     Ok(!summary.has_failed())
 }
 
-fn perform(stage: Stage, root: &Path, choice: &Choice<'_, Stage>) -> Result<Done> {
+fn perform(stage: Stage, root: &Path, choice: &Choice<Stage>) -> Result<Done> {
     match stage {
         Stage::Format => cargo::format(root)?,
         Stage::Licences => licences::check(root)?,

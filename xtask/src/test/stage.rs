@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 
 use super::beside::Beside;
 use super::summary::{Counts, Outcome, Row, Summary};
@@ -20,14 +20,14 @@ pub(crate) enum Done {
 }
 
 /// Which stages to perform.
-#[derive(Debug)]
-pub(crate) struct Choice<'a, S> {
-    /// These only, unless there are none.
-    pub(crate) only: &'a [S],
-    /// Not these.
-    pub(crate) skip: &'a [S],
-    /// Whether those that are not chosen have a row, too.
-    pub(crate) is_shown_whole: bool,
+#[derive(Args, Debug)]
+pub(crate) struct Choice<S: ValueEnum + Send + Sync + 'static> {
+    /// Run this stage only (repeatable).
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<S>,
+    /// Leave this stage out (repeatable).
+    #[arg(long, value_name = "STAGE")]
+    skip: Vec<S>,
 }
 
 /// Stages that are performed at the same time, where some of each kind are chosen.
@@ -40,14 +40,19 @@ pub(crate) struct Side<S: 'static> {
     pub(crate) start: fn(&[String]) -> Result<Beside>,
 }
 
-impl<S: ValueEnum + PartialEq> Choice<'_, S> {
+impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
     /// Whether a stage is chosen.
     pub(super) fn has(&self, stage: &S) -> bool {
         (self.only.is_empty() || self.only.contains(stage)) && !self.skip.contains(stage)
     }
 
-    /// Performs them in their order, and gives what they came to.
-    pub(crate) fn perform(&self, side: Option<Side<S>>, work: impl Fn(&S) -> Result<Done>) -> Summary {
+    /// Performs them in their order, and gives what they came to; `whole`: those that are not chosen have a row, too.
+    pub(crate) fn perform(
+        &self,
+        whole: bool,
+        side: Option<Side<S>>,
+        work: impl Fn(&S) -> Result<Done>,
+    ) -> Summary {
         let start = Instant::now();
         let mut summary = Summary::default();
         let has_any = |stages: &[S]| stages.iter().any(|stage| self.has(stage));
@@ -56,7 +61,7 @@ impl<S: ValueEnum + PartialEq> Choice<'_, S> {
         for stage in S::value_variants() {
             let name = name_of(stage);
             if !self.has(stage) {
-                if self.is_shown_whole {
+                if whole {
                     let reason = Outcome::Skipped("not asked for".to_owned());
                     summary.push(Row::single(name, reason, Duration::ZERO));
                 }
@@ -147,14 +152,11 @@ mod tests {
     };
 
     /// The names of what was performed here and how all ended, without times.
-    fn performed(only: &[Stage], skip: &[Stage], is_shown_whole: bool) -> (Vec<String>, Vec<String>) {
-        let choice = Choice {
-            only,
-            skip,
-            is_shown_whole,
-        };
+    fn performed(only: &[Stage], skip: &[Stage], whole: bool) -> (Vec<String>, Vec<String>) {
+        let [only, skip] = [only, skip].map(<[_]>::to_vec);
+        let choice = Choice { only, skip };
         let here = std::cell::RefCell::new(Vec::new());
-        let summary = choice.perform(Some(SIDE), |stage| {
+        let summary = choice.perform(whole, Some(SIDE), |stage| {
             here.borrow_mut().push(name_of(stage));
             Ok(Done::Whole(Outcome::Passed))
         });
