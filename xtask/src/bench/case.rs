@@ -1,6 +1,5 @@
 //! The cases: what is attached while memory is taken and given back.
 
-/// One case.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     /// Its name in every output.

@@ -51,7 +51,6 @@ impl Link {
         Ok(Some(Self { stream, lines }))
     }
 
-    /// Sends a line.
     pub(super) fn send(&mut self, line: &str) -> Result<()> {
         self.stream
             .write_all(format!("{line}\n").as_bytes())

@@ -20,7 +20,6 @@ pub(crate) struct Machine {
     pub(crate) possible_cpus: Option<u16>,
     /// What its clock counts.
     pub(crate) clock: Clock,
-    /// Its NVMe drives.
     pub(crate) drives: Vec<Nvme>,
     /// Its other cards.
     pub(crate) cards: Vec<Card>,

@@ -38,7 +38,6 @@ pub(crate) struct Suite {
 /// What a suite says about a package.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Description {
-    /// Its version.
     pub(crate) version: String,
     /// What must be installed with it, as it stands in the field `Depends`.
     pub(crate) depends: String,

@@ -9,9 +9,7 @@ use super::{cache, command};
 
 /// A release of a crate with a program of the same name.
 pub(crate) struct Release {
-    /// The crate.
     pub(crate) name: &'static str,
-    /// Its version.
     pub(crate) version: &'static str,
     /// How long building it takes, as it completes "about …".
     pub(crate) takes: &'static str,

@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::lab::{Kind, Lab};
 use super::{Method, Verdict};
 
-/// One scenario.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,

@@ -21,7 +21,6 @@ pub(crate) const LLVM_MAJOR: &str = "22";
 pub(crate) struct Toolchain {
     /// The folder below which the compiler's libraries lie.
     pub(crate) sysroot: PathBuf,
-    /// The BPF linker.
     pub(crate) bpf_linker: PathBuf,
     /// Strips the objects.
     pub(crate) objcopy: PathBuf,
@@ -38,9 +37,7 @@ pub(crate) struct Versions {
     pub(crate) rustc_llvm: String,
     /// The SHA-256 over the sources of `core` and of what it is compiled with.
     pub(crate) rust_src: String,
-    /// The linker.
     pub(crate) bpf_linker: String,
-    /// The linker's LLVM.
     pub(crate) linker_llvm: String,
 }
 

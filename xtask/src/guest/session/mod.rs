@@ -35,11 +35,9 @@ struct DiedBooting(Vec<String>);
 pub(crate) struct Boot<'a> {
     /// Name of the folder its logs go to, under `target/guest`.
     pub(crate) name: &'a str,
-    /// The kernel.
     pub(crate) kernel: &'a GuestKernel,
     /// The root file system, from [`super::initramfs::build`].
     pub(crate) initramfs: &'a [u8],
-    /// The machine.
     pub(crate) machine: &'a Machine,
     /// How to execute it.
     pub(crate) acceleration: Acceleration,

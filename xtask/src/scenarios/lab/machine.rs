@@ -26,7 +26,6 @@ pub(crate) fn memory_drive() -> Nvme {
     Nvme::new("memory", Slot::Switch(0)).with_cmb(CMB_MIB)
 }
 
-/// The slow drive.
 pub(crate) fn slow_drive() -> Nvme {
     Nvme::new("slow", Slot::Switch(1)).with_limit(SLOW)
 }
@@ -84,7 +83,6 @@ impl Kind {
         }
     }
 
-    /// Its machine.
     pub(crate) fn machine(self) -> Machine {
         match self {
             Self::Plain => machine(&[]),

@@ -19,7 +19,6 @@ pub(crate) use tracer::Trace;
 /// A booted guest and what the scenarios need to know about it.
 #[derive(Debug)]
 pub(crate) struct Lab {
-    /// The guest.
     pub(crate) guest: Guest,
     /// PCI address of the drive with p2p memory.
     pub(crate) memory: String,

@@ -11,7 +11,6 @@ use crate::scenarios::stream::Stream;
 /// What was made of a core.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    /// The dump.
     pub(super) dump: PathBuf,
     /// The whole run, as `replay --json` tells it.
     pub(super) stream: Stream,
