@@ -34,12 +34,15 @@ const BLOCK: usize = 4000;
 const DAY: f64 = 10_000.0 * 86_400.0;
 
 fn main() {
-    let size = written(&slices(), RUN, Vec::new()).map_or(0, |bytes| bytes.len());
-    let per_event = size as f64 / EVENTS as f64;
-    println!(
-        "{per_event:.1} bytes an event: a day of 10,000 events/s takes {:.1} GiB",
-        per_event * DAY / f64::from(1 << 30)
-    );
+    for programs in [1, 16] {
+        let slices = traffic::Traffic::of(programs).slices(EVENTS);
+        let size = written(&slices, RUN, Vec::new()).map_or(0, |bytes| bytes.len());
+        let per_event = size as f64 / EVENTS as f64;
+        println!(
+            "{per_event:.1} bytes an event, programs: {programs}. A day of 10,000 events/s takes {:.1} GiB",
+            per_event * DAY / f64::from(1 << 30)
+        );
+    }
     match check(8) {
         Some([alone, all]) => println!(
             "check of 8 such dumps: {:.2} s on one core, {:.2} s on all {}: {:.2} times as fast",
@@ -93,7 +96,7 @@ fn of_run(slices: &[Slice], run: u64) -> Vec<Slice> {
 }
 
 fn slices() -> Vec<Slice> {
-    traffic::Traffic::new().slices(EVENTS)
+    traffic::Traffic::of(1).slices(EVENTS)
 }
 
 fn written<W: io::Write>(slices: &[Slice], run: u64, out: W) -> io::Result<W> {

@@ -1,5 +1,5 @@
-//! What a busy host sends: two CPUs, sixteen tasks, allocations of one to sixteen pages at any free address, kept for a
-//! while, at irregular times.
+//! What a busy host sends: two CPUs, sixteen tasks of one program or of several, allocations of one to sixteen pages at any free
+//! address, kept for a while, at irregular times.
 
 use std::iter::repeat_with;
 
@@ -25,15 +25,18 @@ pub(crate) struct Traffic {
     time: u64,
     heads: [u64; 2],
     out: Vec<(u64, u64)>,
+    programs: u64,
 }
 
 impl Traffic {
-    pub(crate) const fn new() -> Self {
+    /// With tasks of so many programs.
+    pub(crate) const fn of(programs: u64) -> Self {
         Self {
             random: 0x9e37_79b9_7f4a_7c15,
             time: 5_000_000_000,
             heads: [0; 2],
             out: Vec::new(),
+            programs,
         }
     }
 
@@ -80,6 +83,7 @@ impl Traffic {
             let words = [addr, size, 0xffff_ffff_8123_4567, 4242 + task / 4];
             (Kind::Alloc, Hook::Alloc, words, bits)
         };
+        let program = task % self.programs;
         let position = self.heads[cpu as usize];
         self.heads[cpu as usize] += 1;
         Record {
@@ -94,8 +98,8 @@ impl Traffic {
             seq: Ring::Hot.sequence(position),
             time_ns: self.time,
             pid: 40_000 + task as u32,
-            tgid: 40_000,
-            comm: *b"storage-target\0\0",
+            tgid: 40_000 + program as u32,
+            comm: name(program),
             domain: 0,
             bus: 3,
             devfn: 0,
@@ -106,4 +110,13 @@ impl Traffic {
             guard: p2p_trace_common::slot::guard(position),
         }
     }
+}
+
+/// A name that has little in common with those of other programs.
+fn name(program: u64) -> [u8; 16] {
+    let mut name = *b"storage-target\0\0";
+    for (place, letter) in (3..17).zip(&mut name).filter(|_| program > 0) {
+        *letter = b'a' + ((u64::from(*letter) + program * place) % 26) as u8;
+    }
+    name
 }
