@@ -36,7 +36,7 @@ mod tests {
                 "block",
                 "records",
                 "describe",
-                "columns",
+                "planes",
                 "codec",
                 "sequence",
                 "names",

@@ -2,20 +2,20 @@
 
 use lz4_flex::block::compress;
 
-use super::{block::MAX_CONTENT, columns};
+use super::{block::MAX_CONTENT, planes};
 
 /// As it is.
 pub const NONE: u8 = 0;
 /// One LZ4 block (the block format, without frame or length).
 pub const LZ4: u8 = 1;
-/// As [`LZ4`], of records turned into columns, behind the bytes that those have.
-pub const COLUMNS: u8 = 2;
+/// As [`LZ4`], of records turned into bit planes, behind the bytes that those have. (2 was in use before any release.)
+pub const PLANES: u8 = 3;
 
 /// Content up to this size is tried in every way: so little, written at once, has few records that resemble each other.
 const SMALL: usize = 16 << 10;
 
-/// Bytes of content that a byte stored as columns stands for at most: a few bytes could make a column of any length, and who reads a
-/// hostile file has no more to do than for LZ4 alone, within a small factor.
+/// Bytes of content that a byte stored as planes stands for at most, so that who reads a hostile file has no more to do than for LZ4
+/// alone, within a small factor.
 const MAX_GAIN: usize = 1024;
 
 /// Content that cannot be decoded.
@@ -32,16 +32,17 @@ pub enum CodecError {
 /// Stores content by whichever codec makes it smaller; it ends with so many records, as slots. Returns the codec and the bytes.
 #[must_use]
 pub fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
-    let columns = (records > 0).then(|| columns::split(&content, records)).flatten();
-    let columns = columns
-        .map(|columns| {
-            let mut stored = (columns.len() as u32).to_le_bytes().to_vec();
-            stored.append(&mut compress(&columns));
-            (COLUMNS, stored)
+    let planes = (records > 0).then(|| planes::encode(&content, records)).flatten();
+    let planes = planes
+        .filter(|planes| planes.len() <= MAX_CONTENT)
+        .map(|planes| {
+            let mut stored = (planes.len() as u32).to_le_bytes().to_vec();
+            stored.append(&mut compress(&planes));
+            (PLANES, stored)
         })
         .filter(|(_, stored)| is_in_proportion(stored, content.len()));
-    let plain = columns.is_none() || content.len() <= SMALL;
-    let smallest = columns
+    let plain = planes.is_none() || content.len() <= SMALL;
+    let smallest = planes
         .into_iter()
         .chain(plain.then(|| (LZ4, compress(&content))))
         .min_by_key(|(_, stored)| stored.len());
@@ -60,13 +61,13 @@ pub fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, Codec
     let content = match codec {
         NONE => stored.to_vec(),
         LZ4 => decompress(stored, decoded)?,
-        COLUMNS => {
-            let (size, columns) = stored.split_first_chunk().ok_or(CodecError::Malformed)?;
+        PLANES => {
+            let (size, planes) = stored.split_first_chunk().ok_or(CodecError::Malformed)?;
             let size = u32::from_le_bytes(*size) as usize;
             if size > MAX_CONTENT || !is_in_proportion(stored, decoded) {
                 return Err(CodecError::Malformed);
             }
-            columns::join(&decompress(columns, size)?, decoded).ok_or(CodecError::Malformed)?
+            planes::decode(&decompress(planes, size)?, decoded).ok_or(CodecError::Malformed)?
         }
         unknown => return Err(CodecError::Unknown(unknown)),
     };
@@ -77,7 +78,7 @@ pub fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, Codec
     }
 }
 
-/// Whether content of so many bytes can have been stored so as columns.
+/// Whether content of so many bytes can have been stored so as planes.
 const fn is_in_proportion(stored: &[u8], content: usize) -> bool {
     content <= stored.len().saturating_mul(MAX_GAIN)
 }
@@ -100,7 +101,7 @@ mod tests {
         assert_eq!(decode(LZ4, &stored, 1000), Ok(vec![7; 1000]));
         assert_eq!(decode(LZ4, &stored, 999), Err(CodecError::Malformed));
         assert_eq!(decode(NONE, &[1], 2), Err(CodecError::Malformed));
-        assert_eq!(decode(9, &[], 0), Err(CodecError::Unknown(9)));
+        assert_eq!(decode(2, &[], 0), Err(CodecError::Unknown(2)));
     }
 
     /// So many records of which each follows from the one before.
@@ -116,18 +117,27 @@ mod tests {
 
     #[test]
     fn a_few_bytes_do_not_stand_for_millions() {
-        let (codec, stored) = encode(rows(140), 140);
-        assert_eq!(codec, COLUMNS);
-        // How many records there are does not show in what is stored of these.
-        let most = stored.len() * 1024 / 128;
-        assert_eq!(decode(codec, &stored, most * 128), Ok(rows(most as u64)));
-        assert_eq!(
-            decode(codec, &stored, (most + 1) * 128),
-            Err(CodecError::Malformed)
-        );
-        let more = rows(most as u64 + 1);
-        let (codec, stored) = encode(more.clone(), most + 1);
-        assert_eq!((codec, decode(codec, &stored, more.len())), (LZ4, Ok(more)));
+        let few = rows(140);
+        let (codec, stored) = encode(few.clone(), 140);
+        assert_eq!(codec, PLANES);
+        assert!(decode(codec, &stored, few.len()).is_ok_and(|content| content == few));
+        let many = rows(1000);
+        let planes = planes::encode(&many, 1000).unwrap();
+        let stored = [&(planes.len() as u32).to_le_bytes()[..], &compress(&planes)].concat();
+        assert!(stored.len() * 1024 < many.len(), "{}", stored.len());
+        assert_eq!(decode(PLANES, &stored, many.len()), Err(CodecError::Malformed));
+        let (codec, stored) = encode(many.clone(), 1000);
+        assert_eq!(codec, LZ4);
+        assert!(decode(codec, &stored, many.len()).is_ok_and(|content| content == many));
+    }
+
+    #[test]
+    fn planes_of_more_than_a_block_are_neither_written_nor_read() {
+        let content = vec![0; MAX_CONTENT];
+        let planes = [&(MAX_CONTENT as u32).to_le_bytes()[..], &content].concat();
+        let stored = [&(planes.len() as u32).to_le_bytes()[..], &compress(&planes)].concat();
+        assert_eq!(decode(PLANES, &stored, MAX_CONTENT), Err(CodecError::Malformed));
+        assert_eq!(encode(content, 1).0, LZ4);
     }
 
     proptest! {
@@ -139,7 +149,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_decoded_or_refused(stored: Vec<u8>, decoded in 0usize..4096) {
-            for codec in [NONE, LZ4, COLUMNS] {
+            for codec in [NONE, LZ4, PLANES] {
                 if let Ok(content) = decode(codec, &stored, decoded) {
                     prop_assert_eq!(content.len(), decoded);
                 }

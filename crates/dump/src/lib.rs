@@ -22,7 +22,6 @@
 pub mod block;
 mod checkpoint;
 pub mod codec;
-mod columns;
 mod describe;
 mod follow;
 #[cfg(test)]
@@ -34,6 +33,7 @@ mod fuzz_tests;
 #[cfg(test)]
 mod identity_tests;
 mod names;
+mod planes;
 mod reader;
 mod records;
 pub mod recover;
