@@ -39,7 +39,6 @@ mod tests {
                 "planes",
                 "codec",
                 "sequence",
-                "names",
                 "scan",
                 "checkpoint",
                 "reader",

@@ -32,7 +32,6 @@ pub mod fuzz;
 mod fuzz_tests;
 #[cfg(test)]
 mod identity_tests;
-mod names;
 mod planes;
 mod reader;
 mod records;
@@ -49,7 +48,6 @@ mod writer;
 pub use checkpoint::{Checkpoint, Head};
 pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
 pub use follow::Following;
-pub use names::Names;
 pub use reader::{Damage, Entry, ReadError, Reader};
 pub use records::{Counts, MAX_ITEMS, Records};
 pub use tape::{End, OpenError, Opened, Tape, Told};

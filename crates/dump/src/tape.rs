@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io::Read};
 
 use p2p_trace_common::Ring;
 use p2p_trace_model::{
-    event::{self, Loss, user},
+    event::{self, Loss, Names, user},
     pipeline::Slice,
     stream::order::Item,
 };
@@ -13,7 +13,6 @@ use p2p_trace_model::{
 use super::{
     checkpoint::Checkpoint,
     describe::{Footer, Header, Reason, StatusChange},
-    names::Names,
     reader::{Damage, Entry, ReadError, Reader},
     records::{Counts, Records},
 };
@@ -262,7 +261,11 @@ impl<R: Read> Tape<R> {
         match entry {
             // A flight recorder joins segments: the footer of the one before is not the end.
             Entry::Header(_) => self.footer = None,
-            Entry::Symbols(symbols) => self.names.learn(symbols),
+            Entry::Symbols(symbols) => {
+                for (address, name) in symbols.names {
+                    self.names.learn(address.0, name);
+                }
+            }
             Entry::Records(records) => self.records(records),
             Entry::Status(change) => {
                 if let Some(counts) = &mut self.counts {

@@ -3,8 +3,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
-use p2p_trace_dump::Names;
-use p2p_trace_model::rules::Severity;
+use p2p_trace_model::{event::Names, rules::Severity};
 
 use super::{check, is_closed};
 use crate::{

@@ -3,7 +3,7 @@
 use p2p_trace_common::state;
 use p2p_trace_model::{
     event::DeviceAddress,
-    testing::samples::{CLOCK, Code, MS, READER, SECOND, SHELL},
+    testing::samples::{CLOCK, MS, READER, SECOND, SHELL, code},
 };
 
 use super::{
@@ -56,7 +56,7 @@ fn report_asked(
         kernel: "7.3.4+deb13-amd64",
         traced,
         host: &host,
-        symbols: &Code,
+        symbols: &code(),
         clock: CLOCK,
         now_ns,
     };

@@ -2,7 +2,7 @@
 //! true now, given to the session now and then, which keeps it in the kernel's memory.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use p2p_trace_probe::{kernel::clock, transport::Image};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Making it takes at most one part in so many of the time.
 const SHARE: u32 = 20;
-/// Names that are kept for it.
+/// Names that it has.
 const MAX_NAMES: usize = 1 << 14;
 /// References that it tells, the largest; fewer where what belongs to them finds no room.
 const CAPS: [usize; 3] = [4096, 512, 0];
@@ -32,7 +32,8 @@ const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;
 #[derive(Debug)]
 pub(super) struct Mirroring {
     header: Header,
-    names: HashMap<u64, String>,
+    /// Addresses that need names.
+    addresses: BTreeSet<u64>,
     /// Something has changed since the last image.
     is_new: bool,
     given: Option<Instant>,
@@ -45,7 +46,7 @@ impl Mirroring {
     pub(super) fn new(status: &Status, rules: rules::Options, start_ns: u64) -> Self {
         Self {
             header: Header::new(status.clone(), clock::now(), start_ns, rules),
-            names: HashMap::new(),
+            addresses: BTreeSet::new(),
             is_new: true,
             given: None,
             cost: Duration::ZERO,
@@ -59,24 +60,21 @@ impl Mirroring {
         self.given = None;
     }
 
-    /// Takes note that something happened, and learns the names that it needs.
+    /// Takes note that something happened, and has what it needs named while its modules are loaded.
     pub(super) fn step(&mut self, step: &Step<'_>, name: impl Fn(u64) -> Option<String>) {
         let Element::Event(event) = step.element else {
             return;
         };
         self.is_new = true;
         for address in addresses(event) {
-            if self.names.len() >= MAX_NAMES || self.names.contains_key(&address) {
-                continue;
-            }
-            if let Some(name) = name(address) {
-                self.names.insert(address, name);
+            if self.addresses.len() < MAX_NAMES && self.addresses.insert(address) {
+                name(address);
             }
         }
     }
 
     /// The image, if it is time for a new one.
-    pub(super) fn due(&mut self, pipeline: &Pipeline) -> Option<Image> {
+    pub(super) fn due(&mut self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<String>) -> Option<Image> {
         let interval = INTERVAL.max(self.cost.saturating_mul(SHARE));
         let is_early = self.given.is_some_and(|given| given.elapsed() < interval);
         // An event that waits for its stack is in no model yet, and would not be told again.
@@ -85,7 +83,7 @@ impl Mirroring {
         }
         self.is_new = false;
         let start = Instant::now();
-        let bytes = self.bytes(pipeline);
+        let bytes = self.bytes(pipeline, name);
         self.cost = start.elapsed();
         self.given = Some(Instant::now());
         let is_calm = |device: &p2p_trace_model::state::Device| device.pending_teardown().is_none();
@@ -95,25 +93,31 @@ impl Mirroring {
         })
     }
 
-    fn bytes(&self, pipeline: &Pipeline) -> Option<Vec<u8>> {
+    fn bytes(&self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<String>) -> Option<Vec<u8>> {
+        let named = self
+            .addresses
+            .iter()
+            .filter_map(|&address| Some((address, name(address)?)));
+        let names: Vec<_> = named.collect();
+        let image = |checkpoint| self.image(&names, checkpoint);
         if pipeline.reached_ns() == 0 {
-            return self.image(None);
+            return image(None);
         }
         let run = self.header.status.run;
         let capped = CAPS
             .into_iter()
-            .filter_map(|cap| self.image(Some(&Checkpoint::capped(pipeline, run, cap))));
+            .filter_map(|cap| image(Some(Checkpoint::capped(pipeline, run, cap))));
         let mut fitting = capped.filter(|image| image.len() <= MAX_IMAGE);
-        fitting.next().or_else(|| self.image(None))
+        fitting.next().or_else(|| image(None))
     }
 
-    fn image(&self, checkpoint: Option<&Checkpoint>) -> Option<Vec<u8>> {
+    fn image(&self, names: &[(u64, String)], checkpoint: Option<Checkpoint>) -> Option<Vec<u8>> {
         let mut writer = Writer::new(Vec::new(), self.header.clone()).ok()?;
-        for (address, name) in &self.names {
+        for (address, name) in names {
             writer.symbol(*address, name).ok()?;
         }
         if let Some(checkpoint) = checkpoint {
-            writer.checkpoint(checkpoint).ok()?;
+            writer.checkpoint(&checkpoint).ok()?;
         }
         writer.flush().ok()?;
         Some(std::mem::take(writer.get_mut()))

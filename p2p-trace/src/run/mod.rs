@@ -184,7 +184,7 @@ impl Drive<'_> {
         let (mut order, mut slice) = (Order::new(), Slice::default());
         let mut pipeline = Pipeline::new(status, self.rules, self.start_ns);
         let mut mirroring = Mirroring::new(status, self.rules, self.start_ns);
-        shared.mirror(mirroring.due(&pipeline));
+        shared.mirror(mirroring.due(&pipeline, |address| sink.name(address)));
         sink.begin(status)?;
         for message in receiver {
             match message {
@@ -204,7 +204,7 @@ impl Drive<'_> {
                         mirroring.step(step, |address| sink.name(address));
                         sink.step(step)
                     })?;
-                    shared.mirror(mirroring.due(&pipeline));
+                    shared.mirror(mirroring.due(&pipeline, |address| sink.name(address)));
                 }
                 Message::End(ending) => {
                     if order.late() > 0 {

@@ -2,14 +2,14 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::BTreeSet,
     io,
     sync::mpsc::{self, Receiver, TryRecvError},
     thread,
     time::{Duration, Instant},
 };
 
-use p2p_trace_model::event::Symbolize;
+use p2p_trace_model::event::{Names, Symbolize};
 use p2p_trace_probe::kernel::{
     KernelRoot,
     symbols::{Modules, Symbols},
@@ -18,8 +18,8 @@ use p2p_trace_probe::kernel::{
 /// Reading the symbols takes a while, and an address without a name may stay without one.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Addresses whose names are kept.
-const CACHE: usize = 1 << 16;
+/// Addresses without a name that are looked up again when there can be new names.
+const MAX_UNNAMED: usize = 4096;
 
 /// The symbols of the running kernel.
 #[derive(Debug)]
@@ -28,7 +28,10 @@ pub(crate) struct KernelSymbols {
     symbols: RefCell<Symbols>,
     /// The modules that were loaded when the symbols were read; `None`: not known.
     modules: RefCell<Option<Modules>>,
-    known: RefCell<HashMap<u64, String>>,
+    /// What was named. It outlives its module, unless another one comes to lie there.
+    known: Names,
+    /// Addresses that had no name yet when they were asked for.
+    unnamed: RefCell<BTreeSet<u64>>,
     read_at: Cell<Option<Instant>>,
     /// They are read by a thread of its own.
     is_aside: bool,
@@ -49,12 +52,12 @@ impl KernelSymbols {
     /// Takes over symbols that were read from `root`. The first address without a name, or outside the kernel's own
     /// code, has them read again.
     pub(crate) fn new(root: KernelRoot, symbols: Symbols) -> Self {
-        let (symbols, known) = (RefCell::new(symbols), RefCell::default());
         Self {
             root,
-            symbols,
+            symbols: RefCell::new(symbols),
             modules: RefCell::default(),
-            known,
+            known: Names::default(),
+            unnamed: RefCell::default(),
             read_at: Cell::new(None),
             is_aside: false,
             reading: RefCell::default(),
@@ -81,6 +84,18 @@ impl KernelSymbols {
         Ok(true)
     }
 
+    /// Names again what lies in modules, and what had no name.
+    fn rename(&self) {
+        let symbols = self.symbols.borrow();
+        let in_modules = self.known.all().into_iter().map(|(address, _)| address);
+        let in_modules = in_modules.filter(|&address| !symbols.is_kernel_text(address));
+        for address in in_modules.chain(self.unnamed.take()) {
+            if let Some(symbol) = symbols.symbolise(address) {
+                self.known.learn(address, symbol.to_string());
+            }
+        }
+    }
+
     /// Reads the symbols again if other modules are loaded than when they were read: the address would be named after
     /// whatever module lay there, or in front of it.
     fn follow_modules(&self, address: u64) -> io::Result<()> {
@@ -94,9 +109,25 @@ impl KernelSymbols {
         }
         self.read_at.set(None);
         self.reload()?;
-        self.known.borrow_mut().clear();
+        self.rename();
         self.modules.replace(Some(modules));
         Ok(())
+    }
+
+    /// The name, for which the symbols are read again where that can help.
+    fn find_or_read(&self, address: u64) -> Option<String> {
+        if let Err(error) = self.follow_modules(address) {
+            tracing::warn!("cannot tell which modules are loaded: {error}");
+            return None;
+        }
+        self.find(address).or_else(|| match self.reload() {
+            Ok(true) => self.find(address),
+            Ok(false) => None,
+            Err(error) => {
+                tracing::warn!("cannot read the kernel's symbols again: {error}");
+                None
+            }
+        })
     }
 }
 
@@ -114,7 +145,7 @@ impl KernelSymbols {
             Some(Ok((modules, symbols))) => {
                 self.symbols.replace(symbols);
                 self.modules.replace(Some(modules));
-                self.known.borrow_mut().clear();
+                self.rename();
                 self.generation.set(self.generation.get() + 1);
             }
             Some(Err(error)) => tracing::warn!("cannot read the kernel's symbols again: {error}"),
@@ -179,34 +210,25 @@ impl Symbolize for KernelSymbols {
         self.generation.get()
     }
 
+    fn names(&self) -> Names {
+        self.known.clone()
+    }
+
     fn symbolize(&self, address: u64) -> Option<String> {
-        if let Some(name) = self.known.borrow().get(&address) {
-            return Some(name.clone());
-        }
-        if self.is_aside {
-            let name = self.find_now(address)?;
-            let mut known = self.known.borrow_mut();
-            if known.len() < CACHE {
-                known.insert(address, name.clone());
-            }
+        if let Some(name) = self.known.symbolize(address) {
             return Some(name);
         }
-        if let Err(error) = self.follow_modules(address) {
-            tracing::warn!("cannot tell which modules are loaded: {error}");
-            return None;
-        }
-        let name = self.find(address).or_else(|| match self.reload() {
-            Ok(true) => self.find(address),
-            Ok(false) => None,
-            Err(error) => {
-                tracing::warn!("cannot read the kernel's symbols again: {error}");
-                None
+        let name = if self.is_aside {
+            let name = self.find_now(address);
+            let mut unnamed = self.unnamed.borrow_mut();
+            if name.is_none() && unnamed.len() < MAX_UNNAMED {
+                unnamed.insert(address);
             }
-        })?;
-        let mut known = self.known.borrow_mut();
-        if known.len() < CACHE {
-            known.insert(address, name.clone());
-        }
+            name
+        } else {
+            self.find_or_read(address)
+        }?;
+        self.known.learn(address, name.clone());
         Some(name)
     }
 }

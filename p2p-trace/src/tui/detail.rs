@@ -172,11 +172,7 @@ fn of_verdict(verdict: &Verdict) -> Detail {
 
 /// What events are shown with.
 pub(crate) fn context(app: &App) -> Context<'_> {
-    Context::new(
-        app.snapshot.clock,
-        &app.snapshot.status,
-        app.snapshot.names.as_ref(),
-    )
+    Context::new(app.snapshot.clock, &app.snapshot.status, &app.snapshot.names)
 }
 
 /// What the view shows, for a file: the first part of its name, and the text.

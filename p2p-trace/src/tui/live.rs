@@ -83,7 +83,7 @@ impl<'a> Dashboard<'a> {
         Self {
             saved,
             saver,
-            keeper: Keeper::new(Arc::clone(&status), start),
+            keeper: Keeper::new(Arc::clone(&status), start, symbols.names()),
             shared: Arc::new(Shared::new(Snapshot::blank(status, start))),
             symbols,
             answering,
@@ -132,7 +132,8 @@ impl<'a> Dashboard<'a> {
     fn publish(&mut self, pipeline: &Pipeline) {
         let now_ns = clock::boottime_ns();
         self.identify(pipeline);
-        self.keeper.learn_late(self.symbols);
+        // Takes over what was read meanwhile.
+        self.symbols.generation();
         self.keeper.count(pipeline, now_ns);
         let (query, number) = self.shared.query();
         let is_due = self

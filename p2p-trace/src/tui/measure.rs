@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use p2p_trace_model::{accounting::Status, event::NoSymbols, pipeline::Pipeline, units::Clock};
+use p2p_trace_model::{
+    accounting::Status,
+    event::{Names, NoSymbols},
+    pipeline::Pipeline,
+    units::Clock,
+};
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
@@ -45,7 +50,7 @@ impl Measured {
         app.query.clone_from(&query);
         let Ok(terminal) = Terminal::new(TestBackend::new(SIZE.0, SIZE.1));
         Self {
-            keeper: Keeper::new(status, clock),
+            keeper: Keeper::new(status, clock, Names::default()),
             query,
             takers: Arc::default(),
             app,

@@ -8,7 +8,7 @@ use std::{
 use p2p_trace_common::{Record, hook::HOOK_SLOTS};
 use p2p_trace_model::{
     accounting::{Position, Shortfalls, Totals},
-    event::{Loss, Symbolize as _, decode, user},
+    event::{Loss, Names, Symbolize as _, decode, user},
     pipeline::Slice,
     stream::{
         Batch,
@@ -21,7 +21,7 @@ use super::{
     mirror::CpuCounters,
     ring::{Heads, Recovered, ring_of},
 };
-use crate::{End, Names, Origin, ReadError, Reason, Tape, Told, Writer};
+use crate::{End, Origin, ReadError, Reason, Tape, Told, Writer};
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

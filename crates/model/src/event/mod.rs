@@ -18,7 +18,7 @@ use p2p_trace_common::{Hook, Kind, Ring, record::COMM_LEN, state};
 
 pub use address::{AddressError, DeviceAddress};
 pub use loss::{Loss, Reason};
-pub use symbolize::{NoSymbols, Symbolize, is_return_trampoline};
+pub use symbolize::{Names, NoSymbols, Symbolize, is_return_trampoline};
 
 /// Name of a record, unique over all runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

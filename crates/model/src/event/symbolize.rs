@@ -1,9 +1,22 @@
-//! Names for the kernel addresses of a record.
+//! Names for the kernel addresses of a record, and the one place where they are kept.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// Names that are kept: more than a kernel has functions that call p2p memory.
+const MAX_NAMES: usize = 1 << 20;
 
 /// Names for kernel addresses.
 pub trait Symbolize {
     /// The symbol that `address` lies in, written `nvme_alloc_queue+0x1a3 [nvme]`.
     fn symbolize(&self, address: u64) -> Option<String>;
+
+    /// What has been named so far: it grows with what is named, and can be read by any thread.
+    fn names(&self) -> Names {
+        Names::default()
+    }
 
     /// From now on nobody waits for names that have to be read first: they are not there until [`Symbolize::generation`]
     /// changes.
@@ -22,6 +35,48 @@ pub struct NoSymbols;
 impl Symbolize for NoSymbols {
     fn symbolize(&self, _address: u64) -> Option<String> {
         None
+    }
+}
+
+/// Names of addresses, each the latest that was told. A clone is the same.
+#[derive(Clone, Debug, Default)]
+pub struct Names(Arc<RwLock<HashMap<u64, String>>>);
+
+impl Names {
+    /// Keeps a name; where too many are kept, only those of addresses that have one already.
+    pub fn learn(&self, address: u64, name: String) {
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if names.len() < MAX_NAMES || names.contains_key(&address) {
+            names.insert(address, name);
+        }
+    }
+
+    /// Whether there is a name of this address.
+    #[must_use]
+    pub fn knows(&self, address: u64) -> bool {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.contains_key(&address)
+    }
+
+    /// All that are known now.
+    #[must_use]
+    pub fn all(&self) -> Vec<(u64, String)> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names
+            .iter()
+            .map(|(&address, name)| (address, name.clone()))
+            .collect()
+    }
+}
+
+impl Symbolize for Names {
+    fn symbolize(&self, address: u64) -> Option<String> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&address).cloned()
+    }
+
+    fn names(&self) -> Names {
+        self.clone()
     }
 }
 

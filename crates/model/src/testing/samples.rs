@@ -3,7 +3,7 @@
 use p2p_trace_common::record::COMM_LEN;
 
 use crate::{
-    event::{Symbolize, Task},
+    event::{Names, Task},
     units::Clock,
 };
 
@@ -22,19 +22,20 @@ pub const NVME_CODE: u64 = 0xffff_ffff_c012_3177;
 pub const NVMET_CODE: u64 = 0xffff_ffff_c022_208f;
 pub const LIST_CODE: u64 = 0xffff_ffff_8188_404d;
 
-/// Names of two modules' code and of the kernel's.
-pub struct Code;
+const CODE: [(u64, &str); 3] = [
+    (NVME_CODE, "nvme_alloc_queue+0x177 [nvme]"),
+    (NVMET_CODE, "nvmet_req_alloc_sgls+0x8f [nvmet]"),
+    (LIST_CODE, "pci_p2pmem_alloc_sgl+0x4d"),
+];
 
-impl Symbolize for Code {
-    fn symbolize(&self, address: u64) -> Option<String> {
-        let name = match address {
-            NVME_CODE => "nvme_alloc_queue+0x177 [nvme]",
-            NVMET_CODE => "nvmet_req_alloc_sgls+0x8f [nvmet]",
-            LIST_CODE => "pci_p2pmem_alloc_sgl+0x4d",
-            _ => return None,
-        };
-        Some(name.to_owned())
+/// Names of two modules' code and of the kernel's.
+#[must_use]
+pub fn code() -> Names {
+    let names = Names::default();
+    for (address, name) in CODE {
+        names.learn(address, name.to_owned());
     }
+    names
 }
 
 /// A process with one thread.

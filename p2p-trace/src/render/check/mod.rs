@@ -3,7 +3,7 @@
 mod report;
 mod text;
 
-use p2p_trace_dump::Names;
+use p2p_trace_model::event::Names;
 
 pub use report::{CheckReport, EndName};
 pub(crate) use report::{json, report};

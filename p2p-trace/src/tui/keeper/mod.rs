@@ -3,30 +3,22 @@
 
 mod history;
 mod log;
-mod names;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 pub(crate) use history::{History, Sample};
 pub(crate) use log::{Entry, Log};
-pub(crate) use names::Names;
 
 use super::snapshot::{self, Query, Snapshot, Takers};
 use p2p_trace_model::{
     accounting::Status,
-    event::{DeviceAddress, Reason, Symbolize},
+    event::{DeviceAddress, Names, Reason, Symbolize},
     pipeline::{Pipeline, Step},
     rules::Finding,
     state::Model,
     stream::assemble::Element,
     units::Clock,
 };
-
-/// Addresses without a name that are looked up again when there can be new names.
-const MAX_UNNAMED: usize = 4096;
 
 /// What a device is called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,10 +36,7 @@ pub(crate) struct Keeper {
     identities: BTreeMap<DeviceAddress, Identity>,
     findings: Arc<[Arc<Finding>]>,
     log: log::Writer,
-    names: Arc<Names>,
-    /// Addresses without a name, and the generation of the names in which they have none.
-    unnamed: BTreeSet<u64>,
-    generation: u64,
+    names: Names,
     history: History,
     /// Records that did not come through, what is missing of a dump among them.
     lost: u64,
@@ -56,17 +45,15 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Nothing has come yet.
-    pub(crate) fn new(status: Arc<Status>, clock: Clock) -> Self {
+    /// Nothing has come yet. `names` has those that are learnt by asking for them.
+    pub(crate) fn new(status: Arc<Status>, clock: Clock, names: Names) -> Self {
         let mut keeper = Self {
             status: Arc::clone(&status),
             clock,
             identities: BTreeMap::new(),
             findings: Arc::default(),
             log: log::Writer::default(),
-            names: Arc::default(),
-            unnamed: BTreeSet::new(),
-            generation: 0,
+            names,
             history: History::default(),
             lost: 0,
             skipped: 0,
@@ -145,26 +132,10 @@ impl Keeper {
         }
     }
 
-    fn learn(&mut self, addresses: impl Iterator<Item = u64>, symbols: &dyn Symbolize) {
-        for address in addresses {
-            if self.names.knows(address) {
-                continue;
-            }
-            if let Some(name) = symbols.symbolize(address) {
-                Arc::make_mut(&mut self.names).insert(address, name);
-            } else if self.unnamed.len() < MAX_UNNAMED {
-                self.unnamed.insert(address);
-            }
-        }
-    }
-
-    /// Looks for names that had not been read when their addresses were met.
-    pub(crate) fn learn_late(&mut self, symbols: &dyn Symbolize) {
-        let generation = symbols.generation();
-        if generation != self.generation {
-            self.generation = generation;
-            let unnamed = std::mem::take(&mut self.unnamed);
-            self.learn(unnamed.into_iter(), symbols);
+    /// Has these addresses named while their modules are loaded.
+    fn learn(&self, addresses: impl Iterator<Item = u64>, symbols: &dyn Symbolize) {
+        for address in addresses.filter(|&address| !self.names.knows(address)) {
+            symbols.symbolize(address);
         }
     }
 
@@ -221,8 +192,8 @@ impl Keeper {
         self.log.share()
     }
 
-    pub(crate) fn names(&self) -> Arc<Names> {
-        Arc::clone(&self.names)
+    pub(crate) fn names(&self) -> Names {
+        self.names.clone()
     }
 
     pub(crate) const fn history(&self) -> &History {

@@ -3,7 +3,8 @@
 use std::io::{self, Read, Write};
 
 use anyhow::{Context as _, Result};
-use p2p_trace_dump::{Checkpoint, Names, Reason, Tape, Writer};
+use p2p_trace_dump::{Checkpoint, Reason, Tape, Writer};
+use p2p_trace_model::event::Names;
 
 use super::reel::{Reel, Until};
 use crate::run::stop::Stop;

@@ -6,9 +6,10 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use p2p_trace_dump::{End, Names, Tape, Told, Writer};
+use p2p_trace_dump::{End, Tape, Told, Writer};
 use p2p_trace_model::{
     accounting::Status,
+    event::Names,
     pipeline::{Closing, Pipeline, Slice, Step},
     state::What,
     stream::{assemble::Element, order::Item},
@@ -53,7 +54,7 @@ impl<R: Read> Reel<R> {
         let status = Arc::new(header.status.clone());
         let mut reel = Self {
             pipeline: Pipeline::new(&header.status, header.rules(), header.start_ns),
-            keeper: Keeper::new(status, header.clock),
+            keeper: Keeper::new(status, header.clock, tape.names()),
             waiting: None,
             events: 0,
             reached_ns: header.start_ns,

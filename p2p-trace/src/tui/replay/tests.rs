@@ -16,7 +16,7 @@ use crate::tui::{
 fn begin() -> Writer<Vec<u8>> {
     let mut writer = Writer::new(Vec::new(), samples::header()).unwrap();
     for address in samples::CODE {
-        let name = samples::Code.symbolize(address).unwrap();
+        let name = samples::code().symbolize(address).unwrap();
         writer.symbol(address, &name).unwrap();
     }
     writer

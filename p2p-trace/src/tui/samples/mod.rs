@@ -6,4 +6,4 @@ mod story;
 pub(super) use runs::{blocked, busy, empty, million, stalled, wrong};
 pub(super) use story::{CODE, Story, header, status};
 
-pub(super) use p2p_trace_model::testing::samples::{CLOCK, Code, SECOND};
+pub(super) use p2p_trace_model::testing::samples::{CLOCK, SECOND, code};

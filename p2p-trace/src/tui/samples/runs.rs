@@ -5,7 +5,7 @@ use p2p_trace_model::{
     event::user,
     pipeline::Slice,
     stream::order::Item,
-    testing::samples::{Code, MS, NVMET_CODE, SECOND, SHELL, task},
+    testing::samples::{MS, NVMET_CODE, SECOND, SHELL, code, task},
 };
 
 use super::story::{NVME0, NVME1, Story, base};
@@ -95,7 +95,7 @@ pub(in crate::tui) fn million() -> Story {
     };
     let keeper = &mut story.keeper;
     let taken: Result<(), ()> = story.pipeline.advance(&slice, |step| {
-        keeper.step(step, &Code);
+        keeper.step(step, &code());
         Ok(())
     });
     assert_eq!(taken, Ok(()));

@@ -11,7 +11,7 @@ use p2p_trace_model::{
     rules,
     stream::order::Item,
     testing::{
-        samples::{CLOCK, Code, LIST_CODE, MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER},
+        samples::{CLOCK, LIST_CODE, MS, NVME_CODE, NVMET_CODE, READER, SHELL, TARGET, WORKER, code},
         simulate::ARMED,
         status,
     },
@@ -95,7 +95,7 @@ pub(in crate::tui) struct Story {
 impl Story {
     pub(in crate::tui) fn new() -> Self {
         let status = status();
-        let mut keeper = Keeper::new(Arc::new(status.clone()), CLOCK);
+        let mut keeper = Keeper::new(Arc::new(status.clone()), CLOCK, code());
         for (device, name) in [(NVME0, "nvme0"), (NVME1, "nvme1")] {
             let identity = Identity {
                 name: Some(name.to_owned()),
@@ -121,7 +121,7 @@ impl Story {
         };
         let keeper = &mut self.keeper;
         let taken: Result<(), ()> = self.pipeline.advance(&slice, |step| {
-            keeper.step(step, &Code);
+            keeper.step(step, &code());
             Ok(())
         });
         assert_eq!(taken, Ok(()));
@@ -383,7 +383,7 @@ impl Story {
 
     /// What the screen shows of it at this moment.
     pub(in crate::tui) fn snapshot(&self, query: &Query, now_ns: u64) -> Snapshot {
-        let takers = self.keeper.takers(self.pipeline.model(), query, &Code, now_ns);
+        let takers = self.keeper.takers(self.pipeline.model(), query, &code(), now_ns);
         self.keeper.snapshot(&self.pipeline, &Arc::new(takers), now_ns)
     }
 

@@ -16,7 +16,9 @@ pub(crate) use query::{Column, Fields, Filter, Grouping, Query};
 pub(crate) use takers::{Row, Takers, Who, matches_itself, takers};
 pub(crate) use teardown::{Line, Mark, Timeline};
 
-use super::keeper::{Keeper, Log, Names, Sample};
+use p2p_trace_model::event::Names;
+
+use super::keeper::{Keeper, Log, Sample};
 use p2p_trace_model::{
     accounting::{MissedQuality, Status},
     event::DeviceAddress,
@@ -53,7 +55,7 @@ pub(crate) struct Snapshot {
     /// The latest events.
     pub(crate) log: Log,
     /// Names of the addresses in all of it.
-    pub(crate) names: Arc<Names>,
+    pub(crate) names: Names,
     /// One per second, oldest first.
     pub(crate) history: Vec<Sample>,
     /// Where a replay stands; `None`: this happens now.
@@ -94,7 +96,7 @@ pub(crate) struct Traffic {
 impl Snapshot {
     /// Before anything has happened.
     pub(crate) fn blank(status: Arc<Status>, clock: Clock) -> Self {
-        let keeper = Keeper::new(status, clock);
+        let keeper = Keeper::new(status, clock, Names::default());
         let pipeline = Pipeline::new(
             keeper.status(),
             p2p_trace_model::rules::Options::default(),
