@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::host::cargo::plain;
 use crate::host::{command, packages};
 
 /// Which targets to run, and how long.
@@ -65,9 +66,8 @@ const LIMITS: [&str; 2] = ["-timeout=30", "-rss_limit_mb=1024"];
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     packages::ensure(&packages::FUZZ)?;
     let target_dir = root.join("target/fuzz");
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut build = plain(&root.join("fuzz"));
     build
-        .current_dir(root.join("fuzz"))
         .args([
             "build",
             // Not locked: its lock file follows what p2p-trace itself depends on.

@@ -32,10 +32,15 @@ impl Profile {
     }
 }
 
-/// Cargo in the workspace, nothing chosen.
-pub(crate) fn plain(root: &Path) -> Command {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root);
+/// The cargo that runs us.
+pub(crate) fn own() -> PathBuf {
+    std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
+}
+
+/// Cargo in a folder, nothing chosen.
+pub(crate) fn plain(folder: &Path) -> Command {
+    let mut cargo = Command::new(own());
+    cargo.current_dir(folder);
     cargo
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::{cache, command};
+use super::{cache, cargo, command};
 
 /// A release of a crate with a program of the same name.
 pub(crate) struct Release {
@@ -35,8 +35,7 @@ impl Release {
         let Self { name, version, takes } = self;
         let folder = cache::entry(key, |work| {
             println!("Building {name} {version} into the cache folder (about {takes}).");
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let mut install = Command::new(cargo);
+            let mut install = cargo::plain(work);
             install
                 .args(["install", name, "--locked", "--version", version, "--root"])
                 .arg(work)

@@ -1,10 +1,10 @@
 //! Dumps that were recorded in the guest, read outside.
 
-use std::{fs, path::Path, process::Command};
+use std::{ffi::OsStr, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::guest::{Guest, programs};
+use crate::guest::{Guest, Output, programs};
 
 /// Takes a file out of the guest, and removes it there.
 pub(super) fn fetch(guest: &mut Guest, from: &str, to: &Path) -> Result<()> {
@@ -19,27 +19,35 @@ pub(super) fn copy(guest: &mut Guest, from: &str, to: &Path) -> Result<()> {
     fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// The program of the guest, which runs on this machine too.
-pub(super) fn tracer(arguments: &[&str], dump: &Path) -> Command {
-    let mut command = Command::new(programs::built(&crate::workspace(), "p2p-trace"));
-    command.args(arguments).arg(dump);
-    command
+/// Runs the program of the guest on this machine.
+pub(super) fn tracer(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Result<Output> {
+    let program = programs::built(&crate::workspace(), "p2p-trace");
+    let output = Command::new(&program)
+        .args(arguments)
+        .output()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    let lines = |text: &str| text.lines().map(str::to_owned).collect();
+    let out = String::from_utf8(output.stdout).context("what p2p-trace says is not text")?;
+    Ok(Output {
+        out: lines(&out),
+        err: lines(&String::from_utf8_lossy(&output.stderr)),
+        code: output.status.code().context("p2p-trace was killed")?,
+    })
 }
 
 /// A dump replays exactly what was shown while it was recorded.
 pub(super) fn replays(dump: &Path, shown: &[String]) -> Result<()> {
-    let output = tracer(&["replay", "--json"], dump)
-        .output()
-        .context("cannot run p2p-trace on this machine")?;
+    let Output {
+        out: replayed,
+        err,
+        code,
+    } = tracer([OsStr::new("replay"), OsStr::new("--json"), dump.as_os_str()])?;
     ensure!(
-        output.status.success() && output.stderr.is_empty(),
-        "the replay of {} ended with {}: {}",
+        code == 0 && err.is_empty(),
+        "the replay of {} ended with {code}: {}",
         dump.display(),
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
+        err.join("\n")
     );
-    let replayed = String::from_utf8(output.stdout).context("the replay is not text")?;
-    let replayed: Vec<_> = replayed.lines().collect();
     for (number, (replayed, shown)) in replayed.iter().zip(shown).enumerate() {
         if replayed != shown {
             let number = number + 1;

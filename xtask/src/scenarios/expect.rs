@@ -158,6 +158,11 @@ pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()>
     Ok(())
 }
 
+/// Whether callers may be missing: on 5.10 a kretprobe hides them.
+pub(crate) fn hides_callers(stream: &Stream) -> Result<bool> {
+    Ok(stream.hook("alloc")?.method == Some(AttachMethod::Kprobe))
+}
+
 /// The number in a field that has to be there.
 pub(crate) fn hex(field: Option<Hex>, event: &EventLine) -> Result<u64> {
     let Hex(number) =

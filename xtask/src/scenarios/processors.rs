@@ -120,22 +120,10 @@ pub(super) fn added(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let [core, kdump] = dump_memory(lab)?;
     std::fs::remove_file(&kdump).with_context(|| format!("cannot remove {}", kdump.display()))?;
     let recovered = core.with_extension("p2pt");
-    let output = dump::tracer(&["recover", &core.display().to_string(), "-o"], &recovered)
-        .output()
-        .context("cannot run p2p-trace on this machine")?;
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(
-        output.status.success(),
-        "recover ended with {}: {said}",
-        output.status
-    );
-    let output = dump::tracer(&["replay", "--json"], &recovered)
-        .output()
-        .context("cannot run p2p-trace on this machine")?;
-    let lines: Vec<String> = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .map(str::to_owned)
-        .collect();
+    let [from, to] = [&core, &recovered].map(|file| file.display().to_string());
+    let said = dump::tracer(["recover", &from, "-o", &to])?.success();
+    said.context("recover failed")?;
+    let lines = dump::tracer(["replay", "--json", &to])?.out;
     let stream = Stream::parse(&lines)?;
     std::fs::remove_file(&core).with_context(|| format!("cannot remove {}", core.display()))?;
     let count = stream.of_kind("alloc").filter(|event| event.cpu == cpu).count();

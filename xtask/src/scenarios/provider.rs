@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::expect::{self, hex};
 use super::lab::Lab;
-use super::product::{AttachMethod, EventLine, address};
+use super::product::{EventLine, address};
 use super::stream::Stream;
 use super::testmod::Taken;
 use super::{Method, Verdict};
@@ -159,7 +159,7 @@ fn two_ranges_added(stream: &Stream, bar: (u64, u64)) -> Result<()> {
     );
     let mut made = Vec::new();
     for event in stream.of_kind("memremap").filter(|event| event.ret == Some(0)) {
-        made.push(range(event)?);
+        made.push(expect::bounds(event)?);
     }
     ensure!(made == halves(bar), "the ranges made are {made:x?}");
     let told: Vec<_> = stream.of_kind("publish").map(|event| event.publish).collect();
@@ -208,8 +208,7 @@ fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a EventLine> {
     );
     ensure!(event.comm.as_deref() == Some("sh"), "taken by {:?}", event.comm);
     let caller = event.caller.as_ref().and_then(|caller| caller.symbol.as_deref());
-    // On 5.10 a kretprobe hides the caller.
-    let can_be_hidden = stream.hook("alloc")?.method == Some(AttachMethod::Kprobe);
+    let can_be_hidden = expect::hides_callers(stream)?;
     ensure!(
         caller.map_or(can_be_hidden, |caller| caller.starts_with("memory_alloc+")
             && caller.ends_with("[p2ptest]")),
@@ -293,7 +292,7 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
             .collect();
         let ranges = events
             .iter()
-            .map(|event| range(event))
+            .map(|event| expect::bounds(event))
             .collect::<Result<Vec<_>>>()?;
         ensure!(ranges == newest_first, "`{kind}` of {ranges:x?}");
         pgmaps.push(events.iter().map(|event| event.pgmap).collect::<Vec<_>>());
@@ -312,9 +311,4 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
     let expected: Vec<&str> = one.into_iter().chain(one).chain(["release"]).collect();
     ensure!(order == expected, "the teardown ran as {order:?}");
     Ok(())
-}
-
-/// The range that an event is about.
-fn range(event: &EventLine) -> Result<(u64, u64)> {
-    Ok((hex(event.start, event)?, hex(event.end, event)?))
 }

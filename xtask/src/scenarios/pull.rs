@@ -4,14 +4,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::lab::{Lab, QUEUE_BYTES};
+use super::lab::{Lab, QUEUES};
 use super::product::{EventLine, Hex, StateName};
 use super::stream::Stream;
 use super::{Method, Verdict};
 use super::{clock, expect};
 
-/// What nvme takes for its two queues.
-const QUEUES: u64 = 2 * QUEUE_BYTES;
 /// Bytes of what blocks the unbind.
 const TAKEN: u64 = 64 * 1024;
 

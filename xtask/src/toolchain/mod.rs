@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::host::command;
+use crate::host::{cargo, command};
 
 /// The compiler the committed objects are built with; another one gives other bytes.
 pub(crate) const RUST_VERSION: &str = "1.95.0";
@@ -96,11 +96,7 @@ impl Toolchain {
     /// The cargo that belongs to the compiler, else the one that runs us.
     pub(crate) fn cargo(&self) -> PathBuf {
         let own = self.sysroot.join("bin/cargo");
-        if own.is_file() {
-            own
-        } else {
-            std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()).into()
-        }
+        if own.is_file() { own } else { cargo::own() }
     }
 
     /// The folder of the compiler's library sources.

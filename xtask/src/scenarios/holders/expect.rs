@@ -4,14 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::ask::Sysfs;
 use super::report::{ToldDevice as _, bounds};
-use crate::scenarios::lab::QUEUE_BYTES;
-use crate::scenarios::product::{
-    AttachMethod, CanUnbind, DeviceReport, EventLine, Hex, Holder, RangeState, Why,
-};
+use crate::scenarios::expect as of_stream;
+use crate::scenarios::product::{CanUnbind, DeviceReport, EventLine, Hex, Holder, RangeState, Why};
 use crate::scenarios::stream::Stream;
-
-/// What nvme takes for its two queues.
-pub(super) const QUEUES: u64 = 2 * QUEUE_BYTES;
 
 /// Expects a device in use with one range, and its numbers to be those of sysfs.
 pub(super) fn in_use(device: &DeviceReport, bar: (u64, u64), sysfs: Sysfs) -> Result<()> {
@@ -100,16 +95,11 @@ pub(super) fn as_in_stream(holder: &Holder, events: &[&EventLine], stream: &Stre
     );
     let caller = first.caller.as_ref().and_then(|frame| frame.symbol.as_ref());
     ensure!(
-        caller == holder.caller.as_ref() && (caller.is_some() || hides_callers(stream)?),
+        caller == holder.caller.as_ref() && (caller.is_some() || of_stream::hides_callers(stream)?),
         "called from {caller:?}, told is {:?}",
         holder.caller
     );
     Ok(())
-}
-
-/// On 5.10 a kretprobe hides the caller.
-pub(super) fn hides_callers(stream: &Stream) -> Result<bool> {
-    Ok(stream.hook("alloc")?.method == Some(AttachMethod::Kprobe))
 }
 
 /// Expects memory of unseen takers in one piece at this direct-map address.

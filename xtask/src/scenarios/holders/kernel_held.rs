@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::PAGE;
-use super::expect::{self, QUEUES};
+use super::expect;
 use super::report::{Told as _, ToldDevice as _, bounds};
 use super::unbinding::{self, Unbinding};
-use crate::scenarios::lab::Lab;
+use crate::scenarios::expect as of_stream;
+use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{
     CanUnbind, DeviceReport, Holder, HolderKind, Liveness, RangeState, Report, Residual,
 };
@@ -60,7 +61,7 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     let holder = taken_by_module(device, &taken)?;
     let hidden = holder.caller.is_none();
     ensure!(
-        holder.by_driver == (!hidden).then_some(false) && (!hidden || expect::hides_callers(&stream)?),
+        holder.by_driver == (!hidden).then_some(false) && (!hidden || of_stream::hides_callers(&stream)?),
         "by the driver: {holder:?}"
     );
     if hidden {

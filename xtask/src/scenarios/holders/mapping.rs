@@ -4,9 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
 use super::PAGE;
-use super::expect::{self, QUEUES};
+use super::expect;
 use super::report::{Told as _, ToldDevice as _};
-use crate::scenarios::lab::Lab;
+use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::mapping::number;
 use crate::scenarios::product::{CanUnbind, DeviceReport, HolderKind, Liveness, Why};
 use crate::scenarios::{Method, Verdict};

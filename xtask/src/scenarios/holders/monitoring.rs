@@ -5,13 +5,13 @@ use std::iter;
 
 use anyhow::{Result, ensure};
 
-use super::expect::{self, QUEUES};
+use super::expect;
 use super::kernel_held::{SIZE, held_up, taken_by_module};
 use super::report::{Told as _, ToldDevice as _};
 use super::unbinding::Unbinding;
 use crate::guest::Job;
 use crate::scenarios::expect as of_stream;
-use crate::scenarios::lab::Lab;
+use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::CanUnbind;
 use crate::scenarios::{Method, Verdict};
 

@@ -3,10 +3,10 @@
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
-use super::expect::{self, QUEUES};
+use super::expect;
 use super::report::{Told as _, ToldDevice as _};
 use crate::guest::kmodule;
-use crate::scenarios::lab::Lab;
+use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{CanUnbind, HolderKind, Liveness, Report};
 use crate::scenarios::{Method, Verdict};
 

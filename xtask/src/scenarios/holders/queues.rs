@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::expect::{self, QUEUES};
+use super::expect;
 use super::report::{Told as _, ToldDevice as _};
-use crate::scenarios::lab::{Lab, QUEUE_BYTES};
+use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{CanUnbind, DeviceReport, EventLine, HolderKind};
 use crate::scenarios::stream::Stream;
 use crate::scenarios::{Method, Verdict};
@@ -55,7 +55,7 @@ fn named(device: &DeviceReport, stream: &Stream) -> Result<()> {
     let holder = device.only_holder(HolderKind::Allocation)?;
     expect::as_in_stream(holder, &events, stream)?;
     ensure!(
-        holder.bytes == 2 * QUEUE_BYTES && holder.references == 2 && device.holders.len() == 1,
+        holder.bytes == QUEUES && holder.references == 2 && device.holders.len() == 1,
         "the queues are told as {:?}",
         device.holders
     );

@@ -2,9 +2,9 @@
 
 use anyhow::{Result, ensure};
 
-use super::expect::{self, QUEUES};
+use super::expect;
 use super::report::{Told as _, ToldDevice as _};
-use crate::scenarios::lab::Lab;
+use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{HolderKind, Report};
 use crate::scenarios::{Method, Verdict};
 

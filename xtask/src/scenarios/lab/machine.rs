@@ -6,6 +6,8 @@ use crate::guest::{Card, Machine, Nvme, Slot};
 const CMB_MIB: u32 = 64;
 /// What one NVMe queue takes of it.
 pub(crate) const QUEUE_BYTES: u64 = 64 * 1024;
+/// What its driver takes: two queues.
+pub(crate) const QUEUES: u64 = 2 * QUEUE_BYTES;
 /// Size of the card's memory: more than a hundred thousand pages.
 const CARD_MIB: u32 = 512;
 /// Speed limit of the slow drive: 64 KiB take four seconds.

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
 use crate::guest::{Boot, Guest, Job, Slot, Stuck};
-pub(crate) use machine::{Kind, QUEUE_BYTES, RAMOOPS, machine, memory_drive, slow_drive};
+pub(crate) use machine::{Kind, QUEUE_BYTES, QUEUES, RAMOOPS, machine, memory_drive, slow_drive};
 use machine::{SLOW, card};
 pub(crate) use tracer::Trace;
 

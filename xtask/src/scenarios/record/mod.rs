@@ -12,54 +12,35 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use super::{dump, lab::Lab, product::CheckReport};
-use crate::guest::Job;
+use crate::guest::{Job, Output};
 
 pub(super) use disk::{full_disk, vanished};
 pub(super) use flight::flight;
 pub(super) use killed::killed;
 pub(super) use rotated::rotated;
 
-/// What a run of the tracer on this machine came to.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: Vec<String>,
-    err: String,
-}
-
 /// Runs the tracer on files of one run.
-fn read(arguments: &[&str], files: &[PathBuf]) -> Result<Said> {
-    let (last, before) = files.split_last().context("no file")?;
-    let mut words = arguments.to_vec();
-    let before: Vec<String> = before.iter().map(|file| file.display().to_string()).collect();
-    words.extend(before.iter().map(String::as_str));
-    let output = dump::tracer(&words, last)
-        .output()
-        .context("cannot run p2p-trace on this machine")?;
-    let out = String::from_utf8(output.stdout).context("what it says is not text")?;
-    Ok(Said {
-        code: output.status.code().context("p2p-trace was killed")?,
-        out: out.lines().map(str::to_owned).collect(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    })
+fn read(command: &str, files: &[PathBuf]) -> Result<Output> {
+    let words = [command, "--json"].into_iter().map(OsStr::new);
+    dump::tracer(words.chain(files.iter().map(|file| file.as_os_str())))
 }
 
 /// Judges files of one run, and expects this exit code.
 fn check(files: &[PathBuf], code: i32) -> Result<CheckReport> {
-    let said = read(&["check", "--json"], files)?;
+    let said = read("check", files)?;
     ensure!(
         said.code == code && said.out.len() == 1,
-        "check of {files:?} ended with {} and not with {code}: {} {}",
+        "check of {files:?} ended with {} and not with {code}: {}",
         said.code,
-        said.out.join("\n"),
-        said.err
+        said.text()
     );
     serde_json::from_str(&said.out[0]).context("what check says is not what its schema says")
 }
 
 /// Replays files of one run as JSON; gives the lines, and what was said of the files.
 fn replay(files: &[PathBuf]) -> Result<(Vec<String>, String)> {
-    let Said { code, out, err } = read(&["replay", "--json"], files)?;
+    let Output { code, out, err } = read("replay", files)?;
+    let err = err.join("\n");
     ensure!(code == 0, "replay of {files:?} ended with {code}: {err}");
     Ok((out, err))
 }

@@ -1,11 +1,11 @@
 //! On this machine: from a core to a dump, and what the tracer says of that.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
-use crate::guest::programs;
+use crate::guest::Output;
+use crate::scenarios::dump::tracer;
 use crate::scenarios::stream::Stream;
 
 /// What was made of a core.
@@ -30,7 +30,7 @@ pub(crate) fn recover(core: &Path, recorded: Option<&Path>) -> Result<Recovered>
     if let Some(recorded) = &recorded {
         arguments.extend(["--with", recorded]);
     }
-    let (code, _, said) = run(&arguments)?;
+    let Output { code, err: said, .. } = tracer(&arguments)?;
     ensure!(code == 0, "recover ended with {code}: {}", said.join(" | "));
     of_dump(dump, said)
 }
@@ -39,8 +39,12 @@ pub(crate) fn recover(core: &Path, recorded: Option<&Path>) -> Result<Recovered>
 pub(super) fn of_dump(dump: PathBuf, said: Vec<String>) -> Result<Recovered> {
     let target = text(&dump);
     let checked = judged(&["check", &target])?;
-    let (code, lines, errors) = run(&["replay", "--json", &target])?;
-    ensure!(code == 0, "replay ended with {code}: {}", errors.join(" | "));
+    let Output {
+        code,
+        out: lines,
+        err,
+    } = tracer(["replay", "--json", &target])?;
+    ensure!(code == 0, "replay ended with {code}: {}", err.join(" | "));
     Ok(Recovered {
         stream: Stream::parse(&lines)?,
         dump,
@@ -51,34 +55,17 @@ pub(super) fn of_dump(dump: PathBuf, said: Vec<String>) -> Result<Recovered> {
 
 /// What a command says of a dump in which a rule is violated.
 pub(super) fn judged(arguments: &[&str]) -> Result<Vec<String>> {
-    let (code, lines, errors) = run(arguments)?;
+    let said = tracer(arguments)?;
     ensure!(
-        code == 1,
-        "{} ended with {code}: {} {}",
+        said.code == 1,
+        "{} ended with {}: {}",
         arguments[0],
-        lines.join(" | "),
-        errors.join(" | ")
+        said.code,
+        said.text()
     );
-    Ok(lines)
+    Ok(said.out)
 }
 
 pub(super) fn text(path: &Path) -> String {
     path.display().to_string()
-}
-
-/// Runs the tracer that the guest has, on this machine.
-fn run(arguments: &[&str]) -> Result<(i32, Vec<String>, Vec<String>)> {
-    let program = programs::built(&crate::workspace(), "p2p-trace");
-    let output = Command::new(&program)
-        .args(arguments)
-        .output()
-        .with_context(|| format!("cannot run {}", program.display()))?;
-    let lines = |bytes: &[u8]| {
-        String::from_utf8_lossy(bytes)
-            .lines()
-            .map(str::to_owned)
-            .collect()
-    };
-    let code = output.status.code().context("p2p-trace was killed")?;
-    Ok((code, lines(&output.stdout), lines(&output.stderr)))
 }
