@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::Method;
 use super::lab::QUEUE_BYTES;
-use super::product::{Answer, AttachMethod, EventLine, Hex, Reason, address};
+use super::product::{Answer, AttachMethod, EventLine, Hex, Reason, VerdictLine, address};
 use super::stream::Stream;
 
 /// The steps of a teardown in the order of a fixed kernel, each expected once.
@@ -222,9 +222,9 @@ pub(crate) fn clean(stream: &Stream, device: &str) -> Result<()> {
 
 /// Expects of each rule one of these answers.
 fn compare<'a>(stream: &Stream, device: &str, expected: impl Fn(&str) -> &'a [Answer]) -> Result<()> {
-    let of_device = |device_of| address(Some(device_of)).as_deref() == Some(device);
+    let of_device = |verdict: &&VerdictLine| verdict.device.0.to_string() == device;
     let mut seen = 0;
-    for verdict in stream.verdicts.iter().filter(|verdict| of_device(verdict.device)) {
+    for verdict in stream.verdicts.iter().filter(of_device) {
         let rule = verdict.rule.name();
         let expected = if rule == ON_REQUEST {
             &[Answer::NotChecked]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::product::{Answer, FindingLine, HolderLine, VerdictLine, address};
+use super::product::{Answer, FindingLine, HolderLine, VerdictLine};
 use super::stream::Stream;
 
 fn check_finding(finding: &FindingLine) -> Result<()> {
@@ -85,23 +85,14 @@ impl Stream {
     }
 
     /// What a rule came to for a device.
-    ///
-    /// # Errors
-    ///
-    /// The stream does not tell.
     pub(crate) fn verdict(&self, device: &str, rule: &str) -> Result<&VerdictLine> {
-        let is_it = |verdict: &&VerdictLine| {
-            address(Some(verdict.device)).as_deref() == Some(device) && verdict.rule.name() == rule
-        };
+        let is_it =
+            |verdict: &&VerdictLine| verdict.device.0.to_string() == device && verdict.rule.name() == rule;
         let known = self.verdicts.iter().find(is_it);
         known.with_context(|| format!("there is no verdict of {rule} for {device}"))
     }
 
     /// Checks that findings are whole, name what is in the stream, and agree with the verdicts.
-    ///
-    /// # Errors
-    ///
-    /// Names what does not hold.
     pub(super) fn check_findings(&self) -> Result<()> {
         let ids: BTreeSet<_> = self.events.iter().map(|event| event.id.0).collect();
         for finding in &self.findings {

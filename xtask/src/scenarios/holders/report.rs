@@ -2,18 +2,12 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::scenarios::product::{
-    CanUnbind, DeviceReport, Hex, Holder, HolderKind, RangeReport, Report, address,
-};
+use crate::scenarios::product::{CanUnbind, DeviceReport, Hex, Holder, HolderKind, RangeReport, Report};
 
 /// The format that is known here.
 const FORMAT: u32 = 1;
 
 /// Reads a report, and checks what holds for each.
-///
-/// # Errors
-///
-/// It is none, or contradicts itself or the exit code.
 pub(super) fn parse(text: &str, code: i32) -> Result<Report> {
     let report: Report = serde_json::from_str(text).with_context(|| format!("no report: {text}"))?;
     check(&report, code).with_context(|| format!("the report does not hold: {text}"))?;
@@ -99,16 +93,12 @@ fn check_account(device: &DeviceReport) -> Result<()> {
 /// What is to be found in a report.
 pub(super) trait Told {
     /// A device that has to be there.
-    ///
-    /// # Errors
-    ///
-    /// It is not.
-    fn device(&self, address: &str) -> Result<&DeviceReport>;
+    fn device(&self, named: &str) -> Result<&DeviceReport>;
 }
 
 impl Told for Report {
     fn device(&self, named: &str) -> Result<&DeviceReport> {
-        let is_it = |device: &&DeviceReport| address(Some(device.device)).as_deref() == Some(named);
+        let is_it = |device: &&DeviceReport| device.device.0.to_string() == named;
         let found = self.devices.iter().find(is_it);
         found.with_context(|| format!("the report does not tell of {named}: {:?}", self.devices))
     }
@@ -117,17 +107,9 @@ impl Told for Report {
 /// What is to be found of a device.
 pub(super) trait ToldDevice {
     /// Its only range.
-    ///
-    /// # Errors
-    ///
-    /// It has none or several.
     fn only_range(&self) -> Result<&RangeReport>;
 
     /// The only one who is known to have taken memory of this kind.
-    ///
-    /// # Errors
-    ///
-    /// There is none, or several.
     fn only_holder(&self, kind: HolderKind) -> Result<&Holder>;
 
     /// Bytes of which it was not seen who took them.
@@ -162,10 +144,6 @@ impl ToldDevice for DeviceReport {
 }
 
 /// First and last physical address of a range.
-///
-/// # Errors
-///
-/// They are not told, or contradict the size.
 pub(super) fn bounds(range: &RangeReport) -> Result<(u64, u64)> {
     let (Some(Hex(start)), Some(Hex(end))) = (range.start, range.end) else {
         bail!("a range has no address: {range:?}");

@@ -36,10 +36,6 @@ impl Stream {
     }
 
     /// Reads what came of a stream until the machine of its writer died. It has no account.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Stream::parse`], but here a summary is one too many.
     pub(crate) fn parse_cut_off<S: AsRef<str>>(lines: &[S]) -> Result<Self> {
         let read = read(lines)?;
         ensure!(
@@ -55,20 +51,12 @@ impl Stream {
     }
 
     /// The first event of a kind.
-    ///
-    /// # Errors
-    ///
-    /// There is none.
     pub(crate) fn first(&self, kind: &str) -> Result<&EventLine> {
         let first = self.events.iter().find(|event| event.kind.name() == kind);
         first.with_context(|| format!("there is no event `{kind}`"))
     }
 
     /// The only event of a kind.
-    ///
-    /// # Errors
-    ///
-    /// There is none, or there are several.
     pub(crate) fn only(&self, kind: &str) -> Result<&EventLine> {
         let last = self.events.iter().rfind(|event| event.kind.name() == kind);
         let first = self.first(kind)?;
@@ -80,30 +68,18 @@ impl Stream {
     }
 
     /// The account at the end.
-    ///
-    /// # Errors
-    ///
-    /// There is none.
     pub(crate) fn summary(&self) -> Result<&SummaryLine> {
         let summary = self.summary.as_ref();
         summary.context("the stream has no summary: it was cut off")
     }
 
     /// The account of one hook.
-    ///
-    /// # Errors
-    ///
-    /// The summary does not know it.
     pub(crate) fn hook(&self, name: &str) -> Result<&HookLine> {
         let known = self.summary()?.hooks.iter().find(|hook| hook.hook.name() == name);
         known.with_context(|| format!("the summary does not tell of the hook {name}"))
     }
 
     /// Checks what holds for every stream: each event once and in the order of time, and every hit accounted for.
-    ///
-    /// # Errors
-    ///
-    /// Names what does not hold.
     pub(crate) fn check(&self) -> Result<()> {
         let mut seen = BTreeSet::new();
         for event in &self.events {
@@ -175,10 +151,6 @@ impl Stream {
 }
 
 /// Reads the last line of a stream.
-///
-/// # Errors
-///
-/// It is no summary.
 pub(crate) fn summary(line: &str) -> Result<SummaryLine> {
     match serde_json::from_str(line) {
         Ok(Line::Summary(summary)) => Ok(summary),
