@@ -34,7 +34,7 @@ pub mod outfile;
 pub mod render;
 mod run;
 #[cfg(feature = "trace")]
-pub mod serve;
+mod serve;
 pub mod stderr;
 #[cfg(feature = "tui")]
 pub mod tui;

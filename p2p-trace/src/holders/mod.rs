@@ -19,13 +19,14 @@ mod tests;
 mod unbind;
 mod verdict;
 
-pub use build::{Facts, report};
-pub use host::Host;
+pub(crate) use report::FORMAT;
+pub(crate) use build::{Facts, report};
+pub(crate) use host::Host;
 pub use report::{
-    Answer, CanUnbind, Candidate, DeviceReport, FORMAT, Holder, Preexisting, RangeReport, RangeState, Report,
+    Answer, CanUnbind, Candidate, DeviceReport, Holder, Preexisting, RangeReport, RangeState, Report,
     Residual, RunReport, Source, StepFrom, StepLine, TaskLine, UnbindReport, Why,
 };
 #[cfg(feature = "tui")]
 pub(crate) use unbind::is_blocking;
 pub(crate) use unbind::step_after;
-pub use verdict::{Grounds, can_unbind};
+pub(crate) use verdict::{Grounds, can_unbind};

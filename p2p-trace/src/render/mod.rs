@@ -5,10 +5,10 @@ pub mod doctor;
 pub(crate) mod holders;
 pub mod json;
 mod printer;
-pub mod report;
+pub(crate) mod report;
 #[cfg(test)]
 pub(crate) mod samples;
-pub mod text;
+pub(crate) mod text;
 
 use p2p_trace_common::{Hook, hook::HOOKS};
 
@@ -21,7 +21,7 @@ use p2p_trace_model::{
 };
 
 /// What an event is shown with, beside itself.
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// Times.
     pub clock: Clock,
     /// Names of addresses.
@@ -31,7 +31,7 @@ pub struct Context<'a> {
 
 /// One frame of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Return address.
     pub addr: u64,
     /// The symbol that it lies in.

@@ -58,7 +58,7 @@ pub(super) fn every_view_of(name: &str, mut app: App) {
             )
             .unwrap();
         }
-        insta::assert_snapshot!(format!("{name} {}x{}", size.0, size.1), text);
+        insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), text);
     }
 }
 
@@ -107,7 +107,7 @@ fn without_unicode_and_colour_the_same_is_said() {
     }
     let mut app = samples::stalled().app();
     app.theme = Theme::new(Palette::Mono, true);
-    insta::assert_snapshot!("stalled ascii 80x24", screen(&app, (80, 24)));
+    insta::assert_snapshot!("stalled_ascii_80x24", screen(&app, (80, 24)));
 }
 
 use Press::{Char, Down, End, Enter, Esc, Tab, Up};
@@ -208,7 +208,7 @@ fn a_finding_leads_to_its_records() {
     let mut app = samples::wrong().app();
     press(&mut app, &[Char('4'), Enter]);
     assert_eq!(app.view, View::Events);
-    insta::assert_snapshot!("records of a finding", screen(&app, (120, 14)));
+    insta::assert_snapshot!("records_of_a_finding", screen(&app, (120, 14)));
     press(&mut app, &[Esc]);
     assert_eq!(app.view, View::Findings);
     assert_eq!(app.evidence, None);
@@ -218,11 +218,11 @@ fn a_finding_leads_to_its_records() {
 fn one_thing_is_told_in_full() {
     let mut app = samples::busy().app();
     press(&mut app, &[Char('2'), Enter]);
-    insta::assert_snapshot!("a taker in full", screen(&app, (100, 24)));
+    insta::assert_snapshot!("a_taker_in_full", screen(&app, (100, 24)));
     press(&mut app, &[Esc, Char('5'), Up, Enter]);
-    insta::assert_snapshot!("an event in full", screen(&app, (100, 40)));
+    insta::assert_snapshot!("an_event_in_full", screen(&app, (100, 40)));
     press(&mut app, &[Esc, End, Char('7'), Enter]);
-    insta::assert_snapshot!("a rule in full", screen(&app, (100, 20)));
+    insta::assert_snapshot!("a_rule_in_full", screen(&app, (100, 20)));
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn a_million_references_are_a_few_lines() {
         press(&mut app, &[Char('g')]);
         app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
         insta::assert_snapshot!(
-            format!("a million {}", app.query.grouping.name()),
+            format!("a million {}", app.query.grouping.name()).replace(' ', "_"),
             screen(&app, (120, 14))
         );
     }

@@ -60,12 +60,12 @@ fn act(replay: &mut Replay<Cursor<Vec<u8>>>, play: Play) {
 #[test]
 fn each_moment_is_shown_as_it_was() {
     let mut replay = replay(&samples::wrong());
-    insta::assert_snapshot!("at the beginning", shown(&replay));
+    insta::assert_snapshot!("at_the_beginning", shown(&replay));
     act(&mut replay, Play::Seek(3 * SECOND + SECOND / 2));
     let hung = shown(&replay);
-    insta::assert_snapshot!("in the hang", hung);
+    insta::assert_snapshot!("in_the_hang", hung);
     act(&mut replay, Play::Seek(u64::MAX));
-    insta::assert_snapshot!("at the end", shown(&replay));
+    insta::assert_snapshot!("at_the_end", shown(&replay));
     act(&mut replay, Play::Seek(3 * SECOND + SECOND / 2));
     assert_eq!(shown(&replay), hung, "what was gone through and back to");
 }
@@ -148,7 +148,7 @@ fn keys_lead_to_what_they_say() {
         assert_eq!(working.iter().filter(|other| other == &key).count(), 1, "{key:?}");
     }
     act(&mut replay, step);
-    insta::assert_snapshot!("at the first finding", shown(&replay));
+    insta::assert_snapshot!("at_the_first_finding", shown(&replay));
 }
 
 /// The blocked story in two files of one run, cut just before the unbind.
@@ -175,7 +175,7 @@ fn a_later_file_alone_shows_who_took_what_before_it_begins() {
     let [_, second] = rotated();
     let mut replay = of_runs(vec![vec![second]]);
     assert_eq!(replay.outline.start_ns, 2 * SECOND, "the checkpoint's time");
-    insta::assert_snapshot!("at the beginning of a later file", shown(&replay));
+    insta::assert_snapshot!("at_the_beginning_of_a_later_file", shown(&replay));
     act(&mut replay, Play::Step(Target::Event, Direction::Forward));
     act(&mut replay, Play::Step(Target::Event, Direction::Back));
     assert!(
@@ -247,7 +247,7 @@ fn what_is_missing_of_a_dump_shows_in_the_answer() {
     assert!(shown(&replay).contains("INCONCLUSIVE"));
     let mut app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
     press(&mut app, &[Press::Char('7')]);
-    insta::assert_snapshot!("a damaged dump", screen(&app, (120, 24)));
+    insta::assert_snapshot!("a_damaged_dump", screen(&app, (120, 24)));
 }
 
 #[test]
@@ -303,18 +303,18 @@ fn every_view_at(name: &str, replay: &mut Replay<Cursor<Vec<u8>>>, play: Play) {
 
 #[test]
 fn a_real_run_in_which_nothing_happens_is_shown() {
-    every_view_at("real empty", &mut recorded("empty.p2pt"), Play::Seek(u64::MAX));
+    every_view_at("real_empty", &mut recorded("empty.p2pt"), Play::Seek(u64::MAX));
 }
 
 #[test]
 fn a_real_run_in_which_much_happens_is_shown() {
-    every_view_at("real busy", &mut recorded("busy.p2pt"), Play::Seek(u64::MAX));
+    every_view_at("real_busy", &mut recorded("busy.p2pt"), Play::Seek(u64::MAX));
 }
 
 #[test]
 fn a_real_unbind_that_waits_is_shown_while_it_does_and_afterwards() {
     let mut replay = recorded("blocked.p2pt");
     let found = Play::Step(Target::Finding, Direction::Forward);
-    every_view_at("real blocked", &mut replay, found);
-    every_view_at("real released", &mut replay, Play::Seek(u64::MAX));
+    every_view_at("real_blocked", &mut replay, found);
+    every_view_at("real_released", &mut replay, Play::Seek(u64::MAX));
 }

@@ -36,7 +36,7 @@ fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
         let told = of(&run.told, rule);
         assert_eq!(told.len(), 1, "{}", rule.name());
         assert!(!told[0].is_closed());
-        insta::assert_snapshot!(format!("open {}", rule.name()), shown(told[0], &kernel.elements));
+        insta::assert_snapshot!(format!("open_{}", rule.name()), shown(told[0], &kernel.elements));
         assert_eq!(run.answer(rule, kernel.address(0)), Answer::Violated);
     }
     let before = kernel.elements.len();
@@ -136,7 +136,7 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
     let texts: Vec<_> = [Rule::StalledDrain, Rule::StalledUnbind]
         .map(|rule| shown(run.only(rule), &kernel.elements))
         .into();
-    insta::assert_snapshot!("found by pull reads", texts.join("\n"));
+    insta::assert_snapshot!("found_by_pull_reads", texts.join("\n"));
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
@@ -144,7 +144,7 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
     let texts: Vec<_> = [Rule::StalledDrain, Rule::StalledUnbind]
         .map(|rule| shown(run.only(rule), &kernel.elements))
         .into();
-    insta::assert_snapshot!("found by pull reads, over", texts.join("\n"));
+    insta::assert_snapshot!("found_by_pull_reads_over", texts.join("\n"));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_unbind_that_hangs_before_the_kill_is_only_that() {
     let run = judge(&kernel.elements);
     assert_eq!(run.violated(), [Rule::StalledUnbind].into());
     let text = shown(run.only(Rule::StalledUnbind), &kernel.elements);
-    insta::assert_snapshot!("hangs in the driver", text);
+    insta::assert_snapshot!("hangs_in_the_driver", text);
 }
 
 #[test]
@@ -172,5 +172,5 @@ fn what_ends_unseen_is_closed_and_says_so() {
     let run = judge(&kernel.elements);
     assert!(run.rules.findings().iter().all(Finding::is_closed));
     let text = shown(run.only(Rule::StalledDrain), &kernel.elements);
-    insta::assert_snapshot!("its end was not seen", text);
+    insta::assert_snapshot!("its_end_was_not_seen", text);
 }
