@@ -33,6 +33,8 @@ pub mod holders;
 pub mod outfile;
 pub mod render;
 mod run;
+#[cfg(test)]
+mod schema_tests;
 #[cfg(feature = "trace")]
 mod serve;
 pub mod stderr;

@@ -1,7 +1,7 @@
 //! Messages for people, on stderr; held back while the screen shows something else.
 
 use std::{
-    io::{self, Write as _},
+    io,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -16,15 +16,17 @@ fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
 }
 
 /// Holds back what is written from now on.
-pub fn hold() {
+#[cfg(feature = "tui")]
+pub(crate) fn hold() {
     held().get_or_insert_default();
 }
 
 /// Writes what was held back, and holds nothing any more.
-pub fn release() {
+#[cfg(feature = "tui")]
+pub(crate) fn release() {
     if let Some(text) = held().take() {
         // Nothing is left to do where even this cannot be written.
-        io::stderr().write_all(&text).unwrap_or_default();
+        io::Write::write_all(&mut io::stderr(), &text).unwrap_or_default();
     }
 }
 

@@ -39,7 +39,7 @@ impl Default for TopArgs {
 impl TopArgs {
     /// What `live` does with the same.
     #[must_use]
-    pub fn live(&self) -> LiveArgs {
+    pub(crate) fn live(&self) -> LiveArgs {
         LiveArgs {
             tracing: self.tracing.clone(),
             ..LiveArgs::default()

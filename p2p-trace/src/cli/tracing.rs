@@ -80,7 +80,7 @@ impl Default for TracingArgs {
 impl TracingArgs {
     /// What to ask a session for.
     #[must_use]
-    pub fn request(&self) -> Request {
+    pub(crate) fn request(&self) -> Request {
         Request {
             devices: self.device.clone(),
             hooks: self.hook.clone(),
@@ -99,7 +99,7 @@ impl TracingArgs {
 
     /// What the rules go by.
     #[must_use]
-    pub const fn rules(&self) -> rules::Options {
+    pub(crate) const fn rules(&self) -> rules::Options {
         rules::Options {
             stall_after: self.stall_after,
         }

@@ -25,28 +25,28 @@ const MAX_RUNS: usize = 1024;
 
 /// What a report is made with, beside the model.
 #[derive(Clone, Copy)]
-pub struct Facts<'a> {
+pub(crate) struct Facts<'a> {
     /// Who looked.
-    pub source: &'a Source,
+    pub(crate) source: &'a Source,
     /// Release of the kernel.
-    pub kernel: &'a str,
+    pub(crate) kernel: &'a str,
     /// The devices that the model is of; none: all.
-    pub traced: &'a [DeviceAddress],
+    pub(crate) traced: &'a [DeviceAddress],
     /// The host, looked at after the model's latest record.
-    pub host: &'a Host,
+    pub(crate) host: &'a Host,
     /// Names of kernel addresses.
-    pub symbols: &'a dyn Symbolize,
+    pub(crate) symbols: &'a dyn Symbolize,
     /// Times of day.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// When the report is made, `CLOCK_BOOTTIME`.
-    pub now_ns: u64,
+    pub(crate) now_ns: u64,
 }
 
 /// What is true of `devices` by the model and the host; of all that have p2p memory, if none is named.
 ///
 /// It is as fresh as the model: a pull read just before makes it exact.
 #[must_use]
-pub fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>) -> Report {
+pub(crate) fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>) -> Report {
     let mut addresses = devices.to_vec();
     if addresses.is_empty() {
         let with_memory = facts

@@ -11,7 +11,7 @@ use p2p_trace_probe::kernel::{
 
 /// The host at one moment. Only tasks that a report names are looked at later.
 #[derive(Clone, Debug)]
-pub struct Host {
+pub(crate) struct Host {
     pub(super) devices: BTreeMap<DeviceAddress, HostDevice>,
     pub(super) cgroups: Cgroups,
     pub(super) scan: Scan,
@@ -32,7 +32,7 @@ pub(super) struct HostDevice {
 impl Host {
     /// Looks at every task, at all devices with p2p memory, and at these.
     #[must_use]
-    pub fn read(root: &KernelRoot, devices: impl IntoIterator<Item = DeviceAddress>) -> Self {
+    pub(crate) fn read(root: &KernelRoot, devices: impl IntoIterator<Item = DeviceAddress>) -> Self {
         let mut memory: BTreeMap<_, _> = devices::list(root)
             .into_iter()
             .map(|device| (device.address, device))
@@ -61,7 +61,7 @@ impl Host {
     /// For a question that was put at this time, `CLOCK_BOOTTIME`: a report says so where nothing newer was read of the
     /// kernel's state, and the model may lag behind.
     #[must_use]
-    pub const fn asked_at(mut self, time_ns: u64) -> Self {
+    pub(crate) const fn asked_at(mut self, time_ns: u64) -> Self {
         self.asked_ns = Some(time_ns);
         self
     }

@@ -19,7 +19,6 @@ mod tests;
 mod unbind;
 mod verdict;
 
-pub(crate) use report::FORMAT;
 pub(crate) use build::{Facts, report};
 pub(crate) use host::Host;
 pub use report::{
@@ -29,4 +28,3 @@ pub use report::{
 #[cfg(feature = "tui")]
 pub(crate) use unbind::is_blocking;
 pub(crate) use unbind::step_after;
-pub(crate) use verdict::{Grounds, can_unbind};

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Version of the report's format. A change that is not an addition raises it.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// What is taken of which device's p2p memory, by whom, and what an unbind would wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -385,15 +385,9 @@ pub struct CanUnbind {
 impl Report {
     /// The answer for all devices: that of the worst.
     #[must_use]
-    pub fn answer(&self) -> Answer {
+    pub(crate) fn answer(&self) -> Answer {
         let answers = self.devices.iter().map(|device| device.can_unbind.answer);
         answers.max().unwrap_or(Answer::Yes)
-    }
-
-    /// The schema of the report.
-    #[must_use]
-    pub fn schema() -> schemars::Schema {
-        schemars::schema_for!(Self)
     }
 }
 

@@ -20,26 +20,26 @@ const PAGELESS: [&str; 3] = ["vfio-pci", "mlx5_core", "mlx5_vfio_pci"];
 
 /// What the answer rests on.
 #[derive(Clone, Copy, Debug)]
-pub struct Grounds<'a> {
+pub(crate) struct Grounds<'a> {
     /// sysfs has the device.
-    pub is_present: bool,
+    pub(crate) is_present: bool,
     /// The device has p2p memory with pages.
-    pub has_memory: bool,
+    pub(crate) has_memory: bool,
     /// The bound driver.
-    pub driver: Option<&'a str>,
+    pub(crate) driver: Option<&'a str>,
     /// Memory that was seen being taken.
-    pub holders: &'a [Holder],
+    pub(crate) holders: &'a [Holder],
     /// Memory whose taker was not seen.
-    pub preexisting: Option<&'a Preexisting>,
+    pub(crate) preexisting: Option<&'a Preexisting>,
     /// An unbind that is under way.
-    pub unbind: Option<&'a UnbindReport>,
+    pub(crate) unbind: Option<&'a UnbindReport>,
     /// Why all of this may not be true, or not all of it.
-    pub uncertain: &'a [String],
+    pub(crate) uncertain: &'a [String],
 }
 
 /// The answer, with its reason.
 #[must_use]
-pub fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
+pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
     if let Some(unbind) = grounds.unbind {
         return under_way(unbind, grounds);
     }

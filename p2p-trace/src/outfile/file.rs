@@ -18,7 +18,7 @@ use super::{
 const TRIES: u64 = 16;
 
 /// Numbered names that are tried where there is such a file already.
-#[cfg(any(feature = "trace", feature = "tui"))]
+#[cfg(feature = "tui")]
 const NUMBERS: u32 = 1000;
 
 /// A new file, or a stream. A file that is dropped before it was published is removed again.
@@ -65,7 +65,7 @@ impl OutFile {
     /// # Errors
     ///
     /// When it cannot be created, or there are too many.
-    #[cfg(any(feature = "trace", feature = "tui"))]
+    #[cfg(feature = "tui")]
     pub(crate) fn create_in(folder: &Path, name: &str) -> Result<Self, OutputError> {
         let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
         let mut created = Self::create(&folder.join(name));

@@ -37,18 +37,12 @@ pub(crate) use outputs::{Content, Outputs};
 
 /// A file that a command writes, as it was named: `-` is stdout. Only `Outputs` makes something of it that can be written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output(PathBuf);
+pub struct Output(pub(crate) PathBuf);
 
 impl Output {
-    /// The file of this name.
-    #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        Self(path)
-    }
-
     /// For a dump or a page that goes to stdout.
     #[must_use]
-    pub fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         Self(PathBuf::from("-"))
     }
 }
@@ -56,14 +50,6 @@ impl Output {
 /// A file that a command reads, as it was named. No output of the same command may be the same file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input(PathBuf);
-
-impl Input {
-    /// The file of this name.
-    #[must_use]
-    pub const fn new(path: PathBuf) -> Self {
-        Self(path)
-    }
-}
 
 impl Deref for Input {
     type Target = Path;

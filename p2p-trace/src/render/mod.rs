@@ -41,7 +41,7 @@ pub(crate) struct Frame {
 impl<'a> Context<'a> {
     /// For events traced with `status`.
     #[must_use]
-    pub fn new(clock: Clock, status: &Status, symbols: &'a dyn Symbolize) -> Self {
+    pub(crate) fn new(clock: Clock, status: &Status, symbols: &'a dyn Symbolize) -> Self {
         let mut context = Self {
             clock,
             symbols,
@@ -52,7 +52,7 @@ impl<'a> Context<'a> {
     }
 
     /// Takes over a new status.
-    pub fn update(&mut self, status: &Status) {
+    pub(crate) fn update(&mut self, status: &Status) {
         for &hook in Hook::ALL {
             self.functions[hook as usize] = status.function(hook).map(str::to_owned);
         }
@@ -60,13 +60,13 @@ impl<'a> Context<'a> {
 
     /// The kernel function that `hook` sits on.
     #[must_use]
-    pub fn function(&self, hook: Hook) -> Option<&str> {
+    pub(crate) fn function(&self, hook: Hook) -> Option<&str> {
         self.functions[hook as usize].as_deref()
     }
 
     /// An address with its name.
     #[must_use]
-    pub fn frame(&self, addr: u64) -> Frame {
+    pub(crate) fn frame(&self, addr: u64) -> Frame {
         Frame {
             addr,
             symbol: self.symbols.symbolize(addr),
@@ -76,7 +76,7 @@ impl<'a> Context<'a> {
     /// The caller of a function, with its name; `None` where a kretprobe had already put its trampoline in the caller's
     /// place when the address was read (seen on 5.10).
     #[must_use]
-    pub fn caller(&self, addr: u64) -> Option<Frame> {
+    pub(crate) fn caller(&self, addr: u64) -> Option<Frame> {
         let frame = self.frame(addr);
         let hidden = frame.symbol.as_deref().is_some_and(is_return_trampoline);
         (!hidden).then_some(frame)
@@ -84,7 +84,7 @@ impl<'a> Context<'a> {
 
     /// A stack with names, without the frames of the tracing itself at its top.
     #[must_use]
-    pub fn frames(&self, stack: &[u64]) -> Vec<Frame> {
+    pub(crate) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
         let frames = stack.iter().map(|&addr| self.frame(addr));
         frames
             .skip_while(|frame| frame.symbol.as_deref().is_some_and(is_tracing))

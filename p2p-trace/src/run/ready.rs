@@ -49,7 +49,7 @@ mod tests {
         let path = folder.path().join("ready");
         let prepare = |force| {
             let mut outputs = Outputs::new(Vec::<Input>::new(), force);
-            ReadyFile::prepare(&mut outputs, Some(&Output::new(path.clone())))
+            ReadyFile::prepare(&mut outputs, Some(&Output(path.clone())))
         };
         let expected = format!("{}\n", std::process::id());
         let ready = prepare(false).unwrap();

@@ -21,18 +21,18 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// A tracer that did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the tracer with process id {pid} did not answer on {}: {problem}", path.display())]
-pub struct AskError {
+pub(crate) struct AskError {
     /// Its process.
-    pub pid: u32,
+    pub(crate) pid: u32,
     /// Its socket.
-    pub path: PathBuf,
+    pub(crate) path: PathBuf,
     /// What happened.
-    pub problem: Problem,
+    pub(crate) problem: Problem,
 }
 
 /// Why a tracer did not answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// The socket is another user's.
     #[error("permission denied: run as root, or as the user that it runs as")]
     Denied,
@@ -55,16 +55,16 @@ impl From<LineError> for Problem {
 
 /// What came of asking.
 #[derive(Debug, Default)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The answer of the newest tracer that gave one; `None` if none runs.
-    pub report: Option<Report>,
+    pub(crate) report: Option<Report>,
     /// Those that did not answer.
-    pub errors: Vec<AskError>,
+    pub(crate) errors: Vec<AskError>,
 }
 
 /// Asks the running tracers, the newest first, until one answers. Sockets whose process is gone are removed.
 #[must_use]
-pub fn ask(place: &Place, request: &Request) -> Asked {
+pub(crate) fn ask(place: &Place, request: &Request) -> Asked {
     let mut asked = Asked::default();
     for (path, pid) in place.sockets() {
         match ask_one(&path, request) {

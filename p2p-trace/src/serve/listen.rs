@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A socket on which this process answers. Dropping it ends the thread and removes the socket.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     path: PathBuf,
     /// Closing it wakes the thread.
     wake: Option<UnixStream>,
@@ -39,7 +39,7 @@ impl Server {
     /// # Errors
     ///
     /// When there is no folder for the socket, or it cannot be made. A tracer goes on without one.
-    pub fn start(
+    pub(crate) fn start(
         place: &Place,
         answer: impl Fn(&Request) -> Result<Report, String> + Send + 'static,
     ) -> io::Result<Self> {
@@ -57,7 +57,7 @@ impl Server {
 
     /// Where it listens.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }

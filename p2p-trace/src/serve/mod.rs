@@ -19,9 +19,8 @@ mod questions;
 mod tests;
 
 pub(crate) use answering::answering;
-pub use ask::{AskError, Asked, Problem, ask};
-pub use listen::Server;
-pub use peer::PeerError;
-pub use place::Place;
-pub use protocol::{Code, Refused, Request, VERSION};
-pub use questions::{Desk, Question};
+pub(crate) use ask::ask;
+pub(crate) use listen::Server;
+pub(crate) use place::Place;
+pub(crate) use protocol::Request;
+pub(crate) use questions::{Desk, Question};

@@ -4,7 +4,7 @@ use std::{io, os::unix::net::UnixStream};
 
 /// The other side is somebody that this one has nothing to do with.
 #[derive(Debug, thiserror::Error)]
-pub enum PeerError {
+pub(crate) enum PeerError {
     /// Another user's process.
     #[error("process {pid} of user {uid} is neither root's nor user {own}'s")]
     Stranger {

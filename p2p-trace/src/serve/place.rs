@@ -14,12 +14,12 @@ const USER: &str = "p2p-trace";
 
 /// The folders that sockets are in, the preferred one first.
 #[derive(Clone, Debug)]
-pub struct Place(pub(super) Vec<PathBuf>);
+pub(crate) struct Place(pub(super) Vec<PathBuf>);
 
 impl Place {
     /// `/run/p2p-trace`, and `p2p-trace` in the user's own folder for what runs.
     #[must_use]
-    pub fn of_host() -> Self {
+    pub(crate) fn of_host() -> Self {
         let user = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let user = user.filter(|path| path.is_absolute()).map(|path| path.join(USER));
         Self(iter::once(PathBuf::from(SYSTEM)).chain(user).collect())

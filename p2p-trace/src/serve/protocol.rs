@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::holders::Report;
 
 /// Version of the protocol. Both sides must speak the same.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A request is short: 16 devices at most, as a session has.
 pub(super) const MAX_REQUEST: usize = 64 << 10;
@@ -20,7 +20,7 @@ pub(super) const MAX_RESPONSE: usize = 64 << 20;
 /// What a client asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
+pub(crate) enum Request {
     /// What is taken of these devices' memory; of all that the tracer knows, if none is named.
     Holders {
         /// Their addresses.
@@ -32,7 +32,7 @@ pub enum Request {
 /// Why a request was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Code {
+pub(crate) enum Code {
     /// The other side speaks another version.
     Version,
     /// The line is no request.
@@ -49,11 +49,11 @@ pub enum Code {
 /// A request that was not answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
-pub struct Refused {
+pub(crate) struct Refused {
     /// Why, for a program.
-    pub code: Code,
+    pub(crate) code: Code,
     /// Why, for a person.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 impl Refused {

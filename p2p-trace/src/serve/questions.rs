@@ -18,24 +18,24 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request that waits for its answer. Dropping it refuses it.
 #[derive(Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// The devices that are asked for; none: all.
-    pub devices: Vec<DeviceAddress>,
+    pub(crate) devices: Vec<DeviceAddress>,
     /// The host as it was when the question was put.
-    pub host: Host,
+    pub(crate) host: Host,
     reply: SyncSender<Report>,
 }
 
 impl Question {
     /// Gives the answer. The client may have lost patience meanwhile; that is its affair.
-    pub fn answer(self, report: Report) {
+    pub(crate) fn answer(self, report: Report) {
         self.reply.try_send(report).unwrap_or_default();
     }
 }
 
 /// Where questions arrive, one at a time.
 #[derive(Debug)]
-pub struct Desk {
+pub(crate) struct Desk {
     // Dropped before the server, whose thread may be waiting for an answer.
     questions: Receiver<Question>,
     server: Server,
@@ -48,7 +48,7 @@ impl Desk {
     /// # Errors
     ///
     /// As for [`Server::start`].
-    pub fn open(place: &Place, root: KernelRoot) -> io::Result<Self> {
+    pub(crate) fn open(place: &Place, root: KernelRoot) -> io::Result<Self> {
         let (sender, questions) = mpsc::sync_channel(1);
         let server = Server::start(place, move |Request::Holders { devices }| {
             let devices: Vec<_> = devices.iter().map(|device| device.0).collect();
@@ -59,13 +59,13 @@ impl Desk {
 
     /// The question that waits, if one does.
     #[must_use]
-    pub fn next(&self) -> Option<Question> {
+    pub(crate) fn next(&self) -> Option<Question> {
         self.questions.try_recv().ok()
     }
 
     /// Where it listens.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.server.path()
     }
 }
@@ -94,7 +94,10 @@ mod tests {
     use super::{super::tests::place, *};
     use crate::{
         holders::samples,
-        serve::{Code, Problem, ask},
+        serve::{
+            ask::{Problem, ask},
+            protocol::Code,
+        },
     };
     use p2p_trace_model::event::names::Bdf;
 

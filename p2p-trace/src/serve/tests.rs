@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::*;
+use super::{
+    protocol::{Code, Refused},
+    *,
+};
 use crate::holders::{Report, samples};
 
 const ALL: Request = Request::Holders { devices: Vec::new() };

@@ -1,9 +1,6 @@
 //! Dumps in, answers and exit codes out.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use p2p_trace_dump::samples::{self, dump};
 
@@ -108,20 +105,4 @@ fn the_same_file_twice_is_no_second_run() {
     assert_eq!(text.lines().count(), 1);
     let findings = |text: &str| report(text).findings.len();
     assert_eq!(findings(&text), findings(&check_files(&[&dump()], OPTIONS).1));
-}
-
-/// `P2P_TRACE_BLESS=1 cargo test` writes what is committed anew.
-#[test]
-fn the_committed_schema_is_the_one_of_this_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/schema/check.schema.json");
-    let schema = schemars::schema_for!(CheckReport);
-    let schema = format!("{:#}\n", serde_json::to_value(schema).unwrap());
-    if env::var_os("P2P_TRACE_BLESS").is_some() {
-        fs::write(&path, &schema).unwrap();
-    }
-    let committed = fs::read_to_string(&path).unwrap();
-    assert!(
-        committed == schema,
-        "docs/schema/check.schema.json is not up to date: P2P_TRACE_BLESS=1 cargo test"
-    );
 }

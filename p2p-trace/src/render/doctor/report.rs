@@ -205,7 +205,7 @@ pub struct HookReport {
 
 impl DoctorReport {
     /// Judges the facts and the hooks.
-    pub fn new(kernel: &Kernel, hooks: Vec<HookReport>) -> (Self, Exit) {
+    pub(crate) fn new(kernel: &Kernel, hooks: Vec<HookReport>) -> (Self, Exit) {
         let mut traceability = kernel.traceability();
         // Where nothing can be traced, a list of what in particular cannot would bury the reason.
         if traceability.is_possible() {

@@ -205,7 +205,7 @@ pub struct EventLine {
 impl EventLine {
     /// The line for an event.
     #[must_use]
-    pub fn new(event: &Event, context: &Context<'_>) -> Self {
+    pub(crate) fn new(event: &Event, context: &Context<'_>) -> Self {
         Self {
             id: RecordId(event.id),
             kind: event.kind,

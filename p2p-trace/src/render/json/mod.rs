@@ -22,7 +22,7 @@ use p2p_trace_model::{
 };
 
 /// Version of the lines' format. A change that is not an addition raises it.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,23 +43,6 @@ pub enum Line {
     Summary(SummaryLine),
 }
 
-impl Line {
-    /// As it is written, without the line break.
-    ///
-    /// # Errors
-    ///
-    /// Never for lines that this program makes; serde cannot promise it.
-    pub fn to_json(&self) -> Result<String, serde_json::Error> {
-        serde_json::to_string(self)
-    }
-
-    /// The schema of all lines.
-    #[must_use]
-    pub fn schema() -> schemars::Schema {
-        schemars::schema_for!(Self)
-    }
-}
-
 /// What is traced and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusLine {
@@ -77,7 +60,7 @@ pub struct StatusLine {
 impl StatusLine {
     /// The line for `status` as it was at `time_ns`.
     #[must_use]
-    pub fn new(status: Status, clock: &Clock, time_ns: u64) -> Self {
+    pub(crate) fn new(status: Status, clock: &Clock, time_ns: u64) -> Self {
         Self {
             format: FORMAT,
             time: clock.rfc3339(time_ns),
@@ -119,7 +102,7 @@ pub struct LostLine {
 impl LostLine {
     /// The line for a loss.
     #[must_use]
-    pub fn new(loss: &Loss, clock: &Clock) -> Self {
+    pub(crate) fn new(loss: &Loss, clock: &Clock) -> Self {
         Self {
             cpu: loss.cpu,
             ring: loss.ring,

@@ -411,7 +411,7 @@ fn out(device: &Device, now_ns: u64) -> Out {
     Out {
         at_ns: now_ns,
         holders: held.named,
-        left_out: held.left_out,
+        more: held.left_out,
         references: held.references,
         bytes: held.bytes,
         unsure: held.unsure,

@@ -89,7 +89,6 @@ impl Lanes {
             reference: *reference,
             range: device.range_of(reference).map(|range| range.id),
             task: taken_by.task,
-            caller: taken_by.caller,
             end: None,
             outlived_kill,
         });

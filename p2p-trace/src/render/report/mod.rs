@@ -20,6 +20,6 @@ mod tests;
 mod uses;
 
 pub(crate) use collect::{Collector, Subject};
-pub use html::html;
-pub use markdown::markdown;
-pub use story::{DeviceStory, Lane, Losses, Out, Story, TeardownStory, Use};
+pub(crate) use html::html;
+pub(crate) use markdown::markdown;
+pub(crate) use story::Story;

@@ -122,7 +122,7 @@ fn waits_for(teardown: &TeardownStory) -> String {
 /// `64 KiB taken by p2pdio (pid 97) was out`.
 fn held(out: &Out, verb: &str) -> String {
     if let Some(first) = out.holders.first() {
-        let more = out.holders.len() as u64 - 1 + out.left_out;
+        let more = out.holders.len() as u64 - 1 + out.more;
         let more = match more {
             0 => String::new(),
             more => format!(" and {more} more"),

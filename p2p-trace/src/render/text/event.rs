@@ -13,11 +13,11 @@ use crate::render::Context;
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Colour.
-    pub style: Style,
+    pub(crate) style: Style,
     /// With stacks.
-    pub stacks: bool,
+    pub(crate) stacks: bool,
 }
 
 /// Columns of a device, of what happened, and of how much.
@@ -27,7 +27,7 @@ const DETAIL: usize = 52;
 
 /// The text of an event: one line, and its stack where that is asked for.
 #[must_use]
-pub fn event(event: &Event, context: &Context<'_>, options: Options) -> String {
+pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> String {
     let style = options.style;
     let time = context.clock.time_of_day(event.time_ns);
     let device = event

@@ -24,7 +24,7 @@ const TIME: usize = 15;
 
 /// The text of a finding that is new at `told_ns`, `CLOCK_BOOTTIME`: the line that says it, and what belongs to it below.
 #[must_use]
-pub fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
+pub(crate) fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
     let mut out = Out {
         text: String::new(),
         context,
@@ -37,7 +37,7 @@ pub fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, options: 
 
 /// The line of a finding that was shown before: it has ended, or has happened again.
 #[must_use]
-pub fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
+pub(crate) fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
     let what = times(finding)
         .or_else(|| end(finding))
         .unwrap_or_else(|| "goes on".to_owned());

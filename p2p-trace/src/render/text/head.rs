@@ -13,7 +13,7 @@ use super::Style;
 
 /// The text of a status.
 #[must_use]
-pub fn head(status: &Status, style: Style) -> String {
+pub(crate) fn head(status: &Status, style: Style) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     write(&mut text, status, style).unwrap_or_default();
@@ -117,7 +117,7 @@ fn device(device: &Device) -> String {
 
 /// The line of a hook that was attached or detached while tracing.
 #[must_use]
-pub fn change(time: &str, hook: Hook, attached: bool, style: Style) -> String {
+pub(crate) fn change(time: &str, hook: Hook, attached: bool, style: Style) -> String {
     let what = if attached { "attached" } else { "detached" };
     style.dim(&format!("{time} hook {} {what}\n", hook.name()))
 }

@@ -9,14 +9,14 @@ mod verdict;
 mod wrap;
 
 pub(crate) use event::action;
-pub use event::{Options, event};
+pub(crate) use event::{Options, event};
 #[cfg(feature = "tui")]
 pub(crate) use event::{detail, is_teardown, who};
-pub use finding::{changed, finding};
-pub use head::{change, head};
-pub use style::Style;
-pub use summary::summary;
-pub use verdict::verdicts;
+pub(crate) use finding::{changed, finding};
+pub(crate) use head::{change, head};
+pub(crate) use style::Style;
+pub(crate) use summary::summary;
+pub(crate) use verdict::verdicts;
 pub(crate) use wrap::wrap;
 
 use p2p_trace_model::{
@@ -26,7 +26,7 @@ use p2p_trace_model::{
 
 /// The line of a loss.
 #[must_use]
-pub fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
+pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     let (count, ring) = (loss.count(), ring_name(loss.ring));
     let cpu = loss
         .cpu

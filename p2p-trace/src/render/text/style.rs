@@ -2,39 +2,39 @@
 
 /// Whether text is coloured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Style {
+pub(crate) struct Style {
     /// Use escape sequences.
-    pub color: bool,
+    pub(crate) color: bool,
 }
 
 impl Style {
     /// What matters less.
     #[must_use]
-    pub fn dim(self, text: &str) -> String {
+    pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
     /// What must not be overlooked.
     #[must_use]
-    pub fn alarm(self, text: &str) -> String {
+    pub(crate) fn alarm(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
     /// What failed, or needs attention.
     #[must_use]
-    pub fn warning(self, text: &str) -> String {
+    pub(crate) fn warning(self, text: &str) -> String {
         self.paint("33", text)
     }
 
     /// A step of a teardown.
     #[must_use]
-    pub fn teardown(self, text: &str) -> String {
+    pub(crate) fn teardown(self, text: &str) -> String {
         self.paint("1;36", text)
     }
 
     /// A heading.
     #[must_use]
-    pub fn strong(self, text: &str) -> String {
+    pub(crate) fn strong(self, text: &str) -> String {
         self.paint("1", text)
     }
 

@@ -9,7 +9,7 @@ use crate::render::json::SummaryLine;
 
 /// The text of a summary.
 #[must_use]
-pub fn summary(summary: &SummaryLine, style: Style) -> String {
+pub(crate) fn summary(summary: &SummaryLine, style: Style) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     write(&mut text, summary, style).unwrap_or_default();

@@ -14,9 +14,7 @@ use crate::outfile::{Content, Input, Output, Outputs};
 /// As `record --force` prepares it.
 fn replacing(path: &Path) -> Destination {
     let mut outputs = Outputs::new(Vec::<Input>::new(), true);
-    outputs
-        .prepare(&Output::new(path.to_owned()), Content::Dumps)
-        .unwrap()
+    outputs.prepare(&Output(path.to_owned()), Content::Dumps).unwrap()
 }
 
 fn names(folder: &Path) -> Vec<OsString> {

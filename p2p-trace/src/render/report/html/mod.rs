@@ -22,7 +22,7 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The page of these runs.
 #[must_use]
-pub fn html(stories: &[(&Story, &Context<'_>)]) -> String {
+pub(crate) fn html(stories: &[(&Story, &Context<'_>)]) -> String {
     let title = match stories {
         [(story, _)] => title(story),
         _ => format!("PCI p2p memory: {} runs", stories.len()),

@@ -49,7 +49,7 @@ impl Page<'_> {
                 .iter()
                 .map(|holder| HolderLine::new(holder, self.context))
                 .collect();
-            parts.push(holders_table(&holders, out.left_out, out.at_ns));
+            parts.push(holders_table(&holders, out.more, out.at_ns));
         }
         if out.unknown_bytes > 0 {
             let text = format!("Besides, {} whose taking was not seen.", bytes(out.unknown_bytes));

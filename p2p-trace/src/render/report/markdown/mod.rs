@@ -26,7 +26,7 @@ const MAX_FRAMES: usize = 24;
 
 /// The report of a run.
 #[must_use]
-pub fn markdown(story: &Story, context: &Context<'_>) -> String {
+pub(crate) fn markdown(story: &Story, context: &Context<'_>) -> String {
     let mut page = Page {
         text: String::new(),
         story,
@@ -132,7 +132,7 @@ impl Page<'_> {
                 .iter()
                 .map(|holder| HolderLine::new(holder, self.context))
                 .collect();
-            self.holders(&holders, out.left_out, out.at_ns);
+            self.holders(&holders, out.more, out.at_ns);
         }
         let (unknown, unsure) = (out.unknown_bytes, out.unsure);
         if unknown > 0 || unsure > 0 {
