@@ -4,12 +4,7 @@ use std::{fs, time::Duration};
 
 use anyhow::{Context as _, Result};
 use p2p_trace_dump::Header;
-use p2p_trace_model::{
-    accounting::Status,
-    pipeline::{Closing, Pipeline, Step},
-    rules,
-    units::Clock,
-};
+use p2p_trace_model::{accounting::Status, rules, units::Clock};
 use p2p_trace_probe::{
     kernel::{KernelRoot, clock},
     transport::Request,
@@ -20,7 +15,7 @@ use crate::{
     exit::{Exit, Refusal},
     outfile::Content,
     run::{
-        Both, Drive, Ending, Next, Opened, ReadyFile, Sink, open,
+        Both, Drive, Opened, ReadyFile, open,
         recorder::{Flight, Limits, Options, Recorder},
         stop::Stop,
     },
@@ -90,9 +85,7 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
     let status = session.status();
     let header = header(status.clone(), clock, plan.rules);
     let mut recorder = Recorder::start(plan.options, header, symbols.as_ref())?;
-    let mut announced = Announced {
-        ready_file: plan.ready_file,
-    };
+    let mut ready_file = plan.ready_file;
     let drive = Drive {
         rules: plan.rules,
         start_ns: clock.boottime_ns,
@@ -101,7 +94,7 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
         kmsg: plan.request.kmsg,
     };
     let mut both = Both {
-        first: &mut announced,
+        first: &mut ready_file,
         second: Some(&mut recorder),
     };
     drive.run(session, &status, &mut both)?;
@@ -121,32 +114,5 @@ pub(super) fn header(status: Status, clock: Clock, rules: rules::Options) -> Hea
     Header {
         host: host.ok().map(|host| host.trim().to_owned()),
         ..Header::new(status, clock, clock.boottime_ns, rules)
-    }
-}
-
-/// Says that everything is attached.
-struct Announced {
-    ready_file: ReadyFile,
-}
-
-impl Sink for Announced {
-    fn begin(&mut self, _status: &Status) -> Result<()> {
-        self.ready_file.announce()
-    }
-
-    fn changed(&mut self, _status: &Status, _time_ns: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn step(&mut self, _step: &Step<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
-        Ok(Next::Go)
-    }
-
-    fn end(&mut self, _closing: &Closing, _ending: &Ending) -> Result<()> {
-        Ok(())
     }
 }

@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 use p2p_trace_dump::{End, Header};
 use p2p_trace_model::{
     accounting::Status,
-    pipeline::{Closing, Pipeline, Slice, Step},
+    pipeline::{Closing, Step},
     rules::{Answer, Finding, Severity, Verdict},
 };
 
-use super::{Ending, Next, Sink, dumps, play};
+use super::{Both, Ending, Sink, dumps, play};
 
 /// What a run has come to.
 pub(crate) struct Outcome {
@@ -36,15 +36,13 @@ pub(crate) fn outcome(
     let mut header = run.tape.header().clone();
     let mut rules = header.rules();
     rules.stall_after = stall_after.unwrap_or(rules.stall_after);
-    let mut kept = Kept {
-        also,
-        status: None,
-        findings: BTreeMap::new(),
-        closing: None,
-        duration_ns: 0,
+    let mut kept = Kept::default();
+    let mut both = Both {
+        first: &mut kept,
+        second: Some(also),
     };
     let end =
-        play(&mut run.tape, rules, &mut kept).with_context(|| format!("cannot read {}", files.join(", ")))?;
+        play(&mut run.tape, rules, &mut both).with_context(|| format!("cannot read {}", files.join(", ")))?;
     let (closing, end) = kept.closing.zip(end).context("a dump ended without an end")?;
     if let Some(status) = kept.status {
         header.status = status;
@@ -94,16 +92,15 @@ fn answer(findings: &[Finding], closing: &Closing, end: &End, fail_on: Severity)
 }
 
 /// What is kept of a run.
-struct Kept<'a, S> {
-    /// Listens, too.
-    also: &'a mut S,
+#[derive(Default)]
+struct Kept {
     status: Option<Status>,
     findings: BTreeMap<u32, Finding>,
     closing: Option<Closing>,
     duration_ns: u64,
 }
 
-impl<S> Kept<'_, S> {
+impl Kept {
     fn keep(&mut self, findings: &[Finding]) {
         for finding in findings {
             self.findings.insert(finding.number, finding.clone());
@@ -111,33 +108,21 @@ impl<S> Kept<'_, S> {
     }
 }
 
-impl<S: Sink> Sink for Kept<'_, S> {
-    fn begin(&mut self, status: &Status) -> Result<()> {
-        self.also.begin(status)
-    }
-
-    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
+impl Sink for Kept {
+    fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {
         self.status = Some(status.clone());
-        self.also.changed(status, time_ns)
-    }
-
-    fn slice(&mut self, slice: &Slice) -> Result<()> {
-        self.also.slice(slice)
+        Ok(())
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
         self.keep(step.findings);
-        self.also.step(step)
-    }
-
-    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
-        self.also.pause(pipeline)
+        Ok(())
     }
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
         self.keep(&closing.rest);
         self.closing = Some(closing.clone());
         self.duration_ns = ending.duration_ns();
-        self.also.end(closing, ending)
+        Ok(())
     }
 }

@@ -50,13 +50,17 @@ use stop::Stop;
 /// second or so; beyond it the rings absorb what comes, and count what they lose.
 const QUEUE: usize = 256;
 
-/// Whoever wants what a session delivers.
+/// Whoever wants what a session delivers: as much of it as it has methods for.
 pub(crate) trait Sink {
     /// Everything that will be attached is attached.
-    fn begin(&mut self, status: &Status) -> Result<()>;
+    fn begin(&mut self, _status: &Status) -> Result<()> {
+        Ok(())
+    }
 
     /// What is attached has changed, by `time_ns`, `CLOCK_BOOTTIME`.
-    fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()>;
+    fn changed(&mut self, _status: &Status, _time_ns: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// What the stream has gained, before it is judged.
     fn slice(&mut self, _slice: &Slice) -> Result<()> {
@@ -64,7 +68,9 @@ pub(crate) trait Sink {
     }
 
     /// An element of the stream.
-    fn step(&mut self, step: &Step<'_>) -> Result<()>;
+    fn step(&mut self, _step: &Step<'_>) -> Result<()> {
+        Ok(())
+    }
 
     /// The name of a kernel address, where the sink knows names: a memory dump then has those of what happened.
     fn name(&self, _address: u64) -> Option<String> {
@@ -72,10 +78,14 @@ pub(crate) trait Sink {
     }
 
     /// A batch has been taken in: often several in a second, also when nothing happens. Says what to do next.
-    fn pause(&mut self, pipeline: &Pipeline) -> Result<Next>;
+    fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
+        Ok(Next::Go)
+    }
 
     /// The session is detached, and everything has been handed out.
-    fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()>;
+    fn end(&mut self, _closing: &Closing, _ending: &Ending) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Somebody who answers questions from the model.
@@ -88,27 +98,7 @@ pub(crate) trait Answer {
 }
 
 /// Nobody.
-impl Sink for () {
-    fn begin(&mut self, _status: &Status) -> Result<()> {
-        Ok(())
-    }
-
-    fn changed(&mut self, _status: &Status, _time_ns: u64) -> Result<()> {
-        Ok(())
-    }
-
-    fn step(&mut self, _step: &Step<'_>) -> Result<()> {
-        Ok(())
-    }
-
-    fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
-        Ok(Next::Go)
-    }
-
-    fn end(&mut self, _closing: &Closing, _ending: &Ending) -> Result<()> {
-        Ok(())
-    }
-}
+impl Sink for () {}
 
 /// What a [`Sink`] wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,10 +129,6 @@ pub(crate) struct Drive<'a> {
 impl Drive<'_> {
     /// Reads the session to its end, and detaches it however that comes. `status` is what the sink was made with: read once, so
     /// that whatever is written or shown of it is the same, although numbers in it can change meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// When tracing breaks off, or what the sink returns.
     pub(crate) fn run(&self, session: Box<dyn Session>, status: &Status, sink: &mut impl Sink) -> Result<()> {
         let mut log = self.kmsg.then(KernelLog::open).transpose()?;
         let shared = Shared::default();

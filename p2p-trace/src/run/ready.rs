@@ -3,7 +3,9 @@
 use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
+use p2p_trace_model::accounting::Status;
 
+use super::Sink;
 use crate::outfile::{Content, Destination, Output, OutputError, Outputs};
 
 /// See the module; none, where nobody asked for it.
@@ -12,19 +14,12 @@ pub(crate) struct ReadyFile(Option<Destination>);
 
 impl ReadyFile {
     /// Checks what was asked for, before anything is attached.
-    ///
-    /// # Errors
-    ///
-    /// When there must be no such file, as there is one already.
+    /// Fails when there must be no such file, as there is one already.
     pub(crate) fn prepare(outputs: &mut Outputs, output: Option<&Output>) -> Result<Self, OutputError> {
         outputs.prepare_optional(output, Content::Text).map(Self)
     }
 
     /// Creates it, with the number of this process in it.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be created.
     pub(crate) fn announce(&self) -> Result<()> {
         let Some(destination) = &self.0 else { return Ok(()) };
         let announce = || -> Result<()> {
@@ -33,6 +28,12 @@ impl ReadyFile {
             Ok(file.publish()?)
         };
         announce().context("cannot say by the ready file that everything is attached")
+    }
+}
+
+impl Sink for ReadyFile {
+    fn begin(&mut self, _status: &Status) -> Result<()> {
+        self.announce()
     }
 }
 

@@ -6,7 +6,6 @@ use anyhow::Result;
 use p2p_trace_common::Kind;
 use p2p_trace_dump::Header;
 use p2p_trace_model::{
-    accounting::Status,
     event::{DeviceAddress, Event, Id},
     holders::Holders,
     pipeline::{Closing, Pipeline, Step},
@@ -42,7 +41,6 @@ pub(crate) struct Subject {
     pub(crate) header: Header,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Collector {
     devices: BTreeMap<DeviceAddress, Followed>,
@@ -53,7 +51,6 @@ pub(crate) struct Collector {
     ended: bool,
 }
 
-/// A device.
 #[derive(Debug, Default)]
 struct Followed {
     teardowns: Vec<Watch>,
@@ -62,7 +59,6 @@ struct Followed {
     is_open: bool,
 }
 
-/// A teardown.
 #[derive(Clone, Debug)]
 struct Watch {
     first: At,
@@ -143,7 +139,6 @@ impl Collector {
         self.last = Some(model);
     }
 
-    /// The report's content.
     pub(crate) fn finish(mut self, subject: Subject) -> Story {
         let Subject { check, header } = subject;
         let last = self.last.take().unwrap_or_default();
@@ -190,14 +185,6 @@ impl Collector {
 }
 
 impl Sink for Collector {
-    fn begin(&mut self, _status: &Status) -> Result<()> {
-        Ok(())
-    }
-
-    fn changed(&mut self, _status: &Status, _time_ns: u64) -> Result<()> {
-        Ok(())
-    }
-
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
         self.follow(step);
         Ok(())

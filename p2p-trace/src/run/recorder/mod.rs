@@ -234,10 +234,6 @@ const fn size_of_slice(slice: &Slice) -> u64 {
 }
 
 impl Sink for Recorder<'_> {
-    fn begin(&mut self, _status: &Status) -> Result<()> {
-        Ok(())
-    }
-
     fn changed(&mut self, status: &Status, time_ns: u64) -> Result<()> {
         self.pass_on();
         self.send(Message::Status(Box::new(status.clone()), time_ns));

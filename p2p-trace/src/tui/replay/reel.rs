@@ -16,7 +16,7 @@ use p2p_trace_model::{
 };
 
 use super::{super::keeper::Keeper, outline::Outline};
-use crate::run::{self as drive, Ending, Next, Sink, stop::Stop};
+use crate::run::{self as drive, Ending, Sink, stop::Stop};
 
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
@@ -29,14 +29,12 @@ pub(super) enum Until {
     End,
 }
 
-/// See the module.
 pub(super) struct Reel<R> {
     pub(super) tape: Tape<R>,
     pub(super) pipeline: Pipeline,
     pub(super) keeper: Keeper,
     /// What of the tape is next, and how much of it was taken.
     waiting: Option<(Slice, usize)>,
-    /// Events so far.
     pub(super) events: u64,
     /// Time of the latest record.
     pub(super) reached_ns: u64,
@@ -172,10 +170,6 @@ struct Onlooker<'a> {
 }
 
 impl Sink for Onlooker<'_> {
-    fn begin(&mut self, _status: &Status) -> Result<()> {
-        Ok(())
-    }
-
     fn slice(&mut self, slice: &Slice) -> Result<()> {
         match &mut self.copy {
             Some(copy) => copy.slice(slice).context("cannot write the dump"),
@@ -205,10 +199,6 @@ impl Sink for Onlooker<'_> {
             outline.findings.push(*self.events);
         }
         Ok(())
-    }
-
-    fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
-        Ok(Next::Go)
     }
 
     fn end(&mut self, closing: &Closing, _ending: &Ending) -> Result<()> {
