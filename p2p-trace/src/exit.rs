@@ -14,7 +14,6 @@ pub enum Exit {
     Violated = 1,
     /// Too little was seen to tell.
     Inconclusive = 2,
-    /// The command failed.
     Error = 3,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,

@@ -30,7 +30,6 @@ pub(crate) fn release() {
     }
 }
 
-/// Where messages go.
 #[must_use]
 pub const fn writer() -> Writer {
     Writer

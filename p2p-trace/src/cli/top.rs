@@ -38,7 +38,6 @@ impl Default for TopArgs {
 
 impl TopArgs {
     /// What `live` does with the same.
-    #[must_use]
     pub(crate) fn live(&self) -> LiveArgs {
         LiveArgs {
             tracing: self.tracing.clone(),

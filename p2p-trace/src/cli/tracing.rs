@@ -79,7 +79,6 @@ impl Default for TracingArgs {
 
 impl TracingArgs {
     /// What to ask a session for.
-    #[must_use]
     pub(crate) fn request(&self) -> Request {
         Request {
             devices: self.device.clone(),
@@ -98,7 +97,6 @@ impl TracingArgs {
     }
 
     /// What the rules go by.
-    #[must_use]
     pub(crate) const fn rules(&self) -> rules::Options {
         rules::Options {
             stall_after: self.stall_after,

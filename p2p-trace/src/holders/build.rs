@@ -26,7 +26,6 @@ const MAX_RUNS: usize = 1024;
 /// What a report is made with, beside the model.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
-    /// Who looked.
     pub(crate) source: &'a Source,
     /// Release of the kernel.
     pub(crate) kernel: &'a str,
@@ -45,7 +44,6 @@ pub(crate) struct Facts<'a> {
 /// What is true of `devices` by the model and the host; of all that have p2p memory, if none is named.
 ///
 /// It is as fresh as the model: a pull read just before makes it exact.
-#[must_use]
 pub(crate) fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>) -> Report {
     let mut addresses = devices.to_vec();
     if addresses.is_empty() {

@@ -31,7 +31,6 @@ pub(super) struct HostDevice {
 
 impl Host {
     /// Looks at every task, at all devices with p2p memory, and at these.
-    #[must_use]
     pub(crate) fn read(root: &KernelRoot, devices: impl IntoIterator<Item = DeviceAddress>) -> Self {
         let mut memory: BTreeMap<_, _> = devices::list(root)
             .into_iter()
@@ -60,7 +59,6 @@ impl Host {
 
     /// For a question that was put at this time, `CLOCK_BOOTTIME`: a report says so where nothing newer was read of the
     /// kernel's state, and the model may lag behind.
-    #[must_use]
     pub(crate) const fn asked_at(mut self, time_ns: u64) -> Self {
         self.asked_ns = Some(time_ns);
         self

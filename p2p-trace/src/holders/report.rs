@@ -384,7 +384,6 @@ pub struct CanUnbind {
 
 impl Report {
     /// The answer for all devices: that of the worst.
-    #[must_use]
     pub(crate) fn answer(&self) -> Answer {
         let answers = self.devices.iter().map(|device| device.can_unbind.answer);
         answers.max().unwrap_or(Answer::Yes)

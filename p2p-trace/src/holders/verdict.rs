@@ -38,7 +38,6 @@ pub(crate) struct Grounds<'a> {
 }
 
 /// The answer, with its reason.
-#[must_use]
 pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
     if let Some(unbind) = grounds.unbind {
         return under_way(unbind, grounds);

@@ -32,10 +32,6 @@ pub(super) fn number(path: &Path) -> Option<i32> {
 }
 
 /// Another descriptor of the same open file.
-///
-/// # Errors
-///
-/// When there is none of this number.
 #[cfg(unix)]
 pub(super) fn duplicate(number: i32) -> io::Result<File> {
     use std::os::fd::FromRawFd as _;
@@ -48,7 +44,6 @@ pub(super) fn duplicate(number: i32) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(copy) })
 }
 
-/// See above.
 #[cfg(windows)]
 pub(super) fn duplicate(number: i32) -> io::Result<File> {
     use std::os::windows::io::AsHandle as _;
@@ -61,7 +56,6 @@ pub(super) fn duplicate(number: i32) -> io::Result<File> {
     .map(File::from)
 }
 
-/// See above.
 #[cfg(not(any(unix, windows)))]
 pub(super) fn duplicate(_number: i32) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())

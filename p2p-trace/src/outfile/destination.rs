@@ -60,19 +60,12 @@ impl Destination {
     }
 
     /// Creates the file, or gives the stream.
-    ///
-    /// # Errors
-    ///
-    /// When something has come into its place since it was checked, or it cannot be created.
+    /// Fails when something has come into its place since it was checked, or it cannot be created.
     pub(crate) fn create(&self) -> Result<OutFile, OutputError> {
         self.create_numbered(0)
     }
 
     /// The same for the file of this number of a series: `FILE`, `FILE.1`, `FILE.2` and so on.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Destination::create`].
     pub(crate) fn create_numbered(&self, number: u32) -> Result<OutFile, OutputError> {
         match &self.way {
             Way::New => OutFile::create(&numbered(&self.path, number)),

@@ -21,13 +21,11 @@ pub(crate) enum OutputError {
     /// Something else that the command writes goes there.
     #[error("{} is where another output of this command goes: choose another name", .0.display())]
     Twice(PathBuf),
-    /// A folder.
     #[error("{} is a folder: name a file in it", .0.display())]
     Folder(PathBuf),
     /// Something that is not written to.
     #[error("{} is {what}, which is never written to: choose another name", path.display())]
     Special {
-        /// The name.
         path: PathBuf,
         /// Such as `a socket`.
         what: &'static str,
@@ -37,30 +35,15 @@ pub(crate) enum OutputError {
     Terminal,
     /// The system refuses to create or open it.
     #[error("cannot create {}: {cause}", path.display())]
-    Create {
-        /// The name.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    Create { path: PathBuf, cause: io::Error },
     /// The system refuses to put the new file in place of the old one.
     #[error(
         "cannot replace {}: {cause}; what was there is unchanged: choose another name", path.display()
     )]
-    Replace {
-        /// The name.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    Replace { path: PathBuf, cause: io::Error },
     /// The system refuses to write.
     #[error("cannot write {}: {cause}", path.display())]
-    Write {
-        /// The name.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
+    Write { path: PathBuf, cause: io::Error },
 }
 
 impl OutputError {

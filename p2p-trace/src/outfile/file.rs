@@ -44,10 +44,7 @@ enum State {
 
 impl OutFile {
     /// Creates a file where there is nothing, not even a link.
-    ///
-    /// # Errors
-    ///
-    /// When there is something, or it cannot be created.
+    /// Fails when there is something, or it cannot be created.
     pub(crate) fn create(path: &Path) -> Result<Self, OutputError> {
         match create_new(path) {
             Ok(file) => Ok(Self::new(file, path, State::Created)),
@@ -61,10 +58,7 @@ impl OutFile {
     }
 
     /// Creates a file of this name in a folder, or with a number behind the name where there is something already.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be created, or there are too many.
+    /// Fails when it cannot be created, or there are too many.
     #[cfg(feature = "tui")]
     pub(crate) fn create_in(folder: &Path, name: &str) -> Result<Self, OutputError> {
         let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -80,10 +74,7 @@ impl OutFile {
     }
 
     /// Begins a file that takes the place of what is there when it is published.
-    ///
-    /// # Errors
-    ///
-    /// When what is there must not be replaced, or the file cannot be created beside it.
+    /// Fails when what is there must not be replaced, or the file cannot be created beside it.
     pub(super) fn replace(path: &Path, inputs: &[Identity]) -> Result<Self, OutputError> {
         expect_replaceable(path, inputs)?;
         let folder = folder::of(path);
@@ -121,10 +112,7 @@ impl OutFile {
     }
 
     /// Gives the file its name for good, while it is still being written. What it replaces is gone then.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot take the place of what is there: that is unchanged then.
+    /// Fails when it cannot take the place of what is there: that is unchanged then.
     pub(crate) fn publish(&mut self) -> Result<(), OutputError> {
         match &self.state {
             State::Created => {}
@@ -144,10 +132,7 @@ impl OutFile {
     }
 
     /// The file is complete, on the disk, and has its name.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written, or as for [`OutFile::publish`]. There is no new file then.
+    /// Fails when it cannot be written, or as for [`OutFile::publish`]. There is no new file then.
     pub(crate) fn finish(mut self) -> Result<(), OutputError> {
         if matches!(self.state, State::Stream) {
             return Ok(());

@@ -14,10 +14,7 @@ pub(super) fn of(path: &Path) -> PathBuf {
 }
 
 /// Finds out early what would show when the file is created.
-///
-/// # Errors
-///
-/// When there is no such folder, or nothing can be created in it.
+/// Fails when there is no such folder, or nothing can be created in it.
 pub(super) fn check(folder: &Path) -> io::Result<()> {
     if !fs::metadata(folder)?.is_dir() {
         return Err(io::ErrorKind::NotADirectory.into());

@@ -41,7 +41,6 @@ impl Identity {
         }
     }
 
-    /// See above.
     #[cfg(not(unix))]
     pub(super) fn of(path: &Path, _metadata: &Metadata) -> Option<Self> {
         fs::canonicalize(path).ok().map(Self::Name)
@@ -53,7 +52,6 @@ impl Identity {
         Self::of(Path::new(""), &file.metadata().ok()?)
     }
 
-    /// See above.
     #[cfg(not(unix))]
     pub(super) const fn of_file(_file: &fs::File) -> Option<Self> {
         None

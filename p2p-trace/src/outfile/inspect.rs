@@ -11,7 +11,6 @@ use super::{OutputError, identity::Identity};
 /// How a path can be written to.
 #[derive(Debug)]
 pub(super) enum Found {
-    /// Nothing is there.
     Nothing,
     /// A file or a link, which may be replaced.
     Replaceable,
@@ -20,10 +19,7 @@ pub(super) enum Found {
 }
 
 /// Looks at a path without following it.
-///
-/// # Errors
-///
-/// When it must not be written to: see [`OutputError`].
+/// Fails when it must not be written to: see [`OutputError`].
 pub(super) fn inspect(path: &Path, inputs: &[Identity], force: bool) -> Result<Found, OutputError> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
@@ -61,10 +57,6 @@ pub(super) fn inspect(path: &Path, inputs: &[Identity], force: bool) -> Result<F
 }
 
 /// The same for the time when a file is created: what is not replaced is in the way then.
-///
-/// # Errors
-///
-/// As for [`inspect`].
 pub(super) fn expect_replaceable(path: &Path, inputs: &[Identity]) -> Result<(), OutputError> {
     match inspect(path, inputs, true)? {
         Found::Nothing | Found::Replaceable => Ok(()),

@@ -41,7 +41,6 @@ pub struct Output(pub(crate) PathBuf);
 
 impl Output {
     /// For a dump or a page that goes to stdout.
-    #[must_use]
     pub(crate) fn stdout() -> Self {
         Self(PathBuf::from("-"))
     }

@@ -19,7 +19,6 @@ use super::{
     inspect::{Found, create_error, inspect, open_stream},
 };
 
-/// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// An event dump, which must not go to a terminal.
@@ -67,10 +66,7 @@ impl Outputs {
     }
 
     /// Checks an output, before anything is done that takes long. A FIFO is opened here, and waits for its reader.
-    ///
-    /// # Errors
-    ///
-    /// When it must not be written to, or cannot be.
+    /// Fails when it must not be written to, or cannot be.
     pub(crate) fn prepare(&mut self, output: &Output, content: Content) -> Result<Destination, OutputError> {
         let path = &output.0;
         let way = match descriptor::number(path) {
@@ -90,10 +86,6 @@ impl Outputs {
     }
 
     /// The same for an output that need not be named.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Outputs::prepare`].
     pub(crate) fn prepare_optional(
         &mut self,
         output: Option<&Output>,

@@ -26,7 +26,6 @@ const STEPS: usize = 12;
 const INDENT: &str = "             ";
 
 /// The text of a report, in lines of `width` columns where words allow it.
-#[must_use]
 pub(crate) fn text(report: &Report, width: usize, style: Style) -> String {
     let mut out = Out {
         text: String::new(),

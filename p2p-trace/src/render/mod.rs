@@ -22,9 +22,7 @@ use p2p_trace_model::{
 
 /// What an event is shown with, beside itself.
 pub(crate) struct Context<'a> {
-    /// Times.
     pub clock: Clock,
-    /// Names of addresses.
     pub symbols: &'a dyn Symbolize,
     functions: [Option<String>; HOOKS],
 }
@@ -32,7 +30,6 @@ pub(crate) struct Context<'a> {
 /// One frame of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
-    /// Return address.
     pub addr: u64,
     /// The symbol that it lies in.
     pub symbol: Option<String>,
@@ -40,7 +37,6 @@ pub(crate) struct Frame {
 
 impl<'a> Context<'a> {
     /// For events traced with `status`.
-    #[must_use]
     pub(crate) fn new(clock: Clock, status: &Status, symbols: &'a dyn Symbolize) -> Self {
         let mut context = Self {
             clock,
@@ -59,13 +55,11 @@ impl<'a> Context<'a> {
     }
 
     /// The kernel function that `hook` sits on.
-    #[must_use]
     pub(crate) fn function(&self, hook: Hook) -> Option<&str> {
         self.functions[hook as usize].as_deref()
     }
 
     /// An address with its name.
-    #[must_use]
     pub(crate) fn frame(&self, addr: u64) -> Frame {
         Frame {
             addr,
@@ -75,7 +69,6 @@ impl<'a> Context<'a> {
 
     /// The caller of a function, with its name; `None` where a kretprobe had already put its trampoline in the caller's
     /// place when the address was read (seen on 5.10).
-    #[must_use]
     pub(crate) fn caller(&self, addr: u64) -> Option<Frame> {
         let frame = self.frame(addr);
         let hidden = frame.symbol.as_deref().is_some_and(is_return_trampoline);
@@ -83,7 +76,6 @@ impl<'a> Context<'a> {
     }
 
     /// A stack with names, without the frames of the tracing itself at its top.
-    #[must_use]
     pub(crate) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
         let frames = stack.iter().map(|&addr| self.frame(addr));
         frames

@@ -167,7 +167,6 @@ impl<'a, W: Write> Printer<'a, W> {
         }
     }
 
-    /// The last line.
     pub(crate) fn summary(&mut self, summary: &SummaryLine) -> io::Result<()> {
         match self.format {
             Format::Text(options) => self

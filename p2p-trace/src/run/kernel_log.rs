@@ -34,10 +34,6 @@ pub(super) struct KernelLog<W> {
 
 impl KernelLog<File> {
     /// The log of the running kernel.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written to.
     #[expect(clippy::disallowed_methods, reason = "a device of the kernel, not a file")]
     pub(super) fn open() -> Result<Self> {
         let file = OpenOptions::new().write(true).open(PATH);

@@ -9,10 +9,6 @@ use p2p_trace_model::{accounting::Totals, pipeline::Pipeline, rules};
 use super::{Ending, Next, Sink};
 
 /// Plays a run to its end, or until the sink wants no more; says how it ended then.
-///
-/// # Errors
-///
-/// When a file cannot be read, or what the sink returns.
 pub(crate) fn play<R: Read>(
     tape: &mut Tape<R>,
     rules: rules::Options,
@@ -34,10 +30,6 @@ pub(crate) fn play<R: Read>(
 
 /// Takes in what is told next, and lets the sink know; says how the run ended if that was the end. `is_damaged`: not all of
 /// the dump could be read.
-///
-/// # Errors
-///
-/// What the sink returns.
 pub(crate) fn take_in(
     told: Told,
     is_damaged: bool,

@@ -103,7 +103,6 @@ impl Stop {
         self.signal.load(Ordering::Relaxed) != 0 || self.asked.load(Ordering::Relaxed)
     }
 
-    /// It is time.
     pub(crate) fn set(&self) {
         self.asked.store(true, Ordering::Relaxed);
     }

@@ -81,10 +81,7 @@ struct Waiting {
 
 impl Answering {
     /// Listens.
-    ///
-    /// # Errors
-    ///
-    /// When there is no place for the socket.
+    /// Fails when there is no place for the socket.
     fn open(limits: Limits, kernel: String, start: &Clock) -> io::Result<Self> {
         let Limits { place, root, traced } = limits;
         let desk = Desk::open(&place, root.clone())?;

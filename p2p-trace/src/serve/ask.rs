@@ -22,11 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug, thiserror::Error)]
 #[error("the tracer with process id {pid} did not answer on {}: {problem}", path.display())]
 pub(crate) struct AskError {
-    /// Its process.
     pub(crate) pid: u32,
-    /// Its socket.
     pub(crate) path: PathBuf,
-    /// What happened.
     pub(crate) problem: Problem,
 }
 
@@ -63,7 +60,6 @@ pub(crate) struct Asked {
 }
 
 /// Asks the running tracers, the newest first, until one answers. Sockets whose process is gone are removed.
-#[must_use]
 pub(crate) fn ask(place: &Place, request: &Request) -> Asked {
     let mut asked = Asked::default();
     for (path, pid) in place.sockets() {

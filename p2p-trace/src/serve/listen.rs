@@ -35,10 +35,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens, and has `answer` called in a thread of its own, one request at a time.
-    ///
-    /// # Errors
-    ///
-    /// When there is no folder for the socket, or it cannot be made. A tracer goes on without one.
+    /// Fails when there is no folder for the socket, or it cannot be made. A tracer goes on without one.
     pub(crate) fn start(
         place: &Place,
         answer: impl Fn(&Request) -> Result<Report, String> + Send + 'static,
@@ -55,8 +52,6 @@ impl Server {
         })
     }
 
-    /// Where it listens.
-    #[must_use]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

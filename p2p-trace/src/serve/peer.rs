@@ -8,7 +8,6 @@ pub(crate) enum PeerError {
     /// Another user's process.
     #[error("process {pid} of user {uid} is neither root's nor user {own}'s")]
     Stranger {
-        /// Its process.
         pid: i32,
         /// Its user.
         uid: u32,

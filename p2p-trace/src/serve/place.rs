@@ -18,7 +18,6 @@ pub(crate) struct Place(pub(super) Vec<PathBuf>);
 
 impl Place {
     /// `/run/p2p-trace`, and `p2p-trace` in the user's own folder for what runs.
-    #[must_use]
     pub(crate) fn of_host() -> Self {
         let user = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let user = user.filter(|path| path.is_absolute()).map(|path| path.join(USER));

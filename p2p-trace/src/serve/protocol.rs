@@ -23,7 +23,6 @@ pub(super) const MAX_RESPONSE: usize = 64 << 20;
 pub(crate) enum Request {
     /// What is taken of these devices' memory; of all that the tracer knows, if none is named.
     Holders {
-        /// Their addresses.
         #[serde(default)]
         devices: Vec<Bdf>,
     },

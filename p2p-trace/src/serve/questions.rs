@@ -44,10 +44,6 @@ pub(crate) struct Desk {
 impl Desk {
     /// Listens. The tasks of the host are looked at in the server's thread, so that whoever answers does not lose time over
     /// it.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Server::start`].
     pub(crate) fn open(place: &Place, root: KernelRoot) -> io::Result<Self> {
         let (sender, questions) = mpsc::sync_channel(1);
         let server = Server::start(place, move |Request::Holders { devices }| {
@@ -58,13 +54,10 @@ impl Desk {
     }
 
     /// The question that waits, if one does.
-    #[must_use]
     pub(crate) fn next(&self) -> Option<Question> {
         self.questions.try_recv().ok()
     }
 
-    /// Where it listens.
-    #[must_use]
     pub(crate) fn path(&self) -> &Path {
         self.server.path()
     }

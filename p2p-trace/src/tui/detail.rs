@@ -25,7 +25,6 @@ use crate::render::{
 pub(crate) struct Detail {
     /// What it is about.
     pub(crate) title: String,
-    /// All lines.
     pub(crate) lines: Vec<String>,
     /// The first that is shown.
     pub(crate) top: usize,

@@ -8,7 +8,6 @@ use super::{
 /// A key as it is pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Press {
-    /// A character.
     Char(char),
     /// A character with Ctrl.
     Ctrl(char),
@@ -83,7 +82,6 @@ pub(crate) enum Target {
     Finding,
 }
 
-/// Where to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Forward,
@@ -94,13 +92,10 @@ pub(crate) enum Direction {
 pub(crate) struct Binding {
     /// Any of these.
     pub(crate) keys: &'static [Press],
-    /// What they do.
     pub(crate) action: Action,
-    /// Keys as written.
     pub(crate) shown: &'static str,
     /// In the footer; empty: only in the help.
     pub(crate) short: &'static str,
-    /// In the help.
     pub(crate) help: &'static str,
     /// Where they work.
     works: fn(&App) -> bool,
@@ -400,7 +395,6 @@ pub(crate) const BINDINGS: &[Binding] = &[
 ];
 
 impl Binding {
-    /// It works now.
     pub(crate) fn works(&self, app: &App) -> bool {
         (self.works)(app)
     }

@@ -165,7 +165,6 @@ fn matches(app: &App, event: &Event) -> bool {
     })
 }
 
-/// When it was.
 pub(crate) const fn time_of(entry: &Entry) -> u64 {
     match entry {
         Entry::Event(event) => event.time_ns,

@@ -77,7 +77,6 @@ pub(crate) enum Effect {
 /// A line that is being typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Prompt {
-    /// A filter.
     Filter(String),
     /// A time to go to.
     Time(String),
@@ -86,20 +85,16 @@ pub(crate) enum Prompt {
 /// Where a list's cursor is: on the same thing, wherever it moves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// Line.
     pub(crate) index: usize,
     key: Option<u64>,
 }
 
-/// See the module.
 pub(crate) struct App {
-    /// What is shown.
     pub(crate) snapshot: Arc<Snapshot>,
     /// The latest there is: another one while the screen is held.
     latest: Arc<Snapshot>,
     /// The screen is held.
     pub(crate) paused: bool,
-    /// How.
     pub(crate) theme: Theme,
     /// What fills the screen.
     pub(crate) view: View,
@@ -373,7 +368,6 @@ impl App {
         Some(self.filter(""))
     }
 
-    /// Sets the filter.
     pub(crate) fn filter(&mut self, text: &str) -> Effect {
         self.query.filter = Filter::new(text);
         self.evidence = None;

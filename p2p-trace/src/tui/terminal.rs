@@ -55,10 +55,6 @@ pub(super) struct Screen {
 
 impl Screen {
     /// Takes it over.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be.
     pub(super) fn new() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -87,10 +83,6 @@ impl Screen {
     }
 
     /// Draws, unless the terminal was given back because another thread panicked.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written to.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
         if !TAKEN.load(Ordering::SeqCst) {
@@ -102,7 +94,6 @@ impl Screen {
         drawn
     }
 
-    /// The terminal itself.
     pub(super) const fn terminal(&mut self) -> &mut Terminal<CrosstermBackend<Stdout>> {
         &mut self.terminal
     }
@@ -152,10 +143,6 @@ fn keyboard() -> libc::c_int {
 
 /// Waits for a key or a signal, for so long at most; returns whether there is a key to be read. The library that reads keys never
 /// returns once the terminal is gone, so that it must not be asked to wait.
-///
-/// # Errors
-///
-/// When the terminal is gone.
 #[cfg(unix)]
 pub(super) fn wait_for_key(patience: Duration) -> io::Result<bool> {
     let mut polled = libc::pollfd {
@@ -189,7 +176,6 @@ pub(super) fn announce_keys() {
 #[cfg(not(unix))]
 pub(super) const fn announce_keys() {}
 
-/// Waits.
 #[cfg(not(unix))]
 #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
 pub(super) fn wait_for_key(patience: Duration) -> io::Result<bool> {

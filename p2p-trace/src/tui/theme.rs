@@ -109,7 +109,6 @@ impl Theme {
         }
     }
 
-    /// A heading.
     #[expect(clippy::unused_self, reason = "a role like the others")]
     pub(crate) const fn strong(self) -> Style {
         Style::new().add_modifier(Modifier::BOLD)

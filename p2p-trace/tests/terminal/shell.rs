@@ -41,7 +41,6 @@ pub(crate) struct Shell {
     shows: vt100::Parser<Asked>,
     runs: Child,
     settings: String,
-    /// Commands so far.
     commands: u32,
 }
 
@@ -79,7 +78,6 @@ impl Shell {
         new
     }
 
-    /// Types.
     pub(crate) fn keys(&self, keys: &str) {
         let written = rustix::io::write(&self.terminal, keys.as_bytes()).unwrap();
         assert_eq!(written, keys.len());

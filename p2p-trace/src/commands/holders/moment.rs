@@ -34,10 +34,6 @@ pub(super) struct Moment {
 
 impl Moment {
     /// Attaches: to everything, if it is to go on looking, else only to what reads the kernel's state.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel cannot be traced.
     pub(super) fn open(devices: &[DeviceAddress], goes_on: bool) -> Result<Self> {
         let request = Request {
             devices: devices.iter().map(ToString::to_string).collect(),

@@ -9,10 +9,6 @@ use crate::holders::Report;
 /// Somebody who can look at what is taken.
 pub(crate) trait Observe {
     /// What is taken now of these devices' memory; of all that have some, if none is named.
-    ///
-    /// # Errors
-    ///
-    /// When nobody could look.
     fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report>;
 }
 

@@ -15,7 +15,6 @@ use crate::{
 
 /// Where the size of the terminal is not known.
 const WIDTH: usize = 100;
-/// As above.
 const ROWS: usize = 40;
 
 /// Moves to the top left corner.

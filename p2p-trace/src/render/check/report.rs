@@ -94,7 +94,6 @@ pub(crate) fn json(outcome: &Outcome, context: &Context<'_>) -> Result<String> {
     Ok(line)
 }
 
-/// The report.
 pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
     let header = &outcome.header;
     let status = &header.status;

@@ -204,7 +204,6 @@ pub struct EventLine {
 
 impl EventLine {
     /// The line for an event.
-    #[must_use]
     pub(crate) fn new(event: &Event, context: &Context<'_>) -> Self {
         Self {
             id: RecordId(event.id),

@@ -111,7 +111,6 @@ pub struct HolderLine {
 
 impl FindingLine {
     /// The line for a finding.
-    #[must_use]
     pub(crate) fn new(finding: &Finding, context: &Context<'_>) -> Self {
         let holders = finding.holders.iter();
         let frames = context.frames(&finding.stack).into_iter();
@@ -142,7 +141,6 @@ impl FindingLine {
 
 impl HolderLine {
     /// The line for a group of references.
-    #[must_use]
     pub(crate) fn new(holder: &Holder, context: &Context<'_>) -> Self {
         let caller = holder.caller.and_then(|addr| context.caller(addr));
         Self {

@@ -59,7 +59,6 @@ pub struct StatusLine {
 
 impl StatusLine {
     /// The line for `status` as it was at `time_ns`.
-    #[must_use]
     pub(crate) fn new(status: Status, clock: &Clock, time_ns: u64) -> Self {
         Self {
             format: FORMAT,
@@ -101,7 +100,6 @@ pub struct LostLine {
 
 impl LostLine {
     /// The line for a loss.
-    #[must_use]
     pub(crate) fn new(loss: &Loss, clock: &Clock) -> Self {
         Self {
             cpu: loss.cpu,

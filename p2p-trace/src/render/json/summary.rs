@@ -75,7 +75,6 @@ const fn is_zero(count: &u64) -> bool {
 
 impl SummaryLine {
     /// The line for the end of a run that was traced with `status`.
-    #[must_use]
     pub(crate) fn new(outcome: &Outcome, status: &Status, duration_ns: u64) -> Self {
         let line = |tally: &HookTally| {
             let hook = status.hooks.iter().find(|hook| hook.hook == tally.hook)?;

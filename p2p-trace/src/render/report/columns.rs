@@ -1,7 +1,6 @@
 //! Text in columns, for a mail: indented by four, which Markdown shows as it stands whatever is in it.
 
 /// Rows with their columns in line. The last column is not filled up.
-#[must_use]
 pub(super) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
@@ -30,7 +29,6 @@ const WIDTH: usize = 74;
 
 /// Prose as lines of a mail, the first after `first` and the others after `rest`. No line begins with what Markdown or a
 /// mail program would take for something else.
-#[must_use]
 pub(super) fn wrap(text: &str, first: &str, rest: &str) -> String {
     let mut wrapped = String::from(first);
     let mut length = first.chars().count();
@@ -61,7 +59,6 @@ fn is_markup(word: &str) -> bool {
 }
 
 /// Text that Markdown shows as it stands.
-#[must_use]
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     let mut before = ' ';

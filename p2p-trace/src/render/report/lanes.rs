@@ -46,7 +46,6 @@ impl Lanes {
         }
     }
 
-    /// One was taken.
     pub(super) fn taken(&mut self, device: &Device, reference: &Reference) {
         self.total += 1;
         let range = device.range_of(reference);
@@ -54,7 +53,6 @@ impl Lanes {
         self.follow(device, reference, killed);
     }
 
-    /// One has ended.
     pub(super) fn closed(&mut self, closed: &Closed) {
         let lane = self.by_record.get(&closed.reference.at.id);
         if let Some(lane) = lane.and_then(|&index| self.followed.get_mut(index)) {

@@ -21,7 +21,6 @@ pub(super) const MAX_LANES: usize = 16;
 /// Losses that are told one by one.
 pub(super) const MAX_LOSSES: usize = 16;
 
-/// One run.
 #[derive(Clone, Debug)]
 pub(crate) struct Story {
     /// What the rules came to: the figures of `check --json`.
@@ -53,10 +52,8 @@ pub(crate) struct Losses {
     pub(crate) contradictions: Vec<String>,
 }
 
-/// One device.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceStory {
-    /// Its address.
     pub(crate) device: DeviceAddress,
     /// Driver and name, as of the beginning.
     pub(crate) names: Option<String>,
@@ -91,10 +88,8 @@ pub(crate) struct Out {
     pub(crate) unknown_bytes: u64,
 }
 
-/// One teardown.
 #[derive(Clone, Debug)]
 pub(crate) struct TeardownStory {
-    /// Its steps.
     pub(crate) teardown: Teardown,
     /// What is wrong with the place of a step, by the number of the step.
     pub(crate) wrong: Vec<(usize, &'static str)>,
@@ -116,16 +111,13 @@ pub(crate) struct TeardownStory {
     pub(crate) until_ns: u64,
 }
 
-/// One reference.
 #[derive(Clone, Debug)]
 pub(crate) struct Lane {
-    /// What was taken.
     pub(crate) reference: Reference,
     /// The range that it is of.
     pub(crate) range: Option<RangeId>,
     /// The task that took it.
     pub(crate) task: Option<Task>,
-    /// Its end.
     pub(crate) end: Option<(At, ClosedBy)>,
     /// It was out at the kill of its range, or taken after that.
     pub(crate) outlived_kill: bool,
@@ -136,9 +128,7 @@ pub(crate) struct Lane {
 pub(crate) struct Use {
     /// When, and by which record.
     pub(crate) at: At,
-    /// What was done.
     pub(crate) kind: Kind,
-    /// Who did it.
     pub(crate) task: Option<Task>,
     /// The range, where it is known.
     pub(crate) range: Option<RangeId>,
@@ -148,7 +138,6 @@ pub(crate) struct Use {
 
 impl TeardownStory {
     /// What times are told relative to: the first kill, or else the first step.
-    #[must_use]
     pub(crate) fn zero_ns(&self) -> u64 {
         let kill = self.teardown.step(Kind::Kill).map(|step| step.at);
         kill.or_else(|| self.teardown.started())
@@ -156,13 +145,11 @@ impl TeardownStory {
     }
 
     /// The order of its steps, as far as they were seen.
-    #[must_use]
     pub(crate) const fn is_in_order(&self) -> bool {
         self.wrong.is_empty()
     }
 
     /// When its first step was seen, and when it ended or was last heard of.
-    #[must_use]
     pub(crate) fn span(&self) -> RangeInclusive<u64> {
         let start = self.teardown.started().map_or(0, |at| at.time_ns);
         let end = self.teardown.ended.map_or(self.until_ns, |(_, at)| at.time_ns);
@@ -170,7 +157,6 @@ impl TeardownStory {
     }
 
     /// From the kill of a range to its drain.
-    #[must_use]
     pub(crate) fn longest_drain(&self) -> Option<u64> {
         let drain = |range: &Range| {
             let (killed, drained) = range.steps.killed.zip(range.steps.drained)?;

@@ -14,9 +14,7 @@ use crate::render::Context;
 /// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Colour.
     pub(crate) style: Style,
-    /// With stacks.
     pub(crate) stacks: bool,
 }
 
@@ -26,7 +24,6 @@ pub(super) const ACTION: usize = 15;
 const DETAIL: usize = 52;
 
 /// The text of an event: one line, and its stack where that is asked for.
-#[must_use]
 pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> String {
     let style = options.style;
     let time = context.clock.time_of_day(event.time_ns);

@@ -23,7 +23,6 @@ const FRAMES: usize = 12;
 const TIME: usize = 15;
 
 /// The text of a finding that is new at `told_ns`, `CLOCK_BOOTTIME`: the line that says it, and what belongs to it below.
-#[must_use]
 pub(crate) fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
     let mut out = Out {
         text: String::new(),
@@ -36,7 +35,6 @@ pub(crate) fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, op
 }
 
 /// The line of a finding that was shown before: it has ended, or has happened again.
-#[must_use]
 pub(crate) fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
     let what = times(finding)
         .or_else(|| end(finding))
@@ -56,7 +54,6 @@ fn times(finding: &Finding) -> Option<String> {
     (finding.occurrences > 1).then(|| format!("happened {} times", finding.occurrences))
 }
 
-/// It is over.
 fn end(finding: &Finding) -> Option<String> {
     let lasted = finding.end_ns?.saturating_sub(finding.start_ns);
     Some(format!("ended after {}", duration(lasted)))

@@ -12,7 +12,6 @@ use p2p_trace_model::{
 use super::Style;
 
 /// The text of a status.
-#[must_use]
 pub(crate) fn head(status: &Status, style: Style) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -116,7 +115,6 @@ fn device(device: &Device) -> String {
 }
 
 /// The line of a hook that was attached or detached while tracing.
-#[must_use]
 pub(crate) fn change(time: &str, hook: Hook, attached: bool, style: Style) -> String {
     let what = if attached { "attached" } else { "detached" };
     style.dim(&format!("{time} hook {} {what}\n", hook.name()))

@@ -25,7 +25,6 @@ use p2p_trace_model::{
 };
 
 /// The line of a loss.
-#[must_use]
 pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     let (count, ring) = (loss.count(), ring_name(loss.ring));
     let cpu = loss

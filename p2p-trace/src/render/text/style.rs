@@ -9,31 +9,25 @@ pub(crate) struct Style {
 
 impl Style {
     /// What matters less.
-    #[must_use]
     pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
     /// What must not be overlooked.
-    #[must_use]
     pub(crate) fn alarm(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
     /// What failed, or needs attention.
-    #[must_use]
     pub(crate) fn warning(self, text: &str) -> String {
         self.paint("33", text)
     }
 
     /// A step of a teardown.
-    #[must_use]
     pub(crate) fn teardown(self, text: &str) -> String {
         self.paint("1;36", text)
     }
 
-    /// A heading.
-    #[must_use]
     pub(crate) fn strong(self, text: &str) -> String {
         self.paint("1", text)
     }

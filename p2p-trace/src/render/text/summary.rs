@@ -8,7 +8,6 @@ use super::Style;
 use crate::render::json::SummaryLine;
 
 /// The text of a summary.
-#[must_use]
 pub(crate) fn summary(summary: &SummaryLine, style: Style) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.

@@ -13,7 +13,6 @@ use super::Style;
 const ANSWER: usize = 14;
 
 /// The text of all verdicts: for each device what is violated, then what is not sure, was not checked, and holds.
-#[must_use]
 pub(crate) fn verdicts(verdicts: &[Verdict], style: Style) -> String {
     let mut text = String::new();
     let mut devices: Vec<_> = verdicts.iter().map(|verdict| verdict.device).collect();

@@ -10,7 +10,6 @@ use p2p_trace_model::{
 /// Changes of hooks that are kept to be told: there are few hooks, and each change takes a while.
 const MAX_CHANGES: usize = 4096;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
     /// Per ring.

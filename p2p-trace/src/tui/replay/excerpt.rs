@@ -15,10 +15,7 @@ const HISTORY_NS: u64 = 300 * 1_000_000_000;
 const UNSETTLED: u64 = 1000;
 
 /// Writes what there was up to `now_ns`. `names` are all that are known then.
-///
-/// # Errors
-///
-/// When the dump cannot be read or the part not be written.
+/// Fails when the dump cannot be read or the part not be written.
 pub(super) fn write<R: Read, W: Write + 'static>(
     tape: Tape<R>,
     out: W,

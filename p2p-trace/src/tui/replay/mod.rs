@@ -38,7 +38,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Opens the run of this number once more, from its beginning; tells how many there are, too.
 pub(crate) type Open<R> = Box<dyn FnMut(usize) -> Result<(Tape<R>, usize)>>;
 
-/// See the module.
 pub(crate) struct Replay<R> {
     open: Open<R>,
     run: usize,
@@ -56,10 +55,6 @@ pub(crate) struct Replay<R> {
 
 impl<R: Read> Replay<R> {
     /// Reads the first run once to its end, and stands at its beginning then.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read.
     pub(crate) fn new(mut open: Open<R>, stop: &Stop) -> Result<Self> {
         let (outline, reel, runs) = look_through(&mut open, 0, stop)?;
         let header = reel.tape.header();
@@ -112,10 +107,7 @@ impl<R: Read> Replay<R> {
     }
 
     /// Does what is asked until it is time to stop.
-    ///
-    /// # Errors
-    ///
-    /// When the dump cannot be read any more.
+    /// Fails when the dump cannot be read any more.
     pub(crate) fn run(&mut self, stop: &Stop) -> Result<()> {
         let mut asked = None;
         while !stop.is_set() {

@@ -179,7 +179,6 @@ impl Story {
         });
     }
 
-    /// Time passes.
     pub(in crate::tui) fn idle(&mut self, until_ns: u64) {
         while self.now_ns < until_ns {
             let time_ns = until_ns.min(self.now_ns + 250 * MS);

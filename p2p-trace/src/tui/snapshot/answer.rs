@@ -39,18 +39,15 @@ impl Level {
 pub(crate) enum Now {
     /// No teardown.
     Calm,
-    /// A teardown.
     Teardown,
     /// A teardown that waits for references.
     Blocked,
 }
 
-/// See the module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Headline {
     /// What the rules come to, taken together.
     pub(crate) level: Level,
-    /// Why.
     pub(crate) why: String,
     /// What goes on.
     pub(crate) now: Now,
@@ -58,7 +55,6 @@ pub(crate) struct Headline {
     pub(crate) what: String,
     /// Rules that are checked, as far as their hooks are there.
     pub(crate) checked: usize,
-    /// All rules.
     pub(crate) rules: usize,
 }
 
@@ -141,7 +137,6 @@ fn worst(findings: &[Arc<Finding>]) -> Option<&Finding> {
     findings.iter().max_by_key(rank).map(Arc::as_ref)
 }
 
-/// What was found.
 fn violated(judged: &Judged<'_>) -> Option<String> {
     let Some(worst) = worst(judged.findings) else {
         // What the rules found before the recording begins is known by their answers only.

@@ -11,10 +11,8 @@ use super::{
 };
 use crate::tui::keeper::Keeper;
 
-/// One device.
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceRow {
-    /// Its address.
     pub(crate) address: DeviceAddress,
     /// What its driver made of it, such as `nvme0`.
     pub(crate) name: Option<String>,

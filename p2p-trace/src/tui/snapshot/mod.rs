@@ -27,14 +27,12 @@ use p2p_trace_model::{
     units::Clock,
 };
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
     /// The moment, `CLOCK_BOOTTIME`.
     pub(crate) now_ns: u64,
     /// Times of day.
     pub(crate) clock: Clock,
-    /// What is attached.
     pub(crate) status: Arc<Status>,
     /// Is anything wrong?
     pub(crate) headline: Headline,
@@ -52,7 +50,6 @@ pub(crate) struct Snapshot {
     pub(crate) findings_left_out: u64,
     /// What every rule comes to now.
     pub(crate) verdicts: Vec<Verdict>,
-    /// The latest events.
     pub(crate) log: Log,
     /// Names of the addresses in all of it.
     pub(crate) names: Names,
@@ -83,7 +80,6 @@ pub(crate) struct Playback {
 /// What has come in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
-    /// Events so far.
     pub(crate) events: u64,
     /// Events in the last second.
     pub(crate) per_second: u64,

@@ -10,7 +10,6 @@ use p2p_trace_probe::kernel::tasks::UnbindStep;
 use super::takers::{Row, Takers};
 use crate::holders::{is_blocking, step_after};
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     /// Its first step that was seen; `None`: it began before the tracing.
@@ -21,7 +20,6 @@ pub(crate) struct Pending {
     pub(crate) task: Option<Task>,
     /// The step that it is in.
     pub(crate) step: UnbindStep,
-    /// Since when.
     pub(crate) step_since_ns: Option<u64>,
     /// It waits for references that nobody gives back.
     pub(crate) blocked: bool,

@@ -1,12 +1,10 @@
 //! What is asked of the references: which of them, how grouped, in which order. Those who have a million of them answer
 //! it in full and keep the first [`super::MAX_ROWS`]; the screen applies it again to what it was given.
 
-/// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
     /// Which.
     pub(crate) filter: Filter,
-    /// How grouped.
     pub(crate) grouping: Grouping,
     /// Ordered by.
     pub(crate) column: Column,
@@ -56,17 +54,14 @@ pub(crate) enum Column {
     References,
     /// When the oldest was taken.
     Age,
-    /// Who took it.
     Process,
     /// Whether its process is still there.
     Liveness,
     /// Allocation, scatter list or mmap.
     Kind,
-    /// The device.
     Device,
     /// The function that took it.
     Caller,
-    /// The memory.
     Address,
 }
 
@@ -121,9 +116,7 @@ pub(crate) struct Fields<'a> {
     pub(crate) device: &'a str,
     /// Name and number of the process.
     pub(crate) process: &'a str,
-    /// The calling function.
     pub(crate) caller: &'a str,
-    /// What it is.
     pub(crate) kind: &'a str,
 }
 

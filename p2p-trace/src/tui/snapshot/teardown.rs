@@ -17,7 +17,6 @@ use crate::render::text::action;
 /// Teardowns that are shown.
 const MAX_TIMELINES: usize = 128;
 
-/// One teardown.
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     /// Whose memory.
@@ -34,7 +33,6 @@ pub(crate) struct Timeline {
     pub(crate) pending: Option<Pending>,
     /// A step was made before one that must come before it.
     pub(crate) wrong: bool,
-    /// Step by step.
     pub(crate) lines: Vec<Line>,
     /// Steps that are not kept.
     pub(crate) omitted: u64,
@@ -53,16 +51,13 @@ pub(crate) enum Mark {
     Next,
 }
 
-/// One step.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// How it stands.
     pub(crate) mark: Mark,
     /// Which.
     pub(crate) name: &'static str,
     /// It is one of the four that the order is about.
     pub(crate) is_key: bool,
-    /// When.
     pub(crate) time_ns: Option<u64>,
     /// How long after the step before it; of the one that is waited for, since when.
     pub(crate) after_ns: Option<u64>,

@@ -10,7 +10,6 @@ use ratatui::{
 use super::{table::put, titled};
 use crate::tui::{keeper::Sample, state::App};
 
-/// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let samples = &app.snapshot.history;
     let rates: Vec<u64> = samples

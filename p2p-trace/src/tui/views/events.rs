@@ -17,7 +17,6 @@ use crate::{
     tui::{detail::context, keeper::Entry, lists, state::App, theme::Theme},
 };
 
-/// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let entries: Vec<_> = lists::events(app).collect();

@@ -41,7 +41,6 @@ const COLUMNS: [Column; order::FINDINGS.len()] = [
 /// Columns of the labels.
 const LABEL: usize = 12;
 
-/// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let count = lists::count(app, View::Findings);
     let height = (count + 2).min(usize::from(area.height) / 3).max(4) as u16;

@@ -32,7 +32,6 @@ const LEAST: (u16, u16) = (40, 10);
 /// Lines above the view.
 const HEAD: u16 = 4;
 
-/// Draws everything.
 pub(crate) fn draw(app: &App, frame: &mut Frame<'_>) {
     let whole = frame.area();
     if whole.width < LEAST.0 || whole.height < LEAST.1 {

@@ -22,7 +22,6 @@ pub(super) fn split(area: Rect, height: u16) -> (Rect, Rect) {
     )
 }
 
-/// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let timeline = timeline(app);
     if area.width < WIDE {

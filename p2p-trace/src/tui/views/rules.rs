@@ -25,7 +25,6 @@ const COLUMNS: [Column; order::RULES.len()] = [
     flexible("BECAUSE", 20, 5),
 ];
 
-/// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let hooks = blind(app);

@@ -13,10 +13,8 @@ use crate::tui::theme::Theme;
 /// Between two columns.
 const GAP: usize = 2;
 
-/// One column.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
-    /// Its heading.
     pub(super) title: &'static str,
     /// Numbers stand right.
     pub(super) right: bool,
@@ -36,7 +34,6 @@ pub(super) const fn left(title: &'static str, rank: u8) -> Column {
     }
 }
 
-/// A number.
 pub(super) const fn right(title: &'static str, rank: u8) -> Column {
     Column {
         right: true,
@@ -52,12 +49,10 @@ pub(super) const fn flexible(title: &'static str, least: usize, rank: u8) -> Col
     }
 }
 
-/// One cell.
 pub(super) type Cell = (String, Style);
 
 /// A table that is being drawn.
 pub(super) struct Table<'a> {
-    /// Its columns.
     pub(super) columns: &'a [Column],
     /// Which of them orders it, and that the other way round.
     pub(super) order: Option<(usize, bool)>,

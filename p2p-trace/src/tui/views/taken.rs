@@ -41,7 +41,6 @@ const fn place(column: snapshot::Column) -> usize {
     }
 }
 
-/// The view.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     table(app, frame, area, true);
 }

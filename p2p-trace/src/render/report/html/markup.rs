@@ -36,7 +36,6 @@ impl Markup {
         Self(parts.into_iter().map(|part| part.0).collect())
     }
 
-    /// Adds a part.
     pub(super) fn push(&mut self, part: Self) {
         self.0.push_str(&part.0);
     }

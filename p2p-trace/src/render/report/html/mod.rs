@@ -21,7 +21,6 @@ use crate::render::Context;
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 /// The page of these runs.
-#[must_use]
 pub(crate) fn html(stories: &[(&Story, &Context<'_>)]) -> String {
     let title = match stories {
         [(story, _)] => title(story),
@@ -67,7 +66,6 @@ fn title(story: &Story) -> String {
     format!("PCI p2p memory on {host}Linux {}", story.check.kernel)
 }
 
-/// One run.
 struct Page<'a> {
     story: &'a Story,
     context: &'a Context<'a>,

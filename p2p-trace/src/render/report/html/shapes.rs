@@ -33,7 +33,6 @@ fn cut(text: &str) -> String {
     text.chars().take(ROOM - 1).chain(['\u{2026}']).collect()
 }
 
-/// Words.
 pub(super) fn words(class: &str, x: f64, y: f64, text: &str) -> Markup {
     let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
     element(
@@ -43,7 +42,6 @@ pub(super) fn words(class: &str, x: f64, y: f64, text: &str) -> Markup {
     )
 }
 
-/// A line.
 pub(super) fn line(class: &str, x1: f64, y1: f64, x2: f64, y2: f64) -> Markup {
     let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(|place| format!("{place:.1}"));
     let attributes = [

@@ -114,7 +114,6 @@ fn steps(story: &TeardownStory) -> Markup {
     element("div", &[("class", "steps")], table)
 }
 
-/// Who took what.
 pub(super) fn holders_table(holders: &[HolderLine], left_out: u64, at_ns: u64) -> Markup {
     let mut rows: Vec<_> = holders
         .iter()

@@ -25,7 +25,6 @@ const MAX_FINDINGS: usize = 24;
 const MAX_FRAMES: usize = 24;
 
 /// The report of a run.
-#[must_use]
 pub(crate) fn markdown(story: &Story, context: &Context<'_>) -> String {
     let mut page = Page {
         text: String::new(),

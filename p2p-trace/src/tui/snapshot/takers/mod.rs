@@ -27,7 +27,6 @@ const MAX_BLOCKING: usize = 4;
 /// The answer to a [`Query`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Takers {
-    /// What was asked.
     pub(crate) query: Query,
     /// In the order asked for.
     pub(crate) rows: Vec<Row>,

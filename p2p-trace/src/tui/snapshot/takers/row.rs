@@ -45,7 +45,6 @@ impl Who {
 pub(crate) struct Row {
     /// Whose memory.
     pub(crate) device: DeviceAddress,
-    /// Who took it.
     pub(crate) who: Who,
     /// Allocation, scatter list, mmap, or several kinds.
     pub(crate) kind: &'static str,
