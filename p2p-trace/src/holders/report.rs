@@ -11,6 +11,7 @@ use p2p_trace_model::{
 use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 /// Version of the report's format. A change that is not an addition raises it.
 pub(crate) const FORMAT: u32 = 1;
@@ -54,6 +55,7 @@ pub enum Source {
 }
 
 /// One device.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeviceReport {
     /// Its address.
@@ -62,26 +64,20 @@ pub struct DeviceReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub names: Vec<String>,
     /// The driver bound to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
     /// Bytes of p2p memory in all its ranges.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// Bytes allocated, by the kernel's own count, as of when its ranges say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<u64>,
     /// Other drivers may find it (`pci_p2pmem_find`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<bool>,
     /// Its ranges.
     pub ranges: Vec<RangeReport>,
     /// What was seen being taken and not given back, grouped by taker, caller and kind, the largest first.
     pub holders: Vec<Holder>,
     /// Memory found allocated, of which it was not seen who took it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preexisting: Option<Preexisting>,
     /// An unbind or removal that is under way.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unbind: Option<UnbindReport>,
     /// Tasks and drivers that may have to do with it. None of them was observed to hold anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -110,32 +106,26 @@ pub enum RangeState {
 }
 
 /// One range.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RangeReport {
     /// Kernel address of its `struct dev_pagemap`.
     pub pgmap: Hex,
     /// First physical address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Hex>,
     /// Last physical address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Hex>,
     /// Bytes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// BAR number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bar: Option<u16>,
     /// Where it is in its life.
     pub state: RangeState,
     /// Bytes allocated, by the kernel's own count.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<u64>,
     /// When the kernel's count was read.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_ns: Option<u64>,
     /// The kernel's count of references, against what is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual: Option<Residual>,
 }
 
@@ -169,6 +159,7 @@ pub struct TaskLine {
 }
 
 /// Memory of one kind that one task took at one place. Who took it was observed; who uses or pins it now was not.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// What was taken.
@@ -180,24 +171,18 @@ pub struct Holder {
     /// Bytes that are not given back.
     pub bytes: u64,
     /// The task that took it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_by: Option<TaskLine>,
     /// Whether that process still exists. Memory may well outlive the process that took it.
     pub process: Liveness,
     /// By when it had exited, where that was seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gone_ns: Option<u64>,
     /// The cgroup that it was in when it took it; absent if that cgroup is gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<String>,
     /// The id of that cgroup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup_id: Option<u64>,
     /// The function that called for it, such as `nvme_alloc_queue+0x177 [nvme]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
     /// The same as an address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_addr: Option<Hex>,
     /// When the oldest was taken, RFC 3339 in UTC.
     pub oldest: String,
@@ -211,7 +196,6 @@ pub struct Holder {
     pub record: RecordId,
     /// The module of the bound driver called for it: its remove callback is expected to give it back. Absent where that
     /// cannot be told: no name for the caller, or both built into the kernel.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by_driver: Option<bool>,
     /// Records were lost since: the memory is out, but it may have been given back and taken by somebody else meanwhile.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -251,34 +235,28 @@ pub struct RunReport {
 }
 
 /// An unbind or removal that is under way.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnbindReport {
     /// A killed range still has references, or has waited for a second, or the task that unbinds has.
     pub blocked: bool,
     /// When its first step was seen, RFC 3339 in UTC.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since_ns: Option<u64>,
     /// For how long the task that holds the device's lock had not been given a CPU, time in suspend not counted: it
     /// has been waiting for that long at least.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_ns: Option<u64>,
     /// The step that it is in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<UnbindStep>,
     /// How that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_from: Option<StepFrom>,
     /// The task that unbinds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskLine>,
     /// Its kernel stack, innermost frame first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<String>,
     /// Why there is none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack_error: Option<String>,
     /// It began before the tracing, or records of it were lost: it is at least as old as `since`, and other steps may
     /// have come before those seen.

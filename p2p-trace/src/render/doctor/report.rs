@@ -14,6 +14,7 @@ use p2p_trace_probe::kernel::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::exit::Exit;
 
@@ -39,13 +40,12 @@ pub struct DoctorReport {
 
 /// What the running kernel's verifier makes of the programs that tracing would load. They are loaded to find out, and
 /// attached to nothing.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerificationReport {
     /// Possible CPUs that they are loaded for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cpus: Option<u32>,
     /// Instructions that the verifier followed in all of them; absent where the kernel does not say.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<u64>,
     /// The programs that it accepted.
     pub programs: Vec<ProgramReport>,
@@ -96,15 +96,14 @@ pub struct KernelReport {
 }
 
 /// The kernel's types.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TypesReport {
     /// The file they were looked for in.
     pub path: PathBuf,
     /// How many there are.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub types: Option<u32>,
     /// Why they are not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
@@ -142,24 +141,20 @@ pub struct OptionReport {
 }
 
 /// What this process may do.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RightsReport {
     /// The capabilities that matter.
     pub capabilities: Vec<CapabilityReport>,
     /// Whether this is the initial user namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub initial_user_namespace: Option<bool>,
     /// `kernel.perf_event_paranoid`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub perf_event_paranoid: Option<i32>,
     /// `kernel.kptr_restrict`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub kptr_restrict: Option<u32>,
     /// `kernel.unprivileged_bpf_disabled`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unprivileged_bpf_disabled: Option<u32>,
     /// Hard limit on locked memory, in bytes; absent if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub memlock: Option<u64>,
 }
 
@@ -185,6 +180,7 @@ pub enum Method {
 }
 
 /// One hook.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookReport {
     /// The hook.
@@ -192,12 +188,10 @@ pub struct HookReport {
     /// Whether the mission needs it.
     pub required: bool,
     /// The kernel function it would be attached to.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
     /// How.
     pub method: Method,
     /// Why not at all, or why not better.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What is lost without it.
     pub lost_without: String,

@@ -10,6 +10,7 @@ use p2p_trace_model::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use crate::render::{Context, Frame};
 
@@ -62,6 +63,7 @@ impl StateName {
 
 /// One event. Fields that were not observed are absent; addresses are hexadecimal strings, `end` is
 /// inclusive, sizes are bytes. What a field means for each kind stands in `docs/events.md`.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventLine {
     /// Names the record.
@@ -75,7 +77,6 @@ pub struct EventLine {
     #[schemars(with = "String")]
     pub hook: Hook,
     /// The kernel function that was traced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
     /// How the hook was attached: `fentry` or `kprobe`.
     #[serde(with = "names::sure_method")]
@@ -93,109 +94,76 @@ pub struct EventLine {
     /// Sequence number in the run and CPU.
     pub seq: u64,
     /// Thread id in the initial pid namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Process id in the initial pid namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tgid: Option<u32>,
     /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comm: Option<String>,
     /// Cgroup id of the task.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
     /// The device that provides the memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Bdf>,
     /// Address of the `struct dev_pagemap`: names the range while it lives.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pgmap: Option<Hex>,
     /// BAR number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bar: Option<u16>,
     /// Offset in the BAR.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offset: Option<u64>,
     /// Kernel virtual address of the memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addr: Option<Hex>,
     /// First physical address of the range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Hex>,
     /// Last physical address of the range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<Hex>,
     /// Bytes asked for, given back or mapped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// What the function returned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ret: Option<i32>,
     /// The function gave nothing back.
     #[serde(default, skip_serializing_if = "is_false")]
     pub failed: bool,
     /// References to the range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refs: Option<i64>,
     /// `refs` is a sum over counters that were moving.
     #[serde(default, skip_serializing_if = "is_false")]
     pub refs_estimate: bool,
     /// Bytes that the pool counts as allocated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken: Option<u64>,
     /// Pages, entries or ranges.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// The argument of `pci_p2pmem_publish`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publish: Option<bool>,
     /// For the kind `attach`: the hook was attached; false: detached.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attached: Option<bool>,
     /// Address of the scatter list.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sgl: Option<Hex>,
     /// User virtual address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_addr: Option<Hex>,
     /// Address of the (first) `struct page`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<Hex>,
     /// Physical address that is mapped.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phys: Option<Hex>,
     /// The device that maps the memory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<Bdf>,
     /// What a pull read found of the range: `atomic`, `dead`, `exited`, `freed`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<Vec<StateName>>,
     /// Which chunk of the pool a pull read found the range to be, the newest first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chunk: Option<u8>,
     /// How long the task that holds the device's lock has been off the CPU, without suspend.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_ns: Option<u64>,
     /// The memory is published (kind `device_state`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<bool>,
     /// A pull read reached the end of every chunk (kind `pulled`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete: Option<bool>,
     /// Time of the first of a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_ns: Option<u64>,
     /// Time of the last of a burst.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_ns: Option<u64>,
     /// CPU on which the burst was counted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst_cpu: Option<u16>,
     /// Where the function returns to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<FrameLine>,
     /// For a stack whose record was lost: sequence number of that record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
     /// Kernel stack, innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -11,12 +11,14 @@ use p2p_trace_model::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 use super::event::FrameLine;
 use crate::render::Context;
 
 /// A violation of a rule. A later line with the same number is a newer version of the same finding: it has ended, or has
 /// happened again.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FindingLine {
     /// Number in the run, from 1.
@@ -36,23 +38,18 @@ pub struct FindingLine {
     /// The device that provides the memory.
     pub device: Bdf,
     /// Address of the `struct dev_pagemap` of the range that is concerned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pgmap: Option<Hex>,
     /// First physical address of that range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range_start: Option<Hex>,
     /// Last physical address of that range.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range_end: Option<Hex>,
     /// When it began, RFC 3339 in UTC.
     pub start: String,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub start_ns: u64,
     /// When it ended, or happened last, RFC 3339 in UTC; absent: it goes on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<String>,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_ns: Option<u64>,
     /// It is over.
     pub closed: bool,
@@ -74,27 +71,22 @@ pub struct FindingLine {
 }
 
 /// Memory that one task took in one way at one place, and that was out.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HolderLine {
     /// `allocation`, `scatter list` or `mmap`.
     pub kind: String,
     /// Thread that took it, in the initial pid namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// Its process, in the initial pid namespace.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tgid: Option<u32>,
     /// Name of the thread; bytes that cannot be printed as `\\xNN`, a backslash as `\\\\`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comm: Option<String>,
     /// Id of its cgroup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<u64>,
     /// The function that took it, with offset and module.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller: Option<String>,
     /// The same as an address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_addr: Option<Hex>,
     /// How many references to the range these are.
     pub references: u64,
@@ -103,7 +95,6 @@ pub struct HolderLine {
     /// When the oldest was taken, `CLOCK_BOOTTIME` in nanoseconds.
     pub since_ns: u64,
     /// False once its process was found gone; true: it was not found so. Absent where the task is not known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alive: Option<bool>,
     /// The record of the oldest.
     pub record: RecordId,

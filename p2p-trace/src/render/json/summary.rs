@@ -7,8 +7,10 @@ use p2p_trace_model::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_with_macros::skip_serializing_none;
 
 /// One hook at the end, in units of what it counts: pages for page frees, else events.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookLine {
     /// The hook.
@@ -16,7 +18,6 @@ pub struct HookLine {
     #[schemars(with = "String")]
     pub hook: Hook,
     /// The kernel function that was traced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
     /// How it was attached.
     #[serde(default, with = "names::method", skip_serializing_if = "Option::is_none")]
@@ -29,7 +30,6 @@ pub struct HookLine {
     /// Counted, and did not arrive.
     pub lost: u64,
     /// Runs that the kernel skipped and that can have cost a record; absent where it does not say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missed: Option<u64>,
 }
 
