@@ -146,253 +146,87 @@ use Press::{
     BackTab, Backspace, Char, Ctrl, Down, End, Enter, Esc, Home, Left, PageDown, PageUp, Right, Tab, Up,
 };
 
-const fn key(
-    keys: &'static [Press],
-    action: Action,
-    shown: &'static str,
-    short: &'static str,
-    help: &'static str,
-    works: fn(&App) -> bool,
-) -> Binding {
-    Binding {
-        keys,
-        action,
-        shown,
-        short,
-        help,
-        works,
-    }
+const fn play(play: Play) -> Action {
+    Action::Play(play)
+}
+
+const fn step(target: Target, direction: Direction) -> Action {
+    play(Play::Step(target, direction))
+}
+
+/// A row: where it works, the keys, what they do, and in words: the keys, for the footer, for the help. Without words, another
+/// row tells of it.
+macro_rules! bindings {
+    ($($works:ident: [$($key:expr),+] => $action:expr $(, $shown:literal, $short:literal, $help:literal)?;)+) => {
+        &[$(Binding {
+            keys: &[$($key),+],
+            action: $action,
+            shown: concat!($($shown)?),
+            short: concat!($($short)?),
+            help: concat!($($help)?),
+            works: $works,
+        }),+]
+    };
 }
 
 /// All of them, in the order of the help; the footer takes the ones with a short text in this order.
-pub(crate) const BINDINGS: &[Binding] = &[
-    key(&[Char('q'), Ctrl('c')], Action::Quit, "q", "quit", "quit", always),
-    key(&[Char('?')], Action::Help, "?", "help", "this help", always),
-    key(
-        &[Esc, Backspace],
-        Action::Back,
-        "esc",
-        "back",
-        "back: close, clear the filter",
-        can_go_back,
-    ),
-    key(
-        &[Enter],
-        Action::Enter,
-        "enter",
-        "open",
-        "details, stack, records of a finding, memory of a device",
-        can_enter,
-    ),
-    key(
-        &[Char(' ')],
-        Action::Pause,
-        "space",
-        "pause",
-        "hold the screen; tracing goes on",
-        is_live,
-    ),
-    key(
-        &[Char(' ')],
-        Action::Play(Play::Toggle),
-        "space",
-        "play/stop",
-        "play or stop",
-        is_replay,
-    ),
-    key(
-        &[Char('n')],
-        Action::Play(Play::Step(Target::Event, Direction::Forward)),
-        "n N",
-        "event",
-        "to the next event, N: the one before",
-        is_replay,
-    ),
-    key(
-        &[Char('N')],
-        Action::Play(Play::Step(Target::Event, Direction::Back)),
-        "",
-        "",
-        "",
-        is_replay,
-    ),
-    key(
-        &[Char('t')],
-        Action::Play(Play::Step(Target::Teardown, Direction::Forward)),
-        "t T",
-        "step",
-        "to the next step of a teardown, T: the one before",
-        is_replay,
-    ),
-    key(
-        &[Char('T')],
-        Action::Play(Play::Step(Target::Teardown, Direction::Back)),
-        "",
-        "",
-        "",
-        is_replay,
-    ),
-    key(
-        &[Char('f')],
-        Action::Play(Play::Step(Target::Finding, Direction::Forward)),
-        "f F",
-        "finding",
-        "to the next finding, F: the one before",
-        is_replay,
-    ),
-    key(
-        &[Char('F')],
-        Action::Play(Play::Step(Target::Finding, Direction::Back)),
-        "",
-        "",
-        "",
-        is_replay,
-    ),
-    key(
-        &[Char('+'), Char('=')],
-        Action::Play(Play::Faster),
-        "+ -",
-        "speed",
-        "faster, slower",
-        is_replay,
-    ),
-    key(&[Char('-')], Action::Play(Play::Slower), "", "", "", is_replay),
-    key(
-        &[Left],
-        Action::Play(Play::Skip(-1)),
-        "left right",
-        "1 s",
-        "back or forward a second",
-        is_replay,
-    ),
-    key(&[Right], Action::Play(Play::Skip(1)), "", "", "", is_replay),
-    key(
-        &[Char('[')],
-        Action::Play(Play::Skip(-30)),
-        "[ ]",
-        "",
-        "back or forward 30 seconds",
-        is_replay,
-    ),
-    key(&[Char(']')], Action::Play(Play::Skip(30)), "", "", "", is_replay),
-    key(
-        &[Char('@')],
-        Action::Play(Play::Ask),
-        "@",
-        "time",
-        "to a time of day, such as 20:57:16.5, or +3.2 from the start",
-        is_replay,
-    ),
-    key(
-        &[Char('r')],
-        Action::Play(Play::Run(Direction::Forward)),
-        "r R",
-        "run",
-        "to the next run that the files hold, R: the one before",
-        has_runs,
-    ),
-    key(
-        &[Char('R')],
-        Action::Play(Play::Run(Direction::Back)),
-        "",
-        "",
-        "",
-        has_runs,
-    ),
-    key(
-        &[Char('/')],
-        Action::Filter,
-        "/",
-        "filter",
-        "show only what has these words: device:, process:, caller:, kind: say where",
-        can_filter,
-    ),
-    key(
-        &[Char('g')],
-        Action::Group,
-        "g",
-        "group",
-        "by process, by caller, one by one",
-        in_taken,
-    ),
-    key(
-        &[Char('s')],
-        Action::Sort,
-        "s S",
-        "sort",
-        "by the next column, S: the other way round",
-        can_sort,
-    ),
-    key(&[Char('S')], Action::Reverse, "", "", "", can_sort),
-    key(
-        &[Char('e')],
-        Action::Export,
-        "e",
-        "export",
-        "write what is shown here to a file",
-        always,
-    ),
-    key(
-        &[Tab],
-        Action::NextView,
-        "tab 1-7",
-        "views",
-        "the next view, or the one of this number",
-        always,
-    ),
-    key(&[BackTab], Action::PreviousView, "", "", "", always),
-    key(
-        &[Char('E')],
-        Action::Dump,
-        "E",
-        "dump",
-        "write a dump of the last minutes to a file; in a replay: of those before this moment",
-        always,
-    ),
-    key(&[Up, Char('k')], Action::Up, "up down, k j", "", "move", can_move),
-    key(&[Down, Char('j')], Action::Down, "", "", "", can_move),
-    key(
-        &[PageUp, Ctrl('u')],
-        Action::PageUp,
-        "page up, page down",
-        "",
-        "move by a page; also ctrl-u, ctrl-d",
-        can_move,
-    ),
-    key(&[PageDown, Ctrl('d')], Action::PageDown, "", "", "", can_move),
-    key(
-        &[Home, Char('<')],
-        Action::First,
-        "home end, < >",
-        "",
-        "to the first or last; the last event is followed",
-        can_move,
-    ),
-    key(&[End, Char('>'), Char('G')], Action::Last, "", "", "", can_move),
-    key(
-        &[Ctrl('l')],
-        Action::Redraw,
-        "ctrl-l",
-        "",
-        "draw everything again",
-        always,
-    ),
-    key(
-        &[Ctrl('z')],
-        Action::Suspend,
-        "ctrl-z",
-        "",
-        "stop the program until `fg`: nothing is read then, and records can be lost",
-        always,
-    ),
-    key(&[Char('1')], Action::Show(View::Overview), "", "", "", always),
-    key(&[Char('2')], Action::Show(View::Taken), "", "", "", always),
-    key(&[Char('3')], Action::Show(View::Teardowns), "", "", "", always),
-    key(&[Char('4')], Action::Show(View::Findings), "", "", "", always),
-    key(&[Char('5')], Action::Show(View::Events), "", "", "", always),
-    key(&[Char('6')], Action::Show(View::Rates), "", "", "", always),
-    key(&[Char('7')], Action::Show(View::Rules), "", "", "", always),
-];
+pub(crate) const BINDINGS: &[Binding] = bindings! {
+    always: [Char('q'), Ctrl('c')] => Action::Quit, "q", "quit", "quit";
+    always: [Char('?')] => Action::Help, "?", "help", "this help";
+    can_go_back: [Esc, Backspace] => Action::Back, "esc", "back", "back: close, clear the filter";
+    can_enter: [Enter] => Action::Enter,
+        "enter", "open", "details, stack, records of a finding, memory of a device";
+    is_live: [Char(' ')] => Action::Pause, "space", "pause", "hold the screen; tracing goes on";
+    is_replay: [Char(' ')] => play(Play::Toggle), "space", "play/stop", "play or stop";
+    is_replay: [Char('n')] => step(Target::Event, Direction::Forward),
+        "n N", "event", "to the next event, N: the one before";
+    is_replay: [Char('N')] => step(Target::Event, Direction::Back);
+    is_replay: [Char('t')] => step(Target::Teardown, Direction::Forward),
+        "t T", "step", "to the next step of a teardown, T: the one before";
+    is_replay: [Char('T')] => step(Target::Teardown, Direction::Back);
+    is_replay: [Char('f')] => step(Target::Finding, Direction::Forward),
+        "f F", "finding", "to the next finding, F: the one before";
+    is_replay: [Char('F')] => step(Target::Finding, Direction::Back);
+    is_replay: [Char('+'), Char('=')] => play(Play::Faster), "+ -", "speed", "faster, slower";
+    is_replay: [Char('-')] => play(Play::Slower);
+    is_replay: [Left] => play(Play::Skip(-1)), "left right", "1 s", "back or forward a second";
+    is_replay: [Right] => play(Play::Skip(1));
+    is_replay: [Char('[')] => play(Play::Skip(-30)), "[ ]", "", "back or forward 30 seconds";
+    is_replay: [Char(']')] => play(Play::Skip(30));
+    is_replay: [Char('@')] => play(Play::Ask),
+        "@", "time", "to a time of day, such as 20:57:16.5, or +3.2 from the start";
+    has_runs: [Char('r')] => play(Play::Run(Direction::Forward)),
+        "r R", "run", "to the next run that the files hold, R: the one before";
+    has_runs: [Char('R')] => play(Play::Run(Direction::Back));
+    can_filter: [Char('/')] => Action::Filter,
+        "/", "filter", "show only what has these words: device:, process:, caller:, kind: say where";
+    in_taken: [Char('g')] => Action::Group, "g", "group", "by process, by caller, one by one";
+    can_sort: [Char('s')] => Action::Sort, "s S", "sort", "by the next column, S: the other way round";
+    can_sort: [Char('S')] => Action::Reverse;
+    always: [Char('e')] => Action::Export, "e", "export", "write what is shown here to a file";
+    always: [Tab] => Action::NextView, "tab 1-7", "views", "the next view, or the one of this number";
+    always: [BackTab] => Action::PreviousView;
+    always: [Char('E')] => Action::Dump,
+        "E", "dump", "write a dump of the last minutes to a file; in a replay: of those before this moment";
+    can_move: [Up, Char('k')] => Action::Up, "up down, k j", "", "move";
+    can_move: [Down, Char('j')] => Action::Down;
+    can_move: [PageUp, Ctrl('u')] => Action::PageUp,
+        "page up, page down", "", "move by a page; also ctrl-u, ctrl-d";
+    can_move: [PageDown, Ctrl('d')] => Action::PageDown;
+    can_move: [Home, Char('<')] => Action::First,
+        "home end, < >", "", "to the first or last; the last event is followed";
+    can_move: [End, Char('>'), Char('G')] => Action::Last;
+    always: [Ctrl('l')] => Action::Redraw, "ctrl-l", "", "draw everything again";
+    always: [Ctrl('z')] => Action::Suspend,
+        "ctrl-z", "", "stop the program until `fg`: nothing is read then, and records can be lost";
+    always: [Char('1')] => Action::Show(View::Overview);
+    always: [Char('2')] => Action::Show(View::Taken);
+    always: [Char('3')] => Action::Show(View::Teardowns);
+    always: [Char('4')] => Action::Show(View::Findings);
+    always: [Char('5')] => Action::Show(View::Events);
+    always: [Char('6')] => Action::Show(View::Rates);
+    always: [Char('7')] => Action::Show(View::Rules);
+};
 
 impl Binding {
     pub(crate) fn works(&self, app: &App) -> bool {

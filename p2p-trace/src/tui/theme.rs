@@ -127,50 +127,6 @@ impl Theme {
         self.paint(Modifier::empty(), Color::Cyan, 74)
     }
 
-    const fn sign(self, unicode: &'static str, ascii: &'static str) -> &'static str {
-        if self.ascii { ascii } else { unicode }
-    }
-
-    pub(crate) const fn rule(self) -> &'static str {
-        self.sign("─", "-")
-    }
-
-    pub(crate) const fn cut(self) -> &'static str {
-        self.sign("…", "~")
-    }
-
-    pub(crate) const fn dot(self) -> &'static str {
-        self.sign(" · ", " | ")
-    }
-
-    pub(crate) const fn cursor(self) -> &'static str {
-        self.sign("▌", ">")
-    }
-
-    pub(crate) const fn done(self) -> &'static str {
-        self.sign("✓", "+")
-    }
-
-    pub(crate) const fn wrong(self) -> &'static str {
-        self.sign("✗", "!")
-    }
-
-    pub(crate) const fn waits(self) -> &'static str {
-        self.sign("▶", ">")
-    }
-
-    pub(crate) const fn next(self) -> &'static str {
-        self.sign("·", ".")
-    }
-
-    pub(crate) const fn down(self) -> &'static str {
-        self.sign("▼", "v")
-    }
-
-    pub(crate) const fn up(self) -> &'static str {
-        self.sign("▲", "^")
-    }
-
     /// An eighth to eight eighths of a cell.
     pub(crate) const fn bars(self) -> [&'static str; 8] {
         if self.ascii {
@@ -188,6 +144,30 @@ impl Theme {
             text
         }
     }
+}
+
+/// Signs: a name, and what stands for it, with Unicode and without.
+macro_rules! signs {
+    ($($name:ident $unicode:literal $ascii:literal;)+) => {
+        impl Theme {
+            $(pub(crate) const fn $name(self) -> &'static str {
+                if self.ascii { $ascii } else { $unicode }
+            })+
+        }
+    };
+}
+
+signs! {
+    rule "─" "-";
+    cut "…" "~";
+    dot " · " " | ";
+    cursor "▌" ">";
+    done "✓" "+";
+    wrong "✗" "!";
+    waits "▶" ">";
+    next "·" ".";
+    down "▼" "v";
+    up "▲" "^";
 }
 
 #[cfg(test)]
