@@ -59,7 +59,7 @@ pub(in crate::tui) fn wrong() -> Story {
     story.bind(NVME0, SECOND);
     story.map(NVME0, 2 * SECOND);
     story.unbind(NVME0, 3 * SECOND);
-    story.step_of_range(NVME0, (Kind::Remove, Hook::Remove), 3 * SECOND + 200 * MS, SHELL);
+    story.step_of_range(NVME0, Kind::Remove, 3 * SECOND + 200 * MS, SHELL);
     story.idle(4 * SECOND);
     story.drain(NVME0, 4 * SECOND + 100 * MS);
     story.idle(7 * SECOND);

@@ -68,6 +68,11 @@ fn hook(hook: Hook) -> HookStatus {
     }
 }
 
+/// The hook that shows it: of the same name.
+fn hook_of(kind: Kind) -> Hook {
+    Hook::from_name(kind.name()).unwrap()
+}
+
 pub(in crate::tui) fn status() -> Status {
     Status {
         hooks: Hook::ALL.iter().map(|&which| hook(which)).collect(),
@@ -133,7 +138,7 @@ impl Story {
     pub(in crate::tui) fn event(
         &mut self,
         device: DeviceAddress,
-        (kind, hook): (Kind, Hook),
+        kind: Kind,
         time_ns: u64,
         task: Task,
         fill: impl FnOnce(&mut Record),
@@ -147,7 +152,7 @@ impl Story {
         self.positions[ring as usize] += 1;
         let mut record = Record {
             kind: kind as u8,
-            hook: hook as u8,
+            hook: hook_of(kind) as u8,
             seq: ring.sequence(position),
             time_ns,
             pid: task.pid,
@@ -161,18 +166,12 @@ impl Story {
         self.item(Item::Record(record), time_ns);
     }
 
-    fn step(&mut self, device: DeviceAddress, shown: (Kind, Hook), time_ns: u64, task: Task) {
-        self.event(device, shown, time_ns, task, |_| {});
+    fn step(&mut self, device: DeviceAddress, kind: Kind, time_ns: u64, task: Task) {
+        self.event(device, kind, time_ns, task, |_| {});
     }
 
-    pub(super) fn step_of_range(
-        &mut self,
-        device: DeviceAddress,
-        shown: (Kind, Hook),
-        time_ns: u64,
-        task: Task,
-    ) {
-        self.event(device, shown, time_ns, task, |record| {
+    pub(super) fn step_of_range(&mut self, device: DeviceAddress, kind: Kind, time_ns: u64, task: Task) {
+        self.event(device, kind, time_ns, task, |record| {
             record.pgmap = pgmap(device);
             record.words = [physical(device), physical(device) + SIZE - 1, 0, 0];
             record.valid |= valid::PGMAP | valid::RANGE;
@@ -189,38 +188,20 @@ impl Story {
 
     /// The driver adds its memory and takes its two queues.
     pub(in crate::tui) fn bind(&mut self, device: DeviceAddress, time_ns: u64) {
-        self.event(
-            device,
-            (Kind::Memremap, Hook::Memremap),
-            time_ns,
-            WORKER,
-            |record| {
-                record.pgmap = pgmap(device);
-                record.words = [physical(device), physical(device) + SIZE - 1, 0, base(device)];
-                record.valid |= valid::PGMAP | valid::RANGE | valid::ADDR | valid::RET;
-            },
-        );
-        self.event(
-            device,
-            (Kind::AddResource, Hook::AddResource),
-            time_ns + MS,
-            WORKER,
-            |record| {
-                record.small = 2;
-                record.words[0] = SIZE;
-                record.valid |= valid::SIZE | valid::BAR | valid::RET;
-            },
-        );
-        self.event(
-            device,
-            (Kind::Publish, Hook::Publish),
-            time_ns + 2 * MS,
-            WORKER,
-            |record| {
-                record.small = 1;
-                record.valid |= valid::FLAG;
-            },
-        );
+        self.event(device, Kind::Memremap, time_ns, WORKER, |record| {
+            record.pgmap = pgmap(device);
+            record.words = [physical(device), physical(device) + SIZE - 1, 0, base(device)];
+            record.valid |= valid::PGMAP | valid::RANGE | valid::ADDR | valid::RET;
+        });
+        self.event(device, Kind::AddResource, time_ns + MS, WORKER, |record| {
+            record.small = 2;
+            record.words[0] = SIZE;
+            record.valid |= valid::SIZE | valid::BAR | valid::RET;
+        });
+        self.event(device, Kind::Publish, time_ns + 2 * MS, WORKER, |record| {
+            record.small = 1;
+            record.valid |= valid::FLAG;
+        });
         for queue in 0..2 {
             self.alloc(
                 device,
@@ -242,7 +223,7 @@ impl Story {
         size: u64,
         caller: u64,
     ) {
-        self.event(device, (Kind::Alloc, Hook::Alloc), time_ns, task, |record| {
+        self.event(device, Kind::Alloc, time_ns, task, |record| {
             record.words = [base(device) + offset, size, caller, 1];
             record.valid |= valid::ADDR | valid::SIZE | valid::CALLER | valid::CGROUP;
         });
@@ -251,22 +232,16 @@ impl Story {
     /// An NVMe target takes a scatter list.
     pub(in crate::tui) fn list(&mut self, device: DeviceAddress, time_ns: u64, offset: u64) {
         self.alloc(device, time_ns, TARGET, offset, 4096, LIST_CODE);
-        self.event(
-            device,
-            (Kind::SglAlloc, Hook::SglAlloc),
-            time_ns + 1,
-            TARGET,
-            |record| {
-                record.words = [0xffff_8881_0000_0000 + offset, 4096, NVMET_CODE, 1];
-                record.number = 1;
-                record.valid |= valid::SGL | valid::SIZE | valid::CALLER | valid::CGROUP | valid::COUNT;
-            },
-        );
+        self.event(device, Kind::SglAlloc, time_ns + 1, TARGET, |record| {
+            record.words = [0xffff_8881_0000_0000 + offset, 4096, NVMET_CODE, 1];
+            record.number = 1;
+            record.valid |= valid::SGL | valid::SIZE | valid::CALLER | valid::CGROUP | valid::COUNT;
+        });
     }
 
     /// A process maps 16 pages.
     pub(in crate::tui) fn map(&mut self, device: DeviceAddress, time_ns: u64) {
-        self.event(device, (Kind::Mmap, Hook::Mmap), time_ns, READER, |record| {
+        self.event(device, Kind::Mmap, time_ns, READER, |record| {
             record.words = [0x7f04_559a_7000, 64 << 10, pages(device) + 32 * 64, 1];
             record.number = 16;
             record.pgmap = pgmap(device);
@@ -282,84 +257,43 @@ impl Story {
 
     /// An unbind up to the kill; the driver gives its queues back.
     pub(in crate::tui) fn unbind(&mut self, device: DeviceAddress, time_ns: u64) {
-        self.step(device, (Kind::Unbind, Hook::Unbind), time_ns, SHELL);
-        self.step(
-            device,
-            (Kind::DriverRemove, Hook::DriverRemove),
-            time_ns + 9 * MS,
-            SHELL,
-        );
+        self.step(device, Kind::Unbind, time_ns, SHELL);
+        self.step(device, Kind::DriverRemove, time_ns + 9 * MS, SHELL);
         for queue in 0..2 {
-            self.event(
-                device,
-                (Kind::Free, Hook::Free),
-                time_ns + 99 * MS,
-                SHELL,
-                |record| {
-                    record.words = [base(device) + (queue << 16), 64 << 10, 0, 0];
-                    record.valid |= valid::ADDR | valid::SIZE;
-                },
-            );
+            self.event(device, Kind::Free, time_ns + 99 * MS, SHELL, |record| {
+                record.words = [base(device) + (queue << 16), 64 << 10, 0, 0];
+                record.valid |= valid::ADDR | valid::SIZE;
+            });
         }
-        self.step(
-            device,
-            (Kind::DriverRemoved, Hook::DriverRemoved),
-            time_ns + 110 * MS,
-            SHELL,
-        );
-        self.step(
-            device,
-            (Kind::DevresRelease, Hook::DevresRelease),
-            time_ns + 121 * MS,
-            SHELL,
-        );
-        let steps = [
-            (Kind::UnmapMappings, Hook::UnmapMappings),
-            (Kind::MemremapRelease, Hook::MemremapRelease),
-            (Kind::Kill, Hook::Kill),
-        ];
-        for (at, shown) in steps.into_iter().enumerate() {
-            self.step_of_range(device, shown, time_ns + (150 + 11 * at as u64) * MS, SHELL);
+        self.step(device, Kind::DriverRemoved, time_ns + 110 * MS, SHELL);
+        self.step(device, Kind::DevresRelease, time_ns + 121 * MS, SHELL);
+        let steps = [Kind::UnmapMappings, Kind::MemremapRelease, Kind::Kill];
+        for (at, kind) in steps.into_iter().enumerate() {
+            self.step_of_range(device, kind, time_ns + (150 + 11 * at as u64) * MS, SHELL);
         }
     }
 
     /// The pages of [`Story::map`] go back, and with them the last reference.
     pub(in crate::tui) fn drain(&mut self, device: DeviceAddress, time_ns: u64) {
-        self.event(
-            device,
-            (Kind::PageFree, Hook::PageFree),
-            time_ns,
-            READER,
-            |record| {
-                record.words = [pages(device) + 32 * 64, 64 << 10, time_ns - MS, time_ns];
-                record.number = 16;
-                record.pgmap = pgmap(device);
-                record.valid |= valid::PGMAP | valid::SIZE | valid::PAGE | valid::COUNT | valid::SPAN;
-            },
-        );
-        self.step_of_range(device, (Kind::Drained, Hook::Drained), time_ns + MS, READER);
+        self.event(device, Kind::PageFree, time_ns, READER, |record| {
+            record.words = [pages(device) + 32 * 64, 64 << 10, time_ns - MS, time_ns];
+            record.number = 16;
+            record.pgmap = pgmap(device);
+            record.valid |= valid::PGMAP | valid::SIZE | valid::PAGE | valid::COUNT | valid::SPAN;
+        });
+        self.step_of_range(device, Kind::Drained, time_ns + MS, READER);
     }
 
     /// The rest of an unbind.
     pub(in crate::tui) fn finish(&mut self, device: DeviceAddress, time_ns: u64) {
-        self.step_of_range(device, (Kind::Remove, Hook::Remove), time_ns, SHELL);
-        self.step_of_range(device, (Kind::Unmapped, Hook::Unmapped), time_ns + 19 * MS, SHELL);
-        self.event(
-            device,
-            (Kind::Release, Hook::Release),
-            time_ns + 24 * MS,
-            SHELL,
-            |record| {
-                record.valid |= valid::TAKEN;
-            },
-        );
-        let steps = [
-            (Kind::Released, Hook::Released),
-            (Kind::DevresReleased, Hook::DevresReleased),
-            (Kind::Unbound, Hook::Unbound),
-        ];
-        for (at, shown) in steps.into_iter().enumerate() {
-            self.step(device, shown, time_ns + (26 + 2 * at as u64) * MS, SHELL);
+        self.step_of_range(device, Kind::Remove, time_ns, SHELL);
+        self.step_of_range(device, Kind::Unmapped, time_ns + 19 * MS, SHELL);
+        self.event(device, Kind::Release, time_ns + 24 * MS, SHELL, |record| {
+            record.valid |= valid::TAKEN;
+        });
+        let steps = [Kind::Released, Kind::DevresReleased, Kind::Unbound];
+        for (at, kind) in steps.into_iter().enumerate() {
+            self.step(device, kind, time_ns + (26 + 2 * at as u64) * MS, SHELL);
         }
     }
 
