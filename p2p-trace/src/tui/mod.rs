@@ -28,6 +28,7 @@ mod terminal;
 mod tests;
 mod theme;
 mod time;
+mod typing;
 mod views;
 
 pub(crate) use live::Dashboard;

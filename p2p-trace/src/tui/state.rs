@@ -375,46 +375,6 @@ impl App {
         Effect::Query
     }
 
-    /// A key goes into the line that is being typed.
-    pub(crate) fn type_in(&mut self, press: super::keymap::Press) -> Option<Effect> {
-        use super::keymap::Press;
-        let mut prompt = self.prompt.take()?;
-        let (Prompt::Filter(text) | Prompt::Time(text)) = &mut prompt;
-        match press {
-            Press::Enter => {
-                return match prompt {
-                    Prompt::Filter(text) => Some(self.filter(&text)),
-                    Prompt::Time(text) => self.seek(&text),
-                };
-            }
-            Press::Esc | Press::Ctrl('c') => return None,
-            Press::Backspace => _ = text.pop(),
-            Press::Ctrl('u') => text.clear(),
-            Press::Char(typed) if text.len() < 200 => text.push(typed),
-            _ => {}
-        }
-        // A filter shows what it does while it is typed.
-        let effect = if let Prompt::Filter(text) = &prompt {
-            let text = text.clone();
-            Some(self.filter(&text))
-        } else {
-            None
-        };
-        self.prompt = Some(prompt);
-        effect
-    }
-
-    fn seek(&mut self, text: &str) -> Option<Effect> {
-        let playback = self.snapshot.playback.as_ref()?;
-        let time = super::time::parse(text, &self.snapshot.clock, playback.start_ns);
-        if time.is_none() {
-            self.message = Some(format!(
-                "`{text}` is no time: write 20:57:16.5, or +3.2 for seconds from the start"
-            ));
-        }
-        time.map(|time_ns| Effect::Play(Play::Seek(time_ns)))
-    }
-
     /// The column by which the references are ordered, and which way.
     pub(crate) const fn order(&self) -> (Column, bool) {
         (self.query.column, self.query.reversed)

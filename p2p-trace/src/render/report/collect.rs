@@ -7,22 +7,19 @@ use p2p_trace_common::Kind;
 use p2p_trace_dump::Header;
 use p2p_trace_model::{
     event::{DeviceAddress, Event, Id},
-    holders::Holders,
     pipeline::{Closing, Pipeline, Step},
     rules::Rule,
-    state::{At, Device, Model, Range, RangeId, Teardown, What},
+    state::{At, Device, Model, What},
     stream::assemble::Element,
 };
-use p2p_trace_probe::kernel::tasks::UnbindStep;
 
 use super::{
-    lanes::Lanes,
     sentence,
-    story::{DeviceStory, Losses, MAX_LANES, MAX_LOSSES, MAX_TEARDOWNS, Out, Story, TeardownStory, Use},
+    story::{DeviceStory, Losses, MAX_LOSSES, MAX_TEARDOWNS, Story, TeardownStory},
     uses::{count_uses, is_removed, is_use, use_of},
+    watch::{Watch, out},
 };
 use crate::{
-    holders::step_after,
     render::check::CheckReport,
     run::{Ending, Next, Sink},
 };
@@ -57,26 +54,6 @@ struct Followed {
     left_out: u64,
     /// The device has no new memory since its latest teardown began: what happens belongs to that.
     is_open: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Watch {
-    first: At,
-    lanes: Lanes,
-    at_kill: Option<Out>,
-    uses: Vec<Use>,
-    /// A finding came up during it.
-    is_noted: bool,
-    /// As it was when it ended, or the run did.
-    kept: Option<Kept>,
-}
-
-/// A teardown as it was last.
-#[derive(Clone, Debug)]
-struct Kept {
-    teardown: Teardown,
-    ranges: Vec<Range>,
-    wrong: Vec<(usize, &'static str)>,
 }
 
 impl Collector {
@@ -277,17 +254,8 @@ impl Followed {
             self.teardowns.remove(plain.unwrap_or(0));
             self.left_out += 1;
         }
-        let mut lanes = Lanes::default();
-        lanes.begin(device);
         self.is_open = true;
-        self.teardowns.push(Watch {
-            first,
-            lanes,
-            at_kill: None,
-            uses: Vec::new(),
-            is_noted: false,
-            kept: None,
-        });
+        self.teardowns.push(Watch::begin(first, device));
     }
 
     /// The teardowns that matter most, oldest first, and how many there are besides.
@@ -318,90 +286,5 @@ impl Followed {
             self.left_out += 1;
         }
         (told.into_iter().map(|(_, story)| story).collect(), self.left_out)
-    }
-}
-
-impl Watch {
-    /// It has ended without coming to p2p memory.
-    const fn is_empty(&self) -> bool {
-        self.kept.is_none() && self.at_kill.is_none()
-    }
-
-    fn keep(&mut self, device: &Device, teardown: &Teardown) {
-        let mut ids: Vec<RangeId> = teardown.steps.iter().filter_map(|step| step.range).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let ranges = ids
-            .into_iter()
-            .filter_map(|id| device.range(id))
-            .cloned()
-            .collect();
-        let wrong = (0..teardown.steps.len())
-            .filter_map(|at| Some((at, device.misplaced(teardown, at)?)))
-            .collect();
-        self.kept = Some(Kept {
-            teardown: teardown.clone(),
-            ranges,
-            wrong,
-        });
-    }
-
-    fn finish(self, device: &Device, model: &Model, evidence: &HashSet<Id>) -> Option<TeardownStory> {
-        let Kept {
-            teardown,
-            ranges,
-            wrong,
-        } = self.kept?;
-        let is_pending = teardown.ended.is_none();
-        let pending = teardown.last_step().filter(|_| is_pending).map(|step| {
-            let draining = device.ranges().filter(|range| range.is_draining());
-            let killed_ns = draining
-                .filter_map(|range| range.steps.killed)
-                .map(|at| at.time_ns)
-                .min();
-            // A drain is waited for, whatever was seen of other ranges since.
-            killed_ns.map_or_else(
-                || (step_after(step).to_string(), step.at.time_ns),
-                |killed_ns| (UnbindStep::WaitForDrain.to_string(), killed_ns),
-            )
-        });
-        let (lanes, lanes_left_out) = self.lanes.finish(MAX_LANES);
-        let uses: Vec<_> = self
-            .uses
-            .into_iter()
-            .filter(|used| evidence.contains(&used.at.id))
-            .collect();
-        let latest_ns = uses.iter().map(|used| used.at.time_ns).max().unwrap_or(0);
-        let step_ns = teardown.last_step().map_or(0, |step| step.at.time_ns);
-        Some(TeardownStory {
-            until_ns: if is_pending {
-                model.now_ns()
-            } else {
-                latest_ns.max(step_ns)
-            },
-            teardown,
-            wrong,
-            ranges,
-            pending,
-            at_kill: self.at_kill,
-            lanes,
-            lanes_left_out,
-            uses,
-            uses_left_out: 0,
-        })
-    }
-}
-
-/// What is out of a device now.
-fn out(device: &Device, now_ns: u64) -> Out {
-    let held = Holders::of(device, None);
-    Out {
-        at_ns: now_ns,
-        holders: held.named,
-        more: held.left_out,
-        references: held.references,
-        bytes: held.bytes,
-        unsure: held.unsure,
-        unknown_bytes: device.preexisting_bytes(),
     }
 }

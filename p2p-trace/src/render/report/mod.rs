@@ -18,6 +18,7 @@ mod story;
 #[cfg(test)]
 mod tests;
 mod uses;
+mod watch;
 
 pub(crate) use collect::{Collector, Subject};
 pub(crate) use html::html;

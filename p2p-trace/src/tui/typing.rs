@@ -1,0 +1,48 @@
+//! A line that is typed: a filter, or a time to go to.
+
+use super::{
+    keymap::{Play, Press},
+    state::{App, Effect, Prompt},
+    time,
+};
+
+impl App {
+    /// A key goes into the line that is being typed.
+    pub(crate) fn type_in(&mut self, press: Press) -> Option<Effect> {
+        let mut prompt = self.prompt.take()?;
+        let (Prompt::Filter(text) | Prompt::Time(text)) = &mut prompt;
+        match press {
+            Press::Enter => {
+                return match prompt {
+                    Prompt::Filter(text) => Some(self.filter(&text)),
+                    Prompt::Time(text) => self.seek(&text),
+                };
+            }
+            Press::Esc | Press::Ctrl('c') => return None,
+            Press::Backspace => _ = text.pop(),
+            Press::Ctrl('u') => text.clear(),
+            Press::Char(typed) if text.len() < 200 => text.push(typed),
+            _ => {}
+        }
+        // A filter shows what it does while it is typed.
+        let effect = if let Prompt::Filter(text) = &prompt {
+            let text = text.clone();
+            Some(self.filter(&text))
+        } else {
+            None
+        };
+        self.prompt = Some(prompt);
+        effect
+    }
+
+    fn seek(&mut self, text: &str) -> Option<Effect> {
+        let playback = self.snapshot.playback.as_ref()?;
+        let parsed = time::parse(text, &self.snapshot.clock, playback.start_ns);
+        if parsed.is_none() {
+            self.message = Some(format!(
+                "`{text}` is no time: write 20:57:16.5, or +3.2 for seconds from the start"
+            ));
+        }
+        parsed.map(|time_ns| Effect::Play(Play::Seek(time_ns)))
+    }
+}
