@@ -45,13 +45,10 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: boo
     let table = Table {
         columns: &COLUMNS,
         order: app.order_of(View::Overview).shown().filter(|_| has_cursor),
-        count: devices.len(),
         selected: has_cursor.then(|| app.cursor()),
     };
-    table.draw(frame, inner, theme, |at| {
-        devices
-            .get(at)
-            .map_or_else(Vec::new, |row| cells(row, app.snapshot.now_ns, theme))
+    table.draw(frame, inner, theme, &devices, |row| {
+        cells(row, app.snapshot.now_ns, theme)
     });
 }
 

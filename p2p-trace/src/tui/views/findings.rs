@@ -74,13 +74,10 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
     let table = Table {
         columns: &COLUMNS,
         order: app.order_of(View::Findings).shown().filter(|_| has_cursor),
-        count: findings.len(),
         selected: has_cursor.then(|| app.cursor()),
     };
-    table.draw(frame, inner, theme, |at| {
-        findings
-            .get(at)
-            .map_or_else(Vec::new, |finding| cells(app, finding, theme))
+    table.draw(frame, inner, theme, &findings, |finding| {
+        cells(app, finding, theme)
     });
 }
 

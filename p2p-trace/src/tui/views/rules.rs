@@ -52,14 +52,9 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         let table = Table {
             columns: &COLUMNS,
             order: app.order_of(View::Rules).shown(),
-            count: verdicts.len(),
             selected: Some(app.cursor()),
         };
-        table.draw(frame, inner, theme, |at| {
-            verdicts
-                .get(at)
-                .map_or_else(Vec::new, |verdict| cells(verdict, theme))
-        });
+        table.draw(frame, inner, theme, &verdicts, |verdict| cells(verdict, theme));
     }
     warnings(app, frame, of_dump, "Missing of the dump", &lacks);
     warnings(app, frame, of_hooks, "Hooks that see nothing", &hooks);

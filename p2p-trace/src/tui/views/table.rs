@@ -56,8 +56,6 @@ pub(super) struct Table<'a> {
     pub(super) columns: &'a [Column],
     /// Which of them orders it, and that the other way round.
     pub(super) order: Option<(usize, bool)>,
-    /// Lines in all.
-    pub(super) count: usize,
     /// The line that the cursor is on.
     pub(super) selected: Option<usize>,
 }
@@ -71,16 +69,17 @@ pub(super) const fn top(at: usize, count: usize, height: usize) -> usize {
 
 impl Table<'_> {
     /// Draws the heading and as many lines as there is room for.
-    pub(super) fn draw(
+    pub(super) fn draw<T>(
         &self,
         frame: &mut Frame<'_>,
         area: Rect,
         theme: Theme,
-        line: impl Fn(usize) -> Vec<Cell>,
+        rows: &[T],
+        cells: impl Fn(&T) -> Vec<Cell>,
     ) {
         let height = usize::from(area.height).saturating_sub(1);
-        let first = top(self.selected.unwrap_or(0), self.count, height);
-        let lines: Vec<_> = (first..self.count.min(first + height)).map(line).collect();
+        let first = top(self.selected.unwrap_or(0), rows.len(), height);
+        let lines: Vec<_> = rows.iter().skip(first).take(height).map(cells).collect();
         let widths = self.widths(&lines, usize::from(area.width).saturating_sub(2));
         let titles = self.columns.iter().enumerate().map(|(at, column)| {
             let sign = match self.order {

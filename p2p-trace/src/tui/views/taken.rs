@@ -87,13 +87,11 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
     let table = Table {
         columns,
         order: has_cursor.then_some((ordered, reversed)),
-        count: rows.len(),
         selected: has_cursor.then(|| app.cursor()),
     };
     let now_ns = app.snapshot.now_ns;
-    table.draw(frame, inner, theme, |at| {
-        rows.get(at)
-            .map_or_else(Vec::new, |row| cells(row, now_ns, theme, is_flat))
+    table.draw(frame, inner, theme, &rows, |row| {
+        cells(row, now_ns, theme, is_flat)
     });
 }
 

@@ -49,13 +49,10 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let table = Table {
         columns: &LIST,
         order: app.order_of(View::Teardowns).shown(),
-        count: timelines.len(),
         selected: Some(app.cursor()),
     };
-    table.draw(frame, inner, theme, |at| {
-        timelines
-            .get(at)
-            .map_or_else(Vec::new, |timeline| row(app, timeline, theme))
+    table.draw(frame, inner, theme, &timelines, |timeline| {
+        row(app, timeline, theme)
     });
     if let Some(timeline) = timelines.get(app.cursor()) {
         steps(app, timeline, frame, below);
@@ -141,13 +138,10 @@ pub(super) fn steps(app: &App, timeline: &Timeline, frame: &mut Frame<'_>, area:
     let table = Table {
         columns: &STEPS,
         order: None,
-        count: lines.len() - first,
         selected: None,
     };
-    table.draw(frame, inner, theme, |at| {
-        lines
-            .get(first + at)
-            .map_or_else(Vec::new, |line| step(app, line, theme))
+    table.draw(frame, inner, theme, &lines[first..], |line| {
+        step(app, line, theme)
     });
 }
 
