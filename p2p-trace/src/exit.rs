@@ -51,9 +51,15 @@ impl From<Exit> for ExitCode {
 /// An error that ends the program with a code of its own.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct Refusal {
-    /// How the program ends.
-    pub exit: Exit,
+pub(crate) struct Refusal {
+    pub(crate) exit: Exit,
     /// What failed, on what, and what to do.
-    pub message: String,
+    message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { exit, message }
+    }
 }

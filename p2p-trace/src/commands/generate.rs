@@ -32,9 +32,11 @@ pub fn man(name: Option<&str>) -> Result<Exit> {
     command.build();
     let command = match name {
         None => command,
-        Some(name) => command.find_subcommand(name).cloned().ok_or_else(|| Refusal {
-            exit: Exit::Usage,
-            message: format!("there is no command `{name}`; see `p2p-trace --help`"),
+        Some(name) => command.find_subcommand(name).cloned().ok_or_else(|| {
+            Refusal::new(
+                Exit::Usage,
+                format!("there is no command `{name}`; see `p2p-trace --help`"),
+            )
         })?,
     };
     let mut page = Vec::new();

@@ -22,6 +22,7 @@ use crate::{
     cli::{ColorWhen, Global},
     exit::{Exit, Refusal},
     outfile::OutputError,
+    render::{Format, text},
 };
 
 /// How the program ends on this error.
@@ -42,6 +43,17 @@ fn colors_stdout(global: &Global) -> bool {
         ColorWhen::Always => true,
         ColorWhen::Never => false,
         ColorWhen::Auto => is_colored(&io::stdout()),
+    }
+}
+
+/// How `live` and `replay` show a run.
+fn format(json: bool, stacks: bool, global: &Global) -> Format {
+    let color = colors_stdout(global);
+    let style = text::Style { color };
+    if json {
+        Format::Json
+    } else {
+        Format::Text(text::Options { style, stacks })
     }
 }
 

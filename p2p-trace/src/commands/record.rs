@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use p2p_trace_dump::Header;
 use p2p_trace_model::{accounting::Status, rules, units::Clock};
 use p2p_trace_probe::{
@@ -42,11 +42,10 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
     let destination = outputs.prepare(&args.output, content)?;
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     if args.flight_recorder && !destination.is_file() {
-        return Err(Refusal {
-            exit: Exit::Usage,
-            message: "a flight recorder writes files when something happens: name one, not a pipe".to_owned(),
-        }
-        .into());
+        bail!(Refusal::new(
+            Exit::Usage,
+            "a flight recorder writes files when something happens: name one, not a pipe"
+        ));
     }
     let flight = if args.flight_recorder {
         Some(Flight {

@@ -1,6 +1,6 @@
 //! From what a user asks for to a session that is attached, or to the reason why that cannot be.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use p2p_trace_model::event::Symbolize;
 use p2p_trace_probe::transport::{Request, Session};
 
@@ -33,20 +33,12 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
         let message = traceability
             .obstacle()
             .map_or_else(|| "this kernel cannot be traced".to_owned(), ToString::to_string);
-        return Err(Refusal {
-            exit: Exit::from(traceability.cause()),
-            message,
-        }
-        .into());
+        bail!(Refusal::new(Exit::from(traceability.cause()), message));
     }
     if request.attach == Attach::Kprobe && !kernel.rights.allows_kprobes() {
         let message = "kprobes need CAP_SYS_ADMIN while kernel.perf_event_paranoid is above 2: run as root, or \
                        attach by fentry (--attach fentry)";
-        return Err(Refusal {
-            exit: Exit::NoRights,
-            message: message.to_owned(),
-        }
-        .into());
+        bail!(Refusal::new(Exit::NoRights, message));
     }
     let symbols = kernel
         .symbols
@@ -67,10 +59,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
             _ => Exit::Error,
         };
         // With its causes: the refusal replaces the error.
-        Refusal {
-            exit,
-            message: format!("{:#}", anyhow::Error::new(error)),
-        }
+        Refusal::new(exit, format!("{:#}", anyhow::Error::new(error)))
     })?;
     let symbols = Box::new(super::symbols::KernelSymbols::new(root, symbols));
     Ok(Opened {
@@ -82,9 +71,8 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
 /// Attaches to nothing.
 #[cfg(not(feature = "trace"))]
 pub(crate) fn open(_request: &Request, _stop: &Stop) -> Result<Opened> {
-    Err(Refusal {
-        exit: Exit::NotTraceable,
-        message: "this build cannot trace a kernel; build it on Linux with the feature `trace`".to_owned(),
-    }
-    .into())
+    bail!(Refusal::new(
+        Exit::NotTraceable,
+        "this build cannot trace a kernel; build it on Linux with the feature `trace`"
+    ))
 }

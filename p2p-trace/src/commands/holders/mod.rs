@@ -64,10 +64,7 @@ pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
 /// The addresses of the devices that are meant.
 fn resolve(root: &KernelRoot, names: &[String]) -> Result<Vec<DeviceAddress>> {
     let resolve = |name: &String| {
-        devices::resolve(root, name).map_err(|error| Refusal {
-            exit: Exit::Usage,
-            message: error.to_string(),
-        })
+        devices::resolve(root, name).map_err(|error| Refusal::new(Exit::Usage, error.to_string()))
     };
     let mut devices = names.iter().map(resolve).collect::<Result<Vec<_>, _>>()?;
     devices.sort();

@@ -12,6 +12,7 @@ use super::{
     tests::{Closing, lines, plan, play_as, shape},
     *,
 };
+use crate::render::text;
 
 const START_NS: u64 = 5_000_000_000;
 const MS: u64 = 1_000_000;

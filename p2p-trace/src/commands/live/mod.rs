@@ -20,7 +20,7 @@ use p2p_trace_probe::kernel::clock;
 
 use super::{
     answering::answering,
-    colors_stdout, is_closed,
+    format, is_closed,
     judging::Judging,
     record::{self, record},
 };
@@ -28,7 +28,7 @@ use crate::{
     cli::{Global, LiveArgs},
     exit::Exit,
     outfile::{Content, Destination, Output},
-    render::{Context, Format, Printer, text},
+    render::{Context, Format, Printer},
     run::{
         Answer, Both, Drive, Opened, ReadyFile, open,
         recorder::{self, Recorder},
@@ -62,16 +62,7 @@ pub(super) struct Plan {
 ///
 /// When the kernel cannot be traced, tracing breaks off, or stdout cannot be written to.
 pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
-    let format = if args.json {
-        Format::Json
-    } else {
-        Format::Text(text::Options {
-            style: text::Style {
-                color: colors_stdout(global),
-            },
-            stacks: args.tracing.stacks,
-        })
-    };
+    let format = format(args.json, args.tracing.stacks, global);
     let rules = args.tracing.rules();
     let mut outputs = args.tracing.outputs();
     if args.raw {

@@ -5,7 +5,7 @@ use super::{
     tests::{plan, play_as, record},
     *,
 };
-use crate::{commands::replay, run::dumps};
+use crate::{commands::replay, render::text, run::dumps};
 
 /// Plays batches live, recording them, and then from the dump.
 fn both(batches: Vec<Vec<p2p_trace_common::Record>>, format: Format) -> (String, String) {

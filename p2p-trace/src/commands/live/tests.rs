@@ -13,7 +13,7 @@ use p2p_trace_model::{
 use p2p_trace_probe::transport::{Session, SessionError};
 
 use super::*;
-use crate::render::json::Line;
+use crate::render::{json::Line, text};
 
 /// Plays batches, then asks to stop.
 struct Played {

@@ -8,11 +8,11 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use p2p_trace_dump::End;
 
 use super::{
-    colors_stdout, is_closed,
+    format, is_closed,
     judging::Judging,
     live::{Plan, Shown, is_stdout_closed},
 };
@@ -20,7 +20,7 @@ use crate::{
     cli::{Global, ReplayArgs},
     exit::{Exit, Refusal},
     outfile::Input,
-    render::{Context, Format, Printer, text},
+    render::{Context, Format, Printer},
     run::{self as drive, ReadyFile, dumps, stop::Stop},
 };
 
@@ -34,16 +34,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     if dashboard::is_wanted(args) {
         return dashboard::run(args, global);
     }
-    let format = if args.json {
-        Format::Json
-    } else {
-        Format::Text(text::Options {
-            style: text::Style {
-                color: colors_stdout(global),
-            },
-            stacks: args.stacks,
-        })
-    };
+    let format = format(args.json, args.stacks, global);
     let (stop, runs, errors) = if args.follow {
         let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
         (stop.clone(), vec![followed(&args.files, stop)?], Vec::new())
@@ -71,13 +62,11 @@ fn followed(files: &[Input], stop: Stop) -> Result<dumps::Run> {
             let is_over = move || stop.is_set() || is_stdout_closed();
             dumps::follow(file, is_over)
         }
-        _ => Err(Refusal {
-            exit: Exit::Usage,
-            message: "--follow takes one file, the one to begin with, and goes on to the next ones by itself; a pipe is \
+        _ => bail!(Refusal::new(
+            Exit::Usage,
+            "--follow takes one file, the one to begin with, and goes on to the next ones by itself; a pipe is \
                       followed without it"
-                .to_owned(),
-        }
-        .into()),
+        )),
     }
 }
 
