@@ -41,11 +41,7 @@ pub(super) fn press(app: &mut App, presses: &[Press]) -> Vec<Effect> {
 }
 
 /// Every view of a state at every size.
-fn every_view(name: &str, story: &Story) {
-    every_view_of(name, story.app());
-}
-
-pub(super) fn every_view_of(name: &str, mut app: App) {
+pub(super) fn every_view(name: &str, mut app: App) {
     for size in SIZES {
         let mut text = String::new();
         for view in View::ALL {
@@ -63,28 +59,16 @@ pub(super) fn every_view_of(name: &str, mut app: App) {
 }
 
 #[test]
-fn nothing_has_memory_yet() {
-    every_view("empty", &samples::empty());
-}
-
-#[test]
-fn devices_are_at_work() {
-    every_view("busy", &samples::busy());
-}
-
-#[test]
-fn an_unbind_is_blocked() {
-    every_view("blocked", &samples::blocked());
-}
-
-#[test]
-fn an_unbind_is_blocked_for_too_long() {
-    every_view("stalled", &samples::stalled());
-}
-
-#[test]
-fn the_order_is_wrong() {
-    every_view("wrong", &samples::wrong());
+fn each_run_is_shown_in_every_view() {
+    for (name, story) in [
+        ("empty", samples::empty()),
+        ("busy", samples::busy()),
+        ("blocked", samples::blocked()),
+        ("stalled", samples::stalled()),
+        ("wrong", samples::wrong()),
+    ] {
+        every_view(name, story.app());
+    }
 }
 
 #[test]
@@ -275,7 +259,7 @@ fn a_million_references_are_a_few_lines() {
             screen(&app, (120, 14))
         );
     }
-    every_view("million", &story);
+    every_view("million", story.app());
 }
 
 /// The lines of the view's list, the first column of each.

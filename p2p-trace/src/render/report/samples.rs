@@ -12,7 +12,7 @@ use p2p_trace_model::{
     state::Model,
     stream::assemble::Element,
     testing::{
-        simulate::{ARMED, Kernel, Order},
+        simulate::{ARMED, Fault, Kernel, Order, play},
         status as samples,
     },
     units::Clock,
@@ -162,7 +162,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
 
 /// A device whose unbind waits three seconds for an allocation and an mmap.
 pub(super) fn hang() -> Kernel {
-    let mut kernel = p2p_trace_model::testing::simulate::play::watched();
+    let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.pull(0, true);
     kernel.alloc(0, 10, 4);
@@ -172,5 +172,24 @@ pub(super) fn hang() -> Kernel {
         kernel.advance(0);
     }
     kernel.idle(3_000_000_000);
+    kernel
+}
+
+pub(super) fn fault(fault: Fault) -> Kernel {
+    let mut kernel = play::watched();
+    kernel.inject(fault, 0);
+    kernel
+}
+
+/// A fault whose tasks all have this name.
+pub(super) fn by_tasks_named(comm: &[u8; 16]) -> Kernel {
+    let mut kernel = fault(Fault::RemovedFirst);
+    for element in &mut kernel.elements {
+        if let Element::Event(event) = element
+            && let Some(task) = &mut event.task
+        {
+            task.comm = *comm;
+        }
+    }
     kernel
 }

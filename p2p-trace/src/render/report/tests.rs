@@ -3,23 +3,16 @@
 use p2p_trace_model::{
     event::NoSymbols,
     rules::Answer,
-    stream::assemble::Element,
     testing::simulate::{Fault, Kernel, Order, play},
 };
 
 use super::{
     markdown,
-    samples::{context, hang, story},
+    samples::{by_tasks_named, context, fault, hang, story},
 };
 
 fn shown(kernel: &Kernel) -> String {
     markdown(&story(&kernel.elements), &context(&NoSymbols))
-}
-
-fn fault(fault: Fault) -> Kernel {
-    let mut kernel = play::watched();
-    kernel.inject(fault, 0);
-    kernel
 }
 
 #[test]
@@ -65,14 +58,7 @@ fn every_fault_has_a_report_that_begins_with_it() {
 
 #[test]
 fn names_are_text_whatever_is_in_them() {
-    let mut kernel = fault(Fault::RemovedFirst);
-    for element in &mut kernel.elements {
-        if let Element::Event(event) = element
-            && let Some(task) = &mut event.task
-        {
-            task.comm = *b"<b>*x*\n#`|![y](z";
-        }
-    }
+    let kernel = by_tasks_named(b"<b>*x*\n#`|![y](z");
     let text = markdown(&story(&kernel.elements), &context(&NoSymbols));
     // Columns are shown as they stand.
     let prose = text.lines().filter(|line| !line.starts_with("    "));

@@ -47,16 +47,18 @@ fn a_flight_recorder_of_a_run_in_which_nothing_happens_writes_nothing() {
 }
 
 #[test]
-fn a_flight_recorder_of_a_run_that_breaks_off_writes_what_it_has() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t");
-    let mut live = Live::with(&path, Limits::default(), Some(flight(&Arc::default(), 1 << 20)));
-    live.gain(&[alloc(0)]);
-    assert_eq!(number_of_files(dir.path()), 0);
-    drop(live);
-    let (told, damage) = read(vec![open(&path)]);
-    assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
-    assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::CutOff));
+fn a_recorder_of_a_run_that_breaks_off_leaves_what_it_has_and_says_so() {
+    for (flight, files) in [(None, 1), (Some(flight(&Arc::default(), 1 << 20)), 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let mut live = Live::with(&path, Limits::default(), flight);
+        live.gain(&[alloc(0)]);
+        assert_eq!(number_of_files(dir.path()), files);
+        drop(live);
+        let (told, damage) = read(vec![open(&path)]);
+        assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
+        assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::CutOff));
+    }
 }
 
 #[test]

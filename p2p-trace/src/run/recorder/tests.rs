@@ -229,18 +229,6 @@ fn a_file_that_vanishes_is_told_and_followed_by_another() {
 }
 
 #[test]
-fn a_recorder_that_is_dropped_leaves_a_dump_that_says_so() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("t");
-    let mut live = Live::start(&path, Limits::default());
-    live.gain(&[alloc(0)]);
-    drop(live);
-    let (told, damage) = read(vec![open(&path)]);
-    assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
-    assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::CutOff));
-}
-
-#[test]
 fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_nevertheless() {
     let mut dropped = Dropped::default();
     let change = user::Change {

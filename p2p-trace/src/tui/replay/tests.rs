@@ -8,7 +8,7 @@ use crate::tui::{
     keymap::Press,
     samples::{self, SECOND, Story},
     state::{App, Effect},
-    tests::{every_view_of, press, screen},
+    tests::{every_view, press, screen},
     theme::{Palette, Theme},
 };
 
@@ -298,7 +298,7 @@ fn every_view_at(name: &str, replay: &mut Replay<Cursor<Vec<u8>>>, play: Play) {
     act(replay, play);
     replay.publish();
     let app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
-    every_view_of(name, app);
+    every_view(name, app);
 }
 
 #[test]

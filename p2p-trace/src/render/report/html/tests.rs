@@ -4,22 +4,15 @@ use std::{fs, process::Command};
 
 use p2p_trace_model::{
     event::{NoSymbols, Symbolize},
-    stream::assemble::Element,
-    testing::simulate::{Fault, Kernel, play},
+    testing::simulate::{Fault, Kernel},
 };
 
 use super::html;
-use crate::render::report::samples::{context, hang, story, story_with};
+use crate::render::report::samples::{by_tasks_named, context, fault, hang, story, story_with};
 
 fn page(kernel: &Kernel) -> String {
     let story = story(&kernel.elements);
     html(&[(&story, &context(&NoSymbols))])
-}
-
-fn fault(fault: Fault) -> Kernel {
-    let mut kernel = play::watched();
-    kernel.inject(fault, 0);
-    kernel
 }
 
 /// Every element that is opened is closed, in order; returns the names of all.
@@ -92,14 +85,7 @@ impl Symbolize for Hostile {
 
 #[test]
 fn names_are_text_whatever_is_in_them() {
-    let mut kernel = fault(Fault::RemovedFirst);
-    for element in &mut kernel.elements {
-        if let Element::Event(event) = element
-            && let Some(task) = &mut event.task
-        {
-            task.comm = *b"</text><img src=";
-        }
-    }
+    let kernel = by_tasks_named(b"</text><img src=");
     let story = story_with(&kernel.elements, &Hostile);
     let page = html(&[(&story, &context(&Hostile))]);
     let all = elements(&page);
