@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 use p2p_trace_model::{
+    event::user,
     pipeline::{Pipeline, Slice},
     rules::Options,
     stream::order::Item,
@@ -102,27 +102,18 @@ impl Stream {
         self.next += 1;
         let pid = 1000 + (self.next / 64 % 16) as u32;
         Record {
-            magic: MAGIC,
-            schema: SCHEMA,
             kind: kind as u8,
             hook: hook as u8,
-            flags: 0,
             valid: valid | valid::TASK | valid::DEVICE,
-            cpu: 0,
-            run: RUN,
             seq: Ring::Hot.sequence(self.next),
             time_ns: 1_000_000_000 + self.next * STEP,
             pid,
             tgid: pid,
             comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
-            domain: 0,
             bus: 3,
-            devfn: 0,
-            small: 0,
             pgmap: PGMAP,
             words,
-            number: 0,
-            guard: 0,
+            ..user::blank(RUN)
         }
     }
 

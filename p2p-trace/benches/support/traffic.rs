@@ -3,9 +3,8 @@
 
 use std::iter::repeat_with;
 
-use p2p_trace_common::record::{MAGIC, SCHEMA};
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
-use p2p_trace_model::{pipeline::Slice, stream::order::Item};
+use p2p_trace_model::{event::user, pipeline::Slice, stream::order::Item};
 
 /// Where the device's memory is in the direct map.
 const BASE: u64 = 0xffff_8890_0000_0000;
@@ -87,27 +86,19 @@ impl Traffic {
         let position = self.heads[cpu as usize];
         self.heads[cpu as usize] += 1;
         Record {
-            magic: MAGIC,
-            schema: SCHEMA,
             kind: kind as u8,
             hook: hook as u8,
-            flags: 0,
             valid: bits | valid::TASK | valid::DEVICE,
             cpu: cpu as u32,
-            run: RUN,
             seq: Ring::Hot.sequence(position),
             time_ns: self.time,
             pid: 40_000 + task as u32,
             tgid: 40_000 + program as u32,
             comm: name(program),
-            domain: 0,
             bus: 3,
-            devfn: 0,
-            small: 0,
-            pgmap: 0,
             words,
-            number: 0,
             guard: p2p_trace_common::slot::guard(position),
+            ..user::blank(RUN)
         }
     }
 }
