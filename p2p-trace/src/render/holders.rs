@@ -13,7 +13,10 @@ use crate::{
         Answer, DeviceReport, Holder, Preexisting, RangeReport, RangeState, Report, Residual, Source,
         UnbindReport,
     },
-    render::text::{Style, wrap},
+    render::{
+        text::{Style, wrap},
+        words::counted,
+    },
 };
 
 /// Pieces of memory from before that are listed one by one.
@@ -204,7 +207,7 @@ impl Out {
         let text = format!(
             "{} in {}, by whom was not seen",
             bytes(preexisting.bytes),
-            plural(pieces, "piece", "pieces")
+            counted(pieces, "piece")
         );
         self.labelled("taken", &text, Self::plain)?;
         if preexisting.mapped_max > 0 {
@@ -301,17 +304,13 @@ fn span(min: u64, max: u64) -> String {
 fn what(holder: &Holder) -> String {
     let count = holder.count;
     match holder.kind {
-        HolderKind::Allocation => plural(count, "allocation", "allocations"),
-        HolderKind::ScatterList => plural(count, "scatter list", "scatter lists"),
+        HolderKind::Allocation => counted(count, "allocation"),
+        HolderKind::ScatterList => counted(count, "scatter list"),
         HolderKind::Mmap => {
-            let pages = plural(holder.references, "page", "pages");
-            format!("{pages} of {}", plural(count, "mapping", "mappings"))
+            let pages = counted(holder.references, "page");
+            format!("{pages} of {}", counted(count, "mapping"))
         }
     }
-}
-
-fn plural(count: u64, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 /// `2026-11-22T18:00:05.000000000Z` without what is smaller than a second.

@@ -9,6 +9,7 @@ pub(crate) mod report;
 #[cfg(test)]
 pub(crate) mod samples;
 pub(crate) mod text;
+pub(crate) mod words;
 
 use p2p_trace_common::{Hook, hook::HOOKS};
 
@@ -33,6 +34,13 @@ pub(crate) struct Frame {
     pub addr: u64,
     /// The symbol that it lies in.
     pub symbol: Option<String>,
+}
+
+impl Frame {
+    pub(crate) fn of(addr: u64, symbols: &dyn Symbolize) -> Self {
+        let symbol = symbols.symbolize(addr);
+        Self { addr, symbol }
+    }
 }
 
 impl<'a> Context<'a> {
@@ -61,10 +69,7 @@ impl<'a> Context<'a> {
 
     /// An address with its name.
     pub(crate) fn frame(&self, addr: u64) -> Frame {
-        Frame {
-            addr,
-            symbol: self.symbols.symbolize(addr),
-        }
+        Frame::of(addr, self.symbols)
     }
 
     /// The caller of a function, with its name; `None` where a kretprobe had already put its trampoline in the caller's

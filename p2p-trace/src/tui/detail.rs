@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use p2p_trace_model::{
-    event::Symbolize as _,
     rules::Verdict,
     units::{bytes, duration},
 };
@@ -15,9 +14,10 @@ use super::{
     state::{App, View},
 };
 use crate::render::{
-    Context,
+    Context, Frame,
     json::{EventLine, FindingLine, Line, LostLine},
     text,
+    words::counted,
 };
 
 /// Lines in front of everything else.
@@ -71,14 +71,13 @@ fn of_row(app: &App, row: &Row) -> Detail {
     }
     line("device", row.device.to_string());
     line("kind", row.kind.to_owned());
-    let plural = if row.count == 1 { "" } else { "s" };
     line(
         "memory",
         format!(
-            "{} ({} bytes) in {} piece{plural}",
+            "{} ({} bytes) in {}",
             bytes(row.bytes),
             row.bytes,
-            row.count
+            counted(row.count, "piece")
         ),
     );
     line("references", row.references.to_string());
@@ -111,10 +110,7 @@ fn of_row(app: &App, row: &Row) -> Detail {
         );
     }
     for (at, &frame) in row.stack.iter().enumerate() {
-        let name = snapshot
-            .names
-            .symbolize(frame)
-            .unwrap_or_else(|| format!("{frame:#x}"));
+        let name = Frame::of(frame, &snapshot.names).to_string();
         line(if at == 0 { "stack" } else { "" }, name);
     }
     if row.stack.is_empty() && matches!(row.who, Who::Seen(..)) {

@@ -13,7 +13,10 @@ use crate::render::{
     Context,
     json::{FindingLine, HolderLine},
     text::action,
+    words,
 };
+
+pub(super) use crate::render::words::counted;
 
 /// `sh (pid 97)`.
 pub(super) fn task(task: Option<&Task>) -> String {
@@ -24,15 +27,6 @@ pub(super) fn task(task: Option<&Task>) -> String {
             name => format!("{name} (pid {})", task.pid),
         },
     )
-}
-
-/// `3 references`.
-pub(super) fn counted(count: u64, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
 }
 
 /// The beginning of a sentence. Functions of the kernel, rules and tasks keep their names.
@@ -78,10 +72,7 @@ pub(super) fn record(id: Id) -> String {
 /// Physical addresses, or what else names a range.
 pub(super) fn range(ranges: &[Range], id: RangeId) -> String {
     let found = ranges.iter().find(|range| range.id == id);
-    found.and_then(|range| range.physical).map_or_else(
-        || format!("pgmap {:#x}", id.pgmap),
-        |physical| format!("{:#x}-{:#x}", physical.start, physical.end),
-    )
+    words::range(id, found.and_then(|range| range.physical))
 }
 
 /// A step of a teardown.

@@ -9,7 +9,7 @@ use p2p_trace_model::{
 };
 
 use super::Style;
-use crate::render::Context;
+use crate::render::{Context, words::counted};
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,15 +45,13 @@ pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> S
         who(event)
     );
     if let Some(frame) = event.caller.and_then(|addr| context.caller(addr)) {
-        let caller = frame.symbol.unwrap_or_else(|| format!("{:#x}", frame.addr));
-        line.push_str(&style.dim(&format!("  {caller}")));
+        line.push_str(&style.dim(&format!("  {frame}")));
     }
     let mut text = line.trim_end().to_owned();
     text.push('\n');
     if options.stacks || event.kind == Kind::Stack {
         for frame in context.frames(&event.stack) {
-            let name = frame.symbol.unwrap_or_else(|| format!("{:#x}", frame.addr));
-            text.push_str(&style.dim(&format!("{:>23} {name}", "at")));
+            text.push_str(&style.dim(&format!("{:>23} {frame}", "at")));
             text.push('\n');
         }
     }
@@ -150,7 +148,7 @@ pub(crate) fn detail(event: &Event) -> String {
         }
     }
     if let Some(count) = event.count {
-        parts.extend(counted(event.kind, count));
+        parts.extend(pieces(event.kind, count));
     }
     if let Some(taken) = event.taken {
         parts.push(if taken == 0 {
@@ -175,19 +173,17 @@ pub(crate) fn detail(event: &Event) -> String {
     parts.join(", ")
 }
 
-fn counted(kind: Kind, count: u32) -> Option<String> {
+fn pieces(kind: Kind, count: u32) -> Option<String> {
     match kind {
         // The usual case: a device whose memory is one range.
         Kind::Kill if count == 1 => None,
         Kind::Kill => Some(format!("{count} ranges")),
         // The range says it.
         Kind::RangeState => None,
-        Kind::DeviceState => Some(format!("{count} {}", if count == 1 { "range" } else { "ranges" })),
-        Kind::Mmap | Kind::PageFree => Some(format!("{count} {}", if count == 1 { "page" } else { "pages" })),
-        _ => Some(format!(
-            "{count} {}",
-            if count == 1 { "entry" } else { "entries" }
-        )),
+        Kind::DeviceState => Some(counted(count.into(), "range")),
+        Kind::Mmap | Kind::PageFree => Some(counted(count.into(), "page")),
+        _ if count == 1 => Some("1 entry".to_owned()),
+        _ => Some(format!("{count} entries")),
     }
 }
 

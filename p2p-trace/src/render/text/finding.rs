@@ -12,7 +12,7 @@ use super::{
     Options,
     event::{ACTION, DEVICE},
 };
-use crate::render::{Context, Frame};
+use crate::render::Context;
 
 /// Groups of references, records and frames that are shown; JSON has them all.
 const HOLDERS: usize = 8;
@@ -118,7 +118,7 @@ impl Out<'_> {
         };
         let frames = self.context.frames(&finding.stack).into_iter().take(shown);
         for (index, frame) in frames.enumerate() {
-            self.dim(if index == 0 { "stack" } else { "" }, &name(frame))?;
+            self.dim(if index == 0 { "stack" } else { "" }, &frame.to_string())?;
         }
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Out<'_> {
             parts.push(format!("{age} ago"));
         }
         let caller = holder.caller.and_then(|addr| self.context.caller(addr));
-        parts.extend(caller.map(|frame| format!("called from {}", name(frame))));
+        parts.extend(caller.map(|frame| format!("called from {frame}")));
         if holder.gone_since_ns.is_some() {
             parts.push("process GONE".to_owned());
         }
@@ -154,8 +154,4 @@ impl Out<'_> {
         let text = self.options.style.dim(text);
         self.labelled(label, &text)
     }
-}
-
-fn name(frame: Frame) -> String {
-    frame.symbol.unwrap_or_else(|| format!("{:#x}", frame.addr))
 }

@@ -24,6 +24,8 @@ use p2p_trace_model::{
     units::Clock,
 };
 
+use super::words::counted;
+
 /// The line of a loss.
 pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     let (count, ring) = (loss.count(), ring_name(loss.ring));
@@ -41,8 +43,8 @@ pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     };
     let time = clock.time_of_day(loss.from_ns);
     let until = clock.time_of_day(loss.to_ns);
-    let records = if count == 1 { "record" } else { "records" };
-    let text = format!("LOST {count} {records} of the {ring} ring{cpu}, until {until}: {why}");
+    let records = counted(count, "record");
+    let text = format!("LOST {records} of the {ring} ring{cpu}, until {until}: {why}");
     format!("{} {}\n", style.dim(&time), style.alarm(&text))
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use p2p_trace_model::units::duration;
 
 use super::Style;
-use crate::render::json::SummaryLine;
+use crate::render::{json::SummaryLine, words::counted};
 
 /// The text of a summary.
 pub(crate) fn summary(summary: &SummaryLine, style: Style) -> String {
@@ -26,11 +26,10 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
     } else {
         style.alarm(&lost)
     };
-    let events = if summary.events == 1 { "event" } else { "events" };
     writeln!(
         text,
-        "{} {events} in {}, {lost}",
-        summary.events,
+        "{} in {}, {lost}",
+        counted(summary.events, "event"),
         duration(summary.duration_ns)
     )?;
     for hook in summary
@@ -44,8 +43,7 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
             hook.hits, hook.delivered, hook.lost
         );
         if let Some(missed) = hook.missed.filter(|&missed| missed > 0) {
-            let runs = if missed == 1 { "run" } else { "runs" };
-            write!(line, ", {missed} {runs} skipped by the kernel")?;
+            write!(line, ", {} skipped by the kernel", counted(missed, "run"))?;
         }
         writeln!(text, "  {}", style.warning(&line))?;
     }

@@ -8,6 +8,7 @@ use p2p_trace_model::{
 };
 
 use super::Style;
+use crate::render::words::counted;
 
 /// Columns of an answer.
 const ANSWER: usize = 14;
@@ -35,11 +36,11 @@ fn write(text: &mut String, device: DeviceAddress, verdicts: &[&Verdict], style:
         .filter(|verdict| verdict.answer == Answer::Violated)
     {
         let (rule, count) = (verdict.rule.spec(), verdict.findings);
-        let noun = if count == 1 { "finding" } else { "findings" };
         let line = format!(
-            "{} ({}), {count} {noun}: {}",
+            "{} ({}), {}: {}",
             rule.name,
             rule.severity.name(),
+            counted(count.into(), "finding"),
             rule.title
         );
         line_of(text, "VIOLATED", Style::alarm, &line, style)?;

@@ -12,7 +12,7 @@ use super::{
     pending::{Pending, pending, to_come},
     takers::Takers,
 };
-use crate::render::text::action;
+use crate::render::{text::action, words};
 
 /// Teardowns that are shown.
 const MAX_TIMELINES: usize = 128;
@@ -192,10 +192,7 @@ fn is_first(teardown: &Teardown, at: usize, step: &Step) -> bool {
 }
 
 fn range_name(device: &Device, id: RangeId) -> String {
-    device.range(id).and_then(|range| range.physical).map_or_else(
-        || format!("pgmap {:#x}", id.pgmap),
-        |physical| format!("{:#x}-{:#x}", physical.start, physical.end),
-    )
+    words::range(id, device.range(id).and_then(|range| range.physical))
 }
 
 /// What a pending teardown waits for.

@@ -84,9 +84,7 @@ fn line(frame: &mut Frame<'_>, area: Rect, row: usize, entry: &Entry, context: &
                 .device
                 .map_or_else(|| "-".to_owned(), |device| device.to_string());
             let caller = event.caller.and_then(|caller| context.caller(caller));
-            let caller = caller.map_or_else(String::new, |frame| {
-                frame.symbol.unwrap_or_else(|| format!("{:#x}", frame.addr))
-            });
+            let caller = caller.map_or_else(String::new, |frame| frame.to_string());
             let (action, who) = (text::action(event.kind), text::who(event));
             let text = format!(
                 "{time} {device:12} {action:ACTION$} {who:WHO$} {}  {caller}",

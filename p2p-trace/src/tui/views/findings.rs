@@ -19,7 +19,7 @@ use super::{
     titled,
 };
 use crate::{
-    render::text::wrap,
+    render::{self, text::wrap},
     tui::{
         lists,
         order::{self, Order},
@@ -150,11 +150,7 @@ fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
     let records: Vec<_> = finding.evidence.iter().map(ToString::to_string).collect();
     labelled("shown by", &records.join(", "), theme.dim());
     for (at, &frame) in finding.stack.iter().enumerate() {
-        let name = app
-            .snapshot
-            .names
-            .symbolize(frame)
-            .unwrap_or_else(|| format!("{frame:#x}"));
+        let name = render::Frame::of(frame, &app.snapshot.names).to_string();
         labelled(if at == 0 { "stack" } else { "" }, &name, theme.dim());
     }
 }

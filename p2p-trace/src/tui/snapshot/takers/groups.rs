@@ -12,6 +12,7 @@ use super::{
     super::query::Grouping,
     row::{Row, Who},
 };
+use crate::render::Frame;
 
 /// A row for each group.
 pub(super) fn rows(device: &Device, groups: &Groups<'_>, symbols: &dyn Symbolize) -> Vec<Row> {
@@ -21,9 +22,7 @@ pub(super) fn rows(device: &Device, groups: &Groups<'_>, symbols: &dyn Symbolize
 
 fn row(device: &Device, Group { holder, stack }: &Group<'_>, symbols: &dyn Symbolize) -> Row {
     let caller = holder.caller.and_then(|address| {
-        let name = symbols
-            .symbolize(address)
-            .unwrap_or_else(|| format!("{address:#x}"));
+        let name = Frame::of(address, symbols).to_string();
         (!is_return_trampoline(&name)).then_some(name)
     });
     Row {
