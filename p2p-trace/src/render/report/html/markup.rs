@@ -65,6 +65,11 @@ pub(super) fn element(name: &'static str, attributes: &[(&'static str, &str)], i
     Markup(markup)
 }
 
+/// An element with nothing in it.
+pub(super) fn empty(name: &'static str, attributes: &[(&'static str, &str)]) -> Markup {
+    element(name, attributes, Markup::default())
+}
+
 /// An element with nothing but text.
 pub(super) fn plain(name: &'static str, text: &str) -> Markup {
     element(name, &[], Markup::text(text))

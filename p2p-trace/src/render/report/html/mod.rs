@@ -12,7 +12,7 @@ mod tests;
 
 use p2p_trace_model::rules::Answer;
 
-use markup::{Markup, classed, element, plain};
+use markup::{Markup, classed, element, empty, plain};
 
 use super::{facts, phrase, story::Story};
 use crate::render::Context;
@@ -27,19 +27,17 @@ pub(crate) fn html(stories: &[(&Story, &Context<'_>)]) -> String {
         _ => format!("PCI p2p memory: {} runs", stories.len()),
     };
     let head = Markup::all([
-        element("meta", &[("charset", "utf-8")], Markup::default()),
-        element(
+        empty("meta", &[("charset", "utf-8")]),
+        empty(
             "meta",
             &[("http-equiv", "Content-Security-Policy"), ("content", POLICY)],
-            Markup::default(),
         ),
-        element(
+        empty(
             "meta",
             &[
                 ("name", "viewport"),
                 ("content", "width=device-width, initial-scale=1"),
             ],
-            Markup::default(),
         ),
         plain("title", &title),
         Markup::style(include_str!("style.css")),

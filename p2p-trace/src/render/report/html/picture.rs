@@ -7,7 +7,7 @@ use p2p_trace_model::{
 };
 
 use super::{
-    markup::{Markup, element},
+    markup::{Markup, element, empty},
     scale::Scale,
     shapes::{RIGHT, bar, beside, hatch, label, legend, line, words},
 };
@@ -212,11 +212,7 @@ impl<'a> Drawn<'a> {
                 y + 13.0,
                 x - 13.0
             );
-            parts.push(element(
-                "polygon",
-                &[("class", "mark bad"), ("points", &points)],
-                Markup::default(),
-            ));
+            parts.push(empty("polygon", &[("class", "mark bad"), ("points", &points)]));
             parts.push(words("letter bad", x, y + 4.0, letter));
             // Steps that changed places stand side by side: the words go to both sides.
             let (class, x) = match kind {
@@ -233,7 +229,7 @@ impl<'a> Drawn<'a> {
                 ("cy", y.as_str()),
                 ("r", "9"),
             ];
-            parts.push(element("circle", &circle, Markup::default()));
+            parts.push(empty("circle", &circle));
             parts.push(words(
                 "letter",
                 self.x(at),
@@ -341,11 +337,7 @@ impl<'a> Drawn<'a> {
             &[],
             Markup::all([
                 element("title", &[], Markup::text(&title)),
-                element(
-                    "polygon",
-                    &[("class", "use"), ("points", &points)],
-                    Markup::default(),
-                ),
+                empty("polygon", &[("class", "use"), ("points", &points)]),
                 words("bang", x, y + 6.0, "!"),
                 beside(x + 8.0, y, "alarm", &text),
             ]),

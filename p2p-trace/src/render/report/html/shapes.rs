@@ -1,6 +1,6 @@
 //! What a picture is drawn with.
 
-use super::markup::{Markup, element};
+use super::markup::{Markup, element, empty};
 
 /// Where the picture ends.
 pub(super) const RIGHT: f64 = 1040.0;
@@ -51,7 +51,7 @@ pub(super) fn line(class: &str, x1: f64, y1: f64, x2: f64, y2: f64) -> Markup {
         ("x2", &x2),
         ("y2", &y2),
     ];
-    element("line", &attributes, Markup::default())
+    empty("line", &attributes)
 }
 
 /// A bar with its middle at `y`.
@@ -66,16 +66,12 @@ pub(super) fn bar(class: &str, from: f64, to: f64, y: f64) -> Markup {
         ("height", &height),
         ("rx", "2"),
     ];
-    element("rect", &attributes, Markup::default())
+    empty("rect", &attributes)
 }
 
 /// What is held of a range that is gone.
 pub(super) fn hatch() -> Markup {
-    let path = element(
-        "path",
-        &[("class", "hatch"), ("d", "M-1,7 L7,-1")],
-        Markup::default(),
-    );
+    let path = empty("path", &[("class", "hatch"), ("d", "M-1,7 L7,-1")]);
     let pattern = element(
         "pattern",
         &[
