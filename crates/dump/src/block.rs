@@ -6,11 +6,11 @@ pub const MAGIC: [u8; 8] = *b"\x89P2PTD\r\n";
 /// Version of the format that is written. All from [`OLDEST_FORMAT`] up to it are read.
 pub const FORMAT: u8 = 1;
 /// The oldest version of the format that is read: the first that was released.
-pub const OLDEST_FORMAT: u8 = 1;
+pub(crate) const OLDEST_FORMAT: u8 = 1;
 /// Bytes of a block's header.
-pub const HEADER_SIZE: usize = 32;
+pub(crate) const HEADER_SIZE: usize = 32;
 /// Bytes that a block's content can have, as stored and as decoded. A reader needs not much more memory than this.
-pub const MAX_CONTENT: usize = 16 << 20;
+pub(crate) const MAX_CONTENT: usize = 16 << 20;
 
 /// What a block holds.
 #[repr(u8)]
@@ -33,7 +33,7 @@ pub enum Kind {
 impl Kind {
     /// The kind with this number.
     #[must_use]
-    pub const fn from_u8(value: u8) -> Option<Self> {
+    pub(crate) const fn from_u8(value: u8) -> Option<Self> {
         match value {
             1 => Some(Self::Header),
             2 => Some(Self::Records),
@@ -47,7 +47,7 @@ impl Kind {
 
     /// The name used in every output.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Header => "header",
             Self::Records => "records",
@@ -61,7 +61,7 @@ impl Kind {
 
 /// A block's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockHeader {
+pub(crate) struct BlockHeader {
     /// Version of the format.
     pub format: u8,
     /// A [`Kind`], or one of a later version.
@@ -81,7 +81,7 @@ pub struct BlockHeader {
 impl BlockHeader {
     /// As it is stored.
     #[must_use]
-    pub fn to_bytes(&self) -> [u8; HEADER_SIZE] {
+    pub(crate) fn to_bytes(self) -> [u8; HEADER_SIZE] {
         let mut bytes = [0; HEADER_SIZE];
         bytes[..8].copy_from_slice(&MAGIC);
         // The twelfth byte is reserved.
@@ -97,7 +97,7 @@ impl BlockHeader {
 
     /// The header that these bytes are, or `None` where they are none, or a damaged one.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8; HEADER_SIZE]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8; HEADER_SIZE]) -> Option<Self> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let header = Self {
             format: bytes[8],

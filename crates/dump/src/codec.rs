@@ -5,11 +5,11 @@ use lz4_flex::block::compress;
 use super::{block::MAX_CONTENT, planes};
 
 /// As it is.
-pub const NONE: u8 = 0;
+pub(crate) const NONE: u8 = 0;
 /// One LZ4 block (the block format, without frame or length).
-pub const LZ4: u8 = 1;
+pub(crate) const LZ4: u8 = 1;
 /// As [`LZ4`], of records turned into bit planes, behind the bytes that those have. (2 was in use before any release.)
-pub const PLANES: u8 = 3;
+pub(crate) const PLANES: u8 = 3;
 
 /// Content up to this size is tried in every way: so little, written at once, has few records that resemble each other.
 const SMALL: usize = 16 << 10;
@@ -20,7 +20,7 @@ const MAX_GAIN: usize = 1024;
 
 /// Content that cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
+pub(crate) enum CodecError {
     /// A codec of a later version.
     #[error("it is stored by codec {0}, which this version does not know")]
     Unknown(u8),
@@ -31,7 +31,7 @@ pub enum CodecError {
 
 /// Stores content by whichever codec makes it smaller; it ends with so many records, as slots. Returns the codec and the bytes.
 #[must_use]
-pub fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
+pub(crate) fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
     let planes = (records > 0).then(|| planes::encode(&content, records)).flatten();
     let planes = planes
         .filter(|planes| planes.len() <= MAX_CONTENT)
@@ -57,7 +57,7 @@ pub fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
 /// # Errors
 ///
 /// When the codec is not known, or the bytes are not what it writes.
-pub fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, CodecError> {
+pub(crate) fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, CodecError> {
     let content = match codec {
         NONE => stored.to_vec(),
         LZ4 => decompress(stored, decoded)?,

@@ -21,7 +21,7 @@
 
 pub mod block;
 mod checkpoint;
-pub mod codec;
+mod codec;
 mod describe;
 mod follow;
 #[cfg(test)]
@@ -49,6 +49,6 @@ pub use checkpoint::{Checkpoint, Head};
 pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
 pub use follow::Following;
 pub use reader::{Damage, Entry, ReadError, Reader};
-pub use records::{Counts, MAX_ITEMS, Records};
+pub use records::{Counts, Records};
 pub use tape::{End, OpenError, Opened, Tape, Told};
 pub use writer::Writer;

@@ -147,7 +147,7 @@ impl<R: Read> Reader<R> {
 
     /// Intact blocks so far: none at all is no dump.
     #[must_use]
-    pub const fn blocks(&self) -> u64 {
+    pub(crate) const fn blocks(&self) -> u64 {
         self.blocks
     }
 

@@ -19,7 +19,7 @@ const HEAD_SIZE: usize = 32;
 /// Bytes of a slice in the table.
 const ENTRY_SIZE: usize = 16;
 /// Items that one block holds at most.
-pub const MAX_ITEMS: usize = 4096;
+pub(crate) const MAX_ITEMS: usize = 4096;
 
 /// In place of a slot's header: a loss that was found by whoever read the ring, not a record of the stream.
 const LOSS_HEADER: u64 = 0;
@@ -39,7 +39,7 @@ pub struct Counts {
 
 impl Counts {
     /// Counts an item.
-    pub const fn add(&mut self, item: &Item) {
+    pub(crate) const fn add(&mut self, item: &Item) {
         let place = match item {
             Item::Record(record) if record.cpu != user::CPU => match Ring::of_sequence(record.seq).0 {
                 Ring::Hot => &mut self.hot,
@@ -63,7 +63,7 @@ pub struct Records {
 impl Records {
     /// The content of the block.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let items = self.slices.iter().map(|slice| slice.items.len()).sum::<usize>();
         let size = HEAD_SIZE + self.slices.len() * ENTRY_SIZE + items * SLOT_SIZE;
         let mut bytes = Vec::with_capacity(size);
@@ -84,7 +84,7 @@ impl Records {
 
     /// The block that this content is, or `None` where it is not one that was written.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(HEAD_SIZE)?;
         let half = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
         let before = Counts {

@@ -195,6 +195,7 @@ impl<R: Read> Tape<R> {
     }
 
     /// What could not be read so far, the first of it.
+    #[cfg(test)]
     #[must_use]
     pub fn damage(&self) -> &[Damage] {
         &self.damage
@@ -204,12 +205,6 @@ impl<R: Read> Tape<R> {
     #[must_use]
     pub const fn damaged(&self) -> u64 {
         self.damaged
-    }
-
-    /// Kinds of blocks that this version does not know, each once.
-    #[must_use]
-    pub fn unknown(&self) -> &[u8] {
-        &self.unknown
     }
 
     /// What could not be read so far, in sentences.

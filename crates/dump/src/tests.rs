@@ -6,6 +6,7 @@ use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{event::Symbolize as _, pipeline::Pipeline, rules, stream::order::Item};
 
 use super::{
+    records::MAX_ITEMS,
     samples::{MS, dump, header, record, slice, slices, totals},
     *,
 };

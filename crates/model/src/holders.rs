@@ -44,7 +44,7 @@ pub struct Holder {
 impl Holder {
     /// Of one reference, which may have ended.
     #[must_use]
-    pub const fn of(reference: &Reference, taken_by: &TakenBy<'_>, unsure: bool) -> Self {
+    pub(crate) const fn of(reference: &Reference, taken_by: &TakenBy<'_>, unsure: bool) -> Self {
         Self {
             kind: reference.taken.kind(),
             task: taken_by.task,

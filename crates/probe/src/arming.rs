@@ -5,7 +5,7 @@ use p2p_trace_common::{Kind, Record, counters::ArmedRange, valid};
 
 /// What the session must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub(crate) enum Order {
     /// Write the ranges into the table, and attach unless that is done.
     Arm,
     /// Nothing is left to watch: detach.
@@ -24,7 +24,7 @@ struct Dying {
 
 /// The ranges to watch.
 #[derive(Debug, Default)]
-pub struct Arming {
+pub(crate) struct Arming {
     dying: Vec<Dying>,
     /// Address of the first `struct page` and size of one, for page addresses; `None`: not known.
     vmemmap: Option<(u64, u64)>,
@@ -36,7 +36,7 @@ const PAGE: u64 = 4096;
 impl Arming {
     /// With the base of the page array and the size of a `struct page`, where they are known.
     #[must_use]
-    pub const fn new(vmemmap: Option<(u64, u64)>) -> Self {
+    pub(crate) const fn new(vmemmap: Option<(u64, u64)>) -> Self {
         Self {
             dying: Vec::new(),
             vmemmap,
@@ -44,7 +44,7 @@ impl Arming {
     }
 
     /// The ranges to compare with.
-    pub fn ranges(&self) -> impl Iterator<Item = ArmedRange> {
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = ArmedRange> {
         self.dying.iter().map(|dying| ArmedRange {
             removed: u64::from(dying.removed),
             ..dying.range
@@ -52,7 +52,7 @@ impl Arming {
     }
 
     /// Takes note of a record.
-    pub fn follow(&mut self, record: &Record) -> Option<Order> {
+    pub(crate) fn follow(&mut self, record: &Record) -> Option<Order> {
         match record.kind()? {
             // A kill with nothing allocated is over before anything could be attached.
             Kind::Kill if !(record.has(valid::TAKEN) && record.words[2] == 0) => self.begin(record),

@@ -6,6 +6,10 @@
 //! only it needs aya, and only with the feature of that name it is there.
 
 #![cfg_attr(
+    not(feature = "live"),
+    allow(dead_code, reason = "most of it is for the session")
+)]
+#![cfg_attr(
     test,
     allow(
         clippy::disallowed_methods,
@@ -13,7 +17,7 @@
     )
 )]
 
-pub mod arming;
+mod arming;
 #[cfg(test)]
 mod documented;
 pub mod kernel;

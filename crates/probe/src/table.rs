@@ -366,7 +366,7 @@ impl Row {
     }
 
     /// Names that logical argument `index` goes by, newest first; none where the hook has no such argument.
-    pub fn arg_names(&self, index: usize) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn arg_names(&self, index: usize) -> impl Iterator<Item = &'static str> {
         self.args[index].split('|').filter(|name| !name.is_empty())
     }
 }

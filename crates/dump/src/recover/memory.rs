@@ -123,7 +123,7 @@ pub struct Skipped(BTreeMap<Why, Amount>);
 
 impl Skipped {
     /// Notes memory that was skipped.
-    pub fn add(&mut self, why: Why, physical: u64, bytes: u64) {
+    pub(crate) fn add(&mut self, why: Why, physical: u64, bytes: u64) {
         let first = Amount {
             bytes: 0,
             first: physical,
@@ -134,7 +134,7 @@ impl Skipped {
     }
 
     /// Adds what somebody else skipped.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (why, amount) in other.iter() {
             self.add(why, amount.first, amount.bytes);
         }
@@ -146,8 +146,9 @@ impl Skipped {
     }
 
     /// Nothing was skipped.
+    #[cfg(test)]
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

@@ -35,7 +35,7 @@ pub use memory::{Amount, Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped,
 pub use mirror::CpuCounters;
 pub use open::open;
 pub use pipe::carve_pipe;
-pub use ring::{Found, Heads, Recovered};
+pub use ring::{Found, Recovered};
 pub use slot::Place;
 pub use vmcoreinfo::VmcoreInfo;
 pub use write::{WriteError, Written, append, write};

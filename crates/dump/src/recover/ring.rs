@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use p2p_trace_common::{Record, Ring, slot::SLOT_SIZE};
+use p2p_trace_common::{Record, Ring};
 use p2p_trace_model::event::{Loss, Reason, user};
 
 use super::{
@@ -57,7 +57,7 @@ impl Recovered {
     /// What is missing from `first` on (a ring that it does not name: from the beginning on), as far as is known that there
     /// was something: by younger records, by records in the making, and by the counters.
     #[must_use]
-    pub fn losses(&self, first: &Heads) -> Vec<Loss> {
+    pub(crate) fn losses(&self, first: &Heads) -> Vec<Loss> {
         let heads = heads(&self.counters);
         let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> =
             heads.keys().map(|key| (*key, Vec::new())).collect();
@@ -92,16 +92,10 @@ impl Recovered {
         }
         losses
     }
-
-    /// Bytes of the transport that the records took.
-    #[must_use]
-    pub const fn bytes(&self) -> u64 {
-        (self.records.len() * SLOT_SIZE) as u64
-    }
 }
 
 /// A position of each ring of each CPU.
-pub type Heads = BTreeMap<(u32, Ring), u64>;
+pub(crate) type Heads = BTreeMap<(u32, Ring), u64>;
 
 /// Puts what was found of a run in order.
 pub(super) fn sort(run: u64, found: Found) -> Recovered {

@@ -23,7 +23,7 @@ pub struct VmcoreInfo {
 impl VmcoreInfo {
     /// Reads the lines. What is not text is not there.
     #[must_use]
-    pub fn parse(bytes: &[u8]) -> Self {
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut info = Self::default();
         for line in bytes.split(|&byte| byte == b'\n') {
             let Some((name, value)) = std::str::from_utf8(line)
@@ -44,7 +44,7 @@ impl VmcoreInfo {
 
     /// Looks for it among ELF notes.
     #[must_use]
-    pub fn find(notes: &[u8]) -> Option<Self> {
+    pub(crate) fn find(notes: &[u8]) -> Option<Self> {
         let mut rest = notes;
         loop {
             let name_length = u32_at(rest, 0)? as usize;

@@ -144,7 +144,7 @@ impl Status {
     }
 
     /// The hooks that are attached for good, as changes. Those that are armed tell each change in the stream.
-    pub fn attached(&self) -> impl Iterator<Item = Change> {
+    pub(crate) fn attached(&self) -> impl Iterator<Item = Change> {
         let attached = |status: &&HookStatus| status.state == HookState::Attached;
         self.hooks.iter().filter(attached).filter_map(|status| {
             Some(Change {

@@ -63,7 +63,7 @@ pub fn decode(record: &Record) -> Result<Event, DecodeError> {
 /// # Errors
 ///
 /// As for [`decode`].
-pub fn decode_into(event: &mut Event, record: &Record) -> Result<(), DecodeError> {
+pub(crate) fn decode_into(event: &mut Event, record: &Record) -> Result<(), DecodeError> {
     let (id, kind, hook) = named(record)?;
     *event = blank(record, id, kind, hook);
     fill(event, record);

@@ -156,7 +156,7 @@ impl Word {
 impl Number {
     /// As [`Word::flag`].
     #[must_use]
-    pub const fn flag(self) -> u32 {
+    pub(crate) const fn flag(self) -> u32 {
         match self {
             Self::Unused => 0,
             Self::Ret => valid::RET,
@@ -168,7 +168,7 @@ impl Number {
 impl Small {
     /// As [`Word::flag`].
     #[must_use]
-    pub const fn flag(self) -> u32 {
+    pub(crate) const fn flag(self) -> u32 {
         match self {
             Self::Unused => 0,
             Self::Bar => valid::BAR,

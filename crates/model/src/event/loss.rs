@@ -37,7 +37,7 @@ impl Reason {
 
     /// The name used in every output.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overwritten => "overwritten",
             Self::Abandoned => "abandoned",
@@ -51,7 +51,7 @@ impl Reason {
 
     /// The reason with this number.
     #[must_use]
-    pub const fn from_u8(value: u8) -> Option<Self> {
+    pub(crate) const fn from_u8(value: u8) -> Option<Self> {
         match value {
             1 => Some(Self::Overwritten),
             2 => Some(Self::Abandoned),

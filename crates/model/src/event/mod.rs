@@ -112,7 +112,7 @@ pub struct State {
 impl State {
     /// As `small` of the record has it.
     #[must_use]
-    pub const fn from_bits(bits: u16) -> Self {
+    pub(crate) const fn from_bits(bits: u16) -> Self {
         Self {
             chunk: (bits >> state::CHUNK_SHIFT) as u8,
             atomic: bits & state::ATOMIC != 0,

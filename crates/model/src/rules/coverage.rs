@@ -50,7 +50,7 @@ const MAX_DOUBTS: usize = 16;
 impl Coverage {
     /// For a run with these hooks.
     #[must_use]
-    pub fn new(hooks: &[HookStatus]) -> Self {
+    pub(crate) fn new(hooks: &[HookStatus]) -> Self {
         let mut coverage = Self {
             hooks: [Sight::NotAskedFor; HOOKS],
             lost: [Lost::default(); 2],
@@ -78,7 +78,7 @@ impl Coverage {
 
     /// It sees what happens, or will when it is armed.
     #[must_use]
-    pub fn sees(&self, hook: Hook) -> bool {
+    pub(crate) fn sees(&self, hook: Hook) -> bool {
         self.hooks[hook as usize] == Sight::Sees
     }
 
@@ -103,13 +103,13 @@ impl Coverage {
 
     /// What is given back at `now_ns` can have been on its way since before the dump begins.
     #[must_use]
-    pub const fn is_unsettled(&self, now_ns: u64) -> bool {
+    pub(crate) const fn is_unsettled(&self, now_ns: u64) -> bool {
         now_ns < self.settled_ns
     }
 
     /// Something was lost, or is not known.
     #[must_use]
-    pub fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         !self.doubts.is_empty() || self.lost.iter().any(|lost| lost.count > 0)
     }
 
@@ -121,7 +121,7 @@ impl Coverage {
 
     /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
     #[must_use]
-    pub fn answer(&self, rule: Rule) -> (Answer, Vec<String>) {
+    pub(crate) fn answer(&self, rule: Rule) -> (Answer, Vec<String>) {
         let spec = rule.spec();
         let unchecked: Vec<_> = spec
             .needs

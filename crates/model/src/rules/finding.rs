@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// Records that a finding names at most, the first ones and the latest.
-pub const MAX_EVIDENCE: usize = 24;
+pub(crate) const MAX_EVIDENCE: usize = 24;
 
 /// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]

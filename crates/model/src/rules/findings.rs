@@ -165,6 +165,7 @@ impl Findings {
     }
 
     /// All that are kept, oldest first.
+    #[cfg(any(test, feature = "testing"))]
     pub(super) fn all(&self) -> &[Finding] {
         &self.list
     }

@@ -37,7 +37,7 @@ mod words;
 use p2p_trace_common::{Kind, Ring};
 
 pub use coverage::{Coverage, Lost};
-pub use finding::{Finding, MAX_EVIDENCE};
+pub use finding::Finding;
 pub use findings::MAX_FINDINGS;
 pub use judged::{Found, Judged};
 pub use rule::{Rule, Severity, Spec, TABLE};
@@ -122,12 +122,12 @@ impl Rules {
     }
 
     /// The hooks have changed.
-    pub fn set_hooks(&mut self, hooks: &[HookStatus]) {
+    pub(crate) fn set_hooks(&mut self, hooks: &[HookStatus]) {
         self.coverage.set(hooks);
     }
 
     /// Something is not known, whatever the records tell: no rule can be sure.
-    pub fn doubt(&mut self, why: impl Into<String>) {
+    pub(crate) fn doubt(&mut self, why: impl Into<String>) {
         self.coverage.doubt(why.into());
     }
 
@@ -255,6 +255,7 @@ impl Rules {
     }
 
     /// All findings of the run, oldest first.
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         self.findings.all()

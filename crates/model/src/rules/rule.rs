@@ -303,7 +303,7 @@ impl Rule {
 
     /// The rule of this name.
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::all().find(|rule| rule.name() == name)
     }
 }

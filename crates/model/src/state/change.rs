@@ -5,7 +5,7 @@ use super::{
     reference::{Closed, Key, Reference},
     teardown::Ended,
 };
-use crate::event::{DeviceAddress, Id};
+use crate::event::DeviceAddress;
 
 /// One thing that the latest element changed, or showed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum What {
     RangeEndedUnseen(RangeId),
     /// A range that was killed before is killed again.
     KilledAgain(RangeId),
-    /// `pci_p2pdma_add_resource` was refused ([`super::Device::refused`]).
+    /// `pci_p2pdma_add_resource` was refused.
     AddRefused,
     /// A reference was taken.
     Taken(Key),
@@ -114,15 +114,4 @@ pub struct Pulled {
     /// Bytes still set that were given back less than [`super::GRACE_NS`] before. The free can be on its way; where
     /// records were lost, somebody unseen can have taken them again.
     pub in_flight: u64,
-}
-
-/// A free that matched nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnmatchedFree {
-    /// The record.
-    pub id: Id,
-    /// When.
-    pub time_ns: u64,
-    /// Direct-map address, or that of a scatter list or `struct page`.
-    pub addr: Option<u64>,
 }

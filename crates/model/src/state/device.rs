@@ -5,41 +5,23 @@ use std::collections::VecDeque;
 use p2p_trace_common::Hook;
 
 use super::{
-    change::UnmatchedFree,
     doubt::Doubts,
     hooks::Hooks,
     ledger::{Held, Ledger},
     mappings::Mappings,
     preexisting,
-    pull::{Dangling, LastPull, Lock, Pull},
+    pull::{LastPull, Lock, Pull},
     range::{Range, RangeId},
     ranges::Ranges,
-    reference::{At, Closed, Key, Reference, TakenBy},
+    reference::{At, Key, Reference, TakenBy},
     teardown::Teardown,
 };
-use crate::event::{DeviceAddress, Task};
+use crate::event::DeviceAddress;
 
 /// Ended teardowns that are kept per device.
 pub const MAX_TEARDOWNS: usize = 8;
 /// Ranges of refused adds that are followed at a time.
 pub(super) const MAX_REFUSED: usize = 8;
-
-/// An add of memory that the kernel refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The record.
-    pub at: At,
-    /// The task that asked.
-    pub task: Option<Task>,
-    /// BAR.
-    pub bar: Option<u16>,
-    /// Bytes; 0 asks for the whole BAR from the offset on.
-    pub size: Option<u64>,
-    /// Offset in the BAR in bytes.
-    pub offset: Option<u64>,
-    /// The error number, negative.
-    pub ret: Option<i32>,
-}
 
 /// From when on all that is taken is known: as a reference, or as memory of unknown takers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,13 +50,10 @@ pub struct Device {
     pub(super) teardown: Option<Teardown>,
     pub(super) teardowns: VecDeque<Teardown>,
     pub(super) published: Option<(bool, At)>,
-    pub(super) refused: u64,
-    pub(super) latest_refused: Option<Refused>,
     pub(super) adding: Option<Adding>,
     /// The pgmaps of refused adds that are being cleaned up.
     pub(super) cleaning: VecDeque<u64>,
     pub(super) lock: Option<Lock>,
-    pub(super) dangling: Vec<Dangling>,
     pub(super) mappings: Mappings,
     pub(super) pull: Pull,
     pub(super) last_pull: Option<LastPull>,
@@ -94,12 +73,9 @@ impl Device {
             teardown: None,
             teardowns: VecDeque::new(),
             published: None,
-            refused: 0,
-            latest_refused: None,
             adding: None,
             cleaning: VecDeque::new(),
             lock: None,
-            dangling: Vec::new(),
             mappings: Mappings::default(),
             pull: Pull::default(),
             last_pull: None,
@@ -135,7 +111,7 @@ impl Device {
 
     /// The range, not over, in which this direct-map address lies.
     #[must_use]
-    pub fn range_at(&self, addr: u64) -> Option<&Range> {
+    pub(crate) fn range_at(&self, addr: u64) -> Option<&Range> {
         self.ranges.at(addr)
     }
 
@@ -166,8 +142,9 @@ impl Device {
     }
 
     /// The allocation that has the memory at this direct-map address.
+    #[cfg(test)]
     #[must_use]
-    pub fn reference_at(&self, addr: u64) -> Option<(Key, &Reference)> {
+    pub(crate) fn reference_at(&self, addr: u64) -> Option<(Key, &Reference)> {
         let key = self.ledger.owner(addr)?;
         Some((Key(key), self.ledger.get(key)?))
     }
@@ -187,7 +164,8 @@ impl Device {
     }
 
     /// The latest references that have ended ([`super::MAX_CLOSED`]), oldest first.
-    pub fn closed(&self) -> impl DoubleEndedIterator<Item = &Closed> {
+    #[cfg(test)]
+    pub(crate) fn closed(&self) -> impl DoubleEndedIterator<Item = &super::Closed> {
         self.ledger.history.closed()
     }
 
@@ -227,17 +205,6 @@ impl Device {
         self.baseline
     }
 
-    /// Frees that matched nothing, in pages where they were page frees.
-    #[must_use]
-    pub const fn unmatched(&self) -> u64 {
-        self.ledger.unmatched()
-    }
-
-    /// The latest of them.
-    pub fn latest_unmatched(&self) -> impl Iterator<Item = &UnmatchedFree> {
-        self.ledger.latest_unmatched()
-    }
-
     /// The teardown that has begun and not ended.
     #[must_use]
     pub const fn pending_teardown(&self) -> Option<&Teardown> {
@@ -261,22 +228,10 @@ impl Device {
         self.published
     }
 
-    /// Adds of memory that the kernel refused: how many, and the latest.
-    #[must_use]
-    pub const fn refused(&self) -> (u64, Option<Refused>) {
-        (self.refused, self.latest_refused)
-    }
-
     /// Who held the device's lock at the latest pull read.
     #[must_use]
     pub const fn lock(&self) -> Option<Lock> {
         self.lock
-    }
-
-    /// Chunks of the pool whose range is gone, as of the latest pull read.
-    #[must_use]
-    pub fn dangling(&self) -> &[Dangling] {
-        &self.dangling
     }
 
     /// DMA mappings of its memory; `None` where not both maps and unmaps are seen.

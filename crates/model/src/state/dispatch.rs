@@ -4,7 +4,7 @@ use p2p_trace_common::Kind;
 
 use super::{
     change::What,
-    device::{Adding, Device, Refused},
+    device::{Adding, Device},
     ledger::{Context, Held},
     range::Stage,
     reference::NO_RANGE,
@@ -136,15 +136,6 @@ impl Device {
             self.refuse(adding.generation);
         }
         self.cleaning.clear();
-        self.refused += 1;
-        self.latest_refused = Some(Refused {
-            at: context.at,
-            task: event.task,
-            bar: event.bar,
-            size: event.size,
-            offset: event.offset,
-            ret: event.ret,
-        });
         context.tell(What::AddRefused);
     }
 

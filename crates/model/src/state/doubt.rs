@@ -31,16 +31,6 @@ impl Doubts {
         self.hot.is_none() && self.rare.is_none()
     }
 
-    /// Since when something is.
-    #[must_use]
-    pub fn since_ns(&self) -> Option<u64> {
-        self.hot
-            .into_iter()
-            .chain(self.rare)
-            .map(|doubt| doubt.since_ns)
-            .min()
-    }
-
     /// The ring's doubt grows.
     pub(super) fn add(&mut self, ring: Ring, new: Doubt) {
         let doubt = self.of(ring);

@@ -22,7 +22,6 @@ pub struct Geometry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Base {
     Unknown,
-    Told(u64),
     Deduced(u64),
     /// Two deductions contradict each other: something assumed here does not hold on this kernel.
     Contradicted,
@@ -31,7 +30,7 @@ enum Base {
 impl Base {
     const fn get(self) -> Option<u64> {
         match self {
-            Self::Told(base) | Self::Deduced(base) => Some(base),
+            Self::Deduced(base) => Some(base),
             Self::Unknown | Self::Contradicted => None,
         }
     }
@@ -44,7 +43,7 @@ impl Base {
                 return true;
             }
             Self::Deduced(earlier) if earlier != base => *self = Self::Contradicted,
-            Self::Deduced(_) | Self::Told(_) | Self::Contradicted => {}
+            Self::Deduced(_) | Self::Contradicted => {}
         }
         false
     }
@@ -59,7 +58,7 @@ impl Default for Geometry {
 impl Geometry {
     /// With a size of `struct page` in bytes; 0 is taken as [`PAGE_STRUCT_SIZE`].
     #[must_use]
-    pub const fn new(page_struct_size: u64) -> Self {
+    pub(crate) const fn new(page_struct_size: u64) -> Self {
         Self {
             page_struct_size: if page_struct_size == 0 {
                 PAGE_STRUCT_SIZE
@@ -71,18 +70,9 @@ impl Geometry {
         }
     }
 
-    /// With the address of page frame 0's `struct page` (`vmemmap_base`).
+    /// Address of page frame 0's `struct page`, deduced.
     #[must_use]
-    pub const fn with_vmemmap_base(self, base: u64) -> Self {
-        Self {
-            vmemmap: Base::Told(base),
-            ..self
-        }
-    }
-
-    /// Address of page frame 0's `struct page`, told or deduced.
-    #[must_use]
-    pub const fn vmemmap_base(&self) -> Option<u64> {
+    pub(crate) const fn vmemmap_base(&self) -> Option<u64> {
         self.vmemmap.get()
     }
 
@@ -94,7 +84,7 @@ impl Geometry {
 
     /// Numbers of the pages in a span of the direct map.
     #[must_use]
-    pub fn indices(&self, span: &Span<u64>) -> Option<Span<u64>> {
+    pub(crate) fn indices(&self, span: &Span<u64>) -> Option<Span<u64>> {
         let (vmemmap, direct_map) = (self.vmemmap.get()?, self.direct_map.get()?);
         let first = self.index(vmemmap);
         let index = |addr: u64| first.checked_add(addr.checked_sub(direct_map)? / PAGE_SIZE);
@@ -115,7 +105,7 @@ impl Geometry {
 
     /// Where a range begins in the direct map.
     #[must_use]
-    pub fn base_of(&self, range: Range) -> Option<u64> {
+    pub(crate) fn base_of(&self, range: Range) -> Option<u64> {
         self.direct_map.get()?.checked_add(range.start)
     }
 
@@ -143,9 +133,7 @@ impl Geometry {
             return false;
         }
         if base > highest {
-            if !matches!(self.vmemmap, Base::Told(_)) {
-                self.vmemmap = Base::Contradicted;
-            }
+            self.vmemmap = Base::Contradicted;
             return false;
         }
         self.vmemmap.deduce(base)
@@ -169,7 +157,8 @@ mod tests {
 
     #[test]
     fn pages_and_addresses_lead_to_each_other() {
-        let mut geometry = Geometry::default().with_vmemmap_base(BASE);
+        let mut geometry = Geometry::default();
+        assert!(geometry.learn_page(page(0xf9ab_c000), RANGE));
         let span = DIRECT_MAP + 0xf800_3000..DIRECT_MAP + 0xf800_5000;
         assert_eq!(geometry.indices(&span), None, "the direct map is not known");
         geometry.learn_range(DIRECT_MAP + RANGE.start, RANGE);

@@ -18,9 +18,6 @@ impl Ledger {
             Some(addr) => self.match_free(event, addr, context),
             None => FreeMatch::Unmatched,
         };
-        if matches!(matched, FreeMatch::Unmatched | FreeMatch::Again { .. }) {
-            self.note_unmatched(context.at, event.addr, 1);
-        }
         context.tell(What::Freed(matched));
     }
 
@@ -85,9 +82,6 @@ impl Ledger {
             (None, Some(sgl)) => self.earlier_list(sgl),
             (None, None) => FreeMatch::Unmatched,
         };
-        if closed.is_none() {
-            self.note_unmatched(context.at, event.sgl, 1);
-        }
         context.tell(What::Freed(matched));
     }
 
@@ -146,7 +140,6 @@ impl Ledger {
             matched.unplaced |= self
                 .reused_unplaced_ns
                 .is_some_and(|again_ns| again_ns >= first_ns);
-            self.note_unmatched(context.at, event.page, matched.unmatched);
         }
         context.tell(What::PagesFreed(matched));
     }

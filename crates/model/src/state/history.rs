@@ -13,7 +13,7 @@ use super::{
 pub const GRACE_NS: u64 = 1_000_000_000;
 
 /// Ended references that are kept per device.
-pub const MAX_CLOSED: usize = 16_384;
+const MAX_CLOSED: usize = 16_384;
 /// Spans of memory given back that are kept per device.
 const MAX_SPANS: usize = 65_536;
 /// Frees within `pci_p2pmem_free_sgl` that can be on their way.

@@ -6,7 +6,7 @@ use std::ops::Range as Span;
 use slab::Slab;
 
 use super::{
-    change::{Change, UnmatchedFree, What},
+    change::{Change, What},
     geometry::Geometry,
     history::History,
     mmaps::Mmaps,
@@ -17,9 +17,6 @@ use super::{
     reference::{At, Closed, ClosedBy, Key, NO_RANGE, Reference, Taken, TakenBy},
 };
 use crate::event::{DeviceAddress, Task};
-
-/// Unmatched frees that are kept per device.
-pub const MAX_UNMATCHED: usize = 16;
 
 /// What an element of the stream is applied with.
 pub(super) struct Context<'a> {
@@ -66,8 +63,6 @@ pub(super) struct Ledger {
     /// When memory of unknown takers was last given out again, of which it was not known which pages it is.
     pub(super) reused_unplaced_ns: Option<u64>,
     held: BTreeMap<u32, Held>,
-    unmatched: u64,
-    latest_unmatched: VecDeque<UnmatchedFree>,
 }
 
 impl Ledger {
@@ -108,25 +103,6 @@ impl Ledger {
     pub(super) fn unknown(&self, span: Option<Span<u64>>) -> (u64, u64) {
         let (least, most) = span.map_or((0, 0), |span| self.preexisting.references(&span));
         (least, most.saturating_add(self.held(NO_RANGE).references))
-    }
-
-    pub(super) const fn unmatched(&self) -> u64 {
-        self.unmatched
-    }
-
-    pub(super) fn latest_unmatched(&self) -> impl Iterator<Item = &UnmatchedFree> {
-        self.latest_unmatched.iter()
-    }
-
-    /// A free matched nothing.
-    pub(super) fn note_unmatched(&mut self, at: At, addr: Option<u64>, count: u32) {
-        self.unmatched += u64::from(count);
-        if self.latest_unmatched.len() == MAX_UNMATCHED {
-            self.latest_unmatched.pop_front();
-        }
-        let At { id, time_ns } = at;
-        self.latest_unmatched
-            .push_back(UnmatchedFree { id, time_ns, addr });
     }
 
     /// The allocation that has the memory at this direct-map address.

@@ -30,7 +30,6 @@ pub struct Mapping {
 #[derive(Clone, Debug, Default)]
 pub struct Mappings {
     live: HashMap<(Option<DeviceAddress>, u64), Mapping>,
-    unmatched: u64,
     latest_unmatched: VecDeque<Mapping>,
 }
 
@@ -40,14 +39,8 @@ impl Mappings {
         self.live.values()
     }
 
-    /// Unmaps without a map.
-    #[must_use]
-    pub const fn unmatched(&self) -> u64 {
-        self.unmatched
-    }
-
-    /// The latest of them.
-    pub fn latest_unmatched(&self) -> impl DoubleEndedIterator<Item = &Mapping> {
+    /// The latest unmaps without a map.
+    pub(crate) fn latest_unmatched(&self) -> impl DoubleEndedIterator<Item = &Mapping> {
         self.latest_unmatched.iter()
     }
 
@@ -83,7 +76,6 @@ impl Mappings {
             }
             return;
         }
-        self.unmatched += 1;
         if self.latest_unmatched.len() == MAX_UNMATCHED {
             self.latest_unmatched.pop_front();
         }

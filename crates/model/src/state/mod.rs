@@ -41,19 +41,18 @@ use std::collections::BTreeMap;
 
 use p2p_trace_common::{Hook, Kind, Record};
 
-pub use change::{Change, FreeMatch, PageMatch, Pulled, UnmatchedFree, What};
-pub use device::{Baseline, Device, MAX_TEARDOWNS, Refused};
+pub use change::{Change, FreeMatch, PageMatch, Pulled, What};
+pub use device::{Baseline, Device, MAX_TEARDOWNS};
 pub use doubt::{Doubt, Doubts};
 pub use geometry::{Geometry, PAGE_STRUCT_SIZE};
-pub use history::{GRACE_NS, MAX_CLOSED};
+pub use history::GRACE_NS;
 pub use hooks::{Attachment, Hooks};
-pub use ledger::{Held, MAX_UNMATCHED};
+pub use ledger::Held;
 pub use mappings::{Mapping, Mappings};
 pub use pages::{Pages, page_of};
 pub use preexisting::Run as Preexisting;
-pub use pull::{Dangling, LastPull, Lock};
+pub use pull::{LastPull, Lock};
 pub use range::{Accounted, Counted, Range, RangeId, Stage, Steps};
-pub use ranges::MAX_ENDED;
 pub use reference::{At, Closed, ClosedBy, HolderKind, Key, Reference, Taken, TakenBy, whole_pages};
 pub use teardown::{Armed, Ended, MAX_STEPS, Step, Teardown};
 
@@ -74,7 +73,6 @@ pub struct Model {
     ended: bool,
     /// Losses that can be about devices not yet met.
     doubts: Doubts,
-    unplaced: u64,
 }
 
 impl Model {
@@ -84,18 +82,8 @@ impl Model {
         Self::default()
     }
 
-    /// Nothing has happened, on a kernel with this geometry. Without it the size of a `struct page` is taken as
-    /// [`PAGE_STRUCT_SIZE`], and the rest is deduced from the stream.
-    #[must_use]
-    pub fn with_geometry(geometry: Geometry) -> Self {
-        Self {
-            geometry,
-            ..Self::default()
-        }
-    }
-
     /// These hooks are attached from the start, which no record of the stream tells: since `time_ns`, `CLOCK_BOOTTIME`.
-    pub fn attached(&mut self, hooks: impl IntoIterator<Item = user::Change>, time_ns: u64) {
+    pub(crate) fn attached(&mut self, hooks: impl IntoIterator<Item = user::Change>, time_ns: u64) {
         for change in hooks {
             self.hooks.change(change, time_ns);
         }
@@ -126,7 +114,7 @@ impl Model {
 
     /// The run has come to its end: nothing follows.
     #[must_use]
-    pub const fn ended(&self) -> bool {
+    pub(crate) const fn ended(&self) -> bool {
         self.ended
     }
 
@@ -153,19 +141,13 @@ impl Model {
         &self.geometry
     }
 
-    /// Events that tell no device, and whose range is none that is known.
-    #[must_use]
-    pub const fn unplaced(&self) -> u64 {
-        self.unplaced
-    }
-
     fn event(&mut self, event: &Event) {
         self.now_ns = self.now_ns.max(event.time_ns);
         if event.kind == Kind::Stack {
             return;
         }
         let Some(address) = event.device.or_else(|| self.owner(event.pgmap?)) else {
-            self.unplaced += 1;
+            // It tells no device, and its range is none that is known.
             return;
         };
         let at = At {

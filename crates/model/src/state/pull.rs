@@ -41,19 +41,6 @@ pub struct Lock {
     pub at: At,
 }
 
-/// A chunk of the pool whose `dev_pagemap` was freed: allocations can still be tried on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Dangling {
-    /// Direct-map address.
-    pub base: u64,
-    /// Bytes.
-    pub size: u64,
-    /// Bytes taken from it.
-    pub taken: Option<u64>,
-    /// When.
-    pub at: At,
-}
-
 /// What has come in since the last one ended.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pull {

@@ -7,13 +7,13 @@ use super::{
     device::{Baseline, Device},
     history::GRACE_NS,
     ledger::Context,
-    pull::{Dangling, LastPull, Lock},
+    pull::{LastPull, Lock},
     range::{Counted, Stage, Steps},
     reference::Taken,
     teardown::{Ended, Teardown},
 };
 use crate::{
-    event::{Event, State, decode::PAGE_SIZE, user::Pulled},
+    event::{Event, State, user::Pulled},
     stream::CLOCK_SLACK_NS,
 };
 
@@ -83,24 +83,16 @@ impl Device {
 
     /// The pool still has the chunk of a range that is gone.
     fn dangling_chunk(&mut self, event: &Event, context: &Context<'_>) {
-        let Some((base, pages)) = event.addr.zip(event.count) else {
+        let Some((base, _)) = event.addr.zip(event.count) else {
             return;
         };
-        let at = context.at;
-        self.dangling.retain(|chunk| chunk.base != base);
-        self.dangling.push(Dangling {
-            base,
-            size: u64::from(pages) * PAGE_SIZE,
-            taken: event.taken,
-            at,
-        });
         let range = self
             .ranges
             .iter_mut()
             .rev()
             .find(|range| range.base == Some(base));
         if let Some(range) = range.filter(|range| range.stage() < Stage::Removed) {
-            range.pulled = Some((Stage::Removed, at));
+            range.pulled = Some((Stage::Removed, context.at));
         }
     }
 
@@ -122,7 +114,6 @@ impl Device {
     pub(super) fn pulled(&mut self, pulled: &Pulled, context: &mut Context<'_>) {
         let found = self.pull.finish(pulled);
         let since_ns = pulled.from_ns.saturating_sub(CLOCK_SLACK_NS);
-        self.dangling.retain(|chunk| chunk.at.time_ns >= since_ns);
         // The pool that is being destroyed is out of the device's reach already.
         let releasing = self.teardown.as_ref().is_some_and(Teardown::is_releasing);
         let reconciled = found.complete && !releasing;

@@ -29,19 +29,7 @@ pub enum Stage {
     Released,
 }
 
-impl Stage {
-    /// The name used in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Live => "live",
-            Self::Killed => "killed",
-            Self::Drained => "drained",
-            Self::Removed => "removed",
-            Self::Released => "released",
-        }
-    }
-}
+impl Stage {}
 
 /// What was observed of a range's life, each thing at its first time. What is absent was not observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

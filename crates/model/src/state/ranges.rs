@@ -10,7 +10,7 @@ use super::{
 use crate::event;
 
 /// Ended ranges that are kept per device.
-pub const MAX_ENDED: usize = 16;
+const MAX_ENDED: usize = 16;
 
 /// In the order in which they were seen first.
 #[derive(Clone, Debug, Default)]

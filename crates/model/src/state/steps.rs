@@ -115,7 +115,6 @@ impl Device {
                 }
                 self.ledger.close_all(context);
                 self.mappings = Mappings::default();
-                self.dangling.clear();
                 self.published = None;
                 self.baseline = Baseline::PoolGone(context.at);
                 self.doubts.settle(context.at.time_ns);

@@ -16,7 +16,7 @@ use crate::event::{Event, user};
 use crate::{event::Loss, stream::order::Item};
 
 /// How long a stack can be behind its event, in time of the stream.
-pub const STACK_LIMIT_NS: u64 = 100_000_000;
+pub(crate) const STACK_LIMIT_NS: u64 = 100_000_000;
 
 /// One element of the decoded stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ impl Assembler {
 
     /// Nothing waits for its stack.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 

@@ -30,7 +30,7 @@ pub struct LossAccounting {
 
 impl LossAccounting {
     /// What the kernel's own types say, and where there are none, its version.
-    pub fn of(release: &Release, btf: Option<&Btf>) -> Self {
+    pub(crate) fn of(release: &Release, btf: Option<&Btf>) -> Self {
         let since = |major, minor| release.is_at_least(major, minor) == Some(true);
         let misses = |name, path, by_version| {
             let counted = btf

@@ -85,7 +85,7 @@ pub struct KernelConfig {
 
 impl KernelConfig {
     /// Takes the text of a `.config`.
-    pub fn parse(source: &Path, text: &str) -> Self {
+    pub(crate) fn parse(source: &Path, text: &str) -> Self {
         let set = text.lines().filter(|line| line.starts_with("CONFIG_"));
         Self {
             source: Some(source.to_owned()),
@@ -94,7 +94,7 @@ impl KernelConfig {
     }
 
     /// Reads the first there is of `/proc/config.gz`, `/boot/config-RELEASE` and `/lib/modules/RELEASE/config`.
-    pub fn read(root: &KernelRoot, release: &Release) -> Self {
+    pub(crate) fn read(root: &KernelRoot, release: &Release) -> Self {
         let candidates = [
             root.proc.join("config.gz"),
             root.boot.join(format!("config-{release}")),

@@ -3,7 +3,7 @@
 use super::root::{KernelRoot, read_text};
 
 /// Number of possible CPUs, counted as the highest index plus one (indices may have gaps); `None` without sysfs.
-pub fn count_possible(root: &KernelRoot) -> Option<u32> {
+pub(crate) fn count_possible(root: &KernelRoot) -> Option<u32> {
     parse_count(&read_text(&root.sys.join("devices/system/cpu/possible"))?)
 }
 

@@ -23,7 +23,7 @@ pub enum Lockdown {
 
 impl Lockdown {
     /// Reads `/sys/kernel/security/lockdown`.
-    pub fn read(root: &KernelRoot) -> Self {
+    pub(crate) fn read(root: &KernelRoot) -> Self {
         let security = root.sys.join("kernel/security");
         match read_text(&security.join("lockdown")) {
             Some(text) => Self::parse(&text),

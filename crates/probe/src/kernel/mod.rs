@@ -6,7 +6,7 @@ pub mod accounting;
 pub mod btf;
 pub mod clock;
 pub mod config;
-pub mod cpus;
+pub(crate) mod cpus;
 pub mod devices;
 pub mod lockdown;
 pub mod release;
@@ -100,7 +100,7 @@ impl Kernel {
     }
 
     /// Whether this kernel has peer-to-peer memory, by its functions; `None` where neither symbols nor types are readable.
-    pub fn has_p2pdma(&self) -> Option<bool> {
+    pub(crate) fn has_p2pdma(&self) -> Option<bool> {
         let by_symbol = self
             .symbols
             .as_ref()

@@ -24,7 +24,7 @@ pub struct Version {
 
 impl Version {
     /// A version to compare with.
-    pub const fn new(major: u32, minor: u32) -> Self {
+    pub(crate) const fn new(major: u32, minor: u32) -> Self {
         Self { major, minor }
     }
 }
@@ -37,7 +37,7 @@ impl fmt::Display for Version {
 
 impl Release {
     /// Takes any text; what has no version in front compares with nothing.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let text = text.trim().to_owned();
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         let version = match (numbers.next(), numbers.next()) {
@@ -48,23 +48,18 @@ impl Release {
     }
 
     /// The running kernel's, from `/proc/sys/kernel/osrelease`; `None` without `/proc`.
-    pub fn read(root: &KernelRoot) -> Option<Self> {
+    pub(crate) fn read(root: &KernelRoot) -> Option<Self> {
         let text = read_text(&root.proc.join("sys/kernel/osrelease"))?;
         (!text.is_empty()).then(|| Self::parse(&text))
     }
 
     /// The whole text.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The version in front of it.
-    pub const fn version(&self) -> Option<Version> {
-        self.version
-    }
-
     /// Whether this is that version or a later one; `None` if this release does not say.
-    pub fn is_at_least(&self, major: u32, minor: u32) -> Option<bool> {
+    pub(crate) fn is_at_least(&self, major: u32, minor: u32) -> Option<bool> {
         Some(self.version? >= Version::new(major, minor))
     }
 }
@@ -81,7 +76,7 @@ mod tests {
 
     #[test]
     fn reads_what_distributions_write() {
-        let version = |text| Release::parse(text).version();
+        let version = |text| Release::parse(text).version;
         assert_eq!(version("7.3.4+deb13-amd64\n"), Some(Version::new(7, 3)));
         assert_eq!(version("5.10.0-32-amd64"), Some(Version::new(5, 10)));
         assert_eq!(version("6.12-rc3"), Some(Version::new(6, 12)));

@@ -49,7 +49,8 @@ pub struct Capabilities(u64);
 
 impl Capabilities {
     /// The set with these members.
-    pub fn of(members: &[Capability]) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of(members: &[Capability]) -> Self {
         Self(members.iter().fold(0, |mask, &member| mask | 1 << member as u8))
     }
 
@@ -87,7 +88,7 @@ pub struct Rights {
 
 impl Rights {
     /// This process's.
-    pub fn read(root: &KernelRoot) -> Self {
+    pub(crate) fn read(root: &KernelRoot) -> Self {
         let sysctl = root.proc.join("sys/kernel");
         let own = root.proc.join("self");
         Self {

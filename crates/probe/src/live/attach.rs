@@ -40,7 +40,7 @@ enum Link {
 
 /// One hook, attached.
 #[derive(Debug)]
-pub struct Attached {
+pub(crate) struct Attached {
     /// How.
     pub method: Method,
     /// Why not by the preferred method, where that was tried.
@@ -50,7 +50,7 @@ pub struct Attached {
 }
 
 /// What it takes to attach.
-pub struct Attacher<'a> {
+pub(crate) struct Attacher<'a> {
     /// The loaded object.
     pub ebpf: &'a mut Ebpf,
     /// The running kernel's BTF; without it there is no fentry.
@@ -89,7 +89,7 @@ const fn kprobe_suffixes(row: &Row) -> &'static [&'static str] {
 impl Attacher<'_> {
     /// Loads the programs by which these hooks are most likely attached, on several CPUs at once: the kernel's verifier
     /// takes most of a start. One that it refuses is tried again, and the reason told, by [`Attacher::attach`].
-    pub fn load_all(&mut self, planned: &[&Planned]) {
+    pub(crate) fn load_all(&mut self, planned: &[&Planned]) {
         let mut functions = HashMap::new();
         for Planned { row, function, .. } in planned.iter().copied() {
             if self.attach == Attach::Kprobe {
@@ -129,7 +129,7 @@ impl Attacher<'_> {
     /// # Errors
     ///
     /// A sentence that says why no permitted way works.
-    pub fn attach(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
+    pub(crate) fn attach(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
         let mut reason = None;
         if self.attach != Attach::Kprobe {
             match self.by_fentry(row, function) {
@@ -158,7 +158,7 @@ impl Attacher<'_> {
     /// # Errors
     ///
     /// A sentence that says why no permitted way works.
-    pub fn prepare(&mut self, row: &Row, function: &str) -> Result<Method, String> {
+    pub(crate) fn prepare(&mut self, row: &Row, function: &str) -> Result<Method, String> {
         if self.attach != Attach::Kprobe {
             match self.load_fentry(row, function) {
                 Ok(_) => return Ok(Method::Fentry),
@@ -268,7 +268,7 @@ fn own_kprobe(link: KProbeLink, counts: bool) -> Result<Link, String> {
 impl Attached {
     /// Runs that the kernel skipped, over all of the hook's programs; `None` where it does not say.
     #[must_use]
-    pub fn missed(&self, ebpf: &Ebpf) -> Option<u64> {
+    pub(crate) fn missed(&self, ebpf: &Ebpf) -> Option<u64> {
         let mut sum = 0;
         for (link, name) in self.links.iter().zip(&self.programs) {
             sum += match link {

@@ -1,7 +1,7 @@
 //! The kernel side, loaded and attached, and the session that reads it.
 
 mod armer;
-pub mod attach;
+mod attach;
 mod complete;
 pub mod error;
 mod hooks;

@@ -31,7 +31,7 @@ pub trait Memory {
 
 /// The readers of all rings of all CPUs.
 #[derive(Debug)]
-pub struct Rings {
+pub(crate) struct Rings {
     readers: Vec<Reader>,
     turn: usize,
 }
@@ -39,7 +39,7 @@ pub struct Rings {
 impl Rings {
     /// Readers for CPUs 0 to `cpus - 1` of the run with the random number `run`.
     #[must_use]
-    pub fn new(cpus: u32, run: u64) -> Self {
+    pub(crate) fn new(cpus: u32, run: u64) -> Self {
         let readers = (0..cpus)
             .flat_map(|cpu| Ring::ALL.map(|ring| Reader::new(cpu, ring, run)))
             .collect();
@@ -51,7 +51,7 @@ impl Rings {
     /// `now_ns` is `CLOCK_BOOTTIME`, read before the call: the watermark is only right if it is not younger
     /// than the loads of the heads. With a budget of 0 nothing is delivered, but stalled producers are
     /// still noticed.
-    pub fn poll(&mut self, memory: &impl Memory, now_ns: u64, budget: usize, batch: &mut Batch) {
+    pub(crate) fn poll(&mut self, memory: &impl Memory, now_ns: u64, budget: usize, batch: &mut Batch) {
         for reader in &mut self.readers {
             if let Some(view) = memory.view(reader.cpu, reader.ring) {
                 reader.begin(&view, now_ns, now_ns.saturating_sub(CLOCK_SLACK_NS));
@@ -73,7 +73,7 @@ impl Rings {
 
     /// Takes everything that is left, once the programs are detached: what is still being written is given
     /// up, and nothing can follow.
-    pub fn finish(&mut self, memory: &impl Memory, now_ns: u64, batch: &mut Batch) {
+    pub(crate) fn finish(&mut self, memory: &impl Memory, now_ns: u64, batch: &mut Batch) {
         self.poll(memory, now_ns, usize::MAX, batch);
         for reader in &mut self.readers {
             if let Some(view) = memory.view(reader.cpu, reader.ring) {
@@ -85,7 +85,7 @@ impl Rings {
 
     /// Where each ring stands now.
     #[must_use]
-    pub fn positions(&self, memory: &impl Memory) -> Vec<Position> {
+    pub(crate) fn positions(&self, memory: &impl Memory) -> Vec<Position> {
         let position = |reader: &Reader| {
             let (cpu, ring) = (reader.cpu, reader.ring);
             memory.view(cpu, ring).map(|view| Position {
@@ -95,12 +95,6 @@ impl Rings {
             })
         };
         self.readers.iter().filter_map(position).collect()
-    }
-
-    /// A producer is in the middle of a record, or was when it was last looked at.
-    #[must_use]
-    pub fn is_stalled(&self) -> bool {
-        self.readers.iter().any(Reader::is_stalled)
     }
 
     fn watermark_ns(&self) -> u64 {

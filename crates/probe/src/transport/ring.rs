@@ -19,11 +19,11 @@ use p2p_trace_model::{
 };
 
 /// 64-bit words in a slot.
-pub const SLOT_WORDS: usize = SLOT_SIZE / 8;
+pub(crate) const SLOT_WORDS: usize = SLOT_SIZE / 8;
 
 /// How long a record may stay unfinished before it is given up. Programs run for microseconds; only a
 /// stalled virtual CPU comes near this.
-pub const STALL_LIMIT_NS: u64 = 1_000_000_000;
+pub(crate) const STALL_LIMIT_NS: u64 = 1_000_000_000;
 
 /// Loads of a head that are remembered to bound the age of what is not yet delivered.
 const HISTORY: usize = 64;
@@ -38,14 +38,14 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// A ring of `slots.len() / 16` slots; `None` unless that is a power of two.
     #[must_use]
-    pub const fn new(slots: &'a [AtomicU64], head: &'a AtomicU64) -> Option<Self> {
+    pub(crate) const fn new(slots: &'a [AtomicU64], head: &'a AtomicU64) -> Option<Self> {
         let sound = slots.len().is_multiple_of(SLOT_WORDS) && (slots.len() / SLOT_WORDS).is_power_of_two();
         if sound { Some(Self { slots, head }) } else { None }
     }
 
     /// Positions claimed so far.
     #[must_use]
-    pub fn head(&self) -> u64 {
+    pub(crate) fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }
 
@@ -154,10 +154,6 @@ impl Reader {
     pub(super) fn watermark_ns(&self) -> u64 {
         let bound = self.bound_ns();
         self.open.map_or(bound, |loss| loss.from_ns.min(bound))
-    }
-
-    pub(super) const fn is_stalled(&self) -> bool {
-        self.stalled.is_some()
     }
 
     /// The time before which `next` was not claimed.

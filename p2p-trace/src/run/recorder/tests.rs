@@ -103,7 +103,7 @@ pub(super) fn read(files: Vec<Opened<fs::File>>) -> (Vec<Told>, Vec<String>) {
     while let Some(next) = tape.next_told().unwrap() {
         told.push(next);
     }
-    (told, tape.damage().iter().map(ToString::to_string).collect())
+    (told, tape.complaints())
 }
 
 pub(super) fn records(told: &[Told]) -> Vec<Record> {

@@ -16,7 +16,8 @@ use p2p_trace_model::event::{Loss, Reason};
 use dumps::{Compression, PAGE, VMCOREINFO};
 
 use super::{
-    Carved, CoreError, Format, Heads, Recovered, Search, carve, carve_pipe, open,
+    Carved, CoreError, Format, Recovered, Search, carve, carve_pipe, open,
+    ring::Heads,
     slot::tests::{record, slot},
 };
 

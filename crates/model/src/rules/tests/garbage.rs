@@ -14,7 +14,7 @@ proptest! {
         for finding in rest.iter().chain(run.rules.findings()) {
             prop_assert!(!finding.message.is_empty());
             prop_assert!(!finding.evidence.is_empty());
-            prop_assert!(finding.evidence.len() <= super::super::MAX_EVIDENCE);
+            prop_assert!(finding.evidence.len() <= super::super::finding::MAX_EVIDENCE);
             prop_assert!(finding.holders.len() <= crate::holders::MAX_HOLDERS);
         }
         for verdict in run.rules.verdicts(&run.model) {

@@ -112,7 +112,6 @@ fn a_second_free_is_told_from_one_of_memory_never_seen() {
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     assert_eq!(device.taken_by(&earlier.reference).task.unwrap().pid, 10);
-    assert_eq!(device.unmatched(), 1);
     kernel.free_event(0, 12, addr + 8 * PAGE_SIZE, PAGE_SIZE);
     assert_eq!(last_free(&kernel), FreeMatch::Unmatched);
 }
@@ -163,8 +162,6 @@ fn a_list_is_its_allocation_and_its_nested_free_is_explained() {
 
     kernel.give(token, 11, 0);
     assert!(matches!(last_free(&kernel), FreeMatch::OfScatterList(closed) if closed.by == ClosedBy::SglFree));
-    let model = model_of(&kernel.elements);
-    assert_eq!(device(&model, &kernel, 0).unmatched(), 0);
     // It is explained once, and to the thread that freed the list.
     kernel.free_event(0, 11, addr, 2 * PAGE_SIZE);
     assert!(matches!(last_free(&kernel), FreeMatch::Again { .. }));

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{device, model_of, pages};
-use crate::state::{GRACE_NS, Model, Stage};
+use crate::state::{ClosedBy, FreeMatch, GRACE_NS, Model, Stage, What};
 use crate::testing::simulate::{
     Kernel,
     play::{DEVICES, acts, play, roll, with_losses},
@@ -46,11 +46,21 @@ proptest! {
     fn without_losses_everything_is_known(acts in acts(), nested_frees: bool) {
         let mut kernel = play(&acts, nested_frees);
         kernel.flush();
-        let model = model_of(&kernel.elements);
+        let mut model = Model::new();
+        for element in &kernel.elements {
+            model.apply(element);
+            for change in model.changes() {
+                let is_unmatched = match change.what {
+                    What::Freed(was) => matches!(was, FreeMatch::Unmatched | FreeMatch::Again { .. }),
+                    What::PagesFreed(pages) => pages.unmatched > 0,
+                    _ => false,
+                };
+                prop_assert!(!is_unmatched, "{change:?}");
+            }
+        }
         assert_true(&model, &kernel, true);
         for device in model.devices() {
-            prop_assert_eq!(device.unmatched(), 0);
-            prop_assert!(device.closed().all(|closed| closed.by.is_seen() || closed.by == crate::state::ClosedBy::Reused));
+            prop_assert!(device.closed().all(|closed| closed.by.is_seen() || closed.by == ClosedBy::Reused));
             prop_assert!(device.pending_teardown().is_none());
             for range in device.ranges() {
                 let held = device.held(range);

@@ -179,7 +179,7 @@ fn a_loss_is_uncertain_until_a_later_read() {
         let doubts = |kernel: &Kernel| device(&model_of(&kernel.elements), kernel, 0).uncertain();
         let doubt = doubts(&kernel).hot.or_else(|| doubts(&kernel).rare).unwrap();
         assert_eq!((doubts(&kernel).hot.is_some(), doubt.lost), (hot, 3));
-        assert_eq!(doubts(&kernel).since_ns(), Some(kernel.now_ns));
+        assert_eq!(doubt.since_ns, kernel.now_ns);
         kernel.pull(0, true);
         assert!(
             !doubts(&kernel).is_empty(),
@@ -312,7 +312,6 @@ fn a_hang_that_began_before_the_start_shows() {
         (lock.holder.map(|task: Task| task.pid), lock.waiting_ns),
         (Some(6), Some(99))
     );
-    assert_eq!(known.dangling()[0].size, 2 * PAGE_SIZE);
     assert_eq!(known.published(), Some(true));
 }
 

@@ -175,9 +175,6 @@ fn a_refused_add_is_counted_and_is_no_teardown() {
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     assert_eq!((device.ranges().count(), device.teardowns().count()), (1, 0));
-    let (refused, latest) = device.refused();
-    let latest = latest.unwrap();
-    assert_eq!((refused, latest.bar, latest.ret), (1, Some(3), Some(-12)));
     assert!(
         model
             .changes()
@@ -212,7 +209,6 @@ fn an_add_that_fails_behind_its_memremap_is_no_teardown_either() {
     assert_eq!(device.teardowns().count(), 0);
     let range = device.ranges().next_back().unwrap();
     assert_eq!((range.refused, range.stage()), (true, Stage::Released));
-    assert_eq!(device.refused().0, 1);
 }
 
 #[test]
@@ -334,7 +330,7 @@ fn mappings_are_known_where_both_hooks_are_attached() {
         let device = device(model, kernel, 0);
         device
             .mappings(model.hooks())
-            .map(|mappings| (mappings.live().count(), mappings.unmatched()))
+            .map(|mappings| (mappings.live().count(), mappings.latest_unmatched().count()))
     };
     let map = |kernel: &mut Kernel, kind, hook, page| {
         kernel.event(0, kind, hook, 10, |event| event.page = Some(page));

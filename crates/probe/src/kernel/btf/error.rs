@@ -49,7 +49,7 @@ pub enum BtfError {
 /// Why BTF does not answer a question about a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// No struct, union or typedef of one has this name.
     #[error("this kernel has no struct {name}")]
     NoType {

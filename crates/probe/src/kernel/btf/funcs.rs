@@ -27,30 +27,25 @@ pub struct Param {
 
 impl Func {
     /// Position of the parameter of this name, from 0.
-    pub fn param_index(&self, name: &str) -> Option<usize> {
+    pub(crate) fn param_index(&self, name: &str) -> Option<usize> {
         self.params.iter().position(|param| param.name == name)
     }
 
     /// Number of parameters. fentry programs must not touch an argument past it; the return value of fexit follows them.
-    pub const fn param_count(&self) -> usize {
+    pub(crate) const fn param_count(&self) -> usize {
         self.params.len()
-    }
-
-    /// Whether it returns nothing.
-    pub const fn returns_void(&self) -> bool {
-        self.returns.is_none()
     }
 }
 
 impl Btf {
     /// Id of the function of this name, as [`Btf::func`] finds it.
-    pub fn func_id(&self, name: &str) -> Option<u32> {
+    pub(crate) fn func_id(&self, name: &str) -> Option<u32> {
         let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;
         Some(func.id)
     }
 
     /// The function of this name; where static functions share it, the first, which is the one attach takes too.
-    pub fn func(&self, name: &str) -> Option<Func> {
+    pub(crate) fn func(&self, name: &str) -> Option<Func> {
         let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;
         let proto = self
             .index

@@ -10,7 +10,7 @@ const MAX_NESTING: u32 = 32;
 
 /// A member of a struct or union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// From the start of the outermost struct, in bits.
     pub bit_offset: u32,
     /// Width in bits, for a bit field only.
@@ -23,7 +23,7 @@ pub struct Member {
 
 impl Member {
     /// From the start of the outermost struct, in bytes; `None` for a bit field.
-    pub const fn offset(&self) -> Option<u32> {
+    pub(crate) const fn offset(&self) -> Option<u32> {
         if self.bit_field.is_some() || !self.bit_offset.is_multiple_of(8) {
             None
         } else {
@@ -57,7 +57,7 @@ impl Btf {
     /// # Errors
     ///
     /// [`LookupError`] says which part of the question this kernel has no answer to.
-    pub fn member(&self, name: &str, path: &str) -> Result<Member, LookupError> {
+    pub(crate) fn member(&self, name: &str, path: &str) -> Result<Member, LookupError> {
         let mut answer = Err(LookupError::NoType {
             name: name.to_owned(),
         });
@@ -83,23 +83,23 @@ impl Btf {
     }
 
     /// Offset in bytes of a member ([`Btf::member`] for paths); `None` where there is none, or for a bit field.
-    pub fn member_offset(&self, name: &str, path: &str) -> Option<u32> {
+    pub(crate) fn member_offset(&self, name: &str, path: &str) -> Option<u32> {
         self.member(name, path).ok()?.offset()
     }
 
     /// Whether a member is a pointer, as 5.10's `dev_pagemap.ref` is; `None` where there is no such member.
-    pub fn member_type_is_pointer(&self, name: &str, path: &str) -> Option<bool> {
+    pub(crate) fn member_type_is_pointer(&self, name: &str, path: &str) -> Option<bool> {
         Some(self.member(name, path).ok()?.shape == Shape::Pointer)
     }
 
     /// Id of the struct or union of this name; where there are several, of the first.
-    pub fn struct_id(&self, name: &str) -> Option<u32> {
+    pub(crate) fn struct_id(&self, name: &str) -> Option<u32> {
         let first = self.composites(name).next()?;
         Some(first.id)
     }
 
     /// Size in bytes of a struct or union, or of a typedef of one. Same-named definitions must agree.
-    pub fn struct_size(&self, name: &str) -> Option<u32> {
+    pub(crate) fn struct_size(&self, name: &str) -> Option<u32> {
         let mut sizes = self.composites(name).map(|ty| ty.size_or_id);
         let first = sizes.next()?;
         sizes.all(|size| size == first).then_some(first)

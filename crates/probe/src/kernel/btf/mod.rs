@@ -20,9 +20,9 @@ mod wire;
 use std::fs;
 use std::path::Path;
 
-pub use error::{BtfError, LookupError};
+pub use error::BtfError;
+pub(crate) use error::LookupError;
 pub use funcs::{Func, Param};
-pub use members::Member;
 
 use names::Names;
 use wire::{Index, Kind, Type, u32_at};
@@ -65,7 +65,7 @@ impl Btf {
     ///
     /// [`BtfError`] if the bytes are not complete little-endian BTF. References between types are not checked here: a
     /// damaged one makes the lookups that meet it answer "not there".
-    pub fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
+    pub(crate) fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
         let data = if elf::is_elf(&data) {
             elf::extract(&data)?
         } else {
@@ -81,7 +81,7 @@ impl Btf {
     /// # Errors
     ///
     /// [`BtfError::Read`] if the file cannot be read, otherwise as [`Btf::parse`].
-    pub fn read(path: &Path) -> Result<Self, BtfError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, BtfError> {
         let data = fs::read(path).map_err(|source| BtfError::Read {
             path: path.to_owned(),
             source,
@@ -95,7 +95,7 @@ impl Btf {
     }
 
     /// Whether a struct or union of this name is described in full.
-    pub fn has_struct(&self, name: &str) -> bool {
+    pub(crate) fn has_struct(&self, name: &str) -> bool {
         self.named(name).any(|ty| ty.kind().is_composite())
     }
 

@@ -225,7 +225,7 @@ fn check(known: &Known, btf: &Btf) {
     let remove = btf.func("arch_remove_memory").unwrap();
     let names: Vec<_> = remove.params.iter().map(|param| param.name.as_str()).collect();
     assert_eq!(names, known.remove_memory, "{version}");
-    assert!(remove.returns_void());
+    assert!(remove.returns.is_none());
     let alloc = btf.func("pci_alloc_p2pmem").unwrap();
     assert_eq!((alloc.param_count(), alloc.returns), (2, Some(Shape::Pointer)));
     assert_eq!(alloc.params[0].points_to.as_deref(), Some("pci_dev"));

@@ -160,7 +160,7 @@ fn functions_have_parameters_by_name() {
     assert_eq!(func.param_count(), 3);
     assert_eq!(func.param_index("start"), Some(1));
     assert_eq!(func.param_index("size"), None);
-    assert!(func.returns_void());
+    assert!(func.returns.is_none());
     assert_eq!(func.params[2].points_to.as_deref(), Some("device"));
     let printk = btf.func("printk").unwrap();
     assert_eq!((printk.param_count(), printk.returns), (1, Some(Shape::Integer)));

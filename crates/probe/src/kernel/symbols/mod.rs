@@ -46,7 +46,7 @@ struct Entry {
 
 /// A function found by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Function<'a> {
+pub(crate) struct Function<'a> {
     /// Its name.
     pub name: &'a str,
     /// Where it starts; `None` where addresses are hidden.
@@ -87,7 +87,7 @@ impl Symbols {
     }
 
     /// Takes the text of `/proc/kallsyms`. Lines that are none of its are skipped.
-    pub fn parse(text: &[u8]) -> Self {
+    pub(crate) fn parse(text: &[u8]) -> Self {
         let mut symbols = Self::default();
         let mut modules = HashMap::new();
         for line in text.split(|&byte| byte == b'\n') {
@@ -127,12 +127,12 @@ impl Symbols {
     }
 
     /// Whether there is a function of exactly this name.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.functions(name).next().is_some()
     }
 
     /// The functions of exactly this name. Static functions may share one; a kprobe by name is refused for those.
-    pub fn functions(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
+    pub(crate) fn functions(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
         self.starting_at(name)
             .take_while(move |function| function.name == name)
     }
@@ -140,7 +140,7 @@ impl Symbols {
     /// The compiler's variants of a function: `name.isra.0`, `name.constprop.0`, `name.part.0`, `name.cold`.
     ///
     /// None of them can stand for the function: their arguments, or the part of the body, are others.
-    pub fn variants(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn variants(&self, name: &str) -> Vec<&str> {
         let prefix = format!("{name}.");
         self.starting_at(&prefix)
             .map(|function| function.name)
@@ -172,13 +172,8 @@ impl Symbols {
     ///
     /// The variables are missing on kernels without `CONFIG_KALLSYMS_ALL`; the first two also without
     /// `CONFIG_DYNAMIC_MEMORY_LAYOUT`.
-    pub fn address_of(&self, name: &str) -> Option<u64> {
+    pub(crate) fn address_of(&self, name: &str) -> Option<u64> {
         self.functions(name).next()?.address
-    }
-
-    /// Where the kernel's own code lies; empty where addresses are hidden.
-    pub fn text_ranges(&self) -> &[Range<u64>] {
-        &self.text
     }
 
     /// Whether the address lies in the kernel's own code, which stays what it is; false where addresses are hidden.

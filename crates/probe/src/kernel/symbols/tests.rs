@@ -79,7 +79,7 @@ fn knows_the_marks_and_variables() {
     );
     let kernel = 0xffff_ffff_9b20_0000..0xffff_ffff_9c00_0000;
     let init = 0xffff_ffff_9d04_d000..0xffff_ffff_9d0d_86c4;
-    assert_eq!(symbols.text_ranges(), [kernel, init]);
+    assert_eq!(symbols.text, [kernel, init]);
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub struct Cgroups(HashMap<u64, String>);
 
 impl Cgroups {
     /// Reads the hierarchy of version 2, where the kernel's cgroup ids of tasks come from. Empty if there is none.
-    pub fn read(root: &KernelRoot) -> Self {
+    pub(crate) fn read(root: &KernelRoot) -> Self {
         let mount = root.sys.join("fs/cgroup");
         // With both versions mounted, version 2 has a folder of its own.
         let unified = mount.join("unified");
@@ -65,21 +65,9 @@ fn subfolders(folder: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The path in the hierarchy of version 2, from the text of `/proc/T/cgroup`.
-pub(super) fn parse(text: &str) -> Option<&str> {
-    text.lines().find_map(|line| line.strip_prefix("0::"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_path_is_that_of_version_2() {
-        let text = "12:pids:/user.slice\n1:name=systemd:/x\n0::/system.slice/nvmet.service\n";
-        assert_eq!(parse(text), Some("/system.slice/nvmet.service"));
-        assert_eq!(parse("12:pids:/user.slice\n"), None);
-    }
 
     #[test]
     fn an_id_leads_to_its_path() {

@@ -103,14 +103,8 @@ impl Tasks {
         }
     }
 
-    /// The path of the process's cgroup of version 2; `None` if that cannot be read.
-    pub fn cgroup(&self, tgid: u32) -> Option<String> {
-        let text = read_text(&self.process(tgid).join("cgroup"))?;
-        cgroup::parse(&text).map(str::to_owned)
-    }
-
     /// State letter of a thread, such as `D`; `None` if it is gone.
-    pub fn state(&self, tgid: u32, pid: u32) -> Option<char> {
+    pub(crate) fn state(&self, tgid: u32, pid: u32) -> Option<char> {
         Stat::read(&self.thread(tgid, pid)).map(|stat| stat.state)
     }
 

@@ -35,7 +35,7 @@ pub enum UnbindStep {
 
 impl UnbindStep {
     /// What is being done, with the function that shows it.
-    pub const fn describe(self) -> &'static str {
+    pub(crate) const fn describe(self) -> &'static str {
         match self {
             Self::Unbind => "unbinding (device_release_driver_internal)",
             Self::DriverRemove => "in the driver's remove callback (pci_device_remove)",

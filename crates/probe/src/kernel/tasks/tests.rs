@@ -73,10 +73,9 @@ fn where_processes_are_hidden_nothing_is_said_of_them() {
 }
 
 #[test]
-fn a_task_has_a_cgroup_a_state_and_a_stack() {
+fn a_task_has_a_state_and_a_stack() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::new(planted(folder.path()));
-    assert_eq!(tasks.cgroup(726).as_deref(), Some("/system.slice/test.service"));
     assert_eq!((tasks.state(726, 727), tasks.state(726, 728)), (Some('D'), None));
     let stack = tasks.stack(735, 735).unwrap();
     assert_eq!(stack[0].to_string(), "memunmap_pages+0x87");

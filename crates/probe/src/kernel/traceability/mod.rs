@@ -142,7 +142,7 @@ pub struct Traceability {
 
 impl Traceability {
     /// Decides.
-    pub fn judge(facts: &Facts<'_>) -> Self {
+    pub(crate) fn judge(facts: &Facts<'_>) -> Self {
         Self {
             problems: checks::all(facts),
         }
