@@ -94,6 +94,7 @@ use Hook::{
     Free, Kill, MapSg, Memremap, Mmap, PageFree, Pull, Release, Remove, SglAlloc, SglFree, Unbind, Unbound,
     UnmapSg, Unmapped, VirtToBus,
 };
+use Severity::{Critical, High};
 
 const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'static str) -> Spec {
     Spec {
@@ -108,178 +109,95 @@ const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'stati
 }
 
 /// The table, in the order in which verdicts are shown.
+#[rustfmt::skip]
 pub const TABLE: &[Spec] = &[
     Spec {
         needs: &[&[Kill], &[Drained], &[Remove]],
         parts: &[Alloc, Free, SglFree, Mmap, PageFree],
         rings: &[Ring::Rare],
-        ..spec(
-            Rule::RemovedBeforeDrained,
-            "removed-before-drained",
-            Severity::Critical,
-            "struct pages were removed while references to them were out",
-        )
+        ..spec(Rule::RemovedBeforeDrained, "removed-before-drained", Critical,
+            "struct pages were removed while references to them were out")
     },
     Spec {
-        needs: &[&[Drained], &[Remove]],
-        rings: &[Ring::Rare],
-        ..spec(
-            Rule::DrainedAfterRemoval,
-            "drained-after-removal",
-            Severity::Critical,
-            "the last reference was dropped after the struct pages had been removed",
-        )
+        needs: &[&[Drained], &[Remove]], rings: &[Ring::Rare],
+        ..spec(Rule::DrainedAfterRemoval, "drained-after-removal", Critical,
+            "the last reference was dropped after the struct pages had been removed")
     },
     Spec {
         needs: &[&[Remove]],
         parts: &[
-            Free,
-            SglFree,
-            PageFree,
-            Alloc,
-            Mmap,
-            VirtToBus,
-            DmaMapSg,
-            DmaMapPage,
-            DmaMapPhys,
-            DmaIovaLink,
-            BlkDmaMap,
+            Free, SglFree, PageFree, Alloc, Mmap,
+            VirtToBus, DmaMapSg, DmaMapPage, DmaMapPhys, DmaIovaLink, BlkDmaMap,
         ],
         rings: &[Ring::Rare],
-        ..spec(
-            Rule::UseAfterRemoval,
-            "use-after-removal",
-            Severity::Critical,
-            "memory was used after its struct pages had been removed",
-        )
+        ..spec(Rule::UseAfterRemoval, "use-after-removal", Critical,
+            "memory was used after its struct pages had been removed")
     },
     Spec {
-        needs: &[&[Unmapped], &[Release], &[Alloc]],
-        parts: &[Mmap],
-        rings: &[Ring::Rare],
-        ..spec(
-            Rule::AllocOnDeadChunk,
-            "alloc-on-dead-chunk",
-            Severity::Critical,
-            "memory was asked for while the pool still points to a range that is gone",
-        )
+        needs: &[&[Unmapped], &[Release], &[Alloc]], parts: &[Mmap], rings: &[Ring::Rare],
+        ..spec(Rule::AllocOnDeadChunk, "alloc-on-dead-chunk", Critical,
+            "memory was asked for while the pool still points to a range that is gone")
     },
     Spec {
-        needs: &[&[Kill], &[Drained, Remove], &[Alloc]],
-        parts: &[Mmap],
-        rings: &[Ring::Rare],
-        ..spec(
-            Rule::AllocAfterKill,
-            "alloc-after-kill",
-            Severity::Critical,
-            "memory was given out of a range that had drained",
-        )
+        needs: &[&[Kill], &[Drained, Remove], &[Alloc]], parts: &[Mmap], rings: &[Ring::Rare],
+        ..spec(Rule::AllocAfterKill, "alloc-after-kill", Critical,
+            "memory was given out of a range that had drained")
     },
     Spec {
-        needs: &[&[Kill]],
-        rings: &[Ring::Rare],
-        ..spec(
-            Rule::DoubleKill,
-            "double-kill",
-            Severity::High,
-            "the reference of a range was killed twice",
-        )
+        needs: &[&[Kill]], rings: &[Ring::Rare],
+        ..spec(Rule::DoubleKill, "double-kill", High,
+            "the reference of a range was killed twice")
     },
     Spec {
-        needs: &[&[Release]],
-        parts: &[Alloc, Free, SglFree, Mmap, PageFree],
-        rings: &[Ring::Rare],
-        ..spec(
-            Rule::PoolDestroyedInUse,
-            "pool-destroyed-in-use",
-            Severity::Critical,
-            "the pool was destroyed while memory was out",
-        )
+        needs: &[&[Release]], parts: &[Alloc, Free, SglFree, Mmap, PageFree], rings: &[Ring::Rare],
+        ..spec(Rule::PoolDestroyedInUse, "pool-destroyed-in-use", Critical,
+            "the pool was destroyed while memory was out")
     },
     Spec {
         needs: &[&[Alloc], &[Free]],
         parts: &[SglAlloc, SglFree, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
-        ..spec(
-            Rule::UnmatchedFree,
-            "unmatched-free",
-            Severity::High,
-            "memory was given back that nobody had taken",
-        )
+        ..spec(Rule::UnmatchedFree, "unmatched-free", High,
+            "memory was given back that nobody had taken")
     },
     Spec {
-        needs: &[&[Alloc], &[Free]],
-        parts: &[SglAlloc, SglFree],
-        rings: &[Ring::Hot, Ring::Rare],
-        ..spec(
-            Rule::DoubleFree,
-            "double-free",
-            Severity::High,
-            "memory was given back twice",
-        )
+        needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
+        ..spec(Rule::DoubleFree, "double-free", High,
+            "memory was given back twice")
     },
     Spec {
-        needs: &[&[Alloc], &[Free]],
-        parts: &[SglAlloc, SglFree],
-        rings: &[Ring::Hot, Ring::Rare],
-        ..spec(
-            Rule::SizeMismatch,
-            "size-mismatch",
-            Severity::High,
-            "another amount was given back than had been taken",
-        )
+        needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
+        ..spec(Rule::SizeMismatch, "size-mismatch", High,
+            "another amount was given back than had been taken")
     },
     Spec {
-        needs: &[&[Kill], &[Drained]],
-        rings: &[Ring::Rare],
-        ..spec(
-            Rule::StalledDrain,
-            "stalled-drain",
-            Severity::High,
-            "a killed range does not drain",
-        )
+        needs: &[&[Kill], &[Drained]], rings: &[Ring::Rare],
+        ..spec(Rule::StalledDrain, "stalled-drain", High,
+            "a killed range does not drain")
     },
     Spec {
         needs: &[&[Unbind, DriverRemove], &[Unbound, DriverRemoved]],
         parts: &[Kill, Release],
         rings: &[Ring::Rare],
-        ..spec(
-            Rule::StalledUnbind,
-            "stalled-unbind",
-            Severity::High,
-            "an unbind does not come to its end",
-        )
+        ..spec(Rule::StalledUnbind, "stalled-unbind", High,
+            "an unbind does not come to its end")
     },
     Spec {
         needs: &[&[Pull], &[Alloc], &[Free]],
         parts: &[SglAlloc, SglFree, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
-        ..spec(
-            Rule::UnexplainedReference,
-            "unexplained-reference",
-            Severity::High,
-            "a killed range has references that no known allocation explains",
-        )
+        ..spec(Rule::UnexplainedReference, "unexplained-reference", High,
+            "a killed range has references that no known allocation explains")
     },
     Spec {
-        needs: &[&[Memremap]],
-        rings: &[Ring::Rare],
-        ..spec(
-            Rule::OverlappingRanges,
-            "overlapping-ranges",
-            Severity::High,
-            "two ranges in use overlap",
-        )
+        needs: &[&[Memremap]], rings: &[Ring::Rare],
+        ..spec(Rule::OverlappingRanges, "overlapping-ranges", High,
+            "two ranges in use overlap")
     },
     Spec {
-        needs: &[&[MapSg], &[UnmapSg], &[Remove]],
-        rings: &[Ring::Hot, Ring::Rare],
-        ..spec(
-            Rule::MapImbalance,
-            "map-imbalance",
-            Severity::High,
-            "maps and unmaps for DMA do not pair up",
-        )
+        needs: &[&[MapSg], &[UnmapSg], &[Remove]], rings: &[Ring::Hot, Ring::Rare],
+        ..spec(Rule::MapImbalance, "map-imbalance", High,
+            "maps and unmaps for DMA do not pair up")
     },
 ];
 
@@ -302,7 +220,6 @@ impl Rule {
     }
 
     /// The rule of this name.
-    #[must_use]
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::all().find(|rule| rule.name() == name)
     }
