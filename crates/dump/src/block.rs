@@ -32,7 +32,6 @@ pub enum Kind {
 
 impl Kind {
     /// The kind with this number.
-    #[must_use]
     pub(crate) const fn from_u8(value: u8) -> Option<Self> {
         match value {
             1 => Some(Self::Header),
@@ -46,7 +45,6 @@ impl Kind {
     }
 
     /// The name used in every output.
-    #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Header => "header",
@@ -80,7 +78,6 @@ pub(crate) struct BlockHeader {
 
 impl BlockHeader {
     /// As it is stored.
-    #[must_use]
     pub(crate) fn to_bytes(self) -> [u8; HEADER_SIZE] {
         let mut bytes = [0; HEADER_SIZE];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -96,7 +93,6 @@ impl BlockHeader {
     }
 
     /// The header that these bytes are, or `None` where they are none, or a damaged one.
-    #[must_use]
     pub(crate) fn from_bytes(bytes: &[u8; HEADER_SIZE]) -> Option<Self> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let header = Self {

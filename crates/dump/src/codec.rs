@@ -30,7 +30,6 @@ pub(crate) enum CodecError {
 }
 
 /// Stores content by whichever codec makes it smaller; it ends with so many records, as slots. Returns the codec and the bytes.
-#[must_use]
 pub(crate) fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
     let planes = (records > 0).then(|| planes::encode(&content, records)).flatten();
     let planes = planes

@@ -62,7 +62,6 @@ pub fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// Where the next block may begin.
-#[must_use]
 pub(super) fn find(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = bytes.get(from..)?;
     let place = rest.windows(MAGIC.len()).position(|window| window == MAGIC)?;

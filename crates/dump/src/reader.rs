@@ -138,7 +138,6 @@ impl<R: Read> Reader<R> {
     }
 
     /// The same for an input that never ends by itself: nothing is read behind the footer that ends the run.
-    #[must_use]
     pub(super) const fn until_end_of_run(input: R) -> Self {
         let mut reader = Self::new(input);
         reader.ends_with_run = true;
@@ -146,7 +145,6 @@ impl<R: Read> Reader<R> {
     }
 
     /// Intact blocks so far: none at all is no dump.
-    #[must_use]
     pub(crate) const fn blocks(&self) -> u64 {
         self.blocks
     }

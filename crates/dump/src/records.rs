@@ -62,7 +62,6 @@ pub struct Records {
 
 impl Records {
     /// The content of the block.
-    #[must_use]
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let items = self.slices.iter().map(|slice| slice.items.len()).sum::<usize>();
         let size = HEAD_SIZE + self.slices.len() * ENTRY_SIZE + items * SLOT_SIZE;
@@ -83,7 +82,6 @@ impl Records {
     }
 
     /// The block that this content is, or `None` where it is not one that was written.
-    #[must_use]
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(HEAD_SIZE)?;
         let half = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));

@@ -43,7 +43,6 @@ pub struct Holder {
 
 impl Holder {
     /// Of one reference, which may have ended.
-    #[must_use]
     pub(crate) const fn of(reference: &Reference, taken_by: &TakenBy<'_>, unsure: bool) -> Self {
         Self {
             kind: reference.taken.kind(),

@@ -35,7 +35,6 @@ const PAGE: u64 = 4096;
 
 impl Arming {
     /// With the base of the page array and the size of a `struct page`, where they are known.
-    #[must_use]
     pub(crate) const fn new(vmemmap: Option<(u64, u64)>) -> Self {
         Self {
             dying: Vec::new(),

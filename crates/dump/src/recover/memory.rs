@@ -147,7 +147,6 @@ impl Skipped {
 
     /// Nothing was skipped.
     #[cfg(test)]
-    #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

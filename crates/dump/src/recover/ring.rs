@@ -56,7 +56,6 @@ impl Recovered {
 
     /// What is missing from `first` on (a ring that it does not name: from the beginning on), as far as is known that there
     /// was something: by younger records, by records in the making, and by the counters.
-    #[must_use]
     pub(crate) fn losses(&self, first: &Heads) -> Vec<Loss> {
         let heads = heads(&self.counters);
         let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> =

@@ -22,7 +22,6 @@ pub struct VmcoreInfo {
 
 impl VmcoreInfo {
     /// Reads the lines. What is not text is not there.
-    #[must_use]
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut info = Self::default();
         for line in bytes.split(|&byte| byte == b'\n') {
@@ -43,7 +42,6 @@ impl VmcoreInfo {
     }
 
     /// Looks for it among ELF notes.
-    #[must_use]
     pub(crate) fn find(notes: &[u8]) -> Option<Self> {
         let mut rest = notes;
         loop {

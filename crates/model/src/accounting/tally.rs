@@ -122,7 +122,6 @@ impl Tally {
     }
 
     /// What it was at some point of a run, as a dump has it.
-    #[must_use]
     pub(crate) fn resumed(mut self) -> Self {
         self.delivered.resize(HOOK_SLOTS, 0);
         self.rings.truncate(MAX_CPUS as usize);

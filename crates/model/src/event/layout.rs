@@ -155,7 +155,6 @@ impl Word {
 
 impl Number {
     /// As [`Word::flag`].
-    #[must_use]
     pub(crate) const fn flag(self) -> u32 {
         match self {
             Self::Unused => 0,
@@ -167,7 +166,6 @@ impl Number {
 
 impl Small {
     /// As [`Word::flag`].
-    #[must_use]
     pub(crate) const fn flag(self) -> u32 {
         match self {
             Self::Unused => 0,

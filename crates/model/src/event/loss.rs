@@ -36,7 +36,6 @@ impl Reason {
     ];
 
     /// The name used in every output.
-    #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overwritten => "overwritten",
@@ -50,7 +49,6 @@ impl Reason {
     }
 
     /// The reason with this number.
-    #[must_use]
     pub(crate) const fn from_u8(value: u8) -> Option<Self> {
         match value {
             1 => Some(Self::Overwritten),

@@ -111,7 +111,6 @@ pub struct State {
 
 impl State {
     /// As `small` of the record has it.
-    #[must_use]
     pub(crate) const fn from_bits(bits: u16) -> Self {
         Self {
             chunk: (bits >> state::CHUNK_SHIFT) as u8,

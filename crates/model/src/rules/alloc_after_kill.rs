@@ -20,7 +20,6 @@ const RULE: Rule = Rule::AllocAfterKill;
 const ADVICE: &str = "This memory is of a range that is torn down: the taker must not use it. Report the kernel: a killed \
                       reference must refuse new users (percpu_ref_tryget_live_rcu in pci_alloc_p2pmem).";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct AllocAfterKill;
 

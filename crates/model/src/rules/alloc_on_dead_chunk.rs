@@ -20,7 +20,6 @@ const ADVICE: &str = "Stop whoever takes memory of this device while it is being
                       give it back, so that the teardown can end. Report the kernel: gen_pool_alloc_owner finds the chunk of \
                       a range whose dev_pagemap is freed, until pci_p2pdma_release.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct AllocOnDeadChunk;
 

@@ -49,7 +49,6 @@ const MAX_DOUBTS: usize = 16;
 
 impl Coverage {
     /// For a run with these hooks.
-    #[must_use]
     pub(crate) fn new(hooks: &[HookStatus]) -> Self {
         let mut coverage = Self {
             hooks: [Sight::NotAskedFor; HOOKS],
@@ -77,7 +76,6 @@ impl Coverage {
     }
 
     /// It sees what happens, or will when it is armed.
-    #[must_use]
     pub(crate) fn sees(&self, hook: Hook) -> bool {
         self.hooks[hook as usize] == Sight::Sees
     }
@@ -102,13 +100,11 @@ impl Coverage {
     }
 
     /// What is given back at `now_ns` can have been on its way since before the dump begins.
-    #[must_use]
     pub(crate) const fn is_unsettled(&self, now_ns: u64) -> bool {
         now_ns < self.settled_ns
     }
 
     /// Something was lost, or is not known.
-    #[must_use]
     pub(crate) fn is_doubtful(&self) -> bool {
         !self.doubts.is_empty() || self.lost.iter().any(|lost| lost.count > 0)
     }
@@ -120,7 +116,6 @@ impl Coverage {
     }
 
     /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
-    #[must_use]
     pub(crate) fn answer(&self, rule: Rule) -> (Answer, Vec<String>) {
         let spec = rule.spec();
         let unchecked: Vec<_> = spec

@@ -17,7 +17,6 @@ const RULE: Rule = Rule::DoubleFree;
 const ADVICE: &str = "One of the two frees is wrong: the evidence names the records of the allocation and of both. The range has \
                       lost a reference too many as well, so it may drain while somebody has memory of it.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct DoubleFree;
 

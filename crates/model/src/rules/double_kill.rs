@@ -13,7 +13,6 @@ const RULE: Rule = Rule::DoubleKill;
 const ADVICE: &str = "Each range is torn down once, by devres. Look for a driver that calls devm_memunmap_pages or \
                       memunmap_pages itself; the stack says who did.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct DoubleKill;
 

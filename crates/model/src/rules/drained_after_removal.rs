@@ -14,7 +14,6 @@ const RULE: Rule = Rule::DrainedAfterRemoval;
 const ADVICE: &str = "Between the two the struct pages were gone while somebody still had one: look for memory corruption \
                       since then, and report the kernel with this trace. See removed-before-drained.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct DrainedAfterRemoval;
 

@@ -34,7 +34,6 @@ struct Earlier {
     closed: u32,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,

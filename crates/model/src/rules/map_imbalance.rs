@@ -20,7 +20,6 @@ const NOT_MAPPED: &str = "Its driver unmaps twice, or something else than it has
 const LEFT: &str = "The client device can still write to where this memory was: look for the missing dma_unmap in its driver. \
                       (A map is seen when it is entered: one that failed looks like one that was never undone.)";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct MapImbalance;
 

@@ -17,7 +17,6 @@ const RULE: Rule = Rule::OverlappingRanges;
 const ADVICE: &str = "Two drivers, or one twice, offer the same memory: each will give it out. Compare the size and offset of \
                       the pci_p2pdma_add_resource calls.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct OverlappingRanges;
 

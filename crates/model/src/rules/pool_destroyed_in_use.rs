@@ -21,7 +21,6 @@ const RULE: Rule = Rule::PoolDestroyedInUse;
 const ADVICE: &str = "The range drained although memory was out: look for a reference that was dropped twice, as by a free of \
                       a part, or a put without a get. Whoever took the memory must not free it any more.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct PoolDestroyedInUse {
     /// Releases that were entered with memory out while a removed range had not drained: on a kernel that waits for that in

@@ -23,7 +23,6 @@ const ADVICE: &str = "Whoever touches this memory from now on uses freed struct 
                       a crash dump, and report the kernel with this trace. memunmap_pages must wait for the drain before \
                       arch_remove_memory (since Linux 5.2, commit 50f44ee7248a).";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct RemovedBeforeDrained {
     /// Removals in the right order of ranges of which memory seems to be out.

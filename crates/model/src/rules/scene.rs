@@ -38,7 +38,6 @@ impl Options {
     }
 }
 
-/// See the module.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scene<'a> {
     /// What is true after the element.

@@ -22,7 +22,6 @@ const PARTIAL: &str = "The rest is lost to the pool until it is given back, too,
                        first free: it can drain while memory is out, and pci_p2pdma_release then ends in a BUG. Give back \
                        the whole at once.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct SizeMismatch;
 

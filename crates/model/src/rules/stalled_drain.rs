@@ -20,7 +20,6 @@ const RULE: Rule = Rule::StalledDrain;
 const ADVICE: &str = "Have the holders give the memory back: end their I/O, unmap, stop the driver or service that took it. \
                       `p2p-trace holders` shows what is still out and what else may pin it. The unbind goes on by itself then.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct StalledDrain {
     open: HashSet<(DeviceAddress, RangeId)>,

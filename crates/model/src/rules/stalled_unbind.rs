@@ -22,7 +22,6 @@ const ADVICE: &str = "The stack says where the task waits. In memunmap_pages it 
                       took them. In the driver's remove it waits for that driver: ask its maintainers. Until it ends, \
                       nothing else can bind, unbind, reset or remove the device.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct StalledUnbind {
     /// The unbind that each device has a finding for, by its beginning.

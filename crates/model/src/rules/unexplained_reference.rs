@@ -25,7 +25,6 @@ const ADVICE: &str = "No allocation that was seen is behind it. Look for who tak
 /// A free is recorded before it drops its reference: one reading may be too early for it.
 const READINGS: u8 = 2;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct UnexplainedReference {
     /// Readings in a row that showed some.

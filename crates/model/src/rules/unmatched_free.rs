@@ -16,7 +16,6 @@ const RULE: Rule = Rule::UnmatchedFree;
 const ADVICE: &str = "Look at what this task passed to the free: another device's memory, an address that was changed since, or \
                       a pointer never set. The stack or --stacks tells from where.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct UnmatchedFree;
 

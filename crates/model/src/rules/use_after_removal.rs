@@ -20,7 +20,6 @@ const ADVICE: &str = "Stop this user; arrange for a crash dump, since what it us
                       driver, with the stack, for using p2p memory that is gone, and see the findings on the teardown for why \
                       it was let go.";
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct UseAfterRemoval {
     /// Ranges that were removed while somebody may have had memory of them, and the armed hooks were not there yet.

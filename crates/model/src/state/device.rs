@@ -110,7 +110,6 @@ impl Device {
     }
 
     /// The range, not over, in which this direct-map address lies.
-    #[must_use]
     pub(crate) fn range_at(&self, addr: u64) -> Option<&Range> {
         self.ranges.at(addr)
     }
@@ -143,7 +142,6 @@ impl Device {
 
     /// The allocation that has the memory at this direct-map address.
     #[cfg(test)]
-    #[must_use]
     pub(crate) fn reference_at(&self, addr: u64) -> Option<(Key, &Reference)> {
         let key = self.ledger.owner(addr)?;
         Some((Key(key), self.ledger.get(key)?))

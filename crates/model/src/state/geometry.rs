@@ -57,7 +57,6 @@ impl Default for Geometry {
 
 impl Geometry {
     /// With a size of `struct page` in bytes; 0 is taken as [`PAGE_STRUCT_SIZE`].
-    #[must_use]
     pub(crate) const fn new(page_struct_size: u64) -> Self {
         Self {
             page_struct_size: if page_struct_size == 0 {
@@ -71,7 +70,6 @@ impl Geometry {
     }
 
     /// Address of page frame 0's `struct page`, deduced.
-    #[must_use]
     pub(crate) const fn vmemmap_base(&self) -> Option<u64> {
         self.vmemmap.get()
     }
@@ -83,7 +81,6 @@ impl Geometry {
     }
 
     /// Numbers of the pages in a span of the direct map.
-    #[must_use]
     pub(crate) fn indices(&self, span: &Span<u64>) -> Option<Span<u64>> {
         let (vmemmap, direct_map) = (self.vmemmap.get()?, self.direct_map.get()?);
         let first = self.index(vmemmap);
@@ -104,7 +101,6 @@ impl Geometry {
     }
 
     /// Where a range begins in the direct map.
-    #[must_use]
     pub(crate) fn base_of(&self, range: Range) -> Option<u64> {
         self.direct_map.get()?.checked_add(range.start)
     }

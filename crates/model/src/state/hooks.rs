@@ -47,14 +47,12 @@ impl Hooks {
     }
 
     /// Since when an armed hook is attached: the longest, where there are several.
-    #[must_use]
     pub(crate) const fn armed_since_ns(&self) -> Option<u64> {
         self.armed_since_ns
     }
 
     /// From when on all that is taken is seen: the latest time at which one of the hooks on what takes memory was attached. The hooks
     /// are attached one after the other, so that a range can be seen being added while an allocation from it is not.
-    #[must_use]
     pub(crate) fn takes_seen_since_ns(&self) -> u64 {
         [Hook::Alloc, Hook::SglAlloc, Hook::Mmap]
             .into_iter()

@@ -46,7 +46,6 @@ pub struct Held {
     pub bytes: u64,
 }
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     references: Slab<Reference>,

@@ -113,7 +113,6 @@ impl Model {
     }
 
     /// The run has come to its end: nothing follows.
-    #[must_use]
     pub(crate) const fn ended(&self) -> bool {
         self.ended
     }

@@ -31,7 +31,6 @@ type Block<V> = Inner<Inner<Leaf<V>>>;
 
 impl<V: Copy + Default + PartialEq> Pages<V> {
     /// The value of `page`.
-    #[must_use]
     pub(crate) fn get(&self, page: u64) -> Option<V> {
         let (block, key) = split(page);
         self.blocks.get(&block)?.get(key)
@@ -58,7 +57,6 @@ impl<V: Copy + Default + PartialEq> Pages<V> {
     }
 
     /// The nearest page at or below `page` that has a value.
-    #[must_use]
     pub(crate) fn floor(&self, page: u64) -> Option<(u64, V)> {
         let (block, key) = split(page);
         let near = self.blocks.get(&block).and_then(|node| node.floor(key));
@@ -70,7 +68,6 @@ impl<V: Copy + Default + PartialEq> Pages<V> {
     }
 
     /// The nearest page at or above `page` that has a value.
-    #[must_use]
     pub(crate) fn ceiling(&self, page: u64) -> Option<(u64, V)> {
         let (block, key) = split(page);
         let near = self.blocks.get(&block).and_then(|node| node.ceiling(key));

@@ -118,7 +118,6 @@ pub struct Range {
 
 impl Range {
     /// Known by name only.
-    #[must_use]
     pub(super) fn new(id: RangeId, seen: At) -> Self {
         Self {
             id,

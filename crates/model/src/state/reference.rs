@@ -138,7 +138,6 @@ pub(super) const NO_RANGE: u32 = u32::MAX;
 
 impl Reference {
     /// Equal for references of a device whose taker is the same ([`super::Device::taken_by`]), at one time: for grouping many.
-    #[must_use]
     pub(crate) const fn taker(&self) -> (u32, u32) {
         (self.origin, self.pid)
     }
@@ -226,7 +225,6 @@ pub enum ClosedBy {
 
 impl ClosedBy {
     /// The end itself was observed.
-    #[must_use]
     pub(crate) const fn is_seen(self) -> bool {
         matches!(self, Self::Free | Self::SglFree | Self::PageFree)
     }

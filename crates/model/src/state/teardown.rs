@@ -61,13 +61,11 @@ pub struct Teardown {
 }
 
 /// A step of a bracket: the driver core lets go of the device, with or without p2p memory.
-#[must_use]
 pub(super) const fn is_bracket(kind: Kind) -> bool {
     is_opening(kind) || is_closing(kind)
 }
 
 /// A bracket opens.
-#[must_use]
 pub(super) const fn is_opening(kind: Kind) -> bool {
     matches!(kind, Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease)
 }
@@ -78,7 +76,6 @@ pub(super) const fn is_closing(kind: Kind) -> bool {
 }
 
 /// A step of any kind.
-#[must_use]
 pub(super) const fn is_step(kind: Kind) -> bool {
     is_bracket(kind)
         || matches!(
@@ -96,7 +93,6 @@ pub(super) const fn is_step(kind: Kind) -> bool {
 
 impl Teardown {
     /// Begins with its first step.
-    #[must_use]
     pub(super) fn new(step: Step) -> Self {
         Self {
             omitted: 0,

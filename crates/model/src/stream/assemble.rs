@@ -92,7 +92,6 @@ impl Assembler {
     }
 
     /// Nothing waits for its stack.
-    #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }

@@ -34,7 +34,6 @@ enum Progress {
     Done,
 }
 
-/// See the module.
 pub(super) struct Armer {
     table: Array<MapData, ArmedElement>,
     arming: Arming,

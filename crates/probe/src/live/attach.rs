@@ -267,7 +267,6 @@ fn own_kprobe(link: KProbeLink, counts: bool) -> Result<Link, String> {
 
 impl Attached {
     /// Runs that the kernel skipped, over all of the hook's programs; `None` where it does not say.
-    #[must_use]
     pub(crate) fn missed(&self, ebpf: &Ebpf) -> Option<u64> {
         let mut sum = 0;
         for (link, name) in self.links.iter().zip(&self.programs) {

@@ -29,7 +29,6 @@ const MAX_SLOTS: u64 = 1 << 22;
 
 /// Slots per CPU of the hot and the rare ring. `requested` is the size of the hot ring in bytes, over all
 /// CPUs; it is rounded down to a power of two of slots per CPU.
-#[must_use]
 pub(super) fn slots(cpus: u32, requested: Option<u64>) -> [u32; 2] {
     let cpus = u64::from(cpus.max(1));
     let total = requested.unwrap_or_else(|| (HOT_PER_CPU * cpus).min(HOT_LIMIT));
@@ -72,7 +71,6 @@ impl Cast {
 impl Features {
     /// Asks the kernel's own types, since distributions bring features to older versions. Ids of types are only good
     /// for the running kernel: `is_foreign` when they come from a file that the user named.
-    #[must_use]
     pub(super) fn of(btf: &Btf, is_foreign: bool) -> Self {
         Self {
             fetch_add: btf.member_offset("bpf_prog_info", "recursion_misses").is_some(),
@@ -86,7 +84,6 @@ impl Features {
 }
 
 /// The configuration of one run.
-#[must_use]
 pub(super) fn config(
     btf: &Btf,
     symbols: &Symbols,

@@ -38,7 +38,6 @@ pub(crate) struct Rings {
 
 impl Rings {
     /// Readers for CPUs 0 to `cpus - 1` of the run with the random number `run`.
-    #[must_use]
     pub(crate) fn new(cpus: u32, run: u64) -> Self {
         let readers = (0..cpus)
             .flat_map(|cpu| Ring::ALL.map(|ring| Reader::new(cpu, ring, run)))
@@ -84,7 +83,6 @@ impl Rings {
     }
 
     /// Where each ring stands now.
-    #[must_use]
     pub(crate) fn positions(&self, memory: &impl Memory) -> Vec<Position> {
         let position = |reader: &Reader| {
             let (cpu, ring) = (reader.cpu, reader.ring);

@@ -37,14 +37,12 @@ pub struct View<'a> {
 
 impl<'a> View<'a> {
     /// A ring of `slots.len() / 16` slots; `None` unless that is a power of two.
-    #[must_use]
     pub(crate) const fn new(slots: &'a [AtomicU64], head: &'a AtomicU64) -> Option<Self> {
         let sound = slots.len().is_multiple_of(SLOT_WORDS) && (slots.len() / SLOT_WORDS).is_power_of_two();
         if sound { Some(Self { slots, head }) } else { None }
     }
 
     /// Positions claimed so far.
-    #[must_use]
     pub(crate) fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }

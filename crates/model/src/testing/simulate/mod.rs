@@ -107,7 +107,6 @@ struct Burst {
     span: Span,
 }
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     pub now_ns: u64,

@@ -26,7 +26,6 @@ struct Try {
     at_ns: u64,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Again {
     devices: BTreeMap<DeviceAddress, Try>,
