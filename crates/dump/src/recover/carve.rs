@@ -130,14 +130,9 @@ impl Collector {
             Content::Whole(Record { run, .. }) => *run,
             Content::Torn(place) => place.run,
         };
-        if !common.wants(run) {
+        let Some(found) = self.found(common, run) else {
             return;
-        }
-        if !common.admits() {
-            self.beyond_limit += 1;
-            return;
-        }
-        let found = self.runs.entry(run).or_default();
+        };
         match content {
             Content::Whole(record) if is_in_place(&record, physical) => found.records.push(record),
             Content::Whole(record) => found.strays.push(record),
@@ -147,18 +142,25 @@ impl Collector {
 
     fn take_marked(&mut self, common: &Common, marked: Marked) {
         let run = marked.run();
-        if !common.wants(run) {
+        let Some(found) = self.found(common, run) else {
             return;
-        }
-        if !common.admits() {
-            self.beyond_limit += 1;
-            return;
-        }
-        let found = self.runs.entry(run).or_default();
+        };
         match marked {
             Marked::Counters(_, counters) => found.counters.push(counters),
             Marked::Page(page) => found.images.add(page),
         }
+    }
+
+    /// What was found of a run, where one more thing of it is wanted.
+    fn found(&mut self, common: &Common, run: u64) -> Option<&mut Found> {
+        if !common.wants(run) {
+            return None;
+        }
+        if !common.admits() {
+            self.beyond_limit += 1;
+            return None;
+        }
+        Some(self.runs.entry(run).or_default())
     }
 
     fn merge(&mut self, other: Self) {
