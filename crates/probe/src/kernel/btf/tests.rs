@@ -236,7 +236,7 @@ fn finds_the_section_of_an_elf_file() {
     let btf = sample().build();
     let names = b"\0.BTF_ids\0.BTF\0.shstrtab\0";
     let mut elf = vec![0; 64];
-    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     let section = |name: u32, offset: usize, len: usize| {
         let mut header = [0; 64];
         header[..4].copy_from_slice(&name.to_le_bytes());
