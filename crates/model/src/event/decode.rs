@@ -218,11 +218,8 @@ fn by_kind(event: &mut Event, record: &Record) {
             Word::Taken => event.taken = Some(value),
             Word::Waiting => event.waiting_ns = Some(value),
             Word::Refs => {
-                let estimate = record.has(valid::REFS_ESTIMATE);
-                event.refs = Some(Refs {
-                    count: value.cast_signed(),
-                    estimate,
-                });
+                let (count, estimate) = (value.cast_signed(), record.has(valid::REFS_ESTIMATE));
+                event.refs = Some(Refs { count, estimate });
             }
         }
     }
@@ -351,13 +348,8 @@ mod tests {
             ..record(Kind::PageFree, Hook::PageFree, flags)
         };
         let event = decode(&burst).unwrap();
-        assert_eq!(
-            event.span,
-            Some(Span {
-                first_ns: 2,
-                last_ns: 3
-            })
-        );
+        let span = event.span.map(|span| (span.first_ns, span.last_ns));
+        assert_eq!(span, Some((2, 3)));
         assert_eq!(
             (event.count, event.size, event.burst_cpu),
             (Some(16), Some(65536), Some(5))
@@ -375,11 +367,8 @@ mod tests {
         let event = decode(&kill).unwrap();
         assert_eq!(event.range, Some(Range { start: 1, end: 2 }));
         assert_eq!(
-            event.refs,
-            Some(Refs {
-                count: 4,
-                estimate: true
-            })
+            event.refs.map(|refs| (refs.count, refs.estimate)),
+            Some((4, true))
         );
         assert_eq!(event.taken, None);
     }

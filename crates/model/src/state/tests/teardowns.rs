@@ -20,6 +20,16 @@ fn step(kernel: &mut Kernel, pid: u32, kind: Kind, pgmap: Option<u64>) {
     kernel.event(0, kind, hook, pid, |event| event.pgmap = pgmap);
 }
 
+fn steps(kernel: &mut Kernel, pid: u32, kinds: &[Kind], pgmap: Option<u64>) {
+    for &kind in kinds {
+        step(kernel, pid, kind, pgmap);
+    }
+}
+
+fn is_told(model: &Model, is_it: impl Fn(&What) -> bool) -> bool {
+    model.changes().iter().any(|change| is_it(&change.what))
+}
+
 #[test]
 fn a_teardown_is_its_steps_from_first_to_last() {
     let mut kernel = bound(&[8, 8]);
@@ -86,13 +96,10 @@ fn brackets_without_p2p_memory_are_no_teardown() {
 fn a_nested_bracket_is_part_of_the_teardown() {
     let mut kernel = bound(&[8]);
     let pgmap = kernel.pgmaps(0)[0];
-    step(&mut kernel, 6, Kind::Unbind, None);
-    step(&mut kernel, 6, Kind::Unbind, None);
+    steps(&mut kernel, 6, &[Kind::Unbind; 2], None);
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     step(&mut kernel, 6, Kind::Released, None);
-    step(&mut kernel, 6, Kind::Unbound, None);
-    step(&mut kernel, 6, Kind::Unbound, None);
-    step(&mut kernel, 6, Kind::Unbound, None);
+    steps(&mut kernel, 6, &[Kind::Unbound; 3], None);
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     let teardowns: Vec<_> = device.teardowns().map(|teardown| teardown.steps.len()).collect();
@@ -119,15 +126,12 @@ fn whoever_only_waits_for_the_lock_does_not_tear_down() {
 fn a_teardown_without_an_unbind_is_one() {
     let mut kernel = bound(&[8]);
     let pgmap = kernel.pgmaps(0)[0];
-    step(&mut kernel, 6, Kind::DriverRemove, None);
-    step(&mut kernel, 6, Kind::DriverRemoved, None);
-    step(&mut kernel, 6, Kind::DevresRelease, None);
-    for kind in [Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped] {
-        step(&mut kernel, 6, kind, Some(pgmap));
-    }
-    for kind in [Kind::Release, Kind::Released, Kind::DevresReleased] {
-        step(&mut kernel, 6, kind, None);
-    }
+    let unbind = [Kind::DriverRemove, Kind::DriverRemoved, Kind::DevresRelease];
+    steps(&mut kernel, 6, &unbind, None);
+    let of_range = [Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped];
+    steps(&mut kernel, 6, &of_range, Some(pgmap));
+    let of_pool = [Kind::Release, Kind::Released, Kind::DevresReleased];
+    steps(&mut kernel, 6, &of_pool, None);
     let model = model_of(&kernel.elements);
     let teardowns: Vec<_> = device(&model, &kernel, 0).teardowns().collect();
     assert_eq!((teardowns.len(), teardowns[0].steps.len()), (1, 10));
@@ -175,12 +179,7 @@ fn a_refused_add_is_counted_and_is_no_teardown() {
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     assert_eq!((device.ranges().count(), device.teardowns().count()), (1, 0));
-    assert!(
-        model
-            .changes()
-            .iter()
-            .any(|change| change.what == What::AddRefused)
-    );
+    assert!(is_told(&model, |what| *what == What::AddRefused));
 }
 
 #[test]
@@ -191,15 +190,9 @@ fn an_add_that_fails_behind_its_memremap_is_no_teardown_either() {
         event.pgmap = Some(pgmap);
         event.ret = Some(0);
     });
-    for kind in [
-        Kind::MemremapRelease,
-        Kind::Kill,
-        Kind::Drained,
-        Kind::Remove,
-        Kind::Unmapped,
-    ] {
-        step(&mut kernel, 5, kind, Some(pgmap));
-    }
+    step(&mut kernel, 5, Kind::MemremapRelease, Some(pgmap));
+    let of_range = [Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped];
+    steps(&mut kernel, 5, &of_range, Some(pgmap));
     kernel.event(0, Kind::AddResource, Hook::AddResource, 5, |event| {
         event.ret = Some(-12);
         event.failed = true;
@@ -229,12 +222,7 @@ fn a_second_kill_is_told() {
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     let model = model_of(&kernel.elements);
-    assert!(
-        model
-            .changes()
-            .iter()
-            .any(|change| matches!(change.what, What::KilledAgain(_)))
-    );
+    assert!(is_told(&model, |what| matches!(what, What::KilledAgain(_))));
     assert_eq!(device(&model, &kernel, 0).ranges().next().unwrap().more_kills, 1);
 }
 
@@ -363,9 +351,8 @@ fn mappings_are_known_where_both_hooks_are_attached() {
 fn a_refused_add_whose_kill_looked_like_one_is_none_in_the_end() {
     let mut kernel = bound(&[8]);
     let pgmap = 0xffff_8880_7777_0000;
-    for kind in [Kind::Kill, Kind::Drained, Kind::Unmapped] {
-        step(&mut kernel, 5, kind, Some(pgmap));
-    }
+    let of_range = [Kind::Kill, Kind::Drained, Kind::Unmapped];
+    steps(&mut kernel, 5, &of_range, Some(pgmap));
     let model = model_of(&kernel.elements);
     assert!(device(&model, &kernel, 0).pending_teardown().is_some());
     kernel.event(0, Kind::Memremap, Hook::Memremap, 5, |event| {
