@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use p2p_trace_common::Ring;
 use p2p_trace_model::{
-    accounting::{Position, Shortfalls, Status, Totals},
+    accounting::{Status, Totals},
     names::Hex,
     rules,
     units::Clock,
@@ -33,7 +32,6 @@ pub struct Header {
     /// Which file of the run this is, from 0 on.
     pub file: u32,
     /// `CLOCK_BOOTTIME` beside the time of day.
-    #[serde(with = "clock")]
     pub clock: Clock,
     /// When the session was opened, `CLOCK_BOOTTIME` in nanoseconds.
     pub start_ns: u64,
@@ -111,164 +109,8 @@ pub struct Footer {
     /// From the attach to the detach in nanoseconds, once the run is over.
     pub duration_ns: u64,
     /// What the kernel counted, once the run is over.
-    #[serde(default, with = "totals", skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
     /// What the run has come to, with all that is in front of this block.
-    #[serde(with = "counts")]
     pub counts: Counts,
-}
-
-/// A module that writes a foreign type as a wire form that converts both ways.
-macro_rules! as_wire {
-    ($vis:vis $module:ident, $wire:ident, $type:ty) => {
-        $vis mod $module {
-            use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-            use super::*;
-
-            pub(crate) fn serialize<S: Serializer>(value: &$type, serializer: S) -> Result<S::Ok, S::Error> {
-                $wire::from(value).serialize(serializer)
-            }
-
-            pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<$type, D::Error> {
-                $wire::deserialize(deserializer).map(Into::into)
-            }
-        }
-    };
-}
-
-as_wire!(clock, ClockWire, Clock);
-as_wire!(pub(super) counts, CountsWire, Counts);
-as_wire!(totals, TotalsWire, Option<Totals>);
-
-#[derive(Serialize, Deserialize)]
-struct ClockWire {
-    boottime_ns: u64,
-    realtime_ns: u64,
-    utc_offset_s: i32,
-}
-
-impl From<&Clock> for ClockWire {
-    fn from(clock: &Clock) -> Self {
-        let &Clock {
-            boottime_ns,
-            realtime_ns,
-            utc_offset_s,
-        } = clock;
-        Self {
-            boottime_ns,
-            realtime_ns,
-            utc_offset_s,
-        }
-    }
-}
-
-impl From<ClockWire> for Clock {
-    fn from(wire: ClockWire) -> Self {
-        Self {
-            boottime_ns: wire.boottime_ns,
-            realtime_ns: wire.realtime_ns,
-            utc_offset_s: wire.utc_offset_s,
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct CountsWire {
-    hot: u64,
-    rare: u64,
-    user: u64,
-    statuses: u32,
-}
-
-impl From<&Counts> for CountsWire {
-    fn from(counts: &Counts) -> Self {
-        let &Counts {
-            hot,
-            rare,
-            user,
-            statuses,
-        } = counts;
-        Self {
-            hot,
-            rare,
-            user,
-            statuses,
-        }
-    }
-}
-
-impl From<CountsWire> for Counts {
-    fn from(wire: CountsWire) -> Self {
-        Self {
-            hot: wire.hot,
-            rare: wire.rare,
-            user: wire.user,
-            statuses: wire.statuses,
-        }
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-struct TotalsWire(Option<TotalsBody>);
-
-#[derive(Serialize, Deserialize)]
-struct TotalsBody {
-    hits: Vec<u64>,
-    missed: Vec<Option<u64>>,
-    dropped: u64,
-    notes_full: u64,
-    notes_missing: u64,
-    bursts_late: u64,
-    /// CPU, ring and head.
-    positions: Vec<(u32, u8, u64)>,
-}
-
-impl From<&Option<Totals>> for TotalsWire {
-    fn from(totals: &Option<Totals>) -> Self {
-        Self(totals.as_ref().map(|totals| {
-            TotalsBody {
-                hits: totals.hits.clone(),
-                missed: totals.missed.clone(),
-                dropped: totals.dropped,
-                notes_full: totals.shortfalls.notes_full,
-                notes_missing: totals.shortfalls.notes_missing,
-                bursts_late: totals.shortfalls.bursts_late,
-                positions: totals
-                    .positions
-                    .iter()
-                    .map(|position| (position.cpu, position.ring as u8, position.head))
-                    .collect(),
-            }
-        }))
-    }
-}
-
-impl From<TotalsWire> for Option<Totals> {
-    fn from(wire: TotalsWire) -> Self {
-        let ring_of = |number: u8| Ring::ALL.into_iter().find(|ring| *ring as u8 == number);
-        wire.0.map(|body| Totals {
-            hits: body.hits,
-            missed: body.missed,
-            dropped: body.dropped,
-            shortfalls: Shortfalls {
-                notes_full: body.notes_full,
-                notes_missing: body.notes_missing,
-                bursts_late: body.bursts_late,
-            },
-            positions: body
-                .positions
-                .into_iter()
-                .filter_map(|(cpu, ring, head)| {
-                    Some(Position {
-                        cpu,
-                        ring: ring_of(ring)?,
-                        head,
-                    })
-                })
-                .collect(),
-        })
-    }
 }

@@ -13,6 +13,7 @@ use p2p_trace_model::{
     pipeline::Slice,
     stream::order::Item,
 };
+use serde::{Deserialize, Serialize};
 
 /// Bytes before the table of slices.
 const HEAD_SIZE: usize = 32;
@@ -25,7 +26,7 @@ pub(crate) const MAX_ITEMS: usize = 4096;
 const LOSS_HEADER: u64 = 0;
 
 /// What the run had come to before a block: what is missing between two blocks follows from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Records of the hot ring.
     pub hot: u64,

@@ -23,10 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use cap::Cap;
 
-use super::{
-    describe,
-    records::{Counts, put_record, record},
-};
+use super::records::{Counts, put_record, record};
 
 /// Records in one block.
 const MAX_RECORDS: usize = 65_536;
@@ -60,7 +57,6 @@ pub struct Head {
     /// The time that the stream had reached, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
     /// What the run had come to.
-    #[serde(with = "describe::counts")]
     pub counts: Counts,
     /// What the rules had come to.
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! What the kernel side counted, by its own account.
 
 use p2p_trace_common::Ring;
+use serde::{Deserialize, Serialize};
 
 /// Where one ring stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct Position {
 }
 
 /// What the kernel side knows that it did not tell in full. All 0 in a run in which nothing went wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortfalls {
     /// Calls whose arguments or context found no room: their exits tell less, or nothing.
     pub notes_full: u64,
@@ -26,7 +27,7 @@ pub struct Shortfalls {
 }
 
 /// What the kernel counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Hits per hook, over all CPUs, in units of what the hook counts; by [`Hook`](p2p_trace_common::Hook) number.
     pub hits: Vec<u64>,
@@ -36,7 +37,30 @@ pub struct Totals {
     /// Records dropped before they had a position: only kernels without atomic fetch-add drop such.
     pub dropped: u64,
     /// What the kernel side could not note or write in time.
+    #[serde(flatten)]
     pub shortfalls: Shortfalls,
     /// Where each ring stands.
+    #[serde(with = "positions")]
     pub positions: Vec<Position>,
+}
+
+/// A position is written as CPU, ring and head; one of a ring that is not known is left out.
+mod positions {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::{Position, Ring};
+
+    pub(super) fn serialize<S: Serializer>(positions: &[Position], serializer: S) -> Result<S::Ok, S::Error> {
+        let triple = |at: &Position| (at.cpu, at.ring as u8, at.head);
+        serializer.collect_seq(positions.iter().map(triple))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Position>, D::Error> {
+        let triples = Vec::<(u32, u8, u64)>::deserialize(deserializer)?;
+        let position = |(cpu, number, head)| {
+            let ring = Ring::ALL.into_iter().find(|ring| *ring as u8 == number)?;
+            Some(Position { cpu, ring, head })
+        };
+        Ok(triples.into_iter().filter_map(position).collect())
+    }
 }

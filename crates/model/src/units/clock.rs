@@ -1,7 +1,9 @@
 //! Times of events as people write them.
 
+use serde::{Deserialize, Serialize};
+
 /// `CLOCK_BOOTTIME`, which events carry, beside the time of day at the same moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// `CLOCK_BOOTTIME` in nanoseconds.
     pub boottime_ns: u64,
