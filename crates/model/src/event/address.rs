@@ -1,7 +1,6 @@
 //! The address of a PCI function.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::Error as _};

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::names as rule_names;
-use super::{coverage::Lost, rule::Rule};
+use super::{coverage::Lost, names as rule_names, rule::Rule};
 use crate::event::{DeviceAddress, names};
 
 /// What the rules had come to.

@@ -1,7 +1,6 @@
 //! Memory is given back to the pool.
 
-use std::cmp::Ordering;
-use std::ops::Range as Span;
+use std::{cmp::Ordering, ops::Range as Span};
 
 use super::{
     change::{FreeMatch, PageMatch, What},

@@ -1,7 +1,6 @@
 //! References that have ended: kept for a while, to tell a second free from a free of memory never seen.
 
-use std::collections::VecDeque;
-use std::ops::Range as Span;
+use std::{collections::VecDeque, ops::Range as Span};
 
 use super::{
     pages::{Pages, page_of},

@@ -11,9 +11,14 @@ use p2p_trace_common::{
     record::{FLAG_STACK, STACK_FRAMES, STACK_RECORDS},
 };
 
-use crate::event::decode::{DecodeError, decode, decode_into, frames, stack};
-use crate::event::{Event, user};
-use crate::{event::Loss, stream::order::Item};
+use crate::{
+    event::{
+        Event, Loss,
+        decode::{DecodeError, decode, decode_into, frames, stack},
+        user,
+    },
+    stream::order::Item,
+};
 
 /// How long a stack can be behind its event, in time of the stream.
 pub(crate) const STACK_LIMIT_NS: u64 = 100_000_000;

@@ -2,10 +2,10 @@
 
 use p2p_trace_common::{Hook, Ring};
 
-use crate::accounting::{
-    Accounting, Device, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status,
-};
 use crate::{
+    accounting::{
+        Accounting, Device, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status,
+    },
     event::{DeviceAddress, Loss, Method, Reason},
     units::Clock,
 };

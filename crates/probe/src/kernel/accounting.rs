@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::btf::Btf;
-use super::release::Release;
+use super::{btf::Btf, release::Release};
 
 /// Whether the kernel tells how often it skipped a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

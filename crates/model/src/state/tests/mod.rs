@@ -9,8 +9,7 @@ mod teardowns;
 use std::collections::BTreeMap;
 
 use super::{Device, Key, Model, Reference, Taken};
-use crate::testing::simulate::Kernel;
-use crate::{event::decode::PAGE_SIZE, stream::assemble::Element};
+use crate::{event::decode::PAGE_SIZE, stream::assemble::Element, testing::simulate::Kernel};
 
 /// A model that has seen these elements.
 fn model_of(elements: &[Element]) -> Model {

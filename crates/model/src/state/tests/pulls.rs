@@ -6,7 +6,6 @@ use super::{
     super::{Baseline, ClosedBy, GRACE_NS, Model, Stage, What},
     device, model_of,
 };
-use crate::testing::simulate::Kernel;
 use crate::{
     event::{
         Id, Loss, Reason, State, Task,
@@ -14,6 +13,7 @@ use crate::{
         user,
     },
     stream::assemble::Element,
+    testing::simulate::Kernel,
 };
 
 fn bound() -> Kernel {

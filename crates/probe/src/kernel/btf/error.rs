@@ -1,7 +1,6 @@
 //! What can go wrong with BTF, and with a question put to it.
 
-use std::io;
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 /// BTF that cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -17,8 +17,7 @@ mod real;
 mod tests;
 mod wire;
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 pub use error::BtfError;
 pub(crate) use error::LookupError;

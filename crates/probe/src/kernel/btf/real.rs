@@ -3,8 +3,7 @@
 //! `P2P_TRACE_BTF_DIR` names a folder with the files `btf-5.10`, `btf-6.1`, `btf-6.12` and `btf-7.3`: the `.BTF` sections of
 //! kernels with `CONFIG_PCI_P2PDMA=y`. The expectations were read from the kernels' sources, not from this parser.
 
-use std::path::PathBuf;
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use super::{Btf, Shape};
 

@@ -1,7 +1,6 @@
 //! The driver that is bound to a device.
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use p2p_trace_model::event::DeviceAddress;
 

@@ -3,8 +3,7 @@
 mod driver;
 mod names;
 
-use std::fs;
-use std::path::Path;
+use std::{fs, path::Path};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

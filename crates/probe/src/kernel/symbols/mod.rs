@@ -5,10 +5,7 @@ mod modules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::fmt;
-use std::io;
-use std::ops::Range;
+use std::{collections::HashMap, fmt, io, ops::Range};
 
 use line::Line;
 pub use modules::Modules;

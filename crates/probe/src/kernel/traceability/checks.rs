@@ -1,9 +1,11 @@
 //! The checks, one per thing that can stand in the way.
 
 use super::{Cause, Facts, Problem, ProblemKind, TypeSource};
-use crate::kernel::config::Setting;
-use crate::kernel::lockdown::Lockdown;
-use crate::kernel::rights::{Capability, Limit};
+use crate::kernel::{
+    config::Setting,
+    lockdown::Lockdown,
+    rights::{Capability, Limit},
+};
 
 /// The oldest kernel that p2p-trace supports.
 const OLDEST: (u32, u32) = (5, 10);

@@ -9,10 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::config::Setting;
-use super::lockdown::Lockdown;
-use super::release::Release;
-use super::rights::Rights;
+use super::{config::Setting, lockdown::Lockdown, release::Release, rights::Rights};
 
 /// Where the kernel's types come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
