@@ -9,7 +9,7 @@
 //! 1. [`exit`] is the table of exit codes, `stderr` what logs go to, [`outfile`] creates every file that a command writes.
 //! 2. [`cli`] is the command line.
 //! 3. `run` drives a session or a dump into a `Sink`, and has the recorder, which is one.
-//! 4. [`holders`] answers who has taken memory.
+//! 4. [`device_report`] says who took what of a device, and what its unbind waits for.
 //! 5. [`render`] writes events, findings and reports as text, JSON, Markdown and HTML.
 //! 6. `serve` answers other processes over a socket.
 //! 7. `tui` is the dashboard.
@@ -32,8 +32,8 @@
 
 pub mod cli;
 pub mod commands;
+pub mod device_report;
 pub mod exit;
-pub mod holders;
 pub mod outfile;
 pub mod render;
 mod run;

@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 use schemars::schema_for;
 
 use crate::{
-    holders,
+    device_report,
     render::{check::CheckReport, json::Line},
 };
 
@@ -14,7 +14,7 @@ use crate::{
 fn each_committed_schema_is_the_one_of_this_code() {
     for (name, schema) in [
         ("check", schema_for!(CheckReport)),
-        ("holders", schema_for!(holders::Report)),
+        ("holders", schema_for!(device_report::Report)),
         ("live", schema_for!(Line)),
     ] {
         let file = format!("docs/schema/{name}.schema.json");

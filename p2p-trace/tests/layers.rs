@@ -56,7 +56,16 @@ mod tests {
         Layers {
             folder: "p2p-trace",
             modules: &[
-                "exit", "stderr", "outfile", "cli", "run", "holders", "render", "serve", "tui", "commands",
+                "exit",
+                "stderr",
+                "outfile",
+                "cli",
+                "run",
+                "device_report",
+                "render",
+                "serve",
+                "tui",
+                "commands",
             ],
         },
     ];

@@ -9,7 +9,7 @@ use p2p_trace_model::{
 use p2p_trace_probe::kernel::tasks::Liveness;
 
 use crate::{
-    holders::{
+    device_report::{
         Answer, DeviceReport, Holder, Preexisting, RangeReport, RangeState, Report, Residual, Source,
         UnbindReport,
     },
@@ -322,7 +322,7 @@ fn short_time(time: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::holders::samples;
+    use crate::device_report::samples;
 
     const PLAIN: Style = Style { color: false };
 

@@ -13,7 +13,7 @@ use p2p_trace_model::{
 use p2p_trace_probe::kernel::{KernelRoot, devices};
 
 use crate::{
-    holders::{Facts, Source, report},
+    device_report::{Facts, Source, report},
     run::{Answer, Opened},
     serve::{Desk, Place, Question},
 };

@@ -13,7 +13,7 @@ use super::{
     place::Place,
     protocol::{self, MAX_RESPONSE, Refused, Request},
 };
-use crate::holders::Report;
+use crate::device_report::Report;
 
 /// For the whole answer: a server that looks at every task of a big host takes a while, and may have others before.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -19,7 +19,7 @@ use super::{
     place::{self, Place},
     protocol::{self, Code, MAX_REQUEST, Refused, Request},
 };
-use crate::holders::Report;
+use crate::device_report::Report;
 
 /// For a client to write its request, and for it to take the answer.
 const PATIENCE: Duration = Duration::from_secs(2);

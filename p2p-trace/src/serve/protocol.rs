@@ -6,7 +6,7 @@
 use p2p_trace_model::event::names::Bdf;
 use serde::{Deserialize, Serialize};
 
-use crate::holders::Report;
+use crate::device_report::Report;
 
 /// Version of the protocol. Both sides must speak the same.
 pub(crate) const VERSION: u32 = 1;
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_report_survives_and_so_does_a_refusal() {
-        let report = crate::holders::samples::report();
+        let report = crate::device_report::samples::report();
         let line = write_response(Ok(report.clone())).unwrap();
         assert_eq!(read_response(&line), Ok(report));
         let refused = Refused::new(Code::Failed, "no");

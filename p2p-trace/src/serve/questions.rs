@@ -11,7 +11,7 @@ use p2p_trace_model::event::DeviceAddress;
 use p2p_trace_probe::kernel::{KernelRoot, clock::boottime_ns};
 
 use super::{Place, Request, Server};
-use crate::holders::{Host, Report};
+use crate::device_report::{Host, Report};
 
 /// How long a client has to wait for the thread that answers.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -86,7 +86,7 @@ mod tests {
 
     use super::{super::tests::place, *};
     use crate::{
-        holders::samples,
+        device_report::samples,
         serve::{
             ask::{Problem, ask},
             protocol::Code,

@@ -16,7 +16,7 @@ use super::{
     protocol::{Code, Refused},
     *,
 };
-use crate::holders::{Report, samples};
+use crate::device_report::{Report, samples};
 
 const ALL: Request = Request::Holders { devices: Vec::new() };
 

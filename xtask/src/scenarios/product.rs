@@ -1,6 +1,6 @@
 //! The product's own types of the JSON that it writes. Where they are is said here and nowhere else.
 
-pub(super) use p2p_trace::holders::{
+pub(super) use p2p_trace::device_report::{
     Answer as CanUnbind, DeviceReport, Holder, RangeReport, RangeState, Report, Residual, Source, StepFrom,
     TaskLine, UnbindReport, Why,
 };

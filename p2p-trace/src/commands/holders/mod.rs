@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result};
 use super::{colors_stdout, is_closed};
 use crate::{
     cli::{Global, HoldersArgs},
+    device_report::{Answer, Report},
     exit::{Exit, Refusal},
-    holders::{Answer, Report},
     render::text::Style,
 };
 pub(crate) use observe::Observe;

@@ -12,7 +12,7 @@ use p2p_trace_probe::{
 
 use super::{follow::Follower, observe::Observe};
 use crate::{
-    holders::{Facts, Host, Report, Source, report},
+    device_report::{Facts, Host, Report, Source, report},
     run::{self as drive, Opened, stop::Stop},
 };
 
@@ -119,7 +119,7 @@ mod tests {
     use p2p_trace_common::Record;
 
     use super::*;
-    use crate::holders::Answer;
+    use crate::device_report::Answer;
     use p2p_trace_model::{
         accounting::{Status, Totals},
         event::{

@@ -4,7 +4,7 @@ use anyhow::Result;
 use p2p_trace_model::event::DeviceAddress;
 
 use super::moment::Moment;
-use crate::holders::Report;
+use crate::device_report::Report;
 
 /// Somebody who can look at what is taken.
 pub(crate) trait Observe {

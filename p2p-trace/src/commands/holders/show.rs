@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     cli::HoldersArgs,
-    holders::{Answer, Report},
+    device_report::{Answer, Report},
     render::{holders::text, text::Style},
 };
 
@@ -114,7 +114,7 @@ fn verdicts(report: &Report, style: Style) -> String {
     if report.devices.is_empty() {
         return "no device has p2p memory\n".to_owned();
     }
-    let line = |device: &crate::holders::DeviceReport| {
+    let line = |device: &crate::device_report::DeviceReport| {
         let answer = match device.can_unbind.answer {
             Answer::Yes => "yes".to_owned(),
             Answer::Unknown => style.warning("unknown"),

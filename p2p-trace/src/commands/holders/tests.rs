@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use p2p_trace_probe::testing::sysfs;
 
 use super::{show::Screen, *};
-use crate::holders::samples;
+use crate::device_report::samples;
 
 /// Gives out reports, and remembers what it was asked for.
 struct Told {

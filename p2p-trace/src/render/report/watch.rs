@@ -13,7 +13,7 @@ use super::{
     lanes::Lanes,
     story::{MAX_LANES, Out, TeardownStory, Use},
 };
-use crate::holders::step_after;
+use crate::device_report::step_after;
 
 #[derive(Clone, Debug)]
 pub(super) struct Watch {

@@ -8,7 +8,7 @@ use p2p_trace_model::{
 use p2p_trace_probe::kernel::tasks::UnbindStep;
 
 use super::takers::{Row, Takers};
-use crate::holders::{is_blocking, step_after};
+use crate::device_report::{is_blocking, step_after};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {

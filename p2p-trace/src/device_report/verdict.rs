@@ -172,7 +172,7 @@ impl Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::holders::samples;
+    use crate::device_report::samples;
 
     fn answer(grounds: &Grounds<'_>) -> (Answer, String) {
         let verdict = can_unbind(grounds);
