@@ -158,8 +158,7 @@ const MAX_DAMAGE: usize = 1000;
 impl<R: Read> Tape<R> {
     /// The files of one run, in any order; `None` where there are none.
     #[must_use]
-    pub fn new(files: Vec<Opened<R>>) -> Option<Self> {
-        let mut files = files;
+    pub fn new(mut files: Vec<Opened<R>>) -> Option<Self> {
         files.sort_by_key(|file| file.header.file);
         let header = files.first()?.header.clone();
         // A run's first file says by itself what was before: nothing.
@@ -270,11 +269,8 @@ impl<R: Read> Tape<R> {
             }
             Entry::Checkpoint(checkpoint) => self.checkpoint(*checkpoint),
             Entry::Footer(footer) => self.footer = Some(*footer),
-            Entry::Unknown(kind) => {
-                if !self.unknown.contains(&kind) {
-                    self.unknown.push(kind);
-                }
-            }
+            Entry::Unknown(kind) if self.unknown.contains(&kind) => {}
+            Entry::Unknown(kind) => self.unknown.push(kind),
             Entry::Damage(damage) => {
                 self.damaged += 1;
                 if self.damage.len() < MAX_DAMAGE {
