@@ -51,7 +51,15 @@ mod tests {
         },
         Layers {
             folder: "crates/probe",
-            modules: &["kernel", "table", "layout", "arming", "plan", "transport", "live"],
+            modules: &[
+                "kernel",
+                "hook_table",
+                "layout",
+                "arming",
+                "plan",
+                "transport",
+                "live",
+            ],
         },
         Layers {
             folder: "p2p-trace",

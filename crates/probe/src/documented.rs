@@ -4,7 +4,7 @@ use std::{env, fmt::Write as _, fs, path::Path};
 
 use p2p_trace_common::Hook;
 
-use super::table::{Need, Point, Row};
+use crate::hook_table::{Need, Point, Row};
 
 const OPEN: &str = "<!-- table -->\n";
 const CLOSE: &str = "<!-- end table -->";

@@ -5,7 +5,7 @@ use p2p_trace_common::{
     hook::MAX_ARGS,
 };
 
-use super::table::Row;
+use crate::hook_table::Row;
 use crate::kernel::btf::Btf;
 
 /// Reads every offset that the kernel side uses. What this kernel does not have is [`MISSING`].

@@ -2,10 +2,8 @@
 
 use p2p_trace_common::Hook;
 
-use super::{
-    layout::{Arguments, arguments},
-    table::{Need, Row, TABLE},
-};
+use super::layout::{Arguments, arguments};
+use crate::hook_table::{Need, Row, TABLE};
 use crate::kernel::{btf::Btf, symbols::Symbols};
 
 /// One hook on this kernel.

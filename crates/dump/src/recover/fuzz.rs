@@ -2,7 +2,8 @@
 
 use std::{io, num::NonZero};
 
-use super::{Beginning, Search, carve, carve_pipe, open, write};
+use super::{Beginning, Search, carve_pipe, open, write};
+use crate::recover::carve;
 
 /// Searches a memory dump in both ways, and writes what is found as an event dump.
 pub fn search(bytes: &[u8]) {

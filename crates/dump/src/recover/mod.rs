@@ -5,14 +5,13 @@
 //! kernel's structures: [`open`] gives the memory of a dump, whatever its format, and [`carve`] searches it. Nothing here
 //! needs a kernel, and nothing here believes what a dump says of itself further than the dump reaches.
 
-mod begin;
 mod bytes;
-mod carve;
 mod elf;
 mod error;
 mod flattened;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod header;
 mod input;
 mod kdump;
 mod memory;
@@ -20,6 +19,7 @@ mod mirror;
 mod open;
 mod pipe;
 mod ring;
+mod search;
 mod segments;
 mod slot;
 #[cfg(test)]
@@ -27,15 +27,15 @@ mod tests;
 mod vmcoreinfo;
 mod write;
 
-pub use begin::Beginning;
-pub use carve::{Carved, Progress, Search, carve};
 pub use error::CoreError;
+pub use header::Beginning;
 pub use input::{CoreFile, ReadAt};
 pub use memory::{Amount, Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped, Why};
 pub use mirror::CpuCounters;
 pub use open::open;
 pub use pipe::carve_pipe;
 pub use ring::{Found, Recovered};
+pub use search::{Carved, Progress, Search, carve};
 pub use slot::Place;
 pub use vmcoreinfo::VmcoreInfo;
 pub use write::{WriteError, Written, append, write};

@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 
 use super::{
-    carve::{Carved, Collector, Common, Progress, Search},
     elf,
     error::CoreError,
     memory::{Chunk, Facts, Format, Skipped, WINDOW, Why},
@@ -11,6 +10,7 @@ use super::{
     segments::Segment,
     vmcoreinfo::{self, VmcoreInfo},
 };
+use crate::recover::search::{Carved, Collector, Common, Progress, Search};
 
 /// As much may lie in front of the memory of an ELF dump: headers and notes.
 const MAX_HEAD: usize = 64 << 20;

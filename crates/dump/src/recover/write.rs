@@ -17,11 +17,13 @@ use p2p_trace_model::{
 };
 
 use super::{
-    begin::{Beginning, heads},
     mirror::CpuCounters,
     ring::{Heads, Recovered, ring_of},
 };
-use crate::{End, Origin, ReadError, Reason, Tape, Told, Writer};
+use crate::{
+    End, Origin, ReadError, Reason, Tape, Told, Writer,
+    recover::header::{Beginning, heads},
+};
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,10 +12,11 @@ use p2p_trace_model::{
     stream::Batch,
 };
 
-use super::{error::ProbeError, hooks::Hooks};
+use super::error::ProbeError;
 use crate::{
     arming::{Arming, Order},
     kernel::clock::boottime_ns as now_ns,
+    live::attach::Hooks,
 };
 
 /// One element of the table of armed ranges.

@@ -14,8 +14,8 @@ use aya::{
 use p2p_trace_common::{Config, config::MISSING};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::attach::describe;
 use super::{
-    attach::describe,
     complete::complete,
     error::ProbeError,
     mapping::{Arrays, MapFds},

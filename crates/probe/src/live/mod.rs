@@ -4,7 +4,6 @@ mod armer;
 mod attach;
 mod complete;
 pub mod error;
-mod hooks;
 mod load;
 mod mapping;
 mod mirror;

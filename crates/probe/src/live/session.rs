@@ -23,7 +23,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{
     armer::Armer,
     error::ProbeError,
-    hooks::Hooks,
     load::{load_helper, map_arrays, map_mirror, take_map, vmemmap},
     mapping::Arrays,
     mirror::Mirror,
@@ -38,6 +37,7 @@ use crate::{
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
     },
+    live::attach::Hooks,
     transport::{Image, Request, Rings, Session, SessionError},
 };
 

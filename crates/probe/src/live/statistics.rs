@@ -16,10 +16,8 @@ use aya_obj::{
     generated::{bpf_attach_type, bpf_prog_type},
 };
 
-use super::{
-    attach::describe,
-    sys::{self, Load},
-};
+use super::attach::describe;
+use super::sys::{self, Load};
 
 /// What Linux 5.10 to 5.15 know of BTF that the object has: functions, global ones too, and sections of data.
 const FEATURES: BtfFeatures = BtfFeatures::new(true, true, true, false, false, false, false, false);

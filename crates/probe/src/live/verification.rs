@@ -1,12 +1,7 @@
 //! How much work the kernel side is for the verifier of the running kernel.
 
-use super::{
-    error::ProbeError,
-    hooks::{Count, Hooks},
-    load::completed,
-    prepare::Prepared,
-    statistics::Statistics,
-};
+use super::{error::ProbeError, load::completed, prepare::Prepared, statistics::Statistics};
+use crate::live::attach::{Count, Hooks};
 use crate::{
     kernel::{KernelRoot, btf::Btf, symbols::Symbols},
     transport::Request,

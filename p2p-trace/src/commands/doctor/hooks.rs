@@ -1,9 +1,9 @@
 //! How each hook of the table would be attached here. Nothing is attached to find out.
 
 use p2p_trace_probe::{
+    hook_table::{Need, Row},
     kernel::Kernel,
     plan::Plan,
-    table::{Need, Row},
 };
 
 use crate::render::doctor::{HookReport, Method};

@@ -16,10 +16,11 @@ use p2p_trace_model::event::{Loss, Reason};
 use dumps::{Compression, PAGE, VMCOREINFO};
 
 use super::{
-    Carved, CoreError, Format, Recovered, Search, carve, carve_pipe, open,
+    Carved, CoreError, Format, Recovered, Search, carve_pipe, open,
     ring::Heads,
     slot::tests::{record, slot},
 };
+use crate::recover::carve;
 
 const RUN: u64 = 0x0123_4567_89ab_cdef;
 

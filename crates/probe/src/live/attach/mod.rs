@@ -1,5 +1,7 @@
 //! The hooks of a session: which are attached and how, and those that come and go with teardowns.
 
+mod program;
+
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -14,15 +16,13 @@ use p2p_trace_model::{
     event::{Method, user::Change},
 };
 
-use super::{
-    attach::{Attached, Attacher},
-    error::ProbeError,
-    setup::Features,
-    verification::Verified,
-};
+pub(super) use program::describe;
+use program::{Attached, Attacher};
+
+use super::{error::ProbeError, setup::Features, verification::Verified};
 use crate::{
+    hook_table::{Need, Row},
     plan::{Plan, Planned, Unavailable},
-    table::{Need, Row},
     transport::Attach,
 };
 

@@ -17,10 +17,10 @@ use aya::{
 };
 use p2p_trace_model::event::Method;
 
-use super::{refusal::load_error, sys};
 use crate::{
+    hook_table::{Point, Row},
+    live::{refusal::load_error, sys},
     plan::Planned,
-    table::{Point, Row},
     transport::Attach,
 };
 
@@ -284,7 +284,7 @@ impl Attached {
 }
 
 /// The error with its causes, in one line.
-pub(super) fn describe(error: &dyn std::error::Error) -> String {
+pub(in crate::live) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
