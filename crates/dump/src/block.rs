@@ -3,7 +3,7 @@
 /// What a block begins with. Not text, so that a dump is not taken for any, and with both line ends, so that a transfer
 /// that translates them shows.
 pub const MAGIC: [u8; 8] = *b"\x89P2PTD\r\n";
-/// Version of the format that is written. All from [`OLDEST_FORMAT`] up to it are read.
+/// Version of the format that is written. All from `OLDEST_FORMAT` up to it are read.
 pub const FORMAT: u8 = 1;
 /// The oldest version of the format that is read: the first that was released.
 pub(crate) const OLDEST_FORMAT: u8 = 1;

@@ -1,7 +1,7 @@
 //! The running kernel: its facts, the functions to trace, and the BPF programs that are attached to them.
 //!
 //! [`kernel`] reads what the kernel says of itself. [`hook_table`] says which functions are wanted, [`plan`] what the running
-//! kernel has of them, [`layout`] where the fields lie that the programs read, [`arming`] when the hooks of hot functions
+//! kernel has of them, [`layout`] where the fields lie that the programs read, `arming` when the hooks of hot functions
 //! are attached. [`transport`] drains the rings that the programs write into. `live` loads and attaches the programs:
 //! only it needs aya, and only with the feature of that name it is there.
 

@@ -147,7 +147,7 @@ impl Device {
         Some((Key(key), self.ledger.get(key)?))
     }
 
-    /// Who took a reference. An ended one's is known for as long as it is among [`Device::closed`].
+    /// Who took a reference. An ended one's is known while it is among the latest that have ended.
     #[must_use]
     pub fn taken_by(&self, reference: &Reference) -> TakenBy<'_> {
         self.ledger.taken_by(reference)
