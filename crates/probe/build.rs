@@ -59,9 +59,7 @@ fn provide() -> Result<(), String> {
 }
 
 fn folder(variable: &str) -> Result<PathBuf, String> {
-    env::var_os(variable)
-        .map(PathBuf::from)
-        .ok_or_else(|| format!("cargo did not set {variable}"))
+    env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {variable}"))
 }
 
 /// The kernel side reads registers and layouts of one architecture of one system.
@@ -86,16 +84,10 @@ fn verify(manifest: &Path, objects: &Path) -> Result<(), String> {
     for name in OBJECTS {
         let sum = inputs::sha256_of_file(&objects.join(name)).map_err(|error| rebuild(&error.to_string()))?;
         if sidecar["objects"][name]["sha256"] != sum.as_str() {
-            return Err(rebuild(&format!(
-                "{name} is not the object that {SIDECAR} describes"
-            )));
+            return Err(rebuild(&format!("{name} is not the object that {SIDECAR} describes")));
         }
     }
-    let Some(root) = manifest
-        .ancestors()
-        .nth(2)
-        .filter(|root| root.join(inputs::CRATE).is_dir())
-    else {
+    let Some(root) = manifest.ancestors().nth(2).filter(|root| root.join(inputs::CRATE).is_dir()) else {
         return Ok(());
     };
     for input in inputs::FOLDERS.into_iter().chain(["Cargo.lock"]) {
@@ -103,28 +95,14 @@ fn verify(manifest: &Path, objects: &Path) -> Result<(), String> {
     }
     let then: BTreeMap<String, String> = serde_json::from_value(sidecar["inputs"].clone())
         .map_err(|error| rebuild(&format!("{SIDECAR}: {error}")))?;
-    let moved = inputs::differences(
-        &then,
-        &inputs::fingerprints(root).map_err(|error| error.to_string())?,
-    );
+    let moved = inputs::differences(&then, &inputs::fingerprints(root).map_err(|error| error.to_string())?);
     if moved.is_empty() {
         return Ok(());
     }
-    let named = moved
-        .iter()
-        .take(NAMED)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join(", ");
+    let named = moved.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = moved.len().saturating_sub(NAMED);
-    let shown = if more == 0 {
-        named
-    } else {
-        format!("{named} and {more} more")
-    };
-    Err(rebuild(&format!(
-        "the compiled kernel side in crates/probe/bpf is older than its sources: {shown}"
-    )))
+    let shown = if more == 0 { named } else { format!("{named} and {more} more") };
+    Err(rebuild(&format!("the compiled kernel side in crates/probe/bpf is older than its sources: {shown}")))
 }
 
 /// The reason and what to do about it.

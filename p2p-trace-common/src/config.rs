@@ -86,11 +86,7 @@ pub mod marker {
             return None;
         }
         let offset = (number - base) as usize * width;
-        if offset + width <= size_of::<Config>() {
-            Some(offset)
-        } else {
-            None
-        }
+        if offset + width <= size_of::<Config>() { Some(offset) } else { None }
     }
 }
 /// Upper bound for loops over CPUs in the kernel side, and with it for the CPUs supported.
@@ -100,10 +96,7 @@ pub const MAX_CPUS: u32 = 1024;
 /// The path of each is its name: `pci_dev_bus` is `struct pci_dev`, member `bus`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each is named after the member it holds the offset of"
-)]
+#[expect(missing_docs, reason = "each is named after the member it holds the offset of")]
 pub struct Layout {
     pub task_pid: u32,
     pub task_tgid: u32,

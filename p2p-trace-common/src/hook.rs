@@ -94,10 +94,7 @@ const _: () = {
     assert!(HOOKS <= HOOK_SLOTS);
     let mut index = 0;
     while index < HOOKS {
-        assert!(
-            Hook::ALL[index] as usize == index,
-            "hooks are numbered without a gap"
-        );
+        assert!(Hook::ALL[index] as usize == index, "hooks are numbered without a gap");
         index += 1;
     }
 };

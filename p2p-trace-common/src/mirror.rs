@@ -54,14 +54,7 @@ impl Tag {
     #[must_use]
     pub const fn new(run: u64, cpu: u32) -> Self {
         let (mark, cpu) = (mark(COUNTERS_MARK), cpu as u64);
-        Self {
-            zero: 0,
-            mark,
-            run,
-            cpu,
-            check: Self::check(run, cpu),
-            reserved: [0; 3],
-        }
+        Self { zero: 0, mark, run, cpu, check: Self::check(run, cpu), reserved: [0; 3] }
     }
 
     /// What a tag of this run and CPU repeats them by.

@@ -121,11 +121,7 @@ fn begin<C: Context>(page: u64, range: u64, address: Option<Address>, task: Task
         last_ns: now,
         task: task.ids,
         comm: task.comm,
-        valid: if address.is_some() {
-            u64::from(valid::DEVICE)
-        } else {
-            0
-        },
+        valid: if address.is_some() { u64::from(valid::DEVICE) } else { 0 },
         is_kprobe: u64::from(C::KPROBE),
         reserved: [0; 2],
     }
@@ -145,10 +141,7 @@ const fn swap(burst: *mut Burst, other: &mut Burst) {
 /// Writes the burst of a CPU as a record.
 #[inline(always)]
 pub(crate) fn write(burst: &Burst, cpu: u32) {
-    Event::page_free(burst, cpu).emit_for(Task {
-        ids: burst.task,
-        comm: burst.comm,
-    });
+    Event::page_free(burst, cpu).emit_for(Task { ids: burst.task, comm: burst.comm });
 }
 
 impl Event {

@@ -124,11 +124,7 @@ impl<const HOOK: u8> Context for Traced<HOOK> {
         }
         let frame = add!(self.context as u64, marker::FRAME + HOOK as i32);
         let first: u64 = memory::load(frame)?;
-        if first.wrapping_sub(function) < ENTRY_BYTES {
-            memory::load(frame + 8)
-        } else {
-            Some(first)
-        }
+        if first.wrapping_sub(function) < ENTRY_BYTES { memory::load(frame + 8) } else { Some(first) }
     }
 
     /// A plain load does.

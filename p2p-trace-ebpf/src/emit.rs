@@ -34,17 +34,7 @@ impl Event {
     /// An event of which nothing is known yet.
     #[inline(always)]
     pub(crate) const fn new(kind: Kind, hook: Hook) -> Self {
-        Self {
-            kind,
-            hook,
-            valid: 0,
-            device: 0,
-            pgmap: 0,
-            words: [0; 4],
-            number: 0,
-            small: 0,
-            flags: 0,
-        }
+        Self { kind, hook, valid: 0, device: 0, pgmap: 0, words: [0; 4], number: 0, small: 0, flags: 0 }
     }
 
     #[inline(always)]
@@ -84,11 +74,7 @@ impl Event {
     /// As [`Self::word`], if there is a value.
     #[inline(always)]
     pub(crate) const fn word_if(self, index: usize, bit: u32, value: Option<u64>) -> Self {
-        if let Some(value) = value {
-            self.word(index, bit, value)
-        } else {
-            self
-        }
+        if let Some(value) = value { self.word(index, bit, value) } else { self }
     }
 
     /// The caller, which has word 2 in most kinds.
@@ -107,8 +93,7 @@ impl Event {
     #[inline(always)]
     pub(crate) const fn range(self, range: Option<Range>) -> Self {
         if let Some(range) = range {
-            self.word(0, valid::RANGE, range.start)
-                .word(1, valid::RANGE, range.end)
+            self.word(0, valid::RANGE, range.start).word(1, valid::RANGE, range.end)
         } else {
             self
         }
@@ -118,11 +103,7 @@ impl Event {
     #[inline(always)]
     pub(crate) const fn references(self, references: Option<References>) -> Self {
         let Some(references) = references else { return self };
-        let bits = if references.is_estimate {
-            valid::REFS | valid::REFS_ESTIMATE
-        } else {
-            valid::REFS
-        };
+        let bits = if references.is_estimate { valid::REFS | valid::REFS_ESTIMATE } else { valid::REFS };
         self.word(3, bits, references.count)
     }
 

@@ -1,5 +1,5 @@
 //! Entry points: for each hook a fentry or fexit program and a kprobe, or a kprobe that notes the arguments
-//! and a kretprobe, all with the same body. User space knows them by name (`p2p-trace/src/probe/table.rs`).
+//! and a kretprobe, all with the same body. User space knows them by name (`crates/probe/src/hook_table.rs`).
 
 use aya_ebpf::{
     EbpfContext as _,

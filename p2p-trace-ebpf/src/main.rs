@@ -6,10 +6,7 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
-#![expect(
-    internal_features,
-    reason = "the BPF target has atomic operations only as intrinsics"
-)]
+#![expect(internal_features, reason = "the BPF target has atomic operations only as intrinsics")]
 
 mod burst;
 mod calls;

@@ -33,19 +33,13 @@ pub(crate) fn current_task() -> u64 {
 /// Key of the current task's note for `hook`.
 #[inline(always)]
 pub(crate) fn of_task(hook: Hook) -> Key {
-    Key {
-        owner: current_task(),
-        hook: hook as u64,
-    }
+    Key { owner: current_task(), hook: hook as u64 }
 }
 
 /// Key of an object's note for `hook`.
 #[inline(always)]
 pub(crate) const fn of_object(object: u64, hook: Hook) -> Key {
-    Key {
-        owner: object,
-        hook: hook as u64,
-    }
+    Key { owner: object, hook: hook as u64 }
 }
 
 /// Leaves a note; an older one under the same key is replaced.

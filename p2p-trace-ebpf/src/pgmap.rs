@@ -38,11 +38,8 @@ pub(crate) fn range_count(pgmap: u64) -> Option<u32> {
 /// The pgmap that a `struct percpu_ref` belongs to: it is embedded in it (5.10: as `internal_ref`).
 #[inline(always)]
 pub(crate) fn of_ref(reference: u64) -> Option<u64> {
-    let within = if offset!(pgmap_ref_is_pointer) == 0 {
-        offset!(pgmap_ref)
-    } else {
-        offset!(pgmap_internal_ref)
-    };
+    let within =
+        if offset!(pgmap_ref_is_pointer) == 0 { offset!(pgmap_ref) } else { offset!(pgmap_internal_ref) };
     (within != MISSING && reference != 0).then(|| reference.wrapping_sub(u64::from(within)))
 }
 
@@ -111,10 +108,7 @@ impl Chunk {
     /// First and last direct-map address.
     #[inline(always)]
     pub(crate) fn bounds(self) -> Option<(u64, u64)> {
-        Some((
-            read(self.0, offset!(chunk_start))?,
-            read(self.0, offset!(chunk_end))?,
-        ))
+        Some((read(self.0, offset!(chunk_start))?, read(self.0, offset!(chunk_end))?))
     }
 
     /// Bytes allocated.

@@ -44,10 +44,7 @@ pub(crate) fn references(reference: u64) -> Option<References> {
     let data: u64 = read(reference, offset!(percpu_ref_data))?;
     let atomic: u64 = read(data, offset!(percpu_data_count))?;
     if pointer & ATOMIC != 0 && atomic < BIAS {
-        return Some(References {
-            count: atomic,
-            is_estimate: false,
-        });
+        return Some(References { count: atomic, is_estimate: false });
     }
     if config!(per_cpu_offset) == 0 {
         return None;
@@ -65,10 +62,7 @@ pub(crate) fn references(reference: u64) -> Option<References> {
         sum = sum.wrapping_add(part);
         first += CPUS_AT_ONCE;
     }
-    Some(References {
-        count: sum,
-        is_estimate: true,
-    })
+    Some(References { count: sum, is_estimate: true })
 }
 
 /// CPUs whose counters [`sum_references`] adds up. With this many, neither it nor the loop around it is long for the

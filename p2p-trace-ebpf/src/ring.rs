@@ -99,9 +99,7 @@ fn slot(ring: Ring, cpu: u32, position: u64) -> Option<*mut u64> {
         Ring::Hot => setting!(slots),
         Ring::Rare => setting!(slots + 4),
     };
-    let index = u64::from(cpu)
-        .wrapping_mul(slots)
-        .wrapping_add(position & slots.wrapping_sub(1)) as u32;
+    let index = u64::from(cpu).wrapping_mul(slots).wrapping_add(position & slots.wrapping_sub(1)) as u32;
     let slot = match ring {
         Ring::Hot => HOT.get_ptr_mut(index)?,
         Ring::Rare => RARE.get_ptr_mut(index)?,
@@ -143,13 +141,7 @@ pub(crate) fn claim(ring: Ring, hook: Option<Hook>) -> Option<Claim> {
         add(unsafe { &raw mut (*counters).hits[hook as usize] }, 1);
     }
     let (slot, position) = take(counters, ring, cpu)?;
-    Some(Claim {
-        slot,
-        position,
-        counters,
-        cpu,
-        seq: ring.sequence(position),
-    })
+    Some(Claim { slot, position, counters, cpu, seq: ring.sequence(position) })
 }
 
 impl Claim {
@@ -164,10 +156,7 @@ impl Claim {
     /// Writes the last word, `number` beside the guard, and makes the record visible.
     #[inline(always)]
     pub(crate) fn commit(self, number: u32) {
-        self.write(
-            WORDS - 1,
-            u64::from(number) | u64::from(guard(self.position)) << 32,
-        );
+        self.write(WORDS - 1, u64::from(number) | u64::from(guard(self.position)) << 32);
         self.write(0, committed(self.position));
         if cfg!(feature = "no-fetch-add") {
             // SAFETY: in bounds of the map value.

@@ -31,21 +31,14 @@ impl Task {
         let pid: u32 = read(task, offset!(task_pid))?;
         let tgid: u32 = read(task, offset!(task_tgid))?;
         let comm: [u64; 2] = read(task, offset!(task_comm))?;
-        Some(Self {
-            ids: u64::from(pid) | u64::from(tgid) << 32,
-            comm,
-        })
+        Some(Self { ids: u64::from(pid) | u64::from(tgid) << 32, comm })
     }
 
     /// The current task: by loads through its BTF type where the kernel allows, since the helper that
     /// copies the name costs more than everything else here.
     #[inline(always)]
     pub(crate) fn current() -> Self {
-        if setting!(task_btf) == 0 {
-            Self::by_helpers()
-        } else {
-            Self::by_loads()
-        }
+        if setting!(task_btf) == 0 { Self::by_helpers() } else { Self::by_loads() }
     }
 
     #[inline(always)]

@@ -60,9 +60,7 @@ fn main() {
 fn check(dumps: u64) -> Option<[Duration; 2]> {
     let folder = tempfile::tempdir_in("/dev/shm").ok()?;
     let slices = slices();
-    let files: Vec<_> = (0..dumps)
-        .map(|run| folder.path().join(format!("{run}.p2pt")))
-        .collect();
+    let files: Vec<_> = (0..dumps).map(|run| folder.path().join(format!("{run}.p2pt"))).collect();
     for (run, file) in (1..).zip(&files) {
         written(&of_run(&slices, run), run, File::create(file).ok()?).ok()?;
     }
@@ -100,15 +98,8 @@ fn slices() -> Vec<Slice> {
 }
 
 fn written<W: io::Write>(slices: &[Slice], run: u64, out: W) -> io::Result<W> {
-    let clock = Clock {
-        boottime_ns: 0,
-        realtime_ns: 0,
-        utc_offset_s: 0,
-    };
-    let status = Status {
-        run,
-        ..status::status(traffic::RUN, 2)
-    };
+    let clock = Clock { boottime_ns: 0, realtime_ns: 0, utc_offset_s: 0 };
+    let status = Status { run, ..status::status(traffic::RUN, 2) };
     let header = Header::new(status, clock, 0, Options::default());
     let mut writer = Writer::new(out, header)?;
     for slice in slices {
@@ -133,10 +124,7 @@ fn write_file(bencher: Bencher<'_, '_>) {
     bencher
         .counter(ItemsCount::new(EVENTS))
         .with_inputs(file_in_memory)
-        .bench_local_values(|file| {
-            file.and_then(|file| written(black_box(&slices), RUN, file))
-                .is_ok()
-        });
+        .bench_local_values(|file| file.and_then(|file| written(black_box(&slices), RUN, file)).is_ok());
 }
 
 /// The records alone, as they lie in a ring, copied and written to such a file.
@@ -149,10 +137,7 @@ fn write_file_as_they_are(bencher: Bencher<'_, '_>) {
         }
         Some(())
     };
-    bencher
-        .counter(ItemsCount::new(EVENTS))
-        .with_inputs(file_in_memory)
-        .bench_local_values(copied);
+    bencher.counter(ItemsCount::new(EVENTS)).with_inputs(file_in_memory).bench_local_values(copied);
 }
 
 fn file_in_memory() -> io::Result<File> {

@@ -89,13 +89,7 @@ struct Stream {
 
 impl Stream {
     const fn new(live: u64, scattered: bool) -> Self {
-        Self {
-            live,
-            scattered,
-            next: 0,
-            taken: 0,
-            freed: 0,
-        }
+        Self { live, scattered, next: 0, taken: 0, freed: 0 }
     }
 
     const fn record(&mut self, kind: Kind, hook: Hook, words: [u64; 4], valid: u32) -> Record {
@@ -148,12 +142,7 @@ impl Stream {
     const fn free(&mut self) -> Record {
         let words = [self.addr(self.freed), PAGE, 0xffff_ffff_8123_5678, 0];
         self.freed += 1;
-        self.record(
-            Kind::Free,
-            Hook::Free,
-            words,
-            valid::ADDR | valid::SIZE | valid::CALLER,
-        )
+        self.record(Kind::Free, Hook::Free, words, valid::ADDR | valid::SIZE | valid::CALLER)
     }
 
     fn slice(&mut self) -> Slice {
@@ -162,10 +151,7 @@ impl Stream {
             Item::Record(if free { self.free() } else { self.alloc() })
         };
         let items = std::iter::repeat_with(next).take(SLICE as usize).collect();
-        Slice {
-            items,
-            watermark_ns: 1_000_000_000 + self.next * STEP + 1,
-        }
+        Slice { items, watermark_ns: 1_000_000_000 + self.next * STEP + 1 }
     }
 }
 
@@ -179,10 +165,7 @@ impl World {
     fn with(live: u64, scattered: bool) -> Self {
         let mut stream = Stream::new(live, scattered);
         let mut pipeline = Pipeline::new(&status(RUN, 1), Options::default(), 0);
-        let start = Slice {
-            items: vec![Item::Record(stream.added())],
-            watermark_ns: 1,
-        };
+        let start = Slice { items: vec![Item::Record(stream.added())], watermark_ns: 1 };
         play(&mut pipeline, &start);
         while stream.taken < live {
             play(&mut pipeline, &stream.slice());
@@ -209,10 +192,7 @@ fn judged<const SCATTERED: bool>(bencher: Bencher<'_, '_>, live: u64) {
         .counter(ItemsCount::new(SLICE as usize))
         .with_inputs(|| world.stream.slice())
         .bench_local_refs(|slice| play(&mut world.pipeline, slice));
-    assert!(
-        world.pipeline.rules().findings().is_empty(),
-        "a clean stream has no findings"
-    );
+    assert!(world.pipeline.rules().findings().is_empty(), "a clean stream has no findings");
 }
 
 /// The dashboard with so many references live: looking at all of them, which takes a twentieth of the time at most, and the

@@ -3,10 +3,7 @@
 //!
 //! `cargo bench -p p2p-trace --bench recover`.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "an image in the folder for temporary files"
-)]
+#![expect(clippy::disallowed_methods, reason = "an image in the folder for temporary files")]
 
 use std::fs::{File, remove_file};
 use std::io::{self, Read as _, Write as _};
@@ -84,14 +81,9 @@ fn plain_read(bencher: Bencher<'_, '_>, kib: usize) {
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn searched(bencher: Bencher<'_, '_>) {
     let image = Image::new("searched").expect("an image in the temporary directory");
-    let search = Search {
-        workers: NonZero::new(1),
-        ..Search::default()
-    };
+    let search = Search { workers: NonZero::new(1), ..Search::default() };
     bencher.counter(BytesCount::new(SIZE)).bench_local(|| {
-        let file = File::open(&image.0)
-            .and_then(CoreFile::new)
-            .expect("the image can be opened");
+        let file = File::open(&image.0).and_then(CoreFile::new).expect("the image can be opened");
         let memory = open(file, None).expect("the image is one");
         let carved = carve(&*memory, search, |_| {});
         assert_eq!(carved.searched, SIZE as u64);

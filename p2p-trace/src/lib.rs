@@ -18,16 +18,10 @@
 //! Features, both on by default: `trace` is everything that talks to a running kernel and needs Linux; without it dumps can
 //! still be read, judged and recovered. `tui` is the dashboard.
 
-#![expect(
-    missing_docs,
-    reason = "of a program, not of a library for others: names say what they are"
-)]
+#![expect(missing_docs, reason = "of a program, not of a library for others: names say what they are")]
 #![cfg_attr(
     test,
-    allow(
-        clippy::disallowed_methods,
-        reason = "tests make what they need in folders of their own"
-    )
+    allow(clippy::disallowed_methods, reason = "tests make what they need in folders of their own")
 )]
 
 pub mod cli;

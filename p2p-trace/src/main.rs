@@ -49,11 +49,7 @@ fn run(cli: Cli) -> Exit {
 fn refuse(error: &clap::Error) -> Exit {
     // Nothing is left to do where even this cannot be printed.
     error.print().unwrap_or_default();
-    if error.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Holds
-    }
+    if error.use_stderr() { Exit::Usage } else { Exit::Holds }
 }
 
 fn log_to_stderr(cli: &Cli) {
@@ -68,9 +64,5 @@ fn log_to_stderr(cli: &Cli) {
         ColorWhen::Never => false,
         ColorWhen::Auto => commands::is_colored(&io::stderr()),
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(stderr::writer)
-        .with_ansi(color)
-        .init();
+    tracing_subscriber::fmt().with_max_level(level).with_writer(stderr::writer).with_ansi(color).init();
 }

@@ -1,10 +1,7 @@
 //! Golden files of each version of the dump's format: whatever is changed, they are read, and say what they said when they were
 //! added. `P2P_TRACE_BLESS=1 cargo test` writes anew what they say, never the dumps.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "what dumps say is written anew when asked for"
-)]
+#![expect(clippy::disallowed_methods, reason = "what dumps say is written anew when asked for")]
 
 #[cfg(test)]
 mod tests {
@@ -81,18 +78,9 @@ mod tests {
             assert!(dumps.len() >= 5, "{dumps:?}");
             for dump in dumps {
                 let bytes = fs::read(&dump).unwrap();
-                assert_eq!(
-                    bytes[..9],
-                    *[&b"\x89P2PTD\r\n"[..], &[version]].concat(),
-                    "{}",
-                    dump.display()
-                );
+                assert_eq!(bytes[..9], *[&b"\x89P2PTD\r\n"[..], &[version]].concat(), "{}", dump.display());
             }
         }
-        assert_eq!(
-            CURRENT,
-            p2p_trace_dump::block::FORMAT,
-            "a version without golden dumps"
-        );
+        assert_eq!(CURRENT, p2p_trace_dump::block::FORMAT, "a version without golden dumps");
     }
 }

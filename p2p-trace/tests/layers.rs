@@ -51,15 +51,7 @@ mod tests {
         },
         Layers {
             folder: "crates/probe",
-            modules: &[
-                "kernel",
-                "hook_table",
-                "layout",
-                "arming",
-                "plan",
-                "transport",
-                "live",
-            ],
+            modules: &["kernel", "hook_table", "layout", "arming", "plan", "transport", "live"],
         },
         Layers {
             folder: "p2p-trace",
@@ -127,9 +119,7 @@ mod tests {
                 if is_whole {
                     // A glob has no name; it is of a module within the file.
                     asked.extend(
-                        first_names(&code[at + prefix.len()..])
-                            .into_iter()
-                            .filter(|name| !name.is_empty()),
+                        first_names(&code[at + prefix.len()..]).into_iter().filter(|name| !name.is_empty()),
                     );
                 }
             }
@@ -166,11 +156,7 @@ mod tests {
     /// What the root of a crate passes on from its modules: name → module.
     fn passed_on(root: &str) -> BTreeMap<String, String> {
         let mut passed = BTreeMap::new();
-        for statement in root
-            .split("use ")
-            .skip(1)
-            .filter_map(|rest| rest.split(';').next())
-        {
+        for statement in root.split("use ").skip(1).filter_map(|rest| rest.split(';').next()) {
             if let Some((module, rest)) = statement.split_once("::") {
                 let names = rest.split(|next: char| !next.is_alphanumeric() && next != '_');
                 passed.extend(names.map(|name| (name.to_owned(), module.to_owned())));

@@ -33,13 +33,9 @@ mod tests {
     /// First cells of the rows of the table below a heading, without backticks.
     fn first_cells(text: &str, heading: &str) -> Vec<String> {
         let (_, section) = text.split_once(&format!("\n## {heading}\n")).unwrap();
-        let section = section
-            .split_once("\n## ")
-            .map_or(section, |(section, _)| section);
+        let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
         let rows = section.lines().filter_map(|line| line.strip_prefix("| "));
-        let cells = rows
-            .filter_map(|row| row.split_once(" |"))
-            .map(|(cell, _)| cell.replace('`', ""));
+        let cells = rows.filter_map(|row| row.split_once(" |")).map(|(cell, _)| cell.replace('`', ""));
         cells.skip(1).collect()
     }
 
@@ -50,10 +46,7 @@ mod tests {
         let (xtask, _) = xtask.split_once("\n}").unwrap();
         let (mut own, mut tasks) = (0, 0);
         for command in commands(&read("README.md")) {
-            let words: Vec<_> = command
-                .split_whitespace()
-                .skip_while(|&word| word == "sudo")
-                .collect();
+            let words: Vec<_> = command.split_whitespace().skip_while(|&word| word == "sudo").collect();
             match words[..] {
                 ["p2p-trace", ..] => {
                     own += 1;
@@ -74,10 +67,7 @@ mod tests {
                 _ => panic!("nobody checks `{command}`"),
             }
         }
-        assert!(
-            own >= 3 && tasks >= 2,
-            "{own} command lines and {tasks} tasks are too few"
-        );
+        assert!(own >= 3 && tasks >= 2, "{own} command lines and {tasks} tasks are too few");
     }
 
     #[test]

@@ -30,10 +30,7 @@ impl Default for Options {
 impl Options {
     /// All targets, so many inputs for each.
     pub(crate) const fn of(runs: u32) -> Self {
-        Self {
-            target: Vec::new(),
-            runs,
-        }
+        Self { target: Vec::new(), runs }
     }
 }
 
@@ -42,10 +39,7 @@ const RUNS: u32 = 20_000;
 
 /// A target, and where its corpus lies in the repository.
 const TARGETS: [(&str, &[&str]); 2] = [
-    (
-        "dump",
-        &["crates/dump/tests/fixtures/dumps", "p2p-trace/tests/golden/1"],
-    ),
+    ("dump", &["crates/dump/tests/fixtures/dumps", "p2p-trace/tests/golden/1"]),
     ("core", &["crates/dump/tests/fixtures/cores"]),
 ];
 

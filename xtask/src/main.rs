@@ -112,24 +112,13 @@ fn perform(task: Task, root: &Path) -> Result<ExitCode> {
 }
 
 fn success_if(good: bool) -> ExitCode {
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(FAILED)
-    }
+    if good { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
 /// Gets kernels and prints them; returns whether all that were named or required are here.
 fn list_kernels(root: &Path, labels: &[String]) -> bool {
     let named: Vec<&str> = labels.iter().map(String::as_str).collect();
-    let selection = kernels::select(
-        root,
-        if named.is_empty() {
-            &kernels::TESTED
-        } else {
-            &named
-        },
-    );
+    let selection = kernels::select(root, if named.is_empty() { &kernels::TESTED } else { &named });
     for kernel in &selection.found {
         println!(
             "{}: {}, {} and {}",
@@ -142,20 +131,13 @@ fn list_kernels(root: &Path, labels: &[String]) -> bool {
     for missing in &selection.missing {
         println!("{}: missing: {}", missing.label, missing.reason);
     }
-    selection
-        .missing
-        .iter()
-        .all(|missing| !missing.required && named.is_empty())
+    selection.missing.iter().all(|missing| !missing.required && named.is_empty())
 }
 
 /// Prints clap's help, version or complaint.
 fn answer_of(answer: &clap::Error) -> ExitCode {
     let printed = answer.print();
-    if answer.use_stderr() || printed.is_err() {
-        ExitCode::from(USAGE)
-    } else {
-        ExitCode::SUCCESS
-    }
+    if answer.use_stderr() || printed.is_err() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS }
 }
 
 /// The workspace's root: that of the checkout `cargo xtask` was called in.
@@ -163,7 +145,5 @@ fn workspace() -> PathBuf {
     let manifest =
         std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let manifest = PathBuf::from(manifest);
-    manifest
-        .parent()
-        .map_or_else(|| manifest.clone(), Path::to_path_buf)
+    manifest.parent().map_or_else(|| manifest.clone(), Path::to_path_buf)
 }

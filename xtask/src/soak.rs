@@ -51,13 +51,7 @@ const KILLS: u32 = 40;
 /// How often something that races is run.
 const TIMES: usize = 5;
 /// What races with the kernel, or with itself.
-const RACING: [&str; 5] = [
-    "race-2018",
-    "late-uses",
-    "racing-allocations",
-    "dead-chunk",
-    "nested-producers",
-];
+const RACING: [&str; 5] = ["race-2018", "late-uses", "racing-allocations", "dead-chunk", "nested-producers"];
 /// Pairs that each processor makes at full speed, four times those of the short run.
 const PAIRS: u64 = 4 * speed::PAIRS;
 
@@ -106,11 +100,6 @@ fn objects(root: &Path) -> Result<Outcome> {
 
 /// On the kernel that there are figures for.
 fn cost(root: &Path) -> Result<Outcome> {
-    let plan = Plan {
-        names: &expected::cases(),
-        profile: Profile::Release,
-        pairs: PAIRS,
-        at_rest: true,
-    };
+    let plan = Plan { names: &expected::cases(), profile: Profile::Release, pairs: PAIRS, at_rest: true };
     bench::cost(root, plan)
 }

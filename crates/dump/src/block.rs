@@ -125,10 +125,7 @@ mod tests {
 
     #[test]
     fn a_header_survives_and_no_flipped_bit_passes() {
-        let header = BlockHeader {
-            stored: 0x0002_0304,
-            ..HEADER
-        };
+        let header = BlockHeader { stored: 0x0002_0304, ..HEADER };
         let bytes = header.to_bytes();
         assert_eq!(BlockHeader::from_bytes(&bytes), Some(header));
         for bit in 0..HEADER_SIZE * 8 {

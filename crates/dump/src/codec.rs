@@ -70,11 +70,7 @@ pub(crate) fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>
         }
         unknown => return Err(CodecError::Unknown(unknown)),
     };
-    if content.len() == decoded {
-        Ok(content)
-    } else {
-        Err(CodecError::Malformed)
-    }
+    if content.len() == decoded { Ok(content) } else { Err(CodecError::Malformed) }
 }
 
 /// Whether content of so many bytes can have been stored so as planes.

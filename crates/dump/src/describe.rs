@@ -67,9 +67,7 @@ impl Header {
     /// What the rules went by.
     #[must_use]
     pub const fn rules(&self) -> rules::Options {
-        rules::Options {
-            stall_after: Duration::from_nanos(self.stall_after_ns),
-        }
+        rules::Options { stall_after: Duration::from_nanos(self.stall_after_ns) }
     }
 }
 

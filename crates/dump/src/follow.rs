@@ -34,13 +34,7 @@ impl<F: FnMut() -> bool> Following<F> {
     /// When the file cannot be opened.
     pub fn open(path: &Path, is_over: F) -> io::Result<Self> {
         let (first, number) = sequence::place(path);
-        Ok(Self {
-            first,
-            number,
-            file: File::open(path)?,
-            position: 0,
-            is_over,
-        })
+        Ok(Self { first, number, file: File::open(path)?, position: 0, is_over })
     }
 
     fn read_file(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

@@ -54,10 +54,7 @@ fn two_files() -> (Vec<u8>, Vec<u8>) {
     let checkpoint = Checkpoint::of(&pipeline, 1);
     let first = writer.rotate(Vec::new(), &checkpoint).unwrap();
     writer.slice(last).unwrap();
-    (
-        first,
-        writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap(),
-    )
+    (first, writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap())
 }
 
 #[test]
@@ -145,10 +142,8 @@ fn a_block_that_was_taken_back_costs_nothing_else() {
         .map(|(place, _)| place)
         .nth_back(1)
         .unwrap();
-    let mut steps = vec![&bytes[block..], &[], &bytes[..block + 40]]
-        .into_iter()
-        .map(<[u8]>::to_vec)
-        .collect::<Vec<_>>();
+    let mut steps =
+        vec![&bytes[block..], &[], &bytes[..block + 40]].into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
     let mut tape = follow(&path, move || {
         match steps.pop() {
             Some(step) if step.is_empty() => file.set_len(block as u64).unwrap(),

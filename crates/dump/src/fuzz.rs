@@ -48,10 +48,7 @@ pub fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
             break;
         };
         let (header, behind) = block.split_at_mut(HEADER_SIZE);
-        let stored = header[12..16]
-            .iter()
-            .rev()
-            .fold(0, |length, &byte| length << 8 | usize::from(byte));
+        let stored = header[12..16].iter().rev().fold(0, |length, &byte| length << 8 | usize::from(byte));
         if let Some(content) = behind.get(..stored) {
             header[20..24].copy_from_slice(&crc32c::crc32c(content).to_le_bytes());
         }

@@ -16,10 +16,7 @@ use super::{Opened, Reason, Tape, Told, Writer, samples::header};
 fn record() -> impl Strategy<Value = Item> {
     prop::array::uniform15(any::<u64>()).prop_map(|words: [u64; WORDS]| {
         let record = to_record(&words);
-        Item::Record(Record {
-            magic: p2p_trace_common::record::MAGIC,
-            ..record
-        })
+        Item::Record(Record { magic: p2p_trace_common::record::MAGIC, ..record })
     })
 }
 
@@ -35,15 +32,7 @@ fn loss() -> impl Strategy<Value = Item> {
         reason,
     )
         .prop_map(|(cpu, ring, first, more, (from_ns, to_ns), reason)| {
-            Item::Loss(Loss {
-                cpu,
-                ring,
-                first,
-                last: first + more,
-                from_ns,
-                to_ns,
-                reason,
-            })
+            Item::Loss(Loss { cpu, ring, first, last: first + more, from_ns, to_ns, reason })
         })
 }
 

@@ -47,10 +47,7 @@ pub(crate) fn encode(content: &[u8], slots: usize) -> Option<Vec<u8>> {
             let (words, _) = slot.as_chunks();
             let words = array::from_fn(|word| u64::from_le_bytes(words[word]));
             let residual = predictor.residual(words, &mut index);
-            group
-                .iter_mut()
-                .zip(residual)
-                .for_each(|(column, word)| column[row] = word);
+            group.iter_mut().zip(residual).for_each(|(column, word)| column[row] = word);
         }
         put(&mut out, group, slots.len());
     }
@@ -86,11 +83,7 @@ struct Predictor {
 
 impl Predictor {
     fn new() -> Self {
-        Self {
-            references: vec![[0; WORDS]],
-            next: vec![0; CPUS as usize * Ring::ALL.len()],
-            time_ns: 0,
-        }
+        Self { references: vec![[0; WORDS]], next: vec![0; CPUS as usize * Ring::ALL.len()], time_ns: 0 }
     }
 
     fn residual(&mut self, mut row: Row, index: &mut Index) -> Residual {
@@ -171,9 +164,7 @@ impl Index {
     /// The reference of a row, and whether the row becomes another one, with the number `new`.
     fn find(&mut self, row: &Row, new: usize) -> (usize, bool) {
         let owner = if is_stack(row) {
-            row[FRAMES]
-                .iter()
-                .fold(0, |mixed: u64, frame| mixed.rotate_left(9) ^ frame)
+            row[FRAMES].iter().fold(0, |mixed: u64, frame| mixed.rotate_left(9) ^ frame)
         } else {
             row[OWNER]
         };
@@ -188,9 +179,7 @@ impl Index {
 
 /// Appends which planes of each column are not 0, then those.
 fn put(out: &mut Vec<u8>, mut group: Group, rows: usize) {
-    let masks = group
-        .each_ref()
-        .map(|column| column.iter().fold(0u64, |mask, word| mask | word));
+    let masks = group.each_ref().map(|column| column.iter().fold(0u64, |mask, word| mask | word));
     out.extend_from_slice(masks.map(u64::to_le_bytes).as_flattened());
     for (column, mask) in group.iter_mut().zip(masks).filter(|(_, mask)| *mask != 0) {
         transpose(column);
@@ -261,10 +250,7 @@ mod tests {
     }
 
     fn bytes(rows: &[Row]) -> Vec<u8> {
-        rows.as_flattened()
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect()
+        rows.as_flattened().iter().flat_map(|word| word.to_le_bytes()).collect()
     }
 
     fn read_back(rows: &[Row]) -> Vec<u8> {
@@ -287,10 +273,7 @@ mod tests {
             // The masks and four bits by which the owners differ, and once all that they have different.
             let least = rows.len() / GROUP * 8 * (COLUMNS + 4);
             let size = read_back(&rows).len();
-            assert!(
-                (least..least + size_of::<Group>()).contains(&size),
-                "{size} bytes, {least} at least"
-            );
+            assert!((least..least + size_of::<Group>()).contains(&size), "{size} bytes, {least} at least");
         }
     }
 

@@ -75,11 +75,7 @@ impl fmt::Display for Damage {
                 write!(f, "{blocks} blocks are missing in front of offset {offset}")
             }
             Self::Malformed { offset, kind, why } => {
-                write!(
-                    f,
-                    "the {} block at offset {offset} makes no sense: {why}",
-                    kind.name()
-                )
+                write!(f, "the {} block at offset {offset} makes no sense: {why}", kind.name())
             }
         }
     }
@@ -117,10 +113,7 @@ pub struct Reader<R> {
 impl<R> fmt::Debug for Reader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (number, blocks) = (self.number, self.blocks);
-        f.debug_struct("Reader")
-            .field("number", &number)
-            .field("blocks", &blocks)
-            .finish_non_exhaustive()
+        f.debug_struct("Reader").field("number", &number).field("blocks", &blocks).finish_non_exhaustive()
     }
 }
 
@@ -128,13 +121,7 @@ impl<R: Read> Reader<R> {
     /// From the beginning of a file, or the middle.
     #[must_use]
     pub const fn new(input: R) -> Self {
-        Self {
-            scanner: Scanner::new(input),
-            number: None,
-            waiting: None,
-            blocks: 0,
-            ends_with_run: false,
-        }
+        Self { scanner: Scanner::new(input), number: None, waiting: None, blocks: 0, ends_with_run: false }
     }
 
     /// The same for an input that never ends by itself: nothing is read behind the footer that ends the run.
@@ -193,9 +180,7 @@ fn entry(offset: u64, header: &BlockHeader, content: &[u8]) -> Entry {
         return Entry::Unknown(header.kind);
     };
     let decoded = codec::decode(header.codec, content, header.decoded as usize);
-    let parsed = decoded
-        .map_err(|error| error.to_string())
-        .and_then(|content| parse(kind, &content));
+    let parsed = decoded.map_err(|error| error.to_string()).and_then(|content| parse(kind, &content));
     parsed.unwrap_or_else(|why| Entry::Damage(Damage::Malformed { offset, kind, why }))
 }
 

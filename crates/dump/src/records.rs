@@ -86,19 +86,12 @@ impl Records {
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(HEAD_SIZE)?;
         let half = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));
-        let before = Counts {
-            hot: word(head, 0)?,
-            rare: word(head, 8)?,
-            user: word(head, 16)?,
-            statuses: half(24)?,
-        };
+        let before =
+            Counts { hot: word(head, 0)?, rare: word(head, 8)?, user: word(head, 16)?, statuses: half(24)? };
         let slices = half(28)? as usize;
         let (table, slots) = rest.split_at_checked(slices.checked_mul(ENTRY_SIZE)?)?;
         let mut slots = slots.chunks_exact(SLOT_SIZE);
-        let mut records = Self {
-            before,
-            slices: Vec::with_capacity(slices),
-        };
+        let mut records = Self { before, slices: Vec::with_capacity(slices) };
         for entry in table.chunks_exact(ENTRY_SIZE) {
             let (watermark_ns, count) = (word(entry, 0)?, usize::try_from(word(entry, 8)?).ok()?);
             if count > slots.len() {

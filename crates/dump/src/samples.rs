@@ -41,13 +41,7 @@ pub fn slices() -> Vec<Slice> {
     let mut writer = user::Writer::new(0x0123_4567_89ab_cdef);
     let tick = |writer: &mut user::Writer, ms| Item::Record(writer.tick(START_NS + ms * MS));
     vec![
-        slice(
-            vec![
-                Item::Record(record(0, Kind::Kill, Hook::Kill)),
-                tick(&mut writer, 5),
-            ],
-            START_NS + 6 * MS,
-        ),
+        slice(vec![Item::Record(record(0, Kind::Kill, Hook::Kill)), tick(&mut writer, 5)], START_NS + 6 * MS),
         slice(vec![tick(&mut writer, 15)], START_NS + 16 * MS),
         slice(
             vec![
@@ -62,15 +56,10 @@ pub fn slices() -> Vec<Slice> {
 }
 
 pub fn header() -> Header {
-    let options = rules::Options {
-        stall_after: std::time::Duration::from_millis(10),
-    };
+    let options = rules::Options { stall_after: std::time::Duration::from_millis(10) };
     let mut status = samples::status();
     let attached = status.hooks[0].clone();
-    let hooks = [Hook::Kill, Hook::Drained, Hook::Remove].map(|hook| HookStatus {
-        hook,
-        ..attached.clone()
-    });
+    let hooks = [Hook::Kill, Hook::Drained, Hook::Remove].map(|hook| HookStatus { hook, ..attached.clone() });
     status.hooks = hooks.to_vec();
     Header::new(status, samples::CLOCK, START_NS, options)
 }

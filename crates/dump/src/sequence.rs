@@ -18,10 +18,9 @@ pub fn numbered(first: &Path, number: u32) -> PathBuf {
 
 /// The first file of the run that this one is of by its name, and its number.
 pub fn place(path: &Path) -> (PathBuf, u32) {
-    path.extension().and_then(number_of).map_or_else(
-        || (path.to_owned(), 0),
-        |number| (path.with_extension(""), number),
-    )
+    path.extension()
+        .and_then(number_of)
+        .map_or_else(|| (path.to_owned(), 0), |number| (path.with_extension(""), number))
 }
 
 /// The lowest number above this one of which there is a file with something in it.
@@ -34,9 +33,7 @@ pub(super) fn after(first: &Path, number: u32) -> io::Result<Option<u32>> {
     let has_content = |found| fs::metadata(numbered(first, found)).is_ok_and(|metadata| metadata.len() > 0);
     let mut numbers = numbers(first)?;
     numbers.sort_unstable();
-    Ok(numbers
-        .into_iter()
-        .find(|&found| found > number && has_content(found)))
+    Ok(numbers.into_iter().find(|&found| found > number && has_content(found)))
 }
 
 /// The lowest number of which there is anything.

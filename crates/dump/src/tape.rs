@@ -68,22 +68,14 @@ impl<R: Read> Opened<R> {
         while let Some(entry) = reader.next_entry()? {
             match entry {
                 Entry::Header(header) => {
-                    return Ok(Self {
-                        reader,
-                        header: *header,
-                        early,
-                    });
+                    return Ok(Self { reader, header: *header, early });
                 }
                 // What cannot be judged need not be kept, but what it was must be known.
                 Entry::Records(_) | Entry::Checkpoint(_) if early.len() >= MAX_EARLY => {}
                 other => early.push_back(other),
             }
         }
-        Err(if reader.blocks() == 0 {
-            OpenError::NoDump
-        } else {
-            OpenError::NoHeader
-        })
+        Err(if reader.blocks() == 0 { OpenError::NoDump } else { OpenError::NoHeader })
     }
 
     /// The run.
@@ -283,9 +275,9 @@ impl<R: Read> Tape<R> {
     fn records(&mut self, records: Records) {
         self.footer = None;
         let Records { before, mut slices } = records;
-        let first_ns = slices.first().map_or(self.reached_ns, |slice| {
-            slice.items.first().map_or(slice.watermark_ns, Item::time_ns)
-        });
+        let first_ns = slices
+            .first()
+            .map_or(self.reached_ns, |slice| slice.items.first().map_or(slice.watermark_ns, Item::time_ns));
         let Some(missing) = self.missing(before, first_ns) else {
             return;
         };
@@ -390,9 +382,6 @@ impl<R: Read> Tape<R> {
 
     /// Nothing follows: what waits for its stack waits no longer.
     fn last(&mut self, items: Vec<Item>) {
-        self.queue.push_back(Told::Slice(Slice {
-            items,
-            watermark_ns: u64::MAX,
-        }));
+        self.queue.push_back(Told::Slice(Slice { items, watermark_ns: u64::MAX }));
     }
 }

@@ -61,12 +61,7 @@ fn what_was_written_is_told() {
     let bytes = dump();
     let (told, damage) = told(&bytes);
     let mut expected: Vec<_> = slices().into_iter().map(Told::Slice).collect();
-    let counts = Counts {
-        hot: 0,
-        rare: 2,
-        user: 5,
-        statuses: 0,
-    };
+    let counts = Counts { hot: 0, rare: 2, user: 5, statuses: 0 };
     expected.push(Told::End(Box::new(End::Whole(Footer {
         reason: Reason::End,
         duration_ns: 30 * MS,
@@ -78,10 +73,7 @@ fn what_was_written_is_told() {
     let mut tape = tape(&bytes);
     assert_eq!(tape.header(), &header());
     tape.next_told().unwrap();
-    assert_eq!(
-        tape.names().symbolize(0xffff_ffff_8100_0010).as_deref(),
-        Some("known+0x10")
-    );
+    assert_eq!(tape.names().symbolize(0xffff_ffff_8100_0010).as_deref(), Some("known+0x10"));
 }
 
 #[test]
@@ -107,19 +99,12 @@ fn whatever_is_cut_off_no_verdict_is_wrong_and_nothing_intact_is_lost() {
             .iter()
             .filter(|told| matches!(told, Told::Slice(slice) if !slice.items.is_empty()))
             .collect();
-        assert_eq!(
-            slices_told,
-            whole.iter().take(intact).collect::<Vec<_>>(),
-            "cut at {length}"
-        );
+        assert_eq!(slices_told, whole.iter().take(intact).collect::<Vec<_>>(), "cut at {length}");
         let last = told.last().unwrap();
         assert_eq!(last, &Told::End(Box::new(End::CutOff)), "cut at {length}");
         for ((rule, answer), (_, real)) in verdicts(&told).into_iter().zip(&full) {
             assert_ne!(answer, rules::Answer::Holds, "{rule:?} cut at {length}");
-            assert!(
-                answer != rules::Answer::Violated || *real == answer,
-                "{rule:?} cut at {length}"
-            );
+            assert!(answer != rules::Answer::Violated || *real == answer, "{rule:?} cut at {length}");
         }
     }
 }
@@ -130,9 +115,7 @@ fn no_flipped_bit_turns_a_verdict_or_costs_more_than_its_block() {
     let (whole, _) = told(&bytes);
     let full = verdicts(&whole);
     let slices_of = |told: &[Told]| {
-        told.iter()
-            .filter(|told| matches!(told, Told::Slice(slice) if !slice.items.is_empty()))
-            .count()
+        told.iter().filter(|told| matches!(told, Told::Slice(slice) if !slice.items.is_empty())).count()
     };
     for bit in 0..bytes.len() * 8 {
         let mut bytes = bytes.clone();
@@ -180,10 +163,7 @@ fn a_large_slice_is_told_in_parts_that_come_to_the_same() {
         .collect();
     assert_eq!(slices.len(), 3);
     assert_eq!(slices[0], &slice(Vec::new(), 2));
-    let parts: Vec<_> = slices
-        .iter()
-        .flat_map(|slice| slice.items.iter().copied())
-        .collect();
+    let parts: Vec<_> = slices.iter().flat_map(|slice| slice.items.iter().copied()).collect();
     assert_eq!(parts, items);
     assert_eq!(slices[1].watermark_ns, slices[1].items.last().unwrap().time_ns());
     assert_eq!(slices[2].watermark_ns, u64::MAX);
@@ -223,11 +203,7 @@ impl io::Write for Full {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = bytes.len().min(self.0);
         self.0 -= count;
-        if count == 0 {
-            Err(io::ErrorKind::StorageFull.into())
-        } else {
-            Ok(count)
-        }
+        if count == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(count) }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -134,19 +134,12 @@ impl<W: Write> Writer<W> {
                 self.pending.before = self.counts;
             }
             // Up to its last item a part is as good as the whole.
-            let watermark_ns = if rest.is_empty() {
-                slice.watermark_ns
-            } else {
-                last.time_ns()
-            };
+            let watermark_ns = if rest.is_empty() { slice.watermark_ns } else { last.time_ns() };
             for item in part {
                 self.counts.add(item);
             }
             self.items += part.len();
-            self.pending.slices.push(Slice {
-                items: part.to_vec(),
-                watermark_ns,
-            });
+            self.pending.slices.push(Slice { items: part.to_vec(), watermark_ns });
             if self.items >= MAX_ITEMS {
                 self.close_block()?;
             }
@@ -166,10 +159,7 @@ impl<W: Write> Writer<W> {
         self.close_block()?;
         self.header.status = status.clone();
         self.counts.statuses = self.counts.statuses.wrapping_add(1);
-        let change = StatusChange {
-            time_ns,
-            status: status.clone(),
-        };
+        let change = StatusChange { time_ns, status: status.clone() };
         self.json(Kind::Status, &change)
     }
 
@@ -244,12 +234,7 @@ impl<W: Write> Writer<W> {
     /// When it cannot be written.
     pub fn end(&mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> io::Result<()> {
         self.close_block()?;
-        let footer = Footer {
-            reason,
-            duration_ns,
-            totals,
-            counts: self.counts,
-        };
+        let footer = Footer { reason, duration_ns, totals, counts: self.counts };
         self.json(Kind::Footer, &footer)?;
         self.out.flush()
     }
@@ -268,9 +253,7 @@ impl<W: Write> Writer<W> {
         if self.new_names.is_empty() {
             return Ok(());
         }
-        let symbols = Symbols {
-            names: mem::take(&mut self.new_names),
-        };
+        let symbols = Symbols { names: mem::take(&mut self.new_names) };
         let written = self.json(Kind::Symbols, &symbols);
         if written.is_err() {
             for (address, _) in &symbols.names {

@@ -96,11 +96,7 @@ impl<'a> Groups<'a> {
     /// Of those references that count.
     #[must_use]
     pub fn of(device: &'a Device, counts: impl Fn(&Reference) -> bool) -> Self {
-        let mut groups = Self {
-            device,
-            all: Vec::new(),
-            numbers: HashMap::new(),
-        };
+        let mut groups = Self { device, all: Vec::new(), numbers: HashMap::new() };
         // Who takes much mostly takes it in a row.
         let mut latest: Option<(Key, u32)> = None;
         for (_, reference) in device.references().filter(|(_, reference)| counts(reference)) {
@@ -118,12 +114,7 @@ impl<'a> Groups<'a> {
 
     fn key(&self, reference: &Reference) -> Key {
         let (origin, pid) = reference.taker();
-        (
-            origin,
-            pid,
-            reference.taken.kind(),
-            !self.device.is_sure(reference),
-        )
+        (origin, pid, reference.taken.kind(), !self.device.is_sure(reference))
     }
 
     /// A group of which there is no reference yet.
@@ -149,10 +140,7 @@ impl<'a> Groups<'a> {
             return;
         }
         let taken_by = self.device.taken_by(reference);
-        self.all.push(Group {
-            holder: Holder::of(reference, &taken_by, unsure),
-            stack: taken_by.stack,
-        });
+        self.all.push(Group { holder: Holder::of(reference, &taken_by, unsure), stack: taken_by.stack });
     }
 
     /// Every group.
@@ -164,36 +152,18 @@ impl<'a> Groups<'a> {
     /// The place in [`Groups::all`] of the group that a reference belongs to; `None` for one that does not count.
     #[must_use]
     pub fn place_of(&self, reference: &Reference) -> Option<usize> {
-        self.numbers
-            .get(&self.key(reference))
-            .map(|&number| number as usize)
+        self.numbers.get(&self.key(reference)).map(|&number| number as usize)
     }
 
     /// The groups without their stacks, the largest first.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
-        type Same = (
-            HolderKind,
-            Option<Task>,
-            Option<u64>,
-            Option<u64>,
-            Option<u64>,
-            bool,
-        );
+        type Same = (HolderKind, Option<Task>, Option<u64>, Option<u64>, Option<u64>, bool);
         let mut holders = HashMap::<Same, Holder>::new();
         for Group { holder, .. } in &self.all {
-            let same = (
-                holder.kind,
-                holder.task,
-                holder.caller,
-                holder.cgroup,
-                holder.gone_since_ns,
-                holder.unsure,
-            );
-            holders
-                .entry(same)
-                .and_modify(|known| known.add(holder))
-                .or_insert(*holder);
+            let same =
+                (holder.kind, holder.task, holder.caller, holder.cgroup, holder.gone_since_ns, holder.unsure);
+            holders.entry(same).and_modify(|known| known.add(holder)).or_insert(*holder);
         }
         let mut holders: Vec<_> = holders.into_values().collect();
         holders.sort_by_key(|holder| (Reverse(holder.bytes), holder.since_ns, holder.record));
@@ -228,19 +198,11 @@ impl Holders {
             groups.holders().into_iter().partition(|holder| holder.unsure);
         let sum =
             |holders: &[Holder], of: fn(&Holder) -> u64| holders.iter().map(of).fold(0, u64::saturating_add);
-        let (references, bytes) = (
-            sum(&named, |holder| holder.references),
-            sum(&named, |holder| holder.bytes),
-        );
+        let (references, bytes) =
+            (sum(&named, |holder| holder.references), sum(&named, |holder| holder.bytes));
         let left_out = named.len().saturating_sub(MAX_HOLDERS) as u64;
         named.truncate(MAX_HOLDERS);
-        Self {
-            named,
-            left_out,
-            references,
-            bytes,
-            unsure: sum(&unsure, |holder| holder.references),
-        }
+        Self { named, left_out, references, bytes, unsure: sum(&unsure, |holder| holder.references) }
     }
 }
 

@@ -16,10 +16,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(
     test,
-    allow(
-        clippy::disallowed_methods,
-        reason = "tests make what they need in folders of their own"
-    )
+    allow(clippy::disallowed_methods, reason = "tests make what they need in folders of their own")
 )]
 
 pub mod accounting;

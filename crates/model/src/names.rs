@@ -25,9 +25,7 @@ impl<'de> Deserialize<'de> for Hex {
         let text = Cow::<str>::deserialize(deserializer)?;
         let digits = text.strip_prefix("0x");
         let value = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        value
-            .map(Self)
-            .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not an address")))
+        value.map(Self).ok_or_else(|| D::Error::custom(format_args!("`{text}` is not an address")))
     }
 }
 

@@ -140,13 +140,7 @@ impl Pipeline {
         slice: &Slice,
         mut each: impl FnMut(&Step<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self {
-            assembler,
-            tally,
-            model,
-            rules,
-            reached_ns,
-        } = self;
+        let Self { assembler, tally, model, rules, reached_ns } = self;
         let mut result = Ok(());
         let mut judge = |element: &Element| {
             if result.is_err() {
@@ -154,11 +148,7 @@ impl Pipeline {
             }
             model.apply(element);
             let findings = rules.apply(model, element);
-            result = each(&Step {
-                element,
-                findings: &findings,
-                model,
-            });
+            result = each(&Step { element, findings: &findings, model });
         };
         for item in &slice.items {
             match item {

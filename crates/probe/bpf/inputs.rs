@@ -62,19 +62,13 @@ pub(crate) fn differences(then: &BTreeMap<String, String>, now: &BTreeMap<String
 /// # Errors
 /// The file cannot be read; the error names it.
 pub(crate) fn sha256_of_file(file: &Path) -> io::Result<String> {
-    fs::read(file)
-        .map(|bytes| sha256(&bytes))
-        .map_err(|error| name_file(file, &error))
+    fs::read(file).map(|bytes| sha256(&bytes)).map_err(|error| name_file(file, &error))
 }
 
 /// The SHA-256 of `bytes` as 64 hexadecimal digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let nibbles = Sha256::digest(bytes)
-        .into_iter()
-        .flat_map(|byte| [byte >> 4, byte & 15]);
-    nibbles
-        .filter_map(|nibble| char::from_digit(nibble.into(), 16))
-        .collect()
+    let nibbles = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16)).collect()
 }
 
 /// Every file below `folder`, named by its path below `root`: name → SHA-256; no hidden files and no editor backups.
@@ -99,10 +93,7 @@ pub(crate) fn folder_fingerprints(root: &Path, folder: &Path) -> io::Result<BTre
 }
 
 fn name_below(root: &Path, file: &Path) -> String {
-    file.strip_prefix(root)
-        .unwrap_or(file)
-        .to_string_lossy()
-        .replace('\\', "/")
+    file.strip_prefix(root).unwrap_or(file).to_string_lossy().replace('\\', "/")
 }
 
 /// The packages that `package` needs according to the text of a Cargo.lock, itself included: `name version` → checksum.
@@ -120,10 +111,7 @@ fn locked_closure(lock: &str, package: &str) -> BTreeMap<String, String> {
             .iter()
             .filter(|one| Some(one.name) == name && version.is_none_or(|version| version == one.version));
         for one in found {
-            if closure
-                .insert(format!("{} {}", one.name, one.version), one.checksum.to_owned())
-                .is_none()
-            {
+            if closure.insert(format!("{} {}", one.name, one.version), one.checksum.to_owned()).is_none() {
                 wanted.extend(&one.dependencies);
             }
         }
@@ -146,15 +134,8 @@ fn locked_packages(lock: &str) -> Vec<LockedPackage<'_>> {
     for block in lock.split("[[package]]").skip(1) {
         let mut package = LockedPackage::default();
         // A list after the packages, such as of unused patches, has names and versions as well.
-        for line in block
-            .lines()
-            .map(str::trim)
-            .take_while(|line| !line.starts_with('['))
-        {
-            let value = line
-                .split_once(" = ")
-                .map_or(line, |(_, value)| value)
-                .trim_matches([',', '"']);
+        for line in block.lines().map(str::trim).take_while(|line| !line.starts_with('[')) {
+            let value = line.split_once(" = ").map_or(line, |(_, value)| value).trim_matches([',', '"']);
             match line.split_once(" = ") {
                 Some(("name", _)) => package.name = value,
                 Some(("version", _)) => package.version = value,
@@ -219,31 +200,17 @@ checksum = "d"
     #[test]
     fn the_closure_has_what_is_needed_in_the_version_needed() {
         let closure = locked_closure(LOCK, "core-crate");
-        let expected = [
-            ("core-crate 0.1.0", ""),
-            ("leaf 2.0.0", "a2"),
-            ("middle 0.3.0", "b"),
-        ];
-        assert_eq!(
-            closure,
-            expected
-                .map(|(name, sum)| (name.to_owned(), sum.to_owned()))
-                .into()
-        );
+        let expected = [("core-crate 0.1.0", ""), ("leaf 2.0.0", "a2"), ("middle 0.3.0", "b")];
+        assert_eq!(closure, expected.map(|(name, sum)| (name.to_owned(), sum.to_owned())).into());
     }
 
     #[test]
     fn differences_are_named() {
         let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs
-                .iter()
-                .map(|(name, sum)| ((*name).to_owned(), (*sum).to_owned()))
-                .collect()
+            pairs.iter().map(|(name, sum)| ((*name).to_owned(), (*sum).to_owned())).collect()
         };
-        let (then, now) = (
-            map(&[("a", "1"), ("b", "1"), ("c", "1")]),
-            map(&[("a", "1"), ("b", "2"), ("d", "1")]),
-        );
+        let (then, now) =
+            (map(&[("a", "1"), ("b", "1"), ("c", "1")]), map(&[("a", "1"), ("b", "2"), ("d", "1")]));
         assert_eq!(differences(&then, &now), ["b changed", "c is gone", "d is new"]);
         assert!(differences(&then, &then).is_empty());
     }
@@ -257,19 +224,15 @@ checksum = "d"
             fs::write(folder.join(name), "abc").unwrap();
         }
         let found = folder_fingerprints(root.path(), &folder).unwrap();
-        assert_eq!(
-            found.keys().collect::<Vec<_>>(),
-            ["crate/src/lib.rs", "crate/src/sub/mod.rs"]
-        );
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["crate/src/lib.rs", "crate/src/sub/mod.rs"]);
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert!(found.values().all(|sum| sum == abc));
     }
 
     #[test]
     fn a_missing_folder_is_named() {
-        let error = folder_fingerprints(Path::new("/"), Path::new("/no/such/folder"))
-            .unwrap_err()
-            .to_string();
+        let error =
+            folder_fingerprints(Path::new("/"), Path::new("/no/such/folder")).unwrap_err().to_string();
         assert!(error.contains("/no/such/folder"), "{error}");
     }
 }

@@ -36,18 +36,12 @@ const PAGE: u64 = 4096;
 impl Arming {
     /// With the base of the page array and the size of a `struct page`, where they are known.
     pub(crate) const fn new(vmemmap: Option<(u64, u64)>) -> Self {
-        Self {
-            dying: Vec::new(),
-            vmemmap,
-        }
+        Self { dying: Vec::new(), vmemmap }
     }
 
     /// The ranges to compare with.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = ArmedRange> {
-        self.dying.iter().map(|dying| ArmedRange {
-            removed: u64::from(dying.removed),
-            ..dying.range
-        })
+        self.dying.iter().map(|dying| ArmedRange { removed: u64::from(dying.removed), ..dying.range })
     }
 
     /// Takes note of a record.
@@ -56,22 +50,14 @@ impl Arming {
             // A kill with nothing allocated is over before anything could be attached.
             Kind::Kill if !(record.has(valid::TAKEN) && record.words[2] == 0) => self.begin(record),
             Kind::Drained => {
-                for dying in self
-                    .dying
-                    .iter_mut()
-                    .filter(|dying| dying.range.pgmap == record.pgmap)
-                {
+                for dying in self.dying.iter_mut().filter(|dying| dying.range.pgmap == record.pgmap) {
                     dying.drained = !dying.removed;
                 }
                 None
             }
             Kind::Remove => {
                 let mut order = None;
-                for dying in self
-                    .dying
-                    .iter_mut()
-                    .filter(|dying| dying.range.pgmap == record.pgmap)
-                {
+                for dying in self.dying.iter_mut().filter(|dying| dying.range.pgmap == record.pgmap) {
                     dying.removed = true;
                     // The table says so.
                     order = Some(Order::Arm);
@@ -81,8 +67,7 @@ impl Arming {
             // A range that was removed before it had drained is watched to the end of the run.
             Kind::Unmapped => {
                 let before = self.dying.len();
-                self.dying
-                    .retain(|dying| dying.range.pgmap != record.pgmap || !dying.drained);
+                self.dying.retain(|dying| dying.range.pgmap != record.pgmap || !dying.drained);
                 match (before, self.dying.len()) {
                     (before, after) if before == after => None,
                     (_, 0) => Some(Order::Disarm),
@@ -112,11 +97,7 @@ impl Arming {
             removed: 0,
         };
         self.dying.retain(|dying| dying.range.pgmap != range.pgmap);
-        self.dying.push(Dying {
-            range,
-            drained: false,
-            removed: false,
-        });
+        self.dying.push(Dying { range, drained: false, removed: false });
         Some(Order::Arm)
     }
 }

@@ -51,9 +51,6 @@ fn the_document_shows_the_hooks_of_this_code() {
     if env::var_os("P2P_TRACE_BLESS").is_some() {
         fs::write(&path, &text).unwrap();
     } else {
-        assert!(
-            committed == text,
-            "docs/hooks.md is not up to date: P2P_TRACE_BLESS=1 cargo test"
-        );
+        assert!(committed == text, "docs/hooks.md is not up to date: P2P_TRACE_BLESS=1 cargo test");
     }
 }

@@ -55,14 +55,7 @@ const fn row(
     need: Need,
     lost_without: &'static str,
 ) -> Row {
-    Row {
-        hook,
-        point,
-        functions,
-        args,
-        need,
-        lost_without,
-    }
+    Row { hook, point, functions, args, need, lost_without }
 }
 
 /// The table, in the order in which hooks are attached: what closes something comes before what opens it,
@@ -164,12 +157,7 @@ mod tests {
     #[test]
     fn every_hook_has_exactly_one_row() {
         for &hook in Hook::ALL {
-            assert_eq!(
-                TABLE.iter().filter(|row| row.hook == hook).count(),
-                1,
-                "{}",
-                hook.name()
-            );
+            assert_eq!(TABLE.iter().filter(|row| row.hook == hook).count(), 1, "{}", hook.name());
         }
     }
 
@@ -184,12 +172,7 @@ mod tests {
             (Hook::DevresReleased, Hook::DevresRelease),
             (Hook::Mmap, Hook::MmapEnter),
         ] {
-            assert!(
-                place(exit) < place(entry),
-                "{} must precede {}",
-                exit.name(),
-                entry.name()
-            );
+            assert!(place(exit) < place(entry), "{} must precede {}", exit.name(), entry.name());
         }
     }
 }

@@ -5,16 +5,10 @@
 //! are attached. [`transport`] drains the rings that the programs write into. `live` loads and attaches the programs:
 //! only it needs aya, and only with the feature of that name it is there.
 
-#![cfg_attr(
-    not(feature = "live"),
-    allow(dead_code, reason = "most of it is for the session")
-)]
+#![cfg_attr(not(feature = "live"), allow(dead_code, reason = "most of it is for the session"))]
 #![cfg_attr(
     test,
-    allow(
-        clippy::disallowed_methods,
-        reason = "tests make what they need in folders of their own"
-    )
+    allow(clippy::disallowed_methods, reason = "tests make what they need in folders of their own")
 )]
 
 mod arming;

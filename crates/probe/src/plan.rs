@@ -74,11 +74,7 @@ fn is_wanted(row: &Row, only: &[Hook]) -> bool {
 }
 
 fn find(row: &'static Row, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unavailable> {
-    let unavailable = |absent, reason| Unavailable {
-        hook: row.hook,
-        absent,
-        reason,
-    };
+    let unavailable = |absent, reason| Unavailable { hook: row.hook, absent, reason };
     let Some(&function) = row.functions.iter().find(|name| symbols.has(name)) else {
         return Err(missing(row, symbols));
     };
@@ -88,12 +84,7 @@ fn find(row: &'static Row, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unav
     }
     let arguments = arguments(btf, row, function).map_err(|reason| unavailable(false, reason))?;
     let address = symbols.address_of(function).filter(|&address| address != 0);
-    Ok(Planned {
-        row,
-        function,
-        arguments,
-        address,
-    })
+    Ok(Planned { row, function, arguments, address })
 }
 
 /// A variant that the compiler made (`.isra.0`, `.constprop.0`) may have its arguments elsewhere, so that
@@ -111,11 +102,7 @@ fn missing(row: &Row, symbols: &Symbols) -> Unavailable {
     } else {
         format!("this kernel has {names} only as {}", variants.join(", "))
     };
-    Unavailable {
-        hook: row.hook,
-        absent: variants.is_empty(),
-        reason,
-    }
+    Unavailable { hook: row.hook, absent: variants.is_empty(), reason }
 }
 
 #[cfg(test)]
@@ -127,11 +114,7 @@ mod tests {
     fn btf() -> Btf {
         let mut builder = Builder::new();
         let int = builder.int("int", 4);
-        builder.function(
-            "arch_remove_memory",
-            0,
-            &[("nid", int), ("start", int), ("size", int)],
-        );
+        builder.function("arch_remove_memory", 0, &[("nid", int), ("start", int), ("size", int)]);
         builder.function("memunmap_pages", 0, &[("pgmap", int)]);
         builder.function("pci_p2pmem_publish", 0, &[("pdev", int)]);
         Btf::parse(builder.build()).unwrap()
@@ -152,11 +135,7 @@ mod tests {
     #[test]
     fn arguments_are_where_btf_has_their_names() {
         let plan = plan(&[Hook::Remove]);
-        let remove = plan
-            .planned
-            .iter()
-            .find(|planned| planned.row.hook == Hook::Remove)
-            .unwrap();
+        let remove = plan.planned.iter().find(|planned| planned.row.hook == Hook::Remove).unwrap();
         assert_eq!(&remove.arguments.positions[..2], [1, 2]);
         assert_eq!(remove.arguments.count, 3);
         assert_eq!(remove.address, Some(0xffff_ffff_8100_0000));
@@ -164,23 +143,14 @@ mod tests {
 
     #[test]
     fn a_hook_brings_those_it_needs_and_no_others() {
-        let hooks: Vec<Hook> = plan(&[Hook::Remove])
-            .planned
-            .iter()
-            .map(|planned| planned.row.hook)
-            .collect();
+        let hooks: Vec<Hook> = plan(&[Hook::Remove]).planned.iter().map(|planned| planned.row.hook).collect();
         assert_eq!(hooks, [Hook::Unmapped, Hook::Remove, Hook::Kill]);
     }
 
     #[test]
     fn what_is_not_there_is_told_from_what_cannot_be_seen() {
         let plan = plan(&[]);
-        let find = |hook| {
-            plan.unavailable
-                .iter()
-                .find(|unavailable| unavailable.hook == hook)
-                .unwrap()
-        };
+        let find = |hook| plan.unavailable.iter().find(|unavailable| unavailable.hook == hook).unwrap();
         assert!(find(Hook::Alloc).absent);
         // Only the cold part of it has a symbol: it has no function to attach to.
         assert!(find(Hook::Mmap).absent);
@@ -190,21 +160,14 @@ mod tests {
             (Hook::Publish, "no parameter publish"),
         ] {
             let unavailable = find(hook);
-            assert!(
-                !unavailable.absent && unavailable.reason.contains(reason),
-                "{unavailable:?}"
-            );
+            assert!(!unavailable.absent && unavailable.reason.contains(reason), "{unavailable:?}");
         }
     }
 
     #[test]
     fn hooks_on_request_are_planned_only_by_name() {
         let all = plan(&[]);
-        assert!(
-            all.unavailable
-                .iter()
-                .all(|unavailable| unavailable.hook != Hook::MapSg)
-        );
+        assert!(all.unavailable.iter().all(|unavailable| unavailable.hook != Hook::MapSg));
         assert_eq!(plan(&[Hook::MapSg]).unavailable[0].hook, Hook::MapSg);
     }
 }

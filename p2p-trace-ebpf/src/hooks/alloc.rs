@@ -17,11 +17,7 @@ pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
         .word(1, valid::SIZE, context.arg(1))
         .caller(context)
         .cgroup();
-    let event = if memory == 0 {
-        event
-    } else {
-        event.word(0, valid::ADDR, memory)
-    };
+    let event = if memory == 0 { event } else { event.word(0, valid::ADDR, memory) };
     event.emit_hot(context);
 }
 

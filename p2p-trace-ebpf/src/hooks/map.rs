@@ -18,11 +18,7 @@ const LINK_FLAGS: u64 = 3;
 /// Entry of `pci_p2pdma_map_sg_attrs` and `pci_p2pdma_unmap_sg_attrs(dev, sg, nents)`.
 #[inline(always)]
 pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
-    let kind = if hook as u8 == Hook::UnmapSg as u8 {
-        Kind::Unmap
-    } else {
-        Kind::Map
-    };
+    let kind = if hook as u8 == Hook::UnmapSg as u8 { Kind::Unmap } else { Kind::Map };
     let event = Event::new(kind, hook).number(valid::COUNT, context.arg(2) as u32);
     emit(context, event, context.arg(0), page_of(context.arg(1)));
 }
@@ -30,23 +26,13 @@ pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
 /// Entry of `pci_p2pdma_map_segment(state, dev, sg)`.
 #[inline(always)]
 pub(crate) fn segment<C: Context>(context: &C, hook: Hook) {
-    emit(
-        context,
-        Event::new(Kind::Map, hook),
-        context.arg(0),
-        page_of(context.arg(1)),
-    );
+    emit(context, Event::new(Kind::Map, hook), context.arg(0), page_of(context.arg(1)));
 }
 
 /// Entry of `__pci_p2pdma_update_state(state, dev, page)`.
 #[inline(always)]
 pub(crate) fn state<C: Context>(context: &C, hook: Hook) {
-    emit(
-        context,
-        Event::new(Kind::Map, hook),
-        context.arg(0),
-        context.arg(1),
-    );
+    emit(context, Event::new(Kind::Map, hook), context.arg(0), context.arg(1));
 }
 
 #[inline(always)]
@@ -57,17 +43,9 @@ fn page_of(list: u64) -> u64 {
 #[inline(always)]
 fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
     let range: u64 = read(page, offset!(page_pgmap)).unwrap_or(0);
-    let address = if pgmap::is_p2pdma(range) {
-        pgmap::device(range)
-    } else {
-        None
-    };
+    let address = if pgmap::is_p2pdma(range) { pgmap::device(range) } else { None };
     // A page that is gone tells nothing of itself any more: the table of dying ranges does.
-    let dying = if address.is_some() {
-        None
-    } else {
-        armed::of_page(page)
-    };
+    let dying = if address.is_some() { None } else { armed::of_page(page) };
     let address = match dying {
         Some(dying) => Some(Address(dying.device)),
         None => address,
@@ -81,9 +59,7 @@ fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
         None if address.is_some() => event.pgmap(range),
         None => event,
     };
-    event
-        .word_if(3, valid::CLIENT, client_word(client))
-        .emit_hot(context);
+    event.word_if(3, valid::CLIENT, client_word(client)).emit_hot(context);
     if let Some(dying) = dying {
         armed::tell(dying, page);
     }

@@ -41,9 +41,7 @@ fn device_of(kobj: u64) -> Option<Address> {
     if within_device == MISSING || within_pci == MISSING {
         return None;
     }
-    let pci_dev = kobj
-        .wrapping_sub(u64::from(within_device))
-        .wrapping_sub(u64::from(within_pci));
+    let pci_dev = kobj.wrapping_sub(u64::from(within_device)).wrapping_sub(u64::from(within_pci));
     device::of_pci_dev_untyped(pci_dev)
 }
 
@@ -61,17 +59,12 @@ pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
     }
     let vma = context.arg(1);
     let result = context.ret() as i32;
-    let event = Event::new(Kind::Mmap, hook)
-        .device(address)
-        .cgroup()
-        .small(valid::RET, result as u16);
+    let event = Event::new(Kind::Mmap, hook).device(address).cgroup().small(valid::RET, result as u16);
     let start: Option<u64> = read(vma, offset!(vma_start));
     let end: Option<u64> = read(vma, offset!(vma_end));
     let event = match (start, end) {
         (Some(start), Some(end)) => {
-            event
-                .word(0, valid::USER_ADDR, start)
-                .word(1, valid::SIZE, end.wrapping_sub(start))
+            event.word(0, valid::USER_ADDR, start).word(1, valid::SIZE, end.wrapping_sub(start))
         }
         _ => event,
     };
@@ -85,10 +78,7 @@ pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
         event.emit_hot(context);
         return;
     }
-    event
-        .word(2, valid::PAGE, page)
-        .pgmap(read(page, offset!(page_pgmap)).unwrap_or(0))
-        .emit_hot(context);
+    event.word(2, valid::PAGE, page).pgmap(read(page, offset!(page_pgmap)).unwrap_or(0)).emit_hot(context);
 }
 
 /// Entry of `p2pdma_folio_free` or `p2pdma_page_free`.

@@ -94,10 +94,7 @@ pub(crate) fn pull<C: Context>(context: &C, hook: Hook) {
     }
     let chunk = Chunk::at(field!(pull, node));
     let answered = chunk.and_then(|chunk| chunk_state(context, hook, pull, pci_dev, chunk));
-    field!(
-        pull,
-        answer = answered.map_or(SEEN | UNREADABLE, |()| SEEN | FOUND)
-    );
+    field!(pull, answer = answered.map_or(SEEN | UNREADABLE, |()| SEEN | FOUND));
 }
 
 /// Bytes of a page.
@@ -181,9 +178,7 @@ fn device_state<C: Context>(context: &C, hook: Hook, dev: u64, pci_dev: u64) {
         event = event.number(valid::COUNT, 0);
     } else {
         if let Some(pool) = pgmap::pool(p2pdma) {
-            event = event
-                .word(2, valid::TAKEN, pool.taken)
-                .number(valid::COUNT, pool.chunks);
+            event = event.word(2, valid::TAKEN, pool.taken).number(valid::COUNT, pool.chunks);
         }
         if let Some(published) = read::<u8>(p2pdma, offset!(p2pdma_published)) {
             event = event.small(valid::FLAG, u16::from(published));

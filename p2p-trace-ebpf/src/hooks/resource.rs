@@ -45,10 +45,7 @@ pub(crate) fn memremap<C: Context>(context: &C, hook: Hook) {
     if result > u64::MAX - MAX_ERRNO {
         event.number(valid::RET, result as u32).emit_rare(context);
     } else {
-        event
-            .number(valid::RET, 0)
-            .word(3, valid::ADDR, result)
-            .emit_rare(context);
+        event.number(valid::RET, 0).word(3, valid::ADDR, result).emit_rare(context);
     }
 }
 

@@ -23,11 +23,8 @@ pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
         return;
     }
     // Kernels of that age refuse to load an argument that points to a number (seen on 5.10).
-    let entries: Option<u32> = if C::KPROBE || !cfg!(feature = "no-fetch-add") {
-        read(context.arg(1), 0)
-    } else {
-        None
-    };
+    let entries: Option<u32> =
+        if C::KPROBE || !cfg!(feature = "no-fetch-add") { read(context.arg(1), 0) } else { None };
     let event = event.word(0, valid::SGL, list);
     match entries {
         Some(entries) => event.number(valid::COUNT, entries).emit_hot(context),

@@ -32,11 +32,7 @@ pub(crate) fn unmap_mappings<C: Context>(context: &C, hook: Hook) {
         return;
     }
     flush();
-    Event::new(Kind::UnmapMappings, hook)
-        .device(address)
-        .pgmap(range)
-        .caller(context)
-        .emit_rare(context);
+    Event::new(Kind::UnmapMappings, hook).device(address).pgmap(range).caller(context).emit_rare(context);
 }
 
 /// Entry of `devm_memremap_pages_release(pgmap)`.
@@ -88,22 +84,12 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     // 5.10 lets no program read what it has not written, which the compiler makes of an `Option` that is kept for long.
     let (is_taken_known, taken) = taken.map_or((0, 0), |taken| (valid::TAKEN, taken));
     if is_taken_known == 0 {
-        warn!(
-            &context.log(),
-            "cannot read how much of a dying range is allocated"
-        );
+        warn!(&context.log(), "cannot read how much of a dying range is allocated");
     }
     let bounds = pgmap::range(range);
     let Range { start, end } = bounds.unwrap_or(Range { start: 1, end: 0 });
     let device = address.known();
-    let note = [
-        range,
-        start,
-        end,
-        device.map_or(0, |known| known.0),
-        u64::from(device.is_some()),
-        0,
-    ];
+    let note = [range, start, end, device.map_or(0, |known| known.0), u64::from(device.is_some()), 0];
     notes::put(notes::of_task(Hook::Kill), note);
     let event = Event::new(Kind::Kill, hook)
         .device(device)
@@ -124,27 +110,14 @@ pub(crate) fn unmapped<C: Context>(context: &C, hook: Hook) {
     let key = notes::of_task(Hook::Kill);
     let Some(note) = notes::get(key) else { return };
     notes::remove(key);
-    noted(
-        Kind::Unmapped,
-        hook,
-        note,
-        Range {
-            start: note[1],
-            end: note[2],
-        },
-    )
-    .emit_rare(context);
+    noted(Kind::Unmapped, hook, note, Range { start: note[1], end: note[2] }).emit_rare(context);
 }
 
 /// An event about the range of a note that [`kill`] left.
 #[inline(always)]
 const fn noted(kind: Kind, hook: Hook, note: notes::Words, bounds: Range) -> Event {
     let event = Event::new(kind, hook).pgmap(note[0]).range(Some(bounds));
-    if note[4] == 0 {
-        event
-    } else {
-        event.device(Some(Address(note[3])))
-    }
+    if note[4] == 0 { event } else { event.device(Some(Address(note[3]))) }
 }
 
 /// Entry of `dev_pagemap_percpu_release(ref)`: the last reference is gone. The task is whoever dropped it,
@@ -160,10 +133,7 @@ pub(crate) fn drained<C: Context>(context: &C, hook: Hook) {
         .device(address.known())
         .pgmap(range)
         .range(pgmap::range(range))
-        .references(Some(References {
-            count: 0,
-            is_estimate: false,
-        }))
+        .references(Some(References { count: 0, is_estimate: false }))
         .caller(context)
         .emit_rare(context);
 }
@@ -180,10 +150,7 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
         return;
     }
     flush();
-    let bounds = Range {
-        start,
-        end: start.wrapping_add(size).wrapping_sub(1),
-    };
+    let bounds = Range { start, end: start.wrapping_add(size).wrapping_sub(1) };
     noted(Kind::Remove, hook, note, bounds).emit_rare(context);
 }
 
@@ -207,8 +174,6 @@ pub(crate) fn release<C: Context>(context: &C, hook: Hook) {
 pub(crate) fn released<C: Context>(context: &C, hook: Hook) {
     let address = device::of_pci_dev_untyped(context.arg(0));
     if device::is_wanted(address) {
-        Event::new(Kind::Released, hook)
-            .device(address)
-            .emit_rare(context);
+        Event::new(Kind::Released, hook).device(address).emit_rare(context);
     }
 }

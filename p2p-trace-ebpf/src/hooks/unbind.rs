@@ -28,10 +28,7 @@ pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
         Hook::DriverRemove => Kind::DriverRemove,
         _ => Kind::DevresRelease,
     };
-    Event::new(kind, hook)
-        .device(Some(address))
-        .caller(context)
-        .emit_rare(context);
+    Event::new(kind, hook).device(Some(address)).caller(context).emit_rare(context);
 }
 
 /// Exit of the same functions, for devices that the entry followed.
@@ -47,8 +44,5 @@ pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
         return;
     };
     notes::remove(key);
-    Event::new(kind, hook)
-        .device(Some(Address(address)))
-        .caller(context)
-        .emit_rare(context);
+    Event::new(kind, hook).device(Some(Address(address))).caller(context).emit_rare(context);
 }

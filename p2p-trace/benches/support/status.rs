@@ -10,10 +10,7 @@ pub(crate) const fn status(run: u64, cpus: u32) -> Status {
         run,
         cpus,
         rings: RingSizes { hot: 0, rare: 0 },
-        accounting: Accounting {
-            sequence: SequenceQuality::Exact,
-            missed: MissedQuality::Counted,
-        },
+        accounting: Accounting { sequence: SequenceQuality::Exact, missed: MissedQuality::Counted },
         hooks: Vec::new(),
         devices: Vec::new(),
     }

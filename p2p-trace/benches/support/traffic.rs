@@ -30,13 +30,7 @@ pub(crate) struct Traffic {
 impl Traffic {
     /// With tasks of so many programs.
     pub(crate) const fn of(programs: u64) -> Self {
-        Self {
-            random: 0x9e37_79b9_7f4a_7c15,
-            time: 5_000_000_000,
-            heads: [0; 2],
-            out: Vec::new(),
-            programs,
-        }
+        Self { random: 0x9e37_79b9_7f4a_7c15, time: 5_000_000_000, heads: [0; 2], out: Vec::new(), programs }
     }
 
     /// As many events.
@@ -46,10 +40,7 @@ impl Traffic {
 
     fn slice(&mut self) -> Slice {
         let items = repeat_with(|| Item::Record(self.record())).take(SLICE).collect();
-        Slice {
-            items,
-            watermark_ns: self.time + 1,
-        }
+        Slice { items, watermark_ns: self.time + 1 }
     }
 
     /// xorshift64*, below `bound`.
@@ -68,12 +59,7 @@ impl Traffic {
             let index = self.below(self.out.len() as u64) as usize;
             let (addr, size) = self.out.swap_remove(index);
             let bits = valid::ADDR | valid::SIZE | valid::CALLER;
-            (
-                Kind::Free,
-                Hook::Free,
-                [addr, size, 0xffff_ffff_8123_5678, 0],
-                bits,
-            )
+            (Kind::Free, Hook::Free, [addr, size, 0xffff_ffff_8123_5678, 0], bits)
         } else {
             let addr = BASE + self.below(1 << 18) * PAGE;
             let size = PAGE << self.below(5);

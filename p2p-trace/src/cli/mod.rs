@@ -218,14 +218,9 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let digits = rest.len()
-            - rest
-                .trim_start_matches(|digit: char| digit.is_ascii_digit())
-                .len();
+        let digits = rest.len() - rest.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
         let (number, tail) = rest.split_at(digits);
-        let unit_length = tail
-            .find(|digit: char| digit.is_ascii_digit())
-            .unwrap_or(tail.len());
+        let unit_length = tail.find(|digit: char| digit.is_ascii_digit()).unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_length);
         let number: u64 = number.parse().map_err(|_error| HELP.to_owned())?;
         let millis: u64 = match unit {
@@ -236,24 +231,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             _ => return Err(HELP.to_owned()),
         };
         let part = number.checked_mul(millis).map(Duration::from_millis);
-        total = part
-            .and_then(|part| total.checked_add(part))
-            .ok_or("that is too long")?;
+        total = part.and_then(|part| total.checked_add(part)).ok_or("that is too long")?;
         rest = tail;
     }
-    if total.is_zero() {
-        Err(format!("a time above zero is needed: {HELP}"))
-    } else {
-        Ok(total)
-    }
+    if total.is_zero() { Err(format!("a time above zero is needed: {HELP}")) } else { Ok(total) }
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
     const HELP: &str = "write bytes, or 512K, 4M, 1G";
-    let digits = text.len()
-        - text
-            .trim_start_matches(|digit: char| digit.is_ascii_digit())
-            .len();
+    let digits = text.len() - text.trim_start_matches(|digit: char| digit.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let shift = match unit {
         "" | "B" => 0,
@@ -263,10 +249,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(HELP.to_owned()),
     };
     let number: u64 = number.parse().map_err(|_error| HELP.to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .filter(|&size| size > 0)
-        .ok_or_else(|| HELP.to_owned())
+    number.checked_mul(1 << shift).filter(|&size| size > 0).ok_or_else(|| HELP.to_owned())
 }
 
 #[cfg(test)]
@@ -284,27 +267,14 @@ mod tests {
         for (text, millis) in [("5", 5000), ("500ms", 500), ("2m", 120_000), ("1h30m", 5_400_000)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for text in [
-            "",
-            "0",
-            "-1",
-            "5x",
-            "s",
-            "99999999999999999999",
-            "18446744073709551615h",
-        ] {
+        for text in ["", "0", "-1", "5x", "s", "99999999999999999999", "18446744073709551615h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn sizes_are_read() {
-        for (text, size) in [
-            ("65536", 65536),
-            ("512K", 524_288),
-            ("4M", 4 << 20),
-            ("1GiB", 1 << 30),
-        ] {
+        for (text, size) in [("65536", 65536), ("512K", 524_288), ("4M", 4 << 20), ("1GiB", 1 << 30)] {
             assert_eq!(parse_size(text), Ok(size), "{text}");
         }
         for text in ["", "0", "M", "4X", "-4", "18446744073709551615G"] {
@@ -327,9 +297,7 @@ mod tests {
             "high",
         ];
         let cli = parse(arguments.map(OsString::from)).unwrap();
-        let Some(Command::Live(args)) = cli.command else {
-            panic!("{cli:?}")
-        };
+        let Some(Command::Live(args)) = cli.command else { panic!("{cli:?}") };
         let expected = Request {
             devices: vec!["nvme0".to_owned()],
             hooks: vec![Hook::Kill],
@@ -338,10 +306,6 @@ mod tests {
         };
         assert_eq!(args.tracing.request(), expected);
         assert_eq!(args.fail_on, Some(Severity::High));
-        assert_eq!(
-            args.tracing.stall_after,
-            TracingArgs::default().stall_after,
-            "two defaults"
-        );
+        assert_eq!(args.tracing.stall_after, TracingArgs::default().stall_after, "two defaults");
     }
 }

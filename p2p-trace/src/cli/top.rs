@@ -28,20 +28,13 @@ pub struct TopArgs {
 /// As on a command line without options.
 impl Default for TopArgs {
     fn default() -> Self {
-        Self {
-            tracing: TracingArgs::default(),
-            history: Duration::from_mins(5),
-            ascii: false,
-        }
+        Self { tracing: TracingArgs::default(), history: Duration::from_mins(5), ascii: false }
     }
 }
 
 impl TopArgs {
     /// What `live` does with the same.
     pub(crate) fn live(&self) -> LiveArgs {
-        LiveArgs {
-            tracing: self.tracing.clone(),
-            ..LiveArgs::default()
-        }
+        LiveArgs { tracing: self.tracing.clone(), ..LiveArgs::default() }
     }
 }

@@ -98,9 +98,7 @@ impl TracingArgs {
 
     /// What the rules go by.
     pub(crate) const fn rules(&self) -> rules::Options {
-        rules::Options {
-            stall_after: self.stall_after,
-        }
+        rules::Options { stall_after: self.stall_after }
     }
 }
 

@@ -33,16 +33,11 @@ pub fn man(name: Option<&str>) -> Result<Exit> {
     let command = match name {
         None => command,
         Some(name) => command.find_subcommand(name).cloned().ok_or_else(|| {
-            Refusal::new(
-                Exit::Usage,
-                format!("there is no command `{name}`; see `p2p-trace --help`"),
-            )
+            Refusal::new(Exit::Usage, format!("there is no command `{name}`; see `p2p-trace --help`"))
         })?,
     };
     let mut page = Vec::new();
-    clap_mangen::Man::new(command)
-        .render(&mut page)
-        .context("cannot make the manual page")?;
+    clap_mangen::Man::new(command).render(&mut page).context("cannot make the manual page")?;
     print(&page)
 }
 

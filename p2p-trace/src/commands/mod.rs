@@ -50,11 +50,7 @@ fn colors_stdout(global: &Global) -> bool {
 fn format(json: bool, stacks: bool, global: &Global) -> Format {
     let color = colors_stdout(global);
     let style = text::Style { color };
-    if json {
-        Format::Json
-    } else {
-        Format::Text(text::Options { style, stacks })
-    }
+    if json { Format::Json } else { Format::Text(text::Options { style, stacks }) }
 }
 
 /// The reader of a pipe has gone: there is nobody left to write for.

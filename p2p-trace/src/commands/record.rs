@@ -92,10 +92,7 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
         stop: &stop,
         kmsg: plan.request.kmsg,
     };
-    let mut both = Both {
-        first: &mut ready_file,
-        second: Some(&mut recorder),
-    };
+    let mut both = Both { first: &mut ready_file, second: Some(&mut recorder) };
     drive.run(session, &status, &mut both)?;
     let recorded = recorder.recorded();
     tracing::info!(

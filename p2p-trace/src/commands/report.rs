@@ -85,11 +85,7 @@ fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
         check: render::check::report(&outcome, &render::check::context(&outcome, &names)),
         header: outcome.header.clone(),
     };
-    Ok(Told {
-        story: collector.finish(subject),
-        outcome,
-        names,
-    })
+    Ok(Told { story: collector.finish(subject), outcome, names })
 }
 
 fn mail(told: &[Told]) -> String {
@@ -99,10 +95,8 @@ fn mail(told: &[Told]) -> String {
 }
 
 fn page(told: &[Told]) -> String {
-    let contexts: Vec<_> = told
-        .iter()
-        .map(|told| render::check::context(&told.outcome, &told.names))
-        .collect();
+    let contexts: Vec<_> =
+        told.iter().map(|told| render::check::context(&told.outcome, &told.names)).collect();
     let stories: Vec<_> = told.iter().map(|told| &told.story).zip(&contexts).collect();
     html(&stories)
 }
@@ -140,10 +134,7 @@ mod tests {
     fn what_is_cut_off_says_so() {
         let whole = samples::dump();
         let (text, _) = report_of(&[&whole[..whole.len() - 10]]);
-        assert!(
-            text.contains("The record breaks off before the end of the run"),
-            "{text}"
-        );
+        assert!(text.contains("The record breaks off before the end of the run"), "{text}");
         assert!(text.contains("The end of the run is missing"), "{text}");
     }
 

@@ -78,10 +78,7 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     let mut dashboard = Dashboard::new(status.clone(), start, symbols, answering, ready_file);
     let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;
     tui::beside(&dashboard.shared(), &stop, theme, || {
-        let mut both = Both {
-            first: &mut dashboard,
-            second: Some(&mut recorder),
-        };
+        let mut both = Both { first: &mut dashboard, second: Some(&mut recorder) };
         drive.run(session, &status, &mut both)
     })?;
     let mut out = io::stdout().lock();

@@ -47,18 +47,9 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>) -> Report {
     let mut addresses = devices.to_vec();
     if addresses.is_empty() {
-        let with_memory = facts
-            .host
-            .devices
-            .iter()
-            .filter(|(_, device)| device.memory.is_some());
+        let with_memory = facts.host.devices.iter().filter(|(_, device)| device.memory.is_some());
         addresses.extend(with_memory.map(|(&address, _)| address));
-        addresses.extend(
-            model
-                .devices()
-                .filter(|device| matters(device))
-                .map(Device::address),
-        );
+        addresses.extend(model.devices().filter(|device| matters(device)).map(Device::address));
     }
     addresses.sort_unstable();
     addresses.dedup();
@@ -68,10 +59,7 @@ pub(crate) fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>
         time: facts.clock.rfc3339(facts.now_ns),
         time_ns: facts.now_ns,
         kernel: facts.kernel.to_owned(),
-        devices: addresses
-            .iter()
-            .map(|&address| device(address, model.device(address), facts))
-            .collect(),
+        devices: addresses.iter().map(|&address| device(address, model.device(address), facts)).collect(),
         gaps: facts.host.scan.gaps.iter().map(Gap::to_string).collect(),
     }
 }
@@ -103,19 +91,13 @@ fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> 
         driver: host.driver.as_ref().map(|driver| driver.name.clone()),
         size: in_ranges(|range| range.size).or_else(|| memory?.size),
         taken: in_ranges(|range| range.taken),
-        published: memory
-            .and_then(|memory| memory.published)
-            .or_else(|| model?.published()),
+        published: memory.and_then(|memory| memory.published).or_else(|| model?.published()),
         holders: model.map_or_else(Vec::new, |device| holders(device, host.driver.as_ref(), facts)),
         preexisting: model.and_then(preexisting),
         unbind: model.and_then(|device| unbind(device, facts)),
         candidates: Vec::new(),
         uncertain: uncertain(address, model, memory.is_some(), facts),
-        can_unbind: CanUnbind {
-            answer: Answer::Unknown,
-            reason: String::new(),
-            waits_for: Vec::new(),
-        },
+        can_unbind: CanUnbind { answer: Answer::Unknown, reason: String::new(), waits_for: Vec::new() },
         ranges,
     };
     report.candidates = candidates(address, &report, host, &facts.host.scan);
@@ -161,10 +143,7 @@ fn range(range: &Range) -> RangeReport {
 
 fn preexisting(device: &Device) -> Option<Preexisting> {
     let bytes = device.preexisting_bytes();
-    let run = |run: p2p_trace_model::state::Preexisting| RunReport {
-        addr: Hex(run.addr),
-        size: run.size,
-    };
+    let run = |run: p2p_trace_model::state::Preexisting| RunReport { addr: Hex(run.addr), size: run.size };
     let count = device.preexisting().count();
     (bytes > 0).then(|| Preexisting {
         bytes,
@@ -208,11 +187,7 @@ fn uncertain(
         "the kernel's state could not be read to its end, so that nothing confirms what the records of before tell".to_owned()
     });
     [
-        lost(
-            doubts.hot,
-            "what is taken and given back",
-            "some may be missing or stale",
-        ),
+        lost(doubts.hot, "what is taken and given back", "some may be missing or stale"),
         lost(doubts.rare, "teardowns", "steps may be missing"),
         unread,
         late,
@@ -227,9 +202,7 @@ fn uncertain(
 fn has_failed(device: &Device, facts: &Facts<'_>) -> bool {
     let asked_ns = facts.host.asked_ns;
     let last = device.last_pull().filter(|pull| !pull.complete);
-    asked_ns
-        .zip(last)
-        .is_some_and(|(asked_ns, pull)| pull.to_ns >= asked_ns)
+    asked_ns.zip(last).is_some_and(|(asked_ns, pull)| pull.to_ns >= asked_ns)
 }
 
 /// The latest read is of before the question. Of a pool that is gone by all that is known there is nothing to read.

@@ -48,11 +48,7 @@ fn report_asked(
         None => host,
     };
     let facts = Facts {
-        source: &Source::Live {
-            pid: 700,
-            since: CLOCK.rfc3339(0),
-            since_ns: 0,
-        },
+        source: &Source::Live { pid: 700, since: CLOCK.rfc3339(0), since_ns: 0 },
         kernel: "7.3.4+deb13-amd64",
         traced,
         host: &host,
@@ -79,17 +75,10 @@ fn at_work() -> Story {
 #[test]
 fn the_drivers_own_memory_lets_an_unbind_through() {
     let report = report_at(&at_work(), 5 * SECOND, |_| {});
-    let [device] = &report.devices[..] else {
-        panic!("{report:?}")
-    };
+    let [device] = &report.devices[..] else { panic!("{report:?}") };
     assert_eq!(device.can_unbind.answer, Answer::Yes, "{}", shown(&report));
-    let [queues] = &device.holders[..] else {
-        panic!("{device:?}")
-    };
-    assert_eq!(
-        (queues.count, queues.bytes, queues.by_driver),
-        (2, 128 << 10, Some(true))
-    );
+    let [queues] = &device.holders[..] else { panic!("{device:?}") };
+    assert_eq!((queues.count, queues.bytes, queues.by_driver), (2, 128 << 10, Some(true)));
     assert_eq!(queues.age_ns, 5 * SECOND - (SECOND + 10 * MS));
     assert!(device.uncertain.is_empty() && device.preexisting.is_none());
 }
@@ -113,20 +102,11 @@ fn a_blocked_unbind_is_told_with_its_task_step_and_what_it_waits_for() {
     story.map(4100 * MS);
     story.unbind(4200 * MS);
     let dead = state::DEAD | state::ATOMIC;
-    story.pull(
-        7 * SECOND,
-        dead,
-        17,
-        &[(128 << 10, 64 << 10)],
-        Some((SHELL, 2600 * MS)),
-    );
+    story.pull(7 * SECOND, dead, 17, &[(128 << 10, 64 << 10)], Some((SHELL, 2600 * MS)));
     let report = report_at(&story, 7200 * MS, |_| {});
     let unbind = report.devices[0].unbind.as_ref().unwrap();
     assert!(unbind.blocked);
-    assert_eq!(
-        (unbind.since_ns, unbind.step_from),
-        (Some(4200 * MS), Some(StepFrom::Stack))
-    );
+    assert_eq!((unbind.since_ns, unbind.step_from), (Some(4200 * MS), Some(StepFrom::Stack)));
     assert_eq!(report.answer(), Answer::No);
     insta::assert_snapshot!(shown(&report));
 }
@@ -135,13 +115,7 @@ fn a_blocked_unbind_is_told_with_its_task_step_and_what_it_waits_for() {
 fn a_hang_that_was_there_before_the_tracing_is_told_from_the_state_alone() {
     let mut story = Story::new();
     let dead = state::DEAD | state::ATOMIC;
-    story.pull(
-        7 * SECOND,
-        dead,
-        16,
-        &[(128 << 10, 64 << 10)],
-        Some((SHELL, 2600 * MS)),
-    );
+    story.pull(7 * SECOND, dead, 16, &[(128 << 10, 64 << 10)], Some((SHELL, 2600 * MS)));
     let report = report_at(&story, 7200 * MS, |_| {});
     let unbind = report.devices[0].unbind.as_ref().unwrap();
     assert!(unbind.blocked && unbind.since.is_none() && unbind.steps_may_be_missing);
@@ -177,11 +151,7 @@ fn a_loss_makes_it_unknown() {
     let report = report_at(&story, 5 * SECOND, |_| {});
     let device = &report.devices[0];
     assert_eq!(device.can_unbind.answer, Answer::Unknown);
-    assert!(
-        device.uncertain[0].starts_with("5 records"),
-        "{:?}",
-        device.uncertain
-    );
+    assert!(device.uncertain[0].starts_with("5 records"), "{:?}", device.uncertain);
 }
 
 #[test]
@@ -189,9 +159,7 @@ fn a_state_from_before_the_question_is_no_sure_answer() {
     let uncertain = |asked_ns, without_memory: bool| {
         let report = report_asked(&at_work(), 5 * SECOND, Some(asked_ns), &[], &[], |root| {
             if without_memory {
-                let folder = root
-                    .sys
-                    .join("devices/pci0000:00/0000:00:1c.0/0000:03:00.0/p2pmem");
+                let folder = root.sys.join("devices/pci0000:00/0000:00:1c.0/0000:03:00.0/p2pmem");
                 std::fs::remove_dir_all(folder).unwrap();
             }
         });
@@ -213,9 +181,7 @@ fn a_state_that_could_not_be_read_is_no_sure_answer() {
     let asked = |asked_ns| report_asked(&story, 5 * SECOND, Some(asked_ns), &[], &[], |_| {});
     let report = asked(4 * SECOND);
     assert_eq!(report.answer(), Answer::Unknown);
-    let [reason] = &report.devices[0].uncertain[..] else {
-        panic!("{}", shown(&report))
-    };
+    let [reason] = &report.devices[0].uncertain[..] else { panic!("{}", shown(&report)) };
     assert!(reason.contains("could not be read to its end"), "{reason}");
     // Nor is what was read before a state of now.
     assert_eq!(asked(4600 * MS).answer(), Answer::Unknown);
@@ -227,12 +193,7 @@ fn what_was_not_traced_is_not_known() {
     let report = report_of(&at_work(), 5 * SECOND, &[DEVICE], &[other], |_| {});
     assert_eq!(report.answer(), Answer::Unknown);
     let nothing = report_of(&Story::new(), 5 * SECOND, &[], &[], |_| {});
-    assert_eq!(
-        nothing.devices[0].can_unbind.answer,
-        Answer::Unknown,
-        "{}",
-        shown(&nothing)
-    );
+    assert_eq!(nothing.devices[0].can_unbind.answer, Answer::Unknown, "{}", shown(&nothing));
     let without = report_of(&at_work(), 5 * SECOND, &[other], &[], |_| {});
     assert_eq!(without.answer(), Answer::Yes, "{}", shown(&without));
     let absent = DeviceAddress::from_devfn(0, 9, 0);
@@ -244,9 +205,7 @@ fn what_was_not_traced_is_not_known() {
 fn a_mapping_that_was_seen_is_no_candidate() {
     let mut story = at_work();
     let candidates = |story: &Story| report_at(story, 5 * SECOND, |_| {}).devices[0].candidates.clone();
-    let [candidate] = &candidates(&story)[..] else {
-        panic!("the reader has it mapped")
-    };
+    let [candidate] = &candidates(&story)[..] else { panic!("the reader has it mapped") };
     assert!(matches!(&candidate.why, Why::Mapping { task, .. } if task.pid == READER.pid));
     story.map(4100 * MS);
     assert_eq!(candidates(&story), []);

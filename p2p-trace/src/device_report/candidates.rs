@@ -16,14 +16,8 @@ pub(super) fn candidates(
     scan: &Scan,
 ) -> Vec<Candidate> {
     let unexplained = report.ranges.iter().filter_map(|range| range.residual);
-    let unexplained = unexplained
-        .map(|residual| residual.unexplained_max)
-        .max()
-        .unwrap_or(0);
-    let unseen = report
-        .preexisting
-        .as_ref()
-        .map_or(0, |preexisting| preexisting.bytes);
+    let unexplained = unexplained.map(|residual| residual.unexplained_max).max().unwrap_or(0);
+    let unseen = report.preexisting.as_ref().map_or(0, |preexisting| preexisting.bytes);
     let blocked = report.unbind.as_ref().is_some_and(|unbind| unbind.blocked);
     let mut found: Vec<_> = scan
         .mappings
@@ -53,21 +47,11 @@ fn was_seen_to_map(report: &DeviceReport, tgid: u32) -> bool {
 }
 
 fn mapping(mapping: &Mapping) -> Candidate {
-    let Mapping {
-        task, bytes: size, ..
-    } = mapping;
-    let of_before = if mapping.deleted {
-        ", of before its last unbind or removal"
-    } else {
-        ""
-    };
+    let Mapping { task, bytes: size, .. } = mapping;
+    let of_before = if mapping.deleted { ", of before its last unbind or removal" } else { "" };
     Candidate {
         reason: format!("{task} has {} of its memory mapped{of_before}", bytes(*size)),
-        why: Why::Mapping {
-            task: line(task),
-            bytes: *size,
-            deleted: mapping.deleted,
-        },
+        why: Why::Mapping { task: line(task), bytes: *size, deleted: mapping.deleted },
     }
 }
 
@@ -80,10 +64,7 @@ fn waiting(waiting: &Waiting) -> Option<Candidate> {
             "{task} waits uninterruptibly in {} ({frame}), for which device cannot be told",
             hint.part_of
         ),
-        why: Why::Waiting {
-            task: line(task),
-            frame: frame.clone(),
-        },
+        why: Why::Waiting { task: line(task), frame: frame.clone() },
     })
 }
 
@@ -92,26 +73,17 @@ fn unbinding(waiting: &Waiting) -> Option<Candidate> {
     let task = &waiting.task;
     Some(Candidate {
         reason: format!("{task} is unbinding a device, {step}; which one cannot be told"),
-        why: Why::Unbinding {
-            task: line(task),
-            step,
-        },
+        why: Why::Unbinding { task: line(task), step },
     })
 }
 
 fn driver_itself(name: &str) -> Candidate {
     Candidate {
         reason: format!("{name}, the bound driver, may have taken memory itself"),
-        why: Why::Driver {
-            driver: name.to_owned(),
-        },
+        why: Why::Driver { driver: name.to_owned() },
     }
 }
 
 fn line(task: &TaskName) -> TaskLine {
-    TaskLine {
-        pid: task.pid,
-        tgid: task.tgid,
-        comm: task.comm.clone(),
-    }
+    TaskLine { pid: task.pid, tgid: task.tgid, comm: task.comm.clone() }
 }

@@ -32,10 +32,8 @@ pub(super) struct HostDevice {
 impl Host {
     /// Looks at every task, at all devices with p2p memory, and at these.
     pub(crate) fn read(root: &KernelRoot, devices: impl IntoIterator<Item = DeviceAddress>) -> Self {
-        let mut memory: BTreeMap<_, _> = devices::list(root)
-            .into_iter()
-            .map(|device| (device.address, device))
-            .collect();
+        let mut memory: BTreeMap<_, _> =
+            devices::list(root).into_iter().map(|device| (device.address, device)).collect();
         let mut addresses: Vec<_> = devices.into_iter().chain(memory.keys().copied()).collect();
         addresses.sort_unstable();
         addresses.dedup();

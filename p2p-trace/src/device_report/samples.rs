@@ -10,19 +10,11 @@ use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 use super::report::*;
 
 fn task(comm: &str, pid: u32) -> TaskLine {
-    TaskLine {
-        pid,
-        tgid: pid,
-        comm: comm.to_owned(),
-    }
+    TaskLine { pid, tgid: pid, comm: comm.to_owned() }
 }
 
 fn record(seq: u64) -> RecordId {
-    RecordId(p2p_trace_model::event::Id {
-        run: 0x0123_4567_89ab_cdef,
-        cpu: 1,
-        seq,
-    })
+    RecordId(p2p_trace_model::event::Id { run: 0x0123_4567_89ab_cdef, cpu: 1, seq })
 }
 
 fn device(text: &str) -> Bdf {
@@ -102,17 +94,11 @@ pub(crate) fn mapping() -> Holder {
 
 /// Memory from before the tracing.
 pub(crate) fn preexisting() -> Preexisting {
-    let run = |addr, size| RunReport {
-        addr: Hex(addr),
-        size,
-    };
+    let run = |addr, size| RunReport { addr: Hex(addr), size };
     Preexisting {
         bytes: 132 << 10,
         mapped_max: 0,
-        runs: vec![
-            run(0xff11_da51_7400_0000, 128 << 10),
-            run(0xff11_da51_7404_0000, 4 << 10),
-        ],
+        runs: vec![run(0xff11_da51_7400_0000, 128 << 10), run(0xff11_da51_7404_0000, 4 << 10)],
         runs_left_out: 0,
     }
 }
@@ -147,18 +133,8 @@ pub(crate) fn unbind() -> UnbindReport {
         steps_may_be_missing: false,
         steps: vec![
             step("unbind", "2026-11-22T18:00:02.200000000Z", 2_200_000_000, 3),
-            step(
-                "driver_remove",
-                "2026-11-22T18:00:02.210000000Z",
-                2_210_000_000,
-                5,
-            ),
-            step(
-                "unmap_mappings",
-                "2026-11-22T18:00:02.350000000Z",
-                2_350_000_000,
-                7,
-            ),
+            step("driver_remove", "2026-11-22T18:00:02.210000000Z", 2_210_000_000, 5),
+            step("unmap_mappings", "2026-11-22T18:00:02.350000000Z", 2_350_000_000, 7),
             step("kill", "2026-11-22T18:00:02.400000000Z", 2_400_000_000, 9),
         ],
     }

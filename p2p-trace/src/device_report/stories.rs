@@ -36,11 +36,7 @@ pub(super) struct Story {
 
 impl Story {
     pub(super) fn new() -> Self {
-        Self {
-            model: Model::new(),
-            writer: user::Writer::new(1),
-            seq: 0,
-        }
+        Self { model: Model::new(), writer: user::Writer::new(1), seq: 0 }
     }
 
     /// Something happened to the device.
@@ -58,8 +54,7 @@ impl Story {
             ..user::blank(1)
         };
         fill(&mut record);
-        self.model
-            .apply(&Element::Event(Box::new(decode(&record).unwrap())));
+        self.model.apply(&Element::Event(Box::new(decode(&record).unwrap())));
     }
 
     fn step(&mut self, kind: Kind, time_ns: u64) {
@@ -175,30 +170,20 @@ impl Story {
                 record.valid |= valid::REFS_ESTIMATE;
             }
         });
-        self.event(
-            Kind::DeviceState,
-            time_ns,
-            lock.map_or(SHELL, |(task, _)| task),
-            |record| {
-                record.words = [0, 0, taken, 0];
-                (record.number, record.small) = (1, 1);
-                record.valid |= valid::TAKEN | valid::COUNT | valid::FLAG;
-                match lock {
-                    Some((_, waiting_ns)) => {
-                        record.words[0] = waiting_ns;
-                        record.valid |= valid::WAITING;
-                    }
-                    None => record.valid &= !valid::TASK,
+        self.event(Kind::DeviceState, time_ns, lock.map_or(SHELL, |(task, _)| task), |record| {
+            record.words = [0, 0, taken, 0];
+            (record.number, record.small) = (1, 1);
+            record.valid |= valid::TAKEN | valid::COUNT | valid::FLAG;
+            match lock {
+                Some((_, waiting_ns)) => {
+                    record.words[0] = waiting_ns;
+                    record.valid |= valid::WAITING;
                 }
-            },
-        );
+                None => record.valid &= !valid::TASK,
+            }
+        });
         for &(offset, size) in runs {
-            let run = Run {
-                device: DEVICE,
-                pgmap: Some(PGMAP),
-                addr: BASE + offset,
-                size,
-            };
+            let run = Run { device: DEVICE, pgmap: Some(PGMAP), addr: BASE + offset, size };
             let record = self.writer.run(time_ns, &run);
             self.model.apply(&Element::User(record));
         }
@@ -215,13 +200,8 @@ impl Story {
 
     /// A pull read that was not answered.
     pub(super) fn pull_in_vain(&mut self, time_ns: u64) {
-        let pulled = Pulled {
-            device: DEVICE,
-            from_ns: time_ns,
-            to_ns: time_ns + MS,
-            runs: 0,
-            complete: false,
-        };
+        let pulled =
+            Pulled { device: DEVICE, from_ns: time_ns, to_ns: time_ns + MS, runs: 0, complete: false };
         let record = self.writer.pulled(&pulled);
         self.model.apply(&Element::User(record));
     }
@@ -244,11 +224,7 @@ impl Story {
 pub(super) fn plant(folder: &Path) -> KernelRoot {
     let root = KernelRoot::at(folder);
     sysfs::plant(&root);
-    symlink(
-        "../../../../module/nvme",
-        root.sys.join("bus/pci/drivers/nvme/module"),
-    )
-    .unwrap();
+    symlink("../../../../module/nvme", root.sys.join("bus/pci/drivers/nvme/module")).unwrap();
     procfs::plant(&root);
     procfs::plant_task(&root, 29, 29, "kworker/u8:1", 'I', 1);
     procfs::plant_task(&root, 310, 310, "kworker/1:2H", 'I', 1);

@@ -37,10 +37,7 @@ fn holder(group: &holders::Holder, driver: Option<&Driver>, facts: &Facts<'_>) -
         taken_by: group.task.as_ref().map(task_line),
         process,
         gone_ns: group.gone_since_ns,
-        cgroup: group
-            .cgroup
-            .and_then(|id| facts.host.cgroups.path(id))
-            .map(str::to_owned),
+        cgroup: group.cgroup.and_then(|id| facts.host.cgroups.path(id)).map(str::to_owned),
         cgroup_id: group.cgroup,
         by_driver: caller.as_deref().and_then(|caller| is_by(caller, driver)),
         caller,
@@ -55,18 +52,12 @@ fn holder(group: &holders::Holder, driver: Option<&Driver>, facts: &Facts<'_>) -
 }
 
 pub(super) fn task_line(task: &Task) -> TaskLine {
-    TaskLine {
-        pid: task.pid,
-        tgid: task.tgid,
-        comm: task.name(),
-    }
+    TaskLine { pid: task.pid, tgid: task.tgid, comm: task.name() }
 }
 
 /// Whether a function is the driver's. Where both are built into the kernel nothing tells.
 fn is_by(caller: &str, driver: Option<&Driver>) -> Option<bool> {
-    let module = caller
-        .rsplit_once(" [")
-        .and_then(|(_, module)| module.strip_suffix(']'));
+    let module = caller.rsplit_once(" [").and_then(|(_, module)| module.strip_suffix(']'));
     match (module, driver?.module.as_deref()) {
         (None, None) => None,
         (caller, driver) => Some(caller == driver),
@@ -79,10 +70,8 @@ mod tests {
 
     #[test]
     fn a_caller_is_the_drivers_by_its_module() {
-        let driver = |module: Option<&str>| Driver {
-            name: "vfio-pci".to_owned(),
-            module: module.map(str::to_owned),
-        };
+        let driver =
+            |module: Option<&str>| Driver { name: "vfio-pci".to_owned(), module: module.map(str::to_owned) };
         let (module, built_in) = (driver(Some("vfio_pci")), driver(None));
         let (own, other, core) = ("a+0x1 [vfio_pci]", "a+0x1 [nvmet]", "a+0x1");
         assert_eq!(is_by(own, Some(&module)), Some(true));

@@ -31,17 +31,9 @@ pub(super) fn unbind(device: &Device, facts: &Facts<'_>) -> Option<UnbindReport>
         return None;
     }
     let by_events = teardown.and_then(|teardown| teardown.last_step()).map(step_after);
-    let known = [
-        (by_stack, StepFrom::Stack),
-        (by_events, StepFrom::Events),
-        (by_state, StepFrom::State),
-    ];
-    let known = known
-        .into_iter()
-        .find_map(|(step, from)| step.map(|step| (step, from)));
-    let waiting_ns = lock
-        .filter(|lock| lock.holder == task)
-        .and_then(|lock| lock.waiting_ns);
+    let known = [(by_stack, StepFrom::Stack), (by_events, StepFrom::Events), (by_state, StepFrom::State)];
+    let known = known.into_iter().find_map(|(step, from)| step.map(|step| (step, from)));
+    let waiting_ns = lock.filter(|lock| lock.holder == task).and_then(|lock| lock.waiting_ns);
     let since_ns = teardown.and_then(Teardown::pending_since_ns);
     let (stack, stack_error) = match stack {
         Some(Ok(stack)) => (stack, None),
@@ -73,9 +65,7 @@ fn stack(task: &Task, facts: &Facts<'_>) -> Result<Vec<String>, String> {
     if tasks.liveness(task.tgid, facts.now_ns) == Liveness::Gone {
         return Err("the task is gone".to_owned());
     }
-    let stack = tasks
-        .stack(task.tgid, task.pid)
-        .map_err(|error| error.to_string())?;
+    let stack = tasks.stack(task.tgid, task.pid).map_err(|error| error.to_string())?;
     Ok(stack.iter().map(ToString::to_string).collect())
 }
 

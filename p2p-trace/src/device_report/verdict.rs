@@ -60,11 +60,7 @@ pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
     } else {
         (Answer::Yes, "nothing is taken".to_owned())
     };
-    CanUnbind {
-        answer,
-        reason,
-        waits_for: [waits.sure, waits.maybe].concat(),
-    }
+    CanUnbind { answer, reason, waits_for: [waits.sure, waits.maybe].concat() }
 }
 
 fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
@@ -76,17 +72,10 @@ fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
     let step = unbind.step.map_or_else(String::new, |step| format!(": {step}"));
     let mut waits = Waits::of(grounds);
     if waits.own > 0 {
-        let text = format!(
-            "{} of the driver itself, which it has not given back so far",
-            bytes(waits.own)
-        );
+        let text = format!("{} of the driver itself, which it has not given back so far", bytes(waits.own));
         waits.maybe.push(text);
     }
-    CanUnbind {
-        answer,
-        reason: format!("{reason}{step}"),
-        waits_for: [waits.sure, waits.maybe].concat(),
-    }
+    CanUnbind { answer, reason: format!("{reason}{step}"), waits_for: [waits.sure, waits.maybe].concat() }
 }
 
 fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
@@ -103,11 +92,7 @@ fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
     } else {
         (Answer::Yes, "the device has no p2p memory".to_owned())
     };
-    CanUnbind {
-        answer,
-        reason,
-        waits_for: Vec::new(),
-    }
+    CanUnbind { answer, reason, waits_for: Vec::new() }
 }
 
 /// What an unbind would wait for.
@@ -125,10 +110,7 @@ struct Waits {
 
 impl Waits {
     fn of(grounds: &Grounds<'_>) -> Self {
-        let mut waits = Self {
-            doubts: grounds.uncertain.to_vec(),
-            ..Self::default()
-        };
+        let mut waits = Self { doubts: grounds.uncertain.to_vec(), ..Self::default() };
         for holder in grounds.holders {
             waits.holder(holder);
         }
@@ -144,14 +126,11 @@ impl Waits {
 
     fn holder(&mut self, holder: &Holder) {
         let (size, kind) = (bytes(holder.bytes), holder.kind.name());
-        let by = holder.taken_by.as_ref().map_or_else(
-            || "somebody whose name was not seen".to_owned(),
-            ToString::to_string,
-        );
-        let at = holder
-            .caller
+        let by = holder
+            .taken_by
             .as_ref()
-            .map_or_else(String::new, |caller| format!(" at {caller}"));
+            .map_or_else(|| "somebody whose name was not seen".to_owned(), ToString::to_string);
+        let at = holder.caller.as_ref().map_or_else(String::new, |caller| format!(" at {caller}"));
         match (holder.kind, holder.by_driver) {
             (HolderKind::Mmap, _) => self.maybe.push(format!(
                 "{size} mapped by {by}: an unbind revokes the mapping, but pages pinned by I/O in flight block it, and \
@@ -192,14 +171,8 @@ mod tests {
     #[test]
     fn what_may_have_changed_hands_is_unknown() {
         for holder in [samples::queues(), samples::target()] {
-            let holders = [Holder {
-                unsure: true,
-                ..holder
-            }];
-            let (unknown, reason) = answer(&Grounds {
-                holders: &holders,
-                ..NOTHING
-            });
+            let holders = [Holder { unsure: true, ..holder }];
+            let (unknown, reason) = answer(&Grounds { holders: &holders, ..NOTHING });
             assert_eq!(unknown, Answer::Unknown);
             assert!(reason.contains("records were lost"), "{reason}");
         }
@@ -209,45 +182,27 @@ mod tests {
     fn nothing_or_the_drivers_own_lets_an_unbind_through() {
         assert_eq!(answer(&NOTHING), (Answer::Yes, "nothing is taken".to_owned()));
         let holders = [samples::queues()];
-        let own = Grounds {
-            holders: &holders,
-            ..NOTHING
-        };
+        let own = Grounds { holders: &holders, ..NOTHING };
         let (yes, reason) = answer(&own);
         assert_eq!(yes, Answer::Yes);
         assert!(reason.contains("128 KiB of nvme itself"), "{reason}");
-        let none = Grounds {
-            has_memory: false,
-            ..NOTHING
-        };
+        let none = Grounds { has_memory: false, ..NOTHING };
         assert_eq!(answer(&none).0, Answer::Yes);
-        let absent = Grounds {
-            is_present: false,
-            ..none
-        };
+        let absent = Grounds { is_present: false, ..none };
         assert_eq!(answer(&absent).0, Answer::Unknown);
-        let provider = Grounds {
-            driver: Some("vfio-pci"),
-            ..none
-        };
+        let provider = Grounds { driver: Some("vfio-pci"), ..none };
         assert_eq!(answer(&provider).0, Answer::Unknown);
     }
 
     #[test]
     fn memory_of_somebody_else_in_the_kernel_blocks() {
         let holders = [samples::queues(), samples::target()];
-        let grounds = Grounds {
-            holders: &holders,
-            ..NOTHING
-        };
+        let grounds = Grounds { holders: &holders, ..NOTHING };
         let verdict = can_unbind(&grounds);
         assert_eq!(verdict.answer, Answer::No);
         assert_eq!(verdict.waits_for.len(), 1, "{:?}", verdict.waits_for);
         let uncertain = ["3 records were lost".to_owned()];
-        let grounds = Grounds {
-            uncertain: &uncertain,
-            ..grounds
-        };
+        let grounds = Grounds { uncertain: &uncertain, ..grounds };
         let (unknown, reason) = answer(&grounds);
         assert_eq!(unknown, Answer::Unknown);
         assert!(reason.contains("3 records were lost"), "{reason}");
@@ -255,27 +210,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_unknown() {
-        let unnamed = Holder {
-            by_driver: None,
-            ..samples::target()
-        };
+        let unnamed = Holder { by_driver: None, ..samples::target() };
         for holder in [samples::mapping(), unnamed] {
-            let grounds = Grounds {
-                holders: &[holder],
-                ..NOTHING
-            };
+            let grounds = Grounds { holders: &[holder], ..NOTHING };
             assert_eq!(answer(&grounds).0, Answer::Unknown);
         }
         let preexisting = samples::preexisting();
         for grounds in [
-            Grounds {
-                preexisting: Some(&preexisting),
-                ..NOTHING
-            },
-            Grounds {
-                uncertain: &["records were lost".to_owned()],
-                ..NOTHING
-            },
+            Grounds { preexisting: Some(&preexisting), ..NOTHING },
+            Grounds { uncertain: &["records were lost".to_owned()], ..NOTHING },
         ] {
             assert_eq!(answer(&grounds).0, Answer::Unknown, "{grounds:?}");
         }
@@ -284,28 +227,16 @@ mod tests {
     #[test]
     fn an_unbind_under_way_decides_by_itself() {
         let unbind = samples::unbind();
-        let blocked = Grounds {
-            unbind: Some(&unbind),
-            ..NOTHING
-        };
+        let blocked = Grounds { unbind: Some(&unbind), ..NOTHING };
         let (no, reason) = answer(&blocked);
         assert_eq!(no, Answer::No);
         assert!(reason.contains("waiting for the last reference"), "{reason}");
         let holders = [samples::queues()];
-        let own = Grounds {
-            holders: &holders,
-            ..blocked
-        };
+        let own = Grounds { holders: &holders, ..blocked };
         let waits = can_unbind(&own).waits_for;
         assert!(waits[0].contains("128 KiB of the driver itself"), "{waits:?}");
-        let going = UnbindReport {
-            blocked: false,
-            ..unbind
-        };
-        let going = Grounds {
-            unbind: Some(&going),
-            ..NOTHING
-        };
+        let going = UnbindReport { blocked: false, ..unbind };
+        let going = Grounds { unbind: Some(&going), ..NOTHING };
         assert_eq!(answer(&going).0, Answer::Unknown);
     }
 }

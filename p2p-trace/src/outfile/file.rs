@@ -96,19 +96,11 @@ impl OutFile {
 
     /// What is open already.
     pub(super) fn stream(path: &Path, file: Arc<File>) -> Self {
-        Self {
-            file,
-            path: path.to_owned(),
-            state: State::Stream,
-        }
+        Self { file, path: path.to_owned(), state: State::Stream }
     }
 
     fn new(file: File, path: &Path, state: State) -> Self {
-        Self {
-            file: Arc::new(file),
-            path: path.to_owned(),
-            state,
-        }
+        Self { file: Arc::new(file), path: path.to_owned(), state }
     }
 
     /// Gives the file its name for good, while it is still being written. What it replaces is gone then.
@@ -120,10 +112,8 @@ impl OutFile {
                 // After a loss of power there is the old file or the new one, not an empty one.
                 self.file.sync_all().map_err(|cause| self.write_error(cause))?;
                 expect_replaceable(&self.path, inputs)?;
-                fs_rename(at, &self.path).map_err(|cause| OutputError::Replace {
-                    path: self.path.clone(),
-                    cause,
-                })?;
+                fs_rename(at, &self.path)
+                    .map_err(|cause| OutputError::Replace { path: self.path.clone(), cause })?;
             }
             State::Published | State::Stream => return Ok(()),
         }
@@ -193,19 +183,15 @@ impl OutFile {
     pub(crate) fn placed(&self) -> Option<Placed> {
         match self.state {
             State::Stream => None,
-            State::Created | State::Temporary { .. } | State::Published => Some(Placed {
-                path: self.path.clone(),
-                identity: Identity::of_file(&self.file),
-            }),
+            State::Created | State::Temporary { .. } | State::Published => {
+                Some(Placed { path: self.path.clone(), identity: Identity::of_file(&self.file) })
+            }
         }
     }
 
     /// What went wrong when it was written.
     pub(crate) fn write_error(&self, cause: io::Error) -> OutputError {
-        OutputError::Write {
-            path: self.path.clone(),
-            cause,
-        }
+        OutputError::Write { path: self.path.clone(), cause }
     }
 }
 
@@ -227,10 +213,7 @@ impl Drop for OutFile {
             State::Temporary { at, .. } => at,
             State::Published | State::Stream => return,
         };
-        let left = Placed {
-            path: path.clone(),
-            identity: Identity::of_file(&self.file),
-        };
+        let left = Placed { path: path.clone(), identity: Identity::of_file(&self.file) };
         if let Err(error) = left.remove() {
             tracing::warn!("cannot remove the incomplete {}: {error}", left.path.display());
         }
@@ -277,10 +260,7 @@ fn create_new(path: &Path) -> io::Result<File> {
 }
 
 /// The one place that replaces one.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only what a user wants replaced comes here"
-)]
+#[expect(clippy::disallowed_methods, reason = "only what a user wants replaced comes here")]
 fn fs_rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)
 }

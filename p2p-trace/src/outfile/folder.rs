@@ -27,19 +27,9 @@ fn can_create(folder: &Path) -> io::Result<()> {
     use std::{ffi::CString, os::unix::ffi::OsStrExt as _};
     let name = CString::new(folder.as_os_str().as_bytes())?;
     // SAFETY: the name ends with a zero and lives until the call is over.
-    let answer = unsafe {
-        libc::faccessat(
-            libc::AT_FDCWD,
-            name.as_ptr(),
-            libc::W_OK | libc::X_OK,
-            libc::AT_EACCESS,
-        )
-    };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    let answer =
+        unsafe { libc::faccessat(libc::AT_FDCWD, name.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) };
+    if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(not(unix))]

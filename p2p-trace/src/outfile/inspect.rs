@@ -31,27 +31,16 @@ pub(super) fn inspect(path: &Path, inputs: &[Identity], force: bool) -> Result<F
         return Err(OutputError::IsInput(path.to_owned()));
     }
     if metadata.is_symlink() {
-        return if force {
-            Ok(Found::Replaceable)
-        } else {
-            Err(OutputError::Link(path.to_owned()))
-        };
+        return if force { Ok(Found::Replaceable) } else { Err(OutputError::Link(path.to_owned())) };
     }
     if metadata.is_file() {
-        return if force {
-            Ok(Found::Replaceable)
-        } else {
-            Err(OutputError::Exists(path.to_owned()))
-        };
+        return if force { Ok(Found::Replaceable) } else { Err(OutputError::Exists(path.to_owned())) };
     }
     if metadata.is_dir() {
         return Err(OutputError::Folder(path.to_owned()));
     }
     match refused(&metadata) {
-        Some(what) => Err(OutputError::Special {
-            path: path.to_owned(),
-            what,
-        }),
+        Some(what) => Err(OutputError::Special { path: path.to_owned(), what }),
         None => Ok(Found::Stream),
     }
 }
@@ -60,19 +49,15 @@ pub(super) fn inspect(path: &Path, inputs: &[Identity], force: bool) -> Result<F
 pub(super) fn expect_replaceable(path: &Path, inputs: &[Identity]) -> Result<(), OutputError> {
     match inspect(path, inputs, true)? {
         Found::Nothing | Found::Replaceable => Ok(()),
-        Found::Stream => Err(OutputError::Special {
-            path: path.to_owned(),
-            what: "a pipe or a device by now",
-        }),
+        Found::Stream => {
+            Err(OutputError::Special { path: path.to_owned(), what: "a pipe or a device by now" })
+        }
     }
 }
 
 /// The system does not let it be created or opened.
 pub(super) fn create_error(path: &Path, cause: io::Error) -> OutputError {
-    OutputError::Create {
-        path: path.to_owned(),
-        cause,
-    }
+    OutputError::Create { path: path.to_owned(), cause }
 }
 
 /// What is neither a FIFO nor a character device.

@@ -51,10 +51,7 @@ impl Outputs {
     /// Of a command that reads `inputs`; with `force` files are replaced.
     pub(crate) fn new(inputs: impl IntoIterator<Item: Borrow<Input>>, force: bool) -> Self {
         Self {
-            inputs: inputs
-                .into_iter()
-                .filter_map(|input| identity(input.borrow()))
-                .collect(),
+            inputs: inputs.into_iter().filter_map(|input| identity(input.borrow())).collect(),
             force,
             taken: Vec::new(),
         }
@@ -100,10 +97,7 @@ impl Outputs {
         }
         let file = descriptor::duplicate(number).map_err(|cause| create_error(path, cause))?;
         if !descriptor::is_writable(&file) {
-            return Err(create_error(
-                path,
-                io::Error::other("it is open for reading only"),
-            ));
+            return Err(create_error(path, io::Error::other("it is open for reading only")));
         }
         if Identity::of_file(&file).is_some_and(|identity| self.inputs.contains(&identity)) {
             return Err(OutputError::IsInput(path.to_owned()));

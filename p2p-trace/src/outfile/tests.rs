@@ -20,10 +20,7 @@ impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("input"), "input").unwrap();
-        Self {
-            inputs: vec![Input(folder.path().join("input"))],
-            folder,
-        }
+        Self { inputs: vec![Input(folder.path().join("input"))], folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -36,9 +33,8 @@ impl Place {
 
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.folder.path()).unwrap();
-        let mut names: Vec<_> = entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -64,10 +60,7 @@ fn a_new_file_is_for_its_owner_alone() {
     let place = Place::new();
     for (name, force) in [("a", false), ("b", true)] {
         place.write(name, force).unwrap();
-        assert_eq!(
-            (place.read(name).as_str(), mode(&place.path(name))),
-            ("new", 0o600)
-        );
+        assert_eq!((place.read(name).as_str(), mode(&place.path(name))), ("new", 0o600));
     }
     assert_eq!(place.names(), ["a", "b", "input"]);
 }
@@ -84,10 +77,7 @@ fn an_existing_file_is_replaced_with_force_only() {
     assert_eq!((error.exit(), place.read("old").as_str()), (Exit::Error, "old"));
     assert_eq!(fs::metadata(place.path("old")).unwrap().ino(), before.ino());
     place.write("old", true).unwrap();
-    assert_eq!(
-        (place.read("old").as_str(), mode(&place.path("old"))),
-        ("new", 0o600)
-    );
+    assert_eq!((place.read("old").as_str(), mode(&place.path("old"))), ("new", 0o600));
     assert_eq!(place.names(), ["input", "old"]);
 }
 
@@ -234,9 +224,7 @@ fn a_fifo_and_a_device_are_written_to() {
     assert_eq!(reader.join().unwrap(), "new");
     assert!(fs::symlink_metadata(&fifo).unwrap().file_type().is_fifo());
     let mut outputs = Outputs::new(&place.inputs, true);
-    let null = outputs
-        .prepare(&Output("/dev/null".into()), Content::Dump)
-        .unwrap();
+    let null = outputs.prepare(&Output("/dev/null".into()), Content::Dump).unwrap();
     assert!(!null.is_file());
     let mut file = null.create().unwrap();
     file.write_all(b"new").unwrap();

@@ -30,11 +30,7 @@ const INDENT: &str = "             ";
 
 /// The text of a report, in lines of `width` columns where words allow it.
 pub(crate) fn text(report: &Report, width: usize, style: Style) -> String {
-    let mut out = Out {
-        text: String::new(),
-        width: width.clamp(60, 120),
-        style,
-    };
+    let mut out = Out { text: String::new(), width: width.clamp(60, 120), style };
     // Writing to a string does not fail.
     out.report(report).unwrap_or_default();
     out.text
@@ -55,11 +51,7 @@ impl Out {
             ),
             Source::Moment => "one look: who took memory before it is not known".to_owned(),
         };
-        writeln!(
-            self.text,
-            "{}",
-            self.style.dim(&format!("{}  {source}", short_time(&report.time)))
-        )?;
+        writeln!(self.text, "{}", self.style.dim(&format!("{}  {source}", short_time(&report.time))))?;
         if report.devices.is_empty() {
             writeln!(self.text, "no device has p2p memory")?;
         }
@@ -111,11 +103,7 @@ impl Out {
         };
         self.labelled("can unbind", &format!("{answer}: {}", verdict.reason), paint)?;
         // What the reason has already said is not said again.
-        for wait in verdict
-            .waits_for
-            .iter()
-            .filter(|wait| !verdict.reason.contains(*wait))
-        {
+        for wait in verdict.waits_for.iter().filter(|wait| !verdict.reason.contains(*wait)) {
             self.labelled("  for", wait, Self::plain)?;
         }
         Ok(())
@@ -125,11 +113,7 @@ impl Out {
         let mut text = if unbind.blocked { "BLOCKED" } else { "under way" }.to_owned();
         match (unbind.since_ns, unbind.waiting_ns) {
             (Some(since), _) => {
-                let least = if unbind.steps_may_be_missing {
-                    "at least "
-                } else {
-                    ""
-                };
+                let least = if unbind.steps_may_be_missing { "at least " } else { "" };
                 write!(text, " for {least}{}", duration(now_ns.saturating_sub(since)))?;
             }
             (None, Some(waiting)) => write!(
@@ -145,11 +129,7 @@ impl Out {
         if let Some(step) = unbind.step {
             write!(text, ", {step}")?;
         }
-        let paint: Paint = if unbind.blocked {
-            Style::alarm
-        } else {
-            Style::teardown
-        };
+        let paint: Paint = if unbind.blocked { Style::alarm } else { Style::teardown };
         self.labelled("unbind", &text, paint)?;
         if !unbind.steps.is_empty() {
             let first = unbind.steps.len().saturating_sub(STEPS);
@@ -169,10 +149,8 @@ impl Out {
 
     fn holders(&mut self, holders: &[Holder]) -> fmt::Result {
         for holder in holders {
-            let by = holder
-                .taken_by
-                .as_ref()
-                .map_or_else(|| "an unknown task".to_owned(), ToString::to_string);
+            let by =
+                holder.taken_by.as_ref().map_or_else(|| "an unknown task".to_owned(), ToString::to_string);
             let mut text = format!("{} by {by}, {}", bytes(holder.bytes), what(holder));
             let age = duration(holder.age_ns);
             if holder.count > 1 {
@@ -187,10 +165,7 @@ impl Out {
             }
             self.labelled("taken", &text, Self::plain)?;
             let caller = holder.caller.clone();
-            let own = holder
-                .by_driver
-                .filter(|own| *own)
-                .map(|_| "the driver's own".to_owned());
+            let own = holder.by_driver.filter(|own| *own).map(|_| "the driver's own".to_owned());
             let cgroup = holder.cgroup.as_ref().map(|cgroup| format!("cgroup {cgroup}"));
             let unsure = "may have changed hands unseen: records were lost since";
             let unsure = holder.unsure.then(|| unsure.to_owned());
@@ -204,17 +179,12 @@ impl Out {
 
     fn preexisting(&mut self, preexisting: &Preexisting) -> fmt::Result {
         let pieces = preexisting.runs.len() as u64 + preexisting.runs_left_out;
-        let text = format!(
-            "{} in {}, by whom was not seen",
-            bytes(preexisting.bytes),
-            counted(pieces, "piece")
-        );
+        let text =
+            format!("{} in {}, by whom was not seen", bytes(preexisting.bytes), counted(pieces, "piece"));
         self.labelled("taken", &text, Self::plain)?;
         if preexisting.mapped_max > 0 {
-            let text = format!(
-                "up to {} of it can be mappings that were seen",
-                bytes(preexisting.mapped_max)
-            );
+            let text =
+                format!("up to {} of it can be mappings that were seen", bytes(preexisting.mapped_max));
             self.labelled("", &text, Style::dim)?;
         }
         let listed: Vec<_> = preexisting.runs.iter().take(RUNS).collect();
@@ -294,11 +264,7 @@ fn residual_line(residual: &Residual) -> String {
 }
 
 fn span(min: u64, max: u64) -> String {
-    if min == max {
-        format!("{min}")
-    } else {
-        format!("{min} to {max}")
-    }
+    if min == max { format!("{min}") } else { format!("{min} to {max}") }
 }
 
 fn what(holder: &Holder) -> String {
@@ -355,10 +321,7 @@ mod tests {
         insta::assert_snapshot!(text(&report, 100, PLAIN));
         report.devices.clear();
         report.gaps.clear();
-        assert_eq!(
-            text(&report, 100, PLAIN).lines().nth(1),
-            Some("no device has p2p memory")
-        );
+        assert_eq!(text(&report, 100, PLAIN).lines().nth(1), Some("no device has p2p memory"));
     }
 
     #[test]

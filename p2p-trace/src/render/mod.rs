@@ -46,11 +46,7 @@ impl Frame {
 impl<'a> Context<'a> {
     /// For events traced with `status`.
     pub(crate) fn new(clock: Clock, status: &Status, symbols: &'a dyn Symbolize) -> Self {
-        let mut context = Self {
-            clock,
-            symbols,
-            functions: [const { None }; HOOKS],
-        };
+        let mut context = Self { clock, symbols, functions: [const { None }; HOOKS] };
         context.update(status);
         context
     }
@@ -83,14 +79,10 @@ impl<'a> Context<'a> {
     /// A stack with names, without the frames of the tracing itself at its top.
     pub(crate) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
         let frames = stack.iter().map(|&addr| self.frame(addr));
-        frames
-            .skip_while(|frame| frame.symbol.as_deref().is_some_and(is_tracing))
-            .collect()
+        frames.skip_while(|frame| frame.symbol.as_deref().is_some_and(is_tracing)).collect()
     }
 }
 
 fn is_tracing(symbol: &str) -> bool {
-    ["bpf_prog_", "bpf_trampoline_", "__bpf_"]
-        .iter()
-        .any(|prefix| symbol.starts_with(prefix))
+    ["bpf_prog_", "bpf_trampoline_", "__bpf_"].iter().any(|prefix| symbol.starts_with(prefix))
 }

@@ -93,15 +93,15 @@ impl<'a, W: Write> Printer<'a, W> {
             {
                 Ok(())
             }
-            (Format::Text(options), Element::Event(event)) => self
-                .out
-                .write_all(text::event(event, &self.context, options).as_bytes()),
+            (Format::Text(options), Element::Event(event)) => {
+                self.out.write_all(text::event(event, &self.context, options).as_bytes())
+            }
             (Format::Json, Element::Event(event)) => {
                 self.line(&Line::Event(Box::new(EventLine::new(event, &self.context))))
             }
-            (Format::Text(options), Element::Loss(loss)) => self
-                .out
-                .write_all(text::loss(loss, &self.context.clock, options.style).as_bytes()),
+            (Format::Text(options), Element::Loss(loss)) => {
+                self.out.write_all(text::loss(loss, &self.context.clock, options.style).as_bytes())
+            }
             (Format::Json, Element::Loss(loss)) => {
                 self.line(&Line::Lost(LostLine::new(loss, &self.context.clock)))
             }
@@ -158,20 +158,14 @@ impl<'a, W: Write> Printer<'a, W> {
     /// What the rules came to.
     pub(crate) fn verdicts(&mut self, verdicts: &[Verdict]) -> io::Result<()> {
         match self.format {
-            Format::Text(options) => self
-                .out
-                .write_all(text::verdicts(verdicts, options.style).as_bytes()),
-            Format::Json => verdicts
-                .iter()
-                .try_for_each(|verdict| self.line(&Line::Verdict(verdict.into()))),
+            Format::Text(options) => self.out.write_all(text::verdicts(verdicts, options.style).as_bytes()),
+            Format::Json => verdicts.iter().try_for_each(|verdict| self.line(&Line::Verdict(verdict.into()))),
         }
     }
 
     pub(crate) fn summary(&mut self, summary: &SummaryLine) -> io::Result<()> {
         match self.format {
-            Format::Text(options) => self
-                .out
-                .write_all(text::summary(summary, options.style).as_bytes()),
+            Format::Text(options) => self.out.write_all(text::summary(summary, options.style).as_bytes()),
             Format::Json => self.line(&Line::Summary(summary.clone())),
         }
     }

@@ -11,19 +11,11 @@ use p2p_trace_model::{
 pub(crate) const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 
 const fn id(seq: u64) -> Id {
-    Id {
-        run: 0x0123_4567_89ab_cdef,
-        cpu: 1,
-        seq,
-    }
+    Id { run: 0x0123_4567_89ab_cdef, cpu: 1, seq }
 }
 
 /// `p2pdio`, with a name that must not reach a terminal as it is.
-const TASK: Task = Task {
-    pid: 612,
-    tgid: 611,
-    comm: *b"p2pdio\x1b[2J\0\0\0\0\0\0",
-};
+const TASK: Task = Task { pid: 612, tgid: 611, comm: *b"p2pdio\x1b[2J\0\0\0\0\0\0" };
 
 fn holder(kind: HolderKind, task: Option<Task>, caller: Option<u64>) -> Holder {
     Holder {
@@ -54,10 +46,7 @@ pub(crate) fn stall() -> Finding {
         rule: Rule::StalledDrain,
         severity: Rule::StalledDrain.spec().severity,
         device: DEVICE,
-        range: Some(Range {
-            start: 0xf800_0000,
-            end: 0xfbff_ffff,
-        }),
+        range: Some(Range { start: 0xf800_0000, end: 0xfbff_ffff }),
         pgmap: Some(0xffff_8881_0000_0000),
         start_ns: 5_000_000_000,
         end_ns: None,
@@ -77,10 +66,7 @@ pub(crate) fn stall() -> Finding {
 
 /// That stall after its end.
 pub(crate) fn ended_stall() -> Finding {
-    Finding {
-        end_ns: Some(12_345_678_900),
-        ..stall()
-    }
+    Finding { end_ns: Some(12_345_678_900), ..stall() }
 }
 
 /// A use of removed memory, which nobody held any more, and of which neither range nor stack is known.
@@ -114,12 +100,7 @@ pub(crate) fn verdicts() -> Vec<Verdict> {
     vec![
         verdict(Rule::RemovedBeforeDrained, Answer::Holds, &[], 0),
         verdict(Rule::DrainedAfterRemoval, Answer::Holds, &[], 0),
-        verdict(
-            Rule::UseAfterRemoval,
-            Answer::Holds,
-            &["not asked for: virt_to_bus"],
-            0,
-        ),
+        verdict(Rule::UseAfterRemoval, Answer::Holds, &["not asked for: virt_to_bus"], 0),
         verdict(Rule::UnmatchedFree, Answer::Inconclusive, lost, 0),
         verdict(Rule::DoubleFree, Answer::Inconclusive, lost, 0),
         verdict(

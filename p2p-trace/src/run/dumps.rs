@@ -42,10 +42,7 @@ pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>)
         let mut files = runs.remove(&key)?;
         files.sort_by_key(|(_, file)| file.header().file);
         let (files, opened) = files.into_iter().unzip();
-        Some(Run {
-            files,
-            tape: Tape::new(opened)?,
-        })
+        Some(Run { files, tape: Tape::new(opened)? })
     };
     (order.into_iter().filter_map(run).collect(), errors)
 }
@@ -66,17 +63,10 @@ pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static
     let input: Input = Box::new(following);
     let opened = Opened::follow(input).with_context(|| format!("cannot read {}", name(path)))?;
     let tape = Tape::new(vec![opened]).context("there is nothing to show")?;
-    Ok(Run {
-        files: vec![path.to_owned()],
-        tape,
-    })
+    Ok(Run { files: vec![path.to_owned()], tape })
 }
 
 /// How a file is written in messages.
 pub(crate) fn name(path: &Path) -> String {
-    if path == Path::new("-") {
-        "stdin".to_owned()
-    } else {
-        path.display().to_string()
-    }
+    if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
 }

@@ -37,10 +37,7 @@ pub(crate) fn outcome(
     let mut rules = header.rules();
     rules.stall_after = stall_after.unwrap_or(rules.stall_after);
     let mut kept = Kept::default();
-    let mut both = Both {
-        first: &mut kept,
-        second: Some(also),
-    };
+    let mut both = Both { first: &mut kept, second: Some(also) };
     let end =
         play(&mut run.tape, rules, &mut both).with_context(|| format!("cannot read {}", files.join(", ")))?;
     let (closing, end) = kept.closing.zip(end).context("a dump ended without an end")?;
@@ -54,16 +51,7 @@ pub(crate) fn outcome(
     } else {
         closing.ended_ns.saturating_sub(header.start_ns)
     };
-    Ok(Outcome {
-        files,
-        end,
-        findings,
-        closing,
-        duration_ns,
-        damage: run.tape.complaints(),
-        answer,
-        header,
-    })
+    Ok(Outcome { files, end, findings, closing, duration_ns, damage: run.tape.complaints(), answer, header })
 }
 
 /// The answer for the run as a whole.

@@ -46,13 +46,7 @@ impl KernelLog<File> {
 
 impl<W: Write> KernelLog<W> {
     const fn new(out: W) -> Self {
-        Self {
-            out,
-            allowed: BURST,
-            refilled_ns: 0,
-            left_out: 0,
-            is_told: false,
-        }
+        Self { out, allowed: BURST, refilled_ns: 0, left_out: 0, is_told: false }
     }
 
     /// Writes those of `findings` that are critical and new, at `now_ns` of the stream.
@@ -87,12 +81,7 @@ fn line(finding: &Finding, left_out: u64) -> String {
         0 => String::new(),
         count => format!(" ({count} findings before it left out)"),
     };
-    let Finding {
-        rule,
-        device,
-        message,
-        ..
-    } = finding;
+    let Finding { rule, device, message, .. } = finding;
     let mut line = format!("{LEVEL}p2p-trace: {} of {device}{before}: {message}", rule.name());
     line.truncate(line.floor_char_boundary(MAX_LINE));
     // The name of a task can hold anything.
@@ -110,11 +99,7 @@ mod tests {
         for (finding, now_ns) in findings {
             log.tell(std::slice::from_ref(finding), *now_ns);
         }
-        String::from_utf8(log.out)
-            .unwrap()
-            .lines()
-            .map(str::to_owned)
-            .collect()
+        String::from_utf8(log.out).unwrap().lines().map(str::to_owned).collect()
     }
 
     fn critical() -> Finding {
@@ -128,17 +113,11 @@ mod tests {
 
     #[test]
     fn a_critical_finding_is_written_when_it_is_new_and_no_other() {
-        let again = Finding {
-            occurrences: 2,
-            ..critical()
-        };
+        let again = Finding { occurrences: 2, ..critical() };
         let lines = told(&[(stall(), 1), (critical(), 2), (again, 3)]);
         assert_eq!(
             lines,
-            [format!(
-                "<2>p2p-trace: use-after-removal of {}: sh mapped it",
-                critical().device
-            )]
+            [format!("<2>p2p-trace: use-after-removal of {}: sh mapped it", critical().device)]
         );
     }
 
@@ -153,15 +132,9 @@ mod tests {
 
     #[test]
     fn a_line_is_one_line_and_not_too_long() {
-        let finding = Finding {
-            message: format!("a\nb\u{1b}{}", "ü".repeat(2000)),
-            ..critical()
-        };
+        let finding = Finding { message: format!("a\nb\u{1b}{}", "ü".repeat(2000)), ..critical() };
         let lines = told(&[(finding, 1)]);
         assert_eq!(lines.len(), 1);
-        assert!(
-            lines[0].contains(": a?b?ü") && lines[0].len() <= MAX_LINE,
-            "{lines:?}"
-        );
+        assert!(lines[0].contains(": a?b?ü") && lines[0].len() <= MAX_LINE, "{lines:?}");
     }
 }

@@ -87,26 +87,18 @@ impl Mirroring {
         self.cost = start.elapsed();
         self.given = Some(Instant::now());
         let is_calm = |device: &p2p_trace_model::state::Device| device.pending_teardown().is_none();
-        Some(Image {
-            bytes: bytes?,
-            is_calm: pipeline.model().devices().all(is_calm),
-        })
+        Some(Image { bytes: bytes?, is_calm: pipeline.model().devices().all(is_calm) })
     }
 
     fn bytes(&self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<String>) -> Option<Vec<u8>> {
-        let named = self
-            .addresses
-            .iter()
-            .filter_map(|&address| Some((address, name(address)?)));
+        let named = self.addresses.iter().filter_map(|&address| Some((address, name(address)?)));
         let names: Vec<_> = named.collect();
         let image = |checkpoint| self.image(&names, checkpoint);
         if pipeline.reached_ns() == 0 {
             return image(None);
         }
         let run = self.header.status.run;
-        let capped = CAPS
-            .into_iter()
-            .filter_map(|cap| image(Some(Checkpoint::capped(pipeline, run, cap))));
+        let capped = CAPS.into_iter().filter_map(|cap| image(Some(Checkpoint::capped(pipeline, run, cap))));
         let mut fitting = capped.filter(|image| image.len() <= MAX_IMAGE);
         fitting.next().or_else(|| image(None))
     }

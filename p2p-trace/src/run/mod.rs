@@ -136,9 +136,7 @@ impl Drive<'_> {
         let reader = Reader {
             session,
             stop: self.stop,
-            deadline: self
-                .duration
-                .and_then(|duration| Instant::now().checked_add(duration)),
+            deadline: self.duration.and_then(|duration| Instant::now().checked_add(duration)),
             idle: reader::idle(status),
             shared: &shared,
             sender,
@@ -150,9 +148,7 @@ impl Drive<'_> {
             let read = reading.join();
             taken?;
             match read {
-                Ok(result) => result
-                    .map_err(|error| anyhow!("{error}"))
-                    .context("tracing broke off"),
+                Ok(result) => result.map_err(|error| anyhow!("{error}")).context("tracing broke off"),
                 Err(_panic) => Err(anyhow!("the thread that reads the kernel's records panicked")),
             }
         })

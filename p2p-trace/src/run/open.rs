@@ -40,9 +40,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
                        attach by fentry (--attach fentry)";
         bail!(Refusal::new(Exit::NoRights, message));
     }
-    let symbols = kernel
-        .symbols
-        .context("cannot read the kernel's symbols in /proc/kallsyms")?;
+    let symbols = kernel.symbols.context("cannot read the kernel's symbols in /proc/kallsyms")?;
     let btf = kernel.btf.with_context(|| {
         format!(
             "cannot read the kernel's types in {}; --kernel-btf names another file",
@@ -62,10 +60,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
         Refusal::new(exit, format!("{:#}", anyhow::Error::new(error)))
     })?;
     let symbols = Box::new(super::symbols::KernelSymbols::new(root, symbols));
-    Ok(Opened {
-        session: Box::new(session),
-        symbols,
-    })
+    Ok(Opened { session: Box::new(session), symbols })
 }
 
 /// Attaches to nothing.

@@ -49,9 +49,7 @@ pub(crate) fn take_in(
         Told::Doubt(why) => pipeline.doubt(why),
         Told::End(end) => {
             let (totals, duration_ns) = match end.as_ref() {
-                End::Whole(Footer {
-                    totals, duration_ns, ..
-                }) => (totals.clone(), *duration_ns),
+                End::Whole(Footer { totals, duration_ns, .. }) => (totals.clone(), *duration_ns),
                 End::GoesOn | End::CutOff => (None, 0),
             };
             let is_whole = totals.is_some();

@@ -102,10 +102,7 @@ impl Shared {
 
     fn empty_batch(&self) -> Batch {
         let spare = self.spare.try_lock().ok().and_then(|mut spare| spare.pop());
-        spare.unwrap_or_else(|| Batch {
-            records: Vec::with_capacity(BUDGET),
-            ..Batch::default()
-        })
+        spare.unwrap_or_else(|| Batch { records: Vec::with_capacity(BUDGET), ..Batch::default() })
     }
 
     fn take_image(&self) -> Option<Image> {
@@ -142,11 +139,7 @@ impl Reader<'_> {
         let sent = self.sender.send(Message::Batch(batch, status));
         if sent.is_ok() {
             // Nobody listens any more: there is nobody to tell.
-            drop(self.sender.send(Message::End(Ending {
-                totals,
-                duration,
-                is_whole: true,
-            })));
+            drop(self.sender.send(Message::End(Ending { totals, duration, is_whole: true })));
         }
         Ok(())
     }
@@ -159,9 +152,10 @@ impl Reader<'_> {
         let mut wait = busy;
         let mut sent = Instant::now();
         while !self.is_over() {
-            self.session.wait(self.deadline.map_or(wait, |deadline| {
-                wait.min(deadline.saturating_duration_since(Instant::now()))
-            }));
+            self.session.wait(
+                self.deadline
+                    .map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(Instant::now()))),
+            );
             if self.shared.pull.swap(false, Ordering::Relaxed) {
                 self.session.pull();
             }
@@ -169,11 +163,7 @@ impl Reader<'_> {
                 self.session.mirror(&image);
             }
             let ordered = self.shared.backlog.load(Ordering::Relaxed) < BACKLOG;
-            let budget = if ordered {
-                BUDGET.saturating_sub(batch.records.len())
-            } else {
-                0
-            };
+            let budget = if ordered { BUDGET.saturating_sub(batch.records.len()) } else { 0 };
             self.session.poll(budget, batch)?;
             if mem::take(&mut batch.changed) {
                 status = Some(Box::new(self.session.status()));
@@ -188,10 +178,10 @@ impl Reader<'_> {
                 continue;
             }
             sent = Instant::now();
-            match self.sender.try_send(Message::Batch(
-                mem::replace(batch, self.shared.empty_batch()),
-                status.take(),
-            )) {
+            match self
+                .sender
+                .try_send(Message::Batch(mem::replace(batch, self.shared.empty_batch()), status.take()))
+            {
                 Ok(()) => {}
                 Err(TrySendError::Full(Message::Batch(unsent, unsent_status))) => {
                     self.shared.give_back(mem::replace(batch, unsent));
@@ -216,13 +206,8 @@ mod tests {
 
     #[test]
     fn the_wait_follows_from_the_ring() {
-        let idle_of = |cpus, hot| {
-            idle(&Status {
-                cpus,
-                rings: RingSizes { hot, rare: 0 },
-                ..samples::status()
-            })
-        };
+        let idle_of =
+            |cpus, hot| idle(&Status { cpus, rings: RingSizes { hot, rare: 0 }, ..samples::status() });
         assert_eq!(idle_of(2, 16 << 20), Duration::from_micros(49_152));
         assert_eq!(idle_of(128, 256 << 20), Duration::from_micros(12_288));
         assert_eq!(idle_of(2, 4096), Duration::from_millis(1), "of a tiny ring");

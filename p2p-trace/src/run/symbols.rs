@@ -66,10 +66,7 @@ impl KernelSymbols {
     }
 
     fn find(&self, address: u64) -> Option<String> {
-        self.symbols
-            .borrow()
-            .symbolise(address)
-            .map(|symbol| symbol.to_string())
+        self.symbols.borrow().symbolise(address).map(|symbol| symbol.to_string())
     }
 
     /// Reads the symbols again, unless that was done just now; true when it has.
@@ -248,17 +245,11 @@ mod tests {
         };
         std::fs::write(&file, kernel).unwrap();
         std::fs::write(proc.path().join("modules"), "").unwrap();
-        let root = KernelRoot {
-            proc: proc.path().to_owned(),
-            ..KernelRoot::default()
-        };
+        let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
         let symbols = Symbols::read(&root).unwrap();
         let names = KernelSymbols::new(root, symbols);
         load("nvme_alloc_queue", "ffffffffc0000000");
-        assert_eq!(
-            names.symbolize(0xffff_ffff_8100_0014).as_deref(),
-            Some("known+0x4")
-        );
+        assert_eq!(names.symbolize(0xffff_ffff_8100_0014).as_deref(), Some("known+0x4"));
         let found = names.symbolize(0xffff_ffff_c000_01a3);
         assert_eq!(found.as_deref(), Some("nvme_alloc_queue+0x1a3 [nvme]"));
         load("nvme_free_queue", "ffffffffc0a00000");
@@ -279,29 +270,14 @@ mod tests {
         let (old, new) = ("ffffffffc0000000 t old\t[a]\n", "ffffffffc0008000 t new\t[b]\n");
         let line = "a 16384 0 - Live 0xffffffffc0000000\n";
         write(old, line);
-        let root = KernelRoot {
-            proc: proc.path().to_owned(),
-            ..KernelRoot::default()
-        };
+        let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
         let names = KernelSymbols::new(root.clone(), Symbols::read(&root).unwrap());
-        assert_eq!(
-            names.symbolize(0xffff_ffff_c000_0010).as_deref(),
-            Some("old+0x10 [a]")
-        );
+        assert_eq!(names.symbolize(0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
         let both = format!("b 16384 0 - Live 0xffffffffc0008000\n{line}");
         write(&format!("{old}{new}"), &both);
-        assert_eq!(
-            names.symbolize(0xffff_ffff_c000_8010).as_deref(),
-            Some("new+0x10 [b]")
-        );
-        write(
-            "ffffffffc0000000 t third\t[c]\n",
-            "c 16384 0 - Live 0xffffffffc0000000\n",
-        );
-        assert_eq!(
-            names.symbolize(0xffff_ffff_c000_0020).as_deref(),
-            Some("third+0x20 [c]")
-        );
+        assert_eq!(names.symbolize(0xffff_ffff_c000_8010).as_deref(), Some("new+0x10 [b]"));
+        write("ffffffffc0000000 t third\t[c]\n", "c 16384 0 - Live 0xffffffffc0000000\n");
+        assert_eq!(names.symbolize(0xffff_ffff_c000_0020).as_deref(), Some("third+0x20 [c]"));
         assert_eq!(
             names.symbolize(0xffff_ffff_c000_0010).as_deref(),
             Some("third+0x10 [c]"),
@@ -315,21 +291,14 @@ mod tests {
         let kernel = "ffffffff81000000 T _stext\nffffffff81000010 T known\nffffffff81002000 T _etext\n";
         std::fs::write(proc.path().join("kallsyms"), kernel).unwrap();
         std::fs::write(proc.path().join("modules"), "").unwrap();
-        let root = KernelRoot {
-            proc: proc.path().to_owned(),
-            ..KernelRoot::default()
-        };
+        let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
         let mut names = KernelSymbols::new(root.clone(), Symbols::read(&root).unwrap());
         names.never_wait();
         let module = format!("{kernel}ffffffffc0000000 t new\t[b]\n");
         std::fs::write(proc.path().join("kallsyms"), module).unwrap();
         let line = "b 16384 0 - Live 0xffffffffc0000000\n";
         std::fs::write(proc.path().join("modules"), line).unwrap();
-        assert_eq!(
-            names.symbolize(0xffff_ffff_c000_0010),
-            None,
-            "it would have to wait"
-        );
+        assert_eq!(names.symbolize(0xffff_ffff_c000_0010), None, "it would have to wait");
         let kernel = names.symbolize(0xffff_ffff_8100_0014);
         assert_eq!(kernel.as_deref(), Some("known+0x4"), "meanwhile, too");
         while names.generation() == 0 {

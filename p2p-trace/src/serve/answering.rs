@@ -47,15 +47,8 @@ impl Limits {
     fn of_host(names: &[String]) -> Self {
         let root = KernelRoot::default();
         // A name that is none has ended the session already.
-        let traced = names
-            .iter()
-            .filter_map(|name| devices::resolve(&root, name).ok())
-            .collect();
-        Self {
-            place: Place::of_host(),
-            root,
-            traced,
-        }
+        let traced = names.iter().filter_map(|name| devices::resolve(&root, name).ok()).collect();
+        Self { place: Place::of_host(), root, traced }
     }
 }
 
@@ -113,12 +106,8 @@ impl Answer for Answering {
         let traced = |device: &DeviceAddress| self.traced.is_empty() || self.traced.contains(device);
         let listed = devices::addresses(&self.root).into_iter();
         let devices = listed.filter(|device| asked(device) && traced(device)).collect();
-        self.waiting = Some(Waiting {
-            question,
-            devices,
-            asked_ns: now_ns,
-            deadline: Instant::now() + PATIENCE,
-        });
+        self.waiting =
+            Some(Waiting { question, devices, asked_ns: now_ns, deadline: Instant::now() + PATIENCE });
         true
     }
 

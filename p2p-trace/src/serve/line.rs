@@ -76,9 +76,7 @@ fn set_limit(stream: &UnixStream, deadline: Instant) -> Result<(), LineError> {
     if left.is_zero() {
         return Err(LineError::TimedOut);
     }
-    let limited = stream
-        .set_read_timeout(Some(left))
-        .and_then(|()| stream.set_write_timeout(Some(left)));
+    let limited = stream.set_read_timeout(Some(left)).and_then(|()| stream.set_write_timeout(Some(left)));
     limited.map_err(LineError::Io)
 }
 

@@ -45,11 +45,7 @@ impl Server {
         let (wake, woken) = UnixStream::pair()?;
         let serve = move || serve(&listener, &woken, &answer);
         let thread = thread::Builder::new().name("server".to_owned()).spawn(serve)?;
-        Ok(Self {
-            path,
-            wake: Some(wake),
-            thread: Some(thread),
-        })
+        Ok(Self { path, wake: Some(wake), thread: Some(thread) })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -71,10 +67,7 @@ impl Drop for Server {
 }
 
 /// Binds under another name first: who finds a socket by its name finds one that is complete, and nobody else's.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a socket in the folder of tracers, not a file"
-)]
+#[expect(clippy::disallowed_methods, reason = "a socket in the folder of tracers, not a file")]
 fn bind(folder: &Path) -> io::Result<(UnixListener, PathBuf)> {
     let name = place::file_name(std::process::id());
     let (path, new) = (folder.join(&name), folder.join(format!(".{name}.new")));
@@ -96,10 +89,7 @@ fn bind(folder: &Path) -> io::Result<(UnixListener, PathBuf)> {
 
 fn serve(listener: &UnixListener, woken: &UnixStream, answer: &impl Fn(&Request) -> Result<Report, String>) {
     loop {
-        let mut waited = [
-            PollFd::new(listener, PollFlags::IN),
-            PollFd::new(woken, PollFlags::IN),
-        ];
+        let mut waited = [PollFd::new(listener, PollFlags::IN), PollFd::new(woken, PollFlags::IN)];
         match poll(&mut waited, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
@@ -116,11 +106,7 @@ fn serve(listener: &UnixListener, woken: &UnixStream, answer: &impl Fn(&Request)
                     tracing::debug!("a request was not answered: {error}");
                 }
             }
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => {
                 tracing::debug!("a connection could not be taken: {error}");
                 // Such as too many open files: not at once again.

@@ -115,31 +115,19 @@ pub(super) fn read_request(line: &[u8]) -> Result<Request, Refused> {
 pub(super) fn read_response(line: &[u8]) -> Result<Report, Refused> {
     match serde_json::from_slice::<Versioned<Body>>(line) {
         // Every version understands a refusal.
-        Ok(Versioned {
-            body: Body::Error(refused),
-            ..
-        }) => Err(refused),
-        Ok(Versioned {
-            version: VERSION,
-            body: Body::Report(report),
-        }) => Ok(*report),
+        Ok(Versioned { body: Body::Error(refused), .. }) => Err(refused),
+        Ok(Versioned { version: VERSION, body: Body::Report(report) }) => Ok(*report),
         other => {
             check_version(line)?;
             let problem = other.err().map_or_else(String::new, |error| format!(": {error}"));
-            Err(Refused::new(
-                Code::BadRequest,
-                format!("the answer cannot be understood{problem}"),
-            ))
+            Err(Refused::new(Code::BadRequest, format!("the answer cannot be understood{problem}")))
         }
     }
 }
 
 fn check_version(line: &[u8]) -> Result<(), Refused> {
     let VersionOnly { version } = serde_json::from_slice(line).map_err(|error| {
-        Refused::new(
-            Code::BadRequest,
-            format!("the line is no JSON with a version: {error}"),
-        )
+        Refused::new(Code::BadRequest, format!("the line is no JSON with a version: {error}"))
     })?;
     if version == VERSION {
         return Ok(());
@@ -157,9 +145,7 @@ mod tests {
     #[test]
     fn a_request_is_one_line_that_leads_back() {
         let device = "0000:01:00.0".parse().map(Bdf).unwrap();
-        let request = Request::Holders {
-            devices: vec![device],
-        };
+        let request = Request::Holders { devices: vec![device] };
         let line = write_request(&request).unwrap();
         assert_eq!(
             String::from_utf8_lossy(&line),

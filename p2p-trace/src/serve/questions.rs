@@ -70,11 +70,8 @@ fn ask(
 ) -> Result<Report, String> {
     let (reply, answer) = mpsc::sync_channel(1);
     let asked_ns = boottime_ns();
-    let question = Question {
-        host: Host::read(root, devices.iter().copied()).asked_at(asked_ns),
-        devices,
-        reply,
-    };
+    let question =
+        Question { host: Host::read(root, devices.iter().copied()).asked_at(asked_ns), devices, reply };
     let busy = || "the tracer is busy or about to end: ask again".to_owned();
     sender.try_send(question).map_err(|_unsent| busy())?;
     answer.recv_timeout(PATIENCE).map_err(|_timeout| busy())
@@ -112,9 +109,7 @@ mod tests {
             (devices, ending.elapsed())
         });
         let device = DeviceAddress::from_devfn(0, 3, 0);
-        let request = Request::Holders {
-            devices: vec![Bdf(device)],
-        };
+        let request = Request::Holders { devices: vec![Bdf(device)] };
         assert_eq!(ask(&place, &request).report, Some(samples::report()));
         let refused = || {
             let asked = ask(&place, &request);

@@ -63,17 +63,10 @@ fn the_request_reaches_the_tracer_and_its_refusal_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let _server = Server::start(&place, |request| Err(format!("{request:?} is too much"))).unwrap();
-    let devices = vec![
-        "0000:03:00.0"
-            .parse()
-            .map(p2p_trace_model::event::names::Bdf)
-            .unwrap(),
-    ];
+    let devices = vec!["0000:03:00.0".parse().map(p2p_trace_model::event::names::Bdf).unwrap()];
     let asked = ask(&place, &Request::Holders { devices });
     assert!(asked.report.is_none());
-    let [error] = &asked.errors[..] else {
-        panic!("{asked:?}")
-    };
+    let [error] = &asked.errors[..] else { panic!("{asked:?}") };
     let text = error.to_string();
     assert!(text.contains("bus: 3") && text.contains("is too much"), "{text}");
     assert_eq!(error.pid, std::process::id());
@@ -88,10 +81,7 @@ fn garbage_is_refused_and_the_next_one_is_answered() {
     assert_eq!(code(b"\n"), Code::BadRequest);
     assert_eq!(code(b"\xff\xfe\0\n"), Code::BadRequest);
     assert_eq!(code(b"{\"version\":2,\"request\":\"holders\"}\n"), Code::Version);
-    assert_eq!(
-        code(b"{\"version\":1,\"request\":\"reboot\"}\n"),
-        Code::BadRequest
-    );
+    assert_eq!(code(b"{\"version\":1,\"request\":\"reboot\"}\n"), Code::BadRequest);
     let nested = b"[".repeat(60_000);
     assert_eq!(code(&[&nested[..], b"\n"].concat()), Code::BadRequest);
     // Too long: refused, or the connection closed in its face.
@@ -151,10 +141,7 @@ fn a_tracer_of_another_version_is_named() {
     let asked = ask(&place, &ALL);
     other.join().unwrap();
     let text = asked.errors[0].to_string();
-    assert!(
-        text.contains("process id 7") && text.contains("version 2"),
-        "{text}"
-    );
+    assert!(text.contains("process id 7") && text.contains("version 2"), "{text}");
 }
 
 #[test]

@@ -43,9 +43,7 @@ pub(crate) fn of(app: &App) -> Option<Detail> {
     let index = app.cursor();
     match app.view {
         View::Taken => lists::rows(app).get(index).map(|row| of_row(app, row)),
-        View::Events => lists::events(app)
-            .nth(index)
-            .and_then(|entry| of_entry(app, entry)),
+        View::Events => lists::events(app).nth(index).and_then(|entry| of_entry(app, entry)),
         View::Rules => lists::verdicts(app).get(index).map(|verdict| of_verdict(verdict)),
         View::Overview | View::Teardowns | View::Findings | View::Rates => None,
     }
@@ -71,15 +69,7 @@ fn of_row(app: &App, row: &Row) -> Detail {
     }
     line("device", row.device.to_string());
     line("kind", row.kind.to_owned());
-    line(
-        "memory",
-        format!(
-            "{} ({} bytes) in {}",
-            bytes(row.bytes),
-            row.bytes,
-            counted(row.count, "piece")
-        ),
-    );
+    line("memory", format!("{} ({} bytes) in {}", bytes(row.bytes), row.bytes, counted(row.count, "piece")));
     line("references", row.references.to_string());
     if let Some(addr) = row.addr {
         line("address", format!("{addr:#x}"));
@@ -87,15 +77,9 @@ fn of_row(app: &App, row: &Row) -> Detail {
     match row.oldest_ns {
         Some(oldest_ns) => {
             let age = duration(snapshot.now_ns.saturating_sub(oldest_ns));
-            line(
-                "since",
-                format!("{}, {age} ago", snapshot.clock.time_of_day(oldest_ns)),
-            );
+            line("since", format!("{}, {age} ago", snapshot.clock.time_of_day(oldest_ns)));
         }
-        None => line(
-            "since",
-            "before the tracing began, or while records were lost".to_owned(),
-        ),
+        None => line("since", "before the tracing began, or while records were lost".to_owned()),
     }
     if let Some(record) = row.record {
         line("record", record.to_string());
@@ -104,10 +88,7 @@ fn of_row(app: &App, row: &Row) -> Detail {
         line("called from", row.caller.clone());
     }
     if row.unsure {
-        line(
-            "uncertain",
-            "records were lost since: it may have changed hands".to_owned(),
-        );
+        line("uncertain", "records were lost since: it may have changed hands".to_owned());
     }
     for (at, &frame) in row.stack.iter().enumerate() {
         let name = Frame::of(frame, &snapshot.names).to_string();
@@ -118,11 +99,7 @@ fn of_row(app: &App, row: &Row) -> Detail {
     }
     lines.push(String::new());
     lines.push("Who took memory was observed; who uses or pins it now was not.".to_owned());
-    Detail {
-        title: "Taken".to_owned(),
-        lines,
-        top: 0,
-    }
+    Detail { title: "Taken".to_owned(), lines, top: 0 }
 }
 
 fn of_entry(app: &App, entry: &Entry) -> Option<Detail> {
@@ -132,11 +109,7 @@ fn of_entry(app: &App, entry: &Entry) -> Option<Detail> {
         Entry::Loss(loss) => Line::Lost(LostLine::new(loss, &app.snapshot.clock)),
     };
     let json = serde_json::to_string_pretty(&line).ok()?;
-    Some(Detail {
-        title: "Event".to_owned(),
-        lines: json.lines().map(str::to_owned).collect(),
-        top: 0,
-    })
+    Some(Detail { title: "Event".to_owned(), lines: json.lines().map(str::to_owned).collect(), top: 0 })
 }
 
 fn of_verdict(verdict: &Verdict) -> Detail {
@@ -158,11 +131,7 @@ fn of_verdict(verdict: &Verdict) -> Detail {
     };
     let needs: Vec<_> = spec.needs.iter().map(|group| names(group)).collect();
     lines.push(format!("{:<13}{}", "needs", needs.join(", ")));
-    Detail {
-        title: "Rule".to_owned(),
-        lines,
-        top: 0,
-    }
+    Detail { title: "Rule".to_owned(), lines, top: 0 }
 }
 
 /// What events are shown with.
@@ -197,10 +166,7 @@ pub(crate) fn export(app: &App) -> (&'static str, String) {
             };
             ("findings", lists::findings(app).iter().map(line).collect())
         }
-        View::Rules => (
-            "rules",
-            text::verdicts(&app.snapshot.verdicts, text::Style::default()),
-        ),
+        View::Rules => ("rules", text::verdicts(&app.snapshot.verdicts, text::Style::default())),
         View::Taken => ("taken", taken(app)),
         View::Overview | View::Teardowns | View::Rates => ("screen", super::views::as_text(app)),
     }
@@ -218,12 +184,8 @@ fn taken(app: &App) -> String {
         takers.left_out
     );
     for row in lists::rows(app) {
-        let since = row
-            .oldest_ns
-            .map_or_else(|| "before".to_owned(), |ns| app.snapshot.clock.rfc3339(ns));
-        let addr = row
-            .addr
-            .map_or_else(|| "-".to_owned(), |addr| format!("{addr:#x}"));
+        let since = row.oldest_ns.map_or_else(|| "before".to_owned(), |ns| app.snapshot.clock.rfc3339(ns));
+        let addr = row.addr.map_or_else(|| "-".to_owned(), |addr| format!("{addr:#x}"));
         // Writing to a string does not fail.
         writeln!(
             out,

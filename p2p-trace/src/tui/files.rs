@@ -49,10 +49,7 @@ mod tests {
         let first = save(folder.path(), &name, write).unwrap();
         let second = save(folder.path(), &name, write).unwrap();
         assert_eq!(first, folder.path().join(&name));
-        assert_eq!(
-            second,
-            folder.path().join("p2p-trace-taken-20261122-180003-1.txt")
-        );
+        assert_eq!(second, folder.path().join("p2p-trace-taken-20261122-180003-1.txt"));
         assert_eq!(std::fs::read(&first).unwrap(), b"shown");
         #[cfg(unix)]
         assert_eq!(
@@ -60,10 +57,7 @@ mod tests {
             0o600
         );
         let error = save(&folder.path().join("gone"), &name, write).unwrap_err();
-        assert!(
-            error.starts_with("cannot create ") && error.contains("No such file"),
-            "{error}"
-        );
+        assert!(error.starts_with("cannot create ") && error.contains("No such file"), "{error}");
     }
 
     #[test]
@@ -73,10 +67,7 @@ mod tests {
             file.write_all(b"half")?;
             anyhow::bail!("no more room")
         });
-        let expected = format!(
-            "cannot write {}: no more room",
-            folder.path().join("a.txt").display()
-        );
+        let expected = format!("cannot write {}: no more room", folder.path().join("a.txt").display());
         assert_eq!(error, Err(expected));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -44,9 +44,7 @@ pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {
 
 /// Address and names of a device, as a filter sees it.
 fn label(app: &App, device: DeviceAddress) -> String {
-    app.snapshot
-        .device(device)
-        .map_or_else(|| device.to_string(), DeviceRow::label)
+    app.snapshot.device(device).map_or_else(|| device.to_string(), DeviceRow::label)
 }
 
 /// The references that match, in order.
@@ -98,8 +96,7 @@ pub(crate) fn teardowns(app: &App) -> Vec<&Timeline> {
     if !app.query.filter.is_empty() {
         teardowns.retain(matches);
     }
-    app.order_of(View::Teardowns)
-        .apply(&mut teardowns, &order::TEARDOWNS);
+    app.order_of(View::Teardowns).apply(&mut teardowns, &order::TEARDOWNS);
     teardowns
 }
 
@@ -107,16 +104,12 @@ pub(crate) fn teardowns(app: &App) -> Vec<&Timeline> {
 pub(crate) fn findings(app: &App) -> Vec<&Arc<Finding>> {
     let matches = |finding: &&Arc<Finding>| {
         let holders = finding.holders.iter();
-        let mut processes: Vec<_> = holders
-            .clone()
-            .filter_map(|holder| holder.task.as_ref())
-            .map(name)
-            .collect();
+        let mut processes: Vec<_> =
+            holders.clone().filter_map(|holder| holder.task.as_ref()).map(name).collect();
         // Other tasks are told there only.
         processes.push(finding.message.clone());
-        let callers: Vec<_> = holders
-            .filter_map(|holder| app.snapshot.names.symbolize(holder.caller?))
-            .collect();
+        let callers: Vec<_> =
+            holders.filter_map(|holder| app.snapshot.names.symbolize(holder.caller?)).collect();
         app.query.filter.matches(&Fields {
             device: &label(app, finding.device),
             process: &processes.join(" "),
@@ -128,17 +121,13 @@ pub(crate) fn findings(app: &App) -> Vec<&Arc<Finding>> {
     if !app.query.filter.is_empty() {
         findings.retain(matches);
     }
-    app.order_of(View::Findings)
-        .apply(&mut findings, &order::FINDINGS);
+    app.order_of(View::Findings).apply(&mut findings, &order::FINDINGS);
     findings
 }
 
 /// The events that match, oldest first.
 pub(crate) fn events(app: &App) -> impl DoubleEndedIterator<Item = &Entry> {
-    app.snapshot
-        .log
-        .entries()
-        .filter(move |entry| is_shown(app, entry))
+    app.snapshot.log.entries().filter(move |entry| is_shown(app, entry))
 }
 
 fn is_shown(app: &App, entry: &Entry) -> bool {
@@ -154,9 +143,7 @@ fn is_shown(app: &App, entry: &Entry) -> bool {
 fn matches(app: &App, event: &Event) -> bool {
     let device = event.device.map_or_else(String::new, |device| label(app, device));
     let process = event.task.as_ref().map_or_else(String::new, name);
-    let caller = event
-        .caller
-        .and_then(|caller| app.snapshot.names.symbolize(caller));
+    let caller = event.caller.and_then(|caller| app.snapshot.names.symbolize(caller));
     app.query.filter.matches(&Fields {
         device: &device,
         process: &process,
@@ -233,15 +220,13 @@ pub(crate) fn key(app: &App, view: View, index: usize) -> Option<u64> {
     match view {
         View::Overview => devices(app).get(index).map(|row| hash(row.address)),
         View::Taken => rows(app).get(index).map(|row| hash(row.key())),
-        View::Teardowns => teardowns(app)
-            .get(index)
-            .map(|timeline| hash((timeline.device, timeline.started_ns))),
+        View::Teardowns => {
+            teardowns(app).get(index).map(|timeline| hash((timeline.device, timeline.started_ns)))
+        }
         View::Findings => findings(app).get(index).map(|finding| u64::from(finding.number)),
         View::Events => events(app).nth(index).map(entry_key),
         View::Rates => None,
-        View::Rules => verdicts(app)
-            .get(index)
-            .map(|verdict| hash((verdict.rule, verdict.device))),
+        View::Rules => verdicts(app).get(index).map(|verdict| hash((verdict.rule, verdict.device))),
     }
 }
 
@@ -250,16 +235,14 @@ pub(crate) fn find(app: &App, view: View, wanted: u64) -> Option<usize> {
     match view {
         View::Overview => devices(app).iter().position(|row| hash(row.address) == wanted),
         View::Taken => rows(app).iter().position(|row| hash(row.key()) == wanted),
-        View::Teardowns => teardowns(app)
-            .iter()
-            .position(|timeline| hash((timeline.device, timeline.started_ns)) == wanted),
-        View::Findings => findings(app)
-            .iter()
-            .position(|finding| u64::from(finding.number) == wanted),
+        View::Teardowns => {
+            teardowns(app).iter().position(|timeline| hash((timeline.device, timeline.started_ns)) == wanted)
+        }
+        View::Findings => findings(app).iter().position(|finding| u64::from(finding.number) == wanted),
         View::Events => events(app).position(|entry| entry_key(entry) == wanted),
         View::Rates => None,
-        View::Rules => verdicts(app)
-            .iter()
-            .position(|verdict| hash((verdict.rule, verdict.device)) == wanted),
+        View::Rules => {
+            verdicts(app).iter().position(|verdict| hash((verdict.rule, verdict.device)) == wanted)
+        }
     }
 }

@@ -121,12 +121,10 @@ impl<'a> Dashboard<'a> {
 
     /// What is left to say when the screen is gone: verdicts and summary.
     pub(crate) fn closing_words(&self) -> String {
-        self.closing
-            .as_ref()
-            .map_or_else(String::new, |(verdicts, summary)| {
-                let style = text::Style::default();
-                [text::verdicts(verdicts, style), text::summary(summary, style)].concat()
-            })
+        self.closing.as_ref().map_or_else(String::new, |(verdicts, summary)| {
+            let style = text::Style::default();
+            [text::verdicts(verdicts, style), text::summary(summary, style)].concat()
+        })
     }
 
     fn publish(&mut self, pipeline: &Pipeline) {
@@ -136,9 +134,7 @@ impl<'a> Dashboard<'a> {
         self.symbols.generation();
         self.keeper.count(pipeline, now_ns);
         let (query, number) = self.shared.query();
-        let is_due = self
-            .counted
-            .is_none_or(|counted| counted.elapsed() >= (self.cost * SHARE).min(OLDEST));
+        let is_due = self.counted.is_none_or(|counted| counted.elapsed() >= (self.cost * SHARE).min(OLDEST));
         if is_due || self.answered != Some(number) {
             let begun = Instant::now();
             let takers = self.keeper.takers(pipeline.model(), &query, self.symbols, now_ns);
@@ -147,8 +143,7 @@ impl<'a> Dashboard<'a> {
             self.counted = Some(Instant::now());
             self.answered = Some(number);
         }
-        self.shared
-            .publish(self.keeper.snapshot(pipeline, &self.takers, now_ns));
+        self.shared.publish(self.keeper.snapshot(pipeline, &self.takers, now_ns));
         self.published = Some(Instant::now());
     }
 
@@ -206,9 +201,7 @@ impl Sink for Dashboard<'_> {
         while let Ok(saved) = self.saved.try_recv() {
             self.shared.say(files::told(saved));
         }
-        let is_due = self
-            .published
-            .is_none_or(|published| published.elapsed() >= FRAME);
+        let is_due = self.published.is_none_or(|published| published.elapsed() >= FRAME);
         if is_due || self.answered != Some(self.shared.asked()) {
             self.publish(pipeline);
         }

@@ -34,11 +34,7 @@ impl Measured {
     /// Of a run with this status, with the references `one_by_one` or by process. It shows what is taken.
     #[must_use]
     pub fn new(status: Status, one_by_one: bool) -> Self {
-        let clock = Clock {
-            boottime_ns: 0,
-            realtime_ns: 0,
-            utc_offset_s: 0,
-        };
+        let clock = Clock { boottime_ns: 0, realtime_ns: 0, utc_offset_s: 0 };
         let status = Arc::new(status);
         let mut query = Query::default();
         if one_by_one {
@@ -61,9 +57,7 @@ impl Measured {
     /// Looks at every reference: at most one twentieth of the tracing thread's time.
     pub fn look(&mut self, pipeline: &Pipeline) {
         let now_ns = pipeline.reached_ns();
-        let takers = self
-            .keeper
-            .takers(pipeline.model(), &self.query, &NoSymbols, now_ns);
+        let takers = self.keeper.takers(pipeline.model(), &self.query, &NoSymbols, now_ns);
         self.takers = Arc::new(takers);
     }
 

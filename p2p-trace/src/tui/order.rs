@@ -23,10 +23,7 @@ impl Order {
             Some(column) if column + 1 < columns => Some(column + 1),
             Some(_) => None,
         };
-        Self {
-            column,
-            reversed: false,
-        }
+        Self { column, reversed: false }
     }
 
     /// For the heading of a table.

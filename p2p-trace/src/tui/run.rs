@@ -97,10 +97,7 @@ impl Signals {
             consts::{SIGCONT, SIGHUP, SIGQUIT, SIGTSTP},
             flag,
         };
-        let signals = Self {
-            suspend: Arc::default(),
-            resume: Arc::default(),
-        };
+        let signals = Self { suspend: Arc::default(), resume: Arc::default() };
         flag::register(SIGTSTP, Arc::clone(&signals.suspend))?;
         flag::register(SIGCONT, Arc::clone(&signals.resume))?;
         for signal in [SIGHUP, SIGQUIT] {
@@ -111,10 +108,7 @@ impl Signals {
 
     #[cfg(not(unix))]
     fn catch(_stop: &Stop) -> io::Result<Self> {
-        Ok(Self {
-            suspend: Arc::default(),
-            resume: Arc::default(),
-        })
+        Ok(Self { suspend: Arc::default(), resume: Arc::default() })
     }
 }
 
@@ -237,9 +231,7 @@ fn export(name: &str, app: &App, text: &str) -> String {
     let extension = if text.starts_with('{') { "ndjson" } else { "txt" };
     let (clock, now_ns) = (&app.snapshot.clock, app.snapshot.now_ns);
     let name = files::name(name, clock, now_ns, extension);
-    files::told(files::save(Path::new(""), &name, |mut file| {
-        Ok(file.write_all(text.as_bytes())?)
-    }))
+    files::told(files::save(Path::new(""), &name, |mut file| Ok(file.write_all(text.as_bytes())?)))
 }
 
 #[cfg(test)]
@@ -272,9 +264,7 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let panics = "--ignored --exact --nocapture tui::run::tests::what_is_shown_panics";
         shell.run(&format!("RUST_BACKTRACE=0 '{}' {panics}", own.display()));
-        shell.wait_for("the dashboard", |screen| {
-            is_taken(screen) && screen.contents().contains("BLOCKED")
-        });
+        shell.wait_for("the dashboard", |screen| is_taken(screen) && screen.contents().contains("BLOCKED"));
         let said = shell.ended(101);
         assert!(said.contains("what is shown has panicked"), "{said}");
     }

@@ -185,10 +185,7 @@ impl App {
             let count = lists::count(self, view);
             let last = count.saturating_sub(1);
             if view == View::Events && self.follow {
-                self.cursors[view as usize] = Cursor {
-                    index: last,
-                    key: None,
-                };
+                self.cursors[view as usize] = Cursor { index: last, key: None };
                 continue;
             }
             // Until it is moved, a cursor stays on the first line, whatever that is.
@@ -211,10 +208,7 @@ impl App {
         if self.view == View::Events {
             self.follow = index + 1 >= self.count();
         }
-        self.cursors[self.view as usize] = Cursor {
-            index,
-            key: lists::key(self, self.view, index),
-        };
+        self.cursors[self.view as usize] = Cursor { index, key: lists::key(self, self.view, index) };
     }
 
     fn move_by(&mut self, by: isize) {
@@ -340,9 +334,8 @@ impl App {
             }
             View::Teardowns => {
                 let started_ns = lists::teardowns(self).get(self.cursor())?.started_ns;
-                let at = lists::events(self)
-                    .position(|entry| lists::time_of(entry) >= started_ns)
-                    .unwrap_or(0);
+                let at =
+                    lists::events(self).position(|entry| lists::time_of(entry) >= started_ns).unwrap_or(0);
                 self.show(View::Events);
                 self.follow = false;
                 self.move_to(at);

@@ -70,16 +70,9 @@ impl Screen {
         let terminal = match size() {
             Ok(size) if size.0 > 0 && size.1 > 0 => Terminal::new(backend),
             // A serial line does not know what is at its other end.
-            _ => Terminal::with_options(
-                backend,
-                TerminalOptions {
-                    viewport: Viewport::Fixed(UNKNOWN),
-                },
-            ),
+            _ => Terminal::with_options(backend, TerminalOptions { viewport: Viewport::Fixed(UNKNOWN) }),
         };
-        terminal
-            .map(|terminal| Self { terminal })
-            .inspect_err(|_| give_back())
+        terminal.map(|terminal| Self { terminal }).inspect_err(|_| give_back())
     }
 
     /// Draws, unless the terminal was given back because another thread panicked.
@@ -134,22 +127,14 @@ pub(super) fn give_back() {
 /// Where keys come from if it is a terminal; else there is no telling before they are read.
 #[cfg(unix)]
 fn keyboard() -> libc::c_int {
-    if io::stdin().is_terminal() {
-        libc::STDIN_FILENO
-    } else {
-        libc::STDOUT_FILENO
-    }
+    if io::stdin().is_terminal() { libc::STDIN_FILENO } else { libc::STDOUT_FILENO }
 }
 
 /// Waits for a key or a signal, for so long at most; returns whether there is a key to be read. The library that reads keys never
 /// returns once the terminal is gone, so that it must not be asked to wait.
 #[cfg(unix)]
 pub(super) fn wait_for_key(patience: Duration) -> io::Result<bool> {
-    let mut polled = libc::pollfd {
-        fd: keyboard(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let mut polled = libc::pollfd { fd: keyboard(), events: libc::POLLIN, revents: 0 };
     let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
     // SAFETY: it is given one structure, which lives longer than the call.
     let ready = unsafe { libc::poll(&raw mut polled, 1, patience) };

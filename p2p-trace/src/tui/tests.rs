@@ -46,13 +46,7 @@ pub(super) fn every_view(name: &str, mut app: App) {
         let mut text = String::new();
         for view in View::ALL {
             app.view = view;
-            writeln!(
-                text,
-                "{}\n{}",
-                screen(&app, size),
-                "=".repeat(usize::from(size.0))
-            )
-            .unwrap();
+            writeln!(text, "{}\n{}", screen(&app, size), "=".repeat(usize::from(size.0))).unwrap();
         }
         insta::assert_snapshot!(format!("{name}_{}x{}", size.0, size.1), text);
     }
@@ -73,12 +67,7 @@ fn each_run_is_shown_in_every_view() {
 
 #[test]
 fn without_unicode_and_colour_the_same_is_said() {
-    for story in [
-        samples::empty(),
-        samples::busy(),
-        samples::stalled(),
-        samples::wrong(),
-    ] {
+    for story in [samples::empty(), samples::busy(), samples::stalled(), samples::wrong()] {
         for size in SIZES {
             let mut app = story.app();
             app.theme = Theme::new(Palette::Mono, true);
@@ -214,20 +203,14 @@ fn what_is_shown_can_be_written_to_a_file() {
     let mut app = samples::stalled().app();
     for (view, name, has) in [
         ('1', "screen", "BLOCKED"),
-        (
-            '2',
-            "taken",
-            "p2pdio[726]\talive\tmmap\t65536\t16\t2026-11-22T18:00:02",
-        ),
+        ('2', "taken", "p2pdio[726]\talive\tmmap\t65536\t16\t2026-11-22T18:00:02"),
         ('3', "screen", "WAITING"),
         ('4', "findings", "\"rule\":\"stalled-drain\""),
         ('5', "events", "\"kind\":\"kill\""),
         ('7', "rules", "VIOLATED"),
     ] {
         let effects = press(&mut app, &[Char(view), Char('e')]);
-        let [Effect::Export(found, text)] = effects.as_slice() else {
-            panic!("{effects:?}")
-        };
+        let [Effect::Export(found, text)] = effects.as_slice() else { panic!("{effects:?}") };
         assert_eq!(*found, name);
         assert!(text.contains(has), "{text}");
     }
@@ -267,14 +250,7 @@ fn first_words(app: &App) -> Vec<String> {
     let text = screen(app, (200, 60));
     let lines = text.lines().skip(6);
     let list = lines.take_while(|line| !line.starts_with('─') && !line.trim().is_empty());
-    list.map(|line| {
-        line.trim_start_matches('▌')
-            .split_whitespace()
-            .next()
-            .unwrap()
-            .to_owned()
-    })
-    .collect()
+    list.map(|line| line.trim_start_matches('▌').split_whitespace().next().unwrap().to_owned()).collect()
 }
 
 #[test]

@@ -37,10 +37,7 @@ impl Theme {
 
     /// The same, with nothing but ASCII if `ascii` says so.
     pub(crate) const fn with_ascii(self, ascii: bool) -> Self {
-        Self {
-            ascii: self.ascii || ascii,
-            ..self
-        }
+        Self { ascii: self.ascii || ascii, ..self }
     }
 
     fn detect(color: bool, text: impl Fn(&str) -> String) -> Self {
@@ -82,12 +79,9 @@ impl Theme {
 
     /// What needs attention.
     pub(crate) const fn warning(self) -> Style {
-        self.paint(Modifier::UNDERLINED, Color::Yellow, 221)
-            .remove_modifier(if matches!(self.palette, Palette::Mono) {
-                Modifier::empty()
-            } else {
-                Modifier::UNDERLINED
-            })
+        self.paint(Modifier::UNDERLINED, Color::Yellow, 221).remove_modifier(
+            if matches!(self.palette, Palette::Mono) { Modifier::empty() } else { Modifier::UNDERLINED },
+        )
     }
 
     /// What is well.
@@ -138,11 +132,7 @@ impl Theme {
 
     /// Text that the terminal can show: only times have a sign that is not ASCII.
     pub(crate) fn text(self, text: String) -> String {
-        if self.ascii && !text.is_ascii() {
-            text.replace('µ', "u").replace('…', "~")
-        } else {
-            text
-        }
+        if self.ascii && !text.is_ascii() { text.replace('µ', "u").replace('…', "~") } else { text }
     }
 }
 
@@ -187,10 +177,7 @@ mod tests {
         let rich = ("TERM", "xterm-256color");
         assert_eq!(detect(true, &[utf8, rich]), Theme::new(Palette::Rich, false));
         assert_eq!(detect(false, &[utf8, rich]), Theme::new(Palette::Mono, false));
-        assert_eq!(
-            detect(true, &[("TERM", "linux")]),
-            Theme::new(Palette::Sixteen, true)
-        );
+        assert_eq!(detect(true, &[("TERM", "linux")]), Theme::new(Palette::Sixteen, true));
         let overridden = [utf8, ("LC_ALL", "C")];
         assert_eq!(detect(true, &overridden), Theme::new(Palette::Sixteen, true));
     }

@@ -41,11 +41,7 @@ fn seconds_of(text: &str) -> Option<u64> {
         return None;
     }
     let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
-    whole
-        .parse::<u64>()
-        .ok()?
-        .checked_mul(SECOND_NS)?
-        .checked_add(fraction)
+    whole.parse::<u64>().ok()?.checked_mul(SECOND_NS)?.checked_add(fraction)
 }
 
 #[cfg(test)]

@@ -39,9 +39,8 @@ impl App {
         let playback = self.snapshot.playback.as_ref()?;
         let parsed = time::parse(text, &self.snapshot.clock, playback.start_ns);
         if parsed.is_none() {
-            self.message = Some(format!(
-                "`{text}` is no time: write 20:57:16.5, or +3.2 for seconds from the start"
-            ));
+            self.message =
+                Some(format!("`{text}` is no time: write 20:57:16.5, or +3.2 for seconds from the start"));
         }
         parsed.map(|time_ns| Effect::Play(Play::Seek(time_ns)))
     }

@@ -33,13 +33,10 @@ pub(crate) fn role(arg: &Arg) -> Role {
 fn is_path(arg: &Arg) -> bool {
     let parsed = arg.get_value_parser().type_id();
     let takes_value = arg.get_action().takes_values();
-    let is_named_so = arg
-        .get_value_names()
-        .is_some_and(|names| names.iter().any(|name| PATHS.contains(&name.as_str())));
-    let is_completed_so = matches!(
-        arg.get_value_hint(),
-        ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath
-    );
+    let is_named_so =
+        arg.get_value_names().is_some_and(|names| names.iter().any(|name| PATHS.contains(&name.as_str())));
+    let is_completed_so =
+        matches!(arg.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath);
     takes_value
         && (parsed == TypeId::of::<PathBuf>()
             || parsed == TypeId::of::<OsString>()
@@ -85,10 +82,7 @@ fn every_option_that_names_a_file_says_whether_it_is_read_or_written() {
         "report html",
         "top ready_file",
     ] {
-        assert!(
-            written.iter().any(|name| name == expected),
-            "{expected}: {written:?}"
-        );
+        assert!(written.iter().any(|name| name == expected), "{expected}: {written:?}");
     }
     assert!(found["Input"].len() >= 8, "{:?}", found["Input"]);
 }

@@ -16,11 +16,7 @@ impl Place {
     pub(crate) fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
-        fs::copy(
-            tests.join("../../crates/dump/tests/fixtures/cores/vmcore"),
-            place.path("core"),
-        )
-        .unwrap();
+        fs::copy(tests.join("../../crates/dump/tests/fixtures/cores/vmcore"), place.path("core")).unwrap();
         fs::copy(tests.join("golden/1/blocked.p2pt"), place.path("dump")).unwrap();
         // Nothing is attached by what gets as far as this.
         fs::write(place.path("no-types"), "no types").unwrap();
@@ -37,11 +33,7 @@ impl Place {
 
     pub(crate) fn command(&self, words: &[OsString]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_p2p-trace"));
-        command
-            .args(words)
-            .current_dir(self.0.path())
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null());
+        command.args(words).current_dir(self.0.path()).env("NO_COLOR", "1").stdin(Stdio::null());
         command
     }
 
@@ -51,11 +43,7 @@ impl Place {
         let state = entries.map(|entry| {
             let entry = entry.unwrap();
             let metadata = fs::symlink_metadata(entry.path()).unwrap();
-            let content = if metadata.is_file() {
-                fs::read(entry.path()).unwrap()
-            } else {
-                Vec::new()
-            };
+            let content = if metadata.is_file() { fs::read(entry.path()).unwrap() } else { Vec::new() };
             (entry.file_name(), (metadata.ino(), metadata.mode(), content))
         });
         state.collect()

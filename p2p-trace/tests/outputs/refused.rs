@@ -14,12 +14,8 @@ use crate::{
 };
 
 /// What commands with outputs read, by the names of their options, and what these are given here.
-const INPUTS: [(&str, &str); 4] = [
-    ("core", "core"),
-    ("with", "dump"),
-    ("files", "dump"),
-    ("kernel_btf", "no-types"),
-];
+const INPUTS: [(&str, &str); 4] =
+    [("core", "core"), ("with", "dump"), ("files", "dump"), ("kernel_btf", "no-types")];
 /// Commands that are done without a kernel to trace.
 const OFFLINE: [&str; 2] = ["recover", "report"];
 
@@ -88,17 +84,8 @@ fn refused(case: &Case<'_>, place: &Place, words: &[OsString], code: i32, why: &
     let ended = place.run(words);
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(said.contains(why), "{}: {words:?} says {said}", case.name());
-    assert_eq!(
-        ended.status.code(),
-        Some(code),
-        "{}: {words:?} says {said}",
-        case.name()
-    );
-    assert!(
-        place.state() == before,
-        "{}: {words:?} changes something: {said}",
-        case.name()
-    );
+    assert_eq!(ended.status.code(), Some(code), "{}: {words:?} says {said}", case.name());
+    assert!(place.state() == before, "{}: {words:?} changes something: {said}", case.name());
 }
 
 #[test]
@@ -117,13 +104,7 @@ fn a_file_that_exists_is_not_written_over() {
         ] {
             refused(case, place, &case.words(value, false, false), 3, why);
         }
-        refused(
-            case,
-            place,
-            &case.words("folder", true, false),
-            3,
-            "folder is a folder",
-        );
+        refused(case, place, &case.words("folder", true, false), 3, "folder is a folder");
     });
 }
 
@@ -131,11 +112,7 @@ fn a_file_that_exists_is_not_written_over() {
 fn what_is_read_is_never_written_not_even_with_force() {
     each_output(|case, place| {
         let mut tried = 0;
-        for arg in case
-            .command
-            .get_arguments()
-            .filter(|arg| role(arg) == Role::Input)
-        {
+        for arg in case.command.get_arguments().filter(|arg| role(arg) == Role::Input) {
             let (_, input) = INPUTS.iter().find(|(id, _)| arg.get_id() == id).unwrap();
             for name in ["same", "link"] {
                 drop(fs::remove_file(place.path(name)));
@@ -145,13 +122,7 @@ fn what_is_read_is_never_written_not_even_with_force() {
             for value in [*input, "same", "link"] {
                 for force in [false, true] {
                     let words = case.words(value, force, true);
-                    refused(
-                        case,
-                        place,
-                        &words,
-                        64,
-                        &format!("{value} is read by this command"),
-                    );
+                    refused(case, place, &words, 64, &format!("{value} is read by this command"));
                     tried += 1;
                 }
             }
@@ -181,15 +152,9 @@ fn force_replaces_what_is_there_once_the_new_file_is_there() {
             }
             let ended = place.run(&words);
             let said = String::from_utf8_lossy(&ended.stderr);
-            assert!(
-                matches!(ended.status.code(), Some(0 | 1)),
-                "{words:?} says {said}"
-            );
+            assert!(matches!(ended.status.code(), Some(0 | 1)), "{words:?} says {said}");
             let metadata = fs::symlink_metadata(place.path(name)).unwrap();
-            assert!(
-                metadata.is_file() && metadata.len() > 1000,
-                "{words:?} says {said}"
-            );
+            assert!(metadata.is_file() && metadata.len() > 1000, "{words:?} says {said}");
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(fs::read(place.path("target")).unwrap(), b"target");

@@ -11,10 +11,8 @@ use std::{
 use crate::place::Place;
 
 /// Command lines that write a dump or a page, without the name, and how what they write begins.
-const WRITERS: [(&[&str], &[u8]); 2] = [
-    (&["recover", "core", "-o"], b"\x89P2PTD\r\n"),
-    (&["report", "dump", "--html"], b"<!DOCTYPE html>"),
-];
+const WRITERS: [(&[&str], &[u8]); 2] =
+    [(&["recover", "core", "-o"], b"\x89P2PTD\r\n"), (&["report", "dump", "--html"], b"<!DOCTYPE html>")];
 
 fn words(begin: &[&str], value: &str) -> Vec<OsString> {
     begin.iter().copied().chain([value]).map(OsString::from).collect()
@@ -38,11 +36,7 @@ fn stdout_is_written_to_as_it_is() {
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(b"before").unwrap();
             let out = file.as_file().try_clone().unwrap();
-            let status = place
-                .command(&words(begin, value))
-                .stdout(out)
-                .stderr(Stdio::null())
-                .status();
+            let status = place.command(&words(begin, value)).stdout(out).stderr(Stdio::null()).status();
             assert!(matches!(status.unwrap().code(), Some(0 | 1)));
             let written = fs::read(file.path()).unwrap();
             assert!(written == [&b"before"[..], &whole].concat(), "{value}");

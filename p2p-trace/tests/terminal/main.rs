@@ -38,9 +38,7 @@ mod tests {
     }
 
     fn start(shell: &mut Shell, dump: &str) {
-        let dump = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/golden/1")
-            .join(dump);
+        let dump = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1").join(dump);
         let program = env!("CARGO_BIN_EXE_p2p-trace");
         shell.run(&format!("'{program}' replay '{}'", dump.display()));
         leads_to(shell, "", &["stopped +0"]);
@@ -121,11 +119,7 @@ mod tests {
         let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(Result::unwrap).collect();
         assert_eq!(files.len(), 3, "{files:?}");
         for file in &files {
-            assert_eq!(
-                file.metadata().unwrap().permissions().mode() & 0o777,
-                0o600,
-                "{file:?}"
-            );
+            assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
         }
         // What was written is a dump.
         let program = env!("CARGO_BIN_EXE_p2p-trace");
@@ -147,11 +141,7 @@ mod tests {
         let (mut shell, _folder) = replay("blocked.p2pt");
         leads_to(&mut shell, "f", &[" p2p-trace  1 Overview", "BLOCKED"]);
         shell.resize(SMALL);
-        let small = leads_to(
-            &mut shell,
-            "",
-            &["1Overview 2Taken", "q quit", "taken by p2pdio["],
-        );
+        let small = leads_to(&mut shell, "", &["1Overview 2Taken", "q quit", "taken by p2pdio["]);
         assert_eq!(small.lines().count(), usize::from(SMALL[0]), "{small}");
         shell.resize([8, 30]);
         leads_to(&mut shell, "", &["needs 40 x 10"]);

@@ -102,11 +102,8 @@ impl Shell {
     /// It has another size now.
     pub(crate) fn resize(&mut self, size: [u16; 2]) {
         let [rows, columns] = cells(size);
-        let size = Winsize {
-            ws_row: rows.get(),
-            ws_col: columns.get(),
-            ..tcgetwinsize(&self.terminal).unwrap()
-        };
+        let size =
+            Winsize { ws_row: rows.get(), ws_col: columns.get(), ..tcgetwinsize(&self.terminal).unwrap() };
         tcsetwinsize(&self.terminal, size).unwrap();
         self.shows.screen_mut().set_size(rows, columns);
     }
@@ -116,10 +113,7 @@ impl Shell {
         let deadline = Instant::now() + PATIENCE;
         while !is_so(self.shows.screen()) {
             let shown = self.shows.screen().contents();
-            assert!(
-                Instant::now() < deadline,
-                "the screen does not show {what}:\n{shown}"
-            );
+            assert!(Instant::now() < deadline, "the screen does not show {what}:\n{shown}");
             let mut ready = [PollFd::new(&self.terminal, PollFlags::IN)];
             let look = Timespec::try_from(Duration::from_millis(50)).unwrap();
             if poll(&mut ready, Some(&look)).unwrap() > 0 {

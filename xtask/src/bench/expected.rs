@@ -81,10 +81,7 @@ mod tests {
     #[test]
     fn more_is_told_and_less_too() {
         let dearer = rows(|case, added| if case == "fentry" { added + 50.0 } else { added });
-        assert_eq!(
-            deviations(&dearer),
-            ["fentry adds 948 instructions to a pair, over 5 % more than 898"]
-        );
+        assert_eq!(deviations(&dearer), ["fentry adds 948 instructions to a pair, over 5 % more than 898"]);
         let cheaper = rows(|case, added| if case == "kprobe" { 1000.0 } else { added });
         assert_eq!(
             deviations(&cheaper),
@@ -98,18 +95,11 @@ mod tests {
         rows.retain(|row| row.case != "armed");
         let lossy = Measured {
             instructions_per_pair: Some(1376.0),
-            events: Some(Events {
-                delivered: 9,
-                lost: 1,
-                reader_ns: None,
-            }),
+            events: Some(Events { delivered: 9, lost: 1, reader_ns: None }),
             at_rest: None,
             skipped: None,
         };
         rows[2] = Row::new("fentry", KERNEL, lossy, Some(&rows[0]));
-        assert_eq!(
-            deviations(&rows),
-            ["armed was not measured", "fentry lost 1 events"]
-        );
+        assert_eq!(deviations(&rows), ["armed was not measured", "fentry lost 1 events"]);
     }
 }

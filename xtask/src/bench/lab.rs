@@ -165,15 +165,9 @@ impl BenchLab {
 
     /// Nanoseconds that all threads of a program have run.
     pub(super) fn cpu_of(&mut self, name: &str) -> Result<u64> {
-        let lines = self
-            .lab
-            .guest
-            .check(&format!("cat /proc/$(pidof {name})/task/*/schedstat"))?;
+        let lines = self.lab.guest.check(&format!("cat /proc/$(pidof {name})/task/*/schedstat"))?;
         let first = |line: &String| line.split(' ').next()?.parse::<u64>().ok();
-        lines
-            .iter()
-            .map(|line| first(line).with_context(|| format!("no schedstat: {line}")))
-            .sum()
+        lines.iter().map(|line| first(line).with_context(|| format!("no schedstat: {line}"))).sum()
     }
 
     fn ours(&mut self, options: &str) -> Result<Measured> {
@@ -188,10 +182,7 @@ impl BenchLab {
         let (instructions_per_pair, reader) = self.with_reader(job, "p2p-trace")?;
         self.lab.guest.signal(job, Signal::INT)?;
         self.lab.guest.wait(job)?.success().context("p2p-trace failed")?;
-        let line = self
-            .lab
-            .guest
-            .check(&format!("tail -n 1 {OUT}; rm {OUT} /run/bench.ready"))?;
+        let line = self.lab.guest.check(&format!("tail -n 1 {OUT}; rm {OUT} /run/bench.ready"))?;
         let summary = summary(&line.concat())?;
         let sum = |of: fn(&HookLine) -> u64| -> u64 {
             let hooks = summary.hooks.iter();

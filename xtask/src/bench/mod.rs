@@ -44,12 +44,7 @@ pub(crate) struct Options {
 ///
 /// Something the guest needs cannot be had, a case is not known, or a tracer does not do what it should.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
-    let plan = Plan {
-        names: &options.case,
-        profile: Profile::Release,
-        pairs: speed::PAIRS,
-        at_rest: true,
-    };
+    let plan = Plan { names: &options.case, profile: Profile::Release, pairs: speed::PAIRS, at_rest: true };
     let rows = measure(root, &options.kernel, plan)?;
     if options.json {
         println!("{}", report::json(&rows)?);
@@ -98,17 +93,11 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
     let module = kmodule::build(root, &kernel)?
         .with_context(|| format!("the test module cannot be built for {}", kernel.release))?;
     let initramfs = initramfs::build(&kernel, &programs, Some(&module))?;
-    eprintln!(
-        "booting Linux {} with a clock that counts instructions …",
-        kernel.release
-    );
+    eprintln!("booting Linux {} with a clock that counts instructions …", kernel.release);
     let mut lab = BenchLab::start(&kernel, &initramfs, 1, 1)?;
     let is_named = |case: &str| names.is_empty() || names.iter().any(|name| name == case);
     let mut rows: Vec<Row> = Vec::new();
-    for case in CASES
-        .iter()
-        .filter(|case| case.name == case::UNTRACED || is_named(case.name))
-    {
+    for case in CASES.iter().filter(|case| case.name == case::UNTRACED || is_named(case.name)) {
         eprint!("{:<14}", case.name);
         let measured = lab.measure(case)?;
         let row = Row::new(case.name, &kernel.release, measured, rows.first());
@@ -153,17 +142,10 @@ pub(crate) fn cost(root: &Path, plan: Plan<'_>) -> Result<Outcome> {
     for deviation in &deviations {
         println!("{deviation}");
     }
-    Ok(if deviations.is_empty() {
-        Outcome::Passed
-    } else {
-        Outcome::Failed(deviations.join("; "))
-    })
+    Ok(if deviations.is_empty() { Outcome::Passed } else { Outcome::Failed(deviations.join("; ")) })
 }
 
 /// The names of all cases.
 fn all() -> impl Iterator<Item = &'static str> {
-    CASES
-        .iter()
-        .map(|case| case.name)
-        .chain(speed::CASES.iter().map(|(name, _)| *name))
+    CASES.iter().map(|case| case.name).chain(speed::CASES.iter().map(|(name, _)| *name))
 }

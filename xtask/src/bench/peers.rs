@@ -27,8 +27,7 @@ pub(super) fn ftrace(bench: &mut BenchLab) -> Result<Measured> {
     let stats = guest.check(&format!("cat {TRACING}/per_cpu/cpu0/stats"))?;
     let count = |name: &str| -> u64 {
         let line = stats.iter().find_map(|line| line.strip_prefix(name));
-        line.and_then(|rest| rest.trim_start_matches(':').trim().parse().ok())
-            .unwrap_or(0)
+        line.and_then(|rest| rest.trim_start_matches(':').trim().parse().ok()).unwrap_or(0)
     };
     let events = Events {
         delivered: count("entries"),
@@ -48,10 +47,7 @@ pub(super) fn ftrace(bench: &mut BenchLab) -> Result<Measured> {
 
 /// A case that was not measured, and why.
 fn skipped(reason: String) -> Measured {
-    Measured {
-        skipped: Some(reason),
-        ..Measured::default()
-    }
+    Measured { skipped: Some(reason), ..Measured::default() }
 }
 
 /// What bpftrace is asked for: what our default event has, but for the caller.
@@ -86,11 +82,7 @@ pub(super) fn bpftrace(bench: &mut BenchLab) -> Result<Measured> {
     let attached = format!("grep -q ^pci_free_p2pmem {TRACING}/enabled_functions");
     while guest.run(&attached)?.code != 0 {
         if let Some(output) = guest.wait_within(job, Duration::from_millis(500))? {
-            return Ok(skipped(format!(
-                "bpftrace ended with {}: {}",
-                output.code,
-                output.text()
-            )));
+            return Ok(skipped(format!("bpftrace ended with {}: {}", output.code, output.text())));
         }
     }
     guest.check("sleep 1")?;
@@ -104,10 +96,8 @@ pub(super) fn bpftrace(bench: &mut BenchLab) -> Result<Measured> {
         }
     }
     let lines = guest.check(&format!("grep -c '^[AF] ' {OUT}; rm {OUT}"))?;
-    let delivered: u64 = lines
-        .first()
-        .and_then(|line| line.parse().ok())
-        .context("bpftrace printed nothing")?;
+    let delivered: u64 =
+        lines.first().and_then(|line| line.parse().ok()).context("bpftrace printed nothing")?;
     Ok(Measured {
         instructions_per_pair: Some(instructions_per_pair),
         events: Some(Events {

@@ -97,11 +97,7 @@ pub(super) fn table(rows: &[Row]) -> String {
         }
     }
     for row in rows {
-        if let Some(AtRest {
-            attach_ms,
-            idle_us_per_s,
-        }) = row.at_rest
-        {
+        if let Some(AtRest { attach_ms, idle_us_per_s }) = row.at_rest {
             lines.push(String::new());
             lines.push(format!(
                 "{}: attached {attach_ms} ms after the start; {idle_us_per_s} µs of CPU a second while nothing happens.",
@@ -119,18 +115,13 @@ fn line(row: &Row) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.0}"));
     let has_events = row.skipped.is_none() && !row.is_without_events();
     let count = |value: u64| {
-        if has_events {
-            value.to_string()
-        } else {
-            NONE.to_owned()
-        }
+        if has_events { value.to_string() } else { NONE.to_owned() }
     };
     format!(
         "| {} | {} | {} | {} | {} | {} |",
         row.case,
         number(row.instructions_per_pair),
-        row.added
-            .map_or_else(|| NONE.to_owned(), |added| format!("{added:+.0}")),
+        row.added.map_or_else(|| NONE.to_owned(), |added| format!("{added:+.0}")),
         count(row.delivered),
         count(row.lost),
         number(row.reader_ns_per_event),
@@ -143,26 +134,14 @@ mod tests {
     use crate::bench::lab::Events;
 
     fn measured(instructions_per_pair: f64, events: Option<Events>) -> Measured {
-        Measured {
-            instructions_per_pair: Some(instructions_per_pair),
-            events,
-            at_rest: None,
-            skipped: None,
-        }
+        Measured { instructions_per_pair: Some(instructions_per_pair), events, at_rest: None, skipped: None }
     }
 
     fn rows() -> Vec<Row> {
         let untraced = Row::new("untraced", "7.3.4", measured(476.0, None), None);
-        let events = Events {
-            delivered: 1000,
-            lost: 2,
-            reader_ns: Some(500_000),
-        };
+        let events = Events { delivered: 1000, lost: 2, reader_ns: Some(500_000) };
         let fentry = Row::new("fentry", "7.3.4", measured(1376.0, Some(events)), Some(&untraced));
-        let skipped = Measured {
-            skipped: Some("it is not here".to_owned()),
-            ..Measured::default()
-        };
+        let skipped = Measured { skipped: Some("it is not here".to_owned()), ..Measured::default() };
         let bpftrace = Row::new("bpftrace", "7.3.4", skipped, Some(&untraced));
         vec![untraced, fentry, bpftrace]
     }
@@ -171,14 +150,8 @@ mod tests {
     fn the_table_has_a_row_for_each_case() {
         let table = table(&rows());
         assert!(table.contains("| untraced | 476 | – | – | – | – |"), "{table}");
-        assert!(
-            table.contains("| fentry | 1376 | +900 | 1000 | 2 | 500 |"),
-            "{table}"
-        );
-        assert!(
-            table.ends_with("bpftrace was skipped: it is not here.\n"),
-            "{table}"
-        );
+        assert!(table.contains("| fentry | 1376 | +900 | 1000 | 2 | 500 |"), "{table}");
+        assert!(table.ends_with("bpftrace was skipped: it is not here.\n"), "{table}");
     }
 
     #[test]
@@ -187,10 +160,7 @@ mod tests {
         assert_eq!(json[1]["case"], "fentry");
         assert_eq!(json[1]["kernel"], "7.3.4");
         assert_eq!(json[1]["instructions_per_pair"], 1376.0);
-        assert_eq!(
-            (&json[1]["delivered"], &json[1]["lost"]),
-            (&1000.into(), &2.into())
-        );
+        assert_eq!((&json[1]["delivered"], &json[1]["lost"]), (&1000.into(), &2.into()));
         assert!(json[2]["instructions_per_pair"].is_null());
     }
 }

@@ -39,11 +39,8 @@ pub(crate) enum Watcher {
 }
 
 /// All of them, by the names of their cases.
-pub(crate) const CASES: [(&str, Watcher); 3] = [
-    ("speed-live", Watcher::Live),
-    ("speed-record", Watcher::Record),
-    ("speed-top", Watcher::Top),
-];
+pub(crate) const CASES: [(&str, Watcher); 3] =
+    [("speed-live", Watcher::Live), ("speed-record", Watcher::Record), ("speed-top", Watcher::Top)];
 
 impl BenchLab {
     /// What the watcher makes of it.
@@ -62,12 +59,7 @@ impl BenchLab {
             Watcher::Record => self.recorded(),
             Watcher::Top => self.watched(),
         }?;
-        Ok(Measured {
-            instructions_per_pair: None,
-            events: Some(events),
-            at_rest,
-            skipped: None,
-        })
+        Ok(Measured { instructions_per_pair: None, events: Some(events), at_rest, skipped: None })
     }
 
     /// Milliseconds from the start of the tracer until everything is attached, within some ten.
@@ -77,10 +69,7 @@ impl BenchLab {
             "cat /proc/uptime; p2p-trace live --ready-file {READY} > /dev/null 2>&1 & \
              until [ -e {READY} ]; do sleep 0.01; done; cat /proc/uptime; kill -INT $(pidof p2p-trace); wait; rm -f {READY}"
         ))?;
-        let times: Vec<f64> = lines
-            .iter()
-            .filter_map(|line| line.split(' ').next()?.parse().ok())
-            .collect();
+        let times: Vec<f64> = lines.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
         match times[..] {
             [before, after] => Ok(((after - before) * 1000.0).round() as u64),
             _ => bail!("the guest does not tell the time: {}", lines.join(" ")),
@@ -96,17 +85,12 @@ impl BenchLab {
         self.lab.guest.check(&format!("sleep {RESTING}"))?;
         let idle_ns = self.cpu_of("p2p-trace")?.saturating_sub(before);
         self.lab.stop_silent(job)?;
-        Ok(AtRest {
-            attach_ms,
-            idle_us_per_s: idle_ns / 1000 / RESTING,
-        })
+        Ok(AtRest { attach_ms, idle_us_per_s: idle_ns / 1000 / RESTING })
     }
 
     fn shown(&mut self) -> Result<Events> {
         const FILE: &str = "/run/speed.ndjson";
-        let job = self
-            .lab
-            .start_tracer("p2p-trace live", "--json", &format!("> {FILE}"))?;
+        let job = self.lab.start_tracer("p2p-trace live", "--json", &format!("> {FILE}"))?;
         let reader_ns = self.storm()?;
         self.lab.stop_silent(job)?;
         let last = self.lab.guest.check(&format!("tail -n 1 {FILE}; rm {FILE}"))?;
@@ -119,10 +103,7 @@ impl BenchLab {
         let job = self.lab.record(FILE, "")?;
         let reader_ns = self.storm()?;
         self.lab.stop_silent(job)?;
-        let said = self
-            .lab
-            .guest
-            .check(&format!("p2p-trace check --json {FILE}; rm {FILE}*"))?;
+        let said = self.lab.guest.check(&format!("p2p-trace check --json {FILE}; rm {FILE}*"))?;
         let checked: CheckReport = serde_json::from_str(&said.concat()).context("check did not answer")?;
         self.complete(checked.events, checked.lost, reader_ns)
     }
@@ -144,11 +125,7 @@ impl BenchLab {
     }
 
     fn end(&mut self, job: Job, held: Job) -> Result<()> {
-        self.lab
-            .guest
-            .wait(job)?
-            .success()
-            .context("the dashboard failed")?;
+        self.lab.guest.wait(job)?.success().context("the dashboard failed")?;
         self.lab.guest.signal(held, Signal::KILL)?;
         self.lab.guest.wait(held).map(drop)
     }
@@ -171,11 +148,7 @@ impl BenchLab {
             delivered + lost >= all,
             "{delivered} events were delivered and {lost} lost, of at least {all}"
         );
-        Ok(Events {
-            delivered,
-            lost,
-            reader_ns: Some(reader_ns),
-        })
+        Ok(Events { delivered, lost, reader_ns: Some(reader_ns) })
     }
 }
 

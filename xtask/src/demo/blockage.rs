@@ -48,18 +48,9 @@ impl Blockage {
             let of_device = |event: &&EventLine| {
                 event.kind.name() == kind && address(event.device).as_deref() == Some(device)
             };
-            let mut found = stream
-                .events
-                .iter()
-                .enumerate()
-                .filter(|(_, event)| of_device(event));
-            let first = found
-                .next()
-                .with_context(|| format!("{device}: there is no event `{kind}`"))?;
-            ensure!(
-                found.next().is_none(),
-                "{device}: there is more than one event `{kind}`"
-            );
+            let mut found = stream.events.iter().enumerate().filter(|(_, event)| of_device(event));
+            let first = found.next().with_context(|| format!("{device}: there is no event `{kind}`"))?;
+            ensure!(found.next().is_none(), "{device}: there is more than one event `{kind}`");
             Ok(first)
         };
         let kinds = ["kill", "drained", "remove", "release"];
@@ -85,19 +76,8 @@ impl Blockage {
     ///
     /// Says what is missing or wrong.
     pub(super) fn judge(&self) -> Result<()> {
-        let Self {
-            device,
-            blocked,
-            takers,
-            disorder,
-            lost,
-            skipped,
-        } = self;
-        ensure!(
-            *blocked >= NOTABLE,
-            "{device}: the unbind was not blocked ({:.1} s)",
-            blocked.as_secs_f64()
-        );
+        let Self { device, blocked, takers, disorder, lost, skipped } = self;
+        ensure!(*blocked >= NOTABLE, "{device}: the unbind was not blocked ({:.1} s)", blocked.as_secs_f64());
         ensure!(
             !takers.is_empty(),
             "{device}: nobody is seen to have taken memory that was held at the kill"
@@ -107,22 +87,14 @@ impl Blockage {
         }
         // What the kernel skips is its own choice, and every step above was seen.
         let lost = lost.saturating_sub(*skipped);
-        ensure!(
-            lost == 0,
-            "{device}: {lost} events were lost, so that nothing is certain"
-        );
+        ensure!(lost == 0, "{device}: {lost} events were lost, so that nothing is certain");
         Ok(())
     }
 }
 
 impl fmt::Display for Blockage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: unbind blocked {:.1} s by memory taken by ",
-            self.device,
-            self.blocked.as_secs_f64()
-        )?;
+        write!(f, "{}: unbind blocked {:.1} s by memory taken by ", self.device, self.blocked.as_secs_f64())?;
         for (index, Taker { comm, pid, bytes }) in self.takers.iter().enumerate() {
             let separator = if index > 0 { " and " } else { "" };
             write!(f, "{separator}{comm} (pid {pid}, {} KiB)", bytes / 1024)?;
@@ -143,41 +115,25 @@ impl fmt::Display for Blockage {
 fn takers(events: &[EventLine], device: &str) -> Vec<Taker> {
     let mut mapped: BTreeMap<u32, Taker> = BTreeMap::new();
     let mut allocated: BTreeMap<u64, Taker> = BTreeMap::new();
-    for event in events
-        .iter()
-        .filter(|event| address(event.device).as_deref() == Some(device))
-    {
+    for event in events.iter().filter(|event| address(event.device).as_deref() == Some(device)) {
         let (pid, bytes) = (event.tgid.unwrap_or_default(), event.size.unwrap_or_default());
-        let taker = || Taker {
-            comm: event.comm.clone().unwrap_or_default(),
-            pid,
-            bytes,
-        };
+        let taker = || Taker { comm: event.comm.clone().unwrap_or_default(), pid, bytes };
         match (event.kind.name(), event.addr) {
             ("alloc", Some(Hex(addr))) => drop(allocated.insert(addr, taker())),
             ("free", Some(Hex(addr))) => drop(allocated.remove(&addr)),
             ("mmap", _) if event.ret.is_none_or(|ret| ret == 0) => {
-                mapped
-                    .entry(pid)
-                    .and_modify(|known| known.bytes += bytes)
-                    .or_insert_with(taker);
+                mapped.entry(pid).and_modify(|known| known.bytes += bytes).or_insert_with(taker);
             }
             // Whose page it was is told by who unmaps it, as long as nobody else does it for them.
             ("page_free", _) => {
                 if let Some(known) = mapped.get_mut(&pid) {
-                    known.bytes = known
-                        .bytes
-                        .saturating_sub(event.count.map_or(1, u64::from) * PAGE);
+                    known.bytes = known.bytes.saturating_sub(event.count.map_or(1, u64::from) * PAGE);
                 }
             }
             _ => {}
         }
     }
-    mapped
-        .into_values()
-        .chain(allocated.into_values())
-        .filter(|taker| taker.bytes > 0)
-        .collect()
+    mapped.into_values().chain(allocated.into_values()).filter(|taker| taker.bytes > 0).collect()
 }
 
 #[cfg(test)]
@@ -239,10 +195,7 @@ mod tests {
         lines[last] = lines[last].replace("\"lost\":0,\"dur", "\"lost\":1,\"skipped\":1,\"dur");
         let skipped = find(&lines);
         skipped.judge().unwrap();
-        assert!(
-            skipped.to_string().ends_with("; order right; 1 lost (1 skipped)"),
-            "{skipped}"
-        );
+        assert!(skipped.to_string().ends_with("; order right; 1 lost (1 skipped)"), "{skipped}");
         lines[last] = lines[last].replace("\"skipped\":1", "\"skipped\":0");
         let error = find(&lines).judge().unwrap_err().to_string();
         assert!(error.contains("1 events were lost"), "{error}");
@@ -258,51 +211,21 @@ mod tests {
             (2_000_000_003, 7, RELEASE),
         ])
         .unwrap();
-        assert!(
-            blockage
-                .to_string()
-                .contains("order wrong: remove before drained"),
-            "{blockage}"
-        );
-        assert!(
-            blockage
-                .judge()
-                .unwrap_err()
-                .to_string()
-                .contains("the order was wrong")
-        );
+        assert!(blockage.to_string().contains("order wrong: remove before drained"), "{blockage}");
+        assert!(blockage.judge().unwrap_err().to_string().contains("the order was wrong"));
     }
 
     #[test]
     fn an_unbind_that_nothing_blocks_is_no_success() {
-        let quick = [
-            (1, 0, MAP),
-            (2, 1, KILL),
-            (3, 3, DRAINED),
-            (4, 5, REMOVE),
-            (5, 7, RELEASE),
-        ];
-        assert!(
-            find(&quick)
-                .unwrap()
-                .judge()
-                .unwrap_err()
-                .to_string()
-                .contains("not blocked")
-        );
+        let quick = [(1, 0, MAP), (2, 1, KILL), (3, 3, DRAINED), (4, 5, REMOVE), (5, 7, RELEASE)];
+        assert!(find(&quick).unwrap().judge().unwrap_err().to_string().contains("not blocked"));
         let mut slow = quick;
         for step in &mut slow[2..] {
             step.0 += 2_000_000_000;
         }
         find(&slow).unwrap().judge().unwrap();
         let untaken = find(&slow[1..]).unwrap();
-        assert!(
-            untaken
-                .judge()
-                .unwrap_err()
-                .to_string()
-                .contains("nobody is seen")
-        );
+        assert!(untaken.judge().unwrap_err().to_string().contains("nobody is seen"));
     }
 
     #[test]

@@ -10,14 +10,7 @@ use crate::scenarios::lab::Lab;
 
 /// Which lines of the console tell what happened. Between them stand registers and stacks, and behind them the panic's own dump of a
 /// trace that the oops has printed already: `(ftrace buffer empty)`.
-const LAST_WORDS: [&str; 6] = [
-    "p2p-trace: ",
-    "BUG: ",
-    "Oops: ",
-    " Comm: ",
-    "RIP: 0010",
-    "Kernel panic",
-];
+const LAST_WORDS: [&str; 6] = ["p2p-trace: ", "BUG: ", "Oops: ", " Comm: ", "RIP: 0010", "Kernel panic"];
 
 /// Has the kernel die of a use of removed memory, dumps its memory, and shows what is in there.
 pub(super) fn show(mut lab: Lab) -> Result<ExitCode> {
@@ -66,9 +59,6 @@ mod tests {
                        [ 2.4] ---[ end Kernel panic - not syncing: Fatal exception ]---\r\n";
         let shown = last_words(console);
         assert_eq!(shown.len(), 3, "{shown:?}");
-        assert!(
-            shown[1].ends_with("maps y") && shown[2].contains("Kernel panic"),
-            "{shown:?}"
-        );
+        assert!(shown[1].ends_with("maps y") && shown[2].contains("Kernel panic"), "{shown:?}");
     }
 }

@@ -39,12 +39,7 @@ pub(super) fn show(lab: &mut Lab) -> Result<Blockage> {
         tie.keys("q")?;
         let ended = lab.guest.wait_within(shown, PATIENCE)?;
         let ended = ended.context("the dashboard does not end on `q`")?;
-        ensure!(
-            ended.code == 0,
-            "the dashboard ended with {}: {}",
-            ended.code,
-            ended.text()
-        );
+        ensure!(ended.code == 0, "the dashboard ended with {}: {}", ended.code, ended.text());
         lab.guest.signal(held, Signal::KILL)?;
         lab.stop(trace)?
     };
@@ -55,12 +50,7 @@ pub(super) fn show(lab: &mut Lab) -> Result<Blockage> {
 fn start(lab: &mut Lab) -> Result<Job> {
     let passed_on: Vec<_> = ["TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE"]
         .into_iter()
-        .filter_map(|name| {
-            Some(format!(
-                "{name}='{}'",
-                std::env::var(name).ok()?.replace('\'', "")
-            ))
-        })
+        .filter_map(|name| Some(format!("{name}='{}'", std::env::var(name).ok()?.replace('\'', ""))))
         .collect();
     let job = lab.guest.spawn(&format!(
         "{} setsid -c p2p-trace top --stall-after 10s --ready-file {READY} <{DEVICE} >{DEVICE}",

@@ -78,11 +78,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         "Linux {} cannot map p2p memory into user space: the demo needs 6.2 or later",
         kernel.release
     );
-    let blockage = if terminal::is_here() {
-        dashboard::show(&mut lab)?
-    } else {
-        show(&mut lab)?
-    };
+    let blockage = if terminal::is_here() { dashboard::show(&mut lab)? } else { show(&mut lab)? };
     lab.guest.power_off()?;
     blockage.judge()?;
     println!("{blockage}");
@@ -105,31 +101,17 @@ fn show(lab: &mut Lab) -> Result<Blockage> {
     say("modprobe nvme");
     lab.load_driver()?;
     let disk = lab.slow_disk()?;
-    say(&format!(
-        "p2pdio --memory {} --disk /dev/{disk} --size {BYTES} &",
-        lab.memory
-    ));
+    say(&format!("p2pdio --memory {} --disk /dev/{disk} --size {BYTES} &", lab.memory));
     let read = lab.start_read(BYTES)?;
     let unbind = lab.unbind_command();
     say(&unbind);
     lab.guest.check(&unbind)?;
-    lab.guest
-        .wait(read)?
-        .success()
-        .context("the read into p2p memory failed")?;
+    lab.guest.wait(read)?.success().context("the read into p2p memory failed")?;
 
     let stream = lab.stop(trace)?;
     lab.guest.signal(seen, Signal::INT)?;
-    let text = lab
-        .guest
-        .wait_within(seen, PATIENCE)?
-        .context("p2p-trace does not stop on SIGINT")?;
-    ensure!(
-        text.code == 0,
-        "p2p-trace ended with {}: {}",
-        text.code,
-        text.err.join("\n")
-    );
+    let text = lab.guest.wait_within(seen, PATIENCE)?.context("p2p-trace does not stop on SIGINT")?;
+    ensure!(text.code == 0, "p2p-trace ended with {}: {}", text.code, text.err.join("\n"));
     ensure!(!text.out.is_empty(), "p2p-trace printed nothing");
     Blockage::find(&stream, &lab.memory)
 }

@@ -44,23 +44,13 @@ impl<'run> Compiler<'run> {
     /// Prepares to build into [`FOLDER`] below the workspace's target folder.
     pub(super) fn new(root: &'run Path, toolchain: &'run Toolchain) -> Result<Self> {
         let mut ask = Command::new(toolchain.cargo());
-        ask.args(["metadata", "--format-version", "1", "--locked", "--all-features"])
-            .current_dir(root);
+        ask.args(["metadata", "--format-version", "1", "--locked", "--all-features"]).current_dir(root);
         let metadata: Value =
             serde_json::from_str(&command::read(&mut ask, "asking cargo for the dependencies")?)?;
-        let target_folder = Path::new(
-            metadata["target_directory"]
-                .as_str()
-                .context("no target folder")?,
-        )
-        .join(FOLDER);
+        let target_folder =
+            Path::new(metadata["target_directory"].as_str().context("no target folder")?).join(FOLDER);
         let flags = flags(&remapped_folders(root, toolchain, &target_folder, &metadata));
-        Ok(Self {
-            root,
-            toolchain,
-            target_folder,
-            flags,
-        })
+        Ok(Self { root, toolchain, target_folder, flags })
     }
 
     /// Forgets what was built for BPF before. What runs on this machine, such as macros, stays: it is of the same compiler.
@@ -82,10 +72,7 @@ impl<'run> Compiler<'run> {
         let mut objcopy = Command::new(&self.toolchain.objcopy);
         command::run(
             // The relocations of .BTF.ext are a third of the file, and loaders take the offsets in place.
-            objcopy
-                .args(["--strip-debug", "--remove-section=.rel.BTF.ext"])
-                .arg(linked)
-                .arg(&stripped),
+            objcopy.args(["--strip-debug", "--remove-section=.rel.BTF.ext"]).arg(linked).arg(&stripped),
             "stripping DWARF",
         )?;
         self.require_sections(&stripped)?;
@@ -112,20 +99,15 @@ impl<'run> Compiler<'run> {
             // The flags that build `core` are unstable; the pinned compiler makes that safe.
             .env("RUSTC_BOOTSTRAP", "1")
             .env("RUSTC", self.toolchain.rustc())
-            .env(
-                "CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER",
-                &self.toolchain.bpf_linker,
-            )
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.toolchain.bpf_linker)
             .env("CARGO_ENCODED_RUSTFLAGS", &self.flags);
         cargo
     }
 
     fn require_sections(&self, object: &Path) -> Result<()> {
         let mut readelf = Command::new(self.toolchain.objcopy.with_file_name("llvm-readelf"));
-        let table = command::read(
-            readelf.arg("--section-headers").arg("--wide").arg(object),
-            "reading the object",
-        )?;
+        let table =
+            command::read(readelf.arg("--section-headers").arg("--wide").arg(object), "reading the object")?;
         for section in KEPT_SECTIONS {
             if !table.split_whitespace().any(|word| word == section) {
                 bail!("{} has no section {section}", object.display());
@@ -149,18 +131,12 @@ fn remapped_folders(
         (target.to_owned(), "/p2p-trace/target".to_owned()),
     ];
     // Each crate by its name: cargo's own folders are named after the registry it was downloaded from.
-    for package in metadata["packages"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|package| !package["source"].is_null())
+    for package in
+        metadata["packages"].as_array().into_iter().flatten().filter(|package| !package["source"].is_null())
     {
         let text = |key: &str| package[key].as_str().unwrap_or_default();
         if let Some(folder) = Path::new(text("manifest_path")).parent() {
-            folders.push((
-                folder.to_owned(),
-                format!("/crates/{}-{}", text("name"), text("version")),
-            ));
+            folders.push((folder.to_owned(), format!("/crates/{}-{}", text("name"), text("version"))));
         }
     }
     folders
@@ -178,11 +154,7 @@ fn flags(remapped: &[(PathBuf, String)]) -> String {
     .map(ToOwned::to_owned)
     .into_iter()
     .collect();
-    flags.extend(
-        remapped
-            .iter()
-            .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())),
-    );
+    flags.extend(remapped.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())));
     flags.join("\u{1f}")
 }
 
@@ -215,10 +187,7 @@ mod tests {
     #[test]
     fn flags_are_parted_by_a_byte_no_path_has() {
         let flags = flags(&[(PathBuf::from("/a b"), "/c".to_owned())]);
-        assert_eq!(
-            flags.split('\u{1f}').next_back(),
-            Some("--remap-path-prefix=/a b=/c")
-        );
+        assert_eq!(flags.split('\u{1f}').next_back(), Some("--remap-path-prefix=/a b=/c"));
         assert_eq!(flags.matches('\u{1f}').count(), 4);
     }
 }

@@ -24,15 +24,9 @@ struct Variant {
 
 /// The objects that user space embeds.
 const VARIANTS: [Variant; 2] = [
-    Variant {
-        file: "p2p-trace.bpf.o",
-        features: &[],
-    },
+    Variant { file: "p2p-trace.bpf.o", features: &[] },
     // For kernels before 5.12, whose verifier knows no atomic fetch-and-add.
-    Variant {
-        file: "p2p-trace-legacy.bpf.o",
-        features: &["no-fetch-add"],
-    },
+    Variant { file: "p2p-trace-legacy.bpf.o", features: &["no-fetch-add"] },
 ];
 
 /// What comparing the committed objects with freshly built ones came to.
@@ -83,10 +77,7 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
     let sidecar = Sidecar::read(&folder)?;
     let moved = inputs::differences(&sidecar.inputs, &inputs::fingerprints(root)?);
     if !moved.is_empty() {
-        println!(
-            "differs: the sources moved on since the objects were built:\n  {}",
-            moved.join("\n  ")
-        );
+        println!("differs: the sources moved on since the objects were built:\n  {}", moved.join("\n  "));
         return Ok(Verdict::Differs);
     }
     let toolchain = Toolchain::ensure()?;
@@ -106,17 +97,10 @@ pub(crate) fn check(root: &Path) -> Result<Verdict> {
                 fresh.len()
             ));
         } else if recorded != Some(&Object::new(fresh, variant.features)) {
-            different.push(format!(
-                "{}: its entry in {} is wrong",
-                variant.file,
-                sidecar::FILE
-            ));
+            different.push(format!("{}: its entry in {} is wrong", variant.file, sidecar::FILE));
         }
     }
-    Ok(judge(
-        &different,
-        &sidecar.toolchain.differences(&toolchain.versions),
-    ))
+    Ok(judge(&different, &sidecar.toolchain.differences(&toolchain.versions)))
 }
 
 /// Lints the kernel side as it is compiled: for BPF, in every variant.
@@ -138,17 +122,11 @@ fn judge(different: &[String], tools: &[String]) -> Verdict {
         }
         Verdict::Identical
     } else if tools.is_empty() {
-        println!(
-            "differs: same sources, same toolchain, other bytes:\n  {}",
-            different.join("\n  ")
-        );
+        println!("differs: same sources, same toolchain, other bytes:\n  {}", different.join("\n  "));
         println!("Rebuild them with `cargo xtask build-ebpf` and commit crates/probe/bpf.");
         Verdict::Differs
     } else {
-        println!(
-            "toolchain differs, so that nothing can be said about the bytes:\n  {}",
-            tools.join("\n  ")
-        );
+        println!("toolchain differs, so that nothing can be said about the bytes:\n  {}", tools.join("\n  "));
         Verdict::ToolchainDiffers
     }
 }

@@ -35,10 +35,7 @@ pub(super) struct Object {
 
 impl Object {
     pub(super) fn new(bytes: &[u8], features: &[&str]) -> Self {
-        Self {
-            features: features.iter().map(ToString::to_string).collect(),
-            sha256: inputs::sha256(bytes),
-        }
+        Self { features: features.iter().map(ToString::to_string).collect(), sha256: inputs::sha256(bytes) }
     }
 }
 
@@ -48,12 +45,8 @@ impl Sidecar {
         let file = folder.join(FILE);
         let text = fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}: run `cargo xtask build-ebpf`", file.display()))?;
-        serde_json::from_str(&text).with_context(|| {
-            format!(
-                "{} is not understood: run `cargo xtask build-ebpf`",
-                file.display()
-            )
-        })
+        serde_json::from_str(&text)
+            .with_context(|| format!("{} is not understood: run `cargo xtask build-ebpf`", file.display()))
     }
 
     /// Writes the sidecar into the folder of the objects.

@@ -14,12 +14,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Boots the kernel once with KVM, if there is any; whatever goes wrong, software emulation is the answer.
 pub(crate) fn probe(kernel: &GuestKernel, initramfs: &[u8]) -> Acceleration {
-    if OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(Path::new("/dev/kvm"))
-        .is_err()
-    {
+    if OpenOptions::new().read(true).write(true).open(Path::new("/dev/kvm")).is_err() {
         return Acceleration::Tcg;
     }
     let machine = Machine::default();

@@ -19,9 +19,7 @@ const MORE: usize = 4;
 /// stands. A line that has not been written to its end says nothing yet.
 pub(super) fn complaints(console: &str, provoked: &[&str]) -> Vec<String> {
     let (console, _unfinished) = console.rsplit_once('\n').unwrap_or_default();
-    lines(console)
-        .filter(|line| is_complaint(line, provoked))
-        .collect()
+    lines(console).filter(|line| is_complaint(line, provoked)).collect()
 }
 
 fn is_complaint(line: &str, provoked: &[&str]) -> bool {
@@ -56,10 +54,7 @@ pub(super) fn excerpt(console: &str, provoked: &[&str], count: usize) -> Vec<Str
 
 /// Lines without what the firmware and the serial line add.
 fn lines(console: &str) -> impl Iterator<Item = String> + '_ {
-    console
-        .lines()
-        .map(|line| line.trim_end_matches('\r').to_owned())
-        .filter(|line| !line.is_empty())
+    console.lines().map(|line| line.trim_end_matches('\r').to_owned()).filter(|line| !line.is_empty())
 }
 
 #[cfg(test)]
@@ -71,10 +66,7 @@ mod tests {
 
     #[test]
     fn finds_complaints() {
-        assert_eq!(
-            complaints(CONSOLE, &[]),
-            ["[    1.0] WARNING: CPU: 0 PID: 1 at mm/x.c:1"]
-        );
+        assert_eq!(complaints(CONSOLE, &[]), ["[    1.0] WARNING: CPU: 0 PID: 1 at mm/x.c:1"]);
         assert!(complaints(CONSOLE, &["mm/x.c"]).is_empty());
         assert!(complaints("[  1.0] nvme nvme0: 2/0/0 default/read/poll queues\n", &[]).is_empty());
     }

@@ -106,11 +106,8 @@ mod tests {
         archive.file("bin/x", 0o755, b"#!/bin/sh\necho ok\n");
         archive.symlink("y", "bin/x");
         let folder = tempfile::tempdir().unwrap();
-        let Ok(mut child) = Command::new("cpio")
-            .args(["-i", "--quiet"])
-            .current_dir(&folder)
-            .stdin(Stdio::piped())
-            .spawn()
+        let Ok(mut child) =
+            Command::new("cpio").args(["-i", "--quiet"]).current_dir(&folder).stdin(Stdio::piped()).spawn()
         else {
             eprintln!("skipped: cpio is not installed");
             return;

@@ -40,12 +40,7 @@ pub(crate) enum Slot {
 impl Nvme {
     /// A drive without p2p memory and without limits.
     pub(crate) fn new(id: &str, slot: Slot) -> Self {
-        Self {
-            id: id.to_owned(),
-            slot,
-            cmb_mib: None,
-            bytes_per_second: None,
-        }
+        Self { id: id.to_owned(), slot, cmb_mib: None, bytes_per_second: None }
     }
 
     /// With a controller memory buffer of so many MiB.
@@ -66,10 +61,7 @@ impl Nvme {
     pub(crate) fn device(&self) -> String {
         let Self { id, .. } = self;
         let place = self.slot.place();
-        let cmb = self
-            .cmb_mib
-            .map(|mib| format!(",cmb_size_mb={mib}"))
-            .unwrap_or_default();
+        let cmb = self.cmb_mib.map(|mib| format!(",cmb_size_mb={mib}")).unwrap_or_default();
         format!("nvme,id={id},serial={id},drive=disk-{id},{place}{cmb}")
     }
 

@@ -18,27 +18,10 @@ const AT_BOOT: [&str; 2] = ["virtio_pci", "virtio_console"];
 /// Modules that are there to be loaded with `modprobe`.
 const REQUIRED: [&str; 1] = ["nvme"];
 /// The same, where the kernel has them.
-const OPTIONAL: [&str; 7] = [
-    "pvpanic_pci",
-    "qemu_fw_cfg",
-    "9p",
-    "9pnet_virtio",
-    "ramoops",
-    "e1000",
-    "netconsole",
-];
+const OPTIONAL: [&str; 7] =
+    ["pvpanic_pci", "qemu_fw_cfg", "9p", "9pnet_virtio", "ramoops", "e1000", "netconsole"];
 /// Folders of the root file system.
-const FOLDERS: [&str; 9] = [
-    "bin",
-    "dev",
-    "etc",
-    "lib",
-    "lib/modules",
-    "proc",
-    "run",
-    "sys",
-    "tmp",
-];
+const FOLDERS: [&str; 9] = ["bin", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "tmp"];
 
 /// Builds the file system for a kernel, with the test module if it is there: `/lib/modules/p2ptest.ko`.
 ///
@@ -80,11 +63,8 @@ fn add_modules(archive: &mut Archive, tree: &ModuleTree, release: &str) -> Resul
         let modules = tree.resolve(&[name])?;
         // The last one is the module itself, in front of it is what it needs, nearest last.
         if let Some((module, needed)) = modules.split_last() {
-            let needed: Vec<String> = needed
-                .iter()
-                .rev()
-                .map(|needed| format!("{}.ko", needed.name))
-                .collect();
+            let needed: Vec<String> =
+                needed.iter().rev().map(|needed| format!("{}.ko", needed.name)).collect();
             index.push(format!("{}.ko: {}", module.name, needed.join(" ")));
         }
     }
@@ -139,11 +119,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let modules = folder.path().join("lib/modules/1.2");
         fs::create_dir_all(&modules).unwrap();
-        fs::write(
-            modules.join("modules.builtin"),
-            "kernel/drivers/virtio/virtio_pci.ko\n",
-        )
-        .unwrap();
+        fs::write(modules.join("modules.builtin"), "kernel/drivers/virtio/virtio_pci.ko\n").unwrap();
         let error = ModuleTree::open(folder.path(), "1.2").unwrap_err().to_string();
         assert!(error.contains("depmod -b"), "{error}");
         fs::write(

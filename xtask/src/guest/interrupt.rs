@@ -55,10 +55,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// Remembers a process group, to be ended with the task.
 pub(crate) fn register(group: Pid) {
-    RUNNING
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(group.as_raw_nonzero().get());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).insert(group.as_raw_nonzero().get());
     // A signal that came just before would have missed it.
     if check().is_err() {
         kill(group.as_raw_nonzero().get());
@@ -67,10 +64,7 @@ pub(crate) fn register(group: Pid) {
 
 /// Forgets a process group that has ended.
 pub(crate) fn unregister(group: Pid) {
-    RUNNING
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(&group.as_raw_nonzero().get());
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&group.as_raw_nonzero().get());
 }
 
 /// Ends a process group at once. One that is gone already is no error.

@@ -78,12 +78,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) const fn new(sink: Option<Sink>) -> Self {
-        Self {
-            out: Vec::new(),
-            err: Vec::new(),
-            code: None,
-            sink,
-        }
+        Self { out: Vec::new(), err: Vec::new(), code: None, sink }
     }
 
     pub(super) fn out(&self) -> &[String] {
@@ -119,11 +114,7 @@ impl State {
 
     /// What it said, once it has ended.
     pub(super) fn finish(self) -> Option<Output> {
-        Some(Output {
-            out: self.out,
-            err: self.err,
-            code: self.code?,
-        })
+        Some(Output { out: self.out, err: self.err, code: self.code? })
     }
 }
 

@@ -39,9 +39,7 @@ impl Link {
             let mut reader = BufReader::new(reader);
             let mut line = Vec::new();
             while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
-                let text = String::from_utf8_lossy(&line)
-                    .trim_end_matches(['\n', '\r'])
-                    .to_owned();
+                let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
                 if sender.send(text).is_err() {
                     break;
                 }
@@ -52,9 +50,7 @@ impl Link {
     }
 
     pub(super) fn send(&mut self, line: &str) -> Result<()> {
-        self.stream
-            .write_all(format!("{line}\n").as_bytes())
-            .context("the guest does not listen any more")
+        self.stream.write_all(format!("{line}\n").as_bytes()).context("the guest does not listen any more")
     }
 
     /// Waits for a line.
@@ -98,9 +94,7 @@ mod tests {
         assert_eq!(link.receive(patience), Received::Line("two".to_owned()));
         link.send("hello").unwrap();
         let mut line = String::new();
-        BufReader::new(other.try_clone().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(other.try_clone().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "hello\n");
         drop(other);
         assert_eq!(link.receive(patience), Received::Line("thr".to_owned()));

@@ -109,22 +109,10 @@ impl Machine {
             // Without sleep=off an idle guest waits for the host's clock.
             add(&["-icount", &format!("shift={shift},sleep=off")]);
         }
-        let room = self
-            .possible_cpus
-            .map_or_else(String::new, |possible| format!(",maxcpus={possible}"));
-        add(&[
-            "-smp",
-            &format!("{}{room}", self.cpus),
-            "-m",
-            &format!("{}M", self.memory_mib),
-        ]);
+        let room = self.possible_cpus.map_or_else(String::new, |possible| format!(",maxcpus={possible}"));
+        add(&["-smp", &format!("{}{room}", self.cpus), "-m", &format!("{}M", self.memory_mib)]);
         add(&["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"]);
-        add(&[
-            "-kernel",
-            &files.kernel.to_string_lossy(),
-            "-initrd",
-            &files.initramfs.to_string_lossy(),
-        ]);
+        add(&["-kernel", &files.kernel.to_string_lossy(), "-initrd", &files.initramfs.to_string_lossy()]);
         add(&["-append", &self.kernel_command_line()]);
         add(&[
             "-chardev",
@@ -133,28 +121,13 @@ impl Machine {
             "chardev:console",
         ]);
         add(&["-qmp", &format!("unix:{},server=on,wait=off", option(files.qmp))]);
-        add(&[
-            "-chardev",
-            &format!(
-                "socket,id=control,path={},server=on,wait=off",
-                option(files.control)
-            ),
-        ]);
-        add(&[
-            "-device",
-            &format!("virtio-serial-pci,id=serial,bus=pcie.0,addr={SERIAL:#x}"),
-        ]);
+        add(&["-chardev", &format!("socket,id=control,path={},server=on,wait=off", option(files.control))]);
+        add(&["-device", &format!("virtio-serial-pci,id=serial,bus=pcie.0,addr={SERIAL:#x}")]);
         let port = p2p_trace_guest::frame::PORT_NAME;
-        add(&[
-            "-device",
-            &format!("virtserialport,bus=serial.0,chardev=control,name={port}"),
-        ]);
+        add(&["-device", &format!("virtserialport,bus=serial.0,chardev=control,name={port}")]);
         arguments.extend([
             "-chardev".to_owned(),
-            format!(
-                "socket,id=terminal,path={},server=on,wait=off",
-                option(files.terminal)
-            ),
+            format!("socket,id=terminal,path={},server=on,wait=off", option(files.terminal)),
             "-device".to_owned(),
             "virtconsole,bus=serial.0,chardev=terminal".to_owned(),
         ]);
@@ -221,10 +194,7 @@ impl Machine {
                 "xio3130-downstream,id=down{number},bus=up,addr={number:#x},chassis={chassis},slot={chassis}"
             )
         }));
-        devices
-            .into_iter()
-            .flat_map(|device| ["-device".to_owned(), device])
-            .collect()
+        devices.into_iter().flat_map(|device| ["-device".to_owned(), device]).collect()
     }
 }
 
@@ -308,40 +278,24 @@ mod tests {
             ..Machine::default()
         };
         let line = machine.arguments(Acceleration::Tcg, files()).join(" ");
-        assert!(
-            line.contains("xio3130-downstream,id=down2,bus=up,addr=0x2,chassis=4,slot=4"),
-            "{line}"
-        );
-        assert!(
-            line.ends_with("-device pci-testdev,membar=64M,id=t,bus=down2"),
-            "{line}"
-        );
+        assert!(line.contains("xio3130-downstream,id=down2,bus=up,addr=0x2,chassis=4,slot=4"), "{line}");
+        assert!(line.ends_with("-device pci-testdev,membar=64M,id=t,bus=down2"), "{line}");
     }
 
     #[test]
     fn drive_on_the_first_bus_needs_no_switch() {
         let drive = Nvme::new("a", Slot::Root(1)).with_cmb(64);
         assert_eq!(drive.slot.path(), [1]);
-        let machine = Machine {
-            drives: vec![drive],
-            ..Machine::default()
-        };
+        let machine = Machine { drives: vec![drive], ..Machine::default() };
         let line = machine.arguments(Acceleration::Kvm, files()).join(" ");
         assert!(line.contains("-accel kvm -cpu host "), "{line}");
-        assert!(
-            line.ends_with("drive=disk-a,bus=pcie.0,addr=0x1,cmb_size_mb=64"),
-            "{line}"
-        );
+        assert!(line.ends_with("drive=disk-a,bus=pcie.0,addr=0x1,cmb_size_mb=64"), "{line}");
         assert!(!line.contains("x3130"), "{line}");
     }
 
     #[test]
     fn counted_instructions_are_never_executed_by_the_host() {
-        let machine = Machine {
-            clock: Clock::Instructions { shift: 0 },
-            cpus: 1,
-            ..Machine::default()
-        };
+        let machine = Machine { clock: Clock::Instructions { shift: 0 }, cpus: 1, ..Machine::default() };
         let line = machine.arguments(Acceleration::Kvm, files()).join(" ");
         assert!(
             line.contains("-accel tcg,thread=single -cpu max -icount shift=0,sleep=off -smp 1 "),

@@ -36,26 +36,14 @@ impl ModuleTree {
     /// There is no such folder, or depmod(8) has not been run on it.
     pub(crate) fn open(root: &Path, release: &str) -> Result<Self> {
         let folder = root.join("lib/modules").join(release);
-        ensure!(
-            folder.is_dir(),
-            "there are no modules for {release}: {} is no folder",
-            folder.display()
-        );
+        ensure!(folder.is_dir(), "there are no modules for {release}: {} is no folder", folder.display());
         let read = |name: &str| {
             let path = folder.join(name);
             fs::read_to_string(&path).with_context(|| {
-                format!(
-                    "cannot read {}: run `depmod -b {} {release}`",
-                    path.display(),
-                    root.display()
-                )
+                format!("cannot read {}: run `depmod -b {} {release}`", path.display(), root.display())
             })
         };
-        Ok(Self::parse(
-            folder.clone(),
-            &read("modules.dep")?,
-            &read("modules.builtin")?,
-        ))
+        Ok(Self::parse(folder.clone(), &read("modules.dep")?, &read("modules.builtin")?))
     }
 
     /// The tree described by the text of `modules.dep` and `modules.builtin`.
@@ -63,23 +51,10 @@ impl ModuleTree {
         let dependencies: BTreeMap<String, Vec<String>> = dependencies
             .lines()
             .filter_map(|line| line.split_once(':'))
-            .map(|(path, needed)| {
-                (
-                    path.to_owned(),
-                    needed.split_whitespace().map(str::to_owned).collect(),
-                )
-            })
+            .map(|(path, needed)| (path.to_owned(), needed.split_whitespace().map(str::to_owned).collect()))
             .collect();
-        let paths = dependencies
-            .keys()
-            .map(|path| (module_name(path), path.clone()))
-            .collect();
-        Self {
-            folder,
-            dependencies,
-            paths,
-            builtin: builtin.lines().map(module_name).collect(),
-        }
+        let paths = dependencies.keys().map(|path| (module_name(path), path.clone())).collect();
+        Self { folder, dependencies, paths, builtin: builtin.lines().map(module_name).collect() }
     }
 
     /// Whether the kernel has this module in its image.
@@ -105,10 +80,7 @@ impl ModuleTree {
                 continue;
             }
             let Some(path) = self.paths.get(&module_name(name)) else {
-                bail!(
-                    "the kernel has no module {name} (looked in {})",
-                    self.folder.display()
-                );
+                bail!("the kernel has no module {name} (looked in {})", self.folder.display());
             };
             self.visit(path, &mut seen, &mut order);
         }
@@ -123,10 +95,7 @@ impl ModuleTree {
         for needed in self.dependencies.get(path).into_iter().flatten() {
             self.visit(needed, seen, order);
         }
-        order.push(Module {
-            name: module_name(path),
-            path: self.folder.join(path),
-        });
+        order.push(Module { name: module_name(path), path: self.folder.join(path) });
     }
 }
 
@@ -152,11 +121,7 @@ impl Module {
             .output()
             .with_context(|| format!("cannot decompress {path}: is {program} installed?"))?;
         let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(
-            output.status.success(),
-            "cannot decompress {path}: {}",
-            said.trim()
-        );
+        ensure!(output.status.success(), "cannot decompress {path}: {}", said.trim());
         Ok(output.stdout)
     }
 }
@@ -164,9 +129,7 @@ impl Module {
 /// `kernel/net/9p/9pnet-x.ko.xz` → `9pnet_x`.
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
-    file.split_once(".ko")
-        .map_or(file, |(name, _)| name)
-        .replace('-', "_")
+    file.split_once(".ko").map_or(file, |(name, _)| name).replace('-', "_")
 }
 
 #[cfg(test)]
@@ -190,13 +153,8 @@ mod tests {
 
     #[test]
     fn loads_what_is_needed_first_and_only_once() {
-        let modules = tree()
-            .resolve(&["nvme", "9pnet_virtio", "nvme_core", "nvme"])
-            .unwrap();
-        assert_eq!(
-            names(&modules),
-            ["nvme_auth", "nvme_core", "nvme", "9pnet", "9pnet_virtio"]
-        );
+        let modules = tree().resolve(&["nvme", "9pnet_virtio", "nvme_core", "nvme"]).unwrap();
+        assert_eq!(names(&modules), ["nvme_auth", "nvme_core", "nvme", "9pnet", "9pnet_virtio"]);
         assert_eq!(modules[1].path, Path::new("/m/kernel/nvme/nvme-core.ko.xz"));
     }
 
@@ -211,10 +169,7 @@ mod tests {
     #[test]
     fn names_what_is_missing() {
         let error = tree().resolve(&["nvmet"]).unwrap_err().to_string();
-        assert!(
-            error.contains("no module nvmet") && error.contains("/m"),
-            "{error}"
-        );
+        assert!(error.contains("no module nvmet") && error.contains("/m"), "{error}");
     }
 
     #[test]
@@ -228,30 +183,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let plain = folder.path().join("x.ko");
         fs::write(&plain, "module").unwrap();
-        let read = |name: &str| {
-            Module {
-                name: "x".to_owned(),
-                path: folder.path().join(name),
-            }
-            .read()
-        };
+        let read = |name: &str| Module { name: "x".to_owned(), path: folder.path().join(name) }.read();
         assert_eq!(read("x.ko").unwrap(), b"module");
-        assert!(
-            Command::new("gzip")
-                .arg("--keep")
-                .arg(&plain)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(Command::new("gzip").arg("--keep").arg(&plain).status().unwrap().success());
         assert_eq!(read("x.ko.gz").unwrap(), b"module");
         fs::rename(&plain, folder.path().join("y.ko.gz")).unwrap();
-        assert!(
-            read("y.ko.gz")
-                .unwrap_err()
-                .to_string()
-                .contains("cannot decompress")
-        );
+        assert!(read("y.ko.gz").unwrap_err().to_string().contains("cannot decompress"));
         let error = read("x.ko.lz4").unwrap_err().to_string();
         assert!(error.contains("only .ko, .ko.xz, .ko.zst and .ko.gz"), "{error}");
     }

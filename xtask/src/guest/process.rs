@@ -30,12 +30,7 @@ impl Process {
         let out = File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
         let err = out.try_clone().context("cannot share the log")?;
         let mut command = Command::new(QEMU);
-        command
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0);
+        command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         // SAFETY: the closure makes one system call, allocates nothing and takes no lock.
         unsafe {
             command.pre_exec(|| set_parent_process_death_signal(Some(Signal::KILL)).map_err(Into::into));

@@ -9,15 +9,7 @@ use crate::host::cargo::{self, Profile};
 use crate::host::command;
 
 /// Their names.
-const NAMES: [&str; 7] = [
-    "p2p-trace",
-    "p2p-agent",
-    "p2pdio",
-    "p2pmap",
-    "p2pcaps",
-    "p2pkexec",
-    "p2pfloor",
-];
+const NAMES: [&str; 7] = ["p2p-trace", "p2p-agent", "p2pdio", "p2pmap", "p2pcaps", "p2pkexec", "p2pfloor"];
 
 /// A program for the guest.
 #[derive(Debug, Clone)]
@@ -50,14 +42,8 @@ pub(crate) fn built(root: &Path, name: &str) -> PathBuf {
 ///
 /// The build fails; the error says why.
 pub(crate) fn build(root: &Path, profile: Profile) -> Result<Vec<Program>> {
-    command::run(
-        cargo::programs(root, profile).arg("--quiet"),
-        "building the programs for the guest",
-    )?;
+    command::run(cargo::programs(root, profile).arg("--quiet"), "building the programs for the guest")?;
     Ok(NAMES
-        .map(|name| Program {
-            name: name.to_owned(),
-            path: cargo::program(root, profile, name),
-        })
+        .map(|name| Program { name: name.to_owned(), path: cargo::program(root, profile, name) })
         .to_vec())
 }

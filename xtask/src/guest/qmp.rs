@@ -31,15 +31,9 @@ enum Message {
 impl Qmp {
     /// Greets QEMU and leaves the negotiation mode.
     pub(super) fn open(link: Link) -> Result<Self> {
-        let mut qmp = Self {
-            link,
-            events: VecDeque::new(),
-        };
+        let mut qmp = Self { link, events: VecDeque::new() };
         let deadline = Instant::now() + PATIENCE;
-        ensure!(
-            qmp.receive(deadline)? == Some(Message::Greeting),
-            "QEMU did not say hello"
-        );
+        ensure!(qmp.receive(deadline)? == Some(Message::Greeting), "QEMU did not say hello");
         qmp.execute("qmp_capabilities", json!({}))?;
         Ok(qmp)
     }
@@ -51,9 +45,7 @@ impl Qmp {
     /// QEMU refuses the command, is gone, or does not answer.
     pub(crate) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let request = json!({ "execute": command, "arguments": arguments });
-        self.link
-            .send(&request.to_string())
-            .with_context(|| format!("cannot ask QEMU for {command}"))?;
+        self.link.send(&request.to_string()).with_context(|| format!("cannot ask QEMU for {command}"))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.receive(deadline)? {
@@ -72,8 +64,7 @@ impl Qmp {
     ///
     /// As [`Qmp::execute`].
     pub(crate) fn add_device(&mut self, description: &str) -> Result<()> {
-        self.execute("device_add", device_arguments(description))
-            .map(drop)
+        self.execute("device_add", device_arguments(description)).map(drop)
     }
 
     /// Asks the guest to let a device go, and waits until it has.
@@ -83,11 +74,9 @@ impl Qmp {
     /// As [`Qmp::execute`], and when the guest has not let it go in that time.
     pub(crate) fn remove_device(&mut self, id: &str, patience: Duration) -> Result<()> {
         self.execute("device_del", json!({ "id": id }))?;
-        self.wait_event(patience, |event| {
-            event["event"] == "DEVICE_DELETED" && event["data"]["device"] == id
-        })
-        .with_context(|| format!("the guest did not let the device {id} go"))
-        .map(drop)
+        self.wait_event(patience, |event| event["event"] == "DEVICE_DELETED" && event["data"]["device"] == id)
+            .with_context(|| format!("the guest did not let the device {id} go"))
+            .map(drop)
     }
 
     /// Waits for an event that matches; earlier ones that do not are dropped.
@@ -139,9 +128,7 @@ fn parse(line: &str) -> Result<Message> {
     } else if let Some(result) = value.get_mut("return") {
         Ok(Message::Return(result.take()))
     } else if let Some(error) = value.get("error") {
-        Ok(Message::Error(
-            error["desc"].as_str().unwrap_or("no reason given").to_owned(),
-        ))
+        Ok(Message::Error(error["desc"].as_str().unwrap_or("no reason given").to_owned()))
     } else if value.get("event").is_some() {
         Ok(Message::Event(value))
     } else {
@@ -156,9 +143,7 @@ fn device_arguments(description: &str) -> Value {
     arguments.insert("driver".to_owned(), words.next().unwrap_or_default().into());
     for (key, value) in words.filter_map(|word| word.split_once('=')) {
         // Addresses are strings in QEMU's eyes, sizes are numbers.
-        let value = value
-            .parse::<u64>()
-            .map_or_else(|_| Value::from(value), Value::from);
+        let value = value.parse::<u64>().map_or_else(|_| Value::from(value), Value::from);
         arguments.insert(key.to_owned(), value);
     }
     Value::Object(arguments)
@@ -170,16 +155,10 @@ mod tests {
 
     #[test]
     fn tells_the_messages_apart() {
-        assert_eq!(
-            parse(r#"{"QMP": {"version": {}, "capabilities": []}}"#).unwrap(),
-            Message::Greeting
-        );
+        assert_eq!(parse(r#"{"QMP": {"version": {}, "capabilities": []}}"#).unwrap(), Message::Greeting);
         assert_eq!(parse(r#"{"return": {}}"#).unwrap(), Message::Return(json!({})));
         let error = r#"{"error": {"class": "GenericError", "desc": "Device 'x' not found"}}"#;
-        assert_eq!(
-            parse(error).unwrap(),
-            Message::Error("Device 'x' not found".to_owned())
-        );
+        assert_eq!(parse(error).unwrap(), Message::Error("Device 'x' not found".to_owned()));
         let event = r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#;
         assert!(matches!(parse(event).unwrap(), Message::Event(event) if event["data"]["guest"] == true));
         parse("{}").unwrap_err();

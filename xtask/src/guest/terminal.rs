@@ -75,9 +75,7 @@ impl Screen {
     ///
     /// The guest is gone.
     pub(crate) fn keys(&mut self, keys: &str) -> Result<()> {
-        self.stream
-            .write_all(keys.as_bytes())
-            .context("the guest's terminal takes no keys")
+        self.stream.write_all(keys.as_bytes()).context("the guest's terminal takes no keys")
     }
 
     /// It has another size now. The guest is to be told, too: [`resize_command`].
@@ -183,23 +181,14 @@ impl Tie {
                 }
             }
         });
-        Ok(Self {
-            stream,
-            before,
-            over,
-            size: None,
-        })
+        Ok(Self { stream, before, over, size: None })
     }
 
     /// The size of this task's terminal, if it is another one than at the last time.
     pub(crate) fn new_size(&mut self) -> Option<Size> {
         let size = tcgetwinsize(io::stdout()).ok()?;
         // One that does not know its size says 0.
-        let size = if size.ws_row == 0 || size.ws_col == 0 {
-            (24, 80)
-        } else {
-            (size.ws_row, size.ws_col)
-        };
+        let size = if size.ws_row == 0 || size.ws_col == 0 { (24, 80) } else { (size.ws_row, size.ws_col) };
         (self.size.replace(size) != Some(size)).then_some(size)
     }
 
@@ -209,9 +198,7 @@ impl Tie {
     ///
     /// The guest is gone.
     pub(crate) fn keys(&mut self, keys: &str) -> Result<()> {
-        self.stream
-            .write_all(keys.as_bytes())
-            .context("the guest's terminal takes no keys")
+        self.stream.write_all(keys.as_bytes()).context("the guest's terminal takes no keys")
     }
 }
 
@@ -237,13 +224,9 @@ mod tests {
         let (mut guest, host) = UnixStream::pair().unwrap();
         let mut screen = Screen::new(host, (4, 20)).unwrap();
         let patience = Duration::from_secs(10);
-        guest
-            .write_all(b"one\r\n\x1b[?1049h\x1b[?25l\x1b[2;3Htwo")
-            .unwrap();
+        guest.write_all(b"one\r\n\x1b[?1049h\x1b[?25l\x1b[2;3Htwo").unwrap();
         let text = screen
-            .wait_for("two", patience, |screen, text| {
-                screen.is_taken() && text.contains("two")
-            })
+            .wait_for("two", patience, |screen, text| screen.is_taken() && text.contains("two"))
             .unwrap();
         assert_eq!(text, "\n  two");
         screen.keys("q").unwrap();
@@ -251,16 +234,9 @@ mod tests {
         guest.read_exact(&mut key).unwrap();
         assert_eq!(&key, b"q");
         guest.write_all(b"\x1b[?1049l\x1b[?25h").unwrap();
-        let text = screen
-            .wait_for("the first screen", patience, |screen, _| !screen.is_taken())
-            .unwrap();
+        let text = screen.wait_for("the first screen", patience, |screen, _| !screen.is_taken()).unwrap();
         assert_eq!(text, "one");
         let error = screen.wait_for("more", Duration::ZERO, |_, text| text.contains("more"));
-        assert!(
-            error
-                .unwrap_err()
-                .to_string()
-                .contains("does not show more:\none")
-        );
+        assert!(error.unwrap_err().to_string().contains("does not show more:\none"));
     }
 }

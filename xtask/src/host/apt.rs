@@ -13,20 +13,13 @@ use super::{command, packages};
 const MIRROR_VARIABLE: &str = "P2P_TRACE_DEBIAN_MIRROR";
 
 /// The keys of Debian's archive; apt checks every download against them.
-const KEYRINGS: [&str; 2] = [
-    "/usr/share/keyrings/debian-archive-keyring.pgp",
-    "/usr/share/keyrings/debian-archive-keyring.gpg",
-];
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.pgp", "/usr/share/keyrings/debian-archive-keyring.gpg"];
 
 /// Settings of the machine that downloads need: proxies, certificates, its policy for dated archives. Its hooks, pins and
 /// further sources stay out.
-const KEPT_SETTINGS: [&str; 5] = [
-    "Acquire::http",
-    "Acquire::Check-",
-    "Acquire::Force",
-    "Acquire::Retries",
-    "Acquire::Queue-Mode",
-];
+const KEPT_SETTINGS: [&str; 5] =
+    ["Acquire::http", "Acquire::Check-", "Acquire::Force", "Acquire::Retries", "Acquire::Queue-Mode"];
 
 /// Suites of Debian's archive, mostly one, with a private apt configuration, gone with the value.
 #[derive(Debug)]
@@ -48,10 +41,7 @@ pub(crate) struct Description {
 impl Description {
     fn read(paragraph: &str) -> Self {
         let field = |name: &str| {
-            paragraph
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-                .unwrap_or_default()
+            paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
         };
         Self {
             version: field("Version").to_owned(),
@@ -76,24 +66,13 @@ impl Suite {
     /// As [`Suite::open`].
     pub(crate) fn open_all(names: &[&str]) -> Result<Self> {
         packages::ensure(&packages::DEBIAN_ARCHIVE)?;
-        let keyring = KEYRINGS
-            .into_iter()
-            .find(|file| Path::new(file).is_file())
-            .context("no keyring of Debian's")?;
+        let keyring =
+            KEYRINGS.into_iter().find(|file| Path::new(file).is_file()).context("no keyring of Debian's")?;
         let mirror = mirror()?;
-        let sources: String = names
-            .iter()
-            .map(|name| source_line(&mirror, name, keyring))
-            .collect();
+        let sources: String = names.iter().map(|name| source_line(&mirror, name, keyring)).collect();
         let name = names.join(" and ");
-        let settings = command::read(
-            Command::new("apt-config").arg("dump"),
-            "asking apt for its settings",
-        )?;
-        let suite = Self {
-            name: name.clone(),
-            folder: tempfile::tempdir()?,
-        };
+        let settings = command::read(Command::new("apt-config").arg("dump"), "asking apt for its settings")?;
+        let suite = Self { name: name.clone(), folder: tempfile::tempdir()? };
         let at = suite.folder.path();
         for folder in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(at.join(folder))?;
@@ -101,13 +80,13 @@ impl Suite {
         fs::write(at.join("status"), "")?;
         fs::write(at.join("sources.list"), sources)?;
         fs::write(suite.config(), configuration(at, &settings))?;
-        command::run(
-            suite.apt("apt-get").arg("update"),
-            &format!("reading Debian's {name}"),
-        )
-        .with_context(|| {
-            format!("cannot read Debian's suite {name}; is the package debian-archive-keyring up to date?")
-        })?;
+        command::run(suite.apt("apt-get").arg("update"), &format!("reading Debian's {name}")).with_context(
+            || {
+                format!(
+                    "cannot read Debian's suite {name}; is the package debian-archive-keyring up to date?"
+                )
+            },
+        )?;
         Ok(suite)
     }
 
@@ -121,10 +100,7 @@ impl Suite {
     /// # Errors
     /// apt cannot be run.
     pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
-        let names = command::read(
-            self.apt("apt-cache").args(["pkgnames", prefix]),
-            "asking apt for names",
-        )?;
+        let names = command::read(self.apt("apt-cache").args(["pkgnames", prefix]), "asking apt for names")?;
         Ok(names.lines().map(ToOwned::to_owned).collect())
     }
 
@@ -133,10 +109,8 @@ impl Suite {
     /// # Errors
     /// apt cannot be run.
     pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
-        let table = command::read(
-            self.apt("apt-cache").args(["madison", package]),
-            "asking apt for versions",
-        )?;
+        let table =
+            command::read(self.apt("apt-cache").args(["madison", package]), "asking apt for versions")?;
         Ok(madison_versions(&table))
     }
 
@@ -147,10 +121,7 @@ impl Suite {
     pub(crate) fn describe(&self, package: &str) -> Result<Description> {
         let mut show = self.apt("apt-cache");
         show.args(["show", "--no-all-versions", package]);
-        Ok(Description::read(&command::read(
-            &mut show,
-            "asking apt for a package",
-        )?))
+        Ok(Description::read(&command::read(&mut show, "asking apt for a package")?))
     }
 
     /// Downloads one package into `folder`, verified, and returns the file.
@@ -159,9 +130,7 @@ impl Suite {
     /// The mirror does not have that version any more, or cannot be reached.
     pub(crate) fn download(&self, package: &str, version: &str, folder: &Path) -> Result<PathBuf> {
         let mut get = self.apt("apt-get");
-        get.arg("download")
-            .arg(format!("{package}={version}"))
-            .current_dir(folder);
+        get.arg("download").arg(format!("{package}={version}")).current_dir(folder);
         command::run(&mut get, &format!("downloading {package}"))?;
         fs::read_dir(folder)?
             .filter_map(|entry| Some(entry.ok()?.path()))
@@ -183,11 +152,7 @@ impl Suite {
         let mut plan = self.apt("apt-get");
         plan.args(install).args(["--print-uris", "-qq"]).args(packages);
         let uris = command::read(&mut plan, "asking apt for the packages")?;
-        println!(
-            "Downloading from Debian's {} {purpose}: {}",
-            self.name,
-            packages::planned(&uris)
-        );
+        println!("Downloading from Debian's {} {purpose}: {}", self.name, packages::planned(&uris));
         let mut get = self.apt("apt-get");
         get.args(install).arg("--download-only");
         get.arg("-o").arg(archives_option(folder));
@@ -222,9 +187,7 @@ fn archives_option(folder: &Path) -> String {
 
 fn is_package_file(file: &Path, package: &str) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    name.strip_prefix(package)
-        .is_some_and(|rest| rest.starts_with('_'))
-        && name.ends_with(".deb")
+    name.strip_prefix(package).is_some_and(|rest| rest.starts_with('_')) && name.ends_with(".deb")
 }
 
 /// The private configuration: everything apt reads or writes lies below `folder`.
@@ -258,21 +221,13 @@ fn configuration(folder: &Path, machine: &str) -> String {
 
 /// One line of sources.list. A dated archive is past its expiry by nature, and only that is waived for it.
 fn source_line(mirror: &str, suite: &str, keyring: &str) -> String {
-    let dated = if is_dated(mirror) {
-        " check-valid-until=no"
-    } else {
-        ""
-    };
+    let dated = if is_dated(mirror) { " check-valid-until=no" } else { "" };
     format!("deb [signed-by={keyring}{dated}] {mirror} {suite} main\n")
 }
 
 /// Whether the last part of the address is a time such as `20250520T000000Z`.
 fn is_dated(mirror: &str) -> bool {
-    let last = mirror
-        .trim_end_matches('/')
-        .rsplit('/')
-        .next()
-        .unwrap_or_default();
+    let last = mirror.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     last.len() == 16
         && last.bytes().enumerate().all(|(index, byte)| match index {
             8 => byte == b'T',
@@ -288,11 +243,7 @@ fn mirror() -> Result<String> {
     }
     let ask = || {
         let mut targets = Command::new("apt-get");
-        targets.args([
-            "indextargets",
-            "--format",
-            "$(ORIGIN)|$(LABEL)|$(CODENAME)|$(REPO_URI)",
-        ]);
+        targets.args(["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(CODENAME)|$(REPO_URI)"]);
         command::read(&mut targets, "asking apt for its sources").map(|text| main_archive(&text))
     };
     if let Some(mirror) = ask()? {
@@ -310,27 +261,18 @@ fn mirror() -> Result<String> {
 /// to its updates.
 fn main_archive(targets: &str) -> Option<String> {
     let rows = || {
-        targets
-            .lines()
-            .filter_map(|line| match *line.split('|').collect::<Vec<_>>() {
-                ["Debian", "Debian", codename, address] => Some((codename, address)),
-                _ => None,
-            })
+        targets.lines().filter_map(|line| match *line.split('|').collect::<Vec<_>>() {
+            ["Debian", "Debian", codename, address] => Some((codename, address)),
+            _ => None,
+        })
     };
-    let address = rows()
-        .find(|(codename, _)| !codename.contains('-'))
-        .or_else(|| rows().next())?
-        .1;
+    let address = rows().find(|(codename, _)| !codename.contains('-')).or_else(|| rows().next())?.1;
     Some(address.trim_end_matches('/').to_owned())
 }
 
 /// The second column of `apt-cache madison`.
 fn madison_versions(table: &str) -> Vec<String> {
-    table
-        .lines()
-        .filter_map(|line| line.split('|').nth(1))
-        .map(|version| version.trim().to_owned())
-        .collect()
+    table.lines().filter_map(|line| line.split('|').nth(1)).map(|version| version.trim().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -344,24 +286,14 @@ mod tests {
                        Debian|Debian|bookworm|http://m.example/debian/\n\
                        Other|Other|nodistro|http://other.example/\n";
         assert_eq!(main_archive(targets).as_deref(), Some("http://m.example/debian"));
-        assert_eq!(
-            main_archive("Ubuntu|Ubuntu|noble|http://u.example/ubuntu/\n"),
-            None
-        );
+        assert_eq!(main_archive("Ubuntu|Ubuntu|noble|http://u.example/ubuntu/\n"), None);
         assert_eq!(main_archive(""), None);
     }
 
     #[test]
     fn a_dated_archive_may_have_expired() {
-        let line = source_line(
-            "http://m.example/archive/debian/20250520T000000Z",
-            "sid",
-            "/k.gpg",
-        );
-        assert!(
-            line.starts_with("deb [signed-by=/k.gpg check-valid-until=no] http://m.example/"),
-            "{line}"
-        );
+        let line = source_line("http://m.example/archive/debian/20250520T000000Z", "sid", "/k.gpg");
+        assert!(line.starts_with("deb [signed-by=/k.gpg check-valid-until=no] http://m.example/"), "{line}");
         assert_eq!(
             source_line("http://m.example/debian", "sid", "/k"),
             "deb [signed-by=/k] http://m.example/debian sid main\n"
@@ -390,24 +322,15 @@ mod tests {
     #[test]
     fn a_description_is_read_by_its_fields() {
         let text = "Package: a\nVersion: 1-2\nInstalled-Size: 77\nDepends: b (= 1-2), c\nSize: 1900\nDescription: d\n";
-        let expected = Description {
-            version: "1-2".to_owned(),
-            depends: "b (= 1-2), c".to_owned(),
-            size: 1900,
-        };
+        let expected =
+            Description { version: "1-2".to_owned(), depends: "b (= 1-2), c".to_owned(), size: 1900 };
         assert_eq!(Description::read(text), expected);
         assert_eq!(Description::read(""), Description::default());
     }
 
     #[test]
     fn a_package_file_is_not_taken_for_another() {
-        assert!(is_package_file(
-            Path::new("/t/linux-base-7.3_1_amd64.deb"),
-            "linux-base-7.3"
-        ));
-        assert!(!is_package_file(
-            Path::new("/t/linux-base-7.3_1_amd64.deb"),
-            "linux-base"
-        ));
+        assert!(is_package_file(Path::new("/t/linux-base-7.3_1_amd64.deb"), "linux-base-7.3"));
+        assert!(!is_package_file(Path::new("/t/linux-base-7.3_1_amd64.deb"), "linux-base"));
     }
 }

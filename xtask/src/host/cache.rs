@@ -16,11 +16,7 @@ const GIVEN_UP: Duration = Duration::from_hours(24);
 /// # Errors
 /// Neither `XDG_CACHE_HOME` nor `HOME` is set to an absolute path, or the folder cannot be created.
 pub(crate) fn root() -> Result<PathBuf> {
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let root = absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .context("no cache folder: set XDG_CACHE_HOME or HOME to an absolute path")?
@@ -109,20 +105,13 @@ mod tests {
     fn only_old_leftovers_are_removed() {
         let root = tempfile::tempdir().unwrap();
         let old = SystemTime::now() - GIVEN_UP - Duration::from_secs(1);
-        for (name, time) in [
-            (".partial-old", old),
-            (".partial-new", SystemTime::now()),
-            ("entry", old),
-        ] {
+        for (name, time) in [(".partial-old", old), (".partial-new", SystemTime::now()), ("entry", old)] {
             let folder = root.path().join(name);
             fs::create_dir(&folder).unwrap();
             File::open(&folder).unwrap().set_modified(time).unwrap();
         }
         remove_given_up(root.path()).unwrap();
         let left = |name: &str| root.path().join(name).exists();
-        assert_eq!(
-            [left(".partial-old"), left(".partial-new"), left("entry")],
-            [false, true, true]
-        );
+        assert_eq!([left(".partial-old"), left(".partial-new"), left("entry")], [false, true, true]);
     }
 }

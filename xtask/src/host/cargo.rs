@@ -56,14 +56,7 @@ pub(crate) fn user_space(root: &Path, task: &str) -> Command {
 pub(crate) fn programs(root: &Path, profile: Profile) -> Command {
     let mut cargo = plain(root);
     cargo
-        .args([
-            "build",
-            "--locked",
-            "--profile",
-            profile.name(),
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--locked", "--profile", profile.name(), "--target", TARGET])
         .arg("--target-dir")
         .arg(target_folder(root))
         .args(PACKAGES)

@@ -28,17 +28,10 @@ const SHOWN_LINES: usize = 60;
 /// The program cannot be started, or it ends with anything but success.
 pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
     let mut log = tempfile::tempfile().context("cannot create a temporary file")?;
-    command
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log.try_clone()?);
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
     let status = wait(&mut spawn(command)?, what)?;
     if !status.success() {
-        bail!(
-            "{what} failed: {} ended with {status}\n{}",
-            shown(command),
-            tail(&mut log)?
-        );
+        bail!("{what} failed: {} ended with {status}\n{}", shown(command), tail(&mut log)?);
     }
     Ok(())
 }
@@ -50,17 +43,10 @@ pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
 pub(crate) fn read(command: &mut Command, what: &str) -> Result<String> {
     let mut out = tempfile::tempfile().context("cannot create a temporary file")?;
     let mut log = tempfile::tempfile().context("cannot create a temporary file")?;
-    command
-        .stdin(Stdio::null())
-        .stdout(out.try_clone()?)
-        .stderr(log.try_clone()?);
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(log.try_clone()?);
     let status = wait(&mut spawn(command)?, what)?;
     if !status.success() {
-        bail!(
-            "{what} failed: {} ended with {status}\n{}",
-            shown(command),
-            tail(&mut log)?
-        );
+        bail!("{what} failed: {} ended with {status}\n{}", shown(command), tail(&mut log)?);
     }
     out.seek(SeekFrom::Start(0))?;
     io::read_to_string(out).with_context(|| format!("{what}: the output is not text"))
@@ -83,11 +69,7 @@ pub(crate) fn show(command: &mut Command, what: &str) -> Result<()> {
 /// What `command` writes to its standard output if it can be run and succeeds; for questions whose answer may be "no".
 pub(crate) fn probe(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
-    if output.status.success() {
-        String::from_utf8(output.stdout).ok()
-    } else {
-        None
-    }
+    if output.status.success() { String::from_utf8(output.stdout).ok() } else { None }
 }
 
 /// Whether a program of this name can be found in `PATH`.
@@ -98,15 +80,11 @@ pub(crate) fn exists(program: &str) -> bool {
 /// The first file named `program` in `PATH`.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 fn spawn(command: &mut Command) -> Result<Child> {
-    command
-        .spawn()
-        .with_context(|| format!("cannot start {}", command.get_program().display()))
+    command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))
 }
 
 /// Waits for the child and shows for how long already.
@@ -168,12 +146,9 @@ mod tests {
 
     #[test]
     fn a_failed_child_is_quoted() {
-        let error = run(
-            Command::new("sh").args(["-c", "echo reason >&2; exit 3"]),
-            "trying",
-        )
-        .unwrap_err()
-        .to_string();
+        let error = run(Command::new("sh").args(["-c", "echo reason >&2; exit 3"]), "trying")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("trying failed"), "{error}");
         assert!(error.contains("exit status: 3"), "{error}");
         assert!(error.ends_with("reason"), "{error}");
@@ -181,19 +156,13 @@ mod tests {
 
     #[test]
     fn only_standard_output_is_read() {
-        let text = read(
-            Command::new("sh").args(["-c", "echo data; echo noise >&2"]),
-            "trying",
-        )
-        .unwrap();
+        let text = read(Command::new("sh").args(["-c", "echo data; echo noise >&2"]), "trying").unwrap();
         assert_eq!(text, "data\n");
     }
 
     #[test]
     fn a_missing_program_is_named() {
-        let error = run(&mut Command::new("no-such-program"), "trying")
-            .unwrap_err()
-            .to_string();
+        let error = run(&mut Command::new("no-such-program"), "trying").unwrap_err().to_string();
         assert_eq!(error, "cannot start no-such-program");
     }
 

@@ -63,16 +63,8 @@ mod tests {
     fn another_release_or_program_is_not_taken() {
         let folder = tempfile::tempdir().unwrap();
         let said_in = folder.path().join("said");
-        let release = Release {
-            name: "tool",
-            version: "1.2.3",
-            takes: "no time",
-        };
-        for (said, is_it) in [
-            ("tool 1.2.3", true),
-            ("tool 1.2.30", false),
-            ("other 1.2.3", false),
-        ] {
+        let release = Release { name: "tool", version: "1.2.3", takes: "no time" };
+        for (said, is_it) in [("tool 1.2.3", true), ("tool 1.2.30", false), ("other 1.2.3", false)] {
             std::fs::write(&said_in, said).unwrap();
             let is_told = release.is_told(Command::new("cat").arg(&said_in));
             assert_eq!(is_told, is_it, "{said}");

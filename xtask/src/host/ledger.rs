@@ -35,13 +35,7 @@ mod tests {
         note("asking a test", Duration::from_millis(900));
         note("unpacking a test", Duration::from_millis(600));
         // Other tests run programs meanwhile.
-        let taken: Vec<_> = take()
-            .into_iter()
-            .filter(|(name, _)| name.ends_with("a test"))
-            .collect();
-        assert_eq!(
-            taken,
-            [("unpacking a test".to_owned(), Duration::from_millis(1200))]
-        );
+        let taken: Vec<_> = take().into_iter().filter(|(name, _)| name.ends_with("a test")).collect();
+        assert_eq!(taken, [("unpacking a test".to_owned(), Duration::from_millis(1200))]);
     }
 }

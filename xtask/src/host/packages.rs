@@ -29,20 +29,12 @@ pub(crate) struct Package {
 
 /// Any build of `program` will do.
 const fn program(name: &'static str, program: &'static str) -> Package {
-    Package {
-        name,
-        program: Some(program),
-        any_build: true,
-    }
+    Package { name, program: Some(program), any_build: true }
 }
 
 /// Only the package itself will do, where there are packages.
 const fn package(name: &'static str, program: Option<&'static str>) -> Package {
-    Package {
-        name,
-        program,
-        any_build: false,
-    }
+    Package { name, program, any_build: false }
 }
 
 /// For building bpf-linker and stripping the objects.
@@ -58,19 +50,12 @@ pub(crate) const BPF: Need = Need {
 };
 
 /// For building libFuzzer.
-pub(crate) const FUZZ: Need = Need {
-    step: "build the fuzz targets",
-    packages: &[program("g++", "g++")],
-};
+pub(crate) const FUZZ: Need = Need { step: "build the fuzz targets", packages: &[program("g++", "g++")] };
 
 /// For fetching and unpacking the kernels of the guests.
 pub(crate) const KERNELS: Need = Need {
     step: "unpack kernels for the guest",
-    packages: &[
-        program("kmod", "depmod"),
-        program("xz-utils", "xz"),
-        program("tar", "tar"),
-    ],
+    packages: &[program("kmod", "depmod"), program("xz-utils", "xz"), program("tar", "tar")],
 };
 
 /// For fetching Debian's packages of another release.
@@ -118,10 +103,8 @@ pub(crate) const TREE: Need = Need {
 };
 
 /// For showing reports in a real browser.
-pub(crate) const BROWSER: Need = Need {
-    step: "show a report in a browser",
-    packages: &[program("chromium", BROWSER_PROGRAM)],
-};
+pub(crate) const BROWSER: Need =
+    Need { step: "show a report in a browser", packages: &[program("chromium", BROWSER_PROGRAM)] };
 /// The browser.
 pub(crate) const BROWSER_PROGRAM: &str = "chromium";
 
@@ -131,12 +114,7 @@ pub(crate) const BROWSER_PROGRAM: &str = "chromium";
 /// Something is missing and this is no Debian or Ubuntu, or the rights are missing, or apt fails. The error names the
 /// packages and the command to run by hand.
 pub(crate) fn ensure(need: &Need) -> Result<()> {
-    let missing: Vec<&str> = need
-        .packages
-        .iter()
-        .filter(|one| !is_there(one))
-        .map(|one| one.name)
-        .collect();
+    let missing: Vec<&str> = need.packages.iter().filter(|one| !is_there(one)).map(|one| one.name).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -182,27 +160,11 @@ fn is_installed(package: &str) -> bool {
 fn install(packages: &[&str]) -> Result<()> {
     update_lists()?;
     let mut plan = Command::new("apt-get");
-    plan.args([
-        "install",
-        "--yes",
-        "--no-install-recommends",
-        "--print-uris",
-        "-qq",
-    ])
-    .args(packages);
+    plan.args(["install", "--yes", "--no-install-recommends", "--print-uris", "-qq"]).args(packages);
     let uris = command::read(&mut plan, "asking apt for the packages")?;
     println!("Installing with apt-get: {}", planned(&uris));
-    let options = [
-        "install",
-        "--yes",
-        "--no-install-recommends",
-        "-o",
-        "DPkg::Lock::Timeout=120",
-    ];
-    command::run(
-        &mut apt_as_root(&[&options, packages].concat())?,
-        "apt-get install",
-    )
+    let options = ["install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120"];
+    command::run(&mut apt_as_root(&[&options, packages].concat())?, "apt-get install")
 }
 
 /// An apt-get with these arguments that runs as root.
@@ -227,10 +189,7 @@ fn apt_as_root(arguments: &[&str]) -> Result<Command> {
 pub(super) fn planned(uris: &str) -> String {
     let rows = || uris.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let names: Vec<String> = rows()
-        .filter_map(|row| {
-            row.get(1)
-                .map(|file| file.split('_').next().unwrap_or_default().to_owned())
-        })
+        .filter_map(|row| row.get(1).map(|file| file.split('_').next().unwrap_or_default().to_owned()))
         .collect();
     let bytes: u64 = rows().filter_map(|row| row.get(2)?.parse::<u64>().ok()).sum();
     format!("{} ({} to download)", names.join(" "), megabytes(bytes))

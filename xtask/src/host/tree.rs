@@ -30,11 +30,7 @@ pub(crate) fn unpack(
         symlink(format!("usr/{name}"), tree.join(name))?;
     }
     for file in files {
-        let name = file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut unpack = Command::new("dpkg-deb");
         command::run(unpack.arg("-x").arg(file).arg(tree), &format!("unpacking {name}"))?;
     }

@@ -18,9 +18,7 @@ pub(super) const LABEL: &str = "7.3";
 const SUITE: &str = "trixie-backports";
 const RELEASE: &str = "7.3.4+deb13-amd64";
 /// The suites of its headers, and of the compiler that they ask for.
-const HEADERS: Headers = Headers::Debian {
-    suites: &["trixie", SUITE],
-};
+const HEADERS: Headers = Headers::Debian { suites: &["trixie", SUITE] };
 
 /// The first version that Debian builds with `CONFIG_PCI_P2PDMA=y`.
 const FIRST: [u32; 2] = [6, 16];
@@ -55,23 +53,14 @@ fn key(release: &str) -> String {
 fn describe(tree: &Path, release: &str) -> Result<GuestKernel> {
     let modules = tree.join("lib/modules").join(release);
     let find = |old: &str, new: &str| -> Option<PathBuf> {
-        [
-            modules.join(new),
-            tree.join("boot").join(format!("{old}-{release}")),
-        ]
-        .into_iter()
-        .find(|file| file.is_file())
+        [modules.join(new), tree.join("boot").join(format!("{old}-{release}"))]
+            .into_iter()
+            .find(|file| file.is_file())
     };
     let image =
         find("vmlinuz", "vmlinuz").with_context(|| format!("no kernel image in {}", tree.display()))?;
-    GuestKernel::new(
-        LABEL,
-        release,
-        image,
-        tree.to_path_buf(),
-        find("config", "config"),
-    )
-    .map(|kernel| kernel.with_headers(HEADERS))
+    GuestKernel::new(LABEL, release, image, tree.to_path_buf(), find("config", "config"))
+        .map(|kernel| kernel.with_headers(HEADERS))
 }
 
 /// Downloads the packages of the release and makes one tree of them.
@@ -88,10 +77,7 @@ fn unpack(suite: &Suite, release: &str, tree: &Path) -> Result<()> {
     let downloads = tempfile::tempdir()?;
     for (name, part) in &parts {
         let file = suite.download(name, &part.version, downloads.path())?;
-        command::run(
-            Command::new("dpkg-deb").arg("-x").arg(file).arg(tree),
-            &format!("unpacking {name}"),
-        )?;
+        command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(tree), &format!("unpacking {name}"))?;
     }
     // On a merged /usr the packages hold usr/lib only; modprobe and depmod look in lib.
     if !tree.join("lib").exists() {
@@ -100,10 +86,7 @@ fn unpack(suite: &Suite, release: &str, tree: &Path) -> Result<()> {
     if !tree.join("lib/modules").join(release).join("kernel").is_dir() {
         bail!("the packages {} hold no modules of {release}", names.join(", "));
     }
-    command::run(
-        Command::new("depmod").arg("-b").arg(tree).arg(release),
-        "indexing the modules",
-    )
+    command::run(Command::new("depmod").arg("-b").arg(tree).arg(release), "indexing the modules")
 }
 
 /// The image's package and those of the same release that it depends on: it may be an empty one that names the others.
@@ -135,11 +118,7 @@ fn newest_release(names: &[String]) -> Option<String> {
         .iter()
         .filter_map(|name| name.strip_prefix(PREFIX))
         .filter(|release| release.ends_with("-amd64"))
-        .filter(|release| {
-            !["-cloud-", "-rt-"]
-                .iter()
-                .any(|flavour| release.contains(flavour))
-        })
+        .filter(|release| !["-cloud-", "-rt-"].iter().any(|flavour| release.contains(flavour)))
         .filter_map(|release| Some((version_of(release)?, release)))
         .filter(|(version, _)| version.as_slice() >= FIRST.as_slice())
         .max()
@@ -149,10 +128,7 @@ fn newest_release(names: &[String]) -> Option<String> {
 /// The numbers that a release begins with: 7.3.4 of `7.3.4+deb13-amd64`. None for the names of metapackages.
 pub(crate) fn version_of(release: &str) -> Option<Vec<u32>> {
     let end = release.find(|character: char| !character.is_ascii_digit() && character != '.')?;
-    release[..end]
-        .split('.')
-        .map(|number| number.parse().ok())
-        .collect()
+    release[..end].split('.').map(|number| number.parse().ok()).collect()
 }
 
 #[cfg(test)]
@@ -181,10 +157,7 @@ mod tests {
                        linux-base-7.3.4+deb13-amd64 (= 7.3.4-1~bpo13+1), \
                        linux-binary-7.3.4+deb13-amd64 (= 7.3.4-1~bpo13+1), kmod, linux-base (>= 4.3)";
         let found: Vec<String> = same_release(depends, "7.3.4+deb13-amd64").collect();
-        assert_eq!(
-            found,
-            ["linux-base-7.3.4+deb13-amd64", "linux-binary-7.3.4+deb13-amd64"]
-        );
+        assert_eq!(found, ["linux-base-7.3.4+deb13-amd64", "linux-binary-7.3.4+deb13-amd64"]);
     }
 
     #[test]

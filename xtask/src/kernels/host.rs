@@ -40,10 +40,7 @@ fn first_file(candidates: [PathBuf; 2]) -> Option<PathBuf> {
 
 /// Whether the option is built in or a module.
 fn is_on(config: &str, option: &str) -> bool {
-    config
-        .lines()
-        .filter_map(|line| line.strip_prefix(option))
-        .any(|value| value == "=y" || value == "=m")
+    config.lines().filter_map(|line| line.strip_prefix(option)).any(|value| value == "=y" || value == "=m")
 }
 
 #[cfg(test)]

@@ -52,26 +52,11 @@ impl GuestKernel {
         let folder = modules.join("lib/modules").join(release);
         let index = folder.join("modules.dep");
         if !index.is_file() {
-            bail!(
-                "{} is missing: run `depmod -b {} {release}`",
-                index.display(),
-                modules.display()
-            );
+            bail!("{} is missing: run `depmod -b {} {release}`", index.display(), modules.display());
         }
         let build = folder.join("build");
-        let headers = if build.join("Makefile").is_file() {
-            Headers::Folder(build)
-        } else {
-            Headers::None
-        };
-        Ok(Self {
-            label: label.to_owned(),
-            release: release.to_owned(),
-            image,
-            modules,
-            config,
-            headers,
-        })
+        let headers = if build.join("Makefile").is_file() { Headers::Folder(build) } else { Headers::None };
+        Ok(Self { label: label.to_owned(), release: release.to_owned(), image, modules, config, headers })
     }
 
     /// With headers from elsewhere than beside its modules.
@@ -132,25 +117,14 @@ pub(crate) fn find_any() -> Result<GuestKernel> {
 /// # Errors
 /// The image cannot be read, or there is not exactly one release below `modules`.
 pub(crate) fn given(image: &Path, modules: &Path) -> Result<GuestKernel> {
-    let modules = modules
-        .canonicalize()
-        .with_context(|| format!("no folder {}", modules.display()))?;
+    let modules = modules.canonicalize().with_context(|| format!("no folder {}", modules.display()))?;
     let (base, release) = if modules.join("modules.dep").is_file() {
-        let release = modules
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        (
-            modules.ancestors().nth(3).unwrap_or(&modules).to_path_buf(),
-            release,
-        )
+        let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        (modules.ancestors().nth(3).unwrap_or(&modules).to_path_buf(), release)
     } else {
         (modules.clone(), only_release(&modules)?)
     };
-    let image = image
-        .canonicalize()
-        .with_context(|| format!("no kernel image {}", image.display()))?;
+    let image = image.canonicalize().with_context(|| format!("no kernel image {}", image.display()))?;
     GuestKernel::new(&release, &release, image, base, None)
 }
 
@@ -175,10 +149,7 @@ pub(crate) fn select(root: &Path, labels: &[&str]) -> Selection {
 }
 
 fn split_labels(list: &str) -> Vec<&str> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|label| !label.is_empty())
-        .collect()
+    list.split(',').map(str::trim).filter(|label| !label.is_empty()).collect()
 }
 
 /// The one folder below `lib/modules` in `tree`.
@@ -191,11 +162,9 @@ fn only_release(tree: &Path) -> Result<String> {
     match releases.as_slice() {
         [release] => Ok(release.clone()),
         [] => bail!("{} is empty", folder.display()),
-        _ => bail!(
-            "{} holds {}: name one of them as the module folder",
-            folder.display(),
-            releases.join(", ")
-        ),
+        _ => {
+            bail!("{} holds {}: name one of them as the module folder", folder.display(), releases.join(", "))
+        }
     }
 }
 
@@ -226,12 +195,7 @@ mod tests {
     fn of_several_releases_one_must_be_named() {
         let tree = tree(&["6.18.1", "6.18.2"]);
         let image = tree.path().join("vmlinuz");
-        assert!(
-            given(&image, tree.path())
-                .unwrap_err()
-                .to_string()
-                .contains("name one of them")
-        );
+        assert!(given(&image, tree.path()).unwrap_err().to_string().contains("name one of them"));
         let kernel = given(&image, &tree.path().join("lib/modules/6.18.2")).unwrap();
         assert_eq!(kernel.release, "6.18.2");
         assert_eq!(kernel.modules, tree.path().canonicalize().unwrap());
@@ -241,9 +205,7 @@ mod tests {
     fn a_tree_without_depmod_is_refused_with_the_remedy() {
         let tree = tree(&["6.18.1"]);
         fs::remove_file(tree.path().join("lib/modules/6.18.1/modules.dep")).unwrap();
-        let error = given(&tree.path().join("vmlinuz"), tree.path())
-            .unwrap_err()
-            .to_string();
+        let error = given(&tree.path().join("vmlinuz"), tree.path()).unwrap_err().to_string();
         assert!(error.contains("depmod -b"), "{error}");
     }
 

@@ -23,10 +23,7 @@ const FILES: [&str; 3] = ["vmlinuz", "modules.tar.xz", "config"];
 pub(super) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
     let kernels = folder(root);
     if !kernels.join(label).join(FILES[0]).is_file() {
-        bail!(
-            "there is no {} ({FOLDER_VARIABLE}=FOLDER names another place)",
-            kernels.join(label).display()
-        );
+        bail!("there is no {} ({FOLDER_VARIABLE}=FOLDER names another place)", kernels.join(label).display());
     }
     let list = kernels.join(SUMS);
     let list = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
@@ -38,10 +35,7 @@ pub(super) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
         .collect::<Result<_>>()?;
 
     // Named by its content, so that an exchanged kernel is unpacked anew.
-    let key = format!(
-        "kernel-{label}-{}",
-        &inputs::sha256(sums.concat().as_bytes())[..16]
-    );
+    let key = format!("kernel-{label}-{}", &inputs::sha256(sums.concat().as_bytes())[..16]);
     let tree = cache::entry(&key, |work| {
         for (file, sum) in FILES.iter().zip(&sums) {
             take(&kernels.join(label).join(file), sum, &work.join(file))?;
@@ -53,11 +47,9 @@ pub(super) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
         Ok(fs::remove_file(work.join(FILES[1]))?)
     })?;
     let release = only_release(&tree)?;
-    let headers =
-        sum_of(&list, &format!("{label}/{HEADERS}")).map_or(Headers::None, |sum| Headers::Archive {
-            file: kernels.join(label).join(HEADERS),
-            sha256: sum.to_owned(),
-        });
+    let headers = sum_of(&list, &format!("{label}/{HEADERS}")).map_or(Headers::None, |sum| {
+        Headers::Archive { file: kernels.join(label).join(HEADERS), sha256: sum.to_owned() }
+    });
     let image = tree.join(FILES[0]);
     let config = tree.join(FILES[2]);
     let kernel = GuestKernel::new(label, &release, image, tree, Some(config))?;
@@ -65,10 +57,8 @@ pub(super) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
 }
 
 fn folder(root: &Path) -> PathBuf {
-    std::env::var_os(FOLDER_VARIABLE).map_or_else(
-        || root.parent().unwrap_or(root).join("shared/kernels"),
-        PathBuf::from,
-    )
+    std::env::var_os(FOLDER_VARIABLE)
+        .map_or_else(|| root.parent().unwrap_or(root).join("shared/kernels"), PathBuf::from)
 }
 
 /// Copies a file whose checksum is right.
@@ -82,10 +72,7 @@ fn take(from: &Path, sum: &str, to: &Path) -> Result<()> {
 
 /// The checksum of `file` in the output of sha256sum.
 fn sum_of<'list>(list: &'list str, file: &str) -> Option<&'list str> {
-    list.lines()
-        .filter_map(|line| line.split_once("  "))
-        .find(|(_, name)| *name == file)
-        .map(|(sum, _)| sum)
+    list.lines().filter_map(|line| line.split_once("  ")).find(|(_, name)| *name == file).map(|(sum, _)| sum)
 }
 
 #[cfg(test)]
@@ -94,10 +81,7 @@ mod tests {
 
     #[test]
     fn a_sum_is_found_by_its_file() {
-        assert_eq!(
-            sum_of("aa  6.1/config\nbb  6.1/vmlinuz\n", "6.1/vmlinuz"),
-            Some("bb")
-        );
+        assert_eq!(sum_of("aa  6.1/config\nbb  6.1/vmlinuz\n", "6.1/vmlinuz"), Some("bb"));
         assert_eq!(sum_of("aa  6.1/config\n", "6.1/vmlinuz"), None);
     }
 

@@ -34,16 +34,9 @@ pub(super) fn other_device(lab: &mut Lab, method: Method) -> Result<Verdict> {
             "an event came through: {event:?}"
         );
     }
-    let of_others = stream
-        .summary()?
-        .hooks
-        .iter()
-        .filter(|hook| hook.hook.name() != "pull");
+    let of_others = stream.summary()?.hooks.iter().filter(|hook| hook.hook.name() != "pull");
     let hits: u64 = of_others.map(|hook| hook.hits).sum();
-    ensure!(
-        hits == 0,
-        "{hits} hits are counted for a device that has no p2p memory"
-    );
+    ensure!(hits == 0, "{hits} hits are counted for a device that has no p2p memory");
     Ok(Verdict::Passed)
 }
 
@@ -67,14 +60,9 @@ pub(super) fn least_rights(lab: &mut Lab, method: Method) -> Result<Verdict> {
         }
         Method::Kprobe => {
             let paranoid = lab.guest.check("cat /proc/sys/kernel/perf_event_paranoid")?;
-            let paranoid = paranoid
-                .first()
-                .and_then(|value| value.parse::<u32>().ok())
-                .unwrap_or_default();
+            let paranoid = paranoid.first().and_then(|value| value.parse::<u32>().ok()).unwrap_or_default();
             if paranoid < PARANOID {
-                return Ok(Verdict::skipped(
-                    "this kernel allows kprobes with CAP_PERFMON alone",
-                ));
+                return Ok(Verdict::skipped("this kernel allows kprobes with CAP_PERFMON alone"));
             }
             let command = format!("{LEAST} p2p-trace live --json {} --duration 1", method.option());
             let output = lab.guest.run(&command)?;
@@ -100,31 +88,20 @@ pub(super) fn doctor(lab: &mut Lab, _attaches_nothing: Method) -> Result<Verdict
     let release = lab.guest.check("uname -r")?.concat();
     let report = lab.guest.check("p2p-trace doctor --json")?;
     let refused = lab.guest.run("p2pcaps --keep syslog -- p2p-trace doctor")?;
-    let tried = lab
-        .guest
-        .run("p2pcaps --keep syslog -- p2p-trace live --duration 1")?;
+    let tried = lab.guest.run("p2pcaps --keep syslog -- p2p-trace live --duration 1")?;
     lab.unload_driver()?;
 
     let report: DoctorReport =
         serde_json::from_str(&report.join("\n")).context("the report is not what its schema says")?;
-    ensure!(
-        report.verdict.can_trace,
-        "root cannot trace: {:?}",
-        report.verdict
-    );
+    ensure!(report.verdict.can_trace, "root cannot trace: {:?}", report.verdict);
     let devices = &report.devices;
-    let device = devices
-        .iter()
-        .find(|device| device.address.to_string() == lab.memory);
+    let device = devices.iter().find(|device| device.address.to_string() == lab.memory);
     let device = device.with_context(|| format!("{} is not among {devices:?}", lab.memory))?;
     // Kernels that a look at these files can crash are not asked.
     let is_asked = !release.starts_with("5.");
     let told = (device.size, device.published);
     let expected = (is_asked.then_some(end - start + 1), is_asked.then_some(true));
-    ensure!(
-        told == expected,
-        "the device's size and whether it is published are told as {told:?}"
-    );
+    ensure!(told == expected, "the device's size and whether it is published are told as {told:?}");
     let alloc = report.hooks.iter().find(|hook| hook.hook == "alloc");
     ensure!(
         alloc
@@ -133,17 +110,8 @@ pub(super) fn doctor(lab: &mut Lab, _attaches_nothing: Method) -> Result<Verdict
         "the hook on allocations is told as {alloc:?}"
     );
     for (output, what) in [(refused, "doctor"), (tried, "live")] {
-        ensure!(
-            output.code == NO_RIGHTS,
-            "{what} ends with {}: {}",
-            output.code,
-            output.text()
-        );
-        ensure!(
-            output.text().contains("CAP_BPF"),
-            "{what} does not name the right: {}",
-            output.text()
-        );
+        ensure!(output.code == NO_RIGHTS, "{what} ends with {}: {}", output.code, output.text());
+        ensure!(output.text().contains("CAP_BPF"), "{what} does not name the right: {}", output.text());
     }
     Ok(Verdict::Passed)
 }
@@ -155,12 +123,7 @@ pub(super) fn closed_output(lab: &mut Lab, method: Method) -> Result<Verdict> {
         method.option()
     );
     let output = lab.guest.run(&command)?;
-    ensure!(
-        output.code == 0 && output.out == ["0"],
-        "it ends with {}: {}",
-        output.code,
-        output.text()
-    );
+    ensure!(output.code == 0 && output.out == ["0"], "it ends with {}: {}", output.code, output.text());
     ensure!(output.err.is_empty(), "it complains: {}", output.text());
     Ok(Verdict::Passed)
 }

@@ -24,9 +24,8 @@ pub(super) fn rebinds(lab: &mut Lab, method: Method) -> Result<Verdict> {
         "n=0; while [ $n -lt {ROUNDS} ]; do n=$((n+1)); echo {card} > {driver}/unbind && echo {card} > {driver}/bind || exit 1; done"
     ))?;
     // Three processes at once, and scatter lists beside them.
-    lab.guest.check(&format!(
-        "for n in 1 2 3; do (echo load {card} {SIZE} 300 > /dev/p2ptest) & done; wait"
-    ))?;
+    lab.guest
+        .check(&format!("for n in 1 2 3; do (echo load {card} {SIZE} 300 > /dev/p2ptest) & done; wait"))?;
     for _ in 0..5 {
         let list = lab.command(&format!("alloc-list {card} {SIZE}"))?.handle()?;
         lab.command(&format!("free {list}"))?;
@@ -38,11 +37,7 @@ pub(super) fn rebinds(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     expect::nothing_lost(&stream)?;
     let releases = stream.of_kind("released").count();
-    ensure!(
-        releases == ROUNDS as usize + 2,
-        "{releases} pools were seen to go, not {}",
-        ROUNDS + 2
-    );
+    ensure!(releases == ROUNDS as usize + 2, "{releases} pools were seen to go, not {}", ROUNDS + 2);
     expect::clean(&stream, &card)?;
     Ok(Verdict::Passed)
 }
@@ -69,12 +64,7 @@ pub(super) fn late_start(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     expect::nothing_lost(&stream)?;
     // What was taken before, and above all the list, is not known well enough to judge how it is given back.
-    expect::verdicts(
-        &stream,
-        &card,
-        &[],
-        &["unmatched-free", "double-free", "size-mismatch"],
-    )?;
+    expect::verdicts(&stream, &card, &[], &["unmatched-free", "double-free", "size-mismatch"])?;
     Ok(Verdict::Passed)
 }
 
@@ -83,9 +73,7 @@ pub(super) fn mapping_storm(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("clean-mapping-storm", &method.option())?;
     lab.load_driver()?;
     let device = lab.memory.clone();
-    lab.guest.check(&format!(
-        "p2pmap {device} --size {SIZE} --loops {LOOPS} --processes 3"
-    ))?;
+    lab.guest.check(&format!("p2pmap {device} --size {SIZE} --loops {LOOPS} --processes 3"))?;
     let refused = lab.guest.run(&format!("p2pmap {device} --size {}", 1u64 << 30))?;
     ensure!(refused.code != 0, "more was mapped than there is");
     lab.unbind()?;
@@ -111,11 +99,7 @@ pub(super) fn two_devices(lab: &mut Lab, method: Method) -> Result<Verdict> {
         lab.command(&format!("free {handle}"))?;
     }
     let drive = lab.unbind_command();
-    let card = format!(
-        "echo {} > /sys/bus/pci/drivers/{}/unbind",
-        lab.card,
-        kmodule::NAME
-    );
+    let card = format!("echo {} > /sys/bus/pci/drivers/{}/unbind", lab.card, kmodule::NAME);
     lab.guest.check(&format!("({card}) & {drive}; wait"))?;
     let stream = lab.stop(trace)?;
     lab.unload_module()?;

@@ -34,32 +34,21 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let unbind = lab.guest.spawn(&lab.unbind_command())?;
     let taker = format!("taken by p2pdio[{pid}]");
     let text = screen.wait_for("who blocks the unbind", PATIENCE, |_, text| {
-        text.lines()
-            .nth(2)
-            .is_some_and(|line| line.contains("BLOCKED") && line.contains(&taker))
+        text.lines().nth(2).is_some_and(|line| line.contains("BLOCKED") && line.contains(&taker))
     })?;
     ensure!(
         lab.guest.wait_within(unbind, Duration::ZERO)?.is_none(),
         "the unbind was over before the screen told who blocked it"
     );
     let waits = |line: &str| line.contains("DRAINED") && line.contains("WAITING") && line.contains(&taker);
-    ensure!(
-        text.lines().any(waits),
-        "the step that waits is not told:\n{text}"
-    );
+    ensure!(text.lines().any(waits), "the step that waits is not told:\n{text}");
     let is_told = |line: &str| line.contains(&lab.memory) && line.contains("BLOCKED");
-    ensure!(
-        text.lines().skip(4).any(is_told),
-        "the device is not told as blocked:\n{text}"
-    );
+    ensure!(text.lines().skip(4).any(is_told), "the device is not told as blocked:\n{text}");
 
     screen.keys("2")?;
     screen.wait_for("what is taken", PATIENCE, |_, text| {
         let row = format!("p2pdio[{pid}]");
-        text.contains("CALLED FROM")
-            && text
-                .lines()
-                .any(|line| line.contains(&row) && line.contains("mmap"))
+        text.contains("CALLED FROM") && text.lines().any(|line| line.contains(&row) && line.contains("mmap"))
     })?;
     screen.keys("?")?;
     screen.wait_for("the help", PATIENCE, |_, text| text.contains("the next view"))?;
@@ -94,21 +83,13 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
 /// Has the last minutes written to a file, which tells of the teardown and is nobody else's business.
 fn dumped(lab: &mut Lab, screen: &mut Screen) -> Result<()> {
     screen.keys("E")?;
-    let text = screen.wait_for("where the dump is", PATIENCE, |_, text| {
-        text.contains("written to ")
-    })?;
-    let path = text
-        .split_once("written to ")
-        .and_then(|(_, rest)| rest.split_whitespace().next());
+    let text = screen.wait_for("where the dump is", PATIENCE, |_, text| text.contains("written to "))?;
+    let path = text.split_once("written to ").and_then(|(_, rest)| rest.split_whitespace().next());
     let path = path.context("the dump has no name")?;
-    let told = lab
-        .guest
-        .check(&format!("p2p-trace replay --text {path} && stat -c %a {path}"))?;
+    let told = lab.guest.check(&format!("p2p-trace replay --text {path} && stat -c %a {path}"))?;
     let steps = ["KILL", "DRAINED", "REMOVE"];
     ensure!(
-        steps
-            .iter()
-            .all(|step| told.iter().any(|line| line.contains(step)))
+        steps.iter().all(|step| told.iter().any(|line| line.contains(step)))
             && told.last().is_some_and(|mode| mode == "600"),
         "the dump tells:\n{}",
         told.join("\n")
@@ -142,11 +123,9 @@ fn given_back(lab: &mut Lab, screen: &Screen, shown: Job, settings: &[String]) -
     let ended = lab.guest.wait(shown)?;
     ensure!(ended.code == 0, "it ended with {}: {}", ended.code, ended.text());
     ensure!(ended.err.is_empty(), "it complained: {}", ended.text());
-    screen.wait_for(
-        "the first screen, with what the run came to",
-        PATIENCE,
-        |screen, text| !screen.is_taken() && text.contains(" lost"),
-    )?;
+    screen.wait_for("the first screen, with what the run came to", PATIENCE, |screen, text| {
+        !screen.is_taken() && text.contains(" lost")
+    })?;
     let now = lab.guest.check(&format!("stty -F {DEVICE} -a"))?;
     let without_size = |lines: &[String]| lines.get(1..).unwrap_or_default().to_vec();
     ensure!(

@@ -37,11 +37,8 @@ pub(super) fn tracer(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Result
 
 /// A dump replays exactly what was shown while it was recorded.
 pub(super) fn replays(dump: &Path, shown: &[String]) -> Result<()> {
-    let Output {
-        out: replayed,
-        err,
-        code,
-    } = tracer([OsStr::new("replay"), OsStr::new("--json"), dump.as_os_str()])?;
+    let Output { out: replayed, err, code } =
+        tracer([OsStr::new("replay"), OsStr::new("--json"), dump.as_os_str()])?;
     ensure!(
         code == 0 && err.is_empty(),
         "the replay of {} ended with {code}: {}",
@@ -95,10 +92,7 @@ mod tests {
     fn base64_is_read() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(decode(&lines("aGVs\nbG8=")).as_deref(), Some(&b"hello"[..]));
-        assert_eq!(
-            decode(&lines("/+8AAQ==")).as_deref(),
-            Some(&[0xff, 0xef, 0, 1][..])
-        );
+        assert_eq!(decode(&lines("/+8AAQ==")).as_deref(), Some(&[0xff, 0xef, 0, 1][..]));
         assert_eq!(decode(&lines("")).as_deref(), Some(&[][..]));
         assert_eq!(decode(&lines("a b")), None);
     }

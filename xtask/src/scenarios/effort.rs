@@ -17,27 +17,16 @@ const KILLS: u32 = 3;
 impl Effort {
     /// What must hold before a change goes in.
     pub(crate) const fn short() -> Self {
-        Self {
-            everything: false,
-            times: 1,
-            kills: KILLS,
-        }
+        Self { everything: false, times: 1, kills: KILLS }
     }
 
     /// What a developer names: all of it, once.
     pub(crate) const fn alone() -> Self {
-        Self {
-            everything: true,
-            ..Self::short()
-        }
+        Self { everything: true, ..Self::short() }
     }
 
     /// All of it, so many times and with so many kills.
     pub(crate) const fn long(times: usize, kills: u32) -> Self {
-        Self {
-            everything: true,
-            times,
-            kills,
-        }
+        Self { everything: true, times, kills }
     }
 }

@@ -91,20 +91,13 @@ pub(crate) fn bounds(event: &EventLine) -> Result<(u64, u64)> {
 /// Expects a whole and right teardown of one range.
 pub(crate) fn teardown(stream: &Stream, (start, end): (u64, u64)) -> Result<()> {
     in_order(stream, &["driver_remove", "memremap_release", "kill"])?;
-    in_order(
-        stream,
-        &["kill", "drained", "remove", "unmapped", "release", "released"],
-    )?;
+    in_order(stream, &["kill", "drained", "remove", "unmapped", "release", "released"])?;
     in_order(stream, &TEARDOWN)?;
     let pgmap = stream.only("kill")?.pgmap;
     ensure!(pgmap.is_some(), "the kill does not say of which range");
     for kind in ["kill", "drained", "remove"] {
         let event = stream.only(kind)?;
-        ensure!(
-            event.pgmap == pgmap,
-            "`{kind}` is about {:?}, the kill about {pgmap:?}",
-            event.pgmap
-        );
+        ensure!(event.pgmap == pgmap, "`{kind}` is about {:?}, the kill about {pgmap:?}", event.pgmap);
         let range = bounds(event)?;
         ensure!(
             range == (start, end),
@@ -122,11 +115,7 @@ pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()>
     let taken: Vec<&EventLine> = stream.of_kind("alloc").collect();
     let freed: Vec<&EventLine> = stream.of_kind("free").collect();
     ensure!(freed.len() == 2, "{} frees instead of 2", freed.len());
-    ensure!(
-        taken.len() == if with_allocation { 2 } else { 0 },
-        "{} allocations",
-        taken.len()
-    );
+    ensure!(taken.len() == if with_allocation { 2 } else { 0 }, "{} allocations", taken.len());
     for event in taken.iter().chain(&freed) {
         ensure!(
             event.size == Some(QUEUE_BYTES),
@@ -135,26 +124,14 @@ pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()>
             event.id.0,
             event.size
         );
-        ensure!(
-            event.addr.is_some(),
-            "`{}` {} has no address",
-            event.kind.name(),
-            event.id.0
-        );
+        ensure!(event.addr.is_some(), "`{}` {} has no address", event.kind.name(), event.id.0);
     }
     for taken in &taken {
         let back = freed.iter().filter(|free| free.addr == taken.addr).count();
-        ensure!(
-            back == 1,
-            "the allocation at {:?} is freed {back} times",
-            taken.addr
-        );
+        ensure!(back == 1, "the allocation at {:?} is freed {back} times", taken.addr);
     }
     let kill = stream.only("kill")?;
-    ensure!(
-        freed.iter().all(|free| free.time_ns < kill.time_ns),
-        "a queue is freed after the kill"
-    );
+    ensure!(freed.iter().all(|free| free.time_ns < kill.time_ns), "a queue is freed after the kill");
     Ok(())
 }
 
@@ -226,24 +203,13 @@ fn compare<'a>(stream: &Stream, device: &str, expected: impl Fn(&str) -> &'a [An
     let mut seen = 0;
     for verdict in stream.verdicts.iter().filter(of_device) {
         let rule = verdict.rule.name();
-        let expected = if rule == ON_REQUEST {
-            &[Answer::NotChecked]
-        } else {
-            expected(rule)
-        };
-        let sentences: Vec<&str> = stream
-            .findings_of(rule)
-            .map(|finding| finding.message.as_str())
-            .collect();
+        let expected = if rule == ON_REQUEST { &[Answer::NotChecked] } else { expected(rule) };
+        let sentences: Vec<&str> = stream.findings_of(rule).map(|finding| finding.message.as_str()).collect();
         ensure!(
             expected.contains(&verdict.verdict),
             "{rule} of {device} is {}, not {}: {}{}",
             verdict.verdict.name(),
-            expected
-                .iter()
-                .map(|answer| answer.name())
-                .collect::<Vec<_>>()
-                .join(" or "),
+            expected.iter().map(|answer| answer.name()).collect::<Vec<_>>().join(" or "),
             verdict.reasons.join("; "),
             sentences.join("; ")
         );
@@ -263,28 +229,14 @@ mod tests {
             .iter()
             .map(|kind| format!(r#""kind":"{kind}","pgmap":"0xff","start":"0xf8000000","end":"0xfbffffff""#))
             .collect();
-        let lines: Vec<(u64, u64, &str)> = rest
-            .iter()
-            .enumerate()
-            .map(|(at, rest)| (at as u64, 2 * at as u64 + 1, rest.as_str()))
-            .collect();
-        Stream::parse(&stream(
-            &lines,
-            r#"{"hook":"kill","method":"fentry","hits":0,"delivered":0,"lost":0}"#,
-        ))
-        .unwrap()
+        let lines: Vec<(u64, u64, &str)> =
+            rest.iter().enumerate().map(|(at, rest)| (at as u64, 2 * at as u64 + 1, rest.as_str())).collect();
+        Stream::parse(&stream(&lines, r#"{"hook":"kill","method":"fentry","hits":0,"delivered":0,"lost":0}"#))
+            .unwrap()
     }
 
-    const RIGHT: [&str; 8] = [
-        "driver_remove",
-        "memremap_release",
-        "kill",
-        "drained",
-        "remove",
-        "unmapped",
-        "release",
-        "released",
-    ];
+    const RIGHT: [&str; 8] =
+        ["driver_remove", "memremap_release", "kill", "drained", "remove", "unmapped", "release", "released"];
     const RANGE: (u64, u64) = (0xf800_0000, 0xfbff_ffff);
 
     #[test]
@@ -301,27 +253,14 @@ mod tests {
         wrong.swap(3, 4);
         let error = teardown(&events(&wrong), RANGE).unwrap_err().to_string();
         assert!(error.contains("`remove` comes before `drained`"), "{error}");
+        assert!(teardown(&events(&RIGHT), (0, 1)).unwrap_err().to_string().contains("the BAR is"));
         assert!(
-            teardown(&events(&RIGHT), (0, 1))
-                .unwrap_err()
-                .to_string()
-                .contains("the BAR is")
+            teardown(&events(&RIGHT[..5]), RANGE).unwrap_err().to_string().contains("no event `unmapped`")
         );
         assert!(
-            teardown(&events(&RIGHT[..5]), RANGE)
-                .unwrap_err()
-                .to_string()
-                .contains("no event `unmapped`")
+            only_about(&events(&RIGHT), "0000:04:00.0").unwrap_err().to_string().contains("not 0000:04:00.0")
         );
-        assert!(
-            only_about(&events(&RIGHT), "0000:04:00.0")
-                .unwrap_err()
-                .to_string()
-                .contains("not 0000:04:00.0")
-        );
-        let error = attached_by(&events(&RIGHT), Method::Kprobe)
-            .unwrap_err()
-            .to_string();
+        let error = attached_by(&events(&RIGHT), Method::Kprobe).unwrap_err().to_string();
         assert!(error.contains("kill is attached by fentry"), "{error}");
     }
 
@@ -330,11 +269,8 @@ mod tests {
         let event =
             |kind: &str, addr: &str, size: u64| format!(r#""kind":"{kind}","addr":"{addr}","size":{size}"#);
         let parse = |rest: &[String]| {
-            let lines: Vec<(u64, u64, &str)> = rest
-                .iter()
-                .enumerate()
-                .map(|(at, rest)| (at as u64, 2 * at as u64, rest.as_str()))
-                .collect();
+            let lines: Vec<(u64, u64, &str)> =
+                rest.iter().enumerate().map(|(at, rest)| (at as u64, 2 * at as u64, rest.as_str())).collect();
             Stream::parse(&stream(&lines, "")).unwrap()
         };
         let kill = r#""kind":"kill""#.to_owned();
@@ -349,26 +285,11 @@ mod tests {
         queues_freed(&parse(&good[2..]), false).unwrap();
         let mut bad = good.clone();
         bad[3] = event("free", "0x2", 65536);
-        assert!(
-            queues_freed(&parse(&bad), true)
-                .unwrap_err()
-                .to_string()
-                .contains("freed 0 times")
-        );
+        assert!(queues_freed(&parse(&bad), true).unwrap_err().to_string().contains("freed 0 times"));
         bad[3] = event("free", "0x1", 4096);
-        assert!(
-            queues_freed(&parse(&bad), true)
-                .unwrap_err()
-                .to_string()
-                .contains("4096")
-        );
+        assert!(queues_freed(&parse(&bad), true).unwrap_err().to_string().contains("4096"));
         let mut late = good;
         late.swap(3, 4);
-        assert!(
-            queues_freed(&parse(&late), true)
-                .unwrap_err()
-                .to_string()
-                .contains("after the kill")
-        );
+        assert!(queues_freed(&parse(&late), true).unwrap_err().to_string().contains("after the kill"));
     }
 }

@@ -11,30 +11,18 @@ fn check_finding(finding: &FindingLine) -> Result<()> {
     ensure!(finding.verdict == Answer::Violated, "it is not violated");
     let bounds = [finding.range_start, finding.range_end].map(|bound| bound.is_some());
     ensure!(
-        matches!(
-            (finding.pgmap.is_some(), bounds),
-            (_, [false, false]) | (true, [true, true])
-        ),
+        matches!((finding.pgmap.is_some(), bounds), (_, [false, false]) | (true, [true, true])),
         "its range is half known"
     );
-    ensure!(
-        finding.closed == finding.end_ns.is_some(),
-        "only what is over has an end"
-    );
-    ensure!(
-        finding.end_ns.is_none_or(|end_ns| end_ns >= finding.start_ns),
-        "it ended before it began"
-    );
+    ensure!(finding.closed == finding.end_ns.is_some(), "only what is over has an end");
+    ensure!(finding.end_ns.is_none_or(|end_ns| end_ns >= finding.start_ns), "it ended before it began");
     ensure!(finding.occurrences > 0, "it did not happen");
     ensure!(
         !finding.message.is_empty() && !finding.advice.is_empty() && !finding.evidence.is_empty(),
         "it does not say what happened, what to do, or what shows it"
     );
     let first = finding.stack.first().and_then(|frame| frame.symbol.as_deref());
-    ensure!(
-        first.is_none_or(|symbol| !symbol.starts_with("bpf_")),
-        "its stack begins in the tracer"
-    );
+    ensure!(first.is_none_or(|symbol| !symbol.starts_with("bpf_")), "its stack begins in the tracer");
     finding.holders.iter().try_for_each(check_holder)
 }
 
@@ -50,10 +38,7 @@ fn check_holder(holder: &HolderLine) -> Result<()> {
         "its task is half known: {holder:?}"
     );
     ensure!(
-        holder
-            .caller
-            .as_ref()
-            .is_none_or(|caller| !caller.contains("trampoline")),
+        holder.caller.as_ref().is_none_or(|caller| !caller.contains("trampoline")),
         "its caller is none: {holder:?}"
     );
     Ok(())
@@ -74,14 +59,8 @@ fn check_verdict(verdict: &VerdictLine, told: usize) -> Result<()> {
 impl Stream {
     /// The findings of a rule, the latest version of each, oldest first.
     pub(crate) fn findings_of<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = &'a FindingLine> {
-        let latest: BTreeMap<_, _> = self
-            .findings
-            .iter()
-            .map(|finding| (finding.number, finding))
-            .collect();
-        latest
-            .into_values()
-            .filter(move |finding| finding.rule.name() == rule)
+        let latest: BTreeMap<_, _> = self.findings.iter().map(|finding| (finding.number, finding)).collect();
+        latest.into_values().filter(move |finding| finding.rule.name() == rule)
     }
 
     /// What a rule came to for a device.
@@ -146,10 +125,7 @@ mod tests {
         };
         assert!(finding.closed);
         assert_eq!(stream.findings_of("double-kill").count(), 0);
-        assert_eq!(
-            stream.verdict("0000:03:00.0", "stalled-drain").unwrap().findings,
-            1
-        );
+        assert_eq!(stream.verdict("0000:03:00.0", "stalled-drain").unwrap().findings, 1);
         assert!(stream.verdict("0000:04:00.0", "stalled-drain").is_err());
     }
 
@@ -162,45 +138,25 @@ mod tests {
                 r#"evidence":["0000000000000001:0:8"#,
                 "there is no event",
             ),
-            (
-                r#"record":"0000000000000001:0:0"#,
-                r#"record":"0000000000000001:0:8"#,
-                "there is no event",
-            ),
+            (r#"record":"0000000000000001:0:0"#, r#"record":"0000000000000001:0:8"#, "there is no event"),
             (r#""advice":"a""#, r#""advice":"""#, "what to do"),
             (r#""alive":true,"#, "", "half known"),
             (r#""pgmap":"0x1","#, "", "half known"),
-            (
-                r#""severity":"high""#,
-                r#""severity":"dire""#,
-                "`dire` is not known",
-            ),
+            (r#""severity":"high""#, r#""severity":"dire""#, "`dire` is not known"),
             (r#""verdict":"violated""#, r#""verdict":"holds""#, "not violated"),
             (r#""start_ns":5"#, r#""start_ns":10"#, "before it began"),
         ] {
             let finding = FINDING.replacen(part, instead, 1);
             assert_ne!(finding, FINDING, "{part}");
-            assert!(
-                complaint(&finding, VERDICT).contains(expected),
-                "{}",
-                complaint(&finding, VERDICT)
-            );
+            assert!(complaint(&finding, VERDICT).contains(expected), "{}", complaint(&finding, VERDICT));
         }
         for (part, instead, expected) in [
             (r#""verdict":"violated""#, r#""verdict":"holds""#, "go together"),
             (r#""findings":1"#, r#""findings":2"#, "1 findings were told"),
-            (
-                "stalled-drain",
-                "double-kill",
-                "there is no verdict of stalled-drain",
-            ),
+            ("stalled-drain", "double-kill", "there is no verdict of stalled-drain"),
         ] {
             let verdict = VERDICT.replacen(part, instead, 1);
-            assert!(
-                complaint(FINDING, &verdict).contains(expected),
-                "{}",
-                complaint(FINDING, &verdict)
-            );
+            assert!(complaint(FINDING, &verdict).contains(expected), "{}", complaint(FINDING, &verdict));
         }
         let uncertain = VERDICT.replacen("violated", "inconclusive", 1);
         assert!(complaint(FINDING, &uncertain).contains("go together"));

@@ -24,15 +24,12 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let memory = lab.take(&card, PAGE)?.handle;
     let pin = lab.command(&format!("pin {memory}"))?.handle()?;
     lab.command(&format!("touch {memory}"))?;
-    lab.command(&format!("touch-page {memory}"))?
-        .number("references")?;
+    lab.command(&format!("touch-page {memory}"))?.number("references")?;
     lab.command(&format!("free {memory}"))?;
 
     let trace = lab.trace("held-unbind", &method.option())?;
     let driver = format!("/sys/bus/pci/drivers/{}", kmodule::NAME);
-    let unbind = lab
-        .guest
-        .spawn(&format!("echo pid $$; echo {card} > {driver}/unbind"))?;
+    let unbind = lab.guest.spawn(&format!("echo pid $$; echo {card} > {driver}/unbind"))?;
     let pid = lab.guest.wait_line(unbind, "pid ")?;
     let pid = pid.strip_prefix("pid ").context("no pid")?.parse()?;
     // Refused until the driver waits.
@@ -66,14 +63,10 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
 /// Takes all memory there is under one handle, and gives them back; one more is refused meanwhile.
 fn fill(lab: &mut Lab, card: &str, (start, end): (u64, u64)) -> Result<()> {
-    let failed = lab
-        .command(&format!("load {card} {PAGE} 1000"))?
-        .number("failed")?;
+    let failed = lab.command(&format!("load {card} {PAGE} 1000"))?.number("failed")?;
     ensure!(failed == 0, "{failed} of 1000 allocations failed");
     let pieces = (end - start).div_ceil(PIECE);
-    let many = lab
-        .command(&format!("hold-many {card} {PIECE} {pieces}"))?
-        .handle()?;
+    let many = lab.command(&format!("hold-many {card} {PIECE} {pieces}"))?.handle()?;
     let count = lab.command(&format!("show {many}"))?.number("count")?;
     ensure!(count == pieces, "{count} allocations are held, not {pieces}");
     lab.refused(&format!("alloc {card} {PAGE}"))?;

@@ -15,12 +15,8 @@ const PROCESSES: u64 = 4;
 /// Mappings of each.
 const LOOPS: u64 = 150;
 /// Rules that no loss of allocations or frees leaves sure.
-const NEED_EVERY_FREE: [&str; 4] = [
-    "unmatched-free",
-    "double-free",
-    "size-mismatch",
-    "unexplained-reference",
-];
+const NEED_EVERY_FREE: [&str; 4] =
+    ["unmatched-free", "double-free", "size-mismatch", "unexplained-reference"];
 /// The smallest ring there is.
 const TINY: &str = "--ring-size 4096";
 
@@ -55,10 +51,7 @@ pub(super) fn tiny_ring(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::attached_by(&stream, method)?;
     account(&stream, &done)?;
     for name in ["mmap", "page_free"] {
-        ensure!(
-            stream.hook(name)?.lost > 0,
-            "nothing of {name} was lost in a ring of 4 KiB"
-        );
+        ensure!(stream.hook(name)?.lost > 0, "nothing of {name} was lost in a ring of 4 KiB");
     }
     ensure!(!stream.losses.is_empty(), "no loss was reported when it happened");
     expect::verdicts(&stream, &lab.memory, &[], &NEED_EVERY_FREE)?;
@@ -73,10 +66,7 @@ fn storm(lab: &mut Lab, cpus: &str) -> Result<String> {
     );
     let lines = lab.guest.check(&command)?;
     let done = lines.into_iter().next_back().unwrap_or_default();
-    ensure!(
-        number(&done, "maps")? == PROCESSES * LOOPS,
-        "the storm said: {done}"
-    );
+    ensure!(number(&done, "maps")? == PROCESSES * LOOPS, "the storm said: {done}");
     Ok(done)
 }
 
@@ -91,11 +81,7 @@ fn account(stream: &Stream, done: &str) -> Result<()> {
                 "{name}: {} hits and {missed} missed are not the {real} {unit} of the storm",
                 hook.hits
             ),
-            None => ensure!(
-                hook.hits <= real,
-                "{name}: {} hits of only {real} {unit}",
-                hook.hits
-            ),
+            None => ensure!(hook.hits <= real, "{name}: {} hits of only {real} {unit}", hook.hits),
         }
     }
     Ok(())

@@ -32,27 +32,11 @@ pub(super) fn map_and_unmap(lab: &mut Lab, method: Method) -> Result<Verdict> {
     ensure!(number(&done, "bytes")? == MAPPING * LOOPS, "p2pmap said {done}");
     let maps: Vec<_> = stream.of_kind("mmap").collect();
     let frees: Vec<_> = stream.of_kind("page_free").collect();
-    ensure!(
-        maps.len() as u64 == LOOPS,
-        "{} mappings are seen instead of {LOOPS}",
-        maps.len()
-    );
-    ensure!(
-        frees.len() as u64 == LOOPS,
-        "{} bursts of page frees are seen instead of {LOOPS}",
-        frees.len()
-    );
+    ensure!(maps.len() as u64 == LOOPS, "{} mappings are seen instead of {LOOPS}", maps.len());
+    ensure!(frees.len() as u64 == LOOPS, "{} bursts of page frees are seen instead of {LOOPS}", frees.len());
     for map in &maps {
-        ensure!(
-            map.size == Some(MAPPING),
-            "a mapping of {:?} bytes is seen",
-            map.size
-        );
-        ensure!(
-            map.ret.is_none_or(|ret| ret == 0),
-            "a mapping seems to have failed: {:?}",
-            map.ret
-        );
+        ensure!(map.size == Some(MAPPING), "a mapping of {:?} bytes is seen", map.size);
+        ensure!(map.ret.is_none_or(|ret| ret == 0), "a mapping seems to have failed: {:?}", map.ret);
     }
     for free in &frees {
         ensure!(
@@ -63,11 +47,7 @@ pub(super) fn map_and_unmap(lab: &mut Lab, method: Method) -> Result<Verdict> {
     }
     for event in maps.iter().chain(&frees) {
         let (tgid, comm) = (event.tgid.map(u64::from), event.comm.as_deref());
-        ensure!(
-            tgid == Some(pid) && comm == Some("p2pmap"),
-            "{} is by {comm:?} ({tgid:?})",
-            event.id.0
-        );
+        ensure!(tgid == Some(pid) && comm == Some("p2pmap"), "{} is by {comm:?} ({tgid:?})", event.id.0);
     }
     Ok(Verdict::Passed)
 }
@@ -89,63 +69,31 @@ pub(super) fn blocked_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::only_about(&stream, &lab.memory)?;
     expect::queues_freed(&stream, false)?;
     expect::teardown(&stream, range)?;
-    expect::verdicts(
-        &stream,
-        &lab.memory,
-        &["stalled-drain", "stalled-unbind"],
-        &["size-mismatch"],
-    )?;
+    expect::verdicts(&stream, &lab.memory, &["stalled-drain", "stalled-unbind"], &["size-mismatch"])?;
     expect::in_order(&stream, &["mmap", "unmap_mappings", "kill"])?;
     expect::armed_while_blocked(&stream)?;
 
-    let (mmap, kill, drained) = (
-        stream.only("mmap")?,
-        stream.only("kill")?,
-        stream.only("drained")?,
-    );
-    let line = read
-        .iter()
-        .find(|line| line.starts_with("read "))
-        .context("p2pdio did not tell how it went")?;
+    let (mmap, kill, drained) = (stream.only("mmap")?, stream.only("kill")?, stream.only("drained")?);
+    let line =
+        read.iter().find(|line| line.starts_with("read ")).context("p2pdio did not tell how it went")?;
     let pid = number(line, "pid")?;
-    ensure!(
-        mmap.tgid.map(u64::from) == Some(pid),
-        "the memory was mapped by {:?}, not {pid}",
-        mmap.tgid
-    );
+    ensure!(mmap.tgid.map(u64::from) == Some(pid), "the memory was mapped by {:?}, not {pid}", mmap.tgid);
     let unbinder = unbound.first().and_then(|line| line.parse::<u32>().ok());
-    ensure!(
-        kill.pid == unbinder,
-        "the kill is by {:?}, not by {unbinder:?}",
-        kill.pid
-    );
+    ensure!(kill.pid == unbinder, "the kill is by {:?}, not by {unbinder:?}", kill.pid);
 
     let blocked = Duration::from_nanos(drained.time_ns - kill.time_ns);
     let io = Duration::from_millis(number(line, "milliseconds")?);
-    ensure!(
-        blocked > Duration::from_secs(1),
-        "the unbind was blocked for {blocked:?} only"
-    );
+    ensure!(blocked > Duration::from_secs(1), "the unbind was blocked for {blocked:?} only");
     clock::at_once(
         &format!("by a read of {io:?}, the unbind is blocked for {blocked:?}:"),
         blocked.saturating_sub(io),
     )?;
     let frees: Vec<_> = stream.of_kind("page_free").collect();
     let pages: u64 = frees.iter().map(|free| free.count.map_or(1, u64::from)).sum();
-    ensure!(
-        pages * PAGE == MAPPING,
-        "{pages} pages came back, {MAPPING} bytes were mapped"
-    );
+    ensure!(pages * PAGE == MAPPING, "{pages} pages came back, {MAPPING} bytes were mapped");
     let place = |id| stream.events.iter().position(|event| event.id == id);
-    let last = frees
-        .iter()
-        .filter_map(|free| free.last_ns)
-        .max()
-        .context("no page free says when")?;
-    ensure!(
-        frees.iter().all(|free| place(free.id) < place(drained.id)),
-        "pages come back after the drain"
-    );
+    let last = frees.iter().filter_map(|free| free.last_ns).max().context("no page free says when")?;
+    ensure!(frees.iter().all(|free| place(free.id) < place(drained.id)), "pages come back after the drain");
     ensure!(last <= drained.time_ns, "the last page comes after the drain");
     let after = Duration::from_nanos(drained.time_ns - last);
     clock::at_once("the drain after the last page is", after)?;
@@ -166,11 +114,6 @@ mod tests {
     #[test]
     fn reads_numbers() {
         assert_eq!(number("read pid=12 bytes=65536", "bytes").unwrap(), 65536);
-        assert!(
-            number("read pid=12", "id")
-                .unwrap_err()
-                .to_string()
-                .contains("does not tell id")
-        );
+        assert!(number("read pid=12", "id").unwrap_err().to_string().contains("does not tell id"));
     }
 }

@@ -62,10 +62,7 @@ pub(crate) struct Options {
 impl Options {
     /// These scenarios on all kernels.
     pub(crate) fn of(names: &[&str]) -> Self {
-        Self {
-            scenario: names.iter().map(|&name| name.to_owned()).collect(),
-            ..Self::default()
-        }
+        Self { scenario: names.iter().map(|&name| name.to_owned()).collect(), ..Self::default() }
     }
 }
 
@@ -91,81 +88,34 @@ pub(crate) enum Verdict {
 const SCENARIOS: &[Scenario] = &[
     Scenario::plain("load-and-unbind", teardown::load_and_unbind),
     Scenario::plain("map-and-unmap", mapping::map_and_unmap).mapping(),
-    Scenario::plain("blocked-unbind", mapping::blocked_unbind)
-        .mapping()
-        .kprobe_on_first(),
-    Scenario::plain("dashboard", dashboard::dashboard)
-        .mapping()
-        .once()
-        .anywhere(),
+    Scenario::plain("blocked-unbind", mapping::blocked_unbind).mapping().kprobe_on_first(),
+    Scenario::plain("dashboard", dashboard::dashboard).mapping().once().anywhere(),
     Scenario::plain("pull-reads", pull::pull_reads).kprobe_at_ends(),
-    Scenario::plain("pull-in-hang", pull::pull_in_hang)
-        .with_module()
-        .once()
-        .at_ends(),
+    Scenario::plain("pull-in-hang", pull::pull_in_hang).with_module().once().at_ends(),
     Scenario::plain("remove", teardown::remove).once(),
     Scenario::plain("unplug", teardown::unplug).once().at_ends(),
-    Scenario::plain("other-device", access::other_device)
-        .once()
-        .at_ends(),
+    Scenario::plain("other-device", access::other_device).once().at_ends(),
     Scenario::plain("least-rights", access::least_rights),
     Scenario::plain("doctor", access::doctor).once(),
-    Scenario::plain("closed-output", access::closed_output)
-        .once()
-        .anywhere(),
+    Scenario::plain("closed-output", access::closed_output).once().anywhere(),
     Scenario::plain("test-module", provider::test_module).with_module(),
-    Scenario::plain("clean-rebinds", clean::rebinds)
-        .with_module()
-        .once()
-        .at_ends(),
-    Scenario::plain("clean-late-start", clean::late_start)
-        .with_module()
-        .once()
-        .at_ends(),
-    Scenario::plain("clean-mapping-storm", clean::mapping_storm)
-        .mapping()
-        .once()
-        .on_first(),
-    Scenario::plain("clean-two-devices", clean::two_devices)
-        .with_module()
-        .once()
-        .on_first(),
-    Scenario::plain("held-unbind", holding::held_unbind)
-        .with_module()
-        .kprobe_at_ends(),
-    Scenario::plain("race-2018", faults::race_2018)
-        .with_module()
-        .kprobe_at_ends(),
-    Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation)
-        .with_module()
-        .kprobe_at_ends(),
-    Scenario::plain("stalled-in-driver", faults::stalled_in_driver)
-        .with_module()
-        .once()
-        .at_ends(),
-    Scenario::plain("dead-chunk", faults::dead_chunk)
-        .with_module()
-        .in_own_guest()
-        .once()
-        .at_ends(),
+    Scenario::plain("clean-rebinds", clean::rebinds).with_module().once().at_ends(),
+    Scenario::plain("clean-late-start", clean::late_start).with_module().once().at_ends(),
+    Scenario::plain("clean-mapping-storm", clean::mapping_storm).mapping().once().on_first(),
+    Scenario::plain("clean-two-devices", clean::two_devices).with_module().once().on_first(),
+    Scenario::plain("held-unbind", holding::held_unbind).with_module().kprobe_at_ends(),
+    Scenario::plain("race-2018", faults::race_2018).with_module().kprobe_at_ends(),
+    Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation).with_module().kprobe_at_ends(),
+    Scenario::plain("stalled-in-driver", faults::stalled_in_driver).with_module().once().at_ends(),
+    Scenario::plain("dead-chunk", faults::dead_chunk).with_module().in_own_guest().once().at_ends(),
     Scenario::plain("racing-allocations", faults::racing_allocations)
         .with_module()
         .in_own_guest()
         .once()
         .anywhere(),
-    Scenario::plain("exit-codes", faults::exit_codes)
-        .with_module()
-        .once()
-        .anywhere(),
-    Scenario::plain("cpus-256", processors::with_256)
-        .with_module()
-        .in_guest(Kind::Large)
-        .once()
-        .on_first(),
-    Scenario::plain("cpus-1024", processors::with_1024)
-        .with_module()
-        .in_guest(Kind::Large)
-        .kprobe_at_ends(),
+    Scenario::plain("exit-codes", faults::exit_codes).with_module().once().anywhere(),
+    Scenario::plain("cpus-256", processors::with_256).with_module().in_guest(Kind::Large).once().on_first(),
+    Scenario::plain("cpus-1024", processors::with_1024).with_module().in_guest(Kind::Large).kprobe_at_ends(),
     Scenario::plain("added-cpu-64", processors::added)
         .with_module()
         .in_guest(Kind::Possible64)
@@ -178,113 +128,40 @@ const SCENARIOS: &[Scenario] = &[
         .in_own_guest()
         .once()
         .on_kernel("6.1"),
-    Scenario::plain("holders-queues", holders::queues)
-        .once()
-        .at_ends(),
-    Scenario::plain("holders-mapping", holders::mapping)
-        .mapping()
-        .once()
-        .on_first(),
-    Scenario::plain("holders-kernel-held", holders::kernel_held)
-        .with_module()
-        .once()
-        .at_ends(),
-    Scenario::plain("holders-direct-io", holders::direct_io)
-        .mapping()
-        .once()
-        .on_first(),
-    Scenario::plain("holders-two-ranges", holders::two_ranges)
-        .with_module()
-        .once()
-        .at_ends(),
-    Scenario::plain("holders-other-freer", holders::other_freer)
-        .with_module()
-        .once()
-        .anywhere(),
-    Scenario::plain("holders-two-devices", holders::two_devices)
-        .with_module()
-        .once()
-        .anywhere(),
-    Scenario::plain("holders-many", holders::many)
-        .with_module()
-        .once()
-        .anywhere(),
-    Scenario::plain("holders-losses", holders::losses)
-        .with_module()
-        .once()
-        .at_ends(),
-    Scenario::plain("monitoring", holders::monitoring)
-        .with_module()
-        .once()
-        .at_ends(),
-    Scenario::plain("record-killed", record::killed)
-        .with_module()
-        .once()
-        .anywhere(),
-    Scenario::plain("record-full-disk", record::full_disk)
-        .with_module()
-        .once()
-        .anywhere(),
-    Scenario::plain("record-rotated", record::rotated)
-        .with_module()
-        .once()
-        .on_first(),
-    Scenario::plain("record-flight", record::flight)
-        .with_module()
-        .once()
-        .anywhere(),
-    Scenario::plain("record-vanished", record::vanished)
-        .with_module()
-        .once()
-        .on_first(),
-    Scenario::plain("wrong-frees", faults::wrong_frees)
-        .with_module()
-        .in_own_guest()
-        .once()
-        .at_ends(),
-    Scenario::plain("partial-free", faults::partial_free)
-        .with_module()
-        .in_own_guest()
-        .once()
-        .at_ends(),
-    Scenario::plain("put-without-get", faults::put_without_get)
-        .with_module()
-        .in_own_guest()
-        .once()
-        .at_ends(),
-    Scenario::plain("late-uses", faults::late_uses)
-        .with_module()
-        .in_own_guest()
-        .once(),
-    Scenario::plain("mapped-to-death", faults::mapped_to_death)
-        .with_module()
-        .in_own_guest()
-        .once()
-        .at_ends(),
+    Scenario::plain("holders-queues", holders::queues).once().at_ends(),
+    Scenario::plain("holders-mapping", holders::mapping).mapping().once().on_first(),
+    Scenario::plain("holders-kernel-held", holders::kernel_held).with_module().once().at_ends(),
+    Scenario::plain("holders-direct-io", holders::direct_io).mapping().once().on_first(),
+    Scenario::plain("holders-two-ranges", holders::two_ranges).with_module().once().at_ends(),
+    Scenario::plain("holders-other-freer", holders::other_freer).with_module().once().anywhere(),
+    Scenario::plain("holders-two-devices", holders::two_devices).with_module().once().anywhere(),
+    Scenario::plain("holders-many", holders::many).with_module().once().anywhere(),
+    Scenario::plain("holders-losses", holders::losses).with_module().once().at_ends(),
+    Scenario::plain("monitoring", holders::monitoring).with_module().once().at_ends(),
+    Scenario::plain("record-killed", record::killed).with_module().once().anywhere(),
+    Scenario::plain("record-full-disk", record::full_disk).with_module().once().anywhere(),
+    Scenario::plain("record-rotated", record::rotated).with_module().once().on_first(),
+    Scenario::plain("record-flight", record::flight).with_module().once().anywhere(),
+    Scenario::plain("record-vanished", record::vanished).with_module().once().on_first(),
+    Scenario::plain("wrong-frees", faults::wrong_frees).with_module().in_own_guest().once().at_ends(),
+    Scenario::plain("partial-free", faults::partial_free).with_module().in_own_guest().once().at_ends(),
+    Scenario::plain("put-without-get", faults::put_without_get).with_module().in_own_guest().once().at_ends(),
+    Scenario::plain("late-uses", faults::late_uses).with_module().in_own_guest().once(),
+    Scenario::plain("mapped-to-death", faults::mapped_to_death).with_module().in_own_guest().once().at_ends(),
     Scenario::plain("post-mortem", faults::post_mortem)
         .with_module()
         .in_guest(Kind::Outlets)
         .in_own_guest()
         .once(),
-    Scenario::plain("taken-long-ago", faults::taken_long_ago)
-        .with_module()
-        .in_own_guest()
-        .once()
-        .at_ends(),
-    Scenario::plain("taken-by-many", faults::taken_by_many)
-        .with_module()
-        .in_own_guest()
-        .once()
-        .anywhere(),
+    Scenario::plain("taken-long-ago", faults::taken_long_ago).with_module().in_own_guest().once().at_ends(),
+    Scenario::plain("taken-by-many", faults::taken_by_many).with_module().in_own_guest().once().anywhere(),
     Scenario::plain("kdump", faults::kdump)
         .with_module()
         .in_own_guest()
         .in_guest(Kind::Kdump)
         .once()
         .at_ends(),
-    Scenario::plain("tiny-ring", load::tiny_ring)
-        .mapping()
-        .kprobe_on_first(),
+    Scenario::plain("tiny-ring", load::tiny_ring).mapping().kprobe_on_first(),
     Scenario::plain("nested-producers", load::nested_producers)
         .mapping()
         .in_guest(Kind::Preemptible)
@@ -334,24 +211,13 @@ pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
 /// Something the guests need cannot be had, or an option names nothing.
 pub(crate) fn run_on_all(root: &Path, options: &Options, effort: Effort) -> Result<Summary> {
     let labels: Vec<&str> = options.kernel.iter().map(String::as_str).collect();
-    let selection = kernels::select(
-        root,
-        if labels.is_empty() {
-            &kernels::TESTED
-        } else {
-            &labels
-        },
-    );
+    let selection = kernels::select(root, if labels.is_empty() { &kernels::TESTED } else { &labels });
     let mut summary = Summary::default();
     for missing in &selection.missing {
         let needed = missing.required || !labels.is_empty();
         let outcome = if needed { Outcome::Failed } else { Outcome::Skipped };
         let name = format!("kernel {}", missing.label);
-        summary.push(Row::single(
-            name,
-            outcome(missing.reason.clone()),
-            std::time::Duration::ZERO,
-        ));
+        summary.push(Row::single(name, outcome(missing.reason.clone()), std::time::Duration::ZERO));
     }
     summary.extend(run(root, &selection.found, options, effort)?);
     Ok(summary)
@@ -376,9 +242,7 @@ fn run(root: &Path, kernels: &[GuestKernel], options: &Options, effort: Effort) 
         options.scenario.is_empty() || options.scenario.iter().any(|name| name == scenario.name)
     };
     let scenarios: Vec<Scenario> = SCENARIOS.iter().filter(wanted).copied().collect();
-    let methods = options
-        .attach
-        .map_or_else(|| Method::ALL.to_vec(), |method| vec![method]);
+    let methods = options.attach.map_or_else(|| Method::ALL.to_vec(), |method| vec![method]);
     let keep_dumps = options.keep_dumps.as_deref();
     if let Some(folder) = keep_dumps {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;

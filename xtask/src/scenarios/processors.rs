@@ -35,9 +35,7 @@ pub(super) fn with_1024(lab: &mut Lab, method: Method) -> Result<Verdict> {
 /// Does something while so many CPUs seem to be possible.
 fn pretending(lab: &mut Lab, cpus: u32, act: impl FnOnce(&mut Lab) -> Result<Verdict>) -> Result<Verdict> {
     let last = cpus - 1;
-    lab.guest.check(&format!(
-        "echo 0-{last} > {PRETENDED}; mount --bind {PRETENDED} {POSSIBLE}"
-    ))?;
+    lab.guest.check(&format!("echo 0-{last} > {PRETENDED}; mount --bind {PRETENDED} {POSSIBLE}"))?;
     let verdict = act(lab)?;
     lab.guest.check(&format!("umount {POSSIBLE}"))?;
     Ok(verdict)
@@ -64,10 +62,7 @@ fn verified(lab: &mut Lab) -> Result<()> {
         .instructions
         .with_context(|| format!("the verifier's work is not known: {verification:?}"))?;
     println!("  {instructions} instructions verified in {programs} programs, for 1024 CPUs");
-    ensure!(
-        instructions <= VERIFIED,
-        "{instructions} instructions are verified: {verification:?}"
-    );
+    ensure!(instructions <= VERIFIED, "{instructions} instructions are verified: {verification:?}");
     Ok(())
 }
 
@@ -91,11 +86,7 @@ fn interrupted(lab: &mut Lab, method: Method) -> Result<()> {
             bail!("the shell said {lines:?}");
         };
         println!("  a start ended {} ms after SIG{signal}", to - from);
-        ensure!(
-            to - from <= END,
-            "a start of {delay} s ended only {} ms after SIG{signal}",
-            to - from
-        );
+        ensure!(to - from <= END, "a start of {delay} s ended only {} ms after SIG{signal}", to - from);
     }
     Ok(())
 }
@@ -108,10 +99,7 @@ pub(super) fn added(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("added-cpu", &method.option())?;
     let cpu = add_cpu(lab)?;
     let card = lab.card.clone();
-    lab.guest.check(&format!(
-        "taskset {:x} sh -c 'echo load {card} 4096 50 > /dev/p2ptest'",
-        1u64 << cpu
-    ))?;
+    lab.guest.check(&format!("taskset {:x} sh -c 'echo load {card} 4096 50 > /dev/p2ptest'", 1u64 << cpu))?;
     lab.wait_for(&format!(
         "grep -q '\"kind\":\"alloc\".*\"cpu\":{cpu},' {0} || grep -q '\"cpu\":{cpu},.*\"kind\":\"alloc\"' {0}",
         trace.shown()
@@ -127,10 +115,7 @@ pub(super) fn added(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let stream = Stream::parse(&lines)?;
     std::fs::remove_file(&core).with_context(|| format!("cannot remove {}", core.display()))?;
     let count = stream.of_kind("alloc").filter(|event| event.cpu == cpu).count();
-    ensure!(
-        count == 50,
-        "{count} of 50 allocations on CPU {cpu} were recovered"
-    );
+    ensure!(count == 50, "{count} of 50 allocations on CPU {cpu} were recovered");
     expect::attached_by(&stream, method)?;
     Ok(Verdict::Passed)
 }

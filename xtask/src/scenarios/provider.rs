@@ -37,10 +37,7 @@ pub(super) fn test_module(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let mapper = mapper(lab)?;
     let trace = lab.trace("test-module", &method.option())?;
     // A named hook is attached without the others: it takes a trace of its own.
-    let maps = lab.trace(
-        "test-module-maps",
-        &format!("{} --hook {mapper}", method.option()),
-    )?;
+    let maps = lab.trace("test-module-maps", &format!("{} --hook {mapper}", method.option()))?;
     lab.load_module("ranges=2")?;
     let card = lab.card.clone();
     let bar = lab.range_of(&card)?;
@@ -69,12 +66,7 @@ pub(super) fn test_module(lab: &mut Lab, method: Method) -> Result<Verdict> {
 /// The hook on this kernel's way to map p2p memory.
 fn mapper(lab: &mut Lab) -> Result<&'static str> {
     for (function, hook) in MAPPERS {
-        if lab
-            .guest
-            .run(&format!("grep -q ' {function}$' /proc/kallsyms"))?
-            .code
-            == 0
-        {
+        if lab.guest.run(&format!("grep -q ' {function}$' /proc/kallsyms"))?.code == 0 {
             return Ok(hook);
         }
     }
@@ -110,21 +102,14 @@ fn act(lab: &mut Lab, card: &str, bar: (u64, u64)) -> Result<Deeds> {
 
     let worker = lab.take(card, SIZE)?;
     let error = lab.guest.run("rmmod p2ptest")?;
-    ensure!(
-        error.code != 0,
-        "the module can be unloaded while memory is taken"
-    );
+    ensure!(error.code != 0, "the module can be unloaded while memory is taken");
     lab.command(&format!("free-later {} 10", worker.handle))?;
     lab.wait_for("[ $(cat /sys/module/p2ptest/refcnt) = 0 ]")?;
 
     lab.command(&format!("publish {card} 0"))?;
     lab.guest.provoke(OVERLAP);
     lab.refused(&format!("add {card} 2 {} 0", half(bar)))?;
-    Ok(Deeds {
-        plain,
-        worker,
-        list: address,
-    })
+    Ok(Deeds { plain, worker, list: address })
 }
 
 /// Bytes of one of two ranges.
@@ -141,22 +126,12 @@ pub(super) const fn halves((start, end): (u64, u64)) -> [(u64, u64); 2] {
 /// Expects both halves to be added, then the first one again, in vain.
 fn two_ranges_added(stream: &Stream, bar: (u64, u64)) -> Result<()> {
     let added: Vec<&EventLine> = stream.of_kind("add_resource").collect();
-    let told: Vec<_> = added
-        .iter()
-        .map(|event| (event.size, event.offset, event.ret == Some(0)))
-        .collect();
+    let told: Vec<_> = added.iter().map(|event| (event.size, event.offset, event.ret == Some(0))).collect();
     let size = half(bar);
     let expected = [(0, true), (size, true), (0, false)];
     let expected = expected.map(|(offset, good)| (Some(size), Some(offset), good));
-    ensure!(
-        told == expected,
-        "sizes, offsets and successes of add_resource: {told:?}"
-    );
-    ensure!(
-        added[2].ret.is_some_and(|ret| ret < 0),
-        "the refused one has no error: {:?}",
-        added[2].ret
-    );
+    ensure!(told == expected, "sizes, offsets and successes of add_resource: {told:?}");
+    ensure!(added[2].ret.is_some_and(|ret| ret < 0), "the refused one has no error: {:?}", added[2].ret);
     let mut made = Vec::new();
     for event in stream.of_kind("memremap").filter(|event| event.ret == Some(0)) {
         made.push(expect::bounds(event)?);
@@ -191,12 +166,8 @@ fn freed_by_kworker(stream: &Stream, taken: &Taken) -> Result<()> {
 
 /// The allocation of this memory by this process.
 fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a EventLine> {
-    let mut by_process = stream
-        .of_kind("alloc")
-        .filter(|event| event.tgid == Some(taken.pid));
-    let event = by_process
-        .next()
-        .with_context(|| format!("there is no `alloc` by process {}", taken.pid))?;
+    let mut by_process = stream.of_kind("alloc").filter(|event| event.tgid == Some(taken.pid));
+    let event = by_process.next().with_context(|| format!("there is no `alloc` by process {}", taken.pid))?;
     ensure!(by_process.next().is_none(), "process {} took twice", taken.pid);
     let addr = hex(event.addr, event)?;
     ensure!(
@@ -219,9 +190,7 @@ fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a EventLine> {
 
 /// The free of what `alloc` took: the first one of that address behind it, of the same size.
 fn freeing<'a>(stream: &'a Stream, alloc: &EventLine) -> Result<&'a EventLine> {
-    let free = stream
-        .of_kind("free")
-        .find(|free| free.addr == alloc.addr && free.time_ns >= alloc.time_ns);
+    let free = stream.of_kind("free").find(|free| free.addr == alloc.addr && free.time_ns >= alloc.time_ns);
     let free = free.with_context(|| format!("{} is never freed", alloc.id.0))?;
     ensure!(free.size == alloc.size, "freed are {:?} bytes", free.size);
     Ok(free)
@@ -232,9 +201,7 @@ fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
     let freed = stream.only("sgl_free")?;
     let told = hex(freed.sgl, freed)?;
     ensure!(told == list, "freed is the list {told:#x}, not {list:#x}");
-    let mut inner = stream
-        .of_kind("alloc")
-        .filter(|event| event.size == Some(LIST_SIZE));
+    let mut inner = stream.of_kind("alloc").filter(|event| event.size == Some(LIST_SIZE));
     let alloc = inner.next().context("the list's own allocation is not there")?;
     ensure!(inner.next().is_none(), "the list's own allocation is there twice");
     let taken = stream.only("sgl_alloc")?;
@@ -257,11 +224,7 @@ fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
 fn used(stream: &Stream, taken: &Taken) -> Result<()> {
     let event = stream.only("virt_to_bus")?;
     let addr = hex(event.addr, event)?;
-    ensure!(
-        addr == taken.addr,
-        "virt_to_bus of {addr:#x}, not {:#x}",
-        taken.addr
-    );
+    ensure!(addr == taken.addr, "virt_to_bus of {addr:#x}, not {:#x}", taken.addr);
     Ok(())
 }
 
@@ -286,14 +249,8 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
     newest_first.reverse();
     let mut pgmaps = Vec::new();
     for kind in ["kill", "drained", "remove", "unmapped"] {
-        let events: Vec<&EventLine> = stream
-            .of_kind(kind)
-            .filter(|event| event.time_ns > begin)
-            .collect();
-        let ranges = events
-            .iter()
-            .map(|event| expect::bounds(event))
-            .collect::<Result<Vec<_>>>()?;
+        let events: Vec<&EventLine> = stream.of_kind(kind).filter(|event| event.time_ns > begin).collect();
+        let ranges = events.iter().map(|event| expect::bounds(event)).collect::<Result<Vec<_>>>()?;
         ensure!(ranges == newest_first, "`{kind}` of {ranges:x?}");
         pgmaps.push(events.iter().map(|event| event.pgmap).collect::<Vec<_>>());
     }

@@ -18,9 +18,7 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let range = lab.range()?;
     let folder = format!("/sys/bus/pci/devices/{}/p2pmem", lab.memory);
-    let sysfs = lab.guest.check(&format!(
-        "cat {folder}/size {folder}/available {folder}/published"
-    ))?;
+    let sysfs = lab.guest.check(&format!("cat {folder}/size {folder}/available {folder}/published"))?;
     let [size, available, published] = sysfs_numbers(&sysfs)?;
     let trace = lab.trace("pull-reads", &method.option())?;
     // The second reading, which confirms the first, comes after a second.
@@ -32,11 +30,7 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::attached_by(&stream, method)?;
     expect::only_about(&stream, &lab.memory)?;
     let pulls: Vec<_> = stream.of_kind("pulled").collect();
-    ensure!(
-        pulls.len() >= 2,
-        "the device was read {} times, not twice",
-        pulls.len()
-    );
+    ensure!(pulls.len() >= 2, "the device was read {} times, not twice", pulls.len());
     for event in &pulls {
         ensure!(event.complete == Some(true), "{} is not complete", event.id.0);
     }
@@ -55,12 +49,7 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
             state.start,
             state.end
         );
-        ensure!(
-            state.taken == Some(QUEUES),
-            "{}: {:?} bytes are taken",
-            state.id.0,
-            state.taken
-        );
+        ensure!(state.taken == Some(QUEUES), "{}: {:?} bytes are taken", state.id.0, state.taken);
         // A live reference is counted per CPU: one of its own, one per allocation, and by kernel one per page.
         ensure!(
             state.state.as_deref() == Some(&[]) && state.refs_estimate && state.refs >= Some(3),
@@ -69,12 +58,7 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
             state.state,
             state.refs
         );
-        ensure!(
-            state.comm.as_deref() == Some("p2p-trace"),
-            "{} is by {:?}",
-            state.id.0,
-            state.comm
-        );
+        ensure!(state.comm.as_deref() == Some("p2p-trace"), "{} is by {:?}", state.id.0, state.comm);
     }
     for state in stream.of_kind("device_state") {
         ensure!(
@@ -84,12 +68,7 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
             state.count,
             state.taken
         );
-        ensure!(
-            state.published == Some(published == 1),
-            "{}: published {:?}",
-            state.id.0,
-            state.published
-        );
+        ensure!(state.published == Some(published == 1), "{}: published {:?}", state.id.0, state.published);
         ensure!(
             state.comm.is_none() && state.waiting_ns.is_none(),
             "{}: nobody holds the lock, but {:?} is named",
@@ -99,11 +78,7 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
     }
     for kind in ["range_state", "device_state"] {
         let count = stream.of_kind(kind).count();
-        ensure!(
-            count == pulls.len(),
-            "{count} records `{kind}` of {} readings",
-            pulls.len()
-        );
+        ensure!(count == pulls.len(), "{count} records `{kind}` of {} readings", pulls.len());
     }
     Ok(Verdict::Passed)
 }
@@ -131,17 +106,10 @@ pub(super) fn pull_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     expect::nothing_lost(&stream)?;
     expect::only_about(&stream, &lab.memory)?;
-    ensure!(
-        stream.of_kind("kill").next().is_none(),
-        "the tracer was there before the hang"
-    );
+    ensure!(stream.of_kind("kill").next().is_none(), "the tracer was there before the hang");
     let states = blocked_states(&stream)?;
     for (state, device) in &states {
-        ensure!(
-            expect::bounds(state)? == range,
-            "{} is about another range",
-            state.id.0
-        );
+        ensure!(expect::bounds(state)? == range, "{} is about another range", state.id.0);
         ensure!(
             state.taken == Some(TAKEN) && state.refs == Some(1) && !state.refs_estimate,
             "{}: {:?} bytes and {:?} references are out",
@@ -155,11 +123,7 @@ pub(super) fn pull_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
             state.id.0,
             state.state
         );
-        ensure!(
-            device.pid == Some(unbinder),
-            "{} holds the lock, not {unbinder}",
-            device.id.0
-        );
+        ensure!(device.pid == Some(unbinder), "{} holds the lock, not {unbinder}", device.id.0);
     }
     let run = stream.of_kind("run").next().context("nothing is found taken")?;
     ensure!(
@@ -180,20 +144,14 @@ fn waits_as_time_passes(states: &[(&EventLine, &EventLine)], before: Option<&Str
         let waiting = Duration::from_nanos(device.waiting_ns.context("nobody waits")?);
         let since = Duration::from_nanos(device.time_ns).saturating_sub(waiting);
         clock::at_once(
-            &format!(
-                "{}: what waited at {begun:?} is told to wait since {since:?},",
-                device.id.0
-            ),
+            &format!("{}: what waited at {begun:?} is told to wait since {since:?},", device.id.0),
             since.saturating_sub(begun),
         )?;
     }
     // The ends, some seconds apart: more than a busy machine explains.
     if let [(_, first), .., (_, last)] = states {
         let passed = last.time_ns.abs_diff(first.time_ns);
-        let waited = last
-            .waiting_ns
-            .unwrap_or(0)
-            .abs_diff(first.waiting_ns.unwrap_or(0));
+        let waited = last.waiting_ns.unwrap_or(0).abs_diff(first.waiting_ns.unwrap_or(0));
         clock::at_once(
             &format!("{passed} ns have passed, and the task waits for {waited} ns more:"),
             Duration::from_nanos(passed.abs_diff(waited)),
@@ -205,20 +163,13 @@ fn waits_as_time_passes(states: &[(&EventLine, &EventLine)], before: Option<&Str
 /// Three lines with a number each.
 fn sysfs_numbers(lines: &[String]) -> Result<[u64; 3]> {
     let numbers: Vec<u64> = lines.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
-    numbers
-        .try_into()
-        .ok()
-        .context("sysfs does not say size, available and published")
+    numbers.try_into().ok().context("sysfs does not say size, available and published")
 }
 
 /// Range and device of each reading up to the drain.
 fn blocked_states(stream: &Stream) -> Result<Vec<(&EventLine, &EventLine)>> {
     let drained = stream.only("drained")?.time_ns;
-    let of_kind = |kind| {
-        stream
-            .of_kind(kind)
-            .filter(|event| event.time_ns + 100_000_000 < drained)
-    };
+    let of_kind = |kind| stream.of_kind(kind).filter(|event| event.time_ns + 100_000_000 < drained);
     let states: Vec<_> = of_kind("range_state").zip(of_kind("device_state")).collect();
     ensure!(!states.is_empty(), "the device was not read during the hang");
     Ok(states)

@@ -67,11 +67,7 @@ pub(super) fn run(
     let mut acceleration = None;
     for (at, kernel) in kernels.iter().enumerate() {
         let started = Instant::now();
-        let place = Place {
-            at,
-            of: kernels.len(),
-            label: &kernel.label,
-        };
+        let place = Place { at, of: kernels.len(), label: &kernel.label };
         let is_due = |scenario: &&Scenario| {
             let is_due = |&method: &Method| scenario.is_due(method, place, effort.everything);
             methods.iter().any(is_due)
@@ -81,11 +77,8 @@ pub(super) fn run(
             continue;
         }
         let wanted = scenarios.iter().any(|scenario| scenario.module);
-        let (module, lacks_module) = if wanted {
-            build_module(root, kernel, &mut summary)?
-        } else {
-            (None, Some(NO_HEADERS))
-        };
+        let (module, lacks_module) =
+            if wanted { build_module(root, kernel, &mut summary)? } else { (None, Some(NO_HEADERS)) };
         let initramfs = initramfs::build(kernel, &programs, module.as_deref())
             .with_context(|| format!("cannot build the root file system for Linux {}", kernel.release))?;
         let acceleration = *acceleration.get_or_insert_with(|| probe(kernel, &initramfs));
@@ -101,11 +94,8 @@ pub(super) fn run(
             effort,
         };
         for kind in Kind::ALL {
-            let of_guest: Vec<&Scenario> = scenarios
-                .iter()
-                .filter(|scenario| scenario.guest == kind)
-                .copied()
-                .collect();
+            let of_guest: Vec<&Scenario> =
+                scenarios.iter().filter(|scenario| scenario.guest == kind).copied().collect();
             if !of_guest.is_empty() {
                 bootable.run(kind, &of_guest, methods, &mut summary)?;
             }
@@ -119,10 +109,8 @@ pub(super) fn run(
 /// The kernel complains that a CPU has stood for minutes at the very entry of a function, where hooks are patched in: it executes
 /// a breakpoint again and again that is not there any more (`kprobe_int3_handler` lets it try anew), and nothing of ours.
 fn is_stuck_at_breakpoint(console: &str) -> bool {
-    let complaint = ["detected stalls on CPUs", "soft lockup"]
-        .iter()
-        .filter_map(|words| console.find(words))
-        .min();
+    let complaint =
+        ["detected stalls on CPUs", "soft lockup"].iter().filter_map(|words| console.find(words)).min();
     complaint.is_some_and(|from| {
         let mut lines = console[from..].lines();
         lines.any(|line| line.contains("RIP: 0010:") && line.contains("+0x0/"))
@@ -184,11 +172,7 @@ impl Bootable<'_> {
                 if let Err(error) = lab.guest.power_off() {
                     println!("{error:#}");
                     let name = format!("{} power-off", self.kernel.label);
-                    summary.push(Row::single(
-                        name,
-                        Outcome::Failed(error.to_string()),
-                        started.elapsed(),
-                    ));
+                    summary.push(Row::single(name, Outcome::Failed(error.to_string()), started.elapsed()));
                 }
             }
         }
@@ -281,11 +265,7 @@ impl Bootable<'_> {
         lab.begin(LIMIT + PER_KILL * self.effort.kills);
         let verdict = (scenario.run)(lab, method)?;
         let complaints = lab.guest.complaints();
-        ensure!(
-            complaints.is_empty(),
-            "the kernel complained: {}",
-            complaints.join(" | ")
-        );
+        ensure!(complaints.is_empty(), "the kernel complained: {}", complaints.join(" | "));
         Ok(verdict)
     }
 
@@ -318,10 +298,7 @@ fn can_hand_out_uncounted(release: &str) -> bool {
 fn account(error: &anyhow::Error, lab: Option<&mut Lab>) -> String {
     let mut lines = vec![format!("{error:#}")];
     if let Some(lab) = lab {
-        lines.extend(
-            lab.stream()
-                .map(|stream| format!("  stream: {}", stream.display())),
-        );
+        lines.extend(lab.stream().map(|stream| format!("  stream: {}", stream.display())));
         lines.push(format!("  logs: {}", lab.guest.log().display()));
         let mut quote = |said: Vec<String>| lines.extend(said.iter().map(|line| format!("  | {line}")));
         // Before the evidence is taken, which fills the console.

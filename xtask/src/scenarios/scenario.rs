@@ -146,17 +146,7 @@ mod tests {
 
     fn places(scenario: Scenario, method: Method, everything: bool) -> Vec<usize> {
         (0..4)
-            .filter(|&at| {
-                scenario.is_due(
-                    method,
-                    Place {
-                        at,
-                        of: 4,
-                        label: LABELS[at],
-                    },
-                    everything,
-                )
-            })
+            .filter(|&at| scenario.is_due(method, Place { at, of: 4, label: LABELS[at] }, everything))
             .collect()
     }
 
@@ -180,11 +170,7 @@ mod tests {
 
     #[test]
     fn the_only_kernel_has_all_of_them() {
-        let only = Place {
-            at: 0,
-            of: 1,
-            label: LABELS[0],
-        };
+        let only = Place { at: 0, of: 1, label: LABELS[0] };
         assert!(BASE.at_ends().is_due(Method::Fentry, only, false));
         assert!(BASE.on_first().anywhere().is_due(Method::Kprobe, only, false));
     }

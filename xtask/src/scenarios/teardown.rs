@@ -25,10 +25,7 @@ pub(super) fn load_and_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> 
     expect::teardown(&stream, range)?;
     expect::clean(&stream, &lab.memory)?;
     let first = stream.of_kind("alloc").map(|alloc| alloc.time_ns).min();
-    ensure!(
-        first > Some(stream.only("publish")?.time_ns),
-        "memory is taken before it is published"
-    );
+    ensure!(first > Some(stream.only("publish")?.time_ns), "memory is taken before it is published");
     ensure!(
         stream.only("memremap")?.pgmap == stream.only("kill")?.pgmap,
         "the range that was made is not the one that was killed"
@@ -45,8 +42,7 @@ pub(super) fn remove(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let range = lab.range()?;
     let trace = lab.trace("remove", &method.option())?;
     let device = lab.memory.clone();
-    lab.guest
-        .check(&format!("echo 1 > /sys/bus/pci/devices/{device}/remove"))?;
+    lab.guest.check(&format!("echo 1 > /sys/bus/pci/devices/{device}/remove"))?;
     let stream = lab.stop(trace)?;
     lab.unload_driver()?;
     lab.guest.check("echo 1 > /sys/bus/pci/rescan")?;
@@ -61,9 +57,7 @@ pub(super) fn unplug(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let range = lab.range()?;
     let trace = lab.trace("unplug", &method.option())?;
     let drive = memory_drive();
-    lab.guest
-        .qmp()
-        .remove_device(&drive.id, Duration::from_secs(40))?;
+    lab.guest.qmp().remove_device(&drive.id, Duration::from_secs(40))?;
     let stream = lab.stop(trace)?;
     lab.unload_driver()?;
     lab.guest.qmp().add_device(&drive.device())?;

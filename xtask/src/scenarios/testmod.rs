@@ -41,10 +41,7 @@ impl Answer {
     /// The lines of the shell: its pid, then what the module said.
     pub(super) fn parse(lines: &[String]) -> Result<Self> {
         let (pid, rest) = lines.split_first().context("the shell said nothing")?;
-        Ok(Self {
-            pid: pid.parse().with_context(|| format!("{pid} is no pid"))?,
-            text: rest.join(" "),
-        })
+        Ok(Self { pid: pid.parse().with_context(|| format!("{pid} is no pid"))?, text: rest.join(" ") })
     }
 
     /// A number of the answer, decimal or with `0x`.
@@ -53,15 +50,11 @@ impl Answer {
     ///
     /// There is none of this name.
     pub(crate) fn number(&self, name: &str) -> Result<u64> {
-        let value = self
-            .text
-            .split(' ')
-            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        let value = self.text.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         let number = value.and_then(|value| {
-            value.strip_prefix("0x").map_or_else(
-                || value.parse().ok(),
-                |digits| u64::from_str_radix(digits, 16).ok(),
-            )
+            value
+                .strip_prefix("0x")
+                .map_or_else(|| value.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
         });
         number.with_context(|| format!("the test module answers no {name}: {}", self.text))
     }
@@ -80,9 +73,7 @@ impl Lab {
     /// Loads the module with parameters such as `ranges=2`. Its provider binds to the card before this returns.
     pub(crate) fn load_module(&mut self, parameters: &str) -> Result<()> {
         let file = kmodule::file_name();
-        self.guest
-            .check(&format!("insmod /lib/modules/{file} {parameters}"))
-            .map(drop)
+        self.guest.check(&format!("insmod /lib/modules/{file} {parameters}")).map(drop)
     }
 
     /// Unloads it. Refused while anything is taken.
@@ -98,11 +89,7 @@ impl Lab {
 
     /// Takes the card away from the module's provider.
     pub(crate) fn unbind_card(&mut self) -> Result<()> {
-        let command = format!(
-            "echo {} > /sys/bus/pci/drivers/{}/unbind",
-            self.card,
-            kmodule::NAME
-        );
+        let command = format!("echo {} > /sys/bus/pci/drivers/{}/unbind", self.card, kmodule::NAME);
         self.guest.check(&command).map(drop)
     }
 

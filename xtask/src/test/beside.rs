@@ -67,12 +67,7 @@ impl Beside {
             print!("{}", String::from_utf8_lossy(&fs::read(&log)?));
             Ok(status)
         });
-        Ok(Self {
-            waiter,
-            group,
-            rows,
-            _folder: folder,
-        })
+        Ok(Self { waiter, group, rows, _folder: folder })
     }
 
     /// Waits for its end, and gives what its stages came to.
@@ -81,10 +76,7 @@ impl Beside {
     ///
     /// It ended without saying.
     pub(crate) fn finish(self) -> Result<Summary> {
-        let ended = self
-            .waiter
-            .join()
-            .unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()));
+        let ended = self.waiter.join().unwrap_or_else(|_panic| Err(io::ErrorKind::Other.into()));
         interrupt::unregister(self.group);
         interrupt::check()?;
         let status = ended.context("cannot wait for the stages beside the rest")?;

@@ -14,18 +14,14 @@ use crate::host::command;
 const STRICT: &str = "-Dwarnings";
 
 pub(super) fn format(root: &Path) -> Result<()> {
-    command::show(
-        plain(root).args(["fmt", "--all", "--check"]),
-        "checking the format",
-    )
+    command::show(plain(root).args(["fmt", "--all", "--check"]), "checking the format")
 }
 
 /// Lints everything but the kernel side.
 pub(super) fn lints(root: &Path) -> Result<()> {
-    for (name, features) in [
-        ("clippy, default features", None),
-        ("clippy, no default features", Some("--no-default-features")),
-    ] {
+    for (name, features) in
+        [("clippy, default features", None), ("clippy, no default features", Some("--no-default-features"))]
+    {
         println!("-- {name} --");
         let mut clippy = user_space(root, "clippy");
         clippy.arg("--all-targets").args(features).args(["--", STRICT]);
@@ -56,11 +52,7 @@ pub(super) fn browser(root: &Path) -> Result<Counts> {
 
 /// Runs tests, shows what they say, and counts them.
 pub(crate) fn counted(mut test: Command) -> Result<Counts> {
-    let mut child = test
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
+    let mut child = test.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let output = child.stdout.take().context("cargo has no output")?;
     let mut counts = Counts::default();
     for line in BufReader::new(output).lines() {
@@ -84,16 +76,9 @@ pub(crate) fn counted(mut test: Command) -> Result<Counts> {
 fn counts_of(line: &str) -> Option<Counts> {
     let (_, numbers) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let number = |what: &str| {
-        numbers
-            .split("; ")
-            .find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
-            .unwrap_or_default()
+        numbers.split("; ").find_map(|part| part.strip_suffix(what)?.trim().parse().ok()).unwrap_or_default()
     };
-    Some(Counts {
-        passed: number("passed"),
-        failed: number("failed"),
-        skipped: number("ignored"),
-    })
+    Some(Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored") })
 }
 
 #[cfg(test)]
@@ -103,14 +88,7 @@ mod tests {
     #[test]
     fn the_harness_line_is_counted() {
         let line = "test result: FAILED. 12 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s";
-        assert_eq!(
-            counts_of(line),
-            Some(Counts {
-                passed: 12,
-                failed: 2,
-                skipped: 1
-            })
-        );
+        assert_eq!(counts_of(line), Some(Counts { passed: 12, failed: 2, skipped: 1 }));
         assert_eq!(counts_of("running 3 tests"), None);
     }
 }

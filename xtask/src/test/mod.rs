@@ -123,11 +123,7 @@ fn browser(root: &Path) -> Result<Done> {
 
 /// Programs as they are tested: the figures are of the kernel side.
 fn cost(root: &Path) -> Result<Done> {
-    let plan = Plan {
-        names: &expected::cases(),
-        profile: Profile::Guest,
-        pairs: speed::PAIRS,
-        at_rest: false,
-    };
+    let plan =
+        Plan { names: &expected::cases(), profile: Profile::Guest, pairs: speed::PAIRS, at_rest: false };
     bench::cost(root, plan).map(Done::Whole)
 }

@@ -92,10 +92,7 @@ impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
 
 /// As it is written on the command line.
 fn name_of(stage: &impl ValueEnum) -> String {
-    stage
-        .to_possible_value()
-        .map(|value| value.get_name().to_owned())
-        .unwrap_or_default()
+    stage.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 fn perform(name: &str, work: impl FnOnce() -> Result<Done>) -> Summary {
@@ -161,9 +158,7 @@ mod tests {
             Ok(Done::Whole(Outcome::Passed))
         });
         let rows = summary.to_string();
-        let rows = rows
-            .lines()
-            .filter(|line| !line.contains("total") && !line.contains(','));
+        let rows = rows.lines().filter(|line| !line.contains("total") && !line.contains(','));
         let words = |line: &str| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
         (here.into_inner(), rows.map(words).collect())
     }
@@ -187,11 +182,7 @@ mod tests {
 
     #[test]
     fn failed_tests_fail_the_stage() {
-        let counts = Counts {
-            passed: 3,
-            failed: 1,
-            skipped: 0,
-        };
+        let counts = Counts { passed: 3, failed: 1, skipped: 0 };
         assert_eq!(
             summary("tests", Ok(Done::Tests(counts)), Duration::ZERO).to_string(),
             "tests  FAILED      0.0 s  1 failed\n3 passed, 1 failed, 0 skipped"

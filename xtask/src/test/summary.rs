@@ -55,26 +55,12 @@ impl Row {
     /// A row that counts as one test.
     pub(crate) fn single(name: impl Into<String>, outcome: Outcome, time: Duration) -> Self {
         let counts = match outcome {
-            Outcome::Passed => Counts {
-                passed: 1,
-                ..Counts::default()
-            },
-            Outcome::Failed(_) => Counts {
-                failed: 1,
-                ..Counts::default()
-            },
-            Outcome::Skipped(_) => Counts {
-                skipped: 1,
-                ..Counts::default()
-            },
+            Outcome::Passed => Counts { passed: 1, ..Counts::default() },
+            Outcome::Failed(_) => Counts { failed: 1, ..Counts::default() },
+            Outcome::Skipped(_) => Counts { skipped: 1, ..Counts::default() },
             Outcome::Part => Counts::default(),
         };
-        Self {
-            name: name.into(),
-            outcome,
-            time,
-            counts,
-        }
+        Self { name: name.into(), outcome, time, counts }
     }
 }
 
@@ -91,9 +77,7 @@ impl Summary {
 
     /// Whether anything failed.
     pub(crate) fn has_failed(&self) -> bool {
-        self.rows
-            .iter()
-            .any(|row| matches!(row.outcome, Outcome::Failed(_)))
+        self.rows.iter().any(|row| matches!(row.outcome, Outcome::Failed(_)))
     }
 
     /// What all of it together took, from now on shown with it.
@@ -103,23 +87,13 @@ impl Summary {
 
     /// Under a heading, which has failed where one of them has.
     pub(crate) fn below(self, heading: &str, time: Duration) -> Self {
-        let failed = self
-            .rows
-            .iter()
-            .filter(|row| matches!(row.outcome, Outcome::Failed(_)))
-            .count();
+        let failed = self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Failed(_))).count();
         let outcome = match failed {
             0 => Outcome::Passed,
             _ => Outcome::Failed(format!("{failed} failed")),
         };
-        let mut rows = vec![Row {
-            counts: Counts::default(),
-            ..Row::single(heading, outcome, time)
-        }];
-        rows.extend(self.rows.into_iter().map(|row| Row {
-            name: format!("  {}", row.name),
-            ..row
-        }));
+        let mut rows = vec![Row { counts: Counts::default(), ..Row::single(heading, outcome, time) }];
+        rows.extend(self.rows.into_iter().map(|row| Row { name: format!("  {}", row.name), ..row }));
         Self { rows, total: None }
     }
 
@@ -134,10 +108,7 @@ impl Summary {
 
 impl From<Row> for Summary {
     fn from(row: Row) -> Self {
-        Self {
-            rows: vec![row],
-            total: None,
-        }
+        Self { rows: vec![row], total: None }
     }
 }
 
@@ -151,23 +122,14 @@ impl AddAssign for Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(formatter, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
 /// A table with a row for each, and the counts as its last line.
 impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self
-            .rows
-            .iter()
-            .map(|row| row.name.chars().count())
-            .max()
-            .unwrap_or_default();
+        let width = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or_default();
         for row in &self.rows {
             let (word, reason) = match &row.outcome {
                 Outcome::Passed => ("passed ", ""),
@@ -175,20 +137,11 @@ impl fmt::Display for Summary {
                 Outcome::Skipped(reason) => ("skipped", reason.as_str()),
                 Outcome::Part => ("       ", ""),
             };
-            let line = format!(
-                "{:width$}  {word} {:7.1} s  {reason}",
-                row.name,
-                row.time.as_secs_f64()
-            );
+            let line = format!("{:width$}  {word} {:7.1} s  {reason}", row.name, row.time.as_secs_f64());
             writeln!(formatter, "{}", line.trim_end())?;
         }
         if let Some(total) = self.total {
-            writeln!(
-                formatter,
-                "{:width$}          {:7.1} s",
-                "total",
-                total.as_secs_f64()
-            )?;
+            writeln!(formatter, "{:width$}          {:7.1} s", "total", total.as_secs_f64())?;
         }
         write!(formatter, "{}", self.counts())
     }
@@ -201,26 +154,14 @@ mod tests {
     #[test]
     fn the_table_names_reasons_and_ends_with_the_counts() {
         let mut summary = Summary::default();
-        summary.push(Row::single(
-            "format",
-            Outcome::Passed,
-            Duration::from_millis(1234),
-        ));
+        summary.push(Row::single("format", Outcome::Passed, Duration::from_millis(1234)));
         summary.push(Row {
             name: "tests".to_owned(),
             outcome: Outcome::Failed("2 tests failed".to_owned()),
             time: Duration::from_secs(61),
-            counts: Counts {
-                passed: 10,
-                failed: 2,
-                skipped: 1,
-            },
+            counts: Counts { passed: 10, failed: 2, skipped: 1 },
         });
-        summary.push(Row::single(
-            "hang on 6.1",
-            Outcome::Skipped("no kernel".to_owned()),
-            Duration::ZERO,
-        ));
+        summary.push(Row::single("hang on 6.1", Outcome::Skipped("no kernel".to_owned()), Duration::ZERO));
         summary.push(Row::single("  booting", Outcome::Part, Duration::from_secs(3)));
         summary.set_total(Duration::from_secs(75));
         assert!(summary.has_failed());
@@ -253,11 +194,7 @@ mod tests {
     #[test]
     fn a_skipped_test_is_no_failure() {
         let mut summary = Summary::default();
-        summary.push(Row::single(
-            "a",
-            Outcome::Skipped("reason".to_owned()),
-            Duration::ZERO,
-        ));
+        summary.push(Row::single("a", Outcome::Skipped("reason".to_owned()), Duration::ZERO));
         assert!(!summary.has_failed());
     }
 }

@@ -18,10 +18,7 @@ pub(super) fn get(root: &Path, is_chosen: impl Fn(Stage) -> bool) {
             println!("{error:#}");
         }
     };
-    for (stage, need) in [
-        (Stage::Browser, &packages::BROWSER),
-        (Stage::Fuzz, &packages::FUZZ),
-    ] {
+    for (stage, need) in [(Stage::Browser, &packages::BROWSER), (Stage::Fuzz, &packages::FUZZ)] {
         if is_chosen(stage) {
             report(packages::ensure(need));
         }

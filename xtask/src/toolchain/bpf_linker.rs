@@ -10,11 +10,7 @@ use crate::host::crates::Release;
 use crate::host::{command, packages};
 
 /// The release of bpf-linker the committed objects are built with.
-pub(super) const RELEASE: Release = Release {
-    name: "bpf-linker",
-    version: "0.13.0",
-    takes: "a minute",
-};
+pub(super) const RELEASE: Release = Release { name: "bpf-linker", version: "0.13.0", takes: "a minute" };
 
 /// The linker and what belongs to it.
 pub(super) struct BpfLinker {
@@ -30,27 +26,17 @@ pub(super) struct BpfLinker {
 pub(super) fn ensure() -> Result<BpfLinker> {
     packages::ensure(&packages::BPF)?;
     let llvm = Path::new("/usr/lib").join(format!("llvm-{LLVM_MAJOR}"));
-    let version = command::read(
-        Command::new(llvm.join("bin/llvm-config")).arg("--version"),
-        "asking LLVM",
-    )?;
+    let version = command::read(Command::new(llvm.join("bin/llvm-config")).arg("--version"), "asking LLVM")?;
     let program = match RELEASE.find().filter(|program| has_llvm_of_here(program)) {
         Some(program) => program,
-        None => RELEASE.build(
-            &format!("bpf-linker-{}-llvm{LLVM_MAJOR}", RELEASE.version),
-            |install| {
-                install
-                    .args(["--no-default-features", "--features"])
-                    .arg(format!("llvm-{LLVM_MAJOR}"))
-                    .env("LLVM_PREFIX", &llvm);
-            },
-        )?,
+        None => RELEASE.build(&format!("bpf-linker-{}-llvm{LLVM_MAJOR}", RELEASE.version), |install| {
+            install
+                .args(["--no-default-features", "--features"])
+                .arg(format!("llvm-{LLVM_MAJOR}"))
+                .env("LLVM_PREFIX", &llvm);
+        })?,
     };
-    Ok(BpfLinker {
-        program,
-        objcopy: llvm.join("bin/llvm-objcopy"),
-        llvm: version.trim().to_owned(),
-    })
+    Ok(BpfLinker { program, objcopy: llvm.join("bin/llvm-objcopy"), llvm: version.trim().to_owned() })
 }
 
 /// A linker with an LLVM of its own gives other bytes.

@@ -69,23 +69,13 @@ impl Toolchain {
         let linker = bpf_linker::ensure()?;
         let verbose = command::read(Command::new(sysroot.join("bin/rustc")).arg("-vV"), "asking rustc")?;
         let versions = Versions {
-            rustc: verbose
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .trim_start_matches("rustc ")
-                .to_owned(),
+            rustc: verbose.lines().next().unwrap_or_default().trim_start_matches("rustc ").to_owned(),
             rustc_llvm: field(&verbose, "LLVM version").to_owned(),
             rust_src: rust_src::fingerprint(&library)?,
             bpf_linker: bpf_linker::RELEASE.version.to_owned(),
             linker_llvm: linker.llvm,
         };
-        Ok(Self {
-            sysroot,
-            bpf_linker: linker.program,
-            objcopy: linker.objcopy,
-            versions,
-        })
+        Ok(Self { sysroot, bpf_linker: linker.program, objcopy: linker.objcopy, versions })
     }
 
     /// The compiler.
@@ -124,19 +114,10 @@ fn find_sysroot() -> Result<PathBuf> {
         println!(
             "Installing Rust {RUST_VERSION} beside your own toolchain (rustup, minimal profile, about 80 MB)."
         );
-        let install = [
-            "toolchain",
-            "install",
-            RUST_VERSION,
-            "--profile",
-            "minimal",
-            "--no-self-update",
-        ];
+        let install = ["toolchain", "install", RUST_VERSION, "--profile", "minimal", "--no-self-update"];
         command::run(Command::new("rustup").args(install), "installing Rust")?;
         let ask = ["run", RUST_VERSION, "rustc", "--print", "sysroot"];
-        return Ok(PathBuf::from(
-            command::read(Command::new("rustup").args(ask), "asking rustc")?.trim(),
-        ));
+        return Ok(PathBuf::from(command::read(Command::new("rustup").args(ask), "asking rustc")?.trim()));
     }
     bail!(
         "the kernel side is built with Rust {RUST_VERSION} only, here is {}: install that version",

@@ -33,25 +33,16 @@ pub(super) fn ensure(sysroot: &Path) -> Result<PathBuf> {
             Command::new("rustup").args(["component", "add", "rust-src", "--toolchain", &name]),
             "rustup component add rust-src",
         ),
-        None => Err(anyhow::anyhow!(
-            "{} is not a toolchain of rustup",
-            sysroot.display()
-        )),
+        None => Err(anyhow::anyhow!("{} is not a toolchain of rustup", sysroot.display())),
     };
     if let Err(reason) = by_rustup {
-        println!(
-            "  that did not work ({})",
-            reason.to_string().lines().next().unwrap_or_default()
-        );
+        println!("  that did not work ({})", reason.to_string().lines().next().unwrap_or_default());
         from_debian(&library).with_context(|| {
             format!("rust-src {RUST_VERSION} cannot be had: install it by `rustup component add rust-src`")
         })?;
     }
     if !is_complete(&library) {
-        bail!(
-            "{} is still incomplete: install the component rust-src",
-            library.display()
-        );
+        bail!("{} is still incomplete: install the component rust-src", library.display());
     }
     Ok(library)
 }
@@ -74,11 +65,8 @@ fn is_complete(library: &Path) -> bool {
 /// The name of the toolchain for rustup, if the sysroot is one of rustup's.
 fn toolchain_name(sysroot: &Path) -> Option<String> {
     let toolchains = sysroot.parent()?;
-    (toolchains.file_name()? == "toolchains" && command::exists("rustup")).then(|| {
-        sysroot
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-    })?
+    (toolchains.file_name()? == "toolchains" && command::exists("rustup"))
+        .then(|| sysroot.file_name().map(|name| name.to_string_lossy().into_owned()))?
 }
 
 fn from_debian(library: &Path) -> Result<()> {
@@ -90,16 +78,10 @@ fn from_debian(library: &Path) -> Result<()> {
         .find(|version| version.starts_with(&format!("{RUST_VERSION}+")))
         .with_context(|| format!("no {package} {RUST_VERSION} in {}", suite.name()))?;
     let folder = tempfile::tempdir()?;
-    println!(
-        "Downloading {package} {version} from Debian's {} (about 45 MB).",
-        suite.name()
-    );
+    println!("Downloading {package} {version} from Debian's {} (about 45 MB).", suite.name());
     let file = suite.download(package, &version, folder.path())?;
     let tree = folder.path().join("tree");
-    command::run(
-        Command::new("dpkg-deb").arg("-x").arg(file).arg(&tree),
-        "unpacking rust-src",
-    )?;
+    command::run(Command::new("dpkg-deb").arg("-x").arg(file).arg(&tree), "unpacking rust-src")?;
     println!("Copying the sources to {}.", library.display());
     let parent = library.parent().context("the sysroot has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot write to {}", parent.display()))?;
@@ -107,10 +89,7 @@ fn from_debian(library: &Path) -> Result<()> {
     // Renamed when complete: an interrupted copy must not pass for the sources.
     let partial = tempfile::tempdir_in(parent)?;
     let copy = partial.path().join("library");
-    command::run(
-        Command::new("cp").arg("-rT").arg(unpacked).arg(&copy),
-        "copying rust-src",
-    )?;
+    command::run(Command::new("cp").arg("-rT").arg(unpacked).arg(&copy), "copying rust-src")?;
     if library.exists() {
         fs::remove_dir_all(library)?;
     }

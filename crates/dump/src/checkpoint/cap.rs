@@ -23,12 +23,7 @@ pub(super) struct Cap {
 impl Cap {
     /// For the references of a model, of which so many may be told.
     pub(super) fn of(model: &Model, limit: usize) -> Self {
-        let all = Self {
-            least: 0,
-            ties: usize::MAX,
-            left_out: 0,
-            limit,
-        };
+        let all = Self { least: 0, ties: usize::MAX, left_out: 0, limit };
         let count: usize = model.devices().map(Device::reference_count).sum();
         // A piece of an mmap is told by itself: only with them it is known how many there are.
         if count == 0 || limit == usize::MAX {
@@ -45,21 +40,11 @@ impl Cap {
         }
         let left_out = (sizes.len() - limit) as u64;
         let Some(last) = limit.checked_sub(1) else {
-            return Self {
-                least: u64::MAX,
-                ties: 0,
-                left_out,
-                limit,
-            };
+            return Self { least: u64::MAX, ties: 0, left_out, limit };
         };
         let (larger, least, _) = sizes.select_nth_unstable_by(last, |a, b| b.cmp(a));
         let ties = 1 + larger.iter().filter(|size| *size == least).count();
-        Self {
-            least: *least,
-            ties,
-            left_out,
-            limit,
-        }
+        Self { least: *least, ties, left_out, limit }
     }
 
     /// How many do not go through.

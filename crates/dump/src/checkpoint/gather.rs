@@ -48,14 +48,7 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
     timeline.sort_by_key(|record| record.time_ns);
     let now_ns = model.now_ns();
     for (ring, lost) in Ring::ALL.into_iter().zip(lost) {
-        doubt(
-            ring,
-            lost.count,
-            lost.until_ns,
-            lost.until_ns,
-            &mut writer,
-            &mut timeline,
-        );
+        doubt(ring, lost.count, lost.until_ns, lost.until_ns, &mut writer, &mut timeline);
     }
     for device in model.devices() {
         pull(model, device, now_ns, cap, &mut writer, &mut timeline);
@@ -63,14 +56,7 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
     timeline.append(&mut late);
     // As lost before any that is told: of those it is known who took them.
     let left_out_ns = earliest_ns.saturating_sub(1);
-    doubt(
-        Ring::Hot,
-        cap.left_out(),
-        left_out_ns,
-        left_out_ns,
-        &mut writer,
-        &mut timeline,
-    );
+    doubt(Ring::Hot, cap.left_out(), left_out_ns, left_out_ns, &mut writer, &mut timeline);
     doubts(model, &mut writer, &mut timeline);
     timeline.push(writer.tick(now_ns));
     timeline
@@ -79,19 +65,10 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
 /// The hooks that are armed. The status tells the others.
 fn hooks(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
     for &hook in Hook::ALL {
-        let Some(state) = model
-            .hooks()
-            .state(hook)
-            .filter(|state| state.armed && state.attached)
-        else {
+        let Some(state) = model.hooks().state(hook).filter(|state| state.armed && state.attached) else {
             continue;
         };
-        let change = Change {
-            hook,
-            attached: true,
-            method: state.method,
-            armed: true,
-        };
+        let change = Change { hook, attached: true, method: state.method, armed: true };
         out.push(writer.attach(state.since_ns, &change));
     }
 }
@@ -205,21 +182,11 @@ fn pull(
         runs.truncate(cap.runs());
     }
     for &(addr, size, pgmap) in &runs {
-        let run = Run {
-            device: address,
-            pgmap,
-            addr,
-            size,
-        };
+        let run = Run { device: address, pgmap, addr, size };
         out.push(writer.run(now_ns, &run));
     }
-    let pulled = Pulled {
-        device: address,
-        from_ns: now_ns,
-        to_ns: now_ns,
-        runs: runs.len() as u32,
-        complete,
-    };
+    let pulled =
+        Pulled { device: address, from_ns: now_ns, to_ns: now_ns, runs: runs.len() as u32, complete };
     out.push(writer.pulled(&pulled));
 }
 
@@ -228,9 +195,7 @@ type Piece = (u64, u64, Option<u64>);
 
 /// The pieces of a device that are taken.
 fn taken(model: &Model, device: &Device) -> Vec<Piece> {
-    let before = device
-        .preexisting()
-        .map(|known| (known.addr, known.size, known.pgmap));
+    let before = device.preexisting().map(|known| (known.addr, known.size, known.pgmap));
     let of_references = device.references().filter_map(|(_, reference)| {
         let addr = reference.addr()?;
         let size = whole_pages(size(reference));
@@ -271,10 +236,7 @@ fn pgmap(device: &Device, reference: &Reference) -> Option<u64> {
 fn doubts(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
     let all: Vec<Doubts> = model.devices().map(Device::uncertain).collect();
     for (ring, open) in [
-        (
-            Ring::Hot,
-            all.iter().filter_map(|doubts| doubts.hot).collect::<Vec<_>>(),
-        ),
+        (Ring::Hot, all.iter().filter_map(|doubts| doubts.hot).collect::<Vec<_>>()),
         (Ring::Rare, all.iter().filter_map(|doubts| doubts.rare).collect()),
     ] {
         let count = open.iter().map(|doubt| doubt.lost).max().unwrap_or(0);
@@ -286,10 +248,7 @@ fn doubts(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
 
 fn doubt(ring: Ring, count: u64, from_ns: u64, to_ns: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
     if count > 0 {
-        let loss = Loss {
-            reason: Reason::Damaged,
-            ..Loss::skipped(ring, count, from_ns, to_ns)
-        };
+        let loss = Loss { reason: Reason::Damaged, ..Loss::skipped(ring, count, from_ns, to_ns) };
         out.push(writer.loss(&loss));
     }
 }

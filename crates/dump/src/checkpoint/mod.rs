@@ -107,12 +107,7 @@ impl Checkpoint {
         }
         let lost = Ring::ALL.map(|ring| rules.coverage().lost(ring));
         Self {
-            head: Head {
-                time_ns: model.now_ns(),
-                rules: judged,
-                left_out,
-                ..Head::default()
-            },
+            head: Head { time_ns: model.now_ns(), rules: judged, left_out, ..Head::default() },
             records: gather::gather(model, run, lost, cap),
         }
     }
@@ -147,16 +142,8 @@ impl Checkpoint {
         }
         let parts = chunks.len() as u32;
         let part = |(part, records)| {
-            let head = Head {
-                part,
-                parts,
-                counts,
-                ..self.head.clone()
-            };
-            Part {
-                content: to_bytes(&head, records),
-                records: records.len(),
-            }
+            let head = Head { part, parts, counts, ..self.head.clone() };
+            Part { content: to_bytes(&head, records), records: records.len() }
         };
         (0..).zip(chunks).map(part).collect()
     }

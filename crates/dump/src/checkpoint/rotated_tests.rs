@@ -33,9 +33,7 @@ fn resume(run: &Run, references: usize) -> Run {
     for element in checkpoint.elements() {
         resumed.model.apply(&element);
     }
-    resumed
-        .rules
-        .resume(&checkpoint.head.rules, checkpoint.head.time_ns);
+    resumed.rules.resume(&checkpoint.head.rules, checkpoint.head.time_ns);
     resumed
 }
 
@@ -44,13 +42,7 @@ fn facts(device: &Device) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     for (_, reference) in device.references() {
         let by = device.taken_by(reference);
-        let taken = (
-            reference.at,
-            by.task,
-            by.caller,
-            by.cgroup,
-            by.gone_since_ns.is_some(),
-        );
+        let taken = (reference.at, by.task, by.caller, by.cgroup, by.gone_since_ns.is_some());
         match reference.taken {
             // A piece of an mmap is told by its pages.
             Taken::Mmap { .. } => {}
@@ -65,27 +57,14 @@ fn facts(device: &Device) -> BTreeSet<String> {
     }
     for range in device.ranges().filter(|range| range.stage() < Stage::Released) {
         let held = device.held(range);
-        let of = (
-            range.id.pgmap,
-            range.stage(),
-            range.physical,
-            range.base,
-            range.bar,
-        );
-        facts.insert(format!(
-            "{of:?} {} {} {}",
-            held.references, held.bytes, held.mmap_pages
-        ));
+        let of = (range.id.pgmap, range.stage(), range.physical, range.base, range.bar);
+        facts.insert(format!("{of:?} {} {} {}", held.references, held.bytes, held.mmap_pages));
         let steps = (range.steps.killed, range.steps.drained, range.steps.removed);
         facts.insert(format!("{} {steps:?}", range.id.pgmap));
     }
     facts.insert(format!("{} bytes of before", device.preexisting_bytes()));
     if let Some(pending) = device.pending_teardown() {
-        let steps: Vec<_> = pending
-            .steps
-            .iter()
-            .map(|step| (step.kind, step.at, step.task))
-            .collect();
+        let steps: Vec<_> = pending.steps.iter().map(|step| (step.kind, step.at, step.task)).collect();
         facts.insert(format!("{steps:?}"));
     }
     facts

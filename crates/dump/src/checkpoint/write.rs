@@ -79,13 +79,7 @@ fn push(mut record: Record, stack: &[u64], out: &mut Vec<Record>) {
     while let Some(part) = parts.next() {
         let mut frames = [0; STACK_FRAMES];
         frames[..part.len()].copy_from_slice(part);
-        let mut stack = StackRecord {
-            head,
-            parent: record.seq,
-            frames,
-            part: number,
-            guard: record.guard,
-        };
+        let mut stack = StackRecord { head, parent: record.seq, frames, part: number, guard: record.guard };
         stack.head.kind = Kind::Stack as u8;
         stack.head.flags = 0;
         out.push(to_record(&from_stack(&stack)));
@@ -103,11 +97,7 @@ fn push(mut record: Record, stack: &[u64], out: &mut Vec<Record>) {
 /// How a range came to be known, where its teardown does not tell.
 pub(super) fn birth(device: &Device, range: &Range, out: &mut Vec<Record>) {
     let Some(added) = range.steps.added else {
-        let first_step = [
-            range.steps.unmap_mappings,
-            range.steps.memremap_release,
-            range.steps.killed,
-        ];
+        let first_step = [range.steps.unmap_mappings, range.steps.memremap_release, range.steps.killed];
         if !first_step.contains(&Some(range.seen)) {
             state(device, range, range.seen.time_ns, out);
         }
@@ -130,18 +120,10 @@ pub(super) fn birth(device: &Device, range: &Range, out: &mut Vec<Record>) {
 
 /// What a pull read would tell of a range, but for what only the kernel knows.
 pub(super) fn state(device: &Device, range: &Range, time_ns: u64, out: &mut Vec<Record>) {
-    let at = At {
-        time_ns,
-        ..range.seen
-    };
+    let at = At { time_ns, ..range.seen };
     let mut record = blank(device, at, Kind::RangeState);
     put_pgmap(&mut record, Some(range));
-    put(
-        &mut record,
-        0,
-        range.physical.map(|physical| physical.start),
-        valid::PHYSICAL,
-    );
+    put(&mut record, 0, range.physical.map(|physical| physical.start), valid::PHYSICAL);
     put(&mut record, 1, range.base, valid::ADDR);
     if let Some(size) = range.size() {
         record.number = u32::try_from(size / PAGE_SIZE).unwrap_or(u32::MAX);
@@ -159,11 +141,7 @@ pub(super) fn state(device: &Device, range: &Range, time_ns: u64, out: &mut Vec<
 
 /// The device behind them.
 pub(super) fn device_state(device: &Device, chunks: u32, time_ns: u64, out: &mut Vec<Record>) {
-    let id = p2p_trace_model::event::Id {
-        run: 0,
-        cpu: user::CPU - 1,
-        seq: 0,
-    };
+    let id = p2p_trace_model::event::Id { run: 0, cpu: user::CPU - 1, seq: 0 };
     let mut record = blank(device, At { time_ns, id }, Kind::DeviceState);
     record.number = chunks;
     record.valid |= valid::COUNT;
@@ -188,30 +166,17 @@ pub(super) fn step(device: &Device, step: &Step, out: &mut Vec<Record>) {
     let range = step.range.and_then(|id| device.range(id));
     put_task(&mut record, step.task.as_ref());
     put_pgmap(&mut record, range);
-    if let Some(range) = range.filter(|_| {
-        matches!(
-            step.kind,
-            Kind::Kill | Kind::Drained | Kind::Remove | Kind::Unmapped
-        )
-    }) {
+    if let Some(range) =
+        range.filter(|_| matches!(step.kind, Kind::Kill | Kind::Drained | Kind::Remove | Kind::Unmapped))
+    {
         put_physical(&mut record, range);
         if step.kind == Kind::Kill {
             record.number = 1;
             record.valid |= valid::COUNT;
             let counted = range.counted.filter(|counted| counted.at == step.at);
-            put(
-                &mut record,
-                2,
-                counted.and_then(|counted| counted.bytes),
-                valid::TAKEN,
-            );
+            put(&mut record, 2, counted.and_then(|counted| counted.bytes), valid::TAKEN);
             let refs = counted.and_then(|counted| counted.refs);
-            put(
-                &mut record,
-                3,
-                refs.map(|refs| refs.count.cast_unsigned()),
-                valid::REFS,
-            );
+            put(&mut record, 3, refs.map(|refs| refs.count.cast_unsigned()), valid::REFS);
             if refs.is_some_and(|refs| refs.estimate) {
                 record.valid |= valid::REFS_ESTIMATE;
             }
@@ -243,10 +208,7 @@ pub(super) fn taken(device: &Device, reference: &Reference, out: &mut Vec<Record
 }
 
 fn list(device: &Device, reference: &Reference, by: &TakenBy<'_>, out: &mut Vec<Record>) {
-    let Taken::ScatterList {
-        sgl, size, entries, ..
-    } = reference.taken
-    else {
+    let Taken::ScatterList { sgl, size, entries, .. } = reference.taken else {
         return;
     };
     let mut record = blank(device, reference.at, Kind::SglAlloc);

@@ -47,10 +47,7 @@ pub(super) struct Layout {
 }
 
 fn malformed(what: impl Into<String>) -> CoreError {
-    CoreError::Malformed {
-        format: Format::Elf,
-        what: what.into(),
-    }
+    CoreError::Malformed { format: Format::Elf, what: what.into() }
 }
 
 /// Reads the file's header.
@@ -58,31 +55,21 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, CoreError> {
     let cut = || malformed("it ends within its header");
     let (class, order) = (*bytes.get(4).ok_or_else(cut)?, *bytes.get(5).ok_or_else(cut)?);
     if class != ELFCLASS64 || order != ELFDATA2LSB {
-        return Err(CoreError::Unsupported(
-            "this ELF file is not of a little-endian 64-bit machine",
-        ));
+        return Err(CoreError::Unsupported("this ELF file is not of a little-endian 64-bit machine"));
     }
     let (kind, machine) = u16_at(bytes, 16).zip(u16_at(bytes, 18)).ok_or_else(cut)?;
     if machine != EM_X86_64 {
-        return Err(CoreError::Unsupported(
-            "this ELF file is not of an x86-64 machine",
-        ));
+        return Err(CoreError::Unsupported("this ELF file is not of an x86-64 machine"));
     }
     if kind != ET_CORE {
-        return Err(CoreError::Unsupported(
-            "this ELF file is not a memory dump, but a program or library",
-        ));
+        return Err(CoreError::Unsupported("this ELF file is not a memory dump, but a program or library"));
     }
     let (offset, sections) = u64_at(bytes, 32).zip(u64_at(bytes, 40)).ok_or_else(cut)?;
     let (size, count) = u16_at(bytes, 54).zip(u16_at(bytes, 56)).ok_or_else(cut)?;
     if usize::from(size) != PROGRAM_HEADER {
         return Err(malformed(format!("its program headers have {size} bytes")));
     }
-    let bytes = if count == PN_XNUM {
-        Err(sections)
-    } else {
-        Ok(usize::from(count) * PROGRAM_HEADER)
-    };
+    let bytes = if count == PN_XNUM { Err(sections) } else { Ok(usize::from(count) * PROGRAM_HEADER) };
     Ok(Header { offset, bytes })
 }
 
@@ -102,11 +89,7 @@ pub(super) fn layout(headers: &[u8]) -> Layout {
         let field = |offset| u64_at(header, offset).unwrap_or_default();
         let (offset, physical, size) = (field(8), field(24), field(32));
         match u32_at(header, 0) {
-            Some(PT_LOAD) => layout.segments.push(Segment {
-                physical,
-                offset,
-                size,
-            }),
+            Some(PT_LOAD) => layout.segments.push(Segment { physical, offset, size }),
             Some(PT_NOTE) => layout.notes.push((offset, size)),
             _ => {}
         }
@@ -117,21 +100,15 @@ pub(super) fn layout(headers: &[u8]) -> Layout {
 
 /// Opens such a dump.
 pub(super) fn open(input: &dyn ReadAt, flattened: bool) -> Result<(Facts, Vec<Segment>), CoreError> {
-    let start = input
-        .bytes(0, HEADER)
-        .map_err(CoreError::reading("the ELF header"))?;
+    let start = input.bytes(0, HEADER).map_err(CoreError::reading("the ELF header"))?;
     let header = header(&start)?;
     let bytes = match header.bytes {
         Ok(bytes) => bytes,
         Err(section) => extended_size(
-            &input
-                .bytes(section, SECTION_HEADER)
-                .map_err(CoreError::reading("the first section header"))?,
+            &input.bytes(section, SECTION_HEADER).map_err(CoreError::reading("the first section header"))?,
         )?,
     };
-    let headers = input
-        .bytes(header.offset, bytes)
-        .map_err(CoreError::reading("the program headers"))?;
+    let headers = input.bytes(header.offset, bytes).map_err(CoreError::reading("the program headers"))?;
     if headers.len() < bytes {
         tracing::warn!(
             "the dump ends within its program headers: only some of the memory that it had is known"
@@ -148,10 +125,6 @@ pub(super) fn open(input: &dyn ReadAt, flattened: bool) -> Result<(Facts, Vec<Se
             VmcoreInfo::find(&input.bytes(offset, length).ok()?)
         })
         .unwrap_or_default();
-    let facts = Facts {
-        format: Format::Elf,
-        flattened,
-        vmcoreinfo,
-    };
+    let facts = Facts { format: Format::Elf, flattened, vmcoreinfo };
     Ok((facts, layout.segments))
 }

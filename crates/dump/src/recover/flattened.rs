@@ -45,15 +45,8 @@ impl<R: ReadAt> Flattened<R> {
     ///
     /// When it cannot be read.
     pub(super) fn new(input: R) -> Result<Self, CoreError> {
-        let mut flattened = Self {
-            input,
-            pieces: RangeMap::new(),
-            size: 0,
-            skipped: Skipped::default(),
-        };
-        flattened
-            .index()
-            .map_err(CoreError::reading("the pieces of the flattened dump"))?;
+        let mut flattened = Self { input, pieces: RangeMap::new(), size: 0, skipped: Skipped::default() };
+        flattened.index().map_err(CoreError::reading("the pieces of the flattened dump"))?;
         Ok(flattened)
     }
 
@@ -78,11 +71,7 @@ impl<R: ReadAt> Flattened<R> {
             }
             let numbers = u64::try_from(offset).ok().zip(u64::try_from(size).ok());
             let piece = numbers.and_then(|(offset, size)| Some((offset, size, offset.checked_add(size)?)));
-            let limit = self
-                .input
-                .size()
-                .saturating_mul(HOLES)
-                .saturating_add(LEAST_LIMIT);
+            let limit = self.input.size().saturating_mul(HOLES).saturating_add(LEAST_LIMIT);
             let Some((offset, size, _)) = piece.filter(|(.., end)| *end <= limit && count < MAX_PIECES)
             else {
                 self.skipped.add(Why::Malformed, self.size, 0);
@@ -92,8 +81,7 @@ impl<R: ReadAt> Flattened<R> {
             let there = self.input.size().saturating_sub(data).min(size);
             if there > 0 {
                 // A later piece takes the place of an earlier one.
-                self.pieces
-                    .insert(offset..offset + there, data.wrapping_sub(offset));
+                self.pieces.insert(offset..offset + there, data.wrapping_sub(offset));
                 self.size = self.size.max(offset + there);
             }
             if there < size {

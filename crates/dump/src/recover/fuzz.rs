@@ -7,11 +7,7 @@ use crate::recover::carve;
 
 /// Searches a memory dump in both ways, and writes what is found as an event dump.
 pub fn search(bytes: &[u8]) {
-    let search = Search {
-        workers: NonZero::new(1),
-        limit: 1 << 12,
-        ..Search::default()
-    };
+    let search = Search { workers: NonZero::new(1), limit: 1 << 12, ..Search::default() };
     if let Ok(memory) = open(bytes.to_vec(), None) {
         drop(carve(&*memory, search, |_| {}));
     }

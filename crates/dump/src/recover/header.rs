@@ -37,9 +37,7 @@ fn choose(run: &Recovered, checkpoints: Vec<Checkpoint>) -> Option<Checkpoint> {
     if !is_overwritten(&Heads::new()) {
         return None;
     }
-    let reaching = checkpoints
-        .iter()
-        .rposition(|checkpoint| !is_overwritten(&heads(checkpoint)));
+    let reaching = checkpoints.iter().rposition(|checkpoint| !is_overwritten(&heads(checkpoint)));
     let usable = |checkpoint: &Checkpoint| checkpoint.head.tally.is_some();
     checkpoints.into_iter().nth(reaching.unwrap_or(0)).filter(usable)
 }
@@ -90,12 +88,7 @@ impl Beginning {
         }
         let mut header = header.filter(|header: &Header| header.status.run == run)?;
         header.origin = Origin::Recovered;
-        Some(Self {
-            header,
-            names,
-            checkpoint,
-            is_mirrored: true,
-        })
+        Some(Self { header, names, checkpoint, is_mirrored: true })
     }
 
     /// Without an image: whatever wrote a record was attached.
@@ -109,25 +102,13 @@ impl Beginning {
         let hook = |(hook, flags): (Hook, u8)| HookStatus {
             hook,
             function: None,
-            method: Some(if flags & FLAG_KPROBE == 0 {
-                Method::Fentry
-            } else {
-                Method::Kprobe
-            }),
-            state: if flags & FLAG_ARMED == 0 {
-                HookState::Attached
-            } else {
-                HookState::Armed
-            },
+            method: Some(if flags & FLAG_KPROBE == 0 { Method::Fentry } else { Method::Kprobe }),
+            state: if flags & FLAG_ARMED == 0 { HookState::Attached } else { HookState::Armed },
             required: false,
             error: None,
             lost_without: String::new(),
         };
-        let cpus = run
-            .records
-            .iter()
-            .map(|record| record.cpu)
-            .filter(|&cpu| cpu != user::CPU);
+        let cpus = run.records.iter().map(|record| record.cpu).filter(|&cpu| cpu != user::CPU);
         let status = Status {
             version: String::new(),
             kernel: facts.vmcoreinfo.release.clone().unwrap_or_default(),
@@ -135,10 +116,7 @@ impl Beginning {
             run: run.run,
             cpus: cpus.max().map_or(0, |cpu| cpu + 1),
             rings: RingSizes { hot: 0, rare: 0 },
-            accounting: Accounting {
-                sequence: SequenceQuality::Partial,
-                missed: MissedQuality::Unknown,
-            },
+            accounting: Accounting { sequence: SequenceQuality::Partial, missed: MissedQuality::Unknown },
             hooks: hooks.into_iter().map(hook).collect(),
             devices: Vec::new(),
         };
@@ -146,21 +124,12 @@ impl Beginning {
         // Of the time of day nothing is known but when the kernel crashed, if that.
         let clock = Clock {
             boottime_ns: last_ns,
-            realtime_ns: facts
-                .vmcoreinfo
-                .crash_time
-                .unwrap_or(0)
-                .saturating_mul(1_000_000_000),
+            realtime_ns: facts.vmcoreinfo.crash_time.unwrap_or(0).saturating_mul(1_000_000_000),
             utc_offset_s: 0,
         };
         let start_ns = run.records.iter().map(|record| record.time_ns).min().unwrap_or(0);
         let mut header = Header::new(status, clock, start_ns, rules::Options::default());
         header.origin = Origin::Recovered;
-        Self {
-            header,
-            names: Vec::new(),
-            checkpoint: None,
-            is_mirrored: false,
-        }
+        Self { header, names: Vec::new(), checkpoint: None, is_mirrored: false }
     }
 }

@@ -124,10 +124,7 @@ pub struct Skipped(BTreeMap<Why, Amount>);
 impl Skipped {
     /// Notes memory that was skipped.
     pub(crate) fn add(&mut self, why: Why, physical: u64, bytes: u64) {
-        let first = Amount {
-            bytes: 0,
-            first: physical,
-        };
+        let first = Amount { bytes: 0, first: physical };
         let amount = self.0.entry(why).or_insert(first);
         amount.bytes = amount.bytes.saturating_add(bytes);
         amount.first = amount.first.min(physical);

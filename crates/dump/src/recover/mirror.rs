@@ -99,10 +99,7 @@ fn counters(bytes: &[u8]) -> Option<Marked> {
 
 fn image_page(bytes: &[u8]) -> Option<ImagePage> {
     let half = |offset| u32_at(bytes, offset);
-    let (index, pages) = (
-        half(offset_of!(PageHead, index))?,
-        half(offset_of!(PageHead, pages))?,
-    );
+    let (index, pages) = (half(offset_of!(PageHead, index))?, half(offset_of!(PageHead, pages))?);
     let length = half(offset_of!(PageHead, length))? as usize;
     if index >= pages || pages > IMAGE_PAGES || length > PAGE_PAYLOAD {
         return None;
@@ -127,18 +124,11 @@ pub(super) struct Images(HashMap<u64, BTreeMap<u32, ImagePage>>);
 
 impl Images {
     pub(super) fn add(&mut self, page: ImagePage) {
-        self.0
-            .entry(page.generation)
-            .or_default()
-            .insert(page.index, page);
+        self.0.entry(page.generation).or_default().insert(page.index, page);
     }
 
     pub(super) fn merge(&mut self, other: Self) {
-        other
-            .0
-            .into_values()
-            .flat_map(BTreeMap::into_values)
-            .for_each(|page| self.add(page));
+        other.0.into_values().flat_map(BTreeMap::into_values).for_each(|page| self.add(page));
     }
 
     /// Those that are whole, the youngest first.
@@ -150,10 +140,7 @@ impl Images {
             let is_whole = pages.len() == count as usize && pages.values().all(|page| page.pages == count);
             is_whole.then(|| pages.into_values().flat_map(|page| page.payload).collect())
         };
-        generations
-            .into_iter()
-            .filter_map(|(_, pages)| image(pages))
-            .collect()
+        generations.into_iter().filter_map(|(_, pages)| image(pages)).collect()
     }
 }
 

@@ -43,9 +43,7 @@ pub fn open<'a>(
     input: impl ReadAt + 'a,
     format: Option<Format>,
 ) -> Result<Box<dyn PhysicalMemory + 'a>, CoreError> {
-    let prefix = input
-        .bytes(0, PREFIX)
-        .map_err(CoreError::reading("the first bytes"))?;
+    let prefix = input.bytes(0, PREFIX).map_err(CoreError::reading("the first bytes"))?;
     match (kind(&prefix), format) {
         (_, Some(Format::Raw)) => plain(input, Format::Raw, false),
         (Kind::Flattened, format) => {
@@ -87,11 +85,7 @@ fn plain<'a>(
         Format::Kdump => Box::new(kdump::Pages::open(input, flattened)?),
         Format::Raw => {
             let facts = raw(flattened);
-            let all = Segment {
-                physical: 0,
-                offset: 0,
-                size: input.size(),
-            };
+            let all = Segment { physical: 0, offset: 0, size: input.size() };
             Box::new(Segments::new(input, facts, [all]))
         }
     })
@@ -99,11 +93,7 @@ fn plain<'a>(
 
 /// What is known of a raw image.
 pub(super) fn raw(flattened: bool) -> Facts {
-    Facts {
-        format: Format::Raw,
-        flattened,
-        vmcoreinfo: VmcoreInfo::default(),
-    }
+    Facts { format: Format::Raw, flattened, vmcoreinfo: VmcoreInfo::default() }
 }
 
 /// Memory of which something was missing before it was opened.

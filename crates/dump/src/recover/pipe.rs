@@ -46,11 +46,7 @@ pub fn carve_pipe(
         Format::Elf => pipe.elf()?,
         Format::Kdump => return Err(CoreError::NeedsFile("kdump-compressed dump")),
         Format::Raw => {
-            pipe.segment(Segment {
-                physical: 0,
-                offset: 0,
-                size: u64::MAX,
-            });
+            pipe.segment(Segment { physical: 0, offset: 0, size: u64::MAX });
             raw(false)
         }
     };
@@ -90,9 +86,7 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
             .ok()
             .and_then(|bytes| usize::try_from(header.offset).ok()?.checked_add(bytes))
             .filter(|&end| end <= MAX_HEAD)
-            .ok_or(CoreError::NeedsFile(
-                "dump whose program headers are not at its start",
-            ))?;
+            .ok_or(CoreError::NeedsFile("dump whose program headers are not at its start"))?;
         self.need(end)?;
         let layout = elf::layout(self.head.get(header.offset as usize..).unwrap_or_default());
         let first = layout.segments.first().map_or(0, |segment| segment.offset);
@@ -110,11 +104,7 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
         for segment in layout.segments {
             self.segment(segment);
         }
-        Ok(Facts {
-            format: Format::Elf,
-            flattened: false,
-            vmcoreinfo,
-        })
+        Ok(Facts { format: Format::Elf, flattened: false, vmcoreinfo })
     }
 
     /// Passes over what lies before a segment and searches it.
@@ -132,24 +122,14 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
             let filled = self.fill(length);
             let read = self.buffer.len();
             if !is_before {
-                self.collector.feed(
-                    &self.common,
-                    Chunk {
-                        physical,
-                        bytes: &self.buffer,
-                    },
-                );
+                self.collector.feed(&self.common, Chunk { physical, bytes: &self.buffer });
                 let progress = self.common.progress(self.at + read as u64);
                 (self.tell)(progress);
             }
             self.at += read as u64;
             if filled.is_err() || read < length {
                 if end != u64::MAX {
-                    let why = if filled.is_err() {
-                        Why::Unreadable
-                    } else {
-                        Why::Truncated
-                    };
+                    let why = if filled.is_err() { Why::Unreadable } else { Why::Truncated };
                     let from = self.at.max(segment.offset);
                     let first = segment.physical.wrapping_add(from - segment.offset);
                     self.skipped.add(why, first, end - from);
@@ -161,10 +141,7 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
 
     /// Reads the next bytes into the buffer, those of the head first.
     fn fill(&mut self, length: usize) -> io::Result<()> {
-        let known = usize::try_from(self.at)
-            .ok()
-            .and_then(|at| self.head.get(at..))
-            .unwrap_or_default();
+        let known = usize::try_from(self.at).ok().and_then(|at| self.head.get(at..)).unwrap_or_default();
         self.buffer.clear();
         self.buffer.extend(&known[..known.len().min(length)]);
         let missing = (length - self.buffer.len()) as u64;

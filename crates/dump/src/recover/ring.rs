@@ -47,11 +47,7 @@ impl Recovered {
     /// Time of the youngest record, `CLOCK_BOOTTIME` in nanoseconds.
     #[must_use]
     pub fn last_ns(&self) -> u64 {
-        self.records
-            .iter()
-            .map(|record| record.time_ns)
-            .max()
-            .unwrap_or(0)
+        self.records.iter().map(|record| record.time_ns).max().unwrap_or(0)
     }
 
     /// What is missing from `first` on (a ring that it does not name: from the beginning on), as far as is known that there
@@ -61,10 +57,7 @@ impl Recovered {
         let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> =
             heads.keys().map(|key| (*key, Vec::new())).collect();
         for record in self.records.iter().filter(|record| record.cpu != user::CPU) {
-            rings
-                .entry((record.cpu, ring_of(record)))
-                .or_default()
-                .push(record);
+            rings.entry((record.cpu, ring_of(record))).or_default().push(record);
         }
         for place in self.torn.iter().filter(|place| place.cpu != user::CPU) {
             rings.entry((place.cpu, place.ring)).or_default();
@@ -72,12 +65,7 @@ impl Recovered {
         let mut losses = Vec::new();
         for ((cpu, ring), records) in rings {
             let of_ring = |place: &&Place| (place.cpu, place.ring) == (cpu, ring);
-            let torn: Vec<_> = self
-                .torn
-                .iter()
-                .filter(of_ring)
-                .map(|place| place.position)
-                .collect();
+            let torn: Vec<_> = self.torn.iter().filter(of_ring).map(|place| place.position).collect();
             let begun = torn.iter().map(|position| position + 1);
             let head = begun.chain(heads.get(&(cpu, ring)).copied()).max().unwrap_or(0);
             let gaps = Gaps {
@@ -98,13 +86,7 @@ pub(crate) type Heads = BTreeMap<(u32, Ring), u64>;
 
 /// Puts what was found of a run in order.
 pub(super) fn sort(run: u64, found: Found) -> Recovered {
-    let Found {
-        mut records,
-        mut strays,
-        mut torn,
-        mut counters,
-        images,
-    } = found;
+    let Found { mut records, mut strays, mut torn, mut counters, images } = found;
     // Stable: what a ring has itself stays in front, and is kept, whatever copies say.
     records.append(&mut strays);
     records.sort_by_key(|record| (record.cpu, ring_of(record), record.seq));
@@ -122,24 +104,12 @@ pub(super) fn sort(run: u64, found: Found) -> Recovered {
     torn.dedup();
     counters.sort_by_key(|counters| counters.cpu);
     counters.dedup_by_key(|counters| counters.cpu);
-    Recovered {
-        run,
-        records,
-        torn,
-        repeated,
-        conflicts,
-        counters,
-        images: images.whole(),
-    }
+    Recovered { run, records, torn, repeated, conflicts, counters, images: images.whole() }
 }
 
 /// The ring that a record was in; what user space wrote has none, and counts as one.
 pub(super) const fn ring_of(record: &Record) -> Ring {
-    if record.cpu == user::CPU {
-        Ring::Hot
-    } else {
-        Ring::of_sequence(record.seq).0
-    }
+    if record.cpu == user::CPU { Ring::Hot } else { Ring::of_sequence(record.seq).0 }
 }
 
 /// Looks for what is missing in one ring.
@@ -165,12 +135,7 @@ impl Gaps<'_> {
             before_ns = record.time_ns;
             reason = Reason::Absent;
         }
-        self.lose(
-            next..head,
-            reason,
-            [before_ns, self.last_ns.max(before_ns)],
-            losses,
-        );
+        self.lose(next..head, reason, [before_ns, self.last_ns.max(before_ns)], losses);
     }
 
     /// Notes positions as lost, those whose record was begun and not finished by themselves.

@@ -39,11 +39,7 @@ pub struct Search {
 impl Default for Search {
     /// Everything, up to 16 million records: 2 GB of them.
     fn default() -> Self {
-        Self {
-            run: None,
-            limit: 1 << 24,
-            workers: None,
-        }
+        Self { run: None, limit: 1 << 24, workers: None }
     }
 }
 
@@ -87,10 +83,7 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) const fn new(search: Search) -> Self {
-        Self {
-            search,
-            records: AtomicU64::new(0),
-        }
+        Self { search, records: AtomicU64::new(0) }
     }
 
     /// Whether one more record may be kept.
@@ -100,11 +93,7 @@ impl Common {
 
     /// How far a search has come that does not know how much there is.
     pub(super) fn progress(&self, done: u64) -> Progress {
-        Progress {
-            done,
-            total: 0,
-            records: self.records.load(Ordering::Relaxed),
-        }
+        Progress { done, total: 0, records: self.records.load(Ordering::Relaxed) }
     }
 
     fn wants(&self, run: u64) -> bool {
@@ -178,20 +167,11 @@ impl Collector {
 
     /// Sorts what was found.
     pub(super) fn finish(self, skipped: Skipped) -> Carved {
-        let mut runs: Vec<_> = self
-            .runs
-            .into_iter()
-            .map(|(run, found)| sort(run, found))
-            .collect();
+        let mut runs: Vec<_> = self.runs.into_iter().map(|(run, found)| sort(run, found)).collect();
         // What has left nothing but records may be no run: stale memory, and what looks like a first record.
         let is_bare = |run: &Recovered| run.images.is_empty() && run.counters.is_empty();
         runs.sort_by_key(|run| (is_bare(run), Reverse(run.last_ns()), run.run));
-        Carved {
-            runs,
-            searched: self.searched,
-            skipped,
-            beyond_limit: self.beyond_limit,
-        }
+        Carved { runs, searched: self.searched, skipped, beyond_limit: self.beyond_limit }
     }
 }
 
@@ -221,10 +201,7 @@ pub fn carve(memory: &dyn PhysicalMemory, search: Search, mut tell: impl FnMut(P
         total,
         records: common.records.load(Ordering::Relaxed),
     };
-    let workers = search
-        .workers
-        .or_else(|| thread::available_parallelism().ok())
-        .map_or(1, NonZero::get);
+    let workers = search.workers.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let main = thread::current();
     thread::scope(|scope| {
         let workers: Vec<_> = iter::repeat_with(|| scope.spawn(work)).take(workers).collect();

@@ -56,13 +56,7 @@ impl<R: ReadAt> Segments<R> {
                 parts = parts.saturating_add(there.div_ceil(WINDOW as u64));
             }
         }
-        Self {
-            input,
-            facts,
-            kept,
-            parts,
-            skipped,
-        }
+        Self { input, facts, kept, parts, skipped }
     }
 
     /// The address, place and size of a part.
@@ -101,10 +95,7 @@ impl<R: ReadAt> PhysicalMemory for Segments<R> {
                     let first = part.physical.wrapping_add(bytes.len() as u64);
                     skipped.add(Why::Truncated, first, missing);
                 }
-                each(Chunk {
-                    physical: part.physical,
-                    bytes,
-                });
+                each(Chunk { physical: part.physical, bytes });
             }
             Err(_) => skipped.add(Why::Unreadable, part.physical, part.size),
         }

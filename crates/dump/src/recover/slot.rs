@@ -56,10 +56,7 @@ pub(super) fn candidates(physical: u64, bytes: &[u8], mut each: impl FnMut(&[u8;
     let Some(aligned) = bytes.get(skip..) else { return };
     let (slots, _) = aligned.as_chunks::<SLOT_SIZE>();
     for (index, slot) in slots.iter().enumerate() {
-        let word = slot[SIGNATURE_AT..]
-            .first_chunk()
-            .copied()
-            .map(u64::from_le_bytes);
+        let word = slot[SIGNATURE_AT..].first_chunk().copied().map(u64::from_le_bytes);
         if word.is_some_and(|word| word & SIGNATURE_BITS == SIGNATURE) {
             each(slot, skip + index * SLOT_SIZE);
         }
@@ -77,17 +74,9 @@ fn words(slot: &[u8; SLOT_SIZE]) -> [u64; WORDS] {
 
 /// The ring and position that the record claims to be of.
 const fn place(record: &Record) -> Place {
-    let (ring, position) = if record.cpu == user::CPU {
-        (Ring::Hot, record.seq)
-    } else {
-        Ring::of_sequence(record.seq)
-    };
-    Place {
-        run: record.run,
-        cpu: record.cpu,
-        ring,
-        position,
-    }
+    let (ring, position) =
+        if record.cpu == user::CPU { (Ring::Hot, record.seq) } else { Ring::of_sequence(record.seq) };
+    Place { run: record.run, cpu: record.cpu, ring, position }
 }
 
 const fn is_sound(record: &Record) -> bool {
@@ -122,10 +111,7 @@ pub(super) fn content(slot: &[u8; SLOT_SIZE]) -> Option<Content> {
     let is_begun = place.position == held;
     let behind = held.wrapping_sub(place.position);
     let is_older = place.position < held && is_guarded && behind.is_multiple_of(LEAST_LAP);
-    (is_begun || is_older).then_some(Content::Torn(Place {
-        position: held,
-        ..place
-    }))
+    (is_begun || is_older).then_some(Content::Torn(Place { position: held, ..place }))
 }
 
 #[cfg(test)]
@@ -162,55 +148,27 @@ pub(super) mod tests {
     #[test]
     fn a_whole_record_is_taken_and_nothing_that_differs_in_what_it_repeats() {
         let whole = record(7, 3, Ring::Rare, 1000, 5);
-        assert_eq!(
-            content(&slot(committed(1000), &whole)),
-            Some(Content::Whole(whole))
-        );
+        assert_eq!(content(&slot(committed(1000), &whole)), Some(Content::Whole(whole)));
         for other in [
             slot(committed(1001), &whole),
             slot(0, &whole),
             slot(BUSY, &whole),
             slot(committed(1000), &Record { guard: 999, ..whole }),
-            slot(
-                committed(1000),
-                &Record {
-                    seq: whole.seq ^ 2,
-                    ..whole
-                },
-            ),
-            slot(
-                committed(1000),
-                &Record {
-                    cpu: MAX_CPUS,
-                    ..whole
-                },
-            ),
+            slot(committed(1000), &Record { seq: whole.seq ^ 2, ..whole }),
+            slot(committed(1000), &Record { cpu: MAX_CPUS, ..whole }),
             slot(committed(1000), &Record { schema: 1, ..whole }),
             slot(committed(1000), &Record { kind: 0, ..whole }),
         ] {
             assert_eq!(content(&other), None);
         }
-        let by_user = Record {
-            cpu: user::CPU,
-            seq: 12,
-            guard: guard(12),
-            ..whole
-        };
-        assert_eq!(
-            content(&slot(committed(12), &by_user)),
-            Some(Content::Whole(by_user))
-        );
+        let by_user = Record { cpu: user::CPU, seq: 12, guard: guard(12), ..whole };
+        assert_eq!(content(&slot(committed(12), &by_user)), Some(Content::Whole(by_user)));
     }
 
     #[test]
     fn a_record_in_the_making_is_known_at_every_word_behind_its_sequence_number() {
         let (old, new) = (record(7, 3, Ring::Hot, 40, 5), record(7, 3, Ring::Hot, 72, 9));
-        let torn = Content::Torn(Place {
-            run: 7,
-            cpu: 3,
-            ring: Ring::Hot,
-            position: 72,
-        });
+        let torn = Content::Torn(Place { run: 7, cpu: 3, ring: Ring::Hot, position: 72 });
         let (before, after) = (slot(busy(72), &old), slot(busy(72), &new));
         for written in 0..=WORDS {
             let mut half = before;
@@ -220,11 +178,7 @@ pub(super) mod tests {
         let mut first = [0; SLOT_SIZE];
         first[..8 + 4 * 8].copy_from_slice(&after[..8 + 4 * 8]);
         assert_eq!(content(&first), Some(torn));
-        assert_eq!(
-            content(&slot(busy(73), &old)),
-            None,
-            "not the same slot of any ring"
-        );
+        assert_eq!(content(&slot(busy(73), &old)), None, "not the same slot of any ring");
     }
 
     #[test]

@@ -25,9 +25,7 @@ impl VmcoreInfo {
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut info = Self::default();
         for line in bytes.split(|&byte| byte == b'\n') {
-            let Some((name, value)) = std::str::from_utf8(line)
-                .ok()
-                .and_then(|line| line.split_once('='))
+            let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once('='))
             else {
                 continue;
             };
@@ -79,10 +77,7 @@ mod tests {
         assert_eq!(info.release.as_deref(), Some("7.3.4+deb13-amd64"));
         assert_eq!(info.kaslr_offset, Some(0x1e00_0000));
         assert_eq!(info.crash_time, Some(1_795_370_405));
-        assert_eq!(
-            VmcoreInfo::parse(b"OSRELEASE=\x01\nKERNELOFFSET=x\n\xff=\n"),
-            VmcoreInfo::default()
-        );
+        assert_eq!(VmcoreInfo::parse(b"OSRELEASE=\x01\nKERNELOFFSET=x\n\xff=\n"), VmcoreInfo::default());
     }
 
     #[test]
@@ -103,8 +98,7 @@ mod tests {
         for end in 0..notes.len() {
             let cut = VmcoreInfo::find(&notes[..end]);
             assert!(cut.is_none_or(|info| {
-                info.release
-                    .is_none_or(|release| TEXT[10..].starts_with(release.as_bytes()))
+                info.release.is_none_or(|release| TEXT[10..].starts_with(release.as_bytes()))
             }));
         }
         assert_eq!(VmcoreInfo::find(&[0xff; 64]), None);

@@ -163,11 +163,7 @@ const fn record_of(item: &Item) -> Option<Record> {
 }
 
 const fn position(record: &Record) -> u64 {
-    if record.cpu == user::CPU {
-        record.seq
-    } else {
-        p2p_trace_common::Ring::of_sequence(record.seq).1
-    }
+    if record.cpu == user::CPU { record.seq } else { p2p_trace_common::Ring::of_sequence(record.seq).1 }
 }
 
 /// Gives the writer the names that records need.
@@ -212,19 +208,11 @@ impl<'a> Tail<'a> {
             guard: if record.cpu == user::CPU { 0 } else { record.guard },
             ..*record
         };
-        let later = |loss: Loss| Loss {
-            from_ns: loss.from_ns.max(from_ns),
-            to_ns: loss.to_ns.max(from_ns),
-            ..loss
-        };
+        let later =
+            |loss: Loss| Loss { from_ns: loss.from_ns.max(from_ns), to_ns: loss.to_ns.max(from_ns), ..loss };
         Self {
             run,
-            records: run
-                .records
-                .iter()
-                .filter(|record| is_new(record))
-                .map(as_written)
-                .collect(),
+            records: run.records.iter().filter(|record| is_new(record)).map(as_written).collect(),
             losses: run.losses(next).into_iter().map(later).collect(),
             is_counted: cpus > 0 && run.counters.len() >= cpus as usize,
         }
@@ -249,11 +237,7 @@ impl<'a> Tail<'a> {
         start_ns: u64,
         written: Written,
     ) -> Result<Written, WriteError> {
-        let reason = if self.is_counted {
-            Reason::End
-        } else {
-            Reason::Broken
-        };
+        let reason = if self.is_counted { Reason::End } else { Reason::Broken };
         let totals = self.is_counted.then(|| totals(&self.run.counters));
         let mut out = writer.finish(reason, self.run.last_ns().saturating_sub(start_ns), totals)?;
         out.flush()?;

@@ -136,23 +136,14 @@ impl Status {
     /// The kernel function that `hook` sits on.
     #[must_use]
     pub fn function(&self, hook: Hook) -> Option<&str> {
-        self.hooks
-            .iter()
-            .find(|status| status.hook == hook)?
-            .function
-            .as_deref()
+        self.hooks.iter().find(|status| status.hook == hook)?.function.as_deref()
     }
 
     /// The hooks that are attached for good, as changes. Those that are armed tell each change in the stream.
     pub(crate) fn attached(&self) -> impl Iterator<Item = Change> {
         let attached = |status: &&HookStatus| status.state == HookState::Attached;
         self.hooks.iter().filter(attached).filter_map(|status| {
-            Some(Change {
-                hook: status.hook,
-                attached: true,
-                method: status.method?,
-                armed: false,
-            })
+            Some(Change { hook: status.hook, attached: true, method: status.method?, armed: false })
         })
     }
 }
@@ -171,10 +162,7 @@ mod tests {
             .collect();
         assert_eq!(
             attached,
-            [
-                (Hook::Alloc, Method::Fentry, true, false),
-                (Hook::Kill, Method::Kprobe, true, false)
-            ]
+            [(Hook::Alloc, Method::Fentry, true, false), (Hook::Kill, Method::Kprobe, true, false)]
         );
     }
 }

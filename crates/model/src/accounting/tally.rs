@@ -60,10 +60,7 @@ pub struct Outcome {
     pub contradictions: Vec<String>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }
@@ -215,16 +212,11 @@ impl Tally {
             .collect();
         let unaccounted: u64 = hooks.iter().map(|tally| tally.lost).sum();
         if unaccounted > 0 && self.lost == 0 && dropped == 0 {
-            found.push(format!(
-                "{unaccounted} hits did not arrive, but no record is known to be lost"
-            ));
+            found.push(format!("{unaccounted} hits did not arrive, but no record is known to be lost"));
         }
         // A lost record is an event, which counts at least once, or a stack.
         if self.stacks == 0 && unaccounted < self.lost {
-            found.push(format!(
-                "{} records are lost, but only {unaccounted} hits did not arrive",
-                self.lost
-            ));
+            found.push(format!("{} records are lost, but only {unaccounted} hits did not arrive", self.lost));
         }
         found
     }
@@ -244,11 +236,7 @@ impl Tally {
 
 /// What a record counts as in its hook's hits.
 fn units(kind: Kind, record: &Record) -> u64 {
-    if kind == Kind::PageFree && record.has(valid::COUNT) {
-        u64::from(record.number)
-    } else {
-        1
-    }
+    if kind == Kind::PageFree && record.has(valid::COUNT) { u64::from(record.number) } else { 1 }
 }
 
 /// The other hooks only take notes for another one.

@@ -10,14 +10,7 @@ use crate::{
 
 fn record(kind: Kind, hook: Hook, ring: Ring, position: u64, number: u32) -> Record {
     let seq = ring.sequence(position);
-    Record {
-        kind: kind as u8,
-        hook: hook as u8,
-        valid: valid::COUNT,
-        seq,
-        number,
-        ..user::blank(1)
-    }
+    Record { kind: kind as u8, hook: hook as u8, valid: valid::COUNT, seq, number, ..user::blank(1) }
 }
 
 fn totals(hits: &[(Hook, u64)], hot: u64, rare: u64) -> Totals {
@@ -45,21 +38,11 @@ fn tally() -> Tally {
 
 #[test]
 fn bursts_count_as_their_pages_and_other_records_once() {
-    let hits = [
-        (Hook::PageFree, 16),
-        (Hook::MapSg, 1),
-        (Hook::Kill, 1),
-        (Hook::InsertPage, 99),
-    ];
+    let hits = [(Hook::PageFree, 16), (Hook::MapSg, 1), (Hook::Kill, 1), (Hook::InsertPage, 99)];
     let outcome = tally().close(&totals(&hits, 2, 1));
     assert_eq!(outcome.contradictions, Vec::<String>::new());
     assert_eq!((outcome.events, outcome.lost), (3, 0));
-    assert!(
-        outcome
-            .hooks
-            .iter()
-            .all(|hook| hook.lost == 0 && hook.hits == hook.delivered)
-    );
+    assert!(outcome.hooks.iter().all(|hook| hook.lost == 0 && hook.hits == hook.delivered));
 }
 
 #[test]
@@ -67,23 +50,11 @@ fn what_was_lost_is_missing_from_its_hook() {
     let mut tally = tally();
     let (first, last) = (2, 4);
     let reason = Reason::Overwritten;
-    tally.loss(&Loss {
-        cpu: Some(0),
-        ring: Ring::Hot,
-        first,
-        last,
-        from_ns: 0,
-        to_ns: 0,
-        reason,
-    });
+    tally.loss(&Loss { cpu: Some(0), ring: Ring::Hot, first, last, from_ns: 0, to_ns: 0, reason });
     let hits = [(Hook::PageFree, 16), (Hook::MapSg, 4), (Hook::Kill, 1)];
     let outcome = tally.close(&totals(&hits, 5, 1));
     assert_eq!(outcome.contradictions, Vec::<String>::new());
-    let map = outcome
-        .hooks
-        .iter()
-        .find(|tally| tally.hook == Hook::MapSg)
-        .unwrap();
+    let map = outcome.hooks.iter().find(|tally| tally.hook == Hook::MapSg).unwrap();
     assert_eq!((map.hits, map.delivered, map.lost, outcome.lost), (4, 1, 3, 3));
 }
 
@@ -91,15 +62,8 @@ fn what_was_lost_is_missing_from_its_hook() {
 fn what_a_dump_lacks_is_lost_and_contradicts_nobody() {
     let mut tally = tally();
     let mut writer = user::Writer::new(1);
-    for (reason, count) in [
-        (Reason::Damaged, 3),
-        (Reason::Unrecorded, 2),
-        (Reason::Skipped, 100),
-    ] {
-        let loss = Loss {
-            reason,
-            ..Loss::skipped(Ring::Hot, count, 0, 0)
-        };
+    for (reason, count) in [(Reason::Damaged, 3), (Reason::Unrecorded, 2), (Reason::Skipped, 100)] {
+        let loss = Loss { reason, ..Loss::skipped(Ring::Hot, count, 0, 0) };
         tally.record(&writer.loss(&loss));
     }
     let hits = [(Hook::PageFree, 16), (Hook::MapSg, 6), (Hook::Kill, 1)];
@@ -128,10 +92,7 @@ fn what_was_skipped_is_lost_and_was_never_counted_as_a_hit() {
 fn witnesses_that_disagree_are_named() {
     let sound = [(Hook::PageFree, 16), (Hook::MapSg, 1), (Hook::Kill, 1)];
     let position = tally().close(&totals(&sound, 3, 1)).contradictions;
-    assert_eq!(
-        position,
-        ["hot ring of CPU 0: 2 delivered and 0 lost, but 3 begun"]
-    );
+    assert_eq!(position, ["hot ring of CPU 0: 2 delivered and 0 lost, but 3 begun"]);
     let fewer = [(Hook::PageFree, 15), (Hook::MapSg, 1), (Hook::Kill, 1)];
     let hits = tally().close(&totals(&fewer, 2, 1)).contradictions;
     assert_eq!(hits, ["hook page_free: 16 delivered, but only 15 hits counted"]);

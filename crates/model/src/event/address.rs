@@ -21,12 +21,7 @@ pub struct DeviceAddress {
 impl DeviceAddress {
     /// From the kernel's `devfn`, which packs device and function.
     pub const fn from_devfn(domain: u32, bus: u8, devfn: u8) -> Self {
-        Self {
-            domain,
-            bus,
-            device: devfn >> 3,
-            function: devfn & 7,
-        }
+        Self { domain, bus, device: devfn >> 3, function: devfn & 7 }
     }
 
     /// Device and function as the kernel packs them.
@@ -37,12 +32,7 @@ impl DeviceAddress {
 
 impl fmt::Display for DeviceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            domain,
-            bus,
-            device,
-            function,
-        } = self;
+        let Self { domain, bus, device, function } = self;
         write!(f, "{domain:04x}:{bus:02x}:{device:02x}.{function:x}")
     }
 }
@@ -59,20 +49,13 @@ impl FromStr for DeviceAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        parse(text).map_err(|reason| AddressError {
-            text: text.to_owned(),
-            reason,
-        })
+        parse(text).map_err(|reason| AddressError { text: text.to_owned(), reason })
     }
 }
 
 fn parse(text: &str) -> Result<DeviceAddress, &'static str> {
-    let (front, function) = text
-        .rsplit_once('.')
-        .ok_or("the function (after a dot) is missing")?;
-    let (front, device) = front
-        .rsplit_once(':')
-        .ok_or("the bus (before a colon) is missing")?;
+    let (front, function) = text.rsplit_once('.').ok_or("the function (after a dot) is missing")?;
+    let (front, device) = front.rsplit_once(':').ok_or("the bus (before a colon) is missing")?;
     let (domain, bus) = front.rsplit_once(':').unwrap_or(("0", front));
     Ok(DeviceAddress {
         domain: number(domain, 8, u32::MAX).ok_or("the domain is not a hexadecimal number")?,
@@ -128,10 +111,7 @@ mod tests {
         assert_eq!("0000:01:03.2".parse(), Ok(address));
         assert_eq!("01:03.2".parse(), Ok(address));
         assert_eq!("1:3.2".parse(), Ok(address));
-        assert_eq!(
-            "10000:E1:1f.7".parse::<DeviceAddress>().unwrap().to_string(),
-            "10000:e1:1f.7"
-        );
+        assert_eq!("10000:E1:1f.7".parse::<DeviceAddress>().unwrap().to_string(), "10000:e1:1f.7");
     }
 
     #[test]

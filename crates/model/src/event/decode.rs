@@ -39,11 +39,7 @@ pub enum DecodeError {
 /// The name of a record.
 #[must_use]
 pub const fn id(record: &Record) -> Id {
-    Id {
-        run: record.run,
-        cpu: record.cpu,
-        seq: record.seq,
-    }
+    Id { run: record.run, cpu: record.cpu, seq: record.seq }
 }
 
 /// Decodes a record of the kernel side; a stack record becomes an event that holds only frames.
@@ -72,14 +68,8 @@ pub(crate) fn decode_into(event: &mut Event, record: &Record) -> Result<(), Deco
 
 fn named(record: &Record) -> Result<(Id, Kind, Hook), DecodeError> {
     let id = id(record);
-    let kind = record.kind().ok_or(DecodeError::UnknownKind {
-        id,
-        kind: record.kind,
-    })?;
-    let hook = Hook::from_u8(record.hook).ok_or(DecodeError::UnknownHook {
-        id,
-        hook: record.hook,
-    })?;
+    let kind = record.kind().ok_or(DecodeError::UnknownKind { id, kind: record.kind })?;
+    let hook = Hook::from_u8(record.hook).ok_or(DecodeError::UnknownHook { id, hook: record.hook })?;
     Ok((id, kind, hook))
 }
 
@@ -104,20 +94,12 @@ pub fn stack(record: &Record) -> StackRecord {
 /// The frames that a stack record holds.
 #[must_use]
 pub fn frames(stack: &StackRecord) -> &[u64] {
-    let length = stack
-        .frames
-        .iter()
-        .position(|&frame| frame == 0)
-        .unwrap_or(stack.frames.len());
+    let length = stack.frames.iter().position(|&frame| frame == 0).unwrap_or(stack.frames.len());
     &stack.frames[..length]
 }
 
 const fn blank(record: &Record, id: Id, kind: Kind, hook: Hook) -> Event {
-    let method = if record.flags & FLAG_KPROBE == 0 {
-        Method::Fentry
-    } else {
-        Method::Kprobe
-    };
+    let method = if record.flags & FLAG_KPROBE == 0 { Method::Fentry } else { Method::Kprobe };
     Event {
         id,
         kind,
@@ -156,20 +138,10 @@ const fn blank(record: &Record, id: Id, kind: Kind, hook: Hook) -> Event {
 }
 
 fn common(event: &mut Event, record: &Record) {
-    let &Record {
-        pid,
-        tgid,
-        comm,
-        domain,
-        bus,
-        devfn,
-        ..
-    } = record;
+    let &Record { pid, tgid, comm, domain, bus, devfn, .. } = record;
     let comm = padded(comm);
     event.task = record.has(valid::TASK).then_some(Task { pid, tgid, comm });
-    event.device = record
-        .has(valid::DEVICE)
-        .then(|| DeviceAddress::from_devfn(domain, bus, devfn));
+    event.device = record.has(valid::DEVICE).then(|| DeviceAddress::from_devfn(domain, bus, devfn));
     event.pgmap = record.has(valid::PGMAP).then_some(record.pgmap);
 }
 
@@ -197,10 +169,7 @@ fn by_kind(event: &mut Event, record: &Record) {
             Word::Offset => event.offset = Some(value),
             Word::Caller => event.caller = Some(value),
             Word::Start => {
-                event.range = Some(Range {
-                    start: value,
-                    end: next,
-                });
+                event.range = Some(Range { start: value, end: next });
             }
             Word::Addr => event.addr = Some(value),
             Word::Physical => event.physical = Some(value),
@@ -209,10 +178,7 @@ fn by_kind(event: &mut Event, record: &Record) {
             Word::UserAddr => event.user_addr = Some(value),
             Word::Page => event.page = Some(value),
             Word::FirstNs => {
-                event.span = Some(Span {
-                    first_ns: value,
-                    last_ns: next,
-                });
+                event.span = Some(Span { first_ns: value, last_ns: next });
             }
             Word::Client => event.client = Some(client(value)),
             Word::Taken => event.taken = Some(value),
@@ -245,10 +211,8 @@ fn by_kind(event: &mut Event, record: &Record) {
     }
     if let (Kind::RangeState, Some(start), Some(pages)) = (event.kind, event.physical, event.count) {
         event.physical = None;
-        event.range = Some(Range {
-            start,
-            end: start.wrapping_add(u64::from(pages) * PAGE_SIZE).wrapping_sub(1),
-        });
+        event.range =
+            Some(Range { start, end: start.wrapping_add(u64::from(pages) * PAGE_SIZE).wrapping_sub(1) });
     }
 }
 
@@ -290,10 +254,7 @@ mod tests {
             let failed = matches!(kind, Kind::Alloc | Kind::SglAlloc);
             assert_eq!(
                 bare,
-                Event {
-                    failed,
-                    ..blank(&record(kind, Hook::Alloc, 0), bare.id, kind, Hook::Alloc)
-                }
+                Event { failed, ..blank(&record(kind, Hook::Alloc, 0), bare.id, kind, Hook::Alloc) }
             );
         }
     }
@@ -316,80 +277,43 @@ mod tests {
         let stale = decode(&named(b"sh\0ybox\0\0\0\0\0\0\0\0\0")).unwrap();
         assert_eq!(clean.task, stale.task);
         let full = decode(&named(b"0123456789abcdef")).unwrap();
-        assert_eq!(
-            full.task.map(|task| task.name()).as_deref(),
-            Some("0123456789abcdef")
-        );
+        assert_eq!(full.task.map(|task| task.name()).as_deref(), Some("0123456789abcdef"));
     }
 
     #[test]
     fn results_are_signed() {
-        let add = decode(&record(
-            Kind::AddResource,
-            Hook::AddResource,
-            valid::RET | valid::BAR,
-        ))
-        .unwrap();
+        let add = decode(&record(Kind::AddResource, Hook::AddResource, valid::RET | valid::BAR)).unwrap();
         assert_eq!((add.ret, add.bar, add.failed), (Some(-12), Some(5), true));
         let small = (-22i16).cast_unsigned();
-        let mmap = decode(&Record {
-            small,
-            ..record(Kind::Mmap, Hook::Mmap, valid::RET)
-        })
-        .unwrap();
+        let mmap = decode(&Record { small, ..record(Kind::Mmap, Hook::Mmap, valid::RET) }).unwrap();
         assert_eq!((mmap.ret, mmap.failed), (Some(-22), true));
     }
 
     #[test]
     fn a_burst_has_its_span_and_its_size() {
         let flags = valid::PAGE | valid::SPAN | valid::COUNT;
-        let burst = Record {
-            number: 16,
-            ..record(Kind::PageFree, Hook::PageFree, flags)
-        };
+        let burst = Record { number: 16, ..record(Kind::PageFree, Hook::PageFree, flags) };
         let event = decode(&burst).unwrap();
         let span = event.span.map(|span| (span.first_ns, span.last_ns));
         assert_eq!(span, Some((2, 3)));
-        assert_eq!(
-            (event.count, event.size, event.burst_cpu),
-            (Some(16), Some(65536), Some(5))
-        );
+        assert_eq!((event.count, event.size, event.burst_cpu), (Some(16), Some(65536), Some(5)));
         assert_eq!(event.caller, None);
     }
 
     #[test]
     fn an_estimate_says_so() {
-        let kill = record(
-            Kind::Kill,
-            Hook::Kill,
-            valid::RANGE | valid::REFS | valid::REFS_ESTIMATE,
-        );
+        let kill = record(Kind::Kill, Hook::Kill, valid::RANGE | valid::REFS | valid::REFS_ESTIMATE);
         let event = decode(&kill).unwrap();
         assert_eq!(event.range, Some(Range { start: 1, end: 2 }));
-        assert_eq!(
-            event.refs.map(|refs| (refs.count, refs.estimate)),
-            Some((4, true))
-        );
+        assert_eq!(event.refs.map(|refs| (refs.count, refs.estimate)), Some((4, true)));
         assert_eq!(event.taken, None);
     }
 
     #[test]
     fn what_a_later_version_wrote_is_named() {
-        let unknown = Record {
-            kind: 200,
-            ..record(Kind::Alloc, Hook::Alloc, 0)
-        };
-        assert!(matches!(
-            decode(&unknown),
-            Err(DecodeError::UnknownKind { kind: 200, .. })
-        ));
-        let unknown = Record {
-            hook: 47,
-            ..record(Kind::Alloc, Hook::Alloc, 0)
-        };
-        assert!(matches!(
-            decode(&unknown),
-            Err(DecodeError::UnknownHook { hook: 47, .. })
-        ));
+        let unknown = Record { kind: 200, ..record(Kind::Alloc, Hook::Alloc, 0) };
+        assert!(matches!(decode(&unknown), Err(DecodeError::UnknownKind { kind: 200, .. })));
+        let unknown = Record { hook: 47, ..record(Kind::Alloc, Hook::Alloc, 0) };
+        assert!(matches!(decode(&unknown), Err(DecodeError::UnknownHook { hook: 47, .. })));
     }
 }

@@ -96,13 +96,7 @@ fn kinds() -> String {
         let layout = Layout::of(kind);
         let words = layout.words.map(word).join(" | ");
         let (number, small) = (number(layout.number), small(layout.small));
-        writeln!(
-            table,
-            "| {} | `{}` | {words} | {number} | {small} |",
-            kind as u8,
-            kind.name()
-        )
-        .unwrap();
+        writeln!(table, "| {} | `{}` | {words} | {number} | {small} |", kind as u8, kind.name()).unwrap();
     }
     table
 }
@@ -136,15 +130,9 @@ fn tables() -> Vec<(&'static str, String)> {
             "record",
             fields!(Record: magic schema kind hook flags valid cpu run seq time_ns pid tgid comm domain bus devfn small pgmap words number guard),
         ),
-        (
-            "head",
-            fields!(Head: magic schema kind hook flags valid cpu run seq time_ns),
-        ),
+        ("head", fields!(Head: magic schema kind hook flags valid cpu run seq time_ns)),
         ("stack", fields!(StackRecord: head parent frames part guard)),
-        (
-            "counters",
-            fields!(Counters: tag heads burst_contended notes_full notes_missing dropped busy hits),
-        ),
+        ("counters", fields!(Counters: tag heads burst_contended notes_full notes_missing dropped busy hits)),
         ("flags", bits!(FLAG_KPROBE FLAG_STACK FLAG_ARMED)),
         (
             "valid",
@@ -153,10 +141,7 @@ fn tables() -> Vec<(&'static str, String)> {
                 valid::PAGE valid::CLIENT valid::BAR valid::OFFSET valid::USER_ADDR valid::SGL valid::FLAG
                 valid::SPAN valid::PHYSICAL valid::STATE valid::WAITING),
         ),
-        (
-            "state",
-            bits!(state::ATOMIC state::DEAD state::EXITED state::FREED),
-        ),
+        ("state", bits!(state::ATOMIC state::DEAD state::EXITED state::FREED)),
         ("kinds", kinds()),
         ("other-kinds", other_kinds()),
         ("hooks", hooks()),
@@ -178,18 +163,12 @@ fn the_document_shows_the_layout_of_this_code() {
     if env::var_os("P2P_TRACE_BLESS").is_some() {
         fs::write(&path, &text).unwrap();
     } else {
-        assert!(
-            committed == text,
-            "docs/events.md is not up to date: P2P_TRACE_BLESS=1 cargo test"
-        );
+        assert!(committed == text, "docs/events.md is not up to date: P2P_TRACE_BLESS=1 cargo test");
     }
 }
 
 #[test]
 fn the_text_of_the_document_names_the_right_sizes() {
     assert_eq!((STACK_FRAMES, STACK_RECORDS), (8, 4));
-    assert_eq!(
-        (p2p_trace_common::record::SCHEMA, super::decode::PAGE_SIZE),
-        (0, 4096)
-    );
+    assert_eq!((p2p_trace_common::record::SCHEMA, super::decode::PAGE_SIZE), (0, 4096));
 }

@@ -21,9 +21,7 @@ pub enum MethodName {
 
 by_name!(hook, Hook, Hook::name, Hook::from_name);
 by_name!(kind, Kind, Kind::name, Kind::from_name);
-by_name!(ring, Ring, ring_name, |name| Ring::ALL
-    .into_iter()
-    .find(|ring| ring_name(*ring) == name));
+by_name!(ring, Ring, ring_name, |name| Ring::ALL.into_iter().find(|ring| ring_name(*ring) == name));
 by_name!(reason, Reason, Reason::name, |name| {
     Reason::ALL.into_iter().find(|reason| reason.name() == name)
 });
@@ -39,18 +37,12 @@ pub const fn ring_name(ring: Ring) -> &'static str {
 }
 
 fn method_from_name(name: &str) -> Option<Method> {
-    [Method::Fentry, Method::Kprobe]
-        .into_iter()
-        .find(|method| method.name() == name)
+    [Method::Fentry, Method::Kprobe].into_iter().find(|method| method.name() == name)
 }
 
 /// For an optional [`Method`].
 pub mod method {
-    #![expect(
-        missing_docs,
-        clippy::missing_errors_doc,
-        reason = "what they do is serde's to say"
-    )]
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
 
     use super::*;
 
@@ -62,19 +54,13 @@ pub mod method {
         let name = Option::<Cow<'_, str>>::deserialize(deserializer)?;
         let Some(name) = name else { return Ok(None) };
         let method = method_from_name(&name);
-        method
-            .map(Some)
-            .ok_or_else(|| D::Error::custom(format_args!("`{name}` is not known")))
+        method.map(Some).ok_or_else(|| D::Error::custom(format_args!("`{name}` is not known")))
     }
 }
 
 /// For what is written as it is displayed.
 pub mod device {
-    #![expect(
-        missing_docs,
-        clippy::missing_errors_doc,
-        reason = "what they do is serde's to say"
-    )]
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
 
     use super::*;
 
@@ -90,11 +76,7 @@ pub mod device {
 
 /// For the random number of a run: 16 hexadecimal digits.
 pub mod run {
-    #![expect(
-        missing_docs,
-        clippy::missing_errors_doc,
-        reason = "what they do is serde's to say"
-    )]
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
 
     use super::*;
 
@@ -165,11 +147,7 @@ impl FromStr for Id {
         let parse = || {
             let mut parts = text.split(':');
             let run = u64::from_str_radix(parts.next()?, 16).ok()?;
-            let id = Self {
-                run,
-                cpu: parts.next()?.parse().ok()?,
-                seq: parts.next()?.parse().ok()?,
-            };
+            let id = Self { run, cpu: parts.next()?.parse().ok()?, seq: parts.next()?.parse().ok()? };
             parts.next().is_none().then_some(id)
         };
         parse().ok_or_else(|| NotAnId(text.to_owned()))

@@ -62,10 +62,7 @@ impl Names {
     #[must_use]
     pub fn all(&self) -> Vec<(u64, String)> {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        names
-            .iter()
-            .map(|(&address, name)| (address, name.clone()))
-            .collect()
+        names.iter().map(|(&address, name)| (address, name.clone())).collect()
     }
 }
 
@@ -84,12 +81,7 @@ impl Symbolize for Names {
 #[must_use]
 pub fn is_return_trampoline(symbol: &str) -> bool {
     let function = symbol.split('+').next().unwrap_or_default();
-    [
-        "kretprobe_trampoline",
-        "__kretprobe_trampoline",
-        "arch_rethook_trampoline",
-    ]
-    .contains(&function)
+    ["kretprobe_trampoline", "__kretprobe_trampoline", "arch_rethook_trampoline"].contains(&function)
 }
 
 #[cfg(test)]

@@ -225,19 +225,10 @@ pub fn loss(record: &Record) -> Option<Loss> {
 /// The change that a record of kind `attach` tells, or `None` where it makes no sense.
 #[must_use]
 pub fn change(record: &Record) -> Option<Change> {
-    let method = if record.flags & FLAG_KPROBE == 0 {
-        Method::Fentry
-    } else {
-        Method::Kprobe
-    };
+    let method = if record.flags & FLAG_KPROBE == 0 { Method::Fentry } else { Method::Kprobe };
     let hook = Hook::from_u8(record.hook)?;
     let (attached, armed) = (record.number != 0, record.flags & FLAG_ARMED != 0);
-    (record.kind() == Some(Kind::Attach)).then_some(Change {
-        hook,
-        attached,
-        method,
-        armed,
-    })
+    (record.kind() == Some(Kind::Attach)).then_some(Change { hook, attached, method, armed })
 }
 
 /// The allocated memory that a record of kind `run` tells, or `None` where it makes no sense.
@@ -303,45 +294,22 @@ mod tests {
     fn a_pull_read_survives_as_records() {
         let mut writer = Writer::new(9);
         let device = DeviceAddress::from_devfn(0x1_0000, 3, 8);
-        let run = Run {
-            device,
-            pgmap: Some(7),
-            addr: 0xffff_8880_0000_0000,
-            size: 8192,
-        };
+        let run = Run { device, pgmap: Some(7), addr: 0xffff_8880_0000_0000, size: 8192 };
         let unknown = Run { pgmap: None, ..run };
-        let pulled = Pulled {
-            device,
-            from_ns: 5,
-            to_ns: 9,
-            runs: 2,
-            complete: true,
-        };
-        let task = Task {
-            pid: 1,
-            tgid: 2,
-            comm: *b"p2pmap\0\0\0\0\0\0\0\0\0\0",
-        };
+        let pulled = Pulled { device, from_ns: 5, to_ns: 9, runs: 2, complete: true };
+        let task = Task { pid: 1, tgid: 2, comm: *b"p2pmap\0\0\0\0\0\0\0\0\0\0" };
         assert_eq!(super::run(&writer.run(9, &run)), Some(run));
         assert_eq!(super::run(&writer.run(9, &unknown)), Some(unknown));
         assert_eq!(super::pulled(&writer.pulled(&pulled)), Some(pulled));
         assert_eq!(gone(&writer.gone(10, &task)), Some(task));
         let tick = writer.tick(11);
-        assert_eq!(
-            (super::run(&tick), super::pulled(&tick), gone(&tick)),
-            (None, None, None)
-        );
+        assert_eq!((super::run(&tick), super::pulled(&tick), gone(&tick)), (None, None, None));
     }
 
     #[test]
     fn a_change_survives_as_a_record_and_sequences_count_up() {
         let mut writer = Writer::new(9);
-        let change = Change {
-            hook: Hook::DmaMapSg,
-            attached: true,
-            method: Method::Kprobe,
-            armed: true,
-        };
+        let change = Change { hook: Hook::DmaMapSg, attached: true, method: Method::Kprobe, armed: true };
         assert_eq!(writer.tick(1).seq, 0);
         let record = writer.attach(2, &change);
         assert_eq!(record.seq, 1);

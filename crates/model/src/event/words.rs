@@ -97,10 +97,8 @@ const fn to_head(words: &Words) -> Head {
 pub fn from_record(record: &Record) -> Words {
     let [small_low, small_high] = record.small.to_le_bytes();
     let mut words = [0; WORDS];
-    words[0] = join(
-        record.magic,
-        u32::from_le_bytes([record.schema, record.kind, record.hook, record.flags]),
-    );
+    words[0] =
+        join(record.magic, u32::from_le_bytes([record.schema, record.kind, record.hook, record.flags]));
     words[1] = join(record.valid, record.cpu);
     words[2] = record.run;
     words[3] = record.seq;
@@ -111,10 +109,7 @@ pub fn from_record(record: &Record) -> Words {
         value.copy_from_slice(bytes);
         *word = u64::from_le_bytes(value);
     }
-    words[8] = join(
-        record.domain,
-        u32::from_le_bytes([record.bus, record.devfn, small_low, small_high]),
-    );
+    words[8] = join(record.domain, u32::from_le_bytes([record.bus, record.devfn, small_low, small_high]));
     words[9] = record.pgmap;
     words[10..14].copy_from_slice(&record.words);
     words[14] = join(record.number, record.guard);
@@ -126,10 +121,7 @@ pub fn from_record(record: &Record) -> Words {
 pub fn from_stack(stack: &StackRecord) -> Words {
     let head = &stack.head;
     let mut words = [0; WORDS];
-    words[0] = join(
-        head.magic,
-        u32::from_le_bytes([head.schema, head.kind, head.hook, head.flags]),
-    );
+    words[0] = join(head.magic, u32::from_le_bytes([head.schema, head.kind, head.hook, head.flags]));
     words[1] = join(head.valid, head.cpu);
     words[2] = head.run;
     words[3] = head.seq;

@@ -32,9 +32,7 @@ impl Check for AllocAfterKill {
         let in_doubt = match change.what {
             What::Uncertain => {
                 device.uncertain().hot.is_some()
-                    && device
-                        .ranges()
-                        .any(|range| drained(range).is_some() && !is_over(range))
+                    && device.ranges().any(|range| drained(range).is_some() && !is_over(range))
             }
             What::Step if has_drained => scene.coverage.lost(Ring::Hot).until_ns >= scene.now_ns,
             _ => false,
@@ -62,11 +60,7 @@ impl Check for AllocAfterKill {
             let is_unplaced =
                 |range: &Range| drained(range).is_some() && !is_over(range) && range.base.is_none();
             if event.kind == Kind::Alloc && !event.failed && device.ranges().any(is_unplaced) {
-                findings.doubt(
-                    RULE,
-                    device.address(),
-                    "it was not known where a drained range lies",
-                );
+                findings.doubt(RULE, device.address(), "it was not known where a drained range lies");
             }
             return;
         };
@@ -82,11 +76,7 @@ impl Check for AllocAfterKill {
             pid: event.task.map(|task| task.pid),
         };
         findings.happened(subject, at.id, at.time_ns, || {
-            let what = if range.steps.drained == Some(gone) {
-                "had drained"
-            } else {
-                "had been removed"
-            };
+            let what = if range.steps.drained == Some(gone) { "had drained" } else { "had been removed" };
             let message = format!(
                 "{} was given memory of {}, which {what} {} before",
                 words::task(event.task.as_ref()),

@@ -103,11 +103,7 @@ const fn is_dead(range: &Range) -> bool {
 }
 
 fn is_dead_before(range: &Range, time_ns: u64) -> bool {
-    is_dead(range)
-        && range
-            .steps
-            .unmapped
-            .is_some_and(|unmapped| unmapped.time_ns < time_ns)
+    is_dead(range) && range.steps.unmapped.is_some_and(|unmapped| unmapped.time_ns < time_ns)
 }
 
 /// The range that the memory was given out of.

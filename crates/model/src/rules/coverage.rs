@@ -118,20 +118,12 @@ impl Coverage {
     /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
     pub(crate) fn answer(&self, rule: Rule) -> (Answer, Vec<String>) {
         let spec = rule.spec();
-        let unchecked: Vec<_> = spec
-            .needs
-            .iter()
-            .filter_map(|group| self.unchecked(group))
-            .collect();
+        let unchecked: Vec<_> = spec.needs.iter().filter_map(|group| self.unchecked(group)).collect();
         if !unchecked.is_empty() {
             return (Answer::NotChecked, unchecked);
         }
         let mut doubts = self.unseen(spec);
-        let answer = if doubts.is_empty() {
-            Answer::Holds
-        } else {
-            Answer::Inconclusive
-        };
+        let answer = if doubts.is_empty() { Answer::Holds } else { Answer::Inconclusive };
         doubts.extend(self.parts(spec));
         (answer, doubts)
     }
@@ -148,9 +140,7 @@ impl Coverage {
         if group.iter().any(can) {
             return None;
         }
-        let asked = group
-            .iter()
-            .find(|&&hook| self.hooks[hook as usize] == Sight::Absent);
+        let asked = group.iter().find(|&&hook| self.hooks[hook as usize] == Sight::Absent);
         Some(match asked {
             Some(hook) => format!("this kernel does not have what the hook {} is on", hook.name()),
             None => format!("the hook {} was not asked for", names(group)),

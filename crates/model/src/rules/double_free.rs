@@ -48,11 +48,7 @@ impl Check for DoubleFree {
         }
         let address = change.device;
         let finding = {
-            let holder = Holder::of(
-                &earlier.reference,
-                &free.device.taken_by(&earlier.reference),
-                false,
-            );
+            let holder = Holder::of(&earlier.reference, &free.device.taken_by(&earlier.reference), false);
             let message = format!(
                 "{} by {} gave back {} of {address}, which had been given back {} before; it had been taken by {}",
                 free.function(),

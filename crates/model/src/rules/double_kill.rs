@@ -36,10 +36,7 @@ impl Check for DoubleKill {
         let address = device.address();
         findings.happened(by_range(RULE, address, range), at.id, at.time_ns, || {
             let before = range.steps.killed.map_or_else(String::new, |killed| {
-                format!(
-                    ", {} after it was killed first",
-                    words::between(killed.time_ns, at.time_ns)
-                )
+                format!(", {} after it was killed first", words::between(killed.time_ns, at.time_ns))
             });
             let message = format!(
                 "memunmap_pages, in {}, killed the reference of {} again{before}",

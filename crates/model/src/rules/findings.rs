@@ -88,11 +88,7 @@ impl Findings {
             if !is_due(&finding) {
                 self.suspects.push((subject, finding));
             } else if lost_ns.is_some_and(|lost_ns| lost_ns >= finding.start_ns) {
-                self.doubt(
-                    subject.rule,
-                    subject.device,
-                    "records of allocations or frees were lost",
-                );
+                self.doubt(subject.rule, subject.device, "records of allocations or frees were lost");
             } else if let Some(&id) = finding.evidence.last() {
                 self.happened(subject, id, finding.start_ns, || finding);
             }
@@ -115,9 +111,7 @@ impl Findings {
 
     /// It goes on.
     pub(super) fn is_open(&self, subject: Subject) -> bool {
-        self.by_subject
-            .get(&subject)
-            .is_some_and(|&index| !self.list[index].is_closed())
+        self.by_subject.get(&subject).is_some_and(|&index| !self.list[index].is_closed())
     }
 
     /// Changes one that goes on, without telling it anew.
@@ -158,9 +152,7 @@ impl Findings {
         let key = (rule, device);
         let own = self.counts.get(&key).copied().unwrap_or(0);
         // One that went on then is found again, mostly.
-        self.earlier
-            .get(&key)
-            .map_or(own, |earlier| earlier.all.max(earlier.closed.saturating_add(own)))
+        self.earlier.get(&key).map_or(own, |earlier| earlier.all.max(earlier.closed.saturating_add(own)))
     }
 
     /// All that are kept, oldest first.
@@ -173,26 +165,17 @@ impl Findings {
     pub(super) fn counts(&self, rule: Rule, device: DeviceAddress) -> (u32, u32) {
         let is_open =
             |finding: &&Finding| finding.rule == rule && finding.device == device && !finding.is_closed();
-        (
-            self.count(rule, device),
-            self.list.iter().filter(is_open).count() as u32,
-        )
+        (self.count(rule, device), self.list.iter().filter(is_open).count() as u32)
     }
 
     /// Goes on from what there was.
     pub(super) fn resume(&mut self, found: &[Found]) {
         for found in found {
             let key = (found.rule, found.device);
-            let earlier = Earlier {
-                all: found.findings,
-                closed: found.findings.saturating_sub(found.open),
-            };
+            let earlier = Earlier { all: found.findings, closed: found.findings.saturating_sub(found.open) };
             self.earlier.insert(key, earlier);
             if !found.doubts.is_empty() {
-                self.doubts
-                    .entry(key)
-                    .or_default()
-                    .extend(found.doubts.iter().cloned());
+                self.doubts.entry(key).or_default().extend(found.doubts.iter().cloned());
             }
         }
     }

@@ -31,12 +31,7 @@ impl<'a> Free<'a> {
         let event = scene.event?;
         // A list's free can be told only where its allocation is.
         let is_judged = event.kind != Kind::SglFree || scene.coverage.sees(Hook::SglAlloc);
-        is_judged.then_some(Self {
-            device: scene.device(change)?,
-            event,
-            at: scene.at()?,
-            was,
-        })
+        is_judged.then_some(Self { device: scene.device(change)?, event, at: scene.at()?, was })
     }
 
     /// Why not all that is out is known; then the free may well be right.
@@ -101,9 +96,7 @@ pub(super) fn unknown(scene: &Scene<'_>, device: &Device, range: Option<&Range>)
     // What is taken of a range that was seen being added, or of a pool that was seen to be empty, was seen being taken, once it
     // could be.
     let since_ns = scene.model.hooks().takes_seen_since_ns();
-    let added = range
-        .and_then(|range| range.steps.added)
-        .filter(|added| added.time_ns >= since_ns);
+    let added = range.and_then(|range| range.steps.added).filter(|added| added.time_ns >= since_ns);
     if scene.coverage.lost(Ring::Rare).count > 0 && !scene.is_unbroken(added) {
         return Some("records of ranges that came and went were lost");
     }

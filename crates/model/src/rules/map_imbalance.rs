@@ -29,11 +29,7 @@ impl Check for MapImbalance {
             return;
         };
         let Some(mappings) = device.mappings(scene.model.hooks()) else {
-            findings.doubt(
-                RULE,
-                device.address(),
-                "maps and unmaps were not both watched at a removal",
-            );
+            findings.doubt(RULE, device.address(), "maps and unmaps were not both watched at a removal");
             return;
         };
         // What was mapped before a loss may have been unmapped in it. The loss itself makes the rule inconclusive.
@@ -76,20 +72,13 @@ impl Check for MapImbalance {
         let Some((mappings, at)) = device.mappings(scene.model.hooks()).zip(scene.at()) else {
             return;
         };
-        let range = event
-            .pgmap
-            .and_then(|pgmap| device.ranges().rev().find(|range| range.id.pgmap == pgmap));
+        let range = event.pgmap.and_then(|pgmap| device.ranges().rev().find(|range| range.id.pgmap == pgmap));
         let added = range.and_then(|range| range.steps.added);
         if added.is_some_and(|added| added.time_ns <= lost_ns(scene)) {
             return;
         }
         // It is the latest of those without a map, if it has none.
-        if mappings
-            .latest_unmatched()
-            .next_back()
-            .map(|unmatched| unmatched.at)
-            != Some(at)
-        {
+        if mappings.latest_unmatched().next_back().map(|unmatched| unmatched.at) != Some(at) {
             return;
         }
         let address = device.address();
@@ -120,11 +109,7 @@ impl Check for MapImbalance {
 
 /// When the latest record was lost.
 fn lost_ns(scene: &Scene<'_>) -> u64 {
-    Ring::ALL
-        .into_iter()
-        .map(|ring| scene.coverage.lost(ring).until_ns)
-        .max()
-        .unwrap_or_default()
+    Ring::ALL.into_iter().map(|ring| scene.coverage.lost(ring).until_ns).max().unwrap_or_default()
 }
 
 /// The range was added while maps were seen already.

@@ -93,21 +93,13 @@ impl Rules {
             Box::<map_imbalance::MapImbalance>::default(),
         ];
         let of = |judges: &dyn Fn(&dyn Check) -> bool| -> Vec<usize> {
-            let judging = checks
-                .iter()
-                .enumerate()
-                .filter(|(_, check)| judges(check.as_ref()));
+            let judging = checks.iter().enumerate().filter(|(_, check)| judges(check.as_ref()));
             judging.map(|(index, _)| index).collect()
         };
         let judges = |kind: Kind| of(&|check| check.kinds().contains(&kind));
-        let last = Kind::ALL
-            .iter()
-            .map(|&kind| kind as usize)
-            .max()
-            .unwrap_or_default();
-        let by_kind = (0..=last)
-            .map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, judges))
-            .collect();
+        let last = Kind::ALL.iter().map(|&kind| kind as usize).max().unwrap_or_default();
+        let by_kind =
+            (0..=last).map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, judges)).collect();
         let by_free = [Frees::None, Frees::Unusual, Frees::All]
             .map(|least| of(&|check| check.frees() >= least && least > Frees::None));
         Self {
@@ -162,13 +154,7 @@ impl Rules {
                 }
                 let (findings, open) = self.findings.counts(rule, device);
                 if findings > 0 || !doubts.is_empty() {
-                    found.push(Found {
-                        rule,
-                        device,
-                        findings,
-                        open,
-                        doubts,
-                    });
+                    found.push(Found { rule, device, findings, open, doubts });
                 }
             }
         }
@@ -208,13 +194,8 @@ impl Rules {
             Element::Event(event) => Some(event.as_ref()),
             _ => None,
         };
-        let scene = Scene {
-            model,
-            event,
-            coverage: &self.coverage,
-            options: self.options,
-            now_ns: model.now_ns(),
-        };
+        let scene =
+            Scene { model, event, coverage: &self.coverage, options: self.options, now_ns: model.now_ns() };
         for change in model.changes().iter().filter(|change| !is_routine(&change.what)) {
             if let What::Freed(was) = &change.what {
                 for &index in &self.by_free[Frees::of(was) as usize] {
@@ -270,11 +251,7 @@ impl Rules {
     /// What every rule comes to for every device that was seen.
     #[must_use]
     pub fn verdicts(&self, model: &Model) -> Vec<Verdict> {
-        let of = |device: &Device| {
-            Rule::all()
-                .map(|rule| self.verdict(rule, device))
-                .collect::<Vec<_>>()
-        };
+        let of = |device: &Device| Rule::all().map(|rule| self.verdict(rule, device)).collect::<Vec<_>>();
         model.devices().flat_map(of).collect()
     }
 
@@ -297,13 +274,7 @@ impl Rules {
             answer = Answer::Violated;
             reasons.clear();
         }
-        Verdict {
-            rule,
-            device: address,
-            answer,
-            reasons,
-            findings,
-        }
+        Verdict { rule, device: address, answer, reasons, findings }
     }
 }
 

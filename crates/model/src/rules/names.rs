@@ -38,9 +38,7 @@ by_name!(rule, Rule, Rule::name, Rule::from_name);
 by_name!(severity, Severity, Severity::name, Severity::from_name);
 by_name!(answer, Answer, answer_name, |name| {
     use Answer::{Holds, Inconclusive, NotChecked, Violated};
-    [Holds, NotChecked, Inconclusive, Violated]
-        .into_iter()
-        .find(|answer| answer_name(*answer) == name)
+    [Holds, NotChecked, Inconclusive, Violated].into_iter().find(|answer| answer_name(*answer) == name)
 });
 
 /// One word, for scripts.

@@ -71,18 +71,9 @@ impl Check for PoolDestroyedInUse {
             }
             return;
         }
-        let release = Release {
-            at,
-            task: event.task,
-            stack: event.stack.clone(),
-            bytes,
-            held,
-        };
+        let release = Release { at, task: event.task, stack: event.stack.clone(), bytes, held };
         let waits = |range: &Range| range.steps.removed.is_some() && range.steps.drained.is_none();
-        if device
-            .ranges()
-            .any(|range| waits(range) && range.steps.release == Some(at))
-        {
+        if device.ranges().any(|range| waits(range) && range.steps.release == Some(at)) {
             self.waiting.insert(address, release);
         } else {
             add(address, release, findings);
@@ -91,27 +82,13 @@ impl Check for PoolDestroyedInUse {
 
     fn open(&self, device: DeviceAddress) -> Option<(Rule, &'static str)> {
         let is_open = self.waiting.contains_key(&device);
-        is_open.then_some((
-            RULE,
-            "pci_p2pdma_release was entered with memory out and had not returned",
-        ))
+        is_open.then_some((RULE, "pci_p2pdma_release was entered with memory out and had not returned"))
     }
 }
 
 fn add(device: DeviceAddress, release: Release, findings: &mut Findings) {
-    let Release {
-        at,
-        task,
-        stack,
-        bytes,
-        held,
-    } = release;
-    let subject = Subject {
-        rule: RULE,
-        device,
-        case: at.time_ns,
-        pid: None,
-    };
+    let Release { at, task, stack, bytes, held } = release;
+    let subject = Subject { rule: RULE, device, case: at.time_ns, pid: None };
     findings.happened(subject, at.id, at.time_ns, || {
         let message = format!(
             "pci_p2pdma_release, in {}, destroyed the pool of {device} while {} of it were out; {}",
@@ -119,15 +96,7 @@ fn add(device: DeviceAddress, release: Release, findings: &mut Findings) {
             units::bytes(bytes),
             words::out(&held, at.time_ns),
         );
-        let taken = held.named.iter().map(|holder| {
-            Some(At {
-                time_ns: holder.since_ns,
-                id: holder.record,
-            })
-        });
-        blank(RULE, device, at, message, ADVICE)
-            .shown_by(taken.take(8))
-            .held_by(held)
-            .in_stack(&stack)
+        let taken = held.named.iter().map(|holder| Some(At { time_ns: holder.since_ns, id: holder.record }));
+        blank(RULE, device, at, message, ADVICE).shown_by(taken.take(8)).held_by(held).in_stack(&stack)
     });
 }

@@ -49,12 +49,7 @@ impl Check for RemovedBeforeDrained {
         if range.steps.drained.is_some() {
             let sees = |hook: &Hook| scene.coverage.sees(*hook);
             if held.references > 0 && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {
-                self.suspects.push(Suspect {
-                    device: address,
-                    range: range.id,
-                    step: step.clone(),
-                    held,
-                });
+                self.suspects.push(Suspect { device: address, range: range.id, step: step.clone(), held });
             }
         } else if let Some(why) = unseen(scene, device, range) {
             findings.doubt(RULE, address, why);
@@ -117,9 +112,7 @@ fn unseen(scene: &Scene<'_>, device: &Device, range: &Range) -> Option<&'static 
         return Some("the trace began between the kill of a range and its removal");
     }
     let lost = !scene.is_unbroken(range.steps.killed)
-        || device
-            .pending_teardown()
-            .is_none_or(|teardown| teardown.lost_steps);
+        || device.pending_teardown().is_none_or(|teardown| teardown.lost_steps);
     if lost {
         return Some("records of a teardown were lost");
     }
@@ -146,10 +139,7 @@ fn add(
             words::range(range, device),
             words::out(&held, step.at.time_ns),
         );
-        let taken = held.named.first().map(|holder| At {
-            time_ns: holder.since_ns,
-            id: holder.record,
-        });
+        let taken = held.named.first().map(|holder| At { time_ns: holder.since_ns, id: holder.record });
         blank(RULE, device, step.at, message, ADVICE)
             .about(range)
             .shown_by([taken, range.steps.killed, range.steps.drained])

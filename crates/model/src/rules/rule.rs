@@ -97,15 +97,7 @@ use Hook::{
 use Severity::{Critical, High};
 
 const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'static str) -> Spec {
-    Spec {
-        rule,
-        name,
-        severity,
-        title,
-        needs: &[],
-        parts: &[],
-        rings: &[],
-    }
+    Spec { rule, name, severity, title, needs: &[], parts: &[], rings: &[] }
 }
 
 /// The table, in the order in which verdicts are shown.
@@ -228,10 +220,7 @@ impl Rule {
 const _: () = {
     let mut index = 0;
     while index < TABLE.len() {
-        assert!(
-            TABLE[index].rule as usize == index,
-            "the table is in the order of the rules"
-        );
+        assert!(TABLE[index].rule as usize == index, "the table is in the order of the rules");
         index += 1;
     }
 };

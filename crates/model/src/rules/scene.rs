@@ -25,9 +25,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            stall_after: Duration::from_secs(5),
-        }
+        Self { stall_after: Duration::from_secs(5) }
     }
 }
 
@@ -86,10 +84,7 @@ impl<'a> Scene<'a> {
 
     /// The record of the element, and when it was; of what user space wrote there is none.
     pub(super) fn at(&self) -> Option<At> {
-        self.event.map(|event| At {
-            time_ns: event.time_ns,
-            id: event.id,
-        })
+        self.event.map(|event| At { time_ns: event.time_ns, id: event.id })
     }
 }
 
@@ -216,10 +211,5 @@ impl Finding {
 
 /// What makes violations of a rule the same, by range.
 pub(super) const fn by_range(rule: Rule, device: DeviceAddress, range: &Range) -> Subject {
-    Subject {
-        rule,
-        device,
-        case: range.id.generation as u64,
-        pid: None,
-    }
+    Subject { rule, device, case: range.id.generation as u64, pid: None }
 }

@@ -69,11 +69,7 @@ impl Check for SizeMismatch {
                 )
             } else {
                 (
-                    format!(
-                        "{} instead of the {}",
-                        units::bytes(freed),
-                        units::bytes(reference.bytes())
-                    ),
+                    format!("{} instead of the {}", units::bytes(freed), units::bytes(reference.bytes())),
                     TOO_LARGE,
                 )
             };

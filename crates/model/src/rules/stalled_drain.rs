@@ -43,9 +43,7 @@ impl Check for StalledDrain {
             let is_late = scene.now_ns.saturating_sub(since.time_ns) >= scene.options.stall_after_ns();
             if !is_open && is_certain && is_late {
                 self.open.insert((address, range.id));
-                findings.begin(by_range(RULE, address, range), || {
-                    begin(scene, device, range, since)
-                });
+                findings.begin(by_range(RULE, address, range), || begin(scene, device, range, since));
             }
         }
     }
@@ -70,12 +68,8 @@ fn begin(scene: &Scene<'_>, device: &Device, range: &Range, since: At) -> Findin
         .pending_teardown()
         .and_then(|teardown| teardown.steps_of(range.id).last())
         .map_or(&[][..], |step| &step.stack);
-    let taken = held.named.iter().take(8).map(|holder| {
-        Some(At {
-            time_ns: holder.since_ns,
-            id: holder.record,
-        })
-    });
+    let taken =
+        held.named.iter().take(8).map(|holder| Some(At { time_ns: holder.since_ns, id: holder.record }));
     blank(RULE, device.address(), since, message, ADVICE)
         .about(range)
         .shown_by(taken)

@@ -34,17 +34,12 @@ const BEFORE: u64 = 0;
 impl Check for StalledUnbind {
     fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
-        let first = device
-            .pending_teardown()
-            .and_then(|teardown| teardown.steps.first());
+        let first = device.pending_teardown().and_then(|teardown| teardown.steps.first());
         let hang = hang(device).filter(|_| first.is_none());
         let began_ns = first.map(|step| step.at.time_ns).or_else(|| hang.map(|_| BEFORE));
         // Of one from before the trace, the steps that are seen in the end are the rest.
         let is_rest = |open_ns: u64| {
-            open_ns == BEFORE
-                && device
-                    .pending_teardown()
-                    .is_some_and(|teardown| teardown.began_unseen)
+            open_ns == BEFORE && device.pending_teardown().is_some_and(|teardown| teardown.began_unseen)
         };
         if let Some(&open_ns) = self.open.get(&address)
             && began_ns != Some(open_ns)
@@ -74,16 +69,11 @@ impl Check for StalledUnbind {
 /// An unbind that had begun before the trace and hangs, by what pull reads found: a range is killed, and somebody holds the
 /// device's lock; since when that has been waiting at least.
 fn hang(device: &Device) -> Option<(Lock, u64)> {
-    let draining = device
-        .ranges()
-        .find(|range| range.is_draining() && range.steps.killed.is_none())?;
+    let draining = device.ranges().find(|range| range.is_draining() && range.steps.killed.is_none())?;
     let lock = device.lock().filter(|lock| lock.holder.is_some())?;
     let (_, found) = draining.pulled?;
     let waiting_ns = lock.waiting_ns.unwrap_or_default();
-    Some((
-        lock,
-        found.time_ns.min(lock.at.time_ns.saturating_sub(waiting_ns)),
-    ))
+    Some((lock, found.time_ns.min(lock.at.time_ns.saturating_sub(waiting_ns))))
 }
 
 fn found(scene: &Scene<'_>, device: DeviceAddress, lock: &Lock, since_ns: u64) -> Finding {
@@ -99,12 +89,7 @@ fn found(scene: &Scene<'_>, device: DeviceAddress, lock: &Lock, since_ns: u64) -
 }
 
 const fn subject(device: DeviceAddress, began_ns: u64) -> Subject {
-    Subject {
-        rule: RULE,
-        device,
-        case: began_ns,
-        pid: None,
-    }
+    Subject { rule: RULE, device, case: began_ns, pid: None }
 }
 
 fn begin(scene: &Scene<'_>, device: DeviceAddress, teardown: &Teardown, first: &Step) -> Finding {
@@ -177,10 +162,7 @@ fn end(scene: &Scene<'_>, device: &Device, subject: Subject, findings: &mut Find
     };
     let teardown = device.teardowns().rev().find(is_it);
     // A bracket in which no p2p memory was touched is not kept: then the latest element ended it.
-    let ended = teardown
-        .and_then(|teardown| teardown.ended)
-        .map(|(_, at)| at)
-        .or_else(|| scene.at());
+    let ended = teardown.and_then(|teardown| teardown.ended).map(|(_, at)| at).or_else(|| scene.at());
     let end_ns = ended.map_or(scene.now_ns, |at| at.time_ns);
     let (by, slowest) = teardown.map_or_else(Default::default, |teardown| {
         let by = format!(" by {}", words::task(teardown.task()));

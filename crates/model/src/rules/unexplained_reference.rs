@@ -37,13 +37,8 @@ impl Check for UnexplainedReference {
         let Some(device) = scene.device(change).filter(|_| pulled.reconciled) else {
             return;
         };
-        let is_complete = [Hook::SglAlloc, Hook::SglFree]
-            .iter()
-            .all(|&hook| scene.coverage.sees(hook));
-        for range in device
-            .ranges()
-            .filter(|range| range.is_draining() && !range.refused)
-        {
+        let is_complete = [Hook::SglAlloc, Hook::SglFree].iter().all(|&hook| scene.coverage.sees(hook));
+        for range in device.ranges().filter(|range| range.is_draining() && !range.refused) {
             let Some(accounted) = range.accounted() else {
                 continue;
             };

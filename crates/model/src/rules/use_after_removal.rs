@@ -41,9 +41,7 @@ impl Check for UseAfterRemoval {
         };
         match change.what {
             What::Uncertain => {
-                let is_open = device
-                    .ranges()
-                    .any(|range| is_removed(range) && !is_replaced(device, range));
+                let is_open = device.ranges().any(|range| is_removed(range) && !is_replaced(device, range));
                 if is_open && device.uncertain().hot.is_some() {
                     findings.doubt(RULE, change.device, "records were lost while a range was removed");
                 }
@@ -88,12 +86,8 @@ impl Check for UseAfterRemoval {
             Kind::Map | Kind::Mmap => removed_of(device, event),
             Kind::PageFree => {
                 let last_ns = event.span.map_or(event.time_ns, |span| span.last_ns);
-                removed_of(device, event).filter(|range| {
-                    range
-                        .steps
-                        .removed
-                        .is_some_and(|removed| last_ns > removed.time_ns)
-                })
+                removed_of(device, event)
+                    .filter(|range| range.steps.removed.is_some_and(|removed| last_ns > removed.time_ns))
             }
             _ => None,
         };
@@ -103,11 +97,7 @@ impl Check for UseAfterRemoval {
             // It can be of a removed range of which it is not known where it lies.
             let is_unplaced = |range: &Range| is_removed(range) && range.base.is_none() && !range.refused;
             if device.ranges().any(is_unplaced) {
-                findings.doubt(
-                    RULE,
-                    device.address(),
-                    "it was not known where a removed range lies",
-                );
+                findings.doubt(RULE, device.address(), "it was not known where a removed range lies");
             }
         }
     }
@@ -124,10 +114,7 @@ impl Check for UseAfterRemoval {
             }
             let killed = device.range(id).and_then(|range| range.steps.killed);
             let since_kill = killed.map_or_else(String::new, |killed| {
-                format!(
-                    " {} after the kill,",
-                    words::between(killed.time_ns, armed.from_ns)
-                )
+                format!(" {} after the kill,", words::between(killed.time_ns, armed.from_ns))
             });
             let why = format!(
                 "DMA mappings were watched from{since_kill} {} after the removal on",
@@ -159,11 +146,7 @@ impl UseAfterRemoval {
             .and_then(|teardown| teardown.armed)
             .is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());
         if is_suspect && !is_armed {
-            findings.doubt(
-                RULE,
-                address,
-                "DMA mappings were not watched yet when struct pages were removed",
-            );
+            findings.doubt(RULE, address, "DMA mappings were not watched yet when struct pages were removed");
             self.unwatched.push((address, range.id, at));
         }
     }
@@ -184,20 +167,14 @@ fn is_replaced(device: &Device, range: &Range) -> bool {
 
 /// The removed range that this direct-map address was in, unless it is in use again.
 fn removed_at(device: &Device, addr: u64) -> Option<&Range> {
-    let mut at = device
-        .ranges()
-        .rev()
-        .filter(|range| range.contains(addr) && !range.refused);
+    let mut at = device.ranges().rev().filter(|range| range.contains(addr) && !range.refused);
     at.next().filter(|range| is_removed(range))
 }
 
 /// The removed range that the event names.
 fn removed_of<'a>(device: &'a Device, event: &Event) -> Option<&'a Range> {
     let pgmap = event.pgmap?;
-    let mut named = device
-        .ranges()
-        .rev()
-        .filter(|range| range.id.pgmap == pgmap && !range.refused);
+    let mut named = device.ranges().rev().filter(|range| range.id.pgmap == pgmap && !range.refused);
     named.next().filter(|range| is_removed(range))
 }
 
@@ -224,9 +201,7 @@ fn deed(event: &Event) -> String {
         Kind::VirtToBus => "asked for the bus address of memory (pci_p2pmem_virt_to_bus)",
         _ => "mapped memory for DMA",
     };
-    let client = event
-        .client
-        .map_or_else(String::new, |client| format!(" by {client}"));
+    let client = event.client.map_or_else(String::new, |client| format!(" by {client}"));
     format!("{deed}{client}")
 }
 
@@ -251,10 +226,7 @@ fn add(
     };
     findings.happened(subject, at.id, at.time_ns, || {
         let after = range.steps.removed.map_or_else(String::new, |removed| {
-            format!(
-                " {} after arch_remove_memory",
-                words::between(removed.time_ns, at.time_ns)
-            )
+            format!(" {} after arch_remove_memory", words::between(removed.time_ns, at.time_ns))
         });
         let holder = reference.map(|reference| Holder::of(reference, &device.taken_by(reference), false));
         let taken = holder.map_or_else(String::new, |holder| {
@@ -272,11 +244,7 @@ fn add(
         );
         let mut finding = blank(RULE, address, at, message, ADVICE)
             .about(range)
-            .shown_by([
-                range.steps.killed,
-                range.steps.removed,
-                reference.map(|reference| reference.at),
-            ])
+            .shown_by([range.steps.killed, range.steps.removed, reference.map(|reference| reference.at)])
             .in_stack(&event.stack);
         finding.holders.extend(holder);
         finding

@@ -9,10 +9,7 @@ use crate::{
 
 /// `sh (pid 97)`.
 pub(super) fn task(task: Option<&Task>) -> String {
-    task.map_or_else(
-        || "an unknown task".to_owned(),
-        |task| format!("{} (pid {})", task.name(), task.pid),
-    )
+    task.map_or_else(|| "an unknown task".to_owned(), |task| format!("{} (pid {})", task.name(), task.pid))
 }
 
 /// `range 0xf8000000-0xfbffffff (64 MiB) of 0000:03:00.0`.
@@ -37,11 +34,7 @@ pub(super) fn between(from_ns: u64, to_ns: u64) -> String {
 
 /// `1 reference`, `3 references`.
 pub(super) fn counted(count: u64, noun: &str) -> String {
-    if count == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{count} {noun}s")
-    }
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
 /// `outstanding: 1 reference (64 KiB), taken by sh (pid 97) 2.4 s before`, as far as it was seen.
@@ -51,11 +44,7 @@ pub(super) fn out(held: &Holders, now_ns: u64) -> String {
     };
     let is_only = held.named.len() == 1 && held.left_out == 0;
     let most = if is_only { "" } else { "most of it " };
-    let gone = if first.gone_since_ns.is_some() {
-        ", which has exited,"
-    } else {
-        ""
-    };
+    let gone = if first.gone_since_ns.is_some() { ", which has exited," } else { "" };
     format!(
         "outstanding: {} ({}), {most}taken by {}{gone} {} before",
         counted(held.references, "reference"),

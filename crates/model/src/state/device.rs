@@ -123,9 +123,7 @@ impl Device {
     /// reference each.
     pub fn mmap_pages(&self) -> impl Iterator<Item = (std::ops::Range<u64>, &Reference)> {
         let mmaps = &self.ledger.mmaps;
-        mmaps
-            .iter()
-            .filter_map(|(pages, key)| Some((pages.clone(), self.ledger.get(key)?)))
+        mmaps.iter().filter_map(|(pages, key)| Some((pages.clone(), self.ledger.get(key)?)))
     }
 
     /// How many references these are; an mmap counts as one.
@@ -157,8 +155,7 @@ impl Device {
     /// unseen: no pull read can tell.
     #[must_use]
     pub fn is_sure(&self, reference: &Reference) -> bool {
-        self.lost_until_ns
-            .is_none_or(|lost_ns| reference.at.time_ns > lost_ns)
+        self.lost_until_ns.is_none_or(|lost_ns| reference.at.time_ns > lost_ns)
     }
 
     /// The latest references that have ended ([`super::MAX_CLOSED`]), oldest first.

@@ -57,8 +57,7 @@ impl Device {
 
     pub(super) fn new_range(&mut self, pgmap: u64, context: &mut Context<'_>) -> u32 {
         let ledger = &self.ledger;
-        self.ranges
-            .prune(|generation| ledger.held(generation) != Held::default());
+        self.ranges.prune(|generation| ledger.held(generation) != Held::default());
         let id = self.ranges.add(pgmap, context.at);
         context.tell(What::RangeSeen(id));
         id.generation
@@ -116,10 +115,7 @@ impl Device {
             range.steps.added = Some(context.at);
         }
         self.place(generation, event.range, event.addr, context);
-        self.adding = Some(Adding {
-            pid: event.task.map(|task| task.pid),
-            generation,
-        });
+        self.adding = Some(Adding { pid: event.task.map(|task| task.pid), generation });
     }
 
     fn add_resource(&mut self, event: &Event, context: &mut Context<'_>) {

@@ -59,11 +59,7 @@ impl Geometry {
     /// With a size of `struct page` in bytes; 0 is taken as [`PAGE_STRUCT_SIZE`].
     pub(crate) const fn new(page_struct_size: u64) -> Self {
         Self {
-            page_struct_size: if page_struct_size == 0 {
-                PAGE_STRUCT_SIZE
-            } else {
-                page_struct_size
-            },
+            page_struct_size: if page_struct_size == 0 { PAGE_STRUCT_SIZE } else { page_struct_size },
             vmemmap: Base::Unknown,
             direct_map: Base::Unknown,
         }
@@ -142,10 +138,7 @@ mod tests {
 
     const BASE: u64 = 0xffff_ea12_4000_0000;
     const DIRECT_MAP: u64 = 0xffff_8881_4000_0000;
-    const RANGE: Range = Range {
-        start: 0xf800_0000,
-        end: 0xfbff_ffff,
-    };
+    const RANGE: Range = Range { start: 0xf800_0000, end: 0xfbff_ffff };
 
     fn page(physical: u64) -> u64 {
         BASE + physical / PAGE_SIZE * PAGE_STRUCT_SIZE
@@ -178,10 +171,7 @@ mod tests {
 
     #[test]
     fn a_contradiction_unlearns_it_for_good() {
-        for wrong in [
-            page(0xf9ab_c000) + VMEMMAP_ALIGN,
-            page(0xf9ab_c000) + VMEMMAP_ALIGN / 2,
-        ] {
+        for wrong in [page(0xf9ab_c000) + VMEMMAP_ALIGN, page(0xf9ab_c000) + VMEMMAP_ALIGN / 2] {
             let mut geometry = Geometry::default();
             assert!(geometry.learn_page(page(0xf9ab_c000), RANGE));
             assert!(!geometry.learn_page(wrong, RANGE));
@@ -194,10 +184,7 @@ mod tests {
     #[test]
     fn a_range_so_large_that_two_bases_fit_tells_nothing() {
         let mut geometry = Geometry::default();
-        let huge = Range {
-            start: 0,
-            end: (2 * VMEMMAP_ALIGN / PAGE_STRUCT_SIZE) * PAGE_SIZE,
-        };
+        let huge = Range { start: 0, end: (2 * VMEMMAP_ALIGN / PAGE_STRUCT_SIZE) * PAGE_SIZE };
         assert!(!geometry.learn_page(page(0x1000_0000), huge));
         assert_eq!(geometry.vmemmap_base(), None);
     }

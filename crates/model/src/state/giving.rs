@@ -25,20 +25,14 @@ impl Ledger {
         if let Some(matched) = self.free_live(addr, size, context) {
             return matched;
         }
-        if let Some(closed) = self
-            .history
-            .take_nested(pid_of(event), addr, size, context.at.time_ns)
-        {
+        if let Some(closed) = self.history.take_nested(pid_of(event), addr, size, context.at.time_ns) {
             return FreeMatch::OfScatterList(closed);
         }
         let span = span_of(addr, size.unwrap_or(1));
         let bytes = self.preexisting.remove(span.clone());
         if bytes > 0 {
             self.history.give_back(context.at.time_ns, span.clone());
-            return FreeMatch::Preexisting {
-                bytes,
-                freed: span.end - span.start,
-            };
+            return FreeMatch::Preexisting { bytes, freed: span.end - span.start };
         }
         match self.history.find(addr) {
             Some(&earlier) => FreeMatch::Again { earlier },
@@ -86,12 +80,7 @@ impl Ledger {
 
     fn earlier_list(&self, wanted: u64) -> FreeMatch {
         let is_it = |reference: &Reference| matches!(reference.taken, Taken::ScatterList { sgl, .. } if sgl == wanted);
-        match self
-            .history
-            .closed()
-            .rev()
-            .find(|closed| is_it(&closed.reference))
-        {
+        match self.history.closed().rev().find(|closed| is_it(&closed.reference)) {
             Some(&earlier) => FreeMatch::Again { earlier },
             None => FreeMatch::Unmatched,
         }
@@ -104,11 +93,8 @@ impl Ledger {
         };
         let first = context.geometry.index(page);
         let all = first..first.saturating_add(u64::from(count));
-        let (first_ns, last_ns) = event
-            .span
-            .map_or((context.at.time_ns, context.at.time_ns), |span| {
-                (span.first_ns, span.last_ns)
-            });
+        let (first_ns, last_ns) =
+            event.span.map_or((context.at.time_ns, context.at.time_ns), |span| (span.first_ns, span.last_ns));
         if let Some(span) = context.geometry.span(&all) {
             self.history.give_back(last_ns, span);
         }
@@ -121,9 +107,7 @@ impl Ledger {
             let parts: Vec<_> = out.iter().map(|(part, _)| part.clone()).collect();
             left.extend(gaps(&span, &parts));
             for (part, key) in out {
-                let younger = self
-                    .get(key)
-                    .is_some_and(|reference| reference.at.time_ns > last_ns);
+                let younger = self.get(key).is_some_and(|reference| reference.at.time_ns > last_ns);
                 if younger {
                     matched.explained += pages(&part);
                 } else {
@@ -136,9 +120,7 @@ impl Ledger {
             self.free_unknown(&part, &mut matched, context);
         }
         if matched.unmatched > 0 {
-            matched.unplaced |= self
-                .reused_unplaced_ns
-                .is_some_and(|again_ns| again_ns >= first_ns);
+            matched.unplaced |= self.reused_unplaced_ns.is_some_and(|again_ns| again_ns >= first_ns);
         }
         context.tell(What::PagesFreed(matched));
     }
@@ -164,9 +146,5 @@ const fn pages(part: &Span<u64>) -> u32 {
 pub(super) fn gaps(whole: &Span<u64>, parts: &[Span<u64>]) -> Vec<Span<u64>> {
     let starts = std::iter::once(whole.start).chain(parts.iter().map(|part| part.end));
     let ends = parts.iter().map(|part| part.start).chain([whole.end]);
-    starts
-        .zip(ends)
-        .map(|(start, end)| start..end)
-        .filter(|gap| !gap.is_empty())
-        .collect()
+    starts.zip(ends).map(|(start, end)| start..end).filter(|gap| !gap.is_empty()).collect()
 }

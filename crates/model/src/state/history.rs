@@ -78,10 +78,7 @@ impl History {
     /// What was given back since `since_ns`.
     pub(super) fn given_back(&self, since_ns: u64) -> impl Iterator<Item = &Span<u64>> {
         // Not in order: page frees are told late.
-        let recent = self
-            .given_back
-            .iter()
-            .filter(move |&&(then_ns, _)| then_ns >= since_ns);
+        let recent = self.given_back.iter().filter(move |&&(then_ns, _)| then_ns >= since_ns);
         recent.map(|(_, span)| span)
     }
 
@@ -103,12 +100,7 @@ impl History {
         now_ns: u64,
     ) -> Option<Closed> {
         let of = |(freer, closed): &(u32, Closed)| {
-            let Taken::ScatterList {
-                addr: known,
-                size: taken,
-                ..
-            } = closed.reference.taken
-            else {
+            let Taken::ScatterList { addr: known, size: taken, .. } = closed.reference.taken else {
                 return false;
             };
             let same_size = size.is_none_or(|size| whole_pages(size) == whole_pages(taken));

@@ -26,10 +26,7 @@ pub struct Hooks {
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self {
-            states: [None; HOOKS],
-            armed_since_ns: None,
-        }
+        Self { states: [None; HOOKS], armed_since_ns: None }
     }
 }
 
@@ -64,12 +61,7 @@ impl Hooks {
 
     fn oldest_armed_ns(&self) -> Option<u64> {
         let armed = |state: &&Attachment| state.attached && state.armed;
-        self.states
-            .iter()
-            .flatten()
-            .filter(armed)
-            .map(|state| state.since_ns)
-            .min()
+        self.states.iter().flatten().filter(armed).map(|state| state.since_ns).min()
     }
 
     pub(super) fn change(&mut self, change: Change, time_ns: u64) {

@@ -66,9 +66,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn references(&self) -> impl Iterator<Item = (Key, &Reference)> {
-        self.references
-            .iter()
-            .map(|(key, reference)| (Key(key as u32), reference))
+        self.references.iter().map(|(key, reference)| (Key(key as u32), reference))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -117,23 +115,16 @@ impl Ledger {
         let Some(last) = span.end.checked_sub(1).filter(|_| !span.is_empty()) else {
             return Vec::new();
         };
-        let reaches = |key: u32| {
-            self.get(key)
-                .and_then(Reference::span)
-                .is_some_and(|found| found.end > span.start)
-        };
+        let reaches =
+            |key: u32| self.get(key).and_then(Reference::span).is_some_and(|found| found.end > span.start);
         match self.allocations.floor(page_of(last)) {
             Some((_, key)) if reaches(key) => {}
             _ => return Vec::new(),
         }
         let before = self.allocations.floor(page_of(span.start));
-        let first = before
-            .filter(|&(_, key)| reaches(key))
-            .map_or_else(|| page_of(span.start), |(page, _)| page);
-        self.allocations
-            .range(first, page_of(last))
-            .map(|(_, key)| key)
-            .collect()
+        let first =
+            before.filter(|&(_, key)| reaches(key)).map_or_else(|| page_of(span.start), |(page, _)| page);
+        self.allocations.range(first, page_of(last)).map(|(_, key)| key).collect()
     }
 
     /// Enters a reference whose memory is in nobody's hands.
@@ -171,11 +162,7 @@ impl Ledger {
             Taken::Allocation { .. } | Taken::ScatterList { .. } => (1, 0),
         };
         let change = |value: &mut u64, by: u64| {
-            *value = if taken {
-                value.wrapping_add(by)
-            } else {
-                value.wrapping_sub(by)
-            };
+            *value = if taken { value.wrapping_add(by) } else { value.wrapping_sub(by) };
         };
         change(&mut held.allocations, allocations);
         change(&mut held.mmap_pages, mmap_pages);
@@ -209,11 +196,7 @@ impl Ledger {
         if let Some(span) = reference.span().filter(|_| by.is_seen()) {
             self.history.give_back(context.at.time_ns, span);
         }
-        let closed = Closed {
-            reference,
-            at: context.at,
-            by,
-        };
+        let closed = Closed { reference, at: context.at, by };
         if let Some(forgotten) = self.history.push(closed) {
             self.origins.leave(forgotten.reference.origin);
         }
@@ -231,16 +214,12 @@ impl Ledger {
         }
         let (front, back) = (whole.start..span.start, span.end..whole.end);
         let piece = |piece: &Span<u64>, taken: Taken| match taken {
-            Taken::ScatterList { sgl, entries, .. } => Taken::ScatterList {
-                sgl,
-                entries,
-                addr: Some(piece.start),
-                size: piece.end - piece.start,
-            },
-            Taken::Allocation { .. } | Taken::Mmap { .. } => Taken::Allocation {
-                addr: piece.start,
-                size: piece.end - piece.start,
-            },
+            Taken::ScatterList { sgl, entries, .. } => {
+                Taken::ScatterList { sgl, entries, addr: Some(piece.start), size: piece.end - piece.start }
+            }
+            Taken::Allocation { .. } | Taken::Mmap { .. } => {
+                Taken::Allocation { addr: piece.start, size: piece.end - piece.start }
+            }
         };
         let kept = if front.is_empty() { &back } else { &front };
         if kept.is_empty() {

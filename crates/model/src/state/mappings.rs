@@ -58,9 +58,7 @@ impl Mappings {
     pub(super) fn map(&mut self, event: &Event, at: At) {
         if let Some(mapping) = Self::of(event, at) {
             let known = self.live.entry((mapping.client, mapping.page));
-            known
-                .and_modify(|known| known.times = known.times.saturating_add(1))
-                .or_insert(mapping);
+            known.and_modify(|known| known.times = known.times.saturating_add(1)).or_insert(mapping);
         }
     }
 

@@ -149,10 +149,7 @@ impl Model {
             // It tells no device, and its range is none that is known.
             return;
         };
-        let at = At {
-            time_ns: event.time_ns,
-            id: event.id,
-        };
+        let at = At { time_ns: event.time_ns, id: event.id };
         let armed_since_ns = self.hooks.armed_since_ns();
         let is_birth = matches!(event.kind, Kind::Memremap | Kind::AddResource);
         let is_born = is_birth && !self.devices.contains_key(&address);
@@ -183,21 +180,14 @@ impl Model {
             device.doubts = doubts;
             device
         });
-        let mut context = Context {
-            device: address,
-            at,
-            geometry: &mut self.geometry,
-            changes: &mut self.changes,
-        };
+        let mut context =
+            Context { device: address, at, geometry: &mut self.geometry, changes: &mut self.changes };
         then(device, &mut context);
     }
 
     fn user(&mut self, record: &Record) {
         self.now_ns = self.now_ns.max(record.time_ns);
-        let at = At {
-            time_ns: record.time_ns,
-            id: decode::id(record),
-        };
+        let at = At { time_ns: record.time_ns, id: decode::id(record) };
         match record.kind() {
             Some(Kind::Attach) => {
                 if let Some(change) = user::change(record) {
@@ -244,24 +234,14 @@ impl Model {
 
     fn loss(&mut self, loss: &Loss) {
         self.now_ns = self.now_ns.max(loss.from_ns);
-        let doubt = Doubt {
-            since_ns: loss.from_ns,
-            until_ns: loss.to_ns,
-            lost: loss.count(),
-            unreadable: 0,
-        };
+        let doubt = Doubt { since_ns: loss.from_ns, until_ns: loss.to_ns, lost: loss.count(), unreadable: 0 };
         self.doubt(loss.ring, doubt);
     }
 
     fn unknown(&mut self, error: &decode::DecodeError) {
         let (decode::DecodeError::UnknownKind { id, .. } | decode::DecodeError::UnknownHook { id, .. }) =
             error;
-        let doubt = Doubt {
-            since_ns: self.now_ns,
-            until_ns: self.now_ns,
-            lost: 1,
-            unreadable: 1,
-        };
+        let doubt = Doubt { since_ns: self.now_ns, until_ns: self.now_ns, lost: 1, unreadable: 1 };
         self.doubt(id.ring(), doubt);
     }
 
@@ -270,10 +250,7 @@ impl Model {
         self.doubts.add(ring, doubt);
         for device in self.devices.values_mut() {
             device.doubt(ring, doubt);
-            self.changes.push(Change {
-                device: device.address,
-                what: What::Uncertain,
-            });
+            self.changes.push(Change { device: device.address, what: What::Uncertain });
         }
     }
 }

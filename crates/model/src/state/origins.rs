@@ -76,11 +76,8 @@ impl Origins {
             return number;
         }
         let origin = Arc::new(origin);
-        let number = self.entries.insert(Entry {
-            origin: Arc::clone(&origin),
-            users: 1,
-            gone_since_ns: None,
-        }) as u32;
+        let number =
+            self.entries.insert(Entry { origin: Arc::clone(&origin), users: 1, gone_since_ns: None }) as u32;
         self.numbers.insert(origin, number);
         number
     }
@@ -122,13 +119,7 @@ impl Origins {
     /// All that is known of the taker.
     pub(super) fn taken_by(&self, number: u32, pid: u32) -> TakenBy<'_> {
         let Some(entry) = self.entries.get(number as usize) else {
-            return TakenBy {
-                task: None,
-                cgroup: None,
-                caller: None,
-                stack: &[],
-                gone_since_ns: None,
-            };
+            return TakenBy { task: None, cgroup: None, caller: None, stack: &[], gone_since_ns: None };
         };
         let origin = &*entry.origin;
         TakenBy {

@@ -123,11 +123,7 @@ const fn highest(mask: u64) -> Option<u32> {
 }
 
 const fn lowest(mask: u64) -> Option<u32> {
-    if mask == 0 {
-        None
-    } else {
-        Some(mask.trailing_zeros())
-    }
+    if mask == 0 { None } else { Some(mask.trailing_zeros()) }
 }
 
 #[derive(Clone, Debug)]
@@ -138,10 +134,7 @@ struct Leaf<V> {
 
 impl<V: Copy + Default> Default for Leaf<V> {
     fn default() -> Self {
-        Self {
-            mask: 0,
-            values: [V::default(); SLOTS],
-        }
+        Self { mask: 0, values: [V::default(); SLOTS] }
     }
 }
 
@@ -196,10 +189,7 @@ struct Inner<N> {
 
 impl<N> Default for Inner<N> {
     fn default() -> Self {
-        Self {
-            mask: 0,
-            nodes: [const { None }; SLOTS],
-        }
+        Self { mask: 0, nodes: [const { None }; SLOTS] }
     }
 }
 
@@ -223,9 +213,7 @@ impl<V: Copy, N: Node<V>> Node<V> for Inner<N> {
     fn insert(&mut self, key: u32, value: V) -> Option<V> {
         let slot = key >> N::WIDTH;
         self.mask |= 1 << slot;
-        self.nodes[slot as usize]
-            .get_or_insert_default()
-            .insert(low::<V, N>(key), value)
+        self.nodes[slot as usize].get_or_insert_default().insert(low::<V, N>(key), value)
     }
 
     fn remove(&mut self, key: u32) -> Option<V> {
@@ -284,14 +272,8 @@ mod tests {
         }
         assert_eq!(pages.floor(62), Some((0, 0)));
         assert_eq!(pages.floor(4000), Some((64, 64)));
-        assert_eq!(
-            pages.floor(3 << BLOCK_BITS).map(|(page, _)| page),
-            Some((1 << BLOCK_BITS) - 1)
-        );
-        assert_eq!(
-            pages.ceiling(65).map(|(page, _)| page),
-            Some((1 << BLOCK_BITS) - 1)
-        );
+        assert_eq!(pages.floor(3 << BLOCK_BITS).map(|(page, _)| page), Some((1 << BLOCK_BITS) - 1));
+        assert_eq!(pages.ceiling(65).map(|(page, _)| page), Some((1 << BLOCK_BITS) - 1));
         assert_eq!(pages.ceiling(u64::MAX), None);
         pages.remove_if(64, 63);
         assert_eq!((pages.get(64), pages.range(0, u64::MAX).count()), (Some(64), 6));
@@ -304,14 +286,7 @@ mod tests {
 
     /// Clustered, so that pages meet: in one leaf, in neighbouring nodes, in other blocks.
     fn page() -> impl Strategy<Value = u64> {
-        (
-            0u64..3,
-            prop_oneof![
-                0u64..130,
-                (1u64 << BLOCK_BITS) - 70..1 << BLOCK_BITS,
-                0u64..1 << BLOCK_BITS
-            ],
-        )
+        (0u64..3, prop_oneof![0u64..130, (1u64 << BLOCK_BITS) - 70..1 << BLOCK_BITS, 0u64..1 << BLOCK_BITS])
             .prop_map(|(block, page)| ((block * 3) << BLOCK_BITS) + page)
     }
 

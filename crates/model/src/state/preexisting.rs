@@ -46,10 +46,7 @@ impl Preexisting {
     /// The parts of `span` that are in it.
     pub(super) fn within<'a>(&'a self, span: &'a Span<u64>) -> impl Iterator<Item = Span<u64>> + 'a {
         let found = (!span.is_empty()).then(|| self.runs.overlapping(span));
-        found
-            .into_iter()
-            .flatten()
-            .map(|(run, _)| run.start.max(span.start)..run.end.min(span.end))
+        found.into_iter().flatten().map(|(run, _)| run.start.max(span.start)..run.end.min(span.end))
     }
 
     /// The least and the most references that what lies in `span` can stand for: each run at least one, each page at
@@ -84,9 +81,5 @@ impl Preexisting {
 }
 
 const fn run(span: &Span<u64>, pgmap: Option<u64>) -> Run {
-    Run {
-        addr: span.start,
-        size: span.end - span.start,
-        pgmap,
-    }
+    Run { addr: span.start, size: span.end - span.start, pgmap }
 }

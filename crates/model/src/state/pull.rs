@@ -97,11 +97,7 @@ impl Pull {
                 set.insert(run.addr..end);
             }
         }
-        let states: Vec<_> = pull
-            .states
-            .iter()
-            .filter(|&&(time_ns, _)| time_ns >= from_ns)
-            .collect();
+        let states: Vec<_> = pull.states.iter().filter(|&&(time_ns, _)| time_ns >= from_ns).collect();
         let chunks = pull.chunks.filter(|&(time_ns, _)| time_ns >= from_ns);
         let all_seen = chunks.is_some_and(|(_, chunks)| chunks as usize == states.len());
         Found {

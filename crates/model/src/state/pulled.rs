@@ -61,13 +61,7 @@ impl Device {
         let in_use = !state.dead && !state.exited;
         let killed_before = |at: super::At| context.at.time_ns.saturating_sub(at.time_ns) > GRACE_NS;
         let other = self.ranges.current(pgmap).filter(|range| {
-            let Steps {
-                killed,
-                drained,
-                removed,
-                unmapped,
-                ..
-            } = range.steps;
+            let Steps { killed, drained, removed, unmapped, .. } = range.steps;
             let killed = killed.or(drained).or(removed).or(unmapped);
             in_use && (range.pulled.is_some() || killed.is_some_and(killed_before))
         });
@@ -86,11 +80,7 @@ impl Device {
         let Some((base, _)) = event.addr.zip(event.count) else {
             return;
         };
-        let range = self
-            .ranges
-            .iter_mut()
-            .rev()
-            .find(|range| range.base == Some(base));
+        let range = self.ranges.iter_mut().rev().find(|range| range.base == Some(base));
         if let Some(range) = range.filter(|range| range.stage() < Stage::Removed) {
             range.pulled = Some((Stage::Removed, context.at));
         }
@@ -99,11 +89,7 @@ impl Device {
     /// The device as a whole.
     pub(super) const fn device_state(&mut self, event: &Event, context: &Context<'_>) {
         let at = context.at;
-        self.lock = Some(Lock {
-            holder: event.task,
-            waiting_ns: event.waiting_ns,
-            at,
-        });
+        self.lock = Some(Lock { holder: event.task, waiting_ns: event.waiting_ns, at });
         if let Some(published) = event.flag {
             self.published = Some((published, at));
         }
@@ -135,11 +121,7 @@ impl Device {
         self.unplaced_mmap_bytes = self.ledger.unplaced_mmap_bytes(context.geometry);
         for range in self.ranges.iter_mut() {
             let span = range.span();
-            if let Some(counted) = range
-                .counted
-                .as_mut()
-                .filter(|counted| counted.at.time_ns >= since_ns)
-            {
+            if let Some(counted) = range.counted.as_mut().filter(|counted| counted.at.time_ns >= since_ns) {
                 counted.unknown = self.ledger.unknown(span);
             }
         }
@@ -157,13 +139,10 @@ impl Device {
         if context.geometry.vmemmap_base().is_some() {
             return;
         }
-        let known = self
-            .ledger
-            .references()
-            .find_map(|(_, reference)| match reference.taken {
-                Taken::Mmap { page, .. } => Some((page, self.range_of(reference)?.physical?)),
-                Taken::Allocation { .. } | Taken::ScatterList { .. } => None,
-            });
+        let known = self.ledger.references().find_map(|(_, reference)| match reference.taken {
+            Taken::Mmap { page, .. } => Some((page, self.range_of(reference)?.physical?)),
+            Taken::Allocation { .. } | Taken::ScatterList { .. } => None,
+        });
         if let Some((page, physical)) = known {
             context.geometry.learn_page(page, physical);
         }
@@ -171,11 +150,7 @@ impl Device {
 
     /// Ranges that have no chunk are over, unless a teardown that is pending has yet to tell so itself.
     fn end_missing(&mut self, seen: &[u32], since_ns: u64, context: &mut Context<'_>) {
-        if self
-            .teardown
-            .as_ref()
-            .is_some_and(|teardown| !teardown.lost_steps)
-        {
+        if self.teardown.as_ref().is_some_and(|teardown| !teardown.lost_steps) {
             return;
         }
         let adding = self.adding.map(|adding| adding.generation);

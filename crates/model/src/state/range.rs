@@ -138,14 +138,7 @@ impl Range {
     /// How far its teardown has come.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        let Steps {
-            killed,
-            drained,
-            removed,
-            unmapped,
-            released,
-            ..
-        } = self.steps;
+        let Steps { killed, drained, removed, unmapped, released, .. } = self.steps;
         let over = released.is_some() || self.ended_unseen.is_some() || self.refused && unmapped.is_some();
         let seen = if over {
             Stage::Released

@@ -33,9 +33,7 @@ impl Ranges {
     }
 
     pub(super) fn get_mut(&mut self, generation: u32) -> Option<&mut Range> {
-        self.ranges
-            .iter_mut()
-            .find(|range| range.id.generation == generation)
+        self.ranges.iter_mut().find(|range| range.id.generation == generation)
     }
 
     /// The one of this pgmap that is not over.
@@ -55,10 +53,7 @@ impl Ranges {
 
     /// A new one of this pgmap.
     pub(super) fn add(&mut self, pgmap: u64, seen: At) -> RangeId {
-        let id = RangeId {
-            pgmap,
-            generation: self.next,
-        };
+        let id = RangeId { pgmap, generation: self.next };
         self.next = self.next.wrapping_add(1);
         self.ranges.push(Range::new(id, seen));
         id
@@ -67,12 +62,7 @@ impl Ranges {
     /// Forgets the oldest ended ones for which `is_used` is false.
     pub(super) fn prune(&mut self, is_used: impl Fn(u32) -> bool) {
         let over = |range: &Range| range.stage() == Stage::Released && !is_used(range.id.generation);
-        let mut excess = self
-            .ranges
-            .iter()
-            .filter(|range| over(range))
-            .count()
-            .saturating_sub(MAX_ENDED);
+        let mut excess = self.ranges.iter().filter(|range| over(range)).count().saturating_sub(MAX_ENDED);
         self.ranges.retain(|range| {
             let drop = excess > 0 && over(range);
             excess -= usize::from(drop);
@@ -89,9 +79,7 @@ impl Range {
         base: Option<u64>,
         geometry: &mut Geometry,
     ) {
-        self.physical = self
-            .physical
-            .or_else(|| physical.filter(|range| range.size() > 0));
+        self.physical = self.physical.or_else(|| physical.filter(|range| range.size() > 0));
         if let Some((base, physical)) = base.zip(self.physical) {
             geometry.learn_range(base, physical);
         }

@@ -55,10 +55,7 @@ impl Ledger {
         let bytes = bytes_of(&unexplained);
         self.close_unplaced(bytes, before_ns, context);
         self.mmaps.forgive(before_ns);
-        let known: u64 = unexplained
-            .iter()
-            .map(|span| self.preexisting.overlap(span))
-            .sum();
+        let known: u64 = unexplained.iter().map(|span| self.preexisting.overlap(span)).sum();
         self.preexisting.clear();
         for span in unexplained {
             let pgmap = ranges.at(span.start).map(|range| range.id.pgmap);
@@ -73,8 +70,7 @@ impl Ledger {
     }
 
     fn is_older(&self, key: u32, time_ns: u64) -> bool {
-        self.get(key)
-            .is_some_and(|reference| reference.at.time_ns < time_ns)
+        self.get(key).is_some_and(|reference| reference.at.time_ns < time_ns)
     }
 
     /// Memory that both an allocation and an mmap have is that of the later one: it was not known where the pages lie
@@ -155,10 +151,7 @@ impl Ledger {
         for key in over {
             self.close(key, ClosedBy::Pulled, context);
         }
-        let unplaced = self
-            .mmaps
-            .iter()
-            .find(|(indices, _)| context.geometry.span(indices).is_none());
+        let unplaced = self.mmaps.iter().find(|(indices, _)| context.geometry.span(indices).is_none());
         if unexplained > 0 || unplaced.is_none() {
             return;
         }
@@ -175,10 +168,7 @@ impl Ledger {
 
     /// Bytes of mmaps of which it is not known where they lie: as much of the pre-existing memory can be theirs.
     pub(super) fn unplaced_mmap_bytes(&self, geometry: &super::Geometry) -> u64 {
-        let unplaced = self
-            .mmaps
-            .iter()
-            .filter(|(indices, _)| geometry.span(indices).is_none());
+        let unplaced = self.mmaps.iter().filter(|(indices, _)| geometry.span(indices).is_none());
         let pages: u64 = unplaced.map(|(indices, _)| indices.end - indices.start).sum();
         pages.saturating_mul(crate::event::decode::PAGE_SIZE)
     }

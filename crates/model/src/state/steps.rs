@@ -94,11 +94,7 @@ impl Device {
     fn device_step(&mut self, event: &Event, context: &mut Context<'_>) {
         match event.kind {
             Kind::Release => {
-                for range in self
-                    .ranges
-                    .iter_mut()
-                    .filter(|range| range.stage() < Stage::Released)
-                {
+                for range in self.ranges.iter_mut().filter(|range| range.stage() < Stage::Released) {
                     range.steps.release = range.steps.release.or(Some(context.at));
                 }
                 if event.taken == Some(0) {
@@ -106,11 +102,7 @@ impl Device {
                 }
             }
             Kind::Released => {
-                for range in self
-                    .ranges
-                    .iter_mut()
-                    .filter(|range| range.stage() < Stage::Released)
-                {
+                for range in self.ranges.iter_mut().filter(|range| range.stage() < Stage::Released) {
                     range.steps.released = Some(context.at);
                 }
                 self.ledger.close_all(context);
@@ -131,13 +123,8 @@ impl Device {
         context: &mut Context<'_>,
     ) {
         let kind = event.kind;
-        let step = Step {
-            kind,
-            at: context.at,
-            task: event.task,
-            range,
-            stack: event.stack.as_slice().into(),
-        };
+        let step =
+            Step { kind, at: context.at, task: event.task, range, stack: event.stack.as_slice().into() };
         let Some(pending) = &mut self.teardown else {
             if !teardown::is_closing(kind) {
                 let mut teardown = Teardown::new(step);

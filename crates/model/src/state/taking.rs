@@ -54,24 +54,14 @@ impl Ledger {
         let entries = event.count;
         let Some((key, addr, size)) = self.nested(event) else {
             let size = event.size.unwrap_or(0);
-            let taken = Taken::ScatterList {
-                sgl,
-                addr: None,
-                size,
-                entries,
-            };
+            let taken = Taken::ScatterList { sgl, addr: None, size, entries };
             self.enter(event, taken, NO_RANGE, context);
             return;
         };
         let origin = self.origins.enter(event);
         let mut inner = origin;
         self.change(key, |reference| {
-            reference.taken = Taken::ScatterList {
-                sgl,
-                addr: Some(addr),
-                size,
-                entries,
-            };
+            reference.taken = Taken::ScatterList { sgl, addr: Some(addr), size, entries };
             inner = std::mem::replace(&mut reference.origin, origin);
         });
         // Who asked for the list says more than that the list asked for its memory.
@@ -86,9 +76,7 @@ impl Ledger {
         let reference = self.get(key).filter(|reference| reference.pid == pid)?;
         match reference.taken {
             Taken::Allocation { addr, size } if !reference.partial => {
-                let fits = event
-                    .size
-                    .is_none_or(|asked| whole_pages(asked) == whole_pages(size));
+                let fits = event.size.is_none_or(|asked| whole_pages(asked) == whole_pages(size));
                 fits.then_some((key, addr, size))
             }
             _ => None,
@@ -111,12 +99,7 @@ impl Ledger {
             }
             self.reuse_preexisting(&span, context);
         }
-        let taken = Taken::Mmap {
-            page,
-            user_addr: event.user_addr,
-            pages,
-            outstanding: pages,
-        };
+        let taken = Taken::Mmap { page, user_addr: event.user_addr, pages, outstanding: pages };
         let key = self.enter(event, taken, generation, context);
         self.mmaps.take(first..end, key);
     }

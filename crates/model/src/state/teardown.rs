@@ -153,12 +153,7 @@ impl Teardown {
     #[must_use]
     pub fn task(&self) -> Option<&Task> {
         let does = |step: &&Step| !matches!(step.kind, Kind::Unbind | Kind::Unbound | Kind::Drained);
-        let acting = self
-            .steps
-            .iter()
-            .rev()
-            .filter(does)
-            .find_map(|step| step.task.as_ref());
+        let acting = self.steps.iter().rev().filter(does).find_map(|step| step.task.as_ref());
         acting.or_else(|| self.steps.iter().find_map(|step| step.task.as_ref()))
     }
 

@@ -144,12 +144,7 @@ impl Assembler {
             return false;
         }
         let stack = stack(record);
-        for waiting in self
-            .queue
-            .iter_mut()
-            .rev()
-            .filter(|waiting| waiting.until_ns.is_some())
-        {
+        for waiting in self.queue.iter_mut().rev().filter(|waiting| waiting.until_ns.is_some()) {
             let Element::Event(event) = &mut waiting.element else {
                 continue;
             };
@@ -184,29 +179,15 @@ mod tests {
 
     fn event(time_ns: u64, position: u64, flags: u8) -> Record {
         let (kind, hook, seq) = (Kind::Kill as u8, Hook::Kill as u8, Ring::Rare.sequence(position));
-        Record {
-            kind,
-            hook,
-            flags,
-            time_ns,
-            seq,
-            ..user::blank(1)
-        }
+        Record { kind, hook, flags, time_ns, seq, ..user::blank(1) }
     }
 
     fn part(time_ns: u64, position: u64, parent: u64, part: u32, frames: &[u64]) -> Record {
-        let head = Record {
-            kind: Kind::Stack as u8,
-            ..event(time_ns, position, 0)
-        };
+        let head = Record { kind: Kind::Stack as u8, ..event(time_ns, position, 0) };
         let mut stack = to_stack(&from_record(&head));
         stack.frames = [0; STACK_FRAMES];
         stack.frames[..frames.len()].copy_from_slice(frames);
-        to_record(&from_stack(&StackRecord {
-            parent: Ring::Rare.sequence(parent),
-            part,
-            ..stack
-        }))
+        to_record(&from_stack(&StackRecord { parent: Ring::Rare.sequence(parent), part, ..stack }))
     }
 
     fn run(records: &[Record]) -> Vec<(u64, Kind, usize)> {

@@ -94,9 +94,7 @@ impl Order {
             self.held.sort_by_key(Item::key);
             self.sorted = self.held.len();
         }
-        let ready = self
-            .held
-            .partition_point(|item| item.time_ns() < batch.watermark_ns);
+        let ready = self.held.partition_point(|item| item.time_ns() < batch.watermark_ns);
         self.held.drain(..ready).for_each(&mut out);
         self.sorted = self.held.len();
         self.released_ns = self.released_ns.max(batch.watermark_ns);
@@ -112,36 +110,19 @@ mod tests {
     use crate::event::Reason;
 
     fn record(cpu: u32, position: u64, time_ns: u64) -> Record {
-        Record {
-            cpu,
-            seq: Ring::Hot.sequence(position),
-            time_ns,
-            ..user::blank(1)
-        }
+        Record { cpu, seq: Ring::Hot.sequence(position), time_ns, ..user::blank(1) }
     }
 
     fn batch(records: Vec<Record>, losses: Vec<Loss>, watermark_ns: u64) -> Batch {
-        Batch {
-            records,
-            losses,
-            watermark_ns,
-            changed: false,
-        }
+        Batch { records, losses, watermark_ns, changed: false }
     }
 
     #[test]
     fn nothing_is_released_before_its_time() {
         let mut order = Order::new();
         let mut seen = Vec::new();
-        order.release(
-            &batch(vec![record(0, 0, 20), record(1, 0, 10)], vec![], 10),
-            |item| seen.push(item),
-        );
-        assert_eq!(
-            (seen.len(), order.len()),
-            (0, 2),
-            "another record of time 10 may follow"
-        );
+        order.release(&batch(vec![record(0, 0, 20), record(1, 0, 10)], vec![], 10), |item| seen.push(item));
+        assert_eq!((seen.len(), order.len()), (0, 2), "another record of time 10 may follow");
         order.release(&batch(vec![record(0, 1, 15)], vec![], 20), |item| seen.push(item));
         assert_eq!(seen.iter().map(Item::time_ns).collect::<Vec<_>>(), [10, 15]);
         order.release(&batch(vec![], vec![], u64::MAX), |item| seen.push(item));
@@ -151,23 +132,10 @@ mod tests {
     #[test]
     fn a_loss_stands_where_its_window_opens() {
         let (cpu, ring, reason) = (Some(0), Ring::Hot, Reason::Overwritten);
-        let loss = Loss {
-            cpu,
-            ring,
-            first: 1,
-            last: 5,
-            from_ns: 15,
-            to_ns: 40,
-            reason,
-        };
+        let loss = Loss { cpu, ring, first: 1, last: 5, from_ns: 15, to_ns: 40, reason };
         let mut order = Order::new();
         let mut seen = Vec::new();
-        let records = vec![
-            record(1, 0, 10),
-            record(0, 6, 40),
-            record(1, 1, 15),
-            record(1, 2, 20),
-        ];
+        let records = vec![record(1, 0, 10), record(0, 6, 40), record(1, 1, 15), record(1, 2, 20)];
         order.release(&batch(records, vec![loss], u64::MAX), |item| seen.push(item));
         let losses: Vec<_> = seen.iter().map(|item| matches!(item, Item::Loss(_))).collect();
         assert_eq!(losses, [false, true, false, false, false]);
@@ -177,10 +145,7 @@ mod tests {
     fn a_broken_watermark_is_noticed() {
         let mut order = Order::new();
         order.release(&batch(vec![record(0, 0, 10)], vec![], 50), |_| ());
-        order.release(
-            &batch(vec![record(1, 0, 49), record(1, 1, 50)], vec![], 60),
-            |_| (),
-        );
+        order.release(&batch(vec![record(1, 0, 49), record(1, 1, 50)], vec![], 60), |_| ());
         assert_eq!(order.late(), 1);
     }
 

@@ -27,11 +27,7 @@ pub struct Run {
 
 impl Run {
     pub fn new(options: Options, hooks: &[HookStatus]) -> Self {
-        Self {
-            model: Model::new(),
-            rules: Rules::new(options, hooks),
-            told: Vec::new(),
-        }
+        Self { model: Model::new(), rules: Rules::new(options, hooks), told: Vec::new() }
     }
 
     pub fn feed(&mut self, elements: &[Element]) {
@@ -49,9 +45,7 @@ impl Run {
 
     pub fn verdict(&self, rule: Rule, device: DeviceAddress) -> Verdict {
         let mut verdicts = self.rules.verdicts(&self.model).into_iter();
-        verdicts
-            .find(|verdict| verdict.rule == rule && verdict.device == device)
-            .unwrap()
+        verdicts.find(|verdict| verdict.rule == rule && verdict.device == device).unwrap()
     }
 
     pub fn answer(&self, rule: Rule, device: DeviceAddress) -> Answer {
@@ -65,12 +59,7 @@ impl Run {
 
     /// The one finding of a rule.
     pub fn only(&self, rule: Rule) -> &Finding {
-        let of: Vec<_> = self
-            .rules
-            .findings()
-            .iter()
-            .filter(|finding| finding.rule == rule)
-            .collect();
+        let of: Vec<_> = self.rules.findings().iter().filter(|finding| finding.rule == rule).collect();
         assert_eq!(of.len(), 1, "{}: {of:#?}", rule.name());
         of[0]
     }
@@ -93,11 +82,7 @@ pub const fn status(hook: Hook, state: HookState) -> HookStatus {
 pub fn hooks_but(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
     let state = |hook: Hook| {
         let other = others.iter().find(|&&(other, _)| other == hook);
-        let usual = if ARMED.contains(&hook) {
-            HookState::Armed
-        } else {
-            HookState::Attached
-        };
+        let usual = if ARMED.contains(&hook) { HookState::Armed } else { HookState::Attached };
         other.map_or(usual, |&(_, state)| state)
     };
     Hook::ALL.iter().map(|&hook| status(hook, state(hook))).collect()
@@ -115,11 +100,9 @@ pub fn judge(elements: &[Element]) -> Run {
 pub const fn rules_of(fault: Fault) -> &'static [Rule] {
     match fault {
         // Its late free is of memory that is gone.
-        Fault::RemovedFirst => &[
-            Rule::RemovedBeforeDrained,
-            Rule::DrainedAfterRemoval,
-            Rule::UseAfterRemoval,
-        ],
+        Fault::RemovedFirst => {
+            &[Rule::RemovedBeforeDrained, Rule::DrainedAfterRemoval, Rule::UseAfterRemoval]
+        }
         // The memory is out at the removal, too.
         Fault::Unwaited => &[Rule::PoolDestroyedInUse, Rule::RemovedBeforeDrained],
         Fault::KilledTwice => &[Rule::DoubleKill],
@@ -166,11 +149,7 @@ pub fn fault() -> impl Strategy<Value = Fault> {
 pub const fn aftermath(fault: Fault) -> &'static [Rule] {
     match fault {
         // The rest has no reference, and is not waited for, even if it is mapped. Its free can come at any time.
-        Fault::FreeLess => &[
-            Rule::PoolDestroyedInUse,
-            Rule::MapImbalance,
-            Rule::UseAfterRemoval,
-        ],
+        Fault::FreeLess => &[Rule::PoolDestroyedInUse, Rule::MapImbalance, Rule::UseAfterRemoval],
         _ => &[],
     }
 }

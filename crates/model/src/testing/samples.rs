@@ -11,11 +11,7 @@ pub const MS: u64 = 1_000_000;
 pub const SECOND: u64 = 1000 * MS;
 
 /// Times are seconds since 2026-11-22 18:00 UTC.
-pub const CLOCK: Clock = Clock {
-    boottime_ns: 0,
-    realtime_ns: 1_795_370_400_000_000_000,
-    utc_offset_s: 0,
-};
+pub const CLOCK: Clock = Clock { boottime_ns: 0, realtime_ns: 1_795_370_400_000_000_000, utc_offset_s: 0 };
 
 /// Where an NVMe driver, an NVMe target and the kernel itself take memory.
 pub const NVME_CODE: u64 = 0xffff_ffff_c012_3177;

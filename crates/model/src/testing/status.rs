@@ -11,11 +11,8 @@ use crate::{
 };
 
 /// 2026-11-22 18:00:05 UTC at boottime 5 s, two hours ahead of UTC.
-pub const CLOCK: Clock = Clock {
-    boottime_ns: 5_000_000_000,
-    realtime_ns: 1_795_370_405_000_000_000,
-    utc_offset_s: 7200,
-};
+pub const CLOCK: Clock =
+    Clock { boottime_ns: 5_000_000_000, realtime_ns: 1_795_370_405_000_000_000, utc_offset_s: 7200 };
 
 /// Three records of CPU 1.
 pub const LOSS: Loss = Loss {
@@ -55,43 +52,13 @@ pub fn status() -> Status {
         boot_id: "9c1e6b1e-0000-4000-8000-000000000001".to_owned(),
         run: 0x0123_4567_89ab_cdef,
         cpus: 2,
-        rings: RingSizes {
-            hot: 1 << 20,
-            rare: 1 << 18,
-        },
-        accounting: Accounting {
-            sequence: SequenceQuality::Exact,
-            missed: MissedQuality::Counted,
-        },
+        rings: RingSizes { hot: 1 << 20, rare: 1 << 18 },
+        accounting: Accounting { sequence: SequenceQuality::Exact, missed: MissedQuality::Counted },
         hooks: vec![
-            hook(
-                Hook::Alloc,
-                "pci_alloc_p2pmem",
-                Some(Method::Fentry),
-                HookState::Attached,
-                None,
-            ),
-            hook(
-                Hook::Kill,
-                "memunmap_pages",
-                Some(Method::Kprobe),
-                HookState::Attached,
-                None,
-            ),
-            hook(
-                Hook::PageFree,
-                "p2pdma_folio_free",
-                None,
-                HookState::Failed,
-                Some(denied),
-            ),
-            hook(
-                Hook::DmaMapSg,
-                "__dma_map_sg_attrs",
-                Some(Method::Fentry),
-                HookState::Armed,
-                None,
-            ),
+            hook(Hook::Alloc, "pci_alloc_p2pmem", Some(Method::Fentry), HookState::Attached, None),
+            hook(Hook::Kill, "memunmap_pages", Some(Method::Kprobe), HookState::Attached, None),
+            hook(Hook::PageFree, "p2pdma_folio_free", None, HookState::Failed, Some(denied)),
+            hook(Hook::DmaMapSg, "__dma_map_sg_attrs", Some(Method::Fentry), HookState::Armed, None),
             hook(Hook::UnmapSg, "", None, HookState::Absent, None),
         ],
         devices: vec![Device {

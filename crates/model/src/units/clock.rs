@@ -29,10 +29,8 @@ impl Clock {
     /// Local time of day with microseconds.
     #[must_use]
     pub fn time_of_day(&self, time_ns: u64) -> String {
-        let (_, seconds, ns) = split(
-            self.realtime(time_ns)
-                .saturating_add(i64::from(self.utc_offset_s) * NS),
-        );
+        let (_, seconds, ns) =
+            split(self.realtime(time_ns).saturating_add(i64::from(self.utc_offset_s) * NS));
         let [hour, minute, second] = time_of(seconds);
         format!("{hour:02}:{minute:02}:{second:02}.{:06}", ns / 1000)
     }
@@ -47,11 +45,7 @@ impl Clock {
 /// Days since 1970, seconds of the day, nanoseconds of the second.
 const fn split(ns: i64) -> (i64, i64, i64) {
     let seconds = ns.div_euclid(NS);
-    (
-        seconds.div_euclid(DAY_S),
-        seconds.rem_euclid(DAY_S),
-        ns.rem_euclid(NS),
-    )
+    (seconds.div_euclid(DAY_S), seconds.rem_euclid(DAY_S), ns.rem_euclid(NS))
 }
 
 /// Hour, minute and second of a second of the day.
@@ -79,11 +73,7 @@ mod tests {
     use super::*;
 
     /// A clock on which times are nanoseconds since 1970.
-    const EPOCH: Clock = Clock {
-        boottime_ns: 0,
-        realtime_ns: 0,
-        utc_offset_s: 0,
-    };
+    const EPOCH: Clock = Clock { boottime_ns: 0, realtime_ns: 0, utc_offset_s: 0 };
 
     #[test]
     fn known_moments_are_written_right() {
@@ -99,11 +89,7 @@ mod tests {
 
     #[test]
     fn boot_time_is_moved_to_the_time_of_day() {
-        let clock = Clock {
-            boottime_ns: 5_000_000_000,
-            realtime_ns: 1_000_000_000,
-            utc_offset_s: -3600,
-        };
+        let clock = Clock { boottime_ns: 5_000_000_000, realtime_ns: 1_000_000_000, utc_offset_s: -3600 };
         assert_eq!(clock.rfc3339(5_000_000_000), "1970-01-01T00:00:01.000000000Z");
         assert_eq!(clock.rfc3339(3_999_999_999), "1969-12-31T23:59:59.999999999Z");
         assert_eq!(clock.time_of_day(5_000_001_500), "23:00:01.000001");

@@ -54,11 +54,7 @@ mod tests {
 
     fn of(release: &str) -> (bool, Misses, Misses) {
         let accounting = LossAccounting::of(&Release::parse(release), None);
-        (
-            accounting.exact,
-            accounting.fentry_misses,
-            accounting.kprobe_misses,
-        )
+        (accounting.exact, accounting.fentry_misses, accounting.kprobe_misses)
     }
 
     #[test]

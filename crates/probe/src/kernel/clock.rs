@@ -8,10 +8,7 @@ use p2p_trace_model::units::Clock;
 #[cfg(target_os = "linux")]
 #[must_use]
 pub fn boottime_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for writing; the call does not fail for a clock that every kernel has.
     unsafe {
         libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time);
@@ -23,9 +20,7 @@ pub fn boottime_ns() -> u64 {
 #[cfg(not(target_os = "linux"))]
 #[must_use]
 pub fn boottime_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_nanos() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
 /// `CLOCK_BOOTTIME` beside the time of day, now.

@@ -87,10 +87,7 @@ impl KernelConfig {
     /// Takes the text of a `.config`.
     pub(crate) fn parse(source: &Path, text: &str) -> Self {
         let set = text.lines().filter(|line| line.starts_with("CONFIG_"));
-        Self {
-            source: Some(source.to_owned()),
-            text: set.flat_map(|line| [line, "\n"]).collect(),
-        }
+        Self { source: Some(source.to_owned()), text: set.flat_map(|line| [line, "\n"]).collect() }
     }
 
     /// Reads the first there is of `/proc/config.gz`, `/boot/config-RELEASE` and `/lib/modules/RELEASE/config`.
@@ -100,10 +97,7 @@ impl KernelConfig {
             root.boot.join(format!("config-{release}")),
             root.modules.join(release.as_str()).join("config"),
         ];
-        candidates
-            .iter()
-            .find_map(|path| Some(Self::parse(path, &read_config(path)?)))
-            .unwrap_or_default()
+        candidates.iter().find_map(|path| Some(Self::parse(path, &read_config(path)?))).unwrap_or_default()
     }
 
     /// The file it was read from; `None` if there was none.
@@ -116,11 +110,10 @@ impl KernelConfig {
         if self.source.is_none() {
             return Setting::Unknown;
         }
-        let value = self.text.lines().find_map(|line| {
-            line.strip_prefix("CONFIG_")?
-                .strip_prefix(name)?
-                .strip_prefix('=')
-        });
+        let value = self
+            .text
+            .lines()
+            .find_map(|line| line.strip_prefix("CONFIG_")?.strip_prefix(name)?.strip_prefix('='));
         match value {
             None | Some("n") => Setting::No,
             Some("m") => Setting::Module,
@@ -133,10 +126,7 @@ fn read_config(path: &Path) -> Option<String> {
     let bytes = read(path).ok()?;
     let bytes = if bytes.starts_with(b"\x1f\x8b") {
         let mut unpacked = Vec::new();
-        GzDecoder::new(&bytes[..])
-            .take(MAX_LEN)
-            .read_to_end(&mut unpacked)
-            .ok()?;
+        GzDecoder::new(&bytes[..]).take(MAX_LEN).read_to_end(&mut unpacked).ok()?;
         unpacked
     } else {
         bytes

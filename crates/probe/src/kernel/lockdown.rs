@@ -35,9 +35,7 @@ impl Lockdown {
 
     /// Reads `none [integrity] confidentiality`: the brackets mark the level.
     fn parse(text: &str) -> Self {
-        let level = text
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+        let level = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
         match level {
             Some("none") => Self::None,
             Some("integrity") => Self::Integrity,
@@ -66,18 +64,9 @@ mod tests {
 
     #[test]
     fn the_brackets_mark_the_level() {
-        assert_eq!(
-            Lockdown::parse("[none] integrity confidentiality"),
-            Lockdown::None
-        );
-        assert_eq!(
-            Lockdown::parse("none [integrity] confidentiality\n"),
-            Lockdown::Integrity
-        );
-        assert_eq!(
-            Lockdown::parse("none integrity [confidentiality]"),
-            Lockdown::Confidentiality
-        );
+        assert_eq!(Lockdown::parse("[none] integrity confidentiality"), Lockdown::None);
+        assert_eq!(Lockdown::parse("none [integrity] confidentiality\n"), Lockdown::Integrity);
+        assert_eq!(Lockdown::parse("none integrity [confidentiality]"), Lockdown::Confidentiality);
         assert_eq!(Lockdown::parse("none integrity"), Lockdown::Unknown);
     }
 

@@ -74,9 +74,8 @@ impl Kernel {
     ///
     /// If not even the release can be read. Every other fact that is missing is so in its field.
     pub fn collect(root: &KernelRoot, btf_file: Option<&Path>) -> Result<Self, KernelError> {
-        let release = Release::read(root).ok_or_else(|| KernelError {
-            path: root.proc.join("sys/kernel/osrelease"),
-        })?;
+        let release = Release::read(root)
+            .ok_or_else(|| KernelError { path: root.proc.join("sys/kernel/osrelease") })?;
         let btf_path = btf_file.map_or_else(|| root.btf(), Path::to_owned);
         // The two that take long, side by side.
         let (symbols, btf) = thread::scope(|scope| {
@@ -101,16 +100,8 @@ impl Kernel {
 
     /// Whether this kernel has peer-to-peer memory, by its functions; `None` where neither symbols nor types are readable.
     pub(crate) fn has_p2pdma(&self) -> Option<bool> {
-        let by_symbol = self
-            .symbols
-            .as_ref()
-            .ok()
-            .map(|symbols| symbols.has(P2PDMA_FUNCTION));
-        let by_type = self
-            .btf
-            .as_ref()
-            .ok()
-            .map(|btf| btf.func(P2PDMA_FUNCTION).is_some());
+        let by_symbol = self.symbols.as_ref().ok().map(|symbols| symbols.has(P2PDMA_FUNCTION));
+        let by_type = self.btf.as_ref().ok().map(|btf| btf.func(P2PDMA_FUNCTION).is_some());
         match (by_symbol, by_type) {
             (Some(true), _) | (_, Some(true)) => Some(true),
             (by_symbol, by_type) => by_symbol.or(by_type),

@@ -22,13 +22,7 @@ pub enum Capability {
 
 impl Capability {
     /// All of them, in the order they are reported.
-    pub const ALL: [Self; 5] = [
-        Self::SysAdmin,
-        Self::Bpf,
-        Self::Perfmon,
-        Self::Syslog,
-        Self::SysResource,
-    ];
+    pub const ALL: [Self; 5] = [Self::SysAdmin, Self::Bpf, Self::Perfmon, Self::Syslog, Self::SysResource];
 }
 
 impl fmt::Display for Capability {
@@ -135,9 +129,7 @@ fn is_identity(map: &str) -> bool {
 
 /// The hard limit of the line `Max locked memory` of `/proc/self/limits`.
 fn parse_memlock(limits: &str) -> Option<Limit> {
-    let values = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max locked memory"))?;
+    let values = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
     match values.split_whitespace().nth(1)? {
         "unlimited" => Some(Limit::Unlimited),
         bytes => bytes.parse().ok().map(Limit::Bytes),
@@ -163,10 +155,7 @@ mod tests {
     fn reads_limits_and_maps() {
         let line = "Max locked memory         65536                8388608              bytes     \n";
         assert_eq!(parse_memlock(line), Some(Limit::Bytes(8388608)));
-        assert_eq!(
-            parse_memlock("Max locked memory unlimited unlimited bytes"),
-            Some(Limit::Unlimited)
-        );
+        assert_eq!(parse_memlock("Max locked memory unlimited unlimited bytes"), Some(Limit::Unlimited));
         assert_eq!(parse_memlock("Max cpu time unlimited unlimited seconds"), None);
         assert!(is_identity("         0          0 4294967295\n"));
         assert!(!is_identity("         0     100000      65536\n"));
@@ -174,32 +163,17 @@ mod tests {
 
     #[test]
     fn loading_takes_two_capabilities_or_one_that_stands_for_both() {
-        let rights = |members: &[Capability]| Rights {
-            capabilities: Capabilities::of(members),
-            ..Rights::default()
-        };
-        assert_eq!(
-            rights(&[]).missing_to_load(),
-            [Capability::Bpf, Capability::Perfmon]
-        );
-        assert_eq!(
-            rights(&[Capability::Bpf]).missing_to_load(),
-            [Capability::Perfmon]
-        );
+        let rights =
+            |members: &[Capability]| Rights { capabilities: Capabilities::of(members), ..Rights::default() };
+        assert_eq!(rights(&[]).missing_to_load(), [Capability::Bpf, Capability::Perfmon]);
+        assert_eq!(rights(&[Capability::Bpf]).missing_to_load(), [Capability::Perfmon]);
         assert!(rights(&[Capability::SysAdmin]).missing_to_load().is_empty());
-        assert!(
-            rights(&[Capability::Bpf, Capability::Perfmon])
-                .missing_to_load()
-                .is_empty()
-        );
+        assert!(rights(&[Capability::Bpf, Capability::Perfmon]).missing_to_load().is_empty());
     }
 
     #[test]
     fn paranoia_refuses_kprobes() {
-        let mut rights = Rights {
-            perf_event_paranoid: Some(3),
-            ..Rights::default()
-        };
+        let mut rights = Rights { perf_event_paranoid: Some(3), ..Rights::default() };
         assert!(!rights.allows_kprobes());
         rights.perf_event_paranoid = Some(2);
         assert!(rights.allows_kprobes());

@@ -54,14 +54,7 @@ impl Armer {
         vmemmap: Option<(u64, u64)>,
     ) -> Self {
         let (orders, progress) = start(hooks);
-        Self {
-            table,
-            arming: Arming::new(vmemmap),
-            is_armed: false,
-            orders,
-            progress,
-            told_ns: 0,
-        }
+        Self { table, arming: Arming::new(vmemmap), is_armed: false, orders, progress, told_ns: 0 }
     }
 
     /// Orders what a record asks for.
@@ -101,9 +94,7 @@ impl Armer {
         while let Ok(progress) = self.progress.try_recv() {
             match progress {
                 Progress::Made(time_ns, change) => {
-                    batch
-                        .records
-                        .push(writer.attach(time_ns.max(self.told_ns), &change));
+                    batch.records.push(writer.attach(time_ns.max(self.told_ns), &change));
                 }
                 // The status is ready only now.
                 Progress::Done => batch.changed = true,

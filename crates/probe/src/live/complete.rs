@@ -62,37 +62,20 @@ impl Instruction {
 
     /// The result is 0.
     const fn nothing(self) -> Self {
-        Self {
-            opcode: SET,
-            registers: self.registers & 0xf,
-            offset: 0,
-            number: 0,
-        }
+        Self { opcode: SET, registers: self.registers & 0xf, offset: 0, number: 0 }
     }
 
     /// As it should be on this kernel.
     fn completed(self, config: &Config, members: &[u32], cast: Option<Cast>) -> Self {
         match (self.opcode, self.registers, self.offset, self.number) {
             (CALL, 0, 0, marker::CAST) => cast.map_or(
-                Self {
-                    opcode: MOVE,
-                    registers: FIRST_ARGUMENT_TO_RESULT,
-                    offset: 0,
-                    number: 0,
-                },
-                |cast| Self {
-                    registers: KERNEL_FUNCTION,
-                    number: cast.function_id.cast_signed(),
-                    ..self
-                },
+                Self { opcode: MOVE, registers: FIRST_ARGUMENT_TO_RESULT, offset: 0, number: 0 },
+                |cast| Self { registers: KERNEL_FUNCTION, number: cast.function_id.cast_signed(), ..self },
             ),
             (ADD, _, 0, number) if (marker::MEMBER..marker::MEMBER + marker::MEMBERS).contains(&number) => {
                 let offset = members.get((number - marker::MEMBER) as usize).copied();
                 let offset = offset.filter(|&offset| offset != MISSING).unwrap_or(0);
-                Self {
-                    number: offset.cast_signed(),
-                    ..self
-                }
+                Self { number: offset.cast_signed(), ..self }
             }
             (ADD, _, 0, number) if (marker::FRAME..=marker::FRAME + 0xff).contains(&number) => {
                 let count = config.arg_counts.get((number - marker::FRAME) as usize);
@@ -102,10 +85,9 @@ impl Instruction {
                     ..self
                 }
             }
-            (SET, _, 0, number) if let Some(offset) = marker::offset_of(number, marker::SETTING, 4) => Self {
-                number: setting(config, offset).cast_signed(),
-                ..self
-            },
+            (SET, _, 0, number) if let Some(offset) = marker::offset_of(number, marker::SETTING, 4) => {
+                Self { number: setting(config, offset).cast_signed(), ..self }
+            }
             (LOAD, _, marker::REGISTER.., 0) => {
                 let place = position(config, self.offset - marker::REGISTER);
                 let register = place.and_then(|place| REGISTERS.get(usize::from(place)));
@@ -113,13 +95,7 @@ impl Instruction {
             }
             (LOAD, _, marker::ARGUMENT.., 0) => {
                 let place = position(config, self.offset - marker::ARGUMENT);
-                place.map_or_else(
-                    || self.nothing(),
-                    |place| Self {
-                        offset: i16::from(place) * 8,
-                        ..self
-                    },
-                )
+                place.map_or_else(|| self.nothing(), |place| Self { offset: i16::from(place) * 8, ..self })
             }
             _ => self,
         }
@@ -133,13 +109,7 @@ fn completed_wide([first, second]: [Instruction; 2], config: &Config) -> [Instru
         return [first, second];
     };
     let [low, high] = [offset, offset + 4].map(|offset| setting(config, offset).cast_signed());
-    [
-        Instruction { number: low, ..first },
-        Instruction {
-            number: high,
-            ..second
-        },
-    ]
+    [Instruction { number: low, ..first }, Instruction { number: high, ..second }]
 }
 
 /// The 32 bits of the configuration at an offset, 0 where there are none.
@@ -225,22 +195,14 @@ mod tests {
     }
 
     fn load(offset: i16) -> Instruction {
-        Instruction {
-            opcode: LOAD,
-            registers: 0x12,
-            offset,
-            number: 0,
-        }
+        Instruction { opcode: LOAD, registers: 0x12, offset, number: 0 }
     }
 
     #[test]
     fn an_argument_is_loaded_from_its_place_or_is_zero() {
         let of_free = |index| marker::argument(Hook::Free as u8, index);
         assert_eq!(completed(load(marker::ARGUMENT + of_free(2)), None), load(16));
-        assert_eq!(
-            completed(load(marker::ARGUMENT + of_free(marker::RESULT)), None),
-            load(24)
-        );
+        assert_eq!(completed(load(marker::ARGUMENT + of_free(marker::RESULT)), None), load(24));
         assert_eq!(completed(load(marker::REGISTER + of_free(0)), None), load(112));
         let none = completed(load(marker::ARGUMENT + of_free(3)), None);
         assert_eq!(none.write(), [SET, 2, 0, 0, 0, 0, 0, 0]);
@@ -249,20 +211,11 @@ mod tests {
 
     #[test]
     fn a_member_is_where_the_layout_has_it() {
-        let add = |number| Instruction {
-            opcode: ADD,
-            registers: 3,
-            offset: 0,
-            number,
-        };
+        let add = |number| Instruction { opcode: ADD, registers: 3, offset: 0, number };
         let devfn = marker::MEMBER + marker::member(offset_of!(Layout, pci_dev_devfn));
         assert_eq!(completed(add(devfn), None), add(0x38));
         let bus = marker::MEMBER + marker::member(offset_of!(Layout, pci_dev_bus));
-        assert_eq!(
-            completed(add(bus), None),
-            add(0),
-            "it is missing, and nobody goes there"
-        );
+        assert_eq!(completed(add(bus), None), add(0), "it is missing, and nobody goes there");
         assert_eq!(completed(add(marker::FRAME + Hook::Free as i32), None), add(40));
     }
 
@@ -271,12 +224,7 @@ mod tests {
         let mut config = config();
         config.slots = [64, 32];
         config.run = 0x1122_3344_5566_7788;
-        let set = |number| Instruction {
-            opcode: SET,
-            registers: 4,
-            offset: 0,
-            number,
-        };
+        let set = |number| Instruction { opcode: SET, registers: 4, offset: 0, number };
         let rare = marker::setting(offset_of!(Config, slots) + 4);
         let members = members(&config.layout);
         assert_eq!(set(rare).completed(&config, &members, None), set(32));
@@ -284,45 +232,20 @@ mod tests {
 
         let wide = |low, high| {
             let second = Instruction::read([0, 0, 0, 0, 0, 0, 0, 0]);
-            [
-                Instruction {
-                    opcode: WIDE,
-                    ..set(low)
-                },
-                Instruction {
-                    number: high,
-                    ..second
-                },
-            ]
+            [Instruction { opcode: WIDE, ..set(low) }, Instruction { number: high, ..second }]
         };
         let run = marker::wide_setting(offset_of!(Config, run));
-        assert_eq!(
-            completed_wide(wide(run, 0), &config),
-            wide(0x5566_7788, 0x1122_3344)
-        );
-        assert_eq!(
-            completed_wide(wide(run, 1), &config),
-            wide(run, 1),
-            "another number"
-        );
+        assert_eq!(completed_wide(wide(run, 0), &config), wide(0x5566_7788, 0x1122_3344));
+        assert_eq!(completed_wide(wide(run, 1), &config), wide(run, 1), "another number");
         let past_the_end = marker::WIDE_SETTING + (size_of::<Config>() / 8) as i32;
-        assert_eq!(
-            completed_wide(wide(past_the_end, 0), &config),
-            wide(past_the_end, 0)
-        );
+        assert_eq!(completed_wide(wide(past_the_end, 0), &config), wide(past_the_end, 0));
     }
 
     #[test]
     fn a_cast_is_a_call_or_a_move() {
         let call = Instruction::read([CALL, 0, 0, 0, 0x43, 0x50, 0x32, 0x50]);
-        let cast = Cast {
-            function_id: 7,
-            type_id: 9,
-        };
-        assert_eq!(
-            completed(call, Some(cast)).write(),
-            [CALL, 0x20, 0, 0, 7, 0, 0, 0]
-        );
+        let cast = Cast { function_id: 7, type_id: 9 };
+        assert_eq!(completed(call, Some(cast)).write(), [CALL, 0x20, 0, 0, 7, 0, 0, 0]);
         assert_eq!(completed(call, None).write(), [MOVE, 0x10, 0, 0, 0, 0, 0, 0]);
     }
 

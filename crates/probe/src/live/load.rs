@@ -38,10 +38,7 @@ pub(super) fn random_run() -> Result<u64, ProbeError> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|source| ProbeError::Read {
-            path: "/dev/urandom",
-            source,
-        })?;
+        .map_err(|source| ProbeError::Read { path: "/dev/urandom", source })?;
     Ok(u64::from_ne_bytes(bytes))
 }
 
@@ -49,19 +46,9 @@ pub(super) fn random_run() -> Result<u64, ProbeError> {
 /// fails and says so.
 fn lift_memory_limit() {
     let maximum = getrlimit(Resource::Memlock).maximum;
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    let lifted = setrlimit(Resource::Memlock, unlimited).or_else(|_| {
-        setrlimit(
-            Resource::Memlock,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
-        )
-    });
+    let unlimited = Rlimit { current: None, maximum: None };
+    let lifted = setrlimit(Resource::Memlock, unlimited)
+        .or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum }));
     if let Err(error) = lifted {
         tracing::debug!("the limit on locked memory stays: {error}");
     }
@@ -80,9 +67,7 @@ pub(super) fn load(config: &Config, features: Features) -> Result<Ebpf, ProbeErr
         .map_max_entries("RARE", per_cpu * config.slots[1])
         .map_max_entries("COUNTERS", per_cpu)
         .map_max_entries("BURSTS", per_cpu);
-    loader
-        .load(&completed(config, features))
-        .map_err(|error| ProbeError::Load(describe(&error)))
+    loader.load(&completed(config, features)).map_err(|error| ProbeError::Load(describe(&error)))
 }
 
 /// The object for a kernel with these features.
@@ -105,11 +90,8 @@ pub(super) fn map_descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapFd
 /// Maps the transport's arrays.
 pub(super) fn map_arrays(ebpf: &Ebpf, config: &Config) -> Result<Arrays, ProbeError> {
     let data = |name| map_data(ebpf, name).map(MapData::fd);
-    let maps = MapFds {
-        rings: [data("HOT")?, data("RARE")?],
-        counters: data("COUNTERS")?,
-        open: data("OPEN")?,
-    };
+    let maps =
+        MapFds { rings: [data("HOT")?, data("RARE")?], counters: data("COUNTERS")?, open: data("OPEN")? };
     mirror::tag_counters(maps.counters, config.run, config.cpus)
         .map_err(ProbeError::system("mark the counters"))?;
     Arrays::new(&maps, config.cpus, config.slots).map_err(ProbeError::system("map the rings"))
@@ -127,32 +109,19 @@ where
     T: TryFrom<Map>,
     T::Error: std::fmt::Display,
 {
-    let map = ebpf
-        .take_map(name)
-        .ok_or_else(|| ProbeError::Load(format!("the object has no map {name}")))?;
+    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Load(format!("the object has no map {name}")))?;
     T::try_from(map).map_err(|error| ProbeError::Load(format!("map {name}: {error}")))
 }
 
 /// Loads a program that is run by hand, never attached.
 pub(super) fn load_helper(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProbeError> {
     let missing = || ProbeError::Load(format!("the object has no program {name}"));
-    let program: &mut RawTracePoint = ebpf
-        .program_mut(name)
-        .ok_or_else(missing)?
-        .try_into()
-        .map_err(|error| load_error(name, &error))?;
-    program
-        .load()
-        .map_err(|error| ProbeError::Load(refusal::load_error(name, &error)))?;
-    let descriptor = ebpf
-        .program(name)
-        .ok_or_else(missing)?
-        .fd()
-        .map_err(|error| load_error(name, &error))?;
-    descriptor
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(ProbeError::system("keep a program"))
+    let program: &mut RawTracePoint =
+        ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|error| load_error(name, &error))?;
+    program.load().map_err(|error| ProbeError::Load(refusal::load_error(name, &error)))?;
+    let descriptor =
+        ebpf.program(name).ok_or_else(missing)?.fd().map_err(|error| load_error(name, &error))?;
+    descriptor.as_fd().try_clone_to_owned().map_err(ProbeError::system("keep a program"))
 }
 
 fn load_error(name: &str, error: &aya::programs::ProgramError) -> ProbeError {

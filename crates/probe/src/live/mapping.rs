@@ -61,9 +61,7 @@ impl Mapping {
 
     /// Reads word `index`; 0 behind the end.
     pub(super) fn load(&self, index: usize) -> u64 {
-        self.words()
-            .get(index)
-            .map_or(0, |word| word.load(Ordering::Relaxed))
+        self.words().get(index).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Writes word `index`; only in a writable mapping.
@@ -122,11 +120,7 @@ impl Arrays {
     pub(super) fn new<T: AsFd>(maps: &MapFds<'_, T>, cpus: u32, slots: [u32; 2]) -> io::Result<Self> {
         let count = cpus as usize;
         let ring = |index: usize| {
-            Mapping::new(
-                maps.rings[index],
-                count * slots[index] as usize * SLOT_SIZE,
-                ProtFlags::READ,
-            )
+            Mapping::new(maps.rings[index], count * slots[index] as usize * SLOT_SIZE, ProtFlags::READ)
         };
         Ok(Self {
             rings: [ring(0)?, ring(1)?],
@@ -138,18 +132,13 @@ impl Arrays {
     }
 
     fn counter(&self, cpu: u32, offset: usize) -> Option<&AtomicU64> {
-        self.counters
-            .words()
-            .get(cpu as usize * COUNTER_WORDS + offset / 8)
+        self.counters.words().get(cpu as usize * COUNTER_WORDS + offset / 8)
     }
 
     /// Sums one counter over all CPUs; `offset` is its offset in [`Counters`].
     fn sum(&self, offset: usize) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;
-        (0..self.cpus)
-            .filter_map(|cpu| self.counter(cpu, offset))
-            .map(|word| word.load(Relaxed))
-            .sum()
+        (0..self.cpus).filter_map(|cpu| self.counter(cpu, offset)).map(|word| word.load(Relaxed)).sum()
     }
 
     /// Records dropped, over all CPUs and both rings.

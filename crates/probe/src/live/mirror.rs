@@ -26,10 +26,7 @@ pub(super) fn tag_counters(counters: impl AsFd, run: u64, cpus: u32) -> io::Resu
     for cpu in 0..cpus {
         let tag = Tag::new(run, cpu);
         let first = cpu as usize * COUNTERS_SIZE / 8;
-        for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check]
-            .into_iter()
-            .enumerate()
-        {
+        for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check].into_iter().enumerate() {
             mapping.store(first + index, word);
         }
     }
@@ -80,10 +77,7 @@ impl Mirror {
             let position = record.seq;
             let first = (position % u64::from(USER_SLOTS)) as usize * SLOT_SIZE / 8;
             self.user.store(first, busy(position));
-            let guarded = Record {
-                guard: guard(position),
-                ..*record
-            };
+            let guarded = Record { guard: guard(position), ..*record };
             for (index, word) in from_record(&guarded).into_iter().enumerate() {
                 self.user.store(first + 1 + index, word);
             }

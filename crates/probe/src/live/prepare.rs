@@ -57,28 +57,17 @@ impl Prepared {
             let ebpf = load(&config, features);
             (kernel_types.join().ok().flatten(), ebpf)
         });
-        Ok(Self {
-            ebpf: ebpf?,
-            kernel_types,
-            plan,
-            config,
-            features,
-            devices,
-        })
+        Ok(Self { ebpf: ebpf?, kernel_types, plan, config, features, devices })
     }
 }
 
 /// What the kernel side has room for.
 fn check_limits(devices: usize, cpus: u32) -> Result<(), ProbeError> {
     if devices > MAX_DEVICES {
-        return Err(ProbeError::Load(format!(
-            "at most {MAX_DEVICES} devices can be traced by name"
-        )));
+        return Err(ProbeError::Load(format!("at most {MAX_DEVICES} devices can be traced by name")));
     }
     if cpus > MAX_CPUS {
-        return Err(ProbeError::Load(format!(
-            "this machine may have {cpus} CPUs, more than {MAX_CPUS}"
-        )));
+        return Err(ProbeError::Load(format!("this machine may have {cpus} CPUs, more than {MAX_CPUS}")));
     }
     Ok(())
 }

@@ -23,10 +23,9 @@ const REASON: usize = 120;
 /// One sentence that says why `program` could not be loaded. The verifier's log goes to a file, which the sentence names.
 pub(super) fn load_error(program: &str, error: &ProgramError) -> String {
     match error {
-        ProgramError::LoadError {
-            io_error,
-            verifier_log,
-        } => refused(program, io_error, &verifier_log.to_string(), &env::temp_dir()),
+        ProgramError::LoadError { io_error, verifier_log } => {
+            refused(program, io_error, &verifier_log.to_string(), &env::temp_dir())
+        }
         other => describe(other),
     }
 }
@@ -58,11 +57,7 @@ fn keep(program: &str, log: &str, folder: &Path) -> Result<PathBuf, String> {
     let others = (1..NUMBERS).map(|number| folder.join(format!("p2p-trace-{program}-{number}.log")));
     let mut failed = None;
     for path in iter::once(first).chain(others) {
-        let created = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path);
+        let created = File::options().write(true).create_new(true).mode(0o600).open(&path);
         match created {
             Ok(mut file) => {
                 let written = file.write_all(end(log).as_bytes());

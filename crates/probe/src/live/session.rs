@@ -92,14 +92,8 @@ impl LiveSession {
         request: &Request,
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, ProbeError> {
-        let Prepared {
-            mut ebpf,
-            kernel_types,
-            plan,
-            config,
-            features,
-            devices,
-        } = Prepared::new(root, symbols, btf, request)?;
+        let Prepared { mut ebpf, kernel_types, plan, config, features, devices } =
+            Prepared::new(root, symbols, btf, request)?;
         let arrays = map_arrays(&ebpf, &config)?;
         let mirror = map_mirror(&ebpf, &config)?;
         let doorbell = take_map(&mut ebpf, "DOORBELL")?;
@@ -132,9 +126,7 @@ impl LiveSession {
             writer: Writer::new(config.run),
             features,
             root: root.clone(),
-            release: Release::read(root)
-                .map(|release| release.as_str().to_owned())
-                .unwrap_or_default(),
+            release: Release::read(root).map(|release| release.as_str().to_owned()).unwrap_or_default(),
             config,
             flushed: Instant::now(),
             puller,
@@ -163,10 +155,8 @@ impl LiveSession {
         self.flush_bursts()?;
         let from_ns = now_ns();
         self.puller.begin()?;
-        let readings: Vec<_> = due
-            .into_iter()
-            .filter_map(|device| self.puller.read(device, now_ns()))
-            .collect();
+        let readings: Vec<_> =
+            due.into_iter().filter_map(|device| self.puller.read(device, now_ns())).collect();
         self.puller.end();
         // What was freed before a bitmap was read stands before the reading's end in the stream.
         self.flush_bursts()?;
@@ -177,9 +167,7 @@ impl LiveSession {
     fn tell_readings(&mut self, readings: Vec<Reading>, from_ns: u64, batch: &mut Batch) {
         let to_ns = now_ns();
         for reading in readings {
-            batch
-                .records
-                .extend(reading.records(&mut self.writer, from_ns, to_ns));
+            batch.records.extend(reading.records(&mut self.writer, from_ns, to_ns));
         }
     }
 
@@ -198,11 +186,7 @@ impl LiveSession {
     /// Says what the kernel has not run since the last time.
     fn tell_skipped(&mut self, now_ns: u64, batch: &mut Batch) {
         // What does not number its records does not tell of which ring they are, either.
-        let dropped = if self.features.fetch_add {
-            0
-        } else {
-            self.arrays.dropped()
-        };
+        let dropped = if self.features.fetch_add { 0 } else { self.arrays.dropped() };
         // While the armed hooks are attached, which takes its time, they cannot be asked: then next time.
         let Ok(hooks) = self.hooks.try_lock() else { return };
         let runs: Vec<_> = hooks.missed().collect();
@@ -212,9 +196,7 @@ impl LiveSession {
             self.puller.lose(now_ns);
         }
         let writer = &mut self.writer;
-        batch
-            .records
-            .extend(losses.iter().map(|loss| writer.late_loss(now_ns, loss)));
+        batch.records.extend(losses.iter().map(|loss| writer.late_loss(now_ns, loss)));
     }
 
     /// Orders what a record asks for.
@@ -227,11 +209,8 @@ impl LiveSession {
 
 impl Session for LiveSession {
     fn status(&self) -> Status {
-        let sequence = if self.features.fetch_add {
-            SequenceQuality::Exact
-        } else {
-            SequenceQuality::Partial
-        };
+        let sequence =
+            if self.features.fetch_add { SequenceQuality::Exact } else { SequenceQuality::Partial };
         let bytes = |slots: u32| u64::from(slots) * SLOT_SIZE as u64;
         let hooks = self.hooks();
         Status {
@@ -243,14 +222,8 @@ impl Session for LiveSession {
                 .to_owned(),
             run: self.config.run,
             cpus: self.config.cpus,
-            rings: RingSizes {
-                hot: bytes(self.config.slots[0]),
-                rare: bytes(self.config.slots[1]),
-            },
-            accounting: Accounting {
-                sequence,
-                missed: hooks.missed_quality(),
-            },
+            rings: RingSizes { hot: bytes(self.config.slots[0]), rare: bytes(self.config.slots[1]) },
+            accounting: Accounting { sequence, missed: hooks.missed_quality() },
             hooks: hooks.statuses(),
             devices: devices::list(&self.root).into_iter().map(device).collect(),
         }
@@ -271,10 +244,8 @@ impl Session for LiveSession {
         if let Some(next_ns) = self.puller.next_try_ns() {
             timeout = timeout.min(Duration::from_nanos(next_ns.saturating_sub(now_ns())));
         }
-        let timeout = Timespec {
-            tv_sec: timeout.as_secs() as i64,
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
+        let timeout =
+            Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let mut descriptors = [PollFd::new(&self.doorbell, PollFlags::IN)];
         // An interrupted wait is over early, which is all that a caller can notice.
         poll(&mut descriptors, Some(&timeout)).unwrap_or_default();
@@ -343,11 +314,7 @@ impl Session for LiveSession {
             }
         }
         // With atomic fetch-add, what is dropped has its position already, and counts among the lost.
-        let dropped = if self.features.fetch_add {
-            0
-        } else {
-            self.arrays.dropped()
-        };
+        let dropped = if self.features.fetch_add { 0 } else { self.arrays.dropped() };
         Ok(Totals {
             hits: self.arrays.hits(),
             missed,

@@ -61,10 +61,7 @@ pub(super) struct Cast {
 
 impl Cast {
     fn of(btf: &Btf) -> Option<Self> {
-        Some(Self {
-            function_id: btf.func_id("bpf_rdonly_cast")?,
-            type_id: btf.struct_id("pt_regs")?,
-        })
+        Some(Self { function_id: btf.func_id("bpf_rdonly_cast")?, type_id: btf.struct_id("pt_regs")? })
     }
 }
 
@@ -75,9 +72,7 @@ impl Features {
         Self {
             fetch_add: btf.member_offset("bpf_prog_info", "recursion_misses").is_some(),
             task_btf: btf.enumerator("BPF_FUNC_get_current_task_btf").is_some(),
-            kprobe_misses: btf
-                .member_offset("bpf_link_info", "perf_event.kprobe.missed")
-                .is_some(),
+            kprobe_misses: btf.member_offset("bpf_link_info", "perf_event.kprobe.missed").is_some(),
             cast: if is_foreign { None } else { Cast::of(btf) },
         }
     }

@@ -15,11 +15,7 @@ pub(super) struct Skipped {
 impl Skipped {
     /// Nothing has been skipped before this time.
     pub(super) const fn new(now_ns: u64) -> Self {
-        Self {
-            runs: [0; HOOK_SLOTS],
-            dropped: 0,
-            told_ns: now_ns,
-        }
+        Self { runs: [0; HOOK_SLOTS], dropped: 0, told_ns: now_ns }
     }
 
     /// What is new, by ring, since the last time: of the runs that were missed per hook, as far as the kernel counts them,
@@ -81,20 +77,13 @@ mod tests {
     fn what_is_new_is_told_once_and_by_ring() {
         let mut skipped = Skipped::new(5);
         let mut since = |now_ns, hot, rare, dropped| {
-            let missed = [
-                (Hook::Mmap, Some(hot)),
-                (Hook::Kill, Some(rare)),
-                (Hook::Drained, None),
-            ];
+            let missed = [(Hook::Mmap, Some(hot)), (Hook::Kill, Some(rare)), (Hook::Drained, None)];
             skipped.since(now_ns, missed, dropped)
         };
         assert_eq!(since(10, 0, 0, 0), []);
         assert_eq!(since(20, 3, 0, 0), [Loss::skipped(Ring::Hot, 3, 10, 20)]);
         assert_eq!(since(30, 3, 0, 0), []);
-        let both = [
-            Loss::skipped(Ring::Hot, 1, 30, 40),
-            Loss::skipped(Ring::Rare, 2, 30, 40),
-        ];
+        let both = [Loss::skipped(Ring::Hot, 1, 30, 40), Loss::skipped(Ring::Rare, 2, 30, 40)];
         assert_eq!(since(40, 4, 2, 0), both);
         assert_eq!(since(50, 0, 0, 0), []);
         assert_eq!(since(60, 4, 2, 5).len(), 2);

@@ -48,12 +48,8 @@ impl Statistics {
             let descriptor = data(ebpf.map(name)?)?.fd().as_fd().as_raw_fd();
             Some((name.as_str(), descriptor, map))
         });
-        object
-            .relocate_maps(descriptors, &sections)
-            .map_err(|error| describe(&error))?;
-        object
-            .relocate_calls(&sections)
-            .map_err(|error| describe(&error))?;
+        object.relocate_maps(descriptors, &sections).map_err(|error| describe(&error))?;
+        object.relocate_calls(&sections).map_err(|error| describe(&error))?;
         Ok(Self { object, types })
     }
 
@@ -61,14 +57,12 @@ impl Statistics {
     pub(super) fn instructions(&self, name: &str, function: Option<u32>) -> Option<u32> {
         let program = self.object.programs.get(name)?;
         let (kind, attach) = match program.section {
-            ProgramSection::FEntry { .. } => (
-                bpf_prog_type::BPF_PROG_TYPE_TRACING,
-                Some((bpf_attach_type::BPF_TRACE_FENTRY, function?)),
-            ),
-            ProgramSection::FExit { .. } => (
-                bpf_prog_type::BPF_PROG_TYPE_TRACING,
-                Some((bpf_attach_type::BPF_TRACE_FEXIT, function?)),
-            ),
+            ProgramSection::FEntry { .. } => {
+                (bpf_prog_type::BPF_PROG_TYPE_TRACING, Some((bpf_attach_type::BPF_TRACE_FENTRY, function?)))
+            }
+            ProgramSection::FExit { .. } => {
+                (bpf_prog_type::BPF_PROG_TYPE_TRACING, Some((bpf_attach_type::BPF_TRACE_FEXIT, function?)))
+            }
             _ => (bpf_prog_type::BPF_PROG_TYPE_KPROBE, None),
         };
         let log = sys::statistics(&Load {
@@ -78,9 +72,7 @@ impl Statistics {
             license: &program.license,
             types: self.types.as_fd(),
         });
-        let log = log
-            .inspect_err(|error| tracing::debug!("no statistics of {name}: {error}"))
-            .ok()?;
+        let log = log.inspect_err(|error| tracing::debug!("no statistics of {name}: {error}")).ok()?;
         processed(&log)
     }
 }
@@ -95,10 +87,7 @@ const fn data(map: &Map) -> Option<&MapData> {
 
 /// The number in `processed 123 insns (limit 1000000) …`.
 fn processed(log: &str) -> Option<u32> {
-    let line = log
-        .lines()
-        .rev()
-        .find_map(|line| line.strip_prefix("processed "))?;
+    let line = log.lines().rev().find_map(|line| line.strip_prefix("processed "))?;
     line.split(' ').next()?.parse().ok()
 }
 

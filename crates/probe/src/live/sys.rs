@@ -22,11 +22,7 @@ fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
             size_of::<bpf_attr>(),
         )
     };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 fn bpf_fd(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<OwnedFd> {
@@ -71,10 +67,7 @@ const LOG_BYTES: usize = 64 << 10;
 /// Whatever the kernel answers.
 pub(super) fn statistics(load: &Load<'_>) -> io::Result<String> {
     let function = load.function;
-    let (functions, lines) = (
-        function.func_info.func_info_bytes(),
-        function.line_info.line_info_bytes(),
-    );
+    let (functions, lines) = (function.func_info.func_info_bytes(), function.line_info.line_info_bytes());
     let mut log = vec![0u8; LOG_BYTES];
     // SAFETY: all zeroes is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };

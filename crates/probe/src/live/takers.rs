@@ -34,32 +34,19 @@ struct Taker {
 impl Takers {
     /// Nobody yet.
     pub(super) fn new(root: &KernelRoot) -> Self {
-        Self {
-            tasks: Tasks::new(root.clone()),
-            known: HashMap::new(),
-            last: 0,
-        }
+        Self { tasks: Tasks::new(root.clone()), known: HashMap::new(), last: 0 }
     }
 
     /// Takes note of a record.
     pub(super) fn follow(&mut self, record: &Record) {
-        let &Record {
-            pid,
-            tgid,
-            comm,
-            time_ns,
-            ..
-        } = record;
+        let &Record { pid, tgid, comm, time_ns, .. } = record;
         let takes = matches!(record.kind(), Some(Kind::Alloc | Kind::SglAlloc | Kind::Mmap));
         if !takes || tgid == self.last || !record.has(valid::TASK) || self.tasks.hidden().is_some() {
             return;
         }
         self.last = tgid;
         if self.known.len() < LIMIT {
-            self.known.entry(tgid).or_insert(Taker {
-                task: Task { pid, tgid, comm },
-                since_ns: time_ns,
-            });
+            self.known.entry(tgid).or_insert(Taker { task: Task { pid, tgid, comm }, since_ns: time_ns });
         }
     }
 
@@ -92,14 +79,7 @@ mod tests {
     }
 
     fn alloc(tgid: u32, time_ns: u64) -> Record {
-        Record {
-            kind: Kind::Alloc as u8,
-            valid: valid::TASK,
-            tgid,
-            pid: tgid,
-            time_ns,
-            ..blank(1)
-        }
+        Record { kind: Kind::Alloc as u8, valid: valid::TASK, tgid, pid: tgid, time_ns, ..blank(1) }
     }
 
     fn gone(takers: &mut Takers) -> Vec<u32> {

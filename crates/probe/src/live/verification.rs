@@ -41,19 +41,11 @@ impl Verification {
         btf: &Btf,
         request: &Request,
     ) -> Result<Self, ProbeError> {
-        let request = Request {
-            ring_size: Some(0),
-            ..request.clone()
-        };
+        let request = Request { ring_size: Some(0), ..request.clone() };
         let prepared = Prepared::new(root, symbols, btf, &request)?;
         let (config, features) = (prepared.config, prepared.features);
-        let mut hooks = Hooks::new(
-            prepared.ebpf,
-            prepared.kernel_types,
-            prepared.plan,
-            request.attach,
-            features,
-        );
+        let mut hooks =
+            Hooks::new(prepared.ebpf, prepared.kernel_types, prepared.plan, request.attach, features);
         let refused = hooks.load();
         let mut programs = hooks.verified(|ebpf| {
             let statistics = Statistics::new(&completed(&config, features), ebpf)
@@ -65,20 +57,13 @@ impl Verification {
             Some(count)
         });
         programs.sort_by(|one, other| one.program.cmp(&other.program));
-        Ok(Self {
-            cpus: config.cpus,
-            programs,
-            refused,
-        })
+        Ok(Self { cpus: config.cpus, programs, refused })
     }
 
     /// Instructions of all programs together; `None` where the kernel does not say.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
-        self.programs
-            .iter()
-            .map(|program| program.instructions.map(u64::from))
-            .sum()
+        self.programs.iter().map(|program| program.instructions.map(u64::from)).sum()
     }
 }
 
@@ -91,17 +76,11 @@ mod tests {
         let of = |instructions: &[Option<u32>]| Verification {
             programs: instructions
                 .iter()
-                .map(|&instructions| Verified {
-                    program: "alloc_fexit".to_owned(),
-                    instructions,
-                })
+                .map(|&instructions| Verified { program: "alloc_fexit".to_owned(), instructions })
                 .collect(),
             ..Verification::default()
         };
-        assert_eq!(
-            of(&[Some(3), Some(u32::MAX)]).total(),
-            Some(3 + u64::from(u32::MAX))
-        );
+        assert_eq!(of(&[Some(3), Some(u32::MAX)]).total(), Some(3 + u64::from(u32::MAX)));
         assert_eq!(of(&[Some(3), None]).total(), None);
     }
 }

@@ -13,10 +13,7 @@ pub type MemberSpec<'a> = (&'a str, u32, u32);
 
 impl Builder {
     pub fn new() -> Self {
-        Self {
-            strings: vec![0],
-            ..Self::default()
-        }
+        Self { strings: vec![0], ..Self::default() }
     }
 
     /// The id of the type added last.
@@ -66,10 +63,8 @@ impl Builder {
         size: u32,
         members: &[MemberSpec<'_>],
     ) -> u32 {
-        let tail: Vec<u32> = members
-            .iter()
-            .flat_map(|&(name, type_id, place)| [self.string(name), type_id, place])
-            .collect();
+        let tail: Vec<u32> =
+            members.iter().flat_map(|&(name, type_id, place)| [self.string(name), type_id, place]).collect();
         self.raw(name, kind, flag, members.len(), size, &tail)
     }
 
@@ -86,10 +81,7 @@ impl Builder {
     }
 
     pub fn enumeration(&mut self, name: &str, signed: bool, values: &[(&str, u32)]) -> u32 {
-        let tail: Vec<u32> = values
-            .iter()
-            .flat_map(|&(name, value)| [self.string(name), value])
-            .collect();
+        let tail: Vec<u32> = values.iter().flat_map(|&(name, value)| [self.string(name), value]).collect();
         self.raw(name, 6, signed, values.len(), 4, &tail)
     }
 
@@ -102,10 +94,8 @@ impl Builder {
     }
 
     pub fn function(&mut self, name: &str, returns: u32, params: &[(&str, u32)]) -> u32 {
-        let tail: Vec<u32> = params
-            .iter()
-            .flat_map(|&(name, type_id)| [self.string(name), type_id])
-            .collect();
+        let tail: Vec<u32> =
+            params.iter().flat_map(|&(name, type_id)| [self.string(name), type_id]).collect();
         let proto = self.raw("", 13, false, params.len(), returns, &tail);
         // A function's element count is its linkage; nothing follows the record.
         self.raw(name, 12, false, 1, proto, &[])

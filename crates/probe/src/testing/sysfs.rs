@@ -14,64 +14,30 @@ pub fn plant(root: &KernelRoot) {
         make(&format!("{bridge}/{bdf}/nvme/{nvme}/{nvme}n1"));
     }
     make(&format!("{bridge}/0000:03:00.0/p2pmem"));
-    for (file, text) in [
-        ("size", "67108864\n"),
-        ("available", "66977792\n"),
-        ("published", "1\n"),
-    ] {
+    for (file, text) in [("size", "67108864\n"), ("available", "66977792\n"), ("published", "1\n")] {
         write(&format!("{bridge}/0000:03:00.0/p2pmem/{file}"), text);
     }
     fs::create_dir_all(root.proc.join("sys/kernel")).unwrap();
     fs::write(root.proc.join("sys/kernel/osrelease"), "7.3.4\n").unwrap();
-    for folder in [
-        "bus/pci/devices",
-        "bus/pci/drivers/nvme",
-        "class/nvme",
-        "class/block",
-        "class/net",
-    ] {
+    for folder in ["bus/pci/devices", "bus/pci/drivers/nvme", "class/nvme", "class/block", "class/net"] {
         make(folder);
     }
-    link(
-        "../../../../bus/pci/drivers/nvme",
-        &format!("{bridge}/0000:03:00.0/driver"),
-    );
+    link("../../../../bus/pci/drivers/nvme", &format!("{bridge}/0000:03:00.0/driver"));
     for bdf in ["0000:03:00.0", "0000:04:00.0"] {
-        link(
-            &format!("../../../{bridge}/{bdf}"),
-            &format!("bus/pci/devices/{bdf}"),
-        );
+        link(&format!("../../../{bridge}/{bdf}"), &format!("bus/pci/devices/{bdf}"));
     }
-    link(
-        &format!("../../{bridge}/0000:03:00.0/nvme/nvme0"),
-        "class/nvme/nvme0",
-    );
-    link(
-        &format!("../../{bridge}/0000:04:00.0/nvme/nvme1"),
-        "class/nvme/nvme1",
-    );
-    link(
-        &format!("../../{bridge}/0000:03:00.0/nvme/nvme0/nvme0n1"),
-        "class/block/nvme0n1",
-    );
+    link(&format!("../../{bridge}/0000:03:00.0/nvme/nvme0"), "class/nvme/nvme0");
+    link(&format!("../../{bridge}/0000:04:00.0/nvme/nvme1"), "class/nvme/nvme1");
+    link(&format!("../../{bridge}/0000:03:00.0/nvme/nvme0/nvme0n1"), "class/block/nvme0n1");
     // A disk of a subsystem with two paths, one with one path, and a device that is not PCI.
-    for (subsystem, disk, paths) in [
-        ("0", "nvme7n1", &["nvme0", "nvme1"][..]),
-        ("1", "nvme8n1", &["nvme1"]),
-    ] {
+    for (subsystem, disk, paths) in [("0", "nvme7n1", &["nvme0", "nvme1"][..]), ("1", "nvme8n1", &["nvme1"])]
+    {
         let folder = format!("devices/virtual/nvme-subsystem/nvme-subsys{subsystem}");
         make(&format!("{folder}/{disk}"));
         link(&format!("../../{folder}/{disk}"), &format!("class/block/{disk}"));
         for path in paths {
-            let bdf = if *path == "nvme0" {
-                "0000:03:00.0"
-            } else {
-                "0000:04:00.0"
-            };
-            link(
-                &format!("../../../../{bridge}/{bdf}/nvme/{path}"),
-                &format!("{folder}/{path}"),
-            );
+            let bdf = if *path == "nvme0" { "0000:03:00.0" } else { "0000:04:00.0" };
+            link(&format!("../../../../{bridge}/{bdf}/nvme/{path}"), &format!("{folder}/{path}"));
         }
     }
     make("devices/virtual/net/lo");

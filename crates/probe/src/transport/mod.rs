@@ -39,9 +39,7 @@ pub(crate) struct Rings {
 impl Rings {
     /// Readers for CPUs 0 to `cpus - 1` of the run with the random number `run`.
     pub(crate) fn new(cpus: u32, run: u64) -> Self {
-        let readers = (0..cpus)
-            .flat_map(|cpu| Ring::ALL.map(|ring| Reader::new(cpu, ring, run)))
-            .collect();
+        let readers = (0..cpus).flat_map(|cpu| Ring::ALL.map(|ring| Reader::new(cpu, ring, run))).collect();
         Self { readers, turn: 0 }
     }
 
@@ -61,9 +59,8 @@ impl Rings {
         while idle < self.readers.len() {
             let reader = &mut self.readers[self.turn];
             let room = limit.saturating_sub(batch.records.len()).min(TURN);
-            let busy = memory
-                .view(reader.cpu, reader.ring)
-                .is_some_and(|view| reader.read(&view, room, batch));
+            let busy =
+                memory.view(reader.cpu, reader.ring).is_some_and(|view| reader.read(&view, room, batch));
             idle = if busy && room > 0 { 0 } else { idle + 1 };
             self.turn = (self.turn + 1) % self.readers.len();
         }
@@ -86,20 +83,12 @@ impl Rings {
     pub(crate) fn positions(&self, memory: &impl Memory) -> Vec<Position> {
         let position = |reader: &Reader| {
             let (cpu, ring) = (reader.cpu, reader.ring);
-            memory.view(cpu, ring).map(|view| Position {
-                cpu,
-                ring,
-                head: view.head(),
-            })
+            memory.view(cpu, ring).map(|view| Position { cpu, ring, head: view.head() })
         };
         self.readers.iter().filter_map(position).collect()
     }
 
     fn watermark_ns(&self) -> u64 {
-        self.readers
-            .iter()
-            .map(Reader::watermark_ns)
-            .min()
-            .unwrap_or(u64::MAX)
+        self.readers.iter().map(Reader::watermark_ns).min().unwrap_or(u64::MAX)
     }
 }

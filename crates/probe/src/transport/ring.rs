@@ -89,17 +89,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(cpu: u32, ring: Ring, run: u64) -> Self {
         let history = VecDeque::from([(0, 0)]);
-        Self {
-            cpu,
-            ring,
-            run,
-            next: 0,
-            target: 0,
-            now_ns: 0,
-            history,
-            stalled: None,
-            open: None,
-        }
+        Self { cpu, ring, run, next: 0, target: 0, now_ns: 0, history, stalled: None, open: None }
     }
 
     /// Begins a poll: whatever is not claimed by now is younger than `bound_ns`.
@@ -194,11 +184,7 @@ impl Reader {
             return self.lose(self.next, Reason::Corrupt, batch);
         }
         let resume = head.saturating_sub(view.capacity()) + margin(view);
-        self.lose(
-            resume.saturating_sub(1).clamp(self.next, head - 1),
-            Reason::Overwritten,
-            batch,
-        );
+        self.lose(resume.saturating_sub(1).clamp(self.next, head - 1), Reason::Overwritten, batch);
     }
 
     fn is_given_up(&mut self, view: &View<'_>) -> bool {
@@ -222,15 +208,7 @@ impl Reader {
             _ => {
                 self.close(self.now_ns, batch);
                 let (ring, from_ns, to_ns) = (self.ring, self.bound_ns(), self.now_ns);
-                self.open = Some(Loss {
-                    cpu: Some(self.cpu),
-                    ring,
-                    first,
-                    last,
-                    from_ns,
-                    to_ns,
-                    reason,
-                });
+                self.open = Some(Loss { cpu: Some(self.cpu), ring, first, last, from_ns, to_ns, reason });
             }
         }
         self.advance(last + 1);
@@ -238,10 +216,7 @@ impl Reader {
 
     fn close(&mut self, to_ns: u64, batch: &mut Batch) {
         if let Some(loss) = self.open.take() {
-            batch.losses.push(Loss {
-                to_ns: to_ns.max(loss.from_ns),
-                ..loss
-            });
+            batch.losses.push(Loss { to_ns: to_ns.max(loss.from_ns), ..loss });
         }
     }
 
@@ -262,11 +237,7 @@ fn look(view: &View<'_>, position: u64) -> Look {
         let header = slot[0].load(Ordering::Acquire);
         if header != committed(position) {
             let held = header & !BUSY;
-            return if held > committed(position) {
-                Look::Overwritten(held - 1)
-            } else {
-                Look::Pending
-            };
+            return if held > committed(position) { Look::Overwritten(held - 1) } else { Look::Pending };
         }
         let words = copy(&slot[1..]);
         fence(Ordering::Acquire);

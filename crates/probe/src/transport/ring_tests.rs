@@ -37,11 +37,7 @@ struct Shared {
 impl Shared {
     fn new(slots: usize) -> Self {
         let ring = || repeat_with(AtomicU64::default).take(slots * SLOT_WORDS).collect();
-        Self {
-            slots: [ring(), ring()],
-            heads: Default::default(),
-            clock: AtomicU64::new(1),
-        }
+        Self { slots: [ring(), ring()], heads: Default::default(), clock: AtomicU64::new(1) }
     }
 
     fn now(&self) -> u64 {
@@ -84,9 +80,7 @@ impl Shared {
         let before = slot[0].load(Ordering::Relaxed);
         // Still another's, or a younger one's: dropped. Positions are below the busy bit.
         let free = before <= position
-            && slot[0]
-                .compare_exchange(before, busy(position), Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok();
+            && slot[0].compare_exchange(before, busy(position), Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !free {
             return;
         }
@@ -130,10 +124,7 @@ impl Seen {
         }
         for loss in &batch.losses {
             assert!(loss.first <= loss.last && loss.from_ns <= loss.to_ns);
-            assert!(
-                loss.from_ns >= self.watermark_ns,
-                "a loss older than the watermark"
-            );
+            assert!(loss.from_ns >= self.watermark_ns, "a loss older than the watermark");
             self.lost[loss.ring as usize] += loss.count();
         }
         assert!(batch.watermark_ns >= self.watermark_ns, "the watermark went back");
@@ -189,11 +180,8 @@ fn race(slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
             let mut dice = Dice(seed);
             while shared.heads[0].load(Ordering::Relaxed) < records {
                 produce_nested(&shared, &mut dice, 3);
-                let behind = || {
-                    shared.heads[0]
-                        .load(Ordering::Relaxed)
-                        .saturating_sub(read.load(Ordering::Relaxed))
-                };
+                let behind =
+                    || shared.heads[0].load(Ordering::Relaxed).saturating_sub(read.load(Ordering::Relaxed));
                 while behind() > lag {
                     thread::yield_now();
                 }
@@ -251,10 +239,7 @@ fn a_claimed_record_holds_the_watermark_until_it_is_given_up() {
     rings.poll(&shared, now + 1_000_000 + STALL_LIMIT_NS, 10, &mut batch);
     assert_eq!((batch.records.len(), batch.losses.len()), (1, 1));
     let loss = batch.losses[0];
-    assert_eq!(
-        (loss.first, loss.last, loss.reason, loss.from_ns),
-        (0, 0, Reason::Abandoned, before)
-    );
+    assert_eq!((loss.first, loss.last, loss.reason, loss.from_ns), (0, 0, Reason::Abandoned, before));
     assert!(batch.watermark_ns > before);
 }
 
@@ -280,11 +265,7 @@ fn a_record_of_another_run_is_no_record() {
     let mut batch = Batch::default();
     rings.finish(&shared, 1_000_000_000, &mut batch);
     assert_eq!(
-        batch
-            .losses
-            .iter()
-            .map(|loss| (loss.count(), loss.reason))
-            .collect::<Vec<_>>(),
+        batch.losses.iter().map(|loss| (loss.count(), loss.reason)).collect::<Vec<_>>(),
         [(1, Reason::Corrupt)]
     );
 }

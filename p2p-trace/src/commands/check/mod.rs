@@ -48,9 +48,7 @@ struct Judged {
 pub fn run(args: &CheckArgs, global: &Global) -> Result<Exit> {
     let options = Options {
         json: args.json,
-        style: Style {
-            color: colors_stdout(global),
-        },
+        style: Style { color: colors_stdout(global) },
         fail_on: args.fail_on.unwrap_or(Severity::Medium),
         stall_after: args.stall_after,
     };
@@ -103,9 +101,7 @@ pub(super) fn exit(failed: bool, answers: &[Answer]) -> Exit {
 
 /// Judges runs side by side, and gives what they came to in their order.
 fn judge_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Judged>> {
-    let threads = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(runs.len());
+    let threads = thread::available_parallelism().map_or(1, NonZero::get).min(runs.len());
     let runs: Vec<_> = runs.into_iter().map(|run| Mutex::new(Some(run))).collect();
     let judged: Vec<_> = runs.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);

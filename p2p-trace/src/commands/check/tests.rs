@@ -7,12 +7,8 @@ use p2p_trace_dump::samples::{self, dump};
 use super::*;
 use crate::render::check::{CheckReport, EndName};
 
-const OPTIONS: Options = Options {
-    json: true,
-    style: Style { color: false },
-    fail_on: Severity::Medium,
-    stall_after: None,
-};
+const OPTIONS: Options =
+    Options { json: true, style: Style { color: false }, fail_on: Severity::Medium, stall_after: None };
 
 /// Writes each as a file and checks them.
 fn check_files(files: &[&[u8]], options: Options) -> (Exit, String) {
@@ -41,37 +37,17 @@ fn a_violation_is_told_with_its_finding() {
     let report = report(&text);
     assert_eq!((report.verdict, report.end), (Answer::Violated, EndName::Whole));
     assert_eq!(report.files, ["0.p2pt"]);
-    assert!(
-        report
-            .findings
-            .iter()
-            .any(|finding| finding.rule.name() == "stalled-drain")
-    );
-    assert_eq!(
-        (report.events, report.lost, report.duration_ns),
-        (2, 3, 30 * samples::MS)
-    );
-    let patient = Options {
-        stall_after: Some(std::time::Duration::from_secs(1)),
-        ..OPTIONS
-    };
+    assert!(report.findings.iter().any(|finding| finding.rule.name() == "stalled-drain"));
+    assert_eq!((report.events, report.lost, report.duration_ns), (2, 3, 30 * samples::MS));
+    let patient = Options { stall_after: Some(std::time::Duration::from_secs(1)), ..OPTIONS };
     assert_eq!(check_files(&[&dump()], patient).0, Exit::Holds);
-    let grave = Options {
-        fail_on: Severity::Critical,
-        ..OPTIONS
-    };
+    let grave = Options { fail_on: Severity::Critical, ..OPTIONS };
     assert_eq!(check_files(&[&dump()], grave).0, Exit::Holds);
 }
 
 #[test]
 fn text_begins_with_the_answer() {
-    let (_, text) = check_files(
-        &[&dump()],
-        Options {
-            json: false,
-            ..OPTIONS
-        },
-    );
+    let (_, text) = check_files(&[&dump()], Options { json: false, ..OPTIONS });
     insta::assert_snapshot!(text);
 }
 

@@ -27,11 +27,7 @@ pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
         let row = Row::of(unavailable.hook)?;
         // Where the function does not exist, nothing of its kind happens.
         let required = row.need == Need::Required && !unavailable.absent;
-        Some(HookReport {
-            required,
-            reason: Some(unavailable.reason.clone()),
-            ..report(row)
-        })
+        Some(HookReport { required, reason: Some(unavailable.reason.clone()), ..report(row) })
     });
     planned.chain(unavailable).collect()
 }
@@ -56,11 +52,7 @@ fn method(kernel: &Kernel) -> (Method, Option<String>) {
         return (Method::Fentry, None);
     }
     let reason = "the kernel offers no BTF of its own, which fentry needs".to_owned();
-    if kernel.rights.allows_kprobes() {
-        (Method::Kprobe, Some(reason))
-    } else {
-        (Method::None, Some(reason))
-    }
+    if kernel.rights.allows_kprobes() { (Method::Kprobe, Some(reason)) } else { (Method::None, Some(reason)) }
 }
 
 fn note(row: &Row) -> Option<String> {

@@ -37,9 +37,8 @@ pub fn run(
     let hooks = hooks(&kernel);
     let (mut report, exit) = DoctorReport::new(&kernel, hooks);
     // Where nothing can be traced, the verdict has the reason.
-    report.verification = verify
-        .filter(|_| report.verdict.can_trace)
-        .map(|verify| verify(root, &kernel, args));
+    report.verification =
+        verify.filter(|_| report.verdict.can_trace).map(|verify| verify(root, &kernel, args));
     let text = if args.json {
         let json = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
         format!("{json}\n")

@@ -42,15 +42,9 @@ fn complete(folder: &Path) -> KernelRoot {
         ("proc/sys/kernel/perf_event_paranoid", b"3\n"),
         ("proc/sys/kernel/kptr_restrict", b"0\n"),
         ("proc/sys/kernel/unprivileged_bpf_disabled", b"2\n"),
-        (
-            "proc/kallsyms",
-            include_bytes!("../../../../crates/probe/tests/fixtures/kallsyms-6.12.txt"),
-        ),
+        ("proc/kallsyms", include_bytes!("../../../../crates/probe/tests/fixtures/kallsyms-6.12.txt")),
         ("sys/kernel/btf/vmlinux", &types.build()),
-        (
-            "sys/kernel/security/lockdown",
-            b"[none] integrity confidentiality\n",
-        ),
+        ("sys/kernel/security/lockdown", b"[none] integrity confidentiality\n"),
         ("sys/devices/system/cpu/possible", b"0-1\n"),
         ("boot/config-6.12.107-p2pdma", CONFIG.as_bytes()),
     ];
@@ -71,14 +65,7 @@ fn hooks() -> Vec<HookReport> {
             lost_without: lost.to_owned(),
         };
     vec![
-        hook(
-            "pci_alloc_p2pmem",
-            true,
-            Some("pci_alloc_p2pmem"),
-            Method::Fentry,
-            None,
-            "allocations",
-        ),
+        hook("pci_alloc_p2pmem", true, Some("pci_alloc_p2pmem"), Method::Fentry, None, "allocations"),
         hook(
             "page_free",
             true,
@@ -87,22 +74,8 @@ fn hooks() -> Vec<HookReport> {
             Some("fentry: EBUSY"),
             "page frees",
         ),
-        hook(
-            "release",
-            true,
-            None,
-            Method::None,
-            Some("no such function"),
-            "the end of a pool is not seen",
-        ),
-        hook(
-            "map_type",
-            false,
-            None,
-            Method::None,
-            Some("no such function"),
-            "mappings by provider",
-        ),
+        hook("release", true, None, Method::None, Some("no such function"), "the end of a pool is not seen"),
+        hook("map_type", false, None, Method::None, Some("no such function"), "mappings by provider"),
     ]
 }
 
@@ -154,10 +127,7 @@ fn nothing_but_a_release() {
     let dir = tempfile::tempdir().unwrap();
     let root = KernelRoot::at(dir.path());
     let error = Kernel::collect(&root, None).unwrap_err().to_string();
-    assert!(
-        error.ends_with("proc/sys/kernel/osrelease: is /proc mounted?"),
-        "{error}"
-    );
+    assert!(error.ends_with("proc/sys/kernel/osrelease: is /proc mounted?"), "{error}");
     fs::create_dir_all(root.proc.join("sys/kernel")).unwrap();
     fs::write(root.proc.join("sys/kernel/osrelease"), "6.1.0\n").unwrap();
     let (text, exit) = text(dir.path(), &root, Vec::new());

@@ -19,10 +19,8 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
     let (Ok(symbols), Ok(btf)) = (&kernel.symbols, &kernel.btf) else {
         return VerificationReport::default();
     };
-    let request = Request {
-        kernel_btf: args.kernel_btf.as_deref().map(Path::to_owned),
-        ..Request::default()
-    };
+    let request =
+        Request { kernel_btf: args.kernel_btf.as_deref().map(Path::to_owned), ..Request::default() };
     match Verification::of(root, symbols, btf, &request) {
         Ok(verification) => VerificationReport {
             cpus: Some(verification.cpus),
@@ -30,15 +28,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
             programs: verification
                 .programs
                 .into_iter()
-                .map(
-                    |Verified {
-                         program,
-                         instructions,
-                     }| ProgramReport {
-                        program,
-                        instructions,
-                    },
-                )
+                .map(|Verified { program, instructions }| ProgramReport { program, instructions })
                 .collect(),
             refused: verification.refused,
         },

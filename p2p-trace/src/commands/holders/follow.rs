@@ -18,12 +18,7 @@ pub(super) struct Follower {
 impl Follower {
     /// Applies what the batch completes.
     pub(super) fn take(&mut self, batch: &Batch) {
-        let Self {
-            model,
-            order,
-            assembler,
-            reached_ns,
-        } = self;
+        let Self { model, order, assembler, reached_ns } = self;
         order.release(batch, |item| {
             assembler.push(&item, |element| model.apply(element));
         });

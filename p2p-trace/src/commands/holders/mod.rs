@@ -39,9 +39,7 @@ struct Plan {
 ///
 /// When a device is none, nobody can look, or stdout cannot be written to.
 pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
-    let style = Style {
-        color: colors_stdout(global),
-    };
+    let style = Style { color: colors_stdout(global) };
     let plan = Plan {
         devices: resolve(&KernelRoot::default(), &args.device)?,
         format: Format::new(args, style),

@@ -45,13 +45,7 @@ impl Moment {
     }
 
     pub(super) fn new(opened: Opened, root: KernelRoot, clock: fn() -> Clock) -> Self {
-        Self {
-            kernel: opened.session.status().kernel,
-            opened,
-            follower: Follower::default(),
-            root,
-            clock,
-        }
+        Self { kernel: opened.session.status().kernel, opened, follower: Follower::default(), root, clock }
     }
 
     /// Follows the session until it has come to `now_ns`, and the state of the devices was read.
@@ -62,9 +56,7 @@ impl Moment {
         while Instant::now() < deadline {
             batch.clear();
             let polled = self.opened.session.poll(BUDGET, &mut batch);
-            polled
-                .map_err(|error| anyhow!("{error}"))
-                .context("tracing broke off")?;
+            polled.map_err(|error| anyhow!("{error}")).context("tracing broke off")?;
             self.follower.take(&batch);
             let is_read = |&device: &DeviceAddress| {
                 let model = self.follower.model.device(device);
@@ -150,9 +142,7 @@ mod tests {
         fn poll(&mut self, _budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
             assert!(self.pulls > 0, "it was not asked to read");
             batch.watermark_ns = samples::CLOCK.boottime_ns + 2_000_000;
-            batch
-                .records
-                .extend(self.batches.pop_front().ok_or("nothing left to read")?);
+            batch.records.extend(self.batches.pop_front().ok_or("nothing left to read")?);
             Ok(())
         }
 
@@ -180,20 +170,10 @@ mod tests {
         sysfs::plant(&root);
         let device = DeviceAddress::from_devfn(0, 3, 0);
         let mut writer = Writer::new(1);
-        let run = Run {
-            device,
-            pgmap: None,
-            addr: 0xff11_0000_0000_0000,
-            size: 128 << 10,
-        };
+        let run = Run { device, pgmap: None, addr: 0xff11_0000_0000_0000, size: 128 << 10 };
         let mut state = |time_ns| {
-            let pulled = Pulled {
-                device,
-                from_ns: time_ns,
-                to_ns: time_ns + 1_000_000,
-                runs: 1,
-                complete: true,
-            };
+            let pulled =
+                Pulled { device, from_ns: time_ns, to_ns: time_ns + 1_000_000, runs: 1, complete: true };
             vec![writer.run(time_ns, &run), writer.pulled(&pulled)]
         };
         let (detached, is_detached) = mpsc::channel();
@@ -202,16 +182,11 @@ mod tests {
             pulls: 0,
             detached,
         };
-        let opened = Opened {
-            session: Box::new(session),
-            symbols: Box::new(NoSymbols),
-        };
+        let opened = Opened { session: Box::new(session), symbols: Box::new(NoSymbols) };
         let mut moment = Moment::new(opened, root, || samples::CLOCK);
         let report = moment.observe(&[]).unwrap();
         assert_eq!(report.source, Source::Moment);
-        let [found] = &report.devices[..] else {
-            panic!("{report:?}")
-        };
+        let [found] = &report.devices[..] else { panic!("{report:?}") };
         let preexisting = found.preexisting.as_ref().map(|preexisting| preexisting.bytes);
         assert_eq!((found.device.0, preexisting), (device, Some(128 << 10)));
         assert_eq!(report.answer(), Answer::Unknown);

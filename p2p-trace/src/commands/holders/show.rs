@@ -28,11 +28,7 @@ const CLEAR_BELOW: &str = "\x1b[J";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// For people.
-    Text {
-        style: Style,
-        width: usize,
-        screen: Screen,
-    },
+    Text { style: Style, width: usize, screen: Screen },
     /// One line per device.
     Verdict { style: Style },
     /// One object; on one line where others may follow.
@@ -54,19 +50,13 @@ impl Format {
     pub(super) fn new(args: &HoldersArgs, style: Style) -> Self {
         let screen = match (args.watch, io::stdout().is_terminal()) {
             (false, _) => Screen::Once,
-            (true, true) => Screen::Redraw {
-                rows: size().map_or(ROWS, |(_, rows)| rows),
-            },
+            (true, true) => Screen::Redraw { rows: size().map_or(ROWS, |(_, rows)| rows) },
             (true, false) => Screen::Append,
         };
         match (args.json, args.can_unbind) {
             (true, _) => Self::Json { lines: args.watch },
             (false, true) => Self::Verdict { style },
-            (false, false) => Self::Text {
-                style,
-                width: width(),
-                screen,
-            },
+            (false, false) => Self::Text { style, width: width(), screen },
         }
     }
 
@@ -91,11 +81,7 @@ impl Screen {
             // Line by line, so that nothing flickers, and not more of them than there is room for: they would scroll.
             Self::Redraw { rows } => {
                 let count = text.lines().count();
-                let shown = if count < rows {
-                    count
-                } else {
-                    rows.saturating_sub(2)
-                };
+                let shown = if count < rows { count } else { rows.saturating_sub(2) };
                 let mut screen = HOME.to_owned();
                 for line in text.lines().take(shown) {
                     screen.extend([line, CLEAR_LINE, "\n"]);
@@ -129,9 +115,7 @@ fn verdicts(report: &Report, style: Style) -> String {
 fn width() -> usize {
     let told = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let columns = || size().map(|(columns, _)| columns);
-    told.or_else(columns)
-        .filter(|&columns| columns > 0)
-        .unwrap_or(WIDTH)
+    told.or_else(columns).filter(|&columns| columns > 0).unwrap_or(WIDTH)
 }
 
 /// Columns and rows of the terminal.

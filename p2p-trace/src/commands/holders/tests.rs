@@ -15,10 +15,7 @@ struct Told {
 
 impl Told {
     fn new(reports: impl Into<VecDeque<Report>>) -> Self {
-        Self {
-            reports: reports.into(),
-            asked: Vec::new(),
-        }
+        Self { reports: reports.into(), asked: Vec::new() }
     }
 }
 
@@ -32,11 +29,7 @@ impl Observe for Told {
 const PLAIN: Style = Style { color: false };
 
 fn plan(format: Format, can_unbind: bool) -> Plan {
-    Plan {
-        devices: Vec::new(),
-        format,
-        can_unbind,
-    }
+    Plan { devices: Vec::new(), format, can_unbind }
 }
 
 /// What goes to stdout, and how it ends, for as many looks as there are reports.
@@ -64,16 +57,11 @@ fn answering(answer: Answer) -> Report {
 #[test]
 fn the_exit_code_answers_only_if_it_was_asked() {
     let format = Format::Verdict { style: PLAIN };
-    for (answer, exit) in [
-        (Answer::Yes, Exit::Holds),
-        (Answer::No, Exit::Violated),
-        (Answer::Unknown, Exit::Inconclusive),
-    ] {
+    for (answer, exit) in
+        [(Answer::Yes, Exit::Holds), (Answer::No, Exit::Violated), (Answer::Unknown, Exit::Inconclusive)]
+    {
         assert_eq!(shown(&plan(format, true), vec![answering(answer)]).1, exit);
-        assert_eq!(
-            shown(&plan(format, false), vec![answering(answer)]).1,
-            Exit::Holds
-        );
+        assert_eq!(shown(&plan(format, false), vec![answering(answer)]).1, Exit::Holds);
     }
 }
 
@@ -94,19 +82,10 @@ fn a_verdict_is_one_line_per_device() {
 fn json_is_one_object_or_one_per_line() {
     let reports = vec![samples::report(), answering(Answer::Yes)];
     let (lines, _) = shown(&plan(Format::Json { lines: true }, false), reports.clone());
-    let read: Vec<Report> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let read: Vec<Report> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(read, reports);
-    let (object, _) = shown(
-        &plan(Format::Json { lines: false }, false),
-        vec![samples::report()],
-    );
-    assert_eq!(
-        serde_json::from_str::<Report>(&object).unwrap(),
-        samples::report()
-    );
+    let (object, _) = shown(&plan(Format::Json { lines: false }, false), vec![samples::report()]);
+    assert_eq!(serde_json::from_str::<Report>(&object).unwrap(), samples::report());
 }
 
 #[test]
@@ -118,31 +97,21 @@ fn a_terminal_is_redrawn_and_anything_else_appended_to() {
     };
     let redrawn = watch(Screen::Redraw { rows: 100 });
     assert_eq!(redrawn.matches("\x1b[H").count(), 2);
-    assert!(
-        redrawn
-            .lines()
-            .all(|line| line.ends_with("\x1b[K") || line == "\x1b[J")
-    );
+    assert!(redrawn.lines().all(|line| line.ends_with("\x1b[K") || line == "\x1b[J"));
     let cut = watch(Screen::Redraw { rows: 10 });
     assert_eq!(cut.matches('\n').count(), 2 * 9, "{cut}");
     assert!(cut.contains("more lines"));
     let appended = watch(Screen::Append);
     assert!(!appended.contains('\x1b') && appended.matches("can unbind").count() == 4);
     let once = watch(Screen::Once);
-    assert_eq!(
-        appended,
-        format!("{}\n{}\n", &once[..once.len() / 2], &once[..once.len() / 2])
-    );
+    assert_eq!(appended, format!("{}\n{}\n", &once[..once.len() / 2], &once[..once.len() / 2]));
 }
 
 #[test]
 fn the_devices_are_asked_for_and_a_failure_is_one() {
     let mut observe = Told::new([samples::report()]);
     let devices = vec![DeviceAddress::from_devfn(0, 3, 0)];
-    let plan = Plan {
-        devices: devices.clone(),
-        ..plan(Format::Json { lines: true }, false)
-    };
+    let plan = Plan { devices: devices.clone(), ..plan(Format::Json { lines: true }, false) };
     let first = observe.observe(&plan.devices).unwrap();
     let error = repeat(&plan, first, &mut observe, || true, &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "nobody looks");
@@ -177,11 +146,7 @@ fn names_become_addresses_and_a_wrong_one_is_wrong_usage() {
     let root = KernelRoot::at(folder.path());
     sysfs::plant(&root);
     let names = ["nvme0", "03:00.0", "0000:01:00.0"].map(str::to_owned);
-    let found: Vec<_> = resolve(&root, &names)
-        .unwrap()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let found: Vec<_> = resolve(&root, &names).unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(found, ["0000:01:00.0", "0000:03:00.0"]);
     let error = resolve(&root, &["nvme9".to_owned()]).unwrap_err();
     assert_eq!(crate::commands::exit_of(&error), Exit::Usage);

@@ -41,32 +41,20 @@ pub(super) fn late_drain() -> Vec<Vec<Record>> {
     vec![
         vec![step(0, Kind::Kill, Hook::Kill), writer.tick(START_NS + 5 * MS)],
         vec![writer.tick(START_NS + 15 * MS)],
-        vec![
-            step(20, Kind::Drained, Hook::Drained),
-            writer.tick(START_NS + 25 * MS),
-        ],
+        vec![step(20, Kind::Drained, Hook::Drained), writer.tick(START_NS + 25 * MS)],
     ]
 }
 
 const PATIENT: Judging = Judging {
-    rules: rules::Options {
-        stall_after: Duration::from_secs(10),
-    },
+    rules: rules::Options { stall_after: Duration::from_secs(10) },
     fail_on: None,
     until_finding: false,
 };
-pub(super) const IMPATIENT: Judging = Judging {
-    rules: rules::Options {
-        stall_after: Duration::from_millis(10),
-    },
-    ..PATIENT
-};
+pub(super) const IMPATIENT: Judging =
+    Judging { rules: rules::Options { stall_after: Duration::from_millis(10) }, ..PATIENT };
 
 fn play(judging: Judging, only_findings: bool) -> (Exit, Vec<String>) {
-    let plan = Plan {
-        only_findings,
-        ..plan(judging)
-    };
+    let plan = Plan { only_findings, ..plan(judging) };
     let mut out = Vec::new();
     let exit = play_as(&plan, late_drain(), false, &mut out).unwrap();
     let mut shape: Vec<_> = lines(&out).iter().map(shape).collect();
@@ -95,14 +83,8 @@ fn a_finding_follows_what_showed_it_and_the_verdicts_come_before_the_summary() {
     assert!(summary.starts_with("summary 2 3"), "{summary}");
     assert_eq!(verdicts.len(), rules::TABLE.len() - 1);
     assert!(verdicts.iter().all(|line| line.starts_with("verdict ")));
-    assert!(
-        verdicts.contains(&"verdict stalled-drain violated".to_owned()),
-        "{verdicts:?}"
-    );
-    assert!(
-        verdicts.contains(&"verdict map-imbalance not checked".to_owned()),
-        "{verdicts:?}"
-    );
+    assert!(verdicts.contains(&"verdict stalled-drain violated".to_owned()), "{verdicts:?}");
+    assert!(verdicts.contains(&"verdict map-imbalance not checked".to_owned()), "{verdicts:?}");
     let (_, shape) = play(PATIENT, false);
     assert!(!shape.iter().any(|line| line.starts_with("finding")), "{shape:?}");
 }
@@ -126,28 +108,17 @@ fn events_can_be_left_out() {
     assert!(!shape.iter().any(|line| line.starts_with("event")), "{shape:?}");
     assert_eq!(
         shape[..4],
-        [
-            "status",
-            "finding 1 stalled-drain open",
-            "finding 1 stalled-drain closed",
-            "lost 3"
-        ]
+        ["status", "finding 1 stalled-drain open", "finding 1 stalled-drain closed", "lost 3"]
     );
     assert!(shape.last().unwrap().starts_with("summary 2 3"), "{shape:?}");
 }
 
 #[test]
 fn a_run_can_end_with_its_first_finding() {
-    let judging = Judging {
-        until_finding: true,
-        ..IMPATIENT
-    };
+    let judging = Judging { until_finding: true, ..IMPATIENT };
     let started = Instant::now();
     let mut out = Vec::new();
-    assert_eq!(
-        play_as(&plan(judging), late_drain(), true, &mut out).unwrap(),
-        Exit::Violated
-    );
+    assert_eq!(play_as(&plan(judging), late_drain(), true, &mut out).unwrap(), Exit::Violated);
     assert!(started.elapsed() < Duration::from_secs(9), "it ended by itself");
     let last = lines(&out).last().map(shape).unwrap();
     assert!(last.starts_with("summary "), "{last}");
@@ -155,47 +126,27 @@ fn a_run_can_end_with_its_first_finding() {
 
 #[test]
 fn a_run_that_waits_for_a_finding_and_had_none_does_not_claim_that_all_is_well() {
-    let judging = Judging {
-        until_finding: true,
-        ..PATIENT
-    };
+    let judging = Judging { until_finding: true, ..PATIENT };
     assert_eq!(play(judging, false).0, Exit::Inconclusive);
-    let graver = Judging {
-        fail_on: Some(Severity::Critical),
-        until_finding: true,
-        ..IMPATIENT
-    };
-    assert_eq!(
-        play(graver, false).0,
-        Exit::Inconclusive,
-        "it is not grave enough"
-    );
+    let graver = Judging { fail_on: Some(Severity::Critical), until_finding: true, ..IMPATIENT };
+    assert_eq!(play(graver, false).0, Exit::Inconclusive, "it is not grave enough");
 }
 
 #[test]
 fn a_pipe_that_closes_leaves_the_verdicts_open() {
-    let judging = Judging {
-        fail_on: Some(Severity::Medium),
-        ..PATIENT
-    };
+    let judging = Judging { fail_on: Some(Severity::Medium), ..PATIENT };
     let exit = play_as(&plan(judging), late_drain(), false, &mut Closing(0)).unwrap();
     assert_eq!(exit, Exit::Inconclusive);
 }
 
 #[test]
 fn text_tells_a_finding_in_full_once() {
-    let plan = Plan {
-        format: Format::Text(text::Options::default()),
-        ..plan(IMPATIENT)
-    };
+    let plan = Plan { format: Format::Text(text::Options::default()), ..plan(IMPATIENT) };
     let mut out = Vec::new();
     play_as(&plan, late_drain(), false, &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.matches("VIOLATED        stalled-drain").count(), 1, "{text}");
-    assert!(
-        text.contains("stalled-drain of 0000:03:00.0 ended after 20.0 ms"),
-        "{text}"
-    );
+    assert!(text.contains("stalled-drain of 0000:03:00.0 ended after 20.0 ms"), "{text}");
     assert!(text.contains("\nrules for 0000:03:00.0\n  VIOLATED "), "{text}");
     let (_, end) = text.rsplit_once("\n2 events in ").unwrap();
     assert!(!end.contains("VIOLATED"), "{text}");

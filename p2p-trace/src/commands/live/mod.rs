@@ -88,11 +88,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
         duration: args.tracing.duration,
         ready_file,
         only_findings: args.findings,
-        judging: Judging {
-            rules,
-            fail_on: args.fail_on,
-            until_finding: args.until_finding,
-        },
+        judging: Judging { rules, fail_on: args.fail_on, until_finding: args.until_finding },
         record: recorded,
         kmsg: args.tracing.kmsg,
         is_closed: is_stdout_closed,
@@ -129,10 +125,7 @@ fn stream(
         }
         None => None,
     };
-    let mut both = Both {
-        first: &mut shown,
-        second: recorder.as_mut(),
-    };
+    let mut both = Both { first: &mut shown, second: recorder.as_mut() };
     match drive.run(session, &status, &mut both) {
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_closed) => Ok(shown.exit()),
         Err(error) => Err(error),

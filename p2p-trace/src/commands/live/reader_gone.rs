@@ -8,16 +8,10 @@ pub(in crate::commands) fn is_stdout_closed() -> bool {
 
     let stdout = std::io::stdout();
     let mut descriptors = [PollFd::new(&stdout, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     // A poll that fails says nothing; the next write will.
     let ready = poll(&mut descriptors, Some(&now)).unwrap_or_default();
-    ready > 0
-        && descriptors[0]
-            .revents()
-            .intersects(PollFlags::ERR | PollFlags::HUP)
+    ready > 0 && descriptors[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Without a kernel there is nothing to wait for.

@@ -11,11 +11,7 @@ use crate::{commands::replay, render::text, run::dumps};
 fn both(batches: Vec<Vec<p2p_trace_common::Record>>, format: Format) -> (String, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
-    let plan = Plan {
-        format,
-        record: Some(Destination::new_file(path.clone())),
-        ..plan(IMPATIENT)
-    };
+    let plan = Plan { format, record: Some(Destination::new_file(path.clone())), ..plan(IMPATIENT) };
     let (mut live, mut replayed) = (Vec::new(), Vec::new());
     play_as(&plan, batches, false, &mut live).unwrap();
     let (mut runs, errors) = dumps::open(&[path]);
@@ -37,9 +33,7 @@ fn a_run_with_findings_replays_line_by_line() {
 
 #[test]
 fn many_small_batches_replay_line_by_line() {
-    let batches = (0..5000)
-        .map(|number| vec![record(number, number * 10)])
-        .collect();
+    let batches = (0..5000).map(|number| vec![record(number, number * 10)]).collect();
     let (live, replayed) = both(batches, Format::Json);
     assert!(live.lines().count() > 5000);
     assert!(live == replayed);
@@ -51,10 +45,7 @@ fn a_dump_is_for_nobody_else_and_none_is_written_over() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
-    let plan = Plan {
-        record: Some(Destination::new_file(path.clone())),
-        ..plan(IMPATIENT)
-    };
+    let plan = Plan { record: Some(Destination::new_file(path.clone())), ..plan(IMPATIENT) };
     play_as(&plan, late_drain(), false, &mut Vec::new()).unwrap();
     let metadata = std::fs::metadata(&path).unwrap();
     assert_eq!(metadata.permissions().mode() & 0o777, 0o600);

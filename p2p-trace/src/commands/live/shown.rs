@@ -39,16 +39,7 @@ impl<'a, W: Write> Shown<'a, W> {
         answering: Option<Box<dyn Answer>>,
         stop: &'a Stop,
     ) -> Self {
-        Self {
-            printer,
-            plan,
-            status,
-            answering,
-            stop,
-            worst: None,
-            omitted: 0,
-            verdicts: None,
-        }
+        Self { printer, plan, status, answering, stop, worst: None, omitted: 0, verdicts: None }
     }
 
     /// How the program ends.
@@ -58,11 +49,7 @@ impl<'a, W: Write> Shown<'a, W> {
     }
 
     fn findings(&mut self, findings: &[Finding], told_ns: u64) -> Result<()> {
-        self.worst = findings
-            .iter()
-            .map(|finding| finding.severity)
-            .chain(self.worst)
-            .max();
+        self.worst = findings.iter().map(|finding| finding.severity).chain(self.worst).max();
         self.printer.findings(findings, told_ns)?;
         Ok(())
     }
@@ -101,18 +88,9 @@ impl<W: Write> Sink for Shown<'_, W> {
             if answering.take(clock::now().boottime_ns) {
                 next = Next::Pull;
             }
-            answering.answer(
-                pipeline.model(),
-                pipeline.reached_ns(),
-                self.printer.symbols(),
-                clock::now(),
-            );
+            answering.answer(pipeline.model(), pipeline.reached_ns(), self.printer.symbols(), clock::now());
         }
-        Ok(if (self.plan.is_closed)() {
-            Next::Break
-        } else {
-            next
-        })
+        Ok(if (self.plan.is_closed)() { Next::Break } else { next })
     }
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {

@@ -32,10 +32,7 @@ impl Session for Played {
         let mut status = samples::status();
         let attached = status.hooks[0].clone();
         let more = [Hook::Free, Hook::Drained, Hook::Remove];
-        status.hooks.extend(more.map(|hook| HookStatus {
-            hook,
-            ..attached.clone()
-        }));
+        status.hooks.extend(more.map(|hook| HookStatus { hook, ..attached.clone() }));
         // As on a machine on which memory is taken meanwhile.
         self.asked.set(self.asked.get() + 1);
         status.devices[0].available = Some(self.asked.get() << 12);
@@ -78,11 +75,7 @@ impl Session for Played {
     fn totals(&mut self) -> Result<Totals, SessionError> {
         let mut hits = vec![0; HOOK_SLOTS];
         hits[Hook::Alloc as usize] = self.heads + 3;
-        let position = |cpu, head| Position {
-            cpu,
-            ring: Ring::Hot,
-            head,
-        };
+        let position = |cpu, head| Position { cpu, ring: Ring::Hot, head };
         let positions = vec![position(0, self.heads), position(1, 3)];
         Ok(Totals {
             hits,
@@ -96,20 +89,11 @@ impl Session for Played {
 
 pub(super) fn record(position: u64, time_ns: u64) -> Record {
     let (kind, hook, seq) = (Kind::Alloc as u8, Hook::Alloc as u8, Ring::Hot.sequence(position));
-    Record {
-        kind,
-        hook,
-        seq,
-        time_ns,
-        ..user::blank(1)
-    }
+    Record { kind, hook, seq, time_ns, ..user::blank(1) }
 }
 
 fn play(batches: Vec<Vec<Record>>, format: Format, out: &mut impl Write) -> Result<Exit> {
-    let plan = Plan {
-        format,
-        ..plan(Judging::default())
-    };
+    let plan = Plan { format, ..plan(Judging::default()) };
     play_as(&plan, batches, false, out)
 }
 
@@ -145,17 +129,12 @@ pub(super) fn play_as(
         heads,
         asked: Cell::new(0),
     };
-    let opened = Opened {
-        session: Box::new(session),
-        symbols: Box::new(NoSymbols),
-    };
+    let opened = Opened { session: Box::new(session), symbols: Box::new(NoSymbols) };
     stream(opened, plan, None, &stop, out)
 }
 
 pub(super) fn lines(out: &[u8]) -> Vec<Line> {
-    out.split_inclusive(|&byte| byte == b'\n')
-        .map(|line| serde_json::from_slice(line).unwrap())
-        .collect()
+    out.split_inclusive(|&byte| byte == b'\n').map(|line| serde_json::from_slice(line).unwrap()).collect()
 }
 
 pub(super) fn shape(line: &Line) -> String {
@@ -168,10 +147,9 @@ pub(super) fn shape(line: &Line) -> String {
             format!("finding {} {} {state}", finding.number, finding.rule.name())
         }
         Line::Verdict(verdict) => format!("verdict {} {}", verdict.rule.name(), verdict.verdict.name()),
-        Line::Summary(summary) => format!(
-            "summary {} {} {:?}",
-            summary.events, summary.lost, summary.contradictions
-        ),
+        Line::Summary(summary) => {
+            format!("summary {} {} {:?}", summary.events, summary.lost, summary.contradictions)
+        }
     }
 }
 
@@ -179,10 +157,7 @@ pub(super) fn shape(line: &Line) -> String {
 fn the_status_that_is_recorded_is_the_one_that_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.p2pt");
-    let plan = Plan {
-        record: Some(Destination::new_file(file.clone())),
-        ..plan(Judging::default())
-    };
+    let plan = Plan { record: Some(Destination::new_file(file.clone())), ..plan(Judging::default()) };
     let mut out = Vec::new();
     play_as(&plan, vec![vec![record(0, 5_000_000_010)]], false, &mut out).unwrap();
     let shown = lines(&out).into_iter().find_map(|line| match line {
@@ -198,35 +173,16 @@ fn a_run_is_a_status_the_events_in_order_the_losses_and_a_summary() {
     let first = vec![record(1, 5_000_000_020), record(0, 5_000_000_010)];
     let second = vec![record(2, 5_000_000_030), record(3, 5_200_000_000)];
     let mut out = Vec::new();
-    assert_eq!(
-        play(vec![first, second], Format::Json, &mut out).unwrap(),
-        Exit::Holds
-    );
+    assert_eq!(play(vec![first, second], Format::Json, &mut out).unwrap(), Exit::Holds);
     let lines = lines(&out);
     let shape: Vec<_> = lines.iter().map(shape).collect();
-    assert_eq!(
-        shape,
-        [
-            "status",
-            "event 0",
-            "event 1",
-            "event 2",
-            "lost 3",
-            "event 3",
-            "summary 4 3 []"
-        ]
-    );
+    assert_eq!(shape, ["status", "event 0", "event 1", "event 2", "lost 3", "event 3", "summary 4 3 []"]);
 }
 
 #[test]
 fn text_ends_with_the_summary() {
     let mut out = Vec::new();
-    play(
-        vec![vec![record(0, 5_000_000_010)]],
-        Format::Text(text::Options::default()),
-        &mut out,
-    )
-    .unwrap();
+    play(vec![vec![record(0, 5_000_000_010)]], Format::Text(text::Options::default()), &mut out).unwrap();
     let text = String::from_utf8(out).unwrap();
     assert!(text.starts_with("p2p-trace 0.1.0 on Linux"), "{text}");
     assert!(text.contains("LOST 3 records"), "{text}");
@@ -249,17 +205,9 @@ impl Write for Closing {
 
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
-    let batches = (0..100)
-        .map(|position| vec![record(position, 5_000_000_000 + position)])
-        .collect();
-    assert_eq!(
-        play(batches, Format::Json, &mut Closing(3000)).unwrap(),
-        Exit::Holds
-    );
-    assert_eq!(
-        play(Vec::new(), Format::Json, &mut Closing(0)).unwrap(),
-        Exit::Holds
-    );
+    let batches = (0..100).map(|position| vec![record(position, 5_000_000_000 + position)]).collect();
+    assert_eq!(play(batches, Format::Json, &mut Closing(3000)).unwrap(), Exit::Holds);
+    assert_eq!(play(Vec::new(), Format::Json, &mut Closing(0)).unwrap(), Exit::Holds);
 }
 
 /// Any other failure to write is one.

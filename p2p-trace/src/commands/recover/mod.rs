@@ -31,10 +31,7 @@ use crate::{
 pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
     let inputs = iter::once(&args.core).chain(&args.with);
     let destination = Outputs::new(inputs, args.force).prepare(&args.output, Content::Dump)?;
-    let search = Search {
-        run: args.run,
-        ..Search::default()
-    };
+    let search = Search { run: args.run, ..Search::default() };
     let (facts, carved) = search_core(&args.core, args, search)
         .with_context(|| format!("cannot read the memory dump {}", name(&args.core)))?;
     show::facts(&args.core, &facts, &carved);
@@ -47,11 +44,7 @@ pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
         None => carved.runs.iter().find(|run| !run.records.is_empty()),
     };
     let Some(run) = run else {
-        show::nothing(
-            &args.core,
-            &carved,
-            tape.as_ref().map(|tape| tape.header().status.run),
-        );
+        show::nothing(&args.core, &carved, tape.as_ref().map(|tape| tape.header().status.run));
         return Ok(Exit::Inconclusive);
     };
     show::others(run, &carved);
@@ -93,11 +86,7 @@ fn recorded(files: &[Input]) -> Result<p2p_trace_dump::Tape<dumps::Input>> {
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
     }
-    ensure!(
-        runs.len() == 1,
-        "--with wants the files of one run, these are of {}",
-        runs.len()
-    );
+    ensure!(runs.len() == 1, "--with wants the files of one run, these are of {}", runs.len());
     let run = runs.pop().context("--with names no dump")?;
     Ok(run.tape)
 }

@@ -12,11 +12,7 @@ use crate::outfile::Destination;
 
 /// How a core is written in messages.
 pub(super) fn name(core: &Path) -> String {
-    if core == Path::new("-") {
-        "stdin".to_owned()
-    } else {
-        core.display().to_string()
-    }
+    if core == Path::new("-") { "stdin".to_owned() } else { core.display().to_string() }
 }
 
 /// How far the search has come, on a terminal.
@@ -27,10 +23,7 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self {
-            is_terminal: io::stderr().is_terminal(),
-            is_shown: false,
-        }
+        Self { is_terminal: io::stderr().is_terminal(), is_shown: false }
     }
 
     pub(super) fn show(&mut self, progress: Progress) {
@@ -41,15 +34,9 @@ impl Meter {
             .done
             .saturating_mul(100)
             .checked_div(progress.total)
-            .map_or_else(String::new, |share| {
-                format!("{share:3} % of {}, ", size(progress.total))
-            });
+            .map_or_else(String::new, |share| format!("{share:3} % of {}, ", size(progress.total)));
         let (done, records) = (size(progress.done), progress.records);
-        let done = if progress.total == 0 {
-            format!("{done}, ")
-        } else {
-            String::new()
-        };
+        let done = if progress.total == 0 { format!("{done}, ") } else { String::new() };
         eprint!("\r{share}{done}{records} records\x1b[K");
         self.is_shown = true;
         // It is only progress.
@@ -67,13 +54,8 @@ impl Meter {
 pub(super) fn facts(core: &Path, facts: &Facts, carved: &Carved) {
     let info = &facts.vmcoreinfo;
     let flattened = if facts.flattened { ", flattened" } else { "" };
-    let kernel = info
-        .release
-        .as_ref()
-        .map_or_else(String::new, |release| format!(", Linux {release}"));
-    let offset = info
-        .kaslr_offset
-        .map_or_else(String::new, |offset| format!(", KASLR offset {offset:#x}"));
+    let kernel = info.release.as_ref().map_or_else(String::new, |release| format!(", Linux {release}"));
+    let offset = info.kaslr_offset.map_or_else(String::new, |offset| format!(", KASLR offset {offset:#x}"));
     let (name, format, searched) = (name(core), facts.format, size(carved.searched));
     eprintln!("{name}: {format}{flattened}, {searched} of memory{kernel}{offset}");
     for (why, amount) in carved.skipped.iter() {
@@ -105,11 +87,7 @@ pub(super) fn nothing(core: &Path, carved: &Carved, wanted: Option<u64>) {
 
 /// What else is in the core.
 pub(super) fn others(run: &Recovered, carved: &Carved) {
-    for other in carved
-        .runs
-        .iter()
-        .filter(|other| other.run != run.run && !other.records.is_empty())
-    {
+    for other in carved.runs.iter().filter(|other| other.run != run.run && !other.records.is_empty()) {
         let (records, number) = (other.records.len(), other.run);
         eprintln!("left: {records} records of another run; --run {number:016x} takes those");
     }
@@ -117,23 +95,9 @@ pub(super) fn others(run: &Recovered, carved: &Carved) {
 
 /// What there is now.
 pub(super) fn written(destination: &Destination, run: &Recovered, facts: &Facts, written: &Written) {
-    let Written {
-        recovered,
-        recorded,
-        lost,
-        is_counted,
-        begins_ns,
-        left_out,
-    } = *written;
-    let behind = if recorded > 0 {
-        format!(" behind {recorded} recorded ones")
-    } else {
-        String::new()
-    };
-    eprintln!(
-        "run {:016x}: {recovered} records recovered{behind}, {lost} missing",
-        run.run
-    );
+    let Written { recovered, recorded, lost, is_counted, begins_ns, left_out } = *written;
+    let behind = if recorded > 0 { format!(" behind {recorded} recorded ones") } else { String::new() };
+    eprintln!("run {:016x}: {recovered} records recovered{behind}, {lost} missing", run.run);
     if is_counted {
         let begun: u64 = run.counters.iter().flat_map(|counters| counters.heads).sum();
         let all = match (lost, begins_ns) {
@@ -159,10 +123,7 @@ pub(super) fn written(destination: &Destination, run: &Recovered, facts: &Facts,
         }
     }
     if !run.torn.is_empty() {
-        eprintln!(
-            "{} records were being written when the kernel stopped",
-            run.torn.len()
-        );
+        eprintln!("{} records were being written when the kernel stopped", run.torn.len());
     }
     if run.images.is_empty() && recorded == 0 {
         let kernel = facts.vmcoreinfo.release.as_deref().unwrap_or("an unknown kernel");

@@ -78,10 +78,7 @@ pub(super) fn show(
     out: &mut impl Write,
 ) -> Result<()> {
     let header = run.tape.header().clone();
-    let judging = Judging {
-        rules: header.rules(),
-        ..Judging::default()
-    };
+    let judging = Judging { rules: header.rules(), ..Judging::default() };
     let plan = Plan {
         format,
         clock: header.clock,

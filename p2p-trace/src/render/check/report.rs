@@ -113,11 +113,7 @@ pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
         events: outcome.closing.outcome.events,
         lost: outcome.closing.outcome.lost,
         damage: outcome.damage.clone(),
-        findings: outcome
-            .findings
-            .iter()
-            .map(|finding| FindingLine::new(finding, context))
-            .collect(),
+        findings: outcome.findings.iter().map(|finding| FindingLine::new(finding, context)).collect(),
         findings_left_out: outcome.closing.omitted,
         verdicts: outcome.closing.verdicts.iter().map(VerdictLine::from).collect(),
     }

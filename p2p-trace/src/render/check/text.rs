@@ -29,10 +29,7 @@ fn write(text: &mut String, outcome: &Outcome, context: &Context<'_>, style: Sty
     };
     let (header, closing) = (&outcome.header, &outcome.closing);
     writeln!(text, "{answer}  {}", outcome.files.join(", "))?;
-    let host = header
-        .host
-        .as_deref()
-        .map_or(String::new(), |host| format!("{host}, "));
+    let host = header.host.as_deref().map_or(String::new(), |host| format!("{host}, "));
     writeln!(
         text,
         "  {host}Linux {}, from {} on, {}: {} events, {} lost",

@@ -203,10 +203,7 @@ impl DoctorReport {
         let mut traceability = kernel.traceability();
         // Where nothing can be traced, a list of what in particular cannot would bury the reason.
         if traceability.is_possible() {
-            hooks
-                .iter()
-                .filter_map(missing_hook)
-                .for_each(|problem| traceability.add(problem));
+            hooks.iter().filter_map(missing_hook).for_each(|problem| traceability.add(problem));
         }
         let exit = Exit::from(traceability.cause());
         let report = Self {
@@ -270,10 +267,7 @@ impl KernelReport {
             },
             symbols: SymbolsReport {
                 readable: kernel.symbols.is_ok(),
-                addresses: kernel
-                    .symbols
-                    .as_ref()
-                    .is_ok_and(|symbols| !symbols.addresses_hidden()),
+                addresses: kernel.symbols.as_ref().is_ok_and(|symbols| !symbols.addresses_hidden()),
                 error: kernel.symbols.as_ref().err().map(ToString::to_string),
             },
             config: ConfigReport {

@@ -178,12 +178,7 @@ fn write_verification(f: &mut Formatter<'_>, verification: &VerificationReport) 
         Some(cpus) => writeln!(f, " (programs loaded for {cpus} possible CPUs, not attached)")?,
         None => writeln!(f)?,
     }
-    let width = verification
-        .programs
-        .iter()
-        .map(|program| program.program.len())
-        .max()
-        .unwrap_or_default();
+    let width = verification.programs.iter().map(|program| program.program.len()).max().unwrap_or_default();
     for program in &verification.programs {
         write!(f, "  {:<width$}", program.program)?;
         match program.instructions {
@@ -194,25 +189,16 @@ fn write_verification(f: &mut Formatter<'_>, verification: &VerificationReport) 
     let count = verification.programs.len();
     match verification.instructions {
         Some(instructions) => writeln!(f, "  {count} programs, {instructions} instructions verified")?,
-        None => writeln!(
-            f,
-            "  {count} programs; this kernel does not count verified instructions"
-        )?,
+        None => writeln!(f, "  {count} programs; this kernel does not count verified instructions")?,
     }
-    verification
-        .refused
-        .iter()
-        .try_for_each(|refused| writeln!(f, "  refused: {refused}"))
+    verification.refused.iter().try_for_each(|refused| writeln!(f, "  refused: {refused}"))
 }
 
 impl Display for Verdict {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f)?;
         // The one that decides is in the summary.
-        let others = self
-            .problems
-            .iter()
-            .filter(|problem| !self.summary.ends_with(&problem.to_string()));
+        let others = self.problems.iter().filter(|problem| !self.summary.ends_with(&problem.to_string()));
         for problem in others {
             let mark = if problem.blocking { "problem" } else { "limit" };
             writeln!(f, "{mark}: {problem}")?;

@@ -26,10 +26,7 @@ pub struct FrameLine {
 
 impl From<Frame> for FrameLine {
     fn from(frame: Frame) -> Self {
-        Self {
-            addr: Hex(frame.addr),
-            symbol: frame.symbol,
-        }
+        Self { addr: Hex(frame.addr), symbol: frame.symbol }
     }
 }
 
@@ -55,9 +52,7 @@ impl StateName {
             (state.exited, Self::Exited),
             (state.freed, Self::Freed),
         ];
-        bits.into_iter()
-            .filter_map(|(set, name)| set.then_some(name))
-            .collect()
+        bits.into_iter().filter_map(|(set, name)| set.then_some(name)).collect()
     }
 }
 
@@ -217,16 +212,9 @@ impl EventLine {
             first_ns: event.span.map(|span| span.first_ns),
             last_ns: event.span.map(|span| span.last_ns),
             burst_cpu: event.burst_cpu,
-            caller: event
-                .caller
-                .and_then(|addr| context.caller(addr))
-                .map(FrameLine::from),
+            caller: event.caller.and_then(|addr| context.caller(addr)).map(FrameLine::from),
             parent: event.parent,
-            stack: context
-                .frames(&event.stack)
-                .into_iter()
-                .map(FrameLine::from)
-                .collect(),
+            stack: context.frames(&event.stack).into_iter().map(FrameLine::from).collect(),
         }
     }
 }

@@ -60,12 +60,7 @@ pub struct StatusLine {
 impl StatusLine {
     /// The line for `status` as it was at `time_ns`.
     pub(crate) fn new(status: Status, clock: &Clock, time_ns: u64) -> Self {
-        Self {
-            format: FORMAT,
-            time: clock.rfc3339(time_ns),
-            time_ns,
-            status,
-        }
+        Self { format: FORMAT, time: clock.rfc3339(time_ns), time_ns, status }
     }
 }
 

@@ -65,10 +65,7 @@ pub struct SummaryLine {
     pub hooks: Vec<HookLine>,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 const fn is_zero(count: &u64) -> bool {
     *count == 0
 }

@@ -71,29 +71,17 @@ fn lines() -> Vec<Line> {
         .filter(|kind| kind.is_event())
         .map(|&kind| event_line(&full(kind, Hook::Alloc), &Named))
         .collect();
-    let totals = Totals {
-        hits: vec![1; HOOK_SLOTS],
-        missed: vec![Some(2); HOOK_SLOTS],
-        ..Totals::default()
-    };
+    let totals = Totals { hits: vec![1; HOOK_SLOTS], missed: vec![Some(2); HOOK_SLOTS], ..Totals::default() };
     let outcome = Tally::default().close(&totals);
     let findings = [found::stall(), found::ended_stall(), found::late_use()];
     lines.extend(findings.iter().map(finding_line));
-    lines.extend(
-        found::verdicts()
-            .iter()
-            .map(|verdict| Line::Verdict(verdict.into())),
-    );
+    lines.extend(found::verdicts().iter().map(|verdict| Line::Verdict(verdict.into())));
     let skipped = Loss::skipped(Ring::Rare, 1, 5, 6);
     for loss in [samples::LOSS, skipped] {
         lines.push(Line::Lost(LostLine::new(&loss, &samples::CLOCK)));
     }
     lines.push(Line::Summary(SummaryLine::new(&outcome, &status, 5_000_000_000)));
-    lines.push(Line::Status(Box::new(StatusLine::new(
-        status,
-        &samples::CLOCK,
-        5_000_000_000,
-    ))));
+    lines.push(Line::Status(Box::new(StatusLine::new(status, &samples::CLOCK, 5_000_000_000))));
     lines
 }
 
@@ -121,22 +109,14 @@ fn an_event_reads_as_documented() {
 
 #[test]
 fn what_was_not_observed_is_absent() {
-    let bare = Record {
-        valid: valid::ADDR,
-        ..full(Kind::Alloc, Hook::Free)
-    };
+    let bare = Record { valid: valid::ADDR, ..full(Kind::Alloc, Hook::Free) };
     let mut line = event_line(&bare, &NoSymbols);
     if let Line::Event(event) = &mut line {
         event.stack.clear();
     }
     let value = serde_json::to_value(line).unwrap();
     let keys: Vec<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(
-        keys,
-        [
-            "addr", "cpu", "hook", "id", "kind", "method", "seq", "time", "time_ns", "type"
-        ]
-    );
+    assert_eq!(keys, ["addr", "cpu", "hook", "id", "kind", "method", "seq", "time", "time_ns", "type"]);
 }
 
 #[test]
@@ -153,10 +133,7 @@ fn a_finding_reads_as_documented() {
 
 #[test]
 fn what_is_not_known_of_a_finding_is_absent() {
-    let bare = Finding {
-        stack: Vec::new(),
-        ..found::late_use()
-    };
+    let bare = Finding { stack: Vec::new(), ..found::late_use() };
     let value = serde_json::to_value(finding_line(&bare)).unwrap();
     for field in ["pgmap", "range_start", "range_end", "stack"] {
         assert!(value.get(field).is_none(), "{field}: {value}");
@@ -174,36 +151,20 @@ fn what_is_not_known_of_a_finding_is_absent() {
 fn the_answers_are_single_words() {
     let verdicts = found::verdicts();
     let lines = verdicts.iter().map(|verdict| Line::Verdict(verdict.into()));
-    let answers: Vec<_> = lines
-        .map(|line| serde_json::to_value(line).unwrap()["verdict"].clone())
-        .collect();
-    assert_eq!(
-        answers[3..],
-        [
-            "inconclusive",
-            "inconclusive",
-            "inconclusive",
-            "violated",
-            "not_checked"
-        ]
-    );
+    let answers: Vec<_> = lines.map(|line| serde_json::to_value(line).unwrap()["verdict"].clone()).collect();
+    assert_eq!(answers[3..], ["inconclusive", "inconclusive", "inconclusive", "violated", "not_checked"]);
     assert_eq!(answers[0], "holds");
 }
 
 /// As much of a validator as the schema needs: every field is known, has its type, and none is missing.
 fn validate(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
     if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
-        let target = root
-            .pointer(reference.trim_start_matches('#'))
-            .ok_or("a dangling reference")?;
+        let target = root.pointer(reference.trim_start_matches('#')).ok_or("a dangling reference")?;
         validate(value, target, root)?;
     }
     for (key, needed) in [("oneOf", 1..2), ("anyOf", 1..usize::MAX)] {
         if let Some(options) = schema.get(key).and_then(Value::as_array) {
-            let fits = options
-                .iter()
-                .filter(|option| validate(value, option, root).is_ok())
-                .count();
+            let fits = options.iter().filter(|option| validate(value, option, root).is_ok()).count();
             if !needed.contains(&fits) {
                 return Err(format!("{value}: {fits} of {key} fit"));
             }
@@ -241,12 +202,7 @@ fn validate(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
     let Value::Object(fields) = value else {
         return Ok(());
     };
-    for name in schema
-        .get("required")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
         if !name.as_str().is_some_and(|name| fields.contains_key(name)) {
             return Err(format!("{name} is missing"));
         }
@@ -254,14 +210,12 @@ fn validate(value: &Value, schema: &Value, root: &Value) -> Result<(), String> {
     let Some(properties) = schema.get("properties") else {
         return Ok(());
     };
-    fields
-        .iter()
-        .try_for_each(|(name, value)| match properties.get(name) {
-            Some(schema) => validate(value, schema, root),
-            // The tag stands beside the reference to the rest.
-            None if name == "type" || schema.get("$ref").is_some() => Ok(()),
-            None => Err(format!("{name} is not in the schema")),
-        })
+    fields.iter().try_for_each(|(name, value)| match properties.get(name) {
+        Some(schema) => validate(value, schema, root),
+        // The tag stands beside the reference to the rest.
+        None if name == "type" || schema.get("$ref").is_some() => Ok(()),
+        None => Err(format!("{name} is not in the schema")),
+    })
 }
 
 #[test]

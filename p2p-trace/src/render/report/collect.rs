@@ -68,10 +68,7 @@ impl Collector {
         }
         for change in model.changes() {
             if let Some(device) = model.device(change.device) {
-                self.devices
-                    .entry(change.device)
-                    .or_default()
-                    .change(device, &change.what, model.now_ns());
+                self.devices.entry(change.device).or_default().change(device, &change.what, model.now_ns());
             }
         }
         for finding in step.findings {
@@ -130,10 +127,7 @@ impl Collector {
             let mut followed = self.devices.remove(&device.address()).unwrap_or_default();
             let (mut teardowns, teardowns_left_out) = followed.finish(device, &last, &self.evidence);
             count_uses(&mut teardowns, device.address(), &check);
-            let names = status
-                .devices
-                .iter()
-                .find(|found| found.device == device.address());
+            let names = status.devices.iter().find(|found| found.device == device.address());
             let mut story = DeviceStory {
                 device: device.address(),
                 names: names.and_then(|found| {
@@ -180,14 +174,9 @@ impl Sink for Collector {
         if ending.is_whole {
             let is_short = |lost: u64, missed: Option<u64>| lost > 0 || missed.is_some_and(|runs| runs > 0);
             let hooks = closing.outcome.hooks.iter();
-            self.losses.hooks = hooks
-                .filter(|hook| is_short(hook.lost, hook.missed))
-                .cloned()
-                .collect();
+            self.losses.hooks = hooks.filter(|hook| is_short(hook.lost, hook.missed)).cloned().collect();
         }
-        self.losses
-            .contradictions
-            .clone_from(&closing.outcome.contradictions);
+        self.losses.contradictions.clone_from(&closing.outcome.contradictions);
         Ok(())
     }
 }

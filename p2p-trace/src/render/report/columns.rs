@@ -87,15 +87,8 @@ mod tests {
     #[test]
     fn columns_are_in_line() {
         let row = |cells: &[&str]| cells.iter().map(|&cell| cell.to_owned()).collect::<Vec<_>>();
-        let rows = [
-            row(&["a", "µs", "long"]),
-            row(&["abc", "", "x"]),
-            row(&["whole line of its own"]),
-        ];
-        assert_eq!(
-            columns(&rows),
-            "    a    µs  long\n    abc      x\n    whole line of its own\n"
-        );
+        let rows = [row(&["a", "µs", "long"]), row(&["abc", "", "x"]), row(&["whole line of its own"])];
+        assert_eq!(columns(&rows), "    a    µs  long\n    abc      x\n    whole line of its own\n");
     }
 
     #[test]

@@ -9,11 +9,7 @@ use super::{
 
 /// What a record was, as far as the story has it.
 pub(super) fn what(story: &Story, id: Id) -> Option<String> {
-    story
-        .devices
-        .iter()
-        .flat_map(|device| &device.teardowns)
-        .find_map(|teardown| of_teardown(teardown, id))
+    story.devices.iter().flat_map(|device| &device.teardowns).find_map(|teardown| of_teardown(teardown, id))
 }
 
 fn of_teardown(story: &TeardownStory, id: Id) -> Option<String> {
@@ -29,11 +25,7 @@ fn of_teardown(story: &TeardownStory, id: Id) -> Option<String> {
     };
     let taken = || {
         let lane = story.lanes.iter().find(|lane| lane.reference.at.id == id)?;
-        Some((
-            format!("{} taken", lane.reference.taken.kind()),
-            lane.reference.at,
-            lane.task,
-        ))
+        Some((format!("{} taken", lane.reference.taken.kind()), lane.reference.at, lane.task))
     };
     let given = || {
         let ends = story.lanes.iter().filter_map(|lane| lane.end);

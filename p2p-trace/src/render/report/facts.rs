@@ -78,14 +78,7 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     row("for", duration(check.duration_ns));
     row("files", check.files.join(", "));
     row("cpus", status.cpus.to_string());
-    row(
-        "rings",
-        format!(
-            "{} hot, {} rare per CPU",
-            bytes(status.rings.hot),
-            bytes(status.rings.rare)
-        ),
-    );
+    row("rings", format!("{} hot, {} rare per CPU", bytes(status.rings.hot), bytes(status.rings.rare)));
     let methods = ["fentry", "kprobe"].map(|method| {
         let by = |hook: &&HookStatus| hook.method.is_some_and(|used| used.name() == method);
         format!("{} by {method}", status.hooks.iter().filter(by).count())
@@ -110,11 +103,7 @@ pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Ve
     let check = &story.check;
     let mut sentences = Vec::new();
     let events = phrase::counted(check.events, "event");
-    sentences.push(format!(
-        "{events} in {}, {} lost.",
-        duration(check.duration_ns),
-        check.lost
-    ));
+    sentences.push(format!("{events} in {}, {} lost.", duration(check.duration_ns), check.lost));
     if !story.losses.is_counted {
         sentences.push("The end of the run is missing, and with it what the kernel counted.".to_owned());
     }
@@ -159,24 +148,16 @@ pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Ve
 
 fn lost(story: &Story, context: &Context<'_>) -> Vec<String> {
     // As all times of the report.
-    let clock = Clock {
-        utc_offset_s: 0,
-        ..context.clock
-    };
+    let clock = Clock { utc_offset_s: 0, ..context.clock };
     let losses = &story.losses;
-    let line = |loss| {
-        text::loss(loss, &clock, Style { color: false })
-            .trim_end()
-            .to_owned()
-    };
+    let line = |loss| text::loss(loss, &clock, Style { color: false }).trim_end().to_owned();
     let mut lines: Vec<_> = losses.first.iter().map(line).collect();
     if losses.more > 0 {
         lines.push(format!("... and {} more losses", losses.more));
     }
     lines.extend(losses.hooks.iter().map(|hook| {
-        let missed = hook
-            .missed
-            .map_or_else(String::new, |runs| format!(", {runs} runs skipped by the kernel"));
+        let missed =
+            hook.missed.map_or_else(String::new, |runs| format!(", {runs} runs skipped by the kernel"));
         format!(
             "{}: {} hits, {} delivered, {} lost{missed}",
             hook.hook.name(),

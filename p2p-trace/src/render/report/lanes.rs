@@ -64,12 +64,7 @@ impl Lanes {
     pub(super) fn finish(mut self, max: usize) -> (Vec<Lane>, u64) {
         self.followed.sort_by_key(|lane| {
             let Reference { at, .. } = lane.reference;
-            (
-                !lane.outlived_kill,
-                Reverse(lane.reference.bytes()),
-                at.time_ns,
-                at.id,
-            )
+            (!lane.outlived_kill, Reverse(lane.reference.bytes()), at.time_ns, at.id)
         });
         self.followed.truncate(max);
         let left_out = self.total.saturating_sub(self.followed.len() as u64);

@@ -62,11 +62,7 @@ fn exact(ns: u64) -> String {
 
 /// A record of the run, without the run.
 pub(super) fn record(id: Id) -> String {
-    if id.cpu == user::CPU {
-        format!("tracer:{}", id.seq)
-    } else {
-        format!("{}:{}", id.cpu, id.seq)
-    }
+    if id.cpu == user::CPU { format!("tracer:{}", id.seq) } else { format!("{}:{}", id.cpu, id.seq) }
 }
 
 /// Physical addresses, or what else names a range.
@@ -112,15 +108,7 @@ pub(super) const fn closed(by: ClosedBy) -> &'static str {
 }
 
 /// The columns of [`holder`].
-pub(super) const HOLDER: [&str; 7] = [
-    "taken by",
-    "pid",
-    "process",
-    "what",
-    "bytes",
-    "since",
-    "called from",
-];
+pub(super) const HOLDER: [&str; 7] = ["taken by", "pid", "process", "what", "bytes", "since", "called from"];
 
 /// Who took what, as columns; times relative to `at_ns`.
 pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
@@ -178,11 +166,7 @@ pub(super) fn about(story: &TeardownStory, context: &Context<'_>) -> String {
     let teardown = &story.teardown;
     let span = story.span();
     let lasted = duration(span.end().saturating_sub(*span.start()));
-    let from = if teardown.step(Kind::Kill).is_some() {
-        "the kill"
-    } else {
-        "the first step"
-    };
+    let from = if teardown.step(Kind::Kill).is_some() { "the kill" } else { "the first step" };
     let ended = teardown.ended.map_or("NOT SEEN TO END", |(how, _)| ended(how));
     let mut text = format!(
         "By {}, {lasted}: {}; {ended}. Times are relative to {from}, {}.",
@@ -234,12 +218,7 @@ mod tests {
     #[test]
     fn a_name_keeps_its_letters() {
         assert_eq!(capital("the last reference"), "The last reference");
-        for text in [
-            "nvme (pid 7) gave",
-            "the (pid 7) gave",
-            "arch_remove_memory, in",
-            "",
-        ] {
+        for text in ["nvme (pid 7) gave", "the (pid 7) gave", "arch_remove_memory, in", ""] {
             assert_eq!(capital(text), text);
         }
     }

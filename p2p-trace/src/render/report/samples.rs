@@ -29,31 +29,20 @@ use crate::{
 };
 
 /// Seconds after the kernel's first moment are seconds after 2026-11-22 18:00 UTC.
-pub(super) const CLOCK: Clock = Clock {
-    boottime_ns: 1_000_000_000_000,
-    realtime_ns: 1_795_370_400_000_000_000,
-    utc_offset_s: 0,
-};
+pub(super) const CLOCK: Clock =
+    Clock { boottime_ns: 1_000_000_000_000, realtime_ns: 1_795_370_400_000_000_000, utc_offset_s: 0 };
 
 fn status() -> Status {
     let hook = |&hook: &Hook| HookStatus {
         hook,
         function: Some(hook.name().to_owned()),
         method: Some(Method::Fentry),
-        state: if ARMED.contains(&hook) {
-            HookState::Armed
-        } else {
-            HookState::Attached
-        },
+        state: if ARMED.contains(&hook) { HookState::Armed } else { HookState::Attached },
         required: false,
         error: None,
         lost_without: "what it sees".to_owned(),
     };
-    Status {
-        hooks: Hook::ALL.iter().map(hook).collect(),
-        devices: Vec::new(),
-        ..samples::status()
-    }
+    Status { hooks: Hook::ALL.iter().map(hook).collect(), devices: Vec::new(), ..samples::status() }
 }
 
 pub(super) fn header() -> Header {
@@ -91,20 +80,14 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         }
         model.apply(element);
         let told = rules.apply(&model, element);
-        let step = Step {
-            element,
-            findings: &told,
-            model: &model,
-        };
+        let step = Step { element, findings: &told, model: &model };
         collector.step(&step).unwrap();
         findings.extend(told.into_iter().map(|finding| (finding.number, finding)));
     }
     let rest = rules.rest(&model);
     findings.extend(rest.into_iter().map(|finding| (finding.number, finding)));
     let verdicts = rules.verdicts(&model);
-    let events = elements
-        .iter()
-        .filter(|element| matches!(element, Element::Event(_)));
+    let events = elements.iter().filter(|element| matches!(element, Element::Event(_)));
     let outcome = Outcome {
         hooks: Vec::new(),
         events: events.count() as u64,
@@ -143,17 +126,11 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         start_ns: header.start_ns,
         duration_ns: ending.duration_ns(),
         end: EndName::Whole,
-        verdict: worst
-            .into_iter()
-            .find(|answer| answers.contains(answer))
-            .unwrap_or(Answer::Holds),
+        verdict: worst.into_iter().find(|answer| answers.contains(answer)).unwrap_or(Answer::Holds),
         events: closing.outcome.events,
         lost,
         damage: Vec::new(),
-        findings: findings
-            .values()
-            .map(|finding| FindingLine::new(finding, &context))
-            .collect(),
+        findings: findings.values().map(|finding| FindingLine::new(finding, &context)).collect(),
         findings_left_out: closing.omitted,
         verdicts: closing.verdicts.iter().map(VerdictLine::from).collect(),
     };

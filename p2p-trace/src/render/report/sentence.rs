@@ -31,13 +31,8 @@ pub(super) fn sentence(story: &DeviceStory, check: &CheckReport) -> String {
         Answer::Violated => violated(story, check),
         Answer::Holds => format!("every rule that was checked holds; {teardowns}"),
         Answer::Inconclusive => {
-            let of = check
-                .verdicts
-                .iter()
-                .filter(|verdict| verdict.device.0 == story.device);
-            let open: Vec<_> = of
-                .filter(|verdict| verdict.verdict == Answer::Inconclusive)
-                .collect();
+            let of = check.verdicts.iter().filter(|verdict| verdict.device.0 == story.device);
+            let open: Vec<_> = of.filter(|verdict| verdict.verdict == Answer::Inconclusive).collect();
             let why = open
                 .first()
                 .and_then(|verdict| verdict.reasons.first())
@@ -50,12 +45,7 @@ pub(super) fn sentence(story: &DeviceStory, check: &CheckReport) -> String {
 }
 
 fn violated(story: &DeviceStory, check: &CheckReport) -> String {
-    let of = || {
-        check
-            .findings
-            .iter()
-            .filter(|finding| finding.device.0 == story.device)
-    };
+    let of = || check.findings.iter().filter(|finding| finding.device.0 == story.device);
     // The first of the gravest: what came later is often what follows from it.
     let worst = of().map(|finding| finding.severity).max();
     let first = of().find(|finding| Some(finding.severity) == worst);
@@ -73,22 +63,12 @@ fn violated(story: &DeviceStory, check: &CheckReport) -> String {
 fn teardowns(story: &DeviceStory) -> String {
     let count = story.teardowns.len() as u64 + story.teardowns_left_out;
     let Some(last) = story.teardowns.last() else {
-        return format!(
-            "no teardown was seen, and {} at the end",
-            held(&story.out, "was out")
-        );
+        return format!("no teardown was seen, and {} at the end", held(&story.out, "was out"));
     };
-    let longest = story
-        .teardowns
-        .iter()
-        .max_by_key(|teardown| teardown.longest_drain())
-        .unwrap_or(last);
+    let longest = story.teardowns.iter().max_by_key(|teardown| teardown.longest_drain()).unwrap_or(last);
     if let Some((step, since_ns)) = &last.pending {
         let age = duration(last.until_ns.saturating_sub(*since_ns));
-        return format!(
-            "a teardown was not seen to end: {step}, for {age}{}",
-            waits_for(last)
-        );
+        return format!("a teardown was not seen to end: {step}, for {age}{}", waits_for(last));
     }
     let seen = phrase::counted(count, "teardown");
     let missing = |story: &TeardownStory| story.teardown.steps_may_be_missing();
@@ -102,11 +82,7 @@ fn teardowns(story: &DeviceStory) -> String {
     let drain = longest.longest_drain().map_or_else(String::new, |drain| {
         format!(", {} from kill to drain{}", duration(drain), waits_for(longest))
     });
-    let at_most = if count > 1 && !drain.is_empty() {
-        ", at most"
-    } else {
-        ""
-    };
+    let at_most = if count > 1 && !drain.is_empty() { ", at most" } else { "" };
     format!("{seen} {order}{at_most}{drain}").replace(", at most, ", ", at most ")
 }
 
@@ -127,11 +103,7 @@ fn held(out: &Out, verb: &str) -> String {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        format!(
-            "{} taken by {}{more} {verb}",
-            bytes(out.bytes),
-            phrase::task(first.task.as_ref())
-        )
+        format!("{} taken by {}{more} {verb}", bytes(out.bytes), phrase::task(first.task.as_ref()))
     } else if out.unknown_bytes > 0 {
         format!("{} {verb} that nobody was seen taking", bytes(out.unknown_bytes))
     } else {

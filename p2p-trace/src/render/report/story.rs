@@ -140,8 +140,7 @@ impl TeardownStory {
     /// What times are told relative to: the first kill, or else the first step.
     pub(crate) fn zero_ns(&self) -> u64 {
         let kill = self.teardown.step(Kind::Kill).map(|step| step.at);
-        kill.or_else(|| self.teardown.started())
-            .map_or(0, |at| at.time_ns)
+        kill.or_else(|| self.teardown.started()).map_or(0, |at| at.time_ns)
     }
 
     /// The order of its steps, as far as they were seen.

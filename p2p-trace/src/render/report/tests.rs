@@ -70,10 +70,7 @@ fn names_are_text_whatever_is_in_them() {
     }
     let headings = text.lines().filter(|line| line.starts_with('#')).count();
     let plain = shown(&fault(Fault::RemovedFirst));
-    assert_eq!(
-        headings,
-        plain.lines().filter(|line| line.starts_with('#')).count()
-    );
+    assert_eq!(headings, plain.lines().filter(|line| line.starts_with('#')).count());
 }
 
 #[test]

@@ -59,10 +59,7 @@ pub(super) fn use_of(event: &Event, device: &Device, model: &Model) -> Use {
             device.ranges().rev().find(|range| range.contains(addr))
         });
     Use {
-        at: At {
-            time_ns: event.time_ns,
-            id: event.id,
-        },
+        at: At { time_ns: event.time_ns, id: event.id },
         kind: event.kind,
         task: event.task,
         range: range.map(|range| range.id),

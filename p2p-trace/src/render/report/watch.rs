@@ -39,14 +39,7 @@ impl Watch {
     pub(super) fn begin(first: At, device: &Device) -> Self {
         let mut lanes = Lanes::default();
         lanes.begin(device);
-        Self {
-            first,
-            lanes,
-            at_kill: None,
-            uses: Vec::new(),
-            is_noted: false,
-            kept: None,
-        }
+        Self { first, lanes, at_kill: None, uses: Vec::new(), is_noted: false, kept: None }
     }
 
     /// It has ended without coming to p2p memory.
@@ -58,19 +51,10 @@ impl Watch {
         let mut ids: Vec<RangeId> = teardown.steps.iter().filter_map(|step| step.range).collect();
         ids.sort_unstable();
         ids.dedup();
-        let ranges = ids
-            .into_iter()
-            .filter_map(|id| device.range(id))
-            .cloned()
-            .collect();
-        let wrong = (0..teardown.steps.len())
-            .filter_map(|at| Some((at, device.misplaced(teardown, at)?)))
-            .collect();
-        self.kept = Some(Kept {
-            teardown: teardown.clone(),
-            ranges,
-            wrong,
-        });
+        let ranges = ids.into_iter().filter_map(|id| device.range(id)).cloned().collect();
+        let wrong =
+            (0..teardown.steps.len()).filter_map(|at| Some((at, device.misplaced(teardown, at)?))).collect();
+        self.kept = Some(Kept { teardown: teardown.clone(), ranges, wrong });
     }
 
     pub(super) fn finish(
@@ -79,18 +63,11 @@ impl Watch {
         model: &Model,
         evidence: &HashSet<Id>,
     ) -> Option<TeardownStory> {
-        let Kept {
-            teardown,
-            ranges,
-            wrong,
-        } = self.kept?;
+        let Kept { teardown, ranges, wrong } = self.kept?;
         let is_pending = teardown.ended.is_none();
         let pending = teardown.last_step().filter(|_| is_pending).map(|step| {
             let draining = device.ranges().filter(|range| range.is_draining());
-            let killed_ns = draining
-                .filter_map(|range| range.steps.killed)
-                .map(|at| at.time_ns)
-                .min();
+            let killed_ns = draining.filter_map(|range| range.steps.killed).map(|at| at.time_ns).min();
             // A drain is waited for, whatever was seen of other ranges since.
             killed_ns.map_or_else(
                 || (step_after(step).to_string(), step.at.time_ns),
@@ -98,19 +75,11 @@ impl Watch {
             )
         });
         let (lanes, lanes_left_out) = self.lanes.finish(MAX_LANES);
-        let uses: Vec<_> = self
-            .uses
-            .into_iter()
-            .filter(|used| evidence.contains(&used.at.id))
-            .collect();
+        let uses: Vec<_> = self.uses.into_iter().filter(|used| evidence.contains(&used.at.id)).collect();
         let latest_ns = uses.iter().map(|used| used.at.time_ns).max().unwrap_or(0);
         let step_ns = teardown.last_step().map_or(0, |step| step.at.time_ns);
         Some(TeardownStory {
-            until_ns: if is_pending {
-                model.now_ns()
-            } else {
-                latest_ns.max(step_ns)
-            },
+            until_ns: if is_pending { model.now_ns() } else { latest_ns.max(step_ns) },
             teardown,
             wrong,
             ranges,

@@ -27,9 +27,7 @@ const DETAIL: usize = 52;
 pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> String {
     let style = options.style;
     let time = context.clock.time_of_day(event.time_ns);
-    let device = event
-        .device
-        .map_or_else(|| "-".to_owned(), |device| device.to_string());
+    let device = event.device.map_or_else(|| "-".to_owned(), |device| device.to_string());
     let action = format!("{:ACTION$}", action(event.kind));
     let action = if event.failed {
         style.warning(&action)
@@ -38,12 +36,8 @@ pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> S
     } else {
         action
     };
-    let mut line = format!(
-        "{} {device:DEVICE$} {action} {:DETAIL$} {}",
-        style.dim(&time),
-        detail(event),
-        who(event)
-    );
+    let mut line =
+        format!("{} {device:DEVICE$} {action} {:DETAIL$} {}", style.dim(&time), detail(event), who(event));
     if let Some(frame) = event.caller.and_then(|addr| context.caller(addr)) {
         line.push_str(&style.dim(&format!("  {frame}")));
     }
@@ -106,19 +100,10 @@ pub(crate) const fn is_teardown(kind: Kind) -> bool {
 pub(crate) fn detail(event: &Event) -> String {
     let mut parts = Vec::new();
     if event.failed {
-        parts.push(
-            event
-                .ret
-                .map_or_else(|| "FAILED".to_owned(), |ret| format!("FAILED {ret}")),
-        );
+        parts.push(event.ret.map_or_else(|| "FAILED".to_owned(), |ret| format!("FAILED {ret}")));
     }
     if let Some(range) = event.range {
-        parts.push(format!(
-            "{:#x}-{:#x} ({})",
-            range.start,
-            range.end,
-            bytes(range.size())
-        ));
+        parts.push(format!("{:#x}-{:#x} ({})", range.start, range.end, bytes(range.size())));
     }
     if let Some(size) = event.size {
         let whole = event.kind == Kind::AddResource && size == 0;
@@ -133,12 +118,7 @@ pub(crate) fn detail(event: &Event) -> String {
     if let Some(flag) = event.flag {
         parts.push(if flag { "on".to_owned() } else { "off".to_owned() });
     }
-    let places = [
-        ("", event.addr),
-        ("sgl ", event.sgl),
-        ("user ", event.user_addr),
-        ("page ", event.page),
-    ];
+    let places = [("", event.addr), ("sgl ", event.sgl), ("user ", event.user_addr), ("page ", event.page)];
     for (name, place) in places {
         // Beside a range it says nothing, and lines are short.
         if let Some(place) =
@@ -151,11 +131,7 @@ pub(crate) fn detail(event: &Event) -> String {
         parts.extend(pieces(event.kind, count));
     }
     if let Some(taken) = event.taken {
-        parts.push(if taken == 0 {
-            "nothing taken".to_owned()
-        } else {
-            format!("{} taken", bytes(taken))
-        });
+        parts.push(if taken == 0 { "nothing taken".to_owned() } else { format!("{} taken", bytes(taken)) });
     }
     if let Some(refs) = event.refs {
         let about = if refs.estimate { "~" } else { "" };

@@ -24,11 +24,7 @@ const TIME: usize = 15;
 
 /// The text of a finding that is new at `told_ns`, `CLOCK_BOOTTIME`: the line that says it, and what belongs to it below.
 pub(crate) fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
-    let mut out = Out {
-        text: String::new(),
-        context,
-        options,
-    };
+    let mut out = Out { text: String::new(), context, options };
     // Writing to a string does not fail.
     out.whole(finding, told_ns).unwrap_or_default();
     out.text
@@ -36,9 +32,7 @@ pub(crate) fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, op
 
 /// The line of a finding that was shown before: it has ended, or has happened again.
 pub(crate) fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
-    let what = times(finding)
-        .or_else(|| end(finding))
-        .unwrap_or_else(|| "goes on".to_owned());
+    let what = times(finding).or_else(|| end(finding)).unwrap_or_else(|| "goes on".to_owned());
     let action = format!("finding {}", finding.number);
     let line = format!("{} of {} {what}", finding.rule.name(), finding.device);
     format!(

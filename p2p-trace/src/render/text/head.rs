@@ -24,10 +24,7 @@ fn write(text: &mut String, status: &Status, style: Style) -> std::fmt::Result {
     writeln!(text, "{}", style.strong(&title))?;
     writeln!(text, "hooks    {}", hooks(status))?;
     for hook in &status.hooks {
-        let (name, why) = (
-            hook.hook.name(),
-            hook.error.as_deref().unwrap_or("no reason known"),
-        );
+        let (name, why) = (hook.hook.name(), hook.error.as_deref().unwrap_or("no reason known"));
         match hook.state {
             HookState::Failed => {
                 let line = format!("{name} FAILED: {why}; without it: {}", hook.lost_without);
@@ -54,12 +51,7 @@ fn hooks(status: &Status) -> String {
     let count = |state| status.hooks.iter().filter(|hook| hook.state == state).count();
     let by = |method| {
         let attached = |hook: &&p2p_trace_model::accounting::HookStatus| hook.state == HookState::Attached;
-        status
-            .hooks
-            .iter()
-            .filter(attached)
-            .filter(|hook| hook.method == Some(method))
-            .count()
+        status.hooks.iter().filter(attached).filter(|hook| hook.method == Some(method)).count()
     };
     let (attached, absent) = (count(HookState::Attached), count(HookState::Absent));
     let methods: Vec<_> = [Method::Fentry, Method::Kprobe]
@@ -67,15 +59,8 @@ fn hooks(status: &Status) -> String {
         .filter(|&method| by(method) > 0)
         .map(|method| format!("{} by {}", by(method), method.name()))
         .collect();
-    let how = if methods.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", methods.join(", "))
-    };
-    let mut parts = vec![format!(
-        "{attached} of {} attached{how}",
-        status.hooks.len() - absent
-    )];
+    let how = if methods.is_empty() { String::new() } else { format!(" ({})", methods.join(", ")) };
+    let mut parts = vec![format!("{attached} of {} attached{how}", status.hooks.len() - absent)];
     for (state, name) in [
         (HookState::Armed, "armed during teardowns"),
         (HookState::Failed, "failed"),
@@ -99,11 +84,7 @@ const fn accounting(status: &Status) -> &'static str {
 }
 
 fn device(device: &Device) -> String {
-    let names = [
-        Some(device.device.to_string()),
-        device.driver.clone(),
-        device.name.clone(),
-    ];
+    let names = [Some(device.device.to_string()), device.driver.clone(), device.name.clone()];
     let mut parts = vec![names.into_iter().flatten().collect::<Vec<_>>().join(" ")];
     parts.extend(device.size.map(bytes));
     if let (Some(size), Some(available)) = (device.size, device.available) {

@@ -29,9 +29,7 @@ use super::words::counted;
 /// The line of a loss.
 pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     let (count, ring) = (loss.count(), ring_name(loss.ring));
-    let cpu = loss
-        .cpu
-        .map_or_else(|| ", CPU unknown".to_owned(), |cpu| format!(" of CPU {cpu}"));
+    let cpu = loss.cpu.map_or_else(|| ", CPU unknown".to_owned(), |cpu| format!(" of CPU {cpu}"));
     let why = match loss.reason {
         Reason::Overwritten => "overwritten before they were read; a larger --ring-size helps",
         Reason::Abandoned => "their producer was interrupted and did not finish",

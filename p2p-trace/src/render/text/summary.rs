@@ -21,37 +21,20 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
         count => format!(" ({count} skipped)"),
     };
     let lost = format!("{} lost{skipped}", summary.lost);
-    let lost = if summary.lost == 0 {
-        lost
-    } else {
-        style.alarm(&lost)
-    };
-    writeln!(
-        text,
-        "{} in {}, {lost}",
-        counted(summary.events, "event"),
-        duration(summary.duration_ns)
-    )?;
-    for hook in summary
-        .hooks
-        .iter()
-        .filter(|hook| hook.lost > 0 || hook.missed.is_some_and(|runs| runs > 0))
+    let lost = if summary.lost == 0 { lost } else { style.alarm(&lost) };
+    writeln!(text, "{} in {}, {lost}", counted(summary.events, "event"), duration(summary.duration_ns))?;
+    for hook in summary.hooks.iter().filter(|hook| hook.lost > 0 || hook.missed.is_some_and(|runs| runs > 0))
     {
         let name = hook.function.as_deref().unwrap_or_else(|| hook.hook.name());
-        let mut line = format!(
-            "{name}: {} hits, {} delivered, {} lost",
-            hook.hits, hook.delivered, hook.lost
-        );
+        let mut line =
+            format!("{name}: {} hits, {} delivered, {} lost", hook.hits, hook.delivered, hook.lost);
         if let Some(missed) = hook.missed.filter(|&missed| missed > 0) {
             write!(line, ", {} skipped by the kernel", counted(missed, "run"))?;
         }
         writeln!(text, "  {}", style.warning(&line))?;
     }
     let shortfalls = [
-        (
-            summary.notes_full,
-            "calls found no room to be noted: their exits tell less",
-        ),
+        (summary.notes_full, "calls found no room to be noted: their exits tell less"),
         (summary.notes_missing, "exits whose entry was not seen"),
         (summary.bursts_late, "bursts of page frees are written late"),
         (summary.findings_left_out, "more findings were only counted"),
@@ -60,11 +43,7 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
         writeln!(text, "  {}", style.warning(&format!("{count} {what}")))?;
     }
     for contradiction in &summary.contradictions {
-        writeln!(
-            text,
-            "  {}",
-            style.alarm(&format!("accounting does not add up: {contradiction}"))
-        )?;
+        writeln!(text, "  {}", style.alarm(&format!("accounting does not add up: {contradiction}")))?;
     }
     Ok(())
 }

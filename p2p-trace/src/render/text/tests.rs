@@ -55,27 +55,9 @@ fn records() -> Vec<Record> {
     };
     let (start, end, addr) = (0xf800_0000, 0xfbff_ffff, 0xffff_8880_f800_0000);
     vec![
-        record(
-            Kind::AddResource,
-            SIZE | BAR | RET | CALLER,
-            [0, 0, 0x20, 0],
-            0,
-            2,
-        ),
-        record(
-            Kind::AddResource,
-            SIZE | BAR | RET | CALLER,
-            [4096, 0, 0x20, 0],
-            (-12i32).cast_unsigned(),
-            2,
-        ),
-        record(
-            Kind::Memremap,
-            RANGE | ADDR | RET | CALLER,
-            [start, end, 0x40, addr],
-            0,
-            0,
-        ),
+        record(Kind::AddResource, SIZE | BAR | RET | CALLER, [0, 0, 0x20, 0], 0, 2),
+        record(Kind::AddResource, SIZE | BAR | RET | CALLER, [4096, 0, 0x20, 0], (-12i32).cast_unsigned(), 2),
+        record(Kind::Memremap, RANGE | ADDR | RET | CALLER, [start, end, 0x40, addr], 0, 0),
         record(Kind::Publish, FLAG | CALLER, [0, 0, 0x20, 0], 0, 1),
         record(Kind::Alloc, ADDR | SIZE | CALLER, [addr, 65536, 0x20, 0], 0, 0),
         record(Kind::Alloc, SIZE | CALLER, [0, 65536, 0x20, 0], 0, 0),
@@ -87,35 +69,14 @@ fn records() -> Vec<Record> {
             16,
             0,
         ),
-        record(
-            Kind::PageFree,
-            PAGE | SPAN | COUNT,
-            [0xffff_ea00, 5_000_000_000, 5_000_015_300, 0],
-            16,
-            1,
-        ),
-        record(
-            Kind::Map,
-            PAGE | SIZE | COUNT | CLIENT,
-            [0xffff_ea00, 4096, 0, 0x0500],
-            1,
-            0,
-        ),
+        record(Kind::PageFree, PAGE | SPAN | COUNT, [0xffff_ea00, 5_000_000_000, 5_000_015_300, 0], 16, 1),
+        record(Kind::Map, PAGE | SIZE | COUNT | CLIENT, [0xffff_ea00, 4096, 0, 0x0500], 1, 0),
         record(Kind::Unbind, CALLER, [0, 0, 0x30, 0], 0, 0),
-        record(
-            Kind::Kill,
-            RANGE | TAKEN | REFS | REFS_ESTIMATE | COUNT,
-            [start, end, 65536, 17],
-            1,
-            0,
-        ),
+        record(Kind::Kill, RANGE | TAKEN | REFS | REFS_ESTIMATE | COUNT, [start, end, 65536, 17], 1, 0),
         record(Kind::Drained, RANGE | REFS, [start, end, 0, 0], 0, 0),
         record(Kind::Remove, RANGE, [start, end, 0, 0], 0, 0),
         record(Kind::Release, TAKEN, [0, 0, 0, 0], 0, 0),
-        Record {
-            valid: 0,
-            ..record(Kind::Released, 0, [0; 4], 0, 0)
-        },
+        Record { valid: 0, ..record(Kind::Released, 0, [0; 4], 0, 0) },
     ]
 }
 
@@ -140,30 +101,19 @@ fn a_life_and_a_teardown() {
 
 #[test]
 fn stacks_are_shown_when_asked_for() {
-    let text = shown(Options {
-        stacks: true,
-        ..Options::default()
-    });
+    let text = shown(Options { stacks: true, ..Options::default() });
     assert!(text.contains("device_release_driver_internal+0x19c\n"), "{text}");
-    assert!(
-        text.contains("at 0x50\n") && !text.contains("bpf_trampoline"),
-        "{text}"
-    );
+    assert!(text.contains("at 0x50\n") && !text.contains("bpf_trampoline"), "{text}");
 }
 
 #[test]
 fn colour_is_the_only_escape() {
     let all = |options| [shown(options), found(options)].concat();
     let plain = all(Options::default());
-    let coloured = all(Options {
-        style: Style { color: true },
-        ..Options::default()
-    });
+    let coloured = all(Options { style: Style { color: true }, ..Options::default() });
     assert!(!plain.contains('\u{1b}'));
     let codes = ["1", "2", "33", "1;31", "1;36", "0"].map(|code| format!("\u{1b}[{code}m"));
-    let stripped = codes
-        .iter()
-        .fold(coloured.clone(), |text, code| text.replace(code, ""));
+    let stripped = codes.iter().fold(coloured.clone(), |text, code| text.replace(code, ""));
     assert_ne!(coloured, plain);
     assert!(!stripped.contains('\u{1b}'), "{stripped:?}");
 }
@@ -189,12 +139,7 @@ fn findings_and_what_comes_of_them() {
 #[test]
 fn a_stall_that_is_told_when_it_has_ended_says_so() {
     let context = Context::new(samples::CLOCK, &samples::status(), &Named);
-    let text = finding(
-        &found::ended_stall(),
-        12_345_678_900,
-        &context,
-        Options::default(),
-    );
+    let text = finding(&found::ended_stall(), 12_345_678_900, &context, Options::default());
     assert!(text.contains(" ended after 7.3 s\n"), "{text}");
     let text = finding(&found::late_use(), 12_345_678_900, &context, Options::default());
     assert!(!text.contains("ended"), "{text}");
@@ -204,10 +149,7 @@ fn a_stall_that_is_told_when_it_has_ended_says_so() {
 fn stacks_of_other_findings_are_shown_when_asked_for() {
     let frame = "device_release_driver_internal+0x19c\n";
     assert_eq!(found(Options::default()).matches(frame).count(), 1);
-    let stacks = Options {
-        stacks: true,
-        ..Options::default()
-    };
+    let stacks = Options { stacks: true, ..Options::default() };
     assert_eq!(found(stacks).matches(frame).count(), 2);
 }
 
@@ -246,9 +188,7 @@ fn a_loss_has_a_cpu_only_where_that_is_known() {
 }
 
 fn loss_line(lost: &Loss) -> String {
-    loss(lost, &samples::CLOCK, Style::default())
-        .trim_end()
-        .to_owned()
+    loss(lost, &samples::CLOCK, Style::default()).trim_end().to_owned()
 }
 
 #[test]
@@ -257,25 +197,15 @@ fn the_summary_tells_what_was_skipped_as_lost() {
     let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
     tally.record(&Writer::new(1).late_loss(5_200_000_000, &skipped));
     tally.loss(&samples::LOSS);
-    let line = SummaryLine::new(
-        &tally.close(&Totals::default()),
-        &samples::status(),
-        61_500_000_000,
-    );
+    let line = SummaryLine::new(&tally.close(&Totals::default()), &samples::status(), 61_500_000_000);
     let text = summary(&line, Style::default());
-    assert!(
-        text.starts_with("0 events in 61.5 s, 4 lost (1 skipped)\n"),
-        "{text}"
-    );
+    assert!(text.starts_with("0 events in 61.5 s, 4 lost (1 skipped)\n"), "{text}");
 }
 
 #[test]
 fn the_summary_names_hooks_that_lost() {
-    let mut totals = Totals {
-        hits: vec![0; HOOK_SLOTS],
-        missed: vec![None; HOOK_SLOTS],
-        ..Totals::default()
-    };
+    let mut totals =
+        Totals { hits: vec![0; HOOK_SLOTS], missed: vec![None; HOOK_SLOTS], ..Totals::default() };
     totals.hits[Hook::Alloc as usize] = 3;
     totals.missed[Hook::Kill as usize] = Some(1);
     let mut tally = Tally::default();

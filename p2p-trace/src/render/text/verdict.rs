@@ -19,10 +19,7 @@ pub(crate) fn verdicts(verdicts: &[Verdict], style: Style) -> String {
     let mut devices: Vec<_> = verdicts.iter().map(|verdict| verdict.device).collect();
     devices.dedup();
     for device in devices {
-        let of_device: Vec<_> = verdicts
-            .iter()
-            .filter(|verdict| verdict.device == device)
-            .collect();
+        let of_device: Vec<_> = verdicts.iter().filter(|verdict| verdict.device == device).collect();
         // Writing to a string does not fail.
         write(&mut text, device, &of_device, style).unwrap_or_default();
     }
@@ -31,10 +28,7 @@ pub(crate) fn verdicts(verdicts: &[Verdict], style: Style) -> String {
 
 fn write(text: &mut String, device: DeviceAddress, verdicts: &[&Verdict], style: Style) -> fmt::Result {
     writeln!(text, "{}", style.strong(&format!("rules for {device}")))?;
-    for verdict in verdicts
-        .iter()
-        .filter(|verdict| verdict.answer == Answer::Violated)
-    {
+    for verdict in verdicts.iter().filter(|verdict| verdict.answer == Answer::Violated) {
         let (rule, count) = (verdict.rule.spec(), verdict.findings);
         let line = format!(
             "{} ({}), {}: {}",
@@ -92,11 +86,7 @@ fn groups(verdicts: &[&Verdict], answer: Answer) -> Vec<String> {
         }
     }
     let line = |(reasons, rules): (&[String], Vec<&str>)| {
-        let why = if reasons.is_empty() {
-            "no reason known".to_owned()
-        } else {
-            reasons.join(", ")
-        };
+        let why = if reasons.is_empty() { "no reason known".to_owned() } else { reasons.join(", ") };
         format!("{} ({why})", rules.join(", "))
     };
     groups.into_iter().map(line).collect()

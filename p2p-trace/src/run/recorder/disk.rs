@@ -49,11 +49,7 @@ pub(super) enum Message {
     /// A flight recorder is to write what it has.
     Save,
     /// The run is over.
-    End {
-        reason: Reason,
-        duration_ns: u64,
-        totals: Option<Totals>,
-    },
+    End { reason: Reason, duration_ns: u64, totals: Option<Totals> },
 }
 
 /// The files, and how they are doing.
@@ -85,11 +81,7 @@ impl Disk {
         let mut files = Files::new(options.destination, options.limits);
         let flight = options.flight.as_ref().map(Segments::new);
         let only_asked = options.flight.and_then(|flight| flight.only_asked);
-        let out = if flight.is_some() {
-            Out::Memory(Vec::new())
-        } else {
-            Out::File(files.create()?)
-        };
+        let out = if flight.is_some() { Out::Memory(Vec::new()) } else { Out::File(files.create()?) };
         let redactor = options.redact.then(Redactor::random);
         let header = if options.redact { redacted(header) } else { header };
         let mut writer = Writer::new(out, header).context("cannot write the dump")?;
@@ -118,21 +110,14 @@ impl Disk {
         loop {
             let due = FLUSH.saturating_sub(self.flushed.elapsed());
             let is_urgent = match messages.recv_timeout(due) {
-                Ok(Message::End {
-                    reason,
-                    duration_ns,
-                    totals,
-                }) => return self.end(reason, duration_ns, totals),
+                Ok(Message::End { reason, duration_ns, totals }) => {
+                    return self.end(reason, duration_ns, totals);
+                }
                 Ok(message) => {
                     let mut is_urgent = self.take(message);
                     // What has come meanwhile shares one wait for the disk.
                     while let Ok(message) = messages.try_recv() {
-                        if let Message::End {
-                            reason,
-                            duration_ns,
-                            totals,
-                        } = message
-                        {
+                        if let Message::End { reason, duration_ns, totals } = message {
                             return self.end(reason, duration_ns, totals);
                         }
                         is_urgent |= self.take(message);
@@ -151,12 +136,7 @@ impl Disk {
     /// Returns whether it must reach the disk at once.
     fn take(&mut self, message: Message) -> bool {
         match message {
-            Message::Gained {
-                mut slices,
-                mut names,
-                bytes,
-                is_urgent,
-            } => {
+            Message::Gained { mut slices, mut names, bytes, is_urgent } => {
                 if let Some(redactor) = self.redactor {
                     let items = slices.iter_mut().flat_map(|slice| &mut slice.items);
                     items.for_each(|item| *item = redactor.item(*item));
@@ -165,9 +145,7 @@ impl Disk {
                     }
                 }
                 self.attempt(|writer| {
-                    names
-                        .iter()
-                        .try_for_each(|(address, name)| writer.symbol(*address, name))
+                    names.iter().try_for_each(|(address, name)| writer.symbol(*address, name))
                 });
                 for slice in &slices {
                     self.attempt(|writer| writer.slice(slice));
@@ -371,9 +349,5 @@ impl Disk {
 
 /// Nothing in it tells where the kernel lies, or which host it is.
 fn redacted(header: Header) -> Header {
-    Header {
-        redacted: true,
-        host: None,
-        ..header
-    }
+    Header { redacted: true, host: None, ..header }
 }

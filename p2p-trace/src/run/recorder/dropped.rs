@@ -58,10 +58,7 @@ impl Dropped {
         for ring in Ring::ALL {
             let count = std::mem::take(&mut self.counts[ring as usize]);
             if count > 0 {
-                let loss = Loss {
-                    reason: Reason::Unrecorded,
-                    ..Loss::skipped(ring, count, from_ns, to_ns)
-                };
+                let loss = Loss { reason: Reason::Unrecorded, ..Loss::skipped(ring, count, from_ns, to_ns) };
                 told.push(Item::Record(user::Writer::new(run).loss(&loss)));
             }
         }

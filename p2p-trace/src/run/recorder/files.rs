@@ -83,13 +83,7 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(destination: Destination, limits: Limits) -> Self {
-        Self {
-            destination,
-            limits,
-            kept: VecDeque::new(),
-            created: 0,
-            began: Instant::now(),
-        }
+        Self { destination, limits, kept: VecDeque::new(), created: 0, began: Instant::now() }
     }
 
     /// How many there were.
@@ -99,17 +93,12 @@ impl Files {
 
     /// The one that is written.
     pub(super) fn path(&self) -> &Path {
-        self.kept
-            .back()
-            .map_or_else(|| self.destination.path(), Placed::path)
+        self.kept.back().map_or_else(|| self.destination.path(), Placed::path)
     }
 
     /// The same for messages.
     pub(super) fn current(&self) -> String {
-        self.kept.back().map_or_else(
-            || self.destination.name(),
-            |placed| placed.path().display().to_string(),
-        )
+        self.kept.back().map_or_else(|| self.destination.name(), |placed| placed.path().display().to_string())
     }
 
     /// The next one: `FILE`, then `FILE.1`, `FILE.2` and so on. It has its name for good only when it is published.
@@ -132,10 +121,7 @@ impl Files {
     /// It is time for another one, when the current one has so many bytes.
     pub(super) fn is_due(&self, written: u64) -> bool {
         let by_size = self.limits.max_size.is_some_and(|max_size| written >= max_size);
-        let by_age = self
-            .limits
-            .max_age
-            .is_some_and(|max_age| self.began.elapsed() >= max_age);
+        let by_age = self.limits.max_age.is_some_and(|max_age| self.began.elapsed() >= max_age);
         self.destination.is_file() && (by_size || by_age)
     }
 

@@ -41,11 +41,7 @@ pub(super) struct Segments {
 
 impl Segments {
     pub(super) const fn new(flight: &Flight) -> Self {
-        Self {
-            history: flight.history,
-            max_bytes: flight.max_bytes,
-            ended: VecDeque::new(),
-        }
+        Self { history: flight.history, max_bytes: flight.max_bytes, ended: VecDeque::new() }
     }
 
     /// It is time for another segment when the current one is so old and has so many bytes.

@@ -20,12 +20,7 @@ fn quiet(place: u64) -> Record {
 }
 
 fn flight(asked: &Arc<AtomicBool>, max_bytes: u64) -> Flight {
-    Flight {
-        history: Duration::from_mins(5),
-        max_bytes,
-        asked: Arc::clone(asked),
-        only_asked: None,
-    }
+    Flight { history: Duration::from_mins(5), max_bytes, asked: Arc::clone(asked), only_asked: None }
 }
 
 fn number_of_files(dir: &Path) -> usize {
@@ -35,11 +30,8 @@ fn number_of_files(dir: &Path) -> usize {
 #[test]
 fn a_flight_recorder_of_a_run_in_which_nothing_happens_writes_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut live = Live::with(
-        &dir.path().join("t"),
-        Limits::default(),
-        Some(flight(&Arc::default(), 1 << 20)),
-    );
+    let mut live =
+        Live::with(&dir.path().join("t"), Limits::default(), Some(flight(&Arc::default(), 1 << 20)));
     live.gain(&[alloc(0)]);
     live.end().unwrap();
     assert_eq!(number_of_files(dir.path()), 0);
@@ -76,10 +68,7 @@ fn a_flight_recorder_writes_when_a_finding_is_told() {
     assert_eq!(number_of_files(dir.path()), 1);
     let (told, damage) = read(vec![open(&path)]);
     assert_eq!((records(&told), damage), (given.to_vec(), Vec::new()));
-    assert!(
-        matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))),
-        "{told:?}"
-    );
+    assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))), "{told:?}");
 }
 
 #[test]
@@ -120,9 +109,7 @@ fn a_flight_recorder_forgets_the_oldest_and_what_it_writes_begins_with_what_was_
     for path in [&path, &second] {
         let (told, damage) = read(vec![open(path)]);
         assert_eq!(damage, Vec::<String>::new());
-        let Some(Told::Restore(checkpoint)) = told.first() else {
-            panic!("{told:?}")
-        };
+        let Some(Told::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
         let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
         checkpoint.restore(&mut pipeline);
         let device = pipeline.model().devices().next().unwrap();
@@ -155,10 +142,8 @@ fn segments_in_one_file_are_one_history() {
     let (told, damage) = read(vec![open(&path)]);
     assert_eq!(damage, Vec::<String>::new());
     let of = |record: &Record| record.seq;
-    let (told, given): (Vec<_>, Vec<_>) = (
-        records(&told).iter().map(of).collect(),
-        given.iter().map(of).collect(),
-    );
+    let (told, given): (Vec<_>, Vec<_>) =
+        (records(&told).iter().map(of).collect(), given.iter().map(of).collect());
     let dump = fs::read(&path).unwrap();
     let mut reader = Reader::new(dump.as_slice());
     let mut footers = 0;
@@ -166,10 +151,7 @@ fn segments_in_one_file_are_one_history() {
         footers += usize::from(matches!(entry, Entry::Footer(_)));
     }
     assert!(footers > 1, "one segment only");
-    assert!(
-        !told.is_empty() && given.ends_with(&told),
-        "{told:?} of {given:?}"
-    );
+    assert!(!told.is_empty() && given.ends_with(&told), "{told:?} of {given:?}");
 }
 
 #[test]

@@ -65,12 +65,7 @@ pub(crate) struct Options {
 impl Options {
     /// One file without end.
     pub(crate) fn one_file(destination: Destination) -> Self {
-        Self {
-            destination,
-            limits: Limits::default(),
-            redact: false,
-            flight: None,
-        }
+        Self { destination, limits: Limits::default(), redact: false, flight: None }
     }
 }
 
@@ -132,10 +127,7 @@ impl<'a> Recorder<'a> {
         let shared = Arc::new(Shared::default());
         let run = header.status.run;
         let asked = options.flight.as_ref().map(|flight| Arc::clone(&flight.asked));
-        let only_asked = options
-            .flight
-            .as_ref()
-            .is_some_and(|flight| flight.only_asked.is_some());
+        let only_asked = options.flight.as_ref().is_some_and(|flight| flight.only_asked.is_some());
         let (sender, receiver) = mpsc::channel();
         let disk = Disk::create(options, header, Arc::clone(&shared))?;
         let thread = thread::Builder::new().name("recorder".to_owned());
@@ -169,11 +161,7 @@ impl<'a> Recorder<'a> {
         self.pass_on();
         self.save();
         let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.send(Message::End {
-            reason,
-            duration_ns,
-            totals,
-        });
+        self.send(Message::End { reason, duration_ns, totals });
         self.sender = None;
         if let Some(disk) = self.disk.take() {
             self.recorded = disk.join().unwrap_or_else(|_panic| Recorded {
@@ -203,12 +191,7 @@ impl<'a> Recorder<'a> {
             self.dropped.tell(first);
         }
         self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
-        self.send(Message::Gained {
-            slices,
-            names,
-            bytes,
-            is_urgent,
-        });
+        self.send(Message::Gained { slices, names, bytes, is_urgent });
     }
 
     /// Asks for the last minutes, once everything that belongs to them was passed on.
@@ -279,11 +262,7 @@ impl Sink for Recorder<'_> {
                 return Ok(Next::Pull);
             }
         }
-        Ok(if self.shared.closed.load(Ordering::Relaxed) {
-            Next::Break
-        } else {
-            Next::Go
-        })
+        Ok(if self.shared.closed.load(Ordering::Relaxed) { Next::Break } else { Next::Go })
     }
 
     fn end(&mut self, _closing: &Closing, ending: &Ending) -> Result<()> {

@@ -53,12 +53,7 @@ impl Redactor {
         if address < KERNEL_OF_FIVE {
             address
         } else if address < KERNEL {
-            down(
-                address,
-                KERNEL_OF_FIVE,
-                KERNEL - KERNEL_OF_FIVE,
-                self.data_of_five,
-            )
+            down(address, KERNEL_OF_FIVE, KERNEL - KERNEL_OF_FIVE, self.data_of_five)
         } else if address < CODE {
             down(address, KERNEL, ROOM * 16, self.data)
         } else {
@@ -157,15 +152,8 @@ mod tests {
         };
         let redacted = redactor.record(alloc);
         let moved = redactor.address(addr);
-        assert_eq!(
-            redacted.words,
-            [moved, 1 << 16, addr, addr],
-            "what is not flagged is not there"
-        );
+        assert_eq!(redacted.words, [moved, 1 << 16, addr, addr], "what is not flagged is not there");
         assert_eq!(redacted.pgmap, addr);
-        assert_eq!(
-            redactor.record(Record { kind: 200, ..alloc }),
-            Record { kind: 200, ..alloc }
-        );
+        assert_eq!(redactor.record(Record { kind: 200, ..alloc }), Record { kind: 200, ..alloc });
     }
 }

@@ -18,10 +18,7 @@ fn replacing(path: &Path) -> Destination {
 }
 
 fn names(folder: &Path) -> Vec<OsString> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     names
 }
@@ -51,10 +48,7 @@ fn later_files_are_replaced_when_it_is_their_turn() {
     for path in [&second, &far] {
         fs::write(path, "old").unwrap();
     }
-    let limits = Limits {
-        max_size: Some(1),
-        ..Limits::default()
-    };
+    let limits = Limits { max_size: Some(1), ..Limits::default() };
     let mut live = Live::into(replacing(&path), limits, None);
     assert_eq!(fs::read(&second).unwrap(), b"old");
     for place in 1..20_000 {

@@ -57,12 +57,7 @@ impl Live<'_> {
     pub(super) fn into(destination: Destination, limits: Limits, flight: Option<Flight>) -> Self {
         let header = samples::header();
         let pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
-        let options = Options {
-            destination,
-            limits,
-            redact: false,
-            flight,
-        };
+        let options = Options { destination, limits, redact: false, flight };
         let recorder = Recorder::start(options, header, &NoSymbols).unwrap();
         Self { recorder, pipeline }
     }
@@ -84,11 +79,7 @@ impl Live<'_> {
     pub(super) fn end(&mut self) -> Result<()> {
         let totals = samples::totals();
         let closing = self.pipeline.close(&totals);
-        let ending = Ending {
-            totals,
-            duration: Duration::from_millis(30),
-            is_whole: true,
-        };
+        let ending = Ending { totals, duration: Duration::from_millis(30), is_whole: true };
         self.recorder.end(&closing, &ending)
     }
 }
@@ -123,10 +114,7 @@ pub(super) fn records(told: &[Told]) -> Vec<Record> {
 fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
-    let limits = Limits {
-        max_size: Some(1),
-        ..Limits::default()
-    };
+    let limits = Limits { max_size: Some(1), ..Limits::default() };
     let mut live = Live::start(&path, limits);
     let mut given = vec![alloc(0)];
     live.gain(&given);
@@ -148,47 +136,32 @@ fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first()
     assert!(files.len() >= 3);
     let (told, damage) = read(files.iter().rev().map(|path| open(path)).collect());
     assert_eq!(damage, Vec::<String>::new());
-    assert!(
-        matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))),
-        "{told:?}"
-    );
+    assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))), "{told:?}");
     assert_eq!(records(&told), given);
 
     let (told, _) = read(vec![open(&third)]);
-    let Some(Told::Restore(checkpoint)) = told.first() else {
-        panic!("{told:?}")
-    };
+    let Some(Told::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
     let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
     checkpoint.restore(&mut pipeline);
     let device = pipeline.model().devices().next().unwrap();
     let (_, reference) = device.references().next().unwrap();
     assert_eq!(reference.at.time_ns, samples::START_NS);
     assert_eq!(device.taken_by(reference).task.unwrap().name(), "fio");
-    assert!(
-        !told.iter().any(|told| matches!(told, Told::Doubt(_))),
-        "{told:?}"
-    );
+    assert!(!told.iter().any(|told| matches!(told, Told::Doubt(_))), "{told:?}");
 
     let (told, _) = read(vec![open(&files[0])]);
     assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::GoesOn));
     let gap = vec![open(&files[0]), open(&third)];
     let (told, _) = read(gap);
     let losses = records(&told);
-    let lost = losses
-        .iter()
-        .filter_map(user::loss)
-        .map(|loss| (loss.ring, loss.reason));
+    let lost = losses.iter().filter_map(user::loss).map(|loss| (loss.ring, loss.reason));
     assert_eq!(lost.collect::<Vec<_>>(), [(Ring::Rare, LossReason::Damaged)]);
 }
 
 #[test]
 fn only_so_many_files_are_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits {
-        max_size: Some(1),
-        keep: Some(2),
-        ..Limits::default()
-    };
+    let limits = Limits { max_size: Some(1), keep: Some(2), ..Limits::default() };
     let mut live = Live::start(&dir.path().join("t"), limits);
     for place in 1..20_000 {
         live.gain(&[record(Kind::Kill, Hook::Kill, Ring::Rare, place)]);
@@ -244,10 +217,7 @@ fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_neverthele
         watermark_ns: 9,
     };
     let kill = record(Kind::Kill, Hook::Kill, Ring::Rare, 5);
-    let left_out = dropped.add(&[
-        slice(&[alloc(1), attach]),
-        slice(&[alloc(2), writer.tick(3), kill]),
-    ]);
+    let left_out = dropped.add(&[slice(&[alloc(1), attach]), slice(&[alloc(2), writer.tick(3), kill])]);
     assert_eq!(left_out, 3);
     let mut next = slice(&[alloc(9)]);
     dropped.tell(&mut next);
@@ -256,10 +226,7 @@ fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_neverthele
     assert_eq!((records[0], records[3]), (attach, alloc(9)));
     let losses: Vec<_> = records.iter().filter_map(user::loss).collect();
     let told = losses.iter().map(|loss| (loss.ring, loss.count(), loss.reason));
-    let expected = [
-        (Ring::Hot, 2, LossReason::Unrecorded),
-        (Ring::Rare, 1, LossReason::Unrecorded),
-    ];
+    let expected = [(Ring::Hot, 2, LossReason::Unrecorded), (Ring::Rare, 1, LossReason::Unrecorded)];
     assert_eq!(told.collect::<Vec<_>>(), expected);
     let of = |place: u64| samples::START_NS + place * samples::MS;
     assert_eq!((losses[0].from_ns, losses[0].to_ns), (of(1), of(5)));

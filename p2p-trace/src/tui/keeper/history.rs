@@ -27,25 +27,14 @@ impl Sample {
     pub(super) fn of(pipeline: &Pipeline, time_ns: u64) -> Self {
         let held = |device: &Device| {
             let held = device.held_in_all();
-            (
-                held.bytes.saturating_add(device.preexisting_bytes()),
-                held.references,
-            )
+            (held.bytes.saturating_add(device.preexisting_bytes()), held.references)
         };
         let (bytes, references) = pipeline
             .model()
             .devices()
             .map(held)
-            .fold((0u64, 0u64), |sum, one| {
-                (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1))
-            });
-        Self {
-            time_ns,
-            events: pipeline.tally().events(),
-            lost: pipeline.tally().lost(),
-            bytes,
-            references,
-        }
+            .fold((0u64, 0u64), |sum, one| (sum.0.saturating_add(one.0), sum.1.saturating_add(one.1)));
+        Self { time_ns, events: pipeline.tally().events(), lost: pipeline.tally().lost(), bytes, references }
     }
 }
 
@@ -70,11 +59,7 @@ impl History {
     /// Events in a second, by the latest sample that is at least half of one old.
     pub(crate) fn per_second(&self, now_ns: u64, events: u64) -> u64 {
         let age = |sample: &Sample| now_ns.saturating_sub(sample.time_ns);
-        let base = self
-            .samples
-            .iter()
-            .rev()
-            .find(|sample| age(sample) >= SECOND_NS / 2);
+        let base = self.samples.iter().rev().find(|sample| age(sample) >= SECOND_NS / 2);
         base.map_or(0, |base| {
             let count = u128::from(events.saturating_sub(base.events));
             let rate = count * u128::from(SECOND_NS) / u128::from(age(base));
@@ -98,17 +83,9 @@ mod tests {
         assert_eq!(history.per_second(5, 100), 0);
         for tenth in 0..35 {
             let time_ns = tenth * SECOND_NS / 10;
-            history.observe(time_ns, || Sample {
-                time_ns,
-                events: tenth * 50,
-                ..Sample::default()
-            });
+            history.observe(time_ns, || Sample { time_ns, events: tenth * 50, ..Sample::default() });
         }
-        let times: Vec<_> = history
-            .samples()
-            .iter()
-            .map(|sample| sample.time_ns / SECOND_NS)
-            .collect();
+        let times: Vec<_> = history.samples().iter().map(|sample| sample.time_ns / SECOND_NS).collect();
         assert_eq!(times, [0, 1, 2, 3]);
         assert_eq!(history.per_second(3 * SECOND_NS + SECOND_NS / 2, 1750), 500);
     }

@@ -10,10 +10,7 @@ const PIECE: usize = 256;
 const PIECES: usize = 64;
 
 /// One entry.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "losses are rare, and a box each would cost every event"
-)]
+#[expect(clippy::large_enum_variant, reason = "losses are rare, and a box each would cost every event")]
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     /// Something happened.
@@ -71,10 +68,7 @@ impl Writer {
 
     pub(super) fn share(&self) -> Log {
         let open = (!self.open.is_empty()).then(|| Arc::from(self.open.as_slice()));
-        Log {
-            pieces: self.full.iter().cloned().chain(open).collect(),
-            forgotten: self.forgotten,
-        }
+        Log { pieces: self.full.iter().cloned().chain(open).collect(), forgotten: self.forgotten }
     }
 }
 
@@ -88,11 +82,7 @@ mod tests {
         let mut writer = Writer::default();
         let total = (PIECE * (PIECES + 2) + 7) as u64;
         for first in 0..total {
-            writer.lose(&Loss {
-                first,
-                last: first,
-                ..LOSS
-            });
+            writer.lose(&Loss { first, last: first, ..LOSS });
         }
         let log = writer.share();
         let firsts: Vec<_> = log

@@ -67,10 +67,7 @@ impl Keeper {
         for device in &status.devices {
             self.identify(
                 device.device,
-                Identity {
-                    name: device.name.clone(),
-                    driver: device.driver.clone(),
-                },
+                Identity { name: device.name.clone(), driver: device.driver.clone() },
             );
         }
         self.status = status;
@@ -87,10 +84,7 @@ impl Keeper {
     pub(crate) fn step(&mut self, step: &Step<'_>, symbols: &dyn Symbolize) {
         match step.element {
             Element::Event(event) => {
-                self.learn(
-                    event.caller.into_iter().chain(event.stack.iter().copied()),
-                    symbols,
-                );
+                self.learn(event.caller.into_iter().chain(event.stack.iter().copied()), symbols);
                 self.log.push(event);
             }
             Element::Loss(loss) => {
@@ -154,11 +148,7 @@ impl Keeper {
     ) -> Takers {
         let name = |address: DeviceAddress| {
             let identity = self.identity(address).cloned().unwrap_or_default();
-            format!(
-                "{address} {} {}",
-                identity.name.unwrap_or_default(),
-                identity.driver.unwrap_or_default()
-            )
+            format!("{address} {} {}", identity.name.unwrap_or_default(), identity.driver.unwrap_or_default())
         };
         snapshot::takers(model, query, symbols, name, now_ns)
     }

@@ -58,11 +58,7 @@ pub(super) fn write<R: Read, W: Write + 'static>(
     reel.copy = Some(writer);
     reel.go(Until::Time(now_ns), stop, None)?;
     // What losses cannot tell is told by an end that is missing.
-    let reason = if doubts(&reel) == before {
-        Reason::Rotated
-    } else {
-        Reason::Broken
-    };
+    let reason = if doubts(&reel) == before { Reason::Rotated } else { Reason::Broken };
     let writer = reel.copy.take().context("cannot write the dump")?;
     writer.finish(reason, 0, None).context("cannot write the dump")?;
     Ok(())

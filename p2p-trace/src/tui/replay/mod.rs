@@ -58,10 +58,7 @@ impl<R: Read> Replay<R> {
     pub(crate) fn new(mut open: Open<R>, stop: &Stop) -> Result<Self> {
         let (outline, reel, runs) = look_through(&mut open, 0, stop)?;
         let header = reel.tape.header();
-        let shared = Arc::new(Shared::new(Snapshot::blank(
-            Arc::new(header.status.clone()),
-            header.clock,
-        )));
+        let shared = Arc::new(Shared::new(Snapshot::blank(Arc::new(header.status.clone()), header.clock)));
         let replay = Self {
             now_ns: outline.start_ns,
             open,
@@ -162,11 +159,8 @@ impl<R: Read> Replay<R> {
             }
             Play::Skip(seconds) => {
                 let by = seconds.unsigned_abs() * SECOND_NS;
-                let time_ns = if seconds < 0 {
-                    self.now_ns.saturating_sub(by)
-                } else {
-                    self.now_ns.saturating_add(by)
-                };
+                let time_ns =
+                    if seconds < 0 { self.now_ns.saturating_sub(by) } else { self.now_ns.saturating_add(by) };
                 self.go_to(time_ns, stop)?;
             }
             Play::Seek(time_ns) => self.go_to(time_ns, stop)?,
@@ -184,11 +178,7 @@ impl<R: Read> Replay<R> {
             self.rewind()?;
         }
         // At its end everything has been said that is known at the end only.
-        let until = if time_ns == self.outline.end_ns {
-            Until::End
-        } else {
-            Until::Time(time_ns)
-        };
+        let until = if time_ns == self.outline.end_ns { Until::End } else { Until::Time(time_ns) };
         self.reel.go(until, stop, None)?;
         self.now_ns = time_ns;
         Ok(())
@@ -224,12 +214,8 @@ impl<R: Read> Replay<R> {
     fn publish(&self) {
         let (query, _) = self.shared.query();
         let reel = &self.reel;
-        let takers = reel
-            .keeper
-            .takers(reel.pipeline.model(), &query, &reel.tape.names(), self.now_ns);
-        let mut snapshot = reel
-            .keeper
-            .snapshot(&reel.pipeline, &Arc::new(takers), self.now_ns);
+        let takers = reel.keeper.takers(reel.pipeline.model(), &query, &reel.tape.names(), self.now_ns);
+        let mut snapshot = reel.keeper.snapshot(&reel.pipeline, &Arc::new(takers), self.now_ns);
         snapshot.playback = Some(Playback {
             start_ns: self.outline.start_ns,
             end_ns: self.outline.end_ns,
@@ -247,10 +233,7 @@ impl<R: Read> Replay<R> {
 fn look_through<R: Read>(open: &mut Open<R>, run: usize, stop: &Stop) -> Result<(Outline, Reel<R>, usize)> {
     let (tape, runs) = open(run)?;
     let mut reel = Reel::new(tape)?;
-    let mut outline = Outline {
-        start_ns: reel.reached_ns,
-        ..Outline::default()
-    };
+    let mut outline = Outline { start_ns: reel.reached_ns, ..Outline::default() };
     reel.go(Until::End, stop, Some(&mut outline))?;
     (outline.end_ns, outline.events) = (reel.reached_ns, reel.events);
     outline.steps.dedup();

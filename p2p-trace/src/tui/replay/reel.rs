@@ -102,10 +102,9 @@ impl<R: Read> Reel<R> {
         let left = slice.items.get(taken..).unwrap_or_default();
         let (count, is_later) = match until {
             Until::Event(_) => (left.len().min(1), false),
-            Until::Time(time_ns) => (
-                left.partition_point(|item| item.time_ns() <= time_ns),
-                slice.watermark_ns > time_ns,
-            ),
+            Until::Time(time_ns) => {
+                (left.partition_point(|item| item.time_ns() <= time_ns), slice.watermark_ns > time_ns)
+            }
             Until::End => (left.len(), false),
         };
         if count == 0 && (is_later || !left.is_empty()) {

@@ -131,10 +131,7 @@ fn keys_lead_to_what_they_say() {
     let mut app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
     let typed = "@+2.5".chars().map(Press::Char).chain([Press::Enter]);
     let effects = press(&mut app, &typed.collect::<Vec<_>>());
-    assert_eq!(
-        effects,
-        [Effect::Play(Play::Seek(replay.outline.start_ns + SECOND * 5 / 2))]
-    );
+    assert_eq!(effects, [Effect::Play(Play::Seek(replay.outline.start_ns + SECOND * 5 / 2))]);
     let step = Play::Step(Target::Finding, Direction::Forward);
     let effects = press(&mut app, &[Press::Char('f'), Press::Char(' '), Press::Char('+')]);
     let expected = [step, Play::Toggle, Play::Faster].map(Effect::Play);
@@ -178,16 +175,10 @@ fn a_later_file_alone_shows_who_took_what_before_it_begins() {
     insta::assert_snapshot!("at_the_beginning_of_a_later_file", shown(&replay));
     act(&mut replay, Play::Step(Target::Event, Direction::Forward));
     act(&mut replay, Play::Step(Target::Event, Direction::Back));
-    assert!(
-        shown(&replay).contains("p2pdio[726]"),
-        "gone when it was gone back"
-    );
+    assert!(shown(&replay).contains("p2pdio[726]"), "gone when it was gone back");
     act(&mut replay, Play::Seek(u64::MAX));
     let blocked = shown(&replay);
-    assert!(
-        blocked.contains("BLOCKED") && blocked.contains("taken by p2pdio[726]"),
-        "{blocked}"
-    );
+    assert!(blocked.contains("BLOCKED") && blocked.contains("taken by p2pdio[726]"), "{blocked}");
 }
 
 #[test]
@@ -211,15 +202,9 @@ fn runs_are_shown_one_after_the_other() {
     act(&mut replay, Play::Run(Direction::Forward));
     act(&mut replay, Play::Seek(u64::MAX));
     let second = shown(&replay);
-    assert!(
-        second.contains("run 2 of 2") && second.contains("nvmet_req_alloc_sgls"),
-        "{second}"
-    );
+    assert!(second.contains("run 2 of 2") && second.contains("nvmet_req_alloc_sgls"), "{second}");
     act(&mut replay, Play::Run(Direction::Back));
-    assert_eq!(
-        replay.outline.findings.len(),
-        of_runs(dumps[..1].to_vec()).outline.findings.len()
-    );
+    assert_eq!(replay.outline.findings.len(), of_runs(dumps[..1].to_vec()).outline.findings.len());
 }
 
 #[test]
@@ -233,10 +218,7 @@ fn what_is_missing_of_a_dump_shows_in_the_answer() {
     assert!(!at_end(&whole).contains("INCONCLUSIVE"));
     let broken_off = at_end(&whole[..whole.len() - 40]);
     let second_line = broken_off.lines().nth(1).unwrap();
-    assert!(
-        second_line.contains("INCONCLUSIVE") && second_line.contains("breaks off"),
-        "{broken_off}"
-    );
+    assert!(second_line.contains("INCONCLUSIVE") && second_line.contains("breaks off"), "{broken_off}");
     // The records of the middle cannot be read: that is known from the beginning on.
     let mut damaged = whole;
     let middle = damaged.len() * 3 / 4;
@@ -275,10 +257,7 @@ fn a_part_written_at_a_moment_is_a_dump_that_shows_the_same() {
     let missing = folder.path().join("gone");
     whole.save(&missing, &Stop::default());
     let told = whole.shared.said().unwrap();
-    assert!(
-        told.starts_with("cannot create ") && told.contains("gone"),
-        "{told}"
-    );
+    assert!(told.starts_with("cannot create ") && told.contains("gone"), "{told}");
 }
 
 /// What the screen says of devices, what is out of them, and the teardown.

@@ -89,10 +89,7 @@ pub(in crate::tui) fn million() -> Story {
             ..user::blank(1)
         }));
     }
-    let slice = Slice {
-        items,
-        watermark_ns: 3 * SECOND,
-    };
+    let slice = Slice { items, watermark_ns: 3 * SECOND };
     let keeper = &mut story.keeper;
     let taken: Result<(), ()> = story.pipeline.advance(&slice, |step| {
         keeper.step(step, &code());

@@ -102,10 +102,7 @@ impl Story {
         let status = status();
         let mut keeper = Keeper::new(Arc::new(status.clone()), CLOCK, code());
         for (device, name) in [(NVME0, "nvme0"), (NVME1, "nvme1")] {
-            let identity = Identity {
-                name: Some(name.to_owned()),
-                driver: Some("nvme".to_owned()),
-            };
+            let identity = Identity { name: Some(name.to_owned()), driver: Some("nvme".to_owned()) };
             keeper.identify(device, identity);
         }
         Self {
@@ -120,10 +117,7 @@ impl Story {
 
     fn item(&mut self, item: Item, time_ns: u64) {
         self.now_ns = self.now_ns.max(time_ns);
-        let slice = Slice {
-            items: vec![item],
-            watermark_ns: time_ns + 1,
-        };
+        let slice = Slice { items: vec![item], watermark_ns: time_ns + 1 };
         let keeper = &mut self.keeper;
         let taken: Result<(), ()> = self.pipeline.advance(&slice, |step| {
             keeper.step(step, &code());
@@ -203,14 +197,7 @@ impl Story {
             record.valid |= valid::FLAG;
         });
         for queue in 0..2 {
-            self.alloc(
-                device,
-                time_ns + (3 + queue) * MS,
-                WORKER,
-                queue << 16,
-                64 << 10,
-                NVME_CODE,
-            );
+            self.alloc(device, time_ns + (3 + queue) * MS, WORKER, queue << 16, 64 << 10, NVME_CODE);
         }
     }
 
@@ -299,11 +286,7 @@ impl Story {
 
     /// Records of allocations and frees are lost.
     pub(in crate::tui) fn lose(&mut self, time_ns: u64) {
-        let loss = Loss {
-            from_ns: time_ns,
-            to_ns: time_ns + MS,
-            ..status::LOSS
-        };
+        let loss = Loss { from_ns: time_ns, to_ns: time_ns + MS, ..status::LOSS };
         self.item(Item::Loss(loss), time_ns);
     }
 

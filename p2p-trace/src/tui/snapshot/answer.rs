@@ -70,12 +70,7 @@ pub(super) struct Judged<'a> {
 }
 
 pub(super) fn headline(judged: &Judged<'_>) -> Headline {
-    let &Judged {
-        devices,
-        verdicts,
-        now_ns,
-        ..
-    } = judged;
+    let &Judged { devices, verdicts, now_ns, .. } = judged;
     let unchecked = |rule: Rule| {
         let is_not = |verdict: &Verdict| verdict.rule == rule && verdict.answer == Answer::NotChecked;
         verdicts.iter().any(is_not)
@@ -99,22 +94,12 @@ pub(super) fn headline(judged: &Judged<'_>) -> Headline {
     } else {
         (Level::Fine, format!("{checked} of {rules} rules are checked"))
     };
-    Headline {
-        level,
-        why,
-        now,
-        what,
-        checked,
-        rules,
-    }
+    Headline { level, why, now, what, checked, rules }
 }
 
 /// Why not everything that was asked for can be told, and which rules that is about.
 fn unsure(judged: &Judged<'_>) -> Option<(String, String)> {
-    let unsure = judged
-        .verdicts
-        .iter()
-        .filter(|verdict| verdict.answer == Answer::Inconclusive);
+    let unsure = judged.verdicts.iter().filter(|verdict| verdict.answer == Answer::Inconclusive);
     let mut rules: Vec<_> = unsure.clone().map(|verdict| verdict.rule).collect();
     rules.sort_unstable();
     rules.dedup();
@@ -146,9 +131,7 @@ fn violated(judged: &Judged<'_>) -> Option<String> {
         let (first, spec) = verdicts.first().map(|first| (first, first.rule.spec()))?;
         let more = more(verdicts.len());
         let (name, severity, device) = (spec.name, spec.severity.name(), first.device);
-        return Some(format!(
-            "{name} ({severity}) of {device}, before what is recorded{more}"
-        ));
+        return Some(format!("{name} ({severity}) of {device}, before what is recorded{more}"));
     };
     Some(found(worst, judged.findings.len(), judged.now_ns))
 }
@@ -176,17 +159,12 @@ fn found(worst: &Finding, count: usize, now_ns: u64) -> String {
 }
 
 fn now(devices: &[DeviceRow], clock: &Clock, now_ns: u64) -> (Now, String) {
-    let mut pending: Vec<_> = devices
-        .iter()
-        .filter_map(|row| Some((row, row.pending.as_ref()?)))
-        .collect();
+    let mut pending: Vec<_> = devices.iter().filter_map(|row| Some((row, row.pending.as_ref()?))).collect();
     pending.sort_by_key(|(row, pending)| (!pending.blocked, pending.since_ns, row.address));
     let Some(&(row, first)) = pending.first() else {
         return (Now::Calm, "no teardown under way".to_owned());
     };
-    let by = first
-        .task
-        .map_or_else(String::new, |task| format!(" by {}[{}]", task.name(), task.tgid));
+    let by = first.task.map_or_else(String::new, |task| format!(" by {}[{}]", task.name(), task.tgid));
     let age = |since_ns: Option<u64>| since_ns.map(|since| duration(now_ns.saturating_sub(since)));
     let least = if first.at_least { "at least " } else { "" };
     let others = match pending.len() - 1 {
@@ -199,12 +177,9 @@ fn now(devices: &[DeviceRow], clock: &Clock, now_ns: u64) -> (Now, String) {
         let waited = age(first.step_since_ns.or(first.since_ns))
             .map_or_else(String::new, |waited| format!(" {least}{waited}"));
         // What matters comes first: lines are short.
-        let since = first.step_since_ns.map(|since| {
-            format!(
-                ", since {}",
-                clock.time_of_day(since).get(..12).unwrap_or_default()
-            )
-        });
+        let since = first
+            .step_since_ns
+            .map(|since| format!(", since {}", clock.time_of_day(since).get(..12).unwrap_or_default()));
         let unbind = first.task.map(|_| format!(", unbind{by}"));
         format!(
             "{device}: unbind waits{waited} {}{}{}{others}",
@@ -216,12 +191,5 @@ fn now(devices: &[DeviceRow], clock: &Clock, now_ns: u64) -> (Now, String) {
         let lasts = age(first.since_ns).map_or_else(String::new, |lasts| format!(" for {least}{lasts}"));
         format!("{device}: unbind{by} under way{lasts}: {}{others}", first.step)
     };
-    (
-        if first.blocked {
-            Now::Blocked
-        } else {
-            Now::Teardown
-        },
-        text,
-    )
+    (if first.blocked { Now::Blocked } else { Now::Teardown }, text)
 }

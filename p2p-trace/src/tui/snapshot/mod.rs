@@ -93,11 +93,8 @@ impl Snapshot {
     /// Before anything has happened.
     pub(crate) fn blank(status: Arc<Status>, clock: Clock) -> Self {
         let keeper = Keeper::new(status, clock, Names::default());
-        let pipeline = Pipeline::new(
-            keeper.status(),
-            p2p_trace_model::rules::Options::default(),
-            clock.boottime_ns,
-        );
+        let pipeline =
+            Pipeline::new(keeper.status(), p2p_trace_model::rules::Options::default(), clock.boottime_ns);
         keeper.snapshot(&pipeline, &Arc::default(), clock.boottime_ns)
     }
 

@@ -40,16 +40,9 @@ pub(super) fn pending(device: &Device, takers: &Takers, now_ns: u64) -> Option<P
     let lock = device.lock().and_then(|lock| lock.holder);
     let last = teardown.and_then(Teardown::last_step);
     let of_device = takers.devices.get(&device.address()).cloned().unwrap_or_default();
-    let killed_ns = draining
-        .iter()
-        .filter_map(|range| range.steps.killed)
-        .map(|at| at.time_ns)
-        .min();
+    let killed_ns = draining.iter().filter_map(|range| range.steps.killed).map(|at| at.time_ns).min();
     let (step, step_since_ns) = if draining.is_empty() {
-        (
-            last.map_or(UnbindStep::Unbind, step_after),
-            last.map(|step| step.at.time_ns),
-        )
+        (last.map_or(UnbindStep::Unbind, step_after), last.map(|step| step.at.time_ns))
     } else {
         (UnbindStep::WaitForDrain, killed_ns)
     };
@@ -100,11 +93,8 @@ const AFTER: [Shown; 4] = [
 /// The steps that a pending teardown has still to make, in the order that they must have, as far as they can be seen.
 pub(super) fn to_come(device: &Device, teardown: &Teardown, hooks: &Hooks) -> Vec<(Kind, Option<RangeId>)> {
     let seen = |kind: Kind| teardown.step(kind).is_some();
-    let ranges: Vec<_> = device
-        .ranges()
-        .rev()
-        .filter(|range| range.stage() < Stage::Released && !range.refused)
-        .collect();
+    let ranges: Vec<_> =
+        device.ranges().rev().filter(|range| range.stage() < Stage::Released && !range.refused).collect();
     let is_past =
         |range: &&Range| range.stage() > Stage::Live || teardown.steps_of(range.id).next().is_some();
     let mut steps = Vec::new();
@@ -133,18 +123,11 @@ pub(super) fn to_come(device: &Device, teardown: &Teardown, hooks: &Hooks) -> Ve
     let after = behind(&AFTER, seen).iter().copied();
     steps.extend(after.map(|shown| (shown, None)));
     let can_be_seen = |&((_, hook), _): &(Shown, Option<RangeId>)| hooks.is_attached(hook);
-    steps
-        .into_iter()
-        .filter(can_be_seen)
-        .map(|((kind, _), range)| (kind, range))
-        .collect()
+    steps.into_iter().filter(can_be_seen).map(|((kind, _), range)| (kind, range)).collect()
 }
 
 /// What is behind the last step that was made.
 fn behind(order: &[Shown], made: impl Fn(Kind) -> bool) -> &[Shown] {
-    let next = order
-        .iter()
-        .rposition(|&(kind, _)| made(kind))
-        .map_or(0, |last| last + 1);
+    let next = order.iter().rposition(|&(kind, _)| made(kind)).map_or(0, |last| last + 1);
     order.get(next..).unwrap_or_default()
 }

@@ -130,10 +130,7 @@ impl Filter {
                 .find_map(|&(prefix, field)| Some((Some(field), word.strip_prefix(prefix)?.to_owned())))
                 .unwrap_or((None, word))
         };
-        Self {
-            text: text.to_owned(),
-            terms: text.split_whitespace().map(term).collect(),
-        }
+        Self { text: text.to_owned(), terms: text.split_whitespace().map(term).collect() }
     }
 
     /// As it was typed.
@@ -155,9 +152,7 @@ impl Filter {
                 Some(Field::Process) => has(fields.process),
                 Some(Field::Caller) => has(fields.caller),
                 Some(Field::Kind) => has(fields.kind),
-                None => [fields.device, fields.process, fields.caller, fields.kind]
-                    .into_iter()
-                    .any(has),
+                None => [fields.device, fields.process, fields.caller, fields.kind].into_iter().any(has),
             }
         })
     }

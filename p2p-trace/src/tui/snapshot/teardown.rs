@@ -77,11 +77,7 @@ pub(super) fn timelines(model: &Model, takers: &Takers, now_ns: u64) -> Vec<Time
     };
     let mut all: Vec<_> = model.devices().flat_map(of_device).collect();
     all.sort_by_key(|timeline| {
-        (
-            timeline.ended.is_some(),
-            std::cmp::Reverse(timeline.started_ns),
-            timeline.device,
-        )
+        (timeline.ended.is_some(), std::cmp::Reverse(timeline.started_ns), timeline.device)
     });
     all.truncate(MAX_TIMELINES);
     all
@@ -94,16 +90,9 @@ impl Timeline {
         ranges.dedup();
         let is_pending = teardown.ended.is_none();
         let pending = is_pending.then(|| pending(device, takers, now_ns)).flatten();
-        let coming = if is_pending {
-            to_come(device, teardown, hooks)
-        } else {
-            Vec::new()
-        };
+        let coming = if is_pending { to_come(device, teardown, hooks) } else { Vec::new() };
         let several = ranges.len() > 1
-            || coming
-                .iter()
-                .filter_map(|(_, range)| *range)
-                .any(|range| !ranges.contains(&range));
+            || coming.iter().filter_map(|(_, range)| *range).any(|range| !ranges.contains(&range));
         let mut lines: Vec<Line> = Vec::new();
         let mut before_ns = None;
         for (at, step) in teardown.steps.iter().enumerate() {
@@ -113,11 +102,8 @@ impl Timeline {
         }
         for (at, &(kind, range)) in coming.iter().enumerate() {
             let waits = at == 0;
-            let mut notes: Vec<String> = several
-                .then(|| range.map(|range| range_name(device, range)))
-                .flatten()
-                .into_iter()
-                .collect();
+            let mut notes: Vec<String> =
+                several.then(|| range.map(|range| range_name(device, range))).flatten().into_iter().collect();
             if waits {
                 notes.extend(pending.as_ref().map(waiting));
             }
@@ -127,9 +113,7 @@ impl Timeline {
                 name: action(kind),
                 is_key: is_key(kind),
                 time_ns: None,
-                after_ns: since_ns
-                    .filter(|_| waits)
-                    .map(|since| now_ns.saturating_sub(since)),
+                after_ns: since_ns.filter(|_| waits).map(|since| now_ns.saturating_sub(since)),
                 task: None,
                 note: notes.join(", "),
             });
@@ -161,21 +145,13 @@ fn made(
     several: bool,
 ) -> Line {
     let wrong = device.misplaced(teardown, at);
-    let range = step
-        .range
-        .filter(|_| several)
-        .map(|range| range_name(device, range));
-    let armed = teardown
-        .armed
-        .filter(|_| step.kind == Kind::Kill && is_first(teardown, at, step))
-        .map(|armed| {
+    let range = step.range.filter(|_| several).map(|range| range_name(device, range));
+    let armed =
+        teardown.armed.filter(|_| step.kind == Kind::Kill && is_first(teardown, at, step)).map(|armed| {
             let gap = duration(armed.from_ns.saturating_sub(step.at.time_ns));
             format!("late uses are watched from {gap} on")
         });
-    let notes: Vec<_> = [range, wrong.map(str::to_owned), armed]
-        .into_iter()
-        .flatten()
-        .collect();
+    let notes: Vec<_> = [range, wrong.map(str::to_owned), armed].into_iter().flatten().collect();
     Line {
         mark: if wrong.is_some() { Mark::Wrong } else { Mark::Done },
         name: action(step.kind),
@@ -211,9 +187,5 @@ pub(super) fn waiting(pending: &Pending) -> String {
     };
     let text = format!("for {} taken {who}", bytes(first.bytes));
     let more = pending.waits_for.len() - 1 + pending.left_out;
-    if more > 0 {
-        format!("{text} and {more} more")
-    } else {
-        text
-    }
+    if more > 0 { format!("{text} and {more} more") } else { text }
 }

@@ -12,41 +12,21 @@ use crate::tui::{keeper::Sample, state::App};
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let samples = &app.snapshot.history;
-    let rates: Vec<u64> = samples
-        .windows(2)
-        .map(|pair| per_second(pair[0], pair[1]))
-        .collect();
+    let rates: Vec<u64> = samples.windows(2).map(|pair| per_second(pair[0], pair[1])).collect();
     let out: Vec<u64> = samples.iter().map(|sample| sample.bytes).collect();
     let references: Vec<u64> = samples.iter().map(|sample| sample.references).collect();
     let third = area.height / 3;
     let part = |number: u16| Rect {
         y: area.y + number * third,
-        height: if number == 2 {
-            area.height - 2 * third
-        } else {
-            third
-        },
+        height: if number == 2 { area.height - 2 * third } else { third },
         ..area
     };
     let title = |title: &'static str| {
-        if app.query.filter.is_empty() {
-            title.to_owned()
-        } else {
-            format!("{title} (of all: not filtered)")
-        }
+        if app.query.filter.is_empty() { title.to_owned() } else { format!("{title} (of all: not filtered)") }
     };
-    one(
-        app,
-        frame,
-        part(0),
-        &title("Events per second"),
-        &rates,
-        |value| value.to_string(),
-    );
+    one(app, frame, part(0), &title("Events per second"), &rates, |value| value.to_string());
     one(app, frame, part(1), &title("Memory taken"), &out, bytes);
-    one(app, frame, part(2), &title("References"), &references, |value| {
-        value.to_string()
-    });
+    one(app, frame, part(2), &title("References"), &references, |value| value.to_string());
 }
 
 /// Samples are a second apart, or more where nothing was read.
@@ -70,16 +50,8 @@ fn one(
     let theme = app.theme;
     let width = usize::from(area.width).saturating_sub(SCALE + 1);
     let shown = &values[values.len().saturating_sub(width)..];
-    let (now, most) = (
-        shown.last().copied().unwrap_or(0),
-        shown.iter().copied().max().unwrap_or(0),
-    );
-    let note = format!(
-        "now {}, at most {} in the last {} s",
-        show(now),
-        show(most),
-        shown.len()
-    );
+    let (now, most) = (shown.last().copied().unwrap_or(0), shown.iter().copied().max().unwrap_or(0));
+    let note = format!("now {}, at most {} in the last {} s", show(now), show(most), shown.len());
     let inner = titled(frame, area, title, &note, theme);
     let height = usize::from(inner.height);
     for row in 0..height {
@@ -91,10 +63,7 @@ fn one(
             String::new()
         };
         let below = height - 1 - row;
-        let bars: String = shown
-            .iter()
-            .map(|&value| bar(app, value, most, below, height))
-            .collect();
+        let bars: String = shown.iter().map(|&value| bar(app, value, most, below, height)).collect();
         let line = Line::from(vec![
             Span::styled(format!("{label:>SCALE$} "), theme.dim()),
             Span::styled(bars, theme.bar()),

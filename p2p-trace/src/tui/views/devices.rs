@@ -47,9 +47,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: boo
         order: app.order_of(View::Overview).shown().filter(|_| has_cursor),
         selected: has_cursor.then(|| app.cursor()),
     };
-    table.draw(frame, inner, theme, &devices, |row| {
-        cells(row, app.snapshot.now_ns, theme)
-    });
+    table.draw(frame, inner, theme, &devices, |row| cells(row, app.snapshot.now_ns, theme));
 }
 
 fn cells(row: &DeviceRow, now_ns: u64, theme: Theme) -> Vec<Cell> {
@@ -65,9 +63,7 @@ fn cells(row: &DeviceRow, now_ns: u64, theme: Theme) -> Vec<Cell> {
         None => plain,
     };
     let unsure = if row.uncertain { "?" } else { "" };
-    let published = row
-        .published
-        .map(|published| if published { "yes" } else { "no" });
+    let published = row.published.map(|published| if published { "yes" } else { "no" });
     vec![
         (row.address.to_string(), theme.strong()),
         (text(row.name.as_deref()), plain),

@@ -21,11 +21,9 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let entries: Vec<_> = lists::events(app).collect();
     let mut note = match &app.evidence {
-        Some((number, ids)) => format!(
-            "records of finding {number}: {} of {} kept",
-            entries.len(),
-            ids.len()
-        ),
+        Some((number, ids)) => {
+            format!("records of finding {number}: {} of {} kept", entries.len(), ids.len())
+        }
         None if app.follow => format!("{}, following", entries.len()),
         None => format!("{} of {}, end follows", app.cursor() + 1, entries.len()),
     };
@@ -75,34 +73,19 @@ fn line(frame: &mut Frame<'_>, area: Rect, row: usize, entry: &Entry, context: &
     let (text, style) = match entry {
         Entry::Event(event) => {
             let time = context.clock.time_of_day(event.time_ns);
-            let time = if width < 100 {
-                time.get(..12).unwrap_or(&time)
-            } else {
-                &time
-            };
-            let device = event
-                .device
-                .map_or_else(|| "-".to_owned(), |device| device.to_string());
+            let time = if width < 100 { time.get(..12).unwrap_or(&time) } else { &time };
+            let device = event.device.map_or_else(|| "-".to_owned(), |device| device.to_string());
             let caller = event.caller.and_then(|caller| context.caller(caller));
             let caller = caller.map_or_else(String::new, |frame| frame.to_string());
             let (action, who) = (text::action(event.kind), text::who(event));
-            let text = format!(
-                "{time} {device:12} {action:ACTION$} {who:WHO$} {}  {caller}",
-                text::detail(event)
-            );
-            let style = if text::is_teardown(event.kind) {
-                theme.teardown()
-            } else {
-                Style::new()
-            };
+            let text =
+                format!("{time} {device:12} {action:ACTION$} {who:WHO$} {}  {caller}", text::detail(event));
+            let style = if text::is_teardown(event.kind) { theme.teardown() } else { Style::new() };
             (text, if event.failed { theme.warning() } else { style })
         }
-        Entry::Loss(loss) => (
-            text::loss(loss, &context.clock, text::Style::default())
-                .trim_end()
-                .to_owned(),
-            theme.alarm(),
-        ),
+        Entry::Loss(loss) => {
+            (text::loss(loss, &context.clock, text::Style::default()).trim_end().to_owned(), theme.alarm())
+        }
     };
     let shown = cut(&theme.text(format!(" {}", text.trim_end())), width, theme);
     put(frame, area, row, Line::from(Span::styled(shown, style)), None);

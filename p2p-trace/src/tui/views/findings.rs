@@ -56,11 +56,7 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
     let findings = lists::findings(app);
     let left_out = app.snapshot.findings_left_out;
     let is_newest_first = app.order_of(View::Findings) == Order::default();
-    let (first, between) = if is_newest_first {
-        ("newest first", "; ")
-    } else {
-        ("", "")
-    };
+    let (first, between) = if is_newest_first { ("newest first", "; ") } else { ("", "") };
     let note = match (findings.len(), left_out) {
         (0, _) if app.snapshot.findings.is_empty() => "none".to_owned(),
         (0, _) => "none matches the filter".to_owned(),
@@ -76,9 +72,7 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
         order: app.order_of(View::Findings).shown().filter(|_| has_cursor),
         selected: has_cursor.then(|| app.cursor()),
     };
-    table.draw(frame, inner, theme, &findings, |finding| {
-        cells(app, finding, theme)
-    });
+    table.draw(frame, inner, theme, &findings, |finding| cells(app, finding, theme));
 }
 
 const fn paint(severity: Severity, theme: Theme) -> Style {
@@ -107,10 +101,7 @@ fn cells(app: &App, finding: &Finding, theme: Theme) -> Vec<Cell> {
         (finding.rule.name().to_owned(), theme.strong()),
         (finding.device.to_string(), plain),
         (began.get(..12).unwrap_or(&began).to_owned(), plain),
-        (
-            state(app, finding),
-            if finding.is_closed() { plain } else { theme.alarm() },
-        ),
+        (state(app, finding), if finding.is_closed() { plain } else { theme.alarm() }),
         (finding.message.clone(), plain),
     ]
 }
@@ -118,11 +109,7 @@ fn cells(app: &App, finding: &Finding, theme: Theme) -> Vec<Cell> {
 fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let title = format!("Finding {}: {}", finding.number, finding.rule.name());
-    let note = format!(
-        "{}; enter shows its {} records",
-        state(app, finding),
-        finding.evidence.len()
-    );
+    let note = format!("{}; enter shows its {} records", state(app, finding), finding.evidence.len());
     let inner = titled(frame, area, &title, &note, theme);
     let room = usize::from(inner.width).saturating_sub(LABEL + 3);
     let mut row = 0;
@@ -130,10 +117,8 @@ fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
         for (at, part) in wrap(text, room).into_iter().enumerate() {
             let label = if at == 0 { label } else { "" };
             let part = cut(&theme.text(part), room, theme);
-            let spans = vec![
-                Span::styled(format!("  {label:<LABEL$}"), theme.dim()),
-                Span::styled(part, style),
-            ];
+            let spans =
+                vec![Span::styled(format!("  {label:<LABEL$}"), theme.dim()), Span::styled(part, style)];
             put(frame, inner, row, Line::from(spans), None);
             row += 1;
         }
@@ -156,16 +141,12 @@ fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn taken(app: &App, holder: &Holder) -> String {
-    let by = holder.task.map_or_else(
-        || "an unknown task".to_owned(),
-        |task| format!("{}[{}]", task.name(), task.tgid),
-    );
+    let by = holder
+        .task
+        .map_or_else(|| "an unknown task".to_owned(), |task| format!("{}[{}]", task.name(), task.tgid));
     let age = duration(app.snapshot.now_ns.saturating_sub(holder.since_ns));
     let mut text = format!("{by}: {} ({}), taken {age} ago", bytes(holder.bytes), holder.kind);
-    if let Some(caller) = holder
-        .caller
-        .and_then(|caller| app.snapshot.names.symbolize(caller))
-    {
+    if let Some(caller) = holder.caller.and_then(|caller| app.snapshot.names.symbolize(caller)) {
         text = format!("{text} from {caller}");
     }
     if holder.gone_since_ns.is_some() {

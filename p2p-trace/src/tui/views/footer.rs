@@ -42,10 +42,7 @@ fn typed(app: &App, label: &'static str, text: &str, width: usize) -> Line<'stat
     Line::from(vec![
         Span::styled(format!(" {label}"), theme.strong()),
         Span::raw(shown),
-        Span::styled(
-            " ",
-            theme.strong().add_modifier(ratatui::style::Modifier::REVERSED),
-        ),
+        Span::styled(" ", theme.strong().add_modifier(ratatui::style::Modifier::REVERSED)),
     ])
 }
 
@@ -65,9 +62,7 @@ fn told(app: &App, width: usize) -> Line<'static> {
         spans.push(Span::styled(text, theme.strong()));
         return Line::from(spans);
     }
-    let shown = BINDINGS
-        .iter()
-        .filter(|binding| !binding.short.is_empty() && binding.works(app));
+    let shown = BINDINGS.iter().filter(|binding| !binding.short.is_empty() && binding.works(app));
     for binding in shown {
         used += binding.shown.len() + binding.short.len() + 3;
         if used > width {
@@ -82,10 +77,7 @@ fn told(app: &App, width: usize) -> Line<'static> {
 fn scrubber(app: &App, playback: &Playback, width: usize) -> Line<'static> {
     let theme = app.theme;
     let now_ns = app.snapshot.now_ns.clamp(playback.start_ns, playback.end_ns);
-    let (gone, whole) = (
-        now_ns - playback.start_ns,
-        playback.end_ns.saturating_sub(playback.start_ns),
-    );
+    let (gone, whole) = (now_ns - playback.start_ns, playback.end_ns.saturating_sub(playback.start_ns));
     let state = match (playback.playing, gone >= whole) {
         (_, true) => "end",
         (true, false) => "playing",
@@ -103,11 +95,7 @@ fn scrubber(app: &App, playback: &Playback, width: usize) -> Line<'static> {
     let left = format!("{run} {state}{speed} +{} ", duration(gone));
     let right = format!(" {} ", duration(whole));
     let room = width.saturating_sub(left.chars().count() + right.chars().count());
-    let at = if whole == 0 {
-        room
-    } else {
-        (u128::from(gone) * room as u128 / u128::from(whole)) as usize
-    };
+    let at = if whole == 0 { room } else { (u128::from(gone) * room as u128 / u128::from(whole)) as usize };
     let (done, rest) = (at.min(room.saturating_sub(1)), room.saturating_sub(at + 1));
     Line::from(vec![
         Span::styled(theme.text(left), theme.strong()),

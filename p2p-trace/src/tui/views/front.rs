@@ -20,13 +20,7 @@ const KEYS: usize = 20;
 pub(super) fn help(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     frame.render_widget(Clear, area);
-    let inner = titled(
-        frame,
-        area,
-        "Keys",
-        "those that work here; ? or esc closes",
-        theme,
-    );
+    let inner = titled(frame, area, "Keys", "those that work here; ? or esc closes", theme);
     let room = usize::from(inner.width).saturating_sub(KEYS + 3);
     let mut row = 0;
     let shown = BINDINGS.iter().filter(|binding| !binding.help.is_empty());
@@ -36,10 +30,8 @@ pub(super) fn help(app: &App, frame: &mut Frame<'_>, area: Rect) {
         }
         for (at, text) in wrap(binding.help, room).into_iter().enumerate() {
             let keys = if at == 0 { binding.shown } else { "" };
-            let line = Line::from(vec![
-                Span::styled(format!("  {keys:<KEYS$} "), theme.strong()),
-                Span::raw(text),
-            ]);
+            let line =
+                Line::from(vec![Span::styled(format!("  {keys:<KEYS$} "), theme.strong()), Span::raw(text)]);
             put(frame, inner, row, line, None);
             row += 1;
         }
@@ -59,22 +51,12 @@ pub(super) fn detail(app: &App, detail: &Detail, frame: &mut Frame<'_>, area: Re
     let lines: Vec<String> = detail
         .lines
         .iter()
-        .flat_map(|line| {
-            if line.len() > room {
-                wrap(line, room)
-            } else {
-                vec![line.clone()]
-            }
-        })
+        .flat_map(|line| if line.len() > room { wrap(line, room) } else { vec![line.clone()] })
         .collect();
     let height = usize::from(area.height).saturating_sub(1);
     let top = detail.top.min(lines.len().saturating_sub(height));
     let below = lines.len().saturating_sub(top + height);
-    let note = if below > 0 {
-        format!("{below} more lines below")
-    } else {
-        "esc closes".to_owned()
-    };
+    let note = if below > 0 { format!("{below} more lines below") } else { "esc closes".to_owned() };
     let inner = titled(frame, area, &detail.title, &note, theme);
     for (row, line) in lines.into_iter().skip(top).take(height).enumerate() {
         let text = cut(&theme.text(line), room, theme);

@@ -28,25 +28,13 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         Level::Inconclusive => (Level::Inconclusive.name(), theme.warning()),
         Level::Violated => (Level::Violated.name(), theme.badge()),
     };
-    put(
-        frame,
-        area,
-        1,
-        sentence(app, badge, style, &headline.why, width),
-        None,
-    );
+    put(frame, area, 1, sentence(app, badge, style, &headline.why, width), None);
     let (badge, style) = match headline.now {
         Now::Calm => ("", theme.dim()),
         Now::Teardown => ("UNBINDING", theme.teardown()),
         Now::Blocked => ("BLOCKED", theme.badge()),
     };
-    put(
-        frame,
-        area,
-        2,
-        sentence(app, badge, style, &headline.what, width),
-        None,
-    );
+    put(frame, area, 2, sentence(app, badge, style, &headline.what, width), None);
     put(frame, area, 3, coverage(app, width), None);
 }
 
@@ -58,11 +46,7 @@ fn sentence(app: &App, badge: &'static str, style: Style, text: &str, width: usi
     }
     let room = width.saturating_sub(badge.len() + 3);
     let text = cut(&theme.text(text.to_owned()), room, theme);
-    let style = if badge.is_empty() {
-        theme.dim()
-    } else {
-        Style::new()
-    };
+    let style = if badge.is_empty() { theme.dim() } else { Style::new() };
     spans.push(Span::styled(format!(" {text}"), style));
     Line::from(spans)
 }
@@ -85,21 +69,14 @@ fn tabs(app: &App, width: usize) -> Line<'static> {
             _ => String::new(),
         };
         let space = if width >= 110 { " " } else { "" };
-        spans.push(Span::styled(
-            format!("{space}{}{space}{}{count}{space}", at + 1, view.name()),
-            style,
-        ));
+        spans.push(Span::styled(format!("{space}{}{space}{}{count}{space}", at + 1, view.name()), style));
         spans.push(Span::raw(" "));
     }
     let used: usize = spans.iter().map(Span::width).sum();
     let room = width.saturating_sub(used);
     let clock = cut(&clock, room, theme);
     spans.push(Span::raw(" ".repeat(room.saturating_sub(clock.chars().count()))));
-    let style = if app.paused || app.ending {
-        theme.warning()
-    } else {
-        theme.dim()
-    };
+    let style = if app.paused || app.ending { theme.warning() } else { theme.dim() };
     spans.push(Span::styled(clock, style));
     Line::from(spans)
 }
@@ -121,53 +98,22 @@ fn clock(app: &App) -> String {
 
 fn coverage(app: &App, width: usize) -> Line<'static> {
     let theme = app.theme;
-    let Snapshot {
-        status,
-        traffic,
-        headline,
-        ..
-    } = app.snapshot.as_ref();
+    let Snapshot { status, traffic, headline, .. } = app.snapshot.as_ref();
     let lost = format!("{} lost", traffic.lost);
-    let missed = traffic.missed.map_or_else(
-        || "missed: unknown".to_owned(),
-        |missed| format!("{missed} missed"),
-    );
+    let missed =
+        traffic.missed.map_or_else(|| "missed: unknown".to_owned(), |missed| format!("{missed} missed"));
     let failed = count(status, HookState::Failed);
-    let lacks = app
-        .snapshot
-        .playback
-        .as_ref()
-        .map_or(0, |playback| playback.lacks.len());
+    let lacks = app.snapshot.playback.as_ref().map_or(0, |playback| playback.lacks.len());
     let dump = match lacks {
         0 => None,
         _ => Some(("dump not whole, see 7".to_owned(), theme.alarm())),
     };
     let parts = [
-        (
-            hooks(status),
-            if failed > 0 { theme.warning() } else { theme.dim() },
-        ),
+        (hooks(status), if failed > 0 { theme.warning() } else { theme.dim() }),
         (format!("{} events/s", traffic.per_second), theme.dim()),
-        (
-            lost,
-            if traffic.lost > 0 {
-                theme.alarm()
-            } else {
-                theme.dim()
-            },
-        ),
-        (
-            missed,
-            if traffic.missed == Some(0) {
-                theme.dim()
-            } else {
-                theme.warning()
-            },
-        ),
-        (
-            format!("{} of {} rules", headline.checked, headline.rules),
-            theme.dim(),
-        ),
+        (lost, if traffic.lost > 0 { theme.alarm() } else { theme.dim() }),
+        (missed, if traffic.missed == Some(0) { theme.dim() } else { theme.warning() }),
+        (format!("{} of {} rules", headline.checked, headline.rules), theme.dim()),
         (format!("Linux {}", status.kernel), theme.dim()),
     ];
     let mut spans = vec![Span::raw(" ")];
@@ -201,16 +147,11 @@ fn hooks(status: &Status) -> String {
         count(status, HookState::Armed),
         count(status, HookState::Failed),
     );
-    let how: Vec<_> = [
-        by(Method::Fentry),
-        by(Method::Kprobe),
-        (armed, "armed"),
-        (failed, "FAILED"),
-    ]
-    .into_iter()
-    .filter(|&(count, _)| count > 0)
-    .map(|(count, name)| format!("{count} {name}"))
-    .collect();
+    let how: Vec<_> = [by(Method::Fentry), by(Method::Kprobe), (armed, "armed"), (failed, "FAILED")]
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
     let asked = status.hooks.len() - count(status, HookState::Absent);
     format!("{attached} of {asked} hooks ({})", how.join(", "))
 }
@@ -231,9 +172,6 @@ mod tests {
         app.view = View::Events;
         let shown = screen(&app, (160, 30));
         assert!(shown.contains("· 1 lost · 1 missed ·"), "{shown}");
-        assert!(
-            shown.contains("LOST 1 record of the rare ring, CPU unknown"),
-            "{shown}"
-        );
+        assert!(shown.contains("LOST 1 record of the rare ring, CPU unknown"), "{shown}");
     }
 }

@@ -41,16 +41,9 @@ pub(crate) fn draw(app: &App, frame: &mut Frame<'_>) {
     }
     let foot = footer::height(app);
     let (head, body, feet) = (
-        Rect {
-            height: HEAD,
-            ..whole
-        },
+        Rect { height: HEAD, ..whole },
         body(app, whole),
-        Rect {
-            y: whole.height - foot,
-            height: foot,
-            ..whole
-        },
+        Rect { y: whole.height - foot, height: foot, ..whole },
     );
     header::draw(app, frame, head);
     match app.view {
@@ -73,11 +66,7 @@ pub(crate) fn draw(app: &App, frame: &mut Frame<'_>) {
 /// Where the view is.
 fn body(app: &App, whole: Rect) -> Rect {
     let foot = footer::height(app);
-    Rect {
-        y: HEAD,
-        height: whole.height.saturating_sub(HEAD + foot),
-        ..whole
-    }
+    Rect { y: HEAD, height: whole.height.saturating_sub(HEAD + foot), ..whole }
 }
 
 /// Lines that a list of the view can show.
@@ -120,9 +109,5 @@ fn titled(frame: &mut Frame<'_>, area: Rect, title: &str, note: &str, theme: The
         Span::styled(theme.rule().repeat(rest), theme.dim()),
     ]);
     put(frame, area, 0, line, None);
-    Rect {
-        y: area.y + area.height.min(1),
-        height: area.height.saturating_sub(1),
-        ..area
-    }
+    Rect { y: area.y + area.height.min(1), height: area.height.saturating_sub(1), ..area }
 }

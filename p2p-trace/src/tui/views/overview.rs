@@ -12,14 +12,7 @@ const WIDE: u16 = 190;
 /// Cuts an area after so many lines.
 pub(super) fn split(area: Rect, height: u16) -> (Rect, Rect) {
     let height = height.min(area.height);
-    (
-        Rect { height, ..area },
-        Rect {
-            y: area.y + height,
-            height: area.height - height,
-            ..area
-        },
-    )
+    (Rect { height, ..area }, Rect { y: area.y + height, height: area.height - height, ..area })
 }
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -50,17 +43,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
 
 /// Cuts an area after so many columns, with one between the parts.
 const fn beside(area: Rect, width: u16) -> (Rect, Rect) {
-    (
-        Rect {
-            width: width - 1,
-            ..area
-        },
-        Rect {
-            x: area.x + width,
-            width: area.width - width,
-            ..area
-        },
-    )
+    (Rect { width: width - 1, ..area }, Rect { x: area.x + width, width: area.width - width, ..area })
 }
 
 /// The one that is under way, of the device that the cursor is on if it has one; else that device's latest.
@@ -99,17 +82,8 @@ impl Parts {
         left = left.saturating_sub(taken);
         let steps = steps.min(left);
         left -= steps;
-        let findings = if left >= 3 {
-            findings.min((left / 2).max(3))
-        } else {
-            0
-        };
-        Self {
-            devices,
-            taken,
-            findings,
-            steps,
-        }
+        let findings = if left >= 3 { findings.min((left / 2).max(3)) } else { 0 };
+        Self { devices, taken, findings, steps }
     }
 
     fn above(&self, app: &App, frame: &mut Frame<'_>, area: Rect) -> Rect {

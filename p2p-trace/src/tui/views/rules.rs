@@ -28,12 +28,8 @@ const COLUMNS: [Column; order::RULES.len()] = [
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let hooks = blind(app);
-    let lacks: Vec<_> = app
-        .snapshot
-        .playback
-        .iter()
-        .flat_map(|playback| playback.lacks.iter().cloned())
-        .collect();
+    let lacks: Vec<_> =
+        app.snapshot.playback.iter().flat_map(|playback| playback.lacks.iter().cloned()).collect();
     let height = |lines: &[String]| match lines.len() {
         0 => 0,
         count => count.min(6) as u16 + 1,
@@ -69,13 +65,7 @@ fn blind(app: &App) -> Vec<String> {
         let why = hook.error.as_deref().unwrap_or("not in this kernel");
         format!("{}: {why}; without it: {}", hook.hook.name(), hook.lost_without)
     };
-    app.snapshot
-        .status
-        .hooks
-        .iter()
-        .filter(is_blind)
-        .map(tell)
-        .collect()
+    app.snapshot.status.hooks.iter().filter(is_blind).map(tell).collect()
 }
 
 fn warnings(app: &App, frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[String]) {
@@ -91,11 +81,7 @@ fn warnings(app: &App, frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[
             _ if row + 1 < usize::from(inner.height) => String::new(),
             hidden => format!(" (and {hidden} more)"),
         };
-        let text = super::cut(
-            &theme.text(format!("  {line}{more}")),
-            usize::from(inner.width),
-            theme,
-        );
+        let text = super::cut(&theme.text(format!("  {line}{more}")), usize::from(inner.width), theme);
         put(frame, inner, row, text.into(), Some(theme.warning()));
     }
 }

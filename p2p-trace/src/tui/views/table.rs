@@ -26,27 +26,16 @@ pub(super) struct Column {
 
 /// Text on the left that is never cut.
 pub(super) const fn left(title: &'static str, rank: u8) -> Column {
-    Column {
-        title,
-        right: false,
-        least: None,
-        rank,
-    }
+    Column { title, right: false, least: None, rank }
 }
 
 pub(super) const fn right(title: &'static str, rank: u8) -> Column {
-    Column {
-        right: true,
-        ..left(title, rank)
-    }
+    Column { right: true, ..left(title, rank) }
 }
 
 /// Text that may be cut.
 pub(super) const fn flexible(title: &'static str, least: usize, rank: u8) -> Column {
-    Column {
-        least: Some(least),
-        ..left(title, rank)
-    }
+    Column { least: Some(least), ..left(title, rank) }
 }
 
 pub(super) type Cell = (String, Style);
@@ -113,11 +102,7 @@ impl Table<'_> {
         for ((text, style), (column, width)) in cells.into_iter().zip(columns) {
             let Some(width) = *width else { continue };
             let text = cut(&theme.text(text), width, theme);
-            let padded = if column.right {
-                format!("{text:>width$}")
-            } else {
-                format!("{text:<width$}")
-            };
+            let padded = if column.right { format!("{text:>width$}") } else { format!("{text:<width$}") };
             spans.push(Span::styled(padded, style));
             spans.push(Span::raw(" ".repeat(GAP)));
         }
@@ -160,9 +145,7 @@ impl Table<'_> {
     fn shrink(&self, widths: &mut [Option<usize>], excess: usize) -> bool {
         let spare = |at: usize, width: usize| {
             let least = self.columns[at].least?;
-            width
-                .checked_sub(least.max(self.columns[at].title.len()))
-                .filter(|&spare| spare > 0)
+            width.checked_sub(least.max(self.columns[at].title.len())).filter(|&spare| spare > 0)
         };
         let spares: Vec<_> = widths
             .iter()
@@ -198,11 +181,7 @@ pub(super) fn put(frame: &mut Frame<'_>, area: Rect, row: usize, line: Line<'_>,
     if row >= usize::from(area.height) {
         return;
     }
-    let place = Rect {
-        y: area.y + row as u16,
-        height: 1,
-        ..area
-    };
+    let place = Rect { y: area.y + row as u16, height: 1, ..area };
     frame.render_widget(line, place);
     if let Some(style) = style {
         frame.buffer_mut().set_style(place, style);

@@ -54,12 +54,8 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
     let theme = app.theme;
     let takers = &app.snapshot.takers;
     let rows = lists::rows(app);
-    let mut note = format!(
-        "{}: {} references, {}",
-        app.query.grouping.name(),
-        takers.total.0,
-        bytes(takers.total.1)
-    );
+    let mut note =
+        format!("{}: {} references, {}", app.query.grouping.name(), takers.total.0, bytes(takers.total.1));
     if takers.left_out > 0 {
         note = format!("{note}; {} more rows not shown", takers.left_out);
     }
@@ -90,9 +86,7 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
         selected: has_cursor.then(|| app.cursor()),
     };
     let now_ns = app.snapshot.now_ns;
-    table.draw(frame, inner, theme, &rows, |row| {
-        cells(row, now_ns, theme, is_flat)
-    });
+    table.draw(frame, inner, theme, &rows, |row| cells(row, now_ns, theme, is_flat));
 }
 
 fn cells(row: &Row, now_ns: u64, theme: Theme, is_flat: bool) -> Vec<Cell> {
@@ -106,10 +100,7 @@ fn cells(row: &Row, now_ns: u64, theme: Theme, is_flat: bool) -> Vec<Cell> {
         _ => plain,
     };
     let unsure = if row.unsure { "?" } else { "" };
-    let age = row.oldest_ns.map_or_else(
-        || "-".to_owned(),
-        |oldest| duration(now_ns.saturating_sub(oldest)),
-    );
+    let age = row.oldest_ns.map_or_else(|| "-".to_owned(), |oldest| duration(now_ns.saturating_sub(oldest)));
     let mut cells = vec![
         (format!("{}{unsure}", row.who.name()), who),
         (row.who.liveness().to_owned(), liveness),
@@ -118,15 +109,10 @@ fn cells(row: &Row, now_ns: u64, theme: Theme, is_flat: bool) -> Vec<Cell> {
         (row.references.to_string(), plain),
         (age, plain),
         (row.device.to_string(), plain),
-        (
-            if row.caller.is_empty() { "-" } else { &row.caller }.to_owned(),
-            theme.dim(),
-        ),
+        (if row.caller.is_empty() { "-" } else { &row.caller }.to_owned(), theme.dim()),
     ];
     if is_flat {
-        let addr = row
-            .addr
-            .map_or_else(|| "-".to_owned(), |addr| format!("{addr:#x}"));
+        let addr = row.addr.map_or_else(|| "-".to_owned(), |addr| format!("{addr:#x}"));
         cells.push((addr, theme.dim()));
     }
     cells

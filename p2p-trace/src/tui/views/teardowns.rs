@@ -23,13 +23,8 @@ const LIST: [Column; order::TEARDOWNS.len()] = [
     flexible("BY", 8, 5),
 ];
 
-const STEPS: [Column; 5] = [
-    left("", 9),
-    left("STEP", 9),
-    right("AFTER", 8),
-    left("TIME", 5),
-    flexible("BY", 20, 7),
-];
+const STEPS: [Column; 5] =
+    [left("", 9), left("STEP", 9), right("AFTER", 8), left("TIME", 5), flexible("BY", 20, 7)];
 
 /// The view: the teardowns, and below the steps of the one that the cursor is on.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -46,24 +41,16 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     if timelines.is_empty() {
         return;
     }
-    let table = Table {
-        columns: &LIST,
-        order: app.order_of(View::Teardowns).shown(),
-        selected: Some(app.cursor()),
-    };
-    table.draw(frame, inner, theme, &timelines, |timeline| {
-        row(app, timeline, theme)
-    });
+    let table =
+        Table { columns: &LIST, order: app.order_of(View::Teardowns).shown(), selected: Some(app.cursor()) };
+    table.draw(frame, inner, theme, &timelines, |timeline| row(app, timeline, theme));
     if let Some(timeline) = timelines.get(app.cursor()) {
         steps(app, timeline, frame, below);
     }
 }
 
 fn by(task: Option<&Task>) -> String {
-    task.map_or_else(
-        || "-".to_owned(),
-        |task| format!("{}[{}]", task.name(), task.tgid),
-    )
+    task.map_or_else(|| "-".to_owned(), |task| format!("{}[{}]", task.name(), task.tgid))
 }
 
 fn row(app: &App, timeline: &Timeline, theme: Theme) -> Vec<Cell> {
@@ -135,26 +122,13 @@ pub(super) fn steps(app: &App, timeline: &Timeline, frame: &mut Frame<'_>, area:
         Some(waits) if lines.len() > height => (waits + 4).min(lines.len()).saturating_sub(height),
         _ => top(at, lines.len(), height),
     };
-    let table = Table {
-        columns: &STEPS,
-        order: None,
-        selected: None,
-    };
-    table.draw(frame, inner, theme, &lines[first..], |line| {
-        step(app, line, theme)
-    });
+    let table = Table { columns: &STEPS, order: None, selected: None };
+    table.draw(frame, inner, theme, &lines[first..], |line| step(app, line, theme));
 }
 
 fn step(app: &App, line: &Line, theme: Theme) -> Vec<Cell> {
     let (sign, style) = match line.mark {
-        Mark::Done => (
-            theme.done(),
-            if line.is_key {
-                theme.teardown()
-            } else {
-                Style::new()
-            },
-        ),
+        Mark::Done => (theme.done(), if line.is_key { theme.teardown() } else { Style::new() }),
         Mark::Wrong => (theme.wrong(), theme.alarm()),
         Mark::Waits => (theme.waits(), theme.alarm()),
         Mark::Next => (theme.next(), theme.dim()),
@@ -172,10 +146,7 @@ fn step(app: &App, line: &Line, theme: Theme) -> Vec<Cell> {
         Mark::Next => theme.dim(),
     };
     let task = line.task.as_ref().map(|task| by(Some(task)));
-    let notes: Vec<_> = task
-        .into_iter()
-        .chain((!line.note.is_empty()).then(|| line.note.clone()))
-        .collect();
+    let notes: Vec<_> = task.into_iter().chain((!line.note.is_empty()).then(|| line.note.clone())).collect();
     vec![
         (sign.to_owned(), style),
         (line.name.to_owned(), style),

@@ -98,9 +98,7 @@ impl Reply {
 
 /// Replaces what would break a line.
 fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('\n', "\\n")
-        .replace('\r', "\\r")
+    text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r")
 }
 
 /// The reverse of [`escape`].
@@ -156,15 +154,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_neither() {
-        for line in [
-            "",
-            "run",
-            "run x y",
-            "signal 1",
-            "signal 1 x",
-            "poweroff now",
-            "hello",
-        ] {
+        for line in ["", "run", "run x y", "signal 1", "signal 1 x", "poweroff now", "hello"] {
             assert_eq!(Request::parse(line), None, "{line}");
         }
         for line in ["", "out", "out x y", "exit 1 x", "[  1.0] nvme: hello"] {

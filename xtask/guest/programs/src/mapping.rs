@@ -31,19 +31,10 @@ impl Mapping {
     /// the device has not that much memory free.
     pub fn new(device: &str, len: usize) -> Result<Self> {
         ensure!(len > 0, "cannot map 0 bytes");
-        let path: PathBuf = ["/sys/bus/pci/devices", device, "p2pmem/allocate"]
-            .iter()
-            .collect();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(&path)
-            .with_context(|| {
-                format!(
-                    "cannot open {} (has the device p2p memory? it needs Linux 6.2)",
-                    path.display()
-                )
-            })?;
+        let path: PathBuf = ["/sys/bus/pci/devices", device, "p2pmem/allocate"].iter().collect();
+        let file = OpenOptions::new().read(true).write(true).open(&path).with_context(|| {
+            format!("cannot open {} (has the device p2p memory? it needs Linux 6.2)", path.display())
+        })?;
         // SAFETY: a new mapping at an address of the kernel's choice replaces no existing one.
         let start = unsafe {
             rustix::mm::mmap(

@@ -104,10 +104,7 @@ fn unpack(kernel: &GuestKernel, file: &Path, sha256: &str) -> Result<PathBuf> {
         );
         let mut tar = Command::new("tar");
         tar.arg("-xJf").arg(file).arg("--strip-components=1");
-        command::run(
-            tar.arg("-C").arg(work),
-            &format!("unpacking the headers of {}", kernel.release),
-        )
+        command::run(tar.arg("-C").arg(work), &format!("unpacking the headers of {}", kernel.release))
     })?;
     Ok(folder)
 }

@@ -28,22 +28,14 @@ impl Sources {
         let mut files = Vec::new();
         for entry in fs::read_dir(folder).with_context(at)? {
             let path = entry.with_context(at)?.path();
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let extension = path.extension().and_then(|extension| extension.to_str());
             if name == KBUILD || extension.is_some_and(|extension| EXTENSIONS.contains(&extension)) {
                 files.push((name, fs::read(&path).with_context(at)?));
             }
         }
         files.sort();
-        ensure!(
-            files.iter().any(|(name, _)| name == KBUILD),
-            "there is no {KBUILD} in {}",
-            folder.display()
-        );
+        ensure!(files.iter().any(|(name, _)| name == KBUILD), "there is no {KBUILD} in {}", folder.display());
         Ok(Self(files))
     }
 
@@ -63,11 +55,8 @@ impl Sources {
 
     /// Stands for these sources, built with headers of this origin.
     pub(super) fn fingerprint(&self, origin: &str) -> String {
-        let list: Vec<String> = self
-            .0
-            .iter()
-            .map(|(name, bytes)| format!("{name} {}\n", inputs::sha256(bytes)))
-            .collect();
+        let list: Vec<String> =
+            self.0.iter().map(|(name, bytes)| format!("{name} {}\n", inputs::sha256(bytes))).collect();
         let mut fingerprint = inputs::sha256(format!("{origin}\n{}", list.concat()).as_bytes());
         fingerprint.truncate(LENGTH);
         fingerprint

@@ -11,17 +11,8 @@ use crate::host::apt::Suite;
 use crate::host::{cache, packages, tree as host_tree};
 
 /// What the tree needs beside the headers, which bring their compiler.
-const PACKAGES: [&str; 9] = [
-    "base-files",
-    "binutils",
-    "coreutils",
-    "dash",
-    "findutils",
-    "grep",
-    "make",
-    "mawk",
-    "sed",
-];
+const PACKAGES: [&str; 9] =
+    ["base-files", "binutils", "coreutils", "dash", "findutils", "grep", "make", "mawk", "sed"];
 /// Folders to mount in: processes, devices, and what is built.
 const MOUNTS: [&str; 3] = ["proc", "dev", "mnt"];
 /// Mounts and enters: the tree, the folder to build in, then the command. The build's tools read `/proc/self` (objtool)
@@ -81,16 +72,7 @@ impl Tree {
         if !root {
             command.arg("--map-root-user");
         }
-        command.args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "sh",
-            "-c",
-            ENTER,
-            "sh",
-        ]);
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", ENTER, "sh"]);
         command.arg(&self.0).arg(folder).arg(program);
         command
     }
@@ -103,13 +85,7 @@ mod tests {
     #[test]
     fn a_command_names_tree_and_folder_before_itself() {
         let command = Tree(PathBuf::from("/t")).enter(Path::new("/f"), "make");
-        let words: Vec<_> = command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect();
-        assert!(
-            words.ends_with(&["sh", "/t", "/f", "make"].map(str::to_owned)),
-            "{words:?}"
-        );
+        let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        assert!(words.ends_with(&["sh", "/t", "/f", "make"].map(str::to_owned)), "{words:?}");
     }
 }

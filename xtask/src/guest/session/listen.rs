@@ -37,10 +37,7 @@ impl Guest {
                 Received::Nothing if Instant::now() >= until => return Ok(()),
                 Received::Nothing => {
                     if let Some(status) = self.process.status()? {
-                        bail!(
-                            "the guest is gone (QEMU ended with {status}); {}",
-                            self.whereabouts()
-                        );
+                        bail!("the guest is gone (QEMU ended with {status}); {}", self.whereabouts());
                     }
                     self.look()?;
                 }
@@ -60,10 +57,7 @@ impl Guest {
         self.look = Some(Instant::now() + LOOK);
         let complaints = self.complaints();
         if !complaints.is_empty() {
-            bail!(Stuck(format!(
-                "the kernel complained: {}",
-                complaints.join(" | ")
-            )));
+            bail!(Stuck(format!("the kernel complained: {}", complaints.join(" | "))));
         }
         Ok(())
     }

@@ -219,9 +219,7 @@ impl Guest {
     ///
     /// As [`Guest::run`], and when its exit code is not 0.
     pub(crate) fn check(&mut self, command: &str) -> Result<Vec<String>> {
-        self.run(command)?
-            .success()
-            .with_context(|| format!("in the guest: {command}"))
+        self.run(command)?.success().with_context(|| format!("in the guest: {command}"))
     }
 
     /// Starts a shell command, which goes on while others run.
@@ -246,8 +244,7 @@ impl Guest {
         let job = self.next;
         self.next = job.next();
         self.jobs.insert(job, State::new(sink));
-        self.control
-            .send(&Request::Run(job.number(), command.to_owned()).to_string())?;
+        self.control.send(&Request::Run(job.number(), command.to_owned()).to_string())?;
         Ok(job)
     }
 
@@ -257,8 +254,7 @@ impl Guest {
     ///
     /// The guest is gone or its time is over.
     pub(crate) fn wait(&mut self, job: Job) -> Result<Output> {
-        self.wait_within(job, self.limit)?
-            .with_context(|| format!("job {job:?} did not end"))
+        self.wait_within(job, self.limit)?.with_context(|| format!("job {job:?} did not end"))
     }
 
     /// Waits for the end of a job, but no longer than `patience`; `None` when it still runs.
@@ -269,9 +265,7 @@ impl Guest {
     pub(crate) fn wait_within(&mut self, job: Job, patience: Duration) -> Result<Option<Output>> {
         let until = Instant::now() + patience;
         loop {
-            let Some(state) = self.jobs.get(&job) else {
-                bail!("there is no job {job:?}")
-            };
+            let Some(state) = self.jobs.get(&job) else { bail!("there is no job {job:?}") };
             if state.ended() {
                 return Ok(self.jobs.remove(&job).and_then(State::finish));
             }
@@ -289,17 +283,11 @@ impl Guest {
     /// The job ends without it, or the guest is gone or its time is over.
     pub(crate) fn wait_line(&mut self, job: Job, start: &str) -> Result<String> {
         loop {
-            let Some(state) = self.jobs.get(&job) else {
-                bail!("there is no job {job:?}")
-            };
+            let Some(state) = self.jobs.get(&job) else { bail!("there is no job {job:?}") };
             if let Some(line) = state.out().iter().find(|line| line.starts_with(start)) {
                 return Ok(line.clone());
             }
-            ensure!(
-                !state.ended(),
-                "a command ended without printing `{start}…`; it said: {}",
-                state.text()
-            );
+            ensure!(!state.ended(), "a command ended without printing `{start}…`; it said: {}", state.text());
             self.pump(self.deadline)?;
         }
     }
@@ -310,8 +298,7 @@ impl Guest {
     ///
     /// The guest is gone.
     pub(crate) fn signal(&mut self, job: Job, signal: rustix::process::Signal) -> Result<()> {
-        self.control
-            .send(&Request::Signal(job.number(), signal.as_raw()).to_string())
+        self.control.send(&Request::Signal(job.number(), signal.as_raw()).to_string())
     }
 
     /// The files that it was booted from on this machine: the image and the root file system.
@@ -321,10 +308,7 @@ impl Guest {
     /// One of them is gone.
     pub(crate) fn booted_from(&self) -> Result<[PathBuf; 2]> {
         let initramfs = self.scratch.path().join("initramfs");
-        let real = |path: &Path| {
-            path.canonicalize()
-                .with_context(|| format!("{} is gone", path.display()))
-        };
+        let real = |path: &Path| path.canonicalize().with_context(|| format!("{} is gone", path.display()));
         Ok([real(&self.image)?, real(&initramfs)?])
     }
 
@@ -356,11 +340,7 @@ fn connect(path: &Path, process: &mut Process, deadline: Instant, log: &Path) ->
             let said = fs::read_to_string(log.join("qemu.log")).unwrap_or_default();
             bail!("QEMU ended at once with {status}: {}", said.trim());
         }
-        ensure!(
-            Instant::now() < deadline,
-            "QEMU does not listen on {}",
-            path.display()
-        );
+        ensure!(Instant::now() < deadline, "QEMU does not listen on {}", path.display());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

@@ -50,9 +50,7 @@ pub(in crate::scenarios) fn dead_chunk(lab: &mut Lab, method: Method) -> Result<
         );
     }
     anyhow::ensure!(
-        stream
-            .of_kind("free")
-            .all(|free| free.addr != Some(Hex(held.addr))),
+        stream.of_kind("free").all(|free| free.addr != Some(Hex(held.addr))),
         "what was to be held is given back"
     );
     Ok(Verdict::Passed)

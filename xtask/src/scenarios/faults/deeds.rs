@@ -88,11 +88,7 @@ impl Lab {
         self.wait_sleeping(unbinding.pid, "release_late")?;
         let freer = self.command(&format!("free {}", taken.handle))?.pid;
         self.finish(unbinding)?;
-        Ok(Race {
-            taken,
-            freer,
-            unbinder: unbinding.pid,
-        })
+        Ok(Race { taken, freer, unbinder: unbinding.pid })
     }
 
     /// Has the kernel end a process for a command of the module (`BUG` or a bad access), and gives the process. What it
@@ -113,20 +109,14 @@ impl Lab {
     /// It ended by itself.
     pub(super) fn expect_ended(&mut self, busy: Busy) -> Result<u32> {
         let code = self.guest.wait(busy.job)?.code;
-        ensure!(
-            code > 128,
-            "process {} was to be ended by the kernel, but ended with {code}",
-            busy.pid
-        );
+        ensure!(code > 128, "process {} was to be ended by the kernel, but ended with {code}", busy.pid);
         Ok(busy.pid)
     }
 
     /// Frees the same memory twice, each time by another process; the kernel ends the second one.
     pub(super) fn free_twice(&mut self) -> Result<[Freed; 2]> {
         let card = self.card.clone();
-        let Taken {
-            handle, addr, size, ..
-        } = self.take(&card, SIZE)?;
+        let Taken { handle, addr, size, .. } = self.take(&card, SIZE)?;
         let first = self.command(&format!("free-keep {handle}"))?.pid;
         let second = self.fatal_command(&format!("free {handle}"))?;
         Ok([first, second].map(|pid| Freed { pid, addr, size }))
@@ -137,11 +127,7 @@ impl Lab {
         let card = self.card.clone();
         let Taken { handle, addr, .. } = self.take(&card, SIZE)?;
         let command = format!("free-size {handle} {size}");
-        let pid = if size > SIZE {
-            self.fatal_command(&command)?
-        } else {
-            self.command(&command)?.pid
-        };
+        let pid = if size > SIZE { self.fatal_command(&command)? } else { self.command(&command)?.pid };
         Ok(Freed { pid, addr, size })
     }
 

@@ -36,12 +36,7 @@ pub(in crate::scenarios) fn wrong_frees(lab: &mut Lab, method: Method) -> Result
     for freed in [twice[0], twice[1], larger, inside, outside] {
         is_seen(&stream, freed)?;
     }
-    expect::verdicts(
-        &stream,
-        &card,
-        &["unmatched-free", "double-free", "size-mismatch"],
-        &[],
-    )?;
+    expect::verdicts(&stream, &card, &["unmatched-free", "double-free", "size-mismatch"], &[])?;
     Ok(Verdict::Passed)
 }
 
@@ -76,11 +71,7 @@ pub(in crate::scenarios) fn put_without_get(lab: &mut Lab, method: Method) -> Re
 
     ensure!(stream.of_kind("free").next().is_none(), "something was freed");
     // Whether mappings after the removal were watched in time is left open.
-    expect::only_violated(
-        &stream,
-        &card,
-        &["removed-before-drained", "pool-destroyed-in-use"],
-    )?;
+    expect::only_violated(&stream, &card, &["removed-before-drained", "pool-destroyed-in-use"])?;
     destroyed_in_use(&stream, unbinder, SIZE)
 }
 
@@ -92,9 +83,7 @@ fn provoke_bug(lab: &mut Lab) {
 
 /// Expects the free, as it was done.
 fn is_seen(stream: &Stream, freed: Freed) -> Result<()> {
-    let mut by_process = stream
-        .of_kind("free")
-        .filter(|event| event.tgid == Some(freed.pid));
+    let mut by_process = stream.of_kind("free").filter(|event| event.tgid == Some(freed.pid));
     let event = by_process.next();
     let seen = event.map(|event| (expect::hex(event.addr, event).ok(), event.size));
     ensure!(
@@ -108,17 +97,9 @@ fn is_seen(stream: &Stream, freed: Freed) -> Result<()> {
 fn destroyed_in_use(stream: &Stream, unbinder: u32, bytes: u64) -> Result<Verdict> {
     expect::in_order(stream, &["kill", "drained", "remove", "unmapped", "release"])?;
     let kill = stream.only("kill")?;
-    ensure!(
-        kill.taken == Some(bytes),
-        "{:?} bytes are taken at the kill, not {bytes}",
-        kill.taken
-    );
+    ensure!(kill.taken == Some(bytes), "{:?} bytes are taken at the kill, not {bytes}", kill.taken);
     let release = stream.only("release")?;
-    ensure!(
-        release.tgid == Some(unbinder),
-        "{unbinder} unbound, but the release is by {:?}",
-        release.tgid
-    );
+    ensure!(release.tgid == Some(unbinder), "{unbinder} unbound, but the release is by {:?}", release.tgid);
     ensure!(
         stream.of_kind("released").next().is_none(),
         "the release returned, though the kernel ended its task"

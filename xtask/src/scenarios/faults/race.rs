@@ -9,26 +9,10 @@ use crate::scenarios::stream::Stream;
 use crate::scenarios::{Method, Verdict};
 
 /// The steps of a teardown and the free, of which each has to be seen once.
-const STEPS: [&str; 8] = [
-    "memremap_release",
-    "kill",
-    "remove",
-    "unmapped",
-    "release",
-    "free",
-    "drained",
-    "released",
-];
+const STEPS: [&str; 8] =
+    ["memremap_release", "kill", "remove", "unmapped", "release", "free", "drained", "released"];
 /// The order of today, where nothing is held.
-const CLEAN: [&str; 7] = [
-    "memremap_release",
-    "kill",
-    "drained",
-    "remove",
-    "unmapped",
-    "release",
-    "released",
-];
+const CLEAN: [&str; 7] = ["memremap_release", "kill", "drained", "remove", "unmapped", "release", "released"];
 
 /// A teardown in the order of 2018, then one of the same device with nothing held: only the first one is wrong.
 pub(in crate::scenarios) fn race_2018(lab: &mut Lab, method: Method) -> Result<Verdict> {
@@ -44,20 +28,10 @@ pub(in crate::scenarios) fn race_2018(lab: &mut Lab, method: Method) -> Result<V
 
     expect::nothing_lost(&stream)?;
     expect::only_about(&stream, &card)?;
-    let order: Vec<&str> = stream
-        .observed()
-        .map(|event| event.kind.name())
-        .filter(|kind| STEPS.contains(kind))
-        .collect();
-    ensure!(
-        order == [STEPS.as_slice(), CLEAN.as_slice()].concat(),
-        "the two teardowns ran as {order:?}"
-    );
-    let violated = [
-        "removed-before-drained",
-        "drained-after-removal",
-        "use-after-removal",
-    ];
+    let order: Vec<&str> =
+        stream.observed().map(|event| event.kind.name()).filter(|kind| STEPS.contains(kind)).collect();
+    ensure!(order == [STEPS.as_slice(), CLEAN.as_slice()].concat(), "the two teardowns ran as {order:?}");
+    let violated = ["removed-before-drained", "drained-after-removal", "use-after-removal"];
     expect::verdicts(&stream, &card, &violated, &[])?;
     of_one_range(&stream, bar)?;
     by_whom(&stream, &race)?;
@@ -93,18 +67,10 @@ fn by_whom(stream: &Stream, race: &Race) -> Result<()> {
         ("released", race.unbinder),
     ] {
         let event = stream.first(kind)?;
-        ensure!(
-            event.tgid == Some(pid),
-            "`{kind}` is by {:?}, it was {pid}",
-            event.tgid
-        );
+        ensure!(event.tgid == Some(pid), "`{kind}` is by {:?}, it was {pid}", event.tgid);
     }
     let kill = stream.first("kill")?;
-    ensure!(
-        kill.taken == Some(race.taken.size),
-        "{:?} bytes are taken at the kill",
-        kill.taken
-    );
+    ensure!(kill.taken == Some(race.taken.size), "{:?} bytes are taken at the kill", kill.taken);
     for kind in ["alloc", "free"] {
         let event = stream.first(kind)?;
         let seen = (expect::hex(event.addr, event)?, event.size);

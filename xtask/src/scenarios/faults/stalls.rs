@@ -58,22 +58,11 @@ pub(in crate::scenarios) fn stalled_in_driver(lab: &mut Lab, method: Method) -> 
 /// Expects the drain's finding to have been told while it was pending, with who took the memory, and to have ended with it.
 fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
     let (kill, drained) = (stream.only("kill")?, stream.only("drained")?);
-    let mut told = stream
-        .findings
-        .iter()
-        .filter(|finding| finding.rule.name() == "stalled-drain");
+    let mut told = stream.findings.iter().filter(|finding| finding.rule.name() == "stalled-drain");
     let (first, last) = (told.next(), told.next_back());
     let (first, last) = first.zip(last).context("the finding was told once only")?;
-    ensure!(
-        !first.closed,
-        "it was told only when it was over: {}",
-        first.message
-    );
-    ensure!(
-        last.closed && last.number == first.number,
-        "it did not end: {}",
-        last.message
-    );
+    ensure!(!first.closed, "it was told only when it was over: {}", first.message);
+    ensure!(last.closed && last.number == first.number, "it did not end: {}", last.message);
     ensure!(
         (last.start_ns, last.end_ns) == (kill.time_ns, Some(drained.time_ns)),
         "it is not from the kill to the drain: {last:?}"
@@ -83,11 +72,7 @@ fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
         .find(|event| event.tgid == Some(taken.pid))
         .context("the allocation is not in the stream")?;
     for id in [alloc.id, kill.id] {
-        ensure!(
-            first.evidence.contains(&id),
-            "{} is not among its evidence: {first:?}",
-            id.0
-        );
+        ensure!(first.evidence.contains(&id), "{} is not among its evidence: {first:?}", id.0);
     }
     let [holder] = first.holders.as_slice() else {
         anyhow::bail!("it does not name one holder: {first:?}");
@@ -106,16 +91,10 @@ fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
 
 /// Expects the unbind's finding to name its task, the step that it had reached, and a stack.
 fn unbind(stream: &Stream, pid: u32, step: &str) -> Result<()> {
-    let mut told = stream
-        .findings
-        .iter()
-        .filter(|finding| finding.rule.name() == "stalled-unbind");
+    let mut told = stream.findings.iter().filter(|finding| finding.rule.name() == "stalled-unbind");
     let (first, last) = (told.next(), told.next_back());
     let (first, last) = first.zip(last).context("the finding was told once only")?;
-    ensure!(
-        !first.closed && last.closed,
-        "it was not told while it was pending: {first:?}"
-    );
+    ensure!(!first.closed && last.closed, "it was not told while it was pending: {first:?}");
     ensure!(
         first.message.contains(&format!("sh (pid {pid})")) && first.message.contains(step),
         "its sentence does not name the task or `{step}`: {}",

@@ -44,10 +44,7 @@ pub(in crate::scenarios) fn late_uses(lab: &mut Lab, method: Method) -> Result<V
         (bus.tgid, expect::hex(bus.addr, bus)?) == (Some(asked.user.pid), asked.taken.addr),
         "{bus:?} is not of {asked:x?}"
     );
-    ensure!(
-        bus.time_ns > stream.only("remove")?.time_ns,
-        "the bus address was asked for before the removal"
-    );
+    ensure!(bus.time_ns > stream.only("remove")?.time_ns, "the bus address was asked for before the removal");
     Ok(Verdict::Passed)
 }
 
@@ -66,11 +63,7 @@ pub(in crate::scenarios) fn mapped_to_death(lab: &mut Lab, method: Method) -> Re
     lab.wait_sent(&trace, "kind", "release")?;
     lab.wait_sent(&trace, "rule", "removed-before-drained")?;
     // Long enough for the number of the process to reach the host.
-    let user = lab.start_command(&format!(
-        "after-removal {0} 500 {1}",
-        taken.handle,
-        lab.map(&taken)
-    ))?;
+    let user = lab.start_command(&format!("after-removal {0} 500 {1}", taken.handle, lab.map(&taken)))?;
     let death = lab.guest.wait_death()?;
     let stream = lab.cut_off(&trace)?;
 
@@ -82,16 +75,10 @@ pub(in crate::scenarios) fn mapped_to_death(lab: &mut Lab, method: Method) -> Re
     );
     expect::only_about(&stream, &card)?;
     removed_in_use(&stream)?;
-    let told: Vec<_> = stream
-        .findings
-        .iter()
-        .map(|finding| finding.rule.name())
-        .collect();
+    let told: Vec<_> = stream.findings.iter().map(|finding| finding.rule.name()).collect();
     ensure!(
         told.contains(&"removed-before-drained")
-            && told
-                .iter()
-                .all(|rule| ["removed-before-drained", "use-after-removal"].contains(rule)),
+            && told.iter().all(|rule| ["removed-before-drained", "use-after-removal"].contains(rule)),
         "before it died, it found {told:?}"
     );
     Ok(Verdict::Passed)
@@ -108,14 +95,8 @@ pub(super) fn provoke_bad_access(lab: &mut Lab) {
 fn removed_in_use(stream: &Stream) -> Result<()> {
     expect::in_order(stream, &["kill", "remove", "unmapped", "release"])?;
     let done = ["drained", "released", "free"];
-    let wrong: Vec<&EventLine> = stream
-        .events
-        .iter()
-        .filter(|event| done.contains(&event.kind.name()))
-        .collect();
-    ensure!(
-        wrong.is_empty(),
-        "memory was still in use, but there are {wrong:?}"
-    );
+    let wrong: Vec<&EventLine> =
+        stream.events.iter().filter(|event| done.contains(&event.kind.name())).collect();
+    ensure!(wrong.is_empty(), "memory was still in use, but there are {wrong:?}");
     Ok(())
 }

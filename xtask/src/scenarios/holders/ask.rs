@@ -31,14 +31,9 @@ impl Lab {
         let Source::Live { pid, since_ns, .. } = report.source else {
             anyhow::bail!("no tracer answered");
         };
-        ensure!(
-            since_ns < report.time_ns,
-            "it traces since {since_ns}, which is not past"
-        );
+        ensure!(since_ns < report.time_ns, "it traces since {since_ns}, which is not past");
         self.guest
-            .check(&format!(
-                "tr '\\0' ' ' < /proc/{pid}/cmdline | grep -q 'p2p-trace live'"
-            ))
+            .check(&format!("tr '\\0' ' ' < /proc/{pid}/cmdline | grep -q 'p2p-trace live'"))
             .with_context(|| format!("process {pid} is no tracer"))?;
         Ok(report)
     }
@@ -65,11 +60,7 @@ impl Lab {
     /// A tracer answers, or the report does not hold.
     pub(super) fn look(&mut self, devices: &str) -> Result<Report> {
         let report = self.holders(devices)?;
-        ensure!(
-            report.source == Source::Moment,
-            "a tracer answered: {:?}",
-            report.source
-        );
+        ensure!(report.source == Source::Moment, "a tracer answered: {:?}", report.source);
         Ok(report)
     }
 
@@ -80,11 +71,7 @@ impl Lab {
             "{uptime}; p2p-trace holders --json --can-unbind {devices}; code=$?; {uptime}; exit $code"
         ))?;
         let times: Vec<u64> = output.err.iter().filter_map(|line| uptime_ns(line)).collect();
-        ensure!(
-            times.len() == output.err.len(),
-            "p2p-trace holders complains: {}",
-            output.text()
-        );
+        ensure!(times.len() == output.err.len(), "p2p-trace holders complains: {}", output.text());
         let report = report::parse(&output.out.join("\n"), output.code)?;
         ensure!(
             times.len() == 2 && (times[0]..=times[1] + TICK_NS).contains(&report.time_ns),
@@ -101,18 +88,12 @@ impl Lab {
     /// It has none.
     pub(super) fn sysfs(&mut self, device: &str) -> Result<Sysfs> {
         let folder = format!("/sys/bus/pci/devices/{device}/p2pmem");
-        let lines = self
-            .guest
-            .check(&format!("cd {folder} && cat size available published"))?;
+        let lines = self.guest.check(&format!("cd {folder} && cat size available published"))?;
         let numbers: Vec<u64> = lines.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
         let [size, available, published] = numbers[..] else {
             anyhow::bail!("sysfs says {lines:?}");
         };
-        Ok(Sysfs {
-            size,
-            taken: size - available,
-            published: published == 1,
-        })
+        Ok(Sysfs { size, taken: size - available, published: published == 1 })
     }
 }
 

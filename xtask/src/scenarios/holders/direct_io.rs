@@ -26,20 +26,12 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
     let unbinding = Unbinding::start(lab, &memory, "nvme")?;
     let seen = lab.ask_tracer(&memory)?;
     lab.stop(trace)?;
-    let unseen = if method.does_the_rest() {
-        Some(lab.look(&memory)?)
-    } else {
-        None
-    };
+    let unseen = if method.does_the_rest() { Some(lab.look(&memory)?) } else { None };
     lab.limit_slow_drive(false)?;
     unbinding.wait(lab)?;
     lab.guest.wait(read)?.success()?;
     lab.limit_slow_drive(true)?;
-    let over = if method.does_the_rest() {
-        Some(lab.look(&memory)?)
-    } else {
-        None
-    };
+    let over = if method.does_the_rest() { Some(lab.look(&memory)?) } else { None };
     lab.unload_driver()?;
 
     let device = held_up(&seen, &memory, &unbinding, range, SIZE)?;
@@ -76,10 +68,7 @@ fn unnamed(device: &DeviceReport, pid: u64) -> Result<()> {
     ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
     ensure!(device.unseen() == SIZE, "unseen are {} bytes", device.unseen());
     let left = device.only_range()?.residual.context("no references are told")?;
-    let runs = device
-        .preexisting
-        .as_ref()
-        .map_or(0, |unseen| unseen.runs.len() as u64);
+    let runs = device.preexisting.as_ref().map_or(0, |unseen| unseen.runs.len() as u64);
     let pages = SIZE / PAGE;
     ensure!(
         (left.count, left.known, left.unknown_min, left.unknown_max) == (pages, 0, runs, pages)
@@ -88,9 +77,7 @@ fn unnamed(device: &DeviceReport, pid: u64) -> Result<()> {
     );
     let is_reader = |task: &TaskLine| u64::from(task.tgid) == pid && task.comm == "p2pdio";
     let mut why = device.candidates.iter().map(|candidate| &candidate.why);
-    let mapping = why
-        .clone()
-        .any(|why| matches!(why, Why::Mapping { task, .. } if is_reader(task)));
+    let mapping = why.clone().any(|why| matches!(why, Why::Mapping { task, .. } if is_reader(task)));
     let waiting = why.any(|why| matches!(why, Why::Waiting { task, .. } if is_reader(task)));
     ensure!(
         mapping && waiting,

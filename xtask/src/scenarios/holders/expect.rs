@@ -29,21 +29,13 @@ pub(super) fn in_use(device: &DeviceReport, bar: (u64, u64), sysfs: Sysfs) -> Re
 
 /// Expects no unbind, and no doubt.
 pub(super) fn quiet(device: &DeviceReport) -> Result<()> {
-    ensure!(
-        device.unbind.is_none(),
-        "nobody unbinds, but: {:?}",
-        device.unbind
-    );
+    ensure!(device.unbind.is_none(), "nobody unbinds, but: {:?}", device.unbind);
     certain(device)
 }
 
 /// Expects no doubt.
 pub(super) fn certain(device: &DeviceReport) -> Result<()> {
-    ensure!(
-        device.uncertain.is_empty(),
-        "nothing was lost, but: {:?}",
-        device.uncertain
-    );
+    ensure!(device.uncertain.is_empty(), "nothing was lost, but: {:?}", device.uncertain);
     Ok(())
 }
 
@@ -104,17 +96,11 @@ pub(super) fn as_in_stream(holder: &Holder, events: &[&EventLine], stream: &Stre
 
 /// Expects memory of unseen takers in one piece at this direct-map address.
 pub(super) fn unseen_at(device: &DeviceReport, addr: u64, size: u64) -> Result<()> {
-    let runs = device
-        .preexisting
-        .as_ref()
-        .map(|preexisting| &preexisting.runs[..]);
+    let runs = device.preexisting.as_ref().map(|preexisting| &preexisting.runs[..]);
     let found = runs.unwrap_or_default();
     let [run] = found else {
         anyhow::bail!("{size} bytes at {addr:#x} are told as {found:?}");
     };
-    ensure!(
-        run.addr == Hex(addr) && run.size == size,
-        "{size} bytes at {addr:#x} are told as {run:?}"
-    );
+    ensure!(run.addr == Hex(addr) && run.size == size, "{size} bytes at {addr:#x} are told as {run:?}");
     Ok(())
 }

@@ -138,14 +138,7 @@ pub(super) fn taken_by_module<'a>(device: &'a DeviceReport, taken: &Taken) -> Re
 
 /// So many references, all known.
 pub(super) const fn known(count: u64) -> Residual {
-    Residual {
-        count,
-        known: count,
-        unknown_min: 0,
-        unknown_max: 0,
-        unexplained_min: 0,
-        unexplained_max: 0,
-    }
+    Residual { count, known: count, unknown_min: 0, unknown_max: 0, unexplained_min: 0, unexplained_max: 0 }
 }
 
 /// So many references to one piece of memory of so many pages, of which nothing was seen.
@@ -163,10 +156,7 @@ pub(super) const fn unknown(count: u64, pages: u64) -> Residual {
 /// Expects these references to the only range.
 pub(super) fn residual(device: &DeviceReport, expected: Residual) -> Result<()> {
     let told = device.only_range()?.residual;
-    ensure!(
-        told == Some(expected),
-        "the references left are {expected:?}, told are {told:?}"
-    );
+    ensure!(told == Some(expected), "the references left are {expected:?}, told are {told:?}");
     Ok(())
 }
 

@@ -33,10 +33,8 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
     lab.command(&format!("free {}", given_back.handle))?;
     // Whatever came before is not in the rings any more, whichever processor it was on.
     for cpu in 0..2 {
-        lab.guest.check(&format!(
-            "taskset -c {cpu} sh -c 'echo load {card} 4096 500 > /dev/{}'",
-            kmodule::NAME
-        ))?;
+        lab.guest
+            .check(&format!("taskset -c {cpu} sh -c 'echo load {card} 4096 500 > /dev/{}'", kmodule::NAME))?;
     }
     lab.resume(&trace)?;
     let sysfs = lab.sysfs(&card)?;

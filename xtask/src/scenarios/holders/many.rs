@@ -23,11 +23,7 @@ pub(in crate::scenarios) fn many(lab: &mut Lab, method: Method) -> Result<Verdic
     let (range, sysfs) = (lab.range_of(&card)?, lab.sysfs(&card)?);
     let seen = lab.ask_until_certain(&card)?;
     lab.stop_silent(trace)?;
-    let unseen = if method.does_the_rest() {
-        Some(lab.look(&card)?)
-    } else {
-        None
-    };
+    let unseen = if method.does_the_rest() { Some(lab.look(&card)?) } else { None };
     lab.command(&format!("free {}", taken.handle()?))?;
     lab.unload_module()?;
 
@@ -47,20 +43,14 @@ pub(in crate::scenarios) fn many(lab: &mut Lab, method: Method) -> Result<Verdic
             holder.kind == HolderKind::Allocation
                 && holder.count == holder.references
                 && holder.count * PAGE == holder.bytes
-                && holder
-                    .taken_by
-                    .as_ref()
-                    .is_some_and(|task| task.tgid == taken.pid)
+                && holder.taken_by.as_ref().is_some_and(|task| task.tgid == taken.pid)
                 && holder.process == Liveness::Gone,
             "allocations by process {}, which is gone, are told as {holder:?}",
             taken.pid
         );
     }
     let count: u64 = device.holders.iter().map(|holder| holder.count).sum();
-    ensure!(
-        device.unseen() > 0 || count == COUNT,
-        "{COUNT} allocations are told as {count}"
-    );
+    ensure!(device.unseen() > 0 || count == COUNT, "{COUNT} allocations are told as {count}");
     if let Some(report) = &unseen {
         let device = report.device(&card)?;
         expect::in_use(device, range, sysfs)?;

@@ -37,11 +37,7 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
         expect::in_use(device, range, sysfs)?;
         suspected(device, pid)?;
         let after = lab.look(&memory)?;
-        ensure!(
-            after.device(&memory)?.unseen() == QUEUES,
-            "unmapped, but told is {:?}",
-            after.devices
-        );
+        ensure!(after.device(&memory)?.unseen() == QUEUES, "unmapped, but told is {:?}", after.devices);
         stream
     } else {
         lab.guest.signal(map, Signal::KILL)?;
@@ -49,10 +45,7 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
         let after = lab.ask_tracer(&memory)?;
         let device = after.device(&memory)?;
         expect::quiet(device)?;
-        ensure!(
-            device.holders.is_empty() && device.unseen() == QUEUES,
-            "unmapped, but told is {device:?}"
-        );
+        ensure!(device.holders.is_empty() && device.unseen() == QUEUES, "unmapped, but told is {device:?}");
         lab.stop(trace)?
     };
     lab.unload_driver()?;
@@ -93,18 +86,11 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
 /// Expects the process to be told as one that may have to do with the memory, and as no more.
 fn suspected(device: &DeviceReport, pid: u64) -> Result<()> {
     ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
-    ensure!(
-        device.unseen() == QUEUES + SIZE,
-        "unseen are {} bytes",
-        device.unseen()
-    );
-    let mut mapped = device
-        .candidates
-        .iter()
-        .filter_map(|candidate| match &candidate.why {
-            Why::Mapping { task, bytes, .. } => Some((task, *bytes, &candidate.reason)),
-            _ => None,
-        });
+    ensure!(device.unseen() == QUEUES + SIZE, "unseen are {} bytes", device.unseen());
+    let mut mapped = device.candidates.iter().filter_map(|candidate| match &candidate.why {
+        Why::Mapping { task, bytes, .. } => Some((task, *bytes, &candidate.reason)),
+        _ => None,
+    });
     let (first, more) = (mapped.next(), mapped.next());
     let (task, bytes, reason) = first.context("nobody is suspected")?;
     ensure!(

@@ -91,9 +91,7 @@ fn start(lab: &mut Lab) -> Result<Vec<Job>> {
     let command = format!(
         "n=0; while [ ! -e {ENOUGH} ]; do cat $({files}) > /dev/null; n=$((n+1)); done 2> /dev/null; echo rounds $n"
     );
-    iter::repeat_with(|| lab.guest.spawn(&command))
-        .take(LOOPS)
-        .collect()
+    iter::repeat_with(|| lab.guest.spawn(&command)).take(LOOPS).collect()
 }
 
 /// Stops them. Each must have read everything several times.
@@ -101,9 +99,7 @@ fn stop(lab: &mut Lab, loops: Vec<Job>) -> Result<()> {
     lab.guest.check(&format!("touch {ENOUGH}"))?;
     for job in loops {
         let said = lab.guest.wait(job)?.success()?;
-        let rounds = said
-            .iter()
-            .find_map(|line| line.strip_prefix("rounds ")?.parse().ok());
+        let rounds = said.iter().find_map(|line| line.strip_prefix("rounds ")?.parse().ok());
         ensure!(rounds > Some(5u64), "a loop that reads sysfs said {said:?}");
     }
     lab.guest.check(&format!("rm {ENOUGH}")).map(drop)

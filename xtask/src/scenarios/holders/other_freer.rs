@@ -62,10 +62,9 @@ fn two_takers(report: &Report, device: &str, plain: (u32, Liveness), list: (u32,
     let device = report.device(device)?;
     expect::quiet(device)?;
     ensure!(device.holders.len() == 2, "there are two: {:?}", device.holders);
-    for (kind, size, (pid, process)) in [
-        (HolderKind::Allocation, SIZE, plain),
-        (HolderKind::ScatterList, LIST_SIZE, list),
-    ] {
+    for (kind, size, (pid, process)) in
+        [(HolderKind::Allocation, SIZE, plain), (HolderKind::ScatterList, LIST_SIZE, list)]
+    {
         let holder = device.only_holder(kind)?;
         let task = holder.taken_by.as_ref().context("nobody is named")?;
         ensure!(

@@ -17,15 +17,9 @@ pub(in crate::scenarios) fn queues(lab: &mut Lab, method: Method) -> Result<Verd
     let (range, sysfs) = (lab.range()?, lab.sysfs(&memory)?);
     let seen = lab.ask_tracer("")?;
     let stream = lab.stop(trace)?;
-    let name = lab
-        .guest
-        .check(&format!("ls /sys/bus/pci/devices/{memory}/nvme"))?;
+    let name = lab.guest.check(&format!("ls /sys/bus/pci/devices/{memory}/nvme"))?;
     let unseen = if method.does_the_rest() {
-        Some((
-            lab.look("")?,
-            lab.guest
-                .check(&format!("p2p-trace holders {}", name.join(" ")))?,
-        ))
+        Some((lab.look("")?, lab.guest.check(&format!("p2p-trace holders {}", name.join(" ")))?))
     } else {
         None
     };
@@ -60,17 +54,9 @@ fn named(device: &DeviceReport, stream: &Stream) -> Result<()> {
         device.holders
     );
     ensure!(device.unseen() == 0, "{} bytes are unseen", device.unseen());
-    ensure!(
-        device.candidates.is_empty(),
-        "candidates: {:?}",
-        device.candidates
-    );
+    ensure!(device.candidates.is_empty(), "candidates: {:?}", device.candidates);
     let Some(caller) = &holder.caller else {
-        ensure!(
-            holder.by_driver.is_none(),
-            "without a caller it is {:?}",
-            holder.by_driver
-        );
+        ensure!(holder.by_driver.is_none(), "without a caller it is {:?}", holder.by_driver);
         return expect::answer(device, CanUnbind::Unknown, "cannot be told");
     };
     ensure!(

@@ -44,10 +44,7 @@ fn check_device(device: &DeviceReport, time_ns: u64) -> Result<()> {
             "its ranges do not add up"
         );
     }
-    ensure!(
-        !device.can_unbind.reason.is_empty(),
-        "it gives no reason for its answer"
-    );
+    ensure!(!device.can_unbind.reason.is_empty(), "it gives no reason for its answer");
     for holder in &device.holders {
         ensure!(
             holder.oldest_ns <= holder.newest_ns
@@ -78,9 +75,10 @@ fn check_account(device: &DeviceReport) -> Result<()> {
         return Ok(());
     };
     let known: u64 = device.holders.iter().map(|holder| holder.bytes).sum();
-    let (unknown, mapped) = device.preexisting.as_ref().map_or((0, 0), |preexisting| {
-        (preexisting.bytes, preexisting.mapped_max.min(preexisting.bytes))
-    });
+    let (unknown, mapped) = device
+        .preexisting
+        .as_ref()
+        .map_or((0, 0), |preexisting| (preexisting.bytes, preexisting.mapped_max.min(preexisting.bytes)));
     let all = known + unknown - mapped..=known + unknown;
     ensure!(
         all.contains(&taken),
@@ -128,18 +126,12 @@ impl ToldDevice for DeviceReport {
         let mut found = self.holders.iter().filter(|holder| holder.kind == kind);
         match (found.next(), found.next()) {
             (Some(holder), None) => Ok(holder),
-            _ => bail!(
-                "{} has not one holder of {kind:?}: {:?}",
-                self.device.0,
-                self.holders
-            ),
+            _ => bail!("{} has not one holder of {kind:?}: {:?}", self.device.0, self.holders),
         }
     }
 
     fn unseen(&self) -> u64 {
-        self.preexisting
-            .as_ref()
-            .map_or(0, |preexisting| preexisting.bytes)
+        self.preexisting.as_ref().map_or(0, |preexisting| preexisting.bytes)
     }
 }
 
@@ -148,11 +140,7 @@ pub(super) fn bounds(range: &RangeReport) -> Result<(u64, u64)> {
     let (Some(Hex(start)), Some(Hex(end))) = (range.start, range.end) else {
         bail!("a range has no address: {range:?}");
     };
-    ensure!(
-        range.size == Some(end - start + 1),
-        "{start:#x}-{end:#x} has {:?} bytes",
-        range.size
-    );
+    ensure!(range.size == Some(end - start + 1), "{start:#x}-{end:#x} has {:?} bytes", range.size);
     Ok((start, end))
 }
 

@@ -28,29 +28,18 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
         (lab.range_of(&devices[1])?, lab.sysfs(&devices[1])?),
     ];
     lab.stop(trace)?;
-    let unseen = if method.does_the_rest() {
-        vec![lab.look("")?, lab.look(&devices[1])?]
-    } else {
-        Vec::new()
-    };
+    let unseen =
+        if method.does_the_rest() { vec![lab.look("")?, lab.look(&devices[1])?] } else { Vec::new() };
     lab.command("free-all")?;
     lab.unload_module()?;
     lab.unload_driver()?;
 
     let named = |report: &Report| -> Vec<String> {
-        report
-            .devices
-            .iter()
-            .map(|device| device.device.0.to_string())
-            .collect()
+        report.devices.iter().map(|device| device.device.0.to_string()).collect()
     };
     ensure!(named(&both) == devices, "both are {:?}", named(&both));
     for (at, (address, (range, sysfs))) in devices.iter().zip(facts).enumerate() {
-        ensure!(
-            named(&each[at]) == [address.as_str()],
-            "one is {:?}",
-            named(&each[at])
-        );
+        ensure!(named(&each[at]) == [address.as_str()], "one is {:?}", named(&each[at]));
         for report in [&both, &each[at]] {
             let device = report.device(address)?;
             expect::in_use(device, range, sysfs)?;

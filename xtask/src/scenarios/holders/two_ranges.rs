@@ -33,23 +33,13 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
     let unbinding = Unbinding::start(lab, &card, kmodule::NAME)?;
     let blocked = lab.ask_tracer(&card)?;
     lab.stop(trace)?;
-    let unseen = if method.does_the_rest() {
-        Some(lab.look(&card)?)
-    } else {
-        None
-    };
+    let unseen = if method.does_the_rest() { Some(lab.look(&card)?) } else { None };
     lab.command(&format!("free {}", held.handle))?;
     unbinding.wait(lab)?;
 
     let device = before.device(&card)?;
     expect::quiet(device)?;
-    states(
-        device,
-        &[
-            (older, RangeState::Live, Some(SIZE), None),
-            (newer, RangeState::Live, Some(0), None),
-        ],
-    )?;
+    states(device, &[(older, RangeState::Live, Some(SIZE), None), (newer, RangeState::Live, Some(0), None)])?;
     ensure!(
         (device.size, device.taken) == (Some(sysfs.size), Some(sysfs.taken)) && sysfs.taken == SIZE,
         "sysfs says {sysfs:?}, told are {:?} and {:?}",
@@ -79,18 +69,9 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
         expect::certain(device)?;
         unbinding::not_seen_beginning(device)?;
         // Of the newer one the pool has a pointer to freed memory: it tells nothing, or what was true in the end.
-        let older_waits = (
-            older,
-            RangeState::Killed,
-            Some(SIZE),
-            Some(unknown(1, SIZE / PAGE)),
-        );
-        states(device, &[older_waits]).or_else(|_| {
-            states(
-                device,
-                &[older_waits, (newer, RangeState::Drained, Some(0), None)],
-            )
-        })?;
+        let older_waits = (older, RangeState::Killed, Some(SIZE), Some(unknown(1, SIZE / PAGE)));
+        states(device, &[older_waits])
+            .or_else(|_| states(device, &[older_waits, (newer, RangeState::Drained, Some(0), None)]))?;
         expect::unseen_at(device, held.addr, SIZE)?;
         newer_held(lab, newer, older)?;
     }
@@ -117,12 +98,7 @@ fn newer_held(lab: &mut Lab, newer: (u64, u64), older: (u64, u64)) -> Result<()>
         device,
         &[
             (older, RangeState::Live, Some(0), None),
-            (
-                newer,
-                RangeState::Killed,
-                Some(SIZE),
-                Some(unknown(1, SIZE / PAGE)),
-            ),
+            (newer, RangeState::Killed, Some(SIZE), Some(unknown(1, SIZE / PAGE))),
         ],
     )?;
     expect::unseen_at(device, held.addr, SIZE)?;
@@ -132,13 +108,8 @@ fn newer_held(lab: &mut Lab, newer: (u64, u64), older: (u64, u64)) -> Result<()>
 /// Takes memory, and makes sure that it lies in this range.
 fn take_in(lab: &mut Lab, card: &str, range: (u64, u64)) -> Result<Taken> {
     let taken = lab.take(card, SIZE)?;
-    let bus = lab
-        .command(&format!("virt-to-bus {}", taken.handle))?
-        .number("bus")?;
-    ensure!(
-        (range.0..=range.1).contains(&bus),
-        "{bus:#x} was taken, not from {range:x?}"
-    );
+    let bus = lab.command(&format!("virt-to-bus {}", taken.handle))?.number("bus")?;
+    ensure!((range.0..=range.1).contains(&bus), "{bus:#x} was taken, not from {range:x?}");
     Ok(taken)
 }
 
@@ -149,10 +120,7 @@ fn states(device: &DeviceReport, expected: &[Seen]) -> Result<()> {
         told.push((bounds(range)?, range.state, range.taken, range.residual));
     }
     told.sort_by_key(|range| range.0);
-    ensure!(
-        told == expected,
-        "the ranges are {expected:x?}, told are {told:x?}"
-    );
+    ensure!(told == expected, "the ranges are {expected:x?}, told are {told:x?}");
     Ok(())
 }
 
@@ -160,12 +128,8 @@ fn states(device: &DeviceReport, expected: &[Seen]) -> Result<()> {
 fn killed_twice(device: &DeviceReport) -> Result<()> {
     let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
     let steps = ["kill", "drained", "remove", "unmapped"];
-    let told: Vec<&str> = unbind
-        .steps
-        .iter()
-        .map(|step| step.kind.as_str())
-        .filter(|kind| steps.contains(kind))
-        .collect();
+    let told: Vec<&str> =
+        unbind.steps.iter().map(|step| step.kind.as_str()).filter(|kind| steps.contains(kind)).collect();
     ensure!(
         !unbind.steps_may_be_missing && told == ["kill", "drained", "remove", "unmapped", "kill"],
         "the steps are {told:?}"

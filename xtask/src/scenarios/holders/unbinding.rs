@@ -65,16 +65,8 @@ impl Unbinding {
             unbind.step,
             unbind.step_from
         );
-        let task = TaskLine {
-            pid: self.pid,
-            tgid: self.pid,
-            comm: "sh".to_owned(),
-        };
-        ensure!(
-            unbind.task.as_ref() == Some(&task),
-            "{task:?} unbinds, not {:?}",
-            unbind.task
-        );
+        let task = TaskLine { pid: self.pid, tgid: self.pid, comm: "sh".to_owned() };
+        ensure!(unbind.task.as_ref() == Some(&task), "{task:?} unbinds, not {:?}", unbind.task);
         ensure!(
             unbind.stack == self.stack && unbind.stack_error.is_none(),
             "its stack is {:?}, told is {:?} ({:?})",
@@ -88,15 +80,10 @@ impl Unbinding {
             "can it be unbound? {:?}",
             device.can_unbind
         );
-        let suspected = device
-            .candidates
-            .iter()
-            .filter_map(|candidate| match &candidate.why {
-                Why::Mapping { task, .. } | Why::Waiting { task, .. } | Why::Unbinding { task, .. } => {
-                    Some(task)
-                }
-                Why::Driver { .. } => None,
-            });
+        let suspected = device.candidates.iter().filter_map(|candidate| match &candidate.why {
+            Why::Mapping { task, .. } | Why::Waiting { task, .. } | Why::Unbinding { task, .. } => Some(task),
+            Why::Driver { .. } => None,
+        });
         ensure!(
             !suspected.into_iter().any(|suspect| *suspect == task),
             "who unbinds is suspected: {:?}",
@@ -108,9 +95,7 @@ impl Unbinding {
     /// Expects no time from before the unbind.
     fn since(&self, report: &Report, unbind: &UnbindReport) -> Result<()> {
         let age_ns = report.time_ns - self.since_ns;
-        let waiting_ns = unbind
-            .waiting_ns
-            .context("it is not told for how long it has waited")?;
+        let waiting_ns = unbind.waiting_ns.context("it is not told for how long it has waited")?;
         ensure!(
             waiting_ns <= age_ns,
             "it has waited for {:?}, but began {:?} ago",
@@ -177,10 +162,7 @@ mod tests {
     #[test]
     fn a_frame_is_a_function_with_its_module() {
         assert_eq!(frame("[<0>] memunmap_pages+0x87/0x260"), "memunmap_pages+0x87");
-        assert_eq!(
-            frame("[<0>] nvme_remove+0x5a/0x60 [nvme]"),
-            "nvme_remove+0x5a [nvme]"
-        );
+        assert_eq!(frame("[<0>] nvme_remove+0x5a/0x60 [nvme]"), "nvme_remove+0x5a [nvme]");
         assert_eq!(frame("0xffff"), "0xffff");
     }
 }

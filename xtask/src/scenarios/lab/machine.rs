@@ -34,11 +34,7 @@ pub(crate) fn slow_drive() -> Nvme {
 
 /// The card. Its BAR 2 is memory that no driver uses before the test module is loaded.
 pub(super) fn card() -> Card {
-    Card {
-        id: "card".to_owned(),
-        model: format!("pci-testdev,membar={CARD_MIB}M"),
-        slot: Slot::Switch(2),
-    }
+    Card { id: "card".to_owned(), model: format!("pci-testdev,membar={CARD_MIB}M"), slot: Slot::Switch(2) }
 }
 
 /// The kinds of guests.
@@ -89,16 +85,10 @@ impl Kind {
         match self {
             Self::Plain => machine(&[]),
             Self::Preemptible => machine(&["preempt=full"]),
-            Self::Large => Machine {
-                memory_mib: LARGE_MIB,
-                ..machine(&[])
-            },
+            Self::Large => Machine { memory_mib: LARGE_MIB, ..machine(&[]) },
             Self::Possible64 => possible(64),
             Self::Possible255 => possible(255),
-            Self::Outlets => Machine {
-                has_outlets: true,
-                ..machine(&[RESERVED])
-            },
+            Self::Outlets => Machine { has_outlets: true, ..machine(&[RESERVED]) },
             Self::Kdump => Machine {
                 memory_mib: 512 + CRASH_KERNEL_MIB,
                 sees_host: true,
@@ -112,11 +102,7 @@ impl Kind {
 
 /// The machine with room for more CPUs, each of which takes memory.
 fn possible(cpus: u16) -> Machine {
-    Machine {
-        possible_cpus: Some(cpus),
-        memory_mib: LARGE_MIB,
-        ..machine(&[])
-    }
+    Machine { possible_cpus: Some(cpus), memory_mib: LARGE_MIB, ..machine(&[]) }
 }
 
 /// The machine, with further words for its kernel.

@@ -55,10 +55,7 @@ impl Lab {
         let slow = find(&slow.id, slow.slot)?;
         let card = find(&card.id, card.slot)?;
         ensure!(
-            guest
-                .run("lsmod | grep -q '^nvme ' || ls -d /sys/bus/pci/drivers/nvme")?
-                .code
-                != 0,
+            guest.run("lsmod | grep -q '^nvme ' || ls -d /sys/bus/pci/drivers/nvme")?.code != 0,
             "the NVMe driver is there from the start (is it built into this kernel?): \
              a trace of its loading needs it as a module"
         );
@@ -86,14 +83,9 @@ impl Lab {
     pub(crate) fn load_driver(&mut self) -> Result<()> {
         self.guest.check("modprobe nvme")?;
         for device in [self.memory.clone(), self.slow.clone()] {
-            self.wait_for(&format!(
-                "ls /sys/bus/pci/devices/{device}/nvme/nvme*/ | grep -q 'nvme.*n1'"
-            ))?;
+            self.wait_for(&format!("ls /sys/bus/pci/devices/{device}/nvme/nvme*/ | grep -q 'nvme.*n1'"))?;
         }
-        self.wait_for(&format!(
-            "[ -e /sys/bus/pci/devices/{}/p2pmem/size ]",
-            self.memory
-        ))
+        self.wait_for(&format!("[ -e /sys/bus/pci/devices/{}/p2pmem/size ]", self.memory))
     }
 
     /// Unloads the NVMe driver.
@@ -120,22 +112,14 @@ impl Lab {
 
     /// First and last address of BAR 2 of a device.
     pub(crate) fn range_of(&mut self, device: &str) -> Result<(u64, u64)> {
-        let lines = self
-            .guest
-            .check(&format!("cat /sys/bus/pci/devices/{device}/resource"))?;
+        let lines = self.guest.check(&format!("cat /sys/bus/pci/devices/{device}/resource"))?;
         parse_resource(&lines, 2).with_context(|| format!("no memory in BAR 2: {}", lines.join(" | ")))
     }
 
     /// Block device of the slow drive, as `nvme1n1`.
     pub(crate) fn slow_disk(&mut self) -> Result<String> {
-        let command = format!(
-            "basename $(ls -d /sys/bus/pci/devices/{}/nvme/nvme*/nvme*n1)",
-            self.slow
-        );
-        self.guest
-            .check(&command)?
-            .pop()
-            .context("the slow drive has no block device")
+        let command = format!("basename $(ls -d /sys/bus/pci/devices/{}/nvme/nvme*/nvme*n1)", self.slow);
+        self.guest.check(&command)?.pop().context("the slow drive has no block device")
     }
 
     /// Starts an `O_DIRECT` read from the slow drive into p2p memory and waits until it is under way.
@@ -143,10 +127,7 @@ impl Lab {
         let disk = self.slow_disk()?;
         // Whatever the kernel itself reads from a new drive has to be over.
         self.wait_for(&format!("grep -q '^ *0 *0$' /sys/block/{disk}/inflight"))?;
-        let command = format!(
-            "exec p2pdio --memory {} --disk /dev/{disk} --size {bytes}",
-            self.memory
-        );
+        let command = format!("exec p2pdio --memory {} --disk /dev/{disk} --size {bytes}", self.memory);
         let job = self.guest.spawn(&command)?;
         self.guest.wait_line(job, "mapped ")?;
         self.wait_for(&format!("! grep -q '^ *0 *0$' /sys/block/{disk}/inflight"))?;
@@ -214,9 +195,7 @@ impl Lab {
             return Ok(());
         };
         let to = folder.join(name);
-        fs::copy(dump, &to)
-            .with_context(|| format!("cannot write {}", to.display()))
-            .map(drop)
+        fs::copy(dump, &to).with_context(|| format!("cannot write {}", to.display())).map(drop)
     }
 
     /// Begins a scenario, which gets so much time.
@@ -231,10 +210,7 @@ fn find_device(paths: &[String], numbers: &[u8]) -> Option<String> {
     let path = paths.iter().find(|path| {
         let below = path.strip_prefix("/sys/devices/pci0000:00/");
         below.is_some_and(|below| {
-            below
-                .split('/')
-                .map(device_number)
-                .eq(numbers.iter().map(|&number| Some(number)))
+            below.split('/').map(device_number).eq(numbers.iter().map(|&number| Some(number)))
         })
     })?;
     path.rsplit('/').next().map(str::to_owned)
@@ -243,11 +219,7 @@ fn find_device(paths: &[String], numbers: &[u8]) -> Option<String> {
 /// `0000:02:01.0` → 1; `None` for anything but function 0.
 fn device_number(address: &str) -> Option<u8> {
     let (number, function) = address.rsplit(':').next()?.split_once('.')?;
-    if function == "0" {
-        u8::from_str_radix(number, 16).ok()
-    } else {
-        None
-    }
+    if function == "0" { u8::from_str_radix(number, 16).ok() } else { None }
 }
 
 /// First and last address of a BAR, from the lines of sysfs's `resource` file.
@@ -271,26 +243,17 @@ mod tests {
             "/sys/devices/pci0000:00/0000:00:1f.2",
         ]
         .map(str::to_owned);
-        assert_eq!(
-            find_device(&paths, &memory_drive().slot.path()).as_deref(),
-            Some("0000:03:00.0")
-        );
-        assert_eq!(
-            find_device(&paths, &slow_drive().slot.path()).as_deref(),
-            Some("0000:04:00.0")
-        );
+        assert_eq!(find_device(&paths, &memory_drive().slot.path()).as_deref(), Some("0000:03:00.0"));
+        assert_eq!(find_device(&paths, &slow_drive().slot.path()).as_deref(), Some("0000:04:00.0"));
         assert_eq!(find_device(&paths, &[0x1f]), None);
         assert_eq!(find_device(&paths, &[0x10, 0, 2, 0]), None);
     }
 
     #[test]
     fn reads_a_bar() {
-        let lines = [
-            "0x00000000fe800000 0x00000000fe803fff 0x0000000000140204",
-            "0x0 0x0 0x0",
-            "0xf8 0xfb 0x0",
-        ]
-        .map(str::to_owned);
+        let lines =
+            ["0x00000000fe800000 0x00000000fe803fff 0x0000000000140204", "0x0 0x0 0x0", "0xf8 0xfb 0x0"]
+                .map(str::to_owned);
         assert_eq!(parse_resource(&lines, 0), Some((0xfe80_0000, 0xfe80_3fff)));
         assert_eq!(parse_resource(&lines, 1), None);
         assert_eq!(parse_resource(&lines, 2), Some((0xf8, 0xfb)));

@@ -59,11 +59,7 @@ impl Lab {
             &format!("--json --record /run/dump.{number} {arguments}"),
             &format!("> /run/trace.{number}"),
         )?;
-        Ok(Trace {
-            job,
-            number,
-            name: name.to_owned(),
-        })
+        Ok(Trace { job, number, name: name.to_owned() })
     }
 
     /// As [`Lab::trace`], but its lines are sent to the host as they are written, where they outlive the guest.
@@ -81,10 +77,7 @@ impl Lab {
 
     /// Waits until the tracer has told a finding of this rule.
     pub(crate) fn wait_finding(&mut self, trace: &Trace, rule: &str) -> Result<()> {
-        self.wait_for(&format!(
-            "grep -q '\"type\":\"finding\".*\"rule\":\"{rule}\"' {}",
-            trace.shown()
-        ))
+        self.wait_for(&format!("grep -q '\"type\":\"finding\".*\"rule\":\"{rule}\"' {}", trace.shown()))
     }
 
     /// Waits until the tracer has told an event of this kind.
@@ -96,12 +89,7 @@ impl Lab {
     pub(crate) fn wait_sent(&mut self, trace: &Trace, name: &str, value: &str) -> Result<()> {
         let words = format!("\"{name}\":\"{value}\"");
         for _ in 0..900 {
-            if self
-                .guest
-                .said(trace.job)
-                .iter()
-                .any(|line| line.contains(&words))
-            {
+            if self.guest.said(trace.job).iter().any(|line| line.contains(&words)) {
                 return Ok(());
             }
             self.guest.check("sleep 0.1")?;
@@ -152,8 +140,7 @@ impl Lab {
     /// Starts to follow what a trace records.
     pub(crate) fn follow(&mut self, trace: &Trace) -> Result<Job> {
         let file = format!("/run/dump.{}", trace.number);
-        self.guest
-            .spawn(&format!("exec p2p-trace replay --json --follow {file}"))
+        self.guest.spawn(&format!("exec p2p-trace replay --json --follow {file}"))
     }
 
     /// Stops it.
@@ -169,21 +156,13 @@ impl Lab {
     pub(crate) fn start_tracer(&mut self, command: &str, arguments: &str, output: &str) -> Result<Job> {
         self.traces += 1;
         let ready = format!("/run/ready.{}", self.traces);
-        let budget = if arguments.contains("--stall-after") {
-            ""
-        } else {
-            PATIENT
-        };
-        let job = self.guest.spawn(&format!(
-            "exec {command} --ready-file {ready} {budget} {arguments} {output}"
-        ))?;
+        let budget = if arguments.contains("--stall-after") { "" } else { PATIENT };
+        let job = self
+            .guest
+            .spawn(&format!("exec {command} --ready-file {ready} {budget} {arguments} {output}"))?;
         loop {
             if let Some(output) = self.guest.wait_within(job, READY)? {
-                bail!(
-                    "p2p-trace ended with {} before it was attached: {}",
-                    output.code,
-                    output.text()
-                );
+                bail!("p2p-trace ended with {} before it was attached: {}", output.code, output.text());
             }
             if self.guest.run(&format!("[ -e {ready} ]"))?.code == 0 {
                 return Ok(job);
@@ -199,16 +178,9 @@ impl Lab {
     pub(crate) fn stop(&mut self, trace: Trace) -> Result<Stream> {
         let number = trace.number;
         let output = self.interrupt(trace.job)?;
-        let lines = self
-            .guest
-            .check(&format!("cat /run/trace.{number}; rm /run/trace.{number}"))?;
+        let lines = self.guest.check(&format!("cat /run/trace.{number}; rm /run/trace.{number}"))?;
         self.keep(&trace, &lines)?;
-        ensure!(
-            output.code == 0,
-            "p2p-trace ended with {}: {}",
-            output.code,
-            output.err.join("\n")
-        );
+        ensure!(output.code == 0, "p2p-trace ended with {}: {}", output.code, output.err.join("\n"));
         let dump = self.guest.log().join(format!("{number}-{}.p2pt", trace.name));
         dump::fetch(&mut self.guest, &format!("/run/dump.{number}"), &dump)?;
         dump::replays(&dump, &lines)?;

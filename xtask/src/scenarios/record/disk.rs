@@ -26,28 +26,18 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
     lab.guest.check("rm /run/small/filler")?;
     load(lab)?;
     lab.unbind_card()?;
-    let words = [
-        "cannot write the dump",
-        "No space left on device",
-        "is not complete",
-    ];
+    let words = ["cannot write the dump", "No space left on device", "is not complete"];
     stop(lab, job, file, 3, &words)?;
     lab.unload_module()?;
     let files = fetch(lab, &[file.to_owned()])?;
     lab.guest.check("umount /run/small")?;
 
     let checked = check(&files, 2)?;
-    ensure!(
-        checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost > 0,
-        "{checked:?}"
-    );
+    ensure!(checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost > 0, "{checked:?}");
     let (lines, _) = replay(&files)?;
     let place = |words: &str| lines.iter().position(|line| line.contains(words));
-    let (alloc, lost, kill) = (
-        place("\"kind\":\"alloc\""),
-        place("\"reason\":\"damaged\""),
-        place("\"kind\":\"kill\""),
-    );
+    let (alloc, lost, kill) =
+        (place("\"kind\":\"alloc\""), place("\"reason\":\"damaged\""), place("\"kind\":\"kill\""));
     ensure!(
         alloc.is_some() && alloc < lost && lost < kill,
         "an allocation is at {alloc:?}, the loss at {lost:?}, and the kill at {kill:?}"
@@ -74,10 +64,7 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
     let files = fetch(lab, &[format!("{file}.1")])?;
 
     let checked = check(&files, 0)?;
-    ensure!(
-        checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost == 0,
-        "{checked:?}"
-    );
+    ensure!(checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost == 0, "{checked:?}");
     let (lines, _) = replay(&files)?;
     let redacted = addresses(&lines);
     // The same kernel, as it was seen without redaction.

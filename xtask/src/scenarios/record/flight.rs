@@ -13,10 +13,7 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
     lab.load_module("")?;
     let card = lab.card.clone();
     let file = "/run/flight.p2pt";
-    let options = format!(
-        "--flight-recorder --history 16s --stall-after 1s {}",
-        method.option()
-    );
+    let options = format!("--flight-recorder --history 16s --stall-after 1s {}", method.option());
     let job = lab.record(file, &options)?;
     load(lab)?;
     // Longer than anything waits for the disk.
@@ -40,14 +37,8 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
     let asked = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
     ensure!(asked.findings.is_empty() && asked.damage.is_empty(), "{asked:?}");
     let (lines, _) = replay(&files[..1])?;
-    let allocs = lines
-        .iter()
-        .filter(|line| line.contains("\"kind\":\"alloc\""))
-        .count();
-    ensure!(
-        allocs >= 200,
-        "only {allocs} allocations of before are in the first file"
-    );
+    let allocs = lines.iter().filter(|line| line.contains("\"kind\":\"alloc\"")).count();
+    ensure!(allocs >= 200, "only {allocs} allocations of before are in the first file");
 
     let found = check(&files[1..], 1)?;
     let finding = found
@@ -56,10 +47,7 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
         .find(|finding| finding.rule.name() == "stalled-drain")
         .with_context(|| format!("the finding is not in what was written for it: {found:?}"))?;
     ensure!(
-        finding
-            .holders
-            .iter()
-            .any(|holder| holder.tgid == Some(taken.pid)),
+        finding.holders.iter().any(|holder| holder.tgid == Some(taken.pid)),
         "it does not name who took the memory: {finding:?}"
     );
     let (lines, _) = replay(&files[1..])?;

@@ -62,16 +62,8 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
         ensure!(checked.damage.len() <= 1, "{}: {:?}", of(), checked.damage);
         let (lines, said) = replay(one).with_context(of)?;
         ensure!(said.contains("breaks off before the end"), "{}: {said}", of());
-        let told = lines
-            .iter()
-            .filter(|line| line.starts_with("{\"type\":\"event\""))
-            .count() as u64;
-        ensure!(
-            told >= checked.events,
-            "{}: {told} events are shown of {}",
-            of(),
-            checked.events
-        );
+        let told = lines.iter().filter(|line| line.starts_with("{\"type\":\"event\"")).count() as u64;
+        ensure!(told >= checked.events, "{}: {told} events are shown of {}", of(), checked.events);
         events += told;
     }
     ensure!(events > 100, "only {events} events are left");

@@ -70,9 +70,7 @@ fn load(lab: &mut Lab) -> Result<()> {
 /// Allocates and frees until a shell command succeeds.
 fn load_until(lab: &mut Lab, command: &str) -> Result<()> {
     let card = lab.card.clone();
-    lab.wait_for(&format!(
-        "{{ echo load {card} 4096 1000 > /dev/p2ptest; {command}; }}"
-    ))
+    lab.wait_for(&format!("{{ echo load {card} 4096 1000 > /dev/p2ptest; {command}; }}"))
 }
 
 /// Waits until so many bytes of a file are written.

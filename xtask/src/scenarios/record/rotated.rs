@@ -24,9 +24,7 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     let file = "/run/rotated.p2pt";
     let job = lab.record(file, &format!("--max-size 12K {options}"))?;
     let trace = lab.trace("record-rotated", &options)?;
-    let follower = lab
-        .guest
-        .spawn(&format!("exec p2p-trace replay --json --follow {file}"))?;
+    let follower = lab.guest.spawn(&format!("exec p2p-trace replay --json --follow {file}"))?;
     let live_follower = lab.follow(&trace)?;
     let taken = lab.take(&card, SIZE)?;
     load_until(lab, &format!("[ -s {file}.2 ]"))?;
@@ -35,17 +33,10 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     lab.command(&format!("free {}", taken.handle))?;
     lab.finish(unbinding)?;
     stop(lab, job, file, 0, &[])?;
-    let followed = lab
-        .guest
-        .wait(follower)?
-        .success()
-        .context("the follower failed")?;
+    let followed = lab.guest.wait(follower)?.success().context("the follower failed")?;
     let stream = lab.stop(trace)?;
-    let live_followed = lab
-        .guest
-        .wait(live_follower)?
-        .success()
-        .context("the follower of the live run failed")?;
+    let live_followed =
+        lab.guest.wait(live_follower)?.success().context("the follower of the live run failed")?;
     lab.unload_module()?;
     let names = lab.guest.check(&format!("ls -v {file} {file}.[0-9]*"))?;
     let files = fetch(lab, &names)?;
@@ -65,10 +56,7 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
         replayed.len()
     );
     let all = check(&files, 1)?;
-    ensure!(
-        all.end == EndName::Whole && all.damage.is_empty() && all.lost == 0,
-        "{all:?}"
-    );
+    ensure!(all.end == EndName::Whole && all.damage.is_empty() && all.lost == 0, "{all:?}");
     ensure!(
         answers(&all.verdicts) == answers(&stream.verdicts),
         "all files come to {:?}, live to {:?}",
@@ -86,29 +74,19 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
         if lines.iter().any(is_finding) {
             let by_taker = format!("\"tgid\":{},", taken.pid);
             let is_there = |line: &String| line.contains("\"kind\":\"alloc\"") && line.contains(&by_taker);
-            ensure!(
-                !lines.iter().any(is_there),
-                "{} has the allocation itself",
-                file.display()
-            );
+            ensure!(!lines.iter().any(is_there), "{} has the allocation itself", file.display());
             alone = Some(check(of_file, 1)?);
         }
     }
     names_taker(&alone.context("no file but the first has the finding")?, &taken)?;
     let first = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
-    ensure!(
-        first.end == EndName::GoesOn && first.findings.is_empty(),
-        "{first:?}"
-    );
+    ensure!(first.end == EndName::GoesOn && first.findings.is_empty(), "{first:?}");
     Ok(Verdict::Passed)
 }
 
 /// Expects the finding, with who took the memory, and when.
 fn names_taker(checked: &CheckReport, taken: &Taken) -> Result<()> {
-    let finding = checked
-        .findings
-        .iter()
-        .find(|finding| finding.rule.name() == RULE);
+    let finding = checked.findings.iter().find(|finding| finding.rule.name() == RULE);
     let finding = finding.with_context(|| format!("no {RULE} in {checked:?}"))?;
     let [holder] = finding.holders.as_slice() else {
         anyhow::bail!("it does not name one holder: {finding:?}");
@@ -122,12 +100,7 @@ fn names_taker(checked: &CheckReport, taken: &Taken) -> Result<()> {
 
 /// Device, rule and answer of each.
 fn answers(verdicts: &[VerdictLine]) -> BTreeSet<(String, &str, &str)> {
-    let of = |verdict: &VerdictLine| {
-        (
-            verdict.device.0.to_string(),
-            verdict.rule.name(),
-            verdict.verdict.name(),
-        )
-    };
+    let of =
+        |verdict: &VerdictLine| (verdict.device.0.to_string(), verdict.rule.name(), verdict.verdict.name());
     verdicts.iter().map(of).collect()
 }

@@ -38,10 +38,7 @@ impl Stream {
     /// Reads what came of a stream until the machine of its writer died. It has no account.
     pub(crate) fn parse_cut_off<S: AsRef<str>>(lines: &[S]) -> Result<Self> {
         let read = read(lines)?;
-        ensure!(
-            read.summary.is_none(),
-            "the stream has a summary: it was not cut off"
-        );
+        ensure!(read.summary.is_none(), "the stream has a summary: it was not cut off");
         Ok(read)
     }
 
@@ -60,10 +57,7 @@ impl Stream {
     pub(crate) fn only(&self, kind: &str) -> Result<&EventLine> {
         let last = self.events.iter().rfind(|event| event.kind.name() == kind);
         let first = self.first(kind)?;
-        ensure!(
-            last.is_some_and(|last| std::ptr::eq(first, last)),
-            "there is more than one event `{kind}`"
-        );
+        ensure!(last.is_some_and(|last| std::ptr::eq(first, last)), "there is more than one event `{kind}`");
         Ok(first)
     }
 
@@ -86,10 +80,7 @@ impl Stream {
             let id = event.id.0;
             ensure!(seen.insert(id), "the event {id} is there twice");
             let expected = (event.cpu, event.seq);
-            ensure!(
-                (id.cpu, id.seq) == expected,
-                "the id {id} does not end with {expected:?}"
-            );
+            ensure!((id.cpu, id.seq) == expected, "the id {id} does not end with {expected:?}");
         }
         for pair in self.events.windows(2) {
             ensure!(
@@ -117,10 +108,7 @@ impl Stream {
                 hook.hits
             );
             let shown = shown.get(name).copied().unwrap_or_default();
-            ensure!(
-                shown == delivered,
-                "{name}: {delivered} delivered, but its events stand for {shown}"
-            );
+            ensure!(shown == delivered, "{name}: {delivered} delivered, but its events stand for {shown}");
         }
         self.check_findings()?;
         self.check_numbers()
@@ -139,11 +127,7 @@ impl Stream {
         let mut shown = BTreeMap::new();
         for event in self.observed() {
             // Only page frees are gathered into one record; elsewhere `count` says something else.
-            let units = if event.kind.name() == "page_free" {
-                event.count.map_or(1, u64::from)
-            } else {
-                1
-            };
+            let units = if event.kind.name() == "page_free" { event.count.map_or(1, u64::from) } else { 1 };
             *shown.entry(event.hook.name()).or_default() += units;
         }
         shown

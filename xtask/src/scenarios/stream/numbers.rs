@@ -18,30 +18,18 @@ impl Stream {
     /// shown with their events.)
     pub(super) fn check_numbers(&self) -> Result<()> {
         let mut numbers: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
-        let shown = self
-            .events
-            .iter()
-            .filter(|event| event.cpu != USER && event.seq % 2 == 0);
+        let shown = self.events.iter().filter(|event| event.cpu != USER && event.seq % 2 == 0);
         let shown = shown.map(|event| (event.cpu, event.seq, event.seq));
         let numbered = self.losses.iter().filter(|loss| loss.ring == Ring::Hot);
         let lost = numbered.filter_map(|loss| Some((loss.cpu?, loss.first_seq, loss.last_seq)));
         for (cpu, first, last) in shown.chain(lost) {
             for number in (first..=last).step_by(2) {
-                ensure!(
-                    numbers.entry(cpu).or_default().insert(number),
-                    "CPU {cpu}: {number} is there twice"
-                );
+                ensure!(numbers.entry(cpu).or_default().insert(number), "CPU {cpu}: {number} is there twice");
             }
         }
         for (cpu, numbers) in &numbers {
-            let expected = (0..)
-                .step_by(2)
-                .zip(numbers)
-                .find(|(expected, number)| expected != *number);
-            ensure!(
-                expected.is_none(),
-                "CPU {cpu}: {expected:?}: the first of the two numbers is missing"
-            );
+            let expected = (0..).step_by(2).zip(numbers).find(|(expected, number)| expected != *number);
+            ensure!(expected.is_none(), "CPU {cpu}: {expected:?}: the first of the two numbers is missing");
         }
         self.check_losses()
     }
@@ -59,10 +47,7 @@ impl Stream {
             (counted, of_skipped) == (lost, in_the_end),
             "losses of {counted}, of them {of_skipped} skipped, were reported, but {lost} and {in_the_end} in the end"
         );
-        let odd = self
-            .losses
-            .iter()
-            .find(|loss| skipped(loss) == loss.cpu.is_some());
+        let odd = self.losses.iter().find(|loss| skipped(loss) == loss.cpu.is_some());
         ensure!(odd.is_none(), "a loss has no CPU, or should have none: {odd:?}");
         Ok(())
     }

@@ -24,16 +24,11 @@ pub(crate) fn stream(events: &[(u64, u64, &str)], hooks: &str) -> Vec<String> {
 
 const ACCOUNT: &str = r#"{"hook":"page_free","method":"fentry","hits":16,"delivered":16,"lost":0},
                          {"hook":"alloc","hits":0,"delivered":0,"lost":0}"#;
-const FREES: [(u64, u64, &str); 2] = [
-    (5, 0, r#""kind":"page_free","count":12"#),
-    (6, 2, r#""kind":"page_free","count":4"#),
-];
+const FREES: [(u64, u64, &str); 2] =
+    [(5, 0, r#""kind":"page_free","count":12"#), (6, 2, r#""kind":"page_free","count":4"#)];
 
 fn complaint(lines: &[String]) -> String {
-    Stream::parse(lines)
-        .and_then(|stream| stream.check())
-        .unwrap_err()
-        .to_string()
+    Stream::parse(lines).and_then(|stream| stream.check()).unwrap_err().to_string()
 }
 
 #[test]
@@ -43,13 +38,7 @@ fn a_good_stream_passes() {
     assert_eq!(stream.of_kind("page_free").count(), 2);
     assert_eq!(stream.hook("page_free").unwrap().hits, 16);
     assert!(stream.only("kill").unwrap_err().to_string().contains("no event"));
-    assert!(
-        stream
-            .only("page_free")
-            .unwrap_err()
-            .to_string()
-            .contains("more than one")
-    );
+    assert!(stream.only("page_free").unwrap_err().to_string().contains("more than one"));
 }
 
 #[test]
@@ -100,11 +89,7 @@ fn every_number_is_shown_or_reported_as_lost() {
     lines[last] = lines[last].replace("\"summary\",\"lost\":0", "\"summary\",\"lost\":2");
     Stream::parse(&lines).unwrap().check().unwrap();
     lines[2] = loss.replace("\"last_seq\":4", "\"last_seq\":6");
-    assert!(
-        complaint(&lines).contains("6 is there twice"),
-        "{}",
-        complaint(&lines)
-    );
+    assert!(complaint(&lines).contains("6 is there twice"), "{}", complaint(&lines));
 }
 
 #[test]
@@ -116,11 +101,7 @@ fn what_was_skipped_counts_as_lost_and_has_no_cpu() {
     let last = lines.len() - 1;
     let total = |count: &str| format!("\"summary\",{count},\"dur");
     lines[last] = lines[last].replace(&total("\"lost\":0"), &total("\"lost\":1"));
-    assert!(
-        complaint(&lines).contains("1 and 0 in the end"),
-        "{}",
-        complaint(&lines)
-    );
+    assert!(complaint(&lines).contains("1 and 0 in the end"), "{}", complaint(&lines));
     lines[last] = lines[last].replace(&total("\"lost\":1"), &total("\"lost\":1,\"skipped\":1"));
     Stream::parse(&lines).unwrap().check().unwrap();
     lines[2] = loss.replace("\"ring\"", "\"cpu\":4294967295,\"ring\"");
@@ -139,9 +120,5 @@ fn a_contradiction_is_passed_on() {
     let mut lines = stream(&[], ACCOUNT.split(",\n").last().unwrap());
     let last = lines.len() - 1;
     lines[last] = lines[last].replace("\"contradictions\":[]", "\"contradictions\":[\"x\"]");
-    assert!(
-        complaint(&lines).contains("contradicts itself: x"),
-        "{}",
-        complaint(&lines)
-    );
+    assert!(complaint(&lines).contains("contradicts itself: x"), "{}", complaint(&lines));
 }

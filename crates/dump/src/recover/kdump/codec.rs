@@ -22,10 +22,7 @@ pub(super) struct Codec {
 
 impl Codec {
     pub(super) fn new() -> Self {
-        Self {
-            zlib: Decompress::new(true),
-            zstd: ruzstd::decoding::FrameDecoder::new(),
-        }
+        Self { zlib: Decompress::new(true), zstd: ruzstd::decoding::FrameDecoder::new() }
     }
 
     /// Decompresses `input` into `page`, which it has to fill exactly.
@@ -43,11 +40,7 @@ impl Codec {
             flags if flags & !ALL != 0 => return Err(Why::UnknownCompression),
             _ => return Err(Why::Malformed),
         };
-        if length == Some(page.len()) {
-            Ok(())
-        } else {
-            Err(Why::Undecodable)
-        }
+        if length == Some(page.len()) { Ok(()) } else { Err(Why::Undecodable) }
     }
 
     fn zlib(&mut self, input: &[u8], page: &mut [u8]) -> Option<usize> {
@@ -60,7 +53,5 @@ impl Codec {
 fn snappy(input: &[u8], page: &mut [u8]) -> Option<usize> {
     // It would panic on a page that is larger than the buffer only in a debug assertion: looked at before.
     let length = snap::raw::decompress_len(input).ok()?;
-    (length == page.len())
-        .then(|| snap::raw::Decoder::new().decompress(input, page).ok())
-        .flatten()
+    (length == page.len()).then(|| snap::raw::Decoder::new().decompress(input, page).ok()).flatten()
 }

@@ -48,9 +48,7 @@ pub(super) fn read(input: &dyn ReadAt) -> Result<Header, CoreError> {
         return Err(malformed(format!("its blocks have {block} bytes")));
     }
     let size = u64::from(block);
-    let sub = input
-        .bytes(size, SUB_HEADER)
-        .map_err(CoreError::reading("the second header"))?;
+    let sub = input.bytes(size, SUB_HEADER).map_err(CoreError::reading("the second header"))?;
     // Each member came with a version of the header; before that, something else may lie there.
     let long = |offset, since| u64_at(&sub, offset).filter(|_| version >= since);
     let frames = long(96, 6).unwrap_or_else(|| u64::from(u32_at(&bytes, 440).unwrap_or_default()));
@@ -76,11 +74,7 @@ pub(super) fn read(input: &dyn ReadAt) -> Result<Header, CoreError> {
     let start = size * (1 + u64::from(sub_blocks));
     let one = frames.div_ceil(8).div_ceil(size);
     // Where there is room for one bitmap only, all pages of the machine are in the dump.
-    let skip = if u64::from(bitmap_blocks) >= 2 * one {
-        u64::from(bitmap_blocks) / 2
-    } else {
-        0
-    };
+    let skip = if u64::from(bitmap_blocks) >= 2 * one { u64::from(bitmap_blocks) / 2 } else { 0 };
     if u64::from(bitmap_blocks) < one {
         return Err(malformed(format!(
             "its bitmap of {bitmap_blocks} blocks is too small for {frames} pages"

@@ -3,11 +3,7 @@
 
 /// Decompresses, and says how much was written; `None` where the input makes no sense or does not fit.
 pub(super) fn decompress(input: &[u8], output: &mut [u8]) -> Option<usize> {
-    let mut stream = Stream {
-        input,
-        output,
-        written: 0,
-    };
+    let mut stream = Stream { input, output, written: 0 };
     // What the instructions between 0 and 15 mean depends on how many literals the last one copied.
     let mut literals = match *input.first()? {
         first @ 18..=255 => {

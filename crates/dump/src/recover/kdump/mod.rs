@@ -12,8 +12,5 @@ pub(super) use pages::Pages;
 
 /// Says what is wrong with a dump of this format.
 fn malformed(what: impl Into<String>) -> super::CoreError {
-    super::CoreError::Malformed {
-        format: super::memory::Format::Kdump,
-        what: what.into(),
-    }
+    super::CoreError::Malformed { format: super::memory::Format::Kdump, what: what.into() }
 }

@@ -32,46 +32,22 @@ impl<R: ReadAt> Pages<R> {
     /// When they cannot be read, or make no sense.
     pub(in crate::recover) fn open(input: R, flattened: bool) -> Result<Self, CoreError> {
         let header = header::read(&input)?;
-        let facts = Facts {
-            format: Format::Kdump,
-            flattened,
-            vmcoreinfo: header.vmcoreinfo.clone(),
-        };
+        let facts = Facts { format: Format::Kdump, flattened, vmcoreinfo: header.vmcoreinfo.clone() };
         let (block, mut skipped) = (u64::from(header.block), Skipped::default());
         // What says how much there is may lie: no more of the bitmap is believed than the file has.
-        let there = input
-            .size()
-            .saturating_sub(header.bitmap)
-            .min(header.bitmap_bytes);
+        let there = input.size().saturating_sub(header.bitmap).min(header.bitmap_bytes);
         if there < header.bitmap_bytes {
-            let missing = (header.bitmap_bytes - there)
-                .saturating_mul(8)
-                .saturating_mul(block);
-            skipped.add(
-                Why::Truncated,
-                there.saturating_mul(8).saturating_mul(block),
-                missing,
-            );
+            let missing = (header.bitmap_bytes - there).saturating_mul(8).saturating_mul(block);
+            skipped.add(Why::Truncated, there.saturating_mul(8).saturating_mul(block), missing);
         }
         if there == 0 {
             return Err(malformed("it ends before its bitmap"));
         }
-        let mut pages = Self {
-            input,
-            facts,
-            header,
-            before: vec![0],
-            skipped,
-        };
+        let mut pages = Self { input, facts, header, before: vec![0], skipped };
         let (mut bitmap, mut sum) = (Vec::new(), 0);
         for part in 0..there.div_ceil(BITMAP as u64) {
-            pages
-                .bitmap(part, &mut bitmap)
-                .map_err(CoreError::reading("the bitmap of pages"))?;
-            sum += bitmap
-                .iter()
-                .map(|byte| u64::from(byte.count_ones()))
-                .sum::<u64>();
+            pages.bitmap(part, &mut bitmap).map_err(CoreError::reading("the bitmap of pages"))?;
+            sum += bitmap.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
             pages.before.push(sum);
         }
         Ok(pages)
@@ -110,11 +86,7 @@ struct Descriptor {
 
 impl Descriptor {
     fn read(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            offset: u64_at(bytes, 0)?,
-            size: u32_at(bytes, 8)?,
-            flags: u32_at(bytes, 12)?,
-        })
+        Some(Self { offset: u64_at(bytes, 0)?, size: u32_at(bytes, 8)?, flags: u32_at(bytes, 12)? })
     }
 }
 
@@ -139,22 +111,15 @@ impl<R: ReadAt> PhysicalMemory for Pages<R> {
         };
         let block = u64::from(self.header.block);
         let first = part * BITMAP as u64 * 8;
-        let Scratch {
-            window,
-            table,
-            page,
-            zero_at,
-            skipped,
-        } = scratch;
+        let Scratch { window, table, page, zero_at, skipped } = scratch;
         let (mut bitmap, mut codec) = (Vec::new(), Codec::new());
         if self.bitmap(part, &mut bitmap).is_err() {
             return skipped.add(Why::Unreadable, first * block, self.weight(part));
         }
         let count = (self.weight(part) / block) as usize;
         table.resize(count * DESCRIPTOR, 0);
-        let at = before
-            .checked_mul(DESCRIPTOR as u64)
-            .and_then(|skip| self.header.descriptors.checked_add(skip));
+        let at =
+            before.checked_mul(DESCRIPTOR as u64).and_then(|skip| self.header.descriptors.checked_add(skip));
         let read = at.and_then(|at| self.input.read_at(at, table).ok());
         table.truncate(read.unwrap_or(0));
         page.resize(block as usize, 0);
@@ -193,10 +158,7 @@ impl<R: ReadAt> PhysicalMemory for Pages<R> {
                     if zero_at.is_none() && page.iter().all(|&byte| byte == 0) {
                         *zero_at = Some(descriptor.offset);
                     }
-                    each(Chunk {
-                        physical,
-                        bytes: page,
-                    });
+                    each(Chunk { physical, bytes: page });
                 }
                 Err(why) => skipped.add(why, physical, block),
             }

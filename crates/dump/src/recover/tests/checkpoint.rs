@@ -26,11 +26,7 @@ fn hot(position: u64) -> Record {
     let is_free = position != 0 && position.is_multiple_of(2);
     Record {
         kind: if is_free { Kind::Free } else { Kind::Alloc } as u8,
-        hook: if is_free {
-            p2p_trace_common::Hook::Free
-        } else {
-            p2p_trace_common::Hook::Alloc
-        } as u8,
+        hook: if is_free { p2p_trace_common::Hook::Free } else { p2p_trace_common::Hook::Alloc } as u8,
         valid: valid::DEVICE | valid::TASK | valid::ADDR | valid::SIZE,
         bus: 5,
         pid,
@@ -48,11 +44,7 @@ fn records(positions: std::ops::Range<u64>) -> Vec<Record> {
 /// The pipeline of a tracer that has taken in so many records.
 fn pipeline(count: u64) -> Pipeline {
     let mut pipeline = Pipeline::new(&header().status, header().rules(), 500);
-    let batch = Batch {
-        records: records(0..count),
-        watermark_ns: 1000 + count * 10,
-        ..Batch::default()
-    };
+    let batch = Batch { records: records(0..count), watermark_ns: 1000 + count * 10, ..Batch::default() };
     let slice = Slice::of(&mut Order::new(), &batch);
     pipeline.advance(&slice, |_| Ok::<_, ()>(())).unwrap();
     pipeline
@@ -112,9 +104,7 @@ fn read(memory: &Vec<u8>) -> Read {
                 pipeline.advance(&slice, |_| Ok::<_, ()>(())).unwrap();
             }
             Told::End(end) => {
-                let crate::End::Whole(footer) = *end else {
-                    panic!("{end:?}")
-                };
+                let crate::End::Whole(footer) = *end else { panic!("{end:?}") };
                 let found = pipeline.close(&footer.totals.unwrap()).outcome.contradictions;
                 // The counters of the test count no hits.
                 contradictions.extend(found.into_iter().filter(|text| text.contains("ring of CPU")));
@@ -131,13 +121,7 @@ fn read(memory: &Vec<u8>) -> Read {
             (by, reference.addr().unwrap_or(0))
         })
         .collect();
-    Read {
-        told,
-        lost: written.lost,
-        held,
-        contradictions,
-        begins: written.begins_ns,
-    }
+    Read { told, lost: written.lost, held, contradictions, begins: written.begins_ns }
 }
 
 #[test]
@@ -145,13 +129,7 @@ fn who_took_what_long_ago_is_known_and_nothing_is_told_twice() {
     // The ring reaches back behind the checkpoint, just to it, and not so far.
     for (first, told_from, lost) in [(70, 81, 0), (81, 81, 0), (90, 90, 9)] {
         let memory = memory_with(&[image(81, 4096)], first);
-        let Read {
-            told,
-            lost: missing,
-            held,
-            contradictions,
-            begins,
-        } = read(&memory);
+        let Read { told, lost: missing, held, contradictions, begins } = read(&memory);
         assert_eq!(told, (told_from..COUNT).collect::<Vec<_>>(), "from {first}");
         assert_eq!(missing, lost, "from {first}");
         assert!(held.contains(&(TAKER, 0x10_0000)), "{held:?}");

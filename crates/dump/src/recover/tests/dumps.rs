@@ -37,11 +37,7 @@ impl Compression {
             }
         };
         // As makedumpfile does.
-        if packed.len() < page.len() {
-            (flag, packed)
-        } else {
-            (0, page.to_vec())
-        }
+        if packed.len() < page.len() { (flag, packed) } else { (0, page.to_vec()) }
     }
 }
 
@@ -89,13 +85,7 @@ pub(super) fn elf(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     // The file offset of memory is not a multiple of anything.
     let start = notes + note.len();
     for (index, (frame, _)) in pages.iter().enumerate() {
-        header(
-            index + 1,
-            1,
-            start + (pages.len() - 1 - index) * PAGE,
-            frame * PAGE as u64,
-            PAGE,
-        );
+        header(index + 1, 1, start + (pages.len() - 1 - index) * PAGE, frame * PAGE as u64, PAGE);
     }
     put(&mut file, notes, &note);
     for (_, page) in pages.iter().rev() {
@@ -135,11 +125,7 @@ pub(super) fn kdump(pages: &[(u64, Vec<u8>)], compression: Compression) -> Vec<u
         let is_zero = page.iter().all(|&byte| byte == 0);
         let offset = if is_zero { *zero.get_or_insert(data) } else { data };
         put(&mut file, table + 24 * index, &(offset as u64).to_le_bytes());
-        put(
-            &mut file,
-            table + 24 * index + 8,
-            &(packed.len() as u32).to_le_bytes(),
-        );
+        put(&mut file, table + 24 * index + 8, &(packed.len() as u32).to_le_bytes());
         put(&mut file, table + 24 * index + 12, &flags.to_le_bytes());
         put(&mut file, offset, &packed);
         data = file.len();

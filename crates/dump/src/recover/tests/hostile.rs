@@ -18,10 +18,7 @@ impl Dice {
 
 /// Searches it, if it can be opened, and expects nothing but records that were written.
 fn try_search(bytes: &Vec<u8>, known: &HashSet<[u8; SLOT_SIZE]>) -> usize {
-    let search = Search {
-        workers: NonZero::new(1),
-        ..Search::default()
-    };
+    let search = Search { workers: NonZero::new(1), ..Search::default() };
     let of_file = open(bytes, None).map(|memory| carve(&*memory, search, |_| {}));
     let of_pipe = carve_pipe(bytes.as_slice(), None, search, |_| {}).map(|(_, carved)| carved);
     let mut found = 0;
@@ -42,21 +39,13 @@ type Dumps = Vec<(&'static str, Vec<u8>)>;
 
 fn all() -> (Dumps, HashSet<[u8; SLOT_SIZE]>) {
     let (pages, records) = memory();
-    let known = records
-        .iter()
-        .map(|record| slot(committed(Ring::of_sequence(record.seq).1), record))
-        .collect();
+    let known =
+        records.iter().map(|record| slot(committed(Ring::of_sequence(record.seq).1), record)).collect();
     let mut dumps = vec![("elf", dumps::elf(&pages)), ("raw", dumps::raw(&pages))];
-    for (name, compression) in ["none", "zlib", "lzo", "snappy", "zstd"]
-        .into_iter()
-        .zip(Compression::ALL)
-    {
+    for (name, compression) in ["none", "zlib", "lzo", "snappy", "zstd"].into_iter().zip(Compression::ALL) {
         dumps.push((name, dumps::kdump(&pages, compression)));
     }
-    dumps.push((
-        "flattened",
-        dumps::flattened(&dumps::kdump(&pages, Compression::Zlib)),
-    ));
+    dumps.push(("flattened", dumps::flattened(&dumps::kdump(&pages, Compression::Zlib))));
     (dumps, known)
 }
 
@@ -99,11 +88,7 @@ fn spoiled_dumps_end_in_an_error_or_in_a_part_of_what_was_there() {
             let mut spoiled = dump.clone();
             for _ in 0..=dice.roll(6) {
                 // Half of the changes hit what says where everything is.
-                let reach = if dice.roll(2) == 0 {
-                    dump.len()
-                } else {
-                    dump.len().min(4 * PAGE + 600)
-                };
+                let reach = if dice.roll(2) == 0 { dump.len() } else { dump.len().min(4 * PAGE + 600) };
                 let at = dice.roll(reach);
                 match dice.roll(4) {
                     0 => spoiled[at] ^= 1 << dice.roll(8),
@@ -151,12 +136,9 @@ fn sizes_that_lie_cost_no_memory() {
 fn what_is_no_dump_of_this_machine_is_refused_with_a_reason() {
     let (pages, _) = memory();
     let elf = dumps::elf(&pages);
-    for (at, byte, word) in [
-        (4, 1, "64-bit"),
-        (18, 183, "x86-64"),
-        (16, 2, "program"),
-        (54, 32, "program headers"),
-    ] {
+    for (at, byte, word) in
+        [(4, 1, "64-bit"), (18, 183, "x86-64"), (16, 2, "program"), (54, 32, "program headers")]
+    {
         let mut other = elf.clone();
         other[at] = byte;
         let error = open(&other, None).err().unwrap().to_string();

@@ -54,10 +54,7 @@ fn memory() -> (Vec<(u64, Vec<u8>)>, Vec<Record>) {
     pages.push(vec![0; PAGE]);
     // Backwards, and with holes.
     let pages = pages.into_iter().rev().enumerate();
-    (
-        pages.map(|(index, page)| (index as u64 * 3 + 1, page)).collect(),
-        records,
-    )
+    (pages.map(|(index, page)| (index as u64 * 3 + 1, page)).collect(), records)
 }
 
 fn search(bytes: &Vec<u8>, format: Option<Format>) -> Carved {
@@ -87,10 +84,7 @@ fn expect_all(carved: &Carved, records: &[Record]) {
         to_ns: last_ns,
         reason: Reason::Overwritten,
     };
-    assert_eq!(
-        run.losses(&Heads::new()),
-        [overwritten(0, 2000), overwritten(1, 2001)]
-    );
+    assert_eq!(run.losses(&Heads::new()), [overwritten(0, 2000), overwritten(1, 2001)]);
 }
 
 #[test]
@@ -150,10 +144,7 @@ fn one_worker_finds_what_many_find() {
     let kdump = dumps::kdump(&pages, Compression::Zlib);
     let memory = open(&kdump, None).unwrap();
     for workers in [1, 2, 7] {
-        let search = Search {
-            workers: NonZero::new(workers),
-            ..Search::default()
-        };
+        let search = Search { workers: NonZero::new(workers), ..Search::default() };
         expect_all(&carve(&*memory, search, |_| {}), &records);
     }
 }
@@ -168,10 +159,7 @@ fn runs_are_told_apart_and_the_youngest_comes_first() {
     let image = slots.concat();
     let runs: Vec<_> = search(&image, None).runs.iter().map(|run| run.run).collect();
     assert_eq!(runs, [2, 3, 1]);
-    let one = Search {
-        run: Some(3),
-        ..Search::default()
-    };
+    let one = Search { run: Some(3), ..Search::default() };
     let carved = carve(&*open(&image, None).unwrap(), one, |_| {});
     assert_eq!(only(&carved).run, 3);
 }
@@ -213,9 +201,7 @@ fn a_copy_elsewhere_does_not_stand_in_for_what_a_ring_has() {
 #[test]
 fn a_gap_is_a_loss_and_a_record_in_the_making_is_one_of_its_own() {
     let at = |position| record(RUN, 0, Ring::Rare, position, 100 + position);
-    let mut slots: Vec<_> = [0, 1, 4, 5]
-        .map(|position| slot(committed(position), &at(position)))
-        .to_vec();
+    let mut slots: Vec<_> = [0, 1, 4, 5].map(|position| slot(committed(position), &at(position))).to_vec();
     slots.push(slot(busy(6), &at(6)));
     let carved = search(&slots.concat(), None);
     let run = only(&carved);
@@ -224,10 +210,7 @@ fn a_gap_is_a_loss_and_a_record_in_the_making_is_one_of_its_own() {
         .iter()
         .map(|loss| (loss.first, loss.last, loss.reason, loss.from_ns))
         .collect();
-    assert_eq!(
-        losses,
-        [(2, 3, Reason::Absent, 101), (6, 6, Reason::Abandoned, 105)]
-    );
+    assert_eq!(losses, [(2, 3, Reason::Absent, 101), (6, 6, Reason::Abandoned, 105)]);
     assert_eq!(run.torn.len(), 1);
 }
 
@@ -235,10 +218,7 @@ fn a_gap_is_a_loss_and_a_record_in_the_making_is_one_of_its_own() {
 fn no_more_is_kept_than_was_allowed() {
     let (pages, records) = memory();
     let image = dumps::raw(&pages);
-    let few = Search {
-        limit: 10,
-        ..Search::default()
-    };
+    let few = Search { limit: 10, ..Search::default() };
     let carved = carve(&*open(&image, None).unwrap(), few, |_| {});
     assert_eq!(only(&carved).records.len(), 10);
     assert_eq!(carved.beyond_limit, records.len() as u64 - 10);

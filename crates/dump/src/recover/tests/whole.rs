@@ -33,18 +33,11 @@ fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
 pub(super) fn counters(cpu: u32, heads: [u64; 2]) -> Vec<u8> {
     let mut bytes = vec![0; COUNTERS_SIZE];
     let tag = Tag::new(RUN, cpu);
-    for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check]
-        .iter()
-        .enumerate()
-    {
+    for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check].iter().enumerate() {
         put(&mut bytes, index * 8, &word.to_le_bytes());
     }
     for (ring, head) in heads.iter().enumerate() {
-        put(
-            &mut bytes,
-            offset_of!(Counters, heads) + ring * 8,
-            &head.to_le_bytes(),
-        );
+        put(&mut bytes, offset_of!(Counters, heads) + ring * 8, &head.to_le_bytes());
     }
     bytes
 }
@@ -52,23 +45,11 @@ pub(super) fn counters(cpu: u32, heads: [u64; 2]) -> Vec<u8> {
 /// The only page of an image.
 pub(super) fn page(generation: u64, payload: &[u8]) -> Vec<u8> {
     let mut page = vec![0; PAGE_SIZE];
-    put(
-        &mut page,
-        offset_of!(PageHead, generation),
-        &generation.to_le_bytes(),
-    );
-    put(
-        &mut page,
-        offset_of!(PageHead, mark),
-        &mark(PAGE_MARK).to_le_bytes(),
-    );
+    put(&mut page, offset_of!(PageHead, generation), &generation.to_le_bytes());
+    put(&mut page, offset_of!(PageHead, mark), &mark(PAGE_MARK).to_le_bytes());
     put(&mut page, offset_of!(PageHead, run), &RUN.to_le_bytes());
     put(&mut page, offset_of!(PageHead, pages), &1u32.to_le_bytes());
-    put(
-        &mut page,
-        offset_of!(PageHead, length),
-        &(payload.len() as u32).to_le_bytes(),
-    );
+    put(&mut page, offset_of!(PageHead, length), &(payload.len() as u32).to_le_bytes());
     put(&mut page, size_of::<PageHead>(), payload);
     let crc = crc32c::crc32c(&page[..size_of::<PageHead>() + payload.len()]);
     put(&mut page, offset_of!(PageHead, crc), &crc.to_le_bytes());
@@ -95,22 +76,14 @@ fn kernels(count: u64) -> Vec<Record> {
 
 pub(super) fn slots(records: &[Record]) -> Vec<u8> {
     let slots = records.iter().map(|record| {
-        let position = if record.cpu == user::CPU {
-            record.seq
-        } else {
-            Ring::of_sequence(record.seq).1
-        };
+        let position = if record.cpu == user::CPU { record.seq } else { Ring::of_sequence(record.seq).1 };
         slot(committed(position), record)
     });
     slots.collect::<Vec<_>>().concat()
 }
 
 pub(super) fn facts() -> Facts {
-    Facts {
-        format: Format::Raw,
-        flattened: false,
-        vmcoreinfo: VmcoreInfo::default(),
-    }
+    Facts { format: Format::Raw, flattened: false, vmcoreinfo: VmcoreInfo::default() }
 }
 
 /// What a reader of the dump gets.
@@ -138,10 +111,7 @@ fn read(dump: &[u8]) -> (Header, Vec<Record>, u64, End) {
 fn a_core_alone_makes_a_whole_dump() {
     let records = kernels(3);
     let tick = user::Writer::new(RUN).tick(1015);
-    let in_memory = Record {
-        guard: guard(0),
-        ..tick
-    };
+    let in_memory = Record { guard: guard(0), ..tick };
     let mut memory = [counters(0, [0, 3]), counters(1, [0, 4])].concat();
     memory.resize(PAGE_SIZE, 0);
     memory.extend(page(1, b"an image that is no dump"));
@@ -155,15 +125,9 @@ fn a_core_alone_makes_a_whole_dump() {
     assert_eq!(beginning.names, [(0xffff, "nvme_alloc_queue+0x1a3".to_owned())]);
     let mut dump = Vec::new();
     let written = write(run, &beginning, &mut dump).unwrap();
-    assert_eq!(
-        (written.recovered, written.lost, written.is_counted),
-        (7, 1, true)
-    );
+    assert_eq!((written.recovered, written.lost, written.is_counted), (7, 1, true));
     let (header, read, lost, end) = read(&dump);
-    assert_eq!(
-        (header.origin, header.status.kernel),
-        (Origin::Recovered, samples::status().kernel)
-    );
+    assert_eq!((header.origin, header.status.kernel), (Origin::Recovered, samples::status().kernel));
     let mut expected = [records, vec![tick]].concat();
     expected.sort_by_key(|record| record.time_ns);
     assert_eq!(read, expected);
@@ -177,13 +141,7 @@ fn without_counters_the_end_is_open_and_without_an_image_hooks_are_inferred() {
     let run = only(&carved);
     let beginning = Beginning::of(run, &facts());
     assert!(!beginning.is_mirrored);
-    let hooks: Vec<_> = beginning
-        .header
-        .status
-        .hooks
-        .iter()
-        .map(|status| status.hook.name())
-        .collect();
+    let hooks: Vec<_> = beginning.header.status.hooks.iter().map(|status| status.hook.name()).collect();
     assert_eq!(hooks, ["alloc"]);
     let mut dump = Vec::new();
     assert!(!write(run, &beginning, &mut dump).unwrap().is_counted);
@@ -195,28 +153,17 @@ fn the_tail_comes_behind_what_was_recorded() {
     let records = kernels(6);
     let (before, _): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.time_ns < 1025);
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
-    let batch = Batch {
-        records: before.clone(),
-        watermark_ns: 1025,
-        ..Batch::default()
-    };
+    let batch = Batch { records: before.clone(), watermark_ns: 1025, ..Batch::default() };
     writer.slice(&Slice::of(&mut Order::new(), &batch)).unwrap();
     let recorded = writer.finish(Ended::Broken, 0, None).unwrap();
     // Of what was recorded, the memory has only the latest.
-    let kept = records
-        .iter()
-        .filter(|record| record.time_ns >= 1015)
-        .copied()
-        .collect::<Vec<_>>();
+    let kept = records.iter().filter(|record| record.time_ns >= 1015).copied().collect::<Vec<_>>();
     let carved = search(&slots(&kept), None);
     let tape = || Tape::new(vec![Opened::open(recorded.as_slice()).unwrap()]).unwrap();
     let mut dump = Vec::new();
     let written = append(only(&carved), &mut tape(), &mut dump).unwrap();
     assert_eq!(written.recorded, before.len() as u64);
-    assert_eq!(
-        (written.recovered, written.lost),
-        ((records.len() - before.len()) as u64, 0)
-    );
+    assert_eq!((written.recovered, written.lost), ((records.len() - before.len()) as u64, 0));
     let (_, read, lost, _) = read(&dump);
     let mut expected = records;
     expected.sort_by_key(|record| record.time_ns);

@@ -47,10 +47,7 @@ fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
     insta::assert_snapshot!(reason, @"this kernel does not have what the hook kill is on");
     // One of several is enough.
     let hooks = hooks_but(&[(Hook::Unbind, HookState::Absent)]);
-    assert_eq!(
-        of(&verdicts(&kernel, &hooks), Rule::StalledUnbind).0,
-        Answer::Holds
-    );
+    assert_eq!(of(&verdicts(&kernel, &hooks), Rule::StalledUnbind).0, Answer::Holds);
 }
 
 #[test]
@@ -76,11 +73,7 @@ fn a_hook_that_failed_leaves_its_rules_inconclusive() {
         for verdict in verdicts(&kernel, &hooks) {
             let spec = verdict.rule.spec();
             let depends = spec.needs.concat().contains(&hook) || spec.parts.contains(&hook);
-            let expected = if depends {
-                Answer::Inconclusive
-            } else {
-                Answer::Holds
-            };
+            let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
             assert_eq!(verdict.answer, expected, "{verdict:?}");
             let reason = format!("the hook {} could not be attached", hook.name());
             assert_eq!(verdict.reasons.contains(&reason), depends);
@@ -90,17 +83,11 @@ fn a_hook_that_failed_leaves_its_rules_inconclusive() {
 
 #[test]
 fn a_hook_that_failed_once_has_failed_for_the_run() {
-    let mut run = Run::new(
-        Options::default(),
-        &hooks_but(&[(Hook::Drained, HookState::Failed)]),
-    );
+    let mut run = Run::new(Options::default(), &hooks_but(&[(Hook::Drained, HookState::Failed)]));
     run.rules.set_hooks(&hooks_but(&[]));
     let kernel = life();
     run.feed(&kernel.elements);
-    assert_eq!(
-        run.answer(Rule::DrainedAfterRemoval, kernel.address(0)),
-        Answer::Inconclusive
-    );
+    assert_eq!(run.answer(Rule::DrainedAfterRemoval, kernel.address(0)), Answer::Inconclusive);
 }
 
 /// One record of this ring, lost before anything happened.
@@ -124,11 +111,7 @@ fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
         let found = verdicts(&kernel, &hooks_but(&[]));
         for verdict in &found {
             let depends = verdict.rule.spec().rings.contains(&ring);
-            let expected = if depends {
-                Answer::Inconclusive
-            } else {
-                Answer::Holds
-            };
+            let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
             assert_eq!(verdict.answer, expected, "{ring:?}: {verdict:?}");
         }
     }
@@ -142,19 +125,13 @@ fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
 fn what_the_kernel_skipped_is_a_loss() {
     let mut kernel = life();
     let (from_ns, to_ns) = (kernel.now_ns, kernel.now_ns + 1);
-    kernel
-        .elements
-        .push(Element::Loss(Loss::skipped(Ring::Hot, 2, from_ns, to_ns)));
+    kernel.elements.push(Element::Loss(Loss::skipped(Ring::Hot, 2, from_ns, to_ns)));
     let found = verdicts(&kernel, &hooks_but(&[]));
     for verdict in &found {
         let depends = verdict.rule.spec().rings.contains(&Ring::Hot);
         // After the teardown no range is left whose use could have been missed.
         let depends = depends || verdict.rule == Rule::UseAfterRemoval;
-        let expected = if depends {
-            Answer::Inconclusive
-        } else {
-            Answer::Holds
-        };
+        let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
         assert_eq!(verdict.answer, expected, "{verdict:?}");
     }
     let (_, reason) = of(&found, Rule::DoubleFree);

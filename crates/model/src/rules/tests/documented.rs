@@ -10,11 +10,7 @@ use crate::event::names::ring_name;
 fn names(hooks: &[Hook], last: &str) -> String {
     let mut names: Vec<_> = hooks.iter().map(|hook| format!("`{}`", hook.name())).collect();
     let end = names.pop().unwrap();
-    if names.is_empty() {
-        end
-    } else {
-        format!("{} {last} {end}", names.join(", "))
-    }
+    if names.is_empty() { end } else { format!("{} {last} {end}", names.join(", ")) }
 }
 
 /// Severity, what is violated, and what the rule depends on.
@@ -22,11 +18,7 @@ fn needs(spec: &Spec) -> String {
     let title = spec.title;
     let needs: Vec<_> = spec.needs.iter().map(|group| names(group, "or")).collect();
     let rings: Vec<_> = spec.rings.iter().map(|&ring| ring_name(ring)).collect();
-    let mut text = format!(
-        "**{}**: {title}. Hooks: {}",
-        spec.severity.name(),
-        needs.join("; ")
-    );
+    let mut text = format!("**{}**: {title}. Hooks: {}", spec.severity.name(), needs.join("; "));
     if !spec.parts.is_empty() {
         write!(text, ". More is seen with {}", names(spec.parts, "and")).unwrap();
     }
@@ -43,16 +35,8 @@ fn the_document_has_the_rules_of_this_code() {
     let mut text = committed.clone();
     for spec in TABLE {
         let name = spec.name;
-        assert_eq!(
-            committed.matches(&format!("\n## `{name}`\n")).count(),
-            1,
-            "{name}"
-        );
-        assert_eq!(
-            committed.matches(&format!("<!-- example: {name} -->\n")).count(),
-            1,
-            "{name}"
-        );
+        assert_eq!(committed.matches(&format!("\n## `{name}`\n")).count(), 1, "{name}");
+        assert_eq!(committed.matches(&format!("<!-- example: {name} -->\n")).count(), 1, "{name}");
         let open = format!("<!-- needs: {name} -->\n");
         let start = text.find(&open).unwrap() + open.len();
         let end = start + text[start..].find("<!-- end needs -->").unwrap();
@@ -63,9 +47,6 @@ fn the_document_has_the_rules_of_this_code() {
     if env::var_os("P2P_TRACE_BLESS").is_some() {
         fs::write(&path, &text).unwrap();
     } else {
-        assert!(
-            committed == text,
-            "docs/rules.md is not up to date: P2P_TRACE_BLESS=1 cargo test"
-        );
+        assert!(committed == text, "docs/rules.md is not up to date: P2P_TRACE_BLESS=1 cargo test");
     }
 }

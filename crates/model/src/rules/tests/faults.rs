@@ -16,12 +16,8 @@ fn each_fault_is_told() {
         let mut kernel = play::watched();
         kernel.inject(fault, 0);
         let run = judge(&kernel.elements);
-        let texts: Vec<_> = run
-            .rules
-            .findings()
-            .iter()
-            .map(|finding| shown(finding, &kernel.elements))
-            .collect();
+        let texts: Vec<_> =
+            run.rules.findings().iter().map(|finding| shown(finding, &kernel.elements)).collect();
         insta::assert_snapshot!(format!("{fault:?}"), texts.join("\n"));
     }
 }
@@ -107,25 +103,15 @@ fn what_was_taken_while_the_hooks_were_attached_is_not_known() {
         let unseen = kernel.elements.remove(before);
         let attached_ns = time_of(&unseen).unwrap();
         let lone = judge(&kernel.elements);
-        assert_eq!(
-            lone.violated(),
-            [Rule::UnmatchedFree].into(),
-            "all hooks were there"
-        );
+        assert_eq!(lone.violated(), [Rule::UnmatchedFree].into(), "all hooks were there");
         for element in &mut kernel.elements[..play::head()] {
-            let Element::User(record) = element else {
-                panic!("{element:?}")
-            };
+            let Element::User(record) = element else { panic!("{element:?}") };
             record.time_ns = attached_ns;
         }
         let run = judge(&kernel.elements);
         assert_eq!(run.violated(), BTreeSet::new());
         for rule in [Rule::UnmatchedFree, Rule::DoubleFree, Rule::SizeMismatch] {
-            assert_eq!(
-                run.answer(rule, kernel.address(0)),
-                Answer::Inconclusive,
-                "{rule:?}"
-            );
+            assert_eq!(run.answer(rule, kernel.address(0)), Answer::Inconclusive, "{rule:?}");
         }
     }
 }

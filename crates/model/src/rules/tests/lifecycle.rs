@@ -39,13 +39,8 @@ impl Losses {
     /// The window is between two of 256 parts of the stream.
     fn of(self, elements: &[Element]) -> Vec<Element> {
         let at = |part: u8| elements.len() * usize::from(part) / 256;
-        let (first, last) = (
-            at(self.window.0.min(self.window.1)),
-            at(self.window.0.max(self.window.1)),
-        );
-        with_losses(elements, |place| {
-            (first..=last).contains(&place) && roll(self.seed, place) <= self.share
-        })
+        let (first, last) = (at(self.window.0.min(self.window.1)), at(self.window.0.max(self.window.1)));
+        with_losses(elements, |place| (first..=last).contains(&place) && roll(self.seed, place) <= self.share)
     }
 }
 

@@ -14,12 +14,7 @@ use crate::{event::Id, stream::assemble::Element, units};
 
 /// A finding as a reader of a report has it, with its evidence told by what the records are.
 fn shown(finding: &Finding, elements: &[Element]) -> String {
-    let mut text = format!(
-        "{}, {}: {}\n",
-        finding.rule.name(),
-        finding.severity.name(),
-        finding.message
-    );
+    let mut text = format!("{}, {}: {}\n", finding.rule.name(), finding.severity.name(), finding.message);
     if finding.occurrences > 1 {
         writeln!(text, "  happened {} times", finding.occurrences).unwrap();
     }

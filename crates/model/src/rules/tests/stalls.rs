@@ -42,10 +42,7 @@ fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
-    for (rule, end) in [
-        (Rule::StalledDrain, Kind::Drained),
-        (Rule::StalledUnbind, Kind::Released),
-    ] {
+    for (rule, end) in [(Rule::StalledDrain, Kind::Drained), (Rule::StalledUnbind, Kind::Released)] {
         let told = of(&run.told, rule);
         assert_eq!(told.len(), 2, "{}", rule.name());
         assert_eq!(told[0].number, told[1].number);
@@ -95,9 +92,7 @@ fn the_budget_is_kept() {
     let mut kernel = hanging();
     kernel.idle(20 * SECOND_NS);
     for (seconds, stalls) in [(1, true), (19, true), (21, false)] {
-        let options = Options {
-            stall_after: Duration::from_secs(seconds),
-        };
+        let options = Options { stall_after: Duration::from_secs(seconds) };
         let mut run = Run::new(options, &hooks_but(&[]));
         run.feed(&kernel.elements);
         assert_eq!(!run.rules.findings().is_empty(), stalls, "{seconds} s");
@@ -133,17 +128,15 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
         kernel.idle(SECOND_NS);
     }
     let mut run = judge(&kernel.elements);
-    let texts: Vec<_> = [Rule::StalledDrain, Rule::StalledUnbind]
-        .map(|rule| shown(run.only(rule), &kernel.elements))
-        .into();
+    let texts: Vec<_> =
+        [Rule::StalledDrain, Rule::StalledUnbind].map(|rule| shown(run.only(rule), &kernel.elements)).into();
     insta::assert_snapshot!("found_by_pull_reads", texts.join("\n"));
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
     assert!(run.rules.findings().iter().all(Finding::is_closed));
-    let texts: Vec<_> = [Rule::StalledDrain, Rule::StalledUnbind]
-        .map(|rule| shown(run.only(rule), &kernel.elements))
-        .into();
+    let texts: Vec<_> =
+        [Rule::StalledDrain, Rule::StalledUnbind].map(|rule| shown(run.only(rule), &kernel.elements)).into();
     insta::assert_snapshot!("found_by_pull_reads_over", texts.join("\n"));
 }
 

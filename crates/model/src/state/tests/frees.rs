@@ -53,10 +53,7 @@ fn first_page(kernel: &Kernel, token: usize) -> u64 {
 fn sizes_compare_in_whole_pages() {
     for size in [4 * PAGE_SIZE, 4 * PAGE_SIZE - 4000] {
         let (_, matched) = freed(0, size);
-        assert!(
-            matches!(matched, FreeMatch::Exact(closed) if closed.by == ClosedBy::Free),
-            "{matched:?}"
-        );
+        assert!(matches!(matched, FreeMatch::Exact(closed) if closed.by == ClosedBy::Free), "{matched:?}");
     }
 }
 
@@ -64,10 +61,7 @@ fn sizes_compare_in_whole_pages() {
 fn a_free_of_too_much_closes_and_says_so() {
     let (kernel, matched) = freed(0, 5 * PAGE_SIZE);
     assert!(matches!(matched, FreeMatch::TooLarge { freed, .. } if freed == 5 * PAGE_SIZE));
-    assert_eq!(
-        device(&model_of(&kernel.elements), &kernel, 0).reference_count(),
-        0
-    );
+    assert_eq!(device(&model_of(&kernel.elements), &kernel, 0).reference_count(), 0);
 }
 
 #[test]
@@ -79,10 +73,7 @@ fn a_partial_free_leaves_bytes_but_no_reference() {
         (0, 0, vec![(0, 4)]),
     ] {
         let (kernel, matched) = freed(offset, size);
-        assert!(
-            matches!(matched, FreeMatch::Partial { before, .. } if before.count() == 1),
-            "{matched:?}"
-        );
+        assert!(matches!(matched, FreeMatch::Partial { before, .. } if before.count() == 1), "{matched:?}");
         let model = model_of(&kernel.elements);
         let device = device(&model, &kernel, 0);
         let base = device.ranges().next().unwrap().base.unwrap();
@@ -106,9 +97,7 @@ fn a_second_free_is_told_from_one_of_memory_never_seen() {
     let addr = first_page(&kernel, token);
     kernel.give(token, 11, 0);
     kernel.free_event(0, 12, addr, 2 * PAGE_SIZE);
-    let FreeMatch::Again { earlier } = last_free(&kernel) else {
-        panic!("{:?}", last_free(&kernel))
-    };
+    let FreeMatch::Again { earlier } = last_free(&kernel) else { panic!("{:?}", last_free(&kernel)) };
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     assert_eq!(device.taken_by(&earlier.reference).task.unwrap().pid, 10);
@@ -124,21 +113,12 @@ fn memory_from_before_the_attach_can_be_freed() {
     kernel.elements.clear();
     kernel.pull(0, true);
     kernel.free_event(0, 12, addr, PAGE_SIZE);
-    assert_eq!(
-        last_free(&kernel),
-        FreeMatch::Preexisting {
-            bytes: PAGE_SIZE,
-            freed: PAGE_SIZE
-        }
-    );
+    assert_eq!(last_free(&kernel), FreeMatch::Preexisting { bytes: PAGE_SIZE, freed: PAGE_SIZE });
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     let left: Vec<_> = device.preexisting().map(|run| (run.addr, run.size)).collect();
     assert_eq!(left, [(addr + PAGE_SIZE, 3 * PAGE_SIZE)]);
-    assert_eq!(
-        device.preexisting().next().unwrap().pgmap,
-        Some(kernel.pgmaps(0)[0])
-    );
+    assert_eq!(device.preexisting().next().unwrap().pgmap, Some(kernel.pgmaps(0)[0]));
 }
 
 #[test]
@@ -153,12 +133,7 @@ fn a_list_is_its_allocation_and_its_nested_free_is_explained() {
     let (_, list) = known.reference_at(addr).unwrap();
     assert_eq!((list.taken.kind().name(), list.count()), ("scatter list", 1));
     assert_eq!(known.taken_by(list).caller, Some(0xffff_ffff_8200_0000));
-    assert!(
-        model
-            .changes()
-            .iter()
-            .any(|change| matches!(change.what, What::Linked(_)))
-    );
+    assert!(model.changes().iter().any(|change| matches!(change.what, What::Linked(_))));
 
     kernel.give(token, 11, 0);
     assert!(matches!(last_free(&kernel), FreeMatch::OfScatterList(closed) if closed.by == ClosedBy::SglFree));
@@ -203,20 +178,10 @@ fn a_burst_covers_several_mmaps_and_parts_of_them() {
         event.page = Some(struct_page(addr + PAGE_SIZE));
         event.count = Some(6);
     });
-    assert_eq!(
-        last_pages(&kernel),
-        PageMatch {
-            matched: 5,
-            unmatched: 1,
-            ..PageMatch::default()
-        }
-    );
+    assert_eq!(last_pages(&kernel), PageMatch { matched: 5, unmatched: 1, ..PageMatch::default() });
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
-    let left: Vec<_> = device
-        .references()
-        .map(|(_, left)| (left.at.id.seq, left.count()))
-        .collect();
+    let left: Vec<_> = device.references().map(|(_, left)| (left.at.id.seq, left.count())).collect();
     assert_eq!(left, [(0, 1)]);
     assert_eq!(device.held(device.ranges().next().unwrap()).mmap_pages, 1);
 }
@@ -231,13 +196,7 @@ fn a_failing_mmap_keeps_what_it_had_inserted() {
         event.failed = true;
     });
     let model = model_of(&kernel.elements);
-    assert_eq!(
-        device(&model, &kernel, 0)
-            .references()
-            .map(|(_, left)| left.count())
-            .sum::<u64>(),
-        2
-    );
+    assert_eq!(device(&model, &kernel, 0).references().map(|(_, left)| left.count()).sum::<u64>(), 2);
 }
 
 #[test]
@@ -265,11 +224,7 @@ fn pages_given_out_again_before_their_free_is_told() {
     let (known, pids) = (device(&model, &kernel, 0), |pid| {
         move |taker: super::super::TakenBy<'_>| taker.task.unwrap().pid == pid
     });
-    assert!(
-        known
-            .references()
-            .any(|(_, left)| pids(20)(known.taken_by(left)) && left.count() == 2)
-    );
+    assert!(known.references().any(|(_, left)| pids(20)(known.taken_by(left)) && left.count() == 2));
     let now_ns = kernel.now_ns;
     burst(&mut kernel, now_ns, now_ns + 1);
     assert_eq!(last_pages(&kernel).matched, 2, "this one is of the second mmap");
@@ -294,17 +249,12 @@ fn pages_that_went_round_twice_before_a_free_is_told() {
         kernel.event(0, Kind::PageFree, Hook::PageFree, 10, |event| {
             event.page = Some(struct_page(addr));
             event.count = Some(2);
-            event.span = Some(Span {
-                first_ns,
-                last_ns: first_ns + 1,
-            });
+            event.span = Some(Span { first_ns, last_ns: first_ns + 1 });
         });
         assert_eq!(last_pages(&kernel).explained, 2);
     }
     let model = model_of(&kernel.elements);
-    let held = device(&model, &kernel, 0)
-        .references()
-        .map(|(_, left)| left.count());
+    let held = device(&model, &kernel, 0).references().map(|(_, left)| left.count());
     assert_eq!(held.sum::<u64>(), 2, "the third holder's are out");
 }
 
@@ -319,11 +269,7 @@ fn an_allocation_where_something_was_out_ends_that() {
     });
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
-    let taker = |addr| {
-        device
-            .reference_at(addr)
-            .map(|(_, found)| device.taken_by(found).task.unwrap().pid)
-    };
+    let taker = |addr| device.reference_at(addr).map(|(_, found)| device.taken_by(found).task.unwrap().pid);
     assert_eq!(taker(addr), Some(10));
     assert_eq!(taker(addr + PAGE_SIZE), Some(20));
     assert_eq!(taker(addr + 2 * PAGE_SIZE), Some(10));
@@ -346,10 +292,7 @@ fn memory_from_before_the_attach_is_given_out_again_before_its_free_is_told() {
         }
         kernel.flush();
         let freed = last_pages(&kernel);
-        assert_eq!(
-            (freed.explained, freed.matched),
-            (if is_placed { 2 } else { 0 }, 0)
-        );
+        assert_eq!((freed.explained, freed.matched), (if is_placed { 2 } else { 0 }, 0));
         assert_eq!(freed.unplaced, !is_placed);
     }
 }

@@ -94,12 +94,7 @@ fn what_a_read_finds_half_set_stays_half() {
     let addr = kernel.out(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
     let device_address = kernel.address(0);
     let from_ns = kernel.now_ns + 1;
-    let run = user::Run {
-        device: device_address,
-        pgmap: None,
-        addr: addr + PAGE_SIZE,
-        size: PAGE_SIZE,
-    };
+    let run = user::Run { device: device_address, pgmap: None, addr: addr + PAGE_SIZE, size: PAGE_SIZE };
     kernel.now_ns += 1_000_000;
     kernel.user(|writer, time_ns| writer.run(time_ns, &run));
     let pulled = user::Pulled {
@@ -113,10 +108,7 @@ fn what_a_read_finds_half_set_stays_half() {
     let model = model_of(&kernel.elements);
     let known = device(&model, &kernel, 0);
     let (_, left) = known.reference_at(addr + PAGE_SIZE).unwrap();
-    assert_eq!(
-        (left.bytes(), left.partial, known.reference_count()),
-        (PAGE_SIZE, true, 1)
-    );
+    assert_eq!((left.bytes(), left.partial, known.reference_count()), (PAGE_SIZE, true, 1));
 }
 
 /// A free is recorded at its entry, before its bits clear.
@@ -181,10 +173,7 @@ fn a_loss_is_uncertain_until_a_later_read() {
         assert_eq!((doubts(&kernel).hot.is_some(), doubt.lost), (hot, 3));
         assert_eq!(doubt.since_ns, kernel.now_ns);
         kernel.pull(0, true);
-        assert!(
-            !doubts(&kernel).is_empty(),
-            "it began before the last record can have been lost"
-        );
+        assert!(!doubts(&kernel).is_empty(), "it began before the last record can have been lost");
         kernel.now_ns = to_ns;
         kernel.pull(0, true);
         assert!(doubts(&kernel).is_empty());
@@ -220,14 +209,8 @@ fn lost_steps_of_a_teardown_stay_lost() {
 #[test]
 fn a_record_of_a_later_version_is_a_doubt() {
     let mut kernel = bound();
-    let id = Id {
-        run: 7,
-        cpu: 0,
-        seq: Ring::Hot.sequence(99),
-    };
-    kernel
-        .elements
-        .push(Element::Unknown(DecodeError::UnknownKind { id, kind: 63 }));
+    let id = Id { run: 7, cpu: 0, seq: Ring::Hot.sequence(99) };
+    kernel.elements.push(Element::Unknown(DecodeError::UnknownKind { id, kind: 63 }));
     let model = model_of(&kernel.elements);
     assert_eq!(device(&model, &kernel, 0).uncertain().hot.unwrap().unreadable, 1);
 }
@@ -246,12 +229,7 @@ fn a_taker_from_before_a_loss_is_not_sure_any_more() {
     let known = device(&model, &kernel, 0);
     let mut sure: Vec<_> = known
         .references()
-        .map(|(_, reference)| {
-            (
-                known.taken_by(reference).task.unwrap().pid,
-                known.is_sure(reference),
-            )
-        })
+        .map(|(_, reference)| (known.taken_by(reference).task.unwrap().pid, known.is_sure(reference)))
         .collect();
     sure.sort_unstable();
     assert_eq!(sure, [(10, false), (11, true)]);
@@ -280,13 +258,7 @@ fn a_hang_that_began_before_the_start_shows() {
     let pgmap = kernel.pgmaps(0)[0];
     kernel.elements.clear();
     let holder = crate::testing::simulate::task(6);
-    let state = |chunk: u8, freed: bool| State {
-        chunk,
-        atomic: !freed,
-        dead: !freed,
-        exited: false,
-        freed,
-    };
+    let state = |chunk: u8, freed: bool| State { chunk, atomic: !freed, dead: !freed, exited: false, freed };
     kernel.event(0, Kind::RangeState, Hook::Pull, 1, |event| {
         event.state = Some(state(0, true));
         event.addr = Some(0x1000);
@@ -308,10 +280,7 @@ fn a_hang_that_began_before_the_start_shows() {
     assert!(range.is_draining());
     assert_eq!((range.stage(), range.chunk), (Stage::Killed, Some(1)));
     let lock = known.lock().unwrap();
-    assert_eq!(
-        (lock.holder.map(|task: Task| task.pid), lock.waiting_ns),
-        (Some(6), Some(99))
-    );
+    assert_eq!((lock.holder.map(|task: Task| task.pid), lock.waiting_ns), (Some(6), Some(99)));
     assert_eq!(known.published(), Some(true));
 }
 

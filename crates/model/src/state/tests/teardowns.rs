@@ -48,10 +48,7 @@ fn a_teardown_is_its_steps_from_first_to_last() {
     for range in device.ranges() {
         assert_eq!(range.stage(), Stage::Released);
         let steps: Vec<_> = teardown.steps_of(range.id).map(|step| step.kind.name()).collect();
-        assert_eq!(
-            steps.join(" "),
-            "unmap_mappings memremap_release kill drained remove unmapped"
-        );
+        assert_eq!(steps.join(" "), "unmap_mappings memremap_release kill drained remove unmapped");
         let steps = range.steps;
         assert!(steps.killed.unwrap().time_ns < steps.drained.unwrap().time_ns);
         assert!(steps.unmapped.unwrap().time_ns < steps.release.unwrap().time_ns);
@@ -64,10 +61,7 @@ fn a_pointer_that_comes_back_is_another_range() {
     kernel.unbind(0, 6);
     kernel.bind(0, 5, &[8]);
     let model = model_of(&kernel.elements);
-    let ranges: Vec<_> = device(&model, &kernel, 0)
-        .ranges()
-        .map(|range| (range.id, range.stage()))
-        .collect();
+    let ranges: Vec<_> = device(&model, &kernel, 0).ranges().map(|range| (range.id, range.stage())).collect();
     assert_eq!(ranges[0].0.pgmap, ranges[1].0.pgmap);
     assert_eq!((ranges[0].0.generation, ranges[1].0.generation), (0, 1));
     assert_eq!((ranges[0].1, ranges[1].1), (Stage::Released, Stage::Live));
@@ -80,10 +74,7 @@ fn brackets_without_p2p_memory_are_no_teardown() {
     for _ in 0..2 {
         step(&mut kernel, 6, Kind::Unbind, None);
         let model = model_of(&kernel.elements);
-        assert!(
-            device(&model, &kernel, 0).pending_teardown().is_some(),
-            "it can be stuck"
-        );
+        assert!(device(&model, &kernel, 0).pending_teardown().is_some(), "it can be stuck");
         step(&mut kernel, 6, Kind::Unbound, None);
     }
     let model = model_of(&kernel.elements);
@@ -156,11 +147,9 @@ fn a_start_in_the_middle_sees_the_tail() {
 fn a_refused_add_is_counted_and_is_no_teardown() {
     let mut kernel = bound(&[8]);
     let pgmap = 0xffff_8880_7777_0000;
-    for (kind, hook) in [
-        (Kind::Kill, Hook::Kill),
-        (Kind::Drained, Hook::Drained),
-        (Kind::Unmapped, Hook::Unmapped),
-    ] {
+    for (kind, hook) in
+        [(Kind::Kill, Hook::Kill), (Kind::Drained, Hook::Drained), (Kind::Unmapped, Hook::Unmapped)]
+    {
         kernel.event(0, kind, hook, 5, |event| {
             event.pgmap = Some(pgmap);
             event.count = (kind == Kind::Kill).then_some(0);
@@ -208,10 +197,7 @@ fn an_add_that_fails_behind_its_memremap_is_no_teardown_either() {
 fn the_bar_is_told_by_the_add_of_the_same_task() {
     let kernel = bound(&[8, 8]);
     let model = model_of(&kernel.elements);
-    let bars: Vec<_> = device(&model, &kernel, 0)
-        .ranges()
-        .map(|range| range.bar)
-        .collect();
+    let bars: Vec<_> = device(&model, &kernel, 0).ranges().map(|range| range.bar).collect();
     assert_eq!(bars, [Some(0), Some(1)]);
 }
 
@@ -231,25 +217,15 @@ fn armed_hooks_have_a_window() {
     let mut kernel = bound(&[8]);
     let pgmap = kernel.pgmaps(0)[0];
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
-    let mut change = user::Change {
-        hook: Hook::DmaMapSg,
-        attached: true,
-        method: Method::Fentry,
-        armed: true,
-    };
+    let mut change =
+        user::Change { hook: Hook::DmaMapSg, attached: true, method: Method::Fentry, armed: true };
     kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
     let from_ns = kernel.now_ns;
     change.attached = false;
     kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
     let model = model_of(&kernel.elements);
     let armed = device(&model, &kernel, 0).pending_teardown().unwrap().armed;
-    assert_eq!(
-        armed,
-        Some(Armed {
-            from_ns,
-            to_ns: Some(kernel.now_ns)
-        })
-    );
+    assert_eq!(armed, Some(Armed { from_ns, to_ns: Some(kernel.now_ns) }));
     assert!(!model.hooks().is_attached(Hook::DmaMapSg));
 }
 
@@ -267,25 +243,11 @@ fn a_killed_range_is_accounted_for() {
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     kernel.event(0, Kind::RangeState, Hook::Pull, 1, |event| {
         event.pgmap = Some(pgmap);
-        event.state = Some(State {
-            chunk: 0,
-            atomic: true,
-            dead: true,
-            exited: false,
-            freed: false,
-        });
-        event.refs = Some(Refs {
-            count: 10,
-            estimate: false,
-        });
+        event.state = Some(State { chunk: 0, atomic: true, dead: true, exited: false, freed: false });
+        event.refs = Some(Refs { count: 10, estimate: false });
     });
     let model = model_of(&kernel.elements);
-    let accounted = device(&model, &kernel, 0)
-        .ranges()
-        .next()
-        .unwrap()
-        .accounted()
-        .unwrap();
+    let accounted = device(&model, &kernel, 0).ranges().next().unwrap().accounted().unwrap();
     assert_eq!((accounted.residual, accounted.known), (10, 5));
     assert_eq!(accounted.unknown, 1..=3, "three pages of nobody knows whom");
     assert_eq!(accounted.unexplained, 2..=4);
@@ -326,22 +288,13 @@ fn mappings_are_known_where_both_hooks_are_attached() {
     map(&mut kernel, Kind::Map, Hook::MapSg, 64);
     assert_eq!(mapped(&model_of(&kernel.elements), &kernel), None);
     for hook in [Hook::MapSg, Hook::UnmapSg] {
-        let change = user::Change {
-            hook,
-            attached: true,
-            method: Method::Kprobe,
-            armed: false,
-        };
+        let change = user::Change { hook, attached: true, method: Method::Kprobe, armed: false };
         kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
     }
     map(&mut kernel, Kind::Map, Hook::MapSg, 64);
     map(&mut kernel, Kind::Map, Hook::MapSg, 64);
     map(&mut kernel, Kind::Unmap, Hook::UnmapSg, 64);
-    assert_eq!(
-        mapped(&model_of(&kernel.elements), &kernel),
-        Some((1, 0)),
-        "it was mapped twice"
-    );
+    assert_eq!(mapped(&model_of(&kernel.elements), &kernel), Some((1, 0)), "it was mapped twice");
     map(&mut kernel, Kind::Unmap, Hook::UnmapSg, 128);
     assert_eq!(mapped(&model_of(&kernel.elements), &kernel), Some((1, 1)));
 }
@@ -370,24 +323,15 @@ fn a_refused_add_whose_kill_looked_like_one_is_none_in_the_end() {
 fn what_is_attached_from_the_start_is_known_without_a_record() {
     let kernel = bound(&[8]);
     let mut model = Model::new();
-    let change = |hook| user::Change {
-        hook,
-        attached: true,
-        method: Method::Fentry,
-        armed: false,
-    };
+    let change = |hook| user::Change { hook, attached: true, method: Method::Fentry, armed: false };
     let device = kernel.address(0);
     for hooks in [&[Hook::MapSg][..], &[Hook::UnmapSg]] {
         kernel.elements.iter().for_each(|element| model.apply(element));
-        let mappings = model
-            .device(device)
-            .and_then(|device| device.mappings(model.hooks()));
+        let mappings = model.device(device).and_then(|device| device.mappings(model.hooks()));
         assert!(mappings.is_none(), "not both are seen");
         model.attached(hooks.iter().copied().map(change), kernel.now_ns);
     }
-    let mappings = model
-        .device(device)
-        .and_then(|device| device.mappings(model.hooks()));
+    let mappings = model.device(device).and_then(|device| device.mappings(model.hooks()));
     assert!(mappings.is_some());
     assert_eq!(model.hooks().armed_since_ns(), None);
 }

@@ -29,8 +29,8 @@ fn record() -> impl Strategy<Value = Record> {
         [word(), word(), word(), word()],
         (number, small, any::<bool>()),
     )
-        .prop_map(
-            |((kind, hook, valid, time), (pid, bus, pgmap), words, (number, small, late))| Record {
+        .prop_map(|((kind, hook, valid, time), (pid, bus, pgmap), words, (number, small, late))| {
+            Record {
                 kind,
                 hook,
                 valid: valid | p2p_trace_common::valid::DEVICE,
@@ -44,8 +44,8 @@ fn record() -> impl Strategy<Value = Record> {
                 number,
                 small,
                 ..user::blank(7)
-            },
-        )
+            }
+        })
 }
 
 /// Any element of a stream.

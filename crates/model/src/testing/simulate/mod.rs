@@ -33,13 +33,8 @@ const STEP_NS: u64 = 1_000_000;
 /// Between two ticks, when nothing happens.
 const TICK_NS: u64 = 250_000_000;
 /// Hooks that are attached only while a teardown is pending.
-pub const ARMED: [Hook; 5] = [
-    Hook::DmaMapSg,
-    Hook::DmaMapPage,
-    Hook::DmaMapPhys,
-    Hook::DmaIovaLink,
-    Hook::BlkDmaMap,
-];
+pub const ARMED: [Hook; 5] =
+    [Hook::DmaMapSg, Hook::DmaMapPage, Hook::DmaMapPhys, Hook::DmaIovaLink, Hook::BlkDmaMap];
 /// As `page_offset_base` may be.
 pub const DIRECT_MAP: u64 = 0xffff_8881_4000_0000;
 /// As `vmemmap_base` may be.
@@ -166,9 +161,7 @@ impl Kernel {
 
     /// Who has each page that is out of a device.
     pub fn pages(&self, device: usize) -> BTreeMap<u64, u32> {
-        let pages = self
-            .out(device)
-            .flat_map(|(_, out)| out.pages.iter().map(|&page| (page, out.pid)));
+        let pages = self.out(device).flat_map(|(_, out)| out.pages.iter().map(|&page| (page, out.pid)));
         pages.collect()
     }
 
@@ -179,11 +172,7 @@ impl Kernel {
 
     /// The pgmaps of the device's ranges, the newest first.
     pub fn pgmaps(&self, device: usize) -> Vec<u64> {
-        self.devices[device]
-            .ranges
-            .iter()
-            .map(|range| range.pgmap)
-            .collect()
+        self.devices[device].ranges.iter().map(|range| range.pgmap).collect()
     }
 
     const fn pass(&mut self) -> u64 {
@@ -261,12 +250,8 @@ impl Kernel {
     /// Tells that these hooks are attached, or detached.
     pub fn attach(&mut self, hooks: impl IntoIterator<Item = Hook>, attached: bool) {
         for hook in hooks {
-            let change = user::Change {
-                hook,
-                attached,
-                method: Method::Fentry,
-                armed: ARMED.contains(&hook),
-            };
+            let change =
+                user::Change { hook, attached, method: Method::Fentry, armed: ARMED.contains(&hook) };
             self.user(|writer, time_ns| writer.attach(time_ns, &change));
         }
     }
@@ -287,10 +272,7 @@ impl Kernel {
     pub fn add_range(&mut self, device: usize, pid: u32, start: u64, pages: u64) {
         let number = self.devices[device].ranges.len();
         let pgmap = 0xffff_8880_0100_0000 + (device as u64) * 0x1000 + (number as u64) * 0x100;
-        let physical = Range {
-            start,
-            end: start + pages * PAGE_SIZE - 1,
-        };
+        let physical = Range { start, end: start + pages * PAGE_SIZE - 1 };
         self.event(device, Kind::Memremap, Hook::Memremap, pid, |event| {
             event.pgmap = Some(pgmap);
             event.range = Some(physical);
@@ -301,13 +283,7 @@ impl Kernel {
             event.bar = Some(number as u16);
             event.ret = Some(0);
         });
-        let range = SimRange {
-            pgmap,
-            physical,
-            killed: false,
-            freed: false,
-            stray: 0,
-        };
+        let range = SimRange { pgmap, physical, killed: false, freed: false, stray: 0 };
         self.devices[device].ranges.insert(0, range);
     }
 }

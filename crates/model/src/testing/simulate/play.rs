@@ -144,8 +144,6 @@ pub fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) -> Vec<El
 
 /// A number that looks random.
 pub fn roll(seed: u32, place: usize) -> u8 {
-    let mixed = (u64::from(seed) << 32 | place as u64)
-        .wrapping_add(1)
-        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (u64::from(seed) << 32 | place as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8
 }

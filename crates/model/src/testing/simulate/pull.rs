@@ -13,17 +13,10 @@ impl Kernel {
         let address = self.devices[device].address;
         let taken = self.pages(device);
         for (chunk, range) in self.devices[device].ranges.clone().into_iter().enumerate() {
-            let inside: Vec<_> = self
-                .out(device)
-                .filter(|(_, out)| range.contains(out.pages[0]))
-                .collect();
+            let inside: Vec<_> = self.out(device).filter(|(_, out)| range.contains(out.pages[0])).collect();
             let pages: u64 = inside.iter().map(|(_, out)| out.pages.len() as u64).sum();
             let count = inside.iter().map(|(_, out)| {
-                if out.kind == Kind::Mmap {
-                    out.pages.len() as i64
-                } else {
-                    i64::from(!out.partial)
-                }
+                if out.kind == Kind::Mmap { out.pages.len() as i64 } else { i64::from(!out.partial) }
             });
             let count = count.sum::<i64>() + range.stray as i64;
             self.event(device, Kind::RangeState, Hook::Pull, 1, |event| {
@@ -40,10 +33,7 @@ impl Kernel {
                 if !range.freed {
                     event.pgmap = Some(range.pgmap);
                     event.range = Some(range.physical);
-                    event.refs = Some(Refs {
-                        count,
-                        estimate: !range.killed,
-                    });
+                    event.refs = Some(Refs { count, estimate: !range.killed });
                 }
             });
         }
@@ -63,22 +53,11 @@ impl Kernel {
         }
         let count = runs.len() as u32;
         for (addr, size) in runs {
-            let run = user::Run {
-                device: address,
-                pgmap: None,
-                addr,
-                size,
-            };
+            let run = user::Run { device: address, pgmap: None, addr, size };
             self.user(|writer, time_ns| writer.run(time_ns, &run));
         }
         let to_ns = self.now_ns + STEP_NS;
-        let pulled = user::Pulled {
-            device: address,
-            from_ns,
-            to_ns,
-            runs: count,
-            complete,
-        };
+        let pulled = user::Pulled { device: address, from_ns, to_ns, runs: count, complete };
         self.user(|writer, _| writer.pulled(&pulled));
     }
 }

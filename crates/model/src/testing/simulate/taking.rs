@@ -10,16 +10,12 @@ impl Kernel {
     /// The first run of free pages, in the order of the pool.
     pub fn find(&self, device: usize, pages: u64) -> Option<u64> {
         let taken = self.pages(device);
-        self.devices[device]
-            .ranges
-            .iter()
-            .filter(|range| !range.killed)
-            .find_map(|range| {
-                let (base, size) = (range.base(), range.physical.size() / PAGE_SIZE);
-                (0..size.saturating_sub(pages - 1))
-                    .map(|page| base + page * PAGE_SIZE)
-                    .find(|&first| (0..pages).all(|page| !taken.contains_key(&(first + page * PAGE_SIZE))))
-            })
+        self.devices[device].ranges.iter().filter(|range| !range.killed).find_map(|range| {
+            let (base, size) = (range.base(), range.physical.size() / PAGE_SIZE);
+            (0..size.saturating_sub(pages - 1))
+                .map(|page| base + page * PAGE_SIZE)
+                .find(|&first| (0..pages).all(|page| !taken.contains_key(&(first + page * PAGE_SIZE))))
+        })
     }
 
     pub fn take(&mut self, device: usize, kind: Kind, pid: u32, addr: u64, pages: u64) -> Token {
@@ -61,11 +57,7 @@ impl Kernel {
         let found = self.find(device, pages);
         self.alloc_event(device, pid, found, pages);
         let token = found.map(|addr| self.take(device, Kind::SglAlloc, pid, addr, pages));
-        let busy = |sgl: u64, but: Token| {
-            self.out
-                .iter()
-                .any(|(&token, out)| token != but && out.sgl == sgl)
-        };
+        let busy = |sgl: u64, but: Token| self.out.iter().any(|(&token, out)| token != but && out.sgl == sgl);
         let sgl = token.map(|token| {
             let mut sgl = self.out[&token].sgl;
             while busy(sgl, token) {
@@ -89,10 +81,7 @@ impl Kernel {
     /// `p2pmem_alloc_mmap`.
     pub fn mmap(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
         let addr = self.find(device, pages)?;
-        let range = self.devices[device]
-            .ranges
-            .iter()
-            .find(|range| range.contains(addr));
+        let range = self.devices[device].ranges.iter().find(|range| range.contains(addr));
         let pgmap = range.map(|range| range.pgmap);
         self.event(device, Kind::Mmap, Hook::Mmap, pid, |event| {
             event.page = Some(struct_page(addr));
@@ -148,10 +137,7 @@ impl Kernel {
     /// A page of a user mapping goes back; its record comes with the next flush.
     pub fn free_page(&mut self, device: usize, pid: u32, addr: u64) {
         let now_ns = self.pass();
-        let range = self.devices[device]
-            .ranges
-            .iter()
-            .find(|range| range.contains(addr));
+        let range = self.devices[device].ranges.iter().find(|range| range.contains(addr));
         let pgmap = range.unwrap().pgmap;
         let page = struct_page(addr);
         if let Some(burst) = &mut self.burst {
@@ -163,18 +149,8 @@ impl Kernel {
             }
         }
         self.flush();
-        let span = Span {
-            first_ns: now_ns,
-            last_ns: now_ns,
-        };
-        self.burst = Some(Burst {
-            pgmap,
-            device,
-            pid,
-            first: page,
-            count: 1,
-            span,
-        });
+        let span = Span { first_ns: now_ns, last_ns: now_ns };
+        self.burst = Some(Burst { pgmap, device, pid, first: page, count: 1, span });
     }
 
     /// Writes the pages that were freed and not told yet.

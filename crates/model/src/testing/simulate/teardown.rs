@@ -58,13 +58,8 @@ impl Kernel {
         for pgmap in self.pgmaps(device) {
             left.extend(of_range(order, pgmap));
         }
-        let closing = [
-            Kind::Release,
-            Kind::Released,
-            Kind::DevresReleased,
-            Kind::DriverRemoved,
-            Kind::Unbound,
-        ];
+        let closing =
+            [Kind::Release, Kind::Released, Kind::DevresReleased, Kind::DriverRemoved, Kind::Unbound];
         left.extend(closing.map(Do::Device));
         self.devices[device].script = Some(Script { pid, left });
     }
@@ -187,15 +182,9 @@ impl Kernel {
 /// The steps of one range.
 fn of_range(order: Order, pgmap: u64) -> Vec<Do> {
     let range = |kind| Do::Range(kind, pgmap);
-    let mut steps = vec![
-        range(Kind::UnmapMappings),
-        range(Kind::MemremapRelease),
-        range(Kind::Kill),
-    ];
-    let (drain, removal) = (
-        [Do::Wait(pgmap), range(Kind::Drained)],
-        [range(Kind::Remove), range(Kind::Unmapped)],
-    );
+    let mut steps = vec![range(Kind::UnmapMappings), range(Kind::MemremapRelease), range(Kind::Kill)];
+    let (drain, removal) =
+        ([Do::Wait(pgmap), range(Kind::Drained)], [range(Kind::Remove), range(Kind::Unmapped)]);
     match order {
         Order::Right => steps.extend(std::iter::once(Do::Pull).chain(drain).chain(removal)),
         Order::RemovedFirst => steps.extend(removal.into_iter().chain(drain)),
@@ -209,7 +198,4 @@ fn hook_of(kind: Kind) -> Hook {
     Hook::from_name(kind.name()).unwrap()
 }
 
-const ZERO: Refs = Refs {
-    count: 0,
-    estimate: false,
-};
+const ZERO: Refs = Refs { count: 0, estimate: false };

@@ -20,9 +20,6 @@ pub(super) fn extract(data: &[u8]) -> Result<Vec<u8>, BtfError> {
 fn find(data: &[u8]) -> Option<&[u8]> {
     let header = FileHeader64::<LittleEndian>::parse(data).ok()?;
     let endian = header.endian().ok()?;
-    let (_, section) = header
-        .sections(endian, data)
-        .ok()?
-        .section_by_name(endian, b".BTF")?;
+    let (_, section) = header.sections(endian, data).ok()?.section_by_name(endian, b".BTF")?;
     section.data(endian, data).ok()
 }

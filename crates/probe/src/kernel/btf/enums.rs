@@ -8,9 +8,7 @@ impl Btf {
     ///
     /// A value above `i64::MAX` of an unsigned 64-bit enum keeps its bits.
     pub(crate) fn enum_value(&self, name: &str, enumerator: &str) -> Option<i64> {
-        self.named(name)
-            .filter(|ty| ty.kind().is_enum())
-            .find_map(|ty| self.value_in(&ty, enumerator))
+        self.named(name).filter(|ty| ty.kind().is_enum()).find_map(|ty| self.value_in(&ty, enumerator))
     }
 
     /// The value of an enumerator of any enum, named or not. Looks through all types: for a few lookups, not many.

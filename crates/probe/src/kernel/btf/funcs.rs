@@ -47,10 +47,7 @@ impl Btf {
     /// The function of this name; where static functions share it, the first, which is the one attach takes too.
     pub(crate) fn func(&self, name: &str) -> Option<Func> {
         let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;
-        let proto = self
-            .index
-            .get(&self.data, func.size_or_id)
-            .filter(|ty| ty.kind() == Kind::FUNC_PROTO)?;
+        let proto = self.index.get(&self.data, func.size_or_id).filter(|ty| ty.kind() == Kind::FUNC_PROTO)?;
         let params = proto
             .tail
             .chunks_exact(8)
@@ -63,10 +60,7 @@ impl Btf {
                 points_to: self.pointee(type_id),
             })
             .collect();
-        Some(Func {
-            params,
-            returns: (proto.size_or_id != 0).then(|| self.shape(proto.size_or_id)),
-        })
+        Some(Func { params, returns: (proto.size_or_id != 0).then(|| self.shape(proto.size_or_id)) })
     }
 
     /// The name of the struct or union that a pointer type points to.

@@ -58,21 +58,12 @@ impl Btf {
     ///
     /// [`LookupError`] says which part of the question this kernel has no answer to.
     pub(crate) fn member(&self, name: &str, path: &str) -> Result<Member, LookupError> {
-        let mut answer = Err(LookupError::NoType {
-            name: name.to_owned(),
-        });
+        let mut answer = Err(LookupError::NoType { name: name.to_owned() });
         for root in self.composites(name) {
-            let mut walk = Walk {
-                btf: self,
-                name,
-                budget: BUDGET,
-            };
+            let mut walk = Walk { btf: self, name, budget: BUDGET };
             match (walk.follow(root, path), &answer) {
                 (Ok(member), Ok(earlier)) if member != *earlier => {
-                    return Err(LookupError::Ambiguous {
-                        name: name.to_owned(),
-                        path: path.to_owned(),
-                    });
+                    return Err(LookupError::Ambiguous { name: name.to_owned(), path: path.to_owned() });
                 }
                 (Ok(member), _) => answer = Ok(member),
                 (Err(error), Err(LookupError::NoType { .. })) => answer = Err(error),
@@ -120,12 +111,10 @@ impl Walk<'_> {
         let mut bits = 0u32;
         let mut components = path.split('.').peekable();
         while let Some(component) = components.next() {
-            let found = self
-                .find(at, component.as_bytes(), 0)?
-                .ok_or_else(|| LookupError::NoMember {
-                    name: self.name.to_owned(),
-                    member: component.to_owned(),
-                })?;
+            let found = self.find(at, component.as_bytes(), 0)?.ok_or_else(|| LookupError::NoMember {
+                name: self.name.to_owned(),
+                member: component.to_owned(),
+            })?;
             bits = bits.saturating_add(found.bit_offset);
             if components.peek().is_none() {
                 return Ok(Member {
@@ -135,14 +124,9 @@ impl Walk<'_> {
                     size: self.btf.size_of(found.type_id),
                 });
             }
-            at = self
-                .btf
-                .element(found.type_id)
-                .filter(|ty| ty.kind().is_composite())
-                .ok_or_else(|| LookupError::NotComposite {
-                    name: self.name.to_owned(),
-                    member: component.to_owned(),
-                })?;
+            at = self.btf.element(found.type_id).filter(|ty| ty.kind().is_composite()).ok_or_else(|| {
+                LookupError::NotComposite { name: self.name.to_owned(), member: component.to_owned() }
+            })?;
         }
         // `split` yields at least one component, so this is not reached.
         Err(self.endless())
@@ -192,16 +176,10 @@ impl Walk<'_> {
             .map(|(encoding, size)| (encoding >> 16 & 0xff, encoding & 0xff, size))
             .filter(|&(_, width, size)| width != size.saturating_mul(8))
             .map_or((0, None), |(shift, width, _)| (shift, Some(width)));
-        Found {
-            bit_offset: place.saturating_add(shift),
-            bit_field: width,
-            type_id,
-        }
+        Found { bit_offset: place.saturating_add(shift), bit_field: width, type_id }
     }
 
     fn endless(&self) -> LookupError {
-        LookupError::Endless {
-            name: self.name.to_owned(),
-        }
+        LookupError::Endless { name: self.name.to_owned() }
     }
 }

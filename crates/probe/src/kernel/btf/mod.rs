@@ -65,11 +65,7 @@ impl Btf {
     /// [`BtfError`] if the bytes are not complete little-endian BTF. References between types are not checked here: a
     /// damaged one makes the lookups that meet it answer "not there".
     pub(crate) fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
-        let data = if elf::is_elf(&data) {
-            elf::extract(&data)?
-        } else {
-            data
-        };
+        let data = if elf::is_elf(&data) { elf::extract(&data)? } else { data };
         let index = Index::build(&data)?;
         let names = Names::build(&data, &index);
         Ok(Self { data, index, names })
@@ -81,10 +77,7 @@ impl Btf {
     ///
     /// [`BtfError::Read`] if the file cannot be read, otherwise as [`Btf::parse`].
     pub(crate) fn read(path: &Path) -> Result<Self, BtfError> {
-        let data = fs::read(path).map_err(|source| BtfError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let data = fs::read(path).map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
         Self::parse(data)
     }
 

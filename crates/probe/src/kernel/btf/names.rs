@@ -14,10 +14,8 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn build(data: &[u8], index: &Index) -> Self {
         let count = index.len();
-        let mut names = Self {
-            heads: vec![0; (count as usize).next_power_of_two()],
-            next: vec![0; count as usize + 1],
-        };
+        let mut names =
+            Self { heads: vec![0; (count as usize).next_power_of_two()], next: vec![0; count as usize + 1] };
         // Backwards, so that each chain ends up in ascending order.
         for id in (1..=count).rev() {
             let Some(ty) = index.get(data, id) else { continue };

@@ -52,16 +52,8 @@ const KERNELS: &[Known] = &[
         page_has_pgmap: true,
         provider: false,
         remove_memory: &["nid", "start", "size", "altmap"],
-        present: &[
-            "pci_p2pdma_map_sg_attrs",
-            "pci_p2pdma_unmap_sg_attrs",
-            "free_devmap_managed_page",
-        ],
-        absent: &[
-            "p2pmem_alloc_mmap",
-            "pci_p2pdma_map_segment",
-            "device_unbind_cleanup",
-        ],
+        present: &["pci_p2pdma_map_sg_attrs", "pci_p2pdma_unmap_sg_attrs", "free_devmap_managed_page"],
+        absent: &["p2pmem_alloc_mmap", "pci_p2pdma_map_segment", "device_unbind_cleanup"],
     },
     Known {
         version: "6.1",
@@ -71,11 +63,7 @@ const KERNELS: &[Known] = &[
         page_has_pgmap: true,
         provider: false,
         remove_memory: &["start", "size", "altmap"],
-        present: &[
-            "pci_p2pdma_map_segment",
-            "calc_map_type_and_dist",
-            "device_unbind_cleanup",
-        ],
+        present: &["pci_p2pdma_map_segment", "calc_map_type_and_dist", "device_unbind_cleanup"],
         absent: &["p2pmem_alloc_mmap", "pci_p2pdma_map_sg_attrs", "pcim_p2pdma_init"],
     },
     Known {
@@ -92,11 +80,7 @@ const KERNELS: &[Known] = &[
             "pci_p2pdma_unmap_mappings",
             "__dma_map_sg_attrs",
         ],
-        absent: &[
-            "p2pdma_folio_free",
-            "__pci_p2pdma_update_state",
-            "pci_p2pdma_map_type",
-        ],
+        absent: &["p2pdma_folio_free", "__pci_p2pdma_update_state", "pci_p2pdma_map_type"],
     },
     Known {
         version: "7.3",
@@ -106,17 +90,8 @@ const KERNELS: &[Known] = &[
         page_has_pgmap: false,
         provider: true,
         remove_memory: &["start", "size", "altmap", "pgmap"],
-        present: &[
-            "p2pmem_alloc_mmap",
-            "p2pdma_folio_free",
-            "pci_p2pdma_map_type",
-            "pcim_p2pdma_provider",
-        ],
-        absent: &[
-            "p2pdma_page_free",
-            "pci_p2pdma_map_segment",
-            "pci_p2pdma_map_sg_attrs",
-        ],
+        present: &["p2pmem_alloc_mmap", "p2pdma_folio_free", "pci_p2pdma_map_type", "pcim_p2pdma_provider"],
+        absent: &["p2pdma_page_free", "pci_p2pdma_map_segment", "pci_p2pdma_map_sg_attrs"],
     },
 ];
 
@@ -163,61 +138,28 @@ const MEMBERS: &[(&str, &str, Shape)] = &[
 fn check(known: &Known, btf: &Btf) {
     let version = known.version;
     for &(name, path, shape) in MEMBERS {
-        let member = btf
-            .member(name, path)
-            .unwrap_or_else(|error| panic!("{version}: {error}"));
+        let member = btf.member(name, path).unwrap_or_else(|error| panic!("{version}: {error}"));
         assert_eq!(member.shape, shape, "{version}: {name}.{path}");
         assert!(member.offset().is_some(), "{version}: {name}.{path}");
     }
-    assert_eq!(
-        btf.enum_value("memory_type", "MEMORY_DEVICE_PCI_P2PDMA"),
-        Some(known.memory_type_p2pdma)
-    );
-    assert_eq!(
-        btf.enumerator("MEMORY_DEVICE_PCI_P2PDMA"),
-        Some(known.memory_type_p2pdma)
-    );
-    assert_eq!(
-        btf.member_type_is_pointer("dev_pagemap", "ref"),
-        Some(known.ref_is_pointer)
-    );
-    assert_eq!(
-        btf.member_offset("dev_pagemap", "internal_ref").is_some(),
-        known.ref_is_pointer
-    );
-    assert_eq!(
-        btf.member_offset("pci_p2pdma_pagemap", "pgmap"),
-        Some(known.pgmap),
-        "{version}"
-    );
-    assert_eq!(
-        btf.member_offset("page", "pgmap"),
-        known.page_has_pgmap.then_some(8),
-        "{version}"
-    );
+    assert_eq!(btf.enum_value("memory_type", "MEMORY_DEVICE_PCI_P2PDMA"), Some(known.memory_type_p2pdma));
+    assert_eq!(btf.enumerator("MEMORY_DEVICE_PCI_P2PDMA"), Some(known.memory_type_p2pdma));
+    assert_eq!(btf.member_type_is_pointer("dev_pagemap", "ref"), Some(known.ref_is_pointer));
+    assert_eq!(btf.member_offset("dev_pagemap", "internal_ref").is_some(), known.ref_is_pointer);
+    assert_eq!(btf.member_offset("pci_p2pdma_pagemap", "pgmap"), Some(known.pgmap), "{version}");
+    assert_eq!(btf.member_offset("page", "pgmap"), known.page_has_pgmap.then_some(8), "{version}");
     let folio = (!known.page_has_pgmap).then_some(8);
     assert_eq!(btf.member_offset("folio", "pgmap"), folio, "{version}");
-    assert_eq!(
-        btf.member_offset("page", "zone_device_data"),
-        Some(16),
-        "{version}"
-    );
+    assert_eq!(btf.member_offset("page", "zone_device_data"), Some(16), "{version}");
     assert_eq!(btf.has_struct("p2pdma_provider"), known.provider, "{version}");
-    assert!(
-        matches!(btf.member_offset("pci_dev", "dev"), Some(200 | 208)),
-        "{version}"
-    );
+    assert!(matches!(btf.member_offset("pci_dev", "dev"), Some(200 | 208)), "{version}");
     assert_eq!(btf.member_offset("pci_bus", "domain_nr"), None, "{version}");
     assert_eq!(btf.struct_size("page"), Some(64), "{version}");
     let force_atomic = btf.member("percpu_ref_data", "force_atomic").unwrap();
     assert_eq!(force_atomic.bit_field, Some(1), "{version}");
 
     let counted = |name, path| btf.member(name, path).is_ok();
-    assert_eq!(
-        counted("bpf_prog_info", "recursion_misses"),
-        version != "5.10",
-        "{version}"
-    );
+    assert_eq!(counted("bpf_prog_info", "recursion_misses"), version != "5.10", "{version}");
     let kprobes = counted("bpf_link_info", "perf_event.kprobe.missed");
     assert_eq!(kprobes, matches!(version, "6.12" | "7.3"), "{version}");
 

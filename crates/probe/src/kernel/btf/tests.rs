@@ -43,17 +43,9 @@ fn sample() -> Builder {
     b.typedef("pagemap_t", b.count());
     // The same name in two namespaces, and an enum with values at the edges.
     b.structure("arch_remove_memory", 4, &[]);
-    b.function(
-        "arch_remove_memory",
-        0,
-        &[("nid", int), ("start", u64_), ("map", ref_)],
-    );
+    b.function("arch_remove_memory", 0, &[("nid", int), ("start", u64_), ("map", ref_)]);
     b.function("printk", int, &[("fmt", name_ptr), ("", 0)]);
-    b.enumeration(
-        "memory_type",
-        false,
-        &[("MEMORY_DEVICE_PRIVATE", 1), ("MEMORY_DEVICE_PCI_P2PDMA", 5)],
-    );
+    b.enumeration("memory_type", false, &[("MEMORY_DEVICE_PRIVATE", 1), ("MEMORY_DEVICE_PCI_P2PDMA", 5)]);
     b.enumeration("", true, &[("MINUS_ONE", u32::MAX), ("TWO", 2)]);
     b.enumeration64("wide", &[("WIDE", 1 << 40)]);
     b
@@ -96,10 +88,7 @@ fn says_what_a_member_is() {
 fn a_bit_field_has_a_width_and_no_byte_offset() {
     let btf = parse(&sample());
     let busy = btf.member("dev_pagemap", "busy").unwrap();
-    assert_eq!(
-        (busy.bit_offset, busy.bit_field, busy.offset()),
-        (128, Some(1), None)
-    );
+    assert_eq!((busy.bit_offset, busy.bit_field, busy.offset()), (128, Some(1), None));
     let mode = btf.member("dev_pagemap", "mode").unwrap();
     assert_eq!((mode.bit_offset, mode.bit_field), (129, Some(3)));
 }
@@ -118,14 +107,8 @@ fn a_bit_field_of_old_btf_is_told_by_its_integer() {
 fn a_missing_answer_says_what_is_missing() {
     let btf = parse(&sample());
     let error = |path| btf.member("dev_pagemap", path).unwrap_err().to_string();
-    assert_eq!(
-        error("gone"),
-        "struct dev_pagemap has no member gone on this kernel"
-    );
-    assert_eq!(
-        error("dev.kobj.gone"),
-        "struct dev_pagemap has no member gone on this kernel"
-    );
+    assert_eq!(error("gone"), "struct dev_pagemap has no member gone on this kernel");
+    assert_eq!(error("dev.kobj.gone"), "struct dev_pagemap has no member gone on this kernel");
     assert_eq!(
         error("ref.kobj"),
         "ref in struct dev_pagemap is not a struct or union: the path cannot go on behind it"
@@ -185,10 +168,7 @@ fn a_kind_of_the_future_is_skipped_if_the_file_tells_its_size() {
     b.raw("", 20, false, 2, 0, &[0; 5]);
     let int = b.int("int", 4);
     b.structure("s", 8, &[("a", int, 32)]);
-    assert!(matches!(
-        Btf::parse(b.build()),
-        Err(BtfError::UnknownKind { kind: 20, id: 1 })
-    ));
+    assert!(matches!(Btf::parse(b.build()), Err(BtfError::UnknownKind { kind: 20, id: 1 })));
     let mut layout = [(0, 0); 21];
     layout[20] = (4, 8);
     let btf = Btf::parse(b.build_with_layout(&layout)).unwrap();
@@ -208,10 +188,7 @@ fn endless_types_end() {
     assert!(matches!(btf.member("u", "x"), Err(LookupError::Endless { .. })));
     assert_eq!(btf.member("s", "x").unwrap().shape, Shape::Other);
     assert_eq!(btf.member("s", "y").unwrap().size, None);
-    assert!(matches!(
-        btf.member("s", "x.y"),
-        Err(LookupError::NotComposite { .. })
-    ));
+    assert!(matches!(btf.member("s", "x.y"), Err(LookupError::NotComposite { .. })));
 }
 
 #[test]
@@ -220,10 +197,7 @@ fn refuses_what_is_not_btf() {
     assert!(matches!(refuse(b""), BtfError::Truncated { .. }));
     assert!(matches!(refuse(b"hello"), BtfError::NotBtf));
     assert!(matches!(refuse(b"\xeb\x9f\x01\x00"), BtfError::BigEndian));
-    assert!(matches!(
-        refuse(b"\x9f\xeb\x02\x00"),
-        BtfError::Version { version: 2 }
-    ));
+    assert!(matches!(refuse(b"\x9f\xeb\x02\x00"), BtfError::Version { version: 2 }));
     assert!(matches!(refuse(b"\x7fELF\x02\x01"), BtfError::NoElfSection));
     let whole = sample().build();
     for len in 0..whole.len() {

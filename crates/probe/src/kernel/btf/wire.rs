@@ -53,10 +53,7 @@ impl Kind {
 
     /// Kinds that only decorate or rename the type they point to.
     pub(super) const fn is_transparent(self) -> bool {
-        matches!(
-            self,
-            Self::TYPEDEF | Self::VOLATILE | Self::CONST | Self::RESTRICT | Self::TYPE_TAG
-        )
+        matches!(self, Self::TYPEDEF | Self::VOLATILE | Self::CONST | Self::RESTRICT | Self::TYPE_TAG)
     }
 
     /// Bytes that follow the record: fixed part and part per element.
@@ -144,9 +141,7 @@ impl Index {
     }
 
     fn read_header(data: &[u8]) -> Result<Self, BtfError> {
-        let magic = data
-            .first_chunk::<2>()
-            .ok_or(BtfError::Truncated { what: "header" })?;
+        let magic = data.first_chunk::<2>().ok_or(BtfError::Truncated { what: "header" })?;
         match u16::from_le_bytes(*magic) {
             MAGIC => {}
             swapped if swapped.swap_bytes() == MAGIC => return Err(BtfError::BigEndian),
@@ -164,9 +159,7 @@ impl Index {
         let section = |what, offset: u32, len: u32| {
             let start = header_len.saturating_add(offset as usize);
             let end = start.saturating_add(len as usize);
-            (end <= data.len())
-                .then_some(start..end)
-                .ok_or(BtfError::Truncated { what })
+            (end <= data.len()).then_some(start..end).ok_or(BtfError::Truncated { what })
         };
         let types = section("type section", field(8)?, field(12)?)?;
         let strings = section("string section", field(16)?, field(20)?)?;
@@ -175,12 +168,7 @@ impl Index {
         } else {
             0..0
         };
-        Ok(Self {
-            types,
-            strings,
-            layout,
-            offsets: Vec::new(),
-        })
+        Ok(Self { types, strings, layout, offsets: Vec::new() })
     }
 
     /// The end, in the type section, of the record that starts at `at`.
@@ -190,9 +178,7 @@ impl Index {
             return Err(truncated);
         };
         let (kind, count) = split_info(info);
-        let tail = self
-            .tail_len(data, kind, count)
-            .ok_or(BtfError::UnknownKind { kind: kind.0, id })?;
+        let tail = self.tail_len(data, kind, count).ok_or(BtfError::UnknownKind { kind: kind.0, id })?;
         let end = at.saturating_add(TYPE_LEN).saturating_add(tail);
         if end > types.len() {
             return Err(truncated);
@@ -204,9 +190,7 @@ impl Index {
     fn tail_len(&self, data: &[u8], kind: Kind, count: usize) -> Option<usize> {
         let (fixed, per_element) = kind.tail().or_else(|| {
             let layout = data.get(self.layout.clone())?;
-            let entry = layout
-                .get(usize::from(kind.0) * LAYOUT_LEN..)?
-                .first_chunk::<2>()?;
+            let entry = layout.get(usize::from(kind.0) * LAYOUT_LEN..)?.first_chunk::<2>()?;
             Some((usize::from(entry[0]), usize::from(entry[1])))
         })?;
         Some(fixed.saturating_add(per_element.saturating_mul(count)))

@@ -20,10 +20,7 @@ impl Driver {
     /// The one that is bound to a device now.
     pub fn read(root: &KernelRoot, device: DeviceAddress) -> Option<Self> {
         let link = pci_devices(root).join(device.to_string()).join("driver");
-        Some(Self {
-            name: target_name(&link)?,
-            module: target_name(&link.join("module")),
-        })
+        Some(Self { name: target_name(&link)?, module: target_name(&link.join("module")) })
     }
 }
 
@@ -50,23 +47,13 @@ mod tests {
         let root = KernelRoot::at(folder.path());
         crate::testing::sysfs::plant(&root);
         let device = "0000:03:00.0".parse().unwrap();
-        let built_in = Driver {
-            name: "nvme".to_owned(),
-            module: None,
-        };
+        let built_in = Driver { name: "nvme".to_owned(), module: None };
         assert_eq!(Driver::read(&root, device), Some(built_in));
-        symlink(
-            "../../../../module/nvme",
-            root.sys.join("bus/pci/drivers/nvme/module"),
-        )
-        .unwrap();
+        symlink("../../../../module/nvme", root.sys.join("bus/pci/drivers/nvme/module")).unwrap();
         let driver = Driver::read(&root, device).unwrap();
         assert_eq!(driver.module.as_deref(), Some("nvme"));
         let unbound = "0000:04:00.0".parse().unwrap();
-        assert_eq!(
-            (Driver::read(&root, unbound), exists(&root, unbound)),
-            (None, true)
-        );
+        assert_eq!((Driver::read(&root, unbound), exists(&root, unbound)), (None, true));
         assert!(!exists(&root, "0000:05:00.0".parse().unwrap()));
     }
 }

@@ -72,10 +72,7 @@ pub fn addresses(root: &KernelRoot) -> Vec<DeviceAddress> {
 /// and during a teardown.
 pub fn identity(root: &KernelRoot, address: DeviceAddress) -> (Option<String>, Option<String>) {
     let device = pci_devices(root).join(address.to_string());
-    let name = CLASSES
-        .iter()
-        .flat_map(|class| file_names(&device.join(class)))
-        .next();
+    let name = CLASSES.iter().flat_map(|class| file_names(&device.join(class))).next();
     (name, driver::target_name(&device.join("driver")))
 }
 
@@ -84,16 +81,11 @@ fn read_device(root: &KernelRoot, address: DeviceAddress, has_numbers: bool) -> 
     let file = |name: &str| has_numbers.then(|| device.join("p2pmem").join(name));
     P2pDevice {
         address,
-        names: CLASSES
-            .iter()
-            .flat_map(|class| file_names(&device.join(class)))
-            .collect(),
+        names: CLASSES.iter().flat_map(|class| file_names(&device.join(class))).collect(),
         driver: driver::target_name(&device.join("driver")),
         size: file("size").and_then(|path| read_number(&path)),
         available: file("available").and_then(|path| read_number(&path)),
-        published: file("published")
-            .and_then(|path| read_text(&path))
-            .map(|text| text == "1"),
+        published: file("published").and_then(|path| read_text(&path)).map(|text| text == "1"),
     }
 }
 
@@ -146,11 +138,7 @@ mod tests {
             fs::write(&release, text).unwrap();
             let [device] = list(&root).try_into().unwrap();
             assert_eq!(device.names, ["nvme0"]);
-            let numbers = [
-                device.size.is_some(),
-                device.available.is_some(),
-                device.published.is_some(),
-            ];
+            let numbers = [device.size.is_some(), device.available.is_some(), device.published.is_some()];
             assert_eq!(numbers, [is_safe; 3], "{text}");
         }
     }

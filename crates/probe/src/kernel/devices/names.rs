@@ -30,10 +30,7 @@ pub enum DeviceError {
         name: String,
     },
     /// The name stands for several devices.
-    #[error(
-        "{name} is reached through several devices ({}): give the one that is meant",
-        list(candidates)
-    )]
+    #[error("{name} is reached through several devices ({}): give the one that is meant", list(candidates))]
     Ambiguous {
         /// What was asked for.
         name: String,
@@ -60,9 +57,7 @@ pub fn resolve(root: &KernelRoot, text: &str) -> Result<DeviceAddress, DeviceErr
         Err(error) if text.contains(':') => return Err(error.into()),
         Err(_) => {}
     }
-    let no_name = || DeviceError::NoName {
-        name: text.to_owned(),
-    };
+    let no_name = || DeviceError::NoName { name: text.to_owned() };
     let path = find(root, text).ok_or_else(no_name)?;
     let mut candidates = match innermost_address(&path) {
         Some(address) => vec![address],
@@ -71,14 +66,9 @@ pub fn resolve(root: &KernelRoot, text: &str) -> Result<DeviceAddress, DeviceErr
     candidates.sort();
     candidates.dedup();
     match candidates[..] {
-        [] => Err(DeviceError::NotPci {
-            name: text.to_owned(),
-        }),
+        [] => Err(DeviceError::NotPci { name: text.to_owned() }),
         [address] => Ok(address),
-        _ => Err(DeviceError::Ambiguous {
-            name: text.to_owned(),
-            candidates,
-        }),
+        _ => Err(DeviceError::Ambiguous { name: text.to_owned(), candidates }),
     }
 }
 
@@ -88,16 +78,12 @@ fn find(root: &KernelRoot, name: &str) -> Option<PathBuf> {
         return None;
     }
     let classes = root.sys.join("class");
-    file_names(&classes)
-        .iter()
-        .find_map(|class| fs::canonicalize(classes.join(class).join(name)).ok())
+    file_names(&classes).iter().find_map(|class| fs::canonicalize(classes.join(class).join(name)).ok())
 }
 
 /// The PCI function closest to the device: bridges come before it in the path.
 fn innermost_address(path: &Path) -> Option<DeviceAddress> {
-    path.iter()
-        .rev()
-        .find_map(|component| component.to_str()?.parse().ok())
+    path.iter().rev().find_map(|component| component.to_str()?.parse().ok())
 }
 
 /// The controllers of a multipath disk: its subsystem, which is no PCI device, links to them.

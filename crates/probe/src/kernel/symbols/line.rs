@@ -30,9 +30,7 @@ impl<'a> Line<'a> {
         Some(Self {
             address: parse_hex(digits)?,
             name: std::str::from_utf8(name).ok()?,
-            module: module
-                .strip_prefix('[')
-                .and_then(|module| module.strip_suffix(']')),
+            module: module.strip_prefix('[').and_then(|module| module.strip_suffix(']')),
         })
     }
 }
@@ -41,7 +39,7 @@ fn parse_hex(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 16 {
         return None;
     }
-    digits.iter().try_fold(0, |value: u64, &digit| {
-        Some(value << 4 | u64::from(char::from(digit).to_digit(16)?))
-    })
+    digits
+        .iter()
+        .try_fold(0, |value: u64, &digit| Some(value << 4 | u64::from(char::from(digit).to_digit(16)?)))
 }

@@ -130,8 +130,7 @@ impl Symbols {
 
     /// The functions of exactly this name. Static functions may share one; a kprobe by name is refused for those.
     pub(crate) fn functions(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
-        self.starting_at(name)
-            .take_while(move |function| function.name == name)
+        self.starting_at(name).take_while(move |function| function.name == name)
     }
 
     /// The compiler's variants of a function: `name.isra.0`, `name.constprop.0`, `name.part.0`, `name.cold`.
@@ -193,17 +192,10 @@ impl Symbols {
         let behind = self.entries.partition_point(|entry| entry.address <= address);
         let last = self.entries.get(behind.checked_sub(1)?)?;
         let first = self.entries.partition_point(|entry| entry.address < last.address);
-        let entry = self
-            .entries
-            .get(first..behind)?
-            .iter()
-            .find(|entry| !MARKS.contains(&self.name(entry)))?;
+        let entry =
+            self.entries.get(first..behind)?.iter().find(|entry| !MARKS.contains(&self.name(entry)))?;
         let offset = address - entry.address;
-        let inside = if entry.module == 0 {
-            self.is_kernel_text(address)
-        } else {
-            offset < MAX_FUNCTION_LEN
-        };
+        let inside = if entry.module == 0 { self.is_kernel_text(address) } else { offset < MAX_FUNCTION_LEN };
         inside.then(|| Symbol {
             name: self.name(entry).to_owned(),
             offset,
@@ -213,9 +205,7 @@ impl Symbols {
 
     fn name(&self, entry: &Entry) -> &str {
         let start = entry.name as usize;
-        self.names
-            .get(start..start + usize::from(entry.len))
-            .unwrap_or_default()
+        self.names.get(start..start + usize::from(entry.len)).unwrap_or_default()
     }
 
     fn name_at(&self, at: u32) -> &str {

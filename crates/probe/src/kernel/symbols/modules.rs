@@ -44,10 +44,7 @@ mod tests {
     fn users_do_not_matter() {
         let busy = NVME.replace("2 -", "3 x,");
         assert_eq!(Modules::parse(NVME), Modules::parse(&busy));
-        assert_eq!(
-            Modules::parse(NVME),
-            Modules::parse(&NVME.replace('\n', " (OE)\n"))
-        );
+        assert_eq!(Modules::parse(NVME), Modules::parse(&NVME.replace('\n', " (OE)\n")));
     }
 
     #[test]
@@ -61,10 +58,7 @@ mod tests {
     #[test]
     fn a_kernel_without_modules_has_none() {
         let proc = tempfile::tempdir().unwrap();
-        let root = KernelRoot {
-            proc: proc.path().to_owned(),
-            ..KernelRoot::default()
-        };
+        let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
         assert_eq!(Modules::read(&root).unwrap(), Modules::default());
     }
 }

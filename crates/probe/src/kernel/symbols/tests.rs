@@ -8,9 +8,7 @@ use super::*;
 const REAL: &[u8] = include_bytes!("../../../tests/fixtures/kallsyms-6.12.txt");
 
 fn named(address: u64) -> Option<String> {
-    Symbols::parse(REAL)
-        .symbolise(address)
-        .map(|symbol| symbol.to_string())
+    Symbols::parse(REAL).symbolise(address).map(|symbol| symbol.to_string())
 }
 
 #[test]
@@ -22,11 +20,8 @@ fn finds_functions_by_exact_name() {
     assert!(!symbols.has("p2pmem_group"), "data is no function");
     assert!(!symbols.has("__pfx_pci_alloc_p2pmem"));
     let queue: Vec<_> = symbols.functions("nvme_alloc_queue").collect();
-    let expected = Function {
-        name: "nvme_alloc_queue",
-        address: Some(0xffff_ffff_c034_1130),
-        module: Some("nvme"),
-    };
+    let expected =
+        Function { name: "nvme_alloc_queue", address: Some(0xffff_ffff_c034_1130), module: Some("nvme") };
     assert_eq!(queue, [expected]);
 }
 
@@ -42,10 +37,7 @@ fn lists_the_variants_of_a_function() {
 fn names_addresses() {
     assert_eq!(named(0xffff_ffff_9b8c_3e40).unwrap(), "pci_alloc_p2pmem+0x0");
     assert_eq!(named(0xffff_ffff_9b8c_3e9f).unwrap(), "pci_alloc_p2pmem+0x5f");
-    assert_eq!(
-        named(0xffff_ffff_c034_12d3).unwrap(),
-        "nvme_alloc_queue+0x1a3 [nvme]"
-    );
+    assert_eq!(named(0xffff_ffff_c034_12d3).unwrap(), "nvme_alloc_queue+0x1a3 [nvme]");
     // Two functions at one address: the first in the file.
     assert_eq!(named(0xffff_ffff_c034_5cd4).unwrap(), "nvme_exit+0x4 [nvme]");
 }
@@ -57,11 +49,7 @@ fn names_nothing_outside_of_functions() {
     assert_eq!(named(0xffff_ffff_9b20_0010), None, "no function known at _stext");
     assert_eq!(named(0xffff_ffff_9c00_0000), None, "_etext");
     assert_eq!(named(0xffff_ffff_9c4c_e1e8), None, "a variable");
-    assert_eq!(
-        named(0xffff_ffff_c036_0000),
-        None,
-        "far behind the last module's code"
-    );
+    assert_eq!(named(0xffff_ffff_c036_0000), None, "far behind the last module's code");
     assert_eq!(named(u64::MAX), None);
 }
 
@@ -69,14 +57,8 @@ fn names_nothing_outside_of_functions() {
 fn knows_the_marks_and_variables() {
     let symbols = Symbols::parse(REAL);
     assert_eq!(symbols.address_of("vmemmap_base"), Some(0xffff_ffff_9c4c_e1e8));
-    assert_eq!(
-        symbols.address_of("page_offset_base"),
-        Some(0xffff_ffff_9c4c_e1f8)
-    );
-    assert_eq!(
-        symbols.address_of("__per_cpu_offset"),
-        Some(0xffff_ffff_9c4d_ea60)
-    );
+    assert_eq!(symbols.address_of("page_offset_base"), Some(0xffff_ffff_9c4c_e1f8));
+    assert_eq!(symbols.address_of("__per_cpu_offset"), Some(0xffff_ffff_9c4d_ea60));
     let kernel = 0xffff_ffff_9b20_0000..0xffff_ffff_9c00_0000;
     let init = 0xffff_ffff_9d04_d000..0xffff_ffff_9d0d_86c4;
     assert_eq!(symbols.text, [kernel, init]);
@@ -99,24 +81,13 @@ fn names_remain_where_addresses_are_hidden() {
 #[test]
 fn a_name_may_belong_to_several() {
     let symbols = Symbols::parse(b"30 t show\n10 t show\n20 t show\t[mod]\n");
-    let addresses: Vec<_> = symbols
-        .functions("show")
-        .filter_map(|function| function.address)
-        .collect();
+    let addresses: Vec<_> = symbols.functions("show").filter_map(|function| function.address).collect();
     assert_eq!(addresses, [0x10, 0x20, 0x30]);
 }
 
 #[test]
 fn skips_what_is_no_symbol() {
-    for line in [
-        "",
-        " ",
-        "x T name",
-        "10 T ",
-        "10 T",
-        "10  name",
-        "00112233445566778 T name",
-    ] {
+    for line in ["", " ", "x T name", "10 T ", "10 T", "10  name", "00112233445566778 T name"] {
         assert!(Symbols::parse(line.as_bytes()).entries.is_empty(), "{line:?}");
     }
 }

@@ -79,10 +79,7 @@ mod tests {
         let cgroups = Cgroups::read(&root);
         let id = id_of(&service).unwrap();
         assert_eq!(cgroups.path(id), Some("/system.slice/nvmet.service"));
-        assert_eq!(
-            cgroups.path(id_of(&root.sys.join("fs/cgroup")).unwrap()),
-            Some("/")
-        );
+        assert_eq!(cgroups.path(id_of(&root.sys.join("fs/cgroup")).unwrap()), Some("/"));
         fs::create_dir_all(root.sys.join("fs/cgroup/unified/a")).unwrap();
         let id = id_of(&root.sys.join("fs/cgroup/unified/a")).unwrap();
         assert_eq!(Cgroups::read(&root).path(id), Some("/a"));

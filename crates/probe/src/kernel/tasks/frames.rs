@@ -64,36 +64,21 @@ mod tests {
     use super::*;
 
     fn hint_of(names: &[&str]) -> Option<(String, &'static str)> {
-        let symbol = |name: &&str| Symbol {
-            name: (*name).to_owned(),
-            offset: 1,
-            module: None,
-        };
+        let symbol = |name: &&str| Symbol { name: (*name).to_owned(), offset: 1, module: None };
         let stack: Vec<_> = names.iter().map(symbol).collect();
         hint(&stack).map(|hint| (hint.frame, hint.part_of))
     }
 
     #[test]
     fn a_direct_reader_is_told() {
-        let stack = [
-            "blk_io_schedule",
-            "__blkdev_direct_IO_simple",
-            "blkdev_read_iter",
-            "vfs_read",
-        ];
-        assert_eq!(
-            hint_of(&stack),
-            Some(("__blkdev_direct_IO_simple+0x1".to_owned(), "direct I/O"))
-        );
+        let stack = ["blk_io_schedule", "__blkdev_direct_IO_simple", "blkdev_read_iter", "vfs_read"];
+        assert_eq!(hint_of(&stack), Some(("__blkdev_direct_IO_simple+0x1".to_owned(), "direct I/O")));
     }
 
     #[test]
     fn the_most_telling_frame_is_named() {
         let stack = ["nvme_queue_rq", "p2pdma_folio_free", "zap_pte_range"];
-        assert_eq!(
-            hint_of(&stack),
-            Some(("p2pdma_folio_free+0x1".to_owned(), "peer-to-peer memory"))
-        );
+        assert_eq!(hint_of(&stack), Some(("p2pdma_folio_free+0x1".to_owned(), "peer-to-peer memory")));
     }
 
     #[test]

@@ -44,9 +44,7 @@ pub(super) fn parse(maps: &[u8]) -> BTreeMap<DeviceAddress, Mapped> {
 fn parse_line(line: &str) -> Option<(DeviceAddress, Mapped)> {
     let (addresses, _) = line.split_once(' ')?;
     let (start, end) = addresses.split_once('-')?;
-    let size = u64::from_str_radix(end, 16)
-        .ok()?
-        .checked_sub(u64::from_str_radix(start, 16).ok()?)?;
+    let size = u64::from_str_radix(end, 16).ok()?.checked_sub(u64::from_str_radix(start, 16).ok()?)?;
     let path = line.get(line.find('/')?..)?;
     let (path, deleted) = match path.strip_suffix(DELETED) {
         Some(path) => (path, true),
@@ -75,18 +73,10 @@ mod tests {
             7f0000040000-7f0000041000 rw-s 00000000 00:15 7 /sys/devices/pci0000:00/0000:06:00.0/p2pmem/allocated\n\
             7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0 [stack]\n";
         let found = parse(maps.as_bytes());
-        let first = Mapped {
-            bytes: 0x11000,
-            deleted: true,
-        };
-        let second = Mapped {
-            bytes: 0x1000,
-            deleted: false,
-        };
-        let expected = [
-            (DeviceAddress::from_devfn(0, 3, 0), first),
-            (DeviceAddress::from_devfn(0, 4, 0), second),
-        ];
+        let first = Mapped { bytes: 0x11000, deleted: true };
+        let second = Mapped { bytes: 0x1000, deleted: false };
+        let expected =
+            [(DeviceAddress::from_devfn(0, 3, 0), first), (DeviceAddress::from_devfn(0, 4, 0), second)];
         assert_eq!(found, BTreeMap::from(expected));
     }
 

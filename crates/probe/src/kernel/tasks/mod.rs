@@ -157,9 +157,7 @@ fn find_hidden(root: &KernelRoot) -> Option<Hidden> {
         return Some(Hidden::TimeNamespace);
     }
     // The first process is everybody else's, unless root asks.
-    read(&root.proc.join("1/stat"))
-        .is_err()
-        .then_some(Hidden::Hidepid)
+    read(&root.proc.join("1/stat")).is_err().then_some(Hidden::Hidepid)
 }
 
 /// `boottime           3600         0`
@@ -171,9 +169,7 @@ fn is_shifted(line: &str) -> bool {
 /// The entries of a folder that are numbers, ascending; none if it cannot be read.
 fn numbers_in(folder: &Path) -> Vec<u32> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut numbers: Vec<_> = entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect();
+    let mut numbers: Vec<_> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     numbers.sort_unstable();
     numbers
 }

@@ -163,40 +163,24 @@ fn scan_thread(tasks: &Tasks, tgid: u32, pid: u32, scan: &mut Scan, unread: &mut
     let hint = frames::hint(&stack);
     let unbinds = unbind_step(&stack.iter().map(|frame| frame.name.as_str()).collect::<Vec<_>>());
     if hint.is_some() || unbinds.is_some() {
-        scan.waiting.push(Waiting {
-            task: name(tgid, pid, &stat),
-            hint,
-            unbinds,
-            stack,
-        });
+        scan.waiting.push(Waiting { task: name(tgid, pid, &stat), hint, unbinds, stack });
     }
 }
 
 fn name(tgid: u32, pid: u32, stat: &Stat) -> TaskName {
-    TaskName {
-        pid,
-        tgid,
-        comm: stat.comm.clone(),
-    }
+    TaskName { pid, tgid, comm: stat.comm.clone() }
 }
 
 fn gaps(tasks: &Tasks, unread: &Unread) -> Vec<Gap> {
     let mut gaps: Vec<_> = tasks.hidden.map(Gap::Hidden).into_iter().collect();
     if unread.mappings > 0 {
-        gaps.push(Gap::Mappings {
-            count: unread.mappings,
-        });
+        gaps.push(Gap::Mappings { count: unread.mappings });
     }
     if let Some(error) = unread.stack_error {
-        gaps.push(Gap::Stacks {
-            count: unread.stacks,
-            error,
-        });
+        gaps.push(Gap::Stacks { count: unread.stacks, error });
     }
     if unread.waiting > MAX_STACKS {
-        gaps.push(Gap::TooMany {
-            count: unread.waiting,
-        });
+        gaps.push(Gap::TooMany { count: unread.waiting });
     }
     gaps
 }

@@ -67,14 +67,7 @@ mod tests {
         let text = "[<0>] nvme_dev_disable+0x1a/0x2b0 [nvme]\n[<0>] memunmap_pages+0x87/0x250\n\
                     [<0>] 0xffffffffc0000000\n[<ffffffff81000000>] vfs_write+0x1/0x2\n";
         let frames: Vec<_> = parse(text.as_bytes()).iter().map(Symbol::to_string).collect();
-        assert_eq!(
-            frames,
-            [
-                "nvme_dev_disable+0x1a [nvme]",
-                "memunmap_pages+0x87",
-                "vfs_write+0x1"
-            ]
-        );
+        assert_eq!(frames, ["nvme_dev_disable+0x1a [nvme]", "memunmap_pages+0x87", "vfs_write+0x1"]);
     }
 
     #[test]

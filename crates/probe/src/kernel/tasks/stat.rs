@@ -37,11 +37,7 @@ impl Stat {
         let state = fields.next()?.chars().next()?;
         // The state is field 3, the start field 22 (proc_pid_stat(5)).
         let ticks: u64 = fields.nth(18)?.parse().ok()?;
-        Some(Self {
-            comm: escape(comm),
-            state,
-            start_ns: ticks.saturating_mul(TICK_NS),
-        })
+        Some(Self { comm: escape(comm), state, start_ns: ticks.saturating_mul(TICK_NS) })
     }
 
     /// It has exited, and waits for its parent to notice.

@@ -141,10 +141,7 @@ mod tests {
 
     #[test]
     fn a_blocked_unbind_waits_for_the_drain() {
-        assert_eq!(
-            step(&["memunmap_pages+0x87"], &OUTER),
-            Some(UnbindStep::WaitForDrain)
-        );
+        assert_eq!(step(&["memunmap_pages+0x87"], &OUTER), Some(UnbindStep::WaitForDrain));
         let with_scheduler = [
             "__schedule+0x3b5",
             "schedule+0x27",
@@ -160,23 +157,14 @@ mod tests {
             "device_driver_detach+0x3c",
             "unbind_store+0x10c",
         ];
-        assert_eq!(
-            step(&["memunmap_pages+0x60"], &outer),
-            Some(UnbindStep::WaitForDrain)
-        );
+        assert_eq!(step(&["memunmap_pages+0x60"], &outer), Some(UnbindStep::WaitForDrain));
     }
 
     #[test]
     fn each_step_is_told() {
         for (inner, expected) in [
-            (
-                &["arch_remove_memory+0x3c", "memunmap_pages+0x1f0"][..],
-                UnbindStep::RemovePages,
-            ),
-            (
-                &["synchronize_rcu+0x7a", "memunmap_pages+0x240"],
-                UnbindStep::TearDownRange,
-            ),
+            (&["arch_remove_memory+0x3c", "memunmap_pages+0x1f0"][..], UnbindStep::RemovePages),
+            (&["synchronize_rcu+0x7a", "memunmap_pages+0x240"], UnbindStep::TearDownRange),
             (
                 &[
                     "kernfs_drain+0x106",
@@ -187,20 +175,13 @@ mod tests {
                 ],
                 UnbindStep::RevokeMappings,
             ),
-            (
-                &["synchronize_rcu+0x7a", "pci_p2pdma_release+0x32"],
-                UnbindStep::ReleasePool,
-            ),
+            (&["synchronize_rcu+0x7a", "pci_p2pdma_release+0x32"], UnbindStep::ReleasePool),
             (&["free_irq+0x1"], UnbindStep::DevresRelease),
         ] {
             assert_eq!(step(inner, &OUTER), Some(expected), "{inner:?}");
         }
         let outer = &OUTER[3..];
-        let remove = [
-            "nvme_dev_disable+0x1a [nvme]",
-            "nvme_remove+0x5a [nvme]",
-            "pci_device_remove+0x42",
-        ];
+        let remove = ["nvme_dev_disable+0x1a [nvme]", "nvme_remove+0x5a [nvme]", "pci_device_remove+0x42"];
         assert_eq!(step(&remove, outer), Some(UnbindStep::DriverRemove));
         let vfio = [
             "vfio_pci_dma_buf_cleanup+0xd8 [vfio_pci_core]",
@@ -215,13 +196,7 @@ mod tests {
     fn what_is_no_unbind_is_none() {
         assert_eq!(step(&[], &[]), None);
         assert_eq!(step(&["read_events+0x11", "vfs_read+0x1"], &[]), None);
-        assert_eq!(
-            step(
-                &["p2pdma_folio_free+0x1", "zap_pte_range+0x7", "do_exit+0x1"],
-                &[]
-            ),
-            None
-        );
+        assert_eq!(step(&["p2pdma_folio_free+0x1", "zap_pte_range+0x7", "do_exit+0x1"], &[]), None);
         assert_eq!(step(&["arch_remove_memory+0x1", "offline_pages+0x1"], &[]), None);
     }
 }

@@ -20,21 +20,13 @@ fn a_process_is_alive_gone_or_another_one() {
     let tasks = Tasks::new(root.clone());
     assert_eq!(tasks.hidden(), None);
     assert_eq!(tasks.liveness(726, 4_000_000_000), Liveness::Alive);
-    assert_eq!(
-        tasks.liveness(726, 3_999_999_999),
-        Liveness::Gone,
-        "it started later"
-    );
+    assert_eq!(tasks.liveness(726, 3_999_999_999), Liveness::Gone, "it started later");
     assert_eq!(tasks.liveness(727, u64::MAX), Liveness::Gone);
     assert_eq!(tasks.liveness(0, 1), Liveness::Alive, "the idle task");
     plant_task(&root, 800, 800, "zombie", 'Z', 1);
     assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Gone);
     plant_task(&root, 800, 801, "worker", 'S', 1);
-    assert_eq!(
-        tasks.liveness(800, u64::MAX),
-        Liveness::Alive,
-        "another thread goes on"
-    );
+    assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Alive, "another thread goes on");
     fs::create_dir_all(root.proc.join("900")).unwrap();
     assert_eq!(tasks.liveness(900, u64::MAX), Liveness::Unknown);
 }
@@ -51,17 +43,9 @@ fn where_processes_are_hidden_nothing_is_said_of_them() {
         tasks.hidden().unwrap()
     };
     let offsets = root.proc.join("self/timens_offsets");
-    fs::write(
-        &offsets,
-        "monotonic           0         0\nboottime         3600         0\n",
-    )
-    .unwrap();
+    fs::write(&offsets, "monotonic           0         0\nboottime         3600         0\n").unwrap();
     assert_eq!(hidden(), Hidden::TimeNamespace);
-    fs::write(
-        &offsets,
-        "monotonic           0         0\nboottime            0         0\n",
-    )
-    .unwrap();
+    fs::write(&offsets, "monotonic           0         0\nboottime            0         0\n").unwrap();
     assert_eq!(Tasks::new(root.clone()).hidden(), None);
     fs::remove_file(root.proc.join("1/stat")).unwrap();
     assert_eq!(hidden(), Hidden::Hidepid);
@@ -88,23 +72,13 @@ fn a_scan_finds_who_may_have_to_do_with_it() {
     let tasks = Tasks::new(planted(folder.path()));
     let scan = tasks.scan();
     assert!(scan.gaps.is_empty(), "{:?}", scan.gaps);
-    let [mapping] = &scan.mappings[..] else {
-        panic!("{:?}", scan.mappings)
-    };
+    let [mapping] = &scan.mappings[..] else { panic!("{:?}", scan.mappings) };
     assert_eq!(mapping.device, DeviceAddress::from_devfn(0, 3, 0));
-    assert_eq!(
-        (mapping.task.to_string().as_str(), mapping.bytes),
-        ("p2pdio[726]", 65536)
-    );
-    let [reader, unbinder] = &scan.waiting[..] else {
-        panic!("{:?}", scan.waiting)
-    };
+    assert_eq!((mapping.task.to_string().as_str(), mapping.bytes), ("p2pdio[726]", 65536));
+    let [reader, unbinder] = &scan.waiting[..] else { panic!("{:?}", scan.waiting) };
     assert_eq!((reader.task.pid, reader.unbinds), (727, None));
     assert_eq!(reader.hint.as_ref().map(|hint| hint.part_of), Some("direct I/O"));
-    assert_eq!(
-        (unbinder.task.pid, unbinder.unbinds),
-        (735, Some(UnbindStep::WaitForDrain))
-    );
+    assert_eq!((unbinder.task.pid, unbinder.unbinds), (735, Some(UnbindStep::WaitForDrain)));
 }
 
 #[test]
@@ -114,9 +88,6 @@ fn a_stack_that_is_not_there_is_a_gap_and_a_task_that_vanished_is_none() {
     fs::remove_file(root.proc.join("735/task/735/stack")).unwrap();
     fs::remove_dir_all(root.proc.join("736/task/736")).unwrap();
     let gaps = Tasks::new(root).scan().gaps;
-    let expected = Gap::Stacks {
-        count: 1,
-        error: StackError::Absent,
-    };
+    let expected = Gap::Stacks { count: 1, error: StackError::Absent };
     assert_eq!(gaps, [expected]);
 }

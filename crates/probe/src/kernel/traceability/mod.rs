@@ -107,21 +107,11 @@ pub struct Problem {
 impl Problem {
     /// Something is lost; the rest can be traced.
     pub fn limit(kind: ProblemKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            kind,
-            blocking: false,
-            what: what.into(),
-            remedy: remedy.into(),
-            cause: None,
-        }
+        Self { kind, blocking: false, what: what.into(), remedy: remedy.into(), cause: None }
     }
 
     fn block(cause: Cause, kind: ProblemKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            blocking: true,
-            cause: Some(cause),
-            ..Self::limit(kind, what, remedy)
-        }
+        Self { blocking: true, cause: Some(cause), ..Self::limit(kind, what, remedy) }
     }
 }
 
@@ -140,9 +130,7 @@ pub struct Traceability {
 impl Traceability {
     /// Decides.
     pub(crate) fn judge(facts: &Facts<'_>) -> Self {
-        Self {
-            problems: checks::all(facts),
-        }
+        Self { problems: checks::all(facts) }
     }
 
     /// All problems.
@@ -157,14 +145,8 @@ impl Traceability {
 
     /// The problem that decides: the first blocking one, one of the kernel before one of rights, which would not help.
     pub fn obstacle(&self) -> Option<&Problem> {
-        let first = |cause| {
-            self.problems
-                .iter()
-                .find(move |problem| problem.cause == Some(cause))
-        };
-        [Cause::Kernel, Cause::Unclear, Cause::Rights]
-            .into_iter()
-            .find_map(first)
+        let first = |cause| self.problems.iter().find(move |problem| problem.cause == Some(cause));
+        [Cause::Kernel, Cause::Unclear, Cause::Rights].into_iter().find_map(first)
     }
 
     /// Whether anything can be traced.

@@ -201,14 +201,7 @@ fn a_kernel_that_cannot_be_traced_is_told_before_missing_rights() {
 #[test]
 fn a_problem_found_later_counts() {
     let mut answer = Traceability::default();
-    answer.add(Problem::limit(
-        ProblemKind::Hook,
-        "x cannot be attached",
-        "y is lost",
-    ));
+    answer.add(Problem::limit(ProblemKind::Hook, "x cannot be attached", "y is lost"));
     assert!(answer.is_possible());
-    assert_eq!(
-        answer.problems()[0].to_string(),
-        "x cannot be attached: y is lost"
-    );
+    assert_eq!(answer.problems()[0].to_string(), "x cannot be attached: y is lost");
 }

@@ -97,10 +97,7 @@ impl Hooks {
         let refused = |hooked: &Hooked| {
             let Planned { row, function, .. } = hooked.planned;
             let error = attacher.prepare(row, function).err()?;
-            Some(format!(
-                "the hook {} cannot be attached: {error}",
-                row.hook.name()
-            ))
+            Some(format!("the hook {} cannot be attached: {error}", row.hook.name()))
         };
         hooks.iter().filter_map(refused).collect()
     }
@@ -110,10 +107,7 @@ impl Hooks {
     pub(super) fn verified<'a>(&self, statistics: impl FnOnce(&Ebpf) -> Option<Count<'a>>) -> Vec<Verified> {
         let loaded = |(name, program): (&str, &Program)| {
             let info = program.info().ok()?;
-            Some(Verified {
-                program: name.to_owned(),
-                instructions: info.verified_instruction_count(),
-            })
+            Some(Verified { program: name.to_owned(), instructions: info.verified_instruction_count() })
         };
         let mut verified: Vec<_> = self.ebpf.programs().filter_map(loaded).collect();
         if verified.iter().any(|program| program.instructions.is_none())
@@ -126,9 +120,7 @@ impl Hooks {
                 };
                 let hooked = self.all.iter().find(of_program);
                 let function = hooked.map(|hooked| hooked.planned.function);
-                program.instructions = program
-                    .instructions
-                    .or_else(|| count(&program.program, function?));
+                program.instructions = program.instructions.or_else(|| count(&program.program, function?));
             }
         }
         verified
@@ -213,21 +205,13 @@ impl Hooks {
 
     /// Detaches everything.
     pub(super) fn detach(&mut self) {
-        let attached: Vec<_> = self
-            .all
-            .iter_mut()
-            .filter_map(|hooked| hooked.take(&self.ebpf))
-            .collect();
+        let attached: Vec<_> = self.all.iter_mut().filter_map(|hooked| hooked.take(&self.ebpf)).collect();
         close(attached);
     }
 
     /// Every hook that was asked for.
     pub(super) fn statuses(&self) -> Vec<HookStatus> {
-        self.all
-            .iter()
-            .map(Hooked::status)
-            .chain(self.unavailable.iter().cloned())
-            .collect()
+        self.all.iter().map(Hooked::status).chain(self.unavailable.iter().cloned()).collect()
     }
 
     /// Runs that the kernel skipped, by hook; `None` where it does not say.
@@ -253,13 +237,7 @@ impl Hooks {
 
 impl Hooked {
     const fn new(planned: Planned) -> Self {
-        Self {
-            planned,
-            attached: None,
-            prepared: None,
-            error: None,
-            missed: Some(0),
-        }
+        Self { planned, attached: None, prepared: None, error: None, missed: Some(0) }
     }
 
     /// Loaded, to be attached while a teardown is pending, and not attached now.
@@ -268,12 +246,7 @@ impl Hooked {
     }
 
     const fn change(&self, attached: bool, method: Method) -> Change {
-        Change {
-            hook: self.planned.row.hook,
-            attached,
-            method,
-            armed: true,
-        }
+        Change { hook: self.planned.row.hook, attached, method, armed: true }
     }
 
     /// Takes the links out, to be dropped, once their misses are read.
@@ -320,11 +293,7 @@ fn status_of_unavailable(unavailable: &Unavailable) -> HookStatus {
         hook: unavailable.hook,
         function: None,
         method: None,
-        state: if unavailable.absent {
-            HookState::Absent
-        } else {
-            HookState::Failed
-        },
+        state: if unavailable.absent { HookState::Absent } else { HookState::Failed },
         required: row.is_some_and(|row| row.need == Need::Required),
         error: Some(unavailable.reason.clone()),
         lost_without: row.map(|row| row.lost_without.to_owned()).unwrap_or_default(),

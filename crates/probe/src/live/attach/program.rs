@@ -93,24 +93,18 @@ impl Attacher<'_> {
         let mut functions = HashMap::new();
         for Planned { row, function, .. } in planned.iter().copied() {
             if self.attach == Attach::Kprobe {
-                let names = kprobe_suffixes(row)
-                    .iter()
-                    .map(|suffix| program_name(row, suffix));
+                let names = kprobe_suffixes(row).iter().map(|suffix| program_name(row, suffix));
                 functions.extend(names.map(|name| (name, *function)));
             } else {
                 functions.insert(tracing_program(row), function);
             }
         }
-        let work = self
-            .ebpf
-            .programs_mut()
-            .filter_map(|(name, program)| Some((*functions.get(name)?, program)));
+        let work =
+            self.ebpf.programs_mut().filter_map(|(name, program)| Some((*functions.get(name)?, program)));
         let work = Mutex::new(work.collect::<Vec<_>>().into_iter());
         let next = || work.lock().unwrap_or_else(PoisonError::into_inner).next();
         let btf = self.btf;
-        let threads = thread::available_parallelism()
-            .map_or(1, usize::from)
-            .min(MAX_LOADERS);
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(MAX_LOADERS);
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
@@ -141,10 +135,7 @@ impl Attacher<'_> {
             return Err(reason.unwrap_or_default());
         }
         match self.by_kprobe(row, function) {
-            Ok(attached) => Ok(Attached {
-                fallback: reason,
-                ..attached
-            }),
+            Ok(attached) => Ok(Attached { fallback: reason, ..attached }),
             Err(error) => Err(match reason {
                 Some(reason) => format!("{reason}; kprobe: {error}"),
                 None => format!("kprobe: {error}"),
@@ -167,16 +158,13 @@ impl Attacher<'_> {
             }
         }
         for suffix in kprobe_suffixes(row) {
-            self.load_kprobe(&program_name(row, suffix))
-                .map_err(|error| format!("kprobe: {error}"))?;
+            self.load_kprobe(&program_name(row, suffix)).map_err(|error| format!("kprobe: {error}"))?;
         }
         Ok(Method::Kprobe)
     }
 
     fn program(&mut self, name: &str) -> Result<&mut Program, String> {
-        self.ebpf
-            .program_mut(name)
-            .ok_or_else(|| format!("the object has no program {name}"))
+        self.ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))
     }
 
     fn load_fentry(&mut self, row: &Row, function: &str) -> Result<String, String> {
@@ -194,12 +182,7 @@ impl Attacher<'_> {
             _ => return Err(format!("{name} is not a tracing program")),
         };
         let link = link.map_err(|error| describe(&error))?;
-        Ok(Attached {
-            method: Method::Fentry,
-            fallback: None,
-            links: vec![link],
-            programs: vec![name],
-        })
+        Ok(Attached { method: Method::Fentry, fallback: None, links: vec![link], programs: vec![name] })
     }
 
     fn load_kprobe(&mut self, name: &str) -> Result<&mut KProbe, String> {
@@ -226,12 +209,7 @@ impl Attacher<'_> {
             links.push(own_kprobe(link, counts)?);
             programs.push(name);
         }
-        Ok(Attached {
-            method: Method::Kprobe,
-            fallback: None,
-            links,
-            programs,
-        })
+        Ok(Attached { method: Method::Kprobe, fallback: None, links, programs })
     }
 }
 

@@ -39,10 +39,7 @@ impl Again {
             self.devices.remove(&device);
             return false;
         };
-        let next = Try {
-            failed: failed + 1,
-            at_ns: now_ns.saturating_add(*delay_ns),
-        };
+        let next = Try { failed: failed + 1, at_ns: now_ns.saturating_add(*delay_ns) };
         self.devices.insert(device, next);
         true
     }

@@ -16,12 +16,7 @@ pub(super) struct Runs {
 impl Runs {
     /// For a chunk of so many pages.
     pub(super) const fn new(pages: u64) -> Self {
-        Self {
-            pages,
-            next: 0,
-            open: None,
-            closed: Vec::new(),
-        }
+        Self { pages, next: 0, open: None, closed: Vec::new() }
     }
 
     /// Takes the next words of the bitmap.

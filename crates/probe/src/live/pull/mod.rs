@@ -189,11 +189,7 @@ impl Puller {
     /// The same, once. What can be read in part only is [`Reading::complete`] or not, and no error.
     fn try_read(&self, device: DeviceAddress) -> Result<Reading, Stop> {
         let path = self.root.sys.join(format!("bus/pci/devices/{device}/vendor"));
-        let mut reading = Reading {
-            device,
-            runs: Vec::new(),
-            complete: true,
-        };
+        let mut reading = Reading { device, runs: Vec::new(), complete: true };
         for chunk in 0..=MAX_CHUNKS {
             match self.read_chunk(&path, device, chunk, &mut reading.runs) {
                 Ok(true) if chunk < MAX_CHUNKS && reading.runs.len() < MAX_RUNS => {}
@@ -224,11 +220,8 @@ impl Puller {
         if self.ask(path, chunk, 0)? & FOUND == 0 {
             return Ok(false);
         }
-        let (address, pages, pgmap) = (
-            self.request.load(ADDRESS),
-            self.request.load(PAGES),
-            self.request.load(PGMAP),
-        );
+        let (address, pages, pgmap) =
+            (self.request.load(ADDRESS), self.request.load(PAGES), self.request.load(PGMAP));
         let mut runs = Runs::new(pages);
         loop {
             let words = self.request.load(WORDS).min(MAX_WORDS);
@@ -257,8 +250,7 @@ impl Puller {
 
     /// One request; returns the answer.
     fn ask(&self, path: &Path, chunk: u32, first_word: u32) -> Result<u64, Stop> {
-        self.request
-            .store(CHUNK, u64::from(chunk) | u64::from(first_word) << 32);
+        self.request.store(CHUNK, u64::from(chunk) | u64::from(first_word) << 32);
         for word in [ANSWER, ADDRESS, PAGES, WORDS, PGMAP] {
             self.request.store(word, 0);
         }
@@ -288,11 +280,7 @@ pub(super) struct Reading {
 impl Reading {
     /// It brought nothing.
     const fn failed(device: DeviceAddress) -> Self {
-        Self {
-            device,
-            runs: Vec::new(),
-            complete: false,
-        }
+        Self { device, runs: Vec::new(), complete: false }
     }
 
     /// As records, for a reading between these times.

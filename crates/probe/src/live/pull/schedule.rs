@@ -47,12 +47,7 @@ pub(super) struct Schedule {
 impl Schedule {
     /// All devices are due at once.
     pub(super) const fn new(now_ns: u64) -> Self {
-        Self {
-            all_ns: Some(now_ns),
-            confirm: true,
-            pending: BTreeMap::new(),
-            single: BTreeSet::new(),
-        }
+        Self { all_ns: Some(now_ns), confirm: true, pending: BTreeMap::new(), single: BTreeSet::new() }
     }
 
     /// Somebody wants to know.
@@ -98,10 +93,7 @@ impl Schedule {
 
     fn begin(&mut self, device: DeviceAddress, time_ns: u64) {
         let next_ns = time_ns + PENDING_NS[0];
-        self.pending.entry(device).or_insert(Pending {
-            since_ns: time_ns,
-            next_ns,
-        });
+        self.pending.entry(device).or_insert(Pending { since_ns: time_ns, next_ns });
     }
 
     /// What is due, which then counts as read.
@@ -147,13 +139,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn record(kind: Kind, time_ns: u64) -> Record {
-        Record {
-            kind: kind as u8,
-            time_ns,
-            valid: valid::DEVICE,
-            bus: 3,
-            ..blank(1)
-        }
+        Record { kind: kind as u8, time_ns, valid: valid::DEVICE, bus: 3, ..blank(1) }
     }
 
     /// As it is after the readings of the start.
@@ -212,11 +198,8 @@ mod tests {
     #[test]
     fn a_teardown_from_before_the_start_is_pending_too() {
         let mut schedule = started();
-        let state = |small| Record {
-            small,
-            valid: valid::DEVICE | valid::STATE,
-            ..record(Kind::RangeState, SECOND)
-        };
+        let state =
+            |small| Record { small, valid: valid::DEVICE | valid::STATE, ..record(Kind::RangeState, SECOND) };
         schedule.follow(&state(state::ATOMIC));
         schedule.follow(&state(state::DEAD | state::EXITED));
         assert_eq!(schedule.due(9 * SECOND), None);

@@ -19,10 +19,7 @@ impl Kernel {
     fn new() -> Self {
         let request = tempfile::tempfile().unwrap();
         request.set_len(PULL_SIZE as u64).unwrap();
-        let kernel = Self {
-            request,
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let kernel = Self { request, folder: tempfile::tempdir().unwrap() };
         fs::create_dir_all(kernel.attribute().parent().unwrap()).unwrap();
         kernel
     }

@@ -28,21 +28,13 @@ impl Page<'_> {
         shown.sort_by_key(|finding| finding.number);
         let mut parts: Vec<_> = shown.into_iter().map(|finding| self.finding(finding)).collect();
         if more > 0 {
-            parts.push(plain(
-                "p",
-                &format!("\u{2026} and {}.", phrase::counted(more, "more finding")),
-            ));
+            parts.push(plain("p", &format!("\u{2026} and {}.", phrase::counted(more, "more finding"))));
         }
         Markup::all(parts)
     }
 
     fn finding(&self, finding: &FindingLine) -> Markup {
-        let heading = format!(
-            "{}. {}, {}",
-            finding.number,
-            finding.rule.name(),
-            finding.device.0
-        );
+        let heading = format!("{}. {}, {}", finding.number, finding.rule.name(), finding.device.0);
         let severity = classed("span", "badge violated", finding.severity.name());
         let number = finding.number.to_string();
         let mut parts = vec![
@@ -56,11 +48,7 @@ impl Page<'_> {
         ];
         if !finding.holders.is_empty() {
             parts.push(plain("p", "Taken by, times relative to the finding:"));
-            parts.push(holders_table(
-                &finding.holders,
-                finding.holders_left_out,
-                finding.start_ns,
-            ));
+            parts.push(holders_table(&finding.holders, finding.holders_left_out, finding.start_ns));
         }
         if !finding.evidence.is_empty() {
             parts.push(plain("p", "Shown by these records:"));
@@ -78,10 +66,6 @@ impl Page<'_> {
             parts.push(plain("p", "Stack, innermost first:"));
             parts.push(element("ol", &[("class", "stack")], Markup::all(frames)));
         }
-        element(
-            "div",
-            &[("class", "finding"), ("data-finding", &number)],
-            Markup::all(parts),
-        )
+        element("div", &[("class", "finding"), ("data-finding", &number)], Markup::all(parts))
     }
 }

@@ -82,9 +82,7 @@ pub(super) fn classed(name: &'static str, class: &str, text: &str) -> Markup {
 
 /// A table with the names of its columns.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Markup>) -> Markup {
-    let cells = header
-        .iter()
-        .map(|cell| element("th", &[("scope", "col")], Markup::text(cell)));
+    let cells = header.iter().map(|cell| element("th", &[("scope", "col")], Markup::text(cell)));
     let head = element("thead", &[], element("tr", &[], Markup::all(cells)));
     let body = element("tbody", &[], Markup::all(rows));
     let table = element("table", &[], Markup::all([head, body]));

@@ -28,39 +28,20 @@ pub(crate) fn html(stories: &[(&Story, &Context<'_>)]) -> String {
     };
     let head = Markup::all([
         empty("meta", &[("charset", "utf-8")]),
-        empty(
-            "meta",
-            &[("http-equiv", "Content-Security-Policy"), ("content", POLICY)],
-        ),
-        empty(
-            "meta",
-            &[
-                ("name", "viewport"),
-                ("content", "width=device-width, initial-scale=1"),
-            ],
-        ),
+        empty("meta", &[("http-equiv", "Content-Security-Policy"), ("content", POLICY)]),
+        empty("meta", &[("name", "viewport"), ("content", "width=device-width, initial-scale=1")]),
         plain("title", &title),
         Markup::style(include_str!("style.css")),
     ]);
-    let runs = stories
-        .iter()
-        .map(|&(story, context)| Page { story, context }.whole());
+    let runs = stories.iter().map(|&(story, context)| Page { story, context }.whole());
     let made = format!("Made by p2p-trace {} report --html", env!("CARGO_PKG_VERSION"));
-    let body = Markup::all([element(
-        "main",
-        &[],
-        Markup::all(runs.chain([plain("footer", &made)])),
-    )]);
+    let body = Markup::all([element("main", &[], Markup::all(runs.chain([plain("footer", &made)])))]);
     let page = Markup::all([element("head", &[], head), element("body", &[], body)]);
     element("html", &[("lang", "en")], page).document()
 }
 
 fn title(story: &Story) -> String {
-    let host = story
-        .check
-        .host
-        .as_deref()
-        .map_or_else(String::new, |host| format!("{host}, "));
+    let host = story.check.host.as_deref().map_or_else(String::new, |host| format!("{host}, "));
     format!("PCI p2p memory on {host}Linux {}", story.check.kernel)
 }
 
@@ -76,11 +57,7 @@ impl Page<'_> {
             let all = device.teardowns.len() as u64 + device.teardowns_left_out;
             for (index, teardown) in device.teardowns.iter().enumerate() {
                 let number = index as u64 + 1 + device.teardowns_left_out;
-                let number = if all > 1 {
-                    format!(" {number}")
-                } else {
-                    String::new()
-                };
+                let number = if all > 1 { format!(" {number}") } else { String::new() };
                 let heading = format!("Teardown{number} of {}", device.device);
                 parts.push(section(&heading, self.teardown(teardown)));
             }
@@ -104,10 +81,7 @@ impl Page<'_> {
         let check = &self.story.check;
         let heading = Markup::all([Markup::text(&title(self.story)), badge(check.verdict)]);
         let devices = self.story.devices.iter().map(|device| {
-            let names = device
-                .names
-                .as_ref()
-                .map_or_else(String::new, |names| format!(" ({names})"));
+            let names = device.names.as_ref().map_or_else(String::new, |names| format!(" ({names})"));
             let class = format!("is-{}", class(device.answer));
             let inside = Markup::all([
                 plain("strong", &format!("{}{names}", device.device)),

@@ -31,15 +31,9 @@ const MAX_USES: usize = 24;
 /// The picture of a teardown.
 pub(super) fn picture(story: &TeardownStory) -> Markup {
     let drawn = Drawn::new(story);
-    let mut parts = vec![
-        element("title", &[], Markup::text("The teardown over time")),
-        hatch(),
-    ];
+    let mut parts = vec![element("title", &[], Markup::text("The teardown over time")), hatch()];
     let ranges = &story.ranges[..story.ranges.len().min(MAX_RANGES)];
-    let others: Vec<_> = ranges
-        .iter()
-        .filter(|range| drawn.others(range.id).next().is_some())
-        .collect();
+    let others: Vec<_> = ranges.iter().filter(|range| drawn.others(range.id).next().is_some()).collect();
     let more = story.lanes_left_out > 0 || story.ranges.len() > MAX_RANGES;
     let lanes = ranges.len() + story.lanes.len() + others.len();
     let bottom = TOP + LANE * lanes as f64;
@@ -69,23 +63,15 @@ pub(super) fn picture(story: &TeardownStory) -> Markup {
         if ranges > 0 {
             text.push(phrase::counted(ranges, "more range"));
         }
-        parts.push(words(
-            "dim",
-            0.0,
-            height,
-            &format!("\u{2026} and {}", text.join(" and ")),
-        ));
+        parts.push(words("dim", 0.0, height, &format!("\u{2026} and {}", text.join(" and "))));
         height += 22.0;
     }
     parts.push(legend(height));
     let view = format!("0 0 {WIDTH} {:.0}", height + 14.0);
     let label =
         "Lanes of ranges and references: allocation, kill, drain, removal, release, and uses after removal";
-    let svg = element(
-        "svg",
-        &[("viewBox", &view), ("role", "img"), ("aria-label", label)],
-        Markup::all(parts),
-    );
+    let svg =
+        element("svg", &[("viewBox", &view), ("role", "img"), ("aria-label", label)], Markup::all(parts));
     element("figure", &[], svg)
 }
 
@@ -101,21 +87,11 @@ impl<'a> Drawn<'a> {
         let first_ns = *story.span().start();
         let mut times: Vec<u64> = story.teardown.steps.iter().map(|step| step.at.time_ns).collect();
         times.extend(story.lanes.iter().map(|lane| lane.reference.at.time_ns));
-        times.extend(
-            story
-                .lanes
-                .iter()
-                .filter_map(|lane| lane.end)
-                .map(|(at, _)| at.time_ns),
-        );
+        times.extend(story.lanes.iter().filter_map(|lane| lane.end).map(|(at, _)| at.time_ns));
         times.extend(story.uses.iter().map(|used| used.at.time_ns));
         times.push(story.until_ns);
         times.retain(|&time| time >= first_ns);
-        Self {
-            story,
-            scale: Scale::new(times, LEFT + PAD, RIGHT),
-            zero_ns: story.zero_ns(),
-        }
+        Self { story, scale: Scale::new(times, LEFT + PAD, RIGHT), zero_ns: story.zero_ns() }
     }
 
     fn x(&self, at: At) -> f64 {
@@ -163,10 +139,7 @@ impl<'a> Drawn<'a> {
         let before = |limit: Option<f64>| limit.or(removed).unwrap_or(released);
         for (class, to) in [
             ("live", before(killed)),
-            (
-                "drain",
-                before(drained.map(|drained| removed.map_or(drained, |removed| drained.min(removed)))),
-            ),
+            ("drain", before(drained.map(|drained| removed.map_or(drained, |removed| drained.min(removed))))),
             ("drained", removed.unwrap_or(released)),
             ("removed", released),
         ] {
@@ -223,19 +196,9 @@ impl<'a> Drawn<'a> {
             parts.push(words(class, x, y + 27.0, what));
         } else {
             let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
-            let circle = [
-                ("class", "mark"),
-                ("cx", x.as_str()),
-                ("cy", y.as_str()),
-                ("r", "9"),
-            ];
+            let circle = [("class", "mark"), ("cx", x.as_str()), ("cy", y.as_str()), ("r", "9")];
             parts.push(empty("circle", &circle));
-            parts.push(words(
-                "letter",
-                self.x(at),
-                y.parse::<f64>().unwrap_or_default() + 4.0,
-                letter,
-            ));
+            parts.push(words("letter", self.x(at), y.parse::<f64>().unwrap_or_default() + 4.0, letter));
         }
         element("g", &[], Markup::all(parts))
     }
@@ -243,18 +206,12 @@ impl<'a> Drawn<'a> {
     fn reference(&self, lane: &Lane, y: f64) -> Markup {
         let reference = &lane.reference;
         let what = format!("{} {}", bytes(reference.bytes()), reference.taken.kind());
-        let mut parts = vec![label(
-            y,
-            &what,
-            &format!("taken by {}", phrase::task(lane.task.as_ref())),
-        )];
+        let mut parts = vec![label(y, &what, &format!("taken by {}", phrase::task(lane.task.as_ref())))];
         let first_ns = self.scale.first_ns();
         let is_before = reference.at.time_ns < first_ns;
         let from = if is_before { LEFT } else { self.x(reference.at) };
         let to = lane.end.map_or(RIGHT + 16.0, |(at, _)| self.x(at));
-        let range = lane
-            .range
-            .and_then(|id| self.story.ranges.iter().find(|range| range.id == id));
+        let range = lane.range.and_then(|id| self.story.ranges.iter().find(|range| range.id == id));
         let removed = range.and_then(|range| range.steps.removed).map(|at| self.x(at));
         let held_to = removed.map_or(to, |removed| removed.clamp(from, to.max(from)));
         parts.push(bar("held", from, held_to, y));
@@ -263,23 +220,14 @@ impl<'a> Drawn<'a> {
         }
         let since = phrase::relative(reference.at.time_ns, self.zero_ns);
         if is_before {
-            parts.push(words(
-                "dim",
-                LEFT + 4.0,
-                y - 11.0,
-                &format!("\u{25c2} taken {since}"),
-            ));
+            parts.push(words("dim", LEFT + 4.0, y - 11.0, &format!("\u{25c2} taken {since}")));
         } else {
             parts.push(line("mark", from, y - 10.0, from, y + 10.0));
         }
         match lane.end {
             Some((at, by)) => {
                 parts.push(line("mark", to, y - 10.0, to, y + 10.0));
-                let text = format!(
-                    "{} {}",
-                    phrase::closed(by),
-                    phrase::relative(at.time_ns, self.zero_ns)
-                );
+                let text = format!("{} {}", phrase::closed(by), phrase::relative(at.time_ns, self.zero_ns));
                 let uses = self.uses(reference.at.id).count();
                 if uses == 0 {
                     parts.push(beside(to, y, "dim", &text));
@@ -309,25 +257,15 @@ impl<'a> Drawn<'a> {
     fn other_uses(&self, range: &Range, y: f64) -> Markup {
         let name = phrase::range(std::slice::from_ref(range), range.id);
         let mut parts = vec![label(y, "used after its removal", &format!("range {name}"))];
-        parts.extend(
-            self.others(range.id)
-                .take(MAX_USES)
-                .map(|used| self.used(used, y)),
-        );
+        parts.extend(self.others(range.id).take(MAX_USES).map(|used| self.used(used, y)));
         element("g", &[], Markup::all(parts))
     }
 
     /// A use after removal: red, of a shape of its own, and with words.
     fn used(&self, used: &Use, y: f64) -> Markup {
         let x = self.x(used.at);
-        let points = format!(
-            "{x:.1},{:.1} {:.1},{:.1} {:.1},{:.1}",
-            y - 12.0,
-            x + 11.0,
-            y + 9.0,
-            x - 11.0,
-            y + 9.0
-        );
+        let points =
+            format!("{x:.1},{:.1} {:.1},{:.1} {:.1},{:.1}", y - 12.0, x + 11.0, y + 9.0, x - 11.0, y + 9.0);
         let when = phrase::relative(used.at.time_ns, self.zero_ns);
         let by = phrase::task(used.task.as_ref());
         let title = format!("USE AFTER REMOVAL: {} {when}, by {by}", phrase::deed(used.kind));

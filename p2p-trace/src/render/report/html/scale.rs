@@ -26,18 +26,9 @@ impl Scale {
         }
         let width = right - left;
         for at in &mut places {
-            *at = if place > 0.0 {
-                left + *at / place * width
-            } else {
-                left + width / 2.0
-            };
+            *at = if place > 0.0 { left + *at / place * width } else { left + width / 2.0 };
         }
-        Self {
-            times,
-            places,
-            left,
-            right,
-        }
+        Self { times, places, left, right }
     }
 
     /// Where a moment is drawn. What lies outside is drawn at the edge.

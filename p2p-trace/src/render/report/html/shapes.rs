@@ -18,10 +18,7 @@ pub(super) fn beside(x: f64, y: f64, class: &str, text: &str) -> Markup {
 
 /// The name of a lane in two lines.
 pub(super) fn label(y: f64, first: &str, second: &str) -> Markup {
-    Markup::all([
-        words("", 0.0, y - 2.0, &cut(first)),
-        words("dim", 0.0, y + 13.0, &cut(second)),
-    ])
+    Markup::all([words("", 0.0, y - 2.0, &cut(first)), words("dim", 0.0, y + 13.0, &cut(second))])
 }
 
 /// As much of a name as there is room for.
@@ -35,22 +32,12 @@ fn cut(text: &str) -> String {
 
 pub(super) fn words(class: &str, x: f64, y: f64, text: &str) -> Markup {
     let (x, y) = (format!("{x:.1}"), format!("{y:.1}"));
-    element(
-        "text",
-        &[("class", class), ("x", &x), ("y", &y)],
-        Markup::text(text),
-    )
+    element("text", &[("class", class), ("x", &x), ("y", &y)], Markup::text(text))
 }
 
 pub(super) fn line(class: &str, x1: f64, y1: f64, x2: f64, y2: f64) -> Markup {
     let [x1, y1, x2, y2] = [x1, y1, x2, y2].map(|place| format!("{place:.1}"));
-    let attributes = [
-        ("class", class),
-        ("x1", &x1),
-        ("y1", &y1),
-        ("x2", &x2),
-        ("y2", &y2),
-    ];
+    let attributes = [("class", class), ("x1", &x1), ("y1", &y1), ("x2", &x2), ("y2", &y2)];
     empty("line", &attributes)
 }
 
@@ -58,14 +45,8 @@ pub(super) fn line(class: &str, x1: f64, y1: f64, x2: f64, y2: f64) -> Markup {
 pub(super) fn bar(class: &str, from: f64, to: f64, y: f64) -> Markup {
     let [x, y, width, height] =
         [from, y - BAR / 2.0, (to - from).max(1.0), BAR].map(|place| format!("{place:.1}"));
-    let attributes = [
-        ("class", class),
-        ("x", &x),
-        ("y", &y),
-        ("width", &width),
-        ("height", &height),
-        ("rx", "2"),
-    ];
+    let attributes =
+        [("class", class), ("x", &x), ("y", &y), ("width", &width), ("height", &height), ("rx", "2")];
     empty("rect", &attributes)
 }
 
@@ -74,12 +55,7 @@ pub(super) fn hatch() -> Markup {
     let path = empty("path", &[("class", "hatch"), ("d", "M-1,7 L7,-1")]);
     let pattern = element(
         "pattern",
-        &[
-            ("id", "late"),
-            ("width", "6"),
-            ("height", "6"),
-            ("patternUnits", "userSpaceOnUse"),
-        ],
+        &[("id", "late"), ("width", "6"), ("height", "6"), ("patternUnits", "userSpaceOnUse")],
         path,
     );
     element("defs", &[], pattern)
@@ -101,11 +77,6 @@ pub(super) fn legend(y: f64) -> Markup {
         parts.push(words("dim", x + 28.0, y, text));
         x += 44.0 + 6.6 * text.len() as f64;
     }
-    parts.push(words(
-        "dim",
-        x,
-        y,
-        "K kill \u{b7} D drain \u{b7} R removal \u{b7} L release",
-    ));
+    parts.push(words("dim", x, y, "K kill \u{b7} D drain \u{b7} R removal \u{b7} L release"));
     element("g", &[], Markup::all(parts))
 }

@@ -44,11 +44,8 @@ impl Page<'_> {
     pub(super) fn out(&self, out: &Out, moment: &str) -> Markup {
         let mut parts = vec![plain("p", &phrase::out(out, moment))];
         if !out.holders.is_empty() {
-            let holders: Vec<_> = out
-                .holders
-                .iter()
-                .map(|holder| HolderLine::new(holder, self.context))
-                .collect();
+            let holders: Vec<_> =
+                out.holders.iter().map(|holder| HolderLine::new(holder, self.context)).collect();
             parts.push(holders_table(&holders, out.more, out.at_ns));
         }
         if out.unknown_bytes > 0 {
@@ -69,18 +66,13 @@ fn steps(story: &TeardownStory) -> Markup {
         let took = before_ns.map_or_else(String::new, |before| duration(time_ns.saturating_sub(before)));
         before_ns = Some(time_ns);
         let wrong = story.wrong.iter().find(|(at, _)| *at == index);
-        let is_key = matches!(
-            step.kind,
-            Kind::Kill | Kind::Drained | Kind::Remove | Kind::Release
-        );
+        let is_key = matches!(step.kind, Kind::Kill | Kind::Drained | Kind::Remove | Kind::Release);
         let class = match (wrong, is_key) {
             (Some(_), _) => "wrong",
             (None, true) => "key",
             (None, false) => "",
         };
-        let range = step
-            .range
-            .map_or_else(String::new, |id| phrase::range(&story.ranges, id));
+        let range = step.range.map_or_else(String::new, |id| phrase::range(&story.ranges, id));
         let note = wrong.map_or("", |(_, what)| *what);
         let cells = [
             phrase::relative(time_ns, zero_ns),

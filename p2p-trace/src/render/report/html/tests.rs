@@ -21,10 +21,7 @@ fn elements(page: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut rest = page.strip_prefix("<!DOCTYPE html>").unwrap();
     while let Some((text, tag)) = rest.split_once('<') {
-        assert!(
-            !text.contains('>') || open.last().is_some_and(|name| name == "style"),
-            "{text}"
-        );
+        assert!(!text.contains('>') || open.last().is_some_and(|name| name == "style"), "{text}");
         let (tag, after) = tag.split_once('>').unwrap();
         rest = after;
         if let Some(name) = tag.strip_prefix('/') {
@@ -35,15 +32,8 @@ fn elements(page: &str) -> Vec<String> {
         assert!(!name.is_empty(), "<{tag}>");
         let parts: Vec<_> = tag.split('"').collect();
         assert_eq!(parts.len() % 2, 1, "<{tag}>");
-        for attribute in parts
-            .iter()
-            .step_by(2)
-            .flat_map(|part| part.split_whitespace())
-            .skip(1)
-        {
-            let loads = ["on", "src", "href", "style"]
-                .iter()
-                .any(|&start| attribute.starts_with(start));
+        for attribute in parts.iter().step_by(2).flat_map(|part| part.split_whitespace()).skip(1) {
+            let loads = ["on", "src", "href", "style"].iter().any(|&start| attribute.starts_with(start));
             assert!(!loads, "<{tag}>");
         }
         all.push(name.clone());
@@ -137,23 +127,10 @@ fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
     fs::write(&file, html(&[(&story, &context(&NoSymbols))])).unwrap();
     let output = Command::new("timeout")
         .args(["120", "chromium"])
-        .args([
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-        ])
-        .args([
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-        ])
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"])
+        .args(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
         .args(["--enable-logging=stderr", "--dump-dom"])
-        .arg(format!(
-            "--user-data-dir={}",
-            dir.path().join("profile").display()
-        ))
+        .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
         .arg(format!("file://{}", file.display()))
         .output()
         .unwrap();
@@ -168,15 +145,9 @@ fn a_browser_shows_the_page_and_has_nothing_to_complain_of() {
         ("events", check.events.to_string()),
         ("lost", check.lost.to_string()),
     ] {
-        assert!(
-            dom.contains(&format!("data-figure=\"{name}\">{value}</dd>")),
-            "{name}: {dom}"
-        );
+        assert!(dom.contains(&format!("data-figure=\"{name}\">{value}</dd>")), "{name}: {dom}");
     }
     let findings = dom.matches("data-finding=").count();
-    assert_eq!(
-        (findings, dom.matches("data-rule=").count()),
-        (check.findings.len(), check.verdicts.len())
-    );
+    assert_eq!((findings, dom.matches("data-rule=").count()), (check.findings.len(), check.verdicts.len()));
     assert!(dom.contains("<svg") && dom.contains("class=\"use\""), "{dom}");
 }

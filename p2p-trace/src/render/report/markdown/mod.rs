@@ -26,11 +26,7 @@ const MAX_FRAMES: usize = 24;
 
 /// The report of a run.
 pub(crate) fn markdown(story: &Story, context: &Context<'_>) -> String {
-    let mut page = Page {
-        text: String::new(),
-        story,
-        context,
-    };
+    let mut page = Page { text: String::new(), story, context };
     page.whole();
     page.text
 }
@@ -44,10 +40,7 @@ struct Page<'a> {
 impl Page<'_> {
     fn whole(&mut self) {
         let check = &self.story.check;
-        let host = check
-            .host
-            .as_deref()
-            .map_or_else(String::new, |host| format!("{host}, "));
+        let host = check.host.as_deref().map_or_else(String::new, |host| format!("{host}, "));
         let title = format!("PCI p2p memory on {host}Linux {}", check.kernel);
         self.line(&format!("# {}: {}", escape(&title), phrase::loud(check.verdict)));
         self.verdict();
@@ -84,12 +77,7 @@ impl Page<'_> {
     fn verdict(&mut self) {
         self.text.push('\n');
         for device in &self.story.devices {
-            let text = format!(
-                "{}: {}: {}.",
-                name(device),
-                phrase::loud(device.answer),
-                device.sentence
-            );
+            let text = format!("{}: {}: {}.", name(device), phrase::loud(device.answer), device.sentence);
             self.item(&text);
         }
         if self.story.devices.is_empty() {
@@ -126,11 +114,8 @@ impl Page<'_> {
         self.prose(&phrase::out(out, moment));
         if !out.holders.is_empty() {
             self.text.push('\n');
-            let holders: Vec<_> = out
-                .holders
-                .iter()
-                .map(|holder| HolderLine::new(holder, self.context))
-                .collect();
+            let holders: Vec<_> =
+                out.holders.iter().map(|holder| HolderLine::new(holder, self.context)).collect();
             self.holders(&holders, out.more, out.at_ns);
         }
         let (unknown, unsure) = (out.unknown_bytes, out.unsure);
@@ -197,8 +182,7 @@ impl Page<'_> {
         let advice = format!("What to do: {}", finding.advice);
         self.text.push_str(&wrap(&advice, "", ""));
         if !finding.holders.is_empty() {
-            self.text
-                .push_str("\nTaken by, times relative to the finding:\n\n");
+            self.text.push_str("\nTaken by, times relative to the finding:\n\n");
             self.holders(&finding.holders, finding.holders_left_out, finding.start_ns);
         }
         if !finding.evidence.is_empty() {
@@ -206,12 +190,7 @@ impl Page<'_> {
             let rows: Vec<_> = finding
                 .evidence
                 .iter()
-                .map(|id| {
-                    vec![
-                        id.0.to_string(),
-                        evidence::what(self.story, id.0).unwrap_or_default(),
-                    ]
-                })
+                .map(|id| vec![id.0.to_string(), evidence::what(self.story, id.0).unwrap_or_default()])
                 .collect();
             self.columns(&rows);
         }
@@ -235,9 +214,6 @@ impl Page<'_> {
 
 /// A device with what it is known by.
 fn name(device: &DeviceStory) -> String {
-    let names = device
-        .names
-        .as_ref()
-        .map_or_else(String::new, |names| format!(" ({names})"));
+    let names = device.names.as_ref().map_or_else(String::new, |names| format!(" ({names})"));
     format!("{}{names}", device.device)
 }

@@ -13,11 +13,7 @@ impl Page<'_> {
             }
             self.prose(&format!("{}:", name(device)));
             self.text.push('\n');
-            let of = story
-                .check
-                .verdicts
-                .iter()
-                .filter(|verdict| verdict.device.0 == device.device);
+            let of = story.check.verdicts.iter().filter(|verdict| verdict.device.0 == device.device);
             let rows: Vec<_> = of
                 .map(|verdict| {
                     let found = match verdict.findings {
@@ -54,10 +50,7 @@ impl Page<'_> {
 
     pub(super) fn environment(&mut self) {
         self.heading("## Environment");
-        let rows: Vec<_> = facts::environment(self.story)
-            .into_iter()
-            .map(|row| row.to_vec())
-            .collect();
+        let rows: Vec<_> = facts::environment(self.story).into_iter().map(|row| row.to_vec()).collect();
         self.columns(&rows);
     }
 }

@@ -61,14 +61,9 @@ impl Page<'_> {
         }
         self.columns(&rows);
         if let [range] = story.ranges.as_slice() {
-            let size = range
-                .size()
-                .map_or_else(String::new, |size| format!(", {}", bytes(size)));
+            let size = range.size().map_or_else(String::new, |size| format!(", {}", bytes(size)));
             let bar = range.bar.map_or_else(String::new, |bar| format!(", BAR {bar}"));
-            let text = format!(
-                "The range is {}{size}{bar}.",
-                phrase::range(&story.ranges, range.id)
-            );
+            let text = format!("The range is {}{size}{bar}.", phrase::range(&story.ranges, range.id));
             self.text.push('\n');
             self.prose(&text);
         }

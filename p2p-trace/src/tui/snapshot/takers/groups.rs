@@ -27,9 +27,7 @@ fn row(device: &Device, Group { holder, stack }: &Group<'_>, symbols: &dyn Symbo
     });
     Row {
         device: device.address(),
-        who: holder.task.map_or(Who::Unknown, |task| {
-            Who::Seen(task, holder.gone_since_ns.is_some())
-        }),
+        who: holder.task.map_or(Who::Unknown, |task| Who::Seen(task, holder.gone_since_ns.is_some())),
         kind: holder.kind.name(),
         caller: caller.unwrap_or_default(),
         count: holder.count,

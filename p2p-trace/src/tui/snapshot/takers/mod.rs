@@ -61,11 +61,7 @@ pub(crate) fn takers(
     name: impl Fn(DeviceAddress) -> String,
     now_ns: u64,
 ) -> Takers {
-    let mut answer = Takers {
-        query: query.clone(),
-        as_of_ns: now_ns,
-        ..Takers::default()
-    };
+    let mut answer = Takers { query: query.clone(), as_of_ns: now_ns, ..Takers::default() };
     let mut rows = Vec::new();
     for device in model.devices() {
         let label = name(device.address());
@@ -84,12 +80,7 @@ pub(crate) fn takers(
         }
         match query.grouping {
             Grouping::Flat => {
-                let singles = Singles {
-                    device,
-                    groups: &groups,
-                    rows: &grouped,
-                    query,
-                };
+                let singles = Singles { device, groups: &groups, rows: &grouped, query };
                 let (kept, left_out) = singles.first(matching);
                 rows.extend(kept);
                 rows.extend(unseen.into_iter().filter(matching));
@@ -107,10 +98,7 @@ pub(crate) fn takers(
 
 /// A device matches by itself, whatever is out of it. `label`: address and names.
 pub(crate) fn matches_itself(filter: &Filter, label: &str) -> bool {
-    filter.matches(&Fields {
-        device: label,
-        ..Fields::default()
-    })
+    filter.matches(&Fields { device: label, ..Fields::default() })
 }
 
 const fn ordered(order: Ordering, query: &Query) -> Ordering {
@@ -120,10 +108,7 @@ const fn ordered(order: Ordering, query: &Query) -> Ordering {
 fn of_device(device: &Device, all: &[Row], unseen: Option<&Row>, symbols: &dyn Symbolize) -> OfDevice {
     let oldest_ns = all.iter().filter_map(|row| row.oldest_ns).min();
     if !device.ranges().any(Range::is_draining) {
-        return OfDevice {
-            oldest_ns,
-            ..OfDevice::default()
-        };
+        return OfDevice { oldest_ns, ..OfDevice::default() };
     }
     let is_in_the_way = |reference: &Reference| {
         // Of one that is not known to be of another range it cannot be told.
@@ -134,12 +119,7 @@ fn of_device(device: &Device, all: &[Row], unseen: Option<&Row>, symbols: &dyn S
     blocking.sort_by(|a, b| a.compare(b, Column::Bytes));
     let blocking_left_out = blocking.len().saturating_sub(MAX_BLOCKING);
     blocking.truncate(MAX_BLOCKING);
-    OfDevice {
-        oldest_ns,
-        blocking,
-        blocking_left_out,
-        ..OfDevice::default()
-    }
+    OfDevice { oldest_ns, blocking, blocking_left_out, ..OfDevice::default() }
 }
 
 /// Memory of unknown takers, as one row.

@@ -113,10 +113,7 @@ impl Row {
         self.count += other.count;
         self.references = self.references.saturating_add(other.references);
         self.bytes = self.bytes.saturating_add(other.bytes);
-        if other
-            .oldest_ns
-            .is_some_and(|other| self.oldest_ns.is_none_or(|own| other < own))
-        {
+        if other.oldest_ns.is_some_and(|other| self.oldest_ns.is_none_or(|own| other < own)) {
             (self.oldest_ns, self.record) = (other.oldest_ns, other.record);
         }
         if self.kind != other.kind {

@@ -47,9 +47,7 @@ impl Singles<'_> {
         kept.sort_unstable_by(compare);
         kept.truncate(MAX_ROWS);
         let left_out = count - kept.len() as u64;
-        let rows = kept
-            .into_iter()
-            .map(|(number, reference)| self.row(number, reference));
+        let rows = kept.into_iter().map(|(number, reference)| self.row(number, reference));
         (rows.collect(), left_out)
     }
 

@@ -40,9 +40,7 @@ fn main() -> Result<()> {
         .write(true)
         .open(&path)
         .with_context(|| format!("cannot open the port {}", path.display()))?;
-    let port = Port(Arc::new(Mutex::new(
-        file.try_clone().context("cannot share the port")?,
-    )));
+    let port = Port(Arc::new(Mutex::new(file.try_clone().context("cannot share the port")?)));
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").context("cannot read the release")?;
     port.send(&Reply::Ready(release.trim().to_owned()));
 
@@ -56,9 +54,7 @@ fn main() -> Result<()> {
             }
             Some(Request::Signal(job, signal)) => {
                 if let Err(error) = send_signal(job, signal, &groups) {
-                    port.send(&Reply::Refused(format!(
-                        "signal {signal} to job {job}: {error:#}"
-                    )));
+                    port.send(&Reply::Refused(format!("signal {signal} to job {job}: {error:#}")));
                 }
             }
             Some(Request::PowerOff) => break,
@@ -71,11 +67,7 @@ fn main() -> Result<()> {
 /// The device file of our port: it appears some time after its driver was loaded.
 fn find_port() -> Result<PathBuf> {
     for _ in 0..100 {
-        for entry in std::fs::read_dir("/sys/class/virtio-ports")
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in std::fs::read_dir("/sys/class/virtio-ports").into_iter().flatten().flatten() {
             let name = std::fs::read_to_string(entry.path().join("name")).unwrap_or_default();
             if name.trim() == PORT_NAME {
                 return Ok(PathBuf::from("/dev").join(entry.file_name()));
@@ -97,19 +89,10 @@ fn start(job: u32, command: &str, port: &Port, groups: &Groups) -> Result<()> {
         .spawn()
         .context("cannot start a shell")?;
     let group = Pid::from_raw(child.id().cast_signed()).context("a process without a number")?;
-    groups
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(job, group);
+    groups.lock().unwrap_or_else(PoisonError::into_inner).insert(job, group);
 
-    let out = child
-        .stdout
-        .take()
-        .map(|pipe| forward(pipe, port.clone(), move |line| Reply::Out(job, line)));
-    let err = child
-        .stderr
-        .take()
-        .map(|pipe| forward(pipe, port.clone(), move |line| Reply::Err(job, line)));
+    let out = child.stdout.take().map(|pipe| forward(pipe, port.clone(), move |line| Reply::Out(job, line)));
+    let err = child.stderr.take().map(|pipe| forward(pipe, port.clone(), move |line| Reply::Err(job, line)));
     let (port, groups) = (port.clone(), Arc::clone(groups));
     thread::spawn(move || {
         let code = wait(child);
@@ -144,23 +127,13 @@ fn forward(
 
 /// Waits for a job's shell and gives its exit code as a shell would.
 fn wait(mut child: Child) -> i32 {
-    let code = |status: ExitStatus| {
-        status
-            .code()
-            .or_else(|| status.signal().map(|signal| 128 + signal))
-    };
+    let code = |status: ExitStatus| status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     child.wait().ok().and_then(code).unwrap_or(255)
 }
 
 /// Sends a signal to all processes of a job. A job that has ended meanwhile is no error.
 fn send_signal(job: u32, signal: i32, groups: &Groups) -> Result<()> {
     let signal = Signal::from_named_raw(signal).context("no such signal")?;
-    let group = groups
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&job)
-        .copied();
-    group.map_or(Ok(()), |group| {
-        kill_process_group(group, signal).context("cannot send it")
-    })
+    let group = groups.lock().unwrap_or_else(PoisonError::into_inner).get(&job).copied();
+    group.map_or(Ok(()), |group| kill_process_group(group, signal).context("cannot send it"))
 }

@@ -33,19 +33,11 @@ fn main() -> Result<()> {
         kept |= capability(name)?;
     }
     // Before Linux 5.11 BPF maps count against this limit; a service manager would raise it too.
-    setrlimit(
-        Resource::Memlock,
-        Rlimit {
-            current: None,
-            maximum: None,
-        },
-    )
-    .context("cannot raise the limit of locked memory")?;
+    setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
+        .context("cannot raise the limit of locked memory")?;
     become_user(options.user, kept)
         .with_context(|| format!("cannot become user {} with {kept:?}", options.user))?;
-    let Some((program, arguments)) = options.command.split_first() else {
-        bail!("no command given")
-    };
+    let Some((program, arguments)) = options.command.split_first() else { bail!("no command given") };
     let error = Command::new(program).args(arguments).exec();
     Err(Error::new(error).context(format!("cannot run {program}")))
 }
@@ -68,14 +60,7 @@ fn become_user(user: u32, kept: CapabilitySet) -> Result<()> {
     set_thread_groups(&[])?;
     set_thread_res_gid(gid, gid, gid)?;
     set_thread_res_uid(uid, uid, uid)?;
-    set_capabilities(
-        None,
-        CapabilitySets {
-            effective: kept,
-            permitted: kept,
-            inheritable: kept,
-        },
-    )?;
+    set_capabilities(None, CapabilitySets { effective: kept, permitted: kept, inheritable: kept })?;
     clear_ambient_capability_set()?;
     for one in kept.iter() {
         configure_capability_in_ambient_set(one, true)?;
@@ -90,11 +75,6 @@ mod tests {
     #[test]
     fn refuses_unknown_capabilities() {
         assert_eq!(capability("bpf").unwrap(), CapabilitySet::BPF);
-        assert!(
-            capability("BPF ")
-                .unwrap_err()
-                .to_string()
-                .contains("no capability is named")
-        );
+        assert!(capability("BPF ").unwrap_err().to_string().contains("no capability is named"));
     }
 }

@@ -32,12 +32,7 @@ struct Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let memory = Mapping::new(&options.memory, options.size)?;
-    println!(
-        "mapped pid={} bytes={} pages={}",
-        std::process::id(),
-        memory.len(),
-        memory.pages()
-    );
+    println!("mapped pid={} bytes={} pages={}", std::process::id(), memory.len(), memory.pages());
     std::io::stdout().flush()?;
 
     let disk = OpenOptions::new()
@@ -52,16 +47,7 @@ fn main() -> Result<()> {
     let (read, _) = rustix::io::read(&disk, buffer)
         .with_context(|| format!("cannot read from {}", options.disk.display()))?;
     let read = read.len();
-    println!(
-        "read pid={} bytes={read} milliseconds={}",
-        std::process::id(),
-        started.elapsed().as_millis()
-    );
-    ensure!(
-        read == options.size,
-        "read {read} of {} bytes from {}",
-        options.size,
-        options.disk.display()
-    );
+    println!("read pid={} bytes={read} milliseconds={}", std::process::id(), started.elapsed().as_millis());
+    ensure!(read == options.size, "read {read} of {} bytes from {}", options.size, options.disk.display());
     memory.unmap()
 }

@@ -72,17 +72,9 @@ fn traced(btf: &Btf, function: &str, point: bpf_attach_type) -> Result<OwnedFd> 
 
 /// An empty kprobe or kretprobe program at work.
 fn probed(function: &str, at_return: bool) -> Result<OwnedFd> {
-    let program = load(
-        bpf_prog_type::BPF_PROG_TYPE_KPROBE,
-        bpf_attach_type::BPF_CGROUP_INET_INGRESS,
-        0,
-    )?;
+    let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, bpf_attach_type::BPF_CGROUP_INET_INGRESS, 0)?;
     let event = perf_event(function, at_return).with_context(|| format!("cannot probe {function}"))?;
-    control(
-        event.as_fd(),
-        SET_BPF,
-        libc::c_ulong::from(program.as_raw_fd().cast_unsigned()),
-    )?;
+    control(event.as_fd(), SET_BPF, libc::c_ulong::from(program.as_raw_fd().cast_unsigned()))?;
     control(event.as_fd(), ENABLE, 0)?;
     Ok(event)
 }

@@ -44,10 +44,6 @@ fn main() -> Result<()> {
             KEXEC_FILE_ON_CRASH,
         )
     };
-    ensure!(
-        result == 0,
-        "the kernel does not take it: {}",
-        std::io::Error::last_os_error()
-    );
+    ensure!(result == 0, "the kernel does not take it: {}", std::io::Error::last_os_error());
     Ok(())
 }

@@ -41,11 +41,7 @@ struct Total {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let total = if options.processes > 1 {
-        storm(&options)?
-    } else {
-        map(&options)?
-    };
+    let total = if options.processes > 1 { storm(&options)? } else { map(&options)? };
     println!(
         "done pid={} maps={} pages={} bytes={}",
         std::process::id(),
@@ -68,12 +64,7 @@ fn map(options: &Options) -> Result<Total> {
     for _ in 0..options.loops {
         let mapping = Mapping::new(&options.device, options.size)?;
         if options.hold > 0 {
-            println!(
-                "mapped pid={} bytes={} pages={}",
-                std::process::id(),
-                mapping.len(),
-                mapping.pages()
-            );
+            println!("mapped pid={} bytes={} pages={}", std::process::id(), mapping.len(), mapping.pages());
             std::io::stdout().flush()?;
             std::thread::sleep(Duration::from_millis(options.hold));
         }
@@ -106,17 +97,9 @@ fn storm(options: &Options) -> Result<Total> {
     let mut total = Total::default();
     for mut child in children {
         let mut text = String::new();
-        child
-            .stdout
-            .take()
-            .context("a process has no output")?
-            .read_to_string(&mut text)?;
+        child.stdout.take().context("a process has no output")?.read_to_string(&mut text)?;
         let status = child.wait()?;
-        ensure!(
-            status.success(),
-            "process {} of the storm ended with {status}",
-            child.id()
-        );
+        ensure!(status.success(), "process {} of the storm ended with {status}", child.id());
         let part = parse(&text).with_context(|| format!("process {} said {text:?}", child.id()))?;
         total.maps += part.maps;
         total.pages += part.pages;
@@ -129,14 +112,9 @@ fn storm(options: &Options) -> Result<Total> {
 fn parse(text: &str) -> Option<Total> {
     let line = text.lines().find(|line| line.starts_with("done "))?;
     let value = |key: &str| {
-        line.split(' ')
-            .find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok())
+        line.split(' ').find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok())
     };
-    Some(Total {
-        maps: value("maps")?,
-        pages: value("pages")?,
-        bytes: value("bytes")?,
-    })
+    Some(Total { maps: value("maps")?, pages: value("pages")?, bytes: value("bytes")? })
 }
 
 #[cfg(test)]
@@ -146,14 +124,7 @@ mod tests {
     #[test]
     fn reads_the_line_of_another_process() {
         let text = "mapped pid=7 bytes=1 pages=1\ndone pid=7 maps=2 pages=32 bytes=131072\n";
-        assert_eq!(
-            parse(text),
-            Some(Total {
-                maps: 2,
-                pages: 32,
-                bytes: 131_072
-            })
-        );
+        assert_eq!(parse(text), Some(Total { maps: 2, pages: 32, bytes: 131_072 }));
         assert_eq!(parse("done pid=7 maps=2 pages=x bytes=1\n"), None);
         assert_eq!(parse(""), None);
     }

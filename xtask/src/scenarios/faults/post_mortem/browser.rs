@@ -17,9 +17,7 @@ pub(super) fn shown(page: &Path, checked: &CheckReport) -> Result<()> {
         println!("    (no {}: the page is not shown)", packages::BROWSER_PROGRAM);
         return Ok(());
     }
-    let page = page
-        .canonicalize()
-        .with_context(|| format!("{} is gone", page.display()))?;
+    let page = page.canonicalize().with_context(|| format!("{} is gone", page.display()))?;
     let profile = tempfile::tempdir().context("cannot make a folder for the browser")?;
     let output = Command::new("timeout")
         .args([PATIENCE, packages::BROWSER_PROGRAM])

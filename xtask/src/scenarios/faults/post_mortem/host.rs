@@ -39,30 +39,15 @@ pub(crate) fn recover(core: &Path, recorded: Option<&Path>) -> Result<Recovered>
 pub(super) fn of_dump(dump: PathBuf, said: Vec<String>) -> Result<Recovered> {
     let target = text(&dump);
     let checked = judged(&["check", &target])?;
-    let Output {
-        code,
-        out: lines,
-        err,
-    } = tracer(["replay", "--json", &target])?;
+    let Output { code, out: lines, err } = tracer(["replay", "--json", &target])?;
     ensure!(code == 0, "replay ended with {code}: {}", err.join(" | "));
-    Ok(Recovered {
-        stream: Stream::parse(&lines)?,
-        dump,
-        said,
-        checked,
-    })
+    Ok(Recovered { stream: Stream::parse(&lines)?, dump, said, checked })
 }
 
 /// What a command says of a dump in which a rule is violated.
 pub(super) fn judged(arguments: &[&str]) -> Result<Vec<String>> {
     let said = tracer(arguments)?;
-    ensure!(
-        said.code == 1,
-        "{} ended with {}: {}",
-        arguments[0],
-        said.code,
-        said.text()
-    );
+    ensure!(said.code == 1, "{} ended with {}: {}", arguments[0], said.code, said.text());
     Ok(said.out)
 }
 

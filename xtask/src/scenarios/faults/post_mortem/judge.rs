@@ -17,14 +17,9 @@ const RULES: [&str; 2] = ["removed-before-drained", "use-after-removal"];
 pub(super) fn complete(recovered: &Recovered, guilty: &Guilty, card: &str) -> Result<()> {
     let Recovered { stream, said, .. } = recovered;
     let all = said.iter().any(|line| line.contains("each of them is here"));
-    ensure!(
-        all,
-        "not every record that the kernel side had begun was recovered"
-    );
+    ensure!(all, "not every record that the kernel side had begun was recovered");
     self::guilty(stream, guilty, card)?;
-    let alloc = stream
-        .of_kind("alloc")
-        .find(|event| event.tgid == Some(guilty.taken.pid));
+    let alloc = stream.of_kind("alloc").find(|event| event.tgid == Some(guilty.taken.pid));
     ensure!(alloc.is_some(), "who took the memory is not in the core");
     Ok(())
 }
@@ -35,13 +30,7 @@ pub(super) fn guilty(stream: &Stream, guilty: &Guilty, card: &str) -> Result<()>
     let Some(used) = stream.events.iter().rfind(|event| event.kind.name() == "map") else {
         bail!("the map that killed the kernel is not in the core");
     };
-    let EventLine {
-        pid,
-        comm,
-        caller,
-        time_ns,
-        ..
-    } = used;
+    let EventLine { pid, comm, caller, time_ns, .. } = used;
     ensure!(
         *time_ns > remove.time_ns
             && *pid == Some(guilty.pid)
@@ -49,14 +38,8 @@ pub(super) fn guilty(stream: &Stream, guilty: &Guilty, card: &str) -> Result<()>
             && caller.is_some(),
         "the last map is {used:?}, not that of {guilty:x?}"
     );
-    ensure!(
-        used.page.is_some() || used.phys.is_some(),
-        "the map has no page: {used:?}"
-    );
-    ensure!(
-        address(used.device).as_deref() == Some(card),
-        "the map is not known to be of {card}: {used:?}"
-    );
+    ensure!(used.page.is_some() || used.phys.is_some(), "the map has no page: {used:?}");
+    ensure!(address(used.device).as_deref() == Some(card), "the map is not known to be of {card}: {used:?}");
     for rule in RULES {
         let verdict = stream.verdict(card, rule)?;
         ensure!(verdict.verdict == Answer::Violated, "{rule} is {verdict:?}");
@@ -67,18 +50,12 @@ pub(super) fn guilty(stream: &Stream, guilty: &Guilty, card: &str) -> Result<()>
 /// Expects that who took the memory is named, though the record of that is overwritten, and nobody else.
 pub(super) fn taker_is_named(recovered: &Recovered, guilty: &Guilty, card: &str, slots: u32) -> Result<()> {
     let Recovered { stream, said, .. } = recovered;
-    let begins_late = said
-        .iter()
-        .any(|line| line.contains("do not reach back to the beginning"));
+    let begins_late = said.iter().any(|line| line.contains("do not reach back to the beginning"));
     ensure!(begins_late, "it was not overwritten");
-    let begun = said
-        .iter()
-        .find_map(|line| line.strip_prefix("the kernel side had begun ")?.split(' ').next());
+    let begun =
+        said.iter().find_map(|line| line.strip_prefix("the kernel side had begun ")?.split(' ').next());
     let begun: u32 = begun.context("how much was written is not said")?.parse()?;
-    ensure!(
-        begun >= 10 * slots,
-        "{begun} records do not fill {slots} slots ten times"
-    );
+    ensure!(begun >= 10 * slots, "{begun} records do not fill {slots} slots ten times");
     self::guilty(stream, guilty, card)?;
     let taker = guilty.taken.pid;
     ensure!(
@@ -90,32 +67,21 @@ pub(super) fn taker_is_named(recovered: &Recovered, guilty: &Guilty, card: &str,
         .iter()
         .find(|finding| finding.rule.name() == "removed-before-drained")
         .context("there is no finding of the removal")?;
-    let [holder] = finding.holders.as_slice() else {
-        bail!("the finding has not one holder: {finding:?}")
-    };
+    let [holder] = finding.holders.as_slice() else { bail!("the finding has not one holder: {finding:?}") };
     ensure!(
         holder.tgid == Some(taker) && holder.bytes == guilty.taken.size && holder.references == 1,
         "{holder:?} is not {guilty:x?}"
     );
     let pid = format!("pid {taker}");
-    ensure!(
-        recovered.checked.iter().any(|line| line.contains(&pid)),
-        "check does not name {pid}"
-    );
+    ensure!(recovered.checked.iter().any(|line| line.contains(&pid)), "check does not name {pid}");
     let report = judged(&["report", &text(&recovered.dump)])?;
-    ensure!(
-        report.iter().any(|line| line.contains(&pid)),
-        "the report does not name {pid}"
-    );
+    ensure!(report.iter().any(|line| line.contains(&pid)), "the report does not name {pid}");
     Ok(())
 }
 
 /// Expects the same events behind a recorded dump as out of the core alone, which has all of them, and each once.
 pub(super) fn same_events(alone: &Recovered, behind: &Recovered) -> Result<()> {
-    ensure!(
-        behind.said.iter().any(|line| line.contains("recorded ones")),
-        "nothing was recorded before"
-    );
+    ensure!(behind.said.iter().any(|line| line.contains("recorded ones")), "nothing was recorded before");
     let ids = |recovered: &Recovered| -> Vec<_> {
         let events = recovered.stream.events.iter();
         let mut ids: Vec<_> = events.map(|event| event.id.0).collect();
@@ -158,10 +124,7 @@ pub(super) fn reported(recovered: &Recovered) -> Result<()> {
     let page = recovered.dump.with_extension("html");
     judged(&["report", "--html", &text(&page), "--force", &dump])?;
     let html = fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
-    ensure!(
-        !html.contains("src=\"http") && !html.contains("href=\"http"),
-        "the page needs the network"
-    );
+    ensure!(!html.contains("src=\"http") && !html.contains("href=\"http"), "the page needs the network");
     browser::shown(&page, &checked)?;
     let (mail, html) = (words(&mail.join(" ")), words(&plain(&html)));
     for finding in findings {
@@ -185,21 +148,12 @@ fn plain(html: &str) -> String {
         text.push_str(part.split_once('>').map_or(part, |(_, rest)| rest));
         text.push(' ');
     }
-    [
-        ("&lt;", "<"),
-        ("&gt;", ">"),
-        ("&quot;", "\""),
-        ("&#39;", "'"),
-        ("&amp;", "&"),
-    ]
-    .iter()
-    .fold(text, |text, (entity, letter)| text.replace(entity, letter))
+    [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")]
+        .iter()
+        .fold(text, |text, (entity, letter)| text.replace(entity, letter))
 }
 
 /// Words, one space apart, in small letters: a report wraps lines and begins a sentence with a capital.
 fn words(text: &str) -> String {
-    text.to_lowercase()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -40,9 +40,7 @@ pub(in crate::scenarios) fn kdump(lab: &mut Lab, method: Method) -> Result<Verdi
     // What is not told before the crash kernel takes over may be lost.
     outlets.wait_finding(&lab.guest)?;
     let guilty = map_removed(lab, taken)?;
-    lab.guest
-        .wait_next_kernel()
-        .context("the crash kernel did not come up")?;
+    lab.guest.wait_next_kernel().context("the crash kernel did not come up")?;
     Outlets::tell_last_words(&lab.guest);
     let kept = outlets.kept(&mut lab.guest)?;
     ensure!(
@@ -64,10 +62,7 @@ pub(in crate::scenarios) fn kdump(lab: &mut Lab, method: Method) -> Result<Verdi
         judge(&core.display().to_string(), recovered)?;
     }
     judge("/proc/vmcore", on_the_spot)?;
-    ensure!(
-        counts.iter().all(|count| *count == counts[0]),
-        "the dumps tell {counts:?} events"
-    );
+    ensure!(counts.iter().all(|count| *count == counts[0]), "the dumps tell {counts:?} events");
     Ok(Verdict::Passed)
 }
 
@@ -119,15 +114,8 @@ fn save(lab: &mut Lab, tree: &Path) -> Result<Vec<PathBuf>> {
 /// In the crash kernel, where there is no room for a dump: only the records, straight from the first one's memory.
 fn recover_on_the_spot(lab: &mut Lab) -> Result<Recovered> {
     const TO: &str = "/run/crash.p2pt";
-    let output = lab
-        .guest
-        .run(&format!("p2p-trace recover /proc/vmcore -o {TO}"))?;
-    ensure!(
-        output.code == 0,
-        "in the crash kernel, recover ended with {}: {}",
-        output.code,
-        output.text()
-    );
+    let output = lab.guest.run(&format!("p2p-trace recover /proc/vmcore -o {TO}"))?;
+    ensure!(output.code == 0, "in the crash kernel, recover ended with {}: {}", output.code, output.text());
     let kept = lab.guest.log().join("crash.p2pt");
     dump::copy(&mut lab.guest, TO, &kept)?;
     of_dump(kept, output.err)

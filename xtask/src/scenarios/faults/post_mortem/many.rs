@@ -40,14 +40,8 @@ pub(in crate::scenarios) fn taken_by_many(lab: &mut Lab, method: Method) -> Resu
 
 /// Expects the large piece and as many of the small ones as there is room for, each of whoever took it, and the rest as left out.
 fn largest_are_told(stream: &Stream, said: &[String], guilty: &Guilty, taker: u32) -> Result<()> {
-    let left_out = format!(
-        "the {} smallest references are there without who took them",
-        SMALL + 1 - CAP
-    );
-    ensure!(
-        said.iter().any(|line| line.contains(&left_out)),
-        "it is not said that {left_out}"
-    );
+    let left_out = format!("the {} smallest references are there without who took them", SMALL + 1 - CAP);
+    ensure!(said.iter().any(|line| line.contains(&left_out)), "it is not said that {left_out}");
     let finding = stream
         .findings
         .iter()

@@ -67,10 +67,7 @@ pub(in crate::scenarios) fn post_mortem(lab: &mut Lab, method: Method) -> Result
     }
     discard(&cores)?;
     outlets.expect_after_reset(&mut lab.guest)?;
-    ensure!(
-        streams.iter().all(|count| *count == streams[0]),
-        "the cores tell {streams:?} events"
-    );
+    ensure!(streams.iter().all(|count| *count == streams[0]), "the cores tell {streams:?} events");
     Ok(Verdict::Passed)
 }
 
@@ -100,11 +97,7 @@ pub(in crate::scenarios) fn taken_long_ago(lab: &mut Lab, method: Method) -> Res
 
 /// Overwrites what the rings tell of `taken`, after the tracer has read it: what was not read in time would make it unsure of everybody.
 fn overwrite(lab: &mut Lab, trace: &Trace, taken: &Taken) -> Result<()> {
-    lab.wait_for(&format!(
-        "grep -q '\"kind\":\"alloc\".*\"tgid\":{}' {}",
-        taken.pid,
-        trace.shown()
-    ))?;
+    lab.wait_for(&format!("grep -q '\"kind\":\"alloc\".*\"tgid\":{}' {}", taken.pid, trace.shown()))?;
     let load = format!("load {} {SIZE} {PAIRS}", lab.card);
     lab.guest.check(&format!(
         "for round in $(seq {ROUNDS}); do echo {load} > /dev/p2ptest; sleep 0.1; done; sleep 3"
@@ -170,11 +163,7 @@ fn remove_in_use(
         "modprobe qemu_fw_cfg; cd /proc/sys/kernel && echo 1 > panic_on_oops && echo 0 > panic && echo 1 > ftrace_dump_on_oops",
     )?;
     // Where p2pdma has a function of its own for it, it dies in that, before the generic one.
-    let own = lab
-        .guest
-        .run("grep -q ' pci_p2pdma_map_sg_attrs$' /proc/kallsyms")?
-        .code
-        == 0;
+    let own = lab.guest.run("grep -q ' pci_p2pdma_map_sg_attrs$' /proc/kallsyms")?.code == 0;
     let hooks = if own { HOOKS_WITH_MAPS } else { "" };
     let trace = lab.trace("post-mortem", &format!("{options} {hooks}"))?;
     provoke_bad_access(lab);
@@ -209,11 +198,7 @@ const HOOKS_WITH_MAPS: &str = "--hook add_resource --hook memremap --hook publis
 /// Dumps the memory of the dead guest, as ELF and kdump-compressed.
 pub(crate) fn dump_memory(lab: &mut Lab) -> Result<[PathBuf; 2]> {
     lab.guest.qmp().execute("stop", json!({}))?;
-    let folder = lab
-        .guest
-        .log()
-        .canonicalize()
-        .context("the guest has no folder for its logs")?;
+    let folder = lab.guest.log().canonicalize().context("the guest has no folder for its logs")?;
     let elf = folder.join("core.elf");
     let kdump = folder.join("core.kdump");
     for (path, format) in [(&elf, None), (&kdump, Some("kdump-zlib"))] {

@@ -35,9 +35,7 @@ pub(super) fn open(lab: &mut Lab) -> Result<Outlets> {
     let guest = &mut lab.guest;
     let network = is_so(guest, "[ -e /lib/modules/$(uname -r)/netconsole.ko ]")?;
     if network {
-        guest.check(&format!(
-            "modprobe e1000 && ip link set eth0 up && modprobe netconsole {NETCONSOLE}"
-        ))?;
+        guest.check(&format!("modprobe e1000 && ip link set eth0 up && modprobe netconsole {NETCONSOLE}"))?;
     }
     // The firmware's error records where the kernel knows such, else memory that is set aside.
     let knows = is_so(guest, "grep -q ' erst_write$' /proc/kallsyms")?;
@@ -60,10 +58,7 @@ impl Outlets {
     pub(super) fn expect(&self, guest: &Guest) -> Result<()> {
         let console = guest.console();
         has("the serial console", &console, &[FINDING, USE])?;
-        ensure!(
-            !console.contains("trace_printk() being used"),
-            "the kernel warns of its own debugging aid"
-        );
+        ensure!(!console.contains("trace_printk() being used"), "the kernel warns of its own debugging aid");
         // The end of a panic flushes it after the serial console has said everything.
         self.wait_network(guest, &[FINDING, USE])
     }
@@ -103,9 +98,7 @@ impl Outlets {
         guest.qmp().execute("set-action", json!({ "reboot": "reset" }))?;
         guest.qmp().execute("system_reset", json!({}))?;
         guest.qmp().execute("cont", json!({}))?;
-        guest
-            .wait_next_kernel()
-            .context("the guest does not come up after its reset")?;
+        guest.wait_next_kernel().context("the guest does not come up after its reset")?;
         let kept = self.kept(guest)?;
         has("what outlived the reset", &kept.join("\n"), &[FINDING, USE])
     }
