@@ -15,7 +15,7 @@ mod tests {
     }
 
     /// Each crate needs only those before it.
-    const CRATES: [Layers; 4] = [
+    const CRATES: [Layers; 5] = [
         Layers {
             folder: "crates/model",
             modules: &[
@@ -68,6 +68,24 @@ mod tests {
                 "commands",
             ],
         },
+        Layers {
+            folder: "xtask",
+            modules: &[
+                "host",
+                "summary",
+                "kernels",
+                "toolchain",
+                "ebpf",
+                "guest",
+                "scenarios",
+                "bench",
+                "demo",
+                "shell",
+                "fuzz",
+                "test",
+                "soak",
+            ],
+        },
     ];
 
     /// Modules, and files of modules, that are compiled for tests only: they may look at anything.
@@ -107,20 +125,19 @@ mod tests {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// The names that are asked of the root of the crate by the file of a module.
-    fn asked_of_root(code: &str, module: &[String]) -> BTreeSet<String> {
+    /// The names that the file of a module asks of a folder, by its path or by that of the module up to it.
+    fn asked_of(folder: &str, code: &str, module: &[String]) -> BTreeSet<String> {
         let up = "super::".repeat(module.len());
         let mut asked = BTreeSet::new();
-        for prefix in ["crate::", up.as_str()] {
+        for prefix in [folder, up.as_str()] {
             for (at, _) in code.match_indices(prefix) {
                 // `p2p_trace_model::` and a longer chain of `super` are something else.
                 let is_whole =
                     !code[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before));
                 if is_whole {
                     // A glob has no name; it is of a module within the file.
-                    asked.extend(
-                        first_names(&code[at + prefix.len()..]).into_iter().filter(|name| !name.is_empty()),
-                    );
+                    let names = first_names(&code[at + prefix.len()..]);
+                    asked.extend(names.into_iter().filter(|name| !name.is_empty()));
                 }
             }
         }
@@ -168,7 +185,9 @@ mod tests {
     /// The uses of a module by one that is no higher.
     fn upward(layers: &Layers) -> Vec<String> {
         let source = root().join(layers.folder).join("src");
-        let passed = passed_on(&code(&fs::read_to_string(source.join("lib.rs")).unwrap()));
+        let root =
+            ["lib.rs", "main.rs"].map(|name| source.join(name)).into_iter().find(|root| root.is_file());
+        let passed = passed_on(&code(&fs::read_to_string(root.unwrap()).unwrap()));
         let place = |module: &str| layers.modules.iter().position(|&known| known == module);
         let mut found = Vec::new();
         files(&source, &[], &mut found);
@@ -181,9 +200,10 @@ mod tests {
                 upward.push(format!("{}: the module has no layer", path.display()));
                 continue;
             };
-            for name in asked_of_root(&code(&fs::read_to_string(&path).unwrap()), &module) {
+            for name in asked_of("crate::", &code(&fs::read_to_string(&path).unwrap()), &module) {
                 let other = passed.get(&name).unwrap_or(&name);
-                if place(other).is_none_or(|other| other > own) {
+                // A function of the root has no place.
+                if place(other).is_some_and(|other| other > own) {
                     upward.push(format!("{}: {} needs {other}", path.display(), module[0]));
                 }
             }
@@ -195,6 +215,25 @@ mod tests {
     fn modules_need_only_those_below() {
         let upward: Vec<_> = CRATES.iter().flat_map(upward).collect();
         assert!(upward.is_empty(), "{}", upward.join("\n"));
+    }
+
+    /// Folders of the dashboard, and what they are drawn into or taken from.
+    #[test]
+    fn the_dashboard_keeps_shows_and_draws_in_this_order() {
+        let source = root().join("p2p-trace/src/tui");
+        let mut found = Vec::new();
+        files(&source, &[], &mut found);
+        for (module, path) in found.iter().filter(|(module, _)| !is_for_tests(module)) {
+            let above: &[&str] = match module.first().map_or("", String::as_str) {
+                "keeper" => &["snapshot", "state", "views"],
+                "snapshot" => &["state", "views"],
+                "state" | "keymap" | "lists" | "detail" => &["views"],
+                _ => &[],
+            };
+            let asked = asked_of("crate::tui::", &code(&fs::read_to_string(path).unwrap()), module);
+            let needed: Vec<_> = above.iter().filter(|&&name| asked.contains(name)).collect();
+            assert!(needed.is_empty(), "{} needs {needed:?}", path.display());
+        }
     }
 
     #[test]
@@ -219,7 +258,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_the_root_is_found() {
-        let asked = asked_of_root(
+        let asked = asked_of(
+            "crate::",
             "use crate::{a::{b, c}, d};\nfn f() { crate::e::g(); super::super::h::i(); super::j(); other_crate::k() }",
             &["x".to_owned(), "y".to_owned()],
         );

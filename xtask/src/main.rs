@@ -10,6 +10,7 @@ mod kernels;
 mod scenarios;
 mod shell;
 mod soak;
+mod summary;
 mod test;
 mod toolchain;
 

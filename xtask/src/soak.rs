@@ -11,9 +11,9 @@ use crate::ebpf::{self, Verdict};
 use crate::fuzz;
 use crate::host::cargo::{Profile, user_space};
 use crate::scenarios::{self, Effort};
+use crate::summary::Outcome;
 use crate::test::cargo::counted;
 use crate::test::stage::{Choice, Done};
-use crate::test::summary::Outcome;
 
 /// What to run, and for how long.
 #[derive(Args, Debug)]

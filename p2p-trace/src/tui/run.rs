@@ -160,7 +160,10 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
                             Effect::Suspend => signals.suspend.store(true, Ordering::SeqCst),
                             Effect::Redraw => screen.terminal().clear()?,
                             Effect::Query => shared.ask(&app.query),
-                            Effect::Export(name, text) => app.message = Some(export(name, &app, &text)),
+                            Effect::Export => {
+                                let (name, text) = views::export(&app);
+                                app.message = Some(export(name, &app, &text));
+                            }
                             Effect::Dump => shared.dump().store(true, Ordering::Release),
                             Effect::Play(play) => shared.play(play),
                         }

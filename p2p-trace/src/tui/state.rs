@@ -66,8 +66,8 @@ pub(crate) enum Effect {
     Redraw,
     /// Something else is asked of the references.
     Query,
-    /// This is to be written to a file of a name like this.
-    Export(&'static str, String),
+    /// What the view shows is to be written to a file.
+    Export,
     /// A dump of the last minutes is to be written.
     Dump,
     /// The replay is to go somewhere.
@@ -261,10 +261,7 @@ impl App {
                     self.update(Arc::clone(&self.latest));
                 }
             }
-            Action::Export => {
-                let (name, text) = detail::export(self);
-                return Some(Effect::Export(name, text));
-            }
+            Action::Export => return Some(Effect::Export),
             Action::Dump => {
                 self.message = Some("writing a dump of the last minutes".to_owned());
                 return Some(Effect::Dump);

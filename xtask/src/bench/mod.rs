@@ -19,7 +19,7 @@ use clap::Args;
 use crate::guest::{initramfs, kmodule, programs};
 use crate::host::{cargo::Profile, packages};
 use crate::kernels;
-use crate::test::summary::Outcome;
+use crate::summary::Outcome;
 use case::CASES;
 pub(crate) use lab::BenchLab;
 use report::Row;

@@ -7,8 +7,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use super::{Variant, inputs};
+use super::Variant;
 use crate::host::command;
+use crate::host::inputs;
 use crate::toolchain::Toolchain;
 
 /// Little-endian BPF: the objects run on the x86-64 kernel that loads them.

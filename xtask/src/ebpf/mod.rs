@@ -1,8 +1,6 @@
 //! `cargo xtask build-ebpf`: the kernel side, compiled, and the proof that the committed objects are that.
 
 mod compile;
-#[path = "../../../crates/probe/bpf/inputs.rs"]
-pub(crate) mod inputs;
 mod sidecar;
 
 use std::fs;
@@ -10,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::host::inputs;
 use crate::toolchain::Toolchain;
 use compile::Compiler;
 use sidecar::{Object, Sidecar};

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use super::inputs;
+use crate::host::inputs;
 use crate::toolchain::Versions;
 
 /// The sidecar's name; `crates/probe/build.rs` reads it too.

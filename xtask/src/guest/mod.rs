@@ -15,7 +15,7 @@ mod cpio;
 mod devices;
 mod evidence;
 pub(crate) mod initramfs;
-pub(crate) mod interrupt;
+
 mod job;
 pub(crate) mod kmodule;
 mod link;

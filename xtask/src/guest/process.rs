@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, set_parent_process_death_signal};
 
-use super::interrupt;
+use crate::host::interrupt;
 
 /// The program that emulates the machine.
 const QEMU: &str = "qemu-system-x86_64";

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
-use super::interrupt;
 use super::link::{Link, Received};
+use crate::host::interrupt;
 
 /// How long QEMU may take to answer a command.
 const PATIENCE: Duration = Duration::from_secs(20);

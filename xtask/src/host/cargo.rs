@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::ebpf::inputs;
+use crate::host::inputs;
 
 /// The only target there is for now. It is named, so that the flags below are not for build scripts and macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::ledger;
-use crate::guest::interrupt;
+use crate::host::interrupt;
 
 /// How often a running child is looked at.
 const POLL: Duration = Duration::from_millis(50);

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::{GuestKernel, Headers, only_release};
-use crate::ebpf::inputs;
+use crate::host::inputs;
 use crate::host::{cache, command, packages};
 
 /// Names another folder that holds them.

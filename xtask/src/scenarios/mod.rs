@@ -37,7 +37,7 @@ use clap::Args;
 
 use crate::host::packages;
 use crate::kernels::{self, GuestKernel};
-use crate::test::summary::{Outcome, Row, Summary};
+use crate::summary::{Outcome, Row, Summary};
 pub(crate) use effort::Effort;
 use lab::Kind;
 use scenario::Scenario;

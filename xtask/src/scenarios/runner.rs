@@ -9,10 +9,13 @@ use super::faults::UNRECORDED;
 use super::lab::{Kind, Lab};
 use super::scenario::{Place, Scenario};
 use super::{Effort, Method, Verdict};
-use crate::guest::{Acceleration, Boot, Stuck, initramfs, interrupt, kmodule, probe, programs};
 use crate::host::{cargo::Profile, ledger};
 use crate::kernels::{GuestKernel, debian::version_of};
-use crate::test::summary::{Outcome, Row, Summary};
+use crate::summary::{Outcome, Row, Summary};
+use crate::{
+    guest::{Acceleration, Boot, Stuck, initramfs, kmodule, probe, programs},
+    host::interrupt,
+};
 
 /// Why a scenario that maps p2p memory cannot be run.
 const NO_MMAP: &str = "this kernel cannot map p2p memory into user space (since 6.2)";

@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, nice, set_parent_process_death_signal};
 use tempfile::TempDir;
 
-use super::summary::Summary;
-use crate::guest::interrupt;
+use crate::host::interrupt;
+use crate::summary::Summary;
 
 /// Low: a tenth of what others get who want the same processor.
 const PRIORITY: i32 = 10;
@@ -101,7 +101,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::test::summary::{Outcome, Row};
+    use crate::summary::{Outcome, Row};
 
     #[test]
     fn what_stages_came_to_is_handed_over() {

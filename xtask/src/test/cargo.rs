@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::summary::Counts;
 use crate::host::cargo::{plain, user_space};
 use crate::host::command;
+use crate::summary::Counts;
 
 /// Warnings are errors.
 const STRICT: &str = "-Dwarnings";

@@ -4,7 +4,6 @@ mod beside;
 pub(crate) mod cargo;
 mod licences;
 pub(crate) mod stage;
-pub(crate) mod summary;
 mod tools;
 
 use std::path::{Path, PathBuf};
@@ -16,10 +15,10 @@ use crate::bench::{self, Plan, expected, speed};
 use crate::guest::programs;
 use crate::host::{cargo::Profile, packages};
 use crate::scenarios::{self, Effort};
+use crate::summary::Outcome;
 use crate::{ebpf, fuzz};
 use beside::Beside;
 use stage::{Choice, Done, Side};
-use summary::Outcome;
 
 /// What to test.
 #[derive(Args, Debug)]

@@ -6,8 +6,8 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use super::beside::Beside;
-use super::summary::{Counts, Outcome, Row, Summary};
 use crate::host::ledger;
+use crate::summary::{Counts, Outcome, Row, Summary};
 
 /// What a stage that could be carried out came to.
 pub(crate) enum Done {

@@ -7,9 +7,9 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::RUST_VERSION;
-use crate::ebpf::inputs;
 use crate::host::apt::Suite;
 use crate::host::command;
+use crate::host::inputs;
 
 /// The Debian suite and package that hold the sources where rustup cannot download them.
 const DEBIAN: (&str, &str) = ("trixie-backports", "rust-src");

@@ -9,7 +9,6 @@ use std::{collections::BTreeMap, sync::Arc};
 pub(crate) use history::{History, Sample};
 pub(crate) use log::{Entry, Log};
 
-use super::snapshot::{self, Query, Snapshot, Takers};
 use p2p_trace_model::{
     accounting::Status,
     event::{DeviceAddress, Names, Reason, Symbolize},
@@ -136,26 +135,6 @@ impl Keeper {
     /// A batch has been taken in: counts what there was since.
     pub(crate) fn count(&mut self, pipeline: &Pipeline, now_ns: u64) {
         self.history.observe(now_ns, || Sample::of(pipeline, now_ns));
-    }
-
-    /// Answers a query. This looks at every reference: see [`Takers`].
-    pub(crate) fn takers(
-        &self,
-        model: &Model,
-        query: &Query,
-        symbols: &dyn Symbolize,
-        now_ns: u64,
-    ) -> Takers {
-        let name = |address: DeviceAddress| {
-            let identity = self.identity(address).cloned().unwrap_or_default();
-            format!("{address} {} {}", identity.name.unwrap_or_default(), identity.driver.unwrap_or_default())
-        };
-        snapshot::takers(model, query, symbols, name, now_ns)
-    }
-
-    /// Takes a snapshot.
-    pub(crate) fn snapshot(&self, pipeline: &Pipeline, takers: &Arc<Takers>, now_ns: u64) -> Snapshot {
-        Snapshot::take(self, pipeline, takers, now_ns)
     }
 
     pub(crate) fn status(&self) -> &Status {

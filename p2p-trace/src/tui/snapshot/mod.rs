@@ -16,16 +16,16 @@ pub(crate) use query::{Column, Fields, Filter, Grouping, Query};
 pub(crate) use takers::{Row, Takers, Who, matches_itself, takers};
 pub(crate) use teardown::{Line, Mark, Timeline};
 
-use p2p_trace_model::event::Names;
-
-use super::keeper::{Keeper, Log, Sample};
 use p2p_trace_model::{
     accounting::{MissedQuality, Status},
-    event::DeviceAddress,
+    event::{DeviceAddress, Names, Symbolize},
     pipeline::Pipeline,
     rules::{Finding, Verdict},
+    state::Model,
     units::Clock,
 };
+
+use super::keeper::{Keeper, Log, Sample};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
@@ -87,6 +87,28 @@ pub(crate) struct Traffic {
     pub(crate) lost: u64,
     /// Of these, the ones that the kernel skipped; `None`: this kernel does not count them all.
     pub(crate) missed: Option<u64>,
+}
+
+impl Keeper {
+    /// Answers a query. This looks at every reference: see [`Takers`].
+    pub(crate) fn takers(
+        &self,
+        model: &Model,
+        query: &Query,
+        symbols: &dyn Symbolize,
+        now_ns: u64,
+    ) -> Takers {
+        let name = |address: DeviceAddress| {
+            let identity = self.identity(address).cloned().unwrap_or_default();
+            format!("{address} {} {}", identity.name.unwrap_or_default(), identity.driver.unwrap_or_default())
+        };
+        takers(model, query, symbols, name, now_ns)
+    }
+
+    /// Takes a snapshot.
+    pub(crate) fn snapshot(&self, pipeline: &Pipeline, takers: &Arc<Takers>, now_ns: u64) -> Snapshot {
+        Snapshot::take(self, pipeline, takers, now_ns)
+    }
 }
 
 impl Snapshot {

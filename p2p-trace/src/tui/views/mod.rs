@@ -3,6 +3,7 @@
 mod chart;
 mod devices;
 mod events;
+mod export;
 mod findings;
 mod footer;
 mod front;
@@ -24,6 +25,7 @@ use super::{
     state::{App, View},
     theme::Theme,
 };
+pub(crate) use export::export;
 use table::{cut, put};
 
 /// The least that can be drawn on.

@@ -98,7 +98,7 @@ fn unpack(kernel: &GuestKernel, file: &Path, sha256: &str) -> Result<PathBuf> {
     let folder = cache::entry(&key, |work| {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         ensure!(
-            crate::ebpf::inputs::sha256(&bytes) == sha256,
+            crate::host::inputs::sha256(&bytes) == sha256,
             "{} does not have the checksum that is listed for it",
             file.display()
         );

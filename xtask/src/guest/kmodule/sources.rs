@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::ebpf::inputs;
+use crate::host::inputs;
 
 /// What is compiled: these, and the file of this name.
 const EXTENSIONS: [&str; 2] = ["c", "h"];

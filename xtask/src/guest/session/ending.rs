@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use p2p_trace_guest::frame::Request;
 
 use super::Guest;
-use crate::guest::{console, interrupt};
+use crate::{guest::console, host::interrupt};
 
 /// How long a guest may take to switch itself off.
 const POWER_OFF: Duration = Duration::from_secs(30);

@@ -7,9 +7,9 @@ use p2p_trace_guest::frame::Reply;
 
 use super::Guest;
 use crate::guest::evidence::Stuck;
-use crate::guest::interrupt;
 use crate::guest::job::{Job, State};
 use crate::guest::link::Received;
+use crate::host::interrupt;
 
 /// How often waiting looks whether it should go on.
 const TICK: Duration = Duration::from_millis(100);

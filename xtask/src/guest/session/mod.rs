@@ -14,13 +14,13 @@ use p2p_trace_guest::frame::Request;
 use tempfile::TempDir;
 
 use super::console;
-use super::interrupt;
 use super::job::{Job, Output, Sink, State};
 use super::link::Link;
 use super::machine::{Acceleration, Files, Machine};
 use super::process::Process;
 use super::qmp::Qmp;
 use super::scratch;
+use crate::host::interrupt;
 use crate::kernels::GuestKernel;
 
 /// How often a guest is booted whose kernel dies on the way.

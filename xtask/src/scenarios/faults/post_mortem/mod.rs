@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::deeds::SIZE;
 use super::uses::provoke_bad_access;
-use crate::guest::interrupt;
+use crate::host::interrupt;
 use crate::scenarios::lab::{Lab, Trace};
 use crate::scenarios::testmod::Taken;
 use crate::scenarios::{Method, Verdict, dump};

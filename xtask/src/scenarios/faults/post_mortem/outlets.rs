@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use crate::guest::{CAPTURE, Guest, interrupt};
 use crate::scenarios::lab::{Lab, RAMOOPS};
+use crate::{
+    guest::{CAPTURE, Guest},
+    host::interrupt,
+};
 
 /// A finding that the tracer wrote to the kernel's log before the panic.
 pub(super) const FINDING: &str = "p2p-trace: removed-before-drained of ";

@@ -68,7 +68,7 @@ pub(crate) fn unregister(group: Pid) {
 }
 
 /// Ends a process group at once. One that is gone already is no error.
-pub(super) fn kill(group: i32) {
+pub(crate) fn kill(group: i32) {
     if let Some(group) = Pid::from_raw(group)
         && let Err(error) = kill_process_group(group, Signal::KILL)
         && error != rustix::io::Errno::SRCH
