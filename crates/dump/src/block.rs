@@ -57,6 +57,11 @@ impl Kind {
     }
 }
 
+/// What is kept of a block's content, to tell whether it is intact.
+pub(crate) fn checksum(content: &[u8]) -> u32 {
+    crc32c::crc32c(content)
+}
+
 /// A block's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockHeader {
@@ -106,6 +111,11 @@ impl BlockHeader {
         };
         let fits = header.stored as usize <= MAX_CONTENT && header.decoded as usize <= MAX_CONTENT;
         (bytes[..8] == MAGIC && word(28) == crc32c::crc32c(&bytes[..28]) && fits).then_some(header)
+    }
+
+    /// Whether this content, as it is stored, is intact.
+    pub(crate) fn fits(&self, content: &[u8]) -> bool {
+        checksum(content) == self.crc
     }
 }
 

@@ -96,7 +96,7 @@ impl<R: Read> Scanner<R> {
         let size = HEADER_SIZE + header.stored as usize;
         self.fill(size)?;
         let content = self.unread().get(HEADER_SIZE..size);
-        if let Some(content) = content.filter(|content| crc32c::crc32c(content) == header.crc) {
+        if let Some(content) = content.filter(|content| header.fits(content)) {
             return Ok(Some((header, content.to_vec())));
         }
         let size = size.min(self.unread().len());

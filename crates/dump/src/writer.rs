@@ -14,7 +14,7 @@ use p2p_trace_model::{
 use serde::Serialize;
 
 use super::{
-    block::{BlockHeader, FORMAT, Kind, MAX_CONTENT},
+    block::{BlockHeader, FORMAT, Kind, MAX_CONTENT, checksum},
     checkpoint::Checkpoint,
     codec,
     describe::{Footer, Header, Reason, StatusChange, Symbols},
@@ -284,7 +284,7 @@ impl<W: Write> Writer<W> {
             codec,
             stored: stored.len() as u32,
             decoded: decoded as u32,
-            crc: crc32c::crc32c(&stored),
+            crc: checksum(&stored),
             number: self.number,
         };
         self.number = self.number.wrapping_add(1);

@@ -126,7 +126,8 @@ impl Hooks {
         verified
     }
 
-    /// Attaches everything but the armed hooks, which are loaded and verified only.
+    /// Attaches everything in the order of the hook table ([`crate::hook_table::TABLE`]), but for the armed hooks, which are
+    /// loaded and verified only.
     ///
     /// # Errors
     ///
