@@ -18,8 +18,17 @@ const AT_BOOT: [&str; 2] = ["virtio_pci", "virtio_console"];
 /// Modules that are there to be loaded with `modprobe`.
 const REQUIRED: [&str; 1] = ["nvme"];
 /// The same, where the kernel has them.
-const OPTIONAL: [&str; 7] =
-    ["pvpanic_pci", "qemu_fw_cfg", "9p", "9pnet_virtio", "ramoops", "e1000", "netconsole"];
+const OPTIONAL: [&str; 9] = [
+    "pvpanic_pci",
+    "qemu_fw_cfg",
+    "9p",
+    "9pnet_virtio",
+    "ramoops",
+    "e1000",
+    "netconsole",
+    "nd_e820",
+    "nd_pmem",
+];
 /// Folders of the root file system.
 const FOLDERS: [&str; 9] = ["bin", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "tmp"];
 

@@ -14,6 +14,8 @@ const SERIAL: u8 = 0x18;
 pub(crate) struct Machine {
     /// Memory in MiB.
     pub(crate) memory_mib: u32,
+    /// How many MiB it has room for, where that is more: in one module, which can be plugged in while it runs.
+    pub(crate) possible_mib: Option<u32>,
     /// Virtual processors.
     pub(crate) cpus: u8,
     /// How many it has room for, where that is more: they can be plugged in while it runs.
@@ -79,6 +81,7 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             memory_mib: 512,
+            possible_mib: None,
             cpus: 2,
             possible_cpus: None,
             clock: Clock::Real,
@@ -110,7 +113,9 @@ impl Machine {
             add(&["-icount", &format!("shift={shift},sleep=off")]);
         }
         let room = self.possible_cpus.map_or_else(String::new, |possible| format!(",maxcpus={possible}"));
-        add(&["-smp", &format!("{}{room}", self.cpus), "-m", &format!("{}M", self.memory_mib)]);
+        let slots =
+            self.possible_mib.map_or_else(String::new, |possible| format!(",slots=1,maxmem={possible}M"));
+        add(&["-smp", &format!("{}{room}", self.cpus), "-m", &format!("{}M{slots}", self.memory_mib)]);
         add(&["-nodefaults", "-display", "none", "-no-reboot", "-nic", "none"]);
         add(&["-kernel", &files.kernel.to_string_lossy(), "-initrd", &files.initramfs.to_string_lossy()]);
         add(&["-append", &self.kernel_command_line()]);
@@ -291,6 +296,13 @@ mod tests {
         assert!(line.contains("-accel kvm -cpu host "), "{line}");
         assert!(line.ends_with("drive=disk-a,bus=pcie.0,addr=0x1,cmb_size_mb=64"), "{line}");
         assert!(!line.contains("x3130"), "{line}");
+    }
+
+    #[test]
+    fn room_for_more() {
+        let machine = Machine { possible_mib: Some(1024), possible_cpus: Some(64), ..Machine::default() };
+        let line = machine.arguments(Acceleration::Tcg, files()).join(" ");
+        assert!(line.contains(" -smp 2,maxcpus=64 -m 512M,slots=1,maxmem=1024M "), "{line}");
     }
 
     #[test]

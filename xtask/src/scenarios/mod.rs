@@ -18,6 +18,7 @@ mod holding;
 pub(crate) mod lab;
 mod load;
 mod mapping;
+mod other_memory;
 mod processors;
 pub(crate) mod product;
 mod provider;
@@ -103,6 +104,10 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("clean-late-start", clean::late_start).with_module().once().at_ends(),
     Scenario::plain("clean-mapping-storm", clean::mapping_storm).mapping().once().on_first(),
     Scenario::plain("clean-two-devices", clean::two_devices).with_module().once().on_first(),
+    Scenario::plain("other-memory", other_memory::other_memory)
+        .in_guest(Kind::OtherMemory)
+        .once()
+        .at_ends(),
     Scenario::plain("held-unbind", holding::held_unbind).with_module().kprobe_at_ends(),
     Scenario::plain("race-2018", faults::race_2018).with_module().kprobe_at_ends(),
     Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation).with_module().kprobe_at_ends(),

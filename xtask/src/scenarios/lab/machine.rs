@@ -16,6 +16,13 @@ pub(super) const SLOW: u64 = 16 * 1024;
 /// Memory of a guest whose tracer has rings for many CPUs.
 const LARGE_MIB: u32 = 1024;
 
+/// Memory that its firmware tells of as persistent (`/dev/pmem0`).
+const PERSISTENT: &str = "memmap=128M!256M";
+/// Memory that is plugged in is used only for what can be moved away again.
+const MOVABLE: &str = "memhp_default_state=online_movable";
+/// What the guest with room for more memory can have in all.
+const ROOM_MIB: u32 = 1024;
+
 /// Memory that is kept free for the kernel that saves a dump.
 const CRASH_KERNEL_MIB: u32 = 256;
 
@@ -46,6 +53,8 @@ pub(crate) enum Kind {
     Preemptible,
     /// With more places that a dying kernel can write to than a serial console.
     Outlets,
+    /// With persistent memory, and room for a memory module.
+    OtherMemory,
     /// With memory for the rings of a thousand CPUs.
     Large,
     /// With two CPUs and room for 64.
@@ -58,9 +67,10 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Plain,
         Self::Preemptible,
+        Self::OtherMemory,
         Self::Large,
         Self::Possible64,
         Self::Possible255,
@@ -73,6 +83,7 @@ impl Kind {
         match self {
             Self::Plain => "plain",
             Self::Preemptible => "preemptible",
+            Self::OtherMemory => "other-memory",
             Self::Large => "large",
             Self::Possible64 => "cpus-64",
             Self::Possible255 => "cpus-255",
@@ -85,6 +96,7 @@ impl Kind {
         match self {
             Self::Plain => machine(&[]),
             Self::Preemptible => machine(&["preempt=full"]),
+            Self::OtherMemory => Machine { possible_mib: Some(ROOM_MIB), ..machine(&[PERSISTENT, MOVABLE]) },
             Self::Large => Machine { memory_mib: LARGE_MIB, ..machine(&[]) },
             Self::Possible64 => possible(64),
             Self::Possible255 => possible(255),
