@@ -11,38 +11,63 @@ use super::{GuestKernel, Headers};
 use crate::host::apt::{Description, Suite};
 use crate::host::{cache, command, packages};
 
-/// What the tests call it.
-pub(super) const LABEL: &str = "7.3";
+/// A release of Debian's.
+#[derive(Debug)]
+pub(super) struct Stock {
+    /// What the tests call it.
+    pub(super) label: &'static str,
+    suite: &'static str,
+    release: &'static str,
+    /// What modules for it are built with: the suites of its headers, and of the compiler that they ask for.
+    headers: Headers,
+    /// Whether another release will do where this one is gone.
+    replaceable: bool,
+}
 
-/// The suite, and the release that everything was measured on.
-const SUITE: &str = "trixie-backports";
-const RELEASE: &str = "7.3.4+deb13-amd64";
-/// The suites of its headers, and of the compiler that they ask for.
-const HEADERS: Headers = Headers::Debian { suites: &["trixie", SUITE] };
+/// The release that everything was measured on.
+pub(super) const MEASURED: Stock = Stock {
+    label: "7.3",
+    suite: "trixie-backports",
+    release: "7.3.4+deb13-amd64",
+    headers: Headers::Debian { suites: &["trixie", "trixie-backports"] },
+    replaceable: true,
+};
+
+/// The one before, as long as Debian's unstable has it.
+pub(super) const BEFORE: Stock = Stock {
+    label: "7.2",
+    suite: "unstable",
+    release: "7.2.13+deb14-amd64",
+    headers: Headers::Debian { suites: &["unstable"] },
+    replaceable: false,
+};
 
 /// The first version that Debian builds with `CONFIG_PCI_P2PDMA=y`.
 const FIRST: [u32; 2] = [6, 16];
 
 const PREFIX: &str = "linux-image-";
 
-/// Gets [`RELEASE`], or the newest suitable release where that is gone.
-pub(super) fn find() -> Result<GuestKernel> {
-    let wanted = cache::root()?.join(key(RELEASE));
-    if wanted.is_dir() {
-        return describe(&wanted, RELEASE);
+/// Gets the release, or the newest suitable one where that is gone and another will do.
+pub(super) fn find(stock: &Stock) -> Result<GuestKernel> {
+    let Stock { suite, release: wanted, .. } = *stock;
+    let tree = cache::root()?.join(key(wanted));
+    if tree.is_dir() {
+        return describe(stock, &tree, wanted);
     }
     packages::ensure(&packages::KERNELS)?;
-    let suite = Suite::open(SUITE)?;
-    let release = if suite.versions(&format!("{PREFIX}{RELEASE}"))?.is_empty() {
+    let suite = Suite::open(suite)?;
+    let release = if !suite.versions(&format!("{PREFIX}{wanted}"))?.is_empty() {
+        wanted.to_owned()
+    } else if stock.replaceable {
         let newest = newest_release(&suite.names(PREFIX)?)
-            .with_context(|| format!("Debian's {SUITE} has no kernel with P2PDMA"))?;
-        println!("Debian's {SUITE} does not have {RELEASE} any more; taking {newest}.");
+            .with_context(|| format!("Debian's {} has no kernel with P2PDMA", suite.name()))?;
+        println!("Debian's {} does not have {wanted} any more; taking {newest}.", suite.name());
         newest
     } else {
-        RELEASE.to_owned()
+        bail!("Debian's {} does not have {wanted} any more", suite.name());
     };
     let tree = cache::entry(&key(&release), |work| unpack(&suite, &release, work))?;
-    describe(&tree, &release)
+    describe(stock, &tree, &release)
 }
 
 fn key(release: &str) -> String {
@@ -50,7 +75,7 @@ fn key(release: &str) -> String {
 }
 
 /// Finds the image and the configuration in an unpacked tree; where they lie changed over the years.
-fn describe(tree: &Path, release: &str) -> Result<GuestKernel> {
+fn describe(stock: &Stock, tree: &Path, release: &str) -> Result<GuestKernel> {
     let modules = tree.join("lib/modules").join(release);
     let find = |old: &str, new: &str| -> Option<PathBuf> {
         [modules.join(new), tree.join("boot").join(format!("{old}-{release}"))]
@@ -59,8 +84,8 @@ fn describe(tree: &Path, release: &str) -> Result<GuestKernel> {
     };
     let image =
         find("vmlinuz", "vmlinuz").with_context(|| format!("no kernel image in {}", tree.display()))?;
-    GuestKernel::new(LABEL, release, image, tree.to_path_buf(), find("config", "config"))
-        .map(|kernel| kernel.with_headers(HEADERS))
+    GuestKernel::new(stock.label, release, image, tree.to_path_buf(), find("config", "config"))
+        .map(|kernel| kernel.with_headers(stock.headers.clone()))
 }
 
 /// Downloads the packages of the release and makes one tree of them.

@@ -16,7 +16,10 @@ pub(crate) use headers::Headers;
 pub(crate) const HOST: &str = "host";
 
 /// What the tests run on where it can be had, newest first.
-pub(crate) const TESTED: [&str; 4] = [debian::LABEL, "6.12", "6.1", "5.10"];
+pub(crate) const TESTED: [&str; 4] = [debian::MEASURED.label, "6.12", "6.1", "5.10"];
+
+/// What long runs have as well, one more: it can be gone from one day to the next.
+pub(crate) const SOAKED: [&str; 5] = [debian::MEASURED.label, debian::BEFORE.label, "6.12", "6.1", "5.10"];
 
 /// Lists, parted by commas, the labels whose kernels must not be missing.
 const REQUIRE_VARIABLE: &str = "P2P_TRACE_REQUIRE_KERNELS";
@@ -87,7 +90,7 @@ pub(crate) struct Selection {
     pub(crate) missing: Vec<Missing>,
 }
 
-/// Gets the kernel of this label: [`HOST`], `7.3`, or a folder of the kernels kept as test data, such as `6.12`.
+/// Gets the kernel of this label: [`HOST`], `7.3`, `7.2`, or a folder of the kernels kept as test data, such as `6.12`.
 ///
 /// `root` is the workspace. Downloads and unpacks into the cache what is not there yet.
 ///
@@ -96,7 +99,8 @@ pub(crate) struct Selection {
 pub(crate) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
     match label {
         HOST => host::find(),
-        debian::LABEL => debian::find(),
+        _ if label == debian::MEASURED.label => debian::find(&debian::MEASURED),
+        _ if label == debian::BEFORE.label => debian::find(&debian::BEFORE),
         _ => prebuilt::find(root, label),
     }
 }
@@ -108,7 +112,7 @@ pub(crate) fn find(root: &Path, label: &str) -> Result<GuestKernel> {
 pub(crate) fn find_any() -> Result<GuestKernel> {
     host::find().or_else(|reason| {
         println!("This machine's own kernel cannot serve the guest: {reason:#}");
-        debian::find()
+        debian::find(&debian::MEASURED)
     })
 }
 

@@ -46,7 +46,7 @@ use scenario::Scenario;
 /// Which scenarios to run.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Options {
-    /// Kernel to run them on (repeatable): 7.3, 6.12, 6.1, 5.10 or host; all that can be had if none is named.
+    /// Kernel to run them on (repeatable): 7.3, 7.2, 6.12, 6.1, 5.10 or host; all that can be had if none is named.
     #[arg(long, value_name = "LABEL")]
     kernel: Vec<String>,
     /// Run this scenario only (repeatable).
@@ -104,10 +104,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("clean-late-start", clean::late_start).with_module().once().at_ends(),
     Scenario::plain("clean-mapping-storm", clean::mapping_storm).mapping().once().on_first(),
     Scenario::plain("clean-two-devices", clean::two_devices).with_module().once().on_first(),
-    Scenario::plain("other-memory", other_memory::other_memory)
-        .in_guest(Kind::OtherMemory)
-        .once()
-        .at_ends(),
+    Scenario::plain("other-memory", other_memory::other_memory).in_guest(Kind::OtherMemory).once().at_ends(),
     Scenario::plain("held-unbind", holding::held_unbind).with_module().kprobe_at_ends(),
     Scenario::plain("race-2018", faults::race_2018).with_module().kprobe_at_ends(),
     Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation).with_module().kprobe_at_ends(),
@@ -216,7 +213,8 @@ pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
 /// Something the guests need cannot be had, or an option names nothing.
 pub(crate) fn run_on_all(root: &Path, options: &Options, effort: Effort) -> Result<Summary> {
     let labels: Vec<&str> = options.kernel.iter().map(String::as_str).collect();
-    let selection = kernels::select(root, if labels.is_empty() { &kernels::TESTED } else { &labels });
+    let all: &[&str] = if effort.everything { &kernels::SOAKED } else { &kernels::TESTED };
+    let selection = kernels::select(root, if labels.is_empty() { all } else { &labels });
     let mut summary = Summary::default();
     for missing in &selection.missing {
         let needed = missing.required || !labels.is_empty();
