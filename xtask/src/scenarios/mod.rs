@@ -149,6 +149,11 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("partial-free", faults::partial_free).with_module().in_own_guest().once().at_ends(),
     Scenario::plain("put-without-get", faults::put_without_get).with_module().in_own_guest().once().at_ends(),
     Scenario::plain("late-uses", faults::late_uses).with_module().in_own_guest().once(),
+    Scenario::plain("late-map-after-races", faults::late_map_after_races)
+        .with_module()
+        .in_own_guest()
+        .once()
+        .on_first(),
     Scenario::plain("mapped-to-death", faults::mapped_to_death).with_module().in_own_guest().once().at_ends(),
     Scenario::plain("post-mortem", faults::post_mortem)
         .with_module()

@@ -11,6 +11,7 @@ pub(crate) mod post_mortem;
 mod race;
 mod stalls;
 mod uses;
+mod worn;
 
 pub(super) use chunks::{UNRECORDED, dead_chunk, racing_allocations};
 pub(super) use deeds::SIZE;
@@ -20,3 +21,4 @@ pub(super) use post_mortem::{kdump, post_mortem, taken_by_many, taken_long_ago};
 pub(super) use race::race_2018;
 pub(super) use stalls::{stalled_by_allocation, stalled_in_driver};
 pub(super) use uses::{late_uses, mapped_to_death};
+pub(super) use worn::late_map_after_races;
