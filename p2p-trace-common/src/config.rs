@@ -4,6 +4,7 @@
 use crate::{
     hook::{HOOK_SLOTS, MAX_ARGS},
     record::SCHEMA,
+    slot::Sharing,
 };
 
 /// In place of an offset or an argument position: not in this kernel.
@@ -60,7 +61,8 @@ pub mod marker {
     /// Members of a layout.
     pub const MEMBERS: i32 = member(size_of::<Layout>());
 
-    /// What a register is set to: this and the position of a 32-bit field of the configuration, for its value.
+    /// What a register is set to, masked with or multiplied by: this and the position of a 32-bit field of the configuration,
+    /// for its value.
     pub const SETTING: i32 = 0x5032_5000;
     /// As above for a 64-bit field, in an instruction of twice the length.
     pub const WIDE_SETTING: i32 = 0x5032_5700;
@@ -232,7 +234,7 @@ pub struct Config {
     pub cpus: u32,
     /// Random number of the run.
     pub run: u64,
-    /// Slots per CPU in the hot and the rare ring, powers of two.
+    /// Slots of a hot and of a rare ring, powers of two.
     pub slots: [u32; 2],
     /// Number of devices in `devices`; 0: all devices.
     pub device_count: u32,
@@ -253,8 +255,10 @@ pub struct Config {
     pub device_known: u32,
     /// 1: a use of removed memory is also written to the kernel's trace.
     pub printk: u32,
-    /// 0.
-    pub reserved: u32,
+    /// [`Sharing::mask`]: what a CPU's number is masked with for that of its rings.
+    pub ring_mask: u32,
+    /// `slots` minus one each.
+    pub slot_masks: [u32; 2],
     /// Devices let through, as the record's word has them: domain in the low half, then bus and devfn.
     pub devices: [u64; MAX_DEVICES],
     /// Address of each hook's function, 0 where it is not known: tells the caller from the trampoline.
@@ -287,7 +291,8 @@ impl Config {
         cast_type: 0,
         device_known: 0,
         printk: 0,
-        reserved: 0,
+        ring_mask: Sharing::NONE.mask(),
+        slot_masks: [0, 0],
         devices: [0; MAX_DEVICES],
         functions: [0; HOOK_SLOTS],
         per_cpu_offset: 0,
@@ -301,5 +306,5 @@ impl Config {
 const _: () = {
     // No padding: the bytes go to the kernel as they are.
     assert!(size_of::<Layout>() == 56 * 4);
-    assert!(size_of::<Config>() == 64 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
+    assert!(size_of::<Config>() == 72 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
 };

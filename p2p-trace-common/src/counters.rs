@@ -1,8 +1,8 @@
-//! Counters that the kernel side keeps per CPU and user space reads through a mapping.
+//! Counters that the kernel side keeps per pair of rings and user space reads through a mapping.
 
 use crate::{hook::HOOK_SLOTS, mirror::Tag, slot::RINGS};
 
-/// One element per CPU of the mmapable array `COUNTERS`. All grow only, by atomic adds.
+/// One element per pair of rings ([`crate::slot::Sharing`]) of the mmapable array `COUNTERS`. All grow only, by atomic adds.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug)]
 pub struct Counters {

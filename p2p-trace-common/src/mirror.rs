@@ -31,7 +31,7 @@ pub const fn mark(kind: u8) -> u64 {
     MAGIC as u64 | (SCHEMA as u64) << 32 | (kind as u64) << 40
 }
 
-/// What the counters of a CPU begin with.
+/// What the counters of a CPU, or of those that share rings, begin with.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
@@ -41,20 +41,22 @@ pub struct Tag {
     pub mark: u64,
     /// Random number of the run.
     pub run: u64,
-    /// The CPU.
+    /// The CPU, or the lowest of those that share the rings.
     pub cpu: u64,
     /// [`Tag::check`].
     pub check: u64,
+    /// How many pairs of rings there are, where CPUs share them; 0: each CPU has its own.
+    pub rings: u64,
     /// Reserved, 0.
-    pub reserved: [u64; 3],
+    pub reserved: [u64; 2],
 }
 
 impl Tag {
-    /// Of a run and CPU.
+    /// Of a run and CPU; `rings` as in the field.
     #[must_use]
-    pub const fn new(run: u64, cpu: u32) -> Self {
-        let (mark, cpu) = (mark(COUNTERS_MARK), cpu as u64);
-        Self { zero: 0, mark, run, cpu, check: Self::check(run, cpu), reserved: [0; 3] }
+    pub const fn new(run: u64, cpu: u32, rings: u32) -> Self {
+        let (mark, cpu, rings) = (mark(COUNTERS_MARK), cpu as u64, rings as u64);
+        Self { zero: 0, mark, run, cpu, check: Self::check(run, cpu), rings, reserved: [0; 2] }
     }
 
     /// What a tag of this run and CPU repeats them by.

@@ -1,10 +1,10 @@
-//! The transport: one ring of 128-byte slots per CPU, in an mmapable BPF array.
+//! The transport: rings of 128-byte slots, in an mmapable BPF array. Several CPUs may write into one ([`Sharing`]).
 //!
-//! A producer claims position `p` with an atomic fetch-add on the CPU's head, then slot `p % slots` by
+//! A producer claims position `p` with an atomic fetch-add on the ring's head, then slot `p % slots` by
 //! exchanging its header for `busy(p)`; where a producer that was suspended for a whole lap still has it, or
 //! a younger one has had it, the record is dropped and counted. It writes the record, whose last word
 //! repeats the low half of `p`, and the header `committed(p)`. It overwrites the oldest record, so that the
-//! array always holds the last `slots` records of each CPU and can be carved out of a memory dump; what the
+//! array always holds the last `slots` records of each ring and can be carved out of a memory dump; what the
 //! reader had not read by then is lost, and the positions say exactly how much. See
 //! `docs/adr/0001-transport.md`.
 
@@ -57,15 +57,63 @@ pub enum Ring {
     Rare = 1,
 }
 
-/// Number of rings per CPU.
+/// Number of rings that a CPU writes into.
 pub const RINGS: usize = 2;
+
+/// Which CPUs write into the same rings. Those that do number their records together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    mask: u32,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl Sharing {
+    /// Each CPU has rings of its own.
+    pub const NONE: Self = Self { mask: u32::MAX };
+
+    /// All CPUs of `cpus` share `rings` pairs of rings, CPU n and CPU n + `rings` the same one. With as many rings as CPUs, or
+    /// a number of them that is no power of two, none is shared; 0 means that as well.
+    #[must_use]
+    pub const fn new(rings: u32, cpus: u32) -> Self {
+        if rings < cpus && rings.is_power_of_two() { Self { mask: rings - 1 } } else { Self::NONE }
+    }
+
+    /// What a CPU's number is masked with.
+    #[must_use]
+    pub const fn mask(self) -> u32 {
+        self.mask
+    }
+
+    /// The rings of a CPU, by the lowest CPU that writes into them.
+    #[must_use]
+    pub const fn of_cpu(self, cpu: u32) -> u32 {
+        cpu & self.mask
+    }
+
+    /// How many pairs of rings there are where CPUs share them, else 0: what [`Sharing::new`] takes.
+    #[must_use]
+    pub const fn shared(self) -> u32 {
+        self.mask.wrapping_add(1)
+    }
+
+    /// How many pairs of rings so many CPUs have.
+    #[must_use]
+    pub const fn rings(self, cpus: u32) -> u32 {
+        if cpus <= self.mask { cpus } else { self.mask + 1 }
+    }
+}
 
 impl Ring {
     /// Both rings.
     pub const ALL: [Self; RINGS] = [Self::Hot, Self::Rare];
 
     /// The sequence number of the record at `position`: unique per run and CPU over both rings, since hot
-    /// records are even and rare ones odd.
+    /// records are even and rare ones odd. CPUs that share a ring leave the numbers of the others out.
     #[inline(always)]
     #[must_use]
     pub const fn sequence(self, position: u64) -> u64 {
@@ -96,6 +144,18 @@ mod tests {
         assert_eq!(busy(0), BUSY | 1);
         assert_ne!(committed(7), committed(8));
         assert_eq!(busy(7) & !BUSY, committed(7));
+    }
+
+    #[test]
+    fn cpus_share_rings_where_there_are_fewer() {
+        let shared = Sharing::new(4, 6);
+        assert_eq!([0, 3, 4, 5].map(|cpu| shared.of_cpu(cpu)), [0, 3, 0, 1]);
+        assert_eq!((shared.mask(), shared.shared(), shared.rings(6), shared.rings(2)), (3, 4, 4, 2));
+        assert_eq!(Sharing::NONE.shared(), 0);
+        for rings in [0, 3, 6, 8] {
+            assert_eq!(Sharing::new(rings, 6), Sharing::NONE, "{rings}");
+        }
+        assert_eq!((Sharing::NONE.of_cpu(1023), Sharing::NONE.rings(1024)), (1023, 1024));
     }
 
     #[test]

@@ -37,6 +37,27 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
+/// A 64-bit number, masked with (`"&="`) or multiplied by (`"*="`) a 32-bit field of [`CONFIG`], as [`setting`] has it; a mask may be
+/// all ones.
+macro_rules! with_setting {
+    ($number:expr, $operator:literal, $field:ident $(+ $bytes:literal)?) => {{
+        let mut number: u64 = $number;
+        // SAFETY: changes a register.
+        unsafe {
+            core::arch::asm!(
+                concat!("{0} ", $operator, " {1}"),
+                inlateout(reg) number,
+                const p2p_trace_common::config::marker::setting(
+                    core::mem::offset_of!(p2p_trace_common::Config, $field) $(+ $bytes)?
+                ),
+                options(pure, nomem, nostack)
+            );
+        }
+        number
+    }};
+}
+pub(crate) use with_setting;
+
 /// One 64-bit field of [`CONFIG`], or the one `index` (`usize`) behind it. User space puts it into the instruction.
 macro_rules! wide_setting {
     ($field:ident, $index:expr) => {{

@@ -12,12 +12,12 @@ use p2p_trace_common::{
     slot::{Slot, busy, committed, guard},
 };
 
-use crate::config::setting;
+use crate::config::with_setting;
 
 /// `BPF_F_MMAPABLE`.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
 
-/// User space sets the number of elements of these arrays: CPUs times slots, and CPUs.
+/// User space sets the number of elements of these arrays: rings times slots, and rings.
 #[map]
 static HOT: Array<Slot> = Array::with_max_entries(1, MMAPABLE);
 #[map]
@@ -37,7 +37,7 @@ pub(crate) struct Claim {
     slot: *mut u64,
     position: u64,
     counters: *mut Counters,
-    /// The CPU whose ring it is in.
+    /// The CPU that writes it.
     pub(crate) cpu: u32,
     /// The record's sequence number.
     pub(crate) seq: u64,
@@ -50,13 +50,13 @@ const WORDS: usize = size_of::<Slot>() / 8;
 /// slot is then still its own, and what comes now is dropped, so that no record is ever torn.
 #[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
-fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)> {
+fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u64)> {
     use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
     // SAFETY: in bounds of the map value, which is only ever changed atomically. Only sequentially consistent
     // operations are compiled to those that return a value.
     let position =
         unsafe { atomic_xadd::<u64, u64, { SeqCst }>(&raw mut (*counters).heads[ring as usize], 1) };
-    let slot = slot(ring, cpu, position)?;
+    let slot = slot(ring, number, position)?;
     // SAFETY: the slot is a map value; its first word is the header.
     let before = unsafe { core::ptr::read_volatile(slot) };
     // A busy header is larger than any position.
@@ -72,10 +72,10 @@ fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)
 }
 
 /// As above without atomic operations that return a value. Programs of such kernels interrupt each other but
-/// are never suspended, so that a flag tells; what interrupts another record is dropped and counted.
+/// are never suspended, so that a flag tells; what interrupts another record is dropped and counted. No CPU shares its rings there.
 #[cfg(feature = "no-fetch-add")]
 #[inline(always)]
-fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)> {
+fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u64)> {
     use core::ptr::{read_volatile, write_volatile};
     // SAFETY: in bounds of the map value.
     unsafe {
@@ -86,20 +86,20 @@ fn take(counters: *mut Counters, ring: Ring, cpu: u32) -> Option<(*mut u64, u64)
         write_volatile(&raw mut (*counters).busy, 1);
         let position = read_volatile(&raw const (*counters).heads[ring as usize]);
         write_volatile(&raw mut (*counters).heads[ring as usize], position + 1);
-        let slot = slot(ring, cpu, position)?;
+        let slot = slot(ring, number, position)?;
         write_volatile(slot, busy(position));
         Some((slot, position))
     }
 }
 
-/// The slot of a position.
+/// The slot of a position in the ring of this number.
 #[inline(always)]
-fn slot(ring: Ring, cpu: u32, position: u64) -> Option<*mut u64> {
-    let slots = match ring {
-        Ring::Hot => setting!(slots),
-        Ring::Rare => setting!(slots + 4),
+fn slot(ring: Ring, number: u64, position: u64) -> Option<*mut u64> {
+    let (first, offset) = match ring {
+        Ring::Hot => (with_setting!(number, "*=", slots), with_setting!(position, "&=", slot_masks)),
+        Ring::Rare => (with_setting!(number, "*=", slots + 4), with_setting!(position, "&=", slot_masks + 4)),
     };
-    let index = u64::from(cpu).wrapping_mul(slots).wrapping_add(position & slots.wrapping_sub(1)) as u32;
+    let index = first.wrapping_add(offset) as u32;
     let slot = match ring {
         Ring::Hot => HOT.get_ptr_mut(index)?,
         Ring::Rare => RARE.get_ptr_mut(index)?,
@@ -123,6 +123,18 @@ pub(crate) fn current_cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
+/// The number of a CPU's rings, which others may write into as well.
+#[inline(always)]
+fn number_of(cpu: u32) -> u64 {
+    with_setting!(u64::from(cpu), "&=", ring_mask)
+}
+
+/// The counters of the current CPU's rings.
+#[inline(always)]
+fn counters() -> Option<*mut Counters> {
+    COUNTERS.get_ptr_mut(number_of(current_cpu()) as u32)
+}
+
 /// `CLOCK_BOOTTIME`.
 #[inline(always)]
 pub(crate) fn now() -> u64 {
@@ -135,12 +147,13 @@ pub(crate) fn now() -> u64 {
 #[inline(always)]
 pub(crate) fn claim(ring: Ring, hook: Option<Hook>) -> Option<Claim> {
     let cpu = current_cpu();
-    let counters = COUNTERS.get_ptr_mut(cpu)?;
+    let number = number_of(cpu);
+    let counters = COUNTERS.get_ptr_mut(number as u32)?;
     if let Some(hook) = hook {
         // SAFETY: in bounds of the map value.
         add(unsafe { &raw mut (*counters).hits[hook as usize] }, 1);
     }
-    let (slot, position) = take(counters, ring, cpu)?;
+    let (slot, position) = take(counters, ring, number)?;
     Some(Claim { slot, position, counters, cpu, seq: ring.sequence(position) })
 }
 
@@ -170,7 +183,7 @@ impl Claim {
 /// Counts `units` of `hook` that go into a burst, not into a record of their own.
 #[inline(always)]
 pub(crate) fn count_hits(hook: Hook, units: u64) {
-    if let Some(counters) = COUNTERS.get_ptr_mut(current_cpu()) {
+    if let Some(counters) = counters() {
         // SAFETY: in bounds of the map value.
         add(unsafe { &raw mut (*counters).hits[hook as usize] }, units);
     }
@@ -181,7 +194,7 @@ macro_rules! count {
         #[doc = $doc]
         #[inline(always)]
         pub(crate) fn $function() {
-            if let Some(counters) = COUNTERS.get_ptr_mut(current_cpu()) {
+            if let Some(counters) = counters() {
                 // SAFETY: in bounds of the map value.
                 add(unsafe { &raw mut (*counters).$field }, 1);
             }

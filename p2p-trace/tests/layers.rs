@@ -51,7 +51,7 @@ mod tests {
         },
         Layers {
             folder: "crates/probe",
-            modules: &["kernel", "hook_table", "layout", "arming", "plan", "transport", "live"],
+            modules: &["kernel", "hook_table", "layout", "arming", "plan", "rings", "transport", "live"],
         },
         Layers {
             folder: "p2p-trace",

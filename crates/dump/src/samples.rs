@@ -72,6 +72,7 @@ pub fn totals() -> Totals {
         dropped: 0,
         shortfalls: Shortfalls::default(),
         positions: vec![position(0, Ring::Rare, 2), position(1, Ring::Hot, 3)],
+        shared: 0,
     }
 }
 

@@ -9,7 +9,7 @@ pub(crate) const fn status(run: u64, cpus: u32) -> Status {
         boot_id: String::new(),
         run,
         cpus,
-        rings: RingSizes { hot: 0, rare: 0 },
+        rings: RingSizes { hot: 0, rare: 0, count: 0 },
         accounting: Accounting { sequence: SequenceQuality::Exact, missed: MissedQuality::Counted },
         hooks: Vec::new(),
         devices: Vec::new(),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use p2p_trace_model::{event::Range, state::RangeId};
+use p2p_trace_model::{accounting::RingSizes, event::Range, state::RangeId, units::bytes};
 
 use super::Frame;
 
@@ -20,6 +20,18 @@ impl fmt::Display for Frame {
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
+}
+
+/// `18 MiB: 2 of 8 MiB for what is frequent, 2 of 1 MiB for teardowns`.
+pub(crate) fn rings(sizes: &RingSizes, cpus: u32) -> String {
+    let RingSizes { hot, rare, count } = *sizes;
+    let [hot, rare] = [hot, rare].map(bytes);
+    if count == 0 {
+        return format!("{hot} hot, {rare} rare per CPU");
+    }
+    let total = bytes(sizes.total());
+    let shared = if count < cpus { format!(", shared by {cpus} CPUs") } else { String::new() };
+    format!("{total}: {count} of {hot} for what is frequent, {count} of {rare} for teardowns{shared}")
 }
 
 /// Physical addresses, or what else names a range.

@@ -40,7 +40,7 @@ const BACKLOG: usize = 1 << 18;
 /// How long to wait at most when nothing comes, so that what a CPU writes meanwhile at [`RATE`] fills three quarters of its ring:
 /// the rest is for the reader's way to a CPU.
 pub(crate) fn idle(status: &Status) -> Duration {
-    let slots = status.rings.hot / SLOT_SIZE as u64 / u64::from(status.cpus.max(1));
+    let slots = status.rings.hot / SLOT_SIZE as u64;
     Duration::from_nanos(slots * 3 / 4 * (1_000_000_000 / RATE)).clamp(Duration::from_millis(1), IDLE)
 }
 
@@ -207,10 +207,10 @@ mod tests {
     #[test]
     fn the_wait_follows_from_the_ring() {
         let idle_of =
-            |cpus, hot| idle(&Status { cpus, rings: RingSizes { hot, rare: 0 }, ..samples::status() });
-        assert_eq!(idle_of(2, 16 << 20), Duration::from_micros(49_152));
-        assert_eq!(idle_of(128, 256 << 20), Duration::from_micros(12_288));
-        assert_eq!(idle_of(2, 4096), Duration::from_millis(1), "of a tiny ring");
-        assert_eq!(idle_of(0, 1 << 30), IDLE, "of a huge one");
+            |hot| idle(&Status { rings: RingSizes { hot, rare: 0, count: 4 }, ..samples::status() });
+        assert_eq!(idle_of(8 << 20), Duration::from_micros(49_152));
+        assert_eq!(idle_of(2 << 20), Duration::from_micros(12_288));
+        assert_eq!(idle_of(4096), Duration::from_millis(1), "of a tiny ring");
+        assert_eq!(idle_of(1 << 30), IDLE, "of a huge one");
     }
 }

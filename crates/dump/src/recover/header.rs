@@ -21,9 +21,9 @@ use super::{
 use crate::{Checkpoint, Entry, Header, Origin, Reader};
 
 /// Where the rings are known to stand at a checkpoint.
-pub(super) fn heads(checkpoint: &Checkpoint) -> Heads {
+pub(super) fn heads(run: &Recovered, checkpoint: &Checkpoint) -> Heads {
     let tally = checkpoint.head.tally.as_ref();
-    tally.map(|tally| tally.positions().collect()).unwrap_or_default()
+    tally.map(|tally| tally.positions(run.sharing)).unwrap_or_default()
 }
 
 /// The checkpoint of those, the youngest first, from which the rings go on: none where they reach back to the beginning by
@@ -37,7 +37,7 @@ fn choose(run: &Recovered, checkpoints: Vec<Checkpoint>) -> Option<Checkpoint> {
     if !is_overwritten(&Heads::new()) {
         return None;
     }
-    let reaching = checkpoints.iter().rposition(|checkpoint| !is_overwritten(&heads(checkpoint)));
+    let reaching = checkpoints.iter().rposition(|checkpoint| !is_overwritten(&heads(run, checkpoint)));
     let usable = |checkpoint: &Checkpoint| checkpoint.head.tally.is_some();
     checkpoints.into_iter().nth(reaching.unwrap_or(0)).filter(usable)
 }
@@ -115,7 +115,7 @@ impl Beginning {
             boot_id: String::new(),
             run: run.run,
             cpus: cpus.max().map_or(0, |cpu| cpu + 1),
-            rings: RingSizes { hot: 0, rare: 0 },
+            rings: RingSizes { hot: 0, rare: 0, count: run.sharing.shared() },
             accounting: Accounting { sequence: SequenceQuality::Partial, missed: MissedQuality::Unknown },
             hooks: hooks.into_iter().map(hook).collect(),
             devices: Vec::new(),

@@ -11,16 +11,18 @@ use p2p_trace_common::{
     counters::{COUNTERS_SIZE, Counters},
     hook::HOOK_SLOTS,
     mirror::{COUNTERS_MARK, IMAGE_PAGES, PAGE_MARK, PAGE_PAYLOAD, PAGE_SIZE, PageHead, Tag, mark},
-    slot::RINGS,
+    slot::{RINGS, Sharing},
 };
 
 use super::bytes::{u32_at, u64_at};
 
-/// The counters of one CPU.
+/// The counters of one CPU, or of those that share rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuCounters {
-    /// The CPU.
+    /// The CPU, or the lowest of those that share the rings.
     pub cpu: u32,
+    /// Who shares them.
+    pub sharing: Sharing,
     /// Records begun in each ring.
     pub heads: [u64; RINGS],
     /// Records dropped before they were begun.
@@ -79,6 +81,7 @@ fn counters(bytes: &[u8]) -> Option<Marked> {
     let tag = |offset| u64_at(bytes, offset_of!(Counters, tag) + offset);
     let (run, cpu) = (tag(offset_of!(Tag, run))?, tag(offset_of!(Tag, cpu))?);
     let is_sound = tag(offset_of!(Tag, check))? == Tag::check(run, cpu) && cpu < u64::from(MAX_CPUS);
+    let rings = u32::try_from(tag(offset_of!(Tag, rings))?).unwrap_or(0);
     if !is_sound {
         return None;
     }
@@ -87,6 +90,7 @@ fn counters(bytes: &[u8]) -> Option<Marked> {
     let hits = offset_of!(Counters, hits);
     let counters = CpuCounters {
         cpu: cpu as u32,
+        sharing: Sharing::new(rings, MAX_CPUS),
         heads: each(offset_of!(Counters, heads)),
         dropped: each(offset_of!(Counters, dropped)),
         hits: (0..HOOK_SLOTS).map(|hook| word(hits, hook)).collect(),

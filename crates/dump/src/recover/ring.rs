@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use p2p_trace_common::{Record, Ring};
+use p2p_trace_common::{Record, Ring, slot::Sharing};
 use p2p_trace_model::event::{Loss, Reason, user};
+
+use crate::{Entry, Reader};
 
 use super::{
     mirror::{CpuCounters, Images, heads},
@@ -39,6 +41,8 @@ pub struct Recovered {
     pub counters: Vec<CpuCounters>,
     /// Images of the beginning of a dump of this run, the youngest first.
     pub images: Vec<Vec<u8>>,
+    /// Which CPUs share their rings.
+    pub sharing: Sharing,
     /// Places for which different records were found: the one that lies where a ring has it is kept.
     pub conflicts: u64,
 }
@@ -50,6 +54,11 @@ impl Recovered {
         self.records.iter().map(|record| record.time_ns).max().unwrap_or(0)
     }
 
+    /// The key of a CPU's ring.
+    pub(super) const fn ring(&self, cpu: u32, ring: Ring) -> (u32, Ring) {
+        (self.sharing.of_cpu(cpu), ring)
+    }
+
     /// What is missing from `first` on (a ring that it does not name: from the beginning on), as far as is known that there
     /// was something: by younger records, by records in the making, and by the counters.
     pub(crate) fn losses(&self, first: &Heads) -> Vec<Loss> {
@@ -57,15 +66,18 @@ impl Recovered {
         let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> =
             heads.keys().map(|key| (*key, Vec::new())).collect();
         for record in self.records.iter().filter(|record| record.cpu != user::CPU) {
-            rings.entry((record.cpu, ring_of(record))).or_default().push(record);
+            rings.entry(self.ring(record.cpu, ring_of(record))).or_default().push(record);
         }
         for place in self.torn.iter().filter(|place| place.cpu != user::CPU) {
-            rings.entry((place.cpu, place.ring)).or_default();
+            rings.entry(self.ring(place.cpu, place.ring)).or_default();
         }
         let mut losses = Vec::new();
-        for ((cpu, ring), records) in rings {
-            let of_ring = |place: &&Place| (place.cpu, place.ring) == (cpu, ring);
-            let torn: Vec<_> = self.torn.iter().filter(of_ring).map(|place| place.position).collect();
+        for ((cpu, ring), mut records) in rings {
+            // Those of CPUs that share it follow one another by CPU until here.
+            records.sort_by_key(|record| record.seq);
+            let of_ring = |place: &&Place| self.ring(place.cpu, place.ring) == (cpu, ring);
+            let mut torn: Vec<_> = self.torn.iter().filter(of_ring).map(|place| place.position).collect();
+            torn.sort_unstable();
             let begun = torn.iter().map(|position| position + 1);
             let head = begun.chain(heads.get(&(cpu, ring)).copied()).max().unwrap_or(0);
             let gaps = Gaps {
@@ -81,7 +93,7 @@ impl Recovered {
     }
 }
 
-/// A position of each ring of each CPU.
+/// A position of each ring, by the lowest CPU that writes into it.
 pub(crate) type Heads = BTreeMap<(u32, Ring), u64>;
 
 /// Puts what was found of a run in order.
@@ -104,7 +116,18 @@ pub(super) fn sort(run: u64, found: Found) -> Recovered {
     torn.dedup();
     counters.sort_by_key(|counters| counters.cpu);
     counters.dedup_by_key(|counters| counters.cpu);
-    Recovered { run, records, torn, repeated, conflicts, counters, images: images.whole() }
+    let images = images.whole();
+    let sharing = counters.first().map_or_else(|| told(run, &images), |counters| counters.sharing);
+    Recovered { run, records, torn, repeated, counters, images, sharing, conflicts }
+}
+
+/// Who shares rings, by the youngest image that is of this run; nobody where there is none.
+fn told(run: u64, images: &[Vec<u8>]) -> Sharing {
+    let status = images.iter().find_map(|image| match Reader::new(image.as_slice()).next_entry() {
+        Ok(Some(Entry::Header(header))) if header.status.run == run => Some(header.status),
+        _ => None,
+    });
+    status.map_or(Sharing::NONE, |status| status.rings.sharing(status.cpus))
 }
 
 /// The ring that a record was in; what user space wrote has none, and counts as one.

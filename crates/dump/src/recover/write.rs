@@ -84,7 +84,7 @@ pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<
             written.left_out = checkpoint.head.left_out;
             // What had been taken in by then was cut by time: an interrupted record can be younger than the next one.
             let is_new = |record: &Record| record.time_ns >= from_ns;
-            Tail::of(run, is_new, &heads(checkpoint), from_ns, cpus)
+            Tail::of(run, is_new, &heads(run, checkpoint), from_ns, cpus)
         }
         None => Tail::of(run, |_| true, &Heads::new(), 0, cpus),
     };
@@ -122,7 +122,7 @@ pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> 
                     let place = if record.cpu == user::CPU {
                         &mut next_of_user
                     } else {
-                        next.entry((record.cpu, ring_of(record))).or_default()
+                        next.entry(run.ring(record.cpu, ring_of(record))).or_default()
                     };
                     *place = (*place).max(position(record) + 1);
                 }
@@ -146,7 +146,7 @@ pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> 
         let from = if record.cpu == user::CPU {
             next_of_user
         } else {
-            next.get(&(record.cpu, ring_of(record))).copied().unwrap_or(0)
+            next.get(&run.ring(record.cpu, ring_of(record))).copied().unwrap_or(0)
         };
         position(record) >= from
     };
@@ -214,7 +214,7 @@ impl<'a> Tail<'a> {
             run,
             records: run.records.iter().filter(|record| is_new(record)).map(as_written).collect(),
             losses: run.losses(next).into_iter().map(later).collect(),
-            is_counted: cpus > 0 && run.counters.len() >= cpus as usize,
+            is_counted: cpus > 0 && run.counters.len() >= run.sharing.rings(cpus) as usize,
         }
     }
 
@@ -238,7 +238,7 @@ impl<'a> Tail<'a> {
         written: Written,
     ) -> Result<Written, WriteError> {
         let reason = if self.is_counted { Reason::End } else { Reason::Broken };
-        let totals = self.is_counted.then(|| totals(&self.run.counters));
+        let totals = self.is_counted.then(|| totals(self.run));
         let mut out = writer.finish(reason, self.run.last_ns().saturating_sub(start_ns), totals)?;
         out.flush()?;
         Ok(written)
@@ -246,7 +246,8 @@ impl<'a> Tail<'a> {
 }
 
 /// What the kernel had counted when it stopped. What it had missed is not among it.
-fn totals(counters: &[CpuCounters]) -> Totals {
+fn totals(run: &Recovered) -> Totals {
+    let counters = &run.counters;
     let sum = |of: fn(&CpuCounters) -> u64| counters.iter().map(of).sum::<u64>();
     let mut hits = vec![0; HOOK_SLOTS];
     for counters in counters {
@@ -267,5 +268,6 @@ fn totals(counters: &[CpuCounters]) -> Totals {
             .into_iter()
             .map(|((cpu, ring), head)| Position { cpu, ring, head })
             .collect(),
+        shared: run.sharing.shared(),
     }
 }

@@ -1,6 +1,6 @@
 //! What is traced and how: the first thing that a session tells, and again whenever it changes.
 
-use p2p_trace_common::Hook;
+use p2p_trace_common::{Hook, slot::Sharing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -74,13 +74,36 @@ pub struct Accounting {
     pub missed: MissedQuality,
 }
 
-/// Bytes of the rings of one CPU.
+/// How many rings there are, and bytes of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RingSizes {
     /// Allocations, frees, page frees, maps.
     pub hot: u64,
     /// Set-up, teardown, uses of removed memory, and their stacks.
     pub rare: u64,
+    /// How many of each. Where there are fewer than CPUs, CPU n and CPU n + `count` write into the same one, which is known by the lower
+    /// of their numbers. 0, or absent: every CPU has its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub count: u32,
+}
+
+impl RingSizes {
+    /// Bytes of all rings together.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        (self.hot + self.rare) * self.count as u64
+    }
+
+    /// Which of so many CPUs share their rings.
+    #[must_use]
+    pub const fn sharing(&self, cpus: u32) -> Sharing {
+        Sharing::new(self.count, cpus)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A device that offers p2p memory, as sysfs shows it.
@@ -122,7 +145,7 @@ pub struct Status {
     pub run: u64,
     /// CPUs: the highest possible number plus one.
     pub cpus: u32,
-    /// Bytes of the rings of one CPU.
+    /// The rings.
     pub rings: RingSizes,
     /// The quality of loss accounting.
     pub accounting: Accounting,

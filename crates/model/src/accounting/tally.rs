@@ -1,6 +1,8 @@
 //! The sums, and what they say at the end.
 
-use p2p_trace_common::{Hook, Kind, Record, Ring, config::MAX_CPUS, hook::HOOK_SLOTS, valid};
+use std::collections::BTreeMap;
+
+use p2p_trace_common::{Hook, Kind, Record, Ring, config::MAX_CPUS, hook::HOOK_SLOTS, slot::Sharing, valid};
 
 use serde::{Deserialize, Serialize};
 
@@ -126,13 +128,23 @@ impl Tally {
     }
 
     /// How many positions of each ring were delivered or lost so far.
-    pub fn positions(&self) -> impl Iterator<Item = ((u32, Ring), u64)> + '_ {
-        (0..).zip(&self.rings).flat_map(|(cpu, rings)| {
-            Ring::ALL.map(|ring| {
-                let [delivered, lost] = rings[ring as usize];
-                ((cpu, ring), delivered.saturating_add(lost))
-            })
-        })
+    #[must_use]
+    pub fn positions(&self, sharing: Sharing) -> BTreeMap<(u32, Ring), u64> {
+        let sum = |[delivered, lost]: [u64; 2]| delivered.saturating_add(lost);
+        self.sums(sharing).into_iter().map(|(ring, counts)| (ring, sum(counts))).collect()
+    }
+
+    /// Positions delivered and positions lost of each ring, by the lowest CPU that writes into it.
+    fn sums(&self, sharing: Sharing) -> BTreeMap<(u32, Ring), [u64; 2]> {
+        let mut sums = BTreeMap::new();
+        for (cpu, rings) in (0..).zip(&self.rings) {
+            for ring in Ring::ALL {
+                let [delivered, lost]: &mut [u64; 2] = sums.entry((sharing.of_cpu(cpu), ring)).or_default();
+                *delivered = delivered.saturating_add(rings[ring as usize][0]);
+                *lost = lost.saturating_add(rings[ring as usize][1]);
+            }
+        }
+        sums
     }
 
     /// Events delivered so far.
@@ -186,9 +198,9 @@ impl Tally {
 
     fn ring_contradictions(&self, totals: &Totals) -> Vec<String> {
         let mut found = Vec::new();
+        let sums = self.sums(Sharing::new(totals.shared, MAX_CPUS));
         for position in &totals.positions {
-            let counted = self.rings.get(position.cpu as usize);
-            let [delivered, lost] = counted.map_or([0, 0], |rings| rings[position.ring as usize]);
+            let [delivered, lost] = sums.get(&(position.cpu, position.ring)).copied().unwrap_or_default();
             if delivered.saturating_add(lost) != position.head {
                 found.push(format!(
                     "{} ring of CPU {}: {delivered} delivered and {lost} lost, but {} begun",

@@ -1,6 +1,6 @@
 //! What the sums say.
 
-use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
+use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, slot::Sharing, valid};
 
 use super::Tally;
 use crate::{
@@ -25,6 +25,7 @@ fn totals(hits: &[(Hook, u64)], hot: u64, rare: u64) -> Totals {
         dropped: 0,
         shortfalls: Shortfalls::default(),
         positions: vec![position(Ring::Hot, hot), position(Ring::Rare, rare)],
+        shared: 0,
     }
 }
 
@@ -86,6 +87,25 @@ fn what_was_skipped_is_lost_and_was_never_counted_as_a_hit() {
     // Hits that are missing are not explained by runs that were none.
     let more = [(Hook::PageFree, 17), (Hook::MapSg, 1), (Hook::Kill, 1)];
     assert_eq!(tally.close(&totals(&more, 2, 1)).contradictions.len(), 1);
+}
+
+#[test]
+fn cpus_that_share_a_ring_are_counted_together() {
+    let mut tally = Tally::default();
+    let of_cpu = |cpu, position| Record { cpu, ..record(Kind::Map, Hook::MapSg, Ring::Hot, position, 1) };
+    for (cpu, position) in [(0, 0), (2, 1), (0, 3), (1, 0), (3, 1)] {
+        tally.record(&of_cpu(cpu, position));
+    }
+    let (first, last, reason) = (2, 2, Reason::Overwritten);
+    tally.loss(&Loss { cpu: Some(0), ring: Ring::Hot, first, last, from_ns: 0, to_ns: 0, reason });
+    let position = |cpu, head| Position { cpu, ring: Ring::Hot, head };
+    let mut totals = totals(&[(Hook::MapSg, 6)], 0, 0);
+    totals.positions = vec![position(0, 4), position(1, 2)];
+    assert_eq!(tally.close(&totals).contradictions.len(), 2, "each CPU by itself");
+    totals.shared = 2;
+    assert_eq!(tally.close(&totals).contradictions, Vec::<String>::new());
+    let heads = tally.positions(Sharing::new(2, 4));
+    assert_eq!([0, 1].map(|cpu| heads[&(cpu, Ring::Hot)]), [4, 2]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// Where one ring stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// CPU.
+    /// CPU, or the lowest of those that share the ring.
     pub cpu: u32,
     /// Ring.
     pub ring: Ring,
@@ -42,6 +42,14 @@ pub struct Totals {
     /// Where each ring stands.
     #[serde(with = "positions")]
     pub positions: Vec<Position>,
+    /// How many rings of each kind there are, where CPUs share them; 0: each CPU has its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shared: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A position is written as CPU, ring and head; one of a ring that is not known is left out.

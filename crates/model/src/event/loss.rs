@@ -66,7 +66,7 @@ impl Reason {
 /// Consecutive positions of one ring that were lost for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// CPU that lost them; `None`: not known.
+    /// CPU that lost them, or the lowest of those that write into that ring; `None`: not known.
     pub cpu: Option<u32>,
     /// Ring.
     pub ring: Ring,

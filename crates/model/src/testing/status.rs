@@ -52,7 +52,7 @@ pub fn status() -> Status {
         boot_id: "9c1e6b1e-0000-4000-8000-000000000001".to_owned(),
         run: 0x0123_4567_89ab_cdef,
         cpus: 2,
-        rings: RingSizes { hot: 1 << 20, rare: 1 << 18 },
+        rings: RingSizes { hot: 1 << 20, rare: 1 << 18, count: 2 },
         accounting: Accounting { sequence: SequenceQuality::Exact, missed: MissedQuality::Counted },
         hooks: vec![
             hook(Hook::Alloc, "pci_alloc_p2pmem", Some(Method::Fentry), HookState::Attached, None),

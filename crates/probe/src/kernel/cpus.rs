@@ -1,10 +1,33 @@
 //! The CPUs that may ever run: per-CPU memory is indexed by them.
 
-use super::root::{KernelRoot, read_text};
+use std::{io, path::PathBuf};
 
-/// Number of possible CPUs, counted as the highest index plus one (indices may have gaps); `None` without sysfs.
-pub(crate) fn count_possible(root: &KernelRoot) -> Option<u32> {
-    parse_count(&read_text(&root.sys.join("devices/system/cpu/possible"))?)
+use thiserror::Error;
+
+use super::root::{KernelRoot, read};
+
+/// The possible CPUs are not known. To trace with a guess would leave out what the others do.
+#[derive(Debug, Error)]
+#[error("cannot tell how many CPUs there may be: {}", path.display())]
+pub struct CpusError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Number of possible CPUs, counted as the highest index plus one (indices may have gaps).
+///
+/// # Errors
+///
+/// When the kernel's list of them cannot be read, or is none.
+pub(crate) fn count_possible(root: &KernelRoot) -> Result<u32, CpusError> {
+    let path = root.sys.join("devices/system/cpu/possible");
+    let count = read(&path).and_then(|list| {
+        let list = String::from_utf8_lossy(&list);
+        let wrong =
+            || io::Error::new(io::ErrorKind::InvalidData, format!("{:?} is no list of CPUs", list.trim()));
+        parse_count(&list).ok_or_else(wrong)
+    });
+    count.map_err(|source| CpusError { path, source })
 }
 
 /// Reads a list such as `0-3,8`.
@@ -31,6 +54,28 @@ mod tests {
         assert_eq!(parse_count("0"), Some(1));
         assert_eq!(parse_count("0-3,8,16-19"), Some(20));
         assert_eq!(parse_count("8,0-3"), Some(9));
+    }
+
+    #[test]
+    fn a_list_that_is_missing_or_wrong_is_an_error() {
+        let sysfs = tempfile::tempdir().unwrap();
+        let root = KernelRoot { sys: sysfs.path().to_owned(), ..KernelRoot::default() };
+        let why = |root: &KernelRoot| {
+            let error = count_possible(root).unwrap_err();
+            let path = sysfs.path().join("devices/system/cpu/possible");
+            assert_eq!(
+                error.to_string(),
+                format!("cannot tell how many CPUs there may be: {}", path.display())
+            );
+            std::error::Error::source(&error).unwrap().to_string()
+        };
+        assert_eq!(why(&root), "No such file or directory (os error 2)");
+        let folder = sysfs.path().join("devices/system/cpu");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("possible"), "many\n").unwrap();
+        assert_eq!(why(&root), "\"many\" is no list of CPUs");
+        std::fs::write(folder.join("possible"), "0-5\n").unwrap();
+        assert_eq!(count_possible(&root).unwrap(), 6);
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub mod accounting;
 pub mod btf;
 pub mod clock;
 pub mod config;
-pub(crate) mod cpus;
+pub mod cpus;
 pub mod devices;
 pub mod lockdown;
 pub mod release;
@@ -88,7 +88,7 @@ impl Kernel {
             config: KernelConfig::read(root, &release),
             lockdown: Lockdown::read(root),
             rights: Rights::read(root),
-            possible_cpus: cpus::count_possible(root),
+            possible_cpus: cpus::count_possible(root).ok(),
             devices: devices::list(root),
             symbols,
             btf,
@@ -129,6 +129,7 @@ impl Kernel {
             lockdown: self.lockdown,
             rights: &self.rights,
             addresses_hidden: self.symbols.as_ref().map_or(true, Symbols::addresses_hidden),
+            possible_cpus: self.possible_cpus,
         })
     }
 }

@@ -33,6 +33,10 @@ const CALL: u8 = 0x85;
 /// `BPF_ALU64 | BPF_MOV | BPF_K` and `BPF_X`.
 const SET: u8 = 0xb7;
 const MOVE: u8 = 0xbf;
+/// `BPF_ALU64 | BPF_AND | BPF_K`.
+const MASK: u8 = 0x57;
+/// `BPF_ALU64 | BPF_MUL | BPF_K`.
+const MULTIPLY: u8 = 0x27;
 /// `BPF_PSEUDO_KFUNC_CALL`, as source register: the number is the BTF id of a kernel function.
 const KERNEL_FUNCTION: u8 = 2 << 4;
 /// Source register 1, destination register 0.
@@ -85,7 +89,9 @@ impl Instruction {
                     ..self
                 }
             }
-            (SET, _, 0, number) if let Some(offset) = marker::offset_of(number, marker::SETTING, 4) => {
+            (SET | MASK | MULTIPLY, _, 0, number)
+                if let Some(offset) = marker::offset_of(number, marker::SETTING, 4) =>
+            {
                 Self { number: setting(config, offset).cast_signed(), ..self }
             }
             (LOAD, _, marker::REGISTER.., 0) => {
@@ -228,6 +234,10 @@ mod tests {
         let rare = marker::setting(offset_of!(Config, slots) + 4);
         let members = members(&config.layout);
         assert_eq!(set(rare).completed(&config, &members, None), set(32));
+        for opcode in [MASK, MULTIPLY] {
+            let with = |number| Instruction { opcode, ..set(number) };
+            assert_eq!(with(rare).completed(&config, &members, None), with(32));
+        }
         assert_eq!(set(7).completed(&config, &members, None), set(7));
 
         let wide = |low, high| {

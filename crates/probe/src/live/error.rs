@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::kernel::{btf::BtfError, devices::DeviceError};
+use crate::kernel::{btf::BtfError, cpus::CpusError, devices::DeviceError};
 
 /// Why a session cannot start or go on: what failed, on what, and what to do.
 #[derive(Debug, Error)]
@@ -15,6 +15,9 @@ pub enum ProbeError {
     /// The BTF cannot be read.
     #[error("cannot read the kernel's BTF")]
     Btf(#[from] BtfError),
+    /// The possible CPUs are not known.
+    #[error(transparent)]
+    Cpus(#[from] CpusError),
     /// A file of the kernel's cannot be read.
     #[error("cannot read {path}")]
     Read {

@@ -24,6 +24,7 @@ use super::{
     setup::Features,
     sys,
 };
+use crate::rings::RingPlan;
 
 /// The configuration as the bytes that go into the object.
 #[repr(transparent)]
@@ -55,18 +56,17 @@ fn lift_memory_limit() {
 }
 
 /// Loads the object for a kernel with these features.
-pub(super) fn load(config: &Config, features: Features) -> Result<Ebpf, ProbeError> {
+pub(super) fn load(config: &Config, rings: &RingPlan, features: Features) -> Result<Ebpf, ProbeError> {
     lift_memory_limit();
     let globals = Globals(*config);
-    let per_cpu = config.cpus;
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
         .override_global("CONFIG", &globals, true)
-        .map_max_entries("HOT", per_cpu * config.slots[0])
-        .map_max_entries("RARE", per_cpu * config.slots[1])
-        .map_max_entries("COUNTERS", per_cpu)
-        .map_max_entries("BURSTS", per_cpu);
+        .map_max_entries("HOT", rings.count * rings.slots[0])
+        .map_max_entries("RARE", rings.count * rings.slots[1])
+        .map_max_entries("COUNTERS", rings.count)
+        .map_max_entries("BURSTS", rings.cpus);
     loader.load(&completed(config, features)).map_err(|error| ProbeError::Load(describe(&error)))
 }
 
@@ -88,13 +88,12 @@ pub(super) fn map_descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapFd
 }
 
 /// Maps the transport's arrays.
-pub(super) fn map_arrays(ebpf: &Ebpf, config: &Config) -> Result<Arrays, ProbeError> {
+pub(super) fn map_arrays(ebpf: &Ebpf, run: u64, rings: &RingPlan) -> Result<Arrays, ProbeError> {
     let data = |name| map_data(ebpf, name).map(MapData::fd);
     let maps =
         MapFds { rings: [data("HOT")?, data("RARE")?], counters: data("COUNTERS")?, open: data("OPEN")? };
-    mirror::tag_counters(maps.counters, config.run, config.cpus)
-        .map_err(ProbeError::system("mark the counters"))?;
-    Arrays::new(&maps, config.cpus, config.slots).map_err(ProbeError::system("map the rings"))
+    mirror::tag_counters(maps.counters, run, rings).map_err(ProbeError::system("mark the counters"))?;
+    Arrays::new(&maps, rings).map_err(ProbeError::system("map the rings"))
 }
 
 /// Maps what a memory dump is to hold beside the rings.

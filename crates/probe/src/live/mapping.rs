@@ -17,7 +17,10 @@ use p2p_trace_common::{
 use p2p_trace_model::accounting::Shortfalls;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use crate::transport::{Memory, ring::View};
+use crate::{
+    rings::RingPlan,
+    transport::{Memory, ring::View},
+};
 
 /// A shared mapping of an mmapable array.
 #[derive(Debug)]
@@ -85,7 +88,7 @@ impl Drop for Mapping {
     }
 }
 
-/// Words of one CPU's counters.
+/// Words of the counters of a pair of rings.
 const COUNTER_WORDS: usize = COUNTERS_SIZE / 8;
 /// Words of the bitmap of CPUs that have a burst of page frees.
 const OPEN_WORDS: usize = MAX_CPUS as usize / 64;
@@ -97,7 +100,7 @@ pub(super) struct Arrays {
     counters: Mapping,
     open: Mapping,
     slots: [u32; 2],
-    cpus: u32,
+    count: u32,
 }
 
 /// The descriptors of the transport's maps.
@@ -112,13 +115,13 @@ pub(super) struct MapFds<'a, T> {
 }
 
 impl Arrays {
-    /// Maps the arrays of `cpus` CPUs with `slots` slots each, read-only.
+    /// Maps the arrays of these rings, read-only.
     ///
     /// # Errors
     ///
     /// When a map cannot be mapped.
-    pub(super) fn new<T: AsFd>(maps: &MapFds<'_, T>, cpus: u32, slots: [u32; 2]) -> io::Result<Self> {
-        let count = cpus as usize;
+    pub(super) fn new<T: AsFd>(maps: &MapFds<'_, T>, rings: &RingPlan) -> io::Result<Self> {
+        let (count, slots) = (rings.count as usize, rings.slots);
         let ring = |index: usize| {
             Mapping::new(maps.rings[index], count * slots[index] as usize * SLOT_SIZE, ProtFlags::READ)
         };
@@ -127,18 +130,18 @@ impl Arrays {
             counters: Mapping::new(maps.counters, count * COUNTERS_SIZE, ProtFlags::READ)?,
             open: Mapping::new(maps.open, OPEN_WORDS * 8, ProtFlags::READ)?,
             slots,
-            cpus,
+            count: rings.count,
         })
     }
 
-    fn counter(&self, cpu: u32, offset: usize) -> Option<&AtomicU64> {
-        self.counters.words().get(cpu as usize * COUNTER_WORDS + offset / 8)
+    fn counter(&self, number: u32, offset: usize) -> Option<&AtomicU64> {
+        self.counters.words().get(number as usize * COUNTER_WORDS + offset / 8)
     }
 
     /// Sums one counter over all CPUs; `offset` is its offset in [`Counters`].
     fn sum(&self, offset: usize) -> u64 {
         use std::sync::atomic::Ordering::Relaxed;
-        (0..self.cpus).filter_map(|cpu| self.counter(cpu, offset)).map(|word| word.load(Relaxed)).sum()
+        (0..self.count).filter_map(|number| self.counter(number, offset)).map(|word| word.load(Relaxed)).sum()
     }
 
     /// Records dropped, over all CPUs and both rings.
@@ -172,11 +175,11 @@ impl Arrays {
 }
 
 impl Memory for Arrays {
-    fn view(&self, cpu: u32, ring: Ring) -> Option<View<'_>> {
+    fn view(&self, number: u32, ring: Ring) -> Option<View<'_>> {
         let words = self.slots[ring as usize] as usize * SLOT_SIZE / 8;
-        let first = cpu as usize * words;
+        let first = number as usize * words;
         let slots = self.rings[ring as usize].words().get(first..first + words)?;
-        let head = self.counter(cpu, std::mem::offset_of!(Counters, heads) + ring as usize * 8)?;
+        let head = self.counter(number, std::mem::offset_of!(Counters, heads) + ring as usize * 8)?;
         View::new(slots, head)
     }
 }

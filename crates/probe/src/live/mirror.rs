@@ -11,7 +11,7 @@ use p2p_trace_common::{
 use p2p_trace_model::event::{user, words::from_record};
 
 use super::mapping::Mapping;
-use crate::transport::Image;
+use crate::{rings::RingPlan, transport::Image};
 
 /// Bytes of the largest image.
 const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;
@@ -21,12 +21,14 @@ const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;
 /// # Errors
 ///
 /// When they cannot be mapped.
-pub(super) fn tag_counters(counters: impl AsFd, run: u64, cpus: u32) -> io::Result<()> {
-    let mapping = Mapping::writable(counters, cpus as usize * COUNTERS_SIZE)?;
-    for cpu in 0..cpus {
-        let tag = Tag::new(run, cpu);
-        let first = cpu as usize * COUNTERS_SIZE / 8;
-        for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check].into_iter().enumerate() {
+pub(super) fn tag_counters(counters: impl AsFd, run: u64, rings: &RingPlan) -> io::Result<()> {
+    let mapping = Mapping::writable(counters, rings.count as usize * COUNTERS_SIZE)?;
+    for number in 0..rings.count {
+        let tag = Tag::new(run, number, rings.sharing.shared());
+        let first = number as usize * COUNTERS_SIZE / 8;
+        for (index, word) in
+            [tag.zero, tag.mark, tag.run, tag.cpu, tag.check, tag.rings].into_iter().enumerate()
+        {
             mapping.store(first + index, word);
         }
     }

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     kernel::{KernelRoot, btf::Btf, cpus, devices, symbols::Symbols},
     plan::Plan,
+    rings::RingPlan,
     transport::Request,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Prepared {
     /// The running kernel's own types, which fentry needs.
     pub(super) kernel_types: Option<aya::Btf>,
     pub(super) plan: Plan,
+    pub(super) rings: RingPlan,
     pub(super) config: Config,
     pub(super) features: Features,
     /// The devices that were asked for.
@@ -45,19 +47,20 @@ impl Prepared {
             .iter()
             .map(|device| devices::resolve(root, device))
             .collect::<Result<Vec<_>, _>>()?;
-        let cpus = cpus::count_possible(root).unwrap_or(1);
+        let cpus = cpus::count_possible(root)?;
         check_limits(devices.len(), cpus)?;
         let plan = Plan::new(symbols, btf, &request.hooks);
-        let config = config(btf, symbols, &plan, request, &devices, cpus, random_run()?);
         let features = Features::of(btf, request.kernel_btf.is_some());
+        let rings = RingPlan::new(cpus, features.fetch_add, request.ring_size);
+        let config = config(btf, symbols, &plan, request, &devices, &rings, random_run()?);
         tracing::debug!("loading the kernel side");
         // Both parse the kernel's types, which takes long enough to be done side by side.
         let (kernel_types, ebpf) = thread::scope(|scope| {
             let kernel_types = scope.spawn(|| aya::Btf::from_sys_fs().ok());
-            let ebpf = load(&config, features);
+            let ebpf = load(&config, &rings, features);
             (kernel_types.join().ok().flatten(), ebpf)
         });
-        Ok(Self { ebpf: ebpf?, kernel_types, plan, config, features, devices })
+        Ok(Self { ebpf: ebpf?, kernel_types, plan, rings, config, features, devices })
     }
 }
 

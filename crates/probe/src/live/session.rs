@@ -12,7 +12,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use p2p_trace_common::{Config, Hook, Record, hook::HOOK_SLOTS, slot::SLOT_SIZE};
+use p2p_trace_common::{Config, Hook, Record, hook::HOOK_SLOTS};
 use p2p_trace_model::{
     accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
     event::{DeviceAddress, user::Writer},
@@ -60,6 +60,7 @@ pub struct LiveSession {
     arrays: Arrays,
     mirror: Mirror,
     rings: Rings,
+    sizes: RingSizes,
     doorbell: RingBuf<MapData>,
     /// Diagnostics of the kernel side; `None` where they could not be set up.
     diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
@@ -92,9 +93,9 @@ impl LiveSession {
         request: &Request,
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, ProbeError> {
-        let Prepared { mut ebpf, kernel_types, plan, config, features, devices } =
+        let Prepared { mut ebpf, kernel_types, plan, rings, config, features, devices } =
             Prepared::new(root, symbols, btf, request)?;
-        let arrays = map_arrays(&ebpf, &config)?;
+        let arrays = map_arrays(&ebpf, config.run, &rings)?;
         let mirror = map_mirror(&ebpf, &config)?;
         let doorbell = take_map(&mut ebpf, "DOORBELL")?;
         let diagnostics = EbpfLogger::init(&mut ebpf)
@@ -117,7 +118,8 @@ impl LiveSession {
             hooks,
             closed,
             flush,
-            rings: Rings::new(config.cpus, config.run),
+            rings: Rings::new(&rings, config.run),
+            sizes: rings.sizes(),
             arrays,
             mirror,
             doorbell,
@@ -211,7 +213,6 @@ impl Session for LiveSession {
     fn status(&self) -> Status {
         let sequence =
             if self.features.fetch_add { SequenceQuality::Exact } else { SequenceQuality::Partial };
-        let bytes = |slots: u32| u64::from(slots) * SLOT_SIZE as u64;
         let hooks = self.hooks();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -222,7 +223,7 @@ impl Session for LiveSession {
                 .to_owned(),
             run: self.config.run,
             cpus: self.config.cpus,
-            rings: RingSizes { hot: bytes(self.config.slots[0]), rare: bytes(self.config.slots[1]) },
+            rings: self.sizes,
             accounting: Accounting { sequence, missed: hooks.missed_quality() },
             hooks: hooks.statuses(),
             devices: devices::list(&self.root).into_iter().map(device).collect(),
@@ -321,6 +322,7 @@ impl Session for LiveSession {
             dropped,
             shortfalls: self.arrays.shortfalls(),
             positions: self.rings.positions(&self.arrays),
+            shared: self.sizes.sharing(self.config.cpus).shared(),
         })
     }
 }

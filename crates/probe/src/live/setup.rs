@@ -2,8 +2,7 @@
 
 use p2p_trace_common::{
     Config,
-    config::{MAX_CPUS, MAX_DEVICES, MISSING},
-    slot::SLOT_SIZE,
+    config::{MAX_DEVICES, MISSING},
 };
 use p2p_trace_model::event::DeviceAddress;
 
@@ -11,32 +10,9 @@ use crate::{
     kernel::{btf::Btf, symbols::Symbols},
     layout::layout,
     plan::Plan,
+    rings::RingPlan,
     transport::Request,
 };
-
-/// Bytes of the hot ring per CPU when nothing is asked for: what one CPU writes in 65 ms at a million events a second. The
-/// reader looks every 10 ms while there are any, and every 50 ms while there are none.
-const HOT_PER_CPU: u64 = 8 << 20;
-/// Limit of the hot rings of all CPUs together when nothing is asked for.
-const HOT_LIMIT: u64 = 256 << 20;
-/// Bytes of the rare ring per CPU: some forty teardowns with stacks.
-const RARE_PER_CPU: u64 = 512 << 10;
-/// Limit of the rare rings of all CPUs together.
-const RARE_LIMIT: u64 = 64 << 20;
-/// Slots that a ring has at least.
-const MIN_SLOTS: u64 = 16;
-const MAX_SLOTS: u64 = 1 << 22;
-
-/// Slots per CPU of the hot and the rare ring. `requested` is the size of the hot ring in bytes, over all
-/// CPUs; it is rounded down to a power of two of slots per CPU.
-pub(super) fn slots(cpus: u32, requested: Option<u64>) -> [u32; 2] {
-    let cpus = u64::from(cpus.max(1));
-    let total = requested.unwrap_or_else(|| (HOT_PER_CPU * cpus).min(HOT_LIMIT));
-    [total, (RARE_PER_CPU * cpus).min(RARE_LIMIT)].map(|bytes| {
-        let slots = (bytes / cpus / SLOT_SIZE as u64).clamp(MIN_SLOTS, MAX_SLOTS);
-        1 << slots.ilog2()
-    })
-}
 
 /// What the running kernel offers to BPF programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +61,7 @@ pub(super) fn config(
     plan: &Plan,
     request: &Request,
     devices: &[DeviceAddress],
-    cpus: u32,
+    rings: &RingPlan,
     run: u64,
 ) -> Config {
     let features = Features::of(btf, request.kernel_btf.is_some());
@@ -101,9 +77,11 @@ pub(super) fn config(
         layout.pci_sysdata_domain,
     ]);
     let mut config = Config {
-        cpus: cpus.min(MAX_CPUS),
+        cpus: rings.cpus,
         run,
-        slots: slots(cpus, request.ring_size),
+        slots: rings.slots,
+        slot_masks: rings.slots.map(|slots| slots - 1),
+        ring_mask: rings.sharing.mask(),
         device_count: devices.len().min(MAX_DEVICES) as u32,
         stacks_rare: 1,
         stacks_hot: u32::from(request.stacks),
@@ -133,18 +111,4 @@ pub(super) fn config(
 /// A device as the kernel side's filter holds it.
 fn filter_word(device: DeviceAddress) -> u64 {
     u64::from(device.domain) | u64::from(device.bus) << 32 | u64::from(device.devfn()) << 40
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rings_are_powers_of_two_within_their_limits() {
-        assert_eq!(slots(2, None), [65536, 4096]);
-        assert_eq!(slots(256, None), [8192, 2048]);
-        assert_eq!(slots(2, Some(0)), [16, 4096]);
-        assert_eq!(slots(2, Some(100 << 10)), [256, 4096]);
-        assert_eq!(slots(1, Some(u64::MAX)), [1 << 22, 4096]);
-    }
 }

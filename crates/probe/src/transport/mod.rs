@@ -1,4 +1,4 @@
-//! Where records come from: the per-CPU rings of a live kernel, drained into batches.
+//! Where records come from: the rings of a live kernel, drained into batches.
 //!
 //! A batch says up to which time nothing older can follow (its watermark). That is exact, not a guess: a
 //! producer claims its position *before* it reads its clock, so a position that was not yet claimed when a
@@ -13,6 +13,7 @@ use p2p_trace_common::Ring;
 
 pub use session::{Attach, Image, Request, Session, SessionError};
 
+use crate::rings::RingPlan;
 use ring::{Reader, View};
 
 use p2p_trace_model::{
@@ -25,11 +26,11 @@ const TURN: usize = 256;
 
 /// The shared memory that holds the rings.
 pub trait Memory {
-    /// The ring of `cpu`, or `None` where there is none.
-    fn view(&self, cpu: u32, ring: Ring) -> Option<View<'_>>;
+    /// The ring of this number, or `None` where there is none.
+    fn view(&self, number: u32, ring: Ring) -> Option<View<'_>>;
 }
 
-/// The readers of all rings of all CPUs.
+/// The readers of all rings.
 #[derive(Debug)]
 pub(crate) struct Rings {
     readers: Vec<Reader>,
@@ -37,9 +38,11 @@ pub(crate) struct Rings {
 }
 
 impl Rings {
-    /// Readers for CPUs 0 to `cpus - 1` of the run with the random number `run`.
-    pub(crate) fn new(cpus: u32, run: u64) -> Self {
-        let readers = (0..cpus).flat_map(|cpu| Ring::ALL.map(|ring| Reader::new(cpu, ring, run))).collect();
+    /// Readers for the run with the random number `run`.
+    pub(crate) fn new(rings: &RingPlan, run: u64) -> Self {
+        let reader = |number, ring| Reader::new(number, ring, rings.sharing, run);
+        let readers =
+            (0..rings.count).flat_map(|number| Ring::ALL.map(|ring| reader(number, ring))).collect();
         Self { readers, turn: 0 }
     }
 
@@ -50,7 +53,7 @@ impl Rings {
     /// still noticed.
     pub(crate) fn poll(&mut self, memory: &impl Memory, now_ns: u64, budget: usize, batch: &mut Batch) {
         for reader in &mut self.readers {
-            if let Some(view) = memory.view(reader.cpu, reader.ring) {
+            if let Some(view) = memory.view(reader.number, reader.ring) {
                 reader.begin(&view, now_ns, now_ns.saturating_sub(CLOCK_SLACK_NS));
             }
         }
@@ -60,7 +63,7 @@ impl Rings {
             let reader = &mut self.readers[self.turn];
             let room = limit.saturating_sub(batch.records.len()).min(TURN);
             let busy =
-                memory.view(reader.cpu, reader.ring).is_some_and(|view| reader.read(&view, room, batch));
+                memory.view(reader.number, reader.ring).is_some_and(|view| reader.read(&view, room, batch));
             idle = if busy && room > 0 { 0 } else { idle + 1 };
             self.turn = (self.turn + 1) % self.readers.len();
         }
@@ -72,7 +75,7 @@ impl Rings {
     pub(crate) fn finish(&mut self, memory: &impl Memory, now_ns: u64, batch: &mut Batch) {
         self.poll(memory, now_ns, usize::MAX, batch);
         for reader in &mut self.readers {
-            if let Some(view) = memory.view(reader.cpu, reader.ring) {
+            if let Some(view) = memory.view(reader.number, reader.ring) {
                 reader.finish(&view, now_ns, batch);
             }
         }
@@ -82,7 +85,7 @@ impl Rings {
     /// Where each ring stands now.
     pub(crate) fn positions(&self, memory: &impl Memory) -> Vec<Position> {
         let position = |reader: &Reader| {
-            let (cpu, ring) = (reader.cpu, reader.ring);
+            let (cpu, ring) = (reader.number, reader.ring);
             memory.view(cpu, ring).map(|view| Position { cpu, ring, head: view.head() })
         };
         self.readers.iter().filter_map(position).collect()

@@ -1,4 +1,4 @@
-//! The reader of one CPU's ring in shared memory. See `p2p_trace_common::slot` for the protocol.
+//! The reader of one ring in shared memory. See `p2p_trace_common::slot` for the protocol.
 
 use std::{
     collections::VecDeque,
@@ -8,7 +8,7 @@ use std::{
 use p2p_trace_common::{
     Record, Ring,
     record::{MAGIC, SCHEMA},
-    slot::{BUSY, SLOT_SIZE, committed, guard},
+    slot::{BUSY, SLOT_SIZE, Sharing, committed, guard},
 };
 use p2p_trace_model::{
     event::{
@@ -28,7 +28,7 @@ pub(crate) const STALL_LIMIT_NS: u64 = 1_000_000_000;
 /// Loads of a head that are remembered to bound the age of what is not yet delivered.
 const HISTORY: usize = 64;
 
-/// One CPU's ring: its slots, and how many positions were claimed in it.
+/// One ring: its slots, and how many positions were claimed in it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     slots: &'a [AtomicU64],
@@ -69,8 +69,10 @@ enum Look {
 /// What is known about one ring.
 #[derive(Debug)]
 pub(super) struct Reader {
-    pub(super) cpu: u32,
+    pub(super) number: u32,
     pub(super) ring: Ring,
+    /// Who writes into it.
+    sharing: Sharing,
     run: u64,
     /// The first position that is neither delivered nor lost.
     next: u64,
@@ -87,9 +89,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(cpu: u32, ring: Ring, run: u64) -> Self {
+    pub(super) fn new(number: u32, ring: Ring, sharing: Sharing, run: u64) -> Self {
         let history = VecDeque::from([(0, 0)]);
-        Self { cpu, ring, run, next: 0, target: 0, now_ns: 0, history, stalled: None, open: None }
+        Self { number, ring, sharing, run, next: 0, target: 0, now_ns: 0, history, stalled: None, open: None }
     }
 
     /// Begins a poll: whatever is not claimed by now is younger than `bound_ns`.
@@ -171,7 +173,7 @@ impl Reader {
         record.magic == MAGIC
             && record.schema == SCHEMA
             && record.run == self.run
-            && record.cpu == self.cpu
+            && self.sharing.of_cpu(record.cpu) == self.number
             && record.seq == self.ring.sequence(self.next)
             && record.guard == guard(self.next)
     }
@@ -208,7 +210,7 @@ impl Reader {
             _ => {
                 self.close(self.now_ns, batch);
                 let (ring, from_ns, to_ns) = (self.ring, self.bound_ns(), self.now_ns);
-                self.open = Some(Loss { cpu: Some(self.cpu), ring, first, last, from_ns, to_ns, reason });
+                self.open = Some(Loss { cpu: Some(self.number), ring, first, last, from_ns, to_ns, reason });
             }
         }
         self.advance(last + 1);

@@ -3,13 +3,13 @@
 use std::{
     iter::repeat_with,
     mem,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
     thread,
 };
 
 use p2p_trace_common::{
     Kind, Record, Ring,
-    slot::{busy, committed, guard},
+    slot::{Sharing, busy, committed, guard},
 };
 use p2p_trace_model::{
     event::{
@@ -24,6 +24,7 @@ use super::{
     Memory, Rings,
     ring::{SLOT_WORDS, STALL_LIMIT_NS, View},
 };
+use crate::rings::RingPlan;
 
 const RUN: u64 = 0xfeed;
 
@@ -57,11 +58,12 @@ impl Shared {
     }
 
     /// The words of a record from which its content can be recomputed.
-    fn words(&self, ring: Ring, position: u64) -> [u64; WORDS] {
+    fn words(&self, cpu: u32, ring: Ring, position: u64) -> [u64; WORDS] {
         let time_ns = self.now();
         let mix = time_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ position;
         let record = Record {
             kind: Kind::Alloc as u8,
+            cpu,
             seq: ring.sequence(position),
             time_ns,
             pgmap: mix,
@@ -73,7 +75,12 @@ impl Shared {
     }
 
     /// Writes a record; `interrupt` may run before each step, as another program on the same CPU would.
-    fn produce(&self, ring: Ring, mut interrupt: impl FnMut(usize)) {
+    fn produce(&self, ring: Ring, interrupt: impl FnMut(usize)) {
+        self.produce_on(0, ring, interrupt);
+    }
+
+    /// As [`Shared::produce`], on a CPU.
+    fn produce_on(&self, cpu: u32, ring: Ring, mut interrupt: impl FnMut(usize)) {
         let position = self.claim(ring);
         interrupt(0);
         let slot = self.slot(ring, position);
@@ -84,7 +91,7 @@ impl Shared {
         if !free {
             return;
         }
-        let words = self.words(ring, position);
+        let words = self.words(cpu, ring, position);
         for (index, word) in words.into_iter().enumerate() {
             interrupt(index + 1);
             slot[index + 1].store(word, Ordering::Release);
@@ -154,41 +161,45 @@ impl Dice {
 }
 
 /// Produces with interruptions nested up to `depth` deep, as they nest on one CPU.
-fn produce_nested(shared: &Shared, dice: &mut Dice, depth: u32) {
+fn produce_nested(shared: &Shared, cpu: u32, dice: &mut Dice, depth: u32) {
     let ring = if dice.roll(4) == 0 { Ring::Rare } else { Ring::Hot };
-    shared.produce(ring, |_| {
+    shared.produce_on(cpu, ring, |_| {
         if depth == 0 || dice.roll(150) != 0 {
             return;
         }
         // As many as come, whole laps of the ring among them.
         let laps = dice.roll(8) == 0;
         for _ in 0..if laps { 40 } else { dice.roll(3) } {
-            produce_nested(shared, dice, depth - 1);
+            produce_nested(shared, cpu, dice, depth - 1);
         }
     });
 }
 
-/// A real thread produces, with nested interruptions: as fast as it can, or waiting for the reader whenever
-/// that is `lag` records behind.
-fn race(slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
+/// A real thread for each of so many CPUs that share a ring produces, with nested interruptions: as fast as it can, or waiting for the
+/// reader whenever that is `lag` records behind.
+fn race(cpus: u32, slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
     let shared = Shared::new(slots);
-    let (done, read) = (AtomicBool::new(false), AtomicU64::new(0));
-    let mut rings = Rings::new(1, RUN);
+    let (running, read) = (AtomicU32::new(cpus), AtomicU64::new(0));
+    let mut rings = Rings::new(&one_ring(cpus), RUN);
     let (mut seen, mut batch) = (Seen::default(), Batch::default());
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut dice = Dice(seed);
-            while shared.heads[0].load(Ordering::Relaxed) < records {
-                produce_nested(&shared, &mut dice, 3);
-                let behind =
-                    || shared.heads[0].load(Ordering::Relaxed).saturating_sub(read.load(Ordering::Relaxed));
-                while behind() > lag {
-                    thread::yield_now();
-                }
+    let produce = |cpu: u32| {
+        let mut dice = Dice(seed + u64::from(cpu));
+        while shared.heads[0].load(Ordering::Relaxed) < records {
+            produce_nested(&shared, cpu, &mut dice, 3);
+            let behind =
+                || shared.heads[0].load(Ordering::Relaxed).saturating_sub(read.load(Ordering::Relaxed));
+            while behind() > lag {
+                thread::yield_now();
             }
-            done.store(true, Ordering::SeqCst);
-        });
-        while !done.load(Ordering::SeqCst) {
+        }
+        running.fetch_sub(1, Ordering::SeqCst);
+    };
+    thread::scope(|scope| {
+        for cpu in 0..cpus {
+            let produce = &produce;
+            scope.spawn(move || produce(cpu));
+        }
+        while running.load(Ordering::SeqCst) > 0 {
             rings.poll(&shared, shared.now(), 100, &mut batch);
             seen.check(&mut batch);
             read.store(seen.delivered[0] + seen.lost[0], Ordering::Relaxed);
@@ -200,23 +211,48 @@ fn race(slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
     seen
 }
 
+/// One pair of rings for so many CPUs.
+fn one_ring(cpus: u32) -> RingPlan {
+    RingPlan { cpus, sharing: Sharing::new(1, cpus), count: 1, slots: [8, 8] }
+}
+
 #[test]
 fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_is_overtaken() {
-    let seen = race(8, 200_000, u64::MAX, 0x1234_5678);
+    let seen = race(1, 8, 200_000, u64::MAX, 0x1234_5678);
     assert!(seen.lost[0] > 0, "the ring was not small enough to test anything");
     assert!(seen.delivered[0] > 0);
 }
 
 #[test]
 fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_keeps_up() {
-    let seen = race(1024, 100_000, 128, 0x8765_4321);
+    let seen = race(1, 1024, 100_000, 128, 0x8765_4321);
     assert!(seen.delivered[0] > seen.lost[0]);
+}
+
+#[test]
+fn nothing_is_torn_doubled_or_unaccounted_where_cpus_share_a_ring() {
+    let seen = race(3, 8, 100_000, u64::MAX, 0x2345_6789);
+    assert!(seen.lost[0] > 0 && seen.delivered[0] > 0);
+    let seen = race(3, 1024, 100_000, 128, 0x9876_5432);
+    assert!(seen.delivered[0] > seen.lost[0]);
+}
+
+#[test]
+fn a_record_of_a_cpu_that_does_not_write_there_is_no_record() {
+    let shared = Shared::new(8);
+    shared.produce_on(1, Ring::Hot, |_| ());
+    let mut batch = Batch::default();
+    Rings::new(&one_ring(1), RUN).finish(&shared, 1_000_000_000, &mut batch);
+    assert_eq!((batch.records.len(), batch.losses.len()), (0, 1));
+    batch.clear();
+    Rings::new(&one_ring(2), RUN).finish(&shared, 1_000_000_000, &mut batch);
+    assert_eq!((batch.records.len(), batch.losses.len()), (1, 0));
 }
 
 #[test]
 fn an_idle_ring_lets_time_pass() {
     let shared = Shared::new(8);
-    let mut rings = Rings::new(1, RUN);
+    let mut rings = Rings::new(&one_ring(1), RUN);
     let mut batch = Batch::default();
     rings.poll(&shared, 5_000_000, 10, &mut batch);
     assert_eq!(
@@ -228,7 +264,7 @@ fn an_idle_ring_lets_time_pass() {
 #[test]
 fn a_claimed_record_holds_the_watermark_until_it_is_given_up() {
     let shared = Shared::new(8);
-    let mut rings = Rings::new(1, RUN);
+    let mut rings = Rings::new(&one_ring(1), RUN);
     let (mut batch, now) = (Batch::default(), 10_000_000_000);
     rings.poll(&shared, now, 10, &mut batch);
     let before = batch.watermark_ns;
@@ -246,7 +282,7 @@ fn a_claimed_record_holds_the_watermark_until_it_is_given_up() {
 #[test]
 fn a_budget_of_nothing_delivers_nothing_and_loses_nothing() {
     let shared = Shared::new(8);
-    let mut rings = Rings::new(1, RUN);
+    let mut rings = Rings::new(&one_ring(1), RUN);
     let mut batch = Batch::default();
     rings.poll(&shared, 1_000_000_000, 0, &mut batch);
     let before = batch.watermark_ns;
@@ -261,7 +297,7 @@ fn a_budget_of_nothing_delivers_nothing_and_loses_nothing() {
 fn a_record_of_another_run_is_no_record() {
     let shared = Shared::new(8);
     shared.produce(Ring::Hot, |_| ());
-    let mut rings = Rings::new(1, RUN + 1);
+    let mut rings = Rings::new(&one_ring(1), RUN + 1);
     let mut batch = Batch::default();
     rings.finish(&shared, 1_000_000_000, &mut batch);
     assert_eq!(
@@ -284,7 +320,7 @@ proptest! {
             shared.store(word, Ordering::Relaxed);
         }
         shared.heads[0].store(head, Ordering::Relaxed);
-        let mut rings = Rings::new(1, RUN);
+        let mut rings = Rings::new(&one_ring(1), RUN);
         let (mut seen, mut batch) = (Seen::default(), Batch::default());
         rings.poll(&shared, 1_000_000_000, 100, &mut batch);
         seen.check(&mut batch);
@@ -297,7 +333,7 @@ proptest! {
     #[test]
     fn any_sequence_of_steps_adds_up(steps in proptest::collection::vec((0u8..4, any::<bool>()), 0..200)) {
         let shared = Shared::new(8);
-        let mut rings = Rings::new(1, RUN);
+        let mut rings = Rings::new(&one_ring(1), RUN);
         let (mut seen, mut batch) = (Seen::default(), Batch::default());
         for (step, rare) in steps {
             let ring = if rare { Ring::Rare } else { Ring::Hot };

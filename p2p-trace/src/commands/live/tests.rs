@@ -83,6 +83,7 @@ impl Session for Played {
             dropped: 0,
             shortfalls: p2p_trace_model::accounting::Shortfalls::default(),
             positions,
+            shared: 0,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use p2p_trace_model::accounting::RingSizes;
 use p2p_trace_probe::kernel::{
     Kernel,
     accounting::LossAccounting,
@@ -12,6 +13,7 @@ use p2p_trace_probe::kernel::{
     rights::{Capability, Limit, Rights},
     traceability::{Problem, ProblemKind, Traceability},
 };
+use p2p_trace_probe::rings::RingPlan;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with_macros::skip_serializing_none;
@@ -33,6 +35,9 @@ pub struct DoctorReport {
     pub hooks: Vec<HookReport>,
     /// How exactly losses can be counted.
     pub loss_accounting: LossAccounting,
+    /// The rings that tracing would take by default; absent where the possible CPUs are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rings: Option<RingSizes>,
     /// What the verifier makes of the kernel side here; only with `--verbose`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationReport>,
@@ -213,10 +218,16 @@ impl DoctorReport {
             devices: kernel.devices.clone(),
             hooks,
             loss_accounting: kernel.loss_accounting(),
+            rings: rings(kernel),
             verification: None,
         };
         (report, exit)
     }
+}
+
+/// The rings of a run with default options.
+fn rings(kernel: &Kernel) -> Option<RingSizes> {
+    Some(RingPlan::new(kernel.possible_cpus?, kernel.loss_accounting().exact, None).sizes())
 }
 
 /// The problem that a required hook which cannot be attached is.

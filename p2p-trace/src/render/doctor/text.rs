@@ -7,6 +7,10 @@ use p2p_trace_probe::kernel::{
     devices::P2pDevice,
 };
 
+use p2p_trace_model::accounting::RingSizes;
+
+use crate::render::words::rings;
+
 use super::report::{
     DoctorReport, HookReport, KernelReport, Method, RightsReport, Verdict, VerificationReport,
 };
@@ -18,6 +22,7 @@ impl Display for DoctorReport {
         write_devices(f, &self.devices)?;
         write_hooks(f, &self.hooks)?;
         write_accounting(f, self.loss_accounting)?;
+        write_rings(f, self.rings.as_ref(), self.kernel.possible_cpus)?;
         if let Some(verification) = &self.verification {
             write_verification(f, verification)?;
         }
@@ -112,6 +117,14 @@ fn write_devices(f: &mut Formatter<'_>, devices: &[P2pDevice]) -> fmt::Result {
         )?;
     }
     Ok(())
+}
+
+fn write_rings(f: &mut Formatter<'_>, sizes: Option<&RingSizes>, cpus: Option<u32>) -> fmt::Result {
+    write!(f, "\nMemory while tracing\n  rings     ")?;
+    match (sizes, cpus) {
+        (Some(sizes), Some(cpus)) => writeln!(f, "{}", rings(sizes, cpus)),
+        _ => writeln!(f, "the possible CPUs are not known, without which nothing is traced"),
+    }
 }
 
 /// A number of bytes in the largest unit that shows it exactly; `None` for one that could not be read.

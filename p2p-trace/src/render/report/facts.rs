@@ -14,6 +14,7 @@ use crate::render::{
     Context,
     check::EndName,
     text::{self, Style},
+    words::rings,
 };
 
 /// What makes the record itself less than whole, in sentences for the verdict.
@@ -78,7 +79,7 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     row("for", duration(check.duration_ns));
     row("files", check.files.join(", "));
     row("cpus", status.cpus.to_string());
-    row("rings", format!("{} hot, {} rare per CPU", bytes(status.rings.hot), bytes(status.rings.rare)));
+    row("rings", rings(&status.rings, status.cpus));
     let methods = ["fentry", "kprobe"].map(|method| {
         let by = |hook: &&HookStatus| hook.method.is_some_and(|used| used.name() == method);
         format!("{} by {method}", status.hooks.iter().filter(by).count())

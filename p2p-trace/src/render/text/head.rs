@@ -10,6 +10,7 @@ use p2p_trace_model::{
 };
 
 use super::Style;
+use crate::render::words::rings;
 
 /// The text of a status.
 pub(crate) fn head(status: &Status, style: Style) -> String {
@@ -38,6 +39,7 @@ fn write(text: &mut String, status: &Status, style: Style) -> std::fmt::Result {
         }
     }
     writeln!(text, "losses   {}", accounting(status))?;
+    writeln!(text, "rings    {}", rings(&status.rings, status.cpus))?;
     for device in &status.devices {
         writeln!(text, "device   {}", self::device(device))?;
     }

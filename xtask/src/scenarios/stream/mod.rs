@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use p2p_trace_common::slot::Sharing;
+
 use super::product::{EventLine, FindingLine, HookLine, Line, LostLine, SummaryLine, VerdictLine};
 
 /// A stream, from the first status to the summary.
@@ -19,6 +21,8 @@ pub(crate) struct Stream {
     pub(crate) findings: Vec<FindingLine>,
     /// What the rules came to.
     pub(crate) verdicts: Vec<VerdictLine>,
+    /// Which CPUs share their rings.
+    sharing: Sharing,
     /// The account at the end; a stream that was cut off has none.
     summary: Option<SummaryLine>,
 }
@@ -153,7 +157,7 @@ fn read<S: AsRef<str>>(lines: &[S]) -> Result<Stream> {
             "the stream does not begin with a status: {text}"
         );
         match line {
-            Line::Status(_) => {}
+            Line::Status(line) => read.sharing = line.status.rings.sharing(line.status.cpus),
             Line::Event(event) => read.events.push(*event),
             Line::Lost(loss) => read.losses.push(loss),
             Line::Finding(finding) => read.findings.push(*finding),

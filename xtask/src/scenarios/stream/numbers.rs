@@ -13,13 +13,13 @@ use crate::scenarios::product::Reason;
 const USER: u32 = u32::MAX;
 
 impl Stream {
-    /// Checks that on each CPU the numbers of the hot ring are all there, each once: shown as an event or reported as
+    /// Checks that the numbers of each hot ring are all there, each once: shown as an event or reported as
     /// lost. (Numbers of the hot ring are even; those of the rare one are odd and partly taken by stacks, which are
     /// shown with their events.)
     pub(super) fn check_numbers(&self) -> Result<()> {
         let mut numbers: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
         let shown = self.events.iter().filter(|event| event.cpu != USER && event.seq % 2 == 0);
-        let shown = shown.map(|event| (event.cpu, event.seq, event.seq));
+        let shown = shown.map(|event| (self.sharing.of_cpu(event.cpu), event.seq, event.seq));
         let numbered = self.losses.iter().filter(|loss| loss.ring == Ring::Hot);
         let lost = numbered.filter_map(|loss| Some((loss.cpu?, loss.first_seq, loss.last_seq)));
         for (cpu, first, last) in shown.chain(lost) {

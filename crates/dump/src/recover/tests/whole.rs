@@ -31,9 +31,14 @@ fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
 
 /// The counters of a CPU that has begun so many records in each ring.
 pub(super) fn counters(cpu: u32, heads: [u64; 2]) -> Vec<u8> {
+    shared_counters(cpu, heads, 0)
+}
+
+/// As above where there are so many rings, which CPUs share.
+fn shared_counters(cpu: u32, heads: [u64; 2], rings: u32) -> Vec<u8> {
     let mut bytes = vec![0; COUNTERS_SIZE];
-    let tag = Tag::new(RUN, cpu);
-    for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check].iter().enumerate() {
+    let tag = Tag::new(RUN, cpu, rings);
+    for (index, word) in [tag.zero, tag.mark, tag.run, tag.cpu, tag.check, tag.rings].iter().enumerate() {
         put(&mut bytes, index * 8, &word.to_le_bytes());
     }
     for (ring, head) in heads.iter().enumerate() {
@@ -133,6 +138,45 @@ fn a_core_alone_makes_a_whole_dump() {
     assert_eq!(read, expected);
     assert_eq!(lost, 1, "of CPU 1, which had begun one more");
     assert!(matches!(end, End::Whole(_)));
+}
+
+/// CPUs 0 and 2 write into one ring, 1 and 3 into the other.
+#[test]
+fn what_is_missing_from_a_shared_ring_is_missing_once() {
+    let of_ring =
+        |cpu: u32, position| record(RUN, cpu, Ring::Rare, position, 1000 + position * 10 + u64::from(cpu));
+    let mut records = vec![of_ring(0, 0), of_ring(2, 1), of_ring(0, 3), of_ring(1, 0), of_ring(3, 1)];
+    let mut memory = [shared_counters(0, [0, 4], 2), shared_counters(1, [0, 2], 2)].concat();
+    memory.resize(PAGE_SIZE, 0);
+    memory.extend(slots(&records));
+    let carved = search(&memory, None);
+    let run = only(&carved);
+    let losses: Vec<_> =
+        run.losses(&Heads::new()).iter().map(|loss| (loss.cpu, loss.first, loss.last)).collect();
+    assert_eq!(losses, [(Some(0), 2, 2)]);
+    let mut beginning = Beginning::of(run, &facts());
+    assert_eq!(beginning.header.status.rings.count, 2);
+    beginning.header.status.cpus = 4;
+    let mut dump = Vec::new();
+    let written = write(run, &beginning, &mut dump).unwrap();
+    assert_eq!((written.recovered, written.lost, written.is_counted), (5, 1, true));
+    let (_, read, lost, end) = read(&dump);
+    records.sort_by_key(|record| record.time_ns);
+    assert_eq!((read, lost), (records.clone(), 1));
+    assert!(matches!(end, End::Whole(end) if end.totals.as_ref().is_some_and(|totals| totals.shared == 2)));
+
+    // What was recorded before is taken for the ring, whichever CPU wrote it.
+    let mut status = samples::status();
+    (status.run, status.cpus, status.rings.count) = (RUN, 4, 2);
+    let header = Header::new(status, samples::CLOCK, 500, rules::Options::default());
+    let mut writer = Writer::new(Vec::new(), header).unwrap();
+    let before: Vec<_> = records.iter().filter(|record| record.time_ns < 1010).copied().collect();
+    let batch = Batch { records: before.clone(), watermark_ns: 1010, ..Batch::default() };
+    writer.slice(&Slice::of(&mut Order::new(), &batch)).unwrap();
+    let recorded = writer.finish(Ended::Broken, 0, None).unwrap();
+    let mut tape = Tape::new(vec![Opened::open(recorded.as_slice()).unwrap()]).unwrap();
+    let written = append(run, &mut tape, Vec::new()).unwrap();
+    assert_eq!((written.recorded, written.recovered, written.lost), (before.len() as u64, 3, 1));
 }
 
 #[test]

@@ -19,6 +19,7 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<Problem> {
         check_p2pdma,
         check_bpf,
         check_types,
+        check_cpus,
         check_lockdown,
         check_capabilities,
         check_fentry,
@@ -65,6 +66,18 @@ fn check_p2pdma(facts: &Facts<'_>) -> Option<Problem> {
             "mount /proc and /sys",
         )),
     }
+}
+
+/// A guess would leave out what the other CPUs do.
+fn check_cpus(facts: &Facts<'_>) -> Option<Problem> {
+    facts.possible_cpus.is_none().then(|| {
+        Problem::block(
+            Cause::Unclear,
+            ProblemKind::Unreadable,
+            "/sys/devices/system/cpu/possible cannot be read, so it is not known how many CPUs there may be",
+            "mount /sys",
+        )
+    })
 }
 
 fn check_bpf(facts: &Facts<'_>) -> Option<Problem> {

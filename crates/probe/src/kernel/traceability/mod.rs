@@ -43,6 +43,8 @@ pub struct Facts<'a> {
     pub rights: &'a Rights,
     /// Whether the addresses of symbols are hidden, or symbols unreadable.
     pub addresses_hidden: bool,
+    /// How many CPUs there may be; `None` if the kernel's list of them could not be read.
+    pub possible_cpus: Option<u32>,
 }
 
 /// What stands in the way.
@@ -52,7 +54,7 @@ pub struct Facts<'a> {
 pub enum ProblemKind {
     /// The kernel has no peer-to-peer memory.
     NoP2pdma,
-    /// Whether it has could not be found out.
+    /// Whether it has, or which CPUs there may be, could not be found out.
     Unreadable,
     /// The kernel is older than any supported one.
     TooOld,

@@ -25,6 +25,7 @@ fn judge(release: &str, change: impl FnOnce(&mut Facts<'_>, &mut Rights)) -> Tra
         lockdown: Lockdown::None,
         rights: &nobody,
         addresses_hidden: false,
+        possible_cpus: Some(2),
     };
     change(&mut facts, &mut rights);
     facts.rights = &rights;
