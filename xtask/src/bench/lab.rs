@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::case::{Case, Tracer};
 use super::peers;
+use super::start::Start;
 use crate::guest::{Acceleration, Boot, Clock, Job, Machine};
 use crate::kernels::GuestKernel;
 use crate::scenarios::lab::{Lab, machine};
@@ -40,6 +41,8 @@ pub(crate) struct Measured {
     pub(crate) events: Option<Events>,
     /// What the tracer takes when nothing happens, where that was measured.
     pub(crate) at_rest: Option<AtRest>,
+    /// What it takes to attach and to detach, where that was measured.
+    pub(crate) start: Option<Start>,
     /// Why it was not measured.
     pub(crate) skipped: Option<String>,
 }
@@ -196,18 +199,12 @@ impl BenchLab {
                 lost: sum(|hook| hook.lost),
                 reader_ns: Some(reader),
             }),
-            at_rest: None,
-            skipped: None,
+            ..Measured::default()
         })
     }
 }
 
 /// Without events.
-const fn plain(instructions_per_pair: f64) -> Measured {
-    Measured {
-        instructions_per_pair: Some(instructions_per_pair),
-        events: None,
-        at_rest: None,
-        skipped: None,
-    }
+fn plain(instructions_per_pair: f64) -> Measured {
+    Measured { instructions_per_pair: Some(instructions_per_pair), ..Measured::default() }
 }

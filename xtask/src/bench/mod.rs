@@ -10,6 +10,7 @@ mod lab;
 mod peers;
 mod report;
 pub(crate) mod speed;
+mod start;
 
 use std::path::Path;
 
@@ -104,15 +105,18 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
         eprintln!("{}", row.progress());
         rows.push(row);
     }
+    rows.extend(starts(&mut lab, 1, is_named, &kernel.release)?);
     lab.finish()?;
     let watchers: Vec<_> = speed::CASES.iter().filter(|(name, _)| is_named(name)).collect();
-    if watchers.is_empty() {
+    if watchers.is_empty() && !start::CASES.iter().any(|(name, cpus)| *cpus == speed::CPUS && is_named(name))
+    {
         return Ok(rows);
     }
     eprintln!("booting it again, with {} processors …", speed::CPUS);
     // Half of it can be files, and `live` writes some 400 bytes for an event.
     let scale = u32::try_from(plan.pairs.div_ceil(speed::PAIRS))?;
     let mut lab = BenchLab::start(&kernel, &initramfs, speed::CPUS, scale)?;
+    rows.extend(starts(&mut lab, speed::CPUS, is_named, &kernel.release)?);
     for (name, watcher) in watchers {
         eprint!("{name:<14}");
         let row = Row::new(name, &kernel.release, lab.at_full_speed(*watcher, plan)?, None);
@@ -120,6 +124,18 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
         rows.push(row);
     }
     lab.finish()?;
+    Ok(rows)
+}
+
+/// How it starts on a guest of so many processors, where that was asked for.
+fn starts(lab: &mut BenchLab, cpus: u8, is_named: impl Fn(&str) -> bool, release: &str) -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (name, _) in start::CASES.iter().filter(|(name, of)| *of == cpus && is_named(name)) {
+        eprint!("{name:<14}");
+        let row = Row::new(name, release, lab.starts()?, None);
+        eprintln!("{}", row.progress());
+        rows.push(row);
+    }
     Ok(rows)
 }
 
@@ -147,5 +163,6 @@ pub(crate) fn cost(root: &Path, plan: Plan<'_>) -> Result<Outcome> {
 
 /// The names of all cases.
 fn all() -> impl Iterator<Item = &'static str> {
-    CASES.iter().map(|case| case.name).chain(speed::CASES.iter().map(|(name, _)| *name))
+    let others = speed::CASES.iter().map(|(name, _)| *name).chain(start::CASES.iter().map(|(name, _)| *name));
+    CASES.iter().map(|case| case.name).chain(others)
 }

@@ -40,8 +40,7 @@ pub(super) fn ftrace(bench: &mut BenchLab) -> Result<Measured> {
     Ok(Measured {
         instructions_per_pair: Some(instructions_per_pair),
         events: Some(events),
-        at_rest: None,
-        skipped: None,
+        ..Measured::default()
     })
 }
 
@@ -105,7 +104,6 @@ pub(super) fn bpftrace(bench: &mut BenchLab) -> Result<Measured> {
             lost: (2 * BenchLab::all_pairs()).saturating_sub(delivered),
             reader_ns: Some(reader),
         }),
-        at_rest: None,
-        skipped: None,
+        ..Measured::default()
     })
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::case;
 use super::lab::{AtRest, Measured};
+use super::start::Start;
 
 /// One case, measured.
 #[derive(Clone, Debug, Serialize)]
@@ -30,6 +31,9 @@ pub(crate) struct Row {
     /// What the tracer takes when nothing happens.
     #[serde(flatten)]
     at_rest: Option<AtRest>,
+    /// What it takes to attach and to detach.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Start>,
     /// Why it was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
@@ -51,6 +55,7 @@ impl Row {
             lost: events.lost,
             reader_ns_per_event: events.reader_ns.filter(|_| events.delivered > 0).map(per_event),
             at_rest: measured.at_rest,
+            start: measured.start,
             skipped: measured.skipped,
         }
     }
@@ -62,6 +67,9 @@ impl Row {
 
     /// What is told once it is measured.
     pub(super) fn progress(&self) -> String {
+        if let Some(start) = self.start {
+            return start.sentence();
+        }
         match (&self.skipped, self.instructions_per_pair, self.added) {
             (Some(reason), ..) => format!("skipped: {reason}"),
             (None, Some(pair), Some(added)) => format!("{pair:.0} instructions per pair, {added:.0} added"),
@@ -89,7 +97,7 @@ pub(super) fn table(rows: &[Row]) -> String {
         "| case | per pair | added | delivered | lost | reader, ns of CPU per event |".to_owned(),
         "|---|--:|--:|--:|--:|--:|".to_owned(),
     ];
-    lines.extend(rows.iter().map(line));
+    lines.extend(rows.iter().filter(|row| row.start.is_none()).map(line));
     for row in rows {
         if let Some(reason) = &row.skipped {
             lines.push(String::new());
@@ -103,6 +111,12 @@ pub(super) fn table(rows: &[Row]) -> String {
                 "{}: attached {attach_ms} ms after the start; {idle_us_per_s} µs of CPU a second while nothing happens.",
                 row.case
             ));
+        }
+    }
+    for row in rows {
+        if let Some(start) = row.start {
+            lines.push(String::new());
+            lines.push(format!("{}: {}.", row.case, start.sentence()));
         }
     }
     lines.push(String::new());
@@ -134,7 +148,7 @@ mod tests {
     use crate::bench::lab::Events;
 
     fn measured(instructions_per_pair: f64, events: Option<Events>) -> Measured {
-        Measured { instructions_per_pair: Some(instructions_per_pair), events, at_rest: None, skipped: None }
+        Measured { instructions_per_pair: Some(instructions_per_pair), events, ..Measured::default() }
     }
 
     fn rows() -> Vec<Row> {

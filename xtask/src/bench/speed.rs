@@ -59,7 +59,7 @@ impl BenchLab {
             Watcher::Record => self.recorded(),
             Watcher::Top => self.watched(),
         }?;
-        Ok(Measured { instructions_per_pair: None, events: Some(events), at_rest, skipped: None })
+        Ok(Measured { events: Some(events), at_rest, ..Measured::default() })
     }
 
     /// Milliseconds from the start of the tracer until everything is attached, within some ten.

@@ -11,12 +11,9 @@ pub(crate) use p2p_trace::render::{
         EventLine, FindingLine, HolderLine, HookLine, Line, LostLine, StateName, SummaryLine, VerdictLine,
     },
 };
+pub(crate) use p2p_trace_model::{accounting::HookState, event::Method as AttachMethod};
+pub(super) use p2p_trace_model::{event::Reason, rules::Answer, state::HolderKind};
 pub(crate) use p2p_trace_model::{event::names::Bdf, names::Hex};
-pub(super) use p2p_trace_model::{
-    event::{Method as AttachMethod, Reason},
-    rules::Answer,
-    state::HolderKind,
-};
 pub(super) use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 
 /// A device as it is written.

@@ -1,19 +1,26 @@
-//! Attaches empty programs to `pci_alloc_p2pmem` and `pci_free_p2pmem`: what any tracer costs that does nothing.
+//! Attaches empty programs to `pci_alloc_p2pmem` and `pci_free_p2pmem`, or to a list of functions: what any tracer costs that does nothing.
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya_obj::btf::{Btf, BtfKind};
 use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_type};
 use clap::{Parser, ValueEnum};
 
-/// Attach empty programs to the functions that take and give back p2p memory, until killed.
+/// Attach empty programs, until killed.
 #[derive(Debug, Parser)]
 struct Options {
     /// How
     how: How,
+    /// Where to: lines of a way to attach and a function; without it to the functions that take and give back p2p memory
+    #[arg(long, requires = "ready")]
+    list: Option<PathBuf>,
+    /// Create this file once everything is attached
+    #[arg(long)]
+    ready: Option<PathBuf>,
 }
 
 /// How to attach.
@@ -35,7 +42,9 @@ const ENABLE: libc::c_ulong = 0x2400;
 const SET_BPF: libc::c_ulong = 0x4004_2408;
 
 fn main() -> Result<()> {
-    let attached = match Options::parse().how {
+    let options = Options::parse();
+    let attached = match options.how {
+        _ if let Some(list) = &options.list => listed(list)?,
         How::Fentry => {
             let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
             vec![
@@ -45,6 +54,9 @@ fn main() -> Result<()> {
         }
         How::Kprobe => vec![probed(ALLOC, false)?, probed(ALLOC, true)?, probed(FREE, false)?],
     };
+    if let Some(ready) = &options.ready {
+        fs::write(ready, "")?;
+    }
     println!("attached");
     io::stdout().flush()?;
     hold(&attached)
@@ -56,6 +68,19 @@ fn hold(attached: &[OwnedFd]) -> ! {
         std::hint::black_box(attached);
         std::thread::park();
     }
+}
+
+/// An empty program at work for each line.
+fn listed(list: &Path) -> Result<Vec<OwnedFd>> {
+    let btf = Btf::from_sys_fs().context("cannot read the kernel's BTF")?;
+    let attach = |line: &str| match line.split_once(' ') {
+        Some(("fentry", function)) => traced(&btf, function, bpf_attach_type::BPF_TRACE_FENTRY),
+        Some(("fexit", function)) => traced(&btf, function, bpf_attach_type::BPF_TRACE_FEXIT),
+        Some(("kprobe", function)) => probed(function, false),
+        Some(("kretprobe", function)) => probed(function, true),
+        _ => bail!("{line} is no way to attach with a function"),
+    };
+    fs::read_to_string(list)?.lines().map(attach).collect()
 }
 
 /// An empty fentry or fexit program at work.
