@@ -32,7 +32,7 @@ fn loss() -> impl Strategy<Value = Item> {
         reason,
     )
         .prop_map(|(cpu, ring, first, more, (from_ns, to_ns), reason)| {
-            Item::Loss(Loss { cpu, ring, first, last: first + more, from_ns, to_ns, reason })
+            Item::Loss(Loss { cpu, ring, first, last: first + more, from_ns, to_ns, reason, hook: None })
         })
 }
 

@@ -1,5 +1,5 @@
 //! The hook table: which kernel functions each hook sits on, what it needs of them, and what is lost
-//! without it. Data only. Functions drift between kernels; the first candidate that a kernel has is taken.
+//! without it; what a run that the kernel skips can have cost stands beside it, in `crates/model/src/event/skips.rs`. Data only. Functions drift between kernels; the first candidate that a kernel has is taken.
 //!
 //! Sources: the functions' prototypes in Linux 5.10, 6.1, 6.12, 6.16, 7.2 and 7.3, read from BTF.
 

@@ -215,6 +215,7 @@ impl Story {
             from_ns,
             to_ns,
             reason: Reason::Overwritten,
+            hook: None,
         };
         self.model.apply(&Element::Loss(loss));
     }

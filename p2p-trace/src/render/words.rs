@@ -41,3 +41,11 @@ pub(crate) fn range(id: RangeId, physical: Option<Range>) -> String {
         |physical| format!("{:#x}-{:#x}", physical.start, physical.end),
     )
 }
+
+/// What a hook counted, in one line: hits, delivered, lost. Runs that the kernel skipped were no hits, and are lost as well.
+pub(crate) fn account(name: &str, [hits, delivered, lost]: [u64; 3], skipped: Option<u64>) -> String {
+    let skipped = skipped.unwrap_or_default();
+    let all = lost.saturating_add(skipped);
+    let of_these = if skipped > 0 { format!(" ({skipped} skipped by the kernel)") } else { String::new() };
+    format!("{name}: {hits} hits, {delivered} delivered, {all} lost{of_these}")
+}

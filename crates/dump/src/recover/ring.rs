@@ -180,6 +180,7 @@ impl Gaps<'_> {
                     from_ns,
                     to_ns: to_ns.max(from_ns),
                     reason,
+                    hook: None,
                 });
             }
         };

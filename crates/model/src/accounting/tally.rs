@@ -25,6 +25,9 @@ pub struct Tally {
     /// Lost as well, and never written: the kernel skipped the program.
     #[serde(default, skip_serializing_if = "is_zero")]
     skipped: u64,
+    /// Of these, by hook, where that is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    skipped_runs: Vec<u64>,
     /// Of those lost, delivered and then not recorded, or missing from the dump: on which CPU is not known.
     #[serde(default)]
     missing: u64,
@@ -76,6 +79,7 @@ impl Default for Tally {
             events: 0,
             lost: 0,
             skipped: 0,
+            skipped_runs: Vec::new(),
             missing: 0,
         }
     }
@@ -106,6 +110,11 @@ impl Tally {
         let count = loss.count();
         if loss.reason == Reason::Skipped {
             self.skipped = self.skipped.saturating_add(count);
+            if let Some(hook) = loss.hook {
+                self.skipped_runs.resize(HOOK_SLOTS, 0);
+                let runs = &mut self.skipped_runs[hook as usize];
+                *runs = runs.saturating_add(count);
+            }
         } else {
             self.missing = self.missing.saturating_add(count);
             self.lost = self.lost.saturating_add(count);
@@ -187,12 +196,14 @@ impl Tally {
         let index = hook as usize;
         let hits = totals.hits.get(index).copied().unwrap_or_default();
         let delivered = self.delivered.get(index).copied().unwrap_or_default();
+        // A hook that was armed for a time takes its count with it.
+        let told = self.skipped_runs.get(index).copied().unwrap_or_default();
         HookTally {
             hook,
             hits,
             delivered,
             lost: hits.saturating_sub(delivered),
-            missed: totals.missed.get(index).copied().flatten(),
+            missed: totals.missed.get(index).copied().flatten().map(|runs| runs.max(told)),
         }
     }
 

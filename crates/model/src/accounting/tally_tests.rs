@@ -51,7 +51,16 @@ fn what_was_lost_is_missing_from_its_hook() {
     let mut tally = tally();
     let (first, last) = (2, 4);
     let reason = Reason::Overwritten;
-    tally.loss(&Loss { cpu: Some(0), ring: Ring::Hot, first, last, from_ns: 0, to_ns: 0, reason });
+    tally.loss(&Loss {
+        cpu: Some(0),
+        ring: Ring::Hot,
+        first,
+        last,
+        from_ns: 0,
+        to_ns: 0,
+        reason,
+        hook: None,
+    });
     let hits = [(Hook::PageFree, 16), (Hook::MapSg, 4), (Hook::Kill, 1)];
     let outcome = tally.close(&totals(&hits, 5, 1));
     assert_eq!(outcome.contradictions, Vec::<String>::new());
@@ -97,7 +106,16 @@ fn cpus_that_share_a_ring_are_counted_together() {
         tally.record(&of_cpu(cpu, position));
     }
     let (first, last, reason) = (2, 2, Reason::Overwritten);
-    tally.loss(&Loss { cpu: Some(0), ring: Ring::Hot, first, last, from_ns: 0, to_ns: 0, reason });
+    tally.loss(&Loss {
+        cpu: Some(0),
+        ring: Ring::Hot,
+        first,
+        last,
+        from_ns: 0,
+        to_ns: 0,
+        reason,
+        hook: None,
+    });
     let position = |cpu, head| Position { cpu, ring: Ring::Hot, head };
     let mut totals = totals(&[(Hook::MapSg, 6)], 0, 0);
     totals.positions = vec![position(0, 4), position(1, 2)];

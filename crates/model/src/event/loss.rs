@@ -1,6 +1,8 @@
 //! Records that are missing: positions of a ring that were claimed and never delivered, and what was never written.
 
-use p2p_trace_common::Ring;
+use p2p_trace_common::{Hook, Ring};
+
+use super::skips::{Doubtful, SkipRow};
 
 /// Why a record was lost.
 #[repr(u8)]
@@ -80,9 +82,24 @@ pub struct Loss {
     pub to_ns: u64,
     /// Why.
     pub reason: Reason,
+    /// The hook whose runs were skipped; `None`: not told, or another reason.
+    pub hook: Option<Hook>,
 }
 
 impl Loss {
+    /// So many runs of a hook that the kernel skipped between these times, on whatever CPU.
+    #[must_use]
+    pub const fn of_hook(hook: Hook, runs: u64, from_ns: u64, to_ns: u64) -> Self {
+        let skipped = Self::skipped(SkipRow::of(hook).ring, runs, from_ns, to_ns);
+        Self { hook: Some(hook), ..skipped }
+    }
+
+    /// What it leaves in doubt, where the hook is told. Else it can be anything of its ring.
+    #[must_use]
+    pub fn doubtful(&self) -> Option<Doubtful> {
+        self.hook.map(|hook| SkipRow::of(hook).doubtful)
+    }
+
     /// So many records of a ring that were never written between these times, on whatever CPU.
     #[must_use]
     pub const fn skipped(ring: Ring, count: u64, from_ns: u64, to_ns: u64) -> Self {
@@ -94,6 +111,7 @@ impl Loss {
             from_ns,
             to_ns,
             reason: Reason::Skipped,
+            hook: None,
         }
     }
 

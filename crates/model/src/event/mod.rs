@@ -8,6 +8,7 @@ pub mod escape;
 pub mod layout;
 mod loss;
 pub mod names;
+mod skips;
 mod symbolize;
 pub mod user;
 pub mod words;
@@ -18,6 +19,7 @@ use p2p_trace_common::{Hook, Kind, Ring, record::COMM_LEN, state};
 
 pub use address::{AddressError, DeviceAddress};
 pub use loss::{Loss, Reason};
+pub use skips::{Doubtful, SkipRow};
 pub use symbolize::{Names, NoSymbols, Symbolize, is_return_trampoline};
 
 /// Name of a record, unique over all runs.

@@ -58,6 +58,23 @@ pub mod method {
     }
 }
 
+/// For an optional [`Hook`].
+pub mod some_hook {
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
+
+    use super::{Cow, Deserialize as _, Deserializer, Hook, Serialize as _, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Option<Hook>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.map(Hook::name).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hook>, D::Error> {
+        let name = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+        // One of a later version is as good as none.
+        Ok(name.and_then(|name| Hook::from_name(&name)))
+    }
+}
+
 /// For what is written as it is displayed.
 pub mod device {
     #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]

@@ -15,6 +15,9 @@ use crate::event::{Loss, Reason};
 /// In place of a CPU: written by user space.
 pub const CPU: u32 = u32::MAX;
 
+/// In place of a hook: what user space writes is of none, and skipped runs of this one cost nothing.
+const NO_HOOK: Hook = Hook::Pull;
+
 /// Writes user-space records of one run, with their sequence numbers.
 #[derive(Debug)]
 pub struct Writer {
@@ -98,6 +101,9 @@ impl Writer {
             None => CPU,
         };
         record.small = u16::from_le_bytes([loss.ring as u8, loss.reason as u8]);
+        if let Some(hook) = loss.hook {
+            record.hook = hook as u8;
+        }
         record
     }
 
@@ -152,7 +158,7 @@ impl Writer {
         self.next += 1;
         Record {
             kind: kind as u8,
-            hook: Hook::Pull as u8,
+            hook: NO_HOOK as u8,
             run: self.run,
             cpu: CPU,
             seq,
@@ -219,7 +225,13 @@ pub fn loss(record: &Record) -> Option<Loss> {
         from_ns,
         to_ns,
         reason,
+        hook: hook_of(record).filter(|_| reason == Reason::Skipped),
     })
+}
+
+/// The hook that a loss is of. In place of one that is not told stands that of all records of user space.
+fn hook_of(record: &Record) -> Option<Hook> {
+    Hook::from_u8(record.hook).filter(|&hook| hook != NO_HOOK)
 }
 
 /// The change that a record of kind `attach` tells, or `None` where it makes no sense.
@@ -279,6 +291,7 @@ mod tests {
             from_ns: 100,
             to_ns: 200,
             reason: Reason::Abandoned,
+            hook: None,
         };
         let record = Writer::new(9).loss(&loss);
         assert_eq!((record.run, record.cpu, record.time_ns), (9, CPU, 100));
@@ -288,6 +301,12 @@ mod tests {
         assert_eq!((record.number, record.time_ns), (CPU, 300));
         assert_eq!(super::loss(&record), Some(skipped));
         assert_eq!(super::loss(&Record { small: 0, ..record }), None);
+        let of_hook = Loss::of_hook(Hook::Kill, 2, 100, 200);
+        let record = Writer::new(9).late_loss(300, &of_hook);
+        assert_eq!(super::loss(&record), Some(of_hook));
+        // Of a hook of a later version it is as if it had not been told.
+        let later = Record { hook: u8::MAX, ..record };
+        assert_eq!(super::loss(&later), Some(Loss::skipped(Ring::Rare, 2, 100, 200)));
     }
 
     #[test]

@@ -64,11 +64,14 @@ impl Check for AllocAfterKill {
             }
             return;
         };
-        let is_gone = |gone: &At| gone.time_ns < event.time_ns && scene.is_unbroken(Some(*gone));
-        let Some(gone) = drained(range).filter(is_gone) else {
+        let Some(gone) = drained(range).filter(|gone| gone.time_ns < event.time_ns) else {
             return;
         };
         let address = device.address();
+        if !scene.is_unbroken(Some(gone)) {
+            findings.doubt(RULE, address, "records of ranges that came and went were lost");
+            return;
+        }
         let subject = Subject {
             rule: RULE,
             device: address,

@@ -55,10 +55,12 @@ impl Check for AllocOnDeadChunk {
         let Some(dead) = device.ranges().find(|range| is_dead_before(range, event.time_ns)) else {
             return;
         };
-        let Some(at) = scene.at().filter(|_| scene.is_unbroken(dead.steps.unmapped)) else {
-            return;
-        };
+        let Some(at) = scene.at() else { return };
         let address = device.address();
+        if !scene.is_unbroken(dead.steps.unmapped) {
+            findings.doubt(RULE, address, "records of ranges that came and went were lost");
+            return;
+        }
         let served_from = served_from(device, event);
         let severity = if served_from.is_some_and(|range| range.stage() == Stage::Live) {
             Severity::High

@@ -1,14 +1,18 @@
 //! What the rules can see: which hooks are there, and what was lost.
 
-use p2p_trace_common::{Hook, Ring, hook::HOOKS};
+use p2p_trace_common::{
+    Hook, Ring,
+    hook::{HOOK_SLOTS, HOOKS},
+};
 
 use super::{
+    judged::{Judged, Skipped},
     rule::{Rule, Spec},
     verdict::Answer,
 };
 use crate::{
     accounting::{HookState, HookStatus},
-    event::names::ring_name,
+    event::{Doubtful, SkipRow, names::ring_name},
     state::GRACE_NS,
 };
 
@@ -30,11 +34,25 @@ pub struct Lost {
     pub until_ns: u64,
 }
 
+impl Lost {
+    fn add(&mut self, count: u64, until_ns: u64) {
+        self.count = self.count.saturating_add(count);
+        self.until_ns = self.until_ns.max(until_ns);
+    }
+}
+
 /// Hooks and losses of a run.
 #[derive(Clone, Debug)]
 pub struct Coverage {
     hooks: [Sight; HOOKS],
+    /// Of what a rule rests on.
     lost: [Lost; 2],
+    /// Of whatever.
+    told: [Lost; 2],
+    /// Of these, runs that were skipped, by hook: which rules they touch is for [`super::skips`] to say.
+    skipped: [u64; HOOK_SLOTS],
+    /// Maps and unmaps can have been missed until then.
+    unmapped_ns: u64,
     /// What else makes every rule unsure.
     doubts: Vec<String>,
     /// What was on its way when the trace, or its dump, begins has come by then.
@@ -53,6 +71,9 @@ impl Coverage {
         let mut coverage = Self {
             hooks: [Sight::NotAskedFor; HOOKS],
             lost: [Lost::default(); 2],
+            told: [Lost::default(); 2],
+            skipped: [0; HOOK_SLOTS],
+            unmapped_ns: 0,
             doubts: Vec::new(),
             settled_ns: 0,
         };
@@ -80,11 +101,37 @@ impl Coverage {
         self.hooks[hook as usize] == Sight::Sees
     }
 
-    /// Records of a ring were lost.
+    /// Records of a ring were lost, whichever.
     pub(super) fn lose(&mut self, ring: Ring, count: u64, until_ns: u64) {
-        let lost = &mut self.lost[ring as usize];
-        lost.count = lost.count.saturating_add(count);
-        lost.until_ns = lost.until_ns.max(until_ns);
+        for lost in [&mut self.lost, &mut self.told] {
+            lost[ring as usize].add(count, until_ns);
+        }
+        self.unmapped_ns = self.unmapped_ns.max(until_ns);
+    }
+
+    /// Runs of a hook were skipped.
+    pub(super) fn skip(&mut self, hook: Hook, runs: u64, until_ns: u64) {
+        let row = SkipRow::of(hook);
+        self.told[row.ring as usize].add(runs, until_ns);
+        self.skipped[hook as usize] = self.skipped[hook as usize].saturating_add(runs);
+        match row.doubtful {
+            Doubtful::Taken | Doubtful::Inserted | Doubtful::Ranges | Doubtful::Teardown => {
+                self.lost[row.ring as usize].add(runs, until_ns);
+            }
+            Doubtful::Mapped => self.unmapped_ns = self.unmapped_ns.max(until_ns),
+            Doubtful::Bracket | Doubtful::Used | Doubtful::Nothing => {}
+        }
+    }
+
+    /// Goes on from what had been lost. What a rule rests on can have been among all of it.
+    pub(super) fn resume_losses(&mut self, judged: &Judged) {
+        for (ring, lost) in [(Ring::Hot, judged.lost_hot), (Ring::Rare, judged.lost_rare)] {
+            self.lose(ring, lost.count, lost.until_ns);
+        }
+        for &Skipped { hook, runs } in &judged.skipped {
+            let sum = &mut self.skipped[hook as usize];
+            *sum = sum.saturating_add(runs);
+        }
     }
 
     /// No rule can be sure.
@@ -106,13 +153,43 @@ impl Coverage {
 
     /// Something was lost, or is not known.
     pub(crate) fn is_doubtful(&self) -> bool {
-        !self.doubts.is_empty() || self.lost.iter().any(|lost| lost.count > 0)
+        !self.doubts.is_empty() || Ring::ALL.into_iter().any(|ring| self.lost(ring).count > 0)
     }
 
-    /// What was lost of a ring so far.
+    /// What was lost of a ring so far that a rule can rest on, whatever has made up for it.
     #[must_use]
     pub const fn lost(&self, ring: Ring) -> Lost {
         self.lost[ring as usize]
+    }
+
+    /// All that was lost of a ring so far.
+    pub(super) const fn told(&self, ring: Ring) -> Lost {
+        self.told[ring as usize]
+    }
+
+    /// Of that, runs that were skipped, by hook.
+    pub(super) fn skipped(&self) -> impl Iterator<Item = Skipped> {
+        let of = |&hook: &Hook| Skipped { hook, runs: self.skipped[hook as usize] };
+        Hook::ALL.iter().map(of).filter(|skipped| skipped.runs > 0)
+    }
+
+    /// When the latest map or unmap can have been missed.
+    pub(super) const fn unmapped_ns(&self) -> u64 {
+        self.unmapped_ns
+    }
+
+    /// When the latest record can have been missed that would explain what is suspected.
+    pub(super) fn explained_ns(&self) -> Option<u64> {
+        let lost = self.lost(Ring::Hot);
+        let of_hot = (lost.count > 0).then_some(lost.until_ns);
+        of_hot.max((self.unmapped_ns > 0).then_some(self.unmapped_ns))
+    }
+
+    /// How many records of a ring were lost of which it is not known what they were.
+    fn unknown(&self, ring: Ring) -> u64 {
+        let known: u64 =
+            self.skipped().filter(|of| SkipRow::of(of.hook).ring == ring).map(|of| of.runs).sum();
+        self.told(ring).count.saturating_sub(known)
     }
 
     /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
@@ -155,7 +232,7 @@ impl Coverage {
             .map(|hook| format!("the hook {} could not be attached", hook.name()))
             .collect();
         for &ring in spec.rings {
-            let lost = self.lost(ring).count;
+            let lost = self.unknown(ring);
             if lost > 0 {
                 doubts.push(format!("{lost} {} records were lost", ring_name(ring)));
             }

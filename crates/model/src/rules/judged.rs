@@ -1,5 +1,6 @@
 //! What the rules had come to at some point, for whoever goes on from there without what was before.
 
+use p2p_trace_common::Hook;
 use serde::{Deserialize, Serialize};
 
 use super::{coverage::Lost, names as rule_names, rule::Rule};
@@ -14,9 +15,22 @@ pub struct Judged {
     /// The same of the rare ring.
     #[serde(default, with = "lost", skip_serializing_if = "is_none_lost")]
     pub lost_rare: Lost,
+    /// Of these, runs of which it is known that the kernel skipped them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
     /// What they had found and what they were not sure of.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,
+}
+
+/// Runs of a hook that the kernel skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The hook.
+    #[serde(with = "names::hook")]
+    pub hook: Hook,
+    /// How many.
+    pub runs: u64,
 }
 
 /// What a rule had come to for a device.

@@ -96,20 +96,20 @@ impl Check for MapImbalance {
             case: event.page.unwrap_or_default(),
             pid: event.task.map(|task| task.pid),
         };
-        findings.happened(subject, at.id, at.time_ns, || {
-            let client = event.client.map_or_else(|| "a device".to_owned(), |client| client.to_string());
-            let message = format!(
-                "{} unmapped memory of {address} (pci_p2pdma_unmap_sg_attrs) that was not mapped for {client}",
-                words::task(event.task.as_ref()),
-            );
-            blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack)
-        });
+        let client = event.client.map_or_else(|| "a device".to_owned(), |client| client.to_string());
+        let message = format!(
+            "{} unmapped memory of {address} (pci_p2pdma_unmap_sg_attrs) that was not mapped for {client}",
+            words::task(event.task.as_ref()),
+        );
+        // That the map was skipped is told later.
+        findings.suspect(subject, blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack));
     }
 }
 
 /// When the latest record was lost.
 fn lost_ns(scene: &Scene<'_>) -> u64 {
-    Ring::ALL.into_iter().map(|ring| scene.coverage.lost(ring).until_ns).max().unwrap_or_default()
+    let lost = Ring::ALL.into_iter().map(|ring| scene.coverage.lost(ring).until_ns).max();
+    lost.unwrap_or_default().max(scene.coverage.unmapped_ns())
 }
 
 /// The range was added while maps were seen already.

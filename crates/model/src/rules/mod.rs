@@ -24,6 +24,7 @@ mod removed_before_drained;
 mod rule;
 mod scene;
 mod size_mismatch;
+mod skips;
 mod stalled_drain;
 mod stalled_unbind;
 #[cfg(test)]
@@ -39,7 +40,7 @@ use p2p_trace_common::{Kind, Ring};
 pub use coverage::{Coverage, Lost};
 pub use finding::Finding;
 pub use findings::MAX_FINDINGS;
-pub use judged::{Found, Judged};
+pub use judged::{Found, Judged, Skipped};
 pub use rule::{Rule, Severity, Spec, TABLE};
 pub use scene::Options;
 pub use verdict::{Answer, Verdict};
@@ -52,6 +53,7 @@ use crate::{
 };
 use findings::Findings;
 use scene::{Check, Frees, Scene, is_routine};
+use skips::Skips;
 
 /// All rules at work on one run.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ pub struct Rules {
     by_free: [Vec<usize>; 3],
     findings: Findings,
     coverage: Coverage,
+    skips: Skips,
     options: Options,
     /// When the rules were last shown that time has passed.
     passed_ns: u64,
@@ -108,6 +111,7 @@ impl Rules {
             checks,
             findings: Findings::default(),
             coverage: Coverage::new(hooks),
+            skips: Skips::default(),
             options,
             passed_ns: 0,
         }
@@ -133,8 +137,9 @@ impl Rules {
     #[must_use]
     pub fn judged(&self, model: &Model) -> Judged {
         Judged {
-            lost_hot: self.coverage.lost(Ring::Hot),
-            lost_rare: self.coverage.lost(Ring::Rare),
+            lost_hot: self.coverage.told(Ring::Hot),
+            lost_rare: self.coverage.told(Ring::Rare),
+            skipped: self.coverage.skipped().collect(),
             found: self.found(model),
         }
     }
@@ -147,6 +152,7 @@ impl Rules {
                 let open = self.checks.iter().filter_map(|check| check.open(device));
                 let mut doubts: Vec<_> = self.findings.doubts(rule, device).cloned().collect();
                 doubts.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
+                doubts.extend(self.skips.open(rule, device));
                 if self.findings.has_suspects(rule, device) {
                     doubts.push(
                         "what seemed to violate it when the file begins could not be confirmed".to_owned(),
@@ -163,11 +169,7 @@ impl Rules {
 
     /// Goes on from what they had come to at `time_ns`. The model has been brought there already.
     pub fn resume(&mut self, judged: &Judged, time_ns: u64) {
-        for (ring, lost) in [(Ring::Hot, judged.lost_hot), (Ring::Rare, judged.lost_rare)] {
-            if lost.count > 0 {
-                self.coverage.lose(ring, lost.count, lost.until_ns);
-            }
-        }
+        self.coverage.resume_losses(judged);
         self.findings.resume(&judged.found);
         self.coverage.resume(time_ns);
     }
@@ -181,7 +183,13 @@ impl Rules {
     /// Judges the element that the model has just taken in; gives the findings that are new or have changed.
     pub fn apply(&mut self, model: &Model, element: &Element) -> Vec<Finding> {
         match element {
-            Element::Loss(loss) => self.coverage.lose(loss.ring, loss.count(), loss.to_ns),
+            Element::Loss(loss) => match loss.hook {
+                Some(hook) => {
+                    self.coverage.skip(hook, loss.count(), loss.to_ns);
+                    self.skips.lose(hook, loss, model);
+                }
+                None => self.coverage.lose(loss.ring, loss.count(), loss.to_ns),
+            },
             Element::Unknown(_) => {
                 // Of which ring it is does not matter to what it can have been.
                 for ring in Ring::ALL {
@@ -190,6 +198,7 @@ impl Rules {
             }
             Element::Event(_) | Element::User(_) => {}
         }
+        self.skips.follow(model);
         let event = match element {
             Element::Event(event) => Some(event.as_ref()),
             _ => None,
@@ -224,8 +233,7 @@ impl Rules {
                 }
             }
         }
-        let lost = self.coverage.lost(Ring::Hot);
-        let lost_ns = (lost.count > 0).then_some(lost.until_ns);
+        let lost_ns = self.coverage.explained_ns();
         self.findings.settle(scene.now_ns, model.ended(), lost_ns);
         self.findings.take(scene.now_ns, false)
     }
@@ -262,6 +270,7 @@ impl Rules {
         let mut doubts: Vec<_> = self.findings.doubts(rule, address).cloned().collect();
         let open = self.checks.iter().filter_map(|check| check.open(address));
         doubts.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
+        doubts.extend(self.skips.open(rule, address));
         if self.findings.has_suspects(rule, address) {
             doubts.push("the run broke off before what seems to violate it could be confirmed".to_owned());
         }
@@ -269,6 +278,9 @@ impl Rules {
             answer = Answer::Inconclusive;
             doubts.append(&mut reasons);
             reasons = doubts;
+        }
+        if answer == Answer::Holds {
+            reasons.extend(self.skips.made_up(rule, address));
         }
         if findings > 0 {
             answer = Answer::Violated;

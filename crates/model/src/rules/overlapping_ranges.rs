@@ -20,6 +20,9 @@ const ADVICE: &str = "Two drivers, or one twice, offer the same memory: each wil
 #[derive(Debug, Default)]
 pub(super) struct OverlappingRanges;
 
+/// The other range can be over.
+const UNSEEN_END: &str = "records of ranges that came and went were lost";
+
 impl Check for OverlappingRanges {
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::Memremap]
@@ -40,7 +43,11 @@ impl Check for OverlappingRanges {
                 let overlaps = other
                     .physical
                     .is_some_and(|other| other.start <= physical.end && physical.start <= other.end);
-                if is_same || !overlaps || !scene.is_unbroken(Some(other.seen)) {
+                if is_same || !overlaps {
+                    continue;
+                }
+                if !scene.is_unbroken(Some(other.seen)) {
+                    findings.doubt(RULE, device.address(), UNSEEN_END);
                     continue;
                 }
                 let address = device.address();

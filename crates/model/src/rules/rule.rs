@@ -87,18 +87,55 @@ pub struct Spec {
     /// A loss of records of these rings, whenever it is, can hide a violation. Losses that matter only at times are the
     /// rule's own business.
     pub rings: &'static [Ring],
+    /// Hooks of which a skipped run can hide a violation, whenever it is. For which devices and until when says
+    /// [`SkipRow`](crate::event::SkipRow).
+    pub hidden_by: &'static [Hook],
 }
 
 use Hook::{
-    Alloc, BlkDmaMap, DmaIovaLink, DmaMapPage, DmaMapPhys, DmaMapSg, Drained, DriverRemove, DriverRemoved,
-    Free, Kill, MapSg, Memremap, Mmap, PageFree, Pull, Release, Remove, SglAlloc, SglFree, Unbind, Unbound,
-    UnmapSg, Unmapped, VirtToBus,
+    Alloc, BlkDmaMap, DevresRelease, DevresReleased, DmaIovaLink, DmaMapPage, DmaMapPhys, DmaMapSg, Drained,
+    DriverRemove, DriverRemoved, Free, InsertPage, Kill, MapSegment, MapSg, MapState, Memremap, Mmap,
+    MmapEnter, PageFree, Pull, Release, Released, Remove, SglAlloc, SglFree, Unbind, Unbound, UnmapSg,
+    Unmapped, VirtToBus,
 };
 use Severity::{Critical, High};
 
 const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'static str) -> Spec {
-    Spec { rule, name, severity, title, needs: &[], parts: &[], rings: &[] }
+    Spec { rule, name, severity, title, needs: &[], parts: &[], rings: &[], hidden_by: &[] }
 }
+
+/// What takes allocations and gives them back.
+const ALLOCATIONS: &[Hook] = &[Alloc, Free, SglAlloc, SglFree];
+/// What takes any memory and gives it back.
+const TAKES: &[Hook] = &[Alloc, Free, SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree];
+/// The removal, and what is a use but takes and gives back nothing: that it is done while a range is removed is looked at by the rule.
+const USES: &[Hook] = &[
+    Remove,
+    MapSg,
+    MapSegment,
+    MapState,
+    VirtToBus,
+    DmaMapSg,
+    DmaMapPage,
+    DmaMapPhys,
+    DmaIovaLink,
+    BlkDmaMap,
+];
+/// The steps of an unbind, each of which can be the first or the last that is seen.
+const UNBINDS: &[Hook] = &[
+    Unbind,
+    Unbound,
+    DriverRemove,
+    DriverRemoved,
+    DevresRelease,
+    DevresReleased,
+    Kill,
+    Drained,
+    Remove,
+    Unmapped,
+    Release,
+    Released,
+];
 
 /// The table, in the order in which verdicts are shown.
 #[rustfmt::skip]
@@ -107,11 +144,13 @@ pub const TABLE: &[Spec] = &[
         needs: &[&[Kill], &[Drained], &[Remove]],
         parts: &[Alloc, Free, SglFree, Mmap, PageFree],
         rings: &[Ring::Rare],
+        hidden_by: &[Kill, Drained, Remove, Release],
         ..spec(Rule::RemovedBeforeDrained, "removed-before-drained", Critical,
             "struct pages were removed while references to them were out")
     },
     Spec {
         needs: &[&[Drained], &[Remove]], rings: &[Ring::Rare],
+        hidden_by: &[Drained, Remove],
         ..spec(Rule::DrainedAfterRemoval, "drained-after-removal", Critical,
             "the last reference was dropped after the struct pages had been removed")
     },
@@ -122,26 +161,31 @@ pub const TABLE: &[Spec] = &[
             VirtToBus, DmaMapSg, DmaMapPage, DmaMapPhys, DmaIovaLink, BlkDmaMap,
         ],
         rings: &[Ring::Rare],
+        hidden_by: USES,
         ..spec(Rule::UseAfterRemoval, "use-after-removal", Critical,
             "memory was used after its struct pages had been removed")
     },
     Spec {
         needs: &[&[Unmapped], &[Release], &[Alloc]], parts: &[Mmap], rings: &[Ring::Rare],
+        hidden_by: &[Unmapped, Release],
         ..spec(Rule::AllocOnDeadChunk, "alloc-on-dead-chunk", Critical,
             "memory was asked for while the pool still points to a range that is gone")
     },
     Spec {
         needs: &[&[Kill], &[Drained, Remove], &[Alloc]], parts: &[Mmap], rings: &[Ring::Rare],
+        hidden_by: &[Kill, Drained, Remove],
         ..spec(Rule::AllocAfterKill, "alloc-after-kill", Critical,
             "memory was given out of a range that had drained")
     },
     Spec {
         needs: &[&[Kill]], rings: &[Ring::Rare],
+        hidden_by: &[Kill],
         ..spec(Rule::DoubleKill, "double-kill", High,
             "the reference of a range was killed twice")
     },
     Spec {
         needs: &[&[Release]], parts: &[Alloc, Free, SglFree, Mmap, PageFree], rings: &[Ring::Rare],
+        hidden_by: &[Release],
         ..spec(Rule::PoolDestroyedInUse, "pool-destroyed-in-use", Critical,
             "the pool was destroyed while memory was out")
     },
@@ -149,21 +193,25 @@ pub const TABLE: &[Spec] = &[
         needs: &[&[Alloc], &[Free]],
         parts: &[SglAlloc, SglFree, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
+        hidden_by: TAKES,
         ..spec(Rule::UnmatchedFree, "unmatched-free", High,
             "memory was given back that nobody had taken")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
+        hidden_by: ALLOCATIONS,
         ..spec(Rule::DoubleFree, "double-free", High,
             "memory was given back twice")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
+        hidden_by: ALLOCATIONS,
         ..spec(Rule::SizeMismatch, "size-mismatch", High,
             "another amount was given back than had been taken")
     },
     Spec {
         needs: &[&[Kill], &[Drained]], rings: &[Ring::Rare],
+        hidden_by: &[Kill, Drained],
         ..spec(Rule::StalledDrain, "stalled-drain", High,
             "a killed range does not drain")
     },
@@ -171,6 +219,7 @@ pub const TABLE: &[Spec] = &[
         needs: &[&[Unbind, DriverRemove], &[Unbound, DriverRemoved]],
         parts: &[Kill, Release],
         rings: &[Ring::Rare],
+        hidden_by: UNBINDS,
         ..spec(Rule::StalledUnbind, "stalled-unbind", High,
             "an unbind does not come to its end")
     },
@@ -178,16 +227,19 @@ pub const TABLE: &[Spec] = &[
         needs: &[&[Pull], &[Alloc], &[Free]],
         parts: &[SglAlloc, SglFree, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
+        hidden_by: TAKES,
         ..spec(Rule::UnexplainedReference, "unexplained-reference", High,
             "a killed range has references that no known allocation explains")
     },
     Spec {
         needs: &[&[Memremap]], rings: &[Ring::Rare],
+        hidden_by: &[Memremap, Remove, Unmapped, Release],
         ..spec(Rule::OverlappingRanges, "overlapping-ranges", High,
             "two ranges in use overlap")
     },
     Spec {
         needs: &[&[MapSg], &[UnmapSg], &[Remove]], rings: &[Ring::Hot, Ring::Rare],
+        hidden_by: &[MapSg, UnmapSg, Remove],
         ..spec(Rule::MapImbalance, "map-imbalance", High,
             "maps and unmaps for DMA do not pair up")
     },
@@ -209,6 +261,11 @@ impl Rule {
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.spec().name
+    }
+
+    /// Those from which a skipped run of this hook can hide a violation.
+    pub fn hidden_by(hook: Hook) -> impl Iterator<Item = Self> {
+        TABLE.iter().filter(move |spec| spec.hidden_by.contains(&hook)).map(|spec| spec.rule)
     }
 
     /// The rule of this name.

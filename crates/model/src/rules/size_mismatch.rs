@@ -56,35 +56,27 @@ impl Check for SizeMismatch {
             return;
         }
         let address = change.device;
-        findings.happened(free.subject(RULE), free.at.id, free.at.time_ns, || {
-            let holder = Holder::of(&reference, &free.device.taken_by(&reference), false);
-            let (what, advice) = if is_partial {
-                (
-                    format!(
-                        "only a part ({}) of the {}",
-                        units::bytes(freed),
-                        units::bytes(reference.bytes())
-                    ),
-                    PARTIAL,
-                )
-            } else {
-                (
-                    format!("{} instead of the {}", units::bytes(freed), units::bytes(reference.bytes())),
-                    TOO_LARGE,
-                )
-            };
-            let message = format!(
-                "{} by {} gave back {what} that {} had taken of {address} {} before",
-                free.function(),
-                words::task(free.event.task.as_ref()),
-                words::task(holder.task.as_ref()),
-                words::between(holder.since_ns, free.at.time_ns),
-            );
-            let mut finding = blank(RULE, address, free.at, message, advice)
-                .shown_by([Some(reference.at)])
-                .in_stack(&free.event.stack);
-            finding.holders.push(holder);
-            finding
-        });
+        let holder = Holder::of(&reference, &free.device.taken_by(&reference), false);
+        let (what, advice) = if is_partial {
+            (
+                format!("only a part ({}) of the {}", units::bytes(freed), units::bytes(reference.bytes())),
+                PARTIAL,
+            )
+        } else {
+            (format!("{} instead of the {}", units::bytes(freed), units::bytes(reference.bytes())), TOO_LARGE)
+        };
+        let message = format!(
+            "{} by {} gave back {what} that {} had taken of {address} {} before",
+            free.function(),
+            words::task(free.event.task.as_ref()),
+            words::task(holder.task.as_ref()),
+            words::between(holder.since_ns, free.at.time_ns),
+        );
+        let mut finding = blank(RULE, address, free.at, message, advice)
+            .shown_by([Some(reference.at)])
+            .in_stack(&free.event.stack);
+        finding.holders.push(holder);
+        // That somebody else's allocation was skipped is told later.
+        findings.suspect(free.subject(RULE), finding);
     }
 }

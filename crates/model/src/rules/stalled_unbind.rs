@@ -55,7 +55,9 @@ impl Check for StalledUnbind {
         let is_late = |since_ns: u64| scene.now_ns.saturating_sub(since_ns) >= budget_ns;
         let finding = match (device.pending_teardown(), first, hang) {
             // After a loss of steps it can have ended.
-            (Some(teardown), Some(first), _) if is_late(first.at.time_ns) && !teardown.lost_steps => {
+            (Some(teardown), Some(first), _)
+                if is_late(first.at.time_ns) && !teardown.lost_steps && !teardown.lost_brackets =>
+            {
                 begin(scene, address, teardown, first)
             }
             (None, _, Some((lock, since_ns))) if is_late(since_ns) => found(scene, address, &lock, since_ns),

@@ -62,6 +62,8 @@ pub struct Device {
     /// The last time at which a hot record can have been lost, whatever has made up for it since.
     pub(super) lost_until_ns: Option<u64>,
     pub(super) unplaced_mmap_bytes: u64,
+    /// When its memory was last mapped into user space.
+    pub(super) mapped_ns: Option<u64>,
 }
 
 impl Device {
@@ -83,6 +85,7 @@ impl Device {
             doubts: Doubts::default(),
             lost_until_ns: None,
             unplaced_mmap_bytes: 0,
+            mapped_ns: None,
         }
     }
 
@@ -240,6 +243,12 @@ impl Device {
     #[must_use]
     pub const fn last_pull(&self) -> Option<LastPull> {
         self.last_pull
+    }
+
+    /// When its memory was last mapped into user space.
+    #[must_use]
+    pub const fn mapped_ns(&self) -> Option<u64> {
+        self.mapped_ns
     }
 
     /// What is uncertain, since when and why: records lost or not understood, and not made up for since.

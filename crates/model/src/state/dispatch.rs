@@ -35,6 +35,7 @@ impl Device {
     }
 
     fn mmap(&mut self, event: &Event, context: &mut Context<'_>) {
+        self.mapped_ns = Some(context.at.time_ns);
         if event.count.is_none_or(|pages| pages == 0) {
             return;
         }

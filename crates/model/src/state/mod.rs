@@ -39,7 +39,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use p2p_trace_common::{Hook, Kind, Record};
+use p2p_trace_common::{Hook, Kind, Record, Ring};
 
 pub use change::{Change, FreeMatch, PageMatch, Pulled, What};
 pub use device::{Baseline, Device, MAX_TEARDOWNS};
@@ -57,7 +57,7 @@ pub use reference::{At, Closed, ClosedBy, HolderKind, Key, Reference, Taken, Tak
 pub use teardown::{Armed, Ended, MAX_STEPS, Step, Teardown};
 
 use crate::{
-    event::{DeviceAddress, Event, Loss, decode, user},
+    event::{DeviceAddress, Doubtful, Event, Loss, decode, user},
     stream::assemble::Element,
 };
 use ledger::Context;
@@ -73,6 +73,8 @@ pub struct Model {
     ended: bool,
     /// Losses that can be about devices not yet met.
     doubts: Doubts,
+    /// The latest loss of inserted pages: it can be about a mapping whose record is still to come.
+    inserted: Option<Doubt>,
 }
 
 impl Model {
@@ -160,6 +162,12 @@ impl Model {
             }
             device.event(event, armed_since_ns, context);
         });
+        let is_under_way = |doubt: &Doubt| event.time_ns <= doubt.until_ns.saturating_add(GRACE_NS);
+        if event.kind == Kind::Mmap
+            && let Some(doubt) = self.inserted.filter(is_under_way)
+        {
+            self.doubt_device(address, Ring::Hot, doubt);
+        }
     }
 
     /// The device that has a range of this pgmap that is not over.
@@ -235,7 +243,35 @@ impl Model {
     fn loss(&mut self, loss: &Loss) {
         self.now_ns = self.now_ns.max(loss.from_ns);
         let doubt = Doubt { since_ns: loss.from_ns, until_ns: loss.to_ns, lost: loss.count(), unreadable: 0 };
-        self.doubt(loss.ring, doubt);
+        match loss.doubtful() {
+            None | Some(Doubtful::Taken | Doubtful::Ranges | Doubtful::Teardown) => {
+                self.doubt(loss.ring, doubt);
+            }
+            Some(Doubtful::Inserted) => {
+                // Of a mapping that was being made, the record comes later.
+                self.inserted = Some(doubt);
+                for device in self.devices.values_mut() {
+                    if device.mapped_ns.is_some_and(|at| at >= doubt.since_ns) {
+                        device.doubt(loss.ring, doubt);
+                        self.changes.push(Change { device: device.address, what: What::Uncertain });
+                    }
+                }
+            }
+            Some(Doubtful::Bracket) => {
+                for teardown in self.devices.values_mut().filter_map(|device| device.teardown.as_mut()) {
+                    teardown.lost_brackets = true;
+                }
+            }
+            // What is known stays so: that something may have been missed is for the rules to say.
+            Some(Doubtful::Nothing | Doubtful::Mapped | Doubtful::Used) => {}
+        }
+    }
+
+    fn doubt_device(&mut self, address: DeviceAddress, ring: Ring, doubt: Doubt) {
+        if let Some(device) = self.devices.get_mut(&address) {
+            device.doubt(ring, doubt);
+            self.changes.push(Change { device: address, what: What::Uncertain });
+        }
     }
 
     fn unknown(&mut self, error: &decode::DecodeError) {
@@ -246,7 +282,7 @@ impl Model {
     }
 
     /// Any device can be meant.
-    fn doubt(&mut self, ring: p2p_trace_common::Ring, doubt: Doubt) {
+    fn doubt(&mut self, ring: Ring, doubt: Doubt) {
         self.doubts.add(ring, doubt);
         for device in self.devices.values_mut() {
             device.doubt(ring, doubt);

@@ -118,6 +118,7 @@ impl Device {
         } else {
             change::Pulled::default()
         };
+        self.end_bracket(since_ns, context);
         self.unplaced_mmap_bytes = self.ledger.unplaced_mmap_bytes(context.geometry);
         for range in self.ranges.iter_mut() {
             let span = range.span();
@@ -145,6 +146,22 @@ impl Device {
         });
         if let Some((page, physical)) = known {
             context.geometry.learn_page(page, physical);
+        }
+    }
+
+    /// Whether a bracket whose end may have been missed goes on: the device's lock is held all the while. One in which nothing
+    /// of the memory was touched is over without it.
+    fn end_bracket(&mut self, since_ns: u64, context: &mut Context<'_>) {
+        let Some(lock) = self.lock.filter(|lock| lock.at.time_ns >= since_ns) else {
+            return;
+        };
+        let Some(teardown) = self.teardown.as_mut().filter(|teardown| teardown.lost_brackets) else {
+            return;
+        };
+        if lock.holder.is_some() {
+            teardown.lost_brackets = false;
+        } else if !teardown.touches_memory() {
+            self.end_teardown(Ended::Unseen, context);
         }
     }
 

@@ -56,6 +56,8 @@ pub struct Teardown {
     pub began_unseen: bool,
     /// Records that can have been steps of it were lost.
     pub lost_steps: bool,
+    /// The driver core can have let go of the device, or begun to do so once more, unseen.
+    pub lost_brackets: bool,
     /// How it ended, and by which record.
     pub ended: Option<(Ended, At)>,
 }
@@ -99,6 +101,7 @@ impl Teardown {
             armed: None,
             began_unseen: !is_opening(step.kind),
             lost_steps: false,
+            lost_brackets: false,
             ended: None,
             steps: vec![step],
         }
@@ -116,6 +119,23 @@ impl Teardown {
     #[must_use]
     pub const fn steps_may_be_missing(&self) -> bool {
         self.began_unseen || self.lost_steps
+    }
+
+    /// The pool was destroyed, and every step of each range that it came to was seen: none of it was lost.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let released = matches!(self.ended, Some((Ended::Released, _))) && self.step(Kind::Release).is_some();
+        let has = |range: RangeId, kind: Kind| self.steps_of(range).any(|step| step.kind == kind);
+        let mut ranges = self.steps.iter().filter_map(|step| step.range);
+        let all = [Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped];
+        released && self.omitted == 0 && ranges.all(|range| all.iter().all(|&kind| has(range, kind)))
+    }
+
+    /// Some of it was within these times.
+    #[must_use]
+    pub fn overlaps(&self, since_ns: u64, until_ns: u64) -> bool {
+        let began = self.started().is_some_and(|at| at.time_ns <= until_ns);
+        began && self.ended.is_none_or(|(_, at)| at.time_ns >= since_ns)
     }
 
     /// When its first step was seen.

@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_loss_stands_where_its_window_opens() {
         let (cpu, ring, reason) = (Some(0), Ring::Hot, Reason::Overwritten);
-        let loss = Loss { cpu, ring, first: 1, last: 5, from_ns: 15, to_ns: 40, reason };
+        let loss = Loss { cpu, ring, first: 1, last: 5, from_ns: 15, to_ns: 40, reason, hook: None };
         let mut order = Order::new();
         let mut seen = Vec::new();
         let records = vec![record(1, 0, 10), record(0, 6, 40), record(1, 1, 15), record(1, 2, 20)];

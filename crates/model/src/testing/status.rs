@@ -23,6 +23,7 @@ pub const LOSS: Loss = Loss {
     from_ns: 5_100_000_000,
     to_ns: 5_200_000_000,
     reason: Reason::Overwritten,
+    hook: None,
 };
 
 fn hook(

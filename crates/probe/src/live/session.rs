@@ -12,10 +12,10 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
-use p2p_trace_common::{Config, Hook, Record, hook::HOOK_SLOTS};
+use p2p_trace_common::{Config, Hook, Kind, Record, hook::HOOK_SLOTS};
 use p2p_trace_model::{
     accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
-    event::{DeviceAddress, user::Writer},
+    event::{DeviceAddress, Doubtful, Loss, SkipRow, user::Writer},
     stream::Batch,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,7 +29,7 @@ use super::{
     prepare::Prepared,
     pull::{Puller, Reading},
     setup::Features,
-    skipped::{self, Skipped},
+    skipped::Skipped,
     sys,
     takers::Takers,
 };
@@ -194,11 +194,32 @@ impl LiveSession {
         let runs: Vec<_> = hooks.missed().collect();
         drop(hooks);
         let losses = self.skipped.since(now_ns, runs, dropped);
-        if !losses.is_empty() {
+        self.tell(&losses, now_ns, now_ns, batch);
+    }
+
+    /// Of a removal it has to be known whether the drain before it was skipped, before it is judged.
+    fn tell_skipped_steps(&mut self, first: usize, batch: &mut Batch) {
+        let of_removal = |record: &&Record| record.kind == Kind::Remove as u8;
+        let removals = batch.records[first..].iter().filter(of_removal);
+        let Some(removed_ns) = removals.map(|record| record.time_ns).min() else {
+            return;
+        };
+        let Ok(hooks) = self.hooks.try_lock() else { return };
+        let runs: Vec<_> = hooks.missed().collect();
+        drop(hooks);
+        let now_ns = now_ns();
+        let losses = self.skipped.steps(now_ns, runs);
+        self.tell(&losses, now_ns, removed_ns.saturating_sub(1), batch);
+    }
+
+    /// Tells losses in the stream's order of time, and has the devices read anew.
+    fn tell(&mut self, losses: &[Loss], now_ns: u64, told_ns: u64, batch: &mut Batch) {
+        let is_read_anew = |loss: &Loss| loss.doubtful().is_none_or(Doubtful::is_read_anew);
+        if losses.iter().any(is_read_anew) {
             self.puller.lose(now_ns);
         }
         let writer = &mut self.writer;
-        batch.records.extend(losses.iter().map(|loss| writer.late_loss(now_ns, loss)));
+        batch.records.extend(losses.iter().map(|loss| writer.late_loss(told_ns, loss)));
     }
 
     /// Orders what a record asks for.
@@ -266,6 +287,7 @@ impl Session for LiveSession {
             let record = batch.records[index];
             self.follow(&record)?;
         }
+        self.tell_skipped_steps(first, batch);
         if batch.losses.len() > losses {
             self.puller.lose(now_ns());
         }
@@ -308,7 +330,7 @@ impl Session for LiveSession {
     fn totals(&mut self) -> Result<Totals, SessionError> {
         let mut missed = vec![Some(0); HOOK_SLOTS];
         for (hook, runs) in self.hooks().missed() {
-            if skipped::cost(hook).is_some() {
+            if !SkipRow::of(hook).costs_nothing() {
                 missed[hook as usize] = runs;
             } else if let Some(runs) = runs {
                 tracing::info!("{runs} runs of {} were skipped, which cost nothing", hook.name());

@@ -1,7 +1,7 @@
 //! What the kernel has not run, as losses: a program is skipped while another one is running on its CPU. Pure.
 
 use p2p_trace_common::{Hook, Ring, hook::HOOK_SLOTS};
-use p2p_trace_model::event::Loss;
+use p2p_trace_model::event::{Doubtful, Loss, SkipRow};
 
 /// What was told so far.
 #[derive(Debug)]
@@ -18,26 +18,46 @@ impl Skipped {
         Self { runs: [0; HOOK_SLOTS], dropped: 0, told_ns: now_ns }
     }
 
-    /// What is new, by ring, since the last time: of the runs that were missed per hook, as far as the kernel counts them,
-    /// and of records that were dropped, which can be of any ring.
+    /// What is new since the last time: of the runs that were missed per hook, as far as the kernel counts them and they can
+    /// have cost something, and of records that were dropped, which can be of any ring.
     pub(super) fn since(
         &mut self,
         now_ns: u64,
         missed: impl IntoIterator<Item = (Hook, Option<u64>)>,
         dropped: u64,
     ) -> Vec<Loss> {
-        let mut new = [raise(&mut self.dropped, dropped); 2];
+        let from_ns = self.told_ns;
+        let mut losses = self.of_hooks(now_ns, missed);
+        self.told_ns = now_ns;
+        let dropped = raise(&mut self.dropped, dropped);
+        if dropped > 0 {
+            losses.extend(Ring::ALL.map(|ring| Loss::skipped(ring, dropped, from_ns, now_ns)));
+        }
+        losses
+    }
+
+    /// The same of steps of a teardown only, before one is judged by what was not seen.
+    pub(super) fn steps(
+        &mut self,
+        now_ns: u64,
+        missed: impl IntoIterator<Item = (Hook, Option<u64>)>,
+    ) -> Vec<Loss> {
+        let is_step = |&(hook, _): &(Hook, _)| SkipRow::of(hook).doubtful == Doubtful::Teardown;
+        self.of_hooks(now_ns, missed.into_iter().filter(is_step))
+    }
+
+    fn of_hooks(&mut self, now_ns: u64, missed: impl IntoIterator<Item = (Hook, Option<u64>)>) -> Vec<Loss> {
+        let mut losses = Vec::new();
         for (hook, runs) in missed {
-            if let Some((ring, runs)) = cost(hook).zip(runs) {
-                new[ring as usize] += raise(&mut self.runs[hook as usize], runs);
+            let Some(runs) = runs.filter(|_| !SkipRow::of(hook).costs_nothing()) else {
+                continue;
+            };
+            let new = raise(&mut self.runs[hook as usize], runs);
+            if new > 0 {
+                losses.push(Loss::of_hook(hook, new, self.told_ns, now_ns));
             }
         }
-        let from_ns = std::mem::replace(&mut self.told_ns, now_ns);
-        let loss = |ring: Ring| {
-            let count = new[ring as usize];
-            (count > 0).then(|| Loss::skipped(ring, count, from_ns, now_ns))
-        };
-        Ring::ALL.into_iter().filter_map(loss).collect()
+        losses
     }
 }
 
@@ -47,56 +67,47 @@ fn raise(told: &mut u64, count: u64) -> u64 {
     *told - before
 }
 
-/// The ring that a skipped run of a hook can have cost a record of. `None`: it costs nothing.
-pub(super) const fn cost(hook: Hook) -> Option<Ring> {
-    match hook {
-        Hook::Alloc
-        | Hook::Free
-        | Hook::SglAlloc
-        | Hook::SglFree
-        | Hook::MmapEnter
-        | Hook::InsertPage
-        | Hook::Mmap
-        | Hook::PageFree
-        | Hook::MapSg
-        | Hook::UnmapSg
-        | Hook::MapSegment
-        | Hook::MapState => Some(Ring::Hot),
-        // Nearly all its runs are for other people's reads of sysfs, which it has nothing to write about. Whether one of the
-        // tracer's own reads was skipped shows in the answer to that read, and then it is read again: see `pull`.
-        Hook::Pull => None,
-        _ => Some(Ring::Rare),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hook_table::TABLE;
 
     #[test]
-    fn what_is_new_is_told_once_and_by_ring() {
+    fn what_is_new_is_told_once_and_by_hook() {
         let mut skipped = Skipped::new(5);
-        let mut since = |now_ns, hot, rare, dropped| {
-            let missed = [(Hook::Mmap, Some(hot)), (Hook::Kill, Some(rare)), (Hook::Drained, None)];
+        let mut since = |now_ns, mmap, kill, dropped| {
+            let missed = [(Hook::Mmap, Some(mmap)), (Hook::Kill, Some(kill)), (Hook::Drained, None)];
             skipped.since(now_ns, missed, dropped)
         };
         assert_eq!(since(10, 0, 0, 0), []);
-        assert_eq!(since(20, 3, 0, 0), [Loss::skipped(Ring::Hot, 3, 10, 20)]);
+        assert_eq!(since(20, 3, 0, 0), [Loss::of_hook(Hook::Mmap, 3, 10, 20)]);
         assert_eq!(since(30, 3, 0, 0), []);
-        let both = [Loss::skipped(Ring::Hot, 1, 30, 40), Loss::skipped(Ring::Rare, 2, 30, 40)];
+        let both = [Loss::of_hook(Hook::Mmap, 1, 30, 40), Loss::of_hook(Hook::Kill, 2, 30, 40)];
         assert_eq!(since(40, 4, 2, 0), both);
         assert_eq!(since(50, 0, 0, 0), []);
-        assert_eq!(since(60, 4, 2, 5).len(), 2);
-        assert_eq!(Loss::skipped(Ring::Hot, 3, 10, 20).count(), 3);
+        let of_any = Ring::ALL.map(|ring| Loss::skipped(ring, 5, 50, 60));
+        assert_eq!(since(60, 4, 2, 5), of_any);
+        assert_eq!(Loss::of_hook(Hook::Mmap, 3, 10, 20).count(), 3);
     }
 
     #[test]
-    fn a_skipped_read_of_sysfs_costs_nothing() {
+    fn every_hook_of_the_hook_table_says_what_a_skipped_run_costs() {
+        for row in TABLE {
+            let mut skipped = Skipped::new(5);
+            let told = skipped.since(10, [(row.hook, Some(1))], 0);
+            // Whether one of the tracer's own reads was skipped shows in its answer.
+            let expected = usize::from(row.hook != Hook::Pull);
+            assert_eq!(told.len(), expected, "{}", row.hook.name());
+            assert!(told.iter().all(|loss| loss.hook == Some(row.hook)));
+        }
+    }
+
+    #[test]
+    fn steps_are_told_before_the_rest() {
         let mut skipped = Skipped::new(5);
-        let missed = |pull, kill| [(Hook::Pull, Some(pull)), (Hook::Kill, Some(kill))];
-        assert_eq!(skipped.since(10, missed(1000, 0), 0), []);
-        let only_the_kill = [Loss::skipped(Ring::Rare, 1, 10, 20)];
-        assert_eq!(skipped.since(20, missed(2000, 1), 0), only_the_kill);
+        let missed = [(Hook::Drained, Some(1)), (Hook::DmaMapSg, Some(7))];
+        assert_eq!(skipped.steps(10, missed), [Loss::of_hook(Hook::Drained, 1, 5, 10)]);
+        assert_eq!(skipped.since(20, missed, 0), [Loss::of_hook(Hook::DmaMapSg, 7, 5, 20)]);
     }
 
     #[test]
@@ -105,6 +116,6 @@ mod tests {
         let missed = |armed, kill| [(Hook::DmaMapSg, Some(armed)), (Hook::Kill, Some(kill))];
         assert_eq!(skipped.since(10, missed(5, 0), 0).len(), 1);
         let new = skipped.since(20, missed(0, 2), 0);
-        assert_eq!(new, [Loss::skipped(Ring::Rare, 2, 10, 20)]);
+        assert_eq!(new, [Loss::of_hook(Hook::Kill, 2, 10, 20)]);
     }
 }

@@ -210,7 +210,16 @@ impl Reader {
             _ => {
                 self.close(self.now_ns, batch);
                 let (ring, from_ns, to_ns) = (self.ring, self.bound_ns(), self.now_ns);
-                self.open = Some(Loss { cpu: Some(self.number), ring, first, last, from_ns, to_ns, reason });
+                self.open = Some(Loss {
+                    cpu: Some(self.number),
+                    ring,
+                    first,
+                    last,
+                    from_ns,
+                    to_ns,
+                    reason,
+                    hook: None,
+                });
             }
         }
         self.advance(last + 1);

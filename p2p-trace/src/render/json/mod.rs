@@ -8,7 +8,7 @@ mod verdict;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use p2p_trace_common::Ring;
+use p2p_trace_common::{Hook, Ring};
 
 pub use event::{EventLine, FrameLine, StateName};
 pub use finding::{FindingLine, HolderLine};
@@ -91,6 +91,10 @@ pub struct LostLine {
     #[serde(with = "names::reason")]
     #[schemars(with = "String")]
     pub reason: Reason,
+    /// The hook whose runs were skipped; absent for other reasons, and where it is not told.
+    #[serde(default, with = "names::some_hook", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub hook: Option<Hook>,
 }
 
 impl LostLine {
@@ -106,6 +110,7 @@ impl LostLine {
             from_ns: loss.from_ns,
             to_ns: loss.to_ns,
             reason: loss.reason,
+            hook: loss.hook,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Lines, and the schema that describes them.
 
-use p2p_trace_common::{Hook, Kind, Record, hook::HOOK_SLOTS, valid};
+use p2p_trace_common::{Kind, Record, hook::HOOK_SLOTS, valid};
 use p2p_trace_model::{
     accounting::{Tally, Totals},
     event::{NoSymbols, Symbolize, decode::decode, user},

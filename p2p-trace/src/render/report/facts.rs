@@ -14,7 +14,7 @@ use crate::render::{
     Context,
     check::EndName,
     text::{self, Style},
-    words::rings,
+    words::{self, rings},
 };
 
 /// What makes the record itself less than whole, in sentences for the verdict.
@@ -156,16 +156,10 @@ fn lost(story: &Story, context: &Context<'_>) -> Vec<String> {
     if losses.more > 0 {
         lines.push(format!("... and {} more losses", losses.more));
     }
-    lines.extend(losses.hooks.iter().map(|hook| {
-        let missed =
-            hook.missed.map_or_else(String::new, |runs| format!(", {runs} runs skipped by the kernel"));
-        format!(
-            "{}: {} hits, {} delivered, {} lost{missed}",
-            hook.hook.name(),
-            hook.hits,
-            hook.delivered,
-            hook.lost
-        )
-    }));
+    lines.extend(
+        losses.hooks.iter().map(|hook| {
+            words::account(hook.hook.name(), [hook.hits, hook.delivered, hook.lost], hook.missed)
+        }),
+    );
     lines
 }

@@ -19,8 +19,10 @@ pub(crate) use summary::summary;
 pub(crate) use verdict::verdicts;
 pub(crate) use wrap::wrap;
 
+use p2p_trace_common::Hook;
 use p2p_trace_model::{
     event::{Loss, Reason, names::ring_name},
+    rules::Rule,
     units::Clock,
 };
 
@@ -41,9 +43,25 @@ pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
     };
     let time = clock.time_of_day(loss.from_ns);
     let until = clock.time_of_day(loss.to_ns);
-    let records = counted(count, "record");
-    let text = format!("LOST {records} of the {ring} ring{cpu}, until {until}: {why}");
+    let text = if let Some(hook) = loss.hook {
+        let runs = counted(count, "run");
+        format!("LOST {runs} of {}, until {until}: {}", hook.name(), skipped(hook))
+    } else {
+        let records = counted(count, "record");
+        format!("LOST {records} of the {ring} ring{cpu}, until {until}: {why}")
+    };
     format!("{} {}\n", style.dim(&time), style.alarm(&text))
+}
+
+/// Why runs of a hook were lost, and what that matters to.
+fn skipped(hook: Hook) -> String {
+    let touched: Vec<_> = Rule::hidden_by(hook).map(Rule::name).collect();
+    let touched = if touched.is_empty() {
+        "it matters to no rule".to_owned()
+    } else {
+        format!("it can matter to {}", touched.join(", "))
+    };
+    format!("the kernel skips a program while it is running on the same CPU; {touched}")
 }
 
 #[cfg(test)]

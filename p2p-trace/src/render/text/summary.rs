@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use p2p_trace_model::units::duration;
 
 use super::Style;
-use crate::render::{json::SummaryLine, words::counted};
+use crate::render::{
+    json::SummaryLine,
+    words::{account, counted},
+};
 
 /// The text of a summary.
 pub(crate) fn summary(summary: &SummaryLine, style: Style) -> String {
@@ -26,11 +29,7 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
     for hook in summary.hooks.iter().filter(|hook| hook.lost > 0 || hook.missed.is_some_and(|runs| runs > 0))
     {
         let name = hook.function.as_deref().unwrap_or_else(|| hook.hook.name());
-        let mut line =
-            format!("{name}: {} hits, {} delivered, {} lost", hook.hits, hook.delivered, hook.lost);
-        if let Some(missed) = hook.missed.filter(|&missed| missed > 0) {
-            write!(line, ", {} skipped by the kernel", counted(missed, "run"))?;
-        }
+        let line = account(name, [hook.hits, hook.delivered, hook.lost], hook.missed);
         writeln!(text, "  {}", style.warning(&line))?;
     }
     let shortfalls = [

@@ -1,6 +1,6 @@
 //! What a user sees.
 
-use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
+use p2p_trace_common::{Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 use p2p_trace_model::{
     accounting::{Tally, Totals},
     event::{
@@ -181,10 +181,13 @@ fn the_head_names_what_does_not_work() {
 
 #[test]
 fn a_loss_has_a_cpu_only_where_that_is_known() {
-    let text = |loss| loss_line(loss).split_once(' ').unwrap().1.to_owned();
+    let text = |loss: &Loss| loss_line(loss).split_once(' ').unwrap().1.to_owned();
     insta::assert_snapshot!(text(&samples::LOSS), @"LOST 3 records of the hot ring of CPU 1, until 20:00:05.200000: overwritten before they were read; a larger --ring-size helps");
     let skipped = Loss::skipped(Ring::Rare, 1, 5_100_000_000, 5_200_000_000);
     insta::assert_snapshot!(text(&skipped), @"LOST 1 record of the rare ring, CPU unknown, until 20:00:05.200000: never written: the kernel skips a program while one is running on the same CPU");
+    let of_hook = |hook| text(&Loss::of_hook(hook, 2, 5_100_000_000, 5_200_000_000));
+    insta::assert_snapshot!(of_hook(Hook::DevresRelease), @"LOST 2 runs of devres_release, until 20:00:05.200000: the kernel skips a program while it is running on the same CPU; it can matter to stalled-unbind");
+    insta::assert_snapshot!(of_hook(Hook::Publish), @"LOST 2 runs of publish, until 20:00:05.200000: the kernel skips a program while it is running on the same CPU; it matters to no rule");
 }
 
 fn loss_line(lost: &Loss) -> String {

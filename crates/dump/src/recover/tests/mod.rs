@@ -83,6 +83,7 @@ fn expect_all(carved: &Carved, records: &[Record]) {
         from_ns: 0,
         to_ns: last_ns,
         reason: Reason::Overwritten,
+        hook: None,
     };
     assert_eq!(run.losses(&Heads::new()), [overwritten(0, 2000), overwritten(1, 2001)]);
 }

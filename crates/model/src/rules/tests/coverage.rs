@@ -100,6 +100,7 @@ fn loss(ring: Ring) -> Element {
         from_ns: 1,
         to_ns: 2,
         reason: Reason::Overwritten,
+        hook: None,
     })
 }
 

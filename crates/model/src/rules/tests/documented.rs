@@ -1,11 +1,16 @@
 //! `docs/rules.md` against the table of rules: what a rule needs is written from the code, and a test compares.
 
-use std::{env, fmt::Write as _, fs, path::Path};
+use std::{
+    env,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use p2p_trace_common::Hook;
 
-use super::super::rule::{Spec, TABLE};
-use crate::event::names::ring_name;
+use super::super::rule::{Rule, Spec, TABLE};
+use crate::event::{SkipRow, names::ring_name};
 
 fn names(hooks: &[Hook], last: &str) -> String {
     let mut names: Vec<_> = hooks.iter().map(|hook| format!("`{}`", hook.name())).collect();
@@ -30,7 +35,7 @@ fn needs(spec: &Spec) -> String {
 /// `P2P_TRACE_BLESS=1 cargo test` writes what the rules need anew.
 #[test]
 fn the_document_has_the_rules_of_this_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/rules.md");
+    let path = docs("rules.md");
     let committed = fs::read_to_string(&path).unwrap();
     let mut text = committed.clone();
     for spec in TABLE {
@@ -42,11 +47,50 @@ fn the_document_has_the_rules_of_this_code() {
         let end = start + text[start..].find("<!-- end needs -->").unwrap();
         text.replace_range(start..end, &needs(spec));
     }
+    bless_or_compare(&path, &committed, &text);
     let sections = committed.matches("\n## `").count();
     assert_eq!(sections, TABLE.len(), "a section is of no rule");
+}
+
+fn docs(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(name)
+}
+
+fn bless_or_compare(path: &Path, committed: &str, text: &str) {
     if env::var_os("P2P_TRACE_BLESS").is_some() {
-        fs::write(&path, &text).unwrap();
+        fs::write(path, text).unwrap();
     } else {
-        assert!(committed == text, "docs/rules.md is not up to date: P2P_TRACE_BLESS=1 cargo test");
+        assert!(committed == text, "{} is not up to date: P2P_TRACE_BLESS=1 cargo test", path.display());
     }
+}
+
+/// What a skipped run of each hook can have cost.
+fn skips() -> String {
+    let mut table =
+        String::from("| hook | records | rules | of which devices | how long |\n|---|---|---|---|---|\n");
+    for &hook in Hook::ALL {
+        let row = SkipRow::of(hook);
+        let list = |names: Vec<&str>| {
+            let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        };
+        let records = list(row.records.iter().map(|kind| kind.name()).collect());
+        let rules = list(Rule::hidden_by(hook).map(Rule::name).collect());
+        let (devices, until) = (row.doubtful.devices(), row.doubtful.until());
+        writeln!(table, "| `{}` | {records} | {rules} | {devices} | {until} |", hook.name()).unwrap();
+    }
+    table
+}
+
+/// `P2P_TRACE_BLESS=1 cargo test` writes the table anew.
+#[test]
+fn the_document_has_what_a_skipped_run_can_cost() {
+    let path = docs("hooks.md");
+    let committed = fs::read_to_string(&path).unwrap();
+    let open = "<!-- skips -->\n";
+    let start = committed.find(open).unwrap() + open.len();
+    let end = start + committed[start..].find("<!-- end skips -->").unwrap();
+    let mut text = committed.clone();
+    text.replace_range(start..end, &skips());
+    bless_or_compare(&path, &committed, &text);
 }

@@ -8,7 +8,7 @@ use crate::{
     stream::assemble::Element,
     testing::simulate::{
         Fault, Kernel,
-        play::{self, acts, roll, with_losses},
+        play::{self, acts, roll, with_losses, with_skips},
     },
 };
 
@@ -36,10 +36,14 @@ fn losses() -> impl Strategy<Value = Losses> {
 }
 
 impl Losses {
+    fn places(self, elements: &[Element]) -> (usize, usize) {
+        let at = |part: u8| elements.len() * usize::from(part) / 256;
+        (at(self.window.0.min(self.window.1)), at(self.window.0.max(self.window.1)))
+    }
+
     /// The window is between two of 256 parts of the stream.
     fn of(self, elements: &[Element]) -> Vec<Element> {
-        let at = |part: u8| elements.len() * usize::from(part) / 256;
-        let (first, last) = (at(self.window.0.min(self.window.1)), at(self.window.0.max(self.window.1)));
+        let (first, last) = self.places(elements);
         with_losses(elements, |place| (first..=last).contains(&place) && roll(self.seed, place) <= self.share)
     }
 }
@@ -90,6 +94,14 @@ proptest! {
     #[test]
     fn a_loss_accuses_nobody(acts in acts(), losses in losses(), nested_frees: bool) {
         assert_no_finding(&losses.of(&clean(&acts, nested_frees).elements));
+    }
+
+    #[test]
+    fn a_skip_accuses_nobody(acts in acts(), losses in losses(), late in 0u8..4, nested_frees: bool) {
+        let elements = clean(&acts, nested_frees).elements;
+        let (first, last) = losses.places(&elements);
+        let is_lost = |place| (first..=last).contains(&place) && roll(losses.seed, place) <= losses.share;
+        assert_no_finding(&with_skips(&elements, is_lost, usize::from(late) * 10));
     }
 
     #[test]

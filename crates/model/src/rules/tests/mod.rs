@@ -5,6 +5,7 @@ mod documented;
 mod faults;
 mod garbage;
 mod lifecycle;
+mod skips;
 mod stalls;
 
 use std::fmt::Write as _;

@@ -31,6 +31,7 @@ fn lose(kernel: &mut Kernel, ring: Ring, to_ns: u64) {
         from_ns: kernel.now_ns,
         to_ns,
         reason: Reason::Overwritten,
+        hook: None,
     }));
 }
 

@@ -60,6 +60,7 @@ pub fn element() -> impl Strategy<Value = Element> {
                 from_ns,
                 to_ns,
                 reason: Reason::Corrupt,
+                hook: None,
             })
         });
     let record = record().prop_map(|record| match decode::decode(&record) {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{ARMED, Kernel, Order};
 use crate::{
-    event::{Event, Loss, Reason, user},
+    event::{Event, Loss, Reason, SkipRow, user},
     stream::assemble::Element,
 };
 
@@ -135,11 +135,49 @@ pub fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) -> Vec<El
                 from_ns: time_ns,
                 to_ns: time_ns,
                 reason: Reason::Overwritten,
+                hook: None,
             })),
             None => kept.push(element.clone()),
         }
     }
     kept
+}
+
+/// The stream without the events for which `lose` says so, as if the kernel had skipped the runs that would have written them;
+/// it is told by hook, of hot records so many elements later. (A step that is found missing where it should be is told at once:
+/// that its run was skipped comes too late for that.)
+pub fn with_skips(elements: &[Element], lose: impl Fn(usize) -> bool, late: usize) -> Vec<Element> {
+    let mut kept = Vec::new();
+    let mut untold: Vec<(usize, Hook, u64)> = Vec::new();
+    for (place, element) in elements.iter().enumerate() {
+        match element {
+            // Readings that are not answered are repeated.
+            Element::Event(event) if lose(place) && event.hook != Hook::Pull => {
+                untold.push((place, event.hook, event.time_ns));
+            }
+            _ => kept.push(element.clone()),
+        }
+        let is_end = place + 1 == elements.len();
+        let now_ns = time_of(element);
+        untold.retain(|&(at, hook, since_ns)| {
+            let late = if SkipRow::of(hook).ring == Ring::Hot { late } else { 0 };
+            let is_due = is_end || at + late <= place && now_ns.is_some();
+            if is_due {
+                let to_ns = now_ns.unwrap_or(since_ns).max(since_ns);
+                kept.push(Element::Loss(Loss::of_hook(hook, 1, since_ns, to_ns)));
+            }
+            !is_due
+        });
+    }
+    kept
+}
+
+fn time_of(element: &Element) -> Option<u64> {
+    match element {
+        Element::Event(event) => Some(event.time_ns),
+        Element::User(record) => Some(record.time_ns),
+        Element::Loss(_) | Element::Unknown(_) => None,
+    }
 }
 
 /// A number that looks random.

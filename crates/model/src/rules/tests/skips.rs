@@ -1,0 +1,195 @@
+//! A skipped run counts where it matters, and nowhere else: one test per row of the table of skips, and what makes up for it.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{Answer, Options, Rule};
+use crate::{
+    event::{Doubtful, Loss, SkipRow},
+    stream::assemble::Element,
+    testing::{
+        judging::{Run, hooks_but},
+        simulate::{Kernel, Order, play},
+    },
+};
+
+/// Runs of a hook that were skipped since then.
+fn skip(kernel: &mut Kernel, hook: Hook, since_ns: u64) {
+    let loss = Loss::of_hook(hook, 3, since_ns, kernel.now_ns);
+    kernel.elements.push(Element::Loss(loss));
+}
+
+/// A device whose memory is in use.
+fn in_use() -> Kernel {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel
+}
+
+/// The rules that are inconclusive for a device, with their reasons.
+fn inconclusive(kernel: &Kernel, device: usize) -> Vec<(Rule, Vec<String>)> {
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    run.feed(&kernel.elements);
+    let address = kernel.address(device);
+    let verdicts = run.rules.verdicts(&run.model).into_iter();
+    let open = verdicts.filter(|verdict| verdict.device == address && verdict.answer == Answer::Inconclusive);
+    open.map(|verdict| (verdict.rule, verdict.reasons)).collect()
+}
+
+fn rules(kernel: &Kernel, device: usize) -> Vec<Rule> {
+    inconclusive(kernel, device).into_iter().map(|(rule, _)| rule).collect()
+}
+
+#[test]
+fn a_skip_touches_the_rules_of_its_row_and_no_others() {
+    for &hook in Hook::ALL {
+        let mut kernel = in_use();
+        let since_ns = kernel.now_ns;
+        kernel.mmap(0, 10, 2);
+        skip(&mut kernel, hook, since_ns);
+        let expected: Vec<_> = match SkipRow::of(hook).doubtful {
+            // No range was removed.
+            Doubtful::Used | Doubtful::Nothing => Vec::new(),
+            _ => Rule::hidden_by(hook).collect(),
+        };
+        assert_eq!(rules(&kernel, 0), expected, "{}", hook.name());
+        for (_, reasons) in inconclusive(&kernel, 0) {
+            assert_eq!(reasons, [format!("3 runs of {} were skipped", hook.name())]);
+        }
+    }
+}
+
+#[test]
+fn a_hook_touches_what_it_is_for() {
+    for hook in [Hook::Unbind, Hook::DevresRelease, Hook::DriverRemoved] {
+        assert_eq!(Rule::hidden_by(hook).collect::<Vec<_>>(), [Rule::StalledUnbind]);
+    }
+    for &hook in Hook::ALL {
+        let row = SkipRow::of(hook);
+        let touched: Vec<_> = Rule::hidden_by(hook).collect();
+        assert_eq!(touched.is_empty(), row.doubtful == Doubtful::Nothing, "{}", hook.name());
+        if row.doubtful == Doubtful::Used {
+            assert_eq!(touched, [Rule::UseAfterRemoval], "{}", hook.name());
+        }
+    }
+}
+
+#[test]
+fn a_pull_read_makes_up_for_what_it_can() {
+    for &hook in Hook::ALL {
+        let mut kernel = in_use();
+        let since_ns = kernel.now_ns;
+        kernel.mmap(0, 10, 2);
+        skip(&mut kernel, hook, since_ns);
+        kernel.pull(0, true);
+        let is_read_anew = SkipRow::of(hook).doubtful.is_read_anew();
+        let is_made_up = is_read_anew || SkipRow::of(hook).doubtful != Doubtful::Mapped;
+        assert_eq!(rules(&kernel, 0).is_empty(), is_made_up, "{}", hook.name());
+        if is_read_anew {
+            let mut run = Run::new(Options::default(), &hooks_but(&[]));
+            run.feed(&kernel.elements);
+            for rule in Rule::hidden_by(hook) {
+                let verdict = run.verdict(rule, kernel.address(0));
+                let name = hook.name();
+                let note = format!("3 runs of {name} were skipped; the kernel's state was read since");
+                assert_eq!((verdict.answer, verdict.reasons), (Answer::Holds, vec![note]));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_use_is_missed_only_of_a_removed_range() {
+    for hook in [Hook::DmaMapSg, Hook::BlkDmaMap, Hook::MapState, Hook::VirtToBus] {
+        let mut kernel = in_use();
+        kernel.bind(1, 5, &[16]);
+        kernel.pull(1, true);
+        kernel.alloc(0, 10, 4).unwrap();
+        kernel.begin(0, 11, Order::Right);
+        let since_ns = kernel.now_ns;
+        kernel.advance_to(0, Kind::Kill);
+        let mut before = kernel.clone();
+        skip(&mut before, hook, since_ns);
+        assert_eq!(rules(&before, 0), [], "{}", hook.name());
+        let (token, _) = kernel.out(0).next().unwrap();
+        kernel.give(token, 10, 4);
+        kernel.advance_to(0, Kind::Remove);
+        kernel.advance(0);
+        skip(&mut kernel, hook, since_ns);
+        assert_eq!(rules(&kernel, 0), [Rule::UseAfterRemoval], "{}", hook.name());
+        assert_eq!(rules(&kernel, 1), [], "the other device has no removed range");
+        while kernel.advance(0) {}
+        assert_eq!(rules(&kernel, 0), [Rule::UseAfterRemoval], "it is over, and was not seen");
+        kernel.bind(0, 5, &[16]);
+        kernel.unbind(0, 11);
+        assert_eq!(rules(&kernel, 0), [], "the next one was");
+    }
+}
+
+#[test]
+fn pages_are_inserted_for_others_too() {
+    let mut kernel = in_use();
+    kernel.mmap(0, 10, 2);
+    let since_ns = kernel.now_ns + 1;
+    kernel.idle(3_000_000_000);
+    skip(&mut kernel, Hook::InsertPage, since_ns);
+    assert_eq!(rules(&kernel, 0), []);
+    // What was being mapped then is told afterwards.
+    kernel.mmap(0, 10, 2);
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    run.feed(&kernel.elements);
+    assert!(run.model.device(kernel.address(0)).unwrap().uncertain().hot.is_some());
+}
+
+#[test]
+fn a_teardown_that_was_seen_as_a_whole_lost_nothing() {
+    for hook in [Hook::Kill, Hook::Remove, Hook::Released, Hook::Unbind, Hook::DevresReleased] {
+        let mut kernel = in_use();
+        let since_ns = kernel.now_ns;
+        kernel.unbind(0, 11);
+        skip(&mut kernel, hook, since_ns);
+        assert_eq!(rules(&kernel, 0), [], "{}", hook.name());
+    }
+    let mut kernel = in_use();
+    let since_ns = kernel.now_ns;
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::Drained);
+    kernel.advance(0);
+    kernel.elements.retain(|element| !is_of(element, Kind::Drained));
+    skip(&mut kernel, Hook::Drained, since_ns);
+    while kernel.advance(0) {}
+    let found = rules(&kernel, 0);
+    for rule in Rule::hidden_by(Hook::Drained) {
+        assert!(found.contains(&rule), "{}: its drain was not seen", rule.name());
+    }
+}
+
+fn is_of(element: &Element, kind: Kind) -> bool {
+    matches!(element, Element::Event(event) if event.kind == kind)
+}
+
+#[test]
+fn a_skip_that_is_not_told_by_hook_touches_its_ring() {
+    let mut kernel = in_use();
+    let loss = Loss::skipped(p2p_trace_common::Ring::Rare, 1, kernel.now_ns, kernel.now_ns);
+    kernel.elements.push(Element::Loss(loss));
+    kernel.pull(0, true);
+    assert_eq!(rules(&kernel, 0).len(), Rule::all().count(), "as of an older version");
+}
+
+#[test]
+fn a_stall_is_found_although_a_stray_bracket_was_skipped() {
+    let mut kernel = in_use();
+    kernel.alloc(0, 10, 4).unwrap();
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::Kill);
+    kernel.advance(0);
+    let since_ns = kernel.now_ns;
+    kernel.idle(1_000_000_000);
+    skip(&mut kernel, Hook::DevresRelease, since_ns);
+    kernel.pull(0, true);
+    kernel.idle(6_000_000_000);
+    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    run.feed(&kernel.elements);
+    assert_eq!(run.answer(Rule::StalledUnbind, kernel.address(0)), Answer::Violated);
+}
