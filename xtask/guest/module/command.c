@@ -248,6 +248,7 @@ static const struct command commands[] = {
 	{ "free-at", "BDF ADDRESS SIZE", TARGET_DEVICE, 3, 3, run_free_at },
 	{ "forget", "HANDLE", TARGET_NONE, 1, 1, run_forget },
 	{ "put", "HANDLE", TARGET_HANDLE, 1, 1, run_put },
+	{ "skip", "PROGRAM 0|1", TARGET_NONE, 2, 2, run_skip },
 	{ "after-removal", "HANDLE MILLISECONDS COMMAND...", TARGET_NONE, 3, 7, run_after_removal },
 };
 

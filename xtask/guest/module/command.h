@@ -35,6 +35,9 @@ int run_put(const struct call *call);
 /* removal.c */
 int run_after_removal(const struct call *call);
 
+/* skip.c */
+int run_skip(const struct call *call);
+
 /* read.c */
 int run_read(const struct call *call);
 

@@ -26,6 +26,7 @@ mod pull;
 mod record;
 mod runner;
 mod scenario;
+mod skips;
 pub(crate) mod stream;
 mod teardown;
 mod testmod;
@@ -168,6 +169,7 @@ const SCENARIOS: &[Scenario] = &[
         .in_guest(Kind::Kdump)
         .once()
         .at_ends(),
+    Scenario::plain("skipped-runs", skips::skipped_runs).with_module().once().on_first(),
     Scenario::plain("tiny-ring", load::tiny_ring).mapping().kprobe_on_first(),
     Scenario::plain("nested-producers", load::nested_producers)
         .mapping()

@@ -43,7 +43,7 @@ impl Lab {
     /// # Errors
     ///
     /// As for [`Lab::ask_tracer`], and if it never is certain.
-    pub(super) fn ask_until_certain(&mut self, device: &str) -> Result<Report> {
+    pub(in crate::scenarios) fn ask_until_certain(&mut self, device: &str) -> Result<Report> {
         for _ in 0..PATIENCE {
             let report = self.ask_tracer(device)?;
             if report.device(device)?.uncertain.is_empty() {

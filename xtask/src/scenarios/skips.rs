@@ -1,0 +1,262 @@
+//! Runs that the kernel really skips: each counts where it matters, and nowhere else. The test module has a program skipped as
+//! if it were suspended on every CPU, which is what a preempted run does to its own.
+
+use anyhow::{Result, ensure};
+
+use super::expect;
+use super::lab::{Lab, Trace};
+use super::product::{EventLine, LostLine, Reason, address};
+use super::stream::Stream;
+use super::{Method, Verdict};
+
+/// Bytes of an allocation.
+const SIZE: u64 = 64 * 1024;
+/// The programs of the brackets around a teardown, with their hooks.
+const BRACKETS: [(&str, &str); 6] = [
+    ("unbind", "unbind_fentry"),
+    ("unbound", "unbound_fexit"),
+    ("driver_remove", "driver_remove_fentry"),
+    ("driver_removed", "driver_removed_fexit"),
+    ("devres_release", "devres_release_fentry"),
+    ("devres_released", "devres_released_fexit"),
+];
+/// Those of the steps of a teardown.
+const STEPS: [(&str, &str); 6] = [
+    ("kill", "kill_fentry"),
+    ("remove", "remove_fentry"),
+    ("unmapped", "unmapped_fexit"),
+    ("release", "release_fentry"),
+    ("released", "released_fexit"),
+    ("drained", "drained_fentry"),
+];
+/// Those that no rule rests on.
+const OTHERS: [(&str, &str); 2] =
+    [("memremap_release", "memremap_release_fentry"), ("unmap_mappings", "unmap_mappings_fentry")];
+/// Those of a mapping into user space.
+const MAPPING: [(&str, &str); 4] = [
+    ("mmap_enter", "mmap_enter_fentry"),
+    ("insert_page", "insert_page_fentry"),
+    ("mmap", "mmap_fexit"),
+    ("page_free", "page_free_fentry"),
+];
+/// Those that are attached while a teardown waits, as far as the kernel has them.
+const ARMED: [(&str, &str); 5] = [
+    ("dma_map_sg", "dma_map_sg_fentry"),
+    ("dma_map_page", "dma_map_page_fentry"),
+    ("dma_map_phys", "dma_map_phys_fentry"),
+    ("dma_iova_link", "dma_iova_link_fentry"),
+    ("blk_dma_map", "blk_dma_map_fentry"),
+];
+/// The rules that rest on each allocation and each free.
+const BALANCE: [&str; 4] = ["unmatched-free", "double-free", "size-mismatch", "unexplained-reference"];
+
+/// All rows of the table of skips that the kernel has functions for.
+pub(super) fn skipped_runs(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    if lab.guest.run("uname -r | grep -q '^5'")?.code == 0 {
+        return Ok(Verdict::skipped("this kernel does not count what it skips"));
+    }
+    lab.load_driver()?;
+    let disk = lab.slow_disk()?;
+    lab.limit_slow_drive(false)?;
+    lab.load_module("ranges=1")?;
+    brackets(lab, method)?;
+    takes(lab, method)?;
+    steps(lab, method)?;
+    uses(lab, method, &disk)?;
+    lab.limit_slow_drive(true)?;
+    lab.unload_module()?;
+    lab.unload_driver()?;
+    Ok(Verdict::Passed)
+}
+
+/// Whatever a device loses its driver by touches the stalls of unbinds, until the kernel's state has been read.
+fn brackets(lab: &mut Lab, method: Method) -> Result<()> {
+    let card = lab.card.clone();
+    let trace = lab.trace("skipped-brackets", &method.option())?;
+    for row in BRACKETS.iter().chain(&OTHERS[..1]) {
+        lab.with_skipped(&[*row], |lab| {
+            lab.unbind_card()?;
+            lab.bind_card()
+        })?;
+    }
+    for (hook, _) in BRACKETS.iter().chain(&OTHERS[..1]) {
+        lab.wait_skipped(&trace, hook)?;
+    }
+    let memory = lab.memory.clone();
+    lab.ask_until_certain(&memory)?;
+    // The last one is made up for only if there is time.
+    lab.with_skipped(&BRACKETS[4..5], |lab| {
+        lab.unbind_card()?;
+        lab.bind_card()
+    })?;
+    let stream = lab.stop(trace)?;
+    told(&stream, BRACKETS.iter().chain(&OTHERS[..1]))?;
+    ensure!(stream.findings.is_empty(), "something was found: {:?}", stream.findings);
+    let touched: &[&str] = if is_made_up(&stream, &card) { &[] } else { &["stalled-unbind"] };
+    expect::verdicts(&stream, &card, &[], touched)
+}
+
+/// What takes memory and gives it back touches the rules of the balance, until it is reconciled.
+fn takes(lab: &mut Lab, method: Method) -> Result<()> {
+    let card = lab.card.clone();
+    let trace = lab.trace("skipped-takes", &method.option())?;
+    let taken = lab.with_skipped(&[("alloc", "alloc_fexit")], |lab| lab.take(&card, SIZE))?;
+    lab.with_skipped(&[("free", "free_fentry")], |lab| lab.command(&format!("free {}", taken.handle)))?;
+    let list = lab.with_skipped(&[("sgl_alloc", "sgl_alloc_fexit"), ("alloc", "alloc_fexit")], |lab| {
+        lab.command(&format!("alloc-list {card} {SIZE}"))?.handle()
+    })?;
+    lab.with_skipped(&[("sgl_free", "sgl_free_fentry"), ("free", "free_fentry")], |lab| {
+        lab.command(&format!("free {list}"))
+    })?;
+    let has_mmap = lab.has_mmap;
+    if has_mmap {
+        lab.with_skipped(&MAPPING, |lab| lab.guest.check(&format!("p2pmap {} --size {SIZE}", lab.memory)))?;
+    }
+    let rows = [("alloc", ""), ("free", ""), ("sgl_alloc", ""), ("sgl_free", "")];
+    let mapping: &[(&str, &str)] = if has_mmap { &MAPPING } else { &[] };
+    for (hook, _) in rows.iter().chain(mapping) {
+        lab.wait_skipped(&trace, hook)?;
+    }
+    // What is out is read until nothing is uncertain; what is taken after that is judged as ever.
+    lab.ask_until_certain(&card)?;
+    let after = lab.take(&card, SIZE)?;
+    lab.command(&format!("free {}", after.handle))?;
+    let stream = lab.stop(trace)?;
+    told(&stream, rows.iter().chain(mapping))?;
+    expect::verdicts(&stream, &card, &[], &[])?;
+
+    let trace = lab.trace("skipped-free", &method.option())?;
+    let taken = lab.take(&card, SIZE)?;
+    lab.with_skipped(&[("free", "free_fentry")], |lab| lab.command(&format!("free {}", taken.handle)))?;
+    let stream = lab.stop(trace)?;
+    let touched: &[&str] = if is_made_up(&stream, &card) { &[] } else { &BALANCE };
+    expect::verdicts(&stream, &card, &[], touched)
+}
+
+/// A step that was skipped accuses nobody, and no rule about what is taken is the worse for it.
+fn steps(lab: &mut Lab, method: Method) -> Result<()> {
+    let card = lab.card.clone();
+    let trace = lab.trace("skipped-steps", &method.option())?;
+    lab.with_skipped(&[("memremap", "memremap_fexit"), ("add_resource", "add_resource_fexit")], |lab| {
+        lab.unbind_card()?;
+        lab.bind_card()
+    })?;
+    for row in &STEPS {
+        lab.with_skipped(&[*row], Lab::unbind_card)?;
+        lab.bind_card()?;
+    }
+    for (hook, _) in STEPS.iter().chain(&[("memremap", "")]) {
+        lab.wait_skipped(&trace, hook)?;
+    }
+    let stream = lab.stop(trace)?;
+    told(&stream, STEPS.iter().chain(&[("memremap", ""), ("add_resource", "")]))?;
+    ensure!(stream.findings.is_empty(), "something was found: {:?}", stream.findings);
+    for rule in BALANCE {
+        let verdict =
+            stream.verdicts.iter().find(|line| line.rule.name() == rule && line.device.0.to_string() == card);
+        ensure!(
+            verdict.is_some_and(|line| line.verdict.name() == "holds"),
+            "{rule} does not hold: {verdict:?}"
+        );
+    }
+    Ok(())
+}
+
+/// Skipped runs of the armed hooks, of which a disk alone makes thousands, touch nothing as long as no range is removed, and
+/// then the use of removed memory only.
+fn uses(lab: &mut Lab, method: Method, disk: &str) -> Result<()> {
+    let card = lab.card.clone();
+    let trace = lab.trace("skipped-uses", &method.option())?;
+    let taken = lab.take(&card, SIZE)?;
+    let unbinding = lab.start_unbind_card()?;
+    lab.wait_event(&trace, "attach")?;
+    let reads = format!("dd if=/dev/{disk} of=/dev/null bs=4096 count=64 iflag=direct 2>/dev/null");
+    // They come one after the other.
+    lab.guest.check("sleep 2")?;
+    let (hooks, still) = lab.with_skipped(&ARMED, |lab| {
+        lab.guest.check(&format!("{reads}; sleep 1.5"))?;
+        let hooks: Vec<_> = ARMED.iter().filter(|row| lab.is_skipped(&trace, row.0)).copied().collect();
+        Ok((hooks, lab.guest.run(&format!("grep -c '\"kind\":\"remove\"' {}", trace.shown()))?))
+    })?;
+    ensure!(!hooks.is_empty(), "no run of an armed hook was skipped");
+    ensure!(still.text().trim() == "0", "the range was removed too early");
+    lab.with_skipped(&hooks, |lab| {
+        let reading = lab.guest.spawn(&format!("while [ ! -e /run/enough ]; do {reads}; done"))?;
+        lab.command(&format!("free {}", taken.handle))?;
+        lab.finish(unbinding)?;
+        lab.guest.check("touch /run/enough")?;
+        lab.guest.wait(reading)?.success().map(drop)
+    })?;
+    let stream = lab.stop(trace)?;
+    lab.guest.check("rm /run/enough")?;
+    lab.bind_card()?;
+    told(&stream, hooks.iter())?;
+    ensure!(stream.findings.is_empty(), "something was found: {:?}", stream.findings);
+    let touched: &[&str] = if lost_after_removal(&stream)? { &["use-after-removal"] } else { &[] };
+    expect::verdicts(&stream, &card, &[], touched)?;
+    expect::verdicts(&stream, &lab.memory, &[], &[])
+}
+
+/// Whether the device's state was read after all that was skipped.
+fn is_made_up(stream: &Stream, device: &str) -> bool {
+    let of_device = |event: &&EventLine| address(event.device).as_deref() == Some(device);
+    let read_ns = stream.of_kind("pulled").filter(of_device).map(|event| event.time_ns).max();
+    read_ns > stream.losses.iter().map(|loss| loss.to_ns).max()
+}
+
+/// Whether runs were skipped in a window that the removal falls into.
+fn lost_after_removal(stream: &Stream) -> Result<bool> {
+    let removed_ns = stream.only("remove")?.time_ns;
+    Ok(stream.losses.iter().any(|loss| loss.from_ns <= removed_ns && removed_ns <= loss.to_ns))
+}
+
+/// Expects each hook to have lost runs, by itself, in the stream as in the summary.
+fn told<'a>(stream: &Stream, rows: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Result<()> {
+    let summary = stream.summary()?;
+    ensure!(summary.skipped > 0 && summary.lost >= summary.skipped, "the summary says {summary:?}");
+    for (hook, _) in rows {
+        let of = |loss: &&LostLine| loss.hook.is_some_and(|lost| lost.name() == *hook);
+        let runs: u64 = stream.losses.iter().filter(of).map(|loss| loss.count).sum();
+        ensure!(runs > 0, "no run of {hook} was told as skipped");
+        // Those that write no record of their own have no line in the summary.
+        let of_summary = stream.hook(hook).ok().and_then(|line| line.missed);
+        ensure!(
+            of_summary.is_none_or(|missed| missed == runs),
+            "{hook}: {runs} were told, {of_summary:?} in the end"
+        );
+    }
+    ensure!(
+        stream.losses.iter().all(|loss| loss.reason != Reason::Skipped || loss.hook.is_some()),
+        "a loss does not tell its hook"
+    );
+    Ok(())
+}
+
+impl Lab {
+    /// Does something while the runs of these programs are skipped.
+    fn with_skipped<T>(
+        &mut self,
+        rows: &[(&str, &str)],
+        then: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        for (_, program) in rows {
+            self.command(&format!("skip {program} 1"))?;
+        }
+        let result = then(self)?;
+        for (_, program) in rows {
+            self.command(&format!("skip {program} 0"))?;
+        }
+        Ok(result)
+    }
+
+    /// Waits until skipped runs of a hook are told.
+    fn wait_skipped(&mut self, trace: &Trace, hook: &str) -> Result<()> {
+        self.wait_for(&format!("grep -q '\"type\":\"lost\".*\"hook\":\"{hook}\"' {}", trace.shown()))
+    }
+
+    /// Whether skipped runs of a hook are told by now.
+    fn is_skipped(&mut self, trace: &Trace, hook: &str) -> bool {
+        let look = format!("grep -q '\"type\":\"lost\".*\"hook\":\"{hook}\"' {}", trace.shown());
+        self.guest.run(&look).is_ok_and(|output| output.code == 0)
+    }
+}
