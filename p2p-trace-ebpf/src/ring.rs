@@ -124,9 +124,17 @@ pub(crate) fn current_cpu() -> u32 {
 }
 
 /// The number of a CPU's rings, which others may write into as well.
+#[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
 fn number_of(cpu: u32) -> u64 {
     with_setting!(u64::from(cpu), "&=", ring_mask)
+}
+
+/// No CPU shares its rings, and a second number would not find room on the stack of what calls `stack::write_apart`.
+#[cfg(feature = "no-fetch-add")]
+#[inline(always)]
+fn number_of(cpu: u32) -> u64 {
+    u64::from(cpu)
 }
 
 /// The counters of the current CPU's rings.
