@@ -4,6 +4,7 @@ mod armer;
 mod attach;
 mod complete;
 pub mod error;
+mod functions;
 mod load;
 mod mapping;
 mod mirror;

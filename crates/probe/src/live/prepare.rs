@@ -1,7 +1,5 @@
 //! From a request to the loaded object: what tracing and a look at the verifier's work begin with.
 
-use std::thread;
-
 use aya::Ebpf;
 use p2p_trace_common::{
     Config,
@@ -11,6 +9,7 @@ use p2p_trace_model::event::DeviceAddress;
 
 use super::{
     error::ProbeError,
+    functions::functions,
     load::{load, random_run},
     setup::{Features, config},
 };
@@ -24,7 +23,7 @@ use crate::{
 /// The object, configured for the running kernel and loaded; its programs are not.
 pub(super) struct Prepared {
     pub(super) ebpf: Ebpf,
-    /// The running kernel's own types, which fentry needs.
+    /// The functions of the running kernel's own types, which fentry needs.
     pub(super) kernel_types: Option<aya::Btf>,
     pub(super) plan: Plan,
     pub(super) rings: RingPlan,
@@ -54,13 +53,13 @@ impl Prepared {
         let rings = RingPlan::new(cpus, features.fetch_add, request.ring_size);
         let config = config(btf, symbols, &plan, request, &devices, &rings, random_run()?);
         tracing::debug!("loading the kernel side");
-        // Both parse the kernel's types, which takes long enough to be done side by side.
-        let (kernel_types, ebpf) = thread::scope(|scope| {
-            let kernel_types = scope.spawn(|| aya::Btf::from_sys_fs().ok());
-            let ebpf = load(&config, &rings, features);
-            (kernel_types.join().ok().flatten(), ebpf)
-        });
-        Ok(Self { ebpf: ebpf?, kernel_types, plan, rings, config, features, devices })
+        let kernel_types = match &request.kernel_btf {
+            None => Some(functions(btf, plan.planned.iter().map(|planned| planned.function))),
+            // Numbers of types are good for the running kernel only.
+            Some(_) => aya::Btf::from_sys_fs().ok(),
+        };
+        let ebpf = load(&config, &rings, features)?;
+        Ok(Self { ebpf, kernel_types, plan, rings, config, features, devices })
     }
 }
 

@@ -94,11 +94,21 @@ impl Symbols {
         }
         symbols.entries.sort_by_key(|entry| entry.address);
         symbols.hidden = symbols.entries.last().is_some_and(|entry| entry.address == 0);
-        let mut by_name: Vec<u32> = (0..symbols.entries.len() as u32).collect();
-        by_name.sort_unstable_by_key(|&at| (symbols.name_at(at), at));
-        symbols.by_name = by_name;
+        symbols.by_name = symbols.sorted_by_name();
         symbols.text = symbols.find_text();
         symbols
+    }
+
+    /// Positions in the entries, by name; where several share one, by position. Most names differ in what a word holds of them, which is
+    /// compared without a look at either.
+    fn sorted_by_name(&self) -> Vec<u32> {
+        let mut keyed: Vec<(u64, u32)> =
+            (0..self.entries.len() as u32).map(|at| (beginning(self.name_at(at)), at)).collect();
+        keyed.sort_unstable_by(|one, other| {
+            let by_rest = || (self.name_at(one.1), one.1).cmp(&(self.name_at(other.1), other.1));
+            one.0.cmp(&other.0).then_with(by_rest)
+        });
+        keyed.into_iter().map(|(_, at)| at).collect()
     }
 
     fn push<'a>(&mut self, line: &Line<'a>, modules: &mut HashMap<&'a str, u16>) {
@@ -216,4 +226,13 @@ impl Symbols {
         let at = usize::from(entry.module).checked_sub(1)?;
         self.modules.get(at).map(String::as_str)
     }
+}
+
+/// The first eight bytes of a name, as a number that is in the order of the names.
+fn beginning(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    for (byte, of_name) in bytes.iter_mut().zip(name.bytes()) {
+        *byte = of_name;
+    }
+    u64::from_be_bytes(bytes)
 }

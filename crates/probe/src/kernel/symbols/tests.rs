@@ -111,3 +111,17 @@ proptest! {
         let _symbol = symbols.symbolise(address);
     }
 }
+
+#[test]
+fn names_are_in_order_however_much_of_them_is_the_same() {
+    let names =
+        ["pci_p2pdma_b", "a", "pci_p2pdma", "pci_p2pdma_a", "pci_p2p", "pci_p2pe", "pci_p2pdma", "zz"];
+    let line = |(at, name): (usize, &&str)| format!("ffffffff810000{at:02x} T {name}\n");
+    let text: String = names.iter().enumerate().map(line).collect();
+    let symbols = Symbols::parse(text.as_bytes());
+    let sorted: Vec<_> = symbols.starting_at("").map(|function| (function.name, function.address)).collect();
+    assert!(sorted.is_sorted(), "{sorted:?}");
+    assert_eq!(sorted.len(), names.len());
+    assert_eq!(symbols.functions("pci_p2pdma").count(), 2);
+    assert_eq!(symbols.functions("pci_p2pd").count(), 0);
+}
