@@ -1,37 +1,61 @@
 //! The arguments of calls under way, which a kprobe leaves for the kretprobe of the same call.
 
-use p2p_trace_common::{Hook, hook::MAX_ARGS};
+use p2p_trace_common::{
+    Hook,
+    hook::{HOOK_SLOTS, MAX_ARGS},
+};
 
-use crate::notes;
+use crate::{notes, ring};
 
 /// Logical arguments of a call.
 pub(crate) type Arguments = [u64; MAX_ARGS];
 
-/// Leaves the arguments of the current task's call.
+/// Which call it is, as its entry and its exit see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    /// Where its return address lies. Calls that are under way at the same time, and be it in one task, have each their own place,
+    /// unless one has jumped to the other.
+    pub(crate) frame: u64,
+    /// The task, mixed with the registers that a function has to leave as they were. What a call has left behind whose exit was
+    /// skipped is told by it from that of a later call with the same place.
+    pub(crate) mark: u64,
+}
+
+/// Leaves the arguments of a call.
 #[inline(always)]
-pub(crate) fn put(hook: Hook, arguments: Arguments) {
-    let key = key(hook);
-    if !table::put(key, arguments) {
+pub(crate) fn put(hook: Hook, call: Call, arguments: Arguments) {
+    if !table::put(key(hook, call), call.mark, arguments) {
         let [a, b, c, d] = arguments;
-        notes::put(notes::of_task(hook), [a, b, c, d, 0, 0]);
+        notes::put(notes::of_object(call.frame, hook), [a, b, c, d, call.mark, 0]);
     }
 }
 
 /// Takes them; `None`, and counted, where the entry left none.
 #[inline(always)]
-pub(crate) fn take(hook: Hook) -> Option<Arguments> {
-    if let Some(arguments) = table::take(key(hook)) {
-        return Some(arguments);
+pub(crate) fn take(hook: Hook, call: Call) -> Option<Arguments> {
+    let (mark, arguments) = match table::take(key(hook, call)) {
+        Some(found) => found,
+        None => {
+            let [a, b, c, d, mark, _] = notes::take(notes::of_object(call.frame, hook))?;
+            (mark, [a, b, c, d])
+        }
+    };
+    if mark != call.mark {
+        ring::count_notes_missing();
+        return None;
     }
-    let [a, b, c, d, ..] = notes::take(notes::of_task(hook))?;
-    Some([a, b, c, d])
+    Some(arguments)
 }
 
-/// Task and hook in one word: tasks lie on cache lines, so that the low six bits are free.
+/// Place and hook in one word: the upper seven bits of a kernel's address are ones.
 #[inline(always)]
-fn key(hook: Hook) -> u64 {
-    notes::current_task() | hook as u64
+fn key(hook: Hook, call: Call) -> u64 {
+    call.frame ^ (hook as u64) << HOOK_SHIFT
 }
+
+/// The lowest of the bits that are ones in every address of the kernel, with five levels of page tables, too.
+const HOOK_SHIFT: u32 = 57;
+const _: () = assert!(HOOK_SLOTS <= 1 << (64 - HOOK_SHIFT));
 
 /// A table without chains, a tenth of the cost of a hash map: a call whose place is taken goes to the notes.
 #[cfg(not(feature = "no-fetch-add"))]
@@ -50,6 +74,7 @@ mod table {
     #[derive(Clone, Copy)]
     struct Place {
         key: u64,
+        mark: u64,
         arguments: Arguments,
     }
 
@@ -65,9 +90,9 @@ mod table {
         CALLS.get_ptr_mut((key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as u32)
     }
 
-    /// False where the place is another call's. One of the same task is overwritten: its exit was missed.
+    /// False where the place is another call's. One with the same key is overwritten: its exit was missed.
     #[inline(always)]
-    pub(super) fn put(key: u64, arguments: Arguments) -> bool {
+    pub(super) fn put(key: u64, mark: u64, arguments: Arguments) -> bool {
         let Some(place) = place(key) else { return false };
         // SAFETY: in bounds of the map value; the key is changed atomically, and the rest by the key's owner only.
         unsafe {
@@ -78,6 +103,7 @@ mod table {
             {
                 return false;
             }
+            write_volatile(&raw mut (*place).mark, mark);
             let mut index = 0;
             while index < MAX_ARGS {
                 write_volatile(&raw mut (*place).arguments[index], arguments[index]);
@@ -88,7 +114,7 @@ mod table {
     }
 
     #[inline(always)]
-    pub(super) fn take(key: u64) -> Option<Arguments> {
+    pub(super) fn take(key: u64) -> Option<(u64, Arguments)> {
         let place = place(key)?;
         // SAFETY: as above.
         unsafe {
@@ -101,8 +127,9 @@ mod table {
                 arguments[index] = read_volatile(&raw const (*place).arguments[index]);
                 index += 1;
             }
+            let mark = read_volatile(&raw const (*place).mark);
             write_volatile(&raw mut (*place).key, 0);
-            Some(arguments)
+            Some((mark, arguments))
         }
     }
 }
@@ -113,12 +140,12 @@ mod table {
     use super::Arguments;
 
     #[inline(always)]
-    pub(super) const fn put(_: u64, _: Arguments) -> bool {
+    pub(super) const fn put(_: u64, _: u64, _: Arguments) -> bool {
         false
     }
 
     #[inline(always)]
-    pub(super) const fn take(_: u64) -> Option<Arguments> {
+    pub(super) const fn take(_: u64) -> Option<(u64, Arguments)> {
         None
     }
 }

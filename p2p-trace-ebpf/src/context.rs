@@ -6,9 +6,10 @@ use aya_ebpf::programs::RawTracePointContext;
 use p2p_trace_common::{Hook, config::marker};
 
 use crate::{
-    calls,
+    calls::{self, Call},
     config::{setting, wide_setting},
     memory::{self, Word, add},
+    notes,
 };
 
 /// The arguments, result and caller of the traced function.
@@ -172,8 +173,7 @@ impl<const HOOK: u8> Context for Entered<HOOK> {
         if setting!(callers) == 0 {
             return None;
         }
-        let stack_pointer = load_at!(self.context, 0 => 152; 0);
-        memory::load(stack_pointer)
+        memory::load(stack_pointer(self.context))
     }
 
     #[inline(always)]
@@ -190,10 +190,11 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
-    /// Takes the note that the entry of `hook` left for the current task.
+    /// Takes the note that the entry of the same call of `hook` left. The return address has been taken off the stack by now.
     #[inline(always)]
     pub(crate) fn new(context: *mut c_void, hook: Hook) -> Option<Self> {
-        let arguments = calls::take(hook)?;
+        let frame = stack_pointer(context).wrapping_sub(8);
+        let arguments = calls::take(hook, call(context, frame))?;
         Some(Self { context, arguments })
     }
 }
@@ -228,10 +229,32 @@ impl Context for Returned {
     }
 }
 
+/// Of the traced function's caller at a kprobe or kretprobe.
+#[inline(always)]
+fn stack_pointer(context: *mut c_void) -> u64 {
+    load_at!(context, 0 => 152; 0)
+}
+
+/// The call that has its return address there. At its entry and at its exit these registers are the same: they are the
+/// caller's. `r15`, `r14`, `r13`, `r12`, `rbp` and `rbx` are the first six words of `struct pt_regs`.
+#[inline(always)]
+fn call(context: *mut c_void, frame: u64) -> Call {
+    /// Any large odd number: what differs in one register stays different, wherever the others go.
+    const MIX: u64 = 0x61c8_8647;
+    let mut mark = notes::current_task();
+    let mut index = 0;
+    while index < 6 {
+        let register = load_at!(context, 0 => 0, 1 => 8, 2 => 16, 3 => 24, 4 => 32, 5 => 40; index);
+        mark = mark.wrapping_mul(MIX).wrapping_add(register);
+        index += 1;
+    }
+    Call { frame, mark }
+}
+
 /// Notes the arguments of `hook` for the kretprobe of the same call.
 #[inline(always)]
 pub(crate) fn note_arguments<const HOOK: u8>(context: *mut c_void, hook: Hook) {
     let entered = Entered::<HOOK>::new(context);
     let words = [entered.arg(0), entered.arg(1), entered.arg(2), entered.arg(3)];
-    calls::put(hook, words);
+    calls::put(hook, call(context, stack_pointer(context)), words);
 }
