@@ -263,6 +263,9 @@ impl Session for LiveSession {
         if self.arrays.has_bursts() {
             timeout = timeout.min(BURST_AGE);
         }
+        if let Some(look) = self.rings.next_look() {
+            timeout = timeout.min(look);
+        }
         if let Some(next_ns) = self.puller.next_try_ns() {
             timeout = timeout.min(Duration::from_nanos(next_ns.saturating_sub(now_ns())));
         }

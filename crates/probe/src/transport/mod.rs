@@ -9,12 +9,14 @@ pub mod ring;
 mod ring_tests;
 mod session;
 
+use std::time::Duration;
+
 use p2p_trace_common::Ring;
 
 pub use session::{Attach, Image, Request, Session, SessionError};
 
 use crate::rings::RingPlan;
-use ring::{Reader, View};
+use ring::{Reader, STALL_LOOK_NS, View};
 
 use p2p_trace_model::{
     accounting::Position,
@@ -68,6 +70,12 @@ impl Rings {
             self.turn = (self.turn + 1) % self.readers.len();
         }
         batch.watermark_ns = self.watermark_ns();
+    }
+
+    /// When to look again at the latest: soon, while a record that is not finished holds up the stream.
+    pub(crate) fn next_look(&self) -> Option<Duration> {
+        let is_stalled = self.readers.iter().any(Reader::is_stalled);
+        is_stalled.then_some(Duration::from_nanos(STALL_LOOK_NS))
     }
 
     /// Takes everything that is left, once the programs are detached: what is still being written is given

@@ -21,9 +21,13 @@ use p2p_trace_model::{
 /// 64-bit words in a slot.
 pub(crate) const SLOT_WORDS: usize = SLOT_SIZE / 8;
 
-/// How long a record may stay unfinished before it is given up. Programs run for microseconds; only a
-/// stalled virtual CPU comes near this.
-pub(crate) const STALL_LIMIT_NS: u64 = 1_000_000_000;
+/// How long an unfinished record may hold up the stream before it is given up, counted from the last look at the ring before it was
+/// claimed. Programs run for microseconds; only one that is preempted, or a stalled virtual CPU, comes near this.
+pub(crate) const STALL_LIMIT_NS: u64 = 90_000_000;
+/// Whoever looks has to have seen it unfinished for so long: what it finds after a pause of its own has its time, too.
+pub(crate) const STALL_SEEN_NS: u64 = 40_000_000;
+/// How often to look at a ring that is held up, at least.
+pub(crate) const STALL_LOOK_NS: u64 = 10_000_000;
 
 /// Loads of a head that are remembered to bound the age of what is not yet delivered.
 const HISTORY: usize = 64;
@@ -82,7 +86,7 @@ pub(super) struct Reader {
     /// Heads with a time before they were loaded: what lies at or behind a head is younger than its time.
     /// The first entry is the youngest that bounds `next`.
     history: VecDeque<(u64, u64)>,
-    /// A position that is pending, and since when.
+    /// What stood before this head was claimed at this time already, and not all of it is written yet.
     stalled: Option<(u64, u64)>,
     /// A loss that may grow, and whose end in time is not known yet.
     open: Option<Loss>,
@@ -190,13 +194,16 @@ impl Reader {
     }
 
     fn is_given_up(&mut self, view: &View<'_>) -> bool {
-        let since_ns = match self.stalled {
-            Some((position, since_ns)) if position == self.next => since_ns,
-            _ => self.now_ns,
-        };
-        self.stalled = Some((self.next, since_ns));
+        let &mut (_, since_ns) = self.stalled.get_or_insert((self.target, self.now_ns));
         let lapped = view.head().saturating_sub(self.next) >= view.capacity() - margin(view);
-        lapped || self.now_ns.saturating_sub(since_ns) >= STALL_LIMIT_NS
+        let seen_ns = self.now_ns.saturating_sub(since_ns);
+        let age_ns = self.now_ns.saturating_sub(self.bound_ns());
+        lapped || seen_ns >= STALL_SEEN_NS && age_ns >= STALL_LIMIT_NS
+    }
+
+    /// Whether a record that is not finished holds up the stream.
+    pub(super) const fn is_stalled(&self) -> bool {
+        self.stalled.is_some()
     }
 
     /// Counts `next` to `last` as lost.
@@ -233,7 +240,7 @@ impl Reader {
 
     fn advance(&mut self, next: u64) {
         self.next = next;
-        self.stalled = None;
+        self.stalled.take_if(|(head, _)| *head <= next);
         self.forget();
     }
 }

@@ -22,7 +22,7 @@ use proptest::prelude::*;
 
 use super::{
     Memory, Rings,
-    ring::{SLOT_WORDS, STALL_LIMIT_NS, View},
+    ring::{SLOT_WORDS, STALL_LIMIT_NS, STALL_SEEN_NS, View},
 };
 use crate::rings::RingPlan;
 
@@ -272,11 +272,58 @@ fn a_claimed_record_holds_the_watermark_until_it_is_given_up() {
     shared.produce(Ring::Rare, |_| ());
     rings.poll(&shared, now + 1_000_000, 10, &mut batch);
     assert_eq!((batch.records.len(), batch.watermark_ns), (0, before));
+    rings.poll(&shared, now + STALL_LIMIT_NS - 1_000_000, 10, &mut batch);
+    assert_eq!((batch.records.len(), batch.watermark_ns), (0, before));
     rings.poll(&shared, now + 1_000_000 + STALL_LIMIT_NS, 10, &mut batch);
     assert_eq!((batch.records.len(), batch.losses.len()), (1, 1));
     let loss = batch.losses[0];
     assert_eq!((loss.first, loss.last, loss.reason, loss.from_ns), (0, 0, Reason::Abandoned, before));
     assert!(batch.watermark_ns > before);
+}
+
+/// A reader that looked just before, and then not for as long as it does at most.
+#[test]
+fn whoever_stands_still_holds_the_stream_for_a_tenth_of_a_second_at_most() {
+    const IDLE_NS: u64 = 50_000_000;
+    for standing in 1..=3 {
+        let shared = Shared::new(8);
+        let mut rings = Rings::new(&one_ring(1), RUN);
+        let (mut batch, claimed) = (Batch::default(), 10_000_000_000);
+        rings.poll(&shared, claimed, 10, &mut batch);
+        assert_eq!(rings.next_look(), None);
+        for _ in 0..standing {
+            shared.claim(Ring::Hot);
+        }
+        shared.produce(Ring::Hot, |_| ());
+        let mut now = claimed + IDLE_NS;
+        rings.poll(&shared, now, 10, &mut batch);
+        while batch.records.is_empty() {
+            now += rings.next_look().expect("it is held up").as_nanos() as u64;
+            rings.poll(&shared, now, 10, &mut batch);
+        }
+        assert!(
+            now - claimed <= 100_000_000,
+            "{standing} standing producers hold it for {} ns",
+            now - claimed
+        );
+        assert_eq!(rings.next_look(), None);
+    }
+}
+
+/// It was the reader that did not look for long.
+#[test]
+fn what_is_seen_late_has_its_time() {
+    let shared = Shared::new(8);
+    let mut rings = Rings::new(&one_ring(1), RUN);
+    let (mut batch, now) = (Batch::default(), 10_000_000_000);
+    rings.poll(&shared, now, 10, &mut batch);
+    shared.claim(Ring::Hot);
+    rings.poll(&shared, now + 5_000_000_000, 10, &mut batch);
+    rings.poll(&shared, now + 5_000_000_000 + STALL_SEEN_NS - 1, 10, &mut batch);
+    assert!(batch.losses.is_empty());
+    rings.poll(&shared, now + 5_000_000_000 + STALL_SEEN_NS, 10, &mut batch);
+    rings.poll(&shared, now + 5_000_000_000 + STALL_SEEN_NS + 1, 10, &mut batch);
+    assert_eq!(batch.losses.len(), 1);
 }
 
 #[test]
