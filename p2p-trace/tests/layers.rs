@@ -51,7 +51,17 @@ mod tests {
         },
         Layers {
             folder: "crates/probe",
-            modules: &["kernel", "hook_table", "layout", "arming", "plan", "rings", "transport", "live"],
+            modules: &[
+                "kernel",
+                "hook_table",
+                "layout",
+                "arming",
+                "plan",
+                "rings",
+                "transport",
+                "ways",
+                "live",
+            ],
         },
         Layers {
             folder: "p2p-trace",

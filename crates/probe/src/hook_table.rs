@@ -136,6 +136,10 @@ pub const TABLE: &[Row] = &[
         "block requests with removed pages"),
 ];
 
+/// What it is all about, named first wherever hooks are listed: an allocation, then the steps of a teardown that must come in this
+/// order.
+pub const MISSION: [Hook; 4] = [Hook::Alloc, Hook::MemremapRelease, Hook::Remove, Hook::Release];
+
 impl Row {
     /// The row of a hook.
     #[must_use]
@@ -159,6 +163,15 @@ mod tests {
         for &hook in Hook::ALL {
             assert_eq!(TABLE.iter().filter(|row| row.hook == hook).count(), 1, "{}", hook.name());
         }
+    }
+
+    #[test]
+    fn the_functions_named_first_are_those_of_the_mission() {
+        let function = |hook| Row::of(hook).unwrap().functions;
+        let functions: Vec<_> = MISSION.iter().flat_map(|&hook| function(hook)).copied().collect();
+        let expected =
+            ["pci_alloc_p2pmem", "devm_memremap_pages_release", "arch_remove_memory", "pci_p2pdma_release"];
+        assert_eq!(functions, expected);
     }
 
     #[test]

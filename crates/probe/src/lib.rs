@@ -2,7 +2,7 @@
 //!
 //! [`kernel`] reads what the kernel says of itself. [`hook_table`] says which functions are wanted, [`plan`] what the running
 //! kernel has of them, [`rings`] how large their rings are, [`layout`] where the fields lie that the programs read, `arming` when the hooks of hot functions
-//! are attached. [`transport`] drains the rings that the programs write into. `live` loads and attaches the programs:
+//! are attached, and [`ways`] how. [`transport`] drains the rings that the programs write into. `live` loads and attaches the programs:
 //! only it needs aya, and only with the feature of that name it is there.
 
 #![cfg_attr(not(feature = "live"), allow(dead_code, reason = "most of it is for the session"))]
@@ -24,3 +24,4 @@ pub mod rings;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;
+pub mod ways;

@@ -24,6 +24,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
         kernel::{Kernel, KernelRoot},
         live::{LiveSession, ProbeError},
         transport::Attach,
+        ways::Ways,
     };
 
     let root = KernelRoot::default();
@@ -40,6 +41,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
                        attach by fentry (--attach fentry)";
         bail!(Refusal::new(Exit::NoRights, message));
     }
+    let ways = Ways::of(request.attach, &kernel);
     let symbols = kernel.symbols.context("cannot read the kernel's symbols in /proc/kallsyms")?;
     let btf = kernel.btf.with_context(|| {
         format!(
@@ -48,17 +50,18 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
         )
     })?;
     let is_interrupted = || stop.is_set_while_attaching();
-    let session = LiveSession::start(&root, &symbols, &btf, request, &is_interrupted).map_err(|error| {
-        if matches!(error, ProbeError::Interrupted) {
-            stop.end_by_signal();
-        }
-        let exit = match error {
-            ProbeError::Device(_) => Exit::Usage,
-            _ => Exit::Error,
-        };
-        // With its causes: the refusal replaces the error.
-        Refusal::new(exit, format!("{:#}", anyhow::Error::new(error)))
-    })?;
+    let session =
+        LiveSession::start(&root, &symbols, &btf, request, ways, &is_interrupted).map_err(|error| {
+            if matches!(error, ProbeError::Interrupted) {
+                stop.end_by_signal();
+            }
+            let exit = match error {
+                ProbeError::Device(_) => Exit::Usage,
+                _ => Exit::Error,
+            };
+            // With its causes: the refusal replaces the error.
+            Refusal::new(exit, format!("{:#}", anyhow::Error::new(error)))
+        })?;
     let symbols = Box::new(super::symbols::KernelSymbols::new(root, symbols));
     Ok(Opened { session: Box::new(session), symbols })
 }

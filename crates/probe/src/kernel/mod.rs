@@ -9,6 +9,8 @@ pub mod config;
 pub mod cpus;
 pub mod devices;
 pub mod lockdown;
+pub mod patching;
+mod realtime;
 pub mod release;
 pub mod rights;
 mod root;
@@ -27,6 +29,7 @@ use btf::{Btf, BtfError};
 use config::KernelConfig;
 use devices::P2pDevice;
 use lockdown::Lockdown;
+use patching::Patching;
 use release::Release;
 use rights::Rights;
 use symbols::Symbols;
@@ -46,6 +49,8 @@ pub struct Kernel {
     pub lockdown: Lockdown,
     /// What this process may do.
     pub rights: Rights,
+    /// It is a real-time kernel.
+    pub is_realtime: bool,
     /// Possible CPUs, counted as the highest index plus one.
     pub possible_cpus: Option<u32>,
     /// Devices that offer peer-to-peer memory now.
@@ -84,8 +89,10 @@ impl Kernel {
             let panicked = |_panic| Err(io::Error::other("the thread that reads them panicked"));
             (symbols.join().unwrap_or_else(panicked), btf)
         });
+        let config = KernelConfig::read(root, &release);
         Ok(Self {
-            config: KernelConfig::read(root, &release),
+            is_realtime: realtime::is(root, &config),
+            config,
             lockdown: Lockdown::read(root),
             rights: Rights::read(root),
             possible_cpus: cpus::count_possible(root).ok(),
@@ -113,6 +120,11 @@ impl Kernel {
         LossAccounting::of(&self.release, self.btf.as_ref().ok())
     }
 
+    /// Whether its functions can be live-patched beside fentry.
+    pub fn patching(&self) -> Patching {
+        Patching::of(&self.release, self.btf.as_ref().ok(), &self.config)
+    }
+
     /// Whether this kernel can be traced by this process, and what stands in the way.
     pub fn traceability(&self) -> Traceability {
         Traceability::judge(&Facts {
@@ -121,6 +133,9 @@ impl Kernel {
             bpf_option: self.config.setting("BPF_SYSCALL"),
             kprobes_option: self.config.setting("KPROBE_EVENTS"),
             has_p2pdma: self.has_p2pdma(),
+            is_realtime: self.is_realtime,
+            has_fetch_add: self.loss_accounting().exact,
+            patching: self.patching(),
             types: match &self.btf {
                 Ok(_) if self.offers_btf => TypeSource::Kernel,
                 Ok(_) => TypeSource::File,

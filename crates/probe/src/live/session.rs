@@ -39,6 +39,7 @@ use crate::{
     },
     live::attach::Hooks,
     transport::{Image, Request, Rings, Session, SessionError},
+    ways::Ways,
 };
 
 /// How often the stream gets a `tick`, and takers are looked up, at most.
@@ -91,6 +92,7 @@ impl LiveSession {
         symbols: &Symbols,
         btf: &Btf,
         request: &Request,
+        ways: Ways,
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, ProbeError> {
         let Prepared { mut ebpf, kernel_types, plan, rings, config, features, devices } =
@@ -105,7 +107,7 @@ impl LiveSession {
         let flush = load_helper(&mut ebpf, "flush_bursts")?;
         let vmemmap = vmemmap(&mut ebpf, &config)?;
         let mut puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
-        let mut hooks = Hooks::new(ebpf, kernel_types, plan, request.attach, features);
+        let mut hooks = Hooks::new(ebpf, kernel_types, plan, ways, features);
         tracing::debug!("attaching");
         hooks.attach_all(is_interrupted)?;
         tracing::debug!("attached");

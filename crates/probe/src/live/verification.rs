@@ -5,6 +5,7 @@ use crate::live::attach::{Count, Hooks};
 use crate::{
     kernel::{KernelRoot, btf::Btf, symbols::Symbols},
     transport::Request,
+    ways::Ways,
 };
 
 /// What the verifier made of the programs that tracing would load here.
@@ -40,12 +41,12 @@ impl Verification {
         symbols: &Symbols,
         btf: &Btf,
         request: &Request,
+        ways: Ways,
     ) -> Result<Self, ProbeError> {
         let request = Request { ring_size: Some(0), ..request.clone() };
         let prepared = Prepared::new(root, symbols, btf, &request)?;
         let (config, features) = (prepared.config, prepared.features);
-        let mut hooks =
-            Hooks::new(prepared.ebpf, prepared.kernel_types, prepared.plan, request.attach, features);
+        let mut hooks = Hooks::new(prepared.ebpf, prepared.kernel_types, prepared.plan, ways, features);
         let refused = hooks.load();
         let mut programs = hooks.verified(|ebpf| {
             let statistics = Statistics::new(&completed(&config, features), ebpf)

@@ -1,9 +1,12 @@
 //! How each hook of the table would be attached here. Nothing is attached to find out.
 
+use p2p_trace_model::event;
 use p2p_trace_probe::{
-    hook_table::{Need, Row},
+    hook_table::{self, Need, Row},
     kernel::Kernel,
     plan::Plan,
+    transport::Attach,
+    ways::Ways,
 };
 
 use crate::render::doctor::{HookReport, Method};
@@ -29,7 +32,13 @@ pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
         let required = row.need == Need::Required && !unavailable.absent;
         Some(HookReport { required, reason: Some(unavailable.reason.clone()), ..report(row) })
     });
-    planned.chain(unavailable).collect()
+    let mut hooks: Vec<_> = planned.chain(unavailable).collect();
+    // Stable: the others stay in the order of the table.
+    hooks.sort_by_key(|hook| {
+        let place = hook_table::MISSION.iter().position(|first| first.name() == hook.hook);
+        place.unwrap_or(hook_table::MISSION.len())
+    });
+    hooks
 }
 
 fn report(row: &Row) -> HookReport {
@@ -49,7 +58,12 @@ fn method(kernel: &Kernel) -> (Method, Option<String>) {
         return (Method::None, Some("rights are missing".to_owned()));
     }
     if kernel.offers_btf {
-        return (Method::Fentry, None);
+        return match Ways::of(Attach::Auto, kernel).first() {
+            Some(event::Method::Kprobe) => {
+                (Method::Kprobe, Some("fentry would be in the way of live patches".to_owned()))
+            }
+            _ => (Method::Fentry, None),
+        };
     }
     let reason = "the kernel offers no BTF of its own, which fentry needs".to_owned();
     if kernel.rights.allows_kprobes() { (Method::Kprobe, Some(reason)) } else { (Method::None, Some(reason)) }

@@ -13,7 +13,8 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
     use crate::render::doctor::ProgramReport;
     use p2p_trace_probe::{
         live::verification::{Verification, Verified},
-        transport::Request,
+        transport::{Attach, Request},
+        ways::Ways,
     };
 
     let (Ok(symbols), Ok(btf)) = (&kernel.symbols, &kernel.btf) else {
@@ -21,7 +22,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
     };
     let request =
         Request { kernel_btf: args.kernel_btf.as_deref().map(Path::to_owned), ..Request::default() };
-    match Verification::of(root, symbols, btf, &request) {
+    match Verification::of(root, symbols, btf, &request, Ways::of(Attach::Auto, kernel)) {
         Ok(verification) => VerificationReport {
             cpus: Some(verification.cpus),
             instructions: verification.total(),

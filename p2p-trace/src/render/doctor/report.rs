@@ -10,6 +10,7 @@ use p2p_trace_probe::kernel::{
     config::{OPTIONS, Setting},
     devices::P2pDevice,
     lockdown::Lockdown,
+    patching::Patching,
     rights::{Capability, Limit, Rights},
     traceability::{Problem, ProblemKind, Traceability},
 };
@@ -92,6 +93,8 @@ pub struct KernelReport {
     pub possible_cpus: Option<u32>,
     /// Its lockdown level.
     pub lockdown: Lockdown,
+    /// Whether its functions can be live-patched beside fentry.
+    pub live_patches: Patching,
     /// Its types.
     pub btf: TypesReport,
     /// Its symbols.
@@ -271,6 +274,7 @@ impl KernelReport {
             release: kernel.release.to_string(),
             possible_cpus: kernel.possible_cpus,
             lockdown: kernel.lockdown,
+            live_patches: kernel.patching(),
             btf: TypesReport {
                 path: kernel.btf_path.clone(),
                 types: kernel.btf.as_ref().ok().map(Btf::type_count),

@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use p2p_trace_probe::kernel::{
     accounting::{LossAccounting, Misses},
     devices::P2pDevice,
+    patching::Patching,
 };
 
 use p2p_trace_model::accounting::RingSizes;
@@ -52,6 +53,12 @@ impl Display for KernelReport {
         };
         writeln!(f, "  symbols   {symbols}")?;
         writeln!(f, "  lockdown  {}", self.lockdown)?;
+        let patches = match self.live_patches {
+            Patching::Shared => "live patches and fentry can have the same function",
+            Patching::Exclusive => "a function has either a live patch or fentry, whichever is first",
+            Patching::Never => "no live patches",
+        };
+        writeln!(f, "  patches   {patches}")?;
         match &self.config.path {
             Some(path) => writeln!(f, "  config    {}", path.display())?,
             None => writeln!(f, "  config    not found")?,

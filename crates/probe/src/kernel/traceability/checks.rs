@@ -4,6 +4,7 @@ use super::{Cause, Facts, Problem, ProblemKind, TypeSource};
 use crate::kernel::{
     config::Setting,
     lockdown::Lockdown,
+    patching::Patching,
     rights::{Capability, Limit},
 };
 
@@ -16,6 +17,7 @@ const MEMLOCK_WANTED: u64 = 64 << 20;
 pub(super) fn all(facts: &Facts<'_>) -> Vec<Problem> {
     let checks = [
         check_age,
+        check_realtime,
         check_p2pdma,
         check_bpf,
         check_types,
@@ -24,6 +26,7 @@ pub(super) fn all(facts: &Facts<'_>) -> Vec<Problem> {
         check_capabilities,
         check_fentry,
         check_kprobes,
+        check_patching,
         check_memlock,
         check_symbols,
     ];
@@ -38,6 +41,23 @@ fn check_age(facts: &Facts<'_>) -> Option<Problem> {
             ProblemKind::TooOld,
             format!("Linux {} is older than {major}.{minor}", facts.release),
             "boot a newer kernel",
+        )
+    })
+}
+
+/// Without atomic operations that return a value, records are kept apart by a flag of their CPU, which takes programs that are
+/// never suspended.
+fn check_realtime(facts: &Facts<'_>) -> Option<Problem> {
+    (facts.is_realtime && !facts.has_fetch_add).then(|| {
+        Problem::block(
+            Cause::Kernel,
+            ProblemKind::Realtime,
+            format!(
+                "Linux {} is a real-time kernel (CONFIG_PREEMPT_RT), whose BPF programs are preempted, and has no atomic \
+                 fetch-and-add for them (since 5.12), so that records would destroy each other",
+                facts.release
+            ),
+            "boot a kernel without CONFIG_PREEMPT_RT, or a newer one",
         )
     })
 }
@@ -173,6 +193,24 @@ fn check_kprobes(facts: &Facts<'_>) -> Option<Problem> {
     } else {
         Problem::block(exit, ProblemKind::NoKprobes, what, remedy)
     })
+}
+
+/// What fentry has a function by is what a live patch has it by, and before 6.0 only one may.
+fn check_patching(facts: &Facts<'_>) -> Option<Problem> {
+    if facts.patching != Patching::Exclusive || facts.types != TypeSource::Kernel {
+        return None;
+    }
+    let has_kprobes = facts.kprobes_option != Setting::No && facts.rights.allows_kprobes();
+    let remedy = if has_kprobes {
+        "kprobes are used instead, which cost more but are in nobody's way (--attach fentry: fentry all the same)"
+    } else {
+        "kprobes are not possible either, so live patches of the traced functions are refused (EBUSY) until the trace ends"
+    };
+    Some(Problem::limit(
+        ProblemKind::Patching,
+        "a function that fentry is attached to cannot be live-patched on this kernel (before Linux 6.0), nor the other way round",
+        remedy,
+    ))
 }
 
 /// Kernels before 5.11 charge maps to the limit on locked memory; newer ones to the control group.

@@ -9,7 +9,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{config::Setting, lockdown::Lockdown, release::Release, rights::Rights};
+use super::{config::Setting, lockdown::Lockdown, patching::Patching, release::Release, rights::Rights};
 
 /// Where the kernel's types come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,12 @@ pub struct Facts<'a> {
     pub kprobes_option: Setting,
     /// Whether the kernel's p2pdma functions were found; `None` if neither symbols nor types could be read.
     pub has_p2pdma: Option<bool>,
+    /// It is a real-time kernel.
+    pub is_realtime: bool,
+    /// Its BPF has atomic operations that return a value.
+    pub has_fetch_add: bool,
+    /// Whether its functions can be live-patched beside fentry.
+    pub patching: Patching,
     /// Where its types come from.
     pub types: TypeSource,
     /// Its lockdown level.
@@ -58,6 +64,8 @@ pub enum ProblemKind {
     Unreadable,
     /// The kernel is older than any supported one.
     TooOld,
+    /// A real-time kernel without what it takes to trace one.
+    Realtime,
     /// The kernel cannot load BPF programs.
     NoBpf,
     /// The kernel's types are not known.
@@ -72,6 +80,8 @@ pub enum ProblemKind {
     NoFentry,
     /// Functions cannot be attached to by kprobe.
     NoKprobes,
+    /// A function cannot be live-patched beside fentry.
+    Patching,
     /// Addresses cannot be named.
     HiddenSymbols,
     /// The limit on locked memory may be too small.

@@ -21,6 +21,9 @@ fn judge(release: &str, change: impl FnOnce(&mut Facts<'_>, &mut Rights)) -> Tra
         bpf_option: Setting::Yes,
         kprobes_option: Setting::Yes,
         has_p2pdma: Some(true),
+        is_realtime: false,
+        has_fetch_add: true,
+        patching: Patching::Shared,
         types: TypeSource::Kernel,
         lockdown: Lockdown::None,
         rights: &nobody,
@@ -64,6 +67,10 @@ fn kernels_that_cannot_be_traced() {
         facts.p2pdma_option = Setting::Unknown;
     });
     let old = judge("5.4.0-150-generic", |_, _| {});
+    let realtime = judge("5.10.0-32-rt-amd64", |facts, _| {
+        facts.is_realtime = true;
+        facts.has_fetch_add = false;
+    });
     let no_bpf = judge("6.1.0", |facts, _| facts.bpf_option = Setting::No);
     let no_btf = judge("6.1.0", |facts, _| {
         facts.types = TypeSource::None("no such file".to_owned());
@@ -73,7 +80,7 @@ fn kernels_that_cannot_be_traced() {
         facts.p2pdma_option = Setting::Unknown;
         facts.types = TypeSource::None("no such file".to_owned());
     });
-    insta::assert_snapshot!([debian, no_config, old, no_bpf, no_btf, blind].map(|answer| told(&answer)).join("\n\n"), @"
+    insta::assert_snapshot!([debian, no_config, old, realtime, no_bpf, no_btf, blind].map(|answer| told(&answer)).join("\n\n"), @"
     Some(Kernel)
     ! CONFIG_PCI_P2PDMA is not set in 6.1.0-56-amd64: boot a kernel with it (Debian's have it from 6.13.7 on)
 
@@ -82,6 +89,9 @@ fn kernels_that_cannot_be_traced() {
 
     Some(Kernel)
     ! Linux 5.4.0-150-generic is older than 5.10: boot a newer kernel
+
+    Some(Kernel)
+    ! Linux 5.10.0-32-rt-amd64 is a real-time kernel (CONFIG_PREEMPT_RT), whose BPF programs are preempted, and has no atomic fetch-and-add for them (since 5.12), so that records would destroy each other: boot a kernel without CONFIG_PREEMPT_RT, or a newer one
 
     Some(Kernel)
     ! CONFIG_BPF_SYSCALL is not set in 6.1.0: boot a kernel with it
@@ -138,8 +148,13 @@ fn users_that_may_trace_with_limits() {
         rights.perf_event_paranoid = Some(2);
     });
     let no_kprobes = judge("7.3.4", |facts, _| facts.kprobes_option = Setting::No);
+    let unpatched = judge("5.10.223", |facts, _| facts.patching = Patching::Exclusive);
+    let in_the_way = judge("5.15.0", |facts, rights| {
+        facts.patching = Patching::Exclusive;
+        rights.capabilities = both;
+    });
     insta::assert_snapshot!(
-        [paranoid, restricted, file, old, no_kprobes].map(|answer| told(&answer)).join("\n\n"),
+        [paranoid, restricted, file, old, no_kprobes, unpatched, in_the_way].map(|answer| told(&answer)).join("\n\n"),
         @"
         None
         - kernel.perf_event_paranoid is 3, so kprobes need CAP_SYS_ADMIN; only what fentry can attach to is traced: run with sudo, or set it to 2
@@ -156,8 +171,20 @@ fn users_that_may_trace_with_limits() {
 
         None
         - CONFIG_KPROBE_EVENTS is not set in 7.3.4; only what fentry can attach to is traced: boot a kernel with it
+
+        None
+        - a function that fentry is attached to cannot be live-patched on this kernel (before Linux 6.0), nor the other way round: kprobes are used instead, which cost more but are in nobody's way (--attach fentry: fentry all the same)
+
+        None
+        - kernel.perf_event_paranoid is 3, so kprobes need CAP_SYS_ADMIN; only what fentry can attach to is traced: run with sudo, or set it to 2
+        - a function that fentry is attached to cannot be live-patched on this kernel (before Linux 6.0), nor the other way round: kprobes are not possible either, so live patches of the traced functions are refused (EBUSY) until the trace ends
         "
     );
+}
+
+#[test]
+fn a_newer_real_time_kernel_can_be_traced() {
+    assert!(judge("6.12.1-rt", |facts, _| facts.is_realtime = true).is_possible());
 }
 
 #[test]

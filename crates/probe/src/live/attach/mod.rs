@@ -23,7 +23,7 @@ use super::{error::ProbeError, setup::Features, verification::Verified};
 use crate::{
     hook_table::{Need, Row},
     plan::{Plan, Planned, Unavailable},
-    transport::Attach,
+    ways::Ways,
 };
 
 /// Threads that close links. More of them only wait for the locks of the kernel's probes.
@@ -51,7 +51,7 @@ pub(super) struct Hooks {
     ebpf: Ebpf,
     /// The running kernel's own types, which fentry needs.
     btf: Option<aya::Btf>,
-    attach: Attach,
+    ways: Ways,
     kprobes_count: bool,
     all: Vec<Hooked>,
     unavailable: Vec<HookStatus>,
@@ -61,17 +61,11 @@ pub(super) struct Hooks {
 
 impl Hooks {
     /// Nothing is attached yet.
-    pub(super) fn new(
-        ebpf: Ebpf,
-        btf: Option<aya::Btf>,
-        plan: Plan,
-        attach: Attach,
-        features: Features,
-    ) -> Self {
+    pub(super) fn new(ebpf: Ebpf, btf: Option<aya::Btf>, plan: Plan, ways: Ways, features: Features) -> Self {
         Self {
             ebpf,
             btf,
-            attach,
+            ways,
             kprobes_count: features.kprobe_misses,
             unavailable: plan.unavailable.iter().map(status_of_unavailable).collect(),
             all: plan.planned.into_iter().map(Hooked::new).collect(),
@@ -84,7 +78,7 @@ impl Hooks {
         let attacher = Attacher {
             ebpf: &mut self.ebpf,
             btf: self.btf.as_ref(),
-            attach: self.attach,
+            ways: self.ways,
             kprobes_count: self.kprobes_count,
         };
         (attacher, &mut self.all)

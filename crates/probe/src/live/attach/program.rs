@@ -21,7 +21,7 @@ use crate::{
     hook_table::{Point, Row},
     live::{refusal::load_error, sys},
     plan::Planned,
-    transport::Attach,
+    ways::Ways,
 };
 
 /// Threads that load programs: there are some fifty, of some ten milliseconds each.
@@ -55,8 +55,8 @@ pub(crate) struct Attacher<'a> {
     pub ebpf: &'a mut Ebpf,
     /// The running kernel's BTF; without it there is no fentry.
     pub btf: Option<&'a Btf>,
-    /// What the user asked for.
-    pub attach: Attach,
+    /// How it may be done.
+    pub ways: Ways,
     /// The kernel counts the hits that a kprobe dropped (6.7 and later).
     pub kprobes_count: bool,
 }
@@ -92,7 +92,7 @@ impl Attacher<'_> {
     pub(crate) fn load_all(&mut self, planned: &[&Planned]) {
         let mut functions = HashMap::new();
         for Planned { row, function, .. } in planned.iter().copied() {
-            if self.attach == Attach::Kprobe {
+            if self.ways.first() == Some(Method::Kprobe) {
                 let names = kprobe_suffixes(row).iter().map(|suffix| program_name(row, suffix));
                 functions.extend(names.map(|name| (name, *function)));
             } else {
@@ -124,23 +124,21 @@ impl Attacher<'_> {
     ///
     /// A sentence that says why no permitted way works.
     pub(crate) fn attach(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
-        let mut reason = None;
-        if self.attach != Attach::Kprobe {
-            match self.by_fentry(row, function) {
-                Ok(attached) => return Ok(attached),
-                Err(error) => reason = Some(format!("fentry: {error}")),
+        let mut reasons = Vec::new();
+        for method in self.ways.iter() {
+            let attached = match method {
+                Method::Fentry => self.by_fentry(row, function),
+                Method::Kprobe => self.by_kprobe(row, function),
+            };
+            match attached {
+                Ok(attached) => {
+                    let fallback = (!reasons.is_empty()).then(|| reasons.join("; "));
+                    return Ok(Attached { fallback, ..attached });
+                }
+                Err(error) => reasons.push(format!("{}: {error}", method.name())),
             }
         }
-        if self.attach == Attach::Fentry {
-            return Err(reason.unwrap_or_default());
-        }
-        match self.by_kprobe(row, function) {
-            Ok(attached) => Ok(Attached { fallback: reason, ..attached }),
-            Err(error) => Err(match reason {
-                Some(reason) => format!("{reason}; kprobe: {error}"),
-                None => format!("kprobe: {error}"),
-            }),
-        }
+        Err(reasons.join("; "))
     }
 
     /// Loads the programs of a hook without attaching them, so that attaching is quick and cannot fail in
@@ -150,17 +148,18 @@ impl Attacher<'_> {
     ///
     /// A sentence that says why no permitted way works.
     pub(crate) fn prepare(&mut self, row: &Row, function: &str) -> Result<Method, String> {
-        if self.attach != Attach::Kprobe {
-            match self.load_fentry(row, function) {
-                Ok(_) => return Ok(Method::Fentry),
-                Err(error) if self.attach == Attach::Fentry => return Err(format!("fentry: {error}")),
-                Err(_) => {}
+        let mut reasons = Vec::new();
+        for method in self.ways.iter() {
+            let loaded = match method {
+                Method::Fentry => self.load_fentry(row, function).map(drop),
+                Method::Kprobe => self.load_kprobes(row),
+            };
+            match loaded {
+                Ok(()) => return Ok(method),
+                Err(error) => reasons.push(format!("{}: {error}", method.name())),
             }
         }
-        for suffix in kprobe_suffixes(row) {
-            self.load_kprobe(&program_name(row, suffix)).map_err(|error| format!("kprobe: {error}"))?;
-        }
-        Ok(Method::Kprobe)
+        Err(reasons.join("; "))
     }
 
     fn program(&mut self, name: &str) -> Result<&mut Program, String> {
@@ -183,6 +182,12 @@ impl Attacher<'_> {
         };
         let link = link.map_err(|error| describe(&error))?;
         Ok(Attached { method: Method::Fentry, fallback: None, links: vec![link], programs: vec![name] })
+    }
+
+    fn load_kprobes(&mut self, row: &Row) -> Result<(), String> {
+        kprobe_suffixes(row)
+            .iter()
+            .try_for_each(|suffix| self.load_kprobe(&program_name(row, suffix)).map(drop))
     }
 
     fn load_kprobe(&mut self, name: &str) -> Result<&mut KProbe, String> {
