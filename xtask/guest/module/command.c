@@ -243,6 +243,8 @@ static const struct command commands[] = {
 	{ "free-later", "HANDLE MILLISECONDS", TARGET_NONE, 2, 2, run_free_later },
 	{ "free-all", "", TARGET_NONE, 0, 0, run_free_all },
 	{ "let-go", "", TARGET_NONE, 0, 0, run_let_go },
+	{ "patch", "", TARGET_NONE, 0, 0, run_patch },
+	{ "unpatch", "", TARGET_NONE, 0, 0, run_unpatch },
 	{ "free-size", "HANDLE SIZE", TARGET_NONE, 2, 2, run_free_size },
 	{ "free-keep", "HANDLE", TARGET_HANDLE, 1, 1, run_free_keep },
 	{ "free-at", "BDF ADDRESS SIZE", TARGET_DEVICE, 3, 3, run_free_at },

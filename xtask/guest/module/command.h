@@ -38,6 +38,10 @@ int run_after_removal(const struct call *call);
 /* skip.c */
 int run_skip(const struct call *call);
 
+/* patch.c */
+int run_patch(const struct call *call);
+int run_unpatch(const struct call *call);
+
 /* read.c */
 int run_read(const struct call *call);
 

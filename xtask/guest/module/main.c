@@ -43,6 +43,7 @@ static void __exit p2ptest_exit(void)
 {
 	device_exit();
 	provider_exit();
+	patch_exit();
 	race_exit();
 	removal_exit();
 	memory_exit();

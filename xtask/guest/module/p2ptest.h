@@ -87,6 +87,9 @@ int race_adopt(struct pci_dev *pdev, phys_addr_t start);
 int removal_init(void);
 void removal_exit(void);
 
+/* patch.c: a function in the place of another. */
+void patch_exit(void);
+
 /* command.c */
 int command_run(char *line, char *answer);
 int command_run_words(char **words, int count, char *answer);

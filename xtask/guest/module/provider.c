@@ -4,8 +4,10 @@
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/err.h>
 #include <linux/module.h>
 #include <linux/pci-p2pdma.h>
+#include <linux/platform_device.h>
 
 #include "p2ptest.h"
 
@@ -24,6 +26,10 @@ static bool remove_hold;
 module_param(remove_hold, bool, 0644);
 MODULE_PARM_DESC(remove_hold, "the provider's remove callback does not return before the command let-go");
 
+static bool child;
+module_param(child, bool, 0444);
+MODULE_PARM_DESC(child, "the provider's device has a child, which its remove callback removes");
+
 static DECLARE_COMPLETION(let_go);
 static bool held;	/* a remove callback waits for it */
 
@@ -32,6 +38,18 @@ static int add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
 	int err = pci_p2pdma_add_resource(pdev, bar, size, offset);
 
 	return err ?: race_adopt(pdev, pci_resource_start(pdev, bar) + offset);
+}
+
+/* As drivers of many functions have them: an unbind of the device unbinds its children. */
+static int add_child(struct pci_dev *pdev)
+{
+	struct platform_device *added;
+
+	added = platform_device_register_data(&pdev->dev, "p2ptest-child", PLATFORM_DEVID_AUTO, NULL, 0);
+	if (IS_ERR(added))
+		return PTR_ERR(added);
+	pci_set_drvdata(pdev, added);
+	return 0;
 }
 
 static int provider_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -49,7 +67,7 @@ static int provider_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 			return err;
 	}
 	pci_p2pmem_publish(pdev, true);
-	return 0;
+	return child ? add_child(pdev) : 0;
 }
 
 static void provider_remove(struct pci_dev *pdev)
@@ -62,6 +80,8 @@ static void provider_remove(struct pci_dev *pdev)
 		wait_for_completion(&let_go);
 		WRITE_ONCE(held, false);
 	}
+	if (child)
+		platform_device_unregister(pci_get_drvdata(pdev));
 }
 
 static const struct pci_device_id provider_ids[] = {

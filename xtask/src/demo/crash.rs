@@ -13,12 +13,12 @@ use crate::scenarios::lab::Lab;
 const LAST_WORDS: [&str; 6] = ["p2p-trace: ", "BUG: ", "Oops: ", " Comm: ", "RIP: 0010", "Kernel panic"];
 
 /// Has the kernel die of a use of removed memory, dumps its memory, and shows what is in there.
-pub(super) fn show(mut lab: Lab) -> Result<ExitCode> {
-    say("p2p-trace live &");
+pub(super) fn show(mut lab: Lab, attach: &str) -> Result<ExitCode> {
+    say(format!("p2p-trace live {attach}").trim_end());
     say(
         "echo CARD > unbind    # its pages are removed while they are taken; two seconds later somebody maps one",
     );
-    die(&mut lab, "--kmsg", |_, _, _| Ok(()))?;
+    die(&mut lab, &format!("--kmsg {attach}"), |_, _, _| Ok(()))?;
     println!("On the serial console, of all that the kernel said:");
     for line in last_words(&lab.guest.console()) {
         println!("  {line}");

@@ -18,15 +18,15 @@ const EPILOGUE: Duration = Duration::from_secs(6);
 const READY: &str = "/run/ready.top";
 
 /// Plays the scene and measures it. Two tracers run: one is seen, the other one is evaluated.
-pub(super) fn show(lab: &mut Lab) -> Result<Blockage> {
+pub(super) fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
     println!("The dashboard of the guest follows: `?` shows its keys, `q` leaves it early.");
-    let trace = lab.trace("demo", "")?;
+    let trace = lab.trace("demo", attach)?;
     let stream = {
         let mut tie = Tie::new(lab.guest.terminal()?)?;
         let held = lab.guest.spawn(&hold_command())?;
         lab.wait_for(&format!("pidof sleep | grep -q . && stty -F {DEVICE}"))?;
         fit(lab, &mut tie)?;
-        let shown = start(lab)?;
+        let shown = start(lab, attach)?;
         lab.load_driver()?;
         pause(lab, &mut tie, Duration::from_secs(2))?;
         let read = lab.start_read(BYTES)?;
@@ -47,13 +47,13 @@ pub(super) fn show(lab: &mut Lab) -> Result<Blockage> {
 }
 
 /// Starts the dashboard on the guest's terminal, as one of the kind that this task runs on.
-fn start(lab: &mut Lab) -> Result<Job> {
+fn start(lab: &mut Lab, attach: &str) -> Result<Job> {
     let passed_on: Vec<_> = ["TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE"]
         .into_iter()
         .filter_map(|name| Some(format!("{name}='{}'", std::env::var(name).ok()?.replace('\'', ""))))
         .collect();
     let job = lab.guest.spawn(&format!(
-        "{} setsid -c p2p-trace top --stall-after 10s --ready-file {READY} <{DEVICE} >{DEVICE}",
+        "{} setsid -c p2p-trace top {attach} --stall-after 10s --ready-file {READY} <{DEVICE} >{DEVICE}",
         passed_on.join(" ")
     ))?;
     lab.wait_for(&format!("[ -s {READY} ]"))?;

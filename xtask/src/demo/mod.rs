@@ -15,7 +15,10 @@ use rustix::process::Signal;
 use crate::guest::{Acceleration, Boot, Source, initramfs, kmodule, probe, programs, terminal};
 use crate::host::{cargo::Profile, packages};
 use crate::kernels::{self, GuestKernel};
-use crate::scenarios::lab::{Lab, machine};
+use crate::scenarios::{
+    Method,
+    lab::{Lab, machine},
+};
 use blockage::Blockage;
 
 /// How long the whole show may take.
@@ -37,6 +40,16 @@ pub(crate) struct Options {
     /// Instead: memory is removed while it is taken, as up to Linux 5.1, the kernel dies of its use, and its memory tells why.
     #[arg(long)]
     crash: bool,
+    /// How the tracer attaches; left out, as it likes.
+    #[arg(long, value_enum)]
+    attach: Option<Method>,
+}
+
+impl Options {
+    /// The tracer's option for it, if any.
+    fn attach(&self) -> String {
+        self.attach.map(Method::option).unwrap_or_default()
+    }
 }
 
 /// Runs the demo.
@@ -71,14 +84,16 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
         limit: LIMIT,
     })?;
     if options.crash {
-        return crash::show(lab);
+        return crash::show(lab, &options.attach());
     }
     ensure!(
         lab.has_mmap,
         "Linux {} cannot map p2p memory into user space: the demo needs 6.2 or later",
         kernel.release
     );
-    let blockage = if terminal::is_here() { dashboard::show(&mut lab)? } else { show(&mut lab)? };
+    let attach = options.attach();
+    let blockage =
+        if terminal::is_here() { dashboard::show(&mut lab, &attach)? } else { show(&mut lab, &attach)? };
     lab.guest.power_off()?;
     blockage.judge()?;
     println!("{blockage}");
@@ -86,16 +101,18 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
 }
 
 /// Plays the scene and measures it. Two tracers run: one is seen, the other one is evaluated.
-fn show(lab: &mut Lab) -> Result<Blockage> {
-    say("p2p-trace live");
+fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
+    let command = format!("p2p-trace live {attach}");
+    let command = command.trim_end();
+    say(command);
     let seen = lab.guest.spawn_with(
-        "exec p2p-trace live --ready-file /run/ready.text",
+        &format!("exec {command} --ready-file /run/ready.text"),
         Box::new(|source, line| match source {
             Source::Out => println!("  {line}"),
             Source::Err => eprintln!("  {line}"),
         }),
     )?;
-    let trace = lab.trace("demo", "")?;
+    let trace = lab.trace("demo", attach)?;
     lab.wait_for("[ -e /run/ready.text ]")?;
 
     say("modprobe nvme");

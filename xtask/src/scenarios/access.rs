@@ -9,6 +9,9 @@ use super::{Method, Verdict};
 
 /// The exit code for missing rights.
 const NO_RIGHTS: i32 = 77;
+/// The functions that it is all about.
+const MISSION: [&str; 4] =
+    ["pci_alloc_p2pmem", "devm_memremap_pages_release", "arch_remove_memory", "pci_p2pdma_release"];
 /// How the tracer is started with the least rights it can do with.
 const LEAST: &str = "p2pcaps --keep bpf,perfmon --";
 /// Debian's kernels ask for `CAP_SYS_ADMIN` from this value on; in other kernels it means nothing more than 2.
@@ -102,13 +105,15 @@ pub(super) fn doctor(lab: &mut Lab, _attaches_nothing: Method) -> Result<Verdict
     let told = (device.size, device.published);
     let expected = (is_asked.then_some(end - start + 1), is_asked.then_some(true));
     ensure!(told == expected, "the device's size and whether it is published are told as {told:?}");
+    // Before 6.0 fentry would be in the way of live patches.
+    let method = if release.starts_with("5.") { DoctorMethod::Kprobe } else { DoctorMethod::Fentry };
     let alloc = report.hooks.iter().find(|hook| hook.hook == "alloc");
     ensure!(
-        alloc
-            .is_some_and(|hook| hook.symbol.as_deref() == Some("pci_alloc_p2pmem")
-                && hook.method == DoctorMethod::Fentry),
+        alloc.is_some_and(|hook| hook.symbol.as_deref() == Some("pci_alloc_p2pmem") && hook.method == method),
         "the hook on allocations is told as {alloc:?}"
     );
+    let first: Vec<&str> = report.hooks.iter().take(4).filter_map(|hook| hook.symbol.as_deref()).collect();
+    ensure!(first == MISSION, "the functions named first are {first:?}");
     for (output, what) in [(refused, "doctor"), (tried, "live")] {
         ensure!(output.code == NO_RIGHTS, "{what} ends with {}: {}", output.code, output.text());
         ensure!(output.text().contains("CAP_BPF"), "{what} does not name the right: {}", output.text());

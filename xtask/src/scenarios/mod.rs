@@ -5,8 +5,10 @@
 //! leaves the kernel damaged has a guest of its own.
 
 mod access;
+mod agreement;
 mod clean;
 mod clock;
+mod company;
 pub(crate) mod dashboard;
 mod dump;
 mod effort;
@@ -108,6 +110,9 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("other-memory", other_memory::other_memory).in_guest(Kind::OtherMemory).once().at_ends(),
     Scenario::plain("held-unbind", holding::held_unbind).with_module().kprobe_at_ends(),
     Scenario::plain("race-2018", faults::race_2018).with_module().kprobe_at_ends(),
+    Scenario::plain("nested-unbinds", company::nested_unbinds).with_module().kprobe_at_ends(),
+    Scenario::plain("busy-kprobe", company::busy_kprobe).with_module().kprobe_at_ends(),
+    Scenario::plain("live-patch", company::live_patch).with_module().once(),
     Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation).with_module().kprobe_at_ends(),
     Scenario::plain("stalled-in-driver", faults::stalled_in_driver).with_module().once().at_ends(),
     Scenario::plain("dead-chunk", faults::dead_chunk).with_module().in_own_guest().once().at_ends(),
@@ -190,7 +195,7 @@ impl Method {
     }
 
     /// The tracer's option for it.
-    fn option(self) -> String {
+    pub(crate) fn option(self) -> String {
         format!("--attach {}", self.name())
     }
 }

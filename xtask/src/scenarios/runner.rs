@@ -1,10 +1,12 @@
 //! Runs scenarios in guests, several per boot.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::agreement::{self, Told};
 use super::faults::UNRECORDED;
 use super::lab::{Kind, Lab};
 use super::scenario::{Place, Scenario};
@@ -54,6 +56,8 @@ struct Bootable<'a> {
     /// Its place among the kernels.
     place: Place<'a>,
     effort: Effort,
+    /// What the traces of each scenario came to by fentry.
+    by_fentry: HashMap<&'static str, Told>,
 }
 
 /// Runs every scenario by every method on every kernel, where it is due.
@@ -95,6 +99,7 @@ pub(super) fn run(
             keep_dumps,
             place,
             effort,
+            by_fentry: HashMap::new(),
         };
         for kind in Kind::ALL {
             let of_guest: Vec<&Scenario> =
@@ -269,6 +274,12 @@ impl Bootable<'_> {
         let verdict = (scenario.run)(lab, method)?;
         let complaints = lab.guest.complaints();
         ensure!(complaints.is_empty(), "the kernel complained: {}", complaints.join(" | "));
+        let told = lab.take_told();
+        if method == Method::Fentry {
+            self.by_fentry.insert(scenario.name, told);
+        } else if let Some(by_fentry) = self.by_fentry.get(scenario.name) {
+            agreement::check(by_fentry, &told)?;
+        }
         Ok(verdict)
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
+use super::agreement::Told;
 use crate::guest::{Boot, Guest, Job, Slot, Stuck};
 pub(crate) use machine::{Kind, QUEUE_BYTES, QUEUES, RAMOOPS, machine, memory_drive, slow_drive};
 use machine::{SLOW, card};
@@ -39,6 +40,8 @@ pub(crate) struct Lab {
     stream: Option<PathBuf>,
     /// Where dumps are copied to, for whoever wants them.
     keep_dumps: Option<PathBuf>,
+    /// What the traces of the scenario came to.
+    told: Told,
 }
 
 impl Lab {
@@ -76,6 +79,7 @@ impl Lab {
             traces: 0,
             stream: None,
             keep_dumps: None,
+            told: Told::default(),
         })
     }
 
@@ -198,9 +202,15 @@ impl Lab {
         fs::copy(dump, &to).with_context(|| format!("cannot write {}", to.display())).map(drop)
     }
 
+    /// What the traces of the scenario came to.
+    pub(crate) fn take_told(&mut self) -> Told {
+        std::mem::take(&mut self.told)
+    }
+
     /// Begins a scenario, which gets so much time.
     pub(crate) fn begin(&mut self, limit: Duration) {
         self.stream = None;
+        self.told = Told::default();
         self.guest.extend(limit);
     }
 }

@@ -187,6 +187,7 @@ impl Lab {
         self.keep_dump(&dump, &format!("{}.p2pt", trace.name))?;
         let stream = Stream::parse(&lines)?;
         stream.check()?;
+        self.told.add(&trace.name, &stream.verdicts);
         Ok(stream)
     }
 

@@ -30,12 +30,18 @@ enum How {
     Fentry,
     /// kprobe and kretprobe on the first function, kprobe on the second
     Kprobe,
+    /// Not empty and elsewhere: a kprobe on a function that everything calls, with a program that takes its time
+    Busy,
 }
 
 const ALLOC: &str = "pci_alloc_p2pmem";
 const FREE: &str = "pci_free_p2pmem";
 /// `r0 = 0; exit`.
 const EMPTY: [u64; 2] = [0xb7, 0x95];
+/// Everything that was allocated goes through it, in every context.
+const BUSY: &str = "kfree";
+/// `r1 = 2000; do r1 -= 1; while (r1 != 0); r0 = 0; exit`.
+const COUNT_DOWN: [u64; 5] = [2000 << 32 | 0x1b7, 1 << 32 | 0x117, 0xfffe_0155, 0xb7, 0x95];
 const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 /// `PERF_EVENT_IOC_ENABLE` and `PERF_EVENT_IOC_SET_BPF`.
 const ENABLE: libc::c_ulong = 0x2400;
@@ -52,7 +58,10 @@ fn main() -> Result<()> {
                 traced(&btf, FREE, bpf_attach_type::BPF_TRACE_FENTRY)?,
             ]
         }
-        How::Kprobe => vec![probed(ALLOC, false)?, probed(ALLOC, true)?, probed(FREE, false)?],
+        How::Kprobe => {
+            vec![probed(ALLOC, false, &EMPTY)?, probed(ALLOC, true, &EMPTY)?, probed(FREE, false, &EMPTY)?]
+        }
+        How::Busy => vec![probed(BUSY, false, &COUNT_DOWN)?],
     };
     if let Some(ready) = &options.ready {
         fs::write(ready, "")?;
@@ -76,8 +85,8 @@ fn listed(list: &Path) -> Result<Vec<OwnedFd>> {
     let attach = |line: &str| match line.split_once(' ') {
         Some(("fentry", function)) => traced(&btf, function, bpf_attach_type::BPF_TRACE_FENTRY),
         Some(("fexit", function)) => traced(&btf, function, bpf_attach_type::BPF_TRACE_FEXIT),
-        Some(("kprobe", function)) => probed(function, false),
-        Some(("kretprobe", function)) => probed(function, true),
+        Some(("kprobe", function)) => probed(function, false, &EMPTY),
+        Some(("kretprobe", function)) => probed(function, true, &EMPTY),
         _ => bail!("{line} is no way to attach with a function"),
     };
     fs::read_to_string(list)?.lines().map(attach).collect()
@@ -88,23 +97,24 @@ fn traced(btf: &Btf, function: &str, point: bpf_attach_type) -> Result<OwnedFd> 
     let id = btf
         .id_by_type_name_kind(function, BtfKind::Func)
         .with_context(|| format!("BTF has no {function}"))?;
-    let program = load(bpf_prog_type::BPF_PROG_TYPE_TRACING, point, id)?;
+    let program = load(bpf_prog_type::BPF_PROG_TYPE_TRACING, point, id, &EMPTY)?;
     // SAFETY: all zeroes is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     attribute.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attribute).with_context(|| format!("cannot trace {function}"))
 }
 
-/// An empty kprobe or kretprobe program at work.
-fn probed(function: &str, at_return: bool) -> Result<OwnedFd> {
-    let program = load(bpf_prog_type::BPF_PROG_TYPE_KPROBE, bpf_attach_type::BPF_CGROUP_INET_INGRESS, 0)?;
+/// A kprobe or kretprobe program at work.
+fn probed(function: &str, at_return: bool, code: &[u64]) -> Result<OwnedFd> {
+    let kind = bpf_prog_type::BPF_PROG_TYPE_KPROBE;
+    let program = load(kind, bpf_attach_type::BPF_CGROUP_INET_INGRESS, 0, code)?;
     let event = perf_event(function, at_return).with_context(|| format!("cannot probe {function}"))?;
     control(event.as_fd(), SET_BPF, libc::c_ulong::from(program.as_raw_fd().cast_unsigned()))?;
     control(event.as_fd(), ENABLE, 0)?;
     Ok(event)
 }
 
-fn load(kind: bpf_prog_type, point: bpf_attach_type, function: u32) -> Result<OwnedFd> {
+fn load(kind: bpf_prog_type, point: bpf_attach_type, function: u32, code: &[u64]) -> Result<OwnedFd> {
     // SAFETY: all zeroes is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     // SAFETY: this variant of the union is the one that the command below reads.
@@ -112,10 +122,10 @@ fn load(kind: bpf_prog_type, point: bpf_attach_type, function: u32) -> Result<Ow
     program.prog_type = kind as u32;
     program.expected_attach_type = point as u32;
     program.attach_btf_id = function;
-    program.insns = EMPTY.as_ptr() as u64;
-    program.insn_cnt = EMPTY.len() as u32;
+    program.insns = code.as_ptr() as u64;
+    program.insn_cnt = code.len() as u32;
     program.license = LICENSE.as_ptr() as u64;
-    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute).context("cannot load an empty program")
+    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute).context("cannot load a program")
 }
 
 fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<OwnedFd> {
