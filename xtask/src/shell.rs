@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::guest::{Boot, Source, initramfs, kmodule, probe, programs};
+use crate::guest::{Acceleration, Boot, Clock, Machine, Source, initramfs, kmodule, probe, programs};
 use crate::host::{cargo::Profile, packages};
 use crate::kernels;
 use crate::scenarios::lab::{Lab, machine};
@@ -24,6 +24,10 @@ pub(crate) struct Options {
     /// Seconds after which the guest is ended.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     limit: u64,
+    /// Have a clock that counts instructions, one a nanosecond, and one processor: what is timed then does not depend on how busy
+    /// this machine is.
+    #[arg(long)]
+    icount: bool,
 }
 
 /// Boots a guest, runs the command in it, shows what it says, and switches it off.
@@ -48,12 +52,22 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     let programs = programs::build(root, Profile::Guest)?;
     let module = kmodule::build(root, &kernel)?;
     let initramfs = initramfs::build(&kernel, &programs, module.as_deref())?;
+    let counted = Machine {
+        cpus: 1,
+        clock: Clock::Instructions { shift: 0 },
+        ..machine(&["clocksource=tsc", "tsc=reliable", "nokaslr"])
+    };
+    let (machine, acceleration) = if options.icount {
+        (counted, Acceleration::Tcg)
+    } else {
+        (machine(&[]), probe(&kernel, &initramfs))
+    };
     let mut lab = Lab::start(Boot {
         name: "shell",
         kernel: &kernel,
         initramfs: &initramfs,
-        machine: &machine(&[]),
-        acceleration: probe(&kernel, &initramfs),
+        machine: &machine,
+        acceleration,
         limit: Duration::from_secs(options.limit),
     })?;
     let show = Box::new(|source, line: &str| match source {
