@@ -11,8 +11,6 @@ use crate::{
 pub const MISSING: u32 = u32::MAX;
 /// As [`MISSING`], in [`Config::args`].
 pub const NO_ARG: u8 = u8::MAX;
-/// Dying and removed ranges that the armed hooks compare with.
-pub const MAX_ARMED: u32 = 8;
 /// Devices that the in-kernel filter can hold.
 pub const MAX_DEVICES: usize = 16;
 /// Instructions on hot paths that user space completes before it loads the object, since reading what it found out from

@@ -59,27 +59,6 @@ pub struct Burst {
     pub reserved: [u64; 2],
 }
 
-/// A range that is dying or gone while references to it are unaccounted for: one element of the array
-/// `ARMED`, written by user space.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ArmedRange {
-    /// Address of the first `struct page`, 0 where `vmemmap_base` is not known.
-    pub page_start: u64,
-    /// Address behind the last `struct page`.
-    pub page_end: u64,
-    /// First physical address.
-    pub start: u64,
-    /// Last physical address; 0 ends the table.
-    pub end: u64,
-    /// The range's pgmap.
-    pub pgmap: u64,
-    /// Its device, as in [`Burst::device`].
-    pub device: u64,
-    /// 1: its pages are removed.
-    pub removed: u64,
-}
-
 /// Element size of the counters' array.
 pub const COUNTERS_SIZE: usize = size_of::<Counters>();
 

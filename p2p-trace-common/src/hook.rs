@@ -20,7 +20,7 @@ named_enum! {
         SglAlloc = 5 "sgl_alloc",
         /// Entry of `pci_p2pmem_free_sgl`.
         SglFree = 6 "sgl_free",
-        /// Entry of `p2pmem_alloc_mmap`; writes no record, opens the count of inserted pages.
+        /// Entry of `p2pmem_alloc_mmap`; opens the count of inserted pages, and writes a record only of an attempt on a dead chunk.
         MmapEnter = 7 "mmap_enter",
         /// Entry of `vm_insert_page`; writes no record, counts inside an open `p2pmem_alloc_mmap`.
         InsertPage = 8 "insert_page",
@@ -78,6 +78,8 @@ named_enum! {
         BlkDmaMap = 34 "blk_dma_map",
         /// Entry of `dev_attr_show`, for reads by the tracer itself: its pull reads.
         Pull = 35 "pull",
+        /// Armed: entry of `pci_alloc_p2pmem`.
+        AllocEnter = 36 "alloc_enter",
     }
 }
 

@@ -93,6 +93,8 @@ named_enum! {
         RangeState = 27 "range_state",
         /// A pull read: the state of a device, behind those of its ranges.
         DeviceState = 28 "device_state",
+        /// `pci_alloc_p2pmem` or `p2pmem_alloc_mmap` entered while the device's pool still points to a range that is gone.
+        AllocAttempt = 29 "alloc_attempt",
         /// A continuation: kernel stack frames of the record that it names.
         Stack = 64 "stack",
         /// Written by user space: time has passed without anything else happening.

@@ -5,6 +5,7 @@
 //! tabled byte by byte in `docs/events.md`.
 #![no_std]
 
+pub mod armed;
 pub mod config;
 pub mod counters;
 pub mod hook;

@@ -144,6 +144,12 @@ impl Event {
         self.write(context, Ring::Hot, Some(Task::current()), stacks);
     }
 
+    /// As above, without a stack whatever is asked for.
+    #[inline(always)]
+    pub(crate) fn emit_frequent<C: Context>(self, context: &C) {
+        self.write(context, Ring::Hot, Some(Task::current()), false);
+    }
+
     /// Writes a record about the current task into the rare ring.
     #[inline(always)]
     pub(crate) fn emit_rare<C: Context>(self, context: &C) {

@@ -85,6 +85,7 @@ at_entry! {
     DmaIovaLink => armed::physical: dma_iova_link_fentry, dma_iova_link_kprobe;
     BlkDmaMap => armed::request: blk_dma_map_fentry, blk_dma_map_kprobe;
     Pull => pull::pull: pull_fentry, pull_kprobe;
+    AllocEnter => armed::alloc: alloc_enter_fentry, alloc_enter_kprobe;
 }
 
 at_exit! {

@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "the BPF target has atomic operations only as intrinsics")]
 
+mod armed;
 mod burst;
 mod calls;
 mod config;

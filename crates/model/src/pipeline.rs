@@ -98,6 +98,7 @@ impl Pipeline {
     pub fn new(status: &Status, options: rules::Options, start_ns: u64) -> Self {
         let mut model = Model::new();
         model.attached(status.attached(), start_ns);
+        model.set_armed(&status.hooks);
         Self {
             assembler: Assembler::new(),
             tally: Tally::default(),
@@ -110,6 +111,7 @@ impl Pipeline {
     /// What is attached has changed.
     pub fn update(&mut self, status: &Status) {
         self.rules.set_hooks(&status.hooks);
+        self.model.set_armed(&status.hooks);
     }
 
     /// Something is not known, whatever the records tell: no rule can be sure.

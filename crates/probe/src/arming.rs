@@ -1,7 +1,11 @@
-//! When the armed hooks are attached: from a kill with references outstanding to the end of a teardown
-//! that ran clean. Pure; the session does what it says.
+//! When the armed hooks are attached, and what they compare with: from the first step of a teardown of a device that has memory out,
+//! or more than one range, to its end. Pure; the session does what it says.
 
-use p2p_trace_common::{Kind, Record, counters::ArmedRange, valid};
+use p2p_trace_common::{
+    Kind, Record,
+    armed::{ArmedRange, stage},
+    state, valid,
+};
 
 /// What the session must do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,20 +16,34 @@ pub(crate) enum Order {
     Disarm,
 }
 
-/// A range that is being torn down.
+/// A range of p2p memory.
 #[derive(Clone, Copy, Debug)]
-struct Dying {
-    range: ArmedRange,
+struct Range {
+    pgmap: u64,
+    /// Physical addresses, the last one included.
+    bounds: [u64; 2],
+    killed: bool,
     /// The last reference was dropped before the removal.
     drained: bool,
-    /// The struct pages are gone.
-    removed: bool,
+    stage: u64,
 }
 
-/// The ranges to watch.
+/// A device that has some.
+#[derive(Debug, Default)]
+struct Device {
+    /// As the records name it: see [`word`].
+    word: u64,
+    ranges: Vec<Range>,
+    /// What opened the teardown that is under way.
+    opened: Option<Kind>,
+    /// Its ranges are to be watched.
+    watched: bool,
+}
+
+/// The devices.
 #[derive(Debug, Default)]
 pub(crate) struct Arming {
-    dying: Vec<Dying>,
+    devices: Vec<Device>,
     /// Address of the first `struct page` and size of one, for page addresses; `None`: not known.
     vmemmap: Option<(u64, u64)>,
 }
@@ -33,118 +51,185 @@ pub(crate) struct Arming {
 /// Bytes of a page on x86-64.
 const PAGE: u64 = 4096;
 
+/// The device of a record.
+fn word(record: &Record) -> u64 {
+    u64::from(record.domain) | u64::from(record.bus) << 32 | u64::from(record.devfn) << 40
+}
+
 impl Arming {
     /// With the base of the page array and the size of a `struct page`, where they are known.
     pub(crate) const fn new(vmemmap: Option<(u64, u64)>) -> Self {
-        Self { dying: Vec::new(), vmemmap }
+        Self { devices: Vec::new(), vmemmap }
     }
 
     /// The ranges to compare with.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = ArmedRange> {
-        self.dying.iter().map(|dying| ArmedRange { removed: u64::from(dying.removed), ..dying.range })
-    }
-
-    /// Takes note of a record.
-    pub(crate) fn follow(&mut self, record: &Record) -> Option<Order> {
-        match record.kind()? {
-            // A kill with nothing allocated is over before anything could be attached.
-            Kind::Kill if !(record.has(valid::TAKEN) && record.words[2] == 0) => self.begin(record),
-            Kind::Drained => {
-                for dying in self.dying.iter_mut().filter(|dying| dying.range.pgmap == record.pgmap) {
-                    dying.drained = !dying.removed;
-                }
-                None
-            }
-            Kind::Remove => {
-                let mut order = None;
-                for dying in self.dying.iter_mut().filter(|dying| dying.range.pgmap == record.pgmap) {
-                    dying.removed = true;
-                    // The table says so.
-                    order = Some(Order::Arm);
-                }
-                order
-            }
-            // A range that was removed before it had drained is watched to the end of the run.
-            Kind::Unmapped => {
-                let before = self.dying.len();
-                self.dying.retain(|dying| dying.range.pgmap != record.pgmap || !dying.drained);
-                match (before, self.dying.len()) {
-                    (before, after) if before == after => None,
-                    (_, 0) => Some(Order::Disarm),
-                    _ => Some(Order::Arm),
-                }
-            }
-            _ => None,
-        }
-    }
-
-    fn begin(&mut self, record: &Record) -> Option<Order> {
-        if !record.has(valid::RANGE | valid::PGMAP) || record.words[0] >= record.words[1] {
-            return None;
-        }
-        let [start, end, ..] = record.words;
         let page_of = |address: u64| match self.vmemmap {
             Some((base, size)) => base.wrapping_add((address / PAGE).wrapping_mul(size)),
             None => 0,
         };
-        let range = ArmedRange {
-            page_start: page_of(start),
-            page_end: page_of(end.wrapping_add(1)),
-            start,
-            end,
-            pgmap: record.pgmap,
-            device: u64::from(record.domain) | u64::from(record.bus) << 32 | u64::from(record.devfn) << 40,
-            removed: 0,
-        };
-        self.dying.retain(|dying| dying.range.pgmap != range.pgmap);
-        self.dying.push(Dying { range, drained: false, removed: false });
-        Some(Order::Arm)
+        let watched = self.devices.iter().filter(|device| device.watched);
+        let all = watched.flat_map(|device| device.ranges.iter().map(|range| (device.word, range)));
+        all.map(move |(device, &Range { pgmap, bounds: [start, last], stage, .. })| {
+            let end = last.wrapping_add(1);
+            let (page_start, page_end) = (page_of(start), page_of(end));
+            ArmedRange { generation: 0, page_start, page_end, start, end, pgmap, device, stage }
+        })
+    }
+
+    /// Takes note of a record.
+    pub(crate) fn follow(&mut self, record: &Record) -> Option<Order> {
+        let kind = record.kind()?;
+        // Nearly all records are none of these.
+        if matches!(kind, Kind::Alloc | Kind::Free | Kind::PageFree | Kind::Stack)
+            || !record.has(valid::DEVICE)
+        {
+            return None;
+        }
+        let before = self.is_watching();
+        let matters = self.take(kind, record);
+        let after = self.is_watching();
+        match (before, after) {
+            (true, false) => Some(Order::Disarm),
+            (_, true) if matters || !before => Some(Order::Arm),
+            _ => None,
+        }
+    }
+
+    fn is_watching(&self) -> bool {
+        self.devices.iter().any(|device| device.watched)
+    }
+
+    /// True: the table is another one now.
+    fn take(&mut self, kind: Kind, record: &Record) -> bool {
+        let device = self.device(word(record));
+        match kind {
+            Kind::Memremap if record.number.cast_signed() >= 0 => {
+                // Memory is added under the device's lock: a teardown is over.
+                device.end();
+                device.add(record, bounds(record))
+            }
+            Kind::RangeState => device.pulled(record),
+            // It has no p2p memory at this moment.
+            Kind::DeviceState if record.has(valid::COUNT) && record.number == 0 => device.gone(),
+            Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => device.open(kind, record),
+            Kind::Kill if !(record.has(valid::COUNT) && record.number == 0) => device.kill(record),
+            Kind::Drained => {
+                device.step(record, |range| range.drained = range.stage == stage::LISTED);
+                false
+            }
+            Kind::Remove => device.step(record, |range| range.stage = range.stage.max(stage::REMOVED)),
+            Kind::Unmapped => device.unmapped(record),
+            Kind::Release => {
+                device.ranges.iter_mut().for_each(|range| range.stage = stage::RELEASED);
+                true
+            }
+            Kind::Released => device.gone(),
+            Kind::Unbound => device.end(),
+            // Before 6.0 the driver core's own function is not seen, and this is its last step.
+            Kind::DevresReleased if device.opened != Some(Kind::Unbind) => device.end(),
+            _ => false,
+        }
+    }
+
+    fn device(&mut self, word: u64) -> &mut Device {
+        let known = self.devices.iter().position(|device| device.word == word);
+        let index = known.unwrap_or_else(|| {
+            self.devices.push(Device { word, ..Device::default() });
+            self.devices.len() - 1
+        });
+        &mut self.devices[index]
+    }
+}
+
+/// The range that a record tells.
+const fn bounds(record: &Record) -> Option<[u64; 2]> {
+    let [start, last, ..] = record.words;
+    if record.has(valid::RANGE | valid::PGMAP) && start < last { Some([start, last]) } else { None }
+}
+
+impl Device {
+    fn find(&mut self, pgmap: u64) -> Option<&mut Range> {
+        self.ranges.iter_mut().find(|range| range.pgmap == pgmap)
+    }
+
+    /// A range is there; one that was in its place is not.
+    fn add(&mut self, record: &Record, bounds: Option<[u64; 2]>) -> bool {
+        let Some(bounds) = bounds else { return false };
+        let overlaps = |range: &Range| range.bounds[0] <= bounds[1] && bounds[0] <= range.bounds[1];
+        self.ranges.retain(|range| range.pgmap != record.pgmap && !overlaps(range));
+        let range =
+            Range { pgmap: record.pgmap, bounds, killed: false, drained: false, stage: stage::LISTED };
+        self.ranges.push(range);
+        self.watched
+    }
+
+    /// A pull read shows a range of it.
+    fn pulled(&mut self, record: &Record) -> bool {
+        if !record.has(valid::PHYSICAL | valid::PGMAP | valid::COUNT) || record.number == 0 {
+            return false;
+        }
+        let start = record.words[0];
+        let bounds = [start, start.wrapping_add(u64::from(record.number) * PAGE).wrapping_sub(1)];
+        let is_dead = record.has(valid::STATE) && record.small & state::DEAD != 0;
+        let known = self.find(record.pgmap).is_some_and(|range| range.bounds == bounds);
+        let is_new = !known && self.add(record, Some(bounds));
+        if let Some(range) = self.find(record.pgmap).filter(|_| is_dead) {
+            range.killed = true;
+        }
+        is_new
+    }
+
+    /// A teardown begins, or its next bracket does.
+    fn open(&mut self, kind: Kind, record: &Record) -> bool {
+        self.opened = self.opened.or(Some(kind));
+        // With nothing out, and no other range that could be taken of while one is gone, nothing can go wrong.
+        let nothing_out = record.has(valid::FLAG) && record.small == 0;
+        let at_most_one = record.has(valid::COUNT) && record.number <= 1;
+        let was = self.watched;
+        self.watched |= !(nothing_out && at_most_one);
+        self.watched != was
+    }
+
+    fn kill(&mut self, record: &Record) -> bool {
+        let is_known = self.find(record.pgmap).is_some_and(|range| !range.killed);
+        if !is_known {
+            self.add(record, bounds(record));
+        }
+        if let Some(range) = self.find(record.pgmap) {
+            range.killed = true;
+            self.watched |= !(record.has(valid::TAKEN) && record.words[2] == 0);
+        }
+        self.watched && !is_known
+    }
+
+    /// A step of a range.
+    fn step(&mut self, record: &Record, change: impl FnOnce(&mut Range)) -> bool {
+        self.find(record.pgmap).map(change).is_some() && self.watched
+    }
+
+    /// The end of a range. One that was removed before it had drained is watched on: what is out of it is out still. So is one
+    /// that the pool points to while another one can be taken of.
+    fn unmapped(&mut self, record: &Record) -> bool {
+        let matters = self.step(record, |range| range.stage = range.stage.max(stage::UNMAPPED));
+        let is_over = |range: &Range| range.stage >= stage::UNMAPPED && range.drained;
+        if self.ranges.iter().all(is_over) { self.gone() } else { matters }
+    }
+
+    /// Its memory is gone.
+    fn gone(&mut self) -> bool {
+        self.ranges.clear();
+        std::mem::take(&mut self.watched)
+    }
+
+    /// The teardown is over, and with it what it had begun with.
+    fn end(&mut self) -> bool {
+        self.opened = None;
+        self.ranges.retain(|range| !range.killed);
+        std::mem::take(&mut self.watched)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use p2p_trace_model::event::user::blank;
-
-    fn record(kind: Kind, taken: u64) -> Record {
-        Record {
-            kind: kind as u8,
-            valid: valid::RANGE | valid::PGMAP | valid::TAKEN,
-            pgmap: 7,
-            words: [0x1000, 0x2fff, taken, 0],
-            ..blank(1)
-        }
-    }
-
-    #[test]
-    fn a_clean_teardown_with_references_arms_and_disarms() {
-        let mut arming = Arming::new(Some((0xffff_ea00_0000_0000, 64)));
-        assert_eq!(arming.follow(&record(Kind::Kill, 4096)), Some(Order::Arm));
-        let range = arming.ranges().next().unwrap();
-        assert_eq!(range.page_start, 0xffff_ea00_0000_0040);
-        assert_eq!(range.page_end, 0xffff_ea00_0000_00c0);
-        assert_eq!(arming.follow(&record(Kind::Drained, 0)), None);
-        assert_eq!(range.removed, 0);
-        assert_eq!(arming.follow(&record(Kind::Remove, 0)), Some(Order::Arm));
-        assert_eq!(arming.ranges().next().unwrap().removed, 1);
-        assert_eq!(arming.follow(&record(Kind::Unmapped, 0)), Some(Order::Disarm));
-    }
-
-    #[test]
-    fn nothing_allocated_arms_nothing() {
-        let mut arming = Arming::new(None);
-        assert_eq!(arming.follow(&record(Kind::Kill, 0)), None);
-        assert_eq!(arming.follow(&record(Kind::Unmapped, 0)), None);
-    }
-
-    #[test]
-    fn a_range_removed_before_its_drain_stays_watched() {
-        let mut arming = Arming::new(None);
-        arming.follow(&record(Kind::Kill, 4096));
-        arming.follow(&record(Kind::Remove, 0));
-        arming.follow(&record(Kind::Drained, 0));
-        assert_eq!(arming.follow(&record(Kind::Unmapped, 0)), None);
-        assert_eq!(arming.ranges().count(), 1);
-    }
-}
+#[path = "arming_tests.rs"]
+mod tests;

@@ -23,7 +23,7 @@ pub enum Need {
     Optional,
     /// Only when asked for by name: it sits on a path that every I/O takes.
     OnRequest,
-    /// Only between a kill with references outstanding and the end of that teardown.
+    /// Only while a device is torn down that has memory out, or more than one range.
     Armed,
 }
 
@@ -110,7 +110,7 @@ pub const TABLE: &[Row] = &[
         "user mappings of p2p memory"),
     row(Hook::InsertPage, Entry, &["vm_insert_page"], &["vma", "page"], Optional,
         "how many pages a user mapping took, above all a failed one"),
-    row(Hook::MmapEnter, Entry, &["p2pmem_alloc_mmap"], &[], Optional,
+    row(Hook::MmapEnter, Entry, &["p2pmem_alloc_mmap"], &["kobj"], Optional,
         "how many pages a user mapping took, above all a failed one"),
     row(Hook::VirtToBus, Entry, &["pci_p2pmem_virt_to_bus"], &["pdev", "addr"], Optional,
         "drivers that program bus addresses themselves"),
@@ -134,6 +134,8 @@ pub const TABLE: &[Row] = &[
         "removed memory linked into an I/O virtual range"),
     row(Hook::BlkDmaMap, Entry, &["blk_rq_dma_map_iter_start"], &["req", "dma_dev"], Armed,
         "block requests with removed pages"),
+    row(Hook::AllocEnter, Entry, &["pci_alloc_p2pmem"], &["pdev", "size"], Armed,
+        "attempts to take memory, above all fatal ones, while the pool points to a range that is gone"),
 ];
 
 /// What it is all about, named first wherever hooks are listed: an allocation, then the steps of a teardown that must come in this
@@ -145,6 +147,11 @@ impl Row {
     #[must_use]
     pub fn of(hook: Hook) -> Option<&'static Self> {
         TABLE.iter().find(|row| row.hook == hook)
+    }
+
+    /// It compares addresses of `struct page`s, and sees nothing where it is not known where these lie.
+    pub(crate) const fn compares_pages(&self) -> bool {
+        matches!(self.hook, Hook::DmaMapSg | Hook::DmaMapPage | Hook::BlkDmaMap)
     }
 
     /// Names that logical argument `index` goes by, newest first; none where the hook has no such argument.

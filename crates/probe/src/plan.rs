@@ -82,9 +82,18 @@ fn find(row: &'static Row, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unav
         let reason = format!("this kernel has several functions named {function}");
         return Err(unavailable(false, reason));
     }
+    if row.compares_pages() && address_of("vmemmap_base", symbols).is_none() {
+        let reason = "it is not known where this kernel keeps its struct pages: the address of vmemmap_base is not to be had";
+        return Err(unavailable(false, reason.to_owned()));
+    }
     let arguments = arguments(btf, row, function).map_err(|reason| unavailable(false, reason))?;
-    let address = symbols.address_of(function).filter(|&address| address != 0);
+    let address = address_of(function, symbols);
     Ok(Planned { row, function, arguments, address })
+}
+
+/// Where something is; `None` where addresses are hidden.
+fn address_of(name: &str, symbols: &Symbols) -> Option<u64> {
+    symbols.address_of(name).filter(|&address| address != 0)
 }
 
 /// A variant that the compiler made (`.isra.0`, `.constprop.0`) may have its arguments elsewhere, so that
@@ -161,6 +170,26 @@ mod tests {
         ] {
             let unavailable = find(hook);
             assert!(!unavailable.absent && unavailable.reason.contains(reason), "{unavailable:?}");
+        }
+    }
+
+    #[test]
+    fn page_hooks_are_not_attached_where_it_is_not_known_where_the_pages_lie() {
+        let mut builder = Builder::new();
+        let int = builder.int("int", 4);
+        builder.function("dma_map_page_attrs", 0, &[("dev", int), ("page", int)]);
+        builder.function("dma_map_phys", 0, &[("dev", int), ("phys", int)]);
+        let btf = Btf::parse(builder.build()).unwrap();
+        let functions = "ffffffff81000000 T dma_map_page_attrs\nffffffff81000100 T dma_map_phys\n";
+        let hooks = [Hook::DmaMapPage, Hook::DmaMapPhys];
+        for (base, planned) in
+            [("", 1), ("0000000000000000 D vmemmap_base\n", 1), ("ffffffff82000000 D vmemmap_base\n", 2)]
+        {
+            let symbols = Symbols::parse(format!("{functions}{base}").as_bytes());
+            let plan = Plan::new(&symbols, &btf, &hooks);
+            assert_eq!(plan.planned.len(), planned, "{base}");
+            let page = plan.unavailable.iter().find(|unavailable| unavailable.hook == Hook::DmaMapPage);
+            assert!(page.is_none_or(|page| !page.absent && page.reason.contains("vmemmap_base")));
         }
     }
 

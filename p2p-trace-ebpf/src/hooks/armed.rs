@@ -1,88 +1,106 @@
-//! The generic DMA mapping functions, through which a page of a removed range can go without any p2pdma
-//! function being entered. Hot; attached only between a kill with references outstanding and the end of
-//! the teardown. They compare page addresses with those of the dying and removed ranges, and never look
-//! into a page.
+//! The armed hooks, attached only while a device that may have memory out is being torn down.
+//!
+//! Most are on the generic DMA mapping functions, through which a page of a removed range can go without any p2pdma function being
+//! entered. Those are hot: they compare page addresses with those of the ranges of such devices, and never look into a page.
+//! Another is on the entry of `pci_alloc_p2pmem`, which an attempt does not always come back from.
 
-use aya_ebpf::{bpf_printk, macros::map, maps::Array};
-use p2p_trace_common::{
-    Hook, Kind,
-    config::{MAX_ARMED, MISSING},
-    counters::ArmedRange,
-    valid,
-};
+use aya_ebpf::{bpf_printk, helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
+use p2p_trace_common::{Hook, Kind, config::MISSING, valid};
 
 use crate::{
+    armed::{Found, Table, What, dead_chunk},
     config::{offset, setting},
     context::Context,
+    device::{self, Address},
     emit::Event,
     hooks::map::client_word,
     memory::read,
-    ring::MMAPABLE,
+    ring,
 };
 
-/// The ranges to compare with; filled by user space, the first with `page_end` 0 ends the table.
-#[map]
-static ARMED: Array<ArmedRange> = Array::with_max_entries(MAX_ARMED, MMAPABLE);
-
-/// What is compared with the ranges.
+/// Who maps pages of which range for which device.
+#[repr(C)]
 #[derive(Clone, Copy)]
-enum What {
-    Page(u64),
-    Physical(u64),
+struct Mapper {
+    pgmap: u64,
+    client: u64,
+    task: u64,
 }
 
+/// When that was told last, and how often it has happened since.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Told {
+    at_ns: u64,
+    since: u64,
+}
+
+/// Mappers that are told apart at a time.
+const MAPPERS: u32 = 1024;
+
+#[map]
+static LEGAL_MAPS: LruHashMap<Mapper, Told> = LruHashMap::with_max_entries(MAPPERS, 0);
+
+/// Between two records of what is legal.
+const AGAIN_NS: u64 = 1_000_000_000;
+
+/// How many maps of a range whose pages are there a record stands for; `None`: it is not time for one yet.
 #[inline(always)]
-fn find(what: What) -> Option<&'static ArmedRange> {
-    let mut index = 0;
-    while index < MAX_ARMED {
-        let range = ARMED.get(index)?;
-        if range.end == 0 {
-            return None;
+fn due(pgmap: u64, client: u64) -> Option<u64> {
+    let mapper = Mapper { pgmap, client, task: bpf_get_current_pid_tgid() };
+    let now = ring::now();
+    if let Some(told) = LEGAL_MAPS.get_ptr_mut(&mapper) {
+        // SAFETY: the pointer is to a map value, which only the current task changes.
+        unsafe {
+            (*told).since += 1;
+            if now.wrapping_sub((*told).at_ns) < AGAIN_NS {
+                return None;
+            }
+            let count = (*told).since;
+            *told = Told { at_ns: now, since: 0 };
+            return Some(count);
         }
-        let hit = match what {
-            What::Page(page) => range.page_start <= page && page < range.page_end,
-            What::Physical(address) => range.start <= address && address <= range.end,
-        };
-        if hit {
-            return Some(range);
-        }
-        index += 1;
     }
-    None
+    // One that there is no room for is told each time.
+    LEGAL_MAPS.insert(&mapper, &Told { at_ns: now, since: 0 }, 0).unwrap_or_default();
+    Some(1)
 }
 
+/// Tells of a map, if it is of a range of the table.
 #[inline(always)]
-fn emit<C: Context>(context: &C, hook: Hook, range: &ArmedRange, client: u64, what: What) {
+fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: What) {
+    let Some(range) = table.find(what) else { return };
     let event = Event::new(Kind::Map, hook)
         .armed()
         .device_word(range.device, valid::DEVICE)
         .pgmap(range.pgmap)
-        .caller(context)
-        .word_if(3, valid::CLIENT, client_word(client));
-    let at = match what {
-        What::Page(page) => {
-            event.word(0, valid::PAGE, page).emit_rare(context);
-            page
-        }
-        What::Physical(address) => {
-            event.word(1, valid::PHYSICAL, address).emit_rare(context);
-            address
-        }
+        .caller(context);
+    let (event, at) = match what {
+        What::Page(page) => (event.word(0, valid::PAGE, page), page),
+        What::Physical(address) => (event.word(1, valid::PHYSICAL, address), address),
     };
-    tell(range, at);
+    if range.removed {
+        event.word_if(3, valid::CLIENT, client_word(client)).emit_rare(context);
+        tell(range, at);
+    } else if let Some(count) = due(range.pgmap, client) {
+        let event = event.word_if(3, valid::CLIENT, client_word(client));
+        event.number(valid::COUNT, count as u32).emit_frequent(context);
+    }
 }
 
-/// The dying or removed range that a page belongs to.
+/// The range of the table that a page belongs to.
 #[inline(always)]
-pub(crate) fn of_page(page: u64) -> Option<&'static ArmedRange> {
-    find(What::Page(page))
+pub(crate) fn of_page(page: u64) -> Option<Found> {
+    let table = Table::get()?;
+    let what = What::Page(page);
+    if table.may_hold(what) { table.find(what) } else { None }
 }
 
 /// Says in the kernel's own trace that memory of a removed range is used: what comes next may be the end of this kernel, and
 /// its trace carries this out (`ftrace_dump_on_oops`). The line names the task by itself.
 #[inline(always)]
-pub(crate) fn tell(range: &ArmedRange, at: u64) {
-    if range.removed == 0 || setting!(printk) == 0 {
+pub(crate) fn tell(range: Found, at: u64) {
+    if !range.removed || setting!(printk) == 0 {
         return;
     }
     // SAFETY: the kernel formats three numbers.
@@ -91,15 +109,43 @@ pub(crate) fn tell(range: &ArmedRange, at: u64) {
             c"p2p-trace: use-after-removal: maps %llx of pgmap %llx, removed up to %llx",
             at,
             range.pgmap,
-            range.end
+            range.end.wrapping_sub(1)
         );
     }
 }
 
 #[inline(always)]
-fn check<C: Context>(context: &C, hook: Hook, client: u64, what: What) {
-    if let Some(range) = find(what) {
-        emit(context, hook, range, client, what);
+fn check<C: Context>(context: &C, hook: Hook, client: usize, what: What) {
+    let Some(table) = Table::get() else { return };
+    if table.may_hold(what) {
+        report(context, hook, table, context.arg(client), what);
+    }
+}
+
+/// Entry of `pci_alloc_p2pmem(pdev, size)`.
+#[inline(always)]
+pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
+    let address = device::of_pci_dev(context, context.arg(0));
+    let size = context.arg(1);
+    attempt(
+        context,
+        Event::new(Kind::AllocAttempt, hook).armed().word(1, valid::SIZE, size).caller(context),
+        address,
+    );
+}
+
+/// Tells of an attempt to take memory, if it is one that reads what is freed.
+#[inline(always)]
+pub(crate) fn attempt<C: Context>(context: &C, event: Event, address: Option<Address>) {
+    let Some(address) = address else { return };
+    let Some(pgmap) = dead_chunk(address) else { return };
+    event.device(Some(address)).pgmap(pgmap).emit_rare(context);
+    if setting!(printk) == 0 {
+        return;
+    }
+    // SAFETY: the kernel formats a number.
+    unsafe {
+        bpf_printk!(c"p2p-trace: alloc-on-dead-chunk: takes memory while the pool points to pgmap %llx, which is gone", pgmap);
     }
 }
 
@@ -113,12 +159,14 @@ const END: u64 = 2;
 #[inline(always)]
 pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
     let size = offset!(sg_size);
+    let Some(table) = Table::get() else { return };
     if size == MISSING {
         return;
     }
     let count = context.arg(2) as u32;
     let mut entry = context.arg(1);
     let mut seen = 0;
+    let mut hit = 0;
     while seen < MAX_ENTRIES {
         if seen >= u64::from(count) {
             return;
@@ -130,9 +178,9 @@ pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
         if link & CHAIN != 0 {
             entry = pointer;
         } else {
-            if let Some(range) = find(What::Page(pointer)) {
-                emit(context, hook, range, context.arg(0), What::Page(pointer));
-                return;
+            if table.holds(What::Page(pointer)) {
+                hit = pointer;
+                break;
             }
             if link & END != 0 {
                 return;
@@ -141,18 +189,21 @@ pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
         }
         seen += 1;
     }
+    if hit != 0 {
+        report(context, hook, table, context.arg(0), What::Page(hit));
+    }
 }
 
 /// Entry of `dma_map_page_attrs(dev, page)`.
 #[inline(always)]
 pub(crate) fn page<C: Context>(context: &C, hook: Hook) {
-    check(context, hook, context.arg(0), What::Page(context.arg(1)));
+    check(context, hook, 0, What::Page(context.arg(1)));
 }
 
 /// Entry of `dma_map_phys` or `dma_iova_link(dev, phys)`.
 #[inline(always)]
 pub(crate) fn physical<C: Context>(context: &C, hook: Hook) {
-    check(context, hook, context.arg(0), What::Physical(context.arg(1)));
+    check(context, hook, 0, What::Physical(context.arg(1)));
 }
 
 /// Segments of a request that are looked at.
@@ -175,7 +226,9 @@ pub(crate) fn request<C: Context>(context: &C, hook: Hook) {
     let Some(count) = read::<u32>(bio, count_at).map(|both| both & 0xffff) else {
         return;
     };
+    let Some(table) = Table::get() else { return };
     let mut index = 0;
+    let mut hit = 0;
     while index < MAX_SEGMENTS {
         let segment = first.wrapping_add(index);
         // A cloned bio has no count of its own; its first segment is still its first.
@@ -186,10 +239,13 @@ pub(crate) fn request<C: Context>(context: &C, hook: Hook) {
         let Some(page) = read::<u64>(at, offset!(bio_vec_page)) else {
             return;
         };
-        if let Some(range) = find(What::Page(page)) {
-            emit(context, hook, range, context.arg(1), What::Page(page));
-            return;
+        if table.holds(What::Page(page)) {
+            hit = page;
+            break;
         }
         index += 1;
+    }
+    if hit != 0 {
+        report(context, hook, table, context.arg(1), What::Page(hit));
     }
 }

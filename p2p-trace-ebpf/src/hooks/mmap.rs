@@ -9,14 +9,16 @@ use crate::{
     context::Context,
     device::{self, Address},
     emit::Event,
+    hooks::armed,
     memory::read,
     notes, pgmap,
 };
 
-/// Entry of `p2pmem_alloc_mmap`: from here to its exit, this task's `vm_insert_page` calls are counted.
+/// Entry of `p2pmem_alloc_mmap(filp, kobj)`: from here to its exit, this task's `vm_insert_page` calls are counted.
 #[inline(always)]
-pub(crate) fn enter<C: Context>(_: &C, _: Hook) {
+pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
     notes::put(notes::of_task(Hook::MmapEnter), [0; 6]);
+    armed::attempt(context, Event::new(Kind::AllocAttempt, hook).caller(context), device_of(context.arg(0)));
 }
 
 /// Entry of `vm_insert_page(vma, addr, page)`.

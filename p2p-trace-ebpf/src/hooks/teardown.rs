@@ -1,9 +1,10 @@
 //! The teardown itself: kill, drain, removal, release.
 
 use aya_log_ebpf::warn;
-use p2p_trace_common::{Hook, Kind, config::MISSING, valid};
+use p2p_trace_common::{Hook, Kind, armed::stage, config::MISSING, valid};
 
 use crate::{
+    armed,
     config::offset,
     context::Context,
     device::{self, Address},
@@ -111,6 +112,8 @@ pub(crate) fn unmapped<C: Context>(context: &C, hook: Hook) {
     let Some(note) = notes::get(key) else { return };
     notes::remove(key);
     noted(Kind::Unmapped, hook, note, Range { start: note[1], end: note[2] }).emit_rare(context);
+    // Behind the record, so that an attempt that is told comes later than that.
+    armed::advance(note[0], stage::UNMAPPED);
 }
 
 /// An event about the range of a note that [`kill`] left.
@@ -151,7 +154,8 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
     }
     flush();
     let bounds = Range { start, end: start.wrapping_add(size).wrapping_sub(1) };
-    noted(Kind::Remove, hook, note, bounds).emit_rare(context);
+    let is_watched = armed::advance(note[0], stage::REMOVED);
+    noted(Kind::Remove, hook, note, bounds).small(valid::FLAG, u16::from(is_watched)).emit_rare(context);
 }
 
 /// Entry of `pci_p2pdma_release(pdev)`.
@@ -163,6 +167,9 @@ pub(crate) fn release<C: Context>(context: &C, hook: Hook) {
         return;
     }
     flush();
+    if let Some(address) = address {
+        armed::advance_device(address, stage::RELEASED);
+    }
     Event::new(Kind::Release, hook)
         .device(address)
         .word_if(2, valid::TAKEN, pgmap::taken(pci_dev, 0))

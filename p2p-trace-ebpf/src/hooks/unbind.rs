@@ -1,8 +1,16 @@
 //! The bracket around a teardown: the driver core lets go of a device.
 
-use p2p_trace_common::{Hook, Kind};
+use p2p_trace_common::{Hook, Kind, valid};
 
-use crate::{context::Context, device, device::Address, emit::Event, flush::flush, notes};
+use crate::{
+    context::Context,
+    device::{self, Address},
+    emit::Event,
+    flush::flush,
+    notes,
+    pgmap::{self, Pool},
+    ring,
+};
 
 /// Entry of `device_release_driver_internal`, `pci_device_remove` or `devres_release_all(dev)`. Only PCI
 /// devices that have p2p memory at this moment are followed to the exit.
@@ -12,7 +20,8 @@ pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
     let Some(pci_dev) = device::pci_dev_of(dev) else {
         return;
     };
-    if device::p2pdma_of(pci_dev) == 0 {
+    let p2pdma = device::p2pdma_of(pci_dev);
+    if p2pdma == 0 {
         return;
     }
     let Some(address) = device::of_pci_dev_untyped(pci_dev) else {
@@ -28,7 +37,17 @@ pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
         Hook::DriverRemove => Kind::DriverRemove,
         _ => Kind::DevresRelease,
     };
-    Event::new(kind, hook).device(Some(address)).caller(context).emit_rare(context);
+    let event = Event::new(kind, hook).device(Some(address)).caller(context);
+    let event = match pgmap::pool(p2pdma) {
+        Some(Pool { chunks, taken }) => {
+            event.number(valid::COUNT, chunks).small(valid::FLAG, u16::from(taken > 0))
+        }
+        None => event,
+    };
+    event.emit_rare(context);
+    // The armed hooks are to be there before they are needed: whether they are is for user space to say. Were it decided here by the number
+    // of chunks, the verifier would follow what comes after the walk once for each of them.
+    ring::ring_doorbell();
 }
 
 /// Exit of the same functions, for devices that the entry followed.

@@ -34,12 +34,15 @@ pub(crate) fn attached_by(stream: &Stream, method: Method) -> Result<()> {
 /// Expects that hooks on the generic DMA functions were attached while the teardown waited, and none detached before
 /// its end. (A trace that is stopped at once detaches them with all others.)
 pub(crate) fn armed_while_blocked(stream: &Stream) -> Result<()> {
-    let (kill, drained) = (stream.only("kill")?, stream.only("drained")?);
+    let drained = stream.only("drained")?;
     let unmapped = stream.only("unmapped")?;
+    let opens = |kind: &str| ["unbind", "driver_remove", "devres_release"].contains(&kind);
+    let first = stream.observed().find(|event| opens(event.kind.name()));
+    let first = first.context("no event opens the teardown")?;
     let mut in_time = 0;
     for change in stream.of_kind("attach") {
         let (earliest, what) = match change.attached {
-            Some(true) => (kill.time_ns, "attached before the kill"),
+            Some(true) => (first.time_ns, "attached before the teardown"),
             _ => (unmapped.time_ns, "detached before the end of the teardown"),
         };
         ensure!(change.time_ns > earliest, "{} was {what}", change.hook.name());

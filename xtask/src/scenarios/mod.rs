@@ -116,6 +116,11 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("stalled-by-allocation", faults::stalled_by_allocation).with_module().kprobe_at_ends(),
     Scenario::plain("stalled-in-driver", faults::stalled_in_driver).with_module().once().at_ends(),
     Scenario::plain("dead-chunk", faults::dead_chunk).with_module().in_own_guest().once().at_ends(),
+    Scenario::plain("fatal-dead-chunk", faults::fatal_dead_chunk)
+        .with_module()
+        .in_own_guest()
+        .once()
+        .at_ends(),
     Scenario::plain("racing-allocations", faults::racing_allocations)
         .with_module()
         .in_own_guest()

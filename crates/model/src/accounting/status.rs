@@ -155,6 +155,17 @@ pub struct Status {
     pub devices: Vec<Device>,
 }
 
+impl HookStatus {
+    /// It will be attached when a teardown begins, or will not; `None`: not told, since an armed one can be attached at this moment.
+    pub(crate) const fn will_be_armed(&self) -> Option<bool> {
+        match self.state {
+            HookState::Armed => Some(true),
+            HookState::Failed | HookState::Absent => Some(false),
+            HookState::Attached => None,
+        }
+    }
+}
+
 impl Status {
     /// The kernel function that `hook` sits on.
     #[must_use]

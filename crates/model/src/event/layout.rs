@@ -61,7 +61,7 @@ pub enum Small {
     Unused,
     /// BAR number.
     Bar,
-    /// A boolean argument.
+    /// A boolean: an argument, or what was found.
     Flag,
     /// The result as an `i16`.
     Ret,
@@ -102,22 +102,24 @@ impl Layout {
             Kind::PageFree => ([Page, FirstNs, LastNs, Unused], Number::Count, Small::BurstCpu),
             Kind::Map | Kind::Unmap => ([Page, Physical, Caller, Client], Number::Count, Small::Unused),
             Kind::VirtToBus => ([Addr, Unused, Caller, Unused], Number::Unused, Small::Unused),
-            Kind::Unbind
-            | Kind::Unbound
-            | Kind::DriverRemove
+            Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => {
+                ([Unused, Unused, Caller, Unused], Number::Count, Small::Flag)
+            }
+            Kind::Unbound
             | Kind::DriverRemoved
-            | Kind::DevresRelease
             | Kind::DevresReleased
             | Kind::UnmapMappings
             | Kind::MemremapRelease => ([Unused, Unused, Caller, Unused], Number::Unused, Small::Unused),
             Kind::Kill => ([Start, End, Taken, Refs], Number::Count, Small::Unused),
             Kind::Drained => ([Start, End, Unused, Refs], Number::Unused, Small::Unused),
-            Kind::Remove | Kind::Unmapped => ([Start, End, Unused, Unused], Number::Unused, Small::Unused),
+            Kind::Remove => ([Start, End, Unused, Unused], Number::Unused, Small::Flag),
+            Kind::Unmapped => ([Start, End, Unused, Unused], Number::Unused, Small::Unused),
             Kind::Release | Kind::Released => {
                 ([Unused, Unused, Taken, Unused], Number::Unused, Small::Unused)
             }
             Kind::RangeState => ([Physical, Addr, Taken, Refs], Number::Count, Small::State),
             Kind::DeviceState => ([Waiting, Unused, Taken, Unused], Number::Count, Small::Flag),
+            Kind::AllocAttempt => ([Unused, Size, Caller, Unused], Number::Unused, Small::Unused),
             Kind::Run => ([Addr, Size, Unused, Unused], Number::Unused, Small::Unused),
             Kind::Pulled => ([FirstNs, LastNs, Unused, Unused], Number::Count, Small::Flag),
             Kind::Stack | Kind::Tick | Kind::Loss | Kind::Attach | Kind::End | Kind::Gone => {

@@ -195,7 +195,8 @@ pub struct Event {
     pub taken: Option<u64>,
     /// Pages, entries or ranges.
     pub count: Option<u32>,
-    /// The boolean argument (publish), that the hook was attached, not detached (attach), that the memory is
+    /// The boolean argument (publish), that memory is out (what opens a teardown), that the range is among those that the armed
+    /// hooks compare with (remove), that the hook was attached, not detached (attach), that the memory is
     /// published (`device_state`), that everything was read (pulled), that a part was given back before (alloc, in
     /// checkpoints only).
     pub flag: Option<bool>,

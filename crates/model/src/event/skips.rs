@@ -20,7 +20,7 @@ pub enum Doubtful {
     Bracket,
     /// What is mapped for DMA.
     Mapped,
-    /// Whether memory of a removed range was used.
+    /// Whether memory of a removed range was used, or asked for.
     Used,
 }
 
@@ -138,6 +138,7 @@ const TABLE: &[SkipRow] = &[
     // Nearly all its runs are for other people's reads of sysfs, which it has nothing to write about. Whether one of the
     // tracer's own reads was skipped shows in the answer to that read, and then it is read again.
     row(Hook::Pull, &[], Rare, Nothing),
+    row(Hook::AllocEnter, &[Kind::AllocAttempt], Rare, Used),
 ];
 
 impl SkipRow {

@@ -2,7 +2,7 @@
 //! has the range's chunk, whose `dev_pagemap` devres has freed. Each attempt to take memory walks it and reads freed
 //! memory, whatever it returns. Every kernel with p2pdma has this; it takes two ranges, of which the older one is held.
 
-use p2p_trace_common::{Kind, Ring};
+use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     findings::{Findings, Subject},
@@ -12,13 +12,18 @@ use super::{
 };
 use crate::{
     event::Event,
-    state::{Change, Device, Range, Stage, What},
+    state::{At, Change, Device, Range, Stage, What},
 };
 
 const RULE: Rule = Rule::AllocOnDeadChunk;
 const ADVICE: &str = "Stop whoever takes memory of this device while it is being unbound, and have the holder of the other range \
                       give it back, so that the teardown can end. Report the kernel: gen_pool_alloc_owner finds the chunk of \
                       a range whose dev_pagemap is freed, until pci_p2pdma_release.";
+
+/// What is said of an attempt until it comes back.
+const PENDING: &str = "it has not come back yet";
+/// By then one that comes back at all has come back.
+const BACK_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct AllocOnDeadChunk;
@@ -42,17 +47,20 @@ impl Check for AllocOnDeadChunk {
                 "records were lost while the pool pointed to a range that was gone",
             );
         }
+        if matches!(change.what, What::Step) && scene.event.is_some_and(|event| event.kind == Kind::Release) {
+            unwatched(scene, device, findings);
+        }
     }
 
     fn kinds(&self) -> &'static [Kind] {
-        &[Kind::Alloc, Kind::Mmap]
+        &[Kind::Alloc, Kind::Mmap, Kind::AllocAttempt]
     }
 
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
-        if !matches!(event.kind, Kind::Alloc | Kind::Mmap) {
-            return;
-        }
-        let Some(dead) = device.ranges().find(|range| is_dead_before(range, event.time_ns)) else {
+        let is_it = |range: &&Range| is_dead_before(range, event.time_ns);
+        let named = event.pgmap.filter(|_| event.kind == Kind::AllocAttempt);
+        let mut dead = device.ranges().filter(is_it);
+        let Some(dead) = dead.find(|range| named.is_none_or(|pgmap| range.id.pgmap == pgmap)) else {
             return;
         };
         let Some(at) = scene.at() else { return };
@@ -67,33 +75,84 @@ impl Check for AllocOnDeadChunk {
         } else {
             Severity::Critical
         };
-        let subject = Subject {
-            rule: RULE,
-            device: address,
-            case: u64::from(dead.id.generation),
-            pid: event.task.map(|task| task.pid),
-        };
-        findings.happened(subject, at.id, at.time_ns, || {
-            let gone = dead.steps.unmapped.map_or_else(String::new, |unmapped| {
-                format!(" memunmap_pages had returned {} before,", words::between(unmapped.time_ns, at.time_ns))
+        let subject = subject(device, dead, event.task.map(|task| task.pid));
+        let was_seen_to_begin = scene.model.changes().iter().any(|change| change.what == What::Returned);
+        if was_seen_to_begin && findings.message(subject).is_some() {
+            // It is the end of what was told.
+            let result = result(device, event, served_from);
+            if findings.message(subject).is_some_and(|message| message.contains(PENDING)) {
+                findings.revise(subject, |finding| {
+                    finding.message = finding.message.replace(PENDING, &result);
+                    finding.severity = severity;
+                });
+            }
+        } else {
+            findings.happened(subject, at.id, at.time_ns, || {
+                let gone = dead.steps.unmapped.map_or_else(String::new, |unmapped| {
+                    format!(
+                        " memunmap_pages had returned {} before,",
+                        words::between(unmapped.time_ns, at.time_ns)
+                    )
+                });
+                let (function, result) = (function(event), result(device, event, served_from));
+                let message = format!(
+                    "{function} by {} searched the pool of {address} while it still pointed to {}, which is gone:{gone} \
+                     and pci_p2pdma_release had not run; {result}",
+                    words::task(event.task.as_ref()),
+                    words::range(dead, address),
+                );
+                let mut finding = blank(RULE, address, at, message, ADVICE)
+                    .about(dead)
+                    .shown_by([dead.steps.killed, dead.steps.unmapped])
+                    .in_stack(&event.stack);
+                finding.severity = severity;
+                finding
             });
-            let (function, result) = (function(event), result(device, event, served_from));
-            let message = format!(
-                "{function} by {} searched the pool of {address} while it still pointed to {}, which is gone:{gone} and \
-                 pci_p2pdma_release had not run; {result}",
-                words::task(event.task.as_ref()),
-                words::range(dead, address),
-            );
-            let mut finding = blank(RULE, address, at, message, ADVICE)
-                .about(dead)
-                .shown_by([dead.steps.killed, dead.steps.unmapped])
-                .in_stack(&event.stack);
-            finding.severity = severity;
-            finding
-        });
-        findings.amend(subject, |finding| {
-            finding.severity = finding.severity.max(severity);
-        });
+            findings.amend(subject, |finding| {
+                finding.severity = finding.severity.max(severity);
+            });
+        }
+    }
+
+    /// One of many attempts of a task can be its last.
+    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+        for attempt in device.attempts() {
+            let is_late = scene.now_ns.saturating_sub(attempt.at.time_ns) >= BACK_NS;
+            let dead = device.ranges().find(|range| range.id.pgmap == attempt.pgmap && is_dead(range));
+            let Some(dead) = dead.filter(|_| is_late) else { continue };
+            let subject = subject(device, dead, Some(attempt.task.pid));
+            if findings.message(subject).is_none_or(|message| message.contains(PENDING)) {
+                continue;
+            }
+            findings.revise(subject, |finding| {
+                let later = words::between(finding.start_ns, attempt.at.time_ns);
+                finding.message = format!("{}. Another one, {later} later: {PENDING}", finding.message);
+                finding.severity = Severity::Critical;
+            });
+        }
+    }
+}
+
+/// The attempts of one task are one finding.
+fn subject(device: &Device, dead: &Range, pid: Option<u32>) -> Subject {
+    Subject { rule: RULE, device: device.address(), case: u64::from(dead.id.generation), pid }
+}
+
+/// A pool is about to be destroyed with memory out, and there was a time at which a fatal attempt would not have been seen.
+fn unwatched(scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+    let is_out = scene.event.and_then(|event| event.taken).is_some_and(|taken| taken > 0);
+    if !is_out || !scene.coverage.sees(Hook::AllocEnter) {
+        return;
+    }
+    // With one range, the pool goes at once.
+    let unmapped =
+        || device.ranges().filter(|range| is_being_released(range)).filter_map(|range| range.steps.unmapped);
+    let first = unmapped().min_by_key(|at| at.time_ns).filter(|_| unmapped().count() > 1);
+    let armed = device.pending_teardown().and_then(|teardown| teardown.armed);
+    let is_armed = |at: At| armed.is_some_and(|armed| armed.from_ns <= at.time_ns);
+    if first.is_some_and(|first| !is_armed(first)) {
+        let why = "attempts were not watched yet when a range ended, and memory was out when the pool was destroyed";
+        findings.doubt(RULE, device.address(), why);
     }
 }
 
@@ -102,6 +161,11 @@ const fn is_dead(range: &Range) -> bool {
     let over =
         range.steps.release.is_some() || range.steps.released.is_some() || range.ended_unseen.is_some();
     range.steps.unmapped.is_some() && !over && !range.refused
+}
+
+/// The release of its pool has begun just now.
+const fn is_being_released(range: &Range) -> bool {
+    range.steps.release.is_some() && range.steps.released.is_none() && !range.refused
 }
 
 fn is_dead_before(range: &Range, time_ns: u64) -> bool {
@@ -119,13 +183,15 @@ fn served_from<'a>(device: &'a Device, event: &Event) -> Option<&'a Range> {
 
 const fn function(event: &Event) -> &'static str {
     match event.kind {
-        Kind::Alloc => "pci_alloc_p2pmem",
+        Kind::AllocAttempt if event.hook as u8 != Hook::AllocEnter as u8 => "p2pmem_alloc_mmap",
+        Kind::Alloc | Kind::AllocAttempt => "pci_alloc_p2pmem",
         _ => "p2pmem_alloc_mmap",
     }
 }
 
 fn result(device: &Device, event: &Event, served_from: Option<&Range>) -> String {
     match served_from {
+        None if event.kind == Kind::AllocAttempt => PENDING.to_owned(),
         Some(range) => format!("it was served from {}", words::range(range, device.address())),
         None if event.failed || event.ret.is_some_and(|ret| ret != 0) => {
             "it failed, having read freed memory if that range had room".to_owned()

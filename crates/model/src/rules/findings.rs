@@ -121,6 +121,19 @@ impl Findings {
         }
     }
 
+    /// Changes one, and tells it anew.
+    pub(super) fn revise(&mut self, subject: Subject, change: impl FnOnce(&mut Finding)) {
+        if let Some(&index) = self.by_subject.get(&subject) {
+            change(&mut self.list[index]);
+            self.changed.insert(index);
+        }
+    }
+
+    /// What is said of it so far.
+    pub(super) fn message(&self, subject: Subject) -> Option<&str> {
+        self.by_subject.get(&subject).map(|&index| self.list[index].message.as_str())
+    }
+
     /// It is over: a later one of this subject is another one.
     pub(super) fn end(&mut self, subject: Subject, id: Option<Id>, now_ns: u64) {
         let Some(&index) = self.by_subject.get(&subject) else {

@@ -36,6 +36,8 @@ struct Release {
     stack: Vec<u64>,
     bytes: u64,
     held: Holders,
+    /// Whoever began to take memory, and never came back.
+    lost: Option<Task>,
 }
 
 impl Check for PoolDestroyedInUse {
@@ -71,7 +73,8 @@ impl Check for PoolDestroyedInUse {
             }
             return;
         }
-        let release = Release { at, task: event.task, stack: event.stack.clone(), bytes, held };
+        let lost = device.attempts().next().map(|attempt| attempt.task);
+        let release = Release { at, task: event.task, stack: event.stack.clone(), bytes, held, lost };
         let waits = |range: &Range| range.steps.removed.is_some() && range.steps.drained.is_none();
         if device.ranges().any(|range| waits(range) && range.steps.release == Some(at)) {
             self.waiting.insert(address, release);
@@ -87,11 +90,18 @@ impl Check for PoolDestroyedInUse {
 }
 
 fn add(device: DeviceAddress, release: Release, findings: &mut Findings) {
-    let Release { at, task, stack, bytes, held } = release;
+    let Release { at, task, stack, bytes, held, lost } = release;
     let subject = Subject { rule: RULE, device, case: at.time_ns, pid: None };
     findings.happened(subject, at.id, at.time_ns, || {
+        let cause = lost.map_or_else(String::new, |task| {
+            format!(
+                "; the cause: {} began to take memory of a range that was gone, and never came back from that \
+                 (alloc-on-dead-chunk)",
+                words::task(Some(&task))
+            )
+        });
         let message = format!(
-            "pci_p2pdma_release, in {}, destroyed the pool of {device} while {} of it were out; {}",
+            "pci_p2pdma_release, in {}, destroyed the pool of {device} while {} of it were out; {}{cause}",
             words::task(task.as_ref()),
             units::bytes(bytes),
             words::out(&held, at.time_ns),

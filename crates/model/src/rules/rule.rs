@@ -93,10 +93,10 @@ pub struct Spec {
 }
 
 use Hook::{
-    Alloc, BlkDmaMap, DevresRelease, DevresReleased, DmaIovaLink, DmaMapPage, DmaMapPhys, DmaMapSg, Drained,
-    DriverRemove, DriverRemoved, Free, InsertPage, Kill, MapSegment, MapSg, MapState, Memremap, Mmap,
-    MmapEnter, PageFree, Pull, Release, Released, Remove, SglAlloc, SglFree, Unbind, Unbound, UnmapSg,
-    Unmapped, VirtToBus,
+    Alloc, AllocEnter, BlkDmaMap, DevresRelease, DevresReleased, DmaIovaLink, DmaMapPage, DmaMapPhys,
+    DmaMapSg, Drained, DriverRemove, DriverRemoved, Free, InsertPage, Kill, MapSegment, MapSg, MapState,
+    Memremap, Mmap, MmapEnter, PageFree, Pull, Release, Released, Remove, SglAlloc, SglFree, Unbind, Unbound,
+    UnmapSg, Unmapped, VirtToBus,
 };
 use Severity::{Critical, High};
 
@@ -166,8 +166,8 @@ pub const TABLE: &[Spec] = &[
             "memory was used after its struct pages had been removed")
     },
     Spec {
-        needs: &[&[Unmapped], &[Release], &[Alloc]], parts: &[Mmap], rings: &[Ring::Rare],
-        hidden_by: &[Unmapped, Release],
+        needs: &[&[Unmapped], &[Release], &[Alloc]], parts: &[Mmap, AllocEnter], rings: &[Ring::Rare],
+        hidden_by: &[AllocEnter, Unmapped, Release],
         ..spec(Rule::AllocOnDeadChunk, "alloc-on-dead-chunk", Critical,
             "memory was asked for while the pool still points to a range that is gone")
     },

@@ -113,7 +113,8 @@ impl Check for UseAfterRemoval {
                 return true;
             }
             let killed = device.range(id).and_then(|range| range.steps.killed);
-            let since_kill = killed.map_or_else(String::new, |killed| {
+            let late = killed.filter(|killed| killed.time_ns < armed.from_ns);
+            let since_kill = late.map_or_else(String::new, |killed| {
                 format!(" {} after the kill,", words::between(killed.time_ns, armed.from_ns))
             });
             let why = format!(
@@ -148,6 +149,10 @@ impl UseAfterRemoval {
         if is_suspect && !is_armed {
             findings.doubt(RULE, address, "DMA mappings were not watched yet when struct pages were removed");
             self.unwatched.push((address, range.id, at));
+        } else if is_suspect && scene.event.and_then(|event| event.flag) == Some(false) {
+            let range = words::range(range, address);
+            let why = format!("DMA mappings of {range} were not watched: more ranges were dying than can be");
+            findings.doubt(RULE, address, why);
         }
     }
 }

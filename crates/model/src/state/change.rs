@@ -39,6 +39,8 @@ pub enum What {
     Freed(FreeMatch),
     /// What a burst of page frees was.
     PagesFreed(PageMatch),
+    /// An attempt to take memory that was seen to begin ([`super::Attempt`]) has come back.
+    Returned,
     /// A step of the device's latest teardown.
     Step,
     /// The device's latest teardown is over.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use p2p_trace_common::Hook;
 
 use super::{
+    attempt::Attempt,
     doubt::Doubts,
     hooks::Hooks,
     ledger::{Held, Ledger},
@@ -62,6 +63,7 @@ pub struct Device {
     /// The last time at which a hot record can have been lost, whatever has made up for it since.
     pub(super) lost_until_ns: Option<u64>,
     pub(super) unplaced_mmap_bytes: u64,
+    pub(super) attempts: Vec<Attempt>,
     /// When its memory was last mapped into user space.
     pub(super) mapped_ns: Option<u64>,
 }
@@ -85,6 +87,7 @@ impl Device {
             doubts: Doubts::default(),
             lost_until_ns: None,
             unplaced_mmap_bytes: 0,
+            attempts: Vec::new(),
             mapped_ns: None,
         }
     }
@@ -201,6 +204,12 @@ impl Device {
     #[must_use]
     pub const fn baseline(&self) -> Baseline {
         self.baseline
+    }
+
+    /// Attempts to take memory that have not come back, oldest first, where their beginnings are seen: while the pool points to a range
+    /// that is gone.
+    pub fn attempts(&self) -> impl Iterator<Item = &Attempt> {
+        self.attempts.iter()
     }
 
     /// The teardown that has begun and not ended.

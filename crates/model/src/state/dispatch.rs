@@ -16,13 +16,23 @@ impl Device {
     /// Takes in an event of this device.
     pub(super) fn event(&mut self, event: &Event, armed_since_ns: Option<u64>, context: &mut Context<'_>) {
         match event.kind {
-            Kind::Alloc if !event.failed => self.ledger.alloc(event, &self.ranges, context),
+            Kind::Alloc => {
+                self.came_back(event, context);
+                if !event.failed {
+                    self.ledger.alloc(event, &self.ranges, context);
+                }
+            }
+            Kind::AllocAttempt => self.attempt(event, context),
             Kind::Free => self.ledger.free(event, context),
             Kind::SglAlloc if !event.failed => self.ledger.alloc_list(event, context),
             Kind::SglFree => self.ledger.free_list(event, context),
-            Kind::Mmap => self.mmap(event, context),
+            Kind::Mmap => {
+                self.came_back(event, context);
+                self.mmap(event, context);
+            }
             Kind::PageFree => self.ledger.free_pages(event, context),
-            Kind::Map => self.mappings.map(event, context.at),
+            // What the armed hooks see, others see as well.
+            Kind::Map if !event.armed => self.mappings.map(event, context.at),
             Kind::Unmap => self.mappings.unmap(event, context.at),
             Kind::Publish => self.published = event.flag.map(|flag| (flag, context.at)),
             Kind::Memremap => self.memremap(event, context),

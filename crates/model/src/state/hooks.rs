@@ -21,12 +21,14 @@ pub struct Attachment {
 #[derive(Clone, Copy, Debug)]
 pub struct Hooks {
     states: [Option<Attachment>; HOOKS],
+    /// Those that are attached while a teardown is pending.
+    to_arm: [bool; HOOKS],
     armed_since_ns: Option<u64>,
 }
 
 impl Default for Hooks {
     fn default() -> Self {
-        Self { states: [None; HOOKS], armed_since_ns: None }
+        Self { states: [None; HOOKS], to_arm: [false; HOOKS], armed_since_ns: None }
     }
 }
 
@@ -43,7 +45,7 @@ impl Hooks {
         self.state(hook).is_some_and(|state| state.attached)
     }
 
-    /// Since when an armed hook is attached: the longest, where there are several.
+    /// Since when all hooks that are attached while a teardown is pending are: the time of the last one; `None`: not all of them are.
     pub(crate) const fn armed_since_ns(&self) -> Option<u64> {
         self.armed_since_ns
     }
@@ -59,12 +61,22 @@ impl Hooks {
             .unwrap_or_default()
     }
 
-    fn oldest_armed_ns(&self) -> Option<u64> {
-        let armed = |state: &&Attachment| state.attached && state.armed;
-        self.states.iter().flatten().filter(armed).map(|state| state.since_ns).min()
+    /// The time of the last of the armed hooks, where all are attached.
+    fn last_armed_ns(&self) -> Option<u64> {
+        let mut all = self.states.iter().zip(&self.to_arm).filter(|&(_, &is_armed)| is_armed).peekable();
+        all.peek()?;
+        all.map(|(state, _)| state.filter(|state| state.attached).map(|state| state.since_ns))
+            .try_fold(0, |latest, since_ns| Some(since_ns?.max(latest)))
+    }
+
+    /// A hook is one of those that are armed, or cannot be.
+    pub(super) fn set_armed(&mut self, hook: Hook, is_armed: bool) {
+        self.to_arm[hook as usize] = is_armed;
+        self.armed_since_ns = self.last_armed_ns();
     }
 
     pub(super) fn change(&mut self, change: Change, time_ns: u64) {
+        self.to_arm[change.hook as usize] |= change.armed;
         if let Some(state) = self.states.get_mut(change.hook as usize) {
             *state = Some(Attachment {
                 attached: change.attached,
@@ -73,6 +85,6 @@ impl Hooks {
                 armed: change.armed,
             });
         }
-        self.armed_since_ns = self.oldest_armed_ns();
+        self.armed_since_ns = self.last_armed_ns();
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! It never panics, whatever the stream holds, and what is over takes a bounded place: see the `MAX_` constants.
 
+mod attempt;
 mod change;
 mod device;
 mod dispatch;
@@ -41,6 +42,7 @@ use std::collections::BTreeMap;
 
 use p2p_trace_common::{Hook, Kind, Record, Ring};
 
+pub use attempt::Attempt;
 pub use change::{Change, FreeMatch, PageMatch, Pulled, What};
 pub use device::{Baseline, Device, MAX_TEARDOWNS};
 pub use doubt::{Doubt, Doubts};
@@ -54,9 +56,12 @@ pub use preexisting::Run as Preexisting;
 pub use pull::{LastPull, Lock};
 pub use range::{Accounted, Counted, Range, RangeId, Stage, Steps};
 pub use reference::{At, Closed, ClosedBy, HolderKind, Key, Reference, Taken, TakenBy, whole_pages};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use teardown::is_opening;
 pub use teardown::{Armed, Ended, MAX_STEPS, Step, Teardown};
 
 use crate::{
+    accounting::HookStatus,
     event::{DeviceAddress, Doubtful, Event, Loss, decode, user},
     stream::assemble::Element,
 };
@@ -89,6 +94,16 @@ impl Model {
         for change in hooks {
             self.hooks.change(change, time_ns);
         }
+    }
+
+    /// Which hooks are attached while a teardown is pending, as far as their states tell.
+    pub(crate) fn set_armed(&mut self, hooks: &[HookStatus]) {
+        for status in hooks {
+            if let Some(is_armed) = status.will_be_armed() {
+                self.hooks.set_armed(status.hook, is_armed);
+            }
+        }
+        self.armed(self.now_ns);
     }
 
     /// Takes in the next element of the stream.

@@ -107,6 +107,7 @@ impl Device {
                 }
                 self.ledger.close_all(context);
                 self.mappings = Mappings::default();
+                self.attempts.clear();
                 self.published = None;
                 self.baseline = Baseline::PoolGone(context.at);
                 self.doubts.settle(context.at.time_ns);
@@ -186,7 +187,7 @@ impl Device {
         }
     }
 
-    /// The armed hooks came, or the last of them went.
+    /// All of the armed hooks are there now, or not any more.
     pub(super) fn arm(&mut self, since_ns: Option<u64>, now_ns: u64) {
         let Some(teardown) = &mut self.teardown else {
             return;

@@ -68,7 +68,7 @@ pub(super) const fn is_bracket(kind: Kind) -> bool {
 }
 
 /// A bracket opens.
-pub(super) const fn is_opening(kind: Kind) -> bool {
+pub(crate) const fn is_opening(kind: Kind) -> bool {
     matches!(kind, Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease)
 }
 

@@ -27,7 +27,9 @@ pub struct Run {
 
 impl Run {
     pub fn new(options: Options, hooks: &[HookStatus]) -> Self {
-        Self { model: Model::new(), rules: Rules::new(options, hooks), told: Vec::new() }
+        let mut model = Model::new();
+        model.set_armed(hooks);
+        Self { model, rules: Rules::new(options, hooks), told: Vec::new() }
     }
 
     pub fn feed(&mut self, elements: &[Element]) {
@@ -106,7 +108,9 @@ pub const fn rules_of(fault: Fault) -> &'static [Rule] {
         // The memory is out at the removal, too.
         Fault::Unwaited => &[Rule::PoolDestroyedInUse, Rule::RemovedBeforeDrained],
         Fault::KilledTwice => &[Rule::DoubleKill],
-        Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead => &[Rule::AllocOnDeadChunk],
+        Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead | Fault::DiedOfDead => {
+            &[Rule::AllocOnDeadChunk]
+        }
         Fault::AllocOfDrained | Fault::MmapOfDrained => &[Rule::AllocAfterKill],
         Fault::FreeNeverTaken | Fault::PagesNeverTaken => &[Rule::UnmatchedFree],
         Fault::FreeTwice | Fault::ListFreeTwice => &[Rule::DoubleFree],

@@ -5,27 +5,18 @@ use std::{
     thread,
 };
 
-use aya::maps::{Array, MapData};
-use p2p_trace_common::{Record, config::MAX_ARMED, counters::ArmedRange};
+use p2p_trace_common::Record;
 use p2p_trace_model::{
     event::user::{Change, Writer},
     stream::Batch,
 };
 
-use super::error::ProbeError;
+use super::armed_table::Table;
 use crate::{
     arming::{Arming, Order},
     kernel::clock::boottime_ns as now_ns,
     live::attach::Hooks,
 };
-
-/// One element of the table of armed ranges.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-pub(super) struct ArmedElement(ArmedRange);
-
-// SAFETY: plain data without padding.
-unsafe impl aya::Pod for ArmedElement {}
 
 /// What the thread that attaches and detaches the armed hooks tells.
 enum Progress {
@@ -36,7 +27,7 @@ enum Progress {
 }
 
 pub(super) struct Armer {
-    table: Array<MapData, ArmedElement>,
+    table: Table,
     arming: Arming,
     is_armed: bool,
     /// Orders to the thread that attaches and detaches the armed hooks, which takes its time.
@@ -48,25 +39,15 @@ pub(super) struct Armer {
 
 impl Armer {
     /// Nothing is armed yet.
-    pub(super) fn new(
-        hooks: Arc<Mutex<Hooks>>,
-        table: Array<MapData, ArmedElement>,
-        vmemmap: Option<(u64, u64)>,
-    ) -> Self {
+    pub(super) fn new(hooks: Arc<Mutex<Hooks>>, table: Table, vmemmap: Option<(u64, u64)>) -> Self {
         let (orders, progress) = start(hooks);
         Self { table, arming: Arming::new(vmemmap), is_armed: false, orders, progress, told_ns: 0 }
     }
 
     /// Orders what a record asks for.
-    ///
-    /// # Errors
-    ///
-    /// When the table cannot be written.
-    pub(super) fn follow(&mut self, record: &Record) -> Result<(), ProbeError> {
-        let Some(order) = self.arming.follow(record) else {
-            return Ok(());
-        };
-        self.write_table()?;
+    pub(super) fn follow(&mut self, record: &Record) {
+        let Some(order) = self.arming.follow(record) else { return };
+        self.table.write(self.arming.ranges());
         let arm = order == Order::Arm;
         if arm != self.is_armed {
             self.is_armed = arm;
@@ -74,18 +55,6 @@ impl Armer {
                 tracing::error!("the thread that attaches the armed hooks has ended");
             }
         }
-        Ok(())
-    }
-
-    fn write_table(&mut self) -> Result<(), ProbeError> {
-        let ranges: Vec<_> = self.arming.ranges().collect();
-        for index in 0..MAX_ARMED {
-            let range = ranges.get(index as usize).copied().unwrap_or_default();
-            self.table
-                .set(index, ArmedElement(range), 0)
-                .map_err(|error| ProbeError::Load(error.to_string()))?;
-        }
-        Ok(())
     }
 
     /// Appends the changes that were made since the last time. One that was made just before a watermark

@@ -16,6 +16,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::attach::describe;
 use super::{
+    armed_table,
     complete::complete,
     error::ProbeError,
     mapping::{Arrays, MapFds},
@@ -94,6 +95,12 @@ pub(super) fn map_arrays(ebpf: &Ebpf, run: u64, rings: &RingPlan) -> Result<Arra
         MapFds { rings: [data("HOT")?, data("RARE")?], counters: data("COUNTERS")?, open: data("OPEN")? };
     mirror::tag_counters(maps.counters, run, rings).map_err(ProbeError::system("mark the counters"))?;
     Arrays::new(&maps, rings).map_err(ProbeError::system("map the rings"))
+}
+
+/// Maps the table of ranges that the armed hooks compare with.
+pub(super) fn map_armed(ebpf: &Ebpf) -> Result<armed_table::Table, ProbeError> {
+    let map = map_descriptor(ebpf, "ARMED")?;
+    armed_table::Table::new(map).map_err(ProbeError::system("map the table of the armed hooks"))
 }
 
 /// Maps what a memory dump is to hold beside the rings.

@@ -67,10 +67,17 @@ impl Mapping {
         self.words().get(index).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
-    /// Writes word `index`; only in a writable mapping.
+    /// Writes word `index`, behind what was written before; only in a writable mapping.
     pub(super) fn store(&self, index: usize, value: u64) {
         if let Some(word) = self.words().get(index) {
-            word.store(value, Ordering::Relaxed);
+            word.store(value, Ordering::Release);
+        }
+    }
+
+    /// As above, unless there is more in it already.
+    pub(super) fn raise(&self, index: usize, value: u64) {
+        if let Some(word) = self.words().get(index) {
+            word.fetch_max(value, Ordering::AcqRel);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The kernel side, loaded and attached, and the session that reads it.
 
+mod armed_table;
 mod armer;
 mod attach;
 mod complete;

@@ -23,7 +23,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{
     armer::Armer,
     error::ProbeError,
-    load::{load_helper, map_arrays, map_mirror, take_map, vmemmap},
+    load::{load_helper, map_armed, map_arrays, map_mirror, take_map, vmemmap},
     mapping::Arrays,
     mirror::Mirror,
     prepare::Prepared,
@@ -103,7 +103,7 @@ impl LiveSession {
         let diagnostics = EbpfLogger::init(&mut ebpf)
             .inspect_err(|error| tracing::debug!("no diagnostics from the kernel side: {error}"))
             .ok();
-        let armed_table = take_map(&mut ebpf, "ARMED")?;
+        let armed_table = map_armed(&ebpf)?;
         let flush = load_helper(&mut ebpf, "flush_bursts")?;
         let vmemmap = vmemmap(&mut ebpf, &config)?;
         let mut puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
@@ -225,10 +225,11 @@ impl LiveSession {
     }
 
     /// Orders what a record asks for.
-    fn follow(&mut self, record: &Record) -> Result<(), ProbeError> {
+    fn follow(&mut self, record: &Record) {
+        // What is to be armed is needed at once.
+        self.armer.follow(record);
         self.puller.follow(record);
         self.takers.follow(record);
-        self.armer.follow(record)
     }
 }
 
@@ -290,7 +291,7 @@ impl Session for LiveSession {
         self.rings.poll(&self.arrays, now_ns(), budget, batch);
         for index in first..batch.records.len() {
             let record = batch.records[index];
-            self.follow(&record)?;
+            self.follow(&record);
         }
         self.tell_skipped_steps(first, batch);
         if batch.losses.len() > losses {

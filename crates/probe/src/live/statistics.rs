@@ -80,7 +80,7 @@ impl Statistics {
 /// The kinds of maps that the kernel side has.
 const fn data(map: &Map) -> Option<&MapData> {
     match map {
-        Map::Array(data) | Map::HashMap(data) | Map::RingBuf(data) => Some(data),
+        Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::RingBuf(data) => Some(data),
         _ => None,
     }
 }

@@ -73,6 +73,6 @@ fn note(row: &Row) -> Option<String> {
     match row.need {
         Need::Required | Need::Optional => None,
         Need::OnRequest => Some(format!("attached on request: --hook {}", row.hook.name())),
-        Need::Armed => Some("attached while a teardown with references outstanding is pending".to_owned()),
+        Need::Armed => Some("attached while a device with memory out is torn down".to_owned()),
     }
 }

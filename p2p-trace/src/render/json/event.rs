@@ -148,6 +148,10 @@ pub struct EventLine {
     pub waiting_ns: Option<u64>,
     /// The memory is published (kind `device_state`).
     pub published: Option<bool>,
+    /// Memory of the device is out (kinds that open a teardown).
+    pub memory_out: Option<bool>,
+    /// The range is among those that the armed hooks compare with (kind `remove`).
+    pub watched: Option<bool>,
     /// A pull read reached the end of every chunk (kind `pulled`).
     pub complete: Option<bool>,
     /// Time of the first of a burst.
@@ -208,6 +212,10 @@ impl EventLine {
             chunk: event.state.map(|state| state.chunk),
             waiting_ns: event.waiting_ns,
             published: event.flag.filter(|_| event.kind == Kind::DeviceState),
+            memory_out: event
+                .flag
+                .filter(|_| matches!(event.kind, Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease)),
+            watched: event.flag.filter(|_| event.kind == Kind::Remove),
             complete: event.flag.filter(|_| event.kind == Kind::Pulled),
             first_ns: event.span.map(|span| span.first_ns),
             last_ns: event.span.map(|span| span.last_ns),

@@ -84,6 +84,7 @@ pub(crate) const fn action(kind: Kind) -> &'static str {
         Kind::Stack => "stack",
         Kind::RangeState => "range state",
         Kind::DeviceState => "device state",
+        Kind::AllocAttempt => "ALLOC ON DEAD CHUNK",
         Kind::Tick | Kind::Loss | Kind::Attach | Kind::End | Kind::Run | Kind::Pulled | Kind::Gone => "",
     }
 }
@@ -116,7 +117,7 @@ pub(crate) fn detail(event: &Event) -> String {
         parts.push(format!("at offset {offset:#x}"));
     }
     if let Some(flag) = event.flag {
-        parts.push(if flag { "on".to_owned() } else { "off".to_owned() });
+        parts.extend(found(event.kind, flag).map(str::to_owned));
     }
     let places = [("", event.addr), ("sgl ", event.sgl), ("user ", event.user_addr), ("page ", event.page)];
     for (name, place) in places {
@@ -128,7 +129,7 @@ pub(crate) fn detail(event: &Event) -> String {
         }
     }
     if let Some(count) = event.count {
-        parts.extend(pieces(event.kind, count));
+        parts.extend(if event.armed { Some(format!("{count} times")) } else { pieces(event.kind, count) });
     }
     if let Some(taken) = event.taken {
         parts.push(if taken == 0 { "nothing taken".to_owned() } else { format!("{} taken", bytes(taken)) });
@@ -149,8 +150,23 @@ pub(crate) fn detail(event: &Event) -> String {
     parts.join(", ")
 }
 
+/// What a boolean says.
+const fn found(kind: Kind, flag: bool) -> Option<&'static str> {
+    match (kind, flag) {
+        (Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease, true) => Some("memory is out"),
+        (Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease, false) => Some("nothing taken"),
+        // Whether it is watched matters only to who uses it later.
+        (Kind::Remove, _) => None,
+        (_, true) => Some("on"),
+        (_, false) => Some("off"),
+    }
+}
+
 fn pieces(kind: Kind, count: u32) -> Option<String> {
     match kind {
+        // The usual case, again.
+        Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease if count == 1 => None,
+        Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => Some(counted(count.into(), "range")),
         // The usual case: a device whose memory is one range.
         Kind::Kill if count == 1 => None,
         Kind::Kill => Some(format!("{count} ranges")),

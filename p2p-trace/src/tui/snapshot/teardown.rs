@@ -148,8 +148,10 @@ fn made(
     let range = step.range.filter(|_| several).map(|range| range_name(device, range));
     let armed =
         teardown.armed.filter(|_| step.kind == Kind::Kill && is_first(teardown, at, step)).map(|armed| {
-            let gap = duration(armed.from_ns.saturating_sub(step.at.time_ns));
-            format!("late uses are watched from {gap} on")
+            match armed.from_ns.checked_sub(step.at.time_ns).filter(|&gap_ns| gap_ns > 0) {
+                Some(gap_ns) => format!("late uses are watched from {} on", duration(gap_ns)),
+                None => "late uses are watched".to_owned(),
+            }
         });
     let notes: Vec<_> = [range, wrong.map(str::to_owned), armed].into_iter().flatten().collect();
     Line {

@@ -1,12 +1,14 @@
 //! Allocations while a teardown is under way.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use serde_json::json;
 
 use super::deeds::SIZE;
+use super::post_mortem::{discard, dump_memory, recover};
 use super::uses::provoke_bad_access;
 use crate::scenarios::expect;
 use crate::scenarios::lab::{Lab, Trace};
-use crate::scenarios::product::Hex;
+use crate::scenarios::product::{FindingLine, Hex};
 use crate::scenarios::provider::halves;
 use crate::scenarios::{Method, Verdict};
 
@@ -53,6 +55,56 @@ pub(in crate::scenarios) fn dead_chunk(lab: &mut Lab, method: Method) -> Result<
         stream.of_kind("free").all(|free| free.addr != Some(Hex(held.addr))),
         "what was to be held is given back"
     );
+    Ok(Verdict::Passed)
+}
+
+/// As above, but the newer range has room, so that the first attempt takes of it and goes on to what was freed, of which the kernel
+/// ends whoever makes it: the attempt is in the stream from its beginning, in the kernel's memory, and told as what it is.
+pub(in crate::scenarios) fn fatal_dead_chunk(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("ranges=2")?;
+    let card = lab.card.clone();
+    let [_, newer] = halves(lab.range_of(&card)?);
+    // The firmware's device takes note of where a memory dump begins.
+    lab.guest.check("modprobe qemu_fw_cfg")?;
+    let trace = lab.trace("fatal-dead-chunk", &method.option())?;
+    provoke_bad_access(lab);
+    let filler = lab.take(&card, newer.1 - newer.0 + 1)?;
+    lab.take(&card, SIZE)?;
+    lab.command(&format!("free {}", filler.handle))?;
+    lab.start_unbind_card()?;
+    lab.wait_event(&trace, "unmapped")?;
+    lab.wait_for(&format!("grep -q '\"hook\":\"alloc_enter\".*\"attached\":true' {}", trace.shown()))?;
+    let taker = lab.start_command(&format!("alloc {card} 4096"))?;
+    let is_ended = lab.is_ended_by_kernel(taker)?;
+    println!("  the attempt {}", if is_ended { "was fatal" } else { "came back" });
+    lab.wait_finding(&trace, "alloc-on-dead-chunk")?;
+    let cores = dump_memory(lab)?;
+    lab.guest.qmp().execute("cont", json!({}))?;
+    let stream = lab.stop(trace)?;
+    let mut streams = vec![stream];
+    for core in &cores {
+        streams.push(recover(core, None)?.stream);
+    }
+    discard(&cores)?;
+
+    for stream in &streams {
+        let attempt = stream.first("alloc_attempt")?;
+        let who = (attempt.tgid, attempt.size, attempt.hook.name());
+        ensure!(who == (Some(taker.pid), Some(4096), "alloc_enter"), "the attempt is {attempt:?}");
+        let mut found = stream.findings_of("alloc-on-dead-chunk");
+        let is_its = |finding: &FindingLine| {
+            finding.range_start == Some(Hex(newer.0)) && finding.evidence.contains(&attempt.id)
+        };
+        ensure!(
+            found.any(is_its),
+            "no finding is of the attempt, of the range that begins at {:#x}",
+            newer.0
+        );
+        // The unbind waits for what is held, on purpose.
+        let is_other = |name: &str| name != "alloc-on-dead-chunk" && !name.starts_with("stalled-");
+        let others = stream.findings.iter().find(|finding| is_other(finding.rule.name()));
+        ensure!(others.is_none(), "something else is told as well: {others:?}");
+    }
     Ok(Verdict::Passed)
 }
 

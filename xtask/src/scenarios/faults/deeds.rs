@@ -102,6 +102,11 @@ impl Lab {
         self.expect_ended(busy)
     }
 
+    /// Waits until a process has ended; whether the kernel ended it.
+    pub(super) fn is_ended_by_kernel(&mut self, busy: Busy) -> Result<bool> {
+        Ok(self.guest.wait(busy.job)?.code > 128)
+    }
+
     /// Waits until the kernel has ended a process, and gives it.
     ///
     /// # Errors

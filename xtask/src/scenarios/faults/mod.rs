@@ -13,7 +13,7 @@ mod stalls;
 mod uses;
 mod worn;
 
-pub(super) use chunks::{UNRECORDED, dead_chunk, racing_allocations};
+pub(super) use chunks::{UNRECORDED, dead_chunk, fatal_dead_chunk, racing_allocations};
 pub(super) use deeds::SIZE;
 pub(super) use exits::exit_codes;
 pub(super) use frees::{partial_free, put_without_get, wrong_frees};

@@ -29,6 +29,8 @@ pub enum Fault {
     ServedBesideDead,
     /// A user mapping is asked for meanwhile.
     MmapBesideDead,
+    /// Somebody asks for memory meanwhile, and never comes back.
+    DiedOfDead,
     /// Memory of a range that has drained is given out.
     AllocOfDrained,
     /// The same by a user mapping.
@@ -68,13 +70,14 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::RemovedFirst,
         Self::Unwaited,
         Self::KilledTwice,
         Self::AskedOfDead,
         Self::ServedBesideDead,
         Self::MmapBesideDead,
+        Self::DiedOfDead,
         Self::AllocOfDrained,
         Self::MmapOfDrained,
         Self::FreeNeverTaken,
@@ -115,7 +118,7 @@ impl Kernel {
             Fault::RemovedFirst => self.teardown_with_holder(device, Order::RemovedFirst),
             Fault::Unwaited => self.teardown_with_holder(device, Order::Unwaited),
             Fault::KilledTwice => self.tear_down(device, UNBINDER, Order::KilledTwice),
-            Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead => {
+            Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead | Fault::DiedOfDead => {
                 self.beside_dead(fault, device);
             }
             Fault::AllocOfDrained | Fault::MmapOfDrained => self.of_killed(fault, device, Kind::Remove),
@@ -159,7 +162,16 @@ impl Kernel {
         while !self.has_dead_chunk(device) {
             self.advance(device);
         }
+        let dead = self.devices[device].ranges[0].pgmap;
+        let hook = if fault == Fault::MmapBesideDead { Hook::MmapEnter } else { Hook::AllocEnter };
+        if self.armed == Some(true) {
+            self.event(device, Kind::AllocAttempt, hook, CULPRIT, |event| {
+                event.pgmap = Some(dead);
+                event.size = (hook == Hook::AllocEnter).then_some(PAGE_SIZE);
+            });
+        }
         match fault {
+            Fault::DiedOfDead => {}
             Fault::AskedOfDead => self.alloc_event(device, CULPRIT, None, 1),
             Fault::ServedBesideDead => {
                 let token = self.alloc(device, CULPRIT, 1);

@@ -20,7 +20,7 @@ fn word() -> impl Strategy<Value = u64> {
 }
 
 fn record() -> impl Strategy<Value = Record> {
-    let kind = prop_oneof![1u8..29, 128u8..135];
+    let kind = prop_oneof![1u8..30, 128u8..135];
     let number = prop_oneof![0u32..5, any::<u32>()];
     let small = prop_oneof![0u16..16, any::<u16>()];
     (

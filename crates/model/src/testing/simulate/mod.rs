@@ -33,8 +33,14 @@ const STEP_NS: u64 = 1_000_000;
 /// Between two ticks, when nothing happens.
 const TICK_NS: u64 = 250_000_000;
 /// Hooks that are attached only while a teardown is pending.
-pub const ARMED: [Hook; 5] =
-    [Hook::DmaMapSg, Hook::DmaMapPage, Hook::DmaMapPhys, Hook::DmaIovaLink, Hook::BlkDmaMap];
+pub const ARMED: [Hook; 6] = [
+    Hook::DmaMapSg,
+    Hook::DmaMapPage,
+    Hook::DmaMapPhys,
+    Hook::DmaIovaLink,
+    Hook::BlkDmaMap,
+    Hook::AllocEnter,
+];
 /// As `page_offset_base` may be.
 pub const DIRECT_MAP: u64 = 0xffff_8881_4000_0000;
 /// As `vmemmap_base` may be.
@@ -112,7 +118,7 @@ pub struct Kernel {
     burst: Option<Burst>,
     positions: [u64; 2],
     writer: u64,
-    /// Arming hooks are attached at a kill with memory out, until no teardown is pending: whether they are.
+    /// Armed hooks are attached at the first step of a teardown with memory out, or of a device with more than one range, until no teardown is pending: whether they are.
     armed: Option<bool>,
     /// `pci_free_p2pmem` is not inlined into `pci_p2pmem_free_sgl`.
     pub nested_frees: bool,

@@ -6,6 +6,7 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{ARMED, Kernel, Out, Token};
 use crate::event::{Refs, decode::PAGE_SIZE};
+use crate::state::is_opening;
 
 /// In which order a teardown goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,9 +136,17 @@ impl Kernel {
     fn device_step(&mut self, device: usize, kind: Kind, pid: u32) {
         self.flush();
         let taken = self.pages(device).len() as u64 * PAGE_SIZE;
+        let (ranges, is_opening) = (self.devices[device].ranges.len() as u32, is_opening(kind));
+        let is_out = taken > 0 || self.devices[device].ranges.iter().any(|range| range.stray > 0);
         self.event(device, kind, hook_of(kind), pid, |event| {
             event.taken = (kind == Kind::Release).then_some(taken);
+            event.flag = is_opening.then_some(is_out);
+            event.count = is_opening.then_some(ranges);
         });
+        if is_opening && (is_out || ranges > 1) && self.armed == Some(false) {
+            self.attach(ARMED, true);
+            self.armed = Some(true);
+        }
         if kind == Kind::Release && taken > 0 {
             self.devices[device].crashed = true;
             self.devices[device].script = None;
@@ -149,22 +158,17 @@ impl Kernel {
     fn range_step(&mut self, device: usize, kind: Kind, pgmap: u64, pid: u32) {
         self.flush();
         let physical = self.range(device, pgmap).physical;
+        let is_watched = self.armed == Some(true);
         self.event(device, kind, hook_of(kind), pid, |event| {
             event.pgmap = Some(pgmap);
             event.range = (kind != Kind::UnmapMappings).then_some(physical);
             event.count = (kind == Kind::Kill).then_some(1);
             event.refs = (kind == Kind::Drained).then_some(ZERO);
+            event.flag = (kind == Kind::Remove).then_some(is_watched);
         });
         let range = self.range_mut(device, pgmap);
         match kind {
-            Kind::Kill => {
-                range.killed = true;
-                let is_suspect = range.stray > 0 || !self.holding(device, pgmap).is_empty();
-                if is_suspect && self.armed == Some(false) {
-                    self.attach(ARMED, true);
-                    self.armed = Some(true);
-                }
-            }
+            Kind::Kill => range.killed = true,
             Kind::Unmapped => range.freed = true,
             _ => {}
         }

@@ -163,7 +163,8 @@ impl Hooks {
         Ok(())
     }
 
-    /// Attaches the armed hooks, and tells of each once it is.
+    /// Attaches the armed hooks, and tells of each once it is: one after the other, since the kernel rewrites the functions' first
+    /// instructions under one lock.
     pub(super) fn arm(&mut self, mut tell: impl FnMut(Change)) {
         let closed = Arc::clone(&self.closed);
         let (mut attacher, hooks) = self.attacher();
@@ -177,20 +178,23 @@ impl Hooks {
                     hooked.attached = Some(attached);
                     hooked.error = None;
                 }
-                Err(error) => hooked.error = Some(error),
+                // It has failed for the run: what is not seen with it is not seen.
+                Err(error) => (hooked.error, hooked.prepared) = (Some(error), None),
             }
         }
     }
 
-    /// Detaches the armed hooks, and tells of each once it is.
-    pub(super) fn disarm(&mut self, mut tell: impl FnMut(Change)) {
+    /// Detaches the armed hooks, all at once, and tells of each once they are.
+    pub(super) fn disarm(&mut self, tell: impl FnMut(Change)) {
+        let (mut links, mut changes) = (Vec::new(), Vec::new());
         for hooked in self.all.iter_mut().filter(|hooked| hooked.prepared.is_some()) {
             if let Some(attached) = hooked.take(&self.ebpf) {
-                let method = attached.method;
-                drop(attached);
-                tell(hooked.change(false, method));
+                changes.push(hooked.change(false, attached.method));
+                links.push(attached);
             }
         }
+        close(links);
+        changes.into_iter().for_each(tell);
     }
 
     /// Set before everything is detached: then nobody has to wait for what is just being attached.

@@ -89,7 +89,7 @@ fn a_use_after_removal_has_a_shape_and_words() {
     let page = page(&fault(Fault::RemovedFirst));
     assert!(page.contains("class=\"use\""));
     assert!(page.contains("<text class=\"alarm\"") || page.contains("<text class=\"alarm end\""));
-    assert!(page.contains("USE AFTER REMOVAL: free +8.0 ms, by tasko (pid 92)"));
+    assert!(page.contains("USE AFTER REMOVAL: free +3.0 ms, by tasko (pid 92)"));
     assert!(page.contains("BEFORE its drain") && page.contains("AFTER the removal"));
 }
 

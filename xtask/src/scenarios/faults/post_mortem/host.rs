@@ -13,7 +13,7 @@ use crate::scenarios::stream::Stream;
 pub(crate) struct Recovered {
     pub(super) dump: PathBuf,
     /// The whole run, as `replay --json` tells it.
-    pub(super) stream: Stream,
+    pub(in crate::scenarios::faults) stream: Stream,
     /// What `recover` said.
     pub(crate) said: Vec<String>,
     /// What `check` said.

@@ -114,7 +114,7 @@ fn save(lab: &mut Lab, trace: &Trace) -> Result<PathBuf> {
     Ok(kept)
 }
 
-fn discard(cores: &[PathBuf]) -> Result<()> {
+pub(super) fn discard(cores: &[PathBuf]) -> Result<()> {
     for core in cores {
         fs::remove_file(core).with_context(|| format!("cannot remove {}", core.display()))?;
     }

@@ -1,0 +1,184 @@
+//! The table of ranges that the armed hooks compare with: see `p2p_trace_common::armed`.
+
+use core::ptr::{read_volatile, write_volatile};
+
+use aya_ebpf::{macros::map, maps::Array};
+use p2p_trace_common::armed::{ArmedRange, ArmedTable, MAX_ARMED, stage};
+
+use crate::{device::Address, ring::MMAPABLE};
+
+#[map]
+static ARMED: Array<ArmedTable> = Array::with_max_entries(1, MMAPABLE);
+
+/// Reads one field, which user space can change at any time.
+macro_rules! field {
+    ($pointer:expr, $field:ident) => {
+        // SAFETY: the pointer is to a map value of this type.
+        unsafe { read_volatile(&raw const (*$pointer).$field) }
+    };
+}
+
+/// What is compared with the ranges.
+#[derive(Clone, Copy)]
+pub(crate) enum What {
+    Page(u64),
+    Physical(u64),
+}
+
+impl What {
+    #[inline(always)]
+    fn is_of(self, range: *const ArmedRange) -> bool {
+        match self {
+            Self::Page(page) => field!(range, page_start) <= page && page < field!(range, page_end),
+            Self::Physical(address) => field!(range, start) <= address && address < field!(range, end),
+        }
+    }
+}
+
+/// A range that was found in the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) device: u64,
+    pub(crate) pgmap: u64,
+    /// The address behind the last one.
+    pub(crate) end: u64,
+    /// Its pages are gone.
+    pub(crate) removed: bool,
+}
+
+/// The table.
+#[derive(Clone, Copy)]
+pub(crate) struct Table(*mut ArmedTable);
+
+impl Table {
+    #[inline(always)]
+    pub(crate) fn get() -> Option<Self> {
+        ARMED.get_ptr_mut(0).map(Self)
+    }
+
+    /// False for nearly all that is mapped: it is of no range.
+    #[inline(always)]
+    pub(crate) fn may_hold(self, what: What) -> bool {
+        match what {
+            What::Page(page) => field!(self.0, page_start) <= page && page < field!(self.0, page_end),
+            What::Physical(address) => field!(self.0, start) <= address && address < field!(self.0, end),
+        }
+    }
+
+    #[inline(always)]
+    fn place(self, index: usize) -> *mut ArmedRange {
+        // SAFETY: callers stay below the number of places.
+        unsafe { (&raw mut (*self.0).ranges).cast::<ArmedRange>().add(index) }
+    }
+
+    /// It is of some range. What follows is verified once, however long the loop around this is.
+    #[inline(always)]
+    pub(crate) fn holds(self, what: What) -> bool {
+        if !self.may_hold(what) {
+            return false;
+        }
+        let used = field!(self.0, used);
+        let mut index = 0;
+        while index < MAX_ARMED {
+            if index as u64 >= used {
+                return false;
+            }
+            if what.is_of(self.place(index)) {
+                return true;
+            }
+            index += 1;
+        }
+        false
+    }
+
+    /// The range that it is of. One that is just being written is not there yet, or not any more.
+    #[inline(always)]
+    pub(crate) fn find(self, what: What) -> Option<Found> {
+        let used = field!(self.0, used);
+        let mut index = 0;
+        while index < MAX_ARMED {
+            if index as u64 >= used {
+                return None;
+            }
+            let range = self.place(index);
+            let generation = field!(range, generation);
+            if what.is_of(range) {
+                let found = Found {
+                    device: field!(range, device),
+                    pgmap: field!(range, pgmap),
+                    end: field!(range, end),
+                    removed: field!(range, stage) >= stage::REMOVED,
+                };
+                let is_whole = generation & 1 == 0 && field!(range, generation) == generation;
+                return is_whole.then_some(found);
+            }
+            index += 1;
+        }
+        None
+    }
+}
+
+/// A range has come to a stage. False: it is not in the table.
+#[inline(always)]
+pub(crate) fn advance(pgmap: u64, to: u64) -> bool {
+    let Some(table) = Table::get() else { return false };
+    let used = field!(table.0, used);
+    let mut index = 0;
+    while index < MAX_ARMED {
+        if index as u64 >= used {
+            return false;
+        }
+        let range = table.place(index);
+        if field!(range, pgmap) == pgmap && field!(range, end) != 0 {
+            raise(range, to);
+            return true;
+        }
+        index += 1;
+    }
+    false
+}
+
+#[inline(always)]
+fn raise(range: *mut ArmedRange, to: u64) {
+    if field!(range, stage) < to {
+        // SAFETY: the pointer is to a map value of this type.
+        unsafe { write_volatile(&raw mut (*range).stage, to) }
+    }
+}
+
+/// All ranges of a device have come to a stage.
+#[inline(always)]
+pub(crate) fn advance_device(device: Address, to: u64) {
+    let Some(table) = Table::get() else { return };
+    let used = field!(table.0, used);
+    let mut index = 0;
+    while index < MAX_ARMED {
+        if index as u64 >= used {
+            return;
+        }
+        let range = table.place(index);
+        if field!(range, device) == device.0 {
+            raise(range, to);
+        }
+        index += 1;
+    }
+}
+
+/// The pgmap of a range of this device that is gone while the pool still points to it.
+#[inline(always)]
+pub(crate) fn dead_chunk(device: Address) -> Option<u64> {
+    let table = Table::get()?;
+    let used = field!(table.0, used);
+    let mut index = 0;
+    while index < MAX_ARMED {
+        if index as u64 >= used {
+            return None;
+        }
+        let range = table.place(index);
+        if field!(range, device) == device.0 && field!(range, stage) == stage::UNMAPPED {
+            return Some(field!(range, pgmap));
+        }
+        index += 1;
+    }
+    None
+}
