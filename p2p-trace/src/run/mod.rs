@@ -143,7 +143,8 @@ impl Drive<'_> {
         };
         thread::scope(|scope| {
             // The session is attached: it is read from now on, and detached however taking it in ends.
-            let reading = scope.spawn(|| reader.run());
+            let named = thread::Builder::new().name("reading".to_owned());
+            let reading = named.spawn_scoped(scope, || reader.run())?;
             let taken = self.take(status, sink, log.as_mut(), receiver, &shared);
             let read = reading.join();
             taken?;

@@ -26,7 +26,7 @@ const KERNEL_ARGS: [&str; 3] = ["clocksource=tsc", "tsc=reliable", "nokaslr"];
 /// Guest seconds until what a boot leaves to be done is done.
 const SETTLE: u32 = 8;
 /// Guest seconds in which a reader catches up with all passes.
-const CATCH_UP: u32 = 3;
+pub(super) const CATCH_UP_S: u64 = 3;
 /// Memory of the guest.
 const MEMORY_MIB: u32 = 1024;
 /// Limit for the whole run.
@@ -43,6 +43,8 @@ pub(crate) struct Measured {
     pub(crate) at_rest: Option<AtRest>,
     /// What it takes to attach and to detach, where that was measured.
     pub(crate) start: Option<Start>,
+    /// Nanoseconds of CPU (instructions) that the tracer's threads took, by their names, where they were told apart.
+    pub(crate) threads: Vec<(String, u64)>,
     /// Why it was not measured.
     pub(crate) skipped: Option<String>,
 }
@@ -163,7 +165,7 @@ impl BenchLab {
 
     /// Lets a reader take in what has come.
     pub(super) fn catch_up(&mut self) -> Result<()> {
-        self.lab.guest.check(&format!("sleep {CATCH_UP}")).map(drop)
+        self.lab.guest.check(&format!("sleep {CATCH_UP_S}")).map(drop)
     }
 
     /// Nanoseconds that all threads of a program have run.

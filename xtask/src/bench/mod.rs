@@ -8,6 +8,7 @@ pub(crate) mod case;
 pub(crate) mod expected;
 mod lab;
 mod peers;
+mod reader;
 mod report;
 pub(crate) mod speed;
 mod start;
@@ -106,6 +107,12 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
         rows.push(row);
     }
     rows.extend(starts(&mut lab, 1, is_named, &kernel.release)?);
+    for (name, reader) in reader::CASES.iter().filter(|(name, _)| is_named(name)) {
+        eprint!("{name:<14}");
+        let row = Row::new(name, &kernel.release, lab.catching_up(*reader)?, None);
+        eprintln!("{}", row.progress());
+        rows.push(row);
+    }
     lab.finish()?;
     let watchers: Vec<_> = speed::CASES.iter().filter(|(name, _)| is_named(name)).collect();
     if watchers.is_empty() && !start::CASES.iter().any(|(name, cpus)| *cpus == speed::CPUS && is_named(name))
@@ -163,6 +170,8 @@ pub(crate) fn cost(root: &Path, plan: Plan<'_>) -> Result<Outcome> {
 
 /// The names of all cases.
 fn all() -> impl Iterator<Item = &'static str> {
-    let others = speed::CASES.iter().map(|(name, _)| *name).chain(start::CASES.iter().map(|(name, _)| *name));
-    CASES.iter().map(|case| case.name).chain(others)
+    let pairs = CASES.iter().map(|case| case.name);
+    let readers = reader::CASES.iter().map(|(name, _)| *name);
+    let starts = start::CASES.iter().map(|(name, _)| *name);
+    pairs.chain(readers).chain(speed::CASES.iter().map(|(name, _)| *name)).chain(starts)
 }

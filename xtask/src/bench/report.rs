@@ -1,5 +1,7 @@
 //! The figures, as a table and as JSON.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde::Serialize;
 
@@ -28,6 +30,9 @@ pub(crate) struct Row {
     /// Nanoseconds of CPU that the reader took per event delivered.
     #[serde(skip_serializing_if = "Option::is_none")]
     reader_ns_per_event: Option<f64>,
+    /// The same by the names of the tracer's threads, where they were told apart.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    thread_ns_per_event: BTreeMap<String, f64>,
     /// What the tracer takes when nothing happens.
     #[serde(flatten)]
     at_rest: Option<AtRest>,
@@ -54,6 +59,11 @@ impl Row {
             delivered: events.delivered,
             lost: events.lost,
             reader_ns_per_event: events.reader_ns.filter(|_| events.delivered > 0).map(per_event),
+            thread_ns_per_event: measured
+                .threads
+                .into_iter()
+                .map(|(name, ns)| (name, per_event(ns)))
+                .collect(),
             at_rest: measured.at_rest,
             start: measured.start,
             skipped: measured.skipped,
@@ -74,8 +84,18 @@ impl Row {
             (Some(reason), ..) => format!("skipped: {reason}"),
             (None, Some(pair), Some(added)) => format!("{pair:.0} instructions per pair, {added:.0} added"),
             (None, Some(pair), None) => format!("{pair:.0} instructions per pair"),
-            (None, None, _) => format!("{} events delivered, {} lost", self.delivered, self.lost),
+            (None, None, _) => {
+                let counts = format!("{} events delivered, {} lost", self.delivered, self.lost);
+                self.by_thread().map_or_else(|| counts.clone(), |threads| format!("{counts}; {threads}"))
+            }
         }
+    }
+
+    /// What each thread took per event.
+    fn by_thread(&self) -> Option<String> {
+        let threads = self.thread_ns_per_event.iter();
+        let threads: Vec<_> = threads.map(|(name, ns)| format!("{name} {ns:.0}")).collect();
+        (!threads.is_empty()).then(|| threads.join(", "))
     }
 }
 
@@ -102,6 +122,12 @@ pub(super) fn table(rows: &[Row]) -> String {
         if let Some(reason) = &row.skipped {
             lines.push(String::new());
             lines.push(format!("{} was skipped: {reason}.", row.case));
+        }
+    }
+    for row in rows {
+        if let Some(threads) = row.by_thread() {
+            lines.push(String::new());
+            lines.push(format!("{}: ns of CPU per event by thread: {threads}.", row.case));
         }
     }
     for row in rows {

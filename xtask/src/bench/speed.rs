@@ -10,6 +10,7 @@ use super::Plan;
 use super::lab::{AtRest, BenchLab, Events, Measured};
 use crate::guest::Job;
 use crate::guest::terminal::{Screen, hold_command};
+use crate::scenarios::lab::Lab;
 use crate::scenarios::product::CheckReport;
 use crate::scenarios::stream::summary;
 use crate::scenarios::{Method, dashboard};
@@ -93,9 +94,8 @@ impl BenchLab {
         let job = self.lab.start_tracer("p2p-trace live", "--json", &format!("> {FILE}"))?;
         let reader_ns = self.storm()?;
         self.lab.stop_silent(job)?;
-        let last = self.lab.guest.check(&format!("tail -n 1 {FILE}; rm {FILE}"))?;
-        let summary = summary(&last.concat())?;
-        self.complete(summary.events, summary.lost, reader_ns)
+        let (delivered, lost) = summed(&mut self.lab, FILE)?;
+        self.complete(delivered, lost, reader_ns)
     }
 
     fn recorded(&mut self) -> Result<Events> {
@@ -112,7 +112,7 @@ impl BenchLab {
         let mut screen = Screen::new(self.lab.guest.terminal()?, dashboard::SMALL)?;
         let held = self.lab.guest.spawn(&hold_command())?;
         dashboard::settle(&mut self.lab)?;
-        let job = dashboard::start(&mut self.lab, &screen, Method::Fentry)?;
+        let job = dashboard::start(&mut self.lab, &screen, Method::Fentry, "")?;
         let reader_ns = self.storm()?;
         screen.keys("q")?;
         let text = screen.wait_for("what the run came to", PATIENCE, |screen, text| {
@@ -124,7 +124,8 @@ impl BenchLab {
         self.complete(delivered, lost, reader_ns)
     }
 
-    fn end(&mut self, job: Job, held: Job) -> Result<()> {
+    /// Waits for the end of the dashboard, and lets go of the terminal.
+    pub(super) fn end(&mut self, job: Job, held: Job) -> Result<()> {
         self.lab.guest.wait(job)?.success().context("the dashboard failed")?;
         self.lab.guest.signal(held, Signal::KILL)?;
         self.lab.guest.wait(held).map(drop)
@@ -152,8 +153,15 @@ impl BenchLab {
     }
 }
 
+/// Events and losses by the last line of a file that `live --json` wrote, which is removed.
+pub(super) fn summed(lab: &mut Lab, file: &str) -> Result<(u64, u64)> {
+    let last = lab.guest.check(&format!("tail -n 1 {file}; rm {file}"))?;
+    let summary = summary(&last.concat())?;
+    Ok((summary.events, summary.lost))
+}
+
 /// Events and losses by the line that the dashboard leaves on the terminal: `400004 events in 4.0 s, 0 lost`.
-fn left_behind(text: &str) -> Option<(u64, u64)> {
+pub(super) fn left_behind(text: &str) -> Option<(u64, u64)> {
     let line = text.lines().rfind(|line| line.contains(" lost"))?;
     let words: Vec<_> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
     let before = |name: &str| {

@@ -26,7 +26,7 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let held = lab.guest.spawn(&hold_command())?;
     settle(lab)?;
     let settings = lab.guest.check(&format!("stty -F {DEVICE} -a"))?;
-    let shown = start(lab, &screen, method)?;
+    let shown = start(lab, &screen, method, "")?;
 
     lab.load_driver()?;
     let read = lab.start_read(BYTES)?;
@@ -71,7 +71,7 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     screen.keys("q")?;
     given_back(lab, &screen, shown, &settings)?;
 
-    let shown = start(lab, &screen, method)?;
+    let shown = start(lab, &screen, method, "")?;
     lab.guest.check(&format!("kill -TERM $(cat {READY})"))?;
     given_back(lab, &screen, shown, &settings)?;
     lab.unload_driver()?;
@@ -104,10 +104,10 @@ pub(crate) fn settle(lab: &mut Lab) -> Result<()> {
 }
 
 /// Starts it on the guest's terminal, as a login would: with a session of its own.
-pub(crate) fn start(lab: &mut Lab, screen: &Screen, method: Method) -> Result<Job> {
+pub(crate) fn start(lab: &mut Lab, screen: &Screen, method: Method, arguments: &str) -> Result<Job> {
     let command = format!(
         "rm -f {READY}; export TERM=xterm-256color LANG=C.UTF-8; \
-         setsid -c p2p-trace top {} --stall-after 1h --ready-file {READY} <{DEVICE} >{DEVICE}",
+         setsid -c p2p-trace top {} {arguments} --stall-after 1h --ready-file {READY} <{DEVICE} >{DEVICE}",
         method.option()
     );
     let job = lab.guest.spawn(&command)?;
