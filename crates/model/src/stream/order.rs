@@ -91,7 +91,12 @@ impl Order {
             let late = |item: &&Item| item.time_ns() < self.released_ns && !item.is_stack();
             self.late += new.iter().filter(late).count() as u64;
             // Stable and adaptive: the batch is a handful of runs that are sorted already.
-            self.held.sort_by_key(Item::key);
+            self.held[self.sorted..].sort_by_key(Item::key);
+            let meet = self.sorted.checked_sub(1).map(|last| &self.held[last..=self.sorted]);
+            // Most often everything that came is younger than what is held, of which there can be much.
+            if meet.is_some_and(|meet| !meet.is_sorted_by_key(Item::key)) {
+                self.held.sort_by_key(Item::key);
+            }
             self.sorted = self.held.len();
         }
         let ready = self.held.partition_point(|item| item.time_ns() < batch.watermark_ns);

@@ -4,6 +4,7 @@
 //! producer claims its position *before* it reads its clock, so a position that was not yet claimed when a
 //! ring's head was loaded belongs to a record that is younger than a clock read before that load.
 
+mod ahead;
 pub mod ring;
 #[cfg(test)]
 mod ring_tests;

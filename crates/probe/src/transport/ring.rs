@@ -18,6 +18,8 @@ use p2p_trace_model::{
     stream::Batch,
 };
 
+use super::ahead::Ahead;
+
 /// 64-bit words in a slot.
 pub(crate) const SLOT_WORDS: usize = SLOT_SIZE / 8;
 
@@ -55,7 +57,7 @@ impl<'a> View<'a> {
         (self.slots.len() / SLOT_WORDS) as u64
     }
 
-    fn slot(&self, position: u64) -> &'a [AtomicU64] {
+    pub(super) fn slot(&self, position: u64) -> &'a [AtomicU64] {
         let start = (position & (self.capacity() - 1)) as usize * SLOT_WORDS;
         &self.slots[start..start + SLOT_WORDS]
     }
@@ -86,6 +88,8 @@ pub(super) struct Reader {
     /// Heads with a time before they were loaded: what lies at or behind a head is younger than its time.
     /// The first entry is the youngest that bounds `next`.
     history: VecDeque<(u64, u64)>,
+    /// What it is far behind.
+    ahead: Option<Ahead>,
     /// What stood before this head was claimed at this time already, and not all of it is written yet.
     stalled: Option<(u64, u64)>,
     /// A loss that may grow, and whose end in time is not known yet.
@@ -95,7 +99,19 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(number: u32, ring: Ring, sharing: Sharing, run: u64) -> Self {
         let history = VecDeque::from([(0, 0)]);
-        Self { number, ring, sharing, run, next: 0, target: 0, now_ns: 0, history, stalled: None, open: None }
+        Self {
+            number,
+            ring,
+            sharing,
+            run,
+            next: 0,
+            target: 0,
+            now_ns: 0,
+            history,
+            ahead: None,
+            stalled: None,
+            open: None,
+        }
     }
 
     /// Begins a poll: whatever is not claimed by now is younger than `bound_ns`.
@@ -105,6 +121,9 @@ impl Reader {
         match self.history.back_mut() {
             Some((head, bound)) if *head == self.target => *bound = bound_ns.max(*bound),
             _ => self.history.push_back((self.target, bound_ns)),
+        }
+        if self.ahead.as_ref().is_none_or(|ahead| ahead.is_over(self.next)) {
+            self.ahead = Ahead::look(view, self.next, self.target, bound_ns);
         }
         if self.history.len() > HISTORY {
             // Any entry but the first may go: the bound stays right and gets coarser for a while.
@@ -153,7 +172,8 @@ impl Reader {
     /// The time before which `next` was not claimed.
     fn bound_ns(&self) -> u64 {
         let bounds = self.history.iter().take_while(|(head, _)| *head <= self.next);
-        bounds.last().map_or(0, |&(_, bound)| bound)
+        let by_head = bounds.last().map_or(0, |&(_, bound)| bound);
+        by_head.max(self.ahead.as_ref().map_or(0, |ahead| ahead.bound_ns(self.next)))
     }
 
     /// Drops what bounds nothing any more.

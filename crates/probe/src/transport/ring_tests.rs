@@ -327,6 +327,45 @@ fn what_is_seen_late_has_its_time() {
 }
 
 #[test]
+fn whoever_is_far_behind_need_not_read_all_of_it_to_know_how_old_the_rest_is() {
+    let shared = Shared::new(1 << 14);
+    let mut rings = Rings::new(&one_ring(1), RUN);
+    let mut batch = Batch::default();
+    for _ in 0..10_000 {
+        shared.produce(Ring::Hot, |_| ());
+    }
+    let mut last = 0;
+    while batch.records.len() < 10_000 {
+        let read = batch.records.len();
+        rings.poll(&shared, shared.now(), 500, &mut batch);
+        let next_ns = batch.records.last().map_or(0, |record| record.time_ns);
+        let behind = next_ns.saturating_sub(300 * 1_000_000);
+        assert!(batch.watermark_ns > behind, "{read} read: {} <= {behind}", batch.watermark_ns);
+        assert!(batch.records[read..].iter().all(|record| record.time_ns >= last), "older than was promised");
+        last = batch.watermark_ns;
+    }
+}
+
+#[test]
+fn what_is_not_written_yet_is_as_old_as_it_may_be() {
+    let shared = Shared::new(1 << 14);
+    let mut rings = Rings::new(&one_ring(1), RUN);
+    let mut batch = Batch::default();
+    let produce = |count| (0..count).for_each(|_| shared.produce(Ring::Hot, |_| ()));
+    produce(3000);
+    let claimed_ns = shared.now();
+    // It is claimed, and writes when everything behind it has.
+    shared.produce(Ring::Hot, |step| {
+        if step == 0 {
+            produce(7000);
+            rings.poll(&shared, shared.now(), usize::MAX, &mut batch);
+            assert_eq!(batch.records.len(), 3000);
+            assert!(batch.watermark_ns <= claimed_ns);
+        }
+    });
+}
+
+#[test]
 fn a_budget_of_nothing_delivers_nothing_and_loses_nothing() {
     let shared = Shared::new(8);
     let mut rings = Rings::new(&one_ring(1), RUN);
