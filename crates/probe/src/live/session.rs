@@ -1,7 +1,7 @@
 //! A live session: reads the rings of the attached kernel side, arms and disarms.
 
 use std::{
-    fs,
+    fs, mem,
     os::fd::{AsFd as _, OwnedFd},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -76,6 +76,8 @@ pub struct LiveSession {
     takers: Takers,
     ticked: Instant,
     skipped: Skipped,
+    /// What is attached has changed, and nobody was told.
+    is_changed: bool,
     /// The last record of user space has been written.
     ended: bool,
 }
@@ -137,6 +139,7 @@ impl LiveSession {
             takers: Takers::new(root),
             ticked: Instant::now(),
             skipped: Skipped::new(now_ns()),
+            is_changed: false,
             ended: false,
         })
     }
@@ -298,6 +301,10 @@ impl Session for LiveSession {
             self.puller.lose(now_ns());
         }
         self.armer.take_changes(&mut self.writer, batch);
+        // While hooks come or go, which takes its time, nobody can be told what is attached: then it is the next time.
+        self.is_changed |= mem::take(&mut batch.changed);
+        batch.changed = self.is_changed && self.hooks.try_lock().is_ok();
+        self.is_changed &= !batch.changed;
         self.pull_due(batch)?;
         self.tick(batch);
         self.mirror.records(&batch.records[first..]);
@@ -324,7 +331,7 @@ impl Session for LiveSession {
         self.flush_bursts()?;
         self.rings.finish(&self.arrays, now_ns(), batch);
         self.armer.take_changes(&mut self.writer, batch);
-        if !std::mem::replace(&mut self.ended, true) {
+        if !mem::replace(&mut self.ended, true) {
             self.tell_skipped(now_ns(), batch);
             let given_up = self.puller.give_up();
             self.tell_readings(given_up, now_ns(), batch);
