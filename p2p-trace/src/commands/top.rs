@@ -71,9 +71,7 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     };
     let status = opened.session.status();
     let header = record::header(status.clone(), start, drive.rules);
-    let Opened { session, mut symbols } = opened;
-    // Reading them takes longer than the screen may stand still.
-    symbols.never_wait();
+    let Opened { session, symbols } = opened;
     let symbols = symbols.as_ref();
     let mut dashboard = Dashboard::new(status.clone(), start, symbols, answering, ready_file);
     let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;

@@ -4,6 +4,7 @@ pub mod check;
 pub mod doctor;
 pub(crate) mod holders;
 pub mod json;
+mod outlet;
 mod printer;
 pub(crate) mod report;
 #[cfg(test)]
@@ -11,8 +12,11 @@ pub(crate) mod samples;
 pub(crate) mod text;
 pub(crate) mod words;
 
+use std::{cell::RefCell, collections::BTreeSet};
+
 use p2p_trace_common::{Hook, hook::HOOKS};
 
+pub(crate) use outlet::{Aside, Outlet};
 pub(crate) use printer::{Format, Printer};
 
 use p2p_trace_model::{
@@ -26,7 +30,12 @@ pub(crate) struct Context<'a> {
     pub clock: Clock,
     pub symbols: &'a dyn Symbolize,
     functions: [Option<String>; HOOKS],
+    /// Addresses that were shown without a name.
+    unnamed: RefCell<BTreeSet<u64>>,
 }
+
+/// Addresses without a name of which it is remembered that they were shown.
+const MAX_UNNAMED: usize = 4096;
 
 /// One frame of a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +55,8 @@ impl Frame {
 impl<'a> Context<'a> {
     /// For events traced with `status`.
     pub(crate) fn new(clock: Clock, status: &Status, symbols: &'a dyn Symbolize) -> Self {
-        let mut context = Self { clock, symbols, functions: [const { None }; HOOKS] };
+        let mut context =
+            Self { clock, symbols, functions: [const { None }; HOOKS], unnamed: RefCell::default() };
         context.update(status);
         context
     }
@@ -65,7 +75,33 @@ impl<'a> Context<'a> {
 
     /// An address with its name.
     pub(crate) fn frame(&self, addr: u64) -> Frame {
-        Frame::of(addr, self.symbols)
+        let frame = Frame::of(addr, self.symbols);
+        if frame.symbol.is_none() {
+            let mut unnamed = self.unnamed.borrow_mut();
+            if unnamed.len() < MAX_UNNAMED {
+                unnamed.insert(addr);
+            }
+        }
+        frame
+    }
+
+    /// Something was shown without a name.
+    pub(crate) fn lacks_names(&self) -> bool {
+        !self.unnamed.borrow().is_empty()
+    }
+
+    /// What has a name now of what was shown without one.
+    pub(crate) fn found_names(&self) -> Vec<Frame> {
+        let known = self.symbols.names();
+        let mut found = Vec::new();
+        self.unnamed.borrow_mut().retain(|&addr| match known.symbolize(addr) {
+            Some(symbol) => {
+                found.push(Frame { addr, symbol: Some(symbol) });
+                false
+            }
+            None => true,
+        });
+        found
     }
 
     /// The caller of a function, with its name; `None` where a kretprobe had already put its trampoline in the caller's
@@ -76,10 +112,15 @@ impl<'a> Context<'a> {
         (!hidden).then_some(frame)
     }
 
-    /// A stack with names, without the frames of the tracing itself at its top.
-    pub(crate) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
-        let frames = stack.iter().map(|&addr| self.frame(addr));
-        frames.skip_while(|frame| frame.symbol.as_deref().is_some_and(is_tracing)).collect()
+    /// A stack with names, without the frames of the tracing itself at its top. Their names may come later, but what comes below them
+    /// is told without: it is the function that the hook is on, which is the kernel's own and so has a name at once if anything
+    /// has, or, at its exit, the caller.
+    pub(crate) fn frames(&self, stack: &[u64], caller: Option<u64>) -> Vec<Frame> {
+        let is_traced = |&addr: &u64| {
+            Some(addr) == caller || self.symbols.symbolize(addr).is_some_and(|name| !is_tracing(&name))
+        };
+        let first = stack.iter().position(is_traced).unwrap_or_default();
+        stack[first..].iter().map(|&addr| self.frame(addr)).collect()
     }
 }
 

@@ -1,18 +1,21 @@
 //! Everything that goes to stdout.
 
-use std::io::{self, BufWriter, Write};
+use std::{io, time::Duration};
 
 use p2p_trace_common::Kind;
 use p2p_trace_model::{
     accounting::Status,
-    event::{Symbolize, decode::decode, user},
+    event::{Event, Symbolize, decode::decode, user},
     rules::{Finding, Verdict},
     stream::assemble::Element,
 };
 
 use crate::render::{
     Context,
-    json::{EventLine, FindingLine, Line, LostLine, StatusLine, SummaryLine},
+    json::{
+        EventLine, FindingLine, Frequent, Line, LostLine, NamesLine, StatusLine, SummaryLine, UnshownLine,
+    },
+    outlet::Outlet,
     text,
 };
 
@@ -26,30 +29,53 @@ pub(crate) enum Format {
 }
 
 /// Writes the stream in one format.
-pub(crate) struct Printer<'a, W: Write> {
+pub(crate) struct Printer<'a> {
     format: Format,
     context: Context<'a>,
     only_findings: bool,
     /// The highest number of a finding that was shown: they are new in the order of their numbers.
     shown: u32,
-    out: BufWriter<&'a mut W>,
-    /// The line in the making: it is made of many pieces, for which a vector is faster than a writer.
-    line: Vec<u8>,
+    out: &'a mut dyn Outlet,
+    /// Lines that were not handed out yet.
+    lines: Vec<u8>,
+    /// Events that were left out since the last that was shown, with the times of the first and the last.
+    unshown: Option<Unshown>,
+    frequent: Frequent,
+    /// Of the names when those that were missing were last looked for.
+    generation: u64,
+}
+
+/// Events that are not shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unshown {
+    pub(crate) events: u64,
+    pub(crate) from_ns: u64,
+    pub(crate) to_ns: u64,
 }
 
 /// Bytes that are written at once, where there are so many.
 const BUFFER: usize = 1 << 16;
+/// How long names may take that are still missing when everything else is over.
+const SETTLE: Duration = Duration::from_secs(2);
 
-impl<'a, W: Write> Printer<'a, W> {
+impl<'a> Printer<'a> {
     /// With `only_findings` it leaves out events, but not losses: they bear on what the findings are worth.
-    pub(crate) fn new(format: Format, context: Context<'a>, only_findings: bool, out: &'a mut W) -> Self {
+    pub(crate) fn new(
+        format: Format,
+        context: Context<'a>,
+        only_findings: bool,
+        out: &'a mut dyn Outlet,
+    ) -> Self {
         Self {
             format,
             context,
             only_findings,
             shown: 0,
-            out: BufWriter::with_capacity(BUFFER, out),
-            line: Vec::new(),
+            out,
+            lines: Vec::with_capacity(BUFFER),
+            unshown: None,
+            frequent: Frequent::default(),
+            generation: 0,
         }
     }
 
@@ -66,7 +92,7 @@ impl<'a, W: Write> Printer<'a, W> {
     /// The first status.
     pub(crate) fn status(&mut self, status: &Status, time_ns: u64) -> io::Result<()> {
         match self.format {
-            Format::Text(options) => self.out.write_all(text::head(status, options.style).as_bytes()),
+            Format::Text(options) => self.text(&text::head(status, options.style)),
             Format::Json => {
                 let line = StatusLine::new(status.clone(), &self.context.clock, time_ns);
                 self.line(&Line::Status(Box::new(line)))
@@ -93,14 +119,9 @@ impl<'a, W: Write> Printer<'a, W> {
             {
                 Ok(())
             }
-            (Format::Text(options), Element::Event(event)) => {
-                self.out.write_all(text::event(event, &self.context, options).as_bytes())
-            }
-            (Format::Json, Element::Event(event)) => {
-                self.line(&Line::Event(Box::new(EventLine::new(event, &self.context))))
-            }
+            (_, Element::Event(event)) => self.event(event),
             (Format::Text(options), Element::Loss(loss)) => {
-                self.out.write_all(text::loss(loss, &self.context.clock, options.style).as_bytes())
+                self.text(&text::loss(loss, &self.context.clock, options.style))
             }
             (Format::Json, Element::Loss(loss)) => {
                 self.line(&Line::Lost(LostLine::new(loss, &self.context.clock)))
@@ -110,8 +131,7 @@ impl<'a, W: Write> Printer<'a, W> {
                     return Ok(());
                 };
                 let time = self.context.clock.time_of_day(record.time_ns);
-                let line = text::change(&time, change.hook, change.attached, options.style);
-                self.out.write_all(line.as_bytes())
+                self.text(&text::change(&time, change.hook, change.attached, options.style))
             }
             (Format::Json, Element::User(record)) if record.kind() == Some(Kind::Attach) => {
                 let (Some(change), Ok(mut event)) = (user::change(record), decode(record)) else {
@@ -135,7 +155,30 @@ impl<'a, W: Write> Printer<'a, W> {
         }
     }
 
-    /// Findings that are new or have changed by `told_ns`, `CLOCK_BOOTTIME`.
+    /// What can be left out where whoever reads is too slow.
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        if !self.out.has_room() {
+            let unshown = self.unshown.get_or_insert(Unshown {
+                events: 0,
+                from_ns: event.time_ns,
+                to_ns: event.time_ns,
+            });
+            unshown.events += 1;
+            unshown.to_ns = event.time_ns;
+            return Ok(());
+        }
+        self.tell_unshown()?;
+        match self.format {
+            Format::Text(options) => self.text(&text::event(event, &self.context, options)),
+            Format::Json if self.frequent.write(&mut self.lines, event, &self.context)? => {
+                self.lines.push(b'\n');
+                self.limit()
+            }
+            Format::Json => self.line(&Line::Event(Box::new(EventLine::new(event, &self.context)))),
+        }
+    }
+
+    /// Findings that are new or have changed by `told_ns`, `CLOCK_BOOTTIME`. They do not wait for what comes behind them.
     pub(crate) fn findings(&mut self, findings: &[Finding], told_ns: u64) -> io::Result<()> {
         for finding in findings {
             let is_new = finding.number > self.shown;
@@ -143,8 +186,7 @@ impl<'a, W: Write> Printer<'a, W> {
             match self.format {
                 Format::Text(options) => {
                     let show = if is_new { text::finding } else { text::changed };
-                    let text = show(finding, told_ns, &self.context, options);
-                    self.out.write_all(text.as_bytes())?;
+                    self.text(&show(finding, told_ns, &self.context, options))?;
                 }
                 Format::Json => {
                     let line = FindingLine::new(finding, &self.context);
@@ -152,33 +194,169 @@ impl<'a, W: Write> Printer<'a, W> {
                 }
             }
         }
-        Ok(())
+        if findings.is_empty() { Ok(()) } else { self.hand_out() }
     }
 
     /// What the rules came to.
     pub(crate) fn verdicts(&mut self, verdicts: &[Verdict]) -> io::Result<()> {
         match self.format {
-            Format::Text(options) => self.out.write_all(text::verdicts(verdicts, options.style).as_bytes()),
+            Format::Text(options) => self.text(&text::verdicts(verdicts, options.style)),
             Format::Json => verdicts.iter().try_for_each(|verdict| self.line(&Line::Verdict(verdict.into()))),
         }
     }
 
     pub(crate) fn summary(&mut self, summary: &SummaryLine) -> io::Result<()> {
         match self.format {
-            Format::Text(options) => self.out.write_all(text::summary(summary, options.style).as_bytes()),
+            Format::Text(options) => self.text(&text::summary(summary, options.style)),
             Format::Json => self.line(&Line::Summary(summary.clone())),
         }
     }
 
-    /// Writes what has been kept back.
+    /// Writes what has been kept back, with names that were missing.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        self.tell_names()?;
+        self.hand_out()
+    }
+
+    /// Nothing follows that could be left out, or that has no name yet.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        if self.context.lacks_names() {
+            self.context.symbols.settle(SETTLE);
+            self.tell_names()?;
+        }
+        self.tell_unshown()
+    }
+
+    /// Names of addresses that stood in lines before without one.
+    fn tell_names(&mut self) -> io::Result<()> {
+        let generation = self.context.symbols.generation();
+        if generation == self.generation {
+            return Ok(());
+        }
+        self.generation = generation;
+        let found = self.context.found_names();
+        match self.format {
+            _ if found.is_empty() => Ok(()),
+            Format::Text(options) => self.text(&text::names(&found, options.style)),
+            Format::Json => self.line(&Line::Names(NamesLine::from(found))),
+        }
+    }
+
+    fn tell_unshown(&mut self) -> io::Result<()> {
+        let Some(unshown) = self.unshown.take() else { return Ok(()) };
+        match self.format {
+            Format::Text(options) => self.text(&text::unshown(&unshown, &self.context.clock, options.style)),
+            Format::Json => self.line(&Line::Unshown(UnshownLine::new(&unshown, &self.context.clock))),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        self.lines.extend_from_slice(text.as_bytes());
+        self.limit()
     }
 
     fn line(&mut self, line: &Line) -> io::Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, line)?;
-        self.line.push(b'\n');
-        self.out.write_all(&self.line)
+        serde_json::to_writer(&mut self.lines, line)?;
+        self.lines.push(b'\n');
+        self.limit()
+    }
+
+    fn limit(&mut self) -> io::Result<()> {
+        if self.lines.len() < BUFFER { Ok(()) } else { self.hand_out() }
+    }
+
+    fn hand_out(&mut self) -> io::Result<()> {
+        if self.lines.is_empty() { Ok(()) } else { self.out.take(&mut self.lines) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::samples;
+    use p2p_trace_common::{Hook, Record};
+    use p2p_trace_model::{
+        event::Names,
+        testing::status::{CLOCK, status},
+    };
+
+    /// Takes lines, and has room or not.
+    #[derive(Default)]
+    struct Pipe {
+        taken: String,
+        is_full: bool,
+    }
+
+    impl Outlet for Pipe {
+        fn take(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
+            self.taken.push_str(std::str::from_utf8(lines).unwrap());
+            lines.clear();
+            Ok(())
+        }
+
+        fn has_room(&self) -> bool {
+            !self.is_full
+        }
+    }
+
+    fn printed(
+        format: Format,
+        names: &Names,
+        pipe: &mut Pipe,
+        print: impl FnOnce(&mut Printer<'_>),
+    ) -> String {
+        let context = Context::new(CLOCK, &status(), names);
+        let mut printer = Printer::new(format, context, false, pipe);
+        print(&mut printer);
+        printer.flush().unwrap();
+        drop(printer);
+        std::mem::take(&mut pipe.taken)
+    }
+
+    fn taken() -> Event {
+        let record = Record { kind: Kind::Alloc as u8, hook: Hook::Alloc as u8, ..user::blank(1) };
+        Event { caller: Some(0xffff_ffff_c000_0010), ..decode(&record).unwrap() }
+    }
+
+    const TEXT: Format = Format::Text(text::Options { style: text::Style { color: false }, stacks: false });
+
+    #[test]
+    fn a_name_that_was_missing_follows_once() {
+        for format in [TEXT, Format::Json] {
+            let names = Names::default();
+            let event = Element::Event(Box::new(taken()));
+            let mut pipe = Pipe::default();
+            let said = printed(format, &names, &mut pipe, |printer| {
+                printer.element(&event).unwrap();
+                printer.flush().unwrap();
+                names.learn(0xffff_ffff_c000_0010, "new+0x10 [b]".to_owned());
+                printer.flush().unwrap();
+                printer.flush().unwrap();
+                printer.element(&event).unwrap();
+            });
+            let lines: Vec<_> = said.lines().collect();
+            assert_eq!(lines.len(), 3, "{said}");
+            assert!(!lines[0].contains("new+0x10"), "{said}");
+            assert!(lines[1].contains("ffffffffc0000010") && lines[1].contains("new+0x10 [b]"), "{said}");
+            assert!(lines[2].contains("new+0x10 [b]"), "{said}");
+        }
+    }
+
+    #[test]
+    fn events_are_left_out_where_there_is_no_room_and_findings_are_not() {
+        for format in [TEXT, Format::Json] {
+            let event = Element::Event(Box::new(taken()));
+            let mut pipe = Pipe { is_full: true, ..Pipe::default() };
+            let said = printed(format, &Names::default(), &mut pipe, |printer| {
+                printer.element(&event).unwrap();
+                printer.element(&event).unwrap();
+                printer.findings(&[samples::late_use()], 5).unwrap();
+                printer.settle().unwrap();
+            });
+            let lines: Vec<_> = said.lines().collect();
+            assert!(lines[0].contains("use-after-removal"), "{said}");
+            let last = lines.last().unwrap();
+            assert!(last.contains('2') && last.to_lowercase().contains("unshown"), "{said}");
+        }
     }
 }

@@ -143,7 +143,7 @@ impl Drive<'_> {
         };
         thread::scope(|scope| {
             // The session is attached: it is read from now on, and detached however taking it in ends.
-            let named = thread::Builder::new().name("reading".to_owned());
+            let named = thread::Builder::new().name("p2p-trace-read".to_owned());
             let reading = named.spawn_scoped(scope, || reader.run())?;
             let taken = self.take(status, sink, log.as_mut(), receiver, &shared);
             let read = reading.join();

@@ -21,13 +21,15 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
     use anyhow::Context as _;
 
     use p2p_trace_probe::{
-        kernel::{Kernel, KernelRoot},
+        kernel::{Kernel, KernelRoot, symbols::Modules},
         live::{LiveSession, ProbeError},
         transport::Attach,
         ways::Ways,
     };
 
     let root = KernelRoot::default();
+    // Before the symbols: a module that is loaded in between is a new one.
+    let modules = Modules::read(&root).context("cannot tell which modules are loaded")?;
     let kernel = Kernel::collect(&root, request.kernel_btf.as_deref())?;
     let traceability = kernel.traceability();
     if !traceability.is_possible() {
@@ -62,7 +64,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
             // With its causes: the refusal replaces the error.
             Refusal::new(exit, format!("{:#}", anyhow::Error::new(error)))
         })?;
-    let symbols = Box::new(super::symbols::KernelSymbols::new(root, symbols));
+    let symbols = Box::new(super::symbols::KernelSymbols::new(root, symbols, modules));
     Ok(Opened { session: Box::new(session), symbols })
 }
 

@@ -1,10 +1,18 @@
 //! Names of kernel addresses, with those of modules that are loaded while tracing.
+//!
+//! Those of the kernel's own code are known from the start. All others are looked up by a thread of their own, which reads again
+//! when other modules are loaded: nobody who takes in what happens ever waits for a file, and what is in a module has no name
+//! until it is there.
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeSet,
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
     io,
-    sync::mpsc::{self, Receiver, TryRecvError},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver, Sender},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -12,221 +20,185 @@ use std::{
 use p2p_trace_model::event::{Names, Symbolize};
 use p2p_trace_probe::kernel::{
     KernelRoot,
-    symbols::{Modules, Symbols},
+    symbols::{LateSymbols, Modules, Symbols},
 };
 
-/// Reading the symbols takes a while, and an address without a name may stay without one.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Addresses without a name that are looked up again when there can be new names.
+/// From one reading to the next at least.
+const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
+/// An address that found no name is asked for again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Addresses without a name that are remembered.
 const MAX_UNNAMED: usize = 4096;
 
 /// The symbols of the running kernel.
 #[derive(Debug)]
 pub(crate) struct KernelSymbols {
-    root: KernelRoot,
-    symbols: RefCell<Symbols>,
-    /// The modules that were loaded when the symbols were read; `None`: not known.
-    modules: RefCell<Option<Modules>>,
+    /// As they were at the start: good for the kernel's own code, which stays where it is.
+    kernel: Arc<Symbols>,
     /// What was named. It outlives its module, unless another one comes to lie there.
     known: Names,
-    /// Addresses that had no name yet when they were asked for.
-    unnamed: RefCell<BTreeSet<u64>>,
-    read_at: Cell<Option<Instant>>,
-    /// They are read by a thread of its own.
-    is_aside: bool,
-    /// Where it will deliver what it reads now.
-    reading: RefCell<Option<Receiver<Fresh>>>,
-    /// How often that was taken over.
-    generation: Cell<u64>,
+    /// When the others were asked for.
+    asked: RefCell<HashMap<u64, Instant>>,
+    /// To whoever looks them up; nobody, where addresses are hidden.
+    questions: Option<Sender<u64>>,
+    counts: Arc<Counts>,
 }
 
-/// The modules first: one that is loaded in between makes a difference the next time.
-type Fresh = io::Result<(Modules, Symbols)>;
-
-fn read(root: &KernelRoot) -> Fresh {
-    Ok((Modules::read(root)?, Symbols::read(root)?))
+/// Questions and answers so far.
+#[derive(Debug, Default)]
+struct Counts {
+    asked: AtomicU64,
+    answered: AtomicU64,
 }
 
 impl KernelSymbols {
-    /// Takes over symbols that were read from `root`. The first address without a name, or outside the kernel's own
-    /// code, has them read again.
-    pub(crate) fn new(root: KernelRoot, symbols: Symbols) -> Self {
-        Self {
-            root,
-            symbols: RefCell::new(symbols),
-            modules: RefCell::default(),
-            known: Names::default(),
-            unnamed: RefCell::default(),
-            read_at: Cell::new(None),
-            is_aside: false,
-            reading: RefCell::default(),
-            generation: Cell::new(0),
-        }
-    }
-
-    fn find(&self, address: u64) -> Option<String> {
-        self.symbols.borrow().symbolise(address).map(|symbol| symbol.to_string())
-    }
-
-    /// Reads the symbols again, unless that was done just now; true when it has.
-    fn reload(&self) -> io::Result<bool> {
-        let recent = |read_at: Instant| read_at.elapsed() < RELOAD_INTERVAL;
-        if self.symbols.borrow().addresses_hidden() || self.read_at.get().is_some_and(recent) {
-            return Ok(false);
-        }
-        let symbols = Symbols::read(&self.root);
-        self.read_at.set(Some(Instant::now()));
-        self.symbols.replace(symbols?);
-        Ok(true)
-    }
-
-    /// Names again what lies in modules, and what had no name.
-    fn rename(&self) {
-        let symbols = self.symbols.borrow();
-        let in_modules = self.known.all().into_iter().map(|(address, _)| address);
-        let in_modules = in_modules.filter(|&address| !symbols.is_kernel_text(address));
-        for address in in_modules.chain(self.unnamed.take()) {
-            if let Some(symbol) = symbols.symbolise(address) {
-                self.known.learn(address, symbol.to_string());
-            }
-        }
-    }
-
-    /// Reads the symbols again if other modules are loaded than when they were read: the address would be named after
-    /// whatever module lay there, or in front of it.
-    fn follow_modules(&self, address: u64) -> io::Result<()> {
-        if self.symbols.borrow().addresses_hidden() || self.symbols.borrow().is_kernel_text(address) {
-            return Ok(());
-        }
-        // The modules first: one that is loaded in between makes a difference the next time.
-        let modules = Modules::read(&self.root)?;
-        if self.modules.borrow().as_ref() == Some(&modules) {
-            return Ok(());
-        }
-        self.read_at.set(None);
-        self.reload()?;
-        self.rename();
-        self.modules.replace(Some(modules));
-        Ok(())
-    }
-
-    /// The name, for which the symbols are read again where that can help.
-    fn find_or_read(&self, address: u64) -> Option<String> {
-        if let Err(error) = self.follow_modules(address) {
-            tracing::warn!("cannot tell which modules are loaded: {error}");
-            return None;
-        }
-        self.find(address).or_else(|| match self.reload() {
-            Ok(true) => self.find(address),
-            Ok(false) => None,
-            Err(error) => {
-                tracing::warn!("cannot read the kernel's symbols again: {error}");
-                None
-            }
-        })
-    }
-}
-
-/// Reading aside.
-impl KernelSymbols {
-    /// Takes over what was read meanwhile.
-    fn arrive(&self) {
-        let fresh = match self.reading.borrow().as_ref().map(Receiver::try_recv) {
-            None | Some(Err(TryRecvError::Empty)) => return,
-            Some(Ok(fresh)) => Some(fresh),
-            Some(Err(TryRecvError::Disconnected)) => None,
+    /// Takes over symbols that were read from `root` after these modules were found there.
+    pub(crate) fn new(root: KernelRoot, symbols: Symbols, modules: Modules) -> Self {
+        let kernel = Arc::new(symbols);
+        let (known, counts) = (Names::default(), Arc::<Counts>::default());
+        let questions = if kernel.addresses_hidden() {
+            None
+        } else {
+            let answering = Answering::new(root, Arc::clone(&kernel), modules, known.clone());
+            start(answering, Arc::clone(&counts))
+                .inspect_err(|error| tracing::warn!("no names of what is in modules: {error}"))
+                .ok()
         };
-        self.reading.replace(None);
-        match fresh {
-            Some(Ok((modules, symbols))) => {
-                self.symbols.replace(symbols);
-                self.modules.replace(Some(modules));
-                self.rename();
-                self.generation.set(self.generation.get() + 1);
-            }
-            Some(Err(error)) => tracing::warn!("cannot read the kernel's symbols again: {error}"),
-            None => tracing::warn!("the thread that reads the kernel's symbols panicked"),
-        }
+        Self { kernel, known, asked: RefCell::default(), questions, counts }
     }
 
-    /// Has them read again, unless that was done just now.
-    fn fetch(&self) {
-        let recent = |read_at: Instant| read_at.elapsed() < RELOAD_INTERVAL;
-        if self.symbols.borrow().addresses_hidden() || self.read_at.get().is_some_and(recent) {
+    /// Has it looked up, unless that was done just now.
+    fn ask(&self, address: u64) {
+        let Some(questions) = &self.questions else { return };
+        let mut asked = self.asked.borrow_mut();
+        if asked.get(&address).is_some_and(|at| at.elapsed() < AGAIN) {
             return;
         }
-        self.read_at.set(Some(Instant::now()));
-        let root = self.root.clone();
-        let (sender, receiver) = mpsc::channel();
-        let reading = move || {
-            let begun = Instant::now();
-            let fresh = read(&root);
-            tracing::debug!("the kernel's symbols were read in {:?}", begun.elapsed());
-            // Nobody waits for it at the end of a run.
-            drop(sender.send(fresh));
-        };
-        match thread::Builder::new().name("symbols".to_owned()).spawn(reading) {
-            Ok(_) => drop(self.reading.replace(Some(receiver))),
-            Err(error) => tracing::warn!("cannot read the kernel's symbols again: {error}"),
+        if asked.len() >= MAX_UNNAMED {
+            asked.retain(|_, at| at.elapsed() < AGAIN);
         }
-    }
-
-    /// The name if it is known now. Others will be there later.
-    fn find_now(&self, address: u64) -> Option<String> {
-        self.arrive();
-        let is_stable = self.symbols.borrow().is_kernel_text(address);
-        if !is_stable && !self.symbols.borrow().addresses_hidden() {
-            if self.reading.borrow().is_some() {
-                return None;
-            }
-            let modules = Modules::read(&self.root)
-                .inspect_err(|error| tracing::warn!("cannot tell which modules are loaded: {error}"))
-                .ok()?;
-            // Else the address would be named after whatever module lay there, or in front of it.
-            if self.modules.borrow().as_ref() != Some(&modules) {
-                self.fetch();
-                return None;
-            }
+        if asked.len() < MAX_UNNAMED {
+            asked.insert(address, Instant::now());
+            self.counts.asked.fetch_add(1, Ordering::Relaxed);
+            // A thread that is gone has said why.
+            questions.send(address).unwrap_or_default();
         }
-        let found = self.find(address);
-        if found.is_none() {
-            self.fetch();
-        }
-        found
     }
 }
 
 impl Symbolize for KernelSymbols {
-    fn never_wait(&mut self) {
-        self.is_aside = true;
-    }
-
-    fn generation(&self) -> u64 {
-        self.arrive();
-        self.generation.get()
+    fn symbolize(&self, address: u64) -> Option<String> {
+        if let Some(name) = self.known.symbolize(address) {
+            return Some(name);
+        }
+        if !self.kernel.is_kernel_text(address) {
+            self.ask(address);
+            return None;
+        }
+        let name = self.kernel.symbolise(address)?.to_string();
+        self.known.learn(address, name.clone());
+        Some(name)
     }
 
     fn names(&self) -> Names {
         self.known.clone()
     }
 
-    fn symbolize(&self, address: u64) -> Option<String> {
-        if let Some(name) = self.known.symbolize(address) {
-            return Some(name);
+    fn generation(&self) -> u64 {
+        self.known.generation()
+    }
+
+    fn settle(&self, limit: Duration) -> bool {
+        let begun = Instant::now();
+        let asked = self.counts.asked.load(Ordering::Relaxed);
+        let is_settled = || self.counts.answered.load(Ordering::Acquire) >= asked;
+        while !is_settled() && begun.elapsed() < limit {
+            thread::sleep(Duration::from_millis(1));
         }
-        let name = if self.is_aside {
-            let name = self.find_now(address);
-            let mut unnamed = self.unnamed.borrow_mut();
-            if name.is_none() && unnamed.len() < MAX_UNNAMED {
-                unnamed.insert(address);
+        is_settled()
+    }
+}
+
+/// Starts the thread that looks up what is asked. It ends with whoever asks.
+fn start(answering: Answering, counts: Arc<Counts>) -> io::Result<Sender<u64>> {
+    let (sender, questions) = mpsc::channel();
+    let answer = move || answering.run(&questions, &counts);
+    thread::Builder::new().name("symbols".to_owned()).spawn(answer)?;
+    Ok(sender)
+}
+
+/// What the thread knows.
+#[derive(Debug)]
+struct Answering {
+    root: KernelRoot,
+    known: Names,
+    late: LateSymbols,
+    symbols: Arc<Symbols>,
+    /// The modules that were loaded when they were read.
+    modules: Modules,
+    read_at: Option<Instant>,
+    /// Addresses that have no name so far.
+    unnamed: BTreeSet<u64>,
+}
+
+impl Answering {
+    fn new(root: KernelRoot, symbols: Arc<Symbols>, modules: Modules, known: Names) -> Self {
+        Self {
+            late: LateSymbols::new(root.clone(), symbols.late_from()),
+            root,
+            known,
+            symbols,
+            modules,
+            read_at: None,
+            unnamed: BTreeSet::new(),
+        }
+    }
+
+    fn run(mut self, questions: &Receiver<u64>, counts: &Counts) {
+        while let Ok(first) = questions.recv() {
+            let asked: Vec<u64> = std::iter::once(first).chain(questions.try_iter()).collect();
+            if let Err(error) = self.answer(&asked) {
+                tracing::warn!("cannot read the symbols of modules: {error}");
             }
-            name
-        } else {
-            self.find_or_read(address)
-        }?;
-        self.known.learn(address, name.clone());
-        Some(name)
+            counts.answered.fetch_add(asked.len() as u64, Ordering::Release);
+            // Where modules have come once, more will.
+            if self.read_at.is_some() {
+                self.late.prepare();
+            }
+        }
+    }
+
+    fn answer(&mut self, asked: &[u64]) -> io::Result<()> {
+        // The modules first: one that is loaded in between makes a difference the next time.
+        let modules = Modules::read(&self.root)?;
+        let new = modules.new_since(&self.modules);
+        // An address in a new module would be named after whatever lay there, or in front of it.
+        if !new.is_empty() || asked.iter().any(|&address| self.symbols.symbolise(address).is_none()) {
+            if let Some(left) = self.read_at.and_then(|at| RELOAD_INTERVAL.checked_sub(at.elapsed())) {
+                thread::sleep(left);
+            }
+            self.read_at = Some(Instant::now());
+            let begun = Instant::now();
+            self.symbols = Arc::new(self.late.read()?);
+            tracing::debug!("the symbols of modules were read in {:?}", begun.elapsed());
+            let moved = |address: &u64| new.iter().any(|place| place.contains(address));
+            let known = self.known.all().into_iter().map(|(address, _)| address);
+            self.unnamed.extend(known.filter(moved));
+            self.modules = modules;
+        }
+        self.unnamed.extend(asked);
+        let (symbols, known) = (&self.symbols, &self.known);
+        self.unnamed.retain(|&address| match symbols.symbolise(address) {
+            Some(symbol) => {
+                known.learn(address, symbol.to_string());
+                false
+            }
+            None => true,
+        });
+        while self.unnamed.len() > MAX_UNNAMED {
+            self.unnamed.pop_first();
+        }
+        Ok(())
     }
 }
 
@@ -234,78 +206,102 @@ impl Symbolize for KernelSymbols {
 mod tests {
     use super::*;
 
+    const KERNEL: &str = "ffffffff81000000 T _stext\nffffffff81000010 T known\nffffffff81002000 T _etext\n";
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A kernel's `/proc`.
+    struct Kernel(tempfile::TempDir);
+
+    impl Kernel {
+        fn with(late: &str, modules: &str) -> Self {
+            let kernel = Self(tempfile::tempdir().unwrap());
+            kernel.now(late, modules);
+            kernel
+        }
+
+        fn now(&self, late: &str, modules: &str) {
+            std::fs::write(self.0.path().join("kallsyms"), format!("{KERNEL}{late}")).unwrap();
+            std::fs::write(self.0.path().join("modules"), modules).unwrap();
+        }
+
+        fn names(&self) -> KernelSymbols {
+            let root = KernelRoot { proc: self.0.path().to_owned(), ..KernelRoot::default() };
+            let modules = Modules::read(&root).unwrap();
+            let symbols = Symbols::read(&root).unwrap();
+            KernelSymbols::new(root, symbols, modules)
+        }
+    }
+
+    /// The name once it was looked up.
+    fn settled(names: &KernelSymbols, address: u64) -> Option<String> {
+        names.symbolize(address).or_else(|| {
+            names.settle(PATIENCE);
+            names.names().symbolize(address)
+        })
+    }
+
+    const OLD: (&str, &str) = ("ffffffffc0000000 t old\t[a]\n", "a 16384 0 - Live 0xffffffffc0000000\n");
+    const NEW: (&str, &str) = ("ffffffffc0008000 t new\t[b]\n", "b 16384 0 - Live 0xffffffffc0008000\n");
+    const THIRD: (&str, &str) = ("ffffffffc0000000 t third\t[c]\n", "c 16384 0 - Live 0xffffffffc0000000\n");
+
     #[test]
-    fn a_module_loaded_later_is_found_and_the_file_is_not_read_for_every_address() {
-        let proc = tempfile::tempdir().unwrap();
-        let file = proc.path().join("kallsyms");
-        let kernel = "ffffffff81000000 T _stext\nffffffff81000010 T known\nffffffff81002000 T _etext\n";
-        let load = |name: &str, address: &str| {
-            let text = format!("{kernel}{address} t {name}\t[nvme]\n");
-            std::fs::write(&file, text).unwrap();
-        };
-        std::fs::write(&file, kernel).unwrap();
-        std::fs::write(proc.path().join("modules"), "").unwrap();
-        let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
-        let symbols = Symbols::read(&root).unwrap();
-        let names = KernelSymbols::new(root, symbols);
-        load("nvme_alloc_queue", "ffffffffc0000000");
-        assert_eq!(names.symbolize(0xffff_ffff_8100_0014).as_deref(), Some("known+0x4"));
-        let found = names.symbolize(0xffff_ffff_c000_01a3);
-        assert_eq!(found.as_deref(), Some("nvme_alloc_queue+0x1a3 [nvme]"));
-        load("nvme_free_queue", "ffffffffc0a00000");
-        assert_eq!(names.symbolize(0xffff_ffff_c0a0_0001), None, "not so soon");
-        names.read_at.set(None);
-        let found = names.symbolize(0xffff_ffff_c0a0_0001);
-        assert_eq!(found.as_deref(), Some("nvme_free_queue+0x1 [nvme]"));
+    fn nobody_waits_for_the_name_of_a_module_which_is_there_when_it_has_been_read() {
+        let kernel = Kernel::with("", "");
+        let names = kernel.names();
+        kernel.now(NEW.0, NEW.1);
+        let shared = names.names();
+        assert_eq!(names.symbolize(0xffff_ffff_c000_8010), None, "it would have to wait");
+        let own = names.symbolize(0xffff_ffff_8100_0014);
+        assert_eq!(own.as_deref(), Some("known+0x4"), "meanwhile, too");
+        let before = names.generation();
+        let begun = Instant::now();
+        while names.generation() == before && begun.elapsed() < PATIENCE {
+            thread::yield_now();
+        }
+        // It has not been asked for again.
+        assert_eq!(shared.symbolize(0xffff_ffff_c000_8010).as_deref(), Some("new+0x10 [b]"));
+    }
+
+    #[test]
+    fn a_name_outlives_its_module() {
+        let kernel = Kernel::with(OLD.0, OLD.1);
+        let names = kernel.names();
+        assert_eq!(settled(&names, 0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
+        kernel.now("", "");
+        let other = settled(&names, 0xffff_ffff_c000_0020);
+        assert_eq!(other.as_deref(), Some("old+0x20 [a]"), "nothing else has come to lie there");
+        assert_eq!(names.symbolize(0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
     }
 
     #[test]
     fn an_address_is_not_named_after_a_module_that_lies_in_front_of_a_newer_one() {
-        let proc = tempfile::tempdir().unwrap();
-        let write = |symbols: &str, modules: &str| {
-            let kernel = "ffffffff81000000 T _stext\nffffffff81002000 T _etext\n";
-            std::fs::write(proc.path().join("kallsyms"), format!("{kernel}{symbols}")).unwrap();
-            std::fs::write(proc.path().join("modules"), modules).unwrap();
-        };
-        let (old, new) = ("ffffffffc0000000 t old\t[a]\n", "ffffffffc0008000 t new\t[b]\n");
-        let line = "a 16384 0 - Live 0xffffffffc0000000\n";
-        write(old, line);
-        let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
-        let names = KernelSymbols::new(root.clone(), Symbols::read(&root).unwrap());
-        assert_eq!(names.symbolize(0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
-        let both = format!("b 16384 0 - Live 0xffffffffc0008000\n{line}");
-        write(&format!("{old}{new}"), &both);
-        assert_eq!(names.symbolize(0xffff_ffff_c000_8010).as_deref(), Some("new+0x10 [b]"));
-        write("ffffffffc0000000 t third\t[c]\n", "c 16384 0 - Live 0xffffffffc0000000\n");
-        assert_eq!(names.symbolize(0xffff_ffff_c000_0020).as_deref(), Some("third+0x20 [c]"));
+        let kernel = Kernel::with(OLD.0, OLD.1);
+        let names = kernel.names();
+        assert_eq!(settled(&names, 0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
+        kernel.now(&[NEW.0, OLD.0].concat(), &[NEW.1, OLD.1].concat());
+        assert_eq!(settled(&names, 0xffff_ffff_c000_8010).as_deref(), Some("new+0x10 [b]"));
+        kernel.now(&[THIRD.0, NEW.0].concat(), &[THIRD.1, NEW.1].concat());
+        assert_eq!(settled(&names, 0xffff_ffff_c000_0020).as_deref(), Some("third+0x20 [c]"));
         assert_eq!(
             names.symbolize(0xffff_ffff_c000_0010).as_deref(),
             Some("third+0x10 [c]"),
             "the name of the module that is gone was kept"
         );
+        assert_eq!(names.symbolize(0xffff_ffff_c000_8010).as_deref(), Some("new+0x10 [b]"));
     }
 
     #[test]
-    fn whoever_does_not_wait_gets_the_name_of_a_new_module_when_it_has_been_read() {
-        let proc = tempfile::tempdir().unwrap();
-        let kernel = "ffffffff81000000 T _stext\nffffffff81000010 T known\nffffffff81002000 T _etext\n";
-        std::fs::write(proc.path().join("kallsyms"), kernel).unwrap();
-        std::fs::write(proc.path().join("modules"), "").unwrap();
-        let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
-        let mut names = KernelSymbols::new(root.clone(), Symbols::read(&root).unwrap());
-        names.never_wait();
-        let module = format!("{kernel}ffffffffc0000000 t new\t[b]\n");
-        std::fs::write(proc.path().join("kallsyms"), module).unwrap();
-        let line = "b 16384 0 - Live 0xffffffffc0000000\n";
-        std::fs::write(proc.path().join("modules"), line).unwrap();
-        assert_eq!(names.symbolize(0xffff_ffff_c000_0010), None, "it would have to wait");
-        let kernel = names.symbolize(0xffff_ffff_8100_0014);
-        assert_eq!(kernel.as_deref(), Some("known+0x4"), "meanwhile, too");
-        while names.generation() == 0 {
-            thread::yield_now();
+    fn what_has_no_name_is_not_asked_for_all_the_time_and_gets_one_with_what_is_read_later() {
+        let kernel = Kernel::with(OLD.0, OLD.1);
+        let names = kernel.names();
+        for _ in 0..3 {
+            assert_eq!(settled(&names, 0xffff_ffff_c0a0_0010), None);
         }
-        let found = names.symbolize(0xffff_ffff_c000_0010);
-        assert_eq!(found.as_deref(), Some("new+0x10 [b]"));
-        assert_eq!(names.generation(), 1, "nothing was read for what is known");
+        assert_eq!(names.counts.asked.load(Ordering::Relaxed), 1);
+        let generated = "ffffffffc0a00000 t bpf_trampoline_1\t[bpf]\n";
+        kernel.now(&[OLD.0, generated].concat(), OLD.1);
+        assert_eq!(settled(&names, 0xffff_ffff_c0b0_0010), None);
+        let found = names.symbolize(0xffff_ffff_c0a0_0010);
+        assert_eq!(found.as_deref(), Some("bpf_trampoline_1+0x10 [bpf]"));
     }
 }

@@ -70,6 +70,8 @@ struct Waiting {
     devices: Vec<DeviceAddress>,
     asked_ns: u64,
     deadline: Instant,
+    /// An answer was made up, which had names looked up; the next one has them.
+    has_asked_names: bool,
 }
 
 impl Answering {
@@ -106,8 +108,13 @@ impl Answer for Answering {
         let traced = |device: &DeviceAddress| self.traced.is_empty() || self.traced.contains(device);
         let listed = devices::addresses(&self.root).into_iter();
         let devices = listed.filter(|device| asked(device) && traced(device)).collect();
-        self.waiting =
-            Some(Waiting { question, devices, asked_ns: now_ns, deadline: Instant::now() + PATIENCE });
+        self.waiting = Some(Waiting {
+            question,
+            devices,
+            asked_ns: now_ns,
+            deadline: Instant::now() + PATIENCE,
+            has_asked_names: false,
+        });
         true
     }
 
@@ -120,24 +127,30 @@ impl Answer for Answering {
             };
             // Where there is nothing to read, what happened before the question must have come in nevertheless.
             let is_there = reached_ns >= waiting.asked_ns && waiting.devices.iter().all(is_read);
-            is_there || Instant::now() >= waiting.deadline
+            let is_named = !waiting.has_asked_names || symbols.settle(Duration::ZERO);
+            is_there && is_named || Instant::now() >= waiting.deadline
         });
-        let Some(Waiting { question, .. }) = ready else {
+        let Some(waiting) = ready else {
             return;
         };
         let answer = report(
             model,
-            &question.devices,
+            &waiting.question.devices,
             &Facts {
                 source: &self.source,
                 kernel: &self.kernel,
                 traced: &self.traced,
-                host: &question.host,
+                host: &waiting.question.host,
                 symbols,
                 clock,
                 now_ns: clock.boottime_ns,
             },
         );
-        question.answer(answer);
+        // Whose memory it is can depend on a name, which nobody who takes in what happens waits for.
+        if !waiting.has_asked_names && Instant::now() < waiting.deadline && !symbols.settle(Duration::ZERO) {
+            self.waiting = Some(Waiting { has_asked_names: true, ..waiting });
+            return;
+        }
+        waiting.question.answer(answer);
     }
 }

@@ -130,8 +130,6 @@ impl<'a> Dashboard<'a> {
     fn publish(&mut self, pipeline: &Pipeline) {
         let now_ns = clock::boottime_ns();
         self.identify(pipeline);
-        // Takes over what was read meanwhile.
-        self.symbols.generation();
         self.keeper.count(pipeline, now_ns);
         let (query, number) = self.shared.query();
         let is_due = self.counted.is_none_or(|counted| counted.elapsed() >= (self.cost * SHARE).min(OLDEST));

@@ -1,8 +1,9 @@
 //! Dumps that were recorded in the guest, read outside.
 
-use std::{ffi::OsStr, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::guest::{Guest, Output, programs};
 
@@ -35,7 +36,7 @@ pub(super) fn tracer(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Result
     })
 }
 
-/// A dump replays exactly what was shown while it was recorded.
+/// A dump replays exactly what was shown while it was recorded, but for when a name became known.
 pub(super) fn replays(dump: &Path, shown: &[String]) -> Result<()> {
     let Output { out: replayed, err, code } =
         tracer([OsStr::new("replay"), OsStr::new("--json"), dump.as_os_str()])?;
@@ -45,7 +46,8 @@ pub(super) fn replays(dump: &Path, shown: &[String]) -> Result<()> {
         dump.display(),
         err.join("\n")
     );
-    for (number, (replayed, shown)) in replayed.iter().zip(shown).enumerate() {
+    let (replayed, shown) = (named(&replayed)?, named(shown)?);
+    for (number, (replayed, shown)) in replayed.iter().zip(&shown).enumerate() {
         if replayed != shown {
             let number = number + 1;
             bail!("line {number} was {shown} live, and is {replayed} in the replay");
@@ -58,6 +60,50 @@ pub(super) fn replays(dump: &Path, shown: &[String]) -> Result<()> {
         shown.len()
     );
     Ok(())
+}
+
+/// Whether two outputs in JSON tell the same, but for when a name became known.
+pub(super) fn are_alike(these: &[String], those: &[String]) -> Result<bool> {
+    Ok(named(these)? == named(those)?)
+}
+
+/// The lines with the names that are told later in their places, and without the lines that tell them.
+fn named(lines: &[String]) -> Result<Vec<Value>> {
+    let mut parsed = Vec::new();
+    let mut names = BTreeMap::new();
+    for line in lines {
+        let line: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+        match line["names"].as_array() {
+            Some(found) => names.extend(
+                found
+                    .iter()
+                    .filter_map(|frame| Some((frame["addr"].as_str()?.to_owned(), frame["symbol"].clone()))),
+            ),
+            None => parsed.push(line),
+        }
+    }
+    for line in &mut parsed {
+        fill(line, &names);
+    }
+    Ok(parsed)
+}
+
+/// Gives each address in it that lacks one its name.
+fn fill(value: &mut Value, names: &BTreeMap<String, Value>) {
+    for (address, name) in [("addr", "symbol"), ("caller_addr", "caller")] {
+        let is_frame = value.get(address).is_some() && (address != "addr" || value.get("type").is_none());
+        if is_frame
+            && value.get(name).is_none()
+            && let Some(found) = value[address].as_str().and_then(|address| names.get(address))
+        {
+            value[name] = found.clone();
+        }
+    }
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(|value| fill(value, names)),
+        Value::Object(members) => members.values_mut().for_each(|value| fill(value, names)),
+        _ => {}
+    }
 }
 
 /// Base64, with padding.
@@ -87,6 +133,19 @@ fn decode(lines: &[String]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_came_later_is_as_good_as_one_that_was_there() {
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let later = named(&lines(
+            r#"{"type":"event","addr":"0x5","caller":{"addr":"0x5"},"holders":[{"caller_addr":"0x5"}]}
+               {"type":"names","names":[{"addr":"0x5","symbol":"a+0x1"}]}"#,
+        ));
+        let there = r#"{"type":"event","addr":"0x5","caller":{"addr":"0x5","symbol":"a+0x1"},"holders":[{"caller_addr":"0x5","caller":"a+0x1"}]}"#;
+        assert_eq!(later.unwrap(), named(&lines(there)).unwrap());
+        let other = named(&lines(&there.replace("a+0x1\"}]", "a+0x2\"}]"))).unwrap();
+        assert_ne!(other, named(&lines(there)).unwrap());
+    }
 
     #[test]
     fn base64_is_read() {

@@ -8,7 +8,8 @@ pub(super) use p2p_trace::render::doctor::{DoctorReport, Method as DoctorMethod}
 pub(crate) use p2p_trace::render::{
     check::{CheckReport, EndName},
     json::{
-        EventLine, FindingLine, HolderLine, HookLine, Line, LostLine, StateName, SummaryLine, VerdictLine,
+        EventLine, FindingLine, FrameLine, HolderLine, HookLine, Line, LostLine, StateName, SummaryLine,
+        VerdictLine,
     },
 };
 pub(crate) use p2p_trace_model::{accounting::HookState, event::Method as AttachMethod};

@@ -58,7 +58,8 @@ pub(super) fn pull_reads(lab: &mut Lab, method: Method) -> Result<Verdict> {
             state.state,
             state.refs
         );
-        ensure!(state.comm.as_deref() == Some("p2p-trace"), "{} is by {:?}", state.id.0, state.comm);
+        let is_own = state.comm.as_deref().is_some_and(|comm| comm.starts_with("p2p-trace"));
+        ensure!(is_own, "{} is by {:?}", state.id.0, state.comm);
     }
     for state in stream.of_kind("device_state") {
         ensure!(

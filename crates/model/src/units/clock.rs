@@ -26,6 +26,13 @@ impl Clock {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ns:09}Z")
     }
 
+    /// The second since 1970, for whoever writes many times of the same one, and the nanoseconds in it.
+    #[must_use]
+    pub const fn second_of(&self, time_ns: u64) -> (i64, i64) {
+        let ns = self.realtime(time_ns);
+        (ns.div_euclid(NS), ns.rem_euclid(NS))
+    }
+
     /// Local time of day with microseconds.
     #[must_use]
     pub fn time_of_day(&self, time_ns: u64) -> String {

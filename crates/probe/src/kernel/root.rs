@@ -5,7 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 /// More than any text file of the kernel's that is read whole, kallsyms included.
-const MAX_FILE_LEN: u64 = 256 << 20;
+pub(super) const MAX_FILE_LEN: u64 = 256 << 20;
 
 /// The folders that facts are read from.
 #[derive(Clone, Debug, PartialEq, Eq)]

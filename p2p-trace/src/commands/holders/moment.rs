@@ -18,6 +18,8 @@ use crate::{
 
 /// How long to wait for the kernel's state. It takes some milliseconds per device.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long to wait for names of what is in modules.
+const NAMES: Duration = Duration::from_secs(2);
 /// How long to wait for something to read.
 const WAIT: Duration = Duration::from_millis(10);
 /// Records in one batch.
@@ -92,6 +94,12 @@ impl Observe for Moment {
             clock,
             now_ns: clock.boottime_ns,
         };
+        let first = report(&self.follower.model, devices, &facts);
+        // Whose memory it is can depend on a name; those that were missing have been asked for.
+        if facts.symbols.settle(Duration::ZERO) {
+            return Ok(first);
+        }
+        facts.symbols.settle(NAMES);
         Ok(report(&self.follower.model, devices, &facts))
     }
 }

@@ -9,10 +9,7 @@ mod shown;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, Result};
 use p2p_trace_model::units::Clock;
@@ -28,7 +25,7 @@ use crate::{
     cli::{Global, LiveArgs},
     exit::Exit,
     outfile::{Content, Destination, Output},
-    render::{Context, Format, Printer},
+    render::{Aside, Context, Format, Outlet, Printer},
     run::{
         Answer, Both, Drive, Opened, ReadyFile, open,
         recorder::{self, Recorder},
@@ -94,7 +91,13 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
         is_closed: is_stdout_closed,
     };
     let answering = answering(&opened, &args.tracing.device, &plan.clock);
-    stream(opened, &plan, answering, &stop, &mut io::stdout().lock())
+    let mut out = Aside::start(|| io::stdout().lock()).context("cannot start the thread that writes")?;
+    let exit = stream(opened, &plan, answering, &stop, &mut out);
+    // Whatever went wrong: what was said until then is to be read.
+    match out.finish() {
+        Err(error) if !is_closed(&error) => exit.and(Err(error.into())),
+        _ => exit,
+    }
 }
 
 /// Shows everything from the first status to the summary.
@@ -103,7 +106,7 @@ fn stream(
     plan: &Plan,
     answering: Option<Box<dyn Answer>>,
     stop: &Stop,
-    out: &mut impl Write,
+    out: &mut dyn Outlet,
 ) -> Result<Exit> {
     let Opened { session, symbols } = opened;
     let status = session.status();

@@ -1,7 +1,5 @@
 //! What `live` does with the stream: it shows it, answers questions from it, and notices when it has seen enough.
 
-use std::io::Write;
-
 use anyhow::Result;
 use p2p_trace_model::{
     accounting::Status,
@@ -19,8 +17,8 @@ use crate::{
 };
 
 /// Whatever has been shown of a run.
-pub(in crate::commands) struct Shown<'a, W: Write> {
-    printer: Printer<'a, W>,
+pub(in crate::commands) struct Shown<'a> {
+    printer: Printer<'a>,
     plan: &'a Plan,
     status: Status,
     answering: Option<Box<dyn Answer>>,
@@ -31,9 +29,9 @@ pub(in crate::commands) struct Shown<'a, W: Write> {
     verdicts: Option<Vec<Verdict>>,
 }
 
-impl<'a, W: Write> Shown<'a, W> {
+impl<'a> Shown<'a> {
     pub(in crate::commands) const fn new(
-        printer: Printer<'a, W>,
+        printer: Printer<'a>,
         plan: &'a Plan,
         status: Status,
         answering: Option<Box<dyn Answer>>,
@@ -55,7 +53,7 @@ impl<'a, W: Write> Shown<'a, W> {
     }
 }
 
-impl<W: Write> Sink for Shown<'_, W> {
+impl Sink for Shown<'_> {
     fn begin(&mut self, status: &Status) -> Result<()> {
         self.printer.status(status, self.printer.start_ns())?;
         self.printer.flush()?;
@@ -95,6 +93,7 @@ impl<W: Write> Sink for Shown<'_, W> {
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
         self.findings(&closing.rest, closing.ended_ns)?;
+        self.printer.settle()?;
         self.printer.verdicts(&closing.verdicts)?;
         self.verdicts = Some(closing.verdicts.clone());
         self.omitted = closing.omitted;

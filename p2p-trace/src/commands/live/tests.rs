@@ -1,6 +1,6 @@
 //! The loop from a session to the lines, with a session that plays batches.
 
-use std::{cell::Cell, collections::VecDeque, fs::File, thread};
+use std::{cell::Cell, collections::VecDeque, fs::File, io::Write, thread};
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS};
 use p2p_trace_dump as dump;
@@ -147,6 +147,8 @@ pub(super) fn shape(line: &Line) -> String {
             let state = if finding.closed { "closed" } else { "open" };
             format!("finding {} {} {state}", finding.number, finding.rule.name())
         }
+        Line::Names(found) => format!("names {}", found.names.len()),
+        Line::Unshown(unshown) => format!("unshown {}", unshown.events),
         Line::Verdict(verdict) => format!("verdict {} {}", verdict.rule.name(), verdict.verdict.name()),
         Line::Summary(summary) => {
             format!("summary {} {} {:?}", summary.events, summary.lost, summary.contradictions)

@@ -2,6 +2,7 @@
 
 mod event;
 mod finding;
+mod frequent;
 mod summary;
 mod verdict;
 
@@ -12,6 +13,7 @@ use p2p_trace_common::{Hook, Ring};
 
 pub use event::{EventLine, FrameLine, StateName};
 pub use finding::{FindingLine, HolderLine};
+pub(crate) use frequent::Frequent;
 pub use summary::{HookLine, SummaryLine};
 pub use verdict::VerdictLine;
 
@@ -20,6 +22,8 @@ use p2p_trace_model::{
     event::{Loss, Reason, names},
     units::Clock,
 };
+
+use super::{Frame, printer::Unshown};
 
 /// Version of the lines' format. A change that is not an addition raises it.
 pub(crate) const FORMAT: u32 = 1;
@@ -35,6 +39,10 @@ pub enum Line {
     Event(Box<EventLine>),
     /// Records were lost.
     Lost(LostLine),
+    /// Names of addresses that stood in lines before without one: nobody waits for a name that has to be looked up.
+    Names(NamesLine),
+    /// Events that are not in this output, since whoever reads it was too slow. The rules have seen them.
+    Unshown(UnshownLine),
     /// A rule is violated: after the line that showed it, and again when that has ended or has happened again.
     Finding(Box<FindingLine>),
     /// What a rule came to for a device: at the end, one for each rule and device.
@@ -112,6 +120,40 @@ impl LostLine {
             reason: loss.reason,
             hook: loss.hook,
         }
+    }
+}
+
+/// Names of addresses that stood in lines before without one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamesLine {
+    /// Each address once, with its name.
+    pub names: Vec<FrameLine>,
+}
+
+impl From<Vec<Frame>> for NamesLine {
+    fn from(found: Vec<Frame>) -> Self {
+        Self { names: found.into_iter().map(FrameLine::from).collect() }
+    }
+}
+
+/// Events that are not in this output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnshownLine {
+    /// How many.
+    pub events: u64,
+    /// When the first of them happened, RFC 3339 in UTC.
+    pub from: String,
+    /// The same, `CLOCK_BOOTTIME` in nanoseconds.
+    pub from_ns: u64,
+    /// The same of the last of them.
+    pub to_ns: u64,
+}
+
+impl UnshownLine {
+    /// The line for what was left out.
+    pub(crate) fn new(unshown: &Unshown, clock: &Clock) -> Self {
+        let Unshown { events, from_ns, to_ns } = *unshown;
+        Self { events, from: clock.rfc3339(from_ns), from_ns, to_ns }
     }
 }
 

@@ -108,6 +108,15 @@ fn an_event_reads_as_documented() {
 }
 
 #[test]
+fn allocations_and_frees_are_frequent() {
+    let context = Context::new(samples::CLOCK, &samples::status(), &Named);
+    for kind in [Kind::Alloc, Kind::Free, Kind::SglAlloc, Kind::SglFree, Kind::Map] {
+        let event = p2p_trace_model::event::Event { flag: None, ..decode(&full(kind, Hook::Alloc)).unwrap() };
+        assert!(Frequent::default().write(&mut Vec::new(), &event, &context).unwrap(), "{event:?}");
+    }
+}
+
+#[test]
 fn what_was_not_observed_is_absent() {
     let bare = Record { valid: valid::ADDR, ..full(Kind::Alloc, Hook::Free) };
     let mut line = event_line(&bare, &NoSymbols);
@@ -238,6 +247,28 @@ fn every_line_fits_the_schema_and_a_wrong_one_does_not() {
 }
 
 proptest! {
+    /// What is frequent has its own way, and comes to the same.
+    #[test]
+    fn any_event_is_written_as_its_line_is(
+        kind in proptest::sample::select(Kind::ALL.iter().copied().filter(|kind| kind.is_event()).collect::<Vec<_>>()),
+        valid: u32, flags: u8, seq: u64, times: [u64; 3], comm: [u8; 16], words: [u64; 4], number: u32, small: u16, caller in 0..0x1000u64,
+    ) {
+        let context = Context::new(samples::CLOCK, &samples::status(), &Named);
+        let mut frequent = Frequent::default();
+        for time_ns in times.into_iter().chain([5_000_000_000, 5_000_000_001, 5_999_999_999, 6_000_000_000]) {
+            let record = Record { valid, flags, seq, time_ns, comm, words, number, small, ..full(kind, Hook::Alloc) };
+            let mut event = decode(&record).unwrap();
+            event.caller = event.caller.map(|_| caller);
+            let expected = serde_json::to_string(&Line::Event(Box::new(EventLine::new(&event, &context)))).unwrap();
+            let mut out = Vec::new();
+            if frequent.write(&mut out, &event, &context).unwrap() {
+                prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+            } else {
+                prop_assert!(out.is_empty());
+            }
+        }
+    }
+
     #[test]
     fn any_event_survives(
         kind in proptest::sample::select(Kind::ALL.iter().copied().filter(|kind| kind.is_event()).collect::<Vec<_>>()),

@@ -26,7 +26,10 @@ use p2p_trace_model::{
     units::Clock,
 };
 
-use super::words::counted;
+/// Columns of the time of day.
+const TIME: usize = 15;
+
+use super::{Frame, printer::Unshown, words::counted};
 
 /// The line of a loss.
 pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
@@ -62,6 +65,25 @@ fn skipped(hook: Hook) -> String {
         format!("it can matter to {}", touched.join(", "))
     };
     format!("the kernel skips a program while it is running on the same CPU; {touched}")
+}
+
+/// Names of addresses that stood in lines before without one.
+pub(crate) fn names(found: &[Frame], style: Style) -> String {
+    let name = |Frame { addr, symbol }: &Frame| {
+        let symbol = symbol.as_deref().unwrap_or("?");
+        style.dim(&format!("{:TIME$} {addr:#x} is {symbol}\n", "name"))
+    };
+    found.iter().map(name).collect()
+}
+
+/// The line of events that are not shown.
+pub(crate) fn unshown(unshown: &Unshown, clock: &Clock, style: Style) -> String {
+    let Unshown { events, from_ns, to_ns } = *unshown;
+    let events = counted(events, "event");
+    let until = clock.time_of_day(to_ns);
+    let text =
+        format!("UNSHOWN {events}, until {until}: whoever reads this is too slow; the rules have seen them");
+    format!("{} {}\n", style.dim(&clock.time_of_day(from_ns)), style.alarm(&text))
 }
 
 #[cfg(test)]

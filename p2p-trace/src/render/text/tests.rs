@@ -107,6 +107,18 @@ fn stacks_are_shown_when_asked_for() {
 }
 
 #[test]
+fn a_stack_begins_below_the_tracing_also_before_that_has_a_name() {
+    let status = samples::status();
+    let context = Context::new(samples::CLOCK, &status, &Named);
+    let shown = |stack: &[u64], caller| {
+        context.frames(stack, caller).iter().map(|frame| frame.addr).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&[0x50, 0x10, 0x30, 0x60], None), [0x30, 0x60]);
+    assert_eq!(shown(&[0x50, 0x10, 0x70, 0x30], Some(0x70)), [0x70, 0x30], "a caller in a module");
+    assert_eq!(shown(&[0x50, 0x60], None), [0x50, 0x60], "nothing has a name");
+}
+
+#[test]
 fn colour_is_the_only_escape() {
     let all = |options| [shown(options), found(options)].concat();
     let plain = all(Options::default());

@@ -49,6 +49,9 @@ use p2p_trace_model::{
 /// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
 const QUEUE: u64 = 64 << 20;
 
+/// How long names may take that are still missing at the end of a run.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// Where to, and how much.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -158,6 +161,9 @@ impl<'a> Recorder<'a> {
 
     /// Ends the recording; `totals` is what the kernel counted, where the run came to its end.
     fn finish(&mut self, reason: Reason, duration: Duration, totals: Option<Totals>) {
+        if reason == Reason::End && self.names.lacks_some() {
+            self.symbols.settle(SETTLE);
+        }
         self.pass_on();
         self.save();
         let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);

@@ -41,6 +41,8 @@ pub(crate) struct Keeper {
     lost: u64,
     /// Of these, the ones that the kernel skipped.
     skipped: u64,
+    /// The last two callers that have names, which most events come from: an allocation and a free take turns.
+    callers: [u64; 2],
 }
 
 impl Keeper {
@@ -56,6 +58,7 @@ impl Keeper {
             history: History::default(),
             lost: 0,
             skipped: 0,
+            callers: [0; 2],
         };
         keeper.changed(status);
         keeper
@@ -83,7 +86,15 @@ impl Keeper {
     pub(crate) fn step(&mut self, step: &Step<'_>, symbols: &dyn Symbolize) {
         match step.element {
             Element::Event(event) => {
-                self.learn(event.caller.into_iter().chain(event.stack.iter().copied()), symbols);
+                if let Some(caller) = event.caller.filter(|caller| !self.callers.contains(caller)) {
+                    self.learn(std::iter::once(caller), symbols);
+                    if self.names.knows(caller) {
+                        self.callers = [caller, self.callers[0]];
+                    }
+                }
+                if !event.stack.is_empty() {
+                    self.learn(event.stack.iter().copied(), symbols);
+                }
                 self.log.push(event);
             }
             Element::Loss(loss) => {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{check, fetch, load_until, replay, stop};
+use crate::scenarios::dump::are_alike;
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{CheckReport, EndName, VerdictLine};
@@ -43,14 +44,14 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
 
     ensure!(files.len() > 2, "there are only the files {names:?}");
     ensure!(
-        live_followed == lab.shown()?,
+        are_alike(&live_followed, &lab.shown()?)?,
         "what was followed while it was recorded is not what was shown live: {} lines",
         live_followed.len()
     );
     let (replayed, said) = replay(&files)?;
     ensure!(said.is_empty(), "the replay of all files says: {said}");
     ensure!(
-        followed == replayed,
+        are_alike(&followed, &replayed)?,
         "{} lines were followed through the files, {} are replayed",
         followed.len(),
         replayed.len()

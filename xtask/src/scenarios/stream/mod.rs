@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use p2p_trace_common::slot::Sharing;
 
-use super::product::{EventLine, FindingLine, HookLine, Line, LostLine, SummaryLine, VerdictLine};
+use super::product::{
+    EventLine, FindingLine, FrameLine, Hex, HookLine, Line, LostLine, SummaryLine, VerdictLine,
+};
 
 /// A stream, from the first status to the summary.
 #[derive(Debug, Default)]
@@ -44,6 +46,25 @@ impl Stream {
         let read = read(lines)?;
         ensure!(read.summary.is_none(), "the stream has a summary: it was not cut off");
         Ok(read)
+    }
+
+    /// Fills in names that came later than what needs them.
+    fn name(&mut self, names: &[FrameLine]) {
+        let symbol = |addr: Hex| names.iter().find(|frame| frame.addr == addr)?.symbol.clone();
+        let fill = |frame: &mut FrameLine| {
+            if frame.symbol.is_none() {
+                frame.symbol = symbol(frame.addr);
+            }
+        };
+        for event in &mut self.events {
+            event.caller.iter_mut().chain(&mut event.stack).for_each(fill);
+        }
+        for finding in &mut self.findings {
+            finding.stack.iter_mut().for_each(fill);
+            for holder in &mut finding.holders {
+                holder.caller = holder.caller.take().or_else(|| symbol(holder.caller_addr?));
+            }
+        }
     }
 
     /// The events of one kind.
@@ -147,7 +168,7 @@ pub(crate) fn summary(line: &str) -> Result<SummaryLine> {
 }
 
 fn read<S: AsRef<str>>(lines: &[S]) -> Result<Stream> {
-    let mut read = Stream::default();
+    let (mut read, mut names) = (Stream::default(), Vec::new());
     for (index, text) in lines.iter().map(AsRef::as_ref).enumerate() {
         let at = || format!("line {} of the stream: {text}", index + 1);
         let line = serde_json::from_str(text).with_context(at)?;
@@ -161,10 +182,13 @@ fn read<S: AsRef<str>>(lines: &[S]) -> Result<Stream> {
             Line::Event(event) => read.events.push(*event),
             Line::Lost(loss) => read.losses.push(loss),
             Line::Finding(finding) => read.findings.push(*finding),
+            Line::Names(found) => names.extend(found.names),
+            Line::Unshown(unshown) => bail!("{} events are not shown", unshown.events),
             Line::Verdict(verdict) => read.verdicts.push(verdict),
             Line::Summary(summary) => read.summary = Some(summary),
         }
     }
+    read.name(&names);
     Ok(read)
 }
 

@@ -1,5 +1,6 @@
 //! The kernel's symbols, from `/proc/kallsyms`: which functions there are, and what an address is called.
 
+mod late;
 mod line;
 mod modules;
 #[cfg(test)]
@@ -7,6 +8,7 @@ mod tests;
 
 use std::{collections::HashMap, fmt, io, ops::Range};
 
+pub use late::LateSymbols;
 use line::Line;
 pub use modules::Modules;
 
@@ -28,6 +30,8 @@ pub struct Symbols {
     /// Positions in `entries`, by name.
     by_name: Vec<u32>,
     hidden: bool,
+    /// Where in the file the kernel's own symbols end and those of modules begin, if there are any.
+    late_from: Option<u64>,
     /// The kernel's own code.
     text: Vec<Range<u64>>,
 }
@@ -73,6 +77,18 @@ impl fmt::Display for Symbol {
     }
 }
 
+/// Where the lines with a module's name at the end of this begin: there are some in front of one that is kept.
+fn late_from(text: &[u8]) -> u64 {
+    let mut begin = text.len();
+    for line in text.rsplit(|&byte| byte == b'\n').skip_while(|line| line.is_empty()) {
+        if !line.contains(&b'\t') {
+            break;
+        }
+        begin = begin.saturating_sub(line.len() + 1);
+    }
+    begin as u64
+}
+
 impl Symbols {
     /// Reads `/proc/kallsyms` as it is now; modules loaded later are not in it.
     ///
@@ -87,9 +103,14 @@ impl Symbols {
     pub(crate) fn parse(text: &[u8]) -> Self {
         let mut symbols = Self::default();
         let mut modules = HashMap::new();
+        let mut behind = 0;
         for line in text.split(|&byte| byte == b'\n') {
+            behind += line.len() + 1;
             if let Some(line) = Line::parse(line) {
                 symbols.push(&line, &mut modules);
+                if line.module.is_some() && symbols.late_from.is_none() {
+                    symbols.late_from = Some(late_from(&text[..behind.min(text.len())]));
+                }
             }
         }
         symbols.entries.sort_by_key(|entry| entry.address);
@@ -126,6 +147,11 @@ impl Symbols {
             module,
         });
         self.names.push_str(line.name);
+    }
+
+    /// Where in the file the symbols of modules begin; `None` where it has none.
+    pub const fn late_from(&self) -> Option<u64> {
+        self.late_from
     }
 
     /// Whether the kernel shows all addresses as zero: it takes `CAP_SYSLOG` and `kptr_restrict` below 2 to see them.
