@@ -126,6 +126,12 @@ const SCENARIOS: &[Scenario] = &[
         .in_own_guest()
         .once()
         .anywhere(),
+    Scenario::plain("told-in-time", faults::told_in_time)
+        .with_module()
+        .in_guest(Kind::Counted)
+        .in_own_guest()
+        .once()
+        .on_first(),
     Scenario::plain("exit-codes", faults::exit_codes).with_module().once().anywhere(),
     Scenario::plain("cpus-256", processors::with_256).with_module().in_guest(Kind::Large).once().on_first(),
     Scenario::plain("cpus-1024", processors::with_1024).with_module().in_guest(Kind::Large).kprobe_at_ends(),

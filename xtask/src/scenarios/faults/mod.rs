@@ -10,6 +10,7 @@ mod frees;
 pub(crate) mod post_mortem;
 mod race;
 mod stalls;
+mod told;
 mod uses;
 mod worn;
 
@@ -20,5 +21,6 @@ pub(super) use frees::{partial_free, put_without_get, wrong_frees};
 pub(super) use post_mortem::{kdump, post_mortem, taken_by_many, taken_long_ago};
 pub(super) use race::race_2018;
 pub(super) use stalls::{stalled_by_allocation, stalled_in_driver};
+pub(super) use told::told_in_time;
 pub(super) use uses::{late_uses, mapped_to_death};
 pub(super) use worn::late_map_after_races;

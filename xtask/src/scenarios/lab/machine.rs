@@ -1,6 +1,6 @@
 //! What the guest of the scenarios is made of.
 
-use crate::guest::{Card, Machine, Nvme, Slot};
+use crate::guest::{Card, Clock, Machine, Nvme, Slot};
 
 /// Size of the p2p memory.
 const CMB_MIB: u32 = 64;
@@ -61,13 +61,15 @@ pub(crate) enum Kind {
     Possible64,
     /// With two CPUs and room for as many as a machine can have without remapped interrupts.
     Possible255,
+    /// Whose clock counts instructions: how long something takes does not depend on what else this machine does.
+    Counted,
     /// With room for a second kernel that saves the memory of the first when that has died.
     Kdump,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Plain,
         Self::Preemptible,
         Self::OtherMemory,
@@ -75,6 +77,7 @@ impl Kind {
         Self::Possible64,
         Self::Possible255,
         Self::Outlets,
+        Self::Counted,
         Self::Kdump,
     ];
 
@@ -88,6 +91,7 @@ impl Kind {
             Self::Possible64 => "cpus-64",
             Self::Possible255 => "cpus-255",
             Self::Outlets => "outlets",
+            Self::Counted => "counted",
             Self::Kdump => "kdump",
         }
     }
@@ -101,6 +105,10 @@ impl Kind {
             Self::Possible64 => possible(64),
             Self::Possible255 => possible(255),
             Self::Outlets => Machine { has_outlets: true, ..machine(&[RESERVED]) },
+            Self::Counted => Machine {
+                clock: Clock::Instructions { shift: 0 },
+                ..machine(&["clocksource=tsc", "tsc=reliable"])
+            },
             Self::Kdump => Machine {
                 memory_mib: 512 + CRASH_KERNEL_MIB,
                 sees_host: true,
