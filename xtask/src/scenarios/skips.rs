@@ -154,8 +154,12 @@ fn steps(lab: &mut Lab, method: Method) -> Result<()> {
     for rule in BALANCE {
         let verdict =
             stream.verdicts.iter().find(|line| line.rule.name() == rule && line.device.0.to_string() == card);
+        // Of a range whose adding may have been skipped it is not known what was taken: a reading that happens to come between
+        // its kill and its drain leaves open what the references are.
+        let may_be_open = rule == "unexplained-reference";
+        let is_fine = |answer: &str| answer == "holds" || may_be_open && answer == "inconclusive";
         ensure!(
-            verdict.is_some_and(|line| line.verdict.name() == "holds"),
+            verdict.is_some_and(|line| is_fine(line.verdict.name())),
             "{rule} does not hold: {verdict:?}"
         );
     }
