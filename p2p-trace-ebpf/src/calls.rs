@@ -33,12 +33,11 @@ pub(crate) fn put(hook: Hook, call: Call, arguments: Arguments) {
 /// Takes them; `None`, and counted, where the entry left none.
 #[inline(always)]
 pub(crate) fn take(hook: Hook, call: Call) -> Option<Arguments> {
-    let (mark, arguments) = match table::take(key(hook, call)) {
-        Some(found) => found,
-        None => {
-            let [a, b, c, d, mark, _] = notes::take(notes::of_object(call.frame, hook))?;
-            (mark, [a, b, c, d])
-        }
+    let (mark, arguments) = if let Some(found) = table::take(key(hook, call)) {
+        found
+    } else {
+        let [a, b, c, d, mark, _] = notes::take(notes::of_object(call.frame, hook))?;
+        (mark, [a, b, c, d])
     };
     if mark != call.mark {
         ring::count_notes_missing();
@@ -49,7 +48,7 @@ pub(crate) fn take(hook: Hook, call: Call) -> Option<Arguments> {
 
 /// Place and hook in one word: the upper seven bits of a kernel's address are ones.
 #[inline(always)]
-fn key(hook: Hook, call: Call) -> u64 {
+const fn key(hook: Hook, call: Call) -> u64 {
     call.frame ^ (hook as u64) << HOOK_SHIFT
 }
 

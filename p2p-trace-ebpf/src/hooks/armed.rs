@@ -49,7 +49,7 @@ const AGAIN_NS: u64 = 1_000_000_000;
 fn due(pgmap: u64, client: u64) -> Option<u64> {
     let mapper = Mapper { pgmap, client, task: bpf_get_current_pid_tgid() };
     let now = ring::now();
-    if let Some(told) = LEGAL_MAPS.get_ptr_mut(&mapper) {
+    if let Some(told) = LEGAL_MAPS.get_ptr_mut(mapper) {
         // SAFETY: the pointer is to a map value, which only the current task changes.
         unsafe {
             (*told).since += 1;
@@ -62,7 +62,7 @@ fn due(pgmap: u64, client: u64) -> Option<u64> {
         }
     }
     // One that there is no room for is told each time.
-    LEGAL_MAPS.insert(&mapper, &Told { at_ns: now, since: 0 }, 0).unwrap_or_default();
+    LEGAL_MAPS.insert(mapper, Told { at_ns: now, since: 0 }, 0).unwrap_or_default();
     Some(1)
 }
 
