@@ -21,7 +21,7 @@ pub(crate) use printer::{Format, Printer};
 
 use p2p_trace_model::{
     accounting::Status,
-    event::{Symbolize, is_return_trampoline},
+    event::{Event, Symbolize, is_return_trampoline},
     units::Clock,
 };
 
@@ -112,16 +112,32 @@ impl<'a> Context<'a> {
         (!hidden).then_some(frame)
     }
 
-    /// A stack with names, without the frames of the tracing itself at its top. Their names may come later, but what comes below them
-    /// is told without: it is the function that the hook is on, which is the kernel's own and so has a name at once if anything
-    /// has, or, at its exit, the caller.
-    pub(crate) fn frames(&self, stack: &[u64], caller: Option<u64>) -> Vec<Frame> {
+    /// The stack of an event with names, without the frames of the tracing itself at its top. It begins with the function that the hook is
+    /// on or, where that is not in it, with the caller. By the names of the others alone it could not be told: they can come later, and what
+    /// the kernel generates can come to lie where a module was, whose names it then has.
+    pub(crate) fn stack(&self, event: &Event) -> Vec<Frame> {
+        let function = self.function(event.hook);
         let is_traced = |&addr: &u64| {
-            Some(addr) == caller || self.symbols.symbolize(addr).is_some_and(|name| !is_tracing(&name))
+            Some(addr) == event.caller
+                || function.is_some() && self.symbols.symbolize(addr).as_deref().map(function_of) == function
         };
+        match event.stack.iter().position(is_traced) {
+            Some(first) => event.stack[first..].iter().map(|&addr| self.frame(addr)).collect(),
+            None => self.frames(&event.stack),
+        }
+    }
+
+    /// A stack with names, without the frames of the tracing itself at its top, as far as they can be told.
+    pub(crate) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
+        let is_traced = |&addr: &u64| self.symbols.symbolize(addr).is_some_and(|name| !is_tracing(&name));
         let first = stack.iter().position(is_traced).unwrap_or_default();
         stack[first..].iter().map(|&addr| self.frame(addr)).collect()
     }
+}
+
+/// The function in a symbol: `kill` of `kill+0x5`.
+fn function_of(symbol: &str) -> &str {
+    symbol.split('+').next().unwrap_or(symbol)
 }
 
 fn is_tracing(symbol: &str) -> bool {

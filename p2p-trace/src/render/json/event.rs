@@ -222,7 +222,7 @@ impl EventLine {
             burst_cpu: event.burst_cpu,
             caller: event.caller.and_then(|addr| context.caller(addr)).map(FrameLine::from),
             parent: event.parent,
-            stack: context.frames(&event.stack, event.caller).into_iter().map(FrameLine::from).collect(),
+            stack: context.stack(event).into_iter().map(FrameLine::from).collect(),
         }
     }
 }

@@ -104,7 +104,7 @@ impl FindingLine {
     /// The line for a finding.
     pub(crate) fn new(finding: &Finding, context: &Context<'_>) -> Self {
         let holders = finding.holders.iter();
-        let frames = context.frames(&finding.stack, None).into_iter();
+        let frames = context.frames(&finding.stack).into_iter();
         Self {
             number: finding.number,
             rule: finding.rule,

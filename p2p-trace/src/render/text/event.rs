@@ -44,7 +44,7 @@ pub(crate) fn event(event: &Event, context: &Context<'_>, options: Options) -> S
     let mut text = line.trim_end().to_owned();
     text.push('\n');
     if options.stacks || event.kind == Kind::Stack {
-        for frame in context.frames(&event.stack, event.caller) {
+        for frame in context.stack(event) {
             text.push_str(&style.dim(&format!("{:>23} {frame}", "at")));
             text.push('\n');
         }

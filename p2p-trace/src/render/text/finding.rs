@@ -110,7 +110,7 @@ impl Out<'_> {
             (false, true) => FRAMES,
             (false, false) => return Ok(()),
         };
-        let frames = self.context.frames(&finding.stack, None).into_iter().take(shown);
+        let frames = self.context.frames(&finding.stack).into_iter().take(shown);
         for (index, frame) in frames.enumerate() {
             self.dim(if index == 0 { "stack" } else { "" }, &frame.to_string())?;
         }

@@ -109,12 +109,17 @@ fn stacks_are_shown_when_asked_for() {
 #[test]
 fn a_stack_begins_below_the_tracing_also_before_that_has_a_name() {
     let status = samples::status();
-    let context = Context::new(samples::CLOCK, &status, &Named);
-    let shown = |stack: &[u64], caller| {
-        context.frames(stack, caller).iter().map(|frame| frame.addr).collect::<Vec<_>>()
+    let mut context = Context::new(samples::CLOCK, &status, &Named);
+    context.functions[Hook::Unbind as usize] = Some("device_release_driver_internal".to_owned());
+    let mut event = decode(&record(Kind::Unbind, 0, [0; 4], 0, 0)).unwrap();
+    event.hook = Hook::Unbind;
+    let mut shown = |stack: &[u64], caller| {
+        (event.stack, event.caller) = (stack.to_vec(), caller);
+        context.stack(&event).iter().map(|frame| frame.addr).collect::<Vec<_>>()
     };
     assert_eq!(shown(&[0x50, 0x10, 0x30, 0x60], None), [0x30, 0x60]);
     assert_eq!(shown(&[0x50, 0x10, 0x70, 0x30], Some(0x70)), [0x70, 0x30], "a caller in a module");
+    assert_eq!(shown(&[0x20, 0x30, 0x60], None), [0x30, 0x60], "named after a module that lay there");
     assert_eq!(shown(&[0x50, 0x60], None), [0x50, 0x60], "nothing has a name");
 }
 
