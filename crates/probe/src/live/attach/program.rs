@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     os::fd::AsFd as _,
     sync::{Mutex, PoisonError},
     thread,
@@ -175,13 +176,31 @@ impl Attacher<'_> {
 
     fn by_fentry(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
         let name = self.load_fentry(row, function)?;
-        let link = match self.program(&name)? {
-            Program::FEntry(program) => attach_fentry(program).map(Link::Entry),
-            Program::FExit(program) => attach_fexit(program).map(Link::Exit),
-            _ => return Err(format!("{name} is not a tracing program")),
-        };
+        let mut link = self.link_fentry(&name)?;
+        if link.as_ref().is_err_and(is_used_up) {
+            self.unload_fentry(&name)?;
+            self.load_fentry(row, function)?;
+            link = self.link_fentry(&name)?;
+        }
         let link = link.map_err(|error| describe(&error))?;
         Ok(Attached { method: Method::Fentry, fallback: None, links: vec![link], programs: vec![name] })
+    }
+
+    fn link_fentry(&mut self, name: &str) -> Result<Result<Link, ProgramError>, String> {
+        match self.program(name)? {
+            Program::FEntry(program) => Ok(attach_fentry(program).map(Link::Entry)),
+            Program::FExit(program) => Ok(attach_fexit(program).map(Link::Exit)),
+            _ => Err(format!("{name} is not a tracing program")),
+        }
+    }
+
+    fn unload_fentry(&mut self, name: &str) -> Result<(), String> {
+        match self.program(name)? {
+            Program::FEntry(program) => program.unload(),
+            Program::FExit(program) => program.unload(),
+            _ => return Err(format!("{name} is not a tracing program")),
+        }
+        .map_err(|error| describe(&error))
     }
 
     fn load_kprobes(&mut self, row: &Row) -> Result<(), String> {
@@ -226,6 +245,12 @@ fn load(program: &mut Program, function: &str, btf: Option<&Btf>) -> Result<(), 
         (Program::KProbe(program), _) if program.fd().is_err() => program.load(),
         _ => Ok(()),
     }
+}
+
+/// Before 5.13 a program can be attached by fentry or fexit only once (Linux: `bpf_tracing_prog_attach`, f3a95075549e): another time takes
+/// another load.
+fn is_used_up(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error) if error.io_error.kind() == io::ErrorKind::NotFound)
 }
 
 fn attach_fentry(program: &mut FEntry) -> Result<FEntryLink, ProgramError> {
