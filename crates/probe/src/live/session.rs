@@ -37,7 +37,7 @@ use crate::{
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
     },
-    live::attach::Hooks,
+    live::attach::{Hooks, Misses},
     transport::{Image, Request, Rings, Session, SessionError},
     ways::Ways,
 };
@@ -54,6 +54,8 @@ const BURST_AGE: Duration = Duration::from_millis(50);
 /// The kernel side, loaded and attached.
 pub struct LiveSession {
     hooks: Arc<Mutex<Hooks>>,
+    /// What counts the skipped runs of hooks that stay attached, for while the lock is not to be had.
+    misses: Vec<(Hook, Arc<Misses>)>,
     /// Set when the hooks are to be detached for good.
     closed: Arc<AtomicBool>,
     /// The program that writes the bursts of page frees.
@@ -116,10 +118,12 @@ impl LiveSession {
         let answers = |status: &HookStatus| status.hook == Hook::Pull && status.state == HookState::Attached;
         puller.set_attached(hooks.statuses().iter().any(answers));
         let closed = hooks.closed();
+        let misses = hooks.misses();
         let hooks = Arc::new(Mutex::new(hooks));
         let armer = Armer::new(Arc::clone(&hooks), armed_table, vmemmap);
         Ok(Self {
             hooks,
+            misses,
             closed,
             flush,
             rings: Rings::new(&rings, config.run),
@@ -209,9 +213,11 @@ impl LiveSession {
         let Some(removed_ns) = removals.map(|record| record.time_ns).min() else {
             return;
         };
-        let Ok(hooks) = self.hooks.try_lock() else { return };
-        let runs: Vec<_> = hooks.missed().collect();
-        drop(hooks);
+        // No step is seen by an armed hook, so this does not wait until those are attached.
+        let runs: Vec<_> = match self.hooks.try_lock() {
+            Ok(hooks) => hooks.missed().collect(),
+            Err(_) => self.misses.iter().map(|(hook, misses)| (*hook, misses.read())).collect(),
+        };
         let now_ns = now_ns();
         let losses = self.skipped.steps(now_ns, runs);
         self.tell(&losses, now_ns, removed_ns.saturating_sub(1), batch);
@@ -329,7 +335,9 @@ impl Session for LiveSession {
 
     fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError> {
         self.flush_bursts()?;
+        let first = batch.records.len();
         self.rings.finish(&self.arrays, now_ns(), batch);
+        self.tell_skipped_steps(first, batch);
         self.armer.take_changes(&mut self.writer, batch);
         if !mem::replace(&mut self.ended, true) {
             self.tell_skipped(now_ns(), batch);

@@ -1,5 +1,6 @@
 //! The hooks of a session: which are attached and how, and those that come and go with teardowns.
 
+mod misses;
 mod program;
 
 use std::{
@@ -11,11 +12,13 @@ use std::{
 };
 
 use aya::{Ebpf, programs::Program};
+use p2p_trace_common::Hook;
 use p2p_trace_model::{
     accounting::{HookState, HookStatus, MissedQuality},
     event::{Method, user::Change},
 };
 
+pub(super) use misses::Misses;
 pub(super) use program::describe;
 use program::{Attached, Attacher};
 
@@ -188,7 +191,7 @@ impl Hooks {
     pub(super) fn disarm(&mut self, tell: impl FnMut(Change)) {
         let (mut links, mut changes) = (Vec::new(), Vec::new());
         for hooked in self.all.iter_mut().filter(|hooked| hooked.prepared.is_some()) {
-            if let Some(attached) = hooked.take(&self.ebpf) {
+            if let Some(attached) = hooked.take() {
                 changes.push(hooked.change(false, attached.method));
                 links.push(attached);
             }
@@ -204,7 +207,7 @@ impl Hooks {
 
     /// Detaches everything.
     pub(super) fn detach(&mut self) {
-        let attached: Vec<_> = self.all.iter_mut().filter_map(|hooked| hooked.take(&self.ebpf)).collect();
+        let attached: Vec<_> = self.all.iter_mut().filter_map(Hooked::take).collect();
         close(attached);
     }
 
@@ -214,14 +217,18 @@ impl Hooks {
     }
 
     /// Runs that the kernel skipped, by hook; `None` where it does not say.
-    pub(super) fn missed(&self) -> impl Iterator<Item = (p2p_trace_common::Hook, Option<u64>)> {
+    pub(super) fn missed(&self) -> impl Iterator<Item = (Hook, Option<u64>)> {
         self.all.iter().map(|hooked| {
-            let missed = match &hooked.attached {
-                Some(attached) => attached.missed(&self.ebpf),
-                None => hooked.missed,
-            };
+            let missed = hooked.attached.as_ref().map_or(hooked.missed, |attached| attached.misses.read());
             (hooked.planned.row.hook, missed)
         })
+    }
+
+    /// What counts them, of the hooks that are attached now.
+    pub(super) fn misses(&self) -> Vec<(Hook, Arc<Misses>)> {
+        let misses =
+            |hooked: &Hooked| Some((hooked.planned.row.hook, Arc::clone(&hooked.attached.as_ref()?.misses)));
+        self.all.iter().filter_map(misses).collect()
     }
 
     /// Whether the kernel counts what it skips, for all that is attached.
@@ -249,9 +256,9 @@ impl Hooked {
     }
 
     /// Takes the links out, to be dropped, once their misses are read.
-    fn take(&mut self, ebpf: &Ebpf) -> Option<Attached> {
+    fn take(&mut self) -> Option<Attached> {
         let attached = self.attached.take()?;
-        self.missed = attached.missed(ebpf);
+        self.missed = attached.misses.read();
         Some(attached)
     }
 

@@ -4,8 +4,8 @@
 use std::{
     collections::HashMap,
     io,
-    os::fd::AsFd as _,
-    sync::{Mutex, PoisonError},
+    os::fd::{AsFd as _, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
     thread,
 };
 
@@ -18,9 +18,10 @@ use aya::{
 };
 use p2p_trace_model::event::Method;
 
+use super::misses::Misses;
 use crate::{
     hook_table::{Point, Row},
-    live::{refusal::load_error, sys},
+    live::refusal::load_error,
     plan::Planned,
     ways::Ways,
 };
@@ -35,8 +36,8 @@ enum Link {
     Entry(FEntryLink),
     Exit(FExitLink),
     Kprobe(KProbeLink),
-    /// A kprobe's on a kernel that counts what it drops, with its id.
-    CountingKprobe(FdLink, u32),
+    /// A kprobe's on a kernel that counts what it drops.
+    CountingKprobe(FdLink),
 }
 
 /// One hook, attached.
@@ -46,8 +47,10 @@ pub(crate) struct Attached {
     pub method: Method,
     /// Why not by the preferred method, where that was tried.
     pub fallback: Option<String>,
+    /// What counts the runs that the kernel skipped.
+    pub misses: Arc<Misses>,
+    #[expect(dead_code, reason = "held for what dropping it does")]
     links: Vec<Link>,
-    programs: Vec<String>,
 }
 
 /// What it takes to attach.
@@ -183,7 +186,9 @@ impl Attacher<'_> {
             link = self.link_fentry(&name)?;
         }
         let link = link.map_err(|error| describe(&error))?;
-        Ok(Attached { method: Method::Fentry, fallback: None, links: vec![link], programs: vec![name] })
+        let mut misses = Misses::new();
+        misses.add_tracing(descriptor(self.program(&name)?)?);
+        Ok(Attached { method: Method::Fentry, fallback: None, misses: Arc::new(misses), links: vec![link] })
     }
 
     fn link_fentry(&mut self, name: &str) -> Result<Result<Link, ProgramError>, String> {
@@ -221,7 +226,7 @@ impl Attacher<'_> {
 
     fn by_kprobe(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
         let mut links = Vec::new();
-        let mut programs = Vec::new();
+        let mut misses = Misses::new();
         for suffix in kprobe_suffixes(row) {
             let name = program_name(row, suffix);
             let counts = self.kprobes_count;
@@ -230,10 +235,18 @@ impl Attacher<'_> {
                 .attach(function, 0)
                 .and_then(|id| program.take_link(id))
                 .map_err(|error| describe(&error))?;
-            links.push(own_kprobe(link, counts)?);
-            programs.push(name);
+            links.push(if counts {
+                let link = FdLink::try_from(link).map_err(|error| describe(&error))?;
+                let link_id = link.info().map_err(|error| describe(&error))?.id();
+                misses.add_kprobe(descriptor(self.program(&name)?)?, link_id);
+                Link::CountingKprobe(link)
+            } else {
+                // Converting a link that is not a descriptor would detach it.
+                misses.add_uncounted();
+                Link::Kprobe(link)
+            });
         }
-        Ok(Attached { method: Method::Kprobe, fallback: None, links, programs })
+        Ok(Attached { method: Method::Kprobe, fallback: None, misses: Arc::new(misses), links })
     }
 }
 
@@ -263,32 +276,10 @@ fn attach_fexit(program: &mut FExit) -> Result<FExitLink, ProgramError> {
     program.take_link(id)
 }
 
-/// Converting a link that is not a descriptor would detach it, so only where the kernel has such links.
-fn own_kprobe(link: KProbeLink, counts: bool) -> Result<Link, String> {
-    if !counts {
-        return Ok(Link::Kprobe(link));
-    }
-    let link = FdLink::try_from(link).map_err(|error| describe(&error))?;
-    let id = link.info().map_err(|error| describe(&error))?.id();
-    Ok(Link::CountingKprobe(link, id))
-}
-
-impl Attached {
-    /// Runs that the kernel skipped, over all of the hook's programs; `None` where it does not say.
-    pub(crate) fn missed(&self, ebpf: &Ebpf) -> Option<u64> {
-        let mut sum = 0;
-        for (link, name) in self.links.iter().zip(&self.programs) {
-            sum += match link {
-                Link::Entry(_) | Link::Exit(_) => {
-                    let program = ebpf.program(name)?.fd().ok()?;
-                    sys::recursion_misses(program.as_fd()).ok()??
-                }
-                Link::Kprobe(_) => return None,
-                Link::CountingKprobe(_, id) => sys::kprobe_misses(*id).ok()?,
-            };
-        }
-        Some(sum)
-    }
+/// Another descriptor of a loaded program.
+fn descriptor(program: &Program) -> Result<OwnedFd, String> {
+    let descriptor = program.fd().map_err(|error| describe(&error))?;
+    descriptor.as_fd().try_clone_to_owned().map_err(|error| describe(&error))
 }
 
 /// The error with its causes, in one line.
