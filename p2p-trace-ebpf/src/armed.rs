@@ -5,7 +5,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::{macros::map, maps::Array};
 use p2p_trace_common::armed::{ArmedRange, ArmedTable, MAX_ARMED, stage};
 
-use crate::{device::Address, ring::MMAPABLE};
+use crate::{device::Address, memory, ring::MMAPABLE};
 
 #[map]
 static ARMED: Array<ArmedTable> = Array::with_max_entries(1, MMAPABLE);
@@ -71,51 +71,77 @@ impl Table {
         unsafe { (&raw mut (*self.0).ranges).cast::<ArmedRange>().add(index) }
     }
 
-    /// It is of some range. What follows is verified once, however long the loop around this is.
+    /// It is of some range.
     #[inline(always)]
     pub(crate) fn holds(self, what: What) -> bool {
-        if !self.may_hold(what) {
-            return false;
-        }
-        let used = field!(self.0, used);
-        let mut index = 0;
-        while index < MAX_ARMED {
-            if index as u64 >= used {
-                return false;
-            }
-            if what.is_of(self.place(index)) {
-                return true;
-            }
-            index += 1;
-        }
-        false
+        self.may_hold(what) && place_of(what) < MAX_ARMED
     }
 
     /// The range that it is of. One that is just being written is not there yet, or not any more.
     #[inline(always)]
     pub(crate) fn find(self, what: What) -> Option<Found> {
-        let used = field!(self.0, used);
-        let mut index = 0;
-        while index < MAX_ARMED {
-            if index as u64 >= used {
-                return None;
-            }
-            let range = self.place(index);
-            let generation = field!(range, generation);
-            if what.is_of(range) {
-                let found = Found {
-                    device: field!(range, device),
-                    pgmap: field!(range, pgmap),
-                    end: field!(range, end),
-                    removed: field!(range, stage) >= stage::REMOVED,
-                };
-                let is_whole = generation & 1 == 0 && field!(range, generation) == generation;
-                return is_whole.then_some(found);
-            }
-            index += 1;
+        // An argument of the traced function is a pointer to the verifier, which no global function takes.
+        let what = match what {
+            What::Page(page) => What::Page(memory::number(page)),
+            What::Physical(_) => what,
+        };
+        let index = place_of(what);
+        if index >= MAX_ARMED {
+            return None;
         }
-        None
+        let range = self.place(index);
+        let generation = field!(range, generation);
+        let is_of = what.is_of(range);
+        let found = Found {
+            device: field!(range, device),
+            pgmap: field!(range, pgmap),
+            end: field!(range, end),
+            removed: field!(range, stage) >= stage::REMOVED,
+        };
+        let is_whole = generation & 1 == 0 && field!(range, generation) == generation;
+        (is_of && is_whole).then_some(found)
     }
+}
+
+/// The first place of a range that it is of; [`MAX_ARMED`]: of none.
+#[inline(always)]
+fn place_of(what: What) -> usize {
+    match what {
+        What::Page(page) => place_of_page(page) as usize,
+        What::Physical(address) => place_of_physical(address) as usize,
+    }
+}
+
+/// As [`place_of`]. A global function, so that the verifier follows its loop once, not for every entry of a scatter list.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place_of_page(page: u64) -> u64 {
+    first_place(What::Page(page))
+}
+
+/// As [`place_of_page`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn place_of_physical(address: u64) -> u64 {
+    first_place(What::Physical(address))
+}
+
+#[inline(always)]
+fn first_place(what: What) -> u64 {
+    let none = MAX_ARMED as u64;
+    let Some(table) = Table::get() else { return none };
+    let used = field!(table.0, used);
+    let mut index = 0;
+    while index < MAX_ARMED {
+        if index as u64 >= used {
+            return none;
+        }
+        if what.is_of(table.place(index)) {
+            return index as u64;
+        }
+        index += 1;
+    }
+    none
 }
 
 /// A range has come to a stage. False: it is not in the table.

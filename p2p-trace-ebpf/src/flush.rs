@@ -16,6 +16,8 @@ use crate::{
 
 /// CPUs in one word of [`OPEN`].
 const WORD_BITS: u32 = u64::BITS;
+/// CPUs that are looked at one by one.
+const BYTE_BITS: u32 = u8::BITS;
 
 /// A bit for each CPU that has a burst to write, set and cleared under the burst's lock. User space looks here, too.
 #[map]
@@ -92,12 +94,24 @@ extern "C" fn flush_bursts_of_all() -> u32 {
 extern "C" fn flush_bursts_of_word(first: u32) -> u32 {
     let Some((word, _)) = bit_of(first) else { return 0 };
     // SAFETY: the pointer is to a map value.
-    let open = unsafe { core::ptr::read_volatile(word) };
-    if open == 0 {
-        return 0;
-    }
+    let mut open = unsafe { core::ptr::read_volatile(word) };
     let mut at = 0;
     while at < WORD_BITS {
+        if open & 0xff != 0 {
+            flush_bursts_of_byte(first.wrapping_add(at), open);
+        }
+        open >>= BYTE_BITS;
+        at += BYTE_BITS;
+    }
+    0
+}
+
+/// Writes the bursts of those of the eight CPUs from `first` on that have a bit in `open`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn flush_bursts_of_byte(first: u32, open: u64) -> u32 {
+    let mut at = 0;
+    while at < BYTE_BITS {
         if open & 1 << at != 0 {
             flush_burst_of_cpu(first.wrapping_add(at));
         }

@@ -30,6 +30,12 @@ fn read_at<T: Word>(address: u64) -> Option<T> {
     unsafe { bpf_probe_read_kernel(address as *const T) }.ok()
 }
 
+/// A pointer as a number that the verifier takes for one; 0 never comes.
+#[inline(always)]
+pub(crate) fn number(pointer: u64) -> u64 {
+    read_at(&raw const pointer as u64).unwrap_or(0)
+}
+
 /// As [`read`], for hot paths: by a plain load where the kernel allows it, which costs a tenth of the helper. A bad
 /// address reads as zero there, so this is for addresses of which the caller is sure.
 #[inline(always)]
