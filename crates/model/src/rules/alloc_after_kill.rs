@@ -8,7 +8,7 @@ use p2p_trace_common::{Kind, Ring};
 use super::{
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::{Check, Scene, UNSEEN_MAKING, blank},
     words,
 };
 use crate::{
@@ -70,6 +70,10 @@ impl Check for AllocAfterKill {
         let address = device.address();
         if !scene.is_unbroken(Some(gone)) {
             findings.doubt(RULE, address, "records of ranges that came and went were lost");
+            return;
+        }
+        if scene.can_be_another(range) {
+            findings.doubt(RULE, address, UNSEEN_MAKING);
             return;
         }
         let subject = Subject {

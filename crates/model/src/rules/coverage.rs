@@ -224,6 +224,15 @@ impl Coverage {
         })
     }
 
+    /// Why the rule cannot believe what it finds: something that would explain it is not seen.
+    pub(super) fn disbelief(&self, rule: Rule) -> Option<String> {
+        let spec = rule.spec();
+        let can_be = |&hook: &Hook| self.hooks[hook as usize] != Sight::Absent;
+        let blind = |group: &&&[Hook]| !group.iter().any(|&hook| self.sees(hook)) && group.iter().any(can_be);
+        let group = spec.needs.iter().chain(spec.believes).find(blind)?;
+        Some(format!("what seems to violate it can have an explanation that only {} would see", names(group)))
+    }
+
     /// What was asked for and not seen.
     fn unseen(&self, spec: &Spec) -> Vec<String> {
         let all = spec.needs.iter().copied().flatten().chain(spec.parts);

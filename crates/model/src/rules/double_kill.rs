@@ -4,7 +4,7 @@
 use super::{
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, blank, by_range},
+    scene::{Check, Scene, UNSEEN_MAKING, blank, by_range},
     words,
 };
 use crate::state::{Change, What};
@@ -36,6 +36,10 @@ impl Check for DoubleKill {
             return;
         }
         let address = device.address();
+        if scene.can_be_another(range) {
+            findings.doubt(RULE, address, UNSEEN_MAKING);
+            return;
+        }
         findings.happened(by_range(RULE, address, range), at.id, at.time_ns, || {
             let before = range.steps.killed.map_or_else(String::new, |killed| {
                 format!(", {} after it was killed first", words::between(killed.time_ns, at.time_ns))

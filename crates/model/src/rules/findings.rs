@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
+    coverage::Coverage,
     finding::{Finding, MAX_EVIDENCE},
     judged::Found,
     rule::Rule,
@@ -49,11 +50,30 @@ pub(super) struct Findings {
     earlier: BTreeMap<(Rule, DeviceAddress), Earlier>,
     omitted: u64,
     suspects: Vec<(Subject, Finding)>,
+    /// Rules that find nothing, since they do not see enough: why.
+    disbelieved: BTreeMap<Rule, String>,
 }
 
 impl Findings {
+    /// What each rule can see has changed.
+    pub(super) fn set_coverage(&mut self, coverage: &Coverage) {
+        self.disbelieved = Rule::all().filter_map(|rule| Some((rule, coverage.disbelief(rule)?))).collect();
+    }
+
+    /// The rule sees enough to accuse; else it is in doubt.
+    fn believes(&mut self, subject: Subject) -> bool {
+        let Some(why) = self.disbelieved.get(&subject.rule) else {
+            return true;
+        };
+        self.doubts.entry((subject.rule, subject.device)).or_default().insert(why.clone());
+        false
+    }
+
     /// Adds a violation that is over as soon as it is seen, or counts it if the same has happened before.
     pub(super) fn happened(&mut self, subject: Subject, id: Id, now_ns: u64, make: impl FnOnce() -> Finding) {
+        if !self.believes(subject) {
+            return;
+        }
         if let Some(&index) = self.by_subject.get(&subject) {
             let finding = &mut self.list[index];
             finding.occurrences += 1;
@@ -70,6 +90,9 @@ impl Findings {
     /// Adds a violation that something nobody saw would explain. It is believed once it is known that nothing was lost up
     /// to then: what the kernel skips is told a while later.
     pub(super) fn suspect(&mut self, subject: Subject, finding: Finding) {
+        if !self.believes(subject) {
+            return;
+        }
         if self.suspects.len() < MAX_FINDINGS {
             self.suspects.push((subject, finding));
         } else {
@@ -103,7 +126,7 @@ impl Findings {
 
     /// Adds a violation that goes on, unless it is there already.
     pub(super) fn begin(&mut self, subject: Subject, make: impl FnOnce() -> Finding) {
-        if !self.is_open(subject) {
+        if !self.is_open(subject) && self.believes(subject) {
             let finding = make();
             self.push(subject, finding);
         }

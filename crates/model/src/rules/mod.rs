@@ -105,21 +105,16 @@ impl Rules {
             (0..=last).map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, judges)).collect();
         let by_free = [Frees::None, Frees::Unusual, Frees::All]
             .map(|least| of(&|check| check.frees() >= least && least > Frees::None));
-        Self {
-            by_kind,
-            by_free,
-            checks,
-            findings: Findings::default(),
-            coverage: Coverage::new(hooks),
-            skips: Skips::default(),
-            options,
-            passed_ns: 0,
-        }
+        let coverage = Coverage::new(hooks);
+        let mut findings = Findings::default();
+        findings.set_coverage(&coverage);
+        Self { by_kind, by_free, checks, findings, coverage, skips: Skips::default(), options, passed_ns: 0 }
     }
 
     /// The hooks have changed.
     pub(crate) fn set_hooks(&mut self, hooks: &[HookStatus]) {
         self.coverage.set(hooks);
+        self.findings.set_coverage(&self.coverage);
     }
 
     /// Something is not known, whatever the records tell: no rule can be sure.

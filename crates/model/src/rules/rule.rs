@@ -82,6 +82,9 @@ pub struct Spec {
     pub title: &'static str,
     /// Hooks without any of which it is not checked; of each group one is enough.
     pub needs: &'static [&'static [Hook]],
+    /// Hooks without which what seems to violate it is not believed, since one of them can have seen what explains it; of each
+    /// group one is enough. So it is of what it needs, too. What this kernel does not have explains nothing on it.
+    pub believes: &'static [&'static [Hook]],
     /// Hooks of which each shows it more cases.
     pub parts: &'static [Hook],
     /// A loss of records of these rings, whenever it is, can hide a violation. Losses that matter only at times are the
@@ -101,7 +104,7 @@ use Hook::{
 use Severity::{Critical, High};
 
 const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'static str) -> Spec {
-    Spec { rule, name, severity, title, needs: &[], parts: &[], rings: &[], hidden_by: &[] }
+    Spec { rule, name, severity, title, needs: &[], believes: &[], parts: &[], rings: &[], hidden_by: &[] }
 }
 
 /// What takes allocations and gives them back.
@@ -172,7 +175,9 @@ pub const TABLE: &[Spec] = &[
             "memory was asked for while the pool still points to a range that is gone")
     },
     Spec {
-        needs: &[&[Kill], &[Drained, Remove], &[Alloc]], parts: &[Mmap], rings: &[Ring::Rare],
+        needs: &[&[Kill], &[Drained, Remove], &[Alloc]],
+        parts: &[Mmap],
+        rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove],
         ..spec(Rule::AllocAfterKill, "alloc-after-kill", Critical,
             "memory was given out of a range that had drained")
@@ -217,6 +222,7 @@ pub const TABLE: &[Spec] = &[
     },
     Spec {
         needs: &[&[Unbind, DriverRemove], &[Unbound, DriverRemoved]],
+        believes: &[&[Unbound, DevresReleased]],
         parts: &[Kill, Release],
         rings: &[Ring::Rare],
         hidden_by: UNBINDS,
@@ -225,6 +231,7 @@ pub const TABLE: &[Spec] = &[
     },
     Spec {
         needs: &[&[Pull], &[Alloc], &[Free]],
+        believes: &[&[Mmap]],
         parts: &[SglAlloc, SglFree, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,

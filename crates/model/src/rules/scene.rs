@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use p2p_trace_common::{Kind, Ring};
+use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     coverage::Coverage,
@@ -82,11 +82,25 @@ impl<'a> Scene<'a> {
         since.is_some_and(|since| lost.count == 0 || since.time_ns > lost.until_ns)
     }
 
+    /// What is seen of a range that is dying can be of another one in the same place: the making of one would not be seen, and this
+    /// one may have come to its end.
+    pub(super) fn can_be_another(&self, range: &Range) -> bool {
+        let sees = |hook| self.coverage.sees(hook);
+        // The end of `memunmap_pages` is told of the range whose kill was seen.
+        let sees_end = range.steps.killed.is_some() && sees(Hook::Kill) && sees(Hook::Unmapped);
+        let is_there = sees_end && range.steps.unmapped.is_none() && range.ended_unseen.is_none();
+        !sees(Hook::Memremap) && !is_there
+    }
+
     /// The record of the element, and when it was; of what user space wrote there is none.
     pub(super) fn at(&self) -> Option<At> {
         self.event.map(|event| At { time_ns: event.time_ns, id: event.id })
     }
 }
+
+/// Why a rule is unsure where [`Scene::can_be_another`].
+pub(super) const UNSEEN_MAKING: &str =
+    "without memremap it is not seen whether there is a new range in the same place";
 
 /// Memory was taken, or a reference ended by what was seen. There can be a million of these a second, and no rule judges
 /// them by the change: those for which it matters where memory is taken look at the event, those that judge frees at

@@ -6,7 +6,7 @@ use p2p_trace_common::{Kind, Ring};
 use super::{
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{Check, Frees, Scene, blank},
+    scene::{Check, Frees, Scene, UNSEEN_MAKING, blank},
     words,
 };
 use crate::{
@@ -223,6 +223,10 @@ fn add(
         return;
     }
     let address = device.address();
+    if scene.can_be_another(range) {
+        findings.doubt(RULE, address, UNSEEN_MAKING);
+        return;
+    }
     let subject = Subject {
         rule: RULE,
         device: address,

@@ -4,6 +4,7 @@ use std::{convert::Infallible, fs, path::Path};
 
 use p2p_trace_common::{Hook, Record, valid};
 use p2p_trace_dump::{End, Opened, Tape, Told, samples};
+use p2p_trace_model::accounting::HookStatus;
 use p2p_trace_model::{
     event::{NoSymbols, Reason as LossReason, user},
     stream::order::Item,
@@ -56,7 +57,11 @@ impl Live<'_> {
 
     pub(super) fn into(destination: Destination, limits: Limits, flight: Option<Flight>) -> Self {
         let header = samples::header();
-        let pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
+        let mut status = header.status.clone();
+        // Without it a second kill is no finding: it can be of a new range.
+        let memremap = status.hooks.first().map(|hook| HookStatus { hook: Hook::Memremap, ..hook.clone() });
+        status.hooks.extend(memremap);
+        let pipeline = Pipeline::new(&status, header.rules(), header.start_ns);
         let options = Options { destination, limits, redact: false, flight };
         let recorder = Recorder::start(options, header, &NoSymbols).unwrap();
         Self { recorder, pipeline }

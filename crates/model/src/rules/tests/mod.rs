@@ -1,5 +1,6 @@
 //! The rules against the simulated kernel.
 
+mod blind;
 mod coverage;
 mod documented;
 mod faults;
