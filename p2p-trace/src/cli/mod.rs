@@ -176,7 +176,7 @@ pub struct HoldersArgs {
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AttachHow {
-    /// fentry where it works, else kprobe; before Linux 6.0 kprobe, since fentry is in the way of live patches there
+    /// fentry where it works, else kprobe; before Linux 6.0 kprobe, since fentry is in the way of live patches there; the armed hooks by kprobe, which is attached sooner
     #[default]
     Auto,
     /// Only fentry and fexit

@@ -15,7 +15,7 @@ use super::armed_table::Table;
 use crate::{
     arming::{Arming, Order},
     kernel::clock::boottime_ns as now_ns,
-    live::attach::Hooks,
+    live::{attach::Hooks, priority::hurry},
 };
 
 /// What the thread that attaches and detaches the armed hooks tells.
@@ -79,6 +79,8 @@ fn start(hooks: Arc<Mutex<Hooks>>) -> (mpsc::Sender<Order>, mpsc::Receiver<Progr
     let (orders, received) = mpsc::channel();
     let (made, progress) = mpsc::channel();
     thread::spawn(move || {
+        // What goes on meanwhile is not seen.
+        hurry("attaches the armed hooks");
         for order in received {
             // A session that has ended does not want to know.
             let tell = |change| made.send(Progress::Made(now_ns(), change)).unwrap_or_default();

@@ -11,6 +11,7 @@ mod mapping;
 mod mirror;
 mod object;
 mod prepare;
+mod priority;
 mod pull;
 mod refusal;
 pub mod session;

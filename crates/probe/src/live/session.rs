@@ -37,16 +37,16 @@ use crate::{
     kernel::{
         KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
     },
-    live::attach::{Hooks, Misses},
+    live::{
+        attach::{Hooks, Misses},
+        priority::hurry,
+    },
     transport::{Image, Request, Rings, Session, SessionError},
     ways::Ways,
 };
 
 /// How often the stream gets a `tick`, and takers are looked up, at most.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Of the thread that reads: it is quick, and what it does not read in time is lost.
-const READER_NICE: i32 = -10;
 
 /// How long page frees may stay in a burst that no event flushes.
 const BURST_AGE: Duration = Duration::from_millis(50);
@@ -264,10 +264,8 @@ impl Session for LiveSession {
     }
 
     fn reading(&mut self) {
-        // Whoever makes more events than a machine can bear must not keep them from being read. Without CAP_SYS_NICE it may.
-        if let Err(error) = rustix::process::setpriority_process(None, READER_NICE) {
-            tracing::debug!("the reading thread keeps its priority: {error}");
-        }
+        // Whoever makes more events than a machine can bear must not keep them from being read.
+        hurry("reads");
     }
 
     fn wait(&mut self, timeout: Duration) {

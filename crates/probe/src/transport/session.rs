@@ -11,7 +11,7 @@ use p2p_trace_model::{
 /// How programs are to be attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Attach {
-    /// fentry where it works, else kprobe.
+    /// fentry where it works, else kprobe; for what is in a hurry or would be in the way, kprobe.
     #[default]
     Auto,
     /// fentry and fexit only.

@@ -3,7 +3,7 @@
 use p2p_trace_model::event;
 use p2p_trace_probe::{
     hook_table::{self, Need, Row},
-    kernel::Kernel,
+    kernel::{Kernel, patching::Patching},
     plan::Plan,
     transport::Attach,
     ways::Ways,
@@ -19,12 +19,11 @@ pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
         return Vec::new();
     };
     let plan = Plan::new(symbols, btf, p2p_trace_common::Hook::ALL);
-    let (method, limit) = method(kernel);
-    let planned = plan.planned.iter().map(|planned| HookReport {
-        symbol: Some(planned.function.to_owned()),
-        method,
-        reason: limit.clone().or_else(|| note(planned.row)),
-        ..report(planned.row)
+    let ways = Ways::of(Attach::Auto, kernel);
+    let planned = plan.planned.iter().map(|planned| {
+        let (method, limit) = method(kernel, ways, planned.row);
+        let reason = limit.or_else(|| note(planned.row));
+        HookReport { symbol: Some(planned.function.to_owned()), method, reason, ..report(planned.row) }
     });
     let unavailable = plan.unavailable.iter().filter_map(|unavailable| {
         let row = Row::of(unavailable.hook)?;
@@ -52,15 +51,17 @@ fn report(row: &Row) -> HookReport {
     }
 }
 
-/// The best way that this kernel and these rights allow, and what forbids a better one.
-fn method(kernel: &Kernel) -> (Method, Option<String>) {
+/// The best way that this kernel and these rights allow for a hook, and what forbids a better one.
+fn method(kernel: &Kernel, ways: Ways, row: &Row) -> (Method, Option<String>) {
     if !kernel.rights.missing_to_load().is_empty() {
         return (Method::None, Some("rights are missing".to_owned()));
     }
     if kernel.offers_btf {
-        return match Ways::of(Attach::Auto, kernel).first() {
+        return match ways.of_hook(row).first() {
             Some(event::Method::Kprobe) => {
-                (Method::Kprobe, Some("fentry would be in the way of live patches".to_owned()))
+                let is_exclusive = kernel.patching() == Patching::Exclusive;
+                let limit = "fentry would be in the way of live patches";
+                (Method::Kprobe, is_exclusive.then(|| limit.to_owned()))
             }
             _ => (Method::Fentry, None),
         };

@@ -166,8 +166,8 @@ impl Hooks {
         Ok(())
     }
 
-    /// Attaches the armed hooks, and tells of each once it is: one after the other, since the kernel rewrites the functions' first
-    /// instructions under one lock.
+    /// Attaches the armed hooks, and tells of each once it is: one after the other, since the kernel does nearly all of the work, a walk
+    /// through the places that it can patch, under one lock.
     pub(super) fn arm(&mut self, mut tell: impl FnMut(Change)) {
         let closed = Arc::clone(&self.closed);
         let (mut attacher, hooks) = self.attacher();

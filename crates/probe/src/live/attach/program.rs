@@ -96,7 +96,7 @@ impl Attacher<'_> {
     pub(crate) fn load_all(&mut self, planned: &[&Planned]) {
         let mut functions = HashMap::new();
         for Planned { row, function, .. } in planned.iter().copied() {
-            if self.ways.first() == Some(Method::Kprobe) {
+            if self.ways.of_hook(row).first() == Some(&Method::Kprobe) {
                 let names = kprobe_suffixes(row).iter().map(|suffix| program_name(row, suffix));
                 functions.extend(names.map(|name| (name, *function)));
             } else {
@@ -129,7 +129,7 @@ impl Attacher<'_> {
     /// A sentence that says why no permitted way works.
     pub(crate) fn attach(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
         let mut reasons = Vec::new();
-        for method in self.ways.iter() {
+        for &method in self.ways.of_hook(row) {
             let attached = match method {
                 Method::Fentry => self.by_fentry(row, function),
                 Method::Kprobe => self.by_kprobe(row, function),
@@ -153,7 +153,7 @@ impl Attacher<'_> {
     /// A sentence that says why no permitted way works.
     pub(crate) fn prepare(&mut self, row: &Row, function: &str) -> Result<Method, String> {
         let mut reasons = Vec::new();
-        for method in self.ways.iter() {
+        for &method in self.ways.of_hook(row) {
             let loaded = match method {
                 Method::Fentry => self.load_fentry(row, function).map(drop),
                 Method::Kprobe => self.load_kprobes(row),
