@@ -6,6 +6,7 @@
 
 mod access;
 mod agreement;
+mod arming;
 mod clean;
 mod clock;
 mod company;
@@ -132,6 +133,12 @@ const SCENARIOS: &[Scenario] = &[
         .in_own_guest()
         .once()
         .on_first(),
+    Scenario::plain("armed-in-time", arming::armed_in_time)
+        .with_module()
+        .in_guest(Kind::CountedAlone)
+        .once()
+        .on_first(),
+    Scenario::plain("legal-dying-maps", arming::legal_dying_maps).with_module().once(),
     Scenario::plain("exit-codes", faults::exit_codes).with_module().once().anywhere(),
     Scenario::plain("cpus-256", processors::with_256).with_module().in_guest(Kind::Large).once().on_first(),
     Scenario::plain("cpus-1024", processors::with_1024).with_module().in_guest(Kind::Large).kprobe_at_ends(),

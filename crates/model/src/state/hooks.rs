@@ -88,3 +88,41 @@ impl Hooks {
         self.armed_since_ns = self.last_armed_ns();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(hooks: &mut Hooks, hook: Hook, attached: bool, time_ns: u64) {
+        hooks.change(Change { hook, attached, method: Method::Kprobe, armed: true }, time_ns);
+    }
+
+    #[test]
+    fn armed_since_the_last_of_those_that_will_be() {
+        let mut hooks = Hooks::default();
+        assert_eq!(hooks.armed_since_ns(), None, "none is known");
+        for hook in [Hook::DmaMapSg, Hook::DmaMapPage, Hook::AllocEnter] {
+            hooks.set_armed(hook, true);
+        }
+        change(&mut hooks, Hook::DmaMapSg, true, 10);
+        change(&mut hooks, Hook::AllocEnter, true, 30);
+        assert_eq!(hooks.armed_since_ns(), None, "one is still to come");
+        change(&mut hooks, Hook::DmaMapPage, true, 20);
+        assert_eq!(hooks.armed_since_ns(), Some(30));
+        change(&mut hooks, Hook::DmaMapSg, false, 40);
+        assert_eq!(hooks.armed_since_ns(), None, "one has gone");
+        change(&mut hooks, Hook::DmaMapSg, true, 50);
+        assert_eq!(hooks.armed_since_ns(), Some(50));
+    }
+
+    #[test]
+    fn a_hook_that_cannot_be_armed_is_not_waited_for() {
+        let mut hooks = Hooks::default();
+        hooks.set_armed(Hook::DmaMapSg, true);
+        hooks.set_armed(Hook::BlkDmaMap, true);
+        change(&mut hooks, Hook::DmaMapSg, true, 10);
+        assert_eq!(hooks.armed_since_ns(), None);
+        hooks.set_armed(Hook::BlkDmaMap, false);
+        assert_eq!(hooks.armed_since_ns(), Some(10));
+    }
+}

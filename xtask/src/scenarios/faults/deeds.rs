@@ -14,7 +14,7 @@ pub(in crate::scenarios) const SIZE: u64 = 64 * 1024;
 pub(in crate::scenarios) struct Busy {
     job: Job,
     /// Its number.
-    pub(super) pid: u32,
+    pub(in crate::scenarios) pid: u32,
 }
 
 /// A range that was removed while its memory was in use.
@@ -162,7 +162,7 @@ impl Lab {
     }
 
     /// Takes memory and maps it once for the slow drive, so that the kernel knows that it may.
-    pub(super) fn take_mapped(&mut self) -> Result<Taken> {
+    pub(in crate::scenarios) fn take_mapped(&mut self) -> Result<Taken> {
         let card = self.card.clone();
         let taken = self.take(&card, SIZE)?;
         let map = self.map(&taken);
@@ -171,7 +171,7 @@ impl Lab {
     }
 
     /// The command of the module that maps it.
-    pub(super) fn map(&self, taken: &Taken) -> String {
+    pub(in crate::scenarios) fn map(&self, taken: &Taken) -> String {
         format!("map {} {}", taken.handle, self.slow)
     }
 }

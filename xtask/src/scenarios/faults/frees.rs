@@ -1,10 +1,13 @@
 //! Frees and puts that a driver must not do, up to the kernel's own `BUG`.
 
 use anyhow::{Result, ensure};
+use p2p_trace_model::units::duration;
 
 use super::deeds::{Freed, SIZE};
+use crate::scenarios::arming::{last_armed, late_uses};
 use crate::scenarios::expect;
 use crate::scenarios::lab::Lab;
+use crate::scenarios::product::{Answer, EventLine};
 use crate::scenarios::stream::Stream;
 use crate::scenarios::{Method, Verdict};
 
@@ -67,12 +70,30 @@ pub(in crate::scenarios) fn put_without_get(lab: &mut Lab, method: Method) -> Re
     provoke_bug(lab);
     let unbinding = lab.start_unbind_card()?;
     let unbinder = lab.expect_ended(unbinding)?;
+    lab.wait_armed(&trace)?;
     let stream = lab.stop(trace)?;
 
     ensure!(stream.of_kind("free").next().is_none(), "something was freed");
-    // Whether mappings after the removal were watched in time is left open.
+    // The removal comes at once: nobody can watch mappings from it on.
     expect::only_violated(&stream, &card, &["removed-before-drained", "pool-destroyed-in-use"])?;
+    gap_is_told(&stream, &card)?;
     destroyed_in_use(&stream, unbinder, SIZE)
+}
+
+/// Expects the rule on late uses to be left open for as long as they were not watched.
+fn gap_is_told(stream: &Stream, card: &str) -> Result<()> {
+    let (kill, remove) = (stream.only("kill")?, stream.only("remove")?);
+    let last_ns = last_armed(stream)?;
+    ensure!(last_ns > remove.time_ns, "the hooks were armed before the removal");
+    let since = |step: &EventLine| duration(last_ns - step.time_ns);
+    let gap = format!(
+        "DMA mappings were watched from {} after the kill, {} after the removal on",
+        since(kill),
+        since(remove)
+    );
+    let reasons = late_uses(stream, card, Answer::Inconclusive)?;
+    ensure!(reasons.contains(&gap), "it is not told that {gap}: {}", reasons.join("; "));
+    Ok(())
 }
 
 /// A `BUG` of the pool is part of the test from now on.

@@ -63,13 +63,15 @@ pub(crate) enum Kind {
     Possible255,
     /// Whose clock counts instructions: how long something takes does not depend on what else this machine does.
     Counted,
+    /// The same with one processor: what two do at the same time takes as long as one after the other.
+    CountedAlone,
     /// With room for a second kernel that saves the memory of the first when that has died.
     Kdump,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Plain,
         Self::Preemptible,
         Self::OtherMemory,
@@ -78,6 +80,7 @@ impl Kind {
         Self::Possible255,
         Self::Outlets,
         Self::Counted,
+        Self::CountedAlone,
         Self::Kdump,
     ];
 
@@ -92,6 +95,7 @@ impl Kind {
             Self::Possible255 => "cpus-255",
             Self::Outlets => "outlets",
             Self::Counted => "counted",
+            Self::CountedAlone => "counted-alone",
             Self::Kdump => "kdump",
         }
     }
@@ -109,6 +113,7 @@ impl Kind {
                 clock: Clock::Instructions { shift: 0 },
                 ..machine(&["clocksource=tsc", "tsc=reliable"])
             },
+            Self::CountedAlone => Machine { cpus: 1, ..Self::Counted.machine() },
             Self::Kdump => Machine {
                 memory_mib: 512 + CRASH_KERNEL_MIB,
                 sees_host: true,

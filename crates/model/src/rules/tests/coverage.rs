@@ -1,6 +1,6 @@
 //! What was not seen is not judged, and it is said why.
 
-use p2p_trace_common::{Hook, Kind, Ring};
+use p2p_trace_common::{Hook, Kind, Ring, armed::MAX_ARMED};
 
 use super::{Answer, Options, Rule, Verdict};
 use crate::testing::judging::{Run, hooks_but, judge};
@@ -208,6 +208,31 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     kernel.attach(ARMED, true);
     kernel.idle(40_000_000);
     while kernel.advance(0) {}
+    let verdict = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, device);
+    assert_eq!(verdict.answer, Answer::Inconclusive);
+    insta::assert_snapshot!(verdict.reasons.join("; "));
+}
+
+#[test]
+fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_uses() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16; MAX_ARMED + 1]);
+    kernel.pull(0, true);
+    for _ in 0..=MAX_ARMED {
+        kernel.alloc(0, 10, 16).unwrap();
+    }
+    // The ranges drain although each is in use.
+    kernel.begin(0, 11, Order::Unwaited);
+    kernel.advance_to(0, Kind::Release);
+    let device = kernel.address(0);
+    let all_watched = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, device);
+    assert_eq!((all_watched.answer, all_watched.reasons), (Answer::Holds, Vec::new()));
+    let removals = kernel.elements.iter_mut().filter_map(|element| match element {
+        Element::Event(event) if event.kind == Kind::Remove => Some(event),
+        _ => None,
+    });
+    let last = removals.last().unwrap();
+    last.flag = Some(false);
     let verdict = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, device);
     assert_eq!(verdict.answer, Answer::Inconclusive);
     insta::assert_snapshot!(verdict.reasons.join("; "));
