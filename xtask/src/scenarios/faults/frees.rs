@@ -74,17 +74,19 @@ pub(in crate::scenarios) fn put_without_get(lab: &mut Lab, method: Method) -> Re
     let stream = lab.stop(trace)?;
 
     ensure!(stream.of_kind("free").next().is_none(), "something was freed");
-    // The removal comes at once: nobody can watch mappings from it on.
     expect::only_violated(&stream, &card, &["removed-before-drained", "pool-destroyed-in-use"])?;
     gap_is_told(&stream, &card)?;
     destroyed_in_use(&stream, unbinder, SIZE)
 }
 
-/// Expects the rule on late uses to be left open for as long as they were not watched.
+/// Expects the rule on late uses to be left open where the removal came before they were watched, and to tell for how long that was.
 fn gap_is_told(stream: &Stream, card: &str) -> Result<()> {
     let (kill, remove) = (stream.only("kill")?, stream.only("remove")?);
     let last_ns = last_armed(stream)?;
-    ensure!(last_ns > remove.time_ns, "the hooks were armed before the removal");
+    if last_ns <= remove.time_ns {
+        // Linux 5.10 drops a reference for each page before.
+        return late_uses(stream, card, Answer::Holds).map(drop);
+    }
     let since = |step: &EventLine| duration(last_ns - step.time_ns);
     let gap = format!(
         "DMA mappings were watched from {} after the kill, {} after the removal on",
