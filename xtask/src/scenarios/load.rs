@@ -5,15 +5,22 @@ use anyhow::{Result, ensure};
 use super::expect;
 use super::lab::Lab;
 use super::mapping::number;
+use super::product::LostLine;
 use super::stream::Stream;
 use super::{Method, Verdict};
 
+/// Why some of it cannot be shown.
+const NOT_PREEMPTIBLE: &str = "this kernel cannot be made fully preemptible";
 /// Bytes of one mapping: four pages.
 const MAPPING: u64 = 16 * 1024;
 /// Processes that map.
 const PROCESSES: u64 = 4;
 /// Mappings of each.
 const LOOPS: u64 = 150;
+/// Tasks that take and give back on one CPU.
+const TASKS: u64 = 3;
+/// What each does of it.
+const PAIRS: u64 = 4000;
 /// Rules that no loss of allocations or frees leaves sure.
 const NEED_EVERY_FREE: [&str; 4] =
     ["unmatched-free", "double-free", "size-mismatch", "unexplained-reference"];
@@ -22,9 +29,8 @@ const TINY: &str = "--ring-size 4096";
 
 /// Processes on one CPU, on a kernel that lets them interrupt each other in the middle of a hook.
 pub(super) fn nested_producers(lab: &mut Lab, method: Method) -> Result<Verdict> {
-    let model = lab.guest.run("cat /sys/kernel/debug/sched/preempt")?;
-    if !model.text().contains("(full)") {
-        return Ok(Verdict::skipped("this kernel cannot be made fully preemptible"));
+    if !is_preemptible(lab)? {
+        return Ok(Verdict::skipped(NOT_PREEMPTIBLE));
     }
     lab.load_driver()?;
     let trace = lab.trace("nested-producers", &method.option())?;
@@ -36,6 +42,53 @@ pub(super) fn nested_producers(lab: &mut Lab, method: Method) -> Result<Verdict>
     expect::only_about(&stream, &lab.memory)?;
     account(&stream, &done)?;
     Ok(Verdict::Passed)
+}
+
+/// Tasks of one CPU that do nothing but take and give back memory are preempted within a hook, which keeps it from being run for the others: what is
+/// not seen of them is counted, told and made up for.
+pub(super) fn preempted_runs(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    if !is_preemptible(lab)? {
+        return Ok(Verdict::skipped(NOT_PREEMPTIBLE));
+    }
+    lab.load_module("ranges=1")?;
+    let card = lab.card.clone();
+    let trace = lab.trace("preempted-runs", &format!("{} --device {card}", method.option()))?;
+    let load = format!("exec 3<>/dev/p2ptest; echo load {card} 4096 {PAIRS} >&3 && cat <&3");
+    let loads = format!("for n in $(seq {TASKS}); do taskset 1 sh -c '{load}' & done; wait");
+    let said = lab.guest.check(&loads)?;
+    let done = said.iter().filter(|line| line.starts_with("failed=0 ")).count();
+    ensure!(done as u64 == TASKS, "the loads said: {}", said.join("; "));
+    // What was skipped is asked for every second.
+    lab.guest.check("sleep 2")?;
+    lab.ask_until_certain(&card)?;
+    let stream = lab.stop(trace)?;
+    lab.unload_module()?;
+
+    expect::nothing_lost(&stream)?;
+    expect::attached_by(&stream, method)?;
+    let real = TASKS * PAIRS;
+    for name in ["alloc", "free"] {
+        let hook = stream.hook(name)?;
+        let Some(missed) = hook.missed else {
+            ensure!(hook.hits <= real, "{name}: {} hits of only {real} calls", hook.hits);
+            continue;
+        };
+        println!("    ({name}: {missed} of {real} runs were skipped)");
+        ensure!(hook.hits + missed == real, "{name}: {} hits, {missed} missed, {real} calls", hook.hits);
+        let of = |loss: &&LostLine| loss.hook.is_some_and(|lost| lost.name() == name);
+        let told: u64 = stream.losses.iter().filter(of).map(|loss| loss.count).sum();
+        ensure!(told == missed, "{name}: {told} skipped runs were told, {missed} in the end");
+    }
+    ensure!(stream.findings.is_empty(), "something was found: {:?}", stream.findings);
+    // A free whose allocation was skipped stays unexplained.
+    expect::only_violated(&stream, &card, &[])?;
+    Ok(Verdict::Passed)
+}
+
+/// Whether tasks of this guest can be preempted anywhere.
+fn is_preemptible(lab: &mut Lab) -> Result<bool> {
+    let model = lab.guest.run("cat /sys/kernel/debug/sched/preempt")?;
+    Ok(model.text().contains("(full)"))
 }
 
 /// The tracer stands still while far more happens than its rings can hold.

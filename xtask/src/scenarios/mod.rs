@@ -198,6 +198,10 @@ const SCENARIOS: &[Scenario] = &[
         .mapping()
         .in_guest(Kind::Preemptible)
         .on_first(),
+    Scenario::plain("preempted-runs", load::preempted_runs)
+        .with_module()
+        .in_guest(Kind::Preemptible)
+        .on_first(),
 ];
 
 impl Method {
