@@ -238,8 +238,13 @@ pub struct Config {
     pub device_count: u32,
     /// 1: capture the stack of rare records.
     pub stacks_rare: u32,
-    /// 1: capture the stack of hot records.
-    pub stacks_hot: u32,
+    /// 1: capture the stack of hot records about what takes memory ([`Hook::takes_memory`](crate::Hook::takes_memory)).
+    pub stacks_taking: u32,
+    /// 1: capture the stack of all other hot records.
+    pub stacks_other: u32,
+    /// Size of the largest stack of a hot record, in bytes: eight for a frame, at most
+    /// [`MAX_FRAMES`](crate::record::MAX_FRAMES) frames.
+    pub stack_bytes: u32,
     /// 1: record the caller's address.
     pub callers: u32,
     /// 1: page frees are accumulated into bursts.
@@ -282,7 +287,9 @@ impl Config {
         slots: [1, 1],
         device_count: 0,
         stacks_rare: 0,
-        stacks_hot: 0,
+        stacks_taking: 0,
+        stacks_other: 0,
+        stack_bytes: 0,
         callers: 0,
         bursts: 0,
         task_btf: 0,
@@ -304,5 +311,5 @@ impl Config {
 const _: () = {
     // No padding: the bytes go to the kernel as they are.
     assert!(size_of::<Layout>() == 56 * 4);
-    assert!(size_of::<Config>() == 72 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
+    assert!(size_of::<Config>() == 80 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
 };

@@ -83,6 +83,14 @@ named_enum! {
     }
 }
 
+impl Hook {
+    /// What it tells of takes p2p memory, or tries to: whose stack says who holds it.
+    #[must_use]
+    pub const fn takes_memory(self) -> bool {
+        matches!(self, Self::Alloc | Self::SglAlloc | Self::Mmap)
+    }
+}
+
 /// Number of hooks.
 pub const HOOKS: usize = Hook::ALL.len();
 

@@ -71,6 +71,8 @@ pub struct Record {
 pub const STACK_FRAMES: usize = 8;
 /// Stack records that one record can have.
 pub const STACK_RECORDS: usize = 4;
+/// Frames of the largest stack that is recorded.
+pub const MAX_FRAMES: usize = STACK_FRAMES * STACK_RECORDS;
 
 /// A continuation with stack frames: the same head up to `time_ns`, then its own layout.
 #[repr(C)]

@@ -140,7 +140,8 @@ impl Event {
     /// Writes a record about the current task into the hot ring.
     #[inline(always)]
     pub(crate) fn emit_hot<C: Context>(self, context: &C) {
-        let stacks = setting!(stacks_hot) != 0;
+        let stacks = if self.hook.takes_memory() { setting!(stacks_taking) } else { setting!(stacks_other) };
+        let stacks = stacks != 0;
         self.write(context, Ring::Hot, Some(Task::current()), stacks);
     }
 

@@ -5,13 +5,16 @@ use core::{ffi::c_void, mem::MaybeUninit, ptr::read_volatile};
 use aya_ebpf::helpers::generated::bpf_get_stack;
 use p2p_trace_common::{
     Hook, Kind, Ring,
-    record::{STACK_FRAMES, STACK_RECORDS},
+    record::{MAX_FRAMES, STACK_FRAMES, STACK_RECORDS},
 };
 
-use crate::{config::wide_setting, context::Context, emit::head, ring};
+use crate::{
+    config::{setting, wide_setting},
+    context::Context,
+    emit::head,
+    ring,
+};
 
-/// Frames of a stack that are recorded.
-const FRAMES: usize = STACK_FRAMES * STACK_RECORDS;
 /// First word of the frames in a slot.
 const FIRST: usize = 7;
 
@@ -20,8 +23,20 @@ const FIRST: usize = 7;
 pub(crate) fn emit<C: Context>(context: &C, ring: Ring, hook: Hook, parent: u64, time: u64) {
     let head = head(Kind::Stack, hook, 0);
     match ring {
-        Ring::Hot => write(context.raw(), ring, head, parent, time, 0),
-        // Where fentry got to unwinds from where the helper is called: `write_apart` itself is no news.
+        // Where fentry got to unwinds from where the helper is called. The program and its trampoline are no news, and one who
+        // wants three frames does not want these.
+        Ring::Hot => {
+            write(
+                context.raw(),
+                ring,
+                head,
+                parent,
+                time,
+                setting!(stack_bytes),
+                if C::KPROBE { 0 } else { 2 },
+            );
+        }
+        // Nor is `write_apart` itself.
         Ring::Rare => write_apart(context.raw(), head, parent, time, u64::from(!C::KPROBE)),
     }
 }
@@ -30,18 +45,18 @@ pub(crate) fn emit<C: Context>(context: &C, ring: Ring, hook: Hook, parent: u64,
 /// rare hooks call: 512 bytes are all that a chain of calls has. It costs the unwinder one step more.
 #[inline(never)]
 fn write_apart(context: *mut c_void, head: u64, parent: u64, time: u64, skip: u64) {
-    write(context, Ring::Rare, head, parent, time, skip);
+    write(context, Ring::Rare, head, parent, time, (MAX_FRAMES * 8) as u64, skip);
 }
 
-/// Writes the stack without its `skip` innermost frames.
+/// Writes the stack without its `skip` innermost frames, in at most so many `bytes`.
 #[inline(always)]
-fn write(context: *mut c_void, ring: Ring, head: u64, parent: u64, time: u64, skip: u64) {
+fn write(context: *mut c_void, ring: Ring, head: u64, parent: u64, time: u64, bytes: u64, skip: u64) {
     // All of it at once, though it has to be copied then: the kernel unwinds from the beginning at every call, which
     // costs more than all else here together.
-    let mut frames = MaybeUninit::<[u64; FRAMES]>::uninit();
+    let mut frames = MaybeUninit::<[u64; MAX_FRAMES]>::uninit();
     let buffer: *mut u64 = frames.as_mut_ptr().cast();
-    // SAFETY: the buffer is as large as is said.
-    let bytes = unsafe { bpf_get_stack(context, buffer.cast(), size_of_val(&frames) as u32, skip) };
+    // SAFETY: the buffer has room for the largest stack.
+    let bytes = unsafe { bpf_get_stack(context, buffer.cast(), bytes as u32, skip) };
     let count = if bytes > 0 { bytes as usize / 8 } else { 0 };
     let mut part = 0;
     while part < STACK_RECORDS {

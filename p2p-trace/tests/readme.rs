@@ -76,7 +76,7 @@ mod tests {
             .iter()
             .flat_map(|cell| cell.split(", "))
             .filter_map(|option| option.strip_prefix("--"))
-            .map(|option| option.split(' ').next().unwrap_or_default().to_owned())
+            .map(|option| option.split([' ', '[']).next().unwrap_or_default().to_owned())
             .collect();
         let mut command = cli::command();
         command.build();

@@ -22,7 +22,7 @@ pub use doctor::DoctorArgs;
 pub use dump::{CheckArgs, RecordArgs, ReplayArgs, ReportArgs};
 pub use recover::{CoreFormat, RecoverArgs};
 pub use top::TopArgs;
-pub use tracing::TracingArgs;
+pub use tracing::{StacksOf, TracingArgs};
 
 /// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
 #[derive(Debug, Parser)]
@@ -176,7 +176,8 @@ pub struct HoldersArgs {
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AttachHow {
-    /// fentry where it works, else kprobe; before Linux 6.0 kprobe, since fentry is in the way of live patches there; the armed hooks by kprobe, which is attached sooner
+    /// fentry where it works, else kprobe; before Linux 6.0 kprobe, since fentry is in the way of live patches there; where the kernel
+    /// counts what kprobes skip, kprobe for the armed hooks, which are attached sooner, and for what has a stack with --stacks
     #[default]
     Auto,
     /// Only fentry and fexit
@@ -255,7 +256,7 @@ fn parse_size(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use p2p_trace_probe::transport::{Attach, Request};
+    use p2p_trace_probe::transport::{self, Attach, Request, Stacks};
 
     #[test]
     fn the_command_line_is_sound() {
@@ -307,5 +308,31 @@ mod tests {
         assert_eq!(args.tracing.request(), expected);
         assert_eq!(args.fail_on, Some(Severity::High));
         assert_eq!(args.tracing.stall_after, TracingArgs::default().stall_after, "two defaults");
+        assert_eq!(args.tracing.stack_depth, TracingArgs::default().stack_depth, "two defaults");
+    }
+
+    #[test]
+    fn stacks_are_of_allocations_unless_all_are_asked_for() {
+        let asked = |options: &[&str]| {
+            let arguments = ["p2p-trace", "live"].iter().chain(options).map(OsString::from);
+            let Some(Command::Live(args)) = parse(arguments)?.command else { panic!("{options:?}") };
+            Ok::<_, clap::Error>(args.tracing.request().stacks)
+        };
+        let default = TracingArgs::default().stack_depth;
+        let stacks = |of, depth| Some(Stacks { of, depth });
+        assert_eq!(asked(&[]).unwrap(), None);
+        assert_eq!(asked(&["--stacks"]).unwrap(), stacks(transport::StacksOf::Taking, default));
+        assert_eq!(asked(&["--stacks=all"]).unwrap(), stacks(transport::StacksOf::All, default));
+        let three = asked(&["--stacks=allocations", "--stack-depth", "3"]).unwrap();
+        assert_eq!(three, stacks(transport::StacksOf::Taking, 3));
+        assert!(asked(&["--stacks", "--stack-depth", "32"]).is_ok());
+        for refused in [
+            &["--stacks", "--stack-depth", "0"][..],
+            &["--stacks", "--stack-depth", "33"],
+            &["--stack-depth", "3"],
+            &["--stacks=frees"],
+        ] {
+            assert!(asked(refused).is_err(), "{refused:?}");
+        }
     }
 }

@@ -2,13 +2,16 @@
 
 use std::{path::Path, time::Duration};
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint, value_parser};
 use p2p_trace_common::Hook;
 use p2p_trace_model::rules;
-use p2p_trace_probe::transport::{Attach, Request};
+use p2p_trace_probe::transport::{self, Attach, Request, Stacks};
 
 use super::{AttachHow, parse_duration, parse_hook, parse_size};
 use crate::outfile::{Input, Output, Outputs};
+
+/// Frames of a stack where nothing else is asked for: those that are left out are of the way into the kernel.
+const DEFAULT_DEPTH: u8 = 16;
 
 /// What to trace and how, from when on waiting is a finding, and who is told that it has begun.
 #[derive(Clone, Debug, Args)]
@@ -21,9 +24,20 @@ pub struct TracingArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_hook, help_heading = "What to trace")]
     pub hook: Vec<Hook>,
 
-    /// Capture the stacks of allocations, frees and maps too; what is shown as text then has all stacks
-    #[arg(long, help_heading = "What to trace")]
-    pub stacks: bool,
+    /// Capture the stacks of what takes memory too, with =all those of frees and maps as well; what is shown as text then has all
+    /// stacks
+    #[arg(
+        long, value_name = "OF", num_args = 0..=1, require_equals = true, default_missing_value = "allocations",
+        help_heading = "What to trace"
+    )]
+    pub stacks: Option<StacksOf>,
+
+    /// Frames of each of these stacks, the innermost ones: 1 to 32; each costs
+    #[arg(
+        long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(Stacks::MAX_DEPTH)),
+        default_value_t = DEFAULT_DEPTH, requires = "stacks", help_heading = "What to trace"
+    )]
+    pub stack_depth: u8,
 
     /// End after this time: seconds, or 500ms, 10s, 2m, 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What to trace")]
@@ -64,7 +78,8 @@ impl Default for TracingArgs {
         Self {
             device: Vec::new(),
             hook: Vec::new(),
-            stacks: false,
+            stacks: None,
+            stack_depth: DEFAULT_DEPTH,
             duration: None,
             stall_after: rules::Options::default().stall_after,
             ready_file: None,
@@ -83,7 +98,7 @@ impl TracingArgs {
         Request {
             devices: self.device.clone(),
             hooks: self.hook.clone(),
-            stacks: self.stacks,
+            stacks: self.stacks.map(|of| Stacks { of: of.into(), depth: self.stack_depth }),
             attach: self.attach.into(),
             ring_size: self.ring_size,
             kernel_btf: self.kernel_btf.as_deref().map(Path::to_owned),
@@ -99,6 +114,24 @@ impl TracingArgs {
     /// What the rules go by.
     pub(crate) const fn rules(&self) -> rules::Options {
         rules::Options { stall_after: self.stall_after }
+    }
+}
+
+/// Of which events `--stacks` captures the stacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StacksOf {
+    /// Of what takes memory: allocations, scatter lists and mappings by user space
+    Allocations,
+    /// Of frees and maps as well
+    All,
+}
+
+impl From<StacksOf> for transport::StacksOf {
+    fn from(of: StacksOf) -> Self {
+        match of {
+            StacksOf::Allocations => Self::Taking,
+            StacksOf::All => Self::All,
+        }
     }
 }
 

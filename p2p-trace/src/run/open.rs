@@ -43,7 +43,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
                        attach by fentry (--attach fentry)";
         bail!(Refusal::new(Exit::NoRights, message));
     }
-    let ways = Ways::of(request.attach, &kernel);
+    let ways = Ways::of(request, &kernel);
     let symbols = kernel.symbols.context("cannot read the kernel's symbols in /proc/kallsyms")?;
     let btf = kernel.btf.with_context(|| {
         format!(

@@ -11,7 +11,7 @@ use crate::{
     layout::layout,
     plan::Plan,
     rings::RingPlan,
-    transport::Request,
+    transport::{Request, Stacks, StacksOf},
 };
 
 /// What the running kernel offers to BPF programs.
@@ -84,7 +84,9 @@ pub(super) fn config(
         ring_mask: rings.sharing.mask(),
         device_count: devices.len().min(MAX_DEVICES) as u32,
         stacks_rare: 1,
-        stacks_hot: u32::from(request.stacks),
+        stacks_taking: u32::from(request.stacks.is_some()),
+        stacks_other: u32::from(request.stacks.is_some_and(|stacks| stacks.of == StacksOf::All)),
+        stack_bytes: request.stacks.map_or(0, Stacks::bytes),
         callers: u32::from(!symbols.addresses_hidden()),
         bursts: u32::from(features.fetch_add),
         task_btf: u32::from(features.task_btf && features.fetch_add && task_known),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use p2p_trace_common::Ring;
 
-pub use session::{Attach, Image, Request, Session, SessionError};
+pub use session::{Attach, Image, Request, Session, SessionError, Stacks, StacksOf};
 
 use crate::rings::RingPlan;
 use ring::{Reader, STALL_LOOK_NS, View};

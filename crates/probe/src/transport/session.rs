@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use p2p_trace_common::Hook;
+use p2p_trace_common::{Hook, record::MAX_FRAMES};
 use p2p_trace_model::{
     accounting::{Status, Totals},
     stream::Batch,
@@ -20,6 +20,51 @@ pub enum Attach {
     Kprobe,
 }
 
+/// Of which hot events stacks are captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StacksOf {
+    /// What takes memory: allocations, scatter lists and mappings by user space.
+    #[default]
+    Taking,
+    /// All.
+    All,
+}
+
+/// Stacks of hot events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stacks {
+    /// Of which.
+    pub of: StacksOf,
+    /// Frames of each, the innermost ones: 1 to [`Self::MAX_DEPTH`].
+    pub depth: u8,
+}
+
+impl Stacks {
+    /// Frames of the largest stack.
+    pub const MAX_DEPTH: u8 = MAX_FRAMES as u8;
+
+    /// Whether stacks of the records of this hook are captured.
+    pub(crate) const fn are_of(self, hook: Hook) -> bool {
+        let other = matches!(self.of, StacksOf::All)
+            && matches!(
+                hook,
+                Hook::Free
+                    | Hook::SglFree
+                    | Hook::MapSg
+                    | Hook::UnmapSg
+                    | Hook::MapSegment
+                    | Hook::MapState
+                    | Hook::VirtToBus
+            );
+        hook.takes_memory() || other
+    }
+
+    /// What the kernel is asked for.
+    pub(crate) fn bytes(self) -> u32 {
+        u32::from(self.depth.clamp(1, Self::MAX_DEPTH)) * 8
+    }
+}
+
 /// What a user asks a session for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
@@ -27,8 +72,8 @@ pub struct Request {
     pub devices: Vec<String>,
     /// Hooks; none: all.
     pub hooks: Vec<Hook>,
-    /// Capture the stacks of hot events, too.
-    pub stacks: bool,
+    /// Capture the stacks of hot events, too; none: of rare ones only.
+    pub stacks: Option<Stacks>,
     /// How to attach.
     pub attach: Attach,
     /// Bytes of the hot ring, all CPUs together; none: a default.

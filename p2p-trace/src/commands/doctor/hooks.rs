@@ -1,11 +1,12 @@
 //! How each hook of the table would be attached here. Nothing is attached to find out.
 
+use p2p_trace_common::Hook;
 use p2p_trace_model::event;
 use p2p_trace_probe::{
     hook_table::{self, Need, Row},
     kernel::{Kernel, patching::Patching},
     plan::Plan,
-    transport::Attach,
+    transport::Request,
     ways::Ways,
 };
 
@@ -18,8 +19,8 @@ pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
     let (Ok(symbols), Ok(btf)) = (&kernel.symbols, &kernel.btf) else {
         return Vec::new();
     };
-    let plan = Plan::new(symbols, btf, p2p_trace_common::Hook::ALL);
-    let ways = Ways::of(Attach::Auto, kernel);
+    let plan = Plan::new(symbols, btf, Hook::ALL);
+    let ways = Ways::of(&Request::default(), kernel);
     let planned = plan.planned.iter().map(|planned| {
         let (method, limit) = method(kernel, ways, planned.row);
         let reason = limit.or_else(|| note(planned.row));
@@ -51,7 +52,7 @@ fn report(row: &Row) -> HookReport {
     }
 }
 
-/// The best way that this kernel and these rights allow for a hook, and what forbids a better one.
+/// The best way that this kernel and these rights allow for a hook where no stacks are asked for, and what forbids a better one.
 fn method(kernel: &Kernel, ways: Ways, row: &Row) -> (Method, Option<String>) {
     if !kernel.rights.missing_to_load().is_empty() {
         return (Method::None, Some("rights are missing".to_owned()));

@@ -13,7 +13,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
     use crate::render::doctor::ProgramReport;
     use p2p_trace_probe::{
         live::verification::{Verification, Verified},
-        transport::{Attach, Request},
+        transport::Request,
         ways::Ways,
     };
 
@@ -22,7 +22,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
     };
     let request =
         Request { kernel_btf: args.kernel_btf.as_deref().map(Path::to_owned), ..Request::default() };
-    match Verification::of(root, symbols, btf, &request, Ways::of(Attach::Auto, kernel)) {
+    match Verification::of(root, symbols, btf, &request, Ways::of(&request, kernel)) {
         Ok(verification) => VerificationReport {
             cpus: Some(verification.cpus),
             instructions: verification.total(),

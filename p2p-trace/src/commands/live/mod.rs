@@ -59,7 +59,7 @@ pub(super) struct Plan {
 ///
 /// When the kernel cannot be traced, tracing breaks off, or stdout cannot be written to.
 pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
-    let format = format(args.json, args.tracing.stacks, global);
+    let format = format(args.json, args.tracing.stacks.is_some(), global);
     let rules = args.tracing.rules();
     let mut outputs = args.tracing.outputs();
     if args.raw {
