@@ -19,8 +19,8 @@ pub(crate) enum Tracer {
     Ours(&'static str),
     /// The kernel's own kprobe events, which nobody reads.
     Ftrace,
-    /// bpftrace, printing the same by kfunc and kretfunc.
-    Bpftrace,
+    /// bpftrace, printing the same by kfunc and kretfunc, and the stack of each allocation in so many frames.
+    Bpftrace(u8),
 }
 
 /// The case that all others are compared with.
@@ -31,18 +31,24 @@ const ARMED: &str = "--attach fentry --hook alloc --hook free --hook kill --hook
                      --hook dma_map_phys --hook dma_iova_link --hook blk_dma_map";
 
 /// All of them.
-pub(crate) const CASES: [Case; 11] = [
+pub(crate) const CASES: [Case; 17] = [
     Case::new(UNTRACED, Tracer::None),
     Case::new("floor-fentry", Tracer::Floor("fentry")),
     Case::new("floor-kprobe", Tracer::Floor("kprobe")),
     Case::new("fentry", Tracer::Ours("--attach fentry")),
     Case::new("kprobe", Tracer::Ours("--attach kprobe")),
     Case::new("filtered", Tracer::Ours("--attach fentry --device {other}")),
-    Case::new("stacks", Tracer::Ours("--attach fentry --stacks")),
+    Case::new("stacks", Tracer::Ours("--stacks")),
+    Case::new("stacks-3", Tracer::Ours("--stacks --stack-depth 3")),
+    Case::new("stacks-all", Tracer::Ours("--stacks=all")),
+    Case::new("stacks-fentry", Tracer::Ours("--attach fentry --stacks")),
+    Case::new("stacks-fentry-3", Tracer::Ours("--attach fentry --stacks --stack-depth 3")),
     Case::new("armed", Tracer::Ours(ARMED)),
     Case::new("stacks-kprobe", Tracer::Ours("--attach kprobe --stacks")),
+    Case::new("stacks-kprobe-3", Tracer::Ours("--attach kprobe --stacks --stack-depth 3")),
     Case::new("ftrace", Tracer::Ftrace),
-    Case::new("bpftrace", Tracer::Bpftrace),
+    Case::new("bpftrace", Tracer::Bpftrace(0)),
+    Case::new("bpftrace-stacks-3", Tracer::Bpftrace(3)),
 ];
 
 impl Case {

@@ -11,20 +11,25 @@ pub(crate) const KERNEL: &str = "7.3.4+deb13-amd64";
 const MARGIN: f64 = 0.05;
 
 /// Case, and instructions added to a pair.
-const ADDED: [(&str, f64); 6] = [
+const ADDED: [(&str, f64); 7] = [
     ("floor-fentry", 289.0),
     ("fentry", 885.0),
     ("kprobe", 1932.0),
     ("filtered", 380.0),
-    ("stacks", 20914.0),
+    ("stacks", 8291.0),
+    ("stacks-3", 4875.0),
     ("armed", 885.0),
 ];
+
+/// Case, peer that does as much, and the most that the case may add as a multiple of what the peer adds in the same run.
+const PEERS: [(&str, &str, f64); 1] = [("stacks-3", "bpftrace-stacks-3", 1.2)];
 
 /// Names of the cases that something is expected of: a figure, or that nothing is lost.
 pub(crate) fn cases() -> Vec<String> {
     let figures = ADDED.iter().map(|(case, _)| *case);
     let speeds = speed::CASES.iter().map(|(case, _)| *case);
-    figures.chain(speeds).map(str::to_owned).collect()
+    let peers = PEERS.iter().map(|(_, peer, _)| *peer);
+    figures.chain(peers).chain(speeds).map(str::to_owned).collect()
 }
 
 /// What is not as expected, in sentences.
@@ -43,7 +48,16 @@ pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
             Some(_) => {}
         }
     }
-    let lost = rows.iter().filter(|row| row.lost > 0);
+    for (case, peer, limit) in PEERS {
+        // Not every machine has the peer.
+        if let Some((added, of_peer)) = of_case(case).zip(of_case(peer))
+            && added > of_peer * limit
+        {
+            found.push(format!("{case} adds {added:.0} instructions to a pair, {peer} {of_peer:.0}"));
+        }
+    }
+    let is_peer = |row: &Row| PEERS.iter().any(|(_, peer, _)| *peer == row.case);
+    let lost = rows.iter().filter(|row| row.lost > 0 && !is_peer(row));
     found.extend(lost.map(|row| format!("{} lost {} events", row.case, row.lost)));
     found
 }
@@ -65,6 +79,14 @@ mod tests {
             .collect();
         rows.insert(0, untraced);
         rows
+    }
+
+    #[test]
+    fn a_peer_that_does_it_with_less_is_told() {
+        let mut rows = rows(|_, added| added);
+        let measured = Measured { instructions_per_pair: Some(478.0 + 4000.0), ..Measured::default() };
+        rows.push(Row::new("bpftrace-stacks-3", KERNEL, measured, Some(&rows[0])));
+        assert_eq!(deviations(&rows), ["stacks-3 adds 4875 instructions to a pair, bpftrace-stacks-3 4000"]);
     }
 
     #[test]

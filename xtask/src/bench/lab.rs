@@ -13,7 +13,6 @@ use crate::guest::{Acceleration, Boot, Clock, Job, Machine};
 use crate::kernels::GuestKernel;
 use crate::scenarios::lab::{Lab, machine};
 use crate::scenarios::product::HookLine;
-use crate::scenarios::stream::summary;
 
 /// Pairs of one pass.
 pub(super) const PAIRS: u64 = 20_000;
@@ -131,7 +130,7 @@ impl BenchLab {
             }
             Tracer::Ours(options) => self.ours(options),
             Tracer::Ftrace => peers::ftrace(self),
-            Tracer::Bpftrace => peers::bpftrace(self),
+            Tracer::Bpftrace(frames) => peers::bpftrace(self, frames),
         }
     }
 
@@ -187,8 +186,8 @@ impl BenchLab {
         let (instructions_per_pair, reader) = self.with_reader(job, "p2p-trace")?;
         self.lab.guest.signal(job, Signal::INT)?;
         self.lab.guest.wait(job)?.success().context("p2p-trace failed")?;
-        let line = self.lab.guest.check(&format!("tail -n 1 {OUT}; rm {OUT} /run/bench.ready"))?;
-        let summary = summary(&line.concat())?;
+        self.lab.guest.check("rm /run/bench.ready")?;
+        let summary = self.ended(OUT)?;
         let sum = |of: fn(&HookLine) -> u64| -> u64 {
             let hooks = summary.hooks.iter();
             let pairs = hooks.filter(|hook| matches!(hook.hook.name(), "alloc" | "free"));

@@ -12,6 +12,7 @@ mod reader;
 mod report;
 pub(crate) mod speed;
 mod start;
+mod watch;
 
 use std::path::Path;
 
@@ -100,7 +101,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
     let is_named = |case: &str| names.is_empty() || names.iter().any(|name| name == case);
     let mut rows: Vec<Row> = Vec::new();
     for case in CASES.iter().filter(|case| case.name == case::UNTRACED || is_named(case.name)) {
-        eprint!("{:<14}", case.name);
+        eprint!("{:<18}", case.name);
         let measured = lab.measure(case)?;
         let row = Row::new(case.name, &kernel.release, measured, rows.first());
         eprintln!("{}", row.progress());
@@ -108,7 +109,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
     }
     rows.extend(starts(&mut lab, 1, is_named, &kernel.release)?);
     for (name, reader) in reader::CASES.iter().filter(|(name, _)| is_named(name)) {
-        eprint!("{name:<14}");
+        eprint!("{name:<18}");
         let row = Row::new(name, &kernel.release, lab.catching_up(*reader)?, None);
         eprintln!("{}", row.progress());
         rows.push(row);
@@ -125,7 +126,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
     let mut lab = BenchLab::start(&kernel, &initramfs, speed::CPUS, scale)?;
     rows.extend(starts(&mut lab, speed::CPUS, is_named, &kernel.release)?);
     for (name, watcher) in watchers {
-        eprint!("{name:<14}");
+        eprint!("{name:<18}");
         let row = Row::new(name, &kernel.release, lab.at_full_speed(*watcher, plan)?, None);
         eprintln!("{}", row.progress());
         rows.push(row);
@@ -138,7 +139,7 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
 fn starts(lab: &mut BenchLab, cpus: u8, is_named: impl Fn(&str) -> bool, release: &str) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (name, _) in start::CASES.iter().filter(|(name, of)| *of == cpus && is_named(name)) {
-        eprint!("{name:<14}");
+        eprint!("{name:<18}");
         let row = Row::new(name, release, lab.starts()?, None);
         eprintln!("{}", row.progress());
         rows.push(row);

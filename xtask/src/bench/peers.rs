@@ -49,20 +49,32 @@ fn skipped(reason: String) -> Measured {
     Measured { skipped: Some(reason), ..Measured::default() }
 }
 
-/// What bpftrace is asked for: what our default event has, but for the caller.
-const SCRIPT: &str = "\
-kretfunc:pci_alloc_p2pmem { printf(\"A %llu %s %d %d %lx %lx %lx\\n\", nsecs, comm, pid, tid, args->pdev, args->size, retval); } \
-kfunc:pci_free_p2pmem { printf(\"F %llu %s %d %d %lx %lx %lx\\n\", nsecs, comm, pid, tid, args->pdev, args->addr, args->size); }";
+/// Pages of its buffer: room for all events without stacks.
+const PAGES: u32 = 8192;
+
+/// What bpftrace is asked for: what our default event has, but for the caller, and a stack of so many frames for each allocation.
+fn script(frames: u8) -> String {
+    let (form, stack) = match frames {
+        0 => (String::new(), String::new()),
+        _ => (" %s".to_owned(), format!(", kstack({frames})")),
+    };
+    format!(
+        "kretfunc:pci_alloc_p2pmem {{ printf(\"A %llu %s %d %d %lx %lx %lx{form}\\n\", \
+         nsecs, comm, pid, tid, args->pdev, args->size, retval{stack}); }} \
+         kfunc:pci_free_p2pmem {{ printf(\"F %llu %s %d %d %lx %lx %lx\\n\", \
+         nsecs, comm, pid, tid, args->pdev, args->addr, args->size); }}"
+    )
+}
 
 /// This machine's bpftrace, run in the guest out of this machine's own files.
-pub(super) fn bpftrace(bench: &mut BenchLab) -> Result<Measured> {
+pub(super) fn bpftrace(bench: &mut BenchLab, frames: u8) -> Result<Measured> {
     const OUT: &str = "/run/bpftrace.out";
     if !std::path::Path::new("/usr/bin/bpftrace").exists() {
         return Ok(skipped("bpftrace is not installed on this machine".to_owned()));
     }
     let guest = &mut bench.lab.guest;
     let mounted = guest.run(&format!(
-        "mkdir -p /host && modprobe 9pnet_virtio; modprobe 9p; \
+        "[ -x /host/usr/bin/bpftrace ] && exit 0; mkdir -p /host && modprobe 9pnet_virtio; modprobe 9p; \
          mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose {HOST_TAG} /host && \
          for d in proc sys dev run tmp; do mount -o bind /$d /host/$d; done; \
          mount -t debugfs debugfs /host/sys/kernel/debug; mount -t tracefs tracefs /host/sys/kernel/tracing; \
@@ -75,7 +87,9 @@ pub(super) fn bpftrace(bench: &mut BenchLab) -> Result<Measured> {
         )));
     }
     let job = guest.spawn(&format!(
-        "exec chroot /host /usr/bin/env BPFTRACE_PERF_RB_PAGES=8192 /usr/bin/bpftrace -o {OUT} -e '{SCRIPT}'"
+        "exec chroot /host /usr/bin/env BPFTRACE_PERF_RB_PAGES={} /usr/bin/bpftrace -o {OUT} -e '{}'",
+        if frames == 0 { PAGES } else { 2 * PAGES },
+        script(frames)
     ))?;
     // What a trampoline is attached to stands here.
     let attached = format!("grep -q ^pci_free_p2pmem {TRACING}/enabled_functions");

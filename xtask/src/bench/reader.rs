@@ -2,15 +2,11 @@
 //! catches up when nothing happens any more, so that the processor works for nobody else.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::lab::{BenchLab, Events, Measured};
-use super::speed::{left_behind, summed};
-use crate::guest::terminal::{Screen, hold_command};
-use crate::scenarios::product::CheckReport;
-use crate::scenarios::{Method, dashboard};
+use super::watch::{Watched, Watcher};
 
 /// Pairs that are caught up with: two events each.
 const PAIRS: u64 = 200_000;
@@ -20,25 +16,12 @@ const SIZE: u64 = 4096;
 const ROOM: &str = "--ring-size 128M";
 /// The tracer has caught up when it takes less than this in a second.
 const RESTING_NS: u64 = 20_000_000;
-/// How long the screen may take.
-const PATIENCE: Duration = Duration::from_mins(5);
 /// The thread that draws the dashboard: its work goes by time and not by events.
 const DRAWING: &str = "drawing";
 
-/// What catches up.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Reader {
-    /// `record` into a file in memory.
-    Record,
-    /// `live --json` into a file in memory.
-    Live,
-    /// The dashboard.
-    Top,
-}
-
-/// All of them, by the names of their cases.
-pub(super) const CASES: [(&str, Reader); 3] =
-    [("reader-record", Reader::Record), ("reader-live", Reader::Live), ("reader-top", Reader::Top)];
+/// What catches up, by the names of the cases.
+pub(super) const CASES: [(&str, Watcher); 3] =
+    [("reader-record", Watcher::Record), ("reader-live", Watcher::Live), ("reader-top", Watcher::Top)];
 
 impl BenchLab {
     /// What it takes to catch up.
@@ -46,43 +29,15 @@ impl BenchLab {
     /// # Errors
     ///
     /// It does not do what it should.
-    pub(super) fn catching_up(&mut self, reader: Reader) -> Result<Measured> {
-        match reader {
-            Reader::Record => {
-                const FILE: &str = "/run/reader.p2pt";
-                let job = self.lab.record(FILE, ROOM)?;
-                let threads = self.caught_up()?;
-                self.lab.stop_silent(job)?;
-                let said = self.lab.guest.check(&format!("p2p-trace check --json {FILE}; rm {FILE}*"))?;
-                let checked: CheckReport =
-                    serde_json::from_str(&said.concat()).context("check did not answer")?;
-                Ok(measured(checked.events, checked.lost, threads))
-            }
-            Reader::Live => {
-                const FILE: &str = "/run/reader.ndjson";
-                let options = format!("--json {ROOM}");
-                let job = self.lab.start_tracer("p2p-trace live", &options, &format!("> {FILE}"))?;
-                let threads = self.caught_up()?;
-                self.lab.stop_silent(job)?;
-                let (delivered, lost) = summed(&mut self.lab, FILE)?;
-                Ok(measured(delivered, lost, threads))
-            }
-            Reader::Top => {
-                let mut screen = Screen::new(self.lab.guest.terminal()?, dashboard::SMALL)?;
-                let held = self.lab.guest.spawn(&hold_command())?;
-                dashboard::settle(&mut self.lab)?;
-                let job = dashboard::start(&mut self.lab, &screen, Method::Fentry, ROOM)?;
-                let threads = self.caught_up()?;
-                screen.keys("q")?;
-                let text = screen.wait_for("what the run came to", PATIENCE, |screen, text| {
-                    !screen.is_taken() && text.contains(" lost")
-                })?;
-                self.end(job, held)?;
-                let (delivered, lost) = left_behind(&text)
-                    .with_context(|| format!("the dashboard does not tell what the run came to:\n{text}"))?;
-                Ok(measured(delivered, lost, threads))
-            }
-        }
+    pub(super) fn catching_up(&mut self, watcher: Watcher) -> Result<Measured> {
+        let Watched { delivered, lost, measured: threads } = self.watched(watcher, ROOM, Self::caught_up)?;
+        // Frames of a screen are counted apart.
+        let reader_ns = threads.iter().filter(|(name, _)| *name != DRAWING).map(|(_, ns)| ns).sum();
+        Ok(Measured {
+            events: Some(Events { delivered, lost, reader_ns: Some(reader_ns) }),
+            threads: threads.into_iter().collect(),
+            ..Measured::default()
+        })
     }
 
     /// Has it stand still while everything happens; gives what its threads took from then on until they had nothing to do.
@@ -121,15 +76,5 @@ impl BenchLab {
             *threads.entry(words.skip(2).collect::<Vec<_>>().join(" ")).or_default() += ns;
         }
         Ok(threads)
-    }
-}
-
-/// Frames of a screen are counted apart.
-fn measured(delivered: u64, lost: u64, threads: BTreeMap<String, u64>) -> Measured {
-    let reader_ns = threads.iter().filter(|(name, _)| *name != DRAWING).map(|(_, ns)| ns).sum();
-    Measured {
-        events: Some(Events { delivered, lost, reader_ns: Some(reader_ns) }),
-        threads: threads.into_iter().collect(),
-        ..Measured::default()
     }
 }

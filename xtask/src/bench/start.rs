@@ -5,7 +5,8 @@ use p2p_trace_probe::hook_table::{Point, Row};
 use serde::Serialize;
 
 use super::lab::{BenchLab, Measured};
-use crate::scenarios::product::{AttachMethod, HookState, Line};
+use super::watch::status;
+use crate::scenarios::product::{AttachMethod, HookState};
 
 /// The cases: on one processor, and on two.
 pub(super) const CASES: [(&str, u8); 2] = [("start", 1), ("start-smp", super::speed::CPUS)];
@@ -62,10 +63,8 @@ impl BenchLab {
     /// What the tracer attaches where, a line for each program.
     fn attached_functions(&mut self) -> Result<String> {
         let out = self.lab.guest.check("p2p-trace live --json --duration 1s | head -n 1")?;
-        let Ok(Line::Status(line)) = serde_json::from_str(&out.concat()) else {
-            bail!("p2p-trace did not begin with a status: {}", out.concat());
-        };
-        let attached = line.status.hooks.iter().filter(|hook| hook.state == HookState::Attached);
+        let status = status(&out.concat())?;
+        let attached = status.hooks.iter().filter(|hook| hook.state == HookState::Attached);
         let way = |hook: &p2p_trace_model::accounting::HookStatus| {
             let row = Row::of(hook.hook).context("a hook is in no table")?;
             let function = hook.function.as_deref().context("a hook is attached nowhere")?;
