@@ -10,8 +10,9 @@ use p2p_trace_probe::transport::{self, Attach, Request, Stacks};
 use super::{AttachHow, parse_duration, parse_hook, parse_size};
 use crate::outfile::{Input, Output, Outputs};
 
-/// Frames of a stack where nothing else is asked for: those that are left out are of the way into the kernel.
-const DEFAULT_DEPTH: u8 = 16;
+/// Frames of a stack where nothing else is asked for, so that what one costs is bounded: those that are left out are of the way into
+/// the kernel.
+const DEFAULT_DEPTH: u8 = 12;
 
 /// What to trace and how, from when on waiting is a finding, and who is told that it has begun.
 #[derive(Clone, Debug, Args)]
