@@ -1,7 +1,7 @@
 //! What the cases cost when this was last changed. The figures are instructions and come out the same everywhere, so
 //! that a change of the kernel side that costs more is seen at once.
 
-use super::{report::Row, speed};
+use super::{innocent, report::Row, speed};
 
 /// Kernel that the figures are for, and its release.
 pub(crate) const LABEL: &str = "7.3";
@@ -28,8 +28,9 @@ const PEERS: [(&str, &str, f64); 1] = [("stacks-3", "bpftrace-stacks-3", 1.2)];
 pub(crate) fn cases() -> Vec<String> {
     let figures = ADDED.iter().map(|(case, _)| *case);
     let speeds = speed::CASES.iter().map(|(case, _)| *case);
+    let innocent = innocent::CASES.iter().map(|(case, _)| *case);
     let peers = PEERS.iter().map(|(_, peer, _)| *peer);
-    figures.chain(peers).chain(speeds).map(str::to_owned).collect()
+    figures.chain(peers).chain(speeds).chain(innocent).map(str::to_owned).collect()
 }
 
 /// What is not as expected, in sentences.
@@ -56,6 +57,12 @@ pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
             found.push(format!("{case} adds {added:.0} instructions to a pair, {peer} {of_peer:.0}"));
         }
     }
+    for (case, _) in innocent::CASES {
+        match rows.iter().find(|row| row.case == case).and_then(|row| row.innocent) {
+            None => found.push(format!("{case} was not measured")),
+            Some(innocent) => found.extend(innocent.deviations().iter().map(|why| format!("{case}: {why}"))),
+        }
+    }
     let is_peer = |row: &Row| PEERS.iter().any(|(_, peer, _)| *peer == row.case);
     let lost = rows.iter().filter(|row| row.lost > 0 && !is_peer(row));
     found.extend(lost.map(|row| format!("{} lost {} events", row.case, row.lost)));
@@ -64,6 +71,7 @@ pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::innocent::Innocent;
     use super::super::lab::{Events, Measured};
     use super::*;
 
@@ -78,6 +86,10 @@ mod tests {
             })
             .collect();
         rows.insert(0, untraced);
+        rows.extend(innocent::CASES.iter().map(|(case, _)| {
+            let innocent = Some(Innocent { untraced: 1000.0, traced: 1001.0, armed: 1100.0, empty: 1050.0 });
+            Row::new(case, KERNEL, Measured { innocent, ..Measured::default() }, None)
+        }));
         rows
     }
 
@@ -87,6 +99,17 @@ mod tests {
         let measured = Measured { instructions_per_pair: Some(478.0 + 4000.0), ..Measured::default() };
         rows.push(Row::new("bpftrace-stacks-3", KERNEL, measured, Some(&rows[0])));
         assert_eq!(deviations(&rows), ["stacks-3 adds 4875 instructions to a pair, bpftrace-stacks-3 4000"]);
+    }
+
+    #[test]
+    fn innocent_reads_that_take_more_are_told() {
+        let mut rows = rows(|_, added| added);
+        let last = rows.len() - 1;
+        rows[last].innocent =
+            Some(Innocent { untraced: 1000.0, traced: 1006.0, armed: 1100.0, empty: 1050.0 });
+        let found = deviations(&rows);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("innocent-1024: a read takes 1006.0 instructions"), "{found:?}");
     }
 
     #[test]

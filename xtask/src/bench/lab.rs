@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::case::{Case, Tracer};
+use super::innocent::{self, Innocent};
 use super::peers;
 use super::start::Start;
 use crate::guest::{Acceleration, Boot, Clock, Job, Machine};
@@ -29,7 +30,7 @@ pub(super) const CATCH_UP_S: u64 = 3;
 /// Memory of the guest.
 const MEMORY_MIB: u32 = 1024;
 /// Limit for the whole run.
-const LIMIT: Duration = Duration::from_mins(15);
+pub(super) const LIMIT: Duration = Duration::from_mins(15);
 
 /// What was measured of a case.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +43,8 @@ pub(crate) struct Measured {
     pub(crate) at_rest: Option<AtRest>,
     /// What it takes to attach and to detach, where that was measured.
     pub(crate) start: Option<Start>,
+    /// What innocent I/O takes, where that was measured.
+    pub(crate) innocent: Option<Innocent>,
     /// Nanoseconds of CPU (instructions) that the tracer's threads took, by their names, where they were told apart.
     pub(crate) threads: Vec<(String, u64)>,
     /// Why it was not measured.
@@ -82,13 +85,14 @@ impl BenchLab {
     ///
     /// It does not come up.
     pub(super) fn start(kernel: &GuestKernel, initramfs: &[u8], cpus: u8, scale: u32) -> Result<Self> {
-        let machine = Machine {
+        let mut machine = Machine {
             cpus,
             memory_mib: MEMORY_MIB * scale,
             clock: Clock::Instructions { shift: 0 },
             sees_host: true,
             ..machine(&KERNEL_ARGS)
         };
+        machine.drives.push(innocent::drive());
         let mut lab = Lab::start(Boot {
             name: "bench",
             kernel,

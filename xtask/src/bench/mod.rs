@@ -6,6 +6,7 @@
 
 pub(crate) mod case;
 pub(crate) mod expected;
+mod innocent;
 mod lab;
 mod peers;
 mod reader;
@@ -114,6 +115,12 @@ pub(crate) fn measure(root: &Path, label: &str, plan: Plan<'_>) -> Result<Vec<Ro
         eprintln!("{}", row.progress());
         rows.push(row);
     }
+    for (name, possible) in innocent::CASES.iter().filter(|(name, _)| is_named(name)) {
+        eprint!("{name:<18}");
+        let row = Row::new(name, &kernel.release, lab.innocent(*possible)?, None);
+        eprintln!("{}", row.progress());
+        rows.push(row);
+    }
     lab.finish()?;
     let watchers: Vec<_> = speed::CASES.iter().filter(|(name, _)| is_named(name)).collect();
     if watchers.is_empty() && !start::CASES.iter().any(|(name, cpus)| *cpus == speed::CPUS && is_named(name))
@@ -174,5 +181,6 @@ fn all() -> impl Iterator<Item = &'static str> {
     let pairs = CASES.iter().map(|case| case.name);
     let readers = reader::CASES.iter().map(|(name, _)| *name);
     let starts = start::CASES.iter().map(|(name, _)| *name);
-    pairs.chain(readers).chain(speed::CASES.iter().map(|(name, _)| *name)).chain(starts)
+    let innocent = innocent::CASES.iter().map(|(name, _)| *name);
+    pairs.chain(readers).chain(innocent).chain(speed::CASES.iter().map(|(name, _)| *name)).chain(starts)
 }

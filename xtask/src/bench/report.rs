@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::case;
+use super::innocent::Innocent;
 use super::lab::{AtRest, Measured};
 use super::start::Start;
 
@@ -39,6 +40,9 @@ pub(crate) struct Row {
     /// What it takes to attach and to detach.
     #[serde(skip_serializing_if = "Option::is_none")]
     start: Option<Start>,
+    /// What innocent I/O takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) innocent: Option<Innocent>,
     /// Why it was not measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<String>,
@@ -66,6 +70,7 @@ impl Row {
                 .collect(),
             at_rest: measured.at_rest,
             start: measured.start,
+            innocent: measured.innocent,
             skipped: measured.skipped,
         }
     }
@@ -79,6 +84,9 @@ impl Row {
     pub(super) fn progress(&self) -> String {
         if let Some(start) = self.start {
             return start.sentence();
+        }
+        if let Some(innocent) = self.innocent {
+            return innocent.sentence();
         }
         match (&self.skipped, self.instructions_per_pair, self.added) {
             (Some(reason), ..) => format!("skipped: {reason}"),
@@ -117,7 +125,7 @@ pub(super) fn table(rows: &[Row]) -> String {
         "| case | per pair | added | delivered | lost | reader, ns of CPU per event |".to_owned(),
         "|---|--:|--:|--:|--:|--:|".to_owned(),
     ];
-    lines.extend(rows.iter().filter(|row| row.start.is_none()).map(line));
+    lines.extend(rows.iter().filter(|row| row.start.is_none() && row.innocent.is_none()).map(line));
     for row in rows {
         if let Some(reason) = &row.skipped {
             lines.push(String::new());
@@ -143,6 +151,12 @@ pub(super) fn table(rows: &[Row]) -> String {
         if let Some(start) = row.start {
             lines.push(String::new());
             lines.push(format!("{}: {}.", row.case, start.sentence()));
+        }
+    }
+    for row in rows {
+        if let Some(innocent) = row.innocent {
+            lines.push(String::new());
+            lines.push(format!("{}: {}.", row.case, innocent.sentence()));
         }
     }
     lines.push(String::new());

@@ -14,6 +14,8 @@ pub(crate) struct Nvme {
     pub(crate) cmb_mib: Option<u32>,
     /// Upper limit of its speed.
     pub(crate) bytes_per_second: Option<u64>,
+    /// Nanoseconds that it takes for an answer, at least.
+    pub(crate) latency_ns: Option<u64>,
 }
 
 /// Any other device that is plugged in.
@@ -31,7 +33,6 @@ pub(crate) struct Card {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Slot {
     /// On the first bus, at this device number; cannot be unplugged.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the measurement of costs"))]
     Root(u8),
     /// Below a downstream port of the PCIe switch, at this device number on the switch; can be unplugged.
     Switch(u8),
@@ -40,7 +41,7 @@ pub(crate) enum Slot {
 impl Nvme {
     /// A drive without p2p memory and without limits.
     pub(crate) fn new(id: &str, slot: Slot) -> Self {
-        Self { id: id.to_owned(), slot, cmb_mib: None, bytes_per_second: None }
+        Self { id: id.to_owned(), slot, cmb_mib: None, bytes_per_second: None, latency_ns: None }
     }
 
     /// With a controller memory buffer of so many MiB.
@@ -57,6 +58,13 @@ impl Nvme {
         self
     }
 
+    /// With an answer that takes so long, at least.
+    #[must_use]
+    pub(crate) const fn with_latency(mut self, ns: u64) -> Self {
+        self.latency_ns = Some(ns);
+        self
+    }
+
     /// The controller as QEMU's `-device` takes it.
     pub(crate) fn device(&self) -> String {
         let Self { id, .. } = self;
@@ -68,7 +76,8 @@ impl Nvme {
     /// The block device behind the controller. A node of `-blockdev` survives the unplugging of its controller.
     pub(super) fn storage(&self) -> Vec<String> {
         let Self { id, .. } = self;
-        let zeros = "driver=null-co,size=67108864,read-zeroes=on";
+        let latency = self.latency_ns.map(|ns| format!(",latency-ns={ns}")).unwrap_or_default();
+        let zeros = format!("driver=null-co,size=67108864,read-zeroes=on{latency}");
         self.bytes_per_second.map_or_else(
             || vec!["-blockdev".to_owned(), format!("node-name=disk-{id},{zeros}")],
             |limit| {

@@ -9,8 +9,18 @@ use crate::host::cargo::{self, Profile};
 use crate::host::command;
 
 /// Their names.
-const NAMES: [&str; 9] =
-    ["p2p-trace", "p2p-agent", "p2pdio", "p2pmap", "p2pcaps", "p2pkexec", "p2pfloor", "p2pstart", "p2pstamp"];
+const NAMES: [&str; 10] = [
+    "p2p-trace",
+    "p2p-agent",
+    "p2pdio",
+    "p2pread",
+    "p2pmap",
+    "p2pcaps",
+    "p2pkexec",
+    "p2pfloor",
+    "p2pstart",
+    "p2pstamp",
+];
 
 /// A program for the guest.
 #[derive(Debug, Clone)]

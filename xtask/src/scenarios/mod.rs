@@ -22,7 +22,7 @@ pub(crate) mod lab;
 mod load;
 mod mapping;
 mod other_memory;
-mod processors;
+pub(crate) mod processors;
 pub(crate) mod product;
 mod provider;
 mod pull;

@@ -34,11 +34,21 @@ pub(super) fn with_1024(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
 /// Does something while so many CPUs seem to be possible.
 fn pretending(lab: &mut Lab, cpus: u32, act: impl FnOnce(&mut Lab) -> Result<Verdict>) -> Result<Verdict> {
-    let last = cpus - 1;
-    lab.guest.check(&format!("echo 0-{last} > {PRETENDED}; mount --bind {PRETENDED} {POSSIBLE}"))?;
+    pretend(lab, cpus)?;
     let verdict = act(lab)?;
-    lab.guest.check(&format!("umount {POSSIBLE}"))?;
+    pretend_no_more(lab)?;
     Ok(verdict)
+}
+
+/// From now on so many CPUs seem to be possible.
+pub(crate) fn pretend(lab: &mut Lab, cpus: u32) -> Result<()> {
+    let last = cpus - 1;
+    lab.guest.check(&format!("echo 0-{last} > {PRETENDED}; mount --bind {PRETENDED} {POSSIBLE}")).map(drop)
+}
+
+/// Ends that.
+pub(crate) fn pretend_no_more(lab: &mut Lab) -> Result<()> {
+    lab.guest.check(&format!("umount {POSSIBLE}")).map(drop)
 }
 
 fn teardowns(lab: &mut Lab, method: Method) -> Result<Verdict> {

@@ -11,7 +11,7 @@ pub(in crate::scenarios) const SIZE: u64 = 64 * 1024;
 
 /// A process of the guest that is at work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::scenarios) struct Busy {
+pub(crate) struct Busy {
     job: Job,
     /// Its number.
     pub(in crate::scenarios) pid: u32,
@@ -50,7 +50,7 @@ pub(super) struct LateUse {
 
 impl Lab {
     /// Starts to unbind the card from the module's provider.
-    pub(in crate::scenarios) fn start_unbind_card(&mut self) -> Result<Busy> {
+    pub(crate) fn start_unbind_card(&mut self) -> Result<Busy> {
         let (card, driver) = (&self.card, kmodule::NAME);
         let command = format!("echo $$; echo {card} > /sys/bus/pci/drivers/{driver}/unbind");
         self.start_busy(&command)
@@ -74,7 +74,7 @@ impl Lab {
     /// # Errors
     ///
     /// It failed, or the kernel ended it.
-    pub(in crate::scenarios) fn finish(&mut self, busy: Busy) -> Result<Answer> {
+    pub(crate) fn finish(&mut self, busy: Busy) -> Result<Answer> {
         let lines = self.guest.wait(busy.job)?.success();
         Answer::parse(&lines.with_context(|| format!("process {} failed", busy.pid))?)
     }

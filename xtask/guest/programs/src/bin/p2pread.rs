@@ -1,0 +1,70 @@
+//! Reads from a drive past the page cache, again and again: innocent I/O, which no memory of another device has to do with.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use rustix::fs::OFlags;
+
+/// Read from a drive, block by block, and tell the nanoseconds of processor time that half of the reads took at most.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Drive to read from, as /dev/nvme1n1
+    disk: PathBuf,
+    /// Reads
+    count: u64,
+}
+
+/// Bytes of one read.
+const SIZE: usize = 4096;
+/// Blocks that are read, from the first one on.
+const BLOCKS: u64 = 1024;
+
+/// Memory as direct I/O wants it.
+#[repr(align(4096))]
+struct Block([u8; SIZE]);
+
+fn main() -> Result<()> {
+    let Options { disk, count } = Options::parse();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::DIRECT.bits().cast_signed())
+        .open(&disk)
+        .with_context(|| format!("cannot open {} for direct I/O", disk.display()))?;
+    let mut block = Box::new(Block([1; SIZE]));
+    let read = |block: &mut Block, number: u64| {
+        file.read_exact_at(&mut block.0, number % BLOCKS * SIZE as u64)
+            .with_context(|| format!("cannot read from {}", disk.display()))
+    };
+    // What a first read alone does is done.
+    read(&mut block, 0)?;
+    let reads = median(count, |number| read(&mut block, number))?;
+    let clock = median(count, |_| Ok(()))?;
+    println!("{}", reads.saturating_sub(clock));
+    Ok(())
+}
+
+/// Of what doing something takes, again and again: what interrupts it now and then does not count.
+fn median(count: u64, mut act: impl FnMut(u64) -> Result<()>) -> Result<u64> {
+    let mut times = Vec::new();
+    for number in 0..count {
+        let before = processor_time()?;
+        act(number)?;
+        times.push(processor_time()? - before);
+    }
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().context("nothing was read")
+}
+
+/// Nanoseconds that this thread has run, in user space and in the kernel.
+fn processor_time() -> Result<u64> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes a time of this form.
+    if unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) } != 0 {
+        return Err(io::Error::last_os_error()).context("no processor time");
+    }
+    Ok(time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned())
+}
