@@ -1,6 +1,5 @@
 //! In which ways a hook may be attached, the first that works. Pure.
 
-use p2p_trace_common::Hook;
 use p2p_trace_model::event::Method;
 
 use crate::{
@@ -79,6 +78,8 @@ impl Ways {
 
 #[cfg(test)]
 mod tests {
+    use p2p_trace_common::Hook;
+
     use super::*;
     use crate::transport::StacksOf;
     use Method::{Fentry, Kprobe};
@@ -128,7 +129,10 @@ mod tests {
     #[test]
     fn a_stack_is_captured_by_kprobe_where_nothing_skipped_goes_unnoticed() {
         let first = |kprobes, of, hook| {
-            Ways::new(Attach::Auto, Patching::Shared, kprobes, Some(stacks(of))).of_hook(row(hook)).first().copied()
+            Ways::new(Attach::Auto, Patching::Shared, kprobes, Some(stacks(of)))
+                .of_hook(row(hook))
+                .first()
+                .copied()
         };
         assert_eq!(first(Kprobes::Counted, StacksOf::Taking, Hook::Alloc), Some(Kprobe));
         assert_eq!(first(Kprobes::Counted, StacksOf::Taking, Hook::Free), Some(Fentry));
