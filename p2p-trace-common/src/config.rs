@@ -262,6 +262,10 @@ pub struct Config {
     pub ring_mask: u32,
     /// `slots` minus one each.
     pub slot_masks: [u32; 2],
+    /// What the kernel side is to say of itself: a level of aya-log, 0 for nothing.
+    pub log_level: u32,
+    /// Keeps what follows aligned.
+    pub reserved: u32,
     /// Devices let through, as the record's word has them: domain in the low half, then bus and devfn.
     pub devices: [u64; MAX_DEVICES],
     /// Address of each hook's function, 0 where it is not known: tells the caller from the trampoline.
@@ -298,6 +302,8 @@ impl Config {
         printk: 0,
         ring_mask: Sharing::NONE.mask(),
         slot_masks: [0, 0],
+        log_level: 0,
+        reserved: 0,
         devices: [0; MAX_DEVICES],
         functions: [0; HOOK_SLOTS],
         per_cpu_offset: 0,
@@ -311,5 +317,5 @@ impl Config {
 const _: () = {
     // No padding: the bytes go to the kernel as they are.
     assert!(size_of::<Layout>() == 56 * 4);
-    assert!(size_of::<Config>() == 80 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
+    assert!(size_of::<Config>() == 88 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
 };

@@ -13,6 +13,7 @@ pub mod kind;
 pub mod mirror;
 pub mod pull;
 pub mod record;
+pub mod said;
 pub mod slot;
 pub mod state;
 pub mod valid;

@@ -6,7 +6,7 @@
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::{macros::map, maps::Array};
-use p2p_trace_common::{Hook, Kind, counters::Burst, valid};
+use p2p_trace_common::{Hook, Kind, counters::Burst, said::What, valid};
 
 use crate::{
     config::{offset, setting},
@@ -15,6 +15,7 @@ use crate::{
     emit::Event,
     flush, pgmap,
     ring::{self, MMAPABLE},
+    say,
     task::Task,
 };
 
@@ -60,15 +61,19 @@ pub(crate) fn add<C: Context>(page: u64, range: u64) {
     let Some(burst) = of_cpu(cpu) else {
         return;
     };
-    if setting!(bursts) != 0 && lock(burst) {
-        let continued = extend(burst, page, range, task.ids);
-        unlock(burst);
-        if continued {
-            return;
+    if setting!(bursts) != 0 {
+        if lock(burst) {
+            let continued = extend(burst, page, range, task.ids);
+            unlock(burst);
+            if continued {
+                return;
+            }
+        } else {
+            say::contended(What::Burst, u64::from(cpu));
         }
     }
     let address = pgmap::device(range);
-    if !device::is_wanted(address) {
+    if !device::is_wanted(Hook::PageFree, address) {
         return;
     }
     ring::count_hits(Hook::PageFree, 1);

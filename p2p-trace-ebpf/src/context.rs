@@ -2,7 +2,6 @@
 
 use core::{arch::asm, ffi::c_void, ptr::read_volatile};
 
-use aya_ebpf::programs::RawTracePointContext;
 use p2p_trace_common::{Hook, config::marker};
 
 use crate::{
@@ -19,12 +18,6 @@ pub(crate) trait Context: Copy {
 
     /// The program's context, for helpers that take it.
     fn raw(&self) -> *mut c_void;
-
-    /// As the kernel side's own diagnostics want it; they are for rare paths only.
-    #[inline(always)]
-    fn log(&self) -> RawTracePointContext {
-        RawTracePointContext::new(self.raw())
-    }
 
     /// Logical argument `index`, 0 where the function has none such.
     fn arg(&self, index: usize) -> u64;

@@ -1,11 +1,16 @@
 //! The PCI address of a device, and whether it is one that was asked for.
 
-use p2p_trace_common::config::{MAX_DEVICES, MISSING};
+use p2p_trace_common::{
+    Hook,
+    config::{MAX_DEVICES, MISSING},
+    said::What,
+};
 
 use crate::{
     config::{config, offset, setting, wide_setting},
     context::Context,
     memory::{load, member, read},
+    say,
 };
 
 /// A PCI address as the record's word and the filter's table hold it: domain in the low half, then bus, devfn, and 16
@@ -55,10 +60,16 @@ impl Address {
 
 /// As [`Address::is_wanted`]; a device that could not be told passes only where no filter is set.
 #[inline(always)]
-pub(crate) fn is_wanted(address: Option<Address>) -> bool {
+pub(crate) fn is_wanted(hook: Hook, address: Option<Address>) -> bool {
     match address {
         Some(Address::NOBODY) => false,
-        Some(address) => address.is_wanted(u64::MAX),
+        Some(address) => {
+            let is_wanted = address.is_wanted(u64::MAX);
+            if !is_wanted {
+                say::left_out(hook, address);
+            }
+            is_wanted
+        }
         None => setting!(device_count) == 0,
     }
 }
@@ -66,7 +77,7 @@ pub(crate) fn is_wanted(address: Option<Address>) -> bool {
 /// Address of a `struct pci_dev` that is an argument of the traced function, or was loaded from one. What the filter does
 /// not let through is not told apart, which takes time.
 #[inline(always)]
-pub(crate) fn of_pci_dev<C: Context>(context: &C, pci_dev: u64) -> Option<Address> {
+pub(crate) fn of_pci_dev<C: Context>(context: &C, hook: Hook, pci_dev: u64) -> Option<Address> {
     if setting!(device_known) == 0 {
         return None;
     }
@@ -74,6 +85,7 @@ pub(crate) fn of_pci_dev<C: Context>(context: &C, pci_dev: u64) -> Option<Addres
     let number: u8 = context.load(member!(bus, pci_bus_number)?)?;
     // Most devices differ in the bus: there is one to each slot.
     if !Address::new(0, number, 0).is_wanted(0xff << BUS) {
+        say::passed_over(hook, What::OtherBus, u64::from(number));
         return Some(Address::NOBODY);
     }
     let devfn: u32 = context.load(member!(pci_dev, pci_dev_devfn)?)?;

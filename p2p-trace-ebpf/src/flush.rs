@@ -4,14 +4,14 @@
 //! CPUs stands in global functions, each of which is verified once and on its own, and it runs over a bitmap of the CPUs
 //! that have a burst, 64 at a time.
 
-use aya_ebpf::{macros::map, maps::Array, programs::RawTracePointContext};
-use aya_log_ebpf::warn;
-use p2p_trace_common::config::MAX_CPUS;
+use aya_ebpf::{macros::map, maps::Array};
+use p2p_trace_common::{config::MAX_CPUS, said::What};
 
 use crate::{
     burst,
     config::setting,
     ring::{self, MMAPABLE},
+    say,
 };
 
 /// CPUs in one word of [`OPEN`].
@@ -147,10 +147,6 @@ extern "C" fn flush_burst_of_cpu(cpu: u32) -> u32 {
         turn += 1;
     }
     ring::count_burst_contended();
-    // The context, which a global function cannot be given, is not looked at.
-    warn!(
-        RawTracePointContext::new(core::ptr::null_mut()),
-        "the page frees of CPU {} could not be written in time", cpu
-    );
+    say::contended(What::LateBurst, u64::from(cpu));
     0
 }

@@ -24,6 +24,7 @@ mod notes;
 mod pgmap;
 mod reference;
 mod ring;
+mod say;
 mod stack;
 mod task;
 

@@ -27,7 +27,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Live(args)) => commands::live::run(&args, &cli.global),
         Some(Command::Holders(args)) => commands::holders::run(&args, &cli.global),
         Some(Command::Recover(args)) => commands::recover::run(&args, &cli.global),
-        Some(Command::Record(args)) => commands::record::run(&args),
+        Some(Command::Record(args)) => commands::record::run(&args, &cli.global),
         Some(Command::Replay(args)) => commands::replay::run(&args, &cli.global),
         Some(Command::Check(args)) => commands::check::run(&args, &cli.global),
         Some(Command::Report(args)) => commands::report::run(&args),

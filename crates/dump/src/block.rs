@@ -28,6 +28,8 @@ pub enum Kind {
     Checkpoint = 5,
     /// The end of a file.
     Footer = 6,
+    /// What the kernel side said of itself.
+    Diagnostics = 7,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             4 => Some(Self::Symbols),
             5 => Some(Self::Checkpoint),
             6 => Some(Self::Footer),
+            7 => Some(Self::Diagnostics),
             _ => None,
         }
     }
@@ -53,6 +56,7 @@ impl Kind {
             Self::Symbols => "symbols",
             Self::Checkpoint => "checkpoint",
             Self::Footer => "footer",
+            Self::Diagnostics => "diagnostics",
         }
     }
 }

@@ -6,6 +6,7 @@ use p2p_trace_model::{
     accounting::{Status, Totals},
     names::Hex,
     rules,
+    stream::Diagnostic,
     units::Clock,
 };
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,13 @@ pub struct StatusChange {
 pub struct Symbols {
     /// Address and name.
     pub names: Vec<(Hex, String)>,
+}
+
+/// What the kernel side said of itself, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostics {
+    /// One after the other.
+    pub said: Vec<Diagnostic>,
 }
 
 /// Why a file ends.

@@ -27,6 +27,7 @@ pub fn read(bytes: &[u8]) {
                 let Ok(()) = pipeline.advance(&slice, |_| Ok::<_, Infallible>(()));
             }
             Told::Status(change) => pipeline.update(&change.status),
+            Told::Diagnostics(_) => {}
             Told::Doubt(why) => pipeline.doubt(why),
             Told::End(end) => {
                 if let End::Whole(footer) = *end {

@@ -43,7 +43,7 @@ mod tests;
 mod writer;
 
 pub use checkpoint::{Checkpoint, Head};
-pub use describe::{Footer, Header, Origin, Reason, StatusChange, Symbols};
+pub use describe::{Diagnostics, Footer, Header, Origin, Reason, StatusChange, Symbols};
 pub use follow::Following;
 pub use reader::{Damage, Entry, ReadError, Reader};
 pub use records::{Counts, Records};

@@ -11,7 +11,7 @@ use super::{
     block::{BlockHeader, FORMAT, Kind, OLDEST_FORMAT},
     checkpoint::Checkpoint,
     codec,
-    describe::{Footer, Header, Reason, StatusChange, Symbols},
+    describe::{Diagnostics, Footer, Header, Reason, StatusChange, Symbols},
     records::Records,
     scan::{Piece, Scanner},
 };
@@ -31,6 +31,8 @@ pub enum Entry {
     Checkpoint(Box<Checkpoint>),
     /// The end of the file.
     Footer(Box<Footer>),
+    /// What the kernel side said of itself.
+    Diagnostics(Diagnostics),
     /// A block of a kind that this version does not know.
     Unknown(u8),
     /// Something is missing or cannot be read.
@@ -190,6 +192,7 @@ fn parse(kind: Kind, content: &[u8]) -> Result<Entry, String> {
         Kind::Status => Entry::Status(Box::new(json(content)?)),
         Kind::Symbols => Entry::Symbols(json(content)?),
         Kind::Footer => Entry::Footer(Box::new(json(content)?)),
+        Kind::Diagnostics => Entry::Diagnostics(json(content)?),
         Kind::Checkpoint => {
             let checkpoint = Checkpoint::from_bytes(content).ok_or("its parts do not fit together")?;
             Entry::Checkpoint(Box::new(checkpoint))

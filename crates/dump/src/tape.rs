@@ -7,12 +7,12 @@ use p2p_trace_common::Ring;
 use p2p_trace_model::{
     event::{self, Loss, Names, user},
     pipeline::Slice,
-    stream::order::Item,
+    stream::{Diagnostic, order::Item},
 };
 
 use super::{
     checkpoint::Checkpoint,
-    describe::{Footer, Header, Reason, StatusChange},
+    describe::{Diagnostics, Footer, Header, Reason, StatusChange},
     reader::{Damage, Entry, ReadError, Reader},
     records::{Counts, Records},
 };
@@ -71,7 +71,8 @@ impl<R: Read> Opened<R> {
                     return Ok(Self { reader, header: *header, early });
                 }
                 // What cannot be judged need not be kept, but what it was must be known.
-                Entry::Records(_) | Entry::Checkpoint(_) if early.len() >= MAX_EARLY => {}
+                Entry::Records(_) | Entry::Checkpoint(_) | Entry::Diagnostics(_)
+                    if early.len() >= MAX_EARLY => {}
                 other => early.push_back(other),
             }
         }
@@ -94,6 +95,8 @@ pub enum Told {
     Slice(Slice),
     /// What is attached has changed.
     Status(Box<StatusChange>),
+    /// What the kernel side said of itself.
+    Diagnostics(Vec<Diagnostic>),
     /// Something is missing that losses cannot tell: nothing is sure any more.
     Doubt(String),
     /// The run is over, or what there is of it.
@@ -260,6 +263,7 @@ impl<R: Read> Tape<R> {
                 self.queue.push_back(Told::Status(change));
             }
             Entry::Checkpoint(checkpoint) => self.checkpoint(*checkpoint),
+            Entry::Diagnostics(Diagnostics { said }) => self.queue.push_back(Told::Diagnostics(said)),
             Entry::Footer(footer) => self.footer = Some(*footer),
             Entry::Unknown(kind) if self.unknown.contains(&kind) => {}
             Entry::Unknown(kind) => self.unknown.push(kind),

@@ -3,7 +3,12 @@
 use std::{convert::Infallible, io};
 
 use p2p_trace_common::{Hook, Kind};
-use p2p_trace_model::{event::Symbolize as _, pipeline::Pipeline, rules, stream::order::Item};
+use p2p_trace_model::{
+    event::Symbolize as _,
+    pipeline::Pipeline,
+    rules,
+    stream::{Diagnostic, Level, order::Item},
+};
 
 use super::{
     records::MAX_ITEMS,
@@ -48,7 +53,7 @@ fn verdicts(told: &[Told]) -> Vec<(rules::Rule, rules::Answer)> {
                 done.unwrap();
             }
             Told::Doubt(why) => pipeline.doubt(why.clone()),
-            Told::Restore(_) | Told::Status(_) | Told::End(_) => {}
+            Told::Restore(_) | Told::Status(_) | Told::Diagnostics(_) | Told::End(_) => {}
         }
     }
     let closing = pipeline.close(&totals());
@@ -74,6 +79,43 @@ fn what_was_written_is_told() {
     assert_eq!(tape.header(), &header());
     tape.next_told().unwrap();
     assert_eq!(tape.names().symbolize(0xffff_ffff_8100_0010).as_deref(), Some("known+0x10"));
+}
+
+#[test]
+fn what_the_kernel_side_said_is_kept_and_is_in_no_rule_s_way() {
+    let said = |text: &str| vec![Diagnostic::new(7, Level::Debug, text.to_owned())];
+    let write = |texts: &[&str]| {
+        let mut writer = Writer::new(Vec::new(), header()).unwrap();
+        for (slice, text) in slices().iter().zip(texts.iter().map(Some).chain(std::iter::repeat(None))) {
+            writer.slice(slice).unwrap();
+            if let Some(text) = text {
+                writer.diagnostics(said(text)).unwrap();
+            }
+        }
+        writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap()
+    };
+    let (silent, _) = told(&write(&[]));
+    let (told, damage) = told(&write(&["free: \x1b[2J", "kill: \"x\""]));
+    assert_eq!(damage, []);
+    let kept: Vec<_> = told.iter().filter(|told| matches!(told, Told::Diagnostics(_))).cloned().collect();
+    assert_eq!(kept, ["free: \x1b[2J", "kill: \"x\""].map(|text| Told::Diagnostics(said(text))));
+    let rest: Vec<_> = told.into_iter().filter(|told| !matches!(told, Told::Diagnostics(_))).collect();
+    assert_eq!(rest, silent);
+}
+
+#[test]
+fn a_block_of_a_later_kind_is_skipped_and_said_to_be() {
+    let mut writer = Writer::new(Vec::new(), header()).unwrap();
+    writer.diagnostics(vec![Diagnostic::new(7, Level::Warn, "x".to_owned())]).unwrap();
+    let mut bytes = writer.finish(Reason::End, 30 * MS, None).unwrap();
+    let at = bytes.windows(7).rposition(|window| window == b"{\"said\"").unwrap() - block::HEADER_SIZE;
+    let header = bytes[at..].first_chunk().and_then(block::BlockHeader::from_bytes).unwrap();
+    let later = block::BlockHeader { kind: 99, ..header }.to_bytes();
+    bytes[at..at + block::HEADER_SIZE].copy_from_slice(&later);
+    let mut tape = tape(&bytes);
+    let told = tape.next_told().unwrap();
+    assert!(matches!(told, Some(Told::End(_))), "{told:?}");
+    assert_eq!(tape.complaints(), ["blocks of kind 99, which this version does not know, were skipped"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use p2p_trace_model::{
     accounting::{Status, Totals},
     names::Hex,
     pipeline::Slice,
+    stream::Diagnostic,
 };
 use serde::Serialize;
 
@@ -17,7 +18,7 @@ use super::{
     block::{BlockHeader, FORMAT, Kind, MAX_CONTENT, checksum},
     checkpoint::Checkpoint,
     codec,
-    describe::{Footer, Header, Reason, StatusChange, Symbols},
+    describe::{Diagnostics, Footer, Header, Reason, StatusChange, Symbols},
     records::{Counts, MAX_ITEMS, Records},
 };
 
@@ -161,6 +162,15 @@ impl<W: Write> Writer<W> {
         self.counts.statuses = self.counts.statuses.wrapping_add(1);
         let change = StatusChange { time_ns, status: status.clone() };
         self.json(Kind::Status, &change)
+    }
+
+    /// What the kernel side said of itself. It is written at once, in front of the records that wait for more: it has its own times.
+    ///
+    /// # Errors
+    ///
+    /// When `out` cannot be written to.
+    pub fn diagnostics(&mut self, said: Vec<Diagnostic>) -> io::Result<()> {
+        self.json(Kind::Diagnostics, &Diagnostics { said })
     }
 
     /// What is true after all that was given to the writer so far.

@@ -7,8 +7,8 @@ use crate::{context::Context, device, emit::Event};
 /// Exit of `pci_alloc_p2pmem(pdev, size)`.
 #[inline(always)]
 pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
-    if !device::is_wanted(address) {
+    let address = device::of_pci_dev(context, hook, context.arg(0));
+    if !device::is_wanted(hook, address) {
         return;
     }
     let memory = context.ret();
@@ -24,8 +24,8 @@ pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
 /// Entry of `pci_free_p2pmem(pdev, addr, size)`.
 #[inline(always)]
 pub(crate) fn free<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
-    if !device::is_wanted(address) {
+    let address = device::of_pci_dev(context, hook, context.arg(0));
+    if !device::is_wanted(hook, address) {
         return;
     }
     Event::new(Kind::Free, hook)

@@ -5,7 +5,7 @@
 //! Another is on the entry of `pci_alloc_p2pmem`, which an attempt does not always come back from.
 
 use aya_ebpf::{bpf_printk, helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
-use p2p_trace_common::{Hook, Kind, config::MISSING, valid};
+use p2p_trace_common::{Hook, Kind, config::MISSING, said::What as Said, valid};
 
 use crate::{
     armed::{Found, Table, What, dead_chunk},
@@ -15,7 +15,7 @@ use crate::{
     emit::Event,
     hooks::map::client_word,
     memory::read,
-    ring,
+    ring, say,
 };
 
 /// Who maps pages of which range for which device.
@@ -69,7 +69,11 @@ fn due(pgmap: u64, client: u64) -> Option<u64> {
 /// Tells of a map, if it is of a range of the table.
 #[inline(always)]
 fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: What) {
-    let Some(range) = table.find(what) else { return };
+    let Some(range) = table.find(what) else {
+        let (What::Page(at) | What::Physical(at)) = what;
+        say::armed(hook, Said::NotWatched, at);
+        return;
+    };
     let event = Event::new(Kind::Map, hook)
         .armed()
         .device_word(range.device, valid::DEVICE)
@@ -81,10 +85,14 @@ fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: 
     };
     if range.removed {
         event.word_if(3, valid::CLIENT, client_word(client)).emit_rare(context);
+        say::armed(hook, Said::Watched, range.pgmap);
         tell(range, at);
     } else if let Some(count) = due(range.pgmap, client) {
         let event = event.word_if(3, valid::CLIENT, client_word(client));
         event.number(valid::COUNT, count as u32).emit_frequent(context);
+        say::armed(hook, Said::Watched, range.pgmap);
+    } else {
+        say::armed(hook, Said::HeldBack, range.pgmap);
     }
 }
 
@@ -125,7 +133,7 @@ fn check<C: Context>(context: &C, hook: Hook, client: usize, what: What) {
 /// Entry of `pci_alloc_p2pmem(pdev, size)`.
 #[inline(always)]
 pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
+    let address = device::of_pci_dev(context, hook, context.arg(0));
     let size = context.arg(1);
     attempt(
         context,
@@ -214,7 +222,9 @@ const MAX_SEGMENTS: u32 = 32;
 pub(crate) fn request<C: Context>(context: &C, hook: Hook) {
     let (bio_at, vector_at) = (offset!(request_bio), offset!(bio_io_vec));
     let (index_at, count_at) = (offset!(bio_iter_idx), offset!(bio_vcnt));
-    let Some(bio) = read::<u64>(context.arg(0), bio_at) else {
+    let request = context.arg(0);
+    let Some(bio) = read::<u64>(request, bio_at) else {
+        say::unread(hook, Said::Request, request);
         return;
     };
     let Some(vector) = read::<u64>(bio, vector_at) else {

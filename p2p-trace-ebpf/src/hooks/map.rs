@@ -1,6 +1,6 @@
 //! Other devices map p2p memory for DMA. One function per era; all hot, none on by default.
 
-use p2p_trace_common::{Hook, Kind, valid};
+use p2p_trace_common::{Hook, Kind, said::What, valid};
 
 use crate::{
     config::offset,
@@ -9,7 +9,7 @@ use crate::{
     emit::Event,
     hooks::armed,
     memory::read,
-    pgmap,
+    pgmap, say,
 };
 
 /// Flag bits of a scatter list entry's page pointer (`SG_CHAIN`, `SG_END`).
@@ -20,19 +20,19 @@ const LINK_FLAGS: u64 = 3;
 pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
     let kind = if hook as u8 == Hook::UnmapSg as u8 { Kind::Unmap } else { Kind::Map };
     let event = Event::new(kind, hook).number(valid::COUNT, context.arg(2) as u32);
-    emit(context, event, context.arg(0), page_of(context.arg(1)));
+    emit(context, hook, event, context.arg(0), page_of(context.arg(1)));
 }
 
 /// Entry of `pci_p2pdma_map_segment(state, dev, sg)`.
 #[inline(always)]
 pub(crate) fn segment<C: Context>(context: &C, hook: Hook) {
-    emit(context, Event::new(Kind::Map, hook), context.arg(0), page_of(context.arg(1)));
+    emit(context, hook, Event::new(Kind::Map, hook), context.arg(0), page_of(context.arg(1)));
 }
 
 /// Entry of `__pci_p2pdma_update_state(state, dev, page)`.
 #[inline(always)]
 pub(crate) fn state<C: Context>(context: &C, hook: Hook) {
-    emit(context, Event::new(Kind::Map, hook), context.arg(0), context.arg(1));
+    emit(context, hook, Event::new(Kind::Map, hook), context.arg(0), context.arg(1));
 }
 
 #[inline(always)]
@@ -41,8 +41,13 @@ fn page_of(list: u64) -> u64 {
 }
 
 #[inline(always)]
-fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
-    let range: u64 = read(page, offset!(page_pgmap)).unwrap_or(0);
+fn emit<C: Context>(context: &C, hook: Hook, event: Event, client: u64, page: u64) {
+    let range: u64 = if let Some(range) = read(page, offset!(page_pgmap)) {
+        range
+    } else {
+        say::unread(hook, What::RangeOfPage, page);
+        0
+    };
     let address = if pgmap::is_p2pdma(range) { pgmap::device(range) } else { None };
     // A page that is gone tells nothing of itself any more: the table of dying ranges does.
     let dying = if address.is_some() { None } else { armed::of_page(page) };
@@ -50,7 +55,7 @@ fn emit<C: Context>(context: &C, event: Event, client: u64, page: u64) {
         Some(dying) => Some(Address(dying.device)),
         None => address,
     };
-    if !device::is_wanted(address) {
+    if !device::is_wanted(hook, address) {
         return;
     }
     let event = event.device(address).word(0, valid::PAGE, page).caller(context);
@@ -75,8 +80,8 @@ pub(crate) fn client_word(client: u64) -> Option<u64> {
 /// Entry of `pci_p2pmem_virt_to_bus(pdev, addr)`.
 #[inline(always)]
 pub(crate) fn virt_to_bus<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
-    if !device::is_wanted(address) {
+    let address = device::of_pci_dev(context, hook, context.arg(0));
+    if !device::is_wanted(hook, address) {
         return;
     }
     Event::new(Kind::VirtToBus, hook)

@@ -1,7 +1,7 @@
 //! User mappings: `p2pmem_alloc_mmap` takes memory without `pci_alloc_p2pmem`, one reference per page, and
 //! each page goes back on its own.
 
-use p2p_trace_common::{Hook, Kind, config::MISSING, valid};
+use p2p_trace_common::{Hook, Kind, config::MISSING, said::What, valid};
 
 use crate::{
     burst,
@@ -11,7 +11,7 @@ use crate::{
     emit::Event,
     hooks::armed,
     memory::read,
-    notes, pgmap,
+    notes, pgmap, say,
 };
 
 /// Entry of `p2pmem_alloc_mmap(filp, kobj)`: from here to its exit, this task's `vm_insert_page` calls are counted.
@@ -55,8 +55,12 @@ pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
     if note.is_some() {
         notes::remove(notes::of_task(Hook::MmapEnter));
     }
-    let address = device_of(context.arg(0));
-    if !device::is_wanted(address) {
+    let kobj = context.arg(0);
+    let address = device_of(kobj);
+    if address.is_none() {
+        say::unread(hook, What::DeviceOfAttribute, kobj);
+    }
+    if !device::is_wanted(hook, address) {
         return;
     }
     let vma = context.arg(1);
@@ -64,11 +68,11 @@ pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
     let event = Event::new(Kind::Mmap, hook).device(address).cgroup().small(valid::RET, result as u16);
     let start: Option<u64> = read(vma, offset!(vma_start));
     let end: Option<u64> = read(vma, offset!(vma_end));
-    let event = match (start, end) {
-        (Some(start), Some(end)) => {
-            event.word(0, valid::USER_ADDR, start).word(1, valid::SIZE, end.wrapping_sub(start))
-        }
-        _ => event,
+    let event = if let (Some(start), Some(end)) = (start, end) {
+        event.word(0, valid::USER_ADDR, start).word(1, valid::SIZE, end.wrapping_sub(start))
+    } else {
+        say::unread(hook, What::Mapping, vma);
+        event
     };
     let Some([calls, page, ..]) = note else {
         event.emit_hot(context);

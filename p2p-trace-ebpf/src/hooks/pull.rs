@@ -15,6 +15,7 @@ use p2p_trace_common::{
     Hook, Kind,
     config::MISSING,
     pull::{BITS_WORDS, DEVICE, FOUND, MAX_WORDS, Pull, SEEN, UNREADABLE},
+    said::What,
     state, valid,
 };
 
@@ -27,6 +28,7 @@ use crate::{
     pgmap::{self, Chunk, Search},
     reference,
     ring::MMAPABLE,
+    say,
     task::Task,
 };
 
@@ -84,16 +86,21 @@ pub(crate) fn pull<C: Context>(context: &C, hook: Hook) {
     match pgmap::find_chunk(pci_dev, index, unsafe { &raw mut (*pull).node }) {
         Search::Found => {}
         Search::Absent => {
+            say::passed_over(hook, What::EndOfPool, u64::from(index));
             field!(pull, answer = SEEN);
             return;
         }
         Search::Unreadable => {
+            say::unread(hook, What::Chunk, u64::from(index));
             field!(pull, answer = SEEN | UNREADABLE);
             return;
         }
     }
     let chunk = Chunk::at(field!(pull, node));
     let answered = chunk.and_then(|chunk| chunk_state(context, hook, pull, pci_dev, chunk));
+    if answered.is_none() {
+        say::unread(hook, What::Chunk, u64::from(field!(pull, chunk)));
+    }
     field!(pull, answer = answered.map_or(SEEN | UNREADABLE, |()| SEEN | FOUND));
 }
 

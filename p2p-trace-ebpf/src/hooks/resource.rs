@@ -7,8 +7,8 @@ use crate::{context::Context, device, emit::Event, pgmap};
 /// Exit of `pci_p2pdma_add_resource(pdev, bar, size, offset)`.
 #[inline(always)]
 pub(crate) fn add<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
-    if !device::is_wanted(address) {
+    let address = device::of_pci_dev(context, hook, context.arg(0));
+    if !device::is_wanted(hook, address) {
         return;
     }
     Event::new(Kind::AddResource, hook)
@@ -33,7 +33,7 @@ pub(crate) fn memremap<C: Context>(context: &C, hook: Hook) {
     }
     let pci_dev = device::pci_dev_of(context.arg(0)).unwrap_or(0);
     let address = device::of_pci_dev_untyped(pci_dev);
-    if !device::is_wanted(address) {
+    if !device::is_wanted(hook, address) {
         return;
     }
     let result = context.ret();
@@ -52,8 +52,8 @@ pub(crate) fn memremap<C: Context>(context: &C, hook: Hook) {
 /// Entry of `pci_p2pmem_publish(pdev, publish)`.
 #[inline(always)]
 pub(crate) fn publish<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
-    if !device::is_wanted(address) {
+    let address = device::of_pci_dev(context, hook, context.arg(0));
+    if !device::is_wanted(hook, address) {
         return;
     }
     Event::new(Kind::Publish, hook)

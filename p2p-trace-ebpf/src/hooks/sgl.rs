@@ -8,8 +8,8 @@ use crate::{context::Context, device, emit::Event, memory::read};
 /// Exit of `pci_p2pmem_alloc_sgl(pdev, nents, length)`.
 #[inline(always)]
 pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
-    if !device::is_wanted(address) {
+    let address = device::of_pci_dev(context, hook, context.arg(0));
+    if !device::is_wanted(hook, address) {
         return;
     }
     let list = context.ret();
@@ -35,8 +35,8 @@ pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
 /// Entry of `pci_p2pmem_free_sgl(pdev, sgl)`.
 #[inline(always)]
 pub(crate) fn free<C: Context>(context: &C, hook: Hook) {
-    let address = device::of_pci_dev(context, context.arg(0));
-    if !device::is_wanted(address) {
+    let address = device::of_pci_dev(context, hook, context.arg(0));
+    if !device::is_wanted(hook, address) {
         return;
     }
     Event::new(Kind::SglFree, hook)

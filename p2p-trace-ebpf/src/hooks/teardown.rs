@@ -1,7 +1,6 @@
 //! The teardown itself: kill, drain, removal, release.
 
-use aya_log_ebpf::warn;
-use p2p_trace_common::{Hook, Kind, armed::stage, config::MISSING, valid};
+use p2p_trace_common::{Hook, Kind, armed::stage, config::MISSING, said::What, valid};
 
 use crate::{
     armed,
@@ -13,7 +12,7 @@ use crate::{
     notes,
     pgmap::{self, Range},
     reference::{self, References},
-    ring,
+    ring, say,
 };
 
 /// Entry of `pci_p2pdma_unmap_mappings(data)`: the device to 6.18, the range's `pci_p2pdma_pagemap` later.
@@ -29,7 +28,7 @@ pub(crate) fn unmap_mappings<C: Context>(context: &C, hook: Hook) {
         let range = data.wrapping_add(u64::from(around));
         (pgmap::device(range), range)
     };
-    if !device::is_wanted(address) {
+    if !device::is_wanted(hook, address) {
         return;
     }
     flush();
@@ -40,34 +39,38 @@ pub(crate) fn unmap_mappings<C: Context>(context: &C, hook: Hook) {
 #[inline(always)]
 pub(crate) fn memremap_release<C: Context>(context: &C, hook: Hook) {
     let range = context.arg(0);
-    let Some(address) = wanted(range) else { return };
+    let Some(device) = wanted(hook, range) else { return };
     Event::new(Kind::MemremapRelease, hook)
-        .device(address.known())
+        .device_word(device.word, device.bits)
         .pgmap(range)
         .range(pgmap::range(range))
         .caller(context)
         .emit_rare(context);
 }
 
-/// The device of a p2p range, or that it could not be told.
+/// The device of a p2p range, as a word with its validity: 5.10 lets no program read what it has not written, which the compiler makes of
+/// an `Option` that is kept for long.
 #[derive(Clone, Copy)]
-struct Wanted(Option<Address>);
-
-impl Wanted {
-    #[inline(always)]
-    const fn known(self) -> Option<Address> {
-        self.0
-    }
+struct Wanted {
+    word: u64,
+    bits: u32,
 }
 
 /// `None` for ranges that are no p2p memory, or of a device that was not asked for.
 #[inline(always)]
-fn wanted(range: u64) -> Option<Wanted> {
+fn wanted(hook: Hook, range: u64) -> Option<Wanted> {
     if !pgmap::is_p2pdma(range) {
+        say::passed_over(hook, What::OtherMemory, range);
         return None;
     }
     let address = pgmap::device(range);
-    device::is_wanted(address).then_some(Wanted(address))
+    let wanted = if let Some(Address(word)) = address {
+        Wanted { word, bits: valid::DEVICE }
+    } else {
+        say::unread(hook, What::DeviceOfRange, range);
+        Wanted { word: 0, bits: 0 }
+    };
+    device::is_wanted(hook, address).then_some(wanted)
 }
 
 /// Entry of `memunmap_pages(pgmap)`, whose first act is to kill the range's reference. Leaves a note for
@@ -75,29 +78,30 @@ fn wanted(range: u64) -> Option<Wanted> {
 #[inline(always)]
 pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     let range = context.arg(0);
-    let Some(address) = wanted(range) else { return };
+    let Some(device) = wanted(hook, range) else { return };
     flush();
-    let reference = pgmap::ref_of(range);
-    let taken = match (pgmap::provider(range), reference) {
-        (Some(pci_dev), Some(reference)) => pgmap::taken(pci_dev, reference),
+    // Numbers, as for `Wanted`.
+    let reference = pgmap::ref_of(range).unwrap_or(0);
+    let taken = match pgmap::provider(range) {
+        Some(pci_dev) if reference != 0 => pgmap::taken(pci_dev, reference),
         _ => None,
     };
-    // 5.10 lets no program read what it has not written, which the compiler makes of an `Option` that is kept for long.
     let (is_taken_known, taken) = taken.map_or((0, 0), |taken| (valid::TAKEN, taken));
     if is_taken_known == 0 {
-        warn!(&context.log(), "cannot read how much of a dying range is allocated");
+        say::unread(hook, What::TakenOfRange, range);
     }
-    let bounds = pgmap::range(range);
-    let Range { start, end } = bounds.unwrap_or(Range { start: 1, end: 0 });
-    let device = address.known();
-    let note = [range, start, end, device.map_or(0, |known| known.0), u64::from(device.is_some()), 0];
+    let nowhere = Range { start: 1, end: 0 };
+    let (are_bounds_known, Range { start, end }) =
+        pgmap::range(range).map_or((0, nowhere), |bounds| (valid::RANGE, bounds));
+    let note = [range, start, end, device.word, u64::from(device.bits != 0), 0];
     notes::put(notes::of_task(Hook::Kill), note);
     let event = Event::new(Kind::Kill, hook)
-        .device(device)
+        .device_word(device.word, device.bits)
         .pgmap(range)
-        .range(bounds)
+        .word(0, are_bounds_known, start)
+        .word(1, are_bounds_known, end)
         .word(2, is_taken_known, taken)
-        .references(reference.and_then(reference::references));
+        .references(reference::references(reference));
     match pgmap::range_count(range) {
         Some(count) => event.number(valid::COUNT, count).emit_rare(context),
         None => event.emit_rare(context),
@@ -130,10 +134,10 @@ pub(crate) fn drained<C: Context>(context: &C, hook: Hook) {
     let Some(range) = pgmap::of_ref(context.arg(0)) else {
         return;
     };
-    let Some(address) = wanted(range) else { return };
+    let Some(device) = wanted(hook, range) else { return };
     flush();
     Event::new(Kind::Drained, hook)
-        .device(address.known())
+        .device_word(device.word, device.bits)
         .pgmap(range)
         .range(pgmap::range(range))
         .references(Some(References { count: 0, is_estimate: false }))
@@ -155,6 +159,9 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
     flush();
     let bounds = Range { start, end: start.wrapping_add(size).wrapping_sub(1) };
     let is_watched = armed::advance(note[0], stage::REMOVED);
+    if !is_watched {
+        say::armed(hook, What::Unwatched, note[0]);
+    }
     noted(Kind::Remove, hook, note, bounds).small(valid::FLAG, u16::from(is_watched)).emit_rare(context);
 }
 
@@ -163,7 +170,7 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
 pub(crate) fn release<C: Context>(context: &C, hook: Hook) {
     let pci_dev = context.arg(0);
     let address = device::of_pci_dev_untyped(pci_dev);
-    if !device::is_wanted(address) {
+    if !device::is_wanted(hook, address) {
         return;
     }
     flush();
@@ -180,7 +187,7 @@ pub(crate) fn release<C: Context>(context: &C, hook: Hook) {
 #[inline(always)]
 pub(crate) fn released<C: Context>(context: &C, hook: Hook) {
     let address = device::of_pci_dev_untyped(context.arg(0));
-    if device::is_wanted(address) {
+    if device::is_wanted(hook, address) {
         Event::new(Kind::Released, hook).device(address).emit_rare(context);
     }
 }

@@ -1,6 +1,6 @@
 //! The bracket around a teardown: the driver core lets go of a device.
 
-use p2p_trace_common::{Hook, Kind, valid};
+use p2p_trace_common::{Hook, Kind, said::What, valid};
 
 use crate::{
     context::Context,
@@ -9,7 +9,7 @@ use crate::{
     flush::flush,
     notes,
     pgmap::{self, Pool},
-    ring,
+    ring, say,
 };
 
 /// Entry of `device_release_driver_internal`, `pci_device_remove` or `devres_release_all(dev)`. Only PCI
@@ -25,9 +25,10 @@ pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
         return;
     }
     let Some(address) = device::of_pci_dev_untyped(pci_dev) else {
+        say::unread(hook, What::Device, pci_dev);
         return;
     };
-    if !device::is_wanted(Some(address)) {
+    if !device::is_wanted(hook, Some(address)) {
         return;
     }
     notes::put(notes::of_object(dev, hook), [address.0, 0, 0, 0, 0, 0]);

@@ -14,7 +14,7 @@ use clap::{
 };
 use clap_complete::Shell;
 use p2p_trace_common::Hook;
-use p2p_trace_model::rules::Severity;
+use p2p_trace_model::{rules::Severity, stream::Level};
 
 use crate::outfile::Output;
 
@@ -51,9 +51,22 @@ pub struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorWhen,
 
-    /// Say more about what is being done, on stderr; twice for everything
+    /// Say more on stderr, of the kernel side, too; up to three times
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl Global {
+    /// What the kernel side is to say of itself: nothing, unless somebody asks for more.
+    #[must_use]
+    pub const fn diagnostics(&self) -> Option<Level> {
+        match self.verbose {
+            0 => None,
+            1 => Some(Level::Info),
+            2 => Some(Level::Debug),
+            _ => Some(Level::Trace),
+        }
+    }
 }
 
 /// When to colour.
@@ -284,6 +297,21 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_side_says_as_much_as_is_asked_for() {
+        let level = |options: &[&str]| {
+            let arguments = [&["p2p-trace"], options, &["live"]].concat();
+            let cli = parse(arguments.into_iter().map(OsString::from)).unwrap();
+            let Some(Command::Live(args)) = &cli.command else { panic!("{cli:?}") };
+            args.tracing.request(&cli.global).diagnostics
+        };
+        assert_eq!(level(&[]), None);
+        assert_eq!(level(&["-v"]), Some(Level::Info));
+        assert_eq!(level(&["-vv"]), Some(Level::Debug));
+        assert_eq!(level(&["-v", "-vv"]), Some(Level::Trace));
+        assert_eq!(level(&["-vvvv"]), Some(Level::Trace));
+    }
+
+    #[test]
     fn options_reach_the_request() {
         let arguments = [
             "p2p-trace",
@@ -305,7 +333,7 @@ mod tests {
             attach: Attach::Kprobe,
             ..Request::default()
         };
-        assert_eq!(args.tracing.request(), expected);
+        assert_eq!(args.tracing.request(&cli.global), expected);
         assert_eq!(args.fail_on, Some(Severity::High));
         assert_eq!(args.tracing.stall_after, TracingArgs::default().stall_after, "two defaults");
         assert_eq!(args.tracing.stack_depth, TracingArgs::default().stack_depth, "two defaults");

@@ -7,7 +7,7 @@ use p2p_trace_common::Hook;
 use p2p_trace_model::rules;
 use p2p_trace_probe::transport::{self, Attach, Request, Stacks};
 
-use super::{AttachHow, parse_duration, parse_hook, parse_size};
+use super::{AttachHow, Global, parse_duration, parse_hook, parse_size};
 use crate::outfile::{Input, Output, Outputs};
 
 /// Frames of a stack where nothing else is asked for, so that what one costs is bounded: those that are left out are of the way into
@@ -95,7 +95,7 @@ impl Default for TracingArgs {
 
 impl TracingArgs {
     /// What to ask a session for.
-    pub(crate) fn request(&self) -> Request {
+    pub(crate) fn request(&self, global: &Global) -> Request {
         Request {
             devices: self.device.clone(),
             hooks: self.hook.clone(),
@@ -104,6 +104,7 @@ impl TracingArgs {
             ring_size: self.ring_size,
             kernel_btf: self.kernel_btf.as_deref().map(Path::to_owned),
             kmsg: self.kmsg,
+            diagnostics: global.diagnostics(),
         }
     }
 

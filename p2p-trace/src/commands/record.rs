@@ -11,7 +11,7 @@ use p2p_trace_probe::{
 };
 
 use crate::{
-    cli::RecordArgs,
+    cli::{Global, RecordArgs},
     exit::{Exit, Refusal},
     outfile::Content,
     run::{
@@ -35,7 +35,7 @@ pub(super) struct Plan {
 /// # Errors
 ///
 /// When the kernel cannot be traced, tracing breaks off, or the dump is not complete.
-pub fn run(args: &RecordArgs) -> Result<Exit> {
+pub fn run(args: &RecordArgs, global: &Global) -> Result<Exit> {
     let is_series = args.flight_recorder || args.max_size.is_some() || args.max_age.is_some();
     let content = if is_series { Content::Dumps } else { Content::Dump };
     let mut outputs = args.tracing.outputs();
@@ -58,7 +58,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit> {
         None
     };
     record(Plan {
-        request: args.tracing.request(),
+        request: args.tracing.request(global),
         duration: args.tracing.duration,
         rules: args.tracing.rules(),
         ready_file,

@@ -57,7 +57,7 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     outputs.take_stdout();
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
-    let opened = open(&args.tracing.request(), &stop)?;
+    let opened = open(&args.tracing.request(global), &stop)?;
     stop.started();
     let start = clock::now();
     let answering = answering(&opened, &args.tracing.device, &start);

@@ -4,6 +4,7 @@ use anyhow::Result;
 use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
+    stream::Diagnostic,
 };
 
 use super::{Ending, Next, Sink};
@@ -39,6 +40,11 @@ impl<A: Sink, B: Sink> Sink for Both<'_, A, B> {
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
         self.first.step(step)?;
         self.second(|sink| sink.step(step))
+    }
+
+    fn diagnostics(&mut self, said: &[Diagnostic]) -> Result<()> {
+        self.first.diagnostics(said)?;
+        self.second(|sink| sink.diagnostics(said))
     }
 
     fn name(&self, address: u64) -> Option<String> {

@@ -2,6 +2,7 @@
 //! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
 
 mod both;
+mod diagnostics;
 pub(crate) mod dumps;
 pub(crate) mod judge;
 mod kernel_log;
@@ -34,7 +35,7 @@ use p2p_trace_model::{
     pipeline::{Closing, Pipeline, Slice, Step},
     rules,
     state::Model,
-    stream::order::Order,
+    stream::{Diagnostic, order::Order},
     units::Clock,
 };
 use p2p_trace_probe::{kernel::clock::boottime_ns, transport::Session};
@@ -69,6 +70,11 @@ pub(crate) trait Sink {
 
     /// An element of the stream.
     fn step(&mut self, _step: &Step<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the kernel side said of itself.
+    fn diagnostics(&mut self, _said: &[Diagnostic]) -> Result<()> {
         Ok(())
     }
 
@@ -178,6 +184,10 @@ impl Drive<'_> {
                         mirroring.changed(&status);
                     }
                     slice.refill(&mut order, &batch);
+                    if !batch.diagnostics.is_empty() {
+                        diagnostics::show(&batch.diagnostics, None);
+                        sink.diagnostics(&batch.diagnostics)?;
+                    }
                     shared.give_back(batch);
                     sink.slice(&slice)?;
                     pipeline.advance(&slice, |step| {

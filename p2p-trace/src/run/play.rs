@@ -6,7 +6,7 @@ use anyhow::Result;
 use p2p_trace_dump::{End, Footer, Tape, Told};
 use p2p_trace_model::{accounting::Totals, pipeline::Pipeline, rules};
 
-use super::{Ending, Next, Sink};
+use super::{Ending, Next, Sink, diagnostics};
 
 /// Plays a run to its end, or until the sink wants no more; says how it ended then.
 pub(crate) fn play<R: Read>(
@@ -19,6 +19,9 @@ pub(crate) fn play<R: Read>(
     sink.begin(&header.status)?;
     while let Some(told) = tape.next_told()? {
         let is_damaged = tape.damaged() > 0;
+        if let Told::Diagnostics(said) = &told {
+            diagnostics::show(said, Some(header.clock));
+        }
         let end = take_in(told, is_damaged, &mut pipeline, sink)?;
         let next = sink.pause(&pipeline)?;
         if end.is_some() || next == Next::Break {
@@ -46,6 +49,7 @@ pub(crate) fn take_in(
             sink.changed(&change.status, change.time_ns)?;
             pipeline.update(&change.status);
         }
+        Told::Diagnostics(said) => sink.diagnostics(&said)?,
         Told::Doubt(why) => pipeline.doubt(why),
         Told::End(end) => {
             let (totals, duration_ns) = match end.as_ref() {

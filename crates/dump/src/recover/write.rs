@@ -134,6 +134,7 @@ pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> 
                 cpus = cpus.max(change.status.cpus);
                 writer.status(&change.status, change.time_ns)?;
             }
+            Told::Diagnostics(said) => writer.diagnostics(said)?,
             Told::Doubt(why) => tracing::warn!("the recorded dump: {why}"),
             Told::End(end) => {
                 if matches!(*end, End::Whole(_)) {
@@ -226,7 +227,7 @@ impl<'a> Tail<'a> {
             records: self.records.clone(),
             losses: self.losses.clone(),
             watermark_ns: u64::MAX,
-            changed: false,
+            ..Batch::default()
         };
         writer.slice(&Slice::of(&mut Order::new(), &batch))
     }

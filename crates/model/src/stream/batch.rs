@@ -2,6 +2,7 @@
 
 use p2p_trace_common::Record;
 
+use super::Diagnostic;
 use crate::event::Loss;
 
 /// What one poll brought.
@@ -13,6 +14,8 @@ pub struct Batch {
     pub losses: Vec<Loss>,
     /// No later batch holds a record or loss older than this; `CLOCK_BOOTTIME` in nanoseconds.
     pub watermark_ns: u64,
+    /// What the kernel side said of itself.
+    pub diagnostics: Vec<Diagnostic>,
     /// The status of the session has something new to say.
     pub changed: bool,
 }
@@ -22,12 +25,13 @@ impl Batch {
     pub fn clear(&mut self) {
         self.records.clear();
         self.losses.clear();
+        self.diagnostics.clear();
         self.changed = false;
     }
 
-    /// Neither records nor losses.
+    /// Neither records nor losses, and nothing said.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.losses.is_empty()
+        self.records.is_empty() && self.losses.is_empty() && self.diagnostics.is_empty()
     }
 }

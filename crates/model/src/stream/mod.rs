@@ -2,9 +2,11 @@
 
 pub mod assemble;
 mod batch;
+mod diagnostic;
 pub mod order;
 
 pub use batch::Batch;
+pub use diagnostic::{Diagnostic, Level};
 
 /// How far clocks of two CPUs may be apart. The kernel side reads `ktime_get_boot_fast_ns`, which may step
 /// by the error that a clock update corrects (`kernel/time/timekeeping.c`: at most some microseconds).

@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn batch(records: Vec<Record>, losses: Vec<Loss>, watermark_ns: u64) -> Batch {
-        Batch { records, losses, watermark_ns, changed: false }
+        Batch { records, losses, watermark_ns, ..Batch::default() }
     }
 
     #[test]

@@ -60,10 +60,12 @@ fn lift_memory_limit() {
 pub(super) fn load(config: &Config, rings: &RingPlan, features: Features) -> Result<Ebpf, ProbeError> {
     lift_memory_limit();
     let globals = Globals(*config);
+    let level = config.log_level as u8;
     let mut loader = EbpfLoader::new();
     loader
         .btf(None)
         .override_global("CONFIG", &globals, true)
+        .override_global(aya_log::LEVEL, &level, true)
         .map_max_entries("HOT", rings.count * rings.slots[0])
         .map_max_entries("RARE", rings.count * rings.slots[1])
         .map_max_entries("COUNTERS", rings.count)

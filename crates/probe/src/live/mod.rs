@@ -4,6 +4,7 @@ mod armed_table;
 mod armer;
 mod attach;
 mod complete;
+mod diagnostics;
 pub mod error;
 mod functions;
 mod load;

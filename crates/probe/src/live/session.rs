@@ -11,7 +11,6 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use aya_log::EbpfLogger;
 use p2p_trace_common::{Config, Hook, Kind, Record, hook::HOOK_SLOTS};
 use p2p_trace_model::{
     accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
@@ -22,6 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     armer::Armer,
+    diagnostics::Diagnostics,
     error::ProbeError,
     load::{load_helper, map_armed, map_arrays, map_mirror, take_map, vmemmap},
     mapping::Arrays,
@@ -65,8 +65,8 @@ pub struct LiveSession {
     rings: Rings,
     sizes: RingSizes,
     doorbell: RingBuf<MapData>,
-    /// Diagnostics of the kernel side; `None` where they could not be set up.
-    diagnostics: Option<EbpfLogger<&'static dyn log::Log>>,
+    /// `None` where nobody wants any, or they could not be set up.
+    diagnostics: Option<Diagnostics>,
     armer: Armer,
     writer: Writer,
     features: Features,
@@ -104,9 +104,11 @@ impl LiveSession {
         let arrays = map_arrays(&ebpf, config.run, &rings)?;
         let mirror = map_mirror(&ebpf, &config)?;
         let doorbell = take_map(&mut ebpf, "DOORBELL")?;
-        let diagnostics = EbpfLogger::init(&mut ebpf)
-            .inspect_err(|error| tracing::debug!("no diagnostics from the kernel side: {error}"))
-            .ok();
+        let diagnostics = request.diagnostics.and_then(|_| {
+            Diagnostics::of(&mut ebpf)
+                .inspect_err(|error| tracing::warn!("no diagnostics from the kernel side: {error}"))
+                .ok()
+        });
         let armed_table = map_armed(&ebpf)?;
         let flush = load_helper(&mut ebpf, "flush_bursts")?;
         let vmemmap = vmemmap(&mut ebpf, &config)?;
@@ -233,6 +235,13 @@ impl LiveSession {
         batch.records.extend(losses.iter().map(|loss| writer.late_loss(told_ns, loss)));
     }
 
+    /// Takes what the kernel side has said.
+    fn take_diagnostics(&mut self, batch: &mut Batch) {
+        if let Some(diagnostics) = &mut self.diagnostics {
+            diagnostics.take(now_ns(), &mut batch.diagnostics);
+        }
+    }
+
     /// Orders what a record asks for.
     fn follow(&mut self, record: &Record) {
         // What is to be armed is needed at once.
@@ -288,9 +297,7 @@ impl Session for LiveSession {
     }
 
     fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
-        if let Some(diagnostics) = &mut self.diagnostics {
-            diagnostics.flush();
-        }
+        self.take_diagnostics(batch);
         if self.flushed.elapsed() >= BURST_AGE && self.arrays.has_bursts() {
             self.flush_bursts()?;
         }
@@ -333,6 +340,7 @@ impl Session for LiveSession {
 
     fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError> {
         self.flush_bursts()?;
+        self.take_diagnostics(batch);
         let first = batch.records.len();
         self.rings.finish(&self.arrays, now_ns(), batch);
         self.tell_skipped_steps(first, batch);

@@ -6,6 +6,7 @@ use p2p_trace_common::{
 };
 use p2p_trace_model::event::DeviceAddress;
 
+use super::diagnostics;
 use crate::{
     kernel::{btf::Btf, symbols::Symbols},
     layout::layout,
@@ -93,6 +94,7 @@ pub(super) fn config(
         cast_type: features.cast.map_or(0, |cast| cast.type_id),
         device_known: u32::from(device_known),
         printk: u32::from(request.kmsg),
+        log_level: diagnostics::number(request.diagnostics),
         per_cpu_offset: address("__per_cpu_offset"),
         vmemmap_base: address("vmemmap_base"),
         layout,

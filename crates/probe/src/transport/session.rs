@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use p2p_trace_common::{Hook, record::MAX_FRAMES};
 use p2p_trace_model::{
     accounting::{Status, Totals},
-    stream::Batch,
+    stream::{Batch, Level},
 };
 
 /// How programs are to be attached.
@@ -82,6 +82,8 @@ pub struct Request {
     pub kernel_btf: Option<PathBuf>,
     /// The kernel side also writes uses of removed memory into the kernel's own trace.
     pub kmsg: bool,
+    /// What the kernel side is to say of itself ([`Batch::diagnostics`]); none: nothing, which costs nothing.
+    pub diagnostics: Option<Level>,
 }
 
 /// The beginning of an event dump: header, names, and what is true now.

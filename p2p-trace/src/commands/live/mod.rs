@@ -65,7 +65,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
     if args.raw {
         let destination = outputs.prepare(&Output::stdout(), Content::Dump)?;
         return record(record::Plan {
-            request: args.tracing.request(),
+            request: args.tracing.request(global),
             duration: args.tracing.duration,
             rules,
             ready_file: ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?,
@@ -77,7 +77,7 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
     let recorded = outputs.prepare_optional(args.record.as_ref(), Content::Dump)?;
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
-    let opened = open(&args.tracing.request(), &stop)?;
+    let opened = open(&args.tracing.request(global), &stop)?;
     stop.started();
     let plan = Plan {
         format,

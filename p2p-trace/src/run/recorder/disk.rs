@@ -15,6 +15,7 @@ use p2p_trace_dump::{Checkpoint, Header, Reason, Writer};
 use p2p_trace_model::{
     accounting::{Status, Totals},
     pipeline::Slice,
+    stream::Diagnostic,
 };
 
 use super::{
@@ -42,6 +43,8 @@ pub(super) enum Message {
         /// To the disk at once.
         is_urgent: bool,
     },
+    /// What the kernel side said of itself.
+    Diagnostics(Vec<Diagnostic>),
     /// What is attached has changed.
     Status(Box<Status>, u64),
     /// What is true now, as was asked for.
@@ -152,6 +155,15 @@ impl Disk {
                 }
                 self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
                 is_urgent
+            }
+            Message::Diagnostics(mut said) => {
+                if let Some(redactor) = self.redactor {
+                    for diagnostic in &mut said {
+                        diagnostic.text = redactor.text(&diagnostic.text);
+                    }
+                }
+                self.attempt(|writer| writer.diagnostics(said));
+                false
             }
             Message::Status(status, time_ns) => {
                 self.attempt(|writer| writer.status(&status, time_ns));

@@ -43,11 +43,14 @@ use p2p_trace_model::{
     accounting::{Status, Totals},
     event::Symbolize,
     pipeline::{Closing, Pipeline, Slice, Step},
-    stream::assemble::Element,
+    stream::{Diagnostic, Level, assemble::Element},
 };
 
 /// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
 const QUEUE: u64 = 64 << 20;
+
+/// Statements of the kernel side that are kept of a run: with more they would be most of the dump.
+const MAX_DIAGNOSTICS: usize = 10_000;
 
 /// How long names may take that are still missing at the end of a run.
 const SETTLE: Duration = Duration::from_secs(2);
@@ -108,6 +111,8 @@ pub(crate) struct Recorder<'a> {
     names: NewNames,
     dropped: Dropped,
     left_out: u64,
+    /// Statements of the kernel side so far.
+    diagnostics: usize,
     /// Something that must reach the disk at once.
     is_urgent: bool,
     /// Something that a flight recorder is there for.
@@ -145,6 +150,7 @@ impl<'a> Recorder<'a> {
             names: NewNames::default(),
             dropped: Dropped::default(),
             left_out: 0,
+            diagnostics: 0,
             is_urgent: false,
             has_finding: false,
             asked,
@@ -246,6 +252,20 @@ impl Sink for Recorder<'_> {
         }
         self.is_urgent |= !step.findings.is_empty();
         self.has_finding |= !step.findings.is_empty();
+        Ok(())
+    }
+
+    fn diagnostics(&mut self, said: &[Diagnostic]) -> Result<()> {
+        let room = MAX_DIAGNOSTICS - self.diagnostics;
+        let mut kept = said.get(..room).unwrap_or(said).to_vec();
+        self.diagnostics += kept.len();
+        if room > 0 && self.diagnostics == MAX_DIAGNOSTICS {
+            let text = format!("{MAX_DIAGNOSTICS} statements are kept of a run: what follows is left out");
+            kept.extend(said.last().map(|last| Diagnostic::new(last.time_ns, Level::Warn, text)));
+        }
+        if !kept.is_empty() {
+            self.send(Message::Diagnostics(kept));
+        }
         Ok(())
     }
 

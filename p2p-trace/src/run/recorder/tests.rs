@@ -116,6 +116,33 @@ pub(super) fn records(told: &[Told]) -> Vec<Record> {
 }
 
 #[test]
+fn what_the_kernel_side_says_is_kept_up_to_a_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trace.p2pt");
+    let mut live = Live::start(&path, Limits::default());
+    let said = |text: &str| Diagnostic::new(samples::START_NS, Level::Debug, text.to_owned());
+    live.recorder.diagnostics(&[said("first")]).unwrap();
+    live.gain(&[alloc(0)]);
+    live.recorder.diagnostics(&vec![said("again"); MAX_DIAGNOSTICS + 7]).unwrap();
+    live.recorder.diagnostics(&[said("last")]).unwrap();
+    live.end().unwrap();
+    let (told, complaints) = read(vec![open(&path)]);
+    assert_eq!(complaints, Vec::<String>::new());
+    let kept: Vec<_> = told
+        .iter()
+        .flat_map(|told| match told {
+            Told::Diagnostics(said) => said.as_slice(),
+            _ => &[],
+        })
+        .collect();
+    assert_eq!((kept[0].text.as_str(), kept.len()), ("first", MAX_DIAGNOSTICS + 1));
+    assert_eq!(kept[1].text, "again");
+    let last = kept.last().unwrap();
+    assert!(last.level == Level::Warn && last.text.contains("what follows is left out"), "{last:?}");
+    assert_eq!(records(&told), [alloc(0)]);
+}
+
+#[test]
 fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");

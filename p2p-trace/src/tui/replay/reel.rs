@@ -130,7 +130,7 @@ impl<R: Read> Reel<R> {
         let time_ns = match &told {
             Told::Slice(slice) => slice.items.last().map(Item::time_ns),
             Told::Restore(checkpoint) => Some(checkpoint.head.time_ns),
-            Told::Status(_) | Told::Doubt(_) | Told::End(_) => None,
+            Told::Status(_) | Told::Diagnostics(_) | Told::Doubt(_) | Told::End(_) => None,
         };
         let lost_before = match &told {
             Told::Restore(checkpoint) => {

@@ -110,7 +110,7 @@ fn read(memory: &Vec<u8>) -> Read {
                 contradictions.extend(found.into_iter().filter(|text| text.contains("ring of CPU")));
             }
             Told::Doubt(why) => panic!("{why}"),
-            Told::Status(_) => {}
+            Told::Status(_) | Told::Diagnostics(_) => {}
         }
     }
     let device = pipeline.model().device(DEVICE).unwrap();

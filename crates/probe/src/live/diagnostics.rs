@@ -1,0 +1,141 @@
+//! What the kernel side says of itself, through aya-log, in words.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aya::Ebpf;
+use aya_log::EbpfLogger;
+use p2p_trace_common::{
+    Hook,
+    said::{DEVICE, HOOK, WHAT, What},
+};
+use p2p_trace_model::{
+    event::DeviceAddress,
+    stream::{Diagnostic, Level},
+};
+
+/// In place of a level: nothing is to be said.
+const OFF: u32 = 0;
+
+/// A level as the kernel side compares it.
+pub(super) fn number(level: Option<Level>) -> u32 {
+    level.map_or(OFF, |level| match level {
+        Level::Error => aya_log::Level::Error,
+        Level::Warn => aya_log::Level::Warn,
+        Level::Info => aya_log::Level::Info,
+        Level::Debug => aya_log::Level::Debug,
+        Level::Trace => aya_log::Level::Trace,
+    } as u32)
+}
+
+const fn level(level: log::Level) -> Level {
+    match level {
+        log::Level::Error => Level::Error,
+        log::Level::Warn => Level::Warn,
+        log::Level::Info => Level::Info,
+        log::Level::Debug => Level::Debug,
+        log::Level::Trace => Level::Trace,
+    }
+}
+
+/// What was said and not taken yet.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<(Level, String)>>>);
+
+impl log::Log for Said {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let said = (level(record.level()), in_words(&record.args().to_string()));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+    }
+
+    fn flush(&self) {}
+}
+
+/// The reading end of the kernel side's log.
+pub(super) struct Diagnostics {
+    logger: EbpfLogger<Said>,
+    said: Said,
+}
+
+impl Diagnostics {
+    /// Of the programs of this object.
+    pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self, aya_log::Error> {
+        let said = Said::default();
+        Ok(Self { logger: EbpfLogger::init_with_logger(ebpf, said.clone())?, said })
+    }
+
+    /// Appends what was said by `now_ns`. The log holds 128 KiB: that is all that can come at a time.
+    pub(super) fn take(&mut self, now_ns: u64, diagnostics: &mut Vec<Diagnostic>) {
+        self.logger.flush();
+        let said = mem::take(&mut *self.said.0.lock().unwrap_or_else(PoisonError::into_inner));
+        diagnostics.extend(said.into_iter().map(|(level, text)| Diagnostic::new(now_ns, level, text)));
+    }
+}
+
+/// A statement with the words that the kernel side sends numbers for.
+fn in_words(text: &str) -> String {
+    let words: Vec<_> = text.split(' ').map(|word| worded(word).unwrap_or_else(|| word.to_owned())).collect();
+    words.join(" ")
+}
+
+/// What a word stands for, if it stands for something.
+fn worded(word: &str) -> Option<String> {
+    let (word, colon) = word.strip_suffix(':').map_or((word, ""), |word| (word, ":"));
+    let name = if let Some(number) = word.strip_prefix(HOOK) {
+        Hook::from_u8(number.parse().ok()?)?.name().to_owned()
+    } else if let Some(number) = word.strip_prefix(WHAT) {
+        What::from_u8(number.parse().ok()?)?.name().to_owned()
+    } else {
+        let word = u64::from_str_radix(word.strip_prefix(DEVICE)?, 16).ok()?;
+        DeviceAddress::from_devfn(word as u32, (word >> 32) as u8, (word >> 40) as u8).to_string()
+    };
+    Some(format!("{name}{colon}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use log::Log as _;
+
+    use super::*;
+
+    #[test]
+    fn numbers_become_words() {
+        assert_eq!(in_words("hook#3: leaves out pci#80300000000"), "alloc: leaves out 0000:03:01.0");
+        assert_eq!(
+            in_words("hook#24: cannot read what#3 0xffff8881"),
+            "kill: cannot read what is taken of the pgmap at 0xffff8881"
+        );
+        assert_eq!(
+            in_words("what#8 7 is in use by another program"),
+            "the burst of page frees of CPU 7 is in use by another program"
+        );
+    }
+
+    #[test]
+    fn what_stands_for_nothing_stays_as_it_is() {
+        for text in ["", "hook#200: x", "what#255 1", "pci#x", "hook#", "a  b"] {
+            assert_eq!(in_words(text), text);
+        }
+    }
+
+    #[test]
+    fn the_levels_are_those_of_the_kernel_side() {
+        assert_eq!(number(None), 0);
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+        assert_eq!(levels.map(|level| number(Some(level))), [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_is_logged_is_kept_in_words() {
+        let said = Said::default();
+        let record = log::Record::builder().level(log::Level::Debug).args(format_args!("hook#4: x")).build();
+        said.log(&record);
+        assert_eq!(*said.0.lock().unwrap(), [(Level::Debug, "free: x".to_owned())]);
+    }
+}

@@ -1,0 +1,54 @@
+//! What the kernel side says of itself, among the messages for people.
+
+use p2p_trace_model::{
+    event::escape::escape,
+    stream::{Diagnostic, Level},
+    units::Clock,
+};
+
+/// Where it comes from, in a message.
+const TARGET: &str = "kernel_side";
+
+/// Writes it to stderr, as far as its level is wanted there. What is `played` was said at another time.
+pub(crate) fn show(diagnostics: &[Diagnostic], played: Option<Clock>) {
+    for diagnostic in diagnostics {
+        let text = worded(diagnostic, played);
+        match diagnostic.level {
+            Level::Error => tracing::error!(target: TARGET, "{text}"),
+            Level::Warn => tracing::warn!(target: TARGET, "{text}"),
+            Level::Info => tracing::info!(target: TARGET, "{text}"),
+            Level::Debug => tracing::debug!(target: TARGET, "{text}"),
+            Level::Trace => tracing::trace!(target: TARGET, "{text}"),
+        }
+    }
+}
+
+/// The line, safe for a terminal: a dump can hold anything.
+fn worded(diagnostic: &Diagnostic, played: Option<Clock>) -> String {
+    let end = diagnostic.text.floor_char_boundary(Diagnostic::MAX_TEXT);
+    let text = escape(&diagnostic.text.as_bytes()[..end]);
+    match played {
+        Some(clock) => format!("{}: {text}", clock.rfc3339(diagnostic.time_ns)),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_trace_model::testing::status::CLOCK;
+
+    use super::*;
+
+    #[test]
+    fn what_a_dump_holds_drives_no_terminal_and_fills_no_screen() {
+        let of = |text: &str, played| {
+            let diagnostic =
+                Diagnostic { time_ns: CLOCK.boottime_ns, level: Level::Debug, text: text.to_owned() };
+            worded(&diagnostic, played)
+        };
+        assert_eq!(of("free: leaves out 0000:03:00.0", None), "free: leaves out 0000:03:00.0");
+        let played = of("\x1b[2J\n", Some(CLOCK));
+        assert_eq!(played, format!("{}: \\x1b[2J\\x0a", CLOCK.rfc3339(CLOCK.boottime_ns)));
+        assert_eq!(of(&"a".repeat(1 << 20), None).len(), Diagnostic::MAX_TEXT);
+    }
+}
