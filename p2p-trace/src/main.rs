@@ -34,7 +34,8 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Doctor(args)) => {
             let verify: fn(&_, &_, &_) -> _ = commands::doctor::verify;
             let verify = Some(verify).filter(|_| cli.global.verbose > 0);
-            commands::doctor::run(&args, &KernelRoot::default(), commands::doctor::hooks, verify)
+            let listen = cli.global.diagnostics().filter(|_| cli.global.verbose > 1);
+            commands::doctor::run(&args, &KernelRoot::default(), commands::doctor::hooks, verify, listen)
         }
         Some(Command::Completions { shell }) => commands::generate::completions(shell),
         Some(Command::Man { command }) => commands::generate::man(command.as_deref()),

@@ -1,6 +1,7 @@
 //! `p2p-trace doctor`: what this kernel and this user can and cannot trace, and why.
 
 mod hooks;
+mod kernel_side;
 #[cfg(test)]
 mod tests;
 mod verifier;
@@ -17,12 +18,13 @@ use crate::{
     exit::Exit,
     render::doctor::{DoctorReport, HookReport, VerificationReport},
 };
+use p2p_trace_model::stream::Level;
 use p2p_trace_probe::kernel::{Kernel, KernelRoot};
 
 /// Looks at the running kernel and prints the report.
 ///
 /// `hooks` says, for these facts, how each hook would be attached; `verify`, if it is given, what the verifier makes of the
-/// programs.
+/// programs; with `listen` they are attached for a moment, for what the kernel side says of itself at this level.
 ///
 /// # Errors
 ///
@@ -32,6 +34,7 @@ pub fn run(
     root: &KernelRoot,
     hooks: impl FnOnce(&Kernel) -> Vec<HookReport>,
     verify: Option<fn(&KernelRoot, &Kernel, &DoctorArgs) -> VerificationReport>,
+    listen: Option<Level>,
 ) -> anyhow::Result<Exit> {
     let kernel = Kernel::collect(root, args.kernel_btf.as_deref())?;
     let hooks = hooks(&kernel);
@@ -39,6 +42,8 @@ pub fn run(
     // Where nothing can be traced, the verdict has the reason.
     report.verification =
         verify.filter(|_| report.verdict.can_trace).map(|verify| verify(root, &kernel, args));
+    report.kernel_side =
+        listen.filter(|_| report.verdict.can_trace).map(|level| kernel_side::listen(args, level));
     let text = if args.json {
         let json = serde_json::to_string_pretty(&report).context("cannot write the report as JSON")?;
         format!("{json}\n")

@@ -6,7 +6,7 @@ use std::path::Path;
 use p2p_trace_probe::testing::{btf::Builder, sysfs::plant};
 
 use super::*;
-use crate::render::doctor::Method;
+use crate::render::doctor::{KernelSideReport, Method, StatementReport};
 
 /// The lines that matter of a guest kernel's configuration.
 const CONFIG: &str = include_str!("../../../../crates/probe/tests/fixtures/config-6.12.txt");
@@ -133,6 +133,31 @@ fn nothing_but_a_release() {
     let (text, exit) = text(dir.path(), &root, Vec::new());
     assert_eq!(exit, Exit::Error);
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn what_the_kernel_side_says_is_told_and_drives_no_terminal() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = complete(dir.path());
+    let kernel = Kernel::collect(&root, None).unwrap();
+    let (mut report, _) = DoctorReport::new(&kernel, hooks());
+    let section = |report: &DoctorReport| {
+        let text = report.to_string();
+        let section = text.split("\nKernel side ").nth(1).unwrap();
+        section.split("\n\n").next().unwrap().to_owned()
+    };
+    let said = StatementReport { level: Level::Warn, text: "kill: \x1b[2J".to_owned() };
+    report.kernel_side =
+        Some(KernelSideReport { level: Level::Debug, said: vec![said], left_out: 3, error: None });
+    assert_eq!(
+        section(&report),
+        "(attached for a moment, told at the level debug)\n  warn   kill: \\x1b[2J\n  and 3 more statements"
+    );
+    let silent = KernelSideReport { level: Level::Trace, said: vec![], left_out: 0, error: None };
+    report.kernel_side = Some(silent.clone());
+    assert!(section(&report).ends_with("no read failed, and nothing was left out"));
+    report.kernel_side = Some(KernelSideReport { error: Some("no way in".to_owned()), ..silent });
+    assert!(section(&report).ends_with("trace)\n  no way in"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod report;
 mod text;
 
 pub use report::{
-    CapabilityReport, ConfigReport, DoctorReport, HookReport, KernelReport, Method, OptionReport,
-    ProgramReport, RightsReport, SymbolsReport, TypesReport, Verdict, VerificationReport,
+    CapabilityReport, ConfigReport, DoctorReport, HookReport, KernelReport, KernelSideReport, Method,
+    OptionReport, ProgramReport, RightsReport, StatementReport, SymbolsReport, TypesReport, Verdict,
+    VerificationReport,
 };

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use p2p_trace_model::accounting::RingSizes;
+use p2p_trace_model::{accounting::RingSizes, stream::Level};
 use p2p_trace_probe::kernel::{
     Kernel,
     accounting::LossAccounting,
@@ -42,6 +42,32 @@ pub struct DoctorReport {
     /// What the verifier makes of the kernel side here; only with `--verbose`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verification: Option<VerificationReport>,
+    /// What the kernel side says of itself; only with `--verbose` twice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_side: Option<KernelSideReport>,
+}
+
+/// What the kernel side says of itself, attached for a moment: what it could not read, what was in use, what it left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KernelSideReport {
+    /// How much of it was asked for.
+    pub level: Level,
+    /// What was said, in its order.
+    pub said: Vec<StatementReport>,
+    /// So much more was said.
+    pub left_out: u64,
+    /// Why it could not be attached or listened to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A statement of the kernel side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatementReport {
+    /// How much it matters.
+    pub level: Level,
+    /// In words.
+    pub text: String,
 }
 
 /// What the running kernel's verifier makes of the programs that tracing would load. They are loaded to find out, and
@@ -223,6 +249,7 @@ impl DoctorReport {
             loss_accounting: kernel.loss_accounting(),
             rings: rings(kernel),
             verification: None,
+            kernel_side: None,
         };
         (report, exit)
     }

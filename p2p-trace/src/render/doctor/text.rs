@@ -8,12 +8,13 @@ use p2p_trace_probe::kernel::{
     patching::Patching,
 };
 
-use p2p_trace_model::accounting::RingSizes;
+use p2p_trace_model::{accounting::RingSizes, event::escape::escape};
 
 use crate::render::words::rings;
 
 use super::report::{
-    DoctorReport, HookReport, KernelReport, Method, RightsReport, Verdict, VerificationReport,
+    DoctorReport, HookReport, KernelReport, KernelSideReport, Method, RightsReport, StatementReport, Verdict,
+    VerificationReport,
 };
 
 impl Display for DoctorReport {
@@ -26,6 +27,9 @@ impl Display for DoctorReport {
         write_rings(f, self.rings.as_ref(), self.kernel.possible_cpus)?;
         if let Some(verification) = &self.verification {
             write_verification(f, verification)?;
+        }
+        if let Some(kernel_side) = &self.kernel_side {
+            write_kernel_side(f, kernel_side)?;
         }
         self.verdict.fmt(f)
     }
@@ -212,6 +216,24 @@ fn write_verification(f: &mut Formatter<'_>, verification: &VerificationReport) 
         None => writeln!(f, "  {count} programs; this kernel does not count verified instructions")?,
     }
     verification.refused.iter().try_for_each(|refused| writeln!(f, "  refused: {refused}"))
+}
+
+fn write_kernel_side(f: &mut Formatter<'_>, kernel_side: &KernelSideReport) -> fmt::Result {
+    let KernelSideReport { level, said, left_out, error } = kernel_side;
+    writeln!(f, "\nKernel side (attached for a moment, told at the level {})", level.name())?;
+    for StatementReport { level, text } in said {
+        writeln!(f, "  {:<5}  {}", level.name(), escape(text.as_bytes()))?;
+    }
+    if *left_out > 0 {
+        writeln!(f, "  and {left_out} more statements")?;
+    }
+    match error {
+        Some(error) => writeln!(f, "  {error}"),
+        None if said.is_empty() => {
+            writeln!(f, "  it has nothing to say: no read failed, and nothing was left out")
+        }
+        None => Ok(()),
+    }
 }
 
 impl Display for Verdict {
