@@ -28,6 +28,7 @@ mod provider;
 mod pull;
 mod record;
 mod runner;
+mod said;
 mod scenario;
 mod skips;
 pub(crate) mod stream;
@@ -102,6 +103,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("other-device", access::other_device).once().at_ends(),
     Scenario::plain("least-rights", access::least_rights),
     Scenario::plain("doctor", access::doctor).once(),
+    Scenario::plain("said", said::said).with_module().once().at_ends(),
     Scenario::plain("closed-output", access::closed_output).once().anywhere(),
     Scenario::plain("test-module", provider::test_module).with_module(),
     Scenario::plain("clean-rebinds", clean::rebinds).with_module().once().at_ends(),
