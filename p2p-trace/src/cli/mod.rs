@@ -343,8 +343,9 @@ mod tests {
     fn stacks_are_of_allocations_unless_all_are_asked_for() {
         let asked = |options: &[&str]| {
             let arguments = ["p2p-trace", "live"].iter().chain(options).map(OsString::from);
-            let Some(Command::Live(args)) = parse(arguments)?.command else { panic!("{options:?}") };
-            Ok::<_, clap::Error>(args.tracing.request().stacks)
+            let cli = parse(arguments)?;
+            let Some(Command::Live(args)) = cli.command else { panic!("{options:?}") };
+            Ok::<_, clap::Error>(args.tracing.request(&cli.global).stacks)
         };
         let default = TracingArgs::default().stack_depth;
         let stacks = |of, depth| Some(Stacks { of, depth });
