@@ -223,7 +223,9 @@ fn add(
         return;
     }
     let address = device.address();
-    if scene.can_be_another(range) {
+    // A rare record of a map says that the range was in the kernel side's own table, as removed.
+    let is_in_table = event.kind == Kind::Map && event.id.ring() == Ring::Rare;
+    if !is_in_table && scene.can_be_another(range) {
         findings.doubt(RULE, address, UNSEEN_MAKING);
         return;
     }

@@ -23,7 +23,7 @@ fn without(elements: &[Element], blind: &BTreeSet<Hook>) -> Vec<Element> {
     let is_written = |element: &&Element| match element {
         Element::Event(event) => {
             let needs_note = matches!(event.kind, Kind::Remove | Kind::Unmapped);
-            !blind.contains(&event.hook) && !(no_note && needs_note)
+            !(blind.contains(&event.hook) || no_note && needs_note)
         }
         Element::User(record) => user::change(record).is_none_or(|change| !blind.contains(&change.hook)),
         Element::Loss(_) | Element::Unknown(_) => true,
