@@ -3,6 +3,7 @@
 use p2p_trace_common::{
     Hook, Kind, Ring,
     record::{FLAG_ARMED, FLAG_KPROBE, FLAG_STACK, MAGIC, SCHEMA},
+    said::What,
     valid,
 };
 
@@ -12,7 +13,7 @@ use crate::{
     device::Address,
     pgmap::Range,
     reference::References,
-    ring, stack, task,
+    ring, say, stack, task,
     task::Task,
 };
 
@@ -191,7 +192,15 @@ impl Event {
         task: Option<Task>,
         has_stack: bool,
     ) -> Option<Written> {
-        let claim = ring::claim(ring, counted)?;
+        let Some(claim) = ring::claim(ring, counted) else {
+            // Not where slots are claimed: another call would find no room on the stack below `stack::write_apart`.
+            let what = match ring {
+                Ring::Hot => What::HotSlot,
+                Ring::Rare => What::RareSlot,
+            };
+            say::contended(what, u64::from(ring::current_cpu()));
+            return None;
+        };
         let time = ring::now();
         let mut flags = self.flags;
         if has_stack {

@@ -9,11 +9,10 @@ use aya_ebpf::{
 };
 use p2p_trace_common::{
     Counters, Hook, Ring,
-    said::What,
     slot::{Slot, busy, committed, guard},
 };
 
-use crate::{config::with_setting, say};
+use crate::config::with_setting;
 
 /// `BPF_F_MMAPABLE`.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
@@ -67,7 +66,6 @@ fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u
     if !free {
         // SAFETY: in bounds of the map value.
         add(unsafe { &raw mut (*counters).dropped[ring as usize] }, 1);
-        say_taken(ring);
         return None;
     }
     Some((slot, position))
@@ -83,7 +81,6 @@ fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u
     unsafe {
         if read_volatile(&raw const (*counters).busy) != 0 {
             add(&raw mut (*counters).dropped[ring as usize], 1);
-            say_taken(ring);
             return None;
         }
         write_volatile(&raw mut (*counters).busy, 1);
@@ -93,17 +90,6 @@ fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u
         write_volatile(slot, busy(position));
         Some((slot, position))
     }
-}
-
-/// Says that a record finds its slot taken. It asks anew where that is: what is kept for it would need room on the stack of
-/// `stack::write_apart`.
-#[inline(always)]
-fn say_taken(ring: Ring) {
-    let what = match ring {
-        Ring::Hot => What::HotSlot,
-        Ring::Rare => What::RareSlot,
-    };
-    say::contended(what, u64::from(current_cpu()));
 }
 
 /// The slot of a position in the ring of this number.

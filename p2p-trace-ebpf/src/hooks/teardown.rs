@@ -39,21 +39,24 @@ pub(crate) fn unmap_mappings<C: Context>(context: &C, hook: Hook) {
 #[inline(always)]
 pub(crate) fn memremap_release<C: Context>(context: &C, hook: Hook) {
     let range = context.arg(0);
-    let Some(device) = wanted(hook, range) else { return };
+    let Some(address) = wanted(hook, range) else { return };
     Event::new(Kind::MemremapRelease, hook)
-        .device_word(device.word, device.bits)
+        .device(address.known())
         .pgmap(range)
         .range(pgmap::range(range))
         .caller(context)
         .emit_rare(context);
 }
 
-/// The device of a p2p range, as a word with its validity: 5.10 lets no program read what it has not written, which the compiler makes of
-/// an `Option` that is kept for long.
+/// The device of a p2p range, or that it could not be told.
 #[derive(Clone, Copy)]
-struct Wanted {
-    word: u64,
-    bits: u32,
+struct Wanted(Option<Address>);
+
+impl Wanted {
+    #[inline(always)]
+    const fn known(self) -> Option<Address> {
+        self.0
+    }
 }
 
 /// `None` for ranges that are no p2p memory, or of a device that was not asked for.
@@ -64,13 +67,10 @@ fn wanted(hook: Hook, range: u64) -> Option<Wanted> {
         return None;
     }
     let address = pgmap::device(range);
-    let wanted = if let Some(Address(word)) = address {
-        Wanted { word, bits: valid::DEVICE }
-    } else {
+    if address.is_none() {
         say::unread(hook, What::DeviceOfRange, range);
-        Wanted { word: 0, bits: 0 }
-    };
-    device::is_wanted(hook, address).then_some(wanted)
+    }
+    device::is_wanted(hook, address).then_some(Wanted(address))
 }
 
 /// Entry of `memunmap_pages(pgmap)`, whose first act is to kill the range's reference. Leaves a note for
@@ -78,30 +78,29 @@ fn wanted(hook: Hook, range: u64) -> Option<Wanted> {
 #[inline(always)]
 pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     let range = context.arg(0);
-    let Some(device) = wanted(hook, range) else { return };
+    let Some(address) = wanted(hook, range) else { return };
     flush();
-    // Numbers, as for `Wanted`.
-    let reference = pgmap::ref_of(range).unwrap_or(0);
-    let taken = match pgmap::provider(range) {
-        Some(pci_dev) if reference != 0 => pgmap::taken(pci_dev, reference),
+    let reference = pgmap::ref_of(range);
+    let taken = match (pgmap::provider(range), reference) {
+        (Some(pci_dev), Some(reference)) => pgmap::taken(pci_dev, reference),
         _ => None,
     };
+    // 5.10 lets no program read what it has not written, which the compiler makes of an `Option` that is kept for long.
     let (is_taken_known, taken) = taken.map_or((0, 0), |taken| (valid::TAKEN, taken));
     if is_taken_known == 0 {
         say::unread(hook, What::TakenOfRange, range);
     }
-    let nowhere = Range { start: 1, end: 0 };
-    let (are_bounds_known, Range { start, end }) =
-        pgmap::range(range).map_or((0, nowhere), |bounds| (valid::RANGE, bounds));
-    let note = [range, start, end, device.word, u64::from(device.bits != 0), 0];
+    let bounds = pgmap::range(range);
+    let Range { start, end } = bounds.unwrap_or(Range { start: 1, end: 0 });
+    let device = address.known();
+    let note = [range, start, end, device.map_or(0, |known| known.0), u64::from(device.is_some()), 0];
     notes::put(notes::of_task(Hook::Kill), note);
     let event = Event::new(Kind::Kill, hook)
-        .device_word(device.word, device.bits)
+        .device(device)
         .pgmap(range)
-        .word(0, are_bounds_known, start)
-        .word(1, are_bounds_known, end)
+        .range(bounds)
         .word(2, is_taken_known, taken)
-        .references(reference::references(reference));
+        .references(reference.and_then(reference::references));
     match pgmap::range_count(range) {
         Some(count) => event.number(valid::COUNT, count).emit_rare(context),
         None => event.emit_rare(context),
@@ -134,10 +133,10 @@ pub(crate) fn drained<C: Context>(context: &C, hook: Hook) {
     let Some(range) = pgmap::of_ref(context.arg(0)) else {
         return;
     };
-    let Some(device) = wanted(hook, range) else { return };
+    let Some(address) = wanted(hook, range) else { return };
     flush();
     Event::new(Kind::Drained, hook)
-        .device_word(device.word, device.bits)
+        .device(address.known())
         .pgmap(range)
         .range(pgmap::range(range))
         .references(Some(References { count: 0, is_estimate: false }))
