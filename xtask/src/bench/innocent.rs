@@ -66,6 +66,8 @@ impl BenchLab {
         let folder = format!("/sys/bus/pci/devices/{ADDRESS}/nvme");
         self.lab.wait_for(&format!("ls -d {folder}/nvme*/nvme*n1"))?;
         let disk = self.lab.guest.check(&format!("basename $(ls -d {folder}/nvme*/nvme*n1)"))?.concat();
+        // With one queue its requests would be sorted, and sent by a thread of the kernel: not in the time of who reads.
+        self.lab.guest.check(&format!("echo none > /sys/block/{disk}/queue/scheduler"))?;
         let innocent = match possible {
             None => self.beside(&disk),
             Some(cpus) => {
@@ -81,7 +83,7 @@ impl BenchLab {
 
     fn beside(&mut self, disk: &str) -> Result<Innocent> {
         let untraced = self.reads(disk)?;
-        let job = self.lab.start_tracer("p2p-trace live", "--json --attach fentry", &format!("> {FILE}"))?;
+        let job = self.lab.start_tracer("p2p-trace live", "--json", &format!("> {FILE}"))?;
         let traced = self.reads(disk)?;
         let functions = self.armed_functions()?;
         let taken = self.lab.take(&self.lab.card.clone(), SIZE)?;
