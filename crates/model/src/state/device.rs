@@ -40,6 +40,8 @@ pub enum Baseline {
 pub(super) struct Adding {
     pub(super) pid: Option<u32>,
     pub(super) generation: u32,
+    /// That it has come to its end can have been lost.
+    pub(super) may_be_over: bool,
 }
 
 /// See the module. What a field holds is as of the latest record that told it.

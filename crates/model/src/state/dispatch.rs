@@ -126,7 +126,7 @@ impl Device {
             range.steps.added = Some(context.at);
         }
         self.place(generation, event.range, event.addr, context);
-        self.adding = Some(Adding { pid: event.task.map(|task| task.pid), generation });
+        self.adding = Some(Adding { pid: event.task.map(|task| task.pid), generation, may_be_over: false });
     }
 
     fn add_resource(&mut self, event: &Event, context: &mut Context<'_>) {

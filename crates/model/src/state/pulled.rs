@@ -170,7 +170,7 @@ impl Device {
         if self.teardown.as_ref().is_some_and(|teardown| !teardown.lost_steps) {
             return;
         }
-        let adding = self.adding.map(|adding| adding.generation);
+        let adding = self.adding.filter(|adding| !adding.may_be_over).map(|adding| adding.generation);
         let is_missing = |range: &super::Range| {
             let generation = range.id.generation;
             let older = range.seen.time_ns < since_ns;

@@ -185,6 +185,9 @@ impl Device {
         if let Some(teardown) = self.teardown.as_mut().filter(|_| ring == Ring::Rare) {
             teardown.lost_steps = true;
         }
+        if let Some(adding) = self.adding.as_mut().filter(|_| ring == Ring::Rare) {
+            adding.may_be_over = true;
+        }
     }
 
     /// All of the armed hooks are there now, or not any more.
