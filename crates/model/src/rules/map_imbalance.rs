@@ -46,19 +46,19 @@ impl Check for MapImbalance {
             return;
         };
         let address = device.address();
-        findings.happened(by_range(RULE, address, range), step.at.id, step.at.time_ns, || {
-            let client = first.client.map_or_else(|| "a device".to_owned(), |client| client.to_string());
-            let message = format!(
-                "arch_remove_memory removed {} while {} of it had not been undone; the first was made for {client} {} before",
-                words::range(range, address),
-                words::counted(live.len() as u64, "DMA mapping"),
-                words::between(first.at.time_ns, step.at.time_ns),
-            );
-            blank(RULE, address, step.at, message, LEFT)
-                .about(range)
-                .shown_by(live.iter().take(8).map(|mapping| Some(mapping.at)))
-                .in_stack(&step.stack)
-        });
+        let client = first.client.map_or_else(|| "a device".to_owned(), |client| client.to_string());
+        let message = format!(
+            "arch_remove_memory removed {} while {} of it had not been undone; the first was made for {client} {} before",
+            words::range(range, address),
+            words::counted(live.len() as u64, "DMA mapping"),
+            words::between(first.at.time_ns, step.at.time_ns),
+        );
+        let finding = blank(RULE, address, step.at, message, LEFT)
+            .about(range)
+            .shown_by(live.iter().take(8).map(|mapping| Some(mapping.at)))
+            .in_stack(&step.stack);
+        // That the unmap was skipped is told later.
+        findings.suspect(by_range(RULE, address, range), finding);
     }
 
     fn kinds(&self) -> &'static [Kind] {

@@ -50,12 +50,22 @@ impl Check for UseAfterRemoval {
                 let Some((event, at)) = scene.event.zip(scene.at()) else {
                     return;
                 };
-                let reference = reference_of(&freed);
+                let of_removed = |of: &Reference| device.range_of(of).is_some_and(is_removed);
+                let known = reference_of(&freed);
+                let reference = known.filter(|reference| device.is_sure(reference));
                 let range = match reference {
                     Some(reference) => device.range_of(reference).filter(|range| is_removed(range)),
                     None if matches!(freed, FreeMatch::OfScatterList(_)) => None,
                     None => event.addr.and_then(|addr| removed_at(device, addr)),
                 };
+                if range.is_none() && reference.is_none() && known.is_some_and(of_removed) {
+                    // It can have been given back, and another one in its place be of another range.
+                    findings.doubt(
+                        RULE,
+                        change.device,
+                        "records were lost since what was given back was taken",
+                    );
+                }
                 if let Some(range) = range {
                     add(scene, device, range, event, at, reference, findings);
                 }
