@@ -46,6 +46,11 @@ pub(crate) struct Found {
     pub(crate) removed: bool,
 }
 
+impl Found {
+    /// None was found.
+    pub(crate) const NONE: Self = Self { device: 0, pgmap: 0, end: 0, removed: false };
+}
+
 /// The table.
 #[derive(Clone, Copy)]
 pub(crate) struct Table(*mut ArmedTable);

@@ -43,7 +43,9 @@ pub(crate) fn references(reference: u64) -> Option<References> {
     let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
     let data: u64 = read(reference, offset!(percpu_ref_data))?;
     let atomic: u64 = read(data, offset!(percpu_data_count))?;
-    if pointer & ATOMIC != 0 && atomic < BIAS {
+    // Between the switch and the sum (`percpu_ref_switch_to_atomic_rcu`) the atomic counter still has the bias, and what is dropped
+    // meanwhile, a reference for each page of the range, can take it below that.
+    if pointer & ATOMIC != 0 && atomic < BIAS / 2 {
         return Some(References { count: atomic, is_estimate: false });
     }
     if config!(per_cpu_offset) == 0 {

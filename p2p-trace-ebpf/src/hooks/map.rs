@@ -3,6 +3,7 @@
 use p2p_trace_common::{Hook, Kind, said::What, valid};
 
 use crate::{
+    armed::Found,
     config::offset,
     context::Context,
     device::{self, Address},
@@ -50,22 +51,23 @@ fn emit<C: Context>(context: &C, hook: Hook, event: Event, client: u64, page: u6
     };
     let address = if pgmap::is_p2pdma(range) { pgmap::device(range) } else { None };
     // A page that is gone tells nothing of itself any more: the table of dying ranges does.
-    let dying = if address.is_some() { None } else { armed::of_page(page) };
-    let address = match dying {
-        Some(dying) => Some(Address(dying.device)),
-        None => address,
-    };
+    // Not an `Option`, of which the compiler would copy what the verifier has not seen being written.
+    let dying = if address.is_some() { Found::NONE } else { armed::of_page(page).unwrap_or(Found::NONE) };
+    let is_dying = dying.pgmap != 0;
+    let address = if is_dying { Some(Address(dying.device)) } else { address };
     if !device::is_wanted(hook, address) {
         return;
     }
     let event = event.device(address).word(0, valid::PAGE, page).caller(context);
-    let event = match dying {
-        Some(dying) => event.pgmap(dying.pgmap),
-        None if address.is_some() => event.pgmap(range),
-        None => event,
+    let event = if is_dying {
+        event.pgmap(dying.pgmap)
+    } else if address.is_some() {
+        event.pgmap(range)
+    } else {
+        event
     };
     event.word_if(3, valid::CLIENT, client_word(client)).emit_hot(context);
-    if let Some(dying) = dying {
+    if is_dying {
         armed::tell(dying, page);
     }
 }
