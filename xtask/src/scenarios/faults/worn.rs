@@ -19,7 +19,8 @@ pub(in crate::scenarios) fn late_map_after_races(lab: &mut Lab, method: Method) 
         lab.bind_card()?;
     }
     provoke_bad_access(lab);
-    let mapped = lab.map_after_removal(100)?;
+    // Longer than it takes to attach what sees it, also on a machine that is busy with more than this.
+    let mapped = lab.map_after_removal(1000)?;
     let unbinding = lab.start_unbind_card()?;
     let user = lab.expect_ended(mapped.user)?;
     lab.wait_sleeping(unbinding.pid, "release_late")?;
