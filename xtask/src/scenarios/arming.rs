@@ -42,16 +42,14 @@ pub(super) fn armed_in_time(lab: &mut Lab, _: Method) -> Result<Verdict> {
     let first = stream.observed().find(opens).context("no event opens the teardown")?;
     let (kill, last_ns) = (stream.only("kill")?, last_armed(&stream)?);
     let took = last_ns.saturating_sub(first.time_ns);
-    println!(
-        "    (armed within {}, killed after {})",
-        duration(took),
-        duration(kill.time_ns - first.time_ns)
-    );
+    let until_kill = kill.time_ns - first.time_ns;
+    println!("    (armed within {}, killed after {})", duration(took), duration(until_kill));
     ensure!(took <= LIMIT_NS, "the last armed hook came {} after the first step", duration(took));
+    // A drive that lets go sooner than that is not promised anything.
     ensure!(
-        last_ns <= kill.time_ns,
+        until_kill <= LIMIT_NS || last_ns <= kill.time_ns,
         "the last armed hook came {} after the kill",
-        duration(last_ns - kill.time_ns)
+        duration(last_ns.saturating_sub(kill.time_ns))
     );
     // With a reason for a gap it would be left open.
     expect::clean(&stream, &memory)?;

@@ -19,6 +19,9 @@ const LIMIT_NS: u64 = 200_000_000;
 const RULE: &str = "removed-before-drained";
 /// Pairs that fill a pipe which nobody reads.
 const PAIRS: u32 = 2000;
+/// How often that is tried: while both processors work, the clock of the guest, which counts the instructions of both, goes twice as fast as
+/// for either, so that what is measured is at most too long.
+const TRIES: usize = 3;
 /// Milliseconds from the removal to the map that the kernel dies of.
 const DEATH: u32 = 2750;
 
@@ -49,17 +52,15 @@ pub(in crate::scenarios) fn told_in_time(lab: &mut Lab, method: Method) -> Resul
     in_log(lab, log, &shown, 0)?;
     in_dump(lab, &dump, &shown)?;
 
-    lab.bind_card()?;
-    let dump = watched(lab, "/run/slow.p2pt")?;
-    let tracer = start(lab, method, &dump, "| sleep 1000000")?;
-    let card = lab.card.clone();
-    lab.command(&format!("load {card} 4096 {PAIRS}"))?;
-    lab.race()?;
-    lab.guest.check("sleep 1; kill $(pidof sleep)")?;
-    lab.guest.wait(tracer)?;
-    let shown = replayed(lab, &dump)?;
-    in_log(lab, log, &shown, 1)?;
-    in_dump(lab, &dump, &shown)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match where_nobody_reads(lab, method, log, tries) {
+            Ok(()) => break,
+            Err(error) if tries == TRIES => return Err(error),
+            Err(error) => eprintln!("{error:#}; once more"),
+        }
+    }
     lab.unload_module()?;
 
     let tracer = lab.start_tracer("p2p-trace live", &format!("--json {}", method.option()), "| p2pstamp")?;
@@ -72,6 +73,22 @@ pub(in crate::scenarios) fn told_in_time(lab: &mut Lab, method: Method) -> Resul
     lab.guest.wait_death()?;
     on_output(&stamped(lab.guest.said(tracer))).context("of the kernel that died")?;
     Ok(Verdict::Passed)
+}
+
+/// A range is removed behind more events than the pipe takes.
+fn where_nobody_reads(lab: &mut Lab, method: Method, log: Job, number: usize) -> Result<()> {
+    lab.bind_card()?;
+    let dump = watched(lab, &format!("/run/slow{number}.p2pt"))?;
+    let tracer = start(lab, method, &dump, "| sleep 1000000")?;
+    let card = lab.card.clone();
+    lab.command(&format!("load {card} 4096 {PAIRS}"))?;
+    lab.race()?;
+    lab.guest.check("sleep 1; kill $(pidof sleep)")?;
+    lab.guest.wait(tracer)?;
+    let shown = replayed(lab, &dump)?;
+    let dumped = in_dump(lab, &dump, &shown);
+    in_log(lab, log, &shown, number)?;
+    dumped
 }
 
 /// Takes note of the sizes of a dump that is still to be written.
