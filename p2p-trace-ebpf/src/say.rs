@@ -1,15 +1,15 @@
 //! What user space cannot see: reads that failed, what is in use by another program, what is left out, what the armed hooks decide.
 //!
 //! `-v` sets aya-log's level (`AYA_LOG_LEVEL`, and the same number in the configuration), which is constant to the verifier. Without it nothing
-//! of this is left in a program but an instruction that sets a register, and that only where something went another way than it mostly goes. Each statement is a global function: it is
-//! verified once, only where it is wanted, and has a stack frame that lies in no hook's way.
+//! of this is left in a program but an instruction that sets a register, and that only where something went another way than it mostly goes. Each statement is a function of its own, which has
+//! a stack frame that lies in no hook's way.
 
 use core::hint::cold_path;
 
 use aya_log_ebpf::{debug, macro_support::Level, trace, warn};
 use p2p_trace_common::{Hook, said::What};
 
-use crate::{config::setting, device::Address};
+use crate::{config::setting, device::Address, memory::number};
 
 /// What aya-log asks before it says something, from an instruction, which costs half as much as a load of its level.
 #[inline(always)]
@@ -65,11 +65,12 @@ pub(crate) fn armed(hook: Hook, what: What, value: u64) {
 /// In place of a context, which a global function cannot be given, and aya-log does not look at.
 const NO_CONTEXT: () = ();
 
-#[unsafe(no_mangle)]
+/// No global function, as the two below that may be given an argument of the traced function: to the verifier that is a pointer, which no global
+/// function takes.
 #[inline(never)]
-extern "C" fn say_unread(hook: u32, what: u32, at: u64) -> u32 {
+fn say_unread(hook: u32, what: u32, at: u64) {
+    let at = number(at);
     warn!(NO_CONTEXT, "hook#{}: cannot read what#{} 0x{:x}", hook, what, at);
-    0
 }
 
 #[unsafe(no_mangle)]
@@ -86,16 +87,14 @@ extern "C" fn say_left_out(hook: u32, device: u64) -> u32 {
     0
 }
 
-#[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn say_passed_over(hook: u32, what: u32, value: u64) -> u32 {
+fn say_passed_over(hook: u32, what: u32, value: u64) {
+    let value = number(value);
     debug!(NO_CONTEXT, "hook#{}: what#{} 0x{:x}", hook, what, value);
-    0
 }
 
-#[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn say_armed(hook: u32, what: u32, value: u64) -> u32 {
+fn say_armed(hook: u32, what: u32, value: u64) {
+    let value = number(value);
     trace!(NO_CONTEXT, "hook#{}: what#{} 0x{:x}", hook, what, value);
-    0
 }
