@@ -1,9 +1,9 @@
 //! What the kernel side says of itself: from a program in the kernel to the user, the dump and the doctor.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::lab::Lab;
-use super::product::DoctorReport;
+use super::product::{DoctorReport, HookState, Line};
 use super::{Method, Verdict};
 
 /// Memory taken and given back, so often, while another device is asked for.
@@ -38,6 +38,10 @@ pub(super) fn said(lab: &mut Lab, method: Method) -> Result<Verdict> {
         ensure!(is_told == expected, "of the dump {file} a replay {verbose} says: {shown}");
     }
 
+    for verbose in ["-v", "-vv", "-vvv"] {
+        all_load(lab, method, verbose)?;
+    }
+
     let heard = lab.guest.check("p2p-trace doctor -vv --json")?;
     let heard: DoctorReport =
         serde_json::from_str(&heard.join("\n")).context("the report is not what its schema says")?;
@@ -58,4 +62,17 @@ fn left_out(lab: &mut Lab, method: Method, file: &str, verbose: &str) -> Result<
     lab.command(&format!("load {card} 4096 {PAIRS}"))?;
     lab.stop_silent(recorder)?;
     Ok(lab.guest.check(&format!("cat {file}.said"))?.join("\n"))
+}
+
+/// Whatever it is to say, the kernel takes every program.
+fn all_load(lab: &mut Lab, method: Method, verbose: &str) -> Result<()> {
+    let live = format!("p2p-trace {verbose} live --json --duration 1s {}", method.option());
+    let out = lab.guest.check(&format!("{live} 2> /dev/null | head -n 1"))?.concat();
+    let Ok(Line::Status(line)) = serde_json::from_str(&out) else {
+        bail!("with {verbose} it does not begin with a status: {out}");
+    };
+    let failed = line.status.hooks.iter().filter(|hook| hook.state == HookState::Failed);
+    let failed: Vec<_> = failed.map(|hook| (hook.hook.name(), hook.error.clone())).collect();
+    ensure!(failed.is_empty(), "with {verbose} these hooks failed: {failed:?}");
+    Ok(())
 }
