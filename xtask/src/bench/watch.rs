@@ -127,7 +127,7 @@ pub(super) fn status(line: &str) -> Result<Status> {
 
 /// Events and losses by the line that the dashboard leaves on the terminal: `400004 events in 4.0 s, 0 lost`.
 fn left_behind(text: &str) -> Option<(u64, u64)> {
-    let line = text.lines().rfind(|line| line.contains(" lost"))?;
+    let line = text.lines().rfind(|line| line.contains(" events in "))?;
     let words: Vec<_> = line.split([' ', ',']).filter(|word| !word.is_empty()).collect();
     let before = |name: &str| {
         let at = words.iter().position(|&word| word == name)?;
@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn what_a_run_came_to_is_read_off_the_terminal() {
-        let text = "rules for 0000:05:00.0\n  holds          double-free\n400004 events in 4.0 s, 17 lost\n";
+        let text = "rules for 0000:05:00.0\n  holds          double-free\n400004 events in 4.0 s, 17 lost\n  \
+                    pci_free_p2pmem: 200000 hits, 199983 delivered, 17 lost\n";
         assert_eq!(left_behind(text), Some((400_004, 17)));
         assert_eq!(left_behind("nothing of it"), None);
         assert_eq!(left_behind("3 lost"), None);
