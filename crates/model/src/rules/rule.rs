@@ -82,8 +82,8 @@ pub struct Spec {
     pub title: &'static str,
     /// Hooks without any of which it is not checked; of each group one is enough.
     pub needs: &'static [&'static [Hook]],
-    /// Hooks without which what seems to violate it is not believed, since one of them can have seen what explains it; of each
-    /// group one is enough. So it is of what it needs, too. What this kernel does not have explains nothing on it.
+    /// Hooks without which an apparent violation is not believed, because one of them could have seen what explains it; one of
+    /// each group is enough. The same goes for `needs`. What this kernel does not have explains nothing on it.
     pub believes: &'static [&'static [Hook]],
     /// Hooks of which each shows it more cases.
     pub parts: &'static [Hook],
