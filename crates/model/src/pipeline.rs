@@ -102,7 +102,7 @@ impl Pipeline {
         Self {
             assembler: Assembler::new(),
             tally: Tally::default(),
-            rules: Rules::new(options, &status.hooks),
+            rules: Rules::new(options, &status.hooks, status.accounting.missed),
             model,
             reached_ns: 0,
         }

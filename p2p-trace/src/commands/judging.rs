@@ -17,7 +17,8 @@ pub(super) struct Judging {
 impl Judging {
     /// These findings are what the run was to go on until.
     pub(super) fn is_enough(self, findings: &[Finding]) -> bool {
-        let counts = |finding: &Finding| Some(finding.severity) >= self.threshold();
+        let counts =
+            |finding: &Finding| finding.withdrawn.is_none() && Some(finding.severity) >= self.threshold();
         self.until_finding && findings.iter().any(counts)
     }
 

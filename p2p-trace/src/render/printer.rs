@@ -181,7 +181,8 @@ impl<'a> Printer<'a> {
     /// Findings that are new or have changed by `told_ns`, `CLOCK_BOOTTIME`. They do not wait for what comes behind them.
     pub(crate) fn findings(&mut self, findings: &[Finding], told_ns: u64) -> io::Result<()> {
         for finding in findings {
-            let is_new = finding.number > self.shown;
+            // One that is withdrawn before it was shown is shown as that only.
+            let is_new = finding.number > self.shown && finding.withdrawn.is_none();
             self.shown = self.shown.max(finding.number);
             match self.format {
                 Format::Text(options) => {

@@ -60,6 +60,7 @@ pub(crate) fn stall() -> Finding {
             holder(HolderKind::ScatterList, None, Some(0x260)),
         ],
         holders_left_out: 2,
+        withdrawn: None,
         stack: vec![0x10, 0x230, 0x250],
     }
 }

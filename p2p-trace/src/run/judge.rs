@@ -18,6 +18,8 @@ pub(crate) struct Outcome {
     pub(crate) header: Header,
     pub(crate) end: End,
     pub(crate) findings: Vec<Finding>,
+    /// Findings that turned out to be none.
+    pub(crate) withdrawn: Vec<Finding>,
     pub(crate) closing: Closing,
     /// The latest record's time, or when the run ended.
     pub(crate) duration_ns: u64,
@@ -44,14 +46,16 @@ pub(crate) fn outcome(
     if let Some(status) = kept.status {
         header.status = status;
     }
-    let findings: Vec<_> = kept.findings.into_values().collect();
+    let (withdrawn, findings): (Vec<_>, Vec<_>) =
+        kept.findings.into_values().partition(|finding| finding.withdrawn.is_some());
     let answer = answer(&findings, &closing, &end, fail_on);
     let duration_ns = if kept.duration_ns > 0 {
         kept.duration_ns
     } else {
         closing.ended_ns.saturating_sub(header.start_ns)
     };
-    Ok(Outcome { files, end, findings, closing, duration_ns, damage: run.tape.complaints(), answer, header })
+    let damage = run.tape.complaints();
+    Ok(Outcome { files, header, end, findings, withdrawn, closing, duration_ns, damage, answer })
 }
 
 /// The answer for the run as a whole.

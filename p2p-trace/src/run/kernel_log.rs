@@ -51,8 +51,11 @@ impl<W: Write> KernelLog<W> {
 
     /// Writes those of `findings` that are critical and new, at `now_ns` of the stream.
     pub(super) fn tell(&mut self, findings: &[Finding], now_ns: u64) {
-        let is_new = |finding: &&Finding| finding.severity == Severity::Critical && finding.occurrences <= 1;
-        for finding in findings.iter().filter(is_new) {
+        let is_told = |finding: &&Finding| {
+            let is_new = finding.occurrences <= 1 || finding.withdrawn.is_some();
+            finding.severity == Severity::Critical && is_new
+        };
+        for finding in findings.iter().filter(is_told) {
             let refills = now_ns.saturating_sub(self.refilled_ns) / REFILL_NS;
             if refills > 0 {
                 self.allowed = self.allowed.saturating_add(refills).min(BURST);
@@ -81,8 +84,12 @@ fn line(finding: &Finding, left_out: u64) -> String {
         0 => String::new(),
         count => format!(" ({count} findings before it left out)"),
     };
-    let Finding { rule, device, message, .. } = finding;
-    let mut line = format!("{LEVEL}p2p-trace: {} of {device}{before}: {message}", rule.name());
+    let Finding { number, rule, device, message, .. } = finding;
+    let rule = rule.name();
+    let mut line = finding.withdrawn.as_ref().map_or_else(
+        || format!("{LEVEL}p2p-trace: {rule} of {device}{before}: {message}"),
+        |why| format!("{LEVEL}p2p-trace: finding {number}, {rule} of {device}{before}, is withdrawn: {why}"),
+    );
     line.truncate(line.floor_char_boundary(MAX_LINE));
     // The name of a task can hold anything.
     let line = line.replace(|letter: char| letter.is_control(), "?");
@@ -119,6 +126,13 @@ mod tests {
             lines,
             [format!("<2>p2p-trace: use-after-removal of {}: sh mapped it", critical().device)]
         );
+    }
+
+    #[test]
+    fn one_that_is_withdrawn_is_told_again() {
+        let withdrawn = Finding { withdrawn: Some("a run of drained was skipped".to_owned()), ..critical() };
+        let lines = told(&[(critical(), 1), (withdrawn, 2)]);
+        assert!(lines[1].contains("is withdrawn: a run of drained was skipped"), "{lines:?}");
     }
 
     #[test]

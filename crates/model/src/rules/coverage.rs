@@ -11,8 +11,8 @@ use super::{
     verdict::Answer,
 };
 use crate::{
-    accounting::{HookState, HookStatus},
-    event::{Doubtful, SkipRow, names::ring_name},
+    accounting::{HookState, HookStatus, MissedQuality},
+    event::{Doubtful, Method, SkipRow, names::ring_name},
     state::GRACE_NS,
 };
 
@@ -45,6 +45,10 @@ impl Lost {
 #[derive(Clone, Debug)]
 pub struct Coverage {
     hooks: [Sight; HOOKS],
+    /// Hooks of which the kernel skips runs and does not count them.
+    uncounted: [bool; HOOKS],
+    /// Whether it counts those of kprobes.
+    missed: MissedQuality,
     /// Of what a rule rests on.
     lost: [Lost; 2],
     /// Of whatever.
@@ -67,9 +71,11 @@ const MAX_DOUBTS: usize = 16;
 
 impl Coverage {
     /// For a run with these hooks.
-    pub(crate) fn new(hooks: &[HookStatus]) -> Self {
+    pub(crate) fn new(hooks: &[HookStatus], missed: MissedQuality) -> Self {
         let mut coverage = Self {
             hooks: [Sight::NotAskedFor; HOOKS],
+            uncounted: [false; HOOKS],
+            missed,
             lost: [Lost::default(); 2],
             told: [Lost::default(); 2],
             skipped: [0; HOOK_SLOTS],
@@ -84,6 +90,9 @@ impl Coverage {
     /// The hooks have changed. One that failed once has failed for the run.
     pub(super) fn set(&mut self, hooks: &[HookStatus]) {
         for status in hooks {
+            // What the kernel skips of fentry it counts wherever it skips any (`recursion_misses` came with the check, 5.12).
+            let is_kprobe = status.method == Some(Method::Kprobe);
+            self.uncounted[status.hook as usize] = is_kprobe && self.missed == MissedQuality::Unknown;
             let sight = &mut self.hooks[status.hook as usize];
             if *sight == Sight::Failed {
                 continue;
@@ -94,6 +103,11 @@ impl Coverage {
                 HookState::Failed => Sight::Failed,
             };
         }
+    }
+
+    /// The kernel skips runs of it and does not count them.
+    pub(super) const fn is_uncounted(&self, hook: Hook) -> bool {
+        self.uncounted[hook as usize]
     }
 
     /// It sees what happens, or will when it is armed.
@@ -176,13 +190,6 @@ impl Coverage {
     /// When the latest map or unmap can have been missed.
     pub(super) const fn unmapped_ns(&self) -> u64 {
         self.unmapped_ns
-    }
-
-    /// When the latest record can have been missed that would explain what is suspected.
-    pub(super) fn explained_ns(&self) -> Option<u64> {
-        let lost = self.lost(Ring::Hot);
-        let of_hot = (lost.count > 0).then_some(lost.until_ns);
-        of_hot.max((self.unmapped_ns > 0).then_some(self.unmapped_ns))
     }
 
     /// How many records of a ring were lost of which it is not known what they were.

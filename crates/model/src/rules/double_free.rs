@@ -3,7 +3,7 @@
 
 use super::{
     findings::Findings,
-    frees::Free,
+    frees::{Free, UNSEEN_TAKE},
     rule::Rule,
     scene::{Check, Frees, Scene, blank},
     words,
@@ -64,6 +64,6 @@ impl Check for DoubleFree {
             finding
         };
         // It was taken anew, if that was missed.
-        findings.suspect(free.subject(RULE), finding);
+        findings.suspect(free.subject(RULE), finding, UNSEEN_TAKE, scene.now_ns);
     }
 }

@@ -42,6 +42,8 @@ pub struct Finding {
     pub holders_left_out: u64,
     /// Kernel stack of the task that did it, or that waits; innermost first.
     pub stack: Vec<u64>,
+    /// Why it is none after all: something that came to light later explains what was seen. It counts no more.
+    pub withdrawn: Option<String>,
 }
 
 impl Finding {

@@ -2,20 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use p2p_trace_common::Hook;
+
 use super::{
+    absence::{Absence, Missed, explained_by},
     coverage::Coverage,
     finding::{Finding, MAX_EVIDENCE},
     judged::Found,
     rule::Rule,
+    suspects::{Suspect, Suspects},
 };
-use crate::event::{DeviceAddress, Id};
+use crate::event::{DeviceAddress, Id, Loss};
 
 /// Findings that are kept of a run. What is found beyond them is counted.
 pub const MAX_FINDINGS: usize = 4096;
 /// A finding that goes on happening is told again after so long.
 const AGAIN_NS: u64 = 10_000_000_000;
-/// By then the session has said what the kernel skipped: it looks every second.
-const CHECKED_NS: u64 = 1_500_000_000;
+
+/// What a finding that is believed rests on: a loss that comes to light later can still cover it.
+#[derive(Clone, Copy, Debug)]
+struct Basis {
+    subject: Subject,
+    absence: Option<Absence>,
+    /// The losses up to then can.
+    found_ns: u64,
+}
 
 /// What makes two violations of a rule the same: the same range or task, mostly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +51,8 @@ pub(super) struct Findings {
     list: Vec<Finding>,
     /// When each was last told.
     told: Vec<u64>,
+    /// What each rests on.
+    bases: Vec<Basis>,
     by_subject: HashMap<Subject, usize>,
     changed: BTreeSet<usize>,
     /// Those that have happened again since they were told.
@@ -49,7 +62,8 @@ pub(super) struct Findings {
     /// What there was before the dump begins.
     earlier: BTreeMap<(Rule, DeviceAddress), Earlier>,
     omitted: u64,
-    suspects: Vec<(Subject, Finding)>,
+    suspects: Suspects,
+    missed: Missed,
     /// Rules that find nothing, since they do not see enough: why.
     disbelieved: BTreeMap<Rule, String>,
 }
@@ -58,6 +72,56 @@ impl Findings {
     /// What each rule can see has changed.
     pub(super) fn set_coverage(&mut self, coverage: &Coverage) {
         self.disbelieved = Rule::all().filter_map(|rule| Some((rule, coverage.disbelief(rule)?))).collect();
+        for &hook in Hook::ALL {
+            self.missed.set_uncounted(hook, coverage.is_uncounted(hook));
+        }
+    }
+
+    /// Records were lost, or runs skipped: what they would explain is not believed, and withdrawn where it was.
+    pub(super) fn lose(&mut self, loss: &Loss, now_ns: u64) {
+        self.missed.add(loss);
+        for suspect in self.suspects.explained(loss) {
+            self.doubt_of(suspect.subject, explained_by(loss, suspect.absence));
+        }
+        for index in 0..self.list.len() {
+            let Basis { absence, found_ns, .. } = self.bases[index];
+            let covered = absence.filter(|absence| absence.is_covered(loss, found_ns));
+            if let Some(absence) = covered {
+                self.withdraw_at(index, explained_by(loss, absence), now_ns);
+            }
+        }
+    }
+
+    /// Something that came later shows that it was none.
+    pub(super) fn withdraw(&mut self, subject: Subject, why: &str, now_ns: u64) {
+        self.suspects.acquit(subject);
+        for index in 0..self.list.len() {
+            if self.bases[index].subject == subject {
+                self.withdraw_at(index, why.to_owned(), now_ns);
+            }
+        }
+    }
+
+    fn withdraw_at(&mut self, index: usize, why: String, now_ns: u64) {
+        let finding = &mut self.list[index];
+        if finding.withdrawn.is_some() {
+            return;
+        }
+        finding.withdrawn = Some(why.clone());
+        finding.end_ns = finding.end_ns.or(Some(now_ns));
+        self.changed.insert(index);
+        let subject = self.bases[index].subject;
+        if self.by_subject.get(&subject) == Some(&index) {
+            self.by_subject.remove(&subject);
+        }
+        if let Some(count) = self.counts.get_mut(&(subject.rule, subject.device)) {
+            *count = count.saturating_sub(1);
+        }
+        self.doubt_of(subject, why);
+    }
+
+    fn doubt_of(&mut self, subject: Subject, why: String) {
+        self.doubts.entry((subject.rule, subject.device)).or_default().insert(why);
     }
 
     /// The rule sees enough to accuse; else it is in doubt.
@@ -71,9 +135,19 @@ impl Findings {
 
     /// Adds a violation that is over as soon as it is seen, or counts it if the same has happened before.
     pub(super) fn happened(&mut self, subject: Subject, id: Id, now_ns: u64, make: impl FnOnce() -> Finding) {
-        if !self.believes(subject) {
-            return;
+        if self.believes(subject) {
+            self.happened_at(subject, id, now_ns, None, make);
         }
+    }
+
+    fn happened_at(
+        &mut self,
+        subject: Subject,
+        id: Id,
+        now_ns: u64,
+        absence: Option<Absence>,
+        make: impl FnOnce() -> Finding,
+    ) {
         if let Some(&index) = self.by_subject.get(&subject) {
             let finding = &mut self.list[index];
             finding.occurrences += 1;
@@ -84,72 +158,104 @@ impl Findings {
         }
         let mut finding = make();
         finding.end_ns = Some(now_ns);
-        self.push(subject, finding);
+        self.push(subject, finding, absence, now_ns);
     }
 
-    /// Adds a violation that something nobody saw would explain. It is believed once it is known that nothing was lost up
-    /// to then: what the kernel skips is told a while later.
-    pub(super) fn suspect(&mut self, subject: Subject, finding: Finding) {
+    /// Adds a violation that a record of which there is none would explain. It is believed once it is known that none was
+    /// lost up to now: what the kernel skips is reported a while later.
+    pub(super) fn suspect(&mut self, subject: Subject, finding: Finding, absence: Absence, now_ns: u64) {
+        self.suspect_at(subject, absence, now_ns, false, || finding);
+    }
+
+    /// The same of one that goes on, unless it is there already.
+    pub(super) fn suspect_lasting(
+        &mut self,
+        subject: Subject,
+        absence: Absence,
+        now_ns: u64,
+        make: impl FnOnce() -> Finding,
+    ) {
+        if !self.is_open(subject) {
+            self.suspect_at(subject, absence, now_ns, true, make);
+        }
+    }
+
+    /// Something that came later proves what was suspected, or was not believed.
+    pub(super) fn confirm(&mut self, subject: Subject, finding: Finding) {
+        self.suspects.acquit(subject);
+        if let Some(&id) = finding.evidence.last().filter(|_| !self.by_subject.contains_key(&subject)) {
+            self.happened(subject, id, finding.start_ns, || finding);
+        }
+    }
+
+    fn suspect_at(
+        &mut self,
+        subject: Subject,
+        absence: Absence,
+        found_ns: u64,
+        is_lasting: bool,
+        make: impl FnOnce() -> Finding,
+    ) {
         if !self.believes(subject) {
             return;
         }
-        if self.suspects.len() < MAX_FINDINGS {
-            self.suspects.push((subject, finding));
-        } else {
+        if let Some(why) = self.missed.explains(absence) {
+            self.doubt_of(subject, why);
+        } else if !self.suspects.add(Suspect { subject, finding: make(), absence, found_ns, is_lasting }) {
             self.omitted += 1;
         }
     }
 
-    /// Believes or drops the suspects, when the stream has come to `now_ns`, or to its end, and records were lost up to
-    /// `lost_ns`.
-    pub(super) fn settle(&mut self, now_ns: u64, at_end: bool, lost_ns: Option<u64>) {
-        let is_due = |finding: &Finding| at_end || now_ns.saturating_sub(finding.start_ns) >= CHECKED_NS;
-        if !self.suspects.iter().any(|(_, finding)| is_due(finding)) {
-            return;
-        }
-        for (subject, finding) in std::mem::take(&mut self.suspects) {
-            if !is_due(&finding) {
-                self.suspects.push((subject, finding));
-            } else if lost_ns.is_some_and(|lost_ns| lost_ns >= finding.start_ns) {
-                self.doubt(subject.rule, subject.device, "records of allocations or frees were lost");
+    /// Believes the suspects of which all losses are known, when the stream has come to `now_ns`, or to its end.
+    pub(super) fn settle(&mut self, now_ns: u64, at_end: bool) {
+        for suspect in self.suspects.due(now_ns, at_end) {
+            let Suspect { subject, finding, absence, found_ns, is_lasting } = suspect;
+            if is_lasting {
+                let is_over = finding.is_closed();
+                self.push(subject, finding, Some(absence), found_ns);
+                if is_over {
+                    self.by_subject.remove(&subject);
+                }
             } else if let Some(&id) = finding.evidence.last() {
-                self.happened(subject, id, finding.start_ns, || finding);
+                let absence = Some(absence);
+                self.happened_at(subject, id, found_ns, absence, || finding);
             }
         }
     }
 
     /// Some of this rule and device are neither believed nor dropped.
     pub(super) fn has_suspects(&self, rule: Rule, device: DeviceAddress) -> bool {
-        let is_of = |(subject, _): &(Subject, Finding)| subject.rule == rule && subject.device == device;
-        self.suspects.iter().any(is_of)
+        self.suspects.has(rule, device)
     }
 
     /// Adds a violation that goes on, unless it is there already.
     pub(super) fn begin(&mut self, subject: Subject, make: impl FnOnce() -> Finding) {
         if !self.is_open(subject) && self.believes(subject) {
             let finding = make();
-            self.push(subject, finding);
+            let found_ns = finding.start_ns;
+            self.push(subject, finding, None, found_ns);
         }
     }
 
-    /// It goes on.
-    pub(super) fn is_open(&self, subject: Subject) -> bool {
-        self.by_subject.get(&subject).is_some_and(|&index| !self.list[index].is_closed())
+    /// It goes on, believed or not.
+    pub(super) fn is_open(&mut self, subject: Subject) -> bool {
+        let is_open = self.by_subject.get(&subject).is_some_and(|&index| !self.list[index].is_closed());
+        is_open || self.suspects.open(subject).is_some()
     }
 
     /// Changes one that goes on, without telling it anew.
     pub(super) fn amend(&mut self, subject: Subject, change: impl FnOnce(&mut Finding)) {
         if let Some(&index) = self.by_subject.get(&subject) {
             change(&mut self.list[index]);
+        } else if let Some(finding) = self.suspects.open(subject) {
+            change(finding);
         }
     }
 
     /// Changes one, and tells it anew.
     pub(super) fn revise(&mut self, subject: Subject, change: impl FnOnce(&mut Finding)) {
-        if let Some(&index) = self.by_subject.get(&subject) {
-            change(&mut self.list[index]);
-            self.changed.insert(index);
-        }
+        self.amend(subject, change);
+        self.changed.extend(self.by_subject.get(&subject));
     }
 
     /// What is said of it so far.
@@ -159,18 +265,15 @@ impl Findings {
 
     /// It is over: a later one of this subject is another one.
     pub(super) fn end(&mut self, subject: Subject, id: Option<Id>, now_ns: u64) {
-        let Some(&index) = self.by_subject.get(&subject) else {
-            return;
-        };
-        let finding = &mut self.list[index];
-        if !finding.is_closed() {
-            finding.end_ns = Some(now_ns);
-            if let Some(id) = id {
-                add_evidence(&mut finding.evidence, id);
+        self.amend(subject, |finding| {
+            if !finding.is_closed() {
+                finding.end_ns = Some(now_ns);
+                if let Some(id) = id {
+                    add_evidence(&mut finding.evidence, id);
+                }
             }
-            self.changed.insert(index);
-        }
-        self.by_subject.remove(&subject);
+        });
+        self.changed.extend(self.by_subject.remove(&subject));
     }
 
     /// The rule cannot be sure about this device.
@@ -244,7 +347,7 @@ impl Findings {
         findings
     }
 
-    fn push(&mut self, subject: Subject, mut finding: Finding) {
+    fn push(&mut self, subject: Subject, mut finding: Finding, absence: Option<Absence>, found_ns: u64) {
         let count = self.counts.entry((subject.rule, subject.device)).or_default();
         *count = count.saturating_add(1);
         if self.list.len() == MAX_FINDINGS {
@@ -255,6 +358,7 @@ impl Findings {
         finding.number = index as u32 + 1;
         self.list.push(finding);
         self.told.push(0);
+        self.bases.push(Basis { subject, absence, found_ns });
         self.by_subject.insert(subject, index);
         self.changed.insert(index);
     }

@@ -3,8 +3,9 @@
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
+    absence::Absence,
     findings::{Findings, Subject},
-    rule::Rule,
+    rule::{Rule, TAKES},
     scene::Scene,
 };
 use crate::{
@@ -12,6 +13,9 @@ use crate::{
     state::{At, Baseline, Change, Device, FreeMatch, Range, What},
     units,
 };
+
+/// What a free seems to do wrong rests on every record of memory that was taken or given back before.
+pub(super) const UNSEEN_TAKE: Absence = Absence { hooks: TAKES, since_ns: 0 };
 
 /// A free of an allocation or scatter list.
 #[derive(Clone, Copy, Debug)]

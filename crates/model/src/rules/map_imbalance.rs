@@ -4,6 +4,7 @@
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
+    absence::Absence,
     findings::{Findings, Subject},
     rule::Rule,
     scene::{Check, Scene, blank, by_range},
@@ -58,7 +59,12 @@ impl Check for MapImbalance {
             .shown_by(live.iter().take(8).map(|mapping| Some(mapping.at)))
             .in_stack(&step.stack);
         // That the unmap was skipped is told later.
-        findings.suspect(by_range(RULE, address, range), finding);
+        findings.suspect(
+            by_range(RULE, address, range),
+            finding,
+            Absence { hooks: &[Hook::UnmapSg], since_ns: first.at.time_ns },
+            scene.now_ns,
+        );
     }
 
     fn kinds(&self) -> &'static [Kind] {
@@ -102,7 +108,9 @@ impl Check for MapImbalance {
             words::task(event.task.as_ref()),
         );
         // That the map was skipped is told later.
-        findings.suspect(subject, blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack));
+        let finding = blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack);
+        let since_ns = added.map_or(0, |added| added.time_ns);
+        findings.suspect(subject, finding, Absence { hooks: &[Hook::MapSg], since_ns }, scene.now_ns);
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! `docs/rules.md` says for each rule what it means and what to do.
 
+mod absence;
 mod alloc_after_kill;
 mod alloc_on_dead_chunk;
 mod coverage;
@@ -15,6 +16,7 @@ mod drained_after_removal;
 mod finding;
 mod findings;
 mod frees;
+mod incomplete;
 mod judged;
 mod map_imbalance;
 pub mod names;
@@ -27,6 +29,7 @@ mod size_mismatch;
 mod skips;
 mod stalled_drain;
 mod stalled_unbind;
+mod suspects;
 #[cfg(test)]
 mod tests;
 mod unexplained_reference;
@@ -46,8 +49,8 @@ pub use scene::Options;
 pub use verdict::{Answer, Verdict};
 
 use crate::{
-    accounting::HookStatus,
-    event::Event,
+    accounting::{HookStatus, MissedQuality},
+    event::{Event, Loss},
     state::{Device, Model, What},
     stream::assemble::Element,
 };
@@ -75,9 +78,9 @@ pub struct Rules {
 const PASS_NS: u64 = 100_000_000;
 
 impl Rules {
-    /// For a run with these hooks.
+    /// For a run with these hooks, and a kernel that counts the runs of kprobes that it skips, or does not.
     #[must_use]
-    pub fn new(options: Options, hooks: &[HookStatus]) -> Self {
+    pub fn new(options: Options, hooks: &[HookStatus], missed: MissedQuality) -> Self {
         let checks: Vec<Box<dyn Check>> = vec![
             Box::<removed_before_drained::RemovedBeforeDrained>::default(),
             Box::<drained_after_removal::DrainedAfterRemoval>::default(),
@@ -94,6 +97,7 @@ impl Rules {
             Box::<unexplained_reference::UnexplainedReference>::default(),
             Box::<overlapping_ranges::OverlappingRanges>::default(),
             Box::<map_imbalance::MapImbalance>::default(),
+            Box::<incomplete::Incomplete>::default(),
         ];
         let of = |judges: &dyn Fn(&dyn Check) -> bool| -> Vec<usize> {
             let judging = checks.iter().enumerate().filter(|(_, check)| judges(check.as_ref()));
@@ -105,7 +109,7 @@ impl Rules {
             (0..=last).map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, judges)).collect();
         let by_free = [Frees::None, Frees::Unusual, Frees::All]
             .map(|least| of(&|check| check.frees() >= least && least > Frees::None));
-        let coverage = Coverage::new(hooks);
+        let coverage = Coverage::new(hooks, missed);
         let mut findings = Findings::default();
         findings.set_coverage(&coverage);
         Self { by_kind, by_free, checks, findings, coverage, skips: Skips::default(), options, passed_ns: 0 }
@@ -178,17 +182,22 @@ impl Rules {
     /// Judges the element that the model has just taken in; gives the findings that are new or have changed.
     pub fn apply(&mut self, model: &Model, element: &Element) -> Vec<Finding> {
         match element {
-            Element::Loss(loss) => match loss.hook {
-                Some(hook) => {
-                    self.coverage.skip(hook, loss.count(), loss.to_ns);
-                    self.skips.lose(hook, loss, model);
+            Element::Loss(loss) => {
+                self.findings.lose(loss, model.now_ns());
+                match loss.hook {
+                    Some(hook) => {
+                        self.coverage.skip(hook, loss.count(), loss.to_ns);
+                        self.skips.lose(hook, loss, model);
+                    }
+                    None => self.coverage.lose(loss.ring, loss.count(), loss.to_ns),
                 }
-                None => self.coverage.lose(loss.ring, loss.count(), loss.to_ns),
-            },
+            }
             Element::Unknown(_) => {
                 // Of which ring it is does not matter to what it can have been.
+                let now_ns = model.now_ns();
                 for ring in Ring::ALL {
-                    self.coverage.lose(ring, 1, model.now_ns());
+                    self.coverage.lose(ring, 1, now_ns);
+                    self.findings.lose(&Loss::skipped(ring, 1, now_ns, now_ns), now_ns);
                 }
             }
             Element::Event(_) | Element::User(_) => {}
@@ -228,8 +237,7 @@ impl Rules {
                 }
             }
         }
-        let lost_ns = self.coverage.explained_ns();
-        self.findings.settle(scene.now_ns, model.ended(), lost_ns);
+        self.findings.settle(scene.now_ns, model.ended());
         self.findings.take(scene.now_ns, false)
     }
 

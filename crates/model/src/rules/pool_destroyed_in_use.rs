@@ -1,11 +1,14 @@
 //! `pool-destroyed-in-use`: `pci_p2pdma_release` destroys the pool, and `gen_pool_destroy` is a `BUG` if memory is out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use p2p_trace_common::Kind;
+use p2p_trace_common::{Hook, Kind};
 
 use super::{
+    absence::Absence,
+    finding::Finding,
     findings::{Findings, Subject},
+    removed_before_drained::NOTHING_OUT,
     rule::Rule,
     scene::{Check, Scene, blank},
     words,
@@ -13,7 +16,7 @@ use super::{
 use crate::{
     event::{DeviceAddress, Event, Task},
     holders::Holders,
-    state::{At, Baseline, Change, ClosedBy, Device, Range, What},
+    state::{At, Baseline, Device, Range},
     units,
 };
 
@@ -21,11 +24,16 @@ const RULE: Rule = Rule::PoolDestroyedInUse;
 const ADVICE: &str = "The range drained although memory was out: look for a reference that was dropped twice, as by a free of \
                       a part, or a put without a get. Whoever took the memory must not free it any more.";
 
+/// What gives memory back.
+const FREES: &[Hook] = &[Hook::Free, Hook::SglFree, Hook::PageFree];
+
 #[derive(Debug, Default)]
 pub(super) struct PoolDestroyedInUse {
-    /// Releases that were entered with memory out while a removed range had not drained: on a kernel that waits for that in
-    /// here (before 5.2), it can still come back.
-    waiting: HashMap<DeviceAddress, Release>,
+    /// Releases that were entered with memory out and have not returned: each ends in a `BUG` unless that comes back.
+    entered: HashMap<DeviceAddress, Subject>,
+    /// Those that were entered while a removed range had not drained: on a kernel that waits for that in here (before 5.2), it
+    /// can still come back.
+    waiting: HashSet<DeviceAddress>,
 }
 
 /// How a release was entered.
@@ -41,16 +49,6 @@ struct Release {
 }
 
 impl Check for PoolDestroyedInUse {
-    fn change(&mut self, _scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        // What is out when the release returns is closed by that.
-        if let What::Closed(closed) = change.what
-            && closed.by == ClosedBy::PoolGone
-            && let Some(release) = self.waiting.remove(&change.device)
-        {
-            add(change.device, release, findings);
-        }
-    }
-
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::Release, Kind::Released]
     }
@@ -58,7 +56,12 @@ impl Check for PoolDestroyedInUse {
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let address = device.address();
         if event.kind == Kind::Released {
+            // gen_pool_destroy has a BUG for what is out.
             self.waiting.remove(&address);
+            if let Some(subject) = self.entered.remove(&address) {
+                findings.withdraw(subject, NOTHING_OUT, scene.now_ns);
+            }
+            return;
         }
         let Some(at) = scene.at().filter(|_| event.kind == Kind::Release) else {
             return;
@@ -73,40 +76,51 @@ impl Check for PoolDestroyedInUse {
             }
             return;
         }
+        let subject = Subject { rule: RULE, device: address, case: at.time_ns, pid: None };
         let lost = device.attempts().next().map(|attempt| attempt.task);
         let release = Release { at, task: event.task, stack: event.stack.clone(), bytes, held, lost };
         let waits = |range: &Range| range.steps.removed.is_some() && range.steps.drained.is_none();
+        self.entered.insert(address, subject);
         if device.ranges().any(|range| waits(range) && range.steps.release == Some(at)) {
-            self.waiting.insert(address, release);
+            self.waiting.insert(address);
+            return;
+        }
+        // An attempt that is about to fail has its memory for a moment.
+        let is_known = release.held.bytes > 0 || device.preexisting_bytes() > 0 || release.lost.is_some();
+        let absence = if event.taken.is_none() {
+            let since = release.held.named.iter().map(|holder| holder.since_ns).min();
+            Some(Absence { hooks: FREES, since_ns: since.unwrap_or_default() })
         } else {
-            add(address, release, findings);
+            (!is_known).then_some(Absence { hooks: &[Hook::Released], since_ns: at.time_ns })
+        };
+        let finding = found(address, release);
+        match absence {
+            Some(absence) => findings.suspect(subject, finding, absence, at.time_ns),
+            None => findings.happened(subject, at.id, at.time_ns, || finding),
         }
     }
 
     fn open(&self, device: DeviceAddress) -> Option<(Rule, &'static str)> {
-        let is_open = self.waiting.contains_key(&device);
+        let is_open = self.waiting.contains(&device);
         is_open.then_some((RULE, "pci_p2pdma_release was entered with memory out and had not returned"))
     }
 }
 
-fn add(device: DeviceAddress, release: Release, findings: &mut Findings) {
+fn found(device: DeviceAddress, release: Release) -> Finding {
     let Release { at, task, stack, bytes, held, lost } = release;
-    let subject = Subject { rule: RULE, device, case: at.time_ns, pid: None };
-    findings.happened(subject, at.id, at.time_ns, || {
-        let cause = lost.map_or_else(String::new, |task| {
-            format!(
-                "; the cause: {} began to take memory of a range that was gone, and never came back from that \
+    let cause = lost.map_or_else(String::new, |task| {
+        format!(
+            "; the cause: {} began to take memory of a range that was gone, and never came back from that \
                  (alloc-on-dead-chunk)",
-                words::task(Some(&task))
-            )
-        });
-        let message = format!(
-            "pci_p2pdma_release, in {}, destroyed the pool of {device} while {} of it were out; {}{cause}",
-            words::task(task.as_ref()),
-            units::bytes(bytes),
-            words::out(&held, at.time_ns),
-        );
-        let taken = held.named.iter().map(|holder| Some(At { time_ns: holder.since_ns, id: holder.record }));
-        blank(RULE, device, at, message, ADVICE).shown_by(taken.take(8)).held_by(held).in_stack(&stack)
+            words::task(Some(&task))
+        )
     });
+    let message = format!(
+        "pci_p2pdma_release, in {}, destroyed the pool of {device} while {} of it were out; {}{cause}",
+        words::task(task.as_ref()),
+        units::bytes(bytes),
+        words::out(&held, at.time_ns),
+    );
+    let taken = held.named.iter().map(|holder| Some(At { time_ns: holder.since_ns, id: holder.record }));
+    blank(RULE, device, at, message, ADVICE).shown_by(taken.take(8)).held_by(held).in_stack(&stack)
 }

@@ -3,11 +3,16 @@
 //! `memunmap_pages` kills the range's reference, waits until the last user has dropped it
 //! (`dev_pagemap_percpu_release`), and only then lets `arch_remove_memory` take the struct pages away, since Linux 5.2
 //! (50f44ee7248a). Who still has a page after a removal without that wait uses freed memory.
+//!
+//! What the kernel itself counts at the removal decides. Where that is not known, the finding rests on a drain that was not
+//! seen, and is suspected first.
 
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
-    findings::Findings,
+    absence::Absence,
+    finding::Finding,
+    findings::{Findings, Subject},
     rule::Rule,
     scene::{Check, Scene, blank, by_range},
     words,
@@ -16,17 +21,24 @@ use crate::{
     event::{DeviceAddress, Event},
     holders::Holders,
     state::{At, Change, Device, Range, RangeId, Stage, Step},
+    units,
 };
 
 const RULE: Rule = Rule::RemovedBeforeDrained;
 const ADVICE: &str = "Whoever touches this memory from now on uses freed struct pages: stop the holders' I/O, arrange for \
                       a crash dump, and report the kernel with this trace. memunmap_pages must wait for the drain before \
                       arch_remove_memory (since Linux 5.2, commit 50f44ee7248a).";
+/// What gives memory back.
+const FREES: &[Hook] = &[Hook::Free, Hook::SglFree, Hook::PageFree];
 
 #[derive(Debug, Default)]
 pub(super) struct RemovedBeforeDrained {
     /// Removals in the right order of ranges of which memory seems to be out.
     suspects: Vec<Suspect>,
+    /// Removals without a drain before them, until the drain is seen after them.
+    undrained: Vec<(Subject, Finding)>,
+    /// What was found of those, until the release returns.
+    found: Vec<Subject>,
 }
 
 /// The range had drained, and not all that was seen being taken of it was seen coming back. A free can have been missed:
@@ -39,39 +51,119 @@ struct Suspect {
     held: Holders,
 }
 
+/// What the kernel counted of a range as it was removed.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    /// References, where the count was exact.
+    references: Option<u64>,
+    /// Bytes allocated.
+    bytes: Option<u64>,
+}
+
+impl Counted {
+    fn of(event: Option<&Event>) -> Self {
+        let refs = event.and_then(|event| event.refs).filter(|refs| !refs.estimate);
+        let references = refs.and_then(|refs| u64::try_from(refs.count).ok());
+        Self { references, bytes: event.and_then(|event| event.taken) }
+    }
+
+    /// Something was out, whoever had it.
+    const fn is_out(self) -> bool {
+        matches!(self.references, Some(1..)) || matches!(self.bytes, Some(1..))
+    }
+
+    /// `4 references and 16 KiB`.
+    fn words(self) -> String {
+        let references = self.references.filter(|&count| count > 0);
+        let references = references.map(|count| words::counted(count, "reference"));
+        let bytes =
+            self.bytes.filter(|&bytes| bytes > 0).map(|bytes| format!("{} allocated", units::bytes(bytes)));
+        let parts: Vec<_> = references.into_iter().chain(bytes).collect();
+        parts.join(" and ")
+    }
+}
+
 impl Check for RemovedBeforeDrained {
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        if let Some((device, _, range)) = scene.range_step(change, Kind::Drained) {
+            self.drained_late(by_range(RULE, device.address(), range), findings);
+        }
         let Some((device, step, range)) = scene.range_step(change, Kind::Remove) else {
             return;
         };
         let address = device.address();
         let held = Holders::of(device, Some(range.id));
-        if range.steps.drained.is_some() {
+        let counted = Counted::of(scene.event);
+        let subject = by_range(RULE, address, range);
+        if let Some(1..) = counted.references {
+            let order = format!("while the kernel itself counted {}", counted.words());
+            findings
+                .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));
+        } else if range.steps.drained.is_some() || counted.references == Some(0) {
             let sees = |hook: &Hook| scene.coverage.sees(*hook);
-            if held.references > 0 && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {
+            let seems_out = held.references > 0 && counted.bytes != Some(0);
+            if seems_out && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {
                 self.suspects.push(Suspect { device: address, range: range.id, step: step.clone(), held });
             }
         } else if let Some(why) = unseen(scene, device, range) {
             findings.doubt(RULE, address, why);
+        } else if counted.is_out() {
+            let order = format!("before its last reference was seen to be dropped, with {}", counted.words());
+            findings
+                .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));
         } else {
+            let absence = Absence { hooks: &[Hook::Drained], since_ns: killed_ns(range) };
             let order = "before its last reference was seen to be dropped";
-            add(address, step, range, held, order, findings);
+            let finding = found(address, step, range, held, order);
+            self.undrained.push((subject, finding.clone()));
+            findings.suspect(subject, finding, absence, step.at.time_ns);
         }
     }
 
     fn kinds(&self) -> &'static [Kind] {
-        &[Kind::Release]
+        &[Kind::Release, Kind::Released]
     }
 
     fn event(&mut self, _scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
-        if event.kind != Kind::Release {
-            return;
-        }
         let address = device.address();
-        let (of_device, others) = std::mem::take(&mut self.suspects)
-            .into_iter()
-            .partition::<Vec<_>, _>(|suspect| suspect.device == address);
-        self.suspects = others;
+        match event.kind {
+            Kind::Release => self.released(device, event, findings),
+            // gen_pool_destroy has found nothing out of the pool, or it had not returned from that.
+            Kind::Released => {
+                self.undrained.retain(|(subject, _)| subject.device != address);
+                for subject in self.found.extract_if(.., |subject| subject.device == address) {
+                    findings.withdraw(subject, NOTHING_OUT, event.time_ns);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&self, device: DeviceAddress) -> Option<(Rule, &'static str)> {
+        let is_open = self.suspects.iter().any(|suspect| suspect.device == device);
+        is_open.then_some((
+            RULE,
+            "memory seems to be out of a removed range, and the release of the pool was not seen",
+        ))
+    }
+}
+
+/// What the return of `pci_p2pdma_release` shows.
+pub(super) const NOTHING_OUT: &str =
+    "pci_p2pdma_release returned, so that nothing was out of the pool: a free was missed";
+
+impl RemovedBeforeDrained {
+    /// The drain comes after the removal: that proves it, whatever was missed.
+    fn drained_late(&mut self, subject: Subject, findings: &mut Findings) {
+        for (subject, finding) in self.undrained.extract_if(.., |(of, _)| *of == subject) {
+            findings.confirm(subject, finding);
+        }
+    }
+
+    /// `pci_p2pdma_release` is entered, and knows what is out.
+    fn released(&mut self, device: &Device, event: &Event, findings: &mut Findings) {
+        let address = device.address();
+        let of_device: Vec<_> = self.suspects.extract_if(.., |suspect| suspect.device == address).collect();
         if event.taken == Some(0) {
             return;
         }
@@ -83,27 +175,30 @@ impl Check for RemovedBeforeDrained {
             .fold(0, u64::saturating_add);
         let is_known = event.taken.is_some_and(|taken| taken <= left);
         if of_device.is_empty() && event.taken.is_some() && !is_known {
-            findings.doubt(
-                RULE,
-                address,
-                "memory was out when the pool was released, of a range that is not known",
-            );
+            let why = "memory was out when the pool was released, of a range that is not known";
+            findings.doubt(RULE, address, why);
         }
         for suspect in of_device {
             if let Some(range) = device.range(suspect.range) {
                 let order = "after its reference count had reached zero all the same";
-                add(address, &suspect.step, range, suspect.held, order, findings);
+                let since_ns =
+                    suspect.held.named.iter().map(|holder| holder.since_ns).min().unwrap_or_default();
+                let finding = found(address, &suspect.step, range, suspect.held, order);
+                let subject = by_range(RULE, address, range);
+                self.found.push(subject);
+                if event.taken.is_some() {
+                    let step = &suspect.step;
+                    findings.happened(subject, step.at.id, step.at.time_ns, || finding);
+                } else {
+                    findings.suspect(subject, finding, Absence { hooks: FREES, since_ns }, event.time_ns);
+                }
             }
         }
     }
+}
 
-    fn open(&self, device: DeviceAddress) -> Option<(Rule, &'static str)> {
-        let is_open = self.suspects.iter().any(|suspect| suspect.device == device);
-        is_open.then_some((
-            RULE,
-            "memory seems to be out of a removed range, and the release of the pool was not seen",
-        ))
-    }
+fn killed_ns(range: &Range) -> u64 {
+    range.steps.killed.map_or(0, |killed| killed.time_ns)
 }
 
 /// Why the drain can have happened unseen.
@@ -120,30 +215,21 @@ fn unseen(scene: &Scene<'_>, device: &Device, range: &Range) -> Option<&'static 
     drained.then_some("a pull read found a range drained whose drain was not seen")
 }
 
-fn add(
-    device: DeviceAddress,
-    step: &Step,
-    range: &Range,
-    held: Holders,
-    order: &str,
-    findings: &mut Findings,
-) {
-    findings.happened(by_range(RULE, device, range), step.at.id, step.at.time_ns, || {
-        let killed = range.steps.killed.map_or_else(String::new, |killed| {
-            let after = words::between(killed.time_ns, step.at.time_ns);
-            format!(" {after} after memunmap_pages had killed it,")
-        });
-        let message = format!(
-            "arch_remove_memory, in {}, removed the struct pages of {}{killed} {order}; {}",
-            words::task(step.task.as_ref()),
-            words::range(range, device),
-            words::out(&held, step.at.time_ns),
-        );
-        let taken = held.named.first().map(|holder| At { time_ns: holder.since_ns, id: holder.record });
-        blank(RULE, device, step.at, message, ADVICE)
-            .about(range)
-            .shown_by([taken, range.steps.killed, range.steps.drained])
-            .held_by(held)
-            .in_stack(&step.stack)
+fn found(device: DeviceAddress, step: &Step, range: &Range, held: Holders, order: &str) -> Finding {
+    let killed = range.steps.killed.map_or_else(String::new, |killed| {
+        let after = words::between(killed.time_ns, step.at.time_ns);
+        format!(" {after} after memunmap_pages had killed it,")
     });
+    let message = format!(
+        "arch_remove_memory, in {}, removed the struct pages of {}{killed} {order}; {}",
+        words::task(step.task.as_ref()),
+        words::range(range, device),
+        words::out(&held, step.at.time_ns),
+    );
+    let taken = held.named.first().map(|holder| At { time_ns: holder.since_ns, id: holder.record });
+    blank(RULE, device, step.at, message, ADVICE)
+        .about(range)
+        .shown_by([taken, range.steps.killed, range.steps.drained])
+        .held_by(held)
+        .in_stack(&step.stack)
 }

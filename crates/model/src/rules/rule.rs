@@ -110,7 +110,7 @@ const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'stati
 /// What takes allocations and gives them back.
 const ALLOCATIONS: &[Hook] = &[Alloc, Free, SglAlloc, SglFree];
 /// What takes any memory and gives it back.
-const TAKES: &[Hook] = &[Alloc, Free, SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree];
+pub(super) const TAKES: &[Hook] = &[Alloc, Free, SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree];
 /// The removal, and what is a use but takes and gives back nothing: that it is done while a range is removed is looked at by the rule.
 const USES: &[Hook] = &[
     Remove,

@@ -185,6 +185,7 @@ pub(super) fn blank(
         holders: Vec::new(),
         holders_left_out: 0,
         stack: Vec::new(),
+        withdrawn: None,
     }
 }
 

@@ -4,7 +4,7 @@ use p2p_trace_common::Kind;
 
 use super::{
     findings::Findings,
-    frees::Free,
+    frees::{Free, UNSEEN_TAKE},
     rule::Rule,
     scene::{Check, Frees, Scene, blank},
     words,
@@ -77,6 +77,6 @@ impl Check for SizeMismatch {
             .in_stack(&free.event.stack);
         finding.holders.push(holder);
         // That somebody else's allocation was skipped is told later.
-        findings.suspect(free.subject(RULE), finding);
+        findings.suspect(free.subject(RULE), finding, UNSEEN_TAKE, scene.now_ns);
     }
 }

@@ -7,7 +7,7 @@ use p2p_trace_common::{Hook, Ring};
 
 use super::{
     findings::Findings,
-    frees::unknown,
+    frees::{UNSEEN_TAKE, unknown},
     rule::Rule,
     scene::{Check, Scene, blank, by_range},
     words,
@@ -55,7 +55,7 @@ impl Check for UnexplainedReference {
             let readings = self.seen.entry(key).or_default();
             *readings = readings.saturating_add(1);
             if *readings >= READINGS {
-                add(device, range, accounted.at, accounted.residual, least, findings);
+                add(device, range, accounted.at, accounted.residual, least, scene.now_ns, findings);
             }
         }
     }
@@ -80,9 +80,17 @@ fn lost(scene: &Scene<'_>) -> Option<&'static str> {
     (scene.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost")
 }
 
-fn add(device: &Device, range: &Range, at: At, residual: u64, least: u64, findings: &mut Findings) {
+fn add(
+    device: &Device,
+    range: &Range,
+    at: At,
+    residual: u64,
+    least: u64,
+    now_ns: u64,
+    findings: &mut Findings,
+) {
     let address = device.address();
-    findings.begin(by_range(RULE, address, range), || {
+    findings.suspect_lasting(by_range(RULE, address, range), UNSEEN_TAKE, now_ns, || {
         let held = Holders::of(device, Some(range.id));
         let known = words::counted(held.references, "reference");
         let message = format!(

@@ -5,7 +5,7 @@ use p2p_trace_common::{Hook, Ring};
 
 use super::{
     findings::{Findings, Subject},
-    frees::{Free, unknown},
+    frees::{Free, UNSEEN_TAKE, unknown},
     rule::Rule,
     scene::{Check, Frees, Scene, blank},
     words,
@@ -54,7 +54,7 @@ fn free(scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
         free.what(),
     );
     let finding = blank(RULE, address, free.at, message, ADVICE).in_stack(&free.event.stack);
-    findings.suspect(free.subject(RULE), finding);
+    findings.suspect(free.subject(RULE), finding, UNSEEN_TAKE, scene.now_ns);
 }
 
 fn pages(scene: &Scene<'_>, change: &Change, unmatched: u32, unplaced: bool, findings: &mut Findings) {
@@ -86,5 +86,5 @@ fn pages(scene: &Scene<'_>, change: &Change, unmatched: u32, unplaced: bool, fin
         change.device,
     );
     let finding = blank(RULE, change.device, at, message, ADVICE).in_stack(&event.stack);
-    findings.suspect(subject, finding);
+    findings.suspect(subject, finding, UNSEEN_TAKE, scene.now_ns);
 }

@@ -10,7 +10,7 @@ use super::simulate::{
     play::{self, Act, interleave},
 };
 use crate::{
-    accounting::{HookState, HookStatus},
+    accounting::{HookState, HookStatus, MissedQuality},
     event::{DeviceAddress, user},
     rules::{Answer, Finding, Options, Rule, Rules, Verdict},
     state::Model,
@@ -26,10 +26,15 @@ pub struct Run {
 }
 
 impl Run {
+    /// Every skipped run is counted.
     pub fn new(options: Options, hooks: &[HookStatus]) -> Self {
+        Self::of(options, hooks, MissedQuality::Counted)
+    }
+
+    pub fn of(options: Options, hooks: &[HookStatus], missed: MissedQuality) -> Self {
         let mut model = Model::new();
         model.set_armed(hooks);
-        Self { model, rules: Rules::new(options, hooks), told: Vec::new() }
+        Self { model, rules: Rules::new(options, hooks, missed), told: Vec::new() }
     }
 
     pub fn feed(&mut self, elements: &[Element]) {
@@ -54,9 +59,14 @@ impl Run {
         self.verdict(rule, device).answer
     }
 
+    /// What was found and not withdrawn.
+    pub fn standing(&self) -> impl Iterator<Item = &Finding> {
+        self.rules.findings().iter().filter(|finding| finding.withdrawn.is_none())
+    }
+
     /// The rules that are violated, of any device.
     pub fn violated(&self) -> BTreeSet<Rule> {
-        self.rules.findings().iter().map(|finding| finding.rule).collect()
+        self.standing().map(|finding| finding.rule).collect()
     }
 
     /// The one finding of a rule.

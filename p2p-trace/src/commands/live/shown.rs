@@ -1,5 +1,7 @@
 //! What `live` does with the stream: it shows it, answers questions from it, and notices when it has seen enough.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use p2p_trace_model::{
     accounting::Status,
@@ -23,31 +25,37 @@ pub(in crate::commands) struct Shown<'a> {
     status: Status,
     answering: Option<Box<dyn Answer>>,
     stop: &'a Stop,
-    worst: Option<Severity>,
+    /// Findings that were not withdrawn.
+    standing: BTreeMap<u32, Severity>,
     omitted: u64,
     /// Once the run has come to its end.
     verdicts: Option<Vec<Verdict>>,
 }
 
 impl<'a> Shown<'a> {
-    pub(in crate::commands) const fn new(
+    pub(in crate::commands) fn new(
         printer: Printer<'a>,
         plan: &'a Plan,
         status: Status,
         answering: Option<Box<dyn Answer>>,
         stop: &'a Stop,
     ) -> Self {
-        Self { printer, plan, status, answering, stop, worst: None, omitted: 0, verdicts: None }
+        Self { printer, plan, status, answering, stop, standing: BTreeMap::new(), omitted: 0, verdicts: None }
     }
 
     /// How the program ends.
     pub(in crate::commands) fn exit(&self) -> Exit {
         let judging: Judging = self.plan.judging;
-        judging.exit(self.worst, self.omitted, self.verdicts.as_deref())
+        judging.exit(self.standing.values().max().copied(), self.omitted, self.verdicts.as_deref())
     }
 
     fn findings(&mut self, findings: &[Finding], told_ns: u64) -> Result<()> {
-        self.worst = findings.iter().map(|finding| finding.severity).chain(self.worst).max();
+        for finding in findings {
+            match finding.withdrawn {
+                Some(_) => self.standing.remove(&finding.number),
+                None => self.standing.insert(finding.number, finding.severity),
+            };
+        }
         self.printer.findings(findings, told_ns)?;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use p2p_trace_dump::End;
 use p2p_trace_model::rules::{
-    Answer,
+    Answer, Finding,
     names::{self, AnswerName},
 };
 use schemars::JsonSchema;
@@ -71,6 +71,9 @@ pub struct CheckReport {
     pub damage: Vec<String>,
     /// Findings, oldest first.
     pub findings: Vec<FindingLine>,
+    /// Findings that turned out to be none, for a reason that came to light later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withdrawn: Vec<FindingLine>,
     /// Findings beyond those that are kept, which are only counted.
     pub findings_left_out: u64,
     /// What each rule came to for each device.
@@ -97,6 +100,8 @@ pub(crate) fn json(outcome: &Outcome, context: &Context<'_>) -> Result<String> {
 pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
     let header = &outcome.header;
     let status = &header.status;
+    let lines =
+        |findings: &[Finding]| findings.iter().map(|finding| FindingLine::new(finding, context)).collect();
     CheckReport {
         format: FORMAT,
         files: outcome.files.clone(),
@@ -113,7 +118,8 @@ pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
         events: outcome.closing.outcome.events,
         lost: outcome.closing.outcome.lost,
         damage: outcome.damage.clone(),
-        findings: outcome.findings.iter().map(|finding| FindingLine::new(finding, context)).collect(),
+        findings: lines(&outcome.findings),
+        withdrawn: lines(&outcome.withdrawn),
         findings_left_out: outcome.closing.omitted,
         verdicts: outcome.closing.verdicts.iter().map(VerdictLine::from).collect(),
     }

@@ -52,6 +52,9 @@ fn write(text: &mut String, outcome: &Outcome, context: &Context<'_>, style: Sty
         let told_ns = finding.end_ns.unwrap_or(closing.ended_ns);
         text.push_str(&text::finding(finding, told_ns, context, options));
     }
+    for finding in &outcome.withdrawn {
+        text.push_str(&text::changed(finding, closing.ended_ns, context, options));
+    }
     if closing.omitted > 0 {
         writeln!(text, "  {} more findings are only counted", closing.omitted)?;
     }

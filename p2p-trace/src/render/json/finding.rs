@@ -16,8 +16,8 @@ use serde_with_macros::skip_serializing_none;
 use super::event::FrameLine;
 use crate::render::Context;
 
-/// A violation of a rule. A later line with the same number is a newer version of the same finding: it has ended, or has
-/// happened again.
+/// A violation of a rule. A later line with the same number is a newer version of the same finding: it has ended, has
+/// happened again, or is withdrawn.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FindingLine {
@@ -27,7 +27,7 @@ pub struct FindingLine {
     #[serde(with = "names::rule")]
     #[schemars(with = "String")]
     pub rule: Rule,
-    /// Always `violated`. One that has ended stays it.
+    /// `violated`, also of one that has ended; `inconclusive` of one that is withdrawn.
     #[serde(with = "names::answer")]
     #[schemars(with = "AnswerName")]
     pub verdict: Answer,
@@ -59,6 +59,8 @@ pub struct FindingLine {
     pub message: String,
     /// What to do next.
     pub advice: String,
+    /// Why it is withdrawn: what came to light later explains what was seen.
+    pub withdrawn: Option<String>,
     /// The records that show it, in order.
     pub evidence: Vec<RecordId>,
     /// Who took what was out, the largest first. Who used it is another question.
@@ -108,7 +110,7 @@ impl FindingLine {
         Self {
             number: finding.number,
             rule: finding.rule,
-            verdict: Answer::Violated,
+            verdict: if finding.withdrawn.is_some() { Answer::Inconclusive } else { Answer::Violated },
             severity: finding.severity,
             device: Bdf(finding.device),
             pgmap: finding.pgmap.map(Hex),
@@ -122,6 +124,7 @@ impl FindingLine {
             occurrences: finding.occurrences,
             message: finding.message.clone(),
             advice: finding.advice.to_owned(),
+            withdrawn: finding.withdrawn.clone(),
             evidence: finding.evidence.iter().copied().map(RecordId).collect(),
             holders: holders.map(|holder| HolderLine::new(holder, context)).collect(),
             holders_left_out: finding.holders_left_out,

@@ -211,6 +211,13 @@ pub(super) fn message(finding: &FindingLine) -> String {
     message
 }
 
+/// What is said of a finding that turned out to be none.
+pub(super) fn withdrawn(finding: &FindingLine) -> String {
+    let FindingLine { number, rule, device, .. } = finding;
+    let why = finding.withdrawn.as_deref().unwrap_or("what came to light later explains it");
+    format!("Finding {number}, {} of {}, is withdrawn: {why}.", rule.name(), device.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,7 +63,8 @@ pub(super) fn story(elements: &[Element]) -> Story {
 pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story {
     let header = header();
     let mut model = Model::new();
-    let mut rules = Rules::new(rules::Options::default(), &header.status.hooks);
+    let mut rules =
+        Rules::new(rules::Options::default(), &header.status.hooks, header.status.accounting.missed);
     let mut collector = Collector::default();
     let mut findings = BTreeMap::new();
     let mut lost = 0;
@@ -114,6 +115,10 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
     let context = context(symbols);
     let answers: Vec<_> = closing.verdicts.iter().map(|verdict| verdict.answer).collect();
     let worst = [Answer::Violated, Answer::Inconclusive];
+    let lines = |is_withdrawn| {
+        let of = findings.values().filter(|finding| finding.withdrawn.is_some() == is_withdrawn);
+        of.map(|finding| FindingLine::new(finding, &context)).collect()
+    };
     let check = CheckReport {
         format: 1,
         files: vec!["trace.p2pt".to_owned()],
@@ -130,7 +135,8 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         events: closing.outcome.events,
         lost,
         damage: Vec::new(),
-        findings: findings.values().map(|finding| FindingLine::new(finding, &context)).collect(),
+        findings: lines(false),
+        withdrawn: lines(true),
         findings_left_out: closing.omitted,
         verdicts: closing.verdicts.iter().map(VerdictLine::from).collect(),
     };

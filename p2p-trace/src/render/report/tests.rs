@@ -1,12 +1,14 @@
 //! Streams in, reports out.
 
+use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{
     event::NoSymbols,
-    rules::Answer,
+    rules::{Answer, Rule},
     testing::simulate::{Fault, Kernel, Order, play},
 };
 
 use super::{
+    html::html,
     markdown,
     samples::{by_tasks_named, context, fault, hang, story},
 };
@@ -54,6 +56,25 @@ fn every_fault_has_a_report_that_begins_with_it() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_withdrawn_counts_no_more_and_is_said() {
+    let mut kernel = fault(Fault::Unwaited);
+    // The release returns: nothing was out of the pool.
+    kernel.event(0, Kind::Released, Hook::Released, 11, |_| {});
+    let story = story(&kernel.elements);
+    let withdrawn: Vec<_> = story.check.withdrawn.iter().map(|finding| finding.rule).collect();
+    assert_eq!(withdrawn, [Rule::PoolDestroyedInUse]);
+    assert!(story.check.findings.iter().all(|finding| finding.rule != Rule::PoolDestroyedInUse));
+    let says = |text: &str| {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        text.contains("pool-destroyed-in-use of 0000:01:00.0, is withdrawn: pci_p2pdma_release returned")
+    };
+    let context = context(&NoSymbols);
+    let (markdown, html) = (markdown(&story, &context), html(&[(&story, &context)]));
+    assert!(says(&markdown.replace('\\', "")), "{markdown}");
+    assert!(says(&html), "{html}");
 }
 
 #[test]

@@ -30,9 +30,10 @@ pub(crate) fn finding(finding: &Finding, told_ns: u64, context: &Context<'_>, op
     out.text
 }
 
-/// The line of a finding that was shown before: it has ended, or has happened again.
+/// The line of a finding that was shown before: it has ended, has happened again, or is withdrawn.
 pub(crate) fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, options: Options) -> String {
-    let what = times(finding).or_else(|| end(finding)).unwrap_or_else(|| "goes on".to_owned());
+    let what = withdrawn(finding).or_else(|| times(finding)).or_else(|| end(finding));
+    let what = what.unwrap_or_else(|| "goes on".to_owned());
     let action = format!("finding {}", finding.number);
     let line = format!("{} of {} {what}", finding.rule.name(), finding.device);
     format!(
@@ -41,6 +42,11 @@ pub(crate) fn changed(finding: &Finding, told_ns: u64, context: &Context<'_>, op
         finding.device.to_string(),
         options.style.warning(&format!("{action:ACTION$}")),
     )
+}
+
+/// It was none.
+fn withdrawn(finding: &Finding) -> Option<String> {
+    finding.withdrawn.as_ref().map(|why| format!("is withdrawn: {why}"))
 }
 
 /// It has happened again.

@@ -8,7 +8,7 @@ use p2p_trace_model::{
         decode::decode,
         user::{self, Writer},
     },
-    rules::Verdict,
+    rules::{Finding, Verdict},
     testing::status as samples,
 };
 
@@ -160,6 +160,18 @@ fn a_stall_that_is_told_when_it_has_ended_says_so() {
     assert!(text.contains(" ended after 7.3 s\n"), "{text}");
     let text = finding(&found::late_use(), 12_345_678_900, &context, Options::default());
     assert!(!text.contains("ended"), "{text}");
+}
+
+#[test]
+fn one_that_is_withdrawn_says_why() {
+    let context = Context::new(samples::CLOCK, &samples::status(), &Named);
+    let finding =
+        Finding { withdrawn: Some("a run of drained was skipped".to_owned()), ..found::ended_stall() };
+    let text = changed(&finding, 12_345_678_900, &context, Options::default());
+    assert!(
+        text.ends_with("stalled-drain of 0000:03:00.0 is withdrawn: a run of drained was skipped\n"),
+        "{text}"
+    );
 }
 
 #[test]

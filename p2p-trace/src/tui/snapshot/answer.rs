@@ -116,10 +116,15 @@ fn unsure(judged: &Judged<'_>) -> Option<(String, String)> {
     Some((reason.map_or("no reason known", String::as_str).to_owned(), of))
 }
 
+/// Those that were not withdrawn.
+fn standing(findings: &[Arc<Finding>]) -> impl Iterator<Item = &Finding> {
+    findings.iter().map(Arc::as_ref).filter(|finding| finding.withdrawn.is_none())
+}
+
 /// What goes on comes before what is over, then the gravest, then the latest.
 fn worst(findings: &[Arc<Finding>]) -> Option<&Finding> {
-    let rank = |finding: &&Arc<Finding>| (finding.severity, !finding.is_closed(), finding.number);
-    findings.iter().max_by_key(rank).map(Arc::as_ref)
+    let rank = |finding: &&Finding| (finding.severity, !finding.is_closed(), finding.number);
+    standing(findings).max_by_key(rank)
 }
 
 fn violated(judged: &Judged<'_>) -> Option<String> {
@@ -133,7 +138,7 @@ fn violated(judged: &Judged<'_>) -> Option<String> {
         let (name, severity, device) = (spec.name, spec.severity.name(), first.device);
         return Some(format!("{name} ({severity}) of {device}, before what is recorded{more}"));
     };
-    Some(found(worst, judged.findings.len(), judged.now_ns))
+    Some(found(worst, standing(judged.findings).count(), judged.now_ns))
 }
 
 fn more(count: usize) -> String {

@@ -85,6 +85,7 @@ const fn paint(severity: Severity, theme: Theme) -> Style {
 fn state(app: &App, finding: &Finding) -> String {
     let lasted = |end_ns: u64| duration(end_ns.saturating_sub(finding.start_ns));
     match finding.end_ns {
+        _ if finding.withdrawn.is_some() => "withdrawn".to_owned(),
         None => format!("for {}", lasted(app.snapshot.now_ns)),
         Some(_) if finding.occurrences > 1 => format!("{} times", finding.occurrences),
         Some(end_ns) if end_ns > finding.start_ns => format!("ended, {}", lasted(end_ns)),
@@ -124,6 +125,9 @@ fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
         }
     };
     labelled("what", &finding.message, paint(finding.severity, theme));
+    if let Some(why) = &finding.withdrawn {
+        labelled("withdrawn", why, theme.strong());
+    }
     for holder in finding.holders.iter().take(4) {
         labelled("taken by", &taken(app, holder), theme.strong());
     }

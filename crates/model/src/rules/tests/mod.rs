@@ -1,6 +1,7 @@
 //! The rules against the simulated kernel.
 
 mod blind;
+mod cases;
 mod coverage;
 mod documented;
 mod faults;

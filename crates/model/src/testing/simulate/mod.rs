@@ -74,6 +74,7 @@ struct SimRange {
     pgmap: u64,
     physical: Range,
     killed: bool,
+    drained: bool,
     freed: bool,
     /// References that no allocation explains.
     stray: u64,
@@ -122,6 +123,8 @@ pub struct Kernel {
     armed: Option<bool>,
     /// `pci_free_p2pmem` is not inlined into `pci_p2pmem_free_sgl`.
     pub nested_frees: bool,
+    /// The kernel's own counts can be read as a range is removed.
+    pub counts_at_removal: bool,
 }
 
 /// A task of this number.
@@ -152,6 +155,7 @@ impl Kernel {
             writer: 0,
             armed: None,
             nested_frees: false,
+            counts_at_removal: true,
         }
     }
 
@@ -289,7 +293,7 @@ impl Kernel {
             event.bar = Some(number as u16);
             event.ret = Some(0);
         });
-        let range = SimRange { pgmap, physical, killed: false, freed: false, stray: 0 };
+        let range = SimRange { pgmap, physical, killed: false, drained: false, freed: false, stray: 0 };
         self.devices[device].ranges.insert(0, range);
     }
 }

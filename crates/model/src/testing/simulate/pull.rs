@@ -2,10 +2,20 @@
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{Kernel, STEP_NS, task};
+use super::{Kernel, STEP_NS, SimRange, task};
 use crate::event::{Refs, State, decode::PAGE_SIZE, user};
 
 impl Kernel {
+    /// The references to a range, and the bytes that are allocated in it.
+    pub(super) fn counted(&self, device: usize, range: &SimRange) -> (i64, u64) {
+        let inside: Vec<_> = self.out(device).filter(|(_, out)| range.contains(out.pages[0])).collect();
+        let pages: u64 = inside.iter().map(|(_, out)| out.pages.len() as u64).sum();
+        let references = inside.iter().map(|(_, out)| {
+            if out.kind == Kind::Mmap { out.pages.len() as i64 } else { i64::from(!out.partial) }
+        });
+        (references.sum::<i64>() + range.stray as i64, pages * PAGE_SIZE)
+    }
+
     /// A pull read: the ranges, the device, what is taken, and its end.
     pub fn pull(&mut self, device: usize, complete: bool) {
         self.flush();
@@ -13,15 +23,10 @@ impl Kernel {
         let address = self.devices[device].address;
         let taken = self.pages(device);
         for (chunk, range) in self.devices[device].ranges.clone().into_iter().enumerate() {
-            let inside: Vec<_> = self.out(device).filter(|(_, out)| range.contains(out.pages[0])).collect();
-            let pages: u64 = inside.iter().map(|(_, out)| out.pages.len() as u64).sum();
-            let count = inside.iter().map(|(_, out)| {
-                if out.kind == Kind::Mmap { out.pages.len() as i64 } else { i64::from(!out.partial) }
-            });
-            let count = count.sum::<i64>() + range.stray as i64;
+            let (count, bytes) = self.counted(device, &range);
             self.event(device, Kind::RangeState, Hook::Pull, 1, |event| {
                 event.addr = Some(range.base());
-                event.taken = Some(pages * PAGE_SIZE);
+                event.taken = Some(bytes);
                 event.count = Some((range.physical.size() / PAGE_SIZE) as u32);
                 event.state = Some(State {
                     chunk: chunk as u8,

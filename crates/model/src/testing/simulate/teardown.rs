@@ -159,16 +159,25 @@ impl Kernel {
         self.flush();
         let physical = self.range(device, pgmap).physical;
         let is_watched = self.armed == Some(true);
+        let removal = (kind == Kind::Remove && self.counts_at_removal)
+            .then(|| self.counted(device, self.range(device, pgmap)));
+        // Before the drain a count of zero is that of a reference whose per-CPU parts are being added up.
+        let is_drained = self.range(device, pgmap).drained;
+        let references = removal
+            .filter(|&(count, _)| is_drained || count > 0)
+            .map(|(count, _)| Refs { count, estimate: false });
         self.event(device, kind, hook_of(kind), pid, |event| {
             event.pgmap = Some(pgmap);
             event.range = (kind != Kind::UnmapMappings).then_some(physical);
             event.count = (kind == Kind::Kill).then_some(1);
-            event.refs = (kind == Kind::Drained).then_some(ZERO);
+            event.refs = (kind == Kind::Drained).then_some(ZERO).or(references);
+            event.taken = removal.map(|(_, bytes)| bytes);
             event.flag = (kind == Kind::Remove).then_some(is_watched);
         });
         let range = self.range_mut(device, pgmap);
         match kind {
             Kind::Kill => range.killed = true,
+            Kind::Drained => range.drained = true,
             Kind::Unmapped => range.freed = true,
             _ => {}
         }

@@ -18,19 +18,20 @@ const MAX_FRAMES: usize = 32;
 impl Page<'_> {
     pub(super) fn findings(&self) -> Markup {
         let findings = &self.story.check.findings;
+        let withdrawn =
+            self.story.check.withdrawn.iter().map(|finding| plain("p", &phrase::withdrawn(finding)));
         if findings.is_empty() {
-            return plain("p", "None.");
+            return Markup::all(std::iter::once(plain("p", "None.")).chain(withdrawn));
         }
         let mut shown: Vec<_> = findings.iter().collect();
         shown.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.number));
         let more = shown.len().saturating_sub(MAX_FINDINGS) as u64 + self.story.check.findings_left_out;
         shown.truncate(MAX_FINDINGS);
         shown.sort_by_key(|finding| finding.number);
-        let mut parts: Vec<_> = shown.into_iter().map(|finding| self.finding(finding)).collect();
-        if more > 0 {
-            parts.push(plain("p", &format!("\u{2026} and {}.", phrase::counted(more, "more finding"))));
-        }
-        Markup::all(parts)
+        let parts = shown.into_iter().map(|finding| self.finding(finding));
+        let more = (more > 0)
+            .then(|| plain("p", &format!("\u{2026} and {}.", phrase::counted(more, "more finding"))));
+        Markup::all(parts.chain(more).chain(withdrawn))
     }
 
     fn finding(&self, finding: &FindingLine) -> Markup {

@@ -166,6 +166,10 @@ impl Page<'_> {
             self.text.push('\n');
             self.prose(&format!("... and {} more.", phrase::counted(more, "finding")));
         }
+        for finding in &self.story.check.withdrawn {
+            self.text.push('\n');
+            self.prose(&phrase::withdrawn(finding));
+        }
     }
 
     fn finding(&mut self, finding: &FindingLine) {

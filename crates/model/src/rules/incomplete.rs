@@ -1,0 +1,66 @@
+//! A range that came to its end without a step that has to be there: its record is missing, told or not. The rules that it would
+//! have decided are in doubt, whatever the reason: the trace began too late, the kernel skipped a run and does not count
+//! those, its table of notes was full.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{
+    findings::Findings,
+    rule::Rule,
+    scene::{Check, Scene},
+    words,
+};
+use crate::{
+    event::Event,
+    state::{Change, Device, Range, Steps, What},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct Incomplete;
+
+impl Check for Incomplete {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        let What::RangeEndedUnseen(id) = change.what else {
+            return;
+        };
+        if let Some((device, range)) =
+            scene.device(change).and_then(|device| Some((device, device.range(id)?)))
+        {
+            doubt(scene, device, range, findings);
+        }
+    }
+
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Released]
+    }
+
+    fn event(&mut self, scene: &Scene<'_>, device: &Device, _event: &Event, findings: &mut Findings) {
+        let released = scene.at();
+        for range in device.ranges().filter(|range| range.steps.released == released) {
+            doubt(scene, device, range, findings);
+        }
+    }
+}
+
+fn doubt(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Findings) {
+    if range.refused {
+        return;
+    }
+    let Steps { killed, drained, removed, unmapped, .. } = range.steps;
+    let all =
+        [(Hook::Kill, killed), (Hook::Drained, drained), (Hook::Remove, removed), (Hook::Unmapped, unmapped)];
+    let missing = all.into_iter().filter(|&(hook, step)| step.is_none() && scene.coverage.sees(hook));
+    for (hook, _) in missing {
+        let name = words::range(range, device.address());
+        let why = match killed {
+            None => format!(
+                "the {} of {name} was not seen: the trace began later, or missed its kill",
+                hook.name()
+            ),
+            Some(_) => format!("the {} of {name} was not seen", hook.name()),
+        };
+        for rule in Rule::hidden_by(hook) {
+            findings.doubt(rule, device.address(), why.clone());
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The trace begins in the middle of a teardown, or does not see its kill: then the kernel side writes neither the removal nor the
+//! end of `memunmap_pages`.
+
+use p2p_trace_common::Kind;
+
+use super::{begin_at, places, without_notes};
+use crate::{
+    rules::{Answer, Rule},
+    testing::{
+        judging::judge,
+        simulate::{Kernel, Order, play},
+    },
+};
+
+/// What a removal decides.
+const BY_REMOVAL: [Rule; 3] = [Rule::RemovedBeforeDrained, Rule::DrainedAfterRemoval, Rule::UseAfterRemoval];
+
+/// Bound, and something is held.
+fn held() -> Kernel {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.alloc(0, 10, 4);
+    kernel
+}
+
+/// Nothing is found, and nothing that the removal decides is said to hold.
+fn assert_open(kernel: &Kernel, why: &str) {
+    let run = judge(&kernel.elements);
+    assert!(run.violated().is_empty(), "{:?}", run.violated());
+    for rule in BY_REMOVAL {
+        let verdict = run.verdict(rule, kernel.address(0));
+        assert_eq!(verdict.answer, Answer::Inconclusive, "{}", rule.name());
+        assert!(verdict.reasons.iter().any(|reason| reason.contains(why)), "{:?}", verdict.reasons);
+    }
+}
+
+/// Begins the trace where the teardown has come to.
+fn watch_from_here(kernel: &mut Kernel) {
+    let place = kernel.elements.len();
+    kernel.pull(0, true);
+    kernel.idle(1_000_000_000);
+    kernel.pull(0, true);
+    while kernel.advance(0) {}
+    begin_at(kernel, place);
+    without_notes(kernel);
+}
+
+#[test]
+fn a_hang_of_the_right_order_is_not_judged_by_what_came_before() {
+    let mut kernel = held();
+    kernel.begin(0, 11, Order::Right);
+    while !kernel.is_waiting(0) {
+        kernel.advance(0);
+    }
+    watch_from_here(&mut kernel);
+    assert_open(&kernel, "the remove of range 0x80000000-0x8000ffff (64 KiB) of 0000:01:00.0 was not seen");
+}
+
+#[test]
+fn the_order_of_2018_is_not_acquitted_from_the_middle() {
+    let mut kernel = held();
+    kernel.begin(0, 11, Order::RemovedFirst);
+    kernel.advance_to(0, Kind::Remove);
+    watch_from_here(&mut kernel);
+    assert_open(&kernel, "the remove of range 0x80000000-0x8000ffff (64 KiB) of 0000:01:00.0 was not seen");
+}
+
+#[test]
+fn a_kill_that_was_missed_and_not_counted_acquits_nothing() {
+    for order in [Order::Right, Order::RemovedFirst] {
+        let mut kernel = play::watched();
+        kernel.bind(0, 5, &[16]);
+        kernel.pull(0, true);
+        kernel.alloc(0, 10, 4);
+        kernel.tear_down(0, 11, order);
+        without_notes(&mut kernel);
+        let kill = places(&kernel, Kind::Kill)[0];
+        kernel.elements.remove(kill);
+        assert_open(&kernel, "was not seen: the trace began later, or missed its kill");
+    }
+}
