@@ -1,6 +1,7 @@
 //! What the running kernel has of the hook table. Pure: symbols and BTF in, a plan out.
 
 use p2p_trace_common::Hook;
+use p2p_trace_model::event::Companions;
 
 use super::layout::{Arguments, arguments};
 use crate::hook_table::{Need, Row, TABLE};
@@ -55,22 +56,11 @@ impl Plan {
     }
 }
 
-/// Hooks that another one needs to say what it says.
-const COMPANIONS: &[(Hook, &[Hook])] = &[
-    (Hook::Mmap, &[Hook::MmapEnter, Hook::InsertPage]),
-    (Hook::Remove, &[Hook::Kill, Hook::Unmapped]),
-    (Hook::Unmapped, &[Hook::Kill]),
-    (Hook::Unbound, &[Hook::Unbind]),
-    (Hook::DriverRemoved, &[Hook::DriverRemove]),
-    (Hook::DevresReleased, &[Hook::DevresRelease]),
-];
-
 fn is_wanted(row: &Row, only: &[Hook]) -> bool {
     if only.is_empty() {
         return row.need != Need::OnRequest;
     }
-    let needs = |(hook, companions): &(Hook, &[Hook])| only.contains(hook) && companions.contains(&row.hook);
-    only.contains(&row.hook) || COMPANIONS.iter().any(needs)
+    only.contains(&row.hook) || Companions::is_needed(row.hook, only)
 }
 
 fn find(row: &'static Row, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unavailable> {

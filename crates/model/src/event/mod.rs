@@ -1,6 +1,7 @@
 //! What happened, typed: records decoded, with every field that was not observed absent.
 
 mod address;
+mod companions;
 pub mod decode;
 #[cfg(test)]
 mod documented;
@@ -18,6 +19,7 @@ use std::fmt;
 use p2p_trace_common::{Hook, Kind, Ring, record::COMM_LEN, state};
 
 pub use address::{AddressError, DeviceAddress};
+pub use companions::Companions;
 pub use loss::{Loss, Reason};
 pub use skips::{Doubtful, SkipRow};
 pub use symbolize::{Names, NoSymbols, Symbolize, is_return_trampoline};

@@ -5,14 +5,26 @@ use p2p_trace_common::{Hook, hook::HOOKS};
 
 use crate::event::{Loss, SkipRow};
 
-/// No record of these hooks was seen since a time. One would explain what seems to be wrong.
+/// No record of these hooks was seen since a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Absence {
-    pub(super) hooks: &'static [Hook],
-    pub(super) since_ns: u64,
+    hooks: &'static [Hook],
+    since_ns: u64,
+    /// One missing record would explain what seems to be wrong; else it would take several.
+    is_one_enough: bool,
 }
 
 impl Absence {
+    /// One missing record of any of these hooks explains it all.
+    pub(super) const fn of_one(hooks: &'static [Hook], since_ns: u64) -> Self {
+        Self { hooks, since_ns, is_one_enough: true }
+    }
+
+    /// Missing records of several of these hooks explain it, and no single one.
+    pub(super) const fn of_several(hooks: &'static [Hook], since_ns: u64) -> Self {
+        Self { hooks, since_ns, is_one_enough: false }
+    }
+
     /// A loss can have cost such a record, of something that was found at `found_ns`.
     pub(super) fn is_covered(self, loss: &Loss, found_ns: u64) -> bool {
         let in_time = loss.to_ns >= self.since_ns && loss.from_ns <= found_ns;
@@ -57,7 +69,7 @@ impl Missed {
     /// Why what was found now and rests on an absence cannot be believed.
     pub(super) fn explains(&self, absence: Absence) -> Option<String> {
         let uncounted = absence.hooks.iter().find(|&&hook| self.uncounted[hook as usize]);
-        if let Some(hook) = uncounted {
+        if let Some(hook) = uncounted.filter(|_| absence.is_one_enough) {
             return Some(format!(
                 "this kernel does not count the runs of {} that it skips, one of which would explain what seems to violate it",
                 hook.name()

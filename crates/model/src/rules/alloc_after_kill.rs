@@ -31,8 +31,13 @@ impl Check for AllocAfterKill {
         let has_drained = scene.range_step(change, Kind::Drained).is_some();
         let in_doubt = match change.what {
             What::Uncertain => {
-                device.uncertain().hot.is_some()
-                    && device.ranges().any(|range| drained(range).is_some() && !is_over(range))
+                // It can be told when the range is long over.
+                let over =
+                    |range: &Range| range.steps.release.or(range.steps.released).or(range.ended_unseen);
+                let hot = device.uncertain().hot;
+                hot.is_some_and(|lost| {
+                    device.ranges().any(|range| lost.overlaps(drained(range), over(range)))
+                })
             }
             What::Step if has_drained => scene.coverage.lost(Ring::Hot).until_ns >= scene.now_ns,
             _ => false,
@@ -82,7 +87,8 @@ impl Check for AllocAfterKill {
             case: u64::from(range.id.generation),
             pid: event.task.map(|task| task.pid),
         };
-        findings.happened(subject, at.id, at.time_ns, || {
+        let absence = scene.replaced(gone.time_ns);
+        findings.happened_unless(absence, subject, at.id, at.time_ns, || {
             let what = if range.steps.drained == Some(gone) { "had drained" } else { "had been removed" };
             let message = format!(
                 "{} was given memory of {}, which {what} {} before",

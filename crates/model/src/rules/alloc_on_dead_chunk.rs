@@ -36,7 +36,14 @@ impl Check for AllocOnDeadChunk {
         let is_open = || device.ranges().any(is_dead);
         let has_opened = scene.range_step(change, Kind::Unmapped).is_some();
         let in_doubt = match change.what {
-            What::Uncertain => device.uncertain().hot.is_some() && is_open(),
+            What::Uncertain => device.uncertain().hot.is_some_and(|lost| {
+                // It can be told when the range is long over.
+                let over =
+                    |range: &Range| range.steps.release.or(range.steps.released).or(range.ended_unseen);
+                device
+                    .ranges()
+                    .any(|range| !range.refused && lost.overlaps(range.steps.unmapped, over(range)))
+            }),
             What::Step if has_opened => scene.coverage.lost(Ring::Hot).until_ns >= scene.now_ns && is_open(),
             _ => false,
         };
@@ -87,7 +94,8 @@ impl Check for AllocOnDeadChunk {
                 });
             }
         } else {
-            findings.happened(subject, at.id, at.time_ns, || {
+            let absence = scene.replaced(dead.steps.unmapped.map_or(0, |unmapped| unmapped.time_ns));
+            findings.happened_unless(absence, subject, at.id, at.time_ns, || {
                 let gone = dead.steps.unmapped.map_or_else(String::new, |unmapped| {
                     format!(
                         " memunmap_pages had returned {} before,",

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     accounting::{HookState, HookStatus, MissedQuality},
-    event::{Doubtful, Method, SkipRow, names::ring_name},
+    event::{Companions, Doubtful, Method, SkipRow, names::ring_name},
     state::GRACE_NS,
 };
 
@@ -112,7 +112,14 @@ impl Coverage {
 
     /// It sees what happens, or will when it is armed.
     pub(crate) fn sees(&self, hook: Hook) -> bool {
-        self.hooks[hook as usize] == Sight::Sees
+        self.sight(hook).0 == Sight::Sees
+    }
+
+    /// What it sees, and the hook to which that is due: one that writes only after another one has run sees no more than that.
+    fn sight(&self, hook: Hook) -> (Sight, Hook) {
+        let own = self.hooks[hook as usize];
+        let noting = Companions::noting(hook).map(|noting| (self.hooks[noting as usize], noting));
+        noting.filter(|&(sight, _)| own == Sight::Sees && sight != Sight::Sees).unwrap_or((own, hook))
     }
 
     /// Records of a ring were lost, whichever.
@@ -220,21 +227,25 @@ impl Coverage {
 
     /// Why nothing of a group can be seen, where that was not asked for or cannot be.
     fn unchecked(&self, group: &[Hook]) -> Option<String> {
-        let can = |&hook: &Hook| matches!(self.hooks[hook as usize], Sight::Sees | Sight::Failed);
+        let can = |&hook: &Hook| matches!(self.sight(hook).0, Sight::Sees | Sight::Failed);
         if group.iter().any(can) {
             return None;
         }
-        let asked = group.iter().find(|&&hook| self.hooks[hook as usize] == Sight::Absent);
-        Some(match asked {
-            Some(hook) => format!("this kernel does not have what the hook {} is on", hook.name()),
-            None => format!("the hook {} was not asked for", names(group)),
+        let due: Vec<_> = group.iter().map(|&hook| self.sight(hook)).collect();
+        let absent = due.iter().find(|&&(sight, _)| sight == Sight::Absent);
+        Some(match absent {
+            Some((_, hook)) => format!("this kernel does not have what the hook {} is on", hook.name()),
+            None => {
+                let hooks: Vec<_> = due.into_iter().map(|(_, hook)| hook).collect();
+                format!("the hook {} was not asked for", names(&hooks))
+            }
         })
     }
 
     /// Why the rule cannot believe what it finds: something that would explain it is not seen.
     pub(super) fn disbelief(&self, rule: Rule) -> Option<String> {
         let spec = rule.spec();
-        let can_be = |&hook: &Hook| self.hooks[hook as usize] != Sight::Absent;
+        let can_be = |&hook: &Hook| self.sight(hook).0 != Sight::Absent;
         let blind = |group: &&&[Hook]| !group.iter().any(|&hook| self.sees(hook)) && group.iter().any(can_be);
         let group = spec.needs.iter().chain(spec.believes).find(blind)?;
         Some(format!("what seems to violate it can have an explanation that only {} would see", names(group)))
@@ -243,10 +254,14 @@ impl Coverage {
     /// What was asked for and not seen.
     fn unseen(&self, spec: &Spec) -> Vec<String> {
         let all = spec.needs.iter().copied().flatten().chain(spec.parts);
-        let mut doubts: Vec<_> = all
-            .filter(|&&hook| self.hooks[hook as usize] == Sight::Failed)
-            .map(|hook| format!("the hook {} could not be attached", hook.name()))
-            .collect();
+        let mut failed = Vec::new();
+        for (sight, hook) in all.map(|&hook| self.sight(hook)) {
+            if sight == Sight::Failed && !failed.contains(&hook) {
+                failed.push(hook);
+            }
+        }
+        let failed = failed.iter().map(|hook| format!("the hook {} could not be attached", hook.name()));
+        let mut doubts: Vec<_> = failed.collect();
         for &ring in spec.rings {
             let lost = self.unknown(ring);
             if lost > 0 {

@@ -40,7 +40,8 @@ impl Check for DoubleKill {
             findings.doubt(RULE, address, UNSEEN_MAKING);
             return;
         }
-        findings.happened(by_range(RULE, address, range), at.id, at.time_ns, || {
+        let absence = scene.replaced(range.steps.killed.map_or(0, |killed| killed.time_ns));
+        findings.happened_unless(absence, by_range(RULE, address, range), at.id, at.time_ns, || {
             let before = range.steps.killed.map_or_else(String::new, |killed| {
                 format!(", {} after it was killed first", words::between(killed.time_ns, at.time_ns))
             });

@@ -31,7 +31,8 @@ impl Check for DrainedAfterRemoval {
             return;
         };
         let address = device.address();
-        findings.happened(by_range(RULE, address, range), step.at.id, step.at.time_ns, || {
+        let absence = scene.replaced(removed.time_ns);
+        findings.happened_unless(absence, by_range(RULE, address, range), step.at.id, step.at.time_ns, || {
             let message = format!(
                 "the last reference of {} was dropped (dev_pagemap_percpu_release) {} after arch_remove_memory had removed \
                  its struct pages, in the context of {}",

@@ -140,6 +140,25 @@ impl Findings {
         }
     }
 
+    /// The same where records of several hooks would have to be missing to explain it: it is told at once, and withdrawn should
+    /// it turn out that they are.
+    pub(super) fn happened_unless(
+        &mut self,
+        absence: Absence,
+        subject: Subject,
+        id: Id,
+        now_ns: u64,
+        make: impl FnOnce() -> Finding,
+    ) {
+        if !self.believes(subject) {
+            return;
+        }
+        match self.missed.explains(absence) {
+            Some(why) => self.doubt_of(subject, why),
+            None => self.happened_at(subject, id, now_ns, Some(absence), make),
+        }
+    }
+
     fn happened_at(
         &mut self,
         subject: Subject,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a free seems to do wrong rests on every record of memory that was taken or given back before.
-pub(super) const UNSEEN_TAKE: Absence = Absence { hooks: TAKES, since_ns: 0 };
+pub(super) const UNSEEN_TAKE: Absence = Absence::of_one(TAKES, 0);
 
 /// A free of an allocation or scatter list.
 #[derive(Clone, Copy, Debug)]

@@ -62,7 +62,7 @@ impl Check for MapImbalance {
         findings.suspect(
             by_range(RULE, address, range),
             finding,
-            Absence { hooks: &[Hook::UnmapSg], since_ns: first.at.time_ns },
+            Absence::of_one(&[Hook::UnmapSg], first.at.time_ns),
             scene.now_ns,
         );
     }
@@ -110,7 +110,7 @@ impl Check for MapImbalance {
         // That the map was skipped is told later.
         let finding = blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack);
         let since_ns = added.map_or(0, |added| added.time_ns);
-        findings.suspect(subject, finding, Absence { hooks: &[Hook::MapSg], since_ns }, scene.now_ns);
+        findings.suspect(subject, finding, Absence::of_one(&[Hook::MapSg], since_ns), scene.now_ns);
     }
 }
 

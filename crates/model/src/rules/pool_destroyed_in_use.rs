@@ -89,9 +89,9 @@ impl Check for PoolDestroyedInUse {
         let is_known = release.held.bytes > 0 || device.preexisting_bytes() > 0 || release.lost.is_some();
         let absence = if event.taken.is_none() {
             let since = release.held.named.iter().map(|holder| holder.since_ns).min();
-            Some(Absence { hooks: FREES, since_ns: since.unwrap_or_default() })
+            Some(Absence::of_one(FREES, since.unwrap_or_default()))
         } else {
-            (!is_known).then_some(Absence { hooks: &[Hook::Released], since_ns: at.time_ns })
+            (!is_known).then_some(Absence::of_one(&[Hook::Released], at.time_ns))
         };
         let finding = found(address, release);
         match absence {

@@ -112,7 +112,7 @@ impl Check for RemovedBeforeDrained {
             findings
                 .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));
         } else {
-            let absence = Absence { hooks: &[Hook::Drained], since_ns: killed_ns(range) };
+            let absence = Absence::of_one(&[Hook::Drained], killed_ns(range));
             let order = "before its last reference was seen to be dropped";
             let finding = found(address, step, range, held, order);
             self.undrained.push((subject, finding.clone()));
@@ -190,7 +190,7 @@ impl RemovedBeforeDrained {
                     let step = &suspect.step;
                     findings.happened(subject, step.at.id, step.at.time_ns, || finding);
                 } else {
-                    findings.suspect(subject, finding, Absence { hooks: FREES, since_ns }, event.time_ns);
+                    findings.suspect(subject, finding, Absence::of_one(FREES, since_ns), event.time_ns);
                 }
             }
         }

@@ -1,6 +1,10 @@
 //! The rules as data: what each is called, how grave a violation is, and what it has to see.
 
+use std::collections::BTreeSet;
+
 use p2p_trace_common::{Hook, Ring};
+
+use crate::event::Companions;
 
 /// How grave a violation is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,7 +180,7 @@ pub const TABLE: &[Spec] = &[
     },
     Spec {
         needs: &[&[Kill], &[Drained, Remove], &[Alloc]],
-        parts: &[Mmap],
+        parts: &[Drained, Mmap],
         rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove],
         ..spec(Rule::AllocAfterKill, "alloc-after-kill", Critical,
@@ -252,6 +256,17 @@ pub const TABLE: &[Spec] = &[
     },
 ];
 
+impl Spec {
+    /// Hooks of which a skipped run can hide a violation: [`Spec::hidden_by`], and those without whose run one of them writes
+    /// nothing.
+    pub(super) fn hiders(&self) -> impl Iterator<Item = Hook> {
+        let is_new = |hook: &Hook| !self.hidden_by.contains(hook);
+        let noting = self.hidden_by.iter().filter_map(|&hook| Companions::noting(hook)).filter(is_new);
+        let noting: BTreeSet<Hook> = noting.collect();
+        self.hidden_by.iter().copied().chain(noting)
+    }
+}
+
 impl Rule {
     /// Every rule, in the order of [`TABLE`].
     pub fn all() -> impl Iterator<Item = Self> {
@@ -272,7 +287,7 @@ impl Rule {
 
     /// Those from which a skipped run of this hook can hide a violation.
     pub fn hidden_by(hook: Hook) -> impl Iterator<Item = Self> {
-        TABLE.iter().filter(move |spec| spec.hidden_by.contains(&hook)).map(|spec| spec.rule)
+        TABLE.iter().filter(move |spec| spec.hiders().any(|hider| hider == hook)).map(|spec| spec.rule)
     }
 
     /// The rule of this name.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
+    absence::Absence,
     coverage::Coverage,
     finding::Finding,
     findings::{Findings, Subject},
@@ -90,6 +91,17 @@ impl<'a> Scene<'a> {
         let sees_end = range.steps.killed.is_some() && sees(Hook::Kill) && sees(Hook::Unmapped);
         let is_there = sees_end && range.steps.unmapped.is_none() && range.ended_unseen.is_none();
         !sees(Hook::Memremap) && !is_there
+    }
+
+    /// What would have to be missed since then for another range to be taken for this one, in the same place.
+    pub(super) fn replaced(&self, since_ns: u64) -> Absence {
+        const END: &[Hook] = &[Hook::Unmapped, Hook::Release, Hook::Released];
+        const END_AND_MAKING: &[Hook] = &[Hook::Unmapped, Hook::Release, Hook::Released, Hook::Memremap];
+        if self.coverage.sees(Hook::Memremap) {
+            Absence::of_several(END_AND_MAKING, since_ns)
+        } else {
+            Absence::of_one(END, since_ns)
+        }
     }
 
     /// The record of the element, and when it was; of what user space wrote there is none.

@@ -111,15 +111,15 @@ impl Skips {
 
     /// Why the rule cannot be sure about this device.
     pub(super) fn open(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = String> {
-        let skip = move |&hook: &Hook| Some((hook, self.open.get(&(device, hook))?.runs));
-        let open = rule.spec().hidden_by.iter().filter_map(skip);
+        let skip = move |hook: Hook| Some((hook, self.open.get(&(device, hook))?.runs));
+        let open = rule.spec().hiders().filter_map(skip);
         open.map(|(hook, runs)| skipped(hook, runs))
     }
 
     /// What made it unsure for a time.
     pub(super) fn made_up(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = String> {
-        let skip = move |&hook: &Hook| Some((hook, *self.made_up.get(&(device, hook))?));
-        let made_up = rule.spec().hidden_by.iter().filter_map(skip);
+        let skip = move |hook: Hook| Some((hook, *self.made_up.get(&(device, hook))?));
+        let made_up = rule.spec().hiders().filter_map(skip);
         made_up.map(|(hook, runs)| {
             let how = if SkipRow::of(hook).doubtful.is_read_anew() {
                 "the kernel's state was read since"

@@ -41,6 +41,10 @@ impl Check for StalledDrain {
             // After a loss of steps only a pull read can say that it has not drained.
             let is_certain = device.uncertain().rare.is_none();
             let is_late = scene.now_ns.saturating_sub(since.time_ns) >= scene.options.stall_after_ns();
+            if !is_open && !is_certain && is_late {
+                let why = "records of a teardown were lost while a range seemed not to drain";
+                findings.doubt(RULE, address, why);
+            }
             if !is_open && is_certain && is_late {
                 self.open.insert((address, range.id));
                 findings.begin(by_range(RULE, address, range), || begin(scene, device, range, since));

@@ -60,6 +60,14 @@ impl Check for StalledUnbind {
             {
                 begin(scene, address, teardown, first)
             }
+            (Some(_), Some(first), _) if is_late(first.at.time_ns) => {
+                findings.doubt(
+                    RULE,
+                    address,
+                    "records of a teardown were lost while an unbind seemed not to end",
+                );
+                return;
+            }
             (None, _, Some((lock, since_ns))) if is_late(since_ns) => found(scene, address, &lock, since_ns),
             _ => return,
         };

@@ -1,9 +1,11 @@
 //! `use-after-removal`: from `arch_remove_memory` of a range until its addresses are added again, nobody may map, pin, use
 //! or give back memory of it.
 
-use p2p_trace_common::{Kind, Ring};
+use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
+    absence::Absence,
+    finding::Finding,
     findings::{Findings, Subject},
     rule::Rule,
     scene::{Check, Frees, Scene, UNSEEN_MAKING, blank},
@@ -245,29 +247,48 @@ fn add(
         case: u64::from(range.id.generation) << 8 | event.kind as u64,
         pid: event.task.map(|task| task.pid),
     };
-    findings.happened(subject, at.id, at.time_ns, || {
-        let after = range.steps.removed.map_or_else(String::new, |removed| {
-            format!(" {} after arch_remove_memory", words::between(removed.time_ns, at.time_ns))
-        });
-        let holder = reference.map(|reference| Holder::of(reference, &device.taken_by(reference), false));
-        let taken = holder.map_or_else(String::new, |holder| {
-            format!(
-                "; it had been taken by {} {} before",
-                words::task(holder.task.as_ref()),
-                words::between(holder.since_ns, at.time_ns)
-            )
-        });
-        let message = format!(
-            "{} {} of {}{after}{taken}",
-            words::task(event.task.as_ref()),
-            deed(event),
-            words::range(range, address),
-        );
-        let mut finding = blank(RULE, address, at, message, ADVICE)
-            .about(range)
-            .shown_by([range.steps.killed, range.steps.removed, reference.map(|reference| reference.at)])
-            .in_stack(&event.stack);
-        finding.holders.extend(holder);
-        finding
+    let finding = found(device, range, event, at, reference);
+    match range.steps.released.filter(|_| !is_in_table) {
+        None if is_in_table => findings.happened(subject, at.id, at.time_ns, || finding),
+        None => {
+            let absence = scene.replaced(range.steps.removed.map_or(0, |removed| removed.time_ns));
+            findings.happened_unless(absence, subject, at.id, at.time_ns, || finding);
+        }
+        // The pool was destroyed: what is given out now is of a new one.
+        Some(_) if matches!(event.kind, Kind::Alloc | Kind::Mmap) => {
+            let why = "memory was given out in the place of a range that is gone: that it was added again was not seen";
+            findings.doubt(RULE, address, why);
+        }
+        Some(released) => {
+            let absence = Absence::of_one(&[Hook::Memremap], released.time_ns);
+            findings.suspect(subject, finding, absence, at.time_ns);
+        }
+    }
+}
+
+fn found(device: &Device, range: &Range, event: &Event, at: At, reference: Option<&Reference>) -> Finding {
+    let address = device.address();
+    let after = range.steps.removed.map_or_else(String::new, |removed| {
+        format!(" {} after arch_remove_memory", words::between(removed.time_ns, at.time_ns))
     });
+    let holder = reference.map(|reference| Holder::of(reference, &device.taken_by(reference), false));
+    let taken = holder.map_or_else(String::new, |holder| {
+        format!(
+            "; it had been taken by {} {} before",
+            words::task(holder.task.as_ref()),
+            words::between(holder.since_ns, at.time_ns)
+        )
+    });
+    let message = format!(
+        "{} {} of {}{after}{taken}",
+        words::task(event.task.as_ref()),
+        deed(event),
+        words::range(range, address),
+    );
+    let mut finding = blank(RULE, address, at, message, ADVICE)
+        .about(range)
+        .shown_by([range.steps.killed, range.steps.removed, reference.map(|reference| reference.at)])
+        .in_stack(&event.stack);
+    finding.holders.extend(holder);
+    finding
 }

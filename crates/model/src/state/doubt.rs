@@ -2,6 +2,8 @@
 
 use p2p_trace_common::Ring;
 
+use super::reference::At;
+
 /// Records of one ring that can have been about a device were lost, and nothing has made up for it since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Doubt {
@@ -13,6 +15,15 @@ pub struct Doubt {
     pub lost: u64,
     /// Of these, the ones that were there but could not be read, because a later version wrote them.
     pub unreadable: u64,
+}
+
+impl Doubt {
+    /// One of them can have been lost between these times: from a first, which never came where there is none, to a last, or until
+    /// now.
+    pub(crate) fn overlaps(&self, from: Option<At>, to: Option<At>) -> bool {
+        let began = from.is_some_and(|from| from.time_ns <= self.until_ns);
+        began && to.is_none_or(|to| to.time_ns >= self.since_ns)
+    }
 }
 
 /// Why a device's state is uncertain.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "it is for tests, where a panic is a failure")]
 
 pub mod judging;
+pub mod observe;
 pub mod samples;
 pub mod simulate;
 pub mod status;

@@ -7,6 +7,7 @@ mod documented;
 mod faults;
 mod garbage;
 mod lifecycle;
+mod observed;
 mod skips;
 mod stalls;
 

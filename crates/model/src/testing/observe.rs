@@ -1,0 +1,189 @@
+//! What a tracer makes of a simulated kernel's life: begun late, with hooks that are missing, with runs that the kernel skipped.
+//! Nothing is in it that the kernel side cannot write.
+
+use std::collections::BTreeSet;
+
+use p2p_trace_common::{Hook, Kind};
+use proptest::prelude::*;
+
+use super::{
+    judging::{Run, hooks_but},
+    simulate::{Kernel, play},
+};
+use crate::{
+    accounting::{HookState, HookStatus, MissedQuality},
+    event::{Companions, Event, Loss, Method, user},
+    rules::Options,
+    stream::assemble::Element,
+};
+
+/// So often the session reads what the kernel skipped.
+const LOOK_NS: u64 = 1_000_000_000;
+
+/// How the kernel's life is observed.
+#[derive(Clone, Debug)]
+pub struct Observer {
+    /// Hooks that do not see.
+    pub blind: BTreeSet<Hook>,
+    /// What they are; `None`: nobody asked for them.
+    pub state: Option<HookState>,
+    /// Events whose runs are skipped, by their places among the events.
+    pub skipped: Vec<u16>,
+    /// The kernel counts what it skips.
+    pub is_counted: bool,
+}
+
+impl Observer {
+    /// It sees everything.
+    pub const fn perfect() -> Self {
+        Self { blind: BTreeSet::new(), state: None, skipped: Vec::new(), is_counted: true }
+    }
+
+    /// The stream from this place on, as it is observed.
+    pub fn stream(&self, kernel: &Kernel, begin: usize) -> Vec<Element> {
+        let head = play::head();
+        let elements = &kernel.elements[begin.max(head)..];
+        let skipped = self.places(elements);
+        let mut stream: Vec<_> =
+            kernel.elements[..head].iter().filter(|element| self.sees(element)).cloned().collect();
+        // Threads whose `memunmap_pages` has left a note of its kill.
+        let mut noted = BTreeSet::new();
+        let mut untold: Vec<(Hook, u64)> = Vec::new();
+        for (at, element) in elements.iter().enumerate() {
+            if let Some(now_ns) = looks_at(element, at + 1 == elements.len()) {
+                let is_due =
+                    |&mut (_, at_ns): &mut (Hook, u64)| at + 1 == elements.len() || now_ns >= at_ns + LOOK_NS;
+                let due = untold.extract_if(.., is_due);
+                stream.extend(due.map(|(hook, at_ns)| {
+                    Element::Loss(Loss::of_hook(hook, 1, at_ns.saturating_sub(LOOK_NS / 2), now_ns))
+                }));
+            }
+            let Some(event) = event(element) else {
+                stream.extend(self.sees(element).then(|| element.clone()));
+                continue;
+            };
+            if skipped.contains(&at) {
+                untold.extend(
+                    (self.is_counted && !self.blind.contains(&event.hook))
+                        .then_some((event.hook, event.time_ns)),
+                );
+                continue;
+            }
+            let is_noted = match event.kind {
+                Kind::Kill => {
+                    if !self.blind.contains(&Hook::Kill) {
+                        noted.insert(thread(event));
+                    }
+                    true
+                }
+                Kind::Remove => noted.contains(&thread(event)),
+                Kind::Unmapped => noted.remove(&thread(event)),
+                _ => true,
+            };
+            stream.extend((is_noted && self.sees(element)).then(|| element.clone()));
+        }
+        stream
+    }
+
+    /// Where the skipped events are.
+    fn places(&self, elements: &[Element]) -> BTreeSet<usize> {
+        let is_run = |at: &usize| event(&elements[*at]).is_some_and(is_run);
+        let events: Vec<usize> = (0..elements.len()).filter(is_run).collect();
+        let place = |&at: &u16| events.get(usize::from(at) % events.len().max(1)).copied();
+        self.skipped.iter().filter_map(place).collect()
+    }
+
+    /// The skipped events in words.
+    pub fn missed(&self, kernel: &Kernel, begin: usize) -> Vec<String> {
+        let elements = &kernel.elements[begin.max(play::head())..];
+        let events = self.places(elements).into_iter().filter_map(|at| event(&elements[at]));
+        let told = if self.is_counted { "counted" } else { "not counted" };
+        events.map(|event| format!("{} at {}, {told}", event.kind.name(), event.time_ns)).collect()
+    }
+
+    fn sees(&self, element: &Element) -> bool {
+        match element {
+            Element::Event(event) => !self.blind.contains(&event.hook),
+            Element::User(record) => {
+                let hook = match record.kind() {
+                    Some(Kind::Pulled | Kind::Run) => Some(Hook::Pull),
+                    _ => user::change(record).map(|change| change.hook),
+                };
+                hook.is_none_or(|hook| !self.blind.contains(&hook))
+            }
+            Element::Loss(_) | Element::Unknown(_) => true,
+        }
+    }
+
+    /// What is said to be attached.
+    pub fn hooks(&self) -> Vec<HookStatus> {
+        let mut hooks = match self.state {
+            Some(state) => hooks_but(&self.blind.iter().map(|&hook| (hook, state)).collect::<Vec<_>>()),
+            None => hooks_but(&[]),
+        };
+        hooks.retain(|status| self.state.is_some() || !self.blind.contains(&status.hook));
+        let method = if self.is_counted { Method::Fentry } else { Method::Kprobe };
+        for status in &mut hooks {
+            status.method = Some(method);
+        }
+        hooks
+    }
+
+    /// What the rules come to.
+    pub fn judge(&self, stream: &[Element]) -> Run {
+        let missed = if self.is_counted { MissedQuality::Counted } else { MissedQuality::Unknown };
+        let mut run = Run::of(Options::default(), &self.hooks(), missed);
+        run.feed(stream);
+        run.end();
+        run
+    }
+}
+
+fn event(element: &Element) -> Option<&Event> {
+    match element {
+        Element::Event(event) => Some(event),
+        _ => None,
+    }
+}
+
+/// Its run can be skipped. Readings that are not answered are repeated.
+fn is_run(event: &Event) -> bool {
+    event.hook != Hook::Pull
+}
+
+/// When the session looks at what the kernel skipped, if it does.
+fn looks_at(element: &Element, is_last: bool) -> Option<u64> {
+    match element {
+        Element::User(record) if is_last || record.kind() == Some(Kind::Tick) => Some(record.time_ns),
+        Element::Event(event) if is_last => Some(event.time_ns),
+        _ => None,
+    }
+}
+
+fn thread(event: &Event) -> u32 {
+    event.task.map_or(0, |task| task.pid)
+}
+
+/// Any observer: blind in nothing, one hook or many, with a few skipped runs. Where they are not counted, it is one.
+pub fn observers() -> impl Strategy<Value = Observer> {
+    let blind = prop_oneof![
+        3 => Just(BTreeSet::new()),
+        3 => (0..Hook::ALL.len()).prop_map(|at| BTreeSet::from([Hook::ALL[at]])),
+        1 => proptest::collection::btree_set(0..Hook::ALL.len(), 1..Hook::ALL.len())
+            .prop_map(|blind| blind.into_iter().map(|at| Hook::ALL[at]).collect::<BTreeSet<Hook>>()),
+    ];
+    let skipped = proptest::collection::vec(any::<u16>(), 0..4);
+    (blind, any::<bool>(), skipped, any::<bool>()).prop_map(
+        |(mut blind, is_failed, mut skipped, is_counted)| {
+            if !is_counted {
+                skipped.truncate(1);
+            }
+            if !is_failed {
+                // What asks for one hook gets those that it needs.
+                let asked: Vec<_> = Hook::ALL.iter().copied().filter(|hook| !blind.contains(hook)).collect();
+                blind.retain(|&hook| !Companions::is_needed(hook, &asked));
+            }
+            Observer { blind, state: is_failed.then_some(HookState::Failed), skipped, is_counted }
+        },
+    )
+}
