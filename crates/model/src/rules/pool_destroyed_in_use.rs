@@ -16,7 +16,7 @@ use super::{
 use crate::{
     event::{DeviceAddress, Event, Task},
     holders::Holders,
-    state::{At, Baseline, Device, Range},
+    state::{At, Baseline, Device, Range, Teardown},
     units,
 };
 
@@ -70,7 +70,7 @@ impl Check for PoolDestroyedInUse {
         let bytes = event.taken.unwrap_or(held.bytes);
         if bytes == 0 {
             let is_unknown = device.baseline() == Baseline::Unknown || device.uncertain().hot.is_some();
-            if event.taken.is_none() && (is_unknown || held.unsure > 0) {
+            if event.taken.is_none() && (is_unknown || held.unsure > 0) && !has_no_range(scene, device) {
                 let why = "the kernel did not tell what was out, and not everything was seen";
                 findings.doubt(RULE, address, why);
             }
@@ -104,6 +104,15 @@ impl Check for PoolDestroyedInUse {
         let is_open = self.waiting.contains(&device);
         is_open.then_some((RULE, "pci_p2pdma_release was entered with memory out and had not returned"))
     }
+}
+
+/// No memory was ever added to the pool, if there is one: its ranges go before it, in the same unbind, of which nothing is missing.
+fn has_no_range(scene: &Scene<'_>, device: &Device) -> bool {
+    let is_whole = |teardown: &&Teardown| {
+        !teardown.steps_may_be_missing() && teardown.omitted == 0 && scene.coverage.sees(Hook::Kill)
+    };
+    let teardown = device.pending_teardown().filter(is_whole);
+    teardown.is_some_and(|teardown| teardown.steps.iter().all(|step| step.range.is_none()))
 }
 
 fn found(device: DeviceAddress, release: Release) -> Finding {

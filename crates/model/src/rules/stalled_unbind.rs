@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use p2p_trace_common::Kind;
+use p2p_trace_common::{Hook, Kind};
 
 use super::{
     finding::{Finding, MAX_EVIDENCE},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::DeviceAddress,
-    state::{Device, Lock, Step, Teardown},
+    state::{Bracket, Device, Lock, Step, Teardown},
 };
 
 const RULE: Rule = Rule::StalledUnbind;
@@ -28,19 +28,21 @@ pub(super) struct StalledUnbind {
     open: HashMap<DeviceAddress, u64>,
 }
 
+const UNSEEN_END: &str = "an unbind went on for long, and nothing that is attached would have seen its end";
+
 /// In place of a beginning: it lies before the trace.
 const BEFORE: u64 = 0;
 
 impl Check for StalledUnbind {
     fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
-        let first = device.pending_teardown().and_then(|teardown| teardown.steps.first());
+        let pending = device.unbinding();
+        let first = pending.and_then(|teardown| teardown.steps.first());
         let hang = hang(device).filter(|_| first.is_none());
         let began_ns = first.map(|step| step.at.time_ns).or_else(|| hang.map(|_| BEFORE));
         // Of one from before the trace, the steps that are seen in the end are the rest.
-        let is_rest = |open_ns: u64| {
-            open_ns == BEFORE && device.pending_teardown().is_some_and(|teardown| teardown.began_unseen)
-        };
+        let is_rest =
+            |open_ns: u64| open_ns == BEFORE && pending.is_some_and(|teardown| teardown.began_unseen);
         if let Some(&open_ns) = self.open.get(&address)
             && began_ns != Some(open_ns)
             && !is_rest(open_ns)
@@ -53,11 +55,15 @@ impl Check for StalledUnbind {
         };
         let budget_ns = scene.options.stall_after_ns();
         let is_late = |since_ns: u64| scene.now_ns.saturating_sub(since_ns) >= budget_ns;
-        let finding = match (device.pending_teardown(), first, hang) {
+        let finding = match (pending, first, hang) {
             // After a loss of steps it can have ended.
             (Some(teardown), Some(first), _)
                 if is_late(first.at.time_ns) && !teardown.lost_steps && !teardown.lost_brackets =>
             {
+                if !would_end(scene, teardown) {
+                    findings.doubt(RULE, address, UNSEEN_END);
+                    return;
+                }
                 begin(scene, address, teardown, first)
             }
             (Some(_), Some(first), _) if is_late(first.at.time_ns) => {
@@ -74,6 +80,18 @@ impl Check for StalledUnbind {
         self.open.insert(address, began_ns);
         findings.begin(subject(address, began_ns), || finding);
     }
+}
+
+/// Its end would be seen: a hook is there that sees something that was seen to be opened being closed. A probe that fails, say,
+/// releases resources without an unbind.
+fn would_end(scene: &Scene<'_>, teardown: &Teardown) -> bool {
+    let has = |kind: Kind| teardown.step(kind).is_some();
+    let sees = |hook: Hook| scene.coverage.sees(hook);
+    let (unbind, remove, devres) = (teardown.has_unbind(), has(Kind::DriverRemove), has(Kind::DevresRelease));
+    let is_any = unbind || remove || devres;
+    !is_any
+        || (unbind || remove) && sees(Hook::Unbound)
+        || (remove || devres) && sees(Hook::DevresReleased) && !has(Kind::DevresReleased)
 }
 
 /// An unbind that had begun before the trace and hangs, by what pull reads found: a range is killed, and somebody holds the
@@ -172,7 +190,12 @@ fn end(scene: &Scene<'_>, device: &Device, subject: Subject, findings: &mut Find
     };
     let teardown = device.teardowns().rev().find(is_it);
     // A bracket in which no p2p memory was touched is not kept: then the latest element ended it.
-    let ended = teardown.and_then(|teardown| teardown.ended).map(|(_, at)| at).or_else(|| scene.at());
+    let ended = teardown.and_then(|teardown| match (teardown.bracket, teardown.ended) {
+        (Bracket::Closed(at), _) | (Bracket::None, Some((_, at))) => Some(at),
+        // That it was over was seen only now.
+        _ => None,
+    });
+    let ended = ended.or_else(|| scene.at());
     let end_ns = ended.map_or(scene.now_ns, |at| at.time_ns);
     let (by, slowest) = teardown.map_or_else(Default::default, |teardown| {
         let by = format!(" by {}", words::task(teardown.task()));

@@ -220,6 +220,19 @@ impl Device {
         self.teardown.as_ref()
     }
 
+    /// The unbind that has begun and not ended: the pending teardown, or one whose p2p memory is released while the driver core
+    /// still lets go of the device.
+    #[must_use]
+    pub fn unbinding(&self) -> Option<&Teardown> {
+        let behind_release = || self.teardowns.back().filter(|last| last.outlasts_release());
+        self.teardown.as_ref().or_else(behind_release)
+    }
+
+    pub(super) fn unbinding_mut(&mut self) -> Option<&mut Teardown> {
+        let behind_release = self.teardowns.back_mut().filter(|last| last.outlasts_release());
+        self.teardown.as_mut().or(behind_release)
+    }
+
     /// The teardowns, oldest first: the latest ended ones ([`MAX_TEARDOWNS`]), then the pending one.
     pub fn teardowns(&self) -> impl DoubleEndedIterator<Item = &Teardown> {
         self.teardowns.iter().chain(&self.teardown)

@@ -121,6 +121,7 @@ impl Device {
         }
         // Memory is added under the device's lock: a teardown that was pending is over.
         self.end_teardown(Ended::Unseen, context);
+        self.let_go_unseen();
         let generation = self.new_range(pgmap, context);
         if let Some(range) = self.ranges.get_mut(generation) {
             range.steps.added = Some(context.at);

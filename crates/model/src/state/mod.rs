@@ -58,7 +58,7 @@ pub use range::{Accounted, Counted, Range, RangeId, Stage, Steps};
 pub use reference::{At, Closed, ClosedBy, HolderKind, Key, Reference, Taken, TakenBy, whole_pages};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use teardown::is_opening;
-pub use teardown::{Armed, Ended, MAX_STEPS, Step, Teardown};
+pub use teardown::{Armed, Bracket, Ended, MAX_STEPS, Step, Teardown};
 
 use crate::{
     accounting::HookStatus,
@@ -273,7 +273,7 @@ impl Model {
                 }
             }
             Some(Doubtful::Bracket) => {
-                for teardown in self.devices.values_mut().filter_map(|device| device.teardown.as_mut()) {
+                for teardown in self.devices.values_mut().filter_map(Device::unbinding_mut) {
                     teardown.lost_brackets = true;
                 }
             }

@@ -155,11 +155,16 @@ impl Device {
         let Some(lock) = self.lock.filter(|lock| lock.at.time_ns >= since_ns) else {
             return;
         };
-        let Some(teardown) = self.teardown.as_mut().filter(|teardown| teardown.lost_brackets) else {
+        let may_be_over = |teardown: &&mut Teardown| teardown.lost_brackets || teardown.outlasts_release();
+        let Some(teardown) = self.unbinding_mut().filter(may_be_over) else {
             return;
         };
         if lock.holder.is_some() {
             teardown.lost_brackets = false;
+        } else if teardown.outlasts_release() {
+            if teardown.lost_steps || teardown.lost_brackets {
+                self.let_go_unseen();
+            }
         } else if !teardown.touches_memory() {
             self.end_teardown(Ended::Unseen, context);
         }

@@ -9,7 +9,7 @@ use super::{
     ledger::Context,
     mappings::Mappings,
     range::{Counted, RangeId, Stage},
-    teardown::{self, Armed, Ended, Step, Teardown},
+    teardown::{self, Armed, Bracket, Ended, Step, Teardown},
 };
 use crate::event::Event;
 
@@ -126,6 +126,9 @@ impl Device {
         let kind = event.kind;
         let step =
             Step { kind, at: context.at, task: event.task, range, stack: event.stack.as_slice().into() };
+        if self.step_behind_release(&step, context) {
+            return;
+        }
         let Some(pending) = &mut self.teardown else {
             if !teardown::is_closing(kind) {
                 let mut teardown = Teardown::new(step);
@@ -142,18 +145,32 @@ impl Device {
             }
             return;
         };
+        let is_closed = pending.is_closed_by(&step);
         pending.push(step);
         context.tell(What::Step);
-        let its_task = pending.task().map(|task| task.pid);
-        let by_its_task = its_task.is_none() || pid(event).is_none() || its_task == pid(event);
-        match kind {
-            Kind::Released => self.end_teardown(Ended::Released, context),
-            Kind::Unbound if by_its_task => self.end_teardown(Ended::Unbound, context),
-            Kind::DevresReleased if pending.step(Kind::Unbind).is_none() => {
-                self.end_teardown(Ended::Unbound, context);
-            }
-            _ => {}
+        if kind == Kind::Released {
+            self.end_teardown(Ended::Released, context);
+        } else if is_closed {
+            self.end_teardown(Ended::Unbound, context);
         }
+    }
+
+    /// A step of the latest teardown, whose memory is released while the driver core has yet to let go of the device. Where it is
+    /// none, that was missed.
+    fn step_behind_release(&mut self, step: &Step, context: &mut Context<'_>) -> bool {
+        let Some(last) = self.teardowns.back_mut().filter(|last| last.outlasts_release()) else {
+            return false;
+        };
+        if !last.goes_on_with(step) {
+            last.bracket = Bracket::Unseen;
+            return false;
+        }
+        if last.is_closed_by(step) {
+            last.bracket = Bracket::Closed(step.at);
+        }
+        last.push(step.clone());
+        context.tell(What::Step);
+        true
     }
 
     /// The pending teardown is over. A bracket in which no p2p memory was touched was none: a `remove` through sysfs
@@ -164,6 +181,9 @@ impl Device {
         };
         if !teardown.touches_memory() {
             return;
+        }
+        if how == Ended::Released {
+            teardown.release();
         }
         teardown.ended = Some((how, context.at));
         if let Some(armed) = &mut teardown.armed {
@@ -176,13 +196,20 @@ impl Device {
         context.tell(What::TornDown(how));
     }
 
+    /// The driver core must have let go of the device.
+    pub(super) fn let_go_unseen(&mut self) {
+        if let Some(last) = self.teardowns.back_mut().filter(|last| last.outlasts_release()) {
+            last.bracket = Bracket::Unseen;
+        }
+    }
+
     /// Records of a ring were lost.
     pub(super) fn doubt(&mut self, ring: Ring, doubt: Doubt) {
         self.doubts.add(ring, doubt);
         if ring == Ring::Hot {
             self.lost_until_ns = self.lost_until_ns.max(Some(doubt.until_ns));
         }
-        if let Some(teardown) = self.teardown.as_mut().filter(|_| ring == Ring::Rare) {
+        if let Some(teardown) = self.unbinding_mut().filter(|_| ring == Ring::Rare) {
             teardown.lost_steps = true;
         }
         if let Some(adding) = self.adding.as_mut().filter(|_| ring == Ring::Rare) {

@@ -34,6 +34,20 @@ pub enum Ended {
     Unseen,
 }
 
+/// Whether the driver core has let go of the device after its p2p memory was released.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bracket {
+    /// Its memory is not released yet, or it was not seen that the driver core let go of it.
+    #[default]
+    None,
+    /// It is still letting go.
+    Open,
+    /// It has let go, by this record.
+    Closed(At),
+    /// It must have let go, and that was not seen.
+    Unseen,
+}
+
 /// When the armed hooks were attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Armed {
@@ -60,6 +74,8 @@ pub struct Teardown {
     pub lost_brackets: bool,
     /// How it ended, and by which record.
     pub ended: Option<(Ended, At)>,
+    /// What follows the release of the memory: other resources of the device can keep its unbind from ending.
+    pub bracket: Bracket,
 }
 
 /// A step of a bracket: the driver core lets go of the device, with or without p2p memory.
@@ -103,6 +119,7 @@ impl Teardown {
             lost_steps: false,
             lost_brackets: false,
             ended: None,
+            bracket: Bracket::None,
             steps: vec![step],
         }
     }
@@ -181,6 +198,49 @@ impl Teardown {
     #[must_use]
     pub fn touches_memory(&self) -> bool {
         self.steps.iter().any(|step| !is_bracket(step.kind))
+    }
+
+    /// The driver core still lets go of the device, beyond the release of its p2p memory.
+    pub(super) fn outlasts_release(&self) -> bool {
+        self.bracket == Bracket::Open
+    }
+
+    /// The p2p memory is released, in the middle of whatever the driver core does.
+    pub(super) fn release(&mut self) {
+        let did = |kind: Kind| self.step(kind).is_some();
+        if self.has_unbind() || did(Kind::DriverRemove) || did(Kind::DevresRelease) {
+            self.bracket = Bracket::Open;
+        }
+    }
+
+    /// The task that tears down was seen to enter the unbind, which others can have asked for as well.
+    #[must_use]
+    pub fn has_unbind(&self) -> bool {
+        let is_its = |step: &Step| step.kind == Kind::Unbind && self.is_by_its_task(step);
+        self.steps.iter().any(is_its)
+    }
+
+    /// A step behind the release is one of this unbind: it closes something, or somebody else asks for what is being done. Anything
+    /// else takes the device's lock first.
+    pub(super) fn goes_on_with(&self, step: &Step) -> bool {
+        is_closing(step.kind) || step.kind == Kind::Unbind && !self.is_by_its_task(step)
+    }
+
+    /// That step ends it.
+    pub(super) fn is_closed_by(&self, step: &Step) -> bool {
+        let closes = match step.kind {
+            Kind::Unbound => true,
+            Kind::DevresReleased => !self.has_unbind(),
+            _ => false,
+        };
+        closes && self.is_by_its_task(step)
+    }
+
+    /// As far as both tasks are known.
+    fn is_by_its_task(&self, step: &Step) -> bool {
+        let pid = |task: &Task| task.pid;
+        let (its, of_step) = (self.task().map(pid), step.task.as_ref().map(pid));
+        its.is_none() || of_step.is_none() || its == of_step
     }
 
     /// The bracket that `closing` closes was opened in it, as far as its beginning was seen, and not closed.

@@ -42,7 +42,7 @@ fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
-    for (rule, end) in [(Rule::StalledDrain, Kind::Drained), (Rule::StalledUnbind, Kind::Released)] {
+    for (rule, end) in [(Rule::StalledDrain, Kind::Drained), (Rule::StalledUnbind, Kind::Unbound)] {
         let told = of(&run.told, rule);
         assert_eq!(told.len(), 2, "{}", rule.name());
         assert_eq!(told[0].number, told[1].number);

@@ -1,15 +1,26 @@
 //! Sequences that random lives do not come to, each the example of a kind.
 
 mod absent;
+mod ends;
 mod late;
 
-use p2p_trace_common::Kind;
+use p2p_trace_common::{Hook, Kind};
 
+use super::Rule;
 use crate::{
     event::Event,
     stream::assemble::Element,
     testing::simulate::{Kernel, play},
 };
+
+/// A step of a teardown that no script knows.
+fn step(kernel: &mut Kernel, pid: u32, kind: Kind, pgmap: Option<u64>) {
+    let hook = Hook::from_name(kind.name()).unwrap();
+    kernel.event(0, kind, hook, pid, |event| {
+        event.pgmap = pgmap;
+        event.count = (kind == Kind::Kill).then_some(1);
+    });
+}
 
 /// Where the events of a kind are.
 fn places(kernel: &Kernel, kind: Kind) -> Vec<usize> {

@@ -1,0 +1,155 @@
+//! Where an unbind ends, and what is none.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{Rule, begin_at, step};
+use crate::{
+    accounting::HookState,
+    testing::{
+        judging::{Run, hooks_but, judge},
+        simulate::{Kernel, Order, play},
+    },
+};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+fn bound() -> Kernel {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel
+}
+
+/// A provider without a pool: vfio-pci, or mlx5 from 6.19.
+#[test]
+fn a_provider_without_a_pool_is_accused_of_nothing() {
+    let mut kernel = play::watched();
+    let unbind = [
+        Kind::Unbind,
+        Kind::DriverRemove,
+        Kind::DriverRemoved,
+        Kind::DevresRelease,
+        Kind::Release,
+        Kind::Released,
+        Kind::DevresReleased,
+        Kind::Unbound,
+    ];
+    for kind in unbind {
+        step(&mut kernel, 11, kind, None);
+    }
+    kernel.idle(20 * SECOND_NS);
+    let run = judge(&kernel.elements);
+    assert_eq!(run.violated(), [].into());
+    // Nothing was out of a pool that never was: nothing was destroyed in use.
+    assert_eq!(run.verdict(Rule::PoolDestroyedInUse, kernel.address(0)).reasons, [""; 0]);
+}
+
+/// Another resource of the device, registered before its p2p memory, does not go.
+#[test]
+fn a_hang_behind_the_release_is_a_stall() {
+    let mut kernel = bound();
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::DevresReleased);
+    kernel.idle(60 * SECOND_NS);
+    let mut run = judge(&kernel.elements);
+    assert_eq!(run.violated(), [Rule::StalledUnbind].into());
+    let finding = run.only(Rule::StalledUnbind);
+    assert!(!finding.is_closed());
+    assert!(finding.message.contains("the return of pci_p2pdma_release"), "{}", finding.message);
+    let before = kernel.elements.len();
+    while kernel.advance(0) {}
+    run.feed(&kernel.elements[before..]);
+    assert!(run.only(Rule::StalledUnbind).is_closed());
+}
+
+/// The driver core does more once all resources are gone.
+#[test]
+fn so_is_one_behind_all_resources() {
+    let mut kernel = bound();
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::Unbound);
+    kernel.idle(60 * SECOND_NS);
+    assert_eq!(judge(&kernel.elements).violated(), [Rule::StalledUnbind].into());
+}
+
+/// Others ask for the unbind again meanwhile, and get the lock once it has ended.
+#[test]
+fn who_asks_again_behind_the_release_is_no_other_unbind() {
+    let mut kernel = bound();
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::DevresReleased);
+    for pid in 100..110 {
+        step(&mut kernel, pid, Kind::Unbind, None);
+        kernel.idle(SECOND_NS);
+    }
+    while kernel.advance(0) {}
+    for pid in 100..110 {
+        step(&mut kernel, pid, Kind::Unbound, None);
+    }
+    kernel.idle(20 * SECOND_NS);
+    let run = judge(&kernel.elements);
+    assert_eq!(run.violated(), [Rule::StalledUnbind].into());
+    assert!(run.only(Rule::StalledUnbind).is_closed());
+}
+
+/// Who tears down had entered the unbind before the trace; who asks for it during the trace waits.
+#[test]
+fn an_unbind_that_only_another_task_asked_for_ends_with_its_resources() {
+    let mut kernel = bound();
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::UnmapMappings);
+    let place = kernel.elements.len();
+    step(&mut kernel, 12, Kind::Unbind, None);
+    kernel.advance_to(0, Kind::Unbound);
+    begin_at(&mut kernel, place);
+    kernel.idle(60 * SECOND_NS);
+    assert_eq!(judge(&kernel.elements).violated(), [].into());
+}
+
+/// A new range is made under the device's lock: what was before is over.
+#[test]
+fn a_new_range_shows_that_it_is_over() {
+    let mut kernel = bound();
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::DevresReleased);
+    kernel.idle(SECOND_NS);
+    let mut other = kernel.clone();
+    kernel.bind(0, 5, &[16]);
+    kernel.idle(60 * SECOND_NS);
+    assert_eq!(judge(&kernel.elements).violated(), [].into());
+    // Also where it had been a stall.
+    other.idle(60 * SECOND_NS);
+    other.bind(0, 5, &[16]);
+    assert!(judge(&other.elements).only(Rule::StalledUnbind).is_closed());
+}
+
+/// Neither the end of an unbind nor that of a probe that failed is one that never comes, where nothing sees it.
+#[test]
+fn an_end_that_nothing_sees_is_not_missing() {
+    for missing in [&[Hook::Unbound][..], &[Hook::DevresReleased], &[Hook::Unbound, Hook::DevresReleased]] {
+        for opened in [
+            &[Kind::Unbind][..],
+            &[Kind::Unbind, Kind::DriverRemove, Kind::DriverRemoved, Kind::DevresRelease],
+            &[Kind::DevresRelease],
+        ] {
+            let mut kernel = bound();
+            for &kind in opened {
+                step(&mut kernel, 11, kind, None);
+            }
+            for (opening, closing, hook) in [
+                (Kind::DevresRelease, Kind::DevresReleased, Hook::DevresReleased),
+                (Kind::Unbind, Kind::Unbound, Hook::Unbound),
+            ] {
+                if opened.contains(&opening) && !missing.contains(&hook) {
+                    step(&mut kernel, 11, closing, None);
+                }
+            }
+            kernel.idle(60 * SECOND_NS);
+            let failed: Vec<_> = missing.iter().map(|&hook| (hook, HookState::Failed)).collect();
+            let mut run = Run::new(crate::rules::Options::default(), &hooks_but(&failed));
+            run.feed(&kernel.elements);
+            run.end();
+            assert_eq!(run.violated(), [].into(), "{missing:?} {opened:?}");
+        }
+    }
+}
