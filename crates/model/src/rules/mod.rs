@@ -18,6 +18,7 @@ mod findings;
 mod frees;
 mod incomplete;
 mod judged;
+mod limits;
 mod map_imbalance;
 pub mod names;
 mod overlapping_ranges;
@@ -51,7 +52,7 @@ pub use verdict::{Answer, Verdict};
 use crate::{
     accounting::{HookStatus, MissedQuality},
     event::{Event, Loss},
-    state::{Device, Model, What},
+    state::{Device, Limit, Model, What},
     stream::assemble::Element,
 };
 use findings::Findings;
@@ -210,6 +211,12 @@ impl Rules {
         let scene =
             Scene { model, event, coverage: &self.coverage, options: self.options, now_ns: model.now_ns() };
         for change in model.changes().iter().filter(|change| !is_routine(&change.what)) {
+            if let What::Reached(limit) = change.what {
+                for rule in Rule::all().filter(|&rule| limit.touches(rule)) {
+                    self.findings.doubt(rule, change.device, limit.why());
+                }
+                continue;
+            }
             if let What::Freed(was) = &change.what {
                 for &index in &self.by_free[Frees::of(was) as usize] {
                     self.checks[index].change(&scene, change, &mut self.findings);
@@ -274,6 +281,10 @@ impl Rules {
         let open = self.checks.iter().filter_map(|check| check.open(address));
         doubts.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
         doubts.extend(self.skips.open(rule, address));
+        if self.findings.omitted() > 0 {
+            // Of which device they are is not kept.
+            doubts.push(Limit::Findings.why());
+        }
         if self.findings.has_suspects(rule, address) {
             doubts.push("the run broke off before what seems to violate it could be confirmed".to_owned());
         }

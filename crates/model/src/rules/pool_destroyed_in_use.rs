@@ -109,7 +109,7 @@ impl Check for PoolDestroyedInUse {
 /// No memory was ever added to the pool, if there is one: its ranges go before it, in the same unbind, of which nothing is missing.
 fn has_no_range(scene: &Scene<'_>, device: &Device) -> bool {
     let is_whole = |teardown: &&Teardown| {
-        !teardown.steps_may_be_missing() && teardown.omitted == 0 && scene.coverage.sees(Hook::Kill)
+        !teardown.steps_may_be_missing() && !teardown.overflowed && scene.coverage.sees(Hook::Kill)
     };
     let teardown = device.pending_teardown().filter(is_whole);
     teardown.is_some_and(|teardown| teardown.steps.iter().all(|step| step.range.is_none()))

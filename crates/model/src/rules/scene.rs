@@ -62,7 +62,6 @@ impl<'a> Scene<'a> {
         }
         let device = self.device(change)?;
         let step = device.teardowns().next_back()?.last_step()?;
-        // Beyond the steps that are kept, the last one is an old one.
         (Some(step.at) == self.at()).then_some((device, step))
     }
 

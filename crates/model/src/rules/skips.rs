@@ -165,6 +165,7 @@ fn is_explained(doubtful: Doubtful, skip: &Skip, device: &Device) -> bool {
         device.teardowns().filter(|teardown| teardown.overlaps(skip.since_ns, skip.until_ns)).peekable();
     let is_some = during.peek().is_some();
     is_some
+        && device.knows_teardowns_since(skip.since_ns)
         && !device.ranges().any(is_live)
         && during.all(|teardown| match doubtful {
             Doubtful::Bracket => matches!(teardown.ended, Some((Ended::Released | Ended::Unbound, _))),
@@ -187,7 +188,11 @@ fn is_read(hook: Hook, skip: &Skip, device: &Device, pulled: &Pulled) -> bool {
         Doubtful::Teardown => {
             let ended_unseen =
                 |range: &Range| range.ended_unseen.is_some_and(|ended| ended.time_ns >= skip.since_ns);
-            pulled.reconciled && during().all(Teardown::is_complete) && !device.ranges().any(ended_unseen)
+            let all_known = device.knows_teardowns_since(skip.since_ns);
+            pulled.reconciled
+                && all_known
+                && during().all(Teardown::is_complete)
+                && !device.ranges().any(ended_unseen)
         }
         Doubtful::Nothing | Doubtful::Mapped | Doubtful::Used => false,
     }

@@ -1,6 +1,6 @@
 //! Attempts to take memory that are under way, where their beginnings are seen: some never come back.
 
-use super::{change::What, device::Device, ledger::Context, reference::At};
+use super::{change::What, device::Device, ledger::Context, limit::Limit, reference::At};
 use crate::event::{Event, Task};
 
 /// An attempt that has begun.
@@ -15,17 +15,18 @@ pub struct Attempt {
 }
 
 /// Attempts that are kept of a device: there is at most one of each task.
-const MAX_ATTEMPTS: usize = 64;
+pub(super) const MAX_ATTEMPTS: usize = 64;
 
 impl Device {
     /// A task begins to look for memory.
-    pub(super) fn attempt(&mut self, event: &Event, context: &Context<'_>) {
+    pub(super) fn attempt(&mut self, event: &Event, context: &mut Context<'_>) {
         let Some((task, pgmap)) = event.task.zip(event.pgmap) else {
             return;
         };
         self.attempts.retain(|other| other.task.pid != task.pid);
         if self.attempts.len() == MAX_ATTEMPTS {
             self.attempts.remove(0);
+            context.tell(What::Reached(Limit::Attempts));
         }
         self.attempts.push(Attempt { at: context.at, task, pgmap });
     }

@@ -1,6 +1,7 @@
 //! What the latest element of the stream meant, for rules to judge.
 
 use super::{
+    limit::Limit,
     range::RangeId,
     reference::{Closed, Key, Reference},
     teardown::Ended,
@@ -47,6 +48,8 @@ pub enum What {
     TornDown(Ended),
     /// A pull read was taken in.
     Pulled(Pulled),
+    /// There is more of something than is kept, and that can matter.
+    Reached(Limit),
     /// From now on it is not certain what the device has out, or where its teardown stands.
     Uncertain,
 }

@@ -52,6 +52,8 @@ pub struct Device {
     pub(super) ledger: Ledger,
     pub(super) teardown: Option<Teardown>,
     pub(super) teardowns: VecDeque<Teardown>,
+    /// When the latest of those ended that are not kept and were not complete.
+    pub(super) forgotten_ns: Option<u64>,
     pub(super) published: Option<(bool, At)>,
     pub(super) adding: Option<Adding>,
     /// The pgmaps of refused adds that are being cleaned up.
@@ -78,6 +80,7 @@ impl Device {
             ledger: Ledger::default(),
             teardown: None,
             teardowns: VecDeque::new(),
+            forgotten_ns: None,
             published: None,
             adding: None,
             cleaning: VecDeque::new(),
@@ -236,6 +239,12 @@ impl Device {
     /// The teardowns, oldest first: the latest ended ones ([`MAX_TEARDOWNS`]), then the pending one.
     pub fn teardowns(&self) -> impl DoubleEndedIterator<Item = &Teardown> {
         self.teardowns.iter().chain(&self.teardown)
+    }
+
+    /// Since then no teardown has come to its end in part that is not kept any more ([`MAX_TEARDOWNS`]).
+    #[must_use]
+    pub fn knows_teardowns_since(&self, since_ns: u64) -> bool {
+        self.forgotten_ns.is_none_or(|forgotten_ns| forgotten_ns < since_ns)
     }
 
     /// The memory is offered to other drivers (`pci_p2pmem_publish`).

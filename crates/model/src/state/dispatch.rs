@@ -6,6 +6,7 @@ use super::{
     change::What,
     device::{Adding, Device},
     ledger::{Context, Held},
+    limit::Limit,
     range::Stage,
     reference::NO_RANGE,
     teardown::{self, Ended},
@@ -68,7 +69,9 @@ impl Device {
 
     pub(super) fn new_range(&mut self, pgmap: u64, context: &mut Context<'_>) -> u32 {
         let ledger = &self.ledger;
-        self.ranges.prune(|generation| ledger.held(generation) != Held::default());
+        if self.ranges.prune(|generation| ledger.held(generation) != Held::default()) {
+            context.tell(What::Reached(Limit::EndedRanges));
+        }
         let id = self.ranges.add(pgmap, context.at);
         context.tell(What::RangeSeen(id));
         id.generation

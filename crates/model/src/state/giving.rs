@@ -5,6 +5,7 @@ use std::{cmp::Ordering, ops::Range as Span};
 use super::{
     change::{FreeMatch, PageMatch, What},
     ledger::{Context, Ledger},
+    limit::Limit,
     reference::{ClosedBy, Reference, Taken, span_of, whole_pages},
     taking::pid_of,
 };
@@ -17,6 +18,14 @@ impl Ledger {
             Some(addr) => self.match_free(event, addr, context),
             None => FreeMatch::Unmatched,
         };
+        self.tell_freed(matched, context);
+    }
+
+    /// What is unmatched can be a second free of what is forgotten.
+    fn tell_freed(&self, matched: FreeMatch, context: &mut Context<'_>) {
+        if matched == FreeMatch::Unmatched && self.history.has_dropped() {
+            context.tell(What::Reached(Limit::EndedReferences));
+        }
         context.tell(What::Freed(matched));
     }
 
@@ -75,7 +84,7 @@ impl Ledger {
             (None, Some(sgl)) => self.earlier_list(sgl),
             (None, None) => FreeMatch::Unmatched,
         };
-        context.tell(What::Freed(matched));
+        self.tell_freed(matched, context);
     }
 
     fn earlier_list(&self, wanted: u64) -> FreeMatch {

@@ -12,9 +12,9 @@ use super::{
 pub const GRACE_NS: u64 = 1_000_000_000;
 
 /// Ended references that are kept per device.
-const MAX_CLOSED: usize = 16_384;
+pub(super) const MAX_CLOSED: usize = 16_384;
 /// Spans of memory given back that are kept per device.
-const MAX_SPANS: usize = 65_536;
+pub(super) const MAX_SPANS: usize = 65_536;
 /// Frees within `pci_p2pmem_free_sgl` that can be on their way.
 const MAX_NESTED: usize = 256;
 
@@ -27,6 +27,8 @@ pub(super) struct History {
     /// The latest of `closed` by the page that it began at, counted from the first ever.
     by_page: Pages<u32>,
     given_back: VecDeque<(u64, Span<u64>)>,
+    /// When the latest of what there was no room for any more was given back.
+    forgot_ns: Option<u64>,
     nested: VecDeque<(u32, Closed)>,
 }
 
@@ -67,12 +69,24 @@ impl History {
             return;
         }
         let old = time_ns.saturating_sub(2 * GRACE_NS);
-        while self.given_back.len() >= MAX_SPANS
-            || self.given_back.front().is_some_and(|&(then, _)| then < old)
-        {
+        while self.given_back.len() >= MAX_SPANS {
+            let forgotten = self.given_back.pop_front().map(|(then_ns, _)| then_ns);
+            self.forgot_ns = self.forgot_ns.max(forgotten);
+        }
+        while self.given_back.front().is_some_and(|&(then, _)| then < old) {
             self.given_back.pop_front();
         }
         self.given_back.push_back((time_ns, span));
+    }
+
+    /// Some of what was given back since `since_ns` is forgotten.
+    pub(super) fn has_forgotten(&self, since_ns: u64) -> bool {
+        self.forgot_ns.is_some_and(|forgot_ns| forgot_ns >= since_ns)
+    }
+
+    /// Some references that have ended are not known any more.
+    pub(super) const fn has_dropped(&self) -> bool {
+        self.dropped > 0
     }
 
     /// What was given back since `since_ns`.

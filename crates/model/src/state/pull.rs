@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Runs that one pull read can bring: what has more is not reconciled. A bitmap of 16 GiB has at most half as many.
-const MAX_RUNS: usize = 1 << 22;
+pub(super) const MAX_RUNS: usize = 1 << 22;
 /// States that one pull read can bring: the number of a chunk has eight bits.
 const MAX_STATES: usize = 256;
 
@@ -57,6 +57,8 @@ pub(super) struct Pull {
 pub(super) struct Found {
     /// All of it is there.
     pub(super) complete: bool,
+    /// There were more records than are kept.
+    pub(super) overflowed: bool,
     pub(super) set: RangeSet<u64>,
     /// The ranges that have a chunk, where all chunks were seen.
     pub(super) ranges: Option<Vec<u32>>,
@@ -102,6 +104,7 @@ impl Pull {
         let all_seen = chunks.is_some_and(|(_, chunks)| chunks as usize == states.len());
         Found {
             complete: pulled.complete && !pull.overflowed && count == u64::from(pulled.runs),
+            overflowed: pull.overflowed,
             set,
             ranges: all_seen.then(|| states.iter().filter_map(|&&(_, generation)| generation).collect()),
         }

@@ -7,6 +7,7 @@ use super::{
     device::{Baseline, Device},
     history::GRACE_NS,
     ledger::Context,
+    limit::Limit,
     pull::{LastPull, Lock},
     range::{Counted, Stage, Steps},
     reference::Taken,
@@ -99,6 +100,9 @@ impl Device {
     /// A pull read has come to its end.
     pub(super) fn pulled(&mut self, pulled: &Pulled, context: &mut Context<'_>) {
         let found = self.pull.finish(pulled);
+        if found.overflowed {
+            context.tell(What::Reached(Limit::PullRecords));
+        }
         let since_ns = pulled.from_ns.saturating_sub(CLOCK_SLACK_NS);
         // The pool that is being destroyed is out of the device's reach already.
         let releasing = self.teardown.as_ref().is_some_and(Teardown::is_releasing);

@@ -10,7 +10,7 @@ use super::{
 use crate::event;
 
 /// Ended ranges that are kept per device.
-const MAX_ENDED: usize = 16;
+pub(super) const MAX_ENDED: usize = 16;
 
 /// In the order in which they were seen first.
 #[derive(Clone, Debug, Default)]
@@ -59,15 +59,27 @@ impl Ranges {
         id
     }
 
-    /// Forgets the oldest ended ones for which `is_used` is false.
-    pub(super) fn prune(&mut self, is_used: impl Fn(u32) -> bool) {
+    /// Forgets the oldest ended ones for which `is_used` is false; gives whether one of them may matter still: it was removed, and no
+    /// later one lies in its place.
+    pub(super) fn prune(&mut self, is_used: impl Fn(u32) -> bool) -> bool {
         let over = |range: &Range| range.stage() == Stage::Released && !is_used(range.id.generation);
+        let mut matters = false;
+        let places: Vec<_> = self.ranges.iter().map(|range| (range.id.generation, range.span())).collect();
+        let is_replaced = |range: &Range| {
+            let Some(span) = range.span() else { return true };
+            let mut later = places.iter().filter(|(generation, _)| *generation > range.id.generation);
+            later.any(|(_, other)| {
+                other.as_ref().is_some_and(|other| other.start <= span.start && other.end >= span.end)
+            })
+        };
         let mut excess = self.ranges.iter().filter(|range| over(range)).count().saturating_sub(MAX_ENDED);
         self.ranges.retain(|range| {
             let drop = excess > 0 && over(range);
             excess -= usize::from(drop);
+            matters |= drop && range.steps.removed.is_some() && !is_replaced(range);
             !drop
         });
+        matters
     }
 }
 

@@ -13,10 +13,11 @@ use std::ops::Range as Span;
 use rangemap::RangeSet;
 
 use super::{
-    change,
+    change::{self, What},
     giving::gaps,
     history::GRACE_NS,
     ledger::{Context, Ledger},
+    limit::Limit,
     pages::page_of,
     ranges::Ranges,
     reference::{ClosedBy, Taken},
@@ -49,7 +50,8 @@ impl Ledger {
         }
         let mut unexplained = self.unexplained(set, context);
         let all = bytes_of(&unexplained);
-        for span in self.history.given_back(pulled.from_ns.saturating_sub(GRACE_NS)) {
+        let since_ns = pulled.from_ns.saturating_sub(GRACE_NS);
+        for span in self.history.given_back(since_ns) {
             unexplained.remove(span.clone());
         }
         let bytes = bytes_of(&unexplained);
@@ -60,6 +62,9 @@ impl Ledger {
         for span in unexplained {
             let pgmap = ranges.at(span.start).map(|range| range.id.pgmap);
             self.preexisting.insert(span, pgmap);
+        }
+        if bytes > known && self.history.has_forgotten(since_ns) {
+            context.tell(What::Reached(Limit::GivenBack));
         }
         change::Pulled {
             reconciled: true,

@@ -7,6 +7,7 @@ use super::{
     device::{Baseline, Device, MAX_REFUSED, MAX_TEARDOWNS},
     doubt::Doubt,
     ledger::Context,
+    limit::Limit,
     mappings::Mappings,
     range::{Counted, RangeId, Stage},
     teardown::{self, Armed, Bracket, Ended, Step, Teardown},
@@ -15,7 +16,7 @@ use crate::event::Event;
 
 impl Device {
     pub(super) fn step(&mut self, event: &Event, armed_since_ns: Option<u64>, context: &mut Context<'_>) {
-        if self.is_cleaning(event) {
+        if self.is_cleaning(event, context) {
             return;
         }
         if teardown::is_opening(event.kind) && self.adding.is_some_and(|adding| adding.pid == pid(event)) {
@@ -33,11 +34,12 @@ impl Device {
 
     /// A refused `pci_p2pdma_add_resource` kills and drains what has no range yet (`memunmap_pages` with `nr_range`
     /// 0): nothing is torn down.
-    fn is_cleaning(&mut self, event: &Event) -> bool {
+    fn is_cleaning(&mut self, event: &Event, context: &mut Context<'_>) -> bool {
         let Some(pgmap) = event.pgmap else { return false };
         if event.kind == Kind::Kill && event.count == Some(0) {
             if self.cleaning.len() == MAX_REFUSED {
                 self.cleaning.pop_front();
+                context.tell(What::Reached(Limit::RefusedAdds));
             }
             self.cleaning.push_back(pgmap);
             return true;
@@ -137,8 +139,7 @@ impl Device {
                 self.teardown = Some(teardown);
                 context.tell(What::Step);
             } else if let Some(last) = self.teardowns.back_mut().filter(|last| last.is_open(&step)) {
-                last.push(step);
-                context.tell(What::Step);
+                tell_step(last.push(step), context);
             }
             if kind == Kind::Released {
                 self.end_teardown(Ended::Released, context);
@@ -146,8 +147,7 @@ impl Device {
             return;
         };
         let is_closed = pending.is_closed_by(&step);
-        pending.push(step);
-        context.tell(What::Step);
+        tell_step(pending.push(step), context);
         if kind == Kind::Released {
             self.end_teardown(Ended::Released, context);
         } else if is_closed {
@@ -168,8 +168,7 @@ impl Device {
         if last.is_closed_by(step) {
             last.bracket = Bracket::Closed(step.at);
         }
-        last.push(step.clone());
-        context.tell(What::Step);
+        tell_step(last.push(step.clone()), context);
         true
     }
 
@@ -190,7 +189,9 @@ impl Device {
             armed.to_ns = armed.to_ns.or(Some(context.at.time_ns));
         }
         if self.teardowns.len() == MAX_TEARDOWNS {
-            self.teardowns.pop_front();
+            let forgotten = self.teardowns.pop_front().filter(|teardown| !teardown.is_complete());
+            let ended_ns = forgotten.and_then(|teardown| teardown.ended).map(|(_, at)| at.time_ns);
+            self.forgotten_ns = self.forgotten_ns.max(ended_ns);
         }
         self.teardowns.push_back(teardown);
         context.tell(What::TornDown(how));
@@ -228,6 +229,13 @@ impl Device {
             (None, None) | (Some(_), Some(_)) => {}
         }
     }
+}
+
+fn tell_step(reached: Option<Limit>, context: &mut Context<'_>) {
+    if let Some(limit) = reached {
+        context.tell(What::Reached(limit));
+    }
+    context.tell(What::Step);
 }
 
 fn pid(event: &Event) -> Option<u32> {

@@ -2,11 +2,13 @@
 
 use p2p_trace_common::Kind;
 
-use super::{device::Device, range::RangeId, reference::At};
+use super::{device::Device, limit::Limit, range::RangeId, reference::At};
 use crate::event::Task;
 
 /// Steps that are kept of one teardown. A real one has about ten, and six per range.
 pub const MAX_STEPS: usize = 1024;
+/// Entries of the unbind that are kept of one, and returns from it: any number of tasks can ask for what hangs, again and again.
+const MAX_ASKED: usize = 64;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,10 +62,14 @@ pub struct Armed {
 /// One teardown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Teardown {
-    /// The first [`MAX_STEPS`] steps that were seen, in order.
+    /// The first [`MAX_STEPS`] steps that were seen, in order, but of entries of the unbind and returns from it only the first ones.
     pub steps: Vec<Step>,
     /// Steps beyond those.
     pub omitted: u64,
+    /// Some of those were other steps than that somebody asked for the unbind again.
+    pub overflowed: bool,
+    /// The latest step, where it is not kept.
+    beyond: Option<Box<Step>>,
     /// The first time at which the armed hooks were attached during it.
     pub armed: Option<Armed>,
     /// Its beginning was not seen: the first step is in the middle.
@@ -114,6 +120,8 @@ impl Teardown {
     pub(super) fn new(step: Step) -> Self {
         Self {
             omitted: 0,
+            overflowed: false,
+            beyond: None,
             armed: None,
             began_unseen: !is_opening(step.kind),
             lost_steps: false,
@@ -124,12 +132,22 @@ impl Teardown {
         }
     }
 
-    pub(super) fn push(&mut self, step: Step) {
-        if self.steps.len() < MAX_STEPS {
+    /// Adds a step; tells the limit that is reached by it.
+    pub(super) fn push(&mut self, step: Step) -> Option<Limit> {
+        let is_asked = matches!(step.kind, Kind::Unbind | Kind::Unbound);
+        let is_repeated = is_asked && {
+            let same = self.steps.iter().filter(|other| other.kind == step.kind);
+            same.count() >= MAX_ASKED
+        };
+        if !is_repeated && self.steps.len() < MAX_STEPS {
+            self.beyond = None;
             self.steps.push(step);
-        } else {
-            self.omitted += 1;
+            return None;
         }
+        self.omitted += 1;
+        self.overflowed |= !is_repeated;
+        self.beyond = Some(Box::new(step));
+        (!is_repeated).then_some(Limit::Steps)
     }
 
     /// Not every step that was made is known.
@@ -145,7 +163,7 @@ impl Teardown {
         let has = |range: RangeId, kind: Kind| self.steps_of(range).any(|step| step.kind == kind);
         let mut ranges = self.steps.iter().filter_map(|step| step.range);
         let all = [Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped];
-        released && self.omitted == 0 && ranges.all(|range| all.iter().all(|&kind| has(range, kind)))
+        released && !self.overflowed && ranges.all(|range| all.iter().all(|&kind| has(range, kind)))
     }
 
     /// Some of it was within these times.
@@ -161,10 +179,10 @@ impl Teardown {
         self.steps.first().map(|step| step.at)
     }
 
-    /// The step that it has come to.
+    /// The step that it has come to, kept or not.
     #[must_use]
     pub fn last_step(&self) -> Option<&Step> {
-        self.steps.last()
+        self.beyond.as_deref().or_else(|| self.steps.last())
     }
 
     /// When it began, where it has not ended.

@@ -10,7 +10,10 @@ use std::{
 use p2p_trace_common::Hook;
 
 use super::super::rule::{Rule, Spec, TABLE};
-use crate::event::{SkipRow, names::ring_name};
+use crate::{
+    event::{SkipRow, names::ring_name},
+    state::Limit,
+};
 
 fn names(hooks: &[Hook], last: &str) -> String {
     let mut names: Vec<_> = hooks.iter().map(|hook| format!("`{}`", hook.name())).collect();
@@ -62,6 +65,32 @@ fn bless_or_compare(path: &Path, committed: &str, text: &str) {
     } else {
         assert!(committed == text, "{} is not up to date: P2P_TRACE_BLESS=1 cargo test", path.display());
     }
+}
+
+/// What is kept only so much of.
+fn limits() -> String {
+    let mut table = String::from("| kept | of | in doubt beyond |\n|---|---|---|\n");
+    for limit in Limit::ALL {
+        let touched: Vec<_> = Rule::all().filter(|&rule| limit.touches(rule)).collect();
+        let is_all = touched.len() == TABLE.len();
+        let names: Vec<_> = touched.iter().map(|rule| format!("`{}`", rule.name())).collect();
+        let rules = if is_all { "all rules, of every device".to_owned() } else { names.join(", ") };
+        writeln!(table, "| {} | {} | {rules} |", limit.most(), limit.what()).unwrap();
+    }
+    table
+}
+
+/// `P2P_TRACE_BLESS=1 cargo test` writes the table anew.
+#[test]
+fn the_document_has_every_limit() {
+    let path = docs("rules.md");
+    let committed = fs::read_to_string(&path).unwrap();
+    let open = "<!-- limits -->\n";
+    let start = committed.find(open).unwrap() + open.len();
+    let end = start + committed[start..].find("<!-- end limits -->").unwrap();
+    let mut text = committed.clone();
+    text.replace_range(start..end, &limits());
+    bless_or_compare(&path, &committed, &text);
 }
 
 /// What a skipped run of each hook can have cost.

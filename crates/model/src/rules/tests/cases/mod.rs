@@ -3,10 +3,11 @@
 mod absent;
 mod ends;
 mod late;
+mod limits;
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::Rule;
+use super::{Answer, Rule};
 use crate::{
     event::Event,
     stream::assemble::Element,

@@ -1,0 +1,184 @@
+//! More than is kept of something.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{Answer, Rule, step};
+use crate::{
+    event::{decode::PAGE_SIZE, user},
+    rules::MAX_FINDINGS,
+    state::{Limit, MAX_STEPS},
+    testing::{
+        judging::{Run, judge},
+        simulate::{DIRECT_MAP, Kernel, Order, play},
+    },
+};
+
+const OF_2018: [Rule; 3] = [Rule::RemovedBeforeDrained, Rule::DrainedAfterRemoval, Rule::UseAfterRemoval];
+
+/// A device whose memory is out, and an unbind in the order of 2018 that has come to its resources.
+fn begun() -> Kernel {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.alloc(0, 10, 4);
+    kernel.begin(0, 11, Order::RemovedFirst);
+    kernel.advance_to(0, Kind::UnmapMappings);
+    kernel
+}
+
+fn violates_all_of_2018(run: &Run, kernel: &Kernel, name: &str) {
+    for rule in OF_2018 {
+        assert_eq!(run.answer(rule, kernel.address(0)), Answer::Violated, "{name}: {}", rule.name());
+    }
+}
+
+fn is_in_doubt(run: &Run, kernel: &Kernel, limit: Limit, rule: Rule) {
+    let verdict = run.verdict(rule, kernel.address(0));
+    let is_named = verdict.reasons.iter().any(|reason| reason.contains(limit.what()));
+    assert!(is_named && verdict.answer == Answer::Inconclusive, "{}: {verdict:?}", rule.name());
+}
+
+/// A loop that asks each second for an unbind that hangs, by a new process each time, and who gets the lock in the end.
+#[test]
+fn who_asks_again_and_again_hides_nothing() {
+    for tries in [60, 1000, 1100, 2000] {
+        let mut kernel = begun();
+        for pid in 0..tries {
+            step(&mut kernel, 1000 + pid, Kind::Unbind, None);
+        }
+        kernel.advance_to(0, Kind::Unbound);
+        let mut run = judge(&kernel.elements);
+        violates_all_of_2018(&run, &kernel, &tries.to_string());
+        let before = kernel.elements.len();
+        while kernel.advance(0) {}
+        for pid in 0..tries {
+            step(&mut kernel, 1000 + pid, Kind::Unbound, None);
+        }
+        run.feed(&kernel.elements[before..]);
+        let device = run.model.device(kernel.address(0)).unwrap();
+        let teardown = device.teardowns().next().unwrap();
+        assert!(teardown.steps.len() < 200 && !teardown.overflowed);
+        assert_eq!((device.teardowns().count(), device.unbinding()), (1, None));
+        assert!(!run.violated().contains(&Rule::StalledUnbind));
+    }
+}
+
+/// Nor do steps of other sorts, which are no loop of anybody's; what is beyond them is said to be.
+#[test]
+fn nor_does_any_other_step() {
+    for kind in [Kind::DriverRemove, Kind::UnmapMappings, Kind::Drained] {
+        let mut kernel = begun();
+        for _ in 0..MAX_STEPS + 10 {
+            let pgmap = (kind == Kind::Drained).then_some(0xffff_8880_7777_0000);
+            step(&mut kernel, 11, kind, pgmap);
+        }
+        while kernel.advance(0) {}
+        let run = judge(&kernel.elements);
+        violates_all_of_2018(&run, &kernel, kind.name());
+        is_in_doubt(&run, &kernel, Limit::Steps, Rule::MapImbalance);
+    }
+}
+
+#[test]
+fn refused_adds_that_are_not_followed_are_doubtful() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    for number in 0..Limit::RefusedAdds.most() as u64 + 1 {
+        kernel.event(0, Kind::Kill, Hook::Kill, 5, |event| {
+            event.pgmap = Some(0xffff_8880_7777_0000 + number * 0x100);
+            event.count = Some(0);
+        });
+    }
+    let run = judge(&kernel.elements);
+    is_in_doubt(&run, &kernel, Limit::RefusedAdds, Rule::StalledUnbind);
+}
+
+/// A free of what was given back so long ago that it is not known any more.
+#[test]
+fn a_second_free_of_what_is_forgotten() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16, 16]);
+    let first = kernel.alloc(0, 10, 1).unwrap();
+    let page = kernel.out(0).next().unwrap().1.pages[0];
+    kernel.give(first, 10, 9);
+    // From elsewhere, so that its place is not used again.
+    kernel.alloc(0, 10, 1).unwrap();
+    for _ in 0..=Limit::EndedReferences.most() {
+        let token = kernel.alloc(0, 10, 2).unwrap();
+        kernel.give(token, 10, 9);
+    }
+    let other = page + 15 * PAGE_SIZE;
+    kernel.event(0, Kind::Free, Hook::Free, 10, |event| {
+        event.addr = Some(other);
+        event.size = Some(PAGE_SIZE);
+    });
+    let run = judge(&kernel.elements);
+    is_in_doubt(&run, &kernel, Limit::EndedReferences, Rule::DoubleFree);
+}
+
+/// So much was given back just now that a pull read cannot tell what is on its way from what somebody has.
+#[test]
+fn more_is_on_its_way_than_is_kept() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    let address = kernel.address(0);
+    let first = DIRECT_MAP + 0x8000_0000;
+    for number in 0..=Limit::GivenBack.most() as u64 {
+        let addr = first + number % 8 * PAGE_SIZE;
+        kernel.now_ns -= 1_990_000;
+        for (kind, hook) in [(Kind::Alloc, Hook::Alloc), (Kind::Free, Hook::Free)] {
+            kernel.event(0, kind, hook, 10, |event| {
+                event.addr = Some(addr);
+                event.size = Some(PAGE_SIZE);
+            });
+        }
+    }
+    let to_ns = kernel.now_ns;
+    let run = user::Run { device: address, pgmap: None, addr: first + 9 * PAGE_SIZE, size: PAGE_SIZE };
+    kernel.user(|writer, time_ns| writer.run(time_ns, &run));
+    let pulled = user::Pulled { device: address, from_ns: to_ns, to_ns, runs: 1, complete: true };
+    kernel.user(|writer, _| writer.pulled(&pulled));
+    let run = judge(&kernel.elements);
+    is_in_doubt(&run, &kernel, Limit::GivenBack, Rule::UnmatchedFree);
+}
+
+/// A range that ended long ago, and lay where none does now: that it is used is not seen any more.
+#[test]
+fn ranges_that_are_forgotten() {
+    for moves in [false, true] {
+        let mut kernel = play::watched();
+        for number in 0..Limit::EndedRanges.most() as u64 + 3 {
+            let place = if moves { number } else { 0 };
+            kernel.add_range(0, 5, 0x8000_0000 + place * 0x100_0000, 16);
+            kernel.pull(0, true);
+            kernel.unbind(0, 11);
+        }
+        let run = judge(&kernel.elements);
+        let reasons = run.verdict(Rule::UseAfterRemoval, kernel.address(0)).reasons;
+        let is_named = reasons.iter().any(|reason| reason.contains(Limit::EndedRanges.what()));
+        assert_eq!(is_named, moves, "{reasons:?}");
+        assert_eq!(run.violated(), [].into());
+    }
+}
+
+/// Of findings that are only counted it is not known whom they accuse of what.
+#[test]
+fn findings_that_are_only_counted() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.bind(1, 5, &[16]);
+    kernel.pull(0, true);
+    for pid in 0..MAX_FINDINGS as u32 + 5 {
+        kernel.event(0, Kind::Free, Hook::Free, 100 + pid, |event| {
+            event.addr = Some(DIRECT_MAP + 0x8000_0000 + u64::from(pid) % 8 * PAGE_SIZE);
+            event.size = Some(PAGE_SIZE);
+        });
+    }
+    kernel.idle(3_000_000_000);
+    let run = judge(&kernel.elements);
+    assert!(run.rules.omitted() > 0);
+    is_in_doubt(&run, &kernel, Limit::Findings, Rule::DoubleFree);
+    let other = run.verdict(Rule::DoubleFree, kernel.address(1));
+    assert_eq!(other.answer, Answer::Inconclusive);
+}

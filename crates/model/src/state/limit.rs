@@ -1,0 +1,67 @@
+//! What is kept only so much of. Each limit that is reached is told by its name ([`What::Reached`](super::What::Reached)): what
+//! is left out can be what would have shown something wrong.
+
+/// A limit that was reached in a way that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Limit {
+    /// Steps of one teardown.
+    Steps,
+    /// Refused adds whose clean-up is followed at a time.
+    RefusedAdds,
+    /// Attempts to take memory that are under way at a time.
+    Attempts,
+    /// Ranges that have ended: one that was forgotten was removed, and lay where no later one does.
+    EndedRanges,
+    /// References that have ended: a free was of nothing that is still known.
+    EndedReferences,
+    /// Memory that was given back just now: a pull read found some that is not known to be on its way.
+    GivenBack,
+    /// Records of one pull read.
+    PullRecords,
+    /// Findings of a run.
+    Findings,
+}
+
+impl Limit {
+    /// Every limit.
+    pub const ALL: [Self; 8] = [
+        Self::Steps,
+        Self::RefusedAdds,
+        Self::Attempts,
+        Self::EndedRanges,
+        Self::EndedReferences,
+        Self::GivenBack,
+        Self::PullRecords,
+        Self::Findings,
+    ];
+
+    /// What is limited, in words that follow a number.
+    #[must_use]
+    pub const fn what(self) -> &'static str {
+        match self {
+            Self::Steps => "steps of one teardown",
+            Self::RefusedAdds => "refused adds of a range at a time",
+            Self::Attempts => "attempts to take memory at a time",
+            Self::EndedRanges => "ranges that have ended",
+            Self::EndedReferences => "references that have ended",
+            Self::GivenBack => "pieces of memory given back in two seconds",
+            Self::PullRecords => "records of one pull read",
+            Self::Findings => "findings",
+        }
+    }
+
+    /// How many are kept.
+    #[must_use]
+    pub const fn most(self) -> usize {
+        match self {
+            Self::Steps => super::MAX_STEPS,
+            Self::RefusedAdds => super::device::MAX_REFUSED,
+            Self::Attempts => super::attempt::MAX_ATTEMPTS,
+            Self::EndedRanges => super::ranges::MAX_ENDED,
+            Self::EndedReferences => super::history::MAX_CLOSED,
+            Self::GivenBack => super::history::MAX_SPANS,
+            Self::PullRecords => super::pull::MAX_RUNS,
+            Self::Findings => crate::rules::MAX_FINDINGS,
+        }
+    }
+}
