@@ -7,7 +7,7 @@ use super::{
     device::{Adding, Device},
     ledger::{Context, Held},
     limit::Limit,
-    range::Stage,
+    range::{RangeId, Stage},
     reference::NO_RANGE,
     teardown::{self, Ended},
 };
@@ -143,11 +143,37 @@ impl Device {
             }
             return;
         }
-        if let Some(adding) = adding {
-            self.refuse(adding.generation);
+        match adding {
+            Some(adding) => self.refuse(adding.generation),
+            None => self.refuse_unseen(pid),
         }
         self.cleaning.clear();
         context.tell(What::AddRefused);
+    }
+
+    /// The same, where it was not seen that a range was made: what seemed to be a teardown by whoever adds, without an unbind, was its
+    /// clean-up.
+    fn refuse_unseen(&mut self, pid: Option<u32>) {
+        let is_known = |id: RangeId, since_ns: u64| {
+            let range = self.ranges.get(id.generation);
+            range.is_none_or(|range| range.steps.added.is_some() || range.seen.time_ns < since_ns)
+        };
+        let since_ns = self.teardown.as_ref().and_then(teardown::Teardown::started).map(|at| at.time_ns);
+        let is_its = |step: &teardown::Step| {
+            let by = step.task.map(|task| task.pid);
+            let of_other = step.range.zip(since_ns).is_some_and(|(id, since_ns)| is_known(id, since_ns));
+            !teardown::is_bracket(step.kind) && (by == pid || step.kind == Kind::Drained) && !of_other
+        };
+        let is_clean_up =
+            |teardown: &mut teardown::Teardown| !teardown.overflowed && teardown.steps.iter().all(is_its);
+        let Some(teardown) = self.teardown.take_if(is_clean_up) else {
+            return;
+        };
+        for generation in teardown.steps.iter().filter_map(|step| step.range).map(|id| id.generation) {
+            if let Some(range) = self.ranges.get_mut(generation) {
+                range.refused = true;
+            }
+        }
     }
 
     /// A range never came to be used: its kill was no teardown of the device.

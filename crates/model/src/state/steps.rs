@@ -23,7 +23,10 @@ impl Device {
             // The add has returned, and its record was not seen.
             self.adding = None;
         }
-        let range = event.pgmap.map(|pgmap| self.current_or_new(pgmap, context));
+        let range = match event.pgmap {
+            Some(pgmap) => Some(self.current_or_new(pgmap, context)),
+            None => self.cleaned_up(event),
+        };
         let id = range.and_then(|generation| self.range_step(event, generation, context));
         self.device_step(event, context);
         let is_refused = |id: RangeId| self.ranges.get(id.generation).is_some_and(|range| range.refused);
@@ -51,6 +54,12 @@ impl Device {
         cleaning && event.kind != Kind::Kill
     }
 
+    /// The range that is being added by whoever revokes the mappings of a device, which up to 6.18 tells no range: the add fails.
+    fn cleaned_up(&self, event: &Event) -> Option<u32> {
+        let adding = self.adding.filter(|_| event.kind == Kind::UnmapMappings)?;
+        (adding.pid == pid(event)).then_some(adding.generation)
+    }
+
     /// A step of one range.
     fn range_step(&mut self, event: &Event, generation: u32, context: &mut Context<'_>) -> Option<RangeId> {
         if event.kind != Kind::Remove {
@@ -72,10 +81,12 @@ impl Device {
         };
         let again = step.is_some();
         *step = step.or(Some(at));
-        if event.kind == Kind::Kill {
-            // Whoever adds a range kills it only to clean up.
+        if matches!(event.kind, Kind::UnmapMappings | Kind::MemremapRelease | Kind::Kill) {
+            // Whoever adds a range does so only to clean up.
             range.refused |=
                 adding.is_some_and(|adding| adding.generation == generation && adding.pid == pid(event));
+        }
+        if event.kind == Kind::Kill {
             range.counted = Some(Counted {
                 at,
                 bytes: event.taken,

@@ -5,9 +5,10 @@ use p2p_trace_common::{Hook, Kind};
 use super::{Rule, begin_at, step};
 use crate::{
     accounting::HookState,
+    event::Range,
     testing::{
         judging::{Run, hooks_but, judge},
-        simulate::{Kernel, Order, play},
+        simulate::{DIRECT_MAP, Kernel, Order, play},
     },
 };
 
@@ -150,6 +151,67 @@ fn an_end_that_nothing_sees_is_not_missing() {
             run.feed(&kernel.elements);
             run.end();
             assert_eq!(run.violated(), [].into(), "{missing:?} {opened:?}");
+        }
+    }
+}
+
+/// Up to 6.18 an add whose `devm_add_action_or_reset` fails revokes the mappings of the whole device first, which tells no range.
+fn refused_add(kernel: &mut Kernel, unmap_mappings: Option<u64>, seen: impl Fn(Kind) -> bool) {
+    let (pgmap, pid) = (0xffff_8880_0100_7000, 5);
+    if seen(Kind::Memremap) {
+        kernel.event(0, Kind::Memremap, Hook::Memremap, pid, |event| {
+            event.pgmap = Some(pgmap);
+            event.ret = Some(0);
+            event.addr = Some(DIRECT_MAP + 0x8800_0000);
+            event.range = Some(Range { start: 0x8800_0000, end: 0x8800_ffff });
+        });
+    }
+    if seen(Kind::UnmapMappings) {
+        step(kernel, pid, Kind::UnmapMappings, unmap_mappings);
+    }
+    for kind in [Kind::MemremapRelease, Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped] {
+        if seen(kind) {
+            step(kernel, pid, kind, Some(pgmap));
+        }
+    }
+    if seen(Kind::AddResource) {
+        kernel.event(0, Kind::AddResource, Hook::AddResource, pid, |event| {
+            event.ret = Some(-12);
+            event.failed = true;
+        });
+    }
+}
+
+#[test]
+fn a_refused_add_is_no_unbind_that_hangs() {
+    let other = [Kind::Memremap, Kind::UnmapMappings, Kind::MemremapRelease, Kind::AddResource, Kind::Kill];
+    for unmap_mappings in [None, Some(0xffff_8880_0100_7000)] {
+        for is_bound in [false, true] {
+            for missing in std::iter::once(None).chain(other.map(Some)) {
+                let mut kernel = if is_bound { bound() } else { play::watched() };
+                refused_add(&mut kernel, unmap_mappings, |kind| {
+                    missing != Some(kind)
+                        && (missing != Some(Kind::Kill) || !matches!(kind, Kind::Remove | Kind::Unmapped))
+                });
+                kernel.idle(20 * SECOND_NS);
+                let failed: Vec<_> = missing
+                    .iter()
+                    .map(|kind| (Hook::from_name(kind.name()).unwrap(), HookState::Failed))
+                    .collect();
+                let mut run = Run::new(crate::rules::Options::default(), &hooks_but(&failed));
+                run.feed(&kernel.elements);
+                run.end();
+                let name = format!("{unmap_mappings:?} {is_bound} without {missing:?}");
+                assert_eq!(run.violated(), [].into(), "{name}");
+                let device = run.model.device(kernel.address(0)).unwrap();
+                assert_eq!(device.teardowns().count(), 0, "{name}");
+                // What was there before is in use still.
+                assert_eq!(
+                    device.ranges().filter(|range| !range.refused).count(),
+                    usize::from(is_bound),
+                    "{name}"
+                );
+            }
         }
     }
 }
