@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 
 use p2p_trace_model::{
     rules::{Answer, Options, Rule},
-    state::{Device, Stage, Taken},
+    state::{Device, NO_PGMAP, Stage, Taken},
     stream::assemble::Element,
     testing::{
         judging::{Run, aftermath, broken, clean, fault, hooks_but, rules_of},
         simulate::{
-            Fault,
+            Fault, Order,
             play::{self, acts},
         },
     },
@@ -140,5 +140,40 @@ proptest! {
             let expected = own || renamed || aftermath(fault).contains(&verdict.rule);
             prop_assert!(verdict.answer != Answer::Violated || expected, "{:?}", verdict);
         }
+    }
+}
+
+/// The pool points to a range that was gone before the trace: the checkpoint says so of it, and of no other.
+#[test]
+fn a_chunk_that_outlives_its_range_is_told() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16, 8]);
+    kernel.alloc(0, 10, 8);
+    kernel.alloc(0, 10, 4);
+    kernel.begin(0, 11, Order::Right);
+    while !kernel.has_dead_chunk(0) {
+        kernel.advance(0);
+    }
+    while !kernel.is_waiting(0) {
+        kernel.advance(0);
+    }
+    let place = kernel.elements.len();
+    for _ in 0..2 {
+        kernel.pull(0, true);
+        kernel.idle(1_000_000_000);
+    }
+    let head = play::head();
+    let elements: Vec<_> = kernel.elements[..head].iter().chain(&kernel.elements[place..]).cloned().collect();
+    let run = begin(&elements);
+    let resumed = resume(&run, usize::MAX);
+    for run in [&run, &resumed] {
+        let device = run.model.device(kernel.address(0)).unwrap();
+        let of = |range: &p2p_trace_model::state::Range| {
+            (range.id.pgmap, range.base, range.physical, range.dead_chunk_since().is_some())
+        };
+        let told: Vec<_> = device.ranges().map(of).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!((told[0].0, told[0].3, told[1].3), (NO_PGMAP, true, false), "{told:?}");
+        assert_eq!(told[0].1.is_some(), told[0].2.is_some(), "{told:?}");
     }
 }

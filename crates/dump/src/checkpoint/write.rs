@@ -14,7 +14,10 @@ use p2p_trace_model::{
         user,
         words::{from_stack, to_record},
     },
-    state::{At, Device, Geometry, Mapping, PAGE_STRUCT_SIZE, Range, Reference, Stage, Step, Taken, TakenBy},
+    state::{
+        At, Device, Geometry, Mapping, NO_PGMAP, PAGE_STRUCT_SIZE, Range, Reference, Stage, Step, Taken,
+        TakenBy,
+    },
 };
 
 /// A record of this device at this place of the stream. Its hook means nothing: the model does not go by it.
@@ -44,7 +47,9 @@ const fn put_task(record: &mut Record, task: Option<&Task>) {
 }
 
 const fn put_pgmap(record: &mut Record, range: Option<&Range>) {
-    if let Some(range) = range {
+    if let Some(range) = range
+        && range.id.pgmap != NO_PGMAP
+    {
         record.pgmap = range.id.pgmap;
         record.valid |= valid::PGMAP;
     }
@@ -122,7 +127,10 @@ pub(super) fn birth(device: &Device, range: &Range, out: &mut Vec<Record>) {
 pub(super) fn state(device: &Device, range: &Range, time_ns: u64, out: &mut Vec<Record>) {
     let at = At { time_ns, ..range.seen };
     let mut record = blank(device, at, Kind::RangeState);
-    put_pgmap(&mut record, Some(range));
+    let is_dead = range.dangling.is_some() && range.base.is_some() && range.dead_chunk_since().is_some();
+    if !is_dead {
+        put_pgmap(&mut record, Some(range));
+    }
     put(&mut record, 0, range.physical.map(|physical| physical.start), valid::PHYSICAL);
     put(&mut record, 1, range.base, valid::ADDR);
     if let Some(size) = range.size() {
@@ -130,6 +138,7 @@ pub(super) fn state(device: &Device, range: &Range, time_ns: u64, out: &mut Vec<
         record.valid |= valid::COUNT;
     }
     let stage = match range.stage() {
+        _ if is_dead => state::FREED,
         Stage::Live => 0,
         Stage::Killed => state::DEAD,
         Stage::Drained | Stage::Removed | Stage::Released => state::DEAD | state::EXITED,

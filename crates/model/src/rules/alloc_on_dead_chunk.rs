@@ -2,6 +2,8 @@
 //! has the range's chunk, whose `dev_pagemap` devres has freed. Each attempt to take memory walks it and reads freed
 //! memory, whatever it returns. Every kernel with p2pdma has this; it takes two ranges, of which the older one is held.
 
+use std::collections::{HashMap, HashSet};
+
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
@@ -11,7 +13,7 @@ use super::{
     words,
 };
 use crate::{
-    event::Event,
+    event::{DeviceAddress, Event},
     state::{At, Change, Device, Range, Stage, What},
 };
 
@@ -20,13 +22,21 @@ const ADVICE: &str = "Stop whoever takes memory of this device while it is being
                       give it back, so that the teardown can end. Report the kernel: gen_pool_alloc_owner finds the chunk of \
                       a range whose dev_pagemap is freed, until pci_p2pdma_release.";
 
+const MAY_HAVE_BEGUN_BEFORE: &str =
+    "an attempt to take memory returned after a range had ended, and can have begun before";
 /// What is said of an attempt until it comes back.
 const PENDING: &str = "it has not come back yet";
 /// By then one that comes back at all has come back.
 const BACK_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Default)]
-pub(super) struct AllocOnDeadChunk;
+pub(super) struct AllocOnDeadChunk {
+    /// Tasks of which an attempt has returned since the range of this generation was gone: whatever else of theirs returns began later.
+    returned: HashMap<(DeviceAddress, u32), HashSet<u32>>,
+}
+
+/// Tasks that are kept for a range. Of more, only what returns a while later is known to have begun late.
+const MAX_RETURNED: usize = 1024;
 
 impl Check for AllocOnDeadChunk {
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
@@ -54,6 +64,12 @@ impl Check for AllocOnDeadChunk {
                 "records were lost while the pool pointed to a range that was gone",
             );
         }
+        if matches!(change.what, What::RangeSeen(_) | What::TornDown(_)) {
+            self.returned.retain(|&(of, generation), _| {
+                of != change.device
+                    || device.ranges().any(|range| range.id.generation == generation && is_dead(range))
+            });
+        }
         if matches!(change.what, What::Step) && scene.event.is_some_and(|event| event.kind == Kind::Release) {
             unwatched(scene, device, findings);
         }
@@ -72,7 +88,17 @@ impl Check for AllocOnDeadChunk {
         };
         let Some(at) = scene.at() else { return };
         let address = device.address();
-        if !scene.is_unbroken(dead.steps.unmapped) {
+        let was_seen_to_begin = scene.model.changes().iter().any(|change| change.what == What::Returned);
+        if event.kind != Kind::AllocAttempt
+            && !was_seen_to_begin
+            && !self.began_later(device, dead, event, at)
+        {
+            if !is_watched(scene, device, dead) {
+                findings.doubt(RULE, address, MAY_HAVE_BEGUN_BEFORE);
+            }
+            return;
+        }
+        if !scene.is_unbroken(dead.dead_chunk_since()) {
             findings.doubt(RULE, address, "records of ranges that came and went were lost");
             return;
         }
@@ -83,7 +109,6 @@ impl Check for AllocOnDeadChunk {
             Severity::Critical
         };
         let subject = subject(device, dead, event.task.map(|task| task.pid));
-        let was_seen_to_begin = scene.model.changes().iter().any(|change| change.what == What::Returned);
         if was_seen_to_begin && findings.message(subject).is_some() {
             // It is the end of what was told.
             let result = result(device, event, served_from);
@@ -94,14 +119,19 @@ impl Check for AllocOnDeadChunk {
                 });
             }
         } else {
-            let absence = scene.replaced(dead.steps.unmapped.map_or(0, |unmapped| unmapped.time_ns));
-            findings.happened_unless(absence, subject, at.id, at.time_ns, || {
-                let gone = dead.steps.unmapped.map_or_else(String::new, |unmapped| {
-                    format!(
-                        " memunmap_pages had returned {} before,",
-                        words::between(unmapped.time_ns, at.time_ns)
-                    )
-                });
+            let since = dead.steps.unmapped.or(dead.dangling).map_or(0, |since| since.time_ns);
+            findings.happened_unless(scene.replaced(since), subject, at.id, at.time_ns, || {
+                let gone = match (dead.steps.unmapped, dead.dangling) {
+                    (Some(unmapped), _) => {
+                        let ago = words::between(unmapped.time_ns, at.time_ns);
+                        format!(" memunmap_pages had returned {ago} before,")
+                    }
+                    (None, Some(found)) => {
+                        let ago = words::between(found.time_ns, at.time_ns);
+                        format!(" a pull read had found the chunk of a range that is no more {ago} before,")
+                    }
+                    (None, None) => String::new(),
+                };
                 let (function, result) = (function(event), result(device, event, served_from));
                 let message = format!(
                     "{function} by {} searched the pool of {address} while it still pointed to {}, which is gone:{gone} \
@@ -111,7 +141,7 @@ impl Check for AllocOnDeadChunk {
                 );
                 let mut finding = blank(RULE, address, at, message, ADVICE)
                     .about(dead)
-                    .shown_by([dead.steps.killed, dead.steps.unmapped])
+                    .shown_by([dead.steps.killed, dead.steps.unmapped.or(dead.dangling)])
                     .in_stack(&event.stack);
                 finding.severity = severity;
                 finding
@@ -141,6 +171,27 @@ impl Check for AllocOnDeadChunk {
     }
 }
 
+impl AllocOnDeadChunk {
+    /// What has just returned, and was not seen to begin, began after the range was gone: no attempt takes so long, or its task had
+    /// returned from one since.
+    fn began_later(&mut self, device: &Device, dead: &Range, event: &Event, at: At) -> bool {
+        let since_ns = dead.dead_chunk_since().map_or(at.time_ns, |since| since.time_ns);
+        let returned = self.returned.entry((device.address(), dead.id.generation)).or_default();
+        let is_second = event.task.is_some_and(|task| {
+            returned.contains(&task.pid) || returned.len() < MAX_RETURNED && !returned.insert(task.pid)
+        });
+        is_second || at.time_ns.saturating_sub(since_ns) >= BACK_NS
+    }
+}
+
+/// An attempt that began since the range was gone would have been seen to begin.
+fn is_watched(scene: &Scene<'_>, device: &Device, dead: &Range) -> bool {
+    let armed = device.pending_teardown().and_then(|teardown| teardown.armed);
+    let is_armed = |at: At| armed.is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());
+    let sees = [Hook::AllocEnter, Hook::MmapEnter].into_iter().all(|hook| scene.coverage.sees(hook));
+    sees && dead.watched && dead.steps.unmapped.is_some_and(is_armed)
+}
+
 /// The attempts of one task are one finding.
 fn subject(device: &Device, dead: &Range, pid: Option<u32>) -> Subject {
     Subject { rule: RULE, device: device.address(), case: u64::from(dead.id.generation), pid }
@@ -165,10 +216,8 @@ fn unwatched(scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
 }
 
 /// The chunk is in the pool, and what it belongs to is freed.
-const fn is_dead(range: &Range) -> bool {
-    let over =
-        range.steps.release.is_some() || range.steps.released.is_some() || range.ended_unseen.is_some();
-    range.steps.unmapped.is_some() && !over && !range.refused
+fn is_dead(range: &Range) -> bool {
+    range.dead_chunk_since().is_some()
 }
 
 /// The release of its pool has begun just now.
@@ -177,7 +226,7 @@ const fn is_being_released(range: &Range) -> bool {
 }
 
 fn is_dead_before(range: &Range, time_ns: u64) -> bool {
-    is_dead(range) && range.steps.unmapped.is_some_and(|unmapped| unmapped.time_ns < time_ns)
+    range.dead_chunk_since().is_some_and(|since| since.time_ns < time_ns)
 }
 
 /// The range that the memory was given out of.

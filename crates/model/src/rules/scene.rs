@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{DeviceAddress, Event, Id},
     holders::Holders,
-    state::{At, Change, Device, FreeMatch, Model, Range, Step, What},
+    state::{At, Change, Device, FreeMatch, Model, NO_PGMAP, Range, Step, What},
 };
 
 /// What can be chosen.
@@ -204,7 +204,10 @@ impl Finding {
     /// It is about this range.
     pub(super) const fn about(mut self, range: &Range) -> Self {
         self.range = range.physical;
-        self.pgmap = Some(range.id.pgmap);
+        self.pgmap = match range.id.pgmap {
+            NO_PGMAP => None,
+            pgmap => Some(pgmap),
+        };
         self
     }
 

@@ -3,7 +3,7 @@
 use crate::{
     event::{DeviceAddress, Task},
     holders::Holders,
-    state::Range,
+    state::{NO_PGMAP, Range},
     units,
 };
 
@@ -15,7 +15,10 @@ pub(super) fn task(task: Option<&Task>) -> String {
 /// `range 0xf8000000-0xfbffffff (64 MiB) of 0000:03:00.0`.
 pub(super) fn range(range: &Range, device: DeviceAddress) -> String {
     range.physical.map_or_else(
-        || format!("the range of pgmap {:#x} of {device}", range.id.pgmap),
+        || match (range.id.pgmap, range.base) {
+            (NO_PGMAP, Some(base)) => format!("the range at {base:#x} of {device}"),
+            (pgmap, _) => format!("the range of pgmap {pgmap:#x} of {device}"),
+        },
         |physical| {
             format!(
                 "range {:#x}-{:#x} ({}) of {device}",

@@ -101,6 +101,12 @@ impl Geometry {
         self.direct_map.get()?.checked_add(range.start)
     }
 
+    /// The range of so many bytes that begins there in the direct map.
+    pub(super) fn range_of(&self, base: u64, size: u64) -> Option<Range> {
+        let start = base.checked_sub(self.direct_map.get()?)?;
+        Some(Range { start, end: start.checked_add(size.checked_sub(1)?)? })
+    }
+
     /// A range begins at `base` in the direct map, which begins at physical address 0 (`page_offset_base`).
     pub(super) const fn learn_range(&mut self, base: u64, range: Range) {
         match base.checked_sub(range.start) {

@@ -56,7 +56,7 @@ pub use mappings::{Mapping, Mappings};
 pub use pages::{Pages, page_of};
 pub use preexisting::Run as Preexisting;
 pub use pull::{LastPull, Lock};
-pub use range::{Accounted, Counted, Range, RangeId, Stage, Steps};
+pub use range::{Accounted, Counted, NO_PGMAP, Range, RangeId, Stage, Steps};
 pub use reference::{At, Closed, ClosedBy, HolderKind, Key, Reference, Taken, TakenBy, whole_pages};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use teardown::is_opening;

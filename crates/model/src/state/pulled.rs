@@ -9,12 +9,12 @@ use super::{
     ledger::Context,
     limit::Limit,
     pull::{LastPull, Lock},
-    range::{Counted, Stage, Steps},
+    range::{Counted, NO_PGMAP, Stage, Steps},
     reference::Taken,
     teardown::{Ended, Teardown},
 };
 use crate::{
-    event::{Event, State, user::Pulled},
+    event::{Event, State, decode::PAGE_SIZE, user::Pulled},
     stream::CLOCK_SLACK_NS,
 };
 
@@ -23,14 +23,16 @@ impl Device {
     pub(super) fn range_state(&mut self, event: &Event, context: &mut Context<'_>) {
         let Some(state) = event.state else { return };
         let Some(pgmap) = event.pgmap.filter(|_| !state.freed) else {
-            self.pull.state(context.at.time_ns, None);
-            self.dangling_chunk(event, context);
+            let generation = self.dangling_chunk(event, context);
+            self.pull.state(context.at.time_ns, generation);
             return;
         };
         let generation = self.pulled_range(pgmap, state, context);
         self.place(generation, event.range, event.addr, context);
         self.pull.state(context.at.time_ns, Some(generation));
         let held = self.ledger.held(generation);
+        // What is known to be out has a reference, which the pool's own bytes confirm: it cannot have drained.
+        let is_out = held.references > 0 && event.taken.is_some_and(|taken| taken >= held.bytes);
         let Some(range) = self.ranges.get_mut(generation) else {
             return;
         };
@@ -44,10 +46,10 @@ impl Device {
             known: held.references,
             unknown,
         });
-        let stage = if state.exited {
+        let stage = if state.exited && !is_out {
             // `percpu_ref_exit` comes after the drain and, by kernel, before or after the removal.
             Stage::Drained
-        } else if state.dead {
+        } else if state.dead || state.exited {
             Stage::Killed
         } else {
             return;
@@ -77,14 +79,23 @@ impl Device {
     }
 
     /// The pool still has the chunk of a range that is gone.
-    fn dangling_chunk(&mut self, event: &Event, context: &Context<'_>) {
-        let Some((base, _)) = event.addr.zip(event.count) else {
-            return;
+    fn dangling_chunk(&mut self, event: &Event, context: &mut Context<'_>) -> Option<u32> {
+        let (base, pages) = event.addr.zip(event.count)?;
+        let known = self.ranges.not_over().find(|range| range.base == Some(base));
+        let generation = match known {
+            Some(range) => range.id.generation,
+            // All of its life was before the trace.
+            None => self.new_range(NO_PGMAP, context),
         };
-        let range = self.ranges.iter_mut().rev().find(|range| range.base == Some(base));
-        if let Some(range) = range.filter(|range| range.stage() < Stage::Removed) {
+        let physical = context.geometry.range_of(base, u64::from(pages).saturating_mul(PAGE_SIZE));
+        let range = self.ranges.get_mut(generation)?;
+        range.physical = range.physical.or(physical);
+        range.base = range.base.or(Some(base));
+        range.dangling = range.dangling.or(Some(context.at));
+        if range.stage() < Stage::Removed {
             range.pulled = Some((Stage::Removed, context.at));
         }
+        Some(generation)
     }
 
     /// The device as a whole.

@@ -5,10 +5,13 @@ use std::ops::RangeInclusive;
 use super::reference::At;
 use crate::event::{self, Refs};
 
+/// In place of an address: the range was known from its chunk of the pool alone, which outlives its `dev_pagemap`.
+pub const NO_PGMAP: u64 = 0;
+
 /// Names a range of a device. Pointers and addresses come back: the generation tells their uses apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RangeId {
-    /// Address of the `struct dev_pagemap`.
+    /// Address of the `struct dev_pagemap`, or [`NO_PGMAP`].
     pub pgmap: u64,
     /// Counts the ranges that were seen of this device.
     pub generation: u32,
@@ -28,8 +31,6 @@ pub enum Stage {
     /// The device's pool, or the range's part in a refused add, is gone: nothing leads to it any more.
     Released,
 }
-
-impl Stage {}
 
 /// What was observed of a range's life, each thing at its first time. What is absent was not observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,6 +109,10 @@ pub struct Range {
     pub chunk: Option<u8>,
     /// How far it has come by what a pull read found, which can be further than the steps that were seen.
     pub pulled: Option<(Stage, At)>,
+    /// A pull read found that the pool still points to it although it is gone.
+    pub dangling: Option<At>,
+    /// As it was removed it was among those that the armed hooks compare with.
+    pub watched: bool,
     /// Further kills of it.
     pub more_kills: u32,
     /// Its end was not seen: this record shows that it is over.
@@ -129,6 +134,8 @@ impl Range {
             counted: None,
             chunk: None,
             pulled: None,
+            dangling: None,
+            watched: false,
             more_kills: 0,
             ended_unseen: None,
             refused: false,
@@ -158,6 +165,14 @@ impl Range {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.stage() == Stage::Killed
+    }
+
+    /// From when on it is known that the pool points to it although it is gone, until the pool is destroyed.
+    #[must_use]
+    pub fn dead_chunk_since(&self) -> Option<At> {
+        let over = self.steps.release.or(self.steps.released).or(self.ended_unseen);
+        let since = self.steps.unmapped.or(self.dangling);
+        since.filter(|_| over.is_none() && !self.refused)
     }
 
     /// The direct-map address `addr` lies in it, as far as it is known where it lies.

@@ -81,6 +81,7 @@ impl Device {
         };
         let again = step.is_some();
         *step = step.or(Some(at));
+        range.watched |= event.kind == Kind::Remove && event.flag == Some(true);
         if matches!(event.kind, Kind::UnmapMappings | Kind::MemremapRelease | Kind::Kill) {
             // Whoever adds a range does so only to clean up.
             range.refused |=

@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
-    super::{Baseline, ClosedBy, GRACE_NS, Model, Stage, What},
+    super::{Baseline, ClosedBy, GRACE_NS, Model, NO_PGMAP, Stage, What},
     device, model_of,
 };
 use crate::{
@@ -277,7 +277,10 @@ fn a_hang_that_began_before_the_start_shows() {
     });
     let model = model_of(&kernel.elements);
     let known = device(&model, &kernel, 0);
-    let range = known.ranges().next().unwrap();
+    let ranges: Vec<_> = known.ranges().collect();
+    let [dead, range] = ranges[..] else { panic!("{ranges:?}") };
+    assert_eq!((dead.id.pgmap, dead.stage(), dead.base), (NO_PGMAP, Stage::Removed, Some(0x1000)));
+    assert!(dead.dead_chunk_since().is_some() && range.dead_chunk_since().is_none());
     assert!(range.is_draining());
     assert_eq!((range.stage(), range.chunk), (Stage::Killed, Some(1)));
     let lock = known.lock().unwrap();

@@ -1,0 +1,162 @@
+//! The pool points to a range that is gone: who asks for memory then, and who only came back then.
+
+use p2p_trace_common::{Hook, Kind};
+
+use super::{Answer, Rule, begin_at, places, without_notes};
+use crate::{
+    accounting::HookState,
+    event::decode::PAGE_SIZE,
+    rules::Options,
+    testing::{
+        judging::{Run, hooks_but, judge},
+        simulate::{Kernel, Order, play},
+    },
+};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Two ranges, of which the newer one is gone and the older one hangs.
+fn hanging() -> Kernel {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16, 8]);
+    // The newer one is full first.
+    kernel.alloc(0, 10, 8);
+    kernel.alloc(0, 10, 4);
+    kernel.begin(0, 11, Order::Right);
+    while !kernel.has_dead_chunk(0) {
+        kernel.advance(0);
+    }
+    while !kernel.is_waiting(0) {
+        kernel.advance(0);
+    }
+    kernel
+}
+
+fn ask(kernel: &mut Kernel, pid: u32) {
+    kernel.event(0, Kind::Alloc, Hook::Alloc, pid, |event| {
+        event.size = Some(PAGE_SIZE);
+        event.failed = true;
+    });
+}
+
+/// Attached in the middle of the hang: only a pull read shows that there was another range.
+#[test]
+fn a_chunk_that_a_pull_read_shows() {
+    for reads in [1, 2] {
+        let mut kernel = hanging();
+        let place = kernel.elements.len();
+        for _ in 0..reads {
+            kernel.pull(0, true);
+            kernel.idle(SECOND_NS + SECOND_NS / 5);
+        }
+        let mut run_without = kernel.clone();
+        for _ in 0..3 {
+            ask(&mut kernel, 77);
+        }
+        for kernel in [&mut kernel, &mut run_without] {
+            while kernel.advance(0) {}
+            begin_at(kernel, place);
+            without_notes(kernel);
+        }
+        let run = judge(&kernel.elements);
+        let finding = run.only(Rule::AllocOnDeadChunk);
+        assert_eq!(finding.occurrences, 3);
+        assert!(finding.message.contains("a pull read had found"), "{}", finding.message);
+        let text = if reads == 1 { "the range at 0x" } else { "range 0x81000000-0x81007fff (32 KiB)" };
+        assert!(finding.message.contains(text), "{}", finding.message);
+        let device = run.model.device(kernel.address(0)).unwrap();
+        assert_eq!(device.ranges().filter(|range| range.dead_chunk_since().is_some()).count(), 0);
+        let run = judge(&run_without.elements);
+        assert!(!run.violated().contains(&Rule::AllocOnDeadChunk));
+    }
+}
+
+/// An attempt that had begun before a range ended, and returns after: the hook at its entry would have seen it begin otherwise.
+#[test]
+fn who_came_back_only_then_is_not_accused() {
+    for armed in [true, false] {
+        for served in [true, false] {
+            let mut kernel = play::watched();
+            kernel.bind(0, 5, &[16, 8]);
+            kernel.pull(0, true);
+            kernel.alloc(0, 10, 8);
+            kernel.alloc(0, 10, 4);
+            kernel.begin(0, 11, Order::Right);
+            while !kernel.has_dead_chunk(0) {
+                kernel.advance(0);
+            }
+            if served {
+                kernel.alloc(0, 77, 1);
+                kernel.mmap(0, 78, 1);
+            } else {
+                ask(&mut kernel, 77);
+            }
+            let mut again = kernel.clone();
+            ask(&mut again, 77);
+            let failed = if armed { &[][..] } else { &[(Hook::AllocEnter, HookState::Failed)] };
+            let judged = |kernel: &mut Kernel| {
+                while kernel.advance(0) {}
+                let mut run = Run::new(Options::default(), &hooks_but(failed));
+                run.feed(&kernel.elements);
+                run.end();
+                run
+            };
+            let run = judged(&mut kernel);
+            assert!(!run.violated().contains(&Rule::AllocOnDeadChunk), "armed: {armed}, served: {served}");
+            let answer = run.answer(Rule::AllocOnDeadChunk, kernel.address(0));
+            assert_eq!(answer, if armed { Answer::Holds } else { Answer::Inconclusive });
+            // What the same task asks for next has begun later.
+            assert!(judged(&mut again).violated().contains(&Rule::AllocOnDeadChunk));
+        }
+    }
+}
+
+/// With one range only, between the end of `memunmap_pages` and the release.
+#[test]
+fn nor_with_one_range() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::Release);
+    ask(&mut kernel, 77);
+    while kernel.advance(0) {}
+    let run = judge(&kernel.elements);
+    assert_eq!(run.violated(), [].into());
+    // Nobody watched: no memory was out, and there was one range.
+    assert_eq!(run.answer(Rule::AllocOnDeadChunk, kernel.address(0)), Answer::Inconclusive);
+}
+
+/// `percpu_ref_exit` before the last reference was dropped: a pull read that sees that sees no drain.
+#[test]
+fn a_reference_that_is_given_up_too_early_has_not_drained() {
+    for pulled in [false, true] {
+        for is_out in [false, true] {
+            let mut kernel = play::watched();
+            kernel.bind(0, 5, &[16]);
+            kernel.pull(0, true);
+            if is_out {
+                kernel.alloc(0, 10, 4);
+            }
+            kernel.begin(0, 11, Order::RemovedFirst);
+            kernel.advance_to(0, Kind::Remove);
+            if pulled {
+                let before = kernel.elements.len();
+                kernel.pull(0, true);
+                for at in places(&kernel, Kind::RangeState).into_iter().filter(|&at| at >= before) {
+                    let event = super::event(&mut kernel, at);
+                    event.refs = None;
+                    if let Some(state) = &mut event.state {
+                        state.exited = true;
+                    }
+                }
+            }
+            while kernel.advance(0) {}
+            let run = judge(&kernel.elements);
+            let answer = run.answer(Rule::RemovedBeforeDrained, kernel.address(0));
+            // With nothing out it can have drained, unseen.
+            let right = if pulled && !is_out { Answer::Inconclusive } else { Answer::Violated };
+            assert_eq!(answer, right, "pulled: {pulled}, out: {is_out}");
+        }
+    }
+}
