@@ -44,6 +44,7 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
             }
         }
     }
+    asleep(model, &mut writer, &mut timeline);
     // Stable: what belongs together was written together, and has one time.
     timeline.sort_by_key(|record| record.time_ns);
     let now_ns = model.now_ns();
@@ -60,6 +61,21 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
     doubts(model, &mut writer, &mut timeline);
     timeline.push(writer.tick(now_ns));
     timeline
+}
+
+/// When the machine was suspended, by the ticks that tell it.
+fn asleep(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let Some((told_ns, asleep_ns)) = model.asleep() else {
+        return;
+    };
+    let slept_ns: u64 = model.sleeps().map(|sleep| sleep.asleep_ns).sum();
+    let mut total_ns = asleep_ns.saturating_sub(slept_ns);
+    for sleep in model.sleeps() {
+        out.push(writer.tick_asleep(sleep.from_ns, Some(total_ns)));
+        total_ns = total_ns.saturating_add(sleep.asleep_ns);
+        out.push(writer.tick_asleep(sleep.to_ns, Some(total_ns)));
+    }
+    out.push(writer.tick_asleep(told_ns, Some(asleep_ns)));
 }
 
 /// The hooks that are armed. The status tells the others.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{
     rules::{Answer, Options, Rule},
     state::{Device, NO_PGMAP, Stage, Taken},
@@ -10,7 +11,7 @@ use p2p_trace_model::{
     testing::{
         judging::{Run, aftermath, broken, clean, fault, hooks_but, rules_of},
         simulate::{
-            Fault, Order,
+            Fault, Kernel, Order,
             play::{self, acts},
         },
     },
@@ -176,4 +177,36 @@ fn a_chunk_that_outlives_its_range_is_told() {
         assert_eq!((told[0].0, told[0].3, told[1].3), (NO_PGMAP, true, false), "{told:?}");
         assert_eq!(told[0].1.is_some(), told[0].2.is_some(), "{told:?}");
     }
+}
+
+/// When the machine was suspended is known behind a checkpoint as before it: an unbind that began before is no stall for that.
+#[test]
+fn time_asleep_is_told() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    let mut kernel = play::watched();
+    let tick = |kernel: &mut Kernel, asleep_ns| {
+        kernel.user(|writer, time_ns| writer.tick_asleep(time_ns, Some(asleep_ns)));
+    };
+    tick(&mut kernel, HOUR_NS);
+    kernel.bind(0, 5, &[16]);
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::Drained);
+    let from_ns = kernel.now_ns;
+    kernel.now_ns += HOUR_NS;
+    tick(&mut kernel, 2 * HOUR_NS);
+    let run = begin(&kernel.elements);
+    let mut resumed = resume(&run, usize::MAX);
+    for behind in [false, true] {
+        if behind {
+            kernel.now_ns += HOUR_NS;
+            let before = kernel.elements.len();
+            tick(&mut kernel, 3 * HOUR_NS);
+            kernel.event(0, Kind::Unbind, Hook::Unbind, 12, |_| {});
+            resumed.feed(&kernel.elements[before..]);
+        }
+        let passed = resumed.model.passed(from_ns, kernel.now_ns);
+        assert_eq!(passed.asleep_ns, (1 + u64::from(behind)) * HOUR_NS);
+        assert!(passed.awake_ns < 1_000_000_000, "{passed:?}");
+    }
+    assert_eq!(resumed.violated(), BTreeSet::new());
 }

@@ -183,6 +183,8 @@ fn by_kind(event: &mut Event, record: &Record) {
             Word::Client => event.client = Some(client(value)),
             Word::Taken => event.taken = Some(value),
             Word::Waiting => event.waiting_ns = Some(value),
+            // Of user space's own records only.
+            Word::Asleep => {}
             Word::Refs => {
                 let (count, estimate) = (value.cast_signed(), record.has(valid::REFS_ESTIMATE));
                 event.refs = Some(Refs { count, estimate });

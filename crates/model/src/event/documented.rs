@@ -66,6 +66,7 @@ const fn word(word: Word) -> &'static str {
         Word::Taken => "bytes taken (`TAKEN`)",
         Word::Refs => "references (`REFS`)",
         Word::Waiting => "time off the CPU (`WAITING`)",
+        Word::Asleep => "time suspended (`WAITING`)",
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Word {
     Refs,
     /// Nanoseconds since a task was last given a CPU.
     Waiting,
+    /// Nanoseconds that the machine had been suspended since it was started.
+    Asleep,
 }
 
 /// The meaning of `number`.
@@ -87,8 +89,8 @@ impl Layout {
     #[must_use]
     pub const fn of(kind: Kind) -> Self {
         use Word::{
-            Addr, Caller, Cgroup, Client, End, FirstNs, LastNs, Offset, Page, Physical, Refs, Sgl, Size,
-            Start, Taken, Unused, UserAddr, Waiting,
+            Addr, Asleep, Caller, Cgroup, Client, End, FirstNs, LastNs, Offset, Page, Physical, Refs, Sgl,
+            Size, Start, Taken, Unused, UserAddr, Waiting,
         };
         let (words, number, small) = match kind {
             Kind::AddResource => ([Size, Offset, Caller, Unused], Number::Ret, Small::Bar),
@@ -122,7 +124,8 @@ impl Layout {
             Kind::AllocAttempt => ([Unused, Size, Caller, Unused], Number::Unused, Small::Unused),
             Kind::Run => ([Addr, Size, Unused, Unused], Number::Unused, Small::Unused),
             Kind::Pulled => ([FirstNs, LastNs, Unused, Unused], Number::Count, Small::Flag),
-            Kind::Stack | Kind::Tick | Kind::Loss | Kind::Attach | Kind::End | Kind::Gone => {
+            Kind::Tick => ([Asleep, Unused, Unused, Unused], Number::Unused, Small::Unused),
+            Kind::Stack | Kind::Loss | Kind::Attach | Kind::End | Kind::Gone => {
                 ([Unused; 4], Number::Unused, Small::Unused)
             }
         };
@@ -150,7 +153,7 @@ impl Word {
             Self::Client => valid::CLIENT,
             Self::Taken => valid::TAKEN,
             Self::Refs => valid::REFS,
-            Self::Waiting => valid::WAITING,
+            Self::Waiting | Self::Asleep => valid::WAITING,
         }
     }
 }

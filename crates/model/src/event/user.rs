@@ -78,6 +78,17 @@ impl Writer {
         self.write(Kind::Tick, time_ns)
     }
 
+    /// The same, and how long the machine had been suspended by then since it was started, where that is known.
+    #[must_use]
+    pub const fn tick_asleep(&mut self, time_ns: u64, asleep_ns: Option<u64>) -> Record {
+        let mut record = self.write(Kind::Tick, time_ns);
+        if let Some(asleep_ns) = asleep_ns {
+            record.words[0] = asleep_ns;
+            record.valid |= valid::WAITING;
+        }
+        record
+    }
+
     /// A hook was attached or detached.
     pub const fn attach(&mut self, time_ns: u64, change: &Change) -> Record {
         let mut record = self.write(Kind::Attach, time_ns);
@@ -269,6 +280,13 @@ pub fn pulled(record: &Record) -> Option<Pulled> {
     })
 }
 
+/// How long the machine had been suspended since it was started, where a record of kind `tick` tells it.
+#[must_use]
+pub fn asleep_ns(record: &Record) -> Option<u64> {
+    let told = record.kind() == Some(Kind::Tick) && record.has(valid::WAITING);
+    told.then_some(record.words[0])
+}
+
 /// The process that a record of kind `gone` tells of.
 #[must_use]
 pub fn gone(record: &Record) -> Option<Task> {
@@ -321,6 +339,8 @@ mod tests {
         assert_eq!(super::run(&writer.run(9, &unknown)), Some(unknown));
         assert_eq!(super::pulled(&writer.pulled(&pulled)), Some(pulled));
         assert_eq!(gone(&writer.gone(10, &task)), Some(task));
+        let asleep = writer.tick_asleep(11, Some(5));
+        assert_eq!((asleep_ns(&asleep), asleep_ns(&writer.tick(11))), (Some(5), None));
         let tick = writer.tick(11);
         assert_eq!((super::run(&tick), super::pulled(&tick), gone(&tick)), (None, None, None));
     }

@@ -40,7 +40,8 @@ impl Check for StalledDrain {
             let since = since(range);
             // After a loss of steps only a pull read can say that it has not drained.
             let is_certain = device.uncertain().rare.is_none();
-            let is_late = scene.now_ns.saturating_sub(since.time_ns) >= scene.options.stall_after_ns();
+            let passed = scene.model.passed(since.time_ns, scene.now_ns);
+            let is_late = passed.awake_ns >= scene.options.stall_after_ns();
             if !is_open && !is_certain && is_late {
                 let why = "records of a teardown were lost while a range seemed not to drain";
                 findings.doubt(RULE, address, why);
@@ -64,7 +65,7 @@ fn begin(scene: &Scene<'_>, device: &Device, range: &Range, since: At) -> Findin
     let message = format!(
         "{} has not drained {} after {}; {}",
         words::range(range, device.address()),
-        words::between(since.time_ns, scene.now_ns),
+        words::awake(scene.model, since.time_ns, scene.now_ns),
         beginning(range),
         out(device, range, &held, scene.now_ns),
     );
@@ -113,7 +114,7 @@ fn end(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Finding
     let drained = range.steps.drained;
     let end_ns = drained.map_or(scene.now_ns, |at| at.time_ns);
     findings.amend(subject, |finding| {
-        let (whole, how) = (words::between(finding.start_ns, end_ns), beginning(range));
+        let (whole, how) = (words::awake(scene.model, finding.start_ns, end_ns), beginning(range));
         let range = words::range(range, device.address());
         finding.message = match drained {
             Some(_) => format!("{range} drained only {whole} after {how}"),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::DeviceAddress,
-    state::{Bracket, Device, Lock, Step, Teardown},
+    state::{Bracket, Device, Lock, Model, Step, Teardown},
 };
 
 const RULE: Rule = Rule::StalledUnbind;
@@ -54,7 +54,7 @@ impl Check for StalledUnbind {
             return;
         };
         let budget_ns = scene.options.stall_after_ns();
-        let is_late = |since_ns: u64| scene.now_ns.saturating_sub(since_ns) >= budget_ns;
+        let is_late = |since_ns: u64| scene.model.passed(since_ns, scene.now_ns).awake_ns >= budget_ns;
         let finding = match (pending, first, hang) {
             // After a loss of steps it can have ended.
             (Some(teardown), Some(first), _)
@@ -108,7 +108,7 @@ fn found(scene: &Scene<'_>, device: DeviceAddress, lock: &Lock, since_ns: u64) -
     let message = format!(
         "an unbind of {device} that began before the trace has been waiting for at least {}: a range of it is killed and has \
          not drained, and {} holds the device's lock",
-        words::between(since_ns, scene.now_ns),
+        words::awake(scene.model, since_ns, scene.now_ns),
         words::task(lock.holder.as_ref()),
     );
     let mut finding = blank(RULE, device, lock.at, message, ADVICE);
@@ -123,13 +123,13 @@ const fn subject(device: DeviceAddress, began_ns: u64) -> Subject {
 fn begin(scene: &Scene<'_>, device: DeviceAddress, teardown: &Teardown, first: &Step) -> Finding {
     let at_least = if teardown.began_unseen { "at least " } else { "" };
     let last = teardown.last_step().map_or_else(String::new, |last| {
-        let ago = words::between(last.at.time_ns, scene.now_ns);
+        let ago = words::awake(scene.model, last.at.time_ns, scene.now_ns);
         format!("; the last step seen is {}, {ago} before", did(last))
     });
     let message = format!(
         "the unbind of {device} by {} has not ended {at_least}{} after {} was entered{last}",
         words::task(teardown.task()),
-        words::between(first.at.time_ns, scene.now_ns),
+        words::awake(scene.model, first.at.time_ns, scene.now_ns),
         entered(first),
     );
     let stack = teardown.steps.iter().rev().find(|step| !step.stack.is_empty());
@@ -173,11 +173,11 @@ const fn did(step: &Step) -> &'static str {
 }
 
 /// Behind which step it went on for longest.
-fn slowest(teardown: &Teardown) -> String {
-    let gap = |pair: &[Step]| pair[1].at.time_ns.saturating_sub(pair[0].at.time_ns);
+fn slowest(model: &Model, teardown: &Teardown) -> String {
+    let gap = |pair: &[Step]| model.passed(pair[0].at.time_ns, pair[1].at.time_ns).awake_ns;
     let longest = teardown.steps.windows(2).max_by_key(|pair| gap(pair));
     longest.map_or_else(String::new, |pair| {
-        let waited = words::between(pair[0].at.time_ns, pair[1].at.time_ns);
+        let waited = words::awake(model, pair[0].at.time_ns, pair[1].at.time_ns);
         format!(", {waited} of it after {}", did(&pair[0]))
     })
 }
@@ -199,10 +199,10 @@ fn end(scene: &Scene<'_>, device: &Device, subject: Subject, findings: &mut Find
     let end_ns = ended.map_or(scene.now_ns, |at| at.time_ns);
     let (by, slowest) = teardown.map_or_else(Default::default, |teardown| {
         let by = format!(" by {}", words::task(teardown.task()));
-        (by, slowest(teardown))
+        (by, slowest(scene.model, teardown))
     });
     findings.amend(subject, |finding| {
-        let whole = words::between(finding.start_ns, end_ns);
+        let whole = words::awake(scene.model, finding.start_ns, end_ns);
         let device = subject.device;
         finding.message = if began_before {
             format!("an unbind of {device}{by} that began before the trace took at least {whole}")

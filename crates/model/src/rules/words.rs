@@ -3,7 +3,7 @@
 use crate::{
     event::{DeviceAddress, Task},
     holders::Holders,
-    state::{NO_PGMAP, Range},
+    state::{Model, NO_PGMAP, Passed, Range},
     units,
 };
 
@@ -33,6 +33,20 @@ pub(super) fn range(range: &Range, device: DeviceAddress) -> String {
 /// The time between two moments, as `12.3 ms`.
 pub(super) fn between(from_ns: u64, to_ns: u64) -> String {
     units::duration(to_ns.saturating_sub(from_ns))
+}
+
+/// The same without the time for which the machine was suspended meanwhile, which is said.
+pub(super) fn awake(model: &Model, from_ns: u64, to_ns: u64) -> String {
+    let Passed { awake_ns, asleep_ns } = model.passed(from_ns, to_ns);
+    match asleep_ns {
+        // To the end, of which ticks need not have told yet.
+        0 => between(from_ns, to_ns),
+        _ => format!(
+            "{} (without {} for which the machine was suspended)",
+            units::duration(awake_ns),
+            units::duration(asleep_ns)
+        ),
+    }
 }
 
 /// `1 reference`, `3 references`.

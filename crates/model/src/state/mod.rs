@@ -11,6 +11,7 @@
 //!
 //! It never panics, whatever the stream holds, and what is over takes a bounded place: see the `MAX_` constants.
 
+mod asleep;
 mod attempt;
 mod change;
 mod device;
@@ -43,6 +44,7 @@ use std::collections::BTreeMap;
 
 use p2p_trace_common::{Hook, Kind, Record, Ring};
 
+pub use asleep::{Passed, Sleep};
 pub use attempt::Attempt;
 pub use change::{Change, FreeMatch, PageMatch, Pulled, What};
 pub use device::{Baseline, Device, MAX_TEARDOWNS};
@@ -77,6 +79,7 @@ pub struct Model {
     geometry: Geometry,
     changes: Vec<Change>,
     now_ns: u64,
+    asleep: asleep::Asleep,
     ended: bool,
     /// Losses that can be about devices not yet met.
     doubts: Doubts,
@@ -129,6 +132,23 @@ impl Model {
     #[must_use]
     pub const fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    /// How long the machine was awake and suspended between two times, as far as the ticks have told.
+    #[must_use]
+    pub fn passed(&self, from_ns: u64, to_ns: u64) -> Passed {
+        self.asleep.passed(from_ns, to_ns)
+    }
+
+    /// When the machine was suspended, oldest first: the latest of it.
+    pub fn sleeps(&self) -> impl Iterator<Item = Sleep> {
+        self.asleep.sleeps()
+    }
+
+    /// The latest tick that told how long the machine had been suspended since it was started, and that.
+    #[must_use]
+    pub const fn asleep(&self) -> Option<(u64, u64)> {
+        self.asleep.told()
     }
 
     /// The run has come to its end: nothing follows.
@@ -245,6 +265,7 @@ impl Model {
                     }
                 }
             }
+            Some(Kind::Tick) => self.asleep.tick(record.time_ns, user::asleep_ns(record)),
             Some(Kind::End) => self.ended = true,
             _ => {}
         }

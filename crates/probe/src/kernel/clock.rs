@@ -8,10 +8,37 @@ use p2p_trace_model::units::Clock;
 #[cfg(target_os = "linux")]
 #[must_use]
 pub fn boottime_ns() -> u64 {
+    read(libc::CLOCK_BOOTTIME)
+}
+
+/// How long the machine has been suspended since it was started: by so much `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`. `None` where
+/// the two could not be read close to each other.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn asleep_ns() -> Option<u64> {
+    /// Between the readings before and after.
+    const CLOSE_NS: u64 = 1_000_000;
+    (0..4).find_map(|_| {
+        let before_ns = boottime_ns();
+        let monotonic_ns = read(libc::CLOCK_MONOTONIC);
+        let is_close = boottime_ns().saturating_sub(before_ns) < CLOSE_NS;
+        is_close.then(|| before_ns.saturating_sub(monotonic_ns))
+    })
+}
+
+/// Nothing is traced here.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn asleep_ns() -> Option<u64> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for writing; the call does not fail for a clock that every kernel has.
     unsafe {
-        libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time);
+        libc::clock_gettime(clock, &raw mut time);
     }
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }

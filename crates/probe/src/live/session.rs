@@ -35,7 +35,12 @@ use super::{
 };
 use crate::{
     kernel::{
-        KernelRoot, btf::Btf, clock::boottime_ns as now_ns, devices, release::Release, symbols::Symbols,
+        KernelRoot,
+        btf::Btf,
+        clock::{asleep_ns, boottime_ns as now_ns},
+        devices,
+        release::Release,
+        symbols::Symbols,
     },
     live::{
         attach::{Hooks, Misses},
@@ -193,7 +198,7 @@ impl LiveSession {
         let now_ns = now_ns();
         self.takers.check(now_ns, &mut self.writer, &mut batch.records);
         self.tell_skipped(now_ns, batch);
-        batch.records.push(self.writer.tick(now_ns));
+        batch.records.push(self.writer.tick_asleep(now_ns, asleep_ns()));
     }
 
     /// Says what the kernel has not run since the last time.

@@ -1,6 +1,7 @@
 //! Sequences that random lives do not come to, each the example of a kind.
 
 mod absent;
+mod asleep;
 mod dead_chunk;
 mod ends;
 mod late;

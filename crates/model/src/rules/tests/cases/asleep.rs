@@ -1,0 +1,98 @@
+//! The machine is suspended in the middle of something: the clock of the records goes on, and nobody is slow for that.
+
+use p2p_trace_common::Kind;
+
+use super::{Answer, Rule};
+use crate::testing::{
+    judging::judge,
+    simulate::{Kernel, Order, play},
+};
+
+const SECOND_NS: u64 = 1_000_000_000;
+const HOUR_NS: u64 = 3600 * SECOND_NS;
+const STALLS: [Rule; 2] = [Rule::StalledDrain, Rule::StalledUnbind];
+
+fn tick(kernel: &mut Kernel, asleep_ns: u64) {
+    kernel.user(|writer, time_ns| writer.tick_asleep(time_ns, Some(asleep_ns)));
+}
+
+/// So many seconds pass, of which ticks tell.
+fn wait(kernel: &mut Kernel, seconds: u64, asleep_ns: u64) {
+    for _ in 0..4 * seconds {
+        kernel.now_ns += SECOND_NS / 4;
+        tick(kernel, asleep_ns);
+    }
+}
+
+/// An unbind that has come to before this step, of a device of which memory is out if it is the drain.
+fn begun(before: Kind) -> Kernel {
+    let mut kernel = play::watched();
+    tick(&mut kernel, 7 * HOUR_NS);
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, before);
+    kernel
+}
+
+const STEPS: [Kind; 6] =
+    [Kind::DevresRelease, Kind::Kill, Kind::Drained, Kind::Release, Kind::DevresReleased, Kind::Unbound];
+
+#[test]
+fn a_machine_that_sleeps_is_no_stall() {
+    for before in STEPS {
+        for told_first in [true, false] {
+            let mut kernel = begun(before);
+            wait(&mut kernel, 1, 7 * HOUR_NS);
+            kernel.now_ns += HOUR_NS;
+            if told_first {
+                tick(&mut kernel, 8 * HOUR_NS);
+            }
+            // Else the kernel's own records are there before the tick that tells of it.
+            while kernel.advance(0) {}
+            tick(&mut kernel, 8 * HOUR_NS);
+            let run = judge(&kernel.elements);
+            assert_eq!(run.violated(), [].into(), "{before:?} {told_first}");
+            for rule in STALLS {
+                assert_eq!(run.answer(rule, kernel.address(0)), Answer::Holds, "{before:?} {told_first}");
+            }
+        }
+    }
+}
+
+/// What it was awake for counts all the same, before the suspension and behind it, and the message tells them apart.
+#[test]
+fn what_it_was_awake_for_counts() {
+    for before in STEPS {
+        let mut kernel = begun(before);
+        wait(&mut kernel, 3, 7 * HOUR_NS);
+        kernel.now_ns += HOUR_NS;
+        wait(&mut kernel, 1, 8 * HOUR_NS);
+        let early = judge(&kernel.elements);
+        assert_eq!(early.violated(), [].into(), "{before:?}");
+        wait(&mut kernel, 3, 8 * HOUR_NS);
+        let mut run = judge(&kernel.elements);
+        let message = run.only(Rule::StalledUnbind).message.clone();
+        assert!(message.contains("s (without 60 min 00 s for which the machine was suspended)"), "{message}");
+        let place = kernel.elements.len();
+        while kernel.advance(0) {}
+        run.feed(&kernel.elements[place..]);
+        let message = &run.only(Rule::StalledUnbind).message;
+        assert!(message.contains("(without 60 min 00 s"), "{message}");
+        if before == Kind::Drained {
+            let message = &run.only(Rule::StalledDrain).message;
+            assert!(message.contains("(without 60 min 00 s"), "{message}");
+        }
+    }
+}
+
+/// In a stream whose ticks do not tell, all time counts: so it is in dumps of earlier versions.
+#[test]
+fn ticks_that_tell_nothing_leave_it_as_it_was() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.begin(0, 11, Order::Right);
+    kernel.advance_to(0, Kind::Drained);
+    kernel.idle(20 * SECOND_NS);
+    assert_eq!(judge(&kernel.elements).violated(), STALLS.into());
+}
