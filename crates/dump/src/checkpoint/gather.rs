@@ -166,7 +166,7 @@ fn gone(device: &Device, writer: &mut user::Writer, out: &mut Vec<Record>) {
             continue;
         };
         if told.insert((task.tgid, since_ns)) {
-            out.push(writer.gone(since_ns, &task));
+            out.push(writer.gone_before(since_ns, &task, by.replaced_ns));
         }
     }
 }

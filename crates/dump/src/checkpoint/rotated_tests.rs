@@ -13,6 +13,7 @@ use p2p_trace_model::{
         simulate::{
             Fault, Kernel, Order,
             play::{self, acts},
+            task,
         },
     },
 };
@@ -209,4 +210,30 @@ fn time_asleep_is_told() {
         assert!(passed.awake_ns < 1_000_000_000, "{passed:?}");
     }
     assert_eq!(resumed.violated(), BTreeSet::new());
+}
+
+/// Who has the number of a taker that has exited has not, behind a checkpoint either.
+#[test]
+fn whose_number_came_back_is_told() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.alloc(0, 10, 1);
+    let started_ns = kernel.now_ns + 1;
+    kernel.alloc(0, 10, 2);
+    kernel.user(|writer, time_ns| writer.gone_before(time_ns, &task(10), Some(started_ns)));
+    kernel.idle(1_000_000_000);
+    let run = begin(&kernel.elements);
+    let resumed = resume(&run, usize::MAX);
+    for run in [&run, &resumed] {
+        let device = run.model.device(kernel.address(0)).unwrap();
+        let mut gone: Vec<_> = device
+            .references()
+            .map(|(_, reference)| {
+                (reference.bytes() / 4096, device.taken_by(reference).gone_since_ns.is_some())
+            })
+            .collect();
+        gone.sort_unstable();
+        assert_eq!(gone, [(1, true), (2, false)]);
+    }
 }

@@ -125,7 +125,8 @@ impl Layout {
             Kind::Run => ([Addr, Size, Unused, Unused], Number::Unused, Small::Unused),
             Kind::Pulled => ([FirstNs, LastNs, Unused, Unused], Number::Count, Small::Flag),
             Kind::Tick => ([Asleep, Unused, Unused, Unused], Number::Unused, Small::Unused),
-            Kind::Stack | Kind::Loss | Kind::Attach | Kind::End | Kind::Gone => {
+            Kind::Gone => ([FirstNs, LastNs, Unused, Unused], Number::Unused, Small::Unused),
+            Kind::Stack | Kind::Loss | Kind::Attach | Kind::End => {
                 ([Unused; 4], Number::Unused, Small::Unused)
             }
         };

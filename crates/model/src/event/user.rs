@@ -154,6 +154,18 @@ impl Writer {
         record
     }
 
+    /// A process has exited by this time. Where its number is another's now, that one was started at `before_ns`: what was taken since is
+    /// not the first one's.
+    #[must_use]
+    pub const fn gone_before(&mut self, time_ns: u64, task: &Task, before_ns: Option<u64>) -> Record {
+        let mut record = self.gone(time_ns, task);
+        if let Some(before_ns) = before_ns {
+            record.words[1] = before_ns;
+            record.valid |= valid::SPAN;
+        }
+        record
+    }
+
     /// A process has exited by this time.
     pub const fn gone(&mut self, time_ns: u64, task: &Task) -> Record {
         let mut record = self.write(Kind::Gone, time_ns);
@@ -295,6 +307,13 @@ pub fn gone(record: &Record) -> Option<Task> {
     sound.then_some(Task { pid, tgid, comm })
 }
 
+/// When another process of the number that a record of kind `gone` tells was started, if there was one by then.
+#[must_use]
+pub fn gone_before_ns(record: &Record) -> Option<u64> {
+    let told = record.kind() == Some(Kind::Gone) && record.has(valid::SPAN);
+    told.then_some(record.words[1])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -338,7 +357,10 @@ mod tests {
         assert_eq!(super::run(&writer.run(9, &run)), Some(run));
         assert_eq!(super::run(&writer.run(9, &unknown)), Some(unknown));
         assert_eq!(super::pulled(&writer.pulled(&pulled)), Some(pulled));
-        assert_eq!(gone(&writer.gone(10, &task)), Some(task));
+        let replaced = writer.gone_before(10, &task, Some(4));
+        assert_eq!((gone(&replaced), gone_before_ns(&replaced)), (Some(task), Some(4)));
+        let told = writer.gone(10, &task);
+        assert_eq!((gone(&told), gone_before_ns(&told)), (Some(task), None));
         let asleep = writer.tick_asleep(11, Some(5));
         assert_eq!((asleep_ns(&asleep), asleep_ns(&writer.tick(11))), (Some(5), None));
         let tick = writer.tick(11);

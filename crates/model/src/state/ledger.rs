@@ -304,8 +304,28 @@ impl Ledger {
         }
     }
 
-    /// A process has exited.
-    pub(super) fn gone(&mut self, task: &Task, time_ns: u64) {
-        self.origins.gone(task, time_ns);
+    /// A process has exited. What was taken since `replaced_ns` is of another one that has its number.
+    pub(super) fn gone(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) {
+        let its = self.origins.gone(task, replaced_ns, time_ns);
+        let Some(replaced_ns) = replaced_ns else { return };
+        for number in its {
+            let is_of_other =
+                |reference: &Reference| reference.origin == number && reference.at.time_ns >= replaced_ns;
+            let keys: Vec<_> = self
+                .references
+                .iter()
+                .filter(|(_, reference)| is_of_other(reference))
+                .map(|(key, _)| key)
+                .collect();
+            if keys.is_empty() {
+                continue;
+            }
+            let Some(other) = self.origins.split(number, keys.len() as u32) else { continue };
+            for key in keys {
+                if let Some(reference) = self.references.get_mut(key) {
+                    reference.origin = other;
+                }
+            }
+        }
     }
 }

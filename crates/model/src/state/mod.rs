@@ -261,7 +261,7 @@ impl Model {
             Some(Kind::Gone) => {
                 if let Some(task) = user::gone(record) {
                     for device in self.devices.values_mut() {
-                        device.ledger.gone(&task, record.time_ns);
+                        device.ledger.gone(&task, user::gone_before_ns(record), record.time_ns);
                     }
                 }
             }

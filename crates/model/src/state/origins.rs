@@ -36,7 +36,14 @@ impl Origin {
 struct Entry {
     origin: Arc<Origin>,
     users: u32,
-    gone_since_ns: Option<u64>,
+    gone: Option<Gone>,
+}
+
+/// Its process has exited.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    since_ns: u64,
+    replaced_ns: Option<u64>,
 }
 
 /// All origins that something still refers to.
@@ -53,7 +60,7 @@ impl Origins {
     pub(super) fn enter(&mut self, event: &Event) -> u32 {
         if let Some(number) = self.latest
             && let Some(entry) = self.entries.get_mut(number as usize)
-            && entry.gone_since_ns.is_none()
+            && entry.gone.is_none()
             && entry.origin.is_of(event)
         {
             entry.users += 1;
@@ -76,8 +83,7 @@ impl Origins {
             return number;
         }
         let origin = Arc::new(origin);
-        let number =
-            self.entries.insert(Entry { origin: Arc::clone(&origin), users: 1, gone_since_ns: None }) as u32;
+        let number = self.entries.insert(Entry { origin: Arc::clone(&origin), users: 1, gone: None }) as u32;
         self.numbers.insert(origin, number);
         number
     }
@@ -105,21 +111,42 @@ impl Origins {
         }
     }
 
-    /// The process has exited: what it took stays, and what is taken from now on is another's.
-    pub(super) fn gone(&mut self, task: &Task, time_ns: u64) {
-        for (_, entry) in &mut self.entries {
+    /// The process has exited: what it took stays, and what is taken from now on is another's. Gives the numbers of its origins.
+    pub(super) fn gone(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) -> Vec<u32> {
+        let mut its = Vec::new();
+        for (number, entry) in &mut self.entries {
             let is_its = entry.origin.process.is_some_and(|(tgid, _)| tgid == task.tgid);
-            if is_its && entry.gone_since_ns.is_none() {
-                entry.gone_since_ns = Some(time_ns);
+            if is_its && entry.gone.is_none() {
+                entry.gone = Some(Gone { since_ns: time_ns, replaced_ns });
                 self.numbers.remove(&entry.origin);
+                its.push(number as u32);
             }
         }
+        its
+    }
+
+    /// So many of its users are of another process, which is alive: the number of their origin.
+    pub(super) fn split(&mut self, number: u32, users: u32) -> Option<u32> {
+        let origin = Arc::clone(&self.entries.get(number as usize)?.origin);
+        let other = self.entries.insert(Entry { origin: Arc::clone(&origin), users, gone: None }) as u32;
+        self.numbers.insert(origin, other);
+        for _ in 0..users {
+            self.leave(number);
+        }
+        Some(other)
     }
 
     /// All that is known of the taker.
     pub(super) fn taken_by(&self, number: u32, pid: u32) -> TakenBy<'_> {
         let Some(entry) = self.entries.get(number as usize) else {
-            return TakenBy { task: None, cgroup: None, caller: None, stack: &[], gone_since_ns: None };
+            return TakenBy {
+                task: None,
+                cgroup: None,
+                caller: None,
+                stack: &[],
+                gone_since_ns: None,
+                replaced_ns: None,
+            };
         };
         let origin = &*entry.origin;
         TakenBy {
@@ -127,7 +154,8 @@ impl Origins {
             cgroup: origin.cgroup,
             caller: origin.caller,
             stack: &origin.stack,
-            gone_since_ns: entry.gone_since_ns,
+            gone_since_ns: entry.gone.map(|gone| gone.since_ns),
+            replaced_ns: entry.gone.and_then(|gone| gone.replaced_ns),
         }
     }
 }

@@ -193,6 +193,8 @@ pub struct TakenBy<'a> {
     pub stack: &'a [u64],
     /// The process was found to have exited, by this time at the latest. `None`: not found so.
     pub gone_since_ns: Option<u64>,
+    /// Then another process was started that has its number.
+    pub replaced_ns: Option<u64>,
 }
 
 /// A reference that has ended.

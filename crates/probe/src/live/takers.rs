@@ -27,7 +27,7 @@ pub(super) struct Takers {
 #[derive(Clone, Copy, Debug)]
 struct Taker {
     task: Task,
-    /// Its first allocation.
+    /// Its first allocation, or its start where another had its number before.
     since_ns: u64,
 }
 
@@ -54,6 +54,12 @@ impl Takers {
     pub(super) fn check(&mut self, now_ns: u64, writer: &mut Writer, out: &mut Vec<Record>) {
         let tasks = &self.tasks;
         self.known.retain(|&tgid, taker| {
+            // A number that is in use again is another's since that one was started, which may have taken memory, too.
+            let replaced_ns = tasks.started_ns(tgid).filter(|&started_ns| started_ns > taker.since_ns);
+            if let Some(replaced_ns) = replaced_ns {
+                out.push(writer.gone_before(now_ns, &taker.task, Some(replaced_ns)));
+                taker.since_ns = replaced_ns;
+            }
             let is_gone = tasks.liveness(tgid, taker.since_ns) == Liveness::Gone;
             if is_gone {
                 out.push(writer.gone(now_ns, &taker.task));
@@ -69,7 +75,7 @@ mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
-    use p2p_trace_model::event::user::blank;
+    use p2p_trace_model::event::user::{blank, gone_before_ns};
 
     fn plant(root: &KernelRoot, tgid: u32, ticks: u64) {
         let folder = root.proc.join(tgid.to_string());
@@ -82,10 +88,11 @@ mod tests {
         Record { kind: Kind::Alloc as u8, valid: valid::TASK, tgid, pid: tgid, time_ns, ..blank(1) }
     }
 
-    fn gone(takers: &mut Takers) -> Vec<u32> {
+    /// Whose number is another's now, and since when.
+    fn gone(takers: &mut Takers) -> Vec<(u32, Option<u64>)> {
         let mut out = Vec::new();
         takers.check(9_000_000_000, &mut Writer::new(1), &mut out);
-        let mut gone: Vec<_> = out.iter().map(|record| record.tgid).collect();
+        let mut gone: Vec<_> = out.iter().map(|record| (record.tgid, gone_before_ns(record))).collect();
         gone.sort_unstable();
         gone
     }
@@ -110,11 +117,16 @@ mod tests {
             takers.follow(&alloc(tgid, 1_000_000_000));
         }
         // 13 was started after the allocation: that one is somebody else. 14 was never seen alive.
-        assert_eq!(gone(&mut takers), [13, 14]);
+        assert_eq!(gone(&mut takers), [(13, Some(2_000_000_000)), (14, None)]);
         fs::remove_dir_all(root.proc.join("11")).unwrap();
         plant(&root, 12, 300);
-        assert_eq!(gone(&mut takers), [11, 12]);
-        assert_eq!(gone(&mut takers), [0u32; 0]);
+        assert_eq!(gone(&mut takers), [(11, None), (12, Some(3_000_000_000))]);
+        assert_eq!(gone(&mut takers), []);
+        // Who came after it can have taken memory, and exits as well.
+        fs::remove_dir_all(root.proc.join("12")).unwrap();
+        assert_eq!(gone(&mut takers), [(12, None)]);
+        plant(&root, 13, 400);
+        assert_eq!(gone(&mut takers), [(13, Some(4_000_000_000))]);
     }
 
     #[test]
@@ -122,6 +134,6 @@ mod tests {
         let (_folder, root) = setting("pid:[4026532000]");
         let mut takers = Takers::new(&root);
         takers.follow(&alloc(10, 1_000_000_000));
-        assert_eq!(gone(&mut takers), [0u32; 0]);
+        assert_eq!(gone(&mut takers), []);
     }
 }

@@ -103,6 +103,12 @@ impl Tasks {
         }
     }
 
+    /// When the process that has this number now was started, `CLOCK_BOOTTIME`; `None` where there is none, or it cannot be told.
+    pub(crate) fn started_ns(&self, tgid: u32) -> Option<u64> {
+        let is_told = self.hidden.is_none() && tgid != 0;
+        Stat::read(&self.process(tgid)).filter(|_| is_told).map(|stat| stat.start_ns)
+    }
+
     /// State letter of a thread, such as `D`; `None` if it is gone.
     pub(crate) fn state(&self, tgid: u32, pid: u32) -> Option<char> {
         Stat::read(&self.thread(tgid, pid)).map(|stat| stat.state)

@@ -6,6 +6,7 @@ mod dead_chunk;
 mod ends;
 mod late;
 mod limits;
+mod takers;
 
 use p2p_trace_common::{Hook, Kind};
 
