@@ -7,7 +7,7 @@ use p2p_trace_common::{Hook, Kind};
 use super::{
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene},
+    scene::{Check, Scene, UNSEEN_MAKING},
     words,
 };
 use crate::{
@@ -15,18 +15,30 @@ use crate::{
     state::{Change, Device, Range, Steps, What},
 };
 
+/// The steps of a range that every teardown has.
+const STEPS: [Hook; 4] = [Hook::Kill, Hook::Drained, Hook::Remove, Hook::Unmapped];
+
 #[derive(Debug, Default)]
 pub(super) struct Incomplete;
 
 impl Check for Incomplete {
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let What::RangeEndedUnseen(id) = change.what else {
+        let (What::RangeEndedUnseen(id) | What::KilledAgain(id)) = change.what else {
             return;
         };
-        if let Some((device, range)) =
-            scene.device(change).and_then(|device| Some((device, device.range(id)?)))
-        {
-            doubt(scene, device, range, findings);
+        let Some((device, range)) = scene.device(change).and_then(|device| Some((device, device.range(id)?)))
+        else {
+            return;
+        };
+        match change.what {
+            // Steps of the one would be taken for those of the other.
+            What::KilledAgain(_) if scene.can_be_another(range) => {
+                for rule in STEPS.into_iter().flat_map(Rule::hidden_by) {
+                    findings.doubt(rule, change.device, UNSEEN_MAKING);
+                }
+            }
+            What::KilledAgain(_) => {}
+            _ => doubt(scene, device, range, findings),
         }
     }
 
@@ -47,9 +59,8 @@ fn doubt(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Findi
         return;
     }
     let Steps { killed, drained, removed, unmapped, .. } = range.steps;
-    let all =
-        [(Hook::Kill, killed), (Hook::Drained, drained), (Hook::Remove, removed), (Hook::Unmapped, unmapped)];
-    let missing = all.into_iter().filter(|&(hook, step)| step.is_none() && scene.coverage.sees(hook));
+    let all = STEPS.into_iter().zip([killed, drained, removed, unmapped]);
+    let missing = all.filter(|&(hook, step)| step.is_none() && scene.coverage.sees(hook));
     for (hook, _) in missing {
         let name = words::range(range, device.address());
         let why = match killed {
