@@ -7,6 +7,8 @@ pub(crate) mod dumps;
 pub(crate) mod judge;
 mod kernel_log;
 mod mirroring;
+#[cfg(test)]
+mod missing_tests;
 mod open;
 mod play;
 mod reader;
