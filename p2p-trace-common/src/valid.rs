@@ -16,7 +16,7 @@ pub const RANGE: u32 = 1 << 5;
 pub const RET: u32 = 1 << 6;
 /// The range's reference count.
 pub const REFS: u32 = 1 << 7;
-/// With [`REFS`]: a sum over per-CPU counters that were moving, not the kernel's own total.
+/// With [`REFS`]: a sum over per-CPU counters that were moving, or what `percpu_ref_exit` left, not the kernel's own total.
 pub const REFS_ESTIMATE: u32 = 1 << 8;
 /// Bytes that the pool counts as allocated.
 pub const TAKEN: u32 = 1 << 9;
@@ -44,7 +44,7 @@ pub const FLAG: u32 = 1 << 19;
 pub const SPAN: u32 = 1 << 20;
 /// Physical address.
 pub const PHYSICAL: u32 = 1 << 21;
-/// What a pull read found of a range: bits of [`crate::state`].
+/// What was found of a range: bits of [`crate::state`].
 pub const STATE: u32 = 1 << 22;
 /// How long a task has been off the CPU.
 pub const WAITING: u32 = 1 << 23;

@@ -67,6 +67,15 @@ pub(crate) fn references(reference: u64) -> Option<References> {
     Some(References { count: sum, is_estimate: true })
 }
 
+/// What `percpu_ref_exit` left of the count, above the flags. A reference that was given up before it was switched to one atomic counter lacks
+/// what its per-CPU counters held, and the bias is shifted out: so it is told as an estimate.
+#[inline(always)]
+pub(crate) fn left_by_exit(reference: u64) -> Option<References> {
+    let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
+    let count = (pointer.cast_signed() >> FLAGS.count_ones()).cast_unsigned();
+    Some(References { count, is_estimate: true })
+}
+
 /// CPUs whose counters [`sum_references`] adds up. With this many, neither it nor the loop around it is long for the
 /// verifier, at [`MAX_CPUS`] either.
 const CPUS_AT_ONCE: u32 = 32;

@@ -1,6 +1,6 @@
 //! The teardown itself: kill, drain, removal, release.
 
-use p2p_trace_common::{Hook, Kind, armed::stage, config::MISSING, said::What, valid};
+use p2p_trace_common::{Hook, Kind, armed::stage, config::MISSING, said::What, state, valid};
 
 use crate::{
     armed,
@@ -93,7 +93,9 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     let bounds = pgmap::range(range);
     let Range { start, end } = bounds.unwrap_or(Range { start: 1, end: 0 });
     let device = address.known();
-    let note = [range, start, end, device.map_or(0, |known| known.0), u64::from(device.is_some()), 0];
+    // 5.10 takes the reference from the pgmap before it removes the pages.
+    let kept = reference.unwrap_or(0);
+    let note = [range, start, end, device.map_or(0, |known| known.0), u64::from(device.is_some()), kept];
     notes::put(notes::of_task(Hook::Kill), note);
     let event = Event::new(Kind::Kill, hook)
         .device(device)
@@ -161,7 +163,37 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
     if !is_watched {
         say::armed(hook, What::Unwatched, note[0]);
     }
-    noted(Kind::Remove, hook, note, bounds).small(valid::FLAG, u16::from(is_watched)).emit_rare(context);
+    let event = noted(Kind::Remove, hook, note, bounds).small(valid::FLAG, u16::from(is_watched));
+    let event = with_taken(event, note[0], note[5]);
+    with_references(event, note[5]).emit_rare(context);
+}
+
+/// Adds how many bytes of a range are out, of which no other record has to be seen.
+#[inline(always)]
+fn with_taken(event: Event, range: u64, reference: u64) -> Event {
+    let pci_dev = pgmap::provider(range).unwrap_or(0);
+    if pci_dev == 0 || reference == 0 {
+        return event;
+    }
+    event.word_if(2, valid::TAKEN, pgmap::taken(pci_dev, reference))
+}
+
+/// Adds the count of a range's reference, and in what state that is.
+#[inline(always)]
+fn with_references(event: Event, reference: u64) -> Event {
+    let Some(bits) = reference::state_of(reference) else {
+        return event;
+    };
+    if bits & state::EXITED != 0 {
+        let event = event.number(valid::STATE, u32::from(bits));
+        return event.references(reference::left_by_exit(reference));
+    }
+    match reference::references(reference) {
+        Some(References { count, is_estimate: false }) => event
+            .number(valid::STATE, u32::from(bits | state::ATOMIC))
+            .references(Some(References { count, is_estimate: false })),
+        references => event.number(valid::STATE, u32::from(bits)).references(references),
+    }
 }
 
 /// Entry of `pci_p2pdma_release(pdev)`.

@@ -196,6 +196,7 @@ fn by_kind(event: &mut Event, record: &Record) {
             Number::Unused => {}
             Number::Ret => event.ret = Some(record.number.cast_signed()),
             Number::Count => event.count = Some(record.number),
+            Number::State => event.state = Some(State::from_bits(record.number as u16)),
         }
     }
     if record.has(layout.small.flag()) {
@@ -234,6 +235,8 @@ fn failed(event: &Event, record: &Record) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use p2p_trace_common::state;
+
     use super::*;
     use crate::event::user;
 
@@ -309,6 +312,20 @@ mod tests {
         assert_eq!(event.range, Some(Range { start: 1, end: 2 }));
         assert_eq!(event.refs.map(|refs| (refs.count, refs.estimate)), Some((4, true)));
         assert_eq!(event.taken, None);
+    }
+
+    #[test]
+    fn a_removal_tells_what_is_out_where_that_was_read() {
+        let old = decode(&record(Kind::Remove, Hook::Remove, valid::RANGE | valid::FLAG)).unwrap();
+        assert_eq!((old.taken, old.refs, old.state), (None, None, None));
+        let flags = valid::RANGE | valid::TAKEN | valid::REFS | valid::STATE;
+        let given_up = u32::from(state::DEAD | state::EXITED);
+        let new = decode(&Record { number: given_up, ..record(Kind::Remove, Hook::Remove, flags) }).unwrap();
+        assert_eq!((new.taken, new.refs.map(|refs| refs.count)), (Some(3), Some(4)));
+        assert_eq!(
+            new.state.map(|state| (state.atomic, state.dead, state.exited)),
+            Some((false, true, true))
+        );
     }
 
     #[test]

@@ -75,6 +75,7 @@ const fn number(number: Number) -> &'static str {
         Number::Unused => "",
         Number::Ret => "result, i32 (`RET`)",
         Number::Count => "count (`COUNT`)",
+        Number::State => "state (`STATE`)",
     }
 }
 

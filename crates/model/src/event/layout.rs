@@ -54,6 +54,8 @@ pub enum Number {
     Ret,
     /// A number of pages, entries or ranges.
     Count,
+    /// Bits of [`p2p_trace_common::state`].
+    State,
 }
 
 /// The meaning of `small`.
@@ -114,7 +116,7 @@ impl Layout {
             | Kind::MemremapRelease => ([Unused, Unused, Caller, Unused], Number::Unused, Small::Unused),
             Kind::Kill => ([Start, End, Taken, Refs], Number::Count, Small::Unused),
             Kind::Drained => ([Start, End, Unused, Refs], Number::Unused, Small::Unused),
-            Kind::Remove => ([Start, End, Unused, Unused], Number::Unused, Small::Flag),
+            Kind::Remove => ([Start, End, Taken, Refs], Number::State, Small::Flag),
             Kind::Unmapped => ([Start, End, Unused, Unused], Number::Unused, Small::Unused),
             Kind::Release | Kind::Released => {
                 ([Unused, Unused, Taken, Unused], Number::Unused, Small::Unused)
@@ -166,6 +168,7 @@ impl Number {
             Self::Unused => 0,
             Self::Ret => valid::RET,
             Self::Count => valid::COUNT,
+            Self::State => valid::STATE,
         }
     }
 }

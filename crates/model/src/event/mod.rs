@@ -98,10 +98,10 @@ pub struct Span {
     pub last_ns: u64,
 }
 
-/// What a pull read found of a range, beside its numbers.
+/// What was found of a range, by a pull read or as it was removed, beside its numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// Which chunk of the pool it is, in the order in which the pool tries them: the newest first.
+    /// Which chunk of the pool it is, in the order in which the pool tries them: the newest first. Known of a pull read only.
     pub chunk: u8,
     /// The count is the kernel's own total ([`state::ATOMIC`]).
     pub atomic: bool,
@@ -131,7 +131,7 @@ impl State {
 pub struct Refs {
     /// How many. An estimate can be off in either direction, and even below zero.
     pub count: i64,
-    /// A sum over per-CPU counters that were moving, not the kernel's own total.
+    /// A sum over per-CPU counters that were moving, or what `percpu_ref_exit` left, not the kernel's own total.
     pub estimate: bool,
 }
 
@@ -216,7 +216,7 @@ pub struct Event {
     pub caller: Option<u64>,
     /// Cgroup id of the task.
     pub cgroup: Option<u64>,
-    /// What a pull read found of the range.
+    /// In what state the range is (`range_state`, `remove`).
     pub state: Option<State>,
     /// How long the task that holds the device's lock has been off the CPU, in nanoseconds without suspend.
     pub waiting_ns: Option<u64>,

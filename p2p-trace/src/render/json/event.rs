@@ -119,7 +119,7 @@ pub struct EventLine {
     pub failed: bool,
     /// References to the range.
     pub refs: Option<i64>,
-    /// `refs` is a sum over counters that were moving.
+    /// `refs` is a sum over counters that were moving, or what was left of one that was given up.
     #[serde(default, skip_serializing_if = "is_false")]
     pub refs_estimate: bool,
     /// Bytes that the pool counts as allocated.
@@ -140,7 +140,7 @@ pub struct EventLine {
     pub phys: Option<Hex>,
     /// The device that maps the memory.
     pub client: Option<Bdf>,
-    /// What a pull read found of the range: `atomic`, `dead`, `exited`, `freed`.
+    /// What was found of the range: `atomic`, `dead`, `exited`, `freed`.
     pub state: Option<Vec<StateName>>,
     /// Which chunk of the pool a pull read found the range to be, the newest first.
     pub chunk: Option<u8>,
@@ -209,7 +209,7 @@ impl EventLine {
             phys: event.physical.map(Hex),
             client: event.client.map(Bdf),
             state: event.state.map(StateName::all),
-            chunk: event.state.map(|state| state.chunk),
+            chunk: event.state.filter(|_| event.kind == Kind::RangeState).map(|state| state.chunk),
             waiting_ns: event.waiting_ns,
             published: event.flag.filter(|_| event.kind == Kind::DeviceState),
             memory_out: event

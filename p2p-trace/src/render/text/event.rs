@@ -138,6 +138,9 @@ pub(crate) fn detail(event: &Event) -> String {
         let about = if refs.estimate { "~" } else { "" };
         parts.push(format!("{about}{} refs", refs.count));
     }
+    if event.kind == Kind::Remove && event.state.is_some_and(|state| state.exited) {
+        parts.push("given up".to_owned());
+    }
     if let Some(physical) = event.physical {
         parts.push(format!("{physical:#x}"));
     }

@@ -1,6 +1,6 @@
 //! The order of 2018: a range's pages are removed while its memory is in use, and only the release of the device waits.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::deeds::Race;
 use crate::scenarios::expect;
@@ -34,6 +34,7 @@ pub(in crate::scenarios) fn race_2018(lab: &mut Lab, method: Method) -> Result<V
     let violated = ["removed-before-drained", "drained-after-removal", "use-after-removal"];
     expect::verdicts(&stream, &card, &violated, &[])?;
     of_one_range(&stream, bar)?;
+    still_out(&stream, &race)?;
     by_whom(&stream, &race)?;
     Ok(Verdict::Passed)
 }
@@ -52,6 +53,20 @@ fn of_one_range(stream: &Stream, bar: (u64, u64)) -> Result<()> {
             event.pgmap
         );
     }
+    Ok(())
+}
+
+/// Expects each removal to tell what is out at that moment, whatever else was seen.
+fn still_out(stream: &Stream, race: &Race) -> Result<()> {
+    let told: Vec<_> = stream.of_kind("remove").map(|event| (event.taken, event.refs)).collect();
+    let [(taken, Some(refs)), clean] = told.as_slice() else {
+        bail!("the removals tell {told:?}");
+    };
+    ensure!(
+        *taken == Some(race.taken.size) && *refs > 0,
+        "the early removal tells {taken:?} bytes, {refs} references"
+    );
+    ensure!(*clean == (Some(0), Some(0)), "the removal in the right order tells {clean:?}");
     Ok(())
 }
 
