@@ -1,6 +1,6 @@
 //! Limits that were reached: which rules each leaves in doubt, and in which words.
 
-use super::rule::Rule;
+use super::{MAX_FINDINGS, rule::Rule};
 use crate::state::Limit;
 
 /// The rules that judge by the steps of a teardown.
@@ -16,6 +16,8 @@ const OF_STEPS: &[Rule] = &[
     Rule::StalledUnbind,
     Rule::MapImbalance,
 ];
+
+const _: () = assert!(Limit::Findings.most() == MAX_FINDINGS, "one number");
 
 impl Limit {
     /// The rules that what was left out can matter to.

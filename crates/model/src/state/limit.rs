@@ -22,6 +22,9 @@ pub enum Limit {
     Findings,
 }
 
+/// As the rules have it, which compare.
+const MAX_FINDINGS: usize = 4096;
+
 impl Limit {
     /// Every limit.
     pub const ALL: [Self; 8] = [
@@ -61,7 +64,7 @@ impl Limit {
             Self::EndedReferences => super::history::MAX_CLOSED,
             Self::GivenBack => super::history::MAX_SPANS,
             Self::PullRecords => super::pull::MAX_RUNS,
-            Self::Findings => crate::rules::MAX_FINDINGS,
+            Self::Findings => MAX_FINDINGS,
         }
     }
 }
