@@ -29,10 +29,12 @@ pub mod fuzz;
 mod fuzz_tests;
 #[cfg(test)]
 mod identity_tests;
+mod opened;
 mod planes;
 mod reader;
 mod records;
 pub mod recover;
+mod repeats;
 #[cfg(any(test, feature = "testing"))]
 pub mod samples;
 mod scan;
@@ -45,7 +47,8 @@ mod writer;
 pub use checkpoint::{Checkpoint, Head};
 pub use describe::{Diagnostics, Footer, Header, Origin, Reason, StatusChange, Symbols};
 pub use follow::Following;
+pub use opened::{OpenError, Opened};
 pub use reader::{Damage, Entry, ReadError, Reader};
 pub use records::{Counts, Records};
-pub use tape::{End, OpenError, Opened, Tape, Told};
+pub use tape::{End, Tape, Told};
 pub use writer::Writer;

@@ -26,7 +26,7 @@ pub(crate) const MAX_ITEMS: usize = 4096;
 const LOSS_HEADER: u64 = 0;
 
 /// What the run had come to before a block: what is missing between two blocks follows from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Counts {
     /// Records of the hot ring.
     pub hot: u64,
@@ -39,6 +39,12 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// Some of it has not come as far, and nothing further.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        let all = |counts: &Self| [counts.hot, counts.rare, counts.user, counts.statuses.into()];
+        self != other && all(self).iter().zip(all(other)).all(|(own, other)| *own <= other)
+    }
+
     /// Counts an item.
     pub(crate) const fn add(&mut self, item: &Item) {
         let place = match item {

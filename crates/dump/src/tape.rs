@@ -13,78 +13,11 @@ use p2p_trace_model::{
 use super::{
     checkpoint::Checkpoint,
     describe::{Diagnostics, Footer, Header, Reason, StatusChange},
-    reader::{Damage, Entry, ReadError, Reader},
+    opened::Opened,
+    reader::{Damage, Entry, ReadError},
     records::{Counts, Records},
+    repeats::Repeats,
 };
-
-/// A file of which the header has been read.
-#[derive(Debug)]
-pub struct Opened<R> {
-    reader: Reader<R>,
-    header: Header,
-    /// What stood in front of the header.
-    early: VecDeque<Entry>,
-}
-
-/// Why a file is not a dump that can be read.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// See there.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// It holds no block of any dump.
-    #[error("it is not an event dump: no block of one is in it")]
-    NoDump,
-    /// It holds blocks, but no header.
-    #[error("no header of the run is left in it: it cannot be judged")]
-    NoHeader,
-}
-
-/// Entries that may stand in front of a header. A file begins with two: it is damaged where there are some.
-const MAX_EARLY: usize = 65_536;
-
-impl<R: Read> Opened<R> {
-    /// Reads up to the header.
-    ///
-    /// # Errors
-    ///
-    /// When it is no dump, its header is lost, or it cannot be read.
-    pub fn open(input: R) -> Result<Self, OpenError> {
-        Self::up_to_header(Reader::new(input))
-    }
-
-    /// The same for a dump that is still being written, of which `input` waits for more: it ends with the footer that ends
-    /// the run.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Opened::open`].
-    pub fn follow(input: R) -> Result<Self, OpenError> {
-        Self::up_to_header(Reader::until_end_of_run(input))
-    }
-
-    fn up_to_header(mut reader: Reader<R>) -> Result<Self, OpenError> {
-        let mut early = VecDeque::new();
-        while let Some(entry) = reader.next_entry()? {
-            match entry {
-                Entry::Header(header) => {
-                    return Ok(Self { reader, header: *header, early });
-                }
-                // What cannot be judged need not be kept, but what it was must be known.
-                Entry::Records(_) | Entry::Checkpoint(_) | Entry::Diagnostics(_)
-                    if early.len() >= MAX_EARLY => {}
-                other => early.push_back(other),
-            }
-        }
-        Err(if reader.blocks() == 0 { OpenError::NoDump } else { OpenError::NoHeader })
-    }
-
-    /// The run.
-    #[must_use]
-    pub const fn header(&self) -> &Header {
-        &self.header
-    }
-}
 
 /// What comes next of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +76,8 @@ pub struct Tape<R> {
     damage: Vec<Damage>,
     damaged: u64,
     unknown: Vec<u8>,
+    /// `None`: there is one file only.
+    repeats: Option<Repeats>,
     losses: user::Writer,
     ended: bool,
 }
@@ -161,6 +96,7 @@ impl<R: Read> Tape<R> {
         Some(Self {
             losses: user::Writer::new(header.status.run),
             reached_ns: header.start_ns,
+            repeats: (files.len() > 1).then(Repeats::default),
             files: files.into(),
             current: None,
             header,
@@ -215,6 +151,12 @@ impl<R: Read> Tape<R> {
         complaints
     }
 
+    /// What was given more than once so far and is counted once, in sentences.
+    #[must_use]
+    pub fn repeats(&self) -> &[String] {
+        self.repeats.as_ref().map_or(&[], Repeats::said)
+    }
+
     /// What comes next; `None` behind the end.
     ///
     /// # Errors
@@ -230,7 +172,7 @@ impl<R: Read> Tape<R> {
             }
             let Some(file) = &mut self.current else {
                 match self.files.pop_front() {
-                    Some(file) => self.current = Some(file),
+                    Some(file) => self.begin(file),
                     None => self.end(),
                 }
                 continue;
@@ -241,15 +183,32 @@ impl<R: Read> Tape<R> {
             };
             match entry {
                 Some(entry) => self.take(entry),
-                None => self.current = None,
+                None => {
+                    self.current = None;
+                    if let Some(repeats) = &mut self.repeats {
+                        self.footer = repeats.end(self.footer.take());
+                    }
+                }
             }
         }
+    }
+
+    fn begin(&mut self, file: Opened<R>) {
+        if let Some(repeats) = &mut self.repeats {
+            repeats.begin(&file.name, file.header.file, self.footer.as_ref());
+        }
+        self.current = Some(file);
     }
 
     fn take(&mut self, entry: Entry) {
         match entry {
             // A flight recorder joins segments: the footer of the one before is not the end.
-            Entry::Header(_) => self.footer = None,
+            Entry::Header(header) => {
+                self.footer = None;
+                if let Some(repeats) = &mut self.repeats {
+                    repeats.header(header.file);
+                }
+            }
             Entry::Symbols(symbols) => {
                 for (address, name) in symbols.names {
                     self.names.learn(address.0, name);
@@ -257,26 +216,53 @@ impl<R: Read> Tape<R> {
             }
             Entry::Records(records) => self.records(records),
             Entry::Status(change) => {
+                if self.repeats.as_mut().is_some_and(|repeats| repeats.knows_status(self.counts)) {
+                    return;
+                }
                 if let Some(counts) = &mut self.counts {
                     counts.statuses = counts.statuses.wrapping_add(1);
                 }
                 self.queue.push_back(Told::Status(change));
             }
             Entry::Checkpoint(checkpoint) => self.checkpoint(*checkpoint),
+            Entry::Diagnostics(_)
+                if self.repeats.as_ref().is_some_and(|repeats| repeats.is_repeating(self.counts)) => {}
             Entry::Diagnostics(Diagnostics { said }) => self.queue.push_back(Told::Diagnostics(said)),
+            // Of an early copy, which tells nothing of the end.
+            Entry::Footer(footer)
+                if self.repeats.is_some()
+                    && self.counts.is_some_and(|counts| footer.counts.is_before(&counts)) => {}
             Entry::Footer(footer) => self.footer = Some(*footer),
             Entry::Unknown(kind) if self.unknown.contains(&kind) => {}
             Entry::Unknown(kind) => self.unknown.push(kind),
             Entry::Damage(damage) => {
-                self.damaged += 1;
-                if self.damage.len() < MAX_DAMAGE {
-                    self.damage.push(damage);
-                }
+                let damage = match &mut self.repeats {
+                    Some(repeats) => repeats.damage(damage),
+                    None => Some(damage),
+                };
+                self.complain(damage);
+            }
+        }
+    }
+
+    fn complain(&mut self, damages: impl IntoIterator<Item = Damage>) {
+        for damage in damages {
+            self.damaged += 1;
+            if self.damage.len() < MAX_DAMAGE {
+                self.damage.push(damage);
             }
         }
     }
 
     fn records(&mut self, records: Records) {
+        if let Some(repeats) = &mut self.repeats {
+            let mark = Repeats::mark(&records);
+            if repeats.knows(&mark, &records) {
+                return;
+            }
+            let damage = repeats.learn(mark);
+            self.complain(damage);
+        }
         self.footer = None;
         let Records { before, mut slices } = records;
         let first_ns = slices
@@ -337,6 +323,9 @@ impl<R: Read> Tape<R> {
 
     /// What was true there matters to whoever has read nothing before.
     fn checkpoint(&mut self, part: Checkpoint) {
+        if let Some(repeats) = &mut self.repeats {
+            repeats.checkpoint(part.head.counts);
+        }
         if self.counts.is_some() || part.head.part != self.restored.head.part {
             return;
         }

@@ -50,14 +50,18 @@ pub fn run(args: &ReportArgs) -> Result<Exit> {
 }
 
 /// A run that has been judged.
-struct Told {
+pub(super) struct Told {
     story: Story,
     outcome: Outcome,
     names: Names,
 }
 
 /// Judges the runs, and says how the program ends.
-fn tell(runs: Vec<dumps::Run>, errors: Vec<anyhow::Error>, args: &ReportArgs) -> (Vec<Told>, Exit) {
+pub(super) fn tell(
+    runs: Vec<dumps::Run>,
+    errors: Vec<anyhow::Error>,
+    args: &ReportArgs,
+) -> (Vec<Told>, Exit) {
     let mut failed = !errors.is_empty();
     for error in errors {
         tracing::error!("{error:#}");
@@ -88,13 +92,13 @@ fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
     Ok(Told { story: collector.finish(subject), outcome, names })
 }
 
-fn mail(told: &[Told]) -> String {
+pub(super) fn mail(told: &[Told]) -> String {
     let of = |told: &Told| markdown(&told.story, &render::check::context(&told.outcome, &told.names));
     let reports: Vec<_> = told.iter().map(of).collect();
     reports.join("\n\n")
 }
 
-fn page(told: &[Told]) -> String {
+pub(super) fn page(told: &[Told]) -> String {
     let contexts: Vec<_> =
         told.iter().map(|told| render::check::context(&told.outcome, &told.names)).collect();
     let stories: Vec<_> = told.iter().map(|told| &told.story).zip(&contexts).collect();

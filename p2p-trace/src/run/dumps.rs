@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use p2p_trace_dump::{Following, Opened, Tape};
+use p2p_trace_dump::{Following, Opened, Origin, Tape};
 
 /// Where a dump is read from.
 pub(crate) type Input = Box<dyn Read + Send>;
@@ -28,8 +28,11 @@ pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>)
     for path in paths.iter().map(AsRef::as_ref) {
         match open_file(path) {
             Ok(file) => {
-                let status = &file.header().status;
-                let key = (status.boot_id.clone(), status.run);
+                let header = file.header();
+                let status = &header.status;
+                // What was recovered, or written without addresses, has blocks of its own, which fit no others.
+                let kind = (header.origin == Origin::Recovered, header.redacted);
+                let key = (status.boot_id.clone(), status.run, kind);
                 if !runs.contains_key(&key) {
                     order.push(key.clone());
                 }
@@ -53,7 +56,8 @@ fn open_file(path: &Path) -> Result<Opened<Input>> {
     } else {
         Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
     };
-    Opened::open(input).with_context(|| format!("cannot read {}", name(path)))
+    let opened = Opened::open(input).with_context(|| format!("cannot read {}", name(path)))?;
+    Ok(opened.named(name(path)))
 }
 
 /// Opens a run from this file on while it is still being written, until `is_over`.

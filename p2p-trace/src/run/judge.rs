@@ -24,6 +24,8 @@ pub(crate) struct Outcome {
     /// The latest record's time, or when the run ended.
     pub(crate) duration_ns: u64,
     pub(crate) damage: Vec<String>,
+    /// What was given more than once, in sentences.
+    pub(crate) repeats: Vec<String>,
     pub(crate) answer: Answer,
 }
 
@@ -54,8 +56,8 @@ pub(crate) fn outcome(
     } else {
         closing.ended_ns.saturating_sub(header.start_ns)
     };
-    let damage = run.tape.complaints();
-    Ok(Outcome { files, header, end, findings, withdrawn, closing, duration_ns, damage, answer })
+    let (damage, repeats) = (run.tape.complaints(), run.tape.repeats().to_vec());
+    Ok(Outcome { files, header, end, findings, withdrawn, closing, duration_ns, damage, repeats, answer })
 }
 
 /// The answer for the run as a whole.

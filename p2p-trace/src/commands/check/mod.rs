@@ -26,11 +26,11 @@ use crate::{
 
 /// How dumps are judged and shown.
 #[derive(Clone, Copy, Debug)]
-struct Options {
-    json: bool,
-    style: Style,
-    fail_on: Severity,
-    stall_after: Option<std::time::Duration>,
+pub(super) struct Options {
+    pub(super) json: bool,
+    pub(super) style: Style,
+    pub(super) fail_on: Severity,
+    pub(super) stall_after: Option<std::time::Duration>,
 }
 
 /// A dump that has been judged.
@@ -57,7 +57,7 @@ pub fn run(args: &CheckArgs, global: &Global) -> Result<Exit> {
     check(runs, errors, options, &mut out)
 }
 
-fn check(
+pub(super) fn check(
     runs: Vec<dumps::Run>,
     errors: Vec<anyhow::Error>,
     options: Options,

@@ -1,8 +1,12 @@
 //! Dumps in, answers and exit codes out.
 
-use std::{fs, path::PathBuf};
+use std::{convert::Infallible, fs, path::PathBuf};
 
-use p2p_trace_dump::samples::{self, dump};
+use p2p_trace_dump::{
+    Checkpoint, Origin, Reason, Writer,
+    samples::{self, dump},
+};
+use p2p_trace_model::pipeline::Pipeline;
 
 use super::*;
 use crate::render::check::{CheckReport, EndName};
@@ -75,10 +79,79 @@ fn what_cannot_be_read_is_an_error_and_the_rest_is_judged() {
     assert_eq!(check_files(&[b""], OPTIONS), (Exit::Error, String::new()));
 }
 
+/// A run in two files, as a recorder that rotates leaves it.
+fn rotated() -> [Vec<u8>; 2] {
+    let header = samples::header();
+    let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
+    let mut writer = Writer::new(Vec::new(), header).unwrap();
+    let slices = samples::slices();
+    let (last, before) = slices.split_last().unwrap();
+    for slice in before {
+        writer.slice(slice).unwrap();
+        let done: Result<(), Infallible> = pipeline.advance(slice, |_| Ok(()));
+        done.unwrap();
+    }
+    let first = writer.rotate(Vec::new(), &Checkpoint::of(&pipeline, 1)).unwrap();
+    writer.slice(last).unwrap();
+    [first, writer.finish(Reason::End, 30 * samples::MS, Some(samples::totals())).unwrap()]
+}
+
 #[test]
-fn the_same_file_twice_is_no_second_run() {
-    let (_, text) = check_files(&[&dump(), &dump()], OPTIONS);
-    assert_eq!(text.lines().count(), 1);
-    let findings = |text: &str| report(text).findings.len();
-    assert_eq!(findings(&text), findings(&check_files(&[&dump()], OPTIONS).1));
+fn what_is_given_more_than_once_counts_once_and_is_said() {
+    let whole = dump();
+    let [first, second] = rotated();
+    let lone = report(&check_files(&[&whole], OPTIONS).1);
+    for (files, said) in [
+        (vec![&whole[..], &whole], &["1.p2pt has no record that was not given before"][..]),
+        (vec![&whole, &whole, &whole], &["1.p2pt has no record", "2.p2pt has no record"]),
+        (vec![&first, &second, &second], &["2.p2pt has no record"]),
+        (vec![&second, &first, &first], &["2.p2pt has no record"]),
+        (vec![&first, &first[..first.len() - 150], &second], &["1.p2pt has no record"]),
+        // A joined file, as of a flight recorder, and its last part.
+        (vec![&[first.clone(), second.clone()].concat(), &second], &["1.p2pt has no record"]),
+    ] {
+        let (_, text) = check_files(&files, OPTIONS);
+        assert_eq!(text.lines().count(), 1);
+        let twice = report(&text);
+        assert_eq!(twice.verdict, lone.verdict, "{twice:?}");
+        assert_eq!((twice.verdicts, twice.findings), (lone.verdicts.clone(), lone.findings.clone()));
+        assert_eq!((twice.events, twice.lost, twice.end), (lone.events, lone.lost, lone.end));
+        let are_said = twice.repeats.iter().zip(said).all(|(repeat, said)| repeat.contains(said));
+        assert!(are_said && twice.repeats.len() == said.len(), "{:?}", twice.repeats);
+        let (_, text) = check_files(&files, Options { json: false, ..OPTIONS });
+        assert!(said.iter().all(|said| text.contains(said)), "{text}");
+    }
+    assert_eq!(lone.repeats, [""; 0]);
+    // What was copied while it was written, behind the whole and before it.
+    let header = whole.len() - dump_without_header(&whole).len();
+    let mut said = [0, 0];
+    for cut in (header..whole.len()).step_by(7) {
+        for (order, files) in [[&whole[..], &whole[..cut]], [&whole[..cut], &whole[..]]].iter().enumerate() {
+            let twice = report(&check_files(files, OPTIONS).1);
+            assert_eq!((twice.verdict, twice.end, twice.lost), (lone.verdict, lone.end, lone.lost), "{cut}");
+            assert_eq!((twice.verdicts, twice.findings), (lone.verdicts.clone(), lone.findings.clone()));
+            said[order] += twice.repeats.len();
+        }
+    }
+    assert!(said[0] > 20 && said[1] > 20, "{said:?}");
+}
+
+#[test]
+fn files_of_one_run_that_differ_where_they_overlap_are_in_doubt() {
+    let other = {
+        let mut writer = Writer::new(Vec::new(), samples::header()).unwrap();
+        for slice in samples::slices().iter().skip(1) {
+            writer.slice(slice).unwrap();
+        }
+        writer.finish(Reason::End, 30 * samples::MS, None).unwrap()
+    };
+    let patient = Options { stall_after: Some(std::time::Duration::from_secs(1)), ..OPTIONS };
+    assert_eq!(check_files(&[&dump()], patient).0, Exit::Holds);
+    let (exit, text) = check_files(&[&dump(), &other], patient);
+    assert_eq!(exit, Exit::Inconclusive, "{text}");
+    // What was recovered fits none that was recorded: it is judged for itself.
+    let mut header = samples::header();
+    header.origin = Origin::Recovered;
+    let recovered = Writer::new(Vec::new(), header).unwrap().finish(Reason::Broken, 0, None).unwrap();
+    assert_eq!(check_files(&[&dump(), &recovered], patient).1.lines().count(), 2);
 }

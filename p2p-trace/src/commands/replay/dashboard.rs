@@ -62,6 +62,9 @@ pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     if stop.is_set() {
         return Err(io::Error::from(io::ErrorKind::Interrupted).into());
     }
+    for repeat in replay.repeats() {
+        tracing::warn!("{repeat}");
+    }
     let shared = replay.shared();
     tui::beside(&shared, &stop, theme, || replay.run(&stop))?;
     Ok(Exit::Holds)

@@ -106,6 +106,9 @@ fn complain(run: &dumps::Run, end: Option<&End>, stop: &Stop) {
     for complaint in run.tape.complaints() {
         tracing::warn!("{files}: {complaint}");
     }
+    for repeat in run.tape.repeats() {
+        tracing::warn!("{repeat}");
+    }
     match end {
         Some(End::CutOff) if stop.is_set() => tracing::info!("{files}: not followed to the end of the run"),
         Some(end) => {

@@ -69,6 +69,9 @@ pub struct CheckReport {
     pub lost: u64,
     /// What of the dump cannot be read, in sentences.
     pub damage: Vec<String>,
+    /// What was given more than once and counts once, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repeats: Vec<String>,
     /// Findings, oldest first.
     pub findings: Vec<FindingLine>,
     /// Findings that turned out to be none, for a reason that came to light later.
@@ -118,6 +121,7 @@ pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
         events: outcome.closing.outcome.events,
         lost: outcome.closing.outcome.lost,
         damage: outcome.damage.clone(),
+        repeats: outcome.repeats.clone(),
         findings: lines(&outcome.findings),
         withdrawn: lines(&outcome.withdrawn),
         findings_left_out: outcome.closing.omitted,

@@ -47,6 +47,9 @@ fn write(text: &mut String, outcome: &Outcome, context: &Context<'_>, style: Sty
     for damage in outcome.damage.iter().map(String::as_str).chain(end) {
         writeln!(text, "  {}", style.warning(damage))?;
     }
+    for repeat in &outcome.repeats {
+        writeln!(text, "  {repeat}")?;
+    }
     let options = text::Options { style, stacks: false };
     for finding in &outcome.findings {
         let told_ns = finding.end_ns.unwrap_or(closing.ended_ns);

@@ -141,6 +141,9 @@ pub(super) fn coverage(story: &Story, context: &Context<'_>) -> (Vec<String>, Ve
     for damage in &check.damage {
         sentences.push(format!("Damaged: {damage}."));
     }
+    for repeat in &check.repeats {
+        sentences.push(format!("{repeat}."));
+    }
     for contradiction in &story.losses.contradictions {
         sentences.push(format!("The accounting does not add up: {contradiction}."));
     }

@@ -134,6 +134,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         verdict: worst.into_iter().find(|answer| answers.contains(answer)).unwrap_or(Answer::Holds),
         events: closing.outcome.events,
         lost,
+        repeats: Vec::new(),
         damage: Vec::new(),
         findings: lines(false),
         withdrawn: lines(true),

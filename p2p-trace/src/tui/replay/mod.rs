@@ -98,6 +98,11 @@ impl<R: Read> Replay<R> {
         Ok(())
     }
 
+    /// What of the first run was given more than once, in sentences.
+    pub(crate) fn repeats(&self) -> &[String] {
+        &self.outline.repeats
+    }
+
     /// What the one that draws reads.
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
@@ -239,6 +244,7 @@ fn look_through<R: Read>(open: &mut Open<R>, run: usize, stop: &Stop) -> Result<
     outline.steps.dedup();
     outline.findings.dedup();
     outline.lacks = reel.tape.complaints();
+    outline.repeats = reel.tape.repeats().to_vec();
     let lacks = reel.end.as_ref().and_then(End::lacks);
     outline.lacks.extend(lacks.map(str::to_owned));
     let (tape, _) = open(run)?;

@@ -17,6 +17,8 @@ pub(super) struct Outline {
     pub(super) findings: Vec<u64>,
     /// What is missing or cannot be read, in sentences.
     pub(super) lacks: Vec<String>,
+    /// What was given more than once, in sentences.
+    pub(super) repeats: Vec<String>,
 }
 
 impl Outline {

@@ -1,0 +1,84 @@
+//! A file of a run, of which the header has been read.
+
+use std::{collections::VecDeque, io::Read};
+
+use super::{
+    describe::Header,
+    reader::{Entry, ReadError, Reader},
+};
+
+/// A file of which the header has been read.
+#[derive(Debug)]
+pub struct Opened<R> {
+    pub(super) reader: Reader<R>,
+    pub(super) header: Header,
+    /// What stood in front of the header.
+    pub(super) early: VecDeque<Entry>,
+    pub(super) name: String,
+}
+
+/// Why a file is not a dump that can be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// See there.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It holds no block of any dump.
+    #[error("it is not an event dump: no block of one is in it")]
+    NoDump,
+    /// It holds blocks, but no header.
+    #[error("no header of the run is left in it: it cannot be judged")]
+    NoHeader,
+}
+
+/// Entries that may stand in front of a header. A file begins with two: it is damaged where there are some.
+const MAX_EARLY: usize = 65_536;
+
+impl<R: Read> Opened<R> {
+    /// Reads up to the header.
+    ///
+    /// # Errors
+    ///
+    /// When it is no dump, its header is lost, or it cannot be read.
+    pub fn open(input: R) -> Result<Self, OpenError> {
+        Self::up_to_header(Reader::new(input))
+    }
+
+    /// The same for a dump that is still being written, of which `input` waits for more: it ends with the footer that ends
+    /// the run.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Opened::open`].
+    pub fn follow(input: R) -> Result<Self, OpenError> {
+        Self::up_to_header(Reader::until_end_of_run(input))
+    }
+
+    fn up_to_header(mut reader: Reader<R>) -> Result<Self, OpenError> {
+        let mut early = VecDeque::new();
+        while let Some(entry) = reader.next_entry()? {
+            match entry {
+                Entry::Header(header) => {
+                    return Ok(Self { reader, header: *header, early, name: String::new() });
+                }
+                // What cannot be judged need not be kept, but what it was must be known.
+                Entry::Records(_) | Entry::Checkpoint(_) | Entry::Diagnostics(_)
+                    if early.len() >= MAX_EARLY => {}
+                other => early.push_back(other),
+            }
+        }
+        Err(if reader.blocks() == 0 { OpenError::NoDump } else { OpenError::NoHeader })
+    }
+
+    /// The same under this name, by which sentences tell of it.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// The run.
+    #[must_use]
+    pub const fn header(&self) -> &Header {
+        &self.header
+    }
+}
