@@ -42,6 +42,8 @@ mod tests {
                 "scan",
                 "checkpoint",
                 "reader",
+                "opened",
+                "repeats",
                 "tape",
                 "writer",
                 "follow",

@@ -181,13 +181,12 @@ impl<R: Read> Tape<R> {
                 Some(entry) => Some(entry),
                 None => file.reader.next_entry()?,
             };
-            match entry {
-                Some(entry) => self.take(entry),
-                None => {
-                    self.current = None;
-                    if let Some(repeats) = &mut self.repeats {
-                        self.footer = repeats.end(self.footer.take());
-                    }
+            if let Some(entry) = entry {
+                self.take(entry);
+            } else {
+                self.current = None;
+                if let Some(repeats) = &mut self.repeats {
+                    self.footer = repeats.end(self.footer.take());
                 }
             }
         }

@@ -120,7 +120,7 @@ impl Pipeline {
     }
 
     /// Goes on from what was true at some point of a run, of which nothing before is known. What the rules found up to
-    /// there is counted, and not told again.
+    /// there is told as one finding for each rule and device.
     pub fn resume(&mut self, at: &Resumption<'_>) {
         for element in &at.elements {
             self.model.apply(element);

@@ -7,6 +7,9 @@ pub mod generate;
 pub mod holders;
 mod judging;
 pub mod live;
+#[cfg(test)]
+#[cfg(feature = "tui")]
+mod one_answer_tests;
 pub mod record;
 pub mod recover;
 pub mod replay;

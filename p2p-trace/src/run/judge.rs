@@ -62,7 +62,7 @@ pub(crate) fn outcome(
 
 /// The answer for the run as a whole.
 fn answer(findings: &[Finding], closing: &Closing, end: &End, fail_on: Severity) -> Answer {
-    // A violation that was told in an earlier file has no finding in this one.
+    // One beyond those that are kept has no finding here.
     let by_verdict = |verdict: &Verdict| {
         let told = verdict.answer == Answer::Violated && verdict.findings > 0;
         let known = |finding: &&Finding| finding.rule == verdict.rule && finding.device == verdict.device;

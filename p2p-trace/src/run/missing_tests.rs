@@ -13,7 +13,7 @@ use p2p_trace_dump::{Header, Opened, Tape, Told};
 use p2p_trace_model::{
     accounting::{MissedQuality, Status},
     event::{DeviceAddress, Loss, Method, Reason, decode},
-    pipeline::{Closing, Pipeline, Step},
+    pipeline::{Closing, Pipeline, Slice, Step},
     rules::{Answer, Finding, Rule, Verdict},
     stream::order::Item,
 };
@@ -83,40 +83,35 @@ fn uncounted(status: &mut Status) {
     }
 }
 
-/// Records of the kernel that a run of a program wrote. Readings that are not answered are repeated, and a stack is no record
-/// of its own.
-fn is_event(record: &Record) -> bool {
+/// A record of the kernel that a run of a program wrote. Readings that are not answered are repeated, and a stack is no record of
+/// its own.
+fn event(item: &Item) -> Option<Record> {
+    let Item::Record(record) = item else { return None };
     let is_answer = matches!(record.kind(), Some(Kind::Stack | Kind::RangeState | Kind::DeviceState));
-    decode::decode(record).is_ok() && !is_answer
+    (decode::decode(record).is_ok() && !is_answer).then_some(*record)
 }
 
-/// The dump without its record of this number, and what it was; with a loss in its place, or nothing.
-fn without(told: &[Told], number: usize, is_told: bool) -> (Vec<Told>, Option<Record>) {
-    let mut left = number;
-    let mut gone = None;
-    let mut told = told.to_vec();
-    for told in &mut told {
-        let Told::Slice(slice) = told else { continue };
-        let is_it = |item: &Item| matches!(item, Item::Record(record) if is_event(record));
-        let Some((at, _)) = slice.items.iter().enumerate().filter(|(_, item)| is_it(item)).nth(left) else {
-            left -= slice.items.iter().filter(|item| is_it(item)).count();
-            continue;
-        };
-        let Item::Record(record) = slice.items[at] else { unreachable!("it is a record") };
-        let event = decode::decode(&record).unwrap();
-        let loss = Loss {
-            reason: Reason::Overwritten,
-            ..Loss::skipped(event.id.ring(), 1, record.time_ns, record.time_ns)
-        };
-        if is_told {
-            slice.items[at] = Item::Loss(loss);
-        } else {
-            slice.items.remove(at);
-        }
-        gone = Some(record);
-        break;
+fn slices(told: &mut [Told]) -> impl Iterator<Item = &mut Slice> {
+    told.iter_mut().filter_map(|told| match told {
+        Told::Slice(slice) => Some(slice),
+        _ => None,
+    })
+}
+
+/// Leaves out the event of this number, with a loss in its place, or nothing. Gives what it was.
+fn leave_out(told: &mut [Told], number: usize, is_told: bool) -> Option<Record> {
+    let mut events = slices(told).flat_map(|slice| &mut slice.items).filter(|item| event(item).is_some());
+    let item = events.nth(number)?;
+    let record = event(item)?;
+    let ring = decode::decode(&record).unwrap().id.ring();
+    let lost = Loss::skipped(ring, 1, record.time_ns, record.time_ns);
+    let loss = Item::Loss(Loss { reason: Reason::Overwritten, ..lost });
+    *item = loss;
+    drop(events);
+    if !is_told {
+        slices(told).for_each(|slice| slice.items.retain(|item| *item != loss));
     }
-    (told, gone)
+    Some(record)
 }
 
 fn golden() -> Vec<PathBuf> {
@@ -135,19 +130,11 @@ fn a_record_that_is_missing_accuses_nobody_and_acquits_nothing() {
     for dump in golden() {
         let (header, told) = read(&dump);
         let whole = judge(&header, told.clone());
-        let of_slice = |told: &Told| match told {
-            Told::Slice(slice) => slice
-                .items
-                .iter()
-                .filter(|item| matches!(item, Item::Record(record) if is_event(record)))
-                .count(),
-            _ => 0,
-        };
-        let count: usize = told.iter().map(of_slice).sum();
+        let count = slices(&mut told.clone()).flat_map(|slice| &slice.items).filter_map(event).count();
         for number in (0..count).step_by(count / TRIED + 1) {
             for is_told in [true, false] {
-                let (mut left, gone) = without(&told, number, is_told);
-                let mut header = header.clone();
+                let (mut header, mut left) = (header.clone(), told.clone());
+                let gone = leave_out(&mut left, number, is_told).unwrap();
                 if !is_told {
                     uncounted(&mut header.status);
                     for told in &mut left {
@@ -156,7 +143,6 @@ fn a_record_that_is_missing_accuses_nobody_and_acquits_nothing() {
                         }
                     }
                 }
-                let gone = gone.unwrap();
                 let kept = judge(&header, left);
                 let place = format!(
                     "{} without {:?} of number {number}, told: {is_told}",

@@ -36,5 +36,7 @@ pub(crate) use live::Dashboard;
 pub use measure::Measured;
 pub(crate) use replay::Replay;
 pub(crate) use run::beside;
+#[cfg(test)]
+pub(crate) use snapshot::Level;
 pub(crate) use terminal::obstacle;
 pub(crate) use theme::Theme;

@@ -233,13 +233,13 @@ impl Coverage {
         }
         let due: Vec<_> = group.iter().map(|&hook| self.sight(hook)).collect();
         let absent = due.iter().find(|&&(sight, _)| sight == Sight::Absent);
-        Some(match absent {
-            Some((_, hook)) => format!("this kernel does not have what the hook {} is on", hook.name()),
-            None => {
-                let hooks: Vec<_> = due.into_iter().map(|(_, hook)| hook).collect();
+        Some(absent.map_or_else(
+            || {
+                let hooks: Vec<_> = due.iter().map(|&(_, hook)| hook).collect();
                 format!("the hook {} was not asked for", names(&hooks))
-            }
-        })
+            },
+            |(_, hook)| format!("this kernel does not have what the hook {} is on", hook.name()),
+        ))
     }
 
     /// Why the rule cannot believe what it finds: something that would explain it is not seen.

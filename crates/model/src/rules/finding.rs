@@ -47,6 +47,31 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Stands for what was found before the dump begins, at this time: it is known that it was, and no more.
+    pub(super) fn earlier(rule: Rule, device: DeviceAddress, count: u32, by_ns: u64) -> Self {
+        Self {
+            number: 0,
+            rule,
+            severity: rule.spec().severity,
+            device,
+            range: None,
+            pgmap: None,
+            start_ns: by_ns,
+            end_ns: Some(by_ns),
+            occurrences: count.into(),
+            message: format!(
+                "{} was violated before this dump begins: who and when is not in it",
+                rule.name()
+            ),
+            advice: "Give the earlier files of the run as well, if they are still there: they tell who, when and by which records.",
+            evidence: Vec::new(),
+            holders: Vec::new(),
+            holders_left_out: 0,
+            stack: Vec::new(),
+            withdrawn: None,
+        }
+    }
+
     /// It is over. What was violated stays so.
     #[must_use]
     pub const fn is_closed(&self) -> bool {

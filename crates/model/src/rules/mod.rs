@@ -170,7 +170,7 @@ impl Rules {
     /// Goes on from what they had come to at `time_ns`. The model has been brought there already.
     pub fn resume(&mut self, judged: &Judged, time_ns: u64) {
         self.coverage.resume_losses(judged);
-        self.findings.resume(&judged.found);
+        self.findings.resume(&judged.found, time_ns);
         self.coverage.resume(time_ns);
     }
 
@@ -248,8 +248,9 @@ impl Rules {
         self.findings.take(scene.now_ns, false)
     }
 
-    /// The findings that have happened again since they were told: at the end of a run.
+    /// The findings that have happened again since they were told, and what was found before and not again: at the end of a run.
     pub fn rest(&mut self, model: &Model) -> Vec<Finding> {
+        self.findings.end_earlier();
         self.findings.take(model.now_ns(), true)
     }
 

@@ -64,6 +64,11 @@ const fn is_stall(finding: &Finding) -> bool {
     matches!(finding.rule, Rule::StalledDrain | Rule::StalledUnbind)
 }
 
+/// It went on for a while, as far as is known: of one before the dump begins nothing is.
+fn lasted(finding: &Finding) -> bool {
+    is_stall(finding) && finding.end_ns.is_some_and(|end_ns| end_ns > finding.start_ns)
+}
+
 struct Out<'a> {
     text: String,
     context: &'a Context<'a>,
@@ -84,7 +89,7 @@ impl Out<'_> {
             finding.number,
             finding.message
         )?;
-        if let Some(progress) = times(finding).or_else(|| end(finding).filter(|_| is_stall(finding))) {
+        if let Some(progress) = times(finding).or_else(|| end(finding).filter(|_| lasted(finding))) {
             self.labelled("", &progress)?;
         }
         for holder in finding.holders.iter().take(HOLDERS) {

@@ -108,6 +108,14 @@ impl<R: Read> Replay<R> {
         Arc::clone(&self.shared)
     }
 
+    /// What is shown at the end of the run.
+    #[cfg(test)]
+    pub(crate) fn at_the_end(&mut self) -> Arc<Snapshot> {
+        self.go_to(u64::MAX, &Stop::default()).unwrap();
+        self.publish();
+        self.shared.snapshot()
+    }
+
     /// Does what is asked until it is time to stop.
     /// Fails when the dump cannot be read any more.
     pub(crate) fn run(&mut self, stop: &Stop) -> Result<()> {
@@ -221,6 +229,9 @@ impl<R: Read> Replay<R> {
         let reel = &self.reel;
         let takers = reel.keeper.takers(reel.pipeline.model(), &query, &reel.tape.names(), self.now_ns);
         let mut snapshot = reel.keeper.snapshot(&reel.pipeline, &Arc::new(takers), self.now_ns);
+        if let Some(doubt) = &self.outline.doubt {
+            snapshot.headline.in_doubt(doubt);
+        }
         snapshot.playback = Some(Playback {
             start_ns: self.outline.start_ns,
             end_ns: self.outline.end_ns,
@@ -247,6 +258,22 @@ fn look_through<R: Read>(open: &mut Open<R>, run: usize, stop: &Stop) -> Result<
     outline.repeats = reel.tape.repeats().to_vec();
     let lacks = reel.end.as_ref().and_then(End::lacks);
     outline.lacks.extend(lacks.map(str::to_owned));
+    outline.doubt = doubt(&reel);
     let (tape, _) = open(run)?;
     Ok((outline, Reel::new(tape)?, runs))
+}
+
+/// Why nothing can be said of a run that was read to its end, as `check` has it.
+fn doubt<R: Read>(reel: &Reel<R>) -> Option<String> {
+    if reel.end == Some(End::CutOff) {
+        return End::CutOff.lacks().map(str::to_owned);
+    }
+    let rules = reel.pipeline.rules();
+    if !rules.is_doubtful() || !rules.verdicts(reel.pipeline.model()).is_empty() {
+        return None;
+    }
+    let first = rules.coverage().doubts().first().cloned();
+    first
+        .or_else(|| reel.tape.complaints().into_iter().next())
+        .or_else(|| Some("records were lost".to_owned()))
 }

@@ -17,6 +17,8 @@ pub(super) struct Outline {
     pub(super) findings: Vec<u64>,
     /// What is missing or cannot be read, in sentences.
     pub(super) lacks: Vec<String>,
+    /// Why nothing can be said of the run, whatever is shown of it.
+    pub(super) doubt: Option<String>,
     /// What was given more than once, in sentences.
     pub(super) repeats: Vec<String>,
 }

@@ -69,6 +69,16 @@ pub(super) struct Judged<'a> {
     pub(super) now_ns: u64,
 }
 
+impl Headline {
+    /// The same where the dump lacks something at whatever time, so that nothing can be said of the run: why.
+    pub(crate) fn in_doubt(&mut self, why: &str) {
+        if self.level < Level::Inconclusive {
+            self.level = Level::Inconclusive;
+            self.why = format!("the dump is incomplete: {why} (no rule can be sure of the run)");
+        }
+    }
+}
+
 pub(super) fn headline(judged: &Judged<'_>) -> Headline {
     let &Judged { devices, verdicts, now_ns, .. } = judged;
     let unchecked = |rule: Rule| {

@@ -26,6 +26,7 @@ use p2p_trace_model::{
 };
 
 use super::keeper::{Keeper, Log, Sample};
+use crate::render::words::counted;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
@@ -138,6 +139,12 @@ impl Snapshot {
             missed: (status.accounting.missed == MissedQuality::Counted).then_some(skipped),
         };
         let findings = keeper.findings();
+        let rules = pipeline.rules();
+        let mut doubts = rules.coverage().doubts().to_vec();
+        // Where no device was seen, no verdict tells that it can have been among them.
+        if verdicts.is_empty() && doubts.is_empty() && rules.is_doubtful() {
+            doubts.push(format!("{} lost, of whichever device", counted(keeper.lost(), "record")));
+        }
         Self {
             now_ns,
             clock: keeper.clock(),
@@ -145,7 +152,7 @@ impl Snapshot {
                 devices: &devices,
                 findings: &findings,
                 verdicts: &verdicts,
-                doubts: pipeline.rules().coverage().doubts(),
+                doubts: &doubts,
                 clock: &keeper.clock(),
                 now_ns,
             }),

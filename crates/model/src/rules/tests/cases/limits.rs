@@ -83,7 +83,7 @@ fn nor_does_any_other_step() {
 fn refused_adds_that_are_not_followed_are_doubtful() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    for number in 0..Limit::RefusedAdds.most() as u64 + 1 {
+    for number in 0..=Limit::RefusedAdds.most() as u64 {
         kernel.event(0, Kind::Kill, Hook::Kill, 5, |event| {
             event.pgmap = Some(0xffff_8880_7777_0000 + number * 0x100);
             event.count = Some(0);

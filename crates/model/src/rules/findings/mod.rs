@@ -1,18 +1,21 @@
 //! What was found so far: each violation once, however often it happens, and what is doubtful.
 
+mod earlier;
+mod suspected;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use p2p_trace_common::Hook;
 
 use super::{
-    absence::{Absence, Missed, explained_by},
+    absence::{Absence, Missed},
     coverage::Coverage,
     finding::{Finding, MAX_EVIDENCE},
-    judged::Found,
     rule::Rule,
-    suspects::{Suspect, Suspects},
+    suspects::Suspects,
 };
-use crate::event::{DeviceAddress, Id, Loss};
+use crate::event::{DeviceAddress, Id};
+use earlier::Earlier;
 
 /// Findings that are kept of a run. What is found beyond them is counted.
 pub const MAX_FINDINGS: usize = 4096;
@@ -37,13 +40,6 @@ pub(super) struct Subject {
     pub(super) case: u64,
     /// Thread that did it, where each is a case of its own.
     pub(super) pid: Option<u32>,
-}
-
-/// Findings before the dump begins.
-#[derive(Clone, Copy, Debug)]
-struct Earlier {
-    all: u32,
-    closed: u32,
 }
 
 #[derive(Debug, Default)]
@@ -77,49 +73,6 @@ impl Findings {
         }
     }
 
-    /// Records were lost, or runs skipped: what they would explain is not believed, and withdrawn where it was.
-    pub(super) fn lose(&mut self, loss: &Loss, now_ns: u64) {
-        self.missed.add(loss);
-        for suspect in self.suspects.explained(loss) {
-            self.doubt_of(suspect.subject, explained_by(loss, suspect.absence));
-        }
-        for index in 0..self.list.len() {
-            let Basis { absence, found_ns, .. } = self.bases[index];
-            let covered = absence.filter(|absence| absence.is_covered(loss, found_ns));
-            if let Some(absence) = covered {
-                self.withdraw_at(index, explained_by(loss, absence), now_ns);
-            }
-        }
-    }
-
-    /// Something that came later shows that it was none.
-    pub(super) fn withdraw(&mut self, subject: Subject, why: &str, now_ns: u64) {
-        self.suspects.acquit(subject);
-        for index in 0..self.list.len() {
-            if self.bases[index].subject == subject {
-                self.withdraw_at(index, why.to_owned(), now_ns);
-            }
-        }
-    }
-
-    fn withdraw_at(&mut self, index: usize, why: String, now_ns: u64) {
-        let finding = &mut self.list[index];
-        if finding.withdrawn.is_some() {
-            return;
-        }
-        finding.withdrawn = Some(why.clone());
-        finding.end_ns = finding.end_ns.or(Some(now_ns));
-        self.changed.insert(index);
-        let subject = self.bases[index].subject;
-        if self.by_subject.get(&subject) == Some(&index) {
-            self.by_subject.remove(&subject);
-        }
-        if let Some(count) = self.counts.get_mut(&(subject.rule, subject.device)) {
-            *count = count.saturating_sub(1);
-        }
-        self.doubt_of(subject, why);
-    }
-
     fn doubt_of(&mut self, subject: Subject, why: String) {
         self.doubts.entry((subject.rule, subject.device)).or_default().insert(why);
     }
@@ -137,25 +90,6 @@ impl Findings {
     pub(super) fn happened(&mut self, subject: Subject, id: Id, now_ns: u64, make: impl FnOnce() -> Finding) {
         if self.believes(subject) {
             self.happened_at(subject, id, now_ns, None, make);
-        }
-    }
-
-    /// The same where records of several hooks would have to be missing to explain it: it is told at once, and withdrawn should
-    /// it turn out that they are.
-    pub(super) fn happened_unless(
-        &mut self,
-        absence: Absence,
-        subject: Subject,
-        id: Id,
-        now_ns: u64,
-        make: impl FnOnce() -> Finding,
-    ) {
-        if !self.believes(subject) {
-            return;
-        }
-        match self.missed.explains(absence) {
-            Some(why) => self.doubt_of(subject, why),
-            None => self.happened_at(subject, id, now_ns, Some(absence), make),
         }
     }
 
@@ -178,73 +112,6 @@ impl Findings {
         let mut finding = make();
         finding.end_ns = Some(now_ns);
         self.push(subject, finding, absence, now_ns);
-    }
-
-    /// Adds a violation that a record of which there is none would explain. It is believed once it is known that none was
-    /// lost up to now: what the kernel skips is reported a while later.
-    pub(super) fn suspect(&mut self, subject: Subject, finding: Finding, absence: Absence, now_ns: u64) {
-        self.suspect_at(subject, absence, now_ns, false, || finding);
-    }
-
-    /// The same of one that goes on, unless it is there already.
-    pub(super) fn suspect_lasting(
-        &mut self,
-        subject: Subject,
-        absence: Absence,
-        now_ns: u64,
-        make: impl FnOnce() -> Finding,
-    ) {
-        if !self.is_open(subject) {
-            self.suspect_at(subject, absence, now_ns, true, make);
-        }
-    }
-
-    /// Something that came later proves what was suspected, or was not believed.
-    pub(super) fn confirm(&mut self, subject: Subject, finding: Finding) {
-        self.suspects.acquit(subject);
-        if let Some(&id) = finding.evidence.last().filter(|_| !self.by_subject.contains_key(&subject)) {
-            self.happened(subject, id, finding.start_ns, || finding);
-        }
-    }
-
-    fn suspect_at(
-        &mut self,
-        subject: Subject,
-        absence: Absence,
-        found_ns: u64,
-        is_lasting: bool,
-        make: impl FnOnce() -> Finding,
-    ) {
-        if !self.believes(subject) {
-            return;
-        }
-        if let Some(why) = self.missed.explains(absence) {
-            self.doubt_of(subject, why);
-        } else if !self.suspects.add(Suspect { subject, finding: make(), absence, found_ns, is_lasting }) {
-            self.omitted += 1;
-        }
-    }
-
-    /// Believes the suspects of which all losses are known, when the stream has come to `now_ns`, or to its end.
-    pub(super) fn settle(&mut self, now_ns: u64, at_end: bool) {
-        for suspect in self.suspects.due(now_ns, at_end) {
-            let Suspect { subject, finding, absence, found_ns, is_lasting } = suspect;
-            if is_lasting {
-                let is_over = finding.is_closed();
-                self.push(subject, finding, Some(absence), found_ns);
-                if is_over {
-                    self.by_subject.remove(&subject);
-                }
-            } else if let Some(&id) = finding.evidence.last() {
-                let absence = Some(absence);
-                self.happened_at(subject, id, found_ns, absence, || finding);
-            }
-        }
-    }
-
-    /// Some of this rule and device are neither believed nor dropped.
-    pub(super) fn has_suspects(&self, rule: Rule, device: DeviceAddress) -> bool {
-        self.suspects.has(rule, device)
     }
 
     /// Adds a violation that goes on, unless it is there already.
@@ -307,10 +174,10 @@ impl Findings {
 
     /// Findings of a rule for a device, those beyond [`MAX_FINDINGS`] among them.
     pub(super) fn count(&self, rule: Rule, device: DeviceAddress) -> u32 {
-        let key = (rule, device);
-        let own = self.counts.get(&key).copied().unwrap_or(0);
-        // One that went on then is found again, mostly.
-        self.earlier.get(&key).map_or(own, |earlier| earlier.all.max(earlier.closed.saturating_add(own)))
+        let told = self.counts.get(&(rule, device)).copied().unwrap_or(0);
+        let earlier = self.earlier.get(&(rule, device)).filter(|earlier| !earlier.is_told);
+        let is_untold = earlier.is_some_and(|earlier| earlier.untold(told) > 0);
+        told.saturating_add(is_untold.into())
     }
 
     /// All that are kept, oldest first.
@@ -319,23 +186,11 @@ impl Findings {
         &self.list
     }
 
-    /// Findings of a rule for a device, and how many of them go on.
+    /// Findings of a rule for a device in the whole run, and how many of them go on.
     pub(super) fn counts(&self, rule: Rule, device: DeviceAddress) -> (u32, u32) {
         let is_open =
             |finding: &&Finding| finding.rule == rule && finding.device == device && !finding.is_closed();
-        (self.count(rule, device), self.list.iter().filter(is_open).count() as u32)
-    }
-
-    /// Goes on from what there was.
-    pub(super) fn resume(&mut self, found: &[Found]) {
-        for found in found {
-            let key = (found.rule, found.device);
-            let earlier = Earlier { all: found.findings, closed: found.findings.saturating_sub(found.open) };
-            self.earlier.insert(key, earlier);
-            if !found.doubts.is_empty() {
-                self.doubts.entry(key).or_default().extend(found.doubts.iter().cloned());
-            }
-        }
+        (self.all_of_run(rule, device), self.list.iter().filter(is_open).count() as u32)
     }
 
     /// Those beyond [`MAX_FINDINGS`].

@@ -1,0 +1,149 @@
+//! Findings that a missing record would explain: suspected, believed, withdrawn.
+
+use super::{Basis, Findings, Subject};
+use crate::{
+    event::{DeviceAddress, Id, Loss},
+    rules::{
+        absence::{Absence, explained_by},
+        finding::Finding,
+        rule::Rule,
+        suspects::Suspect,
+    },
+};
+
+impl Findings {
+    /// Records were lost, or runs skipped: what they would explain is not believed, and withdrawn where it was.
+    pub(in crate::rules) fn lose(&mut self, loss: &Loss, now_ns: u64) {
+        self.missed.add(loss);
+        for suspect in self.suspects.explained(loss) {
+            self.doubt_of(suspect.subject, explained_by(loss, suspect.absence));
+        }
+        for index in 0..self.list.len() {
+            let Basis { absence, found_ns, .. } = self.bases[index];
+            let covered = absence.filter(|absence| absence.is_covered(loss, found_ns));
+            if let Some(absence) = covered {
+                self.withdraw_at(index, explained_by(loss, absence), now_ns);
+            }
+        }
+    }
+
+    /// Something that came later shows that it was none.
+    pub(in crate::rules) fn withdraw(&mut self, subject: Subject, why: &str, now_ns: u64) {
+        self.suspects.acquit(subject);
+        for index in 0..self.list.len() {
+            if self.bases[index].subject == subject {
+                self.withdraw_at(index, why.to_owned(), now_ns);
+            }
+        }
+    }
+
+    fn withdraw_at(&mut self, index: usize, why: String, now_ns: u64) {
+        let finding = &mut self.list[index];
+        if finding.withdrawn.is_some() {
+            return;
+        }
+        finding.withdrawn = Some(why.clone());
+        finding.end_ns = finding.end_ns.or(Some(now_ns));
+        self.changed.insert(index);
+        let subject = self.bases[index].subject;
+        if self.by_subject.get(&subject) == Some(&index) {
+            self.by_subject.remove(&subject);
+        }
+        if let Some(count) = self.counts.get_mut(&(subject.rule, subject.device)) {
+            *count = count.saturating_sub(1);
+        }
+        self.doubt_of(subject, why);
+    }
+
+    /// The same where records of several hooks would have to be missing to explain it: it is told at once, and withdrawn should
+    /// it turn out that they are.
+    pub(in crate::rules) fn happened_unless(
+        &mut self,
+        absence: Absence,
+        subject: Subject,
+        id: Id,
+        now_ns: u64,
+        make: impl FnOnce() -> Finding,
+    ) {
+        if !self.believes(subject) {
+            return;
+        }
+        match self.missed.explains(absence) {
+            Some(why) => self.doubt_of(subject, why),
+            None => self.happened_at(subject, id, now_ns, Some(absence), make),
+        }
+    }
+
+    /// Adds a violation that a record of which there is none would explain. It is believed once it is known that none was
+    /// lost up to now: what the kernel skips is reported a while later.
+    pub(in crate::rules) fn suspect(
+        &mut self,
+        subject: Subject,
+        finding: Finding,
+        absence: Absence,
+        now_ns: u64,
+    ) {
+        self.suspect_at(subject, absence, now_ns, false, || finding);
+    }
+
+    /// The same of one that goes on, unless it is there already.
+    pub(in crate::rules) fn suspect_lasting(
+        &mut self,
+        subject: Subject,
+        absence: Absence,
+        now_ns: u64,
+        make: impl FnOnce() -> Finding,
+    ) {
+        if !self.is_open(subject) {
+            self.suspect_at(subject, absence, now_ns, true, make);
+        }
+    }
+
+    /// Something that came later proves what was suspected, or was not believed.
+    pub(in crate::rules) fn confirm(&mut self, subject: Subject, finding: Finding) {
+        self.suspects.acquit(subject);
+        if let Some(&id) = finding.evidence.last().filter(|_| !self.by_subject.contains_key(&subject)) {
+            self.happened(subject, id, finding.start_ns, || finding);
+        }
+    }
+
+    fn suspect_at(
+        &mut self,
+        subject: Subject,
+        absence: Absence,
+        found_ns: u64,
+        is_lasting: bool,
+        make: impl FnOnce() -> Finding,
+    ) {
+        if !self.believes(subject) {
+            return;
+        }
+        if let Some(why) = self.missed.explains(absence) {
+            self.doubt_of(subject, why);
+        } else if !self.suspects.add(Suspect { subject, finding: make(), absence, found_ns, is_lasting }) {
+            self.omitted += 1;
+        }
+    }
+
+    /// Believes the suspects of which all losses are known, when the stream has come to `now_ns`, or to its end.
+    pub(in crate::rules) fn settle(&mut self, now_ns: u64, at_end: bool) {
+        for suspect in self.suspects.due(now_ns, at_end) {
+            let Suspect { subject, finding, absence, found_ns, is_lasting } = suspect;
+            if is_lasting {
+                let is_over = finding.is_closed();
+                self.push(subject, finding, Some(absence), found_ns);
+                if is_over {
+                    self.by_subject.remove(&subject);
+                }
+            } else if let Some(&id) = finding.evidence.last() {
+                let absence = Some(absence);
+                self.happened_at(subject, id, found_ns, absence, || finding);
+            }
+        }
+    }
+
+    /// Some of this rule and device are neither believed nor dropped.
+    pub(in crate::rules) fn has_suspects(&self, rule: Rule, device: DeviceAddress) -> bool {
+        self.suspects.has(rule, device)
+    }
+}
