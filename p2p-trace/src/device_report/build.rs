@@ -104,7 +104,9 @@ fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> 
     report.can_unbind = can_unbind(&Grounds {
         is_present: host.is_present,
         has_memory: memory.is_some() || !report.ranges.is_empty() || !report.holders.is_empty(),
+        without_pool: model.is_some_and(Device::is_without_pool),
         driver: report.driver.as_deref(),
+        hidden: host.hidden_unbind(&facts.host.scan).as_deref(),
         holders: &report.holders,
         preexisting: report.preexisting.as_ref(),
         unbind: report.unbind.as_ref(),

@@ -5,6 +5,7 @@ use p2p_trace_model::{
     event::DeviceAddress,
     testing::samples::{CLOCK, MS, READER, SECOND, SHELL, code},
 };
+use p2p_trace_probe::testing::procfs;
 
 use super::{
     stories::{DEVICE, Story},
@@ -194,11 +195,53 @@ fn what_was_not_traced_is_not_known() {
     assert_eq!(report.answer(), Answer::Unknown);
     let nothing = report_of(&Story::new(), 5 * SECOND, &[], &[], |_| {});
     assert_eq!(nothing.devices[0].can_unbind.answer, Answer::Unknown, "{}", shown(&nothing));
-    let without = report_of(&at_work(), 5 * SECOND, &[other], &[], |_| {});
+    let without = report_of(&at_work(), 5 * SECOND, &[other], &[], |root| bind(root, "nvme"));
     assert_eq!(without.answer(), Answer::Yes, "{}", shown(&without));
     let absent = DeviceAddress::from_devfn(0, 9, 0);
     let absent = report_of(&at_work(), 5 * SECOND, &[absent], &[], |_| {});
     assert_eq!(absent.answer(), Answer::Unknown);
+}
+
+/// Gives the device without memory a driver.
+fn bind(root: &p2p_trace_probe::kernel::KernelRoot, driver: &str) {
+    let link = root.sys.join("devices/pci0000:00/0000:00:1c.0/0000:04:00.0/driver");
+    std::os::unix::fs::symlink(format!("../../../../bus/pci/drivers/{driver}"), link).unwrap();
+}
+
+/// The driver core takes the link to the driver away first, and vfio-pci then waits in state S.
+#[test]
+fn an_unbind_that_sleeps_is_not_overlooked() {
+    let device = DeviceAddress::from_devfn(0, 4, 0);
+    let asked = |change: &dyn Fn(&p2p_trace_probe::kernel::KernelRoot)| {
+        let report = report_of(&at_work(), 5 * SECOND, &[device], &[], |root| {
+            // Nobody else unbinds.
+            std::fs::remove_dir_all(root.proc.join("735")).unwrap();
+            change(root);
+        });
+        let told = &report.devices[0].can_unbind;
+        (told.answer, told.reason.clone())
+    };
+    let unbinds = |root: &p2p_trace_probe::kernel::KernelRoot| {
+        procfs::plant_task(root, 178, 178, "sh", 'S', 300);
+        procfs::plant_stack(root, 178, 178, procfs::VFIO_UNBIND_STACK);
+    };
+    assert_eq!(asked(&|_| {}).0, Answer::Yes, "nothing is bound, and nobody unbinds");
+    let (unknown, reason) = asked(&unbinds);
+    assert_eq!(unknown, Answer::Unknown);
+    assert!(
+        reason.contains("sh[178] is unbinding") && reason.contains("vfio_unregister_group_dev"),
+        "{reason}"
+    );
+    let bound = asked(&|root| {
+        unbinds(root);
+        bind(root, "nvme");
+    });
+    assert_eq!(bound.0, Answer::Yes, "it has its driver: another device is unbound");
+    let (unknown, reason) = asked(&|root| {
+        std::fs::remove_file(root.proc.join("1/task/1/stack")).unwrap();
+    });
+    assert_eq!(unknown, Answer::Unknown);
+    assert!(reason.contains("cannot be told"), "{reason}");
 }
 
 #[test]

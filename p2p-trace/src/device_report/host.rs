@@ -6,7 +6,7 @@ use p2p_trace_model::event::DeviceAddress;
 use p2p_trace_probe::kernel::{
     KernelRoot,
     devices::{self, Driver, P2pDevice},
-    tasks::{Cgroups, Scan, Tasks},
+    tasks::{Cgroups, Gap, Look, Scan, Tasks},
 };
 
 /// The host at one moment. Only tasks that a report names are looked at later.
@@ -29,6 +29,29 @@ pub(super) struct HostDevice {
     pub(super) memory: Option<P2pDevice>,
 }
 
+impl HostDevice {
+    /// It has no driver: it never had one, or an unbind, whose first step takes the link away, is over or under way.
+    pub(super) const fn has_lost_driver(&self) -> bool {
+        self.is_present && self.driver.is_none()
+    }
+
+    /// Why an unbind of it may be under way that nothing else shows.
+    pub(super) fn hidden_unbind(&self, scan: &Scan) -> Option<String> {
+        if !self.has_lost_driver() {
+            return None;
+        }
+        let unbinding = scan.unbinding.first().map(|unbinding| {
+            let (task, step) = (&unbinding.task, unbinding.step);
+            format!("no driver is bound, and {task} is unbinding a device, which may be this one: {step}")
+        });
+        let unseen = || {
+            let gap = scan.gaps.iter().find(|gap| Gap::hides_unbinds(gap))?;
+            Some(format!("no driver is bound, and whether a task is just unbinding it cannot be told: {gap}"))
+        };
+        unbinding.or_else(unseen)
+    }
+}
+
 impl Host {
     /// Looks at every task, at all devices with p2p memory, and at these.
     pub(crate) fn read(root: &KernelRoot, devices: impl IntoIterator<Item = DeviceAddress>) -> Self {
@@ -46,13 +69,11 @@ impl Host {
             (address, device)
         };
         let tasks = Tasks::new(root.clone());
-        Self {
-            devices: addresses.into_iter().map(look).collect(),
-            cgroups: tasks.cgroups(),
-            scan: tasks.scan(),
-            tasks,
-            asked_ns: None,
-        }
+        let devices: BTreeMap<_, _> = addresses.into_iter().map(look).collect();
+        // Behind the look at the drivers: an unbind that has ended since hides nothing.
+        let look =
+            if devices.values().any(HostDevice::has_lost_driver) { Look::Everyone } else { Look::Waiting };
+        Self { devices, cgroups: tasks.cgroups(), scan: tasks.scan(look), tasks, asked_ns: None }
     }
 
     /// For a question that was put at this time, `CLOCK_BOOTTIME`: a report says so where nothing newer was read of the

@@ -28,3 +28,4 @@ pub use report::{
 #[cfg(feature = "tui")]
 pub(crate) use unbind::is_blocking;
 pub(crate) use unbind::step_after;
+pub(crate) use verdict::SECOND_LOOK;

@@ -227,8 +227,10 @@ pub(super) fn plant(folder: &Path) -> KernelRoot {
     sysfs::plant(&root);
     symlink("../../../../module/nvme", root.sys.join("bus/pci/drivers/nvme/module")).unwrap();
     procfs::plant(&root);
-    procfs::plant_task(&root, 29, 29, "kworker/u8:1", 'I', 1);
-    procfs::plant_task(&root, 310, 310, "kworker/1:2H", 'I', 1);
+    for (pid, comm) in [(29, "kworker/u8:1"), (310, "kworker/1:2H")] {
+        procfs::plant_task(&root, pid, pid, comm, 'I', 1);
+        procfs::plant_stack(&root, pid, pid, "[<0>] worker_thread+0x1/0x2\n");
+    }
     fs::create_dir_all(root.sys.join("fs/cgroup")).unwrap();
     root
 }

@@ -4,19 +4,32 @@
 //! (`memunmap_pages`). The answer is as careful as that:
 //!
 //! - **no**: an unbind is blocked already; or memory is allocated in the kernel by somebody else than the bound driver, which
-//!   nothing but its taker gives back. The driver's own (taken from within its module) does not count: its remove callback,
+//!   nothing but its taker gives back, and has been for longer than a request takes. The driver's own (taken from within its module) does not count: its remove callback,
 //!   which runs before the wait, is expected to free it, as nvme does with its queues.
-//! - **yes**: all that is taken is known, nothing was lost since, and nothing is taken but the driver's own.
-//! - **unknown**: everything else. Memory whose taker was not seen may be the driver's own. A user's mapping is revoked by
+//! - **yes**: all that is taken is known, nothing was lost since, nothing is taken but the driver's own, and nothing hides it.
+//! - **unknown**: everything else. Without a driver, while some task unbinds some device, it may be this one. Memory whose taker was not seen may be the driver's own. A user's mapping is revoked by
 //!   the unbind and alone never blocks it, but pages of it that I/O in flight has pinned do, and pins cannot be observed.
 
-use p2p_trace_model::{state::HolderKind, units::bytes};
+use std::time::Duration;
 
-use super::report::{Answer, CanUnbind, Holder, Preexisting, UnbindReport};
+use p2p_trace_model::{
+    state::HolderKind,
+    units::{bytes, duration},
+};
+
+use super::report::{Answer, CanUnbind, Holder, Preexisting, Report, UnbindReport};
 
 /// Drivers that hand out memory without pages (Linux 6.19 and later), which is not traced; facts of the kernel's source:
-/// `drivers/vfio/pci`, `drivers/infiniband/hw/mlx5`.
-const PAGELESS: [&str; 3] = ["vfio-pci", "mlx5_core", "mlx5_vfio_pci"];
+/// `drivers/vfio/pci`, `drivers/infiniband/hw/mlx5`. Where the kernel's state was read that tells, too.
+const PAGELESS: [&str; 3] = ["vfio-pci", "nvgrace-gpu-vfio-pci", "mlx5_core"];
+
+/// Drivers of VFIO have it in their name. All of them wait in an unbind until everybody has closed the device.
+const VFIO: &str = "vfio";
+
+/// What has been taken for less than this may be one request's: it is in use. What is out for longer outlives two looks.
+const IN_USE_NS: u64 = 1_000_000_000;
+/// From one look to the next, where memory is in use.
+pub(crate) const SECOND_LOOK: Duration = Duration::from_nanos(IN_USE_NS);
 
 /// What the answer rests on.
 #[derive(Clone, Copy, Debug)]
@@ -25,8 +38,12 @@ pub(crate) struct Grounds<'a> {
     pub(crate) is_present: bool,
     /// The device has p2p memory with pages.
     pub(crate) has_memory: bool,
+    /// Its driver hands out memory by other means than a pool.
+    pub(crate) without_pool: bool,
     /// The bound driver.
     pub(crate) driver: Option<&'a str>,
+    /// Why an unbind may be under way although none is known.
+    pub(crate) hidden: Option<&'a str>,
     /// Memory that was seen being taken.
     pub(crate) holders: &'a [Holder],
     /// Memory whose taker was not seen.
@@ -79,13 +96,21 @@ fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
 }
 
 fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
-    let pageless = grounds.driver.filter(|driver| PAGELESS.contains(driver));
+    let is_pageless = |driver: &&str| grounds.without_pool || PAGELESS.contains(driver);
     let (answer, reason) = if !grounds.is_present {
         (Answer::Unknown, "there is no such device now".to_owned())
-    } else if let Some(driver) = pageless {
+    } else if let Some(driver) = grounds.driver.filter(is_pageless) {
         let reason = format!(
             "the device has no p2p memory with pages, but {driver} can hand out memory without, which is not traced"
         );
+        (Answer::Unknown, reason)
+    } else if let Some(driver) = grounds.driver.filter(|driver| driver.contains(VFIO)) {
+        let reason = format!("{driver} waits until everybody has closed the device, which is not traced");
+        (Answer::Unknown, reason)
+    } else if let Some(hidden) = grounds.hidden {
+        (Answer::Unknown, hidden.to_owned())
+    } else if grounds.without_pool {
+        let reason = "the device provides memory without pages, which is not traced".to_owned();
         (Answer::Unknown, reason)
     } else if let Some(doubt) = grounds.uncertain.first() {
         (Answer::Unknown, doubt.clone())
@@ -110,7 +135,8 @@ struct Waits {
 
 impl Waits {
     fn of(grounds: &Grounds<'_>) -> Self {
-        let mut waits = Self { doubts: grounds.uncertain.to_vec(), ..Self::default() };
+        let maybe = grounds.hidden.map(str::to_owned).into_iter().collect();
+        let mut waits = Self { doubts: grounds.uncertain.to_vec(), maybe, ..Self::default() };
         for holder in grounds.holders {
             waits.holder(holder);
         }
@@ -140,11 +166,36 @@ impl Waits {
                 "{size} taken by {by}{at} ({kind}), or by somebody else since: records were lost"
             )),
             (_, Some(true)) => self.own = self.own.saturating_add(holder.bytes),
+            (_, Some(false)) if holder.is_in_use() => self.maybe.push(format!(
+                "{size} in use by {by}{at} ({kind}), none of it for longer than {}: what a request takes is given back \
+                 with its end",
+                duration(holder.age_ns)
+            )),
             (_, Some(false)) => self.sure.push(format!("{size} taken by {by}{at} ({kind})")),
             (_, None) => self.maybe.push(format!(
                 "{size} taken by {by}{at} ({kind}): whether it is the driver's own cannot be told"
             )),
         }
+    }
+}
+
+impl Holder {
+    /// All of it was taken a short time ago: it may be given back as soon.
+    const fn is_in_use(&self) -> bool {
+        self.age_ns < IN_USE_NS
+    }
+}
+
+impl Report {
+    /// A second look, [`SECOND_LOOK`] later, tells whether memory is held or just in use by one request after the other.
+    pub(crate) fn calls_for_second_look(&self) -> bool {
+        let undecided = self.devices.iter().filter(|device| device.can_unbind.answer == Answer::Unknown);
+        undecided.flat_map(|device| &device.holders).any(|holder| {
+            holder.is_in_use()
+                && holder.by_driver == Some(false)
+                && holder.kind != HolderKind::Mmap
+                && !holder.unsure
+        })
     }
 }
 
@@ -161,7 +212,9 @@ mod tests {
     const NOTHING: Grounds<'static> = Grounds {
         is_present: true,
         has_memory: true,
+        without_pool: false,
         driver: Some("nvme"),
+        hidden: None,
         holders: &[],
         preexisting: None,
         unbind: None,
@@ -190,8 +243,47 @@ mod tests {
         assert_eq!(answer(&none).0, Answer::Yes);
         let absent = Grounds { is_present: false, ..none };
         assert_eq!(answer(&absent).0, Answer::Unknown);
-        let provider = Grounds { driver: Some("vfio-pci"), ..none };
-        assert_eq!(answer(&provider).0, Answer::Unknown);
+    }
+
+    #[test]
+    fn what_hides_memory_or_an_unbind_is_no_yes() {
+        let none = Grounds { has_memory: false, ..NOTHING };
+        for driver in ["vfio-pci", "mlx5_vfio_pci"] {
+            let (unknown, reason) = answer(&Grounds { driver: Some(driver), ..none });
+            assert!(unknown == Answer::Unknown && reason.contains(driver), "{reason}");
+        }
+        let (unknown, reason) = answer(&Grounds { without_pool: true, driver: Some("own"), ..none });
+        assert!(unknown == Answer::Unknown && reason.contains("but own can"), "{reason}");
+        let unbound = Grounds { driver: None, ..NOTHING };
+        assert_eq!(answer(&Grounds { without_pool: true, has_memory: false, ..unbound }).0, Answer::Unknown);
+        assert_eq!(answer(&Grounds { has_memory: false, ..unbound }).0, Answer::Yes);
+        for has_memory in [true, false] {
+            let hidden = Grounds { hidden: Some("sh[1] is unbinding a device"), has_memory, ..unbound };
+            assert_eq!(answer(&hidden), (Answer::Unknown, "sh[1] is unbinding a device".to_owned()));
+        }
+        // What surely blocks it does so all the same.
+        let holders = [samples::target()];
+        let held = Grounds { hidden: Some("sh[1] is unbinding a device"), holders: &holders, ..unbound };
+        assert_eq!(answer(&held).0, Answer::No);
+    }
+
+    #[test]
+    fn what_a_request_takes_is_in_use_and_no_blocker() {
+        let young = Holder { age_ns: IN_USE_NS - 1, ..samples::target() };
+        let (unknown, reason) = answer(&Grounds { holders: std::slice::from_ref(&young), ..NOTHING });
+        assert_eq!(unknown, Answer::Unknown);
+        assert!(reason.starts_with("12 KiB in use by kworker/1:2H[310]"), "{reason}");
+        let old = Holder { age_ns: IN_USE_NS, ..young.clone() };
+        assert_eq!(answer(&Grounds { holders: std::slice::from_ref(&old), ..NOTHING }).0, Answer::No);
+
+        let mut report = samples::report();
+        let looks = |report: &Report| report.calls_for_second_look();
+        assert!(!looks(&report), "all of it is old");
+        report.devices[0].holders = vec![young];
+        report.devices[0].can_unbind.answer = Answer::Unknown;
+        assert!(looks(&report));
+        report.devices[0].can_unbind.answer = Answer::No;
+        assert!(!looks(&report), "something else blocks it");
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct Device {
     /// The pgmaps of refused adds that are being cleaned up.
     pub(super) cleaning: VecDeque<u64>,
     pub(super) lock: Option<Lock>,
+    /// As of the latest pull read: see [`Device::is_without_pool`].
+    pub(super) without_pool: bool,
     pub(super) mappings: Mappings,
     pub(super) pull: Pull,
     pub(super) last_pull: Option<LastPull>,
@@ -85,6 +87,7 @@ impl Device {
             adding: None,
             cleaning: VecDeque::new(),
             lock: None,
+            without_pool: false,
             mappings: Mappings::default(),
             pull: Pull::default(),
             last_pull: None,
@@ -263,6 +266,12 @@ impl Device {
     #[must_use]
     pub const fn lock(&self) -> Option<Lock> {
         self.lock
+    }
+
+    /// It provides memory, and has no pool for it: memory without pages (Linux 6.19 and later), which is not traced.
+    #[must_use]
+    pub const fn is_without_pool(&self) -> bool {
+        self.without_pool
     }
 
     /// DMA mappings of its memory; `None` where not both maps and unmaps are seen.

@@ -105,6 +105,8 @@ impl Device {
         if let Some(published) = event.flag {
             self.published = Some((published, at));
         }
+        // Of a device that provides nothing, the bytes are not told either.
+        self.without_pool = matches!((event.count, event.taken), (Some(0), Some(_)));
         self.pull.chunks(at.time_ns, event.count);
     }
 

@@ -10,6 +10,12 @@ pub const UNBIND_STACK: &str = "[<0>] memunmap_pages+0x87/0x250\n[<0>] release_n
     [<0>] device_release_driver_internal+0x1cc/0x200\n[<0>] unbind_store+0xa1/0xb0\n\
     [<0>] kernfs_fop_write_iter+0x14a/0x210\n[<0>] vfs_write+0x25d/0x480\n";
 
+/// The one of an unbind of vfio-pci, which waits interruptibly until the device is closed.
+pub const VFIO_UNBIND_STACK: &str = "[<0>] vfio_unregister_group_dev+0x99/0x140 [vfio]\n\
+    [<0>] vfio_pci_core_unregister_device+0x15/0x50 [vfio_pci_core]\n\
+    [<0>] vfio_pci_remove+0x12/0x20 [vfio_pci]\n[<0>] pci_device_remove+0x42/0xb0\n\
+    [<0>] device_release_driver_internal+0x19b/0x200\n[<0>] unbind_store+0xa1/0xb0\n";
+
 /// The one of a synchronous read with `O_DIRECT`.
 const READ_STACK: &str = "[<0>] blk_io_schedule+0x1/0x20\n[<0>] __blkdev_direct_IO_simple+0x1c2/0x330\n\
     [<0>] blkdev_read_iter+0xb5/0x150\n[<0>] vfs_read+0x1/0x2\n";
@@ -44,6 +50,9 @@ pub fn plant(root: &KernelRoot) {
     plant_task(root, 726, 727, "p2pdio", 'D', 401);
     plant_task(root, 735, 735, "sh", 'D', 415);
     plant_task(root, 736, 736, "dd", 'D', 416);
+    for (tgid, pid) in [(1, 1), (726, 726)] {
+        plant_stack(root, tgid, pid, "[<0>] do_epoll_wait+0x1/0x2\n");
+    }
     plant_stack(root, 726, 727, READ_STACK);
     plant_stack(root, 735, 735, UNBIND_STACK);
     plant_stack(root, 736, 736, "[<0>] folio_wait_bit+0x1/0x2\n");

@@ -8,14 +8,17 @@ mod show;
 mod tests;
 mod watch;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    thread,
+};
 
 use anyhow::{Context as _, Result};
 
 use super::{colors_stdout, is_closed};
 use crate::{
     cli::{Global, HoldersArgs},
-    device_report::{Answer, Report},
+    device_report::{Answer, Report, SECOND_LOOK},
     exit::{Exit, Refusal},
     render::text::Style,
 };
@@ -51,7 +54,11 @@ pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
         None
     };
     let mut observe = observe::of_host(args.watch);
-    let first = observe.observe(&plan.devices)?;
+    let first = if args.watch {
+        observe.observe(&plan.devices)?
+    } else {
+        decided(observe.as_mut(), &plan.devices, || thread::sleep(SECOND_LOOK))?
+    };
     if let Some(pause) = &pause {
         pause.started();
     }
@@ -68,6 +75,16 @@ fn resolve(root: &KernelRoot, names: &[String]) -> Result<Vec<DeviceAddress>> {
     devices.sort();
     devices.dedup();
     Ok(devices)
+}
+
+/// One report, of a second look where the first one cannot tell what is held from what is in use.
+fn decided(observe: &mut dyn Observe, devices: &[DeviceAddress], wait: impl FnOnce()) -> Result<Report> {
+    let first = observe.observe(devices)?;
+    if !first.calls_for_second_look() {
+        return Ok(first);
+    }
+    wait();
+    observe.observe(devices)
 }
 
 /// Shows the first report, then looks again and shows for as long as there is a next time.

@@ -78,10 +78,12 @@ impl Moment {
 
 impl Observe for Moment {
     fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report> {
-        let wanted: Vec<_> = devices::addresses(&self.root)
-            .into_iter()
-            .filter(|address| devices.is_empty() || devices.contains(address))
-            .collect();
+        // Of a device that is named, it matters also that it has none.
+        let wanted: Vec<_> = if devices.is_empty() {
+            devices::addresses(&self.root)
+        } else {
+            devices.iter().copied().filter(|&address| devices::exists(&self.root, address)).collect()
+        };
         let asked_ns = (self.clock)().boottime_ns;
         self.follow(&wanted, asked_ns, PATIENCE)?;
         let clock = (self.clock)();

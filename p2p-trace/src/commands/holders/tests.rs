@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use p2p_trace_probe::testing::sysfs;
 
 use super::{show::Screen, *};
-use crate::device_report::samples;
+use crate::device_report::{Holder, samples};
 
 /// Gives out reports, and remembers what it was asked for.
 struct Told {
@@ -116,6 +116,20 @@ fn the_devices_are_asked_for_and_a_failure_is_one() {
     let error = repeat(&plan, first, &mut observe, || true, &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "nobody looks");
     assert_eq!(observe.asked, [devices.clone(), devices]);
+}
+
+#[test]
+fn what_is_in_use_is_looked_at_twice() {
+    let mut first = answering(Answer::Unknown);
+    let mut second = first.clone();
+    first.devices[0].holders = vec![Holder { age_ns: 5, ..samples::target() }];
+    second.devices[0].holders = vec![samples::target()];
+    let mut waited = 0;
+    let mut observe = Told::new([first, second.clone(), second.clone()]);
+    assert_eq!(decided(&mut observe, &[], || waited += 1).unwrap(), second);
+    assert_eq!((waited, observe.asked.len()), (1, 2));
+    assert_eq!(decided(&mut observe, &[], || waited += 1).unwrap(), second);
+    assert_eq!((waited, observe.asked.len()), (1, 3), "held for long: once is enough");
 }
 
 /// Like a pipe whose reader has gone.

@@ -288,6 +288,19 @@ fn a_hang_that_began_before_the_start_shows() {
     assert_eq!(known.published(), Some(true));
 }
 
+/// VFIO and others, from 6.19 on, provide memory that no pool counts.
+#[test]
+fn a_provider_without_a_pool_is_told_from_a_device_that_provides_nothing() {
+    let without_pool = |taken| {
+        let mut kernel = Kernel::new(1);
+        kernel.event(0, Kind::DeviceState, Hook::Pull, 1, |event| {
+            (event.count, event.taken) = (Some(0), taken);
+        });
+        device(&model_of(&kernel.elements), &kernel, 0).is_without_pool()
+    };
+    assert!(without_pool(Some(0)) && !without_pool(None));
+}
+
 /// A pool that is being destroyed is out of the device's reach: nothing seen in it says nothing.
 #[test]
 fn a_read_while_the_pool_is_destroyed_closes_nothing() {

@@ -16,9 +16,10 @@ enum Pattern {
 use Pattern::{Part, Prefix};
 
 /// What functions are part of. The most telling ones come first.
-const PATTERNS: [(Pattern, &str); 19] = [
+const PATTERNS: [(Pattern, &str); 20] = [
     (Part("p2pdma"), "peer-to-peer memory"),
     (Part("p2pmem"), "peer-to-peer memory"),
+    (Prefix("vfio_pci_dma_buf_"), "revoking dma-bufs of a VFIO device"),
     (Prefix("dma_buf_"), "a dma-buf"),
     (Prefix("dma_resv_"), "a dma-buf"),
     (Prefix("dma_fence_"), "a dma-buf"),
@@ -79,6 +80,20 @@ mod tests {
     fn the_most_telling_frame_is_named() {
         let stack = ["nvme_queue_rq", "p2pdma_folio_free", "zap_pte_range"];
         assert_eq!(hint_of(&stack), Some(("p2pdma_folio_free+0x1".to_owned(), "peer-to-peer memory")));
+    }
+
+    /// The stack of who closes a VFIO device whose importer does not unmap, Linux 7.3.
+    #[test]
+    fn a_revocation_is_told_by_what_waits() {
+        let stack = [
+            "vfio_pci_dma_buf_move",
+            "vfio_pci_dma_buf_cleanup",
+            "vfio_pci_core_close_device",
+            "vfio_df_close",
+            "__fput",
+        ];
+        let told = ("vfio_pci_dma_buf_move+0x1".to_owned(), "revoking dma-bufs of a VFIO device");
+        assert_eq!(hint_of(&stack), Some(told));
     }
 
     #[test]

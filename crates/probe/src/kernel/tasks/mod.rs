@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cgroup::Cgroups;
 pub use frames::Hint;
-pub use scan::{Gap, Mapping, Scan, TaskName, Waiting};
+pub use scan::{Gap, Look, Mapping, Scan, TaskName, Unbinding, Waiting};
 pub use stack::StackError;
 pub use step::{UnbindStep, unbind_step};
 
@@ -129,9 +129,9 @@ impl Tasks {
         Cgroups::read(&self.root)
     }
 
-    /// Looks at every task for signs of p2p memory.
-    pub fn scan(&self) -> Scan {
-        scan::scan(self)
+    /// Looks at every task for signs of p2p memory, and at the kernel stacks of these.
+    pub fn scan(&self, look: Look) -> Scan {
+        scan::scan(self, look)
     }
 
     fn process(&self, tgid: u32) -> PathBuf {

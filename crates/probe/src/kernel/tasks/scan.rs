@@ -9,8 +9,19 @@ use super::{
 };
 use crate::kernel::symbols::Symbol;
 
-/// Tasks whose kernel stack is read at most: those in an uninterruptible wait, which should be few.
+/// Tasks in an uninterruptible wait whose kernel stack is read at most: they should be few.
 const MAX_STACKS: usize = 4096;
+/// All tasks whose kernel stack is read at most, where all are looked at.
+const MAX_ALL_STACKS: usize = 65_536;
+
+/// Whose kernel stack is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Tasks in an uninterruptible wait.
+    Waiting,
+    /// Every task: an unbind can wait interruptibly, as VFIO's does (`vfio_unregister_group_dev`), or run.
+    Everyone,
+}
 
 /// A task by its numbers in this `/proc`, and its name, escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +66,15 @@ pub struct Waiting {
     pub stack: Vec<Symbol>,
 }
 
+/// A thread that is unbinding some device, in whatever state it is. Of which device, its stack does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unbinding {
+    /// The thread.
+    pub task: TaskName,
+    /// Where it is.
+    pub step: UnbindStep,
+}
+
 /// Something that the scan could not see.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -77,11 +97,20 @@ pub enum Gap {
         error: StackError,
     },
     /// There are more waiting tasks than are looked at.
-    #[error("only the kernel stacks of the first {MAX_STACKS} waiting tasks were read, of {count}")]
+    #[error("only the kernel stacks of the first {read} waiting tasks were read, of {count}")]
     TooMany {
+        /// How many were read.
+        read: usize,
         /// How many there are.
         count: usize,
     },
+}
+
+impl Gap {
+    /// An unbind may have been overlooked for it.
+    pub const fn hides_unbinds(&self) -> bool {
+        matches!(self, Self::Hidden(_) | Self::Stacks { .. } | Self::TooMany { .. })
+    }
 }
 
 /// What a look at every task has found.
@@ -91,6 +120,8 @@ pub struct Scan {
     pub mappings: Vec<Mapping>,
     /// By process, then thread.
     pub waiting: Vec<Waiting>,
+    /// Whoever unbinds a device, among those that were looked at.
+    pub unbinding: Vec<Unbinding>,
     /// What could not be seen: without any, nothing was overlooked but what came and went meanwhile.
     pub gaps: Vec<Gap>,
 }
@@ -102,15 +133,16 @@ struct Unread {
     stacks: usize,
     stack_error: Option<StackError>,
     waiting: usize,
+    others: usize,
 }
 
-pub(super) fn scan(tasks: &Tasks) -> Scan {
+pub(super) fn scan(tasks: &Tasks, look: Look) -> Scan {
     let mut scan = Scan::default();
     let mut unread = Unread::default();
     for tgid in numbers_in(&tasks.root.proc) {
         scan_mappings(tasks, tgid, &mut scan, &mut unread);
         for pid in numbers_in(&tasks.process(tgid).join("task")) {
-            scan_thread(tasks, tgid, pid, &mut scan, &mut unread);
+            scan_thread(tasks, look, tgid, pid, &mut scan, &mut unread);
         }
     }
     scan.gaps = gaps(tasks, &unread);
@@ -141,13 +173,16 @@ fn scan_mappings(tasks: &Tasks, tgid: u32, scan: &mut Scan, unread: &mut Unread)
     }
 }
 
-fn scan_thread(tasks: &Tasks, tgid: u32, pid: u32, scan: &mut Scan, unread: &mut Unread) {
-    let waits = |stat: &Stat| stat.state == 'D';
-    let Some(stat) = Stat::read(&tasks.thread(tgid, pid)).filter(waits) else {
+fn scan_thread(tasks: &Tasks, look: Look, tgid: u32, pid: u32, scan: &mut Scan, unread: &mut Unread) {
+    let Some(stat) = Stat::read(&tasks.thread(tgid, pid)) else { return };
+    let waits = stat.state == 'D';
+    if (!waits && look == Look::Waiting) || stat.has_exited() {
         return;
-    };
-    unread.waiting += 1;
-    if unread.waiting > MAX_STACKS {
+    }
+    let (count, most) =
+        if waits { (&mut unread.waiting, MAX_STACKS) } else { (&mut unread.others, MAX_ALL_STACKS) };
+    *count += 1;
+    if *count > most {
         return;
     }
     let stack = match tasks.stack(tgid, pid) {
@@ -160,8 +195,14 @@ fn scan_thread(tasks: &Tasks, tgid: u32, pid: u32, scan: &mut Scan, unread: &mut
             return;
         }
     };
-    let hint = frames::hint(&stack);
     let unbinds = unbind_step(&stack.iter().map(|frame| frame.name.as_str()).collect::<Vec<_>>());
+    if let Some(step) = unbinds {
+        scan.unbinding.push(Unbinding { task: name(tgid, pid, &stat), step });
+    }
+    if !waits {
+        return;
+    }
+    let hint = frames::hint(&stack);
     if hint.is_some() || unbinds.is_some() {
         scan.waiting.push(Waiting { task: name(tgid, pid, &stat), hint, unbinds, stack });
     }
@@ -179,8 +220,9 @@ fn gaps(tasks: &Tasks, unread: &Unread) -> Vec<Gap> {
     if let Some(error) = unread.stack_error {
         gaps.push(Gap::Stacks { count: unread.stacks, error });
     }
-    if unread.waiting > MAX_STACKS {
-        gaps.push(Gap::TooMany { count: unread.waiting });
-    }
+    let too_many = [(MAX_STACKS, unread.waiting), (MAX_ALL_STACKS, unread.others)].into_iter();
+    gaps.extend(
+        too_many.filter(|(read, count)| count > read).map(|(read, count)| Gap::TooMany { read, count }),
+    );
     gaps
 }

@@ -17,8 +17,8 @@ pub enum UnbindStep {
     Unbind,
     /// The driver's remove callback.
     DriverRemove,
-    /// VFIO revokes the dma-bufs of the device and waits for their users.
-    RevokeDmaBufs,
+    /// VFIO waits until everybody has closed the device. It revokes nothing meanwhile: that is done by who closes.
+    WaitForVfioUsers,
     /// Resources of the device are released, none of p2p memory at the moment.
     DevresRelease,
     /// User mappings are revoked, or calls into the `allocate` file are waited for.
@@ -39,7 +39,9 @@ impl UnbindStep {
         match self {
             Self::Unbind => "unbinding (device_release_driver_internal)",
             Self::DriverRemove => "in the driver's remove callback (pci_device_remove)",
-            Self::RevokeDmaBufs => "VFIO revokes dma-bufs (vfio_pci_dma_buf_move, vfio_pci_dma_buf_cleanup)",
+            Self::WaitForVfioUsers => {
+                "waiting for the users of the VFIO device to close it (vfio_unregister_group_dev)"
+            }
             Self::DevresRelease => "releasing the device's resources (devres_release_all)",
             Self::RevokeMappings => "revoking user mappings (pci_p2pdma_unmap_mappings)",
             Self::TearDownRange => "tearing down a range (memunmap_pages)",
@@ -65,7 +67,6 @@ const REMOVAL: [&str; 6] = [
     "mem_hotplug_begin",
     "pgmap_array_delete",
 ];
-const REVOKE_DMA_BUFS: [&str; 2] = ["vfio_pci_dma_buf_move", "vfio_pci_dma_buf_cleanup"];
 const DEVRES: [&str; 2] = ["devres_release_all", "device_unbind_cleanup"];
 const UNBIND: [&str; 5] = [
     "device_release_driver_internal",
@@ -106,7 +107,7 @@ pub fn unbind_step(frames: &[&str]) -> Option<UnbindStep> {
     [
         (&["pci_p2pdma_unmap_mappings"][..], UnbindStep::RevokeMappings),
         (&["pci_p2pdma_release"], UnbindStep::ReleasePool),
-        (&REVOKE_DMA_BUFS, UnbindStep::RevokeDmaBufs),
+        (&["vfio_unregister_group_dev"], UnbindStep::WaitForVfioUsers),
         (&DEVRES, UnbindStep::DevresRelease),
         (&["pci_device_remove"], UnbindStep::DriverRemove),
         (&UNBIND, UnbindStep::Unbind),
@@ -184,11 +185,12 @@ mod tests {
         let remove = ["nvme_dev_disable+0x1a [nvme]", "nvme_remove+0x5a [nvme]", "pci_device_remove+0x42"];
         assert_eq!(step(&remove, outer), Some(UnbindStep::DriverRemove));
         let vfio = [
-            "vfio_pci_dma_buf_cleanup+0xd8 [vfio_pci_core]",
+            "vfio_unregister_group_dev+0x99 [vfio]",
+            "vfio_pci_core_unregister_device+0x15 [vfio_pci_core]",
             "vfio_pci_remove+0x12 [vfio_pci]",
             "pci_device_remove+0x42",
         ];
-        assert_eq!(step(&vfio, outer), Some(UnbindStep::RevokeDmaBufs));
+        assert_eq!(step(&vfio, outer), Some(UnbindStep::WaitForVfioUsers));
         assert_eq!(step(&[], outer), Some(UnbindStep::Unbind));
     }
 
@@ -198,5 +200,14 @@ mod tests {
         assert_eq!(step(&["read_events+0x11", "vfs_read+0x1"], &[]), None);
         assert_eq!(step(&["p2pdma_folio_free+0x1", "zap_pte_range+0x7", "do_exit+0x1"], &[]), None);
         assert_eq!(step(&["arch_remove_memory+0x1", "offline_pages+0x1"], &[]), None);
+        // Who closes a VFIO device, or dies with it open, waits for its importers: no unbind, which may wait for that.
+        let closer = [
+            "vfio_pci_dma_buf_move+0x9d [vfio_pci_core]",
+            "vfio_pci_dma_buf_cleanup+0x3a [vfio_pci_core]",
+            "vfio_pci_core_close_device+0x67 [vfio_pci_core]",
+            "vfio_df_close+0x5c [vfio]",
+            "__fput+0xe3",
+        ];
+        assert_eq!(step(&closer, &[]), None);
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use p2p_trace_model::event::DeviceAddress;
 
 use super::*;
-use crate::testing::procfs::{plant, plant_task};
+use crate::testing::procfs::{VFIO_UNBIND_STACK, plant, plant_stack, plant_task};
 
 fn planted(folder: &Path) -> KernelRoot {
     let root = KernelRoot::at(folder);
@@ -39,7 +39,7 @@ fn where_processes_are_hidden_nothing_is_said_of_them() {
         let tasks = Tasks::new(root.clone());
         let liveness = [tasks.liveness(726, u64::MAX), tasks.liveness(999, u64::MAX)];
         assert_eq!(liveness, [Liveness::Unknown; 2]);
-        assert_eq!(tasks.scan().gaps, [Gap::Hidden(tasks.hidden().unwrap())]);
+        assert_eq!(tasks.scan(Look::Waiting).gaps, [Gap::Hidden(tasks.hidden().unwrap())]);
         tasks.hidden().unwrap()
     };
     let offsets = root.proc.join("self/timens_offsets");
@@ -63,14 +63,14 @@ fn a_task_has_a_state_and_a_stack() {
     assert_eq!((tasks.state(726, 727), tasks.state(726, 728)), (Some('D'), None));
     let stack = tasks.stack(735, 735).unwrap();
     assert_eq!(stack[0].to_string(), "memunmap_pages+0x87");
-    assert_eq!(tasks.stack(1, 1), Err(StackError::Absent));
+    assert_eq!(tasks.stack(1, 2), Err(StackError::Absent));
 }
 
 #[test]
 fn a_scan_finds_who_may_have_to_do_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::new(planted(folder.path()));
-    let scan = tasks.scan();
+    let scan = tasks.scan(Look::Waiting);
     assert!(scan.gaps.is_empty(), "{:?}", scan.gaps);
     let [mapping] = &scan.mappings[..] else { panic!("{:?}", scan.mappings) };
     assert_eq!(mapping.device, DeviceAddress::from_devfn(0, 3, 0));
@@ -82,12 +82,28 @@ fn a_scan_finds_who_may_have_to_do_with_it() {
 }
 
 #[test]
+fn an_unbind_is_found_in_whatever_state_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = planted(folder.path());
+    plant_task(&root, 178, 178, "sh", 'S', 300);
+    plant_stack(&root, 178, 178, VFIO_UNBIND_STACK);
+    let unbinding = |look| {
+        let scan = Tasks::new(root.clone()).scan(look);
+        assert!(scan.gaps.is_empty() && scan.waiting.len() == 2, "{scan:?}");
+        scan.unbinding.iter().map(|unbinding| (unbinding.task.pid, unbinding.step)).collect::<Vec<_>>()
+    };
+    assert_eq!(unbinding(Look::Waiting), [(735, UnbindStep::WaitForDrain)]);
+    let both = [(178, UnbindStep::WaitForVfioUsers), (735, UnbindStep::WaitForDrain)];
+    assert_eq!(unbinding(Look::Everyone), both);
+}
+
+#[test]
 fn a_stack_that_is_not_there_is_a_gap_and_a_task_that_vanished_is_none() {
     let folder = tempfile::tempdir().unwrap();
     let root = planted(folder.path());
     fs::remove_file(root.proc.join("735/task/735/stack")).unwrap();
     fs::remove_dir_all(root.proc.join("736/task/736")).unwrap();
-    let gaps = Tasks::new(root).scan().gaps;
+    let gaps = Tasks::new(root).scan(Look::Waiting).gaps;
     let expected = Gap::Stacks { count: 1, error: StackError::Absent };
     assert_eq!(gaps, [expected]);
 }
