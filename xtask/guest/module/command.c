@@ -102,6 +102,16 @@ static int run_add(const struct call *call)
 		provider_add(call->device, bar, size, offset);
 }
 
+static int run_hand_out(const struct call *call)
+{
+	bool with_reference;
+	u32 count, id;
+	int err = number_at(call, 1, &count) ?: kstrtobool(call->words[2], &with_reference) ?:
+		own_hand_out(call->device, count, with_reference, &id);
+
+	return answer_handle(call, err, id);
+}
+
 static int run_show(const struct call *call)
 {
 	const struct handle *handle = call->handle;
@@ -119,6 +129,9 @@ static int run_show(const struct call *call)
 		break;
 	case HANDLE_PIN:
 		answer(call, "pgmap=%#lx", (unsigned long)handle->pgmap);
+		break;
+	case HANDLE_OWN:
+		answer(call, "count=%u there=%d", handle->pages, own_is_there(handle));
 		break;
 	}
 	return 0;
@@ -232,6 +245,7 @@ static const struct command commands[] = {
 	{ "load", "BDF SIZE COUNT", TARGET_DEVICE, 3, 3, run_load },
 	{ "publish", "BDF 0|1", TARGET_DEVICE, 2, 2, run_publish },
 	{ "add", "BDF BAR SIZE OFFSET", TARGET_DEVICE, 4, 4, run_add },
+	{ "hand-out", "BDF PAGES 0|1", TARGET_DEVICE, 3, 3, run_hand_out },
 	{ "show", "HANDLE", TARGET_HANDLE, 1, 1, run_show },
 	{ "pin", "HANDLE", TARGET_HANDLE, 1, 1, run_pin },
 	{ "touch", "HANDLE", TARGET_HANDLE, 1, 1, run_touch },

@@ -177,6 +177,9 @@ void memory_free(struct handle *handle)
 	case HANDLE_PIN:
 		put_dev_pagemap(handle->pgmap);
 		break;
+	case HANDLE_OWN:
+		own_take_back(handle);
+		break;
 	}
 	handle_destroy(handle);
 }

@@ -21,6 +21,7 @@ enum handle_kind {
 	HANDLE_MANY,	/* many of them, of one size */
 	HANDLE_LIST,	/* from pci_p2pmem_alloc_sgl() */
 	HANDLE_PIN,	/* a reference of the range, from get_dev_pagemap() */
+	HANDLE_OWN,	/* pages that the provider has handed out itself */
 };
 
 /*
@@ -47,6 +48,10 @@ struct handle {
 			unsigned int entries;
 		};
 		struct dev_pagemap *pgmap;
+		struct {
+			struct page *first;
+			u32 pages;
+		};
 	};
 	struct delayed_work later;
 };
@@ -82,6 +87,12 @@ int map_for_client(struct handle *handle, struct pci_dev *client, u32 millisecon
 int race_init(void);
 void race_exit(void);
 int race_adopt(struct pci_dev *pdev, phys_addr_t start);
+
+/* own.c: a provider that bypasses the pool. */
+int own_adopt(phys_addr_t start);
+int own_hand_out(struct pci_dev *pdev, u32 count, bool with_reference, u32 *id);
+void own_take_back(struct handle *handle);
+bool own_is_there(const struct handle *handle);
 
 /* removal.c: waiting for the end of pages. */
 int removal_init(void);

@@ -13,10 +13,12 @@
 
 /* BAR of the option membar=SIZE of pci-testdev. */
 #define MEMORY_BAR 2
+/* Of what memory is added in (a subsection, with struct pages of its own). */
+#define RANGE_ALIGNMENT (2 << 20)
 
 static uint ranges = 1;
 module_param(ranges, uint, 0444);
-MODULE_PARM_DESC(ranges, "ranges that the provider's memory is added in: 1, 2, or 0 for no provider at all");
+MODULE_PARM_DESC(ranges, "ranges that the provider's memory is added in: 1 to 64, or 0 for no provider at all");
 
 static uint remove_delay_ms;
 module_param(remove_delay_ms, uint, 0644);
@@ -37,7 +39,8 @@ static int add(struct pci_dev *pdev, int bar, size_t size, u64 offset)
 {
 	int err = pci_p2pdma_add_resource(pdev, bar, size, offset);
 
-	return err ?: race_adopt(pdev, pci_resource_start(pdev, bar) + offset);
+	return err ?: own_adopt(pci_resource_start(pdev, bar) + offset) ?:
+		race_adopt(pdev, pci_resource_start(pdev, bar) + offset);
 }
 
 /* As drivers of many functions have them: an unbind of the device unbinds its children. */
@@ -54,7 +57,7 @@ static int add_child(struct pci_dev *pdev)
 
 static int provider_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	size_t size = pci_resource_len(pdev, MEMORY_BAR) / ranges;
+	size_t size = round_down(pci_resource_len(pdev, MEMORY_BAR) / ranges, RANGE_ALIGNMENT);
 	uint n;
 	int err;
 
@@ -99,7 +102,7 @@ static struct pci_driver provider = {
 
 int provider_init(void)
 {
-	if (ranges > 2)
+	if (ranges > 64)
 		return -EINVAL;
 	return ranges ? pci_register_driver(&provider) : 0;
 }
