@@ -9,6 +9,8 @@ use crate::{
 
 /// In place of an offset or an argument position: not in this kernel.
 pub const MISSING: u32 = u32::MAX;
+/// In [`Config::own_ops`]: not known.
+pub const UNKNOWN_OPS: u64 = u64::MAX;
 /// As [`MISSING`], in [`Config::args`].
 pub const NO_ARG: u8 = u8::MAX;
 /// Devices that the in-kernel filter can hold.
@@ -122,6 +124,7 @@ pub struct Layout {
     pub pgmap_type: u32,
     pub pgmap_range: u32,
     pub pgmap_nr_range: u32,
+    pub pgmap_ops: u32,
     pub p2p_pgmap_pgmap: u32,
     pub p2p_pgmap_provider: u32,
     pub p2p_pgmap_mem: u32,
@@ -187,6 +190,7 @@ impl Layout {
         pgmap_type: MISSING,
         pgmap_range: MISSING,
         pgmap_nr_range: MISSING,
+        pgmap_ops: MISSING,
         p2p_pgmap_pgmap: MISSING,
         p2p_pgmap_provider: MISSING,
         p2p_pgmap_mem: MISSING,
@@ -274,12 +278,17 @@ pub struct Config {
     pub per_cpu_offset: u64,
     /// Address of the variable `vmemmap_base`, 0 where it is not known.
     pub vmemmap_base: u64,
+    /// Address of `p2pdma_pgmap_ops`, which p2p memory has that the pool hands out; 0: it has none (before 6.2);
+    /// [`UNKNOWN_OPS`].
+    pub own_ops: u64,
     /// Position of each logical argument in the function of each hook; [`NO_ARG`]: it has none.
     pub args: [[u8; MAX_ARGS]; HOOK_SLOTS],
     /// Number of arguments of each hook's function: where fexit finds the result.
     pub arg_counts: [u8; HOOK_SLOTS],
     /// Member offsets.
     pub layout: Layout,
+    /// Fills the last word.
+    pub reserved_end: u32,
 }
 
 impl Config {
@@ -308,14 +317,16 @@ impl Config {
         functions: [0; HOOK_SLOTS],
         per_cpu_offset: 0,
         vmemmap_base: 0,
+        own_ops: UNKNOWN_OPS,
         args: [[NO_ARG; MAX_ARGS]; HOOK_SLOTS],
         arg_counts: [0; HOOK_SLOTS],
         layout: Layout::UNKNOWN,
+        reserved_end: 0,
     };
 }
 
 const _: () = {
     // No padding: the bytes go to the kernel as they are.
-    assert!(size_of::<Layout>() == 56 * 4);
-    assert!(size_of::<Config>() == 88 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 16 + 56 * 4);
+    assert!(size_of::<Layout>() == 57 * 4);
+    assert!(size_of::<Config>() == 88 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 24 + 58 * 4);
 };

@@ -1,9 +1,12 @@
 //! `struct dev_pagemap`: is it p2p memory, of which device, which range, and how much of it is out.
 
-use p2p_trace_common::config::MISSING;
+use p2p_trace_common::{
+    config::{MISSING, UNKNOWN_OPS},
+    state,
+};
 
 use crate::{
-    config::offset,
+    config::{config, offset},
     device::{self, Address},
     memory::read,
 };
@@ -33,6 +36,20 @@ pub(crate) fn range(pgmap: u64) -> Option<Range> {
 #[inline(always)]
 pub(crate) fn range_count(pgmap: u64) -> Option<u32> {
     read(pgmap, offset!(pgmap_nr_range))
+}
+
+/// Who hands out the pages, as [`state`] has it: a driver that does so itself has replaced the operations.
+#[inline(always)]
+pub(crate) fn allocator(pgmap: u64) -> u16 {
+    let own = config!(own_ops);
+    if own == UNKNOWN_OPS {
+        return 0;
+    }
+    match read::<u64>(pgmap, offset!(pgmap_ops)) {
+        Some(ops) if ops == own => state::POOLED,
+        Some(_) => state::BYPASSED,
+        None => 0,
+    }
 }
 
 /// The pgmap that a `struct percpu_ref` belongs to: it is embedded in it (5.10: as `internal_ref`).
@@ -189,12 +206,15 @@ pub(crate) struct Pool {
     pub(crate) chunks: u32,
     /// Bytes allocated.
     pub(crate) taken: u64,
+    /// Not 0: the driver hands out pages of some chunk itself.
+    pub(crate) bypassed: u64,
 }
 
 /// The pool behind a `struct pci_p2pdma`; `None` where it cannot be read to its end.
 #[inline(always)]
 pub(crate) fn pool(p2pdma: u64) -> Option<Pool> {
-    let mut whole = Pool { chunks: 0, taken: 0 };
+    let mut whole = Pool { chunks: 0, taken: 0, bypassed: 0 };
+    let own = config!(own_ops);
     let pool: u64 = read(p2pdma, offset!(p2pdma_pool))?;
     if pool == 0 {
         return Some(whole);
@@ -205,7 +225,13 @@ pub(crate) fn pool(p2pdma: u64) -> Option<Pool> {
         if node == head {
             return Some(whole);
         }
-        whole.taken += Chunk::at(node)?.taken()?;
+        let chunk = Chunk::at(node)?;
+        whole.taken += chunk.taken()?;
+        if own != UNKNOWN_OPS {
+            // Without a branch, which the verifier would follow for each chunk.
+            let ops = of_ref(chunk.owner()?).and_then(|pgmap| read::<u64>(pgmap, offset!(pgmap_ops)));
+            whole.bypassed |= ops? ^ own;
+        }
         whole.chunks += 1;
         node = read(node, 0)?;
     }

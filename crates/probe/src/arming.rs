@@ -25,6 +25,8 @@ struct Range {
     killed: bool,
     /// The last reference was dropped before the removal.
     drained: bool,
+    /// Its driver hands out its pages itself.
+    bypassed: bool,
     stage: u64,
 }
 
@@ -142,6 +144,11 @@ impl Arming {
     }
 }
 
+/// The driver hands out pages itself: what is out is not known.
+const fn is_bypassed(record: &Record) -> bool {
+    record.has(valid::STATE) && record.small & state::BYPASSED != 0
+}
+
 /// The range that a record tells.
 const fn bounds(record: &Record) -> Option<[u64; 2]> {
     let [start, last, ..] = record.words;
@@ -158,8 +165,14 @@ impl Device {
         let Some(bounds) = bounds else { return false };
         let overlaps = |range: &Range| range.bounds[0] <= bounds[1] && bounds[0] <= range.bounds[1];
         self.ranges.retain(|range| range.pgmap != record.pgmap && !overlaps(range));
-        let range =
-            Range { pgmap: record.pgmap, bounds, killed: false, drained: false, stage: stage::LISTED };
+        let range = Range {
+            pgmap: record.pgmap,
+            bounds,
+            killed: false,
+            drained: false,
+            bypassed: false,
+            stage: stage::LISTED,
+        };
         self.ranges.push(range);
         self.watched
     }
@@ -174,8 +187,9 @@ impl Device {
         let is_dead = record.has(valid::STATE) && record.small & state::DEAD != 0;
         let known = self.find(record.pgmap).is_some_and(|range| range.bounds == bounds);
         let is_new = !known && self.add(record, Some(bounds));
-        if let Some(range) = self.find(record.pgmap).filter(|_| is_dead) {
-            range.killed = true;
+        if let Some(range) = self.find(record.pgmap) {
+            range.killed |= is_dead;
+            range.bypassed = is_bypassed(record);
         }
         is_new
     }
@@ -184,7 +198,8 @@ impl Device {
     fn open(&mut self, kind: Kind, record: &Record) -> bool {
         self.opened = self.opened.or(Some(kind));
         // With nothing out, and no other range that could be taken of while one is gone, nothing can go wrong.
-        let nothing_out = record.has(valid::FLAG) && record.small == 0;
+        let nothing_out =
+            record.has(valid::FLAG) && record.small == 0 && !self.ranges.iter().any(|range| range.bypassed);
         let at_most_one = record.has(valid::COUNT) && record.number <= 1;
         let was = self.watched;
         self.watched |= !(nothing_out && at_most_one);
@@ -198,7 +213,9 @@ impl Device {
         }
         if let Some(range) = self.find(record.pgmap) {
             range.killed = true;
-            self.watched |= !(record.has(valid::TAKEN) && record.words[2] == 0);
+            range.bypassed |= is_bypassed(record);
+            let nothing_out = record.has(valid::TAKEN) && record.words[2] == 0;
+            self.watched |= !nothing_out || is_bypassed(record);
         }
         self.watched && !is_known
     }
@@ -208,11 +225,11 @@ impl Device {
         self.find(record.pgmap).map(change).is_some() && self.watched
     }
 
-    /// The end of a range. One that was removed before it had drained is watched on: what is out of it is out still. So is one
-    /// that the pool points to while another one can be taken of.
+    /// The end of a range. One that was removed before it had drained is watched on: what is out of it is out still. So is one of
+    /// which the driver hands out the pages itself, with or without references of the range, and one that the pool points to while another one can be taken of.
     fn unmapped(&mut self, record: &Record) -> bool {
         let matters = self.step(record, |range| range.stage = range.stage.max(stage::UNMAPPED));
-        let is_over = |range: &Range| range.stage >= stage::UNMAPPED && range.drained;
+        let is_over = |range: &Range| range.stage >= stage::UNMAPPED && range.drained && !range.bypassed;
         if self.ranges.iter().all(is_over) { self.gone() } else { matters }
     }
 

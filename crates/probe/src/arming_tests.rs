@@ -70,6 +70,38 @@ fn one_range_and_nothing_out_arms_nothing_and_what_is_not_known_does() {
     assert_eq!(with(&[7]).follow(&device(Kind::Unbind)), Some(Order::Arm));
 }
 
+/// What a driver hands out itself is in no pool's count, nor in the count of references unless it wants to.
+#[test]
+fn a_driver_that_hands_out_pages_itself_arms_with_nothing_taken() {
+    let told = |mut record: Record, flag| {
+        record.valid |= flag;
+        record.small |= state::BYPASSED;
+        record
+    };
+    // By what opens the teardown, which is told so by the pages' operations at that moment.
+    let opens = told(opening(Kind::Unbind, false, 1), valid::FLAG);
+    assert_eq!(with(&[7]).follow(&opens), Some(Order::Arm));
+    // By a pull read before it.
+    let mut arming = with(&[7]);
+    let pulled = Record {
+        kind: Kind::RangeState as u8,
+        valid: valid::DEVICE | valid::PGMAP | valid::PHYSICAL | valid::COUNT,
+        pgmap: 7,
+        words: [0x7_0000, 0, 0, 0],
+        number: 2,
+        ..blank(1)
+    };
+    assert_eq!(arming.follow(&told(pulled, valid::STATE)), None);
+    assert_eq!(arming.follow(&opening(Kind::Unbind, false, 1)), Some(Order::Arm));
+    // By the kill, and until its addresses are free again: that it has drained says nothing.
+    let mut arming = with(&[7]);
+    assert_eq!(arming.follow(&told(range(Kind::Kill, 7, 0), valid::STATE)), Some(Order::Arm));
+    for kind in [Kind::Drained, Kind::Remove, Kind::Unmapped] {
+        assert_ne!(arming.follow(&range(kind, 7, 0)), Some(Order::Disarm), "{kind:?}");
+    }
+    assert_eq!(arming.follow(&device(Kind::Released)), Some(Order::Disarm));
+}
+
 #[test]
 fn the_kill_arms_at_the_latest() {
     let mut arming = with(&[]);

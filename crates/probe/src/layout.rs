@@ -41,6 +41,7 @@ pub fn layout(btf: &Btf) -> Layout {
         pgmap_type: at("dev_pagemap", "type"),
         pgmap_range: at("dev_pagemap", "range"),
         pgmap_nr_range: at("dev_pagemap", "nr_range"),
+        pgmap_ops: at("dev_pagemap", "ops"),
         p2p_pgmap_pgmap: at("pci_p2pdma_pagemap", "pgmap"),
         p2p_pgmap_provider: at("pci_p2pdma_pagemap", "provider"),
         p2p_pgmap_mem: at("pci_p2pdma_pagemap", "mem"),

@@ -128,8 +128,8 @@ fn chunk_state<C: Context>(
         let mut bits = (field!(pull, chunk) as u16) << state::CHUNK_SHIFT;
         let mut references = None;
         match range {
-            Some(_) => {
-                bits |= reference::state_of(owner)?;
+            Some((pgmap, _)) => {
+                bits |= reference::state_of(owner)? | pgmap::allocator(pgmap);
                 if bits & state::EXITED == 0 {
                     references = reference::references(owner);
                 }

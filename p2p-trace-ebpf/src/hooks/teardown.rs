@@ -102,7 +102,8 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
         .pgmap(range)
         .range(bounds)
         .word(2, is_taken_known, taken)
-        .references(reference.and_then(reference::references));
+        .references(reference.and_then(reference::references))
+        .small(valid::STATE, pgmap::allocator(range));
     match pgmap::range_count(range) {
         Some(count) => event.number(valid::COUNT, count).emit_rare(context),
         None => event.emit_rare(context),

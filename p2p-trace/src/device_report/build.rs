@@ -12,8 +12,8 @@ use super::{
     candidates::candidates,
     host::{Host, HostDevice},
     report::{
-        Answer, CanUnbind, DeviceReport, FORMAT, Preexisting, RangeReport, RangeState, Report, Residual,
-        RunReport, Source,
+        Answer, CanUnbind, DeviceReport, FORMAT, Preexisting, RangeReport, RangeState, References, Report,
+        Residual, RunReport, Source,
     },
     takers::holders,
     unbind::unbind,
@@ -105,6 +105,8 @@ fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> 
         is_present: host.is_present,
         has_memory: memory.is_some() || !report.ranges.is_empty() || !report.holders.is_empty(),
         without_pool: model.is_some_and(Device::is_without_pool),
+        bypassed: model.is_some_and(Device::is_bypassed),
+        ranges: &report.ranges,
         driver: report.driver.as_deref(),
         hidden: host.hidden_unbind(&facts.host.scan).as_deref(),
         holders: &report.holders,
@@ -139,6 +141,12 @@ fn range(range: &Range) -> RangeReport {
         },
         taken: range.counted.and_then(|counted| counted.bytes),
         taken_ns: range.counted.map(|counted| counted.at.time_ns),
+        pooled: range.pooled,
+        references: range
+            .counted
+            .and_then(|counted| counted.refs)
+            .filter(|_| range.is_bypassed())
+            .map(|refs| References { count: refs.count, estimate: refs.estimate }),
         residual,
     }
 }

@@ -145,6 +145,24 @@ fn an_unbind_that_just_goes_on_is_not_called_blocked() {
     assert_eq!(report.answer(), Answer::Unknown);
 }
 
+/// As NVIDIA's UVM does it: the pool counts nothing of what is out.
+#[test]
+fn a_driver_that_hands_out_its_pages_itself_is_named() {
+    let mut story = at_work();
+    story.free_queues(2 * SECOND);
+    story.pull(3 * SECOND, state::BYPASSED, 16_388, &[], None);
+    let report = report_at(&story, 5 * SECOND, |_| {});
+    let device = &report.devices[0];
+    let told = &device.can_unbind;
+    assert_eq!(told.answer, Answer::Unknown);
+    assert!(told.reason.starts_with("nvme hands out its memory itself"), "{}", told.reason);
+    let references = device.ranges[0].references.map(|refs| (refs.count, refs.estimate));
+    assert_eq!((device.ranges[0].pooled, references), (Some(false), Some((16_388, true))));
+    let text = shown(&report);
+    assert!(text.contains("live, allocated by the driver itself, about 16388"), "{text}");
+    assert!(!text.contains("0 B taken"), "{text}");
+}
+
 #[test]
 fn a_loss_makes_it_unknown() {
     let mut story = at_work();

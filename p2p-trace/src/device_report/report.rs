@@ -125,8 +125,36 @@ pub struct RangeReport {
     pub taken: Option<u64>,
     /// When the kernel's count was read.
     pub taken_ns: Option<u64>,
+    /// The pool hands out all that is handed out of it. False: its driver has replaced the operations of its pages, and hands them out
+    /// itself, so that `taken` says nothing. Absent: not known.
+    pub pooled: Option<bool>,
+    /// Of a range that its driver hands out itself: the kernel's count of references, those for the range itself among them while it is
+    /// live.
+    pub references: Option<References>,
     /// The kernel's count of references, against what is known.
     pub residual: Option<Residual>,
+}
+
+/// References to a range, by the kernel's own count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct References {
+    /// How many.
+    pub count: i64,
+    /// A sum over per-CPU counters that were moving, not the kernel's own total.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimate: bool,
+}
+
+impl RangeReport {
+    /// Its driver hands out its pages itself.
+    pub(crate) const fn is_bypassed(&self) -> bool {
+        matches!(self.pooled, Some(false))
+    }
+
+    /// There is memory to be handed out.
+    pub(crate) const fn is_there(&self) -> bool {
+        matches!(self.state, RangeState::Live | RangeState::Killed)
+    }
 }
 
 /// References that a killed range still has. Only of such a range is the count a number of users.

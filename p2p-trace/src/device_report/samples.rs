@@ -150,6 +150,8 @@ fn range(state: RangeState, taken: u64) -> RangeReport {
         state,
         taken: Some(taken),
         taken_ns: Some(4_990_000_000),
+        pooled: Some(true),
+        references: None,
         residual: None,
     }
 }

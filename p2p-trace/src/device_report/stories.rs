@@ -158,7 +158,7 @@ impl Story {
             record.pgmap = PGMAP;
             record.words = [PHYSICAL, BASE, taken, refs];
             record.number = (SIZE / 4096) as u32;
-            record.small = bits;
+            record.small = if bits & state::BYPASSED == 0 { bits | state::POOLED } else { bits };
             record.valid |= valid::PGMAP
                 | valid::PHYSICAL
                 | valid::ADDR

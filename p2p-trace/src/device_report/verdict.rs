@@ -17,7 +17,7 @@ use p2p_trace_model::{
     units::{bytes, duration},
 };
 
-use super::report::{Answer, CanUnbind, Holder, Preexisting, Report, UnbindReport};
+use super::report::{Answer, CanUnbind, Holder, Preexisting, RangeReport, Report, UnbindReport};
 
 /// Drivers that hand out memory without pages (Linux 6.19 and later), which is not traced; facts of the kernel's source:
 /// `drivers/vfio/pci`, `drivers/infiniband/hw/mlx5`. Where the kernel's state was read that tells, too.
@@ -40,6 +40,10 @@ pub(crate) struct Grounds<'a> {
     pub(crate) has_memory: bool,
     /// Its driver hands out memory by other means than a pool.
     pub(crate) without_pool: bool,
+    /// Its driver hands out pages of some range itself.
+    pub(crate) bypassed: bool,
+    /// Its ranges.
+    pub(crate) ranges: &'a [RangeReport],
     /// The bound driver.
     pub(crate) driver: Option<&'a str>,
     /// Why an unbind may be under way although none is known.
@@ -63,11 +67,12 @@ pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
         return without_memory(grounds);
     }
     let waits = Waits::of(grounds);
+    let bypassed = waits.bypassed.as_ref();
     let (answer, reason) = if let Some(first) = waits.doubts.first().filter(|_| !waits.sure.is_empty()) {
         (Answer::Unknown, format!("something may block it, but {first}"))
     } else if let Some(first) = waits.sure.first() {
         (Answer::No, format!("it would wait for {first}"))
-    } else if let Some(first) = waits.doubts.first().or_else(|| waits.maybe.first()) {
+    } else if let Some(first) = bypassed.or_else(|| waits.doubts.first()).or_else(|| waits.maybe.first()) {
         (Answer::Unknown, first.clone())
     } else if waits.own > 0 {
         let (own, driver) = (bytes(waits.own), grounds.driver.unwrap_or_default());
@@ -77,7 +82,7 @@ pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
     } else {
         (Answer::Yes, "nothing is taken".to_owned())
     };
-    CanUnbind { answer, reason, waits_for: [waits.sure, waits.maybe].concat() }
+    CanUnbind { answer, reason, waits_for: waits.all() }
 }
 
 fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
@@ -92,7 +97,7 @@ fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
         let text = format!("{} of the driver itself, which it has not given back so far", bytes(waits.own));
         waits.maybe.push(text);
     }
-    CanUnbind { answer, reason: format!("{reason}{step}"), waits_for: [waits.sure, waits.maybe].concat() }
+    CanUnbind { answer, reason: format!("{reason}{step}"), waits_for: waits.all() }
 }
 
 fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
@@ -120,6 +125,25 @@ fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
     CanUnbind { answer, reason, waits_for: Vec::new() }
 }
 
+/// Why nothing of what the pool counts matters: the driver hands out the pages itself.
+fn bypassed(grounds: &Grounds<'_>) -> Option<String> {
+    let driver = grounds.driver.unwrap_or("the driver");
+    let references = grounds.ranges.iter().filter_map(|range| range.references).map(|refs| refs.count);
+    let counted = references.reduce(i64::saturating_add).map_or_else(String::new, |count| {
+        format!(" (the kernel counts {count} references, those of the range itself among them)")
+    });
+    let text = format!("{driver} hands out its memory itself: what of it is out is not known{counted}");
+    grounds.bypassed.then_some(text)
+}
+
+/// Whether it does so is not known.
+fn may_be_bypassed(grounds: &Grounds<'_>) -> Option<String> {
+    let driver = grounds.driver.unwrap_or("the driver");
+    let is_unknown = |range: &RangeReport| range.is_there() && range.pooled.is_none();
+    let may_be = !grounds.bypassed && grounds.ranges.iter().any(is_unknown);
+    may_be.then(|| format!("whether {driver} hands out its memory itself, behind the pool, cannot be told"))
+}
+
 /// What an unbind would wait for.
 #[derive(Debug, Default)]
 struct Waits {
@@ -127,6 +151,8 @@ struct Waits {
     sure: Vec<String>,
     /// Perhaps.
     maybe: Vec<String>,
+    /// On who knows what: the driver hands out the pages itself.
+    bypassed: Option<String>,
     /// Why even what seems sure is not.
     doubts: Vec<String>,
     /// Bytes of the driver itself.
@@ -140,6 +166,8 @@ impl Waits {
         for holder in grounds.holders {
             waits.holder(holder);
         }
+        waits.bypassed = bypassed(grounds);
+        waits.maybe.extend(may_be_bypassed(grounds));
         if let Some(preexisting) = grounds.preexisting.filter(|preexisting| preexisting.bytes > 0) {
             let text = format!(
                 "{} taken by whom was not seen: the driver's own is freed by an unbind, anybody else's blocks it",
@@ -148,6 +176,10 @@ impl Waits {
             waits.maybe.push(text);
         }
         waits
+    }
+
+    fn all(self) -> Vec<String> {
+        self.sure.into_iter().chain(self.bypassed).chain(self.maybe).collect()
     }
 
     fn holder(&mut self, holder: &Holder) {
@@ -202,7 +234,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device_report::samples;
+    use crate::device_report::{References, samples};
 
     fn answer(grounds: &Grounds<'_>) -> (Answer, String) {
         let verdict = can_unbind(grounds);
@@ -213,6 +245,8 @@ mod tests {
         is_present: true,
         has_memory: true,
         without_pool: false,
+        bypassed: false,
+        ranges: &[],
         driver: Some("nvme"),
         hidden: None,
         holders: &[],
@@ -265,6 +299,26 @@ mod tests {
         let holders = [samples::target()];
         let held = Grounds { hidden: Some("sh[1] is unbinding a device"), holders: &holders, ..unbound };
         assert_eq!(answer(&held).0, Answer::No);
+    }
+
+    #[test]
+    fn what_a_driver_hands_out_itself_is_not_known() {
+        let mut range = samples::report().devices[0].ranges[0].clone();
+        range.pooled = Some(false);
+        range.references = Some(References { count: 16_388, estimate: true });
+        let ranges = [range];
+        let bypassed = Grounds { driver: Some("uvm"), bypassed: true, ranges: &ranges, ..NOTHING };
+        let (unknown, reason) = answer(&bypassed);
+        assert_eq!(unknown, Answer::Unknown);
+        assert!(reason.starts_with("uvm hands out") && reason.contains("16388 references"), "{reason}");
+        // Memory of somebody else blocks it all the same.
+        let holders = [samples::target()];
+        assert_eq!(answer(&Grounds { holders: &holders, ..bypassed }).0, Answer::No);
+        let untold = [RangeReport { pooled: None, references: None, ..ranges[0].clone() }];
+        let (unknown, reason) = answer(&Grounds { ranges: &untold, ..NOTHING });
+        assert!(unknown == Answer::Unknown && reason.contains("cannot be told"), "{reason}");
+        let own = [RangeReport { pooled: Some(true), ..untold[0].clone() }];
+        assert_eq!(answer(&Grounds { ranges: &own, ..NOTHING }).0, Answer::Yes);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     },
     render::{
         text::{Style, wrap},
-        words::counted,
+        words::{self, counted},
     },
 };
 
@@ -227,7 +227,11 @@ fn headline(device: &DeviceReport) -> String {
         None if device.ranges.is_empty() => parts.push("no p2p memory".to_owned()),
         None => {}
     }
-    parts.extend(device.taken.map(|taken| format!("{} taken", bytes(taken))));
+    if device.ranges.iter().any(RangeReport::is_bypassed) {
+        parts.push(words::BYPASSED.to_owned());
+    } else {
+        parts.extend(device.taken.map(|taken| format!("{} taken", bytes(taken))));
+    }
     let published = |published| if published { "published" } else { "not published" };
     parts.extend(device.published.map(published).map(str::to_owned));
     parts.join(", ")
@@ -249,7 +253,15 @@ fn range_line(range: &RangeReport) -> String {
     parts.extend(range.size.map(bytes));
     parts.extend(range.bar.map(|bar| format!("BAR {bar}")));
     parts.push(state.to_owned());
-    parts.extend(range.taken.map(|taken| format!("{} taken", bytes(taken))));
+    if range.is_bypassed() {
+        parts.push(words::BYPASSED.to_owned());
+        parts.extend(range.references.map(|refs| {
+            let about = if refs.estimate { "about " } else { "" };
+            format!("{about}{} references", refs.count)
+        }));
+    } else {
+        parts.extend(range.taken.map(|taken| format!("{} taken", bytes(taken))));
+    }
     parts.join(", ")
 }
 

@@ -16,6 +16,9 @@ impl fmt::Display for Frame {
     }
 }
 
+/// In place of what a pool counts that a driver has bypassed: nothing is known of what is out.
+pub(crate) const BYPASSED: &str = "allocated by the driver itself";
+
 /// `3 references`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };

@@ -3,7 +3,7 @@
 use p2p_trace_common::{
     Hook, Kind, Record, StackRecord,
     record::{COMM_LEN, FLAG_ARMED, FLAG_KPROBE},
-    valid,
+    state, valid,
 };
 
 use super::{
@@ -129,6 +129,7 @@ const fn blank(record: &Record, id: Id, kind: Kind, hook: Hook) -> Event {
         caller: None,
         cgroup: None,
         state: None,
+        pooled: None,
         waiting_ns: None,
         span: None,
         burst_cpu: None,
@@ -206,7 +207,15 @@ fn by_kind(event: &mut Event, record: &Record) {
             Small::Flag => event.flag = Some(record.small != 0),
             Small::Ret => event.ret = Some(i32::from(record.small.cast_signed())),
             Small::BurstCpu => event.burst_cpu = Some(record.small),
-            Small::State => event.state = Some(State::from_bits(record.small)),
+            Small::State => {
+                event.state = Some(State::from_bits(record.small));
+                event.pooled = pooled(record.small);
+            }
+            Small::Allocator => event.pooled = pooled(record.small),
+            Small::Out => {
+                event.flag = Some(record.small & 1 != 0);
+                event.pooled = pooled(record.small);
+            }
         }
     }
     if event.kind == Kind::PageFree {
@@ -216,6 +225,17 @@ fn by_kind(event: &mut Event, record: &Record) {
         event.physical = None;
         event.range =
             Some(Range { start, end: start.wrapping_add(u64::from(pages) * PAGE_SIZE).wrapping_sub(1) });
+    }
+}
+
+/// Who hands out the pages of a range, where that is known.
+const fn pooled(bits: u16) -> Option<bool> {
+    if bits & state::BYPASSED != 0 {
+        Some(false)
+    } else if bits & state::POOLED != 0 {
+        Some(true)
+    } else {
+        None
     }
 }
 
@@ -235,7 +255,6 @@ fn failed(event: &Event, record: &Record) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use p2p_trace_common::state;
 
     use super::*;
     use crate::event::user;
@@ -262,6 +281,21 @@ mod tests {
                 Event { failed, ..blank(&record(kind, Hook::Alloc, 0), bare.id, kind, Hook::Alloc) }
             );
         }
+    }
+
+    #[test]
+    fn who_hands_out_the_pages_is_told_or_not_known() {
+        let told = |kind, flag, small| decode(&Record { small, ..record(kind, Hook::Kill, flag) }).unwrap();
+        for (kind, flag) in
+            [(Kind::Kill, valid::STATE), (Kind::RangeState, valid::STATE), (Kind::Unbind, valid::FLAG)]
+        {
+            assert_eq!(told(kind, flag, 0).pooled, None);
+            assert_eq!(told(kind, flag, state::POOLED).pooled, Some(true));
+            assert_eq!(told(kind, flag, state::BYPASSED).pooled, Some(false));
+            assert_eq!(told(kind, 0, state::BYPASSED).pooled, None);
+        }
+        let opens = |small| told(Kind::Unbind, valid::FLAG, small).flag;
+        assert_eq!((opens(state::BYPASSED), opens(1 | state::BYPASSED)), (Some(false), Some(true)));
     }
 
     #[test]

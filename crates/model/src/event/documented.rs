@@ -87,6 +87,8 @@ const fn small(small: Small) -> &'static str {
         Small::Ret => "result, i16 (`RET`)",
         Small::BurstCpu => "CPU of the burst (`SPAN`)",
         Small::State => "state and chunk (`STATE`)",
+        Small::Allocator => "who hands out its pages (`STATE`)",
+        Small::Out => "memory is out, and who hands out its pages (`FLAG`)",
     }
 }
 
@@ -143,7 +145,7 @@ fn tables() -> Vec<(&'static str, String)> {
                 valid::PAGE valid::CLIENT valid::BAR valid::OFFSET valid::USER_ADDR valid::SGL valid::FLAG
                 valid::SPAN valid::PHYSICAL valid::STATE valid::WAITING),
         ),
-        ("state", bits!(state::ATOMIC state::DEAD state::EXITED state::FREED)),
+        ("state", bits!(state::ATOMIC state::DEAD state::EXITED state::FREED state::POOLED state::BYPASSED)),
         ("kinds", kinds()),
         ("other-kinds", other_kinds()),
         ("hooks", hooks()),

@@ -73,6 +73,10 @@ pub enum Small {
     BurstCpu,
     /// Bits of [`p2p_trace_common::state`] and the number of the chunk.
     State,
+    /// Of [`p2p_trace_common::state`], who hands out the pages.
+    Allocator,
+    /// The lowest bit: memory is out; and as [`Self::Allocator`].
+    Out,
 }
 
 /// The part of a record that differs by kind.
@@ -107,14 +111,14 @@ impl Layout {
             Kind::Map | Kind::Unmap => ([Page, Physical, Caller, Client], Number::Count, Small::Unused),
             Kind::VirtToBus => ([Addr, Unused, Caller, Unused], Number::Unused, Small::Unused),
             Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => {
-                ([Unused, Unused, Caller, Unused], Number::Count, Small::Flag)
+                ([Unused, Unused, Caller, Unused], Number::Count, Small::Out)
             }
             Kind::Unbound
             | Kind::DriverRemoved
             | Kind::DevresReleased
             | Kind::UnmapMappings
             | Kind::MemremapRelease => ([Unused, Unused, Caller, Unused], Number::Unused, Small::Unused),
-            Kind::Kill => ([Start, End, Taken, Refs], Number::Count, Small::Unused),
+            Kind::Kill => ([Start, End, Taken, Refs], Number::Count, Small::Allocator),
             Kind::Drained => ([Start, End, Unused, Refs], Number::Unused, Small::Unused),
             Kind::Remove => ([Start, End, Taken, Refs], Number::State, Small::Flag),
             Kind::Unmapped => ([Start, End, Unused, Unused], Number::Unused, Small::Unused),
@@ -179,10 +183,10 @@ impl Small {
         match self {
             Self::Unused => 0,
             Self::Bar => valid::BAR,
-            Self::Flag => valid::FLAG,
+            Self::Flag | Self::Out => valid::FLAG,
             Self::Ret => valid::RET,
             Self::BurstCpu => valid::SPAN,
-            Self::State => valid::STATE,
+            Self::State | Self::Allocator => valid::STATE,
         }
     }
 }

@@ -218,6 +218,9 @@ pub struct Event {
     pub cgroup: Option<u64>,
     /// In what state the range is (`range_state`, `remove`).
     pub state: Option<State>,
+    /// The pool hands out all that is handed out of the range; false: its driver has replaced the pages' operations, and hands them out
+    /// itself. Of what opens a teardown: of some range of the device.
+    pub pooled: Option<bool>,
     /// How long the task that holds the device's lock has been off the CPU, in nanoseconds without suspend.
     pub waiting_ns: Option<u64>,
     /// First and last of a burst.

@@ -10,7 +10,7 @@ use super::{
     findings::{Findings, Subject},
     removed_before_drained::NOTHING_OUT,
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::{BYPASSED, Check, Scene, blank},
     words,
 };
 use crate::{
@@ -69,6 +69,9 @@ impl Check for PoolDestroyedInUse {
         let held = Holders::of(device, None);
         let bytes = event.taken.unwrap_or(held.bytes);
         if bytes == 0 {
+            if device.is_bypassed() {
+                findings.doubt(RULE, address, BYPASSED);
+            }
             let is_unknown = device.baseline() == Baseline::Unknown || device.uncertain().hot.is_some();
             if event.taken.is_none() && (is_unknown || held.unsure > 0) && !has_no_range(scene, device) {
                 let why = "the kernel did not tell what was out, and not everything was seen";

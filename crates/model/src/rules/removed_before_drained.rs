@@ -14,7 +14,7 @@ use super::{
     finding::Finding,
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{Check, Scene, blank, by_range},
+    scene::{BYPASSED, Check, Scene, blank, by_range},
     words,
 };
 use crate::{
@@ -100,6 +100,9 @@ impl Check for RemovedBeforeDrained {
             findings
                 .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));
         } else if range.steps.drained.is_some() || counted.references == Some(0) {
+            if range.is_bypassed() {
+                findings.doubt(RULE, address, BYPASSED);
+            }
             let sees = |hook: &Hook| scene.coverage.sees(*hook);
             let seems_out = held.references > 0 && counted.bytes != Some(0);
             if seems_out && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {

@@ -109,6 +109,10 @@ impl<'a> Scene<'a> {
     }
 }
 
+/// Where a driver has replaced the operations of a range's pages.
+pub(super) const BYPASSED: &str =
+    "the pages of a range are handed out by its driver itself: which are out is not known";
+
 /// Why a rule is unsure where [`Scene::can_be_another`].
 pub(super) const UNSEEN_MAKING: &str =
     "without memremap it is not seen whether there is a new range in the same place";

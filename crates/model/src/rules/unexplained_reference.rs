@@ -9,7 +9,7 @@ use super::{
     findings::Findings,
     frees::{UNSEEN_TAKE, unknown},
     rule::Rule,
-    scene::{Check, Scene, blank, by_range},
+    scene::{BYPASSED, Check, Scene, blank, by_range},
     words,
 };
 use crate::{
@@ -48,7 +48,10 @@ impl Check for UnexplainedReference {
                 self.seen.remove(&key);
                 continue;
             }
-            if let Some(why) = unknown(scene, device, Some(range)).or_else(|| lost(scene)) {
+            let bypassed = range.is_bypassed().then_some(BYPASSED);
+            if let Some(why) =
+                bypassed.or_else(|| unknown(scene, device, Some(range))).or_else(|| lost(scene))
+            {
                 findings.doubt(RULE, change.device, why);
                 continue;
             }

@@ -8,7 +8,7 @@ use super::{
     finding::Finding,
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{Check, Frees, Scene, UNSEEN_MAKING, blank},
+    scene::{BYPASSED, Check, Frees, Scene, UNSEEN_MAKING, blank},
     words,
 };
 use crate::{
@@ -153,7 +153,11 @@ impl UseAfterRemoval {
             findings.doubt(RULE, address, "records were lost while a range was removed");
         }
         // After a drain with nothing out nobody is left who could use it.
-        let is_suspect = range.steps.drained.is_none() || device.held(range).references > 0;
+        let held = range.steps.drained.is_none() || device.held(range).references > 0;
+        if range.is_bypassed() {
+            findings.doubt(RULE, address, BYPASSED);
+        }
+        let is_suspect = held || range.is_bypassed();
         let is_armed = device
             .pending_teardown()
             .and_then(|teardown| teardown.armed)

@@ -12,7 +12,7 @@ use super::{
     mappings::Mappings,
     preexisting,
     pull::{LastPull, Lock, Pull},
-    range::{Range, RangeId},
+    range::{Range, RangeId, Stage},
     ranges::Ranges,
     reference::{At, Key, Reference, TakenBy},
     teardown::Teardown,
@@ -61,6 +61,8 @@ pub struct Device {
     pub(super) lock: Option<Lock>,
     /// As of the latest pull read: see [`Device::is_without_pool`].
     pub(super) without_pool: bool,
+    /// By what opened the latest teardown, which does not say of which range: see [`Device::is_bypassed`].
+    pub(super) bypassed: bool,
     pub(super) mappings: Mappings,
     pub(super) pull: Pull,
     pub(super) last_pull: Option<LastPull>,
@@ -88,6 +90,7 @@ impl Device {
             cleaning: VecDeque::new(),
             lock: None,
             without_pool: false,
+            bypassed: false,
             mappings: Mappings::default(),
             pull: Pull::default(),
             last_pull: None,
@@ -266,6 +269,13 @@ impl Device {
     #[must_use]
     pub const fn lock(&self) -> Option<Lock> {
         self.lock
+    }
+
+    /// Its driver hands out pages of a range in use itself: what is out is not known, whatever the pool counts.
+    #[must_use]
+    pub fn is_bypassed(&self) -> bool {
+        let bypassed = |range: &Range| range.is_bypassed() && range.stage() < Stage::Released;
+        self.bypassed || self.ranges.iter().any(bypassed)
     }
 
     /// It provides memory, and has no pool for it: memory without pages (Linux 6.19 and later), which is not traced.

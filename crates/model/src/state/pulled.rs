@@ -38,6 +38,7 @@ impl Device {
         };
         let unknown = self.ledger.unknown(range.span());
         range.chunk = Some(state.chunk);
+        range.pooled = event.pooled.or(range.pooled);
         range.counted = Some(Counted {
             at: context.at,
             bytes: event.taken,

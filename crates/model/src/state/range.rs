@@ -107,6 +107,8 @@ pub struct Range {
     pub counted: Option<Counted>,
     /// Place of its chunk in the order in which the pool tries them, as of the latest pull read.
     pub chunk: Option<u8>,
+    /// Whether the pool hands out its pages, or its driver does so itself; `None`: not known.
+    pub pooled: Option<bool>,
     /// How far it has come by what a pull read found, which can be further than the steps that were seen.
     pub pulled: Option<(Stage, At)>,
     /// A pull read found that the pool still points to it although it is gone.
@@ -133,6 +135,7 @@ impl Range {
             steps: Steps::default(),
             counted: None,
             chunk: None,
+            pooled: None,
             pulled: None,
             dangling: None,
             watched: false,
@@ -159,6 +162,12 @@ impl Range {
             Stage::Live
         };
         self.pulled.map_or(seen, |(pulled, _)| seen.max(pulled))
+    }
+
+    /// Its driver hands out its pages itself: what is out of it is not known, whatever the pool counts.
+    #[must_use]
+    pub const fn is_bypassed(&self) -> bool {
+        matches!(self.pooled, Some(false))
     }
 
     /// Killed, and neither seen to have drained nor gone.

@@ -28,6 +28,7 @@ impl Device {
             None => self.cleaned_up(event),
         };
         let id = range.and_then(|generation| self.range_step(event, generation, context));
+        self.bypassed |= event.pgmap.is_none() && event.pooled == Some(false);
         self.device_step(event, context);
         let is_refused = |id: RangeId| self.ranges.get(id.generation).is_some_and(|range| range.refused);
         if !id.is_some_and(is_refused) {
@@ -82,6 +83,7 @@ impl Device {
         let again = step.is_some();
         *step = step.or(Some(at));
         range.watched |= event.kind == Kind::Remove && event.flag == Some(true);
+        range.pooled = event.pooled.or(range.pooled);
         if matches!(event.kind, Kind::UnmapMappings | Kind::MemremapRelease | Kind::Kill) {
             // Whoever adds a range does so only to clean up.
             range.refused |=
@@ -123,6 +125,7 @@ impl Device {
                 self.mappings = Mappings::default();
                 self.attempts.clear();
                 self.published = None;
+                self.bypassed = false;
                 self.baseline = Baseline::PoolGone(context.at);
                 self.doubts.settle(context.at.time_ns);
             }

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{
     Config,
-    config::{MAX_DEVICES, MISSING},
+    config::{MAX_DEVICES, MISSING, UNKNOWN_OPS},
 };
 use p2p_trace_model::event::DeviceAddress;
 
@@ -97,6 +97,7 @@ pub(super) fn config(
         log_level: diagnostics::number(request.diagnostics),
         per_cpu_offset: address("__per_cpu_offset"),
         vmemmap_base: address("vmemmap_base"),
+        own_ops: own_ops(symbols),
         layout,
         ..Config::EMPTY
     };
@@ -110,6 +111,17 @@ pub(super) fn config(
         config.functions[hook] = planned.address.unwrap_or(0);
     }
     config
+}
+
+/// What the `dev_pagemap` of p2p memory has as operations where its driver has not replaced them. Before user space could map
+/// p2p memory (6.2) that was nothing.
+fn own_ops(symbols: &Symbols) -> u64 {
+    let maps = symbols.has("p2pmem_alloc_mmap") || !symbols.variants("p2pmem_alloc_mmap").is_empty();
+    match symbols.address_of_static("p2pdma_pgmap_ops") {
+        Some(address) => address,
+        None if symbols.has("pci_p2pdma_add_resource") && !maps => 0,
+        None => UNKNOWN_OPS,
+    }
 }
 
 /// A device as the kernel side's filter holds it.

@@ -144,6 +144,9 @@ pub struct EventLine {
     pub state: Option<Vec<StateName>>,
     /// Which chunk of the pool a pull read found the range to be, the newest first.
     pub chunk: Option<u8>,
+    /// The pool hands out all that is handed out of the range; false: its driver has replaced the pages' operations and hands them out
+    /// itself (kinds `range_state` and `kill`, and what opens a teardown).
+    pub pooled: Option<bool>,
     /// How long the task that holds the device's lock has been off the CPU, without suspend.
     pub waiting_ns: Option<u64>,
     /// The memory is published (kind `device_state`).
@@ -210,6 +213,7 @@ impl EventLine {
             client: event.client.map(Bdf),
             state: event.state.map(StateName::all),
             chunk: event.state.filter(|_| event.kind == Kind::RangeState).map(|state| state.chunk),
+            pooled: event.pooled,
             waiting_ns: event.waiting_ns,
             published: event.flag.filter(|_| event.kind == Kind::DeviceState),
             memory_out: event

@@ -9,7 +9,10 @@ use p2p_trace_model::{
 };
 
 use super::Style;
-use crate::render::{Context, words::counted};
+use crate::render::{
+    Context,
+    words::{self, counted},
+};
 
 /// How events are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -116,7 +119,9 @@ pub(crate) fn detail(event: &Event) -> String {
     if let Some(offset) = event.offset.filter(|&offset| offset > 0) {
         parts.push(format!("at offset {offset:#x}"));
     }
-    if let Some(flag) = event.flag {
+    if event.pooled == Some(false) {
+        parts.push(words::BYPASSED.to_owned());
+    } else if let Some(flag) = event.flag {
         parts.extend(found(event.kind, flag).map(str::to_owned));
     }
     let places = [("", event.addr), ("sgl ", event.sgl), ("user ", event.user_addr), ("page ", event.page)];
@@ -131,7 +136,7 @@ pub(crate) fn detail(event: &Event) -> String {
     if let Some(count) = event.count {
         parts.extend(if event.armed { Some(format!("{count} times")) } else { pieces(event.kind, count) });
     }
-    if let Some(taken) = event.taken {
+    if let Some(taken) = event.taken.filter(|_| event.pooled != Some(false)) {
         parts.push(if taken == 0 { "nothing taken".to_owned() } else { format!("{} taken", bytes(taken)) });
     }
     if let Some(refs) = event.refs {

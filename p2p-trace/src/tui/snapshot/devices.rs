@@ -26,6 +26,8 @@ pub(crate) struct DeviceRow {
     pub(crate) size: Option<u64>,
     /// Bytes known to be out, those of unknown takers among them.
     pub(crate) taken: u64,
+    /// Its driver hands out pages itself: what is out is not known.
+    pub(crate) bypassed: bool,
     /// References known.
     pub(crate) references: u64,
     /// Bytes of mmaps that are out.
@@ -83,6 +85,7 @@ pub(super) fn row(device: &Device, keeper: &Keeper, takers: &Takers, now_ns: u64
         had_memory: device.ranges().next().is_some(),
         size: sizes.filter(|_| !ranges.is_empty()),
         taken: held.bytes.saturating_add(unseen),
+        bypassed: device.is_bypassed(),
         references: held.references,
         mapped: held.mmap_pages * PAGE_SIZE,
         oldest_ns: takers.devices.get(&address).and_then(|of| of.oldest_ns),

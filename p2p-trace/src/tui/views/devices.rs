@@ -7,6 +7,7 @@ use super::{
     table::{Cell, Column, Table, flexible, left, right},
     titled,
 };
+use crate::render::words;
 use crate::tui::{
     lists, order,
     snapshot::DeviceRow,
@@ -63,6 +64,8 @@ fn cells(row: &DeviceRow, now_ns: u64, theme: Theme) -> Vec<Cell> {
         None => plain,
     };
     let unsure = if row.uncertain { "?" } else { "" };
+    let taken =
+        if row.bypassed { words::BYPASSED.to_owned() } else { format!("{}{unsure}", bytes(row.taken)) };
     let published = row.published.map(|published| if published { "yes" } else { "no" });
     vec![
         (row.address.to_string(), theme.strong()),
@@ -70,7 +73,7 @@ fn cells(row: &DeviceRow, now_ns: u64, theme: Theme) -> Vec<Cell> {
         (text(row.driver.as_deref()), plain),
         (row.state().to_owned(), state),
         (row.size.map_or_else(|| "-".to_owned(), bytes), plain),
-        (format!("{}{unsure}", bytes(row.taken)), plain),
+        (taken, plain),
         (format!("{}{unsure}", row.references), plain),
         (age(row.oldest_ns), plain),
         (bytes(row.mapped), plain),

@@ -52,6 +52,29 @@ fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
     assert_eq!(of(&verdicts(&kernel, &hooks), Rule::StalledUnbind).0, Answer::Holds);
 }
 
+/// The pool counts nothing of it, and whether it waits is the driver's choice.
+#[test]
+fn what_a_driver_hands_out_itself_is_not_taken_for_nothing() {
+    let mut kernel = life();
+    let rests_on_it = [Rule::RemovedBeforeDrained, Rule::UseAfterRemoval, Rule::PoolDestroyedInUse];
+    let answers = |kernel: &Kernel| {
+        let found = verdicts(kernel, &hooks_but(&[]));
+        rests_on_it.map(|rule| of(&found, rule))
+    };
+    assert!(answers(&kernel).iter().all(|(answer, _)| *answer == Answer::Holds));
+    for element in &mut kernel.elements {
+        if let Element::Event(event) = element
+            && event.kind == Kind::Kill
+        {
+            event.pooled = Some(false);
+        }
+    }
+    for (answer, reason) in answers(&kernel) {
+        assert_eq!(answer, Answer::Inconclusive);
+        assert!(reason.contains("handed out by its driver itself"), "{reason}");
+    }
+}
+
 #[test]
 fn a_hook_that_was_not_asked_for_leaves_its_rules_unchecked() {
     let kernel = life();

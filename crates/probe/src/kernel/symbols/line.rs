@@ -1,7 +1,8 @@
 //! One line of `/proc/kallsyms`.
 
 /// Variables whose addresses are worth having; of all other data no symbol is kept.
-const VARIABLES: [&[u8]; 3] = [b"vmemmap_base", b"page_offset_base", b"__per_cpu_offset"];
+const VARIABLES: [&[u8]; 4] =
+    [b"vmemmap_base", b"page_offset_base", b"__per_cpu_offset", b"p2pdma_pgmap_ops"];
 
 /// One line: `ffffffff9b8c3e40 T pci_alloc_p2pmem`, with `\t[module]` behind it for modules.
 pub(super) struct Line<'a> {
@@ -22,7 +23,9 @@ impl<'a> Line<'a> {
         let (name, module) = rest.split_at(tab);
         let is_function = matches!(kind, b't' | b'T' | b'w' | b'W');
         // The padding before a function, which `__pfx_` names, is neither called nor returned to.
-        let kept = is_function && !name.starts_with(b"__pfx_") || VARIABLES.contains(&name);
+        // A static variable carries a suffix where the kernel was linked as one (`.llvm.1234`).
+        let variable = name.split(|&byte| byte == b'.').next().unwrap_or(name);
+        let kept = is_function && !name.starts_with(b"__pfx_") || VARIABLES.contains(&variable);
         if !kept || name.is_empty() || name.len() > usize::from(u16::MAX) {
             return None;
         }

@@ -208,6 +208,19 @@ impl Symbols {
         self.functions(name).next()?.address
     }
 
+    /// The address of a static variable of the kernel itself, whatever suffix it carries; `None` where there is none or more than one,
+    /// or addresses are hidden.
+    pub(crate) fn address_of_static(&self, name: &str) -> Option<u64> {
+        let is_it = |found: &Function<'_>| {
+            let suffix = found.name.strip_prefix(name);
+            found.module.is_none()
+                && suffix.is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('.'))
+        };
+        let mut found = self.starting_at(name).take_while(|found| found.name.starts_with(name)).filter(is_it);
+        let first = found.next()?;
+        if found.next().is_none() { first.address } else { None }
+    }
+
     /// Whether the address lies in the kernel's own code, which stays what it is; false where addresses are hidden.
     pub fn is_kernel_text(&self, address: u64) -> bool {
         self.text.iter().any(|range| range.contains(&address))

@@ -65,6 +65,18 @@ fn knows_the_marks_and_variables() {
 }
 
 #[test]
+fn a_static_variable_is_known_by_its_name_and_only_if_there_is_one() {
+    let address = |text: &str| Symbols::parse(text.as_bytes()).address_of_static("p2pdma_pgmap_ops");
+    let plain = "ffffffff82000010 r p2pdma_pgmap_ops\n";
+    let linked = "ffffffff82000020 d p2pdma_pgmap_ops.llvm.1234\n";
+    let of_module = "ffffffffc0000030 r p2pdma_pgmap_ops\t[other]\n";
+    assert_eq!(address(plain), Some(0xffff_ffff_8200_0010));
+    assert_eq!(address(&format!("{of_module}{linked}")), Some(0xffff_ffff_8200_0020));
+    assert_eq!(address(&format!("{plain}{linked}")), None, "which one it is is not known");
+    assert_eq!(address(of_module), None);
+}
+
+#[test]
 fn names_remain_where_addresses_are_hidden() {
     let text = "0000000000000000 T _stext\n0000000000000000 t dev_attr_show\n\
                 0000000000000000 t nvme_exit\t[nvme]\n";
