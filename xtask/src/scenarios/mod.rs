@@ -159,6 +159,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("holders-queues", holders::queues).once().at_ends(),
     Scenario::plain("holders-mapping", holders::mapping).mapping().once().on_first(),
     Scenario::plain("holders-kernel-held", holders::kernel_held).with_module().once().at_ends(),
+    Scenario::plain("holders-bypassed", holders::bypassed).with_module().once(),
     Scenario::plain("holders-direct-io", holders::direct_io).mapping().once().on_first(),
     Scenario::plain("holders-two-ranges", holders::two_ranges).with_module().once().at_ends(),
     Scenario::plain("holders-other-freer", holders::other_freer).with_module().once().anywhere(),

@@ -4,6 +4,7 @@
 //! is the same however the first one attaches is done once.
 
 mod ask;
+mod bypassed;
 mod direct_io;
 mod expect;
 mod kernel_held;
@@ -18,6 +19,7 @@ mod two_devices;
 mod two_ranges;
 mod unbinding;
 
+pub(super) use bypassed::bypassed;
 pub(super) use direct_io::direct_io;
 pub(super) use kernel_held::kernel_held;
 pub(super) use losses::losses;
