@@ -143,6 +143,17 @@ fn a_filter_shows_what_it_does_while_it_is_typed() {
     assert_eq!(app.count(), 4);
 }
 
+/// Whatever its pool counts.
+#[test]
+fn what_a_driver_hands_out_itself_is_called_so() {
+    let words = "allocated by the driver itself";
+    for size in SIZES {
+        let shown = screen(&samples::bypassed().app(), size);
+        assert!(shown.contains(words), "{shown}");
+        assert!(!screen(&samples::blocked().app(), size).contains(words));
+    }
+}
+
 #[test]
 fn the_cursor_stays_on_what_it_is_on() {
     let story = samples::busy();

@@ -1,6 +1,6 @@
 //! The runs that the tests show.
 
-use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
+use p2p_trace_common::{Hook, Kind, Record, Ring, state, valid};
 use p2p_trace_model::{
     event::user,
     pipeline::Slice,
@@ -33,6 +33,18 @@ pub(in crate::tui) fn busy() -> Story {
     story.map(NVME0, 10 * SECOND);
     story.lose(11 * SECOND);
     story.idle(12 * SECOND);
+    story
+}
+
+/// A device is unbound whose driver hands out its pages itself.
+pub(in crate::tui) fn bypassed() -> Story {
+    let mut story = Story::new();
+    story.bind(NVME0, SECOND);
+    story.event(NVME0, Kind::Unbind, 3 * SECOND, SHELL, |record| {
+        record.small = state::BYPASSED;
+        record.valid |= valid::FLAG;
+    });
+    story.idle(4 * SECOND);
     story
 }
 
