@@ -67,6 +67,9 @@ int own_hand_out(struct pci_dev *pdev, u32 count, bool with_reference, u32 *id)
 	struct handle *handle;
 	int err = -ENXIO;
 
+	/* There the count of a page holds the range by itself (__put_page): this way to hand out would break it. */
+	if (LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0))
+		return -EOPNOTSUPP;
 	if (!own || !count || count > PHYS_PFN(pci_resource_len(pdev, 2)))
 		return -EINVAL;
 	handle = handle_create(pdev, HANDLE_OWN);

@@ -24,6 +24,10 @@ const OPENING: [&str; 3] = ["unbind", "driver_remove", "devres_release"];
 /// Pages without references of their range are removed under their user, and the kernel waits for those with one. Neither is
 /// denied, nor are small ranges of which there are too many to look at.
 pub(in crate::scenarios) fn bypassed(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    if lab.guest.check("uname -r")?.concat().starts_with("5.") {
+        let reason = "the test module cannot hand out pages past the count that holds the range there";
+        return Ok(Verdict::Skipped(reason.to_owned()));
+    }
     lab.load_module("own=1")?;
     let card = lab.card.clone();
     let trace = lab.trace("holders-bypassed", &method.option())?;
