@@ -74,3 +74,21 @@ macro_rules! by_name {
 }
 
 pub(crate) use by_name;
+
+/// What a machine is called of which an ELF file has the number (`e_machine`).
+#[must_use]
+pub fn elf_machine(number: u16) -> String {
+    let name = match number {
+        3 => "32-bit x86",
+        8 => "MIPS",
+        20 => "32-bit PowerPC",
+        21 => "64-bit PowerPC",
+        22 => "s390x",
+        40 => "32-bit Arm",
+        183 => "AArch64 (64-bit Arm)",
+        243 => "RISC-V",
+        258 => "LoongArch",
+        other => return format!("the machine that ELF has the number {other} for"),
+    };
+    name.to_owned()
+}

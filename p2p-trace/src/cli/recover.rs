@@ -9,17 +9,19 @@ use crate::outfile::{Input, Output};
 #[derive(Clone, Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 a dump was written, 2 the core holds nothing of p2p-trace (or of that run), 3 it cannot be \
-                  read, or the dump not be written, such as because there is a file of its name, 64 the dump would be what is \
+                  read, or nothing or less than half of the memory that its headers promise (what was found there is written), or \
+                  the dump not be written, such as because there is a file of its name, 64 the dump would be what is \
                   read.\n\n\
                   Examples:\n  p2p-trace recover /var/crash/vmcore -o crash.p2pt && p2p-trace check crash.p2pt\n  \
+                  p2p-trace recover part1 part2 part3 -o crash.p2pt\n  \
                   p2p-trace recover vmcore --with trace.p2pt -o whole.p2pt\n  \
                   ssh host cat /proc/vmcore | p2p-trace recover - -o crash.p2pt"
 )]
 pub struct RecoverArgs {
-    /// The memory dump: ELF (/proc/vmcore, QEMU, virsh), kdump-compressed (makedumpfile, flattened too), or a raw image; `-`
-    /// reads an ELF dump or a raw image from stdin
-    #[arg(value_name = "CORE", value_hint = ValueHint::FilePath)]
-    pub core: Input,
+    /// The memory dump: ELF (/proc/vmcore, QEMU, virsh), kdump-compressed (makedumpfile, flattened too), a `LiME` image, or a raw
+    /// image; all parts of one that was split (makedumpfile --split); `-` reads an ELF dump or a raw image from stdin
+    #[arg(value_name = "CORE", required = true, value_hint = ValueHint::FilePath)]
+    pub core: Vec<Input>,
 
     /// The event dump to write, which must not exist yet; `-` writes to stdout
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -50,6 +52,8 @@ pub enum CoreFormat {
     Elf,
     /// kdump-compressed
     Kdump,
+    /// `LiME`
+    Lime,
     /// Nothing but memory
     Raw,
 }
@@ -59,6 +63,7 @@ impl From<CoreFormat> for Format {
         match format {
             CoreFormat::Elf => Self::Elf,
             CoreFormat::Kdump => Self::Kdump,
+            CoreFormat::Lime => Self::Lime,
             CoreFormat::Raw => Self::Raw,
         }
     }

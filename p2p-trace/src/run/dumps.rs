@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
-use p2p_trace_dump::{Following, Opened, Origin, Tape};
+use anyhow::{Context as _, Result, anyhow};
+use p2p_trace_dump::{Following, Opened, Origin, Tape, recover};
 
 /// Where a dump is read from.
 pub(crate) type Input = Box<dyn Read + Send>;
@@ -51,17 +51,37 @@ pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>)
 }
 
 fn open_file(path: &Path) -> Result<Opened<Input>> {
-    let input: Input = if path == Path::new("-") {
+    let mut input: Input = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
         Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
     };
+    // The memory of a kernel may hold blocks of a dump, in its page cache: what it is, it says in front.
+    let mut prefix = Vec::new();
+    let read = input.by_ref().take(recover::PREFIX as u64).read_to_end(&mut prefix);
+    read.with_context(|| format!("cannot read {}", name(path)))?;
+    refuse(path, &prefix)?;
+    let input: Input = Box::new(io::Cursor::new(prefix).chain(input));
     let opened = Opened::open(input).with_context(|| format!("cannot read {}", name(path)))?;
     Ok(opened.named(name(path)))
 }
 
+/// What begins as something else is no dump.
+fn refuse(path: &Path, prefix: &[u8]) -> Result<()> {
+    match recover::no_event_dump(prefix) {
+        Some(what) => Err(anyhow!("cannot read {}: {what}", name(path))),
+        None => Ok(()),
+    }
+}
+
 /// Opens a run from this file on while it is still being written, until `is_over`.
 pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static) -> Result<Run> {
+    let mut prefix = Vec::new();
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        file.take(recover::PREFIX as u64).read_to_end(&mut prefix).with_context(|| name(path))?;
+        refuse(path, &prefix)?;
+    }
     let following =
         Following::open(path, is_over).with_context(|| format!("cannot open {}", path.display()))?;
     let input: Input = Box::new(following);

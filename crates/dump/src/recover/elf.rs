@@ -1,6 +1,8 @@
 //! ELF64 memory dumps: `/proc/vmcore`, QEMU's `dump-guest-memory`, virsh, makedumpfile -E. Memory is in `PT_LOAD`
 //! segments, of which each has its physical address in `p_paddr` (ELF-64 object file format, version 1.5).
 
+use p2p_trace_model::names::elf_machine;
+
 use super::{
     bytes::{u16_at, u32_at, u64_at},
     error::CoreError,
@@ -54,12 +56,16 @@ fn malformed(what: impl Into<String>) -> CoreError {
 pub(super) fn header(bytes: &[u8]) -> Result<Header, CoreError> {
     let cut = || malformed("it ends within its header");
     let (class, order) = (*bytes.get(4).ok_or_else(cut)?, *bytes.get(5).ok_or_else(cut)?);
+    let (kind, machine) = u16_at(bytes, 16).zip(u16_at(bytes, 18)).ok_or_else(cut)?;
+    let machine = if order == ELFDATA2LSB { machine } else { machine.swap_bytes() };
+    if machine != EM_X86_64 {
+        let machine = elf_machine(machine);
+        return Err(CoreError::Foreign(format!(
+            "this ELF file is of {machine}: p2p-trace traces x86-64, and reads memory of that only"
+        )));
+    }
     if class != ELFCLASS64 || order != ELFDATA2LSB {
         return Err(CoreError::Unsupported("this ELF file is not of a little-endian 64-bit machine"));
-    }
-    let (kind, machine) = u16_at(bytes, 16).zip(u16_at(bytes, 18)).ok_or_else(cut)?;
-    if machine != EM_X86_64 {
-        return Err(CoreError::Unsupported("this ELF file is not of an x86-64 machine"));
     }
     if kind != ET_CORE {
         return Err(CoreError::Unsupported("this ELF file is not a memory dump, but a program or library"));

@@ -27,6 +27,9 @@ pub enum CoreError {
     /// Nothing is known to read this kind.
     #[error("{0}")]
     Unsupported(&'static str),
+    /// It is something else: what, and what to do.
+    #[error("{0}")]
+    Foreign(String),
     /// It has to be read out of order.
     #[error("a {0} cannot be read from a pipe: write it to a file first")]
     NeedsFile(&'static str),

@@ -1,6 +1,6 @@
 //! What a memory dump is read from: a file, or bytes in memory.
 
-use std::{fs::File, io};
+use std::{fs::File, io, ops::Range};
 
 /// Bytes that can be read at any place, by several threads at once.
 pub trait ReadAt: Sync {
@@ -13,6 +13,11 @@ pub trait ReadAt: Sync {
     ///
     /// When they cannot be read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// The first stretch at or behind `offset` that is not known to be all zeros; `None`: there is none up to the end.
+    fn data(&self, offset: u64) -> Option<Range<u64>> {
+        (offset < self.size()).then(|| offset..self.size())
+    }
 
     /// The bytes from `offset` on, `length` of them or up to the end.
     ///
@@ -34,6 +39,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         (**self).read_at(offset, buffer)
+    }
+
+    fn data(&self, offset: u64) -> Option<Range<u64>> {
+        (**self).data(offset)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Physical memory as a dump holds it.
 
-use std::{collections::BTreeMap, fmt, io};
+use std::{collections::BTreeMap, fmt, io, ops::Range};
 
-use super::{input::ReadAt, vmcoreinfo::VmcoreInfo};
+use super::{input::ReadAt, joined::Part, vmcoreinfo::VmcoreInfo};
 
 /// A piece of physical memory that the dump holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Format {
     Elf,
     /// kdump-compressed: makedumpfile, QEMU's `dump-guest-memory` with `format=kdump-*`.
     Kdump,
+    /// Ranges of memory, each behind its addresses: `LiME`.
+    Lime,
     /// Nothing but memory.
     Raw,
 }
@@ -29,6 +31,7 @@ impl fmt::Display for Format {
         f.write_str(match self {
             Self::Elf => "ELF",
             Self::Kdump => "kdump-compressed",
+            Self::Lime => "LiME image",
             Self::Raw => "raw image",
         })
     }
@@ -64,6 +67,21 @@ pub trait PhysicalMemory: Sync {
     fn skipped(&self) -> Skipped {
         Skipped::default()
     }
+
+    /// Bytes that are known to be zeros without being read.
+    fn holes(&self) -> u64 {
+        0
+    }
+
+    /// Which part of a split dump it is, if it is one.
+    fn part(&self) -> Option<Part> {
+        None
+    }
+
+    /// How many pages the whole dump has outside of these page frames, and the lowest of them.
+    fn pages_outside(&self, _frames: &[Range<u64>]) -> (u64, u64) {
+        (0, 0)
+    }
 }
 
 /// What a worker keeps from part to part.
@@ -94,6 +112,8 @@ pub enum Why {
     Undecodable,
     /// It is compressed in a way that is not known.
     UnknownCompression,
+    /// It is in another part of a dump that was split.
+    Elsewhere,
 }
 
 impl fmt::Display for Why {
@@ -104,6 +124,9 @@ impl fmt::Display for Why {
             Self::Malformed => "its description makes no sense",
             Self::Undecodable => "it cannot be decompressed",
             Self::UnknownCompression => "it is compressed in an unknown way",
+            Self::Elsewhere => {
+                "it is in other parts of a dump that was split (makedumpfile --split): name all of them, `recover PART1 PART2 ...`"
+            }
         })
     }
 }
@@ -140,6 +163,12 @@ impl Skipped {
     /// Every reason with its amount.
     pub fn iter(&self) -> impl Iterator<Item = (Why, Amount)> {
         self.0.iter().map(|(why, amount)| (*why, *amount))
+    }
+
+    /// Bytes of memory in all.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.iter().fold(0, |sum, (_, amount)| sum.saturating_add(amount.bytes))
     }
 
     /// Nothing was skipped.

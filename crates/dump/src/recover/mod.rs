@@ -9,11 +9,14 @@ mod bytes;
 mod elf;
 mod error;
 mod flattened;
+mod foreign;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod header;
 mod input;
+mod joined;
 mod kdump;
+mod lime;
 mod memory;
 mod mirror;
 mod open;
@@ -28,8 +31,10 @@ mod vmcoreinfo;
 mod write;
 
 pub use error::CoreError;
+pub use foreign::{PREFIX, container, no_event_dump};
 pub use header::Beginning;
 pub use input::{CoreFile, ReadAt};
+pub use joined::{Part, join};
 pub use memory::{Amount, Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped, Why};
 pub use mirror::CpuCounters;
 pub use open::open;

@@ -1,18 +1,19 @@
 //! From a file to the memory in it.
 
+use std::ops::Range;
+
 use super::{
     elf,
     error::CoreError,
     flattened::{self, Flattened},
+    foreign::{self, PREFIX},
     input::ReadAt,
-    kdump,
+    joined::Part,
+    kdump, lime,
     memory::{Facts, Format, PhysicalMemory, Skipped},
     segments::{Segment, Segments},
     vmcoreinfo::VmcoreInfo,
 };
-
-/// Bytes that tell the formats apart.
-pub(super) const PREFIX: usize = 16;
 
 /// What a file begins as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +30,21 @@ pub(super) fn kind(prefix: &[u8]) -> Kind {
         Kind::Plain(Format::Elf)
     } else if prefix.starts_with(kdump::MAGIC) {
         Kind::Plain(Format::Kdump)
+    } else if prefix.starts_with(lime::MAGIC) {
+        Kind::Plain(Format::Lime)
     } else {
         Kind::Plain(Format::Raw)
+    }
+}
+
+/// What has no memory in it as it lay.
+pub(super) fn refuse(prefix: &[u8]) -> Result<(), CoreError> {
+    if prefix.is_empty() {
+        return Err(CoreError::Foreign("it is empty: there is no memory in it to search".to_owned()));
+    }
+    match foreign::container(prefix) {
+        Some(what) => Err(CoreError::Foreign(format!("{what} (--format raw searches it as it lies)"))),
+        None => Ok(()),
     }
 }
 
@@ -44,6 +58,9 @@ pub fn open<'a>(
     format: Option<Format>,
 ) -> Result<Box<dyn PhysicalMemory + 'a>, CoreError> {
     let prefix = input.bytes(0, PREFIX).map_err(CoreError::reading("the first bytes"))?;
+    if format != Some(Format::Raw) || prefix.is_empty() {
+        refuse(&prefix)?;
+    }
     match (kind(&prefix), format) {
         (_, Some(Format::Raw)) => plain(input, Format::Raw, false),
         (Kind::Flattened, format) => {
@@ -52,6 +69,7 @@ pub fn open<'a>(
             let prefix = inner
                 .bytes(0, PREFIX)
                 .map_err(CoreError::reading("the first bytes of the flattened dump"))?;
+            refuse(&prefix)?;
             let found = match kind(&prefix) {
                 Kind::Plain(format) => format,
                 Kind::Flattened => return Err(CoreError::Unsupported("this dump is flattened twice")),
@@ -83,6 +101,11 @@ fn plain<'a>(
             Box::new(Segments::new(input, facts, segments))
         }
         Format::Kdump => Box::new(kdump::Pages::open(input, flattened)?),
+        Format::Lime => {
+            let segments = lime::segments(&input)?;
+            let facts = Facts { format, ..raw(flattened) };
+            Box::new(Segments::new(input, facts, segments))
+        }
         Format::Raw => {
             let facts = raw(flattened);
             let all = Segment { physical: 0, offset: 0, size: input.size() };
@@ -128,5 +151,17 @@ impl PhysicalMemory for Incomplete<'_> {
         let mut skipped = self.missing.clone();
         skipped.merge(&self.memory.skipped());
         skipped
+    }
+
+    fn holes(&self) -> u64 {
+        self.memory.holes()
+    }
+
+    fn part(&self) -> Option<Part> {
+        self.memory.part()
+    }
+
+    fn pages_outside(&self, frames: &[Range<u64>]) -> (u64, u64) {
+        self.memory.pages_outside(frames)
     }
 }

@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use super::{
     elf,
     error::CoreError,
+    foreign::PREFIX,
     memory::{Chunk, Facts, Format, Skipped, WINDOW, Why},
-    open::{Kind, PREFIX, kind, raw},
+    open::{Kind, kind, raw, refuse},
     segments::Segment,
     vmcoreinfo::{self, VmcoreInfo},
 };
@@ -37,6 +38,9 @@ pub fn carve_pipe(
         tell,
     };
     pipe.need(PREFIX)?;
+    if format != Some(Format::Raw) || pipe.head.is_empty() {
+        refuse(&pipe.head)?;
+    }
     let format = match (kind(&pipe.head), format) {
         (_, Some(Format::Raw)) => Format::Raw,
         (Kind::Flattened, _) => return Err(CoreError::NeedsFile("flattened dump")),
@@ -44,6 +48,7 @@ pub fn carve_pipe(
     };
     let facts = match format {
         Format::Elf => pipe.elf()?,
+        Format::Lime => return Err(CoreError::NeedsFile("LiME image")),
         Format::Kdump => return Err(CoreError::NeedsFile("kdump-compressed dump")),
         Format::Raw => {
             pipe.segment(Segment { physical: 0, offset: 0, size: u64::MAX });

@@ -219,6 +219,8 @@ pub fn carve(memory: &dyn PhysicalMemory, search: Search, mut tell: impl FnMut(P
             tell(progress());
         }
     });
-    let (collector, skipped) = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (mut collector, skipped) = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // Zeros hold nothing, and are known.
+    collector.searched += memory.holes();
     collector.finish(skipped)
 }

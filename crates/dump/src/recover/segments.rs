@@ -5,6 +5,9 @@ use super::{
     memory::{Chunk, Facts, PhysicalMemory, Scratch, Skipped, WINDOW, Why},
 };
 
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
 /// A run of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
@@ -34,13 +37,41 @@ pub(super) struct Segments<R> {
     kept: Vec<(u64, Segment)>,
     parts: u64,
     skipped: Skipped,
+    holes: u64,
+}
+
+/// More stretches than that of one segment are taken for one.
+const MAX_STRETCHES: usize = 1 << 16;
+
+/// The stretches of a segment that are not known to be zeros, in whole pages, so that no slot is cut in two.
+fn stretches(input: &impl ReadAt, segment: Segment, mut each: impl FnMut(Segment)) {
+    let (end, mut at, mut count) = (segment.offset + segment.size, segment.offset, 0);
+    while at < end
+        && let Some(data) = input.data(at)
+        && data.start < end
+    {
+        count += 1;
+        let from = at.max(data.start) - segment.offset;
+        let to = if count < MAX_STRETCHES { data.end.min(end) } else { end };
+        let skip = (from - from % PAGE).max(at - segment.offset);
+        let to = (to - segment.offset).next_multiple_of(PAGE).min(segment.size);
+        if to <= skip {
+            break;
+        }
+        each(Segment {
+            physical: segment.physical.wrapping_add(skip),
+            offset: segment.offset + skip,
+            size: to - skip,
+        });
+        at = segment.offset + to;
+    }
 }
 
 impl<R: ReadAt> Segments<R> {
     /// What of `segments`, in the order of their offsets, lies within `input`; the rest is noted. No byte is read twice,
     /// whatever they say.
     pub(super) fn new(input: R, facts: Facts, segments: impl IntoIterator<Item = Segment>) -> Self {
-        let (mut parts, mut skipped, mut kept) = (0u64, Skipped::default(), Vec::new());
+        let (mut parts, mut skipped, mut kept, mut holes) = (0u64, Skipped::default(), Vec::new(), 0u64);
         let mut end = 0u64;
         for mut segment in segments {
             segment.skip(end.saturating_sub(segment.offset));
@@ -51,12 +82,15 @@ impl<R: ReadAt> Segments<R> {
                 skipped.add(Why::Truncated, first, segment.size - there);
             }
             segment.size = there;
-            if there > 0 {
-                kept.push((parts, segment));
-                parts = parts.saturating_add(there.div_ceil(WINDOW as u64));
-            }
+            let mut data = 0u64;
+            stretches(&input, segment, |stretch| {
+                kept.push((parts, stretch));
+                parts = parts.saturating_add(stretch.size.div_ceil(WINDOW as u64));
+                data += stretch.size;
+            });
+            holes = holes.saturating_add(there - data);
         }
-        Self { input, facts, kept, parts, skipped }
+        Self { input, facts, kept, parts, skipped, holes }
     }
 
     /// The address, place and size of a part.
@@ -103,5 +137,9 @@ impl<R: ReadAt> PhysicalMemory for Segments<R> {
 
     fn skipped(&self) -> Skipped {
         self.skipped.clone()
+    }
+
+    fn holes(&self) -> u64 {
+        self.holes
     }
 }

@@ -137,6 +137,32 @@ fn what_is_given_more_than_once_counts_once_and_is_said() {
 }
 
 #[test]
+fn the_memory_of_a_kernel_is_no_event_dump_and_the_error_says_what_reads_it() {
+    let cores = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/dump/tests/fixtures/cores");
+    for (name, words) in [("vmcore", "(ELF)"), ("zlib", "(kdump-compressed)"), ("flattened", "(flattened)")] {
+        let core = fs::read(format!("{cores}/{name}")).unwrap();
+        // Blocks of an event dump lie in it, as they do in a page cache.
+        let core = [core, dump()].concat();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(name);
+        fs::write(&path, &core).unwrap();
+        let (runs, errors) = dumps::open(&[&path]);
+        assert_eq!((runs.len(), errors.len()), (0, 1));
+        let said = format!("{:#}", errors[0]);
+        assert!(said.contains("use `p2p-trace recover`") && said.contains(words), "{said}");
+        let followed = dumps::follow(&path, || true).err().unwrap();
+        assert_eq!(format!("{followed:#}"), said);
+    }
+    let (_, errors) = {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dump.gz");
+        fs::write(&path, b"\x1f\x8b\x08\0\0\0\0\0").unwrap();
+        dumps::open(&[&path])
+    };
+    assert!(format!("{:#}", errors[0]).contains("gunzip"));
+}
+
+#[test]
 fn files_of_one_run_that_differ_where_they_overlap_are_in_doubt() {
     let other = {
         let mut writer = Writer::new(Vec::new(), samples::header()).unwrap();

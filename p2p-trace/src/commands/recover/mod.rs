@@ -1,20 +1,25 @@
 //! `recover`: a crashed kernel's memory as an event dump.
 
 mod show;
+mod sparse;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::File,
-    io::{self, BufWriter, Write as _},
-    iter,
+    io::{self, BufWriter, Read, Write as _},
     path::Path,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
 use p2p_trace_dump::recover::{
-    Beginning, Carved, CoreFile, Facts, Recovered, Search, Written, append, carve, carve_pipe, open, write,
+    Beginning, Carved, Facts, PhysicalMemory, Recovered, Search, Written, append, carve, carve_pipe, join,
+    open, write,
 };
 
-use show::{Meter, name};
+use p2p_trace_model::units::bytes as size;
+use show::{Meter, name, names};
+use sparse::SparseFile;
 
 use crate::{
     cli::{Global, RecoverArgs},
@@ -29,11 +34,11 @@ use crate::{
 ///
 /// When the core or the recorded dump cannot be read, or the new one cannot be written.
 pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
-    let inputs = iter::once(&args.core).chain(&args.with);
+    let inputs = args.core.iter().chain(&args.with);
     let destination = Outputs::new(inputs, args.force).prepare(&args.output, Content::Dump)?;
     let search = Search { run: args.run, ..Search::default() };
-    let (facts, carved) = search_core(&args.core, args, search)
-        .with_context(|| format!("cannot read the memory dump {}", name(&args.core)))?;
+    let (facts, carved) = search_cores(args, search)
+        .with_context(|| format!("cannot read the memory dump {}", names(&args.core)))?;
     show::facts(&args.core, &facts, &carved);
     let mut tape = match args.with.as_slice() {
         [] => None,
@@ -43,37 +48,68 @@ pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
         Some(tape) => carved.runs.iter().find(|run| run.run == tape.header().status.run),
         None => carved.runs.iter().find(|run| !run.records.is_empty()),
     };
+    let too_little = too_little(&carved);
     let Some(run) = run else {
+        if let Some(why) = too_little {
+            bail!("{}: nothing can be said of it: {why}", names(&args.core));
+        }
         show::nothing(&args.core, &carved, tape.as_ref().map(|tape| tape.header().status.run));
         return Ok(Exit::Inconclusive);
     };
     show::others(run, &carved);
     let written = create(&destination, run, &facts, tape.as_mut())?;
-    show::written(&destination, run, &facts, &written);
-    Ok(Exit::Holds)
+    show::written(&destination, run, &facts, &written, carved.skipped.bytes());
+    match too_little {
+        Some(why) => {
+            tracing::error!("what was recovered is a part: {why}");
+            Ok(Exit::Error)
+        }
+        None => Ok(Exit::Holds),
+    }
 }
 
-fn search_core(path: &Path, args: &RecoverArgs, search: Search) -> Result<(Facts, Carved)> {
+/// Nothing, or less than half of what the headers promise, could be searched.
+fn too_little(carved: &Carved) -> Option<String> {
+    let (searched, absent) = (carved.searched, carved.skipped.bytes());
+    if searched == 0 {
+        return Some("none of the memory that it should hold could be searched".to_owned());
+    }
+    (searched < absent).then(|| {
+        let all = size(searched.saturating_add(absent));
+        format!("only {} of the {all} of memory that it should hold could be searched", size(searched))
+    })
+}
+
+fn search_cores(args: &RecoverArgs, search: Search) -> Result<(Facts, Carved)> {
     let mut meter = Meter::new();
     let format = args.format.map(Into::into);
-    let found = if path == Path::new("-") {
-        carve_pipe(io::stdin().lock(), format, search, |progress| {
-            meter.show(progress);
-        })?
-    } else {
-        let file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            bail!("it is a folder");
+    let mut parts: Vec<(String, Box<dyn PhysicalMemory>)> = Vec::new();
+    let mut pipe: Option<Box<dyn Read>> = None;
+    for path in &args.core {
+        if **path == *Path::new("-") {
+            pipe = Some(Box::new(io::stdin()));
+            continue;
         }
-        let pipe = file.try_clone()?;
-        match CoreFile::new(file) {
-            Ok(file) => {
-                let memory = open(file, format)?;
-                let carved = carve(memory.as_ref(), search, |progress| meter.show(progress));
-                (memory.facts().clone(), carved)
-            }
+        let of = || name(path);
+        let file = File::open(path).with_context(of)?;
+        ensure!(!file.metadata().with_context(of)?.is_dir(), "{} is a folder", name(path));
+        let again = file.try_clone()?;
+        match SparseFile::new(file) {
+            Ok(file) if args.core.len() == 1 => parts.push((name(path), open(file, format)?)),
+            Ok(file) => parts.push((name(path), open(file, format).with_context(of)?)),
             // It has no size: a pipe with a name.
-            Err(_) => carve_pipe(pipe, format, search, |progress| meter.show(progress))?,
+            Err(_) => pipe = Some(Box::new(again)),
+        }
+    }
+    let found = match pipe {
+        Some(_) if args.core.len() > 1 => {
+            bail!("a part of a split dump cannot be read from a pipe: write it to a file first")
+        }
+        Some(pipe) => carve_pipe(pipe, format, search, |progress| meter.show(progress))?,
+        None => {
+            let memory = join(parts)?;
+            let carved = carve(memory.as_ref(), search, |progress| meter.show(progress));
+            (memory.facts().clone(), carved)
         }
     };
     meter.end();

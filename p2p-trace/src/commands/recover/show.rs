@@ -8,11 +8,17 @@ use std::{
 use p2p_trace_dump::recover::{Carved, Facts, Progress, Recovered, Written};
 use p2p_trace_model::units::{bytes as size, duration};
 
-use crate::outfile::Destination;
+use crate::outfile::{Destination, Input};
 
 /// How a core is written in messages.
 pub(super) fn name(core: &Path) -> String {
     if core == Path::new("-") { "stdin".to_owned() } else { core.display().to_string() }
+}
+
+/// The same of several.
+pub(super) fn names(cores: &[Input]) -> String {
+    let names: Vec<_> = cores.iter().map(|core| name(core)).collect();
+    names.join(", ")
 }
 
 /// How far the search has come, on a terminal.
@@ -51,12 +57,12 @@ impl Meter {
 }
 
 /// What kind of dump it is, and what of it was not searched.
-pub(super) fn facts(core: &Path, facts: &Facts, carved: &Carved) {
+pub(super) fn facts(cores: &[Input], facts: &Facts, carved: &Carved) {
     let info = &facts.vmcoreinfo;
     let flattened = if facts.flattened { ", flattened" } else { "" };
     let kernel = info.release.as_ref().map_or_else(String::new, |release| format!(", Linux {release}"));
     let offset = info.kaslr_offset.map_or_else(String::new, |offset| format!(", KASLR offset {offset:#x}"));
-    let (name, format, searched) = (name(core), facts.format, size(carved.searched));
+    let (name, format, searched) = (names(cores), facts.format, size(carved.searched));
     eprintln!("{name}: {format}{flattened}, {searched} of memory{kernel}{offset}");
     for (why, amount) in carved.skipped.iter() {
         let (bytes, first) = (size(amount.bytes), amount.first);
@@ -70,15 +76,28 @@ pub(super) fn facts(core: &Path, facts: &Facts, carved: &Carved) {
     }
 }
 
+/// How many records are missing, where so many bytes of memory are absent.
+pub(super) fn missing(lost: u64, absent: u64) -> String {
+    match (lost, absent) {
+        (lost, 0) => format!("{lost} missing"),
+        (0, absent) => format!("none known to be missing, but {} of memory are absent", size(absent)),
+        (lost, absent) => format!("at least {lost} missing: {} of memory are absent", size(absent)),
+    }
+}
+
 /// There is nothing of ours.
-pub(super) fn nothing(core: &Path, carved: &Carved, wanted: Option<u64>) {
-    let name = name(core);
+pub(super) fn nothing(cores: &[Input], carved: &Carved, wanted: Option<u64>) {
+    let name = names(cores);
     if let Some(wanted) = wanted {
         eprintln!("{name}: no record of run {wanted:016x} is in it");
     } else {
         eprintln!(
             "{name}: no record of p2p-trace is in it: it was not running there, or the dump leaves out its memory"
         );
+        let absent = carved.skipped.bytes();
+        if absent > 0 {
+            eprintln!("  {} of memory are absent, and may have had some", size(absent));
+        }
     }
     for run in &carved.runs {
         eprintln!("  {} records of run {:016x}", run.records.len(), run.run);
@@ -94,10 +113,16 @@ pub(super) fn others(run: &Recovered, carved: &Carved) {
 }
 
 /// What there is now.
-pub(super) fn written(destination: &Destination, run: &Recovered, facts: &Facts, written: &Written) {
+pub(super) fn written(
+    destination: &Destination,
+    run: &Recovered,
+    facts: &Facts,
+    written: &Written,
+    absent: u64,
+) {
     let Written { recovered, recorded, lost, is_counted, begins_ns, left_out } = *written;
     let behind = if recorded > 0 { format!(" behind {recorded} recorded ones") } else { String::new() };
-    eprintln!("run {:016x}: {recovered} records recovered{behind}, {lost} missing", run.run);
+    eprintln!("run {:016x}: {recovered} records recovered{behind}, {}", run.run, missing(lost, absent));
     if is_counted {
         let begun: u64 = run.counters.iter().flat_map(|counters| counters.heads).sum();
         let all = match (lost, begins_ns) {

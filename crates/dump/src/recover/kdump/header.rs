@@ -28,6 +28,8 @@ pub(super) struct Header {
     pub(super) frames: u64,
     /// The page frames that this file has descriptors for, if the dump is split over several.
     pub(super) part: std::ops::Range<u64>,
+    /// It is.
+    pub(super) is_split: bool,
     /// Where the bitmap of the pages in the dump lies.
     pub(super) bitmap: u64,
     /// Bytes of it.
@@ -38,10 +40,26 @@ pub(super) struct Header {
     pub(super) vmcoreinfo: VmcoreInfo,
 }
 
+/// Where the kernel's `struct utsname` has the name of the machine, each name in 65 bytes.
+const MACHINE: std::ops::Range<usize> = 12 + 4 * 65..12 + 5 * 65;
+
+/// Whose memory it is: the rest of the header lies elsewhere on other machines, or the other way round.
+fn machine(bytes: &[u8]) -> Result<(), CoreError> {
+    let name = bytes.get(MACHINE).unwrap_or_default().split(|&byte| byte == 0).next().unwrap_or_default();
+    let is_name = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'-');
+    match std::str::from_utf8(name) {
+        Ok(name) if is_name && !name.is_empty() && name != "x86_64" => Err(CoreError::Foreign(format!(
+            "this dump is of a machine of kind {name}: p2p-trace traces x86-64 (x86_64), and reads memory of that only"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Reads both headers.
 pub(super) fn read(input: &dyn ReadAt) -> Result<Header, CoreError> {
     let bytes = input.bytes(0, HEADER).map_err(CoreError::reading("the header"))?;
     let field = |offset| u32_at(&bytes, offset).ok_or_else(|| malformed("it ends within its header"));
+    machine(&bytes)?;
     let version = field(8)?;
     let (block, sub_blocks, bitmap_blocks) = (field(428)?, field(432)?, field(436)?);
     if !block.is_power_of_two() || !BLOCKS.contains(&block) {
@@ -84,6 +102,7 @@ pub(super) fn read(input: &dyn ReadAt) -> Result<Header, CoreError> {
         block,
         frames,
         part,
+        is_split,
         bitmap: start + skip * size,
         bitmap_bytes: frames.div_ceil(8),
         descriptors: start + u64::from(bitmap_blocks) * size,

@@ -1,11 +1,14 @@
 //! The pages of such a dump. A part is what one block of the bitmap stands for, so that a worker needs to know no more
 //! than where the descriptors of its pages begin.
 
+use std::ops::Range;
+
 use super::{codec::Codec, header, header::Header, malformed};
 use crate::recover::{
     bytes::{u32_at, u64_at},
     error::CoreError,
     input::ReadAt,
+    joined::Part,
     memory::{Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped, WINDOW, Why},
 };
 
@@ -167,5 +170,30 @@ impl<R: ReadAt> PhysicalMemory for Pages<R> {
 
     fn skipped(&self) -> Skipped {
         self.skipped.clone()
+    }
+
+    fn part(&self) -> Option<Part> {
+        let Header { frames, part, is_split, block, .. } = &self.header;
+        is_split.then(|| Part { frames: part.clone(), all: *frames, page: u64::from(*block) })
+    }
+
+    fn pages_outside(&self, frames: &[Range<u64>]) -> (u64, u64) {
+        let (mut pages, mut lowest, mut bytes) = (0, None, Vec::new());
+        for part in 0..self.parts() {
+            let start = part * BITMAP as u64;
+            bytes.resize(self.header.bitmap_bytes.saturating_sub(start).min(BITMAP as u64) as usize, 0);
+            let read = self.input.read_at(self.header.bitmap + start, &mut bytes).unwrap_or(0);
+            for (index, byte) in bytes[..read].iter().enumerate().filter(|(_, byte)| **byte != 0) {
+                for frame in
+                    (0..8).filter(|bit| byte >> bit & 1 == 1).map(|bit| (start + index as u64) * 8 + bit)
+                {
+                    if !frames.iter().any(|range| range.contains(&frame)) {
+                        pages += 1;
+                        lowest = lowest.or(Some(frame));
+                    }
+                }
+            }
+        }
+        (pages, lowest.unwrap_or(0))
     }
 }

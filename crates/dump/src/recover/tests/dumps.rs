@@ -1,6 +1,6 @@
 //! Writes dumps as makedumpfile and QEMU do.
 
-use std::io::Write as _;
+use std::{io::Write as _, ops::Range};
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4096;
@@ -96,6 +96,33 @@ pub(super) fn elf(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
 
 /// A kdump-compressed dump, version 6.
 pub(super) fn kdump(pages: &[(u64, Vec<u8>)], compression: Compression) -> Vec<u8> {
+    part(pages, compression, None)
+}
+
+/// The same in parts, as makedumpfile --split writes them: each has all headers, the pages of these frames, and no other.
+pub(super) fn split(
+    pages: &[(u64, Vec<u8>)],
+    compression: Compression,
+    parts: &[Range<u64>],
+) -> Vec<Vec<u8>> {
+    parts.iter().map(|frames| part(pages, compression, Some(frames.clone()))).collect()
+}
+
+/// A `LiME` image with a range for each page, in no order.
+pub(super) fn lime(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
+    let mut file = Vec::new();
+    for (frame, page) in pages {
+        let first = frame * PAGE as u64;
+        file.extend(b"EMiL\x01\0\0\0");
+        file.extend(first.to_le_bytes());
+        file.extend((first + PAGE as u64 - 1).to_le_bytes());
+        file.extend([0; 8]);
+        file.extend(page);
+    }
+    file
+}
+
+fn part(pages: &[(u64, Vec<u8>)], compression: Compression, own: Option<Range<u64>>) -> Vec<u8> {
     let frames = pages.iter().map(|(frame, _)| frame + 1).max().unwrap_or(0);
     let mut file = Vec::new();
     put(&mut file, 0, b"KDUMP   ");
@@ -108,6 +135,11 @@ pub(super) fn kdump(pages: &[(u64, Vec<u8>)], compression: Compression) -> Vec<u
         put(&mut file, PAGE + offset, &value.to_le_bytes());
     }
     put(&mut file, info, VMCOREINFO);
+    if let Some(own) = &own {
+        put(&mut file, PAGE + 12, &1u32.to_le_bytes());
+        put(&mut file, PAGE + 80, &own.start.to_le_bytes());
+        put(&mut file, PAGE + 88, &own.end.to_le_bytes());
+    }
     let mut bitmap = vec![0u8; PAGE];
     for (frame, _) in pages {
         bitmap[*frame as usize / 8] |= 1 << (frame % 8);
@@ -115,8 +147,9 @@ pub(super) fn kdump(pages: &[(u64, Vec<u8>)], compression: Compression) -> Vec<u
     put(&mut file, 2 * PAGE, &vec![0xff; PAGE]);
     put(&mut file, 3 * PAGE, &bitmap);
     let table = 4 * PAGE;
-    let mut data = table + 24 * pages.len();
-    let mut sorted: Vec<_> = pages.iter().collect();
+    let is_own = |frame: u64| own.as_ref().is_none_or(|own| own.contains(&frame));
+    let mut sorted: Vec<_> = pages.iter().filter(|(frame, _)| is_own(*frame)).collect();
+    let mut data = table + 24 * sorted.len();
     sorted.sort_by_key(|(frame, _)| *frame);
     let mut zero = None;
     for (index, (_, page)) in sorted.into_iter().enumerate() {

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod dumps;
 mod hostile;
+mod shapes;
 mod whole;
 
 use std::num::NonZero;

@@ -1,0 +1,128 @@
+//! The parts of a dump that was split (`makedumpfile --split`), taken together. Each has all headers and the bitmap, and the pages of its own range.
+
+use std::ops::Range;
+
+use super::{
+    error::CoreError,
+    memory::{Chunk, Facts, PhysicalMemory, Scratch, Skipped, Why},
+};
+
+/// What a part of a split dump says of the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The page frames whose pages are in it.
+    pub frames: Range<u64>,
+    /// The page frames of the whole.
+    pub all: u64,
+    /// Bytes of a page.
+    pub page: u64,
+}
+
+/// One memory of the parts of a split dump, or of one dump that is whole.
+///
+/// # Errors
+///
+/// When there are several, and they are not the parts of one dump.
+pub fn join<'a>(
+    mut parts: Vec<(String, Box<dyn PhysicalMemory + 'a>)>,
+) -> Result<Box<dyn PhysicalMemory + 'a>, CoreError> {
+    let foreign = |why: String| Err(CoreError::Foreign(why));
+    if let Some((name, _)) = parts.iter().find(|(_, memory)| parts.len() > 1 && memory.part().is_none()) {
+        return foreign(format!(
+            "several files are taken for the parts of one dump (makedumpfile --split), and {name} is no part: give each dump by itself"
+        ));
+    }
+    let mut frames: Vec<Range<u64>> = Vec::new();
+    let mut first: Option<(&str, Part, Whole<'_>)> = None;
+    for (name, memory) in &parts {
+        let Some(part) = memory.part() else { continue };
+        let whole = (part.all, part.page, memory.facts(), memory.pages_outside(&[]));
+        match &first {
+            Some((other, _, known)) if *known != whole => {
+                return foreign(format!("{name} and {other} are parts of different dumps"));
+            }
+            Some(_) => {}
+            None => first = Some((name.as_str(), part.clone(), whole)),
+        }
+        frames.push(part.frames);
+    }
+    let mut elsewhere = Skipped::default();
+    if let (Some((_, whole, _)), Some((_, memory))) = (&first, parts.first()) {
+        frames.sort_by_key(|range| range.start);
+        let (pages, lowest) = memory.pages_outside(&frames);
+        if pages > 0 {
+            elsewhere.add(
+                Why::Elsewhere,
+                lowest.saturating_mul(whole.page),
+                pages.saturating_mul(whole.page),
+            );
+        }
+    }
+    if parts.len() == 1 && elsewhere.iter().next().is_none() {
+        return parts
+            .pop()
+            .map(|(_, memory)| memory)
+            .map_or_else(|| foreign("there is nothing to read".to_owned()), Ok);
+    }
+    let parts: Vec<_> = parts.into_iter().map(|(_, memory)| memory).collect();
+    if parts.is_empty() {
+        return foreign("there is nothing to read".to_owned());
+    }
+    Ok(Box::new(Joined { parts, elsewhere }))
+}
+
+/// What all parts of a dump have in common: how many frames of which size, what is said of it, and which pages it has.
+type Whole<'a> = (u64, u64, &'a Facts, (u64, u64));
+
+struct Joined<'a> {
+    /// Not empty.
+    parts: Vec<Box<dyn PhysicalMemory + 'a>>,
+    /// What is in none of them.
+    elsewhere: Skipped,
+}
+
+impl Joined<'_> {
+    /// Which of them has a part, and which of its own it is.
+    fn place(&self, mut part: u64) -> Option<(&dyn PhysicalMemory, u64)> {
+        for memory in &self.parts {
+            if part < memory.parts() {
+                return Some((memory.as_ref(), part));
+            }
+            part -= memory.parts();
+        }
+        None
+    }
+}
+
+impl PhysicalMemory for Joined<'_> {
+    fn facts(&self) -> &Facts {
+        self.parts[0].facts()
+    }
+
+    fn parts(&self) -> u64 {
+        self.parts.iter().map(|memory| memory.parts()).sum()
+    }
+
+    fn weight(&self, part: u64) -> u64 {
+        self.place(part).map_or(0, |(memory, part)| memory.weight(part))
+    }
+
+    fn read(&self, part: u64, scratch: &mut Scratch, each: &mut dyn FnMut(Chunk<'_>)) {
+        // What is kept from part to part is of one file.
+        let mut own = Scratch::default();
+        if let Some((memory, part)) = self.place(part) {
+            memory.read(part, &mut own, each);
+        }
+        scratch.skipped.merge(&own.skipped);
+    }
+
+    fn skipped(&self) -> Skipped {
+        let mut skipped = self.elsewhere.clone();
+        self.parts.iter().for_each(|memory| skipped.merge(&memory.skipped()));
+        skipped
+    }
+
+    fn holes(&self) -> u64 {
+        self.parts.iter().map(|memory| memory.holes()).sum()
+    }
+}
