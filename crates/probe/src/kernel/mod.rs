@@ -85,7 +85,7 @@ impl Kernel {
         // The two that take long, side by side.
         let (symbols, btf) = thread::scope(|scope| {
             let symbols = scope.spawn(|| Symbols::read(root));
-            let btf = Btf::read(&btf_path);
+            let btf = if btf_file.is_some() { Btf::given(&btf_path) } else { Btf::read(&btf_path) };
             let panicked = |_panic| Err(io::Error::other("the thread that reads them panicked"));
             (symbols.join().unwrap_or_else(panicked), btf)
         });

@@ -171,3 +171,15 @@ fn the_report_as_json() {
     assert_eq!(serde_json::to_string_pretty(&back).unwrap(), json);
     insta::assert_snapshot!(json.replace(dir.path().to_str().unwrap(), ""));
 }
+
+#[test]
+fn where_no_hook_can_be_attached_nothing_can_be_traced() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = complete(dir.path());
+    let none = |hook: HookReport| HookReport { method: Method::None, ..hook };
+    let none: Vec<_> = hooks().into_iter().map(none).collect();
+    let (said, exit) = text(dir.path(), &root, none);
+    assert_eq!(exit, Exit::NotTraceable);
+    assert!(said.contains("cannot trace here: no hook can be attached"), "{said}");
+    assert_ne!(text(dir.path(), &root, hooks()).1, Exit::NotTraceable);
+}

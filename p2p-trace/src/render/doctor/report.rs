@@ -236,6 +236,12 @@ impl DoctorReport {
     pub(crate) fn new(kernel: &Kernel, hooks: Vec<HookReport>) -> (Self, Exit) {
         let mut traceability = kernel.traceability();
         // Where nothing can be traced, a list of what in particular cannot would bury the reason.
+        if traceability.is_possible()
+            && let Some(first) = hooks.first()
+            && hooks.iter().all(|hook| hook.method == Method::None)
+        {
+            traceability.add(Problem::no_hook(first.reason.as_deref().unwrap_or("no such function")));
+        }
         if traceability.is_possible() {
             hooks.iter().filter_map(missing_hook).for_each(|problem| traceability.add(problem));
         }

@@ -14,6 +14,12 @@ pub enum BtfError {
         /// Why.
         source: io::Error,
     },
+    /// It is something else: what, and what to do.
+    #[error("{what}")]
+    Foreign {
+        /// In a sentence.
+        what: String,
+    },
     /// Neither raw BTF nor an ELF file.
     #[error("not BTF: the file starts neither with the BTF magic number nor as an ELF file")]
     NotBtf,

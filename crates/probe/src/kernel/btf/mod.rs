@@ -8,6 +8,7 @@
 mod elf;
 mod enums;
 mod error;
+mod file;
 mod funcs;
 mod members;
 mod names;
@@ -17,7 +18,7 @@ mod real;
 mod tests;
 mod wire;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 pub use error::BtfError;
 pub(crate) use error::LookupError;
@@ -75,10 +76,20 @@ impl Btf {
     ///
     /// # Errors
     ///
-    /// [`BtfError::Read`] if the file cannot be read, otherwise as [`Btf::parse`].
+    /// [`BtfError::Read`] if the file cannot be read, [`BtfError::Foreign`] if it is something else, otherwise as [`Btf::parse`].
     pub(crate) fn read(path: &Path) -> Result<Self, BtfError> {
-        let data = fs::read(path).map_err(|source| BtfError::Read { path: path.to_owned(), source })?;
-        Self::parse(data)
+        Self::parse(file::read(path)?)
+    }
+
+    /// The same of a file that a user names: it must have the types of a whole kernel of this kind of machine.
+    ///
+    /// # Errors
+    ///
+    /// As [`Btf::read`], and [`BtfError::Foreign`] if its types are those of something else.
+    pub(crate) fn given(path: &Path) -> Result<Self, BtfError> {
+        let btf = Self::read(path)?;
+        file::check(&btf)?;
+        Ok(btf)
     }
 
     /// Number of types described.

@@ -122,6 +122,16 @@ impl Problem {
         Self { kind, blocking: false, what: what.into(), remedy: remedy.into(), cause: None }
     }
 
+    /// Of all hooks none can be attached, the first of them for this reason.
+    pub fn no_hook(reason: &str) -> Self {
+        Self::block(
+            Cause::Kernel,
+            ProblemKind::Hook,
+            format!("no hook can be attached ({reason})"),
+            "give the types of the kernel that runs here with --kernel-btf, or boot another kernel",
+        )
+    }
+
     fn block(cause: Cause, kind: ProblemKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { blocking: true, cause: Some(cause), ..Self::limit(kind, what, remedy) }
     }

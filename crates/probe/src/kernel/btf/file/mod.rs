@@ -1,0 +1,186 @@
+//! A file that is named as the kernel's types: as much of it as holds them, and what it is where it holds none.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, SeekFrom},
+    path::Path,
+};
+
+use p2p_trace_model::names::elf_machine;
+
+use super::{Btf, BtfError};
+
+/// No kernel's types come near to it. Of an ELF file only the section that holds them counts.
+const LIMIT: u64 = 256 << 20;
+
+/// How a file begins (where, with what), what it is then, and what to do.
+type Row = (usize, &'static [u8], &'static str, &'static str);
+
+const UNPACK: &str = "decompress it first";
+const VMLINUX: &str = "give the vmlinux that is in it (scripts/extract-vmlinux of the kernel's sources)";
+const ROWS: [Row; 10] = [
+    (0, b"\x1f\x8b", "compressed (gzip)", UNPACK),
+    (0, b"\xfd7zXZ\0", "compressed (xz)", UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "compressed (zstd)", UNPACK),
+    (0, b"BZh", "compressed (bzip2)", UNPACK),
+    (0, b"\x04\x22\x4d\x18", "compressed (lz4)", UNPACK),
+    (0, b"\x02\x21\x4c\x18", "compressed (lz4)", UNPACK),
+    (0x202, b"HdrS", "a kernel image (bzImage)", VMLINUX),
+    (
+        56,
+        b"ARM\x64",
+        "a kernel image of AArch64, and x86-64 is traced",
+        "give the types of the kernel that runs here",
+    ),
+    (0, b"MZ", "a kernel image (EFI)", VMLINUX),
+    (
+        0,
+        b"\xeb\x9f",
+        "BTF of a big-endian machine, and x86-64 is traced",
+        "give the types of the kernel that runs here",
+    ),
+];
+
+const EM_X86_64: u16 = 62;
+const EM_BPF: u16 = 247;
+const ET_REL: u16 = 1;
+const SHT_NOBITS: u32 = 8;
+const SHF_COMPRESSED: u64 = 0x800;
+const ELF_HEADER: usize = 64;
+const SECTION_HEADER: usize = 64;
+
+/// Members of `struct pt_regs` that tell the machine.
+const REGISTERS: [(&str, &str); 5] = [
+    ("pstate", "AArch64 (64-bit Arm)"),
+    ("psw", "s390x"),
+    ("gpr", "PowerPC"),
+    ("epc", "RISC-V"),
+    ("csr_era", "LoongArch"),
+];
+
+/// Reads the types out of a file: all of it, or the section of an ELF file that has them.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, BtfError> {
+    let failed = |source| BtfError::Read { path: path.to_owned(), source };
+    let mut file = File::open(path).map_err(failed)?;
+    let mut start = Vec::new();
+    file.by_ref().take(1024).read_to_end(&mut start).map_err(failed)?;
+    refuse(&start)?;
+    if start.starts_with(b"\x7fELF") {
+        return section(&mut file, &start).map_err(failed)?;
+    }
+    file.take(LIMIT + 1).read_to_end(&mut start).map_err(failed)?;
+    if start.len() as u64 > LIMIT { Err(too_large()) } else { Ok(start) }
+}
+
+/// Types that a user names must be those of a whole kernel of this kind of machine.
+pub(super) fn check(btf: &Btf) -> Result<(), BtfError> {
+    if !btf.string(0).is_empty() {
+        return Err(foreign(
+            "the types of a kernel module, which build on its kernel's",
+            "give those of the kernel",
+        ));
+    }
+    let has = |register| btf.member_offset("pt_regs", register).is_some();
+    if let Some((_, machine)) = REGISTERS.iter().find(|(register, _)| has(register) && !has("orig_ax")) {
+        let what = format!("the types of a kernel of {machine}, and x86-64 is traced");
+        return Err(foreign(&what, "give those of the kernel that runs here"));
+    }
+    match ["task_struct", "pci_dev"].iter().find(|name| !btf.has_struct(name)) {
+        Some(name) => {
+            let what = format!(
+                "the types of something else than a whole kernel with PCI: there is no struct {name}"
+            );
+            Err(foreign(&what, "give the kernel's BTF or its vmlinux"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn foreign(what: &str, remedy: &str) -> BtfError {
+    BtfError::Foreign { what: format!("it is {what}: {remedy}") }
+}
+
+fn too_large() -> BtfError {
+    BtfError::Foreign {
+        what: format!(
+            "more than {} MiB of it would have to be read, and no kernel has as many types",
+            LIMIT >> 20
+        ),
+    }
+}
+
+fn refuse(start: &[u8]) -> Result<(), BtfError> {
+    let is = |(at, magic, ..): &&Row| start.get(*at..).is_some_and(|rest| rest.starts_with(magic));
+    if let Some((_, _, what, remedy)) = ROWS.iter().find(is) {
+        return Err(foreign(what, remedy));
+    }
+    let half = |at: usize| Some(u16::from_le_bytes(start.get(at..at + 2)?.try_into().ok()?));
+    let Some((kind, machine)) = half(16).zip(half(18)).filter(|_| start.starts_with(b"\x7fELF")) else {
+        return Ok(());
+    };
+    let machine = if start.get(5) == Some(&2) { machine.swap_bytes() } else { machine };
+    match (machine, kind) {
+        (EM_BPF, _) => {
+            Err(foreign("a BPF object, whose types are its own", "give the kernel's BTF or its vmlinux"))
+        }
+        (EM_X86_64, ET_REL) => {
+            Err(foreign("a kernel module or another object file", "give the kernel's BTF or its vmlinux"))
+        }
+        (EM_X86_64, _) => Ok(()),
+        (other, _) => {
+            let what = format!("an ELF file of {}, and x86-64 is traced", elf_machine(other));
+            Err(foreign(&what, "give the types of the kernel that runs here"))
+        }
+    }
+}
+
+/// The `.BTF` section of a 64-bit little-endian file. The rest, which may be gigabytes of debug information, is not read.
+fn section(file: &mut File, start: &[u8]) -> io::Result<Result<Vec<u8>, BtfError>> {
+    let found = find(file, start)?;
+    Ok(match found {
+        Some((_, size)) if size > LIMIT => Err(too_large()),
+        Some((offset, size)) => Ok(at(file, offset, size)?),
+        None => Err(BtfError::NoElfSection),
+    })
+}
+
+/// Place and size of the section.
+fn find(file: &mut File, start: &[u8]) -> io::Result<Option<(u64, u64)>> {
+    let Some(header) = start.get(..ELF_HEADER).filter(|header| header[4..6] == [2, 1]) else {
+        return Ok(None);
+    };
+    let (table, count, names) = (word(header, 40), half(header, 60), half(header, 62));
+    let headers = at(file, table, u64::from(count) * SECTION_HEADER as u64)?;
+    let headers: Vec<_> = headers.chunks_exact(SECTION_HEADER).collect();
+    let Some(names) = headers.get(usize::from(names)) else { return Ok(None) };
+    let names = at(file, word(names, 24), word(names, 32).min(1 << 20))?;
+    let is_btf = |header: &&&[u8]| {
+        let name = names.get(quarter(header, 0) as usize..);
+        name.is_some_and(|name| name.starts_with(b".BTF\0"))
+            && quarter(header, 4) != SHT_NOBITS
+            && word(header, 8) & SHF_COMPRESSED == 0
+    };
+    Ok(headers.iter().find(is_btf).map(|header| (word(header, 24), word(header, 32))))
+}
+
+fn at(file: &mut File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(offset))?;
+    file.by_ref().take(size).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn half(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u16::from_le_bytes(*bytes))
+}
+
+fn quarter(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests;
