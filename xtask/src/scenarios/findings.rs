@@ -8,7 +8,8 @@ use super::product::{Answer, FindingLine, HolderLine, VerdictLine};
 use super::stream::Stream;
 
 fn check_finding(finding: &FindingLine) -> Result<()> {
-    ensure!(finding.verdict == Answer::Violated, "it is not violated");
+    let expected = if finding.withdrawn.is_some() { Answer::Inconclusive } else { Answer::Violated };
+    ensure!(finding.verdict == expected, "it is {}", finding.verdict.name());
     let bounds = [finding.range_start, finding.range_end].map(|bound| bound.is_some());
     ensure!(
         matches!((finding.pgmap.is_some(), bounds), (_, [false, false]) | (true, [true, true])),
@@ -60,7 +61,8 @@ impl Stream {
     /// The findings of a rule, the latest version of each, oldest first.
     pub(crate) fn findings_of<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = &'a FindingLine> {
         let latest: BTreeMap<_, _> = self.findings.iter().map(|finding| (finding.number, finding)).collect();
-        latest.into_values().filter(move |finding| finding.rule.name() == rule)
+        let stands = move |finding: &&FindingLine| finding.rule.name() == rule && finding.withdrawn.is_none();
+        latest.into_values().filter(stands)
     }
 
     /// What a rule came to for a device.

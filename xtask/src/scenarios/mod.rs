@@ -22,6 +22,7 @@ pub(crate) mod lab;
 mod load;
 mod mapping;
 mod other_memory;
+mod partial;
 pub(crate) mod processors;
 pub(crate) mod product;
 mod provider;
@@ -109,6 +110,8 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("clean-rebinds", clean::rebinds).with_module().once().at_ends(),
     Scenario::plain("clean-late-start", clean::late_start).with_module().once().at_ends(),
     Scenario::plain("clean-mapping-storm", clean::mapping_storm).mapping().once().on_first(),
+    Scenario::plain("chosen-hooks", partial::chosen_hooks).with_module().kprobe_at_ends(),
+    Scenario::plain("attached-in-hang", partial::attached_in_hang).with_module().kprobe_at_ends(),
     Scenario::plain("clean-two-devices", clean::two_devices).with_module().once().on_first(),
     Scenario::plain("other-memory", other_memory::other_memory).in_guest(Kind::OtherMemory).once().at_ends(),
     Scenario::plain("held-unbind", holding::held_unbind).with_module().kprobe_at_ends(),

@@ -216,6 +216,9 @@ impl Coverage {
         let mut doubts = self.unseen(spec);
         let answer = if doubts.is_empty() { Answer::Holds } else { Answer::Inconclusive };
         doubts.extend(self.parts(spec));
+        if spec.hiders().any(|hook| self.sees(hook) && self.is_uncounted(hook)) {
+            doubts.push("this kernel does not count the runs of kprobes that it skips".to_owned());
+        }
         (answer, doubts)
     }
 

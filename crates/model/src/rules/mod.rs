@@ -296,6 +296,7 @@ impl Rules {
         }
         if answer == Answer::Holds {
             reasons.extend(self.skips.made_up(rule, address));
+            reasons.extend(self.findings.remarks(rule, address));
         }
         if findings > 0 {
             answer = Answer::Violated;

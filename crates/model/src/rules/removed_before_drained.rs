@@ -18,7 +18,7 @@ use super::{
     words,
 };
 use crate::{
-    event::{DeviceAddress, Event},
+    event::{DeviceAddress, Event, Refs},
     holders::Holders,
     state::{At, Change, Device, Range, RangeId, Stage, Step},
     units,
@@ -54,22 +54,34 @@ struct Suspect {
 /// What the kernel counted of a range as it was removed.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
-    /// References, where the count was exact.
+    /// References: an exact count, or what was left of one that was given up.
     references: Option<u64>,
+    /// The killed reference was still being switched to one counter, which comes before every drain.
+    is_switching: bool,
     /// Bytes allocated.
     bytes: Option<u64>,
 }
 
 impl Counted {
     fn of(event: Option<&Event>) -> Self {
-        let refs = event.and_then(|event| event.refs).filter(|refs| !refs.estimate);
+        let state = event.and_then(|event| event.state);
+        // Zero is also what is left of a reference that was given up in time.
+        let is_left = |refs: &Refs| refs.count > 0 && state.is_some_and(|state| state.exited);
+        let refs = event.and_then(|event| event.refs).filter(|refs| !refs.estimate || is_left(refs));
         let references = refs.and_then(|refs| u64::try_from(refs.count).ok());
-        Self { references, bytes: event.and_then(|event| event.taken) }
+        let is_switching = state.is_some_and(|state| state.dead && !state.atomic && !state.exited);
+        Self { references, is_switching, bytes: event.and_then(|event| event.taken) }
     }
 
-    /// Something was out, whoever had it.
-    const fn is_out(self) -> bool {
-        matches!(self.references, Some(1..)) || matches!(self.bytes, Some(1..))
+    /// What shows that the range had not drained, whatever was missed.
+    fn proof(self) -> Option<String> {
+        if self.is_switching {
+            let words = self.words();
+            let out = if words.is_empty() { words } else { format!(", with {words}") };
+            return Some(format!("before the kernel had even begun to wait for its references{out}"));
+        }
+        matches!(self.references, Some(1..))
+            .then(|| format!("while the kernel itself counted {}", self.words()))
     }
 
     /// `4 references and 16 KiB`.
@@ -95,8 +107,7 @@ impl Check for RemovedBeforeDrained {
         let held = Holders::of(device, Some(range.id));
         let counted = Counted::of(scene.event);
         let subject = by_range(RULE, address, range);
-        if let Some(1..) = counted.references {
-            let order = format!("while the kernel itself counted {}", counted.words());
+        if let Some(order) = counted.proof() {
             findings
                 .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));
         } else if range.steps.drained.is_some() || counted.references == Some(0) {
@@ -110,7 +121,7 @@ impl Check for RemovedBeforeDrained {
             }
         } else if let Some(why) = unseen(scene, device, range) {
             findings.doubt(RULE, address, why);
-        } else if counted.is_out() {
+        } else if matches!(counted.bytes, Some(1..)) {
             let order = format!("before its last reference was seen to be dropped, with {}", counted.words());
             findings
                 .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));

@@ -84,6 +84,8 @@ pub struct Spec {
     pub severity: Severity,
     /// What is violated, in half a sentence.
     pub title: &'static str,
+    /// What it can never see, whatever is attached.
+    pub never: &'static str,
     /// Hooks without any of which it is not checked; of each group one is enough.
     pub needs: &'static [&'static [Hook]],
     /// Hooks without which an apparent violation is not believed, because one of them could have seen what explains it; one of
@@ -107,8 +109,25 @@ use Hook::{
 };
 use Severity::{Critical, High};
 
-const fn spec(rule: Rule, name: &'static str, severity: Severity, title: &'static str) -> Spec {
-    Spec { rule, name, severity, title, needs: &[], believes: &[], parts: &[], rings: &[], hidden_by: &[] }
+const fn spec(
+    rule: Rule,
+    name: &'static str,
+    severity: Severity,
+    title: &'static str,
+    never: &'static str,
+) -> Spec {
+    Spec {
+        rule,
+        name,
+        severity,
+        title,
+        never,
+        needs: &[],
+        believes: &[],
+        parts: &[],
+        rings: &[],
+        hidden_by: &[],
+    }
 }
 
 /// What takes allocations and gives them back.
@@ -153,13 +172,15 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove, Release],
         ..spec(Rule::RemovedBeforeDrained, "removed-before-drained", Critical,
-            "struct pages were removed while references to them were out")
+            "struct pages were removed while references to them were out",
+            "a page that is used without a reference to its range")
     },
     Spec {
         needs: &[&[Drained], &[Remove]], rings: &[Ring::Rare],
         hidden_by: &[Drained, Remove],
         ..spec(Rule::DrainedAfterRemoval, "drained-after-removal", Critical,
-            "the last reference was dropped after the struct pages had been removed")
+            "the last reference was dropped after the struct pages had been removed",
+            "a reference that is never dropped")
     },
     Spec {
         needs: &[&[Remove]],
@@ -170,13 +191,15 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Rare],
         hidden_by: USES,
         ..spec(Rule::UseAfterRemoval, "use-after-removal", Critical,
-            "memory was used after its struct pages had been removed")
+            "memory was used after its struct pages had been removed",
+            "what a CPU, or a device that has the bus address already, reads and writes; mappings by functions that have no hook, and of a page of a range whose teardown has ended")
     },
     Spec {
         needs: &[&[Unmapped], &[Release], &[Alloc]], parts: &[Mmap, AllocEnter], rings: &[Ring::Rare],
         hidden_by: &[AllocEnter, Unmapped, Release],
         ..spec(Rule::AllocOnDeadChunk, "alloc-on-dead-chunk", Critical,
-            "memory was asked for while the pool still points to a range that is gone")
+            "memory was asked for while the pool still points to a range that is gone",
+            "whether freed memory was read, and what it led to")
     },
     Spec {
         needs: &[&[Kill], &[Drained, Remove], &[Alloc]],
@@ -184,19 +207,22 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove],
         ..spec(Rule::AllocAfterKill, "alloc-after-kill", Critical,
-            "memory was given out of a range that had drained")
+            "memory was given out of a range that had drained",
+            "memory that a driver hands out itself")
     },
     Spec {
         needs: &[&[Kill]], rings: &[Ring::Rare],
         hidden_by: &[Kill],
         ..spec(Rule::DoubleKill, "double-kill", High,
-            "the reference of a range was killed twice")
+            "the reference of a range was killed twice",
+            "a kill by anything but `memunmap_pages`, and that two ranges share one reference")
     },
     Spec {
         needs: &[&[Release]], parts: &[Alloc, Free, SglFree, Mmap, PageFree], rings: &[Ring::Rare],
         hidden_by: &[Release],
         ..spec(Rule::PoolDestroyedInUse, "pool-destroyed-in-use", Critical,
-            "the pool was destroyed while memory was out")
+            "the pool was destroyed while memory was out",
+            "memory that a driver hands out itself")
     },
     Spec {
         needs: &[&[Alloc], &[Free]],
@@ -204,25 +230,29 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,
         ..spec(Rule::UnmatchedFree, "unmatched-free", High,
-            "memory was given back that nobody had taken")
+            "memory was given back that nobody had taken",
+            "what is given back behind `pci_free_p2pmem` and its siblings")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
         hidden_by: ALLOCATIONS,
         ..spec(Rule::DoubleFree, "double-free", High,
-            "memory was given back twice")
+            "memory was given back twice",
+            "what is given back behind `pci_free_p2pmem` and its siblings")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
         hidden_by: ALLOCATIONS,
         ..spec(Rule::SizeMismatch, "size-mismatch", High,
-            "another amount was given back than had been taken")
+            "another amount was given back than had been taken",
+            "the entries of a scatter list, which is given back as a whole")
     },
     Spec {
         needs: &[&[Kill], &[Drained]], rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained],
         ..spec(Rule::StalledDrain, "stalled-drain", High,
-            "a killed range does not drain")
+            "a killed range does not drain",
+            "who pins a page now: only who took the memory")
     },
     Spec {
         needs: &[&[Unbind, DriverRemove], &[Unbound, DriverRemoved]],
@@ -231,7 +261,8 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Rare],
         hidden_by: UNBINDS,
         ..spec(Rule::StalledUnbind, "stalled-unbind", High,
-            "an unbind does not come to its end")
+            "an unbind does not come to its end",
+            "what the task waits for, beyond its stack")
     },
     Spec {
         needs: &[&[Pull], &[Alloc], &[Free]],
@@ -240,19 +271,22 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,
         ..spec(Rule::UnexplainedReference, "unexplained-reference", High,
-            "a killed range has references that no known allocation explains")
+            "a killed range has references that no known allocation explains",
+            "who has them")
     },
     Spec {
         needs: &[&[Memremap]], rings: &[Ring::Rare],
         hidden_by: &[Memremap, Remove, Unmapped, Release],
         ..spec(Rule::OverlappingRanges, "overlapping-ranges", High,
-            "two ranges in use overlap")
+            "two ranges in use overlap",
+            "memory that is no p2p memory")
     },
     Spec {
         needs: &[&[MapSg], &[UnmapSg], &[Remove]], rings: &[Ring::Hot, Ring::Rare],
         hidden_by: &[MapSg, UnmapSg, Remove],
         ..spec(Rule::MapImbalance, "map-imbalance", High,
-            "maps and unmaps for DMA do not pair up")
+            "maps and unmaps for DMA do not pair up",
+            "mappings that do not go through `pci_p2pdma_map_sg_attrs`, and whether one failed")
     },
 ];
 

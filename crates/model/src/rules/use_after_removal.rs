@@ -22,6 +22,12 @@ const ADVICE: &str = "Stop this user; arrange for a crash dump, since what it us
                       driver, with the stack, for using p2p memory that is gone, and see the findings on the teardown for why \
                       it was let go.";
 
+/// Of a range of which nothing was out.
+pub(super) const UNWATCHED: &str = "DMA mappings of what was removed with nothing out were not watched";
+/// The armed hooks stay until a teardown has ended.
+pub(super) const UNWATCHED_LATER: &str =
+    "DMA mappings of what was removed were watched until the teardown ended";
+
 #[derive(Debug, Default)]
 pub(super) struct UseAfterRemoval {
     /// Ranges that were removed while somebody may have had memory of them, and the armed hooks were not there yet.
@@ -170,6 +176,7 @@ impl UseAfterRemoval {
             let why = format!("DMA mappings of {range} were not watched: more ranges were dying than can be");
             findings.doubt(RULE, address, why);
         }
+        findings.remark(RULE, address, if is_armed { UNWATCHED_LATER } else { UNWATCHED });
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Findings {
     /// Those that have happened again since they were told.
     again: BTreeSet<usize>,
     doubts: BTreeMap<(Rule, DeviceAddress), BTreeSet<String>>,
+    /// What is not seen of what holds.
+    remarks: BTreeMap<(Rule, DeviceAddress), BTreeSet<&'static str>>,
     counts: BTreeMap<(Rule, DeviceAddress), u32>,
     /// What there was before the dump begins.
     earlier: BTreeMap<(Rule, DeviceAddress), Earlier>,
@@ -165,6 +167,16 @@ impl Findings {
     /// The rule cannot be sure about this device.
     pub(super) fn doubt(&mut self, rule: Rule, device: DeviceAddress, why: impl Into<String>) {
         self.doubts.entry((rule, device)).or_default().insert(why.into());
+    }
+
+    /// It holds in part only, where it does.
+    pub(super) fn remark(&mut self, rule: Rule, device: DeviceAddress, what: &'static str) {
+        self.remarks.entry((rule, device)).or_default().insert(what);
+    }
+
+    /// What it does not hold for.
+    pub(super) fn remarks(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = String> {
+        self.remarks.get(&(rule, device)).into_iter().flatten().map(|&what| what.to_owned())
     }
 
     /// Why it cannot be.

@@ -31,7 +31,8 @@ fn needs(spec: &Spec) -> String {
         write!(text, ". More is seen with {}", names(spec.parts, "and")).unwrap();
     }
     let rings = rings.join(" or ");
-    writeln!(text, ". A loss of {rings} records makes it inconclusive.").unwrap();
+    writeln!(text, ". A loss of {rings} records makes it inconclusive. It never sees {}.", spec.never)
+        .unwrap();
     text
 }
 

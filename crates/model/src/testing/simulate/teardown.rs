@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use p2p_trace_common::{Hook, Kind};
 
 use super::{ARMED, Kernel, Out, Token};
-use crate::event::{Refs, decode::PAGE_SIZE};
+use crate::event::{Refs, State, decode::PAGE_SIZE};
 use crate::state::is_opening;
 
 /// In which order a teardown goes.
@@ -161,16 +161,25 @@ impl Kernel {
         let is_watched = self.armed == Some(true);
         let removal = (kind == Kind::Remove && self.counts_at_removal)
             .then(|| self.counted(device, self.range(device, pgmap)));
-        // Before the drain a count of zero is that of a reference whose per-CPU parts are being added up.
-        let is_drained = self.range(device, pgmap).drained;
-        let references = removal
-            .filter(|&(count, _)| is_drained || count > 0)
-            .map(|(count, _)| Refs { count, estimate: false });
+        // Too early for a count: its parts of each CPU are being added up, with one more that is for that.
+        let is_switching = |count: i64| count == 0 && !self.range(device, pgmap).drained;
+        let references = removal.map(|(count, _)| {
+            let estimate = is_switching(count);
+            Refs { count: count + i64::from(estimate), estimate }
+        });
+        let state = removal.map(|(count, _)| State {
+            chunk: 0,
+            atomic: !is_switching(count),
+            dead: true,
+            exited: false,
+            freed: false,
+        });
         self.event(device, kind, hook_of(kind), pid, |event| {
             event.pgmap = Some(pgmap);
             event.range = (kind != Kind::UnmapMappings).then_some(physical);
             event.count = (kind == Kind::Kill).then_some(1);
             event.refs = (kind == Kind::Drained).then_some(ZERO).or(references);
+            event.state = state;
             event.taken = removal.map(|(_, bytes)| bytes);
             event.flag = (kind == Kind::Remove).then_some(is_watched);
         });

@@ -128,6 +128,19 @@ fn where_skips_are_not_counted_the_race_of_2018_is_decided_by_what_the_kernel_co
 }
 
 #[test]
+fn what_holds_where_skips_are_not_counted_says_so() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.unbind(0, 11);
+    let mut run = uncounted();
+    run.feed(&kernel.elements);
+    run.end();
+    let verdict = run.verdict(Rule::RemovedBeforeDrained, kernel.address(0));
+    let why = "this kernel does not count the runs of kprobes that it skips";
+    assert_eq!((verdict.answer, verdict.reasons), (Answer::Holds, vec![why.to_owned()]));
+}
+
+#[test]
 fn an_attempt_under_way_is_not_memory_that_is_out() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
