@@ -78,7 +78,7 @@ fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> 
     let ranges: Vec<_> = model
         .into_iter()
         .flat_map(Device::ranges)
-        .filter(|range| range.stage() < Stage::Released)
+        .filter(|range| range.stage() < Stage::Released && range.is_named())
         .map(range)
         .collect();
     let in_ranges = |of: fn(&RangeReport) -> Option<u64>| {

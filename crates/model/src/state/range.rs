@@ -145,6 +145,12 @@ impl Range {
         }
     }
 
+    /// More is known of it than that the pool still has a chunk of it, which a pull read found: that has neither pgmap nor bounds.
+    #[must_use]
+    pub const fn is_named(&self) -> bool {
+        self.id.pgmap != NO_PGMAP
+    }
+
     /// How far its teardown has come.
     #[must_use]
     pub fn stage(&self) -> Stage {

@@ -72,7 +72,8 @@ impl DeviceRow {
 
 pub(super) fn row(device: &Device, keeper: &Keeper, takers: &Takers, now_ns: u64) -> DeviceRow {
     let address = device.address();
-    let ranges: Vec<_> = device.ranges().filter(|range| range.stage() < Stage::Released).collect();
+    let ranges: Vec<_> =
+        device.ranges().filter(|range| range.stage() < Stage::Released && range.is_named()).collect();
     let sizes: Option<u64> = ranges.iter().map(|range| range.size()).sum();
     let held = device.held_in_all();
     let unseen = device.preexisting_bytes();

@@ -93,8 +93,8 @@ const AFTER: [Shown; 4] = [
 /// The steps that a pending teardown has still to make, in the order that they must have, as far as they can be seen.
 pub(super) fn to_come(device: &Device, teardown: &Teardown, hooks: &Hooks) -> Vec<(Kind, Option<RangeId>)> {
     let seen = |kind: Kind| teardown.step(kind).is_some();
-    let ranges: Vec<_> =
-        device.ranges().rev().filter(|range| range.stage() < Stage::Released && !range.refused).collect();
+    let is_under_way = |range: &&Range| range.stage() < Stage::Released && !range.refused && range.is_named();
+    let ranges: Vec<_> = device.ranges().rev().filter(is_under_way).collect();
     let is_past =
         |range: &&Range| range.stage() > Stage::Live || teardown.steps_of(range.id).next().is_some();
     let mut steps = Vec::new();
