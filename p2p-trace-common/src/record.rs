@@ -1,6 +1,6 @@
 //! The record: 120 bytes that, with the slot's header, fill one slot.
 
-use crate::kind::Kind;
+use crate::{kind::Kind, state, valid};
 
 /// The first word of every record, `"P2PT"` in memory.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"P2PT");
@@ -112,6 +112,18 @@ impl Record {
     #[must_use]
     pub const fn kind(&self) -> Option<Kind> {
         Kind::from_u8(self.kind)
+    }
+
+    /// How many ranges a record of kind `kill` is about; 0 for a refused `pci_p2pdma_add_resource`.
+    #[must_use]
+    pub const fn killed_ranges(&self) -> Option<u32> {
+        if !self.has(valid::COUNT) {
+            None
+        } else if self.has(valid::REFERENCE) {
+            Some((self.small >> state::CHUNK_SHIFT) as u32)
+        } else {
+            Some(self.number)
+        }
     }
 
     /// True when all of `bits` are flagged.

@@ -48,3 +48,6 @@ pub const PHYSICAL: u32 = 1 << 21;
 pub const STATE: u32 = 1 << 22;
 /// How long a task has been off the CPU.
 pub const WAITING: u32 = 1 << 23;
+/// The low half of the address of a range's `struct percpu_ref`; the count of ranges is in `small` then, where
+/// [`crate::state::CHUNK_SHIFT`] has the number of a chunk.
+pub const REFERENCE: u32 = 1 << 24;

@@ -1,5 +1,5 @@
 //! Entry points: for each hook a fentry or fexit program and a kprobe, or a kprobe that notes the arguments
-//! and a kretprobe, all with the same body. User space knows them by name (`crates/probe/src/hook_table.rs`).
+//! and a kretprobe, all with the same body; those that are armed unless they are named have other programs for that. User space knows them by name (`crates/probe/src/hook_table.rs`).
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -86,6 +86,8 @@ at_entry! {
     BlkDmaMap => armed::request: blk_dma_map_fentry, blk_dma_map_kprobe;
     Pull => pull::pull: pull_fentry, pull_kprobe;
     AllocEnter => armed::alloc: alloc_enter_fentry, alloc_enter_kprobe;
+    MapSg => armed::scatter_list: armed_map_sg_fentry, armed_map_sg_kprobe;
+    UnmapSg => armed::scatter_list: armed_unmap_sg_fentry, armed_unmap_sg_kprobe;
 }
 
 at_exit! {

@@ -115,7 +115,7 @@ impl Arming {
             // It has no p2p memory at this moment.
             Kind::DeviceState if record.has(valid::COUNT) && record.number == 0 => device.gone(),
             Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => device.open(kind, record),
-            Kind::Kill if !(record.has(valid::COUNT) && record.number == 0) => device.kill(record),
+            Kind::Kill if record.killed_ranges() != Some(0) => device.kill(record),
             Kind::Drained => {
                 device.step(record, |range| range.drained = range.stage == stage::LISTED);
                 false

@@ -25,6 +25,7 @@ fn table() -> String {
             Need::Required => ("required", "yes"),
             Need::Optional => ("optional", "yes"),
             Need::OnRequest => ("on request", "with `--hook`"),
+            Need::ArmedOrNamed => ("armed", "during teardowns; throughout with `--hook`"),
             Need::Armed => ("armed", "during teardowns"),
         };
         writeln!(

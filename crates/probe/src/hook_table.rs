@@ -21,8 +21,10 @@ pub enum Need {
     Required,
     /// Always; without it less is seen.
     Optional,
-    /// Only when asked for by name: it sits on a path that every I/O takes.
+    /// Only when asked for by name: it sits on a path that every I/O takes, behind functions that are armed.
     OnRequest,
+    /// Throughout only when asked for by name, since it sits on a path that every I/O takes; else as [`Need::Armed`].
+    ArmedOrNamed,
     /// Only while a device is torn down that has memory out, or more than one range.
     Armed,
 }
@@ -44,7 +46,7 @@ pub struct Row {
     pub lost_without: &'static str,
 }
 
-use Need::{Armed, OnRequest, Optional, Required};
+use Need::{Armed, ArmedOrNamed, OnRequest, Optional, Required};
 use Point::{Entry, Exit};
 
 const fn row(
@@ -114,9 +116,9 @@ pub const TABLE: &[Row] = &[
         "how many pages a user mapping took, above all a failed one"),
     row(Hook::VirtToBus, Entry, &["pci_p2pmem_virt_to_bus"], &["pdev", "addr"], Optional,
         "drivers that program bus addresses themselves"),
-    row(Hook::MapSg, Entry, &["pci_p2pdma_map_sg_attrs"], &["dev", "sg", "nents"], OnRequest,
-        "mappings of p2p memory by other devices"),
-    row(Hook::UnmapSg, Entry, &["pci_p2pdma_unmap_sg_attrs"], &["dev", "sg", "nents"], OnRequest,
+    row(Hook::MapSg, Entry, &["pci_p2pdma_map_sg_attrs"], &["dev", "sg", "nents"], ArmedOrNamed,
+        "mappings of p2p memory by other devices, above all of removed pages"),
+    row(Hook::UnmapSg, Entry, &["pci_p2pdma_unmap_sg_attrs"], &["dev", "sg", "nents"], ArmedOrNamed,
         "the end of mappings by other devices"),
     row(Hook::MapSegment, Entry, &["pci_p2pdma_map_segment"], &["dev", "sg"], OnRequest,
         "mappings of p2p memory by other devices"),
@@ -149,9 +151,16 @@ impl Row {
         TABLE.iter().find(|row| row.hook == hook)
     }
 
-    /// It compares addresses of `struct page`s, and sees nothing where it is not known where these lie.
+    /// It is attached only while a teardown is pending, unless it is asked for by name.
+    #[must_use]
+    pub const fn can_be_armed(&self) -> bool {
+        matches!(self.need, Armed | ArmedOrNamed)
+    }
+
+    /// Armed, it compares addresses of `struct page`s, and sees nothing where it is not known where these lie.
     pub(crate) const fn compares_pages(&self) -> bool {
         matches!(self.hook, Hook::DmaMapSg | Hook::DmaMapPage | Hook::BlkDmaMap)
+            || matches!(self.need, ArmedOrNamed)
     }
 
     /// Names that logical argument `index` goes by, newest first; none where the hook has no such argument.

@@ -16,6 +16,8 @@ pub struct Planned {
     pub function: &'static str,
     /// Where its arguments are.
     pub arguments: Arguments,
+    /// It is attached only while a teardown is pending.
+    pub is_armed: bool,
     /// Where it is; `None` where addresses are hidden.
     pub address: Option<u64>,
 }
@@ -41,13 +43,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Looks up every hook that is wanted: those named in `only`, or without any, all but those that are
-    /// attached on request.
+    /// Looks up every hook that is wanted: those named in `only`, or without any, all; those on request are armed then.
     #[must_use]
     pub fn new(symbols: &Symbols, btf: &Btf, only: &[Hook]) -> Self {
         let mut plan = Self::default();
         for row in TABLE.iter().filter(|row| is_wanted(row, only)) {
-            match find(row, symbols, btf) {
+            let is_armed = is_armed(row, only);
+            match find(row, is_armed, symbols, btf) {
                 Ok(planned) => plan.planned.push(planned),
                 Err(unavailable) => plan.unavailable.push(unavailable),
             }
@@ -63,7 +65,15 @@ fn is_wanted(row: &Row, only: &[Hook]) -> bool {
     only.contains(&row.hook) || Companions::is_needed(row.hook, only)
 }
 
-fn find(row: &'static Row, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unavailable> {
+const fn is_armed(row: &Row, only: &[Hook]) -> bool {
+    match row.need {
+        Need::Armed => true,
+        Need::ArmedOrNamed => only.is_empty(),
+        Need::Required | Need::Optional | Need::OnRequest => false,
+    }
+}
+
+fn find(row: &'static Row, is_armed: bool, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unavailable> {
     let unavailable = |absent, reason| Unavailable { hook: row.hook, absent, reason };
     let Some(&function) = row.functions.iter().find(|name| symbols.has(name)) else {
         return Err(missing(row, symbols));
@@ -72,13 +82,13 @@ fn find(row: &'static Row, symbols: &Symbols, btf: &Btf) -> Result<Planned, Unav
         let reason = format!("this kernel has several functions named {function}");
         return Err(unavailable(false, reason));
     }
-    if row.compares_pages() && address_of("vmemmap_base", symbols).is_none() {
+    if is_armed && row.compares_pages() && address_of("vmemmap_base", symbols).is_none() {
         let reason = "it is not known where this kernel keeps its struct pages: the address of vmemmap_base is not to be had";
         return Err(unavailable(false, reason.to_owned()));
     }
     let arguments = arguments(btf, row, function).map_err(|reason| unavailable(false, reason))?;
     let address = address_of(function, symbols);
-    Ok(Planned { row, function, arguments, address })
+    Ok(Planned { row, function, arguments, is_armed, address })
 }
 
 /// Where something is; `None` where addresses are hidden.
@@ -184,9 +194,24 @@ mod tests {
     }
 
     #[test]
-    fn hooks_on_request_are_planned_only_by_name() {
-        let all = plan(&[]);
-        assert!(all.unavailable.iter().all(|unavailable| unavailable.hook != Hook::MapSg));
-        assert_eq!(plan(&[Hook::MapSg]).unavailable[0].hook, Hook::MapSg);
+    fn hooks_on_request_are_armed_unless_they_are_named() {
+        let mut builder = Builder::new();
+        let int = builder.int("int", 4);
+        let args = [("dev", int), ("sg", int), ("nents", int)];
+        builder.function("pci_p2pdma_map_sg_attrs", 0, &args);
+        let btf = Btf::parse(builder.build()).unwrap();
+        let function = "ffffffff81000000 T pci_p2pdma_map_sg_attrs\n";
+        let base = "ffffffff82000000 D vmemmap_base\n";
+        for (symbols, only, armed) in [
+            (format!("{function}{base}"), vec![], Some(true)),
+            (format!("{function}{base}"), vec![Hook::MapSg], Some(false)),
+            // Only to compare pages it has to know where they are.
+            (function.to_owned(), vec![], None),
+            (function.to_owned(), vec![Hook::MapSg], Some(false)),
+        ] {
+            let plan = Plan::new(&Symbols::parse(symbols.as_bytes()), &btf, &only);
+            let found = plan.planned.iter().find(|planned| planned.row.hook == Hook::MapSg);
+            assert_eq!(found.map(|planned| planned.is_armed), armed, "{symbols} {only:?}");
+        }
     }
 }

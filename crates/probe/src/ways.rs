@@ -3,7 +3,7 @@
 use p2p_trace_model::event::Method;
 
 use crate::{
-    hook_table::{Need, Row},
+    hook_table::Row,
     kernel::{Kernel, accounting::Misses, config::Setting, patching::Patching, rights::Capability},
     transport::{Attach, Request, Stacks},
 };
@@ -45,7 +45,7 @@ impl Kprobes {
 impl Ways {
     /// What is asked for. Left to the tool, it is the cheaper fentry; but where others would be refused what they need, the
     /// kprobe, as far as this process may have any. Where nothing that is skipped goes unnoticed, so it is for two kinds of hooks: for the
-    /// armed ones, which are needed within milliseconds, since the kernel attaches a kprobe in less than half the time; and for those
+    /// armed ones, and those that can be, which are needed within milliseconds, since the kernel attaches a kprobe in less than half the time; and for those
     /// that capture a stack, which costs half, since the kernel begins to unwind in the function then and not in the program.
     #[must_use]
     pub fn of(request: &Request, kernel: &Kernel) -> Self {
@@ -72,7 +72,7 @@ impl Ways {
     #[must_use]
     pub fn of_hook(self, row: &Row) -> &'static [Method] {
         let has_stack = self.stacks.is_some_and(|stacks| stacks.are_of(row.hook));
-        if has_stack || matches!(row.need, Need::Armed) { self.quick } else { self.usual }
+        if has_stack || row.can_be_armed() { self.quick } else { self.usual }
     }
 }
 

@@ -18,13 +18,14 @@ use crate::{
     ring, say,
 };
 
-/// Who maps pages of which range for which device.
+/// Who maps pages of which range for which device, and through which function.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Mapper {
     pgmap: u64,
     client: u64,
     task: u64,
+    hook: u64,
 }
 
 /// When that was told last, and how often it has happened since.
@@ -46,8 +47,8 @@ const AGAIN_NS: u64 = 1_000_000_000;
 
 /// How many maps of a range whose pages are there a record stands for; `None`: it is not time for one yet.
 #[inline(always)]
-fn due(pgmap: u64, client: u64) -> Option<u64> {
-    let mapper = Mapper { pgmap, client, task: bpf_get_current_pid_tgid() };
+fn due(hook: Hook, pgmap: u64, client: u64) -> Option<u64> {
+    let mapper = Mapper { pgmap, client, task: bpf_get_current_pid_tgid(), hook: hook as u64 };
     let now = ring::now();
     if let Some(told) = LEGAL_MAPS.get_ptr_mut(mapper) {
         // SAFETY: the pointer is to a map value, which only the current task changes.
@@ -74,7 +75,8 @@ fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: 
         say::armed(hook, Said::NotWatched, at);
         return;
     };
-    let event = Event::new(Kind::Map, hook)
+    let is_unmap = hook as u8 == Hook::UnmapSg as u8;
+    let event = Event::new(if is_unmap { Kind::Unmap } else { Kind::Map }, hook)
         .armed()
         .device_word(range.device, valid::DEVICE)
         .pgmap(range.pgmap)
@@ -87,7 +89,10 @@ fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: 
         event.word_if(3, valid::CLIENT, client_word(client)).emit_rare(context);
         say::armed(hook, Said::Watched, range.pgmap);
         tell(range, at);
-    } else if let Some(count) = due(range.pgmap, client) {
+    } else if is_unmap {
+        // That is as it should be.
+        say::armed(hook, Said::Watched, range.pgmap);
+    } else if let Some(count) = due(hook, range.pgmap, client) {
         let event = event.word_if(3, valid::CLIENT, client_word(client));
         event.number(valid::COUNT, count as u32).emit_frequent(context);
         say::armed(hook, Said::Watched, range.pgmap);
@@ -163,7 +168,7 @@ const MAX_ENTRIES: u64 = 64;
 const CHAIN: u64 = 1;
 const END: u64 = 2;
 
-/// Entry of `__dma_map_sg_attrs` or `dma_map_sg_attrs(dev, sg, nents)`.
+/// Entry of `__dma_map_sg_attrs` or `dma_map_sg_attrs(dev, sg, nents)`, and of the p2pdma functions that have these arguments.
 #[inline(always)]
 pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
     let size = offset!(sg_size);

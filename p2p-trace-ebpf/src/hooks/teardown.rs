@@ -1,6 +1,13 @@
 //! The teardown itself: kill, drain, removal, release.
 
-use p2p_trace_common::{Hook, Kind, armed::stage, config::MISSING, said::What, state, valid};
+use p2p_trace_common::{
+    Hook, Kind,
+    armed::stage,
+    config::MISSING,
+    said::What,
+    state::{self, CHUNK_SHIFT},
+    valid,
+};
 
 use crate::{
     armed,
@@ -9,7 +16,7 @@ use crate::{
     device::{self, Address},
     emit::Event,
     flush::flush,
-    notes,
+    memory, notes,
     pgmap::{self, Range},
     reference::{self, References},
     ring, say,
@@ -102,12 +109,14 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
         .pgmap(range)
         .range(bounds)
         .word(2, is_taken_known, taken)
-        .references(reference.and_then(reference::references))
-        .small(valid::STATE, pgmap::allocator(range));
-    match pgmap::range_count(range) {
-        Some(count) => event.number(valid::COUNT, count).emit_rare(context),
-        None => event.emit_rare(context),
-    }
+        .references(reference.and_then(reference::references));
+    let allocator = pgmap::allocator(range);
+    let event = match pgmap::range_count(range) {
+        Some(count) => event.small(valid::STATE | valid::COUNT, allocator | ((count as u16) << CHUNK_SHIFT)),
+        None => event.small(valid::STATE, allocator),
+    };
+    // Half of what is a pointer to the verifier it lets nobody have.
+    event.number(valid::REFERENCE, memory::number(kept) as u32).emit_rare(context);
     ring::ring_doorbell();
 }
 

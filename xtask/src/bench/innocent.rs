@@ -3,7 +3,7 @@
 //! functions.
 
 use anyhow::{Context as _, Result, ensure};
-use p2p_trace_probe::hook_table::{Need, Point, Row};
+use p2p_trace_probe::hook_table::{Point, Row};
 use rustix::process::Signal;
 use serde::Serialize;
 
@@ -121,11 +121,7 @@ impl BenchLab {
         let mut functions = Vec::new();
         for hook in status.hooks.iter().filter(|hook| hook.state == HookState::Armed) {
             let row = Row::of(hook.hook).context("a hook is in no table")?;
-            ensure!(
-                row.need == Need::Armed && row.point == Point::Entry,
-                "{} is no armed hook",
-                hook.hook.name()
-            );
+            ensure!(row.can_be_armed() && row.point == Point::Entry, "{} is no armed hook", hook.hook.name());
             let function = hook.function.as_deref().context("a hook is armed nowhere")?;
             functions.push(format!("fentry {function}"));
         }

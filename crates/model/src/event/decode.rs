@@ -118,6 +118,7 @@ const fn blank(record: &Record, id: Id, kind: Kind, hook: Hook) -> Event {
         ret: None,
         failed: false,
         refs: None,
+        reference: None,
         taken: None,
         count: None,
         flag: None,
@@ -197,8 +198,12 @@ fn by_kind(event: &mut Event, record: &Record) {
             Number::Unused => {}
             Number::Ret => event.ret = Some(record.number.cast_signed()),
             Number::Count => event.count = Some(record.number),
+            Number::ReferenceOrCount => event.reference = Some(record.number).filter(|&low| low != 0),
             Number::State => event.state = Some(State::from_bits(record.number as u16)),
         }
+    }
+    if event.kind == Kind::Kill {
+        event.count = record.killed_ranges();
     }
     if record.has(layout.small.flag()) {
         match layout.small {
@@ -211,7 +216,7 @@ fn by_kind(event: &mut Event, record: &Record) {
                 event.state = Some(State::from_bits(record.small));
                 event.pooled = pooled(record.small);
             }
-            Small::Allocator => event.pooled = pooled(record.small),
+            Small::Killed => event.pooled = pooled(record.small),
             Small::Out => {
                 event.flag = Some(record.small & 1 != 0);
                 event.pooled = pooled(record.small);
@@ -346,6 +351,19 @@ mod tests {
         assert_eq!(event.range, Some(Range { start: 1, end: 2 }));
         assert_eq!(event.refs.map(|refs| (refs.count, refs.estimate)), Some((4, true)));
         assert_eq!(event.taken, None);
+    }
+
+    #[test]
+    fn a_kill_names_its_reference_and_an_older_one_does_not() {
+        let old = decode(&record(Kind::Kill, Hook::Kill, valid::COUNT)).unwrap();
+        assert_eq!((old.count, old.reference), (Some((-12i32).cast_unsigned()), None));
+        let flags = valid::COUNT | valid::REFERENCE;
+        let small = 1 << state::CHUNK_SHIFT | state::POOLED;
+        let new = decode(&Record { small, ..record(Kind::Kill, Hook::Kill, flags | valid::STATE) }).unwrap();
+        assert_eq!((new.count, new.pooled), (Some(1), Some(true)));
+        assert_eq!(new.reference, Some((-12i32).cast_unsigned()));
+        let unknown = decode(&Record { number: 0, ..record(Kind::Kill, Hook::Kill, flags) }).unwrap();
+        assert_eq!(unknown.reference, None);
     }
 
     #[test]

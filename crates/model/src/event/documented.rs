@@ -76,6 +76,9 @@ const fn number(number: Number) -> &'static str {
         Number::Ret => "result, i32 (`RET`)",
         Number::Count => "count (`COUNT`)",
         Number::State => "state (`STATE`)",
+        Number::ReferenceOrCount => {
+            "low half of the reference's address (`REFERENCE`), without it count (`COUNT`)"
+        }
     }
 }
 
@@ -87,7 +90,7 @@ const fn small(small: Small) -> &'static str {
         Small::Ret => "result, i16 (`RET`)",
         Small::BurstCpu => "CPU of the burst (`SPAN`)",
         Small::State => "state and chunk (`STATE`)",
-        Small::Allocator => "who hands out its pages (`STATE`)",
+        Small::Killed => "who hands out its pages (`STATE`), from bit 8 on count (`COUNT` with `REFERENCE`)",
         Small::Out => "memory is out, and who hands out its pages (`FLAG`)",
     }
 }
@@ -143,7 +146,7 @@ fn tables() -> Vec<(&'static str, String)> {
             bits!(valid::TASK valid::DEVICE valid::PGMAP valid::ADDR valid::SIZE valid::RANGE valid::RET
                 valid::REFS valid::REFS_ESTIMATE valid::TAKEN valid::CALLER valid::CGROUP valid::COUNT
                 valid::PAGE valid::CLIENT valid::BAR valid::OFFSET valid::USER_ADDR valid::SGL valid::FLAG
-                valid::SPAN valid::PHYSICAL valid::STATE valid::WAITING),
+                valid::SPAN valid::PHYSICAL valid::STATE valid::WAITING valid::REFERENCE),
         ),
         ("state", bits!(state::ATOMIC state::DEAD state::EXITED state::FREED state::POOLED state::BYPASSED)),
         ("kinds", kinds()),

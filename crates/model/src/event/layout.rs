@@ -56,6 +56,8 @@ pub enum Number {
     Count,
     /// Bits of [`p2p_trace_common::state`].
     State,
+    /// The low half of a reference's address; without it, in older records, a number of ranges.
+    ReferenceOrCount,
 }
 
 /// The meaning of `small`.
@@ -73,9 +75,9 @@ pub enum Small {
     BurstCpu,
     /// Bits of [`p2p_trace_common::state`] and the number of the chunk.
     State,
-    /// Of [`p2p_trace_common::state`], who hands out the pages.
-    Allocator,
-    /// The lowest bit: memory is out; and as [`Self::Allocator`].
+    /// Of [`p2p_trace_common::state`], who hands out the pages, and in the place of the chunk a number of ranges.
+    Killed,
+    /// The lowest bit: memory is out; and who hands out the pages.
     Out,
 }
 
@@ -118,7 +120,7 @@ impl Layout {
             | Kind::DevresReleased
             | Kind::UnmapMappings
             | Kind::MemremapRelease => ([Unused, Unused, Caller, Unused], Number::Unused, Small::Unused),
-            Kind::Kill => ([Start, End, Taken, Refs], Number::Count, Small::Allocator),
+            Kind::Kill => ([Start, End, Taken, Refs], Number::ReferenceOrCount, Small::Killed),
             Kind::Drained => ([Start, End, Unused, Refs], Number::Unused, Small::Unused),
             Kind::Remove => ([Start, End, Taken, Refs], Number::State, Small::Flag),
             Kind::Unmapped => ([Start, End, Unused, Unused], Number::Unused, Small::Unused),
@@ -173,6 +175,7 @@ impl Number {
             Self::Ret => valid::RET,
             Self::Count => valid::COUNT,
             Self::State => valid::STATE,
+            Self::ReferenceOrCount => valid::REFERENCE,
         }
     }
 }
@@ -186,7 +189,7 @@ impl Small {
             Self::Flag | Self::Out => valid::FLAG,
             Self::Ret => valid::RET,
             Self::BurstCpu => valid::SPAN,
-            Self::State | Self::Allocator => valid::STATE,
+            Self::State | Self::Killed => valid::STATE,
         }
     }
 }

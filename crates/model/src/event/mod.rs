@@ -193,6 +193,8 @@ pub struct Event {
     pub failed: bool,
     /// References to the range.
     pub refs: Option<Refs>,
+    /// The low half of the address of its `struct percpu_ref` (kill).
+    pub reference: Option<u32>,
     /// Bytes that the pool counts as allocated.
     pub taken: Option<u64>,
     /// Pages, entries or ranges.

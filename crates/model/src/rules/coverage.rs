@@ -22,6 +22,8 @@ enum Sight {
     NotAskedFor,
     Absent,
     Failed,
+    /// While a teardown is pending.
+    Armed,
     Sees,
 }
 
@@ -98,7 +100,10 @@ impl Coverage {
                 continue;
             }
             *sight = match status.state {
-                HookState::Attached | HookState::Armed => Sight::Sees,
+                // An armed one is told to be attached while it is.
+                HookState::Attached if *sight == Sight::Armed => Sight::Armed,
+                HookState::Attached => Sight::Sees,
+                HookState::Armed => Sight::Armed,
                 HookState::Absent => Sight::Absent,
                 HookState::Failed => Sight::Failed,
             };
@@ -112,14 +117,24 @@ impl Coverage {
 
     /// It sees what happens, or will when it is armed.
     pub(crate) fn sees(&self, hook: Hook) -> bool {
-        self.sight(hook).0 == Sight::Sees
+        matches!(self.sight(hook).0, Sight::Sees | Sight::Armed)
     }
 
     /// What it sees, and the hook to which that is due: one that writes only after another one has run sees no more than that.
     fn sight(&self, hook: Hook) -> (Sight, Hook) {
         let own = self.hooks[hook as usize];
         let noting = Companions::noting(hook).map(|noting| (self.hooks[noting as usize], noting));
-        noting.filter(|&(sight, _)| own == Sight::Sees && sight != Sight::Sees).unwrap_or((own, hook))
+        noting
+            .filter(|&(sight, _)| matches!(own, Sight::Sees | Sight::Armed) && sight != Sight::Sees)
+            .unwrap_or((own, hook))
+    }
+
+    /// A hook was attached or detached because a teardown was pending or was over.
+    pub(super) fn arm(&mut self, hook: Hook) {
+        let sight = &mut self.hooks[hook as usize];
+        if *sight == Sight::Sees {
+            *sight = Sight::Armed;
+        }
     }
 
     /// Records of a ring were lost, whichever.
@@ -209,13 +224,14 @@ impl Coverage {
     /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
     pub(crate) fn answer(&self, rule: Rule) -> (Answer, Vec<String>) {
         let spec = rule.spec();
-        let unchecked: Vec<_> = spec.needs.iter().filter_map(|group| self.unchecked(group)).collect();
+        let unchecked = |group: &&[Hook]| self.unchecked(group, spec.throughout);
+        let unchecked: Vec<_> = spec.needs.iter().filter_map(unchecked).collect();
         if !unchecked.is_empty() {
             return (Answer::NotChecked, unchecked);
         }
         let mut doubts = self.unseen(spec);
         let answer = if doubts.is_empty() { Answer::Holds } else { Answer::Inconclusive };
-        doubts.extend(self.parts(spec));
+        doubts.extend(self.not_asked_for(spec.parts));
         if spec.hiders().any(|hook| self.sees(hook) && self.is_uncounted(hook)) {
             doubts.push("this kernel does not count the runs of kprobes that it skips".to_owned());
         }
@@ -229,8 +245,12 @@ impl Coverage {
     }
 
     /// Why nothing of a group can be seen, where that was not asked for or cannot be.
-    fn unchecked(&self, group: &[Hook]) -> Option<String> {
-        let can = |&hook: &Hook| matches!(self.sight(hook).0, Sight::Sees | Sight::Failed);
+    fn unchecked(&self, group: &[Hook], throughout: bool) -> Option<String> {
+        let can = |&hook: &Hook| match self.sight(hook).0 {
+            Sight::Sees | Sight::Failed => true,
+            Sight::Armed => !throughout,
+            Sight::Absent | Sight::NotAskedFor => false,
+        };
         if group.iter().any(can) {
             return None;
         }
@@ -275,14 +295,10 @@ impl Coverage {
         doubts
     }
 
-    /// Parts of the rule that were not asked for. What this kernel does not have cannot happen on it.
-    fn parts(&self, spec: &Spec) -> Option<String> {
-        let missing: Vec<_> = spec
-            .parts
-            .iter()
-            .filter(|&&hook| self.hooks[hook as usize] == Sight::NotAskedFor)
-            .copied()
-            .collect();
+    /// Which of the hooks were not asked for. What this kernel does not have cannot happen on it.
+    fn not_asked_for(&self, hooks: &[Hook]) -> Option<String> {
+        let missing: Vec<_> =
+            hooks.iter().filter(|&&hook| self.hooks[hook as usize] == Sight::NotAskedFor).copied().collect();
         (!missing.is_empty()).then(|| format!("not asked for: {}", names(&missing)))
     }
 }

@@ -51,7 +51,7 @@ pub use verdict::{Answer, Verdict};
 
 use crate::{
     accounting::{HookStatus, MissedQuality},
-    event::{Event, Loss},
+    event::{Event, Loss, user},
     state::{Device, Limit, Model, What},
     stream::assemble::Element,
 };
@@ -201,7 +201,12 @@ impl Rules {
                     self.findings.lose(&Loss::skipped(ring, 1, now_ns, now_ns), now_ns);
                 }
             }
-            Element::Event(_) | Element::User(_) => {}
+            Element::User(record) => {
+                if let Some(change) = user::change(record).filter(|change| change.armed) {
+                    self.coverage.arm(change.hook);
+                }
+            }
+            Element::Event(_) => {}
         }
         self.skips.follow(model);
         let event = match element {

@@ -91,6 +91,8 @@ pub struct Spec {
     /// Hooks without which an apparent violation is not believed, because one of them could have seen what explains it; one of
     /// each group is enough. The same goes for `needs`. What this kernel does not have explains nothing on it.
     pub believes: &'static [&'static [Hook]],
+    /// Armed hooks are not enough for its needs: they have to be attached throughout.
+    pub throughout: bool,
     /// Hooks of which each shows it more cases.
     pub parts: &'static [Hook],
     /// A loss of records of these rings, whenever it is, can hide a violation. Losses that matter only at times are the
@@ -124,6 +126,7 @@ const fn spec(
         never,
         needs: &[],
         believes: &[],
+        throughout: false,
         parts: &[],
         rings: &[],
         hidden_by: &[],
@@ -138,6 +141,7 @@ pub(super) const TAKES: &[Hook] = &[Alloc, Free, SglAlloc, SglFree, MmapEnter, I
 const USES: &[Hook] = &[
     Remove,
     MapSg,
+    UnmapSg,
     MapSegment,
     MapState,
     VirtToBus,
@@ -185,7 +189,7 @@ pub const TABLE: &[Spec] = &[
     Spec {
         needs: &[&[Remove]],
         parts: &[
-            Free, SglFree, PageFree, Alloc, Mmap,
+            Free, SglFree, PageFree, Alloc, Mmap, MapSg, UnmapSg,
             VirtToBus, DmaMapSg, DmaMapPage, DmaMapPhys, DmaIovaLink, BlkDmaMap,
         ],
         rings: &[Ring::Rare],
@@ -282,7 +286,7 @@ pub const TABLE: &[Spec] = &[
             "memory that is no p2p memory")
     },
     Spec {
-        needs: &[&[MapSg], &[UnmapSg], &[Remove]], rings: &[Ring::Hot, Ring::Rare],
+        needs: &[&[MapSg], &[UnmapSg], &[Remove]], throughout: true, rings: &[Ring::Hot, Ring::Rare],
         hidden_by: &[MapSg, UnmapSg, Remove],
         ..spec(Rule::MapImbalance, "map-imbalance", High,
             "maps and unmaps for DMA do not pair up",

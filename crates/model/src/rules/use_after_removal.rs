@@ -91,6 +91,7 @@ impl Check for UseAfterRemoval {
             Kind::RangeState,
             Kind::VirtToBus,
             Kind::Map,
+            Kind::Unmap,
             Kind::Mmap,
             Kind::PageFree,
         ]
@@ -101,7 +102,7 @@ impl Check for UseAfterRemoval {
             Kind::Alloc if event.failed => None,
             Kind::Alloc | Kind::VirtToBus => event.addr.and_then(|addr| removed_at(device, addr)),
             Kind::Mmap if event.ret.is_some_and(|ret| ret != 0) => None,
-            Kind::Map | Kind::Mmap => removed_of(device, event),
+            Kind::Map | Kind::Unmap | Kind::Mmap => removed_of(device, event),
             Kind::PageFree => {
                 let last_ns = event.span.map_or(event.time_ns, |span| span.last_ns);
                 removed_of(device, event)
@@ -227,6 +228,7 @@ fn deed(event: &Event) -> String {
         Kind::Alloc => "was given memory (pci_alloc_p2pmem)",
         Kind::Mmap => "mapped memory into its address space (p2pmem_alloc_mmap)",
         Kind::VirtToBus => "asked for the bus address of memory (pci_p2pmem_virt_to_bus)",
+        Kind::Unmap => "ended a DMA mapping of memory (pci_p2pdma_unmap_sg_attrs)",
         _ => "mapped memory for DMA",
     };
     let client = event.client.map_or_else(String::new, |client| format!(" by {client}"));

@@ -287,7 +287,7 @@ impl Device {
     /// DMA mappings of its memory; `None` where not both maps and unmaps are seen.
     #[must_use]
     pub fn mappings(&self, hooks: &Hooks) -> Option<&Mappings> {
-        let both = hooks.is_attached(Hook::MapSg) && hooks.is_attached(Hook::UnmapSg);
+        let both = [Hook::MapSg, Hook::UnmapSg].into_iter().all(|hook| hooks.is_throughout(hook));
         both.then_some(&self.mappings)
     }
 

@@ -34,7 +34,7 @@ impl Device {
             Kind::PageFree => self.ledger.free_pages(event, context),
             // What the armed hooks see, others see as well.
             Kind::Map if !event.armed => self.mappings.map(event, context.at),
-            Kind::Unmap => self.mappings.unmap(event, context.at),
+            Kind::Unmap if !event.armed => self.mappings.unmap(event, context.at),
             Kind::Publish => self.published = event.flag.map(|flag| (flag, context.at)),
             Kind::Memremap => self.memremap(event, context),
             Kind::AddResource => self.add_resource(event, context),

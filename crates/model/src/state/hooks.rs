@@ -45,6 +45,11 @@ impl Hooks {
         self.state(hook).is_some_and(|state| state.attached)
     }
 
+    /// It is attached, whether or not a teardown is pending.
+    pub(super) fn is_throughout(&self, hook: Hook) -> bool {
+        self.state(hook).is_some_and(|state| state.attached && !state.armed)
+    }
+
     /// Since when all hooks that are attached while a teardown is pending are: the time of the last one; `None`: not all of them are.
     pub(crate) const fn armed_since_ns(&self) -> Option<u64> {
         self.armed_since_ns

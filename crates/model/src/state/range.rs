@@ -103,6 +103,8 @@ pub struct Range {
     pub bar: Option<u16>,
     /// What was observed of its life.
     pub steps: Steps,
+    /// The low half of the address of its reference, as its first kill has it.
+    pub reference: Option<u32>,
     /// The kernel's own count, as of the latest kill or pull read.
     pub counted: Option<Counted>,
     /// Place of its chunk in the order in which the pool tries them, as of the latest pull read.
@@ -133,6 +135,7 @@ impl Range {
             base: None,
             bar: None,
             steps: Steps::default(),
+            reference: None,
             counted: None,
             chunk: None,
             pooled: None,

@@ -98,6 +98,7 @@ impl Device {
                 known: held.references,
                 unknown: self.ledger.unknown(span),
             });
+            range.reference = range.reference.or(event.reference);
             if again {
                 range.more_kills += 1;
                 context.tell(What::KilledAgain(range.id));

@@ -71,10 +71,13 @@ fn method(kernel: &Kernel, ways: Ways, row: &Row) -> (Method, Option<String>) {
     if kernel.rights.allows_kprobes() { (Method::Kprobe, Some(reason)) } else { (Method::None, Some(reason)) }
 }
 
+const ARMED: &str = "attached while a device with memory out is torn down";
+
 fn note(row: &Row) -> Option<String> {
     match row.need {
         Need::Required | Need::Optional => None,
         Need::OnRequest => Some(format!("attached on request: --hook {}", row.hook.name())),
-        Need::Armed => Some("attached while a device with memory out is torn down".to_owned()),
+        Need::ArmedOrNamed => Some(format!("{ARMED}; throughout on request: --hook {}", row.hook.name())),
+        Need::Armed => Some(ARMED.to_owned()),
     }
 }

@@ -122,6 +122,8 @@ pub struct EventLine {
     /// `refs` is a sum over counters that were moving, or what was left of one that was given up.
     #[serde(default, skip_serializing_if = "is_false")]
     pub refs_estimate: bool,
+    /// The low half of the address of the range's `struct percpu_ref`: ranges that share one have the same (kind `kill`).
+    pub reference: Option<Hex>,
     /// Bytes that the pool counts as allocated.
     pub taken: Option<u64>,
     /// Pages, entries or ranges.
@@ -202,6 +204,7 @@ impl EventLine {
             failed: event.failed,
             refs: event.refs.map(|refs| refs.count),
             refs_estimate: event.refs.is_some_and(|refs| refs.estimate),
+            reference: event.reference.map(|low| Hex(low.into())),
             taken: event.taken,
             count: event.count,
             publish: event.flag.filter(|_| event.kind == Kind::Publish),

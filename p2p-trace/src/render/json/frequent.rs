@@ -143,13 +143,27 @@ impl Frequent {
 
 /// It has no field but those that are written here.
 const fn is_frequent(event: &Event) -> bool {
-    let Event { armed, refs, taken, flag, state, pooled, waiting_ns, span, burst_cpu, parent, stack, .. } =
-        event;
+    let Event {
+        armed,
+        refs,
+        reference,
+        taken,
+        flag,
+        state,
+        pooled,
+        waiting_ns,
+        span,
+        burst_cpu,
+        parent,
+        stack,
+        ..
+    } = event;
     !*armed
         && refs.is_none()
         && taken.is_none()
         && flag.is_none()
         && state.is_none()
+        && reference.is_none()
         && pooled.is_none()
         && waiting_ns.is_none()
         && span.is_none()

@@ -6,7 +6,7 @@ use super::{Answer, Options, Rule, Verdict};
 use crate::testing::judging::{Run, hooks_but, judge};
 use crate::{
     accounting::{HookState, HookStatus},
-    event::{Companions, Loss, Reason, user},
+    event::{Companions, Loss, Method, Reason, user},
     stream::assemble::Element,
     testing::simulate::{ARMED, Kernel, Order, play},
 };
@@ -113,6 +113,19 @@ fn a_hook_that_failed_once_has_failed_for_the_run() {
     let kernel = life();
     run.feed(&kernel.elements);
     assert_eq!(run.answer(Rule::DrainedAfterRemoval, kernel.address(0)), Answer::Inconclusive);
+}
+
+#[test]
+fn an_armed_hook_does_not_see_what_pairs_up() {
+    let armed = [(Hook::MapSg, HookState::Armed), (Hook::UnmapSg, HookState::Armed)];
+    let mut kernel = life();
+    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&armed)), Rule::MapImbalance);
+    assert_eq!(answer, Answer::NotChecked);
+    insta::assert_snapshot!(reason, @"the hook map_sg was not asked for; the hook unmap_sg was not asked for");
+    // A status that is made while it is armed says that it is attached.
+    let change = user::Change { hook: Hook::MapSg, attached: true, method: Method::Fentry, armed: true };
+    kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
+    assert_eq!(of(&verdicts(&kernel, &hooks_but(&[])), Rule::MapImbalance).0, Answer::NotChecked);
 }
 
 /// One record of this ring, lost before anything happened.

@@ -27,6 +27,9 @@ fn needs(spec: &Spec) -> String {
     let needs: Vec<_> = spec.needs.iter().map(|group| names(group, "or")).collect();
     let rings: Vec<_> = spec.rings.iter().map(|&ring| ring_name(ring)).collect();
     let mut text = format!("**{}**: {title}. Hooks: {}", spec.severity.name(), needs.join("; "));
+    if spec.throughout {
+        text += ", attached throughout";
+    }
     if !spec.parts.is_empty() {
         write!(text, ". More is seen with {}", names(spec.parts, "and")).unwrap();
     }

@@ -58,6 +58,8 @@ pub(super) struct Hooks {
     kprobes_count: bool,
     all: Vec<Hooked>,
     unavailable: Vec<HookStatus>,
+    /// Hooks on request are armed.
+    maps_armed: bool,
     /// Everything is to be detached for good: whoever attaches stops doing so.
     closed: Arc<AtomicBool>,
 }
@@ -71,6 +73,10 @@ impl Hooks {
             ways,
             kprobes_count: features.kprobe_misses,
             unavailable: plan.unavailable.iter().map(status_of_unavailable).collect(),
+            maps_armed: plan
+                .planned
+                .iter()
+                .any(|it| it.is_armed && matches!(it.row.need, Need::ArmedOrNamed)),
             all: plan.planned.into_iter().map(Hooked::new).collect(),
             closed: Arc::default(),
         }
@@ -83,6 +89,7 @@ impl Hooks {
             btf: self.btf.as_ref(),
             ways: self.ways,
             kprobes_count: self.kprobes_count,
+            maps_armed: self.maps_armed,
         };
         (attacher, &mut self.all)
     }
@@ -112,7 +119,8 @@ impl Hooks {
         {
             for program in &mut verified {
                 let of_program = |hooked: &&Hooked| {
-                    let rest = program.program.strip_prefix(hooked.planned.row.hook.name());
+                    let name = program.program.strip_prefix(program::ARMED).unwrap_or(&program.program);
+                    let rest = name.strip_prefix(hooked.planned.row.hook.name());
                     rest.is_some_and(|suffix| SUFFIXES.contains(&suffix))
                 };
                 let hooked = self.all.iter().find(of_program);
@@ -137,8 +145,8 @@ impl Hooks {
                 self.detach();
                 return Err(ProbeError::Interrupted);
             }
-            let Planned { row, function, .. } = hooked.planned;
-            if row.need == Need::Armed {
+            let Planned { row, function, is_armed, .. } = hooked.planned;
+            if is_armed {
                 match attacher.prepare(row, function) {
                     Ok(method) => {
                         tracing::trace!("loaded {} for {function}", row.hook.name());

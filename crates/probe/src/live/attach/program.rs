@@ -20,7 +20,7 @@ use p2p_trace_model::event::Method;
 
 use super::misses::Misses;
 use crate::{
-    hook_table::{Point, Row},
+    hook_table::{Need, Point, Row},
     live::refusal::load_error,
     plan::Planned,
     ways::Ways,
@@ -63,23 +63,12 @@ pub(crate) struct Attacher<'a> {
     pub ways: Ways,
     /// The kernel counts the hits that a kprobe dropped (6.7 and later).
     pub kprobes_count: bool,
+    /// Hooks on request were not asked for: they are armed.
+    pub maps_armed: bool,
 }
 
-/// The program's name for one way to reach a hook: its function in the object.
-fn program_name(row: &Row, suffix: &str) -> String {
-    format!("{}_{suffix}", row.hook.name())
-}
-
-/// The fentry or fexit program of a hook.
-fn tracing_program(row: &Row) -> String {
-    program_name(
-        row,
-        match row.point {
-            Point::Entry => "fentry",
-            Point::Exit => "fexit",
-        },
-    )
-}
+/// What the names of programs begin with that stand for hooks on request where these are armed.
+pub(super) const ARMED: &str = "armed_";
 
 /// The kprobe programs of a hook, in the order in which they are attached.
 const fn kprobe_suffixes(row: &Row) -> &'static [&'static str] {
@@ -91,16 +80,31 @@ const fn kprobe_suffixes(row: &Row) -> &'static [&'static str] {
 }
 
 impl Attacher<'_> {
+    /// The program's name for one way to reach a hook: its function in the object.
+    fn program_name(&self, row: &Row, suffix: &str) -> String {
+        let prefix = if self.maps_armed && matches!(row.need, Need::ArmedOrNamed) { ARMED } else { "" };
+        format!("{prefix}{}_{suffix}", row.hook.name())
+    }
+
+    /// The fentry or fexit program of a hook.
+    fn tracing_program(&self, row: &Row) -> String {
+        let suffix = match row.point {
+            Point::Entry => "fentry",
+            Point::Exit => "fexit",
+        };
+        self.program_name(row, suffix)
+    }
+
     /// Loads the programs by which these hooks are most likely attached, on several CPUs at once: the kernel's verifier
     /// takes most of a start. One that it refuses is tried again, and the reason told, by [`Attacher::attach`].
     pub(crate) fn load_all(&mut self, planned: &[&Planned]) {
         let mut functions = HashMap::new();
         for Planned { row, function, .. } in planned.iter().copied() {
             if self.ways.of_hook(row).first() == Some(&Method::Kprobe) {
-                let names = kprobe_suffixes(row).iter().map(|suffix| program_name(row, suffix));
+                let names = kprobe_suffixes(row).iter().map(|suffix| self.program_name(row, suffix));
                 functions.extend(names.map(|name| (name, *function)));
             } else {
-                functions.insert(tracing_program(row), function);
+                functions.insert(self.tracing_program(row), function);
             }
         }
         let work =
@@ -172,7 +176,7 @@ impl Attacher<'_> {
 
     fn load_fentry(&mut self, row: &Row, function: &str) -> Result<String, String> {
         let btf = self.btf.ok_or("the running kernel has no BTF")?;
-        let name = tracing_program(row);
+        let name = self.tracing_program(row);
         load(self.program(&name)?, function, Some(btf)).map_err(|error| load_error(&name, &error))?;
         Ok(name)
     }
@@ -211,7 +215,7 @@ impl Attacher<'_> {
     fn load_kprobes(&mut self, row: &Row) -> Result<(), String> {
         kprobe_suffixes(row)
             .iter()
-            .try_for_each(|suffix| self.load_kprobe(&program_name(row, suffix)).map(drop))
+            .try_for_each(|suffix| self.load_kprobe(&self.program_name(row, suffix)).map(drop))
     }
 
     fn load_kprobe(&mut self, name: &str) -> Result<&mut KProbe, String> {
@@ -228,7 +232,7 @@ impl Attacher<'_> {
         let mut links = Vec::new();
         let mut misses = Misses::new();
         for suffix in kprobe_suffixes(row) {
-            let name = program_name(row, suffix);
+            let name = self.program_name(row, suffix);
             let counts = self.kprobes_count;
             let program = self.load_kprobe(&name)?;
             let link = program

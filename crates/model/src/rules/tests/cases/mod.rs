@@ -6,7 +6,9 @@ mod dead_chunk;
 mod ends;
 mod late;
 mod limits;
+mod shared;
 mod takers;
+mod unwatched;
 
 use p2p_trace_common::{Hook, Kind};
 

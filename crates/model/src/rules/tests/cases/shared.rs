@@ -1,0 +1,74 @@
+//! Two ranges that share one reference: up to Linux 5.17 a driver could give `pgmap->ref`.
+
+use super::*;
+use crate::testing::{judging::judge, simulate::Order};
+
+/// Gives the kills from `first` on this reference.
+fn refer(kernel: &mut Kernel, first: usize, reference: u32) {
+    for place in places(kernel, Kind::Kill).into_iter().skip(first) {
+        event(kernel, place).reference = Some(reference);
+    }
+}
+
+/// Kill and removal run for one range after the other; the reference drains once, behind both.
+#[test]
+fn a_second_live_range_is_killed_on_the_same_reference() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16, 8]);
+    kernel.pull(0, true);
+    kernel.tear_down(0, 11, Order::Right);
+    let drained = places(&kernel, Kind::Drained);
+    kernel.elements.remove(drained[0]);
+    let own = judge(&kernel.elements);
+    assert_eq!(own.answer(Rule::DoubleKill, kernel.address(0)), Answer::Holds);
+    refer(&mut kernel, 0, 0x1234_5678);
+    let run = judge(&kernel.elements);
+    let finding = run.only(Rule::DoubleKill);
+    insta::assert_snapshot!(finding.message);
+    assert_eq!(finding.evidence.len(), 2, "both kills");
+    // Who is not known to have lived beside it can have been made anew.
+    let added = places(&kernel, Kind::Memremap);
+    begin_at(&mut kernel, added[1] + 1);
+    kernel
+        .elements
+        .retain(|element| !matches!(element, Element::Event(event) if event.kind == Kind::RangeState));
+    let run = judge(&kernel.elements);
+    assert_eq!(run.answer(Rule::DoubleKill, kernel.address(0)), Answer::Inconclusive);
+}
+
+/// A driver that is bound again initializes its reference anew, in the same place.
+#[test]
+fn a_rebind_uses_the_reference_again() {
+    let mut kernel = play::watched();
+    for _ in 0..2 {
+        kernel.bind(0, 5, &[16]);
+        kernel.pull(0, true);
+        kernel.unbind(0, 11);
+    }
+    refer(&mut kernel, 0, 0x1234_5678);
+    let run = judge(&kernel.elements);
+    assert!(run.violated().is_empty());
+    assert_eq!(run.answer(Rule::DoubleKill, kernel.address(0)), Answer::Holds);
+}
+
+/// Of a reference within its range's own `dev_pagemap` the low half tells less than the whole.
+#[test]
+fn ranges_with_references_of_their_own_share_none() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16, 8]);
+    kernel.pull(0, true);
+    kernel.tear_down(0, 11, Order::Right);
+    for (number, place) in places(&kernel, Kind::Kill).into_iter().enumerate() {
+        let old = event(&mut kernel, place).pgmap.unwrap();
+        let pgmap = 0xffff_8880_1000_0000 + ((number as u64) << 32);
+        for element in &mut kernel.elements {
+            if let Element::Event(event) = element
+                && event.pgmap == Some(old)
+            {
+                event.pgmap = Some(pgmap);
+                event.reference = (event.kind == Kind::Kill).then_some(0x1000_0008);
+            }
+        }
+    }
+    assert!(judge(&kernel.elements).violated().is_empty());
+}

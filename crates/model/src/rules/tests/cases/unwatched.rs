@@ -1,0 +1,33 @@
+//! Uses of removed memory that nobody could have seen: what holds says so.
+
+use super::*;
+use crate::{
+    rules::use_after_removal::{UNWATCHED, UNWATCHED_LATER},
+    testing::{judging::judge, simulate::Order},
+};
+
+fn late_uses(kernel: &Kernel) -> (Answer, Vec<String>) {
+    let verdict = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, kernel.address(0));
+    (verdict.answer, verdict.reasons)
+}
+
+#[test]
+fn what_was_removed_with_nothing_out_holds_but_for_what_was_not_watched() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    assert_eq!(late_uses(&kernel), (Answer::Holds, vec![]));
+    kernel.unbind(0, 11);
+    kernel.idle(10_000_000_000);
+    assert_eq!(late_uses(&kernel), (Answer::Holds, vec![UNWATCHED.to_owned()]));
+}
+
+#[test]
+fn what_was_watched_during_a_teardown_holds_until_its_end() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.alloc(0, 10, 4);
+    kernel.tear_down(0, 11, Order::Right);
+    assert_eq!(late_uses(&kernel), (Answer::Holds, vec![UNWATCHED_LATER.to_owned()]));
+}
