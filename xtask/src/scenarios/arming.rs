@@ -60,7 +60,7 @@ pub(super) fn armed_in_time(lab: &mut Lab, _: Method) -> Result<Verdict> {
 pub(super) fn last_armed(stream: &Stream) -> Result<u64> {
     let attached: Vec<_> = stream.of_kind("attach").filter(|change| change.attached == Some(true)).collect();
     let is_armed =
-        |line: &&HookLine| line.method.is_some() && Row::of(line.hook).is_some_and(|row| row.can_be_armed());
+        |line: &&HookLine| line.method.is_some() && Row::of(line.hook).is_some_and(Row::can_be_armed);
     let there_are = stream.summary()?.hooks.iter().filter(is_armed).count();
     ensure!(attached.len() == there_are, "{} of {there_are} hooks were armed", attached.len());
     attached.iter().map(|change| change.time_ns).max().context("no hook was armed")

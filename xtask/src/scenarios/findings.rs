@@ -9,7 +9,7 @@ use super::stream::Stream;
 
 fn check_finding(finding: &FindingLine) -> Result<()> {
     let expected = if finding.withdrawn.is_some() { Answer::Inconclusive } else { Answer::Violated };
-    ensure!(finding.verdict == expected, "it is {}", finding.verdict.name());
+    ensure!(finding.verdict == expected, "it is not violated, or withdrawn: {}", finding.verdict.name());
     let bounds = [finding.range_start, finding.range_end].map(|bound| bound.is_some());
     ensure!(
         matches!((finding.pgmap.is_some(), bounds), (_, [false, false]) | (true, [true, true])),

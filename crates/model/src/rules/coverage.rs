@@ -110,6 +110,11 @@ impl Coverage {
         }
     }
 
+    /// It was asked for and could not be attached.
+    pub(super) fn has_failed(&self, hook: Hook) -> bool {
+        self.sight(hook).0 == Sight::Failed
+    }
+
     /// The kernel skips runs of it and does not count them.
     pub(super) const fn is_uncounted(&self, hook: Hook) -> bool {
         self.uncounted[hook as usize]

@@ -189,7 +189,7 @@ pub const TABLE: &[Spec] = &[
     Spec {
         needs: &[&[Remove]],
         parts: &[
-            Free, SglFree, PageFree, Alloc, Mmap, MapSg, UnmapSg,
+            Free, SglFree, PageFree, Alloc, Mmap,
             VirtToBus, DmaMapSg, DmaMapPage, DmaMapPhys, DmaIovaLink, BlkDmaMap,
         ],
         rings: &[Ring::Rare],

@@ -159,6 +159,9 @@ impl UseAfterRemoval {
         if scene.coverage.lost(Ring::Hot).until_ns >= at.time_ns {
             findings.doubt(RULE, address, "records were lost while a range was removed");
         }
+        for hook in [Hook::MapSg, Hook::UnmapSg].into_iter().filter(|&hook| scene.coverage.has_failed(hook)) {
+            findings.doubt(RULE, address, format!("the hook {} could not be attached", hook.name()));
+        }
         // After a drain with nothing out nobody is left who could use it.
         let held = range.steps.drained.is_none() || device.held(range).references > 0;
         if range.is_bypassed() {

@@ -162,10 +162,7 @@ fn remove_in_use(
     lab.guest.check(
         "modprobe qemu_fw_cfg; cd /proc/sys/kernel && echo 1 > panic_on_oops && echo 0 > panic && echo 1 > ftrace_dump_on_oops",
     )?;
-    // Where p2pdma has a function of its own for it, it dies in that, before the generic one.
-    let own = lab.guest.run("grep -q ' pci_p2pdma_map_sg_attrs$' /proc/kallsyms")?.code == 0;
-    let hooks = if own { HOOKS_WITH_MAPS } else { "" };
-    let trace = lab.trace("post-mortem", &format!("{options} {hooks}"))?;
+    let trace = lab.trace("post-mortem", options)?;
     provoke_bad_access(lab);
     lab.guest.provoke("Kernel panic");
     let taken = lab.take_mapped()?;
@@ -176,9 +173,7 @@ fn remove_in_use(
     if options.contains("--kmsg") {
         wait_console(lab, outlets::FINDING, TOLD)?;
     }
-    if !own {
-        lab.wait_event(&trace, "attach")?;
-    }
+    lab.wait_event(&trace, "attach")?;
     Ok(taken)
 }
 
@@ -188,12 +183,6 @@ fn map_removed(lab: &mut Lab, taken: Taken) -> Result<Guilty> {
     let user = lab.start_command(&format!("after-removal {} {LATER} {map}", taken.handle))?;
     Ok(Guilty { taken, pid: user.pid })
 }
-
-/// Those that the teardown needs, and maps.
-const HOOKS_WITH_MAPS: &str = "--hook add_resource --hook memremap --hook publish --hook alloc --hook free --hook unbind \
-                               --hook unbound --hook memremap_release --hook kill --hook drained --hook remove \
-                               --hook unmapped --hook release --hook released --hook map_sg --hook dma_map_sg \
-                               --hook pull";
 
 /// Dumps the memory of the dead guest, as ELF and kdump-compressed.
 pub(crate) fn dump_memory(lab: &mut Lab) -> Result<[PathBuf; 2]> {

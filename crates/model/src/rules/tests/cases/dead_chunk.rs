@@ -133,6 +133,7 @@ fn a_reference_that_is_given_up_too_early_has_not_drained() {
     for pulled in [false, true] {
         for is_out in [false, true] {
             let mut kernel = play::watched();
+            kernel.counts_at_removal = !pulled;
             kernel.bind(0, 5, &[16]);
             kernel.pull(0, true);
             if is_out {
