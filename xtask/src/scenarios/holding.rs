@@ -35,7 +35,13 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     // Refused until the driver waits.
     lab.wait_for("echo let-go > /dev/p2ptest")?;
     lab.wait_sleeping(pid, "memunmap_pages")?;
-    lab.wait_finding(&trace, "unexplained-reference")?;
+    // Where the kernel does not count what it skips, an allocation can have been missed that explains it.
+    let is_counted = lab.guest.run(&format!("grep -q '\"missed\":\"counted\"' {}", trace.shown()))?.code == 0;
+    if is_counted {
+        lab.wait_finding(&trace, "unexplained-reference")?;
+    } else {
+        lab.guest.check("sleep 4")?;
+    }
     lab.command(&format!("free {pin}"))?;
     lab.guest.wait(unbind)?.success().context("the unbind failed")?;
     let stream = lab.stop(trace)?;
@@ -45,7 +51,9 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::attached_by(&stream, method)?;
     expect::only_about(&stream, &card)?;
     expect::teardown(&stream, bar)?;
-    expect::verdicts(&stream, &card, &["unexplained-reference"], &[])?;
+    let found: &[&str] = &["unexplained-reference"];
+    let (violated, inconclusive) = if is_counted { (found, &[][..]) } else { (&[][..], found) };
+    expect::verdicts(&stream, &card, violated, inconclusive)?;
     let kill = stream.only("kill")?;
     ensure!(
         kill.taken == Some(0),
