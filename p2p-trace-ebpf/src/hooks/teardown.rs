@@ -88,6 +88,19 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     let Some(address) = wanted(hook, range) else { return };
     flush();
     let reference = pgmap::ref_of(range);
+    // 5.10 takes the reference from the pgmap before it removes the pages.
+    let kept = reference.unwrap_or(0);
+    let small = pgmap::allocator(range);
+    let (is_count_known, small) = pgmap::range_count(range)
+        .map_or((0, small), |count| (valid::COUNT, small | ((count as u16) << CHUNK_SHIFT)));
+    // Filled in from the beginning on, since 5.10 has little room on the stack for what is kept for later. Half of what is a
+    // pointer to the verifier it lets nobody have.
+    let event = Event::new(Kind::Kill, hook)
+        .device(address.known())
+        .pgmap(range)
+        .small(valid::STATE | is_count_known, small)
+        .number(valid::REFERENCE, memory::number(kept) as u32)
+        .references(reference.and_then(reference::references));
     let taken = match (pgmap::provider(range), reference) {
         (Some(pci_dev), Some(reference)) => pgmap::taken(pci_dev, reference),
         _ => None,
@@ -97,26 +110,14 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     if is_taken_known == 0 {
         say::unread(hook, What::TakenOfRange, range);
     }
+    let event = event.word(2, is_taken_known, taken);
     let bounds = pgmap::range(range);
+    let event = event.range(bounds);
     let Range { start, end } = bounds.unwrap_or(Range { start: 1, end: 0 });
     let device = address.known();
-    // 5.10 takes the reference from the pgmap before it removes the pages.
-    let kept = reference.unwrap_or(0);
     let note = [range, start, end, device.map_or(0, |known| known.0), u64::from(device.is_some()), kept];
     notes::put(notes::of_task(Hook::Kill), note);
-    let event = Event::new(Kind::Kill, hook)
-        .device(device)
-        .pgmap(range)
-        .range(bounds)
-        .word(2, is_taken_known, taken)
-        .references(reference.and_then(reference::references));
-    let allocator = pgmap::allocator(range);
-    let event = match pgmap::range_count(range) {
-        Some(count) => event.small(valid::STATE | valid::COUNT, allocator | ((count as u16) << CHUNK_SHIFT)),
-        None => event.small(valid::STATE, allocator),
-    };
-    // Half of what is a pointer to the verifier it lets nobody have.
-    event.number(valid::REFERENCE, memory::number(kept) as u32).emit_rare(context);
+    event.emit_rare(context);
     ring::ring_doorbell();
 }
 
