@@ -23,6 +23,10 @@ pub(super) struct Incomplete;
 
 impl Check for Incomplete {
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        if let (What::Pulled(_), Some(device)) = (change.what, scene.device(change)) {
+            let is_found_killed = |range: &&Range| range.pulled.is_some();
+            device.ranges().filter(is_found_killed).for_each(|range| unnoted(scene, device, range, findings));
+        }
         let (What::RangeEndedUnseen(id) | What::KilledAgain(id)) = change.what else {
             return;
         };
@@ -43,14 +47,30 @@ impl Check for Incomplete {
     }
 
     fn kinds(&self) -> &'static [Kind] {
-        &[Kind::Released]
+        &[Kind::Drained, Kind::Released]
     }
 
     fn event(&mut self, scene: &Scene<'_>, device: &Device, _event: &Event, findings: &mut Findings) {
         let released = scene.at();
+        for range in device.ranges().filter(|range| range.steps.drained == released) {
+            unnoted(scene, device, range, findings);
+        }
         for range in device.ranges().filter(|range| range.steps.released == released) {
             doubt(scene, device, range, findings);
         }
+    }
+}
+
+/// A range whose kill was before the trace, or was missed: nothing is written of its removal, which may be long past.
+fn unnoted(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Findings) {
+    let is_noted = range.steps.killed.is_some() || range.refused || !range.is_named();
+    if is_noted || !scene.coverage.sees(Hook::Remove) {
+        return;
+    }
+    let name = words::range(range, device.address());
+    let why = format!("the kill of {name} was not seen, and so neither is its removal");
+    for rule in Rule::hidden_by(Hook::Remove) {
+        findings.doubt(rule, device.address(), why.clone());
     }
 }
 
