@@ -25,6 +25,8 @@ struct Range {
     killed: bool,
     /// The last reference was dropped before the removal.
     drained: bool,
+    /// It was dropped, before the removal or behind it.
+    dropped: bool,
     /// Its driver hands out its pages itself.
     bypassed: bool,
     stage: u64,
@@ -113,11 +115,14 @@ impl Arming {
             }
             Kind::RangeState => device.pulled(record),
             // It has no p2p memory at this moment.
-            Kind::DeviceState if record.has(valid::COUNT) && record.number == 0 => device.gone(),
+            Kind::DeviceState if record.has(valid::COUNT) && record.number == 0 => device.found_none(),
             Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => device.open(kind, record),
             Kind::Kill if record.killed_ranges() != Some(0) => device.kill(record),
             Kind::Drained => {
-                device.step(record, |range| range.drained = range.stage == stage::LISTED);
+                device.step(record, |range| {
+                    range.drained = range.stage == stage::LISTED;
+                    range.dropped = true;
+                });
                 false
             }
             Kind::Remove => device.step(record, |range| range.stage = range.stage.max(stage::REMOVED)),
@@ -170,6 +175,7 @@ impl Device {
             bounds,
             killed: false,
             drained: false,
+            dropped: false,
             bypassed: false,
             stage: stage::LISTED,
         };
@@ -231,6 +237,13 @@ impl Device {
         let matters = self.step(record, |range| range.stage = range.stage.max(stage::UNMAPPED));
         let is_over = |range: &Range| range.stage >= stage::UNMAPPED && range.drained && !range.bypassed;
         if self.ranges.iter().all(is_over) { self.gone() } else { matters }
+    }
+
+    /// A read finds none of its memory. While the release waits for who still holds what was removed before its drain, as it did before
+    /// Linux 5.2, that is not the end of it: the holder can still use it.
+    fn found_none(&mut self) -> bool {
+        let is_held = |range: &Range| range.killed && !range.dropped && range.stage >= stage::REMOVED;
+        if self.watched && self.ranges.iter().any(is_held) { false } else { self.gone() }
     }
 
     /// Its memory is gone.

@@ -141,6 +141,21 @@ fn a_range_removed_before_its_drain_stays_watched_until_something_shows_that_it_
 }
 
 #[test]
+fn a_range_that_is_still_held_behind_its_removal_stays_watched_though_a_read_finds_none() {
+    let empty = Record { valid: valid::DEVICE | valid::COUNT, ..device(Kind::DeviceState) };
+    let mut arming = with(&[7]);
+    arming.follow(&opening(Kind::Unbind, true, 1));
+    arming.follow(&range(Kind::Kill, 7, 4096));
+    arming.follow(&range(Kind::Remove, 7, 0));
+    arming.follow(&range(Kind::Unmapped, 7, 0));
+    arming.follow(&device(Kind::Release));
+    assert_ne!(arming.follow(&empty), Some(Order::Disarm));
+    assert_eq!(watched(&arming), [(7, stage::RELEASED)]);
+    arming.follow(&range(Kind::Drained, 7, 0));
+    assert_eq!(arming.follow(&empty), Some(Order::Disarm));
+}
+
+#[test]
 fn a_range_of_which_records_were_lost_is_let_go() {
     // The drain is not seen, nor the removal.
     let mut arming = with(&[7]);
