@@ -5,7 +5,7 @@ use p2p_trace_common::Kind;
 use super::{
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, blank, by_range},
+    scene::{Check, Scene, UNSEEN_MAKING, blank, by_range},
     words,
 };
 use crate::state::Change;
@@ -31,6 +31,10 @@ impl Check for DrainedAfterRemoval {
             return;
         };
         let address = device.address();
+        if scene.can_be_another(range) {
+            findings.doubt(RULE, address, UNSEEN_MAKING);
+            return;
+        }
         let absence = scene.replaced(removed.time_ns);
         findings.happened_unless(absence, by_range(RULE, address, range), step.at.id, step.at.time_ns, || {
             let message = format!(

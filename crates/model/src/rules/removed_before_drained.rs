@@ -97,7 +97,9 @@ impl Counted {
 
 impl Check for RemovedBeforeDrained {
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        if let Some((device, _, range)) = scene.range_step(change, Kind::Drained) {
+        if let Some((device, _, range)) =
+            scene.range_step(change, Kind::Drained).filter(|(_, _, range)| !scene.can_be_another(range))
+        {
             self.drained_late(by_range(RULE, device.address(), range), findings);
         }
         let Some((device, step, range)) = scene.range_step(change, Kind::Remove) else {

@@ -88,18 +88,19 @@ impl<'a> Scene<'a> {
         let sees = |hook| self.coverage.sees(hook);
         // The end of `memunmap_pages` is told of the range whose kill was seen.
         let sees_end = range.steps.killed.is_some() && sees(Hook::Kill) && sees(Hook::Unmapped);
-        let is_there = sees_end && range.steps.unmapped.is_none() && range.ended_unseen.is_none();
+        let is_over = range.steps.unmapped.or(range.steps.released).or(range.ended_unseen).is_some();
+        let is_there = sees_end && !is_over;
         !sees(Hook::Memremap) && !is_there
     }
 
     /// What would have to be missed since then for another range to be taken for this one, in the same place.
     pub(super) fn replaced(&self, since_ns: u64) -> Absence {
-        const END: &[Hook] = &[Hook::Unmapped, Hook::Release, Hook::Released];
-        const END_AND_MAKING: &[Hook] = &[Hook::Unmapped, Hook::Release, Hook::Released, Hook::Memremap];
-        if self.coverage.sees(Hook::Memremap) {
-            Absence::of_several(END_AND_MAKING, since_ns)
+        const ALL: &[Hook] = &[Hook::Unmapped, Hook::Release, Hook::Released, Hook::Memremap];
+        // The end of the one and the making of the other are each enough to tell them apart.
+        if self.coverage.sees(Hook::Memremap) && self.coverage.sees(Hook::Released) {
+            Absence::of_several(ALL, since_ns)
         } else {
-            Absence::of_one(END, since_ns)
+            Absence::of_one(ALL, since_ns)
         }
     }
 
