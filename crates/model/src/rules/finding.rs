@@ -47,8 +47,14 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Stands for what was found before the dump begins, at this time: it is known that it was, and no more.
-    pub(super) fn earlier(rule: Rule, device: DeviceAddress, count: u32, by_ns: u64) -> Self {
+    /// One to fill in, which began at this time.
+    pub(super) const fn new(
+        rule: Rule,
+        device: DeviceAddress,
+        start_ns: u64,
+        message: String,
+        advice: &'static str,
+    ) -> Self {
         Self {
             number: 0,
             rule,
@@ -56,20 +62,27 @@ impl Finding {
             device,
             range: None,
             pgmap: None,
-            start_ns: by_ns,
-            end_ns: Some(by_ns),
-            occurrences: count.into(),
-            message: format!(
-                "{} was violated before this dump begins: who and when is not in it",
-                rule.name()
-            ),
-            advice: "Give the earlier files of the run as well, if they are still there: they tell who, when and by which records.",
+            start_ns,
+            end_ns: None,
+            occurrences: 1,
+            message,
+            advice,
             evidence: Vec::new(),
             holders: Vec::new(),
             holders_left_out: 0,
             stack: Vec::new(),
             withdrawn: None,
         }
+    }
+
+    /// Stands for what was found before the dump begins, at this time: it is known that it was, and no more.
+    pub(super) fn earlier(rule: Rule, device: DeviceAddress, count: u32, by_ns: u64) -> Self {
+        const ADVICE: &str = "Give the earlier files of the run as well, if they are still there: they tell who, when and by which \
+                              records.";
+        let message =
+            format!("{} was violated before this dump begins: who and when is not in it", rule.name());
+        let finding = Self::new(rule, device, by_ns, message, ADVICE);
+        Self { end_ns: Some(by_ns), occurrences: count.into(), ..finding }
     }
 
     /// It is over. What was violated stays so.

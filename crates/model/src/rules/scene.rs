@@ -185,24 +185,7 @@ pub(super) fn blank(
     message: String,
     advice: &'static str,
 ) -> Finding {
-    Finding {
-        number: 0,
-        rule,
-        severity: rule.spec().severity,
-        device,
-        range: None,
-        pgmap: None,
-        start_ns: at.time_ns,
-        end_ns: None,
-        occurrences: 1,
-        message,
-        advice,
-        evidence: vec![at.id],
-        holders: Vec::new(),
-        holders_left_out: 0,
-        stack: Vec::new(),
-        withdrawn: None,
-    }
+    Finding { evidence: vec![at.id], ..Finding::new(rule, device, at.time_ns, message, advice) }
 }
 
 impl Finding {

@@ -108,6 +108,10 @@ impl Findings {
             finding.occurrences += 1;
             finding.end_ns = Some(now_ns);
             add_evidence(&mut finding.evidence, id);
+            if absence.is_none() {
+                // This time no missing record would explain it.
+                self.bases[index].absence = None;
+            }
             self.again.insert(index);
             return;
         }

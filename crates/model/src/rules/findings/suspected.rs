@@ -65,13 +65,22 @@ impl Findings {
         now_ns: u64,
         make: impl FnOnce() -> Finding,
     ) {
+        if self.is_unexplained(subject, absence) {
+            self.happened_at(subject, id, now_ns, Some(absence), make);
+        }
+    }
+
+    /// Nothing that is known to be missing explains it, and the rule sees enough; else it is in doubt.
+    fn is_unexplained(&mut self, subject: Subject, absence: Absence) -> bool {
         if !self.believes(subject) {
-            return;
+            return false;
         }
-        match self.missed.explains(absence) {
-            Some(why) => self.doubt_of(subject, why),
-            None => self.happened_at(subject, id, now_ns, Some(absence), make),
+        let why = self.missed.explains(absence);
+        let is_unexplained = why.is_none();
+        if let Some(why) = why {
+            self.doubt_of(subject, why);
         }
+        is_unexplained
     }
 
     /// Adds a violation that a record of which there is none would explain. It is believed once it is known that none was
@@ -115,12 +124,9 @@ impl Findings {
         is_lasting: bool,
         make: impl FnOnce() -> Finding,
     ) {
-        if !self.believes(subject) {
-            return;
-        }
-        if let Some(why) = self.missed.explains(absence) {
-            self.doubt_of(subject, why);
-        } else if !self.suspects.add(Suspect { subject, finding: make(), absence, found_ns, is_lasting }) {
+        if self.is_unexplained(subject, absence)
+            && !self.suspects.add(Suspect { subject, finding: make(), absence, found_ns, is_lasting })
+        {
             self.omitted += 1;
         }
     }

@@ -212,3 +212,19 @@ fn a_hook_that_failed_is_blind_and_not_uncounted() {
     run.end();
     assert!(run.violated().is_empty(), "{:?}", run.violated());
 }
+
+#[test]
+fn what_is_proven_later_is_not_withdrawn() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.counts_at_removal = false;
+    let from_ns = kernel.now_ns;
+    kernel.alloc(0, 10, 4);
+    kernel.tear_down(0, 11, Order::RemovedFirst);
+    kernel.idle(2_000_000_000);
+    let mut run = run(&kernel.elements);
+    run.feed(&[Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns, kernel.now_ns))]);
+    run.end();
+    assert_eq!(run.only(Rule::RemovedBeforeDrained).withdrawn, None);
+}
