@@ -6,7 +6,7 @@ use std::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
     },
-    path::{Path, PathBuf},
+    path::Path,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -14,6 +14,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{
+    folder::{Entry, Folder},
     line::{read_line, write_line},
     peer,
     place::{self, Place},
@@ -27,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A socket on which this process answers. Dropping it ends the thread and removes the socket.
 #[derive(Debug)]
 pub(crate) struct Server {
-    path: PathBuf,
+    folder: Folder,
+    entry: Entry,
     /// Closing it wakes the thread.
     wake: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -41,22 +43,22 @@ impl Server {
         answer: impl Fn(&Request) -> Result<Report, String> + Send + 'static,
     ) -> io::Result<Self> {
         let folder = place.prepare()?;
-        let (listener, path) = bind(folder)?;
+        let (listener, entry) = bind(&folder)?;
         let (wake, woken) = UnixStream::pair()?;
         let serve = move || serve(&listener, &woken, &answer);
         let thread = thread::Builder::new().name("server".to_owned()).spawn(serve)?;
-        Ok(Self { path, wake: Some(wake), thread: Some(thread) })
+        Ok(Self { folder, entry, wake: Some(wake), thread: Some(thread) })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.entry.path
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // It may have been removed by hand, and whoever finds it refused removes it too.
-        fs::remove_file(&self.path).unwrap_or_default();
+        self.folder.remove(&self.entry);
         drop(self.wake.take());
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -68,23 +70,32 @@ impl Drop for Server {
 
 /// Binds under another name first: who finds a socket by its name finds one that is complete, and nobody else's.
 #[expect(clippy::disallowed_methods, reason = "a socket in the folder of tracers, not a file")]
-fn bind(folder: &Path) -> io::Result<(UnixListener, PathBuf)> {
-    let name = place::file_name(std::process::id());
-    let (path, new) = (folder.join(&name), folder.join(format!(".{name}.new")));
+fn bind(folder: &Folder) -> io::Result<(UnixListener, Entry)> {
+    let pid = std::process::id();
+    let name = place::file_name(pid);
+    let temporary = format!(".{name}.new");
+    let (path, new) = (folder.path().join(&name), folder.path().join(&temporary));
     // Of a process that had this number and ended in between.
-    fs::remove_file(&new).unwrap_or_default();
-    let bind = || {
-        let listener = UnixListener::bind(&new)?;
+    if let Some(left) = folder.entry(&temporary, pid) {
+        folder.remove(&left);
+    }
+    let listener = UnixListener::bind(&new).map_err(|error| place::named(&new, &error))?;
+    let publish = || {
         listener.set_nonblocking(true)?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
+        if let Some(unsuited) = folder.entry(&name, pid).and_then(|left| left.unsuited) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, unsuited));
+        }
         fs::rename(&new, &path)?;
-        Ok(listener)
+        folder.entry(&name, pid).ok_or_else(|| io::ErrorKind::NotFound.into())
     };
-    let listener = bind().map_err(|error: io::Error| {
-        fs::remove_file(&new).unwrap_or_default();
-        place::named(&path, &error)
-    })?;
-    Ok((listener, path))
+    match publish() {
+        Ok(entry) => Ok((listener, entry)),
+        Err(error) => {
+            fs::remove_file(&new).unwrap_or_default();
+            Err(place::named(&path, &error))
+        }
+    }
 }
 
 fn serve(listener: &UnixListener, woken: &UnixStream, answer: &impl Fn(&Request) -> Result<Report, String>) {

@@ -1,14 +1,15 @@
 //! A running tracer answers questions over a socket, and other p2p-traces ask it.
 //!
-//! The socket is `/run/p2p-trace/PID.sock` (`$XDG_RUNTIME_DIR/p2p-trace/PID.sock` for who cannot write there), for its
-//! owner only (0600). Both sides check with the kernel who is on the other one: root, or the same user. A line of JSON
+//! The socket is `/run/p2p-trace/PID.sock` (`$XDG_RUNTIME_DIR/p2p-trace/PID.sock` for a user who cannot write there, never for
+//! root), for its owner only (0600). Both sides check with the kernel who is on the other one: root, or the same user. A line of JSON
 //! each way, with a version; both limited in length and time.
 //!
-//! A socket that refuses connections is left over from a tracer that ended without its own consent; who finds it removes
-//! it. That is safe because a socket gets its name only once somebody listens on it.
+//! A socket that refuses connections is left over from a tracer that ended without its own consent; its owner removes it
+//! when he finds it. That is safe because a socket gets its name only once somebody listens on it.
 
 mod answering;
 mod ask;
+mod folder;
 mod line;
 mod listen;
 mod peer;

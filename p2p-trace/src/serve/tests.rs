@@ -24,6 +24,18 @@ pub(super) fn place(folder: &Path) -> Place {
     Place(vec![folder.join("p2p-trace")])
 }
 
+/// As a tracer makes them, whatever the umask is.
+fn make_folder(path: &Path) {
+    fs::create_dir(path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn make_socket(path: &Path) -> UnixListener {
+    let listener = UnixListener::bind(path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    listener
+}
+
 fn server(place: &Place) -> Server {
     Server::start(place, |_request| Ok(samples::report())).unwrap()
 }
@@ -118,7 +130,7 @@ fn what_a_dead_tracer_left_is_removed() {
     let place = place(folder.path());
     let server = server(&place);
     let stale = server.path().with_file_name("4000000.sock");
-    drop(UnixListener::bind(&stale).unwrap());
+    drop(make_socket(&stale));
     let foreign = server.path().with_file_name("notes.txt");
     fs::write(&foreign, "").unwrap();
     // The newest is asked first, so that it is found although another one answers.
@@ -130,8 +142,8 @@ fn what_a_dead_tracer_left_is_removed() {
 fn a_tracer_of_another_version_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
-    fs::create_dir(&place.0[0]).unwrap();
-    let listener = UnixListener::bind(place.0[0].join("7.sock")).unwrap();
+    make_folder(&place.0[0]);
+    let listener = make_socket(&place.0[0].join("7.sock"));
     let other = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         // Whoever hangs up on a question that it has not read breaks the connection for the asker.
@@ -160,4 +172,94 @@ fn a_folder_that_others_can_write_to_is_not_used() {
     let fallback = folder.path().join("user");
     let server = start(&Place(vec![open, fallback.clone()])).unwrap();
     assert!(server.path().starts_with(&fallback));
+}
+
+#[test]
+fn root_looks_in_the_folder_of_the_system_only() {
+    let user = || Some("/run/user/1000".into());
+    assert_eq!(Place::of_user(true, user()).0, [Path::new("/run/p2p-trace")]);
+    let own = Path::new("/run/user/1000/p2p-trace");
+    assert_eq!(Place::of_user(false, user()).0, [Path::new("/run/p2p-trace"), own]);
+    assert_eq!(Place::of_user(false, Some("here".into())).0, [Path::new("/run/p2p-trace")]);
+}
+
+#[test]
+fn what_is_called_like_a_socket_is_not_touched() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let server = server(&place);
+    let named = |name: &str| place.0[0].join(name);
+    fs::write(named("1.sock"), "a file").unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    drop(make_socket(&elsewhere));
+    symlink(&elsewhere, named("2.sock")).unwrap();
+    drop(make_socket(&named("3.sock")));
+    fs::set_permissions(named("3.sock"), fs::Permissions::from_mode(0o666)).unwrap();
+    drop(server);
+    let asked = ask(&place, &ALL);
+    let mut said: Vec<_> = asked.errors.iter().map(ToString::to_string).collect();
+    said.sort();
+    let [file, link, open] = &said[..] else { panic!("{said:?}") };
+    assert!(file.contains("process id 1 ") && file.contains("not a socket"), "{file}");
+    assert!(link.contains("process id 2 ") && link.contains("not a socket"), "{link}");
+    assert!(open.contains("process id 3 ") && open.contains("others can write to it"), "{open}");
+    assert_eq!(fs::read_to_string(named("1.sock")).unwrap(), "a file");
+    assert!(named("2.sock").is_symlink() && elsewhere.exists() && named("3.sock").exists());
+}
+
+#[test]
+fn a_folder_that_others_can_write_to_is_not_looked_into() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    let server = server(&place);
+    let mode = |mode| fs::set_permissions(&place.0[0], fs::Permissions::from_mode(mode)).unwrap();
+    let linked = folder.path().join("linked");
+    symlink(&place.0[0], &linked).unwrap();
+    assert_eq!(ask(&Place(vec![linked]), &ALL).report, None);
+    mode(0o777);
+    let stale = server.path().with_file_name("4000000.sock");
+    drop(make_socket(&stale));
+    assert_eq!(ask(&place, &ALL).report, None);
+    assert!(stale.exists());
+    mode(0o755);
+    assert!(ask(&place, &ALL).report.is_some());
+}
+
+#[test]
+fn a_tracer_that_takes_no_connection_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    make_folder(&place.0[0]);
+    let path = place.0[0].join("7.sock");
+    let listener = make_socket(&path);
+    rustix::net::listen(&listener, 0).unwrap();
+    let waits = UnixStream::connect(&path).unwrap();
+    let started = Instant::now();
+    let asked = ask(&place, &ALL);
+    assert!(started.elapsed() < Duration::from_secs(10));
+    let [error] = &asked.errors[..] else { panic!("{asked:?}") };
+    assert!(error.to_string().contains("busy"), "{error}");
+    assert!(path.exists());
+    drop((listener, waits));
+}
+
+#[test]
+fn a_server_takes_no_place_that_is_not_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = place(folder.path());
+    make_folder(&place.0[0]);
+    let name = format!("{}.sock", std::process::id());
+    for name in [name.clone(), format!(".{name}.new")] {
+        let path = place.0[0].join(name);
+        fs::write(&path, "a file").unwrap();
+        Server::start(&place, |_request| Ok(samples::report())).unwrap_err();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+        fs::remove_file(&path).unwrap();
+    }
+    let server = server(&place);
+    let path = server.path().to_owned();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "somebody else's").unwrap();
+    drop(server);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody else's");
 }
