@@ -23,9 +23,7 @@ impl<'a> Line<'a> {
         let (name, module) = rest.split_at(tab);
         let is_function = matches!(kind, b't' | b'T' | b'w' | b'W');
         // The padding before a function, which `__pfx_` names, is neither called nor returned to.
-        // A static variable carries a suffix where the kernel was linked as one (`.llvm.1234`).
-        let variable = name.split(|&byte| byte == b'.').next().unwrap_or(name);
-        let kept = is_function && !name.starts_with(b"__pfx_") || VARIABLES.contains(&variable);
+        let kept = if is_function { !name.starts_with(b"__pfx_") } else { is_variable(name) };
         if !kept || name.is_empty() || name.len() > usize::from(u16::MAX) {
             return None;
         }
@@ -36,6 +34,13 @@ impl<'a> Line<'a> {
             module: module.strip_prefix('[').and_then(|module| module.strip_suffix(']')),
         })
     }
+}
+
+/// A static variable carries a suffix where the kernel was linked as one (`.llvm.1234`).
+fn is_variable(name: &[u8]) -> bool {
+    VARIABLES.iter().any(|variable| {
+        name.strip_prefix(*variable).is_some_and(|suffix| suffix.is_empty() || suffix.starts_with(b"."))
+    })
 }
 
 fn parse_hex(digits: &[u8]) -> Option<u64> {

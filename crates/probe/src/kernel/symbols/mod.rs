@@ -1,5 +1,6 @@
 //! The kernel's symbols, from `/proc/kallsyms`: which functions there are, and what an address is called.
 
+mod families;
 mod late;
 mod line;
 mod modules;
@@ -8,6 +9,7 @@ mod tests;
 
 use std::{collections::HashMap, fmt, io, ops::Range};
 
+use families::Families;
 pub use late::LateSymbols;
 use line::Line;
 pub use modules::Modules;
@@ -27,8 +29,7 @@ pub struct Symbols {
     modules: Vec<String>,
     /// By address; where several share one, as in the file.
     entries: Vec<Entry>,
-    /// Positions in `entries`, by name.
-    by_name: Vec<u32>,
+    by_name: Families,
     hidden: bool,
     /// Where in the file the kernel's own symbols end and those of modules begin, if there are any.
     late_from: Option<u64>,
@@ -115,21 +116,9 @@ impl Symbols {
         }
         symbols.entries.sort_by_key(|entry| entry.address);
         symbols.hidden = symbols.entries.last().is_some_and(|entry| entry.address == 0);
-        symbols.by_name = symbols.sorted_by_name();
+        symbols.by_name = Families::of(symbols.entries.iter().map(|entry| symbols.name(entry)));
         symbols.text = symbols.find_text();
         symbols
-    }
-
-    /// Positions in the entries, by name; where several share one, by position. Most names differ in what a word holds of them, which is
-    /// compared without a look at either.
-    fn sorted_by_name(&self) -> Vec<u32> {
-        let mut keyed: Vec<(u64, u32)> =
-            (0..self.entries.len() as u32).map(|at| (beginning(self.name_at(at)), at)).collect();
-        keyed.sort_unstable_by(|one, other| {
-            let by_rest = || (self.name_at(one.1), one.1).cmp(&(self.name_at(other.1), other.1));
-            one.0.cmp(&other.0).then_with(by_rest)
-        });
-        keyed.into_iter().map(|(_, at)| at).collect()
     }
 
     fn push<'a>(&mut self, line: &Line<'a>, modules: &mut HashMap<&'a str, u16>) {
@@ -166,7 +155,7 @@ impl Symbols {
 
     /// The functions of exactly this name. Static functions may share one; a kprobe by name is refused for those.
     pub(crate) fn functions(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
-        self.starting_at(name).take_while(move |function| function.name == name)
+        self.family(name).filter(move |function| function.name == name)
     }
 
     /// The compiler's variants of a function: `name.isra.0`, `name.constprop.0`, `name.part.0`, `name.cold`.
@@ -174,20 +163,17 @@ impl Symbols {
     /// None of them can stand for the function: their arguments, or the part of the body, are others.
     pub(crate) fn variants(&self, name: &str) -> Vec<&str> {
         let prefix = format!("{name}.");
-        self.starting_at(&prefix)
-            .map(|function| function.name)
-            .take_while(|found| found.starts_with(&prefix))
-            .collect()
+        let names = self.family(name).map(|function| function.name);
+        let mut variants: Vec<_> = names.filter(|found| found.starts_with(&prefix)).collect();
+        variants.sort_unstable();
+        variants
     }
 
-    /// All functions, sorted by name, from the first that is not before `name`.
-    fn starting_at(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
-        let first = self.by_name.partition_point(|&at| self.name_at(at) < name);
+    /// All symbols of the family of `name`, by address, and perhaps some others.
+    fn family(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
         self.by_name
-            .get(first..)
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|&at| self.entries.get(at as usize))
+            .positions(name)
+            .filter_map(|at| self.entries.get(at as usize))
             .map(|entry| self.function(entry))
     }
 
@@ -216,7 +202,7 @@ impl Symbols {
             found.module.is_none()
                 && suffix.is_some_and(|suffix| suffix.is_empty() || suffix.starts_with('.'))
         };
-        let mut found = self.starting_at(name).take_while(|found| found.name.starts_with(name)).filter(is_it);
+        let mut found = self.family(name).filter(is_it);
         let first = found.next()?;
         if found.next().is_none() { first.address } else { None }
     }
@@ -257,21 +243,8 @@ impl Symbols {
         self.names.get(start..start + usize::from(entry.len)).unwrap_or_default()
     }
 
-    fn name_at(&self, at: u32) -> &str {
-        self.entries.get(at as usize).map_or("", |entry| self.name(entry))
-    }
-
     fn module(&self, entry: &Entry) -> Option<&str> {
         let at = usize::from(entry.module).checked_sub(1)?;
         self.modules.get(at).map(String::as_str)
     }
-}
-
-/// The first eight bytes of a name, as a number that is in the order of the names.
-fn beginning(name: &str) -> u64 {
-    let mut bytes = [0; 8];
-    for (byte, of_name) in bytes.iter_mut().zip(name.bytes()) {
-        *byte = of_name;
-    }
-    u64::from_be_bytes(bytes)
 }
