@@ -23,7 +23,7 @@ use super::{
     mirror::{self, Mirror},
     object, refusal,
     setup::Features,
-    sys,
+    statements, sys,
 };
 use crate::rings::RingPlan;
 
@@ -75,7 +75,9 @@ pub(super) fn load(config: &Config, rings: &RingPlan, features: Features) -> Res
 
 /// The object for a kernel with these features.
 pub(super) fn completed(config: &Config, features: Features) -> Vec<u8> {
-    complete(object::bytes(features.fetch_add), config, features.cast)
+    let mut object = complete(object::bytes(features.fetch_add), config, features.cast);
+    statements::leave_out(&mut object, config.log_level);
+    object
 }
 
 fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, ProbeError> {

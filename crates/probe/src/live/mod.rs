@@ -18,6 +18,7 @@ mod refusal;
 pub mod session;
 mod setup;
 mod skipped;
+mod statements;
 mod statistics;
 mod sys;
 mod takers;
