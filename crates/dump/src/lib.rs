@@ -44,6 +44,7 @@ mod tape;
 mod tests;
 mod writer;
 
+pub use block::MAGIC;
 pub use checkpoint::{Checkpoint, Head};
 pub use describe::{Diagnostics, Footer, Header, Origin, Reason, StatusChange, Symbols};
 pub use follow::Following;

@@ -36,13 +36,31 @@ pub(super) fn after(first: &Path, number: u32) -> io::Result<Option<u32>> {
     Ok(numbers.into_iter().find(|&found| found > number && has_content(found)))
 }
 
-/// The lowest number of which there is anything.
+/// The numbers of which there is anything, whatever it is, in their order.
 ///
 /// # Errors
 ///
 /// When the folder cannot be read.
-pub fn lowest(first: &Path) -> io::Result<Option<u32>> {
-    Ok(numbers(first)?.into_iter().min())
+pub fn taken(first: &Path) -> io::Result<Vec<u32>> {
+    let mut numbers = numbers(first)?;
+    if fs::symlink_metadata(first).is_ok() {
+        numbers.push(0);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The number behind all that are taken. Where none is left there, the lowest that is free: the order matters less than
+/// the file.
+///
+/// # Errors
+///
+/// When the folder cannot be read.
+pub fn next_free(first: &Path) -> io::Result<u32> {
+    let taken = taken(first)?;
+    let behind = taken.last().map_or(Some(0), |last| last.checked_add(1));
+    let gap = || (0..).zip(&taken).find_map(|(free, &taken)| (free != taken).then_some(free));
+    Ok(behind.or_else(gap).unwrap_or_default())
 }
 
 /// The numbers behind the names beside `first` that begin with its name.
@@ -95,14 +113,17 @@ mod tests {
         write(0, "x");
         fs::write(dir.path().join("b.p2pt.1"), "x").unwrap();
         assert_eq!(after(&first, 0).unwrap(), None);
-        assert_eq!(lowest(&first).unwrap(), None);
+        assert_eq!((taken(&first).unwrap(), next_free(&first).unwrap()), (vec![0], 1));
         write(10, "x");
         write(9, "");
         write(11, "x");
         assert_eq!(after(&first, 0).unwrap(), Some(10));
         assert_eq!(after(&first, 10).unwrap(), Some(11));
-        assert_eq!(lowest(&first).unwrap(), Some(9), "an empty one is in the way too");
+        assert_eq!(taken(&first).unwrap(), [0, 9, 10, 11], "an empty one is in the way too");
+        assert_eq!(next_free(&first).unwrap(), 12);
         write(9, "x");
         assert_eq!(after(&first, 0).unwrap(), Some(9));
+        write(u32::MAX, "x");
+        assert_eq!(next_free(&first).unwrap(), 1, "none is left behind the last one");
     }
 }

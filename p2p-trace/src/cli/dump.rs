@@ -13,14 +13,16 @@ use crate::outfile::{Input, Output};
 #[command(
     after_help = "The first file is FILE, the next ones are FILE.1, FILE.2 and so on. Each can be read alone. What belongs to a \
                   teardown and each finding is on the disk at once, the rest within a second. With --force each of them replaces \
-                  the file of its name as soon as its own beginning is written; without it they must not exist.\n\n\
+                  the file of its name as soon as its own beginning is written. Without it a single FILE must not exist; \
+                  a run in several files (--max-size, --max-age, --flight-recorder) goes on behind those that are \
+                  there, with the next free number, so that a service can be started again as it is.\n\n\
                   Examples:\n  p2p-trace record -o trace.p2pt\n  \
                   p2p-trace record -o /var/log/p2p.p2pt --max-size 256M --keep 8\n  \
                   p2p-trace record -o /var/log/p2p.p2pt --flight-recorder --history 10m\n  \
                   ssh host p2p-trace record -o - | p2p-trace check -"
 )]
 pub struct RecordArgs {
-    /// The file to write, which must not exist yet; `-` writes to stdout
+    /// The file to write; `-` writes to stdout
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Output,
 
@@ -36,7 +38,7 @@ pub struct RecordArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub max_age: Option<Duration>,
 
-    /// Keep so many files, the latest
+    /// Keep so many files, the latest, and remove older dumps of this name, also those of earlier runs
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Output")]
     pub keep: Option<u32>,
 

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use p2p_trace_dump::sequence::numbered;
+use p2p_trace_dump::sequence::{next_free, numbered, taken};
 
-use super::{OutFile, OutputError, descriptor, identity::Identity};
+use super::{OutFile, OutputError, Placed, descriptor, identity::Identity, inspect::create_error};
 
 /// How it is written to.
 #[derive(Clone, Debug)]
@@ -27,11 +27,18 @@ pub(crate) struct Destination {
     path: PathBuf,
     way: Way,
     inputs: Vec<Identity>,
+    /// A run that finds files of earlier ones goes on behind them.
+    is_series: bool,
 }
 
 impl Destination {
     pub(super) const fn new(path: PathBuf, way: Way, inputs: Vec<Identity>) -> Self {
-        Self { path, way, inputs }
+        Self { path, way, inputs, is_series: false }
+    }
+
+    /// The same for a run in as many files as it takes.
+    pub(super) fn series(self) -> Self {
+        Self { is_series: true, ..self }
     }
 
     /// A file whose name nobody chose, which must be new.
@@ -57,6 +64,31 @@ impl Destination {
     /// It is a file, not a pipe or a device: there can be several.
     pub(crate) const fn is_file(&self) -> bool {
         matches!(self.way, Way::New | Way::Replace)
+    }
+
+    /// A run in as many files as it takes.
+    pub(crate) const fn is_series(&self) -> bool {
+        self.is_series
+    }
+
+    /// The number to begin with: behind what earlier runs left, unless it is to be replaced.
+    /// Fails when the folder cannot be read.
+    pub(crate) fn first_number(&self) -> Result<u32, OutputError> {
+        if self.is_series && matches!(self.way, Way::New) { self.next_free() } else { Ok(0) }
+    }
+
+    /// A number of which there is nothing.
+    pub(crate) fn next_free(&self) -> Result<u32, OutputError> {
+        next_free(&self.path).map_err(|cause| create_error(&self.path, cause))
+    }
+
+    /// The files that earlier runs left, the oldest first. What is no dump by its content is none of them.
+    pub(crate) fn earlier(&self) -> Vec<Placed> {
+        if !self.is_series || !matches!(self.way, Way::New) {
+            return Vec::new();
+        }
+        let taken = taken(&self.path).unwrap_or_default();
+        taken.into_iter().filter_map(|number| Placed::of_dump(numbered(&self.path, number))).collect()
     }
 
     /// Creates the file, or gives the stream.

@@ -47,6 +47,14 @@ pub(crate) enum OutputError {
 }
 
 impl OutputError {
+    /// Something has the name of the file, and is not to be destroyed: a file of another name can do.
+    pub(crate) const fn is_in_the_way(&self) -> bool {
+        matches!(
+            self,
+            Self::Exists(_) | Self::Link(_) | Self::IsInput(_) | Self::Folder(_) | Self::Special { .. }
+        )
+    }
+
     /// How the program ends on it: a command line that contradicts itself is wrong whatever files there are.
     pub(crate) const fn exit(&self) -> Exit {
         match self {

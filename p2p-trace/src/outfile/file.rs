@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use p2p_trace_dump::MAGIC;
+
 use super::{
     OutputError, folder,
     identity::Identity,
@@ -228,6 +230,19 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
+    /// One that an earlier run left: a file of this user's, not a link to one, with the beginning of a dump, or with nothing
+    /// in it, as a run leaves it that is killed just then.
+    pub(super) fn of_dump(path: PathBuf) -> Option<Self> {
+        use io::Read as _;
+        let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        let identity = Some(Identity::of(&path, &metadata)?);
+        let mut beginning = Vec::new();
+        let file = File::open(&path).ok().filter(|file| Identity::of_file(file) == identity)?;
+        file.take(MAGIC.len() as u64).read_to_end(&mut beginning).ok()?;
+        let is_dump = beginning.is_empty() || beginning == MAGIC;
+        (is_dump && is_own(&metadata)).then_some(Self { path, identity })
+    }
+
     /// Where it was created.
     pub(crate) fn path(&self) -> &Path {
         &self.path
@@ -243,6 +258,19 @@ impl Placed {
             removed => removed,
         }
     }
+}
+
+/// Nobody else's.
+#[cfg(unix)]
+fn is_own(metadata: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    // SAFETY: it only asks, and cannot fail.
+    metadata.uid() == unsafe { libc::geteuid() }
+}
+
+#[cfg(not(unix))]
+const fn is_own(_metadata: &fs::Metadata) -> bool {
+    true
 }
 
 /// The one place that creates a file: for its owner alone, for it may say what is where in the kernel's memory.

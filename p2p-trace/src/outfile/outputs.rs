@@ -68,9 +68,12 @@ impl Outputs {
         let path = &output.0;
         let way = match descriptor::number(path) {
             Some(number) => self.open_already(path, number)?,
-            None => match inspect(path, &self.inputs, self.force)? {
-                Found::Stream => Way::Stream(Arc::new(open_stream(path)?)),
-                Found::Nothing | Found::Replaceable => self.by_name(path, content)?,
+            None => match inspect(path, &self.inputs, self.force) {
+                Ok(Found::Stream) => Way::Stream(Arc::new(open_stream(path)?)),
+                Ok(Found::Nothing | Found::Replaceable) => self.by_name(path, content)?,
+                // The next file of the series has another name.
+                Err(OutputError::Exists(_)) if content == Content::Dumps => self.by_name(path, content)?,
+                Err(error) => return Err(error),
             },
         };
         if let Way::Stream(file) = &way
@@ -79,7 +82,8 @@ impl Outputs {
         {
             return Err(OutputError::Terminal);
         }
-        Ok(Destination::new(path.clone(), way, self.inputs.clone()))
+        let destination = Destination::new(path.clone(), way, self.inputs.clone());
+        Ok(if content == Content::Dumps { destination.series() } else { destination })
     }
 
     /// The same for an output that need not be named.
@@ -122,9 +126,6 @@ impl Outputs {
         let folder = Identity::of_path(&folder);
         if content == Content::Dumps {
             self.take(path, Place::Series(folder, name))?;
-            if !self.force {
-                nothing_of_an_earlier_series(path)?;
-            }
         } else {
             self.take(path, Place::File(folder, name))?;
         }
@@ -157,12 +158,4 @@ fn collide(one: &Place, other: &Place) -> bool {
         _ => false,
     };
     one == other || within(one, other) || within(other, one)
-}
-
-/// A later file that is there already would be in the way only when its turn comes, hours later.
-fn nothing_of_an_earlier_series(first: &Path) -> Result<(), OutputError> {
-    match sequence::lowest(first).map_err(|cause| create_error(first, cause))? {
-        Some(number) => Err(OutputError::Exists(sequence::numbered(first, number))),
-        None => Ok(()),
-    }
 }

@@ -260,17 +260,43 @@ fn two_outputs_are_never_the_same_file() {
 }
 
 #[test]
-fn a_series_does_not_begin_where_a_later_file_is_in_its_way() {
+fn a_series_goes_on_behind_what_is_there() {
     let place = Place::new();
-    fs::write(place.path("a.9"), "").unwrap();
     let prepare = |force| {
         let mut outputs = Outputs::new(&place.inputs, force);
         outputs.prepare(&Output(place.path("a")), Content::Dumps)
     };
-    let error = prepare(false).unwrap_err();
-    assert!(error.to_string().contains("a.9 exists already"), "{error}");
+    assert_eq!(prepare(false).unwrap().first_number().unwrap(), 0);
+    fs::write(place.path("a"), "").unwrap();
+    assert_eq!(prepare(false).unwrap().first_number().unwrap(), 1);
+    fs::write(place.path("a.9"), "").unwrap();
+    assert_eq!(prepare(false).unwrap().first_number().unwrap(), 10);
     let series = prepare(true).unwrap();
+    assert_eq!(series.first_number().unwrap(), 0);
     series.create_numbered(9).unwrap().publish().unwrap();
-    assert_eq!(place.names(), ["a.9", "input"]);
-    assert!(prepare(false).is_err());
+    assert_eq!(place.names(), ["a", "a.9", "input"]);
+    // A link is somebody's way to another file, and no file of an earlier run.
+    fs::remove_file(place.path("a")).unwrap();
+    symlink(place.path("target"), place.path("a")).unwrap();
+    assert!(matches!(prepare(false), Err(OutputError::Link(_))));
+}
+
+#[test]
+fn only_dumps_are_files_of_an_earlier_run() {
+    let place = Place::new();
+    fs::write(place.path("a"), p2p_trace_dump::MAGIC).unwrap();
+    fs::write(place.path("a.1"), "notes").unwrap();
+    fs::write(place.path("a.2"), [&p2p_trace_dump::MAGIC[..], b"more"].concat()).unwrap();
+    fs::write(place.path("a.3"), "").unwrap();
+    symlink(place.path("a"), place.path("a.4")).unwrap();
+    fs::create_dir(place.path("a.5")).unwrap();
+    fs::write(place.path("a.06"), p2p_trace_dump::MAGIC).unwrap();
+    let mut outputs = Outputs::new(&place.inputs, false);
+    let series = outputs.prepare(&Output(place.path("a")), Content::Dumps).unwrap();
+    let earlier = series.earlier();
+    let names: Vec<_> = earlier.iter().map(|placed| placed.path().to_owned()).collect();
+    assert_eq!(names, [place.path("a"), place.path("a.2"), place.path("a.3")]);
+    fs::rename(place.path("a.1"), place.path("a.2")).unwrap();
+    earlier[1].remove().unwrap();
+    assert_eq!(place.read("a.2"), "notes", "it is another file by now");
 }

@@ -81,7 +81,7 @@ pub(super) struct Disk {
 impl Disk {
     /// Creates the first file.
     pub(super) fn create(options: Options, header: Header, shared: Arc<Shared>) -> Result<Self> {
-        let mut files = Files::new(options.destination, options.limits);
+        let mut files = Files::new(options.destination, options.limits)?;
         let flight = options.flight.as_ref().map(Segments::new);
         let only_asked = options.flight.and_then(|flight| flight.only_asked);
         let out = if flight.is_some() { Out::Memory(Vec::new()) } else { Out::File(files.create()?) };
@@ -90,6 +90,10 @@ impl Disk {
         let mut writer = Writer::new(out, header).context("cannot write the dump")?;
         if let Out::File(file) = writer.get_mut() {
             files.publish(file)?;
+            // A run that never comes to a second file leaves one all the same.
+            if let Err(error) = files.prune() {
+                tracing::warn!("cannot remove a file of an earlier run: {error}");
+            }
         }
         Ok(Self {
             writer,

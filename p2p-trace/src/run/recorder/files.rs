@@ -78,12 +78,27 @@ pub(super) struct Files {
     limits: Limits,
     kept: VecDeque<Placed>,
     created: u32,
+    /// The number of the next one.
+    next: u32,
     began: Instant,
 }
 
+/// Free numbers that are tried, where others create files beside this run.
+const TRIES: u32 = 16;
+
 impl Files {
-    pub(super) fn new(destination: Destination, limits: Limits) -> Self {
-        Self { destination, limits, kept: VecDeque::new(), created: 0, began: Instant::now() }
+    /// Goes on behind the files of earlier runs, which count for how many are kept: a service that is started again and again
+    /// would fill the disk otherwise.
+    pub(super) fn new(destination: Destination, limits: Limits) -> Result<Self, OutputError> {
+        let kept = if limits.keep.is_some() { destination.earlier().into() } else { VecDeque::new() };
+        let next = destination.first_number()?;
+        if next > 0 {
+            let name = destination.name();
+            let keep = limits.keep.map(|keep| format!("; the latest {keep} are kept"));
+            let keep = keep.unwrap_or_default();
+            tracing::info!("{name} is of an earlier run: this one begins with {name}.{next}{keep}");
+        }
+        Ok(Self { destination, limits, kept, created: 0, next, began: Instant::now() })
     }
 
     /// How many there were.
@@ -101,10 +116,26 @@ impl Files {
         self.kept.back().map_or_else(|| self.destination.name(), |placed| placed.path().display().to_string())
     }
 
-    /// The next one: `FILE`, then `FILE.1`, `FILE.2` and so on. It has its name for good only when it is published.
+    /// The next one: `FILE`, then `FILE.1`, `FILE.2` and so on, past what has such a name. It has its name for good only when
+    /// it is published.
     pub(super) fn create(&mut self) -> Result<OutFile, OutputError> {
         self.began = Instant::now();
-        self.destination.create_numbered(self.created)
+        let mut created = self.destination.create_numbered(self.next);
+        for _ in 0..TRIES {
+            match &created {
+                // A run in one file has the name that was asked for, or none.
+                Err(error) if self.can_go_on() && error.is_in_the_way() => {
+                    self.next = self.destination.next_free()?;
+                    created = self.destination.create_numbered(self.next);
+                }
+                _ => break,
+            }
+        }
+        created
+    }
+
+    const fn can_go_on(&self) -> bool {
+        self.destination.is_series() || self.next > 0
     }
 
     /// The file that was created last has its beginning, and takes its place.
@@ -112,6 +143,7 @@ impl Files {
         let published = file.publish();
         // What is in the way of this one stays there: the next one has another name.
         self.created += 1;
+        self.next = self.next.saturating_add(1);
         if published.is_ok() {
             self.kept.extend(file.placed());
         }

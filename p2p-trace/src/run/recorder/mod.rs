@@ -12,6 +12,8 @@ mod redact;
 #[cfg(test)]
 mod replace_tests;
 #[cfg(test)]
+mod restart_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{

@@ -1,0 +1,86 @@
+//! Runs that are recorded one after the other under one name, as a service does that is started again, and files that are
+//! in their way.
+
+use std::{fs, path::Path};
+
+use p2p_trace_common::Hook;
+use p2p_trace_dump::sequence::{numbered, taken};
+
+use super::{
+    tests::{Live, alloc, open, read, record, records},
+    *,
+};
+use crate::outfile::{Content, Input, Output, Outputs};
+
+fn series(path: &Path) -> Destination {
+    let mut outputs = Outputs::new(Vec::<Input>::new(), false);
+    outputs.prepare(&Output(path.to_owned()), Content::Dumps).unwrap()
+}
+
+/// A run that is over before it comes to a second file.
+fn run(path: &Path, keep: Option<usize>) {
+    let limits = Limits { max_size: Some(1 << 30), keep, ..Limits::default() };
+    let mut live = Live::into(series(path), limits, None);
+    live.gain(&[alloc(0)]);
+    live.end().unwrap();
+}
+
+/// Goes on until there is a file of this number.
+fn rotate_until(live: &mut Live<'_>, path: &Path, number: u32) {
+    for place in 1..20_000 {
+        live.gain(&[record(Kind::Kill, Hook::Kill, Ring::Rare, place)]);
+        if numbered(path, number).exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("there is no file {number}: {:?}", taken(path));
+}
+
+#[test]
+fn a_run_that_is_started_again_goes_on_with_another_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    for _ in 0..3 {
+        run(&path, None);
+    }
+    assert_eq!(taken(&path).unwrap(), [0, 1, 2]);
+    for number in 0..3 {
+        let (told, damage) = read(vec![open(&numbered(&path, number))]);
+        assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
+    }
+}
+
+#[test]
+fn files_of_earlier_runs_count_for_how_many_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    for _ in 0..20 {
+        run(&path, Some(3));
+    }
+    assert_eq!(taken(&path).unwrap(), [17, 18, 19]);
+    fs::write(numbered(&path, 18), "notes").unwrap();
+    for _ in 0..5 {
+        run(&path, Some(3));
+    }
+    assert_eq!(taken(&path).unwrap(), [18, 22, 23, 24], "what is no dump is not touched");
+    run(&path, None);
+    assert_eq!(taken(&path).unwrap(), [18, 22, 23, 24, 25]);
+}
+
+#[test]
+fn a_file_that_is_in_the_way_does_not_end_the_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let limits = Limits { max_size: Some(1), ..Limits::default() };
+    let mut live = Live::into(series(&path), limits, None);
+    fs::write(numbered(&path, 1), "old").unwrap();
+    fs::create_dir(numbered(&path, 2)).unwrap();
+    rotate_until(&mut live, &path, 4);
+    live.end().unwrap();
+    assert_eq!(fs::read(numbered(&path, 1)).unwrap(), b"old");
+    let files = [0, 3, 4].map(|number| open(&numbered(&path, number)));
+    let (told, damage) = read(files.into());
+    assert_eq!(damage, Vec::<String>::new());
+    assert!(records(&told).len() > 1);
+}
