@@ -120,6 +120,7 @@ impl OutFile {
             State::Published | State::Stream => return Ok(()),
         }
         self.state = State::Published;
+        folder::sync(&folder::of(&self.path));
         Ok(())
     }
 
@@ -130,9 +131,7 @@ impl OutFile {
             return Ok(());
         }
         self.sync().map_err(|cause| self.write_error(cause))?;
-        self.publish()?;
-        folder::sync(&folder::of(&self.path));
-        Ok(())
+        self.publish()
     }
 
     /// What has been written is on the disk, if it goes to one.

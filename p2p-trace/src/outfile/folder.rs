@@ -38,7 +38,7 @@ const fn can_create(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a rename in it outlast a loss of power, where the file system can do that.
+/// Makes a new name in it outlast a loss of power, where the file system can do that.
 pub(super) fn sync(folder: &Path) {
     if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
         tracing::debug!("cannot sync the folder {}: {error}", folder.display());

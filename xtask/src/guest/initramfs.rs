@@ -18,7 +18,7 @@ const AT_BOOT: [&str; 2] = ["virtio_pci", "virtio_console"];
 /// Modules that are there to be loaded with `modprobe`.
 const REQUIRED: [&str; 1] = ["nvme"];
 /// The same, where the kernel has them.
-const OPTIONAL: [&str; 9] = [
+const OPTIONAL: [&str; 12] = [
     "pvpanic_pci",
     "qemu_fw_cfg",
     "9p",
@@ -28,6 +28,9 @@ const OPTIONAL: [&str; 9] = [
     "netconsole",
     "nd_e820",
     "nd_pmem",
+    "virtio_blk",
+    "ext4",
+    "null_blk",
 ];
 /// Folders of the root file system.
 const FOLDERS: [&str; 9] = ["bin", "dev", "etc", "lib", "lib/modules", "proc", "run", "sys", "tmp"];

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{
     attached,
     devices::{Card, Nvme, SWITCH, Slot},
+    disk,
 };
 
 /// Device number of the virtio-serial controller, out of the way of the drives.
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) writes_out: bool,
     /// Whether it has what a dying kernel can write to: error records of the firmware (ACPI ERST), and a network card.
     pub(crate) has_outlets: bool,
+    /// Size of a disk that outlives it, where it has one, in MiB: see [`super::disk`].
+    pub(crate) disk_mib: Option<u64>,
     /// Further words for the kernel's command line.
     pub(crate) kernel_args: Vec<String>,
 }
@@ -91,6 +94,7 @@ impl Default for Machine {
             sees_host: false,
             writes_out: false,
             has_outlets: false,
+            disk_mib: None,
             kernel_args: Vec::new(),
         }
     }
@@ -155,6 +159,9 @@ impl Machine {
         }
         if self.has_outlets {
             arguments.extend(attached::outlets(files.log));
+        }
+        if self.disk_mib.is_some() {
+            arguments.extend(disk::attached(files.log));
         }
         arguments
     }

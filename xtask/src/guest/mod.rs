@@ -13,6 +13,7 @@ mod attached;
 mod console;
 mod cpio;
 mod devices;
+pub(crate) mod disk;
 mod evidence;
 pub(crate) mod initramfs;
 

@@ -61,6 +61,12 @@ impl Process {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+
+    /// Ends it at once.
+    pub(super) fn kill(&mut self) -> Result<()> {
+        interrupt::kill(self.group.as_raw_nonzero().get());
+        self.child.wait().context("cannot wait for QEMU's end").map(drop)
+    }
 }
 
 impl Drop for Process {

@@ -82,6 +82,10 @@ pub(crate) const GUEST: Need = Need {
     ],
 };
 
+/// For a disk of a guest that is read when the guest is gone.
+pub(crate) const DISK: Need =
+    Need { step: "make a disk for the guest and read it", packages: &[program("e2fsprogs", "mkfs.ext4")] };
+
 /// For building a kernel module with the machine's own compiler.
 pub(crate) const MODULE: Need = Need {
     step: "build a kernel module for the guest",

@@ -172,6 +172,14 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("monitoring", holders::monitoring).with_module().once().at_ends(),
     Scenario::plain("record-killed", record::killed).with_module().once().anywhere(),
     Scenario::plain("record-full-disk", record::full_disk).with_module().once().anywhere(),
+    Scenario::plain("record-broken-disk", record::broken_disk).with_module().once().on_first().anywhere(),
+    Scenario::plain("record-power-loss", record::power_loss)
+        .with_module()
+        .in_guest(Kind::Disk)
+        .in_own_guest()
+        .once()
+        .on_first()
+        .anywhere(),
     Scenario::plain("record-rotated", record::rotated).with_module().once().on_first(),
     Scenario::plain("record-flight", record::flight).with_module().once().anywhere(),
     Scenario::plain("record-vanished", record::vanished).with_module().once().on_first(),

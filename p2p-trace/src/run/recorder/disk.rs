@@ -23,6 +23,7 @@ use super::{
     files::{Files, Out},
     flight::{Saved, Segments},
     redact::Redactor,
+    syncs::Syncs,
 };
 
 /// What is not urgent is written after so long at the latest.
@@ -70,6 +71,7 @@ pub(super) struct Disk {
     began: Instant,
     shared: Arc<Shared>,
     flushed: Instant,
+    syncs: Syncs,
     /// Where the latest checkpoint stands in the file.
     checkpoint_at: u64,
     /// The file has vanished or cannot be written to: another one is tried.
@@ -105,6 +107,7 @@ impl Disk {
             began: Instant::now(),
             shared,
             flushed: Instant::now(),
+            syncs: Syncs::default(),
             checkpoint_at: 0,
             is_lost: false,
             complained: None,
@@ -197,9 +200,8 @@ impl Disk {
     fn flush(&mut self, is_urgent: bool) {
         self.flushed = Instant::now();
         self.attempt(Writer::flush);
-        if is_urgent && !self.is_lost {
-            let synced = self.writer.get_ref().sync();
-            self.note(synced);
+        if (is_urgent || self.syncs.is_due(Instant::now(), self.in_file())) && !self.is_lost {
+            self.sync();
         }
         if self.writer.get_ref().has_vanished() && !self.is_lost {
             self.is_lost = true;
@@ -218,6 +220,13 @@ impl Disk {
         if is_due || self.is_lost {
             self.shared.wants_checkpoint.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// What has been written survives a loss of power, or it is said that the disk has an error.
+    fn sync(&mut self) {
+        self.syncs.note(Instant::now(), self.in_file());
+        let synced = self.writer.get_ref().sync();
+        self.note(synced);
     }
 
     /// Another file, or only a checkpoint where the current one goes on.
@@ -247,6 +256,8 @@ impl Disk {
             self.is_lost = true;
             self.note(Err(error.into()));
         }
+        // Before an older one goes.
+        self.sync();
         self.checkpoint_at = self.writer.written();
         let pruned = self.files.prune();
         self.note(pruned);
@@ -292,6 +303,7 @@ impl Disk {
             Ok(out) => {
                 self.base = flight.clear();
                 *self.writer.get_mut() = Out::File(out);
+                self.sync();
                 tracing::info!("what happened until now is written to {}", self.files.current());
                 self.tell(None);
             }

@@ -11,6 +11,7 @@ mod names;
 mod redact;
 #[cfg(test)]
 mod replace_tests;
+mod syncs;
 #[cfg(test)]
 mod restart_tests;
 #[cfg(test)]

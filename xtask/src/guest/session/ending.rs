@@ -46,6 +46,15 @@ impl Guest {
         fs::remove_dir_all(&self.log).with_context(|| format!("cannot remove {}", self.log.display()))
     }
 
+    /// Ends the guest as a loss of power does: what its kernel has not written yet is gone. Its logs stay, and its disk.
+    ///
+    /// # Errors
+    ///
+    /// QEMU cannot be waited for.
+    pub(crate) fn cut_power(&mut self) -> Result<()> {
+        self.process.kill()
+    }
+
     /// Waits until the guest's kernel has died, and gives what it said of it. Until then, whatever its jobs still say is
     /// taken in: see [`Guest::said`].
     ///

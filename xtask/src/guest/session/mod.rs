@@ -14,6 +14,7 @@ use p2p_trace_guest::frame::Request;
 use tempfile::TempDir;
 
 use super::console;
+use super::disk;
 use super::job::{Job, Output, Sink, State};
 use super::link::Link;
 use super::machine::{Acceleration, Files, Machine};
@@ -113,6 +114,9 @@ impl Guest {
             qmp: &qmp,
             terminal: &terminal,
         };
+        if let Some(mib) = boot.machine.disk_mib {
+            disk::create(&log, mib)?;
+        }
         let arguments = boot.machine.arguments(boot.acceleration, files);
         fs::write(log.join("arguments"), arguments.join("\n")).context("cannot write to the log folder")?;
         let mut process = Process::start(&arguments, &log.join("qemu.log"))?;

@@ -23,6 +23,9 @@ const MOVABLE: &str = "memhp_default_state=online_movable";
 /// What the guest with room for more memory can have in all.
 const ROOM_MIB: u32 = 1024;
 
+/// Size of a disk that outlives the guest.
+const DISK_MIB: u64 = 64;
+
 /// Memory that is kept free for the kernel that saves a dump.
 const CRASH_KERNEL_MIB: u32 = 256;
 
@@ -67,11 +70,13 @@ pub(crate) enum Kind {
     CountedAlone,
     /// With room for a second kernel that saves the memory of the first when that has died.
     Kdump,
+    /// With a disk that outlives it.
+    Disk,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Plain,
         Self::Preemptible,
         Self::OtherMemory,
@@ -82,6 +87,7 @@ impl Kind {
         Self::Counted,
         Self::CountedAlone,
         Self::Kdump,
+        Self::Disk,
     ];
 
     /// The word for it.
@@ -97,6 +103,7 @@ impl Kind {
             Self::Counted => "counted",
             Self::CountedAlone => "counted-alone",
             Self::Kdump => "kdump",
+            Self::Disk => "disk",
         }
     }
 
@@ -114,6 +121,7 @@ impl Kind {
                 ..machine(&["clocksource=tsc", "tsc=reliable"])
             },
             Self::CountedAlone => Machine { cpus: 1, ..Self::Counted.machine() },
+            Self::Disk => Machine { disk_mib: Some(DISK_MIB), ..machine(&[]) },
             Self::Kdump => Machine {
                 memory_mib: 512 + CRASH_KERNEL_MIB,
                 sees_host: true,

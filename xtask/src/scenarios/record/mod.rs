@@ -1,9 +1,11 @@
 //! What is recorded when something goes wrong with the recorder or its disk, and what can be read of it afterwards, on this
 //! machine: never a verdict that the run does not bear out.
 
+mod broken;
 mod disk;
 mod flight;
 mod killed;
+mod power;
 mod rotated;
 
 use std::ffi::OsStr;
@@ -14,9 +16,11 @@ use anyhow::{Context as _, Result, ensure};
 use super::{dump, lab::Lab, product::CheckReport};
 use crate::guest::{Job, Output};
 
+pub(super) use broken::broken_disk;
 pub(super) use disk::{full_disk, vanished};
 pub(super) use flight::flight;
 pub(super) use killed::killed;
+pub(super) use power::power_loss;
 pub(super) use rotated::rotated;
 
 /// Runs the tracer on files of one run.
