@@ -329,7 +329,7 @@ fn a_filter_narrows_every_view() {
     let story = samples::busy();
     for (filter, counts) in [
         // Devices, what is out, teardowns, findings, events, nothing, rules.
-        ("nvme1", [1, 2, 0, 0, 86, 0, 15]),
+        ("nvme1", [1, 2, 0, 0, 86, 0, 16]),
         ("process:p2pdio", [1, 1, 1, 0, 5, 0, 0]),
         ("kind:scatter", [1, 1, 0, 0, 1, 0, 0]),
         ("caller:nvmet", [1, 1, 0, 0, 41, 0, 0]),

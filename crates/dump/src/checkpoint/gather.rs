@@ -115,6 +115,9 @@ fn ranges(device: &Device, out: &mut Vec<Record>) {
             continue;
         }
         write::birth(device, range, out);
+        for failed in range.failed_mmaps.iter() {
+            write::failed_mmap(device, range, failed, out);
+        }
     }
 }
 

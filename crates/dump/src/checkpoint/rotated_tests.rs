@@ -63,6 +63,7 @@ fn facts(device: &Device) -> BTreeSet<String> {
         facts.insert(format!("{of:?} {} {} {}", held.references, held.bytes, held.mmap_pages));
         let steps = (range.steps.killed, range.steps.drained, range.steps.removed);
         facts.insert(format!("{} {steps:?}", range.id.pgmap));
+        facts.insert(format!("{:?}", range.failed_mmaps));
     }
     facts.insert(format!("{} bytes of before", device.preexisting_bytes()));
     if let Some(pending) = device.pending_teardown() {

@@ -15,8 +15,8 @@ use p2p_trace_model::{
         words::{from_stack, to_record},
     },
     state::{
-        At, Device, Geometry, Mapping, NO_PGMAP, PAGE_STRUCT_SIZE, Range, Reference, Stage, Step, Taken,
-        TakenBy,
+        At, Device, FailedMmap, Geometry, Mapping, NO_PGMAP, PAGE_STRUCT_SIZE, Range, Reference, Stage, Step,
+        Taken, TakenBy,
     },
 };
 
@@ -267,6 +267,17 @@ pub(super) fn mmap(
     record.number = u32::try_from(count).unwrap_or(u32::MAX);
     record.valid |= valid::COUNT | valid::RET;
     push(record, by.stack, out);
+}
+
+/// A user mapping that failed: of the pages that it had inserted, those that are out are told as any others.
+pub(super) fn failed_mmap(device: &Device, range: &Range, failed: &FailedMmap, out: &mut Vec<Record>) {
+    let mut record = blank(device, failed.at, Kind::Mmap);
+    put_task(&mut record, failed.task.as_ref());
+    put_pgmap(&mut record, Some(range));
+    put(&mut record, 2, Some(failed.page), valid::PAGE);
+    record.small = (failed.error as i16).cast_unsigned();
+    record.valid |= valid::COUNT | valid::RET;
+    push(record, &[], out);
 }
 
 /// A DMA mapping, as often as it was made.

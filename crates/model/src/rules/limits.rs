@@ -30,10 +30,15 @@ impl Limit {
             Self::EndedRanges => &[Rule::UseAfterRemoval],
             Self::EndedReferences => &[Rule::DoubleFree, Rule::UseAfterRemoval],
             // What was given back and seems to be out belongs to nobody, and explains what it is not.
-            Self::GivenBack => {
-                &[Rule::UnmatchedFree, Rule::DoubleFree, Rule::SizeMismatch, Rule::UnexplainedReference]
-            }
-            Self::PullRecords => &[Rule::UnexplainedReference],
+            Self::GivenBack => &[
+                Rule::UnmatchedFree,
+                Rule::DoubleFree,
+                Rule::SizeMismatch,
+                Rule::UnexplainedReference,
+                Rule::LeakedReference,
+            ],
+            Self::FailedMmaps => &[Rule::UnexplainedReference],
+            Self::PullRecords => &[Rule::UnexplainedReference, Rule::LeakedReference],
             Self::Findings => return true,
         };
         rules.contains(&rule)

@@ -18,6 +18,7 @@ mod findings;
 mod frees;
 mod incomplete;
 mod judged;
+mod leaked_reference;
 mod limits;
 mod map_imbalance;
 pub mod names;
@@ -30,6 +31,7 @@ mod size_mismatch;
 mod skips;
 mod stalled_drain;
 mod stalled_unbind;
+mod surplus;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -96,6 +98,7 @@ impl Rules {
             Box::<stalled_drain::StalledDrain>::default(),
             Box::<stalled_unbind::StalledUnbind>::default(),
             Box::<unexplained_reference::UnexplainedReference>::default(),
+            Box::<leaked_reference::LeakedReference>::default(),
             Box::<overlapping_ranges::OverlappingRanges>::default(),
             Box::<map_imbalance::MapImbalance>::default(),
             Box::<incomplete::Incomplete>::default(),

@@ -67,6 +67,8 @@ pub enum Rule {
     StalledUnbind,
     /// A killed range has references that nothing explains.
     UnexplainedReference,
+    /// A user mapping that failed has kept a reference of its range.
+    LeakedReference,
     /// Two ranges in use overlap.
     OverlappingRanges,
     /// A range was removed while it was mapped for DMA, or something was unmapped that was not mapped.
@@ -271,12 +273,21 @@ pub const TABLE: &[Spec] = &[
     Spec {
         needs: &[&[Pull], &[Alloc], &[Free]],
         believes: &[&[Mmap]],
-        parts: &[SglAlloc, SglFree, Mmap, PageFree],
+        parts: &[SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,
         ..spec(Rule::UnexplainedReference, "unexplained-reference", High,
             "a killed range has references that no known allocation explains",
             "who has them")
+    },
+    Spec {
+        needs: &[&[Pull], &[Alloc], &[Free], &[MmapEnter], &[InsertPage], &[Mmap]],
+        parts: &[SglAlloc, SglFree, PageFree],
+        rings: &[Ring::Hot, Ring::Rare],
+        hidden_by: TAKES,
+        ..spec(Rule::LeakedReference, "leaked-reference", High,
+            "a user mapping that failed has kept a reference of its range",
+            "whether the reference that is left is the failed call's, or one that somebody else took unseen")
     },
     Spec {
         needs: &[&[Memremap]], rings: &[Ring::Rare],

@@ -1,110 +1,74 @@
 //! `unexplained-reference`: the kernel counts more references of a killed range than the allocations and mappings that were
 //! seen explain. Somebody took one of the range itself (`get_dev_pagemap`) or of a page, behind the allocator.
 
-use std::collections::HashMap;
-
-use p2p_trace_common::{Hook, Ring};
-
 use super::{
+    finding::Finding,
     findings::Findings,
-    frees::{UNSEEN_TAKE, unknown},
     rule::Rule,
-    scene::{BYPASSED, Check, Scene, blank, by_range},
+    scene::{Check, Scene, blank},
+    surplus::{Reading, Surplus},
     words,
 };
 use crate::{
-    event::DeviceAddress,
     holders::Holders,
-    state::{At, Change, Device, Range, RangeId, What},
+    state::{Change, Device},
 };
 
 const RULE: Rule = Rule::UnexplainedReference;
 const ADVICE: &str = "No allocation that was seen is behind it. Look for who takes references of pages or ranges: O_DIRECT or RDMA \
                       that pins pages (pin_user_pages), get_dev_pagemap without put_dev_pagemap, a page passed on. \
-                      `p2p-trace holders` lists candidates.";
-/// A free is recorded before it drops its reference: one reading may be too early for it.
-const READINGS: u8 = 2;
+                      `p2p-trace holders` lists candidates. If the trace began later than the range was added: a user mapping \
+                      that failed before can have kept one (see leaked-reference).";
+/// Why it holds in part.
+const OF_MMAPS: &str = "what is left over may be kept by user mappings that failed: see leaked-reference";
 
-#[derive(Debug, Default)]
-pub(super) struct UnexplainedReference {
-    /// Readings in a row that showed some.
-    seen: HashMap<(DeviceAddress, RangeId), u8>,
+#[derive(Debug)]
+pub(super) struct UnexplainedReference(Surplus);
+
+impl Default for UnexplainedReference {
+    fn default() -> Self {
+        Self(Surplus::of(RULE))
+    }
 }
 
 impl Check for UnexplainedReference {
     fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let What::Pulled(pulled) = change.what else { return };
-        let Some(device) = scene.device(change).filter(|_| pulled.reconciled) else {
-            return;
-        };
-        let is_complete = [Hook::SglAlloc, Hook::SglFree].iter().all(|&hook| scene.coverage.sees(hook));
-        for range in device.ranges().filter(|range| range.is_draining() && !range.refused) {
-            let Some(accounted) = range.accounted() else {
-                continue;
-            };
-            let key = (change.device, range.id);
-            let least = *accounted.unexplained.start();
-            if least == 0 || !is_complete {
-                self.seen.remove(&key);
-                continue;
-            }
-            let bypassed = range.is_bypassed().then_some(BYPASSED);
-            if let Some(why) =
-                bypassed.or_else(|| unknown(scene, device, Some(range))).or_else(|| lost(scene))
-            {
-                findings.doubt(RULE, change.device, why);
-                continue;
-            }
-            let readings = self.seen.entry(key).or_default();
-            *readings = readings.saturating_add(1);
-            if *readings >= READINGS {
-                add(device, range, accounted.at, accounted.residual, least, scene.now_ns, findings);
-            }
-        }
+        self.0.judge(scene, change, findings, share, make);
     }
 
     fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
-        if self.seen.is_empty() {
-            return;
-        }
-        let address = device.address();
-        for range in device.ranges().filter(|range| !range.is_draining()) {
-            if self.seen.remove(&(address, range.id)).is_some() {
-                let drained = range.steps.drained;
-                let end_ns = drained.map_or(scene.now_ns, |at| at.time_ns);
-                findings.end(by_range(RULE, address, range), drained.map(|at| at.id), end_ns);
-            }
-        }
+        self.0.pass(scene, device, findings);
     }
 }
 
-/// What was taken while records were lost can have changed hands.
-fn lost(scene: &Scene<'_>) -> Option<&'static str> {
-    (scene.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost")
+/// What user mappings that failed do not explain.
+fn share(reading: &Reading<'_>, findings: &mut Findings) -> u64 {
+    let Some(kept) = reading.range.failed_mmaps.most_kept() else {
+        return 0;
+    };
+    if kept > 0 {
+        findings.remark(RULE, reading.device.address(), OF_MMAPS);
+    }
+    reading.least.saturating_sub(kept)
 }
 
-fn add(
-    device: &Device,
-    range: &Range,
-    at: At,
-    residual: u64,
-    least: u64,
-    now_ns: u64,
-    findings: &mut Findings,
-) {
+fn make(reading: &Reading<'_>, share: u64) -> Finding {
+    let &Reading { device, range, ref accounted, .. } = reading;
     let address = device.address();
-    findings.suspect_lasting(by_range(RULE, address, range), UNSEEN_TAKE, now_ns, || {
-        let held = Holders::of(device, Some(range.id));
-        let known = words::counted(held.references, "reference");
-        let message = format!(
-            "the kernel counts {} of {}, of which the allocations and mappings that are known explain {known}: at least {least} \
-             came from elsewhere, as by get_dev_pagemap or a pinned page",
-            words::counted(residual, "reference"),
-            words::range(range, address),
-        );
-        blank(RULE, address, at, message, ADVICE)
-            .about(range)
-            .shown_by([range.steps.killed])
-            .held_by(held)
-    });
+    let held = Holders::of(device, Some(range.id));
+    let known = words::counted(held.references, "reference");
+    let failed = match range.failed_mmaps.iter().len() as u64 {
+        0 => String::new(),
+        failed => format!(", and {} that failed", words::counted(failed, "user mapping")),
+    };
+    let message = format!(
+        "the kernel counts {} of {}, of which the allocations and mappings that are known explain {known}{failed}: at least \
+         {share} came from elsewhere, as by get_dev_pagemap or a pinned page",
+        words::counted(accounted.residual, "reference"),
+        words::range(range, address),
+    );
+    blank(RULE, address, accounted.at, message, ADVICE)
+        .about(range)
+        .shown_by([range.steps.killed])
+        .held_by(held)
 }

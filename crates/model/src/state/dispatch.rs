@@ -5,6 +5,7 @@ use p2p_trace_common::Kind;
 use super::{
     change::What,
     device::{Adding, Device},
+    failed_mmap::FailedMmap,
     ledger::{Context, Held},
     limit::Limit,
     range::{RangeId, Stage},
@@ -47,10 +48,17 @@ impl Device {
 
     fn mmap(&mut self, event: &Event, context: &mut Context<'_>) {
         self.mapped_ns = Some(context.at.time_ns);
-        if event.count.is_none_or(|pages| pages == 0) {
+        let failed = FailedMmap::of(event, context.at);
+        if event.count.is_none_or(|pages| pages == 0) && failed.is_none() {
             return;
         }
         let generation = event.pgmap.map(|pgmap| self.current_or_new(pgmap, context));
+        let range = generation.and_then(|generation| self.ranges.get_mut(generation));
+        if let Some((range, failed)) = range.zip(failed)
+            && !range.failed_mmaps.add(failed)
+        {
+            context.tell(What::Reached(Limit::FailedMmaps));
+        }
         let range = generation.and_then(|generation| self.ranges.get(generation));
         let physical = range.and_then(|range| range.physical);
         if let Some((page, physical)) = event.page.zip(physical) {

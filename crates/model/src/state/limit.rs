@@ -14,6 +14,8 @@ pub enum Limit {
     EndedRanges,
     /// References that have ended: a free was of nothing that is still known.
     EndedReferences,
+    /// User mappings of a range that failed in the middle, each of which can have kept a reference.
+    FailedMmaps,
     /// Memory that was given back just now: a pull read found some that is not known to be on its way.
     GivenBack,
     /// Records of one pull read.
@@ -27,12 +29,13 @@ const MAX_FINDINGS: usize = 4096;
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Steps,
         Self::RefusedAdds,
         Self::Attempts,
         Self::EndedRanges,
         Self::EndedReferences,
+        Self::FailedMmaps,
         Self::GivenBack,
         Self::PullRecords,
         Self::Findings,
@@ -47,6 +50,7 @@ impl Limit {
             Self::Attempts => "attempts to take memory at a time",
             Self::EndedRanges => "ranges that have ended",
             Self::EndedReferences => "references that have ended",
+            Self::FailedMmaps => "failed user mappings of one range",
             Self::GivenBack => "pieces of memory given back in two seconds",
             Self::PullRecords => "records of one pull read",
             Self::Findings => "findings",
@@ -62,6 +66,7 @@ impl Limit {
             Self::Attempts => super::attempt::MAX_ATTEMPTS,
             Self::EndedRanges => super::ranges::MAX_ENDED,
             Self::EndedReferences => super::history::MAX_CLOSED,
+            Self::FailedMmaps => super::failed_mmap::MAX_FAILED,
             Self::GivenBack => super::history::MAX_SPANS,
             Self::PullRecords => super::pull::MAX_RUNS,
             Self::Findings => MAX_FINDINGS,

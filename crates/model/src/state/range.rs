@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::reference::At;
+use super::{failed_mmap::FailedMmaps, reference::At};
 use crate::event::{self, Refs};
 
 /// In place of an address: the range was known from its chunk of the pool alone, which outlives its `dev_pagemap`.
@@ -117,6 +117,8 @@ pub struct Range {
     pub dangling: Option<At>,
     /// As it was removed it was among those that the armed hooks compare with.
     pub watched: bool,
+    /// User mappings of it that failed in the middle.
+    pub failed_mmaps: FailedMmaps,
     /// Further kills of it.
     pub more_kills: u32,
     /// Its end was not seen: this record shows that it is over.
@@ -142,6 +144,7 @@ impl Range {
             pulled: None,
             dangling: None,
             watched: false,
+            failed_mmaps: FailedMmaps::default(),
             more_kills: 0,
             ended_unseen: None,
             refused: false,

@@ -131,6 +131,7 @@ pub const fn rules_of(fault: Fault) -> &'static [Rule] {
         // A range that is removed has drained, or should have.
         Fault::AllocRemoved | Fault::MmapRemoved => &[Rule::UseAfterRemoval, Rule::AllocAfterKill],
         Fault::Stray => &[Rule::UnexplainedReference],
+        Fault::MmapLeaks => &[Rule::LeakedReference],
         // The unbind waits for the drain.
         Fault::LateDrain => &[Rule::StalledDrain, Rule::StalledUnbind],
         Fault::LongRemove => &[Rule::StalledUnbind],

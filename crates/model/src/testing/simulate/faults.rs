@@ -63,6 +63,8 @@ pub enum Fault {
     MmapRemoved,
     /// Somebody has references that no allocation explains.
     Stray,
+    /// A user mapping fails in the middle, and keeps its own reference of the range.
+    MmapLeaks,
     /// Memory is given back late.
     LateDrain,
     /// The driver takes its time.
@@ -70,7 +72,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RemovedFirst,
         Self::Unwaited,
         Self::KilledTwice,
@@ -94,6 +96,7 @@ impl Fault {
         Self::AllocRemoved,
         Self::MmapRemoved,
         Self::Stray,
+        Self::MmapLeaks,
         Self::LateDrain,
         Self::LongRemove,
     ];
@@ -126,7 +129,15 @@ impl Kernel {
                 self.of_killed(fault, device, Kind::Unmapped);
             }
             Fault::Overlap => self.overlap(device),
-            Fault::Stray => self.stray(device),
+            Fault::Stray => {
+                self.alloc(device, TAKER, 1);
+                self.stray(device, 3);
+            }
+            Fault::MmapLeaks => {
+                let token = self.mmap_failing(device, CULPRIT, 3, 2);
+                self.give(token.unwrap(), CULPRIT, usize::MAX);
+                self.stray(device, 1);
+            }
             Fault::LateDrain => {
                 self.alloc(device, TAKER, 4);
                 self.begin(device, UNBINDER, Order::Right);
@@ -231,9 +242,9 @@ impl Kernel {
         self.devices[other].crashed = true;
     }
 
-    fn stray(&mut self, device: usize) {
-        self.alloc(device, TAKER, 1);
-        self.devices[device].ranges[0].stray = 3;
+    /// So many references that no allocation explains are found; in the end they are dropped, so that the run goes on.
+    pub fn stray(&mut self, device: usize, references: u64) {
+        self.devices[device].ranges[0].stray = references;
         self.begin(device, UNBINDER, Order::Right);
         while !self.is_waiting(device) {
             self.advance(device);

@@ -85,6 +85,7 @@ fn act_once(kernel: &mut Kernel, (what, whose, who, how): Act) {
     match what % (TEARDOWN + 1) {
         0..=3 => _ = kernel.alloc(device, pid, pages),
         4 | 5 => _ = kernel.alloc_list(device, pid, pages),
+        6..=8 if who % 16 == 3 => _ = kernel.mmap_failing(device, pid, pages, pages - 1),
         6..=8 => _ = kernel.mmap(device, pid, pages),
         9..=12 => {
             if let Some(token) = nth(kernel) {

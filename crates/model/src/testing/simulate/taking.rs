@@ -93,6 +93,22 @@ impl Kernel {
         Some(self.take(device, Kind::Mmap, pid, addr, pages))
     }
 
+    /// The same, where no more than so many pages can be inserted: those stay, the rest goes back to the pool.
+    pub fn mmap_failing(&mut self, device: usize, pid: u32, pages: u64, inserted: u64) -> Option<Token> {
+        let addr = self.find(device, pages)?;
+        let range = self.devices[device].ranges.iter().find(|range| range.contains(addr));
+        let pgmap = range.map(|range| range.pgmap);
+        self.event(device, Kind::Mmap, Hook::Mmap, pid, |event| {
+            event.page = Some(struct_page(addr));
+            event.count = Some(inserted as u32);
+            event.pgmap = pgmap;
+            event.user_addr = Some(0x7f00_0000_0000);
+            event.ret = Some(-12);
+            event.failed = true;
+        });
+        (inserted > 0).then(|| self.take(device, Kind::Mmap, pid, addr, inserted))
+    }
+
     /// Gives back what was taken, by whichever way it goes: of an mmap at most so many pages.
     pub fn give(&mut self, token: Token, pid: u32, pages: usize) {
         let Some(out) = self.out.get(&token).cloned() else {

@@ -5,6 +5,7 @@ mod asleep;
 mod dead_chunk;
 mod ends;
 mod late;
+mod leaked;
 mod limits;
 mod shared;
 mod takers;

@@ -1,0 +1,75 @@
+//! `leaked-reference`: a killed range has a reference that nothing explains but a user mapping of it that failed. Before
+//! 6220694c52a5 `p2pmem_alloc_mmap` keeps its own reference of the range when `vm_insert_page` fails: the unbind never ends.
+
+use super::{
+    finding::Finding,
+    findings::Findings,
+    rule::Rule,
+    scene::{Check, Scene, blank},
+    surplus::{Reading, Surplus},
+    words,
+};
+use crate::{
+    holders::Holders,
+    state::{Change, Device, FailedMmap},
+};
+
+const RULE: Rule = Rule::LeakedReference;
+const ADVICE: &str = "Nobody can give this reference back: the unbind waits until the machine is restarted. Use a kernel with \
+                      6220694c52a5, whose p2pmem_alloc_mmap drops it. If this kernel has that, somebody else took it: see \
+                      unexplained-reference.";
+/// Failed calls that a finding shows.
+const MAX_SHOWN: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct LeakedReference(Surplus);
+
+impl Default for LeakedReference {
+    fn default() -> Self {
+        Self(Surplus::of(RULE))
+    }
+}
+
+impl Check for LeakedReference {
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+        self.0.judge(scene, change, findings, share, make);
+    }
+
+    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+        self.0.pass(scene, device, findings);
+    }
+}
+
+/// One for each call that failed, at most.
+fn share(reading: &Reading<'_>, _: &mut Findings) -> u64 {
+    let failed = reading.range.failed_mmaps.iter().len() as u64;
+    reading.least.min(failed)
+}
+
+fn make(reading: &Reading<'_>, share: u64) -> Finding {
+    let &Reading { device, range, ref accounted, .. } = reading;
+    let address = device.address();
+    let held = Holders::of(device, Some(range.id));
+    let known = words::counted(held.references, "reference");
+    let failed: Vec<&FailedMmap> = range.failed_mmaps.iter().collect();
+    let calls = failed.last().map_or_else(String::new, |last| {
+        let who = words::task(last.task.as_ref());
+        let when = words::between(last.at.time_ns, accounted.at.time_ns);
+        let often = match failed.len() {
+            1 => String::new(),
+            all => format!(" {all} times, the last"),
+        };
+        format!("as it did{often} for {who} {when} before ({})", last.error)
+    });
+    let message = format!(
+        "the kernel counts {} of {}, of which the allocations and mappings that are known explain {known}: {share} more \
+         is what a kernel without 6220694c52a5 keeps where p2pmem_alloc_mmap fails while it inserts pages, {calls}",
+        words::counted(accounted.residual, "reference"),
+        words::range(range, address),
+    );
+    let shown = failed.iter().take(MAX_SHOWN).map(|failed| Some(failed.at));
+    blank(RULE, address, accounted.at, message, ADVICE)
+        .about(range)
+        .shown_by(shown.chain([range.steps.killed]))
+        .held_by(held)
+}

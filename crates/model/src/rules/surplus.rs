@@ -1,0 +1,115 @@
+//! Killed ranges of which the kernel counts more references than the allocations and mappings that were seen explain: what the
+//! rules on that have in common.
+
+use std::collections::HashMap;
+
+use p2p_trace_common::{Hook, Ring};
+
+use super::{
+    finding::Finding,
+    findings::Findings,
+    frees::{UNSEEN_TAKE, unknown},
+    rule::Rule,
+    scene::{BYPASSED, Scene, by_range},
+};
+use crate::{
+    event::DeviceAddress,
+    state::{Accounted, Change, Device, Range, RangeId, What},
+};
+
+/// A free is recorded before it drops its reference: one reading may be too early for it.
+const READINGS: u8 = 2;
+
+/// What one rule makes of them.
+#[derive(Debug)]
+pub(super) struct Surplus {
+    rule: Rule,
+    /// Readings in a row that showed some.
+    seen: HashMap<(DeviceAddress, RangeId), u8>,
+}
+
+/// One reading of a range.
+pub(super) struct Reading<'a> {
+    pub(super) device: &'a Device,
+    pub(super) range: &'a Range,
+    pub(super) accounted: Accounted,
+    /// As many references at least are not explained.
+    pub(super) least: u64,
+}
+
+impl Surplus {
+    pub(super) fn of(rule: Rule) -> Self {
+        Self { rule, seen: HashMap::new() }
+    }
+
+    /// Looks at a pull read. Of what is not explained the rule takes its share, and makes a finding of that.
+    pub(super) fn judge(
+        &mut self,
+        scene: &Scene<'_>,
+        change: &Change,
+        findings: &mut Findings,
+        share: impl Fn(&Reading<'_>, &mut Findings) -> u64,
+        make: impl Fn(&Reading<'_>, u64) -> Finding,
+    ) {
+        let What::Pulled(pulled) = change.what else { return };
+        let Some(device) = scene.device(change).filter(|_| pulled.reconciled) else {
+            return;
+        };
+        for range in device.ranges().filter(|range| range.is_draining() && !range.refused) {
+            let Some(accounted) = range.accounted() else {
+                continue;
+            };
+            let key = (change.device, range.id);
+            let least = *accounted.unexplained.start();
+            if least == 0 || !sees_all(scene) {
+                self.seen.remove(&key);
+                continue;
+            }
+            let bypassed = range.is_bypassed().then_some(BYPASSED);
+            if let Some(why) =
+                bypassed.or_else(|| unknown(scene, device, Some(range))).or_else(|| lost(scene))
+            {
+                findings.doubt(self.rule, change.device, why);
+                continue;
+            }
+            let readings = self.seen.entry(key).or_default();
+            *readings = readings.saturating_add(1);
+            if *readings < READINGS {
+                continue;
+            }
+            let reading = Reading { device, range, accounted, least };
+            let share = share(&reading, findings);
+            if share > 0 {
+                let subject = by_range(self.rule, change.device, range);
+                findings.suspect_lasting(subject, UNSEEN_TAKE, scene.now_ns, || make(&reading, share));
+            }
+        }
+    }
+
+    /// Ends what is over.
+    pub(super) fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+        if self.seen.is_empty() {
+            return;
+        }
+        let address = device.address();
+        for range in device.ranges().filter(|range| !range.is_draining()) {
+            if self.seen.remove(&(address, range.id)).is_some() {
+                let drained = range.steps.drained;
+                let end_ns = drained.map_or(scene.now_ns, |at| at.time_ns);
+                findings.end(by_range(self.rule, address, range), drained.map(|at| at.id), end_ns);
+            }
+        }
+    }
+}
+
+/// What takes references is seen. Of a user mapping the two hooks beside it tell which pages it took.
+fn sees_all(scene: &Scene<'_>) -> bool {
+    let sees = |hooks: &[Hook]| hooks.iter().all(|&hook| scene.coverage.sees(hook));
+    let sees_mappings = !sees(&[Hook::Mmap]) || sees(&[Hook::MmapEnter, Hook::InsertPage]);
+    sees(&[Hook::SglAlloc, Hook::SglFree]) && sees_mappings
+}
+
+/// What was taken while records were lost can have changed hands.
+fn lost(scene: &Scene<'_>) -> Option<&'static str> {
+    (scene.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost")
+}
