@@ -207,6 +207,12 @@ const SCENARIOS: &[Scenario] = &[
         .once()
         .at_ends(),
     Scenario::plain("skipped-runs", skips::skipped_runs).with_module().once().on_first(),
+    Scenario::plain("stopped-in-storm", load::stopped_in_storm).with_module().once().on_first(),
+    Scenario::plain("record-clock-set-back", record::clock_set_back)
+        .with_module()
+        .once()
+        .on_first()
+        .anywhere(),
     Scenario::plain("tiny-ring", load::tiny_ring).mapping().kprobe_on_first(),
     Scenario::plain("nested-producers", load::nested_producers)
         .mapping()

@@ -2,6 +2,7 @@
 //! machine: never a verdict that the run does not bear out.
 
 mod broken;
+mod clock;
 mod disk;
 mod flight;
 mod killed;
@@ -17,6 +18,7 @@ use super::{dump, lab::Lab, product::CheckReport};
 use crate::guest::{Job, Output};
 
 pub(super) use broken::broken_disk;
+pub(super) use clock::clock_set_back;
 pub(super) use disk::{full_disk, vanished};
 pub(super) use flight::flight;
 pub(super) use killed::killed;

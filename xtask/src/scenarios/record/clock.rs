@@ -1,0 +1,84 @@
+//! A clock that is set back while a recorder writes.
+
+use anyhow::{Result, ensure};
+
+use super::{check, fetch, load_until, replay, stop};
+use crate::scenarios::dump::are_alike;
+use crate::scenarios::faults::SIZE;
+use crate::scenarios::lab::Lab;
+use crate::scenarios::product::EndName;
+use crate::scenarios::{Method, Verdict};
+
+/// So many seconds.
+const BACK: i32 = 3600;
+
+/// Everything stays in the order in which it happened: files, lines, times and whoever follows.
+pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Result<Verdict> {
+    lab.load_module("")?;
+    let file = "/run/clock.p2pt";
+    let job = lab.record(file, &format!("--max-size 12K {}", method.option()))?;
+    let follower = lab.guest.spawn(&format!("exec p2p-trace replay --json --follow {file}"))?;
+    let card = lab.card.clone();
+    let before = lab.take(&card, SIZE)?;
+    load_until(lab, &format!("[ -s {file}.1 ]"))?;
+    turn(lab, -BACK)?;
+    load_until(lab, &format!("[ -s {file}.2 ]"))?;
+    lab.command(&format!("free {}", before.handle))?;
+    lab.unbind_card()?;
+    stop(lab, job, file, 0, &[])?;
+    let followed = lab.guest.wait(follower)?.success()?;
+    turn(lab, BACK)?;
+    lab.unload_module()?;
+    let names = lab.guest.check(&format!("ls -v {file} {file}.[0-9]*"))?;
+    let files = fetch(lab, &names)?;
+
+    ensure!(files.len() > 2, "there are only the files {names:?}");
+    let checked = check(&files, 0)?;
+    ensure!(
+        checked.end == EndName::Whole && checked.lost == 0 && checked.damage.is_empty(),
+        "of all files: {checked:?}"
+    );
+    let (lines, said) = replay(&files)?;
+    ensure!(said.is_empty(), "the replay of all files says: {said}");
+    ensure!(are_alike(&followed, &lines)?, "what was followed is not what is replayed");
+    let reversed: Vec<_> = files.iter().rev().cloned().collect();
+    let (again, _) = replay(&reversed)?;
+    ensure!(are_alike(&again, &lines)?, "in another order the files are another run");
+    for kind in ["\"time\":\"", "\"time_ns\":"] {
+        in_order(&lines, kind)?;
+    }
+    for one in files.chunks(1) {
+        let alone = check(one, 2).or_else(|_| check(one, 0))?;
+        // Each file begins with the clock of the run, not with what the clock says by then.
+        ensure!(
+            alone.start == checked.start,
+            "{} began at {}, the run at {}",
+            one[0].display(),
+            alone.start,
+            checked.start
+        );
+    }
+    Ok(Verdict::Passed)
+}
+
+/// Sets the clock, and expects it to be so.
+fn turn(lab: &mut Lab, seconds: i32) -> Result<()> {
+    lab.guest.check(&format!(
+        "was=$(date +%s) && date -s @$((was + {seconds})) && now=$(date +%s) && \
+        [ $((now - was - {seconds})) -ge 0 ] && [ $((now - was - {seconds})) -lt 60 ]"
+    ))?;
+    Ok(())
+}
+
+/// Expects the events to come in the order of their times, as far as these are equally long.
+fn in_order(lines: &[String], before: &str) -> Result<()> {
+    let times: Vec<&str> = lines
+        .iter()
+        .filter(|line| line.starts_with("{\"type\":\"event\""))
+        .filter_map(|line| line.split_once(before)?.1.split(['"', ',']).next())
+        .collect();
+    let key = |time: &&str| (time.len(), (*time).to_owned());
+    ensure!(times.len() > 100, "only {} events have a time behind {before}", times.len());
+    ensure!(times.is_sorted_by_key(key), "{before} goes back");
+    Ok(())
+}
