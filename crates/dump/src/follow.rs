@@ -4,7 +4,7 @@
 //! The run is over where its footer says so, which only who reads the blocks can know: see [`Opened::follow`](super::Opened).
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek as _, SeekFrom},
     path::{Path, PathBuf},
     thread,
@@ -16,6 +16,10 @@ use super::sequence;
 /// From one look for more to the next.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// Bytes at the beginning of a file that are compared: the header of its first block has the checksum of what describes
+/// the run.
+const BEGINNING: usize = 64;
+
 /// The files of a run from one on, as they are written.
 pub struct Following<F> {
     first: PathBuf,
@@ -23,6 +27,8 @@ pub struct Following<F> {
     file: File,
     /// Bytes of `file` that were read.
     position: u64,
+    /// How it begins: another run begins with other bytes.
+    beginning: Vec<u8>,
     is_over: F,
 }
 
@@ -34,13 +40,44 @@ impl<F: FnMut() -> bool> Following<F> {
     /// When the file cannot be opened.
     pub fn open(path: &Path, is_over: F) -> io::Result<Self> {
         let (first, number) = sequence::place(path);
-        Ok(Self { first, number, file: File::open(path)?, position: 0, is_over })
+        Ok(Self { first, number, file: File::open(path)?, position: 0, beginning: Vec::new(), is_over })
     }
 
     fn read_file(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
+        if self.position == self.beginning.len() as u64 {
+            let room = BEGINNING - self.beginning.len();
+            self.beginning.extend_from_slice(&buffer[..count.min(room)]);
+        }
         self.position += count as u64;
         Ok(count)
+    }
+
+    /// The file was written anew, or another one has its name: who reads that from its beginning finds out what it is.
+    #[cfg(unix)]
+    fn take_replacement(&mut self) -> io::Result<bool> {
+        use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+        let mut now = vec![0; self.beginning.len()];
+        if self.file.read_exact_at(&mut now, 0).is_ok() && now != self.beginning {
+            let file = self.file.try_clone()?;
+            return self.restart(file).map(|()| true);
+        }
+        let path = sequence::numbered(&self.first, self.number);
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let own = identity(self.file.metadata()?);
+        // One that has vanished may come back, or have a successor.
+        let Some(found) = fs::metadata(&path).ok().filter(fs::Metadata::is_file) else { return Ok(false) };
+        if identity(found) == own {
+            return Ok(false);
+        }
+        self.restart(File::open(path)?).map(|()| true)
+    }
+
+    /// It cannot be told.
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "elsewhere it can be told")]
+    const fn take_replacement(&mut self) -> io::Result<bool> {
+        Ok(false)
     }
 
     /// A recorder takes back a block that a full disk had no room for: what it writes next stands in its place.
@@ -48,7 +85,16 @@ impl<F: FnMut() -> bool> Following<F> {
         let length = self.file.metadata()?.len();
         if length < self.position {
             self.position = self.file.seek(SeekFrom::Start(length))?;
+            self.beginning.truncate(usize::try_from(length).unwrap_or(BEGINNING));
         }
+        Ok(())
+    }
+
+    /// Reads another file, or this one anew.
+    fn restart(&mut self, mut file: File) -> io::Result<()> {
+        self.position = file.seek(SeekFrom::Start(0))?;
+        self.file = file;
+        self.beginning.clear();
         Ok(())
     }
 }
@@ -71,11 +117,13 @@ impl<F: FnMut() -> bool> Read for Following<F> {
             }
             self.go_back()?;
             let Some(number) = next else {
-                thread::sleep(LOOK);
+                if !self.take_replacement()? {
+                    thread::sleep(LOOK);
+                }
                 continue;
             };
             match File::open(sequence::numbered(&self.first, number)) {
-                Ok(file) => (self.file, self.position) = (file, 0),
+                Ok(file) => self.restart(file)?,
                 // Removed by whoever keeps only the latest: those behind it are there.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

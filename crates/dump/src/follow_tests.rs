@@ -155,3 +155,94 @@ fn a_block_that_was_taken_back_costs_nothing_else() {
     assert_eq!(rest(&mut tape), whole(&bytes));
     assert_eq!(tape.damage().len(), 1, "{:?}", tape.damage());
 }
+
+/// Another run than that of [`dump`].
+fn other_run() -> Vec<u8> {
+    let mut header = header();
+    header.status.run ^= 1;
+    let mut writer = Writer::new(Vec::new(), header).unwrap();
+    for slice in slices() {
+        writer.slice(&slice).unwrap();
+    }
+    writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap()
+}
+
+/// What becomes of a file that is followed to its last block, and then written anew by this.
+fn rewritten(new: &[u8], rewrite: impl Fn(&Path, &[u8]) + 'static) -> (Vec<Told>, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.p2pt");
+    let bytes = dump();
+    let cut = bytes.len() - 10;
+    fs::write(&path, &bytes[..cut]).unwrap();
+    let mut looks = 0;
+    let mut tape = follow(&path, {
+        let (path, new) = (path.clone(), new.to_vec());
+        move || {
+            looks += 1;
+            if looks == 3 {
+                rewrite(&path, &new);
+            }
+            looks > 20
+        }
+    });
+    let told = rest(&mut tape);
+    assert_eq!(told[..told.len() - 1], whole(&bytes[..cut])[..told.len() - 1]);
+    (told, tape.complaints())
+}
+
+#[test]
+fn a_file_that_another_run_has_written_anew_is_over_and_said_to_be() {
+    let truncate = |path: &Path, new: &[u8]| fs::write(path, new).unwrap();
+    let replace = |path: &Path, new: &[u8]| {
+        fs::write(path.with_extension("new"), new).unwrap();
+        fs::rename(path.with_extension("new"), path).unwrap();
+    };
+    let other = other_run();
+    let longer = [&other[..], &[0; 4096]].concat();
+    let empty = |path: &Path, _: &[u8]| fs::write(path, &other_run()[..1500]).unwrap();
+    for (told, complaints) in [
+        rewritten(&other, truncate),
+        rewritten(&longer, truncate),
+        rewritten(&other, empty),
+        rewritten(&other, replace),
+    ] {
+        assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::CutOff)));
+        let complaints = complaints.join("; ");
+        assert!(complaints.contains("another run begins at offset"), "{complaints}");
+        assert!(!complaints.contains("missing"), "{complaints}");
+    }
+}
+
+#[test]
+fn a_part_that_is_there_twice_is_not_four_thousand_million_missing_blocks() {
+    let bytes = dump();
+    let half = bytes.len() / 2;
+    let twice = [&bytes[..half], &bytes].concat();
+    let mut tape = Tape::new(vec![Opened::open(&twice[..]).unwrap()]).unwrap();
+    rest(&mut tape);
+    let complaints = tape.complaints().join("; ");
+    assert!(complaints.contains("numbered from 0 on again"), "{complaints}");
+    assert!(!complaints.contains("missing"), "{complaints}");
+}
+
+/// The same bytes again and again.
+#[derive(Debug)]
+struct Endless(Vec<u8>, usize);
+impl io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = (&self.0[self.1..]).read(buffer)?;
+        self.1 = (self.1 + count) % self.0.len();
+        Ok(count)
+    }
+}
+
+#[test]
+fn an_input_without_end_that_is_no_dump_is_refused() {
+    let error = Opened::open(io::repeat(7)).unwrap_err().to_string();
+    assert!(error.contains("no header of one is in its first 16 MiB"), "{error}");
+    // Nor is one that has blocks, and no header.
+    let bytes = dump();
+    let place = bytes.windows(8).enumerate().filter(|(_, window)| *window == super::MAGIC).nth(2).unwrap().0;
+    let error = Opened::open(Endless(bytes[place..bytes.len() - 1].to_vec(), 0)).unwrap_err().to_string();
+    assert!(error.contains("no header of one"), "{error}");
+}

@@ -26,6 +26,9 @@ pub enum OpenError {
     /// It holds no block of any dump.
     #[error("it is not an event dump: no block of one is in it")]
     NoDump,
+    /// An input may have no end: what has no header in front is not read any further.
+    #[error("it is not an event dump: no header of one is in its first {} MiB", .0 >> 20)]
+    NoHeaderWithin(u64),
     /// It holds blocks, but no header.
     #[error("no header of the run is left in it: it cannot be judged")]
     NoHeader,
@@ -33,6 +36,9 @@ pub enum OpenError {
 
 /// Entries that may stand in front of a header. A file begins with two: it is damaged where there are some.
 const MAX_EARLY: usize = 65_536;
+
+/// A file begins with its header. In front of one may stand what is damaged.
+const MAX_FRONT: u64 = 16 << 20;
 
 impl<R: Read> Opened<R> {
     /// Reads up to the header.
@@ -55,6 +61,7 @@ impl<R: Read> Opened<R> {
     }
 
     fn up_to_header(mut reader: Reader<R>) -> Result<Self, OpenError> {
+        reader.expect_header_within(MAX_FRONT);
         let mut early = VecDeque::new();
         while let Some(entry) = reader.next_entry()? {
             match entry {
@@ -66,6 +73,9 @@ impl<R: Read> Opened<R> {
                     if early.len() >= MAX_EARLY => {}
                 other => early.push_back(other),
             }
+        }
+        if reader.has_no_header_within() {
+            return Err(OpenError::NoHeaderWithin(MAX_FRONT));
         }
         Err(if reader.blocks() == 0 { OpenError::NoDump } else { OpenError::NoHeader })
     }

@@ -56,6 +56,18 @@ pub enum Damage {
         /// How many.
         blocks: u32,
     },
+    /// The block at this offset has a lower number than one in front of it.
+    Again {
+        /// Its offset.
+        offset: u64,
+        /// Its number.
+        number: u32,
+    },
+    /// The block at this offset begins another run; nothing is read from there on.
+    OtherRun {
+        /// Its offset.
+        offset: u64,
+    },
     /// A block is intact and makes no sense.
     Malformed {
         /// Its offset.
@@ -76,6 +88,15 @@ impl fmt::Display for Damage {
             Self::Missing { offset, blocks } => {
                 write!(f, "{blocks} blocks are missing in front of offset {offset}")
             }
+            Self::Again { offset, number } => write!(
+                f,
+                "blocks are numbered from {number} on again at offset {offset}: the file was written anew, or a part of it is \
+                 there twice"
+            ),
+            Self::OtherRun { offset } => write!(
+                f,
+                "another run begins at offset {offset}, and is left out: the file was written anew or joined with another one"
+            ),
             Self::Malformed { offset, kind, why } => {
                 write!(f, "the {} block at offset {offset} makes no sense: {why}", kind.name())
             }
@@ -108,8 +129,12 @@ pub struct Reader<R> {
     /// The block whose predecessors are missing.
     waiting: Option<(u64, BlockHeader, Vec<u8>)>,
     blocks: u64,
+    /// The run, once its header was read.
+    run: Option<u64>,
     /// The end of the run is the end of the input, which would be waited for.
     ends_with_run: bool,
+    /// Nothing more is given out.
+    is_over: bool,
 }
 
 impl<R> fmt::Debug for Reader<R> {
@@ -123,7 +148,15 @@ impl<R: Read> Reader<R> {
     /// From the beginning of a file, or the middle.
     #[must_use]
     pub const fn new(input: R) -> Self {
-        Self { scanner: Scanner::new(input), number: None, waiting: None, blocks: 0, ends_with_run: false }
+        Self {
+            scanner: Scanner::new(input),
+            number: None,
+            waiting: None,
+            blocks: 0,
+            run: None,
+            ends_with_run: false,
+            is_over: false,
+        }
     }
 
     /// The same for an input that never ends by itself: nothing is read behind the footer that ends the run.
@@ -131,6 +164,16 @@ impl<R: Read> Reader<R> {
         let mut reader = Self::new(input);
         reader.ends_with_run = true;
         reader
+    }
+
+    /// Looks for the first header up to this offset only.
+    pub(crate) const fn expect_header_within(&mut self, limit: u64) {
+        self.scanner.set_limit(Some(limit));
+    }
+
+    /// There was none.
+    pub(crate) fn has_no_header_within(&self) -> bool {
+        self.scanner.is_at_limit()
     }
 
     /// Intact blocks so far: none at all is no dump.
@@ -144,6 +187,9 @@ impl<R: Read> Reader<R> {
     ///
     /// When the file cannot be read, or a later version wrote it. Damage is no error, but an entry.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
+        if self.is_over {
+            return Ok(None);
+        }
         let (offset, header, content) = match self.waiting.take() {
             Some(waiting) => waiting,
             None => match self.scanner.next()? {
@@ -165,10 +211,24 @@ impl<R: Read> Reader<R> {
         if blocks > 0 {
             self.waiting = Some((offset, header, content));
             self.number = Some(header.number);
-            return Ok(Some(Entry::Damage(Damage::Missing { offset, blocks })));
+            // Numbers that count up do not come to the other half of all there are: it was one step back.
+            let damage = if blocks <= u32::MAX / 2 {
+                Damage::Missing { offset, blocks }
+            } else {
+                Damage::Again { offset, number: header.number }
+            };
+            return Ok(Some(Entry::Damage(damage)));
         }
         self.blocks += 1;
         let entry = entry(offset, &header, &content);
+        if let Entry::Header(header) = &entry {
+            self.scanner.set_limit(None);
+            let run = header.status.run;
+            if *self.run.get_or_insert(run) != run {
+                self.is_over = true;
+                return Ok(Some(Entry::Damage(Damage::OtherRun { offset })));
+            }
+        }
         let is_last = matches!(&entry, Entry::Footer(footer) if footer.reason != Reason::Rotated);
         if self.ends_with_run && is_last {
             self.scanner.end();

@@ -38,6 +38,8 @@ pub(super) struct Scanner<R> {
     ended: bool,
     /// Bytes that may be looked at again.
     patience: usize,
+    /// Nothing is looked for from this offset on.
+    limit: Option<u64>,
     found: Option<(BlockHeader, Vec<u8>)>,
 }
 
@@ -52,6 +54,7 @@ impl<R: Read> Scanner<R> {
             block_offset: 0,
             ended: false,
             patience: 1 << 20,
+            limit: None,
             found: None,
         }
     }
@@ -59,6 +62,16 @@ impl<R: Read> Scanner<R> {
     /// Offset of the block that was given out last.
     pub(super) const fn block_offset(&self) -> u64 {
         self.block_offset
+    }
+
+    /// An input that never ends is over there, unless something is found before.
+    pub(super) const fn set_limit(&mut self, limit: Option<u64>) {
+        self.limit = limit;
+    }
+
+    /// It was not the end of the stream, but the limit.
+    pub(super) fn is_at_limit(&self) -> bool {
+        self.limit.is_some_and(|limit| self.offset >= limit)
     }
 
     /// The next stretch; `None` at the end.
@@ -69,7 +82,7 @@ impl<R: Read> Scanner<R> {
         let offset = self.offset;
         loop {
             self.fill(HEADER_SIZE)?;
-            if self.unread().is_empty() {
+            if self.unread().is_empty() || self.is_at_limit() {
                 break;
             }
             if let Some((header, content)) = self.block()? {

@@ -2,13 +2,15 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context as _, Result, anyhow};
 use p2p_trace_dump::{Following, Opened, Origin, Tape, recover};
+
+use super::fifo::Fifo;
 
 /// Where a dump is read from.
 pub(crate) type Input = Box<dyn Read + Send>;
@@ -76,15 +78,16 @@ fn refuse(path: &Path, prefix: &[u8]) -> Result<()> {
 
 /// Opens a run from this file on while it is still being written, until `is_over`.
 pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static) -> Result<Run> {
-    let mut prefix = Vec::new();
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    let cannot_open = || format!("cannot open {}", path.display());
+    let input: Input = if fs::metadata(path).with_context(cannot_open)?.is_file() {
+        let mut prefix = Vec::new();
+        let file = File::open(path).with_context(cannot_open)?;
         file.take(recover::PREFIX as u64).read_to_end(&mut prefix).with_context(|| name(path))?;
         refuse(path, &prefix)?;
-    }
-    let following =
-        Following::open(path, is_over).with_context(|| format!("cannot open {}", path.display()))?;
-    let input: Input = Box::new(following);
+        Box::new(Following::open(path, is_over).with_context(cannot_open)?)
+    } else {
+        Box::new(Fifo::open(path, is_over).with_context(cannot_open)?)
+    };
     let opened = Opened::follow(input).with_context(|| format!("cannot read {}", name(path)))?;
     let tape = Tape::new(vec![opened]).context("there is nothing to show")?;
     Ok(Run { files: vec![path.to_owned()], tape })

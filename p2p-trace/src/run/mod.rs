@@ -4,6 +4,7 @@
 mod both;
 mod diagnostics;
 pub(crate) mod dumps;
+mod fifo;
 pub(crate) mod judge;
 mod kernel_log;
 mod mirroring;

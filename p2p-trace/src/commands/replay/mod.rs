@@ -37,7 +37,13 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     let format = format(args.json, args.stacks, global);
     let (stop, runs, errors) = if args.follow {
         let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
-        (stop.clone(), vec![followed(&args.files, stop)?], Vec::new())
+        match followed(&args.files, stop.clone()) {
+            Err(_) if stop.is_set() => {
+                tracing::info!("interrupted before there was a dump to follow");
+                return Ok(Exit::Holds);
+            }
+            run => (stop, vec![run?], Vec::new()),
+        }
     } else {
         let (runs, errors) = dumps::open(&args.files);
         (Stop::default(), runs, errors)

@@ -1,0 +1,93 @@
+//! A FIFO that is followed: opening and reading it would wait in the kernel for whoever writes, and no signal would end that.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+/// From one look for more to the next: a full pipe of 64 KiB in this time is more than a tracer writes.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// What somebody writes to it, to the end, or until `is_over`.
+pub(super) struct Fifo<F> {
+    file: File,
+    /// Before that, nobody has it open for writing.
+    has_begun: bool,
+    is_over: F,
+}
+
+impl<F: FnMut() -> bool> Fifo<F> {
+    /// Does not wait for a writer.
+    pub(super) fn open(path: &Path, is_over: F) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.read(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt as _;
+            options.custom_flags(libc::O_NONBLOCK);
+        }
+        #[expect(clippy::disallowed_methods, reason = "it is opened for reading only")]
+        let file = options.open(path)?;
+        Ok(Self { file, has_begun: false, is_over })
+    }
+}
+
+impl<F: FnMut() -> bool> Read for Fifo<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while !(self.is_over)() {
+            match self.file.read(buffer) {
+                Ok(0) if !self.has_begun => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                read => {
+                    self.has_begun = true;
+                    return read;
+                }
+            }
+            thread::sleep(LOOK);
+        }
+        Ok(0)
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use std::{io::Write as _, process::Command};
+
+    use super::*;
+
+    fn make(folder: &tempfile::TempDir) -> std::path::PathBuf {
+        let path = folder.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    }
+
+    #[test]
+    fn what_comes_is_read_to_the_end_and_nobody_is_waited_for_in_the_kernel() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = make(&folder);
+        let mut looks = 0;
+        let mut nobody = Fifo::open(&path, || {
+            looks += 1;
+            looks > 3
+        })
+        .unwrap();
+        assert_eq!(nobody.read(&mut [0; 8]).unwrap(), 0);
+        let mut fifo = Fifo::open(&path, || false).unwrap();
+        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+        let writing = thread::spawn(move || {
+            for part in ["one", "two"] {
+                thread::sleep(Duration::from_millis(30));
+                writer.write_all(part.as_bytes()).unwrap();
+            }
+        });
+        let mut read = String::new();
+        fifo.read_to_string(&mut read).unwrap();
+        writing.join().unwrap();
+        assert_eq!(read, "onetwo");
+    }
+}
