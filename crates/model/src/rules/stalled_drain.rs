@@ -30,7 +30,7 @@ impl Check for StalledDrain {
         let address = device.address();
         for range in device.ranges() {
             let is_open = self.open.contains(&(address, range.id));
-            if !range.is_draining() || range.refused {
+            if !range.is_draining() || range.refused || has_drained(range) {
                 if is_open {
                     self.open.remove(&(address, range.id));
                     end(scene, device, range, findings);
@@ -52,6 +52,11 @@ impl Check for StalledDrain {
             }
         }
     }
+}
+
+/// The kill came before the trace, and the kernel itself counts nothing any more: so did the drain.
+fn has_drained(range: &Range) -> bool {
+    range.steps.killed.is_none() && range.accounted().is_some_and(|accounted| accounted.residual == 0)
 }
 
 /// From when on it is known to be dead.

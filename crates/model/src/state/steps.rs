@@ -9,7 +9,7 @@ use super::{
     ledger::Context,
     limit::Limit,
     mappings::Mappings,
-    range::{Counted, RangeId, Stage},
+    range::{Counted, Range, RangeId, Stage},
     teardown::{self, Armed, Bracket, Ended, Step, Teardown},
 };
 use crate::event::Event;
@@ -167,7 +167,20 @@ impl Device {
         if kind == Kind::Released {
             self.end_teardown(Ended::Released, context);
         } else if is_closed {
+            self.end_torn_down(context);
             self.end_teardown(Ended::Unbound, context);
+        }
+    }
+
+    /// The driver core has let go of the device: whatever of its memory was going is gone, although its release was not seen.
+    fn end_torn_down(&mut self, context: &mut Context<'_>) {
+        let is_going =
+            |range: &Range| !range.refused && (range.stage() > Stage::Live || range.steps.release.is_some());
+        let going: Vec<_> = self.ranges.not_over().filter(|range| is_going(range)).collect();
+        let going: Vec<_> = going.iter().map(|range| range.id.generation).collect();
+        for generation in going {
+            self.end_unseen(generation, context);
+            self.ledger.close_range(generation, context);
         }
     }
 

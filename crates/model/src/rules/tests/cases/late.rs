@@ -1,13 +1,15 @@
 //! The trace begins in the middle of a teardown, or does not see its kill: then the kernel side writes neither the removal nor the
 //! end of `memunmap_pages`.
 
-use p2p_trace_common::Kind;
+use p2p_trace_common::{Hook, Kind};
 
 use super::{begin_at, places, without_notes};
 use crate::{
-    rules::{Answer, Rule},
+    accounting::HookState,
+    rules::{Answer, Options, Rule},
+    stream::assemble::Element,
     testing::{
-        judging::judge,
+        judging::{Run, hooks_but, judge},
         simulate::{Kernel, Order, play},
     },
 };
@@ -78,4 +80,49 @@ fn a_kill_that_was_missed_and_not_counted_acquits_nothing() {
         kernel.elements.remove(kill);
         assert_open(&kernel, "was not seen: the trace began later, or missed its kill");
     }
+}
+
+/// The same without some hooks, which failed.
+fn judge_without(kernel: &Kernel, blind: &[Hook]) -> Run {
+    let failed: Vec<_> = blind.iter().map(|&hook| (hook, HookState::Failed)).collect();
+    let is_seen =
+        |element: &&Element| !matches!(element, Element::Event(event) if blind.contains(&event.hook));
+    let seen: Vec<_> = kernel.elements.iter().filter(is_seen).cloned().collect();
+    let mut run = Run::new(Options::default(), &hooks_but(&failed));
+    run.feed(&seen);
+    run.end();
+    run
+}
+
+/// Attached behind the drain: a pull read finds the range killed, and no step of its end is written, or seen.
+#[test]
+fn a_range_that_had_drained_is_not_stalled() {
+    let ends = [Hook::Release, Hook::Released, Hook::DevresReleased, Hook::DriverRemoved, Hook::Unbound];
+    for blind in [&ends[..], &ends[..2]] {
+        let mut kernel = play::watched();
+        kernel.bind(0, 5, &[16]);
+        kernel.begin(0, 11, Order::Right);
+        kernel.advance_to(0, Kind::Remove);
+        watch_from_here(&mut kernel);
+        kernel.idle(20_000_000_000);
+        let run = judge_without(&kernel, blind);
+        let found: Vec<_> = run.standing().filter(|finding| finding.rule == Rule::StalledDrain).collect();
+        assert!(found.is_empty(), "without {blind:?}: {found:?}");
+    }
+}
+
+/// The driver core lets go of the device: what was going is gone, and what comes next is another range in the same place.
+#[test]
+fn what_was_unbound_is_gone_although_its_release_was_not_seen() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    kernel.unbind(0, 11);
+    kernel.bind(0, 5, &[16]);
+    kernel.alloc(0, 10, 4);
+    let unmapped = places(&kernel, Kind::Unmapped)[0];
+    kernel.elements.remove(unmapped);
+    let run = judge_without(&kernel, &[Hook::Memremap, Hook::Released]);
+    let found: Vec<_> = run.standing().map(|finding| &finding.message).collect();
+    assert!(found.is_empty(), "{found:?}");
 }
