@@ -46,8 +46,6 @@ enum Stage {
 const CASES: u64 = 4096;
 /// Inputs of a fuzz target.
 const RUNS: u32 = 1_000_000;
-/// How often a recorder is killed.
-const KILLS: u32 = 40;
 /// How often something that races is run.
 const TIMES: usize = 5;
 /// What races with the kernel, or with itself.
@@ -77,7 +75,7 @@ fn perform(stage: Stage, root: &Path, scale: u16) -> Result<Done> {
             Done::Whole(Outcome::Passed)
         }
         Stage::Guests => {
-            let effort = Effort::long(1, KILLS * u32::from(scale));
+            let effort = Effort::long(1, Effort::KILLS * u32::from(scale));
             let all = scenarios::Options::default();
             Done::Rows(scenarios::run_on_all(root, &all, effort)?)
         }

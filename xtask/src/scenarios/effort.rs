@@ -9,15 +9,30 @@ pub(crate) struct Effort {
     pub(super) times: usize,
     /// How often `record-killed` kills a recorder.
     pub(super) kills: u32,
+    /// Pairs of an allocation and a free that `endurance` counts.
+    pub(super) pairs: u64,
+    /// How often it takes the card from its driver and gives it back.
+    pub(super) rebinds: u32,
 }
 
 /// Kills of a short run.
-const KILLS: u32 = 3;
+const KILLS: u32 = 10;
+/// Pairs of a short run: 200,000 events.
+const PAIRS: u64 = 100_000;
+/// Pairs of a long run: ten million events.
+const MANY_PAIRS: u64 = 5_000_000;
+/// Rebinds of a short run.
+const REBINDS: u32 = 10;
+/// Rebinds of a long run.
+const MANY_REBINDS: u32 = 500;
 
 impl Effort {
+    /// Kills of a long run.
+    pub(crate) const KILLS: u32 = 200;
+
     /// What must hold before a change goes in.
     pub(crate) const fn short() -> Self {
-        Self { everything: false, times: 1, kills: KILLS }
+        Self { everything: false, times: 1, kills: KILLS, pairs: PAIRS, rebinds: REBINDS }
     }
 
     /// What a developer names: all of it, once.
@@ -27,6 +42,6 @@ impl Effort {
 
     /// All of it, so many times and with so many kills.
     pub(crate) const fn long(times: usize, kills: u32) -> Self {
-        Self { everything: true, times, kills }
+        Self { everything: true, times, kills, pairs: MANY_PAIRS, rebinds: MANY_REBINDS }
     }
 }

@@ -13,6 +13,7 @@ mod company;
 pub(crate) mod dashboard;
 mod dump;
 mod effort;
+mod endurance;
 mod expect;
 pub(crate) mod faults;
 mod findings;
@@ -61,6 +62,9 @@ pub(crate) struct Options {
     /// Attach in this way only.
     #[arg(long, value_enum)]
     attach: Option<Method>,
+    /// As many kills, events and rebinds as `cargo xtask soak`.
+    #[arg(long)]
+    long: bool,
     /// Copy each dump that a scenario takes out of the guest into this folder: beside a stream as SCENARIO.p2pt.
     #[arg(long, value_name = "DIR")]
     keep_dumps: Option<PathBuf>,
@@ -208,6 +212,7 @@ const SCENARIOS: &[Scenario] = &[
         .at_ends(),
     Scenario::plain("skipped-runs", skips::skipped_runs).with_module().once().on_first(),
     Scenario::plain("stopped-in-storm", load::stopped_in_storm).with_module().once().on_first(),
+    Scenario::plain("endurance", endurance::endurance).with_module().once().on_first().anywhere(),
     Scenario::plain("record-clock-set-back", record::clock_set_back)
         .with_module()
         .once()
@@ -255,7 +260,8 @@ impl Verdict {
 ///
 /// Something the guests need cannot be had, or an option names nothing.
 pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
-    let summary = run_on_all(root, options, Effort::alone())?;
+    let effort = if options.long { Effort::long(1, Effort::KILLS) } else { Effort::alone() };
+    let summary = run_on_all(root, options, effort)?;
     println!("\n{summary}");
     Ok(!summary.has_failed())
 }

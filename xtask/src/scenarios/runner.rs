@@ -298,7 +298,7 @@ impl Bootable<'_> {
         .with_context(|| format!("cannot boot Linux {}", self.kernel.release))?;
         ledger::note(&format!("booting {}", self.kernel.label), started.elapsed());
         lab.keep_dumps(self.keep_dumps);
-        lab.kills = self.effort.kills;
+        lab.effort = self.effort;
         Ok(lab)
     }
 }

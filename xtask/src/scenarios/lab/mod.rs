@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use super::agreement::Told;
+use super::{Effort, agreement::Told};
 use crate::guest::{Boot, Guest, Job, Slot, Stuck};
 pub(crate) use machine::{Kind, QUEUE_BYTES, QUEUES, RAMOOPS, machine, memory_drive, slow_drive};
 use machine::{SLOW, card};
@@ -33,8 +33,8 @@ pub(crate) struct Lab {
     /// runs in a traced function (`rethook_find_ret_addr`, before 6.9); where a task sleeps they tell without
     /// (`get_wchan`), as older ones do not.
     has_rethook: bool,
-    /// How often a recorder is to be killed.
-    pub(crate) kills: u32,
+    /// How much is to be done.
+    pub(crate) effort: Effort,
     traces: u32,
     /// Where the latest stream of the scenario is kept.
     stream: Option<PathBuf>,
@@ -75,7 +75,7 @@ impl Lab {
             card,
             has_mmap,
             has_rethook,
-            kills: 1,
+            effort: Effort::short(),
             traces: 0,
             stream: None,
             keep_dumps: None,

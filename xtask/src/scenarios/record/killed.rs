@@ -1,6 +1,7 @@
 //! A recorder that is killed while it writes.
 
 use std::fs;
+use std::hash::{BuildHasher as _, RandomState};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -11,8 +12,10 @@ use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{Answer, EndName};
 use crate::scenarios::{Method, Verdict};
 
-/// Sizes at which it is killed, one after the other: the header has 4 KiB or so.
-const SIZES: [u32; 3] = [6000, 9000, 12_000];
+/// From this size of the file on it is killed: the header has 4 KiB or so.
+const SIZE: u32 = 6000;
+/// After less than so many milliseconds more.
+const MOMENTS: u64 = 300;
 
 /// What is there of each file is read, and nobody takes it for the whole.
 pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verdict> {
@@ -25,10 +28,13 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
          echo {card} > {driver}/unbind; echo {card} > {driver}/bind; done"
     ))?;
     let mut files = Vec::new();
-    for (round, size) in (0..lab.kills).zip(SIZES.into_iter().cycle()) {
+    for round in 0..lab.effort.kills {
         let file = format!("/run/killed.{round}.p2pt");
         let job = lab.record(&file, &method.option())?;
-        wait_size(lab, &file, size)?;
+        wait_size(lab, &file, SIZE)?;
+        // Its keys come from the operating system.
+        let moment = RandomState::new().hash_one(round) % MOMENTS;
+        lab.guest.check(&format!("usleep {}", moment * 1000))?;
         lab.guest.signal(job, Signal::KILL)?;
         let code = lab.guest.wait(job)?.code;
         ensure!(code == 128 + 9, "it was killed, and ended with {code}");
