@@ -6,7 +6,7 @@
 use crate::{
     accounting::{Outcome, Status, Tally, Totals},
     rules::{self, Finding, Judged, Rules, Verdict},
-    state::Model,
+    state::{Limit, Model},
     stream::{
         Batch,
         assemble::{Assembler, Element},
@@ -166,6 +166,9 @@ impl Pipeline {
 
     /// The run is over: compares with what the kernel counted, and says what every rule came to.
     pub fn close(&mut self, totals: &Totals) -> Closing {
+        if totals.shortfalls.notes_full > 0 {
+            self.rules.reach(Limit::Notes);
+        }
         Closing {
             rest: self.rules.rest(&self.model),
             verdicts: self.rules.verdicts(&self.model),

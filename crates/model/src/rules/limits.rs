@@ -39,7 +39,7 @@ impl Limit {
             ],
             Self::FailedMmaps => &[Rule::UnexplainedReference],
             Self::PullRecords => &[Rule::UnexplainedReference, Rule::LeakedReference],
-            Self::Findings => return true,
+            Self::Notes | Self::Findings => return true,
         };
         rules.contains(&rule)
     }

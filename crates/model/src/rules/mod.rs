@@ -130,6 +130,11 @@ impl Rules {
         self.coverage.doubt(why.into());
     }
 
+    /// A limit was reached that no record tells of.
+    pub(crate) fn reach(&mut self, limit: Limit) {
+        self.doubt(limit.why());
+    }
+
     /// What can be seen.
     #[must_use]
     pub const fn coverage(&self) -> &Coverage {

@@ -20,16 +20,20 @@ pub enum Limit {
     GivenBack,
     /// Records of one pull read.
     PullRecords,
+    /// Calls under way at a time that are noted in the kernel: what has no note tells less at its end, or nothing.
+    Notes,
     /// Findings of a run.
     Findings,
 }
 
 /// As the rules have it, which compare.
 const MAX_FINDINGS: usize = 4096;
+/// As the kernel side has it (`CALLS` in `p2p-trace-ebpf/src/notes.rs`).
+const MAX_NOTES: usize = 4096;
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Steps,
         Self::RefusedAdds,
         Self::Attempts,
@@ -38,6 +42,7 @@ impl Limit {
         Self::FailedMmaps,
         Self::GivenBack,
         Self::PullRecords,
+        Self::Notes,
         Self::Findings,
     ];
 
@@ -53,6 +58,7 @@ impl Limit {
             Self::FailedMmaps => "failed user mappings of one range",
             Self::GivenBack => "pieces of memory given back in two seconds",
             Self::PullRecords => "records of one pull read",
+            Self::Notes => "calls under way at a time",
             Self::Findings => "findings",
         }
     }
@@ -69,6 +75,7 @@ impl Limit {
             Self::FailedMmaps => super::failed_mmap::MAX_FAILED,
             Self::GivenBack => super::history::MAX_SPANS,
             Self::PullRecords => super::pull::MAX_RUNS,
+            Self::Notes => MAX_NOTES,
             Self::Findings => MAX_FINDINGS,
         }
     }

@@ -4,12 +4,15 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{Answer, Rule, step};
 use crate::{
+    accounting::{Shortfalls, Status, Totals},
     event::{decode::PAGE_SIZE, user},
-    rules::MAX_FINDINGS,
+    pipeline::{Pipeline, Resumption},
+    rules::{Judged, MAX_FINDINGS, Options},
     state::{Limit, MAX_STEPS},
     testing::{
-        judging::{Run, judge},
+        judging::{Run, hooks_but, judge},
         simulate::{DIRECT_MAP, Kernel, Order, play},
+        status::status,
     },
 };
 
@@ -181,4 +184,36 @@ fn findings_that_are_only_counted() {
     is_in_doubt(&run, &kernel, Limit::Findings, Rule::DoubleFree);
     let other = run.verdict(Rule::DoubleFree, kernel.address(1));
     assert_eq!(other.answer, Answer::Inconclusive);
+}
+
+/// The kernel side counts calls that found no room for a note, and cannot say whose they were.
+#[test]
+fn calls_that_were_not_noted_leave_every_rule_open() {
+    let source = include_str!("../../../../../../p2p-trace-ebpf/src/notes.rs");
+    assert!(source.contains(&format!("const CALLS: u32 = {};", Limit::Notes.most())), "one number");
+    for notes_full in [0, 1] {
+        let mut kernel = play::watched();
+        kernel.bind(0, 5, &[16]);
+        kernel.unbind(0, 11);
+        let status = Status { hooks: hooks_but(&[]), ..status() };
+        let mut pipeline = Pipeline::new(&status, Options::default(), 0);
+        let resumed = Resumption {
+            elements: kernel.elements,
+            rules: &Judged::default(),
+            time_ns: kernel.now_ns,
+            reached_ns: 0,
+            tally: None,
+        };
+        pipeline.resume(&resumed);
+        let shortfalls = Shortfalls { notes_full, ..Shortfalls::default() };
+        let closing = pipeline.close(&Totals { shortfalls, ..Totals::default() });
+        let why = "there were more than 4096 calls under way at a time, which is what is kept";
+        for verdict in &closing.verdicts {
+            let is_told = verdict.reasons.iter().any(|reason| reason == why);
+            let is_checked = verdict.answer != Answer::NotChecked;
+            assert_eq!(is_told, notes_full > 0 && is_checked, "{verdict:?}");
+        }
+        assert!(!closing.verdicts.is_empty());
+        assert_eq!(closing.is_doubtful, notes_full > 0);
+    }
 }
