@@ -1,15 +1,19 @@
 //! What is stored as JSON: the run, its status, names, and the end. Members are only ever added.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use p2p_trace_model::{
     accounting::{Status, Totals},
+    event::MAX_NAMES,
     names::Hex,
     rules,
     stream::Diagnostic,
     units::Clock,
 };
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, SeqAccess, Visitor},
+};
 
 use super::records::Counts;
 
@@ -85,7 +89,34 @@ pub struct StatusChange {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Symbols {
     /// Address and name.
+    #[serde(deserialize_with = "few")]
     pub names: Vec<(Hex, String)>,
+}
+
+/// No more names than are ever kept: a million short ones would take many times the room of their block.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Hex, String)>, D::Error> {
+    struct Few;
+
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<(Hex, String)>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_NAMES} names")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = all.next_element()? {
+                if names.len() == MAX_NAMES {
+                    return Err(A::Error::invalid_length(MAX_NAMES + 1, &self));
+                }
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+
+    deserializer.deserialize_seq(Few)
 }
 
 /// What the kernel side said of itself, in its order.

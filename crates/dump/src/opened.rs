@@ -4,7 +4,7 @@ use std::{collections::VecDeque, io::Read};
 
 use super::{
     describe::Header,
-    reader::{Entry, ReadError, Reader},
+    reader::{Damage, Entry, ReadError, Reader},
 };
 
 /// A file of which the header has been read.
@@ -34,8 +34,10 @@ pub enum OpenError {
     NoHeader,
 }
 
-/// Entries that may stand in front of a header. A file begins with two: it is damaged where there are some.
-const MAX_EARLY: usize = 65_536;
+/// Bytes of blocks in front of the header that are kept: they are read only once the header is there.
+const MAX_EARLY: usize = 16 << 20;
+/// What a block takes beside its bytes.
+const EACH: usize = 256;
 
 /// A file begins with its header. In front of one may stand what is damaged.
 const MAX_FRONT: u64 = 16 << 20;
@@ -62,16 +64,19 @@ impl<R: Read> Opened<R> {
 
     fn up_to_header(mut reader: Reader<R>) -> Result<Self, OpenError> {
         reader.expect_header_within(MAX_FRONT);
-        let mut early = VecDeque::new();
+        let (mut early, mut bytes, mut left_out) = (VecDeque::new(), 0, 0);
         while let Some(entry) = reader.next_entry()? {
-            match entry {
-                Entry::Header(header) => {
-                    return Ok(Self { reader, header: *header, early, name: String::new() });
+            if let Entry::Header(header) = entry {
+                if left_out > 0 {
+                    early.push_back(Entry::Damage(Damage::Early { blocks: left_out }));
                 }
-                // What cannot be judged need not be kept, but what it was must be known.
-                Entry::Records(_) | Entry::Checkpoint(_) | Entry::Diagnostics(_)
-                    if early.len() >= MAX_EARLY => {}
-                other => early.push_back(other),
+                return Ok(Self { reader, header: *header, early, name: String::new() });
+            }
+            bytes += EACH + reader.size();
+            if bytes <= MAX_EARLY {
+                early.push_back(entry);
+            } else {
+                left_out += 1;
             }
         }
         if reader.has_no_header_within() {

@@ -8,7 +8,7 @@ use std::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    block::{BlockHeader, FORMAT, Kind, OLDEST_FORMAT},
+    block::{BlockHeader, FORMAT, Kind, MAX_CONTENT, OLDEST_FORMAT},
     checkpoint::Checkpoint,
     codec,
     describe::{Diagnostics, Footer, Header, Reason, StatusChange, Symbols},
@@ -68,6 +68,11 @@ pub enum Damage {
         /// Its offset.
         offset: u64,
     },
+    /// There was no room to keep these, until the header of the run was found.
+    Early {
+        /// How many.
+        blocks: u64,
+    },
     /// A block is intact and makes no sense.
     Malformed {
         /// Its offset.
@@ -97,6 +102,9 @@ impl fmt::Display for Damage {
                 f,
                 "another run begins at offset {offset}, and is left out: the file was written anew or joined with another one"
             ),
+            Self::Early { blocks } => {
+                write!(f, "{blocks} blocks in front of the header of the run are more than is kept")
+            }
             Self::Malformed { offset, kind, why } => {
                 write!(f, "the {} block at offset {offset} makes no sense: {why}", kind.name())
             }
@@ -131,6 +139,8 @@ pub struct Reader<R> {
     blocks: u64,
     /// The run, once its header was read.
     run: Option<u64>,
+    /// Bytes of the latest entry, decompressed.
+    size: usize,
     /// The end of the run is the end of the input, which would be waited for.
     ends_with_run: bool,
     /// Nothing more is given out.
@@ -154,6 +164,7 @@ impl<R: Read> Reader<R> {
             waiting: None,
             blocks: 0,
             run: None,
+            size: 0,
             ends_with_run: false,
             is_over: false,
         }
@@ -181,6 +192,11 @@ impl<R: Read> Reader<R> {
         self.blocks
     }
 
+    /// How many bytes the latest entry has, as far as they matter to who keeps it.
+    pub(crate) const fn size(&self) -> usize {
+        self.size
+    }
+
     /// The next entry; `None` at the end.
     ///
     /// # Errors
@@ -190,6 +206,7 @@ impl<R: Read> Reader<R> {
         if self.is_over {
             return Ok(None);
         }
+        self.size = 0;
         let (offset, header, content) = match self.waiting.take() {
             Some(waiting) => waiting,
             None => match self.scanner.next()? {
@@ -220,6 +237,7 @@ impl<R: Read> Reader<R> {
             return Ok(Some(Entry::Damage(damage)));
         }
         self.blocks += 1;
+        self.size = header.decoded as usize;
         let entry = entry(offset, &header, &content);
         if let Entry::Header(header) = &entry {
             self.scanner.set_limit(None);
@@ -241,9 +259,21 @@ fn entry(offset: u64, header: &BlockHeader, content: &[u8]) -> Entry {
     let Some(kind) = Kind::from_u8(header.kind) else {
         return Entry::Unknown(header.kind);
     };
+    if header.decoded as usize > most(kind) {
+        let why = format!("{} bytes are more than it ever has", header.decoded);
+        return Entry::Damage(Damage::Malformed { offset, kind, why });
+    }
     let decoded = codec::decode(header.codec, content, header.decoded as usize);
     let parsed = decoded.map_err(|error| error.to_string()).and_then(|content| parse(kind, &content));
     parsed.unwrap_or_else(|why| Entry::Damage(Damage::Malformed { offset, kind, why }))
+}
+
+/// What a block of this kind can have in it. What is kept of the whole run, and copied, has a few kilobytes.
+const fn most(kind: Kind) -> usize {
+    match kind {
+        Kind::Header | Kind::Status | Kind::Footer => 1 << 20,
+        Kind::Records | Kind::Symbols | Kind::Checkpoint | Kind::Diagnostics => MAX_CONTENT,
+    }
 }
 
 fn parse(kind: Kind, content: &[u8]) -> Result<Entry, String> {

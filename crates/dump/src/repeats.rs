@@ -9,6 +9,7 @@ use super::{
     describe::Footer,
     reader::Damage,
     records::{Counts, Records},
+    tape::MAX_DAMAGE,
 };
 
 /// What is known of the files so far; nothing where there is only one, in which whatever is there twice is a fault.
@@ -107,7 +108,7 @@ impl Repeats {
     /// Keeps what cannot be read where nothing is new; gives it back where it must be told.
     pub(super) fn damage(&mut self, damage: Damage) -> Option<Damage> {
         match &mut self.file {
-            Some(file) if file.repeated > 0 && !file.is_new => {
+            Some(file) if file.repeated > 0 && !file.is_new && file.damage.len() < MAX_DAMAGE => {
                 file.damage.push(damage);
                 None
             }

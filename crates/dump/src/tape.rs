@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io::Read};
 
 use p2p_trace_common::Ring;
 use p2p_trace_model::{
-    event::{self, Loss, Names, user},
+    event::{self, Loss, MAX_NAME, Names, user},
     pipeline::Slice,
     stream::{Diagnostic, order::Item},
 };
@@ -83,7 +83,7 @@ pub struct Tape<R> {
 }
 
 /// Damages that are kept. Those beyond are counted.
-const MAX_DAMAGE: usize = 1000;
+pub(super) const MAX_DAMAGE: usize = 1000;
 
 impl<R: Read> Tape<R> {
     /// The files of one run, in any order; `None` where there are none.
@@ -148,6 +148,13 @@ impl<R: Read> Tape<R> {
         let unknown =
             |kind: &u8| format!("blocks of kind {kind}, which this version does not know, were skipped");
         complaints.extend(self.unknown.iter().map(unknown));
+        let (cut, left_out) = self.names.limited();
+        if cut > 0 {
+            complaints.push(format!("{cut} names of addresses were cut to {MAX_NAME} bytes"));
+        }
+        if left_out > 0 {
+            complaints.push(format!("{left_out} names of addresses are more than is kept"));
+        }
         complaints
     }
 

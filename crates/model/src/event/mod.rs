@@ -22,7 +22,7 @@ pub use address::{AddressError, DeviceAddress};
 pub use companions::Companions;
 pub use loss::{Loss, Reason};
 pub use skips::{Doubtful, SkipRow};
-pub use symbolize::{Names, NoSymbols, Symbolize, is_return_trampoline};
+pub use symbolize::{MAX_NAME, MAX_NAMES, Names, NoSymbols, Symbolize, is_return_trampoline};
 
 /// Name of a record, unique over all runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

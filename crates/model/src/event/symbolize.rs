@@ -10,7 +10,11 @@ use std::{
 };
 
 /// Names that are kept: more than a kernel has places that call p2p memory.
-const MAX_NAMES: usize = 1 << 16;
+pub const MAX_NAMES: usize = 1 << 16;
+/// Bytes of a name that are kept: as long as a kernel's symbols get (`KSYM_NAME_LEN`).
+pub const MAX_NAME: usize = 512;
+/// Bytes that all names together may take: far more than those of a kernel do.
+const MAX_BYTES: usize = 16 << 20;
 
 /// Names for kernel addresses.
 pub trait Symbolize {
@@ -51,40 +55,67 @@ pub struct Names(Arc<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    names: RwLock<HashMap<u64, String>>,
+    names: RwLock<Kept>,
     /// How often one of them was told.
     told: AtomicU64,
+    /// How many were longer than what is kept of one.
+    cut: AtomicU64,
+    /// How many there was no room for.
+    left_out: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    names: HashMap<u64, String>,
+    bytes: usize,
 }
 
 impl Names {
-    /// Keeps a name; where too many are kept, only those of addresses that have one already.
-    pub fn learn(&self, address: u64, name: String) {
-        let mut names = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
-        if names.len() < MAX_NAMES || names.contains_key(&address) {
-            names.insert(address, name);
-            self.0.told.fetch_add(1, Ordering::Release);
+    /// Keeps a name, or the first [`MAX_NAME`] bytes of it; where too many are kept, only those of addresses that have one already.
+    pub fn learn(&self, address: u64, mut name: String) {
+        if name.len() > MAX_NAME {
+            name.truncate(name.floor_char_boundary(MAX_NAME));
+            self.0.cut.fetch_add(1, Ordering::Relaxed);
         }
+        // A name that was parsed out of something can have room for more.
+        name.shrink_to_fit();
+        let mut kept = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
+        let before = kept.names.get(&address).map(String::len);
+        let bytes = kept.bytes - before.unwrap_or_default() + name.len();
+        if bytes > MAX_BYTES || before.is_none() && kept.names.len() >= MAX_NAMES {
+            self.0.left_out.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        kept.bytes = bytes;
+        kept.names.insert(address, name);
+        self.0.told.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many names were cut to [`MAX_NAME`] bytes, and how many there was no room for.
+    #[must_use]
+    pub fn limited(&self) -> (u64, u64) {
+        (self.0.cut.load(Ordering::Relaxed), self.0.left_out.load(Ordering::Relaxed))
     }
 
     /// Whether there is a name of this address.
     #[must_use]
     pub fn knows(&self, address: u64) -> bool {
-        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.contains_key(&address)
+        let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        kept.names.contains_key(&address)
     }
 
     /// All that are known now.
     #[must_use]
     pub fn all(&self) -> Vec<(u64, String)> {
-        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.iter().map(|(&address, name)| (address, name.clone())).collect()
+        let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        kept.names.iter().map(|(&address, name)| (address, name.clone())).collect()
     }
 }
 
 impl Symbolize for Names {
     fn symbolize(&self, address: u64) -> Option<String> {
-        let names = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
-        names.get(&address).cloned()
+        let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        kept.names.get(&address).cloned()
     }
 
     fn names(&self) -> Names {
@@ -106,6 +137,26 @@ pub fn is_return_trampoline(symbol: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_take_a_bounded_place_and_what_is_left_out_is_counted() {
+        let names = Names::default();
+        names.learn(0, format!("{}\u{e9}", "x".repeat(MAX_NAME - 1)));
+        assert_eq!(
+            names.symbolize(0).map(|name| name.len()),
+            Some(MAX_NAME - 1),
+            "at the edge of a character"
+        );
+        for address in 0..MAX_NAMES as u64 {
+            names.learn(address, "x".repeat(MAX_NAME));
+        }
+        let (kept, bytes) =
+            (names.all().len(), names.all().iter().map(|(_, name)| name.len()).sum::<usize>());
+        assert_eq!((kept, bytes), (MAX_BYTES / MAX_NAME, MAX_BYTES));
+        assert_eq!(names.limited(), (1, (MAX_NAMES - kept) as u64));
+        names.learn(0, "short".to_owned());
+        assert_eq!(names.symbolize(0).as_deref(), Some("short"), "a later name replaces an earlier one");
+    }
 
     #[test]
     fn the_trampoline_of_a_kretprobe_is_no_caller() {
