@@ -41,16 +41,23 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Man { command }) => commands::generate::man(command.as_deref()),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("p2p-trace: {error:#}");
+        stderr::say(format_args!("p2p-trace: {error:#}"));
         commands::exit_of(&error)
     })
 }
 
 /// Help and the version are what was asked for; anything else that clap reports is wrong usage.
 fn refuse(error: &clap::Error) -> Exit {
-    // Nothing is left to do where even this cannot be printed.
-    error.print().unwrap_or_default();
-    if error.use_stderr() { Exit::Usage } else { Exit::Holds }
+    if !error.use_stderr() {
+        // Nothing is left to do where even this cannot be printed.
+        error.print().unwrap_or_default();
+        return Exit::Holds;
+    }
+    // It repeats the arguments, whatever they are.
+    let text = error.render();
+    let text = if commands::is_colored(&io::stderr()) { text.ansi().to_string() } else { text.to_string() };
+    io::Write::write_all(&mut stderr::writer(), text.as_bytes()).unwrap_or_default();
+    Exit::Usage
 }
 
 fn log_to_stderr(cli: &Cli) {

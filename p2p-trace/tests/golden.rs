@@ -65,8 +65,8 @@ mod tests {
                 }
                 let kept = fs::read_to_string(&expected).unwrap_or_default();
                 let differs = kept.lines().zip(said.lines()).find(|(kept, said)| kept != said);
-                assert_eq!(differs, None, "{}", expected.display());
-                assert_eq!(kept, said, "{}", expected.display());
+                assert_eq!(differs, None, "{}", expected.to_string_lossy());
+                assert_eq!(kept, said, "{}", expected.to_string_lossy());
             }
         }
     }
@@ -78,7 +78,12 @@ mod tests {
             assert!(dumps.len() >= 5, "{dumps:?}");
             for dump in dumps {
                 let bytes = fs::read(&dump).unwrap();
-                assert_eq!(bytes[..9], *[&b"\x89P2PTD\r\n"[..], &[version]].concat(), "{}", dump.display());
+                assert_eq!(
+                    bytes[..9],
+                    *[&b"\x89P2PTD\r\n"[..], &[version]].concat(),
+                    "{}",
+                    dump.to_string_lossy()
+                );
             }
         }
         assert_eq!(CURRENT, p2p_trace_dump::block::FORMAT, "a version without golden dumps");

@@ -19,6 +19,7 @@ mod tests {
         Layers {
             folder: "crates/model",
             modules: &[
+                "text",
                 "units",
                 "names",
                 "event",
@@ -101,7 +102,7 @@ mod tests {
     ];
 
     /// Modules, and files of modules, that are compiled for tests only: they may look at anything.
-    const FOR_TESTS: [&str; 6] = ["tests", "testing", "samples", "stories", "documented", "real"];
+    const FOR_TESTS: [&str; 7] = ["tests", "hostile", "testing", "samples", "stories", "documented", "real"];
 
     fn root() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -209,14 +210,14 @@ mod tests {
                 continue;
             }
             let Some(own) = place(&module[0]) else {
-                upward.push(format!("{}: the module has no layer", path.display()));
+                upward.push(format!("{}: the module has no layer", path.to_string_lossy()));
                 continue;
             };
             for name in asked_of("crate::", &code(&fs::read_to_string(&path).unwrap()), &module) {
                 let other = passed.get(&name).unwrap_or(&name);
                 // A function of the root has no place.
                 if place(other).is_some_and(|other| other > own) {
-                    upward.push(format!("{}: {} needs {other}", path.display(), module[0]));
+                    upward.push(format!("{}: {} needs {other}", path.to_string_lossy(), module[0]));
                 }
             }
         }
@@ -244,8 +245,49 @@ mod tests {
             };
             let asked = asked_of("crate::tui::", &code(&fs::read_to_string(path).unwrap()), module);
             let needed: Vec<_> = above.iter().filter(|&&name| asked.contains(name)).collect();
-            assert!(needed.is_empty(), "{} needs {needed:?}", path.display());
+            assert!(needed.is_empty(), "{} needs {needed:?}", path.to_string_lossy());
         }
+    }
+
+    /// Whose members come from a dump, from the kernel or from another process.
+    const READ: [&str; 13] = [
+        "crates/model/src/rules/judged.rs",
+        "crates/model/src/accounting/status.rs",
+        "crates/model/src/stream/diagnostic.rs",
+        "crates/model/src/event/symbolize.rs",
+        "crates/dump/src/describe.rs",
+        "crates/dump/src/reader.rs",
+        "crates/dump/src/opened.rs",
+        "crates/dump/src/recover",
+        "crates/probe/src/kernel/devices",
+        "crates/probe/src/kernel/tasks",
+        "crates/probe/src/live",
+        "p2p-trace/src/device_report/report.rs",
+        "p2p-trace/src/serve/protocol.rs",
+    ];
+
+    /// A member that is read is a `Text`, so that no output has to think of what it holds.
+    #[test]
+    fn no_text_from_outside_is_a_bare_string() {
+        let mut bare = Vec::new();
+        for place in READ {
+            let mut found = Vec::new();
+            match root().join(place) {
+                folder if folder.is_dir() => files(&folder, &[], &mut found),
+                file => found.push((Vec::new(), file)),
+            }
+            for (_, path) in found.iter().filter(|(module, _)| !is_for_tests(module)) {
+                let text = code(&fs::read_to_string(path).unwrap());
+                let is_bare = |line: &&str| {
+                    line.trim_start().starts_with("pub ")
+                        && line.contains(": ")
+                        && !line.contains(" fn ")
+                        && line.contains("String")
+                };
+                bare.extend(text.lines().filter(is_bare).map(|line| format!("{place}: {}", line.trim())));
+            }
+        }
+        assert!(bare.is_empty(), "{}", bare.join("\n"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use p2p_trace_model::{
     names::Hex,
     rules,
     stream::Diagnostic,
+    text::Text,
     units::Clock,
 };
 use serde::{
@@ -44,7 +45,7 @@ pub struct Header {
     pub stall_after_ns: u64,
     /// Name of the host, where it is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Text>,
     /// Kernel addresses were replaced by tokens.
     #[serde(default)]
     pub redacted: bool,
@@ -90,15 +91,15 @@ pub struct StatusChange {
 pub struct Symbols {
     /// Address and name.
     #[serde(deserialize_with = "few")]
-    pub names: Vec<(Hex, String)>,
+    pub names: Vec<(Hex, Text)>,
 }
 
 /// No more names than are ever kept: a million short ones would take many times the room of their block.
-fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Hex, String)>, D::Error> {
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Hex, Text)>, D::Error> {
     struct Few;
 
     impl<'de> Visitor<'de> for Few {
-        type Value = Vec<(Hex, String)>;
+        type Value = Vec<(Hex, Text)>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "at most {MAX_NAMES} names")

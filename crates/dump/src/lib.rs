@@ -27,6 +27,8 @@ mod follow_tests;
 pub mod fuzz;
 #[cfg(test)]
 mod fuzz_tests;
+#[cfg(any(test, feature = "testing"))]
+pub mod hostile;
 #[cfg(test)]
 mod identity_tests;
 mod opened;

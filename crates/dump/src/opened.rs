@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, io::Read};
 
+use p2p_trace_model::text::Text;
+
 use super::{
     describe::Header,
     reader::{Damage, Entry, ReadError, Reader},
@@ -14,7 +16,7 @@ pub struct Opened<R> {
     pub(super) header: Header,
     /// What stood in front of the header.
     pub(super) early: VecDeque<Entry>,
-    pub(super) name: String,
+    pub(super) name: Text,
 }
 
 /// Why a file is not a dump that can be read.
@@ -70,7 +72,7 @@ impl<R: Read> Opened<R> {
                 if left_out > 0 {
                     early.push_back(Entry::Damage(Damage::Early { blocks: left_out }));
                 }
-                return Ok(Self { reader, header: *header, early, name: String::new() });
+                return Ok(Self { reader, header: *header, early, name: Text::default() });
             }
             bytes += EACH + reader.size();
             if bytes <= MAX_EARLY {
@@ -87,7 +89,7 @@ impl<R: Read> Opened<R> {
 
     /// The same under this name, by which sentences tell of it.
     #[must_use]
-    pub fn named(self, name: impl Into<String>) -> Self {
+    pub fn named(self, name: impl Into<Text>) -> Self {
         Self { name: name.into(), ..self }
     }
 

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read},
 };
 
+use p2p_trace_model::text::Text;
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -80,7 +81,7 @@ pub enum Damage {
         /// Its kind.
         kind: Kind,
         /// Why.
-        why: String,
+        why: Text,
     },
 }
 
@@ -260,11 +261,11 @@ fn entry(offset: u64, header: &BlockHeader, content: &[u8]) -> Entry {
         return Entry::Unknown(header.kind);
     };
     if header.decoded as usize > most(kind) {
-        let why = format!("{} bytes are more than it ever has", header.decoded);
+        let why = format!("{} bytes are more than it ever has", header.decoded).into();
         return Entry::Damage(Damage::Malformed { offset, kind, why });
     }
     let decoded = codec::decode(header.codec, content, header.decoded as usize);
-    let parsed = decoded.map_err(|error| error.to_string()).and_then(|content| parse(kind, &content));
+    let parsed = decoded.map_err(|error| error.to_string().into()).and_then(|content| parse(kind, &content));
     parsed.unwrap_or_else(|why| Entry::Damage(Damage::Malformed { offset, kind, why }))
 }
 
@@ -276,7 +277,7 @@ const fn most(kind: Kind) -> usize {
     }
 }
 
-fn parse(kind: Kind, content: &[u8]) -> Result<Entry, String> {
+pub(super) fn parse(kind: Kind, content: &[u8]) -> Result<Entry, Text> {
     Ok(match kind {
         Kind::Header => Entry::Header(Box::new(json(content)?)),
         Kind::Status => Entry::Status(Box::new(json(content)?)),
@@ -284,13 +285,17 @@ fn parse(kind: Kind, content: &[u8]) -> Result<Entry, String> {
         Kind::Footer => Entry::Footer(Box::new(json(content)?)),
         Kind::Diagnostics => Entry::Diagnostics(json(content)?),
         Kind::Checkpoint => {
-            let checkpoint = Checkpoint::from_bytes(content).ok_or("its parts do not fit together")?;
+            let checkpoint = Checkpoint::from_bytes(content).ok_or_else(no_fit)?;
             Entry::Checkpoint(Box::new(checkpoint))
         }
-        Kind::Records => Entry::Records(Records::from_bytes(content).ok_or("its parts do not fit together")?),
+        Kind::Records => Entry::Records(Records::from_bytes(content).ok_or_else(no_fit)?),
     })
 }
 
-fn json<T: DeserializeOwned>(content: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(content).map_err(|error| error.to_string())
+fn no_fit() -> Text {
+    "its parts do not fit together".into()
+}
+
+fn json<T: DeserializeOwned>(content: &[u8]) -> Result<T, Text> {
+    serde_json::from_slice(content).map_err(|error| error.to_string().into())
 }

@@ -4,6 +4,7 @@
 use std::{collections::HashSet, hash::BuildHasher as _};
 
 use foldhash::fast::FixedState;
+use p2p_trace_model::text::Text;
 
 use super::{
     describe::Footer,
@@ -26,7 +27,7 @@ pub(super) struct Repeats {
 /// The file that is being read.
 #[derive(Debug)]
 struct File {
-    name: String,
+    name: Text,
     number: u32,
     /// Its number is that of the file before.
     again: bool,
@@ -43,11 +44,11 @@ type Mark = (Counts, u64);
 
 impl Repeats {
     /// A file begins, and the one before ended so.
-    pub(super) fn begin(&mut self, name: &str, number: u32, footer: Option<&Footer>) {
+    pub(super) fn begin(&mut self, name: &Text, number: u32, footer: Option<&Footer>) {
         let again = self.file.take().is_some_and(|file| file.number == number);
         self.at = (number == 0).then(Counts::default);
         self.file = Some(File {
-            name: name.to_owned(),
+            name: name.clone(),
             number,
             again,
             repeated: 0,

@@ -79,7 +79,7 @@ pub fn totals() -> Totals {
 /// A dump with a block per slice.
 pub fn dump() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
-    writer.symbol(0xffff_ffff_8100_0010, "known+0x10").unwrap();
+    writer.symbol(0xffff_ffff_8100_0010, &"known+0x10".into()).unwrap();
     for slice in slices() {
         writer.slice(&slice).unwrap();
         writer.flush().unwrap();

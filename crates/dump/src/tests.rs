@@ -83,7 +83,7 @@ fn what_was_written_is_told() {
 
 #[test]
 fn what_the_kernel_side_said_is_kept_and_is_in_no_rule_s_way() {
-    let said = |text: &str| vec![Diagnostic::new(7, Level::Debug, text.to_owned())];
+    let said = |text: &str| vec![Diagnostic::new(7, Level::Debug, text)];
     let write = |texts: &[&str]| {
         let mut writer = Writer::new(Vec::new(), header()).unwrap();
         for (slice, text) in slices().iter().zip(texts.iter().map(Some).chain(std::iter::repeat(None))) {
@@ -106,7 +106,7 @@ fn what_the_kernel_side_said_is_kept_and_is_in_no_rule_s_way() {
 #[test]
 fn a_block_of_a_later_kind_is_skipped_and_said_to_be() {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
-    writer.diagnostics(vec![Diagnostic::new(7, Level::Warn, "x".to_owned())]).unwrap();
+    writer.diagnostics(vec![Diagnostic::new(7, Level::Warn, "x")]).unwrap();
     let mut bytes = writer.finish(Reason::End, 30 * MS, None).unwrap();
     let at = bytes.windows(7).rposition(|window| window == b"{\"said\"").unwrap() - block::HEADER_SIZE;
     let header = bytes[at..].first_chunk().and_then(block::BlockHeader::from_bytes).unwrap();
@@ -259,7 +259,7 @@ fn a_full_disk_is_an_error_and_no_panic() {
         let Ok(mut writer) = Writer::new(Full(room), header()) else {
             continue;
         };
-        let named = writer.symbol(0xffff_ffff_8100_0010, "known+0x10");
+        let named = writer.symbol(0xffff_ffff_8100_0010, &"known+0x10".into());
         let written: io::Result<()> = slices().iter().try_for_each(|slice| {
             writer.slice(slice)?;
             writer.flush()

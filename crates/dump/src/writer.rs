@@ -11,6 +11,7 @@ use p2p_trace_model::{
     names::Hex,
     pipeline::Slice,
     stream::Diagnostic,
+    text::Text,
 };
 use serde::Serialize;
 
@@ -39,8 +40,8 @@ pub struct Writer<W> {
     pending: Records,
     items: usize,
     /// Names that the file has, or that are about to be written to it.
-    names: HashMap<u64, String>,
-    new_names: Vec<(Hex, String)>,
+    names: HashMap<u64, Text>,
+    new_names: Vec<(Hex, Text)>,
     written: u64,
 }
 
@@ -93,7 +94,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     ///
     /// When `out` cannot be written to.
-    pub fn symbol(&mut self, address: u64, name: &str) -> io::Result<()> {
+    pub fn symbol(&mut self, address: u64, name: &Text) -> io::Result<()> {
         match self.names.get(&address) {
             Some(known) if known == name => return Ok(()),
             // What is pending still goes by the old name.
@@ -103,8 +104,8 @@ impl<W: Write> Writer<W> {
         if self.names.len() >= MAX_NAMES {
             self.names.clear();
         }
-        self.names.insert(address, name.to_owned());
-        self.new_names.push((Hex(address), name.to_owned()));
+        self.names.insert(address, name.clone());
+        self.new_names.push((Hex(address), name.clone()));
         if self.new_names.len() >= NAMES_PER_BLOCK {
             self.write_names()?;
         }

@@ -2,7 +2,7 @@
 //!
 //! It has no input, no output and no clock but the stream of records. Each module needs only those above it:
 //!
-//! 1. [`units`] and [`names`] write values.
+//! 1. [`text`] makes text from outside safe; [`units`] and [`names`] write values.
 //! 2. [`event`] decodes records.
 //! 3. [`stream`] puts the records of all CPUs into the order of time, and each event together with its stack.
 //! 4. [`accounting`] compares what the kernel counted with what arrived.
@@ -29,4 +29,5 @@ pub mod state;
 pub mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod text;
 pub mod units;

@@ -1,7 +1,7 @@
 //! What the running kernel has of the hook table. Pure: symbols and BTF in, a plan out.
 
 use p2p_trace_common::Hook;
-use p2p_trace_model::event::Companions;
+use p2p_trace_model::{event::Companions, text::Text};
 
 use super::layout::{Arguments, arguments};
 use crate::hook_table::{Need, Row, TABLE};
@@ -30,7 +30,7 @@ pub struct Unavailable {
     /// The kernel has no such function at all: nothing is lost, since nothing of the kind happens here.
     pub absent: bool,
     /// Why.
-    pub reason: String,
+    pub reason: Text,
 }
 
 /// The table, held against one kernel.
@@ -80,13 +80,13 @@ fn find(row: &'static Row, is_armed: bool, symbols: &Symbols, btf: &Btf) -> Resu
     };
     if symbols.functions(function).count() > 1 {
         let reason = format!("this kernel has several functions named {function}");
-        return Err(unavailable(false, reason));
+        return Err(unavailable(false, reason.into()));
     }
     if is_armed && row.compares_pages() && address_of("vmemmap_base", symbols).is_none() {
         let reason = "it is not known where this kernel keeps its struct pages: the address of vmemmap_base is not to be had";
-        return Err(unavailable(false, reason.to_owned()));
+        return Err(unavailable(false, reason.into()));
     }
-    let arguments = arguments(btf, row, function).map_err(|reason| unavailable(false, reason))?;
+    let arguments = arguments(btf, row, function).map_err(|reason| unavailable(false, reason.into()))?;
     let address = address_of(function, symbols);
     Ok(Planned { row, function, arguments, is_armed, address })
 }
@@ -111,7 +111,7 @@ fn missing(row: &Row, symbols: &Symbols) -> Unavailable {
     } else {
         format!("this kernel has {names} only as {}", variants.join(", "))
     };
-    Unavailable { hook: row.hook, absent: variants.is_empty(), reason }
+    Unavailable { hook: row.hook, absent: variants.is_empty(), reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -1,12 +1,15 @@
 //! The status of a run of which nothing matters but its name and its CPUs.
 
-use p2p_trace_model::accounting::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status};
+use p2p_trace_model::{
+    accounting::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status},
+    text::Text,
+};
 
-pub(crate) const fn status(run: u64, cpus: u32) -> Status {
+pub(crate) fn status(run: u64, cpus: u32) -> Status {
     Status {
-        version: String::new(),
-        kernel: String::new(),
-        boot_id: String::new(),
+        version: Text::default(),
+        kernel: Text::default(),
+        boot_id: Text::default(),
         run,
         cpus,
         rings: RingSizes { hot: 0, rare: 0, count: 0 },

@@ -5,6 +5,9 @@ pub mod check;
 pub mod doctor;
 pub mod generate;
 pub mod holders;
+#[cfg(test)]
+#[cfg(feature = "tui")]
+mod hostile_tests;
 mod judging;
 pub mod live;
 #[cfg(test)]

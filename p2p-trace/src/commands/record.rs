@@ -108,7 +108,7 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
 pub(super) fn header(status: Status, clock: Clock, rules: rules::Options) -> Header {
     let host = fs::read_to_string(KernelRoot::default().proc.join("sys/kernel/hostname"));
     Header {
-        host: host.ok().map(|host| host.trim().to_owned()),
+        host: host.ok().map(|host| host.trim().into()),
         ..Header::new(status, clock, clock.boottime_ns, rules)
     }
 }

@@ -6,6 +6,7 @@ use super::live;
 use crate::{
     cli::{Global, TopArgs},
     exit::Exit,
+    stderr,
 };
 
 /// Runs the command.
@@ -17,7 +18,7 @@ pub fn run(args: &TopArgs, global: &Global) -> Result<Exit> {
     match obstacle() {
         None => show(args, global),
         Some(why) => {
-            eprintln!("p2p-trace: {why}: showing the stream as `p2p-trace live` does");
+            stderr::say(format_args!("p2p-trace: {why}: showing the stream as `p2p-trace live` does"));
             live::run(&args.live(), global)
         }
     }

@@ -4,9 +4,9 @@ use p2p_trace_model::{
     event::{DeviceAddress, Symbolize, names::Bdf},
     names::Hex,
     state::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
+    text::Text,
     units::Clock,
 };
-use p2p_trace_probe::kernel::tasks::Gap;
 
 use super::{
     candidates::candidates,
@@ -56,11 +56,11 @@ pub(crate) fn report(model: &Model, devices: &[DeviceAddress], facts: &Facts<'_>
     Report {
         format: FORMAT,
         source: facts.source.clone(),
-        time: facts.clock.rfc3339(facts.now_ns),
+        time: facts.clock.rfc3339(facts.now_ns).into(),
         time_ns: facts.now_ns,
-        kernel: facts.kernel.to_owned(),
+        kernel: facts.kernel.into(),
         devices: addresses.iter().map(|&address| device(address, model.device(address), facts)).collect(),
-        gaps: facts.host.scan.gaps.iter().map(Gap::to_string).collect(),
+        gaps: facts.host.scan.gaps.iter().map(|gap| gap.to_string().into()).collect(),
     }
 }
 
@@ -96,8 +96,12 @@ fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> 
         preexisting: model.and_then(preexisting),
         unbind: model.and_then(|device| unbind(device, facts)),
         candidates: Vec::new(),
-        uncertain: uncertain(address, model, memory.is_some(), facts),
-        can_unbind: CanUnbind { answer: Answer::Unknown, reason: String::new(), waits_for: Vec::new() },
+        uncertain: uncertain(address, model, memory.is_some(), facts).into_iter().map(Text::from).collect(),
+        can_unbind: CanUnbind {
+            answer: Answer::Unknown,
+            reason: String::new().into(),
+            waits_for: Vec::new(),
+        },
         ranges,
     };
     report.candidates = candidates(address, &report, host, &facts.host.scan);

@@ -49,7 +49,7 @@ fn report_asked(
         None => host,
     };
     let facts = Facts {
-        source: &Source::Live { pid: 700, since: CLOCK.rfc3339(0), since_ns: 0 },
+        source: &Source::Live { pid: 700, since: CLOCK.rfc3339(0).into(), since_ns: 0 },
         kernel: "7.3.4+deb13-amd64",
         traced,
         host: &host,

@@ -50,7 +50,7 @@ fn mapping(mapping: &Mapping) -> Candidate {
     let Mapping { task, bytes: size, .. } = mapping;
     let of_before = if mapping.deleted { ", of before its last unbind or removal" } else { "" };
     Candidate {
-        reason: format!("{task} has {} of its memory mapped{of_before}", bytes(*size)),
+        reason: format!("{task} has {} of its memory mapped{of_before}", bytes(*size)).into(),
         why: Why::Mapping { task: line(task), bytes: *size, deleted: mapping.deleted },
     }
 }
@@ -63,7 +63,8 @@ fn waiting(waiting: &Waiting) -> Option<Candidate> {
         reason: format!(
             "{task} waits uninterruptibly in {} ({frame}), for which device cannot be told",
             hint.part_of
-        ),
+        )
+        .into(),
         why: Why::Waiting { task: line(task), frame: frame.clone() },
     })
 }
@@ -72,15 +73,15 @@ fn unbinding(waiting: &Waiting) -> Option<Candidate> {
     let step = waiting.unbinds?;
     let task = &waiting.task;
     Some(Candidate {
-        reason: format!("{task} is unbinding a device, {step}; which one cannot be told"),
+        reason: format!("{task} is unbinding a device, {step}; which one cannot be told").into(),
         why: Why::Unbinding { task: line(task), step },
     })
 }
 
 fn driver_itself(name: &str) -> Candidate {
     Candidate {
-        reason: format!("{name}, the bound driver, may have taken memory itself"),
-        why: Why::Driver { driver: name.to_owned() },
+        reason: format!("{name}, the bound driver, may have taken memory itself").into(),
+        why: Why::Driver { driver: name.into() },
     }
 }
 

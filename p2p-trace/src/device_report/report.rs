@@ -7,6 +7,7 @@ use p2p_trace_model::{
     event::names::{Bdf, RecordId},
     names::{Hex, is_false},
     state::HolderKind,
+    text::Text,
 };
 use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 use schemars::JsonSchema;
@@ -25,16 +26,16 @@ pub struct Report {
     /// Who looked.
     pub source: Source,
     /// When all of this was so, RFC 3339 in UTC.
-    pub time: String,
+    pub time: Text,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
     /// Release of the kernel.
-    pub kernel: String,
+    pub kernel: Text,
     /// By address.
     pub devices: Vec<DeviceReport>,
     /// What could not be looked at, for all devices.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub gaps: Vec<String>,
+    pub gaps: Vec<Text>,
 }
 
 /// Who looked.
@@ -46,7 +47,7 @@ pub enum Source {
         /// Its process.
         pid: u32,
         /// Since when it traces, RFC 3339 in UTC.
-        since: String,
+        since: Text,
         /// The same, `CLOCK_BOOTTIME` in nanoseconds.
         since_ns: u64,
     },
@@ -62,9 +63,9 @@ pub struct DeviceReport {
     pub device: Bdf,
     /// Names of it in sysfs, such as `nvme0`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub names: Vec<String>,
+    pub names: Vec<Text>,
     /// The driver bound to it.
-    pub driver: Option<String>,
+    pub driver: Option<Text>,
     /// Bytes of p2p memory in all its ranges.
     pub size: Option<u64>,
     /// Bytes allocated, by the kernel's own count, as of when its ranges say.
@@ -84,7 +85,7 @@ pub struct DeviceReport {
     pub candidates: Vec<Candidate>,
     /// Why the above may not be complete or not true any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub uncertain: Vec<String>,
+    pub uncertain: Vec<Text>,
     /// Whether an unbind would go through.
     pub can_unbind: CanUnbind,
 }
@@ -183,7 +184,7 @@ pub struct TaskLine {
     /// Process.
     pub tgid: u32,
     /// Name; bytes that cannot be printed are `\xNN`.
-    pub comm: String,
+    pub comm: Text,
 }
 
 /// Memory of one kind that one task took at one place. Who took it was observed; who uses or pins it now was not.
@@ -205,15 +206,15 @@ pub struct Holder {
     /// By when it had exited, where that was seen.
     pub gone_ns: Option<u64>,
     /// The cgroup that it was in when it took it; absent if that cgroup is gone.
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Text>,
     /// The id of that cgroup.
     pub cgroup_id: Option<u64>,
     /// The function that called for it, such as `nvme_alloc_queue+0x177 [nvme]`.
-    pub caller: Option<String>,
+    pub caller: Option<Text>,
     /// The same as an address.
     pub caller_addr: Option<Hex>,
     /// When the oldest was taken, RFC 3339 in UTC.
-    pub oldest: String,
+    pub oldest: Text,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub oldest_ns: u64,
     /// When the newest was taken.
@@ -266,7 +267,7 @@ pub struct UnbindReport {
     /// A killed range still has references, or has waited for a second, or the task that unbinds has.
     pub blocked: bool,
     /// When its first step was seen, RFC 3339 in UTC.
-    pub since: Option<String>,
+    pub since: Option<Text>,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub since_ns: Option<u64>,
     /// For how long the task that holds the device's lock had not been given a CPU, time in suspend not counted: it
@@ -280,9 +281,9 @@ pub struct UnbindReport {
     pub task: Option<TaskLine>,
     /// Its kernel stack, innermost frame first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stack: Vec<String>,
+    pub stack: Vec<Text>,
     /// Why there is none.
-    pub stack_error: Option<String>,
+    pub stack_error: Option<Text>,
     /// It began before the tracing, or records of it were lost: it is at least as old as `since`, and other steps may
     /// have come before those seen.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -308,9 +309,9 @@ pub enum StepFrom {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StepLine {
     /// Kind of the event, such as `kill`.
-    pub kind: String,
+    pub kind: Text,
     /// When, RFC 3339 in UTC.
-    pub time: String,
+    pub time: Text,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
     /// The record.
@@ -324,7 +325,7 @@ pub struct Candidate {
     #[serde(flatten)]
     pub why: Why,
     /// The same as a sentence.
-    pub reason: String,
+    pub reason: Text,
 }
 
 /// Why something is a candidate.
@@ -345,7 +346,7 @@ pub enum Why {
         /// The thread.
         task: TaskLine,
         /// The frame.
-        frame: String,
+        frame: Text,
     },
     /// A thread is unbinding some device; which one cannot be told.
     Unbinding {
@@ -357,7 +358,7 @@ pub enum Why {
     /// The bound driver, which may have taken memory itself.
     Driver {
         /// Its name.
-        driver: String,
+        driver: Text,
     },
 }
 
@@ -379,10 +380,10 @@ pub struct CanUnbind {
     /// The answer.
     pub answer: Answer,
     /// Why, in one sentence.
-    pub reason: String,
+    pub reason: Text,
     /// What it would wait for, or may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub waits_for: Vec<String>,
+    pub waits_for: Vec<Text>,
 }
 
 impl Report {

@@ -10,7 +10,7 @@ use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 use super::report::*;
 
 fn task(comm: &str, pid: u32) -> TaskLine {
-    TaskLine { pid, tgid: pid, comm: comm.to_owned() }
+    TaskLine { pid, tgid: pid, comm: comm.into() }
 }
 
 fn record(seq: u64) -> RecordId {
@@ -31,11 +31,11 @@ pub(crate) fn queues() -> Holder {
         taken_by: Some(task("kworker/u8:1", 29)),
         process: Liveness::Alive,
         gone_ns: None,
-        cgroup: Some("/".to_owned()),
+        cgroup: Some("/".into()),
         cgroup_id: Some(1),
-        caller: Some("nvme_alloc_queue+0x177 [nvme]".to_owned()),
+        caller: Some("nvme_alloc_queue+0x177 [nvme]".into()),
         caller_addr: Some(Hex(0xffff_ffff_c012_3177)),
-        oldest: "2026-11-22T18:00:01.000000000Z".to_owned(),
+        oldest: "2026-11-22T18:00:01.000000000Z".into(),
         oldest_ns: 1_000_000_000,
         newest_ns: 1_100_000_000,
         age_ns: 4_000_000_000,
@@ -56,9 +56,9 @@ pub(crate) fn target() -> Holder {
         process: Liveness::Alive,
         cgroup: None,
         cgroup_id: None,
-        caller: Some("nvmet_req_alloc_sgls+0x8f [nvmet]".to_owned()),
+        caller: Some("nvmet_req_alloc_sgls+0x8f [nvmet]".into()),
         caller_addr: Some(Hex(0xffff_ffff_c022_208f)),
-        oldest: "2026-11-22T18:00:03.500000000Z".to_owned(),
+        oldest: "2026-11-22T18:00:03.500000000Z".into(),
         oldest_ns: 3_500_000_000,
         newest_ns: 4_900_000_000,
         age_ns: 1_500_000_000,
@@ -78,11 +78,11 @@ pub(crate) fn mapping() -> Holder {
         taken_by: Some(task("p2pdio", 726)),
         process: Liveness::Gone,
         gone_ns: Some(4_800_000_000),
-        cgroup: Some("/user.slice/user-0.slice/session-1.scope".to_owned()),
+        cgroup: Some("/user.slice/user-0.slice/session-1.scope".into()),
         cgroup_id: Some(4711),
         caller: None,
         caller_addr: None,
-        oldest: "2026-11-22T18:00:02.000000000Z".to_owned(),
+        oldest: "2026-11-22T18:00:02.000000000Z".into(),
         oldest_ns: 2_000_000_000,
         newest_ns: 2_000_000_000,
         age_ns: 3_000_000_000,
@@ -106,14 +106,14 @@ pub(crate) fn preexisting() -> Preexisting {
 /// An unbind that waits for references.
 pub(crate) fn unbind() -> UnbindReport {
     let step = |kind: &str, time: &str, time_ns, seq| StepLine {
-        kind: kind.to_owned(),
-        time: time.to_owned(),
+        kind: kind.into(),
+        time: time.into(),
         time_ns,
         record: record(seq),
     };
     UnbindReport {
         blocked: true,
-        since: Some("2026-11-22T18:00:02.200000000Z".to_owned()),
+        since: Some("2026-11-22T18:00:02.200000000Z".into()),
         since_ns: Some(2_200_000_000),
         waiting_ns: Some(2_600_000_000),
         step: Some(UnbindStep::WaitForDrain),
@@ -127,7 +127,7 @@ pub(crate) fn unbind() -> UnbindReport {
             "device_release_driver_internal+0x1cc",
             "unbind_store+0xa1",
         ]
-        .map(str::to_owned)
+        .map(Into::into)
         .to_vec(),
         stack_error: None,
         steps_may_be_missing: false,
@@ -161,8 +161,8 @@ pub(crate) fn busy() -> DeviceReport {
     let taken = (128 << 10) + (12 << 10) + (132 << 10);
     DeviceReport {
         device: device("0000:03:00.0"),
-        names: vec!["nvme0".to_owned()],
-        driver: Some("nvme".to_owned()),
+        names: vec!["nvme0".into()],
+        driver: Some("nvme".into()),
         size: Some(64 << 20),
         taken: Some(taken),
         published: Some(true),
@@ -177,10 +177,10 @@ pub(crate) fn busy() -> DeviceReport {
             reason:
                 "it would wait for 12 KiB taken by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] \
                      (scatter list)"
-                    .to_owned(),
+                    .into(),
             waits_for: vec![
                 "12 KiB taken by kworker/1:2H[310] at nvmet_req_alloc_sgls+0x8f [nvmet] (scatter list)"
-                    .to_owned(),
+                    .into(),
             ],
         },
     }
@@ -200,7 +200,7 @@ pub(crate) fn blocked() -> DeviceReport {
                 and pins cannot be observed";
     DeviceReport {
         device: device("0000:04:00.0"),
-        names: vec!["nvme1".to_owned()],
+        names: vec!["nvme1".into()],
         published: None,
         taken: Some(64 << 10),
         ranges: vec![RangeReport {
@@ -217,24 +217,24 @@ pub(crate) fn blocked() -> DeviceReport {
                     bytes: 64 << 10,
                     deleted: false,
                 },
-                reason: "p2pdio[730] has 64 KiB of its memory mapped".to_owned(),
+                reason: "p2pdio[730] has 64 KiB of its memory mapped".into(),
             },
             Candidate {
                 why: Why::Waiting {
                     task: task("p2pdio", 731),
-                    frame: "__blkdev_direct_IO_simple+0x1c2".to_owned(),
+                    frame: "__blkdev_direct_IO_simple+0x1c2".into(),
                 },
                 reason: "p2pdio[731] waits uninterruptibly in direct I/O (__blkdev_direct_IO_simple+0x1c2), for which \
                          device cannot be told"
-                    .to_owned(),
+                    .into(),
             },
         ],
-        uncertain: vec!["5 records were lost between 18:00:02 and 18:00:03".to_owned()],
+        uncertain: vec!["5 records were lost between 18:00:02 and 18:00:03".into()],
         can_unbind: CanUnbind {
             answer: Answer::No,
             reason: "an unbind is blocked already: waiting for the last reference to a range (memunmap_pages)"
-                .to_owned(),
-            waits_for: vec![wait.to_owned()],
+                .into(),
+            waits_for: vec![wait.into()],
         },
         ..busy()
     }
@@ -246,13 +246,13 @@ pub(crate) fn report() -> Report {
         format: FORMAT,
         source: Source::Live {
             pid: 700,
-            since: "2026-11-22T18:00:00.500000000Z".to_owned(),
+            since: "2026-11-22T18:00:00.500000000Z".into(),
             since_ns: 500_000_000,
         },
-        time: "2026-11-22T18:00:05.000000000Z".to_owned(),
+        time: "2026-11-22T18:00:05.000000000Z".into(),
         time_ns: 5_000_000_000,
-        kernel: "7.3.4+deb13-amd64".to_owned(),
+        kernel: "7.3.4+deb13-amd64".into(),
         devices: vec![busy(), blocked()],
-        gaps: vec!["the mappings of 3 processes are not readable: that needs CAP_SYS_PTRACE".to_owned()],
+        gaps: vec!["the mappings of 3 processes are not readable: that needs CAP_SYS_PTRACE".into()],
     }
 }

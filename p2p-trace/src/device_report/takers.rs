@@ -37,12 +37,12 @@ fn holder(group: &holders::Holder, driver: Option<&Driver>, facts: &Facts<'_>) -
         taken_by: group.task.as_ref().map(task_line),
         process,
         gone_ns: group.gone_since_ns,
-        cgroup: group.cgroup.and_then(|id| facts.host.cgroups.path(id)).map(str::to_owned),
+        cgroup: group.cgroup.and_then(|id| facts.host.cgroups.path(id)).cloned(),
         cgroup_id: group.cgroup,
         by_driver: caller.as_deref().and_then(|caller| is_by(caller, driver)),
         caller,
         caller_addr: group.caller.filter(|_| is_known).map(Hex),
-        oldest: facts.clock.rfc3339(group.since_ns),
+        oldest: facts.clock.rfc3339(group.since_ns).into(),
         oldest_ns: group.since_ns,
         newest_ns: group.newest_ns,
         age_ns: facts.now_ns.saturating_sub(group.since_ns),
@@ -52,7 +52,7 @@ fn holder(group: &holders::Holder, driver: Option<&Driver>, facts: &Facts<'_>) -
 }
 
 pub(super) fn task_line(task: &Task) -> TaskLine {
-    TaskLine { pid: task.pid, tgid: task.tgid, comm: task.name() }
+    TaskLine { pid: task.pid, tgid: task.tgid, comm: task.name().into() }
 }
 
 /// Whether a function is the driver's. Where both are built into the kernel nothing tells.
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_caller_is_the_drivers_by_its_module() {
         let driver =
-            |module: Option<&str>| Driver { name: "vfio-pci".to_owned(), module: module.map(str::to_owned) };
+            |module: Option<&str>| Driver { name: "vfio-pci".into(), module: module.map(Into::into) };
         let (module, built_in) = (driver(Some("vfio_pci")), driver(None));
         let (own, other, core) = ("a+0x1 [vfio_pci]", "a+0x1 [nvmet]", "a+0x1");
         assert_eq!(is_by(own, Some(&module)), Some(true));

@@ -4,6 +4,7 @@ use p2p_trace_common::Kind;
 use p2p_trace_model::{
     event::{Task, names::RecordId},
     state::{Device, Range, Stage, Step, Teardown},
+    text::Text,
 };
 use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep, unbind_step};
 
@@ -43,7 +44,7 @@ pub(super) fn unbind(device: &Device, facts: &Facts<'_>) -> Option<UnbindReport>
     Some(UnbindReport {
         blocked: waiting_ns.is_some_and(|ns| ns >= PATIENCE_NS)
             || device.ranges().any(|range| is_blocking(range, facts.now_ns)),
-        since: since_ns.map(|ns| facts.clock.rfc3339(ns)),
+        since: since_ns.map(|ns| facts.clock.rfc3339(ns).into()),
         since_ns,
         waiting_ns,
         step: known.map(|(step, _)| step),
@@ -57,20 +58,20 @@ pub(super) fn unbind(device: &Device, facts: &Facts<'_>) -> Option<UnbindReport>
 }
 
 /// The kernel stack of a task that was seen, or why there is none.
-fn stack(task: &Task, facts: &Facts<'_>) -> Result<Vec<String>, String> {
+fn stack(task: &Task, facts: &Facts<'_>) -> Result<Vec<Text>, Text> {
     let tasks = &facts.host.tasks;
     if let Some(hidden) = tasks.hidden() {
-        return Err(hidden.to_string());
+        return Err(hidden.to_string().into());
     }
     if tasks.liveness(task.tgid, facts.now_ns) == Liveness::Gone {
-        return Err("the task is gone".to_owned());
+        return Err("the task is gone".into());
     }
-    let stack = tasks.stack(task.tgid, task.pid).map_err(|error| error.to_string())?;
-    Ok(stack.iter().map(ToString::to_string).collect())
+    let stack = tasks.stack(task.tgid, task.pid).map_err(|error| Text::from(error.to_string()))?;
+    Ok(stack.iter().map(|frame| frame.to_string().into()).collect())
 }
 
-fn step_of(stack: &[String]) -> Option<UnbindStep> {
-    let frames: Vec<_> = stack.iter().map(String::as_str).collect();
+fn step_of(stack: &[Text]) -> Option<UnbindStep> {
+    let frames: Vec<_> = stack.iter().map(Text::as_str).collect();
     unbind_step(&frames)
 }
 
@@ -111,8 +112,8 @@ pub(crate) fn is_blocking(range: &Range, now_ns: u64) -> bool {
 
 fn steps(teardown: &Teardown, facts: &Facts<'_>) -> Vec<StepLine> {
     let line = |step: &Step| StepLine {
-        kind: step.kind.name().to_owned(),
-        time: facts.clock.rfc3339(step.at.time_ns),
+        kind: step.kind.name().into(),
+        time: facts.clock.rfc3339(step.at.time_ns).into(),
         time_ns: step.at.time_ns,
         record: RecordId(step.at.id),
     };

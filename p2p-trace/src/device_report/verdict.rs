@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use p2p_trace_model::{
     state::HolderKind,
+    text::Text,
     units::{bytes, duration},
 };
 
@@ -55,7 +56,7 @@ pub(crate) struct Grounds<'a> {
     /// An unbind that is under way.
     pub(crate) unbind: Option<&'a UnbindReport>,
     /// Why all of this may not be true, or not all of it.
-    pub(crate) uncertain: &'a [String],
+    pub(crate) uncertain: &'a [Text],
 }
 
 /// The answer, with its reason.
@@ -80,9 +81,9 @@ pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
             format!("nothing is taken but {own} of {driver} itself, expected to be freed by its remove");
         (Answer::Yes, reason)
     } else {
-        (Answer::Yes, "nothing is taken".to_owned())
+        (Answer::Yes, "nothing is taken".into())
     };
-    CanUnbind { answer, reason, waits_for: waits.all() }
+    CanUnbind { answer, reason: reason.into(), waits_for: waits.all() }
 }
 
 fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
@@ -97,7 +98,7 @@ fn under_way(unbind: &UnbindReport, grounds: &Grounds<'_>) -> CanUnbind {
         let text = format!("{} of the driver itself, which it has not given back so far", bytes(waits.own));
         waits.maybe.push(text);
     }
-    CanUnbind { answer, reason: format!("{reason}{step}"), waits_for: waits.all() }
+    CanUnbind { answer, reason: format!("{reason}{step}").into(), waits_for: waits.all() }
 }
 
 fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
@@ -118,11 +119,11 @@ fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
         let reason = "the device provides memory without pages, which is not traced".to_owned();
         (Answer::Unknown, reason)
     } else if let Some(doubt) = grounds.uncertain.first() {
-        (Answer::Unknown, doubt.clone())
+        (Answer::Unknown, doubt.clone().into())
     } else {
         (Answer::Yes, "the device has no p2p memory".to_owned())
     };
-    CanUnbind { answer, reason, waits_for: Vec::new() }
+    CanUnbind { answer, reason: reason.into(), waits_for: Vec::new() }
 }
 
 /// Why nothing of what the pool counts matters: the driver hands out the pages itself.
@@ -162,7 +163,11 @@ struct Waits {
 impl Waits {
     fn of(grounds: &Grounds<'_>) -> Self {
         let maybe = grounds.hidden.map(str::to_owned).into_iter().collect();
-        let mut waits = Self { doubts: grounds.uncertain.to_vec(), maybe, ..Self::default() };
+        let mut waits = Self {
+            doubts: grounds.uncertain.iter().cloned().map(String::from).collect(),
+            maybe,
+            ..Self::default()
+        };
         for holder in grounds.holders {
             waits.holder(holder);
         }
@@ -178,8 +183,8 @@ impl Waits {
         waits
     }
 
-    fn all(self) -> Vec<String> {
-        self.sure.into_iter().chain(self.bypassed).chain(self.maybe).collect()
+    fn all(self) -> Vec<Text> {
+        self.sure.into_iter().chain(self.bypassed).chain(self.maybe).map(Text::from).collect()
     }
 
     fn holder(&mut self, holder: &Holder) {
@@ -236,7 +241,7 @@ mod tests {
     use super::*;
     use crate::device_report::{References, samples};
 
-    fn answer(grounds: &Grounds<'_>) -> (Answer, String) {
+    fn answer(grounds: &Grounds<'_>) -> (Answer, Text) {
         let verdict = can_unbind(grounds);
         (verdict.answer, verdict.reason)
     }
@@ -267,7 +272,7 @@ mod tests {
 
     #[test]
     fn nothing_or_the_drivers_own_lets_an_unbind_through() {
-        assert_eq!(answer(&NOTHING), (Answer::Yes, "nothing is taken".to_owned()));
+        assert_eq!(answer(&NOTHING), (Answer::Yes, "nothing is taken".into()));
         let holders = [samples::queues()];
         let own = Grounds { holders: &holders, ..NOTHING };
         let (yes, reason) = answer(&own);
@@ -293,7 +298,7 @@ mod tests {
         assert_eq!(answer(&Grounds { has_memory: false, ..unbound }).0, Answer::Yes);
         for has_memory in [true, false] {
             let hidden = Grounds { hidden: Some("sh[1] is unbinding a device"), has_memory, ..unbound };
-            assert_eq!(answer(&hidden), (Answer::Unknown, "sh[1] is unbinding a device".to_owned()));
+            assert_eq!(answer(&hidden), (Answer::Unknown, "sh[1] is unbinding a device".into()));
         }
         // What surely blocks it does so all the same.
         let holders = [samples::target()];
@@ -347,7 +352,7 @@ mod tests {
         let verdict = can_unbind(&grounds);
         assert_eq!(verdict.answer, Answer::No);
         assert_eq!(verdict.waits_for.len(), 1, "{:?}", verdict.waits_for);
-        let uncertain = ["3 records were lost".to_owned()];
+        let uncertain = ["3 records were lost".into()];
         let grounds = Grounds { uncertain: &uncertain, ..grounds };
         let (unknown, reason) = answer(&grounds);
         assert_eq!(unknown, Answer::Unknown);
@@ -364,7 +369,7 @@ mod tests {
         let preexisting = samples::preexisting();
         for grounds in [
             Grounds { preexisting: Some(&preexisting), ..NOTHING },
-            Grounds { uncertain: &["records were lost".to_owned()], ..NOTHING },
+            Grounds { uncertain: &["records were lost".into()], ..NOTHING },
         ] {
             assert_eq!(answer(&grounds).0, Answer::Unknown, "{grounds:?}");
         }

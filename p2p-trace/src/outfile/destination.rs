@@ -7,6 +7,7 @@ use std::{
 };
 
 use p2p_trace_dump::sequence::{next_free, numbered, taken};
+use p2p_trace_model::text::Text;
 
 use super::{OutFile, OutputError, Placed, descriptor, identity::Identity, inspect::create_error};
 
@@ -57,7 +58,7 @@ impl Destination {
         if descriptor::number(&self.path) == Some(descriptor::STDOUT) {
             "stdout".to_owned()
         } else {
-            self.path.display().to_string()
+            Text::from(self.path.as_path()).into()
         }
     }
 

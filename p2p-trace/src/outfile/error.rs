@@ -2,29 +2,31 @@
 
 use std::{io, path::PathBuf};
 
+use p2p_trace_model::text::Text;
+
 use crate::exit::Exit;
 
 /// What is wrong with an output, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
     /// There is a file.
-    #[error("{} exists already: choose another name, or add --force to replace it", .0.display())]
+    #[error("{} exists already: choose another name, or add --force to replace it", Text::from(.0.as_path()))]
     Exists(PathBuf),
     /// There is a link, wherever it leads.
     #[error(
-        "{} is a symbolic link, which is not followed: name the file itself, or add --force to replace the link", .0.display()
+        "{} is a symbolic link, which is not followed: name the file itself, or add --force to replace the link", Text::from(.0.as_path())
     )]
     Link(PathBuf),
     /// The command reads it.
-    #[error("{} is read by this command, so it cannot be written too: choose another name", .0.display())]
+    #[error("{} is read by this command, so it cannot be written too: choose another name", Text::from(.0.as_path()))]
     IsInput(PathBuf),
     /// Something else that the command writes goes there.
-    #[error("{} is where another output of this command goes: choose another name", .0.display())]
+    #[error("{} is where another output of this command goes: choose another name", Text::from(.0.as_path()))]
     Twice(PathBuf),
-    #[error("{} is a folder: name a file in it", .0.display())]
+    #[error("{} is a folder: name a file in it", Text::from(.0.as_path()))]
     Folder(PathBuf),
     /// Something that is not written to.
-    #[error("{} is {what}, which is never written to: choose another name", path.display())]
+    #[error("{} is {what}, which is never written to: choose another name", Text::from(path.as_path()))]
     Special {
         path: PathBuf,
         /// Such as `a socket`.
@@ -34,15 +36,15 @@ pub(crate) enum OutputError {
     #[error("a dump is not for a terminal: write it to a file, or into a pipe")]
     Terminal,
     /// The system refuses to create or open it.
-    #[error("cannot create {}: {cause}", path.display())]
+    #[error("cannot create {}: {cause}", Text::from(path.as_path()))]
     Create { path: PathBuf, cause: io::Error },
     /// The system refuses to put the new file in place of the old one.
     #[error(
-        "cannot replace {}: {cause}; what was there is unchanged: choose another name", path.display()
+        "cannot replace {}: {cause}; what was there is unchanged: choose another name", Text::from(path.as_path())
     )]
     Replace { path: PathBuf, cause: io::Error },
     /// The system refuses to write.
-    #[error("cannot write {}: {cause}", path.display())]
+    #[error("cannot write {}: {cause}", Text::from(path.as_path()))]
     Write { path: PathBuf, cause: io::Error },
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use p2p_trace_dump::MAGIC;
+use p2p_trace_model::text::Text;
 
 use super::{
     OutputError, folder,
@@ -216,7 +217,7 @@ impl Drop for OutFile {
         };
         let left = Placed { path: path.clone(), identity: Identity::of_file(&self.file) };
         if let Err(error) = left.remove() {
-            tracing::warn!("cannot remove the incomplete {}: {error}", left.path.display());
+            tracing::warn!("cannot remove the incomplete {}: {error}", Text::from(left.path.as_path()));
         }
     }
 }

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use p2p_trace_model::text::Text;
+
 /// The folder of a path, as it can be opened.
 pub(super) fn of(path: &Path) -> PathBuf {
     match path.parent() {
@@ -41,6 +43,6 @@ const fn can_create(_folder: &Path) -> io::Result<()> {
 /// Makes a new name in it outlast a loss of power, where the file system can do that.
 pub(super) fn sync(folder: &Path) {
     if let Err(error) = fs::File::open(folder).and_then(|folder| folder.sync_all()) {
-        tracing::debug!("cannot sync the folder {}: {error}", folder.display());
+        tracing::debug!("cannot sync the folder {}: {error}", Text::from(folder));
     }
 }

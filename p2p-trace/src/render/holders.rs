@@ -103,7 +103,7 @@ impl Out {
         };
         self.labelled("can unbind", &format!("{answer}: {}", verdict.reason), paint)?;
         // What the reason has already said is not said again.
-        for wait in verdict.waits_for.iter().filter(|wait| !verdict.reason.contains(*wait)) {
+        for wait in verdict.waits_for.iter().filter(|wait| !verdict.reason.contains(wait.as_str())) {
             self.labelled("  for", wait, Self::plain)?;
         }
         Ok(())
@@ -164,7 +164,7 @@ impl Out {
                 Liveness::Unknown => text.push_str(", whether it is alive is not known"),
             }
             self.labelled("taken", &text, Self::plain)?;
-            let caller = holder.caller.clone();
+            let caller = holder.caller.clone().map(String::from);
             let own = holder.by_driver.filter(|own| *own).map(|_| "the driver's own".to_owned());
             let cgroup = holder.cgroup.as_ref().map(|cgroup| format!("cgroup {cgroup}"));
             let unsure = "may have changed hands unseen: records were lost since";
@@ -328,7 +328,7 @@ mod tests {
             (unbind.since, unbind.since_ns) = (None, None);
             unbind.stack.clear();
             unbind.steps.clear();
-            unbind.stack_error = Some("kernel stacks are not readable: that needs CAP_SYS_ADMIN".to_owned());
+            unbind.stack_error = Some("kernel stacks are not readable: that needs CAP_SYS_ADMIN".into());
         }
         insta::assert_snapshot!(text(&report, 100, PLAIN));
         report.devices.clear();

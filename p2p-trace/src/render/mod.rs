@@ -22,6 +22,7 @@ pub(crate) use printer::{Format, Printer};
 use p2p_trace_model::{
     accounting::Status,
     event::{Event, Symbolize, is_return_trampoline},
+    text::Text,
     units::Clock,
 };
 
@@ -29,7 +30,7 @@ use p2p_trace_model::{
 pub(crate) struct Context<'a> {
     pub clock: Clock,
     pub symbols: &'a dyn Symbolize,
-    functions: [Option<String>; HOOKS],
+    functions: [Option<Text>; HOOKS],
     /// Addresses that were shown without a name.
     unnamed: RefCell<BTreeSet<u64>>,
 }
@@ -42,7 +43,7 @@ const MAX_UNNAMED: usize = 4096;
 pub(crate) struct Frame {
     pub addr: u64,
     /// The symbol that it lies in.
-    pub symbol: Option<String>,
+    pub symbol: Option<Text>,
 }
 
 impl Frame {
@@ -64,7 +65,7 @@ impl<'a> Context<'a> {
     /// Takes over a new status.
     pub(crate) fn update(&mut self, status: &Status) {
         for &hook in Hook::ALL {
-            self.functions[hook as usize] = status.function(hook).map(str::to_owned);
+            self.functions[hook as usize] = status.function(hook).map(Text::from);
         }
     }
 

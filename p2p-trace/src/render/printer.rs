@@ -330,7 +330,7 @@ mod tests {
             let said = printed(format, &names, &mut pipe, |printer| {
                 printer.element(&event).unwrap();
                 printer.flush().unwrap();
-                names.learn(0xffff_ffff_c000_0010, "new+0x10 [b]".to_owned());
+                names.learn(0xffff_ffff_c000_0010, "new+0x10 [b]".into());
                 printer.flush().unwrap();
                 printer.flush().unwrap();
                 printer.element(&event).unwrap();

@@ -5,6 +5,7 @@ use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Slice, Step},
     stream::Diagnostic,
+    text::Text,
 };
 
 use super::{Ending, Next, Sink};
@@ -47,7 +48,7 @@ impl<A: Sink, B: Sink> Sink for Both<'_, A, B> {
         self.second(|sink| sink.diagnostics(said))
     }
 
-    fn name(&self, address: u64) -> Option<String> {
+    fn name(&self, address: u64) -> Option<Text> {
         let second = || self.second.as_deref()?.name(address);
         self.first.name(address).or_else(second)
     }

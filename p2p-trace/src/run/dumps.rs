@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 use p2p_trace_dump::{Following, Opened, Origin, Tape, recover};
+use p2p_trace_model::text::Text;
 
 use super::fifo::Fifo;
 
@@ -56,7 +57,7 @@ fn open_file(path: &Path) -> Result<Opened<Input>> {
     let mut input: Input = if path == Path::new("-") {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?)
+        Box::new(File::open(path).with_context(|| format!("cannot open {}", Text::from(path)))?)
     };
     // The memory of a kernel may hold blocks of a dump, in its page cache: what it is, it says in front.
     let mut prefix = Vec::new();
@@ -78,7 +79,7 @@ fn refuse(path: &Path, prefix: &[u8]) -> Result<()> {
 
 /// Opens a run from this file on while it is still being written, until `is_over`.
 pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static) -> Result<Run> {
-    let cannot_open = || format!("cannot open {}", path.display());
+    let cannot_open = || format!("cannot open {}", Text::from(path));
     let input: Input = if fs::metadata(path).with_context(cannot_open)?.is_file() {
         let mut prefix = Vec::new();
         let file = File::open(path).with_context(cannot_open)?;
@@ -94,6 +95,6 @@ pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static
 }
 
 /// How a file is written in messages.
-pub(crate) fn name(path: &Path) -> String {
-    if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() }
+pub(crate) fn name(path: &Path) -> Text {
+    if path == Path::new("-") { "stdin".into() } else { path.into() }
 }

@@ -8,13 +8,14 @@ use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Step},
     rules::{Answer, Finding, Severity, Verdict},
+    text::Text,
 };
 
 use super::{Both, Ending, Sink, dumps, play};
 
 /// What a run has come to.
 pub(crate) struct Outcome {
-    pub(crate) files: Vec<String>,
+    pub(crate) files: Vec<Text>,
     pub(crate) header: Header,
     pub(crate) end: End,
     pub(crate) findings: Vec<Finding>,

@@ -14,6 +14,7 @@ use p2p_trace_model::{
     pipeline::{Pipeline, Step},
     rules,
     stream::assemble::Element,
+    text::Text,
 };
 use p2p_trace_probe::{kernel::clock, transport::Image};
 
@@ -61,7 +62,7 @@ impl Mirroring {
     }
 
     /// Takes note that something happened, and has what it needs named while its modules are loaded.
-    pub(super) fn step(&mut self, step: &Step<'_>, name: impl Fn(u64) -> Option<String>) {
+    pub(super) fn step(&mut self, step: &Step<'_>, name: impl Fn(u64) -> Option<Text>) {
         let Element::Event(event) = step.element else {
             return;
         };
@@ -74,7 +75,7 @@ impl Mirroring {
     }
 
     /// The image, if it is time for a new one.
-    pub(super) fn due(&mut self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<String>) -> Option<Image> {
+    pub(super) fn due(&mut self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<Text>) -> Option<Image> {
         let interval = INTERVAL.max(self.cost.saturating_mul(SHARE));
         let is_early = self.given.is_some_and(|given| given.elapsed() < interval);
         // An event that waits for its stack is in no model yet, and would not be told again.
@@ -90,7 +91,7 @@ impl Mirroring {
         Some(Image { bytes: bytes?, is_calm: pipeline.model().devices().all(is_calm) })
     }
 
-    fn bytes(&self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<String>) -> Option<Vec<u8>> {
+    fn bytes(&self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<Text>) -> Option<Vec<u8>> {
         let named = self.addresses.iter().filter_map(|&address| Some((address, name(address)?)));
         let names: Vec<_> = named.collect();
         let image = |checkpoint| self.image(&names, checkpoint);
@@ -103,7 +104,7 @@ impl Mirroring {
         fitting.next().or_else(|| image(None))
     }
 
-    fn image(&self, names: &[(u64, String)], checkpoint: Option<Checkpoint>) -> Option<Vec<u8>> {
+    fn image(&self, names: &[(u64, Text)], checkpoint: Option<Checkpoint>) -> Option<Vec<u8>> {
         let mut writer = Writer::new(Vec::new(), self.header.clone()).ok()?;
         for (address, name) in names {
             writer.symbol(*address, name).ok()?;

@@ -39,6 +39,7 @@ use p2p_trace_model::{
     rules,
     state::Model,
     stream::{Diagnostic, order::Order},
+    text::Text,
     units::Clock,
 };
 use p2p_trace_probe::{kernel::clock::boottime_ns, transport::Session};
@@ -82,7 +83,7 @@ pub(crate) trait Sink {
     }
 
     /// The name of a kernel address, where the sink knows names: a memory dump then has those of what happened.
-    fn name(&self, _address: u64) -> Option<String> {
+    fn name(&self, _address: u64) -> Option<Text> {
         None
     }
 

@@ -48,7 +48,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
     let btf = kernel.btf.with_context(|| {
         format!(
             "cannot read the kernel's types in {}; --kernel-btf names another file",
-            kernel.btf_path.display()
+            p2p_trace_model::text::Text::from(kernel.btf_path.as_path())
         )
     })?;
     let is_interrupted = || stop.is_set_while_attaching();

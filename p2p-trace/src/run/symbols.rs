@@ -17,7 +17,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use p2p_trace_model::event::{Names, Symbolize};
+use p2p_trace_model::{
+    event::{Names, Symbolize},
+    text::Text,
+};
 use p2p_trace_probe::kernel::{
     KernelRoot,
     symbols::{LateSymbols, Modules, Symbols},
@@ -87,7 +90,7 @@ impl KernelSymbols {
 }
 
 impl Symbolize for KernelSymbols {
-    fn symbolize(&self, address: u64) -> Option<String> {
+    fn symbolize(&self, address: u64) -> Option<Text> {
         if let Some(name) = self.known.symbolize(address) {
             return Some(name);
         }
@@ -96,8 +99,8 @@ impl Symbolize for KernelSymbols {
             return None;
         }
         let name = self.kernel.symbolise(address)?.to_string();
-        self.known.learn(address, name.clone());
-        Some(name)
+        self.known.learn(address, name.clone().into());
+        Some(name.into())
     }
 
     fn names(&self) -> Names {
@@ -190,7 +193,7 @@ impl Answering {
         let (symbols, known) = (&self.symbols, &self.known);
         self.unnamed.retain(|&address| match symbols.symbolise(address) {
             Some(symbol) => {
-                known.learn(address, symbol.to_string());
+                known.learn(address, symbol.to_string().into());
                 false
             }
             None => true,
@@ -233,7 +236,7 @@ mod tests {
     }
 
     /// The name once it was looked up.
-    fn settled(names: &KernelSymbols, address: u64) -> Option<String> {
+    fn settled(names: &KernelSymbols, address: u64) -> Option<Text> {
         names.symbolize(address).or_else(|| {
             names.settle(PATIENCE);
             names.names().symbolize(address)

@@ -8,6 +8,7 @@ use std::{
 use p2p_trace_model::{
     event::{DeviceAddress, Symbolize},
     state::{Device, Model},
+    text::Text,
     units::Clock,
 };
 use p2p_trace_probe::kernel::{KernelRoot, devices};
@@ -57,7 +58,7 @@ struct Answering {
     desk: Desk,
     root: KernelRoot,
     source: Source,
-    kernel: String,
+    kernel: Text,
     /// The devices that the session is limited to; none: all.
     traced: Vec<DeviceAddress>,
     waiting: Option<Waiting>,
@@ -77,16 +78,16 @@ struct Waiting {
 impl Answering {
     /// Listens.
     /// Fails when there is no place for the socket.
-    fn open(limits: Limits, kernel: String, start: &Clock) -> io::Result<Self> {
+    fn open(limits: Limits, kernel: Text, start: &Clock) -> io::Result<Self> {
         let Limits { place, root, traced } = limits;
         let desk = Desk::open(&place, root.clone())?;
-        tracing::debug!("answering at {}", desk.path().display());
+        tracing::debug!("answering at {}", Text::from(desk.path()));
         Ok(Self {
             desk,
             root,
             source: Source::Live {
                 pid: std::process::id(),
-                since: start.rfc3339(start.boottime_ns),
+                since: start.rfc3339(start.boottime_ns).into(),
                 since_ns: start.boottime_ns,
             },
             kernel,

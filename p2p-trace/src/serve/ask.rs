@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2p_trace_model::text::Text;
 use rustix::{
     io::Errno,
     net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt::Timeout},
@@ -28,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// A tracer that did not answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the tracer with process id {pid} did not answer on {}: {problem}", path.display())]
+#[error("the tracer with process id {pid} did not answer on {}: {problem}", Text::from(path.as_path()))]
 pub(crate) struct AskError {
     pub(crate) pid: u32,
     pub(crate) path: PathBuf,
@@ -55,12 +56,12 @@ pub(crate) enum Problem {
     Refused(#[from] Refused),
     /// The line could not be written or read.
     #[error("{0}")]
-    Line(String),
+    Line(Text),
 }
 
 impl From<LineError> for Problem {
     fn from(error: LineError) -> Self {
-        Self::Line(error.to_string())
+        Self::Line(error.to_string().into())
     }
 }
 
@@ -99,7 +100,7 @@ fn ask_one(folder: &Folder, entry: &Entry, request: &Request) -> Result<Option<R
         Ok(stream) => stream,
         // A socket is refused once nobody listens on it, and only then: it gets its name when it already does.
         Err(Errno::CONNREFUSED) => {
-            tracing::info!("{} is of a tracer that is gone", entry.path.display());
+            tracing::info!("{} is of a tracer that is gone", Text::from(entry.path.as_path()));
             folder.remove(entry);
             return Ok(None);
         }
@@ -110,7 +111,7 @@ fn ask_one(folder: &Folder, entry: &Entry, request: &Request) -> Result<Option<R
     };
     peer::check(&stream)?;
     let deadline = Instant::now() + PATIENCE;
-    let line = protocol::write_request(request).map_err(|error| Problem::Line(error.to_string()))?;
+    let line = protocol::write_request(request).map_err(|error| Problem::Line(error.to_string().into()))?;
     write_line(&mut stream, &line, deadline)?;
     let line = read_line(&mut stream, MAX_RESPONSE, deadline)?;
     Ok(Some(protocol::read_response(&line)?))

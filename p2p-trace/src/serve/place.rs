@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use p2p_trace_model::text::Text;
+
 use super::folder::{Entry, Folder};
 
 /// The only one for root.
@@ -69,7 +71,7 @@ pub(super) fn sockets(folders: &[Folder]) -> Vec<(&Folder, Entry)> {
 
 /// The error with the path that it is about.
 pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    io::Error::new(error.kind(), format!("{}: {error}", Text::from(path)))
 }
 
 /// The name of the socket of a process.

@@ -3,7 +3,7 @@
 //! The client writes `{"version":1,"request":"holders","devices":["0000:01:00.0"]}`, the server answers
 //! `{"version":1,"report":{…}}` or `{"version":1,"error":{"code":"…","message":"…"}}` and closes.
 
-use p2p_trace_model::event::names::Bdf;
+use p2p_trace_model::{event::names::Bdf, text::Text};
 use serde::{Deserialize, Serialize};
 
 use crate::device_report::Report;
@@ -52,11 +52,11 @@ pub(crate) struct Refused {
     /// Why, for a program.
     pub(crate) code: Code,
     /// Why, for a person.
-    pub(crate) message: String,
+    pub(crate) message: Text,
 }
 
 impl Refused {
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(super) fn new(code: Code, message: impl Into<Text>) -> Self {
         let message = message.into();
         Self { code, message }
     }

@@ -3,7 +3,7 @@
 use std::{fs::File, path::Path, sync::Arc};
 
 use anyhow::Result;
-use p2p_trace_model::units::Clock;
+use p2p_trace_model::{text::Text, units::Clock};
 
 use crate::{outfile::OutFile, run::recorder::Saved};
 
@@ -20,7 +20,8 @@ pub(super) fn name(what: &str, clock: &Clock, time_ns: u64, extension: &str) -> 
 pub(super) fn save(folder: &Path, name: &str, write: impl FnOnce(Arc<File>) -> Result<()>) -> Saved {
     let file = OutFile::create_in(folder, name).map_err(|error| error.to_string())?;
     let path = file.path().to_owned();
-    write(file.handle()).map_err(|error| format!("cannot write {}: {error:#}", path.display()))?;
+    write(file.handle())
+        .map_err(|error| format!("cannot write {}: {error:#}", Text::from(path.as_path())))?;
     file.finish().map_err(|error| error.to_string())?;
     Ok(path)
 }
@@ -28,8 +29,8 @@ pub(super) fn save(folder: &Path, name: &str, write: impl FnOnce(Arc<File>) -> R
 /// What came of it, for the user.
 pub(super) fn told(saved: Saved) -> String {
     match saved {
-        Ok(path) => format!("written to {}", path.display()),
-        Err(why) => why,
+        Ok(path) => format!("written to {}", Text::from(path.as_path())),
+        Err(why) => why.into(),
     }
 }
 
@@ -68,7 +69,7 @@ mod tests {
             anyhow::bail!("no more room")
         });
         let expected = format!("cannot write {}: no more room", folder.path().join("a.txt").display());
-        assert_eq!(error, Err(expected));
+        assert_eq!(error, Err(expected.into()));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

@@ -15,6 +15,7 @@ use p2p_trace_model::{
     pipeline::{Closing, Pipeline, Step},
     rules::Verdict,
     state::Device,
+    text::Text,
     units::Clock,
 };
 use p2p_trace_probe::kernel::{KernelRoot, clock, devices};
@@ -183,7 +184,7 @@ impl Sink for Dashboard<'_> {
         Ok(())
     }
 
-    fn name(&self, address: u64) -> Option<String> {
+    fn name(&self, address: u64) -> Option<Text> {
         self.symbols.symbolize(address)
     }
 

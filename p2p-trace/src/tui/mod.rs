@@ -39,4 +39,6 @@ pub(crate) use run::beside;
 #[cfg(test)]
 pub(crate) use snapshot::Level;
 pub(crate) use terminal::obstacle;
+#[cfg(test)]
+pub(crate) use tests::every_screen;
 pub(crate) use theme::Theme;

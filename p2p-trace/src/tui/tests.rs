@@ -12,6 +12,7 @@ use super::{
     theme::{Palette, Theme},
     views,
 };
+use crate::run::{dumps, stop::Stop};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
@@ -38,6 +39,30 @@ pub(super) fn press(app: &mut App, presses: &[Press]) -> Vec<Effect> {
         }
     };
     presses.iter().filter_map(press_one).collect()
+}
+
+/// Every view of runs that are over, and what stands behind each line of a list.
+pub(crate) fn every_screen(runs: Vec<dumps::Run>) -> String {
+    let mut text = String::new();
+    for run in runs {
+        let mut tape = Some(run.tape);
+        let files = run.files;
+        let open = move |_| match tape.take() {
+            Some(tape) => Ok((tape, 1)),
+            None => Ok((dumps::open(&files).0.swap_remove(0).tape, 1)),
+        };
+        let mut replay = super::Replay::new(Box::new(open), &Stop::default()).unwrap();
+        let mut app = App::new(replay.at_the_end(), Theme::new(Palette::Rich, false));
+        for view in View::ALL {
+            app.view = view;
+            for presses in [&[][..], &[Enter], &[Esc]] {
+                press(&mut app, presses);
+                text.push_str(&screen(&app, (200, 60)));
+                text.push('\n');
+            }
+        }
+    }
+    text
 }
 
 /// Every view of a state at every size.

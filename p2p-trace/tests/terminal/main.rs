@@ -40,7 +40,7 @@ mod tests {
     fn start(shell: &mut Shell, dump: &str) {
         let dump = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1").join(dump);
         let program = env!("CARGO_BIN_EXE_p2p-trace");
-        shell.run(&format!("'{program}' replay '{}'", dump.display()));
+        shell.run(&format!("'{program}' replay '{}'", dump.to_string_lossy()));
         leads_to(shell, "", &["stopped +0"]);
         assert!(!shell.is_as_before(), "keys come line by line");
     }

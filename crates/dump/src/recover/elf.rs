@@ -1,7 +1,7 @@
 //! ELF64 memory dumps: `/proc/vmcore`, QEMU's `dump-guest-memory`, virsh, makedumpfile -E. Memory is in `PT_LOAD`
 //! segments, of which each has its physical address in `p_paddr` (ELF-64 object file format, version 1.5).
 
-use p2p_trace_model::names::elf_machine;
+use p2p_trace_model::{names::elf_machine, text::Text};
 
 use super::{
     bytes::{u16_at, u32_at, u64_at},
@@ -48,7 +48,7 @@ pub(super) struct Layout {
     pub(super) notes: Vec<(u64, u64)>,
 }
 
-fn malformed(what: impl Into<String>) -> CoreError {
+fn malformed(what: impl Into<Text>) -> CoreError {
     CoreError::Malformed { format: Format::Elf, what: what.into() }
 }
 
@@ -60,9 +60,10 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, CoreError> {
     let machine = if order == ELFDATA2LSB { machine } else { machine.swap_bytes() };
     if machine != EM_X86_64 {
         let machine = elf_machine(machine);
-        return Err(CoreError::Foreign(format!(
-            "this ELF file is of {machine}: p2p-trace traces x86-64, and reads memory of that only"
-        )));
+        return Err(CoreError::Foreign(
+            format!("this ELF file is of {machine}: p2p-trace traces x86-64, and reads memory of that only")
+                .into(),
+        ));
     }
     if class != ELFCLASS64 || order != ELFDATA2LSB {
         return Err(CoreError::Unsupported("this ELF file is not of a little-endian 64-bit machine"));

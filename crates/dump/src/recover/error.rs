@@ -2,6 +2,8 @@
 
 use std::io;
 
+use p2p_trace_model::text::Text;
+
 use super::memory::Format;
 
 /// A dump that cannot be read. What goes wrong in the middle of one is skipped, and told ([`super::Skipped`]).
@@ -22,14 +24,14 @@ pub enum CoreError {
         /// The format that it begins as.
         format: Format,
         /// What is wrong.
-        what: String,
+        what: Text,
     },
     /// Nothing is known to read this kind.
     #[error("{0}")]
     Unsupported(&'static str),
     /// It is something else: what, and what to do.
     #[error("{0}")]
-    Foreign(String),
+    Foreign(Text),
     /// It has to be read out of order.
     #[error("a {0} cannot be read from a pipe: write it to a file first")]
     NeedsFile(&'static str),

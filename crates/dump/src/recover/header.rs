@@ -11,6 +11,7 @@ use p2p_trace_model::{
     accounting::{Accounting, HookState, HookStatus, MissedQuality, RingSizes, SequenceQuality, Status},
     event::{Method, Reason, user},
     rules,
+    text::Text,
     units::Clock,
 };
 
@@ -48,7 +49,7 @@ pub struct Beginning {
     /// The run.
     pub header: Header,
     /// Names of addresses.
-    pub names: Vec<(u64, String)>,
+    pub names: Vec<(u64, Text)>,
     /// What was true at a time, where the core has that and the rings do not reach back to the beginning.
     pub checkpoint: Option<Checkpoint>,
     /// The header is the run's own, not one that was made up of its records.
@@ -106,13 +107,13 @@ impl Beginning {
             state: if flags & FLAG_ARMED == 0 { HookState::Attached } else { HookState::Armed },
             required: false,
             error: None,
-            lost_without: String::new(),
+            lost_without: Text::default(),
         };
         let cpus = run.records.iter().map(|record| record.cpu).filter(|&cpu| cpu != user::CPU);
         let status = Status {
-            version: String::new(),
+            version: Text::default(),
             kernel: facts.vmcoreinfo.release.clone().unwrap_or_default(),
-            boot_id: String::new(),
+            boot_id: Text::default(),
             run: run.run,
             cpus: cpus.max().map_or(0, |cpu| cpu + 1),
             rings: RingSizes { hot: 0, rare: 0, count: run.sharing.shared() },

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use p2p_trace_model::text::Text;
+
 use super::{
     error::CoreError,
     memory::{Chunk, Facts, PhysicalMemory, Scratch, Skipped, Why},
@@ -24,9 +26,9 @@ pub struct Part {
 ///
 /// When there are several, and they are not the parts of one dump.
 pub fn join<'a>(
-    mut parts: Vec<(String, Box<dyn PhysicalMemory + 'a>)>,
+    mut parts: Vec<(Text, Box<dyn PhysicalMemory + 'a>)>,
 ) -> Result<Box<dyn PhysicalMemory + 'a>, CoreError> {
-    let foreign = |why: String| Err(CoreError::Foreign(why));
+    let foreign = |why: String| Err(CoreError::Foreign(why.into()));
     if let Some((name, _)) = parts.iter().find(|(_, memory)| parts.len() > 1 && memory.part().is_none()) {
         return foreign(format!(
             "several files are taken for the parts of one dump (makedumpfile --split), and {name} is no part: give each dump by itself"
@@ -42,7 +44,7 @@ pub fn join<'a>(
                 return foreign(format!("{name} and {other} are parts of different dumps"));
             }
             Some(_) => {}
-            None => first = Some((name.as_str(), part.clone(), whole)),
+            None => first = Some((name, part.clone(), whole)),
         }
         frames.push(part.frames);
     }

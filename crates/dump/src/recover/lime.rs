@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 const MAX_SEGMENTS: usize = 1 << 20;
 
 fn malformed(what: &str) -> CoreError {
-    CoreError::Malformed { format: Format::Lime, what: what.to_owned() }
+    CoreError::Malformed { format: Format::Lime, what: what.into() }
 }
 
 /// The ranges that it holds, as far as its headers go on.

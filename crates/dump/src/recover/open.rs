@@ -40,10 +40,10 @@ pub(super) fn kind(prefix: &[u8]) -> Kind {
 /// What has no memory in it as it lay.
 pub(super) fn refuse(prefix: &[u8]) -> Result<(), CoreError> {
     if prefix.is_empty() {
-        return Err(CoreError::Foreign("it is empty: there is no memory in it to search".to_owned()));
+        return Err(CoreError::Foreign("it is empty: there is no memory in it to search".into()));
     }
     match foreign::container(prefix) {
-        Some(what) => Err(CoreError::Foreign(format!("{what} (--format raw searches it as it lies)"))),
+        Some(what) => Err(CoreError::Foreign(format!("{what} (--format raw searches it as it lies)").into())),
         None => Ok(()),
     }
 }

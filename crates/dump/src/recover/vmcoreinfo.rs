@@ -1,6 +1,8 @@
 //! What a kernel leaves in its memory dumps about itself: lines of `NAME=value`
 //! (Linux: `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 
+use p2p_trace_model::text::Text;
+
 use super::bytes::u32_at;
 
 /// Longer ones are read up to here. The kernel's own fit into a page.
@@ -13,7 +15,7 @@ const NOTE: &[u8] = b"VMCOREINFO\0";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmcoreInfo {
     /// `OSRELEASE`: the release of the kernel.
-    pub release: Option<String>,
+    pub release: Option<Text>,
     /// `KERNELOFFSET`: how far KASLR has moved the kernel, in bytes.
     pub kaslr_offset: Option<u64>,
     /// `CRASHTIME`: when the kernel crashed, in seconds since 1970.
@@ -57,11 +59,11 @@ impl VmcoreInfo {
 }
 
 /// A release of printable characters of a length that a kernel can have.
-fn release(value: &str) -> Option<String> {
+fn release(value: &str) -> Option<Text> {
     let value = value.trim_end_matches('\0');
     let is_sound =
         !value.is_empty() && value.len() <= 64 && value.chars().all(|char| char.is_ascii_graphic());
-    is_sound.then(|| value.to_owned())
+    is_sound.then(|| value.into())
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use p2p_trace_common::{Hook, slot::Sharing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{DeviceAddress, Method, names, user::Change};
+use crate::{
+    event::{DeviceAddress, Method, names, user::Change},
+    text::Text,
+};
 
 /// State of one hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +32,7 @@ pub struct HookStatus {
     pub hook: Hook,
     /// The kernel function that it sits on, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub function: Option<String>,
+    pub function: Option<Text>,
     /// How it is attached.
     #[serde(default, with = "names::method", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<names::MethodName>")]
@@ -40,9 +43,9 @@ pub struct HookStatus {
     pub required: bool,
     /// Why it is not attached, or not by the preferred method.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error: Option<Text>,
     /// What is not seen without it.
-    pub lost_without: String,
+    pub lost_without: Text,
 }
 
 /// How exactly lost records are known.
@@ -115,10 +118,10 @@ pub struct Device {
     pub device: DeviceAddress,
     /// Bound driver.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver: Option<String>,
+    pub driver: Option<Text>,
     /// Name of what the driver made of it, such as `nvme0`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Text>,
     /// Bytes of p2p memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -134,11 +137,11 @@ pub struct Device {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of p2p-trace.
-    pub version: String,
+    pub version: Text,
     /// Release of the kernel.
-    pub kernel: String,
+    pub kernel: Text,
     /// Boot id of the kernel.
-    pub boot_id: String,
+    pub boot_id: Text,
     /// Random number of the run; the first part of every id.
     #[serde(with = "names::run")]
     #[schemars(with = "String")]

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::Error as _};
 
+use crate::text::Text;
+
 /// The address of a PCI function, written `0000:01:00.0`: domain, bus, device, function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceAddress {
@@ -41,7 +43,7 @@ impl fmt::Display for DeviceAddress {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a PCI address: {reason}; write it as 0000:01:00.0 or 01:00.0")]
 pub struct AddressError {
-    text: String,
+    text: Text,
     reason: &'static str,
 }
 
@@ -49,7 +51,7 @@ impl FromStr for DeviceAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        parse(text).map_err(|reason| AddressError { text: text.to_owned(), reason })
+        parse(text).map_err(|reason| AddressError { text: text.into(), reason })
     }
 }
 

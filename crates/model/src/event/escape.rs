@@ -3,6 +3,8 @@
 //! A task chooses its own `comm`: it may hold escape sequences, line breaks or broken UTF-8. Printable
 //! text stays as it is; a backslash is doubled, and every other byte becomes `\xNN`.
 
+use crate::text::{is_unsafe, push_bytes};
+
 /// `bytes` as printable text. [`unescape`] leads back.
 #[must_use]
 pub fn escape(bytes: &[u8]) -> String {
@@ -11,33 +13,15 @@ pub fn escape(bytes: &[u8]) -> String {
         for character in chunk.valid().chars() {
             match character {
                 '\\' => text.push_str("\\\\"),
-                _ if is_unprintable(character) => {
-                    escape_bytes(character.encode_utf8(&mut [0; 4]).as_bytes(), &mut text);
+                _ if is_unsafe(character) => {
+                    push_bytes(character.encode_utf8(&mut [0; 4]).as_bytes(), &mut text);
                 }
                 _ => text.push(character),
             }
         }
-        escape_bytes(chunk.invalid(), &mut text);
+        push_bytes(chunk.invalid(), &mut text);
     }
     text
-}
-
-fn escape_bytes(bytes: &[u8], text: &mut String) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for &byte in bytes {
-        text.push_str("\\x");
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-}
-
-/// Controls, and what reorders or breaks the line that it stands in.
-fn is_unprintable(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        )
 }
 
 /// The bytes that [`escape`] was given, or `None` where `text` is not its work.
@@ -91,7 +75,7 @@ mod tests {
         #[test]
         fn no_byte_is_lost_and_nothing_unprintable_is_left(bytes: Vec<u8>) {
             let text = escape(&bytes);
-            prop_assert!(!text.chars().any(is_unprintable));
+            prop_assert!(!text.chars().any(is_unsafe));
             prop_assert_eq!(unescape(&text), Some(bytes));
         }
     }

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{DeviceAddress, Id, Method, Reason};
-use crate::names::by_name;
+use crate::{names::by_name, text::Text};
 
 /// What stands for a method in the schema.
 #[derive(JsonSchema)]
@@ -155,7 +155,7 @@ by_text!(
 /// The text is not the id of a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a record's id; it is written RUN:CPU:SEQ")]
-pub struct NotAnId(String);
+pub struct NotAnId(Text);
 
 impl FromStr for Id {
     type Err = NotAnId;
@@ -167,6 +167,6 @@ impl FromStr for Id {
             let id = Self { run, cpu: parts.next()?.parse().ok()?, seq: parts.next()?.parse().ok()? };
             parts.next().is_none().then_some(id)
         };
-        parse().ok_or_else(|| NotAnId(text.to_owned()))
+        parse().ok_or_else(|| NotAnId(text.into()))
     }
 }

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crate::text::Text;
+
 /// Names that are kept: more than a kernel has places that call p2p memory.
 pub const MAX_NAMES: usize = 1 << 16;
 /// Bytes of a name that are kept: as long as a kernel's symbols get (`KSYM_NAME_LEN`).
@@ -20,7 +22,7 @@ const MAX_BYTES: usize = 16 << 20;
 pub trait Symbolize {
     /// The symbol that `address` lies in, written `nvme_alloc_queue+0x1a3 [nvme]`. Nobody waits for one that has to be read
     /// first: it is there when [`Symbolize::generation`] has changed.
-    fn symbolize(&self, address: u64) -> Option<String>;
+    fn symbolize(&self, address: u64) -> Option<Text>;
 
     /// What has been named so far: it grows with what is named, and can be read by any thread.
     fn names(&self) -> Names {
@@ -44,7 +46,7 @@ pub trait Symbolize {
 pub struct NoSymbols;
 
 impl Symbolize for NoSymbols {
-    fn symbolize(&self, _address: u64) -> Option<String> {
+    fn symbolize(&self, _address: u64) -> Option<Text> {
         None
     }
 }
@@ -66,21 +68,19 @@ struct Table {
 
 #[derive(Debug, Default)]
 struct Kept {
-    names: HashMap<u64, String>,
+    names: HashMap<u64, Text>,
     bytes: usize,
 }
 
 impl Names {
     /// Keeps a name, or the first [`MAX_NAME`] bytes of it; where too many are kept, only those of addresses that have one already.
-    pub fn learn(&self, address: u64, mut name: String) {
+    pub fn learn(&self, address: u64, mut name: Text) {
         if name.len() > MAX_NAME {
-            name.truncate(name.floor_char_boundary(MAX_NAME));
+            name = name[..name.floor_char_boundary(MAX_NAME)].into();
             self.0.cut.fetch_add(1, Ordering::Relaxed);
         }
-        // A name that was parsed out of something can have room for more.
-        name.shrink_to_fit();
         let mut kept = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
-        let before = kept.names.get(&address).map(String::len);
+        let before = kept.names.get(&address).map(|name| name.len());
         let bytes = kept.bytes - before.unwrap_or_default() + name.len();
         if bytes > MAX_BYTES || before.is_none() && kept.names.len() >= MAX_NAMES {
             self.0.left_out.fetch_add(1, Ordering::Relaxed);
@@ -106,14 +106,14 @@ impl Names {
 
     /// All that are known now.
     #[must_use]
-    pub fn all(&self) -> Vec<(u64, String)> {
+    pub fn all(&self) -> Vec<(u64, Text)> {
         let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
         kept.names.iter().map(|(&address, name)| (address, name.clone())).collect()
     }
 }
 
 impl Symbolize for Names {
-    fn symbolize(&self, address: u64) -> Option<String> {
+    fn symbolize(&self, address: u64) -> Option<Text> {
         let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
         kept.names.get(&address).cloned()
     }
@@ -141,20 +141,20 @@ mod tests {
     #[test]
     fn names_take_a_bounded_place_and_what_is_left_out_is_counted() {
         let names = Names::default();
-        names.learn(0, format!("{}\u{e9}", "x".repeat(MAX_NAME - 1)));
+        names.learn(0, format!("{}\u{e9}", "x".repeat(MAX_NAME - 1)).into());
         assert_eq!(
             names.symbolize(0).map(|name| name.len()),
             Some(MAX_NAME - 1),
             "at the edge of a character"
         );
         for address in 0..MAX_NAMES as u64 {
-            names.learn(address, "x".repeat(MAX_NAME));
+            names.learn(address, "x".repeat(MAX_NAME).into());
         }
         let (kept, bytes) =
             (names.all().len(), names.all().iter().map(|(_, name)| name.len()).sum::<usize>());
         assert_eq!((kept, bytes), (MAX_BYTES / MAX_NAME, MAX_BYTES));
         assert_eq!(names.limited(), (1, (MAX_NAMES - kept) as u64));
-        names.learn(0, "short".to_owned());
+        names.learn(0, "short".into());
         assert_eq!(names.symbolize(0).as_deref(), Some("short"), "a later name replaces an earlier one");
     }
 

@@ -4,7 +4,10 @@ use p2p_trace_common::Hook;
 use serde::{Deserialize, Serialize};
 
 use super::{coverage::Lost, names as rule_names, rule::Rule};
-use crate::event::{DeviceAddress, names};
+use crate::{
+    event::{DeviceAddress, names},
+    text::Text,
+};
 
 /// What the rules had come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +53,7 @@ pub struct Found {
     pub open: u32,
     /// Why it was not sure.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub doubts: Vec<String>,
+    pub doubts: Vec<Text>,
 }
 
 fn is_none_lost(lost: &Lost) -> bool {

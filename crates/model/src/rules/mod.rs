@@ -56,6 +56,7 @@ use crate::{
     event::{Event, Loss, user},
     state::{Device, Limit, Model, What},
     stream::assemble::Element,
+    text::Text,
 };
 use findings::Findings;
 use scene::{Check, Frees, Scene, is_routine};
@@ -168,6 +169,7 @@ impl Rules {
                 }
                 let (findings, open) = self.findings.counts(rule, device);
                 if findings > 0 || !doubts.is_empty() {
+                    let doubts = doubts.into_iter().map(Text::from).collect();
                     found.push(Found { rule, device, findings, open, doubts });
                 }
             }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::Text;
+
 /// How much of it is wanted, and how much a statement matters: each level has those before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
@@ -41,8 +43,8 @@ pub struct Diagnostic {
     pub time_ns: u64,
     /// How much it matters.
     pub level: Level,
-    /// In words; whoever shows it makes it safe for a terminal.
-    pub text: String,
+    /// In words.
+    pub text: Text,
 }
 
 impl Diagnostic {
@@ -51,9 +53,9 @@ impl Diagnostic {
 
     /// With as much of the text as is kept.
     #[must_use]
-    pub fn new(time_ns: u64, level: Level, mut text: String) -> Self {
-        text.truncate(text.floor_char_boundary(Self::MAX_TEXT));
-        Self { time_ns, level, text }
+    pub fn new(time_ns: u64, level: Level, text: &str) -> Self {
+        let kept = &text[..text.floor_char_boundary(Self::MAX_TEXT)];
+        Self { time_ns, level, text: kept.into() }
     }
 }
 
@@ -63,10 +65,10 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_characters() {
-        let of = |text: &str| Diagnostic::new(1, Level::Warn, text.to_owned()).text;
+        let of = |text: &str| Diagnostic::new(1, Level::Warn, text).text;
         assert_eq!(of("short"), "short");
         let long = format!("{}ß", "a".repeat(Diagnostic::MAX_TEXT - 1));
-        assert_eq!(of(&long), "a".repeat(Diagnostic::MAX_TEXT - 1));
+        assert_eq!(of(&long), "a".repeat(Diagnostic::MAX_TEXT - 1).as_str());
         assert_eq!(of(&"a".repeat(1000)).len(), Diagnostic::MAX_TEXT);
     }
 

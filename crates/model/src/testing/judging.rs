@@ -15,6 +15,7 @@ use crate::{
     rules::{Answer, Finding, Options, Rule, Rules, Verdict},
     state::Model,
     stream::assemble::Element,
+    text::Text,
 };
 
 /// A model and the rules that have seen some elements.
@@ -78,7 +79,7 @@ impl Run {
 }
 
 /// The state of one hook.
-pub const fn status(hook: Hook, state: HookState) -> HookStatus {
+pub fn status(hook: Hook, state: HookState) -> HookStatus {
     HookStatus {
         hook,
         function: None,
@@ -86,7 +87,7 @@ pub const fn status(hook: Hook, state: HookState) -> HookStatus {
         state,
         required: false,
         error: None,
-        lost_without: String::new(),
+        lost_without: Text::default(),
     }
 }
 

@@ -29,7 +29,7 @@ const CODE: [(u64, &str); 3] = [
 pub fn code() -> Names {
     let names = Names::default();
     for (address, name) in CODE {
-        names.learn(address, name.to_owned());
+        names.learn(address, name.into());
     }
     names
 }

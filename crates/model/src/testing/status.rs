@@ -35,12 +35,12 @@ fn hook(
 ) -> HookStatus {
     HookStatus {
         hook,
-        function: (!function.is_empty()).then(|| function.to_owned()),
+        function: (!function.is_empty()).then(|| function.into()),
         method,
         state,
         required: hook == Hook::Kill,
-        error: error.map(str::to_owned),
-        lost_without: "what it sees".to_owned(),
+        error: error.map(Into::into),
+        lost_without: "what it sees".into(),
     }
 }
 
@@ -48,9 +48,9 @@ fn hook(
 pub fn status() -> Status {
     let denied = "perf_event_open: permission denied";
     Status {
-        version: "0.1.0".to_owned(),
-        kernel: "7.3.4+deb13-amd64".to_owned(),
-        boot_id: "9c1e6b1e-0000-4000-8000-000000000001".to_owned(),
+        version: "0.1.0".into(),
+        kernel: "7.3.4+deb13-amd64".into(),
+        boot_id: "9c1e6b1e-0000-4000-8000-000000000001".into(),
         run: 0x0123_4567_89ab_cdef,
         cpus: 2,
         rings: RingSizes { hot: 1 << 20, rare: 1 << 18, count: 2 },
@@ -64,8 +64,8 @@ pub fn status() -> Status {
         ],
         devices: vec![Device {
             device: DeviceAddress::from_devfn(0, 3, 0),
-            driver: Some("nvme".to_owned()),
-            name: Some("nvme0".to_owned()),
+            driver: Some("nvme".into()),
+            name: Some("nvme0".into()),
             size: Some(64 << 20),
             available: Some((64 << 20) - (128 << 10)),
             published: Some(true),

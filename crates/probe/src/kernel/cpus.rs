@@ -2,13 +2,14 @@
 
 use std::{io, path::PathBuf};
 
+use p2p_trace_model::text::Text;
 use thiserror::Error;
 
 use super::root::{KernelRoot, read};
 
 /// The possible CPUs are not known. To trace with a guess would leave out what the others do.
 #[derive(Debug, Error)]
-#[error("cannot tell how many CPUs there may be: {}", path.display())]
+#[error("cannot tell how many CPUs there may be: {}", Text::from(path.as_path()))]
 pub struct CpusError {
     path: PathBuf,
     source: io::Error,
@@ -65,7 +66,7 @@ mod tests {
             let path = sysfs.path().join("devices/system/cpu/possible");
             assert_eq!(
                 error.to_string(),
-                format!("cannot tell how many CPUs there may be: {}", path.display())
+                format!("cannot tell how many CPUs there may be: {}", Text::from(path.as_path()))
             );
             std::error::Error::source(&error).unwrap().to_string()
         };

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use p2p_trace_model::text::Text;
+
 use super::root::{KernelRoot, read_text};
 
 /// A release such as `7.3.4+deb13-amd64`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    text: String,
+    text: Text,
     version: Option<Version>,
 }
 
@@ -38,7 +40,7 @@ impl fmt::Display for Version {
 impl Release {
     /// Takes any text; what has no version in front compares with nothing.
     pub(crate) fn parse(text: &str) -> Self {
-        let text = text.trim().to_owned();
+        let text = Text::from(text.trim());
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
         let version = match (numbers.next(), numbers.next()) {
             (Some(Ok(major)), Some(Ok(minor))) => Some(Version { major, minor }),

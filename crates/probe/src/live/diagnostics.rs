@@ -74,7 +74,7 @@ impl Diagnostics {
     pub(super) fn take(&mut self, now_ns: u64, diagnostics: &mut Vec<Diagnostic>) {
         self.logger.flush();
         let said = mem::take(&mut *self.said.0.lock().unwrap_or_else(PoisonError::into_inner));
-        diagnostics.extend(said.into_iter().map(|(level, text)| Diagnostic::new(now_ns, level, text)));
+        diagnostics.extend(said.into_iter().map(|(level, text)| Diagnostic::new(now_ns, level, &text)));
     }
 }
 

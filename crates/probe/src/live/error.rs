@@ -2,6 +2,7 @@
 
 use std::io;
 
+use p2p_trace_model::text::Text;
 use thiserror::Error;
 
 use crate::kernel::{btf::BtfError, cpus::CpusError, devices::DeviceError};
@@ -28,7 +29,7 @@ pub enum ProbeError {
     },
     /// The compiled kernel side does not fit this program, or the kernel refused it.
     #[error("cannot load the kernel side: {0}")]
-    Load(String),
+    Load(Text),
     /// A system call on the kernel side failed.
     #[error("cannot {action}")]
     System {
@@ -42,7 +43,7 @@ pub enum ProbeError {
     Interrupted,
     /// Not one hook could be attached.
     #[error("no hook could be attached; the first failure: {0}")]
-    NothingAttached(String),
+    NothingAttached(Text),
 }
 
 impl ProbeError {

@@ -70,7 +70,7 @@ pub(super) fn load(config: &Config, rings: &RingPlan, features: Features) -> Res
         .map_max_entries("RARE", rings.count * rings.slots[1])
         .map_max_entries("COUNTERS", rings.count)
         .map_max_entries("BURSTS", rings.cpus);
-    loader.load(&completed(config, features)).map_err(|error| ProbeError::Load(describe(&error)))
+    loader.load(&completed(config, features)).map_err(|error| ProbeError::Load(describe(&error).into()))
 }
 
 /// The object for a kernel with these features.
@@ -83,7 +83,7 @@ pub(super) fn completed(config: &Config, features: Features) -> Vec<u8> {
 fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, ProbeError> {
     match ebpf.map(name) {
         Some(Map::Array(data)) => Ok(data),
-        _ => Err(ProbeError::Load(format!("the object has no array {name}"))),
+        _ => Err(ProbeError::Load(format!("the object has no array {name}").into())),
     }
 }
 
@@ -119,23 +119,25 @@ where
     T: TryFrom<Map>,
     T::Error: std::fmt::Display,
 {
-    let map = ebpf.take_map(name).ok_or_else(|| ProbeError::Load(format!("the object has no map {name}")))?;
-    T::try_from(map).map_err(|error| ProbeError::Load(format!("map {name}: {error}")))
+    let map = ebpf
+        .take_map(name)
+        .ok_or_else(|| ProbeError::Load(format!("the object has no map {name}").into()))?;
+    T::try_from(map).map_err(|error| ProbeError::Load(format!("map {name}: {error}").into()))
 }
 
 /// Loads a program that is run by hand, never attached.
 pub(super) fn load_helper(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProbeError> {
-    let missing = || ProbeError::Load(format!("the object has no program {name}"));
+    let missing = || ProbeError::Load(format!("the object has no program {name}").into());
     let program: &mut RawTracePoint =
         ebpf.program_mut(name).ok_or_else(missing)?.try_into().map_err(|error| load_error(name, &error))?;
-    program.load().map_err(|error| ProbeError::Load(refusal::load_error(name, &error)))?;
+    program.load().map_err(|error| ProbeError::Load(refusal::load_error(name, &error).into()))?;
     let descriptor =
         ebpf.program(name).ok_or_else(missing)?.fd().map_err(|error| load_error(name, &error))?;
     descriptor.as_fd().try_clone_to_owned().map_err(ProbeError::system("keep a program"))
 }
 
 fn load_error(name: &str, error: &aya::programs::ProgramError) -> ProbeError {
-    ProbeError::Load(format!("{name}: {}", describe(error)))
+    ProbeError::Load(format!("{name}: {}", describe(error)).into())
 }
 
 /// Where the page array begins, and the size of a `struct page`, where both can be known.

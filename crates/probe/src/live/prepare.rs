@@ -66,10 +66,12 @@ impl Prepared {
 /// What the kernel side has room for.
 fn check_limits(devices: usize, cpus: u32) -> Result<(), ProbeError> {
     if devices > MAX_DEVICES {
-        return Err(ProbeError::Load(format!("at most {MAX_DEVICES} devices can be traced by name")));
+        return Err(ProbeError::Load(format!("at most {MAX_DEVICES} devices can be traced by name").into()));
     }
     if cpus > MAX_CPUS {
-        return Err(ProbeError::Load(format!("this machine may have {cpus} CPUs, more than {MAX_CPUS}")));
+        return Err(ProbeError::Load(
+            format!("this machine may have {cpus} CPUs, more than {MAX_CPUS}").into(),
+        ));
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use aya::programs::ProgramError;
+use p2p_trace_model::text::Text;
 
 use super::attach::describe;
 
@@ -36,7 +37,7 @@ fn refused(program: &str, error: &io::Error, log: &str, folder: &Path) -> String
     }
     let reason = reason(log).map_or_else(String::new, |reason| format!(" ({reason})"));
     let kept = match keep(program, log, folder) {
-        Ok(path) => format!("its log is in {}", path.display()),
+        Ok(path) => format!("its log is in {}", Text::from(path.as_path())),
         Err(error) => format!("its log is lost: {error}"),
     };
     format!("the verifier refused the program {program}: {error}{reason}; {kept}")
@@ -63,11 +64,11 @@ fn keep(program: &str, log: &str, folder: &Path) -> Result<PathBuf, String> {
                 let written = file.write_all(end(log).as_bytes());
                 return written
                     .map(|()| path.clone())
-                    .map_err(|error| format!("cannot write {}: {error}", path.display()));
+                    .map_err(|error| format!("cannot write {}: {error}", Text::from(path.as_path())));
             }
             Err(error) => {
                 let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
-                failed = Some(format!("cannot create {}: {error}", path.display()));
+                failed = Some(format!("cannot create {}: {error}", Text::from(path.as_path())));
                 if !is_taken {
                     break;
                 }
@@ -109,7 +110,7 @@ mod tests {
             format!(
                 "the verifier refused the program kill_kprobe: Argument list too long (os error 7) (BPF program is too \
                  large. Processed 1000001 insn); its log is in {}",
-                path.display()
+                Text::from(path.as_path())
             )
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), log);

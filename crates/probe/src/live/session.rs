@@ -262,12 +262,12 @@ impl Session for LiveSession {
             if self.features.fetch_add { SequenceQuality::Exact } else { SequenceQuality::Partial };
         let hooks = self.hooks();
         Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: self.release.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            kernel: self.release.clone().into(),
             boot_id: fs::read_to_string(self.root.proc.join("sys/kernel/random/boot_id"))
                 .unwrap_or_default()
                 .trim()
-                .to_owned(),
+                .into(),
             run: self.config.run,
             cpus: self.config.cpus,
             rings: self.sizes,

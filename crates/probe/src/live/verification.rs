@@ -1,5 +1,7 @@
 //! How much work the kernel side is for the verifier of the running kernel.
 
+use p2p_trace_model::text::Text;
+
 use super::{error::ProbeError, load::completed, prepare::Prepared, statistics::Statistics};
 use crate::live::attach::{Count, Hooks};
 use crate::{
@@ -16,14 +18,14 @@ pub struct Verification {
     /// Those that it accepted, by name.
     pub programs: Vec<Verified>,
     /// One sentence for each hook of which it accepted no program.
-    pub refused: Vec<String>,
+    pub refused: Vec<Text>,
 }
 
 /// A program that the verifier accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Its name.
-    pub program: String,
+    pub program: Text,
     /// Instructions that the verifier followed: `bpf_prog_info.verified_insns` (Linux 5.16), else from the statistics in its log;
     /// `None` where neither can be had.
     pub instructions: Option<u32>,
@@ -47,7 +49,7 @@ impl Verification {
         let prepared = Prepared::new(root, symbols, btf, &request)?;
         let (config, features) = (prepared.config, prepared.features);
         let mut hooks = Hooks::new(prepared.ebpf, prepared.kernel_types, prepared.plan, ways, features);
-        let refused = hooks.load();
+        let refused = hooks.load().into_iter().map(Text::from).collect();
         let mut programs = hooks.verified(|ebpf| {
             let statistics = Statistics::new(&completed(&config, features), ebpf)
                 .inspect_err(|error| tracing::debug!("no statistics of the verifier: {error}"))
@@ -77,7 +79,7 @@ mod tests {
         let of = |instructions: &[Option<u32>]| Verification {
             programs: instructions
                 .iter()
-                .map(|&instructions| Verified { program: "alloc_fexit".to_owned(), instructions })
+                .map(|&instructions| Verified { program: "alloc_fexit".into(), instructions })
                 .collect(),
             ..Verification::default()
         };

@@ -24,7 +24,12 @@ pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
     let planned = plan.planned.iter().map(|planned| {
         let (method, limit) = method(kernel, ways, planned.row);
         let reason = limit.or_else(|| note(planned.row));
-        HookReport { symbol: Some(planned.function.to_owned()), method, reason, ..report(planned.row) }
+        HookReport {
+            symbol: Some(planned.function.into()),
+            method,
+            reason: reason.map(Into::into),
+            ..report(planned.row)
+        }
     });
     let unavailable = plan.unavailable.iter().filter_map(|unavailable| {
         let row = Row::of(unavailable.hook)?;

@@ -34,7 +34,9 @@ pub(super) fn listen(args: &DoctorArgs, level: Level) -> KernelSideReport {
     let heard = open(&request, &Stop::default()).and_then(|opened| listen_to(opened.session, LISTEN));
     match heard {
         Ok(said) => report(level, said),
-        Err(error) => KernelSideReport { error: Some(format!("{error:#}")), ..report(level, Vec::new()) },
+        Err(error) => {
+            KernelSideReport { error: Some(format!("{error:#}").into()), ..report(level, Vec::new()) }
+        }
     }
 }
 
@@ -91,7 +93,7 @@ mod tests {
     }
 
     fn statement(text: &str) -> Diagnostic {
-        Diagnostic::new(1, Level::Debug, text.to_owned())
+        Diagnostic::new(1, Level::Debug, text)
     }
 
     impl Session for Talking {

@@ -59,9 +59,9 @@ fn hooks() -> Vec<HookReport> {
         |hook: &str, required, symbol: Option<&str>, method, reason: Option<&str>, lost: &str| HookReport {
             hook: hook.to_owned(),
             required,
-            symbol: symbol.map(str::to_owned),
+            symbol: symbol.map(Into::into),
             method,
-            reason: reason.map(str::to_owned),
+            reason: reason.map(Into::into),
             lost_without: lost.to_owned(),
         };
     vec![
@@ -146,7 +146,7 @@ fn what_the_kernel_side_says_is_told_and_drives_no_terminal() {
         let section = text.split("\nKernel side ").nth(1).unwrap();
         section.split("\n\n").next().unwrap().to_owned()
     };
-    let said = StatementReport { level: Level::Warn, text: "kill: \x1b[2J".to_owned() };
+    let said = StatementReport { level: Level::Warn, text: "kill: \x1b[2J".into() };
     report.kernel_side =
         Some(KernelSideReport { level: Level::Debug, said: vec![said], left_out: 3, error: None });
     assert_eq!(
@@ -156,7 +156,7 @@ fn what_the_kernel_side_says_is_told_and_drives_no_terminal() {
     let silent = KernelSideReport { level: Level::Trace, said: vec![], left_out: 0, error: None };
     report.kernel_side = Some(silent.clone());
     assert!(section(&report).ends_with("no read failed, and nothing was left out"));
-    report.kernel_side = Some(KernelSideReport { error: Some("no way in".to_owned()), ..silent });
+    report.kernel_side = Some(KernelSideReport { error: Some("no way in".into()), ..silent });
     assert!(section(&report).ends_with("trace)\n  no way in"));
 }
 

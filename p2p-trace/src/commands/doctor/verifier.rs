@@ -34,7 +34,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
             refused: verification.refused,
         },
         Err(error) => VerificationReport {
-            refused: vec![format!("{:#}", anyhow::Error::new(error))],
+            refused: vec![format!("{:#}", anyhow::Error::new(error)).into()],
             ..VerificationReport::default()
         },
     }
@@ -44,8 +44,5 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
 #[cfg(not(feature = "trace"))]
 #[must_use]
 pub fn verify(_root: &KernelRoot, _kernel: &Kernel, _args: &DoctorArgs) -> VerificationReport {
-    VerificationReport {
-        refused: vec!["this build cannot trace".to_owned()],
-        ..VerificationReport::default()
-    }
+    VerificationReport { refused: vec!["this build cannot trace".into()], ..VerificationReport::default() }
 }

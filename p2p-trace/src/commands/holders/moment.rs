@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use p2p_trace_common::Hook;
-use p2p_trace_model::{event::DeviceAddress, stream::Batch, units::Clock};
+use p2p_trace_model::{event::DeviceAddress, stream::Batch, text::Text, units::Clock};
 use p2p_trace_probe::{
     kernel::{KernelRoot, clock, devices},
     transport::Request,
@@ -30,7 +30,7 @@ pub(super) struct Moment {
     opened: Opened,
     follower: Follower,
     root: KernelRoot,
-    kernel: String,
+    kernel: Text,
     clock: fn() -> Clock,
 }
 

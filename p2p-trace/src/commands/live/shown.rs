@@ -7,6 +7,7 @@ use p2p_trace_model::{
     accounting::Status,
     pipeline::{Closing, Pipeline, Step},
     rules::{Finding, Severity, Verdict},
+    text::Text,
 };
 use p2p_trace_probe::kernel::clock;
 
@@ -83,7 +84,7 @@ impl Sink for Shown<'_> {
         Ok(())
     }
 
-    fn name(&self, address: u64) -> Option<String> {
+    fn name(&self, address: u64) -> Option<Text> {
         self.printer.symbols().symbolize(address)
     }
 

@@ -17,7 +17,7 @@ use p2p_trace_dump::recover::{
     open, write,
 };
 
-use p2p_trace_model::units::bytes as size;
+use p2p_trace_model::{text::Text, units::bytes as size};
 use show::{Meter, name, names};
 use sparse::SparseFile;
 
@@ -83,7 +83,7 @@ fn too_little(carved: &Carved) -> Option<String> {
 fn search_cores(args: &RecoverArgs, search: Search) -> Result<(Facts, Carved)> {
     let mut meter = Meter::new();
     let format = args.format.map(Into::into);
-    let mut parts: Vec<(String, Box<dyn PhysicalMemory>)> = Vec::new();
+    let mut parts: Vec<(Text, Box<dyn PhysicalMemory>)> = Vec::new();
     let mut pipe: Option<Box<dyn Read>> = None;
     for path in &args.core {
         if **path == *Path::new("-") {

@@ -6,13 +6,19 @@ use std::{
 };
 
 use p2p_trace_dump::recover::{Carved, Facts, Progress, Recovered, Written};
-use p2p_trace_model::units::{bytes as size, duration};
+use p2p_trace_model::{
+    text::Text,
+    units::{bytes as size, duration},
+};
 
-use crate::outfile::{Destination, Input};
+use crate::{
+    outfile::{Destination, Input},
+    stderr,
+};
 
 /// How a core is written in messages.
-pub(super) fn name(core: &Path) -> String {
-    if core == Path::new("-") { "stdin".to_owned() } else { core.display().to_string() }
+pub(super) fn name(core: &Path) -> Text {
+    if core == Path::new("-") { "stdin".into() } else { core.into() }
 }
 
 /// The same of several.
@@ -63,7 +69,7 @@ pub(super) fn facts(cores: &[Input], facts: &Facts, carved: &Carved) {
     let kernel = info.release.as_ref().map_or_else(String::new, |release| format!(", Linux {release}"));
     let offset = info.kaslr_offset.map_or_else(String::new, |offset| format!(", KASLR offset {offset:#x}"));
     let (name, format, searched) = (names(cores), facts.format, size(carved.searched));
-    eprintln!("{name}: {format}{flattened}, {searched} of memory{kernel}{offset}");
+    stderr::say(format_args!("{name}: {format}{flattened}, {searched} of memory{kernel}{offset}"));
     for (why, amount) in carved.skipped.iter() {
         let (bytes, first) = (size(amount.bytes), amount.first);
         tracing::warn!("{bytes} of memory from {first:#x} on are missing: {why}");
@@ -89,18 +95,18 @@ pub(super) fn missing(lost: u64, absent: u64) -> String {
 pub(super) fn nothing(cores: &[Input], carved: &Carved, wanted: Option<u64>) {
     let name = names(cores);
     if let Some(wanted) = wanted {
-        eprintln!("{name}: no record of run {wanted:016x} is in it");
+        stderr::say(format_args!("{name}: no record of run {wanted:016x} is in it"));
     } else {
-        eprintln!(
+        stderr::say(format_args!(
             "{name}: no record of p2p-trace is in it: it was not running there, or the dump leaves out its memory"
-        );
+        ));
         let absent = carved.skipped.bytes();
         if absent > 0 {
-            eprintln!("  {} of memory are absent, and may have had some", size(absent));
+            stderr::say(format_args!("  {} of memory are absent, and may have had some", size(absent)));
         }
     }
     for run in &carved.runs {
-        eprintln!("  {} records of run {:016x}", run.records.len(), run.run);
+        stderr::say(format_args!("  {} records of run {:016x}", run.records.len(), run.run));
     }
 }
 
@@ -108,7 +114,7 @@ pub(super) fn nothing(cores: &[Input], carved: &Carved, wanted: Option<u64>) {
 pub(super) fn others(run: &Recovered, carved: &Carved) {
     for other in carved.runs.iter().filter(|other| other.run != run.run && !other.records.is_empty()) {
         let (records, number) = (other.records.len(), other.run);
-        eprintln!("left: {records} records of another run; --run {number:016x} takes those");
+        stderr::say(format_args!("left: {records} records of another run; --run {number:016x} takes those"));
     }
 }
 
@@ -122,7 +128,11 @@ pub(super) fn written(
 ) {
     let Written { recovered, recorded, lost, is_counted, begins_ns, left_out } = *written;
     let behind = if recorded > 0 { format!(" behind {recorded} recorded ones") } else { String::new() };
-    eprintln!("run {:016x}: {recovered} records recovered{behind}, {}", run.run, missing(lost, absent));
+    stderr::say(format_args!(
+        "run {:016x}: {recovered} records recovered{behind}, {}",
+        run.run,
+        missing(lost, absent)
+    ));
     if is_counted {
         let begun: u64 = run.counters.iter().flat_map(|counters| counters.heads).sum();
         let all = match (lost, begins_ns) {
@@ -130,29 +140,31 @@ pub(super) fn written(
             (0, Some(_)) => "each is here, or was taken in by the tracer before what the dump begins with",
             _ => "each is here or counted as missing",
         };
-        eprintln!("the kernel side had begun {begun} records when it stopped: {all}");
+        stderr::say(format_args!("the kernel side had begun {begun} records when it stopped: {all}"));
     } else {
-        eprintln!(
+        stderr::say(format_args!(
             "the kernel side's counters are not in the core: what is missing behind the last record is not known"
-        );
+        ));
     }
     if let Some(begins_ns) = begins_ns {
         let before = duration(run.last_ns().saturating_sub(begins_ns));
-        eprintln!(
+        stderr::say(format_args!(
             "the rings do not reach back to the beginning: the dump begins with what the tracer knew {before} before the last record"
-        );
+        ));
         if left_out > 0 {
-            eprintln!(
+            stderr::say(format_args!(
                 "that is partial: the {left_out} smallest references are there without who took them, and rules that need them are inconclusive"
-            );
+            ));
         }
     }
     if !run.torn.is_empty() {
-        eprintln!("{} records were being written when the kernel stopped", run.torn.len());
+        stderr::say(format_args!("{} records were being written when the kernel stopped", run.torn.len()));
     }
     if run.images.is_empty() && recorded == 0 {
         let kernel = facts.vmcoreinfo.release.as_deref().unwrap_or("an unknown kernel");
-        eprintln!("what was traced on {kernel} is not in the core: it is inferred from the records");
+        stderr::say(format_args!(
+            "what was traced on {kernel} is not in the core: it is inferred from the records"
+        ));
     }
     if run.conflicts > 0 {
         tracing::warn!(
@@ -162,8 +174,8 @@ pub(super) fn written(
     }
     let name = destination.name();
     if destination.is_file() {
-        eprintln!("wrote {name}; next: p2p-trace check {name}");
+        stderr::say(format_args!("wrote {name}; next: p2p-trace check {name}"));
     } else {
-        eprintln!("wrote the dump to {name}");
+        stderr::say(format_args!("wrote the dump to {name}"));
     }
 }

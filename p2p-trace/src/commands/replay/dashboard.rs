@@ -9,6 +9,7 @@ use crate::{
     commands::colors_stdout,
     exit::Exit,
     run::{dumps, stop::Stop},
+    stderr,
     tui::{self, Replay, Theme},
 };
 
@@ -20,11 +21,11 @@ pub(super) fn is_wanted(args: &ReplayArgs) -> bool {
     }
     let pipe = args.files.iter().find(|file| is_pipe(file));
     if let Some(pipe) = pipe {
-        eprintln!(
+        stderr::say(format_args!(
             "p2p-trace: {} is a pipe, which the dashboard cannot go back in: showing the dump as text; save it to a file for \
              the dashboard",
             dumps::name(pipe)
-        );
+        ));
     }
     pipe.is_none()
 }

@@ -6,6 +6,7 @@ use p2p_trace_model::rules::{
     Answer, Finding,
     names::{self, AnswerName},
 };
+use p2p_trace_model::text::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,18 +40,18 @@ pub struct CheckReport {
     /// Version of the format.
     pub format: u32,
     /// The files, in the order of the run.
-    pub files: Vec<String>,
+    pub files: Vec<Text>,
     /// Random number of the run.
     pub run: String,
     /// Boot id of the kernel.
-    pub boot_id: String,
+    pub boot_id: Text,
     /// The host, where the dump names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
+    pub host: Option<Text>,
     /// Release of the kernel.
-    pub kernel: String,
+    pub kernel: Text,
     /// Version of p2p-trace that recorded it.
-    pub version: String,
+    pub version: Text,
     /// When the run began, RFC 3339 in UTC.
     pub start: String,
     /// The same, `CLOCK_BOOTTIME` in nanoseconds.

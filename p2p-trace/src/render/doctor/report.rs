@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use p2p_trace_model::{accounting::RingSizes, stream::Level};
+use p2p_trace_model::{accounting::RingSizes, stream::Level, text::Text};
 use p2p_trace_probe::kernel::{
     Kernel,
     accounting::LossAccounting,
@@ -58,7 +58,7 @@ pub struct KernelSideReport {
     pub left_out: u64,
     /// Why it could not be attached or listened to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error: Option<Text>,
 }
 
 /// A statement of the kernel side.
@@ -67,7 +67,7 @@ pub struct StatementReport {
     /// How much it matters.
     pub level: Level,
     /// In words.
-    pub text: String,
+    pub text: Text,
 }
 
 /// What the running kernel's verifier makes of the programs that tracing would load. They are loaded to find out, and
@@ -83,14 +83,14 @@ pub struct VerificationReport {
     pub programs: Vec<ProgramReport>,
     /// Why hooks cannot be attached, or why nothing could be loaded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refused: Vec<String>,
+    pub refused: Vec<Text>,
 }
 
 /// A program that the verifier accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProgramReport {
     /// Its name.
-    pub program: String,
+    pub program: Text,
     /// Instructions that the verifier followed; absent where the kernel does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<u32>,
@@ -104,7 +104,7 @@ pub struct Verdict {
     /// The exit code: 0, or 69 for the kernel, 77 for rights and lockdown, 3 if it cannot be told.
     pub exit_code: u8,
     /// The verdict in one line.
-    pub summary: String,
+    pub summary: Text,
     /// What stands in the way, entirely or in part.
     pub problems: Vec<Problem>,
 }
@@ -113,7 +113,7 @@ pub struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KernelReport {
     /// Its release.
-    pub release: String,
+    pub release: Text,
     /// Its possible CPUs, counted as the highest index plus one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub possible_cpus: Option<u32>,
@@ -138,7 +138,7 @@ pub struct TypesReport {
     /// How many there are.
     pub types: Option<u32>,
     /// Why they are not known.
-    pub error: Option<String>,
+    pub error: Option<Text>,
 }
 
 /// The kernel's symbols.
@@ -150,7 +150,7 @@ pub struct SymbolsReport {
     pub addresses: bool,
     /// Why names cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub error: Option<Text>,
 }
 
 /// The kernel's configuration.
@@ -167,7 +167,7 @@ pub struct ConfigReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OptionReport {
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// How it is set.
     pub setting: Setting,
     /// What it is needed for.
@@ -196,7 +196,7 @@ pub struct RightsReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CapabilityReport {
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// Whether it is in effect.
     pub effective: bool,
 }
@@ -222,11 +222,11 @@ pub struct HookReport {
     /// Whether the mission needs it.
     pub required: bool,
     /// The kernel function it would be attached to.
-    pub symbol: Option<String>,
+    pub symbol: Option<Text>,
     /// How.
     pub method: Method,
     /// Why not at all, or why not better.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// What is lost without it.
     pub lost_without: String,
 }
@@ -290,7 +290,7 @@ impl Verdict {
         Self {
             can_trace: traceability.is_possible(),
             exit_code: Exit::from(traceability.cause()).code(),
-            summary,
+            summary: summary.into(),
             problems: problems.to_vec(),
         }
     }
@@ -299,24 +299,24 @@ impl Verdict {
 impl KernelReport {
     fn of(kernel: &Kernel) -> Self {
         let options = OPTIONS.iter().map(|option| OptionReport {
-            name: format!("CONFIG_{}", option.name),
+            name: format!("CONFIG_{}", option.name).into(),
             setting: kernel.config.setting(option.name),
             purpose: option.purpose.to_owned(),
         });
         Self {
-            release: kernel.release.to_string(),
+            release: kernel.release.to_string().into(),
             possible_cpus: kernel.possible_cpus,
             lockdown: kernel.lockdown,
             live_patches: kernel.patching(),
             btf: TypesReport {
                 path: kernel.btf_path.clone(),
                 types: kernel.btf.as_ref().ok().map(Btf::type_count),
-                error: kernel.btf.as_ref().err().map(ToString::to_string),
+                error: kernel.btf.as_ref().err().map(|error| error.to_string().into()),
             },
             symbols: SymbolsReport {
                 readable: kernel.symbols.is_ok(),
                 addresses: kernel.symbols.as_ref().is_ok_and(|symbols| !symbols.addresses_hidden()),
-                error: kernel.symbols.as_ref().err().map(ToString::to_string),
+                error: kernel.symbols.as_ref().err().map(|error| error.to_string().into()),
             },
             config: ConfigReport {
                 path: kernel.config.source().map(PathBuf::from),
@@ -329,7 +329,7 @@ impl KernelReport {
 impl RightsReport {
     fn of(rights: &Rights) -> Self {
         let capabilities = Capability::ALL.iter().map(|&capability| CapabilityReport {
-            name: capability.to_string(),
+            name: capability.to_string().into(),
             effective: rights.capabilities.has(capability),
         });
         Self {

@@ -8,7 +8,7 @@ use p2p_trace_probe::kernel::{
     patching::Patching,
 };
 
-use p2p_trace_model::{accounting::RingSizes, event::escape::escape};
+use p2p_trace_model::{accounting::RingSizes, text::Text};
 
 use crate::render::words::rings;
 
@@ -47,7 +47,7 @@ impl Display for KernelReport {
             (Some(error), _) => writeln!(f, "  BTF       {error}")?,
             (None, types) => {
                 let types = types.unwrap_or_default();
-                writeln!(f, "  BTF       {}, {types} types", self.btf.path.display())?;
+                writeln!(f, "  BTF       {}, {types} types", Text::from(self.btf.path.as_path()))?;
             }
         }
         let symbols = match (&self.symbols.error, self.symbols.addresses) {
@@ -64,7 +64,7 @@ impl Display for KernelReport {
         };
         writeln!(f, "  patches   {patches}")?;
         match &self.config.path {
-            Some(path) => writeln!(f, "  config    {}", path.display())?,
+            Some(path) => writeln!(f, "  config    {}", Text::from(path.as_path()))?,
             None => writeln!(f, "  config    not found")?,
         }
         if self.config.path.is_some() {
@@ -222,7 +222,7 @@ fn write_kernel_side(f: &mut Formatter<'_>, kernel_side: &KernelSideReport) -> f
     let KernelSideReport { level, said, left_out, error } = kernel_side;
     writeln!(f, "\nKernel side (attached for a moment, told at the level {})", level.name())?;
     for StatementReport { level, text } in said {
-        writeln!(f, "  {:<5}  {}", level.name(), escape(text.as_bytes()))?;
+        writeln!(f, "  {:<5}  {}", level.name(), text)?;
     }
     if *left_out > 0 {
         writeln!(f, "  and {left_out} more statements")?;

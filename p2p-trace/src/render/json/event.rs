@@ -7,6 +7,7 @@ use p2p_trace_model::{
         names::{self, Bdf, RecordId},
     },
     names::{Hex, is_false},
+    text::Text,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub struct FrameLine {
     pub addr: Hex,
     /// The function that it lies in, with offset and module.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub symbol: Option<String>,
+    pub symbol: Option<Text>,
 }
 
 impl From<Frame> for FrameLine {
@@ -72,7 +73,7 @@ pub struct EventLine {
     #[schemars(with = "String")]
     pub hook: Hook,
     /// The kernel function that was traced.
-    pub function: Option<String>,
+    pub function: Option<Text>,
     /// How the hook was attached: `fentry` or `kprobe`.
     #[serde(with = "names::sure_method")]
     #[schemars(with = "names::MethodName")]
@@ -181,7 +182,7 @@ impl EventLine {
             id: RecordId(event.id),
             kind: event.kind,
             hook: event.hook,
-            function: context.function(event.hook).map(str::to_owned),
+            function: context.function(event.hook).map(Text::from),
             method: event.method,
             armed: event.armed,
             time: context.clock.rfc3339(event.time_ns),

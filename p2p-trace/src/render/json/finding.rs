@@ -8,6 +8,7 @@ use p2p_trace_model::{
         Answer, Finding, Rule, Severity,
         names::{self, AnswerName, SeverityName},
     },
+    text::Text,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -87,7 +88,7 @@ pub struct HolderLine {
     /// Id of its cgroup.
     pub cgroup: Option<u64>,
     /// The function that took it, with offset and module.
-    pub caller: Option<String>,
+    pub caller: Option<Text>,
     /// The same as an address.
     pub caller_addr: Option<Hex>,
     /// How many references to the range these are.

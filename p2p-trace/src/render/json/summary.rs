@@ -4,6 +4,7 @@ use p2p_trace_common::Hook;
 use p2p_trace_model::{
     accounting::{Accounting, HookTally, Outcome, Status},
     event::{Method, names},
+    text::Text,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ pub struct HookLine {
     #[schemars(with = "String")]
     pub hook: Hook,
     /// The kernel function that was traced.
-    pub function: Option<String>,
+    pub function: Option<Text>,
     /// How it was attached.
     #[serde(default, with = "names::method", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<names::MethodName>")]

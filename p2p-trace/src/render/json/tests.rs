@@ -20,11 +20,11 @@ const TRAMPOLINE: u64 = 0x260;
 struct Named;
 
 impl Symbolize for Named {
-    fn symbolize(&self, address: u64) -> Option<String> {
+    fn symbolize(&self, address: u64) -> Option<p2p_trace_model::text::Text> {
         match address {
-            TRAMPOLINE => Some("__kretprobe_trampoline+0x0".to_owned()),
-            0..100 => Some("bpf_trampoline_6442536467+0x4f".to_owned()),
-            _ => Some(format!("nvme_alloc_queue+{address:#x} [nvme]")),
+            TRAMPOLINE => Some("__kretprobe_trampoline+0x0".into()),
+            0..100 => Some("bpf_trampoline_6442536467+0x4f".into()),
+            _ => Some(format!("nvme_alloc_queue+{address:#x} [nvme]").into()),
         }
     }
 }

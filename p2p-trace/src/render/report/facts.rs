@@ -65,10 +65,10 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     let mut rows = Vec::new();
     let mut row = |label: &str, value: String| rows.push([label.to_owned(), value]);
     if let Some(host) = &check.host {
-        row("host", host.clone());
+        row("host", host.clone().into());
     }
-    row("kernel", check.kernel.clone());
-    row("boot id", check.boot_id.clone());
+    row("kernel", check.kernel.clone().into());
+    row("boot id", check.boot_id.clone().into());
     row("run", check.run.clone());
     let origin = match story.origin {
         Origin::Recorded => "recorded while tracing",
@@ -90,8 +90,8 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     }
     for device in &status.devices {
         let mut parts = vec![device.device.to_string()];
-        parts.extend(device.name.clone());
-        parts.extend(device.driver.clone());
+        parts.extend(device.name.clone().map(String::from));
+        parts.extend(device.driver.clone().map(String::from));
         parts.extend(device.size.map(bytes));
         row("device", parts.join(", "));
     }

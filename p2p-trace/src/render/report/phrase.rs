@@ -132,8 +132,9 @@ pub(super) fn holder(holder: &HolderLine, at_ns: u64) -> [String; 7] {
         holder
             .caller
             .clone()
+            .map(String::from)
             .or_else(|| holder.caller_addr.map(|addr| format!("{:#x}", addr.0)))
-            .unwrap_or_else(|| "not known".to_owned()),
+            .unwrap_or_else(|| "not known".into()),
     ]
 }
 

@@ -35,12 +35,12 @@ pub(super) const CLOCK: Clock =
 fn status() -> Status {
     let hook = |&hook: &Hook| HookStatus {
         hook,
-        function: Some(hook.name().to_owned()),
+        function: Some(hook.name().into()),
         method: Some(Method::Fentry),
         state: if ARMED.contains(&hook) { HookState::Armed } else { HookState::Attached },
         required: false,
         error: None,
-        lost_without: "what it sees".to_owned(),
+        lost_without: "what it sees".into(),
     };
     Status { hooks: Hook::ALL.iter().map(hook).collect(), devices: Vec::new(), ..samples::status() }
 }
@@ -121,10 +121,10 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
     };
     let check = CheckReport {
         format: 1,
-        files: vec!["trace.p2pt".to_owned()],
+        files: vec!["trace.p2pt".into()],
         run: format!("{:016x}", header.status.run),
         boot_id: header.status.boot_id.clone(),
-        host: Some("host-a".to_owned()),
+        host: Some("host-a".into()),
         kernel: header.status.kernel.clone(),
         version: header.status.version.clone(),
         start: CLOCK.rfc3339(header.start_ns),

@@ -86,7 +86,11 @@ const fn accounting(status: &Status) -> &'static str {
 }
 
 fn device(device: &Device) -> String {
-    let names = [Some(device.device.to_string()), device.driver.clone(), device.name.clone()];
+    let names = [
+        Some(device.device.to_string()),
+        device.driver.clone().map(String::from),
+        device.name.clone().map(String::from),
+    ];
     let mut parts = vec![names.into_iter().flatten().collect::<Vec<_>>().join(" ")];
     parts.extend(device.size.map(bytes));
     if let (Some(size), Some(available)) = (device.size, device.available) {

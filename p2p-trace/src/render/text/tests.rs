@@ -18,12 +18,12 @@ use crate::render::{Context, json::SummaryLine, samples as found};
 struct Named;
 
 impl Symbolize for Named {
-    fn symbolize(&self, address: u64) -> Option<String> {
+    fn symbolize(&self, address: u64) -> Option<p2p_trace_model::text::Text> {
         match address {
-            0x10 => Some("bpf_trampoline_6442536467+0x4f".to_owned()),
-            0x20 | 0x220 => Some("nvme_alloc_queue+0x1a3 [nvme]".to_owned()),
-            0x260 => Some("arch_rethook_trampoline+0x0".to_owned()),
-            0x30 | 0x230 => Some("device_release_driver_internal+0x19c".to_owned()),
+            0x10 => Some("bpf_trampoline_6442536467+0x4f".into()),
+            0x20 | 0x220 => Some("nvme_alloc_queue+0x1a3 [nvme]".into()),
+            0x260 => Some("arch_rethook_trampoline+0x0".into()),
+            0x30 | 0x230 => Some("device_release_driver_internal+0x19c".into()),
             _ => None,
         }
     }
@@ -110,7 +110,7 @@ fn stacks_are_shown_when_asked_for() {
 fn a_stack_begins_below_the_tracing_also_before_that_has_a_name() {
     let status = samples::status();
     let mut context = Context::new(samples::CLOCK, &status, &Named);
-    context.functions[Hook::Unbind as usize] = Some("device_release_driver_internal".to_owned());
+    context.functions[Hook::Unbind as usize] = Some("device_release_driver_internal".into());
     let mut event = decode(&record(Kind::Unbind, 0, [0; 4], 0, 0)).unwrap();
     event.hook = Hook::Unbind;
     let mut shown = |stack: &[u64], caller| {

@@ -16,6 +16,7 @@ use p2p_trace_model::{
     accounting::{Status, Totals},
     pipeline::Slice,
     stream::Diagnostic,
+    text::Text,
 };
 
 use super::{
@@ -38,7 +39,7 @@ pub(super) enum Message {
     /// Slices, with the names that they need.
     Gained {
         slices: Vec<Slice>,
-        names: Vec<(u64, String)>,
+        names: Vec<(u64, Text)>,
         /// What the queue has become shorter by.
         bytes: u64,
         /// To the disk at once.
@@ -166,7 +167,7 @@ impl Disk {
             Message::Diagnostics(mut said) => {
                 if let Some(redactor) = self.redactor {
                     for diagnostic in &mut said {
-                        diagnostic.text = redactor.text(&diagnostic.text);
+                        diagnostic.text = redactor.text(&diagnostic.text).into();
                     }
                 }
                 self.attempt(|writer| writer.diagnostics(said));
@@ -308,7 +309,7 @@ impl Disk {
                 self.tell(None);
             }
             // All of it stays in memory, for the next time.
-            Err(error) if self.only_asked.is_some() => self.tell(Some(error.to_string())),
+            Err(error) if self.only_asked.is_some() => self.tell(Some(error.to_string().into())),
             Err(error) => self.note(Err(error.into())),
         }
         let pruned = self.files.prune();
@@ -316,7 +317,7 @@ impl Disk {
     }
 
     /// Tells whoever asked where it was written to, or what went wrong.
-    fn tell(&self, error: Option<String>) {
+    fn tell(&self, error: Option<Text>) {
         let Some(teller) = &self.only_asked else { return };
         let saved = match error {
             None => Ok(self.files.path().to_owned()),

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2p_trace_model::text::Text;
+
 use crate::outfile::{Destination, OutFile, OutputError, Placed};
 
 /// When to begin another file, and how many to keep.
@@ -112,8 +114,8 @@ impl Files {
     }
 
     /// The same for messages.
-    pub(super) fn current(&self) -> String {
-        self.kept.back().map_or_else(|| self.destination.name(), |placed| placed.path().display().to_string())
+    pub(super) fn current(&self) -> Text {
+        self.kept.back().map_or_else(|| self.destination.name().into(), |placed| placed.path().into())
     }
 
     /// The next one: `FILE`, then `FILE.1`, `FILE.2` and so on, past what has such a name. It has its name for good only when

@@ -11,11 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use p2p_trace_model::text::Text;
+
 /// Segments that the history is divided into.
 const SEGMENTS: u32 = 8;
 
 /// Where it was written to, or why it could not be.
-pub(crate) type Saved = Result<PathBuf, String>;
+pub(crate) type Saved = Result<PathBuf, Text>;
 
 /// How much is kept, and who asks for it.
 #[derive(Clone, Debug)]

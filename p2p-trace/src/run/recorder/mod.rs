@@ -11,9 +11,9 @@ mod names;
 mod redact;
 #[cfg(test)]
 mod replace_tests;
-mod syncs;
 #[cfg(test)]
 mod restart_tests;
+mod syncs;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +47,7 @@ use p2p_trace_model::{
     event::Symbolize,
     pipeline::{Closing, Pipeline, Slice, Step},
     stream::{Diagnostic, Level, assemble::Element},
+    text::Text,
 };
 
 /// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
@@ -264,7 +265,7 @@ impl Sink for Recorder<'_> {
         self.diagnostics += kept.len();
         if room > 0 && self.diagnostics == MAX_DIAGNOSTICS {
             let text = format!("{MAX_DIAGNOSTICS} statements are kept of a run: what follows is left out");
-            kept.extend(said.last().map(|last| Diagnostic::new(last.time_ns, Level::Warn, text)));
+            kept.extend(said.last().map(|last| Diagnostic::new(last.time_ns, Level::Warn, &text)));
         }
         if !kept.is_empty() {
             self.send(Message::Diagnostics(kept));
@@ -272,7 +273,7 @@ impl Sink for Recorder<'_> {
         Ok(())
     }
 
-    fn name(&self, address: u64) -> Option<String> {
+    fn name(&self, address: u64) -> Option<Text> {
         self.symbols.symbolize(address)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use p2p_trace_model::event::Symbolize;
+use p2p_trace_model::{event::Symbolize, text::Text};
 
 /// Addresses that are remembered.
 const MAX_SEEN: usize = 1 << 18;
@@ -21,7 +21,7 @@ pub(super) struct NewNames {
     /// Those without a name, and the generation of the names in which they have none.
     unnamed: Vec<u64>,
     generation: u64,
-    new: Vec<(u64, String)>,
+    new: Vec<(u64, Text)>,
 }
 
 impl NewNames {
@@ -58,7 +58,7 @@ impl NewNames {
     }
 
     /// Those that are new.
-    pub(super) fn take(&mut self, symbols: &dyn Symbolize) -> Vec<(u64, String)> {
+    pub(super) fn take(&mut self, symbols: &dyn Symbolize) -> Vec<(u64, Text)> {
         let generation = symbols.generation();
         if generation != self.generation {
             self.generation = generation;
@@ -75,7 +75,7 @@ impl NewNames {
     }
 
     /// They could not be passed on.
-    pub(super) fn put_back(&mut self, names: Vec<(u64, String)>) {
+    pub(super) fn put_back(&mut self, names: Vec<(u64, Text)>) {
         // Looked up once more is easier than kept.
         self.last = [(0, 0); 2];
         for (address, _) in names {

@@ -120,7 +120,7 @@ fn what_the_kernel_side_says_is_kept_up_to_a_number() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
     let mut live = Live::start(&path, Limits::default());
-    let said = |text: &str| Diagnostic::new(samples::START_NS, Level::Debug, text.to_owned());
+    let said = |text: &str| Diagnostic::new(samples::START_NS, Level::Debug, text);
     live.recorder.diagnostics(&[said("first")]).unwrap();
     live.gain(&[alloc(0)]);
     live.recorder.diagnostics(&vec![said("again"); MAX_DIAGNOSTICS + 7]).unwrap();

@@ -16,6 +16,7 @@ use p2p_trace_model::{
     rules::Finding,
     state::Model,
     stream::assemble::Element,
+    text::Text,
     units::Clock,
 };
 
@@ -23,9 +24,9 @@ use p2p_trace_model::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// Such as `nvme0`.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<Text>,
     /// The driver bound to it when that was last looked at.
-    pub(crate) driver: Option<String>,
+    pub(crate) driver: Option<Text>,
 }
 
 /// See the module.

@@ -59,12 +59,12 @@ fn hook(hook: Hook) -> HookStatus {
     };
     HookStatus {
         hook,
-        function: Some(hook.name().to_owned()),
+        function: Some(hook.name().into()),
         method: (state == HookState::Attached).then_some(Method::Fentry),
         state,
         required: false,
         error: None,
-        lost_without: "what it sees".to_owned(),
+        lost_without: "what it sees".into(),
     }
 }
 
@@ -102,7 +102,7 @@ impl Story {
         let status = status();
         let mut keeper = Keeper::new(Arc::new(status.clone()), CLOCK, code());
         for (device, name) in [(NVME0, "nvme0"), (NVME1, "nvme1")] {
-            let identity = Identity { name: Some(name.to_owned()), driver: Some("nvme".to_owned()) };
+            let identity = Identity { name: Some(name.into()), driver: Some("nvme".into()) };
             keeper.identify(device, identity);
         }
         Self {

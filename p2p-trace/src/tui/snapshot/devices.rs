@@ -3,6 +3,7 @@
 use p2p_trace_model::{
     event::{DeviceAddress, decode::PAGE_SIZE},
     state::{Device, Stage},
+    text::Text,
 };
 
 use super::{
@@ -15,9 +16,9 @@ use crate::tui::keeper::Keeper;
 pub(crate) struct DeviceRow {
     pub(crate) address: DeviceAddress,
     /// What its driver made of it, such as `nvme0`.
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<Text>,
     /// The driver that was bound when that was last looked at.
-    pub(crate) driver: Option<String>,
+    pub(crate) driver: Option<Text>,
     /// The least advanced range that is not over; `None`: it has no memory.
     pub(crate) stage: Option<Stage>,
     /// It has or had p2p memory.

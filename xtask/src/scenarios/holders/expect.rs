@@ -79,8 +79,8 @@ pub(super) fn as_in_stream(holder: &Holder, events: &[&EventLine], stream: &Stre
     );
     let told = holder.taken_by.as_ref();
     ensure!(
-        told.is_some_and(|task| (Some(task.pid), Some(task.tgid), Some(&task.comm))
-            == (first.pid, first.tgid, first.comm.as_ref())),
+        told.is_some_and(|task| (Some(task.pid), Some(task.tgid), Some(task.comm.as_str()))
+            == (first.pid, first.tgid, first.comm.as_deref())),
         "taken by {:?} ({:?}), told is {told:?}",
         first.comm,
         first.pid

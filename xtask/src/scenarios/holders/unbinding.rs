@@ -65,10 +65,11 @@ impl Unbinding {
             unbind.step,
             unbind.step_from
         );
-        let task = TaskLine { pid: self.pid, tgid: self.pid, comm: "sh".to_owned() };
+        let task = TaskLine { pid: self.pid, tgid: self.pid, comm: "sh".into() };
         ensure!(unbind.task.as_ref() == Some(&task), "{task:?} unbinds, not {:?}", unbind.task);
         ensure!(
-            unbind.stack == self.stack && unbind.stack_error.is_none(),
+            unbind.stack.iter().map(AsRef::as_ref).eq(self.stack.iter().map(String::as_str))
+                && unbind.stack_error.is_none(),
             "its stack is {:?}, told is {:?} ({:?})",
             self.stack,
             unbind.stack,

@@ -50,7 +50,7 @@ fn machine(bytes: &[u8]) -> Result<(), CoreError> {
     match std::str::from_utf8(name) {
         Ok(name) if is_name && !name.is_empty() && name != "x86_64" => Err(CoreError::Foreign(format!(
             "this dump is of a machine of kind {name}: p2p-trace traces x86-64 (x86_64), and reads memory of that only"
-        ))),
+        ).into())),
         _ => Ok(()),
     }
 }

@@ -24,7 +24,7 @@ fn a_lime_image_is_read_with_its_addresses() {
 }
 
 fn parts(dumps: &[Vec<u8>]) -> Result<Box<dyn PhysicalMemory + '_>, CoreError> {
-    let open = |(number, dump)| (format!("part{number}"), open(dump, None).unwrap());
+    let open = |(number, dump)| (format!("part{number}").into(), open(dump, None).unwrap());
     join(dumps.iter().enumerate().map(open).collect())
 }
 

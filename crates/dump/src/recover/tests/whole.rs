@@ -68,7 +68,7 @@ pub(super) fn header() -> Header {
 /// What a session keeps in the kernel's memory.
 fn image() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
-    writer.symbol(0xffff, "nvme_alloc_queue+0x1a3").unwrap();
+    writer.symbol(0xffff, &"nvme_alloc_queue+0x1a3".into()).unwrap();
     writer.flush().unwrap();
     std::mem::take(writer.get_mut())
 }
@@ -127,7 +127,7 @@ fn a_core_alone_makes_a_whole_dump() {
     let run = only(&carved);
     let beginning = Beginning::of(run, &facts());
     assert!(beginning.is_mirrored);
-    assert_eq!(beginning.names, [(0xffff, "nvme_alloc_queue+0x1a3".to_owned())]);
+    assert_eq!(beginning.names, [(0xffff, "nvme_alloc_queue+0x1a3".into())]);
     let mut dump = Vec::new();
     let written = write(run, &beginning, &mut dump).unwrap();
     assert_eq!((written.recovered, written.lost, written.is_counted), (7, 1, true));

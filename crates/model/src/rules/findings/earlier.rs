@@ -46,7 +46,7 @@ impl Findings {
                 self.tell_earlier(key, closed);
             }
             if !found.doubts.is_empty() {
-                self.doubts.entry(key).or_default().extend(found.doubts.iter().cloned());
+                self.doubts.entry(key).or_default().extend(found.doubts.iter().cloned().map(String::from));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use p2p_trace_model::text::Text;
+
 /// BTF that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -18,7 +20,7 @@ pub enum BtfError {
     #[error("{what}")]
     Foreign {
         /// In a sentence.
-        what: String,
+        what: Text,
     },
     /// Neither raw BTF nor an ELF file.
     #[error("not BTF: the file starts neither with the BTF magic number nor as an ELF file")]
@@ -59,36 +61,36 @@ pub(crate) enum LookupError {
     #[error("this kernel has no struct {name}")]
     NoType {
         /// The name asked for.
-        name: String,
+        name: Text,
     },
     /// The struct has no such member.
     #[error("struct {name} has no member {member} on this kernel")]
     NoMember {
         /// The struct asked for.
-        name: String,
+        name: Text,
         /// The component of the path that was not found.
-        member: String,
+        member: Text,
     },
     /// The path goes on behind something that has no members, such as a pointer.
     #[error("{member} in struct {name} is not a struct or union: the path cannot go on behind it")]
     NotComposite {
         /// The struct asked for.
-        name: String,
+        name: Text,
         /// The component of the path that has no members.
-        member: String,
+        member: Text,
     },
     /// Several types of this name answer differently.
     #[error("this kernel has several structs {name} that disagree about {path}")]
     Ambiguous {
         /// The struct asked for.
-        name: String,
+        name: Text,
         /// The path asked for.
-        path: String,
+        path: Text,
     },
     /// Nesting or typedef chains without end: no compiler writes such BTF.
     #[error("the description of struct {name} is damaged: it nests without end")]
     Endless {
         /// The struct asked for.
-        name: String,
+        name: Text,
     },
 }

@@ -1,5 +1,7 @@
 //! Functions: their parameters by name, and what they return.
 
+use p2p_trace_model::text::Text;
+
 use super::wire::{Kind, u32_at};
 use super::{Btf, Shape};
 
@@ -16,13 +18,13 @@ pub struct Func {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Param {
     /// Its name; empty where the compiler left none.
-    pub name: String,
+    pub name: Text,
     /// What it is, typedefs and qualifiers removed.
     pub shape: Shape,
     /// Size in bytes.
     pub size: Option<u32>,
     /// For a pointer to a named struct or union, that name.
-    pub points_to: Option<String>,
+    pub points_to: Option<Text>,
 }
 
 impl Func {
@@ -54,10 +56,10 @@ impl Btf {
             .filter_map(|record| Some((u32_at(record, 0)?, u32_at(record, 4)?)))
             .filter(|&(_, type_id)| type_id != 0)
             .map(|(name_off, type_id)| Param {
-                name: self.text(name_off),
+                name: self.text(name_off).into(),
                 shape: self.shape(type_id),
                 size: self.size_of(type_id),
-                points_to: self.pointee(type_id),
+                points_to: self.pointee(type_id).map(Text::from),
             })
             .collect();
         Some(Func { params, returns: (proto.size_or_id != 0).then(|| self.shape(proto.size_or_id)) })

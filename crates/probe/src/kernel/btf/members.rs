@@ -58,12 +58,12 @@ impl Btf {
     ///
     /// [`LookupError`] says which part of the question this kernel has no answer to.
     pub(crate) fn member(&self, name: &str, path: &str) -> Result<Member, LookupError> {
-        let mut answer = Err(LookupError::NoType { name: name.to_owned() });
+        let mut answer = Err(LookupError::NoType { name: name.into() });
         for root in self.composites(name) {
             let mut walk = Walk { btf: self, name, budget: BUDGET };
             match (walk.follow(root, path), &answer) {
                 (Ok(member), Ok(earlier)) if member != *earlier => {
-                    return Err(LookupError::Ambiguous { name: name.to_owned(), path: path.to_owned() });
+                    return Err(LookupError::Ambiguous { name: name.into(), path: path.into() });
                 }
                 (Ok(member), _) => answer = Ok(member),
                 (Err(error), Err(LookupError::NoType { .. })) => answer = Err(error),
@@ -111,10 +111,9 @@ impl Walk<'_> {
         let mut bits = 0u32;
         let mut components = path.split('.').peekable();
         while let Some(component) = components.next() {
-            let found = self.find(at, component.as_bytes(), 0)?.ok_or_else(|| LookupError::NoMember {
-                name: self.name.to_owned(),
-                member: component.to_owned(),
-            })?;
+            let found = self
+                .find(at, component.as_bytes(), 0)?
+                .ok_or_else(|| LookupError::NoMember { name: self.name.into(), member: component.into() })?;
             bits = bits.saturating_add(found.bit_offset);
             if components.peek().is_none() {
                 return Ok(Member {
@@ -125,7 +124,7 @@ impl Walk<'_> {
                 });
             }
             at = self.btf.element(found.type_id).filter(|ty| ty.kind().is_composite()).ok_or_else(|| {
-                LookupError::NotComposite { name: self.name.to_owned(), member: component.to_owned() }
+                LookupError::NotComposite { name: self.name.into(), member: component.into() }
             })?;
         }
         // `split` yields at least one component, so this is not reached.
@@ -180,6 +179,6 @@ impl Walk<'_> {
     }
 
     fn endless(&self) -> LookupError {
-        LookupError::Endless { name: self.name.to_owned() }
+        LookupError::Endless { name: self.name.into() }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use p2p_trace_model::event::DeviceAddress;
+use p2p_trace_model::{event::DeviceAddress, text::Text};
 
 use super::pci_devices;
 use crate::kernel::KernelRoot;
@@ -11,9 +11,9 @@ use crate::kernel::KernelRoot;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Driver {
     /// Its name: `vfio-pci`.
-    pub name: String,
+    pub name: Text,
     /// Its module, as addresses in it are named: `vfio_pci`. `None`: it is built into the kernel.
-    pub module: Option<String>,
+    pub module: Option<Text>,
 }
 
 impl Driver {
@@ -30,9 +30,9 @@ pub fn exists(root: &KernelRoot, device: DeviceAddress) -> bool {
 }
 
 /// The last component of where a link leads.
-pub(super) fn target_name(link: &Path) -> Option<String> {
+pub(super) fn target_name(link: &Path) -> Option<Text> {
     let target = fs::read_link(link).ok()?;
-    Some(target.file_name()?.to_string_lossy().into_owned())
+    Some(Path::new(target.file_name()?).into())
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
         let root = KernelRoot::at(folder.path());
         crate::testing::sysfs::plant(&root);
         let device = "0000:03:00.0".parse().unwrap();
-        let built_in = Driver { name: "nvme".to_owned(), module: None };
+        let built_in = Driver { name: "nvme".into(), module: None };
         assert_eq!(Driver::read(&root, device), Some(built_in));
         symlink("../../../../module/nvme", root.sys.join("bus/pci/drivers/nvme/module")).unwrap();
         let driver = Driver::read(&root, device).unwrap();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use driver::{Driver, exists};
 pub use names::{DeviceError, resolve};
 
-use p2p_trace_model::event::DeviceAddress;
+use p2p_trace_model::{event::DeviceAddress, text::Text};
 
 use super::{
     release::Release,
@@ -30,10 +30,10 @@ pub struct P2pDevice {
     /// Its address.
     pub address: DeviceAddress,
     /// Names of it in sysfs, such as `nvme0`.
-    pub names: Vec<String>,
+    pub names: Vec<Text>,
     /// The driver bound to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub driver: Option<String>,
+    pub driver: Option<Text>,
     /// Bytes in all its ranges.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -70,10 +70,10 @@ pub fn addresses(root: &KernelRoot) -> Vec<DeviceAddress> {
 
 /// What a device is called, such as `nvme0`, and the driver bound to it. Reads no attribute of it: right for looking often,
 /// and during a teardown.
-pub fn identity(root: &KernelRoot, address: DeviceAddress) -> (Option<String>, Option<String>) {
+pub fn identity(root: &KernelRoot, address: DeviceAddress) -> (Option<Text>, Option<Text>) {
     let device = pci_devices(root).join(address.to_string());
     let name = CLASSES.iter().flat_map(|class| file_names(&device.join(class))).next();
-    (name, driver::target_name(&device.join("driver")))
+    (name.map(Text::from), driver::target_name(&device.join("driver")))
 }
 
 fn read_device(root: &KernelRoot, address: DeviceAddress, has_numbers: bool) -> P2pDevice {
@@ -81,7 +81,7 @@ fn read_device(root: &KernelRoot, address: DeviceAddress, has_numbers: bool) -> 
     let file = |name: &str| has_numbers.then(|| device.join("p2pmem").join(name));
     P2pDevice {
         address,
-        names: CLASSES.iter().flat_map(|class| file_names(&device.join(class))).collect(),
+        names: CLASSES.iter().flat_map(|class| file_names(&device.join(class))).map(Text::from).collect(),
         driver: driver::target_name(&device.join("driver")),
         size: file("size").and_then(|path| read_number(&path)),
         available: file("available").and_then(|path| read_number(&path)),
@@ -118,8 +118,8 @@ mod tests {
         plant(&root);
         let expected = P2pDevice {
             address: DeviceAddress::from_devfn(0, 3, 0),
-            names: vec!["nvme0".to_owned()],
-            driver: Some("nvme".to_owned()),
+            names: vec!["nvme0".into()],
+            driver: Some("nvme".into()),
             size: Some(67108864),
             available: Some(66977792),
             published: Some(true),

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use p2p_trace_model::event::{AddressError, DeviceAddress};
+use p2p_trace_model::{
+    event::{AddressError, DeviceAddress},
+    text::Text,
+};
 
 use super::file_names;
 use crate::kernel::root::KernelRoot;
@@ -21,19 +24,19 @@ pub enum DeviceError {
     )]
     NoName {
         /// What was asked for.
-        name: String,
+        name: Text,
     },
     /// The device is not on a PCI bus.
     #[error("{name} is not a PCI device: give a PCI address such as 0000:01:00.0")]
     NotPci {
         /// What was asked for.
-        name: String,
+        name: Text,
     },
     /// The name stands for several devices.
     #[error("{name} is reached through several devices ({}): give the one that is meant", list(candidates))]
     Ambiguous {
         /// What was asked for.
-        name: String,
+        name: Text,
         /// The devices.
         candidates: Vec<DeviceAddress>,
     },
@@ -57,7 +60,7 @@ pub fn resolve(root: &KernelRoot, text: &str) -> Result<DeviceAddress, DeviceErr
         Err(error) if text.contains(':') => return Err(error.into()),
         Err(_) => {}
     }
-    let no_name = || DeviceError::NoName { name: text.to_owned() };
+    let no_name = || DeviceError::NoName { name: text.into() };
     let path = find(root, text).ok_or_else(no_name)?;
     let mut candidates = match innermost_address(&path) {
         Some(address) => vec![address],
@@ -66,9 +69,9 @@ pub fn resolve(root: &KernelRoot, text: &str) -> Result<DeviceAddress, DeviceErr
     candidates.sort();
     candidates.dedup();
     match candidates[..] {
-        [] => Err(DeviceError::NotPci { name: text.to_owned() }),
+        [] => Err(DeviceError::NotPci { name: text.into() }),
         [address] => Ok(address),
-        _ => Err(DeviceError::Ambiguous { name: text.to_owned(), candidates }),
+        _ => Err(DeviceError::Ambiguous { name: text.into(), candidates }),
     }
 }
 

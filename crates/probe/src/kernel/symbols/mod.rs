@@ -13,6 +13,7 @@ use families::Families;
 pub use late::LateSymbols;
 use line::Line;
 pub use modules::Modules;
+use p2p_trace_model::text::Text;
 
 use super::root::{KernelRoot, read};
 
@@ -61,11 +62,11 @@ pub(crate) struct Function<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symbol {
     /// The function.
-    pub name: String,
+    pub name: Text,
     /// Bytes from its start.
     pub offset: u64,
     /// The module it is in.
-    pub module: Option<String>,
+    pub module: Option<Text>,
 }
 
 impl fmt::Display for Symbol {
@@ -232,9 +233,9 @@ impl Symbols {
         let offset = address - entry.address;
         let inside = if entry.module == 0 { self.is_kernel_text(address) } else { offset < MAX_FUNCTION_LEN };
         inside.then(|| Symbol {
-            name: self.name(entry).to_owned(),
+            name: self.name(entry).into(),
             offset,
-            module: self.module(entry).map(str::to_owned),
+            module: self.module(entry).map(Into::into),
         })
     }
 

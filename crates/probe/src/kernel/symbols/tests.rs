@@ -110,9 +110,9 @@ proptest! {
         let lines: String = starts.iter().flat_map(|start| [format!("{start:x} t f{start}"), "\t[m]\n".to_owned()]).collect();
         let found = Symbols::parse(lines.as_bytes()).symbolise(address);
         let expected = starts.range(..=address).next_back().map(|start| Symbol {
-            name: format!("f{start}"),
+            name: format!("f{start}").into(),
             offset: address - start,
-            module: Some("m".to_owned()),
+            module: Some("m".into()),
         });
         prop_assert_eq!(found, expected);
     }

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use p2p_trace_model::text::Text;
+
 use crate::kernel::KernelRoot;
 
 /// Folders looked at before giving up: a host with more cgroups than this has other troubles.
@@ -14,7 +16,7 @@ const MAX_FOLDERS: usize = 1 << 16;
 /// Paths of cgroups by their id, as they are now. An id is the inode number of the cgroup's folder
 /// (`kernfs_node.id`, `kernfs_ino` on 64-bit kernels), and is never given out again in one boot.
 #[derive(Clone, Debug, Default)]
-pub struct Cgroups(HashMap<u64, String>);
+pub struct Cgroups(HashMap<u64, Text>);
 
 impl Cgroups {
     /// Reads the hierarchy of version 2, where the kernel's cgroup ids of tasks come from. Empty if there is none.
@@ -35,8 +37,8 @@ impl Cgroups {
     }
 
     /// The path of the cgroup with this id, such as `/system.slice/nvmet.service`; `None` if it is gone.
-    pub fn path(&self, id: u64) -> Option<&str> {
-        self.0.get(&id).map(String::as_str)
+    pub fn path(&self, id: u64) -> Option<&Text> {
+        self.0.get(&id)
     }
 }
 
@@ -52,9 +54,9 @@ const fn id_of(_folder: &Path) -> Option<u64> {
     None
 }
 
-fn path_below(top: &Path, folder: &Path) -> String {
+fn path_below(top: &Path, folder: &Path) -> Text {
     let below = folder.strip_prefix(top).unwrap_or(folder);
-    format!("/{}", below.display())
+    Path::new("/").join(below).as_path().into()
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {
@@ -78,10 +80,10 @@ mod tests {
         fs::create_dir_all(&service).unwrap();
         let cgroups = Cgroups::read(&root);
         let id = id_of(&service).unwrap();
-        assert_eq!(cgroups.path(id), Some("/system.slice/nvmet.service"));
-        assert_eq!(cgroups.path(id_of(&root.sys.join("fs/cgroup")).unwrap()), Some("/"));
+        assert_eq!(cgroups.path(id).map(Text::as_str), Some("/system.slice/nvmet.service"));
+        assert_eq!(cgroups.path(id_of(&root.sys.join("fs/cgroup")).unwrap()).map(Text::as_str), Some("/"));
         fs::create_dir_all(root.sys.join("fs/cgroup/unified/a")).unwrap();
         let id = id_of(&root.sys.join("fs/cgroup/unified/a")).unwrap();
-        assert_eq!(Cgroups::read(&root).path(id), Some("/a"));
+        assert_eq!(Cgroups::read(&root).path(id).map(Text::as_str), Some("/a"));
     }
 }

@@ -14,6 +14,7 @@ enum Pattern {
 }
 
 use Pattern::{Part, Prefix};
+use p2p_trace_model::text::Text;
 
 /// What functions are part of. The most telling ones come first.
 const PATTERNS: [(Pattern, &str); 20] = [
@@ -43,7 +44,7 @@ const PATTERNS: [(Pattern, &str); 20] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
     /// The frame: `__iomap_dio_rw+0x4f3`.
-    pub frame: String,
+    pub frame: Text,
     /// What its function is part of: `direct I/O`.
     pub part_of: &'static str,
 }
@@ -55,7 +56,7 @@ pub(super) fn hint(stack: &[Symbol]) -> Option<Hint> {
             Prefix(text) => frame.name.starts_with(text),
             Part(text) => frame.name.contains(text),
         };
-        let frame = stack.iter().find(fits)?.to_string();
+        let frame = stack.iter().find(fits)?.to_string().into();
         Some(Hint { frame, part_of })
     })
 }
@@ -64,8 +65,8 @@ pub(super) fn hint(stack: &[Symbol]) -> Option<Hint> {
 mod tests {
     use super::*;
 
-    fn hint_of(names: &[&str]) -> Option<(String, &'static str)> {
-        let symbol = |name: &&str| Symbol { name: (*name).to_owned(), offset: 1, module: None };
+    fn hint_of(names: &[&str]) -> Option<(Text, &'static str)> {
+        let symbol = |name: &&str| Symbol { name: (*name).into(), offset: 1, module: None };
         let stack: Vec<_> = names.iter().map(symbol).collect();
         hint(&stack).map(|hint| (hint.frame, hint.part_of))
     }
@@ -73,13 +74,13 @@ mod tests {
     #[test]
     fn a_direct_reader_is_told() {
         let stack = ["blk_io_schedule", "__blkdev_direct_IO_simple", "blkdev_read_iter", "vfs_read"];
-        assert_eq!(hint_of(&stack), Some(("__blkdev_direct_IO_simple+0x1".to_owned(), "direct I/O")));
+        assert_eq!(hint_of(&stack), Some(("__blkdev_direct_IO_simple+0x1".into(), "direct I/O")));
     }
 
     #[test]
     fn the_most_telling_frame_is_named() {
         let stack = ["nvme_queue_rq", "p2pdma_folio_free", "zap_pte_range"];
-        assert_eq!(hint_of(&stack), Some(("p2pdma_folio_free+0x1".to_owned(), "peer-to-peer memory")));
+        assert_eq!(hint_of(&stack), Some(("p2pdma_folio_free+0x1".into(), "peer-to-peer memory")));
     }
 
     /// The stack of who closes a VFIO device whose importer does not unmap, Linux 7.3.
@@ -92,7 +93,7 @@ mod tests {
             "vfio_df_close",
             "__fput",
         ];
-        let told = ("vfio_pci_dma_buf_move+0x1".to_owned(), "revoking dma-bufs of a VFIO device");
+        let told = ("vfio_pci_dma_buf_move+0x1".into(), "revoking dma-bufs of a VFIO device");
         assert_eq!(hint_of(&stack), Some(told));
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use p2p_trace_model::event::DeviceAddress;
+use p2p_trace_model::{event::DeviceAddress, text::Text};
 
 use super::{
     Hint, StackError, Tasks, UnbindStep, frames, mappings, numbers_in, read, stat::Stat, unbind_step,
@@ -31,7 +31,7 @@ pub struct TaskName {
     /// Process.
     pub tgid: u32,
     /// What the thread calls itself.
-    pub comm: String,
+    pub comm: Text,
 }
 
 impl fmt::Display for TaskName {

@@ -50,9 +50,9 @@ fn parse_frame(line: &str) -> Option<Symbol> {
     let (name, numbers) = place.split_once('+')?;
     let offset = numbers.split('/').next()?.strip_prefix("0x")?;
     Some(Symbol {
-        name: name.to_owned(),
+        name: name.into(),
         offset: u64::from_str_radix(offset, 16).ok()?,
-        module: module.map(str::to_owned),
+        module: module.map(Into::into),
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use p2p_trace_model::event::escape::escape;
+use p2p_trace_model::{event::escape::escape, text::Text};
 
 use crate::kernel::root::read;
 
@@ -14,7 +14,7 @@ const TICK_NS: u64 = 10_000_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stat {
     /// Name, escaped.
-    pub(super) comm: String,
+    pub(super) comm: Text,
     /// State letter: `D` is an uninterruptible wait, `Z` and `X` have exited.
     pub(super) state: char,
     /// When it started, `CLOCK_BOOTTIME` in nanoseconds, rounded down to a tick.
@@ -37,7 +37,7 @@ impl Stat {
         let state = fields.next()?.chars().next()?;
         // The state is field 3, the start field 22 (proc_pid_stat(5)).
         let ticks: u64 = fields.nth(18)?.parse().ok()?;
-        Some(Self { comm: escape(comm), state, start_ns: ticks.saturating_mul(TICK_NS) })
+        Some(Self { comm: escape(comm).into(), state, start_ns: ticks.saturating_mul(TICK_NS) })
     }
 
     /// It has exited, and waits for its parent to notice.

@@ -6,6 +6,7 @@ mod tests;
 
 use std::fmt;
 
+use p2p_trace_model::text::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -109,9 +110,9 @@ pub struct Problem {
     /// Whether nothing at all can be traced; otherwise something is lost.
     pub blocking: bool,
     /// What is wrong.
-    pub what: String,
+    pub what: Text,
     /// What to do about it, or what is lost.
-    pub remedy: String,
+    pub remedy: Text,
     #[serde(skip)]
     cause: Option<Cause>,
 }
@@ -119,7 +120,7 @@ pub struct Problem {
 impl Problem {
     /// Something is lost; the rest can be traced.
     pub fn limit(kind: ProblemKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { kind, blocking: false, what: what.into(), remedy: remedy.into(), cause: None }
+        Self { kind, blocking: false, what: what.into().into(), remedy: remedy.into().into(), cause: None }
     }
 
     /// Of all hooks none can be attached, the first of them for this reason.

@@ -16,6 +16,7 @@ use p2p_trace_common::Hook;
 use p2p_trace_model::{
     accounting::{HookState, HookStatus, MissedQuality},
     event::{Method, user::Change},
+    text::Text,
 };
 
 pub(super) use misses::Misses;
@@ -44,7 +45,7 @@ struct Hooked {
     attached: Option<Attached>,
     /// How an armed hook will be attached.
     prepared: Option<Method>,
-    error: Option<String>,
+    error: Option<Text>,
     /// Misses up to the last detach.
     missed: Option<u64>,
 }
@@ -111,7 +112,7 @@ impl Hooks {
     pub(super) fn verified<'a>(&self, statistics: impl FnOnce(&Ebpf) -> Option<Count<'a>>) -> Vec<Verified> {
         let loaded = |(name, program): (&str, &Program)| {
             let info = program.info().ok()?;
-            Some(Verified { program: name.to_owned(), instructions: info.verified_instruction_count() })
+            Some(Verified { program: name.into(), instructions: info.verified_instruction_count() })
         };
         let mut verified: Vec<_> = self.ebpf.programs().filter_map(loaded).collect();
         if verified.iter().any(|program| program.instructions.is_none())
@@ -152,7 +153,7 @@ impl Hooks {
                         tracing::trace!("loaded {} for {function}", row.hook.name());
                         hooked.prepared = Some(method);
                     }
-                    Err(error) => hooked.error = Some(error),
+                    Err(error) => hooked.error = Some(error.into()),
                 }
                 continue;
             }
@@ -162,13 +163,13 @@ impl Hooks {
                     hooked.error.clone_from(&attached.fallback);
                     hooked.attached = Some(attached);
                 }
-                Err(error) => hooked.error = Some(error),
+                Err(error) => hooked.error = Some(error.into()),
             }
         }
         if hooks.iter().all(|hooked| hooked.attached.is_none()) {
             let first = hooks.iter().find_map(|hooked| hooked.error.clone());
             return Err(ProbeError::NothingAttached(
-                first.unwrap_or_else(|| "no function to attach to".to_owned()),
+                first.unwrap_or_else(|| "no function to attach to".into()),
             ));
         }
         Ok(())
@@ -190,7 +191,7 @@ impl Hooks {
                     hooked.error = None;
                 }
                 // It has failed for the run: what is not seen with it is not seen.
-                Err(error) => (hooked.error, hooked.prepared) = (Some(error), None),
+                Err(error) => (hooked.error, hooked.prepared) = (Some(error.into()), None),
             }
         }
     }
@@ -279,12 +280,12 @@ impl Hooked {
         };
         HookStatus {
             hook: row.hook,
-            function: Some(self.planned.function.to_owned()),
+            function: Some(self.planned.function.into()),
             method,
             state,
             required: row.need == Need::Required,
             error: self.error.clone(),
-            lost_without: row.lost_without.to_owned(),
+            lost_without: row.lost_without.into(),
         }
     }
 }
@@ -310,6 +311,6 @@ fn status_of_unavailable(unavailable: &Unavailable) -> HookStatus {
         state: if unavailable.absent { HookState::Absent } else { HookState::Failed },
         required: row.is_some_and(|row| row.need == Need::Required),
         error: Some(unavailable.reason.clone()),
-        lost_without: row.map(|row| row.lost_without.to_owned()).unwrap_or_default(),
+        lost_without: row.map(|row| row.lost_without.to_owned()).unwrap_or_default().into(),
     }
 }

@@ -16,7 +16,7 @@ use aya::{
         kprobe::KProbeLink, links::FdLink,
     },
 };
-use p2p_trace_model::event::Method;
+use p2p_trace_model::{event::Method, text::Text};
 
 use super::misses::Misses;
 use crate::{
@@ -46,7 +46,7 @@ pub(crate) struct Attached {
     /// How.
     pub method: Method,
     /// Why not by the preferred method, where that was tried.
-    pub fallback: Option<String>,
+    pub fallback: Option<Text>,
     /// What counts the runs that the kernel skipped.
     pub misses: Arc<Misses>,
     #[expect(dead_code, reason = "held for what dropping it does")]
@@ -140,7 +140,7 @@ impl Attacher<'_> {
             };
             match attached {
                 Ok(attached) => {
-                    let fallback = (!reasons.is_empty()).then(|| reasons.join("; "));
+                    let fallback = (!reasons.is_empty()).then(|| reasons.join("; ").into());
                     return Ok(Attached { fallback, ..attached });
                 }
                 Err(error) => reasons.push(format!("{}: {error}", method.name())),

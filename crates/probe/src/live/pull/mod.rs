@@ -25,6 +25,7 @@ use p2p_trace_model::event::{
 
 use again::Again;
 use bits::Runs;
+use p2p_trace_model::text::Text;
 use schedule::{Due, Schedule};
 
 use super::{
@@ -255,7 +256,7 @@ impl Puller {
             self.request.store(word, 0);
         }
         fs::read(path).map_err(|error| {
-            tracing::debug!("cannot read {}: {error}", path.display());
+            tracing::debug!("cannot read {}: {error}", Text::from(path));
             Stop::Vanished
         })?;
         let answer = self.request.load(ANSWER);

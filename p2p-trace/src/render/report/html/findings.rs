@@ -62,7 +62,7 @@ impl Page<'_> {
         if !finding.stack.is_empty() {
             let frames = finding.stack.iter().take(MAX_FRAMES).map(|frame| {
                 let name = frame.symbol.clone();
-                plain("li", &name.unwrap_or_else(|| format!("{:#x}", frame.addr.0)))
+                plain("li", &name.unwrap_or_else(|| format!("{:#x}", frame.addr.0).into()))
             });
             parts.push(plain("p", "Stack, innermost first:"));
             parts.push(element("ol", &[("class", "stack")], Markup::all(frames)));

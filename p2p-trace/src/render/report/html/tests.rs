@@ -68,8 +68,8 @@ struct Hostile;
 const HOSTILE: &str = "</script><script>alert('x')</script>\" onload=\"x&";
 
 impl Symbolize for Hostile {
-    fn symbolize(&self, _address: u64) -> Option<String> {
-        Some(HOSTILE.to_owned())
+    fn symbolize(&self, _address: u64) -> Option<p2p_trace_model::text::Text> {
+        Some(HOSTILE.into())
     }
 }
 

@@ -203,7 +203,7 @@ impl Page<'_> {
             let frames = finding.stack.iter().take(MAX_FRAMES);
             let rows: Vec<_> = frames
                 .map(|frame| {
-                    let name = frame.symbol.clone();
+                    let name = frame.symbol.clone().map(String::from);
                     vec![name.unwrap_or_else(|| format!("{:#x}", frame.addr.0))]
                 })
                 .collect();

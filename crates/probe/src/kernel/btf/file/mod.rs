@@ -97,7 +97,7 @@ pub(super) fn check(btf: &Btf) -> Result<(), BtfError> {
 }
 
 fn foreign(what: &str, remedy: &str) -> BtfError {
-    BtfError::Foreign { what: format!("it is {what}: {remedy}") }
+    BtfError::Foreign { what: format!("it is {what}: {remedy}").into() }
 }
 
 fn too_large() -> BtfError {
@@ -105,7 +105,8 @@ fn too_large() -> BtfError {
         what: format!(
             "more than {} MiB of it would have to be read, and no kernel has as many types",
             LIMIT >> 20
-        ),
+        )
+        .into(),
     }
 }
 
