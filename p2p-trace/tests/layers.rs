@@ -101,6 +101,32 @@ mod tests {
         },
     ];
 
+    /// What reads bytes that others wrote, or shows what was in them. Each forbids `unsafe` for itself and for its files.
+    const READING: [&str; 22] = [
+        "crates/dump/src/lib.rs",
+        "crates/model/src/lib.rs",
+        "crates/probe/src/kernel/accounting.rs",
+        "crates/probe/src/kernel/btf/mod.rs",
+        "crates/probe/src/kernel/config.rs",
+        "crates/probe/src/kernel/cpus.rs",
+        "crates/probe/src/kernel/devices/mod.rs",
+        "crates/probe/src/kernel/lockdown.rs",
+        "crates/probe/src/kernel/patching.rs",
+        "crates/probe/src/kernel/realtime.rs",
+        "crates/probe/src/kernel/release.rs",
+        "crates/probe/src/kernel/rights.rs",
+        "crates/probe/src/kernel/symbols/mod.rs",
+        "crates/probe/src/kernel/tasks/mod.rs",
+        "crates/probe/src/kernel/traceability/mod.rs",
+        "crates/probe/src/layout.rs",
+        "crates/probe/src/plan.rs",
+        "p2p-trace/src/cli/mod.rs",
+        "p2p-trace/src/device_report/mod.rs",
+        "p2p-trace/src/render/mod.rs",
+        "p2p-trace/src/run/dumps.rs",
+        "p2p-trace/src/serve/mod.rs",
+    ];
+
     /// Modules, and files of modules, that are compiled for tests only: they may look at anything.
     const FOR_TESTS: [&str; 7] = ["tests", "hostile", "testing", "samples", "stories", "documented", "real"];
 
@@ -228,6 +254,15 @@ mod tests {
     fn modules_need_only_those_below() {
         let upward: Vec<_> = CRATES.iter().flat_map(upward).collect();
         assert!(upward.is_empty(), "{}", upward.join("\n"));
+    }
+
+    #[test]
+    fn what_reads_and_shows_is_safe_code() {
+        let forbids = |file: &&&str| {
+            !code(&fs::read_to_string(root().join(file)).unwrap()).contains("#![forbid(unsafe_code)]")
+        };
+        let open: Vec<_> = READING.iter().filter(forbids).collect();
+        assert!(open.is_empty(), "unsafe code is not forbidden in {open:?}");
     }
 
     /// Folders of the dashboard, and what they are drawn into or taken from.

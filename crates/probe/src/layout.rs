@@ -1,5 +1,7 @@
 //! The kernel side's configuration out of BTF: member offsets, enum values, argument positions.
 
+#![forbid(unsafe_code)]
+
 use p2p_trace_common::{
     config::{Layout, MISSING, NO_ARG},
     hook::MAX_ARGS,

@@ -1,5 +1,7 @@
 //! What the running kernel has of the hook table. Pure: symbols and BTF in, a plan out.
 
+#![forbid(unsafe_code)]
+
 use p2p_trace_common::Hook;
 use p2p_trace_model::{event::Companions, text::Text};
 

@@ -1,5 +1,7 @@
 //! The command line.
 
+#![forbid(unsafe_code)]
+
 mod doctor;
 mod dump;
 mod recover;

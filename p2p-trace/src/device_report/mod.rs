@@ -3,6 +3,8 @@
 //! Who *took* memory is observed. Who uses or pins it now is not, and nothing here says so: what was found by other means
 //! (mappings, stacks) is a candidate, with the reason why.
 
+#![forbid(unsafe_code)]
+
 mod build;
 #[cfg(test)]
 mod build_tests;

@@ -1,5 +1,7 @@
 //! Events for people and for scripts.
 
+#![forbid(unsafe_code)]
+
 pub mod check;
 pub mod doctor;
 pub(crate) mod holders;

@@ -1,5 +1,7 @@
 //! The files that a user names, as runs.
 
+#![forbid(unsafe_code)]
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},

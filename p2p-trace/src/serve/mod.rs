@@ -7,6 +7,8 @@
 //! A socket that refuses connections is left over from a tracer that ended without its own consent; its owner removes it
 //! when he finds it. That is safe because a socket gets its name only once somebody listens on it.
 
+#![forbid(unsafe_code)]
+
 mod answering;
 mod ask;
 mod folder;

@@ -1,5 +1,7 @@
 //! How exactly losses can be counted on this kernel.
 
+#![forbid(unsafe_code)]
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,7 @@
 //! The kernel's build configuration, as far as it decides what can be traced.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! The CPUs that may ever run: per-CPU memory is indexed by them.
 
+#![forbid(unsafe_code)]
+
 use std::{io, path::PathBuf};
 
 use p2p_trace_model::text::Text;

@@ -1,5 +1,7 @@
 //! Kernel lockdown: what the kernel keeps even from root.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use schemars::JsonSchema;

@@ -1,5 +1,7 @@
 //! Whether a function can be live-patched while BPF is attached to it.
 
+#![forbid(unsafe_code)]
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

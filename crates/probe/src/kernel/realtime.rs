@@ -1,5 +1,7 @@
 //! Whether this is a real-time kernel, in which everything can be preempted, programs of BPF too.
 
+#![forbid(unsafe_code)]
+
 use super::{
     config::{KernelConfig, Setting},
     root::{KernelRoot, read_text},

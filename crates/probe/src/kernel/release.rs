@@ -1,5 +1,7 @@
 //! The kernel's release, as `uname -r` tells it.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use p2p_trace_model::text::Text;

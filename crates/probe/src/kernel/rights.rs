@@ -1,5 +1,7 @@
 //! What this process may do: capabilities, and the kernel's switches that restrict them.
 
+#![forbid(unsafe_code)]
+
 use std::fmt;
 
 use super::root::{KernelRoot, read_number, read_text};

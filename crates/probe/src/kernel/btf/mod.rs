@@ -5,6 +5,8 @@
 //! name, and takes any bytes without panic or endless work. Only whole BTF is understood, not a module's, which builds
 //! on its kernel's.
 
+#![forbid(unsafe_code)]
+
 mod elf;
 mod enums;
 mod error;

@@ -1,5 +1,7 @@
 //! PCI devices as sysfs shows them: which offer peer-to-peer memory, and what they are called.
 
+#![forbid(unsafe_code)]
+
 mod driver;
 mod names;
 

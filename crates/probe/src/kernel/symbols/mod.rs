@@ -1,5 +1,7 @@
 //! The kernel's symbols, from `/proc/kallsyms`: which functions there are, and what an address is called.
 
+#![forbid(unsafe_code)]
+
 mod families;
 mod late;
 mod line;

@@ -2,6 +2,8 @@
 //!
 //! Tasks come and go while they are looked at; one that vanishes is left out, and what could not be read is said.
 
+#![forbid(unsafe_code)]
+
 mod cgroup;
 mod frames;
 mod mappings;

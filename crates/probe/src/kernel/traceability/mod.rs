@@ -1,5 +1,7 @@
 //! Whether this kernel can be traced by this process; if not, why, and what to do about it.
 
+#![forbid(unsafe_code)]
+
 mod checks;
 #[cfg(test)]
 mod tests;
