@@ -1,7 +1,6 @@
 //! The report of `holders`: what a running tracer answers, and what `--json` prints.
 //!
-//! What is absent was not observed. Times are `CLOCK_BOOTTIME` in nanoseconds, beside RFC 3339 where a person may read
-//! them; sizes are bytes; `end` of a range is inclusive.
+//! What is absent was not observed. Times are `CLOCK_BOOTTIME` in ns, beside RFC 3339 for people; sizes are bytes; `end` is inclusive.
 
 use p2p_trace_model::{
     event::names::{Bdf, RecordId},
