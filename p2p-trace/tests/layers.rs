@@ -64,6 +64,7 @@ mod tests {
                 "transport",
                 "ways",
                 "live",
+                "fuzz",
             ],
         },
         Layers {

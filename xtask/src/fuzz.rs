@@ -1,8 +1,9 @@
 //! Runs the fuzz targets of `fuzz/`, on the stable compiler: libFuzzer needs only the coverage, and no sanitizer.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -11,37 +12,56 @@ use crate::host::cargo::plain;
 use crate::host::{command, packages};
 
 /// Which targets to run, and how long.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// Run this target only (repeatable): dump or core.
-    #[arg(long, value_name = "NAME", value_parser = ["dump", "core"])]
+    /// Run this target only (repeatable): dump, core, btf, texts or shown.
+    #[arg(long, value_name = "NAME", value_parser = TARGETS.map(|target| target.name))]
     target: Vec<String>,
-    /// So many inputs for each.
-    #[arg(long, value_name = "COUNT", default_value_t = RUNS)]
-    runs: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self::of(RUNS)
-    }
+    /// So many inputs for each; without it as many as take a quarter of a minute or less.
+    #[arg(long, value_name = "COUNT")]
+    runs: Option<u32>,
+    /// Go on with each for so many seconds, however many inputs that is.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "runs")]
+    seconds: Option<u32>,
 }
 
 impl Options {
-    /// All targets, so many inputs for each.
-    pub(crate) const fn of(runs: u32) -> Self {
-        Self { target: Vec::new(), runs }
+    /// All targets, so many times as many inputs as in a short run.
+    pub(crate) fn scaled(factor: u32) -> Vec<Self> {
+        let of = |target: &Target| Self {
+            target: vec![target.name.to_owned()],
+            runs: Some(target.runs.saturating_mul(factor)),
+            seconds: None,
+        };
+        TARGETS.iter().map(of).collect()
+    }
+
+    /// All targets, each for so many seconds.
+    pub(crate) const fn timed(seconds: u32) -> Self {
+        Self { target: Vec::new(), runs: None, seconds: Some(seconds) }
     }
 }
 
-/// Enough to see that targets and corpus are alive, and to find what is easily found.
-const RUNS: u32 = 20_000;
+struct Target {
+    name: &'static str,
+    /// Where its corpus lies in the repository.
+    corpus: &'static [&'static str],
+    /// Inputs of a short run: enough to see that target and corpus are alive, and to find what is easily found.
+    runs: u32,
+}
 
-/// A target, and where its corpus lies in the repository.
-const TARGETS: [(&str, &[&str]); 2] = [
-    ("dump", &["crates/dump/tests/fixtures/dumps", "p2p-trace/tests/golden/1"]),
-    ("core", &["crates/dump/tests/fixtures/cores"]),
+const DUMPS: &str = "crates/dump/tests/fixtures/dumps";
+
+const TARGETS: [Target; 5] = [
+    Target { name: "dump", corpus: &[DUMPS, "p2p-trace/tests/golden/1"], runs: 4_000 },
+    Target { name: "core", corpus: &["crates/dump/tests/fixtures/cores"], runs: 15_000 },
+    Target { name: "btf", corpus: &["fuzz/corpus/btf"], runs: 200_000 },
+    Target { name: "texts", corpus: &["fuzz/corpus/texts"], runs: 60_000 },
+    Target { name: "shown", corpus: &["fuzz/corpus/shown", DUMPS], runs: 400 },
 ];
+
+/// Inputs that all runs here have had so far, of each target.
+const COUNTS: &str = "executions";
 
 /// The coverage that libFuzzer goes by, as `cargo fuzz` asks for it (its options `--sanitizer none` and `--release`).
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -52,12 +72,26 @@ const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 /// No input may take so many seconds, nor so many MiB.
 const LIMITS: [&str; 2] = ["-timeout=30", "-rss_limit_mb=1024"];
 
-/// Builds the targets and runs them. What they find is kept below `target/fuzz`.
+/// Builds the targets and runs them, and says how many inputs each had. What they find is kept below `target/fuzz`.
 ///
 /// # Errors
 ///
 /// They cannot be built, or one has found something.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    let target_dir = build(root)?;
+    let is_chosen =
+        |target: &&Target| options.target.is_empty() || options.target.iter().any(|name| name == target.name);
+    for target in TARGETS.iter().filter(is_chosen) {
+        let length = match options.seconds {
+            Some(seconds) => format!("-max_total_time={seconds}"),
+            None => format!("-runs={}", options.runs.unwrap_or(target.runs)),
+        };
+        fuzz(root, &target_dir, target, &length)?;
+    }
+    Ok(())
+}
+
+fn build(root: &Path) -> Result<PathBuf> {
     packages::ensure(&packages::FUZZ)?;
     let target_dir = root.join("target/fuzz");
     let mut build = plain(&root.join("fuzz"));
@@ -74,22 +108,68 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         .env("RUSTFLAGS", FLAGS)
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     command::run(&mut build, "building the fuzz targets")?;
-    for (name, corpus) in TARGETS {
-        if !options.target.is_empty() && !options.target.iter().any(|target| target == name) {
-            continue;
-        }
-        println!("-- {name} --");
-        let found = target_dir.join("corpus").join(name);
-        fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
-        let mut fuzz = Command::new(target_dir.join(TRIPLE).join("release").join(name));
-        fuzz.arg(format!("-runs={}", options.runs))
-            .args(LIMITS)
-            .arg("-print_final_stats=1")
-            .arg(format!("-artifact_prefix={}/{name}-", target_dir.display()))
-            // What is new goes into the first folder.
-            .arg(found)
-            .args(corpus.iter().map(|folder| root.join(folder)));
-        command::run(&mut fuzz, &format!("fuzzing {name}"))?;
-    }
+    Ok(target_dir)
+}
+
+fn fuzz(root: &Path, target_dir: &Path, target: &Target, length: &str) -> Result<()> {
+    let name = target.name;
+    let found = target_dir.join("corpus").join(name);
+    fs::create_dir_all(&found).with_context(|| format!("cannot create {}", found.display()))?;
+    let started = Instant::now();
+    let mut fuzz = Command::new(target_dir.join(TRIPLE).join("release").join(name));
+    fuzz.arg(length)
+        .args(LIMITS)
+        .arg("-print_final_stats=1")
+        .arg(format!("-artifact_prefix={}/{name}-", target_dir.display()))
+        // What is new goes into the first folder.
+        .arg(found)
+        .args(target.corpus.iter().map(|folder| root.join(folder)));
+    let said = command::listen(&mut fuzz, &format!("fuzzing {name}"))?;
+    let count = executions(&said).context("libFuzzer does not say how many inputs there were")?;
+    let total = add_up(target_dir, name, count)?;
+    let seconds = started.elapsed().as_secs();
+    println!("fuzz: {name}: {count} inputs in {seconds} s, {total} so far on this machine");
     Ok(())
+}
+
+/// What libFuzzer says at the end.
+fn executions(said: &str) -> Option<u64> {
+    let line = said.lines().rev().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+    line?.trim().parse().ok()
+}
+
+/// Keeps how many inputs there have been, over all runs; gives that.
+fn add_up(target_dir: &Path, name: &str, count: u64) -> Result<u64> {
+    let folder = target_dir.join(COUNTS);
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let path = folder.join(name);
+    let before = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    let total = before.unwrap_or_default() + count;
+    fs::write(&path, format!("{total}\n")).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(total)
+}
+
+/// Inputs of all targets together, over all runs on this machine.
+pub(crate) fn total(root: &Path) -> u64 {
+    let folder = root.join("target/fuzz").join(COUNTS);
+    let count =
+        |target: &Target| fs::read_to_string(folder.join(target.name)).ok()?.trim().parse::<u64>().ok();
+    TARGETS.iter().filter_map(count).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inputs_of_all_runs_are_added_up() {
+        let said = "#4096\tDONE\nstat::number_of_executed_units: 4096\nstat::peak_rss_mb: 80\n";
+        assert_eq!((executions(said), executions("#1 DONE")), (Some(4096), None));
+        let root = tempfile::tempdir().unwrap();
+        let target_dir = root.path().join("target/fuzz");
+        assert_eq!(add_up(&target_dir, "dump", 4096).unwrap(), 4096);
+        assert_eq!(add_up(&target_dir, "dump", 4).unwrap(), 4100);
+        assert_eq!(add_up(&target_dir, "btf", 7).unwrap(), 7);
+        assert_eq!(total(root.path()), 4107);
+    }
 }

@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// So many times as many cases, inputs, kills and repetitions.
     #[arg(long, value_name = "FACTOR", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     scale: u16,
+    /// Feed each fuzz target for so many seconds, in place of a number of inputs.
+    #[arg(long, value_name = "SECONDS")]
+    fuzz_seconds: Option<u32>,
 }
 
 /// The stages in their order.
@@ -44,8 +47,8 @@ enum Stage {
 
 /// Cases of a property test; 256 in a plain run.
 const CASES: u64 = 4096;
-/// Inputs of a fuzz target.
-const RUNS: u32 = 1_000_000;
+/// So many times as many inputs of a fuzz target as in the short run.
+const RUNS: u32 = 50;
 /// How often something that races is run.
 const TIMES: usize = 5;
 /// What races with the kernel, or with itself.
@@ -55,13 +58,14 @@ const PAIRS: u64 = 4 * speed::PAIRS;
 
 /// Runs the chosen stages and prints what they came to; returns whether all of them went well.
 pub(crate) fn run(root: &Path, options: &Options) -> bool {
-    let work = |&stage: &Stage| perform(stage, root, options.scale);
+    let work = |&stage: &Stage| perform(stage, root, options);
     let summary = options.stages.perform(true, None, work);
     println!("\n{summary}");
     !summary.has_failed()
 }
 
-fn perform(stage: Stage, root: &Path, scale: u16) -> Result<Done> {
+fn perform(stage: Stage, root: &Path, options: &Options) -> Result<Done> {
+    let scale = options.scale;
     Ok(match stage {
         Stage::Objects => Done::Whole(objects(root)?),
         Stage::Properties => {
@@ -71,7 +75,14 @@ fn perform(stage: Stage, root: &Path, scale: u16) -> Result<Done> {
             Done::Tests(counted(test)?)
         }
         Stage::Fuzz => {
-            fuzz::run(root, &fuzz::Options::of(RUNS.saturating_mul(scale.into())))?;
+            let runs = match options.fuzz_seconds {
+                Some(seconds) => vec![fuzz::Options::timed(seconds)],
+                None => fuzz::Options::scaled(RUNS.saturating_mul(scale.into())),
+            };
+            for run in runs {
+                fuzz::run(root, &run)?;
+            }
+            println!("fuzz: {} inputs so far on this machine, all targets together", fuzz::total(root));
             Done::Whole(Outcome::Passed)
         }
         Stage::Guests => {

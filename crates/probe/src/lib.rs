@@ -14,6 +14,8 @@
 mod arming;
 #[cfg(test)]
 mod documented;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod hook_table;
 pub mod kernel;
 pub mod layout;

@@ -3,6 +3,9 @@
 mod answering;
 pub mod check;
 pub mod doctor;
+#[cfg(any(test, fuzzing))]
+#[cfg(all(feature = "trace", feature = "tui"))]
+pub mod fuzz;
 pub mod generate;
 pub mod holders;
 #[cfg(test)]

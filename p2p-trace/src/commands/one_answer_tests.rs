@@ -154,7 +154,7 @@ fn of_dashboard(path: &Path) -> (Level, Said) {
     };
     let mut replay = Replay::new(Box::new(open), &Stop::default()).unwrap();
     let first = replay.shared().snapshot().headline.level;
-    let shown = replay.at_the_end();
+    let shown = replay.at_the_end().unwrap();
     let mut findings = BTreeMap::new();
     for finding in shown.findings.iter() {
         *findings.entry((finding.device.to_string(), finding.rule.name().to_owned())).or_default() += 1;

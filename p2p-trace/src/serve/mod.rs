@@ -12,6 +12,8 @@
 mod answering;
 mod ask;
 mod folder;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod line;
 mod listen;
 mod peer;

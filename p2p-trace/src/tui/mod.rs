@@ -5,6 +5,8 @@
 
 mod detail;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keeper;
 mod keymap;
 mod lists;

@@ -52,7 +52,7 @@ pub(crate) fn every_screen(runs: Vec<dumps::Run>) -> String {
             None => Ok((dumps::open(&files).0.swap_remove(0).tape, 1)),
         };
         let mut replay = super::Replay::new(Box::new(open), &Stop::default()).unwrap();
-        let mut app = App::new(replay.at_the_end(), Theme::new(Palette::Rich, false));
+        let mut app = App::new(replay.at_the_end().unwrap(), Theme::new(Palette::Rich, false));
         for view in View::ALL {
             app.view = view;
             for presses in [&[][..], &[Enter], &[Esc]] {

@@ -27,13 +27,21 @@ const SHOWN_LINES: usize = 60;
 /// # Errors
 /// The program cannot be started, or it ends with anything but success.
 pub(crate) fn run(command: &mut Command, what: &str) -> Result<()> {
+    listen(command, what).map(drop)
+}
+
+/// Runs `command` and returns all it said, on either output.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn listen(command: &mut Command, what: &str) -> Result<String> {
     let mut log = tempfile::tempfile().context("cannot create a temporary file")?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
     let status = wait(&mut spawn(command)?, what)?;
     if !status.success() {
         bail!("{what} failed: {} ended with {status}\n{}", shown(command), tail(&mut log)?);
     }
-    Ok(())
+    whole(&mut log)
 }
 
 /// Runs `command` and returns what it wrote to its standard output.
@@ -129,10 +137,14 @@ fn shown(command: &Command) -> String {
 }
 
 fn tail(log: &mut File) -> Result<String> {
+    Ok(last_lines(&whole(log)?, SHOWN_LINES))
+}
+
+fn whole(log: &mut File) -> Result<String> {
     let mut bytes = Vec::new();
     log.seek(SeekFrom::Start(0))?;
     io::copy(log, &mut bytes)?;
-    Ok(last_lines(&String::from_utf8_lossy(&bytes), SHOWN_LINES))
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn last_lines(text: &str, count: usize) -> String {

@@ -34,7 +34,7 @@ pub(crate) fn count_possible(root: &KernelRoot) -> Result<u32, CpusError> {
 }
 
 /// Reads a list such as `0-3,8`.
-fn parse_count(list: &str) -> Option<u32> {
+pub(super) fn parse_count(list: &str) -> Option<u32> {
     let mut highest = None;
     for part in list.trim().split(',') {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

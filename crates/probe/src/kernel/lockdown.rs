@@ -36,7 +36,7 @@ impl Lockdown {
     }
 
     /// Reads `none [integrity] confidentiality`: the brackets mark the level.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let level = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
         match level {
             Some("none") => Self::None,

@@ -8,6 +8,8 @@ pub mod clock;
 pub mod config;
 pub mod cpus;
 pub mod devices;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub mod lockdown;
 pub mod patching;
 mod realtime;

@@ -109,11 +109,11 @@ impl<R: Read> Replay<R> {
     }
 
     /// What is shown at the end of the run.
-    #[cfg(test)]
-    pub(crate) fn at_the_end(&mut self) -> Arc<Snapshot> {
-        self.go_to(u64::MAX, &Stop::default()).unwrap();
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn at_the_end(&mut self) -> Result<Arc<Snapshot>> {
+        self.go_to(u64::MAX, &Stop::default())?;
         self.publish();
-        self.shared.snapshot()
+        Ok(self.shared.snapshot())
     }
 
     /// Does what is asked until it is time to stop.

@@ -17,7 +17,7 @@ mod names;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wire;
 
 use std::path::Path;

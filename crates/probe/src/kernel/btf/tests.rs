@@ -6,7 +6,7 @@ use super::*;
 use crate::testing::btf::Builder;
 
 /// A file with every kind of thing the lookups meet.
-fn sample() -> Builder {
+pub(crate) fn sample() -> Builder {
     let mut b = Builder::new();
     let int = b.int("int", 4);
     let u64_ = b.int("long unsigned int", 8);

@@ -24,6 +24,12 @@ const MARKS: [&str; 5] = ["_stext", "_text", "_etext", "_sinittext", "_einittext
 /// Longer than any function: what lies further behind a module's last one belongs to nobody.
 const MAX_FUNCTION_LEN: u64 = 64 << 10;
 
+/// Takes the text as the list of modules.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(text: &str) {
+    std::hint::black_box(Modules::parse(text).new_since(&Modules::default()));
+}
+
 /// The functions of the kernel and its modules, and a few variables.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {

@@ -39,7 +39,7 @@ impl Modules {
     }
 
     /// Takes name, size and address of each line; users and state come between them, and users change all the time.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let lines = text.lines().filter_map(|line| {
             let mut words = line.split(' ');
             let name = words.next()?.to_owned();

@@ -32,6 +32,14 @@ use super::root::{KernelRoot, read, read_text};
 use super::symbols::Symbol;
 use stat::Stat;
 
+/// Takes the text as each of its kinds.
+#[cfg(any(test, fuzzing))]
+pub(super) fn fuzz(bytes: &[u8]) {
+    std::hint::black_box(Stat::parse(bytes));
+    std::hint::black_box(frames::hint(&stack::parse(bytes)));
+    std::hint::black_box(mappings::parse(bytes));
+}
+
 /// Number of the first pid namespace's inode (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
 pub(crate) const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 

@@ -1,0 +1,13 @@
+//! The parsers of small texts, for fuzzing.
+
+use std::hint::black_box;
+
+use super::{cpus, lockdown::Lockdown, symbols, tasks};
+
+/// Each takes the text as its own.
+pub(crate) fn texts(bytes: &[u8], text: &str) {
+    tasks::fuzz(bytes);
+    symbols::fuzz(text);
+    black_box(cpus::parse_count(text));
+    black_box(Lockdown::parse(text));
+}
