@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use crate::{
     event::{Id, Task},
-    state::{Device, HolderKind, RangeId, Reference, TakenBy},
+    state::{Device, Held, HolderKind, RangeId, Reference, TakenBy},
 };
 
 /// Groups of references that [`Holders`] names at most, the largest first.
@@ -190,6 +190,11 @@ impl Holders {
     /// Of a range; of the whole device if none is named.
     #[must_use]
     pub fn of(device: &Device, range: Option<RangeId>) -> Self {
+        let is_empty = |id| device.range(id).is_none_or(|range| device.held(range) == Held::default());
+        if range.is_some_and(is_empty) {
+            // A device can have a million references to others.
+            return Self::default();
+        }
         let groups = Groups::of(device, |reference| {
             let its = || device.range_of(reference).map(|range| range.id);
             reference.bytes() > 0 && (range.is_none() || its() == range)

@@ -70,8 +70,9 @@ impl Check for DoubleKill {
     fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let Some(at) = scene.at() else { return };
         let Some(range) = device.ranges().rev().find(|range| range.steps.killed == Some(at)) else { return };
-        for other in scene.model.devices() {
-            if let Some((first, killed)) = other.ranges().rev().find_map(|first| shared(first, range)) {
+        let Some(reference) = range.reference else { return };
+        for (other, first) in scene.model.sharing(reference) {
+            if let Some((first, killed)) = shared(first, range) {
                 judge_shared(scene, device, event, (range, at), (first, other, killed), findings);
                 return;
             }

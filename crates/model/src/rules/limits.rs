@@ -1,5 +1,6 @@
 //! Limits that were reached: which rules each leaves in doubt, and in which words.
 
+use super::overlapping_ranges::MAX_COMPARED;
 use super::{MAX_FINDINGS, rule::Rule};
 use crate::state::Limit;
 
@@ -18,6 +19,7 @@ const OF_STEPS: &[Rule] = &[
 ];
 
 const _: () = assert!(Limit::Findings.most() == MAX_FINDINGS, "one number");
+const _: () = assert!(Limit::Compared.most() == MAX_COMPARED, "one number");
 
 impl Limit {
     /// The rules that what was left out can matter to.
@@ -27,6 +29,10 @@ impl Limit {
             // What is forgotten looks like the teardown of a range.
             Self::RefusedAdds => &[Rule::StalledDrain, Rule::StalledUnbind, Rule::DoubleKill],
             Self::Attempts => &[Rule::AllocOnDeadChunk],
+            // What is seen of no range is judged by none of them.
+            Self::Devices | Self::Ranges => return true,
+            Self::Compared => &[Rule::OverlappingRanges],
+            Self::Pieces => &[Rule::UnmatchedFree, Rule::UseAfterRemoval],
             Self::EndedRanges => &[Rule::UseAfterRemoval],
             Self::EndedReferences => &[Rule::DoubleFree, Rule::UseAfterRemoval],
             // What was given back and seems to be out belongs to nobody, and explains what it is not.

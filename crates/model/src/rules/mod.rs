@@ -41,6 +41,8 @@ mod use_after_removal;
 mod verdict;
 mod words;
 
+use std::collections::BTreeSet;
+
 use p2p_trace_common::{Kind, Ring};
 
 pub use coverage::{Coverage, Lost};
@@ -53,7 +55,7 @@ pub use verdict::{Answer, Verdict};
 
 use crate::{
     accounting::{HookStatus, MissedQuality},
-    event::{Event, Loss, user},
+    event::{DeviceAddress, Event, Loss, user},
     state::{Device, Limit, Model, What},
     stream::assemble::Element,
     text::Text,
@@ -76,10 +78,17 @@ pub struct Rules {
     options: Options,
     /// When the rules were last shown that time has passed.
     passed_ns: u64,
+    /// Limits that were told.
+    reached: BTreeSet<(Limit, DeviceAddress)>,
+    /// The device that was looked at last.
+    passed: Option<DeviceAddress>,
 }
 
 /// How often the rules are shown that time has passed.
 const PASS_NS: u64 = 100_000_000;
+/// Devices and ranges that are looked at after one element, beside those it is about: all of a host that has many. Where there are
+/// more, the next elements go on with the others.
+const PASS_WEIGHT: usize = 1024;
 
 impl Rules {
     /// For a run with these hooks, and a kernel that counts the runs of kprobes that it skips, or does not.
@@ -117,7 +126,18 @@ impl Rules {
         let coverage = Coverage::new(hooks, missed);
         let mut findings = Findings::default();
         findings.set_coverage(&coverage);
-        Self { by_kind, by_free, checks, findings, coverage, skips: Skips::default(), options, passed_ns: 0 }
+        Self {
+            by_kind,
+            by_free,
+            checks,
+            findings,
+            coverage,
+            skips: Skips::default(),
+            options,
+            passed_ns: 0,
+            reached: BTreeSet::new(),
+            passed: None,
+        }
     }
 
     /// The hooks have changed.
@@ -218,6 +238,9 @@ impl Rules {
             }
             Element::Event(_) => {}
         }
+        if is_beyond_devices(model) {
+            self.coverage.doubt(Limit::Devices.why());
+        }
         self.skips.follow(model);
         let event = match element {
             Element::Event(event) => Some(event.as_ref()),
@@ -227,6 +250,13 @@ impl Rules {
             Scene { model, event, coverage: &self.coverage, options: self.options, now_ns: model.now_ns() };
         for change in model.changes().iter().filter(|change| !is_routine(&change.what)) {
             if let What::Reached(limit) = change.what {
+                if limit == Limit::Devices {
+                    // Said once for the run: there is no place for each of those that are left out.
+                    continue;
+                }
+                if !self.reached.insert((limit, change.device)) {
+                    continue;
+                }
                 for rule in Rule::all().filter(|&rule| limit.touches(rule)) {
                     self.findings.doubt(rule, change.device, limit.why());
                 }
@@ -253,10 +283,25 @@ impl Rules {
         let is_rare = event.is_none_or(|event| event.id.ring() == Ring::Rare);
         if is_rare || scene.now_ns.saturating_sub(self.passed_ns) >= PASS_NS {
             self.passed_ns = scene.now_ns;
-            for device in model.devices() {
+            let mut look_at = |device: &Device| {
                 for check in &mut self.checks {
                     check.pass(&scene, device, &mut self.findings);
                 }
+            };
+            let (mut weight, last) = (0, self.passed.take());
+            for device in model.devices_after(last) {
+                look_at(device);
+                weight += device.weight();
+                if weight >= PASS_WEIGHT && !model.ended() {
+                    self.passed = Some(device.address());
+                    break;
+                }
+            }
+            if let Some(event) = event
+                && last.or(self.passed).is_some()
+                && let Some(device) = device_of(model, event)
+            {
+                look_at(device);
             }
         }
         self.findings.settle(scene.now_ns, model.ended());
@@ -319,6 +364,11 @@ impl Rules {
         }
         Verdict { rule, device: address, answer, reasons, findings }
     }
+}
+
+/// It was about a device that is not kept.
+fn is_beyond_devices(model: &Model) -> bool {
+    model.changes().iter().any(|change| change.what == What::Reached(Limit::Devices))
 }
 
 /// The device that an event is about.

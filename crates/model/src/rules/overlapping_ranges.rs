@@ -10,12 +10,18 @@ use super::{
 };
 use crate::{
     event::Event,
-    state::{Device, Range, Stage},
+    state::{Device, Limit, Range, Stage},
 };
 
 const RULE: Rule = Rule::OverlappingRanges;
 const ADVICE: &str = "Two drivers, or one twice, offer the same memory: each will give it out. Compare the size and offset of \
                       the pci_p2pdma_add_resource calls.";
+
+/// Ranges that a new one is compared with.
+pub(super) const MAX_COMPARED: usize = 256;
+
+/// Of those that it overlaps, the ones that count: a finding names one.
+const MAX_TOLD: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct OverlappingRanges;
@@ -37,33 +43,36 @@ impl Check for OverlappingRanges {
             return;
         };
         let Some(physical) = range.physical else { return };
-        for other_device in scene.model.devices() {
-            for other in other_device.ranges().filter(|other| is_used(other)) {
-                let is_same = other_device.address() == device.address() && other.id == range.id;
-                let overlaps = other
-                    .physical
-                    .is_some_and(|other| other.start <= physical.end && physical.start <= other.end);
-                if is_same || !overlaps {
-                    continue;
-                }
-                if !scene.is_unbroken(Some(other.seen)) {
-                    findings.doubt(RULE, device.address(), UNSEEN_END);
-                    continue;
-                }
-                let address = device.address();
-                findings.happened(by_range(RULE, address, range), at.id, at.time_ns, || {
-                    let message = format!(
-                        "devm_memremap_pages by {} added {}, which overlaps {}",
-                        words::task(event.task.as_ref()),
-                        words::range(range, address),
-                        words::range(other, other_device.address()),
-                    );
-                    blank(RULE, address, at, message, ADVICE)
-                        .about(range)
-                        .shown_by([other.steps.added])
-                        .in_stack(&event.stack)
-                });
+        let near: Vec<_> = scene.model.near(physical).take(MAX_COMPARED + 1).collect();
+        if near.len() > MAX_COMPARED {
+            findings.doubt(RULE, device.address(), Limit::Compared.why());
+        }
+        let is_same = |of: &Device, other: &Range| of.address() == device.address() && other.id == range.id;
+        let overlaps = |other: &Range| {
+            let other = other.physical.filter(|_| is_used(other));
+            other.is_some_and(|other| other.start <= physical.end && physical.start <= other.end)
+        };
+        let mut others: Vec<_> =
+            near.into_iter().filter(|&(of, other)| overlaps(other) && !is_same(of, other)).collect();
+        others.sort_by_key(|(of, other)| (of.address(), other.id.generation));
+        for (other_device, other) in others.into_iter().take(MAX_TOLD) {
+            if !scene.is_unbroken(Some(other.seen)) {
+                findings.doubt(RULE, device.address(), UNSEEN_END);
+                continue;
             }
+            let address = device.address();
+            findings.happened(by_range(RULE, address, range), at.id, at.time_ns, || {
+                let message = format!(
+                    "devm_memremap_pages by {} added {}, which overlaps {}",
+                    words::task(event.task.as_ref()),
+                    words::range(range, address),
+                    words::range(other, other_device.address()),
+                );
+                blank(RULE, address, at, message, ADVICE)
+                    .about(range)
+                    .shown_by([other.steps.added])
+                    .in_stack(&event.stack)
+            });
         }
     }
 }

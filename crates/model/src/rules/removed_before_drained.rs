@@ -12,7 +12,7 @@ use p2p_trace_common::{Hook, Kind};
 use super::{
     absence::Absence,
     finding::Finding,
-    findings::{Findings, Subject},
+    findings::{Findings, MAX_FINDINGS, Subject},
     rule::Rule,
     scene::{BYPASSED, Check, Scene, blank, by_range},
     words,
@@ -20,7 +20,7 @@ use super::{
 use crate::{
     event::{DeviceAddress, Event, Refs},
     holders::Holders,
-    state::{At, Change, Device, Range, RangeId, Stage, Step},
+    state::{At, Change, Device, Limit, Range, RangeId, Stage, Step},
     units,
 };
 
@@ -119,6 +119,10 @@ impl Check for RemovedBeforeDrained {
             let sees = |hook: &Hook| scene.coverage.sees(*hook);
             let seems_out = held.references > 0 && counted.bytes != Some(0);
             if seems_out && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {
+                if self.suspects.len() == MAX_FINDINGS {
+                    findings.doubt(RULE, address, Limit::Findings.why());
+                    return;
+                }
                 self.suspects.push(Suspect { device: address, range: range.id, step: step.clone(), held });
             }
         } else if let Some(why) = unseen(scene, device, range) {
@@ -131,7 +135,11 @@ impl Check for RemovedBeforeDrained {
             let absence = Absence::of_one(&[Hook::Drained], killed_ns(range));
             let order = "before its last reference was seen to be dropped";
             let finding = found(address, step, range, held, order);
-            self.undrained.push((subject, finding.clone()));
+            if self.undrained.len() < MAX_FINDINGS {
+                self.undrained.push((subject, finding.clone()));
+            } else {
+                findings.doubt(RULE, address, Limit::Findings.why());
+            }
             findings.suspect(subject, finding, absence, step.at.time_ns);
         }
     }

@@ -27,6 +27,8 @@ pub(super) struct Suspect {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     list: Vec<Suspect>,
+    /// None is older.
+    first_ns: u64,
 }
 
 impl Suspects {
@@ -34,6 +36,8 @@ impl Suspects {
     pub(super) fn add(&mut self, suspect: Suspect) -> bool {
         let has_room = self.list.len() < MAX_FINDINGS;
         if has_room {
+            let first_ns = self.list.first().map_or(suspect.found_ns, |_| self.first_ns);
+            self.first_ns = first_ns.min(suspect.found_ns);
             self.list.push(suspect);
         }
         has_room
@@ -62,11 +66,14 @@ impl Suspects {
 
     /// Takes out those of which all losses are known when the stream has come to `now_ns`, or to its end.
     pub(super) fn due(&mut self, now_ns: u64, at_end: bool) -> Vec<Suspect> {
-        if self.list.is_empty() {
+        let is_early = now_ns.saturating_sub(self.first_ns) < CHECKED_NS;
+        if self.list.is_empty() || is_early && !at_end {
             return Vec::new();
         }
         let is_due = |suspect: &mut Suspect| at_end || now_ns.saturating_sub(suspect.found_ns) >= CHECKED_NS;
-        self.list.extract_if(.., is_due).collect()
+        let due = self.list.extract_if(.., is_due).collect();
+        self.first_ns = self.list.iter().map(|suspect| suspect.found_ns).min().unwrap_or_default();
+        due
     }
 
     /// Some of this rule and device are neither believed nor dropped.

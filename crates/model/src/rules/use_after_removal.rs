@@ -28,6 +28,9 @@ pub(super) const UNWATCHED: &str = "DMA mappings of what was removed with nothin
 pub(super) const UNWATCHED_LATER: &str =
     "DMA mappings of what was removed were watched until the teardown ended";
 
+/// Removals of which it is still to be told from when on mappings were watched.
+const MAX_UNWATCHED: usize = 256;
+
 #[derive(Debug, Default)]
 pub(super) struct UseAfterRemoval {
     /// Ranges that were removed while somebody may have had memory of them, and the armed hooks were not there yet.
@@ -174,7 +177,10 @@ impl UseAfterRemoval {
             .is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());
         if is_suspect && !is_armed {
             findings.doubt(RULE, address, "DMA mappings were not watched yet when struct pages were removed");
-            self.unwatched.push((address, range.id, at));
+            // That is said already; what is beyond is not said more precisely.
+            if self.unwatched.len() < MAX_UNWATCHED {
+                self.unwatched.push((address, range.id, at));
+            }
         } else if is_suspect && scene.event.and_then(|event| event.flag) == Some(false) {
             let range = words::range(range, address);
             let why = format!("DMA mappings of {range} were not watched: more ranges were dying than can be");

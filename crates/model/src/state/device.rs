@@ -114,6 +114,11 @@ impl Device {
         self.ranges.iter()
     }
 
+    /// How much there is to look at for who looks at all of it.
+    pub(crate) fn weight(&self) -> usize {
+        1 + self.ranges.len()
+    }
+
     /// A range, for as long as it is among [`Device::ranges`].
     #[must_use]
     pub fn range(&self, id: RangeId) -> Option<&Range> {

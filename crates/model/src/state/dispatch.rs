@@ -80,7 +80,11 @@ impl Device {
         if self.ranges.prune(|generation| ledger.held(generation) != Held::default()) {
             context.tell(What::Reached(Limit::EndedRanges));
         }
+        if self.ranges.make_room() {
+            context.tell(What::Reached(Limit::Ranges));
+        }
         let id = self.ranges.add(pgmap, context.at);
+        context.places.own(pgmap, context.device);
         context.tell(What::RangeSeen(id));
         id.generation
     }
@@ -96,9 +100,14 @@ impl Device {
         let Some(range) = self.ranges.get_mut(generation) else {
             return;
         };
-        let before = range.span();
+        let (before, was_placed) = (range.span(), range.physical.is_some());
         range.place(physical, base, context.geometry);
-        if range.span() != before {
+        let (physical, span) = (range.physical.filter(|_| !was_placed), range.span());
+        if let Some(physical) = physical {
+            let is_over = |other| self.ranges.get(other).is_none_or(|other| other.stage() == Stage::Released);
+            context.places.place(physical, (context.device, generation), is_over);
+        }
+        if span != before {
             self.ledger.place(&self.ranges);
         }
     }

@@ -6,7 +6,7 @@ use super::{
     change::{FreeMatch, PageMatch, What},
     ledger::{Context, Ledger},
     limit::Limit,
-    reference::{ClosedBy, Reference, Taken, span_of, whole_pages},
+    reference::{ClosedBy, span_of, whole_pages},
     taking::pid_of,
 };
 use crate::event::Event;
@@ -88,8 +88,7 @@ impl Ledger {
     }
 
     fn earlier_list(&self, wanted: u64) -> FreeMatch {
-        let is_it = |reference: &Reference| matches!(reference.taken, Taken::ScatterList { sgl, .. } if sgl == wanted);
-        match self.history.closed().rev().find(|closed| is_it(&closed.reference)) {
+        match self.history.find_list(wanted) {
             Some(&earlier) => FreeMatch::Again { earlier },
             None => FreeMatch::Unmatched,
         }
@@ -101,13 +100,19 @@ impl Ledger {
             return;
         };
         let first = context.geometry.index(page);
-        let all = first..first.saturating_add(u64::from(count));
+        let whole = first..first.saturating_add(u64::from(count));
+        let all = self.mmaps.part(&whole);
         let (first_ns, last_ns) =
             event.span.map_or((context.at.time_ns, context.at.time_ns), |span| (span.first_ns, span.last_ns));
-        if let Some(span) = context.geometry.span(&all) {
+        if let Some(span) = context.geometry.span(&whole) {
             self.history.give_back(last_ns, span);
         }
         let mut matched = PageMatch::default();
+        if all.end < whole.end {
+            // Of what is behind it nothing is said.
+            matched.explained += pages(&(all.end..whole.end));
+            context.tell(What::Reached(Limit::Pieces));
+        }
         let settled = self.mmaps.settled(&all, first_ns);
         matched.explained += settled.iter().map(pages).sum::<u32>();
         let mut left = Vec::new();

@@ -1,6 +1,9 @@
 //! References that have ended: kept for a while, to tell a second free from a free of memory never seen.
 
-use std::{collections::VecDeque, ops::Range as Span};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Range as Span,
+};
 
 use super::{
     pages::{Pages, page_of},
@@ -26,6 +29,8 @@ pub(super) struct History {
     dropped: u32,
     /// The latest of `closed` by the page that it began at, counted from the first ever.
     by_page: Pages<u32>,
+    /// The latest of each scatter list, by the same numbers.
+    by_list: HashMap<u64, u32>,
     given_back: VecDeque<(u64, Span<u64>)>,
     /// When the latest of what there was no room for any more was given back.
     forgot_ns: Option<u64>,
@@ -39,6 +44,9 @@ impl History {
         if let Some(addr) = closed.reference.addr() {
             self.by_page.insert(page_of(addr), number);
         }
+        if let Taken::ScatterList { sgl, .. } = closed.reference.taken {
+            self.by_list.insert(sgl, number);
+        }
         self.closed.push_back(closed);
         if self.closed.len() <= MAX_CLOSED {
             return None;
@@ -46,6 +54,11 @@ impl History {
         let oldest = self.closed.pop_front()?;
         if let Some(addr) = oldest.reference.addr() {
             self.by_page.remove_if(page_of(addr), self.dropped);
+        }
+        if let Taken::ScatterList { sgl, .. } = oldest.reference.taken
+            && self.by_list.get(&sgl) == Some(&self.dropped)
+        {
+            self.by_list.remove(&sgl);
         }
         self.dropped = self.dropped.wrapping_add(1);
         Some(oldest)
@@ -58,7 +71,14 @@ impl History {
         (closed.reference.addr() == Some(addr)).then_some(closed)
     }
 
+    /// The latest that was this scatter list.
+    pub(super) fn find_list(&self, sgl: u64) -> Option<&Closed> {
+        let number = self.by_list.get(&sgl)?;
+        self.closed.get(number.wrapping_sub(self.dropped) as usize)
+    }
+
     /// Those that are kept, oldest first.
+    #[cfg(test)]
     pub(super) fn closed(&self) -> impl DoubleEndedIterator<Item = &Closed> {
         self.closed.iter()
     }

@@ -12,6 +12,7 @@ use super::{
     mmaps::Mmaps,
     origins::Origins,
     pages::{Pages, page_of},
+    places::Places,
     preexisting::Preexisting,
     ranges::Ranges,
     reference::{At, Closed, ClosedBy, Key, NO_RANGE, Reference, Taken, TakenBy},
@@ -23,6 +24,7 @@ pub(super) struct Context<'a> {
     pub(super) device: DeviceAddress,
     pub(super) at: At,
     pub(super) geometry: &'a mut Geometry,
+    pub(super) places: &'a mut Places,
     pub(super) changes: &'a mut Vec<Change>,
 }
 
@@ -130,9 +132,17 @@ impl Ledger {
     /// Enters a reference whose memory is in nobody's hands.
     pub(super) fn insert(&mut self, reference: Reference) -> u32 {
         let key = self.references.insert(reference) as u32;
+        self.note(reference.origin, key);
         self.count(&reference, true);
         self.index(&reference, key);
         key
+    }
+
+    /// The reference is of this origin.
+    pub(super) fn note(&mut self, origin: u32, key: u32) {
+        let references = &self.references;
+        let is_its = |key: u32| references.get(key as usize).is_some_and(|found| found.origin == origin);
+        self.origins.note(origin, key, is_its);
     }
 
     fn index(&mut self, reference: &Reference, key: u32) {
@@ -309,22 +319,23 @@ impl Ledger {
         let its = self.origins.gone(task, replaced_ns, time_ns);
         let Some(replaced_ns) = replaced_ns else { return };
         for number in its {
-            let is_of_other =
-                |reference: &Reference| reference.origin == number && reference.at.time_ns >= replaced_ns;
-            let keys: Vec<_> = self
-                .references
-                .iter()
-                .filter(|(_, reference)| is_of_other(reference))
-                .map(|(key, _)| key)
-                .collect();
+            let is_of_other = |key: &u32| {
+                let of = self.get(*key).filter(|reference| reference.origin == number);
+                of.is_some_and(|reference| reference.at.time_ns >= replaced_ns)
+            };
+            let mut keys: Vec<_> = self.origins.keys(number).iter().copied().filter(is_of_other).collect();
+            // A place that was given back and taken again is there twice.
+            keys.sort_unstable();
+            keys.dedup();
             if keys.is_empty() {
                 continue;
             }
             let Some(other) = self.origins.split(number, keys.len() as u32) else { continue };
             for key in keys {
-                if let Some(reference) = self.references.get_mut(key) {
+                if let Some(reference) = self.references.get_mut(key as usize) {
                     reference.origin = other;
                 }
+                self.note(other, key);
             }
         }
     }

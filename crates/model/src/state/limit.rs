@@ -10,6 +10,10 @@ pub enum Limit {
     RefusedAdds,
     /// Attempts to take memory that are under way at a time.
     Attempts,
+    /// Devices: what others did is not known.
+    Devices,
+    /// Ranges of a device: the oldest was forgotten, and with it in which step it was.
+    Ranges,
     /// Ranges that have ended: one that was forgotten was removed, and lay where no later one does.
     EndedRanges,
     /// References that have ended: a free was of nothing that is still known.
@@ -18,6 +22,10 @@ pub enum Limit {
     FailedMmaps,
     /// Memory that was given back just now: a pull read found some that is not known to be on its way.
     GivenBack,
+    /// Pieces that a run of freed pages of user mappings was in: those behind them were not looked at.
+    Pieces,
+    /// Ranges that were compared with a new one: it can overlap another.
+    Compared,
     /// Records of one pull read.
     PullRecords,
     /// Calls under way at a time that are noted in the kernel: what has no note tells less at its end, or nothing.
@@ -30,17 +38,23 @@ pub enum Limit {
 const MAX_FINDINGS: usize = 4096;
 /// As the kernel side has it (`CALLS` in `p2p-trace-ebpf/src/notes.rs`).
 const MAX_NOTES: usize = 4096;
+/// As the rule on overlaps has it.
+const MAX_COMPARED: usize = 256;
 
 impl Limit {
     /// Every limit.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Steps,
         Self::RefusedAdds,
         Self::Attempts,
+        Self::Devices,
+        Self::Ranges,
         Self::EndedRanges,
         Self::EndedReferences,
         Self::FailedMmaps,
         Self::GivenBack,
+        Self::Pieces,
+        Self::Compared,
         Self::PullRecords,
         Self::Notes,
         Self::Findings,
@@ -53,10 +67,14 @@ impl Limit {
             Self::Steps => "steps of one teardown",
             Self::RefusedAdds => "refused adds of a range at a time",
             Self::Attempts => "attempts to take memory at a time",
+            Self::Devices => "devices",
+            Self::Ranges => "ranges of a device",
             Self::EndedRanges => "ranges that have ended",
             Self::EndedReferences => "references that have ended",
             Self::FailedMmaps => "failed user mappings of one range",
             Self::GivenBack => "pieces of memory given back in two seconds",
+            Self::Pieces => "pieces of user mappings in one run of freed pages",
+            Self::Compared => "ranges that may overlap a new one",
             Self::PullRecords => "records of one pull read",
             Self::Notes => "calls under way at a time",
             Self::Findings => "findings",
@@ -70,10 +88,14 @@ impl Limit {
             Self::Steps => super::MAX_STEPS,
             Self::RefusedAdds => super::device::MAX_REFUSED,
             Self::Attempts => super::attempt::MAX_ATTEMPTS,
+            Self::Devices => super::MAX_DEVICES,
+            Self::Ranges => super::ranges::MAX_RANGES,
             Self::EndedRanges => super::ranges::MAX_ENDED,
             Self::EndedReferences => super::history::MAX_CLOSED,
             Self::FailedMmaps => super::failed_mmap::MAX_FAILED,
             Self::GivenBack => super::history::MAX_SPANS,
+            Self::Pieces => super::mmaps::MAX_PIECES,
+            Self::Compared => MAX_COMPARED,
             Self::PullRecords => super::pull::MAX_RUNS,
             Self::Notes => MAX_NOTES,
             Self::Findings => MAX_FINDINGS,

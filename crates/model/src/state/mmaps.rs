@@ -18,6 +18,8 @@ pub(super) struct Mmaps {
 
 /// Runs of pages beyond which those are dropped whose frees must have been told.
 const MAX_OWED: usize = 65_536;
+/// Pieces that one run of freed pages is looked for in: as many mappings as there hardly are, let alone side by side.
+pub(super) const MAX_PIECES: usize = 1024;
 
 /// The parts of `span` that `map` has, with their values.
 fn within<V: Copy + Eq>(map: &RangeMap<u64, V>, span: &Span<u64>) -> Vec<(Span<u64>, V)> {
@@ -30,6 +32,16 @@ fn within<V: Copy + Eq>(map: &RangeMap<u64, V>, span: &Span<u64>) -> Vec<(Span<u
 }
 
 impl Mmaps {
+    /// The part of a span, from its beginning on, that has no more than [`MAX_PIECES`] pieces.
+    pub(super) fn part(&self, span: &Span<u64>) -> Span<u64> {
+        if span.is_empty() {
+            return span.clone();
+        }
+        let out = self.out.overlapping(span).nth(MAX_PIECES).map(|(beyond, _)| beyond.start);
+        let owed = self.owed.overlapping(span).nth(MAX_PIECES).map(|(beyond, _)| beyond.start);
+        span.start..out.into_iter().chain(owed).fold(span.end, u64::min)
+    }
+
     /// Pages that are out.
     pub(super) fn is_empty(&self) -> bool {
         self.out.is_empty()

@@ -28,6 +28,7 @@ mod mappings;
 mod mmaps;
 mod origins;
 mod pages;
+mod places;
 mod preexisting;
 mod pull;
 mod pulled;
@@ -41,7 +42,7 @@ mod teardown;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Bound};
 
 use p2p_trace_common::{Hook, Kind, Record, Ring};
 
@@ -72,11 +73,16 @@ use crate::{
     stream::assemble::Element,
 };
 use ledger::Context;
+use places::Places;
+
+/// Devices that are kept: hosts that share memory between devices have some dozens of them.
+pub(crate) const MAX_DEVICES: usize = 1024;
 
 /// All devices.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     devices: BTreeMap<DeviceAddress, Device>,
+    places: Places,
     hooks: Hooks,
     geometry: Geometry,
     changes: Vec<Change>,
@@ -163,6 +169,12 @@ impl Model {
         self.devices.values()
     }
 
+    /// The same, behind this one.
+    pub(crate) fn devices_after(&self, last: Option<DeviceAddress>) -> impl Iterator<Item = &Device> {
+        let begin = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.devices.range((begin, Bound::Unbounded)).map(|(_, device)| device)
+    }
+
     /// One device.
     #[must_use]
     pub fn device(&self, address: DeviceAddress) -> Option<&Device> {
@@ -212,7 +224,23 @@ impl Model {
     /// The device that has a range of this pgmap that is not over.
     pub fn owner(&self, pgmap: u64) -> Option<DeviceAddress> {
         let has = |device: &&Device| device.ranges.current(pgmap).is_some();
-        self.devices().find(has).map(Device::address)
+        let owners = self.places.owners(pgmap).filter_map(|address| self.device(address));
+        owners.filter(has).map(Device::address).next()
+    }
+
+    /// The ranges of any device that can overlap this one, and some others.
+    pub(crate) fn near(&self, range: crate::event::Range) -> impl Iterator<Item = (&Device, &Range)> {
+        self.places.near(range).filter_map(|named| self.named(named))
+    }
+
+    /// The ranges of any device of which this reference was killed, by device, the latest first.
+    pub(crate) fn sharing(&self, reference: u32) -> impl Iterator<Item = (&Device, &Range)> {
+        self.places.sharing(reference).into_iter().filter_map(|named| self.named(named))
+    }
+
+    fn named(&self, (address, generation): (DeviceAddress, u32)) -> Option<(&Device, &Range)> {
+        let device = self.device(address)?;
+        Some((device, device.ranges.get(generation)?))
     }
 
     fn with_device(
@@ -221,15 +249,25 @@ impl Model {
         at: At,
         then: impl FnOnce(&mut Device, &mut Context<'_>),
     ) {
+        if self.devices.len() >= MAX_DEVICES && !self.devices.contains_key(&address) {
+            self.changes.push(Change { device: address, what: What::Reached(Limit::Devices) });
+            return;
+        }
         let doubts = self.doubts;
         let device = self.devices.entry(address).or_insert_with(|| {
             let mut device = Device::new(address);
             device.doubts = doubts;
             device
         });
-        let mut context =
-            Context { device: address, at, geometry: &mut self.geometry, changes: &mut self.changes };
+        let mut context = Context {
+            device: address,
+            at,
+            geometry: &mut self.geometry,
+            places: &mut self.places,
+            changes: &mut self.changes,
+        };
         then(device, &mut context);
+        self.places.sweep(&self.devices);
     }
 
     fn user(&mut self, record: &Record) {

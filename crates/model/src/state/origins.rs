@@ -1,6 +1,9 @@
 //! Who takes references: what many of them share is kept once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use foldhash::fast::RandomState;
 use p2p_trace_common::record::COMM_LEN;
@@ -37,6 +40,10 @@ struct Entry {
     origin: Arc<Origin>,
     users: u32,
     gone: Option<Gone>,
+    /// The references that it took, and some that it did not.
+    keys: Vec<u32>,
+    /// They are looked through beyond that.
+    most: usize,
 }
 
 /// Its process has exited.
@@ -53,7 +60,12 @@ pub(super) struct Origins {
     numbers: HashMap<Arc<Origin>, u32, RandomState>,
     /// The one that was entered last: events of one origin come in a row.
     latest: Option<u32>,
+    /// Those of a process that is not known to be gone.
+    by_process: HashMap<u32, BTreeSet<u32>, RandomState>,
 }
+
+/// References of an origin among which none is looked for that is not its own.
+const FEW: usize = 64;
 
 impl Origins {
     /// The number of an event's origin, with one more user.
@@ -83,9 +95,49 @@ impl Origins {
             return number;
         }
         let origin = Arc::new(origin);
-        let number = self.entries.insert(Entry { origin: Arc::clone(&origin), users: 1, gone: None }) as u32;
-        self.numbers.insert(origin, number);
+        let number = self.entries.insert(Entry {
+            origin: Arc::clone(&origin),
+            users: 1,
+            gone: None,
+            keys: Vec::new(),
+            most: 0,
+        }) as u32;
+        self.begin(origin, number);
         number
+    }
+
+    fn begin(&mut self, origin: Arc<Origin>, number: u32) {
+        if let Some((tgid, _)) = origin.process {
+            self.by_process.entry(tgid).or_default().insert(number);
+        }
+        self.numbers.insert(origin, number);
+    }
+
+    /// It is the origin of this reference. `is_its` tells whether it still is of another one.
+    pub(super) fn note(&mut self, number: u32, key: u32, is_its: impl Fn(u32) -> bool) {
+        let Some(entry) = self.entries.get_mut(number as usize) else {
+            return;
+        };
+        if entry.keys.len() >= entry.most.max(FEW) {
+            entry.keys.retain(|&key| is_its(key));
+            entry.most = 2 * entry.keys.len();
+        }
+        entry.keys.push(key);
+    }
+
+    /// The references that it took, and some that it did not.
+    pub(super) fn keys(&self, number: u32) -> &[u32] {
+        self.entries.get(number as usize).map_or(&[], |entry| &entry.keys)
+    }
+
+    fn end(&mut self, number: u32, process: Option<(u32, [u8; COMM_LEN])>) {
+        let Some((tgid, _)) = process else { return };
+        if let Some(numbers) = self.by_process.get_mut(&tgid) {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.by_process.remove(&tgid);
+            }
+        }
     }
 
     /// One more user.
@@ -109,17 +161,16 @@ impl Origins {
         if self.numbers.get(&entry.origin) == Some(&number) {
             self.numbers.remove(&entry.origin);
         }
+        self.end(number, entry.origin.process);
     }
 
     /// The process has exited: what it took stays, and what is taken from now on is another's. Gives the numbers of its origins.
     pub(super) fn gone(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) -> Vec<u32> {
-        let mut its = Vec::new();
-        for (number, entry) in &mut self.entries {
-            let is_its = entry.origin.process.is_some_and(|(tgid, _)| tgid == task.tgid);
-            if is_its && entry.gone.is_none() {
+        let its: Vec<_> = self.by_process.remove(&task.tgid).into_iter().flatten().collect();
+        for &number in &its {
+            if let Some(entry) = self.entries.get_mut(number as usize) {
                 entry.gone = Some(Gone { since_ns: time_ns, replaced_ns });
                 self.numbers.remove(&entry.origin);
-                its.push(number as u32);
             }
         }
         its
@@ -128,8 +179,14 @@ impl Origins {
     /// So many of its users are of another process, which is alive: the number of their origin.
     pub(super) fn split(&mut self, number: u32, users: u32) -> Option<u32> {
         let origin = Arc::clone(&self.entries.get(number as usize)?.origin);
-        let other = self.entries.insert(Entry { origin: Arc::clone(&origin), users, gone: None }) as u32;
-        self.numbers.insert(origin, other);
+        let other = self.entries.insert(Entry {
+            origin: Arc::clone(&origin),
+            users,
+            gone: None,
+            keys: Vec::new(),
+            most: 0,
+        }) as u32;
+        self.begin(origin, other);
         for _ in 0..users {
             self.leave(number);
         }

@@ -1,6 +1,6 @@
 //! The ranges of a device: those in use, and those that ended and still matter.
 
-use std::ops::Range as Span;
+use std::{collections::VecDeque, ops::Range as Span};
 
 use super::{
     geometry::Geometry,
@@ -12,10 +12,13 @@ use crate::event;
 /// Ended ranges that are kept per device.
 pub(super) const MAX_ENDED: usize = 16;
 
+/// Ranges that are kept per device: twice those of a device that has many.
+pub(super) const MAX_RANGES: usize = 128;
+
 /// In the order in which they were seen first.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ranges {
-    ranges: Vec<Range>,
+    ranges: VecDeque<Range>,
     next: u32,
 }
 
@@ -29,11 +32,33 @@ impl Ranges {
     }
 
     pub(super) fn get(&self, generation: u32) -> Option<&Range> {
-        self.ranges.iter().find(|range| range.id.generation == generation)
+        let place = self.place_of(generation)?;
+        self.ranges.get(place)
     }
 
     pub(super) fn get_mut(&mut self, generation: u32) -> Option<&mut Range> {
-        self.ranges.iter_mut().find(|range| range.id.generation == generation)
+        let place = self.place_of(generation)?;
+        self.ranges.get_mut(place)
+    }
+
+    /// Later ones have higher numbers: they are in order.
+    fn place_of(&self, generation: u32) -> Option<usize> {
+        self.ranges.binary_search_by_key(&generation, |range| range.id.generation).ok()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// Makes room for another one where there is none: gives whether one that is in use or has memory out had to be forgotten.
+    pub(super) fn make_room(&mut self) -> bool {
+        if self.ranges.len() < MAX_RANGES {
+            return false;
+        }
+        let is_over = |range: &Range| range.stage() == Stage::Released;
+        let oldest = self.ranges.iter().position(is_over).unwrap_or_default();
+        self.ranges.remove(oldest);
+        true
     }
 
     /// The one of this pgmap that is not over.
@@ -54,8 +79,9 @@ impl Ranges {
     /// A new one of this pgmap.
     pub(super) fn add(&mut self, pgmap: u64, seen: At) -> RangeId {
         let id = RangeId { pgmap, generation: self.next };
-        self.next = self.next.wrapping_add(1);
-        self.ranges.push(Range::new(id, seen));
+        // No range is ever of the last number, which stands for none.
+        self.next = self.next.saturating_add(1);
+        self.ranges.push_back(Range::new(id, seen));
         id
     }
 
@@ -63,6 +89,10 @@ impl Ranges {
     /// later one lies in its place.
     pub(super) fn prune(&mut self, is_used: impl Fn(u32) -> bool) -> bool {
         let over = |range: &Range| range.stage() == Stage::Released && !is_used(range.id.generation);
+        let mut excess = self.ranges.iter().filter(|range| over(range)).count().saturating_sub(MAX_ENDED);
+        if excess == 0 {
+            return false;
+        }
         let mut matters = false;
         let places: Vec<_> = self.ranges.iter().map(|range| (range.id.generation, range.span())).collect();
         let is_replaced = |range: &Range| {
@@ -72,7 +102,6 @@ impl Ranges {
                 other.as_ref().is_some_and(|other| other.start <= span.start && other.end >= span.end)
             })
         };
-        let mut excess = self.ranges.iter().filter(|range| over(range)).count().saturating_sub(MAX_ENDED);
         self.ranges.retain(|range| {
             let drop = excess > 0 && over(range);
             excess -= usize::from(drop);

@@ -99,6 +99,9 @@ impl Device {
                 unknown: self.ledger.unknown(span),
             });
             range.reference = range.reference.or(event.reference);
+            if let Some(reference) = range.reference {
+                context.places.kill(reference, (context.device, generation));
+            }
             if again {
                 range.more_kills += 1;
                 context.tell(What::KilledAgain(range.id));

@@ -64,6 +64,7 @@ impl Ledger {
             reference.taken = Taken::ScatterList { sgl, addr: Some(addr), size, entries };
             inner = std::mem::replace(&mut reference.origin, origin);
         });
+        self.note(origin, key);
         // Who asked for the list says more than that the list asked for its memory.
         self.origins.leave(inner);
         context.tell(What::Linked(Key(key)));

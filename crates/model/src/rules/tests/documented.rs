@@ -78,7 +78,8 @@ fn limits() -> String {
         let touched: Vec<_> = Rule::all().filter(|&rule| limit.touches(rule)).collect();
         let is_all = touched.len() == TABLE.len();
         let names: Vec<_> = touched.iter().map(|rule| format!("`{}`", rule.name())).collect();
-        let rules = if is_all { "all rules, of every device".to_owned() } else { names.join(", ") };
+        let all = if limit == Limit::Ranges { "all rules" } else { "all rules, of every device" };
+        let rules = if is_all { all.to_owned() } else { names.join(", ") };
         writeln!(table, "| {} | {} | {rules} |", limit.most(), limit.what()).unwrap();
     }
     table

@@ -5,7 +5,7 @@ use p2p_trace_common::{Hook, Kind};
 use super::{Answer, Rule, step};
 use crate::{
     accounting::{Shortfalls, Status, Totals},
-    event::{decode::PAGE_SIZE, user},
+    event::{DeviceAddress, Range, decode::PAGE_SIZE, user},
     pipeline::{Pipeline, Resumption},
     rules::{Judged, MAX_FINDINGS, Options},
     state::{Limit, MAX_STEPS},
@@ -216,4 +216,54 @@ fn calls_that_were_not_noted_leave_every_rule_open() {
         assert!(!closing.verdicts.is_empty());
         assert_eq!(closing.is_doubtful, notes_full > 0);
     }
+}
+
+/// What a device did that there is no place for leaves every rule of every device in doubt, and takes none.
+#[test]
+fn more_devices_than_are_kept() {
+    let mut kernel = play::watched();
+    kernel.bind(0, 5, &[16]);
+    kernel.pull(0, true);
+    let known = kernel.address(0);
+    for number in 0..2 * Limit::Devices.most() as u32 {
+        kernel.event(0, Kind::Free, Hook::Free, 10, |event| {
+            event.device = Some(DeviceAddress { domain: 1 + number, ..known });
+            event.addr = Some(DIRECT_MAP + 0x8000_0000);
+        });
+    }
+    let run = judge(&kernel.elements);
+    assert_eq!(run.model.devices().count(), Limit::Devices.most());
+    is_in_doubt(&run, &kernel, Limit::Devices, Rule::DoubleKill);
+}
+
+/// Of more ranges than are kept the oldest are forgotten.
+#[test]
+fn more_ranges_than_are_kept() {
+    let mut kernel = play::watched();
+    for number in 0..=Limit::Ranges.most() as u64 {
+        kernel.add_range(0, 5, 0x8000_0000 + number * 0x100_0000, 16);
+    }
+    let run = judge(&kernel.elements);
+    assert_eq!(run.model.device(kernel.address(0)).unwrap().ranges().count(), Limit::Ranges.most());
+    is_in_doubt(&run, &kernel, Limit::Ranges, Rule::StalledDrain);
+}
+
+/// With more ranges in the same place than are compared with a new one it is in doubt whether that overlaps others.
+#[test]
+fn more_ranges_in_one_place_than_are_compared() {
+    let mut kernel = play::watched();
+    for number in 0..=2 * Limit::Compared.most() as u64 {
+        kernel.event(0, Kind::Memremap, Hook::Memremap, 5, |event| {
+            event.device = event.device.map(|device| DeviceAddress { domain: (number % 8) as u32, ..device });
+            event.pgmap = Some(0xffff_8880_7777_0000 + number * 0x100);
+            event.range = Some(Range { start: 0x8000_0000, end: 0x9000_0000 + number });
+            event.ret = Some(0);
+        });
+    }
+    let run = judge(&kernel.elements);
+    let found = run.rules.findings().iter().map(|finding| finding.occurrences).max();
+    assert!(found.is_some_and(|most| most <= 16), "{found:?}");
+    let doubts: Vec<_> =
+        run.rules.judged(&run.model).found.into_iter().flat_map(|found| found.doubts).collect();
+    assert!(doubts.iter().any(|why| why.contains(Limit::Compared.what())), "{doubts:?}");
 }

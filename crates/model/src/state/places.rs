@@ -1,0 +1,112 @@
+//! Ranges of all devices by where they lie, by their `dev_pagemap` and by the reference that was killed: nobody looks through all of
+//! them for one. What is over stays here until it is swept out, so that whoever finds something looks whether it is still so.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::{device::Device, range::Stage};
+use crate::event::{DeviceAddress, Range};
+
+/// A range, by its device and generation.
+type Named = (DeviceAddress, u32);
+
+/// Entries that may be left of what is over.
+const SPARE: usize = 4096;
+/// Ranges that are known of one reference: two that share it are one too many.
+const MAX_SHARING: usize = 64;
+/// Entries at one place that are looked at for what is over.
+const MAX_LOOKED_AT: usize = 64;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    owners: HashMap<u64, BTreeSet<DeviceAddress>>,
+    /// By the logarithm of their size, so that no long one is in the way of the search for short ones.
+    by_size: BTreeMap<u32, BTreeSet<(u64, Named)>>,
+    references: HashMap<u32, VecDeque<Named>>,
+    entered: usize,
+    /// It is swept beyond that.
+    most: usize,
+}
+
+impl Places {
+    /// The devices that have or had a range of this pgmap, by address.
+    pub(super) fn owners(&self, pgmap: u64) -> impl Iterator<Item = DeviceAddress> {
+        self.owners.get(&pgmap).into_iter().flatten().copied()
+    }
+
+    /// The ranges that can overlap this one, and some others.
+    pub(super) fn near(&self, range: Range) -> impl Iterator<Item = Named> {
+        self.by_size.iter().flat_map(move |(&log, places)| {
+            let longest = u64::MAX >> (63 - log.min(63));
+            let from = range.start.saturating_sub(longest);
+            places.range((from, LEAST)..=(range.end, MOST)).map(|&(_, named)| named)
+        })
+    }
+
+    /// The latest ranges of which this reference was killed, by device, the latest first.
+    pub(super) fn sharing(&self, reference: u32) -> Vec<Named> {
+        let mut sharing: Vec<_> = self.references.get(&reference).into_iter().flatten().copied().collect();
+        sharing.sort_by_key(|&(device, generation)| (device, std::cmp::Reverse(generation)));
+        sharing
+    }
+
+    pub(super) fn own(&mut self, pgmap: u64, device: DeviceAddress) {
+        self.entered += usize::from(self.owners.entry(pgmap).or_default().insert(device));
+    }
+
+    /// A range lies there. `is_over` tells which others of its device are over.
+    pub(super) fn place(&mut self, range: Range, named: Named, is_over: impl Fn(u32) -> bool) {
+        let log = range.size().checked_ilog2().unwrap_or(63);
+        let places = self.by_size.entry(log).or_default();
+        // A device that is bound again and again has its ranges in the same place each time.
+        let same = places.range((range.start, LEAST)..=(range.start, MOST)).take(MAX_LOOKED_AT);
+        let over: Vec<_> = same
+            .copied()
+            .filter(|&(_, (device, generation))| device == named.0 && is_over(generation))
+            .collect();
+        for key in over {
+            places.remove(&key);
+        }
+        places.insert((range.start, named));
+        self.entered += 1;
+    }
+
+    pub(super) fn kill(&mut self, reference: u32, named: Named) {
+        let sharing = self.references.entry(reference).or_default();
+        if sharing.contains(&named) {
+            return;
+        }
+        if sharing.len() == MAX_SHARING {
+            sharing.pop_front();
+        }
+        sharing.push_back(named);
+        self.entered += 1;
+    }
+
+    /// Forgets what is over, where that is most of it.
+    pub(super) fn sweep(&mut self, devices: &BTreeMap<DeviceAddress, Device>) {
+        if self.entered < self.most.max(SPARE) {
+            return;
+        }
+        let mut anew = Self::default();
+        for (&address, device) in devices {
+            for range in device.ranges() {
+                let named = (address, range.id.generation);
+                if range.stage() < Stage::Released {
+                    anew.own(range.id.pgmap, address);
+                }
+                if let Some(physical) = range.physical.filter(|_| range.stage() < Stage::Removed) {
+                    anew.place(physical, named, |_| false);
+                }
+                if let Some(reference) = range.reference {
+                    anew.kill(reference, named);
+                }
+            }
+        }
+        anew.most = 2 * anew.entered;
+        *self = anew;
+    }
+}
+
+const LEAST: Named = (DeviceAddress { domain: 0, bus: 0, device: 0, function: 0 }, 0);
+const MOST: Named =
+    (DeviceAddress { domain: u32::MAX, bus: u8::MAX, device: u8::MAX, function: u8::MAX }, u32::MAX);
