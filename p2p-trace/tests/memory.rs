@@ -1,5 +1,7 @@
 //! Whatever a dump has in it, a reader of it takes a bounded place: each is read with less memory than it stands for.
 
+#![expect(clippy::disallowed_methods, reason = "tests make what they need in a folder of their own")]
+
 #[cfg(target_os = "linux")]
 #[cfg(test)]
 mod tests {
@@ -90,7 +92,7 @@ mod tests {
     #[test]
     fn names_of_megabytes_are_cut() {
         let name = |number: u32| {
-            let front = format!("{{\"names\":[[\"{:#x}\",\"", 0xffff_ffff_8100_0000_u64 + u64::from(number));
+            let front = format!("{{\"names\":[[\"{:#x}\",\"", 0xffff_ffff_8100_0000u64 + u64::from(number));
             bomb(1 + number, SYMBOLS, &front, "a", LARGEST - 100, "\"]]}")
         };
         let said = read("names", &run((0..20).map(name)));

@@ -52,7 +52,7 @@ impl Place {
             Ok(folder) => Some(folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!("no tracer is looked for in {}: {error}", path.display());
+                tracing::warn!("no tracer is looked for in {}: {error}", Text::from(path.as_path()));
                 None
             }
         };

@@ -36,9 +36,8 @@ impl Families {
 /// Where the family of a name is among so many buckets, a power of two: FNV-1a of what is before the first dot.
 fn bucket(name: &str, buckets: usize) -> usize {
     let family = name.bytes().take_while(|&byte| byte != b'.');
-    let hash = family.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = family
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     // The upper half depends on all bytes, too, and more evenly.
     (hash >> 32) as usize & buckets.wrapping_sub(1)
 }
