@@ -40,6 +40,9 @@ pub enum Entry {
     Damage(Damage),
 }
 
+/// Damages that are kept of a run. Those beyond are counted.
+pub(super) const MAX_DAMAGE: usize = 1000;
+
 /// A stretch of a dump that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {

@@ -8,9 +8,8 @@ use p2p_trace_model::text::Text;
 
 use super::{
     describe::Footer,
-    reader::Damage,
+    reader::{Damage, MAX_DAMAGE},
     records::{Counts, Records},
-    tape::MAX_DAMAGE,
 };
 
 /// What is known of the files so far; nothing where there is only one, in which whatever is there twice is a fault.

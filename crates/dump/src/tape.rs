@@ -14,7 +14,7 @@ use super::{
     checkpoint::Checkpoint,
     describe::{Diagnostics, Footer, Header, Reason, StatusChange},
     opened::Opened,
-    reader::{Damage, Entry, ReadError},
+    reader::{Damage, Entry, MAX_DAMAGE, ReadError},
     records::{Counts, Records},
     repeats::Repeats,
 };
@@ -81,9 +81,6 @@ pub struct Tape<R> {
     losses: user::Writer,
     ended: bool,
 }
-
-/// Damages that are kept. Those beyond are counted.
-pub(super) const MAX_DAMAGE: usize = 1000;
 
 impl<R: Read> Tape<R> {
     /// The files of one run, in any order; `None` where there are none.
