@@ -21,10 +21,8 @@ pub(super) fn screen(app: &App, (width, height): (u16, u16)) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| views::draw(app, frame)).unwrap();
     let buffer = terminal.backend().buffer();
-    let line = |y| {
-        let text: String = (0..width).map(|x| buffer[(x, y)].symbol()).collect();
-        text.trim_end().to_owned()
-    };
+    let cells = |y| (0..width).map(move |x| buffer[(x, y)].symbol()).collect::<String>();
+    let line = |y| cells(y).trim_end().to_owned();
     let lines: Vec<_> = (0..height).map(line).collect();
     lines.join("\n")
 }
