@@ -80,7 +80,8 @@ pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
     };
     let inserted = if result < 0 && calls > 0 { calls - 1 } else { calls };
     let event = event.number(valid::COUNT, inserted as u32);
-    if inserted == 0 {
+    // Without a call it had no memory. Where the first page was refused, its range is known from that one.
+    if calls == 0 {
         event.emit_hot(context);
         return;
     }
