@@ -3,8 +3,9 @@
 use super::wire::{Kind, Type, u32_at};
 use super::{Btf, LookupError, Shape};
 
-/// Members looked at in one lookup. The largest real struct, anonymous members included, has under a thousand.
-const BUDGET: u32 = 100_000;
+/// Types of the name and members looked at in one lookup. The largest real struct, anonymous members included, has under a
+/// thousand members, and few names stand for more than one struct.
+pub(super) const BUDGET: u32 = 100_000;
 /// Anonymous structs and unions inside each other. Real kernels stay below ten.
 const MAX_NESTING: u32 = 32;
 
@@ -59,9 +60,12 @@ impl Btf {
     /// [`LookupError`] says which part of the question this kernel has no answer to.
     pub(crate) fn member(&self, name: &str, path: &str) -> Result<Member, LookupError> {
         let mut answer = Err(LookupError::NoType { name: name.into() });
+        let mut walk = Walk { btf: self, name, budget: BUDGET };
         for root in self.composites(name) {
-            let mut walk = Walk { btf: self, name, budget: BUDGET };
+            walk.step()?;
             match (walk.follow(root, path), &answer) {
+                // Whether the rest agrees is not known.
+                (Err(error @ LookupError::Endless { .. }), _) => return Err(error),
                 (Ok(member), Ok(earlier)) if member != *earlier => {
                     return Err(LookupError::Ambiguous { name: name.into(), path: path.into() });
                 }
@@ -106,6 +110,11 @@ impl Btf {
 }
 
 impl Walk<'_> {
+    fn step(&mut self) -> Result<(), LookupError> {
+        self.budget = self.budget.checked_sub(1).ok_or_else(|| self.endless())?;
+        Ok(())
+    }
+
     fn follow(&mut self, root: Type<'_>, path: &str) -> Result<Member, LookupError> {
         let mut at = root;
         let mut bits = 0u32;
@@ -137,7 +146,7 @@ impl Walk<'_> {
             return Err(self.endless());
         }
         for record in composite.tail.chunks_exact(12) {
-            self.budget = self.budget.checked_sub(1).ok_or_else(|| self.endless())?;
+            self.step()?;
             let (Some(name_off), Some(type_id), Some(place)) =
                 (u32_at(record, 0), u32_at(record, 4), u32_at(record, 8))
             else {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{members::BUDGET, *};
 use crate::testing::btf::Builder;
 
 /// A file with every kind of thing the lookups meet.
@@ -189,6 +189,30 @@ fn endless_types_end() {
     assert_eq!(btf.member("s", "x").unwrap().shape, Shape::Other);
     assert_eq!(btf.member("s", "y").unwrap().size, None);
     assert!(matches!(btf.member("s", "x.y"), Err(LookupError::NotComposite { .. })));
+}
+
+#[test]
+fn many_structs_of_a_name_are_no_more_work_than_one() {
+    let mut b = Builder::new();
+    let int = b.int("int", 4);
+    let inner = b.structure("", 4, &vec![("y", int, 0); 300]);
+    // Each of them has 60,000 members to look at.
+    let wide = vec![("", inner, 0); 200];
+    for (name, count) in [("once", 1), ("often", 2)] {
+        for _ in 0..count {
+            b.structure(name, 4, &wide);
+        }
+        b.structure(name, 4, &[("x", int, 0)]);
+    }
+    for _ in 0..BUDGET {
+        b.structure("empty", 4, &[]);
+    }
+    let btf = parse(&b);
+    assert_eq!(btf.member("once", "x").unwrap().shape, Shape::Integer);
+    assert!(matches!(btf.member("often", "x"), Err(LookupError::Endless { .. })));
+    assert!(matches!(btf.member("empty", "x"), Err(LookupError::NoMember { .. })));
+    b.structure("empty", 4, &[]);
+    assert!(matches!(parse(&b).member("empty", "x"), Err(LookupError::Endless { .. })));
 }
 
 #[test]
