@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     path::Path,
     sync::{
         Arc,
@@ -15,11 +15,11 @@ use std::{
 use p2p_trace_model::pipeline::Pipeline;
 
 use super::{
-    End, Following, Opened, Reason, Tape, Told, Writer,
+    Damage, End, Following, Opened, Reason, Tape, Told, Writer, fuzz,
     samples::{MS, dump, header, slices, totals},
     sequence::numbered,
 };
-use crate::Checkpoint;
+use crate::{Checkpoint, block::BlockHeader};
 
 type Follower = Tape<Box<dyn io::Read>>;
 
@@ -213,16 +213,41 @@ fn a_file_that_another_run_has_written_anew_is_over_and_said_to_be() {
     }
 }
 
+/// Where blocks begin.
+fn blocks(bytes: &[u8]) -> Vec<usize> {
+    std::iter::successors(fuzz::find(bytes, 0), |&before| fuzz::find(bytes, before + 1)).collect()
+}
+
 #[test]
 fn a_part_that_is_there_twice_is_not_four_thousand_million_missing_blocks() {
     let bytes = dump();
-    let half = bytes.len() / 2;
-    let twice = [&bytes[..half], &bytes].concat();
-    let mut tape = Tape::new(vec![Opened::open(&twice[..]).unwrap()]).unwrap();
-    rest(&mut tape);
-    let complaints = tape.complaints().join("; ");
-    assert!(complaints.contains("numbered from 0 on again"), "{complaints}");
-    assert!(!complaints.contains("missing"), "{complaints}");
+    let places = blocks(&bytes);
+    assert!(places.len() > 5, "{places:?}");
+    for &place in &places[1..] {
+        let twice = [&bytes[..place], &bytes].concat();
+        let mut tape = Tape::new(vec![Opened::open(&twice[..]).unwrap()]).unwrap();
+        rest(&mut tape);
+        assert_eq!(tape.damage(), [Damage::Again { offset: place as u64, number: 0 }]);
+        let complaints = tape.complaints().join("; ");
+        assert!(complaints.contains("numbered from 0 on again"), "{complaints}");
+    }
+}
+
+#[test]
+fn half_of_all_numbers_are_ahead_and_half_are_behind() {
+    let mut bytes = dump();
+    let offset = blocks(&bytes)[2];
+    let mut damage = |number: u32| {
+        let place = bytes[offset..].first_chunk_mut().unwrap();
+        *place = BlockHeader { number, ..BlockHeader::from_bytes(place).unwrap() }.to_bytes();
+        let mut tape = Tape::new(vec![Opened::open(&bytes[..]).unwrap()]).unwrap();
+        rest(&mut tape);
+        tape.damage().first().map(ToString::to_string).unwrap_or_default()
+    };
+    assert!(damage(3).starts_with("1 blocks are missing"));
+    assert!(damage(2 + u32::MAX / 2).starts_with("2147483647 blocks are missing"));
+    assert!(damage(3 + u32::MAX / 2).starts_with("blocks are numbered from 2147483650 on again"));
+    assert!(damage(1).starts_with("blocks are numbered from 1 on again"));
 }
 
 /// The same bytes again and again.
@@ -236,13 +261,25 @@ impl io::Read for Endless {
     }
 }
 
+/// Enough to be without end; a reader that has no limit ends, too, and says something else.
+const LONG: u64 = 40 << 20;
+
 #[test]
 fn an_input_without_end_that_is_no_dump_is_refused() {
-    let error = Opened::open(io::repeat(7)).unwrap_err().to_string();
+    let error = Opened::open(io::repeat(7).take(LONG)).unwrap_err().to_string();
     assert!(error.contains("no header of one is in its first 16 MiB"), "{error}");
     // Nor is one that has blocks, and no header.
     let bytes = dump();
-    let place = bytes.windows(8).enumerate().filter(|(_, window)| *window == super::MAGIC).nth(2).unwrap().0;
-    let error = Opened::open(Endless(bytes[place..bytes.len() - 1].to_vec(), 0)).unwrap_err().to_string();
+    let place = blocks(&bytes)[2];
+    let endless = Endless(bytes[place..bytes.len() - 1].to_vec(), 0).take(LONG);
+    let error = Opened::open(endless).unwrap_err().to_string();
     assert!(error.contains("no header of one"), "{error}");
+}
+
+#[test]
+fn what_has_a_header_is_read_to_its_end() {
+    let bytes = dump();
+    let (header, behind) = bytes.split_at(blocks(&bytes)[1]);
+    let long = [header, &vec![0; 20 << 20], behind].concat();
+    assert_eq!(whole(&long), whole(&bytes));
 }
