@@ -56,7 +56,7 @@ impl<F: FnMut() -> bool> Read for Fifo<F> {
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {
-    use std::{io::Write as _, process::Command};
+    use std::{io::Write as _, process::Command, sync::mpsc};
 
     use super::*;
 
@@ -66,28 +66,51 @@ mod tests {
         path
     }
 
-    #[test]
-    fn what_comes_is_read_to_the_end_and_nobody_is_waited_for_in_the_kernel() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = make(&folder);
-        let mut looks = 0;
-        let mut nobody = Fifo::open(&path, || {
-            looks += 1;
-            looks > 3
-        })
-        .unwrap();
-        assert_eq!(nobody.read(&mut [0; 8]).unwrap(), 0);
-        let mut fifo = Fifo::open(&path, || false).unwrap();
-        let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
-        let writing = thread::spawn(move || {
-            for part in ["one", "two"] {
-                thread::sleep(Duration::from_millis(30));
-                writer.write_all(part.as_bytes()).unwrap();
-            }
+    /// Fails where it would wait in the kernel for ever.
+    fn in_time(test: impl FnOnce() + Send + 'static) {
+        let (done, is_done) = mpsc::channel();
+        let testing = thread::spawn(move || {
+            test();
+            let _sent = done.send(());
         });
-        let mut read = String::new();
-        fifo.read_to_string(&mut read).unwrap();
-        writing.join().unwrap();
-        assert_eq!(read, "onetwo");
+        let waited = is_done.recv_timeout(Duration::from_secs(20));
+        assert_ne!(waited, Err(mpsc::RecvTimeoutError::Timeout), "it waits for ever");
+        testing.join().unwrap();
+    }
+
+    #[test]
+    fn nobody_is_waited_for_in_the_kernel_but_is_waited_for() {
+        in_time(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let mut looks = 0;
+            let mut nobody = Fifo::open(&make(&folder), || {
+                looks += 1;
+                looks > 3
+            })
+            .unwrap();
+            assert_eq!(nobody.read(&mut [0; 8]).unwrap(), 0);
+            assert_eq!(looks, 4);
+        });
+    }
+
+    #[test]
+    fn what_comes_is_read_to_the_end() {
+        in_time(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = make(&folder);
+            let mut fifo = Fifo::open(&path, || false).unwrap();
+            let writing = thread::spawn(move || {
+                thread::sleep(Duration::from_millis(30));
+                let mut writer = OpenOptions::new().write(true).open(&path).unwrap();
+                for part in ["one", "two"] {
+                    thread::sleep(Duration::from_millis(30));
+                    writer.write_all(part.as_bytes()).unwrap();
+                }
+            });
+            let mut read = String::new();
+            fifo.read_to_string(&mut read).unwrap();
+            writing.join().unwrap();
+            assert_eq!(read, "onetwo");
+        });
     }
 }
