@@ -31,6 +31,7 @@ fn run(cli: Cli) -> Exit {
         Some(Command::Replay(args)) => commands::replay::run(&args, &cli.global),
         Some(Command::Check(args)) => commands::check::run(&args, &cli.global),
         Some(Command::Report(args)) => commands::report::run(&args),
+        Some(Command::Export(args)) => commands::export::run(&args),
         Some(Command::Doctor(args)) => {
             let verify: fn(&_, &_, &_) -> _ = commands::doctor::verify;
             let verify = Some(verify).filter(|_| cli.global.verbose > 0);

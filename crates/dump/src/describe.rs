@@ -46,7 +46,7 @@ pub struct Header {
     /// Name of the host, where it is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Text>,
-    /// Kernel addresses were replaced by tokens.
+    /// It was redacted.
     #[serde(default)]
     pub redacted: bool,
     /// What was traced and how when the file began, with the version that traced, the kernel's release, the boot id

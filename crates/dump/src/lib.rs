@@ -20,6 +20,7 @@ pub mod block;
 mod checkpoint;
 mod codec;
 mod describe;
+pub mod export;
 mod follow;
 #[cfg(test)]
 mod follow_tests;
@@ -36,6 +37,7 @@ mod planes;
 mod reader;
 mod records;
 pub mod recover;
+pub mod redact;
 mod repeats;
 #[cfg(any(test, feature = "testing"))]
 pub mod samples;
@@ -53,5 +55,6 @@ pub use follow::Following;
 pub use opened::{OpenError, Opened};
 pub use reader::{Damage, Entry, ReadError, Reader};
 pub use records::{Counts, Records};
+pub use redact::Redactor;
 pub use tape::{End, Tape, Told};
 pub use writer::Writer;

@@ -16,6 +16,7 @@ use super::{
     opened::Opened,
     reader::{Damage, Entry, MAX_DAMAGE, ReadError},
     records::{Counts, Records},
+    redact::Redactor,
     repeats::Repeats,
 };
 
@@ -79,6 +80,7 @@ pub struct Tape<R> {
     /// `None`: there is one file only.
     repeats: Option<Repeats>,
     losses: user::Writer,
+    redactor: Option<Redactor>,
     ended: bool,
 }
 
@@ -105,8 +107,18 @@ impl<R: Read> Tape<R> {
             damage: Vec::new(),
             damaged: 0,
             unknown: Vec::new(),
+            redactor: None,
             ended: false,
         })
+    }
+
+    /// The same run, of which all is told as it is redacted, its header too. To be said before anything is told.
+    #[must_use]
+    pub fn redacted(mut self, redactor: Redactor) -> Self {
+        self.header = redactor.header(self.header);
+        self.losses = user::Writer::new(self.header.status.run);
+        self.redactor = Some(redactor);
+        self
     }
 
     /// The run, as its first file has it.
@@ -204,6 +216,7 @@ impl<R: Read> Tape<R> {
     }
 
     fn take(&mut self, entry: Entry) {
+        let entry = if let Some(redactor) = &self.redactor { redactor.entry(entry) } else { entry };
         match entry {
             // A flight recorder joins segments: the footer of the one before is not the end.
             Entry::Header(header) => {

@@ -174,6 +174,17 @@ impl<W: Write> Writer<W> {
         self.json(Kind::Diagnostics, &Diagnostics { said })
     }
 
+    /// Something is missing here, and nobody can say what: the counts say so to whoever reads the dump.
+    ///
+    /// # Errors
+    ///
+    /// When `out` cannot be written to.
+    pub fn gap(&mut self) -> io::Result<()> {
+        self.close_block()?;
+        self.counts.user = self.counts.user.wrapping_add(1);
+        Ok(())
+    }
+
     /// What is true after all that was given to the writer so far.
     ///
     /// # Errors

@@ -55,7 +55,8 @@ pub struct RecordArgs {
     #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "64M", requires = "flight_recorder", help_heading = "Flight recorder")]
     pub history_size: u64,
 
-    /// Replace kernel addresses by tokens that are the same throughout the run, and leave out the host's name
+    /// Make it fit to be given away: addresses are moved; tasks, cgroups and the boot id get other names; the host's name and
+    /// error texts go (docs/dump-format.md)
     #[arg(long, help_heading = "Output")]
     pub redact: bool,
 }
@@ -96,6 +97,39 @@ pub struct ReplayArgs {
     /// Show all stacks
     #[arg(long, help_heading = "Output")]
     pub stacks: bool,
+
+    /// Show it as `export --redact` would write it: fit to be given away
+    #[arg(long, help_heading = "Output")]
+    pub redact: bool,
+}
+
+/// Options of `export`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "The rules come to the same for what is written, damage included. What is redacted goes by other names with \
+                  each export: export all files of a run at once.\n\n\
+                  Exit codes: 0 a dump was written, 3 a file could not be read, they are not of one run, or the dump could not be \
+                  written, such as because there is a file of its name, 64 the dump would be one of the files that are read.\n\n\
+                  Examples:\n  p2p-trace export --redact trace.p2pt -o for-the-maintainers.p2pt\n  \
+                  p2p-trace export /var/log/p2p.p2pt* -o one.p2pt"
+)]
+pub struct ExportArgs {
+    /// The files of one run, in any order; `-` reads stdin
+    #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
+    pub files: Vec<Input>,
+
+    /// The dump to write, which must not exist yet; `-` writes to stdout
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Output,
+
+    /// Replace the dump if it exists already, once the new one is complete
+    #[arg(long)]
+    pub force: bool,
+
+    /// Make it fit to be given away: addresses are moved; tasks, cgroups and the boot id get other names; the host's name and
+    /// error texts go (docs/dump-format.md)
+    #[arg(long)]
+    pub redact: bool,
 }
 
 /// Options of `check`.
@@ -156,4 +190,8 @@ pub struct ReportArgs {
     /// Judge stalls by this time, not by the one that the dump was recorded with
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub stall_after: Option<Duration>,
+
+    /// Tell it as `export --redact` would write it: fit to be given away
+    #[arg(long)]
+    pub redact: bool,
 }

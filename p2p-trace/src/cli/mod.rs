@@ -21,7 +21,7 @@ use p2p_trace_model::{rules::Severity, stream::Level};
 use crate::outfile::Output;
 
 pub use doctor::DoctorArgs;
-pub use dump::{CheckArgs, RecordArgs, ReplayArgs, ReportArgs};
+pub use dump::{CheckArgs, ExportArgs, RecordArgs, ReplayArgs, ReportArgs};
 pub use recover::{CoreFormat, RecoverArgs};
 pub use top::TopArgs;
 pub use tracing::{StacksOf, TracingArgs};
@@ -101,6 +101,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Write a report of a dump: Markdown for a mail, or a page with a picture of each teardown
     Report(ReportArgs),
+    /// Write the files of a run as one dump; with --redact, one that can be given away
+    Export(ExportArgs),
     /// Say what this kernel and this user can trace, and why not more
     Doctor(DoctorArgs),
     /// Print a completion script for a shell

@@ -3,6 +3,7 @@
 mod answering;
 pub mod check;
 pub mod doctor;
+pub mod export;
 #[cfg(any(test, fuzzing))]
 #[cfg(all(feature = "trace", feature = "tui"))]
 pub mod fuzz;

@@ -3,6 +3,7 @@
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result};
+use p2p_trace_dump::Redactor;
 use p2p_trace_model::{event::Names, rules::Severity};
 
 use super::{check, is_closed};
@@ -29,7 +30,8 @@ use crate::{
 pub fn run(args: &ReportArgs) -> Result<Exit> {
     let mut outputs = Outputs::new(&args.files, args.force);
     let destination = outputs.prepare_optional(args.html.as_ref(), Content::Text)?;
-    let (runs, errors) = dumps::open(&args.files);
+    let redactor = args.redact.then(Redactor::random);
+    let (runs, errors) = dumps::open_redacted(&args.files, redactor.as_ref());
     let (told, exit) = tell(runs, errors, args);
     if let Some(destination) = destination {
         let mut file = destination.create()?;

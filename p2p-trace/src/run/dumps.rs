@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use p2p_trace_dump::{Following, Opened, Origin, Tape, recover};
+use p2p_trace_dump::{Following, Opened, Origin, Redactor, Tape, recover};
 use p2p_trace_model::text::Text;
 
 use super::fifo::Fifo;
@@ -27,11 +27,23 @@ pub(crate) struct Run {
 
 /// Opens the files and puts those of a run together; with the errors of those that cannot be read.
 pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>) {
+    open_redacted(paths, None)
+}
+
+/// The same, with all that is told of them as it is redacted, if it is. Their names, which can be those of hosts, are numbers then.
+pub(crate) fn open_redacted(
+    paths: &[impl AsRef<Path>],
+    redactor: Option<&Redactor>,
+) -> (Vec<Run>, Vec<anyhow::Error>) {
     let mut runs = BTreeMap::<_, Vec<_>>::new();
     let mut order = Vec::new();
     let mut errors = Vec::new();
-    for path in paths.iter().map(AsRef::as_ref) {
-        match open_file(path) {
+    for (number, path) in (1..).zip(paths.iter().map(AsRef::as_ref)) {
+        let shown = match redactor {
+            Some(_) => PathBuf::from(format!("file {number}")),
+            None => path.to_owned(),
+        };
+        match open_file(path).map(|file| file.named(name(&shown))) {
             Ok(file) => {
                 let header = file.header();
                 let status = &header.status;
@@ -41,7 +53,7 @@ pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>)
                 if !runs.contains_key(&key) {
                     order.push(key.clone());
                 }
-                runs.entry(key).or_default().push((path.to_owned(), file));
+                runs.entry(key).or_default().push((shown, file));
             }
             Err(error) => errors.push(error),
         }
@@ -50,7 +62,7 @@ pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>)
         let mut files = runs.remove(&key)?;
         files.sort_by_key(|(_, file)| file.header().file);
         let (files, opened) = files.into_iter().unzip();
-        Some(Run { files, tape: Tape::new(opened)? })
+        Some(Run { files, tape: told(Tape::new(opened)?, redactor) })
     };
     (order.into_iter().filter_map(run).collect(), errors)
 }
@@ -67,8 +79,14 @@ fn open_file(path: &Path) -> Result<Opened<Input>> {
     read.with_context(|| format!("cannot read {}", name(path)))?;
     refuse(path, &prefix)?;
     let input: Input = Box::new(io::Cursor::new(prefix).chain(input));
-    let opened = Opened::open(input).with_context(|| format!("cannot read {}", name(path)))?;
-    Ok(opened.named(name(path)))
+    Opened::open(input).with_context(|| format!("cannot read {}", name(path)))
+}
+
+fn told(tape: Tape<Input>, redactor: Option<&Redactor>) -> Tape<Input> {
+    match redactor {
+        Some(redactor) => tape.redacted(redactor.clone()),
+        None => tape,
+    }
 }
 
 /// What begins as something else is no dump.
@@ -80,7 +98,11 @@ fn refuse(path: &Path, prefix: &[u8]) -> Result<()> {
 }
 
 /// Opens a run from this file on while it is still being written, until `is_over`.
-pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static) -> Result<Run> {
+pub(crate) fn follow(
+    path: &Path,
+    redactor: Option<&Redactor>,
+    is_over: impl FnMut() -> bool + Send + 'static,
+) -> Result<Run> {
     let cannot_open = || format!("cannot open {}", Text::from(path));
     let input: Input = if fs::metadata(path).with_context(cannot_open)?.is_file() {
         let mut prefix = Vec::new();
@@ -93,7 +115,7 @@ pub(crate) fn follow(path: &Path, is_over: impl FnMut() -> bool + Send + 'static
     };
     let opened = Opened::follow(input).with_context(|| format!("cannot read {}", name(path)))?;
     let tape = Tape::new(vec![opened]).context("there is nothing to show")?;
-    Ok(Run { files: vec![path.to_owned()], tape })
+    Ok(Run { files: vec![path.to_owned()], tape: told(tape, redactor) })
 }
 
 /// How a file is written in messages.

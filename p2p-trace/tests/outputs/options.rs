@@ -74,6 +74,7 @@ fn every_option_that_names_a_file_says_whether_it_is_read_or_written() {
     });
     let written = &found["Output"];
     for expected in [
+        "export output",
         "live ready_file",
         "live record",
         "record output",

@@ -17,7 +17,7 @@ use crate::{
 const INPUTS: [(&str, &str); 4] =
     [("core", "core"), ("with", "dump"), ("files", "dump"), ("kernel_btf", "no-types")];
 /// Commands that are done without a kernel to trace.
-const OFFLINE: [&str; 2] = ["recover", "report"];
+const OFFLINE: [&str; 3] = ["recover", "report", "export"];
 
 /// An option of a command that names a file to write, with the rest of a command line.
 struct Case<'a> {
@@ -75,7 +75,7 @@ fn each_output(test: impl Fn(&Case<'_>, &Place)) {
             tested += 1;
         }
     });
-    assert!(tested >= 7, "{tested}");
+    assert!(tested >= 8, "{tested}");
 }
 
 /// A command line is refused, for this reason, and leaves everything as it was.

@@ -1,19 +1,13 @@
 //! Writes what was found as an ordinary dump, by itself or behind what was recorded of the same run.
 
-use std::{
-    collections::HashMap,
-    io::{self, Read, Write},
-};
+use std::io::{self, Read, Write};
 
 use p2p_trace_common::{Record, hook::HOOK_SLOTS};
 use p2p_trace_model::{
     accounting::{Position, Shortfalls, Totals},
-    event::{Loss, Names, Symbolize as _, decode, user},
+    event::{Loss, user},
     pipeline::Slice,
-    stream::{
-        Batch,
-        order::{Item, Order},
-    },
+    stream::{Batch, order::Order},
 };
 
 use super::{
@@ -22,6 +16,7 @@ use super::{
 };
 use crate::{
     End, Origin, ReadError, Reason, Tape, Told, Writer,
+    export::{named, record_of},
     recover::header::{Beginning, heads},
 };
 
@@ -156,34 +151,8 @@ pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> 
     tail.finish(writer, start_ns, written)
 }
 
-const fn record_of(item: &Item) -> Option<Record> {
-    match item {
-        Item::Record(record) => Some(*record),
-        Item::Loss(_) => None,
-    }
-}
-
 const fn position(record: &Record) -> u64 {
     if record.cpu == user::CPU { record.seq } else { p2p_trace_common::Ring::of_sequence(record.seq).1 }
-}
-
-/// Gives the writer the names that records need.
-fn named<W: Write>(writer: &mut Writer<W>, names: &Names, records: &[Record]) -> io::Result<()> {
-    let mut known = HashMap::new();
-    for record in records {
-        let Ok(event) = decode::decode(record) else {
-            continue;
-        };
-        for address in event.caller.into_iter().chain(event.stack) {
-            known.entry(address).or_insert_with(|| names.symbolize(address));
-        }
-    }
-    for (address, name) in known {
-        if let Some(name) = name {
-            writer.symbol(address, &name)?;
-        }
-    }
-    Ok(())
 }
 
 /// What is behind everything that is known otherwise.

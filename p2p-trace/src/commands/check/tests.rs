@@ -150,7 +150,7 @@ fn the_memory_of_a_kernel_is_no_event_dump_and_the_error_says_what_reads_it() {
         assert_eq!((runs.len(), errors.len()), (0, 1));
         let said = format!("{:#}", errors[0]);
         assert!(said.contains("use `p2p-trace recover`") && said.contains(words), "{said}");
-        let followed = dumps::follow(&path, || true).err().unwrap();
+        let followed = dumps::follow(&path, None, || true).err().unwrap();
         assert_eq!(format!("{followed:#}"), said);
     }
     let (_, errors) = {

@@ -3,6 +3,7 @@
 use std::{io, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
+use p2p_trace_dump::Redactor;
 
 use crate::{
     cli::{Global, ReplayArgs},
@@ -49,8 +50,10 @@ fn is_pipe(path: &Path) -> bool {
 pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let files = args.files.clone();
+    // It is opened anew to go back, and must look the same then.
+    let redactor = args.redact.then(Redactor::random);
     let open = move |run| {
-        let (mut runs, errors) = dumps::open(&files);
+        let (mut runs, errors) = dumps::open_redacted(&files, redactor.as_ref());
         if let Some(error) = errors.into_iter().next() {
             return Err(error);
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use p2p_trace_dump::End;
+use p2p_trace_dump::{End, Redactor};
 
 use super::{
     format, is_closed,
@@ -35,9 +35,10 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
         return dashboard::run(args, global);
     }
     let format = format(args.json, args.stacks, global);
+    let redactor = args.redact.then(Redactor::random);
     let (stop, runs, errors) = if args.follow {
         let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
-        match followed(&args.files, stop.clone()) {
+        match followed(&args.files, redactor.as_ref(), stop.clone()) {
             Err(_) if stop.is_set() => {
                 tracing::info!("interrupted before there was a dump to follow");
                 return Ok(Exit::Holds);
@@ -45,7 +46,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
             run => (stop, vec![run?], Vec::new()),
         }
     } else {
-        let (runs, errors) = dumps::open(&args.files);
+        let (runs, errors) = dumps::open_redacted(&args.files, redactor.as_ref());
         (Stop::default(), runs, errors)
     };
     let mut out = io::stdout().lock();
@@ -62,11 +63,11 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
 }
 
 /// The run that is to be followed from one file on.
-fn followed(files: &[Input], stop: Stop) -> Result<dumps::Run> {
+fn followed(files: &[Input], redactor: Option<&Redactor>, stop: Stop) -> Result<dumps::Run> {
     match files {
         [file] if **file != *Path::new("-") => {
             let is_over = move || stop.is_set() || is_stdout_closed();
-            dumps::follow(file, is_over)
+            dumps::follow(file, redactor, is_over)
         }
         _ => bail!(Refusal::new(
             Exit::Usage,

@@ -86,7 +86,7 @@ pub(super) fn environment(story: &Story) -> Vec<[String; 2]> {
     });
     row("hooks", methods.join(", "));
     if story.redacted {
-        row("redacted", "kernel addresses are tokens".to_owned());
+        row("redacted", "addresses, tasks, cgroups and the boot id are not the real ones".to_owned());
     }
     for device in &status.devices {
         let mut parts = vec![device.device.to_string()];

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use p2p_trace_dump::{Checkpoint, Header, Reason, Writer};
+use p2p_trace_dump::{Checkpoint, Header, Reason, Redactor, Writer};
 use p2p_trace_model::{
     accounting::{Status, Totals},
     pipeline::Slice,
@@ -23,7 +23,6 @@ use super::{
     Options, Recorded, Shared,
     files::{Files, Out},
     flight::{Saved, Segments},
-    redact::Redactor,
     syncs::Syncs,
 };
 
@@ -89,7 +88,10 @@ impl Disk {
         let only_asked = options.flight.and_then(|flight| flight.only_asked);
         let out = if flight.is_some() { Out::Memory(Vec::new()) } else { Out::File(files.create()?) };
         let redactor = options.redact.then(Redactor::random);
-        let header = if options.redact { redacted(header) } else { header };
+        let header = match &redactor {
+            Some(redactor) => redactor.header(header),
+            None => header,
+        };
         let mut writer = Writer::new(out, header).context("cannot write the dump")?;
         if let Out::File(file) = writer.get_mut() {
             files.publish(file)?;
@@ -148,9 +150,8 @@ impl Disk {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Gained { mut slices, mut names, bytes, is_urgent } => {
-                if let Some(redactor) = self.redactor {
-                    let items = slices.iter_mut().flat_map(|slice| &mut slice.items);
-                    items.for_each(|item| *item = redactor.item(*item));
+                if let Some(redactor) = &self.redactor {
+                    slices = slices.into_iter().map(|slice| redactor.slice(slice)).collect();
                     for (address, _) in &mut names {
                         *address = redactor.address(*address);
                     }
@@ -165,23 +166,22 @@ impl Disk {
                 is_urgent
             }
             Message::Diagnostics(mut said) => {
-                if let Some(redactor) = self.redactor {
-                    for diagnostic in &mut said {
-                        diagnostic.text = redactor.text(&diagnostic.text).into();
-                    }
+                if let Some(redactor) = &self.redactor {
+                    said = said.iter().map(|diagnostic| redactor.diagnostic(diagnostic)).collect();
                 }
                 self.attempt(|writer| writer.diagnostics(said));
                 false
             }
-            Message::Status(status, time_ns) => {
+            Message::Status(mut status, time_ns) => {
+                if let Some(redactor) = &self.redactor {
+                    *status = redactor.status(*status);
+                }
                 self.attempt(|writer| writer.status(&status, time_ns));
                 true
             }
             Message::Rotate(mut checkpoint) => {
-                if let Some(redactor) = self.redactor {
-                    for record in &mut checkpoint.records {
-                        *record = redactor.record(*record);
-                    }
+                if let Some(redactor) = &self.redactor {
+                    *checkpoint = redactor.checkpoint(*checkpoint);
                 }
                 if self.flight.is_some() {
                     self.turn(&checkpoint);
@@ -374,9 +374,4 @@ impl Disk {
         self.recorded.files = self.files.created();
         self.recorded
     }
-}
-
-/// Nothing in it tells where the kernel lies, or which host it is.
-fn redacted(header: Header) -> Header {
-    Header { redacted: true, host: None, ..header }
 }

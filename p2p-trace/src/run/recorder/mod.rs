@@ -8,7 +8,8 @@ mod flight;
 #[cfg(test)]
 mod flight_tests;
 mod names;
-mod redact;
+#[cfg(test)]
+mod redacted_tests;
 #[cfg(test)]
 mod replace_tests;
 #[cfg(test)]
@@ -66,7 +67,7 @@ pub(crate) struct Options {
     pub(crate) destination: Destination,
     /// When to begin another file, and how many to keep.
     pub(crate) limits: Limits,
-    /// Kernel addresses are replaced.
+    /// It is to be fit to be given away.
     pub(crate) redact: bool,
     /// Nothing is written before something happens; then it is the last minutes.
     pub(crate) flight: Option<Flight>,

@@ -56,13 +56,16 @@ impl Live<'_> {
     }
 
     pub(super) fn into(destination: Destination, limits: Limits, flight: Option<Flight>) -> Self {
+        Self::of(Options { destination, limits, redact: false, flight })
+    }
+
+    pub(super) fn of(options: Options) -> Self {
         let header = samples::header();
         let mut status = header.status.clone();
         // Without it a second kill is no finding: it can be of a new range.
         let memremap = status.hooks.first().map(|hook| HookStatus { hook: Hook::Memremap, ..hook.clone() });
         status.hooks.extend(memremap);
         let pipeline = Pipeline::new(&status, header.rules(), header.start_ns);
-        let options = Options { destination, limits, redact: false, flight };
         let recorder = Recorder::start(options, header, &NoSymbols).unwrap();
         Self { recorder, pipeline }
     }

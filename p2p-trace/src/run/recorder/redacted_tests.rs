@@ -1,0 +1,69 @@
+//! What is recorded redacted has nothing of the machine in it, from the first byte on, and is one run in all its files.
+
+use std::{collections::BTreeSet, fs};
+
+use p2p_trace_common::Hook;
+use p2p_trace_dump::{Told, samples};
+
+use super::{
+    tests::{Live, alloc, open, read, record, records},
+    *,
+};
+
+#[test]
+fn what_is_recorded_redacted_is_so_in_every_file_and_block() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("trace.p2pt");
+    let limits = Limits { max_size: Some(1), ..Limits::default() };
+    let destination = Destination::new_file(path.clone());
+    let mut live = Live::of(Options { destination, limits, redact: true, flight: None });
+    let taken = alloc(0);
+    live.gain(&[taken]);
+    let mut status = samples::header().status;
+    status.hooks[0].error = Some("open /opt/secret".into());
+    live.recorder.changed(&status, taken.time_ns + 1).unwrap();
+    let text = format!("alloc: cannot read the pgmap {:#x}", taken.words[0]);
+    live.recorder.diagnostics(&[Diagnostic::new(taken.time_ns, Level::Warn, &text)]).unwrap();
+    let second = dir.path().join("trace.p2pt.1");
+    let mut place = 1;
+    while place < 20_000 && !second.exists() {
+        live.gain(&[record(Kind::Kill, Hook::Kill, Ring::Rare, place)]);
+        thread::sleep(Duration::from_millis(1));
+        place += 1;
+    }
+    live.end().unwrap();
+
+    let numbered = |number| dir.path().join(format!("trace.p2pt.{number}"));
+    let files: Vec<_> =
+        std::iter::once(path).chain((1..live.recorder.recorded().files).map(numbered)).collect();
+    let of_run = |path| {
+        let file = open(path);
+        let header = file.header().clone();
+        (header.redacted, header.host, header.status.boot_id, header.status.run)
+    };
+    let runs: BTreeSet<_> = files.iter().map(|path| of_run(path)).collect();
+    let (is_redacted, host, boot, run) = runs.first().unwrap();
+    assert_eq!((runs.len(), is_redacted, host), (1, &true, &None), "{runs:?}");
+    assert!(*boot != status.boot_id && *run != status.run, "{runs:?}");
+
+    let (told, damage) = read(files.iter().map(|path| open(path)).collect());
+    assert_eq!(damage, Vec::<String>::new());
+    let found = records(&told);
+    assert_eq!(found.len() as u64, place);
+    let (restored, _) = read(vec![open(&files[1])]);
+    let Some(Told::Restore(checkpoint)) = restored.first() else { panic!("{restored:?}") };
+    for record in found.iter().chain(&checkpoint.records) {
+        assert_eq!(record.run, *run);
+        if record.has(p2p_trace_common::valid::TASK) {
+            assert_eq!((record.pid, record.comm), (found[0].pid, found[0].comm));
+        }
+        assert!(record.pid != taken.pid && record.comm != taken.comm && record.words[0] != taken.words[0]);
+    }
+    let said = format!("{told:?}");
+    for secret in ["/opt/secret", &format!("{:#x}", taken.words[0]), "9c1e6b1e-0000"] {
+        assert!(!said.contains(secret), "{secret} is left");
+        let has = |path| fs::read(path).unwrap().windows(secret.len()).any(|part| part == secret.as_bytes());
+        assert!(!files.iter().any(has), "{secret} is left");
+    }
+    assert!(said.contains("alloc: cannot read the pgmap 0x"), "the words of what was said stay");
+}
