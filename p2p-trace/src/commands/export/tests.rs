@@ -1,6 +1,6 @@
 //! What is exported is judged as what it was made of, redacted or not, whatever is left of that.
 
-use std::{fs, path::Path};
+use std::{ffi::OsString, fs, path::Path};
 
 use p2p_trace_dump::samples;
 use p2p_trace_model::rules::Severity;
@@ -50,7 +50,19 @@ fn checked(path: &Path) -> (Exit, Vec<String>) {
     (exit, said)
 }
 
-/// The dumps that are kept, whole, cut, and with a hole; and what recover, rotation and more have made.
+/// What a kernel that died of a use of removed memory left.
+fn recovered() -> Vec<u8> {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/dump/tests/fixtures/cores/vmcore");
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("recovered.p2pt");
+    let words = ["p2p-trace", "recover", "-o"].map(OsString::from);
+    let cli = crate::cli::parse(words.into_iter().chain([dump.clone().into(), core.into()])).unwrap();
+    let Some(crate::cli::Command::Recover(args)) = cli.command else { panic!("{cli:?}") };
+    assert_eq!(crate::commands::recover::run(&args, &cli.global).unwrap(), Exit::Holds);
+    fs::read(dump).unwrap()
+}
+
+/// The dumps that are kept, whole, cut, and with a hole; and what is recovered.
 fn dumps_and_parts() -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["../crates/dump/tests/fixtures/dumps", "tests/golden/1"];
@@ -70,6 +82,7 @@ fn dumps_and_parts() -> Vec<(String, Vec<u8>)> {
             dumps.push((name, bytes));
         }
     }
+    dumps.push(("a dead kernel".to_owned(), recovered()));
     let small = samples::dump();
     for from in (0..small.len()).step_by(96) {
         let mut hole = small.clone();
