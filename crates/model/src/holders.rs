@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use crate::{
     event::{Id, Task},
-    state::{Device, Held, HolderKind, RangeId, Reference, TakenBy},
+    state::{Device, HolderKind, RangeId, Reference, TakenBy},
 };
 
 /// Groups of references that [`Holders`] names at most, the largest first.
@@ -96,10 +96,15 @@ impl<'a> Groups<'a> {
     /// Of those references that count.
     #[must_use]
     pub fn of(device: &'a Device, counts: impl Fn(&Reference) -> bool) -> Self {
+        let all = device.references().map(|(_, reference)| reference);
+        Self::among(device, all.filter(|reference| counts(reference)))
+    }
+
+    fn among(device: &'a Device, references: impl Iterator<Item = &'a Reference>) -> Self {
         let mut groups = Self { device, all: Vec::new(), numbers: HashMap::new() };
         // Who takes much mostly takes it in a row.
         let mut latest: Option<(Key, u32)> = None;
-        for (_, reference) in device.references().filter(|(_, reference)| counts(reference)) {
+        for reference in references {
             let key = groups.key(reference);
             let known = match latest {
                 Some((same, number)) if same == key => Some(number),
@@ -190,15 +195,15 @@ impl Holders {
     /// Of a range; of the whole device if none is named.
     #[must_use]
     pub fn of(device: &Device, range: Option<RangeId>) -> Self {
-        let is_empty = |id| device.range(id).is_none_or(|range| device.held(range) == Held::default());
-        if range.is_some_and(is_empty) {
+        let counts = |reference: &Reference| reference.bytes() > 0;
+        let groups = match range {
+            None => Groups::of(device, counts),
             // A device can have a million references to others.
-            return Self::default();
-        }
-        let groups = Groups::of(device, |reference| {
-            let its = || device.range_of(reference).map(|range| range.id);
-            reference.bytes() > 0 && (range.is_none() || its() == range)
-        });
+            Some(range) if device.range(range).is_some() => {
+                Groups::among(device, device.references_of(range).filter(|reference| counts(reference)))
+            }
+            Some(_) => return Self::default(),
+        };
         let (unsure, mut named): (Vec<_>, Vec<_>) =
             groups.holders().into_iter().partition(|holder| holder.unsure);
         let sum =

@@ -106,35 +106,46 @@ impl Check for RemovedBeforeDrained {
             return;
         };
         let address = device.address();
-        let held = Holders::of(device, Some(range.id));
+        // Of many removals of a range with much out of it, few are told.
+        let held = || Holders::of(device, Some(range.id));
         let counted = Counted::of(scene.event);
         let subject = by_range(RULE, address, range);
         if let Some(order) = counted.proof() {
-            findings
-                .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));
+            findings.happened(subject, step.at.id, step.at.time_ns, || {
+                found(address, step, range, held(), &order)
+            });
         } else if range.steps.drained.is_some() || counted.references == Some(0) {
             if range.is_bypassed() {
                 findings.doubt(RULE, address, BYPASSED);
             }
             let sees = |hook: &Hook| scene.coverage.sees(*hook);
-            let seems_out = held.references > 0 && counted.bytes != Some(0);
+            let seems_out = counted.bytes != Some(0) && device.held(range).references > 0;
             if seems_out && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {
                 if self.suspects.len() == MAX_FINDINGS {
                     findings.doubt(RULE, address, Limit::Findings.why());
                     return;
                 }
-                self.suspects.push(Suspect { device: address, range: range.id, step: step.clone(), held });
+                let held = held();
+                if held.references > 0 {
+                    self.suspects.push(Suspect {
+                        device: address,
+                        range: range.id,
+                        step: step.clone(),
+                        held,
+                    });
+                }
             }
         } else if let Some(why) = unseen(scene, device, range) {
             findings.doubt(RULE, address, why);
         } else if matches!(counted.bytes, Some(1..)) {
             let order = format!("before its last reference was seen to be dropped, with {}", counted.words());
-            findings
-                .happened(subject, step.at.id, step.at.time_ns, || found(address, step, range, held, &order));
+            findings.happened(subject, step.at.id, step.at.time_ns, || {
+                found(address, step, range, held(), &order)
+            });
         } else {
             let absence = Absence::of_one(&[Hook::Drained], killed_ns(range));
             let order = "before its last reference was seen to be dropped";
-            let finding = found(address, step, range, held, order);
+            let finding = found(address, step, range, held(), order);
             if self.undrained.len() < MAX_FINDINGS {
                 self.undrained.push((subject, finding.clone()));
             } else {

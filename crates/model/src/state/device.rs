@@ -141,6 +141,12 @@ impl Device {
         self.ledger.references()
     }
 
+    /// What is known to be out of a range, in no order.
+    pub(crate) fn references_of(&self, range: RangeId) -> impl Iterator<Item = &Reference> {
+        let keys = self.ledger.keys_of(range.generation);
+        keys.into_iter().filter_map(|key| self.ledger.get(key))
+    }
+
     /// The pages of user mappings that are out, numbered as [`super::Geometry::index`] does, in runs that belong to one
     /// reference each.
     pub fn mmap_pages(&self) -> impl Iterator<Item = (std::ops::Range<u64>, &Reference)> {

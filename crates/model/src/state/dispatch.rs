@@ -107,8 +107,8 @@ impl Device {
             let is_over = |other| self.ranges.get(other).is_none_or(|other| other.stage() == Stage::Released);
             context.places.place(physical, (context.device, generation), is_over);
         }
-        if span != before {
-            self.ledger.place(&self.ranges);
+        if let Some(span) = span.filter(|_| before.is_none()) {
+            self.ledger.place(&span, &self.ranges);
         }
     }
 

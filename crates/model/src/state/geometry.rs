@@ -70,6 +70,11 @@ impl Geometry {
         self.vmemmap.get()
     }
 
+    /// Both are known, so that most pages have their places.
+    pub(super) const fn places_pages(&self) -> bool {
+        self.vmemmap.get().is_some() && self.direct_map.get().is_some()
+    }
+
     /// Numbers `struct page`s so that neighbours have neighbouring numbers.
     #[must_use]
     pub const fn index(&self, page: u64) -> u64 {

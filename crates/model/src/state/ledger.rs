@@ -1,6 +1,6 @@
 //! What is out of a device's pool: every live reference, found by address, scatter list or page.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range as Span;
 
 use slab::Slab;
@@ -9,6 +9,7 @@ use super::{
     change::{Change, What},
     geometry::Geometry,
     history::History,
+    keys::Keys,
     mmaps::Mmaps,
     origins::Origins,
     pages::{Pages, page_of},
@@ -63,7 +64,16 @@ pub(super) struct Ledger {
     pub(super) origins: Origins,
     /// When memory of unknown takers was last given out again, of which it was not known which pages it is.
     pub(super) reused_unplaced_ns: Option<u64>,
-    held: BTreeMap<u32, Held>,
+    by_range: BTreeMap<u32, OfRange>,
+    /// Those whose range is not known, by their address.
+    unplaced: BTreeSet<(u64, u32)>,
+}
+
+/// What is out of one range, and which references that are.
+#[derive(Clone, Debug, Default)]
+struct OfRange {
+    held: Held,
+    keys: Keys,
 }
 
 impl Ledger {
@@ -85,12 +95,18 @@ impl Ledger {
 
     /// What is out of the range of this generation.
     pub(super) fn held(&self, generation: u32) -> Held {
-        self.held.get(&generation).copied().unwrap_or_default()
+        self.by_range.get(&generation).map(|of| of.held).unwrap_or_default()
+    }
+
+    /// The references to the range of this generation.
+    pub(super) fn keys_of(&self, generation: u32) -> Vec<u32> {
+        let is_its = |key: u32| self.get(key).is_some_and(|found| found.generation == generation);
+        self.by_range.get(&generation).map_or_else(Vec::new, |of| of.keys.live(is_its))
     }
 
     /// What is out of all ranges.
     pub(super) fn held_in_all(&self) -> Held {
-        self.held.values().fold(Held::default(), |all, held| Held {
+        self.by_range.values().map(|of| of.held).fold(Held::default(), |all, held| Held {
             allocations: all.allocations + held.allocations,
             mmap_pages: all.mmap_pages + held.mmap_pages,
             references: all.references + held.references,
@@ -135,7 +151,16 @@ impl Ledger {
         self.note(reference.origin, key);
         self.count(&reference, true);
         self.index(&reference, key);
+        self.note_range(reference.generation, key);
         key
+    }
+
+    /// The reference is to the range of this generation.
+    fn note_range(&mut self, generation: u32, key: u32) {
+        let references = &self.references;
+        let is_its =
+            |key: u32| references.get(key as usize).is_some_and(|found| found.generation == generation);
+        self.by_range.entry(generation).or_default().keys.note(key, is_its);
     }
 
     /// The reference is of this origin.
@@ -152,6 +177,9 @@ impl Ledger {
         if let Taken::ScatterList { sgl, .. } = reference.taken {
             self.lists.insert(sgl, key);
         }
+        if let Some(addr) = reference.addr().filter(|_| reference.generation == NO_RANGE) {
+            self.unplaced.insert((addr, key));
+        }
     }
 
     fn unindex(&mut self, reference: &Reference, key: u32) {
@@ -163,10 +191,13 @@ impl Ledger {
         {
             self.lists.remove(&sgl);
         }
+        if let Some(addr) = reference.addr().filter(|_| reference.generation == NO_RANGE) {
+            self.unplaced.remove(&(addr, key));
+        }
     }
 
     fn count(&mut self, reference: &Reference, taken: bool) {
-        let held = self.held.entry(reference.generation).or_default();
+        let held = &mut self.by_range.entry(reference.generation).or_default().held;
         let (allocations, mmap_pages) = match reference.taken {
             Taken::Mmap { outstanding, .. } => (0, u64::from(outstanding)),
             Taken::Allocation { .. } | Taken::ScatterList { .. } => (1, 0),
@@ -179,7 +210,7 @@ impl Ledger {
         change(&mut held.references, reference.count());
         change(&mut held.bytes, reference.bytes());
         if *held == Held::default() {
-            self.held.remove(&reference.generation);
+            self.by_range.remove(&reference.generation);
         }
     }
 
@@ -188,14 +219,19 @@ impl Ledger {
         let Some(mut reference) = self.get(key).copied() else {
             return;
         };
-        self.unindex(&reference, key);
-        self.count(&reference, false);
+        let before = reference;
+        self.unindex(&before, key);
         change(&mut reference);
         if let Some(place) = self.references.get_mut(key as usize) {
             *place = reference;
         }
+        // In this order, so that what is known of its range is not dropped in between.
         self.count(&reference, true);
+        self.count(&before, false);
         self.index(&reference, key);
+        if reference.generation != before.generation {
+            self.note_range(reference.generation, key);
+        }
     }
 
     /// Ends a reference.
@@ -288,26 +324,20 @@ impl Ledger {
 
     /// What was taken from a range belongs to another one of the same memory.
     pub(super) fn inherit(&mut self, from: u32, to: u32) {
-        let keys: Vec<_> = self
-            .references()
-            .filter(|(_, reference)| reference.generation == from)
-            .map(|(key, _)| key.0)
-            .collect();
-        for key in keys {
+        for key in self.keys_of(from) {
             self.change(key, |reference| reference.generation = to);
         }
     }
 
-    /// It has become known where a range lies: finds out which references are to it.
-    pub(super) fn place(&mut self, ranges: &Ranges) {
-        if !self.held.contains_key(&NO_RANGE) {
+    /// It has become known that a range lies there: finds out which references are to it.
+    pub(super) fn place(&mut self, span: &Span<u64>, ranges: &Ranges) {
+        if span.is_empty() {
             return;
         }
         let placed: Vec<_> = self
-            .references
-            .iter()
-            .filter(|(_, reference)| reference.generation == NO_RANGE)
-            .filter_map(|(key, reference)| Some((key as u32, ranges.at(reference.addr()?)?.id.generation)))
+            .unplaced
+            .range((span.start, 0)..(span.end, 0))
+            .filter_map(|&(addr, key)| Some((key, ranges.at(addr)?.id.generation)))
             .collect();
         for (key, generation) in placed {
             self.change(key, |reference| reference.generation = generation);
@@ -319,14 +349,11 @@ impl Ledger {
         let its = self.origins.gone(task, replaced_ns, time_ns);
         let Some(replaced_ns) = replaced_ns else { return };
         for number in its {
-            let is_of_other = |key: &u32| {
-                let of = self.get(*key).filter(|reference| reference.origin == number);
+            let is_of_other = |key: u32| {
+                let of = self.get(key).filter(|reference| reference.origin == number);
                 of.is_some_and(|reference| reference.at.time_ns >= replaced_ns)
             };
-            let mut keys: Vec<_> = self.origins.keys(number).iter().copied().filter(is_of_other).collect();
-            // A place that was given back and taken again is there twice.
-            keys.sort_unstable();
-            keys.dedup();
+            let keys = self.origins.keys(number, is_of_other);
             if keys.is_empty() {
                 continue;
             }

@@ -22,6 +22,7 @@ mod geometry;
 mod giving;
 mod history;
 mod hooks;
+mod keys;
 mod ledger;
 mod limit;
 mod mappings;

@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use p2p_trace_common::record::COMM_LEN;
 use slab::Slab;
 
-use super::reference::TakenBy;
+use super::{keys::Keys, reference::TakenBy};
 use crate::event::{Event, Task};
 
 /// Where references come from: all that is known of the taker but its thread id.
@@ -40,10 +40,9 @@ struct Entry {
     origin: Arc<Origin>,
     users: u32,
     gone: Option<Gone>,
-    /// The references that it took, and some that it did not.
-    keys: Vec<u32>,
-    /// They are looked through beyond that.
-    most: usize,
+    /// How often those who took them turned out to be of another process of the same number.
+    replaced: u8,
+    keys: Keys,
 }
 
 /// Its process has exited.
@@ -52,6 +51,9 @@ struct Gone {
     since_ns: u64,
     replaced_ns: Option<u64>,
 }
+
+/// Processes of one number, one after the other, that are told apart. Of more it is not said which of them have exited.
+const MAX_REPLACED: u8 = 4;
 
 /// All origins that something still refers to.
 #[derive(Clone, Debug, Default)]
@@ -63,9 +65,6 @@ pub(super) struct Origins {
     /// Those of a process that is not known to be gone.
     by_process: HashMap<u32, BTreeSet<u32>, RandomState>,
 }
-
-/// References of an origin among which none is looked for that is not its own.
-const FEW: usize = 64;
 
 impl Origins {
     /// The number of an event's origin, with one more user.
@@ -99,8 +98,8 @@ impl Origins {
             origin: Arc::clone(&origin),
             users: 1,
             gone: None,
-            keys: Vec::new(),
-            most: 0,
+            replaced: 0,
+            keys: Keys::default(),
         }) as u32;
         self.begin(origin, number);
         number
@@ -118,16 +117,12 @@ impl Origins {
         let Some(entry) = self.entries.get_mut(number as usize) else {
             return;
         };
-        if entry.keys.len() >= entry.most.max(FEW) {
-            entry.keys.retain(|&key| is_its(key));
-            entry.most = 2 * entry.keys.len();
-        }
-        entry.keys.push(key);
+        entry.keys.note(key, is_its);
     }
 
-    /// The references that it took, and some that it did not.
-    pub(super) fn keys(&self, number: u32) -> &[u32] {
-        self.entries.get(number as usize).map_or(&[], |entry| &entry.keys)
+    /// The references that it took and for which `is_its` is true.
+    pub(super) fn keys(&self, number: u32, is_its: impl Fn(u32) -> bool) -> Vec<u32> {
+        self.entries.get(number as usize).map_or_else(Vec::new, |entry| entry.keys.live(is_its))
     }
 
     fn end(&mut self, number: u32, process: Option<(u32, [u8; COMM_LEN])>) {
@@ -166,7 +161,10 @@ impl Origins {
 
     /// The process has exited: what it took stays, and what is taken from now on is another's. Gives the numbers of its origins.
     pub(super) fn gone(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) -> Vec<u32> {
-        let its: Vec<_> = self.by_process.remove(&task.tgid).into_iter().flatten().collect();
+        let mut its: Vec<_> = self.by_process.remove(&task.tgid).into_iter().flatten().collect();
+        its.retain(|&number| {
+            self.entries.get(number as usize).is_some_and(|entry| entry.replaced < MAX_REPLACED)
+        });
         for &number in &its {
             if let Some(entry) = self.entries.get_mut(number as usize) {
                 entry.gone = Some(Gone { since_ns: time_ns, replaced_ns });
@@ -178,13 +176,14 @@ impl Origins {
 
     /// So many of its users are of another process, which is alive: the number of their origin.
     pub(super) fn split(&mut self, number: u32, users: u32) -> Option<u32> {
-        let origin = Arc::clone(&self.entries.get(number as usize)?.origin);
+        let entry = self.entries.get(number as usize)?;
+        let (origin, replaced) = (Arc::clone(&entry.origin), entry.replaced.saturating_add(1));
         let other = self.entries.insert(Entry {
             origin: Arc::clone(&origin),
             users,
             gone: None,
-            keys: Vec::new(),
-            most: 0,
+            replaced,
+            keys: Keys::default(),
         }) as u32;
         self.begin(origin, other);
         for _ in 0..users {

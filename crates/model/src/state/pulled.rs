@@ -90,11 +90,16 @@ impl Device {
         };
         let physical = context.geometry.range_of(base, u64::from(pages).saturating_mul(PAGE_SIZE));
         let range = self.ranges.get_mut(generation)?;
+        let was_placed = range.span().is_some();
         range.physical = range.physical.or(physical);
         range.base = range.base.or(Some(base));
+        let span = range.span().filter(|_| !was_placed);
         range.dangling = range.dangling.or(Some(context.at));
         if range.stage() < Stage::Removed {
             range.pulled = Some((Stage::Removed, context.at));
+        }
+        if let Some(span) = span {
+            self.ledger.place(&span, &self.ranges);
         }
         Some(generation)
     }

@@ -20,7 +20,7 @@ use super::{
     limit::Limit,
     pages::page_of,
     ranges::Ranges,
-    reference::{ClosedBy, Taken},
+    reference::{ClosedBy, HolderKind, Taken},
 };
 use crate::{event::user::Pulled, stream::CLOCK_SLACK_NS};
 
@@ -173,24 +173,26 @@ impl Ledger {
 
     /// Bytes of mmaps of which it is not known where they lie: as much of the pre-existing memory can be theirs.
     pub(super) fn unplaced_mmap_bytes(&self, geometry: &super::Geometry) -> u64 {
-        let unplaced = self.mmaps.iter().filter(|(indices, _)| geometry.span(indices).is_none());
-        let pages: u64 = unplaced.map(|(indices, _)| indices.end - indices.start).sum();
+        let pages = if geometry.places_pages() {
+            let unplaced = self.mmaps.iter().filter(|(indices, _)| geometry.span(indices).is_none());
+            unplaced.map(|(indices, _)| indices.end - indices.start).sum()
+        } else {
+            self.held_in_all().mmap_pages
+        };
         pages.saturating_mul(crate::event::decode::PAGE_SIZE)
     }
 
     /// The references of a range that is over are over.
     pub(super) fn close_range(&mut self, generation: u32, context: &mut Context<'_>) {
-        let keys: Vec<_> = self
-            .references()
-            .filter(|(_, reference)| reference.generation == generation)
-            .map(|(key, _)| key.0)
-            .collect();
-        let pages: Vec<_> = self
-            .mmaps
-            .iter()
-            .filter(|&(_, key)| self.get(key).is_some_and(|found| found.generation == generation))
-            .map(|(indices, key)| (indices.clone(), key))
-            .collect();
+        let keys = self.keys_of(generation);
+        let is_mmap = |key: &u32| self.get(*key).is_some_and(|found| found.taken.kind() == HolderKind::Mmap);
+        let pages: Vec<_> = if keys.iter().any(is_mmap) {
+            let is_its = |key: u32| self.get(key).is_some_and(|found| found.generation == generation);
+            let its = self.mmaps.iter().filter(|&(_, key)| is_its(key));
+            its.map(|(indices, key)| (indices.clone(), key)).collect()
+        } else {
+            Vec::new()
+        };
         for (indices, key) in pages {
             self.cut_pages(indices, key, ClosedBy::Pulled, context);
         }

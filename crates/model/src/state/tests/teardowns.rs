@@ -273,6 +273,25 @@ fn a_process_that_is_gone_is_gone_for_what_it_took_before() {
     assert_eq!(gone, [Some(gone_ns), None, None]);
 }
 
+/// Else whoever tells it again and again would have all of them moved each time.
+#[test]
+fn of_many_processes_of_one_number_it_is_not_said_which_has_exited() {
+    let is_gone = |replaced: usize| {
+        let mut kernel = bound(&[16]);
+        kernel.alloc(0, 10, 1).unwrap();
+        let task = crate::testing::simulate::task(10);
+        for _ in 0..replaced {
+            kernel.user(|writer, time_ns| writer.gone_before(time_ns, &task, Some(0)));
+        }
+        kernel.user(|writer, time_ns| writer.gone(time_ns, &task));
+        let model = model_of(&kernel.elements);
+        let device = device(&model, &kernel, 0);
+        let (_, reference) = device.references().next().unwrap();
+        device.taken_by(reference).gone_since_ns.is_some()
+    };
+    assert_eq!([0, 1, 3, 4, 100].map(is_gone), [true, true, true, false, false]);
+}
+
 #[test]
 fn mappings_are_known_where_both_hooks_are_attached() {
     let mut kernel = bound(&[16]);
