@@ -7,6 +7,7 @@ mod fuzz;
 mod guest;
 mod host;
 mod kernels;
+mod miri;
 mod scenarios;
 mod shell;
 mod soak;

@@ -10,6 +10,7 @@ use crate::bench::{self, Plan, expected, speed};
 use crate::ebpf::{self, Verdict};
 use crate::fuzz;
 use crate::host::cargo::{Profile, user_space};
+use crate::miri;
 use crate::scenarios::{self, Effort};
 use crate::summary::Outcome;
 use crate::test::cargo::counted;
@@ -35,6 +36,8 @@ enum Stage {
     Objects,
     /// Property tests, with many cases each.
     Properties,
+    /// Miri finds no undefined behaviour in what reads the rings, and in the codec.
+    Miri,
     /// The readers bear what libFuzzer makes of the corpus, in a long run.
     Fuzz,
     /// All scenarios on every kernel, also where the short run leaves them out; a recorder is killed many times.
@@ -74,6 +77,7 @@ fn perform(stage: Stage, root: &Path, options: &Options) -> Result<Done> {
                 .env("PROPTEST_CASES", (CASES * u64::from(scale)).to_string());
             Done::Tests(counted(test)?)
         }
+        Stage::Miri => miri::run(root)?,
         Stage::Fuzz => {
             let runs = match options.fuzz_seconds {
                 Some(seconds) => vec![fuzz::Options::timed(seconds)],

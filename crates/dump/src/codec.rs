@@ -111,6 +111,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "a thousand records take minutes there")]
     fn a_few_bytes_do_not_stand_for_millions() {
         let few = rows(140);
         let (codec, stored) = encode(few.clone(), 140);
@@ -127,6 +128,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "16 MiB take minutes there")]
     fn planes_of_more_than_a_block_are_neither_written_nor_read() {
         let content = vec![0; MAX_CONTENT];
         let planes = [&(MAX_CONTENT as u32).to_le_bytes()[..], &content].concat();

@@ -12,6 +12,9 @@ use proptest::prelude::*;
 use super::{RUN, Seen, Shared, one_ring};
 use crate::transport::{Rings, ring::SLOT_WORDS};
 
+/// Records of a race. Miri is some thousand times slower, and switches threads at any step.
+const RECORDS: u64 = if cfg!(miri) { 40 } else { 100_000 };
+
 /// A small generator, so that the threads need no common one.
 struct Dice(u64);
 
@@ -77,22 +80,24 @@ fn race(cpus: u32, slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
 
 #[test]
 fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_is_overtaken() {
-    let seen = race(1, 8, 200_000, u64::MAX, 0x1234_5678);
+    let seen = race(1, 8, 2 * RECORDS, u64::MAX, 0x1234_5678);
     assert!(seen.lost[0] > 0, "the ring was not small enough to test anything");
     assert!(seen.delivered[0] > 0);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a large ring takes minutes there")]
 fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_keeps_up() {
-    let seen = race(1, 1024, 100_000, 128, 0x8765_4321);
+    let seen = race(1, 1024, RECORDS, 128, 0x8765_4321);
     assert!(seen.delivered[0] > seen.lost[0]);
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "a large ring takes minutes there")]
 fn nothing_is_torn_doubled_or_unaccounted_where_cpus_share_a_ring() {
-    let seen = race(3, 8, 100_000, u64::MAX, 0x2345_6789);
+    let seen = race(3, 8, RECORDS, u64::MAX, 0x2345_6789);
     assert!(seen.lost[0] > 0 && seen.delivered[0] > 0);
-    let seen = race(3, 1024, 100_000, 128, 0x9876_5432);
+    let seen = race(3, 1024, RECORDS, 128, 0x9876_5432);
     assert!(seen.delivered[0] > seen.lost[0]);
 }
 

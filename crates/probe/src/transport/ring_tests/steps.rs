@@ -107,6 +107,7 @@ fn what_is_seen_late_has_its_time() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "ten thousand records take minutes there")]
 fn whoever_is_far_behind_need_not_read_all_of_it_to_know_how_old_the_rest_is() {
     let shared = Shared::new(1 << 14);
     let mut rings = Rings::new(&one_ring(1), RUN);
@@ -127,6 +128,7 @@ fn whoever_is_far_behind_need_not_read_all_of_it_to_know_how_old_the_rest_is() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "ten thousand records take minutes there")]
 fn what_is_not_written_yet_is_as_old_as_it_may_be() {
     let shared = Shared::new(1 << 14);
     let mut rings = Rings::new(&one_ring(1), RUN);

@@ -1,0 +1,52 @@
+//! Miri, which runs tests in an interpreter that knows undefined behaviour when it comes to it, on what reads memory that others
+//! write meanwhile, and on the codec.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::host::command;
+use crate::summary::Outcome;
+use crate::test::cargo::counted;
+use crate::test::stage::Done;
+
+/// It is part of no stable Rust.
+const TOOLCHAIN: &str = "nightly";
+/// Tests of the rings and of the codec. Those that take minutes leave themselves out.
+const TESTS: [&str; 4] = ["transport::", "rings::", "block::", "codec::"];
+const PACKAGES: [&str; 4] = ["--package", "p2p-trace-probe", "--package", "p2p-trace-dump"];
+
+/// Runs the tests where Miri is there; it is never installed, and nothing is downloaded.
+///
+/// # Errors
+///
+/// They cannot be compiled.
+pub(crate) fn run(root: &Path) -> Result<Done> {
+    if !is_there(root) {
+        let reason = "Miri is not here: `rustup toolchain install nightly --component miri --component rust-src`, \
+                      then `cargo +nightly miri setup`";
+        println!("{reason}");
+        return Ok(Done::Whole(Outcome::Skipped(reason.to_owned())));
+    }
+    let mut test = miri(root, "test");
+    test.args(["--locked", "--no-default-features", "--lib"]).args(PACKAGES).arg("--").args(TESTS);
+    counted(test).map(Done::Tests)
+}
+
+/// With the library that it compiles for itself.
+fn is_there(root: &Path) -> bool {
+    command::exists("rustup") && command::probe(&mut miri(root, "setup")).is_some()
+}
+
+fn miri(root: &Path, task: &str) -> Command {
+    let mut miri = Command::new("rustup");
+    miri.current_dir(root)
+        .args(["run", TOOLCHAIN, "cargo", "miri", task])
+        .env("CARGO_NET_OFFLINE", "true")
+        .env("RUSTUP_AUTO_INSTALL", "0")
+        // Property tests look for the cases that failed before, which are files.
+        .env("MIRIFLAGS", "-Zmiri-disable-isolation")
+        .env("PROPTEST_CASES", "1");
+    miri
+}
