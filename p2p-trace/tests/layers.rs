@@ -99,6 +99,7 @@ mod tests {
                 "shell",
                 "fuzz",
                 "test",
+                "miri",
                 "soak",
             ],
         },

@@ -155,6 +155,10 @@ const ON_REQUEST: &str = "map-imbalance";
 /// The rule that is checked only where p2p memory can be mapped into user space.
 const OF_MAPPINGS: &str = "leaked-reference";
 
+/// The rules that rest on each allocation and each free.
+pub(crate) const BALANCE: [&str; 5] =
+    ["unmatched-free", "double-free", "size-mismatch", "unexplained-reference", OF_MAPPINGS];
+
 /// Expects exactly these rules to be violated for a device and exactly those to be inconclusive; all others hold, but for
 /// the one that was not asked for.
 pub(crate) fn verdicts(

@@ -23,9 +23,6 @@ const TASKS: u64 = 3;
 const PAIRS: u64 = 4000;
 /// Seconds for which the tracer is stopped.
 const STANDSTILL: u32 = 10;
-/// Rules that no loss of allocations or frees leaves sure.
-const NEED_EVERY_FREE: [&str; 4] =
-    ["unmatched-free", "double-free", "size-mismatch", "unexplained-reference"];
 /// The smallest ring there is.
 const TINY: &str = "--ring-size 4096";
 
@@ -109,7 +106,7 @@ pub(super) fn tiny_ring(lab: &mut Lab, method: Method) -> Result<Verdict> {
         ensure!(stream.hook(name)?.lost > 0, "nothing of {name} was lost in a ring of 4 KiB");
     }
     ensure!(!stream.losses.is_empty(), "no loss was reported when it happened");
-    expect::verdicts(&stream, &lab.memory, &[], &NEED_EVERY_FREE)?;
+    expect::verdicts(&stream, &lab.memory, &[], &expect::BALANCE)?;
     Ok(Verdict::Passed)
 }
 
@@ -149,7 +146,7 @@ pub(super) fn stopped_in_storm(lab: &mut Lab, method: Method) -> Result<Verdict>
         stream.of_kind("alloc").any(|event| event.time_ns > last) && stream.only("released")?.time_ns > last,
         "nothing was seen after the last loss"
     );
-    expect::verdicts(&stream, &card, &[], &NEED_EVERY_FREE)?;
+    expect::verdicts(&stream, &card, &[], &expect::BALANCE)?;
     Ok(Verdict::Passed)
 }
 
