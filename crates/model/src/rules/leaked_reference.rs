@@ -5,14 +5,11 @@ use super::{
     finding::Finding,
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::blank,
     surplus::{Reading, Surplus},
     words,
 };
-use crate::{
-    holders::Holders,
-    state::{Change, Device, FailedMmap},
-};
+use crate::{holders::Holders, state::FailedMmap};
 
 const RULE: Rule = Rule::LeakedReference;
 const ADVICE: &str = "Nobody can give this reference back: the unbind waits until the machine is restarted. Use a kernel with \
@@ -21,23 +18,9 @@ const ADVICE: &str = "Nobody can give this reference back: the unbind waits unti
 /// Failed calls that a finding shows.
 const MAX_SHOWN: usize = 8;
 
-#[derive(Debug)]
-pub(super) struct LeakedReference(Surplus);
-
-impl Default for LeakedReference {
-    fn default() -> Self {
-        Self(Surplus::of(RULE))
-    }
-}
-
-impl Check for LeakedReference {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        self.0.judge(scene, change, findings, share, make);
-    }
-
-    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
-        self.0.pass(scene, device, findings);
-    }
+/// The check of this rule.
+pub(super) fn check() -> Surplus {
+    Surplus::of(RULE, share, make)
 }
 
 /// One for each call that failed, at most.

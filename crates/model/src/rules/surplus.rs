@@ -10,7 +10,7 @@ use super::{
     findings::Findings,
     frees::{UNSEEN_TAKE, unknown},
     rule::Rule,
-    scene::{BYPASSED, Scene, by_range},
+    scene::{BYPASSED, Check, Scene, by_range},
 };
 use crate::{
     event::DeviceAddress,
@@ -24,6 +24,10 @@ const READINGS: u8 = 2;
 #[derive(Debug)]
 pub(super) struct Surplus {
     rule: Rule,
+    /// Of what is not explained, how much is the rule's.
+    share: fn(&Reading<'_>, &mut Findings) -> u64,
+    /// The finding of so much.
+    make: fn(&Reading<'_>, u64) -> Finding,
     /// Readings in a row that showed some.
     seen: HashMap<(DeviceAddress, RangeId), u8>,
 }
@@ -38,19 +42,18 @@ pub(super) struct Reading<'a> {
 }
 
 impl Surplus {
-    pub(super) fn of(rule: Rule) -> Self {
-        Self { rule, seen: HashMap::new() }
+    pub(super) fn of(
+        rule: Rule,
+        share: fn(&Reading<'_>, &mut Findings) -> u64,
+        make: fn(&Reading<'_>, u64) -> Finding,
+    ) -> Self {
+        Self { rule, share, make, seen: HashMap::new() }
     }
+}
 
-    /// Looks at a pull read. Of what is not explained the rule takes its share, and makes a finding of that.
-    pub(super) fn judge(
-        &mut self,
-        scene: &Scene<'_>,
-        change: &Change,
-        findings: &mut Findings,
-        share: impl Fn(&Reading<'_>, &mut Findings) -> u64,
-        make: impl Fn(&Reading<'_>, u64) -> Finding,
-    ) {
+impl Check for Surplus {
+    /// Looks at a pull read.
+    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
         let What::Pulled(pulled) = change.what else { return };
         let Some(device) = scene.device(change).filter(|_| pulled.reconciled) else {
             return;
@@ -78,16 +81,16 @@ impl Surplus {
                 continue;
             }
             let reading = Reading { device, range, accounted, least };
-            let share = share(&reading, findings);
+            let share = (self.share)(&reading, findings);
             if share > 0 {
                 let subject = by_range(self.rule, change.device, range);
-                findings.suspect_lasting(subject, UNSEEN_TAKE, scene.now_ns, || make(&reading, share));
+                findings.suspect_lasting(subject, UNSEEN_TAKE, scene.now_ns, || (self.make)(&reading, share));
             }
         }
     }
 
     /// Ends what is over.
-    pub(super) fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
         if self.seen.is_empty() {
             return;
         }

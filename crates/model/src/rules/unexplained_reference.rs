@@ -5,14 +5,11 @@ use super::{
     finding::Finding,
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, blank},
+    scene::blank,
     surplus::{Reading, Surplus},
     words,
 };
-use crate::{
-    holders::Holders,
-    state::{Change, Device},
-};
+use crate::holders::Holders;
 
 const RULE: Rule = Rule::UnexplainedReference;
 const ADVICE: &str = "No allocation that was seen is behind it. Look for who takes references of pages or ranges: O_DIRECT or RDMA \
@@ -22,23 +19,9 @@ const ADVICE: &str = "No allocation that was seen is behind it. Look for who tak
 /// Why it holds in part.
 const OF_MMAPS: &str = "what is left over may be kept by user mappings that failed: see leaked-reference";
 
-#[derive(Debug)]
-pub(super) struct UnexplainedReference(Surplus);
-
-impl Default for UnexplainedReference {
-    fn default() -> Self {
-        Self(Surplus::of(RULE))
-    }
-}
-
-impl Check for UnexplainedReference {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        self.0.judge(scene, change, findings, share, make);
-    }
-
-    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
-        self.0.pass(scene, device, findings);
-    }
+/// The check of this rule.
+pub(super) fn check() -> Surplus {
+    Surplus::of(RULE, share, make)
 }
 
 /// What user mappings that failed do not explain.
