@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
-use super::{check, fetch, load, load_until, replay, stop, wait_size};
+use super::{check, fetch, load, load_until, lost_in_the_middle, replay, stop, wait_size};
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::EndName;
@@ -32,16 +32,7 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
     let files = fetch(lab, &[file.to_owned()])?;
     lab.guest.check("umount /run/small")?;
 
-    let checked = check(&files, 2)?;
-    ensure!(checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost > 0, "{checked:?}");
-    let (lines, _) = replay(&files)?;
-    let place = |words: &str| lines.iter().position(|line| line.contains(words));
-    let (alloc, lost, kill) =
-        (place("\"kind\":\"alloc\""), place("\"reason\":\"damaged\""), place("\"kind\":\"kill\""));
-    ensure!(
-        alloc.is_some() && alloc < lost && lost < kill,
-        "an allocation is at {alloc:?}, the loss at {lost:?}, and the kill at {kill:?}"
-    );
+    lost_in_the_middle(&files)?;
     Ok(Verdict::Passed)
 }
 

@@ -14,7 +14,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{dump, lab::Lab, product::CheckReport};
+use super::{
+    dump,
+    lab::Lab,
+    product::{CheckReport, EndName},
+};
 use crate::guest::{Job, Output};
 
 pub(super) use broken::broken_disk;
@@ -94,5 +98,20 @@ fn stop(lab: &mut Lab, job: Job, file: &str, code: i32, words: &[&str]) -> Resul
         ended.code
     );
     ensure!(code != 0 || said.is_empty(), "it complains: {said}");
+    Ok(())
+}
+
+/// Expects a whole dump in which what found no way to the disk for a while is counted as lost, between what came before and after.
+fn lost_in_the_middle(files: &[PathBuf]) -> Result<()> {
+    let checked = check(files, 2)?;
+    ensure!(checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost > 0, "{checked:?}");
+    let (lines, _) = replay(files)?;
+    let place = |words: &str| lines.iter().position(|line| line.contains(words));
+    let (alloc, lost, kill) =
+        (place("\"kind\":\"alloc\""), place("\"reason\":\"damaged\""), place("\"kind\":\"kill\""));
+    ensure!(
+        alloc.is_some() && alloc < lost && lost < kill,
+        "an allocation is at {alloc:?}, the loss at {lost:?}, and the kill at {kill:?}"
+    );
     Ok(())
 }
