@@ -1,5 +1,5 @@
 //! A folder that sockets are in. Nothing in it is touched, and nobody is asked, before it is known whose it is: whoever can
-//! write to it could make a tracer's name of any file, and a socket of his own of any number.
+//! write to it could make a tracer's name of any file, and a socket of their own of any number.
 
 use std::{
     ffi::OsString,

@@ -5,7 +5,7 @@
 //! each way, with a version; both limited in length and time.
 //!
 //! A socket that refuses connections is left over from a tracer that ended without its own consent; its owner removes it
-//! when he finds it. That is safe because a socket gets its name only once somebody listens on it.
+//! when they find it. That is safe because a socket gets its name only once somebody listens on it.
 
 #![forbid(unsafe_code)]
 
