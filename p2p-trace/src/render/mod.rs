@@ -79,12 +79,7 @@ impl<'a> Context<'a> {
     /// An address with its name.
     pub(crate) fn frame(&self, addr: u64) -> Frame {
         let frame = Frame::of(addr, self.symbols);
-        if frame.symbol.is_none() {
-            let mut unnamed = self.unnamed.borrow_mut();
-            if unnamed.len() < MAX_UNNAMED {
-                unnamed.insert(addr);
-            }
-        }
+        self.remember_unnamed(&frame);
         frame
     }
 
@@ -120,21 +115,47 @@ impl<'a> Context<'a> {
     /// the kernel generates can come to lie where a module was, whose names it then has.
     pub(crate) fn stack(&self, event: &Event) -> Vec<Frame> {
         let function = self.function(event.hook);
-        let is_traced = |&addr: &u64| {
-            Some(addr) == event.caller
-                || function.is_some() && self.symbols.symbolize(addr).as_deref().map(function_of) == function
+        let is_traced = |frame: &Frame| {
+            Some(frame.addr) == event.caller
+                || function.is_some() && frame.symbol.as_deref().map(function_of) == function
         };
-        match event.stack.iter().position(is_traced) {
-            Some(first) => event.stack[first..].iter().map(|&addr| self.frame(addr)).collect(),
-            None => self.frames(&event.stack),
-        }
+        let mut frames = self.named(&event.stack);
+        self.shown(match frames.iter().position(is_traced) {
+            Some(first) => frames.split_off(first),
+            None => without_tracing(frames),
+        })
     }
 
     /// A stack with names, without the frames of the tracing itself at its top, as far as they can be told.
     pub(crate) fn frames(&self, stack: &[u64]) -> Vec<Frame> {
-        let is_traced = |&addr: &u64| self.symbols.symbolize(addr).is_some_and(|name| !is_tracing(&name));
-        let first = stack.iter().position(is_traced).unwrap_or_default();
-        stack[first..].iter().map(|&addr| self.frame(addr)).collect()
+        self.shown(without_tracing(self.named(stack)))
+    }
+
+    /// Looks each name up once: another thread adds names all the time, and what is cut off must depend on the names that are shown.
+    fn named(&self, stack: &[u64]) -> Vec<Frame> {
+        stack.iter().map(|&addr| Frame::of(addr, self.symbols)).collect()
+    }
+
+    /// Remembers which of the frames lack a name.
+    fn shown(&self, frames: Vec<Frame>) -> Vec<Frame> {
+        frames.iter().for_each(|frame| self.remember_unnamed(frame));
+        frames
+    }
+
+    fn remember_unnamed(&self, frame: &Frame) {
+        let mut unnamed = self.unnamed.borrow_mut();
+        if frame.symbol.is_none() && unnamed.len() < MAX_UNNAMED {
+            unnamed.insert(frame.addr);
+        }
+    }
+}
+
+/// A stack from its first frame on that is known not to be the tracing's own.
+fn without_tracing(mut frames: Vec<Frame>) -> Vec<Frame> {
+    let is_traced = |frame: &Frame| frame.symbol.as_deref().is_some_and(|name| !is_tracing(name));
+    match frames.iter().position(is_traced) {
+        Some(first) => frames.split_off(first),
+        None => frames,
     }
 }
 

@@ -104,6 +104,16 @@ fn fill(value: &mut Value, names: &BTreeMap<String, Value>) {
         Value::Object(members) => members.values_mut().for_each(|value| fill(value, names)),
         _ => {}
     }
+    if let Some(Value::Array(frames)) = value.get_mut("stack") {
+        // The tracing's own frames are left out as soon as they have names.
+        let first = frames.iter().position(|frame| !is_tracing(frame)).unwrap_or_default();
+        frames.drain(..first);
+    }
+}
+
+/// Whether a frame lies in what the kernel generated for the tracing.
+fn is_tracing(frame: &Value) -> bool {
+    frame["symbol"].as_str().is_some_and(|symbol| symbol.starts_with("bpf_"))
 }
 
 /// Base64, with padding.
@@ -145,6 +155,15 @@ mod tests {
         assert_eq!(later.unwrap(), named(&lines(there)).unwrap());
         let other = named(&lines(&there.replace("a+0x1\"}]", "a+0x2\"}]"))).unwrap();
         assert_ne!(other, named(&lines(there)).unwrap());
+    }
+
+    #[test]
+    fn frames_of_the_tracing_are_left_out_once_they_are_named() {
+        let line = |stack: &str| vec![format!(r#"{{"type":"event","stack":[{stack}]}}"#)];
+        let frame = |symbol: &str| format!(r#"{{"addr":"0x5","symbol":"{symbol}"}}"#);
+        let whole = line(&[frame("bpf_prog_1"), frame("bpf_trampoline_2"), frame("kill+0x5")].join(","));
+        assert_eq!(named(&whole).unwrap(), named(&line(&frame("kill+0x5"))).unwrap());
+        assert_ne!(named(&whole).unwrap(), named(&line(&frame("kill+0x6"))).unwrap());
     }
 
     #[test]

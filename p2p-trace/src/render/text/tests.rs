@@ -123,6 +123,28 @@ fn a_stack_begins_below_the_tracing_also_before_that_has_a_name() {
     assert_eq!(shown(&[0x50, 0x60], None), [0x50, 0x60], "nothing has a name");
 }
 
+/// Has a name from the second time on that it is asked for it, as where another thread looks it up.
+#[derive(Default)]
+struct Late(std::cell::RefCell<std::collections::BTreeSet<u64>>);
+
+impl Symbolize for Late {
+    fn symbolize(&self, address: u64) -> Option<p2p_trace_model::text::Text> {
+        (!self.0.borrow_mut().insert(address)).then(|| Named.symbolize(address))?
+    }
+}
+
+#[test]
+fn frames_are_cut_off_by_the_names_that_are_shown() {
+    let late = Late::default();
+    let context = Context::new(samples::CLOCK, &samples::status(), &late);
+    let mut event = decode(&record(Kind::Unbind, 0, [0; 4], 0, 0)).unwrap();
+    event.stack = vec![0x10, 0x30];
+    let first = context.stack(&event);
+    assert!(first.iter().all(|frame| frame.symbol.is_none()) && first.len() == 2, "{first:?}");
+    let second = context.stack(&event);
+    assert_eq!(second.iter().map(|frame| frame.addr).collect::<Vec<_>>(), [0x30]);
+}
+
 #[test]
 fn colour_is_the_only_escape() {
     let all = |options| [shown(options), found(options)].concat();
