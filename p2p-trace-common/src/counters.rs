@@ -1,6 +1,6 @@
 //! Counters that the kernel side keeps per pair of rings and user space reads through a mapping.
 
-use crate::{hook::HOOK_SLOTS, mirror::Tag, slot::RINGS};
+use crate::{crash_image::Tag, hook::HOOK_SLOTS, slot::RINGS};
 
 /// One element per pair of rings ([`crate::slot::Sharing`]) of the mmapable array `COUNTERS`. All grow only, by atomic adds.
 #[repr(C, align(64))]

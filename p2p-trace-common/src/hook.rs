@@ -77,7 +77,7 @@ named_enum! {
         /// Armed: entry of `blk_rq_dma_map_iter_start`.
         BlkDmaMap = 34 "blk_dma_map",
         /// Entry of `dev_attr_show`, for reads by the tracer itself: its pull reads.
-        Pull = 35 "pull",
+        Snapshot = 35 "snapshot",
         /// Armed: entry of `pci_alloc_p2pmem`.
         AllocEnter = 36 "alloc_enter",
     }

@@ -106,11 +106,11 @@ named_enum! {
         /// Written by user space: the end of the run.
         End = 131 "end",
         /// Written by user space: a run of memory that a pull read found allocated.
-        Run = 132 "run",
+        AllocatedRun = 132 "allocated_run",
         /// Written by user space: a pull read of a device is complete, or was given up.
-        Pulled = 133 "pulled",
+        SnapshotEnd = 133 "snapshot_end",
         /// Written by user space: a process that took memory has exited.
-        Gone = 134 "gone",
+        HolderExited = 134 "holder_exited",
     }
 }
 

@@ -8,14 +8,14 @@
 pub mod armed;
 pub mod config;
 pub mod counters;
+pub mod crash_image;
 pub mod hook;
 pub mod kind;
-pub mod mirror;
-pub mod pull;
 pub mod record;
-pub mod said;
 pub mod slot;
+pub mod snapshot;
 pub mod state;
+pub mod statement;
 pub mod valid;
 
 pub use config::Config;

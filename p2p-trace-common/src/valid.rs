@@ -19,7 +19,7 @@ pub const REFS: u32 = 1 << 7;
 /// With [`REFS`]: a sum over per-CPU counters that were moving, or what `percpu_ref_exit` left, not the kernel's own total.
 pub const REFS_ESTIMATE: u32 = 1 << 8;
 /// Bytes that the pool counts as allocated.
-pub const TAKEN: u32 = 1 << 9;
+pub const ALLOCATED: u32 = 1 << 9;
 /// Return address of the traced function.
 pub const CALLER: u32 = 1 << 10;
 /// Id of the current task's cgroup (v2).

@@ -6,7 +6,7 @@
 use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::{macros::map, maps::Array};
-use p2p_trace_common::{Hook, Kind, counters::Burst, said::What, valid};
+use p2p_trace_common::{Hook, Kind, counters::Burst, statement::What, valid};
 
 use crate::{
     config::{offset, setting},

@@ -3,7 +3,7 @@
 use p2p_trace_common::{
     Hook,
     config::{MAX_DEVICES, MISSING},
-    said::What,
+    statement::What,
 };
 
 use crate::{
@@ -66,7 +66,7 @@ pub(crate) fn is_wanted(hook: Hook, address: Option<Address>) -> bool {
         Some(address) => {
             let is_wanted = address.is_wanted(u64::MAX);
             if !is_wanted {
-                say::left_out(hook, address);
+                say::omitted(hook, address);
             }
             is_wanted
         }

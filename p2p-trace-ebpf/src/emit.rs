@@ -3,7 +3,7 @@
 use p2p_trace_common::{
     Hook, Kind, Ring,
     record::{FLAG_ARMED, FLAG_KPROBE, FLAG_STACK, MAGIC, SCHEMA},
-    said::What,
+    statement::What,
     valid,
 };
 

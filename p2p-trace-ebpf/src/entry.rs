@@ -13,7 +13,7 @@ use crate::{
     config::config,
     context::{Entered, Returned, Traced, note_arguments},
     flush::flush,
-    hooks::{self, alloc, armed, mmap, pull, resource, sgl, teardown, unbind},
+    hooks::{self, alloc, armed, mmap, resource, sgl, snapshot, teardown, unbind},
     memory::read,
     ring::MMAPABLE,
 };
@@ -84,7 +84,7 @@ at_entry! {
     DmaMapPhys => armed::physical: dma_map_phys_fentry, dma_map_phys_kprobe;
     DmaIovaLink => armed::physical: dma_iova_link_fentry, dma_iova_link_kprobe;
     BlkDmaMap => armed::request: blk_dma_map_fentry, blk_dma_map_kprobe;
-    Pull => pull::pull: pull_fentry, pull_kprobe;
+    Snapshot => snapshot::snapshot: snapshot_fentry, snapshot_kprobe;
     AllocEnter => armed::alloc: alloc_enter_fentry, alloc_enter_kprobe;
     MapSg => armed::scatter_list: armed_map_sg_fentry, armed_map_sg_kprobe;
     UnmapSg => armed::scatter_list: armed_unmap_sg_fentry, armed_unmap_sg_kprobe;
@@ -112,8 +112,8 @@ fn flush_bursts(_: RawTracePointContext) -> u32 {
 
 /// Run by user space before it reads an attribute for a pull read, in the thread that will.
 #[raw_tracepoint]
-fn begin_pull(_: RawTracePointContext) -> u32 {
-    pull::begin();
+fn begin_snapshot(_: RawTracePointContext) -> u32 {
+    snapshot::begin();
     0
 }
 

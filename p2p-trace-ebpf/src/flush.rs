@@ -5,7 +5,7 @@
 //! that have a burst, 64 at a time.
 
 use aya_ebpf::{macros::map, maps::Array};
-use p2p_trace_common::{config::MAX_CPUS, said::What};
+use p2p_trace_common::{config::MAX_CPUS, statement::What};
 
 use crate::{
     burst,
@@ -132,15 +132,15 @@ extern "C" fn flush_burst_of_cpu(cpu: u32) -> u32 {
     while turn < TURNS {
         if burst::lock(burst) {
             // SAFETY: the lock is held.
-            let taken = unsafe { *burst };
+            let allocated = unsafe { *burst };
             // SAFETY: as above.
             unsafe {
                 (*burst).count = 0;
             }
             close(cpu);
             burst::unlock(burst);
-            if taken.count > 0 {
-                burst::write(&taken, cpu);
+            if allocated.count > 0 {
+                burst::write(&allocated, cpu);
             }
             return 0;
         }

@@ -130,7 +130,7 @@ impl Chunk {
 
     /// Bytes allocated.
     #[inline(always)]
-    pub(crate) fn taken(self) -> Option<u64> {
+    pub(crate) fn allocated(self) -> Option<u64> {
         let (start, end) = self.bounds()?;
         let free: u64 = read(self.0, offset!(chunk_avail))?;
         Some(end.wrapping_sub(start).wrapping_add(1).wrapping_sub(free))
@@ -205,7 +205,7 @@ pub(crate) fn find_chunk(pci_dev: u64, wanted: u32, found: *mut u64) -> Search {
 pub(crate) struct Pool {
     pub(crate) chunks: u32,
     /// Bytes allocated.
-    pub(crate) taken: u64,
+    pub(crate) allocated: u64,
     /// Not 0: the driver hands out pages of some chunk itself.
     pub(crate) bypassed: u64,
 }
@@ -213,7 +213,7 @@ pub(crate) struct Pool {
 /// The pool behind a `struct pci_p2pdma`; `None` where it cannot be read to its end.
 #[inline(always)]
 pub(crate) fn pool(p2pdma: u64) -> Option<Pool> {
-    let mut whole = Pool { chunks: 0, taken: 0, bypassed: 0 };
+    let mut whole = Pool { chunks: 0, allocated: 0, bypassed: 0 };
     let own = config!(own_ops);
     let pool: u64 = read(p2pdma, offset!(p2pdma_pool))?;
     if pool == 0 {
@@ -226,7 +226,7 @@ pub(crate) fn pool(p2pdma: u64) -> Option<Pool> {
             return Some(whole);
         }
         let chunk = Chunk::at(node)?;
-        whole.taken += chunk.taken()?;
+        whole.allocated += chunk.allocated()?;
         if own != UNKNOWN_OPS {
             // Without a branch, which the verifier would follow for each chunk.
             let ops = of_ref(chunk.owner()?).and_then(|pgmap| read::<u64>(pgmap, offset!(pgmap_ops)));
@@ -252,7 +252,7 @@ pub(crate) fn of_owner(pci_dev: u64, owner: u64, size: u64) -> Option<(u64, Rang
 /// Bytes that the pool of `pci_dev` counts as allocated: in the chunk of `owner`, or in all of them for 0.
 /// `None` where the pool cannot be read to its end.
 #[inline(always)]
-pub(crate) fn taken(pci_dev: u64, owner: u64) -> Option<u64> {
+pub(crate) fn allocated(pci_dev: u64, owner: u64) -> Option<u64> {
     let pool: u64 = read(device::p2pdma_of(pci_dev), offset!(p2pdma_pool))?;
     let head = chunks(pool)?;
     let mut node: u64 = read(head, 0)?;
@@ -263,7 +263,7 @@ pub(crate) fn taken(pci_dev: u64, owner: u64) -> Option<u64> {
             return (owner == 0).then_some(total);
         }
         let chunk = Chunk::at(node)?;
-        let bytes = chunk.taken()?;
+        let bytes = chunk.allocated()?;
         if owner != 0 && chunk.owner()? == owner {
             return Some(bytes);
         }

@@ -7,7 +7,7 @@
 use core::hint::cold_path;
 
 use aya_log_ebpf::{debug, macro_support::Level, trace, warn};
-use p2p_trace_common::{Hook, said::What};
+use p2p_trace_common::{Hook, statement::What};
 
 use crate::{config::setting, device::Address, memory::number};
 
@@ -37,10 +37,10 @@ pub(crate) fn contended(what: What, number: u64) {
 
 /// A device was not asked for.
 #[inline(always)]
-pub(crate) fn left_out(hook: Hook, device: Address) {
+pub(crate) fn omitted(hook: Hook, device: Address) {
     if is_wanted(Level::Debug) {
         cold_path();
-        say_left_out(hook as u32, device.0);
+        say_omitted(hook as u32, device.0);
     }
 }
 
@@ -82,7 +82,7 @@ extern "C" fn say_contended(what: u32, number: u64) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn say_left_out(hook: u32, device: u64) -> u32 {
+extern "C" fn say_omitted(hook: u32, device: u64) -> u32 {
     debug!(NO_CONTEXT, "hook#{}: leaves out pci#{:x}", hook, device);
     0
 }

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use p2p_trace_common::slot::SLOT_SIZE;
-use p2p_trace_dump::{Header, Opened, Reason, Tape, Told, Writer};
+use p2p_trace_dump::{Header, Opened, Reason, RunItem, RunReader, Writer};
 use p2p_trace_model::{
     accounting::Status, pipeline::Slice, rules::Options, stream::order::Item, units::Clock,
 };
@@ -149,10 +149,10 @@ fn file_in_memory() -> io::Result<File> {
 fn read(bencher: Bencher<'_, '_>) {
     let bytes = written(&slices(), RUN, Vec::new()).unwrap_or_default();
     let events = || {
-        let mut tape = Tape::new(vec![Opened::open(bytes.as_slice()).ok()?])?;
+        let mut reader = RunReader::new(vec![Opened::open(bytes.as_slice()).ok()?])?;
         let mut events = 0;
-        while let Some(told) = tape.next_told().ok()? {
-            if let Told::Slice(slice) = told {
+        while let Some(told) = reader.next_item().ok()? {
+            if let RunItem::Slice(slice) = told {
                 events += slice.items.len();
             }
         }

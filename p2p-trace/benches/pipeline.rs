@@ -83,13 +83,13 @@ struct Stream {
     scattered: bool,
     /// Records so far; allocations and frees take turns once all are taken.
     next: u64,
-    taken: u64,
+    allocated: u64,
     freed: u64,
 }
 
 impl Stream {
     const fn new(live: u64, scattered: bool) -> Self {
-        Self { live, scattered, next: 0, taken: 0, freed: 0 }
+        Self { live, scattered, next: 0, allocated: 0, freed: 0 }
     }
 
     const fn record(&mut self, kind: Kind, hook: Hook, words: [u64; 4], valid: u32) -> Record {
@@ -129,8 +129,8 @@ impl Stream {
     }
 
     const fn alloc(&mut self) -> Record {
-        let words = [self.addr(self.taken), PAGE, 0xffff_ffff_8123_4567, 42];
-        self.taken += 1;
+        let words = [self.addr(self.allocated), PAGE, 0xffff_ffff_8123_4567, 42];
+        self.allocated += 1;
         self.record(
             Kind::Alloc,
             Hook::Alloc,
@@ -147,7 +147,7 @@ impl Stream {
 
     fn slice(&mut self) -> Slice {
         let next = || {
-            let free = self.taken - self.freed >= self.live;
+            let free = self.allocated - self.freed >= self.live;
             Item::Record(if free { self.free() } else { self.alloc() })
         };
         let items = std::iter::repeat_with(next).take(SLICE as usize).collect();
@@ -167,7 +167,7 @@ impl World {
         let mut pipeline = Pipeline::new(&status(RUN, 1), Options::default(), 0);
         let start = Slice { items: vec![Item::Record(stream.added())], watermark_ns: 1 };
         play(&mut pipeline, &start);
-        while stream.taken < live {
+        while stream.allocated < live {
             play(&mut pipeline, &stream.slice());
         }
         Self { stream, pipeline }

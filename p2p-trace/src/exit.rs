@@ -9,7 +9,7 @@ use p2p_trace_probe::kernel::traceability::Cause;
 #[repr(u8)]
 pub enum Exit {
     /// What was asked holds, or was done.
-    Holds = 0,
+    Success = 0,
     /// A rule is violated.
     Violated = 1,
     /// Too little was seen to tell.
@@ -34,7 +34,7 @@ impl Exit {
 impl From<Option<Cause>> for Exit {
     fn from(cause: Option<Cause>) -> Self {
         match cause {
-            None => Self::Holds,
+            None => Self::Success,
             Some(Cause::Kernel) => Self::NotTraceable,
             Some(Cause::Unclear) => Self::Error,
             Some(Cause::Rights) => Self::NoRights,

@@ -52,7 +52,7 @@ fn refuse(error: &clap::Error) -> Exit {
     if !error.use_stderr() {
         // Nothing is left to do where even this cannot be printed.
         error.print().unwrap_or_default();
-        return Exit::Holds;
+        return Exit::Success;
     }
     // It repeats the arguments, whatever they are.
     let text = error.render();

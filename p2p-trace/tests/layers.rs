@@ -46,7 +46,7 @@ mod tests {
                 "opened",
                 "repeats",
                 "redact",
-                "tape",
+                "run_reader",
                 "writer",
                 "export",
                 "follow",
@@ -277,8 +277,8 @@ mod tests {
         files(&source, &[], &mut found);
         for (module, path) in found.iter().filter(|(module, _)| !is_for_tests(module)) {
             let above: &[&str] = match module.first().map_or("", String::as_str) {
-                "keeper" => &["snapshot", "state", "views"],
-                "snapshot" => &["state", "views"],
+                "history" => &["view_model", "state", "views"],
+                "view_model" => &["state", "views"],
                 "state" | "keymap" | "lists" | "detail" => &["views"],
                 _ => &[],
             };
@@ -290,7 +290,7 @@ mod tests {
 
     /// Whose members come from a dump, from the kernel or from another process.
     const READ: [&str; 13] = [
-        "crates/model/src/rules/judged.rs",
+        "crates/model/src/rules/rule_state.rs",
         "crates/model/src/accounting/status.rs",
         "crates/model/src/stream/diagnostic.rs",
         "crates/model/src/event/symbolize.rs",

@@ -14,7 +14,7 @@ use p2p_trace_model::{
 use super::{
     describe::Reason,
     reader::ReadError,
-    tape::{End, Tape, Told},
+    run_reader::{End, RunItem, RunReader},
     writer::Writer,
 };
 
@@ -38,42 +38,42 @@ pub enum ExportError {
     Read(#[from] ReadError),
 }
 
-/// Writes all that `tape` tells as one dump, of which the rules come to the same.
+/// Writes all that `reader` tells as one dump, of which the rules come to the same.
 ///
 /// # Errors
 ///
 /// When a file of the run cannot be read, or `out` cannot be written to.
-pub fn export<R: Read>(tape: &mut Tape<R>, out: impl Write) -> Result<Exported, ExportError> {
-    let names = tape.names();
-    let mut writer = Writer::new(out, tape.header().clone())?;
+pub fn export<R: Read>(reader: &mut RunReader<R>, out: impl Write) -> Result<Exported, ExportError> {
+    let names = reader.names();
+    let mut writer = Writer::new(out, reader.header().clone())?;
     let mut exported = Exported::default();
     let mut is_missing = false;
-    while let Some(told) = tape.next_told()? {
+    while let Some(told) = reader.next_item()? {
         // A doubt is told where the counts do not follow each other; at a broken end it is told by itself.
-        let tells_by_itself =
-            matches!(&told, Told::Doubt(_)) || matches!(&told, Told::End(end) if **end == End::CutOff);
+        let tells_by_itself = matches!(&told, RunItem::Uncertainty(_))
+            || matches!(&told, RunItem::End(end) if **end == End::CutOff);
         if is_missing && !tells_by_itself {
             is_missing = false;
             writer.gap()?;
         }
         match told {
-            Told::Restore(checkpoint) => {
+            RunItem::Restore(checkpoint) => {
                 named(&mut writer, &names, &checkpoint.records)?;
                 writer.checkpoint(&checkpoint)?;
             }
-            Told::Slice(slice) => {
+            RunItem::Slice(slice) => {
                 let records: Vec<_> = slice.items.iter().filter_map(record_of).collect();
                 named(&mut writer, &names, &records)?;
                 exported.items += slice.items.len() as u64;
                 writer.slice(&slice)?;
             }
-            Told::Status(change) => writer.status(&change.status, change.time_ns)?,
-            Told::Diagnostics(said) => writer.diagnostics(said)?,
-            Told::Doubt(_) => is_missing = true,
-            Told::End(end) => {
+            RunItem::Status(change) => writer.status(&change.status, change.time_ns)?,
+            RunItem::Diagnostics(said) => writer.diagnostics(said)?,
+            RunItem::Uncertainty(_) => is_missing = true,
+            RunItem::End(end) => {
                 let (reason, duration_ns, totals) = match *end {
-                    End::Whole(footer) => (Reason::End, footer.duration_ns, footer.totals),
-                    End::GoesOn => (Reason::Rotated, 0, None),
+                    End::Complete(footer) => (Reason::End, footer.duration_ns, footer.totals),
+                    End::Continues => (Reason::Rotated, 0, None),
                     End::CutOff => (Reason::Broken, 0, None),
                 };
                 exported.is_ended = reason != Reason::Broken;

@@ -15,21 +15,21 @@ use std::{
 use p2p_trace_model::pipeline::Pipeline;
 
 use super::{
-    Damage, End, Following, Opened, Reason, Tape, Told, Writer, fuzz,
+    Damage, End, Following, Opened, Reason, RunItem, RunReader, Writer, fuzz,
     samples::{MS, dump, header, slices, totals},
     sequence::numbered,
 };
 use crate::{Checkpoint, block::BlockHeader};
 
-type Follower = Tape<Box<dyn io::Read>>;
+type Follower = RunReader<Box<dyn io::Read>>;
 
 fn follow(path: &Path, is_over: impl FnMut() -> bool + 'static) -> Follower {
     let following: Box<dyn io::Read> = Box::new(Following::open(path, is_over).unwrap());
-    Tape::new(vec![Opened::follow(following).unwrap()]).unwrap()
+    RunReader::new(vec![Opened::follow(following).unwrap()]).unwrap()
 }
 
-fn rest(tape: &mut Tape<impl io::Read>) -> Vec<Told> {
-    std::iter::from_fn(|| tape.next_told().unwrap()).collect()
+fn rest(reader: &mut RunReader<impl io::Read>) -> Vec<RunItem> {
+    std::iter::from_fn(|| reader.next_item().unwrap()).collect()
 }
 
 fn append(path: &Path) -> File {
@@ -37,8 +37,8 @@ fn append(path: &Path) -> File {
 }
 
 /// What a whole file is told as.
-fn whole(bytes: &[u8]) -> Vec<Told> {
-    rest(&mut Tape::new(vec![Opened::open(bytes).unwrap()]).unwrap())
+fn whole(bytes: &[u8]) -> Vec<RunItem> {
+    rest(&mut RunReader::new(vec![Opened::open(bytes).unwrap()]).unwrap())
 }
 
 /// The run in two files, as a recorder that rotates leaves it.
@@ -66,14 +66,14 @@ fn what_grows_byte_by_byte_is_told_like_the_whole() {
     // The follower asks once for each look: it gets a piece each time, most of them less than a block.
     let mut pieces: Vec<_> = bytes.chunks(97).map(<[u8]>::to_vec).collect();
     pieces.reverse();
-    let mut tape = follow(&path, move || {
+    let mut reader = follow(&path, move || {
         if let Some(piece) = pieces.pop() {
             file.write_all(&piece).unwrap();
         }
         false
     });
-    assert_eq!(rest(&mut tape), whole(&bytes));
-    assert_eq!(tape.damage(), []);
+    assert_eq!(rest(&mut reader), whole(&bytes));
+    assert_eq!(reader.damage(), []);
 }
 
 #[test]
@@ -97,13 +97,13 @@ fn a_writer_in_another_thread_is_followed_into_its_next_file() {
         }
     });
     begin.recv().unwrap();
-    let mut tape = follow(&path, || false);
-    let told = rest(&mut tape);
+    let mut reader = follow(&path, || false);
+    let told = rest(&mut reader);
     writer.join().unwrap();
     let opened = [first, second].map(|bytes| Opened::open(io::Cursor::new(bytes)).unwrap());
-    assert_eq!(told, rest(&mut Tape::new(opened.into()).unwrap()));
-    assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))));
-    assert_eq!(tape.damage(), []);
+    assert_eq!(told, rest(&mut RunReader::new(opened.into()).unwrap()));
+    assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))));
+    assert_eq!(reader.damage(), []);
 }
 
 #[test]
@@ -114,18 +114,18 @@ fn an_interrupted_follower_tells_what_was_there_and_that_it_is_not_all() {
     let cut = bytes.len() - 10;
     fs::write(&path, &bytes[..cut]).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
-    let mut tape = follow(&path, {
+    let mut reader = follow(&path, {
         let stop = Arc::clone(&stop);
         move || stop.load(Ordering::Relaxed)
     });
     let mut told = Vec::new();
-    while told.iter().filter(|told| matches!(told, Told::Slice(_))).count() < slices().len() {
-        told.extend(tape.next_told().unwrap());
+    while told.iter().filter(|told| matches!(told, RunItem::Slice(_))).count() < slices().len() {
+        told.extend(reader.next_item().unwrap());
     }
     stop.store(true, Ordering::Relaxed);
-    told.extend(rest(&mut tape));
+    told.extend(rest(&mut reader));
     assert_eq!(told, whole(&bytes[..cut]));
-    assert_eq!(told.last(), Some(&Told::End(Box::new(End::CutOff))));
+    assert_eq!(told.last(), Some(&RunItem::End(Box::new(End::CutOff))));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_block_that_was_taken_back_costs_nothing_else() {
         .unwrap();
     let mut steps =
         vec![&bytes[block..], &[], &bytes[..block + 40]].into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let mut tape = follow(&path, move || {
+    let mut reader = follow(&path, move || {
         match steps.pop() {
             Some(step) if step.is_empty() => file.set_len(block as u64).unwrap(),
             Some(step) => (&file).write_all(&step).unwrap(),
@@ -152,8 +152,8 @@ fn a_block_that_was_taken_back_costs_nothing_else() {
         }
         false
     });
-    assert_eq!(rest(&mut tape), whole(&bytes));
-    assert_eq!(tape.damage().len(), 1, "{:?}", tape.damage());
+    assert_eq!(rest(&mut reader), whole(&bytes));
+    assert_eq!(reader.damage().len(), 1, "{:?}", reader.damage());
 }
 
 /// Another run than that of [`dump`].
@@ -168,14 +168,14 @@ fn other_run() -> Vec<u8> {
 }
 
 /// What becomes of a file that is followed to its last block, and then written anew by this.
-fn rewritten(new: &[u8], rewrite: impl Fn(&Path, &[u8]) + 'static) -> (Vec<Told>, Vec<String>) {
+fn rewritten(new: &[u8], rewrite: impl Fn(&Path, &[u8]) + 'static) -> (Vec<RunItem>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.p2pt");
     let bytes = dump();
     let cut = bytes.len() - 10;
     fs::write(&path, &bytes[..cut]).unwrap();
     let mut looks = 0;
-    let mut tape = follow(&path, {
+    let mut reader = follow(&path, {
         let (path, new) = (path.clone(), new.to_vec());
         move || {
             looks += 1;
@@ -185,9 +185,9 @@ fn rewritten(new: &[u8], rewrite: impl Fn(&Path, &[u8]) + 'static) -> (Vec<Told>
             looks > 20
         }
     });
-    let told = rest(&mut tape);
+    let told = rest(&mut reader);
     assert_eq!(told[..told.len() - 1], whole(&bytes[..cut])[..told.len() - 1]);
-    (told, tape.complaints())
+    (told, reader.complaints())
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_file_that_another_run_has_written_anew_is_over_and_said_to_be() {
         rewritten(&other, empty),
         rewritten(&other, replace),
     ] {
-        assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::CutOff)));
+        assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::CutOff)));
         let complaints = complaints.join("; ");
         assert!(complaints.contains("another run begins at offset"), "{complaints}");
         assert!(!complaints.contains("missing"), "{complaints}");
@@ -225,10 +225,10 @@ fn a_part_that_is_there_twice_is_not_four_thousand_million_missing_blocks() {
     assert!(places.len() > 5, "{places:?}");
     for &place in &places[1..] {
         let twice = [&bytes[..place], &bytes].concat();
-        let mut tape = Tape::new(vec![Opened::open(&twice[..]).unwrap()]).unwrap();
-        rest(&mut tape);
-        assert_eq!(tape.damage(), [Damage::Again { offset: place as u64, number: 0 }]);
-        let complaints = tape.complaints().join("; ");
+        let mut reader = RunReader::new(vec![Opened::open(&twice[..]).unwrap()]).unwrap();
+        rest(&mut reader);
+        assert_eq!(reader.damage(), [Damage::Again { offset: place as u64, number: 0 }]);
+        let complaints = reader.complaints().join("; ");
         assert!(complaints.contains("numbered from 0 on again"), "{complaints}");
     }
 }
@@ -240,9 +240,9 @@ fn half_of_all_numbers_are_ahead_and_half_are_behind() {
     let mut damage = |number: u32| {
         let place = bytes[offset..].first_chunk_mut().unwrap();
         *place = BlockHeader { number, ..BlockHeader::from_bytes(place).unwrap() }.to_bytes();
-        let mut tape = Tape::new(vec![Opened::open(&bytes[..]).unwrap()]).unwrap();
-        rest(&mut tape);
-        tape.damage().first().map(ToString::to_string).unwrap_or_default()
+        let mut reader = RunReader::new(vec![Opened::open(&bytes[..]).unwrap()]).unwrap();
+        rest(&mut reader);
+        reader.damage().first().map(ToString::to_string).unwrap_or_default()
     };
     assert!(damage(3).starts_with("1 blocks are missing"));
     assert!(damage(2 + u32::MAX / 2).starts_with("2147483647 blocks are missing"));

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use p2p_trace_model::pipeline::Pipeline;
 
 use super::{
-    End, Opened, Reader, Tape, Told,
+    End, Opened, Reader, RunItem, RunReader,
     block::{HEADER_SIZE, MAGIC},
 };
 
@@ -16,21 +16,21 @@ pub fn read(bytes: &[u8]) {
     let Ok(opened) = Opened::open(bytes) else { return };
     let header = opened.header().clone();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
-    let Some(mut tape) = Tape::new(vec![opened]) else {
+    let Some(mut reader) = RunReader::new(vec![opened]) else {
         return;
     };
     let mut totals = None;
-    while let Ok(Some(told)) = tape.next_told() {
+    while let Ok(Some(told)) = reader.next_item() {
         match told {
-            Told::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
-            Told::Slice(slice) => {
+            RunItem::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
+            RunItem::Slice(slice) => {
                 let Ok(()) = pipeline.advance(&slice, |_| Ok::<_, Infallible>(()));
             }
-            Told::Status(change) => pipeline.update(&change.status),
-            Told::Diagnostics(_) => {}
-            Told::Doubt(why) => pipeline.doubt(why),
-            Told::End(end) => {
-                if let End::Whole(footer) = *end {
+            RunItem::Status(change) => pipeline.update(&change.status),
+            RunItem::Diagnostics(_) => {}
+            RunItem::Uncertainty(why) => pipeline.mark_uncertain(why),
+            RunItem::End(end) => {
+                if let End::Complete(footer) = *end {
                     totals = footer.totals;
                 }
             }

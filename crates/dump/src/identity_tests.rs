@@ -11,7 +11,7 @@ use p2p_trace_model::{
 };
 use proptest::prelude::*;
 
-use super::{Opened, Reason, Tape, Told, Writer, samples::header};
+use super::{Opened, Reason, RunItem, RunReader, Writer, samples::header};
 
 fn record() -> impl Strategy<Value = Item> {
     prop::array::uniform15(any::<u64>()).prop_map(|words: [u64; WORDS]| {
@@ -67,16 +67,16 @@ proptest! {
             }
         }
         let bytes = writer.finish(Reason::End, 7, None).unwrap();
-        let mut tape = Tape::new(vec![Opened::open(&bytes[..]).unwrap()]).unwrap();
+        let mut reader = RunReader::new(vec![Opened::open(&bytes[..]).unwrap()]).unwrap();
         let mut read = Vec::new();
-        while let Some(told) = tape.next_told().unwrap() {
+        while let Some(told) = reader.next_item().unwrap() {
             match told {
-                Told::Slice(slice) => read.push(slice),
-                Told::End(_) => {}
+                RunItem::Slice(slice) => read.push(slice),
+                RunItem::End(_) => {}
                 other => prop_assert!(false, "{other:?}"),
             }
         }
         prop_assert_eq!(read, joined(&slices));
-        prop_assert_eq!(tape.damage(), &[]);
+        prop_assert_eq!(reader.damage(), &[]);
     }
 }

@@ -4,7 +4,7 @@
 //! own. What is stored is what the [`Pipeline`] consumed: [`Slice`]s in their order, and changes of the status between
 //! them, so that a replay comes to the same lines. `docs/dump-format.md` has the bytes.
 //!
-//! [`Writer`] writes, [`Reader`] reads the blocks of one file, [`Tape`] makes one stream of the files of a run.
+//! [`Writer`] writes, [`Reader`] reads the blocks of one file, [`RunReader`] makes one stream of the files of a run.
 //! [`recover`] makes such a file of the memory of a kernel that has crashed.
 //!
 //! [`Pipeline`]: p2p_trace_model::pipeline::Pipeline
@@ -39,11 +39,11 @@ mod records;
 pub mod recover;
 pub mod redact;
 mod repeats;
+mod run_reader;
 #[cfg(any(test, feature = "testing"))]
 pub mod samples;
 mod scan;
 pub mod sequence;
-mod tape;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -56,5 +56,5 @@ pub use opened::{OpenError, Opened};
 pub use reader::{Damage, Entry, ReadError, Reader};
 pub use records::{Counts, Records};
 pub use redact::Redactor;
-pub use tape::{End, Tape, Told};
+pub use run_reader::{End, RunItem, RunReader};
 pub use writer::Writer;

@@ -66,11 +66,11 @@ impl<R: Read> Opened<R> {
 
     fn up_to_header(mut reader: Reader<R>) -> Result<Self, OpenError> {
         reader.expect_header_within(MAX_FRONT);
-        let (mut early, mut bytes, mut left_out) = (VecDeque::new(), 0, 0);
+        let (mut early, mut bytes, mut omitted) = (VecDeque::new(), 0, 0);
         while let Some(entry) = reader.next_entry()? {
             if let Entry::Header(header) = entry {
-                if left_out > 0 {
-                    early.push_back(Entry::Damage(Damage::Early { blocks: left_out }));
+                if omitted > 0 {
+                    early.push_back(Entry::Damage(Damage::Early { blocks: omitted }));
                 }
                 return Ok(Self { reader, header: *header, early, name: Text::default() });
             }
@@ -78,7 +78,7 @@ impl<R: Read> Opened<R> {
             if bytes <= MAX_EARLY {
                 early.push_back(entry);
             } else {
-                left_out += 1;
+                omitted += 1;
             }
         }
         if reader.has_no_header_within() {

@@ -41,7 +41,7 @@ pub(super) fn after(first: &Path, number: u32) -> io::Result<Option<u32>> {
 /// # Errors
 ///
 /// When the folder cannot be read.
-pub fn taken(first: &Path) -> io::Result<Vec<u32>> {
+pub fn allocated(first: &Path) -> io::Result<Vec<u32>> {
     let mut numbers = numbers(first)?;
     if fs::symlink_metadata(first).is_ok() {
         numbers.push(0);
@@ -57,9 +57,9 @@ pub fn taken(first: &Path) -> io::Result<Vec<u32>> {
 ///
 /// When the folder cannot be read.
 pub fn next_free(first: &Path) -> io::Result<u32> {
-    let taken = taken(first)?;
-    let behind = taken.last().map_or(Some(0), |last| last.checked_add(1));
-    let gap = || (0..).zip(&taken).find_map(|(free, &taken)| (free != taken).then_some(free));
+    let allocated = allocated(first)?;
+    let behind = allocated.last().map_or(Some(0), |last| last.checked_add(1));
+    let gap = || (0..).zip(&allocated).find_map(|(free, &allocated)| (free != allocated).then_some(free));
     Ok(behind.or_else(gap).unwrap_or_default())
 }
 
@@ -113,13 +113,13 @@ mod tests {
         write(0, "x");
         fs::write(dir.path().join("b.p2pt.1"), "x").unwrap();
         assert_eq!(after(&first, 0).unwrap(), None);
-        assert_eq!((taken(&first).unwrap(), next_free(&first).unwrap()), (vec![0], 1));
+        assert_eq!((allocated(&first).unwrap(), next_free(&first).unwrap()), (vec![0], 1));
         write(10, "x");
         write(9, "");
         write(11, "x");
         assert_eq!(after(&first, 0).unwrap(), Some(10));
         assert_eq!(after(&first, 10).unwrap(), Some(11));
-        assert_eq!(taken(&first).unwrap(), [0, 9, 10, 11], "an empty one is in the way too");
+        assert_eq!(allocated(&first).unwrap(), [0, 9, 10, 11], "an empty one is in the way too");
         assert_eq!(next_free(&first).unwrap(), 12);
         write(9, "x");
         assert_eq!(after(&first, 0).unwrap(), Some(9));

@@ -16,17 +16,17 @@ use super::{
     *,
 };
 
-fn tape(bytes: &[u8]) -> Tape<&[u8]> {
-    Tape::new(vec![Opened::open(bytes).unwrap()]).unwrap()
+fn reader(bytes: &[u8]) -> RunReader<&[u8]> {
+    RunReader::new(vec![Opened::open(bytes).unwrap()]).unwrap()
 }
 
-fn told(bytes: &[u8]) -> (Vec<Told>, Vec<Damage>) {
-    let mut tape = tape(bytes);
+fn told(bytes: &[u8]) -> (Vec<RunItem>, Vec<Damage>) {
+    let mut reader = reader(bytes);
     let mut told = Vec::new();
-    while let Some(next) = tape.next_told().unwrap() {
+    while let Some(next) = reader.next_item().unwrap() {
         told.push(next);
     }
-    (told, tape.damage().to_vec())
+    (told, reader.damage().to_vec())
 }
 
 /// Where the blocks of a kind end.
@@ -43,17 +43,17 @@ fn ends_of(bytes: &[u8], kind: block::Kind) -> Vec<usize> {
 }
 
 /// What the rules come to for what was told.
-fn verdicts(told: &[Told]) -> Vec<(rules::Rule, rules::Answer)> {
+fn verdicts(told: &[RunItem]) -> Vec<(rules::Rule, rules::Answer)> {
     let header = header();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
     for told in told {
         match told {
-            Told::Slice(slice) => {
+            RunItem::Slice(slice) => {
                 let done: Result<(), Infallible> = pipeline.advance(slice, |_| Ok(()));
                 done.unwrap();
             }
-            Told::Doubt(why) => pipeline.doubt(why.clone()),
-            Told::Restore(_) | Told::Status(_) | Told::Diagnostics(_) | Told::End(_) => {}
+            RunItem::Uncertainty(why) => pipeline.mark_uncertain(why.clone()),
+            RunItem::Restore(_) | RunItem::Status(_) | RunItem::Diagnostics(_) | RunItem::End(_) => {}
         }
     }
     let closing = pipeline.close(&totals());
@@ -65,9 +65,9 @@ fn verdicts(told: &[Told]) -> Vec<(rules::Rule, rules::Answer)> {
 fn what_was_written_is_told() {
     let bytes = dump();
     let (told, damage) = told(&bytes);
-    let mut expected: Vec<_> = slices().into_iter().map(Told::Slice).collect();
+    let mut expected: Vec<_> = slices().into_iter().map(RunItem::Slice).collect();
     let counts = Counts { hot: 0, rare: 2, user: 5, statuses: 0 };
-    expected.push(Told::End(Box::new(End::Whole(Footer {
+    expected.push(RunItem::End(Box::new(End::Complete(Footer {
         reason: Reason::End,
         duration_ns: 30 * MS,
         totals: Some(totals()),
@@ -75,10 +75,10 @@ fn what_was_written_is_told() {
     }))));
     assert_eq!(told, expected);
     assert_eq!(damage, []);
-    let mut tape = tape(&bytes);
-    assert_eq!(tape.header(), &header());
-    tape.next_told().unwrap();
-    assert_eq!(tape.names().symbolize(0xffff_ffff_8100_0010).as_deref(), Some("known+0x10"));
+    let mut reader = reader(&bytes);
+    assert_eq!(reader.header(), &header());
+    reader.next_item().unwrap();
+    assert_eq!(reader.names().symbolize(0xffff_ffff_8100_0010).as_deref(), Some("known+0x10"));
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn what_the_kernel_side_said_is_kept_and_is_in_no_rule_s_way() {
     let (silent, _) = told(&write(&[]));
     let (told, damage) = told(&write(&["free: \x1b[2J", "kill: \"x\""]));
     assert_eq!(damage, []);
-    let kept: Vec<_> = told.iter().filter(|told| matches!(told, Told::Diagnostics(_))).cloned().collect();
-    assert_eq!(kept, ["free: \x1b[2J", "kill: \"x\""].map(|text| Told::Diagnostics(said(text))));
-    let rest: Vec<_> = told.into_iter().filter(|told| !matches!(told, Told::Diagnostics(_))).collect();
+    let kept: Vec<_> = told.iter().filter(|told| matches!(told, RunItem::Diagnostics(_))).cloned().collect();
+    assert_eq!(kept, ["free: \x1b[2J", "kill: \"x\""].map(|text| RunItem::Diagnostics(said(text))));
+    let rest: Vec<_> = told.into_iter().filter(|told| !matches!(told, RunItem::Diagnostics(_))).collect();
     assert_eq!(rest, silent);
 }
 
@@ -112,10 +112,10 @@ fn a_block_of_a_later_kind_is_skipped_and_said_to_be() {
     let header = bytes[at..].first_chunk().and_then(block::BlockHeader::from_bytes).unwrap();
     let later = block::BlockHeader { kind: 99, ..header }.to_bytes();
     bytes[at..at + block::HEADER_SIZE].copy_from_slice(&later);
-    let mut tape = tape(&bytes);
-    let told = tape.next_told().unwrap();
-    assert!(matches!(told, Some(Told::End(_))), "{told:?}");
-    assert_eq!(tape.complaints(), ["blocks of kind 99, which this version does not know, were skipped"]);
+    let mut reader = reader(&bytes);
+    let told = reader.next_item().unwrap();
+    assert!(matches!(told, Some(RunItem::End(_))), "{told:?}");
+    assert_eq!(reader.complaints(), ["blocks of kind 99, which this version does not know, were skipped"]);
 }
 
 #[test]
@@ -131,19 +131,19 @@ fn whatever_is_cut_off_no_verdict_is_wrong_and_nothing_intact_is_lost() {
         let Ok(opened) = Opened::open(&bytes[..length]) else {
             continue;
         };
-        let mut tape = Tape::new(vec![opened]).unwrap();
+        let mut reader = RunReader::new(vec![opened]).unwrap();
         let mut told = Vec::new();
-        while let Some(next) = tape.next_told().unwrap() {
+        while let Some(next) = reader.next_item().unwrap() {
             told.push(next);
         }
         let intact = ends.iter().filter(|&&end| end <= length).count();
         let slices_told: Vec<_> = told
             .iter()
-            .filter(|told| matches!(told, Told::Slice(slice) if !slice.items.is_empty()))
+            .filter(|told| matches!(told, RunItem::Slice(slice) if !slice.items.is_empty()))
             .collect();
         assert_eq!(slices_told, whole.iter().take(intact).collect::<Vec<_>>(), "cut at {length}");
         let last = told.last().unwrap();
-        assert_eq!(last, &Told::End(Box::new(End::CutOff)), "cut at {length}");
+        assert_eq!(last, &RunItem::End(Box::new(End::CutOff)), "cut at {length}");
         for ((rule, answer), (_, real)) in verdicts(&told).into_iter().zip(&full) {
             assert_ne!(answer, rules::Answer::Holds, "{rule:?} cut at {length}");
             assert!(answer != rules::Answer::Violated || *real == answer, "{rule:?} cut at {length}");
@@ -156,8 +156,8 @@ fn no_flipped_bit_turns_a_verdict_or_costs_more_than_its_block() {
     let bytes = dump();
     let (whole, _) = told(&bytes);
     let full = verdicts(&whole);
-    let slices_of = |told: &[Told]| {
-        told.iter().filter(|told| matches!(told, Told::Slice(slice) if !slice.items.is_empty())).count()
+    let slices_of = |told: &[RunItem]| {
+        told.iter().filter(|told| matches!(told, RunItem::Slice(slice) if !slice.items.is_empty())).count()
     };
     for bit in 0..bytes.len() * 8 {
         let mut bytes = bytes.clone();
@@ -199,7 +199,7 @@ fn a_large_slice_is_told_in_parts_that_come_to_the_same() {
     let slices: Vec<_> = told
         .iter()
         .filter_map(|told| match told {
-            Told::Slice(slice) => Some(slice),
+            RunItem::Slice(slice) => Some(slice),
             _ => None,
         })
         .collect();

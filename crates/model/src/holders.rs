@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::HashMap};
 
 use crate::{
     event::{Id, Task},
-    state::{Device, HolderKind, RangeId, Reference, TakenBy},
+    state::{AllocatedBy, Device, HolderKind, RangeId, Reference},
 };
 
 /// Groups of references that [`Holders`] names at most, the largest first.
@@ -24,7 +24,7 @@ pub struct Holder {
     /// The task's cgroup, by its id.
     pub cgroup: Option<u64>,
     /// By then its process had exited, `CLOCK_BOOTTIME` in nanoseconds; `None`: not found so.
-    pub gone_since_ns: Option<u64>,
+    pub exited_since_ns: Option<u64>,
     /// Records were lost since: it may have changed hands ([`Device::is_sure`]).
     pub unsure: bool,
     /// How many allocations, lists or mmaps these are.
@@ -43,13 +43,13 @@ pub struct Holder {
 
 impl Holder {
     /// Of one reference, which may have ended.
-    pub(crate) const fn of(reference: &Reference, taken_by: &TakenBy<'_>, unsure: bool) -> Self {
+    pub(crate) const fn of(reference: &Reference, allocated_by: &AllocatedBy<'_>, unsure: bool) -> Self {
         Self {
-            kind: reference.taken.kind(),
-            task: taken_by.task,
-            caller: taken_by.caller,
-            cgroup: taken_by.cgroup,
-            gone_since_ns: taken_by.gone_since_ns,
+            kind: reference.allocated.kind(),
+            task: allocated_by.task,
+            caller: allocated_by.caller,
+            cgroup: allocated_by.cgroup,
+            exited_since_ns: allocated_by.exited_since_ns,
             unsure,
             count: 1,
             references: reference.count(),
@@ -118,8 +118,8 @@ impl<'a> Groups<'a> {
     }
 
     fn key(&self, reference: &Reference) -> Key {
-        let (origin, pid) = reference.taker();
-        (origin, pid, reference.taken.kind(), !self.device.is_sure(reference))
+        let (origin, pid) = reference.holder();
+        (origin, pid, reference.allocated.kind(), !self.device.is_sure(reference))
     }
 
     /// A group of which there is no reference yet.
@@ -144,8 +144,9 @@ impl<'a> Groups<'a> {
             group.holder.add(&more);
             return;
         }
-        let taken_by = self.device.taken_by(reference);
-        self.all.push(Group { holder: Holder::of(reference, &taken_by, unsure), stack: taken_by.stack });
+        let allocated_by = self.device.allocated_by(reference);
+        self.all
+            .push(Group { holder: Holder::of(reference, &allocated_by, unsure), stack: allocated_by.stack });
     }
 
     /// Every group.
@@ -166,8 +167,14 @@ impl<'a> Groups<'a> {
         type Same = (HolderKind, Option<Task>, Option<u64>, Option<u64>, Option<u64>, bool);
         let mut holders = HashMap::<Same, Holder>::new();
         for Group { holder, .. } in &self.all {
-            let same =
-                (holder.kind, holder.task, holder.caller, holder.cgroup, holder.gone_since_ns, holder.unsure);
+            let same = (
+                holder.kind,
+                holder.task,
+                holder.caller,
+                holder.cgroup,
+                holder.exited_since_ns,
+                holder.unsure,
+            );
             holders.entry(same).and_modify(|known| known.add(holder)).or_insert(*holder);
         }
         let mut holders: Vec<_> = holders.into_values().collect();
@@ -182,7 +189,7 @@ pub struct Holders {
     /// The largest of those of whom it is sure.
     pub named: Vec<Holder>,
     /// How many there are besides.
-    pub left_out: u64,
+    pub omitted: u64,
     /// References of all of them.
     pub references: u64,
     /// Bytes of all of them.
@@ -210,9 +217,9 @@ impl Holders {
             |holders: &[Holder], of: fn(&Holder) -> u64| holders.iter().map(of).fold(0, u64::saturating_add);
         let (references, bytes) =
             (sum(&named, |holder| holder.references), sum(&named, |holder| holder.bytes));
-        let left_out = named.len().saturating_sub(MAX_HOLDERS) as u64;
+        let omitted = named.len().saturating_sub(MAX_HOLDERS) as u64;
         named.truncate(MAX_HOLDERS);
-        Self { named, left_out, references, bytes, unsure: sum(&unsure, |holder| holder.references) }
+        Self { named, omitted, references, bytes, unsure: sum(&unsure, |holder| holder.references) }
     }
 }
 
@@ -236,7 +243,7 @@ mod tests {
                 for (_, reference) in device.references().filter(|(_, reference)| reference.bytes() > 0) {
                     let place = groups.place_of(reference).unwrap();
                     let holder = groups.all()[place].holder;
-                    prop_assert_eq!((holder.kind, holder.task), (reference.taken.kind(), device.taken_by(reference).task));
+                    prop_assert_eq!((holder.kind, holder.task), (reference.allocated.kind(), device.allocated_by(reference).task));
                     prop_assert!((holder.since_ns..=holder.newest_ns).contains(&reference.at.time_ns));
                     counts[place] += 1;
                 }

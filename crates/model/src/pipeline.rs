@@ -5,7 +5,7 @@
 
 use crate::{
     accounting::{Outcome, Status, Tally, Totals},
-    rules::{self, Finding, Judged, Rules, Verdict},
+    rules::{self, Finding, RuleState, Rules, Verdict},
     state::{Limit, Model},
     stream::{
         Batch,
@@ -57,7 +57,7 @@ pub struct Resumption<'a> {
     /// What makes the model.
     pub elements: Vec<Element>,
     /// What the rules had come to.
-    pub rules: &'a Judged,
+    pub rules: &'a RuleState,
     /// The time that the stream had reached, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
     /// Everything that happened before this time is in it; 0: not told.
@@ -76,7 +76,7 @@ pub struct Closing {
     /// Findings that are only counted.
     pub omitted: u64,
     /// Something is missing, about whichever device: also about those that were not seen for it.
-    pub is_doubtful: bool,
+    pub is_inconclusive: bool,
     /// The time that the stream had reached, `CLOCK_BOOTTIME`.
     pub ended_ns: u64,
     /// What was delivered, lost and missed.
@@ -115,8 +115,8 @@ impl Pipeline {
     }
 
     /// Something is not known, whatever the records tell: no rule can be sure.
-    pub fn doubt(&mut self, why: impl Into<String>) {
-        self.rules.doubt(why);
+    pub fn mark_uncertain(&mut self, why: impl Into<String>) {
+        self.rules.mark_uncertain(why);
     }
 
     /// Goes on from what was true at some point of a run, of which nothing before is known. What the rules found up to
@@ -173,7 +173,7 @@ impl Pipeline {
             rest: self.rules.rest(&self.model),
             verdicts: self.rules.verdicts(&self.model),
             omitted: self.rules.omitted(),
-            is_doubtful: self.rules.is_doubtful(),
+            is_inconclusive: self.rules.is_inconclusive(),
             ended_ns: self.model.now_ns(),
             outcome: self.tally.close(totals),
         }

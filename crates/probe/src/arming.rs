@@ -113,7 +113,7 @@ impl Arming {
                 device.end();
                 device.add(record, bounds(record))
             }
-            Kind::RangeState => device.pulled(record),
+            Kind::RangeState => device.snapshot_end(record),
             // It has no p2p memory at this moment.
             Kind::DeviceState if record.has(valid::COUNT) && record.number == 0 => device.found_none(),
             Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => device.open(kind, record),
@@ -184,7 +184,7 @@ impl Device {
     }
 
     /// A pull read shows a range of it.
-    fn pulled(&mut self, record: &Record) -> bool {
+    fn snapshot_end(&mut self, record: &Record) -> bool {
         if !record.has(valid::PHYSICAL | valid::PGMAP | valid::COUNT) || record.number == 0 {
             return false;
         }
@@ -204,11 +204,11 @@ impl Device {
     fn open(&mut self, kind: Kind, record: &Record) -> bool {
         self.opened = self.opened.or(Some(kind));
         // With nothing out, and no other range that could be taken of while one is gone, nothing can go wrong.
-        let nothing_out =
+        let nothing_allocated =
             record.has(valid::FLAG) && record.small == 0 && !self.ranges.iter().any(|range| range.bypassed);
         let at_most_one = record.has(valid::COUNT) && record.number <= 1;
         let was = self.watched;
-        self.watched |= !(nothing_out && at_most_one);
+        self.watched |= !(nothing_allocated && at_most_one);
         self.watched != was
     }
 
@@ -220,8 +220,8 @@ impl Device {
         if let Some(range) = self.find(record.pgmap) {
             range.killed = true;
             range.bypassed |= is_bypassed(record);
-            let nothing_out = record.has(valid::TAKEN) && record.words[2] == 0;
-            self.watched |= !nothing_out || is_bypassed(record);
+            let nothing_allocated = record.has(valid::ALLOCATED) && record.words[2] == 0;
+            self.watched |= !nothing_allocated || is_bypassed(record);
         }
         self.watched && !is_known
     }

@@ -2,9 +2,9 @@ use super::*;
 use p2p_trace_model::event::user::blank;
 
 /// As a device with memory out, in two ranges, begins to be torn down.
-fn opening(kind: Kind, is_out: bool, ranges: u32) -> Record {
+fn opening(kind: Kind, is_outstanding: bool, ranges: u32) -> Record {
     let known = valid::DEVICE | valid::FLAG | valid::COUNT;
-    Record { kind: kind as u8, valid: known, small: u16::from(is_out), number: ranges, ..blank(1) }
+    Record { kind: kind as u8, valid: known, small: u16::from(is_outstanding), number: ranges, ..blank(1) }
 }
 
 fn device(kind: Kind) -> Record {
@@ -12,13 +12,13 @@ fn device(kind: Kind) -> Record {
 }
 
 /// A step of the range of this pgmap, with so much out of it.
-fn range(kind: Kind, pgmap: u64, taken: u64) -> Record {
+fn range(kind: Kind, pgmap: u64, allocated: u64) -> Record {
     let start = pgmap * 0x1_0000;
     Record {
         kind: kind as u8,
-        valid: valid::DEVICE | valid::RANGE | valid::PGMAP | valid::TAKEN,
+        valid: valid::DEVICE | valid::RANGE | valid::PGMAP | valid::ALLOCATED,
         pgmap,
-        words: [start, start + 0x1fff, taken, 0],
+        words: [start, start + 0x1fff, allocated, 0],
         ..blank(1)
     }
 }
@@ -83,7 +83,7 @@ fn a_driver_that_hands_out_pages_itself_arms_with_nothing_taken() {
     assert_eq!(with(&[7]).follow(&opens), Some(Order::Arm));
     // By a pull read before it.
     let mut arming = with(&[7]);
-    let pulled = Record {
+    let snapshot_end = Record {
         kind: Kind::RangeState as u8,
         valid: valid::DEVICE | valid::PGMAP | valid::PHYSICAL | valid::COUNT,
         pgmap: 7,
@@ -91,7 +91,7 @@ fn a_driver_that_hands_out_pages_itself_arms_with_nothing_taken() {
         number: 2,
         ..blank(1)
     };
-    assert_eq!(arming.follow(&told(pulled, valid::STATE)), None);
+    assert_eq!(arming.follow(&told(snapshot_end, valid::STATE)), None);
     assert_eq!(arming.follow(&opening(Kind::Unbind, false, 1)), Some(Order::Arm));
     // By the kill, and until its addresses are free again: that it has drained says nothing.
     let mut arming = with(&[7]);
@@ -179,14 +179,14 @@ fn before_6_0_a_teardown_ends_with_its_resources() {
 #[test]
 fn a_pull_read_tells_the_ranges_that_were_there_before() {
     let mut arming = with(&[]);
-    let pulled = Record {
+    let snapshot_end = Record {
         valid: valid::DEVICE | valid::PHYSICAL | valid::PGMAP | valid::COUNT,
         number: 2,
         ..range(Kind::RangeState, 7, 0)
     };
-    assert_eq!(arming.follow(&pulled), None);
+    assert_eq!(arming.follow(&snapshot_end), None);
     assert_eq!(arming.follow(&opening(Kind::Unbind, true, 1)), Some(Order::Arm));
     assert_eq!(watched(&arming), [(7, stage::LISTED)]);
-    assert_eq!(arming.follow(&pulled), None);
+    assert_eq!(arming.follow(&snapshot_end), None);
     assert_eq!(arming.ranges().next().map(|range| range.end), Some(0x7_2000));
 }

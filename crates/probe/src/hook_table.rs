@@ -124,7 +124,7 @@ pub const TABLE: &[Row] = &[
         "mappings of p2p memory by other devices"),
     row(Hook::MapState, Entry, &["__pci_p2pdma_update_state"], &["dev", "page"], OnRequest,
         "mappings of p2p memory by other devices"),
-    row(Hook::Pull, Entry, &["dev_attr_show"], &["kobj"], Optional,
+    row(Hook::Snapshot, Entry, &["dev_attr_show"], &["kobj"], Optional,
         "the kernel's state at any moment: memory taken before the start, and what was lost"),
     row(Hook::DmaMapSg, Entry, &["__dma_map_sg_attrs", "dma_map_sg_attrs"], &["dev", "sg", "nents"], Armed,
         "scatter lists with removed pages"),

@@ -5,7 +5,7 @@
 //! Another is on the entry of `pci_alloc_p2pmem`, which an attempt does not always come back from.
 
 use aya_ebpf::{bpf_printk, helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
-use p2p_trace_common::{Hook, Kind, config::MISSING, said::What as Said, valid};
+use p2p_trace_common::{Hook, Kind, config::MISSING, statement::What as Said, valid};
 
 use crate::{
     armed::{Found, Table, What, dead_chunk},

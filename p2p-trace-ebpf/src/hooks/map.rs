@@ -1,7 +1,7 @@
 //! Other devices map p2p memory for DMA. One function per era; all hot. These are for who asks for them
 //! by name; else [armed hooks](super::armed) are on the same functions.
 
-use p2p_trace_common::{Hook, Kind, said::What, valid};
+use p2p_trace_common::{Hook, Kind, statement::What, valid};
 
 use crate::{
     armed::Found,

@@ -1,7 +1,7 @@
 //! User mappings: `p2pmem_alloc_mmap` takes memory without `pci_alloc_p2pmem`, one reference per page, and
 //! each page goes back on its own.
 
-use p2p_trace_common::{Hook, Kind, config::MISSING, said::What, valid};
+use p2p_trace_common::{Hook, Kind, config::MISSING, statement::What, valid};
 
 use crate::{
     burst,

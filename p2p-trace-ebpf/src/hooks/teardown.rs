@@ -4,8 +4,8 @@ use p2p_trace_common::{
     Hook, Kind,
     armed::stage,
     config::MISSING,
-    said::What,
     state::{self, CHUNK_SHIFT},
+    statement::What,
     valid,
 };
 
@@ -101,16 +101,16 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
         .small(valid::STATE | is_count_known, small)
         .number(valid::REFERENCE, memory::number(kept) as u32)
         .references(reference.and_then(reference::references));
-    let taken = match (pgmap::provider(range), reference) {
-        (Some(pci_dev), Some(reference)) => pgmap::taken(pci_dev, reference),
+    let allocated = match (pgmap::provider(range), reference) {
+        (Some(pci_dev), Some(reference)) => pgmap::allocated(pci_dev, reference),
         _ => None,
     };
     // 5.10 lets no program read what it has not written, which the compiler makes of an `Option` that is kept for long.
-    let (is_taken_known, taken) = taken.map_or((0, 0), |taken| (valid::TAKEN, taken));
-    if is_taken_known == 0 {
-        say::unread(hook, What::TakenOfRange, range);
+    let (is_allocated_known, allocated) = allocated.map_or((0, 0), |allocated| (valid::ALLOCATED, allocated));
+    if is_allocated_known == 0 {
+        say::unread(hook, What::AllocatedOfRange, range);
     }
-    let event = event.word(2, is_taken_known, taken);
+    let event = event.word(2, is_allocated_known, allocated);
     let bounds = pgmap::range(range);
     let event = event.range(bounds);
     let Range { start, end } = bounds.unwrap_or(Range { start: 1, end: 0 });
@@ -175,18 +175,18 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
         say::armed(hook, What::Unwatched, note[0]);
     }
     let event = noted(Kind::Remove, hook, note, bounds).small(valid::FLAG, u16::from(is_watched));
-    let event = with_taken(event, note[0], note[5]);
+    let event = with_allocated(event, note[0], note[5]);
     with_references(event, note[5]).emit_rare(context);
 }
 
 /// Adds how many bytes of a range are out, of which no other record has to be seen.
 #[inline(always)]
-fn with_taken(event: Event, range: u64, reference: u64) -> Event {
+fn with_allocated(event: Event, range: u64, reference: u64) -> Event {
     let pci_dev = pgmap::provider(range).unwrap_or(0);
     if pci_dev == 0 || reference == 0 {
         return event;
     }
-    event.word_if(2, valid::TAKEN, pgmap::taken(pci_dev, reference))
+    event.word_if(2, valid::ALLOCATED, pgmap::allocated(pci_dev, reference))
 }
 
 /// Adds the count of a range's reference, and in what state that is.
@@ -221,7 +221,7 @@ pub(crate) fn release<C: Context>(context: &C, hook: Hook) {
     }
     Event::new(Kind::Release, hook)
         .device(address)
-        .word_if(2, valid::TAKEN, pgmap::taken(pci_dev, 0))
+        .word_if(2, valid::ALLOCATED, pgmap::allocated(pci_dev, 0))
         .emit_rare(context);
 }
 

@@ -1,6 +1,6 @@
 //! The bracket around a teardown: the driver core lets go of a device.
 
-use p2p_trace_common::{Hook, Kind, said::What, state, valid};
+use p2p_trace_common::{Hook, Kind, state, statement::What, valid};
 
 use crate::{
     context::Context,
@@ -40,9 +40,9 @@ pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
     };
     let event = Event::new(kind, hook).device(Some(address)).caller(context);
     let event = match pgmap::pool(p2pdma) {
-        Some(Pool { chunks, taken, bypassed }) => {
+        Some(Pool { chunks, allocated, bypassed }) => {
             let allocator = if bypassed == 0 { 0 } else { state::BYPASSED };
-            event.number(valid::COUNT, chunks).small(valid::FLAG, u16::from(taken > 0) | allocator)
+            event.number(valid::COUNT, chunks).small(valid::FLAG, u16::from(allocated > 0) | allocator)
         }
         None => event,
     };

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, io::Cursor, iter, path::PathBuf};
 
-use p2p_trace_dump::{Opened, Tape};
+use p2p_trace_dump::{Opened, RunReader};
 use p2p_trace_model::text::is_unsafe;
 
 use super::{replay, report};
@@ -37,7 +37,7 @@ pub fn shown(bytes: &[u8]) -> String {
         outputs.push((name, String::from_utf8_lossy(&lines).into_owned()));
     }
     let bytes = bytes.to_vec();
-    let again = move |_run| open(&bytes).map(|run| (run.tape, 1)).ok_or_else(|| anyhow::anyhow!("no dump"));
+    let again = move |_run| open(&bytes).map(|run| (run.reader, 1)).ok_or_else(|| anyhow::anyhow!("no dump"));
     outputs.push(("dashboard", tui::fuzz::screens(Box::new(again))));
     outputs.into_iter().map(|(name, output)| safe(name, output)).collect()
 }
@@ -52,7 +52,7 @@ fn safe(name: &str, output: String) -> String {
 fn open(bytes: &[u8]) -> Option<Run> {
     let input: Input = Box::new(Cursor::new(bytes.to_vec()));
     let opened = Opened::open(input).ok()?;
-    Some(Run { files: vec![PathBuf::from("dump")], tape: Tape::new(vec![opened])? })
+    Some(Run { files: vec![PathBuf::from("dump")], reader: RunReader::new(vec![opened])? })
 }
 
 /// The line of a running tracer, or of who asks it, or a command line of an argument on each line.

@@ -45,6 +45,6 @@ fn print(bytes: &[u8]) -> Result<Exit> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if !is_closed(&error) => Err(error).context("cannot write to stdout"),
-        _ => Ok(Exit::Holds),
+        _ => Ok(Exit::Success),
     }
 }

@@ -1,18 +1,18 @@
 //! One file per subcommand.
 
-mod answering;
 pub mod check;
 pub mod doctor;
+mod exit_policy;
 pub mod export;
 #[cfg(any(test, fuzzing))]
 #[cfg(all(feature = "trace", feature = "tui"))]
 pub mod fuzz;
 pub mod generate;
+mod handler;
 pub mod holders;
 #[cfg(test)]
 #[cfg(feature = "tui")]
 mod hostile_tests;
-mod judging;
 pub mod live;
 #[cfg(test)]
 #[cfg(feature = "tui")]

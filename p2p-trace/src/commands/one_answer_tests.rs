@@ -150,10 +150,10 @@ fn of_dashboard(path: &Path) -> (Level, Said) {
     let open = move |run: usize| {
         let (mut runs, _) = dumps::open(std::slice::from_ref(&path));
         let count = runs.len();
-        Ok((runs.swap_remove(run).tape, count))
+        Ok((runs.swap_remove(run).reader, count))
     };
     let mut replay = Replay::new(Box::new(open), &Stop::default()).unwrap();
-    let first = replay.shared().snapshot().headline.level;
+    let first = replay.shared().view_model().headline.level;
     let shown = replay.at_the_end().unwrap();
     let mut findings = BTreeMap::new();
     for finding in shown.findings.iter() {

@@ -15,7 +15,7 @@ use crate::{
     exit::{Exit, Refusal},
     outfile::Content,
     run::{
-        Both, Drive, Opened, ReadyFile, open,
+        Driver, Opened, ReadyFile, Tee, open,
         recorder::{Flight, Limits, Options, Recorder},
         stop::Stop,
     },
@@ -85,23 +85,23 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
     let header = header(status.clone(), clock, plan.rules);
     let mut recorder = Recorder::start(plan.options, header, symbols.as_ref())?;
     let mut ready_file = plan.ready_file;
-    let drive = Drive {
+    let driver = Driver {
         rules: plan.rules,
         start_ns: clock.boottime_ns,
         duration: plan.duration,
         stop: &stop,
         kmsg: plan.request.kmsg,
     };
-    let mut both = Both { first: &mut ready_file, second: Some(&mut recorder) };
-    drive.run(session, &status, &mut both)?;
+    let mut both = Tee { first: &mut ready_file, second: Some(&mut recorder) };
+    driver.run(session, &status, &mut both)?;
     let recorded = recorder.recorded();
     tracing::info!(
         "{} bytes in {} files recorded, {} records left out",
         recorded.bytes,
         recorded.files,
-        recorded.left_out
+        recorded.omitted
     );
-    Ok(Exit::Holds)
+    Ok(Exit::Success)
 }
 
 /// The header of a run on this host that is opened now.

@@ -17,7 +17,7 @@ use crate::{
     },
     run::{
         dumps,
-        judge::{Outcome, outcome},
+        evaluate::{Outcome, outcome},
     },
 };
 
@@ -86,7 +86,7 @@ fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
     let mut collector = Collector::default();
     let fail_on = args.fail_on.unwrap_or(Severity::Medium);
     let outcome = outcome(&mut run, fail_on, args.stall_after, &mut collector)?;
-    let names = run.tape.names();
+    let names = run.reader.names();
     let subject = Subject {
         check: render::check::report(&outcome, &render::check::context(&outcome, &names)),
         header: outcome.header.clone(),

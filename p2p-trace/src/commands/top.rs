@@ -46,9 +46,9 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
 
     use anyhow::Context as _;
 
-    use super::{answering::answering, colors_stdout, record};
+    use super::{colors_stdout, handler::handler, record};
     use crate::{
-        run::{Both, Drive, Opened, ReadyFile, open, recorder::Recorder, stop::Stop},
+        run::{Driver, Opened, ReadyFile, Tee, open, recorder::Recorder, stop::Stop},
         tui::{self, Dashboard, Theme},
     };
     use p2p_trace_probe::kernel::clock;
@@ -61,9 +61,9 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     let opened = open(&args.tracing.request(global), &stop)?;
     stop.started();
     let start = clock::now();
-    let answering = answering(&opened, &args.tracing.device, &start);
+    let handler = handler(&opened, &args.tracing.device, &start);
     let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);
-    let drive = Drive {
+    let driver = Driver {
         rules: args.tracing.rules(),
         start_ns: start.boottime_ns,
         duration: args.tracing.duration,
@@ -71,18 +71,18 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
         kmsg: args.tracing.kmsg,
     };
     let status = opened.session.status();
-    let header = record::header(status.clone(), start, drive.rules);
+    let header = record::header(status.clone(), start, driver.rules);
     let Opened { session, symbols } = opened;
     let symbols = symbols.as_ref();
-    let mut dashboard = Dashboard::new(status.clone(), start, symbols, answering, ready_file);
+    let mut dashboard = Dashboard::new(status.clone(), start, symbols, handler, ready_file);
     let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;
     tui::beside(&dashboard.shared(), &stop, theme, || {
-        let mut both = Both { first: &mut dashboard, second: Some(&mut recorder) };
-        drive.run(session, &status, &mut both)
+        let mut both = Tee { first: &mut dashboard, second: Some(&mut recorder) };
+        driver.run(session, &status, &mut both)
     })?;
     let mut out = io::stdout().lock();
     match out.write_all(dashboard.closing_words().as_bytes()) {
         Err(error) if !super::is_closed(&error) => Err(error.into()),
-        _ => Ok(Exit::Holds),
+        _ => Ok(Exit::Success),
     }
 }

@@ -3,19 +3,19 @@
 use p2p_trace_model::{
     event::{DeviceAddress, Symbolize, names::Bdf},
     names::Hex,
-    state::{Baseline, Device, Doubt, Model, Range, Stage, Teardown},
+    state::{Baseline, Device, Model, Range, Stage, Teardown, Uncertainty},
     text::Text,
     units::Clock,
 };
 
 use super::{
     candidates::candidates,
+    holders::holders,
     host::{Host, HostDevice},
     report::{
         Answer, CanUnbind, DeviceReport, FORMAT, Preexisting, RangeReport, RangeState, References, Report,
         Residual, RunReport, Source,
     },
-    takers::holders,
     unbind::unbind,
     verdict::{Grounds, can_unbind},
 };
@@ -90,7 +90,7 @@ fn device(address: DeviceAddress, model: Option<&Device>, facts: &Facts<'_>) -> 
         names: memory.map_or_else(Vec::new, |memory| memory.names.clone()),
         driver: host.driver.as_ref().map(|driver| driver.name.clone()),
         size: in_ranges(|range| range.size).or_else(|| memory?.size),
-        taken: in_ranges(|range| range.taken),
+        allocated: in_ranges(|range| range.allocated),
         published: memory.and_then(|memory| memory.published).or_else(|| model?.published()),
         holders: model.map_or_else(Vec::new, |device| holders(device, host.driver.as_ref(), facts)),
         preexisting: model.and_then(preexisting),
@@ -143,8 +143,8 @@ fn range(range: &Range) -> RangeReport {
             Stage::Removed => RangeState::Removed,
             Stage::Released => RangeState::Released,
         },
-        taken: range.counted.and_then(|counted| counted.bytes),
-        taken_ns: range.counted.map(|counted| counted.at.time_ns),
+        allocated: range.counted.and_then(|counted| counted.bytes),
+        allocated_ns: range.counted.map(|counted| counted.at.time_ns),
         pooled: range.pooled,
         references: range
             .counted
@@ -163,7 +163,7 @@ fn preexisting(device: &Device) -> Option<Preexisting> {
         bytes,
         mapped_max: device.unplaced_mmap_bytes(),
         runs: device.preexisting().take(MAX_RUNS).map(run).collect(),
-        runs_left_out: count.saturating_sub(MAX_RUNS) as u64,
+        runs_omitted: count.saturating_sub(MAX_RUNS) as u64,
     })
 }
 
@@ -183,12 +183,12 @@ fn uncertain(
         let unread = "its memory has not been looked at yet".to_owned();
         return if has_memory { vec![unread] } else { Vec::new() };
     };
-    let doubts = device.uncertain();
-    let lost = |doubt: Option<Doubt>, of: &str, then: &str| {
-        doubt.map(|doubt| {
-            let from = facts.clock.time_of_day(doubt.since_ns);
-            let to = facts.clock.time_of_day(doubt.until_ns);
-            let lost = doubt.lost;
+    let uncertainties = device.uncertain();
+    let lost = |uncertainty: Option<Uncertainty>, of: &str, then: &str| {
+        uncertainty.map(|uncertainty| {
+            let from = facts.clock.time_of_day(uncertainty.since_ns);
+            let to = facts.clock.time_of_day(uncertainty.until_ns);
+            let lost = uncertainty.lost;
             format!("{lost} records of {of} were lost between {from} and {to}: {then}")
         })
     };
@@ -201,8 +201,8 @@ fn uncertain(
         "the kernel's state could not be read to its end, so that nothing confirms what the records of before tell".to_owned()
     });
     [
-        lost(doubts.hot, "what is taken and given back", "some may be missing or stale"),
-        lost(doubts.rare, "teardowns", "steps may be missing"),
+        lost(uncertainties.hot, "what is taken and given back", "some may be missing or stale"),
+        lost(uncertainties.rare, "teardowns", "steps may be missing"),
         unread,
         late,
         failed,
@@ -215,13 +215,13 @@ fn uncertain(
 /// The read that the question asked for came to no good end.
 fn has_failed(device: &Device, facts: &Facts<'_>) -> bool {
     let asked_ns = facts.host.asked_ns;
-    let last = device.last_pull().filter(|pull| !pull.complete);
-    asked_ns.zip(last).is_some_and(|(asked_ns, pull)| pull.to_ns >= asked_ns)
+    let last = device.last_snapshot().filter(|snapshot| !snapshot.complete);
+    asked_ns.zip(last).is_some_and(|(asked_ns, snapshot)| snapshot.to_ns >= asked_ns)
 }
 
 /// The latest read is of before the question. Of a pool that is gone by all that is known there is nothing to read.
 fn is_late(device: &Device, has_memory: bool, facts: &Facts<'_>) -> bool {
     let has_memory = has_memory || device.ranges().any(|range| range.stage() < Stage::Released);
     let asked_ns = facts.host.asked_ns.filter(|_| has_memory);
-    asked_ns.is_some_and(|asked_ns| device.last_pull().is_none_or(|pull| pull.to_ns < asked_ns))
+    asked_ns.is_some_and(|asked_ns| device.last_snapshot().is_none_or(|snapshot| snapshot.to_ns < asked_ns))
 }

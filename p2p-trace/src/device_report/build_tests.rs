@@ -69,7 +69,7 @@ fn at_work() -> Story {
     let mut story = Story::new();
     story.add(SECOND);
     story.queues(SECOND + 10 * MS);
-    story.pull(1500 * MS, 0, 16_387, &[(0, 128 << 10)], None);
+    story.snapshot(1500 * MS, 0, 16_387, &[(0, 128 << 10)], None);
     story
 }
 
@@ -103,7 +103,7 @@ fn a_blocked_unbind_is_told_with_its_task_step_and_what_it_waits_for() {
     story.map(4100 * MS);
     story.unbind(4200 * MS);
     let dead = state::DEAD | state::ATOMIC;
-    story.pull(7 * SECOND, dead, 17, &[(128 << 10, 64 << 10)], Some((SHELL, 2600 * MS)));
+    story.snapshot(7 * SECOND, dead, 17, &[(128 << 10, 64 << 10)], Some((SHELL, 2600 * MS)));
     let report = report_at(&story, 7200 * MS, |_| {});
     let unbind = report.devices[0].unbind.as_ref().unwrap();
     assert!(unbind.blocked);
@@ -116,7 +116,7 @@ fn a_blocked_unbind_is_told_with_its_task_step_and_what_it_waits_for() {
 fn a_hang_that_was_there_before_the_tracing_is_told_from_the_state_alone() {
     let mut story = Story::new();
     let dead = state::DEAD | state::ATOMIC;
-    story.pull(7 * SECOND, dead, 16, &[(128 << 10, 64 << 10)], Some((SHELL, 2600 * MS)));
+    story.snapshot(7 * SECOND, dead, 16, &[(128 << 10, 64 << 10)], Some((SHELL, 2600 * MS)));
     let report = report_at(&story, 7200 * MS, |_| {});
     let unbind = report.devices[0].unbind.as_ref().unwrap();
     assert!(unbind.blocked && unbind.since.is_none() && unbind.steps_may_be_missing);
@@ -150,7 +150,7 @@ fn an_unbind_that_just_goes_on_is_not_called_blocked() {
 fn a_driver_that_hands_out_its_pages_itself_is_named() {
     let mut story = at_work();
     story.free_queues(2 * SECOND);
-    story.pull(3 * SECOND, state::BYPASSED, 16_388, &[], None);
+    story.snapshot(3 * SECOND, state::BYPASSED, 16_388, &[], None);
     let report = report_at(&story, 5 * SECOND, |_| {});
     let device = &report.devices[0];
     let told = &device.can_unbind;
@@ -196,7 +196,7 @@ fn a_state_from_before_the_question_is_no_sure_answer() {
 #[test]
 fn a_state_that_could_not_be_read_is_no_sure_answer() {
     let mut story = at_work();
-    story.pull_in_vain(4500 * MS);
+    story.snapshot_in_vain(4500 * MS);
     let asked = |asked_ns| report_asked(&story, 5 * SECOND, Some(asked_ns), &[], &[], |_| {});
     let report = asked(4 * SECOND);
     assert_eq!(report.answer(), Answer::Unknown);

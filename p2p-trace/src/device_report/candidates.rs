@@ -42,7 +42,7 @@ pub(super) fn candidates(
 /// A process of which a mapping was observed is more than a candidate.
 fn was_seen_to_map(report: &DeviceReport, tgid: u32) -> bool {
     report.holders.iter().any(|holder| {
-        holder.kind == HolderKind::Mmap && holder.taken_by.as_ref().is_some_and(|task| task.tgid == tgid)
+        holder.kind == HolderKind::Mmap && holder.allocated_by.as_ref().is_some_and(|task| task.tgid == tgid)
     })
 }
 

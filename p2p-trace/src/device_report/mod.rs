@@ -9,13 +9,13 @@ mod build;
 #[cfg(test)]
 mod build_tests;
 mod candidates;
+mod holders;
 mod host;
 mod report;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]
 mod stories;
-mod takers;
 #[cfg(test)]
 mod tests;
 mod unbind;

@@ -39,7 +39,7 @@ pub struct Report {
 
 /// Who looked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Source {
     /// A tracer that was running, and saw who took what since it was started.
     Live {
@@ -51,7 +51,7 @@ pub enum Source {
         since_ns: u64,
     },
     /// One look: what was taken before is known by its place and size only, not by whom.
-    Moment,
+    OneShot,
 }
 
 /// One device.
@@ -68,7 +68,7 @@ pub struct DeviceReport {
     /// Bytes of p2p memory in all its ranges.
     pub size: Option<u64>,
     /// Bytes allocated, by the kernel's own count, as of when its ranges say.
-    pub taken: Option<u64>,
+    pub allocated: Option<u64>,
     /// Other drivers may find it (`pci_p2pmem_find`).
     pub published: Option<bool>,
     /// Its ranges.
@@ -122,11 +122,11 @@ pub struct RangeReport {
     /// Where it is in its life.
     pub state: RangeState,
     /// Bytes allocated, by the kernel's own count.
-    pub taken: Option<u64>,
+    pub allocated: Option<u64>,
     /// When the kernel's count was read.
-    pub taken_ns: Option<u64>,
+    pub allocated_ns: Option<u64>,
     /// The pool hands out all that is handed out of it. False: its driver has replaced the operations of its pages, and hands them out
-    /// itself, so that `taken` says nothing. Absent: not known.
+    /// itself, so that `allocated` says nothing. Absent: not known.
     pub pooled: Option<bool>,
     /// Of a range that its driver hands out itself: the kernel's count of references, those for the range itself among them while it is
     /// live.
@@ -199,11 +199,11 @@ pub struct Holder {
     /// Bytes that are not given back.
     pub bytes: u64,
     /// The task that took it.
-    pub taken_by: Option<TaskLine>,
+    pub allocated_by: Option<TaskLine>,
     /// Whether that process still exists. Memory may well outlive the process that took it.
     pub process: Liveness,
     /// By when it had exited, where that was seen.
-    pub gone_ns: Option<u64>,
+    pub exited_ns: Option<u64>,
     /// The cgroup that it was in when it took it; absent if that cgroup is gone.
     pub cgroup: Option<Text>,
     /// The id of that cgroup.
@@ -242,7 +242,7 @@ pub struct Preexisting {
     pub runs: Vec<RunReport>,
     /// Pieces that were left out here because there are too many.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub runs_left_out: u64,
+    pub runs_omitted: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

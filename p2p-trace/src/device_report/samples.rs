@@ -28,9 +28,9 @@ pub(crate) fn queues() -> Holder {
         count: 2,
         references: 2,
         bytes: 128 << 10,
-        taken_by: Some(task("kworker/u8:1", 29)),
+        allocated_by: Some(task("kworker/u8:1", 29)),
         process: Liveness::Alive,
-        gone_ns: None,
+        exited_ns: None,
         cgroup: Some("/".into()),
         cgroup_id: Some(1),
         caller: Some("nvme_alloc_queue+0x177 [nvme]".into()),
@@ -52,7 +52,7 @@ pub(crate) fn target() -> Holder {
         count: 3,
         references: 3,
         bytes: 12 << 10,
-        taken_by: Some(task("kworker/1:2H", 310)),
+        allocated_by: Some(task("kworker/1:2H", 310)),
         process: Liveness::Alive,
         cgroup: None,
         cgroup_id: None,
@@ -75,9 +75,9 @@ pub(crate) fn mapping() -> Holder {
         count: 1,
         references: 16,
         bytes: 64 << 10,
-        taken_by: Some(task("p2pdio", 726)),
-        process: Liveness::Gone,
-        gone_ns: Some(4_800_000_000),
+        allocated_by: Some(task("p2pdio", 726)),
+        process: Liveness::Exited,
+        exited_ns: Some(4_800_000_000),
         cgroup: Some("/user.slice/user-0.slice/session-1.scope".into()),
         cgroup_id: Some(4711),
         caller: None,
@@ -99,7 +99,7 @@ pub(crate) fn preexisting() -> Preexisting {
         bytes: 132 << 10,
         mapped_max: 0,
         runs: vec![run(0xff11_da51_7400_0000, 128 << 10), run(0xff11_da51_7404_0000, 4 << 10)],
-        runs_left_out: 0,
+        runs_omitted: 0,
     }
 }
 
@@ -140,7 +140,7 @@ pub(crate) fn unbind() -> UnbindReport {
     }
 }
 
-fn range(state: RangeState, taken: u64) -> RangeReport {
+fn range(state: RangeState, allocated: u64) -> RangeReport {
     RangeReport {
         pgmap: Hex(0xffff_8881_0345_6000),
         start: Some(Hex(0xf400_0000)),
@@ -148,8 +148,8 @@ fn range(state: RangeState, taken: u64) -> RangeReport {
         size: Some(64 << 20),
         bar: Some(2),
         state,
-        taken: Some(taken),
-        taken_ns: Some(4_990_000_000),
+        allocated: Some(allocated),
+        allocated_ns: Some(4_990_000_000),
         pooled: Some(true),
         references: None,
         residual: None,
@@ -158,15 +158,15 @@ fn range(state: RangeState, taken: u64) -> RangeReport {
 
 /// At work: the driver's queues, a target's lists, and memory from before.
 pub(crate) fn busy() -> DeviceReport {
-    let taken = (128 << 10) + (12 << 10) + (132 << 10);
+    let allocated = (128 << 10) + (12 << 10) + (132 << 10);
     DeviceReport {
         device: device("0000:03:00.0"),
         names: vec!["nvme0".into()],
         driver: Some("nvme".into()),
         size: Some(64 << 20),
-        taken: Some(taken),
+        allocated: Some(allocated),
         published: Some(true),
-        ranges: vec![range(RangeState::Live, taken)],
+        ranges: vec![range(RangeState::Live, allocated)],
         holders: vec![queues(), target()],
         preexisting: Some(preexisting()),
         unbind: None,
@@ -202,7 +202,7 @@ pub(crate) fn blocked() -> DeviceReport {
         device: device("0000:04:00.0"),
         names: vec!["nvme1".into()],
         published: None,
-        taken: Some(64 << 10),
+        allocated: Some(64 << 10),
         ranges: vec![RangeReport {
             residual: Some(residual),
             ..range(RangeState::Killed, 64 << 10)

@@ -7,7 +7,7 @@ use p2p_trace_model::{
     event::{
         DeviceAddress, Loss, Reason, Task,
         decode::decode,
-        user::{self, Pulled, Run},
+        user::{self, Run, SnapshotEnd},
     },
     state::Model,
     stream::assemble::Element,
@@ -145,7 +145,7 @@ impl Story {
     }
 
     /// A pull read of a range in this state, with this many references and these runs; somebody holds the lock.
-    pub(super) fn pull(
+    pub(super) fn snapshot(
         &mut self,
         time_ns: u64,
         bits: u16,
@@ -153,16 +153,16 @@ impl Story {
         runs: &[(u64, u64)],
         lock: Option<(Task, u64)>,
     ) {
-        let taken: u64 = runs.iter().map(|(_, size)| size).sum();
+        let allocated: u64 = runs.iter().map(|(_, size)| size).sum();
         self.event(Kind::RangeState, time_ns, SHELL, |record| {
             record.pgmap = PGMAP;
-            record.words = [PHYSICAL, BASE, taken, refs];
+            record.words = [PHYSICAL, BASE, allocated, refs];
             record.number = (SIZE / 4096) as u32;
             record.small = if bits & state::BYPASSED == 0 { bits | state::POOLED } else { bits };
             record.valid |= valid::PGMAP
                 | valid::PHYSICAL
                 | valid::ADDR
-                | valid::TAKEN
+                | valid::ALLOCATED
                 | valid::REFS
                 | valid::COUNT
                 | valid::STATE;
@@ -171,9 +171,9 @@ impl Story {
             }
         });
         self.event(Kind::DeviceState, time_ns, lock.map_or(SHELL, |(task, _)| task), |record| {
-            record.words = [0, 0, taken, 0];
+            record.words = [0, 0, allocated, 0];
             (record.number, record.small) = (1, 1);
-            record.valid |= valid::TAKEN | valid::COUNT | valid::FLAG;
+            record.valid |= valid::ALLOCATED | valid::COUNT | valid::FLAG;
             match lock {
                 Some((_, waiting_ns)) => {
                     record.words[0] = waiting_ns;
@@ -187,22 +187,22 @@ impl Story {
             let record = self.writer.run(time_ns, &run);
             self.model.apply(&Element::User(record));
         }
-        let pulled = Pulled {
+        let snapshot_end = SnapshotEnd {
             device: DEVICE,
             from_ns: time_ns,
             to_ns: time_ns + MS,
             runs: runs.len() as u32,
             complete: true,
         };
-        let record = self.writer.pulled(&pulled);
+        let record = self.writer.snapshot_end(&snapshot_end);
         self.model.apply(&Element::User(record));
     }
 
     /// A pull read that was not answered.
-    pub(super) fn pull_in_vain(&mut self, time_ns: u64) {
-        let pulled =
-            Pulled { device: DEVICE, from_ns: time_ns, to_ns: time_ns + MS, runs: 0, complete: false };
-        let record = self.writer.pulled(&pulled);
+    pub(super) fn snapshot_in_vain(&mut self, time_ns: u64) {
+        let snapshot_end =
+            SnapshotEnd { device: DEVICE, from_ns: time_ns, to_ns: time_ns + MS, runs: 0, complete: false };
+        let record = self.writer.snapshot_end(&snapshot_end);
         self.model.apply(&Element::User(record));
     }
 

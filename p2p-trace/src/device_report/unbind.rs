@@ -10,8 +10,8 @@ use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep, unbind_step};
 
 use super::{
     Facts,
+    holders::task_line,
     report::{StepFrom, StepLine, UnbindReport},
-    takers::task_line,
 };
 
 /// What takes longer than this is blocked. Without anybody in the way, a kill drains once RCU has had its grace period, tens of
@@ -63,7 +63,7 @@ fn stack(task: &Task, facts: &Facts<'_>) -> Result<Vec<Text>, Text> {
     if let Some(hidden) = tasks.hidden() {
         return Err(hidden.to_string().into());
     }
-    if tasks.liveness(task.tgid, facts.now_ns) == Liveness::Gone {
+    if tasks.liveness(task.tgid, facts.now_ns) == Liveness::Exited {
         return Err("the task is gone".into());
     }
     let stack = tasks.stack(task.tgid, task.pid).map_err(|error| Text::from(error.to_string()))?;

@@ -69,11 +69,14 @@ pub(crate) fn can_unbind(grounds: &Grounds<'_>) -> CanUnbind {
     }
     let waits = Waits::of(grounds);
     let bypassed = waits.bypassed.as_ref();
-    let (answer, reason) = if let Some(first) = waits.doubts.first().filter(|_| !waits.sure.is_empty()) {
+    let (answer, reason) = if let Some(first) = waits.uncertainties.first().filter(|_| !waits.sure.is_empty())
+    {
         (Answer::Unknown, format!("something may block it, but {first}"))
     } else if let Some(first) = waits.sure.first() {
         (Answer::No, format!("it would wait for {first}"))
-    } else if let Some(first) = bypassed.or_else(|| waits.doubts.first()).or_else(|| waits.maybe.first()) {
+    } else if let Some(first) =
+        bypassed.or_else(|| waits.uncertainties.first()).or_else(|| waits.maybe.first())
+    {
         (Answer::Unknown, first.clone())
     } else if waits.own > 0 {
         let (own, driver) = (bytes(waits.own), grounds.driver.unwrap_or_default());
@@ -118,8 +121,8 @@ fn without_memory(grounds: &Grounds<'_>) -> CanUnbind {
     } else if grounds.without_pool {
         let reason = "the device provides memory without pages, which is not traced".to_owned();
         (Answer::Unknown, reason)
-    } else if let Some(doubt) = grounds.uncertain.first() {
-        (Answer::Unknown, doubt.clone().into())
+    } else if let Some(uncertainty) = grounds.uncertain.first() {
+        (Answer::Unknown, uncertainty.clone().into())
     } else {
         (Answer::Yes, "the device has no p2p memory".to_owned())
     };
@@ -155,7 +158,7 @@ struct Waits {
     /// On who knows what: the driver hands out the pages itself.
     bypassed: Option<String>,
     /// Why even what seems sure is not.
-    doubts: Vec<String>,
+    uncertainties: Vec<String>,
     /// Bytes of the driver itself.
     own: u64,
 }
@@ -164,7 +167,7 @@ impl Waits {
     fn of(grounds: &Grounds<'_>) -> Self {
         let maybe = grounds.hidden.map(str::to_owned).into_iter().collect();
         let mut waits = Self {
-            doubts: grounds.uncertain.iter().cloned().map(String::from).collect(),
+            uncertainties: grounds.uncertain.iter().cloned().map(String::from).collect(),
             maybe,
             ..Self::default()
         };
@@ -190,7 +193,7 @@ impl Waits {
     fn holder(&mut self, holder: &Holder) {
         let (size, kind) = (bytes(holder.bytes), holder.kind.name());
         let by = holder
-            .taken_by
+            .allocated_by
             .as_ref()
             .map_or_else(|| "somebody whose name was not seen".to_owned(), ToString::to_string);
         let at = holder.caller.as_ref().map_or_else(String::new, |caller| format!(" at {caller}"));

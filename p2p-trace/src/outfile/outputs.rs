@@ -44,7 +44,7 @@ enum Place {
 pub(crate) struct Outputs {
     inputs: Vec<Identity>,
     force: bool,
-    taken: Vec<Place>,
+    allocated: Vec<Place>,
 }
 
 impl Outputs {
@@ -53,13 +53,13 @@ impl Outputs {
         Self {
             inputs: inputs.into_iter().filter_map(|input| identity(input.borrow())).collect(),
             force,
-            taken: Vec::new(),
+            allocated: Vec::new(),
         }
     }
 
     /// Stdout has something already: no output may go there.
     pub(crate) fn take_stdout(&mut self) {
-        self.taken.push(Place::Stdout);
+        self.allocated.push(Place::Stdout);
     }
 
     /// Checks an output, before anything is done that takes long. A FIFO is opened here, and waits for its reader.
@@ -133,10 +133,10 @@ impl Outputs {
     }
 
     fn take(&mut self, path: &Path, place: Place) -> Result<(), OutputError> {
-        if self.taken.iter().any(|taken| collide(taken, &place)) {
+        if self.allocated.iter().any(|allocated| collide(allocated, &place)) {
             return Err(OutputError::Twice(path.to_owned()));
         }
-        self.taken.push(place);
+        self.allocated.push(place);
         Ok(())
     }
 }

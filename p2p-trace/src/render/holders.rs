@@ -49,7 +49,7 @@ impl Out {
                 "as seen by the tracer with process id {pid} for {}",
                 duration(report.time_ns.saturating_sub(*since_ns))
             ),
-            Source::Moment => "one look: who took memory before it is not known".to_owned(),
+            Source::OneShot => "one look: who took memory before it is not known".to_owned(),
         };
         writeln!(self.text, "{}", self.style.dim(&format!("{}  {source}", short_time(&report.time))))?;
         if report.devices.is_empty() {
@@ -149,8 +149,10 @@ impl Out {
 
     fn holders(&mut self, holders: &[Holder]) -> fmt::Result {
         for holder in holders {
-            let by =
-                holder.taken_by.as_ref().map_or_else(|| "an unknown task".to_owned(), ToString::to_string);
+            let by = holder
+                .allocated_by
+                .as_ref()
+                .map_or_else(|| "an unknown task".to_owned(), ToString::to_string);
             let mut text = format!("{} by {by}, {}", bytes(holder.bytes), what(holder));
             let age = duration(holder.age_ns);
             if holder.count > 1 {
@@ -160,7 +162,7 @@ impl Out {
             }
             match holder.process {
                 Liveness::Alive => {}
-                Liveness::Gone => text.push_str(", process GONE"),
+                Liveness::Exited => text.push_str(", process GONE"),
                 Liveness::Unknown => text.push_str(", whether it is alive is not known"),
             }
             self.labelled("taken", &text, Self::plain)?;
@@ -178,7 +180,7 @@ impl Out {
     }
 
     fn preexisting(&mut self, preexisting: &Preexisting) -> fmt::Result {
-        let pieces = preexisting.runs.len() as u64 + preexisting.runs_left_out;
+        let pieces = preexisting.runs.len() as u64 + preexisting.runs_omitted;
         let text =
             format!("{} in {}, by whom was not seen", bytes(preexisting.bytes), counted(pieces, "piece"));
         self.labelled("taken", &text, Self::plain)?;
@@ -230,7 +232,7 @@ fn headline(device: &DeviceReport) -> String {
     if device.ranges.iter().any(RangeReport::is_bypassed) {
         parts.push(words::BYPASSED.to_owned());
     } else {
-        parts.extend(device.taken.map(|taken| format!("{} taken", bytes(taken))));
+        parts.extend(device.allocated.map(|allocated| format!("{} taken", bytes(allocated))));
     }
     let published = |published| if published { "published" } else { "not published" };
     parts.extend(device.published.map(published).map(str::to_owned));
@@ -260,7 +262,7 @@ fn range_line(range: &RangeReport) -> String {
             format!("{about}{} references", refs.count)
         }));
     } else {
-        parts.extend(range.taken.map(|taken| format!("{} taken", bytes(taken))));
+        parts.extend(range.allocated.map(|allocated| format!("{} taken", bytes(allocated))));
     }
     parts.join(", ")
 }
@@ -319,7 +321,7 @@ mod tests {
     #[test]
     fn one_look_in_the_middle_of_a_hang() {
         let mut report = samples::report();
-        report.source = Source::Moment;
+        report.source = Source::OneShot;
         report.devices.remove(0);
         let device = &mut report.devices[0];
         device.holders.clear();

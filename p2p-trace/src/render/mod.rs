@@ -6,7 +6,7 @@ pub mod check;
 pub mod doctor;
 pub(crate) mod holders;
 pub mod json;
-mod outlet;
+mod line_sink;
 mod printer;
 pub(crate) mod report;
 #[cfg(test)]
@@ -18,7 +18,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 
 use p2p_trace_common::{Hook, hook::HOOKS};
 
-pub(crate) use outlet::{Aside, Outlet};
+pub(crate) use line_sink::{BackgroundWriter, LineSink};
 pub(crate) use printer::{Format, Printer};
 
 use p2p_trace_model::{
@@ -138,7 +138,9 @@ impl<'a> Context<'a> {
 
     /// Remembers which of the frames lack a name.
     fn shown(&self, frames: Vec<Frame>) -> Vec<Frame> {
-        frames.iter().for_each(|frame| self.remember_unnamed(frame));
+        for frame in &frames {
+            self.remember_unnamed(frame);
+        }
         frames
     }
 

@@ -15,7 +15,7 @@ use crate::render::{
     json::{
         EventLine, FindingLine, Frequent, Line, LostLine, NamesLine, StatusLine, SummaryLine, UnshownLine,
     },
-    outlet::Outlet,
+    line_sink::LineSink,
     text,
 };
 
@@ -35,7 +35,7 @@ pub(crate) struct Printer<'a> {
     only_findings: bool,
     /// The highest number of a finding that was shown: they are new in the order of their numbers.
     shown: u32,
-    out: &'a mut dyn Outlet,
+    out: &'a mut dyn LineSink,
     /// Lines that were not handed out yet.
     lines: Vec<u8>,
     /// Events that were left out since the last that was shown, with the times of the first and the last.
@@ -64,7 +64,7 @@ impl<'a> Printer<'a> {
         format: Format,
         context: Context<'a>,
         only_findings: bool,
-        out: &'a mut dyn Outlet,
+        out: &'a mut dyn LineSink,
     ) -> Self {
         Self {
             format,
@@ -141,7 +141,10 @@ impl<'a> Printer<'a> {
                 self.line(&Line::Event(Box::new(EventLine::new(&event, &self.context))))
             }
             (Format::Json, Element::User(record))
-                if matches!(record.kind(), Some(Kind::Run | Kind::Pulled | Kind::Gone)) =>
+                if matches!(
+                    record.kind(),
+                    Some(Kind::AllocatedRun | Kind::SnapshotEnd | Kind::HolderExited)
+                ) =>
             {
                 decode(record).map_or(Ok(()), |event| {
                     self.line(&Line::Event(Box::new(EventLine::new(&event, &self.context))))
@@ -284,13 +287,13 @@ mod tests {
     /// Takes lines, and has room or not.
     #[derive(Default)]
     struct Pipe {
-        taken: String,
+        allocated: String,
         is_full: bool,
     }
 
-    impl Outlet for Pipe {
+    impl LineSink for Pipe {
         fn take(&mut self, lines: &mut Vec<u8>) -> io::Result<()> {
-            self.taken.push_str(std::str::from_utf8(lines).unwrap());
+            self.allocated.push_str(std::str::from_utf8(lines).unwrap());
             lines.clear();
             Ok(())
         }
@@ -311,10 +314,10 @@ mod tests {
         print(&mut printer);
         printer.flush().unwrap();
         drop(printer);
-        std::mem::take(&mut pipe.taken)
+        std::mem::take(&mut pipe.allocated)
     }
 
-    fn taken() -> Event {
+    fn allocated() -> Event {
         let record = Record { kind: Kind::Alloc as u8, hook: Hook::Alloc as u8, ..user::blank(1) };
         Event { caller: Some(0xffff_ffff_c000_0010), ..decode(&record).unwrap() }
     }
@@ -325,7 +328,7 @@ mod tests {
     fn a_name_that_was_missing_follows_once() {
         for format in [TEXT, Format::Json] {
             let names = Names::default();
-            let event = Element::Event(Box::new(taken()));
+            let event = Element::Event(Box::new(allocated()));
             let mut pipe = Pipe::default();
             let said = printed(format, &names, &mut pipe, |printer| {
                 printer.element(&event).unwrap();
@@ -344,9 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn events_are_left_out_where_there_is_no_room_and_findings_are_not() {
+    fn events_are_omitted_where_there_is_no_room_and_findings_are_not() {
         for format in [TEXT, Format::Json] {
-            let event = Element::Event(Box::new(taken()));
+            let event = Element::Event(Box::new(allocated()));
             let mut pipe = Pipe { is_full: true, ..Pipe::default() };
             let said = printed(format, &Names::default(), &mut pipe, |printer| {
                 printer.element(&event).unwrap();

@@ -30,7 +30,7 @@ fn holder(kind: HolderKind, task: Option<Task>, caller: Option<u64>) -> Holder {
         newest_ns: 4_000_000_000,
         unsure: false,
         count: 1,
-        gone_since_ns: None,
+        exited_since_ns: None,
     }
 }
 
@@ -38,7 +38,7 @@ fn holder(kind: HolderKind, task: Option<Task>, caller: Option<u64>) -> Holder {
 pub(crate) fn stall() -> Finding {
     let many = Holder {
         references: 16,
-        gone_since_ns: Some(4_500_000_000),
+        exited_since_ns: Some(4_500_000_000),
         ..holder(HolderKind::Mmap, Some(TASK), None)
     };
     Finding {
@@ -59,7 +59,7 @@ pub(crate) fn stall() -> Finding {
             many,
             holder(HolderKind::ScatterList, None, Some(0x260)),
         ],
-        holders_left_out: 2,
+        holders_omitted: 2,
         withdrawn: None,
         stack: vec![0x10, 0x230, 0x250],
     }
@@ -83,7 +83,7 @@ pub(crate) fn late_use() -> Finding {
         advice: "look at the caller",
         evidence: (0..8).map(id).collect(),
         holders: Vec::new(),
-        holders_left_out: 0,
+        holders_omitted: 0,
         ..stall()
     }
 }

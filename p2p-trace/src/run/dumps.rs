@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, anyhow};
-use p2p_trace_dump::{Following, Opened, Origin, Redactor, Tape, recover};
+use p2p_trace_dump::{Following, Opened, Origin, Redactor, RunReader, recover};
 use p2p_trace_model::text::Text;
 
 use super::fifo::Fifo;
@@ -22,7 +22,7 @@ pub(crate) type Input = Box<dyn Read + Send>;
 pub(crate) struct Run {
     /// As the user wrote them, in the order of the run.
     pub(crate) files: Vec<PathBuf>,
-    pub(crate) tape: Tape<Input>,
+    pub(crate) reader: RunReader<Input>,
 }
 
 /// Opens the files and puts those of a run together; with the errors of those that cannot be read.
@@ -62,7 +62,7 @@ pub(crate) fn open_redacted(
         let mut files = runs.remove(&key)?;
         files.sort_by_key(|(_, file)| file.header().file);
         let (files, opened) = files.into_iter().unzip();
-        Some(Run { files, tape: told(Tape::new(opened)?, redactor) })
+        Some(Run { files, reader: told(RunReader::new(opened)?, redactor) })
     };
     (order.into_iter().filter_map(run).collect(), errors)
 }
@@ -82,10 +82,10 @@ fn open_file(path: &Path) -> Result<Opened<Input>> {
     Opened::open(input).with_context(|| format!("cannot read {}", name(path)))
 }
 
-fn told(tape: Tape<Input>, redactor: Option<&Redactor>) -> Tape<Input> {
+fn told(reader: RunReader<Input>, redactor: Option<&Redactor>) -> RunReader<Input> {
     match redactor {
-        Some(redactor) => tape.redacted(redactor.clone()),
-        None => tape,
+        Some(redactor) => reader.redacted(redactor.clone()),
+        None => reader,
     }
 }
 
@@ -114,8 +114,8 @@ pub(crate) fn follow(
         Box::new(Fifo::open(path, is_over).with_context(cannot_open)?)
     };
     let opened = Opened::follow(input).with_context(|| format!("cannot read {}", name(path)))?;
-    let tape = Tape::new(vec![opened]).context("there is nothing to show")?;
-    Ok(Run { files: vec![path.to_owned()], tape: told(tape, redactor) })
+    let reader = RunReader::new(vec![opened]).context("there is nothing to show")?;
+    Ok(Run { files: vec![path.to_owned()], reader: told(reader, redactor) })
 }
 
 /// How a file is written in messages.

@@ -27,7 +27,7 @@ pub(super) struct KernelLog<W> {
     allowed: u64,
     refilled_ns: u64,
     /// Findings that were not written since the last one that was.
-    left_out: u64,
+    omitted: u64,
     /// It was said that the kernel takes nothing.
     is_told: bool,
 }
@@ -46,7 +46,7 @@ impl KernelLog<File> {
 
 impl<W: Write> KernelLog<W> {
     const fn new(out: W) -> Self {
-        Self { out, allowed: BURST, refilled_ns: 0, left_out: 0, is_told: false }
+        Self { out, allowed: BURST, refilled_ns: 0, omitted: 0, is_told: false }
     }
 
     /// Writes those of `findings` that are critical and new, at `now_ns` of the stream.
@@ -62,13 +62,13 @@ impl<W: Write> KernelLog<W> {
                 self.refilled_ns = now_ns;
             }
             if self.allowed == 0 {
-                self.left_out += 1;
+                self.omitted += 1;
                 continue;
             }
             self.allowed -= 1;
             // One write is one line of the log.
-            let written = self.out.write_all(line(finding, self.left_out).as_bytes());
-            self.left_out = 0;
+            let written = self.out.write_all(line(finding, self.omitted).as_bytes());
+            self.omitted = 0;
             if let Err(error) = written
                 && !std::mem::replace(&mut self.is_told, true)
             {
@@ -79,8 +79,8 @@ impl<W: Write> KernelLog<W> {
 }
 
 /// The line of a finding before which so many were left out.
-fn line(finding: &Finding, left_out: u64) -> String {
-    let before = match left_out {
+fn line(finding: &Finding, omitted: u64) -> String {
+    let before = match omitted {
         0 => String::new(),
         count => format!(" ({count} findings before it left out)"),
     };

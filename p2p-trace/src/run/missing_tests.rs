@@ -9,7 +9,7 @@ use std::{
 };
 
 use p2p_trace_common::{Kind, Record};
-use p2p_trace_dump::{Header, Opened, Tape, Told};
+use p2p_trace_dump::{Header, Opened, RunItem, RunReader};
 use p2p_trace_model::{
     accounting::{MissedQuality, Status},
     event::{DeviceAddress, Loss, Method, Reason, decode},
@@ -58,15 +58,15 @@ impl Kept {
     }
 }
 
-fn read(dump: &Path) -> (Header, Vec<Told>) {
+fn read(dump: &Path) -> (Header, Vec<RunItem>) {
     let opened = Opened::open(BufReader::new(File::open(dump).unwrap())).unwrap();
-    let mut tape = Tape::new(vec![opened]).unwrap();
-    let header = tape.header().clone();
-    let told = std::iter::from_fn(|| tape.next_told().unwrap()).collect();
+    let mut reader = RunReader::new(vec![opened]).unwrap();
+    let header = reader.header().clone();
+    let told = std::iter::from_fn(|| reader.next_item().unwrap()).collect();
     (header, told)
 }
 
-fn judge(header: &Header, told: Vec<Told>) -> Kept {
+fn judge(header: &Header, told: Vec<RunItem>) -> Kept {
     let mut kept = Kept::default();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
     for told in told {
@@ -91,15 +91,15 @@ fn event(item: &Item) -> Option<Record> {
     (decode::decode(record).is_ok() && !is_answer).then_some(*record)
 }
 
-fn slices(told: &mut [Told]) -> impl Iterator<Item = &mut Slice> {
+fn slices(told: &mut [RunItem]) -> impl Iterator<Item = &mut Slice> {
     told.iter_mut().filter_map(|told| match told {
-        Told::Slice(slice) => Some(slice),
+        RunItem::Slice(slice) => Some(slice),
         _ => None,
     })
 }
 
 /// Leaves out the event of this number, with a loss in its place, or nothing. Gives what it was.
-fn leave_out(told: &mut [Told], number: usize, is_told: bool) -> Option<Record> {
+fn omit(told: &mut [RunItem], number: usize, is_told: bool) -> Option<Record> {
     let mut events = slices(told).flat_map(|slice| &mut slice.items).filter(|item| event(item).is_some());
     let item = events.nth(number)?;
     let record = event(item)?;
@@ -134,11 +134,11 @@ fn a_record_that_is_missing_accuses_nobody_and_acquits_nothing() {
         for number in (0..count).step_by(count / TRIED + 1) {
             for is_told in [true, false] {
                 let (mut header, mut left) = (header.clone(), told.clone());
-                let gone = leave_out(&mut left, number, is_told).unwrap();
+                let gone = omit(&mut left, number, is_told).unwrap();
                 if !is_told {
                     uncounted(&mut header.status);
                     for told in &mut left {
-                        if let Told::Status(change) = told {
+                        if let RunItem::Status(change) = told {
                             uncounted(&mut change.status);
                         }
                     }

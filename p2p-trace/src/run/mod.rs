@@ -1,13 +1,12 @@
 //! Drives a session from attached to detached: one thread reads the kernel's records and never waits for anybody; the
 //! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
 
-mod both;
+mod crash_image;
 mod diagnostics;
 pub(crate) mod dumps;
+pub(crate) mod evaluate;
 mod fifo;
-pub(crate) mod judge;
 mod kernel_log;
-mod mirroring;
 #[cfg(test)]
 mod missing_tests;
 mod open;
@@ -18,6 +17,7 @@ pub(crate) mod recorder;
 pub(crate) mod stop;
 #[cfg(any(feature = "trace", test))]
 mod symbols;
+mod tee;
 
 use std::{
     fs::File,
@@ -28,9 +28,8 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow};
 
-pub(crate) use both::Both;
+use crash_image::CrashImage;
 use kernel_log::KernelLog;
-use mirroring::Mirroring;
 pub(crate) use open::{Opened, open};
 use p2p_trace_model::{
     accounting::Status,
@@ -50,6 +49,7 @@ pub(crate) use reader::Ending;
 use reader::{Message, Reader, Shared};
 pub(crate) use ready::ReadyFile;
 use stop::Stop;
+pub(crate) use tee::Tee;
 
 /// Batches that wait to be taken in: a million records, 120 MiB. They let a sink that is slower than the kernel fall behind for a
 /// second or so; beyond it the rings absorb what comes, and count what they lose.
@@ -116,14 +116,14 @@ pub(crate) enum Next {
     /// More of it.
     Go,
     /// More, and the kernel's own state of every device soon.
-    Pull,
+    Snapshot,
     /// Nothing any more: nobody is there to take it.
     Break,
 }
 
 /// How a session is driven.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Drive<'a> {
+pub(crate) struct Driver<'a> {
     /// What the rules go by.
     pub(crate) rules: rules::Options,
     /// When the session was opened, `CLOCK_BOOTTIME`.
@@ -136,7 +136,7 @@ pub(crate) struct Drive<'a> {
     pub(crate) kmsg: bool,
 }
 
-impl Drive<'_> {
+impl Driver<'_> {
     /// Reads the session to its end, and detaches it however that comes. `status` is what the sink was made with: read once, so
     /// that whatever is written or shown of it is the same, although numbers in it can change meanwhile.
     pub(crate) fn run(&self, session: Box<dyn Session>, status: &Status, sink: &mut impl Sink) -> Result<()> {
@@ -155,9 +155,9 @@ impl Drive<'_> {
             // The session is attached: it is read from now on, and detached however taking it in ends.
             let named = thread::Builder::new().name("p2p-trace-read".to_owned());
             let reading = named.spawn_scoped(scope, || reader.run())?;
-            let taken = self.take(status, sink, log.as_mut(), receiver, &shared);
+            let allocated = self.take(status, sink, log.as_mut(), receiver, &shared);
             let read = reading.join();
-            taken?;
+            allocated?;
             match read {
                 Ok(result) => result.map_err(|error| anyhow!("{error}")).context("tracing broke off"),
                 Err(_panic) => Err(anyhow!("the thread that reads the kernel's records panicked")),
@@ -176,8 +176,8 @@ impl Drive<'_> {
     ) -> Result<()> {
         let (mut order, mut slice) = (Order::new(), Slice::default());
         let mut pipeline = Pipeline::new(status, self.rules, self.start_ns);
-        let mut mirroring = Mirroring::new(status, self.rules, self.start_ns);
-        shared.mirror(mirroring.due(&pipeline, |address| sink.name(address)));
+        let mut crash_image = CrashImage::new(status, self.rules, self.start_ns);
+        shared.crash_image(crash_image.due(&pipeline, |address| sink.name(address)));
         sink.begin(status)?;
         for message in receiver {
             match message {
@@ -185,7 +185,7 @@ impl Drive<'_> {
                     if let Some(status) = status {
                         sink.changed(&status, boottime_ns())?;
                         pipeline.update(&status);
-                        mirroring.changed(&status);
+                        crash_image.changed(&status);
                     }
                     slice.refill(&mut order, &batch);
                     if !batch.diagnostics.is_empty() {
@@ -198,10 +198,10 @@ impl Drive<'_> {
                         if let Some(log) = &mut log {
                             log.tell(step.findings, step.model.now_ns());
                         }
-                        mirroring.step(step, |address| sink.name(address));
+                        crash_image.step(step, |address| sink.name(address));
                         sink.step(step)
                     })?;
-                    shared.mirror(mirroring.due(&pipeline, |address| sink.name(address)));
+                    shared.crash_image(crash_image.due(&pipeline, |address| sink.name(address)));
                 }
                 Message::End(ending) => {
                     if order.late() > 0 {
@@ -217,7 +217,7 @@ impl Drive<'_> {
             shared.backlog.store(order.len(), Ordering::Relaxed);
             match sink.pause(&pipeline)? {
                 Next::Go => {}
-                Next::Pull => shared.pull.store(true, Ordering::Relaxed),
+                Next::Snapshot => shared.snapshot.store(true, Ordering::Relaxed),
                 Next::Break => return Ok(()),
             }
         }

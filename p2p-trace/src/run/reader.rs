@@ -76,7 +76,7 @@ pub(crate) struct Shared {
     /// Records that wait there for their order.
     pub(crate) backlog: AtomicUsize,
     /// Somebody wants the kernel's own state.
-    pub(crate) pull: AtomicBool,
+    pub(crate) snapshot: AtomicBool,
     /// What the kernel's memory is to hold for a memory dump, if it is to hold anything new.
     image: Mutex<Option<Image>>,
     /// Batches that have been taken in.
@@ -85,7 +85,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Has the reader mirror an image.
-    pub(crate) fn mirror(&self, image: Option<Image>) {
+    pub(crate) fn crash_image(&self, image: Option<Image>) {
         if image.is_some() {
             *self.image.lock().unwrap_or_else(PoisonError::into_inner) = image;
         }
@@ -156,11 +156,11 @@ impl Reader<'_> {
                 self.deadline
                     .map_or(wait, |deadline| wait.min(deadline.saturating_duration_since(Instant::now()))),
             );
-            if self.shared.pull.swap(false, Ordering::Relaxed) {
-                self.session.pull();
+            if self.shared.snapshot.swap(false, Ordering::Relaxed) {
+                self.session.snapshot();
             }
             if let Some(image) = self.shared.take_image() {
-                self.session.mirror(&image);
+                self.session.crash_image(&image);
             }
             let ordered = self.shared.backlog.load(Ordering::Relaxed) < BACKLOG;
             let budget = if ordered { BUDGET.saturating_sub(batch.records.len()) } else { 0 };

@@ -9,23 +9,23 @@
 
 #![forbid(unsafe_code)]
 
-mod answering;
 mod ask;
 mod folder;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod handler;
 mod line;
 mod listen;
 mod peer;
 mod place;
 mod protocol;
-mod questions;
+mod queue;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answering::answering;
 pub(crate) use ask::ask;
+pub(crate) use handler::handler;
 pub(crate) use listen::Server;
 pub(crate) use place::Place;
 pub(crate) use protocol::Request;
-pub(crate) use questions::{Desk, Question};
+pub(crate) use queue::{PendingRequest, RequestQueue};

@@ -6,10 +6,10 @@ use p2p_trace_model::{
 };
 
 use super::{
-    keeper::Entry,
+    history::Entry,
     lists,
-    snapshot::{Row, Who},
     state::{App, View},
+    view_model::{Row, Who},
 };
 use crate::render::{
     Context, Frame,
@@ -39,7 +39,7 @@ impl Detail {
 pub(crate) fn of(app: &App) -> Option<Detail> {
     let index = app.cursor();
     match app.view {
-        View::Taken => lists::rows(app).get(index).map(|row| of_row(app, row)),
+        View::Allocated => lists::rows(app).get(index).map(|row| of_row(app, row)),
         View::Events => lists::events(app).nth(index).and_then(|entry| of_entry(app, entry)),
         View::Rules => lists::verdicts(app).get(index).map(|verdict| of_verdict(verdict)),
         View::Overview | View::Teardowns | View::Findings | View::Rates => None,
@@ -47,7 +47,7 @@ pub(crate) fn of(app: &App) -> Option<Detail> {
 }
 
 fn of_row(app: &App, row: &Row) -> Detail {
-    let snapshot = &app.snapshot;
+    let view_model = &app.view_model;
     let mut lines = Vec::new();
     let mut line = |label: &str, text: String| lines.push(format!("{label:<13}{text}"));
     let state = match &row.who {
@@ -73,8 +73,8 @@ fn of_row(app: &App, row: &Row) -> Detail {
     }
     match row.oldest_ns {
         Some(oldest_ns) => {
-            let age = duration(snapshot.now_ns.saturating_sub(oldest_ns));
-            line("since", format!("{}, {age} ago", snapshot.clock.time_of_day(oldest_ns)));
+            let age = duration(view_model.now_ns.saturating_sub(oldest_ns));
+            line("since", format!("{}, {age} ago", view_model.clock.time_of_day(oldest_ns)));
         }
         None => line("since", "before the tracing began, or while records were lost".to_owned()),
     }
@@ -88,7 +88,7 @@ fn of_row(app: &App, row: &Row) -> Detail {
         line("uncertain", "records were lost since: it may have changed hands".to_owned());
     }
     for (at, &frame) in row.stack.iter().enumerate() {
-        let name = Frame::of(frame, &snapshot.names).to_string();
+        let name = Frame::of(frame, &view_model.names).to_string();
         line(if at == 0 { "stack" } else { "" }, name);
     }
     if row.stack.is_empty() && matches!(row.who, Who::Seen(..)) {
@@ -103,7 +103,7 @@ fn of_entry(app: &App, entry: &Entry) -> Option<Detail> {
     let context = context(app);
     let line = match entry {
         Entry::Event(event) => Line::Event(Box::new(EventLine::new(event, &context))),
-        Entry::Loss(loss) => Line::Lost(LostLine::new(loss, &app.snapshot.clock)),
+        Entry::Loss(loss) => Line::Lost(LostLine::new(loss, &app.view_model.clock)),
     };
     let json = serde_json::to_string_pretty(&line).ok()?;
     Some(Detail { title: "Event".to_owned(), lines: json.lines().map(str::to_owned).collect(), top: 0 })
@@ -133,5 +133,5 @@ fn of_verdict(verdict: &Verdict) -> Detail {
 
 /// What events are shown with.
 pub(crate) fn context(app: &App) -> Context<'_> {
-    Context::new(app.snapshot.clock, &app.snapshot.status, &app.snapshot.names)
+    Context::new(app.view_model.clock, &app.view_model.status, &app.view_model.names)
 }

@@ -110,7 +110,7 @@ fn is_replay(app: &App) -> bool {
 }
 
 fn has_runs(app: &App) -> bool {
-    let playback = app.snapshot.playback.as_ref();
+    let playback = app.view_model.playback.as_ref();
     playback.is_some_and(|playback| playback.runs > 1)
 }
 
@@ -118,8 +118,8 @@ fn is_live(app: &App) -> bool {
     !app.is_replay()
 }
 
-fn in_taken(app: &App) -> bool {
-    app.view == View::Taken
+fn in_allocated(app: &App) -> bool {
+    app.view == View::Allocated
 }
 
 fn can_filter(app: &App) -> bool {
@@ -200,7 +200,7 @@ pub(crate) const BINDINGS: &[Binding] = bindings! {
     has_runs: [Char('R')] => play(Play::Run(Direction::Back));
     can_filter: [Char('/')] => Action::Filter,
         "/", "filter", "show only what has these words: device:, process:, caller:, kind: say where";
-    in_taken: [Char('g')] => Action::Group, "g", "group", "by process, by caller, one by one";
+    in_allocated: [Char('g')] => Action::Group, "g", "group", "by process, by caller, one by one";
     can_sort: [Char('s')] => Action::Sort, "s S", "sort", "by the next column, S: the other way round";
     can_sort: [Char('S')] => Action::Reverse;
     always: [Char('e')] => Action::Export, "e", "export", "write what is shown here to a file";
@@ -220,7 +220,7 @@ pub(crate) const BINDINGS: &[Binding] = bindings! {
     always: [Ctrl('z')] => Action::Suspend,
         "ctrl-z", "", "stop the program until `fg`: nothing is read then, and records can be lost";
     always: [Char('1')] => Action::Show(View::Overview);
-    always: [Char('2')] => Action::Show(View::Taken);
+    always: [Char('2')] => Action::Show(View::Allocated);
     always: [Char('3')] => Action::Show(View::Teardowns);
     always: [Char('4')] => Action::Show(View::Findings);
     always: [Char('5')] => Action::Show(View::Events);

@@ -12,52 +12,52 @@ use p2p_trace_model::{
 };
 
 use super::{
-    keeper::Entry,
+    history::Entry,
     order,
-    snapshot::{Column, DeviceRow, Fields, Row, Timeline, matches_itself},
     state::{App, View},
+    view_model::{Column, DeviceRow, Fields, Row, Timeline, matches_itself},
 };
 use crate::render::text::action;
 
 /// The devices that match by themselves, or of which something is out that does.
 pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {
     let filter = &app.query.filter;
-    let takers = &app.snapshot.takers;
+    let holders = &app.view_model.holders;
     let matches = |row: &&DeviceRow| {
         if filter.is_empty() {
             return true;
         }
         let label = row.label();
         // The answer may still be that to an earlier filter.
-        let of_device = (takers.query.filter == *filter).then(|| takers.devices.get(&row.address));
+        let of_device = (holders.query.filter == *filter).then(|| holders.devices.get(&row.address));
         if let Some(of_device) = of_device {
             of_device.is_some_and(|of| of.matches)
         } else {
-            let mut rows = takers.rows.iter().filter(|taken| taken.device == row.address);
-            matches_itself(filter, &label) || rows.any(|taken| taken.matches(filter, &label))
+            let mut rows = holders.rows.iter().filter(|allocated| allocated.device == row.address);
+            matches_itself(filter, &label) || rows.any(|allocated| allocated.matches(filter, &label))
         }
     };
-    let mut devices: Vec<_> = app.snapshot.devices.iter().filter(matches).collect();
+    let mut devices: Vec<_> = app.view_model.devices.iter().filter(matches).collect();
     app.order_of(View::Overview).apply(&mut devices, &order::DEVICES);
     devices
 }
 
 /// Address and names of a device, as a filter sees it.
 fn label(app: &App, device: DeviceAddress) -> String {
-    app.snapshot.device(device).map_or_else(|| device.to_string(), DeviceRow::label)
+    app.view_model.device(device).map_or_else(|| device.to_string(), DeviceRow::label)
 }
 
 /// The references that match, in order.
 pub(crate) fn rows(app: &App) -> Vec<&Row> {
-    let takers = &app.snapshot.takers;
-    if takers.query == app.query {
-        return takers.rows.iter().collect();
+    let holders = &app.view_model.holders;
+    if holders.query == app.query {
+        return holders.rows.iter().collect();
     }
     let filter = &app.query.filter;
-    let is_answered = takers.query.filter == *filter;
+    let is_answered = holders.query.filter == *filter;
     let matching =
         |row: &&Row| is_answered || filter.is_empty() || row.matches(filter, &label(app, row.device));
-    let mut rows: Vec<_> = takers.rows.iter().filter(matching).collect();
+    let mut rows: Vec<_> = holders.rows.iter().filter(matching).collect();
     let (column, reversed) = app.order();
     rows.sort_by(|a, b| {
         let order = a.compare(b, column);
@@ -92,7 +92,7 @@ pub(crate) fn teardowns(app: &App) -> Vec<&Timeline> {
             kind: &kinds.join(" "),
         })
     };
-    let mut teardowns: Vec<_> = app.snapshot.teardowns.iter().collect();
+    let mut teardowns: Vec<_> = app.view_model.teardowns.iter().collect();
     if !app.query.filter.is_empty() {
         teardowns.retain(matches);
     }
@@ -109,7 +109,7 @@ pub(crate) fn findings(app: &App) -> Vec<&Arc<Finding>> {
         // Other tasks are told there only.
         processes.push(finding.message.clone());
         let callers: Vec<_> =
-            holders.filter_map(|holder| app.snapshot.names.symbolize(holder.caller?)).collect();
+            holders.filter_map(|holder| app.view_model.names.symbolize(holder.caller?)).collect();
         app.query.filter.matches(&Fields {
             device: &label(app, finding.device),
             process: &processes.join(" "),
@@ -117,7 +117,7 @@ pub(crate) fn findings(app: &App) -> Vec<&Arc<Finding>> {
             kind: &format!("{} {}", finding.rule.name(), finding.severity.name()),
         })
     };
-    let mut findings: Vec<_> = app.snapshot.findings.iter().rev().collect();
+    let mut findings: Vec<_> = app.view_model.findings.iter().rev().collect();
     if !app.query.filter.is_empty() {
         findings.retain(matches);
     }
@@ -127,7 +127,7 @@ pub(crate) fn findings(app: &App) -> Vec<&Arc<Finding>> {
 
 /// The events that match, oldest first.
 pub(crate) fn events(app: &App) -> impl DoubleEndedIterator<Item = &Entry> {
-    app.snapshot.log.entries().filter(move |entry| is_shown(app, entry))
+    app.view_model.log.entries().filter(move |entry| is_shown(app, entry))
 }
 
 fn is_shown(app: &App, entry: &Entry) -> bool {
@@ -143,7 +143,7 @@ fn is_shown(app: &App, entry: &Entry) -> bool {
 fn matches(app: &App, event: &Event) -> bool {
     let device = event.device.map_or_else(String::new, |device| label(app, device));
     let process = event.task.as_ref().map_or_else(String::new, name);
-    let caller = event.caller.and_then(|caller| app.snapshot.names.symbolize(caller));
+    let caller = event.caller.and_then(|caller| app.view_model.names.symbolize(caller));
     app.query.filter.matches(&Fields {
         device: &device,
         process: &process,
@@ -168,7 +168,7 @@ pub(crate) fn verdicts(app: &App) -> Vec<&Verdict> {
             ..Fields::default()
         })
     };
-    let mut verdicts: Vec<_> = app.snapshot.verdicts.iter().collect();
+    let mut verdicts: Vec<_> = app.view_model.verdicts.iter().collect();
     if !app.query.filter.is_empty() {
         verdicts.retain(matches);
     }
@@ -181,7 +181,7 @@ pub(crate) fn verdicts(app: &App) -> Vec<&Verdict> {
 pub(crate) const fn columns(view: View) -> usize {
     match view {
         View::Overview => order::DEVICES.len(),
-        View::Taken => Column::ALL.len(),
+        View::Allocated => Column::ALL.len(),
         View::Teardowns => order::TEARDOWNS.len(),
         View::Findings => order::FINDINGS.len(),
         View::Rules => order::RULES.len(),
@@ -193,7 +193,7 @@ pub(crate) const fn columns(view: View) -> usize {
 pub(crate) fn count(app: &App, view: View) -> usize {
     match view {
         View::Overview => devices(app).len(),
-        View::Taken => rows(app).len(),
+        View::Allocated => rows(app).len(),
         View::Teardowns => teardowns(app).len(),
         View::Findings => findings(app).len(),
         View::Events => events(app).count(),
@@ -219,7 +219,7 @@ fn entry_key(entry: &Entry) -> u64 {
 pub(crate) fn key(app: &App, view: View, index: usize) -> Option<u64> {
     match view {
         View::Overview => devices(app).get(index).map(|row| hash(row.address)),
-        View::Taken => rows(app).get(index).map(|row| hash(row.key())),
+        View::Allocated => rows(app).get(index).map(|row| hash(row.key())),
         View::Teardowns => {
             teardowns(app).get(index).map(|timeline| hash((timeline.device, timeline.started_ns)))
         }
@@ -234,7 +234,7 @@ pub(crate) fn key(app: &App, view: View, index: usize) -> Option<u64> {
 pub(crate) fn find(app: &App, view: View, wanted: u64) -> Option<usize> {
     match view {
         View::Overview => devices(app).iter().position(|row| hash(row.address) == wanted),
-        View::Taken => rows(app).iter().position(|row| hash(row.key()) == wanted),
+        View::Allocated => rows(app).iter().position(|row| hash(row.key()) == wanted),
         View::Teardowns => {
             teardowns(app).iter().position(|timeline| hash((timeline.device, timeline.started_ns)) == wanted)
         }

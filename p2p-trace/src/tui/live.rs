@@ -22,9 +22,9 @@ use p2p_trace_probe::kernel::{KernelRoot, clock, devices};
 
 use super::{
     files,
-    keeper::{Identity, Keeper},
+    history::{History, Identity},
     shared::Shared,
-    snapshot::{Snapshot, Takers},
+    view_model::{HolderTable, ViewModel},
 };
 use crate::{
     outfile::Destination,
@@ -49,15 +49,15 @@ const SOON: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub(crate) struct Dashboard<'a> {
-    keeper: Keeper,
+    history: History,
     shared: Arc<Shared>,
     symbols: &'a dyn Symbolize,
     /// What came of dumps that the user wanted.
     saved: Receiver<Saved>,
     saver: Sender<Saved>,
-    answering: Option<Box<dyn Answer>>,
+    handler: Option<Box<dyn Answer>>,
     ready_file: ReadyFile,
-    takers: Arc<Takers>,
+    holders: Arc<HolderTable>,
     /// The number of the query that they answer.
     answered: Option<u64>,
     published: Option<Instant>,
@@ -76,7 +76,7 @@ impl<'a> Dashboard<'a> {
         status: Status,
         start: Clock,
         symbols: &'a dyn Symbolize,
-        answering: Option<Box<dyn Answer>>,
+        handler: Option<Box<dyn Answer>>,
         ready_file: ReadyFile,
     ) -> Self {
         let status = Arc::new(status);
@@ -84,12 +84,12 @@ impl<'a> Dashboard<'a> {
         Self {
             saved,
             saver,
-            keeper: Keeper::new(Arc::clone(&status), start, symbols.names()),
-            shared: Arc::new(Shared::new(Snapshot::blank(status, start))),
+            history: History::new(Arc::clone(&status), start, symbols.names()),
+            shared: Arc::new(Shared::new(ViewModel::blank(status, start))),
             symbols,
-            answering,
+            handler,
             ready_file,
-            takers: Arc::default(),
+            holders: Arc::default(),
             answered: None,
             published: None,
             counted: None,
@@ -107,7 +107,7 @@ impl<'a> Dashboard<'a> {
 
     /// A recorder's options that let the user write a dump of so much of the run, from now on.
     pub(crate) fn flight(&self, history: Duration) -> recorder::Options {
-        let clock = self.keeper.clock();
+        let clock = self.history.clock();
         let name = files::name("dump", &clock, clock.boottime_ns, "p2pt");
         recorder::Options {
             flight: Some(Flight {
@@ -131,18 +131,18 @@ impl<'a> Dashboard<'a> {
     fn publish(&mut self, pipeline: &Pipeline) {
         let now_ns = clock::boottime_ns();
         self.identify(pipeline);
-        self.keeper.count(pipeline, now_ns);
+        self.history.count(pipeline, now_ns);
         let (query, number) = self.shared.query();
         let is_due = self.counted.is_none_or(|counted| counted.elapsed() >= (self.cost * SHARE).min(OLDEST));
         if is_due || self.answered != Some(number) {
             let begun = Instant::now();
-            let takers = self.keeper.takers(pipeline.model(), &query, self.symbols, now_ns);
-            self.takers = Arc::new(takers);
+            let holders = self.history.holders(pipeline.model(), &query, self.symbols, now_ns);
+            self.holders = Arc::new(holders);
             self.cost = begun.elapsed();
             self.counted = Some(Instant::now());
             self.answered = Some(number);
         }
-        self.shared.publish(self.keeper.snapshot(pipeline, &self.takers, now_ns));
+        self.shared.publish(self.history.view_model(pipeline, &self.holders, now_ns));
         self.published = Some(Instant::now());
     }
 
@@ -150,7 +150,7 @@ impl<'a> Dashboard<'a> {
     fn identify(&mut self, pipeline: &Pipeline) {
         let known: Vec<_> = pipeline.model().devices().map(Device::address).collect();
         let is_named = |&address: &DeviceAddress| {
-            let identity = self.keeper.identity(address);
+            let identity = self.history.identity(address);
             identity.is_some_and(|identity| identity.name.is_some() && identity.driver.is_some())
         };
         let pause = if known.iter().all(is_named) { LOOK } else { SOON };
@@ -161,7 +161,7 @@ impl<'a> Dashboard<'a> {
         let root = KernelRoot::default();
         for &address in &known {
             let (name, driver) = devices::identity(&root, address);
-            self.keeper.identify(address, Identity { name, driver });
+            self.history.identify(address, Identity { name, driver });
         }
         self.named = known;
         self.looked = Some(Instant::now());
@@ -170,17 +170,17 @@ impl<'a> Dashboard<'a> {
 
 impl Sink for Dashboard<'_> {
     fn begin(&mut self, status: &Status) -> Result<()> {
-        self.keeper.changed(Arc::new(status.clone()));
+        self.history.changed(Arc::new(status.clone()));
         self.ready_file.announce()
     }
 
     fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {
-        self.keeper.changed(Arc::new(status.clone()));
+        self.history.changed(Arc::new(status.clone()));
         Ok(())
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
-        self.keeper.step(step, self.symbols);
+        self.history.step(step, self.symbols);
         Ok(())
     }
 
@@ -190,12 +190,12 @@ impl Sink for Dashboard<'_> {
 
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
         let mut next = Next::Go;
-        if let Some(answering) = &mut self.answering {
-            if answering.take(clock::boottime_ns()) {
-                next = Next::Pull;
+        if let Some(handler) = &mut self.handler {
+            if handler.take(clock::boottime_ns()) {
+                next = Next::Snapshot;
             }
             let (model, reached_ns) = (pipeline.model(), pipeline.reached_ns());
-            answering.answer(model, reached_ns, self.symbols, clock::now());
+            handler.answer(model, reached_ns, self.symbols, clock::now());
         }
         while let Ok(saved) = self.saved.try_recv() {
             self.shared.say(files::told(saved));
@@ -208,10 +208,10 @@ impl Sink for Dashboard<'_> {
     }
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
-        self.keeper.found(&closing.rest, self.symbols);
+        self.history.found(&closing.rest, self.symbols);
         let summary = SummaryLine {
-            findings_left_out: closing.omitted,
-            ..SummaryLine::new(&closing.outcome, self.keeper.status(), ending.duration_ns())
+            findings_omitted: closing.omitted,
+            ..SummaryLine::new(&closing.outcome, self.history.status(), ending.duration_ns())
         };
         self.closing = Some((closing.verdicts.clone(), summary));
         Ok(())

@@ -11,10 +11,10 @@ use p2p_trace_model::{
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::{
-    keeper::Keeper,
-    snapshot::{Query, Snapshot},
+    history::History,
     state::{App, View},
     theme::{Palette, Theme},
+    view_model::{Query, ViewModel},
     views,
 };
 
@@ -23,9 +23,9 @@ const SIZE: (u16, u16) = (200, 60);
 
 /// A dashboard of a run, step by step as it works while tracing. No part of the program uses it.
 pub struct Measured {
-    keeper: Keeper,
+    history: History,
     query: Query,
-    takers: Arc<super::snapshot::Takers>,
+    holders: Arc<super::view_model::HolderTable>,
     app: App,
     terminal: Terminal<TestBackend>,
 }
@@ -38,17 +38,17 @@ impl Measured {
         let status = Arc::new(status);
         let mut query = Query::default();
         if one_by_one {
-            query.grouping = super::snapshot::Grouping::Flat;
+            query.grouping = super::view_model::Grouping::Flat;
         }
-        let blank = Arc::new(Snapshot::blank(Arc::clone(&status), clock));
+        let blank = Arc::new(ViewModel::blank(Arc::clone(&status), clock));
         let mut app = App::new(blank, Theme::new(Palette::Rich, false));
-        app.view = View::Taken;
+        app.view = View::Allocated;
         app.query.clone_from(&query);
         let Ok(terminal) = Terminal::new(TestBackend::new(SIZE.0, SIZE.1));
         Self {
-            keeper: Keeper::new(status, clock, Names::default()),
+            history: History::new(status, clock, Names::default()),
             query,
-            takers: Arc::default(),
+            holders: Arc::default(),
             app,
             terminal,
         }
@@ -57,15 +57,15 @@ impl Measured {
     /// Looks at every reference: at most one twentieth of the tracing thread's time.
     pub fn look(&mut self, pipeline: &Pipeline) {
         let now_ns = pipeline.reached_ns();
-        let takers = self.keeper.takers(pipeline.model(), &self.query, &NoSymbols, now_ns);
-        self.takers = Arc::new(takers);
+        let holders = self.history.holders(pipeline.model(), &self.query, &NoSymbols, now_ns);
+        self.holders = Arc::new(holders);
     }
 
     /// What the tracing thread does for each frame.
     pub fn publish(&mut self, pipeline: &Pipeline) {
         let now_ns = pipeline.reached_ns();
-        let snapshot = self.keeper.snapshot(pipeline, &self.takers, now_ns);
-        self.app.update(Arc::new(snapshot));
+        let view_model = self.history.view_model(pipeline, &self.holders, now_ns);
+        self.app.update(Arc::new(view_model));
     }
 
     /// What the drawing thread does for each frame.

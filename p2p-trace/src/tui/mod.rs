@@ -7,7 +7,7 @@ mod detail;
 mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
-mod keeper;
+mod history;
 mod keymap;
 mod lists;
 mod live;
@@ -23,7 +23,6 @@ mod shared;
 #[path = "../../tests/terminal/shell.rs"]
 #[expect(dead_code, reason = "the tests of the program need more of it")]
 mod shell;
-mod snapshot;
 mod state;
 mod terminal;
 #[cfg(test)]
@@ -31,6 +30,7 @@ mod tests;
 mod theme;
 mod time;
 mod typing;
+mod view_model;
 mod views;
 
 pub(crate) use live::Dashboard;
@@ -38,9 +38,9 @@ pub(crate) use live::Dashboard;
 pub use measure::Measured;
 pub(crate) use replay::Replay;
 pub(crate) use run::beside;
-#[cfg(test)]
-pub(crate) use snapshot::Level;
 pub(crate) use terminal::obstacle;
 #[cfg(test)]
 pub(crate) use tests::every_screen;
 pub(crate) use theme::Theme;
+#[cfg(test)]
+pub(crate) use view_model::Level;

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use p2p_trace_model::rules::{Answer, Finding, Verdict};
 
-use super::snapshot::{DeviceRow, Timeline};
+use super::view_model::{DeviceRow, Timeline};
 
 /// By which column, and which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) const DEVICES: [Compare<DeviceRow>; 11] = [
     |a, b| named(a.driver.as_ref(), b.driver.as_ref()),
     |a, b| a.state().cmp(b.state()),
     |a, b| b.size.cmp(&a.size),
-    |a, b| b.taken.cmp(&a.taken),
+    |a, b| b.allocated.cmp(&a.allocated),
     |a, b| b.references.cmp(&a.references),
     |a, b| named(a.oldest_ns, b.oldest_ns),
     |a, b| b.mapped.cmp(&a.mapped),

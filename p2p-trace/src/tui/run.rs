@@ -113,7 +113,7 @@ impl Signals {
 }
 
 fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, theme: Theme) -> io::Result<()> {
-    let mut app = App::new(shared.snapshot(), theme);
+    let mut app = App::new(shared.view_model(), theme);
     let mut seen = None;
     let mut is_stale = true;
     let mut drawn: Option<Instant> = None;
@@ -132,7 +132,7 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
         }
         let published = shared.published();
         if seen != Some(published) {
-            app.update(shared.snapshot());
+            app.update(shared.view_model());
             seen = Some(published);
             is_stale = true;
         }
@@ -232,7 +232,7 @@ fn suspend(screen: &mut Screen, signals: &Signals) -> io::Result<()> {
 fn export(name: &str, app: &App, text: &str) -> String {
     use io::Write as _;
     let extension = if text.starts_with('{') { "ndjson" } else { "txt" };
-    let (clock, now_ns) = (&app.snapshot.clock, app.snapshot.now_ns);
+    let (clock, now_ns) = (&app.view_model.clock, app.view_model.now_ns);
     let name = files::name(name, clock, now_ns, extension);
     files::told(files::save(Path::new(""), &name, |mut file| Ok(file.write_all(text.as_bytes())?)))
 }
@@ -243,15 +243,15 @@ mod tests {
     use super::*;
     use crate::tui::{
         samples,
-        shell::{Shell, is_taken},
-        snapshot::Query,
+        shell::{Shell, is_allocated},
         theme::Palette,
+        view_model::Query,
     };
 
     fn show(work: impl FnOnce()) {
         let story = samples::blocked();
-        let snapshot = story.snapshot(&Query::default(), story.now_ns);
-        let shared = Arc::new(Shared::new(snapshot));
+        let view_model = story.view_model(&Query::default(), story.now_ns);
+        let shared = Arc::new(Shared::new(view_model));
         let theme = Theme::new(Palette::Rich, false);
         beside(&shared, &Stop::default(), theme, || {
             work();
@@ -267,7 +267,9 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let panics = "--ignored --exact --nocapture tui::run::tests::what_is_shown_panics";
         shell.run(&format!("RUST_BACKTRACE=0 '{}' {panics}", own.display()));
-        shell.wait_for("the dashboard", |screen| is_taken(screen) && screen.contents().contains("BLOCKED"));
+        shell.wait_for("the dashboard", |screen| {
+            is_allocated(screen) && screen.contents().contains("BLOCKED")
+        });
         let said = shell.ended(101);
         assert!(said.contains("what is shown has panicked"), "{said}");
     }

@@ -11,12 +11,12 @@ use std::{
 
 use super::{
     keymap::Play,
-    snapshot::{Query, Snapshot},
+    view_model::{Query, ViewModel},
 };
 
 /// See the module.
 pub(crate) struct Shared {
-    snapshot: Mutex<Arc<Snapshot>>,
+    view_model: Mutex<Arc<ViewModel>>,
     query: Mutex<Query>,
     /// Counts what was published and asked.
     published: AtomicU64,
@@ -34,9 +34,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(snapshot: Snapshot) -> Self {
+    pub(crate) fn new(view_model: ViewModel) -> Self {
         Self {
-            snapshot: Mutex::new(Arc::new(snapshot)),
+            view_model: Mutex::new(Arc::new(view_model)),
             query: Mutex::default(),
             published: AtomicU64::new(0),
             asked: AtomicU64::new(0),
@@ -48,17 +48,17 @@ impl Shared {
     }
 
     /// There is something newer to draw.
-    pub(crate) fn publish(&self, snapshot: Snapshot) {
-        let snapshot = Arc::new(snapshot);
+    pub(crate) fn publish(&self, view_model: ViewModel) {
+        let view_model = Arc::new(view_model);
         // What nobody has any more is dropped outside of the lock.
-        let before = std::mem::replace(&mut *lock(&self.snapshot), snapshot);
+        let before = std::mem::replace(&mut *lock(&self.view_model), view_model);
         drop(before);
         self.published.fetch_add(1, Ordering::Release);
     }
 
     /// The latest.
-    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&lock(&self.snapshot))
+    pub(crate) fn view_model(&self) -> Arc<ViewModel> {
+        Arc::clone(&lock(&self.view_model))
     }
 
     /// Another number than before: there is something newer.

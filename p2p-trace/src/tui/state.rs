@@ -9,15 +9,15 @@ use super::{
     keymap::{Action, Play},
     lists,
     order::Order,
-    snapshot::{Column, Filter, Grouping, Query, Snapshot},
     theme::Theme,
+    view_model::{Column, Filter, Grouping, Query, ViewModel},
 };
 
 /// What fills the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     Overview,
-    Taken,
+    Allocated,
     Teardowns,
     Findings,
     Events,
@@ -29,7 +29,7 @@ impl View {
     /// In the order of their numbers.
     pub(crate) const ALL: [Self; 7] = [
         Self::Overview,
-        Self::Taken,
+        Self::Allocated,
         Self::Teardowns,
         Self::Findings,
         Self::Events,
@@ -41,7 +41,7 @@ impl View {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
-            Self::Taken => "Taken",
+            Self::Allocated => "Taken",
             Self::Teardowns => "Teardowns",
             Self::Findings => "Findings",
             Self::Events => "Events",
@@ -90,9 +90,9 @@ pub(crate) struct Cursor {
 }
 
 pub(crate) struct App {
-    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) view_model: Arc<ViewModel>,
     /// The latest there is: another one while the screen is held.
-    latest: Arc<Snapshot>,
+    latest: Arc<ViewModel>,
     /// The screen is held.
     pub(crate) paused: bool,
     pub(crate) theme: Theme,
@@ -123,10 +123,10 @@ pub(crate) struct App {
 
 impl App {
     /// With this to show.
-    pub(crate) fn new(snapshot: Arc<Snapshot>, theme: Theme) -> Self {
+    pub(crate) fn new(view_model: Arc<ViewModel>, theme: Theme) -> Self {
         Self {
-            latest: Arc::clone(&snapshot),
-            snapshot,
+            latest: Arc::clone(&view_model),
+            view_model,
             paused: false,
             theme,
             view: View::Overview,
@@ -145,22 +145,22 @@ impl App {
     }
 
     /// There is something newer to show.
-    pub(crate) fn update(&mut self, snapshot: Arc<Snapshot>) {
-        self.latest = Arc::clone(&snapshot);
+    pub(crate) fn update(&mut self, view_model: Arc<ViewModel>) {
+        self.latest = Arc::clone(&view_model);
         if !self.paused {
-            self.snapshot = snapshot;
+            self.view_model = view_model;
             self.settle();
         }
     }
 
     /// How far what is shown is behind, in nanoseconds.
     pub(crate) fn behind_ns(&self) -> u64 {
-        self.latest.now_ns.saturating_sub(self.snapshot.now_ns)
+        self.latest.now_ns.saturating_sub(self.view_model.now_ns)
     }
 
     /// A recorded run is shown.
     pub(crate) fn is_replay(&self) -> bool {
-        self.snapshot.playback.is_some()
+        self.view_model.playback.is_some()
     }
 
     /// Not everything is shown.
@@ -274,7 +274,7 @@ impl App {
 
     /// By the next column.
     fn sort(&mut self) -> Option<Effect> {
-        if self.view == View::Taken {
+        if self.view == View::Allocated {
             let is_flat = self.query.grouping == Grouping::Flat;
             self.query.column = self.query.column.next();
             if self.query.column == Column::Address && !is_flat {
@@ -291,7 +291,7 @@ impl App {
     }
 
     fn reverse(&mut self) -> Option<Effect> {
-        if self.view == View::Taken {
+        if self.view == View::Allocated {
             self.query.reversed = !self.query.reversed;
             return Some(Effect::Query);
         }
@@ -314,7 +314,7 @@ impl App {
             View::Overview => {
                 let device = *lists::devices(self).get(self.cursor())?;
                 let address = device.address;
-                self.view = View::Taken;
+                self.view = View::Allocated;
                 return Some(self.filter(&format!("device:{address}")));
             }
             View::Findings => {
@@ -337,7 +337,7 @@ impl App {
                 self.follow = false;
                 self.move_to(at);
             }
-            View::Taken | View::Events | View::Rules => self.detail = detail::of(self),
+            View::Allocated | View::Events | View::Rules => self.detail = detail::of(self),
             View::Rates => {}
         }
         None

@@ -39,7 +39,7 @@ pub(crate) fn obstacle() -> Option<&'static str> {
 const UNKNOWN: Rect = Rect::new(0, 0, 80, 24);
 
 /// It is ours.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+static ALLOCATED: AtomicBool = AtomicBool::new(false);
 
 /// Held by whoever writes to it.
 static WRITING: Mutex<()> = Mutex::new(());
@@ -78,7 +78,7 @@ impl Screen {
     /// Draws, unless the terminal was given back because another thread panicked.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-        if !TAKEN.load(Ordering::SeqCst) {
+        if !ALLOCATED.load(Ordering::SeqCst) {
             return Ok(());
         }
         WRITES.set(true);
@@ -93,7 +93,7 @@ impl Screen {
 
     /// Takes it over again, after others have had it.
     pub(super) fn again(&mut self) -> io::Result<()> {
-        TAKEN.store(false, Ordering::SeqCst);
+        ALLOCATED.store(false, Ordering::SeqCst);
         take()?;
         self.terminal.clear()
     }
@@ -107,16 +107,16 @@ impl Drop for Screen {
 
 fn take() -> io::Result<()> {
     stderr::hold();
-    TAKEN.store(true, Ordering::SeqCst);
-    let taken = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
-    taken.inspect_err(|_| give_back())
+    ALLOCATED.store(true, Ordering::SeqCst);
+    let allocated = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
+    allocated.inspect_err(|_| give_back())
 }
 
 /// Gives it back, if it is ours.
 pub(super) fn give_back() {
     // Of a thread that panics while it draws there is nothing to wait for.
     let _guard = (!WRITES.get()).then(|| WRITING.lock().unwrap_or_else(PoisonError::into_inner));
-    if TAKEN.swap(false, Ordering::SeqCst) {
+    if ALLOCATED.swap(false, Ordering::SeqCst) {
         // A terminal that is gone cannot be given back, and nobody is there to be told.
         execute!(io::stdout(), LeaveAlternateScreen, Show).unwrap_or_default();
         disable_raw_mode().unwrap_or_default();

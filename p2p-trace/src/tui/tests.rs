@@ -43,11 +43,11 @@ pub(super) fn press(app: &mut App, presses: &[Press]) -> Vec<Effect> {
 pub(crate) fn every_screen(runs: Vec<dumps::Run>) -> String {
     let mut text = String::new();
     for run in runs {
-        let mut tape = Some(run.tape);
+        let mut reader = Some(run.reader);
         let files = run.files;
-        let open = move |_| match tape.take() {
-            Some(tape) => Ok((tape, 1)),
-            None => Ok((dumps::open(&files).0.swap_remove(0).tape, 1)),
+        let open = move |_| match reader.take() {
+            Some(reader) => Ok((reader, 1)),
+            None => Ok((dumps::open(&files).0.swap_remove(0).reader, 1)),
         };
         let mut replay = super::Replay::new(Box::new(open), &Stop::default()).unwrap();
         let mut app = App::new(replay.at_the_end().unwrap(), Theme::new(Palette::Rich, false));
@@ -139,7 +139,7 @@ fn the_help_tells_the_keys_of_each_view() {
     insta::assert_snapshot!("help", screen(&app, (100, 34)));
     press(&mut app, &[Esc]);
     assert!(!app.help);
-    assert_eq!(app.view, View::Taken);
+    assert_eq!(app.view, View::Allocated);
 }
 
 #[test]
@@ -189,10 +189,10 @@ fn the_cursor_stays_on_what_it_is_on() {
     assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
     // In alphabetical order it is the last still; the other way round it is the first.
     press(&mut app, &[Char('s')]);
-    app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+    app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
     assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
     press(&mut app, &[Char('S')]);
-    app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+    app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
     assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
     press(&mut app, &[Up, Up, Up, Up, Up]);
     assert_eq!(app.cursor(), 0);
@@ -205,7 +205,7 @@ fn a_held_screen_stays_and_says_how_old_it_is() {
     press(&mut app, &[Char(' ')]);
     let before = screen(&app, (120, 40));
     story.idle(9 * samples::SECOND);
-    app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+    app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
     let held = screen(&app, (120, 40));
     assert!(held.contains("HELD, 3.8 s behind"), "{held}");
     let below = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
@@ -275,7 +275,7 @@ fn a_million_references_are_a_few_lines() {
     press(&mut app, &[Char('2')]);
     for _ in 0..3 {
         press(&mut app, &[Char('g')]);
-        app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+        app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
         insta::assert_snapshot!(
             format!("a million {}", app.query.grouping.name()).replace(' ', "_"),
             screen(&app, (120, 14))
@@ -296,7 +296,7 @@ fn first_words(app: &App) -> Vec<String> {
 fn each_table_can_be_ordered_by_each_column_and_the_other_way_round() {
     let stories: [(View, Make); 5] = [
         (View::Overview, samples::busy),
-        (View::Taken, samples::busy),
+        (View::Allocated, samples::busy),
         (View::Teardowns, samples::busy),
         (View::Findings, samples::stalled),
         (View::Rules, samples::stalled),
@@ -307,12 +307,12 @@ fn each_table_can_be_ordered_by_each_column_and_the_other_way_round() {
         app.view = view;
         for _ in 0..lists::columns(view) {
             press(&mut app, &[Char('s')]);
-            app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+            app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
             let heading = screen(&app, (200, 60)).lines().nth(5).unwrap().to_owned();
             assert_eq!(heading.matches('▼').count(), 1, "{view:?}: {heading}");
             let sorted = keys(&app);
             press(&mut app, &[Char('S')]);
-            app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+            app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
             let heading = screen(&app, (200, 60)).lines().nth(5).unwrap().to_owned();
             assert_eq!(heading.matches('▲').count(), 1, "{view:?}: {heading}");
             let mut reversed = keys(&app);
@@ -367,7 +367,7 @@ fn a_filter_narrows_every_view() {
         let mut app = filtered(&story, filter);
         for is_answered in [false, true] {
             if is_answered {
-                app.update(std::sync::Arc::new(story.snapshot(&app.query, story.now_ns)));
+                app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
             }
             let found = View::ALL.map(|view| lists::count(&app, view));
             assert_eq!(found, counts, "{filter}, answered: {is_answered}");

@@ -36,8 +36,8 @@ impl App {
     }
 
     fn seek(&mut self, text: &str) -> Option<Effect> {
-        let playback = self.snapshot.playback.as_ref()?;
-        let parsed = time::parse(text, &self.snapshot.clock, playback.start_ns);
+        let playback = self.view_model.playback.as_ref()?;
+        let parsed = time::parse(text, &self.view_model.clock, playback.start_ns);
         if parsed.is_none() {
             self.message =
                 Some(format!("`{text}` is no time: write 20:57:16.5, or +3.2 for seconds from the start"));

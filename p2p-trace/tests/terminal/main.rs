@@ -19,7 +19,7 @@ mod tests {
     use rustix::process::Signal;
     use tempfile::TempDir;
 
-    use super::shell::{Shell, is_taken};
+    use super::shell::{Shell, is_allocated};
 
     /// Rows and columns.
     const LARGE: [u16; 2] = [40, 130];
@@ -50,7 +50,7 @@ mod tests {
         shell.keys(keys);
         shell.wait_for(&format!("{expected:?} after {keys:?}"), |screen| {
             let shown = screen.contents();
-            is_taken(screen) && expected.iter().all(|text| shown.contains(text))
+            is_allocated(screen) && expected.iter().all(|text| shown.contains(text))
         })
     }
 

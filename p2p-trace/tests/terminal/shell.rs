@@ -154,7 +154,7 @@ fn cells(size: [u16; 2]) -> [NonZero<u16>; 2] {
 }
 
 /// A program shows a screen of its own.
-pub(crate) fn is_taken(screen: &vt100::Screen) -> bool {
+pub(crate) fn is_allocated(screen: &vt100::Screen) -> bool {
     screen.alternate_screen() && screen.hide_cursor()
 }
 

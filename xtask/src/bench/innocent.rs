@@ -69,10 +69,10 @@ impl BenchLab {
         // With one queue its requests would be sorted, and sent by a thread of the kernel: not in the time of who reads.
         self.lab.guest.check(&format!("echo none > /sys/block/{disk}/queue/scheduler"))?;
         let innocent = match possible {
-            None => self.beside(&disk),
+            None => self.background(&disk),
             Some(cpus) => {
                 processors::pretend(&mut self.lab, cpus)?;
-                let innocent = self.beside(&disk)?;
+                let innocent = self.background(&disk)?;
                 processors::pretend_no_more(&mut self.lab)?;
                 Ok(innocent)
             }
@@ -81,17 +81,17 @@ impl BenchLab {
         Ok(Measured { innocent: Some(innocent), ..Measured::default() })
     }
 
-    fn beside(&mut self, disk: &str) -> Result<Innocent> {
+    fn background(&mut self, disk: &str) -> Result<Innocent> {
         let untraced = self.reads(disk)?;
         let job = self.lab.start_tracer("p2p-trace live", "--json", &format!("> {FILE}"))?;
         let traced = self.reads(disk)?;
         let functions = self.armed_functions()?;
-        let taken = self.lab.take(&self.lab.card.clone(), SIZE)?;
+        let allocated = self.lab.take(&self.lab.card.clone(), SIZE)?;
         let unbinding = self.lab.start_unbind_card()?;
         let count = functions.len();
         self.lab.wait_for(&format!("[ $(grep -c '\"kind\":\"attach\"' {FILE}) -ge {count} ]"))?;
         let armed = self.reads(disk)?;
-        self.lab.command(&format!("free {}", taken.handle))?;
+        self.lab.command(&format!("free {}", allocated.handle))?;
         self.lab.finish(unbinding)?;
         self.lab.stop_silent(job)?;
         self.lab.guest.check(&format!("rm {FILE}"))?;

@@ -51,8 +51,8 @@ impl BenchLab {
         loop {
             self.catch_up()?;
             let now = self.threads()?;
-            let taken = |threads: &BTreeMap<String, u64>| threads.values().sum::<u64>();
-            if taken(&now).saturating_sub(taken(&reached)) < RESTING_NS * super::lab::CATCH_UP_S {
+            let allocated = |threads: &BTreeMap<String, u64>| threads.values().sum::<u64>();
+            if allocated(&now).saturating_sub(allocated(&reached)) < RESTING_NS * super::lab::CATCH_UP_S {
                 let since = |(name, ns): (String, u64)| {
                     let before = before.get(&name).copied().unwrap_or_default();
                     (name, ns.saturating_sub(before))

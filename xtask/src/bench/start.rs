@@ -17,7 +17,7 @@ const LIST: &str = "/run/start.list";
 
 /// Milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Taken {
+pub(crate) struct Allocated {
     /// Of the processor's time, user and system.
     cpu_ms: u64,
     /// Of time.
@@ -28,9 +28,9 @@ pub(crate) struct Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Times {
     /// From its start until everything is attached.
-    start: Taken,
+    start: Allocated,
     /// From SIGINT to its end.
-    stop: Taken,
+    stop: Allocated,
 }
 
 /// Both of them.
@@ -97,8 +97,8 @@ fn times(line: &str) -> Result<Times> {
     let [start, start_all, stop, stop_all] = numbers[..] else {
         bail!("it said: {line}");
     };
-    let taken = |cpu: u64, all: u64| Taken { cpu_ms: (cpu + 500) / 1000, all_ms: (all + 500) / 1000 };
-    Ok(Times { start: taken(start, start_all), stop: taken(stop, stop_all) })
+    let allocated = |cpu: u64, all: u64| Allocated { cpu_ms: (cpu + 500) / 1000, all_ms: (all + 500) / 1000 };
+    Ok(Times { start: allocated(start, start_all), stop: allocated(stop, stop_all) })
 }
 
 impl Start {
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn microseconds_are_read() {
-        let (start, stop) = (Taken { cpu_ms: 1500, all_ms: 2000 }, Taken { cpu_ms: 2, all_ms: 0 });
+        let (start, stop) = (Allocated { cpu_ms: 1500, all_ms: 2000 }, Allocated { cpu_ms: 2, all_ms: 0 });
         assert_eq!(times("1500400 1999900 1500 20").unwrap(), Times { start, stop });
         assert!(times("1 2 3").is_err() && times("p2p-trace does not get ready").is_err());
     }

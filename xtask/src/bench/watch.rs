@@ -79,7 +79,7 @@ impl BenchLab {
                 let measured = act(self)?;
                 screen.keys("q")?;
                 let text = screen.wait_for("what the run came to", PATIENCE, |screen, text| {
-                    !screen.is_taken() && text.contains(" lost")
+                    !screen.is_allocated() && text.contains(" lost")
                 })?;
                 self.end(job, held)?;
                 let (delivered, lost) = left_behind(&text)

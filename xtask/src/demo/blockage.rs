@@ -21,7 +21,7 @@ pub(super) struct Blockage {
     /// From the kill of the range's reference to its drain.
     blocked: Duration,
     /// Who had taken memory that was not given back when the range was killed.
-    takers: Vec<Taker>,
+    holders: Vec<Holder>,
     /// What is wrong with the order of the steps, if anything.
     disorder: Option<String>,
     lost: u64,
@@ -31,7 +31,7 @@ pub(super) struct Blockage {
 
 /// A process and what it had taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Taker {
+struct Holder {
     comm: String,
     pid: u32,
     bytes: u64,
@@ -63,7 +63,7 @@ impl Blockage {
         Ok(Self {
             device: device.to_owned(),
             blocked: Duration::from_nanos(drained.1.time_ns.saturating_sub(kill.1.time_ns)),
-            takers: takers(&stream.events[..kill.0], device),
+            holders: holders(&stream.events[..kill.0], device),
             disorder,
             lost: stream.summary()?.lost,
             skipped: stream.summary()?.skipped,
@@ -76,10 +76,10 @@ impl Blockage {
     ///
     /// Says what is missing or wrong.
     pub(super) fn judge(&self) -> Result<()> {
-        let Self { device, blocked, takers, disorder, lost, skipped } = self;
+        let Self { device, blocked, holders, disorder, lost, skipped } = self;
         ensure!(*blocked >= NOTABLE, "{device}: the unbind was not blocked ({:.1} s)", blocked.as_secs_f64());
         ensure!(
-            !takers.is_empty(),
+            !holders.is_empty(),
             "{device}: nobody is seen to have taken memory that was held at the kill"
         );
         if let Some(disorder) = disorder {
@@ -95,7 +95,7 @@ impl Blockage {
 impl fmt::Display for Blockage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: unbind blocked {:.1} s by memory taken by ", self.device, self.blocked.as_secs_f64())?;
-        for (index, Taker { comm, pid, bytes }) in self.takers.iter().enumerate() {
+        for (index, Holder { comm, pid, bytes }) in self.holders.iter().enumerate() {
             let separator = if index > 0 { " and " } else { "" };
             write!(f, "{separator}{comm} (pid {pid}, {} KiB)", bytes / 1024)?;
         }
@@ -112,17 +112,17 @@ impl fmt::Display for Blockage {
 }
 
 /// Who, by these events, has taken memory of a device and not given it back.
-fn takers(events: &[EventLine], device: &str) -> Vec<Taker> {
-    let mut mapped: BTreeMap<u32, Taker> = BTreeMap::new();
-    let mut allocated: BTreeMap<u64, Taker> = BTreeMap::new();
+fn holders(events: &[EventLine], device: &str) -> Vec<Holder> {
+    let mut mapped: BTreeMap<u32, Holder> = BTreeMap::new();
+    let mut allocated: BTreeMap<u64, Holder> = BTreeMap::new();
     for event in events.iter().filter(|event| address(event.device).as_deref() == Some(device)) {
         let (pid, bytes) = (event.tgid.unwrap_or_default(), event.size.unwrap_or_default());
-        let taker = || Taker { comm: event.comm.clone().unwrap_or_default(), pid, bytes };
+        let holder = || Holder { comm: event.comm.clone().unwrap_or_default(), pid, bytes };
         match (event.kind.name(), event.addr) {
-            ("alloc", Some(Hex(addr))) => drop(allocated.insert(addr, taker())),
+            ("alloc", Some(Hex(addr))) => drop(allocated.insert(addr, holder())),
             ("free", Some(Hex(addr))) => drop(allocated.remove(&addr)),
             ("mmap", _) if event.ret.is_none_or(|ret| ret == 0) => {
-                mapped.entry(pid).and_modify(|known| known.bytes += bytes).or_insert_with(taker);
+                mapped.entry(pid).and_modify(|known| known.bytes += bytes).or_insert_with(holder);
             }
             // Whose page it was is told by who unmaps it, as long as nobody else does it for them.
             ("page_free", _) => {
@@ -133,7 +133,7 @@ fn takers(events: &[EventLine], device: &str) -> Vec<Taker> {
             _ => {}
         }
     }
-    mapped.into_values().chain(allocated.into_values()).filter(|taker| taker.bytes > 0).collect()
+    mapped.into_values().chain(allocated.into_values()).filter(|holder| holder.bytes > 0).collect()
 }
 
 #[cfg(test)]
@@ -224,8 +224,8 @@ mod tests {
             step.0 += 2_000_000_000;
         }
         find(&slow).unwrap().judge().unwrap();
-        let untaken = find(&slow[1..]).unwrap();
-        assert!(untaken.judge().unwrap_err().to_string().contains("nobody is seen"));
+        let unallocated = find(&slow[1..]).unwrap();
+        assert!(unallocated.judge().unwrap_err().to_string().contains("nobody is seen"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registers_and_an_empty_trace_are_left_out() {
+    fn registers_and_an_empty_trace_are_omitted() {
         let console = "[ 1.0] p2p-trace: removed-before-drained of x\r\n[ 2.0] RAX: 0\r\n\
                        [ 2.1] <...>-299 11 us : bpf_trace_printk: p2p-trace: use-after-removal: maps y\r\n\
                        [ 2.2] Dumping ftrace buffer:\r\n[ 2.3]    (ftrace buffer empty)\r\n\

@@ -43,7 +43,7 @@ pub(super) fn out(log: &Path) -> [String; 4] {
 }
 
 /// Error records of the firmware, and a network card whose traffic is kept.
-pub(super) fn outlets(log: &Path) -> [String; 10] {
+pub(super) fn crash_sinks(log: &Path) -> [String; 10] {
     let file = |name: &str| option(&log.join(name));
     let (records, capture) = (file(ERROR_RECORDS), file(CAPTURE));
     [
@@ -73,12 +73,12 @@ mod tests {
             share.starts_with("-fsdev local,id=out,path=/l,,m,security_model=none -device virtio-9p-pci,"),
             "{share}"
         );
-        let outlets = outlets(log).join(" ");
+        let crash_sinks = crash_sinks(log).join(" ");
         for wanted in [
             "size=256K,share=on,mem-path=/l,,m/erst -device acpi-erst,memdev=erst",
             "filter-dump,id=capture,netdev=net,file=/l,,m/network.pcap",
         ] {
-            assert!(outlets.contains(wanted), "{outlets}");
+            assert!(crash_sinks.contains(wanted), "{crash_sinks}");
         }
     }
 }

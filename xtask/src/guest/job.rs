@@ -94,7 +94,7 @@ impl State {
         [self.out.as_slice(), self.err.as_slice()].concat().join("\n")
     }
 
-    pub(super) fn add_out(&mut self, line: String) {
+    pub(super) fn add_outstanding(&mut self, line: String) {
         if let Some(sink) = &mut self.sink {
             sink(Source::Out, &line);
         }
@@ -139,7 +139,7 @@ mod tests {
         let mut state = State::new(Some(Box::new(move |source, line| {
             sender.send((source, line.to_owned())).unwrap();
         })));
-        state.add_out("one".to_owned());
+        state.add_outstanding("one".to_owned());
         state.add_err("two".to_owned());
         assert!(!state.ended());
         state.end(3);

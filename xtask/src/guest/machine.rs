@@ -33,7 +33,7 @@ pub(crate) struct Machine {
     /// Whether it can write to the folder of its logs, by the tag [`attached::OUT_TAG`].
     pub(crate) writes_out: bool,
     /// Whether it has what a dying kernel can write to: error records of the firmware (ACPI ERST), and a network card.
-    pub(crate) has_outlets: bool,
+    pub(crate) has_crash_sinks: bool,
     /// Size of a disk that outlives it, where it has one, in MiB: see [`super::disk`].
     pub(crate) disk_mib: Option<u64>,
     /// Further words for the kernel's command line.
@@ -93,7 +93,7 @@ impl Default for Machine {
             devices: Vec::new(),
             sees_host: false,
             writes_out: false,
-            has_outlets: false,
+            has_crash_sinks: false,
             disk_mib: None,
             kernel_args: Vec::new(),
         }
@@ -157,8 +157,8 @@ impl Machine {
         if self.writes_out {
             arguments.extend(attached::out(files.log));
         }
-        if self.has_outlets {
-            arguments.extend(attached::outlets(files.log));
+        if self.has_crash_sinks {
+            arguments.extend(attached::crash_sinks(files.log));
         }
         if self.disk_mib.is_some() {
             arguments.extend(disk::attached(files.log));

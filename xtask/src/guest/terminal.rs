@@ -64,7 +64,7 @@ impl Screen {
     }
 
     /// A program has taken it over: another screen is shown, or the cursor is hidden.
-    pub(crate) fn is_taken(&self) -> bool {
+    pub(crate) fn is_allocated(&self) -> bool {
         let parser = lock(&self.parser);
         parser.screen().alternate_screen() || parser.screen().hide_cursor()
     }
@@ -226,7 +226,7 @@ mod tests {
         let patience = Duration::from_secs(10);
         guest.write_all(b"one\r\n\x1b[?1049h\x1b[?25l\x1b[2;3Htwo").unwrap();
         let text = screen
-            .wait_for("two", patience, |screen, text| screen.is_taken() && text.contains("two"))
+            .wait_for("two", patience, |screen, text| screen.is_allocated() && text.contains("two"))
             .unwrap();
         assert_eq!(text, "\n  two");
         screen.keys("q").unwrap();
@@ -234,7 +234,7 @@ mod tests {
         guest.read_exact(&mut key).unwrap();
         assert_eq!(&key, b"q");
         guest.write_all(b"\x1b[?1049l\x1b[?25h").unwrap();
-        let text = screen.wait_for("the first screen", patience, |screen, _| !screen.is_taken()).unwrap();
+        let text = screen.wait_for("the first screen", patience, |screen, _| !screen.is_allocated()).unwrap();
         assert_eq!(text, "one");
         let error = screen.wait_for("more", Duration::ZERO, |_, text| text.contains("more"));
         assert!(error.unwrap_err().to_string().contains("does not show more:\none"));

@@ -30,12 +30,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_done_twice_is_summed_and_what_is_quick_is_left_out() {
+    fn what_is_done_twice_is_summed_and_what_is_quick_is_omitted() {
         note("unpacking a test", Duration::from_millis(600));
         note("asking a test", Duration::from_millis(900));
         note("unpacking a test", Duration::from_millis(600));
         // Other tests run programs meanwhile.
-        let taken: Vec<_> = take().into_iter().filter(|(name, _)| name.ends_with("a test")).collect();
-        assert_eq!(taken, [("unpacking a test".to_owned(), Duration::from_millis(1200))]);
+        let allocated: Vec<_> = take().into_iter().filter(|(name, _)| name.ends_with("a test")).collect();
+        assert_eq!(allocated, [("unpacking a test".to_owned(), Duration::from_millis(1200))]);
     }
 }

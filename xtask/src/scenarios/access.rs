@@ -30,14 +30,14 @@ pub(super) fn other_device(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::attached_by(&stream, method)?;
     // The tracer reads the device that was named, and finds that it has no p2p memory.
     for event in &stream.events {
-        let is_read =
-            event.kind.name() == "device_state" && event.count == Some(0) || event.kind.name() == "pulled";
+        let is_read = event.kind.name() == "device_state" && event.count == Some(0)
+            || event.kind.name() == "snapshot_end";
         ensure!(
             is_read && address(event.device).as_ref() == Some(&lab.slow),
             "an event came through: {event:?}"
         );
     }
-    let of_others = stream.summary()?.hooks.iter().filter(|hook| hook.hook.name() != "pull");
+    let of_others = stream.summary()?.hooks.iter().filter(|hook| hook.hook.name() != "snapshot");
     let hits: u64 = of_others.map(|hook| hook.hits).sum();
     ensure!(hits == 0, "{hits} hits are counted for a device that has no p2p memory");
     Ok(Verdict::Passed)

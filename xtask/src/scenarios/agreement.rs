@@ -8,9 +8,9 @@ use super::product::{Answer, VerdictLine};
 
 /// What the traces of one run of a scenario came to: the verdicts of each, in the order in which they ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Told(Vec<(String, Vec<VerdictLine>)>);
+pub(crate) struct Verdicts(Vec<(String, Vec<VerdictLine>)>);
 
-impl Told {
+impl Verdicts {
     /// Adds those of a trace.
     pub(super) fn add(&mut self, trace: &str, verdicts: &[VerdictLine]) {
         self.0.push((trace.to_owned(), verdicts.to_vec()));
@@ -36,7 +36,7 @@ impl Told {
 /// # Errors
 ///
 /// One says that a rule holds which the other says is violated, or the two have no verdict in common.
-pub(super) fn check(fentry: &Told, kprobe: &Told) -> Result<()> {
+pub(super) fn check(fentry: &Verdicts, kprobe: &Verdicts) -> Result<()> {
     let (fentry, kprobe) = (fentry.answers(), kprobe.answers());
     let mut common = 0;
     for (key, &one) in &fentry {
@@ -59,8 +59,8 @@ pub(super) fn check(fentry: &Told, kprobe: &Told) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn told(traces: &[(&str, &[(&str, &str)])]) -> Told {
-        let mut told = Told::default();
+    fn told(traces: &[(&str, &[(&str, &str)])]) -> Verdicts {
+        let mut told = Verdicts::default();
         for (trace, verdicts) in traces {
             let line = |(rule, answer): &(&str, &str)| {
                 serde_json::from_str(&format!(
@@ -104,6 +104,6 @@ mod tests {
     fn nothing_in_common_is_no_agreement() {
         let one = told(&[("a", &[("double-kill", "holds")])]);
         assert!(check(&one, &told(&[("b", &[("double-kill", "holds")])])).is_err());
-        check(&one, &Told::default()).unwrap();
+        check(&one, &Verdicts::default()).unwrap();
     }
 }

@@ -26,12 +26,12 @@ pub(super) fn armed_in_time(lab: &mut Lab, _: Method) -> Result<Verdict> {
     let trace = lab.trace("armed-in-time", "")?;
     lab.load_driver()?;
     let memory = lab.memory.clone();
-    let taken = lab.take(&memory, SIZE)?;
+    let allocated = lab.take(&memory, SIZE)?;
     let unbind = lab.unbind_command();
     let unbinding = lab.guest.spawn(&unbind)?;
     lab.wait_event(&trace, "kill")?;
     lab.wait_armed(&trace)?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.guest.wait(unbinding)?.success()?;
     let stream = lab.stop(trace)?;
     lab.unload_driver()?;
@@ -75,12 +75,12 @@ pub(super) fn legal_dying_maps(lab: &mut Lab, method: Method) -> Result<Verdict>
     lab.load_module("ranges=1")?;
     let card = lab.card.clone();
     // Stacks of what is frequent are asked for. (That of an allocation would take numbers from the records that come after it.)
-    let taken = lab.take_mapped()?;
+    let allocated = lab.take_mapped()?;
     let trace = lab.trace("legal-dying-maps", &format!("{} --stacks --device {card}", method.option()))?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_sleeping(unbinding.pid, "memunmap_pages")?;
     lab.wait_armed(&trace)?;
-    let map = lab.map(&taken);
+    let map = lab.map(&allocated);
     // The last one comes more than a second after the others, and so stands for them all.
     let script = format!(
         "exec 3<>/dev/p2ptest; echo $$; n=0; while [ $n -lt {MAPS} ]; do echo {map} >&3 || exit 1; n=$((n+1)); done; \
@@ -88,7 +88,7 @@ pub(super) fn legal_dying_maps(lab: &mut Lab, method: Method) -> Result<Verdict>
     );
     let said = lab.guest.check(&script)?;
     let mapper: u32 = said.first().context("no pid")?.parse()?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.finish(unbinding)?;
     let stream = lab.stop(trace)?;
     lab.unload_module()?;

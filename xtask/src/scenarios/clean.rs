@@ -91,11 +91,11 @@ pub(super) fn two_devices(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     lab.load_module("ranges=2")?;
     let devices = [lab.memory.clone(), lab.card.clone()];
-    let mut taken = Vec::new();
+    let mut allocated = Vec::new();
     for device in &devices {
-        taken.push(lab.take(device, SIZE)?.handle);
+        allocated.push(lab.take(device, SIZE)?.handle);
     }
-    for handle in taken {
+    for handle in allocated {
         lab.command(&format!("free {handle}"))?;
     }
     let drive = lab.unbind_command();

@@ -32,11 +32,11 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let read = lab.start_read(BYTES)?;
     let pid = lab.guest.check("pidof p2pdio")?.join("");
     let unbind = lab.guest.spawn(&lab.unbind_command())?;
-    let taker = format!("taken by p2pdio[{pid}]");
-    let waits = |line: &str| line.contains("DRAINED") && line.contains("WAITING") && line.contains(&taker);
+    let holder = format!("taken by p2pdio[{pid}]");
+    let waits = |line: &str| line.contains("DRAINED") && line.contains("WAITING") && line.contains(&holder);
     // The step that waits is shown a moment later than that it is blocked.
     let text = screen.wait_for("who blocks the unbind, and the step that waits", PATIENCE, |_, text| {
-        text.lines().nth(2).is_some_and(|line| line.contains("BLOCKED") && line.contains(&taker))
+        text.lines().nth(2).is_some_and(|line| line.contains("BLOCKED") && line.contains(&holder))
             && text.lines().any(waits)
     })?;
     ensure!(
@@ -114,7 +114,7 @@ pub(crate) fn start(lab: &mut Lab, screen: &Screen, method: Method, arguments: &
     let job = lab.guest.spawn(&command)?;
     lab.wait_for(&format!("[ -s {READY} ]"))?;
     screen.wait_for("the dashboard", PATIENCE, |screen, text| {
-        screen.is_taken() && text.contains("no p2p memory seen yet")
+        screen.is_allocated() && text.contains("no p2p memory seen yet")
     })?;
     Ok(job)
 }
@@ -125,7 +125,7 @@ fn given_back(lab: &mut Lab, screen: &Screen, shown: Job, settings: &[String]) -
     ensure!(ended.code == 0, "it ended with {}: {}", ended.code, ended.text());
     ensure!(ended.err.is_empty(), "it complained: {}", ended.text());
     screen.wait_for("the first screen, with what the run came to", PATIENCE, |screen, text| {
-        !screen.is_taken() && text.contains(" lost")
+        !screen.is_allocated() && text.contains(" lost")
     })?;
     let now = lab.guest.check(&format!("stty -F {DEVICE} -a"))?;
     let without_size = |lines: &[String]| lines.get(1..).unwrap_or_default().to_vec();

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_the_tracing_are_left_out_once_they_are_named() {
+    fn frames_of_the_tracing_are_omitted_once_they_are_named() {
         let line = |stack: &str| vec![format!(r#"{{"type":"event","stack":[{stack}]}}"#)];
         let frame = |symbol: &str| format!(r#"{{"addr":"0x5","symbol":"{symbol}"}}"#);
         let whole = line(&[frame("bpf_prog_1"), frame("bpf_trampoline_2"), frame("kill+0x5")].join(","));

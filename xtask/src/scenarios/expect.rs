@@ -115,11 +115,11 @@ pub(crate) fn teardown(stream: &Stream, (start, end): (u64, u64)) -> Result<()> 
 /// Expects the two queues of the NVMe driver to be freed as they were taken, before the kill. Their allocation is seen
 /// only if the trace began before.
 pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()> {
-    let taken: Vec<&EventLine> = stream.of_kind("alloc").collect();
+    let allocated: Vec<&EventLine> = stream.of_kind("alloc").collect();
     let freed: Vec<&EventLine> = stream.of_kind("free").collect();
     ensure!(freed.len() == 2, "{} frees instead of 2", freed.len());
-    ensure!(taken.len() == if with_allocation { 2 } else { 0 }, "{} allocations", taken.len());
-    for event in taken.iter().chain(&freed) {
+    ensure!(allocated.len() == if with_allocation { 2 } else { 0 }, "{} allocations", allocated.len());
+    for event in allocated.iter().chain(&freed) {
         ensure!(
             event.size == Some(QUEUE_BYTES),
             "`{}` {} is of {:?} bytes",
@@ -129,9 +129,9 @@ pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()>
         );
         ensure!(event.addr.is_some(), "`{}` {} has no address", event.kind.name(), event.id.0);
     }
-    for taken in &taken {
-        let back = freed.iter().filter(|free| free.addr == taken.addr).count();
-        ensure!(back == 1, "the allocation at {:?} is freed {back} times", taken.addr);
+    for allocated in &allocated {
+        let back = freed.iter().filter(|free| free.addr == allocated.addr).count();
+        ensure!(back == 1, "the allocation at {:?} is freed {back} times", allocated.addr);
     }
     let kill = stream.only("kill")?;
     ensure!(freed.iter().all(|free| free.time_ns < kill.time_ns), "a queue is freed after the kill");

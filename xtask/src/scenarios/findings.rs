@@ -105,7 +105,7 @@ mod tests {
     const FINDING: &str = r#"{"type":"finding","number":1,"rule":"stalled-drain","verdict":"violated","severity":"high",
         "device":"0000:03:00.0","pgmap":"0x1","range_start":"0x1000","range_end":"0x1fff","start":"x","start_ns":5,
         "closed":false,"occurrences":1,"message":"m","advice":"a","evidence":["0000000000000001:0:0"],"holders":[{"kind":"mmap","pid":7,
-        "tgid":7,"comm":"sh","references":1,"bytes":4096,"since_ns":1,"alive":true,"record":"0000000000000001:0:0"}],"holders_left_out":0}"#;
+        "tgid":7,"comm":"sh","references":1,"bytes":4096,"since_ns":1,"alive":true,"record":"0000000000000001:0:0"}],"holders_omitted":0}"#;
     const VERDICT: &str = r#"{"type":"verdict","rule":"stalled-drain","device":"0000:03:00.0","verdict":"violated",
         "severity":"high","findings":1,"reasons":[]}"#;
 

@@ -57,9 +57,9 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::verdicts(&stream, &card, violated, inconclusive)?;
     let kill = stream.only("kill")?;
     ensure!(
-        kill.taken == Some(0),
+        kill.allocated == Some(0),
         "{:?} bytes are taken at the kill: a reference without an allocation was to be seen",
-        kill.taken
+        kill.allocated
     );
     let drained: &EventLine = stream.only("drained")?;
     ensure!(

@@ -27,12 +27,12 @@ mod partial;
 pub(crate) mod processors;
 pub(crate) mod product;
 mod provider;
-mod pull;
 mod record;
 mod runner;
 mod said;
 mod scenario;
 mod skips;
+mod snapshot;
 pub(crate) mod stream;
 mod teardown;
 mod testmod;
@@ -101,8 +101,8 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("map-and-unmap", mapping::map_and_unmap).mapping(),
     Scenario::plain("blocked-unbind", mapping::blocked_unbind).mapping().kprobe_on_first(),
     Scenario::plain("dashboard", dashboard::dashboard).mapping().once().anywhere(),
-    Scenario::plain("pull-reads", pull::pull_reads).kprobe_at_ends(),
-    Scenario::plain("pull-in-hang", pull::pull_in_hang).with_module().once().at_ends(),
+    Scenario::plain("pull-reads", snapshot::snapshots).kprobe_at_ends(),
+    Scenario::plain("pull-in-hang", snapshot::snapshot_in_hang).with_module().once().at_ends(),
     Scenario::plain("remove", teardown::remove).once(),
     Scenario::plain("unplug", teardown::unplug).once().at_ends(),
     Scenario::plain("other-device", access::other_device).once().at_ends(),
@@ -199,7 +199,7 @@ const SCENARIOS: &[Scenario] = &[
     Scenario::plain("mapped-to-death", faults::mapped_to_death).with_module().in_own_guest().once().at_ends(),
     Scenario::plain("post-mortem", faults::post_mortem)
         .with_module()
-        .in_guest(Kind::Outlets)
+        .in_guest(Kind::CrashSinks)
         .in_own_guest()
         .once(),
     Scenario::plain("taken-long-ago", faults::taken_long_ago).with_module().in_own_guest().once().at_ends(),

@@ -6,7 +6,7 @@ use super::expect::{self, hex};
 use super::lab::Lab;
 use super::product::{EventLine, address};
 use super::stream::Stream;
-use super::testmod::Taken;
+use super::testmod::Allocated;
 use super::{Method, Verdict};
 
 /// Bytes of one allocation.
@@ -23,11 +23,11 @@ const MAPPERS: [(&str, &str); 3] = [
 const OVERLAP: &str = "mm/memremap.c";
 
 /// What was done, for comparison with what was seen.
-struct Deeds {
+struct Steps {
     /// Taken and given back by two processes.
-    plain: Taken,
+    plain: Allocated,
     /// Taken by a process, given back by a kworker.
-    worker: Taken,
+    worker: Allocated,
     /// Address of the scatter list.
     list: u64,
 }
@@ -41,7 +41,7 @@ pub(super) fn test_module(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("ranges=2")?;
     let card = lab.card.clone();
     let bar = lab.range_of(&card)?;
-    let deeds = act(lab, &card, bar)?;
+    let injection = act(lab, &card, bar)?;
     lab.unbind_card()?;
     let maps = lab.stop(maps)?;
     let stream = lab.stop(trace)?;
@@ -52,10 +52,10 @@ pub(super) fn test_module(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::only_about(&stream, &card)?;
     expect::clean(&stream, &card)?;
     two_ranges_added(&stream, bar)?;
-    taken_and_freed(&stream, &deeds.plain)?;
-    freed_by_kworker(&stream, &deeds.worker)?;
-    scatter_list(&stream, deeds.list, can_see_entries(lab, method)?)?;
-    used(&stream, &deeds.plain)?;
+    taken_and_freed(&stream, &injection.plain)?;
+    freed_by_kworker(&stream, &injection.worker)?;
+    scatter_list(&stream, injection.list, can_see_entries(lab, method)?)?;
+    used(&stream, &injection.plain)?;
     two_ranges_removed(&stream, bar)?;
     expect::nothing_lost(&maps)?;
     expect::attached_by(&maps, method)?;
@@ -81,7 +81,7 @@ fn can_see_entries(lab: &mut Lab, method: Method) -> Result<bool> {
 }
 
 /// Takes, uses and gives back memory of the card.
-fn act(lab: &mut Lab, card: &str, bar: (u64, u64)) -> Result<Deeds> {
+fn act(lab: &mut Lab, card: &str, bar: (u64, u64)) -> Result<Steps> {
     let plain = lab.take(card, SIZE)?;
     let handle = plain.handle;
     lab.command(&format!("touch {handle}"))?;
@@ -109,7 +109,7 @@ fn act(lab: &mut Lab, card: &str, bar: (u64, u64)) -> Result<Deeds> {
     lab.command(&format!("publish {card} 0"))?;
     lab.guest.provoke(OVERLAP);
     lab.refused(&format!("add {card} 2 {} 0", half(bar)))?;
-    Ok(Deeds { plain, worker, list: address })
+    Ok(Steps { plain, worker, list: address })
 }
 
 /// Bytes of one of two ranges.
@@ -143,8 +143,8 @@ fn two_ranges_added(stream: &Stream, bar: (u64, u64)) -> Result<()> {
 }
 
 /// Expects the allocation by the process that asked for it, and one free by another.
-fn taken_and_freed(stream: &Stream, taken: &Taken) -> Result<()> {
-    let alloc = taking(stream, taken)?;
+fn taken_and_freed(stream: &Stream, allocated: &Allocated) -> Result<()> {
+    let alloc = taking(stream, allocated)?;
     let free = freeing(stream, alloc)?;
     ensure!(
         free.tgid.is_some() && free.tgid != alloc.tgid,
@@ -157,25 +157,26 @@ fn taken_and_freed(stream: &Stream, taken: &Taken) -> Result<()> {
 }
 
 /// Expects the free in a kworker.
-fn freed_by_kworker(stream: &Stream, taken: &Taken) -> Result<()> {
-    let free = freeing(stream, taking(stream, taken)?)?;
+fn freed_by_kworker(stream: &Stream, allocated: &Allocated) -> Result<()> {
+    let free = freeing(stream, taking(stream, allocated)?)?;
     let comm = free.comm.as_deref().unwrap_or_default();
     ensure!(comm.starts_with("kworker/"), "freed by `{comm}`");
     Ok(())
 }
 
 /// The allocation of this memory by this process.
-fn taking<'a>(stream: &'a Stream, taken: &Taken) -> Result<&'a EventLine> {
-    let mut by_process = stream.of_kind("alloc").filter(|event| event.tgid == Some(taken.pid));
-    let event = by_process.next().with_context(|| format!("there is no `alloc` by process {}", taken.pid))?;
-    ensure!(by_process.next().is_none(), "process {} took twice", taken.pid);
+fn taking<'a>(stream: &'a Stream, allocated: &Allocated) -> Result<&'a EventLine> {
+    let mut by_process = stream.of_kind("alloc").filter(|event| event.tgid == Some(allocated.pid));
+    let event =
+        by_process.next().with_context(|| format!("there is no `alloc` by process {}", allocated.pid))?;
+    ensure!(by_process.next().is_none(), "process {} took twice", allocated.pid);
     let addr = hex(event.addr, event)?;
     ensure!(
-        (addr, event.size) == (taken.addr, Some(SIZE)),
+        (addr, event.size) == (allocated.addr, Some(SIZE)),
         "`alloc` {} is of {:?} bytes at {addr:#x}, the module got {SIZE} at {:#x}",
         event.id.0,
         event.size,
-        taken.addr
+        allocated.addr
     );
     ensure!(event.comm.as_deref() == Some("sh"), "taken by {:?}", event.comm);
     let caller = event.caller.as_ref().and_then(|caller| caller.symbol.as_deref());
@@ -204,27 +205,28 @@ fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
     let mut inner = stream.of_kind("alloc").filter(|event| event.size == Some(LIST_SIZE));
     let alloc = inner.next().context("the list's own allocation is not there")?;
     ensure!(inner.next().is_none(), "the list's own allocation is there twice");
-    let taken = stream.only("sgl_alloc")?;
-    let told = hex(taken.sgl, taken)?;
+    let allocated = stream.only("sgl_alloc")?;
+    let told = hex(allocated.sgl, allocated)?;
     ensure!(told == list, "taken is the list {told:#x}, not {list:#x}");
     ensure!(
-        (taken.size, taken.count, taken.failed) == (Some(LIST_SIZE), with_entries.then_some(1), false),
+        (allocated.size, allocated.count, allocated.failed)
+            == (Some(LIST_SIZE), with_entries.then_some(1), false),
         "the list has {:?} bytes in {:?} entries",
-        taken.size,
-        taken.count
+        allocated.size,
+        allocated.count
     );
     ensure!(
-        alloc.tgid == taken.tgid && alloc.time_ns <= taken.time_ns,
+        alloc.tgid == allocated.tgid && alloc.time_ns <= allocated.time_ns,
         "the list's own allocation is not by the same task, in front of the list"
     );
     Ok(())
 }
 
 /// Expects the translation of the address.
-fn used(stream: &Stream, taken: &Taken) -> Result<()> {
+fn used(stream: &Stream, allocated: &Allocated) -> Result<()> {
     let event = stream.only("virt_to_bus")?;
     let addr = hex(event.addr, event)?;
-    ensure!(addr == taken.addr, "virt_to_bus of {addr:#x}, not {:#x}", taken.addr);
+    ensure!(addr == allocated.addr, "virt_to_bus of {addr:#x}, not {:#x}", allocated.addr);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::agreement::{self, Told};
+use super::agreement::{self, Verdicts};
 use super::faults::UNRECORDED;
 use super::lab::{Kind, Lab};
 use super::scenario::{Place, Scenario};
@@ -57,7 +57,7 @@ struct Bootable<'a> {
     place: Place<'a>,
     effort: Effort,
     /// What the traces of each scenario came to by fentry.
-    by_fentry: HashMap<&'static str, Told>,
+    by_fentry: HashMap<&'static str, Verdicts>,
 }
 
 /// Runs every scenario by every method on every kernel, where it is due.

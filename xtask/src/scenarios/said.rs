@@ -9,7 +9,7 @@ use super::{Method, Verdict};
 /// Memory taken and given back, so often, while another device is asked for.
 const PAIRS: u32 = 3;
 /// How such an allocation and such a free are said to be left out, whether by the bus or by the whole address.
-const LEFT_OUT: [&str; 2] = ["alloc: leaves out ", "free: leaves out "];
+const OMITTED: [&str; 2] = ["alloc: leaves out ", "free: leaves out "];
 /// What a pull read comes to behind the only chunk of the pool.
 const END_OF_POOL: &str = "pull: the pool has no chunk number 0x1";
 /// Where a message comes from.
@@ -18,12 +18,12 @@ const TARGET: &str = "kernel_side";
 /// What a filter leaves out is said with `-vv`, and to whoever replays the dump so; without, there is nothing. The doctor listens, too.
 pub(super) fn said(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
-    let silent = left_out(lab, method, "/run/silent.p2pt", "")?;
+    let silent = omitted(lab, method, "/run/silent.p2pt", "")?;
     ensure!(!silent.contains(TARGET), "without being asked it says: {silent}");
-    let warned = left_out(lab, method, "/run/warned.p2pt", "-v")?;
-    ensure!(!LEFT_OUT.iter().any(|words| warned.contains(words)), "with -v it says: {warned}");
-    let told = left_out(lab, method, "/run/told.p2pt", "-vv")?;
-    for words in LEFT_OUT {
+    let warned = omitted(lab, method, "/run/warned.p2pt", "-v")?;
+    ensure!(!OMITTED.iter().any(|words| warned.contains(words)), "with -v it says: {warned}");
+    let told = omitted(lab, method, "/run/told.p2pt", "-vv")?;
+    for words in OMITTED {
         let times = told.lines().filter(|line| line.contains(TARGET) && line.contains(words)).count();
         ensure!(times >= PAIRS as usize, "`{words}` is said {times} times on stderr: {told}");
     }
@@ -34,7 +34,7 @@ pub(super) fn said(lab: &mut Lab, method: Method) -> Result<Verdict> {
         let replay = lab.guest.run(&format!("p2p-trace {verbose} replay /run/{file}.p2pt"))?;
         ensure!(replay.code == 0, "the replay ends with {}: {}", replay.code, replay.text());
         let shown = replay.err.join("\n");
-        let is_told = LEFT_OUT.iter().all(|words| shown.contains(words));
+        let is_told = OMITTED.iter().all(|words| shown.contains(words));
         ensure!(is_told == expected, "of the dump {file} a replay {verbose} says: {shown}");
     }
 
@@ -55,7 +55,7 @@ pub(super) fn said(lab: &mut Lab, method: Method) -> Result<Verdict> {
 }
 
 /// Records the slow drive while the card's memory is taken; gives what is on stderr.
-fn left_out(lab: &mut Lab, method: Method, file: &str, verbose: &str) -> Result<String> {
+fn omitted(lab: &mut Lab, method: Method, file: &str, verbose: &str) -> Result<String> {
     let arguments = format!("{verbose} {} --device {}", method.option(), lab.slow);
     let recorder = lab.record(file, &arguments)?;
     let card = lab.card.clone();

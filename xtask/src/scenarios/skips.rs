@@ -98,8 +98,8 @@ fn brackets(lab: &mut Lab, method: Method) -> Result<()> {
 fn takes(lab: &mut Lab, method: Method) -> Result<()> {
     let card = lab.card.clone();
     let trace = lab.trace("skipped-takes", &method.option())?;
-    let taken = lab.with_skipped(&[("alloc", "alloc_fexit")], |lab| lab.take(&card, SIZE))?;
-    lab.with_skipped(&[("free", "free_fentry")], |lab| lab.command(&format!("free {}", taken.handle)))?;
+    let allocated = lab.with_skipped(&[("alloc", "alloc_fexit")], |lab| lab.take(&card, SIZE))?;
+    lab.with_skipped(&[("free", "free_fentry")], |lab| lab.command(&format!("free {}", allocated.handle)))?;
     let list = lab.with_skipped(&[("sgl_alloc", "sgl_alloc_fexit"), ("alloc", "alloc_fexit")], |lab| {
         lab.command(&format!("alloc-list {card} {SIZE}"))?.handle()
     })?;
@@ -124,8 +124,8 @@ fn takes(lab: &mut Lab, method: Method) -> Result<()> {
     expect::verdicts(&stream, &card, &[], &[])?;
 
     let trace = lab.trace("skipped-free", &method.option())?;
-    let taken = lab.take(&card, SIZE)?;
-    lab.with_skipped(&[("free", "free_fentry")], |lab| lab.command(&format!("free {}", taken.handle)))?;
+    let allocated = lab.take(&card, SIZE)?;
+    lab.with_skipped(&[("free", "free_fentry")], |lab| lab.command(&format!("free {}", allocated.handle)))?;
     let stream = lab.stop(trace)?;
     let touched: &[&str] = if is_made_up(&stream, &card) { &[] } else { &expect::BALANCE };
     expect::verdicts(&stream, &card, &[], touched)
@@ -169,7 +169,7 @@ fn steps(lab: &mut Lab, method: Method) -> Result<()> {
 fn uses(lab: &mut Lab, method: Method, disk: &str) -> Result<()> {
     let card = lab.card.clone();
     let trace = lab.trace("skipped-uses", &method.option())?;
-    let taken = lab.take(&card, SIZE)?;
+    let allocated = lab.take(&card, SIZE)?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_event(&trace, "attach")?;
     let reads = format!("dd if=/dev/{disk} of=/dev/null bs=4096 count=64 iflag=direct 2>/dev/null");
@@ -184,7 +184,7 @@ fn uses(lab: &mut Lab, method: Method, disk: &str) -> Result<()> {
     ensure!(still.text().trim() == "0", "the range was removed too early");
     lab.with_skipped(&hooks, |lab| {
         let reading = lab.guest.spawn(&format!("while [ ! -e /run/enough ]; do {reads}; done"))?;
-        lab.command(&format!("free {}", taken.handle))?;
+        lab.command(&format!("free {}", allocated.handle))?;
         lab.finish(unbinding)?;
         lab.guest.check("touch /run/enough")?;
         lab.guest.wait(reading)?.success().map(drop)
@@ -202,7 +202,7 @@ fn uses(lab: &mut Lab, method: Method, disk: &str) -> Result<()> {
 /// Whether the device's state was read after all that was skipped.
 fn is_made_up(stream: &Stream, device: &str) -> bool {
     let of_device = |event: &&EventLine| address(event.device).as_deref() == Some(device);
-    let read_ns = stream.of_kind("pulled").filter(of_device).map(|event| event.time_ns).max();
+    let read_ns = stream.of_kind("snapshot_end").filter(of_device).map(|event| event.time_ns).max();
     read_ns > stream.losses.iter().map(|loss| loss.to_ns).max()
 }
 

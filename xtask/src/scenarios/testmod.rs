@@ -20,7 +20,7 @@ pub(crate) struct Handle(u64);
 
 /// Memory that a command took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct Allocated {
     /// What it is known by.
     pub(crate) handle: Handle,
     /// The process that took it; it is gone.
@@ -118,10 +118,10 @@ impl Lab {
     }
 
     /// Takes memory of a device.
-    pub(crate) fn take(&mut self, device: &str, size: u64) -> Result<Taken> {
+    pub(crate) fn take(&mut self, device: &str, size: u64) -> Result<Allocated> {
         let answer = self.command(&format!("alloc {device} {size}"))?;
         let handle = answer.handle()?;
-        Ok(Taken {
+        Ok(Allocated {
             handle,
             pid: answer.pid,
             addr: self.command(&format!("show {handle}"))?.number("addr")?,

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
-mod beside;
+mod background;
 pub(crate) mod cargo;
 mod licences;
 pub(crate) mod stage;
@@ -17,7 +17,7 @@ use crate::host::{cargo::Profile, packages};
 use crate::scenarios::{self, Effort};
 use crate::summary::Outcome;
 use crate::{ebpf, fuzz};
-use beside::Beside;
+use background::Background;
 use stage::{Choice, Done, Side};
 
 /// What to test.
@@ -71,7 +71,7 @@ const SIDE: Side<Stage> = Side {
         Stage::Licences,
     ],
     waiting: &[Stage::Cost, Stage::Guests],
-    start: Beside::start,
+    start: Background::start,
 };
 
 /// Runs the chosen stages and prints what they came to; returns whether all of them went well.
@@ -84,7 +84,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<bool> {
     let whole = options.rows.is_none();
     let summary = stages.perform(whole, Some(SIDE), |&stage| perform(stage, root, stages));
     match &options.rows {
-        Some(rows) => beside::tell(rows, &summary)?,
+        Some(rows) => background::tell(rows, &summary)?,
         None => println!("\n{summary}"),
     }
     Ok(!summary.has_failed())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use super::beside::Beside;
+use super::background::Background;
 use crate::host::ledger;
 use crate::summary::{Counts, Outcome, Row, Summary};
 
@@ -37,7 +37,7 @@ pub(crate) struct Side<S: 'static> {
     /// Those that mostly wait.
     pub(crate) waiting: &'static [S],
     /// Starts the task.
-    pub(crate) start: fn(&[String]) -> Result<Beside>,
+    pub(crate) start: fn(&[String]) -> Result<Background>,
 }
 
 impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
@@ -57,7 +57,7 @@ impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
         let mut summary = Summary::default();
         let has_any = |stages: &[S]| stages.iter().any(|stage| self.has(stage));
         let side = side.filter(|side| has_any(side.busy) && has_any(side.waiting));
-        let mut beside = None;
+        let mut background = None;
         for stage in S::value_variants() {
             let name = name_of(stage);
             if !self.has(stage) {
@@ -71,16 +71,16 @@ impl<S: ValueEnum + PartialEq + Send + Sync> Choice<S> {
                 if side.busy.contains(stage) {
                     continue;
                 }
-                if side.waiting.contains(stage) && beside.is_none() {
+                if side.waiting.contains(stage) && background.is_none() {
                     let busy = side.busy.iter().filter(|stage| self.has(stage));
-                    beside = Some((side.start)(&busy.map(name_of).collect::<Vec<_>>()));
+                    background = Some((side.start)(&busy.map(name_of).collect::<Vec<_>>()));
                 }
             }
             summary.extend(perform(&name, || work(stage)));
         }
-        if let Some(beside) = beside {
+        if let Some(background) = background {
             let waited = Instant::now();
-            summary.extend(match beside.and_then(Beside::finish) {
+            summary.extend(match background.and_then(Background::finish) {
                 Ok(rows) => rows,
                 Err(error) => self::summary("beside", Err(error), waited.elapsed()),
             });

@@ -2,7 +2,7 @@
 
 use p2p_trace_model::{
     event::decode::PAGE_SIZE,
-    state::{Device, Model, Reference, Taken, whole_pages},
+    state::{Allocated, Device, Model, Reference, whole_pages},
 };
 
 /// Pieces of taken memory that a capped checkpoint tells by their place for each reference that it may tell in full.
@@ -15,7 +15,7 @@ pub(super) struct Cap {
     least: u64,
     /// How many of exactly that size do.
     ties: usize,
-    left_out: u64,
+    omitted: u64,
     /// How many were asked for.
     limit: usize,
 }
@@ -23,7 +23,7 @@ pub(super) struct Cap {
 impl Cap {
     /// For the references of a model, of which so many may be told.
     pub(super) fn of(model: &Model, limit: usize) -> Self {
-        let all = Self { least: 0, ties: usize::MAX, left_out: 0, limit };
+        let all = Self { least: 0, ties: usize::MAX, omitted: 0, limit };
         let count: usize = model.devices().map(Device::reference_count).sum();
         // A piece of an mmap is told by itself: only with them it is known how many there are.
         if count == 0 || limit == usize::MAX {
@@ -38,18 +38,18 @@ impl Cap {
         if sizes.len() <= limit {
             return all;
         }
-        let left_out = (sizes.len() - limit) as u64;
+        let omitted = (sizes.len() - limit) as u64;
         let Some(last) = limit.checked_sub(1) else {
-            return Self { least: u64::MAX, ties: 0, left_out, limit };
+            return Self { least: u64::MAX, ties: 0, omitted, limit };
         };
         let (larger, least, _) = sizes.select_nth_unstable_by(last, |a, b| b.cmp(a));
         let ties = 1 + larger.iter().filter(|size| *size == least).count();
-        Self { least: *least, ties, left_out, limit }
+        Self { least: *least, ties, omitted, limit }
     }
 
     /// How many do not go through.
-    pub(super) const fn left_out(&self) -> u64 {
-        self.left_out
+    pub(super) const fn omitted(&self) -> u64 {
+        self.omitted
     }
 
     /// How many pieces of memory may be told by their place.
@@ -71,8 +71,8 @@ impl Cap {
     }
 
     const fn admits_bytes(&mut self, bytes: u64) -> bool {
-        if bytes != self.least || self.left_out == 0 {
-            return bytes > self.least || self.left_out == 0;
+        if bytes != self.least || self.omitted == 0 {
+            return bytes > self.least || self.omitted == 0;
         }
         let is_free = self.ties > 0;
         self.ties = self.ties.saturating_sub(1);
@@ -82,9 +82,9 @@ impl Cap {
 
 /// Bytes of what is no mmap.
 const fn size(reference: &Reference) -> Option<u64> {
-    match reference.taken {
-        Taken::Allocation { size, .. } | Taken::ScatterList { size, .. } => Some(whole_pages(size)),
-        Taken::Mmap { .. } => None,
+    match reference.allocated {
+        Allocated::Allocation { size, .. } | Allocated::ScatterList { size, .. } => Some(whole_pages(size)),
+        Allocated::Mmap { .. } => None,
     }
 }
 

@@ -8,11 +8,12 @@ use p2p_trace_model::{
     event::{
         Loss, Reason,
         decode::PAGE_SIZE,
-        user::{self, Change, Pulled, Run},
+        user::{self, Change, Run, SnapshotEnd},
     },
     rules::Lost,
     state::{
-        Baseline, Device, Doubts, Ended, Model, RangeId, Reference, Stage, Step, Taken, Teardown, whole_pages,
+        Allocated, Baseline, Device, Ended, Model, RangeId, Reference, Stage, Step, Teardown, Uncertainties,
+        whole_pages,
     },
 };
 
@@ -49,16 +50,16 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
     timeline.sort_by_key(|record| record.time_ns);
     let now_ns = model.now_ns();
     for (ring, lost) in Ring::ALL.into_iter().zip(lost) {
-        doubt(ring, lost.count, lost.until_ns, lost.until_ns, &mut writer, &mut timeline);
+        uncertainty(ring, lost.count, lost.until_ns, lost.until_ns, &mut writer, &mut timeline);
     }
     for device in model.devices() {
-        pull(model, device, now_ns, cap, &mut writer, &mut timeline);
+        snapshot(model, device, now_ns, cap, &mut writer, &mut timeline);
     }
     timeline.append(&mut late);
     // As lost before any that is told: of those it is known who took them.
-    let left_out_ns = earliest_ns.saturating_sub(1);
-    doubt(Ring::Hot, cap.left_out(), left_out_ns, left_out_ns, &mut writer, &mut timeline);
-    doubts(model, &mut writer, &mut timeline);
+    let omitted_ns = earliest_ns.saturating_sub(1);
+    uncertainty(Ring::Hot, cap.omitted(), omitted_ns, omitted_ns, &mut writer, &mut timeline);
+    uncertainties(model, &mut writer, &mut timeline);
     timeline.push(writer.tick(now_ns));
     timeline
 }
@@ -139,13 +140,13 @@ fn references(
             continue;
         }
         tell(reference);
-        match reference.taken {
-            Taken::Allocation { .. } | Taken::ScatterList { addr: Some(_), .. } => {
-                write::taken(device, reference, out);
+        match reference.allocated {
+            Allocated::Allocation { .. } | Allocated::ScatterList { addr: Some(_), .. } => {
+                write::allocated(device, reference, out);
             }
             // Nothing tells where it lies, so that a pull read would take it for something else.
-            Taken::ScatterList { addr: None, .. } => write::taken(device, reference, late),
-            Taken::Mmap { .. } => {}
+            Allocated::ScatterList { addr: None, .. } => write::allocated(device, reference, late),
+            Allocated::Mmap { .. } => {}
         }
     }
     for (pages, reference) in device.mmap_pages() {
@@ -164,18 +165,18 @@ fn references(
 fn gone(device: &Device, writer: &mut user::Writer, out: &mut Vec<Record>) {
     let mut told = HashSet::new();
     for (_, reference) in device.references() {
-        let by = device.taken_by(reference);
-        let Some((task, since_ns)) = by.task.zip(by.gone_since_ns) else {
+        let by = device.allocated_by(reference);
+        let Some((task, since_ns)) = by.task.zip(by.exited_since_ns) else {
             continue;
         };
         if told.insert((task.tgid, since_ns)) {
-            out.push(writer.gone_before(since_ns, &task, by.replaced_ns));
+            out.push(writer.exited_before(since_ns, &task, by.replaced_ns));
         }
     }
 }
 
 /// A pull read, which finds taken what is known to be.
-fn pull(
+fn snapshot(
     model: &Model,
     device: &Device,
     now_ns: u64,
@@ -193,9 +194,9 @@ fn pull(
         chunks += 1;
     }
     write::device_state(device, chunks, now_ns, out);
-    let mut runs = taken(model, device);
+    let mut runs = allocated(model, device);
     let mut complete = true;
-    if cap.left_out() > 0 {
+    if cap.omitted() > 0 {
         runs = joined(runs);
         complete = runs.len() <= cap.runs();
         runs.truncate(cap.runs());
@@ -204,16 +205,16 @@ fn pull(
         let run = Run { device: address, pgmap, addr, size };
         out.push(writer.run(now_ns, &run));
     }
-    let pulled =
-        Pulled { device: address, from_ns: now_ns, to_ns: now_ns, runs: runs.len() as u32, complete };
-    out.push(writer.pulled(&pulled));
+    let snapshot_end =
+        SnapshotEnd { device: address, from_ns: now_ns, to_ns: now_ns, runs: runs.len() as u32, complete };
+    out.push(writer.snapshot_end(&snapshot_end));
 }
 
 /// Address, size and range of a piece of taken memory.
 type Piece = (u64, u64, Option<u64>);
 
 /// The pieces of a device that are taken.
-fn taken(model: &Model, device: &Device) -> Vec<Piece> {
+fn allocated(model: &Model, device: &Device) -> Vec<Piece> {
     let before = device.preexisting().map(|known| (known.addr, known.size, known.pgmap));
     let of_references = device.references().filter_map(|(_, reference)| {
         let addr = reference.addr()?;
@@ -241,8 +242,8 @@ fn joined(mut pieces: Vec<Piece>) -> Vec<Piece> {
 }
 
 const fn size(reference: &Reference) -> u64 {
-    match reference.taken {
-        Taken::Allocation { size, .. } | Taken::ScatterList { size, .. } if size > 0 => size,
+    match reference.allocated {
+        Allocated::Allocation { size, .. } | Allocated::ScatterList { size, .. } if size > 0 => size,
         _ => 1,
     }
 }
@@ -252,20 +253,27 @@ fn pgmap(device: &Device, reference: &Reference) -> Option<u64> {
 }
 
 /// What is uncertain stays so.
-fn doubts(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
-    let all: Vec<Doubts> = model.devices().map(Device::uncertain).collect();
+fn uncertainties(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let all: Vec<Uncertainties> = model.devices().map(Device::uncertain).collect();
     for (ring, open) in [
-        (Ring::Hot, all.iter().filter_map(|doubts| doubts.hot).collect::<Vec<_>>()),
-        (Ring::Rare, all.iter().filter_map(|doubts| doubts.rare).collect()),
+        (Ring::Hot, all.iter().filter_map(|uncertainties| uncertainties.hot).collect::<Vec<_>>()),
+        (Ring::Rare, all.iter().filter_map(|uncertainties| uncertainties.rare).collect()),
     ] {
-        let count = open.iter().map(|doubt| doubt.lost).max().unwrap_or(0);
-        let from_ns = open.iter().map(|doubt| doubt.since_ns).min().unwrap_or(0);
-        let to_ns = open.iter().map(|doubt| doubt.until_ns).max().unwrap_or(0);
-        doubt(ring, count, from_ns, to_ns, writer, out);
+        let count = open.iter().map(|uncertainty| uncertainty.lost).max().unwrap_or(0);
+        let from_ns = open.iter().map(|uncertainty| uncertainty.since_ns).min().unwrap_or(0);
+        let to_ns = open.iter().map(|uncertainty| uncertainty.until_ns).max().unwrap_or(0);
+        uncertainty(ring, count, from_ns, to_ns, writer, out);
     }
 }
 
-fn doubt(ring: Ring, count: u64, from_ns: u64, to_ns: u64, writer: &mut user::Writer, out: &mut Vec<Record>) {
+fn uncertainty(
+    ring: Ring,
+    count: u64,
+    from_ns: u64,
+    to_ns: u64,
+    writer: &mut user::Writer,
+    out: &mut Vec<Record>,
+) {
     if count > 0 {
         let loss = Loss { reason: Reason::Damaged, ..Loss::skipped(ring, count, from_ns, to_ns) };
         out.push(writer.loss(&loss));

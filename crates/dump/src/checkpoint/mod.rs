@@ -12,7 +12,7 @@ use p2p_trace_model::{
     accounting::Tally,
     event::decode,
     pipeline::{Pipeline, Resumption},
-    rules::{Judged, Rules},
+    rules::{RuleState, Rules},
     state::Model,
     stream::{
         assemble::{Assembler, Element},
@@ -60,7 +60,7 @@ pub struct Head {
     pub counts: Counts,
     /// What the rules had come to.
     #[serde(default)]
-    pub rules: Judged,
+    pub rules: RuleState,
     /// It holds everything that happened before this time, `CLOCK_BOOTTIME` in nanoseconds, and nothing later; 0: not told.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reached_ns: u64,
@@ -70,7 +70,7 @@ pub struct Head {
     /// References that were out and are not among the records, the smallest: of their memory only the place is told, not who
     /// took it.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub left_out: u64,
+    pub omitted: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
@@ -98,16 +98,16 @@ impl Checkpoint {
     /// What is true by a model, and by the rules that have judged it.
     pub(crate) fn at(model: &Model, rules: &Rules, run: u64, references: usize) -> Self {
         let cap = Cap::of(model, references);
-        let left_out = cap.left_out();
-        let mut judged = rules.judged(model);
-        if left_out > 0 {
-            let lost = &mut judged.lost_hot;
-            lost.count = lost.count.saturating_add(left_out);
+        let omitted = cap.omitted();
+        let mut rule_state = rules.rule_state(model);
+        if omitted > 0 {
+            let lost = &mut rule_state.lost_hot;
+            lost.count = lost.count.saturating_add(omitted);
             lost.until_ns = lost.until_ns.max(model.now_ns());
         }
         let lost = Ring::ALL.map(|ring| rules.coverage().lost(ring));
         Self {
-            head: Head { time_ns: model.now_ns(), rules: judged, left_out, ..Head::default() },
+            head: Head { time_ns: model.now_ns(), rules: rule_state, omitted, ..Head::default() },
             records: gather::gather(model, run, lost, cap),
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{
     rules::{Answer, Options, Rule},
-    state::{Device, NO_PGMAP, Stage, Taken},
+    state::{Allocated, Device, NO_PGMAP, Stage},
     stream::assemble::Element,
     testing::{
         judging::{Run, aftermath, broken, clean, fault, hooks_but, rules_of},
@@ -43,16 +43,16 @@ fn resume(run: &Run, references: usize) -> Run {
 fn facts(device: &Device) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     for (_, reference) in device.references() {
-        let by = device.taken_by(reference);
-        let taken = (reference.at, by.task, by.caller, by.cgroup, by.gone_since_ns.is_some());
-        match reference.taken {
+        let by = device.allocated_by(reference);
+        let allocated = (reference.at, by.task, by.caller, by.cgroup, by.exited_since_ns.is_some());
+        match reference.allocated {
             // A piece of an mmap is told by its pages.
-            Taken::Mmap { .. } => {}
-            what => drop(facts.insert(format!("{what:?} {} {taken:?}", reference.partial))),
+            Allocated::Mmap { .. } => {}
+            what => drop(facts.insert(format!("{what:?} {} {allocated:?}", reference.partial))),
         }
     }
     for (pages, reference) in device.mmap_pages() {
-        let by = device.taken_by(reference);
+        let by = device.allocated_by(reference);
         for page in pages {
             facts.insert(format!("page {page} {:?} {:?}", reference.at, by.task));
         }
@@ -162,7 +162,7 @@ fn a_chunk_that_outlives_its_range_is_told() {
     }
     let place = kernel.elements.len();
     for _ in 0..2 {
-        kernel.pull(0, true);
+        kernel.snapshot(0, true);
         kernel.idle(1_000_000_000);
     }
     let head = play::head();
@@ -218,11 +218,11 @@ fn time_asleep_is_told() {
 fn whose_number_came_back_is_told() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.alloc(0, 10, 1);
     let started_ns = kernel.now_ns + 1;
     kernel.alloc(0, 10, 2);
-    kernel.user(|writer, time_ns| writer.gone_before(time_ns, &task(10), Some(started_ns)));
+    kernel.user(|writer, time_ns| writer.exited_before(time_ns, &task(10), Some(started_ns)));
     kernel.idle(1_000_000_000);
     let run = begin(&kernel.elements);
     let resumed = resume(&run, usize::MAX);
@@ -231,7 +231,7 @@ fn whose_number_came_back_is_told() {
         let mut gone: Vec<_> = device
             .references()
             .map(|(_, reference)| {
-                (reference.bytes() / 4096, device.taken_by(reference).gone_since_ns.is_some())
+                (reference.bytes() / 4096, device.allocated_by(reference).exited_since_ns.is_some())
             })
             .collect();
         gone.sort_unstable();

@@ -15,8 +15,8 @@ use p2p_trace_model::{
         words::{from_stack, to_record},
     },
     state::{
-        At, Device, FailedMmap, Geometry, Mapping, NO_PGMAP, PAGE_STRUCT_SIZE, Range, Reference, Stage, Step,
-        Taken, TakenBy,
+        Allocated, AllocatedBy, At, Device, FailedMmap, Geometry, Mapping, NO_PGMAP, PAGE_STRUCT_SIZE, Range,
+        Reference, Stage, Step,
     },
 };
 
@@ -25,7 +25,7 @@ const fn blank(device: &Device, at: At, kind: Kind) -> Record {
     let DeviceAddress { domain, bus, .. } = device.address();
     Record {
         kind: kind as u8,
-        hook: Hook::Pull as u8,
+        hook: Hook::Snapshot as u8,
         cpu: at.id.cpu,
         seq: at.id.seq,
         time_ns: at.time_ns,
@@ -183,7 +183,7 @@ pub(super) fn step(device: &Device, step: &Step, out: &mut Vec<Record>) {
             record.number = 1;
             record.valid |= valid::COUNT;
             let counted = range.counted.filter(|counted| counted.at == step.at);
-            put(&mut record, 2, counted.and_then(|counted| counted.bytes), valid::TAKEN);
+            put(&mut record, 2, counted.and_then(|counted| counted.bytes), valid::ALLOCATED);
             let refs = counted.and_then(|counted| counted.refs);
             put(&mut record, 3, refs.map(|refs| refs.count.cast_unsigned()), valid::REFS);
             if refs.is_some_and(|refs| refs.estimate) {
@@ -195,8 +195,8 @@ pub(super) fn step(device: &Device, step: &Step, out: &mut Vec<Record>) {
 }
 
 /// A reference that is out: an allocation, or a scatter list with the allocation within it.
-pub(super) fn taken(device: &Device, reference: &Reference, out: &mut Vec<Record>) {
-    let by = device.taken_by(reference);
+pub(super) fn allocated(device: &Device, reference: &Reference, out: &mut Vec<Record>) {
+    let by = device.allocated_by(reference);
     let (Some(addr), size) = memory(reference) else {
         list(device, reference, &by, out);
         return;
@@ -216,8 +216,8 @@ pub(super) fn taken(device: &Device, reference: &Reference, out: &mut Vec<Record
     list(device, reference, &by, out);
 }
 
-fn list(device: &Device, reference: &Reference, by: &TakenBy<'_>, out: &mut Vec<Record>) {
-    let Taken::ScatterList { sgl, size, entries, .. } = reference.taken else {
+fn list(device: &Device, reference: &Reference, by: &AllocatedBy<'_>, out: &mut Vec<Record>) {
+    let Allocated::ScatterList { sgl, size, entries, .. } = reference.allocated else {
         return;
     };
     let mut record = blank(device, reference.at, Kind::SglAlloc);
@@ -234,10 +234,10 @@ fn list(device: &Device, reference: &Reference, by: &TakenBy<'_>, out: &mut Vec<
 }
 
 const fn memory(reference: &Reference) -> (Option<u64>, u64) {
-    match reference.taken {
-        Taken::Allocation { addr, size } => (Some(addr), size),
-        Taken::ScatterList { addr, size, .. } => (addr, size),
-        Taken::Mmap { .. } => (None, 0),
+    match reference.allocated {
+        Allocated::Allocation { addr, size } => (Some(addr), size),
+        Allocated::ScatterList { addr, size, .. } => (addr, size),
+        Allocated::Mmap { .. } => (None, 0),
     }
 }
 
@@ -249,12 +249,12 @@ pub(super) fn mmap(
     pages: &Span<u64>,
     out: &mut Vec<Record>,
 ) {
-    let Taken::Mmap { page, user_addr, .. } = reference.taken else {
+    let Allocated::Mmap { page, user_addr, .. } = reference.allocated else {
         return;
     };
     let skipped = pages.start.saturating_sub(geometry.index(page));
     let count = pages.end.saturating_sub(pages.start);
-    let by = device.taken_by(reference);
+    let by = device.allocated_by(reference);
     let mut record = blank(device, reference.at, Kind::Mmap);
     put_task(&mut record, by.task.as_ref());
     put_pgmap(&mut record, device.range_of(reference));

@@ -53,7 +53,7 @@ pub struct Beginning {
     /// What was true at a time, where the core has that and the rings do not reach back to the beginning.
     pub checkpoint: Option<Checkpoint>,
     /// The header is the run's own, not one that was made up of its records.
-    pub is_mirrored: bool,
+    pub is_in_crash_image: bool,
 }
 
 impl Beginning {
@@ -89,7 +89,7 @@ impl Beginning {
         }
         let mut header = header.filter(|header: &Header| header.status.run == run)?;
         header.origin = Origin::Recovered;
-        Some(Self { header, names, checkpoint, is_mirrored: true })
+        Some(Self { header, names, checkpoint, is_in_crash_image: true })
     }
 
     /// Without an image: whatever wrote a record was attached.
@@ -131,6 +131,6 @@ impl Beginning {
         let start_ns = run.records.iter().map(|record| record.time_ns).min().unwrap_or(0);
         let mut header = Header::new(status, clock, start_ns, rules::Options::default());
         header.origin = Origin::Recovered;
-        Self { header, names: Vec::new(), checkpoint: None, is_mirrored: false }
+        Self { header, names: Vec::new(), checkpoint: None, is_in_crash_image: false }
     }
 }

@@ -6,6 +6,7 @@
 //! needs a kernel, and nothing here believes what a dump says of itself further than the dump reaches.
 
 mod bytes;
+mod crash_image;
 mod elf;
 mod error;
 mod flattened;
@@ -18,7 +19,6 @@ mod joined;
 mod kdump;
 mod lime;
 mod memory;
-mod mirror;
 mod open;
 mod pipe;
 mod ring;
@@ -30,13 +30,13 @@ mod tests;
 mod vmcoreinfo;
 mod write;
 
+pub use crash_image::CpuCounters;
 pub use error::CoreError;
 pub use foreign::{PREFIX, container, no_event_dump};
 pub use header::Beginning;
 pub use input::{CoreFile, ReadAt};
 pub use joined::{Part, join};
 pub use memory::{Amount, Chunk, Facts, Format, PhysicalMemory, Scratch, Skipped, Why};
-pub use mirror::CpuCounters;
 pub use open::open;
 pub use pipe::carve_pipe;
 pub use ring::{Found, Recovered};

@@ -8,7 +8,7 @@ use p2p_trace_model::event::{Loss, Reason, user};
 use crate::{Entry, Reader};
 
 use super::{
-    mirror::{CpuCounters, Images, heads},
+    crash_image::{CpuCounters, Images, heads},
     slot::Place,
 };
 

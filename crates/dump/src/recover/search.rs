@@ -16,8 +16,8 @@ use std::{
 use p2p_trace_common::Record;
 
 use super::{
+    crash_image::{Marked, marked},
     memory::{Chunk, PhysicalMemory, Scratch, Skipped},
-    mirror::{Marked, marked},
     ring::{Found, Recovered, sort},
     slot::{Content, candidates, content, is_in_place},
 };

@@ -11,11 +11,11 @@ use p2p_trace_model::{
 };
 
 use super::{
-    mirror::CpuCounters,
+    crash_image::CpuCounters,
     ring::{Heads, Recovered, ring_of},
 };
 use crate::{
-    End, Origin, ReadError, Reason, Tape, Told, Writer,
+    End, Origin, ReadError, Reason, RunItem, RunReader, Writer,
     export::{named, record_of},
     recover::header::{Beginning, heads},
 };
@@ -34,7 +34,7 @@ pub struct Written {
     /// The dump begins with a checkpoint of this time, `CLOCK_BOOTTIME` in nanoseconds: what was before has been overwritten.
     pub begins_ns: Option<u64>,
     /// References that the checkpoint tells without who took them, since it had no room for more.
-    pub left_out: u64,
+    pub omitted: u64,
 }
 
 /// Why nothing, or not all, was written.
@@ -76,7 +76,7 @@ pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<
             writer.checkpoint(checkpoint)?;
             let from_ns = checkpoint.head.reached_ns;
             written.begins_ns = Some(from_ns);
-            written.left_out = checkpoint.head.left_out;
+            written.omitted = checkpoint.head.omitted;
             // What had been taken in by then was cut by time: an interrupted record can be younger than the next one.
             let is_new = |record: &Record| record.time_ns >= from_ns;
             Tail::of(run, is_new, &heads(run, checkpoint), from_ns, cpus)
@@ -92,26 +92,30 @@ pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<
 /// # Errors
 ///
 /// When the dump is of another run or cannot be read, or `out` cannot be written to.
-pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> Result<Written, WriteError> {
-    let mut header = tape.header().clone();
+pub fn append<R: Read>(
+    run: &Recovered,
+    reader: &mut RunReader<R>,
+    out: impl Write,
+) -> Result<Written, WriteError> {
+    let mut header = reader.header().clone();
     let recorded = header.status.run;
     if recorded != run.run {
         return Err(WriteError::OtherRun { recorded });
     }
     header.origin = Origin::Recovered;
     let (start_ns, mut cpus) = (header.start_ns, header.status.cpus);
-    let names = tape.names();
+    let names = reader.names();
     let mut writer = Writer::new(out, header)?;
     let (mut next, mut next_of_user) = (Heads::new(), 0);
     let mut written = Written::default();
-    while let Some(told) = tape.next_told()? {
+    while let Some(told) = reader.next_item()? {
         match told {
-            Told::Restore(checkpoint) => {
+            RunItem::Restore(checkpoint) => {
                 named(&mut writer, &names, &checkpoint.records)?;
                 writer.checkpoint(&checkpoint)?;
             }
-            Told::Slice(slice) if slice.items.is_empty() => {}
-            Told::Slice(slice) => {
+            RunItem::Slice(slice) if slice.items.is_empty() => {}
+            RunItem::Slice(slice) => {
                 let records: Vec<_> = slice.items.iter().filter_map(record_of).collect();
                 for record in &records {
                     let place = if record.cpu == user::CPU {
@@ -125,14 +129,14 @@ pub fn append<R: Read>(run: &Recovered, tape: &mut Tape<R>, out: impl Write) -> 
                 named(&mut writer, &names, &records)?;
                 writer.slice(&slice)?;
             }
-            Told::Status(change) => {
+            RunItem::Status(change) => {
                 cpus = cpus.max(change.status.cpus);
                 writer.status(&change.status, change.time_ns)?;
             }
-            Told::Diagnostics(said) => writer.diagnostics(said)?,
-            Told::Doubt(why) => tracing::warn!("the recorded dump: {why}"),
-            Told::End(end) => {
-                if matches!(*end, End::Whole(_)) {
+            RunItem::Diagnostics(said) => writer.diagnostics(said)?,
+            RunItem::Uncertainty(why) => tracing::warn!("the recorded dump: {why}"),
+            RunItem::End(end) => {
+                if matches!(*end, End::Complete(_)) {
                     tracing::warn!("the recorded dump ends with its run: the core can add nothing to it");
                 }
             }
@@ -234,7 +238,7 @@ fn totals(run: &Recovered) -> Totals {
             notes_missing: sum(|counters| counters.notes_missing),
             bursts_late: sum(|counters| counters.bursts_late),
         },
-        positions: super::mirror::heads(counters)
+        positions: super::crash_image::heads(counters)
             .into_iter()
             .map(|((cpu, ring), head)| Position { cpu, ring, head })
             .collect(),

@@ -6,7 +6,7 @@ use p2p_trace_common::{Hook, Kind, Record};
 use p2p_trace_model::{
     event::layout::{Layout, Word},
     names::Hex,
-    rules::{Found, Judged, Lost, Rule, Skipped},
+    rules::{Found, Lost, Rule, RuleState, Skipped},
     stream::{Diagnostic, Level},
 };
 use serde::Serialize;
@@ -139,15 +139,15 @@ fn a_checkpoint_is_done_with_as_the_table_says() {
         device: "0000:03:00.0".parse().unwrap(),
         findings: 2,
         open: 1,
-        doubts: vec!["sh (pid 97) was not seen".into(), "and more".into()],
+        uncertainties: vec!["sh (pid 97) was not seen".into(), "and more".into()],
     };
     let lost = Lost { count: 3, until_ns: 4 };
     let skipped = vec![Skipped { hook: Hook::Kill, runs: 5 }];
-    let rules = Judged { lost_hot: lost, lost_rare: lost, skipped, found: vec![found] };
+    let rules = RuleState { lost_hot: lost, lost_rare: lost, skipped, found: vec![found] };
     let head = Head {
         time_ns: 5,
         reached_ns: 6,
-        left_out: 7,
+        omitted: 7,
         rules,
         tally: Some(Default::default()),
         ..Head::default()
@@ -156,7 +156,7 @@ fn a_checkpoint_is_done_with_as_the_table_says() {
     let redactor = Redactor::random();
     let redacted = redactor.checkpoint(checkpoint.clone());
     holds("checkpoint", &checkpoint.head, &redacted.head);
-    assert_eq!(redacted.head.rules.found[0].doubts.len(), 1, "that there was a doubt is told");
+    assert_eq!(redacted.head.rules.found[0].uncertainties.len(), 1, "that there was a doubt is told");
     assert_eq!(redacted.records, [redactor.record(checkpoint.records[0])]);
 }
 
@@ -176,7 +176,7 @@ const WORDS: [(Word, &str); 19] = [
     (Word::FirstNs, "first time"),
     (Word::LastNs, "last time"),
     (Word::Client, "mapping device"),
-    (Word::Taken, "bytes taken"),
+    (Word::Allocated, "bytes taken"),
     (Word::Refs, "references"),
     (Word::Waiting, "time off the CPU"),
     (Word::Asleep, "time suspended"),

@@ -22,7 +22,7 @@ use p2p_trace_model::{
     },
     names::Hex,
     pipeline::Slice,
-    rules::{Found, Judged},
+    rules::{Found, RuleState},
     stream::{Diagnostic, order::Item},
     units::Clock,
 };
@@ -39,7 +39,7 @@ use table::Treatment;
 pub use table::{Fate, Row, TABLE};
 
 /// In place of a sentence that can name anything.
-const LEFT_OUT: &str = "the reason is left out: redacted";
+const OMITTED: &str = "the reason is left out: redacted";
 
 /// Redacts, in the same way for as long as it is there: give one to all files of a run. Nobody can guess how it does it.
 #[derive(Clone)]
@@ -93,7 +93,7 @@ impl Redactor {
             }
             // It quotes what it could not read.
             Entry::Damage(Damage::Malformed { offset, kind, why: _ }) => {
-                Entry::Damage(Damage::Malformed { offset, kind, why: LEFT_OUT.into() })
+                Entry::Damage(Damage::Malformed { offset, kind, why: OMITTED.into() })
             }
             // Counts, times and numbers.
             Entry::Footer(_) | Entry::Unknown(_) | Entry::Damage(_) => entry,
@@ -123,7 +123,7 @@ impl Redactor {
         let Status { version, kernel, boot_id, run, cpus, rings, accounting, hooks, devices } = status;
         let hook = |hook: HookStatus| {
             let HookStatus { hook, function, method, state, required, error, lost_without } = hook;
-            let error = error.map(|_| LEFT_OUT.into());
+            let error = error.map(|_| OMITTED.into());
             HookStatus { hook, function, method, state, required, error, lost_without }
         };
         Status {
@@ -161,16 +161,16 @@ impl Redactor {
     #[must_use]
     pub fn checkpoint(&self, checkpoint: Checkpoint) -> Checkpoint {
         let Checkpoint { head, records } = checkpoint;
-        let Head { part, parts, time_ns, counts, rules, reached_ns, tally, left_out } = head;
-        let Judged { lost_hot, lost_rare, skipped, found } = rules;
+        let Head { part, parts, time_ns, counts, rules, reached_ns, tally, omitted } = head;
+        let RuleState { lost_hot, lost_rare, skipped, found } = rules;
         let told = |found: Found| {
-            let Found { rule, device, findings, open, doubts } = found;
-            let doubts = doubts.first().map(|_| LEFT_OUT.into()).into_iter().collect();
-            Found { rule, device, findings, open, doubts }
+            let Found { rule, device, findings, open, uncertainties } = found;
+            let uncertainties = uncertainties.first().map(|_| OMITTED.into()).into_iter().collect();
+            Found { rule, device, findings, open, uncertainties }
         };
         let found = found.into_iter().map(told).collect();
-        let rules = Judged { lost_hot, lost_rare, skipped, found };
-        let head = Head { part, parts, time_ns, counts, rules, reached_ns, tally, left_out };
+        let rules = RuleState { lost_hot, lost_rare, skipped, found };
+        let head = Head { part, parts, time_ns, counts, rules, reached_ns, tally, omitted };
         Checkpoint { head, records: records.into_iter().map(|record| self.record(record)).collect() }
     }
 

@@ -118,7 +118,7 @@ pub const TABLE: &[Row] = {
         row("diagnostics", &["said.text"], Moved, "the addresses in it, the words stay"),
         row(
             "checkpoint",
-            &["part", "parts", "time_ns", "counts", "reached_ns", "tally", "left_out"],
+            &["part", "parts", "time_ns", "counts", "reached_ns", "tally", "omitted"],
             Kept,
             "counts and times",
         ),
@@ -136,7 +136,7 @@ pub const TABLE: &[Row] = {
             Kept,
             "what the rules had come to",
         ),
-        row("checkpoint", &["rules.found.doubts"], Gone, "one fixed sentence: they can name tasks"),
+        row("checkpoint", &["rules.found.uncertainties"], Gone, "one fixed sentence: they can name tasks"),
         row("footer", &["reason", "duration_ns", "totals", "counts"], Kept, "counts and times"),
     ]
 };
@@ -161,7 +161,7 @@ impl Treatment {
             | Word::FirstNs
             | Word::LastNs
             | Word::Client
-            | Word::Taken
+            | Word::Allocated
             | Word::Refs
             | Word::Waiting
             | Word::Asleep => Self::Kept,

@@ -12,7 +12,7 @@ use p2p_trace_model::{
 };
 
 use super::Redactor;
-use crate::{Entry, Opened, Reader, Reason, Tape, Told, Writer, export::export, samples};
+use crate::{Entry, Opened, Reader, Reason, RunItem, RunReader, Writer, export::export, samples};
 
 /// The dumps that are kept.
 fn dumps() -> Vec<(String, Vec<u8>)> {
@@ -139,8 +139,8 @@ impl Distinctive {
             }
             Entry::Checkpoint(checkpoint) => {
                 checkpoint.records.iter().for_each(|record| found.record(record));
-                let doubts = checkpoint.head.rules.found.iter().flat_map(|found| &found.doubts);
-                doubts.for_each(|doubt| found.text(doubt));
+                let uncertainties = checkpoint.head.rules.found.iter().flat_map(|found| &found.uncertainties);
+                uncertainties.for_each(|uncertainty| found.text(uncertainty));
             }
             _ => {}
         });
@@ -189,13 +189,13 @@ fn content(bytes: &[u8]) -> (BTreeSet<u64>, BTreeSet<u32>, String) {
     (wide, narrow, text)
 }
 
-fn tape(bytes: &[u8]) -> Tape<&[u8]> {
-    Tape::new(vec![Opened::open(bytes).unwrap()]).unwrap()
+fn reader(bytes: &[u8]) -> RunReader<&[u8]> {
+    RunReader::new(vec![Opened::open(bytes).unwrap()]).unwrap()
 }
 
 fn redacted(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    export(&mut tape(bytes).redacted(Redactor::random()), &mut out).unwrap();
+    export(&mut reader(bytes).redacted(Redactor::random()), &mut out).unwrap();
     out
 }
 
@@ -229,7 +229,7 @@ fn nothing_distinctive_is_left() {
         let after = redacted(&before);
         assert_eq!(left(&before, &after), Vec::<String>::new(), "{name}");
         let mut plain = Vec::new();
-        export(&mut tape(&before), &mut plain).unwrap();
+        export(&mut reader(&before), &mut plain).unwrap();
         assert!(!left(&before, &plain).is_empty(), "{name}: nothing is looked for");
     }
     assert!(seen.0 > 100 && seen.1 > 0 && seen.2 > 20, "{seen:?} are few");
@@ -284,21 +284,21 @@ fn what_is_not_flagged_goes_and_what_is_not_known_too() {
 fn an_export_tells_what_the_dump_told() {
     for (name, before) in dumps() {
         let mut after = Vec::new();
-        export(&mut tape(&before), &mut after).unwrap();
+        export(&mut reader(&before), &mut after).unwrap();
         let told = |bytes: &[u8]| {
-            let mut tape = tape(bytes);
+            let mut reader = reader(bytes);
             let (mut items, mut rest) = (Vec::new(), Vec::new());
-            while let Some(told) = tape.next_told().unwrap() {
+            while let Some(told) = reader.next_item().unwrap() {
                 match told {
-                    Told::Slice(slice) => items.extend(slice.items),
-                    Told::Restore(checkpoint) => rest.push(format!("{:?}", checkpoint.records)),
-                    Told::Status(change) => rest.push(format!("{change:?}")),
-                    Told::Diagnostics(said) => rest.push(format!("{said:?}")),
-                    Told::Doubt(_) => rest.push("doubt".to_owned()),
-                    Told::End(_) => {}
+                    RunItem::Slice(slice) => items.extend(slice.items),
+                    RunItem::Restore(checkpoint) => rest.push(format!("{:?}", checkpoint.records)),
+                    RunItem::Status(change) => rest.push(format!("{change:?}")),
+                    RunItem::Diagnostics(said) => rest.push(format!("{said:?}")),
+                    RunItem::Uncertainty(_) => rest.push("doubt".to_owned()),
+                    RunItem::End(_) => {}
                 }
             }
-            (items, rest, tape.names().all().into_iter().collect::<BTreeSet<_>>())
+            (items, rest, reader.names().all().into_iter().collect::<BTreeSet<_>>())
         };
         let (items, rest, names) = told(&before);
         let (now, rest_now, names_now) = told(&after);

@@ -32,7 +32,7 @@ pub struct Totals {
     /// Hits per hook, over all CPUs, in units of what the hook counts; by [`Hook`](p2p_trace_common::Hook) number.
     pub hits: Vec<u64>,
     /// Runs per hook that the kernel skipped, so that they hit nothing; `None` where it does not say. Those of
-    /// [`Hook::Pull`](p2p_trace_common::Hook::Pull) cost nothing and are not counted: whatever was not read is read again.
+    /// [`Hook::Snapshot`](p2p_trace_common::Hook::Pull) cost nothing and are not counted: whatever was not read is read again.
     pub missed: Vec<Option<u64>>,
     /// Records dropped before they had a position: only kernels without atomic fetch-add drop such.
     pub dropped: u64,

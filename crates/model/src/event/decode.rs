@@ -119,7 +119,7 @@ const fn blank(record: &Record, id: Id, kind: Kind, hook: Hook) -> Event {
         failed: false,
         refs: None,
         reference: None,
-        taken: None,
+        allocated: None,
         count: None,
         flag: None,
         sgl: None,
@@ -183,7 +183,7 @@ fn by_kind(event: &mut Event, record: &Record) {
                 event.span = Some(Span { first_ns: value, last_ns: next });
             }
             Word::Client => event.client = Some(client(value)),
-            Word::Taken => event.taken = Some(value),
+            Word::Allocated => event.allocated = Some(value),
             Word::Waiting => event.waiting_ns = Some(value),
             // Of user space's own records only.
             Word::Asleep => {}
@@ -307,15 +307,15 @@ mod tests {
     fn an_allocation_without_an_address_has_failed() {
         let failed = decode(&record(Kind::Alloc, Hook::Alloc, valid::SIZE)).unwrap();
         assert_eq!((failed.failed, failed.size, failed.addr), (true, Some(2), None));
-        let taken = decode(&record(Kind::Alloc, Hook::Alloc, valid::SIZE | valid::ADDR)).unwrap();
-        assert_eq!((taken.failed, taken.addr), (false, Some(1)));
+        let allocated = decode(&record(Kind::Alloc, Hook::Alloc, valid::SIZE | valid::ADDR)).unwrap();
+        assert_eq!((allocated.failed, allocated.addr), (false, Some(1)));
     }
 
     #[test]
     fn a_name_ends_with_its_first_zero() {
         let named = |comm: &[u8; COMM_LEN]| Record {
             comm: *comm,
-            ..record(Kind::DeviceState, Hook::Pull, valid::TASK)
+            ..record(Kind::DeviceState, Hook::Snapshot, valid::TASK)
         };
         let clean = decode(&named(b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0")).unwrap();
         let stale = decode(&named(b"sh\0ybox\0\0\0\0\0\0\0\0\0")).unwrap();
@@ -350,7 +350,7 @@ mod tests {
         let event = decode(&kill).unwrap();
         assert_eq!(event.range, Some(Range { start: 1, end: 2 }));
         assert_eq!(event.refs.map(|refs| (refs.count, refs.estimate)), Some((4, true)));
-        assert_eq!(event.taken, None);
+        assert_eq!(event.allocated, None);
     }
 
     #[test]
@@ -369,11 +369,11 @@ mod tests {
     #[test]
     fn a_removal_tells_what_is_out_where_that_was_read() {
         let old = decode(&record(Kind::Remove, Hook::Remove, valid::RANGE | valid::FLAG)).unwrap();
-        assert_eq!((old.taken, old.refs, old.state), (None, None, None));
-        let flags = valid::RANGE | valid::TAKEN | valid::REFS | valid::STATE;
+        assert_eq!((old.allocated, old.refs, old.state), (None, None, None));
+        let flags = valid::RANGE | valid::ALLOCATED | valid::REFS | valid::STATE;
         let given_up = u32::from(state::DEAD | state::EXITED);
         let new = decode(&Record { number: given_up, ..record(Kind::Remove, Hook::Remove, flags) }).unwrap();
-        assert_eq!((new.taken, new.refs.map(|refs| refs.count)), (Some(3), Some(4)));
+        assert_eq!((new.allocated, new.refs.map(|refs| refs.count)), (Some(3), Some(4)));
         assert_eq!(
             new.state.map(|state| (state.atomic, state.dead, state.exited)),
             Some((false, true, true))

@@ -63,7 +63,7 @@ const fn word(word: Word) -> &'static str {
         Word::LastNs => "last time (`SPAN`)",
         Word::Physical => "physical address (`PHYSICAL`)",
         Word::Client => "mapping device (`CLIENT`)",
-        Word::Taken => "bytes taken (`TAKEN`)",
+        Word::Allocated => "bytes taken (`TAKEN`)",
         Word::Refs => "references (`REFS`)",
         Word::Waiting => "time off the CPU (`WAITING`)",
         Word::Asleep => "time suspended (`WAITING`)",
@@ -99,7 +99,7 @@ fn kinds() -> String {
     let mut table = String::from(
         "| number | kind | words[0] | words[1] | words[2] | words[3] | number | small |\n|---:|---|---|---|---|---|---|---|\n",
     );
-    for &kind in Kind::ALL.iter().filter(|kind| kind.is_event() || is_pull(**kind)) {
+    for &kind in Kind::ALL.iter().filter(|kind| kind.is_event() || is_snapshot(**kind)) {
         let layout = Layout::of(kind);
         let words = layout.words.map(word).join(" | ");
         let (number, small) = (number(layout.number), small(layout.small));
@@ -109,8 +109,8 @@ fn kinds() -> String {
 }
 
 /// Written by user space, but laid out like an event.
-fn is_pull(kind: Kind) -> bool {
-    matches!(kind, Kind::Run | Kind::Pulled)
+fn is_snapshot(kind: Kind) -> bool {
+    matches!(kind, Kind::AllocatedRun | Kind::SnapshotEnd)
 }
 
 fn other_kinds() -> String {
@@ -144,7 +144,7 @@ fn tables() -> Vec<(&'static str, String)> {
         (
             "valid",
             bits!(valid::TASK valid::DEVICE valid::PGMAP valid::ADDR valid::SIZE valid::RANGE valid::RET
-                valid::REFS valid::REFS_ESTIMATE valid::TAKEN valid::CALLER valid::CGROUP valid::COUNT
+                valid::REFS valid::REFS_ESTIMATE valid::ALLOCATED valid::CALLER valid::CGROUP valid::COUNT
                 valid::PAGE valid::CLIENT valid::BAR valid::OFFSET valid::USER_ADDR valid::SGL valid::FLAG
                 valid::SPAN valid::PHYSICAL valid::STATE valid::WAITING valid::REFERENCE),
         ),

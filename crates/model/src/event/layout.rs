@@ -36,7 +36,7 @@ pub enum Word {
     /// PCI address of the device that maps: domain in the high half, bus and devfn in the low 16 bits.
     Client,
     /// Bytes allocated.
-    Taken,
+    Allocated,
     /// Reference count.
     Refs,
     /// Nanoseconds since a task was last given a CPU.
@@ -97,8 +97,8 @@ impl Layout {
     #[must_use]
     pub const fn of(kind: Kind) -> Self {
         use Word::{
-            Addr, Asleep, Caller, Cgroup, Client, End, FirstNs, LastNs, Offset, Page, Physical, Refs, Sgl,
-            Size, Start, Taken, Unused, UserAddr, Waiting,
+            Addr, Allocated, Asleep, Caller, Cgroup, Client, End, FirstNs, LastNs, Offset, Page, Physical,
+            Refs, Sgl, Size, Start, Unused, UserAddr, Waiting,
         };
         let (words, number, small) = match kind {
             Kind::AddResource => ([Size, Offset, Caller, Unused], Number::Ret, Small::Bar),
@@ -120,20 +120,20 @@ impl Layout {
             | Kind::DevresReleased
             | Kind::UnmapMappings
             | Kind::MemremapRelease => ([Unused, Unused, Caller, Unused], Number::Unused, Small::Unused),
-            Kind::Kill => ([Start, End, Taken, Refs], Number::ReferenceOrCount, Small::Killed),
+            Kind::Kill => ([Start, End, Allocated, Refs], Number::ReferenceOrCount, Small::Killed),
             Kind::Drained => ([Start, End, Unused, Refs], Number::Unused, Small::Unused),
-            Kind::Remove => ([Start, End, Taken, Refs], Number::State, Small::Flag),
+            Kind::Remove => ([Start, End, Allocated, Refs], Number::State, Small::Flag),
             Kind::Unmapped => ([Start, End, Unused, Unused], Number::Unused, Small::Unused),
             Kind::Release | Kind::Released => {
-                ([Unused, Unused, Taken, Unused], Number::Unused, Small::Unused)
+                ([Unused, Unused, Allocated, Unused], Number::Unused, Small::Unused)
             }
-            Kind::RangeState => ([Physical, Addr, Taken, Refs], Number::Count, Small::State),
-            Kind::DeviceState => ([Waiting, Unused, Taken, Unused], Number::Count, Small::Flag),
+            Kind::RangeState => ([Physical, Addr, Allocated, Refs], Number::Count, Small::State),
+            Kind::DeviceState => ([Waiting, Unused, Allocated, Unused], Number::Count, Small::Flag),
             Kind::AllocAttempt => ([Unused, Size, Caller, Unused], Number::Unused, Small::Unused),
-            Kind::Run => ([Addr, Size, Unused, Unused], Number::Unused, Small::Unused),
-            Kind::Pulled => ([FirstNs, LastNs, Unused, Unused], Number::Count, Small::Flag),
+            Kind::AllocatedRun => ([Addr, Size, Unused, Unused], Number::Unused, Small::Unused),
+            Kind::SnapshotEnd => ([FirstNs, LastNs, Unused, Unused], Number::Count, Small::Flag),
             Kind::Tick => ([Asleep, Unused, Unused, Unused], Number::Unused, Small::Unused),
-            Kind::Gone => ([FirstNs, LastNs, Unused, Unused], Number::Unused, Small::Unused),
+            Kind::HolderExited => ([FirstNs, LastNs, Unused, Unused], Number::Unused, Small::Unused),
             Kind::Stack | Kind::Loss | Kind::Attach | Kind::End => {
                 ([Unused; 4], Number::Unused, Small::Unused)
             }
@@ -160,7 +160,7 @@ impl Word {
             Self::Page => valid::PAGE,
             Self::FirstNs | Self::LastNs => valid::SPAN,
             Self::Client => valid::CLIENT,
-            Self::Taken => valid::TAKEN,
+            Self::Allocated => valid::ALLOCATED,
             Self::Refs => valid::REFS,
             Self::Waiting | Self::Asleep => valid::WAITING,
         }

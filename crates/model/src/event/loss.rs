@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Ring};
 
-use super::skips::{Doubtful, SkipRow};
+use super::skips::{Affected, SkipRow};
 
 /// Why a record was lost.
 #[repr(u8)]
@@ -96,8 +96,8 @@ impl Loss {
 
     /// What it leaves in doubt, where the hook is told. Else it can be anything of its ring.
     #[must_use]
-    pub fn doubtful(&self) -> Option<Doubtful> {
-        self.hook.map(|hook| SkipRow::of(hook).doubtful)
+    pub fn affected(&self) -> Option<Affected> {
+        self.hook.map(|hook| SkipRow::of(hook).affected)
     }
 
     /// So many records of a ring that were never written between these times, on whatever CPU.

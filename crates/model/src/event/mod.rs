@@ -21,7 +21,7 @@ use p2p_trace_common::{Hook, Kind, Ring, record::COMM_LEN, state};
 pub use address::{AddressError, DeviceAddress};
 pub use companions::Companions;
 pub use loss::{Loss, Reason};
-pub use skips::{Doubtful, SkipRow};
+pub use skips::{Affected, SkipRow};
 pub use symbolize::{MAX_NAME, MAX_NAMES, Names, NoSymbols, Symbolize, is_return_trampoline};
 
 /// Name of a record, unique over all runs.
@@ -196,7 +196,7 @@ pub struct Event {
     /// The low half of the address of its `struct percpu_ref` (kill).
     pub reference: Option<u32>,
     /// Bytes that the pool counts as allocated.
-    pub taken: Option<u64>,
+    pub allocated: Option<u64>,
     /// Pages, entries or ranges.
     pub count: Option<u32>,
     /// The boolean argument (publish), that memory is out (what opens a teardown), that the range is among those that the armed

@@ -5,11 +5,11 @@ use p2p_trace_common::{Hook, Kind, Ring};
 
 /// What is in doubt after a skipped run: of which devices, and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Doubtful {
+pub enum Affected {
     /// Nothing: it writes no record, or one that no rule looks at.
     Nothing,
     /// What is taken.
-    Taken,
+    Allocated,
     /// What is taken of a device whose memory was mapped into user space meanwhile.
     Inserted,
     /// Which ranges there are.
@@ -24,11 +24,11 @@ pub enum Doubtful {
     Used,
 }
 
-impl Doubtful {
+impl Affected {
     /// Every one, in order.
     pub const ALL: [Self; 8] = [
         Self::Nothing,
-        Self::Taken,
+        Self::Allocated,
         Self::Inserted,
         Self::Ranges,
         Self::Teardown,
@@ -42,7 +42,7 @@ impl Doubtful {
     pub const fn devices(self) -> &'static str {
         match self {
             Self::Nothing => "none",
-            Self::Taken | Self::Bracket | Self::Mapped => "those that had p2p memory meanwhile",
+            Self::Allocated | Self::Bracket | Self::Mapped => "those that had p2p memory meanwhile",
             Self::Inserted => "those whose memory was mapped into user space meanwhile",
             Self::Ranges => "all",
             Self::Teardown => {
@@ -57,7 +57,7 @@ impl Doubtful {
     pub const fn until(self) -> &'static str {
         match self {
             Self::Nothing => "not at all",
-            Self::Taken | Self::Inserted | Self::Ranges => "until the next pull read that reconciles",
+            Self::Allocated | Self::Inserted | Self::Ranges => "until the next pull read that reconciles",
             Self::Teardown => {
                 "until a pull read, if no teardown fell into that time; else until the next complete one"
             }
@@ -69,7 +69,7 @@ impl Doubtful {
     /// A pull read can make up for it.
     #[must_use]
     pub const fn is_read_anew(self) -> bool {
-        matches!(self, Self::Taken | Self::Inserted | Self::Ranges | Self::Teardown | Self::Bracket)
+        matches!(self, Self::Allocated | Self::Inserted | Self::Ranges | Self::Teardown | Self::Bracket)
     }
 }
 
@@ -83,14 +83,14 @@ pub struct SkipRow {
     /// The ring that they are in.
     pub ring: Ring,
     /// What is in doubt then.
-    pub doubtful: Doubtful,
+    pub affected: Affected,
 }
 
-use Doubtful::{Bracket, Inserted, Mapped, Nothing, Ranges, Taken, Teardown, Used};
+use Affected::{Allocated, Bracket, Inserted, Mapped, Nothing, Ranges, Teardown, Used};
 use Ring::{Hot, Rare};
 
-const fn row(hook: Hook, records: &'static [Kind], ring: Ring, doubtful: Doubtful) -> SkipRow {
-    SkipRow { hook, records, ring, doubtful }
+const fn row(hook: Hook, records: &'static [Kind], ring: Ring, affected: Affected) -> SkipRow {
+    SkipRow { hook, records, ring, affected }
 }
 
 /// The table, in the order of the hooks' numbers.
@@ -100,15 +100,15 @@ const TABLE: &[SkipRow] = &[
     row(Hook::AddResource, &[Kind::AddResource], Rare, Nothing),
     row(Hook::Memremap, &[Kind::Memremap], Rare, Ranges),
     row(Hook::Publish, &[Kind::Publish], Rare, Nothing),
-    row(Hook::Alloc, &[Kind::Alloc], Hot, Taken),
-    row(Hook::Free, &[Kind::Free], Hot, Taken),
-    row(Hook::SglAlloc, &[Kind::SglAlloc], Hot, Taken),
-    row(Hook::SglFree, &[Kind::SglFree], Hot, Taken),
-    row(Hook::MmapEnter, &[Kind::Mmap], Hot, Taken),
+    row(Hook::Alloc, &[Kind::Alloc], Hot, Allocated),
+    row(Hook::Free, &[Kind::Free], Hot, Allocated),
+    row(Hook::SglAlloc, &[Kind::SglAlloc], Hot, Allocated),
+    row(Hook::SglFree, &[Kind::SglFree], Hot, Allocated),
+    row(Hook::MmapEnter, &[Kind::Mmap], Hot, Allocated),
     // Runs for everybody who maps pages of whatever driver.
     row(Hook::InsertPage, &[Kind::Mmap], Hot, Inserted),
-    row(Hook::Mmap, &[Kind::Mmap], Hot, Taken),
-    row(Hook::PageFree, &[Kind::PageFree], Hot, Taken),
+    row(Hook::Mmap, &[Kind::Mmap], Hot, Allocated),
+    row(Hook::PageFree, &[Kind::PageFree], Hot, Allocated),
     row(Hook::MapSg, &[Kind::Map], Hot, Mapped),
     row(Hook::UnmapSg, &[Kind::Unmap], Hot, Mapped),
     row(Hook::MapSegment, &[Kind::Map], Hot, Used),
@@ -137,7 +137,7 @@ const TABLE: &[SkipRow] = &[
     row(Hook::BlkDmaMap, &[Kind::Map], Rare, Used),
     // Nearly all its runs are for other people's reads of sysfs, which it has nothing to write about. Whether one of the
     // tracer's own reads was skipped shows in the answer to that read, and then it is read again.
-    row(Hook::Pull, &[], Rare, Nothing),
+    row(Hook::Snapshot, &[], Rare, Nothing),
     row(Hook::AllocEnter, &[Kind::AllocAttempt], Rare, Used),
 ];
 

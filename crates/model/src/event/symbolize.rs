@@ -63,7 +63,7 @@ struct Table {
     /// How many were longer than what is kept of one.
     cut: AtomicU64,
     /// How many there was no room for.
-    left_out: AtomicU64,
+    omitted: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +83,7 @@ impl Names {
         let before = kept.names.get(&address).map(|name| name.len());
         let bytes = kept.bytes - before.unwrap_or_default() + name.len();
         if bytes > MAX_BYTES || before.is_none() && kept.names.len() >= MAX_NAMES {
-            self.0.left_out.fetch_add(1, Ordering::Relaxed);
+            self.0.omitted.fetch_add(1, Ordering::Relaxed);
             return;
         }
         kept.bytes = bytes;
@@ -94,7 +94,7 @@ impl Names {
     /// How many names were cut to [`MAX_NAME`] bytes, and how many there was no room for.
     #[must_use]
     pub fn limited(&self) -> (u64, u64) {
-        (self.0.cut.load(Ordering::Relaxed), self.0.left_out.load(Ordering::Relaxed))
+        (self.0.cut.load(Ordering::Relaxed), self.0.omitted.load(Ordering::Relaxed))
     }
 
     /// Whether there is a name of this address.
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_take_a_bounded_place_and_what_is_left_out_is_counted() {
+    fn names_take_a_bounded_place_and_what_is_omitted_is_counted() {
         let names = Names::default();
         names.learn(0, format!("{}\u{e9}", "x".repeat(MAX_NAME - 1)).into());
         assert_eq!(

@@ -16,7 +16,7 @@ use crate::event::{Loss, Reason};
 pub const CPU: u32 = u32::MAX;
 
 /// In place of a hook: what user space writes is of none, and skipped runs of this one cost nothing.
-const NO_HOOK: Hook = Hook::Pull;
+const NO_HOOK: Hook = Hook::Snapshot;
 
 /// Writes user-space records of one run, with their sequence numbers.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub struct Run {
 
 /// A pull read of one device: its runs and states stand before it in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pulled {
+pub struct SnapshotEnd {
     /// Which.
     pub device: DeviceAddress,
     /// The bitmap was read between these times.
@@ -132,7 +132,7 @@ impl Writer {
 
     /// A pull read found this memory allocated.
     pub const fn run(&mut self, time_ns: u64, run: &Run) -> Record {
-        let mut record = self.write(Kind::Run, time_ns);
+        let mut record = self.write(Kind::AllocatedRun, time_ns);
         put_device(&mut record, run.device);
         if let Some(pgmap) = run.pgmap {
             record.pgmap = pgmap;
@@ -144,12 +144,12 @@ impl Writer {
     }
 
     /// A pull read has come to its end.
-    pub const fn pulled(&mut self, pulled: &Pulled) -> Record {
-        let mut record = self.write(Kind::Pulled, pulled.to_ns);
-        put_device(&mut record, pulled.device);
-        record.words = [pulled.from_ns, pulled.to_ns, 0, 0];
-        record.number = pulled.runs;
-        record.small = pulled.complete as u16;
+    pub const fn snapshot_end(&mut self, snapshot_end: &SnapshotEnd) -> Record {
+        let mut record = self.write(Kind::SnapshotEnd, snapshot_end.to_ns);
+        put_device(&mut record, snapshot_end.device);
+        record.words = [snapshot_end.from_ns, snapshot_end.to_ns, 0, 0];
+        record.number = snapshot_end.runs;
+        record.small = snapshot_end.complete as u16;
         record.valid |= valid::SPAN | valid::COUNT | valid::FLAG;
         record
     }
@@ -157,7 +157,7 @@ impl Writer {
     /// A process has exited by this time. Where its number is another's now, that one was started at `before_ns`: what was taken since is
     /// not the first one's.
     #[must_use]
-    pub const fn gone_before(&mut self, time_ns: u64, task: &Task, before_ns: Option<u64>) -> Record {
+    pub const fn exited_before(&mut self, time_ns: u64, task: &Task, before_ns: Option<u64>) -> Record {
         let mut record = self.gone(time_ns, task);
         if let Some(before_ns) = before_ns {
             record.words[1] = before_ns;
@@ -168,7 +168,7 @@ impl Writer {
 
     /// A process has exited by this time.
     pub const fn gone(&mut self, time_ns: u64, task: &Task) -> Record {
-        let mut record = self.write(Kind::Gone, time_ns);
+        let mut record = self.write(Kind::HolderExited, time_ns);
         record.pid = task.pid;
         record.tgid = task.tgid;
         record.comm = task.comm;
@@ -269,7 +269,8 @@ pub fn change(record: &Record) -> Option<Change> {
 /// The allocated memory that a record of kind `run` tells, or `None` where it makes no sense.
 #[must_use]
 pub fn run(record: &Record) -> Option<Run> {
-    let sound = record.kind() == Some(Kind::Run) && record.has(valid::DEVICE | valid::ADDR | valid::SIZE);
+    let sound =
+        record.kind() == Some(Kind::AllocatedRun) && record.has(valid::DEVICE | valid::ADDR | valid::SIZE);
     sound.then(|| Run {
         device: device(record),
         pgmap: record.has(valid::PGMAP).then_some(record.pgmap),
@@ -278,12 +279,12 @@ pub fn run(record: &Record) -> Option<Run> {
     })
 }
 
-/// The pull read that a record of kind `pulled` ends, or `None` where it makes no sense.
+/// The pull read that a record of kind `snapshot_end` ends, or `None` where it makes no sense.
 #[must_use]
-pub fn pulled(record: &Record) -> Option<Pulled> {
-    let sound = record.kind() == Some(Kind::Pulled)
+pub fn snapshot_end(record: &Record) -> Option<SnapshotEnd> {
+    let sound = record.kind() == Some(Kind::SnapshotEnd)
         && record.has(valid::DEVICE | valid::SPAN | valid::COUNT | valid::FLAG);
-    sound.then(|| Pulled {
+    sound.then(|| SnapshotEnd {
         device: device(record),
         from_ns: record.words[0],
         to_ns: record.words[1],
@@ -303,14 +304,14 @@ pub fn asleep_ns(record: &Record) -> Option<u64> {
 #[must_use]
 pub fn gone(record: &Record) -> Option<Task> {
     let Record { pid, tgid, comm, .. } = *record;
-    let sound = record.kind() == Some(Kind::Gone) && record.has(valid::TASK);
+    let sound = record.kind() == Some(Kind::HolderExited) && record.has(valid::TASK);
     sound.then_some(Task { pid, tgid, comm })
 }
 
 /// When another process of the number that a record of kind `gone` tells was started, if there was one by then.
 #[must_use]
-pub fn gone_before_ns(record: &Record) -> Option<u64> {
-    let told = record.kind() == Some(Kind::Gone) && record.has(valid::SPAN);
+pub fn exited_before_ns(record: &Record) -> Option<u64> {
+    let told = record.kind() == Some(Kind::HolderExited) && record.has(valid::SPAN);
     told.then_some(record.words[1])
 }
 
@@ -352,19 +353,19 @@ mod tests {
         let device = DeviceAddress::from_devfn(0x1_0000, 3, 8);
         let run = Run { device, pgmap: Some(7), addr: 0xffff_8880_0000_0000, size: 8192 };
         let unknown = Run { pgmap: None, ..run };
-        let pulled = Pulled { device, from_ns: 5, to_ns: 9, runs: 2, complete: true };
+        let snapshot_end = SnapshotEnd { device, from_ns: 5, to_ns: 9, runs: 2, complete: true };
         let task = Task { pid: 1, tgid: 2, comm: *b"p2pmap\0\0\0\0\0\0\0\0\0\0" };
         assert_eq!(super::run(&writer.run(9, &run)), Some(run));
         assert_eq!(super::run(&writer.run(9, &unknown)), Some(unknown));
-        assert_eq!(super::pulled(&writer.pulled(&pulled)), Some(pulled));
-        let replaced = writer.gone_before(10, &task, Some(4));
-        assert_eq!((gone(&replaced), gone_before_ns(&replaced)), (Some(task), Some(4)));
+        assert_eq!(super::snapshot_end(&writer.snapshot_end(&snapshot_end)), Some(snapshot_end));
+        let replaced = writer.exited_before(10, &task, Some(4));
+        assert_eq!((gone(&replaced), exited_before_ns(&replaced)), (Some(task), Some(4)));
         let told = writer.gone(10, &task);
-        assert_eq!((gone(&told), gone_before_ns(&told)), (Some(task), None));
+        assert_eq!((gone(&told), exited_before_ns(&told)), (Some(task), None));
         let asleep = writer.tick_asleep(11, Some(5));
         assert_eq!((asleep_ns(&asleep), asleep_ns(&writer.tick(11))), (Some(5), None));
         let tick = writer.tick(11);
-        assert_eq!((super::run(&tick), super::pulled(&tick), gone(&tick)), (None, None, None));
+        assert_eq!((super::run(&tick), super::snapshot_end(&tick), gone(&tick)), (None, None, None));
     }
 
     #[test]

@@ -6,9 +6,9 @@
 use p2p_trace_common::{Kind, Ring};
 
 use super::{
+    context::{Check, RuleContext, UNSEEN_MAKING, blank},
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{Check, Scene, UNSEEN_MAKING, blank},
     words,
 };
 use crate::{
@@ -24,12 +24,12 @@ const ADVICE: &str = "This memory is of a range that is torn down: the taker mus
 pub(super) struct AllocAfterKill;
 
 impl Check for AllocAfterKill {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let Some(device) = scene.device(change) else {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        let Some(device) = context.device(change) else {
             return;
         };
-        let has_drained = scene.range_step(change, Kind::Drained).is_some();
-        let in_doubt = match change.what {
+        let has_drained = context.range_step(change, Kind::Drained).is_some();
+        let uncertain = match change.what {
             What::Uncertain => {
                 // It can be told when the range is long over.
                 let over =
@@ -39,11 +39,11 @@ impl Check for AllocAfterKill {
                     device.ranges().any(|range| lost.overlaps(drained(range), over(range)))
                 })
             }
-            What::Step if has_drained => scene.coverage.lost(Ring::Hot).until_ns >= scene.now_ns,
+            What::Step if has_drained => context.coverage.lost(Ring::Hot).until_ns >= context.now_ns,
             _ => false,
         };
-        if in_doubt {
-            findings.doubt(RULE, change.device, "records were lost after a range had drained");
+        if uncertain {
+            findings.mark_uncertain(RULE, change.device, "records were lost after a range had drained");
         }
     }
 
@@ -51,7 +51,7 @@ impl Check for AllocAfterKill {
         &[Kind::Alloc, Kind::Mmap]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let range = match event.kind {
             Kind::Alloc if !event.failed => event.addr.and_then(|addr| device.range_at(addr)),
             Kind::Mmap if event.ret == Some(0) => {
@@ -60,12 +60,16 @@ impl Check for AllocAfterKill {
             }
             _ => None,
         };
-        let Some((range, at)) = range.zip(scene.at()) else {
+        let Some((range, at)) = range.zip(context.at()) else {
             // It can be of a drained range of which it is not known where it lies.
             let is_unplaced =
                 |range: &Range| drained(range).is_some() && !is_over(range) && range.base.is_none();
             if event.kind == Kind::Alloc && !event.failed && device.ranges().any(is_unplaced) {
-                findings.doubt(RULE, device.address(), "it was not known where a drained range lies");
+                findings.mark_uncertain(
+                    RULE,
+                    device.address(),
+                    "it was not known where a drained range lies",
+                );
             }
             return;
         };
@@ -73,12 +77,12 @@ impl Check for AllocAfterKill {
             return;
         };
         let address = device.address();
-        if !scene.is_unbroken(Some(gone)) {
-            findings.doubt(RULE, address, "records of ranges that came and went were lost");
+        if !context.is_unbroken(Some(gone)) {
+            findings.mark_uncertain(RULE, address, "records of ranges that came and went were lost");
             return;
         }
-        if scene.can_be_another(range) {
-            findings.doubt(RULE, address, UNSEEN_MAKING);
+        if context.can_be_another(range) {
+            findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
             return;
         }
         let subject = Subject {
@@ -87,7 +91,7 @@ impl Check for AllocAfterKill {
             case: u64::from(range.id.generation),
             pid: event.task.map(|task| task.pid),
         };
-        let absence = scene.replaced(gone.time_ns);
+        let absence = context.replaced(gone.time_ns);
         findings.happened_unless(absence, subject, at.id, at.time_ns, || {
             let what = if range.steps.drained == Some(gone) { "had drained" } else { "had been removed" };
             let message = format!(

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
+    context::{Check, RuleContext, blank},
     findings::{Findings, Subject},
     rule::{Rule, Severity},
-    scene::{Check, Scene, blank},
     words,
 };
 use crate::{
@@ -39,13 +39,13 @@ pub(super) struct AllocOnDeadChunk {
 const MAX_RETURNED: usize = 1024;
 
 impl Check for AllocOnDeadChunk {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let Some(device) = scene.device(change) else {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        let Some(device) = context.device(change) else {
             return;
         };
         let is_open = || device.ranges().any(is_dead);
-        let has_opened = scene.range_step(change, Kind::Unmapped).is_some();
-        let in_doubt = match change.what {
+        let has_opened = context.range_step(change, Kind::Unmapped).is_some();
+        let uncertain = match change.what {
             What::Uncertain => device.uncertain().hot.is_some_and(|lost| {
                 // It can be told when the range is long over.
                 let over =
@@ -54,11 +54,13 @@ impl Check for AllocOnDeadChunk {
                     .ranges()
                     .any(|range| !range.refused && lost.overlaps(range.steps.unmapped, over(range)))
             }),
-            What::Step if has_opened => scene.coverage.lost(Ring::Hot).until_ns >= scene.now_ns && is_open(),
+            What::Step if has_opened => {
+                context.coverage.lost(Ring::Hot).until_ns >= context.now_ns && is_open()
+            }
             _ => false,
         };
-        if in_doubt {
-            findings.doubt(
+        if uncertain {
+            findings.mark_uncertain(
                 RULE,
                 change.device,
                 "records were lost while the pool pointed to a range that was gone",
@@ -70,8 +72,9 @@ impl Check for AllocOnDeadChunk {
                     || device.ranges().any(|range| range.id.generation == generation && is_dead(range))
             });
         }
-        if matches!(change.what, What::Step) && scene.event.is_some_and(|event| event.kind == Kind::Release) {
-            unwatched(scene, device, findings);
+        if matches!(change.what, What::Step) && context.event.is_some_and(|event| event.kind == Kind::Release)
+        {
+            unwatched(context, device, findings);
         }
     }
 
@@ -79,27 +82,27 @@ impl Check for AllocOnDeadChunk {
         &[Kind::Alloc, Kind::Mmap, Kind::AllocAttempt]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let is_it = |range: &&Range| is_dead_before(range, event.time_ns);
         let named = event.pgmap.filter(|_| event.kind == Kind::AllocAttempt);
         let mut dead = device.ranges().filter(is_it);
         let Some(dead) = dead.find(|range| named.is_none_or(|pgmap| range.id.pgmap == pgmap)) else {
             return;
         };
-        let Some(at) = scene.at() else { return };
+        let Some(at) = context.at() else { return };
         let address = device.address();
-        let was_seen_to_begin = scene.model.changes().iter().any(|change| change.what == What::Returned);
+        let was_seen_to_begin = context.model.changes().iter().any(|change| change.what == What::Returned);
         if event.kind != Kind::AllocAttempt
             && !was_seen_to_begin
             && !self.began_later(device, dead, event, at)
         {
-            if !is_watched(scene, device, dead) {
-                findings.doubt(RULE, address, MAY_HAVE_BEGUN_BEFORE);
+            if !is_watched(context, device, dead) {
+                findings.mark_uncertain(RULE, address, MAY_HAVE_BEGUN_BEFORE);
             }
             return;
         }
-        if !scene.is_unbroken(dead.dead_chunk_since()) {
-            findings.doubt(RULE, address, "records of ranges that came and went were lost");
+        if !context.is_unbroken(dead.dead_chunk_since()) {
+            findings.mark_uncertain(RULE, address, "records of ranges that came and went were lost");
             return;
         }
         let served_from = served_from(device, event);
@@ -120,7 +123,7 @@ impl Check for AllocOnDeadChunk {
             }
         } else {
             let since = dead.steps.unmapped.or(dead.dangling).map_or(0, |since| since.time_ns);
-            findings.happened_unless(scene.replaced(since), subject, at.id, at.time_ns, || {
+            findings.happened_unless(context.replaced(since), subject, at.id, at.time_ns, || {
                 let gone = match (dead.steps.unmapped, dead.dangling) {
                     (Some(unmapped), _) => {
                         let ago = words::between(unmapped.time_ns, at.time_ns);
@@ -153,9 +156,9 @@ impl Check for AllocOnDeadChunk {
     }
 
     /// One of many attempts of a task can be its last.
-    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+    fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         for attempt in device.attempts() {
-            let is_late = scene.now_ns.saturating_sub(attempt.at.time_ns) >= BACK_NS;
+            let is_late = context.now_ns.saturating_sub(attempt.at.time_ns) >= BACK_NS;
             let dead = device.ranges().find(|range| range.id.pgmap == attempt.pgmap && is_dead(range));
             let Some(dead) = dead.filter(|_| is_late) else { continue };
             let subject = subject(device, dead, Some(attempt.task.pid));
@@ -185,10 +188,10 @@ impl AllocOnDeadChunk {
 }
 
 /// An attempt that began since the range was gone would have been seen to begin.
-fn is_watched(scene: &Scene<'_>, device: &Device, dead: &Range) -> bool {
+fn is_watched(context: &RuleContext<'_>, device: &Device, dead: &Range) -> bool {
     let armed = device.pending_teardown().and_then(|teardown| teardown.armed);
     let is_armed = |at: At| armed.is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());
-    let sees = [Hook::AllocEnter, Hook::MmapEnter].into_iter().all(|hook| scene.coverage.sees(hook));
+    let sees = [Hook::AllocEnter, Hook::MmapEnter].into_iter().all(|hook| context.coverage.sees(hook));
     sees && dead.watched && dead.steps.unmapped.is_some_and(is_armed)
 }
 
@@ -198,9 +201,10 @@ fn subject(device: &Device, dead: &Range, pid: Option<u32>) -> Subject {
 }
 
 /// A pool is about to be destroyed with memory out, and there was a time at which a fatal attempt would not have been seen.
-fn unwatched(scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
-    let is_out = scene.event.and_then(|event| event.taken).is_some_and(|taken| taken > 0);
-    if !is_out || !scene.coverage.sees(Hook::AllocEnter) {
+fn unwatched(context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
+    let is_outstanding =
+        context.event.and_then(|event| event.allocated).is_some_and(|allocated| allocated > 0);
+    if !is_outstanding || !context.coverage.sees(Hook::AllocEnter) {
         return;
     }
     // With one range, the pool goes at once.
@@ -211,7 +215,7 @@ fn unwatched(scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
     let is_armed = |at: At| armed.is_some_and(|armed| armed.from_ns <= at.time_ns);
     if first.is_some_and(|first| !is_armed(first)) {
         let why = "attempts were not watched yet when a range ended, and memory was out when the pool was destroyed";
-        findings.doubt(RULE, device.address(), why);
+        findings.mark_uncertain(RULE, device.address(), why);
     }
 }
 

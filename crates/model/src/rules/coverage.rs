@@ -6,13 +6,13 @@ use p2p_trace_common::{
 };
 
 use super::{
-    judged::{Judged, Skipped},
     rule::{Rule, Spec},
+    rule_state::{RuleState, Skipped},
     verdict::Answer,
 };
 use crate::{
     accounting::{HookState, HookStatus, MissedQuality},
-    event::{Companions, Doubtful, Method, SkipRow, names::ring_name},
+    event::{Affected, Companions, Method, SkipRow, names::ring_name},
     state::GRACE_NS,
 };
 
@@ -60,7 +60,7 @@ pub struct Coverage {
     /// Maps and unmaps can have been missed until then.
     unmapped_ns: u64,
     /// What else makes every rule unsure.
-    doubts: Vec<String>,
+    uncertainties: Vec<String>,
     /// What was on its way when the trace, or its dump, begins has come by then.
     settled_ns: u64,
 }
@@ -69,7 +69,7 @@ pub struct Coverage {
 const ON_ITS_WAY_NS: u64 = 2 * GRACE_NS;
 
 /// Doubts about everything that are kept.
-const MAX_DOUBTS: usize = 16;
+const MAX_UNCERTAINTIES: usize = 16;
 
 impl Coverage {
     /// For a run with these hooks.
@@ -82,7 +82,7 @@ impl Coverage {
             told: [Lost::default(); 2],
             skipped: [0; HOOK_SLOTS],
             unmapped_ns: 0,
-            doubts: Vec::new(),
+            uncertainties: Vec::new(),
             settled_ns: 0,
         };
         coverage.set(hooks);
@@ -155,17 +155,17 @@ impl Coverage {
         let row = SkipRow::of(hook);
         self.told[row.ring as usize].add(runs, until_ns);
         self.skipped[hook as usize] = self.skipped[hook as usize].saturating_add(runs);
-        match row.doubtful {
-            Doubtful::Taken | Doubtful::Inserted | Doubtful::Ranges | Doubtful::Teardown => {
+        match row.affected {
+            Affected::Allocated | Affected::Inserted | Affected::Ranges | Affected::Teardown => {
                 self.lost[row.ring as usize].add(runs, until_ns);
             }
-            Doubtful::Mapped => self.unmapped_ns = self.unmapped_ns.max(until_ns),
-            Doubtful::Bracket | Doubtful::Used | Doubtful::Nothing => {}
+            Affected::Mapped => self.unmapped_ns = self.unmapped_ns.max(until_ns),
+            Affected::Bracket | Affected::Used | Affected::Nothing => {}
         }
     }
 
     /// Goes on from what had been lost. What a rule rests on can have been among all of it.
-    pub(super) fn resume_losses(&mut self, judged: &Judged) {
+    pub(super) fn resume_losses(&mut self, judged: &RuleState) {
         for (ring, lost) in [(Ring::Hot, judged.lost_hot), (Ring::Rare, judged.lost_rare)] {
             self.lose(ring, lost.count, lost.until_ns);
         }
@@ -176,9 +176,9 @@ impl Coverage {
     }
 
     /// No rule can be sure.
-    pub(super) fn doubt(&mut self, why: String) {
-        if self.doubts.len() < MAX_DOUBTS && !self.doubts.contains(&why) {
-            self.doubts.push(why);
+    pub(super) fn mark_uncertain(&mut self, why: String) {
+        if self.uncertainties.len() < MAX_UNCERTAINTIES && !self.uncertainties.contains(&why) {
+            self.uncertainties.push(why);
         }
     }
 
@@ -193,8 +193,8 @@ impl Coverage {
     }
 
     /// Something was lost, or is not known.
-    pub(crate) fn is_doubtful(&self) -> bool {
-        !self.doubts.is_empty() || Ring::ALL.into_iter().any(|ring| self.lost(ring).count > 0)
+    pub(crate) fn is_inconclusive(&self) -> bool {
+        !self.uncertainties.is_empty() || Ring::ALL.into_iter().any(|ring| self.lost(ring).count > 0)
     }
 
     /// What was lost of a ring so far that a rule can rest on, whatever has made up for it.
@@ -234,19 +234,19 @@ impl Coverage {
         if !unchecked.is_empty() {
             return (Answer::NotChecked, unchecked);
         }
-        let mut doubts = self.unseen(spec);
-        let answer = if doubts.is_empty() { Answer::Holds } else { Answer::Inconclusive };
-        doubts.extend(self.not_asked_for(spec.parts));
+        let mut uncertainties = self.unseen(spec);
+        let answer = if uncertainties.is_empty() { Answer::Holds } else { Answer::Inconclusive };
+        uncertainties.extend(self.not_asked_for(spec.parts));
         if spec.hiders().any(|hook| self.sees(hook) && self.is_uncounted(hook)) {
-            doubts.push("this kernel does not count the runs of kprobes that it skips".to_owned());
+            uncertainties.push("this kernel does not count the runs of kprobes that it skips".to_owned());
         }
-        (answer, doubts)
+        (answer, uncertainties)
     }
 
     /// What makes every rule unsure, beside losses, in sentences.
     #[must_use]
-    pub fn doubts(&self) -> &[String] {
-        &self.doubts
+    pub fn uncertainties(&self) -> &[String] {
+        &self.uncertainties
     }
 
     /// Why nothing of a group can be seen, where that was not asked for or cannot be.
@@ -289,15 +289,15 @@ impl Coverage {
             }
         }
         let failed = failed.iter().map(|hook| format!("the hook {} could not be attached", hook.name()));
-        let mut doubts: Vec<_> = failed.collect();
+        let mut uncertainties: Vec<_> = failed.collect();
         for &ring in spec.rings {
             let lost = self.unknown(ring);
             if lost > 0 {
-                doubts.push(format!("{lost} {} records were lost", ring_name(ring)));
+                uncertainties.push(format!("{lost} {} records were lost", ring_name(ring)));
             }
         }
-        doubts.extend(self.doubts.iter().cloned());
-        doubts
+        uncertainties.extend(self.uncertainties.iter().cloned());
+        uncertainties
     }
 
     /// Which of the hooks were not asked for. What this kernel does not have cannot happen on it.

@@ -2,10 +2,10 @@
 //! `gen_pool_free_owner` is a `BUG`.
 
 use super::{
+    context::{Check, Frees, RuleContext, blank},
     findings::Findings,
-    frees::{Free, UNSEEN_TAKE},
+    frees::{Free, UNSEEN_ALLOCATION},
     rule::Rule,
-    scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::{
@@ -25,15 +25,15 @@ impl Check for DoubleFree {
         Frees::Unusual
     }
 
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let Some(free) = Free::of(scene, change) else {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        let Some(free) = Free::of(context, change) else {
             return;
         };
-        let earlier = match (free.was, free.unknown(scene)) {
+        let earlier = match (free.was, free.unknown(context)) {
             (FreeMatch::Again { earlier }, _) => earlier,
             (FreeMatch::Unmatched, Some(why)) => {
                 // Its first free can have been before the trace, too.
-                free.doubt(RULE, why, findings);
+                free.mark_uncertain(RULE, why, findings);
                 return;
             }
             _ => return,
@@ -43,12 +43,12 @@ impl Check for DoubleFree {
         let lost = free.device.uncertain().hot.is_some() || !free.device.is_sure(&earlier.reference);
         let lost = lost.then_some("records of allocations or frees were lost");
         if let Some(why) = lost.or(unseen) {
-            free.doubt(RULE, why, findings);
+            free.mark_uncertain(RULE, why, findings);
             return;
         }
         let address = change.device;
         let finding = {
-            let holder = Holder::of(&earlier.reference, &free.device.taken_by(&earlier.reference), false);
+            let holder = Holder::of(&earlier.reference, &free.device.allocated_by(&earlier.reference), false);
             let message = format!(
                 "{} by {} gave back {} of {address}, which had been given back {} before; it had been taken by {}",
                 free.function(),
@@ -64,6 +64,6 @@ impl Check for DoubleFree {
             finding
         };
         // It was taken anew, if that was missed.
-        findings.suspect(free.subject(RULE), finding, UNSEEN_TAKE, scene.now_ns);
+        findings.suspect(free.subject(RULE), finding, UNSEEN_ALLOCATION, context.now_ns);
     }
 }

@@ -5,9 +5,9 @@
 use p2p_trace_common::Kind;
 
 use super::{
+    context::{Check, RuleContext, UNSEEN_MAKING, blank, by_range},
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, UNSEEN_MAKING, blank, by_range},
     words,
 };
 use crate::{
@@ -23,30 +23,30 @@ const ADVICE: &str = "Each range is torn down once, by devres. Look for a driver
 pub(super) struct DoubleKill;
 
 impl Check for DoubleKill {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let What::KilledAgain(id) = change.what else {
             return;
         };
-        let Some((device, event, at)) = scene
+        let Some((device, event, at)) = context
             .device(change)
-            .zip(scene.event)
-            .zip(scene.at())
+            .zip(context.event)
+            .zip(context.at())
             .map(|((device, event), at)| (device, event, at))
         else {
             return;
         };
         let Some(range) = device.range(id) else { return };
-        if !scene.is_unbroken(range.steps.killed) {
+        if !context.is_unbroken(range.steps.killed) {
             // It can be another range in the same place.
-            findings.doubt(RULE, device.address(), "records of a teardown were lost");
+            findings.mark_uncertain(RULE, device.address(), "records of a teardown were lost");
             return;
         }
         let address = device.address();
-        if scene.can_be_another(range) {
-            findings.doubt(RULE, address, UNSEEN_MAKING);
+        if context.can_be_another(range) {
+            findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
             return;
         }
-        let absence = scene.replaced(range.steps.killed.map_or(0, |killed| killed.time_ns));
+        let absence = context.replaced(range.steps.killed.map_or(0, |killed| killed.time_ns));
         findings.happened_unless(absence, by_range(RULE, address, range), at.id, at.time_ns, || {
             let before = range.steps.killed.map_or_else(String::new, |killed| {
                 format!(", {} after it was killed first", words::between(killed.time_ns, at.time_ns))
@@ -67,13 +67,13 @@ impl Check for DoubleKill {
         &[Kind::Kill]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
-        let Some(at) = scene.at() else { return };
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+        let Some(at) = context.at() else { return };
         let Some(range) = device.ranges().rev().find(|range| range.steps.killed == Some(at)) else { return };
         let Some(reference) = range.reference else { return };
-        for (other, first) in scene.model.sharing(reference) {
+        for (other, first) in context.model.sharing(reference) {
             if let Some((first, killed)) = shared(first, range) {
-                judge_shared(scene, device, event, (range, at), (first, other, killed), findings);
+                judge_shared(context, device, event, (range, at), (first, other, killed), findings);
                 return;
             }
         }
@@ -98,7 +98,7 @@ const fn is_own(range: &Range, reference: u32) -> bool {
 }
 
 fn judge_shared(
-    scene: &Scene<'_>,
+    context: &RuleContext<'_>,
     device: &Device,
     event: &Event,
     (range, at): (&Range, At),
@@ -110,16 +110,16 @@ fn judge_shared(
     if lived.time_ns > killed.time_ns {
         // Added since, it has had the reference initialized anew.
         if range.steps.added.is_none() {
-            findings.doubt(RULE, address, UNSEEN_LIFE);
+            findings.mark_uncertain(RULE, address, UNSEEN_LIFE);
         }
         return;
     }
-    if !scene.is_unbroken(Some(lived)) {
-        findings.doubt(RULE, address, "records of a teardown were lost");
+    if !context.is_unbroken(Some(lived)) {
+        findings.mark_uncertain(RULE, address, "records of a teardown were lost");
         return;
     }
-    if scene.can_be_another(range) {
-        findings.doubt(RULE, address, UNSEEN_MAKING);
+    if context.can_be_another(range) {
+        findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
         return;
     }
     findings.happened(by_range(RULE, address, range), at.id, at.time_ns, || {

@@ -3,9 +3,9 @@
 use p2p_trace_common::Kind;
 
 use super::{
+    context::{Check, RuleContext, UNSEEN_MAKING, blank, by_range},
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, UNSEEN_MAKING, blank, by_range},
     words,
 };
 use crate::state::Change;
@@ -18,24 +18,24 @@ const ADVICE: &str = "Between the two the struct pages were gone while somebody 
 pub(super) struct DrainedAfterRemoval;
 
 impl Check for DrainedAfterRemoval {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let Some((device, step, range)) = scene.range_step(change, Kind::Drained) else {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        let Some((device, step, range)) = context.range_step(change, Kind::Drained) else {
             return;
         };
         // The first drain counts: a removed range that had drained can be seen to do so again only by mistake.
         let Some(removed) = range
             .steps
             .removed
-            .filter(|_| range.steps.drained == Some(step.at) && scene.is_unbroken(range.steps.removed))
+            .filter(|_| range.steps.drained == Some(step.at) && context.is_unbroken(range.steps.removed))
         else {
             return;
         };
         let address = device.address();
-        if scene.can_be_another(range) {
-            findings.doubt(RULE, address, UNSEEN_MAKING);
+        if context.can_be_another(range) {
+            findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
             return;
         }
-        let absence = scene.replaced(removed.time_ns);
+        let absence = context.replaced(removed.time_ns);
         findings.happened_unless(absence, by_range(RULE, address, range), step.at.id, step.at.time_ns, || {
             let message = format!(
                 "the last reference of {} was dropped (dev_pagemap_percpu_release) {} after arch_remove_memory had removed \

@@ -39,7 +39,7 @@ pub struct Finding {
     /// Who took what was out, the largest first.
     pub holders: Vec<Holder>,
     /// Groups beyond those.
-    pub holders_left_out: u64,
+    pub holders_omitted: u64,
     /// Kernel stack of the task that did it, or that waits; innermost first.
     pub stack: Vec<u64>,
     /// Why it is none after all: something that came to light later explains what was seen. It counts no more.
@@ -69,7 +69,7 @@ impl Finding {
             advice,
             evidence: Vec::new(),
             holders: Vec::new(),
-            holders_left_out: 0,
+            holders_omitted: 0,
             stack: Vec::new(),
             withdrawn: None,
         }

@@ -4,9 +4,9 @@ use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     absence::Absence,
+    context::RuleContext,
     findings::{Findings, Subject},
     rule::{Rule, TAKES},
-    scene::Scene,
 };
 use crate::{
     event::Event,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a free seems to do wrong rests on every record of memory that was taken or given back before.
-pub(super) const UNSEEN_TAKE: Absence = Absence::of_one(TAKES, 0);
+pub(super) const UNSEEN_ALLOCATION: Absence = Absence::of_one(TAKES, 0);
 
 /// A free of an allocation or scatter list.
 #[derive(Clone, Copy, Debug)]
@@ -28,26 +28,26 @@ pub(super) struct Free<'a> {
 
 impl<'a> Free<'a> {
     /// The change is one, and what it may give back is watched.
-    pub(super) fn of(scene: &Scene<'a>, change: &Change) -> Option<Self> {
+    pub(super) fn of(context: &RuleContext<'a>, change: &Change) -> Option<Self> {
         let What::Freed(was) = change.what else {
             return None;
         };
-        let event = scene.event?;
+        let event = context.event?;
         // A list's free can be told only where its allocation is.
-        let is_judged = event.kind != Kind::SglFree || scene.coverage.sees(Hook::SglAlloc);
-        is_judged.then_some(Self { device: scene.device(change)?, event, at: scene.at()?, was })
+        let is_judged = event.kind != Kind::SglFree || context.coverage.sees(Hook::SglAlloc);
+        is_judged.then_some(Self { device: context.device(change)?, event, at: context.at()?, was })
     }
 
     /// Why not all that is out is known; then the free may well be right.
-    pub(super) fn unknown(&self, scene: &Scene<'_>) -> Option<&'static str> {
+    pub(super) fn unknown(&self, context: &RuleContext<'_>) -> Option<&'static str> {
         // A pull read tells what memory is taken, and of no list.
         let is_list = self.event.kind == Kind::SglFree;
         let older_list = is_list && self.device.preexisting_bytes() > 0;
-        if is_list && scene.coverage.lost(Ring::Hot).count > 0 {
+        if is_list && context.coverage.lost(Ring::Hot).count > 0 {
             return Some("records of scatter lists were lost");
         }
         let range = self.event.addr.and_then(|addr| self.device.range_at(addr));
-        unknown(scene, self.device, range).or_else(|| older_list.then_some(TAKEN_BEFORE))
+        unknown(context, self.device, range).or_else(|| older_list.then_some(ALLOCATED_BEFORE))
     }
 
     /// Each free is a case of its own, by address.
@@ -82,16 +82,20 @@ impl<'a> Free<'a> {
     }
 
     /// The rule cannot tell.
-    pub(super) fn doubt(&self, rule: Rule, why: &str, findings: &mut Findings) {
-        findings.doubt(rule, self.device.address(), why);
+    pub(super) fn mark_uncertain(&self, rule: Rule, why: &str, findings: &mut Findings) {
+        findings.mark_uncertain(rule, self.device.address(), why);
     }
 }
 
-const TAKEN_BEFORE: &str = "memory was given back that may have been taken before the trace";
+const ALLOCATED_BEFORE: &str = "memory was given back that may have been taken before the trace";
 
 /// Why not all that is out of a range is known, or of the device where it is not known which range it is.
-pub(super) fn unknown(scene: &Scene<'_>, device: &Device, range: Option<&Range>) -> Option<&'static str> {
-    if scene.coverage.is_unsettled(scene.now_ns) {
+pub(super) fn unknown(
+    context: &RuleContext<'_>,
+    device: &Device,
+    range: Option<&Range>,
+) -> Option<&'static str> {
+    if context.coverage.is_unsettled(context.now_ns) {
         return Some("memory was given back that may have been on its way when the dump begins");
     }
     if device.uncertain().hot.is_some() {
@@ -99,16 +103,16 @@ pub(super) fn unknown(scene: &Scene<'_>, device: &Device, range: Option<&Range>)
     }
     // What is taken of a range that was seen being added, or of a pool that was seen to be empty, was seen being taken, once it
     // could be.
-    let since_ns = scene.model.hooks().takes_seen_since_ns();
+    let since_ns = context.model.hooks().allocations_seen_since_ns();
     let added = range.and_then(|range| range.steps.added).filter(|added| added.time_ns >= since_ns);
-    if scene.coverage.lost(Ring::Rare).count > 0 && !scene.is_unbroken(added) {
+    if context.coverage.lost(Ring::Rare).count > 0 && !context.is_unbroken(added) {
         return Some("records of ranges that came and went were lost");
     }
     let is_known = added.is_some()
         || match device.baseline() {
             Baseline::Unknown => false,
-            Baseline::Pulled(_) => true,
+            Baseline::SnapshotEnd(_) => true,
             Baseline::PoolGone(at) => at.time_ns >= since_ns,
         };
-    (!is_known).then_some(TAKEN_BEFORE)
+    (!is_known).then_some(ALLOCATED_BEFORE)
 }

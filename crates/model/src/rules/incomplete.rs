@@ -5,9 +5,9 @@
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
+    context::{Check, RuleContext, UNSEEN_MAKING},
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, UNSEEN_MAKING},
     words,
 };
 use crate::{
@@ -22,27 +22,31 @@ const STEPS: [Hook; 4] = [Hook::Kill, Hook::Drained, Hook::Remove, Hook::Unmappe
 pub(super) struct Incomplete;
 
 impl Check for Incomplete {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        if let (What::Pulled(_), Some(device)) = (change.what, scene.device(change)) {
-            let is_found_killed = |range: &&Range| range.pulled.is_some();
-            device.ranges().filter(is_found_killed).for_each(|range| unnoted(scene, device, range, findings));
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        if let (What::SnapshotEnd(_), Some(device)) = (change.what, context.device(change)) {
+            let is_found_killed = |range: &&Range| range.snapshot_end.is_some();
+            device
+                .ranges()
+                .filter(is_found_killed)
+                .for_each(|range| unnoted(context, device, range, findings));
         }
         let (What::RangeEndedUnseen(id) | What::KilledAgain(id)) = change.what else {
             return;
         };
-        let Some((device, range)) = scene.device(change).and_then(|device| Some((device, device.range(id)?)))
+        let Some((device, range)) =
+            context.device(change).and_then(|device| Some((device, device.range(id)?)))
         else {
             return;
         };
         match change.what {
             // Steps of the one would be taken for those of the other.
-            What::KilledAgain(_) if scene.can_be_another(range) => {
+            What::KilledAgain(_) if context.can_be_another(range) => {
                 for rule in STEPS.into_iter().flat_map(Rule::hidden_by) {
-                    findings.doubt(rule, change.device, UNSEEN_MAKING);
+                    findings.mark_uncertain(rule, change.device, UNSEEN_MAKING);
                 }
             }
             What::KilledAgain(_) => {}
-            _ => doubt(scene, device, range, findings),
+            _ => uncertainty(context, device, range, findings),
         }
     }
 
@@ -50,37 +54,37 @@ impl Check for Incomplete {
         &[Kind::Drained, Kind::Released]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, _event: &Event, findings: &mut Findings) {
-        let released = scene.at();
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, _event: &Event, findings: &mut Findings) {
+        let released = context.at();
         for range in device.ranges().filter(|range| range.steps.drained == released) {
-            unnoted(scene, device, range, findings);
+            unnoted(context, device, range, findings);
         }
         for range in device.ranges().filter(|range| range.steps.released == released) {
-            doubt(scene, device, range, findings);
+            uncertainty(context, device, range, findings);
         }
     }
 }
 
 /// A range whose kill was before the trace, or was missed: nothing is written of its removal, which may be long past.
-fn unnoted(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Findings) {
+fn unnoted(context: &RuleContext<'_>, device: &Device, range: &Range, findings: &mut Findings) {
     let is_noted = range.steps.killed.is_some() || range.refused || !range.is_named();
-    if is_noted || !scene.coverage.sees(Hook::Remove) {
+    if is_noted || !context.coverage.sees(Hook::Remove) {
         return;
     }
     let name = words::range(range, device.address());
     let why = format!("the kill of {name} was not seen, and so neither is its removal");
     for rule in Rule::hidden_by(Hook::Remove) {
-        findings.doubt(rule, device.address(), why.clone());
+        findings.mark_uncertain(rule, device.address(), why.clone());
     }
 }
 
-fn doubt(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Findings) {
+fn uncertainty(context: &RuleContext<'_>, device: &Device, range: &Range, findings: &mut Findings) {
     if range.refused {
         return;
     }
     let Steps { killed, drained, removed, unmapped, .. } = range.steps;
     let all = STEPS.into_iter().zip([killed, drained, removed, unmapped]);
-    let missing = all.filter(|&(hook, step)| step.is_none() && scene.coverage.sees(hook));
+    let missing = all.filter(|&(hook, step)| step.is_none() && context.coverage.sees(hook));
     for (hook, _) in missing {
         let name = words::range(range, device.address());
         let why = match killed {
@@ -91,7 +95,7 @@ fn doubt(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Findi
             Some(_) => format!("the {} of {name} was not seen", hook.name()),
         };
         for rule in Rule::hidden_by(hook) {
-            findings.doubt(rule, device.address(), why.clone());
+            findings.mark_uncertain(rule, device.address(), why.clone());
         }
     }
 }

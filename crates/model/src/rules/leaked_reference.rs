@@ -2,10 +2,10 @@
 //! 6220694c52a5 `p2pmem_alloc_mmap` keeps its own reference of the range when `vm_insert_page` fails: the unbind never ends.
 
 use super::{
+    context::blank,
     finding::Finding,
     findings::Findings,
     rule::Rule,
-    scene::blank,
     surplus::{Reading, Surplus},
     words,
 };

@@ -44,7 +44,7 @@ impl Limit {
                 Rule::LeakedReference,
             ],
             Self::FailedMmaps => &[Rule::UnexplainedReference],
-            Self::PullRecords => &[Rule::UnexplainedReference, Rule::LeakedReference],
+            Self::SnapshotRecords => &[Rule::UnexplainedReference, Rule::LeakedReference],
             Self::Notes | Self::Findings => return true,
         };
         rules.contains(&rule)

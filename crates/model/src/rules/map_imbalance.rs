@@ -5,9 +5,9 @@ use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     absence::Absence,
+    context::{Check, RuleContext, blank, by_range},
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{Check, Scene, blank, by_range},
     words,
 };
 use crate::{
@@ -25,24 +25,28 @@ const LEFT: &str = "The client device can still write to where this memory was: 
 pub(super) struct MapImbalance;
 
 impl Check for MapImbalance {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let Some((device, step, range)) = scene.range_step(change, Kind::Remove) else {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        let Some((device, step, range)) = context.range_step(change, Kind::Remove) else {
             return;
         };
-        let Some(mappings) = device.mappings(scene.model.hooks()) else {
-            findings.doubt(RULE, device.address(), "maps and unmaps were not both watched at a removal");
+        let Some(mappings) = device.mappings(context.model.hooks()) else {
+            findings.mark_uncertain(
+                RULE,
+                device.address(),
+                "maps and unmaps were not both watched at a removal",
+            );
             return;
         };
         // What was mapped before a loss may have been unmapped in it. The loss itself makes the rule inconclusive.
-        let lost_ns = lost_ns(scene);
+        let lost_ns = lost_ns(context);
         let of_range =
             |mapping: &&Mapping| mapping.pgmap == Some(range.id.pgmap) && mapping.at.time_ns > lost_ns;
         let mut live: Vec<Mapping> = mappings.live().filter(of_range).copied().collect();
         live.sort_by_key(|mapping| (mapping.at.time_ns, mapping.at.id));
         let Some(first) = live.first() else {
-            if !is_known_from_birth(scene, Some(range)) {
+            if !is_known_from_birth(context, Some(range)) {
                 let why = "a range was removed that may have been mapped before the trace";
-                findings.doubt(RULE, device.address(), why);
+                findings.mark_uncertain(RULE, device.address(), why);
             }
             return;
         };
@@ -63,7 +67,7 @@ impl Check for MapImbalance {
             by_range(RULE, address, range),
             finding,
             Absence::of_one(&[Hook::UnmapSg], first.at.time_ns),
-            scene.now_ns,
+            context.now_ns,
         );
     }
 
@@ -71,16 +75,16 @@ impl Check for MapImbalance {
         &[Kind::Unmap]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         if event.kind != Kind::Unmap {
             return;
         }
-        let Some((mappings, at)) = device.mappings(scene.model.hooks()).zip(scene.at()) else {
+        let Some((mappings, at)) = device.mappings(context.model.hooks()).zip(context.at()) else {
             return;
         };
         let range = event.pgmap.and_then(|pgmap| device.ranges().rev().find(|range| range.id.pgmap == pgmap));
         let added = range.and_then(|range| range.steps.added);
-        if added.is_some_and(|added| added.time_ns <= lost_ns(scene)) {
+        if added.is_some_and(|added| added.time_ns <= lost_ns(context)) {
             return;
         }
         // It is the latest of those without a map, if it has none.
@@ -88,8 +92,8 @@ impl Check for MapImbalance {
             return;
         }
         let address = device.address();
-        if !is_known_from_birth(scene, range) {
-            findings.doubt(
+        if !is_known_from_birth(context, range) {
+            findings.mark_uncertain(
                 RULE,
                 address,
                 "something was unmapped that may have been mapped before the trace",
@@ -110,19 +114,19 @@ impl Check for MapImbalance {
         // That the map was skipped is told later.
         let finding = blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack);
         let since_ns = added.map_or(0, |added| added.time_ns);
-        findings.suspect(subject, finding, Absence::of_one(&[Hook::MapSg], since_ns), scene.now_ns);
+        findings.suspect(subject, finding, Absence::of_one(&[Hook::MapSg], since_ns), context.now_ns);
     }
 }
 
 /// When the latest record was lost.
-fn lost_ns(scene: &Scene<'_>) -> u64 {
-    let lost = Ring::ALL.into_iter().map(|ring| scene.coverage.lost(ring).until_ns).max();
-    lost.unwrap_or_default().max(scene.coverage.unmapped_ns())
+fn lost_ns(context: &RuleContext<'_>) -> u64 {
+    let lost = Ring::ALL.into_iter().map(|ring| context.coverage.lost(ring).until_ns).max();
+    lost.unwrap_or_default().max(context.coverage.unmapped_ns())
 }
 
 /// The range was added while maps were seen already.
-fn is_known_from_birth(scene: &Scene<'_>, range: Option<&Range>) -> bool {
-    let since = |hook| scene.model.hooks().state(hook).map(|state| state.since_ns);
+fn is_known_from_birth(context: &RuleContext<'_>, range: Option<&Range>) -> bool {
+    let since = |hook| context.model.hooks().state(hook).map(|state| state.since_ns);
     let (Some(maps), Some(unmaps)) = (since(Hook::MapSg), since(Hook::UnmapSg)) else {
         return false;
     };

@@ -2,13 +2,14 @@
 //!
 //! Each rule is a file with one job, judges what the [model](crate::state) came to after each element of the stream, and
 //! is pure: a live run, a replay and a recovery come to the same findings. What a rule depends on stands in its row of
-//! [`TABLE`], from which follows whether it could be checked. Judged is the observed order, never the kernel's version.
+//! [`TABLE`], from which follows whether it could be checked. The observed order decides, never the kernel's version.
 //!
 //! `docs/rules.md` says for each rule what it means and what to do.
 
 mod absence;
 mod alloc_after_kill;
 mod alloc_on_dead_chunk;
+mod context;
 mod coverage;
 mod double_free;
 mod double_kill;
@@ -17,7 +18,6 @@ mod finding;
 mod findings;
 mod frees;
 mod incomplete;
-mod judged;
 mod leaked_reference;
 mod limits;
 mod map_imbalance;
@@ -26,7 +26,7 @@ mod overlapping_ranges;
 mod pool_destroyed_in_use;
 mod removed_before_drained;
 mod rule;
-mod scene;
+mod rule_state;
 mod size_mismatch;
 mod skips;
 mod stalled_drain;
@@ -45,12 +45,12 @@ use std::collections::BTreeSet;
 
 use p2p_trace_common::{Kind, Ring};
 
+pub use context::Options;
 pub use coverage::{Coverage, Lost};
 pub use finding::Finding;
 pub use findings::MAX_FINDINGS;
-pub use judged::{Found, Judged, Skipped};
 pub use rule::{Rule, Severity, Spec, TABLE};
-pub use scene::Options;
+pub use rule_state::{Found, RuleState, Skipped};
 pub use verdict::{Answer, Verdict};
 
 use crate::{
@@ -60,8 +60,8 @@ use crate::{
     stream::assemble::Element,
     text::Text,
 };
+use context::{Check, Frees, RuleContext, is_routine};
 use findings::Findings;
-use scene::{Check, Frees, Scene, is_routine};
 use skips::Skips;
 
 /// All rules at work on one run.
@@ -147,13 +147,13 @@ impl Rules {
     }
 
     /// Something is not known, whatever the records tell: no rule can be sure.
-    pub(crate) fn doubt(&mut self, why: impl Into<String>) {
-        self.coverage.doubt(why.into());
+    pub(crate) fn mark_uncertain(&mut self, why: impl Into<String>) {
+        self.coverage.mark_uncertain(why.into());
     }
 
     /// A limit was reached that no record tells of.
     pub(crate) fn reach(&mut self, limit: Limit) {
-        self.doubt(limit.why());
+        self.mark_uncertain(limit.why());
     }
 
     /// What can be seen.
@@ -164,8 +164,8 @@ impl Rules {
 
     /// What they have come to so far, for whoever goes on from here.
     #[must_use]
-    pub fn judged(&self, model: &Model) -> Judged {
-        Judged {
+    pub fn rule_state(&self, model: &Model) -> RuleState {
+        RuleState {
             lost_hot: self.coverage.told(Ring::Hot),
             lost_rare: self.coverage.told(Ring::Rare),
             skipped: self.coverage.skipped().collect(),
@@ -179,18 +179,18 @@ impl Rules {
         for device in model.devices().map(Device::address) {
             for rule in Rule::all() {
                 let open = self.checks.iter().filter_map(|check| check.open(device));
-                let mut doubts: Vec<_> = self.findings.doubts(rule, device).cloned().collect();
-                doubts.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
-                doubts.extend(self.skips.open(rule, device));
+                let mut uncertainties: Vec<_> = self.findings.uncertainties(rule, device).cloned().collect();
+                uncertainties.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
+                uncertainties.extend(self.skips.open(rule, device));
                 if self.findings.has_suspects(rule, device) {
-                    doubts.push(
+                    uncertainties.push(
                         "what seemed to violate it when the file begins could not be confirmed".to_owned(),
                     );
                 }
                 let (findings, open) = self.findings.counts(rule, device);
-                if findings > 0 || !doubts.is_empty() {
-                    let doubts = doubts.into_iter().map(Text::from).collect();
-                    found.push(Found { rule, device, findings, open, doubts });
+                if findings > 0 || !uncertainties.is_empty() {
+                    let uncertainties = uncertainties.into_iter().map(Text::from).collect();
+                    found.push(Found { rule, device, findings, open, uncertainties });
                 }
             }
         }
@@ -198,16 +198,16 @@ impl Rules {
     }
 
     /// Goes on from what they had come to at `time_ns`. The model has been brought there already.
-    pub fn resume(&mut self, judged: &Judged, time_ns: u64) {
-        self.coverage.resume_losses(judged);
-        self.findings.resume(&judged.found, time_ns);
+    pub fn resume(&mut self, rule_state: &RuleState, time_ns: u64) {
+        self.coverage.resume_losses(rule_state);
+        self.findings.resume(&rule_state.found, time_ns);
         self.coverage.resume(time_ns);
     }
 
     /// Records were lost, or something is not known, about whichever device.
     #[must_use]
-    pub fn is_doubtful(&self) -> bool {
-        self.coverage.is_doubtful()
+    pub fn is_inconclusive(&self) -> bool {
+        self.coverage.is_inconclusive()
     }
 
     /// Judges the element that the model has just taken in; gives the findings that are new or have changed.
@@ -239,15 +239,20 @@ impl Rules {
             Element::Event(_) => {}
         }
         if is_beyond_devices(model) {
-            self.coverage.doubt(Limit::Devices.why());
+            self.coverage.mark_uncertain(Limit::Devices.why());
         }
         self.skips.follow(model);
         let event = match element {
             Element::Event(event) => Some(event.as_ref()),
             _ => None,
         };
-        let scene =
-            Scene { model, event, coverage: &self.coverage, options: self.options, now_ns: model.now_ns() };
+        let context = RuleContext {
+            model,
+            event,
+            coverage: &self.coverage,
+            options: self.options,
+            now_ns: model.now_ns(),
+        };
         for change in model.changes().iter().filter(|change| !is_routine(&change.what)) {
             if let What::Reached(limit) = change.what {
                 if limit == Limit::Devices {
@@ -258,18 +263,18 @@ impl Rules {
                     continue;
                 }
                 for rule in Rule::all().filter(|&rule| limit.touches(rule)) {
-                    self.findings.doubt(rule, change.device, limit.why());
+                    self.findings.mark_uncertain(rule, change.device, limit.why());
                 }
                 continue;
             }
             if let What::Freed(was) = &change.what {
                 for &index in &self.by_free[Frees::of(was) as usize] {
-                    self.checks[index].change(&scene, change, &mut self.findings);
+                    self.checks[index].change(&context, change, &mut self.findings);
                 }
                 continue;
             }
             for check in &mut self.checks {
-                check.change(&scene, change, &mut self.findings);
+                check.change(&context, change, &mut self.findings);
             }
         }
         let judges = event.and_then(|event| self.by_kind.get(event.kind as usize));
@@ -277,15 +282,15 @@ impl Rules {
             && let Some((event, device)) = event.and_then(|event| Some((event, device_of(model, event)?)))
         {
             for &index in judges {
-                self.checks[index].event(&scene, device, event, &mut self.findings);
+                self.checks[index].event(&context, device, event, &mut self.findings);
             }
         }
         let is_rare = event.is_none_or(|event| event.id.ring() == Ring::Rare);
-        if is_rare || scene.now_ns.saturating_sub(self.passed_ns) >= PASS_NS {
-            self.passed_ns = scene.now_ns;
+        if is_rare || context.now_ns.saturating_sub(self.passed_ns) >= PASS_NS {
+            self.passed_ns = context.now_ns;
             let mut look_at = |device: &Device| {
                 for check in &mut self.checks {
-                    check.pass(&scene, device, &mut self.findings);
+                    check.pass(&context, device, &mut self.findings);
                 }
             };
             let (mut weight, last) = (0, self.passed.take());
@@ -304,8 +309,8 @@ impl Rules {
                 look_at(device);
             }
         }
-        self.findings.settle(scene.now_ns, model.ended());
-        self.findings.take(scene.now_ns, false)
+        self.findings.settle(context.now_ns, model.ended());
+        self.findings.take(context.now_ns, false)
     }
 
     /// The findings that have happened again since they were told, and what was found before and not again: at the end of a run.
@@ -338,21 +343,22 @@ impl Rules {
         let address = device.address();
         let findings = self.findings.count(rule, address);
         let (mut answer, mut reasons) = self.coverage.answer(rule);
-        let mut doubts: Vec<_> = self.findings.doubts(rule, address).cloned().collect();
+        let mut uncertainties: Vec<_> = self.findings.uncertainties(rule, address).cloned().collect();
         let open = self.checks.iter().filter_map(|check| check.open(address));
-        doubts.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
-        doubts.extend(self.skips.open(rule, address));
+        uncertainties.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
+        uncertainties.extend(self.skips.open(rule, address));
         if self.findings.omitted() > 0 {
             // Of which device they are is not kept.
-            doubts.push(Limit::Findings.why());
+            uncertainties.push(Limit::Findings.why());
         }
         if self.findings.has_suspects(rule, address) {
-            doubts.push("the run broke off before what seems to violate it could be confirmed".to_owned());
+            uncertainties
+                .push("the run broke off before what seems to violate it could be confirmed".to_owned());
         }
-        if answer != Answer::NotChecked && !doubts.is_empty() {
+        if answer != Answer::NotChecked && !uncertainties.is_empty() {
             answer = Answer::Inconclusive;
-            doubts.append(&mut reasons);
-            reasons = doubts;
+            uncertainties.append(&mut reasons);
+            reasons = uncertainties;
         }
         if answer == Answer::Holds {
             reasons.extend(self.skips.made_up(rule, address));

@@ -3,9 +3,9 @@
 use p2p_trace_common::Kind;
 
 use super::{
+    context::{Check, RuleContext, blank, by_range},
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, blank, by_range},
     words,
 };
 use crate::{
@@ -34,18 +34,18 @@ impl Check for OverlappingRanges {
         &[Kind::Memremap]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         if event.kind != Kind::Memremap || event.failed || event.ret.is_some_and(|ret| ret != 0) {
             return;
         }
         let added = |range: &&Range| Some(range.id.pgmap) == event.pgmap && is_used(range);
-        let Some((range, at)) = device.ranges().rev().find(added).zip(scene.at()) else {
+        let Some((range, at)) = device.ranges().rev().find(added).zip(context.at()) else {
             return;
         };
         let Some(physical) = range.physical else { return };
-        let near: Vec<_> = scene.model.near(physical).take(MAX_COMPARED + 1).collect();
+        let near: Vec<_> = context.model.near(physical).take(MAX_COMPARED + 1).collect();
         if near.len() > MAX_COMPARED {
-            findings.doubt(RULE, device.address(), Limit::Compared.why());
+            findings.mark_uncertain(RULE, device.address(), Limit::Compared.why());
         }
         let is_same = |of: &Device, other: &Range| of.address() == device.address() && other.id == range.id;
         let overlaps = |other: &Range| {
@@ -56,8 +56,8 @@ impl Check for OverlappingRanges {
             near.into_iter().filter(|&(of, other)| overlaps(other) && !is_same(of, other)).collect();
         others.sort_by_key(|(of, other)| (of.address(), other.id.generation));
         for (other_device, other) in others.into_iter().take(MAX_TOLD) {
-            if !scene.is_unbroken(Some(other.seen)) {
-                findings.doubt(RULE, device.address(), UNSEEN_END);
+            if !context.is_unbroken(Some(other.seen)) {
+                findings.mark_uncertain(RULE, device.address(), UNSEEN_END);
                 continue;
             }
             let address = device.address();

@@ -6,11 +6,11 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{
     absence::Absence,
+    context::{BYPASSED, Check, RuleContext, blank},
     finding::Finding,
     findings::{Findings, Subject},
-    removed_before_drained::NOTHING_OUT,
+    removed_before_drained::NOTHING_ALLOCATED,
     rule::Rule,
-    scene::{BYPASSED, Check, Scene, blank},
     words,
 };
 use crate::{
@@ -53,29 +53,30 @@ impl Check for PoolDestroyedInUse {
         &[Kind::Release, Kind::Released]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let address = device.address();
         if event.kind == Kind::Released {
             // gen_pool_destroy has a BUG for what is out.
             self.waiting.remove(&address);
             if let Some(subject) = self.entered.remove(&address) {
-                findings.withdraw(subject, NOTHING_OUT, scene.now_ns);
+                findings.withdraw(subject, NOTHING_ALLOCATED, context.now_ns);
             }
             return;
         }
-        let Some(at) = scene.at().filter(|_| event.kind == Kind::Release) else {
+        let Some(at) = context.at().filter(|_| event.kind == Kind::Release) else {
             return;
         };
         let held = Holders::of(device, None);
-        let bytes = event.taken.unwrap_or(held.bytes);
+        let bytes = event.allocated.unwrap_or(held.bytes);
         if bytes == 0 {
             if device.is_bypassed() {
-                findings.doubt(RULE, address, BYPASSED);
+                findings.mark_uncertain(RULE, address, BYPASSED);
             }
             let is_unknown = device.baseline() == Baseline::Unknown || device.uncertain().hot.is_some();
-            if event.taken.is_none() && (is_unknown || held.unsure > 0) && !has_no_range(scene, device) {
+            if event.allocated.is_none() && (is_unknown || held.unsure > 0) && !has_no_range(context, device)
+            {
                 let why = "the kernel did not tell what was out, and not everything was seen";
-                findings.doubt(RULE, address, why);
+                findings.mark_uncertain(RULE, address, why);
             }
             return;
         }
@@ -90,7 +91,7 @@ impl Check for PoolDestroyedInUse {
         }
         // An attempt that is about to fail has its memory for a moment.
         let is_known = release.held.bytes > 0 || device.preexisting_bytes() > 0 || release.lost.is_some();
-        let absence = if event.taken.is_none() {
+        let absence = if event.allocated.is_none() {
             let since = release.held.named.iter().map(|holder| holder.since_ns).min();
             Some(Absence::of_one(FREES, since.unwrap_or_default()))
         } else {
@@ -110,9 +111,9 @@ impl Check for PoolDestroyedInUse {
 }
 
 /// No memory was ever added to the pool, if there is one: its ranges go before it, in the same unbind, of which nothing is missing.
-fn has_no_range(scene: &Scene<'_>, device: &Device) -> bool {
+fn has_no_range(context: &RuleContext<'_>, device: &Device) -> bool {
     let is_whole = |teardown: &&Teardown| {
-        !teardown.steps_may_be_missing() && !teardown.overflowed && scene.coverage.sees(Hook::Kill)
+        !teardown.steps_may_be_missing() && !teardown.overflowed && context.coverage.sees(Hook::Kill)
     };
     let teardown = device.pending_teardown().filter(is_whole);
     teardown.is_some_and(|teardown| teardown.steps.iter().all(|step| step.range.is_none()))
@@ -133,6 +134,6 @@ fn found(device: DeviceAddress, release: Release) -> Finding {
         units::bytes(bytes),
         words::out(&held, at.time_ns),
     );
-    let taken = held.named.iter().map(|holder| Some(At { time_ns: holder.since_ns, id: holder.record }));
-    blank(RULE, device, at, message, ADVICE).shown_by(taken.take(8)).held_by(held).in_stack(&stack)
+    let allocated = held.named.iter().map(|holder| Some(At { time_ns: holder.since_ns, id: holder.record }));
+    blank(RULE, device, at, message, ADVICE).shown_by(allocated.take(8)).held_by(held).in_stack(&stack)
 }

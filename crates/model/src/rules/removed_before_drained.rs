@@ -11,10 +11,10 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{
     absence::Absence,
+    context::{BYPASSED, Check, RuleContext, blank, by_range},
     finding::Finding,
     findings::{Findings, MAX_FINDINGS, Subject},
     rule::Rule,
-    scene::{BYPASSED, Check, Scene, blank, by_range},
     words,
 };
 use crate::{
@@ -70,7 +70,7 @@ impl Counted {
         let refs = event.and_then(|event| event.refs).filter(|refs| !refs.estimate || is_left(refs));
         let references = refs.and_then(|refs| u64::try_from(refs.count).ok());
         let is_switching = state.is_some_and(|state| state.dead && !state.atomic && !state.exited);
-        Self { references, is_switching, bytes: event.and_then(|event| event.taken) }
+        Self { references, is_switching, bytes: event.and_then(|event| event.allocated) }
     }
 
     /// What shows that the range had not drained, whatever was missed.
@@ -96,19 +96,19 @@ impl Counted {
 }
 
 impl Check for RemovedBeforeDrained {
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         if let Some((device, _, range)) =
-            scene.range_step(change, Kind::Drained).filter(|(_, _, range)| !scene.can_be_another(range))
+            context.range_step(change, Kind::Drained).filter(|(_, _, range)| !context.can_be_another(range))
         {
             self.drained_late(by_range(RULE, device.address(), range), findings);
         }
-        let Some((device, step, range)) = scene.range_step(change, Kind::Remove) else {
+        let Some((device, step, range)) = context.range_step(change, Kind::Remove) else {
             return;
         };
         let address = device.address();
         // Of many removals of a range with much out of it, few are told.
         let held = || Holders::of(device, Some(range.id));
-        let counted = Counted::of(scene.event);
+        let counted = Counted::of(context.event);
         let subject = by_range(RULE, address, range);
         if let Some(order) = counted.proof() {
             findings.happened(subject, step.at.id, step.at.time_ns, || {
@@ -116,13 +116,13 @@ impl Check for RemovedBeforeDrained {
             });
         } else if range.steps.drained.is_some() || counted.references == Some(0) {
             if range.is_bypassed() {
-                findings.doubt(RULE, address, BYPASSED);
+                findings.mark_uncertain(RULE, address, BYPASSED);
             }
-            let sees = |hook: &Hook| scene.coverage.sees(*hook);
-            let seems_out = counted.bytes != Some(0) && device.held(range).references > 0;
-            if seems_out && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {
+            let sees = |hook: &Hook| context.coverage.sees(*hook);
+            let seems_outstanding = counted.bytes != Some(0) && device.held(range).references > 0;
+            if seems_outstanding && [Hook::Alloc, Hook::Free, Hook::SglFree].iter().all(sees) {
                 if self.suspects.len() == MAX_FINDINGS {
-                    findings.doubt(RULE, address, Limit::Findings.why());
+                    findings.mark_uncertain(RULE, address, Limit::Findings.why());
                     return;
                 }
                 let held = held();
@@ -135,8 +135,8 @@ impl Check for RemovedBeforeDrained {
                     });
                 }
             }
-        } else if let Some(why) = unseen(scene, device, range) {
-            findings.doubt(RULE, address, why);
+        } else if let Some(why) = unseen(context, device, range) {
+            findings.mark_uncertain(RULE, address, why);
         } else if matches!(counted.bytes, Some(1..)) {
             let order = format!("before its last reference was seen to be dropped, with {}", counted.words());
             findings.happened(subject, step.at.id, step.at.time_ns, || {
@@ -149,7 +149,7 @@ impl Check for RemovedBeforeDrained {
             if self.undrained.len() < MAX_FINDINGS {
                 self.undrained.push((subject, finding.clone()));
             } else {
-                findings.doubt(RULE, address, Limit::Findings.why());
+                findings.mark_uncertain(RULE, address, Limit::Findings.why());
             }
             findings.suspect(subject, finding, absence, step.at.time_ns);
         }
@@ -159,7 +159,7 @@ impl Check for RemovedBeforeDrained {
         &[Kind::Release, Kind::Released]
     }
 
-    fn event(&mut self, _scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+    fn event(&mut self, _context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let address = device.address();
         match event.kind {
             Kind::Release => self.released(device, event, findings),
@@ -167,7 +167,7 @@ impl Check for RemovedBeforeDrained {
             Kind::Released => {
                 self.undrained.retain(|(subject, _)| subject.device != address);
                 for subject in self.found.extract_if(.., |subject| subject.device == address) {
-                    findings.withdraw(subject, NOTHING_OUT, event.time_ns);
+                    findings.withdraw(subject, NOTHING_ALLOCATED, event.time_ns);
                 }
             }
             _ => {}
@@ -184,7 +184,7 @@ impl Check for RemovedBeforeDrained {
 }
 
 /// What the return of `pci_p2pdma_release` shows.
-pub(super) const NOTHING_OUT: &str =
+pub(super) const NOTHING_ALLOCATED: &str =
     "pci_p2pdma_release returned, so that nothing was out of the pool: a free was missed";
 
 impl RemovedBeforeDrained {
@@ -199,7 +199,7 @@ impl RemovedBeforeDrained {
     fn released(&mut self, device: &Device, event: &Event, findings: &mut Findings) {
         let address = device.address();
         let of_device: Vec<_> = self.suspects.extract_if(.., |suspect| suspect.device == address).collect();
-        if event.taken == Some(0) {
+        if event.allocated == Some(0) {
             return;
         }
         // What is left of memory that was given back in part has no reference any more.
@@ -208,10 +208,10 @@ impl RemovedBeforeDrained {
             .filter(|(_, reference)| reference.count() == 0 && device.is_sure(reference))
             .map(|(_, reference)| reference.bytes())
             .fold(0, u64::saturating_add);
-        let is_known = event.taken.is_some_and(|taken| taken <= left);
-        if of_device.is_empty() && event.taken.is_some() && !is_known {
+        let is_known = event.allocated.is_some_and(|allocated| allocated <= left);
+        if of_device.is_empty() && event.allocated.is_some() && !is_known {
             let why = "memory was out when the pool was released, of a range that is not known";
-            findings.doubt(RULE, address, why);
+            findings.mark_uncertain(RULE, address, why);
         }
         for suspect in of_device {
             if let Some(range) = device.range(suspect.range) {
@@ -221,7 +221,7 @@ impl RemovedBeforeDrained {
                 let finding = found(address, &suspect.step, range, suspect.held, order);
                 let subject = by_range(RULE, address, range);
                 self.found.push(subject);
-                if event.taken.is_some() {
+                if event.allocated.is_some() {
                     let step = &suspect.step;
                     findings.happened(subject, step.at.id, step.at.time_ns, || finding);
                 } else {
@@ -237,16 +237,16 @@ fn killed_ns(range: &Range) -> u64 {
 }
 
 /// Why the drain can have happened unseen.
-fn unseen(scene: &Scene<'_>, device: &Device, range: &Range) -> Option<&'static str> {
+fn unseen(context: &RuleContext<'_>, device: &Device, range: &Range) -> Option<&'static str> {
     if range.steps.killed.is_none() {
         return Some("the trace began between the kill of a range and its removal");
     }
-    let lost = !scene.is_unbroken(range.steps.killed)
+    let lost = !context.is_unbroken(range.steps.killed)
         || device.pending_teardown().is_none_or(|teardown| teardown.lost_steps);
     if lost {
         return Some("records of a teardown were lost");
     }
-    let drained = range.pulled.is_some_and(|(stage, _)| stage >= Stage::Drained);
+    let drained = range.snapshot_end.is_some_and(|(stage, _)| stage >= Stage::Drained);
     drained.then_some("a pull read found a range drained whose drain was not seen")
 }
 
@@ -261,10 +261,10 @@ fn found(device: DeviceAddress, step: &Step, range: &Range, held: Holders, order
         words::range(range, device),
         words::out(&held, step.at.time_ns),
     );
-    let taken = held.named.first().map(|holder| At { time_ns: holder.since_ns, id: holder.record });
+    let allocated = held.named.first().map(|holder| At { time_ns: holder.since_ns, id: holder.record });
     blank(RULE, device, step.at, message, ADVICE)
         .about(range)
-        .shown_by([taken, range.steps.killed, range.steps.drained])
+        .shown_by([allocated, range.steps.killed, range.steps.drained])
         .held_by(held)
         .in_stack(&step.stack)
 }

@@ -108,8 +108,8 @@ pub struct Spec {
 use Hook::{
     Alloc, AllocEnter, BlkDmaMap, DevresRelease, DevresReleased, DmaIovaLink, DmaMapPage, DmaMapPhys,
     DmaMapSg, Drained, DriverRemove, DriverRemoved, Free, InsertPage, Kill, MapSegment, MapSg, MapState,
-    Memremap, Mmap, MmapEnter, PageFree, Pull, Release, Released, Remove, SglAlloc, SglFree, Unbind, Unbound,
-    UnmapSg, Unmapped, VirtToBus,
+    Memremap, Mmap, MmapEnter, PageFree, Release, Released, Remove, SglAlloc, SglFree, Snapshot, Unbind,
+    Unbound, UnmapSg, Unmapped, VirtToBus,
 };
 use Severity::{Critical, High};
 
@@ -271,7 +271,7 @@ pub const TABLE: &[Spec] = &[
             "what the task waits for, beyond its stack")
     },
     Spec {
-        needs: &[&[Pull], &[Alloc], &[Free]],
+        needs: &[&[Snapshot], &[Alloc], &[Free]],
         believes: &[&[Mmap]],
         parts: &[SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
@@ -281,7 +281,7 @@ pub const TABLE: &[Spec] = &[
             "who has them")
     },
     Spec {
-        needs: &[&[Pull], &[Alloc], &[Free], &[MmapEnter], &[InsertPage], &[Mmap]],
+        needs: &[&[Snapshot], &[Alloc], &[Free], &[MmapEnter], &[InsertPage], &[Mmap]],
         parts: &[SglAlloc, SglFree, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,

@@ -3,10 +3,10 @@
 use p2p_trace_common::Kind;
 
 use super::{
+    context::{Check, Frees, RuleContext, blank},
     findings::Findings,
-    frees::{Free, UNSEEN_TAKE},
+    frees::{Free, UNSEEN_ALLOCATION},
     rule::Rule,
-    scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::{
@@ -30,8 +30,8 @@ impl Check for SizeMismatch {
         Frees::Unusual
     }
 
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let Some(free) = Free::of(scene, change) else {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        let Some(free) = Free::of(context, change) else {
             return;
         };
         let (reference, freed, is_partial) = match free.was {
@@ -39,24 +39,24 @@ impl Check for SizeMismatch {
             FreeMatch::TooLarge { closed, freed } => (closed.reference, freed, false),
             FreeMatch::Preexisting { .. } => {
                 let why = "memory was given back of which it was not seen how much had been taken";
-                free.doubt(RULE, why, findings);
+                free.mark_uncertain(RULE, why, findings);
                 return;
             }
             FreeMatch::Unmatched => {
                 // A list is given back as a whole.
-                if let Some(why) = free.unknown(scene).filter(|_| free.event.kind == Kind::Free) {
-                    free.doubt(RULE, why, findings);
+                if let Some(why) = free.unknown(context).filter(|_| free.event.kind == Kind::Free) {
+                    free.mark_uncertain(RULE, why, findings);
                 }
                 return;
             }
             _ => return,
         };
         if !free.device.is_sure(&reference) {
-            free.doubt(RULE, "records of allocations or frees were lost", findings);
+            free.mark_uncertain(RULE, "records of allocations or frees were lost", findings);
             return;
         }
         let address = change.device;
-        let holder = Holder::of(&reference, &free.device.taken_by(&reference), false);
+        let holder = Holder::of(&reference, &free.device.allocated_by(&reference), false);
         let (what, advice) = if is_partial {
             (
                 format!("only a part ({}) of the {}", units::bytes(freed), units::bytes(reference.bytes())),
@@ -77,6 +77,6 @@ impl Check for SizeMismatch {
             .in_stack(&free.event.stack);
         finding.holders.push(holder);
         // That somebody else's allocation was skipped is told later.
-        findings.suspect(free.subject(RULE), finding, UNSEEN_TAKE, scene.now_ns);
+        findings.suspect(free.subject(RULE), finding, UNSEEN_ALLOCATION, context.now_ns);
     }
 }

@@ -9,8 +9,8 @@ use p2p_trace_common::Hook;
 
 use super::{rule::Rule, words};
 use crate::{
-    event::{DeviceAddress, Doubtful, Loss, SkipRow},
-    state::{Device, Ended, Model, Pulled, Range, Teardown, What},
+    event::{Affected, DeviceAddress, Loss, SkipRow},
+    state::{Device, Ended, Model, Range, SnapshotEnd, Teardown, What},
 };
 
 /// Skipped runs of one hook that nothing has made up for.
@@ -73,8 +73,8 @@ impl Skips {
                 self.meet(device);
             }
             match change.what {
-                What::Pulled(pulled) => {
-                    self.settle(device, |skip, hook| is_read(hook, skip, device, &pulled));
+                What::SnapshotEnd(snapshot_end) => {
+                    self.settle(device, |skip, hook| is_read(hook, skip, device, &snapshot_end));
                 }
                 What::TornDown(ended) => {
                     self.settle(device, |skip, hook| is_over(hook, skip, device, ended));
@@ -89,7 +89,7 @@ impl Skips {
         let mut ranges = device.ranges().peekable();
         let is_born = ranges.peek().is_some() && ranges.all(|range| range.steps.added.is_some());
         for (&hook, skip) in &self.unmet {
-            let older = !is_born || SkipRow::of(hook).doubtful == Doubtful::Ranges;
+            let older = !is_born || SkipRow::of(hook).affected == Affected::Ranges;
             if older && is_meant(hook, skip, device) {
                 self.open.insert((device.address(), hook), *skip);
             }
@@ -121,7 +121,7 @@ impl Skips {
         let skip = move |hook: Hook| Some((hook, *self.made_up.get(&(device, hook))?));
         let made_up = rule.spec().hiders().filter_map(skip);
         made_up.map(|(hook, runs)| {
-            let how = if SkipRow::of(hook).doubtful.is_read_anew() {
+            let how = if SkipRow::of(hook).affected.is_read_anew() {
                 "the kernel's state was read since"
             } else {
                 "a later teardown was seen as a whole"
@@ -139,27 +139,27 @@ fn skipped(hook: Hook, runs: u64) -> String {
 
 /// It can have cost a record of this device.
 fn is_meant(hook: Hook, skip: &Skip, device: &Device) -> bool {
-    let doubtful = SkipRow::of(hook).doubtful;
+    let affected = SkipRow::of(hook).affected;
     let Skip { since_ns, until_ns, .. } = *skip;
     let over = |range: &Range| range.steps.released.or(range.ended_unseen);
     let is_during = |range: &Range| {
         range.seen.time_ns <= until_ns && over(range).is_none_or(|over| over.time_ns >= since_ns)
     };
     let had_memory = || device.ranges().next().is_none() || device.ranges().any(is_during);
-    match doubtful {
-        Doubtful::Nothing => false,
-        Doubtful::Ranges => true,
-        Doubtful::Inserted => device.mapped_ns().is_some_and(|at| at >= since_ns) && had_memory(),
-        Doubtful::Taken | Doubtful::Mapped => had_memory(),
-        Doubtful::Bracket | Doubtful::Teardown => had_memory() && !is_explained(doubtful, skip, device),
-        Doubtful::Used => device.ranges().any(|range| {
+    match affected {
+        Affected::Nothing => false,
+        Affected::Ranges => true,
+        Affected::Inserted => device.mapped_ns().is_some_and(|at| at >= since_ns) && had_memory(),
+        Affected::Allocated | Affected::Mapped => had_memory(),
+        Affected::Bracket | Affected::Teardown => had_memory() && !is_explained(affected, skip, device),
+        Affected::Used => device.ranges().any(|range| {
             is_during(range) && range.steps.removed.is_some_and(|removed| removed.time_ns <= until_ns)
         }),
     }
 }
 
 /// A teardown fell into that time, was seen as a whole, and left nothing that a further one can have been of.
-fn is_explained(doubtful: Doubtful, skip: &Skip, device: &Device) -> bool {
+fn is_explained(affected: Affected, skip: &Skip, device: &Device) -> bool {
     let is_live = |range: &Range| range.steps.released.or(range.ended_unseen).is_none();
     let mut during =
         device.teardowns().filter(|teardown| teardown.overlaps(skip.since_ns, skip.until_ns)).peekable();
@@ -167,34 +167,34 @@ fn is_explained(doubtful: Doubtful, skip: &Skip, device: &Device) -> bool {
     is_some
         && device.knows_teardowns_since(skip.since_ns)
         && !device.ranges().any(is_live)
-        && during.all(|teardown| match doubtful {
-            Doubtful::Bracket => matches!(teardown.ended, Some((Ended::Released | Ended::Unbound, _))),
+        && during.all(|teardown| match affected {
+            Affected::Bracket => matches!(teardown.ended, Some((Ended::Released | Ended::Unbound, _))),
             _ => teardown.is_complete(),
         })
 }
 
 /// A pull read that began after it has made up for it.
-fn is_read(hook: Hook, skip: &Skip, device: &Device, pulled: &Pulled) -> bool {
-    let Some(read) = device.last_pull().filter(|read| read.from_ns > skip.until_ns) else {
+fn is_read(hook: Hook, skip: &Skip, device: &Device, snapshot_end: &SnapshotEnd) -> bool {
+    let Some(read) = device.last_snapshot().filter(|read| read.from_ns > skip.until_ns) else {
         return false;
     };
     let during = || device.teardowns().filter(|teardown| teardown.overlaps(skip.since_ns, read.from_ns));
-    match SkipRow::of(hook).doubtful {
-        Doubtful::Taken | Doubtful::Inserted => pulled.reconciled && pulled.in_flight == 0,
-        Doubtful::Ranges => pulled.reconciled,
-        Doubtful::Bracket => {
+    match SkipRow::of(hook).affected {
+        Affected::Allocated | Affected::Inserted => snapshot_end.reconciled && snapshot_end.in_flight == 0,
+        Affected::Ranges => snapshot_end.reconciled,
+        Affected::Bracket => {
             device.lock().is_some_and(|lock| lock.at.time_ns > skip.until_ns && lock.holder.is_none())
         }
-        Doubtful::Teardown => {
+        Affected::Teardown => {
             let ended_unseen =
                 |range: &Range| range.ended_unseen.is_some_and(|ended| ended.time_ns >= skip.since_ns);
             let all_known = device.knows_teardowns_since(skip.since_ns);
-            pulled.reconciled
+            snapshot_end.reconciled
                 && all_known
                 && during().all(Teardown::is_complete)
                 && !device.ranges().any(ended_unseen)
         }
-        Doubtful::Nothing | Doubtful::Mapped | Doubtful::Used => false,
+        Affected::Nothing | Affected::Mapped | Affected::Used => false,
     }
 }
 
@@ -205,10 +205,10 @@ fn is_over(hook: Hook, skip: &Skip, device: &Device, ended: Ended) -> bool {
         return false;
     };
     let is_later = teardown.started().is_some_and(|at| at.time_ns > skip.until_ns);
-    let doubtful = SkipRow::of(hook).doubtful;
-    match doubtful {
-        Doubtful::Bracket => matches!(ended, Ended::Released | Ended::Unbound),
-        Doubtful::Teardown => teardown.is_complete() && (is_later || is_explained(doubtful, skip, device)),
+    let affected = SkipRow::of(hook).affected;
+    match affected {
+        Affected::Bracket => matches!(ended, Ended::Released | Ended::Unbound),
+        Affected::Teardown => teardown.is_complete() && (is_later || is_explained(affected, skip, device)),
         _ => is_later && teardown.is_complete(),
     }
 }

@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use super::{
+    context::{Check, RuleContext, blank, by_range},
     finding::Finding,
     findings::Findings,
     rule::Rule,
-    scene::{Check, Scene, blank, by_range},
     words,
 };
 use crate::{
@@ -26,29 +26,29 @@ pub(super) struct StalledDrain {
 }
 
 impl Check for StalledDrain {
-    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+    fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
         for range in device.ranges() {
             let is_open = self.open.contains(&(address, range.id));
             if !range.is_draining() || range.refused || has_drained(range) {
                 if is_open {
                     self.open.remove(&(address, range.id));
-                    end(scene, device, range, findings);
+                    end(context, device, range, findings);
                 }
                 continue;
             }
             let since = since(range);
             // After a loss of steps only a pull read can say that it has not drained.
             let is_certain = device.uncertain().rare.is_none();
-            let passed = scene.model.passed(since.time_ns, scene.now_ns);
-            let is_late = passed.awake_ns >= scene.options.stall_after_ns();
+            let passed = context.model.passed(since.time_ns, context.now_ns);
+            let is_late = passed.awake_ns >= context.options.stall_after_ns();
             if !is_open && !is_certain && is_late {
                 let why = "records of a teardown were lost while a range seemed not to drain";
-                findings.doubt(RULE, address, why);
+                findings.mark_uncertain(RULE, address, why);
             }
             if !is_open && is_certain && is_late {
                 self.open.insert((address, range.id));
-                findings.begin(by_range(RULE, address, range), || begin(scene, device, range, since));
+                findings.begin(by_range(RULE, address, range), || begin(context, device, range, since));
             }
         }
     }
@@ -61,28 +61,28 @@ fn has_drained(range: &Range) -> bool {
 
 /// From when on it is known to be dead.
 fn since(range: &Range) -> At {
-    let pulled = range.pulled.map(|(_, at)| at);
-    range.steps.killed.or(pulled).unwrap_or(range.seen)
+    let snapshot_end = range.snapshot_end.map(|(_, at)| at);
+    range.steps.killed.or(snapshot_end).unwrap_or(range.seen)
 }
 
-fn begin(scene: &Scene<'_>, device: &Device, range: &Range, since: At) -> Finding {
+fn begin(context: &RuleContext<'_>, device: &Device, range: &Range, since: At) -> Finding {
     let held = Holders::of(device, Some(range.id));
     let message = format!(
         "{} has not drained {} after {}; {}",
         words::range(range, device.address()),
-        words::awake(scene.model, since.time_ns, scene.now_ns),
+        words::awake(context.model, since.time_ns, context.now_ns),
         beginning(range),
-        out(device, range, &held, scene.now_ns),
+        out(device, range, &held, context.now_ns),
     );
     let stack = device
         .pending_teardown()
         .and_then(|teardown| teardown.steps_of(range.id).last())
         .map_or(&[][..], |step| &step.stack);
-    let taken =
+    let allocated =
         held.named.iter().take(8).map(|holder| Some(At { time_ns: holder.since_ns, id: holder.record }));
     blank(RULE, device.address(), since, message, ADVICE)
         .about(range)
-        .shown_by(taken)
+        .shown_by(allocated)
         .held_by(held)
         .in_stack(stack)
 }
@@ -114,12 +114,12 @@ fn out(device: &Device, range: &Range, held: &Holders, now_ns: u64) -> String {
     out
 }
 
-fn end(scene: &Scene<'_>, device: &Device, range: &Range, findings: &mut Findings) {
+fn end(context: &RuleContext<'_>, device: &Device, range: &Range, findings: &mut Findings) {
     let subject = by_range(RULE, device.address(), range);
     let drained = range.steps.drained;
-    let end_ns = drained.map_or(scene.now_ns, |at| at.time_ns);
+    let end_ns = drained.map_or(context.now_ns, |at| at.time_ns);
     findings.amend(subject, |finding| {
-        let (whole, how) = (words::awake(scene.model, finding.start_ns, end_ns), beginning(range));
+        let (whole, how) = (words::awake(context.model, finding.start_ns, end_ns), beginning(range));
         let range = words::range(range, device.address());
         finding.message = match drained {
             Some(_) => format!("{range} drained only {whole} after {how}"),

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
+    context::{Check, RuleContext, blank},
     finding::{Finding, MAX_EVIDENCE},
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{Check, Scene, blank},
     words,
 };
 use crate::{
@@ -34,7 +34,7 @@ const UNSEEN_END: &str = "an unbind went on for long, and nothing that is attach
 const BEFORE: u64 = 0;
 
 impl Check for StalledUnbind {
-    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+    fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
         let pending = device.unbinding();
         let first = pending.and_then(|teardown| teardown.steps.first());
@@ -48,33 +48,35 @@ impl Check for StalledUnbind {
             && !is_rest(open_ns)
         {
             self.open.remove(&address);
-            end(scene, device, subject(address, open_ns), findings);
+            end(context, device, subject(address, open_ns), findings);
         }
         let Some(began_ns) = began_ns.filter(|_| !self.open.contains_key(&address)) else {
             return;
         };
-        let budget_ns = scene.options.stall_after_ns();
-        let is_late = |since_ns: u64| scene.model.passed(since_ns, scene.now_ns).awake_ns >= budget_ns;
+        let budget_ns = context.options.stall_after_ns();
+        let is_late = |since_ns: u64| context.model.passed(since_ns, context.now_ns).awake_ns >= budget_ns;
         let finding = match (pending, first, hang) {
             // After a loss of steps it can have ended.
             (Some(teardown), Some(first), _)
                 if is_late(first.at.time_ns) && !teardown.lost_steps && !teardown.lost_brackets =>
             {
-                if !would_end(scene, teardown) {
-                    findings.doubt(RULE, address, UNSEEN_END);
+                if !would_end(context, teardown) {
+                    findings.mark_uncertain(RULE, address, UNSEEN_END);
                     return;
                 }
-                begin(scene, address, teardown, first)
+                begin(context, address, teardown, first)
             }
             (Some(_), Some(first), _) if is_late(first.at.time_ns) => {
-                findings.doubt(
+                findings.mark_uncertain(
                     RULE,
                     address,
                     "records of a teardown were lost while an unbind seemed not to end",
                 );
                 return;
             }
-            (None, _, Some((lock, since_ns))) if is_late(since_ns) => found(scene, address, &lock, since_ns),
+            (None, _, Some((lock, since_ns))) if is_late(since_ns) => {
+                found(context, address, &lock, since_ns)
+            }
             _ => return,
         };
         self.open.insert(address, began_ns);
@@ -84,9 +86,9 @@ impl Check for StalledUnbind {
 
 /// Its end would be seen: a hook is there that sees something that was seen to be opened being closed. A probe that fails, say,
 /// releases resources without an unbind.
-fn would_end(scene: &Scene<'_>, teardown: &Teardown) -> bool {
+fn would_end(context: &RuleContext<'_>, teardown: &Teardown) -> bool {
     let has = |kind: Kind| teardown.step(kind).is_some();
-    let sees = |hook: Hook| scene.coverage.sees(hook);
+    let sees = |hook: Hook| context.coverage.sees(hook);
     let (unbind, remove, devres) = (teardown.has_unbind(), has(Kind::DriverRemove), has(Kind::DevresRelease));
     let is_any = unbind || remove || devres;
     !is_any
@@ -99,16 +101,16 @@ fn would_end(scene: &Scene<'_>, teardown: &Teardown) -> bool {
 fn hang(device: &Device) -> Option<(Lock, u64)> {
     let draining = device.ranges().find(|range| range.is_draining() && range.steps.killed.is_none())?;
     let lock = device.lock().filter(|lock| lock.holder.is_some())?;
-    let (_, found) = draining.pulled?;
+    let (_, found) = draining.snapshot_end?;
     let waiting_ns = lock.waiting_ns.unwrap_or_default();
     Some((lock, found.time_ns.min(lock.at.time_ns.saturating_sub(waiting_ns))))
 }
 
-fn found(scene: &Scene<'_>, device: DeviceAddress, lock: &Lock, since_ns: u64) -> Finding {
+fn found(context: &RuleContext<'_>, device: DeviceAddress, lock: &Lock, since_ns: u64) -> Finding {
     let message = format!(
         "an unbind of {device} that began before the trace has been waiting for at least {}: a range of it is killed and has \
          not drained, and {} holds the device's lock",
-        words::awake(scene.model, since_ns, scene.now_ns),
+        words::awake(context.model, since_ns, context.now_ns),
         words::task(lock.holder.as_ref()),
     );
     let mut finding = blank(RULE, device, lock.at, message, ADVICE);
@@ -120,16 +122,16 @@ const fn subject(device: DeviceAddress, began_ns: u64) -> Subject {
     Subject { rule: RULE, device, case: began_ns, pid: None }
 }
 
-fn begin(scene: &Scene<'_>, device: DeviceAddress, teardown: &Teardown, first: &Step) -> Finding {
+fn begin(context: &RuleContext<'_>, device: DeviceAddress, teardown: &Teardown, first: &Step) -> Finding {
     let at_least = if teardown.began_unseen { "at least " } else { "" };
     let last = teardown.last_step().map_or_else(String::new, |last| {
-        let ago = words::awake(scene.model, last.at.time_ns, scene.now_ns);
+        let ago = words::awake(context.model, last.at.time_ns, context.now_ns);
         format!("; the last step seen is {}, {ago} before", did(last))
     });
     let message = format!(
         "the unbind of {device} by {} has not ended {at_least}{} after {} was entered{last}",
         words::task(teardown.task()),
-        words::awake(scene.model, first.at.time_ns, scene.now_ns),
+        words::awake(context.model, first.at.time_ns, context.now_ns),
         entered(first),
     );
     let stack = teardown.steps.iter().rev().find(|step| !step.stack.is_empty());
@@ -182,7 +184,7 @@ fn slowest(model: &Model, teardown: &Teardown) -> String {
     })
 }
 
-fn end(scene: &Scene<'_>, device: &Device, subject: Subject, findings: &mut Findings) {
+fn end(context: &RuleContext<'_>, device: &Device, subject: Subject, findings: &mut Findings) {
     let began_before = subject.case == BEFORE;
     let is_it = |teardown: &&Teardown| match teardown.started() {
         _ if began_before => teardown.began_unseen,
@@ -195,14 +197,14 @@ fn end(scene: &Scene<'_>, device: &Device, subject: Subject, findings: &mut Find
         // That it was over was seen only now.
         _ => None,
     });
-    let ended = ended.or_else(|| scene.at());
-    let end_ns = ended.map_or(scene.now_ns, |at| at.time_ns);
+    let ended = ended.or_else(|| context.at());
+    let end_ns = ended.map_or(context.now_ns, |at| at.time_ns);
     let (by, slowest) = teardown.map_or_else(Default::default, |teardown| {
         let by = format!(" by {}", words::task(teardown.task()));
-        (by, slowest(scene.model, teardown))
+        (by, slowest(context.model, teardown))
     });
     findings.amend(subject, |finding| {
-        let whole = words::awake(scene.model, finding.start_ns, end_ns);
+        let whole = words::awake(context.model, finding.start_ns, end_ns);
         let device = subject.device;
         finding.message = if began_before {
             format!("an unbind of {device}{by} that began before the trace took at least {whole}")

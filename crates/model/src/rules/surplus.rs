@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use p2p_trace_common::{Hook, Ring};
 
 use super::{
+    context::{BYPASSED, Check, RuleContext, by_range},
     finding::Finding,
     findings::Findings,
-    frees::{UNSEEN_TAKE, unknown},
+    frees::{UNSEEN_ALLOCATION, unknown},
     rule::Rule,
-    scene::{BYPASSED, Check, Scene, by_range},
 };
 use crate::{
     event::DeviceAddress,
@@ -53,9 +53,9 @@ impl Surplus {
 
 impl Check for Surplus {
     /// Looks at a pull read.
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        let What::Pulled(pulled) = change.what else { return };
-        let Some(device) = scene.device(change).filter(|_| pulled.reconciled) else {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        let What::SnapshotEnd(snapshot_end) = change.what else { return };
+        let Some(device) = context.device(change).filter(|_| snapshot_end.reconciled) else {
             return;
         };
         for range in device.ranges().filter(|range| range.is_draining() && !range.refused) {
@@ -64,15 +64,15 @@ impl Check for Surplus {
             };
             let key = (change.device, range.id);
             let least = *accounted.unexplained.start();
-            if least == 0 || !sees_all(scene) {
+            if least == 0 || !sees_all(context) {
                 self.seen.remove(&key);
                 continue;
             }
             let bypassed = range.is_bypassed().then_some(BYPASSED);
             if let Some(why) =
-                bypassed.or_else(|| unknown(scene, device, Some(range))).or_else(|| lost(scene))
+                bypassed.or_else(|| unknown(context, device, Some(range))).or_else(|| lost(context))
             {
-                findings.doubt(self.rule, change.device, why);
+                findings.mark_uncertain(self.rule, change.device, why);
                 continue;
             }
             let readings = self.seen.entry(key).or_default();
@@ -84,13 +84,15 @@ impl Check for Surplus {
             let share = (self.share)(&reading, findings);
             if share > 0 {
                 let subject = by_range(self.rule, change.device, range);
-                findings.suspect_lasting(subject, UNSEEN_TAKE, scene.now_ns, || (self.make)(&reading, share));
+                findings.suspect_lasting(subject, UNSEEN_ALLOCATION, context.now_ns, || {
+                    (self.make)(&reading, share)
+                });
             }
         }
     }
 
     /// Ends what is over.
-    fn pass(&mut self, scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+    fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         if self.seen.is_empty() {
             return;
         }
@@ -98,7 +100,7 @@ impl Check for Surplus {
         for range in device.ranges().filter(|range| !range.is_draining()) {
             if self.seen.remove(&(address, range.id)).is_some() {
                 let drained = range.steps.drained;
-                let end_ns = drained.map_or(scene.now_ns, |at| at.time_ns);
+                let end_ns = drained.map_or(context.now_ns, |at| at.time_ns);
                 findings.end(by_range(self.rule, address, range), drained.map(|at| at.id), end_ns);
             }
         }
@@ -106,13 +108,13 @@ impl Check for Surplus {
 }
 
 /// What takes references is seen. Of a user mapping the two hooks beside it tell which pages it took.
-fn sees_all(scene: &Scene<'_>) -> bool {
-    let sees = |hooks: &[Hook]| hooks.iter().all(|&hook| scene.coverage.sees(hook));
+fn sees_all(context: &RuleContext<'_>) -> bool {
+    let sees = |hooks: &[Hook]| hooks.iter().all(|&hook| context.coverage.sees(hook));
     let sees_mappings = !sees(&[Hook::Mmap]) || sees(&[Hook::MmapEnter, Hook::InsertPage]);
     sees(&[Hook::SglAlloc, Hook::SglFree]) && sees_mappings
 }
 
 /// What was taken while records were lost can have changed hands.
-fn lost(scene: &Scene<'_>) -> Option<&'static str> {
-    (scene.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost")
+fn lost(context: &RuleContext<'_>) -> Option<&'static str> {
+    (context.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost")
 }

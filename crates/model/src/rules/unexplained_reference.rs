@@ -2,10 +2,10 @@
 //! seen explain. Somebody took one of the range itself (`get_dev_pagemap`) or of a page, behind the allocator.
 
 use super::{
+    context::blank,
     finding::Finding,
     findings::Findings,
     rule::Rule,
-    scene::blank,
     surplus::{Reading, Surplus},
     words,
 };

@@ -4,10 +4,10 @@
 use p2p_trace_common::{Hook, Ring};
 
 use super::{
+    context::{Check, Frees, RuleContext, blank},
     findings::{Findings, Subject},
-    frees::{Free, UNSEEN_TAKE, unknown},
+    frees::{Free, UNSEEN_ALLOCATION, unknown},
     rule::Rule,
-    scene::{Check, Frees, Scene, blank},
     words,
 };
 use crate::state::{Change, FreeMatch, Range, What};
@@ -24,26 +24,26 @@ impl Check for UnmatchedFree {
         Frees::Unusual
     }
 
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         match change.what {
-            What::Freed(FreeMatch::Unmatched) => free(scene, change, findings),
+            What::Freed(FreeMatch::Unmatched) => free(context, change, findings),
             What::PagesFreed(pages) if pages.unmatched > 0 => {
-                self::pages(scene, change, pages.unmatched, pages.unplaced, findings);
+                self::pages(context, change, pages.unmatched, pages.unplaced, findings);
             }
             _ => {}
         }
     }
 }
 
-fn free(scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-    let Some(free) = Free::of(scene, change) else {
+fn free(context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+    let Some(free) = Free::of(context, change) else {
         return;
     };
     // A pull read makes up for a loss only where nothing was on its way.
     let lost =
-        (scene.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost");
-    if let Some(why) = free.unknown(scene).or(lost) {
-        free.doubt(RULE, why, findings);
+        (context.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost");
+    if let Some(why) = free.unknown(context).or(lost) {
+        free.mark_uncertain(RULE, why, findings);
         return;
     }
     let address = change.device;
@@ -54,23 +54,29 @@ fn free(scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
         free.what(),
     );
     let finding = blank(RULE, address, free.at, message, ADVICE).in_stack(&free.event.stack);
-    findings.suspect(free.subject(RULE), finding, UNSEEN_TAKE, scene.now_ns);
+    findings.suspect(free.subject(RULE), finding, UNSEEN_ALLOCATION, context.now_ns);
 }
 
-fn pages(scene: &Scene<'_>, change: &Change, unmatched: u32, unplaced: bool, findings: &mut Findings) {
-    let Some(((device, event), at)) = scene.device(change).zip(scene.event).zip(scene.at()) else {
+fn pages(
+    context: &RuleContext<'_>,
+    change: &Change,
+    unmatched: u32,
+    unplaced: bool,
+    findings: &mut Findings,
+) {
+    let Some(((device, event), at)) = context.device(change).zip(context.event).zip(context.at()) else {
         return;
     };
-    if !scene.coverage.sees(Hook::Mmap) {
+    if !context.coverage.sees(Hook::Mmap) {
         return;
     }
     let unplaced = unplaced.then_some("it is not known where the pages lie that were given back");
     let of = |range: &&Range| Some(range.id.pgmap) == event.pgmap;
     let range = device.ranges().rev().find(of);
     // Page frees are told late, so that what a loss left unknown reaches further than the next pull read.
-    let lost = (scene.coverage.lost(Ring::Hot).count > 0).then_some("records of user mappings were lost");
-    if let Some(why) = unknown(scene, device, range).or(unplaced).or(lost) {
-        findings.doubt(RULE, change.device, why);
+    let lost = (context.coverage.lost(Ring::Hot).count > 0).then_some("records of user mappings were lost");
+    if let Some(why) = unknown(context, device, range).or(unplaced).or(lost) {
+        findings.mark_uncertain(RULE, change.device, why);
         return;
     }
     let subject = Subject {
@@ -86,5 +92,5 @@ fn pages(scene: &Scene<'_>, change: &Change, unmatched: u32, unplaced: bool, fin
         change.device,
     );
     let finding = blank(RULE, change.device, at, message, ADVICE).in_stack(&event.stack);
-    findings.suspect(subject, finding, UNSEEN_TAKE, scene.now_ns);
+    findings.suspect(subject, finding, UNSEEN_ALLOCATION, context.now_ns);
 }

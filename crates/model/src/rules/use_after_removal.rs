@@ -5,10 +5,10 @@ use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     absence::Absence,
+    context::{BYPASSED, Check, Frees, RuleContext, UNSEEN_MAKING, blank},
     finding::Finding,
     findings::{Findings, Subject},
     rule::Rule,
-    scene::{BYPASSED, Check, Frees, Scene, UNSEEN_MAKING, blank},
     words,
 };
 use crate::{
@@ -42,23 +42,27 @@ impl Check for UseAfterRemoval {
         Frees::All
     }
 
-    fn change(&mut self, scene: &Scene<'_>, change: &Change, findings: &mut Findings) {
-        if let Some((device, step, range)) = scene.range_step(change, Kind::Remove) {
-            self.removed(scene, device, range, step.at, findings);
+    fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
+        if let Some((device, step, range)) = context.range_step(change, Kind::Remove) {
+            self.removed(context, device, range, step.at, findings);
             return;
         }
-        let Some(device) = scene.device(change) else {
+        let Some(device) = context.device(change) else {
             return;
         };
         match change.what {
             What::Uncertain => {
                 let is_open = device.ranges().any(|range| is_removed(range) && !is_replaced(device, range));
                 if is_open && device.uncertain().hot.is_some() {
-                    findings.doubt(RULE, change.device, "records were lost while a range was removed");
+                    findings.mark_uncertain(
+                        RULE,
+                        change.device,
+                        "records were lost while a range was removed",
+                    );
                 }
             }
             What::Freed(freed) => {
-                let Some((event, at)) = scene.event.zip(scene.at()) else {
+                let Some((event, at)) = context.event.zip(context.at()) else {
                     return;
                 };
                 let of_removed = |of: &Reference| device.range_of(of).is_some_and(is_removed);
@@ -71,14 +75,14 @@ impl Check for UseAfterRemoval {
                 };
                 if range.is_none() && reference.is_none() && known.is_some_and(of_removed) {
                     // It can have been given back, and another one in its place be of another range.
-                    findings.doubt(
+                    findings.mark_uncertain(
                         RULE,
                         change.device,
                         "records were lost since what was given back was taken",
                     );
                 }
                 if let Some(range) = range {
-                    add(scene, device, range, event, at, reference, findings);
+                    add(context, device, range, event, at, reference, findings);
                 }
             }
             _ => {}
@@ -100,7 +104,7 @@ impl Check for UseAfterRemoval {
         ]
     }
 
-    fn event(&mut self, scene: &Scene<'_>, device: &Device, event: &Event, findings: &mut Findings) {
+    fn event(&mut self, context: &RuleContext<'_>, device: &Device, event: &Event, findings: &mut Findings) {
         let range = match event.kind {
             Kind::Alloc if event.failed => None,
             Kind::Alloc | Kind::VirtToBus => event.addr.and_then(|addr| removed_at(device, addr)),
@@ -113,18 +117,22 @@ impl Check for UseAfterRemoval {
             }
             _ => None,
         };
-        if let Some((range, at)) = range.zip(scene.at()) {
-            add(scene, device, range, event, at, None, findings);
+        if let Some((range, at)) = range.zip(context.at()) {
+            add(context, device, range, event, at, None, findings);
         } else if event.addr.is_some() {
             // It can be of a removed range of which it is not known where it lies.
             let is_unplaced = |range: &Range| is_removed(range) && range.base.is_none() && !range.refused;
             if device.ranges().any(is_unplaced) {
-                findings.doubt(RULE, device.address(), "it was not known where a removed range lies");
+                findings.mark_uncertain(
+                    RULE,
+                    device.address(),
+                    "it was not known where a removed range lies",
+                );
             }
         }
     }
 
-    fn pass(&mut self, _scene: &Scene<'_>, device: &Device, findings: &mut Findings) {
+    fn pass(&mut self, _context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
         let armed = device.teardowns().next_back().and_then(|teardown| teardown.armed);
         let Some(armed) = armed.filter(|_| !self.unwatched.is_empty()) else {
@@ -143,7 +151,7 @@ impl Check for UseAfterRemoval {
                 "DMA mappings were watched from{since_kill} {} after the removal on",
                 words::between(removed.time_ns, armed.from_ns)
             );
-            findings.doubt(RULE, address, why);
+            findings.mark_uncertain(RULE, address, why);
             false
         });
     }
@@ -152,23 +160,24 @@ impl Check for UseAfterRemoval {
 impl UseAfterRemoval {
     fn removed(
         &mut self,
-        scene: &Scene<'_>,
+        context: &RuleContext<'_>,
         device: &Device,
         range: &Range,
         at: At,
         findings: &mut Findings,
     ) {
         let address = device.address();
-        if scene.coverage.lost(Ring::Hot).until_ns >= at.time_ns {
-            findings.doubt(RULE, address, "records were lost while a range was removed");
+        if context.coverage.lost(Ring::Hot).until_ns >= at.time_ns {
+            findings.mark_uncertain(RULE, address, "records were lost while a range was removed");
         }
-        for hook in [Hook::MapSg, Hook::UnmapSg].into_iter().filter(|&hook| scene.coverage.has_failed(hook)) {
-            findings.doubt(RULE, address, format!("the hook {} could not be attached", hook.name()));
+        for hook in [Hook::MapSg, Hook::UnmapSg].into_iter().filter(|&hook| context.coverage.has_failed(hook))
+        {
+            findings.mark_uncertain(RULE, address, format!("the hook {} could not be attached", hook.name()));
         }
         // After a drain with nothing out nobody is left who could use it.
         let held = range.steps.drained.is_none() || device.held(range).references > 0;
         if range.is_bypassed() {
-            findings.doubt(RULE, address, BYPASSED);
+            findings.mark_uncertain(RULE, address, BYPASSED);
         }
         let is_suspect = held || range.is_bypassed();
         let is_armed = device
@@ -176,15 +185,19 @@ impl UseAfterRemoval {
             .and_then(|teardown| teardown.armed)
             .is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());
         if is_suspect && !is_armed {
-            findings.doubt(RULE, address, "DMA mappings were not watched yet when struct pages were removed");
+            findings.mark_uncertain(
+                RULE,
+                address,
+                "DMA mappings were not watched yet when struct pages were removed",
+            );
             // That is said already; what is beyond is not said more precisely.
             if self.unwatched.len() < MAX_UNWATCHED {
                 self.unwatched.push((address, range.id, at));
             }
-        } else if is_suspect && scene.event.and_then(|event| event.flag) == Some(false) {
+        } else if is_suspect && context.event.and_then(|event| event.flag) == Some(false) {
             let range = words::range(range, address);
             let why = format!("DMA mappings of {range} were not watched: more ranges were dying than can be");
-            findings.doubt(RULE, address, why);
+            findings.mark_uncertain(RULE, address, why);
         }
         findings.remark(RULE, address, if is_armed { UNWATCHED_LATER } else { UNWATCHED });
     }
@@ -245,7 +258,7 @@ fn deed(event: &Event) -> String {
 }
 
 fn add(
-    scene: &Scene<'_>,
+    context: &RuleContext<'_>,
     device: &Device,
     range: &Range,
     event: &Event,
@@ -253,14 +266,14 @@ fn add(
     reference: Option<&Reference>,
     findings: &mut Findings,
 ) {
-    if !scene.is_unbroken(range.steps.removed) {
+    if !context.is_unbroken(range.steps.removed) {
         return;
     }
     let address = device.address();
     // A rare record of a map says that the range was in the kernel side's own table, as removed.
     let is_in_table = event.kind == Kind::Map && event.id.ring() == Ring::Rare;
-    if !is_in_table && scene.can_be_another(range) {
-        findings.doubt(RULE, address, UNSEEN_MAKING);
+    if !is_in_table && context.can_be_another(range) {
+        findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
         return;
     }
     let subject = Subject {
@@ -273,13 +286,13 @@ fn add(
     match range.steps.released.filter(|_| !is_in_table) {
         None if is_in_table => findings.happened(subject, at.id, at.time_ns, || finding),
         None => {
-            let absence = scene.replaced(range.steps.removed.map_or(0, |removed| removed.time_ns));
+            let absence = context.replaced(range.steps.removed.map_or(0, |removed| removed.time_ns));
             findings.happened_unless(absence, subject, at.id, at.time_ns, || finding);
         }
         // The pool was destroyed: what is given out now is of a new one.
         Some(_) if matches!(event.kind, Kind::Alloc | Kind::Mmap) => {
             let why = "memory was given out in the place of a range that is gone: that it was added again was not seen";
-            findings.doubt(RULE, address, why);
+            findings.mark_uncertain(RULE, address, why);
         }
         Some(released) => {
             let absence = Absence::of_one(&[Hook::Memremap], released.time_ns);
@@ -293,8 +306,8 @@ fn found(device: &Device, range: &Range, event: &Event, at: At, reference: Optio
     let after = range.steps.removed.map_or_else(String::new, |removed| {
         format!(" {} after arch_remove_memory", words::between(removed.time_ns, at.time_ns))
     });
-    let holder = reference.map(|reference| Holder::of(reference, &device.taken_by(reference), false));
-    let taken = holder.map_or_else(String::new, |holder| {
+    let holder = reference.map(|reference| Holder::of(reference, &device.allocated_by(reference), false));
+    let allocated = holder.map_or_else(String::new, |holder| {
         format!(
             "; it had been taken by {} {} before",
             words::task(holder.task.as_ref()),
@@ -302,7 +315,7 @@ fn found(device: &Device, range: &Range, event: &Event, at: At, reference: Optio
         )
     });
     let message = format!(
-        "{} {} of {}{after}{taken}",
+        "{} {} of {}{after}{allocated}",
         words::task(event.task.as_ref()),
         deed(event),
         words::range(range, address),

@@ -54,14 +54,14 @@ pub(super) fn counted(count: u64, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-/// `outstanding: 1 reference (64 KiB), taken by sh (pid 97) 2.4 s before`, as far as it was seen.
+/// `outstanding: 1 reference (64 KiB), allocated by sh (pid 97) 2.4 s before`, as far as it was seen.
 pub(super) fn out(held: &Holders, now_ns: u64) -> String {
     let Some(first) = held.named.first() else {
         return "outstanding: nothing that was seen being taken".to_owned();
     };
-    let is_only = held.named.len() == 1 && held.left_out == 0;
+    let is_only = held.named.len() == 1 && held.omitted == 0;
     let most = if is_only { "" } else { "most of it " };
-    let gone = if first.gone_since_ns.is_some() { ", which has exited," } else { "" };
+    let gone = if first.exited_since_ns.is_some() { ", which has exited," } else { "" };
     format!(
         "outstanding: {} ({}), {most}taken by {}{gone} {} before",
         counted(held.references, "reference"),

@@ -29,7 +29,7 @@ pub enum What {
     /// `pci_p2pdma_add_resource` was refused.
     AddRefused,
     /// A reference was taken.
-    Taken(Key),
+    Allocated(Key),
     /// An allocation that was taken just now belongs to a scatter list.
     Linked(Key),
     /// A reference ended.
@@ -47,7 +47,7 @@ pub enum What {
     /// The device's latest teardown is over.
     TornDown(Ended),
     /// A pull read was taken in.
-    Pulled(Pulled),
+    SnapshotEnd(SnapshotEnd),
     /// There is more of something than is kept, and that can matter.
     Reached(Limit),
     /// From now on it is not certain what the device has out, or where its teardown stands.
@@ -108,7 +108,7 @@ pub struct PageMatch {
 
 /// What a pull read changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pulled {
+pub struct SnapshotEnd {
     /// It was taken as the truth. Else: not all was read, records of it are missing, or the pool was just being
     /// destroyed.
     pub reconciled: bool,

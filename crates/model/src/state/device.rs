@@ -6,16 +6,16 @@ use p2p_trace_common::Hook;
 
 use super::{
     attempt::Attempt,
-    doubt::Doubts,
     hooks::Hooks,
     ledger::{Held, Ledger},
     mappings::Mappings,
     preexisting,
-    pull::{LastPull, Lock, Pull},
     range::{Range, RangeId, Stage},
     ranges::Ranges,
-    reference::{At, Key, Reference, TakenBy},
+    reference::{AllocatedBy, At, Key, Reference},
+    snapshot::{LastSnapshot, Lock, Snapshot},
     teardown::Teardown,
+    uncertainty::Uncertainties,
 };
 use crate::event::DeviceAddress;
 
@@ -30,7 +30,7 @@ pub enum Baseline {
     /// Memory can be taken of which nothing is known.
     Unknown,
     /// A pull read showed what was taken.
-    Pulled(At),
+    SnapshotEnd(At),
     /// The pool was seen to be destroyed: the next one is empty.
     PoolGone(At),
 }
@@ -64,10 +64,10 @@ pub struct Device {
     /// By what opened the latest teardown, which does not say of which range: see [`Device::is_bypassed`].
     pub(super) bypassed: bool,
     pub(super) mappings: Mappings,
-    pub(super) pull: Pull,
-    pub(super) last_pull: Option<LastPull>,
+    pub(super) snapshot: Snapshot,
+    pub(super) last_snapshot: Option<LastSnapshot>,
     pub(super) baseline: Baseline,
-    pub(super) doubts: Doubts,
+    pub(super) uncertainties: Uncertainties,
     /// The last time at which a hot record can have been lost, whatever has made up for it since.
     pub(super) lost_until_ns: Option<u64>,
     pub(super) unplaced_mmap_bytes: u64,
@@ -92,10 +92,10 @@ impl Device {
             without_pool: false,
             bypassed: false,
             mappings: Mappings::default(),
-            pull: Pull::default(),
-            last_pull: None,
+            snapshot: Snapshot::default(),
+            last_snapshot: None,
             baseline: Baseline::Unknown,
-            doubts: Doubts::default(),
+            uncertainties: Uncertainties::default(),
             lost_until_ns: None,
             unplaced_mmap_bytes: 0,
             attempts: Vec::new(),
@@ -175,8 +175,8 @@ impl Device {
 
     /// Who took a reference. An ended one's is known while it is among the latest that have ended.
     #[must_use]
-    pub fn taken_by(&self, reference: &Reference) -> TakenBy<'_> {
-        self.ledger.taken_by(reference)
+    pub fn allocated_by(&self, reference: &Reference) -> AllocatedBy<'_> {
+        self.ledger.allocated_by(reference)
     }
 
     /// No record was lost since it was taken. Else its memory can have been given back and taken by another, both
@@ -304,8 +304,8 @@ impl Device {
 
     /// The latest pull read.
     #[must_use]
-    pub const fn last_pull(&self) -> Option<LastPull> {
-        self.last_pull
+    pub const fn last_snapshot(&self) -> Option<LastSnapshot> {
+        self.last_snapshot
     }
 
     /// When its memory was last mapped into user space.
@@ -316,7 +316,7 @@ impl Device {
 
     /// What is uncertain, since when and why: records lost or not understood, and not made up for since.
     #[must_use]
-    pub const fn uncertain(&self) -> Doubts {
-        self.doubts
+    pub const fn uncertain(&self) -> Uncertainties {
+        self.uncertainties
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     pages::{Pages, page_of},
-    reference::{Closed, ClosedBy, Taken, whole_pages},
+    reference::{Allocated, Closed, ClosedBy, whole_pages},
 };
 
 /// How long memory that was given back can still be set in the pool's bitmap: a free is recorded at its entry, and its
@@ -44,7 +44,7 @@ impl History {
         if let Some(addr) = closed.reference.addr() {
             self.by_page.insert(page_of(addr), number);
         }
-        if let Taken::ScatterList { sgl, .. } = closed.reference.taken {
+        if let Allocated::ScatterList { sgl, .. } = closed.reference.allocated {
             self.by_list.insert(sgl, number);
         }
         self.closed.push_back(closed);
@@ -55,7 +55,7 @@ impl History {
         if let Some(addr) = oldest.reference.addr() {
             self.by_page.remove_if(page_of(addr), self.dropped);
         }
-        if let Taken::ScatterList { sgl, .. } = oldest.reference.taken
+        if let Allocated::ScatterList { sgl, .. } = oldest.reference.allocated
             && self.by_list.get(&sgl) == Some(&self.dropped)
         {
             self.by_list.remove(&sgl);
@@ -134,10 +134,11 @@ impl History {
         now_ns: u64,
     ) -> Option<Closed> {
         let of = |(freer, closed): &(u32, Closed)| {
-            let Taken::ScatterList { addr: known, size: taken, .. } = closed.reference.taken else {
+            let Allocated::ScatterList { addr: known, size: allocated, .. } = closed.reference.allocated
+            else {
                 return false;
             };
-            let same_size = size.is_none_or(|size| whole_pages(size) == whole_pages(taken));
+            let same_size = size.is_none_or(|size| whole_pages(size) == whole_pages(allocated));
             *freer == pid
                 && same_size
                 && known.is_none_or(|known| known == addr)

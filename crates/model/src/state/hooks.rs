@@ -57,7 +57,7 @@ impl Hooks {
 
     /// From when on all that is taken is seen: the latest time at which one of the hooks on what takes memory was attached. The hooks
     /// are attached one after the other, so that a range can be seen being added while an allocation from it is not.
-    pub(crate) fn takes_seen_since_ns(&self) -> u64 {
+    pub(crate) fn allocations_seen_since_ns(&self) -> u64 {
         [Hook::Alloc, Hook::SglAlloc, Hook::Mmap]
             .into_iter()
             .filter_map(|hook| self.state(hook))

@@ -16,7 +16,7 @@ use super::{
     places::Places,
     preexisting::Preexisting,
     ranges::Ranges,
-    reference::{At, Closed, ClosedBy, Key, NO_RANGE, Reference, Taken, TakenBy},
+    reference::{Allocated, AllocatedBy, At, Closed, ClosedBy, Key, NO_RANGE, Reference},
 };
 use crate::event::{DeviceAddress, Task};
 
@@ -89,8 +89,8 @@ impl Ledger {
         self.references.get(key as usize)
     }
 
-    pub(super) fn taken_by(&self, reference: &Reference) -> TakenBy<'_> {
-        self.origins.taken_by(reference.origin, reference.pid)
+    pub(super) fn allocated_by(&self, reference: &Reference) -> AllocatedBy<'_> {
+        self.origins.allocated_by(reference.origin, reference.pid)
     }
 
     /// What is out of the range of this generation.
@@ -174,7 +174,7 @@ impl Ledger {
         if let Some(span) = reference.span() {
             self.allocations.insert(page_of(span.start), key);
         }
-        if let Taken::ScatterList { sgl, .. } = reference.taken {
+        if let Allocated::ScatterList { sgl, .. } = reference.allocated {
             self.lists.insert(sgl, key);
         }
         if let Some(addr) = reference.addr().filter(|_| reference.generation == NO_RANGE) {
@@ -186,7 +186,7 @@ impl Ledger {
         if let Some(span) = reference.span() {
             self.allocations.remove_if(page_of(span.start), key);
         }
-        if let Taken::ScatterList { sgl, .. } = reference.taken
+        if let Allocated::ScatterList { sgl, .. } = reference.allocated
             && self.lists.get(&sgl) == Some(&key)
         {
             self.lists.remove(&sgl);
@@ -196,14 +196,14 @@ impl Ledger {
         }
     }
 
-    fn count(&mut self, reference: &Reference, taken: bool) {
+    fn count(&mut self, reference: &Reference, allocated: bool) {
         let held = &mut self.by_range.entry(reference.generation).or_default().held;
-        let (allocations, mmap_pages) = match reference.taken {
-            Taken::Mmap { outstanding, .. } => (0, u64::from(outstanding)),
-            Taken::Allocation { .. } | Taken::ScatterList { .. } => (1, 0),
+        let (allocations, mmap_pages) = match reference.allocated {
+            Allocated::Mmap { outstanding, .. } => (0, u64::from(outstanding)),
+            Allocated::Allocation { .. } | Allocated::ScatterList { .. } => (1, 0),
         };
         let change = |value: &mut u64, by: u64| {
-            *value = if taken { value.wrapping_add(by) } else { value.wrapping_sub(by) };
+            *value = if allocated { value.wrapping_add(by) } else { value.wrapping_sub(by) };
         };
         change(&mut held.allocations, allocations);
         change(&mut held.mmap_pages, mmap_pages);
@@ -259,12 +259,15 @@ impl Ledger {
             return;
         }
         let (front, back) = (whole.start..span.start, span.end..whole.end);
-        let piece = |piece: &Span<u64>, taken: Taken| match taken {
-            Taken::ScatterList { sgl, entries, .. } => {
-                Taken::ScatterList { sgl, entries, addr: Some(piece.start), size: piece.end - piece.start }
-            }
-            Taken::Allocation { .. } | Taken::Mmap { .. } => {
-                Taken::Allocation { addr: piece.start, size: piece.end - piece.start }
+        let piece = |piece: &Span<u64>, allocated: Allocated| match allocated {
+            Allocated::ScatterList { sgl, entries, .. } => Allocated::ScatterList {
+                sgl,
+                entries,
+                addr: Some(piece.start),
+                size: piece.end - piece.start,
+            },
+            Allocated::Allocation { .. } | Allocated::Mmap { .. } => {
+                Allocated::Allocation { addr: piece.start, size: piece.end - piece.start }
             }
         };
         let kept = if front.is_empty() { &back } else { &front };
@@ -273,7 +276,7 @@ impl Ledger {
             return;
         }
         self.change(key, |reference| {
-            reference.taken = piece(kept, reference.taken);
+            reference.allocated = piece(kept, reference.allocated);
             reference.partial = true;
         });
         context.tell(What::Shrunk(Key(key)));
@@ -281,7 +284,7 @@ impl Ledger {
             let (addr, size) = (back.start, back.end - back.start);
             self.origins.share(reference.origin);
             let rest = self.insert(Reference {
-                taken: Taken::Allocation { addr, size },
+                allocated: Allocated::Allocation { addr, size },
                 partial: true,
                 ..reference
             });
@@ -299,7 +302,7 @@ impl Ledger {
         self.mmaps.give_back(part);
         let mut left = 0;
         self.change(key, |reference| {
-            if let Taken::Mmap { outstanding, .. } = &mut reference.taken {
+            if let Allocated::Mmap { outstanding, .. } = &mut reference.allocated {
                 *outstanding = outstanding.saturating_sub(pages);
                 left = *outstanding;
             }

@@ -27,7 +27,7 @@ pub enum Limit {
     /// Ranges that were compared with a new one: it can overlap another.
     Compared,
     /// Records of one pull read.
-    PullRecords,
+    SnapshotRecords,
     /// Calls under way at a time that are noted in the kernel: what has no note tells less at its end, or nothing.
     Notes,
     /// Findings of a run.
@@ -55,7 +55,7 @@ impl Limit {
         Self::GivenBack,
         Self::Pieces,
         Self::Compared,
-        Self::PullRecords,
+        Self::SnapshotRecords,
         Self::Notes,
         Self::Findings,
     ];
@@ -75,7 +75,7 @@ impl Limit {
             Self::GivenBack => "pieces of memory given back in two seconds",
             Self::Pieces => "pieces of user mappings in one run of freed pages",
             Self::Compared => "ranges that may overlap a new one",
-            Self::PullRecords => "records of one pull read",
+            Self::SnapshotRecords => "records of one pull read",
             Self::Notes => "calls under way at a time",
             Self::Findings => "findings",
         }
@@ -96,7 +96,7 @@ impl Limit {
             Self::GivenBack => super::history::MAX_SPANS,
             Self::Pieces => super::mmaps::MAX_PIECES,
             Self::Compared => MAX_COMPARED,
-            Self::PullRecords => super::pull::MAX_RUNS,
+            Self::SnapshotRecords => super::snapshot::MAX_RUNS,
             Self::Notes => MAX_NOTES,
             Self::Findings => MAX_FINDINGS,
         }

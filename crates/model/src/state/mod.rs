@@ -16,7 +16,6 @@ mod attempt;
 mod change;
 mod device;
 mod dispatch;
-mod doubt;
 mod failed_mmap;
 mod geometry;
 mod giving;
@@ -31,17 +30,18 @@ mod origins;
 mod pages;
 mod places;
 mod preexisting;
-mod pull;
-mod pulled;
 mod range;
 mod ranges;
 mod reconcile;
 mod reference;
+mod snapshot;
+mod snapshot_end;
 mod steps;
 mod taking;
 mod teardown;
 #[cfg(test)]
 mod tests;
+mod uncertainty;
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -49,9 +49,8 @@ use p2p_trace_common::{Hook, Kind, Record, Ring};
 
 pub use asleep::{Passed, Sleep};
 pub use attempt::Attempt;
-pub use change::{Change, FreeMatch, PageMatch, Pulled, What};
+pub use change::{Change, FreeMatch, PageMatch, SnapshotEnd, What};
 pub use device::{Baseline, Device, MAX_TEARDOWNS};
-pub use doubt::{Doubt, Doubts};
 pub use failed_mmap::{FailedMmap, FailedMmaps};
 pub use geometry::{Geometry, PAGE_STRUCT_SIZE};
 pub use history::GRACE_NS;
@@ -61,16 +60,17 @@ pub use limit::Limit;
 pub use mappings::{Mapping, Mappings};
 pub use pages::{Pages, page_of};
 pub use preexisting::Run as Preexisting;
-pub use pull::{LastPull, Lock};
 pub use range::{Accounted, Counted, NO_PGMAP, Range, RangeId, Stage, Steps};
-pub use reference::{At, Closed, ClosedBy, HolderKind, Key, Reference, Taken, TakenBy, whole_pages};
+pub use reference::{Allocated, AllocatedBy, At, Closed, ClosedBy, HolderKind, Key, Reference, whole_pages};
+pub use snapshot::{LastSnapshot, Lock};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use teardown::is_opening;
 pub use teardown::{Armed, Bracket, Ended, MAX_STEPS, Step, Teardown};
+pub use uncertainty::{Uncertainties, Uncertainty};
 
 use crate::{
     accounting::HookStatus,
-    event::{DeviceAddress, Doubtful, Event, Loss, decode, user},
+    event::{Affected, DeviceAddress, Event, Loss, decode, user},
     stream::assemble::Element,
 };
 use ledger::Context;
@@ -91,9 +91,9 @@ pub struct Model {
     asleep: asleep::Asleep,
     ended: bool,
     /// Losses that can be about devices not yet met.
-    doubts: Doubts,
+    uncertainties: Uncertainties,
     /// The latest loss of inserted pages: it can be about a mapping whose record is still to come.
-    inserted: Option<Doubt>,
+    inserted: Option<Uncertainty>,
 }
 
 impl Model {
@@ -210,15 +210,16 @@ impl Model {
         self.with_device(address, at, |device, context| {
             if is_born {
                 // What was lost before it had memory was none of its.
-                device.doubts.settle(event.time_ns);
+                device.uncertainties.settle(event.time_ns);
             }
             device.event(event, armed_since_ns, context);
         });
-        let is_under_way = |doubt: &Doubt| event.time_ns <= doubt.until_ns.saturating_add(GRACE_NS);
+        let is_under_way =
+            |uncertainty: &Uncertainty| event.time_ns <= uncertainty.until_ns.saturating_add(GRACE_NS);
         if event.kind == Kind::Mmap
-            && let Some(doubt) = self.inserted.filter(is_under_way)
+            && let Some(uncertainty) = self.inserted.filter(is_under_way)
         {
-            self.doubt_device(address, Ring::Hot, doubt);
+            self.mark_device_uncertain(address, Ring::Hot, uncertainty);
         }
     }
 
@@ -254,10 +255,10 @@ impl Model {
             self.changes.push(Change { device: address, what: What::Reached(Limit::Devices) });
             return;
         }
-        let doubts = self.doubts;
+        let uncertainties = self.uncertainties;
         let device = self.devices.entry(address).or_insert_with(|| {
             let mut device = Device::new(address);
-            device.doubts = doubts;
+            device.uncertainties = uncertainties;
             device
         });
         let mut context = Context {
@@ -287,22 +288,22 @@ impl Model {
                     self.armed(record.time_ns);
                 }
             }
-            Some(Kind::Run) => {
+            Some(Kind::AllocatedRun) => {
                 if let Some(run) = user::run(record) {
-                    self.with_device(run.device, at, |device, _| device.pull.run(at.time_ns, run));
+                    self.with_device(run.device, at, |device, _| device.snapshot.run(at.time_ns, run));
                 }
             }
-            Some(Kind::Pulled) => {
-                if let Some(pulled) = user::pulled(record) {
-                    self.with_device(pulled.device, at, |device, context| {
-                        device.pulled(&pulled, context);
+            Some(Kind::SnapshotEnd) => {
+                if let Some(snapshot_end) = user::snapshot_end(record) {
+                    self.with_device(snapshot_end.device, at, |device, context| {
+                        device.snapshot_end(&snapshot_end, context);
                     });
                 }
             }
-            Some(Kind::Gone) => {
+            Some(Kind::HolderExited) => {
                 if let Some(task) = user::gone(record) {
                     for device in self.devices.values_mut() {
-                        device.ledger.gone(&task, user::gone_before_ns(record), record.time_ns);
+                        device.ledger.gone(&task, user::exited_before_ns(record), record.time_ns);
                     }
                 }
             }
@@ -321,34 +322,35 @@ impl Model {
 
     fn loss(&mut self, loss: &Loss) {
         self.now_ns = self.now_ns.max(loss.from_ns);
-        let doubt = Doubt { since_ns: loss.from_ns, until_ns: loss.to_ns, lost: loss.count(), unreadable: 0 };
-        match loss.doubtful() {
-            None | Some(Doubtful::Taken | Doubtful::Ranges | Doubtful::Teardown) => {
-                self.doubt(loss.ring, doubt);
+        let uncertainty =
+            Uncertainty { since_ns: loss.from_ns, until_ns: loss.to_ns, lost: loss.count(), unreadable: 0 };
+        match loss.affected() {
+            None | Some(Affected::Allocated | Affected::Ranges | Affected::Teardown) => {
+                self.mark_uncertain(loss.ring, uncertainty);
             }
-            Some(Doubtful::Inserted) => {
+            Some(Affected::Inserted) => {
                 // Of a mapping that was being made, the record comes later.
-                self.inserted = Some(doubt);
+                self.inserted = Some(uncertainty);
                 for device in self.devices.values_mut() {
-                    if device.mapped_ns.is_some_and(|at| at >= doubt.since_ns) {
-                        device.doubt(loss.ring, doubt);
+                    if device.mapped_ns.is_some_and(|at| at >= uncertainty.since_ns) {
+                        device.mark_uncertain(loss.ring, uncertainty);
                         self.changes.push(Change { device: device.address, what: What::Uncertain });
                     }
                 }
             }
-            Some(Doubtful::Bracket) => {
+            Some(Affected::Bracket) => {
                 for teardown in self.devices.values_mut().filter_map(Device::unbinding_mut) {
                     teardown.lost_brackets = true;
                 }
             }
             // What is known stays so: that something may have been missed is for the rules to say.
-            Some(Doubtful::Nothing | Doubtful::Mapped | Doubtful::Used) => {}
+            Some(Affected::Nothing | Affected::Mapped | Affected::Used) => {}
         }
     }
 
-    fn doubt_device(&mut self, address: DeviceAddress, ring: Ring, doubt: Doubt) {
+    fn mark_device_uncertain(&mut self, address: DeviceAddress, ring: Ring, uncertainty: Uncertainty) {
         if let Some(device) = self.devices.get_mut(&address) {
-            device.doubt(ring, doubt);
+            device.mark_uncertain(ring, uncertainty);
             self.changes.push(Change { device: address, what: What::Uncertain });
         }
     }
@@ -356,15 +358,16 @@ impl Model {
     fn unknown(&mut self, error: &decode::DecodeError) {
         let (decode::DecodeError::UnknownKind { id, .. } | decode::DecodeError::UnknownHook { id, .. }) =
             error;
-        let doubt = Doubt { since_ns: self.now_ns, until_ns: self.now_ns, lost: 1, unreadable: 1 };
-        self.doubt(id.ring(), doubt);
+        let uncertainty =
+            Uncertainty { since_ns: self.now_ns, until_ns: self.now_ns, lost: 1, unreadable: 1 };
+        self.mark_uncertain(id.ring(), uncertainty);
     }
 
     /// Any device can be meant.
-    fn doubt(&mut self, ring: Ring, doubt: Doubt) {
-        self.doubts.add(ring, doubt);
+    fn mark_uncertain(&mut self, ring: Ring, uncertainty: Uncertainty) {
+        self.uncertainties.add(ring, uncertainty);
         for device in self.devices.values_mut() {
-            device.doubt(ring, doubt);
+            device.mark_uncertain(ring, uncertainty);
             self.changes.push(Change { device: device.address, what: What::Uncertain });
         }
     }

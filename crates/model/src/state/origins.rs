@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use p2p_trace_common::record::COMM_LEN;
 use slab::Slab;
 
-use super::{keys::Keys, reference::TakenBy};
+use super::{keys::Keys, reference::AllocatedBy};
 use crate::event::{Event, Task};
 
 /// Where references come from: all that is known of the taker but its thread id.
@@ -193,24 +193,24 @@ impl Origins {
     }
 
     /// All that is known of the taker.
-    pub(super) fn taken_by(&self, number: u32, pid: u32) -> TakenBy<'_> {
+    pub(super) fn allocated_by(&self, number: u32, pid: u32) -> AllocatedBy<'_> {
         let Some(entry) = self.entries.get(number as usize) else {
-            return TakenBy {
+            return AllocatedBy {
                 task: None,
                 cgroup: None,
                 caller: None,
                 stack: &[],
-                gone_since_ns: None,
+                exited_since_ns: None,
                 replaced_ns: None,
             };
         };
         let origin = &*entry.origin;
-        TakenBy {
+        AllocatedBy {
             task: origin.process.map(|(tgid, comm)| Task { pid, tgid, comm }),
             cgroup: origin.cgroup,
             caller: origin.caller,
             stack: &origin.stack,
-            gone_since_ns: entry.gone.map(|gone| gone.since_ns),
+            exited_since_ns: entry.gone.map(|gone| gone.since_ns),
             replaced_ns: entry.gone.and_then(|gone| gone.replaced_ns),
         }
     }

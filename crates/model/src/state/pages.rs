@@ -300,9 +300,9 @@ mod tests {
             for (step, page, value) in steps {
                 if step < 2 {
                     let there = map.get(&page).copied();
-                    let taken = if value % 2 == 0 { there.unwrap_or(value) } else { value };
-                    pages.remove_if(page, taken);
-                    if there == Some(taken) {
+                    let allocated = if value % 2 == 0 { there.unwrap_or(value) } else { value };
+                    pages.remove_if(page, allocated);
+                    if there == Some(allocated) {
                         map.remove(&page);
                     }
                 } else {

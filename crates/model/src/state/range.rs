@@ -112,7 +112,7 @@ pub struct Range {
     /// Whether the pool hands out its pages, or its driver does so itself; `None`: not known.
     pub pooled: Option<bool>,
     /// How far it has come by what a pull read found, which can be further than the steps that were seen.
-    pub pulled: Option<(Stage, At)>,
+    pub snapshot_end: Option<(Stage, At)>,
     /// A pull read found that the pool still points to it although it is gone.
     pub dangling: Option<At>,
     /// As it was removed it was among those that the armed hooks compare with.
@@ -141,7 +141,7 @@ impl Range {
             counted: None,
             chunk: None,
             pooled: None,
-            pulled: None,
+            snapshot_end: None,
             dangling: None,
             watched: false,
             failed_mmaps: FailedMmaps::default(),
@@ -173,7 +173,7 @@ impl Range {
         } else {
             Stage::Live
         };
-        self.pulled.map_or(seen, |(pulled, _)| seen.max(pulled))
+        self.snapshot_end.map_or(seen, |(snapshot_end, _)| seen.max(snapshot_end))
     }
 
     /// Its driver hands out its pages itself: what is out of it is not known, whatever the pool counts.

@@ -20,25 +20,25 @@ use super::{
     limit::Limit,
     pages::page_of,
     ranges::Ranges,
-    reference::{ClosedBy, HolderKind, Taken},
+    reference::{Allocated, ClosedBy, HolderKind},
 };
-use crate::{event::user::Pulled, stream::CLOCK_SLACK_NS};
+use crate::{event::user::SnapshotEnd, stream::CLOCK_SLACK_NS};
 
 impl Ledger {
     /// Takes in a bitmap of which everything was read.
     pub(super) fn reconcile(
         &mut self,
-        pulled: &Pulled,
+        snapshot_end: &SnapshotEnd,
         set: &RangeSet<u64>,
         ranges: &Ranges,
         context: &mut Context<'_>,
-    ) -> change::Pulled {
-        let before_ns = pulled.from_ns.saturating_sub(CLOCK_SLACK_NS);
+    ) -> change::SnapshotEnd {
+        let before_ns = snapshot_end.from_ns.saturating_sub(CLOCK_SLACK_NS);
         let lives = self.len();
         for gap in set.gaps(&(0..u64::MAX)) {
             for key in self.owners(&gap) {
                 if self.is_older(key, before_ns) {
-                    self.cut(key, &gap, ClosedBy::Pulled, context);
+                    self.cut(key, &gap, ClosedBy::SnapshotEnd, context);
                 }
             }
         }
@@ -50,7 +50,7 @@ impl Ledger {
         }
         let mut unexplained = self.unexplained(set, context);
         let all = bytes_of(&unexplained);
-        let since_ns = pulled.from_ns.saturating_sub(GRACE_NS);
+        let since_ns = snapshot_end.from_ns.saturating_sub(GRACE_NS);
         for span in self.history.given_back(since_ns) {
             unexplained.remove(span.clone());
         }
@@ -66,7 +66,7 @@ impl Ledger {
         if bytes > known && self.history.has_forgotten(since_ns) {
             context.tell(What::Reached(Limit::GivenBack));
         }
-        change::Pulled {
+        change::SnapshotEnd {
             reconciled: true,
             closed: lives.saturating_sub(self.len()) as u32,
             found: bytes.saturating_sub(known),
@@ -111,7 +111,7 @@ impl Ledger {
         };
         for (part, key) in self.mmaps.out(&indices) {
             if self.is_older(key, before_ns) {
-                self.cut_pages(part, key, ClosedBy::Pulled, context);
+                self.cut_pages(part, key, ClosedBy::SnapshotEnd, context);
             }
         }
     }
@@ -125,14 +125,14 @@ impl Ledger {
                 .allocations
                 .floor(page_of(run.start))
                 .map_or_else(|| page_of(run.start), |(page, _)| page);
-            let taken: Vec<_> = self
+            let allocated: Vec<_> = self
                 .allocations
                 .range(first, last)
                 .filter_map(|(_, key)| self.get(key)?.span())
                 .map(|span| span.start.max(run.start)..span.end.min(run.end))
                 .filter(|span| !span.is_empty())
                 .collect();
-            left.extend(gaps(run, &taken));
+            left.extend(gaps(run, &allocated));
         }
         for (indices, _) in self.mmaps.iter() {
             if let Some(span) = context.geometry.span(indices).filter(|span| !span.is_empty()) {
@@ -147,14 +147,14 @@ impl Ledger {
     fn close_unplaced(&mut self, unexplained: u64, before_ns: u64, context: &mut Context<'_>) {
         let is_over = |key: u32| {
             let found = self.get(key).filter(|reference| reference.at.time_ns < before_ns);
-            found.is_some_and(|reference| match reference.taken {
-                Taken::ScatterList { addr: None, .. } => reference.bytes() > unexplained,
+            found.is_some_and(|reference| match reference.allocated {
+                Allocated::ScatterList { addr: None, .. } => reference.bytes() > unexplained,
                 _ => false,
             })
         };
         let over: Vec<_> = self.lists.values().copied().filter(|&key| is_over(key)).collect();
         for key in over {
-            self.close(key, ClosedBy::Pulled, context);
+            self.close(key, ClosedBy::SnapshotEnd, context);
         }
         let unplaced = self.mmaps.iter().find(|(indices, _)| context.geometry.span(indices).is_none());
         if unexplained > 0 || unplaced.is_none() {
@@ -167,7 +167,7 @@ impl Ledger {
             .filter(|&(_, key)| self.is_older(key, before_ns))
             .collect();
         for (indices, key) in older {
-            self.cut_pages(indices, key, ClosedBy::Pulled, context);
+            self.cut_pages(indices, key, ClosedBy::SnapshotEnd, context);
         }
     }
 
@@ -185,7 +185,8 @@ impl Ledger {
     /// The references of a range that is over are over.
     pub(super) fn close_range(&mut self, generation: u32, context: &mut Context<'_>) {
         let keys = self.keys_of(generation);
-        let is_mmap = |key: &u32| self.get(*key).is_some_and(|found| found.taken.kind() == HolderKind::Mmap);
+        let is_mmap =
+            |key: &u32| self.get(*key).is_some_and(|found| found.allocated.kind() == HolderKind::Mmap);
         let pages: Vec<_> = if keys.iter().any(is_mmap) {
             let is_its = |key: u32| self.get(key).is_some_and(|found| found.generation == generation);
             let its = self.mmaps.iter().filter(|&(_, key)| is_its(key));
@@ -194,10 +195,10 @@ impl Ledger {
             Vec::new()
         };
         for (indices, key) in pages {
-            self.cut_pages(indices, key, ClosedBy::Pulled, context);
+            self.cut_pages(indices, key, ClosedBy::SnapshotEnd, context);
         }
         for key in keys {
-            self.close(key, ClosedBy::Pulled, context);
+            self.close(key, ClosedBy::SnapshotEnd, context);
         }
     }
 }

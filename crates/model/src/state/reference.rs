@@ -52,7 +52,7 @@ impl fmt::Display for HolderKind {
 
 /// What was taken, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Taken {
+pub enum Allocated {
     /// `pci_alloc_p2pmem`: one reference, whatever its size.
     Allocation {
         /// Direct-map address.
@@ -87,7 +87,7 @@ pub enum Taken {
 // There can be a million of them: their index takes some 10 bytes more.
 const _: () = assert!(size_of::<Reference>() <= 104);
 
-impl Taken {
+impl Allocated {
     /// In which way.
     #[must_use]
     pub const fn kind(&self) -> HolderKind {
@@ -117,11 +117,11 @@ pub(super) const fn span_of(addr: u64, size: u64) -> Span<u64> {
 
 /// A live reference. Who took it is observed; who pins the memory now is not.
 ///
-/// There can be a million of them: what many share lies in the device ([`super::Device::taken_by`]).
+/// There can be a million of them: what many share lies in the device ([`super::Device::allocated_by`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// What was taken.
-    pub taken: Taken,
+    pub allocated: Allocated,
     /// The record that says so. Pieces of memory that was given back in part have the same one.
     pub at: At,
     /// Memory of it was given back while the rest stayed. The kernel drops its one reference at the first free, so
@@ -137,52 +137,52 @@ pub struct Reference {
 pub(super) const NO_RANGE: u32 = u32::MAX;
 
 impl Reference {
-    /// Equal for references of a device whose taker is the same ([`super::Device::taken_by`]), at one time: for grouping many.
-    pub(crate) const fn taker(&self) -> (u32, u32) {
+    /// Equal for references of a device whose taker is the same ([`super::Device::allocated_by`]), at one time: for grouping many.
+    pub(crate) const fn holder(&self) -> (u32, u32) {
         (self.origin, self.pid)
     }
 
     /// Bytes that are out, as the pool counts them.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        match self.taken {
-            Taken::Allocation { size, .. } | Taken::ScatterList { size, .. } => whole_pages(size),
-            Taken::Mmap { outstanding, .. } => outstanding as u64 * PAGE_SIZE,
+        match self.allocated {
+            Allocated::Allocation { size, .. } | Allocated::ScatterList { size, .. } => whole_pages(size),
+            Allocated::Mmap { outstanding, .. } => outstanding as u64 * PAGE_SIZE,
         }
     }
 
     /// References of the range that it stands for.
     #[must_use]
     pub const fn count(&self) -> u64 {
-        match self.taken {
-            Taken::Mmap { outstanding, .. } => outstanding as u64,
-            Taken::Allocation { .. } | Taken::ScatterList { .. } => !self.partial as u64,
+        match self.allocated {
+            Allocated::Mmap { outstanding, .. } => outstanding as u64,
+            Allocated::Allocation { .. } | Allocated::ScatterList { .. } => !self.partial as u64,
         }
     }
 
     /// The pages of its memory, where the kernel told its address.
     pub(super) fn span(&self) -> Option<Span<u64>> {
-        match self.taken {
-            Taken::Allocation { addr, size } => Some(span_of(addr, size)),
-            Taken::ScatterList { addr, size, .. } => addr.map(|addr| span_of(addr, size)),
-            Taken::Mmap { .. } => None,
+        match self.allocated {
+            Allocated::Allocation { addr, size } => Some(span_of(addr, size)),
+            Allocated::ScatterList { addr, size, .. } => addr.map(|addr| span_of(addr, size)),
+            Allocated::Mmap { .. } => None,
         }
     }
 
     /// Direct-map address of the memory, where the kernel told it: never for an mmap.
     #[must_use]
     pub const fn addr(&self) -> Option<u64> {
-        match self.taken {
-            Taken::Allocation { addr, .. } => Some(addr),
-            Taken::ScatterList { addr, .. } => addr,
-            Taken::Mmap { .. } => None,
+        match self.allocated {
+            Allocated::Allocation { addr, .. } => Some(addr),
+            Allocated::ScatterList { addr, .. } => addr,
+            Allocated::Mmap { .. } => None,
         }
     }
 }
 
 /// Who took a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TakenBy<'a> {
+pub struct AllocatedBy<'a> {
     /// The task.
     pub task: Option<Task>,
     /// Its cgroup's id.
@@ -192,7 +192,7 @@ pub struct TakenBy<'a> {
     /// Return addresses, innermost first; empty where stacks were not captured.
     pub stack: &'a [u64],
     /// The process was found to have exited, by this time at the latest. `None`: not found so.
-    pub gone_since_ns: Option<u64>,
+    pub exited_since_ns: Option<u64>,
     /// Then another process was started that has its number.
     pub replaced_ns: Option<u64>,
 }
@@ -220,7 +220,7 @@ pub enum ClosedBy {
     /// Its end was not seen: the pool gave its memory out again.
     Reused,
     /// Its end was not seen: a pull read found its memory free.
-    Pulled,
+    SnapshotEnd,
     /// Its end was not seen: the pool was destroyed and had nothing out (`gen_pool_destroy` is a `BUG` otherwise).
     PoolGone,
 }

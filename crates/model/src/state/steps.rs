@@ -5,12 +5,12 @@ use p2p_trace_common::{Kind, Ring};
 use super::{
     change::What,
     device::{Baseline, Device, MAX_REFUSED, MAX_TEARDOWNS},
-    doubt::Doubt,
     ledger::Context,
     limit::Limit,
     mappings::Mappings,
     range::{Counted, Range, RangeId, Stage},
     teardown::{self, Armed, Bracket, Ended, Step, Teardown},
+    uncertainty::Uncertainty,
 };
 use crate::event::Event;
 
@@ -92,7 +92,7 @@ impl Device {
         if event.kind == Kind::Kill {
             range.counted = Some(Counted {
                 at,
-                bytes: event.taken,
+                bytes: event.allocated,
                 refs: event.refs,
                 dead: false,
                 known: held.references,
@@ -117,7 +117,7 @@ impl Device {
                 for range in self.ranges.iter_mut().filter(|range| range.stage() < Stage::Released) {
                     range.steps.release = range.steps.release.or(Some(context.at));
                 }
-                if event.taken == Some(0) {
+                if event.allocated == Some(0) {
                     self.ledger.close_all(context);
                 }
             }
@@ -131,7 +131,7 @@ impl Device {
                 self.published = None;
                 self.bypassed = false;
                 self.baseline = Baseline::PoolGone(context.at);
-                self.doubts.settle(context.at.time_ns);
+                self.uncertainties.settle(context.at.time_ns);
             }
             _ => {}
         }
@@ -153,7 +153,7 @@ impl Device {
         let Some(pending) = &mut self.teardown else {
             if !teardown::is_closing(kind) {
                 let mut teardown = Teardown::new(step);
-                teardown.lost_steps = self.doubts.rare.is_some();
+                teardown.lost_steps = self.uncertainties.rare.is_some();
                 teardown.armed = armed_since_ns.map(|from_ns| Armed { from_ns, to_ns: None });
                 self.teardown = Some(teardown);
                 context.tell(What::Step);
@@ -237,10 +237,10 @@ impl Device {
     }
 
     /// Records of a ring were lost.
-    pub(super) fn doubt(&mut self, ring: Ring, doubt: Doubt) {
-        self.doubts.add(ring, doubt);
+    pub(super) fn mark_uncertain(&mut self, ring: Ring, uncertainty: Uncertainty) {
+        self.uncertainties.add(ring, uncertainty);
         if ring == Ring::Hot {
-            self.lost_until_ns = self.lost_until_ns.max(Some(doubt.until_ns));
+            self.lost_until_ns = self.lost_until_ns.max(Some(uncertainty.until_ns));
         }
         if let Some(teardown) = self.unbinding_mut().filter(|_| ring == Ring::Rare) {
             teardown.lost_steps = true;

@@ -4,7 +4,7 @@ use super::{
     change::What,
     ledger::{Context, Ledger},
     ranges::Ranges,
-    reference::{ClosedBy, Key, NO_RANGE, Reference, Taken, span_of, whole_pages},
+    reference::{Allocated, ClosedBy, Key, NO_RANGE, Reference, span_of, whole_pages},
 };
 use crate::event::Event;
 
@@ -33,7 +33,7 @@ impl Ledger {
             self.reuse_pages(&indices, context);
         }
         let generation = ranges.at(addr).map_or(NO_RANGE, |range| range.id.generation);
-        let key = self.enter(event, Taken::Allocation { addr, size }, generation, context);
+        let key = self.enter(event, Allocated::Allocation { addr, size }, generation, context);
         if event.flag == Some(true) {
             // In a checkpoint: what is left of one that was given back in part.
             self.change(key, |reference| reference.partial = true);
@@ -54,14 +54,14 @@ impl Ledger {
         let entries = event.count;
         let Some((key, addr, size)) = self.nested(event) else {
             let size = event.size.unwrap_or(0);
-            let taken = Taken::ScatterList { sgl, addr: None, size, entries };
-            self.enter(event, taken, NO_RANGE, context);
+            let allocated = Allocated::ScatterList { sgl, addr: None, size, entries };
+            self.enter(event, allocated, NO_RANGE, context);
             return;
         };
         let origin = self.origins.enter(event);
         let mut inner = origin;
         self.change(key, |reference| {
-            reference.taken = Taken::ScatterList { sgl, addr: Some(addr), size, entries };
+            reference.allocated = Allocated::ScatterList { sgl, addr: Some(addr), size, entries };
             inner = std::mem::replace(&mut reference.origin, origin);
         });
         self.note(origin, key);
@@ -75,8 +75,8 @@ impl Ledger {
         let place = self.recent.iter().rposition(|&(of, _)| of == pid)?;
         let (_, key) = self.recent.remove(place)?;
         let reference = self.get(key).filter(|reference| reference.pid == pid)?;
-        match reference.taken {
-            Taken::Allocation { addr, size } if !reference.partial => {
+        match reference.allocated {
+            Allocated::Allocation { addr, size } if !reference.partial => {
                 let fits = event.size.is_none_or(|asked| whole_pages(asked) == whole_pages(size));
                 fits.then_some((key, addr, size))
             }
@@ -100,8 +100,8 @@ impl Ledger {
             }
             self.reuse_preexisting(&span, context);
         }
-        let taken = Taken::Mmap { page, user_addr: event.user_addr, pages, outstanding: pages };
-        let key = self.enter(event, taken, generation, context);
+        let allocated = Allocated::Mmap { page, user_addr: event.user_addr, pages, outstanding: pages };
+        let key = self.enter(event, allocated, generation, context);
         self.mmaps.take(first..end, key);
     }
 
@@ -128,16 +128,28 @@ impl Ledger {
         }
     }
 
-    fn enter(&mut self, event: &Event, taken: Taken, generation: u32, context: &mut Context<'_>) -> u32 {
-        let key = self.insert_new(event, taken, generation, context);
-        context.tell(What::Taken(Key(key)));
+    fn enter(
+        &mut self,
+        event: &Event,
+        allocated: Allocated,
+        generation: u32,
+        context: &mut Context<'_>,
+    ) -> u32 {
+        let key = self.insert_new(event, allocated, generation, context);
+        context.tell(What::Allocated(Key(key)));
         key
     }
 
-    fn insert_new(&mut self, event: &Event, taken: Taken, generation: u32, context: &Context<'_>) -> u32 {
+    fn insert_new(
+        &mut self,
+        event: &Event,
+        allocated: Allocated,
+        generation: u32,
+        context: &Context<'_>,
+    ) -> u32 {
         let origin = self.origins.enter(event);
         self.insert(Reference {
-            taken,
+            allocated,
             at: context.at,
             partial: false,
             generation,

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_behind_a_lost_part_are_left_out() {
+    fn frames_behind_a_lost_part_are_omitted() {
         let full = [7; STACK_FRAMES];
         let seen = run(&[
             event(10, 0, FLAG_STACK),

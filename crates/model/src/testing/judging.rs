@@ -123,7 +123,7 @@ pub const fn rules_of(fault: Fault) -> &'static [Rule] {
             &[Rule::AllocOnDeadChunk]
         }
         Fault::AllocOfDrained | Fault::MmapOfDrained => &[Rule::AllocAfterKill],
-        Fault::FreeNeverTaken | Fault::PagesNeverTaken => &[Rule::UnmatchedFree],
+        Fault::FreeNeverAllocated | Fault::PagesNeverAllocated => &[Rule::UnmatchedFree],
         Fault::FreeTwice | Fault::ListFreeTwice => &[Rule::DoubleFree],
         Fault::FreeMore | Fault::FreeLess => &[Rule::SizeMismatch],
         Fault::Overlap => &[Rule::OverlappingRanges],

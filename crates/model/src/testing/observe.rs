@@ -106,7 +106,7 @@ impl Observer {
             Element::Event(event) => !self.blind.contains(&event.hook),
             Element::User(record) => {
                 let hook = match record.kind() {
-                    Some(Kind::Pulled | Kind::Run) => Some(Hook::Pull),
+                    Some(Kind::SnapshotEnd | Kind::AllocatedRun) => Some(Hook::Snapshot),
                     _ => user::change(record).map(|change| change.hook),
                 };
                 hook.is_none_or(|hook| !self.blind.contains(&hook))
@@ -148,7 +148,7 @@ fn event(element: &Element) -> Option<&Event> {
 
 /// Its run can be skipped. Readings that are not answered are repeated.
 fn is_run(event: &Event) -> bool {
-    event.hook != Hook::Pull
+    event.hook != Hook::Snapshot
 }
 
 /// When the session looks at what the kernel skipped, if it does.

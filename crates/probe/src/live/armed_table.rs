@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_left_out() {
+    fn what_there_is_no_room_for_is_omitted() {
         let mut table = table();
         table.write((1..=MAX_ARMED as u64 + 3).map(range));
         assert_eq!(table.places.iter().flatten().count(), MAX_ARMED);

@@ -9,7 +9,7 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 use p2p_trace_common::{
     Hook,
-    said::{DEVICE, HOOK, WHAT, What},
+    statement::{DEVICE, HOOK, WHAT, What},
 };
 use p2p_trace_model::{
     event::DeviceAddress,

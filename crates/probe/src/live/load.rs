@@ -18,9 +18,9 @@ use super::attach::describe;
 use super::{
     armed_table,
     complete::complete,
+    crash_image::{self, CrashImageMap},
     error::ProbeError,
     mapping::{Arrays, MapFds},
-    mirror::{self, Mirror},
     object, refusal,
     setup::Features,
     statements, sys,
@@ -76,7 +76,7 @@ pub(super) fn load(config: &Config, rings: &RingPlan, features: Features) -> Res
 /// The object for a kernel with these features.
 pub(super) fn completed(config: &Config, features: Features) -> Vec<u8> {
     let mut object = complete(object::bytes(features.fetch_add), config, features.cast);
-    statements::leave_out(&mut object, config.log_level);
+    statements::omit(&mut object, config.log_level);
     object
 }
 
@@ -97,7 +97,7 @@ pub(super) fn map_arrays(ebpf: &Ebpf, run: u64, rings: &RingPlan) -> Result<Arra
     let data = |name| map_data(ebpf, name).map(MapData::fd);
     let maps =
         MapFds { rings: [data("HOT")?, data("RARE")?], counters: data("COUNTERS")?, open: data("OPEN")? };
-    mirror::tag_counters(maps.counters, run, rings).map_err(ProbeError::system("mark the counters"))?;
+    crash_image::tag_counters(maps.counters, run, rings).map_err(ProbeError::system("mark the counters"))?;
     Arrays::new(&maps, rings).map_err(ProbeError::system("map the rings"))
 }
 
@@ -108,9 +108,9 @@ pub(super) fn map_armed(ebpf: &Ebpf) -> Result<armed_table::Table, ProbeError> {
 }
 
 /// Maps what a memory dump is to hold beside the rings.
-pub(super) fn map_mirror(ebpf: &Ebpf, config: &Config) -> Result<Mirror, ProbeError> {
+pub(super) fn map_crash_image(ebpf: &Ebpf, config: &Config) -> Result<CrashImageMap, ProbeError> {
     let [user, images] = [map_descriptor(ebpf, "USER")?, map_descriptor(ebpf, "MIRROR")?];
-    Mirror::new(user, images, config.run).map_err(ProbeError::system("map the mirror"))
+    CrashImageMap::new(user, images, config.run).map_err(ProbeError::system("map the mirror"))
 }
 
 /// Takes a map out of the object.

@@ -67,9 +67,9 @@ fn keep(program: &str, log: &str, folder: &Path) -> Result<PathBuf, String> {
                     .map_err(|error| format!("cannot write {}: {error}", Text::from(path.as_path())));
             }
             Err(error) => {
-                let is_taken = error.kind() == io::ErrorKind::AlreadyExists;
+                let is_allocated = error.kind() == io::ErrorKind::AlreadyExists;
                 failed = Some(format!("cannot create {}: {error}", Text::from(path.as_path())));
-                if !is_taken {
+                if !is_allocated {
                     break;
                 }
             }

@@ -14,24 +14,24 @@ use aya::maps::{MapData, RingBuf};
 use p2p_trace_common::{Config, Hook, Kind, Record, hook::HOOK_SLOTS};
 use p2p_trace_model::{
     accounting::{Accounting, Device, HookState, HookStatus, RingSizes, SequenceQuality, Status, Totals},
-    event::{DeviceAddress, Doubtful, Loss, SkipRow, user::Writer},
+    event::{Affected, DeviceAddress, Loss, SkipRow, user::Writer},
     stream::Batch,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     armer::Armer,
+    crash_image::CrashImageMap,
     diagnostics::Diagnostics,
     error::ProbeError,
-    load::{load_helper, map_armed, map_arrays, map_mirror, take_map, vmemmap},
+    holders::HolderProcesses,
+    load::{load_helper, map_armed, map_arrays, map_crash_image, take_map, vmemmap},
     mapping::Arrays,
-    mirror::Mirror,
     prepare::Prepared,
-    pull::{Puller, Reading},
     setup::Features,
     skipped::Skipped,
+    snapshot::{Reading, Snapshotter},
     sys,
-    takers::Takers,
 };
 use crate::{
     kernel::{
@@ -66,7 +66,7 @@ pub struct LiveSession {
     /// The program that writes the bursts of page frees.
     flush: OwnedFd,
     arrays: Arrays,
-    mirror: Mirror,
+    crash_image: CrashImageMap,
     rings: Rings,
     sizes: RingSizes,
     doorbell: RingBuf<MapData>,
@@ -79,8 +79,8 @@ pub struct LiveSession {
     release: String,
     config: Config,
     flushed: Instant,
-    puller: Puller,
-    takers: Takers,
+    snapshotter: Snapshotter,
+    holders: HolderProcesses,
     ticked: Instant,
     skipped: Skipped,
     /// What is attached has changed, and nobody was told.
@@ -107,7 +107,7 @@ impl LiveSession {
         let Prepared { mut ebpf, kernel_types, plan, rings, config, features, devices } =
             Prepared::new(root, symbols, btf, request)?;
         let arrays = map_arrays(&ebpf, config.run, &rings)?;
-        let mirror = map_mirror(&ebpf, &config)?;
+        let crash_image = map_crash_image(&ebpf, &config)?;
         let doorbell = take_map(&mut ebpf, "DOORBELL")?;
         let diagnostics = request.diagnostics.and_then(|_| {
             Diagnostics::of(&mut ebpf)
@@ -117,13 +117,14 @@ impl LiveSession {
         let armed_table = map_armed(&ebpf)?;
         let flush = load_helper(&mut ebpf, "flush_bursts")?;
         let vmemmap = vmemmap(&mut ebpf, &config)?;
-        let mut puller = Puller::new(&mut ebpf, root, &devices, now_ns())?;
+        let mut snapshotter = Snapshotter::new(&mut ebpf, root, &devices, now_ns())?;
         let mut hooks = Hooks::new(ebpf, kernel_types, plan, ways, features);
         tracing::debug!("attaching");
         hooks.attach_all(is_interrupted)?;
         tracing::debug!("attached");
-        let answers = |status: &HookStatus| status.hook == Hook::Pull && status.state == HookState::Attached;
-        puller.set_attached(hooks.statuses().iter().any(answers));
+        let answers =
+            |status: &HookStatus| status.hook == Hook::Snapshot && status.state == HookState::Attached;
+        snapshotter.set_attached(hooks.statuses().iter().any(answers));
         let closed = hooks.closed();
         let misses = hooks.misses();
         let hooks = Arc::new(Mutex::new(hooks));
@@ -136,7 +137,7 @@ impl LiveSession {
             rings: Rings::new(&rings, config.run),
             sizes: rings.sizes(),
             arrays,
-            mirror,
+            crash_image,
             doorbell,
             diagnostics,
             armer,
@@ -146,8 +147,8 @@ impl LiveSession {
             release: Release::read(root).map(|release| release.as_str().to_owned()).unwrap_or_default(),
             config,
             flushed: Instant::now(),
-            puller,
-            takers: Takers::new(root),
+            snapshotter,
+            holders: HolderProcesses::new(root),
             ticked: Instant::now(),
             skipped: Skipped::new(now_ns()),
             is_changed: false,
@@ -165,17 +166,17 @@ impl LiveSession {
     }
 
     /// Reads the devices that are due: states come through the rings, the rest is appended.
-    fn pull_due(&mut self, batch: &mut Batch) -> Result<(), ProbeError> {
-        let due = self.puller.due(now_ns());
+    fn snapshot_due(&mut self, batch: &mut Batch) -> Result<(), ProbeError> {
+        let due = self.snapshotter.due(now_ns());
         if due.is_empty() {
             return Ok(());
         }
         self.flush_bursts()?;
         let from_ns = now_ns();
-        self.puller.begin()?;
+        self.snapshotter.begin()?;
         let readings: Vec<_> =
-            due.into_iter().filter_map(|device| self.puller.read(device, now_ns())).collect();
-        self.puller.end();
+            due.into_iter().filter_map(|device| self.snapshotter.read(device, now_ns())).collect();
+        self.snapshotter.end();
         // What was freed before a bitmap was read stands before the reading's end in the stream.
         self.flush_bursts()?;
         self.tell_readings(readings, from_ns, batch);
@@ -196,7 +197,7 @@ impl LiveSession {
         }
         self.ticked = Instant::now();
         let now_ns = now_ns();
-        self.takers.check(now_ns, &mut self.writer, &mut batch.records);
+        self.holders.check(now_ns, &mut self.writer, &mut batch.records);
         self.tell_skipped(now_ns, batch);
         batch.records.push(self.writer.tick_asleep(now_ns, asleep_ns()));
     }
@@ -232,9 +233,9 @@ impl LiveSession {
 
     /// Tells losses in the stream's order of time, and has the devices read anew.
     fn tell(&mut self, losses: &[Loss], now_ns: u64, told_ns: u64, batch: &mut Batch) {
-        let is_read_anew = |loss: &Loss| loss.doubtful().is_none_or(Doubtful::is_read_anew);
+        let is_read_anew = |loss: &Loss| loss.affected().is_none_or(Affected::is_read_anew);
         if losses.iter().any(is_read_anew) {
-            self.puller.lose(now_ns);
+            self.snapshotter.lose(now_ns);
         }
         let writer = &mut self.writer;
         batch.records.extend(losses.iter().map(|loss| writer.late_loss(told_ns, loss)));
@@ -251,8 +252,8 @@ impl LiveSession {
     fn follow(&mut self, record: &Record) {
         // What is to be armed is needed at once.
         self.armer.follow(record);
-        self.puller.follow(record);
-        self.takers.follow(record);
+        self.snapshotter.follow(record);
+        self.holders.follow(record);
     }
 }
 
@@ -290,7 +291,7 @@ impl Session for LiveSession {
         if let Some(look) = self.rings.next_look() {
             timeout = timeout.min(look);
         }
-        if let Some(next_ns) = self.puller.next_try_ns() {
+        if let Some(next_ns) = self.snapshotter.next_try_ns() {
             timeout = timeout.min(Duration::from_nanos(next_ns.saturating_sub(now_ns())));
         }
         let timeout =
@@ -314,25 +315,25 @@ impl Session for LiveSession {
         }
         self.tell_skipped_steps(first, batch);
         if batch.losses.len() > losses {
-            self.puller.lose(now_ns());
+            self.snapshotter.lose(now_ns());
         }
         self.armer.take_changes(&mut self.writer, batch);
         // While hooks come or go, which takes its time, nobody can be told what is attached: then it is the next time.
         self.is_changed |= mem::take(&mut batch.changed);
         batch.changed = self.is_changed && self.hooks.try_lock().is_ok();
         self.is_changed &= !batch.changed;
-        self.pull_due(batch)?;
+        self.snapshot_due(batch)?;
         self.tick(batch);
-        self.mirror.records(&batch.records[first..]);
+        self.crash_image.records(&batch.records[first..]);
         Ok(())
     }
 
-    fn mirror(&mut self, image: &Image) {
-        self.mirror.image(image);
+    fn crash_image(&mut self, image: &Image) {
+        self.crash_image.image(image);
     }
 
-    fn pull(&mut self) {
-        self.puller.demand(now_ns());
+    fn snapshot(&mut self) {
+        self.snapshotter.demand(now_ns());
     }
 
     fn detach(&mut self) -> Result<(), SessionError> {
@@ -352,7 +353,7 @@ impl Session for LiveSession {
         self.armer.take_changes(&mut self.writer, batch);
         if !mem::replace(&mut self.ended, true) {
             self.tell_skipped(now_ns(), batch);
-            let given_up = self.puller.give_up();
+            let given_up = self.snapshotter.give_up();
             self.tell_readings(given_up, now_ns(), batch);
             batch.records.push(self.writer.end(now_ns()));
         }

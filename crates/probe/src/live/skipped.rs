@@ -1,7 +1,7 @@
 //! What the kernel has not run, as losses: a program is skipped while another one is running on its CPU. Pure.
 
 use p2p_trace_common::{Hook, Ring, hook::HOOK_SLOTS};
-use p2p_trace_model::event::{Doubtful, Loss, SkipRow};
+use p2p_trace_model::event::{Affected, Loss, SkipRow};
 
 /// What was told so far.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Skipped {
         now_ns: u64,
         missed: impl IntoIterator<Item = (Hook, Option<u64>)>,
     ) -> Vec<Loss> {
-        let is_step = |&(hook, _): &(Hook, _)| SkipRow::of(hook).doubtful == Doubtful::Teardown;
+        let is_step = |&(hook, _): &(Hook, _)| SkipRow::of(hook).affected == Affected::Teardown;
         self.of_hooks(now_ns, missed.into_iter().filter(is_step))
     }
 
@@ -96,7 +96,7 @@ mod tests {
             let mut skipped = Skipped::new(5);
             let told = skipped.since(10, [(row.hook, Some(1))], 0);
             // Whether one of the tracer's own reads was skipped shows in its answer.
-            let expected = usize::from(row.hook != Hook::Pull);
+            let expected = usize::from(row.hook != Hook::Snapshot);
             assert_eq!(told.len(), expected, "{}", row.hook.name());
             assert!(told.iter().all(|loss| loss.hook == Some(row.hook)));
         }

@@ -18,7 +18,7 @@ use object::{
 const STATEMENTS: [(&str, Level); 5] = [
     ("say_unread", Level::Warn),
     ("say_contended", Level::Warn),
-    ("say_left_out", Level::Debug),
+    ("say_omitted", Level::Debug),
     ("say_passed_over", Level::Debug),
     ("say_armed", Level::Trace),
 ];
@@ -46,7 +46,7 @@ struct Call {
 
 /// Removes what `level` (as in the configuration; 0 is none) never says from `object`. An object that cannot be read stays as it is: the
 /// loader says why.
-pub(super) fn leave_out(object: &mut [u8], level: u32) {
+pub(super) fn omit(object: &mut [u8], level: u32) {
     let Ok(unneeded) = Elf::parse(&*object).map(|file| unneeded_calls(&file, level)) else {
         return;
     };
@@ -159,7 +159,7 @@ mod tests {
 
     fn at(level: u32, fetch_add: bool) -> Vec<(String, usize)> {
         let mut object = object::bytes(fetch_add).to_vec();
-        leave_out(&mut object, level);
+        omit(&mut object, level);
         linked(&object)
     }
 
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn what_is_no_object_stays_as_it_is() {
         let mut text = b"no object".to_vec();
-        leave_out(&mut text, 0);
+        omit(&mut text, 0);
         assert_eq!(text, b"no object");
     }
 }

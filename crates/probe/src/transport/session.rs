@@ -120,11 +120,11 @@ pub trait Session: Send {
     fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError>;
 
     /// Asks for the kernel's own state of every device: it is read by the next [`Session::poll`], and its
-    /// records of kind `pulled` tell when.
-    fn pull(&mut self);
+    /// records of kind `snapshot_end` tell when.
+    fn snapshot(&mut self);
 
     /// Keeps an image where a memory dump of the kernel has it.
-    fn mirror(&mut self, _image: &Image) {}
+    fn crash_image(&mut self, _image: &Image) {}
 
     /// Detaches every program. Events after this are not traced.
     ///

@@ -21,7 +21,7 @@ use crate::{
     cli::{CheckArgs, Global},
     exit::Exit,
     render::{check, text::Style},
-    run::{dumps, judge::outcome},
+    run::{dumps, evaluate::outcome},
 };
 
 /// How dumps are judged and shown.
@@ -95,7 +95,7 @@ pub(super) fn exit(failed: bool, answers: &[Answer]) -> Exit {
     } else if answers.contains(&Answer::Inconclusive) {
         Exit::Inconclusive
     } else {
-        Exit::Holds
+        Exit::Success
     }
 }
 
@@ -111,8 +111,8 @@ fn judge_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Judged>> {
             let Some((run, place)) = runs.get(index).zip(judged.get(index)) else {
                 return;
             };
-            let taken = run.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(run) = taken {
+            let allocated = run.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(run) = allocated {
                 let result = judge(run, options);
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
             }
@@ -132,7 +132,7 @@ fn judge_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Judged>> {
 /// Judges a run, and writes what it comes to.
 fn judge(mut run: dumps::Run, options: Options) -> Result<Judged> {
     let outcome = outcome(&mut run, options.fail_on, options.stall_after, &mut ())?;
-    let names = run.tape.names();
+    let names = run.reader.names();
     let context = check::context(&outcome, &names);
     let text = if options.json {
         check::json(&outcome, &context)?

@@ -61,7 +61,7 @@ fn listen_to(mut session: Box<dyn Session>, duration: Duration) -> Result<Vec<Di
 }
 
 fn report(level: Level, mut said: Vec<Diagnostic>) -> KernelSideReport {
-    let left_out = said.len().saturating_sub(MAX_SHOWN);
+    let omitted = said.len().saturating_sub(MAX_SHOWN);
     said.truncate(MAX_SHOWN);
     KernelSideReport {
         level,
@@ -69,7 +69,7 @@ fn report(level: Level, mut said: Vec<Diagnostic>) -> KernelSideReport {
             .into_iter()
             .map(|Diagnostic { level, text, .. }| StatementReport { level, text })
             .collect(),
-        left_out: left_out as u64,
+        omitted: omitted as u64,
         error: None,
     }
 }
@@ -109,7 +109,7 @@ mod tests {
             Ok(())
         }
 
-        fn pull(&mut self) {}
+        fn snapshot(&mut self) {}
 
         fn detach(&mut self) -> Result<(), SessionError> {
             Ok(self.detached.send(())?)
@@ -140,6 +140,6 @@ mod tests {
     #[test]
     fn no_more_is_shown_than_can_be_read() {
         let told = report(Level::Trace, vec![statement("free"); MAX_SHOWN + 3]);
-        assert_eq!((told.said.len(), told.left_out), (MAX_SHOWN, 3));
+        assert_eq!((told.said.len(), told.omitted), (MAX_SHOWN, 3));
     }
 }

@@ -39,27 +39,27 @@ pub fn run(args: &ExportArgs) -> Result<Exit> {
     let mut run = runs.pop().context("there is nothing to export")?;
     let exported = match create(&destination, &mut run) {
         // Whoever reads the pipe has enough.
-        Err(error) if is_closed_pipe(&error) => return Ok(Exit::Holds),
+        Err(error) if is_closed_pipe(&error) => return Ok(Exit::Success),
         exported => exported?,
     };
-    for complaint in run.tape.complaints() {
+    for complaint in run.reader.complaints() {
         tracing::warn!("not exported: {complaint}");
     }
-    for repeat in run.tape.repeats() {
+    for repeat in run.reader.repeats() {
         tracing::warn!("{repeat}");
     }
     if !exported.is_ended {
         tracing::warn!("the dump breaks off before the end of the run, and so does what was exported");
     }
     tracing::info!("{} records are in {}", exported.items, destination.name());
-    Ok(Exit::Holds)
+    Ok(Exit::Success)
 }
 
 fn create(destination: &Destination, run: &mut dumps::Run) -> Result<Exported> {
     let mut file = destination.create()?;
     let mut fill = || -> Result<Exported, ExportError> {
         let mut out = BufWriter::new(&mut file);
-        let exported = export(&mut run.tape, &mut out)?;
+        let exported = export(&mut run.reader, &mut out)?;
         out.flush()?;
         Ok(exported)
     };

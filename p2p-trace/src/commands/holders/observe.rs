@@ -3,7 +3,7 @@
 use anyhow::Result;
 use p2p_trace_model::event::DeviceAddress;
 
-use super::moment::Moment;
+use super::one_shot::OneShot;
 use crate::device_report::Report;
 
 /// Somebody who can look at what is taken.
@@ -19,7 +19,7 @@ pub(super) fn of_host(goes_on: bool) -> Box<dyn Observe> {
 
 /// Asks a running tracer each time, and looks itself from the first time on that none answers.
 struct Preferring {
-    own: Option<Moment>,
+    own: Option<OneShot>,
     goes_on: bool,
 }
 
@@ -32,7 +32,7 @@ impl Observe for Preferring {
         }
         let own = match &mut self.own {
             Some(own) => own,
-            empty => empty.insert(Moment::open(devices, self.goes_on)?),
+            empty => empty.insert(OneShot::open(devices, self.goes_on)?),
         };
         own.observe(devices)
     }

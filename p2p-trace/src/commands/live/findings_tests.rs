@@ -45,16 +45,16 @@ pub(super) fn late_drain() -> Vec<Vec<Record>> {
     ]
 }
 
-const PATIENT: Judging = Judging {
+const PATIENT: ExitPolicy = ExitPolicy {
     rules: rules::Options { stall_after: Duration::from_secs(10) },
     fail_on: None,
     until_finding: false,
 };
-pub(super) const IMPATIENT: Judging =
-    Judging { rules: rules::Options { stall_after: Duration::from_millis(10) }, ..PATIENT };
+pub(super) const IMPATIENT: ExitPolicy =
+    ExitPolicy { rules: rules::Options { stall_after: Duration::from_millis(10) }, ..PATIENT };
 
-fn play(judging: Judging, only_findings: bool) -> (Exit, Vec<String>) {
-    let plan = Plan { only_findings, ..plan(judging) };
+fn play(exit_policy: ExitPolicy, only_findings: bool) -> (Exit, Vec<String>) {
+    let plan = Plan { only_findings, ..plan(exit_policy) };
     let mut out = Vec::new();
     let exit = play_as(&plan, late_drain(), false, &mut out).unwrap();
     let mut shape: Vec<_> = lines(&out).iter().map(shape).collect();
@@ -66,7 +66,7 @@ fn play(judging: Judging, only_findings: bool) -> (Exit, Vec<String>) {
 #[test]
 fn a_finding_follows_what_showed_it_and_the_verdicts_come_before_the_summary() {
     let (exit, shape) = play(IMPATIENT, false);
-    assert_eq!(exit, Exit::Holds, "nobody asked for another exit code");
+    assert_eq!(exit, Exit::Success, "nobody asked for another exit code");
     let (head, tail) = shape.split_at(6);
     assert_eq!(
         head,
@@ -91,7 +91,7 @@ fn a_finding_follows_what_showed_it_and_the_verdicts_come_before_the_summary() {
 
 #[test]
 fn the_exit_code_tells_of_findings_when_asked_to() {
-    let exit = |judging, fail_on| play(Judging { fail_on, ..judging }, false).0;
+    let exit = |exit_policy, fail_on| play(ExitPolicy { fail_on, ..exit_policy }, false).0;
     assert_eq!(exit(IMPATIENT, Some(Severity::Medium)), Exit::Violated);
     assert_eq!(exit(IMPATIENT, Some(Severity::High)), Exit::Violated);
     assert_eq!(
@@ -103,7 +103,7 @@ fn the_exit_code_tells_of_findings_when_asked_to() {
 }
 
 #[test]
-fn events_can_be_left_out() {
+fn events_can_be_omitted() {
     let (_, shape) = play(IMPATIENT, true);
     assert!(!shape.iter().any(|line| line.starts_with("event")), "{shape:?}");
     assert_eq!(
@@ -115,10 +115,10 @@ fn events_can_be_left_out() {
 
 #[test]
 fn a_run_can_end_with_its_first_finding() {
-    let judging = Judging { until_finding: true, ..IMPATIENT };
+    let exit_policy = ExitPolicy { until_finding: true, ..IMPATIENT };
     let started = Instant::now();
     let mut out = Vec::new();
-    assert_eq!(play_as(&plan(judging), late_drain(), true, &mut out).unwrap(), Exit::Violated);
+    assert_eq!(play_as(&plan(exit_policy), late_drain(), true, &mut out).unwrap(), Exit::Violated);
     assert!(started.elapsed() < Duration::from_secs(9), "it ended by itself");
     let last = lines(&out).last().map(shape).unwrap();
     assert!(last.starts_with("summary "), "{last}");
@@ -126,16 +126,16 @@ fn a_run_can_end_with_its_first_finding() {
 
 #[test]
 fn a_run_that_waits_for_a_finding_and_had_none_does_not_claim_that_all_is_well() {
-    let judging = Judging { until_finding: true, ..PATIENT };
-    assert_eq!(play(judging, false).0, Exit::Inconclusive);
-    let graver = Judging { fail_on: Some(Severity::Critical), until_finding: true, ..IMPATIENT };
+    let exit_policy = ExitPolicy { until_finding: true, ..PATIENT };
+    assert_eq!(play(exit_policy, false).0, Exit::Inconclusive);
+    let graver = ExitPolicy { fail_on: Some(Severity::Critical), until_finding: true, ..IMPATIENT };
     assert_eq!(play(graver, false).0, Exit::Inconclusive, "it is not grave enough");
 }
 
 #[test]
 fn a_pipe_that_closes_leaves_the_verdicts_open() {
-    let judging = Judging { fail_on: Some(Severity::Medium), ..PATIENT };
-    let exit = play_as(&plan(judging), late_drain(), false, &mut Closing(0)).unwrap();
+    let exit_policy = ExitPolicy { fail_on: Some(Severity::Medium), ..PATIENT };
+    let exit = play_as(&plan(exit_policy), late_drain(), false, &mut Closing(0)).unwrap();
     assert_eq!(exit, Exit::Inconclusive);
 }
 

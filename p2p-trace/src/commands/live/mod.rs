@@ -16,18 +16,19 @@ use p2p_trace_model::units::Clock;
 use p2p_trace_probe::kernel::clock;
 
 use super::{
-    answering::answering,
-    format, is_closed,
-    judging::Judging,
+    exit_policy::ExitPolicy,
+    format,
+    handler::handler,
+    is_closed,
     record::{self, record},
 };
 use crate::{
     cli::{Global, LiveArgs},
     exit::Exit,
     outfile::{Content, Destination, Output},
-    render::{Aside, Context, Format, Outlet, Printer},
+    render::{BackgroundWriter, Context, Format, LineSink, Printer},
     run::{
-        Answer, Both, Drive, Opened, ReadyFile, open,
+        Answer, Driver, Opened, ReadyFile, Tee, open,
         recorder::{self, Recorder},
         stop::Stop,
     },
@@ -44,7 +45,7 @@ pub(super) struct Plan {
     pub(super) ready_file: ReadyFile,
     /// Only findings are shown, no events.
     pub(super) only_findings: bool,
-    pub(super) judging: Judging,
+    pub(super) exit_policy: ExitPolicy,
     /// Recorded into this file too.
     pub(super) record: Option<Destination>,
     /// Critical findings go to the kernel's log.
@@ -85,14 +86,15 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
         duration: args.tracing.duration,
         ready_file,
         only_findings: args.findings,
-        judging: Judging { rules, fail_on: args.fail_on, until_finding: args.until_finding },
+        exit_policy: ExitPolicy { rules, fail_on: args.fail_on, until_finding: args.until_finding },
         record: recorded,
         kmsg: args.tracing.kmsg,
         is_closed: is_stdout_closed,
     };
-    let answering = answering(&opened, &args.tracing.device, &plan.clock);
-    let mut out = Aside::start(|| io::stdout().lock()).context("cannot start the thread that writes")?;
-    let exit = stream(opened, &plan, answering, &stop, &mut out);
+    let handler = handler(&opened, &args.tracing.device, &plan.clock);
+    let mut out =
+        BackgroundWriter::start(|| io::stdout().lock()).context("cannot start the thread that writes")?;
+    let exit = stream(opened, &plan, handler, &stop, &mut out);
     // Whatever went wrong: what was said until then is to be read.
     match out.finish() {
         Err(error) if !is_closed(&error) => exit.and(Err(error.into())),
@@ -104,17 +106,17 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
 fn stream(
     opened: Opened,
     plan: &Plan,
-    answering: Option<Box<dyn Answer>>,
+    handler: Option<Box<dyn Answer>>,
     stop: &Stop,
-    out: &mut dyn Outlet,
+    out: &mut dyn LineSink,
 ) -> Result<Exit> {
     let Opened { session, symbols } = opened;
     let status = session.status();
     let context = Context::new(plan.clock, &status, symbols.as_ref());
     let printer = Printer::new(plan.format, context, plan.only_findings, out);
-    let mut shown = Shown::new(printer, plan, status.clone(), answering, stop);
-    let drive = Drive {
-        rules: plan.judging.rules,
+    let mut shown = Shown::new(printer, plan, status.clone(), handler, stop);
+    let driver = Driver {
+        rules: plan.exit_policy.rules,
         start_ns: plan.clock.boottime_ns,
         duration: plan.duration,
         stop,
@@ -122,14 +124,14 @@ fn stream(
     };
     let mut recorder = match &plan.record {
         Some(destination) => {
-            let header = record::header(status.clone(), plan.clock, plan.judging.rules);
+            let header = record::header(status.clone(), plan.clock, plan.exit_policy.rules);
             let options = recorder::Options::one_file(destination.clone());
             Some(Recorder::start(options, header, symbols.as_ref())?)
         }
         None => None,
     };
-    let mut both = Both { first: &mut shown, second: recorder.as_mut() };
-    match drive.run(session, &status, &mut both) {
+    let mut both = Tee { first: &mut shown, second: recorder.as_mut() };
+    match driver.run(session, &status, &mut both) {
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_closed) => Ok(shown.exit()),
         Err(error) => Err(error),
         Ok(()) => Ok(shown.exit()),

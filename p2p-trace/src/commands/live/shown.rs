@@ -13,7 +13,7 @@ use p2p_trace_probe::kernel::clock;
 
 use super::Plan;
 use crate::{
-    commands::judging::Judging,
+    commands::exit_policy::ExitPolicy,
     exit::Exit,
     render::{Printer, json::SummaryLine},
     run::{Answer, Ending, Next, Sink, stop::Stop},
@@ -24,7 +24,7 @@ pub(in crate::commands) struct Shown<'a> {
     printer: Printer<'a>,
     plan: &'a Plan,
     status: Status,
-    answering: Option<Box<dyn Answer>>,
+    handler: Option<Box<dyn Answer>>,
     stop: &'a Stop,
     /// Findings that were not withdrawn.
     standing: BTreeMap<u32, Severity>,
@@ -38,16 +38,16 @@ impl<'a> Shown<'a> {
         printer: Printer<'a>,
         plan: &'a Plan,
         status: Status,
-        answering: Option<Box<dyn Answer>>,
+        handler: Option<Box<dyn Answer>>,
         stop: &'a Stop,
     ) -> Self {
-        Self { printer, plan, status, answering, stop, standing: BTreeMap::new(), omitted: 0, verdicts: None }
+        Self { printer, plan, status, handler, stop, standing: BTreeMap::new(), omitted: 0, verdicts: None }
     }
 
     /// How the program ends.
     pub(in crate::commands) fn exit(&self) -> Exit {
-        let judging: Judging = self.plan.judging;
-        judging.exit(self.standing.values().max().copied(), self.omitted, self.verdicts.as_deref())
+        let exit_policy: ExitPolicy = self.plan.exit_policy;
+        exit_policy.exit(self.standing.values().max().copied(), self.omitted, self.verdicts.as_deref())
     }
 
     fn findings(&mut self, findings: &[Finding], told_ns: u64) -> Result<()> {
@@ -78,7 +78,7 @@ impl Sink for Shown<'_> {
     fn step(&mut self, step: &Step<'_>) -> Result<()> {
         self.printer.element(step.element)?;
         self.findings(step.findings, step.model.now_ns())?;
-        if self.plan.judging.is_enough(step.findings) {
+        if self.plan.exit_policy.is_enough(step.findings) {
             self.stop.set();
         }
         Ok(())
@@ -91,11 +91,11 @@ impl Sink for Shown<'_> {
     fn pause(&mut self, pipeline: &Pipeline) -> Result<Next> {
         self.printer.flush()?;
         let mut next = Next::Go;
-        if let Some(answering) = &mut self.answering {
-            if answering.take(clock::now().boottime_ns) {
-                next = Next::Pull;
+        if let Some(handler) = &mut self.handler {
+            if handler.take(clock::now().boottime_ns) {
+                next = Next::Snapshot;
             }
-            answering.answer(pipeline.model(), pipeline.reached_ns(), self.printer.symbols(), clock::now());
+            handler.answer(pipeline.model(), pipeline.reached_ns(), self.printer.symbols(), clock::now());
         }
         Ok(if (self.plan.is_closed)() { Next::Break } else { next })
     }
@@ -111,7 +111,7 @@ impl Sink for Shown<'_> {
             return Ok(());
         }
         let summary = SummaryLine {
-            findings_left_out: closing.omitted,
+            findings_omitted: closing.omitted,
             ..SummaryLine::new(&closing.outcome, &self.status, ending.duration_ns())
         };
         self.printer.summary(&summary)?;

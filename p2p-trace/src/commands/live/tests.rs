@@ -58,7 +58,7 @@ impl Session for Played {
         Ok(())
     }
 
-    fn pull(&mut self) {}
+    fn snapshot(&mut self) {}
 
     fn detach(&mut self) -> Result<(), SessionError> {
         self.detached = true;
@@ -94,19 +94,19 @@ pub(super) fn record(position: u64, time_ns: u64) -> Record {
 }
 
 fn play(batches: Vec<Vec<Record>>, format: Format, out: &mut impl Write) -> Result<Exit> {
-    let plan = Plan { format, ..plan(Judging::default()) };
+    let plan = Plan { format, ..plan(ExitPolicy::default()) };
     play_as(&plan, batches, false, out)
 }
 
 /// JSON with everything.
-pub(super) fn plan(judging: Judging) -> Plan {
+pub(super) fn plan(exit_policy: ExitPolicy) -> Plan {
     Plan {
         format: Format::Json,
         clock: samples::CLOCK,
         duration: None,
         ready_file: ReadyFile::default(),
         only_findings: false,
-        judging,
+        exit_policy,
         record: None,
         kmsg: false,
         is_closed: || false,
@@ -160,7 +160,7 @@ pub(super) fn shape(line: &Line) -> String {
 fn the_status_that_is_recorded_is_the_one_that_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.p2pt");
-    let plan = Plan { record: Some(Destination::new_file(file.clone())), ..plan(Judging::default()) };
+    let plan = Plan { record: Some(Destination::new_file(file.clone())), ..plan(ExitPolicy::default()) };
     let mut out = Vec::new();
     play_as(&plan, vec![vec![record(0, 5_000_000_010)]], false, &mut out).unwrap();
     let shown = lines(&out).into_iter().find_map(|line| match line {
@@ -176,7 +176,7 @@ fn a_run_is_a_status_the_events_in_order_the_losses_and_a_summary() {
     let first = vec![record(1, 5_000_000_020), record(0, 5_000_000_010)];
     let second = vec![record(2, 5_000_000_030), record(3, 5_200_000_000)];
     let mut out = Vec::new();
-    assert_eq!(play(vec![first, second], Format::Json, &mut out).unwrap(), Exit::Holds);
+    assert_eq!(play(vec![first, second], Format::Json, &mut out).unwrap(), Exit::Success);
     let lines = lines(&out);
     let shape: Vec<_> = lines.iter().map(shape).collect();
     assert_eq!(shape, ["status", "event 0", "event 1", "event 2", "lost 3", "event 3", "summary 4 3 []"]);
@@ -209,8 +209,8 @@ impl Write for Closing {
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
     let batches = (0..100).map(|position| vec![record(position, 5_000_000_000 + position)]).collect();
-    assert_eq!(play(batches, Format::Json, &mut Closing(3000)).unwrap(), Exit::Holds);
-    assert_eq!(play(Vec::new(), Format::Json, &mut Closing(0)).unwrap(), Exit::Holds);
+    assert_eq!(play(batches, Format::Json, &mut Closing(3000)).unwrap(), Exit::Success);
+    assert_eq!(play(Vec::new(), Format::Json, &mut Closing(0)).unwrap(), Exit::Success);
 }
 
 /// Any other failure to write is one.

@@ -40,12 +40,12 @@ pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
     let (facts, carved) = search_cores(args, search)
         .with_context(|| format!("cannot read the memory dump {}", names(&args.core)))?;
     show::facts(&args.core, &facts, &carved);
-    let mut tape = match args.with.as_slice() {
+    let mut reader = match args.with.as_slice() {
         [] => None,
         files => Some(recorded(files)?),
     };
-    let run = match &tape {
-        Some(tape) => carved.runs.iter().find(|run| run.run == tape.header().status.run),
+    let run = match &reader {
+        Some(reader) => carved.runs.iter().find(|run| run.run == reader.header().status.run),
         None => carved.runs.iter().find(|run| !run.records.is_empty()),
     };
     let too_little = too_little(&carved);
@@ -53,18 +53,18 @@ pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
         if let Some(why) = too_little {
             bail!("{}: nothing can be said of it: {why}", names(&args.core));
         }
-        show::nothing(&args.core, &carved, tape.as_ref().map(|tape| tape.header().status.run));
+        show::nothing(&args.core, &carved, reader.as_ref().map(|reader| reader.header().status.run));
         return Ok(Exit::Inconclusive);
     };
     show::others(run, &carved);
-    let written = create(&destination, run, &facts, tape.as_mut())?;
+    let written = create(&destination, run, &facts, reader.as_mut())?;
     show::written(&destination, run, &facts, &written, carved.skipped.bytes());
     match too_little {
         Some(why) => {
             tracing::error!("what was recovered is a part: {why}");
             Ok(Exit::Error)
         }
-        None => Ok(Exit::Holds),
+        None => Ok(Exit::Success),
     }
 }
 
@@ -117,27 +117,27 @@ fn search_cores(args: &RecoverArgs, search: Search) -> Result<(Facts, Carved)> {
 }
 
 /// The recorded dump, which must be one run.
-fn recorded(files: &[Input]) -> Result<p2p_trace_dump::Tape<dumps::Input>> {
+fn recorded(files: &[Input]) -> Result<p2p_trace_dump::RunReader<dumps::Input>> {
     let (mut runs, errors) = dumps::open(files);
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
     }
     ensure!(runs.len() == 1, "--with wants the files of one run, these are of {}", runs.len());
     let run = runs.pop().context("--with names no dump")?;
-    Ok(run.tape)
+    Ok(run.reader)
 }
 
 fn create(
     destination: &Destination,
     run: &Recovered,
     facts: &Facts,
-    tape: Option<&mut p2p_trace_dump::Tape<dumps::Input>>,
+    reader: Option<&mut p2p_trace_dump::RunReader<dumps::Input>>,
 ) -> Result<Written> {
     let mut file = destination.create()?;
     let fill = || -> Result<Written> {
         let mut out = BufWriter::new(&mut file);
-        let written = match tape {
-            Some(tape) => append(run, tape, &mut out)?,
+        let written = match reader {
+            Some(reader) => append(run, reader, &mut out)?,
             None => write(run, &Beginning::of(run, facts), &mut out)?,
         };
         out.flush()?;

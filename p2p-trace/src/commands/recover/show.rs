@@ -126,7 +126,7 @@ pub(super) fn written(
     written: &Written,
     absent: u64,
 ) {
-    let Written { recovered, recorded, lost, is_counted, begins_ns, left_out } = *written;
+    let Written { recovered, recorded, lost, is_counted, begins_ns, omitted } = *written;
     let behind = if recorded > 0 { format!(" behind {recorded} recorded ones") } else { String::new() };
     stderr::say(format_args!(
         "run {:016x}: {recovered} records recovered{behind}, {}",
@@ -151,9 +151,9 @@ pub(super) fn written(
         stderr::say(format_args!(
             "the rings do not reach back to the beginning: the dump begins with what the tracer knew {before} before the last record"
         ));
-        if left_out > 0 {
+        if omitted > 0 {
             stderr::say(format_args!(
-                "that is partial: the {left_out} smallest references are there without who took them, and rules that need them are inconclusive"
+                "that is partial: the {omitted} smallest references are there without who took them, and rules that need them are inconclusive"
             ));
         }
     }

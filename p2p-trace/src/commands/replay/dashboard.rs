@@ -59,7 +59,7 @@ pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
         }
         let count = runs.len();
         ensure!(run < count, "the dump has changed while it was shown");
-        Ok((runs.swap_remove(run).tape, count))
+        Ok((runs.swap_remove(run).reader, count))
     };
     let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);
     let mut replay = Replay::new(Box::new(open), &stop)?;
@@ -71,5 +71,5 @@ pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     }
     let shared = replay.shared();
     tui::beside(&shared, &stop, theme, || replay.run(&stop))?;
-    Ok(Exit::Holds)
+    Ok(Exit::Success)
 }

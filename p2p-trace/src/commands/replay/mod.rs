@@ -12,8 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use p2p_trace_dump::{End, Redactor};
 
 use super::{
+    exit_policy::ExitPolicy,
     format, is_closed,
-    judging::Judging,
     live::{Plan, Shown, is_stdout_closed},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, Refusal},
     outfile::Input,
     render::{Context, Format, Printer},
-    run::{self as drive, ReadyFile, dumps, stop::Stop},
+    run::{self as driver, ReadyFile, dumps, stop::Stop},
 };
 
 /// Runs the command.
@@ -41,7 +41,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
         match followed(&args.files, redactor.as_ref(), stop.clone()) {
             Err(_) if stop.is_set() => {
                 tracing::info!("interrupted before there was a dump to follow");
-                return Ok(Exit::Holds);
+                return Ok(Exit::Success);
             }
             run => (stop, vec![run?], Vec::new()),
         }
@@ -52,13 +52,15 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     let mut out = io::stdout().lock();
     for run in runs {
         match show(run, format, args.findings, &stop, &mut out) {
-            Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_closed) => return Ok(Exit::Holds),
+            Err(error) if error.downcast_ref::<io::Error>().is_some_and(is_closed) => {
+                return Ok(Exit::Success);
+            }
             shown => shown?,
         }
     }
     match errors.into_iter().next() {
         Some(error) => Err(error),
-        None => Ok(Exit::Holds),
+        None => Ok(Exit::Success),
     }
 }
 
@@ -84,24 +86,24 @@ pub(super) fn show(
     stop: &Stop,
     out: &mut impl Write,
 ) -> Result<()> {
-    let header = run.tape.header().clone();
-    let judging = Judging { rules: header.rules(), ..Judging::default() };
+    let header = run.reader.header().clone();
+    let exit_policy = ExitPolicy { rules: header.rules(), ..ExitPolicy::default() };
     let plan = Plan {
         format,
         clock: header.clock,
         duration: None,
         ready_file: ReadyFile::default(),
         only_findings,
-        judging,
+        exit_policy,
         record: None,
         kmsg: false,
         is_closed: is_stdout_closed,
     };
-    let names = run.tape.names();
+    let names = run.reader.names();
     let context = Context::new(header.clock, &header.status, &names);
     let printer = Printer::new(format, context, only_findings, out);
     let mut shown = Shown::new(printer, &plan, header.status, None, stop);
-    let end = drive::play(&mut run.tape, judging.rules, &mut shown)?;
+    let end = driver::play(&mut run.reader, exit_policy.rules, &mut shown)?;
     complain(&run, end.as_ref(), stop);
     Ok(())
 }
@@ -110,10 +112,10 @@ pub(super) fn show(
 fn complain(run: &dumps::Run, end: Option<&End>, stop: &Stop) {
     let files: Vec<_> = run.files.iter().map(|path| dumps::name(path)).collect();
     let files = files.join(", ");
-    for complaint in run.tape.complaints() {
+    for complaint in run.reader.complaints() {
         tracing::warn!("{files}: {complaint}");
     }
-    for repeat in run.tape.repeats() {
+    for repeat in run.reader.repeats() {
         tracing::warn!("{repeat}");
     }
     match end {

@@ -10,7 +10,7 @@ pub(crate) use report::{json, report};
 pub(crate) use text::text;
 
 use super::Context;
-use crate::run::judge::Outcome;
+use crate::run::evaluate::Outcome;
 
 /// What the events of a dump are shown with.
 pub(crate) fn context<'a>(outcome: &Outcome, names: &'a Names) -> Context<'a> {

@@ -15,7 +15,7 @@ use crate::{
         Context,
         json::{FindingLine, VerdictLine},
     },
-    run::judge::Outcome,
+    run::evaluate::Outcome,
 };
 
 /// Version of the report's format. A change that is not an addition raises it.
@@ -26,9 +26,9 @@ const FORMAT: u32 = 1;
 #[serde(rename_all = "snake_case")]
 pub enum EndName {
     /// With the run.
-    Whole,
+    Complete,
     /// The run goes on in a file that was not given.
-    GoesOn,
+    Continues,
     /// The end is missing: whoever recorded it was killed, or the file was cut.
     CutOff,
 }
@@ -79,7 +79,7 @@ pub struct CheckReport {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<FindingLine>,
     /// Findings beyond those that are kept, which are only counted.
-    pub findings_left_out: u64,
+    pub findings_omitted: u64,
     /// What each rule came to for each device.
     pub verdicts: Vec<VerdictLine>,
 }
@@ -87,8 +87,8 @@ pub struct CheckReport {
 impl From<&End> for EndName {
     fn from(end: &End) -> Self {
         match end {
-            End::Whole(_) => Self::Whole,
-            End::GoesOn => Self::GoesOn,
+            End::Complete(_) => Self::Complete,
+            End::Continues => Self::Continues,
             End::CutOff => Self::CutOff,
         }
     }
@@ -125,7 +125,7 @@ pub(crate) fn report(outcome: &Outcome, context: &Context<'_>) -> CheckReport {
         repeats: outcome.repeats.clone(),
         findings: lines(&outcome.findings),
         withdrawn: lines(&outcome.withdrawn),
-        findings_left_out: outcome.closing.omitted,
+        findings_omitted: outcome.closing.omitted,
         verdicts: outcome.closing.verdicts.iter().map(VerdictLine::from).collect(),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         Context,
         text::{self, Style},
     },
-    run::judge::Outcome,
+    run::evaluate::Outcome,
 };
 
 /// The text of one run: the answer first.
@@ -40,8 +40,8 @@ fn write(text: &mut String, outcome: &Outcome, context: &Context<'_>, style: Sty
         closing.outcome.lost,
     )?;
     let end = match outcome.end {
-        End::Whole(_) => None,
-        End::GoesOn => Some("the run goes on in a file that was not given"),
+        End::Complete(_) => None,
+        End::Continues => Some("the run goes on in a file that was not given"),
         End::CutOff => Some("it breaks off before the end of the run"),
     };
     for damage in outcome.damage.iter().map(String::as_str).chain(end) {

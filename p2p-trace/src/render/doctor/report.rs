@@ -55,7 +55,7 @@ pub struct KernelSideReport {
     /// What was said, in its order.
     pub said: Vec<StatementReport>,
     /// So much more was said.
-    pub left_out: u64,
+    pub omitted: u64,
     /// Why it could not be attached or listened to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Text>,

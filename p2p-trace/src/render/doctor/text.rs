@@ -219,13 +219,13 @@ fn write_verification(f: &mut Formatter<'_>, verification: &VerificationReport) 
 }
 
 fn write_kernel_side(f: &mut Formatter<'_>, kernel_side: &KernelSideReport) -> fmt::Result {
-    let KernelSideReport { level, said, left_out, error } = kernel_side;
+    let KernelSideReport { level, said, omitted, error } = kernel_side;
     writeln!(f, "\nKernel side (attached for a moment, told at the level {})", level.name())?;
     for StatementReport { level, text } in said {
         writeln!(f, "  {:<5}  {}", level.name(), text)?;
     }
-    if *left_out > 0 {
-        writeln!(f, "  and {left_out} more statements")?;
+    if *omitted > 0 {
+        writeln!(f, "  and {omitted} more statements")?;
     }
     match error {
         Some(error) => writeln!(f, "  {error}"),

@@ -126,7 +126,7 @@ pub struct EventLine {
     /// The low half of the address of the range's `struct percpu_ref`: ranges that share one have the same (kind `kill`).
     pub reference: Option<Hex>,
     /// Bytes that the pool counts as allocated.
-    pub taken: Option<u64>,
+    pub allocated: Option<u64>,
     /// Pages, entries or ranges.
     pub count: Option<u32>,
     /// The argument of `pci_p2pmem_publish`.
@@ -155,10 +155,10 @@ pub struct EventLine {
     /// The memory is published (kind `device_state`).
     pub published: Option<bool>,
     /// Memory of the device is out (kinds that open a teardown).
-    pub memory_out: Option<bool>,
+    pub memory_outstanding: Option<bool>,
     /// The range is among those that the armed hooks compare with (kind `remove`).
     pub watched: Option<bool>,
-    /// A pull read reached the end of every chunk (kind `pulled`).
+    /// A pull read reached the end of every chunk (kind `snapshot_end`).
     pub complete: Option<bool>,
     /// Time of the first of a burst.
     pub first_ns: Option<u64>,
@@ -206,7 +206,7 @@ impl EventLine {
             refs: event.refs.map(|refs| refs.count),
             refs_estimate: event.refs.is_some_and(|refs| refs.estimate),
             reference: event.reference.map(|low| Hex(low.into())),
-            taken: event.taken,
+            allocated: event.allocated,
             count: event.count,
             publish: event.flag.filter(|_| event.kind == Kind::Publish),
             attached: event.flag.filter(|_| event.kind == Kind::Attach),
@@ -220,11 +220,11 @@ impl EventLine {
             pooled: event.pooled,
             waiting_ns: event.waiting_ns,
             published: event.flag.filter(|_| event.kind == Kind::DeviceState),
-            memory_out: event
+            memory_outstanding: event
                 .flag
                 .filter(|_| matches!(event.kind, Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease)),
             watched: event.flag.filter(|_| event.kind == Kind::Remove),
-            complete: event.flag.filter(|_| event.kind == Kind::Pulled),
+            complete: event.flag.filter(|_| event.kind == Kind::SnapshotEnd),
             first_ns: event.span.map(|span| span.first_ns),
             last_ns: event.span.map(|span| span.last_ns),
             burst_cpu: event.burst_cpu,

@@ -67,7 +67,7 @@ pub struct FindingLine {
     /// Who took what was out, the largest first. Who used it is another question.
     pub holders: Vec<HolderLine>,
     /// Groups of references beyond those.
-    pub holders_left_out: u64,
+    pub holders_omitted: u64,
     /// Kernel stack of the task that did it, or that waits; innermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stack: Vec<FrameLine>,
@@ -128,7 +128,7 @@ impl FindingLine {
             withdrawn: finding.withdrawn.clone(),
             evidence: finding.evidence.iter().copied().map(RecordId).collect(),
             holders: holders.map(|holder| HolderLine::new(holder, context)).collect(),
-            holders_left_out: finding.holders_left_out,
+            holders_omitted: finding.holders_omitted,
             stack: frames.map(FrameLine::from).collect(),
         }
     }
@@ -149,7 +149,7 @@ impl HolderLine {
             references: holder.references,
             bytes: holder.bytes,
             since_ns: holder.since_ns,
-            alive: holder.task.map(|_| holder.gone_since_ns.is_none()),
+            alive: holder.task.map(|_| holder.exited_since_ns.is_none()),
             record: RecordId(holder.record),
         }
     }

@@ -147,7 +147,7 @@ const fn is_frequent(event: &Event) -> bool {
         armed,
         refs,
         reference,
-        taken,
+        allocated,
         flag,
         state,
         pooled,
@@ -160,7 +160,7 @@ const fn is_frequent(event: &Event) -> bool {
     } = event;
     !*armed
         && refs.is_none()
-        && taken.is_none()
+        && allocated.is_none()
         && flag.is_none()
         && state.is_none()
         && reference.is_none()

@@ -61,7 +61,7 @@ pub struct SummaryLine {
     pub bursts_late: u64,
     /// Findings beyond those that are kept, which are only counted.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub findings_left_out: u64,
+    pub findings_omitted: u64,
     /// Per hook that was asked for and writes records.
     pub hooks: Vec<HookLine>,
 }
@@ -96,7 +96,7 @@ impl SummaryLine {
             notes_full: outcome.shortfalls.notes_full,
             notes_missing: outcome.shortfalls.notes_missing,
             bursts_late: outcome.shortfalls.bursts_late,
-            findings_left_out: 0,
+            findings_omitted: 0,
             hooks: outcome.hooks.iter().filter_map(line).collect(),
         }
     }

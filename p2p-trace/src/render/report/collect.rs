@@ -51,7 +51,7 @@ pub(crate) struct Collector {
 #[derive(Debug, Default)]
 struct Followed {
     teardowns: Vec<Watch>,
-    left_out: u64,
+    omitted: u64,
     /// The device has no new memory since its latest teardown began: what happens belongs to that.
     is_open: bool,
 }
@@ -125,7 +125,7 @@ impl Collector {
         let mut devices = Vec::new();
         for device in last.devices() {
             let mut followed = self.devices.remove(&device.address()).unwrap_or_default();
-            let (mut teardowns, teardowns_left_out) = followed.finish(device, &last, &self.evidence);
+            let (mut teardowns, teardowns_omitted) = followed.finish(device, &last, &self.evidence);
             count_uses(&mut teardowns, device.address(), &check);
             let names = status.devices.iter().find(|found| found.device == device.address());
             let mut story = DeviceStory {
@@ -138,7 +138,7 @@ impl Collector {
                 answer: sentence::answer(device.address(), &check),
                 sentence: String::new(),
                 teardowns,
-                teardowns_left_out,
+                teardowns_omitted,
                 out: out(device, last.now_ns()),
             };
             story.sentence = sentence::sentence(&story, &check);
@@ -190,9 +190,9 @@ impl Followed {
                     watch.keep(device, teardown);
                 }
             }
-            What::Taken(key) => {
+            What::Allocated(key) => {
                 if let Some((watch, reference)) = self.open().zip(device.reference(*key)) {
-                    watch.lanes.taken(device, reference);
+                    watch.lanes.allocated(device, reference);
                 }
             }
             What::Closed(closed) => {
@@ -241,7 +241,7 @@ impl Followed {
         if self.teardowns.len() == KEPT {
             let plain = self.teardowns.iter().position(|watch| !watch.is_noted);
             self.teardowns.remove(plain.unwrap_or(0));
-            self.left_out += 1;
+            self.omitted += 1;
         }
         self.is_open = true;
         self.teardowns.push(Watch::begin(first, device));
@@ -272,8 +272,8 @@ impl Followed {
         while told.len() > MAX_TEARDOWNS {
             let plain = told.iter().position(|(is_noted, _)| !is_noted);
             told.remove(plain.unwrap_or(0));
-            self.left_out += 1;
+            self.omitted += 1;
         }
-        (told.into_iter().map(|(_, story)| story).collect(), self.left_out)
+        (told.into_iter().map(|(_, story)| story).collect(), self.omitted)
     }
 }

@@ -23,16 +23,16 @@ fn of_teardown(story: &TeardownStory, id: Id) -> Option<String> {
         let used = story.uses.iter().find(|used| used.at.id == id)?;
         Some((phrase::deed(used.kind).to_owned(), used.at, used.task))
     };
-    let taken = || {
+    let allocated = || {
         let lane = story.lanes.iter().find(|lane| lane.reference.at.id == id)?;
-        Some((format!("{} taken", lane.reference.taken.kind()), lane.reference.at, lane.task))
+        Some((format!("{} taken", lane.reference.allocated.kind()), lane.reference.at, lane.task))
     };
     let given = || {
         let ends = story.lanes.iter().filter_map(|lane| lane.end);
         let (at, by) = ends.clone().find(|(at, _)| at.id == id)?;
         Some((phrase::closed(by).to_owned(), at, None))
     };
-    let (what, at, task) = step().or_else(used).or_else(taken).or_else(given)?;
+    let (what, at, task) = step().or_else(used).or_else(allocated).or_else(given)?;
     let by = task.map_or_else(String::new, |task| format!(" by {}", phrase::task(Some(&task))));
     Some(format!("{what}{by}, {}", phrase::relative(at.time_ns, zero_ns)))
 }

@@ -26,8 +26,8 @@ pub(super) fn troubles(story: &Story) -> Vec<String> {
         troubles.push(format!("{lost} lost of what happened: see coverage."));
     }
     match check.end {
-        EndName::Whole => {}
-        EndName::GoesOn => troubles.push("The run goes on in a file that was not given.".to_owned()),
+        EndName::Complete => {}
+        EndName::Continues => troubles.push("The run goes on in a file that was not given.".to_owned()),
         EndName::CutOff => troubles.push("The record breaks off before the end of the run.".to_owned()),
     }
     if !check.damage.is_empty() {

@@ -46,7 +46,7 @@ impl Lanes {
         }
     }
 
-    pub(super) fn taken(&mut self, device: &Device, reference: &Reference) {
+    pub(super) fn allocated(&mut self, device: &Device, reference: &Reference) {
         self.total += 1;
         let range = device.range_of(reference);
         let killed = range.is_some_and(|range| range.steps.killed.is_some());
@@ -67,8 +67,8 @@ impl Lanes {
             (!lane.outlived_kill, Reverse(lane.reference.bytes()), at.time_ns, at.id)
         });
         self.followed.truncate(max);
-        let left_out = self.total.saturating_sub(self.followed.len() as u64);
-        (self.followed, left_out)
+        let omitted = self.total.saturating_sub(self.followed.len() as u64);
+        (self.followed, omitted)
     }
 
     fn follow(&mut self, device: &Device, reference: &Reference, outlived_kill: bool) {
@@ -76,12 +76,12 @@ impl Lanes {
         if self.followed.len() >= MAX_FOLLOWED || self.by_record.contains_key(&id) {
             return;
         }
-        let taken_by = device.taken_by(reference);
+        let allocated_by = device.allocated_by(reference);
         self.by_record.insert(id, self.followed.len());
         self.followed.push(Lane {
             reference: *reference,
             range: device.range_of(reference).map(|range| range.id),
-            task: taken_by.task,
+            task: allocated_by.task,
             end: None,
             outlived_kill,
         });

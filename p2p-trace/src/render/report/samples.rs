@@ -101,7 +101,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         rest: Vec::new(),
         verdicts,
         omitted: rules.omitted(),
-        is_doubtful: rules.is_doubtful(),
+        is_inconclusive: rules.is_inconclusive(),
         ended_ns: model.now_ns(),
         outcome,
     };
@@ -130,7 +130,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         start: CLOCK.rfc3339(header.start_ns),
         start_ns: header.start_ns,
         duration_ns: ending.duration_ns(),
-        end: EndName::Whole,
+        end: EndName::Complete,
         verdict: worst.into_iter().find(|answer| answers.contains(answer)).unwrap_or(Answer::Holds),
         events: closing.outcome.events,
         lost,
@@ -138,7 +138,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
         damage: Vec::new(),
         findings: lines(false),
         withdrawn: lines(true),
-        findings_left_out: closing.omitted,
+        findings_omitted: closing.omitted,
         verdicts: closing.verdicts.iter().map(VerdictLine::from).collect(),
     };
     collector.finish(Subject { check, header })
@@ -148,7 +148,7 @@ pub(super) fn story_with(elements: &[Element], symbols: &dyn Symbolize) -> Story
 pub(super) fn hang() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
     kernel.mmap(0, 12, 2);
     kernel.begin(0, 11, Order::Right);

@@ -61,7 +61,7 @@ fn violated(story: &DeviceStory, check: &CheckReport) -> String {
 }
 
 fn teardowns(story: &DeviceStory) -> String {
-    let count = story.teardowns.len() as u64 + story.teardowns_left_out;
+    let count = story.teardowns.len() as u64 + story.teardowns_omitted;
     let Some(last) = story.teardowns.last() else {
         return format!("no teardown was seen, and {} at the end", held(&story.out, "was out"));
     };
@@ -95,7 +95,7 @@ fn waits_for(teardown: &TeardownStory) -> String {
         .map_or_else(String::new, |out| format!(", while {}", held(out, "was out")))
 }
 
-/// `64 KiB taken by p2pdio (pid 97) was out`.
+/// `64 KiB allocated by p2pdio (pid 97) was out`.
 fn held(out: &Out, verb: &str) -> String {
     if let Some(first) = out.holders.first() {
         let more = out.holders.len() as u64 - 1 + out.more;

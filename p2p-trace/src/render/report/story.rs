@@ -64,7 +64,7 @@ pub(crate) struct DeviceStory {
     /// The teardowns that matter most, oldest first.
     pub(crate) teardowns: Vec<TeardownStory>,
     /// Teardowns besides.
-    pub(crate) teardowns_left_out: u64,
+    pub(crate) teardowns_omitted: u64,
     /// What was out at the end of the run.
     pub(crate) out: Out,
 }
@@ -102,11 +102,11 @@ pub(crate) struct TeardownStory {
     /// References that were out when it began, or were taken during it: those that outlived the kill first.
     pub(crate) lanes: Vec<Lane>,
     /// References besides.
-    pub(crate) lanes_left_out: u64,
+    pub(crate) lanes_omitted: u64,
     /// Uses of its ranges after their removal, as far as each is known.
     pub(crate) uses: Vec<Use>,
     /// Uses besides.
-    pub(crate) uses_left_out: u64,
+    pub(crate) uses_omitted: u64,
     /// It was followed up to here.
     pub(crate) until_ns: u64,
 }

@@ -98,7 +98,7 @@ fn names_are_text_whatever_is_in_them() {
 fn many_references_make_a_page_of_bounded_size() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[4096]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     for number in 0..400 {
         kernel.alloc(0, 10 + number % 50, 1 + u64::from(number == 300));
     }
@@ -106,7 +106,7 @@ fn many_references_make_a_page_of_bounded_size() {
     while kernel.advance(0) {}
     let story = story(&kernel.elements);
     let teardown = &story.devices[0].teardowns[0];
-    assert_eq!(teardown.lanes.len() as u64 + teardown.lanes_left_out, 400);
+    assert_eq!(teardown.lanes.len() as u64 + teardown.lanes_omitted, 400);
     assert_eq!(teardown.lanes[0].reference.bytes(), 8192);
     let text = markdown(&story, &context(&NoSymbols));
     assert!(text.contains("... and 38 more"), "{text}");

@@ -21,7 +21,7 @@ pub(super) fn count_uses(teardowns: &mut [TeardownStory], device: DeviceAddress,
             finding.rule == Rule::UseAfterRemoval && finding.device.0 == device && is_then
         });
         let uses: u64 = of.map(|finding| finding.occurrences).sum();
-        story.uses_left_out = uses.saturating_sub(story.uses.len() as u64);
+        story.uses_omitted = uses.saturating_sub(story.uses.len() as u64);
     }
 }
 

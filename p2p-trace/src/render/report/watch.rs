@@ -74,7 +74,7 @@ impl Watch {
                 |killed_ns| (UnbindStep::WaitForDrain.to_string(), killed_ns),
             )
         });
-        let (lanes, lanes_left_out) = self.lanes.finish(MAX_LANES);
+        let (lanes, lanes_omitted) = self.lanes.finish(MAX_LANES);
         let uses: Vec<_> = self.uses.into_iter().filter(|used| evidence.contains(&used.at.id)).collect();
         let latest_ns = uses.iter().map(|used| used.at.time_ns).max().unwrap_or(0);
         let step_ns = teardown.last_step().map_or(0, |step| step.at.time_ns);
@@ -86,9 +86,9 @@ impl Watch {
             pending,
             at_kill: self.at_kill,
             lanes,
-            lanes_left_out,
+            lanes_omitted,
             uses,
-            uses_left_out: 0,
+            uses_omitted: 0,
         })
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn out(device: &Device, now_ns: u64) -> Out {
     Out {
         at_ns: now_ns,
         holders: held.named,
-        more: held.left_out,
+        more: held.omitted,
         references: held.references,
         bytes: held.bytes,
         unsure: held.unsure,

@@ -88,7 +88,13 @@ pub(crate) const fn action(kind: Kind) -> &'static str {
         Kind::RangeState => "range state",
         Kind::DeviceState => "device state",
         Kind::AllocAttempt => "ALLOC ON DEAD CHUNK",
-        Kind::Tick | Kind::Loss | Kind::Attach | Kind::End | Kind::Run | Kind::Pulled | Kind::Gone => "",
+        Kind::Tick
+        | Kind::Loss
+        | Kind::Attach
+        | Kind::End
+        | Kind::AllocatedRun
+        | Kind::SnapshotEnd
+        | Kind::HolderExited => "",
     }
 }
 
@@ -136,8 +142,12 @@ pub(crate) fn detail(event: &Event) -> String {
     if let Some(count) = event.count {
         parts.extend(if event.armed { Some(format!("{count} times")) } else { pieces(event.kind, count) });
     }
-    if let Some(taken) = event.taken.filter(|_| event.pooled != Some(false)) {
-        parts.push(if taken == 0 { "nothing taken".to_owned() } else { format!("{} taken", bytes(taken)) });
+    if let Some(allocated) = event.allocated.filter(|_| event.pooled != Some(false)) {
+        parts.push(if allocated == 0 {
+            "nothing taken".to_owned()
+        } else {
+            format!("{} taken", bytes(allocated))
+        });
     }
     if let Some(refs) = event.refs {
         let about = if refs.estimate { "~" } else { "" };

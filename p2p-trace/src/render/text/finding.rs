@@ -97,7 +97,7 @@ impl Out<'_> {
             self.labelled("taken", &text)?;
         }
         let unshown = finding.holders.len().saturating_sub(HOLDERS) as u64;
-        let unshown = unshown.saturating_add(finding.holders_left_out);
+        let unshown = unshown.saturating_add(finding.holders_omitted);
         if unshown > 0 {
             self.labelled("", &format!("and by {unshown} more"))?;
         }
@@ -143,7 +143,7 @@ impl Out<'_> {
         }
         let caller = holder.caller.and_then(|addr| self.context.caller(addr));
         parts.extend(caller.map(|frame| format!("called from {frame}")));
-        if holder.gone_since_ns.is_some() {
+        if holder.exited_since_ns.is_some() {
             parts.push("process GONE".to_owned());
         }
         parts.push(format!("record {}", holder.record));

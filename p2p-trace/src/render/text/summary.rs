@@ -36,7 +36,7 @@ fn write(text: &mut String, summary: &SummaryLine, style: Style) -> std::fmt::Re
         (summary.notes_full, "calls found no room to be noted: their exits tell less"),
         (summary.notes_missing, "exits whose entry was not seen"),
         (summary.bursts_late, "bursts of page frees are written late"),
-        (summary.findings_left_out, "more findings were only counted"),
+        (summary.findings_omitted, "more findings were only counted"),
     ];
     for (count, what) in shortfalls.into_iter().filter(|(count, _)| *count > 0) {
         writeln!(text, "  {}", style.warning(&format!("{count} {what}")))?;

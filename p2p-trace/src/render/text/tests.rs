@@ -50,7 +50,7 @@ fn record(kind: Kind, flags: u32, words: [u64; 4], number: u32, small: u16) -> R
 
 fn records() -> Vec<Record> {
     use valid::{
-        ADDR, BAR, CALLER, CLIENT, COUNT, FLAG, PAGE, RANGE, REFS, REFS_ESTIMATE, RET, SIZE, SPAN, TAKEN,
+        ADDR, ALLOCATED, BAR, CALLER, CLIENT, COUNT, FLAG, PAGE, RANGE, REFS, REFS_ESTIMATE, RET, SIZE, SPAN,
         USER_ADDR,
     };
     let (start, end, addr) = (0xf800_0000, 0xfbff_ffff, 0xffff_8880_f800_0000);
@@ -72,10 +72,10 @@ fn records() -> Vec<Record> {
         record(Kind::PageFree, PAGE | SPAN | COUNT, [0xffff_ea00, 5_000_000_000, 5_000_015_300, 0], 16, 1),
         record(Kind::Map, PAGE | SIZE | COUNT | CLIENT, [0xffff_ea00, 4096, 0, 0x0500], 1, 0),
         record(Kind::Unbind, CALLER, [0, 0, 0x30, 0], 0, 0),
-        record(Kind::Kill, RANGE | TAKEN | REFS | REFS_ESTIMATE | COUNT, [start, end, 65536, 17], 1, 0),
+        record(Kind::Kill, RANGE | ALLOCATED | REFS | REFS_ESTIMATE | COUNT, [start, end, 65536, 17], 1, 0),
         record(Kind::Drained, RANGE | REFS, [start, end, 0, 0], 0, 0),
         record(Kind::Remove, RANGE, [start, end, 0, 0], 0, 0),
-        record(Kind::Release, TAKEN, [0, 0, 0, 0], 0, 0),
+        record(Kind::Release, ALLOCATED, [0, 0, 0, 0], 0, 0),
         Record { valid: 0, ..record(Kind::Released, 0, [0; 4], 0, 0) },
     ]
 }
@@ -205,7 +205,7 @@ fn stacks_of_other_findings_are_shown_when_asked_for() {
 }
 
 #[test]
-fn what_is_left_out_of_a_finding_is_counted() {
+fn what_is_omitted_of_a_finding_is_counted() {
     let mut stall = found::stall();
     stall.holders = vec![stall.holders[0]; 11];
     let context = Context::new(samples::CLOCK, &samples::status(), &Named);

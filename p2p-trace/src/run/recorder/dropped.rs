@@ -30,7 +30,7 @@ impl Dropped {
     pub(super) fn add(&mut self, slices: &[Slice]) -> u64 {
         let mut count = 0;
         for item in slices.iter().flat_map(|slice| &slice.items) {
-            let Some(record) = left_out(item) else {
+            let Some(record) = omitted(item) else {
                 if self.kept.len() < MAX_CHANGES {
                     self.kept.push(*item);
                 }
@@ -67,7 +67,7 @@ impl Dropped {
 }
 
 /// The record, unless it must not be left out.
-const fn left_out(item: &Item) -> Option<&Record> {
+const fn omitted(item: &Item) -> Option<&Record> {
     match item {
         Item::Record(record) if matches!(record.kind(), Some(Kind::Attach | Kind::Loss | Kind::End)) => None,
         Item::Record(record) => Some(record),

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Instant};
 
 use p2p_trace_common::{Hook, Record};
-use p2p_trace_dump::{End, Entry, Reader, Told, samples};
+use p2p_trace_dump::{End, Entry, Reader, RunItem, samples};
 
 use super::{
     tests::{Live, alloc, open, read, record, records},
@@ -49,7 +49,7 @@ fn a_recorder_of_a_run_that_breaks_off_leaves_what_it_has_and_says_so() {
         drop(live);
         let (told, damage) = read(vec![open(&path)]);
         assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
-        assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::CutOff));
+        assert!(matches!(told.last(), Some(RunItem::End(end)) if **end == End::CutOff));
     }
 }
 
@@ -68,7 +68,7 @@ fn a_flight_recorder_writes_when_a_finding_is_told() {
     assert_eq!(number_of_files(dir.path()), 1);
     let (told, damage) = read(vec![open(&path)]);
     assert_eq!((records(&told), damage), (given.to_vec(), Vec::new()));
-    assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))), "{told:?}");
+    assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))), "{told:?}");
 }
 
 #[test]
@@ -109,14 +109,14 @@ fn a_flight_recorder_forgets_the_oldest_and_what_it_writes_begins_with_what_was_
     for path in [&path, &second] {
         let (told, damage) = read(vec![open(path)]);
         assert_eq!(damage, Vec::<String>::new());
-        let Some(Told::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
+        let Some(RunItem::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
         let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
         checkpoint.restore(&mut pipeline);
         let device = pipeline.model().devices().next().unwrap();
         let (_, reference) = device.references().next().unwrap();
         assert_eq!(reference.at.time_ns, samples::START_NS);
-        let no_doubt = !told.iter().any(|told| matches!(told, Told::Doubt(_)));
-        assert!(no_doubt, "{told:?}");
+        let no_uncertainty = !told.iter().any(|told| matches!(told, RunItem::Uncertainty(_)));
+        assert!(no_uncertainty, "{told:?}");
         let places: Vec<_> = records(&told).iter().map(|record| record.seq).collect();
         assert!(places.windows(2).all(|two| two[1] == two[0] + 2), "{places:?}");
     }

@@ -99,7 +99,7 @@ pub(crate) struct Recorded {
     /// Files written.
     pub(crate) files: u32,
     /// Records that found no room in the queue.
-    pub(crate) left_out: u64,
+    pub(crate) omitted: u64,
     /// The first thing that went wrong with the disk.
     pub(crate) error: Option<String>,
 }
@@ -115,7 +115,7 @@ pub(crate) struct Recorder<'a> {
     slices: Vec<Slice>,
     names: NewNames,
     dropped: Dropped,
-    left_out: u64,
+    omitted: u64,
     /// Statements of the kernel side so far.
     diagnostics: usize,
     /// Something that must reach the disk at once.
@@ -154,7 +154,7 @@ impl<'a> Recorder<'a> {
             slices: Vec::new(),
             names: NewNames::default(),
             dropped: Dropped::default(),
-            left_out: 0,
+            omitted: 0,
             diagnostics: 0,
             is_urgent: false,
             has_finding: false,
@@ -185,7 +185,7 @@ impl<'a> Recorder<'a> {
                 error: Some("the thread that writes the dump panicked".to_owned()),
                 ..Recorded::default()
             });
-            self.recorded.left_out = self.left_out;
+            self.recorded.omitted = self.omitted;
         }
     }
 
@@ -199,7 +199,7 @@ impl<'a> Recorder<'a> {
         }
         let bytes = slices.iter().map(size_of_slice).sum::<u64>();
         if self.shared.queued.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE {
-            self.left_out += self.dropped.add(&slices);
+            self.omitted += self.dropped.add(&slices);
             self.names.put_back(names);
             return;
         }
@@ -290,7 +290,7 @@ impl Sink for Recorder<'_> {
                 self.shared.wants_checkpoint.store(false, Ordering::Relaxed);
                 let checkpoint = Checkpoint::of(pipeline, self.run);
                 self.send(Message::Rotate(Box::new(checkpoint)));
-                return Ok(Next::Pull);
+                return Ok(Next::Snapshot);
             }
         }
         Ok(if self.shared.closed.load(Ordering::Relaxed) { Next::Break } else { Next::Go })

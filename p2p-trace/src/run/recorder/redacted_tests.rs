@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs};
 
 use p2p_trace_common::Hook;
-use p2p_trace_dump::{Told, samples};
+use p2p_trace_dump::{RunItem, samples};
 
 use super::{
     tests::{Live, alloc, open, read, record, records},
@@ -17,13 +17,13 @@ fn what_is_recorded_redacted_is_so_in_every_file_and_block() {
     let limits = Limits { max_size: Some(1), ..Limits::default() };
     let destination = Destination::new_file(path.clone());
     let mut live = Live::of(Options { destination, limits, redact: true, flight: None });
-    let taken = alloc(0);
-    live.gain(&[taken]);
+    let allocated = alloc(0);
+    live.gain(&[allocated]);
     let mut status = samples::header().status;
     status.hooks[0].error = Some("open /opt/secret".into());
-    live.recorder.changed(&status, taken.time_ns + 1).unwrap();
-    let text = format!("alloc: cannot read the pgmap {:#x}", taken.words[0]);
-    live.recorder.diagnostics(&[Diagnostic::new(taken.time_ns, Level::Warn, &text)]).unwrap();
+    live.recorder.changed(&status, allocated.time_ns + 1).unwrap();
+    let text = format!("alloc: cannot read the pgmap {:#x}", allocated.words[0]);
+    live.recorder.diagnostics(&[Diagnostic::new(allocated.time_ns, Level::Warn, &text)]).unwrap();
     let second = dir.path().join("trace.p2pt.1");
     let mut place = 1;
     while place < 20_000 && !second.exists() {
@@ -51,16 +51,20 @@ fn what_is_recorded_redacted_is_so_in_every_file_and_block() {
     let found = records(&told);
     assert_eq!(found.len() as u64, place);
     let (restored, _) = read(vec![open(&files[1])]);
-    let Some(Told::Restore(checkpoint)) = restored.first() else { panic!("{restored:?}") };
+    let Some(RunItem::Restore(checkpoint)) = restored.first() else { panic!("{restored:?}") };
     for record in found.iter().chain(&checkpoint.records) {
         assert_eq!(record.run, *run);
         if record.has(p2p_trace_common::valid::TASK) {
             assert_eq!((record.pid, record.comm), (found[0].pid, found[0].comm));
         }
-        assert!(record.pid != taken.pid && record.comm != taken.comm && record.words[0] != taken.words[0]);
+        assert!(
+            record.pid != allocated.pid
+                && record.comm != allocated.comm
+                && record.words[0] != allocated.words[0]
+        );
     }
     let said = format!("{told:?}");
-    for secret in ["/opt/secret", &format!("{:#x}", taken.words[0]), "9c1e6b1e-0000"] {
+    for secret in ["/opt/secret", &format!("{:#x}", allocated.words[0]), "9c1e6b1e-0000"] {
         assert!(!said.contains(secret), "{secret} is left");
         let has = |path| fs::read(path).unwrap().windows(secret.len()).any(|part| part == secret.as_bytes());
         assert!(!files.iter().any(has), "{secret} is left");

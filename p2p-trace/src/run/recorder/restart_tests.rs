@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use p2p_trace_common::Hook;
-use p2p_trace_dump::sequence::{numbered, taken};
+use p2p_trace_dump::sequence::{allocated, numbered};
 
 use super::{
     tests::{Live, alloc, open, read, record, records},
@@ -34,7 +34,7 @@ fn rotate_until(live: &mut Live<'_>, path: &Path, number: u32) {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    panic!("there is no file {number}: {:?}", taken(path));
+    panic!("there is no file {number}: {:?}", allocated(path));
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_run_that_is_started_again_goes_on_with_another_file() {
     for _ in 0..3 {
         run(&path, None);
     }
-    assert_eq!(taken(&path).unwrap(), [0, 1, 2]);
+    assert_eq!(allocated(&path).unwrap(), [0, 1, 2]);
     for number in 0..3 {
         let (told, damage) = read(vec![open(&numbered(&path, number))]);
         assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
@@ -58,14 +58,14 @@ fn files_of_earlier_runs_count_for_how_many_are_kept() {
     for _ in 0..20 {
         run(&path, Some(3));
     }
-    assert_eq!(taken(&path).unwrap(), [17, 18, 19]);
+    assert_eq!(allocated(&path).unwrap(), [17, 18, 19]);
     fs::write(numbered(&path, 18), "notes").unwrap();
     for _ in 0..5 {
         run(&path, Some(3));
     }
-    assert_eq!(taken(&path).unwrap(), [18, 22, 23, 24], "what is no dump is not touched");
+    assert_eq!(allocated(&path).unwrap(), [18, 22, 23, 24], "what is no dump is not touched");
     run(&path, None);
-    assert_eq!(taken(&path).unwrap(), [18, 22, 23, 24, 25]);
+    assert_eq!(allocated(&path).unwrap(), [18, 22, 23, 24, 25]);
 }
 
 #[test]

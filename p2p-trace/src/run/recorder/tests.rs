@@ -3,7 +3,7 @@
 use std::{convert::Infallible, fs, path::Path};
 
 use p2p_trace_common::{Hook, Record, valid};
-use p2p_trace_dump::{End, Opened, Tape, Told, samples};
+use p2p_trace_dump::{End, Opened, RunItem, RunReader, samples};
 use p2p_trace_model::accounting::HookStatus;
 use p2p_trace_model::{
     event::{NoSymbols, Reason as LossReason, user},
@@ -96,18 +96,18 @@ pub(super) fn open(path: &Path) -> Opened<fs::File> {
     Opened::open(fs::File::open(path).unwrap()).unwrap()
 }
 
-pub(super) fn read(files: Vec<Opened<fs::File>>) -> (Vec<Told>, Vec<String>) {
-    let mut tape = Tape::new(files).unwrap();
+pub(super) fn read(files: Vec<Opened<fs::File>>) -> (Vec<RunItem>, Vec<String>) {
+    let mut reader = RunReader::new(files).unwrap();
     let mut told = Vec::new();
-    while let Some(next) = tape.next_told().unwrap() {
+    while let Some(next) = reader.next_item().unwrap() {
         told.push(next);
     }
-    (told, tape.complaints())
+    (told, reader.complaints())
 }
 
-pub(super) fn records(told: &[Told]) -> Vec<Record> {
+pub(super) fn records(told: &[RunItem]) -> Vec<Record> {
     let items = told.iter().flat_map(|told| match told {
-        Told::Slice(slice) => slice.items.clone(),
+        RunItem::Slice(slice) => slice.items.clone(),
         _ => Vec::new(),
     });
     items
@@ -134,7 +134,7 @@ fn what_the_kernel_side_says_is_kept_up_to_a_number() {
     let kept: Vec<_> = told
         .iter()
         .flat_map(|told| match told {
-            Told::Diagnostics(said) => said.as_slice(),
+            RunItem::Diagnostics(said) => said.as_slice(),
             _ => &[],
         })
         .collect();
@@ -171,21 +171,21 @@ fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first()
     assert!(files.len() >= 3);
     let (told, damage) = read(files.iter().rev().map(|path| open(path)).collect());
     assert_eq!(damage, Vec::<String>::new());
-    assert!(matches!(told.last(), Some(Told::End(end)) if matches!(**end, End::Whole(_))), "{told:?}");
+    assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))), "{told:?}");
     assert_eq!(records(&told), given);
 
     let (told, _) = read(vec![open(&third)]);
-    let Some(Told::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
+    let Some(RunItem::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
     let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
     checkpoint.restore(&mut pipeline);
     let device = pipeline.model().devices().next().unwrap();
     let (_, reference) = device.references().next().unwrap();
     assert_eq!(reference.at.time_ns, samples::START_NS);
-    assert_eq!(device.taken_by(reference).task.unwrap().name(), "fio");
-    assert!(!told.iter().any(|told| matches!(told, Told::Doubt(_))), "{told:?}");
+    assert_eq!(device.allocated_by(reference).task.unwrap().name(), "fio");
+    assert!(!told.iter().any(|told| matches!(told, RunItem::Uncertainty(_))), "{told:?}");
 
     let (told, _) = read(vec![open(&files[0])]);
-    assert!(matches!(told.last(), Some(Told::End(end)) if **end == End::GoesOn));
+    assert!(matches!(told.last(), Some(RunItem::End(end)) if **end == End::Continues));
     let gap = vec![open(&files[0]), open(&third)];
     let (told, _) = read(gap);
     let losses = records(&told);
@@ -252,12 +252,12 @@ fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_neverthele
         watermark_ns: 9,
     };
     let kill = record(Kind::Kill, Hook::Kill, Ring::Rare, 5);
-    let left_out = dropped.add(&[slice(&[alloc(1), attach]), slice(&[alloc(2), writer.tick(3), kill])]);
-    assert_eq!(left_out, 3);
+    let omitted = dropped.add(&[slice(&[alloc(1), attach]), slice(&[alloc(2), writer.tick(3), kill])]);
+    assert_eq!(omitted, 3);
     let mut next = slice(&[alloc(9)]);
     dropped.tell(&mut next);
     assert!(dropped.is_empty());
-    let records = records(&[Told::Slice(next)]);
+    let records = records(&[RunItem::Slice(next)]);
     assert_eq!((records[0], records[3]), (attach, alloc(9)));
     let losses: Vec<_> = records.iter().filter_map(user::loss).collect();
     let told = losses.iter().map(|loss| (loss.ring, loss.count(), loss.reason));

@@ -3,7 +3,7 @@
 
 mod excerpt;
 mod outline;
-mod reel;
+mod seek_buffer;
 #[cfg(test)]
 mod tests;
 
@@ -16,16 +16,16 @@ use std::{
 };
 
 use anyhow::Result;
-use p2p_trace_dump::{End, Tape};
+use p2p_trace_dump::{End, RunReader};
 
 use outline::Outline;
-use reel::{Reel, Until};
+use seek_buffer::{SeekBuffer, Until};
 
 use super::{
     files,
     keymap::{Direction, Play, Target},
     shared::Shared,
-    snapshot::{Playback, Snapshot},
+    view_model::{Playback, ViewModel},
 };
 use crate::run::stop::Stop;
 
@@ -36,13 +36,13 @@ const SPEEDS: [u32; 11] = [10, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Opens the run of this number once more, from its beginning; tells how many there are, too.
-pub(crate) type Open<R> = Box<dyn FnMut(usize) -> Result<(Tape<R>, usize)>>;
+pub(crate) type Open<R> = Box<dyn FnMut(usize) -> Result<(RunReader<R>, usize)>>;
 
 pub(crate) struct Replay<R> {
     open: Open<R>,
     run: usize,
     runs: usize,
-    reel: Reel<R>,
+    seek_buffer: SeekBuffer<R>,
     outline: Outline,
     /// Those of the outline.
     lacks: Arc<[String]>,
@@ -56,15 +56,15 @@ pub(crate) struct Replay<R> {
 impl<R: Read> Replay<R> {
     /// Reads the first run once to its end, and stands at its beginning then.
     pub(crate) fn new(mut open: Open<R>, stop: &Stop) -> Result<Self> {
-        let (outline, reel, runs) = look_through(&mut open, 0, stop)?;
-        let header = reel.tape.header();
-        let shared = Arc::new(Shared::new(Snapshot::blank(Arc::new(header.status.clone()), header.clock)));
+        let (outline, seek_buffer, runs) = look_through(&mut open, 0, stop)?;
+        let header = seek_buffer.reader.header();
+        let shared = Arc::new(Shared::new(ViewModel::blank(Arc::new(header.status.clone()), header.clock)));
         let replay = Self {
             now_ns: outline.start_ns,
             open,
             run: 0,
             runs,
-            reel,
+            seek_buffer,
             lacks: outline.lacks.clone().into(),
             outline,
             playing: false,
@@ -83,8 +83,8 @@ impl<R: Read> Replay<R> {
             Direction::Back => self.run.checked_sub(1),
         };
         let Some(run) = run else { return Ok(()) };
-        let (outline, reel, runs) = look_through(&mut self.open, run, stop)?;
-        (self.run, self.runs, self.reel, self.playing) = (run, runs, reel, false);
+        let (outline, seek_buffer, runs) = look_through(&mut self.open, run, stop)?;
+        (self.run, self.runs, self.seek_buffer, self.playing) = (run, runs, seek_buffer, false);
         self.now_ns = outline.start_ns;
         self.lacks = outline.lacks.clone().into();
         self.outline = outline;
@@ -93,8 +93,8 @@ impl<R: Read> Replay<R> {
 
     /// From the beginning of the run again.
     fn rewind(&mut self) -> Result<()> {
-        let (tape, _) = (self.open)(self.run)?;
-        self.reel = Reel::new(tape)?;
+        let (reader, _) = (self.open)(self.run)?;
+        self.seek_buffer = SeekBuffer::new(reader)?;
         Ok(())
     }
 
@@ -110,10 +110,10 @@ impl<R: Read> Replay<R> {
 
     /// What is shown at the end of the run.
     #[cfg(any(test, fuzzing))]
-    pub(crate) fn at_the_end(&mut self) -> Result<Arc<Snapshot>> {
+    pub(crate) fn at_the_end(&mut self) -> Result<Arc<ViewModel>> {
         self.go_to(u64::MAX, &Stop::default())?;
         self.publish();
-        Ok(self.shared.snapshot())
+        Ok(self.shared.view_model())
     }
 
     /// Does what is asked until it is time to stop.
@@ -187,32 +187,32 @@ impl<R: Read> Replay<R> {
 
     fn go_to(&mut self, time_ns: u64, stop: &Stop) -> Result<()> {
         let time_ns = time_ns.clamp(self.outline.start_ns, self.outline.end_ns);
-        if time_ns < self.reel.reached_ns {
+        if time_ns < self.seek_buffer.reached_ns {
             self.rewind()?;
         }
         // At its end everything has been said that is known at the end only.
         let until = if time_ns == self.outline.end_ns { Until::End } else { Until::Time(time_ns) };
-        self.reel.go(until, stop, None)?;
+        self.seek_buffer.go(until, stop, None)?;
         self.now_ns = time_ns;
         Ok(())
     }
 
     fn step(&mut self, target: Target, direction: Direction, stop: &Stop) -> Result<()> {
-        let here = self.reel.events;
+        let here = self.seek_buffer.events;
         let Some(place) = self.outline.place(here, target, direction) else {
             return Ok(());
         };
         if place < here {
             self.rewind()?;
         }
-        self.reel.go(Until::Event(place), stop, None)?;
-        self.now_ns = self.reel.reached_ns;
+        self.seek_buffer.go(Until::Event(place), stop, None)?;
+        self.now_ns = self.seek_buffer.reached_ns;
         Ok(())
     }
 
     /// Writes a dump of what was just before this moment into a new file of a folder, and says what came of it.
     fn save(&mut self, folder: &Path, stop: &Stop) {
-        let clock = self.reel.tape.header().clock;
+        let clock = self.seek_buffer.reader.header().clock;
         let name = files::name("dump", &clock, self.now_ns, "p2pt");
         let saved = files::save(folder, &name, |file| self.excerpt(file, stop));
         self.shared.say(files::told(saved));
@@ -220,19 +220,25 @@ impl<R: Read> Replay<R> {
     }
 
     fn excerpt(&mut self, out: impl Write + 'static, stop: &Stop) -> Result<()> {
-        let (tape, _) = (self.open)(self.run)?;
-        excerpt::write(tape, out, self.now_ns, &self.reel.tape.names(), stop)
+        let (reader, _) = (self.open)(self.run)?;
+        excerpt::write(reader, out, self.now_ns, &self.seek_buffer.reader.names(), stop)
     }
 
     fn publish(&self) {
         let (query, _) = self.shared.query();
-        let reel = &self.reel;
-        let takers = reel.keeper.takers(reel.pipeline.model(), &query, &reel.tape.names(), self.now_ns);
-        let mut snapshot = reel.keeper.snapshot(&reel.pipeline, &Arc::new(takers), self.now_ns);
-        if let Some(doubt) = &self.outline.doubt {
-            snapshot.headline.in_doubt(doubt);
+        let seek_buffer = &self.seek_buffer;
+        let holders = seek_buffer.history.holders(
+            seek_buffer.pipeline.model(),
+            &query,
+            &seek_buffer.reader.names(),
+            self.now_ns,
+        );
+        let mut view_model =
+            seek_buffer.history.view_model(&seek_buffer.pipeline, &Arc::new(holders), self.now_ns);
+        if let Some(uncertainty) = &self.outline.uncertainty {
+            view_model.headline.uncertain(uncertainty);
         }
-        snapshot.playback = Some(Playback {
+        view_model.playback = Some(Playback {
             start_ns: self.outline.start_ns,
             end_ns: self.outline.end_ns,
             playing: self.playing,
@@ -241,39 +247,43 @@ impl<R: Read> Replay<R> {
             run: self.run,
             runs: self.runs,
         });
-        self.shared.publish(snapshot);
+        self.shared.publish(view_model);
     }
 }
 
 /// Reads a run once to its end; then it is at its beginning.
-fn look_through<R: Read>(open: &mut Open<R>, run: usize, stop: &Stop) -> Result<(Outline, Reel<R>, usize)> {
-    let (tape, runs) = open(run)?;
-    let mut reel = Reel::new(tape)?;
-    let mut outline = Outline { start_ns: reel.reached_ns, ..Outline::default() };
-    reel.go(Until::End, stop, Some(&mut outline))?;
-    (outline.end_ns, outline.events) = (reel.reached_ns, reel.events);
+fn look_through<R: Read>(
+    open: &mut Open<R>,
+    run: usize,
+    stop: &Stop,
+) -> Result<(Outline, SeekBuffer<R>, usize)> {
+    let (reader, runs) = open(run)?;
+    let mut seek_buffer = SeekBuffer::new(reader)?;
+    let mut outline = Outline { start_ns: seek_buffer.reached_ns, ..Outline::default() };
+    seek_buffer.go(Until::End, stop, Some(&mut outline))?;
+    (outline.end_ns, outline.events) = (seek_buffer.reached_ns, seek_buffer.events);
     outline.steps.dedup();
     outline.findings.dedup();
-    outline.lacks = reel.tape.complaints();
-    outline.repeats = reel.tape.repeats().to_vec();
-    let lacks = reel.end.as_ref().and_then(End::lacks);
+    outline.lacks = seek_buffer.reader.complaints();
+    outline.repeats = seek_buffer.reader.repeats().to_vec();
+    let lacks = seek_buffer.end.as_ref().and_then(End::lacks);
     outline.lacks.extend(lacks.map(str::to_owned));
-    outline.doubt = doubt(&reel);
-    let (tape, _) = open(run)?;
-    Ok((outline, Reel::new(tape)?, runs))
+    outline.uncertainty = uncertainty(&seek_buffer);
+    let (reader, _) = open(run)?;
+    Ok((outline, SeekBuffer::new(reader)?, runs))
 }
 
 /// Why nothing can be said of a run that was read to its end, as `check` has it.
-fn doubt<R: Read>(reel: &Reel<R>) -> Option<String> {
-    if reel.end == Some(End::CutOff) {
+fn uncertainty<R: Read>(seek_buffer: &SeekBuffer<R>) -> Option<String> {
+    if seek_buffer.end == Some(End::CutOff) {
         return End::CutOff.lacks().map(str::to_owned);
     }
-    let rules = reel.pipeline.rules();
-    if !rules.is_doubtful() || !rules.verdicts(reel.pipeline.model()).is_empty() {
+    let rules = seek_buffer.pipeline.rules();
+    if !rules.is_inconclusive() || !rules.verdicts(seek_buffer.pipeline.model()).is_empty() {
         return None;
     }
-    let first = rules.coverage().doubts().first().cloned();
+    let first = rules.coverage().uncertainties().first().cloned();
     first
-        .or_else(|| reel.tape.complaints().into_iter().next())
+        .or_else(|| seek_buffer.reader.complaints().into_iter().next())
         .or_else(|| Some("records were lost".to_owned()))
 }

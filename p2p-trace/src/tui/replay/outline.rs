@@ -18,7 +18,7 @@ pub(super) struct Outline {
     /// What is missing or cannot be read, in sentences.
     pub(super) lacks: Vec<String>,
     /// Why nothing can be said of the run, whatever is shown of it.
-    pub(super) doubt: Option<String>,
+    pub(super) uncertainty: Option<String>,
     /// What was given more than once, in sentences.
     pub(super) repeats: Vec<String>,
 }

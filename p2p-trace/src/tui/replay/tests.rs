@@ -42,14 +42,14 @@ fn of_runs(runs: Vec<Vec<Vec<u8>>>) -> Replay<Cursor<Vec<u8>>> {
     let open = move |run: usize| {
         let open = |file: &Vec<u8>| Opened::open(Cursor::new(file.clone())).unwrap();
         let files: Vec<_> = runs[run].iter().map(open).collect();
-        Ok((Tape::new(files).unwrap(), runs.len()))
+        Ok((RunReader::new(files).unwrap(), runs.len()))
     };
     Replay::new(Box::new(open), &Stop::default()).unwrap()
 }
 
 fn shown(replay: &Replay<Cursor<Vec<u8>>>) -> String {
     replay.publish();
-    let app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
+    let app = App::new(replay.shared.view_model(), Theme::new(Palette::Rich, false));
     screen(&app, (120, 40))
 }
 
@@ -88,7 +88,7 @@ fn it_steps_to_events_teardowns_and_findings_and_back() {
         (Target::Event, back),
     ] {
         act(&mut replay, Play::Step(target, direction));
-        places.push(replay.reel.events);
+        places.push(replay.seek_buffer.events);
     }
     let (steps, findings) = (&replay.outline.steps, &replay.outline.findings);
     assert_eq!(places[..6], [1, 2, 1, steps[0], steps[1], steps[0]]);
@@ -97,7 +97,7 @@ fn it_steps_to_events_teardowns_and_findings_and_back() {
     for _ in 0..100 {
         act(&mut replay, Play::Step(Target::Event, forward));
     }
-    assert_eq!(replay.reel.events, replay.outline.events);
+    assert_eq!(replay.seek_buffer.events, replay.outline.events);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn time_goes_on_as_fast_as_is_asked_for() {
 fn keys_lead_to_what_they_say() {
     let mut replay = replay(&samples::stalled());
     replay.publish();
-    let mut app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
+    let mut app = App::new(replay.shared.view_model(), Theme::new(Palette::Rich, false));
     let typed = "@+2.5".chars().map(Press::Char).chain([Press::Enter]);
     let effects = press(&mut app, &typed.collect::<Vec<_>>());
     assert_eq!(effects, [Effect::Play(Play::Seek(replay.outline.start_ns + SECOND * 5 / 2))]);
@@ -227,7 +227,7 @@ fn what_is_missing_of_a_dump_shows_in_the_answer() {
     assert!(shown(&replay).contains("dump not whole"));
     act(&mut replay, Play::Seek(u64::MAX));
     assert!(shown(&replay).contains("INCONCLUSIVE"));
-    let mut app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
+    let mut app = App::new(replay.shared.view_model(), Theme::new(Palette::Rich, false));
     press(&mut app, &[Press::Char('7')]);
     insta::assert_snapshot!("a_damaged_dump", screen(&app, (120, 24)));
 }
@@ -242,7 +242,7 @@ fn a_part_written_at_a_moment_is_a_dump_that_shows_the_same() {
     for time_ns in [4 * SECOND, 390 * SECOND] {
         act(&mut whole, Play::Seek(time_ns));
         // The part ends with its last record.
-        let last_ns = whole.reel.reached_ns;
+        let last_ns = whole.seek_buffer.reached_ns;
         act(&mut whole, Play::Seek(last_ns));
         whole.save(folder.path(), &Stop::default());
         let told = whole.shared.said().unwrap();
@@ -276,7 +276,7 @@ fn recorded(name: &str) -> Replay<Cursor<Vec<u8>>> {
 fn every_view_at(name: &str, replay: &mut Replay<Cursor<Vec<u8>>>, play: Play) {
     act(replay, play);
     replay.publish();
-    let app = App::new(replay.shared.snapshot(), Theme::new(Palette::Rich, false));
+    let app = App::new(replay.shared.view_model(), Theme::new(Palette::Rich, false));
     every_view(name, app);
 }
 

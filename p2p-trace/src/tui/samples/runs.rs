@@ -102,12 +102,12 @@ pub(in crate::tui) fn million() -> Story {
         }));
     }
     let slice = Slice { items, watermark_ns: 3 * SECOND };
-    let keeper = &mut story.keeper;
-    let taken: Result<(), ()> = story.pipeline.advance(&slice, |step| {
-        keeper.step(step, &code());
+    let history = &mut story.history;
+    let allocated: Result<(), ()> = story.pipeline.advance(&slice, |step| {
+        history.step(step, &code());
         Ok(())
     });
-    assert_eq!(taken, Ok(()));
+    assert_eq!(allocated, Ok(()));
     story.idle(4 * SECOND);
     story
 }

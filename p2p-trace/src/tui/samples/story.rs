@@ -18,10 +18,10 @@ use p2p_trace_model::{
 };
 
 use super::super::{
-    keeper::{Identity, Keeper},
-    snapshot::{Query, Snapshot},
+    history::{History, Identity},
     state::App,
     theme::{Palette, Theme},
+    view_model::{Query, ViewModel},
 };
 
 pub(in crate::tui) const NVME0: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
@@ -89,7 +89,7 @@ pub(in crate::tui) fn header() -> Header {
 /// A run, record by record.
 pub(in crate::tui) struct Story {
     pub(in crate::tui) pipeline: Pipeline,
-    pub(in crate::tui) keeper: Keeper,
+    pub(in crate::tui) history: History,
     pub(in crate::tui) now_ns: u64,
     /// All that went through the pipeline.
     pub(in crate::tui) slices: Vec<Slice>,
@@ -100,14 +100,14 @@ pub(in crate::tui) struct Story {
 impl Story {
     pub(in crate::tui) fn new() -> Self {
         let status = status();
-        let mut keeper = Keeper::new(Arc::new(status.clone()), CLOCK, code());
+        let mut history = History::new(Arc::new(status.clone()), CLOCK, code());
         for (device, name) in [(NVME0, "nvme0"), (NVME1, "nvme1")] {
             let identity = Identity { name: Some(name.into()), driver: Some("nvme".into()) };
-            keeper.identify(device, identity);
+            history.identify(device, identity);
         }
         Self {
             pipeline: Pipeline::new(&status, rules::Options::default(), 0),
-            keeper,
+            history,
             now_ns: 0,
             slices: Vec::new(),
             positions: [0; 2],
@@ -118,14 +118,14 @@ impl Story {
     fn item(&mut self, item: Item, time_ns: u64) {
         self.now_ns = self.now_ns.max(time_ns);
         let slice = Slice { items: vec![item], watermark_ns: time_ns + 1 };
-        let keeper = &mut self.keeper;
-        let taken: Result<(), ()> = self.pipeline.advance(&slice, |step| {
-            keeper.step(step, &code());
+        let history = &mut self.history;
+        let allocated: Result<(), ()> = self.pipeline.advance(&slice, |step| {
+            history.step(step, &code());
             Ok(())
         });
-        assert_eq!(taken, Ok(()));
+        assert_eq!(allocated, Ok(()));
         self.slices.push(slice);
-        self.keeper.count(&self.pipeline, time_ns);
+        self.history.count(&self.pipeline, time_ns);
     }
 
     /// Something happened to a device.
@@ -276,7 +276,7 @@ impl Story {
         self.step_of_range(device, Kind::Remove, time_ns, SHELL);
         self.step_of_range(device, Kind::Unmapped, time_ns + 19 * MS, SHELL);
         self.event(device, Kind::Release, time_ns + 24 * MS, SHELL, |record| {
-            record.valid |= valid::TAKEN;
+            record.valid |= valid::ALLOCATED;
         });
         let steps = [Kind::Released, Kind::DevresReleased, Kind::Unbound];
         for (at, kind) in steps.into_iter().enumerate() {
@@ -298,16 +298,16 @@ impl Story {
     }
 
     /// What the screen shows of it at this moment.
-    pub(in crate::tui) fn snapshot(&self, query: &Query, now_ns: u64) -> Snapshot {
-        let takers = self.keeper.takers(self.pipeline.model(), query, &code(), now_ns);
-        self.keeper.snapshot(&self.pipeline, &Arc::new(takers), now_ns)
+    pub(in crate::tui) fn view_model(&self, query: &Query, now_ns: u64) -> ViewModel {
+        let holders = self.history.holders(self.pipeline.model(), query, &code(), now_ns);
+        self.history.view_model(&self.pipeline, &Arc::new(holders), now_ns)
     }
 
     /// A dashboard that shows it.
     pub(in crate::tui) fn app(&self) -> App {
-        let snapshot = Arc::new(self.snapshot(&Query::default(), self.now_ns));
-        let mut app = App::new(Arc::clone(&snapshot), Theme::new(Palette::Rich, false));
-        app.update(snapshot);
+        let view_model = Arc::new(self.view_model(&Query::default(), self.now_ns));
+        let mut app = App::new(Arc::clone(&view_model), Theme::new(Palette::Rich, false));
+        app.update(view_model);
         app
     }
 }

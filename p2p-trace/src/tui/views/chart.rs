@@ -8,10 +8,10 @@ use ratatui::{
 };
 
 use super::{table::put, titled};
-use crate::tui::{keeper::Sample, state::App};
+use crate::tui::{history::Sample, state::App};
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
-    let samples = &app.snapshot.history;
+    let samples = &app.view_model.history;
     let rates: Vec<u64> = samples.windows(2).map(|pair| per_second(pair[0], pair[1])).collect();
     let out: Vec<u64> = samples.iter().map(|sample| sample.bytes).collect();
     let references: Vec<u64> = samples.iter().map(|sample| sample.references).collect();

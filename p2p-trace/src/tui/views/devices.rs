@@ -10,9 +10,9 @@ use super::{
 use crate::render::words;
 use crate::tui::{
     lists, order,
-    snapshot::DeviceRow,
     state::{App, View},
     theme::Theme,
+    view_model::DeviceRow,
 };
 
 const COLUMNS: [Column; order::DEVICES.len()] = [
@@ -34,7 +34,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: boo
     let theme = app.theme;
     let devices = lists::devices(app);
     let note = match devices.len() {
-        0 if app.snapshot.devices.is_empty() => "none with p2p memory seen yet".to_owned(),
+        0 if app.view_model.devices.is_empty() => "none with p2p memory seen yet".to_owned(),
         0 => "none matches the filter".to_owned(),
         1 => String::new(),
         count => format!("{count}"),
@@ -48,7 +48,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: boo
         order: app.order_of(View::Overview).shown().filter(|_| has_cursor),
         selected: has_cursor.then(|| app.cursor()),
     };
-    table.draw(frame, inner, theme, &devices, |row| cells(row, app.snapshot.now_ns, theme));
+    table.draw(frame, inner, theme, &devices, |row| cells(row, app.view_model.now_ns, theme));
 }
 
 fn cells(row: &DeviceRow, now_ns: u64, theme: Theme) -> Vec<Cell> {
@@ -64,8 +64,8 @@ fn cells(row: &DeviceRow, now_ns: u64, theme: Theme) -> Vec<Cell> {
         None => plain,
     };
     let unsure = if row.uncertain { "?" } else { "" };
-    let taken =
-        if row.bypassed { words::BYPASSED.to_owned() } else { format!("{}{unsure}", bytes(row.taken)) };
+    let allocated =
+        if row.bypassed { words::BYPASSED.to_owned() } else { format!("{}{unsure}", bytes(row.allocated)) };
     let published = row.published.map(|published| if published { "yes" } else { "no" });
     vec![
         (row.address.to_string(), theme.strong()),
@@ -73,7 +73,7 @@ fn cells(row: &DeviceRow, now_ns: u64, theme: Theme) -> Vec<Cell> {
         (text(row.driver.as_deref()), plain),
         (row.state().to_owned(), state),
         (row.size.map_or_else(|| "-".to_owned(), bytes), plain),
-        (taken, plain),
+        (allocated, plain),
         (format!("{}{unsure}", row.references), plain),
         (age(row.oldest_ns), plain),
         (bytes(row.mapped), plain),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     render::{Context, text},
-    tui::{detail::context, keeper::Entry, lists, state::App, theme::Theme},
+    tui::{detail::context, history::Entry, lists, state::App, theme::Theme},
 };
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -27,7 +27,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         None if app.follow => format!("{}, following", entries.len()),
         None => format!("{} of {}, end follows", app.cursor() + 1, entries.len()),
     };
-    let forgotten = app.snapshot.log.forgotten;
+    let forgotten = app.view_model.log.forgotten;
     if forgotten > 0 && app.evidence.is_none() {
         note = format!("{note}; {forgotten} older ones not kept");
     }

@@ -12,7 +12,7 @@ use crate::{
     },
     tui::{
         detail::context,
-        keeper::Entry,
+        history::Entry,
         lists,
         state::{App, View},
     },
@@ -28,7 +28,7 @@ pub(crate) fn export(app: &App) -> (&'static str, String) {
             for entry in lists::events(app) {
                 let line = match entry {
                     Entry::Event(event) => Line::Event(Box::new(EventLine::new(event, &context))),
-                    Entry::Loss(loss) => Line::Lost(LostLine::new(loss, &app.snapshot.clock)),
+                    Entry::Loss(loss) => Line::Lost(LostLine::new(loss, &app.view_model.clock)),
                 };
                 out.push_str(&json(&line));
                 out.push('\n');
@@ -43,25 +43,25 @@ pub(crate) fn export(app: &App) -> (&'static str, String) {
             };
             ("findings", lists::findings(app).iter().map(line).collect())
         }
-        View::Rules => ("rules", text::verdicts(&app.snapshot.verdicts, text::Style::default())),
-        View::Taken => ("taken", taken(app)),
+        View::Rules => ("rules", text::verdicts(&app.view_model.verdicts, text::Style::default())),
+        View::Allocated => ("taken", allocated(app)),
         View::Overview | View::Teardowns | View::Rates => ("screen", as_text(app)),
     }
 }
 
 /// One line per row, with every field.
-fn taken(app: &App) -> String {
-    let takers = &app.snapshot.takers;
+fn allocated(app: &App) -> String {
+    let holders = &app.view_model.holders;
     let mut out = format!(
         "# as of {}; {} references, {}; {} rows left out\n\
          device\ttaken by\tprocess\tkind\tbytes\treferences\tsince\taddress\tcaller\n",
-        app.snapshot.clock.rfc3339(takers.as_of_ns),
-        takers.total.0,
-        bytes(takers.total.1),
-        takers.left_out
+        app.view_model.clock.rfc3339(holders.as_of_ns),
+        holders.total.0,
+        bytes(holders.total.1),
+        holders.omitted
     );
     for row in lists::rows(app) {
-        let since = row.oldest_ns.map_or_else(|| "before".to_owned(), |ns| app.snapshot.clock.rfc3339(ns));
+        let since = row.oldest_ns.map_or_else(|| "before".to_owned(), |ns| app.view_model.clock.rfc3339(ns));
         let addr = row.addr.map_or_else(|| "-".to_owned(), |addr| format!("{addr:#x}"));
         // Writing to a string does not fail.
         writeln!(

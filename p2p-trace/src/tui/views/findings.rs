@@ -54,11 +54,11 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
 pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bool) {
     let theme = app.theme;
     let findings = lists::findings(app);
-    let left_out = app.snapshot.findings_left_out;
+    let omitted = app.view_model.findings_omitted;
     let is_newest_first = app.order_of(View::Findings) == Order::default();
     let (first, between) = if is_newest_first { ("newest first", "; ") } else { ("", "") };
-    let note = match (findings.len(), left_out) {
-        (0, _) if app.snapshot.findings.is_empty() => "none".to_owned(),
+    let note = match (findings.len(), omitted) {
+        (0, _) if app.view_model.findings.is_empty() => "none".to_owned(),
         (0, _) => "none matches the filter".to_owned(),
         (_, 0) => first.to_owned(),
         (_, more) => format!("{first}{between}{more} more only counted"),
@@ -86,7 +86,7 @@ fn state(app: &App, finding: &Finding) -> String {
     let lasted = |end_ns: u64| duration(end_ns.saturating_sub(finding.start_ns));
     match finding.end_ns {
         _ if finding.withdrawn.is_some() => "withdrawn".to_owned(),
-        None => format!("for {}", lasted(app.snapshot.now_ns)),
+        None => format!("for {}", lasted(app.view_model.now_ns)),
         Some(_) if finding.occurrences > 1 => format!("{} times", finding.occurrences),
         Some(end_ns) if end_ns > finding.start_ns => format!("ended, {}", lasted(end_ns)),
         Some(_) => "once".to_owned(),
@@ -95,7 +95,7 @@ fn state(app: &App, finding: &Finding) -> String {
 
 fn cells(app: &App, finding: &Finding, theme: Theme) -> Vec<Cell> {
     let plain = Style::new();
-    let began = app.snapshot.clock.time_of_day(finding.start_ns);
+    let began = app.view_model.clock.time_of_day(finding.start_ns);
     vec![
         (finding.number.to_string(), plain),
         (finding.severity.name().to_owned(), paint(finding.severity, theme)),
@@ -129,9 +129,9 @@ fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
         labelled("withdrawn", why, theme.strong());
     }
     for holder in finding.holders.iter().take(4) {
-        labelled("taken by", &taken(app, holder), theme.strong());
+        labelled("taken by", &allocated(app, holder), theme.strong());
     }
-    let more = finding.holders.len().saturating_sub(4) as u64 + finding.holders_left_out;
+    let more = finding.holders.len().saturating_sub(4) as u64 + finding.holders_omitted;
     if more > 0 {
         labelled("", &format!("and by {more} more"), Style::new());
     }
@@ -139,21 +139,21 @@ fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
     let records: Vec<_> = finding.evidence.iter().map(ToString::to_string).collect();
     labelled("shown by", &records.join(", "), theme.dim());
     for (at, &frame) in finding.stack.iter().enumerate() {
-        let name = render::Frame::of(frame, &app.snapshot.names).to_string();
+        let name = render::Frame::of(frame, &app.view_model.names).to_string();
         labelled(if at == 0 { "stack" } else { "" }, &name, theme.dim());
     }
 }
 
-fn taken(app: &App, holder: &Holder) -> String {
+fn allocated(app: &App, holder: &Holder) -> String {
     let by = holder
         .task
         .map_or_else(|| "an unknown task".to_owned(), |task| format!("{}[{}]", task.name(), task.tgid));
-    let age = duration(app.snapshot.now_ns.saturating_sub(holder.since_ns));
+    let age = duration(app.view_model.now_ns.saturating_sub(holder.since_ns));
     let mut text = format!("{by}: {} ({}), taken {age} ago", bytes(holder.bytes), holder.kind);
-    if let Some(caller) = holder.caller.and_then(|caller| app.snapshot.names.symbolize(caller)) {
+    if let Some(caller) = holder.caller.and_then(|caller| app.view_model.names.symbolize(caller)) {
         text = format!("{text} from {caller}");
     }
-    if holder.gone_since_ns.is_some() {
+    if holder.exited_since_ns.is_some() {
         text.push_str(", process GONE");
     }
     text

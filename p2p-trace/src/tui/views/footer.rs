@@ -10,8 +10,8 @@ use ratatui::{
 use super::{cut, table::put};
 use crate::tui::{
     keymap::BINDINGS,
-    snapshot::Playback,
     state::{App, Prompt},
+    view_model::Playback,
 };
 
 /// Lines that it takes.
@@ -21,7 +21,7 @@ pub(super) fn height(app: &App) -> u16 {
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let width = usize::from(area.width);
-    if let Some(playback) = &app.snapshot.playback {
+    if let Some(playback) = &app.view_model.playback {
         put(frame, area, 0, scrubber(app, playback, width), None);
     }
     let last = usize::from(area.height) - 1;
@@ -76,7 +76,7 @@ fn told(app: &App, width: usize) -> Line<'static> {
 
 fn scrubber(app: &App, playback: &Playback, width: usize) -> Line<'static> {
     let theme = app.theme;
-    let now_ns = app.snapshot.now_ns.clamp(playback.start_ns, playback.end_ns);
+    let now_ns = app.view_model.now_ns.clamp(playback.start_ns, playback.end_ns);
     let (gone, whole) = (now_ns - playback.start_ns, playback.end_ns.saturating_sub(playback.start_ns));
     let state = match (playback.playing, gone >= whole) {
         (_, true) => "end",

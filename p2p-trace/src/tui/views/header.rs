@@ -14,14 +14,14 @@ use ratatui::{
 
 use super::{cut, table::put};
 use crate::tui::{
-    snapshot::{Level, Now, Snapshot},
     state::{App, View},
+    view_model::{Level, Now, ViewModel},
 };
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let width = usize::from(area.width);
     put(frame, area, 0, tabs(app, width), None);
-    let (theme, headline) = (app.theme, &app.snapshot.headline);
+    let (theme, headline) = (app.theme, &app.view_model.headline);
     let (badge, style): (_, Style) = match headline.level {
         Level::Fine => (Level::Fine.name(), theme.good()),
         Level::Blocked => (Level::Blocked.name(), theme.warning()),
@@ -63,8 +63,8 @@ fn tabs(app: &App, width: usize) -> Line<'static> {
             Style::new()
         };
         let count = match view {
-            View::Findings if !app.snapshot.findings.is_empty() => {
-                format!("({})", app.snapshot.findings.len())
+            View::Findings if !app.view_model.findings.is_empty() => {
+                format!("({})", app.view_model.findings.len())
             }
             _ => String::new(),
         };
@@ -83,7 +83,7 @@ fn tabs(app: &App, width: usize) -> Line<'static> {
 
 /// The time of what is shown, and how that stands to now.
 fn clock(app: &App) -> String {
-    let time = app.snapshot.clock.time_of_day(app.snapshot.now_ns);
+    let time = app.view_model.clock.time_of_day(app.view_model.now_ns);
     let short = time.get(..8).unwrap_or(&time);
     if app.ending {
         format!("{short} ending")
@@ -98,12 +98,12 @@ fn clock(app: &App) -> String {
 
 fn coverage(app: &App, width: usize) -> Line<'static> {
     let theme = app.theme;
-    let Snapshot { status, traffic, headline, .. } = app.snapshot.as_ref();
+    let ViewModel { status, traffic, headline, .. } = app.view_model.as_ref();
     let lost = format!("{} lost", traffic.lost);
     let missed =
         traffic.missed.map_or_else(|| "missed: unknown".to_owned(), |missed| format!("{missed} missed"));
     let failed = count(status, HookState::Failed);
-    let lacks = app.snapshot.playback.as_ref().map_or(0, |playback| playback.lacks.len());
+    let lacks = app.view_model.playback.as_ref().map_or(0, |playback| playback.lacks.len());
     let dump = match lacks {
         0 => None,
         _ => Some(("dump not whole, see 7".to_owned(), theme.alarm())),

@@ -1,5 +1,6 @@
 //! The screen, drawn from state alone.
 
+mod allocated;
 mod chart;
 mod devices;
 mod events;
@@ -11,7 +12,6 @@ mod header;
 mod overview;
 mod rules;
 mod table;
-mod taken;
 mod teardowns;
 
 use ratatui::{
@@ -50,7 +50,7 @@ pub(crate) fn draw(app: &App, frame: &mut Frame<'_>) {
     header::draw(app, frame, head);
     match app.view {
         View::Overview => overview::draw(app, frame, body),
-        View::Taken => taken::draw(app, frame, body),
+        View::Allocated => allocated::draw(app, frame, body),
         View::Teardowns => teardowns::draw(app, frame, body),
         View::Findings => findings::draw(app, frame, body),
         View::Events => events::draw(app, frame, body),

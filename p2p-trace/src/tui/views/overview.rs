@@ -3,8 +3,8 @@
 
 use ratatui::{Frame, layout::Rect};
 
-use super::{devices, events, findings, taken, teardowns};
-use crate::tui::{lists, snapshot::Timeline, state::App};
+use super::{allocated, devices, events, findings, teardowns};
+use crate::tui::{lists, state::App, view_model::Timeline};
 
 /// From here on there is room for two columns.
 const WIDE: u16 = 190;
@@ -63,7 +63,7 @@ fn timeline(app: &App) -> Option<&Timeline> {
 /// How the lines are shared out.
 struct Parts {
     devices: u16,
-    taken: u16,
+    allocated: u16,
     findings: u16,
     steps: u16,
 }
@@ -74,23 +74,23 @@ impl Parts {
         let devices = if devices == 0 { 1 } else { (devices + 2) as u16 }.min((height / 4).max(3));
         let findings = lists::count(app, crate::tui::state::View::Findings);
         let findings = if findings == 0 { 0 } else { (findings + 2) as u16 };
-        let taken = (taken::height(app).max(3)) as u16;
+        let allocated = (allocated::height(app).max(3)) as u16;
         let steps = timeline.map_or(0, |timeline| teardowns::height(timeline) as u16);
         let mut left = height.saturating_sub(devices);
         // A teardown that waits must be seen; what is out has at least two lines.
-        let taken = taken.min((left / 3).max(4));
-        left = left.saturating_sub(taken);
+        let allocated = allocated.min((left / 3).max(4));
+        left = left.saturating_sub(allocated);
         let steps = steps.min(left);
         left -= steps;
         let findings = if left >= 3 { findings.min((left / 2).max(3)) } else { 0 };
-        Self { devices, taken, findings, steps }
+        Self { devices, allocated, findings, steps }
     }
 
     fn above(&self, app: &App, frame: &mut Frame<'_>, area: Rect) -> Rect {
         let (place, rest) = split(area, self.devices);
         devices::draw(app, frame, place, true);
-        let (place, rest) = split(rest, self.taken);
-        taken::table(app, frame, place, false);
+        let (place, rest) = split(rest, self.allocated);
+        allocated::table(app, frame, place, false);
         rest
     }
 

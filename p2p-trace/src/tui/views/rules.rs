@@ -29,7 +29,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let hooks = blind(app);
     let lacks: Vec<_> =
-        app.snapshot.playback.iter().flat_map(|playback| playback.lacks.iter().cloned()).collect();
+        app.view_model.playback.iter().flat_map(|playback| playback.lacks.iter().cloned()).collect();
     let height = |lines: &[String]| match lines.len() {
         0 => 0,
         count => count.min(6) as u16 + 1,
@@ -38,7 +38,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (above, below) = super::overview::split(area, rest);
     let (of_dump, of_hooks) = super::overview::split(below, height(&lacks));
     let verdicts = lists::verdicts(app);
-    let note = match (verdicts.is_empty(), app.snapshot.verdicts.is_empty()) {
+    let note = match (verdicts.is_empty(), app.view_model.verdicts.is_empty()) {
         (_, true) => "no device with p2p memory seen yet: nothing to judge",
         (true, false) => "none matches the filter",
         (false, false) => "as of now; enter says what a rule is about",
@@ -65,7 +65,7 @@ fn blind(app: &App) -> Vec<String> {
         let why = hook.error.as_deref().unwrap_or("not in this kernel");
         format!("{}: {why}; without it: {}", hook.hook.name(), hook.lost_without)
     };
-    app.snapshot.status.hooks.iter().filter(is_blind).map(tell).collect()
+    app.view_model.status.hooks.iter().filter(is_blind).map(tell).collect()
 }
 
 fn warnings(app: &App, frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[String]) {

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::tui::{
     lists, order,
-    snapshot::{Line, Mark, Timeline},
     state::{App, View},
     theme::Theme,
+    view_model::{Line, Mark, Timeline},
 };
 
 const LIST: [Column; order::TEARDOWNS.len()] = [
@@ -32,7 +32,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let timelines = lists::teardowns(app);
     let height = (timelines.len() + 2).min(usize::from(area.height) / 3).max(3) as u16;
     let (above, below) = super::overview::split(area, height);
-    let note = match (timelines.is_empty(), app.snapshot.teardowns.is_empty()) {
+    let note = match (timelines.is_empty(), app.view_model.teardowns.is_empty()) {
         (_, true) => "none seen yet",
         (true, false) => "none matches the filter",
         (false, false) => "",
@@ -55,7 +55,7 @@ fn by(task: Option<&Task>) -> String {
 
 fn row(app: &App, timeline: &Timeline, theme: Theme) -> Vec<Cell> {
     let plain = Style::new();
-    let now_ns = app.snapshot.now_ns;
+    let now_ns = app.view_model.now_ns;
     let end_ns = timeline.ended.map_or(now_ns, |(_, end_ns)| end_ns);
     let (state, style) = state(timeline, theme);
     let (order, order_style) = match (timeline.wrong, timeline.incomplete, timeline.ended.is_some()) {
@@ -85,7 +85,7 @@ const fn state(timeline: &Timeline, theme: Theme) -> (&'static str, Style) {
 }
 
 fn time(app: &App, time_ns: u64) -> String {
-    let time = app.snapshot.clock.time_of_day(time_ns);
+    let time = app.view_model.clock.time_of_day(time_ns);
     time.get(..12).unwrap_or(&time).to_owned()
 }
 
@@ -99,7 +99,7 @@ pub(super) fn steps(app: &App, timeline: &Timeline, frame: &mut Frame<'_>, area:
     let theme = app.theme;
     let (state, _) = state(timeline, theme);
     let title = format!("Teardown of {}", timeline.device);
-    let lasted = timeline.ended.map_or(app.snapshot.now_ns, |(_, end_ns)| end_ns);
+    let lasted = timeline.ended.map_or(app.view_model.now_ns, |(_, end_ns)| end_ns);
     let lasted = duration(lasted.saturating_sub(timeline.started_ns));
     let how = if timeline.ended.is_some() { "in" } else { "for" };
     let mut note = format!("by {}, {state} {how} {lasted}", by(timeline.task.as_ref()));

@@ -66,7 +66,7 @@ impl Guest {
     fn take(&mut self, line: &str) -> Result<()> {
         match Reply::parse(line) {
             Some(Reply::Ready(release)) => self.come_up(release),
-            Some(Reply::Out(job, text)) => self.state(job)?.add_out(text),
+            Some(Reply::Out(job, text)) => self.state(job)?.add_outstanding(text),
             Some(Reply::Err(job, text)) => self.state(job)?.add_err(text),
             Some(Reply::Exit(job, code)) => self.state(job)?.end(code),
             Some(Reply::Refused(why)) => bail!("the agent in the guest refuses: {why}"),

@@ -3,7 +3,7 @@
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
 
-use super::deeds::SIZE;
+use super::injection::SIZE;
 use super::post_mortem::{discard, dump_memory, recover};
 use super::uses::provoke_bad_access;
 use crate::scenarios::expect;
@@ -74,8 +74,8 @@ pub(in crate::scenarios) fn fatal_dead_chunk(lab: &mut Lab, method: Method) -> R
     lab.start_unbind_card()?;
     lab.wait_event(&trace, "unmapped")?;
     lab.wait_for(&format!("grep -q '\"hook\":\"alloc_enter\".*\"attached\":true' {}", trace.shown()))?;
-    let taker = lab.start_command(&format!("alloc {card} 4096"))?;
-    let is_ended = lab.is_ended_by_kernel(taker)?;
+    let holder = lab.start_command(&format!("alloc {card} 4096"))?;
+    let is_ended = lab.is_ended_by_kernel(holder)?;
     println!("  the attempt {}", if is_ended { "was fatal" } else { "came back" });
     lab.wait_finding(&trace, "alloc-on-dead-chunk")?;
     let cores = dump_memory(lab)?;
@@ -90,7 +90,7 @@ pub(in crate::scenarios) fn fatal_dead_chunk(lab: &mut Lab, method: Method) -> R
     for stream in &streams {
         let attempt = stream.first("alloc_attempt")?;
         let who = (attempt.tgid, attempt.size, attempt.hook.name());
-        ensure!(who == (Some(taker.pid), Some(4096), "alloc_enter"), "the attempt is {attempt:?}");
+        ensure!(who == (Some(holder.pid), Some(4096), "alloc_enter"), "the attempt is {attempt:?}");
         let mut found = stream.findings_of("alloc-on-dead-chunk");
         let is_its = |finding: &FindingLine| {
             finding.range_start == Some(Hex(newer.0)) && finding.evidence.contains(&attempt.id)

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
 
-use super::deeds::SIZE;
+use super::injection::SIZE;
 use crate::guest::{Job, Output};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::{Method, Verdict};
@@ -13,10 +13,10 @@ pub(in crate::scenarios) fn exit_codes(lab: &mut Lab, method: Method) -> Result<
     lab.load_module("")?;
     let card = lab.card.clone();
     let until = start(lab, method, "--until-finding --fail-on high --stall-after 1s")?;
-    let taken = lab.take(&card, SIZE)?;
+    let allocated = lab.take(&card, SIZE)?;
     let unbinding = lab.start_unbind_card()?;
     let found = lab.guest.wait(until)?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.finish(unbinding)?;
     ends_with(&found, 1, "stalled-")?;
     ensure!(

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use p2p_trace_model::units::duration;
 
-use super::deeds::{Freed, SIZE};
+use super::injection::{Freed, SIZE};
 use crate::scenarios::arming::{last_armed, late_uses};
 use crate::scenarios::expect;
 use crate::scenarios::lab::Lab;
@@ -29,9 +29,9 @@ pub(in crate::scenarios) fn wrong_frees(lab: &mut Lab, method: Method) -> Result
     provoke_bug(lab);
     let twice = lab.free_twice()?;
     let larger = lab.free_with_size(2 * SIZE)?;
-    let untaken = larger.addr + BEYOND;
-    let inside = lab.free_untaken(untaken, SIZE)?;
-    let outside = lab.free_untaken(larger.addr - OUTSIDE, SIZE)?;
+    let unallocated = larger.addr + BEYOND;
+    let inside = lab.free_unallocated(unallocated, SIZE)?;
+    let outside = lab.free_unallocated(larger.addr - OUTSIDE, SIZE)?;
     let stream = lab.stop(trace)?;
 
     expect::nothing_lost(&stream)?;
@@ -65,8 +65,8 @@ pub(in crate::scenarios) fn put_without_get(lab: &mut Lab, method: Method) -> Re
     lab.load_module("")?;
     let card = lab.card.clone();
     let trace = lab.trace("put-without-get", &method.option())?;
-    let taken = lab.take(&card, SIZE)?;
-    lab.command(&format!("put {}", taken.handle))?;
+    let allocated = lab.take(&card, SIZE)?;
+    lab.command(&format!("put {}", allocated.handle))?;
     provoke_bug(lab);
     let unbinding = lab.start_unbind_card()?;
     let unbinder = lab.expect_ended(unbinding)?;
@@ -120,7 +120,7 @@ fn is_seen(stream: &Stream, freed: Freed) -> Result<()> {
 fn destroyed_in_use(stream: &Stream, unbinder: u32, bytes: u64) -> Result<Verdict> {
     expect::in_order(stream, &["kill", "drained", "remove", "unmapped", "release"])?;
     let kill = stream.only("kill")?;
-    ensure!(kill.taken == Some(bytes), "{:?} bytes are taken at the kill, not {bytes}", kill.taken);
+    ensure!(kill.allocated == Some(bytes), "{:?} bytes are taken at the kill, not {bytes}", kill.allocated);
     let release = stream.only("release")?;
     ensure!(release.tgid == Some(unbinder), "{unbinder} unbound, but the release is by {:?}", release.tgid);
     ensure!(

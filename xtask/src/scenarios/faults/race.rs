@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 
-use super::deeds::Race;
+use super::injection::Race;
 use crate::scenarios::expect;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::stream::Stream;
@@ -34,7 +34,7 @@ pub(in crate::scenarios) fn race_2018(lab: &mut Lab, method: Method) -> Result<V
     let violated = ["removed-before-drained", "drained-after-removal", "use-after-removal"];
     expect::verdicts(&stream, &card, &violated, &[])?;
     of_one_range(&stream, bar)?;
-    still_out(&stream, &race)?;
+    still_allocated(&stream, &race)?;
     by_whom(&stream, &race)?;
     Ok(Verdict::Passed)
 }
@@ -57,14 +57,14 @@ fn of_one_range(stream: &Stream, bar: (u64, u64)) -> Result<()> {
 }
 
 /// Expects each removal to tell what is out at that moment, whatever else was seen.
-fn still_out(stream: &Stream, race: &Race) -> Result<()> {
-    let told: Vec<_> = stream.of_kind("remove").map(|event| (event.taken, event.refs)).collect();
-    let [(taken, Some(refs)), clean] = told.as_slice() else {
+fn still_allocated(stream: &Stream, race: &Race) -> Result<()> {
+    let told: Vec<_> = stream.of_kind("remove").map(|event| (event.allocated, event.refs)).collect();
+    let [(allocated, Some(refs)), clean] = told.as_slice() else {
         bail!("the removals tell {told:?}");
     };
     ensure!(
-        *taken == Some(race.taken.size) && *refs > 0,
-        "the early removal tells {taken:?} bytes, {refs} references"
+        *allocated == Some(race.allocated.size) && *refs > 0,
+        "the early removal tells {allocated:?} bytes, {refs} references"
     );
     ensure!(*clean == (Some(0), Some(0)), "the removal in the right order tells {clean:?}");
     Ok(())
@@ -73,7 +73,7 @@ fn still_out(stream: &Stream, race: &Race) -> Result<()> {
 /// Expects the tasks that did it: one took, another one unbound, and a third one freed and so drained.
 fn by_whom(stream: &Stream, race: &Race) -> Result<()> {
     for (kind, pid) in [
-        ("alloc", race.taken.pid),
+        ("alloc", race.allocated.pid),
         ("kill", race.unbinder),
         ("remove", race.unbinder),
         ("release", race.unbinder),
@@ -85,14 +85,14 @@ fn by_whom(stream: &Stream, race: &Race) -> Result<()> {
         ensure!(event.tgid == Some(pid), "`{kind}` is by {:?}, it was {pid}", event.tgid);
     }
     let kill = stream.first("kill")?;
-    ensure!(kill.taken == Some(race.taken.size), "{:?} bytes are taken at the kill", kill.taken);
+    ensure!(kill.allocated == Some(race.allocated.size), "{:?} bytes are taken at the kill", kill.allocated);
     for kind in ["alloc", "free"] {
         let event = stream.first(kind)?;
         let seen = (expect::hex(event.addr, event)?, event.size);
         ensure!(
-            seen == (race.taken.addr, Some(race.taken.size)),
+            seen == (race.allocated.addr, Some(race.allocated.size)),
             "`{kind}` is about {seen:x?}, not {:x?}",
-            race.taken
+            race.allocated
         );
     }
     Ok(())

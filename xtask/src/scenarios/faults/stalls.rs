@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::deeds::SIZE;
+use super::injection::SIZE;
 use crate::scenarios::expect;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::stream::Stream;
-use crate::scenarios::testmod::Taken;
+use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
 /// How long an unbind may take here.
@@ -18,11 +18,11 @@ pub(in crate::scenarios) fn stalled_by_allocation(lab: &mut Lab, method: Method)
     let card = lab.card.clone();
     let bar = lab.range_of(&card)?;
     let trace = lab.trace("stalled-by-allocation", &format!("{} {BUDGET}", method.option()))?;
-    let taken = lab.take(&card, SIZE)?;
+    let allocated = lab.take(&card, SIZE)?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_finding(&trace, "stalled-drain")?;
     lab.wait_finding(&trace, "stalled-unbind")?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.finish(unbinding)?;
     let stream = lab.stop(trace)?;
     lab.unload_module()?;
@@ -30,7 +30,7 @@ pub(in crate::scenarios) fn stalled_by_allocation(lab: &mut Lab, method: Method)
     expect::nothing_lost(&stream)?;
     expect::teardown(&stream, bar)?;
     expect::verdicts(&stream, &card, &["stalled-drain", "stalled-unbind"], &[])?;
-    drain(&stream, &taken)?;
+    drain(&stream, &allocated)?;
     unbind(&stream, unbinding.pid, "memunmap_pages")?;
     Ok(Verdict::Passed)
 }
@@ -56,7 +56,7 @@ pub(in crate::scenarios) fn stalled_in_driver(lab: &mut Lab, method: Method) -> 
 }
 
 /// Expects the drain's finding to have been told while it was pending, with who took the memory, and to have ended with it.
-fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
+fn drain(stream: &Stream, allocated: &Allocated) -> Result<()> {
     let (kill, drained) = (stream.only("kill")?, stream.only("drained")?);
     let mut told = stream.findings.iter().filter(|finding| finding.rule.name() == "stalled-drain");
     let (first, last) = (told.next(), told.next_back());
@@ -69,7 +69,7 @@ fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
     );
     let alloc = stream
         .of_kind("alloc")
-        .find(|event| event.tgid == Some(taken.pid))
+        .find(|event| event.tgid == Some(allocated.pid))
         .context("the allocation is not in the stream")?;
     for id in [alloc.id, kill.id] {
         ensure!(first.evidence.contains(&id), "{} is not among its evidence: {first:?}", id.0);
@@ -78,11 +78,12 @@ fn drain(stream: &Stream, taken: &Taken) -> Result<()> {
         anyhow::bail!("it does not name one holder: {first:?}");
     };
     ensure!(
-        (holder.tgid, holder.bytes, holder.references, holder.record) == (Some(taken.pid), SIZE, 1, alloc.id),
+        (holder.tgid, holder.bytes, holder.references, holder.record)
+            == (Some(allocated.pid), SIZE, 1, alloc.id),
         "the holder is {holder:?}"
     );
     ensure!(
-        first.message.contains(&format!("sh (pid {})", taken.pid)),
+        first.message.contains(&format!("sh (pid {})", allocated.pid)),
         "its sentence does not name who took the memory: {}",
         first.message
     );

@@ -41,7 +41,7 @@ pub(in crate::scenarios) fn late_uses(lab: &mut Lab, method: Method) -> Result<V
     expect::verdicts(&stream, &card, &violated, &["pool-destroyed-in-use"])?;
     let bus = stream.only("virt_to_bus")?;
     ensure!(
-        (bus.tgid, expect::hex(bus.addr, bus)?) == (Some(asked.user.pid), asked.taken.addr),
+        (bus.tgid, expect::hex(bus.addr, bus)?) == (Some(asked.user.pid), asked.allocated.addr),
         "{bus:?} is not of {asked:x?}"
     );
     ensure!(bus.time_ns > stream.only("remove")?.time_ns, "the bus address was asked for before the removal");
@@ -57,13 +57,14 @@ pub(in crate::scenarios) fn mapped_to_death(lab: &mut Lab, method: Method) -> Re
     let trace = lab.trace_to_host("mapped-to-death", &method.option())?;
     provoke_bad_access(lab);
     lab.guest.provoke("Kernel panic");
-    let taken = lab.take_mapped()?;
+    let allocated = lab.take_mapped()?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_sleeping(unbinding.pid, "release_late")?;
     lab.wait_sent(&trace, "kind", "release")?;
     lab.wait_sent(&trace, "rule", "removed-before-drained")?;
     // Long enough for the number of the process to reach the host.
-    let user = lab.start_command(&format!("after-removal {0} 500 {1}", taken.handle, lab.map(&taken)))?;
+    let user =
+        lab.start_command(&format!("after-removal {0} 500 {1}", allocated.handle, lab.map(&allocated)))?;
     let death = lab.guest.wait_death()?;
     let stream = lab.cut_off(&trace)?;
 

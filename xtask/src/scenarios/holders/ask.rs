@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::report::{self, Told as _};
+use super::report::{self, ReportExt as _};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{Report, Source};
 
@@ -15,7 +15,7 @@ pub(super) struct Sysfs {
     /// Bytes.
     pub(super) size: u64,
     /// Bytes that are allocated.
-    pub(super) taken: u64,
+    pub(super) allocated: u64,
     /// Others may find it.
     pub(super) published: bool,
 }
@@ -60,7 +60,7 @@ impl Lab {
     /// A tracer answers, or the report does not hold.
     pub(super) fn look(&mut self, devices: &str) -> Result<Report> {
         let report = self.holders(devices)?;
-        ensure!(report.source == Source::Moment, "a tracer answered: {:?}", report.source);
+        ensure!(report.source == Source::OneShot, "a tracer answered: {:?}", report.source);
         Ok(report)
     }
 
@@ -93,7 +93,7 @@ impl Lab {
         let [size, available, published] = numbers[..] else {
             anyhow::bail!("sysfs says {lines:?}");
         };
-        Ok(Sysfs { size, taken: size - available, published: published == 1 })
+        Ok(Sysfs { size, allocated: size - available, published: published == 1 })
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::expect;
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use super::unbinding::Unbinding;
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
@@ -90,7 +90,7 @@ fn is_armed(stream: &Stream) -> Result<()> {
     let opens = |event: &&EventLine| OPENING.contains(&event.kind.name());
     let first = stream.observed().find(opens).context("no event opens the teardown")?;
     ensure!(
-        first.pooled == Some(false) && first.memory_out == Some(false),
+        first.pooled == Some(false) && first.memory_outstanding == Some(false),
         "the first step of the teardown is told as {first:?}"
     );
     let armed = stream.of_kind("attach").filter(|change| change.attached == Some(true)).count();

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::PAGE;
 use super::kernel_held::{gone, held_up, known, residual};
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use super::unbinding::{self, Unbinding};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::mapping::number;
@@ -46,7 +46,7 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
         device.holders,
         device.unseen()
     );
-    let task = holder.taken_by.as_ref().context("nobody is named")?;
+    let task = holder.allocated_by.as_ref().context("nobody is named")?;
     ensure!(
         u64::from(task.tgid) == pid && task.comm == "p2pdio" && holder.process == Liveness::Alive,
         "process {pid} mapped it, not {task:?}, {:?}",

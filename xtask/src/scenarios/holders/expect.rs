@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 
 use super::ask::Sysfs;
-use super::report::{ToldDevice as _, bounds};
+use super::report::{DeviceReportExt as _, bounds};
 use crate::scenarios::expect as of_stream;
 use crate::scenarios::product::{CanUnbind, DeviceReport, EventLine, Hex, Holder, RangeState, Why};
 use crate::scenarios::stream::Stream;
@@ -17,11 +17,11 @@ pub(super) fn in_use(device: &DeviceReport, bar: (u64, u64), sysfs: Sysfs) -> Re
     );
     ensure!(
         device.size == Some(sysfs.size)
-            && device.taken == Some(sysfs.taken)
+            && device.allocated == Some(sysfs.allocated)
             && device.published == Some(sysfs.published),
         "sysfs says {sysfs:?}, the report {:?}, {:?}, {:?}",
         device.size,
-        device.taken,
+        device.allocated,
         device.published
     );
     quiet(device)
@@ -65,10 +65,10 @@ pub(super) fn only_driver_suspected(device: &DeviceReport) -> Result<()> {
 pub(super) fn as_in_stream(holder: &Holder, events: &[&EventLine], stream: &Stream) -> Result<()> {
     let first = events.first().context("nothing was taken")?;
     let last = events.last().context("nothing was taken")?;
-    let taken: u64 = events.iter().filter_map(|event| event.size).sum();
+    let allocated: u64 = events.iter().filter_map(|event| event.size).sum();
     ensure!(
-        holder.count == events.len() as u64 && holder.bytes == taken,
-        "taken were {taken} bytes in {} events, told is {holder:?}",
+        holder.count == events.len() as u64 && holder.bytes == allocated,
+        "taken were {allocated} bytes in {} events, told is {holder:?}",
         events.len()
     );
     ensure!(
@@ -77,7 +77,7 @@ pub(super) fn as_in_stream(holder: &Holder, events: &[&EventLine], stream: &Stre
         first.id.0,
         first.time_ns
     );
-    let told = holder.taken_by.as_ref();
+    let told = holder.allocated_by.as_ref();
     ensure!(
         told.is_some_and(|task| (Some(task.pid), Some(task.tgid), Some(task.comm.as_str()))
             == (first.pid, first.tgid, first.comm.as_deref())),

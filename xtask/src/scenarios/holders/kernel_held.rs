@@ -4,14 +4,14 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::PAGE;
 use super::expect;
-use super::report::{Told as _, ToldDevice as _, bounds};
+use super::report::{DeviceReportExt as _, ReportExt as _, bounds};
 use super::unbinding::{self, Unbinding};
 use crate::scenarios::expect as of_stream;
 use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{
     CanUnbind, DeviceReport, Holder, HolderKind, Liveness, RangeState, Report, Residual,
 };
-use crate::scenarios::testmod::Taken;
+use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
 /// Bytes that are taken.
@@ -25,7 +25,7 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     let memory = lab.memory.clone();
     let range = lab.range()?;
     let trace = lab.trace("holders-kernel-held", &method.option())?;
-    let taken = lab.take(&memory, SIZE)?;
+    let allocated = lab.take(&memory, SIZE)?;
     let sysfs = lab.sysfs(&memory)?;
     let held = lab.ask_tracer(&memory)?;
     let unbinding = Unbinding::start(lab, &memory, "nvme")?;
@@ -36,13 +36,13 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
         late.push(lab.look(&memory)?);
         let trace = lab.trace("holders-kernel-held-late", "")?;
         late.push(lab.ask_tracer(&memory)?);
-        lab.command(&format!("free {}", taken.handle))?;
+        lab.command(&format!("free {}", allocated.handle))?;
         unbinding.wait(lab)?;
         let over = lab.ask_until_certain(&memory)?;
         lab.stop(trace)?;
         (stream, vec![over, lab.look(&memory)?])
     } else {
-        lab.command(&format!("free {}", taken.handle))?;
+        lab.command(&format!("free {}", allocated.handle))?;
         unbinding.wait(lab)?;
         let over = lab.ask_until_certain(&memory)?;
         (lab.stop(trace)?, vec![over])
@@ -53,12 +53,12 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     let device = held.device(&memory)?;
     expect::in_use(device, range, sysfs)?;
     ensure!(
-        sysfs.taken == QUEUES + SIZE && device.unseen() == QUEUES,
+        sysfs.allocated == QUEUES + SIZE && device.unseen() == QUEUES,
         "unseen are {} bytes of {}",
         device.unseen(),
-        sysfs.taken
+        sysfs.allocated
     );
-    let holder = taken_by_module(device, &taken)?;
+    let holder = taken_by_module(device, &allocated)?;
     let hidden = holder.caller.is_none();
     ensure!(
         holder.by_driver == (!hidden).then_some(false) && (!hidden || of_stream::hides_callers(&stream)?),
@@ -71,7 +71,7 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     }
 
     let device = held_up(&blocked, &memory, &unbinding, range, SIZE)?;
-    taken_by_module(device, &taken)?;
+    taken_by_module(device, &allocated)?;
     unbinding::seen_from_the_start(device)?;
     ensure!(device.unseen() == 0, "unseen are {} bytes", device.unseen());
     residual(device, known(1))?;
@@ -79,7 +79,7 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
         let device = held_up(report, &memory, &unbinding, range, SIZE)?;
         ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
         unbinding::not_seen_beginning(device)?;
-        expect::unseen_at(device, taken.addr, SIZE)?;
+        expect::unseen_at(device, allocated.addr, SIZE)?;
         residual(device, unknown(1, SIZE / PAGE))?;
     }
     for report in &over {
@@ -94,37 +94,37 @@ pub(super) fn held_up<'a>(
     device: &str,
     unbinding: &Unbinding,
     bar: (u64, u64),
-    taken: u64,
+    allocated: u64,
 ) -> Result<&'a DeviceReport> {
     let device = report.device(device)?;
     unbinding.is_told(report, device)?;
     expect::certain(device)?;
     let range = device.only_range()?;
     ensure!(
-        bounds(range)? == bar && range.state == RangeState::Killed && range.taken == Some(taken),
+        bounds(range)? == bar && range.state == RangeState::Killed && range.allocated == Some(allocated),
         "the range that waits is told as {range:?}"
     );
     Ok(device)
 }
 
 /// Expects the memory to be that process's, which has exited.
-pub(super) fn taken_by_module<'a>(device: &'a DeviceReport, taken: &Taken) -> Result<&'a Holder> {
+pub(super) fn taken_by_module<'a>(device: &'a DeviceReport, allocated: &Allocated) -> Result<&'a Holder> {
     let holder = device.only_holder(HolderKind::Allocation)?;
     ensure!(
         (holder.count, holder.references, holder.bytes) == (1, 1, SIZE) && device.holders.len() == 1,
         "one allocation is told as {:?}",
         device.holders
     );
-    let task = holder.taken_by.as_ref().context("nobody is named")?;
+    let task = holder.allocated_by.as_ref().context("nobody is named")?;
     ensure!(
-        (task.tgid, task.pid, task.comm.as_str()) == (taken.pid, taken.pid, "sh"),
+        (task.tgid, task.pid, task.comm.as_str()) == (allocated.pid, allocated.pid, "sh"),
         "process {} took it, not {task:?}",
-        taken.pid
+        allocated.pid
     );
     ensure!(
-        holder.process == Liveness::Gone,
+        holder.process == Liveness::Exited,
         "process {} has exited, but is told as {:?}",
-        taken.pid,
+        allocated.pid,
         holder.process
     );
     if let Some(caller) = &holder.caller {

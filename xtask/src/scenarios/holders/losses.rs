@@ -4,11 +4,11 @@ use anyhow::{Result, ensure};
 
 use super::expect;
 use super::kernel_held::SIZE;
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{CanUnbind, DeviceReport, Liveness};
-use crate::scenarios::testmod::Taken;
+use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
 /// The smallest ring there is.
@@ -45,7 +45,7 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
 
     ensure!(stream.summary()?.lost > 0, "nothing was lost in a ring of 4 KiB");
     ensure!(heir.addr == handed_over.addr, "the memory was not taken again");
-    ensure!(sysfs.taken == 4 * SIZE, "sysfs says {sysfs:?}");
+    ensure!(sysfs.allocated == 4 * SIZE, "sysfs says {sysfs:?}");
     let device = before.device(&card)?;
     named(device, &[&kept, &given_back, &handed_over], false)?;
     ensure!(device.unseen() == 0, "{} bytes are unseen", device.unseen());
@@ -59,17 +59,17 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
 }
 
 /// Expects an allocation by each of these processes, and that it is said whether it may be another's by now.
-fn named(device: &DeviceReport, expected: &[&Taken], unsure: bool) -> Result<()> {
+fn named(device: &DeviceReport, expected: &[&Allocated], unsure: bool) -> Result<()> {
     let mut told = Vec::new();
     for holder in &device.holders {
         ensure!(
-            holder.bytes == SIZE && holder.unsure == unsure && holder.process == Liveness::Gone,
+            holder.bytes == SIZE && holder.unsure == unsure && holder.process == Liveness::Exited,
             "an allocation of a process that is gone is told as {holder:?}"
         );
-        told.extend(holder.taken_by.as_ref().map(|task| task.tgid));
+        told.extend(holder.allocated_by.as_ref().map(|task| task.tgid));
     }
     told.sort_unstable();
-    let mut pids: Vec<u32> = expected.iter().map(|taken| taken.pid).collect();
+    let mut pids: Vec<u32> = expected.iter().map(|allocated| allocated.pid).collect();
     pids.sort_unstable();
     ensure!(told == pids, "the takers are {pids:?}, told are {told:?}");
     Ok(())

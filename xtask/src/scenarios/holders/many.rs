@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 
 use super::PAGE;
 use super::expect;
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{HolderKind, Liveness};
 use crate::scenarios::{Method, Verdict};
@@ -19,15 +19,15 @@ pub(in crate::scenarios) fn many(lab: &mut Lab, method: Method) -> Result<Verdic
     lab.load_module("ranges=1")?;
     let card = lab.card.clone();
     let trace = lab.trace_silently(&method.option())?;
-    let taken = lab.command(&format!("hold-many {card} {PAGE} {COUNT}"))?;
+    let allocated = lab.command(&format!("hold-many {card} {PAGE} {COUNT}"))?;
     let (range, sysfs) = (lab.range_of(&card)?, lab.sysfs(&card)?);
     let seen = lab.ask_until_certain(&card)?;
     lab.stop_silent(trace)?;
     let unseen = if method.does_the_rest() { Some(lab.look(&card)?) } else { None };
-    lab.command(&format!("free {}", taken.handle()?))?;
+    lab.command(&format!("free {}", allocated.handle()?))?;
     lab.unload_module()?;
 
-    ensure!(sysfs.taken == BYTES, "sysfs says {sysfs:?}");
+    ensure!(sysfs.allocated == BYTES, "sysfs says {sysfs:?}");
     let device = seen.device(&card)?;
     expect::in_use(device, range, sysfs)?;
     // What a full ring has lost is known as memory of unseen takers.
@@ -43,10 +43,10 @@ pub(in crate::scenarios) fn many(lab: &mut Lab, method: Method) -> Result<Verdic
             holder.kind == HolderKind::Allocation
                 && holder.count == holder.references
                 && holder.count * PAGE == holder.bytes
-                && holder.taken_by.as_ref().is_some_and(|task| task.tgid == taken.pid)
-                && holder.process == Liveness::Gone,
+                && holder.allocated_by.as_ref().is_some_and(|task| task.tgid == allocated.pid)
+                && holder.process == Liveness::Exited,
             "allocations by process {}, which is gone, are told as {holder:?}",
-            taken.pid
+            allocated.pid
         );
     }
     let count: u64 = device.holders.iter().map(|holder| holder.count).sum();

@@ -5,7 +5,7 @@ use rustix::process::Signal;
 
 use super::PAGE;
 use super::expect;
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::mapping::number;
 use crate::scenarios::product::{CanUnbind, DeviceReport, HolderKind, Liveness, Why};
@@ -50,7 +50,7 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
     };
     lab.unload_driver()?;
 
-    ensure!(sysfs.taken == QUEUES + SIZE, "taken are {}", sysfs.taken);
+    ensure!(sysfs.allocated == QUEUES + SIZE, "taken are {}", sysfs.allocated);
     let device = held.device(&memory)?;
     expect::in_use(device, range, sysfs)?;
     let holder = device.only_holder(HolderKind::Mmap)?;
@@ -66,7 +66,7 @@ pub(in crate::scenarios) fn mapping(lab: &mut Lab, method: Method) -> Result<Ver
         "{} is told as {holder:?}",
         event.id.0
     );
-    let task = holder.taken_by.as_ref().context("nobody is named")?;
+    let task = holder.allocated_by.as_ref().context("nobody is named")?;
     ensure!(
         u64::from(task.tgid) == pid && task.comm == "p2pmap" && holder.process == Liveness::Alive,
         "process {pid} mapped it, not {task:?}, {:?}",

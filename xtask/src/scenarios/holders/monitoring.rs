@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 
 use super::expect;
 use super::kernel_held::{SIZE, held_up, taken_by_module};
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use super::unbinding::Unbinding;
 use crate::guest::Job;
 use crate::scenarios::expect as of_stream;
@@ -34,14 +34,14 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
     let trace = lab.trace("monitoring", &format!("{} {BUDGET}", method.option()))?;
     lab.load_driver()?;
     let range = lab.range()?;
-    let taken = lab.take(&memory, SIZE)?;
+    let allocated = lab.take(&memory, SIZE)?;
     let held = lab.ask_tracer(&memory)?;
     let unbinding = Unbinding::start(lab, &memory, "nvme")?;
     lab.wait_finding(&trace, "stalled-drain")?;
     lab.wait_finding(&trace, "stalled-unbind")?;
     lab.guest.check(BLOCKED)?;
     let blocked = lab.ask_tracer(&memory)?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     unbinding.wait(lab)?;
     let stream = lab.stop(trace)?;
     lab.unload_driver()?;
@@ -62,14 +62,14 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
         stream.losses,
         stream.summary()?.lost
     );
-    for pulled in stream.of_kind("pulled") {
-        ensure!(pulled.complete == Some(true), "{} is not complete", pulled.id.0);
+    for snapshot_end in stream.of_kind("snapshot_end") {
+        ensure!(snapshot_end.complete == Some(true), "{} is not complete", snapshot_end.id.0);
     }
     of_stream::attached_by(&stream, method)?;
     of_stream::teardown(&stream, range)?;
     of_stream::verdicts(&stream, &memory, &["stalled-drain", "stalled-unbind"], &[])?;
     expect::quiet(held.device(&memory)?)?;
-    taken_by_module(held_up(&blocked, &memory, &unbinding, range, SIZE)?, &taken)?;
+    taken_by_module(held_up(&blocked, &memory, &unbinding, range, SIZE)?, &allocated)?;
     for look in &looks {
         let device = look.device(&memory)?;
         expect::in_use(device, range, sysfs)?;
@@ -81,12 +81,12 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
 
 /// What the loops leave alone: windows into a device's memory, and what waits for the lock that an unbind holds to its end. Reading
 /// `waiting_for_supplier` while a driver binds even hangs both for ever (`device_links_driver_bound` removes it under that lock).
-const LEFT_OUT: &str = "resource[0-9].*|rom|vpd|config|waiting_for_supplier|driver_override|reset_method";
+const OMITTED: &str = "resource[0-9].*|rom|vpd|config|waiting_for_supplier|driver_override|reset_method";
 
 /// Starts the loops.
 fn start(lab: &mut Lab) -> Result<Vec<Job>> {
     let files = format!(
-        "ls -d /sys/bus/pci/devices/*/* /sys/block/*/* /sys/block/*/queue/* | grep -vE '/({LEFT_OUT})$'"
+        "ls -d /sys/bus/pci/devices/*/* /sys/block/*/* /sys/block/*/queue/* | grep -vE '/({OMITTED})$'"
     );
     let command = format!(
         "n=0; while [ ! -e {ENOUGH} ]; do cat $({files}) > /dev/null; n=$((n+1)); done 2> /dev/null; echo rounds $n"

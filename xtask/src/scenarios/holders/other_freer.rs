@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 
 use super::expect;
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use crate::guest::kmodule;
 use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{CanUnbind, HolderKind, Liveness, Report};
@@ -23,15 +23,15 @@ pub(in crate::scenarios) fn other_freer(lab: &mut Lab, method: Method) -> Result
     let range = lab.range()?;
     let trace = lab.trace("holders-other-freer", &method.option())?;
     let device = kmodule::NAME;
-    let taker = lab.guest.spawn(&format!(
+    let holder = lab.guest.spawn(&format!(
         "exec 3<>/dev/{device}; echo alloc {memory} {SIZE} >&3; echo pid $$ $(cat <&3); sleep 600"
     ))?;
-    let line = lab.guest.wait_line(taker, "pid ")?;
+    let line = lab.guest.wait_line(holder, "pid ")?;
     let (pid, handle) = pid_and_handle(&line).with_context(|| format!("the taker said {line}"))?;
     let list = lab.command(&format!("alloc-list {memory} {LIST_SIZE}"))?;
     let alive = lab.ask_tracer(&memory)?;
-    lab.guest.signal(taker, Signal::KILL)?;
-    lab.guest.wait(taker)?;
+    lab.guest.signal(holder, Signal::KILL)?;
+    lab.guest.wait(holder)?;
     let gone = lab.ask_tracer(&memory)?;
     for handle in [handle, list.handle()?.to_string()] {
         lab.command(&format!("free-later {handle} 10"))?;
@@ -43,13 +43,13 @@ pub(in crate::scenarios) fn other_freer(lab: &mut Lab, method: Method) -> Result
     lab.unload_module()?;
     lab.unload_driver()?;
 
-    let list = (list.pid, Liveness::Gone);
-    two_takers(&alive, &memory, (pid, Liveness::Alive), list)?;
-    two_takers(&gone, &memory, (pid, Liveness::Gone), list)?;
+    let list = (list.pid, Liveness::Exited);
+    two_holders(&alive, &memory, (pid, Liveness::Alive), list)?;
+    two_holders(&gone, &memory, (pid, Liveness::Exited), list)?;
     let device = freed.device(&memory)?;
     expect::in_use(device, range, sysfs)?;
     ensure!(
-        sysfs.taken == QUEUES && device.unseen() == QUEUES && device.holders.is_empty(),
+        sysfs.allocated == QUEUES && device.unseen() == QUEUES && device.holders.is_empty(),
         "freed by a kworker, told are {:?}, unseen {} bytes",
         device.holders,
         device.unseen()
@@ -58,7 +58,7 @@ pub(in crate::scenarios) fn other_freer(lab: &mut Lab, method: Method) -> Result
 }
 
 /// Expects the allocation and the list, each by its process, which is alive or gone.
-fn two_takers(report: &Report, device: &str, plain: (u32, Liveness), list: (u32, Liveness)) -> Result<()> {
+fn two_holders(report: &Report, device: &str, plain: (u32, Liveness), list: (u32, Liveness)) -> Result<()> {
     let device = report.device(device)?;
     expect::quiet(device)?;
     ensure!(device.holders.len() == 2, "there are two: {:?}", device.holders);
@@ -66,7 +66,7 @@ fn two_takers(report: &Report, device: &str, plain: (u32, Liveness), list: (u32,
         [(HolderKind::Allocation, SIZE, plain), (HolderKind::ScatterList, LIST_SIZE, list)]
     {
         let holder = device.only_holder(kind)?;
-        let task = holder.taken_by.as_ref().context("nobody is named")?;
+        let task = holder.allocated_by.as_ref().context("nobody is named")?;
         ensure!(
             (holder.count, holder.references, holder.bytes) == (1, 1, size),
             "{size} bytes are told as {holder:?}"

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::expect;
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{CanUnbind, DeviceReport, EventLine, HolderKind};
 use crate::scenarios::stream::Stream;

@@ -40,7 +40,7 @@ fn check_device(device: &DeviceReport, time_ns: u64) -> Result<()> {
     let sum = |of: fn(&RangeReport) -> Option<u64>| device.ranges.iter().map(of).sum::<Option<u64>>();
     if !device.ranges.is_empty() {
         ensure!(
-            device.taken == sum(|range| range.taken) && device.size == sum(|range| range.size),
+            device.allocated == sum(|range| range.allocated) && device.size == sum(|range| range.size),
             "its ranges do not add up"
         );
     }
@@ -61,7 +61,7 @@ fn check_device(device: &DeviceReport, time_ns: u64) -> Result<()> {
     if let Some(preexisting) = &device.preexisting {
         let sum: u64 = preexisting.runs.iter().map(|run| run.size).sum();
         ensure!(
-            sum == preexisting.bytes || preexisting.runs_left_out > 0 && sum < preexisting.bytes,
+            sum == preexisting.bytes || preexisting.runs_omitted > 0 && sum < preexisting.bytes,
             "runs of {sum} bytes are {} bytes",
             preexisting.bytes
         );
@@ -71,7 +71,7 @@ fn check_device(device: &DeviceReport, time_ns: u64) -> Result<()> {
 
 /// What is known to be taken, and what nobody knows the taker of, is what the kernel counts: no byte more, none less.
 fn check_account(device: &DeviceReport) -> Result<()> {
-    let Some(taken) = device.taken.filter(|_| device.uncertain.is_empty()) else {
+    let Some(allocated) = device.allocated.filter(|_| device.uncertain.is_empty()) else {
         return Ok(());
     };
     let known: u64 = device.holders.iter().map(|holder| holder.bytes).sum();
@@ -81,20 +81,20 @@ fn check_account(device: &DeviceReport) -> Result<()> {
         .map_or((0, 0), |preexisting| (preexisting.bytes, preexisting.mapped_max.min(preexisting.bytes)));
     let all = known + unknown - mapped..=known + unknown;
     ensure!(
-        all.contains(&taken),
-        "the kernel counts {taken} bytes, but {known} are known to be taken, and {unknown} taken by unknown \
+        all.contains(&allocated),
+        "the kernel counts {allocated} bytes, but {known} are known to be taken, and {unknown} taken by unknown \
              (of these {mapped} can be both)"
     );
     Ok(())
 }
 
 /// What is to be found in a report.
-pub(super) trait Told {
+pub(super) trait ReportExt {
     /// A device that has to be there.
     fn device(&self, named: &str) -> Result<&DeviceReport>;
 }
 
-impl Told for Report {
+impl ReportExt for Report {
     fn device(&self, named: &str) -> Result<&DeviceReport> {
         let is_it = |device: &&DeviceReport| device.device.0.to_string() == named;
         let found = self.devices.iter().find(is_it);
@@ -103,7 +103,7 @@ impl Told for Report {
 }
 
 /// What is to be found of a device.
-pub(super) trait ToldDevice {
+pub(super) trait DeviceReportExt {
     /// Its only range.
     fn only_range(&self) -> Result<&RangeReport>;
 
@@ -114,7 +114,7 @@ pub(super) trait ToldDevice {
     fn unseen(&self) -> u64;
 }
 
-impl ToldDevice for DeviceReport {
+impl DeviceReportExt for DeviceReport {
     fn only_range(&self) -> Result<&RangeReport> {
         match &self.ranges[..] {
             [range] => Ok(range),
@@ -151,7 +151,7 @@ mod tests {
 
     fn text(device: &str) -> String {
         format!(
-            r#"{{"format":1,"source":{{"kind":"moment"}},"time":"","time_ns":9,"kernel":"","devices":[{device}]}}"#
+            r#"{{"format":1,"source":{{"kind":"one_shot"}},"time":"","time_ns":9,"kernel":"","devices":[{device}]}}"#
         )
     }
 
@@ -159,9 +159,9 @@ mod tests {
         format!("{:#}", parse(text, code).unwrap_err())
     }
 
-    const DEVICE: &str = r#"{"device":"0000:03:00.0","taken":12,"size":32,
-        "ranges":[{"pgmap":"0x1","state":"live","taken":12,"size":32,"start":"0x20","end":"0x3f"}],
-        "holders":[{"kind":"allocation","count":1,"references":1,"bytes":4,"process":"gone","oldest":"","oldest_ns":5,
+    const DEVICE: &str = r#"{"device":"0000:03:00.0","allocated":12,"size":32,
+        "ranges":[{"pgmap":"0x1","state":"live","allocated":12,"size":32,"start":"0x20","end":"0x3f"}],
+        "holders":[{"kind":"allocation","count":1,"references":1,"bytes":4,"process":"exited","oldest":"","oldest_ns":5,
                     "newest_ns":5,"age_ns":4,"record":"0000000000000001:0:2"}],
         "preexisting":{"bytes":8,"runs":[{"addr":"0xff","size":8}]},
         "can_unbind":{"answer":"unknown","reason":"so"}}"#;
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_good_report_passes() {
         let report = parse(&text(DEVICE), 2).unwrap();
-        assert_eq!(report.source, Source::Moment);
+        assert_eq!(report.source, Source::OneShot);
         let device = report.device("0000:03:00.0").unwrap();
         assert_eq!(bounds(device.only_range().unwrap()).unwrap(), (0x20, 0x3f));
         assert_eq!(device.only_holder(HolderKind::Allocation).unwrap().bytes, 4);
@@ -188,8 +188,8 @@ mod tests {
     #[test]
     fn every_byte_is_accounted_for() {
         for (from, to, said) in [
-            (r#""taken":12"#, r#""taken":16"#, "counts 16 bytes"),
-            (r#""taken":12"#, r#""taken":8"#, "counts 8 bytes"),
+            (r#""allocated":12"#, r#""allocated":16"#, "counts 16 bytes"),
+            (r#""allocated":12"#, r#""allocated":8"#, "counts 8 bytes"),
             (r#""size":32,"start""#, r#""size":31,"start""#, "do not add up"),
             (r#""bytes":8,"#, r#""bytes":4,"#, "runs of 8 bytes are 4"),
             (r#""age_ns":4"#, r#""age_ns":5"#, "another time"),
@@ -202,7 +202,7 @@ mod tests {
         }
         let mapped = DEVICE
             .replace(r#""bytes":8,"#, r#""bytes":8,"mapped_max":4,"#)
-            .replace(r#""taken":12"#, r#""taken":8"#);
+            .replace(r#""allocated":12"#, r#""allocated":8"#);
         parse(&text(&mapped), 2).unwrap();
     }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::expect;
-use super::report::{Told as _, ToldDevice as _};
+use super::report::{DeviceReportExt as _, ReportExt as _};
 use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{HolderKind, Report};
 use crate::scenarios::{Method, Verdict};
@@ -17,9 +17,9 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
     lab.load_module("ranges=1")?;
     let devices = [lab.memory.clone(), lab.card.clone()];
     let trace = lab.trace("holders-two-devices", &method.option())?;
-    let mut takers = Vec::new();
+    let mut holders = Vec::new();
     for (device, size) in devices.iter().zip(SIZES) {
-        takers.push(lab.take(device, size)?.pid);
+        holders.push(lab.take(device, size)?.pid);
     }
     let both = lab.ask_tracer("")?;
     let each = [lab.ask_tracer(&devices[0])?, lab.ask_tracer(&devices[1])?];
@@ -44,12 +44,12 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
             let device = report.device(address)?;
             expect::in_use(device, range, sysfs)?;
             let holder = device.only_holder(HolderKind::Allocation)?;
-            let by = holder.taken_by.as_ref().map(|task| task.tgid);
+            let by = holder.allocated_by.as_ref().map(|task| task.tgid);
             ensure!(
-                holder.bytes == SIZES[at] && by == Some(takers[at]) && device.holders.len() == 1,
+                holder.bytes == SIZES[at] && by == Some(holders[at]) && device.holders.len() == 1,
                 "{} bytes by {} are told as {:?}",
                 SIZES[at],
-                takers[at],
+                holders[at],
                 device.holders
             );
         }

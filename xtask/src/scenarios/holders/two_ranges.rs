@@ -5,13 +5,13 @@ use anyhow::{Context as _, Result, ensure};
 use super::PAGE;
 use super::expect;
 use super::kernel_held::{SIZE, gone, known, taken_by_module, unknown};
-use super::report::{Told as _, bounds};
+use super::report::{ReportExt as _, bounds};
 use super::unbinding::{self, Unbinding};
 use crate::guest::kmodule;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{CanUnbind, DeviceReport, RangeState, Residual};
 use crate::scenarios::provider::halves;
-use crate::scenarios::testmod::Taken;
+use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
 /// A range: bounds, state, bytes taken, references left.
@@ -41,10 +41,11 @@ pub(in crate::scenarios) fn two_ranges(lab: &mut Lab, method: Method) -> Result<
     expect::quiet(device)?;
     states(device, &[(older, RangeState::Live, Some(SIZE), None), (newer, RangeState::Live, Some(0), None)])?;
     ensure!(
-        (device.size, device.taken) == (Some(sysfs.size), Some(sysfs.taken)) && sysfs.taken == SIZE,
+        (device.size, device.allocated) == (Some(sysfs.size), Some(sysfs.allocated))
+            && sysfs.allocated == SIZE,
         "sysfs says {sysfs:?}, told are {:?} and {:?}",
         device.size,
-        device.taken
+        device.allocated
     );
     // The module is the card's own driver.
     taken_by_module(device, &held)?;
@@ -106,18 +107,18 @@ fn newer_held(lab: &mut Lab, newer: (u64, u64), older: (u64, u64)) -> Result<()>
 }
 
 /// Takes memory, and makes sure that it lies in this range.
-fn take_in(lab: &mut Lab, card: &str, range: (u64, u64)) -> Result<Taken> {
-    let taken = lab.take(card, SIZE)?;
-    let bus = lab.command(&format!("virt-to-bus {}", taken.handle))?.number("bus")?;
+fn take_in(lab: &mut Lab, card: &str, range: (u64, u64)) -> Result<Allocated> {
+    let allocated = lab.take(card, SIZE)?;
+    let bus = lab.command(&format!("virt-to-bus {}", allocated.handle))?.number("bus")?;
     ensure!((range.0..=range.1).contains(&bus), "{bus:#x} was taken, not from {range:x?}");
-    Ok(taken)
+    Ok(allocated)
 }
 
 /// Expects these ranges, by address.
 fn states(device: &DeviceReport, expected: &[Seen]) -> Result<()> {
     let mut told = Vec::new();
     for range in &device.ranges {
-        told.push((bounds(range)?, range.state, range.taken, range.residual));
+        told.push((bounds(range)?, range.state, range.allocated, range.residual));
     }
     told.sort_by_key(|range| range.0);
     ensure!(told == expected, "the ranges are {expected:x?}, told are {told:x?}");

@@ -55,7 +55,7 @@ pub(crate) enum Kind {
     /// With a fully preemptible kernel.
     Preemptible,
     /// With more places that a dying kernel can write to than a serial console.
-    Outlets,
+    CrashSinks,
     /// With persistent memory, and room for a memory module.
     OtherMemory,
     /// With memory for the rings of a thousand CPUs.
@@ -83,7 +83,7 @@ impl Kind {
         Self::Large,
         Self::Possible64,
         Self::Possible255,
-        Self::Outlets,
+        Self::CrashSinks,
         Self::Counted,
         Self::CountedAlone,
         Self::Kdump,
@@ -99,7 +99,7 @@ impl Kind {
             Self::Large => "large",
             Self::Possible64 => "cpus-64",
             Self::Possible255 => "cpus-255",
-            Self::Outlets => "outlets",
+            Self::CrashSinks => "outlets",
             Self::Counted => "counted",
             Self::CountedAlone => "counted-alone",
             Self::Kdump => "kdump",
@@ -115,7 +115,7 @@ impl Kind {
             Self::Large => Machine { memory_mib: LARGE_MIB, ..machine(&[]) },
             Self::Possible64 => possible(64),
             Self::Possible255 => possible(255),
-            Self::Outlets => Machine { has_outlets: true, ..machine(&[RESERVED]) },
+            Self::CrashSinks => Machine { has_crash_sinks: true, ..machine(&[RESERVED]) },
             Self::Counted => Machine {
                 clock: Clock::Instructions { shift: 0 },
                 ..machine(&["clocksource=tsc", "tsc=reliable"])
@@ -126,7 +126,7 @@ impl Kind {
                 memory_mib: 512 + CRASH_KERNEL_MIB,
                 sees_host: true,
                 writes_out: true,
-                has_outlets: true,
+                has_crash_sinks: true,
                 ..machine(&[&format!("crashkernel={CRASH_KERNEL_MIB}M"), RESERVED])
             },
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use super::{Effort, agreement::Told};
+use super::{Effort, agreement::Verdicts};
 use crate::guest::{Boot, Guest, Job, Slot, Stuck};
 pub(crate) use machine::{Kind, QUEUE_BYTES, QUEUES, RAMOOPS, machine, memory_drive, slow_drive};
 use machine::{SLOW, card};
@@ -41,7 +41,7 @@ pub(crate) struct Lab {
     /// Where dumps are copied to, for whoever wants them.
     keep_dumps: Option<PathBuf>,
     /// What the traces of the scenario came to.
-    told: Told,
+    told: Verdicts,
 }
 
 impl Lab {
@@ -79,7 +79,7 @@ impl Lab {
             traces: 0,
             stream: None,
             keep_dumps: None,
-            told: Told::default(),
+            told: Verdicts::default(),
         })
     }
 
@@ -203,14 +203,14 @@ impl Lab {
     }
 
     /// What the traces of the scenario came to.
-    pub(crate) fn take_told(&mut self) -> Told {
+    pub(crate) fn take_told(&mut self) -> Verdicts {
         std::mem::take(&mut self.told)
     }
 
     /// Begins a scenario, which gets so much time.
     pub(crate) fn begin(&mut self, limit: Duration) {
         self.stream = None;
-        self.told = Told::default();
+        self.told = Verdicts::default();
         self.guest.extend(limit);
     }
 }

@@ -35,7 +35,7 @@ pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Res
     ensure!(files.len() > 2, "there are only the files {names:?}");
     let checked = check(&files, 0)?;
     ensure!(
-        checked.end == EndName::Whole && checked.lost == 0 && checked.damage.is_empty(),
+        checked.end == EndName::Complete && checked.lost == 0 && checked.damage.is_empty(),
         "of all files: {checked:?}"
     );
     let (lines, said) = replay(&files)?;

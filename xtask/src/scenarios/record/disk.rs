@@ -43,11 +43,11 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
     let file = "/run/gone.p2pt";
     let trace = lab.trace("record-vanished", &method.option())?;
     let job = lab.record(file, &format!("--redact {}", method.option()))?;
-    let taken = lab.take(&card, SIZE)?;
+    let allocated = lab.take(&card, SIZE)?;
     load(lab)?;
     lab.guest.check(&format!("rm {file}"))?;
     load_until(lab, &format!("[ -s {file}.1 ]"))?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.unbind_card()?;
     stop(lab, job, file, 3, &["somebody has removed it", "tracing goes on"])?;
     let stream = lab.stop(trace)?;
@@ -55,15 +55,18 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
     let files = fetch(lab, &[format!("{file}.1")])?;
 
     let checked = check(&files, 0)?;
-    ensure!(checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost == 0, "{checked:?}");
+    ensure!(
+        checked.end == EndName::Complete && checked.findings.is_empty() && checked.lost == 0,
+        "{checked:?}"
+    );
     let (lines, _) = replay(&files)?;
     let redacted = addresses(&lines);
     // The same kernel, as it was seen without redaction.
     let plain = addresses(&lab.shown()?);
     ensure!(
-        plain.contains(&format!("{:#x}", taken.addr)) && stream.first("kill")?.pgmap.is_some(),
+        plain.contains(&format!("{:#x}", allocated.addr)) && stream.first("kill")?.pgmap.is_some(),
         "the address {:#x} is not among what was seen live",
-        taken.addr
+        allocated.addr
     );
     let both: Vec<_> = redacted.intersection(&plain).collect();
     ensure!(

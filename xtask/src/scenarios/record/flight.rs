@@ -22,10 +22,10 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
     load_until(lab, &format!("[ -s {file} ]"))?;
     // What was begun then ends with its part of the history.
     lab.wait_for(&format!("p2p-trace check --json {file} | grep -q goes_on"))?;
-    let taken = lab.take(&card, SIZE)?;
+    let allocated = lab.take(&card, SIZE)?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_for(&format!("[ -s {file}.1 ]"))?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.finish(unbinding)?;
     stop(lab, job, file, 0, &[])?;
     lab.unload_module()?;
@@ -47,7 +47,7 @@ pub(in crate::scenarios) fn flight(lab: &mut Lab, method: Method) -> Result<Verd
         .find(|finding| finding.rule.name() == "stalled-drain")
         .with_context(|| format!("the finding is not in what was written for it: {found:?}"))?;
     ensure!(
-        finding.holders.iter().any(|holder| holder.tgid == Some(taken.pid)),
+        finding.holders.iter().any(|holder| holder.tgid == Some(allocated.pid)),
         "it does not name who took the memory: {finding:?}"
     );
     let (lines, _) = replay(&files[1..])?;

@@ -104,7 +104,10 @@ fn stop(lab: &mut Lab, job: Job, file: &str, code: i32, words: &[&str]) -> Resul
 /// Expects a whole dump in which what found no way to the disk for a while is counted as lost, between what came before and after.
 fn lost_in_the_middle(files: &[PathBuf]) -> Result<()> {
     let checked = check(files, 2)?;
-    ensure!(checked.end == EndName::Whole && checked.findings.is_empty() && checked.lost > 0, "{checked:?}");
+    ensure!(
+        checked.end == EndName::Complete && checked.findings.is_empty() && checked.lost > 0,
+        "{checked:?}"
+    );
     let (lines, _) = replay(files)?;
     let place = |words: &str| lines.iter().position(|line| line.contains(words));
     let (alloc, lost, kill) =

@@ -39,7 +39,7 @@ pub(in crate::scenarios) fn power_loss(lab: &mut Lab, method: Method) -> Result<
     lab.guest.spawn(&format!("while true; do echo load {card} 4096 50 > /dev/p2ptest; sleep 0.1; done"))?;
     lab.guest.check("sleep 2")?;
 
-    let taken = lab.take(&card, MARK)?;
+    let allocated = lab.take(&card, MARK)?;
     let mut images = Vec::new();
     for number in 0..LOOKS {
         lab.guest.check("sleep 1")?;
@@ -47,7 +47,7 @@ pub(in crate::scenarios) fn power_loss(lab: &mut Lab, method: Method) -> Result<
     }
     lab.guest.check(&format!("sleep {}", PROMISED - LOOKS))?;
     let after_promised = image(lab, LOOKS)?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.unbind_card()?;
     lab.wait_for(&format!("p2p-trace replay --json {file} | grep -q '\"kind\":\"released\"'"))?;
     lab.guest.check(&format!("sleep {AT_ONCE}"))?;

@@ -9,7 +9,7 @@ use crate::scenarios::dump::are_alike;
 use crate::scenarios::faults::SIZE;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{CheckReport, EndName, VerdictLine};
-use crate::scenarios::testmod::Taken;
+use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
 /// How long a teardown may take here.
@@ -27,11 +27,11 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     let trace = lab.trace("record-rotated", &options)?;
     let follower = lab.guest.spawn(&format!("exec p2p-trace replay --json --follow {file}"))?;
     let live_follower = lab.follow(&trace)?;
-    let taken = lab.take(&card, SIZE)?;
+    let allocated = lab.take(&card, SIZE)?;
     load_until(lab, &format!("[ -s {file}.2 ]"))?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_finding(&trace, RULE)?;
-    lab.command(&format!("free {}", taken.handle))?;
+    lab.command(&format!("free {}", allocated.handle))?;
     lab.finish(unbinding)?;
     stop(lab, job, file, 0, &[])?;
     let followed = lab.guest.wait(follower)?.success().context("the follower failed")?;
@@ -57,14 +57,14 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
         replayed.len()
     );
     let all = check(&files, 1)?;
-    ensure!(all.end == EndName::Whole && all.damage.is_empty() && all.lost == 0, "{all:?}");
+    ensure!(all.end == EndName::Complete && all.damage.is_empty() && all.lost == 0, "{all:?}");
     ensure!(
         answers(&all.verdicts) == answers(&stream.verdicts),
         "all files come to {:?}, live to {:?}",
         answers(&all.verdicts),
         answers(&stream.verdicts)
     );
-    names_taker(&all, &taken)?;
+    names_holder(&all, &allocated)?;
     // The one alone in which the wait has become too long. It begins long after the memory was taken, and perhaps after the kill.
     let mut alone = None;
     for file in &files[1..] {
@@ -76,20 +76,20 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
             is_of_rule && !line.contains("\"evidence\":[]")
         };
         if lines.iter().any(is_finding) {
-            let by_taker = format!("\"tgid\":{},", taken.pid);
-            let is_there = |line: &String| line.contains("\"kind\":\"alloc\"") && line.contains(&by_taker);
+            let by_holder = format!("\"tgid\":{},", allocated.pid);
+            let is_there = |line: &String| line.contains("\"kind\":\"alloc\"") && line.contains(&by_holder);
             ensure!(!lines.iter().any(is_there), "{} has the allocation itself", file.display());
             alone = Some(check(of_file, 1)?);
         }
     }
-    names_taker(&alone.context("no file but the first has the finding")?, &taken)?;
+    names_holder(&alone.context("no file but the first has the finding")?, &allocated)?;
     let first = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
-    ensure!(first.end == EndName::GoesOn && first.findings.is_empty(), "{first:?}");
+    ensure!(first.end == EndName::Continues && first.findings.is_empty(), "{first:?}");
     Ok(Verdict::Passed)
 }
 
 /// Expects the finding, with who took the memory, and when.
-fn names_taker(checked: &CheckReport, taken: &Taken) -> Result<()> {
+fn names_holder(checked: &CheckReport, allocated: &Allocated) -> Result<()> {
     let finding =
         checked.findings.iter().find(|finding| finding.rule.name() == RULE && !finding.evidence.is_empty());
     let finding = finding.with_context(|| format!("no {RULE} in {checked:?}"))?;
@@ -97,8 +97,8 @@ fn names_taker(checked: &CheckReport, taken: &Taken) -> Result<()> {
         anyhow::bail!("it does not name one holder: {finding:?}");
     };
     ensure!(
-        (holder.tgid, holder.bytes) == (Some(taken.pid), SIZE),
-        "the holder is {holder:?}, it was {taken:?}"
+        (holder.tgid, holder.bytes) == (Some(allocated.pid), SIZE),
+        "the holder is {holder:?}, it was {allocated:?}"
     );
     Ok(())
 }

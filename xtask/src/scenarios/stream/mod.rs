@@ -142,8 +142,12 @@ impl Stream {
     /// The events that the kernel side wrote about what happened: neither stacks, which belong to the event before
     /// them, nor what the tool itself writes: changes of what is attached, and what it found out.
     pub(crate) fn observed(&self) -> impl Iterator<Item = &EventLine> {
-        let own =
-            |event: &&EventLine| matches!(event.kind.name(), "stack" | "attach" | "run" | "pulled" | "gone");
+        let own = |event: &&EventLine| {
+            matches!(
+                event.kind.name(),
+                "stack" | "attach" | "allocated_run" | "snapshot_end" | "holder_exited"
+            )
+        };
         self.events.iter().filter(move |event| !own(event))
     }
 

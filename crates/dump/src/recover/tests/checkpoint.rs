@@ -12,17 +12,17 @@ use super::{
     *,
 };
 use crate::{
-    Checkpoint, Opened, Tape, Told, Writer,
+    Checkpoint, Opened, RunItem, RunReader, Writer,
     recover::{Beginning, write},
 };
 
 const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 5, 0);
-const TAKER: u32 = 42;
+const HOLDER: u32 = 42;
 /// Records of the hot ring: what the taker holds, and then another one takes and gives back.
 const COUNT: u64 = 101;
 
 fn hot(position: u64) -> Record {
-    let pid = if position == 0 { TAKER } else { 7 };
+    let pid = if position == 0 { HOLDER } else { 7 };
     let is_free = position != 0 && position.is_multiple_of(2);
     Record {
         kind: if is_free { Kind::Free } else { Kind::Alloc } as u8,
@@ -87,14 +87,14 @@ fn read(memory: &Vec<u8>) -> Read {
     let beginning = Beginning::of(run, &facts());
     let mut dump = Vec::new();
     let written = write(run, &beginning, &mut dump).unwrap();
-    let mut tape = Tape::new(vec![Opened::open(dump.as_slice()).unwrap()]).unwrap();
-    let header = tape.header().clone();
+    let mut reader = RunReader::new(vec![Opened::open(dump.as_slice()).unwrap()]).unwrap();
+    let header = reader.header().clone();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
     let (mut told, mut contradictions) = (Vec::new(), Vec::new());
-    while let Some(next) = tape.next_told().unwrap() {
+    while let Some(next) = reader.next_item().unwrap() {
         match next {
-            Told::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
-            Told::Slice(slice) => {
+            RunItem::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
+            RunItem::Slice(slice) => {
                 told.extend(slice.items.iter().filter_map(|item| match item {
                     p2p_trace_model::stream::order::Item::Record(record) => {
                         Some(Ring::of_sequence(record.seq).1)
@@ -103,21 +103,21 @@ fn read(memory: &Vec<u8>) -> Read {
                 }));
                 pipeline.advance(&slice, |_| Ok::<_, ()>(())).unwrap();
             }
-            Told::End(end) => {
-                let crate::End::Whole(footer) = *end else { panic!("{end:?}") };
+            RunItem::End(end) => {
+                let crate::End::Complete(footer) = *end else { panic!("{end:?}") };
                 let found = pipeline.close(&footer.totals.unwrap()).outcome.contradictions;
                 // The counters of the test count no hits.
                 contradictions.extend(found.into_iter().filter(|text| text.contains("ring of CPU")));
             }
-            Told::Doubt(why) => panic!("{why}"),
-            Told::Status(_) | Told::Diagnostics(_) => {}
+            RunItem::Uncertainty(why) => panic!("{why}"),
+            RunItem::Status(_) | RunItem::Diagnostics(_) => {}
         }
     }
     let device = pipeline.model().device(DEVICE).unwrap();
     let held = device
         .references()
         .map(|(_, reference)| {
-            let by = device.taken_by(reference).task.map_or(0, |task| task.tgid);
+            let by = device.allocated_by(reference).task.map_or(0, |task| task.tgid);
             (by, reference.addr().unwrap_or(0))
         })
         .collect();
@@ -132,7 +132,7 @@ fn who_took_what_long_ago_is_known_and_nothing_is_told_twice() {
         let Read { told, lost: missing, held, contradictions, begins } = read(&memory);
         assert_eq!(told, (told_from..COUNT).collect::<Vec<_>>(), "from {first}");
         assert_eq!(missing, lost, "from {first}");
-        assert!(held.contains(&(TAKER, 0x10_0000)), "{held:?}");
+        assert!(held.contains(&(HOLDER, 0x10_0000)), "{held:?}");
         assert_eq!(contradictions, Vec::<String>::new());
         assert_eq!(begins, Some(1810));
     }
@@ -142,7 +142,7 @@ fn who_took_what_long_ago_is_known_and_nothing_is_told_twice() {
 fn rings_that_reach_back_to_the_beginning_need_no_checkpoint() {
     let read = read(&memory_with(&[image(81, 4096)], 0));
     assert_eq!((read.told.len() as u64, read.lost, read.begins), (COUNT, 0, None));
-    assert!(read.held.contains(&(TAKER, 0x10_0000)), "{:?}", read.held);
+    assert!(read.held.contains(&(HOLDER, 0x10_0000)), "{:?}", read.held);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_spoiled_image_is_passed_over() {
         spoiled[2 * PAGE + at] ^= 1;
         let Read { lost, held, .. } = read(&spoiled);
         assert_eq!(lost, 90 - 61, "byte {at}");
-        assert!(held.contains(&(TAKER, 0x10_0000)), "{held:?}");
+        assert!(held.contains(&(HOLDER, 0x10_0000)), "{held:?}");
     }
 }
 
@@ -172,7 +172,7 @@ fn a_spoiled_image_is_passed_over() {
 fn what_found_no_room_is_doubted_and_the_largest_goes_first() {
     // At an odd count the other one holds, too; at 82, 64 KiB each.
     let partial = Checkpoint::capped(&pipeline(82), RUN, 0);
-    assert_eq!(partial.head.left_out, 2);
+    assert_eq!(partial.head.omitted, 2);
     assert_eq!(partial.head.rules.lost_hot.count, 2);
     let told = |checkpoint: &Checkpoint| {
         let is_alloc = |record: &&Record| record.kind() == Some(Kind::Alloc);
@@ -180,7 +180,7 @@ fn what_found_no_room_is_doubted_and_the_largest_goes_first() {
     };
     assert_eq!(told(&partial), 0);
     let one = Checkpoint::capped(&pipeline(82), RUN, 1);
-    assert_eq!((told(&one), one.head.left_out), (1, 1));
+    assert_eq!((told(&one), one.head.omitted), (1, 1));
     let both = Checkpoint::capped(&pipeline(82), RUN, 2);
-    assert_eq!((told(&both), both.head.left_out), (2, 0));
+    assert_eq!((told(&both), both.head.omitted), (2, 0));
 }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use p2p_trace_common::{
     counters::{COUNTERS_SIZE, Counters},
-    mirror::{PAGE_MARK, PAGE_SIZE, PageHead, Tag, mark},
+    crash_image::{PAGE_MARK, PAGE_SIZE, PageHead, Tag, mark},
     slot::guard,
 };
 use p2p_trace_model::{
@@ -21,7 +21,7 @@ use p2p_trace_model::{
 
 use super::*;
 use crate::{
-    End, Header, Opened, Origin, Reason as Ended, Tape, Told, Writer,
+    End, Header, Opened, Origin, Reason as Ended, RunItem, RunReader, Writer,
     recover::{Beginning, Facts, VmcoreInfo, WriteError, append, write},
 };
 
@@ -93,11 +93,11 @@ pub(super) fn facts() -> Facts {
 
 /// What a reader of the dump gets.
 fn read(dump: &[u8]) -> (Header, Vec<Record>, u64, End) {
-    let mut tape = Tape::new(vec![Opened::open(dump).unwrap()]).unwrap();
+    let mut reader = RunReader::new(vec![Opened::open(dump).unwrap()]).unwrap();
     let (mut records, mut lost, mut end) = (Vec::new(), 0, None);
-    while let Some(told) = tape.next_told().unwrap() {
+    while let Some(told) = reader.next_item().unwrap() {
         match told {
-            Told::Slice(slice) => {
+            RunItem::Slice(slice) => {
                 for item in slice.items {
                     match item {
                         Item::Record(record) => records.push(record),
@@ -105,11 +105,11 @@ fn read(dump: &[u8]) -> (Header, Vec<Record>, u64, End) {
                     }
                 }
             }
-            Told::End(told) => end = Some(*told),
+            RunItem::End(told) => end = Some(*told),
             _ => {}
         }
     }
-    (tape.header().clone(), records, lost, end.unwrap())
+    (reader.header().clone(), records, lost, end.unwrap())
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_core_alone_makes_a_whole_dump() {
     let carved = search(&memory, None);
     let run = only(&carved);
     let beginning = Beginning::of(run, &facts());
-    assert!(beginning.is_mirrored);
+    assert!(beginning.is_in_crash_image);
     assert_eq!(beginning.names, [(0xffff, "nvme_alloc_queue+0x1a3".into())]);
     let mut dump = Vec::new();
     let written = write(run, &beginning, &mut dump).unwrap();
@@ -137,7 +137,7 @@ fn a_core_alone_makes_a_whole_dump() {
     expected.sort_by_key(|record| record.time_ns);
     assert_eq!(read, expected);
     assert_eq!(lost, 1, "of CPU 1, which had begun one more");
-    assert!(matches!(end, End::Whole(_)));
+    assert!(matches!(end, End::Complete(_)));
 }
 
 /// CPUs 0 and 2 write into one ring, 1 and 3 into the other.
@@ -163,7 +163,9 @@ fn what_is_missing_from_a_shared_ring_is_missing_once() {
     let (_, read, lost, end) = read(&dump);
     records.sort_by_key(|record| record.time_ns);
     assert_eq!((read, lost), (records.clone(), 1));
-    assert!(matches!(end, End::Whole(end) if end.totals.as_ref().is_some_and(|totals| totals.shared == 2)));
+    assert!(
+        matches!(end, End::Complete(end) if end.totals.as_ref().is_some_and(|totals| totals.shared == 2))
+    );
 
     // What was recorded before is taken for the ring, whichever CPU wrote it.
     let mut status = samples::status();
@@ -174,8 +176,8 @@ fn what_is_missing_from_a_shared_ring_is_missing_once() {
     let batch = Batch { records: before.clone(), watermark_ns: 1010, ..Batch::default() };
     writer.slice(&Slice::of(&mut Order::new(), &batch)).unwrap();
     let recorded = writer.finish(Ended::Broken, 0, None).unwrap();
-    let mut tape = Tape::new(vec![Opened::open(recorded.as_slice()).unwrap()]).unwrap();
-    let written = append(run, &mut tape, Vec::new()).unwrap();
+    let mut reader = RunReader::new(vec![Opened::open(recorded.as_slice()).unwrap()]).unwrap();
+    let written = append(run, &mut reader, Vec::new()).unwrap();
     assert_eq!((written.recorded, written.recovered, written.lost), (before.len() as u64, 3, 1));
 }
 
@@ -184,7 +186,7 @@ fn without_counters_the_end_is_open_and_without_an_image_hooks_are_inferred() {
     let carved = search(&slots(&kernels(2)), None);
     let run = only(&carved);
     let beginning = Beginning::of(run, &facts());
-    assert!(!beginning.is_mirrored);
+    assert!(!beginning.is_in_crash_image);
     let hooks: Vec<_> = beginning.header.status.hooks.iter().map(|status| status.hook.name()).collect();
     assert_eq!(hooks, ["alloc"]);
     let mut dump = Vec::new();
@@ -203,9 +205,9 @@ fn the_tail_comes_behind_what_was_recorded() {
     // Of what was recorded, the memory has only the latest.
     let kept = records.iter().filter(|record| record.time_ns >= 1015).copied().collect::<Vec<_>>();
     let carved = search(&slots(&kept), None);
-    let tape = || Tape::new(vec![Opened::open(recorded.as_slice()).unwrap()]).unwrap();
+    let reader = || RunReader::new(vec![Opened::open(recorded.as_slice()).unwrap()]).unwrap();
     let mut dump = Vec::new();
-    let written = append(only(&carved), &mut tape(), &mut dump).unwrap();
+    let written = append(only(&carved), &mut reader(), &mut dump).unwrap();
     assert_eq!(written.recorded, before.len() as u64);
     assert_eq!((written.recovered, written.lost), ((records.len() - before.len()) as u64, 0));
     let (_, read, lost, _) = read(&dump);
@@ -214,6 +216,6 @@ fn the_tail_comes_behind_what_was_recorded() {
     assert_eq!((read, lost), (expected, 0));
 
     let other = search(&slots(&[record(7, 0, Ring::Hot, 0, 1)]), None);
-    let refused = append(only(&other), &mut tape(), Vec::new());
+    let refused = append(only(&other), &mut reader(), Vec::new());
     assert!(matches!(refused, Err(WriteError::OtherRun { recorded: RUN })));
 }

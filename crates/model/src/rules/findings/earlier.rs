@@ -5,7 +5,7 @@ use std::mem;
 use super::{Findings, Subject};
 use crate::{
     event::DeviceAddress,
-    rules::{finding::Finding, judged::Found, rule::Rule},
+    rules::{finding::Finding, rule::Rule, rule_state::Found},
 };
 
 /// Findings before the dump begins.
@@ -45,8 +45,11 @@ impl Findings {
             if closed > 0 {
                 self.tell_earlier(key, closed);
             }
-            if !found.doubts.is_empty() {
-                self.doubts.entry(key).or_default().extend(found.doubts.iter().cloned().map(String::from));
+            if !found.uncertainties.is_empty() {
+                self.uncertainties
+                    .entry(key)
+                    .or_default()
+                    .extend(found.uncertainties.iter().cloned().map(String::from));
             }
         }
     }

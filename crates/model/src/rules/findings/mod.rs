@@ -53,7 +53,7 @@ pub(super) struct Findings {
     changed: BTreeSet<usize>,
     /// Those that have happened again since they were told.
     again: BTreeSet<usize>,
-    doubts: BTreeMap<(Rule, DeviceAddress), BTreeSet<String>>,
+    uncertainties: BTreeMap<(Rule, DeviceAddress), BTreeSet<String>>,
     /// What is not seen of what holds.
     remarks: BTreeMap<(Rule, DeviceAddress), BTreeSet<&'static str>>,
     counts: BTreeMap<(Rule, DeviceAddress), u32>,
@@ -75,8 +75,8 @@ impl Findings {
         }
     }
 
-    fn doubt_of(&mut self, subject: Subject, why: String) {
-        self.doubts.entry((subject.rule, subject.device)).or_default().insert(why);
+    fn uncertainty_of(&mut self, subject: Subject, why: String) {
+        self.uncertainties.entry((subject.rule, subject.device)).or_default().insert(why);
     }
 
     /// The rule sees enough to accuse; else it is in doubt.
@@ -84,7 +84,7 @@ impl Findings {
         let Some(why) = self.disbelieved.get(&subject.rule) else {
             return true;
         };
-        self.doubts.entry((subject.rule, subject.device)).or_default().insert(why.clone());
+        self.uncertainties.entry((subject.rule, subject.device)).or_default().insert(why.clone());
         false
     }
 
@@ -169,8 +169,8 @@ impl Findings {
     }
 
     /// The rule cannot be sure about this device.
-    pub(super) fn doubt(&mut self, rule: Rule, device: DeviceAddress, why: impl Into<String>) {
-        self.doubts.entry((rule, device)).or_default().insert(why.into());
+    pub(super) fn mark_uncertain(&mut self, rule: Rule, device: DeviceAddress, why: impl Into<String>) {
+        self.uncertainties.entry((rule, device)).or_default().insert(why.into());
     }
 
     /// It holds in part only, where it does.
@@ -184,8 +184,8 @@ impl Findings {
     }
 
     /// Why it cannot be.
-    pub(super) fn doubts(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = &String> {
-        self.doubts.get(&(rule, device)).into_iter().flatten()
+    pub(super) fn uncertainties(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = &String> {
+        self.uncertainties.get(&(rule, device)).into_iter().flatten()
     }
 
     /// Findings of a rule for a device, those beyond [`MAX_FINDINGS`] among them.

@@ -16,7 +16,7 @@ impl Findings {
     pub(in crate::rules) fn lose(&mut self, loss: &Loss, now_ns: u64) {
         self.missed.add(loss);
         for suspect in self.suspects.explained(loss) {
-            self.doubt_of(suspect.subject, explained_by(loss, suspect.absence));
+            self.uncertainty_of(suspect.subject, explained_by(loss, suspect.absence));
         }
         for index in 0..self.list.len() {
             let Basis { absence, found_ns, .. } = self.bases[index];
@@ -52,7 +52,7 @@ impl Findings {
         if let Some(count) = self.counts.get_mut(&(subject.rule, subject.device)) {
             *count = count.saturating_sub(1);
         }
-        self.doubt_of(subject, why);
+        self.uncertainty_of(subject, why);
     }
 
     /// The same where records of several hooks would have to be missing to explain it: it is told at once, and withdrawn should
@@ -78,7 +78,7 @@ impl Findings {
         let why = self.missed.explains(absence);
         let is_unexplained = why.is_none();
         if let Some(why) = why {
-            self.doubt_of(subject, why);
+            self.uncertainty_of(subject, why);
         }
         is_unexplained
     }

@@ -51,10 +51,10 @@ fn lives() -> Kernel {
     let mut kernel = play::watched();
     for _ in 0..2 {
         kernel.bind(0, 5, &[16, 8]);
-        kernel.pull(0, true);
-        for (taker, pages) in [(10, 4), (11, 1)] {
-            let token = kernel.alloc(0, taker, pages).unwrap();
-            kernel.give(token, taker, 4);
+        kernel.snapshot(0, true);
+        for (holder, pages) in [(10, 4), (11, 1)] {
+            let token = kernel.alloc(0, holder, pages).unwrap();
+            kernel.give(token, holder, 4);
         }
         let list = kernel.alloc_list(0, 12, 3).unwrap();
         kernel.give(list, 12, 3);

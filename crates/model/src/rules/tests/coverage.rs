@@ -16,7 +16,7 @@ use crate::{
 fn life() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     let token = kernel.alloc(0, 10, 4).unwrap();
     kernel.give(token, 10, 4);
     kernel.unbind(0, 11);
@@ -184,7 +184,7 @@ fn what_the_kernel_skipped_is_a_loss() {
 fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     let token = kernel.alloc(0, 10, 4).unwrap();
     let addr = kernel.out(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
     kernel.give(token, 10, 4);
@@ -224,7 +224,7 @@ fn a_finding_stands_whatever_was_lost() {
 fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
     // The range drains although memory of it is out, and the armed hooks come late.
     kernel.begin(0, 11, Order::Unwaited);
@@ -258,7 +258,7 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
 fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_uses() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16; MAX_ARMED + 1]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     for _ in 0..=MAX_ARMED {
         kernel.alloc(0, 10, 16).unwrap();
     }

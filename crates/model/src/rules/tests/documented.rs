@@ -110,7 +110,7 @@ fn skips() -> String {
         };
         let records = list(row.records.iter().map(|kind| kind.name()).collect());
         let rules = list(Rule::hidden_by(hook).map(Rule::name).collect());
-        let (devices, until) = (row.doubtful.devices(), row.doubtful.until());
+        let (devices, until) = (row.affected.devices(), row.affected.until());
         writeln!(table, "| `{}` | {records} | {rules} | {devices} | {until} |", hook.name()).unwrap();
     }
     table

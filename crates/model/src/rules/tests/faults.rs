@@ -54,7 +54,7 @@ fn evidence_and_range_are_those_of_the_device_at_fault() {
         let mut kernel = play::watched();
         // Another device does the same things rightly, at the same addresses of its own.
         kernel.bind(1, 6, &[16, 8]);
-        kernel.pull(1, true);
+        kernel.snapshot(1, true);
         let place = kernel.inject(fault, 0);
         let run = judge(&kernel.elements);
         let since = kernel.elements[..place].iter().rev().find_map(time_of).unwrap();

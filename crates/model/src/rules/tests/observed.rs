@@ -26,7 +26,7 @@ fn life(before: &[play::Act], after: &[play::Act]) -> (Kernel, usize) {
 
 fn begin_tracing(kernel: &mut Kernel) {
     for device in 0..usize::from(DEVICES) {
-        kernel.pull(device, true);
+        kernel.snapshot(device, true);
     }
 }
 

@@ -4,7 +4,7 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{Answer, Options, Rule};
 use crate::{
-    event::{Doubtful, Loss, SkipRow},
+    event::{Affected, Loss, SkipRow},
     stream::assemble::Element,
     testing::{
         judging::{Run, hooks_but},
@@ -22,7 +22,7 @@ fn skip(kernel: &mut Kernel, hook: Hook, since_ns: u64) {
 fn in_use() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel
 }
 
@@ -47,9 +47,9 @@ fn a_skip_touches_the_rules_of_its_row_and_no_others() {
         let since_ns = kernel.now_ns;
         kernel.mmap(0, 10, 2);
         skip(&mut kernel, hook, since_ns);
-        let expected: Vec<_> = match SkipRow::of(hook).doubtful {
+        let expected: Vec<_> = match SkipRow::of(hook).affected {
             // No range was removed.
-            Doubtful::Used | Doubtful::Nothing => Vec::new(),
+            Affected::Used | Affected::Nothing => Vec::new(),
             _ => Rule::hidden_by(hook).collect(),
         };
         assert_eq!(rules(&kernel, 0), expected, "{}", hook.name());
@@ -67,8 +67,8 @@ fn a_hook_touches_what_it_is_for() {
     for &hook in Hook::ALL {
         let row = SkipRow::of(hook);
         let touched: Vec<_> = Rule::hidden_by(hook).collect();
-        assert_eq!(touched.is_empty(), row.doubtful == Doubtful::Nothing, "{}", hook.name());
-        if row.doubtful == Doubtful::Used {
+        assert_eq!(touched.is_empty(), row.affected == Affected::Nothing, "{}", hook.name());
+        if row.affected == Affected::Used {
             let use_of_it =
                 if hook == Hook::AllocEnter { Rule::AllocOnDeadChunk } else { Rule::UseAfterRemoval };
             assert_eq!(touched, [use_of_it], "{}", hook.name());
@@ -83,9 +83,9 @@ fn a_pull_read_makes_up_for_what_it_can() {
         let since_ns = kernel.now_ns;
         kernel.mmap(0, 10, 2);
         skip(&mut kernel, hook, since_ns);
-        kernel.pull(0, true);
-        let is_read_anew = SkipRow::of(hook).doubtful.is_read_anew();
-        let is_made_up = is_read_anew || SkipRow::of(hook).doubtful != Doubtful::Mapped;
+        kernel.snapshot(0, true);
+        let is_read_anew = SkipRow::of(hook).affected.is_read_anew();
+        let is_made_up = is_read_anew || SkipRow::of(hook).affected != Affected::Mapped;
         assert_eq!(rules(&kernel, 0).is_empty(), is_made_up, "{}", hook.name());
         if is_read_anew {
             let mut run = Run::new(Options::default(), &hooks_but(&[]));
@@ -105,7 +105,7 @@ fn a_use_is_missed_only_of_a_removed_range() {
     for hook in [Hook::DmaMapSg, Hook::BlkDmaMap, Hook::MapState, Hook::VirtToBus] {
         let mut kernel = in_use();
         kernel.bind(1, 5, &[16]);
-        kernel.pull(1, true);
+        kernel.snapshot(1, true);
         kernel.alloc(0, 10, 4).unwrap();
         kernel.begin(0, 11, Order::Right);
         let since_ns = kernel.now_ns;
@@ -175,7 +175,7 @@ fn a_skip_that_is_not_told_by_hook_touches_its_ring() {
     let mut kernel = in_use();
     let loss = Loss::skipped(p2p_trace_common::Ring::Rare, 1, kernel.now_ns, kernel.now_ns);
     kernel.elements.push(Element::Loss(loss));
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     assert_eq!(rules(&kernel, 0).len(), Rule::all().count(), "as of an older version");
 }
 
@@ -189,7 +189,7 @@ fn a_stall_is_found_although_a_stray_bracket_was_skipped() {
     let since_ns = kernel.now_ns;
     kernel.idle(1_000_000_000);
     skip(&mut kernel, Hook::DevresRelease, since_ns);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.idle(6_000_000_000);
     let mut run = Run::new(Options::default(), &hooks_but(&[]));
     run.feed(&kernel.elements);

@@ -14,7 +14,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 fn hanging() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
     kernel.begin(0, 11, Order::Right);
     while !kernel.is_waiting(0) {
@@ -124,7 +124,7 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
     let mut kernel = hanging();
     kernel.elements.truncate(play::head());
     for _ in 0..10 {
-        kernel.pull(0, true);
+        kernel.snapshot(0, true);
         kernel.idle(SECOND_NS);
     }
     let mut run = judge(&kernel.elements);

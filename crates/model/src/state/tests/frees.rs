@@ -100,7 +100,7 @@ fn a_second_free_is_told_from_one_of_memory_never_seen() {
     let FreeMatch::Again { earlier } = last_free(&kernel) else { panic!("{:?}", last_free(&kernel)) };
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
-    assert_eq!(device.taken_by(&earlier.reference).task.unwrap().pid, 10);
+    assert_eq!(device.allocated_by(&earlier.reference).task.unwrap().pid, 10);
     kernel.free_event(0, 12, addr + 8 * PAGE_SIZE, PAGE_SIZE);
     assert_eq!(last_free(&kernel), FreeMatch::Unmatched);
 }
@@ -111,7 +111,7 @@ fn memory_from_before_the_attach_can_be_freed() {
     let token = kernel.alloc(0, 10, 4).unwrap();
     let addr = first_page(&kernel, token);
     kernel.elements.clear();
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.free_event(0, 12, addr, PAGE_SIZE);
     assert_eq!(last_free(&kernel), FreeMatch::Preexisting { bytes: PAGE_SIZE, freed: PAGE_SIZE });
     let model = model_of(&kernel.elements);
@@ -131,8 +131,8 @@ fn a_list_is_its_allocation_and_its_nested_free_is_explained() {
     let known = device(&model, &kernel, 0);
     assert_eq!(known.reference_count(), 1);
     let (_, list) = known.reference_at(addr).unwrap();
-    assert_eq!((list.taken.kind().name(), list.count()), ("scatter list", 1));
-    assert_eq!(known.taken_by(list).caller, Some(0xffff_ffff_8200_0000));
+    assert_eq!((list.allocated.kind().name(), list.count()), ("scatter list", 1));
+    assert_eq!(known.allocated_by(list).caller, Some(0xffff_ffff_8200_0000));
     assert!(model.changes().iter().any(|change| matches!(change.what, What::Linked(_))));
 
     kernel.give(token, 11, 0);
@@ -163,7 +163,7 @@ fn a_list_of_another_size_does_not_take_an_allocation_over() {
     let model = model_of(&kernel.elements);
     let names: Vec<_> = device(&model, &kernel, 0)
         .references()
-        .map(|(_, reference)| (reference.taken.kind().name(), reference.addr().is_some()))
+        .map(|(_, reference)| (reference.allocated.kind().name(), reference.addr().is_some()))
         .collect();
     assert_eq!(names, [("allocation", true), ("scatter list", false)]);
 }
@@ -222,9 +222,9 @@ fn pages_given_out_again_before_their_free_is_told() {
     assert_eq!(last_pages(&kernel).explained, 2);
     let model = model_of(&kernel.elements);
     let (known, pids) = (device(&model, &kernel, 0), |pid| {
-        move |taker: super::super::TakenBy<'_>| taker.task.unwrap().pid == pid
+        move |holder: super::super::AllocatedBy<'_>| holder.task.unwrap().pid == pid
     });
-    assert!(known.references().any(|(_, left)| pids(20)(known.taken_by(left)) && left.count() == 2));
+    assert!(known.references().any(|(_, left)| pids(20)(known.allocated_by(left)) && left.count() == 2));
     let now_ns = kernel.now_ns;
     burst(&mut kernel, now_ns, now_ns + 1);
     assert_eq!(last_pages(&kernel).matched, 2, "this one is of the second mmap");
@@ -269,10 +269,11 @@ fn an_allocation_where_something_was_out_ends_that() {
     });
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
-    let taker = |addr| device.reference_at(addr).map(|(_, found)| device.taken_by(found).task.unwrap().pid);
-    assert_eq!(taker(addr), Some(10));
-    assert_eq!(taker(addr + PAGE_SIZE), Some(20));
-    assert_eq!(taker(addr + 2 * PAGE_SIZE), Some(10));
+    let holder =
+        |addr| device.reference_at(addr).map(|(_, found)| device.allocated_by(found).task.unwrap().pid);
+    assert_eq!(holder(addr), Some(10));
+    assert_eq!(holder(addr + PAGE_SIZE), Some(20));
+    assert_eq!(holder(addr + 2 * PAGE_SIZE), Some(10));
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn memory_from_before_the_attach_is_given_out_again_before_its_free_is_told() {
         let mut kernel = bound();
         let token = kernel.mmap(0, 10, 2).unwrap();
         kernel.elements.clear();
-        kernel.pull(0, true);
+        kernel.snapshot(0, true);
         if is_placed {
             kernel.mmap(0, 11, 1);
         }

@@ -19,7 +19,7 @@ proptest! {
             prop_assert!(held <= known);
             for (key, reference) in device.references() {
                 prop_assert_eq!(device.reference(key), Some(reference));
-                let _by = device.taken_by(reference);
+                let _by = device.allocated_by(reference);
             }
         }
     }

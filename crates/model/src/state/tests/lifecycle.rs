@@ -13,7 +13,7 @@ use crate::testing::simulate::{
 fn settle(kernel: &mut Kernel) {
     kernel.now_ns += 2 * GRACE_NS;
     for device in 0..usize::from(DEVICES) {
-        kernel.pull(device, true);
+        kernel.snapshot(device, true);
     }
 }
 

@@ -3,12 +3,12 @@
 mod frees;
 mod garbage;
 mod lifecycle;
-mod pulls;
+mod snapshots;
 mod teardowns;
 
 use std::collections::BTreeMap;
 
-use super::{Device, Key, Model, Reference, Taken};
+use super::{Allocated, Device, Key, Model, Reference};
 use crate::{event::decode::PAGE_SIZE, stream::assemble::Element, testing::simulate::Kernel};
 
 /// A model that has seen these elements.
@@ -25,8 +25,8 @@ fn device<'a>(model: &'a Model, kernel: &Kernel, number: usize) -> &'a Device {
 }
 
 /// Whom the model says for certain.
-fn taker(device: &Device, reference: &Reference) -> Option<u32> {
-    let task = device.taken_by(reference).task.unwrap();
+fn holder(device: &Device, reference: &Reference) -> Option<u32> {
+    let task = device.allocated_by(reference).task.unwrap();
     device.is_sure(reference).then_some(task.pid)
 }
 
@@ -42,16 +42,16 @@ fn pages(model: &Model, device: &Device) -> BTreeMap<u64, Option<u32>> {
         claim(run.addr, run.addr + run.size, None);
     }
     for (_, reference) in device.references() {
-        let pid = taker(device, reference);
+        let pid = holder(device, reference);
         if let Some(addr) = reference.addr() {
             claim(addr, addr + reference.bytes(), pid);
         }
     }
     for (indices, key) in device.ledger.mmaps.iter() {
         let reference = device.reference(Key(key)).unwrap();
-        assert!(matches!(reference.taken, Taken::Mmap { .. }));
+        assert!(matches!(reference.allocated, Allocated::Mmap { .. }));
         let span = model.geometry().span(indices).expect("the geometry is known");
-        claim(span.start, span.end, taker(device, reference));
+        claim(span.start, span.end, holder(device, reference));
     }
     pages
 }

@@ -239,9 +239,9 @@ fn a_killed_range_is_accounted_for() {
     kernel.mmap(0, 10, 4).unwrap();
     kernel.elements.remove(before);
     let pgmap = kernel.pgmaps(0)[0];
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
-    kernel.event(0, Kind::RangeState, Hook::Pull, 1, |event| {
+    kernel.event(0, Kind::RangeState, Hook::Snapshot, 1, |event| {
         event.pgmap = Some(pgmap);
         event.state = Some(State { chunk: 0, atomic: true, dead: true, exited: false, freed: false });
         event.refs = Some(Refs { count: 10, estimate: false });
@@ -260,17 +260,17 @@ fn a_process_that_is_gone_is_gone_for_what_it_took_before() {
     kernel.alloc(0, 11, 1).unwrap();
     let task = crate::testing::simulate::task(10);
     kernel.user(|writer, time_ns| writer.gone(time_ns, &task));
-    let gone_ns = kernel.now_ns;
+    let exited_ns = kernel.now_ns;
     kernel.alloc(0, 10, 1).unwrap();
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     let mut gone: Vec<_> = device
         .references()
-        .map(|(_, reference)| (reference.at.time_ns, device.taken_by(reference).gone_since_ns))
+        .map(|(_, reference)| (reference.at.time_ns, device.allocated_by(reference).exited_since_ns))
         .collect();
     gone.sort_unstable();
     let gone: Vec<_> = gone.into_iter().map(|(_, gone)| gone).collect();
-    assert_eq!(gone, [Some(gone_ns), None, None]);
+    assert_eq!(gone, [Some(exited_ns), None, None]);
 }
 
 /// Else whoever tells it again and again would have all of them moved each time.
@@ -281,13 +281,13 @@ fn of_many_processes_of_one_number_it_is_not_said_which_has_exited() {
         kernel.alloc(0, 10, 1).unwrap();
         let task = crate::testing::simulate::task(10);
         for _ in 0..replaced {
-            kernel.user(|writer, time_ns| writer.gone_before(time_ns, &task, Some(0)));
+            kernel.user(|writer, time_ns| writer.exited_before(time_ns, &task, Some(0)));
         }
         kernel.user(|writer, time_ns| writer.gone(time_ns, &task));
         let model = model_of(&kernel.elements);
         let device = device(&model, &kernel, 0);
         let (_, reference) = device.references().next().unwrap();
-        device.taken_by(reference).gone_since_ns.is_some()
+        device.allocated_by(reference).exited_since_ns.is_some()
     };
     assert_eq!([0, 1, 3, 4, 100].map(is_gone), [true, true, true, false, false]);
 }

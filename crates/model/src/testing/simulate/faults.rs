@@ -10,7 +10,7 @@ pub(super) const CULPRIT: u32 = 90;
 /// The task that tears down.
 pub(super) const UNBINDER: u32 = 91;
 /// The task that has memory taken.
-pub(super) const TAKER: u32 = 92;
+pub(super) const HOLDER: u32 = 92;
 /// How long what takes too long takes.
 pub(super) const LONG_NS: u64 = 7_000_000_000;
 
@@ -36,7 +36,7 @@ pub enum Fault {
     /// The same by a user mapping.
     MmapOfDrained,
     /// What nobody has is given back.
-    FreeNeverTaken,
+    FreeNeverAllocated,
     /// What was given back is given back again.
     FreeTwice,
     /// A scatter list is given back twice.
@@ -46,7 +46,7 @@ pub enum Fault {
     /// Less is given back than was taken.
     FreeLess,
     /// Pages that no mapping took are given back.
-    PagesNeverTaken,
+    PagesNeverAllocated,
     /// A range is added where one is.
     Overlap,
     /// A range goes while it is mapped for DMA.
@@ -82,12 +82,12 @@ impl Fault {
         Self::DiedOfDead,
         Self::AllocOfDrained,
         Self::MmapOfDrained,
-        Self::FreeNeverTaken,
+        Self::FreeNeverAllocated,
         Self::FreeTwice,
         Self::ListFreeTwice,
         Self::FreeMore,
         Self::FreeLess,
-        Self::PagesNeverTaken,
+        Self::PagesNeverAllocated,
         Self::Overlap,
         Self::MapLeft,
         Self::UnmapNotMapped,
@@ -115,7 +115,7 @@ impl Kernel {
             self.unbind(device, UNBINDER);
         }
         self.bind(device, 5, &[16, 8]);
-        self.pull(device, true);
+        self.snapshot(device, true);
         let place = self.elements.len();
         match fault {
             Fault::RemovedFirst => self.teardown_with_holder(device, Order::RemovedFirst),
@@ -130,7 +130,7 @@ impl Kernel {
             }
             Fault::Overlap => self.overlap(device),
             Fault::Stray => {
-                self.alloc(device, TAKER, 1);
+                self.alloc(device, HOLDER, 1);
                 self.stray(device, 3);
             }
             Fault::MmapLeaks => {
@@ -139,7 +139,7 @@ impl Kernel {
                 self.stray(device, 1);
             }
             Fault::LateDrain => {
-                self.alloc(device, TAKER, 4);
+                self.alloc(device, HOLDER, 4);
                 self.begin(device, UNBINDER, Order::Right);
                 while !self.is_waiting(device) {
                     self.advance(device);
@@ -160,15 +160,15 @@ impl Kernel {
     }
 
     fn teardown_with_holder(&mut self, device: usize, order: Order) {
-        self.alloc(device, TAKER, 4);
+        self.alloc(device, HOLDER, 4);
         self.tear_down(device, UNBINDER, order);
     }
 
     fn beside_dead(&mut self, fault: Fault, device: usize) {
         // The older range is held, so that its pool lives on.
         let base = self.devices[device].ranges[1].base();
-        self.alloc_event(device, TAKER, Some(base), 4);
-        self.take(device, Kind::Alloc, TAKER, base, 4);
+        self.alloc_event(device, HOLDER, Some(base), 4);
+        self.take(device, Kind::Alloc, HOLDER, base, 4);
         self.begin(device, UNBINDER, Order::Right);
         while !self.has_dead_chunk(device) {
             self.advance(device);
@@ -199,7 +199,7 @@ impl Kernel {
     /// Something is done with the newer range, which is torn down as far as before this step; nothing of it is kept.
     fn of_killed(&mut self, fault: Fault, device: usize, before: Kind) {
         // What is taken at the kill is what the armed hooks are attached for.
-        self.alloc(device, TAKER, 1);
+        self.alloc(device, HOLDER, 1);
         self.begin(device, UNBINDER, Order::Right);
         self.advance_to(device, before);
         let range = self.devices[device].ranges[0].clone();
@@ -249,15 +249,15 @@ impl Kernel {
         while !self.is_waiting(device) {
             self.advance(device);
         }
-        self.pull(device, true);
-        self.pull(device, true);
+        self.snapshot(device, true);
+        self.snapshot(device, true);
         while self.advance(device) {}
     }
 
     fn wrong_free(&mut self, fault: Fault, device: usize) {
-        let take = |kernel: &mut Self| -> Token { kernel.alloc(device, TAKER, 4).unwrap() };
+        let take = |kernel: &mut Self| -> Token { kernel.alloc(device, HOLDER, 4).unwrap() };
         match fault {
-            Fault::FreeNeverTaken => {
+            Fault::FreeNeverAllocated => {
                 // Its last byte, which no allocation begins with.
                 let end =
                     self.devices[device].ranges[0].base() + self.devices[device].ranges[0].physical.size();
@@ -266,13 +266,13 @@ impl Kernel {
             Fault::FreeTwice => {
                 let token = take(self);
                 let addr = self.out[&token].pages[0];
-                self.give(token, TAKER, usize::MAX);
+                self.give(token, HOLDER, usize::MAX);
                 self.free_event(device, CULPRIT, addr, 4 * PAGE_SIZE);
             }
             Fault::ListFreeTwice => {
-                let token = self.alloc_list(device, TAKER, 4).unwrap();
+                let token = self.alloc_list(device, HOLDER, 4).unwrap();
                 let sgl = self.out[&token].sgl;
-                self.give(token, TAKER, usize::MAX);
+                self.give(token, HOLDER, usize::MAX);
                 self.event(device, Kind::SglFree, Hook::SglFree, CULPRIT, |event| {
                     event.sgl = Some(sgl);
                 });
@@ -289,25 +289,25 @@ impl Kernel {
                 let addr = out.pages.remove(0);
                 self.free_event(device, CULPRIT, addr, PAGE_SIZE);
             }
-            Fault::PagesNeverTaken => {
+            Fault::PagesNeverAllocated => {
                 // From a mapping it is known where the pages lie.
-                let token = self.mmap(device, TAKER, 2).unwrap();
+                let token = self.mmap(device, HOLDER, 2).unwrap();
                 let addr = self.out[&token].pages[0];
                 self.free_page(device, CULPRIT, addr + 3 * PAGE_SIZE);
                 self.flush();
-                self.give(token, TAKER, usize::MAX);
+                self.give(token, HOLDER, usize::MAX);
             }
             Fault::MapLeft => {
                 let token = take(self);
                 self.map(token, CULPRIT);
                 self.out.get_mut(&token).unwrap().mapped = false;
-                self.give(token, TAKER, usize::MAX);
+                self.give(token, HOLDER, usize::MAX);
                 self.unbind(device, UNBINDER);
             }
             _ => {
                 let token = take(self);
                 self.unmap(token, CULPRIT);
-                self.give(token, TAKER, usize::MAX);
+                self.give(token, HOLDER, usize::MAX);
             }
         }
     }

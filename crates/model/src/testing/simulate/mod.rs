@@ -18,7 +18,7 @@ mod faults;
 pub mod garbage;
 mod mapping;
 pub mod play;
-mod pull;
+mod snapshot;
 mod taking;
 mod teardown;
 

@@ -93,7 +93,7 @@ fn act_once(kernel: &mut Kernel, (what, whose, who, how): Act) {
             }
         }
         13 => kernel.flush(),
-        14 => kernel.pull(device, how % 8 != 0),
+        14 => kernel.snapshot(device, how % 8 != 0),
         TEARDOWN if how % 4 == 0 => kernel.begin(device, pid, Order::Right),
         _ => kernel.user(user::Writer::tick),
     }
@@ -153,7 +153,7 @@ pub fn with_skips(elements: &[Element], lose: impl Fn(usize) -> bool, late: usiz
     for (place, element) in elements.iter().enumerate() {
         match element {
             // Readings that are not answered are repeated.
-            Element::Event(event) if lose(place) && event.hook != Hook::Pull => {
+            Element::Event(event) if lose(place) && event.hook != Hook::Snapshot => {
                 untold.push((place, event.hook, event.time_ns));
             }
             _ => kept.push(element.clone()),

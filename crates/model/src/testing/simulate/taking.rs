@@ -9,12 +9,12 @@ use crate::state::PAGE_STRUCT_SIZE;
 impl Kernel {
     /// The first run of free pages, in the order of the pool.
     pub fn find(&self, device: usize, pages: u64) -> Option<u64> {
-        let taken = self.pages(device);
+        let allocated = self.pages(device);
         self.devices[device].ranges.iter().filter(|range| !range.killed).find_map(|range| {
             let (base, size) = (range.base(), range.physical.size() / PAGE_SIZE);
             (0..size.saturating_sub(pages - 1))
                 .map(|page| base + page * PAGE_SIZE)
-                .find(|&first| (0..pages).all(|page| !taken.contains_key(&(first + page * PAGE_SIZE))))
+                .find(|&first| (0..pages).all(|page| !allocated.contains_key(&(first + page * PAGE_SIZE))))
         })
     }
 

@@ -28,7 +28,7 @@ enum Do {
     /// Of the range of this pgmap.
     Range(Kind, u64),
     /// The tracer reads meanwhile.
-    Pull,
+    Snapshot,
     /// It waits until nothing of the range is out.
     Wait(u64),
 }
@@ -107,7 +107,7 @@ impl Kernel {
             return false;
         };
         match step {
-            Do::Pull => self.pull(device, true),
+            Do::Snapshot => self.snapshot(device, true),
             Do::Wait(pgmap) => self.wait_for(device, pgmap, pid),
             Do::Device(kind) => self.device_step(device, kind, pid),
             Do::Range(kind, pgmap) => self.range_step(device, kind, pgmap, pid),
@@ -135,19 +135,19 @@ impl Kernel {
 
     fn device_step(&mut self, device: usize, kind: Kind, pid: u32) {
         self.flush();
-        let taken = self.pages(device).len() as u64 * PAGE_SIZE;
+        let allocated = self.pages(device).len() as u64 * PAGE_SIZE;
         let (ranges, is_opening) = (self.devices[device].ranges.len() as u32, is_opening(kind));
-        let is_out = taken > 0 || self.devices[device].ranges.iter().any(|range| range.stray > 0);
+        let is_outstanding = allocated > 0 || self.devices[device].ranges.iter().any(|range| range.stray > 0);
         self.event(device, kind, hook_of(kind), pid, |event| {
-            event.taken = (kind == Kind::Release).then_some(taken);
-            event.flag = is_opening.then_some(is_out);
+            event.allocated = (kind == Kind::Release).then_some(allocated);
+            event.flag = is_opening.then_some(is_outstanding);
             event.count = is_opening.then_some(ranges);
         });
-        if is_opening && (is_out || ranges > 1) && self.armed == Some(false) {
+        if is_opening && (is_outstanding || ranges > 1) && self.armed == Some(false) {
             self.attach(ARMED, true);
             self.armed = Some(true);
         }
-        if kind == Kind::Release && taken > 0 {
+        if kind == Kind::Release && allocated > 0 {
             self.devices[device].crashed = true;
             self.devices[device].script = None;
         } else if kind == Kind::Release {
@@ -180,7 +180,7 @@ impl Kernel {
             event.count = (kind == Kind::Kill).then_some(1);
             event.refs = (kind == Kind::Drained).then_some(ZERO).or(references);
             event.state = state;
-            event.taken = removal.map(|(_, bytes)| bytes);
+            event.allocated = removal.map(|(_, bytes)| bytes);
             event.flag = (kind == Kind::Remove).then_some(is_watched);
         });
         let range = self.range_mut(device, pgmap);
@@ -208,7 +208,7 @@ fn of_range(order: Order, pgmap: u64) -> Vec<Do> {
     let (drain, removal) =
         ([Do::Wait(pgmap), range(Kind::Drained)], [range(Kind::Remove), range(Kind::Unmapped)]);
     match order {
-        Order::Right => steps.extend(std::iter::once(Do::Pull).chain(drain).chain(removal)),
+        Order::Right => steps.extend(std::iter::once(Do::Snapshot).chain(drain).chain(removal)),
         Order::RemovedFirst => steps.extend(removal.into_iter().chain(drain)),
         Order::Unwaited => steps.extend(std::iter::once(drain[1]).chain(removal)),
         Order::KilledTwice => steps.extend(std::iter::once(range(Kind::Kill)).chain(drain).chain(removal)),

@@ -130,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_taken(bytes in prop::collection::vec(any::<u8>(), 0..200), address in any::<u64>()) {
+    fn any_bytes_are_allocated(bytes in prop::collection::vec(any::<u8>(), 0..200), address in any::<u64>()) {
         let symbols = Symbols::parse(&bytes);
         let _symbol = symbols.symbolise(address);
     }

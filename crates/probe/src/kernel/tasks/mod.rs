@@ -50,7 +50,7 @@ pub enum Liveness {
     /// It does.
     Alive,
     /// It has exited; another one may have its number.
-    Gone,
+    Exited,
     /// It cannot be told from here: see [`Hidden`].
     Unknown,
 }
@@ -105,11 +105,11 @@ impl Tasks {
         }
         let process = self.process(tgid);
         match Stat::read(&process) {
-            Some(stat) if stat.start_ns > seen_ns => Liveness::Gone,
-            Some(stat) if stat.has_exited() && !self.has_running_thread(tgid) => Liveness::Gone,
+            Some(stat) if stat.start_ns > seen_ns => Liveness::Exited,
+            Some(stat) if stat.has_exited() && !self.has_running_thread(tgid) => Liveness::Exited,
             Some(_) => Liveness::Alive,
             None if process.exists() => Liveness::Unknown,
-            None => Liveness::Gone,
+            None => Liveness::Exited,
         }
     }
 

@@ -80,7 +80,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_taken(bytes: Vec<u8>) {
+        fn any_bytes_are_allocated(bytes: Vec<u8>) {
             let _frames = parse(&bytes);
         }
     }

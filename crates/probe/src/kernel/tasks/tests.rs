@@ -20,11 +20,11 @@ fn a_process_is_alive_gone_or_another_one() {
     let tasks = Tasks::new(root.clone());
     assert_eq!(tasks.hidden(), None);
     assert_eq!(tasks.liveness(726, 4_000_000_000), Liveness::Alive);
-    assert_eq!(tasks.liveness(726, 3_999_999_999), Liveness::Gone, "it started later");
-    assert_eq!(tasks.liveness(727, u64::MAX), Liveness::Gone);
+    assert_eq!(tasks.liveness(726, 3_999_999_999), Liveness::Exited, "it started later");
+    assert_eq!(tasks.liveness(727, u64::MAX), Liveness::Exited);
     assert_eq!(tasks.liveness(0, 1), Liveness::Alive, "the idle task");
     plant_task(&root, 800, 800, "zombie", 'Z', 1);
-    assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Gone);
+    assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Exited);
     plant_task(&root, 800, 801, "worker", 'S', 1);
     assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Alive, "another thread goes on");
     fs::create_dir_all(root.proc.join("900")).unwrap();

@@ -25,7 +25,7 @@ impl Page<'_> {
         }
         let mut shown: Vec<_> = findings.iter().collect();
         shown.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.number));
-        let more = shown.len().saturating_sub(MAX_FINDINGS) as u64 + self.story.check.findings_left_out;
+        let more = shown.len().saturating_sub(MAX_FINDINGS) as u64 + self.story.check.findings_omitted;
         shown.truncate(MAX_FINDINGS);
         shown.sort_by_key(|finding| finding.number);
         let parts = shown.into_iter().map(|finding| self.finding(finding));
@@ -49,7 +49,7 @@ impl Page<'_> {
         ];
         if !finding.holders.is_empty() {
             parts.push(plain("p", "Taken by, times relative to the finding:"));
-            parts.push(holders_table(&finding.holders, finding.holders_left_out, finding.start_ns));
+            parts.push(holders_table(&finding.holders, finding.holders_omitted, finding.start_ns));
         }
         if !finding.evidence.is_empty() {
             parts.push(plain("p", "Shown by these records:"));

@@ -54,15 +54,15 @@ impl Page<'_> {
     fn whole(&self) -> Markup {
         let mut parts = self.front();
         for device in &self.story.devices {
-            let all = device.teardowns.len() as u64 + device.teardowns_left_out;
+            let all = device.teardowns.len() as u64 + device.teardowns_omitted;
             for (index, teardown) in device.teardowns.iter().enumerate() {
-                let number = index as u64 + 1 + device.teardowns_left_out;
+                let number = index as u64 + 1 + device.teardowns_omitted;
                 let number = if all > 1 { format!(" {number}") } else { String::new() };
                 let heading = format!("Teardown{number} of {}", device.device);
                 parts.push(section(&heading, self.teardown(teardown)));
             }
-            if device.teardowns_left_out > 0 {
-                let more = phrase::counted(device.teardowns_left_out, "other teardown");
+            if device.teardowns_omitted > 0 {
+                let more = phrase::counted(device.teardowns_omitted, "other teardown");
                 parts.push(plain("p", &format!("{more} of {} not shown.", device.device)));
             }
             if device.out.references > 0 || device.out.unknown_bytes > 0 {

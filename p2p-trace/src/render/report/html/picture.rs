@@ -34,7 +34,7 @@ pub(super) fn picture(story: &TeardownStory) -> Markup {
     let mut parts = vec![element("title", &[], Markup::text("The teardown over time")), hatch()];
     let ranges = &story.ranges[..story.ranges.len().min(MAX_RANGES)];
     let others: Vec<_> = ranges.iter().filter(|range| drawn.others(range.id).next().is_some()).collect();
-    let more = story.lanes_left_out > 0 || story.ranges.len() > MAX_RANGES;
+    let more = story.lanes_omitted > 0 || story.ranges.len() > MAX_RANGES;
     let lanes = ranges.len() + story.lanes.len() + others.len();
     let bottom = TOP + LANE * lanes as f64;
     parts.push(drawn.axis(bottom));
@@ -56,8 +56,8 @@ pub(super) fn picture(story: &TeardownStory) -> Markup {
     let mut height = bottom + 22.0;
     if more {
         let mut text = Vec::new();
-        if story.lanes_left_out > 0 {
-            text.push(phrase::counted(story.lanes_left_out, "more reference"));
+        if story.lanes_omitted > 0 {
+            text.push(phrase::counted(story.lanes_omitted, "more reference"));
         }
         let ranges = story.ranges.len().saturating_sub(MAX_RANGES) as u64;
         if ranges > 0 {
@@ -108,14 +108,14 @@ impl<'a> Drawn<'a> {
             .map(|step| step.at.time_ns)
             .collect();
         moments.extend([self.scale.first_ns(), self.story.until_ns]);
-        let mut taken: Vec<f64> = Vec::new();
+        let mut allocated: Vec<f64> = Vec::new();
         let mut parts = Vec::new();
         for time_ns in moments {
             let x = self.scale.place(time_ns);
-            if taken.iter().any(|other| (other - x).abs() < 72.0) {
+            if allocated.iter().any(|other| (other - x).abs() < 72.0) {
                 continue;
             }
-            taken.push(x);
+            allocated.push(x);
             parts.push(line("grid", x, TOP - 8.0, x, bottom));
             let label = phrase::relative(time_ns, self.zero_ns);
             parts.push(words("dim middle", x, TOP - 14.0, &label));
@@ -205,7 +205,7 @@ impl<'a> Drawn<'a> {
 
     fn reference(&self, lane: &Lane, y: f64) -> Markup {
         let reference = &lane.reference;
-        let what = format!("{} {}", bytes(reference.bytes()), reference.taken.kind());
+        let what = format!("{} {}", bytes(reference.bytes()), reference.allocated.kind());
         let mut parts = vec![label(y, &what, &format!("taken by {}", phrase::task(lane.task.as_ref())))];
         let first_ns = self.scale.first_ns();
         let is_before = reference.at.time_ns < first_ns;

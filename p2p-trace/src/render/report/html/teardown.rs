@@ -106,13 +106,13 @@ fn steps(story: &TeardownStory) -> Markup {
     element("div", &[("class", "steps")], table)
 }
 
-pub(super) fn holders_table(holders: &[HolderLine], left_out: u64, at_ns: u64) -> Markup {
+pub(super) fn holders_table(holders: &[HolderLine], omitted: u64, at_ns: u64) -> Markup {
     let mut rows: Vec<_> = holders
         .iter()
         .take(MAX_HOLDERS)
         .map(|holder| row("", phrase::holder(holder, at_ns).iter().map(String::as_str)))
         .collect();
-    let more = left_out + holders.len().saturating_sub(MAX_HOLDERS) as u64;
+    let more = omitted + holders.len().saturating_sub(MAX_HOLDERS) as u64;
     if more > 0 {
         rows.push(row("", [format!("\u{2026} and {more} more").as_str()]));
     }

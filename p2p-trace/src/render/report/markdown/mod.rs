@@ -90,16 +90,16 @@ impl Page<'_> {
 
     fn device(&mut self, device: &DeviceStory) {
         for (index, teardown) in device.teardowns.iter().enumerate() {
-            let number = if device.teardowns.len() + device.teardowns_left_out as usize > 1 {
-                format!(" {}", index as u64 + 1 + device.teardowns_left_out)
+            let number = if device.teardowns.len() + device.teardowns_omitted as usize > 1 {
+                format!(" {}", index as u64 + 1 + device.teardowns_omitted)
             } else {
                 String::new()
             };
             self.heading(&format!("## Teardown{number} of {}", device.device));
             self.teardown(teardown);
         }
-        if device.teardowns_left_out > 0 {
-            let more = phrase::counted(device.teardowns_left_out, "other teardown");
+        if device.teardowns_omitted > 0 {
+            let more = phrase::counted(device.teardowns_omitted, "other teardown");
             self.text.push('\n');
             self.prose(&format!("{more} of {} not shown.", device.device));
         }
@@ -133,11 +133,11 @@ impl Page<'_> {
         }
     }
 
-    fn holders(&mut self, holders: &[HolderLine], left_out: u64, at_ns: u64) {
+    fn holders(&mut self, holders: &[HolderLine], omitted: u64, at_ns: u64) {
         let mut rows = vec![phrase::HOLDER.map(str::to_owned).to_vec()];
         let shown = holders.iter().take(MAX_HOLDERS);
         rows.extend(shown.map(|holder| phrase::holder(holder, at_ns).to_vec()));
-        let more = left_out + holders.len().saturating_sub(MAX_HOLDERS) as u64;
+        let more = omitted + holders.len().saturating_sub(MAX_HOLDERS) as u64;
         if more > 0 {
             rows.push(vec![format!("... and {more} more")]);
         }
@@ -153,7 +153,7 @@ impl Page<'_> {
         // The gravest first where not all can be shown.
         let mut shown: Vec<_> = findings.iter().collect();
         shown.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.number));
-        let more = shown.len().saturating_sub(MAX_FINDINGS) as u64 + self.story.check.findings_left_out;
+        let more = shown.len().saturating_sub(MAX_FINDINGS) as u64 + self.story.check.findings_omitted;
         shown.truncate(MAX_FINDINGS);
         shown.sort_by_key(|finding| finding.number);
         for (index, finding) in shown.into_iter().enumerate() {
@@ -187,7 +187,7 @@ impl Page<'_> {
         self.text.push_str(&wrap(&advice, "", ""));
         if !finding.holders.is_empty() {
             self.text.push_str("\nTaken by, times relative to the finding:\n\n");
-            self.holders(&finding.holders, finding.holders_left_out, finding.start_ns);
+            self.holders(&finding.holders, finding.holders_omitted, finding.start_ns);
         }
         if !finding.evidence.is_empty() {
             self.text.push_str("\nShown by these records:\n\n");

@@ -95,7 +95,7 @@ impl Page<'_> {
                 ]
             })
             .collect();
-        let more = story.uses.len().saturating_sub(MAX_USES) as u64 + story.uses_left_out;
+        let more = story.uses.len().saturating_sub(MAX_USES) as u64 + story.uses_omitted;
         if more > 0 {
             rows.push(vec![format!("... and {more} more")]);
         }

@@ -19,7 +19,7 @@ pub(super) fn complete(recovered: &Recovered, guilty: &Guilty, card: &str) -> Re
     let all = said.iter().any(|line| line.contains("each of them is here"));
     ensure!(all, "not every record that the kernel side had begun was recovered");
     self::guilty(stream, guilty, card)?;
-    let alloc = stream.of_kind("alloc").find(|event| event.tgid == Some(guilty.taken.pid));
+    let alloc = stream.of_kind("alloc").find(|event| event.tgid == Some(guilty.allocated.pid));
     ensure!(alloc.is_some(), "who took the memory is not in the core");
     Ok(())
 }
@@ -48,7 +48,7 @@ pub(super) fn guilty(stream: &Stream, guilty: &Guilty, card: &str) -> Result<()>
 }
 
 /// Expects that who took the memory is named, though the record of that is overwritten, and nobody else.
-pub(super) fn taker_is_named(recovered: &Recovered, guilty: &Guilty, card: &str, slots: u32) -> Result<()> {
+pub(super) fn holder_is_named(recovered: &Recovered, guilty: &Guilty, card: &str, slots: u32) -> Result<()> {
     let Recovered { stream, said, .. } = recovered;
     let begins_late = said.iter().any(|line| line.contains("do not reach back to the beginning"));
     ensure!(begins_late, "it was not overwritten");
@@ -57,9 +57,9 @@ pub(super) fn taker_is_named(recovered: &Recovered, guilty: &Guilty, card: &str,
     let begun: u32 = begun.context("how much was written is not said")?.parse()?;
     ensure!(begun >= 10 * slots, "{begun} records do not fill {slots} slots ten times");
     self::guilty(stream, guilty, card)?;
-    let taker = guilty.taken.pid;
+    let pid = guilty.allocated.pid;
     ensure!(
-        !stream.of_kind("alloc").any(|event| event.tgid == Some(taker)),
+        !stream.of_kind("alloc").any(|event| event.tgid == Some(pid)),
         "the record of the allocation is still in the ring: nothing is shown"
     );
     let finding = stream
@@ -69,10 +69,10 @@ pub(super) fn taker_is_named(recovered: &Recovered, guilty: &Guilty, card: &str,
         .context("there is no finding of the removal")?;
     let [holder] = finding.holders.as_slice() else { bail!("the finding has not one holder: {finding:?}") };
     ensure!(
-        holder.tgid == Some(taker) && holder.bytes == guilty.taken.size && holder.references == 1,
+        holder.tgid == Some(pid) && holder.bytes == guilty.allocated.size && holder.references == 1,
         "{holder:?} is not {guilty:x?}"
     );
-    let pid = format!("pid {taker}");
+    let pid = format!("pid {pid}");
     ensure!(recovered.checked.iter().any(|line| line.contains(&pid)), "check does not name {pid}");
     let report = judged(&["report", &text(&recovered.dump)])?;
     ensure!(report.iter().any(|line| line.contains(&pid)), "the report does not name {pid}");

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::crash_sinks::{self, CrashSinks};
 use super::host::{Recovered, of_dump, recover};
-use super::outlets::{self, Outlets};
 use super::{judge, map_removed, remove_in_use};
 use crate::guest::{HOST_TAG, OUT_TAG, makedumpfile};
 use crate::scenarios::lab::Lab;
@@ -34,15 +34,15 @@ const DUMPS: [(&str, Option<&str>); 6] = [
 /// The order of 2018 with a map afterwards, with a crash kernel loaded: what that saves tells everything, in every form.
 pub(in crate::scenarios) fn kdump(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let tree = makedumpfile::tree()?;
-    let outlets = outlets::open(lab)?;
+    let crash_sinks = crash_sinks::open(lab)?;
     load_crash_kernel(lab)?;
-    let taken = remove_in_use(lab, &format!("{} --kmsg", method.option()), |_, _, _| Ok(()))?;
+    let allocated = remove_in_use(lab, &format!("{} --kmsg", method.option()), |_, _, _| Ok(()))?;
     // What is not told before the crash kernel takes over may be lost.
-    outlets.wait_finding(&lab.guest)?;
-    let guilty = map_removed(lab, taken)?;
+    crash_sinks.wait_finding(&lab.guest)?;
+    let guilty = map_removed(lab, allocated)?;
     lab.guest.wait_next_kernel().context("the crash kernel did not come up")?;
-    Outlets::tell_last_words(&lab.guest);
-    let kept = outlets.kept(&mut lab.guest)?;
+    CrashSinks::tell_last_words(&lab.guest);
+    let kept = crash_sinks.kept(&mut lab.guest)?;
     ensure!(
         kept.is_empty(),
         "{} lines of the first kernel's are kept: so they are only with crash_kexec_post_notifiers",

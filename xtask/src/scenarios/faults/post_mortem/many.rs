@@ -18,30 +18,30 @@ const CAP: u64 = 4096;
 /// who took them, and that others are missing is said.
 pub(in crate::scenarios) fn taken_by_many(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let options = format!("{} --ring-size {SMALL_RING}", method.option());
-    let mut taker = 0;
-    let guilty = die(lab, &options, |lab, trace, taken| {
+    let mut holder = 0;
+    let guilty = die(lab, &options, |lab, trace, allocated| {
         let lines = lab.guest.check(&format!(
             "echo $$; for batch in $(seq {}); do echo hold-many {} 4096 {BATCH} > /dev/p2ptest || exit 1; sleep 0.3; done",
             SMALL / BATCH,
             lab.card
         ))?;
         let pid = lines.first().context("the shell did not say who it is")?;
-        taker = pid.parse().with_context(|| format!("{pid} is no pid"))?;
-        overwrite(lab, trace, taken)
+        holder = pid.parse().with_context(|| format!("{pid} is no pid"))?;
+        overwrite(lab, trace, allocated)
     })?;
     let [core, kdump] = dump_memory(lab)?;
     let recovered = recover(&core, None)?;
     judge::guilty(&recovered.stream, &guilty, &lab.card)
-        .and_then(|()| largest_are_told(&recovered.stream, &recovered.said, &guilty, taker))
+        .and_then(|()| largest_are_told(&recovered.stream, &recovered.said, &guilty, holder))
         .with_context(|| format!("{}; it said: {}", core.display(), recovered.said.join(" | ")))?;
     discard(&[core, kdump])?;
     Ok(Verdict::Passed)
 }
 
 /// Expects the large piece and as many of the small ones as there is room for, each of whoever took it, and the rest as left out.
-fn largest_are_told(stream: &Stream, said: &[String], guilty: &Guilty, taker: u32) -> Result<()> {
-    let left_out = format!("the {} smallest references are there without who took them", SMALL + 1 - CAP);
-    ensure!(said.iter().any(|line| line.contains(&left_out)), "it is not said that {left_out}");
+fn largest_are_told(stream: &Stream, said: &[String], guilty: &Guilty, holder: u32) -> Result<()> {
+    let omitted = format!("the {} smallest references are there without who took them", SMALL + 1 - CAP);
+    ensure!(said.iter().any(|line| line.contains(&omitted)), "it is not said that {omitted}");
     let finding = stream
         .findings
         .iter()
@@ -51,12 +51,14 @@ fn largest_are_told(stream: &Stream, said: &[String], guilty: &Guilty, taker: u3
         bail!("the finding has not two takers: {finding:?}")
     };
     ensure!(
-        large.tgid == Some(guilty.taken.pid) && large.bytes == guilty.taken.size && large.references == 1,
+        large.tgid == Some(guilty.allocated.pid)
+            && large.bytes == guilty.allocated.size
+            && large.references == 1,
         "{large:?} is not {guilty:x?}"
     );
     ensure!(
-        small.tgid == Some(taker) && small.references == CAP - 1 && small.bytes == (CAP - 1) * 4096,
-        "{small:?} is not what process {taker} took, as far as there is room for it"
+        small.tgid == Some(holder) && small.references == CAP - 1 && small.bytes == (CAP - 1) * 4096,
+        "{small:?} is not what process {holder} took, as far as there is room for it"
     );
     Ok(())
 }

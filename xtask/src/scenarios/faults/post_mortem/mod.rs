@@ -2,11 +2,11 @@
 //! `p2p-trace recover` makes of it on the host.
 
 mod browser;
+mod crash_sinks;
 mod host;
 mod judge;
 mod kdump;
 mod many;
-mod outlets;
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,14 +15,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 
-use super::deeds::SIZE;
+use super::injection::SIZE;
 use super::uses::provoke_bad_access;
 use crate::host::interrupt;
 use crate::scenarios::lab::{Lab, Trace};
-use crate::scenarios::testmod::Taken;
+use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict, dump};
 pub(crate) use host::recover;
-use judge::{reported, taker_is_named};
+use judge::{holder_is_named, reported};
 pub(in crate::scenarios) use kdump::kdump;
 pub(in crate::scenarios) use many::taken_by_many;
 
@@ -38,7 +38,7 @@ const TOLD: Duration = Duration::from_mins(2);
 /// Who uses the memory after its removal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Guilty {
-    taken: Taken,
+    allocated: Allocated,
     pid: u32,
 }
 
@@ -46,12 +46,12 @@ pub(crate) struct Guilty {
 /// and without what was recorded before, and its last words are found wherever they can go.
 pub(in crate::scenarios) fn post_mortem(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let mut recorded = PathBuf::new();
-    let outlets = outlets::open(lab)?;
+    let crash_sinks = crash_sinks::open(lab)?;
     let guilty = die(lab, &format!("{} --kmsg", method.option()), |lab, trace, _| {
         recorded = save(lab, trace)?;
         Ok(())
     })?;
-    outlets.expect(&lab.guest)?;
+    crash_sinks.expect(&lab.guest)?;
     let cores = dump_memory(lab)?;
     let mut streams = Vec::new();
     for core in &cores {
@@ -66,7 +66,7 @@ pub(in crate::scenarios) fn post_mortem(lab: &mut Lab, method: Method) -> Result
         streams.push(recovered.stream.events.len());
     }
     discard(&cores)?;
-    outlets.expect_after_reset(&mut lab.guest)?;
+    crash_sinks.expect_after_reset(&mut lab.guest)?;
     ensure!(streams.iter().all(|count| *count == streams[0]), "the cores tell {streams:?} events");
     Ok(Verdict::Passed)
 }
@@ -87,7 +87,7 @@ pub(in crate::scenarios) fn taken_long_ago(lab: &mut Lab, method: Method) -> Res
     let cores = dump_memory(lab)?;
     for core in &cores {
         let recovered = recover(core, None)?;
-        taker_is_named(&recovered, &guilty, &lab.card, SMALL_RING / SLOT)
+        holder_is_named(&recovered, &guilty, &lab.card, SMALL_RING / SLOT)
             .with_context(|| format!("{}; it said: {}", core.display(), recovered.said.join(" | ")))?;
         reported(&recovered)?;
     }
@@ -95,9 +95,9 @@ pub(in crate::scenarios) fn taken_long_ago(lab: &mut Lab, method: Method) -> Res
     Ok(Verdict::Passed)
 }
 
-/// Overwrites what the rings tell of `taken`, after the tracer has read it: what was not read in time would make it unsure of everybody.
-fn overwrite(lab: &mut Lab, trace: &Trace, taken: &Taken) -> Result<()> {
-    lab.wait_for(&format!("grep -q '\"kind\":\"alloc\".*\"tgid\":{}' {}", taken.pid, trace.shown()))?;
+/// Overwrites what the rings tell of `allocated`, after the tracer has read it: what was not read in time would make it unsure of everybody.
+fn overwrite(lab: &mut Lab, trace: &Trace, allocated: &Allocated) -> Result<()> {
+    lab.wait_for(&format!("grep -q '\"kind\":\"alloc\".*\"tgid\":{}' {}", allocated.pid, trace.shown()))?;
     let load = format!("load {} {SIZE} {PAIRS}", lab.card);
     lab.guest.check(&format!(
         "for round in $(seq {ROUNDS}); do echo {load} > /dev/p2ptest; sleep 0.1; done; sleep 3"
@@ -126,10 +126,10 @@ pub(super) fn discard(cores: &[PathBuf]) -> Result<()> {
 pub(crate) fn die(
     lab: &mut Lab,
     options: &str,
-    before: impl FnOnce(&mut Lab, &Trace, &Taken) -> Result<()>,
+    before: impl FnOnce(&mut Lab, &Trace, &Allocated) -> Result<()>,
 ) -> Result<Guilty> {
-    let taken = remove_in_use(lab, options, before)?;
-    let guilty = map_removed(lab, taken)?;
+    let allocated = remove_in_use(lab, options, before)?;
+    let guilty = map_removed(lab, allocated)?;
     wait_console(lab, END, DEATH).context("the kernel did not die of a map of removed memory")?;
     Ok(guilty)
 }
@@ -154,8 +154,8 @@ fn wait_console(lab: &Lab, words: &str, limit: Duration) -> Result<()> {
 fn remove_in_use(
     lab: &mut Lab,
     options: &str,
-    before: impl FnOnce(&mut Lab, &Trace, &Taken) -> Result<()>,
-) -> Result<Taken> {
+    before: impl FnOnce(&mut Lab, &Trace, &Allocated) -> Result<()>,
+) -> Result<Allocated> {
     lab.load_driver()?;
     lab.load_module("race=1")?;
     // The dead kernel stays where it is, and prints its trace. The firmware's device takes note of where its facts lie.
@@ -165,23 +165,23 @@ fn remove_in_use(
     let trace = lab.trace("post-mortem", options)?;
     provoke_bad_access(lab);
     lab.guest.provoke("Kernel panic");
-    let taken = lab.take_mapped()?;
-    before(lab, &trace, &taken)?;
+    let allocated = lab.take_mapped()?;
+    before(lab, &trace, &allocated)?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_sleeping(unbinding.pid, "release_late")?;
     lab.wait_finding(&trace, "removed-before-drained")?;
     if options.contains("--kmsg") {
-        wait_console(lab, outlets::FINDING, TOLD)?;
+        wait_console(lab, crash_sinks::FINDING, TOLD)?;
     }
     lab.wait_event(&trace, "attach")?;
-    Ok(taken)
+    Ok(allocated)
 }
 
 /// Has a process map the removed memory, of which the kernel dies.
-fn map_removed(lab: &mut Lab, taken: Taken) -> Result<Guilty> {
-    let map = lab.map(&taken);
-    let user = lab.start_command(&format!("after-removal {} {LATER} {map}", taken.handle))?;
-    Ok(Guilty { taken, pid: user.pid })
+fn map_removed(lab: &mut Lab, allocated: Allocated) -> Result<Guilty> {
+    let map = lab.map(&allocated);
+    let user = lab.start_command(&format!("after-removal {} {LATER} {map}", allocated.handle))?;
+    Ok(Guilty { allocated, pid: user.pid })
 }
 
 /// Dumps the memory of the dead guest, as ELF and kdump-compressed.

@@ -20,7 +20,7 @@ fn undrained() -> (Kernel, u64) {
     let mut kernel = play::watched();
     kernel.counts_at_removal = false;
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     let from_ns = kernel.now_ns;
     kernel.unbind(0, 11);
     let drained = places(&kernel, Kind::Drained)[0];
@@ -115,7 +115,7 @@ fn where_skips_are_not_counted_the_race_of_2018_is_decided_by_what_the_kernel_co
         let mut kernel = play::watched();
         kernel.counts_at_removal = counts_at_removal;
         kernel.bind(0, 5, &[16]);
-        kernel.pull(0, true);
+        kernel.snapshot(0, true);
         kernel.alloc(0, 10, 4);
         kernel.begin(0, 11, Order::RemovedFirst);
         // Without counts it is the late drain that proves it.
@@ -144,11 +144,11 @@ fn what_holds_where_skips_are_not_counted_says_so() {
 fn an_attempt_under_way_is_not_memory_that_is_out() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.unbind(0, 11);
     for kind in [Kind::Remove, Kind::Release] {
         let place = places(&kernel, kind)[0];
-        event(&mut kernel, place).taken = Some(PAGE_SIZE);
+        event(&mut kernel, place).allocated = Some(PAGE_SIZE);
     }
     kernel.idle(2_000_000_000);
     let run = judge(&kernel.elements);
@@ -159,11 +159,11 @@ fn an_attempt_under_way_is_not_memory_that_is_out() {
 fn a_pool_that_was_destroyed_with_unknown_memory_out_is_told_when_the_release_does_not_return() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::Released);
     let place = places(&kernel, Kind::Release)[0];
-    event(&mut kernel, place).taken = Some(PAGE_SIZE);
+    event(&mut kernel, place).allocated = Some(PAGE_SIZE);
     kernel.idle(2_000_000_000);
     let run = run(&kernel.elements);
     assert_eq!(run.violated().into_iter().collect::<Vec<_>>(), [Rule::PoolDestroyedInUse]);
@@ -175,7 +175,7 @@ fn a_missed_free_and_a_release_that_counts_nothing_accuse_nobody() {
         let mut kernel = play::watched();
         kernel.counts_at_removal = false;
         kernel.bind(0, 5, &[16]);
-        kernel.pull(0, true);
+        kernel.snapshot(0, true);
         let token = kernel.alloc(0, 10, 4).unwrap();
         kernel.give(token, 10, 4);
         let free = *places(&kernel, Kind::Free).last().unwrap();
@@ -183,10 +183,10 @@ fn a_missed_free_and_a_release_that_counts_nothing_accuse_nobody() {
         kernel.unbind(0, 11);
         // It would settle what is out: the teardown is quicker.
         kernel.elements.retain(
-            |element| !matches!(element, Element::User(record) if record.kind() == Some(Kind::Pulled)),
+            |element| !matches!(element, Element::User(record) if record.kind() == Some(Kind::SnapshotEnd)),
         );
         let place = places(&kernel, Kind::Release)[0];
-        event(&mut kernel, place).taken = None;
+        event(&mut kernel, place).allocated = None;
         kernel.idle(2_000_000_000);
         let mut run = if counted { run(&[]) } else { uncounted() };
         run.feed(&kernel.elements);
@@ -217,7 +217,7 @@ fn a_hook_that_failed_is_blind_and_not_uncounted() {
 fn what_is_proven_later_is_not_withdrawn() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.counts_at_removal = false;
     let from_ns = kernel.now_ns;
     kernel.alloc(0, 10, 4);

@@ -29,7 +29,7 @@ fn begun(before: Kind) -> Kernel {
     let mut kernel = play::watched();
     tick(&mut kernel, 7 * HOUR_NS);
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, before);
     kernel

@@ -46,7 +46,7 @@ fn a_chunk_that_a_pull_read_shows() {
         let mut kernel = hanging();
         let place = kernel.elements.len();
         for _ in 0..reads {
-            kernel.pull(0, true);
+            kernel.snapshot(0, true);
             kernel.idle(SECOND_NS + SECOND_NS / 5);
         }
         let mut run_without = kernel.clone();
@@ -78,7 +78,7 @@ fn who_came_back_only_then_is_not_accused() {
         for served in [true, false] {
             let mut kernel = play::watched();
             kernel.bind(0, 5, &[16, 8]);
-            kernel.pull(0, true);
+            kernel.snapshot(0, true);
             kernel.alloc(0, 10, 8);
             kernel.alloc(0, 10, 4);
             kernel.begin(0, 11, Order::Right);
@@ -116,7 +116,7 @@ fn who_came_back_only_then_is_not_accused() {
 fn nor_with_one_range() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::Release);
     ask(&mut kernel, 77);
@@ -130,20 +130,20 @@ fn nor_with_one_range() {
 /// `percpu_ref_exit` before the last reference was dropped: a pull read that sees that sees no drain.
 #[test]
 fn a_reference_that_is_given_up_too_early_has_not_drained() {
-    for pulled in [false, true] {
-        for is_out in [false, true] {
+    for snapshot_end in [false, true] {
+        for is_outstanding in [false, true] {
             let mut kernel = play::watched();
-            kernel.counts_at_removal = !pulled;
+            kernel.counts_at_removal = !snapshot_end;
             kernel.bind(0, 5, &[16]);
-            kernel.pull(0, true);
-            if is_out {
+            kernel.snapshot(0, true);
+            if is_outstanding {
                 kernel.alloc(0, 10, 4);
             }
             kernel.begin(0, 11, Order::RemovedFirst);
             kernel.advance_to(0, Kind::Remove);
-            if pulled {
+            if snapshot_end {
                 let before = kernel.elements.len();
-                kernel.pull(0, true);
+                kernel.snapshot(0, true);
                 for at in places(&kernel, Kind::RangeState).into_iter().filter(|&at| at >= before) {
                     let event = super::event(&mut kernel, at);
                     event.refs = None;
@@ -156,8 +156,8 @@ fn a_reference_that_is_given_up_too_early_has_not_drained() {
             let run = judge(&kernel.elements);
             let answer = run.answer(Rule::RemovedBeforeDrained, kernel.address(0));
             // With nothing out it can have drained, unseen.
-            let right = if pulled && !is_out { Answer::Inconclusive } else { Answer::Violated };
-            assert_eq!(answer, right, "pulled: {pulled}, out: {is_out}");
+            let right = if snapshot_end && !is_outstanding { Answer::Inconclusive } else { Answer::Violated };
+            assert_eq!(answer, right, "pulled: {snapshot_end}, out: {is_outstanding}");
         }
     }
 }

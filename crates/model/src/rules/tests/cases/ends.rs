@@ -17,7 +17,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 fn bound() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel
 }
 

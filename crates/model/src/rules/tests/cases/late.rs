@@ -39,9 +39,9 @@ fn assert_open(kernel: &Kernel, why: &str) {
 /// Begins the trace where the teardown has come to.
 fn watch_from_here(kernel: &mut Kernel) {
     let place = kernel.elements.len();
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.idle(1_000_000_000);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     while kernel.advance(0) {}
     begin_at(kernel, place);
     without_notes(kernel);
@@ -72,7 +72,7 @@ fn a_kill_that_was_missed_and_not_counted_acquits_nothing() {
     for order in [Order::Right, Order::RemovedFirst] {
         let mut kernel = play::watched();
         kernel.bind(0, 5, &[16]);
-        kernel.pull(0, true);
+        kernel.snapshot(0, true);
         kernel.alloc(0, 10, 4);
         kernel.tear_down(0, 11, order);
         without_notes(&mut kernel);
@@ -116,7 +116,7 @@ fn a_range_that_had_drained_is_not_stalled() {
 fn what_was_unbound_is_gone_although_its_release_was_not_seen() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.unbind(0, 11);
     kernel.bind(0, 5, &[16]);
     kernel.alloc(0, 10, 4);

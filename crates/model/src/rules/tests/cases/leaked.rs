@@ -11,7 +11,7 @@ use crate::{
 fn failed(times: u32, kept: u64) -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     for _ in 0..times {
         let token = kernel.mmap_failing(0, 40, 3, 2).unwrap();
         kernel.give(token, 40, 9);

@@ -7,7 +7,7 @@ use crate::{
     accounting::{Shortfalls, Status, Totals},
     event::{DeviceAddress, Range, decode::PAGE_SIZE, user},
     pipeline::{Pipeline, Resumption},
-    rules::{Judged, MAX_FINDINGS, Options},
+    rules::{MAX_FINDINGS, Options, RuleState},
     state::{Limit, MAX_STEPS},
     testing::{
         judging::{Run, hooks_but, judge},
@@ -22,7 +22,7 @@ const OF_2018: [Rule; 3] = [Rule::RemovedBeforeDrained, Rule::DrainedAfterRemova
 fn begun() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
     kernel.begin(0, 11, Order::RemovedFirst);
     kernel.advance_to(0, Kind::UnmapMappings);
@@ -35,7 +35,7 @@ fn violates_all_of_2018(run: &Run, kernel: &Kernel, name: &str) {
     }
 }
 
-fn is_in_doubt(run: &Run, kernel: &Kernel, limit: Limit, rule: Rule) {
+fn is_uncertain(run: &Run, kernel: &Kernel, limit: Limit, rule: Rule) {
     let verdict = run.verdict(rule, kernel.address(0));
     let is_named = verdict.reasons.iter().any(|reason| reason.contains(limit.what()));
     assert!(is_named && verdict.answer == Answer::Inconclusive, "{}: {verdict:?}", rule.name());
@@ -78,7 +78,7 @@ fn nor_does_any_other_step() {
         while kernel.advance(0) {}
         let run = judge(&kernel.elements);
         violates_all_of_2018(&run, &kernel, kind.name());
-        is_in_doubt(&run, &kernel, Limit::Steps, Rule::MapImbalance);
+        is_uncertain(&run, &kernel, Limit::Steps, Rule::MapImbalance);
     }
 }
 
@@ -93,7 +93,7 @@ fn refused_adds_that_are_not_followed_are_doubtful() {
         });
     }
     let run = judge(&kernel.elements);
-    is_in_doubt(&run, &kernel, Limit::RefusedAdds, Rule::StalledUnbind);
+    is_uncertain(&run, &kernel, Limit::RefusedAdds, Rule::StalledUnbind);
 }
 
 /// A free of what was given back so long ago that it is not known any more.
@@ -116,7 +116,7 @@ fn a_second_free_of_what_is_forgotten() {
         event.size = Some(PAGE_SIZE);
     });
     let run = judge(&kernel.elements);
-    is_in_doubt(&run, &kernel, Limit::EndedReferences, Rule::DoubleFree);
+    is_uncertain(&run, &kernel, Limit::EndedReferences, Rule::DoubleFree);
 }
 
 /// So much was given back just now that a pull read cannot tell what is on its way from what somebody has.
@@ -124,7 +124,7 @@ fn a_second_free_of_what_is_forgotten() {
 fn more_is_on_its_way_than_is_kept() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     let address = kernel.address(0);
     let first = DIRECT_MAP + 0x8000_0000;
     for number in 0..=Limit::GivenBack.most() as u64 {
@@ -140,10 +140,10 @@ fn more_is_on_its_way_than_is_kept() {
     let to_ns = kernel.now_ns;
     let run = user::Run { device: address, pgmap: None, addr: first + 9 * PAGE_SIZE, size: PAGE_SIZE };
     kernel.user(|writer, time_ns| writer.run(time_ns, &run));
-    let pulled = user::Pulled { device: address, from_ns: to_ns, to_ns, runs: 1, complete: true };
-    kernel.user(|writer, _| writer.pulled(&pulled));
+    let snapshot_end = user::SnapshotEnd { device: address, from_ns: to_ns, to_ns, runs: 1, complete: true };
+    kernel.user(|writer, _| writer.snapshot_end(&snapshot_end));
     let run = judge(&kernel.elements);
-    is_in_doubt(&run, &kernel, Limit::GivenBack, Rule::UnmatchedFree);
+    is_uncertain(&run, &kernel, Limit::GivenBack, Rule::UnmatchedFree);
 }
 
 /// A range that ended long ago, and lay where none does now: that it is used is not seen any more.
@@ -154,7 +154,7 @@ fn ranges_that_are_forgotten() {
         for number in 0..Limit::EndedRanges.most() as u64 + 3 {
             let place = if moves { number } else { 0 };
             kernel.add_range(0, 5, 0x8000_0000 + place * 0x100_0000, 16);
-            kernel.pull(0, true);
+            kernel.snapshot(0, true);
             kernel.unbind(0, 11);
         }
         let run = judge(&kernel.elements);
@@ -171,7 +171,7 @@ fn findings_that_are_only_counted() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.bind(1, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     for pid in 0..MAX_FINDINGS as u32 + 5 {
         kernel.event(0, Kind::Free, Hook::Free, 100 + pid, |event| {
             event.addr = Some(DIRECT_MAP + 0x8000_0000 + u64::from(pid) % 8 * PAGE_SIZE);
@@ -181,7 +181,7 @@ fn findings_that_are_only_counted() {
     kernel.idle(3_000_000_000);
     let run = judge(&kernel.elements);
     assert!(run.rules.omitted() > 0);
-    is_in_doubt(&run, &kernel, Limit::Findings, Rule::DoubleFree);
+    is_uncertain(&run, &kernel, Limit::Findings, Rule::DoubleFree);
     let other = run.verdict(Rule::DoubleFree, kernel.address(1));
     assert_eq!(other.answer, Answer::Inconclusive);
 }
@@ -199,7 +199,7 @@ fn calls_that_were_not_noted_leave_every_rule_open() {
         let mut pipeline = Pipeline::new(&status, Options::default(), 0);
         let resumed = Resumption {
             elements: kernel.elements,
-            rules: &Judged::default(),
+            rules: &RuleState::default(),
             time_ns: kernel.now_ns,
             reached_ns: 0,
             tally: None,
@@ -214,7 +214,7 @@ fn calls_that_were_not_noted_leave_every_rule_open() {
             assert_eq!(is_told, notes_full > 0 && is_checked, "{verdict:?}");
         }
         assert!(!closing.verdicts.is_empty());
-        assert_eq!(closing.is_doubtful, notes_full > 0);
+        assert_eq!(closing.is_inconclusive, notes_full > 0);
     }
 }
 
@@ -223,7 +223,7 @@ fn calls_that_were_not_noted_leave_every_rule_open() {
 fn more_devices_than_are_kept() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     let known = kernel.address(0);
     for number in 0..2 * Limit::Devices.most() as u32 {
         kernel.event(0, Kind::Free, Hook::Free, 10, |event| {
@@ -233,7 +233,7 @@ fn more_devices_than_are_kept() {
     }
     let run = judge(&kernel.elements);
     assert_eq!(run.model.devices().count(), Limit::Devices.most());
-    is_in_doubt(&run, &kernel, Limit::Devices, Rule::DoubleKill);
+    is_uncertain(&run, &kernel, Limit::Devices, Rule::DoubleKill);
 }
 
 /// Of more ranges than are kept the oldest are forgotten.
@@ -245,7 +245,7 @@ fn more_ranges_than_are_kept() {
     }
     let run = judge(&kernel.elements);
     assert_eq!(run.model.device(kernel.address(0)).unwrap().ranges().count(), Limit::Ranges.most());
-    is_in_doubt(&run, &kernel, Limit::Ranges, Rule::StalledDrain);
+    is_uncertain(&run, &kernel, Limit::Ranges, Rule::StalledDrain);
 }
 
 /// With more ranges in the same place than are compared with a new one it is in doubt whether that overlaps others.
@@ -263,7 +263,7 @@ fn more_ranges_in_one_place_than_are_compared() {
     let run = judge(&kernel.elements);
     let found = run.rules.findings().iter().map(|finding| finding.occurrences).max();
     assert!(found.is_some_and(|most| most <= 16), "{found:?}");
-    let doubts: Vec<_> =
-        run.rules.judged(&run.model).found.into_iter().flat_map(|found| found.doubts).collect();
-    assert!(doubts.iter().any(|why| why.contains(Limit::Compared.what())), "{doubts:?}");
+    let uncertainties: Vec<_> =
+        run.rules.rule_state(&run.model).found.into_iter().flat_map(|found| found.uncertainties).collect();
+    assert!(uncertainties.iter().any(|why| why.contains(Limit::Compared.what())), "{uncertainties:?}");
 }

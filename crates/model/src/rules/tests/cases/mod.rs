@@ -4,11 +4,11 @@ mod absent;
 mod asleep;
 mod dead_chunk;
 mod ends;
+mod holders;
 mod late;
 mod leaked;
 mod limits;
 mod shared;
-mod takers;
 mod unwatched;
 
 use p2p_trace_common::{Hook, Kind};

@@ -15,7 +15,7 @@ fn refer(kernel: &mut Kernel, first: usize, reference: u32) {
 fn a_second_live_range_is_killed_on_the_same_reference() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 8]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.tear_down(0, 11, Order::Right);
     let drained = places(&kernel, Kind::Drained);
     kernel.elements.remove(drained[0]);
@@ -42,7 +42,7 @@ fn a_rebind_uses_the_reference_again() {
     let mut kernel = play::watched();
     for _ in 0..2 {
         kernel.bind(0, 5, &[16]);
-        kernel.pull(0, true);
+        kernel.snapshot(0, true);
         kernel.unbind(0, 11);
     }
     refer(&mut kernel, 0, 0x1234_5678);
@@ -56,7 +56,7 @@ fn a_rebind_uses_the_reference_again() {
 fn ranges_with_references_of_their_own_share_none() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 8]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.tear_down(0, 11, Order::Right);
     for (number, place) in places(&kernel, Kind::Kill).into_iter().enumerate() {
         let old = event(&mut kernel, place).pgmap.unwrap();

@@ -15,7 +15,7 @@ fn late_uses(kernel: &Kernel) -> (Answer, Vec<String>) {
 fn what_was_removed_with_nothing_out_holds_but_for_what_was_not_watched() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     assert_eq!(late_uses(&kernel), (Answer::Holds, vec![]));
     kernel.unbind(0, 11);
     kernel.idle(10_000_000_000);
@@ -26,7 +26,7 @@ fn what_was_removed_with_nothing_out_holds_but_for_what_was_not_watched() {
 fn what_was_watched_during_a_teardown_holds_until_its_end() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
-    kernel.pull(0, true);
+    kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
     kernel.tear_down(0, 11, Order::Right);
     assert_eq!(late_uses(&kernel), (Answer::Holds, vec![UNWATCHED_LATER.to_owned()]));

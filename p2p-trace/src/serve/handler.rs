@@ -1,0 +1,157 @@
+//! Questions of other p2p-traces, answered from the model while the stream goes on.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use p2p_trace_model::{
+    event::{DeviceAddress, Symbolize},
+    state::{Device, Model},
+    text::Text,
+    units::Clock,
+};
+use p2p_trace_probe::kernel::{KernelRoot, devices};
+
+use crate::{
+    device_report::{Facts, Source, report},
+    run::{Answer, Opened},
+    serve::{PendingRequest, Place, RequestQueue},
+};
+
+/// Whoever answers questions about a session that is limited to `devices` (none: all), if that is possible: a tracer goes on
+/// without.
+pub(crate) fn handler(opened: &Opened, devices: &[String], start: &Clock) -> Option<Box<dyn Answer>> {
+    let limits = Limits::of_host(devices);
+    match Handler::open(limits, opened.session.status().kernel, start) {
+        Ok(handler) => Some(Box::new(handler)),
+        Err(error) => {
+            tracing::info!("`p2p-trace holders` cannot ask this tracer: {error}");
+            None
+        }
+    }
+}
+
+/// How long an answer waits for the kernel's state. What was not read by then is said in the report.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What the questions can be about.
+struct Limits {
+    place: Place,
+    root: KernelRoot,
+    /// The devices that the session is limited to; none: all.
+    traced: Vec<DeviceAddress>,
+}
+
+impl Limits {
+    /// On this host, for a session that is limited to these devices.
+    fn of_host(names: &[String]) -> Self {
+        let root = KernelRoot::default();
+        // A name that is none has ended the session already.
+        let traced = names.iter().filter_map(|name| devices::resolve(&root, name).ok()).collect();
+        Self { place: Place::of_host(), root, traced }
+    }
+}
+
+/// The desk, and the question that is being worked on.
+struct Handler {
+    queue: RequestQueue,
+    root: KernelRoot,
+    source: Source,
+    kernel: Text,
+    /// The devices that the session is limited to; none: all.
+    traced: Vec<DeviceAddress>,
+    waiting: Option<Waiting>,
+}
+
+/// A question that waits for the kernel's state.
+struct Waiting {
+    request: PendingRequest,
+    /// Devices that are to be read, and the time that the reading must not be older than.
+    devices: Vec<DeviceAddress>,
+    asked_ns: u64,
+    deadline: Instant,
+    /// An answer was made up, which had names looked up; the next one has them.
+    has_asked_names: bool,
+}
+
+impl Handler {
+    /// Listens.
+    /// Fails when there is no place for the socket.
+    fn open(limits: Limits, kernel: Text, start: &Clock) -> io::Result<Self> {
+        let Limits { place, root, traced } = limits;
+        let queue = RequestQueue::open(&place, root.clone())?;
+        tracing::debug!("answering at {}", Text::from(queue.path()));
+        Ok(Self {
+            queue,
+            root,
+            source: Source::Live {
+                pid: std::process::id(),
+                since: start.rfc3339(start.boottime_ns).into(),
+                since_ns: start.boottime_ns,
+            },
+            kernel,
+            traced,
+            waiting: None,
+        })
+    }
+}
+
+impl Answer for Handler {
+    fn take(&mut self, now_ns: u64) -> bool {
+        if self.waiting.is_some() {
+            return false;
+        }
+        let Some(request) = self.queue.next() else {
+            return false;
+        };
+        let asked = |device: &DeviceAddress| request.devices.is_empty() || request.devices.contains(device);
+        let traced = |device: &DeviceAddress| self.traced.is_empty() || self.traced.contains(device);
+        let listed = devices::addresses(&self.root).into_iter();
+        let devices = listed.filter(|device| asked(device) && traced(device)).collect();
+        self.waiting = Some(Waiting {
+            request,
+            devices,
+            asked_ns: now_ns,
+            deadline: Instant::now() + PATIENCE,
+            has_asked_names: false,
+        });
+        true
+    }
+
+    /// Also answers when the state has not been read for too long.
+    fn answer(&mut self, model: &Model, reached_ns: u64, symbols: &dyn Symbolize, clock: Clock) {
+        let ready = self.waiting.take_if(|waiting| {
+            let is_read = |device: &DeviceAddress| {
+                let snapshot = model.device(*device).and_then(Device::last_snapshot);
+                snapshot.is_some_and(|snapshot| snapshot.to_ns >= waiting.asked_ns)
+            };
+            // Where there is nothing to read, what happened before the question must have come in nevertheless.
+            let is_there = reached_ns >= waiting.asked_ns && waiting.devices.iter().all(is_read);
+            let is_named = !waiting.has_asked_names || symbols.settle(Duration::ZERO);
+            is_there && is_named || Instant::now() >= waiting.deadline
+        });
+        let Some(waiting) = ready else {
+            return;
+        };
+        let answer = report(
+            model,
+            &waiting.request.devices,
+            &Facts {
+                source: &self.source,
+                kernel: &self.kernel,
+                traced: &self.traced,
+                host: &waiting.request.host,
+                symbols,
+                clock,
+                now_ns: clock.boottime_ns,
+            },
+        );
+        // Whose memory it is can depend on a name, which nobody who takes in what happens waits for.
+        if !waiting.has_asked_names && Instant::now() < waiting.deadline && !symbols.settle(Duration::ZERO) {
+            self.waiting = Some(Waiting { has_asked_names: true, ..waiting });
+            return;
+        }
+        waiting.request.answer(answer);
+    }
+}
