@@ -43,7 +43,7 @@ fn ends_of(bytes: &[u8], kind: block::Kind) -> Vec<usize> {
 }
 
 /// What the rules come to for what was told.
-fn verdicts(told: &[RunItem]) -> Vec<(rules::Rule, rules::Answer)> {
+fn verdicts(told: &[RunItem]) -> Vec<(rules::RuleId, rules::Answer)> {
     let header = header();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
     for told in told {

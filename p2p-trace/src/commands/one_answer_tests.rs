@@ -7,7 +7,7 @@ use std::{
 };
 
 use p2p_trace_dump::{Reason, Writer, samples};
-use p2p_trace_model::rules::{Answer, Rule, Severity};
+use p2p_trace_model::rules::{Answer, RuleId, Severity};
 
 use super::{check, report};
 use crate::{
@@ -77,8 +77,8 @@ fn one_by_one() -> Vec<u8> {
     writer.finish(Reason::End, 30 * samples::MS, Some(samples::totals())).unwrap()
 }
 
-fn rule(name: &str) -> Option<Rule> {
-    Rule::all().find(|rule| rule.name() == name)
+fn rule(name: &str) -> Option<RuleId> {
+    RuleId::all().find(|rule| rule.name() == name)
 }
 
 fn exit(answer: Answer) -> Exit {

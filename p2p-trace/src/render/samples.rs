@@ -3,7 +3,7 @@
 use p2p_trace_model::{
     event::{DeviceAddress, Id, Range, Task},
     holders::Holder,
-    rules::{Answer, Finding, Rule, Verdict},
+    rules::{Answer, Finding, RuleId, Verdict},
     state::HolderKind,
 };
 
@@ -43,8 +43,8 @@ pub(crate) fn stall() -> Finding {
     };
     Finding {
         number: 1,
-        rule: Rule::StalledDrain,
-        severity: Rule::StalledDrain.spec().severity,
+        rule: RuleId::StalledDrain,
+        severity: RuleId::StalledDrain.spec().severity,
         device: DEVICE,
         range: Some(Range { start: 0xf800_0000, end: 0xfbff_ffff }),
         pgmap: Some(0xffff_8881_0000_0000),
@@ -74,8 +74,8 @@ pub(crate) fn ended_stall() -> Finding {
 pub(crate) fn late_use() -> Finding {
     Finding {
         number: 2,
-        rule: Rule::UseAfterRemoval,
-        severity: Rule::UseAfterRemoval.spec().severity,
+        rule: RuleId::UseAfterRemoval,
+        severity: RuleId::UseAfterRemoval.spec().severity,
         range: None,
         pgmap: None,
         end_ns: Some(5_000_000_000),
@@ -99,20 +99,20 @@ pub(crate) fn verdicts() -> Vec<Verdict> {
     };
     let lost = &["3 hot records were lost"][..];
     vec![
-        verdict(Rule::RemovedBeforeDrained, Answer::Holds, &[], 0),
-        verdict(Rule::DrainedAfterRemoval, Answer::Holds, &[], 0),
-        verdict(Rule::UseAfterRemoval, Answer::Holds, &["not asked for: virt_to_bus"], 0),
-        verdict(Rule::UnmatchedFree, Answer::Inconclusive, lost, 0),
-        verdict(Rule::DoubleFree, Answer::Inconclusive, lost, 0),
+        verdict(RuleId::RemovedBeforeDrained, Answer::Holds, &[], 0),
+        verdict(RuleId::DrainedAfterRemoval, Answer::Holds, &[], 0),
+        verdict(RuleId::UseAfterRemoval, Answer::Holds, &["not asked for: virt_to_bus"], 0),
+        verdict(RuleId::UnmatchedFree, Answer::Inconclusive, lost, 0),
+        verdict(RuleId::DoubleFree, Answer::Inconclusive, lost, 0),
         verdict(
-            Rule::SizeMismatch,
+            RuleId::SizeMismatch,
             Answer::Inconclusive,
             &["the hook free could not be attached", "3 hot records were lost"],
             0,
         ),
-        verdict(Rule::StalledDrain, Answer::Violated, &[], 2),
+        verdict(RuleId::StalledDrain, Answer::Violated, &[], 2),
         verdict(
-            Rule::MapImbalance,
+            RuleId::MapImbalance,
             Answer::NotChecked,
             &["this kernel does not have what the hook unmap_sg is on"],
             0,

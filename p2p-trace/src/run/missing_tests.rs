@@ -14,7 +14,7 @@ use p2p_trace_model::{
     accounting::{MissedQuality, Status},
     event::{DeviceAddress, Loss, Method, Reason, decode},
     pipeline::{Closing, Pipeline, Slice, Step},
-    rules::{Answer, Finding, Rule, Verdict},
+    rules::{Answer, Finding, RuleId, Verdict},
     stream::order::Item,
 };
 
@@ -43,12 +43,12 @@ impl Sink for Kept {
 }
 
 impl Kept {
-    fn violated(&self) -> impl Iterator<Item = (Rule, DeviceAddress)> {
+    fn violated(&self) -> impl Iterator<Item = (RuleId, DeviceAddress)> {
         let violated = self.verdicts.iter().filter(|verdict| verdict.answer == Answer::Violated);
         violated.map(|verdict| (verdict.rule, verdict.device))
     }
 
-    fn holds(&self, (rule, device): (Rule, DeviceAddress)) -> bool {
+    fn holds(&self, (rule, device): (RuleId, DeviceAddress)) -> bool {
         let is_it = |verdict: &&Verdict| verdict.rule == rule && verdict.device == device;
         // What is named as not seen does not hold as a whole.
         self.verdicts

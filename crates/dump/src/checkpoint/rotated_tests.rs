@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{
-    rules::{Answer, Options, Rule},
+    rules::{Answer, Options, RuleId},
     state::{Allocated, Device, NO_PGMAP, Stage},
     stream::assemble::Element,
     testing::{
@@ -139,7 +139,7 @@ proptest! {
                 prop_assert_ne!(verdict.answer, Answer::Holds, "{:?}", verdict);
             }
             // What was freed first is forgotten: the second free is told as one of what nobody had taken.
-            let renamed = verdict.rule == Rule::UnmatchedFree && matches!(fault, Fault::FreeTwice | Fault::ListFreeTwice);
+            let renamed = verdict.rule == RuleId::UnmatchedFree && matches!(fault, Fault::FreeTwice | Fault::ListFreeTwice);
             let expected = own || renamed || aftermath(fault).contains(&verdict.rule);
             prop_assert!(verdict.answer != Answer::Violated || expected, "{:?}", verdict);
         }

@@ -6,7 +6,7 @@ use p2p_trace_common::{Hook, Kind, Record};
 use p2p_trace_model::{
     event::layout::{Layout, Word},
     names::Hex,
-    rules::{Found, Lost, Rule, RuleState, Skipped},
+    rules::{Found, Lost, RuleId, RuleState, Skipped},
     stream::{Diagnostic, Level},
 };
 use serde::Serialize;
@@ -135,7 +135,7 @@ fn what_is_stored_as_json_is_done_with_as_the_table_says() {
 #[test]
 fn a_checkpoint_is_done_with_as_the_table_says() {
     let found = Found {
-        rule: Rule::all().next().unwrap(),
+        rule: RuleId::all().next().unwrap(),
         device: "0000:03:00.0".parse().unwrap(),
         findings: 2,
         open: 1,

@@ -6,9 +6,9 @@
 use p2p_trace_common::{Kind, Ring};
 
 use super::{
-    context::{Check, RuleContext, UNSEEN_MAKING, blank},
+    context::{Rule, RuleContext, UNSEEN_MAKING, blank},
     findings::{Findings, Subject},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -16,14 +16,14 @@ use crate::{
     state::{At, Change, Device, Range, What},
 };
 
-const RULE: Rule = Rule::AllocAfterKill;
+const RULE: RuleId = RuleId::AllocAfterKill;
 const ADVICE: &str = "This memory is of a range that is torn down: the taker must not use it. Report the kernel: a killed \
                       reference must refuse new users (percpu_ref_tryget_live_rcu in pci_alloc_p2pmem).";
 
 #[derive(Debug, Default)]
 pub(super) struct AllocAfterKill;
 
-impl Check for AllocAfterKill {
+impl Rule for AllocAfterKill {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let Some(device) = context.device(change) else {
             return;

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
-    context::{Check, RuleContext, blank},
+    context::{Rule, RuleContext, blank},
     findings::{Findings, Subject},
-    rule::{Rule, Severity},
+    rule::{RuleId, Severity},
     words,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     state::{At, Change, Device, Range, Stage, What},
 };
 
-const RULE: Rule = Rule::AllocOnDeadChunk;
+const RULE: RuleId = RuleId::AllocOnDeadChunk;
 const ADVICE: &str = "Stop whoever takes memory of this device while it is being unbound, and have the holder of the other range \
                       give it back, so that the teardown can end. Report the kernel: gen_pool_alloc_owner finds the chunk of \
                       a range whose dev_pagemap is freed, until pci_p2pdma_release.";
@@ -38,7 +38,7 @@ pub(super) struct AllocOnDeadChunk {
 /// Tasks that are kept for a range. Of more, only what returns a while later is known to have begun late.
 const MAX_RETURNED: usize = 1024;
 
-impl Check for AllocOnDeadChunk {
+impl Rule for AllocOnDeadChunk {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let Some(device) = context.device(change) else {
             return;

@@ -9,7 +9,7 @@ use super::{
     coverage::Coverage,
     finding::Finding,
     findings::{Findings, Subject},
-    rule::Rule,
+    rule::RuleId,
 };
 use crate::{
     event::{DeviceAddress, Event, Id},
@@ -151,16 +151,16 @@ impl Frees {
 }
 
 /// A rule at work.
-pub(super) trait Check: std::fmt::Debug + Send {
+pub(super) trait Rule: std::fmt::Debug + Send {
     /// Judges one thing that the latest element changed, unless it [is routine](is_routine).
     fn change(&mut self, _context: &RuleContext<'_>, _change: &Change, _findings: &mut Findings) {}
 
-    /// Which [`What::Freed`] it judges by [`Check::change`]: it is shown no others.
+    /// Which [`What::Freed`] it judges by [`Rule::change`]: it is shown no others.
     fn frees(&self) -> Frees {
         Frees::None
     }
 
-    /// The kinds of events that [`Check::event`] judges: it is shown no others.
+    /// The kinds of events that [`Rule::event`] judges: it is shown no others.
     fn kinds(&self) -> &'static [Kind] {
         &[]
     }
@@ -176,7 +176,7 @@ pub(super) trait Check: std::fmt::Debug + Send {
     }
 
     /// What is open for a device, so that the rule cannot say that it holds if the run ends here.
-    fn open(&self, _device: DeviceAddress) -> Option<(Rule, &'static str)> {
+    fn open(&self, _device: DeviceAddress) -> Option<(RuleId, &'static str)> {
         None
     }
 
@@ -186,7 +186,7 @@ pub(super) trait Check: std::fmt::Debug + Send {
 
 /// A finding to fill in, at a time.
 pub(super) fn blank(
-    rule: Rule,
+    rule: RuleId,
     device: DeviceAddress,
     at: At,
     message: String,
@@ -234,6 +234,6 @@ impl Finding {
 }
 
 /// What makes violations of a rule the same, by range.
-pub(super) const fn by_range(rule: Rule, device: DeviceAddress, range: &Range) -> Subject {
+pub(super) const fn by_range(rule: RuleId, device: DeviceAddress, range: &Range) -> Subject {
     Subject { rule, device, case: range.id.generation as u64, pid: None }
 }

@@ -6,7 +6,7 @@ use p2p_trace_common::{
 };
 
 use super::{
-    rule::{Rule, Spec},
+    rule::{RuleId, Spec},
     rule_state::{RuleState, Skipped},
     verdict::Answer,
 };
@@ -227,7 +227,7 @@ impl Coverage {
     }
 
     /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
-    pub(crate) fn answer(&self, rule: Rule) -> (Answer, Vec<String>) {
+    pub(crate) fn answer(&self, rule: RuleId) -> (Answer, Vec<String>) {
         let spec = rule.spec();
         let unchecked = |group: &&[Hook]| self.unchecked(group, spec.throughout);
         let unchecked: Vec<_> = spec.needs.iter().filter_map(unchecked).collect();
@@ -271,7 +271,7 @@ impl Coverage {
     }
 
     /// Why the rule cannot believe what it finds: something that would explain it is not seen.
-    pub(super) fn disbelief(&self, rule: Rule) -> Option<String> {
+    pub(super) fn disbelief(&self, rule: RuleId) -> Option<String> {
         let spec = rule.spec();
         let can_be = |&hook: &Hook| self.sight(hook).0 != Sight::Absent;
         let blind = |group: &&&[Hook]| !group.iter().any(|&hook| self.sees(hook)) && group.iter().any(can_be);

@@ -2,10 +2,10 @@
 //! `gen_pool_free_owner` is a `BUG`.
 
 use super::{
-    context::{Check, Frees, RuleContext, blank},
+    context::{Frees, Rule, RuleContext, blank},
     findings::Findings,
     frees::{Free, UNSEEN_ALLOCATION},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -13,14 +13,14 @@ use crate::{
     state::{Change, FreeMatch},
 };
 
-const RULE: Rule = Rule::DoubleFree;
+const RULE: RuleId = RuleId::DoubleFree;
 const ADVICE: &str = "One of the two frees is wrong: the evidence names the records of the allocation and of both. The range has \
                       lost a reference too many as well, so it may drain while somebody has memory of it.";
 
 #[derive(Debug, Default)]
 pub(super) struct DoubleFree;
 
-impl Check for DoubleFree {
+impl Rule for DoubleFree {
     fn frees(&self) -> Frees {
         Frees::Unusual
     }

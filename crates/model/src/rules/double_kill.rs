@@ -5,9 +5,9 @@
 use p2p_trace_common::Kind;
 
 use super::{
-    context::{Check, RuleContext, UNSEEN_MAKING, blank, by_range},
+    context::{Rule, RuleContext, UNSEEN_MAKING, blank, by_range},
     findings::Findings,
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -15,14 +15,14 @@ use crate::{
     state::{At, Change, Device, Range, What},
 };
 
-const RULE: Rule = Rule::DoubleKill;
+const RULE: RuleId = RuleId::DoubleKill;
 const ADVICE: &str = "Each range is torn down once, by devres. Look for a driver that calls devm_memunmap_pages or \
                       memunmap_pages itself; the stack says who did.";
 
 #[derive(Debug, Default)]
 pub(super) struct DoubleKill;
 
-impl Check for DoubleKill {
+impl Rule for DoubleKill {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let What::KilledAgain(id) = change.what else {
             return;

@@ -3,21 +3,21 @@
 use p2p_trace_common::Kind;
 
 use super::{
-    context::{Check, RuleContext, UNSEEN_MAKING, blank, by_range},
+    context::{Rule, RuleContext, UNSEEN_MAKING, blank, by_range},
     findings::Findings,
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::state::Change;
 
-const RULE: Rule = Rule::DrainedAfterRemoval;
+const RULE: RuleId = RuleId::DrainedAfterRemoval;
 const ADVICE: &str = "Between the two the struct pages were gone while somebody still had one: look for memory corruption \
                       since then, and report the kernel with this trace. See removed-before-drained.";
 
 #[derive(Debug, Default)]
 pub(super) struct DrainedAfterRemoval;
 
-impl Check for DrainedAfterRemoval {
+impl Rule for DrainedAfterRemoval {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let Some((device, step, range)) = context.range_step(change, Kind::Drained) else {
             return;

@@ -1,6 +1,6 @@
 //! What a rule found.
 
-use super::rule::{Rule, Severity};
+use super::rule::{RuleId, Severity};
 use crate::{
     event::{DeviceAddress, Id, Range},
     holders::Holder,
@@ -15,7 +15,7 @@ pub struct Finding {
     /// Its number in the run, from 1: a later version of the same finding has the same.
     pub number: u32,
     /// The rule.
-    pub rule: Rule,
+    pub rule: RuleId,
     /// How grave it is.
     pub severity: Severity,
     /// Whose memory.
@@ -49,7 +49,7 @@ pub struct Finding {
 impl Finding {
     /// One to fill in, which began at this time.
     pub(super) const fn new(
-        rule: Rule,
+        rule: RuleId,
         device: DeviceAddress,
         start_ns: u64,
         message: String,
@@ -76,7 +76,7 @@ impl Finding {
     }
 
     /// Stands for what was found before the dump begins, at this time: it is known that it was, and no more.
-    pub(super) fn earlier(rule: Rule, device: DeviceAddress, count: u32, by_ns: u64) -> Self {
+    pub(super) fn earlier(rule: RuleId, device: DeviceAddress, count: u32, by_ns: u64) -> Self {
         const ADVICE: &str = "Give the earlier files of the run as well, if they are still there: they tell who, when and by which \
                               records.";
         let message =

@@ -6,7 +6,7 @@ use super::{
     absence::Absence,
     context::RuleContext,
     findings::{Findings, Subject},
-    rule::{Rule, TAKES},
+    rule::{RuleId, TAKES},
 };
 use crate::{
     event::Event,
@@ -51,7 +51,7 @@ impl<'a> Free<'a> {
     }
 
     /// Each free is a case of its own, by address.
-    pub(super) fn subject(&self, rule: Rule) -> Subject {
+    pub(super) fn subject(&self, rule: RuleId) -> Subject {
         Subject {
             rule,
             device: self.device.address(),
@@ -82,7 +82,7 @@ impl<'a> Free<'a> {
     }
 
     /// The rule cannot tell.
-    pub(super) fn mark_uncertain(&self, rule: Rule, why: &str, findings: &mut Findings) {
+    pub(super) fn mark_uncertain(&self, rule: RuleId, why: &str, findings: &mut Findings) {
         findings.mark_uncertain(rule, self.device.address(), why);
     }
 }

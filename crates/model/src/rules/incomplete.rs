@@ -5,9 +5,9 @@
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
-    context::{Check, RuleContext, UNSEEN_MAKING},
+    context::{Rule, RuleContext, UNSEEN_MAKING},
     findings::Findings,
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -21,7 +21,7 @@ const STEPS: [Hook; 4] = [Hook::Kill, Hook::Drained, Hook::Remove, Hook::Unmappe
 #[derive(Debug, Default)]
 pub(super) struct Incomplete;
 
-impl Check for Incomplete {
+impl Rule for Incomplete {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         if let (What::SnapshotEnd(_), Some(device)) = (change.what, context.device(change)) {
             let is_found_killed = |range: &&Range| range.snapshot_end.is_some();
@@ -41,7 +41,7 @@ impl Check for Incomplete {
         match change.what {
             // Steps of the one would be taken for those of the other.
             What::KilledAgain(_) if context.can_be_another(range) => {
-                for rule in STEPS.into_iter().flat_map(Rule::hidden_by) {
+                for rule in STEPS.into_iter().flat_map(RuleId::hidden_by) {
                     findings.mark_uncertain(rule, change.device, UNSEEN_MAKING);
                 }
             }
@@ -73,7 +73,7 @@ fn unnoted(context: &RuleContext<'_>, device: &Device, range: &Range, findings: 
     }
     let name = words::range(range, device.address());
     let why = format!("the kill of {name} was not seen, and so neither is its removal");
-    for rule in Rule::hidden_by(Hook::Remove) {
+    for rule in RuleId::hidden_by(Hook::Remove) {
         findings.mark_uncertain(rule, device.address(), why.clone());
     }
 }
@@ -94,7 +94,7 @@ fn uncertainty(context: &RuleContext<'_>, device: &Device, range: &Range, findin
             ),
             Some(_) => format!("the {} of {name} was not seen", hook.name()),
         };
-        for rule in Rule::hidden_by(hook) {
+        for rule in RuleId::hidden_by(hook) {
             findings.mark_uncertain(rule, device.address(), why.clone());
         }
     }

@@ -5,13 +5,13 @@ use super::{
     context::blank,
     finding::Finding,
     findings::Findings,
-    rule::Rule,
+    rule::RuleId,
     surplus::{Reading, Surplus},
     words,
 };
 use crate::{holders::Holders, state::FailedMmap};
 
-const RULE: Rule = Rule::LeakedReference;
+const RULE: RuleId = RuleId::LeakedReference;
 const ADVICE: &str = "Nobody can give this reference back: the unbind waits until the machine is restarted. Use a kernel with \
                       6220694c52a5, whose p2pmem_alloc_mmap drops it. If this kernel has that, somebody else took it: see \
                       unexplained-reference.";

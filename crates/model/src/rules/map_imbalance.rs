@@ -5,9 +5,9 @@ use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     absence::Absence,
-    context::{Check, RuleContext, blank, by_range},
+    context::{Rule, RuleContext, blank, by_range},
     findings::{Findings, Subject},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     state::{Change, Device, Mapping, Range},
 };
 
-const RULE: Rule = Rule::MapImbalance;
+const RULE: RuleId = RuleId::MapImbalance;
 const NOT_MAPPED: &str = "Its driver unmaps twice, or something else than it has mapped, and may take a mapping of somebody else's away: \
                           compare its dma_map and dma_unmap calls.";
 const LEFT: &str = "The client device can still write to where this memory was: look for the missing dma_unmap in its driver. \
@@ -24,7 +24,7 @@ const LEFT: &str = "The client device can still write to where this memory was: 
 #[derive(Debug, Default)]
 pub(super) struct MapImbalance;
 
-impl Check for MapImbalance {
+impl Rule for MapImbalance {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let Some((device, step, range)) = context.range_step(change, Kind::Remove) else {
             return;

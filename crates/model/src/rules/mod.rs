@@ -49,7 +49,7 @@ pub use context::Options;
 pub use coverage::{Coverage, Lost};
 pub use finding::Finding;
 pub use findings::MAX_FINDINGS;
-pub use rule::{Rule, Severity, Spec, TABLE};
+pub use rule::{RuleId, Severity, Spec, TABLE};
 pub use rule_state::{Found, RuleState, Skipped};
 pub use verdict::{Answer, Verdict};
 
@@ -60,14 +60,14 @@ use crate::{
     stream::assemble::Element,
     text::Text,
 };
-use context::{Check, Frees, RuleContext, is_routine};
+use context::{Frees, Rule, RuleContext, is_routine};
 use findings::Findings;
 use skips::Skips;
 
 /// All rules at work on one run.
 #[derive(Debug)]
 pub struct Rules {
-    checks: Vec<Box<dyn Check>>,
+    checks: Vec<Box<dyn Rule>>,
     /// Which of them judge events of a kind.
     by_kind: Vec<Vec<usize>>,
     /// Which of them judge frees, by [`Frees::of`].
@@ -94,7 +94,7 @@ impl Rules {
     /// For a run with these hooks, and a kernel that counts the runs of kprobes that it skips, or does not.
     #[must_use]
     pub fn new(options: Options, hooks: &[HookStatus], missed: MissedQuality) -> Self {
-        let checks: Vec<Box<dyn Check>> = vec![
+        let checks: Vec<Box<dyn Rule>> = vec![
             Box::<removed_before_drained::RemovedBeforeDrained>::default(),
             Box::<drained_after_removal::DrainedAfterRemoval>::default(),
             Box::<use_after_removal::UseAfterRemoval>::default(),
@@ -113,7 +113,7 @@ impl Rules {
             Box::<map_imbalance::MapImbalance>::default(),
             Box::<incomplete::Incomplete>::default(),
         ];
-        let of = |judges: &dyn Fn(&dyn Check) -> bool| -> Vec<usize> {
+        let of = |judges: &dyn Fn(&dyn Rule) -> bool| -> Vec<usize> {
             let judging = checks.iter().enumerate().filter(|(_, check)| judges(check.as_ref()));
             judging.map(|(index, _)| index).collect()
         };
@@ -177,7 +177,7 @@ impl Rules {
     fn found(&self, model: &Model) -> Vec<Found> {
         let mut found = Vec::new();
         for device in model.devices().map(Device::address) {
-            for rule in Rule::all() {
+            for rule in RuleId::all() {
                 let open = self.checks.iter().filter_map(|check| check.open(device));
                 let mut uncertainties: Vec<_> = self.findings.uncertainties(rule, device).cloned().collect();
                 uncertainties.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
@@ -262,7 +262,7 @@ impl Rules {
                 if !self.reached.insert((limit, change.device)) {
                     continue;
                 }
-                for rule in Rule::all().filter(|&rule| limit.touches(rule)) {
+                for rule in RuleId::all().filter(|&rule| limit.touches(rule)) {
                     self.findings.mark_uncertain(rule, change.device, limit.why());
                 }
                 continue;
@@ -335,11 +335,11 @@ impl Rules {
     /// What every rule comes to for every device that was seen.
     #[must_use]
     pub fn verdicts(&self, model: &Model) -> Vec<Verdict> {
-        let of = |device: &Device| Rule::all().map(|rule| self.verdict(rule, device)).collect::<Vec<_>>();
+        let of = |device: &Device| RuleId::all().map(|rule| self.verdict(rule, device)).collect::<Vec<_>>();
         model.devices().flat_map(of).collect()
     }
 
-    fn verdict(&self, rule: Rule, device: &Device) -> Verdict {
+    fn verdict(&self, rule: RuleId, device: &Device) -> Verdict {
         let address = device.address();
         let findings = self.findings.count(rule, address);
         let (mut answer, mut reasons) = self.coverage.answer(rule);

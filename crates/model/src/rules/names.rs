@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
-use super::{Answer, Rule, Severity};
+use super::{Answer, RuleId, Severity};
 use crate::names::by_name;
 
 /// What stands for a severity in the schema.
@@ -34,7 +34,7 @@ pub enum AnswerName {
     NotChecked,
 }
 
-by_name!(rule, Rule, Rule::name, Rule::from_name);
+by_name!(rule, RuleId, RuleId::name, RuleId::from_name);
 by_name!(severity, Severity, Severity::name, Severity::from_name);
 by_name!(answer, Answer, answer_name, |name| {
     use Answer::{Holds, Inconclusive, NotChecked, Violated};

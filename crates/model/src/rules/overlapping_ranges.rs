@@ -3,9 +3,9 @@
 use p2p_trace_common::Kind;
 
 use super::{
-    context::{Check, RuleContext, blank, by_range},
+    context::{Rule, RuleContext, blank, by_range},
     findings::Findings,
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     state::{Device, Limit, Range, Stage},
 };
 
-const RULE: Rule = Rule::OverlappingRanges;
+const RULE: RuleId = RuleId::OverlappingRanges;
 const ADVICE: &str = "Two drivers, or one twice, offer the same memory: each will give it out. Compare the size and offset of \
                       the pci_p2pdma_add_resource calls.";
 
@@ -29,7 +29,7 @@ pub(super) struct OverlappingRanges;
 /// The other range can be over.
 const UNSEEN_END: &str = "records of ranges that came and went were lost";
 
-impl Check for OverlappingRanges {
+impl Rule for OverlappingRanges {
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::Memremap]
     }

@@ -6,11 +6,11 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{
     absence::Absence,
-    context::{BYPASSED, Check, RuleContext, blank},
+    context::{BYPASSED, Rule, RuleContext, blank},
     finding::Finding,
     findings::{Findings, Subject},
     removed_before_drained::NOTHING_ALLOCATED,
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     units,
 };
 
-const RULE: Rule = Rule::PoolDestroyedInUse;
+const RULE: RuleId = RuleId::PoolDestroyedInUse;
 const ADVICE: &str = "The range drained although memory was out: look for a reference that was dropped twice, as by a free of \
                       a part, or a put without a get. Whoever took the memory must not free it any more.";
 
@@ -48,7 +48,7 @@ struct Release {
     lost: Option<Task>,
 }
 
-impl Check for PoolDestroyedInUse {
+impl Rule for PoolDestroyedInUse {
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::Release, Kind::Released]
     }
@@ -104,7 +104,7 @@ impl Check for PoolDestroyedInUse {
         }
     }
 
-    fn open(&self, device: DeviceAddress) -> Option<(Rule, &'static str)> {
+    fn open(&self, device: DeviceAddress) -> Option<(RuleId, &'static str)> {
         let is_open = self.waiting.contains(&device);
         is_open.then_some((RULE, "pci_p2pdma_release was entered with memory out and had not returned"))
     }

@@ -11,10 +11,10 @@ use p2p_trace_common::{Hook, Kind};
 
 use super::{
     absence::Absence,
-    context::{BYPASSED, Check, RuleContext, blank, by_range},
+    context::{BYPASSED, Rule, RuleContext, blank, by_range},
     finding::Finding,
     findings::{Findings, MAX_FINDINGS, Subject},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     units,
 };
 
-const RULE: Rule = Rule::RemovedBeforeDrained;
+const RULE: RuleId = RuleId::RemovedBeforeDrained;
 const ADVICE: &str = "Whoever touches this memory from now on uses freed struct pages: stop the holders' I/O, arrange for \
                       a crash dump, and report the kernel with this trace. memunmap_pages must wait for the drain before \
                       arch_remove_memory (since Linux 5.2, commit 50f44ee7248a).";
@@ -95,7 +95,7 @@ impl Counted {
     }
 }
 
-impl Check for RemovedBeforeDrained {
+impl Rule for RemovedBeforeDrained {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         if let Some((device, _, range)) =
             context.range_step(change, Kind::Drained).filter(|(_, _, range)| !context.can_be_another(range))
@@ -174,7 +174,7 @@ impl Check for RemovedBeforeDrained {
         }
     }
 
-    fn open(&self, device: DeviceAddress) -> Option<(Rule, &'static str)> {
+    fn open(&self, device: DeviceAddress) -> Option<(RuleId, &'static str)> {
         let is_open = self.suspects.iter().any(|suspect| suspect.device == device);
         is_open.then_some((
             RULE,

@@ -40,7 +40,7 @@ impl Severity {
 
 /// A rule. The names are stable in every output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Rule {
+pub enum RuleId {
     /// `arch_remove_memory` of a range whose references had not drained: the race of 2018.
     RemovedBeforeDrained,
     /// The last reference was dropped after the removal.
@@ -79,7 +79,7 @@ pub enum Rule {
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// The rule.
-    pub rule: Rule,
+    pub rule: RuleId,
     /// The name used in every output.
     pub name: &'static str,
     /// How grave a violation is, unless the finding says otherwise.
@@ -114,7 +114,7 @@ use Hook::{
 use Severity::{Critical, High};
 
 const fn spec(
-    rule: Rule,
+    rule: RuleId,
     name: &'static str,
     severity: Severity,
     title: &'static str,
@@ -177,14 +177,14 @@ pub const TABLE: &[Spec] = &[
         parts: &[Alloc, Free, SglFree, Mmap, PageFree],
         rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove, Release],
-        ..spec(Rule::RemovedBeforeDrained, "removed-before-drained", Critical,
+        ..spec(RuleId::RemovedBeforeDrained, "removed-before-drained", Critical,
             "struct pages were removed while references to them were out",
             "a page that is used without a reference to its range")
     },
     Spec {
         needs: &[&[Drained], &[Remove]], rings: &[Ring::Rare],
         hidden_by: &[Drained, Remove],
-        ..spec(Rule::DrainedAfterRemoval, "drained-after-removal", Critical,
+        ..spec(RuleId::DrainedAfterRemoval, "drained-after-removal", Critical,
             "the last reference was dropped after the struct pages had been removed",
             "a reference that is never dropped")
     },
@@ -196,14 +196,14 @@ pub const TABLE: &[Spec] = &[
         ],
         rings: &[Ring::Rare],
         hidden_by: USES,
-        ..spec(Rule::UseAfterRemoval, "use-after-removal", Critical,
+        ..spec(RuleId::UseAfterRemoval, "use-after-removal", Critical,
             "memory was used after its struct pages had been removed",
             "what a CPU, or a device that has the bus address already, reads and writes; mappings by functions that have no hook, and of a page of a range whose teardown has ended")
     },
     Spec {
         needs: &[&[Unmapped], &[Release], &[Alloc]], parts: &[Mmap, AllocEnter], rings: &[Ring::Rare],
         hidden_by: &[AllocEnter, Unmapped, Release],
-        ..spec(Rule::AllocOnDeadChunk, "alloc-on-dead-chunk", Critical,
+        ..spec(RuleId::AllocOnDeadChunk, "alloc-on-dead-chunk", Critical,
             "memory was asked for while the pool still points to a range that is gone",
             "whether freed memory was read, and what it led to")
     },
@@ -212,21 +212,21 @@ pub const TABLE: &[Spec] = &[
         parts: &[Drained, Mmap],
         rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove],
-        ..spec(Rule::AllocAfterKill, "alloc-after-kill", Critical,
+        ..spec(RuleId::AllocAfterKill, "alloc-after-kill", Critical,
             "memory was given out of a range that had drained",
             "memory that a driver hands out itself")
     },
     Spec {
         needs: &[&[Kill]], rings: &[Ring::Rare],
         hidden_by: &[Kill],
-        ..spec(Rule::DoubleKill, "double-kill", High,
+        ..spec(RuleId::DoubleKill, "double-kill", High,
             "the reference of a range was killed twice",
             "a kill by anything but `memunmap_pages`, and that two ranges share one reference")
     },
     Spec {
         needs: &[&[Release]], parts: &[Alloc, Free, SglFree, Mmap, PageFree], rings: &[Ring::Rare],
         hidden_by: &[Release],
-        ..spec(Rule::PoolDestroyedInUse, "pool-destroyed-in-use", Critical,
+        ..spec(RuleId::PoolDestroyedInUse, "pool-destroyed-in-use", Critical,
             "the pool was destroyed while memory was out",
             "memory that a driver hands out itself")
     },
@@ -235,28 +235,28 @@ pub const TABLE: &[Spec] = &[
         parts: &[SglAlloc, SglFree, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,
-        ..spec(Rule::UnmatchedFree, "unmatched-free", High,
+        ..spec(RuleId::UnmatchedFree, "unmatched-free", High,
             "memory was given back that nobody had taken",
             "what is given back behind `pci_free_p2pmem` and its siblings")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
         hidden_by: ALLOCATIONS,
-        ..spec(Rule::DoubleFree, "double-free", High,
+        ..spec(RuleId::DoubleFree, "double-free", High,
             "memory was given back twice",
             "what is given back behind `pci_free_p2pmem` and its siblings")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
         hidden_by: ALLOCATIONS,
-        ..spec(Rule::SizeMismatch, "size-mismatch", High,
+        ..spec(RuleId::SizeMismatch, "size-mismatch", High,
             "another amount was given back than had been taken",
             "the entries of a scatter list, which is given back as a whole")
     },
     Spec {
         needs: &[&[Kill], &[Drained]], rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained],
-        ..spec(Rule::StalledDrain, "stalled-drain", High,
+        ..spec(RuleId::StalledDrain, "stalled-drain", High,
             "a killed range does not drain",
             "who pins a page now: only who took the memory")
     },
@@ -266,7 +266,7 @@ pub const TABLE: &[Spec] = &[
         parts: &[Kill, Release],
         rings: &[Ring::Rare],
         hidden_by: UNBINDS,
-        ..spec(Rule::StalledUnbind, "stalled-unbind", High,
+        ..spec(RuleId::StalledUnbind, "stalled-unbind", High,
             "an unbind does not come to its end",
             "what the task waits for, beyond its stack")
     },
@@ -276,7 +276,7 @@ pub const TABLE: &[Spec] = &[
         parts: &[SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,
-        ..spec(Rule::UnexplainedReference, "unexplained-reference", High,
+        ..spec(RuleId::UnexplainedReference, "unexplained-reference", High,
             "a killed range has references that no known allocation explains",
             "who has them")
     },
@@ -285,21 +285,21 @@ pub const TABLE: &[Spec] = &[
         parts: &[SglAlloc, SglFree, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
         hidden_by: TAKES,
-        ..spec(Rule::LeakedReference, "leaked-reference", High,
+        ..spec(RuleId::LeakedReference, "leaked-reference", High,
             "a user mapping that failed has kept a reference of its range",
             "whether the reference that is left is the failed call's, or one that somebody else took unseen")
     },
     Spec {
         needs: &[&[Memremap]], rings: &[Ring::Rare],
         hidden_by: &[Memremap, Remove, Unmapped, Release],
-        ..spec(Rule::OverlappingRanges, "overlapping-ranges", High,
+        ..spec(RuleId::OverlappingRanges, "overlapping-ranges", High,
             "two ranges in use overlap",
             "memory that is no p2p memory")
     },
     Spec {
         needs: &[&[MapSg], &[UnmapSg], &[Remove]], throughout: true, rings: &[Ring::Hot, Ring::Rare],
         hidden_by: &[MapSg, UnmapSg, Remove],
-        ..spec(Rule::MapImbalance, "map-imbalance", High,
+        ..spec(RuleId::MapImbalance, "map-imbalance", High,
             "maps and unmaps for DMA do not pair up",
             "mappings that do not go through `pci_p2pdma_map_sg_attrs`, and whether one failed")
     },
@@ -316,7 +316,7 @@ impl Spec {
     }
 }
 
-impl Rule {
+impl RuleId {
     /// Every rule, in the order of [`TABLE`].
     pub fn all() -> impl Iterator<Item = Self> {
         TABLE.iter().map(|spec| spec.rule)

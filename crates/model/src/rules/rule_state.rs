@@ -3,7 +3,7 @@
 use p2p_trace_common::Hook;
 use serde::{Deserialize, Serialize};
 
-use super::{coverage::Lost, names as rule_names, rule::Rule};
+use super::{coverage::Lost, names as rule_names, rule::RuleId};
 use crate::{
     event::{DeviceAddress, names},
     text::Text,
@@ -41,7 +41,7 @@ pub struct Skipped {
 pub struct Found {
     /// The rule.
     #[serde(with = "rule_names::rule")]
-    pub rule: Rule,
+    pub rule: RuleId,
     /// The device.
     #[serde(with = "names::device")]
     pub device: DeviceAddress,

@@ -3,10 +3,10 @@
 use p2p_trace_common::Kind;
 
 use super::{
-    context::{Check, Frees, RuleContext, blank},
+    context::{Frees, Rule, RuleContext, blank},
     findings::Findings,
     frees::{Free, UNSEEN_ALLOCATION},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     units,
 };
 
-const RULE: Rule = Rule::SizeMismatch;
+const RULE: RuleId = RuleId::SizeMismatch;
 const TOO_LARGE: &str = "The free took the memory behind the allocation with it, which may be somebody else's, and is a BUG in \
                          gen_pool_free_owner where it was free. Pass the size that was asked for.";
 const PARTIAL: &str = "The rest is lost to the pool until it is given back, too, while the range's reference is dropped by the \
@@ -25,7 +25,7 @@ const PARTIAL: &str = "The rest is lost to the pool until it is given back, too,
 #[derive(Debug, Default)]
 pub(super) struct SizeMismatch;
 
-impl Check for SizeMismatch {
+impl Rule for SizeMismatch {
     fn frees(&self) -> Frees {
         Frees::Unusual
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use p2p_trace_common::Hook;
 
-use super::{rule::Rule, words};
+use super::{rule::RuleId, words};
 use crate::{
     event::{Affected, DeviceAddress, Loss, SkipRow},
     state::{Device, Ended, Model, Range, SnapshotEnd, Teardown, What},
@@ -110,14 +110,14 @@ impl Skips {
     }
 
     /// Why the rule cannot be sure about this device.
-    pub(super) fn open(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = String> {
+    pub(super) fn open(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = String> {
         let skip = move |hook: Hook| Some((hook, self.open.get(&(device, hook))?.runs));
         let open = rule.spec().hiders().filter_map(skip);
         open.map(|(hook, runs)| skipped(hook, runs))
     }
 
     /// What made it unsure for a time.
-    pub(super) fn made_up(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = String> {
+    pub(super) fn made_up(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = String> {
         let skip = move |hook: Hook| Some((hook, *self.made_up.get(&(device, hook))?));
         let made_up = rule.spec().hiders().filter_map(skip);
         made_up.map(|(hook, runs)| {

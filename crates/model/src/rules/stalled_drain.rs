@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 
 use super::{
-    context::{Check, RuleContext, blank, by_range},
+    context::{Rule, RuleContext, blank, by_range},
     finding::Finding,
     findings::Findings,
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     state::{At, Device, Range, RangeId},
 };
 
-const RULE: Rule = Rule::StalledDrain;
+const RULE: RuleId = RuleId::StalledDrain;
 const ADVICE: &str = "Have the holders give the memory back: end their I/O, unmap, stop the driver or service that took it. \
                       `p2p-trace holders` shows what is still out and what else may pin it. The unbind goes on by itself then.";
 
@@ -25,7 +25,7 @@ pub(super) struct StalledDrain {
     open: HashSet<(DeviceAddress, RangeId)>,
 }
 
-impl Check for StalledDrain {
+impl Rule for StalledDrain {
     fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
         for range in device.ranges() {

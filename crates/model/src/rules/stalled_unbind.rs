@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
-    context::{Check, RuleContext, blank},
+    context::{Rule, RuleContext, blank},
     finding::{Finding, MAX_EVIDENCE},
     findings::{Findings, Subject},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     state::{Bracket, Device, Lock, Model, Step, Teardown},
 };
 
-const RULE: Rule = Rule::StalledUnbind;
+const RULE: RuleId = RuleId::StalledUnbind;
 const ADVICE: &str = "The stack says where the task waits. In memunmap_pages it waits for references: see stalled-drain for who \
                       took them. In the driver's remove it waits for that driver: ask its maintainers. Until it ends, \
                       nothing else can bind, unbind, reset or remove the device.";
@@ -33,7 +33,7 @@ const UNSEEN_END: &str = "an unbind went on for long, and nothing that is attach
 /// In place of a beginning: it lies before the trace.
 const BEFORE: u64 = 0;
 
-impl Check for StalledUnbind {
+impl Rule for StalledUnbind {
     fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
         let pending = device.unbinding();

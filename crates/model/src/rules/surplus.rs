@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use p2p_trace_common::{Hook, Ring};
 
 use super::{
-    context::{BYPASSED, Check, RuleContext, by_range},
+    context::{BYPASSED, Rule, RuleContext, by_range},
     finding::Finding,
     findings::Findings,
     frees::{UNSEEN_ALLOCATION, unknown},
-    rule::Rule,
+    rule::RuleId,
 };
 use crate::{
     event::DeviceAddress,
@@ -23,7 +23,7 @@ const READINGS: u8 = 2;
 /// What one rule makes of them.
 #[derive(Debug)]
 pub(super) struct Surplus {
-    rule: Rule,
+    rule: RuleId,
     /// Of what is not explained, how much is the rule's.
     share: fn(&Reading<'_>, &mut Findings) -> u64,
     /// The finding of so much.
@@ -43,7 +43,7 @@ pub(super) struct Reading<'a> {
 
 impl Surplus {
     pub(super) fn of(
-        rule: Rule,
+        rule: RuleId,
         share: fn(&Reading<'_>, &mut Findings) -> u64,
         make: fn(&Reading<'_>, u64) -> Finding,
     ) -> Self {
@@ -51,7 +51,7 @@ impl Surplus {
     }
 }
 
-impl Check for Surplus {
+impl Rule for Surplus {
     /// Looks at a pull read.
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let What::SnapshotEnd(snapshot_end) = change.what else { return };

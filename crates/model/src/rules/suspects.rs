@@ -4,7 +4,7 @@ use super::{
     absence::Absence,
     finding::Finding,
     findings::{MAX_FINDINGS, Subject},
-    rule::Rule,
+    rule::RuleId,
 };
 use crate::event::{DeviceAddress, Loss};
 
@@ -77,7 +77,7 @@ impl Suspects {
     }
 
     /// Some of this rule and device are neither believed nor dropped.
-    pub(super) fn has(&self, rule: Rule, device: DeviceAddress) -> bool {
+    pub(super) fn has(&self, rule: RuleId, device: DeviceAddress) -> bool {
         self.list.iter().any(|Suspect { subject, .. }| subject.rule == rule && subject.device == device)
     }
 }

@@ -5,13 +5,13 @@ use super::{
     context::blank,
     finding::Finding,
     findings::Findings,
-    rule::Rule,
+    rule::RuleId,
     surplus::{Reading, Surplus},
     words,
 };
 use crate::holders::Holders;
 
-const RULE: Rule = Rule::UnexplainedReference;
+const RULE: RuleId = RuleId::UnexplainedReference;
 const ADVICE: &str = "No allocation that was seen is behind it. Look for who takes references of pages or ranges: O_DIRECT or RDMA \
                       that pins pages (pin_user_pages), get_dev_pagemap without put_dev_pagemap, a page passed on. \
                       `p2p-trace holders` lists candidates. If the trace began later than the range was added: a user mapping \

@@ -4,22 +4,22 @@
 use p2p_trace_common::{Hook, Ring};
 
 use super::{
-    context::{Check, Frees, RuleContext, blank},
+    context::{Frees, Rule, RuleContext, blank},
     findings::{Findings, Subject},
     frees::{Free, UNSEEN_ALLOCATION, unknown},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::state::{Change, FreeMatch, Range, What};
 
-const RULE: Rule = Rule::UnmatchedFree;
+const RULE: RuleId = RuleId::UnmatchedFree;
 const ADVICE: &str = "Look at what this task passed to the free: another device's memory, an address that was changed since, or \
                       a pointer never set. The stack or --stacks tells from where.";
 
 #[derive(Debug, Default)]
 pub(super) struct UnmatchedFree;
 
-impl Check for UnmatchedFree {
+impl Rule for UnmatchedFree {
     fn frees(&self) -> Frees {
         Frees::Unusual
     }

@@ -5,10 +5,10 @@ use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     absence::Absence,
-    context::{BYPASSED, Check, Frees, RuleContext, UNSEEN_MAKING, blank},
+    context::{BYPASSED, Frees, Rule, RuleContext, UNSEEN_MAKING, blank},
     finding::Finding,
     findings::{Findings, Subject},
-    rule::Rule,
+    rule::RuleId,
     words,
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     state::{At, Change, Device, FreeMatch, Range, RangeId, Reference, What},
 };
 
-const RULE: Rule = Rule::UseAfterRemoval;
+const RULE: RuleId = RuleId::UseAfterRemoval;
 const ADVICE: &str = "Stop this user; arrange for a crash dump, since what it uses may be somebody else's by now; report its \
                       driver, with the stack, for using p2p memory that is gone, and see the findings on the teardown for why \
                       it was let go.";
@@ -37,7 +37,7 @@ pub(super) struct UseAfterRemoval {
     unwatched: Vec<(DeviceAddress, RangeId, At)>,
 }
 
-impl Check for UseAfterRemoval {
+impl Rule for UseAfterRemoval {
     fn frees(&self) -> Frees {
         Frees::All
     }

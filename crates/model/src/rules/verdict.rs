@@ -1,6 +1,6 @@
 //! What a rule came to for a device.
 
-use super::rule::Rule;
+use super::rule::RuleId;
 use crate::event::DeviceAddress;
 
 /// The four answers.
@@ -33,7 +33,7 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The rule.
-    pub rule: Rule,
+    pub rule: RuleId,
     /// The device.
     pub device: DeviceAddress,
     /// The answer.

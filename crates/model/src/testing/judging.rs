@@ -12,7 +12,7 @@ use super::simulate::{
 use crate::{
     accounting::{HookState, HookStatus, MissedQuality},
     event::{DeviceAddress, user},
-    rules::{Answer, Finding, Options, Rule, Rules, Verdict},
+    rules::{Answer, Finding, Options, RuleId, Rules, Verdict},
     state::Model,
     stream::assemble::Element,
     text::Text,
@@ -51,12 +51,12 @@ impl Run {
         self.feed(&[Element::User(end)]);
     }
 
-    pub fn verdict(&self, rule: Rule, device: DeviceAddress) -> Verdict {
+    pub fn verdict(&self, rule: RuleId, device: DeviceAddress) -> Verdict {
         let mut verdicts = self.rules.verdicts(&self.model).into_iter();
         verdicts.find(|verdict| verdict.rule == rule && verdict.device == device).unwrap()
     }
 
-    pub fn answer(&self, rule: Rule, device: DeviceAddress) -> Answer {
+    pub fn answer(&self, rule: RuleId, device: DeviceAddress) -> Answer {
         self.verdict(rule, device).answer
     }
 
@@ -66,12 +66,12 @@ impl Run {
     }
 
     /// The rules that are violated, of any device.
-    pub fn violated(&self) -> BTreeSet<Rule> {
+    pub fn violated(&self) -> BTreeSet<RuleId> {
         self.standing().map(|finding| finding.rule).collect()
     }
 
     /// The one finding of a rule.
-    pub fn only(&self, rule: Rule) -> &Finding {
+    pub fn only(&self, rule: RuleId) -> &Finding {
         let of: Vec<_> = self.rules.findings().iter().filter(|finding| finding.rule == rule).collect();
         assert_eq!(of.len(), 1, "{}: {of:#?}", rule.name());
         of[0]
@@ -110,32 +110,32 @@ pub fn judge(elements: &[Element]) -> Run {
 }
 
 /// The rules that a fault violates: its own first, then those that follow from it.
-pub const fn rules_of(fault: Fault) -> &'static [Rule] {
+pub const fn rules_of(fault: Fault) -> &'static [RuleId] {
     match fault {
         // Its late free is of memory that is gone.
         Fault::RemovedFirst => {
-            &[Rule::RemovedBeforeDrained, Rule::DrainedAfterRemoval, Rule::UseAfterRemoval]
+            &[RuleId::RemovedBeforeDrained, RuleId::DrainedAfterRemoval, RuleId::UseAfterRemoval]
         }
         // The memory is out at the removal, too.
-        Fault::Unwaited => &[Rule::PoolDestroyedInUse, Rule::RemovedBeforeDrained],
-        Fault::KilledTwice => &[Rule::DoubleKill],
+        Fault::Unwaited => &[RuleId::PoolDestroyedInUse, RuleId::RemovedBeforeDrained],
+        Fault::KilledTwice => &[RuleId::DoubleKill],
         Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead | Fault::DiedOfDead => {
-            &[Rule::AllocOnDeadChunk]
+            &[RuleId::AllocOnDeadChunk]
         }
-        Fault::AllocOfDrained | Fault::MmapOfDrained => &[Rule::AllocAfterKill],
-        Fault::FreeNeverAllocated | Fault::PagesNeverAllocated => &[Rule::UnmatchedFree],
-        Fault::FreeTwice | Fault::ListFreeTwice => &[Rule::DoubleFree],
-        Fault::FreeMore | Fault::FreeLess => &[Rule::SizeMismatch],
-        Fault::Overlap => &[Rule::OverlappingRanges],
-        Fault::MapLeft | Fault::UnmapNotMapped => &[Rule::MapImbalance],
-        Fault::MapRemoved | Fault::VirtToBusRemoved => &[Rule::UseAfterRemoval],
+        Fault::AllocOfDrained | Fault::MmapOfDrained => &[RuleId::AllocAfterKill],
+        Fault::FreeNeverAllocated | Fault::PagesNeverAllocated => &[RuleId::UnmatchedFree],
+        Fault::FreeTwice | Fault::ListFreeTwice => &[RuleId::DoubleFree],
+        Fault::FreeMore | Fault::FreeLess => &[RuleId::SizeMismatch],
+        Fault::Overlap => &[RuleId::OverlappingRanges],
+        Fault::MapLeft | Fault::UnmapNotMapped => &[RuleId::MapImbalance],
+        Fault::MapRemoved | Fault::VirtToBusRemoved => &[RuleId::UseAfterRemoval],
         // A range that is removed has drained, or should have.
-        Fault::AllocRemoved | Fault::MmapRemoved => &[Rule::UseAfterRemoval, Rule::AllocAfterKill],
-        Fault::Stray => &[Rule::UnexplainedReference],
-        Fault::MmapLeaks => &[Rule::LeakedReference],
+        Fault::AllocRemoved | Fault::MmapRemoved => &[RuleId::UseAfterRemoval, RuleId::AllocAfterKill],
+        Fault::Stray => &[RuleId::UnexplainedReference],
+        Fault::MmapLeaks => &[RuleId::LeakedReference],
         // The unbind waits for the drain.
-        Fault::LateDrain => &[Rule::StalledDrain, Rule::StalledUnbind],
-        Fault::LongRemove => &[Rule::StalledUnbind],
+        Fault::LateDrain => &[RuleId::StalledDrain, RuleId::StalledUnbind],
+        Fault::LongRemove => &[RuleId::StalledUnbind],
     }
 }
 
@@ -162,10 +162,10 @@ pub fn fault() -> impl Strategy<Value = Fault> {
 }
 
 /// Violations that can follow from a fault later, beside its own.
-pub const fn aftermath(fault: Fault) -> &'static [Rule] {
+pub const fn aftermath(fault: Fault) -> &'static [RuleId] {
     match fault {
         // The rest has no reference, and is not waited for, even if it is mapped. Its free can come at any time.
-        Fault::FreeLess => &[Rule::PoolDestroyedInUse, Rule::MapImbalance, Rule::UseAfterRemoval],
+        Fault::FreeLess => &[RuleId::PoolDestroyedInUse, RuleId::MapImbalance, RuleId::UseAfterRemoval],
         _ => &[],
     }
 }

@@ -5,7 +5,7 @@ use p2p_trace_model::{
     holders::Holder,
     names::Hex,
     rules::{
-        Answer, Finding, Rule, Severity,
+        Answer, Finding, RuleId, Severity,
         names::{self, AnswerName, SeverityName},
     },
     text::Text,
@@ -27,7 +27,7 @@ pub struct FindingLine {
     /// The rule that is violated.
     #[serde(with = "names::rule")]
     #[schemars(with = "String")]
-    pub rule: Rule,
+    pub rule: RuleId,
     /// `violated`, also of one that has ended; `inconclusive` of one that is withdrawn.
     #[serde(with = "names::answer")]
     #[schemars(with = "AnswerName")]

@@ -3,7 +3,7 @@
 use p2p_trace_model::{
     event::names::Bdf,
     rules::{
-        Answer, Rule, Severity, Verdict,
+        Answer, RuleId, Severity, Verdict,
         names::{self, AnswerName, SeverityName},
     },
 };
@@ -16,7 +16,7 @@ pub struct VerdictLine {
     /// The rule.
     #[serde(with = "names::rule")]
     #[schemars(with = "String")]
-    pub rule: Rule,
+    pub rule: RuleId,
     /// The device that provides the memory.
     pub device: Bdf,
     /// The answer.

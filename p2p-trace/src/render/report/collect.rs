@@ -8,7 +8,7 @@ use p2p_trace_dump::Header;
 use p2p_trace_model::{
     event::{DeviceAddress, Event, Id},
     pipeline::{Closing, Pipeline, Step},
-    rules::Rule,
+    rules::RuleId,
     state::{At, Device, Model, What},
     stream::assemble::Element,
 };
@@ -72,7 +72,7 @@ impl Collector {
             }
         }
         for finding in step.findings {
-            if finding.rule == Rule::UseAfterRemoval {
+            if finding.rule == RuleId::UseAfterRemoval {
                 self.evidence.extend(&finding.evidence);
             }
             if let Some(watch) = self.latest(finding.device) {
@@ -117,7 +117,7 @@ impl Collector {
         let Subject { check, header } = subject;
         let last = self.last.take().unwrap_or_default();
         for finding in &check.findings {
-            if finding.rule == Rule::UseAfterRemoval {
+            if finding.rule == RuleId::UseAfterRemoval {
                 self.evidence.extend(finding.evidence.iter().map(|id| id.0));
             }
         }

@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{
     event::NoSymbols,
-    rules::{Answer, Rule},
+    rules::{Answer, RuleId},
     testing::simulate::{Fault, Kernel, Order, play},
 };
 
@@ -65,8 +65,8 @@ fn what_is_withdrawn_counts_no_more_and_is_said() {
     kernel.event(0, Kind::Released, Hook::Released, 11, |_| {});
     let story = story(&kernel.elements);
     let withdrawn: Vec<_> = story.check.withdrawn.iter().map(|finding| finding.rule).collect();
-    assert_eq!(withdrawn, [Rule::PoolDestroyedInUse]);
-    assert!(story.check.findings.iter().all(|finding| finding.rule != Rule::PoolDestroyedInUse));
+    assert_eq!(withdrawn, [RuleId::PoolDestroyedInUse]);
+    assert!(story.check.findings.iter().all(|finding| finding.rule != RuleId::PoolDestroyedInUse));
     let says = |text: &str| {
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         text.contains("pool-destroyed-in-use of 0000:01:00.0, is withdrawn: pci_p2pdma_release returned")

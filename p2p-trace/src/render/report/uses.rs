@@ -3,7 +3,7 @@
 use p2p_trace_common::Kind;
 use p2p_trace_model::{
     event::{DeviceAddress, Event},
-    rules::Rule,
+    rules::RuleId,
     state::{At, Device, FreeMatch, Model, Range, What},
 };
 
@@ -18,7 +18,7 @@ pub(super) fn count_uses(teardowns: &mut [TeardownStory], device: DeviceAddress,
         let to_ns = starts.get(index + 1).copied().unwrap_or(u64::MAX);
         let of = check.findings.iter().filter(|finding| {
             let is_then = (from_ns..to_ns).contains(&finding.start_ns);
-            finding.rule == Rule::UseAfterRemoval && finding.device.0 == device && is_then
+            finding.rule == RuleId::UseAfterRemoval && finding.device.0 == device && is_then
         });
         let uses: u64 = of.map(|finding| finding.occurrences).sum();
         story.uses_omitted = uses.saturating_sub(story.uses.len() as u64);

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use p2p_trace_model::{
     holders::Holder,
-    rules::{Finding, Rule},
+    rules::{Finding, RuleId},
     units::{bytes, duration},
 };
 
@@ -61,7 +61,7 @@ fn end(finding: &Finding) -> Option<String> {
 
 /// It goes on for a while; the others are over as soon as they are seen.
 const fn is_stall(finding: &Finding) -> bool {
-    matches!(finding.rule, Rule::StalledDrain | Rule::StalledUnbind)
+    matches!(finding.rule, RuleId::StalledDrain | RuleId::StalledUnbind)
 }
 
 /// It went on for a while, as far as is known: of one before the dump begins nothing is.

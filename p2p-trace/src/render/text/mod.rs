@@ -22,7 +22,7 @@ pub(crate) use wrap::wrap;
 use p2p_trace_common::Hook;
 use p2p_trace_model::{
     event::{Loss, Reason, names::ring_name},
-    rules::Rule,
+    rules::RuleId,
     units::Clock,
 };
 
@@ -58,7 +58,7 @@ pub(crate) fn loss(loss: &Loss, clock: &Clock, style: Style) -> String {
 
 /// Why runs of a hook were lost, and what that matters to.
 fn skipped(hook: Hook) -> String {
-    let touched: Vec<_> = Rule::hidden_by(hook).map(Rule::name).collect();
+    let touched: Vec<_> = RuleId::hidden_by(hook).map(RuleId::name).collect();
     let touched = if touched.is_empty() {
         "it matters to no rule".to_owned()
     } else {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use p2p_trace_model::{
-    rules::{Answer, Finding, Rule, Verdict},
+    rules::{Answer, Finding, RuleId, Verdict},
     units::{Clock, duration},
 };
 
@@ -81,12 +81,12 @@ impl Headline {
 
 pub(super) fn headline(judged: &Judged<'_>) -> Headline {
     let &Judged { devices, verdicts, now_ns, .. } = judged;
-    let unchecked = |rule: Rule| {
+    let unchecked = |rule: RuleId| {
         let is_not = |verdict: &Verdict| verdict.rule == rule && verdict.answer == Answer::NotChecked;
         verdicts.iter().any(is_not)
     };
-    let rules = Rule::all().count();
-    let checked = rules - Rule::all().filter(|&rule| unchecked(rule)).count();
+    let rules = RuleId::all().count();
+    let checked = rules - RuleId::all().filter(|&rule| unchecked(rule)).count();
     let (now, what) = now(devices, judged.clock, now_ns);
     let unsure = unsure(judged);
     let (level, why) = if let Some(violated) = violated(judged) {

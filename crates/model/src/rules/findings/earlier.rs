@@ -5,7 +5,7 @@ use std::mem;
 use super::{Findings, Subject};
 use crate::{
     event::DeviceAddress,
-    rules::{finding::Finding, rule::Rule, rule_state::Found},
+    rules::{finding::Finding, rule::RuleId, rule_state::Found},
 };
 
 /// Findings before the dump begins.
@@ -28,7 +28,7 @@ impl Earlier {
 
 impl Findings {
     /// The same of the whole run, what was before the dump begins one by one.
-    pub(super) fn all_of_run(&self, rule: Rule, device: DeviceAddress) -> u32 {
+    pub(super) fn all_of_run(&self, rule: RuleId, device: DeviceAddress) -> u32 {
         let told = self.counts.get(&(rule, device)).copied().unwrap_or(0);
         let Some(earlier) = self.earlier.get(&(rule, device)) else { return told };
         let own = told.saturating_sub(earlier.is_told.into());
@@ -74,7 +74,7 @@ impl Findings {
     }
 
     /// Tells of so many findings of before, of which nothing is known but that they were.
-    fn tell_earlier(&mut self, (rule, device): (Rule, DeviceAddress), count: u32) {
+    fn tell_earlier(&mut self, (rule, device): (RuleId, DeviceAddress), count: u32) {
         let Some(earlier) = self.earlier.get_mut(&(rule, device)) else { return };
         let (by_ns, was_told) = (earlier.by_ns, mem::replace(&mut earlier.is_told, true));
         let subject = Subject { rule, device, case: u64::MAX, pid: None };

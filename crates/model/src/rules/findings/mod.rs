@@ -11,7 +11,7 @@ use super::{
     absence::{Absence, Missed},
     coverage::Coverage,
     finding::{Finding, MAX_EVIDENCE},
-    rule::Rule,
+    rule::RuleId,
     suspects::Suspects,
 };
 use crate::event::{DeviceAddress, Id};
@@ -34,7 +34,7 @@ struct Basis {
 /// What makes two violations of a rule the same: the same range or task, mostly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
-    pub(super) rule: Rule,
+    pub(super) rule: RuleId,
     pub(super) device: DeviceAddress,
     /// Generation of the range, or what else tells cases apart.
     pub(super) case: u64,
@@ -53,23 +53,23 @@ pub(super) struct Findings {
     changed: BTreeSet<usize>,
     /// Those that have happened again since they were told.
     again: BTreeSet<usize>,
-    uncertainties: BTreeMap<(Rule, DeviceAddress), BTreeSet<String>>,
+    uncertainties: BTreeMap<(RuleId, DeviceAddress), BTreeSet<String>>,
     /// What is not seen of what holds.
-    remarks: BTreeMap<(Rule, DeviceAddress), BTreeSet<&'static str>>,
-    counts: BTreeMap<(Rule, DeviceAddress), u32>,
+    remarks: BTreeMap<(RuleId, DeviceAddress), BTreeSet<&'static str>>,
+    counts: BTreeMap<(RuleId, DeviceAddress), u32>,
     /// What there was before the dump begins.
-    earlier: BTreeMap<(Rule, DeviceAddress), Earlier>,
+    earlier: BTreeMap<(RuleId, DeviceAddress), Earlier>,
     omitted: u64,
     suspects: Suspects,
     missed: Missed,
     /// Rules that find nothing, since they do not see enough: why.
-    disbelieved: BTreeMap<Rule, String>,
+    disbelieved: BTreeMap<RuleId, String>,
 }
 
 impl Findings {
     /// What each rule can see has changed.
     pub(super) fn set_coverage(&mut self, coverage: &Coverage) {
-        self.disbelieved = Rule::all().filter_map(|rule| Some((rule, coverage.disbelief(rule)?))).collect();
+        self.disbelieved = RuleId::all().filter_map(|rule| Some((rule, coverage.disbelief(rule)?))).collect();
         for &hook in Hook::ALL {
             self.missed.set_uncounted(hook, coverage.is_uncounted(hook));
         }
@@ -169,27 +169,27 @@ impl Findings {
     }
 
     /// The rule cannot be sure about this device.
-    pub(super) fn mark_uncertain(&mut self, rule: Rule, device: DeviceAddress, why: impl Into<String>) {
+    pub(super) fn mark_uncertain(&mut self, rule: RuleId, device: DeviceAddress, why: impl Into<String>) {
         self.uncertainties.entry((rule, device)).or_default().insert(why.into());
     }
 
     /// It holds in part only, where it does.
-    pub(super) fn remark(&mut self, rule: Rule, device: DeviceAddress, what: &'static str) {
+    pub(super) fn remark(&mut self, rule: RuleId, device: DeviceAddress, what: &'static str) {
         self.remarks.entry((rule, device)).or_default().insert(what);
     }
 
     /// What it does not hold for.
-    pub(super) fn remarks(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = String> {
+    pub(super) fn remarks(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = String> {
         self.remarks.get(&(rule, device)).into_iter().flatten().map(|&what| what.to_owned())
     }
 
     /// Why it cannot be.
-    pub(super) fn uncertainties(&self, rule: Rule, device: DeviceAddress) -> impl Iterator<Item = &String> {
+    pub(super) fn uncertainties(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = &String> {
         self.uncertainties.get(&(rule, device)).into_iter().flatten()
     }
 
     /// Findings of a rule for a device, those beyond [`MAX_FINDINGS`] among them.
-    pub(super) fn count(&self, rule: Rule, device: DeviceAddress) -> u32 {
+    pub(super) fn count(&self, rule: RuleId, device: DeviceAddress) -> u32 {
         let told = self.counts.get(&(rule, device)).copied().unwrap_or(0);
         let earlier = self.earlier.get(&(rule, device)).filter(|earlier| !earlier.is_told);
         let is_untold = earlier.is_some_and(|earlier| earlier.untold(told) > 0);
@@ -203,7 +203,7 @@ impl Findings {
     }
 
     /// Findings of a rule for a device in the whole run, and how many of them go on.
-    pub(super) fn counts(&self, rule: Rule, device: DeviceAddress) -> (u32, u32) {
+    pub(super) fn counts(&self, rule: RuleId, device: DeviceAddress) -> (u32, u32) {
         let is_open =
             |finding: &&Finding| finding.rule == rule && finding.device == device && !finding.is_closed();
         (self.all_of_run(rule, device), self.list.iter().filter(is_open).count() as u32)

@@ -6,7 +6,7 @@ use crate::{
     rules::{
         absence::{Absence, explained_by},
         finding::Finding,
-        rule::Rule,
+        rule::RuleId,
         suspects::Suspect,
     },
 };
@@ -149,7 +149,7 @@ impl Findings {
     }
 
     /// Some of this rule and device are neither believed nor dropped.
-    pub(in crate::rules) fn has_suspects(&self, rule: Rule, device: DeviceAddress) -> bool {
+    pub(in crate::rules) fn has_suspects(&self, rule: RuleId, device: DeviceAddress) -> bool {
         self.suspects.has(rule, device)
     }
 }

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Kind, Ring, armed::MAX_ARMED};
 
-use super::{Answer, Options, Rule, Verdict};
+use super::{Answer, Options, RuleId, Verdict};
 use crate::rules::use_after_removal::UNWATCHED_LATER;
 use crate::testing::judging::{Run, hooks_but, judge};
 use crate::{
@@ -29,7 +29,7 @@ fn verdicts(kernel: &Kernel, hooks: &[HookStatus]) -> Vec<Verdict> {
     run.rules.verdicts(&run.model)
 }
 
-fn of(verdicts: &[Verdict], rule: Rule) -> (Answer, String) {
+fn of(verdicts: &[Verdict], rule: RuleId) -> (Answer, String) {
     let found = verdicts.iter().find(|verdict| verdict.rule == rule).unwrap();
     (found.answer, found.reasons.join("; "))
 }
@@ -46,18 +46,18 @@ fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
         let expected = if needs { Answer::NotChecked } else { Answer::Holds };
         assert_eq!(verdict.answer, expected, "{verdict:?}");
     }
-    let (_, reason) = of(&found, Rule::DoubleKill);
+    let (_, reason) = of(&found, RuleId::DoubleKill);
     insta::assert_snapshot!(reason, @"this kernel does not have what the hook kill is on");
     // One of several is enough.
     let hooks = hooks_but(&[(Hook::Unbind, HookState::Absent)]);
-    assert_eq!(of(&verdicts(&kernel, &hooks), Rule::StalledUnbind).0, Answer::Holds);
+    assert_eq!(of(&verdicts(&kernel, &hooks), RuleId::StalledUnbind).0, Answer::Holds);
 }
 
 /// The pool counts nothing of it, and whether it waits is the driver's choice.
 #[test]
 fn what_a_driver_hands_out_itself_is_not_taken_for_nothing() {
     let mut kernel = life();
-    let rests_on_it = [Rule::RemovedBeforeDrained, Rule::UseAfterRemoval, Rule::PoolDestroyedInUse];
+    let rests_on_it = [RuleId::RemovedBeforeDrained, RuleId::UseAfterRemoval, RuleId::PoolDestroyedInUse];
     let answers = |kernel: &Kernel| {
         let found = verdicts(kernel, &hooks_but(&[]));
         rests_on_it.map(|rule| of(&found, rule))
@@ -82,11 +82,11 @@ fn a_hook_that_was_not_asked_for_leaves_its_rules_unchecked() {
     let mut hooks = hooks_but(&[]);
     hooks.retain(|status| !matches!(status.hook, Hook::MapSg | Hook::VirtToBus));
     let found = verdicts(&kernel, &hooks);
-    let (answer, reason) = of(&found, Rule::MapImbalance);
+    let (answer, reason) = of(&found, RuleId::MapImbalance);
     assert_eq!(answer, Answer::NotChecked);
     insta::assert_snapshot!(reason, @"the hook map_sg was not asked for");
     // Of a part it is said that it is missing; the rest holds.
-    let (answer, reason) = of(&found, Rule::UseAfterRemoval);
+    let (answer, reason) = of(&found, RuleId::UseAfterRemoval);
     assert_eq!(answer, Answer::Holds);
     insta::assert_snapshot!(reason, @"not asked for: virt_to_bus; DMA mappings of what was removed with nothing out were not watched");
 }
@@ -99,7 +99,7 @@ fn a_hook_that_failed_leaves_its_rules_inconclusive() {
         for verdict in verdicts(&kernel, &hooks) {
             let spec = verdict.rule.spec();
             // Where a kernel has it, a page that is gone is mapped through it first.
-            let is_use = hook == Hook::MapSg && verdict.rule == Rule::UseAfterRemoval;
+            let is_use = hook == Hook::MapSg && verdict.rule == RuleId::UseAfterRemoval;
             let depends = spec.needs.concat().contains(&hook) || spec.parts.contains(&hook) || is_use;
             let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
             assert_eq!(verdict.answer, expected, "{verdict:?}");
@@ -115,20 +115,20 @@ fn a_hook_that_failed_once_has_failed_for_the_run() {
     run.rules.set_hooks(&hooks_but(&[]));
     let kernel = life();
     run.feed(&kernel.elements);
-    assert_eq!(run.answer(Rule::DrainedAfterRemoval, kernel.address(0)), Answer::Inconclusive);
+    assert_eq!(run.answer(RuleId::DrainedAfterRemoval, kernel.address(0)), Answer::Inconclusive);
 }
 
 #[test]
 fn an_armed_hook_does_not_see_what_pairs_up() {
     let armed = [(Hook::MapSg, HookState::Armed), (Hook::UnmapSg, HookState::Armed)];
     let mut kernel = life();
-    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&armed)), Rule::MapImbalance);
+    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&armed)), RuleId::MapImbalance);
     assert_eq!(answer, Answer::NotChecked);
     insta::assert_snapshot!(reason, @"the hook map_sg was not asked for; the hook unmap_sg was not asked for");
     // A status that is made while it is armed says that it is attached.
     let change = user::Change { hook: Hook::MapSg, attached: true, method: Method::Fentry, armed: true };
     kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
-    assert_eq!(of(&verdicts(&kernel, &hooks_but(&[])), Rule::MapImbalance).0, Answer::NotChecked);
+    assert_eq!(of(&verdicts(&kernel, &hooks_but(&[])), RuleId::MapImbalance).0, Answer::NotChecked);
 }
 
 /// One record of this ring, lost before anything happened.
@@ -159,7 +159,7 @@ fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
     }
     let mut kernel = life();
     kernel.elements.insert(0, loss(Ring::Rare));
-    let (_, reason) = of(&verdicts(&kernel, &hooks_but(&[])), Rule::DoubleKill);
+    let (_, reason) = of(&verdicts(&kernel, &hooks_but(&[])), RuleId::DoubleKill);
     insta::assert_snapshot!(reason, @"3 rare records were lost");
 }
 
@@ -172,11 +172,11 @@ fn what_the_kernel_skipped_is_a_loss() {
     for verdict in &found {
         let depends = verdict.rule.spec().rings.contains(&Ring::Hot);
         // After the teardown no range is left whose use could have been missed.
-        let depends = depends || verdict.rule == Rule::UseAfterRemoval;
+        let depends = depends || verdict.rule == RuleId::UseAfterRemoval;
         let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
         assert_eq!(verdict.answer, expected, "{verdict:?}");
     }
-    let (_, reason) = of(&found, Rule::DoubleFree);
+    let (_, reason) = of(&found, RuleId::DoubleFree);
     insta::assert_snapshot!(reason, @"2 hot records were lost");
 }
 
@@ -193,13 +193,13 @@ fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
     let mut run = Run::new(Options::default(), &hooks_but(&[]));
     run.feed(&kernel.elements);
     assert!(run.violated().is_empty());
-    assert_eq!(run.answer(Rule::DoubleFree, address), Answer::Inconclusive);
+    assert_eq!(run.answer(RuleId::DoubleFree, address), Answer::Inconclusive);
     // An allocation in between had been skipped.
     let (from_ns, to_ns) = (kernel.now_ns - 1, kernel.now_ns + 1);
     run.feed(&[Element::Loss(Loss::skipped(Ring::Hot, 1, from_ns, to_ns))]);
     run.end();
     assert!(run.violated().is_empty());
-    assert_eq!(run.answer(Rule::DoubleFree, address), Answer::Inconclusive);
+    assert_eq!(run.answer(RuleId::DoubleFree, address), Answer::Inconclusive);
 
     let mut run = Run::new(Options::default(), &hooks_but(&[]));
     run.feed(&kernel.elements);
@@ -207,7 +207,7 @@ fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
     kernel.now_ns += 2_000_000_000;
     kernel.user(user::Writer::tick);
     run.feed(&kernel.elements);
-    assert_eq!(run.answer(Rule::DoubleFree, address), Answer::Violated);
+    assert_eq!(run.answer(RuleId::DoubleFree, address), Answer::Violated);
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_finding_stands_whatever_was_lost() {
     kernel.bind(0, 5, &[16]);
     kernel.tear_down(0, 11, Order::KilledTwice);
     kernel.elements.push(loss(Ring::Rare));
-    let verdict = judge(&kernel.elements).verdict(Rule::DoubleKill, kernel.address(0));
+    let verdict = judge(&kernel.elements).verdict(RuleId::DoubleKill, kernel.address(0));
     assert_eq!((verdict.answer, verdict.reasons), (Answer::Violated, Vec::new()));
 }
 
@@ -240,7 +240,7 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     let device = kernel.address(0);
     let unarmed = kernel.clone();
     while kernel.advance(0) {}
-    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&[])), Rule::UseAfterRemoval);
+    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&[])), RuleId::UseAfterRemoval);
     assert_eq!(answer, Answer::Inconclusive);
     insta::assert_snapshot!(reason, @"DMA mappings were not watched yet when struct pages were removed");
     let mut kernel = unarmed;
@@ -249,7 +249,7 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     kernel.attach(ARMED, true);
     kernel.idle(40_000_000);
     while kernel.advance(0) {}
-    let verdict = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, device);
+    let verdict = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
     assert_eq!(verdict.answer, Answer::Inconclusive);
     insta::assert_snapshot!(verdict.reasons.join("; "));
 }
@@ -266,7 +266,7 @@ fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_us
     kernel.begin(0, 11, Order::Unwaited);
     kernel.advance_to(0, Kind::Release);
     let device = kernel.address(0);
-    let all_watched = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, device);
+    let all_watched = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
     assert_eq!((all_watched.answer, all_watched.reasons), (Answer::Holds, vec![UNWATCHED_LATER.to_owned()]));
     let removals = kernel.elements.iter_mut().filter_map(|element| match element {
         Element::Event(event) if event.kind == Kind::Remove => Some(event),
@@ -274,7 +274,7 @@ fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_us
     });
     let last = removals.last().unwrap();
     last.flag = Some(false);
-    let verdict = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, device);
+    let verdict = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
     assert_eq!(verdict.answer, Answer::Inconclusive);
     insta::assert_snapshot!(verdict.reasons.join("; "));
 }

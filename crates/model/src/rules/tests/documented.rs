@@ -9,7 +9,7 @@ use std::{
 
 use p2p_trace_common::Hook;
 
-use super::super::rule::{Rule, Spec, TABLE};
+use super::super::rule::{RuleId, Spec, TABLE};
 use crate::{
     event::{SkipRow, names::ring_name},
     state::Limit,
@@ -75,7 +75,7 @@ fn bless_or_compare(path: &Path, committed: &str, text: &str) {
 fn limits() -> String {
     let mut table = String::from("| kept | of | in doubt beyond |\n|---|---|---|\n");
     for limit in Limit::ALL {
-        let touched: Vec<_> = Rule::all().filter(|&rule| limit.touches(rule)).collect();
+        let touched: Vec<_> = RuleId::all().filter(|&rule| limit.touches(rule)).collect();
         let is_all = touched.len() == TABLE.len();
         let names: Vec<_> = touched.iter().map(|rule| format!("`{}`", rule.name())).collect();
         let all = if limit == Limit::Ranges { "all rules" } else { "all rules, of every device" };
@@ -109,7 +109,7 @@ fn skips() -> String {
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         };
         let records = list(row.records.iter().map(|kind| kind.name()).collect());
-        let rules = list(Rule::hidden_by(hook).map(Rule::name).collect());
+        let rules = list(RuleId::hidden_by(hook).map(RuleId::name).collect());
         let (devices, until) = (row.affected.devices(), row.affected.until());
         writeln!(table, "| `{}` | {records} | {rules} | {devices} | {until} |", hook.name()).unwrap();
     }

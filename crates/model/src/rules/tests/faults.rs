@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Answer, Rule, shown};
+use super::{Answer, RuleId, shown};
 use crate::testing::judging::{judge, rules_of};
 use crate::{
     stream::assemble::Element,
@@ -45,7 +45,7 @@ fn each_fault_violates_its_rules_and_no_other() {
 #[test]
 fn each_rule_has_a_fault() {
     let reached: BTreeSet<_> = Fault::ALL.into_iter().flat_map(rules_of).copied().collect();
-    assert_eq!(reached, Rule::all().collect());
+    assert_eq!(reached, RuleId::all().collect());
 }
 
 #[test]
@@ -66,12 +66,12 @@ fn evidence_and_range_are_those_of_the_device_at_fault() {
             let range = finding.range.is_some() && finding.pgmap.is_some();
             let of_device = matches!(
                 finding.rule,
-                Rule::PoolDestroyedInUse
-                    | Rule::UnmatchedFree
-                    | Rule::DoubleFree
-                    | Rule::SizeMismatch
-                    | Rule::StalledUnbind
-                    | Rule::MapImbalance
+                RuleId::PoolDestroyedInUse
+                    | RuleId::UnmatchedFree
+                    | RuleId::DoubleFree
+                    | RuleId::SizeMismatch
+                    | RuleId::StalledUnbind
+                    | RuleId::MapImbalance
             );
             assert!(range || of_device, "{fault:?}: {finding:?}");
         }
@@ -103,14 +103,14 @@ fn what_was_taken_while_the_hooks_were_attached_is_not_known() {
         let unseen = kernel.elements.remove(before);
         let attached_ns = time_of(&unseen).unwrap();
         let lone = judge(&kernel.elements);
-        assert_eq!(lone.violated(), [Rule::UnmatchedFree].into(), "all hooks were there");
+        assert_eq!(lone.violated(), [RuleId::UnmatchedFree].into(), "all hooks were there");
         for element in &mut kernel.elements[..play::head()] {
             let Element::User(record) = element else { panic!("{element:?}") };
             record.time_ns = attached_ns;
         }
         let run = judge(&kernel.elements);
         assert_eq!(run.violated(), BTreeSet::new());
-        for rule in [Rule::UnmatchedFree, Rule::DoubleFree, Rule::SizeMismatch] {
+        for rule in [RuleId::UnmatchedFree, RuleId::DoubleFree, RuleId::SizeMismatch] {
             assert_eq!(run.answer(rule, kernel.address(0)), Answer::Inconclusive, "{rule:?}");
         }
     }

@@ -13,7 +13,7 @@ mod stalls;
 
 use std::fmt::Write as _;
 
-use super::{Answer, Finding, Options, Rule, Verdict, words};
+use super::{Answer, Finding, Options, RuleId, Verdict, words};
 use crate::{event::Id, stream::assemble::Element, units};
 
 /// A finding as a reader of a report has it, with its evidence told by what the records are.

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{Answer, Options, Rule};
+use super::{Answer, Options, RuleId};
 use crate::{
     event::{Affected, Loss, SkipRow},
     stream::assemble::Element,
@@ -27,7 +27,7 @@ fn in_use() -> Kernel {
 }
 
 /// The rules that are inconclusive for a device, with their reasons.
-fn inconclusive(kernel: &Kernel, device: usize) -> Vec<(Rule, Vec<String>)> {
+fn inconclusive(kernel: &Kernel, device: usize) -> Vec<(RuleId, Vec<String>)> {
     let mut run = Run::new(Options::default(), &hooks_but(&[]));
     run.feed(&kernel.elements);
     let address = kernel.address(device);
@@ -36,7 +36,7 @@ fn inconclusive(kernel: &Kernel, device: usize) -> Vec<(Rule, Vec<String>)> {
     open.map(|verdict| (verdict.rule, verdict.reasons)).collect()
 }
 
-fn rules(kernel: &Kernel, device: usize) -> Vec<Rule> {
+fn rules(kernel: &Kernel, device: usize) -> Vec<RuleId> {
     inconclusive(kernel, device).into_iter().map(|(rule, _)| rule).collect()
 }
 
@@ -50,7 +50,7 @@ fn a_skip_touches_the_rules_of_its_row_and_no_others() {
         let expected: Vec<_> = match SkipRow::of(hook).affected {
             // No range was removed.
             Affected::Used | Affected::Nothing => Vec::new(),
-            _ => Rule::hidden_by(hook).collect(),
+            _ => RuleId::hidden_by(hook).collect(),
         };
         assert_eq!(rules(&kernel, 0), expected, "{}", hook.name());
         for (_, reasons) in inconclusive(&kernel, 0) {
@@ -62,15 +62,15 @@ fn a_skip_touches_the_rules_of_its_row_and_no_others() {
 #[test]
 fn a_hook_touches_what_it_is_for() {
     for hook in [Hook::Unbind, Hook::DevresRelease, Hook::DriverRemoved] {
-        assert_eq!(Rule::hidden_by(hook).collect::<Vec<_>>(), [Rule::StalledUnbind]);
+        assert_eq!(RuleId::hidden_by(hook).collect::<Vec<_>>(), [RuleId::StalledUnbind]);
     }
     for &hook in Hook::ALL {
         let row = SkipRow::of(hook);
-        let touched: Vec<_> = Rule::hidden_by(hook).collect();
+        let touched: Vec<_> = RuleId::hidden_by(hook).collect();
         assert_eq!(touched.is_empty(), row.affected == Affected::Nothing, "{}", hook.name());
         if row.affected == Affected::Used {
             let use_of_it =
-                if hook == Hook::AllocEnter { Rule::AllocOnDeadChunk } else { Rule::UseAfterRemoval };
+                if hook == Hook::AllocEnter { RuleId::AllocOnDeadChunk } else { RuleId::UseAfterRemoval };
             assert_eq!(touched, [use_of_it], "{}", hook.name());
         }
     }
@@ -90,7 +90,7 @@ fn a_pull_read_makes_up_for_what_it_can() {
         if is_read_anew {
             let mut run = Run::new(Options::default(), &hooks_but(&[]));
             run.feed(&kernel.elements);
-            for rule in Rule::hidden_by(hook) {
+            for rule in RuleId::hidden_by(hook) {
                 let verdict = run.verdict(rule, kernel.address(0));
                 let name = hook.name();
                 let note = format!("3 runs of {name} were skipped; the kernel's state was read since");
@@ -118,10 +118,10 @@ fn a_use_is_missed_only_of_a_removed_range() {
         kernel.advance_to(0, Kind::Remove);
         kernel.advance(0);
         skip(&mut kernel, hook, since_ns);
-        assert_eq!(rules(&kernel, 0), [Rule::UseAfterRemoval], "{}", hook.name());
+        assert_eq!(rules(&kernel, 0), [RuleId::UseAfterRemoval], "{}", hook.name());
         assert_eq!(rules(&kernel, 1), [], "the other device has no removed range");
         while kernel.advance(0) {}
-        assert_eq!(rules(&kernel, 0), [Rule::UseAfterRemoval], "it is over, and was not seen");
+        assert_eq!(rules(&kernel, 0), [RuleId::UseAfterRemoval], "it is over, and was not seen");
         kernel.bind(0, 5, &[16]);
         kernel.unbind(0, 11);
         assert_eq!(rules(&kernel, 0), [], "the next one was");
@@ -161,7 +161,7 @@ fn a_teardown_that_was_seen_as_a_whole_lost_nothing() {
     skip(&mut kernel, Hook::Drained, since_ns);
     while kernel.advance(0) {}
     let found = rules(&kernel, 0);
-    for rule in Rule::hidden_by(Hook::Drained) {
+    for rule in RuleId::hidden_by(Hook::Drained) {
         assert!(found.contains(&rule), "{}: its drain was not seen", rule.name());
     }
 }
@@ -176,7 +176,7 @@ fn a_skip_that_is_not_told_by_hook_touches_its_ring() {
     let loss = Loss::skipped(p2p_trace_common::Ring::Rare, 1, kernel.now_ns, kernel.now_ns);
     kernel.elements.push(Element::Loss(loss));
     kernel.snapshot(0, true);
-    assert_eq!(rules(&kernel, 0).len(), Rule::all().count(), "as of an older version");
+    assert_eq!(rules(&kernel, 0).len(), RuleId::all().count(), "as of an older version");
 }
 
 #[test]
@@ -193,5 +193,5 @@ fn a_stall_is_found_although_a_stray_bracket_was_skipped() {
     kernel.idle(6_000_000_000);
     let mut run = Run::new(Options::default(), &hooks_but(&[]));
     run.feed(&kernel.elements);
-    assert_eq!(run.answer(Rule::StalledUnbind, kernel.address(0)), Answer::Violated);
+    assert_eq!(run.answer(RuleId::StalledUnbind, kernel.address(0)), Answer::Violated);
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use p2p_trace_common::Kind;
 
-use super::{Answer, Finding, Options, Rule, shown};
+use super::{Answer, Finding, Options, RuleId, shown};
 use crate::testing::judging::{Run, hooks_but, judge};
 use crate::testing::simulate::{Kernel, Order, play};
 
@@ -23,7 +23,7 @@ fn hanging() -> Kernel {
     kernel
 }
 
-fn of(found: &[Finding], rule: Rule) -> Vec<&Finding> {
+fn of(found: &[Finding], rule: RuleId) -> Vec<&Finding> {
     found.iter().filter(|finding| finding.rule == rule).collect()
 }
 
@@ -32,7 +32,7 @@ fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
     let mut kernel = hanging();
     kernel.idle(20 * SECOND_NS);
     let mut run = judge(&kernel.elements);
-    for rule in [Rule::StalledDrain, Rule::StalledUnbind] {
+    for rule in [RuleId::StalledDrain, RuleId::StalledUnbind] {
         let told = of(&run.told, rule);
         assert_eq!(told.len(), 1, "{}", rule.name());
         assert!(!told[0].is_closed());
@@ -42,7 +42,7 @@ fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
-    for (rule, end) in [(Rule::StalledDrain, Kind::Drained), (Rule::StalledUnbind, Kind::Unbound)] {
+    for (rule, end) in [(RuleId::StalledDrain, Kind::Drained), (RuleId::StalledUnbind, Kind::Unbound)] {
         let told = of(&run.told, rule);
         assert_eq!(told.len(), 2, "{}", rule.name());
         assert_eq!(told[0].number, told[1].number);
@@ -79,7 +79,7 @@ fn a_later_stall_is_another_one() {
         }
     }
     let run = judge(&kernel.elements);
-    for rule in [Rule::StalledDrain, Rule::StalledUnbind] {
+    for rule in [RuleId::StalledDrain, RuleId::StalledUnbind] {
         let found = of(run.rules.findings(), rule);
         assert_eq!(found.len(), 2, "{}", rule.name());
         assert!(found.iter().all(|finding| finding.is_closed()));
@@ -128,15 +128,17 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
         kernel.idle(SECOND_NS);
     }
     let mut run = judge(&kernel.elements);
-    let texts: Vec<_> =
-        [Rule::StalledDrain, Rule::StalledUnbind].map(|rule| shown(run.only(rule), &kernel.elements)).into();
+    let texts: Vec<_> = [RuleId::StalledDrain, RuleId::StalledUnbind]
+        .map(|rule| shown(run.only(rule), &kernel.elements))
+        .into();
     insta::assert_snapshot!("found_by_pull_reads", texts.join("\n"));
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
     assert!(run.rules.findings().iter().all(Finding::is_closed));
-    let texts: Vec<_> =
-        [Rule::StalledDrain, Rule::StalledUnbind].map(|rule| shown(run.only(rule), &kernel.elements)).into();
+    let texts: Vec<_> = [RuleId::StalledDrain, RuleId::StalledUnbind]
+        .map(|rule| shown(run.only(rule), &kernel.elements))
+        .into();
     insta::assert_snapshot!("found_by_pull_reads_over", texts.join("\n"));
 }
 
@@ -148,8 +150,8 @@ fn an_unbind_that_hangs_before_the_kill_is_only_that() {
     kernel.advance_to(0, Kind::DevresRelease);
     kernel.idle(20 * SECOND_NS);
     let run = judge(&kernel.elements);
-    assert_eq!(run.violated(), [Rule::StalledUnbind].into());
-    let text = shown(run.only(Rule::StalledUnbind), &kernel.elements);
+    assert_eq!(run.violated(), [RuleId::StalledUnbind].into());
+    let text = shown(run.only(RuleId::StalledUnbind), &kernel.elements);
     insta::assert_snapshot!("hangs_in_the_driver", text);
 }
 
@@ -164,6 +166,6 @@ fn what_ends_unseen_is_closed_and_says_so() {
     kernel.bind(0, 5, &[16]);
     let run = judge(&kernel.elements);
     assert!(run.rules.findings().iter().all(Finding::is_closed));
-    let text = shown(run.only(Rule::StalledDrain), &kernel.elements);
+    let text = shown(run.only(RuleId::StalledDrain), &kernel.elements);
     insta::assert_snapshot!("its_end_was_not_seen", text);
 }

@@ -7,7 +7,7 @@ use super::{event, places};
 use crate::{
     accounting::{HookState, HookStatus, MissedQuality},
     event::{Loss, Method, decode::PAGE_SIZE},
-    rules::{Answer, Options, Rule},
+    rules::{Answer, Options, RuleId},
     stream::assemble::Element,
     testing::{
         judging::{Run, hooks_but, judge},
@@ -50,7 +50,7 @@ fn a_drain_that_was_skipped_accuses_nobody_before_it_is_told() {
     run.feed(&[Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns, kernel.now_ns))]);
     run.end();
     assert!(run.told.is_empty(), "{:?}", run.told);
-    let verdict = run.verdict(Rule::RemovedBeforeDrained, kernel.address(0));
+    let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     assert_eq!(verdict.answer, Answer::Inconclusive);
     let why = "a run of drained was skipped that would explain what seemed to violate it";
     assert!(verdict.reasons.iter().any(|reason| reason == why), "{:?}", verdict.reasons);
@@ -61,7 +61,7 @@ fn a_drain_that_nothing_can_have_hidden_is_missing() {
     let (mut kernel, _) = undrained();
     kernel.idle(2_000_000_000);
     let run = run(&kernel.elements);
-    let finding = run.only(Rule::RemovedBeforeDrained);
+    let finding = run.only(RuleId::RemovedBeforeDrained);
     assert_eq!(finding.withdrawn, None);
     assert_eq!(run.told.len(), 1, "it is told once, before the run ends");
 }
@@ -71,13 +71,13 @@ fn a_skip_that_comes_to_light_later_withdraws_what_was_told() {
     let (mut kernel, from_ns) = undrained();
     kernel.idle(2_000_000_000);
     let mut run = run(&kernel.elements);
-    let number = run.only(Rule::RemovedBeforeDrained).number;
+    let number = run.only(RuleId::RemovedBeforeDrained).number;
     run.feed(&[Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns, from_ns + 50_000_000))]);
     run.end();
     let told = run.told.last().unwrap();
     assert_eq!(told.number, number, "{told:?}");
     assert!(told.withdrawn.is_some() && told.is_closed(), "{told:?}");
-    let verdict = run.verdict(Rule::RemovedBeforeDrained, kernel.address(0));
+    let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     assert_eq!((verdict.answer, verdict.findings), (Answer::Inconclusive, 0), "{verdict:?}");
 }
 
@@ -92,7 +92,7 @@ fn a_skip_at_another_time_or_of_another_hook_withdraws_nothing() {
         Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns - 9_000_000, from_ns - 8_000_000)),
     ]);
     run.end();
-    assert_eq!(run.answer(Rule::RemovedBeforeDrained, kernel.address(0)), Answer::Violated);
+    assert_eq!(run.answer(RuleId::RemovedBeforeDrained, kernel.address(0)), Answer::Violated);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn where_skips_are_not_counted_nothing_rests_on_an_absence() {
     run.feed(&kernel.elements);
     run.end();
     assert!(run.violated().is_empty(), "{:?}", run.violated());
-    let verdict = run.verdict(Rule::RemovedBeforeDrained, kernel.address(0));
+    let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     assert_eq!(verdict.answer, Answer::Inconclusive);
     let why = "does not count the runs of drained that it skips";
     assert!(verdict.reasons.iter().any(|reason| reason.contains(why)), "{verdict:?}");
@@ -122,8 +122,8 @@ fn where_skips_are_not_counted_the_race_of_2018_is_decided_by_what_the_kernel_co
         kernel.advance_to(0, if counts_at_removal { Kind::Unmapped } else { Kind::Released });
         let mut run = uncounted();
         run.feed(&kernel.elements);
-        assert_eq!(run.only(Rule::RemovedBeforeDrained).withdrawn, None, "{counts_at_removal}");
-        assert_eq!(run.answer(Rule::RemovedBeforeDrained, kernel.address(0)), Answer::Violated);
+        assert_eq!(run.only(RuleId::RemovedBeforeDrained).withdrawn, None, "{counts_at_removal}");
+        assert_eq!(run.answer(RuleId::RemovedBeforeDrained, kernel.address(0)), Answer::Violated);
     }
 }
 
@@ -135,7 +135,7 @@ fn what_holds_where_skips_are_not_counted_says_so() {
     let mut run = uncounted();
     run.feed(&kernel.elements);
     run.end();
-    let verdict = run.verdict(Rule::RemovedBeforeDrained, kernel.address(0));
+    let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     let why = "this kernel does not count the runs of kprobes that it skips";
     assert_eq!((verdict.answer, verdict.reasons), (Answer::Holds, vec![why.to_owned()]));
 }
@@ -166,7 +166,7 @@ fn a_pool_that_was_destroyed_with_unknown_memory_out_is_told_when_the_release_do
     event(&mut kernel, place).allocated = Some(PAGE_SIZE);
     kernel.idle(2_000_000_000);
     let run = run(&kernel.elements);
-    assert_eq!(run.violated().into_iter().collect::<Vec<_>>(), [Rule::PoolDestroyedInUse]);
+    assert_eq!(run.violated().into_iter().collect::<Vec<_>>(), [RuleId::PoolDestroyedInUse]);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_missed_free_and_a_release_that_counts_nothing_accuse_nobody() {
         run.end();
         let found = run.rules.findings().iter().filter(|finding| finding.withdrawn.is_none());
         assert_eq!(found.count(), 0, "{:?}", run.rules.findings());
-        for rule in [Rule::PoolDestroyedInUse, Rule::RemovedBeforeDrained] {
+        for rule in [RuleId::PoolDestroyedInUse, RuleId::RemovedBeforeDrained] {
             assert_ne!(run.answer(rule, kernel.address(0)), Answer::Violated, "{}", rule.name());
         }
     }
@@ -226,5 +226,5 @@ fn what_is_proven_later_is_not_withdrawn() {
     let mut run = run(&kernel.elements);
     run.feed(&[Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns, kernel.now_ns))]);
     run.end();
-    assert_eq!(run.only(Rule::RemovedBeforeDrained).withdrawn, None);
+    assert_eq!(run.only(RuleId::RemovedBeforeDrained).withdrawn, None);
 }

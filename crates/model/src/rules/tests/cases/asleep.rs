@@ -2,7 +2,7 @@
 
 use p2p_trace_common::Kind;
 
-use super::{Answer, Rule};
+use super::{Answer, RuleId};
 use crate::testing::{
     judging::judge,
     simulate::{Kernel, Order, play},
@@ -10,7 +10,7 @@ use crate::testing::{
 
 const SECOND_NS: u64 = 1_000_000_000;
 const HOUR_NS: u64 = 3600 * SECOND_NS;
-const STALLS: [Rule; 2] = [Rule::StalledDrain, Rule::StalledUnbind];
+const STALLS: [RuleId; 2] = [RuleId::StalledDrain, RuleId::StalledUnbind];
 
 fn tick(kernel: &mut Kernel, asleep_ns: u64) {
     kernel.user(|writer, time_ns| writer.tick_asleep(time_ns, Some(asleep_ns)));
@@ -72,15 +72,15 @@ fn what_it_was_awake_for_counts() {
         assert_eq!(early.violated(), [].into(), "{before:?}");
         wait(&mut kernel, 3, 8 * HOUR_NS);
         let mut run = judge(&kernel.elements);
-        let message = run.only(Rule::StalledUnbind).message.clone();
+        let message = run.only(RuleId::StalledUnbind).message.clone();
         assert!(message.contains("s (without 60 min 00 s for which the machine was suspended)"), "{message}");
         let place = kernel.elements.len();
         while kernel.advance(0) {}
         run.feed(&kernel.elements[place..]);
-        let message = &run.only(Rule::StalledUnbind).message;
+        let message = &run.only(RuleId::StalledUnbind).message;
         assert!(message.contains("(without 60 min 00 s"), "{message}");
         if before == Kind::Drained {
-            let message = &run.only(Rule::StalledDrain).message;
+            let message = &run.only(RuleId::StalledDrain).message;
             assert!(message.contains("(without 60 min 00 s"), "{message}");
         }
     }

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{Answer, Rule, begin_at, places, without_notes};
+use super::{Answer, RuleId, begin_at, places, without_notes};
 use crate::{
     accounting::HookState,
     event::decode::PAGE_SIZE,
@@ -59,7 +59,7 @@ fn a_chunk_that_a_pull_read_shows() {
             without_notes(kernel);
         }
         let run = judge(&kernel.elements);
-        let finding = run.only(Rule::AllocOnDeadChunk);
+        let finding = run.only(RuleId::AllocOnDeadChunk);
         assert_eq!(finding.occurrences, 3);
         assert!(finding.message.contains("a pull read had found"), "{}", finding.message);
         let text = if reads == 1 { "the range at 0x" } else { "range 0x81000000-0x81007fff (32 KiB)" };
@@ -67,7 +67,7 @@ fn a_chunk_that_a_pull_read_shows() {
         let device = run.model.device(kernel.address(0)).unwrap();
         assert_eq!(device.ranges().filter(|range| range.dead_chunk_since().is_some()).count(), 0);
         let run = judge(&run_without.elements);
-        assert!(!run.violated().contains(&Rule::AllocOnDeadChunk));
+        assert!(!run.violated().contains(&RuleId::AllocOnDeadChunk));
     }
 }
 
@@ -102,11 +102,11 @@ fn who_came_back_only_then_is_not_accused() {
                 run
             };
             let run = judged(&mut kernel);
-            assert!(!run.violated().contains(&Rule::AllocOnDeadChunk), "armed: {armed}, served: {served}");
-            let answer = run.answer(Rule::AllocOnDeadChunk, kernel.address(0));
+            assert!(!run.violated().contains(&RuleId::AllocOnDeadChunk), "armed: {armed}, served: {served}");
+            let answer = run.answer(RuleId::AllocOnDeadChunk, kernel.address(0));
             assert_eq!(answer, if armed { Answer::Holds } else { Answer::Inconclusive });
             // What the same task asks for next has begun later.
-            assert!(judged(&mut again).violated().contains(&Rule::AllocOnDeadChunk));
+            assert!(judged(&mut again).violated().contains(&RuleId::AllocOnDeadChunk));
         }
     }
 }
@@ -124,7 +124,7 @@ fn nor_with_one_range() {
     let run = judge(&kernel.elements);
     assert_eq!(run.violated(), [].into());
     // Nobody watched: no memory was out, and there was one range.
-    assert_eq!(run.answer(Rule::AllocOnDeadChunk, kernel.address(0)), Answer::Inconclusive);
+    assert_eq!(run.answer(RuleId::AllocOnDeadChunk, kernel.address(0)), Answer::Inconclusive);
 }
 
 /// `percpu_ref_exit` before the last reference was dropped: a pull read that sees that sees no drain.
@@ -154,7 +154,7 @@ fn a_reference_that_is_given_up_too_early_has_not_drained() {
             }
             while kernel.advance(0) {}
             let run = judge(&kernel.elements);
-            let answer = run.answer(Rule::RemovedBeforeDrained, kernel.address(0));
+            let answer = run.answer(RuleId::RemovedBeforeDrained, kernel.address(0));
             // With nothing out it can have drained, unseen.
             let right = if snapshot_end && !is_outstanding { Answer::Inconclusive } else { Answer::Violated };
             assert_eq!(answer, right, "pulled: {snapshot_end}, out: {is_outstanding}");

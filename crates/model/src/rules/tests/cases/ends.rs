@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{Rule, begin_at, step};
+use super::{RuleId, begin_at, step};
 use crate::{
     accounting::HookState,
     event::Range,
@@ -42,7 +42,7 @@ fn a_provider_without_a_pool_is_accused_of_nothing() {
     let run = judge(&kernel.elements);
     assert_eq!(run.violated(), [].into());
     // Nothing was out of a pool that never was: nothing was destroyed in use.
-    assert_eq!(run.verdict(Rule::PoolDestroyedInUse, kernel.address(0)).reasons, [""; 0]);
+    assert_eq!(run.verdict(RuleId::PoolDestroyedInUse, kernel.address(0)).reasons, [""; 0]);
 }
 
 /// Another resource of the device, registered before its p2p memory, does not go.
@@ -53,14 +53,14 @@ fn a_hang_behind_the_release_is_a_stall() {
     kernel.advance_to(0, Kind::DevresReleased);
     kernel.idle(60 * SECOND_NS);
     let mut run = judge(&kernel.elements);
-    assert_eq!(run.violated(), [Rule::StalledUnbind].into());
-    let finding = run.only(Rule::StalledUnbind);
+    assert_eq!(run.violated(), [RuleId::StalledUnbind].into());
+    let finding = run.only(RuleId::StalledUnbind);
     assert!(!finding.is_closed());
     assert!(finding.message.contains("the return of pci_p2pdma_release"), "{}", finding.message);
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
-    assert!(run.only(Rule::StalledUnbind).is_closed());
+    assert!(run.only(RuleId::StalledUnbind).is_closed());
 }
 
 /// The driver core does more once all resources are gone.
@@ -70,7 +70,7 @@ fn so_is_one_behind_all_resources() {
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::Unbound);
     kernel.idle(60 * SECOND_NS);
-    assert_eq!(judge(&kernel.elements).violated(), [Rule::StalledUnbind].into());
+    assert_eq!(judge(&kernel.elements).violated(), [RuleId::StalledUnbind].into());
 }
 
 /// Others ask for the unbind again meanwhile, and get the lock once it has ended.
@@ -89,8 +89,8 @@ fn who_asks_again_behind_the_release_is_no_other_unbind() {
     }
     kernel.idle(20 * SECOND_NS);
     let run = judge(&kernel.elements);
-    assert_eq!(run.violated(), [Rule::StalledUnbind].into());
-    assert!(run.only(Rule::StalledUnbind).is_closed());
+    assert_eq!(run.violated(), [RuleId::StalledUnbind].into());
+    assert!(run.only(RuleId::StalledUnbind).is_closed());
 }
 
 /// Who tears down had entered the unbind before the trace; who asks for it during the trace waits.
@@ -121,7 +121,7 @@ fn a_new_range_shows_that_it_is_over() {
     // Also where it had been a stall.
     other.idle(60 * SECOND_NS);
     other.bind(0, 5, &[16]);
-    assert!(judge(&other.elements).only(Rule::StalledUnbind).is_closed());
+    assert!(judge(&other.elements).only(RuleId::StalledUnbind).is_closed());
 }
 
 /// Neither the end of an unbind nor that of a probe that failed is one that never comes, where nothing sees it.

@@ -1,6 +1,6 @@
 //! A taker is a process with its start: numbers come back.
 
-use super::Rule;
+use super::RuleId;
 use crate::testing::{
     judging::judge,
     simulate::{Kernel, Order, play, task},
@@ -30,7 +30,7 @@ fn holders(mut kernel: Kernel) -> Vec<(u32, u64, bool)> {
     }
     kernel.idle(6 * SECOND_NS);
     let run = judge(&kernel.elements);
-    let holders = &run.only(Rule::StalledDrain).holders;
+    let holders = &run.only(RuleId::StalledDrain).holders;
     let mut holders: Vec<_> = holders
         .iter()
         .map(|holder| (holder.task.unwrap().pid, holder.bytes / 4096, holder.exited_since_ns.is_some()))

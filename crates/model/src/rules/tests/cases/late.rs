@@ -6,7 +6,7 @@ use p2p_trace_common::{Hook, Kind};
 use super::{begin_at, places, without_notes};
 use crate::{
     accounting::HookState,
-    rules::{Answer, Options, Rule},
+    rules::{Answer, Options, RuleId},
     stream::assemble::Element,
     testing::{
         judging::{Run, hooks_but, judge},
@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// What a removal decides.
-const BY_REMOVAL: [Rule; 3] = [Rule::RemovedBeforeDrained, Rule::DrainedAfterRemoval, Rule::UseAfterRemoval];
+const BY_REMOVAL: [RuleId; 3] =
+    [RuleId::RemovedBeforeDrained, RuleId::DrainedAfterRemoval, RuleId::UseAfterRemoval];
 
 /// Bound, and something is held.
 fn held() -> Kernel {
@@ -106,7 +107,7 @@ fn a_range_that_had_drained_is_not_stalled() {
         watch_from_here(&mut kernel);
         kernel.idle(20_000_000_000);
         let run = judge_without(&kernel, blind);
-        let found: Vec<_> = run.standing().filter(|finding| finding.rule == Rule::StalledDrain).collect();
+        let found: Vec<_> = run.standing().filter(|finding| finding.rule == RuleId::StalledDrain).collect();
         assert!(found.is_empty(), "without {blind:?}: {found:?}");
     }
 }

@@ -22,7 +22,7 @@ fn failed(times: u32, kept: u64) -> Kernel {
 }
 
 fn answers(run: &Run, kernel: &Kernel) -> [Answer; 2] {
-    [Rule::LeakedReference, Rule::UnexplainedReference].map(|rule| run.answer(rule, kernel.address(0)))
+    [RuleId::LeakedReference, RuleId::UnexplainedReference].map(|rule| run.answer(rule, kernel.address(0)))
 }
 
 #[test]
@@ -32,8 +32,8 @@ fn the_failed_call_is_the_evidence() {
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Holds]);
     let call = places(&kernel, Kind::Mmap)[0];
     let call = event(&mut kernel, call).id;
-    assert!(run.only(Rule::LeakedReference).evidence.contains(&call));
-    let verdict = run.verdict(Rule::UnexplainedReference, kernel.address(0));
+    assert!(run.only(RuleId::LeakedReference).evidence.contains(&call));
+    let verdict = run.verdict(RuleId::UnexplainedReference, kernel.address(0));
     assert!(verdict.reasons[0].contains("leaked-reference"), "it holds in part: {verdict:?}");
 }
 
@@ -49,8 +49,8 @@ fn each_call_explains_one_reference() {
     let kernel = failed(2, 5);
     let run = judge(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated; 2]);
-    assert!(run.only(Rule::LeakedReference).message.contains(": 2 more is what"));
-    assert!(run.only(Rule::UnexplainedReference).message.contains("at least 3 came from elsewhere"));
+    assert!(run.only(RuleId::LeakedReference).message.contains(": 2 more is what"));
+    assert!(run.only(RuleId::UnexplainedReference).message.contains("at least 3 came from elsewhere"));
 }
 
 /// Of calls that fail before they have memory (an empty pool) no page is told, and no reference is kept.
@@ -97,7 +97,7 @@ fn more_failures_than_are_kept_leave_it_open() {
     let kernel = failed(1_030, 1_040);
     let run = judge(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Inconclusive]);
-    let verdict = run.verdict(Rule::UnexplainedReference, kernel.address(0));
+    let verdict = run.verdict(RuleId::UnexplainedReference, kernel.address(0));
     let why = "there were more than 1024 failed user mappings of one range, which is what is kept";
     assert!(verdict.reasons.iter().any(|reason| reason == why), "{verdict:?}");
 }

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{Answer, Rule, step};
+use super::{Answer, RuleId, step};
 use crate::{
     accounting::{Shortfalls, Status, Totals},
     event::{DeviceAddress, Range, decode::PAGE_SIZE, user},
@@ -16,7 +16,8 @@ use crate::{
     },
 };
 
-const OF_2018: [Rule; 3] = [Rule::RemovedBeforeDrained, Rule::DrainedAfterRemoval, Rule::UseAfterRemoval];
+const OF_2018: [RuleId; 3] =
+    [RuleId::RemovedBeforeDrained, RuleId::DrainedAfterRemoval, RuleId::UseAfterRemoval];
 
 /// A device whose memory is out, and an unbind in the order of 2018 that has come to its resources.
 fn begun() -> Kernel {
@@ -35,7 +36,7 @@ fn violates_all_of_2018(run: &Run, kernel: &Kernel, name: &str) {
     }
 }
 
-fn is_uncertain(run: &Run, kernel: &Kernel, limit: Limit, rule: Rule) {
+fn is_uncertain(run: &Run, kernel: &Kernel, limit: Limit, rule: RuleId) {
     let verdict = run.verdict(rule, kernel.address(0));
     let is_named = verdict.reasons.iter().any(|reason| reason.contains(limit.what()));
     assert!(is_named && verdict.answer == Answer::Inconclusive, "{}: {verdict:?}", rule.name());
@@ -62,7 +63,7 @@ fn who_asks_again_and_again_hides_nothing() {
         let teardown = device.teardowns().next().unwrap();
         assert!(teardown.steps.len() < 200 && !teardown.overflowed);
         assert_eq!((device.teardowns().count(), device.unbinding()), (1, None));
-        assert!(!run.violated().contains(&Rule::StalledUnbind));
+        assert!(!run.violated().contains(&RuleId::StalledUnbind));
     }
 }
 
@@ -78,7 +79,7 @@ fn nor_does_any_other_step() {
         while kernel.advance(0) {}
         let run = judge(&kernel.elements);
         violates_all_of_2018(&run, &kernel, kind.name());
-        is_uncertain(&run, &kernel, Limit::Steps, Rule::MapImbalance);
+        is_uncertain(&run, &kernel, Limit::Steps, RuleId::MapImbalance);
     }
 }
 
@@ -93,7 +94,7 @@ fn refused_adds_that_are_not_followed_are_doubtful() {
         });
     }
     let run = judge(&kernel.elements);
-    is_uncertain(&run, &kernel, Limit::RefusedAdds, Rule::StalledUnbind);
+    is_uncertain(&run, &kernel, Limit::RefusedAdds, RuleId::StalledUnbind);
 }
 
 /// A free of what was given back so long ago that it is not known any more.
@@ -116,7 +117,7 @@ fn a_second_free_of_what_is_forgotten() {
         event.size = Some(PAGE_SIZE);
     });
     let run = judge(&kernel.elements);
-    is_uncertain(&run, &kernel, Limit::EndedReferences, Rule::DoubleFree);
+    is_uncertain(&run, &kernel, Limit::EndedReferences, RuleId::DoubleFree);
 }
 
 /// So much was given back just now that a pull read cannot tell what is on its way from what somebody has.
@@ -143,7 +144,7 @@ fn more_is_on_its_way_than_is_kept() {
     let snapshot_end = user::SnapshotEnd { device: address, from_ns: to_ns, to_ns, runs: 1, complete: true };
     kernel.user(|writer, _| writer.snapshot_end(&snapshot_end));
     let run = judge(&kernel.elements);
-    is_uncertain(&run, &kernel, Limit::GivenBack, Rule::UnmatchedFree);
+    is_uncertain(&run, &kernel, Limit::GivenBack, RuleId::UnmatchedFree);
 }
 
 /// A range that ended long ago, and lay where none does now: that it is used is not seen any more.
@@ -158,7 +159,7 @@ fn ranges_that_are_forgotten() {
             kernel.unbind(0, 11);
         }
         let run = judge(&kernel.elements);
-        let reasons = run.verdict(Rule::UseAfterRemoval, kernel.address(0)).reasons;
+        let reasons = run.verdict(RuleId::UseAfterRemoval, kernel.address(0)).reasons;
         let is_named = reasons.iter().any(|reason| reason.contains(Limit::EndedRanges.what()));
         assert_eq!(is_named, moves, "{reasons:?}");
         assert_eq!(run.violated(), [].into());
@@ -181,8 +182,8 @@ fn findings_that_are_only_counted() {
     kernel.idle(3_000_000_000);
     let run = judge(&kernel.elements);
     assert!(run.rules.omitted() > 0);
-    is_uncertain(&run, &kernel, Limit::Findings, Rule::DoubleFree);
-    let other = run.verdict(Rule::DoubleFree, kernel.address(1));
+    is_uncertain(&run, &kernel, Limit::Findings, RuleId::DoubleFree);
+    let other = run.verdict(RuleId::DoubleFree, kernel.address(1));
     assert_eq!(other.answer, Answer::Inconclusive);
 }
 
@@ -233,7 +234,7 @@ fn more_devices_than_are_kept() {
     }
     let run = judge(&kernel.elements);
     assert_eq!(run.model.devices().count(), Limit::Devices.most());
-    is_uncertain(&run, &kernel, Limit::Devices, Rule::DoubleKill);
+    is_uncertain(&run, &kernel, Limit::Devices, RuleId::DoubleKill);
 }
 
 /// Of more ranges than are kept the oldest are forgotten.
@@ -245,7 +246,7 @@ fn more_ranges_than_are_kept() {
     }
     let run = judge(&kernel.elements);
     assert_eq!(run.model.device(kernel.address(0)).unwrap().ranges().count(), Limit::Ranges.most());
-    is_uncertain(&run, &kernel, Limit::Ranges, Rule::StalledDrain);
+    is_uncertain(&run, &kernel, Limit::Ranges, RuleId::StalledDrain);
 }
 
 /// With more ranges in the same place than are compared with a new one it is in doubt whether that overlaps others.

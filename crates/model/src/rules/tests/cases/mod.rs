@@ -13,7 +13,7 @@ mod unwatched;
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{Answer, Rule};
+use super::{Answer, RuleId};
 use crate::{
     event::Event,
     stream::assemble::Element,

@@ -20,10 +20,10 @@ fn a_second_live_range_is_killed_on_the_same_reference() {
     let drained = places(&kernel, Kind::Drained);
     kernel.elements.remove(drained[0]);
     let own = judge(&kernel.elements);
-    assert_eq!(own.answer(Rule::DoubleKill, kernel.address(0)), Answer::Holds);
+    assert_eq!(own.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Holds);
     refer(&mut kernel, 0, 0x1234_5678);
     let run = judge(&kernel.elements);
-    let finding = run.only(Rule::DoubleKill);
+    let finding = run.only(RuleId::DoubleKill);
     insta::assert_snapshot!(finding.message);
     assert_eq!(finding.evidence.len(), 2, "both kills");
     // Who is not known to have lived beside it can have been made anew.
@@ -33,7 +33,7 @@ fn a_second_live_range_is_killed_on_the_same_reference() {
         .elements
         .retain(|element| !matches!(element, Element::Event(event) if event.kind == Kind::RangeState));
     let run = judge(&kernel.elements);
-    assert_eq!(run.answer(Rule::DoubleKill, kernel.address(0)), Answer::Inconclusive);
+    assert_eq!(run.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Inconclusive);
 }
 
 /// A driver that is bound again initializes its reference anew, in the same place.
@@ -48,7 +48,7 @@ fn a_rebind_uses_the_reference_again() {
     refer(&mut kernel, 0, 0x1234_5678);
     let run = judge(&kernel.elements);
     assert!(run.violated().is_empty());
-    assert_eq!(run.answer(Rule::DoubleKill, kernel.address(0)), Answer::Holds);
+    assert_eq!(run.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Holds);
 }
 
 /// Of a reference within its range's own `dev_pagemap` the low half tells less than the whole.

@@ -7,7 +7,7 @@ use crate::{
 };
 
 fn late_uses(kernel: &Kernel) -> (Answer, Vec<String>) {
-    let verdict = judge(&kernel.elements).verdict(Rule::UseAfterRemoval, kernel.address(0));
+    let verdict = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, kernel.address(0));
     (verdict.answer, verdict.reasons)
 }
 
