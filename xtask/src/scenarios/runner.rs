@@ -273,7 +273,12 @@ impl Bootable<'_> {
         lab.begin(LIMIT + PER_KILL * self.effort.kills);
         let verdict = (scenario.run)(lab, method)?;
         let complaints = lab.guest.complaints();
-        ensure!(complaints.is_empty(), "the kernel complained: {}", complaints.join(" | "));
+        ensure!(
+            complaints.is_empty(),
+            "the kernel complained: {}; at {}",
+            complaints.join(" | "),
+            lab.guest.place_of_complaint().join(", ")
+        );
         let told = lab.take_told();
         if method == Method::Fentry {
             self.by_fentry.insert(scenario.name, told);

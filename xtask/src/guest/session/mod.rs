@@ -175,6 +175,11 @@ impl Guest {
         console::complaints(&self.console(), &self.provoked)
     }
 
+    /// Where the kernel was at the first of them.
+    pub(crate) fn place_of_complaint(&self) -> Vec<String> {
+        console::place(&self.console(), &self.provoked)
+    }
+
     /// From now on, complaints with these words in them are no failure: a test is about to provoke one.
     pub(crate) fn provoke(&mut self, words: &'static str) {
         if !self.provoked.contains(&words) {
