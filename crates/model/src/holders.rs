@@ -229,14 +229,14 @@ mod tests {
 
     use super::*;
     use crate::testing::{
-        judging::{clean, judge},
+        evaluation::{clean, evaluate},
         simulate::play::acts,
     };
 
     proptest! {
         #[test]
         fn every_reference_is_in_the_one_group_of_its_taker(acts in acts(), nested_frees: bool) {
-            let run = judge(&clean(&acts, nested_frees).elements);
+            let run = evaluate(&clean(&acts, nested_frees).elements);
             for device in run.model.devices() {
                 let groups = Groups::of(device, |reference| reference.bytes() > 0);
                 let mut counts = vec![0; groups.all().len()];

@@ -144,7 +144,7 @@ impl Pipeline {
     ) -> Result<(), E> {
         let Self { assembler, tally, model, rules, reached_ns } = self;
         let mut result = Ok(());
-        let mut judge = |element: &Element| {
+        let mut evaluate = |element: &Element| {
             if result.is_err() {
                 return;
             }
@@ -157,9 +157,9 @@ impl Pipeline {
                 Item::Record(record) => tally.record(record),
                 Item::Loss(loss) => tally.loss(loss),
             }
-            assembler.push(item, &mut judge);
+            assembler.push(item, &mut evaluate);
         }
-        assembler.advance(slice.watermark_ns, &mut judge);
+        assembler.advance(slice.watermark_ns, &mut evaluate);
         *reached_ns = slice.watermark_ns;
         result
     }

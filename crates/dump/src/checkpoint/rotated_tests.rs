@@ -9,7 +9,7 @@ use p2p_trace_model::{
     state::{Allocated, Device, NO_PGMAP, Stage},
     stream::assemble::Element,
     testing::{
-        judging::{Run, aftermath, broken, clean, fault, hooks_but, rules_of},
+        evaluation::{Run, aftermath, broken, clean, fault, hooks_except, rules_of},
         simulate::{
             Fault, Kernel, Order,
             play::{self, acts},
@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use super::Checkpoint;
 
 fn begin(elements: &[Element]) -> Run {
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(elements);
     run
 }
@@ -116,8 +116,8 @@ proptest! {
         let mut resumed = resume(&begin(before), cap);
         resumed.feed(after);
         resumed.end();
-        let told: Vec<_> = resumed.told.iter().map(|finding| &finding.message).collect();
-        prop_assert!(told.is_empty(), "{told:?}");
+        let reported: Vec<_> = resumed.reported.iter().map(|finding| &finding.message).collect();
+        prop_assert!(reported.is_empty(), "{reported:?}");
         for verdict in resumed.rules.verdicts(&resumed.model) {
             prop_assert_ne!(verdict.answer, Answer::Violated, "{:?}", verdict);
         }

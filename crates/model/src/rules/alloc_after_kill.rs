@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    state::{At, Change, Device, Range, What},
+    state::{At, Change, ChangeKind, Device, Range},
 };
 
 const RULE: RuleId = RuleId::AllocAfterKill;
@@ -29,8 +29,8 @@ impl Rule for AllocAfterKill {
             return;
         };
         let has_drained = context.range_step(change, Kind::Drained).is_some();
-        let uncertain = match change.what {
-            What::Uncertain => {
+        let uncertain = match change.kind {
+            ChangeKind::Uncertain => {
                 // It can be told when the range is long over.
                 let over =
                     |range: &Range| range.steps.release.or(range.steps.released).or(range.ended_unseen);
@@ -39,7 +39,7 @@ impl Rule for AllocAfterKill {
                     device.ranges().any(|range| lost.overlaps(drained(range), over(range)))
                 })
             }
-            What::Step if has_drained => context.coverage.lost(Ring::Hot).until_ns >= context.now_ns,
+            ChangeKind::Step if has_drained => context.coverage.lost(Ring::Hot).until_ns >= context.now_ns,
             _ => false,
         };
         if uncertain {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::{DeviceAddress, Event},
-    state::{At, Change, Device, Range, Stage, What},
+    state::{At, Change, ChangeKind, Device, Range, Stage},
 };
 
 const RULE: RuleId = RuleId::AllocOnDeadChunk;
@@ -45,8 +45,8 @@ impl Rule for AllocOnDeadChunk {
         };
         let is_open = || device.ranges().any(is_dead);
         let has_opened = context.range_step(change, Kind::Unmapped).is_some();
-        let uncertain = match change.what {
-            What::Uncertain => device.uncertain().hot.is_some_and(|lost| {
+        let uncertain = match change.kind {
+            ChangeKind::Uncertain => device.uncertain().hot.is_some_and(|lost| {
                 // It can be told when the range is long over.
                 let over =
                     |range: &Range| range.steps.release.or(range.steps.released).or(range.ended_unseen);
@@ -54,7 +54,7 @@ impl Rule for AllocOnDeadChunk {
                     .ranges()
                     .any(|range| !range.refused && lost.overlaps(range.steps.unmapped, over(range)))
             }),
-            What::Step if has_opened => {
+            ChangeKind::Step if has_opened => {
                 context.coverage.lost(Ring::Hot).until_ns >= context.now_ns && is_open()
             }
             _ => false,
@@ -66,13 +66,14 @@ impl Rule for AllocOnDeadChunk {
                 "records were lost while the pool pointed to a range that was gone",
             );
         }
-        if matches!(change.what, What::RangeSeen(_) | What::TornDown(_)) {
+        if matches!(change.kind, ChangeKind::RangeSeen(_) | ChangeKind::TornDown(_)) {
             self.returned.retain(|&(of, generation), _| {
                 of != change.device
                     || device.ranges().any(|range| range.id.generation == generation && is_dead(range))
             });
         }
-        if matches!(change.what, What::Step) && context.event.is_some_and(|event| event.kind == Kind::Release)
+        if matches!(change.kind, ChangeKind::Step)
+            && context.event.is_some_and(|event| event.kind == Kind::Release)
         {
             unwatched(context, device, findings);
         }
@@ -91,7 +92,8 @@ impl Rule for AllocOnDeadChunk {
         };
         let Some(at) = context.at() else { return };
         let address = device.address();
-        let was_seen_to_begin = context.model.changes().iter().any(|change| change.what == What::Returned);
+        let was_seen_to_begin =
+            context.model.changes().iter().any(|change| change.kind == ChangeKind::Returned);
         if event.kind != Kind::AllocAttempt
             && !was_seen_to_begin
             && !self.began_later(device, dead, event, at)

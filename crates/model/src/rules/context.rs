@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{DeviceAddress, Event, Id},
     holders::Holders,
-    state::{At, Change, Device, FreeMatch, Model, NO_PGMAP, Range, Step, What},
+    state::{At, Change, ChangeKind, Device, FreeMatch, Model, NO_PGMAP, Range, Step},
 };
 
 /// What can be chosen.
@@ -57,7 +57,7 @@ impl<'a> RuleContext<'a> {
 
     /// The step of a teardown that this change is, with its device.
     pub(super) fn step(&self, change: &Change) -> Option<(&'a Device, &'a Step)> {
-        if !matches!(change.what, What::Step) {
+        if !matches!(change.kind, ChangeKind::Step) {
             return None;
         }
         let device = self.device(change)?;
@@ -120,11 +120,11 @@ pub(super) const UNSEEN_MAKING: &str =
 
 /// Memory was taken, or a reference ended by what was seen. There can be a million of these a second, and no rule judges
 /// them by the change: those for which it matters where memory is taken look at the event, those that judge frees at
-/// [`What::Freed`].
-pub(super) const fn is_routine(what: &What) -> bool {
+/// [`ChangeKind::Freed`].
+pub(super) const fn is_routine(what: &ChangeKind) -> bool {
     match what {
-        What::Allocated(_) | What::Linked(_) => true,
-        What::Closed(closed) => closed.by.is_seen(),
+        ChangeKind::Allocated(_) | ChangeKind::Linked(_) => true,
+        ChangeKind::Closed(closed) => closed.by.is_seen(),
         _ => false,
     }
 }
@@ -155,7 +155,7 @@ pub(super) trait Rule: std::fmt::Debug + Send {
     /// Judges one thing that the latest element changed, unless it [is routine](is_routine).
     fn change(&mut self, _context: &RuleContext<'_>, _change: &Change, _findings: &mut Findings) {}
 
-    /// Which [`What::Freed`] it judges by [`Rule::change`]: it is shown no others.
+    /// Which [`ChangeKind::Freed`] it judges by [`Rule::change`]: it is shown no others.
     fn frees(&self) -> Frees {
         Frees::None
     }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    state::{At, Change, Device, Range, What},
+    state::{At, Change, ChangeKind, Device, Range},
 };
 
 const RULE: RuleId = RuleId::DoubleKill;
@@ -24,7 +24,7 @@ pub(super) struct DoubleKill;
 
 impl Rule for DoubleKill {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
-        let What::KilledAgain(id) = change.what else {
+        let ChangeKind::KilledAgain(id) = change.kind else {
             return;
         };
         let Some((device, event, at)) = context

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    state::{At, Baseline, Change, Device, FreeMatch, Range, What},
+    state::{At, Baseline, Change, ChangeKind, Device, FreeMatch, Range},
     units,
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Free<'a> {
 impl<'a> Free<'a> {
     /// The change is one, and what it may give back is watched.
     pub(super) fn of(context: &RuleContext<'a>, change: &Change) -> Option<Self> {
-        let What::Freed(was) = change.what else {
+        let ChangeKind::Freed(was) = change.kind else {
             return None;
         };
         let event = context.event?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     event::Event,
-    state::{Change, Device, Range, Steps, What},
+    state::{Change, ChangeKind, Device, Range, Steps},
 };
 
 /// The steps of a range that every teardown has.
@@ -23,14 +23,14 @@ pub(super) struct Incomplete;
 
 impl Rule for Incomplete {
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
-        if let (What::SnapshotEnd(_), Some(device)) = (change.what, context.device(change)) {
+        if let (ChangeKind::SnapshotEnd(_), Some(device)) = (change.kind, context.device(change)) {
             let is_found_killed = |range: &&Range| range.snapshot_end.is_some();
             device
                 .ranges()
                 .filter(is_found_killed)
                 .for_each(|range| unnoted(context, device, range, findings));
         }
-        let (What::RangeEndedUnseen(id) | What::KilledAgain(id)) = change.what else {
+        let (ChangeKind::RangeEndedUnseen(id) | ChangeKind::KilledAgain(id)) = change.kind else {
             return;
         };
         let Some((device, range)) =
@@ -38,14 +38,14 @@ impl Rule for Incomplete {
         else {
             return;
         };
-        match change.what {
+        match change.kind {
             // Steps of the one would be taken for those of the other.
-            What::KilledAgain(_) if context.can_be_another(range) => {
+            ChangeKind::KilledAgain(_) if context.can_be_another(range) => {
                 for rule in STEPS.into_iter().flat_map(RuleId::hidden_by) {
                     findings.mark_uncertain(rule, change.device, UNSEEN_MAKING);
                 }
             }
-            What::KilledAgain(_) => {}
+            ChangeKind::KilledAgain(_) => {}
             _ => uncertainty(context, device, range, findings),
         }
     }

@@ -36,7 +36,7 @@ impl Limit {
             Self::EndedRanges => &[RuleId::UseAfterRemoval],
             Self::EndedReferences => &[RuleId::DoubleFree, RuleId::UseAfterRemoval],
             // What was given back and seems to be out belongs to nobody, and explains what it is not.
-            Self::GivenBack => &[
+            Self::RecentlyFreed => &[
                 RuleId::UnmatchedFree,
                 RuleId::DoubleFree,
                 RuleId::SizeMismatch,
@@ -52,6 +52,6 @@ impl Limit {
 
     /// Why these are in doubt.
     pub(super) fn why(self) -> String {
-        format!("there were more than {} {}, which is what is kept", self.most(), self.what())
+        format!("there were more than {} {}, which is what is kept", self.most(), self.description())
     }
 }

@@ -56,7 +56,7 @@ pub use verdict::{Answer, Verdict};
 use crate::{
     accounting::{HookStatus, MissedQuality},
     event::{DeviceAddress, Event, Loss, user},
-    state::{Device, Limit, Model, What},
+    state::{ChangeKind, Device, Limit, Model},
     stream::assemble::Element,
     text::Text,
 };
@@ -253,8 +253,8 @@ impl Rules {
             options: self.options,
             now_ns: model.now_ns(),
         };
-        for change in model.changes().iter().filter(|change| !is_routine(&change.what)) {
-            if let What::Reached(limit) = change.what {
+        for change in model.changes().iter().filter(|change| !is_routine(&change.kind)) {
+            if let ChangeKind::Reached(limit) = change.kind {
                 if limit == Limit::Devices {
                     // Said once for the run: there is no place for each of those that are left out.
                     continue;
@@ -267,7 +267,7 @@ impl Rules {
                 }
                 continue;
             }
-            if let What::Freed(was) = &change.what {
+            if let ChangeKind::Freed(was) = &change.kind {
                 for &index in &self.by_free[Frees::of(was) as usize] {
                     self.checks[index].change(&context, change, &mut self.findings);
                 }
@@ -374,7 +374,7 @@ impl Rules {
 
 /// It was about a device that is not kept.
 fn is_beyond_devices(model: &Model) -> bool {
-    model.changes().iter().any(|change| change.what == What::Reached(Limit::Devices))
+    model.changes().iter().any(|change| change.kind == ChangeKind::Reached(Limit::Devices))
 }
 
 /// The device that an event is about.

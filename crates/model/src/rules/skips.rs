@@ -10,7 +10,7 @@ use p2p_trace_common::Hook;
 use super::{rule::RuleId, words};
 use crate::{
     event::{Affected, DeviceAddress, Loss, SkipRow},
-    state::{Device, Ended, Model, Range, SnapshotEnd, Teardown, What},
+    state::{ChangeKind, Device, Ended, Model, Range, SnapshotEnd, Teardown},
 };
 
 /// Skipped runs of one hook that nothing has made up for.
@@ -72,11 +72,11 @@ impl Skips {
             if self.met.insert(change.device) {
                 self.meet(device);
             }
-            match change.what {
-                What::SnapshotEnd(snapshot_end) => {
+            match change.kind {
+                ChangeKind::SnapshotEnd(snapshot_end) => {
                     self.settle(device, |skip, hook| is_read(hook, skip, device, &snapshot_end));
                 }
-                What::TornDown(ended) => {
+                ChangeKind::TornDown(ended) => {
                     self.settle(device, |skip, hook| is_over(hook, skip, device, ended));
                 }
                 _ => {}

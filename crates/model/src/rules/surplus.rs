@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::DeviceAddress,
-    state::{Accounted, Change, Device, Range, RangeId, What},
+    state::{Accounted, Change, ChangeKind, Device, Range, RangeId},
 };
 
 /// A free is recorded before it drops its reference: one reading may be too early for it.
@@ -54,7 +54,7 @@ impl Surplus {
 impl Rule for Surplus {
     /// Looks at a pull read.
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
-        let What::SnapshotEnd(snapshot_end) = change.what else { return };
+        let ChangeKind::SnapshotEnd(snapshot_end) = change.kind else { return };
         let Some(device) = context.device(change).filter(|_| snapshot_end.reconciled) else {
             return;
         };

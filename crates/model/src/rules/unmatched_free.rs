@@ -10,7 +10,7 @@ use super::{
     rule::RuleId,
     words,
 };
-use crate::state::{Change, FreeMatch, Range, What};
+use crate::state::{Change, ChangeKind, FreeMatch, Range};
 
 const RULE: RuleId = RuleId::UnmatchedFree;
 const ADVICE: &str = "Look at what this task passed to the free: another device's memory, an address that was changed since, or \
@@ -25,9 +25,9 @@ impl Rule for UnmatchedFree {
     }
 
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
-        match change.what {
-            What::Freed(FreeMatch::Unmatched) => free(context, change, findings),
-            What::PagesFreed(pages) if pages.unmatched > 0 => {
+        match change.kind {
+            ChangeKind::Freed(FreeMatch::Unmatched) => free(context, change, findings),
+            ChangeKind::PagesFreed(pages) if pages.unmatched > 0 => {
                 self::pages(context, change, pages.unmatched, pages.unplaced, findings);
             }
             _ => {}

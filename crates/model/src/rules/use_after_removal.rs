@@ -14,7 +14,7 @@ use super::{
 use crate::{
     event::{DeviceAddress, Event},
     holders::Holder,
-    state::{At, Change, Device, FreeMatch, Range, RangeId, Reference, What},
+    state::{At, Change, ChangeKind, Device, FreeMatch, Range, RangeId, Reference},
 };
 
 const RULE: RuleId = RuleId::UseAfterRemoval;
@@ -50,8 +50,8 @@ impl Rule for UseAfterRemoval {
         let Some(device) = context.device(change) else {
             return;
         };
-        match change.what {
-            What::Uncertain => {
+        match change.kind {
+            ChangeKind::Uncertain => {
                 let is_open = device.ranges().any(|range| is_removed(range) && !is_replaced(device, range));
                 if is_open && device.uncertain().hot.is_some() {
                     findings.mark_uncertain(
@@ -61,7 +61,7 @@ impl Rule for UseAfterRemoval {
                     );
                 }
             }
-            What::Freed(freed) => {
+            ChangeKind::Freed(freed) => {
                 let Some((event, at)) = context.event.zip(context.at()) else {
                     return;
                 };

@@ -1,6 +1,6 @@
 //! Attempts to take memory that are under way, where their beginnings are seen: some never come back.
 
-use super::{change::What, device::Device, ledger::Context, limit::Limit, reference::At};
+use super::{change::ChangeKind, device::Device, ledger::Context, limit::Limit, reference::At};
 use crate::event::{Event, Task};
 
 /// An attempt that has begun.
@@ -26,7 +26,7 @@ impl Device {
         self.attempts.retain(|other| other.task.pid != task.pid);
         if self.attempts.len() == MAX_ATTEMPTS {
             self.attempts.remove(0);
-            context.tell(What::Reached(Limit::Attempts));
+            context.report(ChangeKind::Reached(Limit::Attempts));
         }
         self.attempts.push(Attempt { at: context.at, task, pgmap });
     }
@@ -40,7 +40,7 @@ impl Device {
         let before = self.attempts.len();
         self.attempts.retain(|attempt| Some(attempt.task.pid) != pid);
         if self.attempts.len() < before {
-            context.tell(What::Returned);
+            context.report(ChangeKind::Returned);
         }
     }
 }

@@ -14,12 +14,12 @@ pub struct Change {
     /// Whose.
     pub device: DeviceAddress,
     /// What.
-    pub what: What,
+    pub kind: ChangeKind,
 }
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum ChangeKind {
     /// A range was seen for the first time.
     RangeSeen(RangeId),
     /// A range is known to be over, although its end was not seen.

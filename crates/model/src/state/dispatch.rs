@@ -3,7 +3,7 @@
 use p2p_trace_common::Kind;
 
 use super::{
-    change::What,
+    change::ChangeKind,
     device::{Adding, Device},
     failed_mmap::FailedMmap,
     ledger::{Context, Held},
@@ -57,7 +57,7 @@ impl Device {
         if let Some((range, failed)) = range.zip(failed)
             && !range.failed_mmaps.add(failed)
         {
-            context.tell(What::Reached(Limit::FailedMmaps));
+            context.report(ChangeKind::Reached(Limit::FailedMmaps));
         }
         let range = generation.and_then(|generation| self.ranges.get(generation));
         let physical = range.and_then(|range| range.physical);
@@ -78,14 +78,14 @@ impl Device {
     pub(super) fn new_range(&mut self, pgmap: u64, context: &mut Context<'_>) -> u32 {
         let ledger = &self.ledger;
         if self.ranges.prune(|generation| ledger.held(generation) != Held::default()) {
-            context.tell(What::Reached(Limit::EndedRanges));
+            context.report(ChangeKind::Reached(Limit::EndedRanges));
         }
         if self.ranges.make_room() {
-            context.tell(What::Reached(Limit::Ranges));
+            context.report(ChangeKind::Reached(Limit::Ranges));
         }
         let id = self.ranges.add(pgmap, context.at);
-        context.places.own(pgmap, context.device);
-        context.tell(What::RangeSeen(id));
+        context.range_index.own(pgmap, context.device);
+        context.report(ChangeKind::RangeSeen(id));
         id.generation
     }
 
@@ -105,7 +105,7 @@ impl Device {
         let (physical, span) = (range.physical.filter(|_| !was_placed), range.span());
         if let Some(physical) = physical {
             let is_over = |other| self.ranges.get(other).is_none_or(|other| other.stage() == Stage::Released);
-            context.places.place(physical, (context.device, generation), is_over);
+            context.range_index.place(physical, (context.device, generation), is_over);
         }
         if let Some(span) = span.filter(|_| before.is_none()) {
             self.ledger.place(&span, &self.ranges);
@@ -120,7 +120,7 @@ impl Device {
         if range.stage() < Stage::Released {
             range.ended_unseen = Some(context.at);
             let id = range.id;
-            context.tell(What::RangeEndedUnseen(id));
+            context.report(ChangeKind::RangeEndedUnseen(id));
         }
     }
 
@@ -165,7 +165,7 @@ impl Device {
             None => self.refuse_unseen(pid),
         }
         self.cleaning.clear();
-        context.tell(What::AddRefused);
+        context.report(ChangeKind::AddRefused);
     }
 
     /// The same, where it was not seen that a range was made: what seemed to be a teardown by whoever adds, without an unbind, was its

@@ -6,15 +6,15 @@ use std::ops::Range as Span;
 use slab::Slab;
 
 use super::{
-    change::{Change, What},
+    change::{Change, ChangeKind},
     geometry::Geometry,
     history::History,
     keys::Keys,
     mmaps::Mmaps,
     origins::Origins,
     pages::{Pages, page_of},
-    places::Places,
     preexisting::Preexisting,
+    range_index::RangeIndex,
     ranges::Ranges,
     reference::{Allocated, AllocatedBy, At, Closed, ClosedBy, Key, NO_RANGE, Reference},
 };
@@ -25,14 +25,14 @@ pub(super) struct Context<'a> {
     pub(super) device: DeviceAddress,
     pub(super) at: At,
     pub(super) geometry: &'a mut Geometry,
-    pub(super) places: &'a mut Places,
+    pub(super) range_index: &'a mut RangeIndex,
     pub(super) changes: &'a mut Vec<Change>,
 }
 
 impl Context<'_> {
-    pub(super) fn tell(&mut self, what: What) {
+    pub(super) fn report(&mut self, kind: ChangeKind) {
         let device = self.device;
-        self.changes.push(Change { device, what });
+        self.changes.push(Change { device, kind });
     }
 }
 
@@ -246,7 +246,7 @@ impl Ledger {
         if let Some(forgotten) = self.history.push(closed) {
             self.origins.leave(forgotten.reference.origin);
         }
-        context.tell(What::Closed(closed));
+        context.report(ChangeKind::Closed(closed));
         Some(closed)
     }
 
@@ -279,7 +279,7 @@ impl Ledger {
             reference.allocated = piece(kept, reference.allocated);
             reference.partial = true;
         });
-        context.tell(What::Shrunk(Key(key)));
+        context.report(ChangeKind::Shrunk(Key(key)));
         if !front.is_empty() && !back.is_empty() {
             let (addr, size) = (back.start, back.end - back.start);
             self.origins.share(reference.origin);
@@ -288,7 +288,7 @@ impl Ledger {
                 partial: true,
                 ..reference
             });
-            context.tell(What::Shrunk(Key(rest)));
+            context.report(ChangeKind::Shrunk(Key(rest)));
         }
         if by.is_seen() {
             let gone = span.start.max(whole.start)..span.end.min(whole.end);
@@ -310,7 +310,7 @@ impl Ledger {
         if left == 0 {
             self.close(key, by, context);
         } else {
-            context.tell(What::Shrunk(Key(key)));
+            context.report(ChangeKind::Shrunk(Key(key)));
         }
     }
 

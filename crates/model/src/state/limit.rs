@@ -1,4 +1,4 @@
-//! What is kept only so much of. Each limit that is reached is told by its name ([`What::Reached`](super::What::Reached)): what
+//! What is kept only so much of. Each limit that is reached is told by its name ([`ChangeKind::Reached`](super::ChangeKind::Reached)): what
 //! is left out can be what would have shown something wrong.
 
 /// A limit that was reached in a way that matters.
@@ -21,7 +21,7 @@ pub enum Limit {
     /// User mappings of a range that failed in the middle, each of which can have kept a reference.
     FailedMmaps,
     /// Memory that was given back just now: a pull read found some that is not known to be on its way.
-    GivenBack,
+    RecentlyFreed,
     /// Pieces that a run of freed pages of user mappings was in: those behind them were not looked at.
     Pieces,
     /// Ranges that were compared with a new one: it can overlap another.
@@ -52,7 +52,7 @@ impl Limit {
         Self::EndedRanges,
         Self::EndedReferences,
         Self::FailedMmaps,
-        Self::GivenBack,
+        Self::RecentlyFreed,
         Self::Pieces,
         Self::Compared,
         Self::SnapshotRecords,
@@ -62,7 +62,7 @@ impl Limit {
 
     /// What is limited, in words that follow a number.
     #[must_use]
-    pub const fn what(self) -> &'static str {
+    pub const fn description(self) -> &'static str {
         match self {
             Self::Steps => "steps of one teardown",
             Self::RefusedAdds => "refused adds of a range at a time",
@@ -72,7 +72,7 @@ impl Limit {
             Self::EndedRanges => "ranges that have ended",
             Self::EndedReferences => "references that have ended",
             Self::FailedMmaps => "failed user mappings of one range",
-            Self::GivenBack => "pieces of memory given back in two seconds",
+            Self::RecentlyFreed => "pieces of memory given back in two seconds",
             Self::Pieces => "pieces of user mappings in one run of freed pages",
             Self::Compared => "ranges that may overlap a new one",
             Self::SnapshotRecords => "records of one pull read",
@@ -93,7 +93,7 @@ impl Limit {
             Self::EndedRanges => super::ranges::MAX_ENDED,
             Self::EndedReferences => super::history::MAX_CLOSED,
             Self::FailedMmaps => super::failed_mmap::MAX_FAILED,
-            Self::GivenBack => super::history::MAX_SPANS,
+            Self::RecentlyFreed => super::history::MAX_SPANS,
             Self::Pieces => super::mmaps::MAX_PIECES,
             Self::Compared => MAX_COMPARED,
             Self::SnapshotRecords => super::snapshot::MAX_RUNS,

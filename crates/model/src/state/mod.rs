@@ -11,14 +11,14 @@
 //!
 //! It never panics, whatever the stream holds, and what is over takes a bounded place: see the `MAX_` constants.
 
-mod asleep;
+mod allocating;
 mod attempt;
 mod change;
 mod device;
 mod dispatch;
 mod failed_mmap;
+mod freeing;
 mod geometry;
-mod giving;
 mod history;
 mod hooks;
 mod keys;
@@ -28,16 +28,16 @@ mod mappings;
 mod mmaps;
 mod origins;
 mod pages;
-mod places;
 mod preexisting;
 mod range;
+mod range_index;
 mod ranges;
 mod reconcile;
 mod reference;
 mod snapshot;
 mod snapshot_end;
 mod steps;
-mod taking;
+mod suspensions;
 mod teardown;
 #[cfg(test)]
 mod tests;
@@ -47,9 +47,8 @@ use std::{collections::BTreeMap, ops::Bound};
 
 use p2p_trace_common::{Hook, Kind, Record, Ring};
 
-pub use asleep::{Passed, Sleep};
 pub use attempt::Attempt;
-pub use change::{Change, FreeMatch, PageMatch, SnapshotEnd, What};
+pub use change::{Change, ChangeKind, FreeMatch, PageMatch, SnapshotEnd};
 pub use device::{Baseline, Device, MAX_TEARDOWNS};
 pub use failed_mmap::{FailedMmap, FailedMmaps};
 pub use geometry::{Geometry, PAGE_STRUCT_SIZE};
@@ -63,6 +62,7 @@ pub use preexisting::Run as Preexisting;
 pub use range::{Accounted, Counted, NO_PGMAP, Range, RangeId, Stage, Steps};
 pub use reference::{Allocated, AllocatedBy, At, Closed, ClosedBy, HolderKind, Key, Reference, whole_pages};
 pub use snapshot::{LastSnapshot, Lock};
+pub use suspensions::{Passed, Sleep};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use teardown::is_opening;
 pub use teardown::{Armed, Bracket, Ended, MAX_STEPS, Step, Teardown};
@@ -74,7 +74,7 @@ use crate::{
     stream::assemble::Element,
 };
 use ledger::Context;
-use places::Places;
+use range_index::RangeIndex;
 
 /// Devices that are kept: hosts that share memory between devices have some dozens of them.
 pub(crate) const MAX_DEVICES: usize = 1024;
@@ -83,12 +83,12 @@ pub(crate) const MAX_DEVICES: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     devices: BTreeMap<DeviceAddress, Device>,
-    places: Places,
+    range_index: RangeIndex,
     hooks: Hooks,
     geometry: Geometry,
     changes: Vec<Change>,
     now_ns: u64,
-    asleep: asleep::Asleep,
+    suspensions: suspensions::Suspensions,
     ended: bool,
     /// Losses that can be about devices not yet met.
     uncertainties: Uncertainties,
@@ -146,18 +146,18 @@ impl Model {
     /// How long the machine was awake and suspended between two times, as far as the ticks have told.
     #[must_use]
     pub fn passed(&self, from_ns: u64, to_ns: u64) -> Passed {
-        self.asleep.passed(from_ns, to_ns)
+        self.suspensions.passed(from_ns, to_ns)
     }
 
     /// When the machine was suspended, oldest first: the latest of it.
     pub fn sleeps(&self) -> impl Iterator<Item = Sleep> {
-        self.asleep.sleeps()
+        self.suspensions.sleeps()
     }
 
     /// The latest tick that told how long the machine had been suspended since it was started, and that.
     #[must_use]
     pub const fn asleep(&self) -> Option<(u64, u64)> {
-        self.asleep.told()
+        self.suspensions.latest_total()
     }
 
     /// The run has come to its end: nothing follows.
@@ -226,18 +226,18 @@ impl Model {
     /// The device that has a range of this pgmap that is not over.
     pub fn owner(&self, pgmap: u64) -> Option<DeviceAddress> {
         let has = |device: &&Device| device.ranges.current(pgmap).is_some();
-        let owners = self.places.owners(pgmap).filter_map(|address| self.device(address));
+        let owners = self.range_index.owners(pgmap).filter_map(|address| self.device(address));
         owners.filter(has).map(Device::address).next()
     }
 
     /// The ranges of any device that can overlap this one, and some others.
     pub(crate) fn near(&self, range: crate::event::Range) -> impl Iterator<Item = (&Device, &Range)> {
-        self.places.near(range).filter_map(|named| self.named(named))
+        self.range_index.near(range).filter_map(|named| self.named(named))
     }
 
     /// The ranges of any device of which this reference was killed, by device, the latest first.
     pub(crate) fn sharing(&self, reference: u32) -> impl Iterator<Item = (&Device, &Range)> {
-        self.places.sharing(reference).into_iter().filter_map(|named| self.named(named))
+        self.range_index.sharing(reference).into_iter().filter_map(|named| self.named(named))
     }
 
     fn named(&self, (address, generation): (DeviceAddress, u32)) -> Option<(&Device, &Range)> {
@@ -252,7 +252,7 @@ impl Model {
         then: impl FnOnce(&mut Device, &mut Context<'_>),
     ) {
         if self.devices.len() >= MAX_DEVICES && !self.devices.contains_key(&address) {
-            self.changes.push(Change { device: address, what: What::Reached(Limit::Devices) });
+            self.changes.push(Change { device: address, kind: ChangeKind::Reached(Limit::Devices) });
             return;
         }
         let uncertainties = self.uncertainties;
@@ -265,11 +265,11 @@ impl Model {
             device: address,
             at,
             geometry: &mut self.geometry,
-            places: &mut self.places,
+            range_index: &mut self.range_index,
             changes: &mut self.changes,
         };
         then(device, &mut context);
-        self.places.sweep(&self.devices);
+        self.range_index.sweep(&self.devices);
     }
 
     fn user(&mut self, record: &Record) {
@@ -307,7 +307,7 @@ impl Model {
                     }
                 }
             }
-            Some(Kind::Tick) => self.asleep.tick(record.time_ns, user::asleep_ns(record)),
+            Some(Kind::Tick) => self.suspensions.tick(record.time_ns, user::asleep_ns(record)),
             Some(Kind::End) => self.ended = true,
             _ => {}
         }
@@ -334,7 +334,7 @@ impl Model {
                 for device in self.devices.values_mut() {
                     if device.mapped_ns.is_some_and(|at| at >= uncertainty.since_ns) {
                         device.mark_uncertain(loss.ring, uncertainty);
-                        self.changes.push(Change { device: device.address, what: What::Uncertain });
+                        self.changes.push(Change { device: device.address, kind: ChangeKind::Uncertain });
                     }
                 }
             }
@@ -351,7 +351,7 @@ impl Model {
     fn mark_device_uncertain(&mut self, address: DeviceAddress, ring: Ring, uncertainty: Uncertainty) {
         if let Some(device) = self.devices.get_mut(&address) {
             device.mark_uncertain(ring, uncertainty);
-            self.changes.push(Change { device: address, what: What::Uncertain });
+            self.changes.push(Change { device: address, kind: ChangeKind::Uncertain });
         }
     }
 
@@ -368,7 +368,7 @@ impl Model {
         self.uncertainties.add(ring, uncertainty);
         for device in self.devices.values_mut() {
             device.mark_uncertain(ring, uncertainty);
-            self.changes.push(Change { device: device.address, what: What::Uncertain });
+            self.changes.push(Change { device: device.address, kind: ChangeKind::Uncertain });
         }
     }
 }

@@ -13,8 +13,8 @@ use std::ops::Range as Span;
 use rangemap::RangeSet;
 
 use super::{
-    change::{self, What},
-    giving::gaps,
+    change::{self, ChangeKind},
+    freeing::gaps,
     history::GRACE_NS,
     ledger::{Context, Ledger},
     limit::Limit,
@@ -38,7 +38,7 @@ impl Ledger {
         for gap in set.gaps(&(0..u64::MAX)) {
             for key in self.owners(&gap) {
                 if self.is_older(key, before_ns) {
-                    self.cut(key, &gap, ClosedBy::SnapshotEnd, context);
+                    self.cut(key, &gap, ClosedBy::Snapshot, context);
                 }
             }
         }
@@ -64,7 +64,7 @@ impl Ledger {
             self.preexisting.insert(span, pgmap);
         }
         if bytes > known && self.history.has_forgotten(since_ns) {
-            context.tell(What::Reached(Limit::GivenBack));
+            context.report(ChangeKind::Reached(Limit::RecentlyFreed));
         }
         change::SnapshotEnd {
             reconciled: true,
@@ -111,7 +111,7 @@ impl Ledger {
         };
         for (part, key) in self.mmaps.out(&indices) {
             if self.is_older(key, before_ns) {
-                self.cut_pages(part, key, ClosedBy::SnapshotEnd, context);
+                self.cut_pages(part, key, ClosedBy::Snapshot, context);
             }
         }
     }
@@ -154,7 +154,7 @@ impl Ledger {
         };
         let over: Vec<_> = self.lists.values().copied().filter(|&key| is_over(key)).collect();
         for key in over {
-            self.close(key, ClosedBy::SnapshotEnd, context);
+            self.close(key, ClosedBy::Snapshot, context);
         }
         let unplaced = self.mmaps.iter().find(|(indices, _)| context.geometry.span(indices).is_none());
         if unexplained > 0 || unplaced.is_none() {
@@ -167,7 +167,7 @@ impl Ledger {
             .filter(|&(_, key)| self.is_older(key, before_ns))
             .collect();
         for (indices, key) in older {
-            self.cut_pages(indices, key, ClosedBy::SnapshotEnd, context);
+            self.cut_pages(indices, key, ClosedBy::Snapshot, context);
         }
     }
 
@@ -195,10 +195,10 @@ impl Ledger {
             Vec::new()
         };
         for (indices, key) in pages {
-            self.cut_pages(indices, key, ClosedBy::SnapshotEnd, context);
+            self.cut_pages(indices, key, ClosedBy::Snapshot, context);
         }
         for key in keys {
-            self.close(key, ClosedBy::SnapshotEnd, context);
+            self.close(key, ClosedBy::Snapshot, context);
         }
     }
 }

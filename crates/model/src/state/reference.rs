@@ -220,7 +220,7 @@ pub enum ClosedBy {
     /// Its end was not seen: the pool gave its memory out again.
     Reused,
     /// Its end was not seen: a pull read found its memory free.
-    SnapshotEnd,
+    Snapshot,
     /// Its end was not seen: the pool was destroyed and had nothing out (`gen_pool_destroy` is a `BUG` otherwise).
     PoolGone,
 }

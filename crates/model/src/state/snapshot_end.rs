@@ -3,7 +3,7 @@
 use p2p_trace_common::{Kind, Ring};
 
 use super::{
-    change::{self, What},
+    change::{self, ChangeKind},
     device::{Baseline, Device},
     history::GRACE_NS,
     ledger::Context,
@@ -121,7 +121,7 @@ impl Device {
     pub(super) fn snapshot_end(&mut self, snapshot_end: &SnapshotEnd, context: &mut Context<'_>) {
         let found = self.snapshot.finish(snapshot_end);
         if found.overflowed {
-            context.tell(What::Reached(Limit::SnapshotRecords));
+            context.report(ChangeKind::Reached(Limit::SnapshotRecords));
         }
         let since_ns = snapshot_end.from_ns.saturating_sub(CLOCK_SLACK_NS);
         // The pool that is being destroyed is out of the device's reach already.
@@ -156,7 +156,7 @@ impl Device {
             complete: snapshot_end.complete,
             reconciled,
         });
-        context.tell(What::SnapshotEnd(change));
+        context.report(ChangeKind::SnapshotEnd(change));
     }
 
     /// Where the pages of mmaps lie, which it may have been too early to tell when they were made.

@@ -3,7 +3,7 @@
 use p2p_trace_common::{Kind, Ring};
 
 use super::{
-    change::What,
+    change::ChangeKind,
     device::{Baseline, Device, MAX_REFUSED, MAX_TEARDOWNS},
     ledger::Context,
     limit::Limit,
@@ -43,7 +43,7 @@ impl Device {
         if event.kind == Kind::Kill && event.count == Some(0) {
             if self.cleaning.len() == MAX_REFUSED {
                 self.cleaning.pop_front();
-                context.tell(What::Reached(Limit::RefusedAdds));
+                context.report(ChangeKind::Reached(Limit::RefusedAdds));
             }
             self.cleaning.push_back(pgmap);
             return true;
@@ -100,11 +100,11 @@ impl Device {
             });
             range.reference = range.reference.or(event.reference);
             if let Some(reference) = range.reference {
-                context.places.kill(reference, (context.device, generation));
+                context.range_index.kill(reference, (context.device, generation));
             }
             if again {
                 range.more_kills += 1;
-                context.tell(What::KilledAgain(range.id));
+                context.report(ChangeKind::KilledAgain(range.id));
             }
         }
         Some(range.id)
@@ -156,9 +156,9 @@ impl Device {
                 teardown.lost_steps = self.uncertainties.rare.is_some();
                 teardown.armed = armed_since_ns.map(|from_ns| Armed { from_ns, to_ns: None });
                 self.teardown = Some(teardown);
-                context.tell(What::Step);
+                context.report(ChangeKind::Step);
             } else if let Some(last) = self.teardowns.back_mut().filter(|last| last.is_open(&step)) {
-                tell_step(last.push(step), context);
+                report_step(last.push(step), context);
             }
             if kind == Kind::Released {
                 self.end_teardown(Ended::Released, context);
@@ -166,7 +166,7 @@ impl Device {
             return;
         };
         let is_closed = pending.is_closed_by(&step);
-        tell_step(pending.push(step), context);
+        report_step(pending.push(step), context);
         if kind == Kind::Released {
             self.end_teardown(Ended::Released, context);
         } else if is_closed {
@@ -200,7 +200,7 @@ impl Device {
         if last.is_closed_by(step) {
             last.bracket = Bracket::Closed(step.at);
         }
-        tell_step(last.push(step.clone()), context);
+        report_step(last.push(step.clone()), context);
         true
     }
 
@@ -226,7 +226,7 @@ impl Device {
             self.forgotten_ns = self.forgotten_ns.max(ended_ns);
         }
         self.teardowns.push_back(teardown);
-        context.tell(What::TornDown(how));
+        context.report(ChangeKind::TornDown(how));
     }
 
     /// The driver core must have let go of the device.
@@ -263,11 +263,11 @@ impl Device {
     }
 }
 
-fn tell_step(reached: Option<Limit>, context: &mut Context<'_>) {
+fn report_step(reached: Option<Limit>, context: &mut Context<'_>) {
     if let Some(limit) = reached {
-        context.tell(What::Reached(limit));
+        context.report(ChangeKind::Reached(limit));
     }
-    context.tell(What::Step);
+    context.report(ChangeKind::Step);
 }
 
 fn pid(event: &Event) -> Option<u32> {

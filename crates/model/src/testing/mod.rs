@@ -3,7 +3,7 @@
 #![expect(missing_docs, reason = "the names of test values say what they are")]
 #![expect(clippy::unwrap_used, reason = "it is for tests, where a panic is a failure")]
 
-pub mod judging;
+pub mod evaluation;
 pub mod observe;
 pub mod samples;
 pub mod simulate;

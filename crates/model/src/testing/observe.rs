@@ -7,7 +7,7 @@ use p2p_trace_common::{Hook, Kind};
 use proptest::prelude::*;
 
 use super::{
-    judging::{Run, hooks_but},
+    evaluation::{Run, hooks_except},
     simulate::{Kernel, play},
 };
 use crate::{
@@ -118,8 +118,8 @@ impl Observer {
     /// What is said to be attached.
     pub fn hooks(&self) -> Vec<HookStatus> {
         let mut hooks = match self.state {
-            Some(state) => hooks_but(&self.blind.iter().map(|&hook| (hook, state)).collect::<Vec<_>>()),
-            None => hooks_but(&[]),
+            Some(state) => hooks_except(&self.blind.iter().map(|&hook| (hook, state)).collect::<Vec<_>>()),
+            None => hooks_except(&[]),
         };
         hooks.retain(|status| self.state.is_some() || !self.blind.contains(&status.hook));
         let method = if self.is_counted { Method::Fentry } else { Method::Kprobe };
@@ -130,7 +130,7 @@ impl Observer {
     }
 
     /// What the rules come to.
-    pub fn judge(&self, stream: &[Element]) -> Run {
+    pub fn evaluate(&self, stream: &[Element]) -> Run {
         let missed = if self.is_counted { MissedQuality::Counted } else { MissedQuality::Unknown };
         let mut run = Run::of(Options::default(), &self.hooks(), missed);
         run.feed(stream);

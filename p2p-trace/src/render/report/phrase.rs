@@ -102,7 +102,7 @@ pub(super) const fn ended(how: Ended) -> &'static str {
 pub(super) const fn closed(by: ClosedBy) -> &'static str {
     match by {
         ClosedBy::Free | ClosedBy::SglFree | ClosedBy::PageFree => "given back",
-        ClosedBy::Reused | ClosedBy::SnapshotEnd => "given back, unseen",
+        ClosedBy::Reused | ClosedBy::Snapshot => "given back, unseen",
         ClosedBy::PoolGone => "gone with the pool",
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     event::user,
     stream::assemble::Element,
     testing::{
-        judging::{Run, hooks_but},
+        evaluation::{Run, hooks_except},
         simulate::{Kernel, play},
     },
 };
@@ -33,10 +33,10 @@ fn without(elements: &[Element], blind: &BTreeSet<Hook>) -> Vec<Element> {
 
 /// The rules that accuse somebody in a life that is right, of which these hooks see nothing.
 fn accused(kernel: &Kernel, blind: &BTreeSet<Hook>, state: Option<HookState>) -> Vec<String> {
-    let mut hooks: Vec<HookStatus> = hooks_but(&[]);
+    let mut hooks: Vec<HookStatus> = hooks_except(&[]);
     match state {
         Some(state) => {
-            hooks = hooks_but(&blind.iter().map(|&hook| (hook, state)).collect::<Vec<_>>());
+            hooks = hooks_except(&blind.iter().map(|&hook| (hook, state)).collect::<Vec<_>>());
         }
         None => hooks.retain(|status| !blind.contains(&status.hook)),
     }
@@ -54,19 +54,19 @@ fn lives() -> Kernel {
         kernel.snapshot(0, true);
         for (holder, pages) in [(10, 4), (11, 1)] {
             let token = kernel.alloc(0, holder, pages).unwrap();
-            kernel.give(token, holder, 4);
+            kernel.free(token, holder, 4);
         }
         let list = kernel.alloc_list(0, 12, 3).unwrap();
-        kernel.give(list, 12, 3);
+        kernel.free(list, 12, 3);
         let mapping = kernel.mmap(0, 13, 2).unwrap();
-        kernel.give(mapping, 13, 2);
+        kernel.free(mapping, 13, 2);
         kernel.flush();
         kernel.unbind(0, 14);
         kernel.idle(2_000_000_000);
     }
     kernel.bind(0, 5, &[16]);
     let token = kernel.alloc(0, 10, 1).unwrap();
-    kernel.give(token, 10, 9);
+    kernel.free(token, 10, 9);
     kernel.idle(2_000_000_000);
     kernel
 }

@@ -4,7 +4,7 @@ use p2p_trace_common::{Hook, Kind, Ring, armed::MAX_ARMED};
 
 use super::{Answer, Options, RuleId, Verdict};
 use crate::rules::use_after_removal::UNWATCHED_LATER;
-use crate::testing::judging::{Run, hooks_but, judge};
+use crate::testing::evaluation::{Run, evaluate, hooks_except};
 use crate::{
     accounting::{HookState, HookStatus},
     event::{Companions, Loss, Method, Reason, user},
@@ -18,7 +18,7 @@ fn life() -> Kernel {
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
     let token = kernel.alloc(0, 10, 4).unwrap();
-    kernel.give(token, 10, 4);
+    kernel.free(token, 10, 4);
     kernel.unbind(0, 11);
     kernel
 }
@@ -37,7 +37,7 @@ fn of(verdicts: &[Verdict], rule: RuleId) -> (Answer, String) {
 #[test]
 fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
     let kernel = life();
-    let hooks = hooks_but(&[(Hook::Kill, HookState::Absent)]);
+    let hooks = hooks_except(&[(Hook::Kill, HookState::Absent)]);
     let found = verdicts(&kernel, &hooks);
     for verdict in &found {
         // A removal is written only after a kill that was seen.
@@ -49,7 +49,7 @@ fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
     let (_, reason) = of(&found, RuleId::DoubleKill);
     insta::assert_snapshot!(reason, @"this kernel does not have what the hook kill is on");
     // One of several is enough.
-    let hooks = hooks_but(&[(Hook::Unbind, HookState::Absent)]);
+    let hooks = hooks_except(&[(Hook::Unbind, HookState::Absent)]);
     assert_eq!(of(&verdicts(&kernel, &hooks), RuleId::StalledUnbind).0, Answer::Holds);
 }
 
@@ -59,7 +59,7 @@ fn what_a_driver_hands_out_itself_is_not_taken_for_nothing() {
     let mut kernel = life();
     let rests_on_it = [RuleId::RemovedBeforeDrained, RuleId::UseAfterRemoval, RuleId::PoolDestroyedInUse];
     let answers = |kernel: &Kernel| {
-        let found = verdicts(kernel, &hooks_but(&[]));
+        let found = verdicts(kernel, &hooks_except(&[]));
         rests_on_it.map(|rule| of(&found, rule))
     };
     assert!(answers(&kernel).iter().all(|(answer, _)| *answer == Answer::Holds));
@@ -79,7 +79,7 @@ fn what_a_driver_hands_out_itself_is_not_taken_for_nothing() {
 #[test]
 fn a_hook_that_was_not_asked_for_leaves_its_rules_unchecked() {
     let kernel = life();
-    let mut hooks = hooks_but(&[]);
+    let mut hooks = hooks_except(&[]);
     hooks.retain(|status| !matches!(status.hook, Hook::MapSg | Hook::VirtToBus));
     let found = verdicts(&kernel, &hooks);
     let (answer, reason) = of(&found, RuleId::MapImbalance);
@@ -95,7 +95,7 @@ fn a_hook_that_was_not_asked_for_leaves_its_rules_unchecked() {
 fn a_hook_that_failed_leaves_its_rules_inconclusive() {
     let kernel = life();
     for hook in [Hook::Drained, Hook::MapSg] {
-        let hooks = hooks_but(&[(hook, HookState::Failed)]);
+        let hooks = hooks_except(&[(hook, HookState::Failed)]);
         for verdict in verdicts(&kernel, &hooks) {
             let spec = verdict.rule.spec();
             // Where a kernel has it, a page that is gone is mapped through it first.
@@ -111,8 +111,8 @@ fn a_hook_that_failed_leaves_its_rules_inconclusive() {
 
 #[test]
 fn a_hook_that_failed_once_has_failed_for_the_run() {
-    let mut run = Run::new(Options::default(), &hooks_but(&[(Hook::Drained, HookState::Failed)]));
-    run.rules.set_hooks(&hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[(Hook::Drained, HookState::Failed)]));
+    run.rules.set_hooks(&hooks_except(&[]));
     let kernel = life();
     run.feed(&kernel.elements);
     assert_eq!(run.answer(RuleId::DrainedAfterRemoval, kernel.address(0)), Answer::Inconclusive);
@@ -122,13 +122,13 @@ fn a_hook_that_failed_once_has_failed_for_the_run() {
 fn an_armed_hook_does_not_see_what_pairs_up() {
     let armed = [(Hook::MapSg, HookState::Armed), (Hook::UnmapSg, HookState::Armed)];
     let mut kernel = life();
-    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&armed)), RuleId::MapImbalance);
+    let (answer, reason) = of(&verdicts(&kernel, &hooks_except(&armed)), RuleId::MapImbalance);
     assert_eq!(answer, Answer::NotChecked);
     insta::assert_snapshot!(reason, @"the hook map_sg was not asked for; the hook unmap_sg was not asked for");
     // A status that is made while it is armed says that it is attached.
     let change = user::Change { hook: Hook::MapSg, attached: true, method: Method::Fentry, armed: true };
     kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
-    assert_eq!(of(&verdicts(&kernel, &hooks_but(&[])), RuleId::MapImbalance).0, Answer::NotChecked);
+    assert_eq!(of(&verdicts(&kernel, &hooks_except(&[])), RuleId::MapImbalance).0, Answer::NotChecked);
 }
 
 /// One record of this ring, lost before anything happened.
@@ -150,7 +150,7 @@ fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
     for ring in Ring::ALL {
         let mut kernel = life();
         kernel.elements.insert(0, loss(ring));
-        let found = verdicts(&kernel, &hooks_but(&[]));
+        let found = verdicts(&kernel, &hooks_except(&[]));
         for verdict in &found {
             let depends = verdict.rule.spec().rings.contains(&ring);
             let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
@@ -159,7 +159,7 @@ fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
     }
     let mut kernel = life();
     kernel.elements.insert(0, loss(Ring::Rare));
-    let (_, reason) = of(&verdicts(&kernel, &hooks_but(&[])), RuleId::DoubleKill);
+    let (_, reason) = of(&verdicts(&kernel, &hooks_except(&[])), RuleId::DoubleKill);
     insta::assert_snapshot!(reason, @"3 rare records were lost");
 }
 
@@ -168,7 +168,7 @@ fn what_the_kernel_skipped_is_a_loss() {
     let mut kernel = life();
     let (from_ns, to_ns) = (kernel.now_ns, kernel.now_ns + 1);
     kernel.elements.push(Element::Loss(Loss::skipped(Ring::Hot, 2, from_ns, to_ns)));
-    let found = verdicts(&kernel, &hooks_but(&[]));
+    let found = verdicts(&kernel, &hooks_except(&[]));
     for verdict in &found {
         let depends = verdict.rule.spec().rings.contains(&Ring::Hot);
         // After the teardown no range is left whose use could have been missed.
@@ -186,11 +186,11 @@ fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
     let token = kernel.alloc(0, 10, 4).unwrap();
-    let addr = kernel.out(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
-    kernel.give(token, 10, 4);
+    let addr = kernel.outstanding(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
+    kernel.free(token, 10, 4);
     kernel.free_event(0, 11, addr, 4 * 4096);
     let address = kernel.address(0);
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(&kernel.elements);
     assert!(run.violated().is_empty());
     assert_eq!(run.answer(RuleId::DoubleFree, address), Answer::Inconclusive);
@@ -201,7 +201,7 @@ fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
     assert!(run.violated().is_empty());
     assert_eq!(run.answer(RuleId::DoubleFree, address), Answer::Inconclusive);
 
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(&kernel.elements);
     kernel.elements.clear();
     kernel.now_ns += 2_000_000_000;
@@ -216,7 +216,7 @@ fn a_finding_stands_whatever_was_lost() {
     kernel.bind(0, 5, &[16]);
     kernel.tear_down(0, 11, Order::KilledTwice);
     kernel.elements.push(loss(Ring::Rare));
-    let verdict = judge(&kernel.elements).verdict(RuleId::DoubleKill, kernel.address(0));
+    let verdict = evaluate(&kernel.elements).verdict(RuleId::DoubleKill, kernel.address(0));
     assert_eq!((verdict.answer, verdict.reasons), (Answer::Violated, Vec::new()));
 }
 
@@ -227,7 +227,7 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
     // The range drains although memory of it is out, and the armed hooks come late.
-    kernel.begin(0, 11, Order::Unwaited);
+    kernel.begin(0, 11, Order::DestroyedInUse);
     kernel.advance_to(0, Kind::Remove);
     let is_armed =
         |element: &Element| matches!(element, Element::User(record) if record.kind() == Some(Kind::Attach));
@@ -240,7 +240,7 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     let device = kernel.address(0);
     let unarmed = kernel.clone();
     while kernel.advance(0) {}
-    let (answer, reason) = of(&verdicts(&kernel, &hooks_but(&[])), RuleId::UseAfterRemoval);
+    let (answer, reason) = of(&verdicts(&kernel, &hooks_except(&[])), RuleId::UseAfterRemoval);
     assert_eq!(answer, Answer::Inconclusive);
     insta::assert_snapshot!(reason, @"DMA mappings were not watched yet when struct pages were removed");
     let mut kernel = unarmed;
@@ -249,7 +249,7 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     kernel.attach(ARMED, true);
     kernel.idle(40_000_000);
     while kernel.advance(0) {}
-    let verdict = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
+    let verdict = evaluate(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
     assert_eq!(verdict.answer, Answer::Inconclusive);
     insta::assert_snapshot!(verdict.reasons.join("; "));
 }
@@ -263,10 +263,10 @@ fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_us
         kernel.alloc(0, 10, 16).unwrap();
     }
     // The ranges drain although each is in use.
-    kernel.begin(0, 11, Order::Unwaited);
+    kernel.begin(0, 11, Order::DestroyedInUse);
     kernel.advance_to(0, Kind::Release);
     let device = kernel.address(0);
-    let all_watched = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
+    let all_watched = evaluate(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
     assert_eq!((all_watched.answer, all_watched.reasons), (Answer::Holds, vec![UNWATCHED_LATER.to_owned()]));
     let removals = kernel.elements.iter_mut().filter_map(|element| match element {
         Element::Event(event) if event.kind == Kind::Remove => Some(event),
@@ -274,7 +274,7 @@ fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_us
     });
     let last = removals.last().unwrap();
     last.flag = Some(false);
-    let verdict = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
+    let verdict = evaluate(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
     assert_eq!(verdict.answer, Answer::Inconclusive);
     insta::assert_snapshot!(verdict.reasons.join("; "));
 }

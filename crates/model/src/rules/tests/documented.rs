@@ -80,7 +80,7 @@ fn limits() -> String {
         let names: Vec<_> = touched.iter().map(|rule| format!("`{}`", rule.name())).collect();
         let all = if limit == Limit::Ranges { "all rules" } else { "all rules, of every device" };
         let rules = if is_all { all.to_owned() } else { names.join(", ") };
-        writeln!(table, "| {} | {} | {rules} |", limit.most(), limit.what()).unwrap();
+        writeln!(table, "| {} | {} | {rules} |", limit.most(), limit.description()).unwrap();
     }
     table
 }

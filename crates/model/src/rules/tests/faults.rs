@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Answer, RuleId, shown};
-use crate::testing::judging::{judge, rules_of};
+use crate::testing::evaluation::{evaluate, rules_of};
 use crate::{
     stream::assemble::Element,
     testing::simulate::{Fault, play},
@@ -15,7 +15,7 @@ fn each_fault_is_told() {
     for fault in Fault::ALL {
         let mut kernel = play::watched();
         kernel.inject(fault, 0);
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         let texts: Vec<_> =
             run.rules.findings().iter().map(|finding| shown(finding, &kernel.elements)).collect();
         insta::assert_snapshot!(format!("{fault:?}"), texts.join("\n"));
@@ -27,7 +27,7 @@ fn each_fault_violates_its_rules_and_no_other() {
     for fault in Fault::ALL {
         let mut kernel = play::watched();
         kernel.inject(fault, 0);
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         let expected: BTreeSet<_> = rules_of(fault).iter().copied().collect();
         assert_eq!(run.violated(), expected, "{fault:?}");
         for verdict in run.rules.verdicts(&run.model) {
@@ -56,7 +56,7 @@ fn evidence_and_range_are_those_of_the_device_at_fault() {
         kernel.bind(1, 6, &[16, 8]);
         kernel.snapshot(1, true);
         let place = kernel.inject(fault, 0);
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         let since = kernel.elements[..place].iter().rev().find_map(time_of).unwrap();
         for finding in run.rules.findings() {
             let overlaps = fault == Fault::Overlap;
@@ -99,16 +99,16 @@ fn what_was_taken_while_the_hooks_were_attached_is_not_known() {
         let before = kernel.elements.len();
         let token = kernel.alloc(0, 7, 1).unwrap();
         assert_eq!(kernel.elements.len(), before + 1, "the allocation is one record");
-        kernel.give(token, 7, 1);
+        kernel.free(token, 7, 1);
         let unseen = kernel.elements.remove(before);
         let attached_ns = time_of(&unseen).unwrap();
-        let lone = judge(&kernel.elements);
+        let lone = evaluate(&kernel.elements);
         assert_eq!(lone.violated(), [RuleId::UnmatchedFree].into(), "all hooks were there");
         for element in &mut kernel.elements[..play::head()] {
             let Element::User(record) = element else { panic!("{element:?}") };
             record.time_ns = attached_ns;
         }
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         assert_eq!(run.violated(), BTreeSet::new());
         for rule in [RuleId::UnmatchedFree, RuleId::DoubleFree, RuleId::SizeMismatch] {
             assert_eq!(run.answer(rule, kernel.address(0)), Answer::Inconclusive, "{rule:?}");

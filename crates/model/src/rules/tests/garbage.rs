@@ -2,14 +2,14 @@
 
 use proptest::prelude::*;
 
-use crate::testing::judging::judge;
+use crate::testing::evaluation::evaluate;
 
 use crate::testing::simulate::garbage::element;
 
 proptest! {
     #[test]
     fn any_stream_is_judged(elements in proptest::collection::vec(element(), 0..300)) {
-        let mut run = judge(&elements);
+        let mut run = evaluate(&elements);
         let rest = run.rules.rest(&run.model);
         for finding in rest.iter().chain(run.rules.findings()) {
             prop_assert!(!finding.message.is_empty());

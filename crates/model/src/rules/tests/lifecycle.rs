@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::Answer;
-use crate::testing::judging::{aftermath, broken, clean, fault, judge, rules_of};
+use crate::testing::evaluation::{aftermath, broken, clean, evaluate, fault, rules_of};
 use crate::{
     stream::assemble::Element,
     testing::simulate::{
@@ -50,14 +50,14 @@ impl Losses {
 
 /// Nothing is found.
 fn assert_no_finding(elements: &[Element]) {
-    let run = judge(elements);
+    let run = evaluate(elements);
     let texts: Vec<_> = run.rules.findings().iter().map(|found| &found.message).collect();
-    assert!(texts.is_empty() && run.told.is_empty(), "{texts:?}");
+    assert!(texts.is_empty() && run.reported.is_empty(), "{texts:?}");
 }
 
 /// The rules of the fault do not hold for the device at fault, if it was seen at all.
 fn assert_not_acquitted(kernel: &Kernel, fault: Fault, elements: &[Element]) {
-    let run = judge(elements);
+    let run = evaluate(elements);
     let device = kernel.address(usize::from(fault == Fault::Overlap));
     for verdict in run.rules.verdicts(&run.model) {
         if verdict.device == device && rules_of(fault).contains(&verdict.rule) {
@@ -70,7 +70,7 @@ proptest! {
     #[test]
     fn what_is_right_holds(acts in acts(), nested_frees: bool) {
         let kernel = clean(&acts, nested_frees);
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         assert_no_finding(&kernel.elements);
         for verdict in run.rules.verdicts(&run.model) {
             prop_assert_eq!(verdict.answer, Answer::Holds, "{:?}", verdict);
@@ -80,7 +80,7 @@ proptest! {
     #[test]
     fn what_is_wrong_is_found(before in acts(), fault in fault(), after in acts()) {
         let (kernel, _) = broken(&before, fault, &after);
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         let found = run.violated();
         let own = rules_of(fault);
         for rule in own {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::Answer;
 use crate::testing::{
-    judging::{aftermath, clean, fault, rules_of},
+    evaluation::{aftermath, clean, fault, rules_of},
     observe::{Observer, observers},
     simulate::{
         Fault, Kernel,
@@ -32,7 +32,7 @@ fn begin_tracing(kernel: &mut Kernel) {
 
 fn assert_accuses_nobody(observer: &Observer, kernel: &Kernel, begin: usize, but: Option<Fault>) {
     let stream = observer.stream(kernel, begin);
-    let run = observer.judge(&stream);
+    let run = observer.evaluate(&stream);
     let expected =
         |rule| but.is_some_and(|fault| rules_of(fault).contains(&rule) || aftermath(fault).contains(&rule));
     let wrong = run.standing().filter(|finding| !expected(finding.rule));
@@ -75,7 +75,7 @@ proptest! {
         interleave(&mut kernel, &after);
         kernel.flush();
         kernel.idle(2_000_000_000);
-        let run = observer.judge(&observer.stream(&kernel, begin));
+        let run = observer.evaluate(&observer.stream(&kernel, begin));
         let device = kernel.address(usize::from(fault == Fault::Overlap));
         for verdict in run.rules.verdicts(&run.model) {
             // What was not asked for is named: it holds in part.

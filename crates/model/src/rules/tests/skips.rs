@@ -7,7 +7,7 @@ use crate::{
     event::{Affected, Loss, SkipRow},
     stream::assemble::Element,
     testing::{
-        judging::{Run, hooks_but},
+        evaluation::{Run, hooks_except},
         simulate::{Kernel, Order, play},
     },
 };
@@ -28,7 +28,7 @@ fn in_use() -> Kernel {
 
 /// The rules that are inconclusive for a device, with their reasons.
 fn inconclusive(kernel: &Kernel, device: usize) -> Vec<(RuleId, Vec<String>)> {
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(&kernel.elements);
     let address = kernel.address(device);
     let verdicts = run.rules.verdicts(&run.model).into_iter();
@@ -88,7 +88,7 @@ fn a_pull_read_makes_up_for_what_it_can() {
         let is_made_up = is_read_anew || SkipRow::of(hook).affected != Affected::Mapped;
         assert_eq!(rules(&kernel, 0).is_empty(), is_made_up, "{}", hook.name());
         if is_read_anew {
-            let mut run = Run::new(Options::default(), &hooks_but(&[]));
+            let mut run = Run::new(Options::default(), &hooks_except(&[]));
             run.feed(&kernel.elements);
             for rule in RuleId::hidden_by(hook) {
                 let verdict = run.verdict(rule, kernel.address(0));
@@ -113,8 +113,8 @@ fn a_use_is_missed_only_of_a_removed_range() {
         let mut before = kernel.clone();
         skip(&mut before, hook, since_ns);
         assert_eq!(rules(&before, 0), [], "{}", hook.name());
-        let (token, _) = kernel.out(0).next().unwrap();
-        kernel.give(token, 10, 4);
+        let (token, _) = kernel.outstanding(0).next().unwrap();
+        kernel.free(token, 10, 4);
         kernel.advance_to(0, Kind::Remove);
         kernel.advance(0);
         skip(&mut kernel, hook, since_ns);
@@ -138,7 +138,7 @@ fn pages_are_inserted_for_others_too() {
     assert_eq!(rules(&kernel, 0), []);
     // What was being mapped then is told afterwards.
     kernel.mmap(0, 10, 2);
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(&kernel.elements);
     assert!(run.model.device(kernel.address(0)).unwrap().uncertain().hot.is_some());
 }
@@ -191,7 +191,7 @@ fn a_stall_is_found_although_a_stray_bracket_was_skipped() {
     skip(&mut kernel, Hook::DevresRelease, since_ns);
     kernel.snapshot(0, true);
     kernel.idle(6_000_000_000);
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(&kernel.elements);
     assert_eq!(run.answer(RuleId::StalledUnbind, kernel.address(0)), Answer::Violated);
 }

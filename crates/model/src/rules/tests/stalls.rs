@@ -5,7 +5,7 @@ use std::time::Duration;
 use p2p_trace_common::Kind;
 
 use super::{Answer, Finding, Options, RuleId, shown};
-use crate::testing::judging::{Run, hooks_but, judge};
+use crate::testing::evaluation::{Run, evaluate, hooks_except};
 use crate::testing::simulate::{Kernel, Order, play};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -31,9 +31,9 @@ fn of(found: &[Finding], rule: RuleId) -> Vec<&Finding> {
 fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
     let mut kernel = hanging();
     kernel.idle(20 * SECOND_NS);
-    let mut run = judge(&kernel.elements);
+    let mut run = evaluate(&kernel.elements);
     for rule in [RuleId::StalledDrain, RuleId::StalledUnbind] {
-        let told = of(&run.told, rule);
+        let told = of(&run.reported, rule);
         assert_eq!(told.len(), 1, "{}", rule.name());
         assert!(!told[0].is_closed());
         insta::assert_snapshot!(format!("open_{}", rule.name()), shown(told[0], &kernel.elements));
@@ -43,7 +43,7 @@ fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
     for (rule, end) in [(RuleId::StalledDrain, Kind::Drained), (RuleId::StalledUnbind, Kind::Unbound)] {
-        let told = of(&run.told, rule);
+        let told = of(&run.reported, rule);
         assert_eq!(told.len(), 2, "{}", rule.name());
         assert_eq!(told[0].number, told[1].number);
         let last = *told[1].evidence.last().unwrap();
@@ -78,7 +78,7 @@ fn a_later_stall_is_another_one() {
             kernel.advance(0);
         }
     }
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     for rule in [RuleId::StalledDrain, RuleId::StalledUnbind] {
         let found = of(run.rules.findings(), rule);
         assert_eq!(found.len(), 2, "{}", rule.name());
@@ -93,10 +93,10 @@ fn the_budget_is_kept() {
     kernel.idle(20 * SECOND_NS);
     for (seconds, stalls) in [(1, true), (19, true), (21, false)] {
         let options = Options { stall_after: Duration::from_secs(seconds) };
-        let mut run = Run::new(options, &hooks_but(&[]));
+        let mut run = Run::new(options, &hooks_except(&[]));
         run.feed(&kernel.elements);
         assert_eq!(!run.rules.findings().is_empty(), stalls, "{seconds} s");
-        for finding in &run.told {
+        for finding in &run.reported {
             let told_ns = finding.start_ns + seconds * SECOND_NS;
             assert!(run.model.now_ns() >= told_ns);
         }
@@ -108,10 +108,10 @@ fn a_budget_is_told_of_as_soon_as_it_is_over() {
     let mut kernel = hanging();
     let waiting_ns = kernel.now_ns;
     kernel.idle(20 * SECOND_NS);
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     for element in &kernel.elements {
         run.feed(std::slice::from_ref(element));
-        if !run.told.is_empty() {
+        if !run.reported.is_empty() {
             break;
         }
     }
@@ -127,7 +127,7 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
         kernel.snapshot(0, true);
         kernel.idle(SECOND_NS);
     }
-    let mut run = judge(&kernel.elements);
+    let mut run = evaluate(&kernel.elements);
     let texts: Vec<_> = [RuleId::StalledDrain, RuleId::StalledUnbind]
         .map(|rule| shown(run.only(rule), &kernel.elements))
         .into();
@@ -149,7 +149,7 @@ fn an_unbind_that_hangs_before_the_kill_is_only_that() {
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::DevresRelease);
     kernel.idle(20 * SECOND_NS);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(run.violated(), [RuleId::StalledUnbind].into());
     let text = shown(run.only(RuleId::StalledUnbind), &kernel.elements);
     insta::assert_snapshot!("hangs_in_the_driver", text);
@@ -164,7 +164,7 @@ fn what_ends_unseen_is_closed_and_says_so() {
     // Nothing of the end is seen, nor that it was lost: the device is found without memory.
     kernel.elements.truncate(before);
     kernel.bind(0, 5, &[16]);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert!(run.rules.findings().iter().all(Finding::is_closed));
     let text = shown(run.only(RuleId::StalledDrain), &kernel.elements);
     insta::assert_snapshot!("its_end_was_not_seen", text);

@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
-    super::{ClosedBy, FreeMatch, PageMatch, What},
+    super::{ChangeKind, ClosedBy, FreeMatch, PageMatch},
     device, model_of,
 };
 use crate::event::{Span, decode::PAGE_SIZE};
@@ -19,8 +19,8 @@ fn bound() -> Kernel {
 /// What the last free of the stream was.
 fn last_free(kernel: &Kernel) -> FreeMatch {
     let model = model_of(&kernel.elements);
-    let freed = model.changes().iter().find_map(|change| match change.what {
-        What::Freed(matched) => Some(matched),
+    let freed = model.changes().iter().find_map(|change| match change.kind {
+        ChangeKind::Freed(matched) => Some(matched),
         _ => None,
     });
     freed.unwrap()
@@ -28,8 +28,8 @@ fn last_free(kernel: &Kernel) -> FreeMatch {
 
 fn last_pages(kernel: &Kernel) -> PageMatch {
     let model = model_of(&kernel.elements);
-    let freed = model.changes().iter().find_map(|change| match change.what {
-        What::PagesFreed(matched) => Some(matched),
+    let freed = model.changes().iter().find_map(|change| match change.kind {
+        ChangeKind::PagesFreed(matched) => Some(matched),
         _ => None,
     });
     freed.unwrap()
@@ -46,7 +46,7 @@ fn freed(offset: u64, size: u64) -> (Kernel, FreeMatch) {
 }
 
 fn first_page(kernel: &Kernel, token: usize) -> u64 {
-    kernel.out(0).find(|&(found, _)| found == token).unwrap().1.pages[0]
+    kernel.outstanding(0).find(|&(found, _)| found == token).unwrap().1.pages[0]
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_second_free_is_told_from_one_of_memory_never_seen() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 2).unwrap();
     let addr = first_page(&kernel, token);
-    kernel.give(token, 11, 0);
+    kernel.free(token, 11, 0);
     kernel.free_event(0, 12, addr, 2 * PAGE_SIZE);
     let FreeMatch::Again { earlier } = last_free(&kernel) else { panic!("{:?}", last_free(&kernel)) };
     let model = model_of(&kernel.elements);
@@ -133,9 +133,9 @@ fn a_list_is_its_allocation_and_its_nested_free_is_explained() {
     let (_, list) = known.reference_at(addr).unwrap();
     assert_eq!((list.allocated.kind().name(), list.count()), ("scatter list", 1));
     assert_eq!(known.allocated_by(list).caller, Some(0xffff_ffff_8200_0000));
-    assert!(model.changes().iter().any(|change| matches!(change.what, What::Linked(_))));
+    assert!(model.changes().iter().any(|change| matches!(change.kind, ChangeKind::Linked(_))));
 
-    kernel.give(token, 11, 0);
+    kernel.free(token, 11, 0);
     assert!(matches!(last_free(&kernel), FreeMatch::OfScatterList(closed) if closed.by == ClosedBy::SglFree));
     // It is explained once, and to the thread that freed the list.
     kernel.free_event(0, 11, addr, 2 * PAGE_SIZE);
@@ -147,7 +147,7 @@ fn a_free_by_another_thread_than_that_of_the_list_is_not_its() {
     let mut kernel = bound();
     let token = kernel.alloc_list(0, 10, 2).unwrap();
     let addr = first_page(&kernel, token);
-    kernel.give(token, 11, 0);
+    kernel.free(token, 11, 0);
     kernel.free_event(0, 12, addr, 2 * PAGE_SIZE);
     assert!(matches!(last_free(&kernel), FreeMatch::Again { .. }));
 }
@@ -286,7 +286,7 @@ fn memory_from_before_the_attach_is_given_out_again_before_its_free_is_told() {
         if is_placed {
             kernel.mmap(0, 11, 1);
         }
-        kernel.give(token, 10, 2);
+        kernel.free(token, 10, 2);
         kernel.alloc(0, 12, 2);
         if !is_placed {
             kernel.mmap(0, 11, 1);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{device, model_of, pages};
-use crate::state::{ClosedBy, FreeMatch, GRACE_NS, Model, Stage, What};
+use crate::state::{ChangeKind, ClosedBy, FreeMatch, GRACE_NS, Model, Stage};
 use crate::testing::simulate::{
     Kernel,
     play::{DEVICES, acts, play, roll, with_losses},
@@ -50,9 +50,9 @@ proptest! {
         for element in &kernel.elements {
             model.apply(element);
             for change in model.changes() {
-                let is_unmatched = match change.what {
-                    What::Freed(was) => matches!(was, FreeMatch::Unmatched | FreeMatch::Again { .. }),
-                    What::PagesFreed(pages) => pages.unmatched > 0,
+                let is_unmatched = match change.kind {
+                    ChangeKind::Freed(was) => matches!(was, FreeMatch::Unmatched | FreeMatch::Again { .. }),
+                    ChangeKind::PagesFreed(pages) => pages.unmatched > 0,
                     _ => false,
                 };
                 prop_assert!(!is_unmatched, "{change:?}");

@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
-    super::{Baseline, ClosedBy, GRACE_NS, Model, NO_PGMAP, Stage, What},
+    super::{Baseline, ChangeKind, ClosedBy, GRACE_NS, Model, NO_PGMAP, Stage},
     device, model_of,
 };
 use crate::{
@@ -36,8 +36,8 @@ fn lose(kernel: &mut Kernel, ring: Ring, to_ns: u64) {
 }
 
 fn snapshot_end(model: &Model) -> super::super::SnapshotEnd {
-    let snapshot_end = model.changes().iter().find_map(|change| match change.what {
-        What::SnapshotEnd(snapshot_end) => Some(snapshot_end),
+    let snapshot_end = model.changes().iter().find_map(|change| match change.kind {
+        ChangeKind::SnapshotEnd(snapshot_end) => Some(snapshot_end),
         _ => None,
     });
     snapshot_end.unwrap()
@@ -52,20 +52,20 @@ fn drop_last(kernel: &mut Kernel) {
 fn a_free_that_was_lost_shows() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
-    kernel.give(token, 10, 0);
+    kernel.free(token, 10, 0);
     drop_last(&mut kernel);
     kernel.snapshot(0, true);
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     assert_eq!((device.reference_count(), snapshot_end(&model).closed), (0, 1));
-    assert_eq!(device.closed().next().unwrap().by, ClosedBy::SnapshotEnd);
+    assert_eq!(device.closed().next().unwrap().by, ClosedBy::Snapshot);
 }
 
 #[test]
 fn a_read_that_was_not_complete_closes_nothing() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
-    kernel.give(token, 10, 0);
+    kernel.free(token, 10, 0);
     drop_last(&mut kernel);
     kernel.snapshot(0, false);
     let model = model_of(&kernel.elements);
@@ -91,7 +91,7 @@ fn a_read_of_which_a_run_is_missing_closes_nothing() {
 fn what_a_read_finds_half_set_stays_half() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
-    let addr = kernel.out(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
+    let addr = kernel.outstanding(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
     let device_address = kernel.address(0);
     let from_ns = kernel.now_ns + 1;
     let run = user::Run { device: device_address, pgmap: None, addr: addr + PAGE_SIZE, size: PAGE_SIZE };
@@ -118,7 +118,7 @@ fn memory_that_was_given_back_a_moment_ago_is_nobodys() {
         let mut kernel = bound();
         let token = kernel.alloc(0, 10, 4).unwrap();
         let mut still_set = kernel.clone();
-        kernel.give(token, 10, 0);
+        kernel.free(token, 10, 0);
         still_set.elements.clone_from(&kernel.elements);
         still_set.now_ns = kernel.now_ns + later_ns;
         still_set.snapshot(0, true);

@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
-    super::{Armed, Ended, Model, Stage, What},
+    super::{Armed, ChangeKind, Ended, Model, Stage},
     device, model_of,
 };
 use crate::event::{Method, Refs, State, user};
@@ -26,8 +26,8 @@ fn steps(kernel: &mut Kernel, pid: u32, kinds: &[Kind], pgmap: Option<u64>) {
     }
 }
 
-fn is_told(model: &Model, is_it: impl Fn(&What) -> bool) -> bool {
-    model.changes().iter().any(|change| is_it(&change.what))
+fn is_told(model: &Model, is_it: impl Fn(&ChangeKind) -> bool) -> bool {
+    model.changes().iter().any(|change| is_it(&change.kind))
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_refused_add_is_counted_and_is_no_teardown() {
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     assert_eq!((device.ranges().count(), device.teardowns().count()), (1, 0));
-    assert!(is_told(&model, |what| *what == What::AddRefused));
+    assert!(is_told(&model, |what| *what == ChangeKind::AddRefused));
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_second_kill_is_told() {
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     let model = model_of(&kernel.elements);
-    assert!(is_told(&model, |what| matches!(what, What::KilledAgain(_))));
+    assert!(is_told(&model, |what| matches!(what, ChangeKind::KilledAgain(_))));
     assert_eq!(device(&model, &kernel, 0).ranges().next().unwrap().more_kills, 1);
 }
 

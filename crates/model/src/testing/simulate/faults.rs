@@ -20,21 +20,21 @@ pub enum Fault {
     /// The order of 2018, with memory that is given back late.
     RemovedFirst,
     /// A range drains with memory out, and the pool is destroyed with it.
-    Unwaited,
+    DestroyedInUse,
     /// The reference is killed twice.
     KilledTwice,
     /// Somebody asks for memory in vain between the end of a range and that of the pool.
-    AskedOfDead,
+    DeadChunkAlloc,
     /// The same, and another range serves it.
-    ServedBesideDead,
+    DeadChunkServedElsewhere,
     /// A user mapping is asked for meanwhile.
-    MmapBesideDead,
+    DeadChunkMmap,
     /// Somebody asks for memory meanwhile, and never comes back.
-    DiedOfDead,
+    DeadChunkCrash,
     /// Memory of a range that has drained is given out.
-    AllocOfDrained,
+    AllocAfterDrain,
     /// The same by a user mapping.
-    MmapOfDrained,
+    MmapAfterDrain,
     /// What nobody has is given back.
     FreeNeverAllocated,
     /// What was given back is given back again.
@@ -50,7 +50,7 @@ pub enum Fault {
     /// A range is added where one is.
     Overlap,
     /// A range goes while it is mapped for DMA.
-    MapLeft,
+    RemovedWhileMapped,
     /// What is not mapped is unmapped.
     UnmapNotMapped,
     /// A removed range is mapped for DMA, and the mapping goes the generic way.
@@ -68,20 +68,20 @@ pub enum Fault {
     /// Memory is given back late.
     LateDrain,
     /// The driver takes its time.
-    LongRemove,
+    SlowRemove,
 }
 
 impl Fault {
     pub const ALL: [Self; 26] = [
         Self::RemovedFirst,
-        Self::Unwaited,
+        Self::DestroyedInUse,
         Self::KilledTwice,
-        Self::AskedOfDead,
-        Self::ServedBesideDead,
-        Self::MmapBesideDead,
-        Self::DiedOfDead,
-        Self::AllocOfDrained,
-        Self::MmapOfDrained,
+        Self::DeadChunkAlloc,
+        Self::DeadChunkServedElsewhere,
+        Self::DeadChunkMmap,
+        Self::DeadChunkCrash,
+        Self::AllocAfterDrain,
+        Self::MmapAfterDrain,
         Self::FreeNeverAllocated,
         Self::FreeTwice,
         Self::ListFreeTwice,
@@ -89,7 +89,7 @@ impl Fault {
         Self::FreeLess,
         Self::PagesNeverAllocated,
         Self::Overlap,
-        Self::MapLeft,
+        Self::RemovedWhileMapped,
         Self::UnmapNotMapped,
         Self::MapRemoved,
         Self::VirtToBusRemoved,
@@ -98,7 +98,7 @@ impl Fault {
         Self::Stray,
         Self::MmapLeaks,
         Self::LateDrain,
-        Self::LongRemove,
+        Self::SlowRemove,
     ];
 }
 
@@ -119,12 +119,15 @@ impl Kernel {
         let place = self.elements.len();
         match fault {
             Fault::RemovedFirst => self.teardown_with_holder(device, Order::RemovedFirst),
-            Fault::Unwaited => self.teardown_with_holder(device, Order::Unwaited),
+            Fault::DestroyedInUse => self.teardown_with_holder(device, Order::DestroyedInUse),
             Fault::KilledTwice => self.tear_down(device, UNBINDER, Order::KilledTwice),
-            Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead | Fault::DiedOfDead => {
+            Fault::DeadChunkAlloc
+            | Fault::DeadChunkServedElsewhere
+            | Fault::DeadChunkMmap
+            | Fault::DeadChunkCrash => {
                 self.beside_dead(fault, device);
             }
-            Fault::AllocOfDrained | Fault::MmapOfDrained => self.of_killed(fault, device, Kind::Remove),
+            Fault::AllocAfterDrain | Fault::MmapAfterDrain => self.of_killed(fault, device, Kind::Remove),
             Fault::MapRemoved | Fault::VirtToBusRemoved | Fault::AllocRemoved | Fault::MmapRemoved => {
                 self.of_killed(fault, device, Kind::Unmapped);
             }
@@ -135,7 +138,7 @@ impl Kernel {
             }
             Fault::MmapLeaks => {
                 let token = self.mmap_failing(device, CULPRIT, 3, 2);
-                self.give(token.unwrap(), CULPRIT, usize::MAX);
+                self.free(token.unwrap(), CULPRIT, usize::MAX);
                 self.stray(device, 1);
             }
             Fault::LateDrain => {
@@ -147,7 +150,7 @@ impl Kernel {
                 self.idle(LONG_NS);
                 while self.advance(device) {}
             }
-            Fault::LongRemove => {
+            Fault::SlowRemove => {
                 self.begin(device, UNBINDER, Order::Right);
                 self.advance_to(device, Kind::DevresRelease);
                 self.idle(LONG_NS);
@@ -168,13 +171,13 @@ impl Kernel {
         // The older range is held, so that its pool lives on.
         let base = self.devices[device].ranges[1].base();
         self.alloc_event(device, HOLDER, Some(base), 4);
-        self.take(device, Kind::Alloc, HOLDER, base, 4);
+        self.hold(device, Kind::Alloc, HOLDER, base, 4);
         self.begin(device, UNBINDER, Order::Right);
         while !self.has_dead_chunk(device) {
             self.advance(device);
         }
         let dead = self.devices[device].ranges[0].pgmap;
-        let hook = if fault == Fault::MmapBesideDead { Hook::MmapEnter } else { Hook::AllocEnter };
+        let hook = if fault == Fault::DeadChunkMmap { Hook::MmapEnter } else { Hook::AllocEnter };
         if self.armed == Some(true) {
             self.event(device, Kind::AllocAttempt, hook, CULPRIT, |event| {
                 event.pgmap = Some(dead);
@@ -182,15 +185,15 @@ impl Kernel {
             });
         }
         match fault {
-            Fault::DiedOfDead => {}
-            Fault::AskedOfDead => self.alloc_event(device, CULPRIT, None, 1),
-            Fault::ServedBesideDead => {
+            Fault::DeadChunkCrash => {}
+            Fault::DeadChunkAlloc => self.alloc_event(device, CULPRIT, None, 1),
+            Fault::DeadChunkServedElsewhere => {
                 let token = self.alloc(device, CULPRIT, 1);
-                self.give(token.unwrap(), CULPRIT, usize::MAX);
+                self.free(token.unwrap(), CULPRIT, usize::MAX);
             }
             _ => {
                 let token = self.mmap(device, CULPRIT, 1);
-                self.give(token.unwrap(), CULPRIT, usize::MAX);
+                self.free(token.unwrap(), CULPRIT, usize::MAX);
             }
         }
         while self.advance(device) {}
@@ -205,11 +208,11 @@ impl Kernel {
         let range = self.devices[device].ranges[0].clone();
         let (addr, pgmap) = (range.base(), range.pgmap);
         match fault {
-            Fault::AllocOfDrained | Fault::AllocRemoved => {
+            Fault::AllocAfterDrain | Fault::AllocRemoved => {
                 self.alloc_event(device, CULPRIT, Some(addr), 1);
                 self.free_event(device, CULPRIT, addr, PAGE_SIZE);
             }
-            Fault::MmapOfDrained | Fault::MmapRemoved => {
+            Fault::MmapAfterDrain | Fault::MmapRemoved => {
                 self.event(device, Kind::Mmap, Hook::Mmap, CULPRIT, |event| {
                     event.page = Some(struct_page(addr));
                     event.count = Some(1);
@@ -265,26 +268,26 @@ impl Kernel {
             }
             Fault::FreeTwice => {
                 let token = take(self);
-                let addr = self.out[&token].pages[0];
-                self.give(token, HOLDER, usize::MAX);
+                let addr = self.outstanding[&token].pages[0];
+                self.free(token, HOLDER, usize::MAX);
                 self.free_event(device, CULPRIT, addr, 4 * PAGE_SIZE);
             }
             Fault::ListFreeTwice => {
                 let token = self.alloc_list(device, HOLDER, 4).unwrap();
-                let sgl = self.out[&token].sgl;
-                self.give(token, HOLDER, usize::MAX);
+                let sgl = self.outstanding[&token].sgl;
+                self.free(token, HOLDER, usize::MAX);
                 self.event(device, Kind::SglFree, Hook::SglFree, CULPRIT, |event| {
                     event.sgl = Some(sgl);
                 });
             }
             Fault::FreeMore => {
                 let token = take(self);
-                let out = self.out.remove(&token).unwrap();
+                let out = self.outstanding.remove(&token).unwrap();
                 self.free_event(device, CULPRIT, out.pages[0], 5 * PAGE_SIZE);
             }
             Fault::FreeLess => {
                 let token = take(self);
-                let out = self.out.get_mut(&token).unwrap();
+                let out = self.outstanding.get_mut(&token).unwrap();
                 out.partial = true;
                 let addr = out.pages.remove(0);
                 self.free_event(device, CULPRIT, addr, PAGE_SIZE);
@@ -292,22 +295,22 @@ impl Kernel {
             Fault::PagesNeverAllocated => {
                 // From a mapping it is known where the pages lie.
                 let token = self.mmap(device, HOLDER, 2).unwrap();
-                let addr = self.out[&token].pages[0];
+                let addr = self.outstanding[&token].pages[0];
                 self.free_page(device, CULPRIT, addr + 3 * PAGE_SIZE);
                 self.flush();
-                self.give(token, HOLDER, usize::MAX);
+                self.free(token, HOLDER, usize::MAX);
             }
-            Fault::MapLeft => {
+            Fault::RemovedWhileMapped => {
                 let token = take(self);
                 self.map(token, CULPRIT);
-                self.out.get_mut(&token).unwrap().mapped = false;
-                self.give(token, HOLDER, usize::MAX);
+                self.outstanding.get_mut(&token).unwrap().mapped = false;
+                self.free(token, HOLDER, usize::MAX);
                 self.unbind(device, UNBINDER);
             }
             _ => {
                 let token = take(self);
                 self.unmap(token, CULPRIT);
-                self.give(token, HOLDER, usize::MAX);
+                self.free(token, HOLDER, usize::MAX);
             }
         }
     }

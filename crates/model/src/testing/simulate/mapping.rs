@@ -11,7 +11,7 @@ pub(super) const CLIENT: DeviceAddress = DeviceAddress::from_devfn(0, 9, 0);
 impl Kernel {
     /// `pci_p2pdma_map_sg_attrs`, of what is not mapped yet.
     pub fn map(&mut self, token: Token, pid: u32) {
-        let Some(out) = self.out.get_mut(&token).filter(|out| !out.mapped) else {
+        let Some(out) = self.outstanding.get_mut(&token).filter(|out| !out.mapped) else {
             return;
         };
         out.mapped = true;
@@ -21,14 +21,14 @@ impl Kernel {
     /// `pci_p2pdma_unmap_sg_attrs`.
     pub fn unmap(&mut self, token: Token, pid: u32) {
         self.map_event(token, Kind::Unmap, Hook::UnmapSg, pid);
-        if let Some(out) = self.out.get_mut(&token) {
+        if let Some(out) = self.outstanding.get_mut(&token) {
             out.mapped = false;
         }
     }
 
     /// Of something that is out: its device, the first address, and the pgmap.
     pub fn place_of(&self, token: Token) -> (usize, u64, u64) {
-        let out = &self.out[&token];
+        let out = &self.outstanding[&token];
         let mut ranges = self.devices[out.device].ranges.iter();
         let range = ranges.find(|range| range.contains(out.pages[0])).unwrap();
         (out.device, out.pages[0], range.pgmap)

@@ -17,9 +17,9 @@ use crate::{
 mod faults;
 pub mod garbage;
 mod mapping;
+mod memory;
 pub mod play;
 mod snapshot;
-mod taking;
 mod teardown;
 
 pub use faults::Fault;
@@ -56,7 +56,7 @@ pub type Token = usize;
 
 /// Something that is out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Out {
+pub struct Outstanding {
     pub device: usize,
     pub kind: Kind,
     pub pid: u32,
@@ -114,7 +114,7 @@ pub struct Kernel {
     pub now_ns: u64,
     pub elements: Vec<Element>,
     devices: Vec<SimDevice>,
-    out: BTreeMap<Token, Out>,
+    outstanding: BTreeMap<Token, Outstanding>,
     tokens: usize,
     burst: Option<Burst>,
     positions: [u64; 2],
@@ -148,7 +148,7 @@ impl Kernel {
             now_ns: 1_000_000_000_000,
             elements: Vec::new(),
             devices: (0..devices).map(device).collect(),
-            out: BTreeMap::new(),
+            outstanding: BTreeMap::new(),
             tokens: 0,
             burst: None,
             positions: [0; 2],
@@ -164,14 +164,15 @@ impl Kernel {
     }
 
     /// What is out of a device.
-    pub fn out(&self, device: usize) -> impl Iterator<Item = (Token, &Out)> {
-        let of = move |entry: &(&Token, &Out)| entry.1.device == device;
-        self.out.iter().filter(of).map(|(&token, out)| (token, out))
+    pub fn outstanding(&self, device: usize) -> impl Iterator<Item = (Token, &Outstanding)> {
+        let of = move |entry: &(&Token, &Outstanding)| entry.1.device == device;
+        self.outstanding.iter().filter(of).map(|(&token, out)| (token, out))
     }
 
     /// Who has each page that is out of a device.
     pub fn pages(&self, device: usize) -> BTreeMap<u64, u32> {
-        let pages = self.out(device).flat_map(|(_, out)| out.pages.iter().map(|&page| (page, out.pid)));
+        let pages =
+            self.outstanding(device).flat_map(|(_, out)| out.pages.iter().map(|&page| (page, out.pid)));
         pages.collect()
     }
 

@@ -59,7 +59,7 @@ pub fn interleave_once(kernel: &mut Kernel, act: Act) {
 }
 
 fn map_something(kernel: &mut Kernel, device: usize, who: u8) {
-    let tokens: Vec<_> = kernel.out(device).map(|(token, _)| token).collect();
+    let tokens: Vec<_> = kernel.outstanding(device).map(|(token, _)| token).collect();
     if let Some(&token) = tokens.get(usize::from(who) % tokens.len().max(1)) {
         kernel.map(token, u32::from(who % 5) + 60);
     }
@@ -79,7 +79,7 @@ fn act_once(kernel: &mut Kernel, (what, whose, who, how): Act) {
         return;
     }
     let nth = |kernel: &Kernel| {
-        let tokens: Vec<_> = kernel.out(device).map(|(token, _)| token).collect();
+        let tokens: Vec<_> = kernel.outstanding(device).map(|(token, _)| token).collect();
         (!tokens.is_empty()).then(|| tokens[usize::from(who) % tokens.len()])
     };
     match what % (TEARDOWN + 1) {
@@ -89,7 +89,7 @@ fn act_once(kernel: &mut Kernel, (what, whose, who, how): Act) {
         6..=8 => _ = kernel.mmap(device, pid, pages),
         9..=12 => {
             if let Some(token) = nth(kernel) {
-                kernel.give(token, pid + 20, usize::from(how % 4) + 1);
+                kernel.free(token, pid + 20, usize::from(how % 4) + 1);
             }
         }
         13 => kernel.flush(),

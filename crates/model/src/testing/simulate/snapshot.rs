@@ -8,7 +8,8 @@ use crate::event::{Refs, State, decode::PAGE_SIZE, user};
 impl Kernel {
     /// The references to a range, and the bytes that are allocated in it.
     pub(super) fn counted(&self, device: usize, range: &SimRange) -> (i64, u64) {
-        let inside: Vec<_> = self.out(device).filter(|(_, out)| range.contains(out.pages[0])).collect();
+        let inside: Vec<_> =
+            self.outstanding(device).filter(|(_, out)| range.contains(out.pages[0])).collect();
         let pages: u64 = inside.iter().map(|(_, out)| out.pages.len() as u64).sum();
         let references = inside.iter().map(|(_, out)| {
             if out.kind == Kind::Mmap { out.pages.len() as i64 } else { i64::from(!out.partial) }

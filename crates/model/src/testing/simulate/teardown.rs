@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{ARMED, Kernel, Out, Token};
+use super::{ARMED, Kernel, Outstanding, Token};
 use crate::event::{Refs, State, decode::PAGE_SIZE};
 use crate::state::is_opening;
 
@@ -16,7 +16,7 @@ pub enum Order {
     /// As in 2018: kill, removal, and only then the wait and the drain.
     RemovedFirst,
     /// The ranges drain without anybody's giving back what is out.
-    Unwaited,
+    DestroyedInUse,
     /// Each reference is killed twice.
     KilledTwice,
 }
@@ -117,7 +117,7 @@ impl Kernel {
 
     fn wait_for(&mut self, device: usize, pgmap: u64, pid: u32) {
         if let Some(token) = self.holding(device, pgmap).first().copied() {
-            self.give(token, pid + 1, usize::MAX);
+            self.free(token, pid + 1, usize::MAX);
             let script = self.devices[device].script.as_mut();
             script.unwrap().left.push_front(Do::Wait(pgmap));
         } else {
@@ -128,8 +128,8 @@ impl Kernel {
     /// What is out of a range and has a reference to it.
     fn holding(&self, device: usize, pgmap: u64) -> Vec<Token> {
         let range = self.range(device, pgmap);
-        let holds = |out: &Out| !out.partial && range.contains(out.pages[0]);
-        let tokens = self.out(device).filter(|(_, out)| holds(out));
+        let holds = |out: &Outstanding| !out.partial && range.contains(out.pages[0]);
+        let tokens = self.outstanding(device).filter(|(_, out)| holds(out));
         tokens.map(|(token, _)| token).collect()
     }
 
@@ -210,7 +210,7 @@ fn of_range(order: Order, pgmap: u64) -> Vec<Do> {
     match order {
         Order::Right => steps.extend(std::iter::once(Do::Snapshot).chain(drain).chain(removal)),
         Order::RemovedFirst => steps.extend(removal.into_iter().chain(drain)),
-        Order::Unwaited => steps.extend(std::iter::once(drain[1]).chain(removal)),
+        Order::DestroyedInUse => steps.extend(std::iter::once(drain[1]).chain(removal)),
         Order::KilledTwice => steps.extend(std::iter::once(range(Kind::Kill)).chain(drain).chain(removal)),
     }
     steps

@@ -10,7 +10,7 @@ use crate::{
     rules::{Answer, Options, RuleId},
     stream::assemble::Element,
     testing::{
-        judging::{Run, hooks_but, judge},
+        evaluation::{Run, evaluate, hooks_except},
         simulate::{Kernel, Order, play},
     },
 };
@@ -29,7 +29,7 @@ fn undrained() -> (Kernel, u64) {
 }
 
 fn run(elements: &[Element]) -> Run {
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(elements);
     run
 }
@@ -37,7 +37,7 @@ fn run(elements: &[Element]) -> Run {
 /// Every hook is a kprobe, of which this kernel does not count the runs that it skips.
 fn uncounted() -> Run {
     let kprobe = |status: HookStatus| HookStatus { method: Some(Method::Kprobe), ..status };
-    let hooks: Vec<_> = hooks_but(&[]).into_iter().map(kprobe).collect();
+    let hooks: Vec<_> = hooks_except(&[]).into_iter().map(kprobe).collect();
     Run::of(Options::default(), &hooks, MissedQuality::Unknown)
 }
 
@@ -46,10 +46,10 @@ fn a_drain_that_was_skipped_accuses_nobody_before_it_is_told() {
     let (mut kernel, from_ns) = undrained();
     kernel.idle(900_000_000);
     let mut run = run(&kernel.elements);
-    assert!(run.told.is_empty(), "{:?}", run.told);
+    assert!(run.reported.is_empty(), "{:?}", run.reported);
     run.feed(&[Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns, kernel.now_ns))]);
     run.end();
-    assert!(run.told.is_empty(), "{:?}", run.told);
+    assert!(run.reported.is_empty(), "{:?}", run.reported);
     let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     assert_eq!(verdict.answer, Answer::Inconclusive);
     let why = "a run of drained was skipped that would explain what seemed to violate it";
@@ -63,7 +63,7 @@ fn a_drain_that_nothing_can_have_hidden_is_missing() {
     let run = run(&kernel.elements);
     let finding = run.only(RuleId::RemovedBeforeDrained);
     assert_eq!(finding.withdrawn, None);
-    assert_eq!(run.told.len(), 1, "it is told once, before the run ends");
+    assert_eq!(run.reported.len(), 1, "it is told once, before the run ends");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_skip_that_comes_to_light_later_withdraws_what_was_told() {
     let number = run.only(RuleId::RemovedBeforeDrained).number;
     run.feed(&[Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns, from_ns + 50_000_000))]);
     run.end();
-    let told = run.told.last().unwrap();
+    let told = run.reported.last().unwrap();
     assert_eq!(told.number, number, "{told:?}");
     assert!(told.withdrawn.is_some() && told.is_closed(), "{told:?}");
     let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
@@ -151,8 +151,8 @@ fn an_attempt_under_way_is_not_memory_that_is_out() {
         event(&mut kernel, place).allocated = Some(PAGE_SIZE);
     }
     kernel.idle(2_000_000_000);
-    let run = judge(&kernel.elements);
-    assert!(run.told.is_empty(), "{:?}", run.told);
+    let run = evaluate(&kernel.elements);
+    assert!(run.reported.is_empty(), "{:?}", run.reported);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_missed_free_and_a_release_that_counts_nothing_accuse_nobody() {
         kernel.bind(0, 5, &[16]);
         kernel.snapshot(0, true);
         let token = kernel.alloc(0, 10, 4).unwrap();
-        kernel.give(token, 10, 4);
+        kernel.free(token, 10, 4);
         let free = *places(&kernel, Kind::Free).last().unwrap();
         kernel.elements.remove(free);
         kernel.unbind(0, 11);
@@ -204,7 +204,7 @@ fn a_hook_that_failed_is_blind_and_not_uncounted() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.unbind(0, 11);
-    let mut run = Run::new(Options::default(), &hooks_but(&[(Hook::Drained, HookState::Failed)]));
+    let mut run = Run::new(Options::default(), &hooks_except(&[(Hook::Drained, HookState::Failed)]));
     kernel
         .elements
         .retain(|element| !matches!(element, Element::Event(event) if event.kind == Kind::Drained));

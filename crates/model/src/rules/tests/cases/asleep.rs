@@ -4,7 +4,7 @@ use p2p_trace_common::Kind;
 
 use super::{Answer, RuleId};
 use crate::testing::{
-    judging::judge,
+    evaluation::evaluate,
     simulate::{Kernel, Order, play},
 };
 
@@ -51,7 +51,7 @@ fn a_machine_that_sleeps_is_no_stall() {
             // Else the kernel's own records are there before the tick that tells of it.
             while kernel.advance(0) {}
             tick(&mut kernel, 8 * HOUR_NS);
-            let run = judge(&kernel.elements);
+            let run = evaluate(&kernel.elements);
             assert_eq!(run.violated(), [].into(), "{before:?} {told_first}");
             for rule in STALLS {
                 assert_eq!(run.answer(rule, kernel.address(0)), Answer::Holds, "{before:?} {told_first}");
@@ -68,10 +68,10 @@ fn what_it_was_awake_for_counts() {
         wait(&mut kernel, 3, 7 * HOUR_NS);
         kernel.now_ns += HOUR_NS;
         wait(&mut kernel, 1, 8 * HOUR_NS);
-        let early = judge(&kernel.elements);
+        let early = evaluate(&kernel.elements);
         assert_eq!(early.violated(), [].into(), "{before:?}");
         wait(&mut kernel, 3, 8 * HOUR_NS);
-        let mut run = judge(&kernel.elements);
+        let mut run = evaluate(&kernel.elements);
         let message = run.only(RuleId::StalledUnbind).message.clone();
         assert!(message.contains("s (without 60 min 00 s for which the machine was suspended)"), "{message}");
         let place = kernel.elements.len();
@@ -94,5 +94,5 @@ fn ticks_that_tell_nothing_leave_it_as_it_was() {
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::Drained);
     kernel.idle(20 * SECOND_NS);
-    assert_eq!(judge(&kernel.elements).violated(), STALLS.into());
+    assert_eq!(evaluate(&kernel.elements).violated(), STALLS.into());
 }

@@ -8,7 +8,7 @@ use crate::{
     event::decode::PAGE_SIZE,
     rules::Options,
     testing::{
-        judging::{Run, hooks_but, judge},
+        evaluation::{Run, evaluate, hooks_except},
         simulate::{Kernel, Order, play},
     },
 };
@@ -58,7 +58,7 @@ fn a_chunk_that_a_pull_read_shows() {
             begin_at(kernel, place);
             without_notes(kernel);
         }
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         let finding = run.only(RuleId::AllocOnDeadChunk);
         assert_eq!(finding.occurrences, 3);
         assert!(finding.message.contains("a pull read had found"), "{}", finding.message);
@@ -66,7 +66,7 @@ fn a_chunk_that_a_pull_read_shows() {
         assert!(finding.message.contains(text), "{}", finding.message);
         let device = run.model.device(kernel.address(0)).unwrap();
         assert_eq!(device.ranges().filter(|range| range.dead_chunk_since().is_some()).count(), 0);
-        let run = judge(&run_without.elements);
+        let run = evaluate(&run_without.elements);
         assert!(!run.violated().contains(&RuleId::AllocOnDeadChunk));
     }
 }
@@ -96,7 +96,7 @@ fn who_came_back_only_then_is_not_accused() {
             let failed = if armed { &[][..] } else { &[(Hook::AllocEnter, HookState::Failed)] };
             let judged = |kernel: &mut Kernel| {
                 while kernel.advance(0) {}
-                let mut run = Run::new(Options::default(), &hooks_but(failed));
+                let mut run = Run::new(Options::default(), &hooks_except(failed));
                 run.feed(&kernel.elements);
                 run.end();
                 run
@@ -121,7 +121,7 @@ fn nor_with_one_range() {
     kernel.advance_to(0, Kind::Release);
     ask(&mut kernel, 77);
     while kernel.advance(0) {}
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(run.violated(), [].into());
     // Nobody watched: no memory was out, and there was one range.
     assert_eq!(run.answer(RuleId::AllocOnDeadChunk, kernel.address(0)), Answer::Inconclusive);
@@ -153,7 +153,7 @@ fn a_reference_that_is_given_up_too_early_has_not_drained() {
                 }
             }
             while kernel.advance(0) {}
-            let run = judge(&kernel.elements);
+            let run = evaluate(&kernel.elements);
             let answer = run.answer(RuleId::RemovedBeforeDrained, kernel.address(0));
             // With nothing out it can have drained, unseen.
             let right = if snapshot_end && !is_outstanding { Answer::Inconclusive } else { Answer::Violated };

@@ -7,7 +7,7 @@ use crate::{
     accounting::HookState,
     event::Range,
     testing::{
-        judging::{Run, hooks_but, judge},
+        evaluation::{Run, evaluate, hooks_except},
         simulate::{DIRECT_MAP, Kernel, Order, play},
     },
 };
@@ -39,7 +39,7 @@ fn a_provider_without_a_pool_is_accused_of_nothing() {
         step(&mut kernel, 11, kind, None);
     }
     kernel.idle(20 * SECOND_NS);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(run.violated(), [].into());
     // Nothing was out of a pool that never was: nothing was destroyed in use.
     assert_eq!(run.verdict(RuleId::PoolDestroyedInUse, kernel.address(0)).reasons, [""; 0]);
@@ -52,7 +52,7 @@ fn a_hang_behind_the_release_is_a_stall() {
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::DevresReleased);
     kernel.idle(60 * SECOND_NS);
-    let mut run = judge(&kernel.elements);
+    let mut run = evaluate(&kernel.elements);
     assert_eq!(run.violated(), [RuleId::StalledUnbind].into());
     let finding = run.only(RuleId::StalledUnbind);
     assert!(!finding.is_closed());
@@ -70,7 +70,7 @@ fn so_is_one_behind_all_resources() {
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::Unbound);
     kernel.idle(60 * SECOND_NS);
-    assert_eq!(judge(&kernel.elements).violated(), [RuleId::StalledUnbind].into());
+    assert_eq!(evaluate(&kernel.elements).violated(), [RuleId::StalledUnbind].into());
 }
 
 /// Others ask for the unbind again meanwhile, and get the lock once it has ended.
@@ -88,7 +88,7 @@ fn who_asks_again_behind_the_release_is_no_other_unbind() {
         step(&mut kernel, pid, Kind::Unbound, None);
     }
     kernel.idle(20 * SECOND_NS);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(run.violated(), [RuleId::StalledUnbind].into());
     assert!(run.only(RuleId::StalledUnbind).is_closed());
 }
@@ -104,7 +104,7 @@ fn an_unbind_that_only_another_task_asked_for_ends_with_its_resources() {
     kernel.advance_to(0, Kind::Unbound);
     begin_at(&mut kernel, place);
     kernel.idle(60 * SECOND_NS);
-    assert_eq!(judge(&kernel.elements).violated(), [].into());
+    assert_eq!(evaluate(&kernel.elements).violated(), [].into());
 }
 
 /// A new range is made under the device's lock: what was before is over.
@@ -117,11 +117,11 @@ fn a_new_range_shows_that_it_is_over() {
     let mut other = kernel.clone();
     kernel.bind(0, 5, &[16]);
     kernel.idle(60 * SECOND_NS);
-    assert_eq!(judge(&kernel.elements).violated(), [].into());
+    assert_eq!(evaluate(&kernel.elements).violated(), [].into());
     // Also where it had been a stall.
     other.idle(60 * SECOND_NS);
     other.bind(0, 5, &[16]);
-    assert!(judge(&other.elements).only(RuleId::StalledUnbind).is_closed());
+    assert!(evaluate(&other.elements).only(RuleId::StalledUnbind).is_closed());
 }
 
 /// Neither the end of an unbind nor that of a probe that failed is one that never comes, where nothing sees it.
@@ -147,7 +147,7 @@ fn an_end_that_nothing_sees_is_not_missing() {
             }
             kernel.idle(60 * SECOND_NS);
             let failed: Vec<_> = missing.iter().map(|&hook| (hook, HookState::Failed)).collect();
-            let mut run = Run::new(crate::rules::Options::default(), &hooks_but(&failed));
+            let mut run = Run::new(crate::rules::Options::default(), &hooks_except(&failed));
             run.feed(&kernel.elements);
             run.end();
             assert_eq!(run.violated(), [].into(), "{missing:?} {opened:?}");
@@ -198,7 +198,7 @@ fn a_refused_add_is_no_unbind_that_hangs() {
                     .iter()
                     .map(|kind| (Hook::from_name(kind.name()).unwrap(), HookState::Failed))
                     .collect();
-                let mut run = Run::new(crate::rules::Options::default(), &hooks_but(&failed));
+                let mut run = Run::new(crate::rules::Options::default(), &hooks_except(&failed));
                 run.feed(&kernel.elements);
                 run.end();
                 let name = format!("{unmap_mappings:?} {is_bound} without {missing:?}");

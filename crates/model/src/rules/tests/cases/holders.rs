@@ -2,7 +2,7 @@
 
 use super::RuleId;
 use crate::testing::{
-    judging::judge,
+    evaluation::evaluate,
     simulate::{Kernel, Order, play, task},
 };
 
@@ -29,7 +29,7 @@ fn holders(mut kernel: Kernel) -> Vec<(u32, u64, bool)> {
         kernel.advance(0);
     }
     kernel.idle(6 * SECOND_NS);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     let holders = &run.only(RuleId::StalledDrain).holders;
     let mut holders: Vec<_> = holders
         .iter()

@@ -9,7 +9,7 @@ use crate::{
     rules::{Answer, Options, RuleId},
     stream::assemble::Element,
     testing::{
-        judging::{Run, hooks_but, judge},
+        evaluation::{Run, evaluate, hooks_except},
         simulate::{Kernel, Order, play},
     },
 };
@@ -28,7 +28,7 @@ fn held() -> Kernel {
 
 /// Nothing is found, and nothing that the removal decides is said to hold.
 fn assert_open(kernel: &Kernel, why: &str) {
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert!(run.violated().is_empty(), "{:?}", run.violated());
     for rule in BY_REMOVAL {
         let verdict = run.verdict(rule, kernel.address(0));
@@ -89,7 +89,7 @@ fn judge_without(kernel: &Kernel, blind: &[Hook]) -> Run {
     let is_seen =
         |element: &&Element| !matches!(element, Element::Event(event) if blind.contains(&event.hook));
     let seen: Vec<_> = kernel.elements.iter().filter(is_seen).cloned().collect();
-    let mut run = Run::new(Options::default(), &hooks_but(&failed));
+    let mut run = Run::new(Options::default(), &hooks_except(&failed));
     run.feed(&seen);
     run.end();
     run

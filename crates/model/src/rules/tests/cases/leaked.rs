@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     accounting::HookState,
     rules::Options,
-    testing::judging::{Run, hooks_but, judge},
+    testing::evaluation::{Run, evaluate, hooks_except},
 };
 
 /// Mappings fail, so many in the middle of their three pages; what they inserted is given back, and the range ends.
@@ -14,7 +14,7 @@ fn failed(times: u32, kept: u64) -> Kernel {
     kernel.snapshot(0, true);
     for _ in 0..times {
         let token = kernel.mmap_failing(0, 40, 3, 2).unwrap();
-        kernel.give(token, 40, 9);
+        kernel.free(token, 40, 9);
         kernel.flush();
     }
     kernel.stray(0, kept);
@@ -28,7 +28,7 @@ fn answers(run: &Run, kernel: &Kernel) -> [Answer; 2] {
 #[test]
 fn the_failed_call_is_the_evidence() {
     let mut kernel = failed(1, 1);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Holds]);
     let call = places(&kernel, Kind::Mmap)[0];
     let call = event(&mut kernel, call).id;
@@ -40,14 +40,14 @@ fn the_failed_call_is_the_evidence() {
 #[test]
 fn one_that_kept_nothing_is_none() {
     let kernel = failed(3, 0);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Holds; 2]);
 }
 
 #[test]
 fn each_call_explains_one_reference() {
     let kernel = failed(2, 5);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated; 2]);
     assert!(run.only(RuleId::LeakedReference).message.contains(": 2 more is what"));
     assert!(run.only(RuleId::UnexplainedReference).message.contains("at least 3 came from elsewhere"));
@@ -62,7 +62,7 @@ fn a_call_that_got_no_memory_explains_nothing() {
     let event = event(&mut kernel, call);
     (event.page, event.pgmap, event.count) = (None, None, Some(0));
     kernel.elements.remove(of_pages);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Holds, Answer::Violated]);
 }
 
@@ -74,7 +74,7 @@ fn a_call_that_inserted_nothing_can_have_kept_one() {
     let of_pages = places(&kernel, Kind::PageFree)[0];
     event(&mut kernel, call).count = Some(0);
     kernel.elements.remove(of_pages);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Holds]);
 }
 
@@ -83,7 +83,7 @@ fn a_call_that_inserted_nothing_can_have_kept_one() {
 fn without_its_hooks_nobody_is_accused() {
     let kernel = failed(1, 1);
     for hook in [Hook::MmapEnter, Hook::InsertPage, Hook::Mmap] {
-        let mut run = Run::new(Options::default(), &hooks_but(&[(hook, HookState::Failed)]));
+        let mut run = Run::new(Options::default(), &hooks_except(&[(hook, HookState::Failed)]));
         run.feed(&kernel.elements);
         run.end();
         assert_eq!(answers(&run, &kernel), [Answer::Inconclusive; 2], "{hook:?}");
@@ -95,7 +95,7 @@ fn without_its_hooks_nobody_is_accused() {
 #[test]
 fn more_failures_than_are_kept_leave_it_open() {
     let kernel = failed(1_030, 1_040);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Inconclusive]);
     let verdict = run.verdict(RuleId::UnexplainedReference, kernel.address(0));
     let why = "there were more than 1024 failed user mappings of one range, which is what is kept";

@@ -10,7 +10,7 @@ use crate::{
     rules::{MAX_FINDINGS, Options, RuleState},
     state::{Limit, MAX_STEPS},
     testing::{
-        judging::{Run, hooks_but, judge},
+        evaluation::{Run, evaluate, hooks_except},
         simulate::{DIRECT_MAP, Kernel, Order, play},
         status::status,
     },
@@ -38,7 +38,7 @@ fn violates_all_of_2018(run: &Run, kernel: &Kernel, name: &str) {
 
 fn is_uncertain(run: &Run, kernel: &Kernel, limit: Limit, rule: RuleId) {
     let verdict = run.verdict(rule, kernel.address(0));
-    let is_named = verdict.reasons.iter().any(|reason| reason.contains(limit.what()));
+    let is_named = verdict.reasons.iter().any(|reason| reason.contains(limit.description()));
     assert!(is_named && verdict.answer == Answer::Inconclusive, "{}: {verdict:?}", rule.name());
 }
 
@@ -51,7 +51,7 @@ fn who_asks_again_and_again_hides_nothing() {
             step(&mut kernel, 1000 + pid, Kind::Unbind, None);
         }
         kernel.advance_to(0, Kind::Unbound);
-        let mut run = judge(&kernel.elements);
+        let mut run = evaluate(&kernel.elements);
         violates_all_of_2018(&run, &kernel, &tries.to_string());
         let before = kernel.elements.len();
         while kernel.advance(0) {}
@@ -77,7 +77,7 @@ fn nor_does_any_other_step() {
             step(&mut kernel, 11, kind, pgmap);
         }
         while kernel.advance(0) {}
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         violates_all_of_2018(&run, &kernel, kind.name());
         is_uncertain(&run, &kernel, Limit::Steps, RuleId::MapImbalance);
     }
@@ -93,7 +93,7 @@ fn refused_adds_that_are_not_followed_are_doubtful() {
             event.count = Some(0);
         });
     }
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     is_uncertain(&run, &kernel, Limit::RefusedAdds, RuleId::StalledUnbind);
 }
 
@@ -103,20 +103,20 @@ fn a_second_free_of_what_is_forgotten() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 16]);
     let first = kernel.alloc(0, 10, 1).unwrap();
-    let page = kernel.out(0).next().unwrap().1.pages[0];
-    kernel.give(first, 10, 9);
+    let page = kernel.outstanding(0).next().unwrap().1.pages[0];
+    kernel.free(first, 10, 9);
     // From elsewhere, so that its place is not used again.
     kernel.alloc(0, 10, 1).unwrap();
     for _ in 0..=Limit::EndedReferences.most() {
         let token = kernel.alloc(0, 10, 2).unwrap();
-        kernel.give(token, 10, 9);
+        kernel.free(token, 10, 9);
     }
     let other = page + 15 * PAGE_SIZE;
     kernel.event(0, Kind::Free, Hook::Free, 10, |event| {
         event.addr = Some(other);
         event.size = Some(PAGE_SIZE);
     });
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     is_uncertain(&run, &kernel, Limit::EndedReferences, RuleId::DoubleFree);
 }
 
@@ -128,7 +128,7 @@ fn more_is_on_its_way_than_is_kept() {
     kernel.snapshot(0, true);
     let address = kernel.address(0);
     let first = DIRECT_MAP + 0x8000_0000;
-    for number in 0..=Limit::GivenBack.most() as u64 {
+    for number in 0..=Limit::RecentlyFreed.most() as u64 {
         let addr = first + number % 8 * PAGE_SIZE;
         kernel.now_ns -= 1_990_000;
         for (kind, hook) in [(Kind::Alloc, Hook::Alloc), (Kind::Free, Hook::Free)] {
@@ -143,8 +143,8 @@ fn more_is_on_its_way_than_is_kept() {
     kernel.user(|writer, time_ns| writer.run(time_ns, &run));
     let snapshot_end = user::SnapshotEnd { device: address, from_ns: to_ns, to_ns, runs: 1, complete: true };
     kernel.user(|writer, _| writer.snapshot_end(&snapshot_end));
-    let run = judge(&kernel.elements);
-    is_uncertain(&run, &kernel, Limit::GivenBack, RuleId::UnmatchedFree);
+    let run = evaluate(&kernel.elements);
+    is_uncertain(&run, &kernel, Limit::RecentlyFreed, RuleId::UnmatchedFree);
 }
 
 /// A range that ended long ago, and lay where none does now: that it is used is not seen any more.
@@ -158,9 +158,9 @@ fn ranges_that_are_forgotten() {
             kernel.snapshot(0, true);
             kernel.unbind(0, 11);
         }
-        let run = judge(&kernel.elements);
+        let run = evaluate(&kernel.elements);
         let reasons = run.verdict(RuleId::UseAfterRemoval, kernel.address(0)).reasons;
-        let is_named = reasons.iter().any(|reason| reason.contains(Limit::EndedRanges.what()));
+        let is_named = reasons.iter().any(|reason| reason.contains(Limit::EndedRanges.description()));
         assert_eq!(is_named, moves, "{reasons:?}");
         assert_eq!(run.violated(), [].into());
     }
@@ -180,7 +180,7 @@ fn findings_that_are_only_counted() {
         });
     }
     kernel.idle(3_000_000_000);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert!(run.rules.omitted() > 0);
     is_uncertain(&run, &kernel, Limit::Findings, RuleId::DoubleFree);
     let other = run.verdict(RuleId::DoubleFree, kernel.address(1));
@@ -196,7 +196,7 @@ fn calls_that_were_not_noted_leave_every_rule_open() {
         let mut kernel = play::watched();
         kernel.bind(0, 5, &[16]);
         kernel.unbind(0, 11);
-        let status = Status { hooks: hooks_but(&[]), ..status() };
+        let status = Status { hooks: hooks_except(&[]), ..status() };
         let mut pipeline = Pipeline::new(&status, Options::default(), 0);
         let resumed = Resumption {
             elements: kernel.elements,
@@ -232,7 +232,7 @@ fn more_devices_than_are_kept() {
             event.addr = Some(DIRECT_MAP + 0x8000_0000);
         });
     }
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(run.model.devices().count(), Limit::Devices.most());
     is_uncertain(&run, &kernel, Limit::Devices, RuleId::DoubleKill);
 }
@@ -244,7 +244,7 @@ fn more_ranges_than_are_kept() {
     for number in 0..=Limit::Ranges.most() as u64 {
         kernel.add_range(0, 5, 0x8000_0000 + number * 0x100_0000, 16);
     }
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(run.model.device(kernel.address(0)).unwrap().ranges().count(), Limit::Ranges.most());
     is_uncertain(&run, &kernel, Limit::Ranges, RuleId::StalledDrain);
 }
@@ -261,10 +261,10 @@ fn more_ranges_in_one_place_than_are_compared() {
             event.ret = Some(0);
         });
     }
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     let found = run.rules.findings().iter().map(|finding| finding.occurrences).max();
     assert!(found.is_some_and(|most| most <= 16), "{found:?}");
     let uncertainties: Vec<_> =
         run.rules.rule_state(&run.model).found.into_iter().flat_map(|found| found.uncertainties).collect();
-    assert!(uncertainties.iter().any(|why| why.contains(Limit::Compared.what())), "{uncertainties:?}");
+    assert!(uncertainties.iter().any(|why| why.contains(Limit::Compared.description())), "{uncertainties:?}");
 }

@@ -1,7 +1,7 @@
 //! Two ranges that share one reference: up to Linux 5.17 a driver could give `pgmap->ref`.
 
 use super::*;
-use crate::testing::{judging::judge, simulate::Order};
+use crate::testing::{evaluation::evaluate, simulate::Order};
 
 /// Gives the kills from `first` on this reference.
 fn refer(kernel: &mut Kernel, first: usize, reference: u32) {
@@ -19,10 +19,10 @@ fn a_second_live_range_is_killed_on_the_same_reference() {
     kernel.tear_down(0, 11, Order::Right);
     let drained = places(&kernel, Kind::Drained);
     kernel.elements.remove(drained[0]);
-    let own = judge(&kernel.elements);
+    let own = evaluate(&kernel.elements);
     assert_eq!(own.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Holds);
     refer(&mut kernel, 0, 0x1234_5678);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     let finding = run.only(RuleId::DoubleKill);
     insta::assert_snapshot!(finding.message);
     assert_eq!(finding.evidence.len(), 2, "both kills");
@@ -32,7 +32,7 @@ fn a_second_live_range_is_killed_on_the_same_reference() {
     kernel
         .elements
         .retain(|element| !matches!(element, Element::Event(event) if event.kind == Kind::RangeState));
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert_eq!(run.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Inconclusive);
 }
 
@@ -46,7 +46,7 @@ fn a_rebind_uses_the_reference_again() {
         kernel.unbind(0, 11);
     }
     refer(&mut kernel, 0, 0x1234_5678);
-    let run = judge(&kernel.elements);
+    let run = evaluate(&kernel.elements);
     assert!(run.violated().is_empty());
     assert_eq!(run.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Holds);
 }
@@ -70,5 +70,5 @@ fn ranges_with_references_of_their_own_share_none() {
             }
         }
     }
-    assert!(judge(&kernel.elements).violated().is_empty());
+    assert!(evaluate(&kernel.elements).violated().is_empty());
 }

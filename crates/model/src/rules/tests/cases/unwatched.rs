@@ -3,11 +3,11 @@
 use super::*;
 use crate::{
     rules::use_after_removal::{UNWATCHED, UNWATCHED_LATER},
-    testing::{judging::judge, simulate::Order},
+    testing::{evaluation::evaluate, simulate::Order},
 };
 
 fn late_uses(kernel: &Kernel) -> (Answer, Vec<String>) {
-    let verdict = judge(&kernel.elements).verdict(RuleId::UseAfterRemoval, kernel.address(0));
+    let verdict = evaluate(&kernel.elements).verdict(RuleId::UseAfterRemoval, kernel.address(0));
     (verdict.answer, verdict.reasons)
 }
 

@@ -17,7 +17,7 @@ const MAX_SHARING: usize = 64;
 const MAX_LOOKED_AT: usize = 64;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
+pub(super) struct RangeIndex {
     owners: HashMap<u64, BTreeSet<DeviceAddress>>,
     /// By the logarithm of their size, so that no long one is in the way of the search for short ones.
     by_size: BTreeMap<u32, BTreeSet<(u64, Named)>>,
@@ -27,7 +27,7 @@ pub(super) struct Places {
     most: usize,
 }
 
-impl Places {
+impl RangeIndex {
     /// The devices that have or had a range of this pgmap, by address.
     pub(super) fn owners(&self, pgmap: u64) -> impl Iterator<Item = DeviceAddress> {
         self.owners.get(&pgmap).into_iter().flatten().copied()

@@ -29,20 +29,20 @@ pub struct Passed {
 
 /// What ticks tell of it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Asleep {
+pub(super) struct Suspensions {
     sleeps: VecDeque<Sleep>,
     /// The latest tick that told how long the machine had been suspended by then, and that.
-    told: Option<(u64, u64)>,
+    latest: Option<(u64, u64)>,
     /// The latest tick was such a one: of what is behind it, it is not known how much of it the machine was awake.
     known_until_ns: Option<u64>,
 }
 
-impl Asleep {
+impl Suspensions {
     /// A tick; `asleep_ns`: how long the machine had been suspended since it was started.
     pub(super) fn tick(&mut self, time_ns: u64, asleep_ns: Option<u64>) {
         self.known_until_ns = asleep_ns.map(|_| time_ns);
         let Some(asleep_ns) = asleep_ns else { return };
-        let before = self.told.get_or_insert((time_ns, asleep_ns));
+        let before = self.latest.get_or_insert((time_ns, asleep_ns));
         let (from_ns, slept_ns) = (before.0, asleep_ns.saturating_sub(before.1));
         before.0 = time_ns;
         if slept_ns < LEAST_NS {
@@ -59,8 +59,8 @@ impl Asleep {
         self.sleeps.iter().copied()
     }
 
-    pub(super) const fn told(&self) -> Option<(u64, u64)> {
-        self.told
+    pub(super) const fn latest_total(&self) -> Option<(u64, u64)> {
+        self.latest
     }
 
     /// What lies between two times, as far as it is known: while ticks tell, not beyond the latest.
@@ -83,14 +83,14 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
-    fn passed(asleep: &Asleep, from_s: u64, to_s: u64) -> (u64, u64) {
+    fn passed(asleep: &Suspensions, from_s: u64, to_s: u64) -> (u64, u64) {
         let Passed { awake_ns, asleep_ns } = asleep.passed(from_s * S, to_s * S);
         (awake_ns / S, asleep_ns / S)
     }
 
     #[test]
     fn what_passed_while_suspended_is_told_apart() {
-        let mut asleep = Asleep::default();
+        let mut asleep = Suspensions::default();
         asleep.tick(10 * S, Some(100 * S));
         asleep.tick(11 * S, Some(100 * S + 1000));
         assert_eq!(passed(&asleep, 5, 11), (6, 0), "what was before the first tick is not of it");
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn the_latest_suspensions_are_kept() {
-        let mut asleep = Asleep::default();
+        let mut asleep = Suspensions::default();
         for number in 0..200 {
             asleep.tick(number * 2 * S, Some(number * S));
         }

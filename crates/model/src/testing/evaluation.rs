@@ -22,8 +22,8 @@ use crate::{
 pub struct Run {
     pub model: Model,
     pub rules: Rules,
-    /// What was told, as it was.
-    pub told: Vec<Finding>,
+    /// What was reported, as it was.
+    pub reported: Vec<Finding>,
 }
 
 impl Run {
@@ -35,13 +35,13 @@ impl Run {
     pub fn of(options: Options, hooks: &[HookStatus], missed: MissedQuality) -> Self {
         let mut model = Model::new();
         model.set_armed(hooks);
-        Self { model, rules: Rules::new(options, hooks, missed), told: Vec::new() }
+        Self { model, rules: Rules::new(options, hooks, missed), reported: Vec::new() }
     }
 
     pub fn feed(&mut self, elements: &[Element]) {
         for element in elements {
             self.model.apply(element);
-            self.told.extend(self.rules.apply(&self.model, element));
+            self.reported.extend(self.rules.apply(&self.model, element));
         }
     }
 
@@ -92,7 +92,7 @@ pub fn status(hook: Hook, state: HookState) -> HookStatus {
 }
 
 /// Every hook is there, but for these.
-pub fn hooks_but(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
+pub fn hooks_except(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
     let state = |hook: Hook| {
         let other = others.iter().find(|&&(other, _)| other == hook);
         let usual = if ARMED.contains(&hook) { HookState::Armed } else { HookState::Attached };
@@ -102,8 +102,8 @@ pub fn hooks_but(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
 }
 
 /// What the rules come to, with every hook there.
-pub fn judge(elements: &[Element]) -> Run {
-    let mut run = Run::new(Options::default(), &hooks_but(&[]));
+pub fn evaluate(elements: &[Element]) -> Run {
+    let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(elements);
     run.end();
     run
@@ -117,17 +117,18 @@ pub const fn rules_of(fault: Fault) -> &'static [RuleId] {
             &[RuleId::RemovedBeforeDrained, RuleId::DrainedAfterRemoval, RuleId::UseAfterRemoval]
         }
         // The memory is out at the removal, too.
-        Fault::Unwaited => &[RuleId::PoolDestroyedInUse, RuleId::RemovedBeforeDrained],
+        Fault::DestroyedInUse => &[RuleId::PoolDestroyedInUse, RuleId::RemovedBeforeDrained],
         Fault::KilledTwice => &[RuleId::DoubleKill],
-        Fault::AskedOfDead | Fault::ServedBesideDead | Fault::MmapBesideDead | Fault::DiedOfDead => {
-            &[RuleId::AllocOnDeadChunk]
-        }
-        Fault::AllocOfDrained | Fault::MmapOfDrained => &[RuleId::AllocAfterKill],
+        Fault::DeadChunkAlloc
+        | Fault::DeadChunkServedElsewhere
+        | Fault::DeadChunkMmap
+        | Fault::DeadChunkCrash => &[RuleId::AllocOnDeadChunk],
+        Fault::AllocAfterDrain | Fault::MmapAfterDrain => &[RuleId::AllocAfterKill],
         Fault::FreeNeverAllocated | Fault::PagesNeverAllocated => &[RuleId::UnmatchedFree],
         Fault::FreeTwice | Fault::ListFreeTwice => &[RuleId::DoubleFree],
         Fault::FreeMore | Fault::FreeLess => &[RuleId::SizeMismatch],
         Fault::Overlap => &[RuleId::OverlappingRanges],
-        Fault::MapLeft | Fault::UnmapNotMapped => &[RuleId::MapImbalance],
+        Fault::RemovedWhileMapped | Fault::UnmapNotMapped => &[RuleId::MapImbalance],
         Fault::MapRemoved | Fault::VirtToBusRemoved => &[RuleId::UseAfterRemoval],
         // A range that is removed has drained, or should have.
         Fault::AllocRemoved | Fault::MmapRemoved => &[RuleId::UseAfterRemoval, RuleId::AllocAfterKill],
@@ -135,7 +136,7 @@ pub const fn rules_of(fault: Fault) -> &'static [RuleId] {
         Fault::MmapLeaks => &[RuleId::LeakedReference],
         // The unbind waits for the drain.
         Fault::LateDrain => &[RuleId::StalledDrain, RuleId::StalledUnbind],
-        Fault::LongRemove => &[RuleId::StalledUnbind],
+        Fault::SlowRemove => &[RuleId::StalledUnbind],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use p2p_trace_common::{Hook, Kind};
 
-use super::{Burst, Kernel, Out, Token, struct_page};
+use super::{Burst, Kernel, Outstanding, Token, struct_page};
 use crate::event::{Span, decode::PAGE_SIZE};
 use crate::state::PAGE_STRUCT_SIZE;
 
@@ -18,10 +18,10 @@ impl Kernel {
         })
     }
 
-    pub fn take(&mut self, device: usize, kind: Kind, pid: u32, addr: u64, pages: u64) -> Token {
+    pub fn hold(&mut self, device: usize, kind: Kind, pid: u32, addr: u64, pages: u64) -> Token {
         let token = self.tokens;
         self.tokens += 1;
-        let out = Out {
+        let out = Outstanding {
             device,
             kind,
             pid,
@@ -30,7 +30,7 @@ impl Kernel {
             partial: false,
             mapped: false,
         };
-        self.out.insert(token, out);
+        self.outstanding.insert(token, out);
         token
     }
 
@@ -49,24 +49,26 @@ impl Kernel {
     pub fn alloc(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
         let found = self.find(device, pages);
         self.alloc_event(device, pid, found, pages);
-        Some(self.take(device, Kind::Alloc, pid, found?, pages))
+        Some(self.hold(device, Kind::Alloc, pid, found?, pages))
     }
 
     /// `pci_p2pmem_alloc_sgl`.
     pub fn alloc_list(&mut self, device: usize, pid: u32, pages: u64) -> Option<Token> {
         let found = self.find(device, pages);
         self.alloc_event(device, pid, found, pages);
-        let token = found.map(|addr| self.take(device, Kind::SglAlloc, pid, addr, pages));
-        let busy = |sgl: u64, but: Token| self.out.iter().any(|(&token, out)| token != but && out.sgl == sgl);
+        let token = found.map(|addr| self.hold(device, Kind::SglAlloc, pid, addr, pages));
+        let busy = |sgl: u64, but: Token| {
+            self.outstanding.iter().any(|(&token, out)| token != but && out.sgl == sgl)
+        };
         let sgl = token.map(|token| {
-            let mut sgl = self.out[&token].sgl;
+            let mut sgl = self.outstanding[&token].sgl;
             while busy(sgl, token) {
                 sgl += 0x20;
             }
             sgl
         });
         if let Some((token, sgl)) = token.zip(sgl) {
-            self.out.get_mut(&token).unwrap().sgl = sgl;
+            self.outstanding.get_mut(&token).unwrap().sgl = sgl;
         }
         self.event(device, Kind::SglAlloc, Hook::SglAlloc, pid, |event| {
             event.sgl = sgl;
@@ -90,7 +92,7 @@ impl Kernel {
             event.user_addr = Some(0x7f00_0000_0000);
             event.ret = Some(0);
         });
-        Some(self.take(device, Kind::Mmap, pid, addr, pages))
+        Some(self.hold(device, Kind::Mmap, pid, addr, pages))
     }
 
     /// The same, where no more than so many pages can be inserted: those stay, the rest goes back to the pool.
@@ -106,12 +108,12 @@ impl Kernel {
             event.ret = Some(-12);
             event.failed = true;
         });
-        (inserted > 0).then(|| self.take(device, Kind::Mmap, pid, addr, inserted))
+        (inserted > 0).then(|| self.hold(device, Kind::Mmap, pid, addr, inserted))
     }
 
     /// Gives back what was taken, by whichever way it goes: of an mmap at most so many pages.
-    pub fn give(&mut self, token: Token, pid: u32, pages: usize) {
-        let Some(out) = self.out.get(&token).cloned() else {
+    pub fn free(&mut self, token: Token, pid: u32, pages: usize) {
+        let Some(out) = self.outstanding.get(&token).cloned() else {
             return;
         };
         if out.mapped {
@@ -125,7 +127,7 @@ impl Kernel {
                 }
                 let left = out.pages[pages.min(out.pages.len())..].to_vec();
                 if !left.is_empty() {
-                    self.out.get_mut(&token).unwrap().pages = left;
+                    self.outstanding.get_mut(&token).unwrap().pages = left;
                     return;
                 }
             }
@@ -139,7 +141,7 @@ impl Kernel {
             }
             _ => self.free_event(out.device, pid, addr, size),
         }
-        self.out.remove(&token);
+        self.outstanding.remove(&token);
     }
 
     /// `pci_free_p2pmem`.

@@ -1,7 +1,7 @@
 //! Memory is taken out of the pool.
 
 use super::{
-    change::What,
+    change::ChangeKind,
     ledger::{Context, Ledger},
     ranges::Ranges,
     reference::{Allocated, ClosedBy, Key, NO_RANGE, Reference, span_of, whole_pages},
@@ -67,7 +67,7 @@ impl Ledger {
         self.note(origin, key);
         // Who asked for the list says more than that the list asked for its memory.
         self.origins.leave(inner);
-        context.tell(What::Linked(Key(key)));
+        context.report(ChangeKind::Linked(Key(key)));
     }
 
     fn nested(&mut self, event: &Event) -> Option<(u32, u64, u64)> {
@@ -136,7 +136,7 @@ impl Ledger {
         context: &mut Context<'_>,
     ) -> u32 {
         let key = self.insert_new(event, allocated, generation, context);
-        context.tell(What::Allocated(Key(key)));
+        context.report(ChangeKind::Allocated(Key(key)));
         key
     }
 

@@ -3,11 +3,11 @@
 use std::{cmp::Ordering, ops::Range as Span};
 
 use super::{
-    change::{FreeMatch, PageMatch, What},
+    allocating::pid_of,
+    change::{ChangeKind, FreeMatch, PageMatch},
     ledger::{Context, Ledger},
     limit::Limit,
     reference::{ClosedBy, span_of, whole_pages},
-    taking::pid_of,
 };
 use crate::event::Event;
 
@@ -24,9 +24,9 @@ impl Ledger {
     /// What is unmatched can be a second free of what is forgotten.
     fn tell_freed(&self, matched: FreeMatch, context: &mut Context<'_>) {
         if matched == FreeMatch::Unmatched && self.history.has_dropped() {
-            context.tell(What::Reached(Limit::EndedReferences));
+            context.report(ChangeKind::Reached(Limit::EndedReferences));
         }
-        context.tell(What::Freed(matched));
+        context.report(ChangeKind::Freed(matched));
     }
 
     fn match_free(&mut self, event: &Event, addr: u64, context: &mut Context<'_>) -> FreeMatch {
@@ -111,7 +111,7 @@ impl Ledger {
         if all.end < whole.end {
             // Of what is behind it nothing is said.
             matched.explained += pages(&(all.end..whole.end));
-            context.tell(What::Reached(Limit::Pieces));
+            context.report(ChangeKind::Reached(Limit::Pieces));
         }
         let settled = self.mmaps.settled(&all, first_ns);
         matched.explained += settled.iter().map(pages).sum::<u32>();
@@ -136,7 +136,7 @@ impl Ledger {
         if matched.unmatched > 0 {
             matched.unplaced |= self.reused_unplaced_ns.is_some_and(|again_ns| again_ns >= first_ns);
         }
-        context.tell(What::PagesFreed(matched));
+        context.report(ChangeKind::PagesFreed(matched));
     }
 
     /// Pages that are no known mmap's.
