@@ -1,6 +1,6 @@
-//! Who took what is out of a device: the one grouping of its references, for rules, reports and the dashboard.
+//! Holders of a device's outstanding memory: the grouping of its references that rules, reports and the dashboard share.
 //!
-//! Who *took* memory is observed. Who uses or pins it now is not.
+//! Who *allocated* memory is observed. Who uses or pins it now is not.
 
 use std::{cmp::Reverse, collections::HashMap};
 
@@ -9,40 +9,40 @@ use crate::{
     state::{AllocatedBy, Device, HolderKind, RangeId, Reference},
 };
 
-/// Groups of references that [`Holders`] names at most, the largest first.
+/// The most holders that [`Holders`] names, largest first.
 pub const MAX_HOLDERS: usize = 32;
 
-/// Memory that one task took in one way at one place.
+/// Outstanding memory of one kind that one task allocated from one caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// In which way.
+    /// The kind of memory.
     pub kind: HolderKind,
-    /// The task that took it.
+    /// The task that allocated the memory.
     pub task: Option<Task>,
-    /// Return address of the function that took it.
+    /// Return address into the function that allocated the memory.
     pub caller: Option<u64>,
-    /// The task's cgroup, by its id.
+    /// Id of the task's cgroup.
     pub cgroup: Option<u64>,
-    /// By then its process had exited, `CLOCK_BOOTTIME` in nanoseconds; `None`: not found so.
+    /// A time at which the task's process had exited, `CLOCK_BOOTTIME` in nanoseconds; `None` if no exit was observed.
     pub exited_since_ns: Option<u64>,
-    /// Records were lost since: it may have changed hands ([`Device::is_sure`]).
+    /// Records were lost since the allocation, so the memory may have changed holders ([`Device::is_sure`]).
     pub unsure: bool,
-    /// How many allocations, lists or mmaps these are.
+    /// Number of allocations, scatter lists or mmaps.
     pub count: u64,
-    /// How many references to the range these are.
+    /// Number of references to the range.
     pub references: u64,
     /// Bytes, in whole pages.
     pub bytes: u64,
-    /// When the oldest was taken, `CLOCK_BOOTTIME` in nanoseconds.
+    /// Time of the oldest allocation, `CLOCK_BOOTTIME` in nanoseconds.
     pub since_ns: u64,
-    /// The record of that.
+    /// Record of the oldest allocation.
     pub record: Id,
-    /// When the newest was taken.
+    /// Time of the newest allocation, `CLOCK_BOOTTIME` in nanoseconds.
     pub newest_ns: u64,
 }
 
 impl Holder {
-    /// Of one reference, which may have ended.
+    /// The holder of a single reference, which may have ended.
     pub(crate) const fn of(reference: &Reference, allocated_by: &AllocatedBy<'_>, unsure: bool) -> Self {
         Self {
             kind: reference.allocated.kind(),
@@ -60,7 +60,7 @@ impl Holder {
         }
     }
 
-    /// More that was taken in the same way.
+    /// Adds memory of the same holder.
     fn add(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);
         self.references = self.references.saturating_add(other.references);
@@ -72,16 +72,16 @@ impl Holder {
     }
 }
 
-/// A holder, by one path of calls.
+/// The part of a holder's memory that was allocated with one call stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Group<'a> {
-    /// What was taken on it, by whom.
+    /// The holder, with the memory of this group.
     pub holder: Holder,
     /// Return addresses, innermost first; empty where stacks were not captured.
     pub stack: &'a [u64],
 }
 
-/// The references of a device in groups of those that were taken in the same way. A million of them make a few groups.
+/// The references of a device, grouped by holder and call stack. A million references usually form few groups.
 #[derive(Debug)]
 pub struct Groups<'a> {
     device: &'a Device,
@@ -89,11 +89,11 @@ pub struct Groups<'a> {
     numbers: HashMap<Key, u32>,
 }
 
-/// What references of one group have in common, in the terms of the device: short, since there can be a million of them.
+/// The key of a group: origin, pid, kind, and whether it is unsure. It is short, because it is computed for a million references.
 type Key = (u32, u32, HolderKind, bool);
 
 impl<'a> Groups<'a> {
-    /// Of those references that count.
+    /// Groups the references that `counts` accepts.
     #[must_use]
     pub fn of(device: &'a Device, counts: impl Fn(&Reference) -> bool) -> Self {
         let all = device.references().map(|(_, reference)| reference);
@@ -102,7 +102,7 @@ impl<'a> Groups<'a> {
 
     fn among(device: &'a Device, references: impl Iterator<Item = &'a Reference>) -> Self {
         let mut groups = Self { device, all: Vec::new(), numbers: HashMap::new() };
-        // Who takes much mostly takes it in a row.
+        // A task that allocates much usually does so in sequence.
         let mut latest: Option<(Key, u32)> = None;
         for reference in references {
             let key = groups.key(reference);
@@ -122,7 +122,7 @@ impl<'a> Groups<'a> {
         (origin, pid, reference.allocated.kind(), !self.device.is_sure(reference))
     }
 
-    /// A group of which there is no reference yet.
+    /// Adds the number of a group that has no reference yet.
     fn begin(&mut self, key: Key) -> u32 {
         let number = self.numbers.len() as u32;
         self.numbers.insert(key, number);
@@ -131,7 +131,7 @@ impl<'a> Groups<'a> {
 
     fn add(&mut self, number: u32, reference: &Reference, unsure: bool) {
         if let Some(group) = self.all.get_mut(number as usize) {
-            // What is the same for all of the group is not looked up again.
+            // Data that is common to the group is not looked up again.
             let more = Holder {
                 count: 1,
                 references: reference.count(),
@@ -155,13 +155,13 @@ impl<'a> Groups<'a> {
         &self.all
     }
 
-    /// The place in [`Groups::all`] of the group that a reference belongs to; `None` for one that does not count.
+    /// The index in [`Groups::all`] of the group of a reference; `None` if the reference was not accepted.
     #[must_use]
     pub fn place_of(&self, reference: &Reference) -> Option<usize> {
         self.numbers.get(&self.key(reference)).map(|&number| number as usize)
     }
 
-    /// The groups without their stacks, the largest first.
+    /// The holders, with the groups of all their stacks merged; largest first.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
         type Same = (HolderKind, Option<Task>, Option<u64>, Option<u64>, Option<u64>, bool);
@@ -183,29 +183,29 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// What is known to be out, for who cannot name a million holders.
+/// Known outstanding memory, with a limited number of holders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holders {
-    /// The largest of those of whom it is sure.
+    /// The largest holders that are certain.
     pub named: Vec<Holder>,
-    /// How many there are besides.
+    /// The number of further certain holders.
     pub omitted: u64,
-    /// References of all of them.
+    /// References of all certain holders.
     pub references: u64,
-    /// Bytes of all of them.
+    /// Bytes of all certain holders.
     pub bytes: u64,
-    /// References of which it is not sure that they are still those of whoever took them.
+    /// References that may no longer belong to the task that allocated them.
     pub unsure: u64,
 }
 
 impl Holders {
-    /// Of a range; of the whole device if none is named.
+    /// The holders of a range, or of the device if `range` is `None`.
     #[must_use]
     pub fn of(device: &Device, range: Option<RangeId>) -> Self {
         let counts = |reference: &Reference| reference.bytes() > 0;
         let groups = match range {
             None => Groups::of(device, counts),
-            // A device can have a million references to others.
+            // Other ranges of the device may have a million references.
             Some(range) if device.range(range).is_some() => {
                 Groups::among(device, device.references_of(range).filter(|reference| counts(reference)))
             }
@@ -235,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_reference_is_in_the_one_group_of_its_taker(acts in acts(), nested_frees: bool) {
+        fn groups_each_reference_with_its_holder(acts in acts(), nested_frees: bool) {
             let run = evaluate(&clean(&acts, nested_frees).elements);
             for device in run.model.devices() {
                 let groups = Groups::of(device, |reference| reference.bytes() > 0);
@@ -247,8 +247,8 @@ mod tests {
                     prop_assert!((holder.since_ns..=holder.newest_ns).contains(&reference.at.time_ns));
                     counts[place] += 1;
                 }
-                let told: Vec<_> = groups.all().iter().map(|group| group.holder.count).collect();
-                prop_assert_eq!(told, counts);
+                let reported: Vec<_> = groups.all().iter().map(|group| group.holder.count).collect();
+                prop_assert_eq!(reported, counts);
                 let holders = groups.holders();
                 let held = device.held_in_all();
                 let sum = |of: fn(&Holder) -> u64| holders.iter().map(of).sum::<u64>();

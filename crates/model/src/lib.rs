@@ -1,23 +1,20 @@
-//! The pure model of p2p-trace: from records to findings, the same live and after the fact.
+//! The pure model of p2p-trace: it turns records into findings, with the same results live and post-mortem.
 //!
-//! It has no input, no output and no clock but the stream of records. Each module needs only those above it:
+//! Its only input, and its only clock, is the stream of records. Each module depends only on those above it:
 //!
-//! 1. [`text`] makes text from outside safe; [`units`] and [`names`] write values.
+//! 1. [`text`] sanitizes external text; [`units`] and [`names`] format values.
 //! 2. [`event`] decodes records.
-//! 3. [`stream`] puts the records of all CPUs into the order of time, and each event together with its stack.
-//! 4. [`accounting`] compares what the kernel counted with what arrived.
-//! 5. [`state`] keeps what is true after each event: ranges, references, teardowns.
-//! 6. [`holders`] groups what is out by who took it.
-//! 7. [`rules`] judges it.
-//! 8. [`pipeline`] is all of that in one.
+//! 3. [`stream`] sorts the records of all CPUs by time, and joins each event with its stack.
+//! 4. [`accounting`] compares the kernel's counts with the records that arrived.
+//! 5. [`state`] keeps the state after each event: ranges, references, teardowns.
+//! 6. [`holders`] groups outstanding memory by holder.
+//! 7. [`rules`] evaluates the state.
+//! 8. [`pipeline`] combines all of these.
 //!
-//! The feature `testing` adds a simulated kernel for the tests of whatever uses this crate.
+//! The feature `testing` adds a simulated kernel for the tests of crates that use this one.
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    test,
-    allow(clippy::disallowed_methods, reason = "tests make what they need in folders of their own")
-)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests create files in folders of their own"))]
 
 pub mod accounting;
 pub mod event;

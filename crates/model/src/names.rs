@@ -1,11 +1,11 @@
-//! How values are written in JSON: addresses here, what has names beside the types that they are the names of.
+//! JSON representation of values: addresses are here, names are next to their types.
 
 use std::{borrow::Cow, fmt};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// For `skip_serializing_if`.
+/// Returns true if the value is false, for `skip_serializing_if`.
 pub const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -55,7 +55,7 @@ macro_rules! by_name {
         $(#[$doc])*
         #[doc = concat!("Writes a `", stringify!($type), "` as its name, for `#[serde(with)]`.")]
         pub mod $module {
-            #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
+            #![expect(missing_docs, clippy::missing_errors_doc, reason = "serde documents them")]
 
             use super::*;
 
@@ -75,7 +75,7 @@ macro_rules! by_name {
 
 pub(crate) use by_name;
 
-/// What a machine is called of which an ELF file has the number (`e_machine`).
+/// The name of a machine, by its number in an ELF file (`e_machine`).
 #[must_use]
 pub fn elf_machine(number: u16) -> String {
     let name = match number {
@@ -88,7 +88,7 @@ pub fn elf_machine(number: u16) -> String {
         183 => "AArch64 (64-bit Arm)",
         243 => "RISC-V",
         258 => "LoongArch",
-        other => return format!("the machine that ELF has the number {other} for"),
+        other => return format!("ELF machine {other}"),
     };
     name.to_owned()
 }

@@ -1,7 +1,7 @@
-//! The one way from what a source delivers to findings, live and post-mortem, so that both always come to the same.
+//! The pipeline from a source's records to findings. Live and post-mortem runs share it, so their results are the same.
 //!
-//! A [`Slice`] is what the stream gained in one step, in order of time. Whoever keeps the slices of a run and plays them
-//! again gets the same elements, the same model and the same findings: see [`Pipeline::advance`].
+//! A [`Slice`] is one step's addition to the stream, in order of time. Replaying the slices of a run results in the same
+//! elements, the same model and the same findings: see [`Pipeline::advance`].
 
 use crate::{
     accounting::{Outcome, Status, Tally, Totals},
@@ -14,24 +14,24 @@ use crate::{
     },
 };
 
-/// What the stream gained in one step.
+/// One step's addition to the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Slice {
     /// Records and losses, in order of time.
     pub items: Vec<Item>,
-    /// Nothing older than this can follow; `CLOCK_BOOTTIME` in nanoseconds.
+    /// No older item can follow; `CLOCK_BOOTTIME` in nanoseconds.
     pub watermark_ns: u64,
 }
 
 impl Slice {
-    /// What `order` releases when it is given a batch.
+    /// The items that `order` releases for a batch.
     pub fn of(order: &mut Order, batch: &Batch) -> Self {
         let mut slice = Self::default();
         slice.refill(order, batch);
         slice
     }
 
-    /// The same, in the memory of one that is not needed any more.
+    /// Replaces the slice by the items that `order` releases for a batch, reusing its memory.
     pub fn refill(&mut self, order: &mut Order, batch: &Batch) {
         self.items.clear();
         self.items.reserve(batch.records.len() + batch.losses.len());
@@ -40,50 +40,50 @@ impl Slice {
     }
 }
 
-/// One element of the stream, after the model has taken it in and the rules have judged it.
+/// One element of the stream, after the model has applied it and the rules have evaluated it.
 #[derive(Debug)]
 pub struct Step<'a> {
     /// The element.
     pub element: &'a Element,
     /// The findings that are new or have changed.
     pub findings: &'a [Finding],
-    /// What is true after it.
+    /// The model after the element.
     pub model: &'a Model,
 }
 
-/// Where a run is gone on with in the middle: what a checkpoint holds.
+/// The state from which a run is continued, such as a checkpoint.
 #[derive(Debug)]
 pub struct Resumption<'a> {
-    /// What makes the model.
+    /// Elements that recreate the model.
     pub elements: Vec<Element>,
-    /// What the rules had come to.
+    /// The state of the rules.
     pub rules: &'a RuleState,
     /// The time that the stream had reached, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
-    /// Everything that happened before this time is in it; 0: not told.
+    /// All events before this time are included, `CLOCK_BOOTTIME` in nanoseconds; 0 if unknown.
     pub reached_ns: u64,
-    /// What had been delivered and lost by then, where that is told.
+    /// Delivered and lost records so far, if known.
     pub tally: Option<&'a Tally>,
 }
 
-/// What a run has come to.
+/// The results of a run.
 #[derive(Clone, Debug)]
 pub struct Closing {
-    /// Findings that have happened again since they were told.
+    /// Findings that have happened again since they were last reported.
     pub rest: Vec<Finding>,
-    /// What every rule came to for every device.
+    /// The verdict of every rule for every device.
     pub verdicts: Vec<Verdict>,
-    /// Findings that are only counted.
+    /// Number of findings that were only counted.
     pub omitted: u64,
-    /// Something is missing, about whichever device: also about those that were not seen for it.
+    /// Records were lost, or every rule is uncertain for another reason. This also concerns devices that were not seen.
     pub is_inconclusive: bool,
     /// The time that the stream had reached, `CLOCK_BOOTTIME`.
     pub ended_ns: u64,
-    /// What was delivered, lost and missed.
+    /// Numbers of delivered, lost and missed records.
     pub outcome: Outcome,
 }
 
-/// Decodes, keeps the model, and judges.
+/// Assembles elements, updates the model, and evaluates the rules.
 pub struct Pipeline {
     assembler: Assembler,
     tally: Tally,
@@ -93,7 +93,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// For a run that began at `start_ns`, `CLOCK_BOOTTIME`, with what `status` says is attached.
+    /// Creates the pipeline for a run that began at `start_ns`, `CLOCK_BOOTTIME`, with the hooks of `status`.
     #[must_use]
     pub fn new(status: &Status, options: rules::Options, start_ns: u64) -> Self {
         let mut model = Model::new();
@@ -108,19 +108,19 @@ impl Pipeline {
         }
     }
 
-    /// What is attached has changed.
+    /// Updates the state of the hooks.
     pub fn update(&mut self, status: &Status) {
         self.rules.set_hooks(&status.hooks);
         self.model.set_armed(&status.hooks);
     }
 
-    /// Something is not known, whatever the records tell: no rule can be sure.
+    /// Makes every rule uncertain, for a reason that is not in the records.
     pub fn mark_uncertain(&mut self, why: impl Into<String>) {
         self.rules.mark_uncertain(why);
     }
 
-    /// Goes on from what was true at some point of a run, of which nothing before is known. What the rules found up to
-    /// there is told as one finding for each rule and device.
+    /// Continues from the state at some point of a run, without the earlier records. Earlier findings are reported as one
+    /// finding per rule and device.
     pub fn resume(&mut self, at: &Resumption<'_>) {
         for element in &at.elements {
             self.model.apply(element);
@@ -132,11 +132,11 @@ impl Pipeline {
         self.reached_ns = self.reached_ns.max(at.time_ns).max(at.reached_ns);
     }
 
-    /// Takes in the next slice, and hands out each element when it has been judged.
+    /// Processes the next slice, and calls `each` for every element after it has been evaluated.
     ///
     /// # Errors
     ///
-    /// The first that `each` returns; what is behind it in the slice is not taken in then.
+    /// Returns the first error of `each`; later elements of the slice are not processed then.
     pub fn advance<E>(
         &mut self,
         slice: &Slice,
@@ -164,7 +164,7 @@ impl Pipeline {
         result
     }
 
-    /// The run is over: compares with what the kernel counted, and says what every rule came to.
+    /// Ends the run: compares the records with the kernel's counts, and returns the results.
     pub fn close(&mut self, totals: &Totals) -> Closing {
         if totals.shortfalls.notes_full > 0 {
             self.rules.reach(Limit::Notes);
@@ -179,31 +179,31 @@ impl Pipeline {
         }
     }
 
-    /// Everything that was taken in has been judged: nothing waits for its stack.
+    /// All records have been evaluated: none is waiting for its stack.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.assembler.is_empty()
     }
 
-    /// What is true now.
+    /// The current state.
     #[must_use]
     pub const fn model(&self) -> &Model {
         &self.model
     }
 
-    /// The rules, with all that they have found.
+    /// The rules, with their findings.
     #[must_use]
     pub const fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// What has been delivered and lost so far.
+    /// Delivered and lost records so far.
     #[must_use]
     pub const fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// The model holds everything that happened before this time, `CLOCK_BOOTTIME`.
+    /// The model includes all events before this time, `CLOCK_BOOTTIME` in nanoseconds.
     #[must_use]
     pub const fn reached_ns(&self) -> u64 {
         self.reached_ns

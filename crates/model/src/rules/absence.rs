@@ -1,43 +1,45 @@
-//! What a finding rests on that was not recorded. A record that is merely missing would explain it, so that it is suspected
-//! first, believed once the losses up to then are known, and withdrawn when a loss comes to light that covers it.
+//! The absence of records that a finding rests on.
+//!
+//! A missing record would explain such a finding. So it is suspected first, confirmed once all losses up to then are known,
+//! and withdrawn if a loss that covers it is reported later.
 
 use p2p_trace_common::{Hook, hook::HOOKS};
 
 use crate::event::{Loss, SkipRow};
 
-/// No record of these hooks was seen since a time.
+/// The absence of records of these hooks since a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Absence {
     hooks: &'static [Hook],
     since_ns: u64,
-    /// One missing record would explain what seems to be wrong; else it would take several.
+    /// One missing record would explain the apparent violation; otherwise it takes several.
     is_one_enough: bool,
 }
 
 impl Absence {
-    /// One missing record of any of these hooks explains it all.
+    /// One missing record of any of these hooks would explain the apparent violation.
     pub(super) const fn of_one(hooks: &'static [Hook], since_ns: u64) -> Self {
         Self { hooks, since_ns, is_one_enough: true }
     }
 
-    /// Missing records of several of these hooks explain it, and no single one.
+    /// Missing records of several of these hooks would explain the apparent violation, a single one would not.
     pub(super) const fn of_several(hooks: &'static [Hook], since_ns: u64) -> Self {
         Self { hooks, since_ns, is_one_enough: false }
     }
 
-    /// A loss can have cost such a record, of something that was found at `found_ns`.
+    /// Returns true if the loss may include such a record, for a violation found at `found_ns`.
     pub(super) fn is_covered(self, loss: &Loss, found_ns: u64) -> bool {
         let in_time = loss.to_ns >= self.since_ns && loss.from_ns <= found_ns;
         in_time && self.hooks.iter().any(|&hook| can_cost(loss, hook))
     }
 }
 
-/// A loss can have cost a record of this hook.
+/// Returns true if the loss may include a record of this hook.
 pub(super) fn can_cost(loss: &Loss, hook: Hook) -> bool {
     loss.hook.map_or_else(|| SkipRow::of(hook).ring == loss.ring, |skipped| skipped == hook)
 }
 
-/// When records can have been missed, and of which hooks nobody knows.
+/// The latest time at which records may have been missed, and the hooks whose skipped runs are not counted.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Missed {
     hooks: [Option<u64>; HOOKS],
@@ -52,7 +54,7 @@ impl Default for Missed {
 }
 
 impl Missed {
-    /// Records were lost, or a hook's runs skipped.
+    /// Notes lost records, or skipped runs of a hook.
     pub(super) fn add(&mut self, loss: &Loss) {
         let latest = match loss.hook {
             Some(hook) => &mut self.hooks[hook as usize],
@@ -61,17 +63,17 @@ impl Missed {
         *latest = (*latest).max(Some(loss.to_ns));
     }
 
-    /// The kernel does not count the runs of this hook that it skips, or does.
+    /// Sets whether the kernel leaves skipped runs of this hook uncounted.
     pub(super) const fn set_uncounted(&mut self, hook: Hook, is_uncounted: bool) {
         self.uncounted[hook as usize] = is_uncounted;
     }
 
-    /// Why what was found now and rests on an absence cannot be believed.
+    /// Why a violation that was found now and rests on an absence cannot be confirmed.
     pub(super) fn explains(&self, absence: Absence) -> Option<String> {
         let uncounted = absence.hooks.iter().find(|&&hook| self.uncounted[hook as usize]);
         if let Some(hook) = uncounted.filter(|_| absence.is_one_enough) {
             return Some(format!(
-                "this kernel does not count the runs of {} that it skips, one of which would explain what seems to violate it",
+                "this kernel does not count skipped runs of {}, and one would explain the apparent violation",
                 hook.name()
             ));
         }
@@ -82,7 +84,7 @@ impl Missed {
     }
 }
 
-/// Why a loss explains what rests on the absence of a record.
+/// Why a loss explains a violation that rests on the absence of a record.
 pub(super) fn explained_by(loss: &Loss, absence: Absence) -> String {
     let hook = absence.hooks.iter().copied().find(|&hook| can_cost(loss, hook));
     match (loss.hook, hook) {
@@ -93,9 +95,9 @@ pub(super) fn explained_by(loss: &Loss, absence: Absence) -> String {
 }
 
 fn skipped_run(hook: Hook) -> String {
-    format!("a run of {} was skipped that would explain what seemed to violate it", hook.name())
+    format!("a skipped run of {} would explain the apparent violation", hook.name())
 }
 
 fn lost_record(hook: Hook) -> String {
-    format!("records were lost, and one of {} would explain what seemed to violate it", hook.name())
+    format!("records were lost, and one of {} would explain the apparent violation", hook.name())
 }

@@ -1,12 +1,12 @@
 //! `alloc-after-kill`: memory of a range that had drained, or was removed, before the allocation returned.
 //!
-//! One that returns between the kill and the drain is legal: `percpu_ref_tryget_live_rcu` may have succeeded before the
+//! An allocation that returns between the kill and the drain is legal: `percpu_ref_tryget_live_rcu` may have succeeded before the
 //! kill was confirmed, and its reference delays the drain.
 
 use p2p_trace_common::{Kind, Ring};
 
 use super::{
-    context::{Rule, RuleContext, UNSEEN_MAKING, blank},
+    context::{Rule, RuleContext, UNSEEN_CREATION, blank},
     findings::{Findings, Subject},
     rule::RuleId,
     words,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::AllocAfterKill;
-const ADVICE: &str = "This memory is of a range that is torn down: the taker must not use it. Report the kernel: a killed \
+const ADVICE: &str = "The range of this memory has been torn down: the task must not use it. Report a kernel bug: a killed \
                       reference must refuse new users (percpu_ref_tryget_live_rcu in pci_alloc_p2pmem).";
 
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Rule for AllocAfterKill {
         let has_drained = context.range_step(change, Kind::Drained).is_some();
         let uncertain = match change.kind {
             ChangeKind::Uncertain => {
-                // It can be told when the range is long over.
+                // A loss may be reported long after the range has ended.
                 let over =
                     |range: &Range| range.steps.release.or(range.steps.released).or(range.ended_unseen);
                 let hot = device.uncertain().hot;
@@ -61,14 +61,14 @@ impl Rule for AllocAfterKill {
             _ => None,
         };
         let Some((range, at)) = range.zip(context.at()) else {
-            // It can be of a drained range of which it is not known where it lies.
+            // The memory may belong to a drained range whose address is not known.
             let is_unplaced =
                 |range: &Range| drained(range).is_some() && !is_over(range) && range.base.is_none();
             if event.kind == Kind::Alloc && !event.failed && device.ranges().any(is_unplaced) {
                 findings.mark_uncertain(
                     RULE,
                     device.address(),
-                    "it was not known where a drained range lies",
+                    "the address of a drained range was not known",
                 );
             }
             return;
@@ -78,11 +78,11 @@ impl Rule for AllocAfterKill {
         };
         let address = device.address();
         if !context.is_unbroken(Some(gone)) {
-            findings.mark_uncertain(RULE, address, "records of ranges that came and went were lost");
+            findings.mark_uncertain(RULE, address, "records of added or removed ranges were lost");
             return;
         }
         if context.can_be_another(range) {
-            findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
+            findings.mark_uncertain(RULE, address, UNSEEN_CREATION);
             return;
         }
         let subject = Subject {
@@ -93,9 +93,9 @@ impl Rule for AllocAfterKill {
         };
         let absence = context.replaced(gone.time_ns);
         findings.happened_unless(absence, subject, at.id, at.time_ns, || {
-            let what = if range.steps.drained == Some(gone) { "had drained" } else { "had been removed" };
+            let end = if range.steps.drained == Some(gone) { "had drained" } else { "had been removed" };
             let message = format!(
-                "{} was given memory of {}, which {what} {} before",
+                "{} allocated memory of {}, which {end} {} before",
                 words::task(event.task.as_ref()),
                 words::range(range, address),
                 words::between(gone.time_ns, at.time_ns),
@@ -108,13 +108,13 @@ impl Rule for AllocAfterKill {
     }
 }
 
-/// From when on nobody may get memory of it.
+/// The time from which memory of the range must not be allocated.
 fn drained(range: &Range) -> Option<At> {
     let (drained, removed) = (range.steps.drained, range.steps.removed);
     drained.into_iter().chain(removed).min_by_key(|at| at.time_ns)
 }
 
-/// Nothing leads to it any more.
+/// The pool no longer refers to the range.
 const fn is_over(range: &Range) -> bool {
     range.steps.release.is_some() || range.steps.released.is_some() || range.ended_unseen.is_some()
 }

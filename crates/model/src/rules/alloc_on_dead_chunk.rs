@@ -1,6 +1,7 @@
 //! `alloc-on-dead-chunk`: between the end of a range's `memunmap_pages` and `pci_p2pdma_release`, the device's pool still
-//! has the range's chunk, whose `dev_pagemap` devres has freed. Each attempt to take memory walks it and reads freed
-//! memory, whatever it returns. Every kernel with p2pdma has this; it takes two ranges, of which the older one is held.
+//! has the range's chunk, whose `dev_pagemap` devres has freed. Each allocation attempt walks this chunk and reads freed
+//! memory, whether or not it succeeds. Every kernel with p2pdma is affected; it requires two ranges, of which the older one
+//! is held.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,24 +19,25 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::AllocOnDeadChunk;
-const ADVICE: &str = "Stop whoever takes memory of this device while it is being unbound, and have the holder of the other range \
-                      give it back, so that the teardown can end. Report the kernel: gen_pool_alloc_owner finds the chunk of \
-                      a range whose dev_pagemap is freed, until pci_p2pdma_release.";
+const ADVICE: &str = "Stop the tasks that allocate memory of this device while it is being unbound, and have the holder of the other \
+                      range free it so that the teardown can end. Report a kernel bug: until pci_p2pdma_release, \
+                      gen_pool_alloc_owner finds the chunk of a range whose dev_pagemap is freed.";
 
 const MAY_HAVE_BEGUN_BEFORE: &str =
-    "an attempt to take memory returned after a range had ended, and can have begun before";
-/// What is said of an attempt until it comes back.
-const PENDING: &str = "it has not come back yet";
-/// By then one that comes back at all has come back.
-const BACK_NS: u64 = 1_000_000_000;
+    "an allocation attempt returned after a range had ended, and may have begun before";
+/// The text for an attempt that has not returned.
+const PENDING: &str = "it has not returned yet";
+/// An attempt that returns at all has returned after this time.
+const RETURNED_NS: u64 = 1_000_000_000;
 
 #[derive(Debug, Default)]
 pub(super) struct AllocOnDeadChunk {
-    /// Tasks of which an attempt has returned since the range of this generation was gone: whatever else of theirs returns began later.
+    /// Tasks with an attempt that has returned since the range of this generation ended. Any other attempt of theirs that
+    /// returns has begun later.
     returned: HashMap<(DeviceAddress, u32), HashSet<u32>>,
 }
 
-/// Tasks that are kept for a range. Of more, only what returns a while later is known to have begun late.
+/// Tasks that are kept for a range. For any others, only an attempt that returns [`RETURNED_NS`] later is known to have begun late.
 const MAX_RETURNED: usize = 1024;
 
 impl Rule for AllocOnDeadChunk {
@@ -47,7 +49,7 @@ impl Rule for AllocOnDeadChunk {
         let has_opened = context.range_step(change, Kind::Unmapped).is_some();
         let uncertain = match change.kind {
             ChangeKind::Uncertain => device.uncertain().hot.is_some_and(|lost| {
-                // It can be told when the range is long over.
+                // A loss may be reported long after the range has ended.
                 let over =
                     |range: &Range| range.steps.release.or(range.steps.released).or(range.ended_unseen);
                 device
@@ -63,7 +65,7 @@ impl Rule for AllocOnDeadChunk {
             findings.mark_uncertain(
                 RULE,
                 change.device,
-                "records were lost while the pool pointed to a range that was gone",
+                "records were lost while the pool referred to a range that had ended",
             );
         }
         if matches!(change.kind, ChangeKind::RangeSeen(_) | ChangeKind::TornDown(_)) {
@@ -104,7 +106,7 @@ impl Rule for AllocOnDeadChunk {
             return;
         }
         if !context.is_unbroken(dead.dead_chunk_since()) {
-            findings.mark_uncertain(RULE, address, "records of ranges that came and went were lost");
+            findings.mark_uncertain(RULE, address, "records of added or removed ranges were lost");
             return;
         }
         let served_from = served_from(device, event);
@@ -115,7 +117,7 @@ impl Rule for AllocOnDeadChunk {
         };
         let subject = subject(device, dead, event.task.map(|task| task.pid));
         if was_seen_to_begin && findings.message(subject).is_some() {
-            // It is the end of what was told.
+            // The attempt that was reported as pending has returned.
             let result = result(device, event, served_from);
             if findings.message(subject).is_some_and(|message| message.contains(PENDING)) {
                 findings.revise(subject, |finding| {
@@ -133,13 +135,13 @@ impl Rule for AllocOnDeadChunk {
                     }
                     (None, Some(found)) => {
                         let ago = words::between(found.time_ns, at.time_ns);
-                        format!(" a pull read had found the chunk of a range that is no more {ago} before,")
+                        format!(" a snapshot had found the chunk of a range that no longer exists {ago} before,")
                     }
                     (None, None) => String::new(),
                 };
                 let (function, result) = (function(event), result(device, event, served_from));
                 let message = format!(
-                    "{function} by {} searched the pool of {address} while it still pointed to {}, which is gone:{gone} \
+                    "{function} by {} searched the pool of {address} while it still referred to {}, which has ended:{gone} \
                      and pci_p2pdma_release had not run; {result}",
                     words::task(event.task.as_ref()),
                     words::range(dead, address),
@@ -157,10 +159,10 @@ impl Rule for AllocOnDeadChunk {
         }
     }
 
-    /// One of many attempts of a task can be its last.
+    /// Any attempt of a task may be its last one, which never returns.
     fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         for attempt in device.attempts() {
-            let is_late = context.now_ns.saturating_sub(attempt.at.time_ns) >= BACK_NS;
+            let is_late = context.now_ns.saturating_sub(attempt.at.time_ns) >= RETURNED_NS;
             let dead = device.ranges().find(|range| range.id.pgmap == attempt.pgmap && is_dead(range));
             let Some(dead) = dead.filter(|_| is_late) else { continue };
             let subject = subject(device, dead, Some(attempt.task.pid));
@@ -169,7 +171,7 @@ impl Rule for AllocOnDeadChunk {
             }
             findings.revise(subject, |finding| {
                 let later = words::between(finding.start_ns, attempt.at.time_ns);
-                finding.message = format!("{}. Another one, {later} later: {PENDING}", finding.message);
+                finding.message = format!("{}. Another attempt, {later} later: {PENDING}", finding.message);
                 finding.severity = Severity::Critical;
             });
         }
@@ -177,19 +179,19 @@ impl Rule for AllocOnDeadChunk {
 }
 
 impl AllocOnDeadChunk {
-    /// What has just returned, and was not seen to begin, began after the range was gone: no attempt takes so long, or its task had
-    /// returned from one since.
+    /// Returns true if the attempt that has just returned, whose begin was not seen, began after the range had ended: otherwise
+    /// it would have taken too long, or its task has returned from another attempt since.
     fn began_later(&mut self, device: &Device, dead: &Range, event: &Event, at: At) -> bool {
         let since_ns = dead.dead_chunk_since().map_or(at.time_ns, |since| since.time_ns);
         let returned = self.returned.entry((device.address(), dead.id.generation)).or_default();
         let is_second = event.task.is_some_and(|task| {
             returned.contains(&task.pid) || returned.len() < MAX_RETURNED && !returned.insert(task.pid)
         });
-        is_second || at.time_ns.saturating_sub(since_ns) >= BACK_NS
+        is_second || at.time_ns.saturating_sub(since_ns) >= RETURNED_NS
     }
 }
 
-/// An attempt that began since the range was gone would have been seen to begin.
+/// Returns true if the begin of every attempt since the end of the range would have been seen.
 fn is_watched(context: &RuleContext<'_>, device: &Device, dead: &Range) -> bool {
     let armed = device.pending_teardown().and_then(|teardown| teardown.armed);
     let is_armed = |at: At| armed.is_some_and(|armed| armed.from_ns <= at.time_ns && armed.to_ns.is_none());
@@ -197,36 +199,36 @@ fn is_watched(context: &RuleContext<'_>, device: &Device, dead: &Range) -> bool 
     sees && dead.watched && dead.steps.unmapped.is_some_and(is_armed)
 }
 
-/// The attempts of one task are one finding.
+/// All attempts of one task on one range make one finding.
 fn subject(device: &Device, dead: &Range, pid: Option<u32>) -> Subject {
     Subject { rule: RULE, device: device.address(), case: u64::from(dead.id.generation), pid }
 }
 
-/// A pool is about to be destroyed with memory out, and there was a time at which a fatal attempt would not have been seen.
+/// Marks the rule uncertain if a pool with outstanding memory is about to be destroyed, and a fatal attempt may have gone unseen.
 fn unwatched(context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
     let is_outstanding =
         context.event.and_then(|event| event.allocated).is_some_and(|allocated| allocated > 0);
     if !is_outstanding || !context.coverage.sees(Hook::AllocEnter) {
         return;
     }
-    // With one range, the pool goes at once.
+    // With a single range, the pool is released right after it.
     let unmapped =
         || device.ranges().filter(|range| is_being_released(range)).filter_map(|range| range.steps.unmapped);
     let first = unmapped().min_by_key(|at| at.time_ns).filter(|_| unmapped().count() > 1);
     let armed = device.pending_teardown().and_then(|teardown| teardown.armed);
     let is_armed = |at: At| armed.is_some_and(|armed| armed.from_ns <= at.time_ns);
     if first.is_some_and(|first| !is_armed(first)) {
-        let why = "attempts were not watched yet when a range ended, and memory was out when the pool was destroyed";
+        let why = "attempts were not traced yet when a range ended, and memory was outstanding when the pool was destroyed";
         findings.mark_uncertain(RULE, device.address(), why);
     }
 }
 
-/// The chunk is in the pool, and what it belongs to is freed.
+/// The pool still has the range's chunk, whose `dev_pagemap` is freed.
 fn is_dead(range: &Range) -> bool {
     range.dead_chunk_since().is_some()
 }
 
-/// The release of its pool has begun just now.
+/// The release of the range's pool has begun and has not returned.
 const fn is_being_released(range: &Range) -> bool {
     range.steps.release.is_some() && range.steps.released.is_none() && !range.refused
 }
@@ -235,7 +237,7 @@ fn is_dead_before(range: &Range, time_ns: u64) -> bool {
     range.dead_chunk_since().is_some_and(|since| since.time_ns < time_ns)
 }
 
-/// The range that the memory was given out of.
+/// The range that served the allocation.
 fn served_from<'a>(device: &'a Device, event: &Event) -> Option<&'a Range> {
     if event.kind == Kind::Alloc {
         return device.range_at(event.addr.filter(|_| !event.failed)?);
@@ -257,8 +259,8 @@ fn result(device: &Device, event: &Event, served_from: Option<&Range>) -> String
         None if event.kind == Kind::AllocAttempt => PENDING.to_owned(),
         Some(range) => format!("it was served from {}", words::range(range, device.address())),
         None if event.failed || event.ret.is_some_and(|ret| ret != 0) => {
-            "it failed, having read freed memory if that range had room".to_owned()
+            "it failed, after reading freed memory if that range had free space".to_owned()
         }
-        None => "it succeeded, with memory of a range that is not known".to_owned(),
+        None => "it succeeded, with memory of an unknown range".to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! What a rule is shown: the model after an element of the stream, and what that element was.
+//! The input of a rule: the model after an element of the stream, and the element itself.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     state::{At, Change, ChangeKind, Device, FreeMatch, Model, NO_PGMAP, Range, Step},
 };
 
-/// What can be chosen.
+/// Options of the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// How long a drain or an unbind may take.
@@ -37,13 +37,14 @@ impl Options {
     }
 }
 
+/// The input of a rule.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RuleContext<'a> {
-    /// What is true after the element.
+    /// The state after the element.
     pub(super) model: &'a Model,
-    /// The element, where it is an event of the kernel.
+    /// The element, if it is an event of the kernel.
     pub(super) event: Option<&'a Event>,
-    /// What can be seen.
+    /// Which hooks are attached, and which records were lost.
     pub(super) coverage: &'a Coverage,
     pub(super) options: Options,
     pub(super) now_ns: u64,
@@ -55,7 +56,7 @@ impl<'a> RuleContext<'a> {
         self.model.device(change.device)
     }
 
-    /// The step of a teardown that this change is, with its device.
+    /// The teardown step that this change stands for, with its device.
     pub(super) fn step(&self, change: &Change) -> Option<(&'a Device, &'a Step)> {
         if !matches!(change.kind, ChangeKind::Step) {
             return None;
@@ -65,7 +66,7 @@ impl<'a> RuleContext<'a> {
         (Some(step.at) == self.at()).then_some((device, step))
     }
 
-    /// The same, where it is of that kind and of a range: which one.
+    /// As [`Self::step`], for a step of this kind that concerns a range; also returns the range.
     pub(super) fn range_step(
         &self,
         change: &Change,
@@ -75,28 +76,28 @@ impl<'a> RuleContext<'a> {
         Some((device, step, device.range(step.range?)?))
     }
 
-    /// No step of a teardown, and no making of a range, can have been lost since then. Else what was seen then may be over: what
-    /// follows can be about another range in the same place.
+    /// Returns true if no teardown step and no creation of a range can have been lost since then. Otherwise the range seen
+    /// then may have ended, and later records may be about another range at the same place.
     pub(super) fn is_unbroken(&self, since: Option<At>) -> bool {
         let lost = self.coverage.lost(Ring::Rare);
         since.is_some_and(|since| lost.count == 0 || since.time_ns > lost.until_ns)
     }
 
-    /// What is seen of a range that is dying can be of another one in the same place: the making of one would not be seen, and this
-    /// one may have come to its end.
+    /// Returns true if records of this dying range may be about another range at the same place: the creation of a range
+    /// would not be seen, and this one may have ended.
     pub(super) fn can_be_another(&self, range: &Range) -> bool {
         let sees = |hook| self.coverage.sees(hook);
-        // The end of `memunmap_pages` is told of the range whose kill was seen.
+        // The end of `memunmap_pages` is recorded only for a range whose kill was seen.
         let sees_end = range.steps.killed.is_some() && sees(Hook::Kill) && sees(Hook::Unmapped);
         let is_over = range.steps.unmapped.or(range.steps.released).or(range.ended_unseen).is_some();
         let is_there = sees_end && !is_over;
         !sees(Hook::Memremap) && !is_there
     }
 
-    /// What would have to be missed since then for another range to be taken for this one, in the same place.
+    /// The records that would have to be missing since then for another range at the same place to be mistaken for this one.
     pub(super) fn replaced(&self, since_ns: u64) -> Absence {
         const ALL: &[Hook] = &[Hook::Unmapped, Hook::Release, Hook::Released, Hook::Memremap];
-        // The end of the one and the making of the other are each enough to tell them apart.
+        // Either the end of the old range or the creation of the new one is enough to distinguish them.
         if self.coverage.sees(Hook::Memremap) && self.coverage.sees(Hook::Released) {
             Absence::of_several(ALL, since_ns)
         } else {
@@ -104,22 +105,22 @@ impl<'a> RuleContext<'a> {
         }
     }
 
-    /// The record of the element, and when it was; of what user space wrote there is none.
+    /// The record of the element and its time; `None` for records that user space wrote.
     pub(super) fn at(&self) -> Option<At> {
         self.event.map(|event| At { time_ns: event.time_ns, id: event.id })
     }
 }
 
-/// Where a driver has replaced the operations of a range's pages.
+/// Why a rule is uncertain if a driver has replaced the operations of a range's pages.
 pub(super) const BYPASSED: &str =
-    "the pages of a range are handed out by its driver itself: which are out is not known";
+    "the driver of a range allocates its pages itself: outstanding pages are not known";
 
-/// Why a rule is unsure where [`RuleContext::can_be_another`].
-pub(super) const UNSEEN_MAKING: &str =
-    "without memremap it is not seen whether there is a new range in the same place";
+/// Why a rule is uncertain where [`RuleContext::can_be_another`] is true.
+pub(super) const UNSEEN_CREATION: &str =
+    "without hook memremap, a new range at the same place would not be noticed";
 
-/// Memory was taken, or a reference ended by what was seen. There can be a million of these a second, and no rule judges
-/// them by the change: those for which it matters where memory is taken look at the event, those that judge frees at
+/// Returns true for an allocation, or for a reference that ended by a record that was seen. There can be a million of these
+/// per second, and no rule evaluates them as a change: rules on allocations look at the event, and rules on frees at
 /// [`ChangeKind::Freed`].
 pub(super) const fn is_routine(what: &ChangeKind) -> bool {
     match what {
@@ -129,19 +130,19 @@ pub(super) const fn is_routine(what: &ChangeKind) -> bool {
     }
 }
 
-/// Which frees a rule judges by what they were. There can be a million a second, of which all are usual.
+/// Which frees a rule evaluates. There can be a million frees per second, normally all of them ordinary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Frees {
     /// None.
     None,
-    /// Those that gave back something else than what one reference had taken.
+    /// Frees of anything other than exactly one reference's memory.
     Unusual,
     /// All.
     All,
 }
 
 impl Frees {
-    /// The least of which this is one.
+    /// The narrowest class that includes this free.
     pub(super) const fn of(was: &FreeMatch) -> Self {
         match was {
             FreeMatch::Exact(_) | FreeMatch::OfScatterList(_) => Self::All,
@@ -150,22 +151,22 @@ impl Frees {
     }
 }
 
-/// A rule at work.
+/// A rule that evaluates a run.
 pub(super) trait Rule: std::fmt::Debug + Send {
-    /// Judges one thing that the latest element changed, unless it [is routine](is_routine).
+    /// Evaluates one change that the latest element made, unless it [is routine](is_routine).
     fn change(&mut self, _context: &RuleContext<'_>, _change: &Change, _findings: &mut Findings) {}
 
-    /// Which [`ChangeKind::Freed`] it judges by [`Rule::change`]: it is shown no others.
+    /// Which [`ChangeKind::Freed`] changes are passed to [`Rule::change`].
     fn frees(&self) -> Frees {
         Frees::None
     }
 
-    /// The kinds of events that [`Rule::event`] judges: it is shown no others.
+    /// The kinds of events that are passed to [`Rule::event`].
     fn kinds(&self) -> &'static [Kind] {
         &[]
     }
 
-    /// Judges the latest element, an event of this device and of one of these kinds. The model has taken it in.
+    /// Evaluates the latest element, an event of this device and of one of [`Rule::kinds`]. The model has applied it already.
     fn event(
         &mut self,
         _context: &RuleContext<'_>,
@@ -175,16 +176,16 @@ pub(super) trait Rule: std::fmt::Debug + Send {
     ) {
     }
 
-    /// What is open for a device, so that the rule cannot say that it holds if the run ends here.
+    /// The open question for a device because of which the rule cannot hold if the run ends here, with its reason.
     fn open(&self, _device: DeviceAddress) -> Option<(RuleId, &'static str)> {
         None
     }
 
-    /// Judges what is true now: called when time has passed, and after every rare event.
+    /// Evaluates the current state: called as time passes, and after every rare event.
     fn pass(&mut self, _context: &RuleContext<'_>, _device: &Device, _findings: &mut Findings) {}
 }
 
-/// A finding to fill in, at a time.
+/// A finding with its record as the only evidence, to be filled in.
 pub(super) fn blank(
     rule: RuleId,
     device: DeviceAddress,
@@ -196,7 +197,7 @@ pub(super) fn blank(
 }
 
 impl Finding {
-    /// It is about this range.
+    /// Sets the range that the finding is about.
     pub(super) const fn about(mut self, range: &Range) -> Self {
         self.range = range.physical;
         self.pgmap = match range.id.pgmap {
@@ -206,34 +207,34 @@ impl Finding {
         self
     }
 
-    /// These records show it, too; in order of time, and those that are absent are left out.
+    /// Adds these records as evidence, in order of time; `None` is skipped.
     pub(super) fn shown_by(mut self, records: impl IntoIterator<Item = Option<At>>) -> Self {
         let mut all: Vec<At> = records.into_iter().flatten().collect();
         all.sort_by_key(|at| (at.time_ns, at.id));
         let mut ids: Vec<Id> = all.into_iter().map(|at| at.id).collect();
         ids.dedup();
-        // Its own record comes last, unless it is one of them.
+        // The finding's own record comes last, unless it is among these.
         self.evidence.retain(|id| !ids.contains(id));
         ids.append(&mut self.evidence);
         self.evidence = ids;
         self
     }
 
-    /// These were out.
+    /// Sets the holders of outstanding memory.
     pub(super) fn held_by(mut self, holders: Holders) -> Self {
         self.holders = holders.named;
         self.holders_omitted = holders.omitted;
         self
     }
 
-    /// The stack of whoever did it.
+    /// Sets the stack of the task that caused it.
     pub(super) fn in_stack(mut self, stack: &[u64]) -> Self {
         self.stack = stack.to_vec();
         self
     }
 }
 
-/// What makes violations of a rule the same, by range.
+/// The subject of violations that are distinguished by range.
 pub(super) const fn by_range(rule: RuleId, device: DeviceAddress, range: &Range) -> Subject {
     Subject { rule, device, case: range.id.generation as u64, pid: None }
 }

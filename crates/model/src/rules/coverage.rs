@@ -1,4 +1,4 @@
-//! What the rules can see: which hooks are there, and what was lost.
+//! Coverage of the rules: which hooks are attached, and which records were lost.
 
 use p2p_trace_common::{
     Hook, Ring,
@@ -16,23 +16,24 @@ use crate::{
     state::GRACE_NS,
 };
 
-/// Whether a hook sees what happens.
+/// Whether a hook is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    NotAskedFor,
+enum Attachment {
+    NotEnabled,
+    /// This kernel lacks its function.
     Absent,
     Failed,
-    /// While a teardown is pending.
+    /// Attached while a teardown is pending.
     Armed,
-    Sees,
+    Attached,
 }
 
-/// Records lost of one ring.
+/// Lost records of one ring.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// How many.
+    /// Number of lost records.
     pub count: u64,
-    /// All of them were begun by this time.
+    /// All of them were begun by this time, `CLOCK_BOOTTIME` in nanoseconds.
     pub until_ns: u64,
 }
 
@@ -46,40 +47,41 @@ impl Lost {
 /// Hooks and losses of a run.
 #[derive(Clone, Debug)]
 pub struct Coverage {
-    hooks: [Sight; HOOKS],
-    /// Hooks of which the kernel skips runs and does not count them.
+    hooks: [Attachment; HOOKS],
+    /// Hooks whose skipped runs the kernel does not count.
     uncounted: [bool; HOOKS],
-    /// Whether it counts those of kprobes.
+    /// Whether the kernel counts skipped runs of kprobes.
     missed: MissedQuality,
-    /// Of what a rule rests on.
+    /// Losses that rules depend on, by ring.
     lost: [Lost; 2],
-    /// Of whatever.
-    told: [Lost; 2],
-    /// Of these, runs that were skipped, by hook: which rules they touch is for [`super::skips`] to say.
+    /// All losses, by ring.
+    reported: [Lost; 2],
+    /// The part of `reported` that was skipped runs, by hook; [`super::skips`] knows which rules they affect.
     skipped: [u64; HOOK_SLOTS],
-    /// Maps and unmaps can have been missed until then.
+    /// Maps and unmaps may have been missed until this time.
     unmapped_ns: u64,
-    /// What else makes every rule unsure.
+    /// Other reasons why every rule is uncertain.
     uncertainties: Vec<String>,
-    /// What was on its way when the trace, or its dump, begins has come by then.
+    /// Everything that was in flight when the trace, or its dump, began has arrived by this time.
     settled_ns: u64,
 }
 
-/// A free is told when it begins, and a burst of them when something else happens: so long it can take.
-const ON_ITS_WAY_NS: u64 = 2 * GRACE_NS;
+/// The longest time that a free can be in flight. A free is recorded when it begins, and a burst of page frees when another
+/// event follows.
+const IN_FLIGHT_NS: u64 = 2 * GRACE_NS;
 
-/// Doubts about everything that are kept.
+/// Limit on uncertainties that concern every rule.
 const MAX_UNCERTAINTIES: usize = 16;
 
 impl Coverage {
     /// For a run with these hooks.
     pub(crate) fn new(hooks: &[HookStatus], missed: MissedQuality) -> Self {
         let mut coverage = Self {
-            hooks: [Sight::NotAskedFor; HOOKS],
+            hooks: [Attachment::NotEnabled; HOOKS],
             uncounted: [false; HOOKS],
             missed,
             lost: [Lost::default(); 2],
-            told: [Lost::default(); 2],
+            reported: [Lost::default(); 2],
             skipped: [0; HOOK_SLOTS],
             unmapped_ns: 0,
             uncertainties: Vec::new(),
@@ -89,71 +91,74 @@ impl Coverage {
         coverage
     }
 
-    /// The hooks have changed. One that failed once has failed for the run.
+    /// Updates the state of the hooks. A hook that failed once counts as failed for the run.
     pub(super) fn set(&mut self, hooks: &[HookStatus]) {
         for status in hooks {
-            // What the kernel skips of fentry it counts wherever it skips any (`recursion_misses` came with the check, 5.12).
+            // Every kernel that skips fentry runs counts them (`recursion_misses` came with the check, 5.12).
             let is_kprobe = status.method == Some(Method::Kprobe);
             self.uncounted[status.hook as usize] = is_kprobe && self.missed == MissedQuality::Unknown;
-            let sight = &mut self.hooks[status.hook as usize];
-            if *sight == Sight::Failed {
+            let attachment = &mut self.hooks[status.hook as usize];
+            if *attachment == Attachment::Failed {
                 continue;
             }
-            *sight = match status.state {
-                // An armed one is told to be attached while it is.
-                HookState::Attached if *sight == Sight::Armed => Sight::Armed,
-                HookState::Attached => Sight::Sees,
-                HookState::Armed => Sight::Armed,
-                HookState::Absent => Sight::Absent,
-                HookState::Failed => Sight::Failed,
+            *attachment = match status.state {
+                // While an armed hook is attached, its state is `Attached`.
+                HookState::Attached if *attachment == Attachment::Armed => Attachment::Armed,
+                HookState::Attached => Attachment::Attached,
+                HookState::Armed => Attachment::Armed,
+                HookState::Absent => Attachment::Absent,
+                HookState::Failed => Attachment::Failed,
             };
         }
     }
 
-    /// It was asked for and could not be attached.
+    /// The hook was enabled and could not be attached.
     pub(super) fn has_failed(&self, hook: Hook) -> bool {
-        self.sight(hook).0 == Sight::Failed
+        self.attachment(hook).0 == Attachment::Failed
     }
 
-    /// The kernel skips runs of it and does not count them.
+    /// The kernel does not count skipped runs of the hook.
     pub(super) const fn is_uncounted(&self, hook: Hook) -> bool {
         self.uncounted[hook as usize]
     }
 
-    /// It sees what happens, or will when it is armed.
+    /// The hook is attached, or is armed when needed.
     pub(crate) fn sees(&self, hook: Hook) -> bool {
-        matches!(self.sight(hook).0, Sight::Sees | Sight::Armed)
+        matches!(self.attachment(hook).0, Attachment::Attached | Attachment::Armed)
     }
 
-    /// What it sees, and the hook to which that is due: one that writes only after another one has run sees no more than that.
-    fn sight(&self, hook: Hook) -> (Sight, Hook) {
+    /// The hook's attachment, and the hook that determines it: a hook that writes only after another one has run sees no
+    /// more than that one.
+    fn attachment(&self, hook: Hook) -> (Attachment, Hook) {
         let own = self.hooks[hook as usize];
         let noting = Companions::noting(hook).map(|noting| (self.hooks[noting as usize], noting));
         noting
-            .filter(|&(sight, _)| matches!(own, Sight::Sees | Sight::Armed) && sight != Sight::Sees)
+            .filter(|&(of_noting, _)| {
+                matches!(own, Attachment::Attached | Attachment::Armed) && of_noting != Attachment::Attached
+            })
             .unwrap_or((own, hook))
     }
 
-    /// A hook was attached or detached because a teardown was pending or was over.
+    /// Notes that a hook was attached or detached because a teardown began or ended.
     pub(super) fn arm(&mut self, hook: Hook) {
-        let sight = &mut self.hooks[hook as usize];
-        if *sight == Sight::Sees {
-            *sight = Sight::Armed;
+        let attachment = &mut self.hooks[hook as usize];
+        if *attachment == Attachment::Attached {
+            *attachment = Attachment::Armed;
         }
     }
 
-    /// Records of a ring were lost, whichever.
+    /// Notes a loss of unknown records of a ring.
     pub(super) fn lose(&mut self, ring: Ring, count: u64, until_ns: u64) {
-        for lost in [&mut self.lost, &mut self.told] {
+        for lost in [&mut self.lost, &mut self.reported] {
             lost[ring as usize].add(count, until_ns);
         }
         self.unmapped_ns = self.unmapped_ns.max(until_ns);
     }
 
-    /// Runs of a hook were skipped.
+    /// Notes skipped runs of a hook.
     pub(super) fn skip(&mut self, hook: Hook, runs: u64, until_ns: u64) {
         let row = SkipRow::of(hook);
-        self.told[row.ring as usize].add(runs, until_ns);
+        self.reported[row.ring as usize].add(runs, until_ns);
         self.skipped[hook as usize] = self.skipped[hook as usize].saturating_add(runs);
         match row.affected {
             Affected::Allocated | Affected::Inserted | Affected::Ranges | Affected::Teardown => {
@@ -164,69 +169,69 @@ impl Coverage {
         }
     }
 
-    /// Goes on from what had been lost. What a rule rests on can have been among all of it.
-    pub(super) fn resume_losses(&mut self, judged: &RuleState) {
-        for (ring, lost) in [(Ring::Hot, judged.lost_hot), (Ring::Rare, judged.lost_rare)] {
+    /// Continues from earlier losses. Rules may depend on any of them.
+    pub(super) fn resume_losses(&mut self, earlier: &RuleState) {
+        for (ring, lost) in [(Ring::Hot, earlier.lost_hot), (Ring::Rare, earlier.lost_rare)] {
             self.lose(ring, lost.count, lost.until_ns);
         }
-        for &Skipped { hook, runs } in &judged.skipped {
+        for &Skipped { hook, runs } in &earlier.skipped {
             let sum = &mut self.skipped[hook as usize];
             *sum = sum.saturating_add(runs);
         }
     }
 
-    /// No rule can be sure.
+    /// Makes every rule uncertain, for this reason.
     pub(super) fn mark_uncertain(&mut self, why: String) {
         if self.uncertainties.len() < MAX_UNCERTAINTIES && !self.uncertainties.contains(&why) {
             self.uncertainties.push(why);
         }
     }
 
-    /// What was before this time is not told; what was out then is known.
+    /// Continues from this time: earlier events are not in the stream, but the memory outstanding then is known.
     pub(super) const fn resume(&mut self, time_ns: u64) {
-        self.settled_ns = time_ns.saturating_add(ON_ITS_WAY_NS);
+        self.settled_ns = time_ns.saturating_add(IN_FLIGHT_NS);
     }
 
-    /// What is given back at `now_ns` can have been on its way since before the dump begins.
+    /// A free at `now_ns` may have been in flight since before the dump began.
     pub(crate) const fn is_unsettled(&self, now_ns: u64) -> bool {
         now_ns < self.settled_ns
     }
 
-    /// Something was lost, or is not known.
+    /// Records were lost, or every rule is uncertain for another reason.
     pub(crate) fn is_inconclusive(&self) -> bool {
         !self.uncertainties.is_empty() || Ring::ALL.into_iter().any(|ring| self.lost(ring).count > 0)
     }
 
-    /// What was lost of a ring so far that a rule can rest on, whatever has made up for it.
+    /// The losses of a ring so far that rules depend on, including those that were settled later.
     #[must_use]
     pub const fn lost(&self, ring: Ring) -> Lost {
         self.lost[ring as usize]
     }
 
-    /// All that was lost of a ring so far.
-    pub(super) const fn told(&self, ring: Ring) -> Lost {
-        self.told[ring as usize]
+    /// All losses of a ring so far.
+    pub(super) const fn reported(&self, ring: Ring) -> Lost {
+        self.reported[ring as usize]
     }
 
-    /// Of that, runs that were skipped, by hook.
+    /// The part of [`Self::reported`] that was skipped runs, by hook.
     pub(super) fn skipped(&self) -> impl Iterator<Item = Skipped> {
         let of = |&hook: &Hook| Skipped { hook, runs: self.skipped[hook as usize] };
         Hook::ALL.iter().map(of).filter(|skipped| skipped.runs > 0)
     }
 
-    /// When the latest map or unmap can have been missed.
+    /// The latest time at which a map or unmap may have been missed.
     pub(super) const fn unmapped_ns(&self) -> u64 {
         self.unmapped_ns
     }
 
-    /// How many records of a ring were lost of which it is not known what they were.
+    /// The number of lost records of a ring whose hook is not known.
     fn unknown(&self, ring: Ring) -> u64 {
         let known: u64 =
             self.skipped().filter(|of| SkipRow::of(of.hook).ring == ring).map(|of| of.runs).sum();
-        self.told(ring).count.saturating_sub(known)
+        self.reported(ring).count.saturating_sub(known)
     }
 
-    /// What the rule comes to where it has found nothing, and why: by its hooks and by losses at any time.
+    /// The answer of a rule without findings, with its reasons, as far as hooks and losses at any time determine it.
     pub(crate) fn answer(&self, rule: RuleId) -> (Answer, Vec<String>) {
         let spec = rule.spec();
         let unchecked = |group: &&[Hook]| self.unchecked(group, spec.throughout);
@@ -236,59 +241,62 @@ impl Coverage {
         }
         let mut uncertainties = self.unseen(spec);
         let answer = if uncertainties.is_empty() { Answer::Holds } else { Answer::Inconclusive };
-        uncertainties.extend(self.not_asked_for(spec.parts));
+        uncertainties.extend(self.not_enabled(spec.parts));
         if spec.hiders().any(|hook| self.sees(hook) && self.is_uncounted(hook)) {
-            uncertainties.push("this kernel does not count the runs of kprobes that it skips".to_owned());
+            uncertainties.push("this kernel does not count skipped kprobe runs".to_owned());
         }
         (answer, uncertainties)
     }
 
-    /// What makes every rule unsure, beside losses, in sentences.
+    /// The reasons other than losses why every rule is uncertain.
     #[must_use]
     pub fn uncertainties(&self) -> &[String] {
         &self.uncertainties
     }
 
-    /// Why nothing of a group can be seen, where that was not asked for or cannot be.
+    /// Why no hook of a group can see anything, if none is enabled or this kernel lacks their functions.
     fn unchecked(&self, group: &[Hook], throughout: bool) -> Option<String> {
-        let can = |&hook: &Hook| match self.sight(hook).0 {
-            Sight::Sees | Sight::Failed => true,
-            Sight::Armed => !throughout,
-            Sight::Absent | Sight::NotAskedFor => false,
+        let can = |&hook: &Hook| match self.attachment(hook).0 {
+            Attachment::Attached | Attachment::Failed => true,
+            Attachment::Armed => !throughout,
+            Attachment::Absent | Attachment::NotEnabled => false,
         };
         if group.iter().any(can) {
             return None;
         }
-        let due: Vec<_> = group.iter().map(|&hook| self.sight(hook)).collect();
-        let absent = due.iter().find(|&&(sight, _)| sight == Sight::Absent);
+        let attachments: Vec<_> = group.iter().map(|&hook| self.attachment(hook)).collect();
+        let absent = attachments.iter().find(|&&(attachment, _)| attachment == Attachment::Absent);
         Some(absent.map_or_else(
             || {
-                let hooks: Vec<_> = due.iter().map(|&(_, hook)| hook).collect();
-                format!("the hook {} was not asked for", names(&hooks))
+                let hooks: Vec<_> = attachments.iter().map(|&(_, hook)| hook).collect();
+                match hooks[..] {
+                    [hook] => format!("hook {} not enabled", hook.name()),
+                    _ => format!("none of these hooks enabled: {}", names(&hooks)),
+                }
             },
-            |(_, hook)| format!("this kernel does not have what the hook {} is on", hook.name()),
+            |(_, hook)| format!("this kernel lacks the function of hook {}", hook.name()),
         ))
     }
 
-    /// Why the rule cannot believe what it finds: something that would explain it is not seen.
-    pub(super) fn disbelief(&self, rule: RuleId) -> Option<String> {
+    /// Why the rule cannot confirm an apparent violation: a record that would explain it cannot be seen.
+    pub(super) fn blind_spot(&self, rule: RuleId) -> Option<String> {
         let spec = rule.spec();
-        let can_be = |&hook: &Hook| self.sight(hook).0 != Sight::Absent;
+        let can_be = |&hook: &Hook| self.attachment(hook).0 != Attachment::Absent;
         let blind = |group: &&&[Hook]| !group.iter().any(|&hook| self.sees(hook)) && group.iter().any(can_be);
-        let group = spec.needs.iter().chain(spec.believes).find(blind)?;
-        Some(format!("what seems to violate it can have an explanation that only {} would see", names(group)))
+        let group = spec.needs.iter().chain(spec.confirmed_by).find(blind)?;
+        Some(format!("an apparent violation may have an explanation that only {} would show", names(group)))
     }
 
-    /// What was asked for and not seen.
+    /// Enabled coverage that was not complete: failed hooks, losses, and other uncertainties.
     fn unseen(&self, spec: &Spec) -> Vec<String> {
         let all = spec.needs.iter().copied().flatten().chain(spec.parts);
         let mut failed = Vec::new();
-        for (sight, hook) in all.map(|&hook| self.sight(hook)) {
-            if sight == Sight::Failed && !failed.contains(&hook) {
+        for (attachment, hook) in all.map(|&hook| self.attachment(hook)) {
+            if attachment == Attachment::Failed && !failed.contains(&hook) {
                 failed.push(hook);
             }
         }
-        let failed = failed.iter().map(|hook| format!("the hook {} could not be attached", hook.name()));
+        let failed = failed.iter().map(|hook| format!("hook {} could not be attached", hook.name()));
         let mut uncertainties: Vec<_> = failed.collect();
         for &ring in spec.rings {
             let lost = self.unknown(ring);
@@ -300,11 +308,14 @@ impl Coverage {
         uncertainties
     }
 
-    /// Which of the hooks were not asked for. What this kernel does not have cannot happen on it.
-    fn not_asked_for(&self, hooks: &[Hook]) -> Option<String> {
-        let missing: Vec<_> =
-            hooks.iter().filter(|&&hook| self.hooks[hook as usize] == Sight::NotAskedFor).copied().collect();
-        (!missing.is_empty()).then(|| format!("not asked for: {}", names(&missing)))
+    /// The hooks that were not enabled. A function that this kernel lacks cannot run on it, so its hook is not listed.
+    fn not_enabled(&self, hooks: &[Hook]) -> Option<String> {
+        let missing: Vec<_> = hooks
+            .iter()
+            .filter(|&&hook| self.hooks[hook as usize] == Attachment::NotEnabled)
+            .copied()
+            .collect();
+        (!missing.is_empty()).then(|| format!("not enabled: {}", names(&missing)))
     }
 }
 

@@ -1,5 +1,5 @@
-//! `double-free`: memory that has been given back is given back again. If nobody has taken it since,
-//! `gen_pool_free_owner` is a `BUG`.
+//! `double-free`: memory that has been freed is freed again. Unless it has been allocated since, `gen_pool_free_owner` is a
+//! `BUG`.
 
 use super::{
     context::{Frees, Rule, RuleContext, blank},
@@ -14,8 +14,8 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::DoubleFree;
-const ADVICE: &str = "One of the two frees is wrong: the evidence names the records of the allocation and of both. The range has \
-                      lost a reference too many as well, so it may drain while somebody has memory of it.";
+const ADVICE: &str = "One of the two frees is wrong: the evidence lists the records of the allocation and of both frees. The range has \
+                      also lost one reference too many, so it may drain while memory is still in use.";
 
 #[derive(Debug, Default)]
 pub(super) struct DoubleFree;
@@ -32,14 +32,14 @@ impl Rule for DoubleFree {
         let earlier = match (free.was, free.unknown(context)) {
             (FreeMatch::Again { earlier }, _) => earlier,
             (FreeMatch::Unmatched, Some(why)) => {
-                // Its first free can have been before the trace, too.
+                // Its first free may have been before the trace.
                 free.mark_uncertain(RULE, why, findings);
                 return;
             }
             _ => return,
         };
         let unseen =
-            (!earlier.by.is_seen()).then_some("a free was lost, and one of the same memory was seen");
+            (!earlier.by.is_seen()).then_some("a free was lost, and another of the same memory was seen");
         let lost = free.device.uncertain().hot.is_some() || !free.device.is_sure(&earlier.reference);
         let lost = lost.then_some("records of allocations or frees were lost");
         if let Some(why) = lost.or(unseen) {
@@ -50,10 +50,10 @@ impl Rule for DoubleFree {
         let finding = {
             let holder = Holder::of(&earlier.reference, &free.device.allocated_by(&earlier.reference), false);
             let message = format!(
-                "{} by {} gave back {} of {address}, which had been given back {} before; it had been taken by {}",
+                "{} by {} freed {} of {address}, which had been freed {} before; it had been allocated by {}",
                 free.function(),
                 words::task(free.event.task.as_ref()),
-                free.what(),
+                free.memory(),
                 words::between(earlier.at.time_ns, free.at.time_ns),
                 words::task(holder.task.as_ref()),
             );
@@ -63,7 +63,7 @@ impl Rule for DoubleFree {
             finding.holders.push(holder);
             finding
         };
-        // It was taken anew, if that was missed.
+        // An allocation in between may have been missed.
         findings.suspect(free.subject(RULE), finding, UNSEEN_ALLOCATION, context.now_ns);
     }
 }

@@ -1,11 +1,11 @@
-//! `double-kill`: `percpu_ref_kill` of a reference that is dead takes one count too many, so that the range drains while
-//! somebody still has it. The kernel warns of it (`percpu_ref_kill_and_confirm`). Up to Linux 5.17 a driver can give two ranges the same
+//! `double-kill`: `percpu_ref_kill` of a dead reference drops one count too many, so that the range drains while it is still
+//! in use. The kernel warns about it (`percpu_ref_kill_and_confirm`). Up to Linux 5.17 a driver can give two ranges the same
 //! reference, which is then killed once for each.
 
 use p2p_trace_common::Kind;
 
 use super::{
-    context::{Rule, RuleContext, UNSEEN_MAKING, blank, by_range},
+    context::{Rule, RuleContext, UNSEEN_CREATION, blank, by_range},
     findings::Findings,
     rule::RuleId,
     words,
@@ -17,7 +17,7 @@ use crate::{
 
 const RULE: RuleId = RuleId::DoubleKill;
 const ADVICE: &str = "Each range is torn down once, by devres. Look for a driver that calls devm_memunmap_pages or \
-                      memunmap_pages itself; the stack says who did.";
+                      memunmap_pages itself; the stack shows the caller.";
 
 #[derive(Debug, Default)]
 pub(super) struct DoubleKill;
@@ -37,19 +37,19 @@ impl Rule for DoubleKill {
         };
         let Some(range) = device.range(id) else { return };
         if !context.is_unbroken(range.steps.killed) {
-            // It can be another range in the same place.
+            // It may be another range at the same place.
             findings.mark_uncertain(RULE, device.address(), "records of a teardown were lost");
             return;
         }
         let address = device.address();
         if context.can_be_another(range) {
-            findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
+            findings.mark_uncertain(RULE, address, UNSEEN_CREATION);
             return;
         }
         let absence = context.replaced(range.steps.killed.map_or(0, |killed| killed.time_ns));
         findings.happened_unless(absence, by_range(RULE, address, range), at.id, at.time_ns, || {
             let before = range.steps.killed.map_or_else(String::new, |killed| {
-                format!(", {} after it was killed first", words::between(killed.time_ns, at.time_ns))
+                format!(", {} after the first kill", words::between(killed.time_ns, at.time_ns))
             });
             let message = format!(
                 "memunmap_pages, in {}, killed the reference of {} again{before}",
@@ -73,15 +73,15 @@ impl Rule for DoubleKill {
         let Some(reference) = range.reference else { return };
         for (other, first) in context.model.sharing(reference) {
             if let Some((first, killed)) = shared(first, range) {
-                judge_shared(context, device, event, (range, at), (first, other, killed), findings);
+                check_shared(context, device, event, (range, at), (first, other, killed), findings);
                 return;
             }
         }
     }
 }
 
-/// The earlier range and its kill, if both have the same reference. One that is its range's own can be no other range's, and the low
-/// half of an address tells less than that.
+/// The earlier range and its kill, if both ranges have the same reference. A reference inside its own range's `dev_pagemap`
+/// cannot belong to another range; equal low halves of addresses are weaker evidence than that.
 fn shared<'a>(first: &'a Range, range: &Range) -> Option<(&'a Range, At)> {
     let reference = range.reference?;
     let killed = first.steps.killed?;
@@ -89,15 +89,15 @@ fn shared<'a>(first: &'a Range, range: &Range) -> Option<(&'a Range, At)> {
     (is_same && !(is_own(first, reference) && is_own(range, reference))).then_some((first, killed))
 }
 
-/// Bytes of a `struct dev_pagemap`, and more.
+/// An upper bound on the size of a `struct dev_pagemap`, in bytes.
 const PGMAP: u32 = 512;
 
-/// It lies within the `dev_pagemap`.
+/// The reference lies within the range's `dev_pagemap`.
 const fn is_own(range: &Range, reference: u32) -> bool {
     reference.wrapping_sub(range.id.pgmap as u32) < PGMAP
 }
 
-fn judge_shared(
+fn check_shared(
     context: &RuleContext<'_>,
     device: &Device,
     event: &Event,
@@ -108,7 +108,7 @@ fn judge_shared(
     let address = device.address();
     let lived = range.steps.added.unwrap_or(range.seen);
     if lived.time_ns > killed.time_ns {
-        // Added since, it has had the reference initialized anew.
+        // The range was added after that kill, which initialized the reference again.
         if range.steps.added.is_none() {
             findings.mark_uncertain(RULE, address, UNSEEN_LIFE);
         }
@@ -119,12 +119,12 @@ fn judge_shared(
         return;
     }
     if context.can_be_another(range) {
-        findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
+        findings.mark_uncertain(RULE, address, UNSEEN_CREATION);
         return;
     }
     findings.happened(by_range(RULE, address, range), at.id, at.time_ns, || {
         let message = format!(
-            "memunmap_pages, in {}, killed the reference of {} again, which is that of {} too, {} after it was killed for that",
+            "memunmap_pages, in {}, killed the reference of {} again, which it shares with {}, {} after the kill for that range",
             words::task(event.task.as_ref()),
             words::range(range, address),
             words::range(first, of.address()),
@@ -134,6 +134,6 @@ fn judge_shared(
     });
 }
 
-/// Why it is unsure of a range that was seen only behind the kill of another one.
+/// Why the rule is uncertain about a range that was first seen after the kill of another one.
 const UNSEEN_LIFE: &str =
-    "it was not seen whether a range lived when another one with the same reference was killed";
+    "it is not known whether a range existed when another range with the same reference was killed";

@@ -1,9 +1,9 @@
-//! `drained-after-removal`: the order of 2018, as seen afterwards.
+//! `drained-after-removal`: the race of 2018, detected by the late drain.
 
 use p2p_trace_common::Kind;
 
 use super::{
-    context::{Rule, RuleContext, UNSEEN_MAKING, blank, by_range},
+    context::{Rule, RuleContext, UNSEEN_CREATION, blank, by_range},
     findings::Findings,
     rule::RuleId,
     words,
@@ -11,8 +11,8 @@ use super::{
 use crate::state::Change;
 
 const RULE: RuleId = RuleId::DrainedAfterRemoval;
-const ADVICE: &str = "Between the two the struct pages were gone while somebody still had one: look for memory corruption \
-                      since then, and report the kernel with this trace. See removed-before-drained.";
+const ADVICE: &str = "Between the two, the struct pages were removed while one was still referenced: look for memory corruption \
+                      since then, and report a kernel bug with this trace. See removed-before-drained.";
 
 #[derive(Debug, Default)]
 pub(super) struct DrainedAfterRemoval;
@@ -22,7 +22,7 @@ impl Rule for DrainedAfterRemoval {
         let Some((device, step, range)) = context.range_step(change, Kind::Drained) else {
             return;
         };
-        // The first drain counts: a removed range that had drained can be seen to do so again only by mistake.
+        // Only the first drain counts: a second drain of a removed range can only be a mix-up.
         let Some(removed) = range
             .steps
             .removed
@@ -32,7 +32,7 @@ impl Rule for DrainedAfterRemoval {
         };
         let address = device.address();
         if context.can_be_another(range) {
-            findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
+            findings.mark_uncertain(RULE, address, UNSEEN_CREATION);
             return;
         }
         let absence = context.replaced(removed.time_ns);

@@ -1,4 +1,4 @@
-//! What a rule found.
+//! Violations that the rules found.
 
 use super::rule::{RuleId, Severity};
 use crate::{
@@ -6,48 +6,48 @@ use crate::{
     holders::Holder,
 };
 
-/// Records that a finding names at most, the first ones and the latest.
+/// The most records that a finding lists: the first ones and the latest.
 pub(crate) const MAX_EVIDENCE: usize = 24;
 
 /// A violation of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Its number in the run, from 1: a later version of the same finding has the same.
+    /// The finding's number in the run, from 1; later versions of the same finding keep it.
     pub number: u32,
     /// The rule.
     pub rule: RuleId,
-    /// How grave it is.
+    /// The severity.
     pub severity: Severity,
-    /// Whose memory.
+    /// The device that provides the memory.
     pub device: DeviceAddress,
-    /// Physical addresses of the range, where one is concerned and known.
+    /// Physical addresses of the range, if the finding is about a range and its addresses are known.
     pub range: Option<Range>,
-    /// Address of that range's `struct dev_pagemap`.
+    /// Address of the range's `struct dev_pagemap`.
     pub pgmap: Option<u64>,
-    /// When it began, `CLOCK_BOOTTIME` in nanoseconds.
+    /// When the violation began, `CLOCK_BOOTTIME` in nanoseconds.
     pub start_ns: u64,
-    /// When it ended, or happened last; `None`: it goes on.
+    /// When the violation ended, or last happened; `None` if it is ongoing.
     pub end_ns: Option<u64>,
-    /// How often it happened.
+    /// How often the violation happened.
     pub occurrences: u64,
-    /// What happened, in a sentence that needs nothing else.
+    /// The violation, in a self-contained sentence.
     pub message: String,
-    /// What to do next.
+    /// Recommended next steps.
     pub advice: &'static str,
-    /// The records that show it, in order.
+    /// The records that show the violation, in order.
     pub evidence: Vec<Id>,
-    /// Who took what was out, the largest first.
+    /// Holders of outstanding memory, largest first.
     pub holders: Vec<Holder>,
-    /// Groups beyond those.
+    /// Number of further holders.
     pub holders_omitted: u64,
-    /// Kernel stack of the task that did it, or that waits; innermost first.
+    /// Kernel stack of the task that caused the violation, or that waits; innermost first.
     pub stack: Vec<u64>,
-    /// Why it is none after all: something that came to light later explains what was seen. It counts no more.
+    /// Why the finding was withdrawn: a later fact explains the apparent violation. A withdrawn finding no longer counts.
     pub withdrawn: Option<String>,
 }
 
 impl Finding {
-    /// One to fill in, which began at this time.
+    /// A finding that began at this time, to be filled in.
     pub(super) const fn new(
         rule: RuleId,
         device: DeviceAddress,
@@ -75,17 +75,19 @@ impl Finding {
         }
     }
 
-    /// Stands for what was found before the dump begins, at this time: it is known that it was, and no more.
+    /// A placeholder for findings before the dump, up to this time: only their number is known.
     pub(super) fn earlier(rule: RuleId, device: DeviceAddress, count: u32, by_ns: u64) -> Self {
-        const ADVICE: &str = "Give the earlier files of the run as well, if they are still there: they tell who, when and by which \
+        const ADVICE: &str = "Pass the earlier files of the run as well, if they still exist: they show the tasks, times and \
                               records.";
-        let message =
-            format!("{} was violated before this dump begins: who and when is not in it", rule.name());
+        let message = format!(
+            "{} was violated before this dump begins: tasks and times are not in this dump",
+            rule.name()
+        );
         let finding = Self::new(rule, device, by_ns, message, ADVICE);
         Self { end_ns: Some(by_ns), occurrences: count.into(), ..finding }
     }
 
-    /// It is over. What was violated stays so.
+    /// The violation is over. Its rule stays violated.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
         self.end_ns.is_some()

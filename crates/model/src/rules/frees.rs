@@ -1,4 +1,4 @@
-//! What the rules on frees have in common: what a free was, and whether it can be judged.
+//! Code shared by the rules on frees: the free itself, and whether it can be evaluated.
 
 use p2p_trace_common::{Hook, Kind, Ring};
 
@@ -6,7 +6,7 @@ use super::{
     absence::Absence,
     context::RuleContext,
     findings::{Findings, Subject},
-    rule::{RuleId, TAKES},
+    rule::{ALLOCATES, RuleId},
 };
 use crate::{
     event::Event,
@@ -14,8 +14,8 @@ use crate::{
     units,
 };
 
-/// What a free seems to do wrong rests on every record of memory that was taken or given back before.
-pub(super) const UNSEEN_ALLOCATION: Absence = Absence::of_one(TAKES, 0);
+/// An apparent violation by a free rests on all earlier records of allocations and frees.
+pub(super) const UNSEEN_ALLOCATION: Absence = Absence::of_one(ALLOCATES, 0);
 
 /// A free of an allocation or scatter list.
 #[derive(Clone, Copy, Debug)]
@@ -27,20 +27,20 @@ pub(super) struct Free<'a> {
 }
 
 impl<'a> Free<'a> {
-    /// The change is one, and what it may give back is watched.
+    /// The free that this change stands for, if allocations of its kind are traced.
     pub(super) fn of(context: &RuleContext<'a>, change: &Change) -> Option<Self> {
         let ChangeKind::Freed(was) = change.kind else {
             return None;
         };
         let event = context.event?;
-        // A list's free can be told only where its allocation is.
-        let is_judged = event.kind != Kind::SglFree || context.coverage.sees(Hook::SglAlloc);
-        is_judged.then_some(Self { device: context.device(change)?, event, at: context.at()?, was })
+        // The free of a scatter list can be evaluated only if its allocation would be seen.
+        let is_traced = event.kind != Kind::SglFree || context.coverage.sees(Hook::SglAlloc);
+        is_traced.then_some(Self { device: context.device(change)?, event, at: context.at()?, was })
     }
 
-    /// Why not all that is out is known; then the free may well be right.
+    /// Why not all outstanding memory is known, so that the free may be right.
     pub(super) fn unknown(&self, context: &RuleContext<'_>) -> Option<&'static str> {
-        // A pull read tells what memory is taken, and of no list.
+        // A snapshot shows which memory is allocated, but not to which scatter list it belongs.
         let is_list = self.event.kind == Kind::SglFree;
         let older_list = is_list && self.device.preexisting_bytes() > 0;
         if is_list && context.coverage.lost(Ring::Hot).count > 0 {
@@ -50,7 +50,7 @@ impl<'a> Free<'a> {
         unknown(context, self.device, range).or_else(|| older_list.then_some(ALLOCATED_BEFORE))
     }
 
-    /// Each free is a case of its own, by address.
+    /// The subject of a violation, by address and thread.
     pub(super) fn subject(&self, rule: RuleId) -> Subject {
         Subject {
             rule,
@@ -60,7 +60,7 @@ impl<'a> Free<'a> {
         }
     }
 
-    /// The function that was called.
+    /// The kernel function that freed.
     pub(super) const fn function(&self) -> &'static str {
         match self.event.kind {
             Kind::SglFree => "pci_p2pmem_free_sgl",
@@ -68,8 +68,8 @@ impl<'a> Free<'a> {
         }
     }
 
-    /// `64 KiB at 0xffff888140000000`, as far as it is told.
-    pub(super) fn what(&self) -> String {
+    /// The freed memory, as far as it is known, such as `64 KiB at 0xffff888140000000`.
+    pub(super) fn memory(&self) -> String {
         let addr = self.event.addr.or(self.event.sgl);
         let size = self.event.size.map(units::bytes);
         match (size, addr) {
@@ -81,32 +81,32 @@ impl<'a> Free<'a> {
         }
     }
 
-    /// The rule cannot tell.
+    /// Marks a rule uncertain because of this free.
     pub(super) fn mark_uncertain(&self, rule: RuleId, why: &str, findings: &mut Findings) {
         findings.mark_uncertain(rule, self.device.address(), why);
     }
 }
 
-const ALLOCATED_BEFORE: &str = "memory was given back that may have been taken before the trace";
+const ALLOCATED_BEFORE: &str = "memory was freed that may have been allocated before the trace";
 
-/// Why not all that is out of a range is known, or of the device where it is not known which range it is.
+/// Why not all outstanding memory of a range is known, or of the device if the range is not known.
 pub(super) fn unknown(
     context: &RuleContext<'_>,
     device: &Device,
     range: Option<&Range>,
 ) -> Option<&'static str> {
     if context.coverage.is_unsettled(context.now_ns) {
-        return Some("memory was given back that may have been on its way when the dump begins");
+        return Some("memory was freed whose free may have been in flight when the dump began");
     }
     if device.uncertain().hot.is_some() {
         return Some("records of allocations or frees were lost");
     }
-    // What is taken of a range that was seen being added, or of a pool that was seen to be empty, was seen being taken, once it
-    // could be.
+    // All allocations are known if the range was seen being added, or the pool was seen to be empty, when the hooks on
+    // allocations were attached already.
     let since_ns = context.model.hooks().allocations_seen_since_ns();
     let added = range.and_then(|range| range.steps.added).filter(|added| added.time_ns >= since_ns);
     if context.coverage.lost(Ring::Rare).count > 0 && !context.is_unbroken(added) {
-        return Some("records of ranges that came and went were lost");
+        return Some("records of added or removed ranges were lost");
     }
     let is_known = added.is_some()
         || match device.baseline() {

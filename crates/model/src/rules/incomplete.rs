@@ -1,11 +1,12 @@
-//! A range that came to its end without a step that has to be there: its record is missing, told or not. The rules that it would
-//! have decided are in doubt, whatever the reason: the trace began too late, the kernel skipped a run and does not count
-//! those, its table of notes was full.
+//! Incomplete teardowns: a range that ended without a step that every teardown has.
+//!
+//! The record of the step is missing, whether or not a loss was reported: the trace began too late, the kernel skipped a run
+//! and does not count skipped runs, or its table of notes was full. The rules that depend on the step are uncertain then.
 
 use p2p_trace_common::{Hook, Kind};
 
 use super::{
-    context::{Rule, RuleContext, UNSEEN_MAKING},
+    context::{Rule, RuleContext, UNSEEN_CREATION},
     findings::Findings,
     rule::RuleId,
     words,
@@ -39,10 +40,10 @@ impl Rule for Incomplete {
             return;
         };
         match change.kind {
-            // Steps of the one would be taken for those of the other.
+            // Steps of the two ranges cannot be distinguished.
             ChangeKind::KilledAgain(_) if context.can_be_another(range) => {
                 for rule in STEPS.into_iter().flat_map(RuleId::hidden_by) {
-                    findings.mark_uncertain(rule, change.device, UNSEEN_MAKING);
+                    findings.mark_uncertain(rule, change.device, UNSEEN_CREATION);
                 }
             }
             ChangeKind::KilledAgain(_) => {}
@@ -65,19 +66,21 @@ impl Rule for Incomplete {
     }
 }
 
-/// A range whose kill was before the trace, or was missed: nothing is written of its removal, which may be long past.
+/// Marks rules uncertain for a range whose kill was before the trace, or was missed: its removal is not recorded then, and may
+/// have happened already.
 fn unnoted(context: &RuleContext<'_>, device: &Device, range: &Range, findings: &mut Findings) {
     let is_noted = range.steps.killed.is_some() || range.refused || !range.is_named();
     if is_noted || !context.coverage.sees(Hook::Remove) {
         return;
     }
     let name = words::range(range, device.address());
-    let why = format!("the kill of {name} was not seen, and so neither is its removal");
+    let why = format!("the kill of {name} was not seen, so its removal is not recorded");
     for rule in RuleId::hidden_by(Hook::Remove) {
         findings.mark_uncertain(rule, device.address(), why.clone());
     }
 }
 
+/// Marks rules uncertain for a range that ended without a step they depend on.
 fn uncertainty(context: &RuleContext<'_>, device: &Device, range: &Range, findings: &mut Findings) {
     if range.refused {
         return;
@@ -89,10 +92,10 @@ fn uncertainty(context: &RuleContext<'_>, device: &Device, range: &Range, findin
         let name = words::range(range, device.address());
         let why = match killed {
             None => format!(
-                "the {} of {name} was not seen: the trace began later, or missed its kill",
+                "step {} of {name} was not seen: the trace began later, or missed the kill",
                 hook.name()
             ),
-            Some(_) => format!("the {} of {name} was not seen", hook.name()),
+            Some(_) => format!("step {} of {name} was not seen", hook.name()),
         };
         for rule in RuleId::hidden_by(hook) {
             findings.mark_uncertain(rule, device.address(), why.clone());

@@ -1,5 +1,5 @@
-//! `leaked-reference`: a killed range has a reference that nothing explains but a user mapping of it that failed. Before
-//! 6220694c52a5 `p2pmem_alloc_mmap` keeps its own reference of the range when `vm_insert_page` fails: the unbind never ends.
+//! `leaked-reference`: a killed range has a reference that only a failed user mapping of it explains. Before 6220694c52a5
+//! `p2pmem_alloc_mmap` keeps its own reference to the range when `vm_insert_page` fails, and the unbind never ends.
 
 use super::{
     context::blank,
@@ -12,18 +12,18 @@ use super::{
 use crate::{holders::Holders, state::FailedMmap};
 
 const RULE: RuleId = RuleId::LeakedReference;
-const ADVICE: &str = "Nobody can give this reference back: the unbind waits until the machine is restarted. Use a kernel with \
-                      6220694c52a5, whose p2pmem_alloc_mmap drops it. If this kernel has that, somebody else took it: see \
-                      unexplained-reference.";
-/// Failed calls that a finding shows.
+const ADVICE: &str = "This reference cannot be dropped: the unbind waits until the machine is restarted. Use a kernel with \
+                      6220694c52a5, whose p2pmem_alloc_mmap drops it. If this kernel has that commit, the reference came \
+                      from elsewhere: see unexplained-reference.";
+/// The most failed calls that a finding shows.
 const MAX_SHOWN: usize = 8;
 
-/// The check of this rule.
-pub(super) fn check() -> Surplus {
+/// Creates this rule.
+pub(super) fn rule() -> Surplus {
     Surplus::of(RULE, share, make)
 }
 
-/// One for each call that failed, at most.
+/// At most one reference per failed call.
 fn share(reading: &Reading<'_>, _: &mut Findings) -> u64 {
     let failed = reading.range.failed_mmaps.iter().len() as u64;
     reading.least.min(failed)
@@ -36,17 +36,17 @@ fn make(reading: &Reading<'_>, share: u64) -> Finding {
     let known = words::counted(held.references, "reference");
     let failed: Vec<&FailedMmap> = range.failed_mmaps.iter().collect();
     let calls = failed.last().map_or_else(String::new, |last| {
-        let who = words::task(last.task.as_ref());
-        let when = words::between(last.at.time_ns, accounted.at.time_ns);
+        let task = words::task(last.task.as_ref());
+        let age = words::between(last.at.time_ns, accounted.at.time_ns);
         let often = match failed.len() {
             1 => String::new(),
             all => format!(" {all} times, the last"),
         };
-        format!("as it did{often} for {who} {when} before ({})", last.error)
+        format!("as it did{often} for {task} {age} before ({})", last.error)
     });
     let message = format!(
-        "the kernel counts {} of {}, of which the allocations and mappings that are known explain {known}: {share} more \
-         is what a kernel without 6220694c52a5 keeps where p2pmem_alloc_mmap fails while it inserts pages, {calls}",
+        "the kernel counts {} of {}, of which known allocations and mappings explain {known}: {share} more fits a kernel \
+         without 6220694c52a5, which keeps a reference when p2pmem_alloc_mmap fails while inserting pages, {calls}",
         words::counted(accounted.residual, "reference"),
         words::range(range, address),
     );

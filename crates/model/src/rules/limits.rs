@@ -1,10 +1,10 @@
-//! Limits that were reached: which rules each leaves in doubt, and in which words.
+//! Exceeded limits: which rules each makes uncertain, and the reason that is shown.
 
 use super::overlapping_ranges::MAX_COMPARED;
 use super::{MAX_FINDINGS, rule::RuleId};
 use crate::state::Limit;
 
-/// The rules that judge by the steps of a teardown.
+/// The rules that depend on the steps of a teardown.
 const OF_STEPS: &[RuleId] = &[
     RuleId::RemovedBeforeDrained,
     RuleId::DrainedAfterRemoval,
@@ -22,20 +22,20 @@ const _: () = assert!(Limit::Findings.most() == MAX_FINDINGS, "one number");
 const _: () = assert!(Limit::Compared.most() == MAX_COMPARED, "one number");
 
 impl Limit {
-    /// The rules that what was left out can matter to.
+    /// Returns true if the omitted data may affect the rule.
     pub(super) fn touches(self, rule: RuleId) -> bool {
         let rules = match self {
             Self::Steps => OF_STEPS,
-            // What is forgotten looks like the teardown of a range.
+            // A forgotten refused add looks like the teardown of a range.
             Self::RefusedAdds => &[RuleId::StalledDrain, RuleId::StalledUnbind, RuleId::DoubleKill],
             Self::Attempts => &[RuleId::AllocOnDeadChunk],
-            // What is seen of no range is judged by none of them.
+            // No rule can evaluate events of an unknown range.
             Self::Devices | Self::Ranges => return true,
             Self::Compared => &[RuleId::OverlappingRanges],
             Self::Pieces => &[RuleId::UnmatchedFree, RuleId::UseAfterRemoval],
             Self::EndedRanges => &[RuleId::UseAfterRemoval],
             Self::EndedReferences => &[RuleId::DoubleFree, RuleId::UseAfterRemoval],
-            // What was given back and seems to be out belongs to nobody, and explains what it is not.
+            // Freed memory that seems to be outstanding has no holder, and explains references that it does not have.
             Self::RecentlyFreed => &[
                 RuleId::UnmatchedFree,
                 RuleId::DoubleFree,
@@ -50,8 +50,8 @@ impl Limit {
         rules.contains(&rule)
     }
 
-    /// Why these are in doubt.
+    /// Why the affected rules are uncertain.
     pub(super) fn why(self) -> String {
-        format!("there were more than {} {}, which is what is kept", self.most(), self.description())
+        format!("limit exceeded: more than {} {}", self.most(), self.description())
     }
 }

@@ -1,5 +1,5 @@
-//! `map-imbalance`: DMA mappings that outlive their range, and unmaps of what was not mapped. Only where the kernel has a
-//! function for both (`pci_p2pdma_unmap_sg_attrs`, to 5.19) and both are asked for.
+//! `map-imbalance`: DMA mappings that outlive their range, and unmaps of memory that was not mapped. It is checked only if the
+//! kernel has a function for both (`pci_p2pdma_unmap_sg_attrs`, up to 5.19) and both hooks are enabled.
 
 use p2p_trace_common::{Hook, Kind, Ring};
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::MapImbalance;
-const NOT_MAPPED: &str = "Its driver unmaps twice, or something else than it has mapped, and may take a mapping of somebody else's away: \
+const NOT_MAPPED: &str = "The driver unmaps twice, or unmaps other memory than it mapped, and may remove another user's mapping: \
                           compare its dma_map and dma_unmap calls.";
-const LEFT: &str = "The client device can still write to where this memory was: look for the missing dma_unmap in its driver. \
-                      (A map is seen when it is entered: one that failed looks like one that was never undone.)";
+const LEFT: &str = "The client device can still write to the addresses of this memory: look for the missing dma_unmap in its driver. \
+                      (A map is recorded on entry: a failed map looks like one that was never unmapped.)";
 
 #[derive(Debug, Default)]
 pub(super) struct MapImbalance;
@@ -33,11 +33,11 @@ impl Rule for MapImbalance {
             findings.mark_uncertain(
                 RULE,
                 device.address(),
-                "maps and unmaps were not both watched at a removal",
+                "maps and unmaps were not both traced at a removal",
             );
             return;
         };
-        // What was mapped before a loss may have been unmapped in it. The loss itself makes the rule inconclusive.
+        // Memory that was mapped before a loss may have been unmapped in it. The loss itself makes the rule inconclusive.
         let lost_ns = lost_ns(context);
         let of_range =
             |mapping: &&Mapping| mapping.pgmap == Some(range.id.pgmap) && mapping.at.time_ns > lost_ns;
@@ -53,7 +53,7 @@ impl Rule for MapImbalance {
         let address = device.address();
         let client = first.client.map_or_else(|| "a device".to_owned(), |client| client.to_string());
         let message = format!(
-            "arch_remove_memory removed {} while {} of it had not been undone; the first was made for {client} {} before",
+            "arch_remove_memory removed {} while {} of it had not been unmapped; the first was made for {client} {} before",
             words::range(range, address),
             words::counted(live.len() as u64, "DMA mapping"),
             words::between(first.at.time_ns, step.at.time_ns),
@@ -62,7 +62,7 @@ impl Rule for MapImbalance {
             .about(range)
             .shown_by(live.iter().take(8).map(|mapping| Some(mapping.at)))
             .in_stack(&step.stack);
-        // That the unmap was skipped is told later.
+        // A skipped unmap is reported later.
         findings.suspect(
             by_range(RULE, address, range),
             finding,
@@ -87,7 +87,7 @@ impl Rule for MapImbalance {
         if added.is_some_and(|added| added.time_ns <= lost_ns(context)) {
             return;
         }
-        // It is the latest of those without a map, if it has none.
+        // This unmap has no map if it is the latest unmatched one.
         if mappings.latest_unmatched().next_back().map(|unmatched| unmatched.at) != Some(at) {
             return;
         }
@@ -96,7 +96,7 @@ impl Rule for MapImbalance {
             findings.mark_uncertain(
                 RULE,
                 address,
-                "something was unmapped that may have been mapped before the trace",
+                "memory was unmapped that may have been mapped before the trace",
             );
             return;
         }
@@ -111,20 +111,20 @@ impl Rule for MapImbalance {
             "{} unmapped memory of {address} (pci_p2pdma_unmap_sg_attrs) that was not mapped for {client}",
             words::task(event.task.as_ref()),
         );
-        // That the map was skipped is told later.
+        // A skipped map is reported later.
         let finding = blank(RULE, address, at, message, NOT_MAPPED).in_stack(&event.stack);
         let since_ns = added.map_or(0, |added| added.time_ns);
         findings.suspect(subject, finding, Absence::of_one(&[Hook::MapSg], since_ns), context.now_ns);
     }
 }
 
-/// When the latest record was lost.
+/// The time of the latest loss.
 fn lost_ns(context: &RuleContext<'_>) -> u64 {
     let lost = Ring::ALL.into_iter().map(|ring| context.coverage.lost(ring).until_ns).max();
     lost.unwrap_or_default().max(context.coverage.unmapped_ns())
 }
 
-/// The range was added while maps were seen already.
+/// The range was added when maps and unmaps were traced already.
 fn is_known_from_birth(context: &RuleContext<'_>, range: Option<&Range>) -> bool {
     let since = |hook| context.model.hooks().state(hook).map(|state| state.since_ns);
     let (Some(maps), Some(unmaps)) = (since(Hook::MapSg), since(Hook::UnmapSg)) else {

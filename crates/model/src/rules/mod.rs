@@ -1,10 +1,10 @@
-//! The rules: what of all that happened must not be.
+//! The rules: they evaluate the observed events and report violations.
 //!
-//! Each rule is a file with one job, judges what the [model](crate::state) came to after each element of the stream, and
-//! is pure: a live run, a replay and a recovery come to the same findings. What a rule depends on stands in its row of
-//! [`TABLE`], from which follows whether it could be checked. The observed order decides, never the kernel's version.
+//! Each rule is one file. It evaluates the [model](crate::state) after each element of the stream, and is pure: a live run, a
+//! replay and a recovery result in the same findings. The dependencies of a rule are in its row of [`TABLE`], which determines
+//! whether it could be checked. Rules rely on the observed order of events, never on the kernel's version.
 //!
-//! `docs/rules.md` says for each rule what it means and what to do.
+//! `docs/rules.md` describes for each rule what it means and what to do.
 
 mod absence;
 mod alloc_after_kill;
@@ -64,37 +64,37 @@ use context::{Frees, Rule, RuleContext, is_routine};
 use findings::Findings;
 use skips::Skips;
 
-/// All rules at work on one run.
+/// All rules, evaluating one run.
 #[derive(Debug)]
 pub struct Rules {
-    checks: Vec<Box<dyn Rule>>,
-    /// Which of them judge events of a kind.
+    all: Vec<Box<dyn Rule>>,
+    /// Indexes of the rules that evaluate events, by kind.
     by_kind: Vec<Vec<usize>>,
-    /// Which of them judge frees, by [`Frees::of`].
+    /// Indexes of the rules that evaluate frees, by [`Frees::of`].
     by_free: [Vec<usize>; 3],
     findings: Findings,
     coverage: Coverage,
     skips: Skips,
     options: Options,
-    /// When the rules were last shown that time has passed.
+    /// When [`Rule::pass`] was last called.
     passed_ns: u64,
-    /// Limits that were told.
+    /// Limits that were reported.
     reached: BTreeSet<(Limit, DeviceAddress)>,
-    /// The device that was looked at last.
+    /// The last device of an incomplete pass.
     passed: Option<DeviceAddress>,
 }
 
-/// How often the rules are shown that time has passed.
+/// How often [`Rule::pass`] is called, in the absence of rare events.
 const PASS_NS: u64 = 100_000_000;
-/// Devices and ranges that are looked at after one element, beside those it is about: all of a host that has many. Where there are
-/// more, the next elements go on with the others.
+/// The number of devices and ranges in one pass, in addition to the device of the element. This covers all devices of a large
+/// host; if there are more, the pass continues with the next elements.
 const PASS_WEIGHT: usize = 1024;
 
 impl Rules {
-    /// For a run with these hooks, and a kernel that counts the runs of kprobes that it skips, or does not.
+    /// Creates the rules for a run with these hooks; `missed` states whether the kernel counts skipped kprobe runs.
     #[must_use]
     pub fn new(options: Options, hooks: &[HookStatus], missed: MissedQuality) -> Self {
-        let checks: Vec<Box<dyn Rule>> = vec![
+        let rules: Vec<Box<dyn Rule>> = vec![
             Box::<removed_before_drained::RemovedBeforeDrained>::default(),
             Box::<drained_after_removal::DrainedAfterRemoval>::default(),
             Box::<use_after_removal::UseAfterRemoval>::default(),
@@ -107,29 +107,29 @@ impl Rules {
             Box::<size_mismatch::SizeMismatch>::default(),
             Box::<stalled_drain::StalledDrain>::default(),
             Box::<stalled_unbind::StalledUnbind>::default(),
-            Box::new(unexplained_reference::check()),
-            Box::new(leaked_reference::check()),
+            Box::new(unexplained_reference::rule()),
+            Box::new(leaked_reference::rule()),
             Box::<overlapping_ranges::OverlappingRanges>::default(),
             Box::<map_imbalance::MapImbalance>::default(),
             Box::<incomplete::Incomplete>::default(),
         ];
-        let of = |judges: &dyn Fn(&dyn Rule) -> bool| -> Vec<usize> {
-            let judging = checks.iter().enumerate().filter(|(_, check)| judges(check.as_ref()));
-            judging.map(|(index, _)| index).collect()
+        let indexes = |evaluates: &dyn Fn(&dyn Rule) -> bool| -> Vec<usize> {
+            let matching = rules.iter().enumerate().filter(|(_, rule)| evaluates(rule.as_ref()));
+            matching.map(|(index, _)| index).collect()
         };
-        let judges = |kind: Kind| of(&|check| check.kinds().contains(&kind));
+        let of_kind = |kind: Kind| indexes(&|rule| rule.kinds().contains(&kind));
         let last = Kind::ALL.iter().map(|&kind| kind as usize).max().unwrap_or_default();
         let by_kind =
-            (0..=last).map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, judges)).collect();
+            (0..=last).map(|number| Kind::from_u8(number as u8).map_or_else(Vec::new, of_kind)).collect();
         let by_free = [Frees::None, Frees::Unusual, Frees::All]
-            .map(|least| of(&|check| check.frees() >= least && least > Frees::None));
+            .map(|least| indexes(&|rule| rule.frees() >= least && least > Frees::None));
         let coverage = Coverage::new(hooks, missed);
         let mut findings = Findings::default();
         findings.set_coverage(&coverage);
         Self {
             by_kind,
             by_free,
-            checks,
+            all: rules,
             findings,
             coverage,
             skips: Skips::default(),
@@ -140,51 +140,52 @@ impl Rules {
         }
     }
 
-    /// The hooks have changed.
+    /// Updates the state of the hooks.
     pub(crate) fn set_hooks(&mut self, hooks: &[HookStatus]) {
         self.coverage.set(hooks);
         self.findings.set_coverage(&self.coverage);
     }
 
-    /// Something is not known, whatever the records tell: no rule can be sure.
+    /// Makes every rule uncertain, for a reason that is not in the records.
     pub(crate) fn mark_uncertain(&mut self, why: impl Into<String>) {
         self.coverage.mark_uncertain(why.into());
     }
 
-    /// A limit was reached that no record tells of.
+    /// Notes an exceeded limit that is not in the records.
     pub(crate) fn reach(&mut self, limit: Limit) {
         self.mark_uncertain(limit.why());
     }
 
-    /// What can be seen.
+    /// The attached hooks and the losses.
     #[must_use]
     pub const fn coverage(&self) -> &Coverage {
         &self.coverage
     }
 
-    /// What they have come to so far, for whoever goes on from here.
+    /// The state of the rules, from which another reader can continue.
     #[must_use]
     pub fn rule_state(&self, model: &Model) -> RuleState {
         RuleState {
-            lost_hot: self.coverage.told(Ring::Hot),
-            lost_rare: self.coverage.told(Ring::Rare),
+            lost_hot: self.coverage.reported(Ring::Hot),
+            lost_rare: self.coverage.reported(Ring::Rare),
             skipped: self.coverage.skipped().collect(),
             found: self.found(model),
         }
     }
 
-    /// By rule and device, where there is anything to say. What is open is taken for doubtful: how it ends is not told here.
+    /// Findings and uncertainties by rule and device; empty ones are omitted. Open questions count as uncertainties, because
+    /// the reader that continues does not know how they end.
     fn found(&self, model: &Model) -> Vec<Found> {
         let mut found = Vec::new();
         for device in model.devices().map(Device::address) {
             for rule in RuleId::all() {
-                let open = self.checks.iter().filter_map(|check| check.open(device));
+                let open = self.all.iter().filter_map(|rule| rule.open(device));
                 let mut uncertainties: Vec<_> = self.findings.uncertainties(rule, device).cloned().collect();
                 uncertainties.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
                 uncertainties.extend(self.skips.open(rule, device));
                 if self.findings.has_suspects(rule, device) {
                     uncertainties.push(
-                        "what seemed to violate it when the file begins could not be confirmed".to_owned(),
+                        "an apparent violation at the begin of the file could not be confirmed".to_owned(),
                     );
                 }
                 let (findings, open) = self.findings.counts(rule, device);
@@ -197,20 +198,20 @@ impl Rules {
         found
     }
 
-    /// Goes on from what they had come to at `time_ns`. The model has been brought there already.
+    /// Continues from an earlier state at `time_ns`. The model has been brought to that state already.
     pub fn resume(&mut self, rule_state: &RuleState, time_ns: u64) {
         self.coverage.resume_losses(rule_state);
         self.findings.resume(&rule_state.found, time_ns);
         self.coverage.resume(time_ns);
     }
 
-    /// Records were lost, or something is not known, about whichever device.
+    /// Records were lost, or every rule is uncertain for another reason.
     #[must_use]
     pub fn is_inconclusive(&self) -> bool {
         self.coverage.is_inconclusive()
     }
 
-    /// Judges the element that the model has just taken in; gives the findings that are new or have changed.
+    /// Evaluates the element that the model has just applied, and returns the findings that are new or have changed.
     pub fn apply(&mut self, model: &Model, element: &Element) -> Vec<Finding> {
         match element {
             Element::Loss(loss) => {
@@ -224,7 +225,7 @@ impl Rules {
                 }
             }
             Element::Unknown(_) => {
-                // Of which ring it is does not matter to what it can have been.
+                // An unknown record can be of any ring.
                 let now_ns = model.now_ns();
                 for ring in Ring::ALL {
                     self.coverage.lose(ring, 1, now_ns);
@@ -256,7 +257,7 @@ impl Rules {
         for change in model.changes().iter().filter(|change| !is_routine(&change.kind)) {
             if let ChangeKind::Reached(limit) = change.kind {
                 if limit == Limit::Devices {
-                    // Said once for the run: there is no place for each of those that are left out.
+                    // Reported once per run, because omitted devices are not kept.
                     continue;
                 }
                 if !self.reached.insert((limit, change.device)) {
@@ -267,35 +268,35 @@ impl Rules {
                 }
                 continue;
             }
-            if let ChangeKind::Freed(was) = &change.kind {
-                for &index in &self.by_free[Frees::of(was) as usize] {
-                    self.checks[index].change(&context, change, &mut self.findings);
+            if let ChangeKind::Freed(freed) = &change.kind {
+                for &index in &self.by_free[Frees::of(freed) as usize] {
+                    self.all[index].change(&context, change, &mut self.findings);
                 }
                 continue;
             }
-            for check in &mut self.checks {
-                check.change(&context, change, &mut self.findings);
+            for rule in &mut self.all {
+                rule.change(&context, change, &mut self.findings);
             }
         }
-        let judges = event.and_then(|event| self.by_kind.get(event.kind as usize));
-        if let Some(judges) = judges.filter(|judges| !judges.is_empty())
+        let of_kind = event.and_then(|event| self.by_kind.get(event.kind as usize));
+        if let Some(indexes) = of_kind.filter(|indexes| !indexes.is_empty())
             && let Some((event, device)) = event.and_then(|event| Some((event, device_of(model, event)?)))
         {
-            for &index in judges {
-                self.checks[index].event(&context, device, event, &mut self.findings);
+            for &index in indexes {
+                self.all[index].event(&context, device, event, &mut self.findings);
             }
         }
         let is_rare = event.is_none_or(|event| event.id.ring() == Ring::Rare);
         if is_rare || context.now_ns.saturating_sub(self.passed_ns) >= PASS_NS {
             self.passed_ns = context.now_ns;
-            let mut look_at = |device: &Device| {
-                for check in &mut self.checks {
-                    check.pass(&context, device, &mut self.findings);
+            let mut pass = |device: &Device| {
+                for rule in &mut self.all {
+                    rule.pass(&context, device, &mut self.findings);
                 }
             };
             let (mut weight, last) = (0, self.passed.take());
             for device in model.devices_after(last) {
-                look_at(device);
+                pass(device);
                 weight += device.weight();
                 if weight >= PASS_WEIGHT && !model.ended() {
                     self.passed = Some(device.address());
@@ -306,17 +307,18 @@ impl Rules {
                 && last.or(self.passed).is_some()
                 && let Some(device) = device_of(model, event)
             {
-                look_at(device);
+                pass(device);
             }
         }
         self.findings.settle(context.now_ns, model.ended());
-        self.findings.take(context.now_ns, false)
+        self.findings.take_changed(context.now_ns, false)
     }
 
-    /// The findings that have happened again since they were told, and what was found before and not again: at the end of a run.
+    /// At the end of a run: findings that have happened again since they were reported, and earlier ones that were not found
+    /// again.
     pub fn rest(&mut self, model: &Model) -> Vec<Finding> {
         self.findings.end_earlier();
-        self.findings.take(model.now_ns(), true)
+        self.findings.take_changed(model.now_ns(), true)
     }
 
     /// All findings of the run, oldest first.
@@ -326,13 +328,13 @@ impl Rules {
         self.findings.all()
     }
 
-    /// Findings beyond [`MAX_FINDINGS`], which are only counted.
+    /// The number of findings beyond [`MAX_FINDINGS`], which are only counted.
     #[must_use]
     pub const fn omitted(&self) -> u64 {
         self.findings.omitted()
     }
 
-    /// What every rule comes to for every device that was seen.
+    /// The verdict of every rule for every device that was seen.
     #[must_use]
     pub fn verdicts(&self, model: &Model) -> Vec<Verdict> {
         let of = |device: &Device| RuleId::all().map(|rule| self.verdict(rule, device)).collect::<Vec<_>>();
@@ -344,16 +346,15 @@ impl Rules {
         let findings = self.findings.count(rule, address);
         let (mut answer, mut reasons) = self.coverage.answer(rule);
         let mut uncertainties: Vec<_> = self.findings.uncertainties(rule, address).cloned().collect();
-        let open = self.checks.iter().filter_map(|check| check.open(address));
+        let open = self.all.iter().filter_map(|rule| rule.open(address));
         uncertainties.extend(open.filter(|&(of, _)| of == rule).map(|(_, why)| why.to_owned()));
         uncertainties.extend(self.skips.open(rule, address));
         if self.findings.omitted() > 0 {
-            // Of which device they are is not kept.
+            // The devices of omitted findings are not known.
             uncertainties.push(Limit::Findings.why());
         }
         if self.findings.has_suspects(rule, address) {
-            uncertainties
-                .push("the run broke off before what seems to violate it could be confirmed".to_owned());
+            uncertainties.push("the run ended before an apparent violation could be confirmed".to_owned());
         }
         if answer != Answer::NotChecked && !uncertainties.is_empty() {
             answer = Answer::Inconclusive;
@@ -361,7 +362,7 @@ impl Rules {
             reasons = uncertainties;
         }
         if answer == Answer::Holds {
-            reasons.extend(self.skips.made_up(rule, address));
+            reasons.extend(self.skips.settled(rule, address));
             reasons.extend(self.findings.remarks(rule, address));
         }
         if findings > 0 {
@@ -372,7 +373,7 @@ impl Rules {
     }
 }
 
-/// It was about a device that is not kept.
+/// The element was about a device that is not kept.
 fn is_beyond_devices(model: &Model) -> bool {
     model.changes().iter().any(|change| change.kind == ChangeKind::Reached(Limit::Devices))
 }

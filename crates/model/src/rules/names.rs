@@ -1,4 +1,4 @@
-//! How what the rules say is written in JSON.
+//! JSON representation of rules, severities and answers.
 
 use std::borrow::Cow;
 
@@ -8,11 +8,11 @@ use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 use super::{Answer, RuleId, Severity};
 use crate::names::by_name;
 
-/// What stands for a severity in the schema.
+/// A severity in the JSON schema.
 #[derive(JsonSchema)]
 #[schemars(rename = "Severity", rename_all = "lowercase")]
 pub enum SeverityName {
-    /// Nothing breaks by it alone.
+    /// Nothing breaks because of it alone.
     Medium,
     /// A hang, a leak, or corrupted accounting.
     High,
@@ -20,17 +20,17 @@ pub enum SeverityName {
     Critical,
 }
 
-/// What stands for the answer of a rule in the schema.
+/// The answer of a rule in the JSON schema.
 #[derive(JsonSchema)]
 #[schemars(rename = "Answer", rename_all = "snake_case")]
 pub enum AnswerName {
-    /// Everything that it needs was seen, and nothing violates it.
+    /// Everything that the rule needs was seen, and nothing violates it.
     Holds,
     /// There is at least one finding. A stall that has ended stays one.
     Violated,
-    /// Nothing was found, and something can have been missed.
+    /// There is no finding, but a violation may have been missed.
     Inconclusive,
-    /// A hook that it needs was not asked for, or does not exist on this kernel.
+    /// A hook that the rule needs was not enabled, or its function does not exist on this kernel.
     NotChecked,
 }
 
@@ -41,7 +41,7 @@ by_name!(answer, Answer, answer_name, |name| {
     [Holds, NotChecked, Inconclusive, Violated].into_iter().find(|answer| answer_name(*answer) == name)
 });
 
-/// One word, for scripts.
+/// The answer as a single word, for scripts.
 const fn answer_name(answer: Answer) -> &'static str {
     match answer {
         Answer::NotChecked => "not_checked",

@@ -1,4 +1,4 @@
-//! `overlapping-ranges`: two ranges in use share addresses. `memremap_pages` refuses that, as far as struct pages go.
+//! `overlapping-ranges`: two ranges in use share addresses. `memremap_pages` refuses this as far as struct pages are concerned.
 
 use p2p_trace_common::Kind;
 
@@ -14,20 +14,20 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::OverlappingRanges;
-const ADVICE: &str = "Two drivers, or one twice, offer the same memory: each will give it out. Compare the size and offset of \
-                      the pci_p2pdma_add_resource calls.";
+const ADVICE: &str = "Two drivers, or one driver twice, added the same memory, and both pools will allocate it. Compare the size and \
+                      offset of the pci_p2pdma_add_resource calls.";
 
-/// Ranges that a new one is compared with.
+/// The most ranges that a new one is compared with.
 pub(super) const MAX_COMPARED: usize = 256;
 
-/// Of those that it overlaps, the ones that count: a finding names one.
-const MAX_TOLD: usize = 16;
+/// The most overlaps that are counted for a new range; a finding names one.
+const MAX_REPORTED: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct OverlappingRanges;
 
-/// The other range can be over.
-const UNSEEN_END: &str = "records of ranges that came and went were lost";
+/// Why the rule is uncertain if the other range may have ended.
+const UNSEEN_END: &str = "records of added or removed ranges were lost";
 
 impl Rule for OverlappingRanges {
     fn kinds(&self) -> &'static [Kind] {
@@ -55,7 +55,7 @@ impl Rule for OverlappingRanges {
         let mut others: Vec<_> =
             near.into_iter().filter(|&(of, other)| overlaps(other) && !is_same(of, other)).collect();
         others.sort_by_key(|(of, other)| (of.address(), other.id.generation));
-        for (other_device, other) in others.into_iter().take(MAX_TOLD) {
+        for (other_device, other) in others.into_iter().take(MAX_REPORTED) {
             if !context.is_unbroken(Some(other.seen)) {
                 findings.mark_uncertain(RULE, device.address(), UNSEEN_END);
                 continue;

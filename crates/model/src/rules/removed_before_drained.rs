@@ -1,11 +1,11 @@
-//! `removed-before-drained`: the race of 2018, as it happens.
+//! `removed-before-drained`: the race of 2018, detected at the removal.
 //!
-//! `memunmap_pages` kills the range's reference, waits until the last user has dropped it
-//! (`dev_pagemap_percpu_release`), and only then lets `arch_remove_memory` take the struct pages away, since Linux 5.2
-//! (50f44ee7248a). Who still has a page after a removal without that wait uses freed memory.
+//! Since Linux 5.2 (50f44ee7248a), `memunmap_pages` kills the range's reference, waits until the last user has dropped it
+//! (`dev_pagemap_percpu_release`), and only then lets `arch_remove_memory` remove the struct pages. Without that wait, users
+//! that still have a page use freed memory.
 //!
-//! What the kernel itself counts at the removal decides. Where that is not known, the finding rests on a drain that was not
-//! seen, and is suspected first.
+//! The kernel's own counts at the removal decide. If they are not known, the finding rests on a drain that was not seen, and is
+//! suspected first.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -25,24 +25,24 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::RemovedBeforeDrained;
-const ADVICE: &str = "Whoever touches this memory from now on uses freed struct pages: stop the holders' I/O, arrange for \
-                      a crash dump, and report the kernel with this trace. memunmap_pages must wait for the drain before \
+const ADVICE: &str = "From now on, any use of this memory uses freed struct pages: stop the holders' I/O, arrange for a crash dump, \
+                      and report a kernel bug with this trace. memunmap_pages must wait for the drain before \
                       arch_remove_memory (since Linux 5.2, commit 50f44ee7248a).";
-/// What gives memory back.
+/// Hooks on frees.
 const FREES: &[Hook] = &[Hook::Free, Hook::SglFree, Hook::PageFree];
 
 #[derive(Debug, Default)]
 pub(super) struct RemovedBeforeDrained {
-    /// Removals in the right order of ranges of which memory seems to be out.
+    /// Removals in the right order, of ranges with memory that seems outstanding.
     suspects: Vec<Suspect>,
     /// Removals without a drain before them, until the drain is seen after them.
     undrained: Vec<(Subject, Finding)>,
-    /// What was found of those, until the release returns.
+    /// Violations found among the suspects, until the release returns.
     found: Vec<Subject>,
 }
 
-/// The range had drained, and not all that was seen being taken of it was seen coming back. A free can have been missed:
-/// what the kernel itself counts when it releases the pool decides.
+/// A range that had drained although not all of its memory was seen being freed. A free may have been missed, so the kernel's
+/// own count at the release of the pool decides.
 #[derive(Debug)]
 struct Suspect {
     device: DeviceAddress,
@@ -51,21 +51,21 @@ struct Suspect {
     held: Holders,
 }
 
-/// What the kernel counted of a range as it was removed.
+/// The kernel's own counts of a range at its removal.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
-    /// References: an exact count, or what was left of one that was given up.
+    /// References: an exact count, or the remaining count of a `percpu_ref` after its exit.
     references: Option<u64>,
-    /// The killed reference was still being switched to one counter, which comes before every drain.
+    /// The killed reference was still being switched to a single counter, which happens before every drain.
     is_switching: bool,
-    /// Bytes allocated.
+    /// Allocated bytes.
     bytes: Option<u64>,
 }
 
 impl Counted {
     fn of(event: Option<&Event>) -> Self {
         let state = event.and_then(|event| event.state);
-        // Zero is also what is left of a reference that was given up in time.
+        // A reference that exited after its drain has a count of zero, too.
         let is_left = |refs: &Refs| refs.count > 0 && state.is_some_and(|state| state.exited);
         let refs = event.and_then(|event| event.refs).filter(|refs| !refs.estimate || is_left(refs));
         let references = refs.and_then(|refs| u64::try_from(refs.count).ok());
@@ -73,19 +73,19 @@ impl Counted {
         Self { references, is_switching, bytes: event.and_then(|event| event.allocated) }
     }
 
-    /// What shows that the range had not drained, whatever was missed.
+    /// Proof that the range had not drained, independent of missed records.
     fn proof(self) -> Option<String> {
         if self.is_switching {
-            let words = self.words();
-            let out = if words.is_empty() { words } else { format!(", with {words}") };
-            return Some(format!("before the kernel had even begun to wait for its references{out}"));
+            let counts = self.text();
+            let outstanding = if counts.is_empty() { counts } else { format!(", with {counts}") };
+            return Some(format!("before the kernel had even begun to wait for its references{outstanding}"));
         }
         matches!(self.references, Some(1..))
-            .then(|| format!("while the kernel itself counted {}", self.words()))
+            .then(|| format!("while the kernel itself counted {}", self.text()))
     }
 
-    /// `4 references and 16 KiB`.
-    fn words(self) -> String {
+    /// The counts, such as `4 references and 16 KiB allocated`.
+    fn text(self) -> String {
         let references = self.references.filter(|&count| count > 0);
         let references = references.map(|count| words::counted(count, "reference"));
         let bytes =
@@ -106,7 +106,7 @@ impl Rule for RemovedBeforeDrained {
             return;
         };
         let address = device.address();
-        // Of many removals of a range with much out of it, few are told.
+        // Computed only for reported removals: a range may have much outstanding memory.
         let held = || Holders::of(device, Some(range.id));
         let counted = Counted::of(context.event);
         let subject = by_range(RULE, address, range);
@@ -138,7 +138,7 @@ impl Rule for RemovedBeforeDrained {
         } else if let Some(why) = unseen(context, device, range) {
             findings.mark_uncertain(RULE, address, why);
         } else if matches!(counted.bytes, Some(1..)) {
-            let order = format!("before its last reference was seen to be dropped, with {}", counted.words());
+            let order = format!("before its last reference was seen to be dropped, with {}", counted.text());
             findings.happened(subject, step.at.id, step.at.time_ns, || {
                 found(address, step, range, held(), &order)
             });
@@ -163,7 +163,7 @@ impl Rule for RemovedBeforeDrained {
         let address = device.address();
         match event.kind {
             Kind::Release => self.released(device, event, findings),
-            // gen_pool_destroy has found nothing out of the pool, or it had not returned from that.
+            // gen_pool_destroy found no outstanding memory; otherwise it would not have returned.
             Kind::Released => {
                 self.undrained.retain(|(subject, _)| subject.device != address);
                 for subject in self.found.extract_if(.., |subject| subject.device == address) {
@@ -178,31 +178,31 @@ impl Rule for RemovedBeforeDrained {
         let is_open = self.suspects.iter().any(|suspect| suspect.device == device);
         is_open.then_some((
             RULE,
-            "memory seems to be out of a removed range, and the release of the pool was not seen",
+            "memory of a removed range seems to be outstanding, and the release of the pool was not seen",
         ))
     }
 }
 
-/// What the return of `pci_p2pdma_release` shows.
+/// Why a finding is withdrawn when `pci_p2pdma_release` returns.
 pub(super) const NOTHING_ALLOCATED: &str =
-    "pci_p2pdma_release returned, so that nothing was out of the pool: a free was missed";
+    "pci_p2pdma_release returned, so no memory of the pool was outstanding: a free was missed";
 
 impl RemovedBeforeDrained {
-    /// The drain comes after the removal: that proves it, whatever was missed.
+    /// Confirms a violation by a drain after the removal, which proves it independent of missed records.
     fn drained_late(&mut self, subject: Subject, findings: &mut Findings) {
         for (subject, finding) in self.undrained.extract_if(.., |(of, _)| *of == subject) {
             findings.confirm(subject, finding);
         }
     }
 
-    /// `pci_p2pdma_release` is entered, and knows what is out.
+    /// Handles the entry of `pci_p2pdma_release`, which knows the allocated bytes.
     fn released(&mut self, device: &Device, event: &Event, findings: &mut Findings) {
         let address = device.address();
         let of_device: Vec<_> = self.suspects.extract_if(.., |suspect| suspect.device == address).collect();
         if event.allocated == Some(0) {
             return;
         }
-        // What is left of memory that was given back in part has no reference any more.
+        // The remainder of memory that was partially freed has no reference any more.
         let left = device
             .references()
             .filter(|(_, reference)| reference.count() == 0 && device.is_sure(reference))
@@ -210,12 +210,12 @@ impl RemovedBeforeDrained {
             .fold(0, u64::saturating_add);
         let is_known = event.allocated.is_some_and(|allocated| allocated <= left);
         if of_device.is_empty() && event.allocated.is_some() && !is_known {
-            let why = "memory was out when the pool was released, of a range that is not known";
+            let why = "memory of an unknown range was outstanding when the pool was released";
             findings.mark_uncertain(RULE, address, why);
         }
         for suspect in of_device {
             if let Some(range) = device.range(suspect.range) {
-                let order = "after its reference count had reached zero all the same";
+                let order = "after its reference count had reached zero nevertheless";
                 let since_ns =
                     suspect.held.named.iter().map(|holder| holder.since_ns).min().unwrap_or_default();
                 let finding = found(address, &suspect.step, range, suspect.held, order);
@@ -236,7 +236,7 @@ fn killed_ns(range: &Range) -> u64 {
     range.steps.killed.map_or(0, |killed| killed.time_ns)
 }
 
-/// Why the drain can have happened unseen.
+/// Why the drain may have happened unseen.
 fn unseen(context: &RuleContext<'_>, device: &Device, range: &Range) -> Option<&'static str> {
     if range.steps.killed.is_none() {
         return Some("the trace began between the kill of a range and its removal");
@@ -247,7 +247,7 @@ fn unseen(context: &RuleContext<'_>, device: &Device, range: &Range) -> Option<&
         return Some("records of a teardown were lost");
     }
     let drained = range.snapshot_end.is_some_and(|(stage, _)| stage >= Stage::Drained);
-    drained.then_some("a pull read found a range drained whose drain was not seen")
+    drained.then_some("a snapshot found a range drained whose drain was not seen")
 }
 
 fn found(device: DeviceAddress, step: &Step, range: &Range, held: Holders, order: &str) -> Finding {
@@ -259,7 +259,7 @@ fn found(device: DeviceAddress, step: &Step, range: &Range, held: Holders, order
         "arch_remove_memory, in {}, removed the struct pages of {}{killed} {order}; {}",
         words::task(step.task.as_ref()),
         words::range(range, device),
-        words::out(&held, step.at.time_ns),
+        words::outstanding(&held, step.at.time_ns),
     );
     let allocated = held.named.first().map(|holder| At { time_ns: holder.since_ns, id: holder.record });
     blank(RULE, device, step.at, message, ADVICE)

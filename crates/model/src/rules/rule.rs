@@ -1,4 +1,4 @@
-//! The rules as data: what each is called, how grave a violation is, and what it has to see.
+//! The rules as data: name, severity, and the hooks that each needs.
 
 use std::collections::BTreeSet;
 
@@ -6,10 +6,10 @@ use p2p_trace_common::{Hook, Ring};
 
 use crate::event::Companions;
 
-/// How grave a violation is.
+/// The severity of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// Hygiene: nothing breaks by it alone.
+    /// Hygiene: nothing breaks because of it alone.
     Medium,
     /// A hang, a leak, or corrupted accounting.
     High,
@@ -18,7 +18,7 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// Every severity, the least first.
+    /// Every severity, lowest first.
     pub const ALL: [Self; 3] = [Self::Medium, Self::High, Self::Critical];
 
     /// The name used in every output.
@@ -31,77 +31,77 @@ impl Severity {
         }
     }
 
-    /// The severity of this name.
+    /// The severity with this name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|severity| severity.name() == name)
     }
 }
 
-/// A rule. The names are stable in every output.
+/// The identifier of a rule. Names are stable in every output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RuleId {
-    /// `arch_remove_memory` of a range whose references had not drained: the race of 2018.
+    /// `arch_remove_memory` ran on a range whose references had not drained: the race of 2018.
     RemovedBeforeDrained,
     /// The last reference was dropped after the removal.
     DrainedAfterRemoval,
-    /// Memory of a removed range was used, given out or given back.
+    /// Memory of a removed range was used, allocated or freed.
     UseAfterRemoval,
-    /// An attempt to take memory while the pool points to a range that is gone.
+    /// An allocation was attempted while the pool referred to a range that had ended.
     AllocOnDeadChunk,
-    /// Memory of a range that had drained, or was removed, was given out.
+    /// Memory of a range that had drained, or had been removed, was allocated.
     AllocAfterKill,
     /// A reference was killed twice.
     DoubleKill,
-    /// The pool was destroyed while memory was out.
+    /// The pool was destroyed while memory was outstanding.
     PoolDestroyedInUse,
-    /// Memory was given back that nobody had taken.
+    /// Memory that was not allocated was freed.
     UnmatchedFree,
-    /// Memory was given back that had been given back.
+    /// Memory that had been freed was freed again.
     DoubleFree,
-    /// Another amount was given back than had been taken.
+    /// The size of a free differed from the size of the allocation.
     SizeMismatch,
     /// A killed range does not drain.
     StalledDrain,
-    /// An unbind does not come to its end.
+    /// An unbind does not end.
     StalledUnbind,
-    /// A killed range has references that nothing explains.
+    /// A killed range has references without a known allocation.
     UnexplainedReference,
-    /// A user mapping that failed has kept a reference of its range.
+    /// A failed user mapping kept a reference to its range.
     LeakedReference,
     /// Two ranges in use overlap.
     OverlappingRanges,
-    /// A range was removed while it was mapped for DMA, or something was unmapped that was not mapped.
+    /// A range was removed while it was mapped for DMA, or memory that was not mapped was unmapped.
     MapImbalance,
 }
 
-/// What a rule is and what it depends on.
+/// The specification of a rule.
 #[derive(Clone, Copy, Debug)]
 pub struct Spec {
     /// The rule.
     pub rule: RuleId,
     /// The name used in every output.
     pub name: &'static str,
-    /// How grave a violation is, unless the finding says otherwise.
+    /// The severity of a violation, unless the finding overrides it.
     pub severity: Severity,
-    /// What is violated, in half a sentence.
+    /// The violation, in half a sentence.
     pub title: &'static str,
-    /// What it can never see, whatever is attached.
+    /// A limitation: events that the rule never sees, whatever is attached.
     pub never: &'static str,
-    /// Hooks without any of which it is not checked; of each group one is enough.
+    /// Hooks that the rule requires. One hook of each group is enough; if a group has none, the rule is not checked.
     pub needs: &'static [&'static [Hook]],
-    /// Hooks without which an apparent violation is not believed, because one of them could have seen what explains it; one of
-    /// each group is enough. The same goes for `needs`. What this kernel does not have explains nothing on it.
-    pub believes: &'static [&'static [Hook]],
-    /// Armed hooks are not enough for its needs: they have to be attached throughout.
+    /// Hooks that are required to confirm an apparent violation, because one of them could show an explanation. One hook of
+    /// each group is enough. The same applies to `needs`. A hook whose function this kernel lacks is not required.
+    pub confirmed_by: &'static [&'static [Hook]],
+    /// Armed hooks do not satisfy `needs`: the hooks must be attached throughout the run.
     pub throughout: bool,
-    /// Hooks of which each shows it more cases.
+    /// Optional hooks, each of which shows the rule more cases.
     pub parts: &'static [Hook],
-    /// A loss of records of these rings, whenever it is, can hide a violation. Losses that matter only at times are the
-    /// rule's own business.
+    /// Rings whose lost records may hide a violation at any time. The rule itself handles losses that matter only at
+    /// certain times.
     pub rings: &'static [Ring],
-    /// Hooks of which a skipped run can hide a violation, whenever it is. For which devices and until when says
-    /// [`SkipRow`](crate::event::SkipRow).
+    /// Hooks whose skipped runs may hide a violation at any time. [`SkipRow`](crate::event::SkipRow) defines for which
+    /// devices and until when.
     pub hidden_by: &'static [Hook],
 }
 
@@ -127,7 +127,7 @@ const fn spec(
         title,
         never,
         needs: &[],
-        believes: &[],
+        confirmed_by: &[],
         throughout: false,
         parts: &[],
         rings: &[],
@@ -135,11 +135,13 @@ const fn spec(
     }
 }
 
-/// What takes allocations and gives them back.
+/// Hooks on allocations and scatter lists, and on their frees.
 const ALLOCATIONS: &[Hook] = &[Alloc, Free, SglAlloc, SglFree];
-/// What takes any memory and gives it back.
-pub(super) const TAKES: &[Hook] = &[Alloc, Free, SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree];
-/// The removal, and what is a use but takes and gives back nothing: that it is done while a range is removed is looked at by the rule.
+/// Hooks on all allocations and frees, including user mappings.
+pub(super) const ALLOCATES: &[Hook] =
+    &[Alloc, Free, SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree];
+/// The removal, and hooks on uses that neither allocate nor free. The rule itself handles allocations and frees while a range
+/// is removed.
 const USES: &[Hook] = &[
     Remove,
     MapSg,
@@ -153,7 +155,7 @@ const USES: &[Hook] = &[
     DmaIovaLink,
     BlkDmaMap,
 ];
-/// The steps of an unbind, each of which can be the first or the last that is seen.
+/// The steps of an unbind, each of which may be the first or the last one seen.
 const UNBINDS: &[Hook] = &[
     Unbind,
     Unbound,
@@ -169,7 +171,7 @@ const UNBINDS: &[Hook] = &[
     Released,
 ];
 
-/// The table, in the order in which verdicts are shown.
+/// All rules, in the order in which verdicts are shown.
 #[rustfmt::skip]
 pub const TABLE: &[Spec] = &[
     Spec {
@@ -178,7 +180,7 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove, Release],
         ..spec(RuleId::RemovedBeforeDrained, "removed-before-drained", Critical,
-            "struct pages were removed while references to them were out",
+            "struct pages were removed while references to them were outstanding",
             "a page that is used without a reference to its range")
     },
     Spec {
@@ -198,14 +200,14 @@ pub const TABLE: &[Spec] = &[
         hidden_by: USES,
         ..spec(RuleId::UseAfterRemoval, "use-after-removal", Critical,
             "memory was used after its struct pages had been removed",
-            "what a CPU, or a device that has the bus address already, reads and writes; mappings by functions that have no hook, and of a page of a range whose teardown has ended")
+            "accesses by a CPU, or by a device that already has the bus address; mappings by functions without a hook, or of a page of a range whose teardown has ended")
     },
     Spec {
         needs: &[&[Unmapped], &[Release], &[Alloc]], parts: &[Mmap, AllocEnter], rings: &[Ring::Rare],
         hidden_by: &[AllocEnter, Unmapped, Release],
         ..spec(RuleId::AllocOnDeadChunk, "alloc-on-dead-chunk", Critical,
-            "memory was asked for while the pool still points to a range that is gone",
-            "whether freed memory was read, and what it led to")
+            "an allocation was attempted while the pool still referred to a range that had ended",
+            "whether freed memory was read, and with what effect")
     },
     Spec {
         needs: &[&[Kill], &[Drained, Remove], &[Alloc]],
@@ -213,101 +215,101 @@ pub const TABLE: &[Spec] = &[
         rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained, Remove],
         ..spec(RuleId::AllocAfterKill, "alloc-after-kill", Critical,
-            "memory was given out of a range that had drained",
-            "memory that a driver hands out itself")
+            "memory of a range that had drained was allocated",
+            "memory that a driver allocates itself")
     },
     Spec {
         needs: &[&[Kill]], rings: &[Ring::Rare],
         hidden_by: &[Kill],
         ..spec(RuleId::DoubleKill, "double-kill", High,
             "the reference of a range was killed twice",
-            "a kill by anything but `memunmap_pages`, and that two ranges share one reference")
+            "a kill by anything but `memunmap_pages`, or whether two ranges share one reference")
     },
     Spec {
         needs: &[&[Release]], parts: &[Alloc, Free, SglFree, Mmap, PageFree], rings: &[Ring::Rare],
         hidden_by: &[Release],
         ..spec(RuleId::PoolDestroyedInUse, "pool-destroyed-in-use", Critical,
-            "the pool was destroyed while memory was out",
-            "memory that a driver hands out itself")
+            "the pool was destroyed while memory was outstanding",
+            "memory that a driver allocates itself")
     },
     Spec {
         needs: &[&[Alloc], &[Free]],
         parts: &[SglAlloc, SglFree, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
-        hidden_by: TAKES,
+        hidden_by: ALLOCATES,
         ..spec(RuleId::UnmatchedFree, "unmatched-free", High,
-            "memory was given back that nobody had taken",
-            "what is given back behind `pci_free_p2pmem` and its siblings")
+            "memory that was not allocated was freed",
+            "frees that bypass `pci_free_p2pmem` and its siblings")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
         hidden_by: ALLOCATIONS,
         ..spec(RuleId::DoubleFree, "double-free", High,
-            "memory was given back twice",
-            "what is given back behind `pci_free_p2pmem` and its siblings")
+            "memory was freed twice",
+            "frees that bypass `pci_free_p2pmem` and its siblings")
     },
     Spec {
         needs: &[&[Alloc], &[Free]], parts: &[SglAlloc, SglFree], rings: &[Ring::Hot, Ring::Rare],
         hidden_by: ALLOCATIONS,
         ..spec(RuleId::SizeMismatch, "size-mismatch", High,
-            "another amount was given back than had been taken",
-            "the entries of a scatter list, which is given back as a whole")
+            "the size of a free differed from the size of the allocation",
+            "the entries of a scatter list, which is freed as a unit")
     },
     Spec {
         needs: &[&[Kill], &[Drained]], rings: &[Ring::Rare],
         hidden_by: &[Kill, Drained],
         ..spec(RuleId::StalledDrain, "stalled-drain", High,
             "a killed range does not drain",
-            "who pins a page now: only who took the memory")
+            "who pins a page now, only who allocated the memory")
     },
     Spec {
         needs: &[&[Unbind, DriverRemove], &[Unbound, DriverRemoved]],
-        believes: &[&[Unbound, DevresReleased]],
+        confirmed_by: &[&[Unbound, DevresReleased]],
         parts: &[Kill, Release],
         rings: &[Ring::Rare],
         hidden_by: UNBINDS,
         ..spec(RuleId::StalledUnbind, "stalled-unbind", High,
-            "an unbind does not come to its end",
-            "what the task waits for, beyond its stack")
+            "an unbind does not end",
+            "the reason why the task waits, beyond its stack")
     },
     Spec {
         needs: &[&[Snapshot], &[Alloc], &[Free]],
-        believes: &[&[Mmap]],
+        confirmed_by: &[&[Mmap]],
         parts: &[SglAlloc, SglFree, MmapEnter, InsertPage, Mmap, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
-        hidden_by: TAKES,
+        hidden_by: ALLOCATES,
         ..spec(RuleId::UnexplainedReference, "unexplained-reference", High,
             "a killed range has references that no known allocation explains",
-            "who has them")
+            "who holds them")
     },
     Spec {
         needs: &[&[Snapshot], &[Alloc], &[Free], &[MmapEnter], &[InsertPage], &[Mmap]],
         parts: &[SglAlloc, SglFree, PageFree],
         rings: &[Ring::Hot, Ring::Rare],
-        hidden_by: TAKES,
+        hidden_by: ALLOCATES,
         ..spec(RuleId::LeakedReference, "leaked-reference", High,
-            "a user mapping that failed has kept a reference of its range",
-            "whether the reference that is left is the failed call's, or one that somebody else took unseen")
+            "a failed user mapping kept a reference to its range",
+            "whether the remaining reference is the failed call's, or was acquired unseen by another task")
     },
     Spec {
         needs: &[&[Memremap]], rings: &[Ring::Rare],
         hidden_by: &[Memremap, Remove, Unmapped, Release],
         ..spec(RuleId::OverlappingRanges, "overlapping-ranges", High,
             "two ranges in use overlap",
-            "memory that is no p2p memory")
+            "memory that is not p2p memory")
     },
     Spec {
         needs: &[&[MapSg], &[UnmapSg], &[Remove]], throughout: true, rings: &[Ring::Hot, Ring::Rare],
         hidden_by: &[MapSg, UnmapSg, Remove],
         ..spec(RuleId::MapImbalance, "map-imbalance", High,
             "maps and unmaps for DMA do not pair up",
-            "mappings that do not go through `pci_p2pdma_map_sg_attrs`, and whether one failed")
+            "mappings that bypass `pci_p2pdma_map_sg_attrs`, and whether a mapping failed")
     },
 ];
 
 impl Spec {
-    /// Hooks of which a skipped run can hide a violation: [`Spec::hidden_by`], and those without whose run one of them writes
-    /// nothing.
+    /// Hooks whose skipped runs may hide a violation: [`Spec::hidden_by`], and the hooks that must run before these write
+    /// a record.
     pub(super) fn hiders(&self) -> impl Iterator<Item = Hook> {
         let is_new = |hook: &Hook| !self.hidden_by.contains(hook);
         let noting = self.hidden_by.iter().filter_map(|&hook| Companions::noting(hook)).filter(is_new);
@@ -322,7 +324,7 @@ impl RuleId {
         TABLE.iter().map(|spec| spec.rule)
     }
 
-    /// What it is and depends on.
+    /// The rule's specification.
     #[must_use]
     pub const fn spec(self) -> &'static Spec {
         &TABLE[self as usize]
@@ -334,12 +336,12 @@ impl RuleId {
         self.spec().name
     }
 
-    /// Those from which a skipped run of this hook can hide a violation.
+    /// The rules from which a skipped run of this hook may hide a violation.
     pub fn hidden_by(hook: Hook) -> impl Iterator<Item = Self> {
         TABLE.iter().filter(move |spec| spec.hiders().any(|hider| hider == hook)).map(|spec| spec.rule)
     }
 
-    /// The rule of this name.
+    /// The rule with this name.
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::all().find(|rule| rule.name() == name)
     }

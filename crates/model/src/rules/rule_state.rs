@@ -1,4 +1,4 @@
-//! What the rules had come to at some point, for whoever goes on from there without what was before.
+//! The state of the rules at some point of a run, from which a reader continues without the earlier records.
 
 use p2p_trace_common::Hook;
 use serde::{Deserialize, Serialize};
@@ -9,19 +9,19 @@ use crate::{
     text::Text,
 };
 
-/// What the rules had come to.
+/// The state of the rules at some point of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleState {
-    /// Records of the hot ring that were lost: how many, and by when.
+    /// Lost records of the hot ring.
     #[serde(default, with = "lost", skip_serializing_if = "is_none_lost")]
     pub lost_hot: Lost,
-    /// The same of the rare ring.
+    /// Lost records of the rare ring.
     #[serde(default, with = "lost", skip_serializing_if = "is_none_lost")]
     pub lost_rare: Lost,
-    /// Of these, runs of which it is known that the kernel skipped them.
+    /// The part of these losses that was skipped runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
-    /// What they had found and what they were not sure of.
+    /// Findings and uncertainties, by rule and device.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub found: Vec<Found>,
 }
@@ -32,11 +32,11 @@ pub struct Skipped {
     /// The hook.
     #[serde(with = "names::hook")]
     pub hook: Hook,
-    /// How many.
+    /// Number of runs.
     pub runs: u64,
 }
 
-/// What a rule had come to for a device.
+/// Findings and uncertainties of a rule for a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The rule.
@@ -45,13 +45,13 @@ pub struct Found {
     /// The device.
     #[serde(with = "names::device")]
     pub device: DeviceAddress,
-    /// Findings so far.
+    /// Number of findings so far.
     #[serde(default)]
     pub findings: u32,
-    /// Of these, the ones that go on.
+    /// Number of findings that are ongoing.
     #[serde(default)]
     pub open: u32,
-    /// Why it was not sure.
+    /// Why the rule was uncertain.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uncertainties: Vec<Text>,
 }

@@ -1,4 +1,5 @@
-//! `size-mismatch`: another amount is given back than was taken. Sizes compare in whole pages, as the pool counts them.
+//! `size-mismatch`: the size of a free differs from the size of the allocation. Sizes are compared in whole pages, as the pool
+//! counts them.
 
 use p2p_trace_common::Kind;
 
@@ -16,11 +17,11 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::SizeMismatch;
-const TOO_LARGE: &str = "The free took the memory behind the allocation with it, which may be somebody else's, and is a BUG in \
-                         gen_pool_free_owner where it was free. Pass the size that was asked for.";
-const PARTIAL: &str = "The rest is lost to the pool until it is given back, too, while the range's reference is dropped by the \
-                       first free: it can drain while memory is out, and pci_p2pdma_release then ends in a BUG. Give back \
-                       the whole at once.";
+const TOO_LARGE: &str = "The free also returned the memory behind the allocation, which may belong to another user; where that memory was \
+                         free already, gen_pool_free_owner is a BUG. Pass the size that was allocated.";
+const PARTIAL: &str = "The pool loses the rest until it is freed as well, but the first free drops the range's reference: the range can \
+                       drain while memory is outstanding, and pci_p2pdma_release then ends in a BUG. Free the complete \
+                       allocation at once.";
 
 #[derive(Debug, Default)]
 pub(super) struct SizeMismatch;
@@ -38,12 +39,12 @@ impl Rule for SizeMismatch {
             FreeMatch::Partial { before, freed } => (before, freed, true),
             FreeMatch::TooLarge { closed, freed } => (closed.reference, freed, false),
             FreeMatch::Preexisting { .. } => {
-                let why = "memory was given back of which it was not seen how much had been taken";
+                let why = "memory was freed whose allocated size was not seen";
                 free.mark_uncertain(RULE, why, findings);
                 return;
             }
             FreeMatch::Unmatched => {
-                // A list is given back as a whole.
+                // A scatter list is freed as a unit.
                 if let Some(why) = free.unknown(context).filter(|_| free.event.kind == Kind::Free) {
                     free.mark_uncertain(RULE, why, findings);
                 }
@@ -57,7 +58,7 @@ impl Rule for SizeMismatch {
         }
         let address = change.device;
         let holder = Holder::of(&reference, &free.device.allocated_by(&reference), false);
-        let (what, advice) = if is_partial {
+        let (amount, advice) = if is_partial {
             (
                 format!("only a part ({}) of the {}", units::bytes(freed), units::bytes(reference.bytes())),
                 PARTIAL,
@@ -66,7 +67,7 @@ impl Rule for SizeMismatch {
             (format!("{} instead of the {}", units::bytes(freed), units::bytes(reference.bytes())), TOO_LARGE)
         };
         let message = format!(
-            "{} by {} gave back {what} that {} had taken of {address} {} before",
+            "{} by {} freed {amount} that {} had allocated of {address} {} before",
             free.function(),
             words::task(free.event.task.as_ref()),
             words::task(holder.task.as_ref()),
@@ -76,7 +77,7 @@ impl Rule for SizeMismatch {
             .shown_by([Some(reference.at)])
             .in_stack(&free.event.stack);
         finding.holders.push(holder);
-        // That somebody else's allocation was skipped is told later.
+        // A skipped allocation is reported later.
         findings.suspect(free.subject(RULE), finding, UNSEEN_ALLOCATION, context.now_ns);
     }
 }

@@ -1,7 +1,7 @@
-//! Runs that the kernel skipped: which rules, of which devices, they leave inconclusive, and until when.
+//! Runs that the kernel skipped: which rules they make inconclusive, for which devices, and until when.
 //!
-//! What is in doubt after a skipped run of a hook stands in [`SkipRow`], which rules rest on that in
-//! [`Spec::hidden_by`](super::Spec).
+//! [`SkipRow`] defines the state that a skipped run of a hook leaves unknown, and [`Spec::hidden_by`](super::Spec) the rules
+//! that depend on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::{
     state::{ChangeKind, Device, Ended, Model, Range, SnapshotEnd, Teardown},
 };
 
-/// Skipped runs of one hook that nothing has made up for.
+/// Skipped runs of one hook.
 #[derive(Clone, Copy, Debug)]
 struct Skip {
     since_ns: u64,
@@ -24,12 +24,13 @@ struct Skip {
 /// Skipped runs by device and hook.
 #[derive(Debug, Default)]
 pub(super) struct Skips {
+    /// Runs that leave rules uncertain.
     open: BTreeMap<(DeviceAddress, Hook), Skip>,
-    /// How many runs something has made up for.
-    made_up: BTreeMap<(DeviceAddress, Hook), u64>,
-    /// What can be about devices not yet met.
-    unmet: BTreeMap<Hook, Skip>,
-    met: BTreeSet<DeviceAddress>,
+    /// The number of runs that later facts have settled.
+    settled: BTreeMap<(DeviceAddress, Hook), u64>,
+    /// Runs that may concern devices not seen yet.
+    unassigned: BTreeMap<Hook, Skip>,
+    seen: BTreeSet<DeviceAddress>,
 }
 
 impl Skip {
@@ -47,50 +48,52 @@ impl From<&Loss> for Skip {
 }
 
 impl Skips {
-    /// Runs of a hook were skipped.
+    /// Notes skipped runs of a hook.
     pub(super) fn lose(&mut self, hook: Hook, loss: &Loss, model: &Model) {
         let new = Skip::from(loss);
         let mut keep = |key| {
             self.open.entry(key).and_modify(|skip| skip.add(loss)).or_insert(new);
         };
-        for device in model.devices().filter(|device| is_meant(hook, &new, device)) {
+        for device in model.devices().filter(|device| may_concern(hook, &new, device)) {
             keep((device.address(), hook));
         }
-        self.unmet.entry(hook).and_modify(|skip| skip.add(loss)).or_insert(new);
-        self.met.extend(model.devices().map(Device::address));
+        self.unassigned.entry(hook).and_modify(|skip| skip.add(loss)).or_insert(new);
+        self.seen.extend(model.devices().map(Device::address));
     }
 
-    /// Looks at what the latest element has shown.
+    /// Applies the changes of the latest element.
     pub(super) fn follow(&mut self, model: &Model) {
-        if self.unmet.is_empty() {
+        if self.unassigned.is_empty() {
             return;
         }
         for change in model.changes() {
             let Some(device) = model.device(change.device) else {
                 continue;
             };
-            if self.met.insert(change.device) {
-                self.meet(device);
+            if self.seen.insert(change.device) {
+                self.add_device(device);
             }
             match change.kind {
                 ChangeKind::SnapshotEnd(snapshot_end) => {
-                    self.settle(device, |skip, hook| is_read(hook, skip, device, &snapshot_end));
+                    self.settle(device, |skip, hook| {
+                        is_settled_by_snapshot(hook, skip, device, &snapshot_end)
+                    });
                 }
                 ChangeKind::TornDown(ended) => {
-                    self.settle(device, |skip, hook| is_over(hook, skip, device, ended));
+                    self.settle(device, |skip, hook| is_settled_by_teardown(hook, skip, device, ended));
                 }
                 _ => {}
             }
         }
     }
 
-    /// A device is seen for the first time: what was skipped before can have been of it, unless it had no memory then.
-    fn meet(&mut self, device: &Device) {
+    /// Adds a device that is seen for the first time: earlier skipped runs may concern it, unless it had no memory then.
+    fn add_device(&mut self, device: &Device) {
         let mut ranges = device.ranges().peekable();
-        let is_born = ranges.peek().is_some() && ranges.all(|range| range.steps.added.is_some());
-        for (&hook, skip) in &self.unmet {
-            let older = !is_born || SkipRow::of(hook).affected == Affected::Ranges;
-            if older && is_meant(hook, skip, device) {
+        let is_new = ranges.peek().is_some() && ranges.all(|range| range.steps.added.is_some());
+        for (&hook, skip) in &self.unassigned {
+            let is_older = !is_new || SkipRow::of(hook).affected == Affected::Ranges;
+            if is_older && may_concern(hook, skip, device) {
                 self.open.insert((device.address(), hook), *skip);
             }
         }
@@ -98,47 +101,47 @@ impl Skips {
 
     fn settle(&mut self, device: &Device, is_settled: impl Fn(&Skip, Hook) -> bool) {
         let address = device.address();
-        let made_up = &mut self.made_up;
+        let settled = &mut self.settled;
         self.open.retain(|&(of, hook), skip| {
             let is_settled = of == address && is_settled(skip, hook);
             if is_settled {
-                let runs = made_up.entry((of, hook)).or_default();
+                let runs = settled.entry((of, hook)).or_default();
                 *runs = runs.saturating_add(skip.runs);
             }
             !is_settled
         });
     }
 
-    /// Why the rule cannot be sure about this device.
+    /// Why the rule is uncertain about this device.
     pub(super) fn open(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = String> {
         let skip = move |hook: Hook| Some((hook, self.open.get(&(device, hook))?.runs));
         let open = rule.spec().hiders().filter_map(skip);
         open.map(|(hook, runs)| skipped(hook, runs))
     }
 
-    /// What made it unsure for a time.
-    pub(super) fn made_up(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = String> {
-        let skip = move |hook: Hook| Some((hook, *self.made_up.get(&(device, hook))?));
-        let made_up = rule.spec().hiders().filter_map(skip);
-        made_up.map(|(hook, runs)| {
+    /// Why the rule was uncertain for a time, and what settled it.
+    pub(super) fn settled(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = String> {
+        let skip = move |hook: Hook| Some((hook, *self.settled.get(&(device, hook))?));
+        let settled = rule.spec().hiders().filter_map(skip);
+        settled.map(|(hook, runs)| {
             let how = if SkipRow::of(hook).affected.is_read_anew() {
-                "the kernel's state was read since"
+                "a later snapshot settled this"
             } else {
-                "a later teardown was seen as a whole"
+                "a later complete teardown settled this"
             };
             format!("{}; {how}", skipped(hook, runs))
         })
     }
 }
 
-/// `3 runs of kill were skipped`.
+/// The reason for an uncertainty, such as `3 runs of kill were skipped`.
 fn skipped(hook: Hook, runs: u64) -> String {
     let were = if runs == 1 { "was" } else { "were" };
     format!("{} of {} {were} skipped", words::counted(runs, "run"), hook.name())
 }
 
-/// It can have cost a record of this device.
-fn is_meant(hook: Hook, skip: &Skip, device: &Device) -> bool {
+/// Returns true if the skipped runs may have cost a record about this device.
+fn may_concern(hook: Hook, skip: &Skip, device: &Device) -> bool {
     let affected = SkipRow::of(hook).affected;
     let Skip { since_ns, until_ns, .. } = *skip;
     let over = |range: &Range| range.steps.released.or(range.ended_unseen);
@@ -158,7 +161,8 @@ fn is_meant(hook: Hook, skip: &Skip, device: &Device) -> bool {
     }
 }
 
-/// A teardown fell into that time, was seen as a whole, and left nothing that a further one can have been of.
+/// Returns true if a teardown overlapped the skipped runs, was seen completely, and left no range that another teardown could have
+/// been about.
 fn is_explained(affected: Affected, skip: &Skip, device: &Device) -> bool {
     let is_live = |range: &Range| range.steps.released.or(range.ended_unseen).is_none();
     let mut during =
@@ -173,12 +177,12 @@ fn is_explained(affected: Affected, skip: &Skip, device: &Device) -> bool {
         })
 }
 
-/// A pull read that began after it has made up for it.
-fn is_read(hook: Hook, skip: &Skip, device: &Device, snapshot_end: &SnapshotEnd) -> bool {
-    let Some(read) = device.last_snapshot().filter(|read| read.from_ns > skip.until_ns) else {
+/// Returns true if the snapshot began after the skipped runs and settles them.
+fn is_settled_by_snapshot(hook: Hook, skip: &Skip, device: &Device, snapshot_end: &SnapshotEnd) -> bool {
+    let Some(snapshot) = device.last_snapshot().filter(|snapshot| snapshot.from_ns > skip.until_ns) else {
         return false;
     };
-    let during = || device.teardowns().filter(|teardown| teardown.overlaps(skip.since_ns, read.from_ns));
+    let during = || device.teardowns().filter(|teardown| teardown.overlaps(skip.since_ns, snapshot.from_ns));
     match SkipRow::of(hook).affected {
         Affected::Allocated | Affected::Inserted => snapshot_end.reconciled && snapshot_end.in_flight == 0,
         Affected::Ranges => snapshot_end.reconciled,
@@ -198,9 +202,9 @@ fn is_read(hook: Hook, skip: &Skip, device: &Device, snapshot_end: &SnapshotEnd)
     }
 }
 
-/// The teardown that has just ended has made up for it: it began later and nothing of it is missing, or nothing of it is missing
-/// although it could.
-fn is_over(hook: Hook, skip: &Skip, device: &Device, ended: Ended) -> bool {
+/// Returns true if the teardown that has just ended settles the skipped runs: it is complete, and either began later or
+/// overlapped them.
+fn is_settled_by_teardown(hook: Hook, skip: &Skip, device: &Device, ended: Ended) -> bool {
     let Some(teardown) = device.teardowns().next_back() else {
         return false;
     };

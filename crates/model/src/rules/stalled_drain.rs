@@ -1,5 +1,5 @@
-//! `stalled-drain`: `memunmap_pages` has killed a range's reference and waits for its last user, without end. On a kernel
-//! since 5.2 this is what a held reference comes to: the unbind hangs.
+//! `stalled-drain`: `memunmap_pages` has killed a range's reference and waits indefinitely for its last user. On kernels since
+//! 5.2 this is the effect of a held reference: the unbind hangs.
 
 use std::collections::HashSet;
 
@@ -17,8 +17,9 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::StalledDrain;
-const ADVICE: &str = "Have the holders give the memory back: end their I/O, unmap, stop the driver or service that took it. \
-                      `p2p-trace holders` shows what is still out and what else may pin it. The unbind goes on by itself then.";
+const ADVICE: &str = "Make the holders free the memory: end their I/O, unmap, stop the driver or service that allocated it. \
+                      `p2p-trace holders` shows memory that is still outstanding, and other possible pins. The unbind then \
+                      continues by itself.";
 
 #[derive(Debug, Default)]
 pub(super) struct StalledDrain {
@@ -38,7 +39,7 @@ impl Rule for StalledDrain {
                 continue;
             }
             let since = since(range);
-            // After a loss of steps only a pull read can say that it has not drained.
+            // After a loss of steps, only a snapshot can show that the range has not drained.
             let is_certain = device.uncertain().rare.is_none();
             let passed = context.model.passed(since.time_ns, context.now_ns);
             let is_late = passed.awake_ns >= context.options.stall_after_ns();
@@ -54,12 +55,12 @@ impl Rule for StalledDrain {
     }
 }
 
-/// The kill came before the trace, and the kernel itself counts nothing any more: so did the drain.
+/// Returns true if the range drained before the trace: its kill was not seen, and the kernel counts no references any more.
 fn has_drained(range: &Range) -> bool {
     range.steps.killed.is_none() && range.accounted().is_some_and(|accounted| accounted.residual == 0)
 }
 
-/// From when on it is known to be dead.
+/// The time since which the range is known to be killed.
 fn since(range: &Range) -> At {
     let snapshot_end = range.snapshot_end.map(|(_, at)| at);
     range.steps.killed.or(snapshot_end).unwrap_or(range.seen)
@@ -71,8 +72,8 @@ fn begin(context: &RuleContext<'_>, device: &Device, range: &Range, since: At) -
         "{} has not drained {} after {}; {}",
         words::range(range, device.address()),
         words::awake(context.model, since.time_ns, context.now_ns),
-        beginning(range),
-        out(device, range, &held, context.now_ns),
+        start(range),
+        outstanding(device, range, &held, context.now_ns),
     );
     let stack = device
         .pending_teardown()
@@ -87,31 +88,32 @@ fn begin(context: &RuleContext<'_>, device: &Device, range: &Range, since: At) -
         .in_stack(stack)
 }
 
-/// What the wait began with.
-const fn beginning(range: &Range) -> &'static str {
+/// The event from which the wait is measured.
+const fn start(range: &Range) -> &'static str {
     match range.steps.killed {
         Some(_) => "memunmap_pages killed its reference",
-        None => "it was first found killed; the kill itself came before the trace",
+        None => "it was first found killed; the kill itself was before the trace",
     }
 }
 
-fn out(device: &Device, range: &Range, held: &Holders, now_ns: u64) -> String {
-    let mut out = words::out(held, now_ns);
+/// Outstanding memory of a range, as text.
+fn outstanding(device: &Device, range: &Range, held: &Holders, now_ns: u64) -> String {
+    let mut text = words::outstanding(held, now_ns);
     if held.unsure > 0 {
         let unsure = words::counted(held.unsure, "reference");
-        out.push_str("; ");
-        out.push_str(&unsure);
-        out.push_str(" more can have changed hands while records were lost");
+        text.push_str("; ");
+        text.push_str(&unsure);
+        text.push_str(" more may have changed holders while records were lost");
     }
     if let Some(accounted) = range.accounted() {
         let residual = words::counted(accounted.residual, "reference");
-        out.push_str("; the kernel itself counts ");
-        out.push_str(&residual);
+        text.push_str("; the kernel itself counts ");
+        text.push_str(&residual);
     }
     if device.preexisting_bytes() > 0 {
-        out.push_str("; there is memory that was taken before the trace, by nobody knows whom");
+        text.push_str("; some memory was allocated before the trace, holder unknown");
     }
-    out
+    text
 }
 
 fn end(context: &RuleContext<'_>, device: &Device, range: &Range, findings: &mut Findings) {
@@ -119,11 +121,11 @@ fn end(context: &RuleContext<'_>, device: &Device, range: &Range, findings: &mut
     let drained = range.steps.drained;
     let end_ns = drained.map_or(context.now_ns, |at| at.time_ns);
     findings.amend(subject, |finding| {
-        let (whole, how) = (words::awake(context.model, finding.start_ns, end_ns), beginning(range));
+        let (duration, start) = (words::awake(context.model, finding.start_ns, end_ns), start(range));
         let range = words::range(range, device.address());
         finding.message = match drained {
-            Some(_) => format!("{range} drained only {whole} after {how}"),
-            None => format!("{range} was gone {whole} after {how}; its drain was not seen"),
+            Some(_) => format!("{range} took {duration} to drain after {start}"),
+            None => format!("{range} had ended {duration} after {start}; its drain was not seen"),
         };
     });
     findings.end(subject, drained.map(|at| at.id), end_ns);

@@ -1,5 +1,5 @@
 //! `stalled-unbind`: an unbind or removal has begun and does not end, wherever it hangs: in the driver's `remove`, in the
-//! revocation of mappings, in the drain. The device's lock is held all the while.
+//! revocation of mappings, in the drain. The device's lock is held for the entire time.
 
 use std::collections::HashMap;
 
@@ -18,19 +18,19 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::StalledUnbind;
-const ADVICE: &str = "The stack says where the task waits. In memunmap_pages it waits for references: see stalled-drain for who \
-                      took them. In the driver's remove it waits for that driver: ask its maintainers. Until it ends, \
-                      nothing else can bind, unbind, reset or remove the device.";
+const ADVICE: &str = "The stack shows where the task waits. In memunmap_pages it waits for references: see stalled-drain for their \
+                      holders. In the driver's remove it waits for that driver: ask its maintainers. Until it ends, \
+                      no other task can bind, unbind, reset or remove the device.";
 
 #[derive(Debug, Default)]
 pub(super) struct StalledUnbind {
-    /// The unbind that each device has a finding for, by its beginning.
+    /// The start time of the unbind for which a device has a finding.
     open: HashMap<DeviceAddress, u64>,
 }
 
-const UNSEEN_END: &str = "an unbind went on for long, and nothing that is attached would have seen its end";
+const UNSEEN_END: &str = "an unbind took long, and no attached hook would have seen its end";
 
-/// In place of a beginning: it lies before the trace.
+/// The start time of an unbind that began before the trace.
 const BEFORE: u64 = 0;
 
 impl Rule for StalledUnbind {
@@ -40,7 +40,7 @@ impl Rule for StalledUnbind {
         let first = pending.and_then(|teardown| teardown.steps.first());
         let hang = hang(device).filter(|_| first.is_none());
         let began_ns = first.map(|step| step.at.time_ns).or_else(|| hang.map(|_| BEFORE));
-        // Of one from before the trace, the steps that are seen in the end are the rest.
+        // If the unbind began before the trace, the steps that are seen later belong to it.
         let is_rest =
             |open_ns: u64| open_ns == BEFORE && pending.is_some_and(|teardown| teardown.began_unseen);
         if let Some(&open_ns) = self.open.get(&address)
@@ -56,7 +56,7 @@ impl Rule for StalledUnbind {
         let budget_ns = context.options.stall_after_ns();
         let is_late = |since_ns: u64| context.model.passed(since_ns, context.now_ns).awake_ns >= budget_ns;
         let finding = match (pending, first, hang) {
-            // After a loss of steps it can have ended.
+            // After a loss of steps the unbind may have ended.
             (Some(teardown), Some(first), _)
                 if is_late(first.at.time_ns) && !teardown.lost_steps && !teardown.lost_brackets =>
             {
@@ -84,8 +84,8 @@ impl Rule for StalledUnbind {
     }
 }
 
-/// Its end would be seen: a hook is there that sees something that was seen to be opened being closed. A probe that fails, say,
-/// releases resources without an unbind.
+/// Returns true if the end of the unbind would be seen: a hook is attached for the end of a part whose start was seen. A failed
+/// probe, for example, releases resources without an unbind.
 fn would_end(context: &RuleContext<'_>, teardown: &Teardown) -> bool {
     let has = |kind: Kind| teardown.step(kind).is_some();
     let sees = |hook: Hook| context.coverage.sees(hook);
@@ -96,8 +96,8 @@ fn would_end(context: &RuleContext<'_>, teardown: &Teardown) -> bool {
         || (remove || devres) && sees(Hook::DevresReleased) && !has(Kind::DevresReleased)
 }
 
-/// An unbind that had begun before the trace and hangs, by what pull reads found: a range is killed, and somebody holds the
-/// device's lock; since when that has been waiting at least.
+/// A hanging unbind that began before the trace, detected by snapshots: a range is killed, and a task holds the device's lock.
+/// Returns the lock, and the time since which the unbind has been waiting at least.
 fn hang(device: &Device) -> Option<(Lock, u64)> {
     let draining = device.ranges().find(|range| range.is_draining() && range.steps.killed.is_none())?;
     let lock = device.lock().filter(|lock| lock.holder.is_some())?;
@@ -108,8 +108,8 @@ fn hang(device: &Device) -> Option<(Lock, u64)> {
 
 fn found(context: &RuleContext<'_>, device: DeviceAddress, lock: &Lock, since_ns: u64) -> Finding {
     let message = format!(
-        "an unbind of {device} that began before the trace has been waiting for at least {}: a range of it is killed and has \
-         not drained, and {} holds the device's lock",
+        "an unbind of {device} that began before the trace has been waiting for at least {}: a range of the device is killed \
+         and has not drained, and {} holds the device's lock",
         words::awake(context.model, since_ns, context.now_ns),
         words::task(lock.holder.as_ref()),
     );
@@ -126,7 +126,7 @@ fn begin(context: &RuleContext<'_>, device: DeviceAddress, teardown: &Teardown, 
     let at_least = if teardown.began_unseen { "at least " } else { "" };
     let last = teardown.last_step().map_or_else(String::new, |last| {
         let ago = words::awake(context.model, last.at.time_ns, context.now_ns);
-        format!("; the last step seen is {}, {ago} before", did(last))
+        format!("; the last step seen is {}, {ago} before", step_text(last))
     });
     let message = format!(
         "the unbind of {device} by {} has not ended {at_least}{} after {} was entered{last}",
@@ -154,8 +154,8 @@ const fn entered(step: &Step) -> &'static str {
     }
 }
 
-/// What the last step was, in the words of the kernel.
-const fn did(step: &Step) -> &'static str {
+/// A step in the kernel's terms.
+const fn step_text(step: &Step) -> &'static str {
     match step.kind {
         Kind::Unbind => "the entry of device_release_driver_internal",
         Kind::Unbound => "the return of device_release_driver_internal",
@@ -174,13 +174,13 @@ const fn did(step: &Step) -> &'static str {
     }
 }
 
-/// Behind which step it went on for longest.
+/// The step after which the unbind took longest.
 fn slowest(model: &Model, teardown: &Teardown) -> String {
     let gap = |pair: &[Step]| model.passed(pair[0].at.time_ns, pair[1].at.time_ns).awake_ns;
     let longest = teardown.steps.windows(2).max_by_key(|pair| gap(pair));
     longest.map_or_else(String::new, |pair| {
         let waited = words::awake(model, pair[0].at.time_ns, pair[1].at.time_ns);
-        format!(", {waited} of it after {}", did(&pair[0]))
+        format!(", {waited} of it after {}", step_text(&pair[0]))
     })
 }
 
@@ -191,10 +191,10 @@ fn end(context: &RuleContext<'_>, device: &Device, subject: Subject, findings: &
         started => started.map(|at| at.time_ns) == Some(subject.case),
     };
     let teardown = device.teardowns().rev().find(is_it);
-    // A bracket in which no p2p memory was touched is not kept: then the latest element ended it.
+    // An unbind that touched no p2p memory is not kept: then the latest element ended it.
     let ended = teardown.and_then(|teardown| match (teardown.bracket, teardown.ended) {
         (Bracket::Closed(at), _) | (Bracket::None, Some((_, at))) => Some(at),
-        // That it was over was seen only now.
+        // The end was noticed only now.
         _ => None,
     });
     let ended = ended.or_else(|| context.at());
@@ -204,12 +204,12 @@ fn end(context: &RuleContext<'_>, device: &Device, subject: Subject, findings: &
         (by, slowest(context.model, teardown))
     });
     findings.amend(subject, |finding| {
-        let whole = words::awake(context.model, finding.start_ns, end_ns);
+        let duration = words::awake(context.model, finding.start_ns, end_ns);
         let device = subject.device;
         finding.message = if began_before {
-            format!("an unbind of {device}{by} that began before the trace took at least {whole}")
+            format!("an unbind of {device}{by} that began before the trace took at least {duration}")
         } else {
-            format!("the unbind of {device}{by} took {whole}{slowest}")
+            format!("the unbind of {device}{by} took {duration}{slowest}")
         };
     });
     findings.end(subject, ended.map(|at| at.id), end_ns);

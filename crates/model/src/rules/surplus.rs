@@ -1,5 +1,5 @@
-//! Killed ranges of which the kernel counts more references than the allocations and mappings that were seen explain: what the
-//! rules on that have in common.
+//! Code shared by the rules on surplus references: the kernel counts more references to a killed range than the allocations and
+//! mappings that were seen explain.
 
 use std::collections::HashMap;
 
@@ -17,18 +17,19 @@ use crate::{
     state::{Accounted, Change, ChangeKind, Device, Range, RangeId},
 };
 
-/// A free is recorded before it drops its reference: one reading may be too early for it.
+/// The number of consecutive readings that must show a surplus. A free is recorded before it drops its reference, so a single
+/// reading may be too early.
 const READINGS: u8 = 2;
 
-/// What one rule makes of them.
+/// A rule on surplus references.
 #[derive(Debug)]
 pub(super) struct Surplus {
     rule: RuleId,
-    /// Of what is not explained, how much is the rule's.
+    /// The number of surplus references that this rule reports.
     share: fn(&Reading<'_>, &mut Findings) -> u64,
-    /// The finding of so much.
+    /// Makes the finding for this number of references.
     make: fn(&Reading<'_>, u64) -> Finding,
-    /// Readings in a row that showed some.
+    /// The number of consecutive readings that showed a surplus.
     seen: HashMap<(DeviceAddress, RangeId), u8>,
 }
 
@@ -37,7 +38,7 @@ pub(super) struct Reading<'a> {
     pub(super) device: &'a Device,
     pub(super) range: &'a Range,
     pub(super) accounted: Accounted,
-    /// As many references at least are not explained.
+    /// The least number of references that are not explained.
     pub(super) least: u64,
 }
 
@@ -52,7 +53,7 @@ impl Surplus {
 }
 
 impl Rule for Surplus {
-    /// Looks at a pull read.
+    /// Evaluates a snapshot.
     fn change(&mut self, context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
         let ChangeKind::SnapshotEnd(snapshot_end) = change.kind else { return };
         let Some(device) = context.device(change).filter(|_| snapshot_end.reconciled) else {
@@ -91,7 +92,7 @@ impl Rule for Surplus {
         }
     }
 
-    /// Ends what is over.
+    /// Ends the findings of ranges that no longer drain.
     fn pass(&mut self, context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         if self.seen.is_empty() {
             return;
@@ -107,14 +108,14 @@ impl Rule for Surplus {
     }
 }
 
-/// What takes references is seen. Of a user mapping the two hooks beside it tell which pages it took.
+/// Returns true if all allocations are traced. For user mappings, this needs the two hooks that show their pages.
 fn sees_all(context: &RuleContext<'_>) -> bool {
     let sees = |hooks: &[Hook]| hooks.iter().all(|&hook| context.coverage.sees(hook));
     let sees_mappings = !sees(&[Hook::Mmap]) || sees(&[Hook::MmapEnter, Hook::InsertPage]);
     sees(&[Hook::SglAlloc, Hook::SglFree]) && sees_mappings
 }
 
-/// What was taken while records were lost can have changed hands.
+/// Why allocations may have changed holders: records were lost.
 fn lost(context: &RuleContext<'_>) -> Option<&'static str> {
     (context.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost")
 }

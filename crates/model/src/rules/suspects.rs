@@ -1,4 +1,4 @@
-//! Violations that a missing record would explain, until it is known whether one is missing.
+//! Suspected violations: a missing record would explain each, until it is known whether one is missing.
 
 use super::{
     absence::Absence,
@@ -8,31 +8,31 @@ use super::{
 };
 use crate::event::{DeviceAddress, Loss};
 
-/// By then the session has reported what the kernel skipped: it reads the counters every second.
+/// After this time, skipped runs have been reported: the tracing session reads their counters every second.
 const CHECKED_NS: u64 = 1_500_000_000;
 
-/// One of them.
+/// A suspected violation.
 #[derive(Clone, Debug)]
 pub(super) struct Suspect {
     pub(super) subject: Subject,
     pub(super) finding: Finding,
     pub(super) absence: Absence,
-    /// When it was found: the losses up to then decide.
+    /// When it was found: losses up to this time may explain it.
     pub(super) found_ns: u64,
-    /// It goes on, or is over as soon as it is seen.
+    /// True if it is ongoing; false if it is over as soon as it is seen.
     pub(super) is_lasting: bool,
 }
 
-/// All of them.
+/// All suspected violations.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     list: Vec<Suspect>,
-    /// None is older.
+    /// The time of the oldest one.
     first_ns: u64,
 }
 
 impl Suspects {
-    /// Adds one. False: there is no room.
+    /// Adds a suspect. Returns false if there is no room.
     pub(super) fn add(&mut self, suspect: Suspect) -> bool {
         let has_room = self.list.len() < MAX_FINDINGS;
         if has_room {
@@ -43,7 +43,7 @@ impl Suspects {
         has_room
     }
 
-    /// The one of this subject that goes on.
+    /// The ongoing suspect with this subject.
     pub(super) fn open(&mut self, subject: Subject) -> Option<&mut Finding> {
         let is_it = |suspect: &&mut Suspect| suspect.subject == subject && suspect.is_lasting;
         self.list
@@ -53,18 +53,18 @@ impl Suspects {
             .find(|finding| !finding.is_closed())
     }
 
-    /// Takes out those that a loss can explain.
+    /// Removes and returns the suspects that a loss may explain.
     pub(super) fn explained(&mut self, loss: &Loss) -> Vec<Suspect> {
         let is_explained = |suspect: &mut Suspect| suspect.absence.is_covered(loss, suspect.found_ns);
         self.list.extract_if(.., is_explained).collect()
     }
 
-    /// Takes out what was found out to be explained.
-    pub(super) fn acquit(&mut self, subject: Subject) {
+    /// Removes the suspects with this subject.
+    pub(super) fn remove(&mut self, subject: Subject) {
         self.list.retain(|suspect| suspect.subject != subject);
     }
 
-    /// Takes out those of which all losses are known when the stream has come to `now_ns`, or to its end.
+    /// Removes and returns the suspects for which all losses are known when the stream has reached `now_ns` or its end.
     pub(super) fn due(&mut self, now_ns: u64, at_end: bool) -> Vec<Suspect> {
         let is_early = now_ns.saturating_sub(self.first_ns) < CHECKED_NS;
         if self.list.is_empty() || is_early && !at_end {
@@ -76,7 +76,7 @@ impl Suspects {
         due
     }
 
-    /// Some of this rule and device are neither believed nor dropped.
+    /// There are suspects of this rule and device.
     pub(super) fn has(&self, rule: RuleId, device: DeviceAddress) -> bool {
         self.list.iter().any(|Suspect { subject, .. }| subject.rule == rule && subject.device == device)
     }

@@ -1,4 +1,4 @@
-//! `unmatched-free`: memory was given back that, by all that was seen, nobody has. `gen_pool_free_owner` is a `BUG` on memory
+//! `unmatched-free`: memory was freed that, by all that was seen, was not allocated. `gen_pool_free_owner` is a `BUG` on memory
 //! outside the pool or not set in its bitmap.
 
 use p2p_trace_common::{Hook, Ring};
@@ -13,8 +13,8 @@ use super::{
 use crate::state::{Change, ChangeKind, FreeMatch, Range};
 
 const RULE: RuleId = RuleId::UnmatchedFree;
-const ADVICE: &str = "Look at what this task passed to the free: another device's memory, an address that was changed since, or \
-                      a pointer never set. The stack or --stacks tells from where.";
+const ADVICE: &str = "Check the address that this task passed to the free: another device's memory, an address that was modified, or \
+                      a pointer that was never set. The stack shows the caller (see --stacks).";
 
 #[derive(Debug, Default)]
 pub(super) struct UnmatchedFree;
@@ -39,7 +39,7 @@ fn free(context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
     let Some(free) = Free::of(context, change) else {
         return;
     };
-    // A pull read makes up for a loss only where nothing was on its way.
+    // A snapshot settles a loss only if no free was in flight.
     let lost =
         (context.coverage.lost(Ring::Hot).count > 0).then_some("records of allocations or frees were lost");
     if let Some(why) = free.unknown(context).or(lost) {
@@ -48,10 +48,10 @@ fn free(context: &RuleContext<'_>, change: &Change, findings: &mut Findings) {
     }
     let address = change.device;
     let message = format!(
-        "{} by {} gave back {} of {address}, which nobody had taken",
+        "{} by {} freed {} of {address}, which was not allocated",
         free.function(),
         words::task(free.event.task.as_ref()),
-        free.what(),
+        free.memory(),
     );
     let finding = blank(RULE, address, free.at, message, ADVICE).in_stack(&free.event.stack);
     findings.suspect(free.subject(RULE), finding, UNSEEN_ALLOCATION, context.now_ns);
@@ -70,10 +70,10 @@ fn pages(
     if !context.coverage.sees(Hook::Mmap) {
         return;
     }
-    let unplaced = unplaced.then_some("it is not known where the pages lie that were given back");
+    let unplaced = unplaced.then_some("the addresses of freed pages are not known");
     let of = |range: &&Range| Some(range.id.pgmap) == event.pgmap;
     let range = device.ranges().rev().find(of);
-    // Page frees are told late, so that what a loss left unknown reaches further than the next pull read.
+    // Page frees are recorded with a delay, so the next snapshot does not settle a loss.
     let lost = (context.coverage.lost(Ring::Hot).count > 0).then_some("records of user mappings were lost");
     if let Some(why) = unknown(context, device, range).or(unplaced).or(lost) {
         findings.mark_uncertain(RULE, change.device, why);
@@ -86,7 +86,7 @@ fn pages(
         pid: event.task.map(|task| task.pid),
     };
     let message = format!(
-        "{} gave back {} of {} that no user mapping had taken",
+        "{} freed {} of {} that no user mapping had allocated",
         words::task(event.task.as_ref()),
         words::counted(u64::from(unmatched), "page"),
         change.device,

@@ -1,11 +1,11 @@
-//! `use-after-removal`: from `arch_remove_memory` of a range until its addresses are added again, nobody may map, pin, use
-//! or give back memory of it.
+//! `use-after-removal`: from `arch_remove_memory` of a range until its addresses are added again, its memory must not be mapped,
+//! pinned, used or freed.
 
 use p2p_trace_common::{Hook, Kind, Ring};
 
 use super::{
     absence::Absence,
-    context::{BYPASSED, Frees, Rule, RuleContext, UNSEEN_MAKING, blank},
+    context::{BYPASSED, Frees, Rule, RuleContext, UNSEEN_CREATION, blank},
     finding::Finding,
     findings::{Findings, Subject},
     rule::RuleId,
@@ -18,23 +18,24 @@ use crate::{
 };
 
 const RULE: RuleId = RuleId::UseAfterRemoval;
-const ADVICE: &str = "Stop this user; arrange for a crash dump, since what it uses may be somebody else's by now; report its \
-                      driver, with the stack, for using p2p memory that is gone, and see the findings on the teardown for why \
-                      it was let go.";
+const ADVICE: &str = "Stop this user; arrange for a crash dump, because the memory may belong to another user by now; report its \
+                      driver, with the stack, for using removed p2p memory, and see the findings on the teardown for why \
+                      the memory was removed.";
 
-/// Of a range of which nothing was out.
-pub(super) const UNWATCHED: &str = "DMA mappings of what was removed with nothing out were not watched";
-/// The armed hooks stay until a teardown has ended.
-pub(super) const UNWATCHED_LATER: &str =
-    "DMA mappings of what was removed were watched until the teardown ended";
+/// The limitation for a range that was removed without outstanding memory.
+pub(super) const UNTRACED: &str =
+    "DMA mappings of memory that was removed while none was outstanding were not traced";
+/// The limitation for other ranges: armed hooks stay attached until the teardown has ended.
+pub(super) const UNTRACED_LATER: &str =
+    "DMA mappings of removed memory were traced only until the teardown ended";
 
-/// Removals of which it is still to be told from when on mappings were watched.
-const MAX_UNWATCHED: usize = 256;
+/// The most removals that wait for the time from which mappings were traced.
+const MAX_UNTRACED: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct UseAfterRemoval {
-    /// Ranges that were removed while somebody may have had memory of them, and the armed hooks were not there yet.
-    unwatched: Vec<(DeviceAddress, RangeId, At)>,
+    /// Ranges that were removed while their memory may have been in use, before the armed hooks were attached.
+    untraced: Vec<(DeviceAddress, RangeId, At)>,
 }
 
 impl Rule for UseAfterRemoval {
@@ -74,11 +75,11 @@ impl Rule for UseAfterRemoval {
                     None => event.addr.and_then(|addr| removed_at(device, addr)),
                 };
                 if range.is_none() && reference.is_none() && known.is_some_and(of_removed) {
-                    // It can have been given back, and another one in its place be of another range.
+                    // The memory may have been freed, and another allocation at its place may belong to another range.
                     findings.mark_uncertain(
                         RULE,
                         change.device,
-                        "records were lost since what was given back was taken",
+                        "records were lost between an allocation and its free",
                     );
                 }
                 if let Some(range) = range {
@@ -90,7 +91,7 @@ impl Rule for UseAfterRemoval {
     }
 
     fn kinds(&self) -> &'static [Kind] {
-        // What has an address can be of a removed range of which it is not known where it lies.
+        // Any event with an address may concern a removed range whose address is not known.
         &[
             Kind::Alloc,
             Kind::Free,
@@ -120,13 +121,13 @@ impl Rule for UseAfterRemoval {
         if let Some((range, at)) = range.zip(context.at()) {
             add(context, device, range, event, at, None, findings);
         } else if event.addr.is_some() {
-            // It can be of a removed range of which it is not known where it lies.
+            // The memory may belong to a removed range whose address is not known.
             let is_unplaced = |range: &Range| is_removed(range) && range.base.is_none() && !range.refused;
             if device.ranges().any(is_unplaced) {
                 findings.mark_uncertain(
                     RULE,
                     device.address(),
-                    "it was not known where a removed range lies",
+                    "the address of a removed range was not known",
                 );
             }
         }
@@ -135,10 +136,10 @@ impl Rule for UseAfterRemoval {
     fn pass(&mut self, _context: &RuleContext<'_>, device: &Device, findings: &mut Findings) {
         let address = device.address();
         let armed = device.teardowns().next_back().and_then(|teardown| teardown.armed);
-        let Some(armed) = armed.filter(|_| !self.unwatched.is_empty()) else {
+        let Some(armed) = armed.filter(|_| !self.untraced.is_empty()) else {
             return;
         };
-        self.unwatched.retain(|&(of, id, removed)| {
+        self.untraced.retain(|&(of, id, removed)| {
             if of != address {
                 return true;
             }
@@ -148,7 +149,7 @@ impl Rule for UseAfterRemoval {
                 format!(" {} after the kill,", words::between(killed.time_ns, armed.from_ns))
             });
             let why = format!(
-                "DMA mappings were watched from{since_kill} {} after the removal on",
+                "DMA mappings were traced only from{since_kill} {} after the removal",
                 words::between(removed.time_ns, armed.from_ns)
             );
             findings.mark_uncertain(RULE, address, why);
@@ -172,9 +173,9 @@ impl UseAfterRemoval {
         }
         for hook in [Hook::MapSg, Hook::UnmapSg].into_iter().filter(|&hook| context.coverage.has_failed(hook))
         {
-            findings.mark_uncertain(RULE, address, format!("the hook {} could not be attached", hook.name()));
+            findings.mark_uncertain(RULE, address, format!("hook {} could not be attached", hook.name()));
         }
-        // After a drain with nothing out nobody is left who could use it.
+        // After a drain without outstanding memory, no user is left.
         let held = range.steps.drained.is_none() || device.held(range).references > 0;
         if range.is_bypassed() {
             findings.mark_uncertain(RULE, address, BYPASSED);
@@ -188,18 +189,19 @@ impl UseAfterRemoval {
             findings.mark_uncertain(
                 RULE,
                 address,
-                "DMA mappings were not watched yet when struct pages were removed",
+                "DMA mappings were not traced yet when struct pages were removed",
             );
-            // That is said already; what is beyond is not said more precisely.
-            if self.unwatched.len() < MAX_UNWATCHED {
-                self.unwatched.push((address, range.id, at));
+            // Beyond the limit, only the reason above is reported, without the times.
+            if self.untraced.len() < MAX_UNTRACED {
+                self.untraced.push((address, range.id, at));
             }
         } else if is_suspect && context.event.and_then(|event| event.flag) == Some(false) {
             let range = words::range(range, address);
-            let why = format!("DMA mappings of {range} were not watched: more ranges were dying than can be");
+            let why =
+                format!("DMA mappings of {range} were not traced: too many ranges were being torn down");
             findings.mark_uncertain(RULE, address, why);
         }
-        findings.remark(RULE, address, if is_armed { UNWATCHED_LATER } else { UNWATCHED });
+        findings.remark(RULE, address, if is_armed { UNTRACED_LATER } else { UNTRACED });
     }
 }
 
@@ -207,7 +209,7 @@ const fn is_removed(range: &Range) -> bool {
     range.steps.removed.is_some()
 }
 
-/// Its addresses are in use again.
+/// The range's addresses are in use again.
 fn is_replaced(device: &Device, range: &Range) -> bool {
     let overlaps = |other: &Range| {
         let both = other.physical.zip(range.physical);
@@ -229,7 +231,7 @@ fn removed_of<'a>(device: &'a Device, event: &Event) -> Option<&'a Range> {
     named.next().filter(|range| is_removed(range))
 }
 
-/// What was given back, where that is known.
+/// The reference of the freed memory, if it is known.
 const fn reference_of(freed: &FreeMatch) -> Option<&Reference> {
     match freed {
         FreeMatch::Exact(closed) | FreeMatch::TooLarge { closed, .. } => Some(&closed.reference),
@@ -241,20 +243,20 @@ const fn reference_of(freed: &FreeMatch) -> Option<&Reference> {
     }
 }
 
-/// What was done, as words between who did it and "of" the range.
-fn deed(event: &Event) -> String {
-    let deed = match event.kind {
-        Kind::Free => "gave back memory (pci_free_p2pmem)",
-        Kind::SglFree => "gave back a scatter list (pci_p2pmem_free_sgl)",
-        Kind::PageFree => "gave back pages of a user mapping",
-        Kind::Alloc => "was given memory (pci_alloc_p2pmem)",
+/// The use, as text between the task and "of" the range.
+fn action(event: &Event) -> String {
+    let action = match event.kind {
+        Kind::Free => "freed memory (pci_free_p2pmem)",
+        Kind::SglFree => "freed a scatter list (pci_p2pmem_free_sgl)",
+        Kind::PageFree => "freed pages of a user mapping",
+        Kind::Alloc => "allocated memory (pci_alloc_p2pmem)",
         Kind::Mmap => "mapped memory into its address space (p2pmem_alloc_mmap)",
         Kind::VirtToBus => "asked for the bus address of memory (pci_p2pmem_virt_to_bus)",
         Kind::Unmap => "ended a DMA mapping of memory (pci_p2pdma_unmap_sg_attrs)",
         _ => "mapped memory for DMA",
     };
     let client = event.client.map_or_else(String::new, |client| format!(" by {client}"));
-    format!("{deed}{client}")
+    format!("{action}{client}")
 }
 
 fn add(
@@ -270,10 +272,10 @@ fn add(
         return;
     }
     let address = device.address();
-    // A rare record of a map says that the range was in the kernel side's own table, as removed.
+    // A rare record of a map means that the kernel side's own table had the range, as removed.
     let is_in_table = event.kind == Kind::Map && event.id.ring() == Ring::Rare;
     if !is_in_table && context.can_be_another(range) {
-        findings.mark_uncertain(RULE, address, UNSEEN_MAKING);
+        findings.mark_uncertain(RULE, address, UNSEEN_CREATION);
         return;
     }
     let subject = Subject {
@@ -289,9 +291,9 @@ fn add(
             let absence = context.replaced(range.steps.removed.map_or(0, |removed| removed.time_ns));
             findings.happened_unless(absence, subject, at.id, at.time_ns, || finding);
         }
-        // The pool was destroyed: what is given out now is of a new one.
+        // The pool was destroyed: later allocations are from a new pool.
         Some(_) if matches!(event.kind, Kind::Alloc | Kind::Mmap) => {
-            let why = "memory was given out in the place of a range that is gone: that it was added again was not seen";
+            let why = "memory was allocated at the addresses of a range that had ended: a new range there was not seen";
             findings.mark_uncertain(RULE, address, why);
         }
         Some(released) => {
@@ -309,7 +311,7 @@ fn found(device: &Device, range: &Range, event: &Event, at: At, reference: Optio
     let holder = reference.map(|reference| Holder::of(reference, &device.allocated_by(reference), false));
     let allocated = holder.map_or_else(String::new, |holder| {
         format!(
-            "; it had been taken by {} {} before",
+            "; it had been allocated by {} {} before",
             words::task(holder.task.as_ref()),
             words::between(holder.since_ns, at.time_ns)
         )
@@ -317,7 +319,7 @@ fn found(device: &Device, range: &Range, event: &Event, at: At, reference: Optio
     let message = format!(
         "{} {} of {}{after}{allocated}",
         words::task(event.task.as_ref()),
-        deed(event),
+        action(event),
         words::range(range, address),
     );
     let mut finding = blank(RULE, address, at, message, ADVICE)

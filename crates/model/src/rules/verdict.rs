@@ -1,18 +1,18 @@
-//! What a rule came to for a device.
+//! The verdict of a rule for a device.
 
 use super::rule::RuleId;
 use crate::event::DeviceAddress;
 
-/// The four answers.
+/// The answer of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Answer {
-    /// Everything that it needs was seen, and nothing violates it.
+    /// Everything that the rule needs was seen, and nothing violates it.
     Holds,
-    /// A hook that it needs was not asked for, or does not exist on this kernel.
+    /// A hook that the rule needs was not enabled, or its function does not exist on this kernel.
     NotChecked,
-    /// What it needs was asked for and not seen: nothing was found, and something can have been missed.
+    /// There is no finding, but a violation may have been missed: not everything that the rule needs was seen.
     Inconclusive,
-    /// At least one finding. A stall that has ended stays one.
+    /// There is at least one finding. A stall that has ended remains a violation.
     Violated,
 }
 
@@ -29,7 +29,7 @@ impl Answer {
     }
 }
 
-/// The answer of a rule for a device.
+/// The answer of a rule for a device, with its reasons.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The rule.
@@ -38,8 +38,8 @@ pub struct Verdict {
     pub device: DeviceAddress,
     /// The answer.
     pub answer: Answer,
-    /// Why it is inconclusive or not checked, or which part of it is; a violation has findings instead.
+    /// Why the rule is inconclusive or not checked, or why its coverage is partial; empty for a violation, which has findings.
     pub reasons: Vec<String>,
-    /// How many findings there are.
+    /// The number of findings.
     pub findings: u32,
 }

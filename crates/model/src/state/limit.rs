@@ -65,18 +65,18 @@ impl Limit {
     pub const fn description(self) -> &'static str {
         match self {
             Self::Steps => "steps of one teardown",
-            Self::RefusedAdds => "refused adds of a range at a time",
-            Self::Attempts => "attempts to take memory at a time",
+            Self::RefusedAdds => "concurrent refused adds of a range",
+            Self::Attempts => "concurrent allocation attempts",
             Self::Devices => "devices",
             Self::Ranges => "ranges of a device",
             Self::EndedRanges => "ranges that have ended",
             Self::EndedReferences => "references that have ended",
             Self::FailedMmaps => "failed user mappings of one range",
-            Self::RecentlyFreed => "pieces of memory given back in two seconds",
-            Self::Pieces => "pieces of user mappings in one run of freed pages",
+            Self::RecentlyFreed => "pieces of memory freed within two seconds",
+            Self::Pieces => "pieces of user mappings in one burst of freed pages",
             Self::Compared => "ranges that may overlap a new one",
-            Self::SnapshotRecords => "records of one pull read",
-            Self::Notes => "calls under way at a time",
+            Self::SnapshotRecords => "records of one snapshot",
+            Self::Notes => "concurrent calls",
             Self::Findings => "findings",
         }
     }

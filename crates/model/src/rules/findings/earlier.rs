@@ -1,4 +1,4 @@
-//! What the rules had found before a dump begins: how often, and no more.
+//! Findings from before a dump begins, of which only the number is known.
 
 use std::mem;
 
@@ -12,38 +12,38 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Earlier {
     pub(super) all: u32,
-    /// Those that were over by then. One that went on is found again, mostly.
+    /// Those that were over by then. An ongoing one is usually found again.
     pub(super) closed: u32,
     pub(super) by_ns: u64,
-    /// One finding stands for those that nothing else tells of.
-    pub(super) is_told: bool,
+    /// A placeholder finding has been reported.
+    pub(super) is_reported: bool,
 }
 
 impl Earlier {
-    /// Those that went on then and were not found again, where so many were found since.
-    pub(super) const fn untold(&self, own: u32) -> u32 {
+    /// The number that were ongoing then and have not been found again, if `own` findings were added since.
+    pub(super) const fn unreported(&self, own: u32) -> u32 {
         self.all.saturating_sub(self.closed.saturating_add(own))
     }
 }
 
 impl Findings {
-    /// The same of the whole run, what was before the dump begins one by one.
+    /// The number of findings in the complete run, counting each earlier one instead of the placeholder.
     pub(super) fn all_of_run(&self, rule: RuleId, device: DeviceAddress) -> u32 {
-        let told = self.counts.get(&(rule, device)).copied().unwrap_or(0);
-        let Some(earlier) = self.earlier.get(&(rule, device)) else { return told };
-        let own = told.saturating_sub(earlier.is_told.into());
-        own.saturating_add(earlier.closed.saturating_add(earlier.untold(own)))
+        let counted = self.counts.get(&(rule, device)).copied().unwrap_or(0);
+        let Some(earlier) = self.earlier.get(&(rule, device)) else { return counted };
+        let own = counted.saturating_sub(earlier.is_reported.into());
+        own.saturating_add(earlier.closed.saturating_add(earlier.unreported(own)))
     }
 
-    /// Goes on from what there was by this time.
+    /// Continues from the findings up to this time.
     pub(in crate::rules) fn resume(&mut self, found: &[Found], by_ns: u64) {
         for found in found {
             let key = (found.rule, found.device);
             let closed = found.findings.saturating_sub(found.open);
-            let earlier = Earlier { all: found.findings, closed, by_ns, is_told: false };
+            let earlier = Earlier { all: found.findings, closed, by_ns, is_reported: false };
             self.earlier.insert(key, earlier);
             if closed > 0 {
-                self.tell_earlier(key, closed);
+                self.report_earlier(key, closed);
             }
             if !found.uncertainties.is_empty() {
                 self.uncertainties
@@ -54,31 +54,31 @@ impl Findings {
         }
     }
 
-    /// The dump is over: what went on when it began and was not found again is told, too.
+    /// At the end of the dump, also reports findings that were ongoing when it began and were not found again.
     pub(in crate::rules) fn end_earlier(&mut self) {
-        let untold: Vec<_> = self
+        let unreported: Vec<_> = self
             .earlier
             .iter()
             .filter_map(|(key, earlier)| {
-                let told = self.counts.get(key).copied().unwrap_or(0);
-                let untold = earlier.untold(told.saturating_sub(earlier.is_told.into()));
-                (untold > 0).then_some((*key, untold))
+                let counted = self.counts.get(key).copied().unwrap_or(0);
+                let count = earlier.unreported(counted.saturating_sub(earlier.is_reported.into()));
+                (count > 0).then_some((*key, count))
             })
             .collect();
-        for (key, untold) in untold {
-            self.tell_earlier(key, untold);
+        for (key, count) in unreported {
+            self.report_earlier(key, count);
             if let Some(earlier) = self.earlier.get_mut(&key) {
-                earlier.closed = earlier.closed.saturating_add(untold);
+                earlier.closed = earlier.closed.saturating_add(count);
             }
         }
     }
 
-    /// Tells of so many findings of before, of which nothing is known but that they were.
-    fn tell_earlier(&mut self, (rule, device): (RuleId, DeviceAddress), count: u32) {
+    /// Reports this number of earlier findings as one placeholder.
+    fn report_earlier(&mut self, (rule, device): (RuleId, DeviceAddress), count: u32) {
         let Some(earlier) = self.earlier.get_mut(&(rule, device)) else { return };
-        let (by_ns, was_told) = (earlier.by_ns, mem::replace(&mut earlier.is_told, true));
+        let (by_ns, was_reported) = (earlier.by_ns, mem::replace(&mut earlier.is_reported, true));
         let subject = Subject { rule, device, case: u64::MAX, pid: None };
-        if was_told {
+        if was_reported {
             self.revise(subject, |finding| finding.occurrences += u64::from(count));
         } else {
             self.push(subject, Finding::earlier(rule, device, count, by_ns), None, by_ns);

@@ -1,4 +1,4 @@
-//! What was found so far: each violation once, however often it happens, and what is doubtful.
+//! The findings so far: each violation once, however often it happens, and the uncertainties of each rule.
 
 mod earlier;
 mod suspected;
@@ -17,59 +17,60 @@ use super::{
 use crate::event::{DeviceAddress, Id};
 use earlier::Earlier;
 
-/// Findings that are kept of a run. What is found beyond them is counted.
+/// The most findings that are kept for a run. Further ones are only counted.
 pub const MAX_FINDINGS: usize = 4096;
-/// A finding that goes on happening is told again after so long.
-const AGAIN_NS: u64 = 10_000_000_000;
+/// A finding that keeps happening is reported again after this time.
+const REPEAT_NS: u64 = 10_000_000_000;
 
-/// What a finding that is believed rests on: a loss that comes to light later can still cover it.
+/// The basis of a confirmed finding: a loss that is reported later may still explain it.
 #[derive(Clone, Copy, Debug)]
 struct Basis {
     subject: Subject,
     absence: Option<Absence>,
-    /// The losses up to then can.
+    /// Losses up to this time may explain it.
     found_ns: u64,
 }
 
-/// What makes two violations of a rule the same: the same range or task, mostly.
+/// The identity of a violation: repeated violations with the same subject make one finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
     pub(super) rule: RuleId,
     pub(super) device: DeviceAddress,
-    /// Generation of the range, or what else tells cases apart.
+    /// Generation of the range, or another number that distinguishes cases.
     pub(super) case: u64,
-    /// Thread that did it, where each is a case of its own.
+    /// The thread that caused it, if the rule distinguishes threads.
     pub(super) pid: Option<u32>,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<Finding>,
-    /// When each was last told.
-    told: Vec<u64>,
-    /// What each rests on.
+    /// When each was last reported.
+    reported_ns: Vec<u64>,
+    /// The basis of each.
     bases: Vec<Basis>,
     by_subject: HashMap<Subject, usize>,
     changed: BTreeSet<usize>,
-    /// Those that have happened again since they were told.
+    /// Those that have happened again since they were last reported.
     again: BTreeSet<usize>,
     uncertainties: BTreeMap<(RuleId, DeviceAddress), BTreeSet<String>>,
-    /// What is not seen of what holds.
+    /// Limitations of rules that hold.
     remarks: BTreeMap<(RuleId, DeviceAddress), BTreeSet<&'static str>>,
     counts: BTreeMap<(RuleId, DeviceAddress), u32>,
-    /// What there was before the dump begins.
+    /// Findings from before the dump begins.
     earlier: BTreeMap<(RuleId, DeviceAddress), Earlier>,
     omitted: u64,
     suspects: Suspects,
     missed: Missed,
-    /// Rules that find nothing, since they do not see enough: why.
-    disbelieved: BTreeMap<RuleId, String>,
+    /// Rules that cannot confirm a violation because of missing hooks, with the reason.
+    unconfirmable: BTreeMap<RuleId, String>,
 }
 
 impl Findings {
-    /// What each rule can see has changed.
+    /// Updates which rules can confirm violations.
     pub(super) fn set_coverage(&mut self, coverage: &Coverage) {
-        self.disbelieved = RuleId::all().filter_map(|rule| Some((rule, coverage.disbelief(rule)?))).collect();
+        self.unconfirmable =
+            RuleId::all().filter_map(|rule| Some((rule, coverage.blind_spot(rule)?))).collect();
         for &hook in Hook::ALL {
             self.missed.set_uncounted(hook, coverage.is_uncounted(hook));
         }
@@ -79,18 +80,18 @@ impl Findings {
         self.uncertainties.entry((subject.rule, subject.device)).or_default().insert(why);
     }
 
-    /// The rule sees enough to accuse; else it is in doubt.
-    fn believes(&mut self, subject: Subject) -> bool {
-        let Some(why) = self.disbelieved.get(&subject.rule) else {
+    /// Returns true if the rule sees enough to confirm a violation; otherwise marks it uncertain.
+    fn can_confirm(&mut self, subject: Subject) -> bool {
+        let Some(why) = self.unconfirmable.get(&subject.rule) else {
             return true;
         };
         self.uncertainties.entry((subject.rule, subject.device)).or_default().insert(why.clone());
         false
     }
 
-    /// Adds a violation that is over as soon as it is seen, or counts it if the same has happened before.
+    /// Adds a violation that is over as soon as it is seen, or counts it if it has happened before.
     pub(super) fn happened(&mut self, subject: Subject, id: Id, now_ns: u64, make: impl FnOnce() -> Finding) {
-        if self.believes(subject) {
+        if self.can_confirm(subject) {
             self.happened_at(subject, id, now_ns, None, make);
         }
     }
@@ -109,7 +110,7 @@ impl Findings {
             finding.end_ns = Some(now_ns);
             add_evidence(&mut finding.evidence, id);
             if absence.is_none() {
-                // This time no missing record would explain it.
+                // This occurrence does not rest on a missing record.
                 self.bases[index].absence = None;
             }
             self.again.insert(index);
@@ -120,22 +121,22 @@ impl Findings {
         self.push(subject, finding, absence, now_ns);
     }
 
-    /// Adds a violation that goes on, unless it is there already.
+    /// Adds an ongoing violation, unless it is known already.
     pub(super) fn begin(&mut self, subject: Subject, make: impl FnOnce() -> Finding) {
-        if !self.is_open(subject) && self.believes(subject) {
+        if !self.is_open(subject) && self.can_confirm(subject) {
             let finding = make();
             let found_ns = finding.start_ns;
             self.push(subject, finding, None, found_ns);
         }
     }
 
-    /// It goes on, believed or not.
+    /// The violation is ongoing, confirmed or only suspected.
     pub(super) fn is_open(&mut self, subject: Subject) -> bool {
         let is_open = self.by_subject.get(&subject).is_some_and(|&index| !self.list[index].is_closed());
         is_open || self.suspects.open(subject).is_some()
     }
 
-    /// Changes one that goes on, without telling it anew.
+    /// Changes a finding without reporting it again.
     pub(super) fn amend(&mut self, subject: Subject, change: impl FnOnce(&mut Finding)) {
         if let Some(&index) = self.by_subject.get(&subject) {
             change(&mut self.list[index]);
@@ -144,18 +145,18 @@ impl Findings {
         }
     }
 
-    /// Changes one, and tells it anew.
+    /// Changes a finding and reports it again.
     pub(super) fn revise(&mut self, subject: Subject, change: impl FnOnce(&mut Finding)) {
         self.amend(subject, change);
         self.changed.extend(self.by_subject.get(&subject));
     }
 
-    /// What is said of it so far.
+    /// The current message of a finding.
     pub(super) fn message(&self, subject: Subject) -> Option<&str> {
         self.by_subject.get(&subject).map(|&index| self.list[index].message.as_str())
     }
 
-    /// It is over: a later one of this subject is another one.
+    /// Ends a violation: a later one with this subject is a new finding.
     pub(super) fn end(&mut self, subject: Subject, id: Option<Id>, now_ns: u64) {
         self.amend(subject, |finding| {
             if !finding.is_closed() {
@@ -168,60 +169,61 @@ impl Findings {
         self.changed.extend(self.by_subject.remove(&subject));
     }
 
-    /// The rule cannot be sure about this device.
+    /// Marks a rule uncertain for a device.
     pub(super) fn mark_uncertain(&mut self, rule: RuleId, device: DeviceAddress, why: impl Into<String>) {
         self.uncertainties.entry((rule, device)).or_default().insert(why.into());
     }
 
-    /// It holds in part only, where it does.
-    pub(super) fn remark(&mut self, rule: RuleId, device: DeviceAddress, what: &'static str) {
-        self.remarks.entry((rule, device)).or_default().insert(what);
+    /// Adds a limitation, which is shown if the rule holds.
+    pub(super) fn remark(&mut self, rule: RuleId, device: DeviceAddress, text: &'static str) {
+        self.remarks.entry((rule, device)).or_default().insert(text);
     }
 
-    /// What it does not hold for.
+    /// The limitations of a rule that holds.
     pub(super) fn remarks(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = String> {
-        self.remarks.get(&(rule, device)).into_iter().flatten().map(|&what| what.to_owned())
+        self.remarks.get(&(rule, device)).into_iter().flatten().map(|&text| text.to_owned())
     }
 
-    /// Why it cannot be.
+    /// The reasons why a rule is uncertain for a device.
     pub(super) fn uncertainties(&self, rule: RuleId, device: DeviceAddress) -> impl Iterator<Item = &String> {
         self.uncertainties.get(&(rule, device)).into_iter().flatten()
     }
 
-    /// Findings of a rule for a device, those beyond [`MAX_FINDINGS`] among them.
+    /// The number of findings of a rule for a device, including those beyond [`MAX_FINDINGS`].
     pub(super) fn count(&self, rule: RuleId, device: DeviceAddress) -> u32 {
-        let told = self.counts.get(&(rule, device)).copied().unwrap_or(0);
-        let earlier = self.earlier.get(&(rule, device)).filter(|earlier| !earlier.is_told);
-        let is_untold = earlier.is_some_and(|earlier| earlier.untold(told) > 0);
-        told.saturating_add(is_untold.into())
+        let counted = self.counts.get(&(rule, device)).copied().unwrap_or(0);
+        let earlier = self.earlier.get(&(rule, device)).filter(|earlier| !earlier.is_reported);
+        let has_unreported = earlier.is_some_and(|earlier| earlier.unreported(counted) > 0);
+        counted.saturating_add(has_unreported.into())
     }
 
-    /// All that are kept, oldest first.
+    /// All findings that are kept, oldest first.
     #[cfg(any(test, feature = "testing"))]
     pub(super) fn all(&self) -> &[Finding] {
         &self.list
     }
 
-    /// Findings of a rule for a device in the whole run, and how many of them go on.
+    /// The number of findings of a rule for a device in the complete run, and how many of them are ongoing.
     pub(super) fn counts(&self, rule: RuleId, device: DeviceAddress) -> (u32, u32) {
         let is_open =
             |finding: &&Finding| finding.rule == rule && finding.device == device && !finding.is_closed();
         (self.all_of_run(rule, device), self.list.iter().filter(is_open).count() as u32)
     }
 
-    /// Those beyond [`MAX_FINDINGS`].
+    /// The number of findings beyond [`MAX_FINDINGS`].
     pub(super) const fn omitted(&self) -> u64 {
         self.omitted
     }
 
-    /// What is new or has changed since the last time; `at_end`: all that has not been told.
-    pub(super) fn take(&mut self, now_ns: u64, at_end: bool) -> Vec<Finding> {
+    /// Returns the findings that are new or have changed since the last call. At the end, this includes repeated findings that
+    /// are not due yet.
+    pub(super) fn take_changed(&mut self, now_ns: u64, at_end: bool) -> Vec<Finding> {
         if self.changed.is_empty() && self.again.is_empty() {
             return Vec::new();
         }
-        let (told, again) = (&self.told, &mut self.again);
+        let (reported_ns, again) = (&self.reported_ns, &mut self.again);
         again.retain(|&index| {
-            let is_due = at_end || now_ns.saturating_sub(told[index]) >= AGAIN_NS;
+            let is_due = at_end || now_ns.saturating_sub(reported_ns[index]) >= REPEAT_NS;
             if is_due {
                 self.changed.insert(index);
             }
@@ -230,7 +232,7 @@ impl Findings {
         let changed = std::mem::take(&mut self.changed);
         let mut findings = Vec::with_capacity(changed.len());
         for index in changed {
-            self.told[index] = now_ns;
+            self.reported_ns[index] = now_ns;
             self.again.remove(&index);
             findings.push(self.list[index].clone());
         }
@@ -247,14 +249,14 @@ impl Findings {
         let index = self.list.len();
         finding.number = index as u32 + 1;
         self.list.push(finding);
-        self.told.push(0);
+        self.reported_ns.push(0);
         self.bases.push(Basis { subject, absence, found_ns });
         self.by_subject.insert(subject, index);
         self.changed.insert(index);
     }
 }
 
-/// Keeps the first ones and the latest.
+/// Adds a record, keeping the first ones and the latest.
 fn add_evidence(evidence: &mut Vec<Id>, id: Id) {
     if evidence.last() == Some(&id) {
         return;

@@ -1,4 +1,4 @@
-//! Findings that a missing record would explain: suspected, believed, withdrawn.
+//! Findings that a missing record would explain: suspected, confirmed, withdrawn.
 
 use super::{Basis, Findings, Subject};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Findings {
-    /// Records were lost, or runs skipped: what they would explain is not believed, and withdrawn where it was.
+    /// Handles a loss: drops the suspects that it would explain, and withdraws such findings.
     pub(in crate::rules) fn lose(&mut self, loss: &Loss, now_ns: u64) {
         self.missed.add(loss);
         for suspect in self.suspects.explained(loss) {
@@ -27,9 +27,9 @@ impl Findings {
         }
     }
 
-    /// Something that came later shows that it was none.
+    /// Withdraws a violation that a later fact refutes.
     pub(in crate::rules) fn withdraw(&mut self, subject: Subject, why: &str, now_ns: u64) {
-        self.suspects.acquit(subject);
+        self.suspects.remove(subject);
         for index in 0..self.list.len() {
             if self.bases[index].subject == subject {
                 self.withdraw_at(index, why.to_owned(), now_ns);
@@ -55,8 +55,8 @@ impl Findings {
         self.uncertainty_of(subject, why);
     }
 
-    /// The same where records of several hooks would have to be missing to explain it: it is told at once, and withdrawn should
-    /// it turn out that they are.
+    /// As [`Self::happened`], for a violation that several missing records would explain: it is reported at once, and withdrawn
+    /// if the records turn out to be missing.
     pub(in crate::rules) fn happened_unless(
         &mut self,
         absence: Absence,
@@ -70,9 +70,9 @@ impl Findings {
         }
     }
 
-    /// Nothing that is known to be missing explains it, and the rule sees enough; else it is in doubt.
+    /// Returns true if no known loss explains the violation, and the rule sees enough; otherwise marks the rule uncertain.
     fn is_unexplained(&mut self, subject: Subject, absence: Absence) -> bool {
-        if !self.believes(subject) {
+        if !self.can_confirm(subject) {
             return false;
         }
         let why = self.missed.explains(absence);
@@ -83,8 +83,8 @@ impl Findings {
         is_unexplained
     }
 
-    /// Adds a violation that a record of which there is none would explain. It is believed once it is known that none was
-    /// lost up to now: what the kernel skips is reported a while later.
+    /// Adds a violation that a missing record would explain. It is confirmed once it is known that no such record was lost up
+    /// to now, because skipped runs are reported with a delay.
     pub(in crate::rules) fn suspect(
         &mut self,
         subject: Subject,
@@ -95,7 +95,7 @@ impl Findings {
         self.suspect_at(subject, absence, now_ns, false, || finding);
     }
 
-    /// The same of one that goes on, unless it is there already.
+    /// As [`Self::suspect`], for an ongoing violation, unless it is known already.
     pub(in crate::rules) fn suspect_lasting(
         &mut self,
         subject: Subject,
@@ -108,9 +108,9 @@ impl Findings {
         }
     }
 
-    /// Something that came later proves what was suspected, or was not believed.
+    /// Adds a violation that a later fact proves, whether it was suspected or not.
     pub(in crate::rules) fn confirm(&mut self, subject: Subject, finding: Finding) {
-        self.suspects.acquit(subject);
+        self.suspects.remove(subject);
         if let Some(&id) = finding.evidence.last().filter(|_| !self.by_subject.contains_key(&subject)) {
             self.happened(subject, id, finding.start_ns, || finding);
         }
@@ -131,7 +131,7 @@ impl Findings {
         }
     }
 
-    /// Believes the suspects of which all losses are known, when the stream has come to `now_ns`, or to its end.
+    /// Confirms the suspects for which all losses are known, when the stream has reached `now_ns` or its end.
     pub(in crate::rules) fn settle(&mut self, now_ns: u64, at_end: bool) {
         for suspect in self.suspects.due(now_ns, at_end) {
             let Suspect { subject, finding, absence, found_ns, is_lasting } = suspect;
@@ -148,7 +148,7 @@ impl Findings {
         }
     }
 
-    /// Some of this rule and device are neither believed nor dropped.
+    /// Some suspects of this rule and device are neither confirmed nor dropped.
     pub(in crate::rules) fn has_suspects(&self, rule: RuleId, device: DeviceAddress) -> bool {
         self.suspects.has(rule, device)
     }

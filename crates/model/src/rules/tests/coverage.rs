@@ -3,7 +3,7 @@
 use p2p_trace_common::{Hook, Kind, Ring, armed::MAX_ARMED};
 
 use super::{Answer, Options, RuleId, Verdict};
-use crate::rules::use_after_removal::UNWATCHED_LATER;
+use crate::rules::use_after_removal::UNTRACED_LATER;
 use crate::testing::evaluation::{Run, evaluate, hooks_except};
 use crate::{
     accounting::{HookState, HookStatus},
@@ -267,7 +267,7 @@ fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_us
     kernel.advance_to(0, Kind::Release);
     let device = kernel.address(0);
     let all_watched = evaluate(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
-    assert_eq!((all_watched.answer, all_watched.reasons), (Answer::Holds, vec![UNWATCHED_LATER.to_owned()]));
+    assert_eq!((all_watched.answer, all_watched.reasons), (Answer::Holds, vec![UNTRACED_LATER.to_owned()]));
     let removals = kernel.elements.iter_mut().filter_map(|element| match element {
         Element::Event(event) if event.kind == Kind::Remove => Some(event),
         _ => None,

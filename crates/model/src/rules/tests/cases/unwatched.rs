@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    rules::use_after_removal::{UNWATCHED, UNWATCHED_LATER},
+    rules::use_after_removal::{UNTRACED, UNTRACED_LATER},
     testing::{evaluation::evaluate, simulate::Order},
 };
 
@@ -19,7 +19,7 @@ fn what_was_removed_with_nothing_out_holds_but_for_what_was_not_watched() {
     assert_eq!(late_uses(&kernel), (Answer::Holds, vec![]));
     kernel.unbind(0, 11);
     kernel.idle(10_000_000_000);
-    assert_eq!(late_uses(&kernel), (Answer::Holds, vec![UNWATCHED.to_owned()]));
+    assert_eq!(late_uses(&kernel), (Answer::Holds, vec![UNTRACED.to_owned()]));
 }
 
 #[test]
@@ -29,5 +29,5 @@ fn what_was_watched_during_a_teardown_holds_until_its_end() {
     kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
     kernel.tear_down(0, 11, Order::Right);
-    assert_eq!(late_uses(&kernel), (Answer::Holds, vec![UNWATCHED_LATER.to_owned()]));
+    assert_eq!(late_uses(&kernel), (Answer::Holds, vec![UNTRACED_LATER.to_owned()]));
 }
