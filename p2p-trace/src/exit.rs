@@ -1,4 +1,4 @@
-//! The exit codes of every command: one table for all.
+//! The exit codes of all commands.
 
 use std::process::ExitCode;
 
@@ -8,29 +8,29 @@ use p2p_trace_probe::kernel::traceability::Cause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked holds, or was done.
+    /// The command succeeded, and every checked rule holds.
     Success = 0,
     /// A rule is violated.
     Violated = 1,
-    /// Too little was seen to tell.
+    /// Too little was observed for an answer.
     Inconclusive = 2,
     Error = 3,
     /// The command line is wrong (`EX_USAGE`).
     Usage = 64,
     /// This kernel cannot be traced (`EX_UNAVAILABLE`).
     NotTraceable = 69,
-    /// Rights are missing, or the kernel is locked down (`EX_NOPERM`).
+    /// Privileges are missing, or the kernel is locked down (`EX_NOPERM`).
     NoRights = 77,
 }
 
 impl Exit {
-    /// The number that the process ends with.
+    /// The exit code of the process.
     pub const fn code(self) -> u8 {
         self as u8
     }
 }
 
-/// Of whether a kernel can be traced: what stands in the way, if anything does.
+/// The cause is the reason why a kernel cannot be traced, if there is one.
 impl From<Option<Cause>> for Exit {
     fn from(cause: Option<Cause>) -> Self {
         match cause {
@@ -48,12 +48,12 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// An error that ends the program with a code of its own.
+/// An error with its own exit code.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Refusal {
     pub(crate) exit: Exit,
-    /// What failed, on what, and what to do.
+    /// The failed operation, its target, and a remedy.
     message: String,
 }
 

@@ -1,4 +1,4 @@
-//! p2p-trace: see the library for what it does.
+//! The `p2p-trace` binary. See the library for an overview.
 
 use std::{env, io, process::ExitCode};
 
@@ -47,14 +47,14 @@ fn run(cli: Cli) -> Exit {
     })
 }
 
-/// Help and the version are what was asked for; anything else that clap reports is wrong usage.
+/// Prints what clap reports. Help and version requests succeed; everything else is a usage error.
 fn refuse(error: &clap::Error) -> Exit {
     if !error.use_stderr() {
-        // Nothing is left to do where even this cannot be printed.
+        // If even this fails, there is nowhere to report it.
         error.print().unwrap_or_default();
         return Exit::Success;
     }
-    // It repeats the arguments, whatever they are.
+    // The text repeats the arguments, which can contain control characters.
     let text = error.render();
     let text = if commands::is_colored(&io::stderr()) { text.ansi().to_string() } else { text.to_string() };
     io::Write::write_all(&mut stderr::writer(), text.as_bytes()).unwrap_or_default();

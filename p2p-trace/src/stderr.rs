@@ -1,4 +1,4 @@
-//! Messages for people, on stderr; held back while the screen shows something else.
+//! Messages to stderr. They are buffered while the dashboard occupies the screen.
 
 use std::{
     fmt, io,
@@ -7,27 +7,27 @@ use std::{
 
 use p2p_trace_model::text;
 
-/// Bytes that are held back at most; what is beyond is dropped.
+/// Limit of the buffer in bytes; further output is dropped.
 const MAX_HELD: usize = 64 << 10;
 
-/// `None`: nothing is held back.
+/// The buffered output; `None` while messages are written directly.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
 fn held() -> MutexGuard<'static, Option<Vec<u8>>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Holds back what is written from now on.
+/// Starts to buffer messages.
 #[cfg(feature = "tui")]
 pub(crate) fn hold() {
     held().get_or_insert_default();
 }
 
-/// Writes what was held back, and holds nothing any more.
+/// Writes the buffered messages and stops buffering.
 #[cfg(feature = "tui")]
 pub(crate) fn release() {
     if let Some(text) = held().take() {
-        // Nothing is left to do where even this cannot be written.
+        // If even this fails, there is nowhere to report it.
         io::Write::write_all(&mut io::stderr(), &text).unwrap_or_default();
     }
 }
@@ -37,12 +37,12 @@ pub const fn writer() -> Writer {
     Writer
 }
 
-/// Writes a message as a line. What it took from outside and did not make safe, such as the words of an error, cannot harm.
+/// Writes a message as a line, with control characters escaped: it can contain untrusted text, such as that of an error.
 pub fn say(message: impl fmt::Display) {
     eprintln!("{}", text::lines(&message.to_string()));
 }
 
-/// Bytes of messages as text in which nothing drives a terminal but colors.
+/// Converts messages to text in which the only escape sequences are colors.
 fn safe(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut parts = text.split('\x1b');
@@ -54,21 +54,21 @@ fn safe(bytes: &[u8]) -> String {
     safe
 }
 
-/// What stands behind an escape only chooses how text looks.
-fn is_color(behind: &str) -> bool {
+/// Whether the text after an escape character is a color sequence (SGR).
+fn is_color(rest: &str) -> bool {
     let numbers = |text: &str| {
         text.trim_start_matches(|digit: char| digit.is_ascii_digit() || digit == ';').starts_with('m')
     };
-    behind.strip_prefix('[').is_some_and(numbers)
+    rest.strip_prefix('[').is_some_and(numbers)
 }
 
-/// Writes to stderr, or keeps it for later.
+/// Writes to stderr, or to the buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct Writer;
 
 impl io::Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Each call brings a whole message.
+        // Each call passes a complete message.
         let text = safe(bytes);
         let mut held = held();
         match held.as_mut() {
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_have_colors_and_lines_and_nothing_else() {
+    fn escapes_everything_but_colors_and_newlines() {
         assert_eq!(safe(b"\x1b[1;31mERROR\x1b[0m a\n"), "\x1b[1;31mERROR\x1b[0m a\n");
         assert_eq!(safe(b"\x1b]0;x\x07\x1b[2J\xe2\x80\xae"), "\\x1b]0;x\\x07\\x1b[2J\\xe2\\x80\\xae");
     }
