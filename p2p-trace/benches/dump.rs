@@ -1,8 +1,8 @@
-//! Writing and reading a dump on one core, and what an event takes in it.
+//! Writes and reads a dump on one core, and measures its size per event.
 //!
-//! `cargo bench -p p2p-trace --bench dump`. Sizes are told before the timings.
+//! `cargo bench -p p2p-trace --bench dump`. Sizes are printed before the timings.
 
-#![expect(clippy::disallowed_methods, reason = "dumps in a folder for temporary files")]
+#![expect(clippy::disallowed_methods, reason = "dumps in a temporary folder")]
 
 #[path = "support/status.rs"]
 mod status;
@@ -26,11 +26,11 @@ use p2p_trace_model::{
 
 /// Events of a dump.
 const EVENTS: usize = 1_000_000;
-/// The run that the events are of.
+/// The id of the run.
 const RUN: u64 = 0x0123_4567_89ab_cdef;
-/// Records that are written at once.
+/// Records per write.
 const BLOCK: usize = 4000;
-/// Events of a day at ten thousand a second.
+/// Events per day at ten thousand per second.
 const DAY: f64 = 10_000.0 * 86_400.0;
 
 fn main() {
@@ -39,13 +39,13 @@ fn main() {
         let size = written(&slices, RUN, Vec::new()).map_or(0, |bytes| bytes.len());
         let per_event = size as f64 / EVENTS as f64;
         println!(
-            "{per_event:.1} bytes an event, programs: {programs}. A day of 10,000 events/s takes {:.1} GiB",
+            "{per_event:.1} bytes per event, programs: {programs}; a day of 10,000 events/s needs {:.1} GiB",
             per_event * DAY / f64::from(1 << 30)
         );
     }
     match check(8) {
         Some([alone, all]) => println!(
-            "check of 8 such dumps: {:.2} s on one core, {:.2} s on all {}: {:.2} times as fast",
+            "check of 8 such dumps: {:.2} s on one core, {:.2} s on all {} cores, {:.2} times as fast",
             alone.as_secs_f64(),
             all.as_secs_f64(),
             thread::available_parallelism().map_or(0, NonZero::get),
@@ -56,7 +56,7 @@ fn main() {
     divan::main();
 }
 
-/// How long `check` takes for so many dumps, on one core and on all: the shortest of three times each.
+/// The time of `check` for this number of dumps, on one core and on all: the minimum of three runs each.
 fn check(dumps: u64) -> Option<[Duration; 2]> {
     let folder = tempfile::tempdir_in("/dev/shm").ok()?;
     let slices = slices();
@@ -74,7 +74,7 @@ fn check(dumps: u64) -> Option<[Duration; 2]> {
     };
     let mut shortest = [Duration::MAX; 2];
     for _ in 0..3 {
-        // In turn, so that both have the same neighbours.
+        // Alternate, so that both see the same load from other processes.
         for (shortest, cores) in shortest.iter_mut().zip(["0", "0-4095"]) {
             *shortest = time(cores)?.min(*shortest);
         }
@@ -82,7 +82,7 @@ fn check(dumps: u64) -> Option<[Duration; 2]> {
     Some(shortest)
 }
 
-/// The same events, in another run.
+/// The same events with another run id.
 fn of_run(slices: &[Slice], run: u64) -> Vec<Slice> {
     let mut slices = slices.to_vec();
     for item in slices.iter_mut().flat_map(|slice| &mut slice.items) {
@@ -108,7 +108,7 @@ fn written<W: io::Write>(slices: &[Slice], run: u64, out: W) -> io::Result<W> {
     writer.finish(Reason::End, 0, None)
 }
 
-/// From slices to the bytes of a file, which go nowhere.
+/// Encodes slices, and discards the bytes.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn write(bencher: Bencher<'_, '_>) {
     let slices = slices();
@@ -117,7 +117,7 @@ fn write(bencher: Bencher<'_, '_>) {
         .bench_local(|| written(black_box(&slices), RUN, io::sink()).is_ok());
 }
 
-/// The same into a file in memory.
+/// Encodes slices into a file in memory.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn write_file(bencher: Bencher<'_, '_>) {
     let slices = slices();
@@ -127,9 +127,9 @@ fn write_file(bencher: Bencher<'_, '_>) {
         .bench_local_values(|file| file.and_then(|file| written(black_box(&slices), RUN, file)).is_ok());
 }
 
-/// The records alone, as they lie in a ring, copied and written to such a file.
+/// The baseline: copies raw ring slots, and writes them to a file in memory.
 #[divan::bench(sample_count = 10, sample_size = 1)]
-fn write_file_as_they_are(bencher: Bencher<'_, '_>) {
+fn write_file_uncompressed(bencher: Bencher<'_, '_>) {
     let slots = vec![0x5a; BLOCK * SLOT_SIZE];
     let copied = |mut file: io::Result<File>| {
         for _ in 0..EVENTS / BLOCK {
@@ -144,20 +144,20 @@ fn file_in_memory() -> io::Result<File> {
     tempfile::tempfile_in("/dev/shm")
 }
 
-/// From the bytes of a file to slices.
+/// Decodes the bytes of a file into slices.
 #[divan::bench(sample_count = 10, sample_size = 1)]
 fn read(bencher: Bencher<'_, '_>) {
     let bytes = written(&slices(), RUN, Vec::new()).unwrap_or_default();
     let events = || {
         let mut reader = RunReader::new(vec![Opened::open(bytes.as_slice()).ok()?])?;
         let mut events = 0;
-        while let Some(told) = reader.next_item().ok()? {
-            if let RunItem::Slice(slice) = told {
+        while let Some(item) = reader.next_item().ok()? {
+            if let RunItem::Slice(slice) = item {
                 events += slice.items.len();
             }
         }
         Some(events)
     };
-    assert_eq!(events(), Some(EVENTS), "what is written is read");
+    assert_eq!(events(), Some(EVENTS), "not all events were read back");
     bencher.counter(ItemsCount::new(EVENTS)).bench_local(events);
 }

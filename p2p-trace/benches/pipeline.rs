@@ -1,6 +1,6 @@
-//! Decode, model and rules: how many events a second on one core, and what live references take.
+//! Decode, model and rules: events per second on one core, and memory per live reference.
 //!
-//! `cargo bench -p p2p-trace --bench pipeline`. Memory is told before the timings.
+//! `cargo bench -p p2p-trace --bench pipeline`. Memory is printed before the timings.
 
 #[path = "support/status.rs"]
 mod status;
@@ -21,29 +21,29 @@ use p2p_trace_model::{
 
 use status::status;
 
-/// Live references that the benchmarks are run with.
+/// The numbers of live references to benchmark.
 const LIVE: [u64; 3] = [4_096, 500_000, 1_000_000];
-/// Events of one slice: what a poll brings at a high rate.
+/// Events per slice: about one poll at a high rate.
 const SLICE: u64 = 8_192;
-/// Physical address of the device's memory.
+/// The physical address of the device's memory.
 const START: u64 = 0x10_0000_0000;
-/// Where it is in the direct map.
+/// The direct-map address of the device's memory.
 const BASE: u64 = 0xffff_8880_0000_0000 + START;
-/// Random number of the run.
+/// The id of the run.
 const RUN: u64 = 1;
 const PGMAP: u64 = 0xffff_8881_0020_0000;
 const PAGE: u64 = 4096;
-/// Pages from one allocation to the next where they are scattered: prime, so that each page has its turn.
+/// The distance of consecutive scattered allocations, in pages: a prime, so that every page is used.
 const STRIDE: u64 = 1_000_003;
-/// Nanoseconds from event to event.
+/// Nanoseconds between events.
 const STEP: u64 = 500;
 
-/// Counts the bytes that are in use.
+/// An allocator that counts the bytes in use.
 struct Counting;
 
 static IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: everything is left to the system's allocator.
+// SAFETY: all calls are forwarded to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         IN_USE.fetch_add(layout.size(), Relaxed);
@@ -76,12 +76,12 @@ fn main() {
     divan::main();
 }
 
-/// The stream of a device of which memory is taken and given back, in order of age.
+/// A stream of allocations and frees of one device. The oldest allocation is freed first.
 struct Stream {
     live: u64,
-    /// Neighbours in time are far apart in memory.
+    /// Whether consecutive allocations are far apart in memory.
     scattered: bool,
-    /// Records so far; allocations and frees take turns once all are taken.
+    /// The number of records so far. Allocations and frees alternate once `live` references exist.
     next: u64,
     allocated: u64,
     freed: u64,
@@ -121,7 +121,7 @@ impl Stream {
         )
     }
 
-    /// Each address is taken again when all others have been.
+    /// The address of an allocation. Addresses repeat after all others have been used.
     const fn addr(&self, number: u64) -> u64 {
         let pages = 2 * self.live;
         let number = if self.scattered { number * STRIDE } else { number };
@@ -147,15 +147,15 @@ impl Stream {
 
     fn slice(&mut self) -> Slice {
         let next = || {
-            let free = self.allocated - self.freed >= self.live;
-            Item::Record(if free { self.free() } else { self.alloc() })
+            let is_free = self.allocated - self.freed >= self.live;
+            Item::Record(if is_free { self.free() } else { self.alloc() })
         };
         let items = std::iter::repeat_with(next).take(SLICE as usize).collect();
         Slice { items, watermark_ns: 1_000_000_000 + self.next * STEP + 1 }
     }
 }
 
-/// A pipeline in which so many references are live.
+/// A pipeline with `live` references.
 struct World {
     stream: Stream,
     pipeline: Pipeline,
@@ -184,9 +184,9 @@ fn play(pipeline: &mut Pipeline, slice: &Slice) {
     }
 }
 
-/// Decode, model and rules, with so many references live: taken and given back in order of their addresses, and scattered.
+/// Decode, model and rules with `live` references: allocated and freed in order of their addresses, or scattered.
 #[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
-fn judged<const SCATTERED: bool>(bencher: Bencher<'_, '_>, live: u64) {
+fn evaluate<const SCATTERED: bool>(bencher: Bencher<'_, '_>, live: u64) {
     let mut world = World::with(live, SCATTERED);
     bencher
         .counter(ItemsCount::new(SLICE as usize))
@@ -195,8 +195,8 @@ fn judged<const SCATTERED: bool>(bencher: Bencher<'_, '_>, live: u64) {
     assert!(world.pipeline.rules().findings().is_empty(), "a clean stream has no findings");
 }
 
-/// The dashboard with so many references live: looking at all of them, which takes a twentieth of the time at most, and the
-/// two halves of each frame, by the thread that takes the stream in and by the one that draws.
+/// The dashboard with `live` references: the update of the table of holders, which uses at most 1/20 of the time, and the two
+/// halves of each frame, by the tracing thread and by the drawing thread.
 #[cfg(feature = "tui")]
 mod dashboard {
     use divan::Bencher;
@@ -206,27 +206,27 @@ mod dashboard {
 
     fn measured(world: &World, one_by_one: bool) -> Measured {
         let mut measured = Measured::new(status(RUN, 1), one_by_one);
-        measured.look(&world.pipeline);
+        measured.update_holders(&world.pipeline);
         measured.publish(&world.pipeline);
         measured
     }
 
     #[divan::bench(args = LIVE, consts = [false, true], sample_count = 20, sample_size = 1)]
-    fn looked<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
+    fn update_holders<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
         let world = World::with(live, false);
         let mut measured = measured(&world, ONE_BY_ONE);
-        bencher.bench_local(|| measured.look(&world.pipeline));
+        bencher.bench_local(|| measured.update_holders(&world.pipeline));
     }
 
     #[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
-    fn published<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
+    fn publish<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
         let world = World::with(live, false);
         let mut measured = measured(&world, ONE_BY_ONE);
         bencher.bench_local(|| measured.publish(&world.pipeline));
     }
 
     #[divan::bench(args = LIVE, consts = [false, true], sample_count = 50, sample_size = 1)]
-    fn drawn<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
+    fn draw<const ONE_BY_ONE: bool>(bencher: Bencher<'_, '_>, live: u64) {
         let world = World::with(live, false);
         let mut measured = measured(&world, ONE_BY_ONE);
         bencher.bench_local(|| measured.draw());

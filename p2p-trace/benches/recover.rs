@@ -1,9 +1,9 @@
-//! The search of `recover` through a raw image, against a plain read of the same file, each on one core and with the file in
-//! the page cache. Only the ratio in one run means anything: both spend most of their time in the kernel.
+//! The search of `recover` through a raw image, compared with a plain read of the same file, each on one core and with the
+//! file in the page cache. Only the ratio within one run is meaningful: both spend most of their time in the kernel.
 //!
 //! `cargo bench -p p2p-trace --bench recover`.
 
-#![expect(clippy::disallowed_methods, reason = "an image in the folder for temporary files")]
+#![expect(clippy::disallowed_methods, reason = "an image in a temporary folder")]
 
 use std::fs::{File, remove_file};
 use std::io::{self, Read as _, Write as _};
@@ -14,16 +14,16 @@ use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use p2p_trace_dump::recover::{CoreFile, Search, carve, open};
 
-/// Bytes of the image.
+/// The size of the image in bytes.
 const SIZE: usize = 1 << 29;
-/// What it is written by.
+/// Bytes per write of the image.
 const BLOCK: usize = 1 << 20;
 
 fn main() {
     divan::main();
 }
 
-/// An image of noise, in which nothing of ours lies; removed when it is dropped.
+/// An image of noise without any p2p-trace record. The file is removed on drop.
 struct Image(PathBuf);
 
 impl Image {
@@ -66,7 +66,7 @@ fn read_plainly(path: &Path, buffer: &mut [u8]) -> io::Result<u64> {
     }
 }
 
-/// `read` into a buffer of so many KiB, and nothing else.
+/// Only `read` into a buffer of `kib` KiB.
 #[divan::bench(args = [128, 256, 1024], sample_count = 10, sample_size = 1)]
 fn plain_read(bencher: Bencher<'_, '_>, kib: usize) {
     let image = Image::new("plain").expect("an image in the temporary directory");
@@ -77,14 +77,14 @@ fn plain_read(bencher: Bencher<'_, '_>, kib: usize) {
     });
 }
 
-/// Opened and searched for records.
+/// Opens the image and searches it for records.
 #[divan::bench(sample_count = 10, sample_size = 1)]
-fn searched(bencher: Bencher<'_, '_>) {
+fn search(bencher: Bencher<'_, '_>) {
     let image = Image::new("searched").expect("an image in the temporary directory");
     let search = Search { workers: NonZero::new(1), ..Search::default() };
     bencher.counter(BytesCount::new(SIZE)).bench_local(|| {
         let file = File::open(&image.0).and_then(CoreFile::new).expect("the image can be opened");
-        let memory = open(file, None).expect("the image is one");
+        let memory = open(file, None).expect("the image is recognized");
         let carved = carve(&*memory, search, |_| {});
         assert_eq!(carved.searched, SIZE as u64);
     });

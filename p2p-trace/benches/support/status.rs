@@ -1,4 +1,4 @@
-//! The status of a run of which nothing matters but its name and its CPUs.
+//! A status for benchmarks, in which only run id and number of CPUs are set.
 
 use p2p_trace_model::{
     accounting::{Accounting, MissedQuality, RingSizes, SequenceQuality, Status},

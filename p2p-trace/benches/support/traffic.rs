@@ -1,39 +1,39 @@
-//! What a busy host sends: two CPUs, sixteen tasks of one program or of several, allocations of one to sixteen pages at any free
-//! address, kept for a while, at irregular times.
+//! The events of a busy host: two CPUs, sixteen tasks of one or several programs, and allocations of one to sixteen pages at
+//! random addresses, for random times.
 
 use std::iter::repeat_with;
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, valid};
 use p2p_trace_model::{event::user, pipeline::Slice, stream::order::Item};
 
-/// Where the device's memory is in the direct map.
+/// The direct-map address of the device's memory.
 const BASE: u64 = 0xffff_8890_0000_0000;
 const PAGE: u64 = 4096;
-/// References that are out at a time, on average.
-const OUT: usize = 1000;
-/// Events of one slice.
+/// Outstanding references, on average.
+const LIVE: usize = 1000;
+/// Events per slice.
 const SLICE: usize = 1000;
-/// Random number of the run.
+/// The id of the run.
 pub(crate) const RUN: u64 = 0x0123_4567_89ab_cdef;
-/// Mean nanoseconds between two events: ten thousand a second.
+/// Mean nanoseconds between two events, for ten thousand per second.
 const INTERVAL: u64 = 100_000;
 
-/// The source of it.
+/// Generates the events.
 pub(crate) struct Traffic {
     random: u64,
     time: u64,
     heads: [u64; 2],
-    out: Vec<(u64, u64)>,
+    live: Vec<(u64, u64)>,
     programs: u64,
 }
 
 impl Traffic {
-    /// With tasks of so many programs.
+    /// Creates a generator for tasks of this number of programs.
     pub(crate) const fn of(programs: u64) -> Self {
-        Self { random: 0x9e37_79b9_7f4a_7c15, time: 5_000_000_000, heads: [0; 2], out: Vec::new(), programs }
+        Self { random: 0x9e37_79b9_7f4a_7c15, time: 5_000_000_000, heads: [0; 2], live: Vec::new(), programs }
     }
 
-    /// As many events.
+    /// Generates `events` events.
     pub(crate) fn slices(mut self, events: usize) -> Vec<Slice> {
         repeat_with(|| self.slice()).take(events / SLICE).collect()
     }
@@ -43,7 +43,7 @@ impl Traffic {
         Slice { items, watermark_ns: self.time + 1 }
     }
 
-    /// xorshift64*, below `bound`.
+    /// A random number below `bound` (xorshift64*).
     const fn below(&mut self, bound: u64) -> u64 {
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
@@ -53,17 +53,17 @@ impl Traffic {
 
     fn record(&mut self) -> Record {
         self.time += 1 + self.below(2 * INTERVAL);
-        let is_free = self.below(OUT as u64) < self.out.len() as u64 / 2;
+        let is_free = self.below(LIVE as u64) < self.live.len() as u64 / 2;
         let (cpu, task) = (self.below(2), self.below(16));
         let (kind, hook, words, bits) = if is_free {
-            let index = self.below(self.out.len() as u64) as usize;
-            let (addr, size) = self.out.swap_remove(index);
+            let index = self.below(self.live.len() as u64) as usize;
+            let (addr, size) = self.live.swap_remove(index);
             let bits = valid::ADDR | valid::SIZE | valid::CALLER;
             (Kind::Free, Hook::Free, [addr, size, 0xffff_ffff_8123_5678, 0], bits)
         } else {
             let addr = BASE + self.below(1 << 18) * PAGE;
             let size = PAGE << self.below(5);
-            self.out.push((addr, size));
+            self.live.push((addr, size));
             let bits = valid::ADDR | valid::SIZE | valid::CALLER | valid::CGROUP;
             let words = [addr, size, 0xffff_ffff_8123_4567, 4242 + task / 4];
             (Kind::Alloc, Hook::Alloc, words, bits)
@@ -89,7 +89,7 @@ impl Traffic {
     }
 }
 
-/// A name that has little in common with those of other programs.
+/// A task name that differs from those of other programs in most letters.
 fn name(program: u64) -> [u8; 16] {
     let mut name = *b"storage-target\0\0";
     for (place, letter) in (3..17).zip(&mut name).filter(|_| program > 0) {

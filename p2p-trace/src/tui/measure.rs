@@ -1,4 +1,4 @@
-//! The dashboard for whoever measures what it costs.
+//! The dashboard for benchmarks.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use super::{
     views,
 };
 
-/// Columns and rows of a large screen.
+/// Columns and rows of a large terminal.
 const SIZE: (u16, u16) = (200, 60);
 
-/// A dashboard of a run, step by step as it works while tracing. No part of the program uses it.
+/// A dashboard whose steps can be run one by one. Only benchmarks use it.
 pub struct Measured {
     history: History,
     query: Query,
@@ -31,7 +31,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of a run with this status, with the references `one_by_one` or by process. It shows what is taken.
+    /// Creates a dashboard that shows the allocated memory, `one_by_one` or by process.
     #[must_use]
     pub fn new(status: Status, one_by_one: bool) -> Self {
         let clock = Clock { boottime_ns: 0, realtime_ns: 0, utc_offset_s: 0 };
@@ -54,21 +54,21 @@ impl Measured {
         }
     }
 
-    /// Looks at every reference: at most one twentieth of the tracing thread's time.
-    pub fn look(&mut self, pipeline: &Pipeline) {
+    /// Updates the table of holders, which visits every reference: at most 1/20 of the tracing thread's time.
+    pub fn update_holders(&mut self, pipeline: &Pipeline) {
         let now_ns = pipeline.reached_ns();
         let holders = self.history.holders(pipeline.model(), &self.query, &NoSymbols, now_ns);
         self.holders = Arc::new(holders);
     }
 
-    /// What the tracing thread does for each frame.
+    /// Publishes a view model, as the tracing thread does for each frame.
     pub fn publish(&mut self, pipeline: &Pipeline) {
         let now_ns = pipeline.reached_ns();
         let view_model = self.history.view_model(pipeline, &self.holders, now_ns);
         self.app.update(Arc::new(view_model));
     }
 
-    /// What the drawing thread does for each frame.
+    /// Draws a frame, as the drawing thread does.
     pub fn draw(&mut self) {
         let Self { app, terminal, .. } = self;
         let Ok(_) = terminal.draw(|frame| views::draw(app, frame));
