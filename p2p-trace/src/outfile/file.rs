@@ -15,6 +15,7 @@ use super::{
     OutputError, folder,
     identity::Identity,
     inspect::{create_error, expect_replaceable, inspect},
+    lock::{self, Lock},
 };
 
 /// Names that are tried for a temporary file.
@@ -49,7 +50,7 @@ impl OutFile {
     /// Creates a file where there is nothing, not even a link.
     /// Fails when there is something, or it cannot be created.
     pub(crate) fn create(path: &Path) -> Result<Self, OutputError> {
-        match create_new(path) {
+        match lock::create(path) {
             Ok(file) => Ok(Self::new(file, path, State::Created)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // It says what is there.
@@ -86,7 +87,7 @@ impl OutFile {
             // Its keys come from the operating system.
             let random = RandomState::new().hash_one(tries);
             let at = folder.join(format!(".p2p-trace-{random:016x}.tmp"));
-            match create_new(&at) {
+            match lock::create(&at) {
                 Ok(file) => {
                     let inputs = inputs.to_vec();
                     return Ok(Self::new(file, path, State::Temporary { at, inputs }));
@@ -185,9 +186,11 @@ impl OutFile {
     pub(crate) fn placed(&self) -> Option<Placed> {
         match self.state {
             State::Stream => None,
-            State::Created | State::Temporary { .. } | State::Published => {
-                Some(Placed { path: self.path.clone(), identity: Identity::of_file(&self.file) })
-            }
+            State::Created | State::Temporary { .. } | State::Published => Some(Placed {
+                path: self.path.clone(),
+                identity: Identity::of_file(&self.file),
+                is_earlier: false,
+            }),
         }
     }
 
@@ -215,7 +218,8 @@ impl Drop for OutFile {
             State::Temporary { at, .. } => at,
             State::Published | State::Stream => return,
         };
-        let left = Placed { path: path.clone(), identity: Identity::of_file(&self.file) };
+        let identity = Identity::of_file(&self.file);
+        let left = Placed { path: path.clone(), identity, is_earlier: false };
         if let Err(error) = left.remove() {
             tracing::warn!("cannot remove the incomplete {}: {error}", Text::from(left.path.as_path()));
         }
@@ -227,6 +231,8 @@ impl Drop for OutFile {
 pub(crate) struct Placed {
     path: PathBuf,
     identity: Option<Identity>,
+    /// Another run created it. That run may still be writing it.
+    is_earlier: bool,
 }
 
 impl Placed {
@@ -240,7 +246,7 @@ impl Placed {
         let file = File::open(&path).ok().filter(|file| Identity::of_file(file) == identity)?;
         file.take(MAGIC.len() as u64).read_to_end(&mut beginning).ok()?;
         let is_dump = beginning.is_empty() || beginning == MAGIC;
-        (is_dump && is_own(&metadata)).then_some(Self { path, identity })
+        (is_dump && is_own(&metadata)).then_some(Self { path, identity, is_earlier: true })
     }
 
     /// Where it was created.
@@ -248,7 +254,19 @@ impl Placed {
         &self.path
     }
 
-    /// Removes it, unless that has been done already or something else has come into its place.
+    /// Removes the file unless another process is writing it. Returns whether it is gone.
+    ///
+    /// The lock is held until the file is removed, so that no writer can start in between.
+    pub(crate) fn prune(&self) -> io::Result<bool> {
+        let lock = if self.is_earlier { lock::of_closed(&self.path)? } else { Lock::NotNeeded };
+        if matches!(lock, Lock::Busy) {
+            return Ok(false);
+        }
+        self.remove()?;
+        Ok(true)
+    }
+
+    /// Removes the file, unless that has been done already or another file has taken its place.
     pub(crate) fn remove(&self) -> io::Result<()> {
         if self.identity.is_some() && Identity::of_path(&self.path) != self.identity {
             return Ok(());
@@ -271,20 +289,6 @@ fn is_own(metadata: &fs::Metadata) -> bool {
 #[cfg(not(unix))]
 const fn is_own(_metadata: &fs::Metadata) -> bool {
     true
-}
-
-/// The one place that creates a file: for its owner alone, for it may say what is where in the kernel's memory.
-#[expect(clippy::disallowed_methods, reason = "this is where files are created")]
-fn create_new(path: &Path) -> io::Result<File> {
-    // A file whose end is cut off goes on there.
-    let mut options = fs::OpenOptions::new();
-    options.append(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    }
-    options.open(path)
 }
 
 /// The one place that replaces one.

@@ -18,6 +18,7 @@ mod file;
 mod folder;
 mod identity;
 mod inspect;
+mod lock;
 mod outputs;
 #[cfg(unix)]
 #[cfg(test)]

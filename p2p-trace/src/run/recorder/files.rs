@@ -159,16 +159,25 @@ impl Files {
         self.destination.is_file() && (by_size || by_age)
     }
 
-    /// Removes the oldest ones.
+    /// Removes the oldest files beyond the limit, but none that another recorder is still writing. Such a file does not count,
+    /// and is removed later, once it is closed.
     pub(super) fn prune(&mut self) -> io::Result<()> {
         let Some(keep) = self.limits.keep else {
             return Ok(());
         };
-        while self.kept.len() > keep.max(1) {
-            if let Some(oldest) = self.kept.pop_front() {
-                oldest.remove()?;
+        let mut busy = Vec::new();
+        let mut pruned = Ok(());
+        while pruned.is_ok() && self.kept.len() > keep.max(1) {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            match oldest.prune() {
+                Ok(true) => {}
+                Ok(false) => busy.push(oldest),
+                Err(error) => pruned = Err(error),
             }
         }
-        Ok(())
+        for file in busy.into_iter().rev() {
+            self.kept.push_front(file);
+        }
+        pruned
     }
 }

@@ -84,3 +84,27 @@ fn a_file_that_is_in_the_way_does_not_end_the_rotation() {
     assert_eq!(damage, Vec::<String>::new());
     assert!(records(&told).len() > 1);
 }
+
+#[cfg(unix)]
+#[test]
+fn pruning_skips_files_that_another_recorder_is_writing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("t");
+    let limits = Limits { max_size: Some(1 << 30), keep: Some(1), ..Limits::default() };
+    let mut first = Live::into(series(&path), limits, None);
+    first.gain(&[alloc(0)]);
+    let limits = Limits { max_size: Some(1), ..limits };
+    let mut second = Live::into(series(&path), limits, None);
+    assert_eq!(allocated(&path).unwrap(), [0, 1]);
+    rotate_until(&mut second, &path, 3);
+    assert!(path.exists(), "the first recorder is still writing it");
+    first.gain(&[alloc(1)]);
+    first.end().unwrap();
+    drop(first);
+    let (items, damage) = read(vec![open(&path)]);
+    assert_eq!((records(&items), damage), (vec![alloc(0), alloc(1)], Vec::new()));
+    let last = allocated(&path).unwrap().pop().unwrap();
+    rotate_until(&mut second, &path, last + 2);
+    second.end().unwrap();
+    assert!(!path.exists(), "a closed file is removed");
+}
