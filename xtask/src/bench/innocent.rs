@@ -86,7 +86,7 @@ impl BenchLab {
         let job = self.lab.start_tracer("p2p-trace live", "--json", &format!("> {FILE}"))?;
         let traced = self.reads(disk)?;
         let functions = self.armed_functions()?;
-        let allocated = self.lab.take(&self.lab.card.clone(), SIZE)?;
+        let allocated = self.lab.allocate(&self.lab.card.clone(), SIZE)?;
         let unbinding = self.lab.start_unbind_card()?;
         let count = functions.len();
         self.lab.wait_for(&format!("[ $(grep -c '\"kind\":\"attach\"' {FILE}) -ge {count} ]"))?;

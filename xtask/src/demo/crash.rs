@@ -27,7 +27,7 @@ pub(super) fn show(mut lab: Lab, attach: &str) -> Result<ExitCode> {
     let [elf, _] = dump_memory(&mut lab)?;
     say("p2p-trace recover core.elf -o crash.p2pt");
     let recovered = recover(&elf, None)?;
-    for line in &recovered.said {
+    for line in &recovered.messages {
         println!("  {line}");
     }
     say("p2p-trace check crash.p2pt");

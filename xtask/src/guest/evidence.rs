@@ -48,7 +48,7 @@ impl Guest {
         self.expect_complaints();
         let job = self.spawn(SCRIPT)?;
         let ended = self.wait_within(job, PATIENCE)?;
-        let mut lines = ended.map_or_else(|| self.said(job).to_vec(), |output| output.out);
+        let mut lines = ended.map_or_else(|| self.printed(job).to_vec(), |output| output.out);
         if lines.is_empty() {
             lines.push("the guest does not answer any more".to_owned());
         }

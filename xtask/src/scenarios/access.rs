@@ -1,4 +1,4 @@
-//! What is traced, who may, and who listens: a filter, users without root's rights, a reader that goes away.
+//! Device filters, users without root's rights, and a reader that closes the stream.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -9,15 +9,15 @@ use super::{Method, Verdict};
 
 /// The exit code for missing rights.
 const NO_RIGHTS: i32 = 77;
-/// The functions that it is all about.
+/// The functions that the doctor must name first.
 const MISSION: [&str; 4] =
     ["pci_alloc_p2pmem", "devm_memremap_pages_release", "arch_remove_memory", "pci_p2pdma_release"];
-/// How the tracer is started with the least rights it can do with.
+/// Starts the tracer with the fewest capabilities that it needs.
 const LEAST: &str = "p2pcaps --keep bpf,perfmon --";
-/// Debian's kernels ask for `CAP_SYS_ADMIN` from this value on; in other kernels it means nothing more than 2.
+/// Debian's kernels require `CAP_SYS_ADMIN` from this value on; other kernels treat it like 2.
 const PARANOID: u32 = 3;
 
-/// Another device is asked for.
+/// A trace of another device shows nothing of this one.
 pub(super) fn other_device(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let arguments = format!("{} --device {}", method.option(), lab.slow);
     let trace = lab.trace("other-device", &arguments)?;
@@ -28,22 +28,22 @@ pub(super) fn other_device(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     expect::nothing_lost(&stream)?;
     expect::attached_by(&stream, method)?;
-    // The tracer reads the device that was named, and finds that it has no p2p memory.
+    // The tracer reads the named device and finds that it has no p2p memory.
     for event in &stream.events {
         let is_read = event.kind.name() == "device_state" && event.count == Some(0)
             || event.kind.name() == "snapshot_end";
         ensure!(
             is_read && address(event.device).as_ref() == Some(&lab.slow),
-            "an event came through: {event:?}"
+            "the filter let an event through: {event:?}"
         );
     }
-    let of_others = stream.summary()?.hooks.iter().filter(|hook| hook.hook.name() != "snapshot");
-    let hits: u64 = of_others.map(|hook| hook.hits).sum();
-    ensure!(hits == 0, "{hits} hits are counted for a device that has no p2p memory");
+    let others = stream.summary()?.hooks.iter().filter(|hook| hook.hook.name() != "snapshot");
+    let hits: u64 = others.map(|hook| hook.hits).sum();
+    ensure!(hits == 0, "the hooks counted {hits} hits for a device without p2p memory");
     Ok(Verdict::Passed)
 }
 
-/// A user with `CAP_BPF` and `CAP_PERFMON` alone: fentry works, and of kprobes it is said why they do not.
+/// A user with `CAP_BPF` and `CAP_PERFMON` alone: fentry works, and the error explains why kprobes do not.
 pub(super) fn least_rights(lab: &mut Lab, method: Method) -> Result<Verdict> {
     match method {
         Method::Fentry => {
@@ -52,7 +52,8 @@ pub(super) fn least_rights(lab: &mut Lab, method: Method) -> Result<Verdict> {
             let range = lab.range()?;
             lab.unbind()?;
             let stream = lab.stop(trace)?;
-            // Anybody may write to the guest's /run, and root rightly does not use a folder of somebody else's.
+            // Any user may write to the guest's /run, and root rightly refuses a folder that another user
+            // owns.
             lab.guest.check("rm -rf /run/p2p-trace")?;
             lab.unload_driver()?;
             expect::nothing_lost(&stream)?;
@@ -75,16 +76,16 @@ pub(super) fn least_rights(lab: &mut Lab, method: Method) -> Result<Verdict> {
                 output.code,
                 output.text()
             );
-            let said = output.err.join("\n");
+            let message = output.err.join("\n");
             for word in ["perf_event_paranoid", "CAP_SYS_ADMIN"] {
-                ensure!(said.contains(word), "the reason does not name {word}: {said}");
+                ensure!(message.contains(word), "the reason does not name {word}: {message}");
             }
         }
     }
     Ok(Verdict::Passed)
 }
 
-/// The doctor sees the device and what it offers, says that root can trace, and that others cannot and why.
+/// The doctor describes the device, reports that root can trace, and explains why other users cannot.
 pub(super) fn doctor(lab: &mut Lab, _attaches_nothing: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let (start, end) = lab.range()?;
@@ -95,40 +96,49 @@ pub(super) fn doctor(lab: &mut Lab, _attaches_nothing: Method) -> Result<Verdict
     lab.unload_driver()?;
 
     let report: DoctorReport =
-        serde_json::from_str(&report.join("\n")).context("the report is not what its schema says")?;
+        serde_json::from_str(&report.join("\n")).context("the report does not match its schema")?;
     ensure!(report.verdict.can_trace, "root cannot trace: {:?}", report.verdict);
     let devices = &report.devices;
     let device = devices.iter().find(|device| device.address.to_string() == lab.memory);
     let device = device.with_context(|| format!("{} is not among {devices:?}", lab.memory))?;
-    // Kernels that a look at these files can crash are not asked.
-    let is_asked = !release.starts_with("5.");
-    let told = (device.size, device.published);
-    let expected = (is_asked.then_some(end - start + 1), is_asked.then_some(true));
-    ensure!(told == expected, "the device's size and whether it is published are told as {told:?}");
-    // Before 6.0 fentry would be in the way of live patches.
+    // The doctor does not query kernels that reading these files can crash.
+    let is_queried = !release.starts_with("5.");
+    let reported = (device.size, device.published);
+    let expected = (is_queried.then_some(end - start + 1), is_queried.then_some(true));
+    ensure!(reported == expected, "the doctor reports size and publication as {reported:?}");
+    // Before 6.0, fentry would block live patches.
     let method = if release.starts_with("5.") { DoctorMethod::Kprobe } else { DoctorMethod::Fentry };
     let alloc = report.hooks.iter().find(|hook| hook.hook == "alloc");
     ensure!(
         alloc.is_some_and(|hook| hook.symbol.as_deref() == Some("pci_alloc_p2pmem") && hook.method == method),
-        "the hook on allocations is told as {alloc:?}"
+        "the doctor reports the hook on allocations as {alloc:?}"
     );
     let first: Vec<&str> = report.hooks.iter().take(4).filter_map(|hook| hook.symbol.as_deref()).collect();
-    ensure!(first == MISSION, "the functions named first are {first:?}");
-    for (output, what) in [(refused, "doctor"), (tried, "live")] {
-        ensure!(output.code == NO_RIGHTS, "{what} ends with {}: {}", output.code, output.text());
-        ensure!(output.text().contains("CAP_BPF"), "{what} does not name the right: {}", output.text());
+    ensure!(first == MISSION, "the doctor names these functions first: {first:?}");
+    for (output, subcommand) in [(refused, "doctor"), (tried, "live")] {
+        ensure!(output.code == NO_RIGHTS, "{subcommand} exited with {}: {}", output.code, output.text());
+        ensure!(
+            output.text().contains("CAP_BPF"),
+            "{subcommand} does not name the missing capability: {}",
+            output.text()
+        );
     }
     Ok(Verdict::Passed)
 }
 
-/// Whoever reads the stream goes away while nothing happens: the tracer ends, by itself and without complaint.
+/// The reader closes the stream while nothing happens: the tracer exits by itself, without an error.
 pub(super) fn closed_output(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let command = format!(
         "(p2p-trace live --json {}; echo $? > /tmp/closed-output) | head -n 1 > /dev/null; cat /tmp/closed-output",
         method.option()
     );
     let output = lab.guest.run(&command)?;
-    ensure!(output.code == 0 && output.out == ["0"], "it ends with {}: {}", output.code, output.text());
-    ensure!(output.err.is_empty(), "it complains: {}", output.text());
+    ensure!(
+        output.code == 0 && output.out == ["0"],
+        "the tracer exited with {}: {}",
+        output.code,
+        output.text()
+    );
+    ensure!(output.err.is_empty(), "the tracer printed an error: {}", output.text());
     Ok(Verdict::Passed)
 }

@@ -1,4 +1,4 @@
-//! Whether fentry and kprobe come to the same verdicts, where a scenario was run by both.
+//! Whether fentry and kprobe lead to the same verdicts, where a scenario ran with both.
 
 use std::collections::BTreeMap;
 
@@ -6,17 +6,17 @@ use anyhow::{Result, ensure};
 
 use super::product::{Answer, VerdictLine};
 
-/// What the traces of one run of a scenario came to: the verdicts of each, in the order in which they ended.
+/// The verdicts of each trace of one run of a scenario, in the order in which the traces ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Verdicts(Vec<(String, Vec<VerdictLine>)>);
 
 impl Verdicts {
-    /// Adds those of a trace.
+    /// Adds the verdicts of a trace.
     pub(super) fn add(&mut self, trace: &str, verdicts: &[VerdictLine]) {
         self.0.push((trace.to_owned(), verdicts.to_vec()));
     }
 
-    /// Each verdict by trace, which may have the name of an earlier one, by device and by rule.
+    /// Each answer by trace, repetition of the trace's name, device and rule.
     fn answers(&self) -> BTreeMap<(&str, usize, String, &str), Answer> {
         let mut answers = BTreeMap::new();
         for (at, (trace, verdicts)) in self.0.iter().enumerate() {
@@ -30,12 +30,12 @@ impl Verdicts {
     }
 }
 
-/// Expects both to have seen the same things right and the same things wrong. What one of them could not tell says nothing: which
-/// programs the kernel skips is up to it.
+/// Expects both to agree. An open answer of either one says nothing: which programs the kernel skips is up to
+/// the kernel.
 ///
 /// # Errors
 ///
-/// One says that a rule holds which the other says is violated, or the two have no verdict in common.
+/// One says that a rule holds and the other that it is violated, or the two have no verdict in common.
 pub(super) fn check(fentry: &Verdicts, kprobe: &Verdicts) -> Result<()> {
     let (fentry, kprobe) = (fentry.answers(), kprobe.answers());
     let mut common = 0;
@@ -51,7 +51,10 @@ pub(super) fn check(fentry: &Verdicts, kprobe: &Verdicts) -> Result<()> {
             other.name()
         );
     }
-    ensure!(common > 0 || fentry.is_empty() || kprobe.is_empty(), "no verdict by fentry has one by kprobe");
+    ensure!(
+        common > 0 || fentry.is_empty() || kprobe.is_empty(),
+        "fentry and kprobe have no verdict in common"
+    );
     Ok(())
 }
 
@@ -59,9 +62,9 @@ pub(super) fn check(fentry: &Verdicts, kprobe: &Verdicts) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn told(traces: &[(&str, &[(&str, &str)])]) -> Verdicts {
-        let mut told = Verdicts::default();
-        for (trace, verdicts) in traces {
+    fn verdicts(traces: &[(&str, &[(&str, &str)])]) -> Verdicts {
+        let mut all = Verdicts::default();
+        for (trace, lines) in traces {
             let line = |(rule, answer): &(&str, &str)| {
                 serde_json::from_str(&format!(
                     r#"{{"rule":"{rule}","device":"0000:03:00.0","verdict":"{answer}","severity":"high","findings":0,
@@ -69,15 +72,15 @@ mod tests {
                 ))
                 .unwrap()
             };
-            told.add(trace, &verdicts.iter().map(line).collect::<Vec<_>>());
+            all.add(trace, &lines.iter().map(line).collect::<Vec<_>>());
         }
-        told
+        all
     }
 
     #[test]
-    fn what_one_sees_wrong_the_other_does_not_see_right() {
-        let right = told(&[("a", &[("double-kill", "holds"), ("double-free", "holds")])]);
-        let wrong = told(&[("a", &[("double-kill", "holds"), ("double-free", "violated")])]);
+    fn rejects_holds_against_violated() {
+        let right = verdicts(&[("a", &[("double-kill", "holds"), ("double-free", "holds")])]);
+        let wrong = verdicts(&[("a", &[("double-kill", "holds"), ("double-free", "violated")])]);
         check(&right, &right).unwrap();
         let error = check(&right, &wrong).unwrap_err().to_string();
         assert_eq!(error, "a: double-free of 0000:03:00.0 is holds by fentry and violated by kprobe");
@@ -85,25 +88,25 @@ mod tests {
     }
 
     #[test]
-    fn what_one_could_not_tell_says_nothing() {
-        let open = told(&[("a", &[("double-kill", "inconclusive")])]);
+    fn open_answers_agree_with_any() {
+        let open = verdicts(&[("a", &[("double-kill", "inconclusive")])]);
         for answer in ["holds", "violated", "not_checked"] {
-            check(&open, &told(&[("a", &[("double-kill", answer)])])).unwrap();
+            check(&open, &verdicts(&[("a", &[("double-kill", answer)])])).unwrap();
         }
     }
 
     #[test]
-    fn traces_of_one_name_are_told_apart_by_their_order() {
+    fn traces_of_one_name_are_matched_by_order() {
         let first: (&str, &[(&str, &str)]) = ("a", &[("double-kill", "holds")]);
         let second: (&str, &[(&str, &str)]) = ("a", &[("double-kill", "violated")]);
-        check(&told(&[first, second]), &told(&[first, second])).unwrap();
-        assert!(check(&told(&[first, second]), &told(&[second, first])).is_err());
+        check(&verdicts(&[first, second]), &verdicts(&[first, second])).unwrap();
+        assert!(check(&verdicts(&[first, second]), &verdicts(&[second, first])).is_err());
     }
 
     #[test]
-    fn nothing_in_common_is_no_agreement() {
-        let one = told(&[("a", &[("double-kill", "holds")])]);
-        assert!(check(&one, &told(&[("b", &[("double-kill", "holds")])])).is_err());
+    fn requires_a_common_verdict() {
+        let one = verdicts(&[("a", &[("double-kill", "holds")])]);
+        assert!(check(&one, &verdicts(&[("b", &[("double-kill", "holds")])])).is_err());
         check(&one, &Verdicts::default()).unwrap();
     }
 }

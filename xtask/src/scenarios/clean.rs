@@ -1,4 +1,4 @@
-//! Runs in which nothing is wrong: whatever the rules are shown, they must find nothing.
+//! Runs without an error: no rule may find anything.
 
 use anyhow::{Result, ensure};
 
@@ -14,7 +14,8 @@ const LOOPS: u32 = 20;
 /// Bytes of one allocation.
 const SIZE: u64 = 64 * 1024;
 
-/// A provider with two ranges is loaded, bound and unbound again and again, while several processes take and give back.
+/// A provider with two ranges is loaded, bound and unbound many times, while several processes allocate and
+/// free.
 pub(super) fn rebinds(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("clean-rebinds", &method.option())?;
     lab.load_module("ranges=2")?;
@@ -23,7 +24,7 @@ pub(super) fn rebinds(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.guest.check(&format!(
         "n=0; while [ $n -lt {ROUNDS} ]; do n=$((n+1)); echo {card} > {driver}/unbind && echo {card} > {driver}/bind || exit 1; done"
     ))?;
-    // Three processes at once, and scatter lists beside them.
+    // Three processes at once, then scatter lists.
     lab.guest
         .check(&format!("for n in 1 2 3; do (echo load {card} {SIZE} 300 > /dev/p2ptest) & done; wait"))?;
     for _ in 0..5 {
@@ -37,7 +38,7 @@ pub(super) fn rebinds(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     expect::nothing_lost(&stream)?;
     let releases = stream.of_kind("released").count();
-    ensure!(releases == ROUNDS as usize + 2, "{releases} pools were seen to go, not {}", ROUNDS + 2);
+    ensure!(releases == ROUNDS as usize + 2, "{releases} pools were released, not {}", ROUNDS + 2);
     expect::clean(&stream, &card)?;
     Ok(Verdict::Passed)
 }
@@ -46,7 +47,7 @@ pub(super) fn rebinds(lab: &mut Lab, method: Method) -> Result<Verdict> {
 pub(super) fn late_start(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("ranges=2")?;
     let card = lab.card.clone();
-    let before = lab.take(&card, SIZE)?.handle;
+    let before = lab.allocate(&card, SIZE)?.handle;
     let list = lab.command(&format!("alloc-list {card} {SIZE}"))?.handle()?;
     let load = lab.guest.spawn(&format!(
         "while [ ! -e /run/enough ]; do echo load {card} {SIZE} 5 > /dev/p2ptest; sleep 0.1; done"
@@ -63,19 +64,19 @@ pub(super) fn late_start(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.unload_module()?;
 
     expect::nothing_lost(&stream)?;
-    // What was taken before, and above all the list, is not known well enough to judge how it is given back.
+    // Too little is known of earlier allocations, above all of the list, to check how they are freed.
     expect::verdicts(&stream, &card, &[], &["unmatched-free", "double-free", "size-mismatch"])?;
     Ok(Verdict::Passed)
 }
 
-/// Several processes map at once, and one asks for more than there is.
+/// Several processes map at once, and one requests more than there is.
 pub(super) fn mapping_storm(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("clean-mapping-storm", &method.option())?;
     lab.load_driver()?;
     let device = lab.memory.clone();
     lab.guest.check(&format!("p2pmap {device} --size {SIZE} --loops {LOOPS} --processes 3"))?;
     let refused = lab.guest.run(&format!("p2pmap {device} --size {}", 1u64 << 30))?;
-    ensure!(refused.code != 0, "more was mapped than there is");
+    ensure!(refused.code != 0, "p2pmap mapped more memory than there is");
     lab.unbind()?;
     let stream = lab.stop(trace)?;
     lab.unload_driver()?;
@@ -85,7 +86,7 @@ pub(super) fn mapping_storm(lab: &mut Lab, method: Method) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// Memory of two devices is taken, given back and unbound at the same time.
+/// Memory of two devices is allocated, freed and unbound at the same time.
 pub(super) fn two_devices(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("clean-two-devices", &method.option())?;
     lab.load_driver()?;
@@ -93,7 +94,7 @@ pub(super) fn two_devices(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let devices = [lab.memory.clone(), lab.card.clone()];
     let mut allocated = Vec::new();
     for device in &devices {
-        allocated.push(lab.take(device, SIZE)?.handle);
+        allocated.push(lab.allocate(device, SIZE)?.handle);
     }
     for handle in allocated {
         lab.command(&format!("free {handle}"))?;

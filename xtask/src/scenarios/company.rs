@@ -1,5 +1,5 @@
-//! In company: others have the same functions, or keep the kernel busy with programs of their own, and calls of a function lie
-//! within calls of it.
+//! Shared functions: other users hook or patch them or load the kernel with programs of their own, and calls
+//! nest within calls of the same function.
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
@@ -11,9 +11,9 @@ use super::stream::Stream;
 use super::{Method, Verdict};
 use crate::guest::kmodule;
 
-/// How often the provider is bound and unbound beside a busy program.
+/// How often the provider is bound and unbound while another program is busy.
 const ROUNDS: u32 = 15;
-/// The hook at the function that the test module patches.
+/// The hook on the function that the test module patches.
 const PATCHED: &str = "release";
 
 /// The driver's remove callback unbinds a child: one call of `device_release_driver_internal` within another.
@@ -29,19 +29,19 @@ pub(super) fn nested_unbinds(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::attached_by(&stream, method)?;
     expect::only_about(&stream, &card)?;
     let mut steps = vec!["driver_remove", "driver_removed", "kill", "released"];
-    // On 5.10 the function around it all is inlined.
+    // On 5.10 the enclosing function is inlined.
     if stream.hook("unbind")?.hits > 0 {
         steps.insert(0, "unbind");
         steps.push("unbound");
     }
     expect::in_order(&stream, &steps)?;
     let missing = stream.summary()?.notes_missing;
-    ensure!(missing == 0, "{missing} exits did not find what their entry had left");
+    ensure!(missing == 0, "{missing} exits did not find the note of their entry");
     expect::clean(&stream, &card)?;
     Ok(Verdict::Passed)
 }
 
-/// A program of somebody else runs at a function that everything calls, while the provider is bound and unbound.
+/// Another user's program runs on a function that everything calls, while the provider is bound and unbound.
 pub(super) fn busy_kprobe(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("ranges=2")?;
     let card = lab.card.clone();
@@ -61,24 +61,26 @@ pub(super) fn busy_kprobe(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::nothing_lost(&stream)?;
     expect::attached_by(&stream, method)?;
     let releases = stream.of_kind("release").count();
-    ensure!(releases > 0, "not one of {ROUNDS} unbinds was seen");
+    ensure!(releases > 0, "none of {ROUNDS} unbinds was recorded");
     expect::only_violated(&stream, &card, &[])?;
     Ok(Verdict::Passed)
 }
 
-/// A function is live-patched before the trace, then while it runs; left to the tool, neither is in the way of the other.
-pub(super) fn live_patch(lab: &mut Lab, _left_to_the_tool: Method) -> Result<Verdict> {
+/// A function is live-patched before the trace, then during it. When the tool chooses the method, the two do
+/// not block each other.
+pub(super) fn live_patch(lab: &mut Lab, _tool_chooses: Method) -> Result<Verdict> {
     let report = lab.guest.check("p2p-trace doctor --json")?;
     let report: DoctorReport =
-        serde_json::from_str(&report.join("\n")).context("the report is not what its schema says")?;
-    let told = report.hooks.iter().find(|hook| hook.hook == PATCHED).context("the doctor leaves it out")?;
+        serde_json::from_str(&report.join("\n")).context("the report does not match its schema")?;
+    let reported =
+        report.hooks.iter().find(|hook| hook.hook == PATCHED).context("the doctor omits the hook")?;
     let release = lab.guest.check("uname -r")?.concat();
     let is_exclusive = release.starts_with("5.");
     let by = if is_exclusive { Method::Kprobe } else { Method::Fentry };
     let expected = if is_exclusive { DoctorMethod::Kprobe } else { DoctorMethod::Fentry };
-    ensure!(told.method == expected, "the hook is told to be attached by {:?}", told.method);
-    let is_told = report.verdict.problems.iter().any(|problem| problem.what.contains("live-patched"));
-    ensure!(is_told == is_exclusive, "the limits are told as {:?}", report.verdict.problems);
+    ensure!(reported.method == expected, "the doctor reports the hook's method as {:?}", reported.method);
+    let is_reported = report.verdict.problems.iter().any(|problem| problem.what.contains("live-patched"));
+    ensure!(is_reported == is_exclusive, "the doctor reports the limits as {:?}", report.verdict.problems);
 
     lab.load_module("")?;
     lab.command("patch")?;
@@ -90,19 +92,20 @@ pub(super) fn live_patch(lab: &mut Lab, _left_to_the_tool: Method) -> Result<Ver
 
     lab.bind_card()?;
     let trace = lab.trace("live-patch-while", "")?;
-    lab.command("patch").context("the trace is in the way of a live patch")?;
+    lab.command("patch").context("the trace blocks a live patch")?;
     lab.unbind_card()?;
     let stream = lab.stop(trace)?;
     let calls = lab.command("unpatch")?.number("calls")?;
     ensure!(calls == 1, "the patch during the trace was called {calls} times");
     seen(&stream, by)?;
 
-    // Whoever asks for fentry gets it, and is in the way where the kernel knows no better.
+    // An explicit request for fentry is honored, and blocks live patches where the kernel cannot combine
+    // them.
     lab.bind_card()?;
     let trace = lab.trace("live-patch-fentry", &Method::Fentry.option())?;
     if is_exclusive {
-        let said = lab.refused("patch")?;
-        ensure!(said.contains("busy"), "the patch is refused, but: {said}");
+        let error = lab.refused("patch")?;
+        ensure!(error.contains("busy"), "the patch fails for another reason: {error}");
     } else {
         lab.command("patch")?;
     }
@@ -115,11 +118,11 @@ pub(super) fn live_patch(lab: &mut Lab, _left_to_the_tool: Method) -> Result<Ver
     Ok(Verdict::Passed)
 }
 
-/// Expects the teardown to have been seen whole, by this method.
+/// Expects a completely recorded teardown by this method.
 fn seen(stream: &Stream, method: Method) -> Result<()> {
     expect::nothing_lost(stream)?;
-    // Left to the tool, armed hooks may be attached otherwise.
-    let how = stream.hook(PATCHED)?.method.map(AttachMethod::name);
-    ensure!(how == Some(method.name()), "the patched function is attached by {how:?}");
+    // When the tool chooses, armed hooks may use the other method.
+    let used = stream.hook(PATCHED)?.method.map(AttachMethod::name);
+    ensure!(used == Some(method.name()), "the patched function is attached by {used:?}");
     expect::in_order(stream, &["kill", "drained", "remove", "release", "released"])
 }

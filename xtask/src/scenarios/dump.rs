@@ -1,4 +1,4 @@
-//! Dumps that were recorded in the guest, read outside.
+//! Dumps that were recorded in the guest and are read on the host.
 
 use std::{collections::BTreeMap, ffi::OsStr, fs, path::Path, process::Command};
 
@@ -7,20 +7,20 @@ use serde_json::Value;
 
 use crate::guest::{Guest, Output, programs};
 
-/// Takes a file out of the guest, and removes it there.
+/// Moves a file from the guest to the host.
 pub(super) fn fetch(guest: &mut Guest, from: &str, to: &Path) -> Result<()> {
     copy(guest, from, to)?;
     guest.check(&format!("rm {from}")).map(drop)
 }
 
-/// Takes a copy of a file out of the guest, as far as it is written.
+/// Copies a file from the guest to the host, as far as it is written.
 pub(super) fn copy(guest: &mut Guest, from: &str, to: &Path) -> Result<()> {
     let lines = guest.check(&format!("base64 {from}"))?;
-    let bytes = decode(&lines).with_context(|| format!("{from} did not come through"))?;
+    let bytes = decode(&lines).with_context(|| format!("{from} did not arrive as base64"))?;
     fs::write(to, bytes).with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// Runs the program of the guest on this machine.
+/// Runs the guest's program on the host.
 pub(super) fn tracer(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Result<Output> {
     let program = programs::built(&crate::workspace(), "p2p-trace");
     let output = Command::new(&program)
@@ -28,7 +28,7 @@ pub(super) fn tracer(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Result
         .output()
         .with_context(|| format!("cannot run {}", program.display()))?;
     let lines = |text: &str| text.lines().map(str::to_owned).collect();
-    let out = String::from_utf8(output.stdout).context("what p2p-trace says is not text")?;
+    let out = String::from_utf8(output.stdout).context("p2p-trace's output is not UTF-8")?;
     Ok(Output {
         out: lines(&out),
         err: lines(&String::from_utf8_lossy(&output.stderr)),
@@ -36,7 +36,8 @@ pub(super) fn tracer(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Result
     })
 }
 
-/// A dump replays exactly what was shown while it was recorded, but for when a name became known.
+/// Expects a dump to replay exactly what was shown while it was recorded, except for when a name became
+/// known.
 pub(super) fn replays(dump: &Path, shown: &[String]) -> Result<()> {
     let Output { out: replayed, err, code } =
         tracer([OsStr::new("replay"), OsStr::new("--json"), dump.as_os_str()])?;
@@ -62,17 +63,17 @@ pub(super) fn replays(dump: &Path, shown: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Whether two outputs in JSON tell the same, but for when a name became known.
+/// Whether two JSON outputs agree, except for when a name became known.
 pub(super) fn are_alike(these: &[String], those: &[String]) -> Result<bool> {
     Ok(named(these)? == named(those)?)
 }
 
-/// The lines with the names that are told later in their places, and without the lines that tell them.
+/// The lines with names that became known later filled in, and without the lines that carry those names.
 fn named(lines: &[String]) -> Result<Vec<Value>> {
     let mut parsed = Vec::new();
     let mut names = BTreeMap::new();
     for line in lines {
-        let line: Value = serde_json::from_str(line).with_context(|| format!("no JSON: {line}"))?;
+        let line: Value = serde_json::from_str(line).with_context(|| format!("not JSON: {line}"))?;
         match line["names"].as_array() {
             Some(found) => names.extend(
                 found
@@ -88,7 +89,7 @@ fn named(lines: &[String]) -> Result<Vec<Value>> {
     Ok(parsed)
 }
 
-/// Gives each address in it that lacks one its name.
+/// Fills in the name of each address that lacks one.
 fn fill(value: &mut Value, names: &BTreeMap<String, Value>) {
     for (address, name) in [("addr", "symbol"), ("caller_addr", "caller")] {
         let is_frame = value.get(address).is_some() && (address != "addr" || value.get("type").is_none());
@@ -105,18 +106,18 @@ fn fill(value: &mut Value, names: &BTreeMap<String, Value>) {
         _ => {}
     }
     if let Some(Value::Array(frames)) = value.get_mut("stack") {
-        // The tracing's own frames are left out as soon as they have names.
+        // The tracing's own frames are omitted as soon as they have names.
         let first = frames.iter().position(|frame| !is_tracing(frame)).unwrap_or_default();
         frames.drain(..first);
     }
 }
 
-/// Whether a frame lies in what the kernel generated for the tracing.
+/// Whether a frame lies in code that the kernel generated for the tracing.
 fn is_tracing(frame: &Value) -> bool {
     frame["symbol"].as_str().is_some_and(|symbol| symbol.starts_with("bpf_"))
 }
 
-/// Base64, with padding.
+/// Decodes base64 with padding.
 fn decode(lines: &[String]) -> Option<Vec<u8>> {
     let value = |letter: u8| match letter {
         b'A'..=b'Z' => Some(letter - b'A'),
@@ -145,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_came_later_is_as_good_as_one_that_was_there() {
+    fn later_names_are_filled_in() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         let later = named(&lines(
             r#"{"type":"event","addr":"0x5","caller":{"addr":"0x5"},"holders":[{"caller_addr":"0x5"}]}
@@ -158,16 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn frames_of_the_tracing_are_omitted_once_they_are_named() {
+    fn omits_named_frames_of_the_tracing() {
         let line = |stack: &str| vec![format!(r#"{{"type":"event","stack":[{stack}]}}"#)];
         let frame = |symbol: &str| format!(r#"{{"addr":"0x5","symbol":"{symbol}"}}"#);
-        let whole = line(&[frame("bpf_prog_1"), frame("bpf_trampoline_2"), frame("kill+0x5")].join(","));
-        assert_eq!(named(&whole).unwrap(), named(&line(&frame("kill+0x5"))).unwrap());
-        assert_ne!(named(&whole).unwrap(), named(&line(&frame("kill+0x6"))).unwrap());
+        let complete = line(&[frame("bpf_prog_1"), frame("bpf_trampoline_2"), frame("kill+0x5")].join(","));
+        assert_eq!(named(&complete).unwrap(), named(&line(&frame("kill+0x5"))).unwrap());
+        assert_ne!(named(&complete).unwrap(), named(&line(&frame("kill+0x6"))).unwrap());
     }
 
     #[test]
-    fn base64_is_read() {
+    fn decodes_base64() {
         let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(decode(&lines("aGVs\nbG8=")).as_deref(), Some(&b"hello"[..]));
         assert_eq!(decode(&lines("/+8AAQ==")).as_deref(), Some(&[0xff, 0xef, 0, 1][..]));

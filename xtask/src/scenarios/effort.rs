@@ -1,9 +1,9 @@
-//! How much is run of what could be.
+//! How much of the possible work a run does.
 
-/// See the module.
+/// How much of the possible work a run does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Effort {
-    /// Also what the short run leaves out on some kernels, see [`super::scenario::Span`].
+    /// Also what the short run omits on some kernels, see [`super::scenario::Span`].
     pub(super) everything: bool,
     /// How often each scenario is run.
     pub(super) times: usize,
@@ -11,7 +11,7 @@ pub(crate) struct Effort {
     pub(super) kills: u32,
     /// Pairs of an allocation and a free that `endurance` counts.
     pub(super) pairs: u64,
-    /// How often it takes the card from its driver and gives it back.
+    /// How often `endurance` unbinds and rebinds the card.
     pub(super) rebinds: u32,
 }
 
@@ -30,17 +30,17 @@ impl Effort {
     /// Kills of a long run.
     pub(crate) const KILLS: u32 = 200;
 
-    /// What must hold before a change goes in.
+    /// The run that must pass before a change is merged.
     pub(crate) const fn short() -> Self {
         Self { everything: false, times: 1, kills: KILLS, pairs: PAIRS, rebinds: REBINDS }
     }
 
-    /// What a developer names: all of it, once.
+    /// The run of a scenario that a developer names: all of it, once.
     pub(crate) const fn alone() -> Self {
         Self { everything: true, ..Self::short() }
     }
 
-    /// All of it, so many times and with so many kills.
+    /// A complete run with these numbers of repetitions and kills.
     pub(crate) const fn long(times: usize, kills: u32) -> Self {
         Self { everything: true, times, kills, pairs: MANY_PAIRS, rebinds: MANY_REBINDS }
     }

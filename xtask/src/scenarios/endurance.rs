@@ -1,4 +1,4 @@
-//! A long run: nothing that happened is unaccounted for, and the tracer does not grow.
+//! A long run: every event is accounted for, and the tracer does not grow.
 
 use std::time::{Duration, Instant};
 
@@ -9,36 +9,38 @@ use super::product::{Line, SummaryLine};
 use super::{Method, Verdict};
 use crate::guest::kmodule;
 
-/// Parts after each of which the memory is looked at.
+/// The memory is sampled after each of these parts.
 const PARTS: u64 = 10;
 /// Processors that work at once.
 const CPUS: u64 = 2;
 /// Pairs of one command.
 const PAIRS: u64 = 10_000;
-/// For each pair, and each rebind, it gets so much time.
+/// Time allowed for each pair, and for each rebind.
 const PER_PAIR: Duration = Duration::from_micros(400);
 const PER_REBIND: Duration = Duration::from_secs(2);
-/// Milliseconds until the tracer has caught up with nothing, and pairs for each of which it gets more.
+/// Milliseconds until an idle tracer has caught up, and the number of pairs that allow it one more
+/// millisecond.
 const CATCH_UP: u64 = 300;
 const PAIRS_PER_MS: u64 = 100;
-/// So many KiB are no growth: what waited to be taken in at worst, which the allocator keeps. Of ten million events it would be seven
-/// bytes for each.
+/// KiB that do not count as growth: the largest backlog of unread events, which the allocator keeps. For ten
+/// million events, growth of this size would be seven bytes per event.
 const BACKLOG: u64 = 32 << 10;
-/// The same of rebinds, which nothing waits for: of five hundred it would be sixteen KiB for each.
+/// The same for rebinds, which leave no backlog: for five hundred, growth of this size would be sixteen KiB
+/// per rebind.
 const SLACK: u64 = 4 << 10;
-/// What the tracer shows, but for the lines that are looked at.
+/// The tracer's output, filtered to the lines that are checked.
 const OUT: &str = "/run/endurance.out";
 
 /// Memory of the tracer at one moment, in KiB.
 #[derive(Debug, Clone, Copy)]
 struct Memory {
-    /// All that is in memory, the rings among it, which are read for the first time at some time.
+    /// All resident memory, including the rings, which are not touched before their first use.
     resident: u64,
-    /// Its own.
+    /// The tracer's own memory.
     own: u64,
 }
 
-/// Takes the device from its driver and gives it back, then allocates and frees, again and again.
+/// Unbinds and rebinds the device, then allocates and frees, many times.
 pub(super) fn endurance(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let effort = lab.effort;
     let pairs = PAIRS.min(effort.pairs / (PARTS * CPUS)).max(1);
@@ -62,21 +64,21 @@ pub(super) fn endurance(lab: &mut Lab, method: Method) -> Result<Verdict> {
         "n=0; while [ $n -lt {rebinds} ]; do n=$((n + 1)); \
          echo {card} > {driver}/unbind && echo {card} > {driver}/bind || exit 1; done"
     );
-    // Before anything has waited to be taken in: what an allocator keeps of that hides what a rebind leaves.
+    // Before any backlog exists: memory that an allocator keeps of a backlog would hide a leak per rebind.
     let mut under_rebinds = Vec::new();
     for _ in 0..PARTS {
         lab.guest.check(&bind)?;
         under_rebinds.push(memory(lab, 0)?);
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut under_load = Vec::new();
     let mut done = 0;
     for _ in 0..PARTS {
-        let said = lab.guest.check(&loads)?;
-        done += pairs * said.iter().filter(|line| line.starts_with("failed=0 ")).count() as u64;
+        let output = lab.guest.check(&loads)?;
+        done += pairs * output.iter().filter(|line| line.starts_with("failed=0 ")).count() as u64;
         under_load.push(memory(lab, effort.pairs / PARTS)?);
     }
-    println!("    ({done} pairs took {:?} of this machine)", begun.elapsed());
+    println!("    ({done} pairs took {:?} on this host)", started.elapsed());
     lab.guest.check("kill -INT $(pidof p2p-trace)")?;
     lab.guest.wait(job)?.success().context("the tracer failed")?;
     lab.unload_module()?;
@@ -84,7 +86,7 @@ pub(super) fn endurance(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     curve("rebinds", &under_rebinds);
     curve("events", &under_load);
-    ensure!(done == PARTS * CPUS * commands * pairs, "{done} pairs were done");
+    ensure!(done == PARTS * CPUS * commands * pairs, "{done} pairs ran");
     accounted(&lines, done, u64::from(rebinds) * PARTS)?;
     steady("events", &under_load, BACKLOG)?;
     steady("rebinds", &under_rebinds, SLACK)?;
@@ -95,17 +97,21 @@ pub(super) fn endurance(lab: &mut Lab, method: Method) -> Result<Verdict> {
 fn accounted(lines: &[String], pairs: u64, rebinds: u64) -> Result<()> {
     let (mut unshown, mut summary) = (0, None);
     for line in lines {
-        match serde_json::from_str(line).with_context(|| format!("not what the schema says: {line}"))? {
+        match serde_json::from_str(line).with_context(|| format!("does not match the schema: {line}"))? {
             Line::Unshown(line) => unshown += line.events,
             Line::Summary(line) => summary = Some(line),
             _ => {}
         }
     }
     let summary: SummaryLine = summary.context("there is no summary")?;
-    ensure!(summary.contradictions.is_empty(), "it contradicts itself: {:?}", summary.contradictions);
+    ensure!(
+        summary.contradictions.is_empty(),
+        "the summary contradicts itself: {:?}",
+        summary.contradictions
+    );
     for (name, calls) in [("alloc", pairs), ("free", pairs), ("kill", rebinds)] {
         let hook = summary.hooks.iter().find(|hook| hook.hook.name() == name);
-        let hook = hook.with_context(|| format!("the summary does not tell of {name}"))?;
+        let hook = hook.with_context(|| format!("the summary does not list {name}"))?;
         let missed = hook.missed.unwrap_or_default();
         println!(
             "    ({name}: {calls} calls, {} delivered, {} lost, {missed} skipped)",
@@ -120,7 +126,7 @@ fn accounted(lines: &[String], pairs: u64, rebinds: u64) -> Result<()> {
     Ok(())
 }
 
-/// Once the tracer has caught up with so many pairs.
+/// Samples the memory once the tracer has caught up with this number of pairs.
 fn memory(lab: &mut Lab, pairs: u64) -> Result<Memory> {
     let us = 1000 * (CATCH_UP + pairs / PAIRS_PER_MS);
     let lines = lab.guest.check(&format!("usleep {us}; cat /proc/$(pidof p2p-trace)/status"))?;
@@ -131,24 +137,25 @@ fn memory(lab: &mut Lab, pairs: u64) -> Result<Memory> {
     Ok(Memory { resident: of("VmRSS:")?, own: of("RssAnon:")? })
 }
 
-fn curve(what: &str, looks: &[Memory]) {
-    let of =
-        |of: fn(&Memory) -> u64| looks.iter().map(|look| of(look).to_string()).collect::<Vec<_>>().join(" ");
+fn curve(part: &str, samples: &[Memory]) {
+    let of = |of: fn(&Memory) -> u64| {
+        samples.iter().map(|sample| of(sample).to_string()).collect::<Vec<_>>().join(" ")
+    };
     println!(
-        "    (KiB at each tenth of the {what}: {}; its own: {})",
-        of(|look| look.resident),
-        of(|look| look.own)
+        "    (KiB at each tenth of the {part}: {}; its own: {})",
+        of(|sample| sample.resident),
+        of(|sample| sample.own)
     );
 }
 
-/// Expects the second half to take no more than the first, and so many KiB.
-fn steady(what: &str, looks: &[Memory], slack: u64) -> Result<()> {
-    let (first, second) = looks.split_at(looks.len() / 2);
-    let most = |looks: &[Memory]| looks.iter().map(|look| look.own).max().unwrap_or_default();
+/// Expects the second half to use no more than the first plus the slack, in KiB.
+fn steady(part: &str, samples: &[Memory], slack: u64) -> Result<()> {
+    let (first, second) = samples.split_at(samples.len() / 2);
+    let most = |samples: &[Memory]| samples.iter().map(|sample| sample.own).max().unwrap_or_default();
     let (before, after) = (most(first), most(second));
     ensure!(
         after <= before + slack,
-        "the tracer grows with the {what}: {before} KiB of its own in the first half, {after} in the second"
+        "the tracer grows with the {part}: {before} KiB of its own in the first half, {after} in the second"
     );
     Ok(())
 }
@@ -157,17 +164,21 @@ fn steady(what: &str, looks: &[Memory], slack: u64) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn looks(own: &[u64]) -> Vec<Memory> {
+    fn samples(own: &[u64]) -> Vec<Memory> {
         own.iter().map(|&own| Memory { resident: own, own }).collect()
     }
 
     #[test]
-    fn what_grows_with_each_part_is_noticed() {
+    fn detects_growth_per_part() {
         let grown: Vec<u64> = (1..=10).map(|part| 10_000 + part * 2000).collect();
-        assert!(steady("events", &looks(&grown), SLACK).is_err());
+        assert!(steady("events", &samples(&grown), SLACK).is_err());
         assert!(
-            steady("events", &looks(&[9000, 20_000, 20_100, 20_000, 20_050, 20_900, 20_100, 20_000]), SLACK)
-                .is_ok()
+            steady(
+                "events",
+                &samples(&[9000, 20_000, 20_100, 20_000, 20_050, 20_900, 20_100, 20_000]),
+                SLACK
+            )
+            .is_ok()
         );
     }
 }

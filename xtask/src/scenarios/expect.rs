@@ -1,4 +1,4 @@
-//! What more than one scenario expects of a stream.
+//! Expectations that several scenarios share.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -10,7 +10,7 @@ use super::stream::Stream;
 /// The steps of a teardown in the order of a fixed kernel, each expected once.
 const TEARDOWN: [&str; 4] = ["kill", "drained", "remove", "release"];
 
-/// Expects that nothing was lost that had been written. What the kernel skips is up to it.
+/// Expects that no written record was lost. Which runs the kernel skips is up to the kernel.
 pub(crate) fn nothing_lost(stream: &Stream) -> Result<()> {
     let summary = stream.summary()?;
     let lost = summary.lost.saturating_sub(summary.skipped);
@@ -31,8 +31,8 @@ pub(crate) fn attached_by(stream: &Stream, method: Method) -> Result<()> {
     Ok(())
 }
 
-/// Expects that hooks on the generic DMA functions were attached while the teardown waited, and none detached before
-/// its end. (A trace that is stopped at once detaches them with all others.)
+/// Expects that hooks on the generic DMA functions were attached while the teardown waited, and that none was
+/// detached before its end. (A trace that is stopped early detaches them with all others.)
 pub(crate) fn armed_while_blocked(stream: &Stream) -> Result<()> {
     let drained = stream.only("drained")?;
     let unmapped = stream.only("unmapped")?;
@@ -41,11 +41,11 @@ pub(crate) fn armed_while_blocked(stream: &Stream) -> Result<()> {
     let first = first.context("no event opens the teardown")?;
     let mut in_time = 0;
     for change in stream.of_kind("attach") {
-        let (earliest, what) = match change.attached {
+        let (earliest, fault) = match change.attached {
             Some(true) => (first.time_ns, "attached before the teardown"),
             _ => (unmapped.time_ns, "detached before the end of the teardown"),
         };
-        ensure!(change.time_ns > earliest, "{} was {what}", change.hook.name());
+        ensure!(change.time_ns > earliest, "{} was {fault}", change.hook.name());
         if change.attached == Some(true) && change.time_ns < drained.time_ns {
             in_time += 1;
         }
@@ -68,7 +68,7 @@ pub(crate) fn only_about(stream: &Stream, device: &str) -> Result<()> {
     Ok(())
 }
 
-/// Expects these kinds one after the other, each once; others may come in between.
+/// Expects these kinds in this order, each once; others may occur in between.
 pub(crate) fn in_order(stream: &Stream, kinds: &[&str]) -> Result<()> {
     let mut before: Option<(usize, &str)> = None;
     for &kind in kinds {
@@ -77,7 +77,7 @@ pub(crate) fn in_order(stream: &Stream, kinds: &[&str]) -> Result<()> {
             .events
             .iter()
             .position(|event| event.kind.name() == kind)
-            .context("it was there just now")?;
+            .context("the only event of its kind is in the list")?;
         if let Some((earlier, name)) = before {
             ensure!(earlier < place, "`{kind}` comes before `{name}`");
         }
@@ -86,18 +86,18 @@ pub(crate) fn in_order(stream: &Stream, kinds: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// First and last address that an event tells.
+/// First and last address of an event.
 pub(crate) fn bounds(event: &EventLine) -> Result<(u64, u64)> {
     Ok((hex(event.start, event)?, hex(event.end, event)?))
 }
 
-/// Expects a whole and right teardown of one range.
+/// Expects a complete and correct teardown of one range.
 pub(crate) fn teardown(stream: &Stream, (start, end): (u64, u64)) -> Result<()> {
     in_order(stream, &["driver_remove", "memremap_release", "kill"])?;
     in_order(stream, &["kill", "drained", "remove", "unmapped", "release", "released"])?;
     in_order(stream, &TEARDOWN)?;
     let pgmap = stream.only("kill")?.pgmap;
-    ensure!(pgmap.is_some(), "the kill does not say of which range");
+    ensure!(pgmap.is_some(), "the kill names no range");
     for kind in ["kill", "drained", "remove"] {
         let event = stream.only(kind)?;
         ensure!(event.pgmap == pgmap, "`{kind}` is about {:?}, the kill about {pgmap:?}", event.pgmap);
@@ -112,8 +112,8 @@ pub(crate) fn teardown(stream: &Stream, (start, end): (u64, u64)) -> Result<()> 
     Ok(())
 }
 
-/// Expects the two queues of the NVMe driver to be freed as they were taken, before the kill. Their allocation is seen
-/// only if the trace began before.
+/// Expects the NVMe driver to free its two queues as it allocated them, before the kill. Their allocation is
+/// recorded only if the trace began before it.
 pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()> {
     let allocated: Vec<&EventLine> = stream.of_kind("alloc").collect();
     let freed: Vec<&EventLine> = stream.of_kind("free").collect();
@@ -130,8 +130,8 @@ pub(crate) fn queues_freed(stream: &Stream, with_allocation: bool) -> Result<()>
         ensure!(event.addr.is_some(), "`{}` {} has no address", event.kind.name(), event.id.0);
     }
     for allocated in &allocated {
-        let back = freed.iter().filter(|free| free.addr == allocated.addr).count();
-        ensure!(back == 1, "the allocation at {:?} is freed {back} times", allocated.addr);
+        let frees = freed.iter().filter(|free| free.addr == allocated.addr).count();
+        ensure!(frees == 1, "the allocation at {:?} is freed {frees} times", allocated.addr);
     }
     let kill = stream.only("kill")?;
     ensure!(freed.iter().all(|free| free.time_ns < kill.time_ns), "a queue is freed after the kill");
@@ -143,7 +143,7 @@ pub(crate) fn hides_callers(stream: &Stream) -> Result<bool> {
     Ok(stream.hook("alloc")?.method == Some(AttachMethod::Kprobe))
 }
 
-/// The number in a field that has to be there.
+/// The number in a required field.
 pub(crate) fn hex(field: Option<Hex>, event: &EventLine) -> Result<u64> {
     let Hex(number) =
         field.with_context(|| format!("`{}` {} has no address", event.kind.name(), event.id.0))?;
@@ -159,8 +159,8 @@ const OF_MAPPINGS: &str = "leaked-reference";
 pub(crate) const BALANCE: [&str; 5] =
     ["unmatched-free", "double-free", "size-mismatch", "unexplained-reference", OF_MAPPINGS];
 
-/// Expects exactly these rules to be violated for a device and exactly those to be inconclusive; all others hold, but for
-/// the one that was not asked for.
+/// Expects exactly these rules to be violated for a device and exactly those to be inconclusive; all others
+/// hold, except for the one that is checked only on request.
 pub(crate) fn verdicts(
     stream: &Stream,
     device: &str,
@@ -178,12 +178,12 @@ pub(crate) fn verdicts(
     })
 }
 
-/// Expects exactly these rules to be violated for a device; all others may hold or be left open.
+/// Expects exactly these rules to be violated for a device; all others may hold or be inconclusive.
 pub(crate) fn only_violated(stream: &Stream, device: &str, violated: &[&str]) -> Result<()> {
     violated_and(stream, device, violated, &[])
 }
 
-/// As [`only_violated`], with rules of which chance decides whether they are violated, too.
+/// As [`only_violated`], plus rules that chance decides about.
 pub(crate) fn violated_and(stream: &Stream, device: &str, violated: &[&str], perhaps: &[&str]) -> Result<()> {
     compare(stream, device, |rule| {
         if violated.contains(&rule) {
@@ -196,8 +196,8 @@ pub(crate) fn violated_and(stream: &Stream, device: &str, violated: &[&str], per
     })
 }
 
-/// Expects that nothing was found of a device, and that nothing was left open but for what the kernel did not run: a
-/// program that is preempted keeps others of it from running on its CPU.
+/// Expects no finding for a device, and no open rule unless the kernel skipped runs: a preempted program
+/// keeps other runs of it off its CPU.
 pub(crate) fn clean(stream: &Stream, device: &str) -> Result<()> {
     if stream.losses.iter().any(|loss| loss.reason == Reason::Skipped) {
         only_violated(stream, device, &[])
@@ -206,7 +206,7 @@ pub(crate) fn clean(stream: &Stream, device: &str) -> Result<()> {
     }
 }
 
-/// Expects of each rule one of these answers.
+/// Expects one of these answers for each rule.
 fn compare<'a>(stream: &Stream, device: &str, expected: impl Fn(&str) -> &'a [Answer]) -> Result<()> {
     let of_device = |verdict: &&VerdictLine| verdict.device.0.to_string() == device;
     let can_map = stream.hook("mmap").is_ok_and(|hook| hook.method.is_some());
@@ -246,32 +246,35 @@ mod tests {
             .unwrap()
     }
 
-    const RIGHT: [&str; 8] =
+    const CORRECT: [&str; 8] =
         ["driver_remove", "memremap_release", "kill", "drained", "remove", "unmapped", "release", "released"];
     const RANGE: (u64, u64) = (0xf800_0000, 0xfbff_ffff);
 
     #[test]
-    fn a_right_teardown_passes() {
-        teardown(&events(&RIGHT), RANGE).unwrap();
-        only_about(&events(&RIGHT), "0000:03:00.0").unwrap();
-        nothing_lost(&events(&RIGHT)).unwrap();
-        attached_by(&events(&RIGHT), Method::Fentry).unwrap();
+    fn accepts_a_correct_teardown() {
+        teardown(&events(&CORRECT), RANGE).unwrap();
+        only_about(&events(&CORRECT), "0000:03:00.0").unwrap();
+        nothing_lost(&events(&CORRECT)).unwrap();
+        attached_by(&events(&CORRECT), Method::Fentry).unwrap();
     }
 
     #[test]
-    fn a_wrong_one_does_not() {
-        let mut wrong = RIGHT;
+    fn rejects_wrong_teardowns() {
+        let mut wrong = CORRECT;
         wrong.swap(3, 4);
         let error = teardown(&events(&wrong), RANGE).unwrap_err().to_string();
         assert!(error.contains("`remove` comes before `drained`"), "{error}");
-        assert!(teardown(&events(&RIGHT), (0, 1)).unwrap_err().to_string().contains("the BAR is"));
+        assert!(teardown(&events(&CORRECT), (0, 1)).unwrap_err().to_string().contains("the BAR is"));
         assert!(
-            teardown(&events(&RIGHT[..5]), RANGE).unwrap_err().to_string().contains("no event `unmapped`")
+            teardown(&events(&CORRECT[..5]), RANGE).unwrap_err().to_string().contains("no event `unmapped`")
         );
         assert!(
-            only_about(&events(&RIGHT), "0000:04:00.0").unwrap_err().to_string().contains("not 0000:04:00.0")
+            only_about(&events(&CORRECT), "0000:04:00.0")
+                .unwrap_err()
+                .to_string()
+                .contains("not 0000:04:00.0")
         );
-        let error = attached_by(&events(&RIGHT), Method::Kprobe).unwrap_err().to_string();
+        let error = attached_by(&events(&CORRECT), Method::Kprobe).unwrap_err().to_string();
         assert!(error.contains("kill is attached by fentry"), "{error}");
     }
 

@@ -9,51 +9,55 @@ use super::stream::Stream;
 
 fn check_finding(finding: &FindingLine) -> Result<()> {
     let expected = if finding.withdrawn.is_some() { Answer::Inconclusive } else { Answer::Violated };
-    ensure!(finding.verdict == expected, "it is not violated, or withdrawn: {}", finding.verdict.name());
+    ensure!(
+        finding.verdict == expected,
+        "the answer does not match the finding's state: {}",
+        finding.verdict.name()
+    );
     let bounds = [finding.range_start, finding.range_end].map(|bound| bound.is_some());
     ensure!(
         matches!((finding.pgmap.is_some(), bounds), (_, [false, false]) | (true, [true, true])),
-        "its range is half known"
+        "the range is incomplete"
     );
-    ensure!(finding.closed == finding.end_ns.is_some(), "only what is over has an end");
-    ensure!(finding.end_ns.is_none_or(|end_ns| end_ns >= finding.start_ns), "it ended before it began");
-    ensure!(finding.occurrences > 0, "it did not happen");
+    ensure!(finding.closed == finding.end_ns.is_some(), "a finding has an end if and only if it is closed");
+    ensure!(finding.end_ns.is_none_or(|end_ns| end_ns >= finding.start_ns), "it ends before it starts");
+    ensure!(finding.occurrences > 0, "it has no occurrence");
     ensure!(
         !finding.message.is_empty() && !finding.advice.is_empty() && !finding.evidence.is_empty(),
-        "it does not say what happened, what to do, or what shows it"
+        "it lacks a message, advice or evidence"
     );
     let first = finding.stack.first().and_then(|frame| frame.symbol.as_deref());
-    ensure!(first.is_none_or(|symbol| !symbol.starts_with("bpf_")), "its stack begins in the tracer");
+    ensure!(first.is_none_or(|symbol| !symbol.starts_with("bpf_")), "the stack begins in the tracer");
     finding.holders.iter().try_for_each(check_holder)
 }
 
 fn check_holder(holder: &HolderLine) -> Result<()> {
     ensure!(
         ["allocation", "scatter list", "mmap"].contains(&holder.kind.as_str()),
-        "nobody knows this way to take memory: {holder:?}"
+        "unknown kind of holder: {holder:?}"
     );
-    // What is left of memory that was given back in part holds bytes and no reference.
-    ensure!(holder.bytes > 0, "it holds nothing: {holder:?}");
+    // The rest of a partly freed allocation holds bytes and no reference.
+    ensure!(holder.bytes > 0, "it holds no bytes: {holder:?}");
     ensure!(
         holder.tgid.is_some() == holder.comm.is_some() && holder.tgid.is_some() == holder.alive.is_some(),
-        "its task is half known: {holder:?}"
+        "the task is incomplete: {holder:?}"
     );
     ensure!(
         holder.caller.as_ref().is_none_or(|caller| !caller.contains("trampoline")),
-        "its caller is none: {holder:?}"
+        "the caller is the tracing's own: {holder:?}"
     );
     Ok(())
 }
 
-/// Against the number of its findings that were told.
-fn check_verdict(verdict: &VerdictLine, told: usize) -> Result<()> {
-    ensure!(verdict.findings as usize == told, "{told} findings were told");
+/// Checks a verdict against the number of reported findings.
+fn check_verdict(verdict: &VerdictLine, findings: usize) -> Result<()> {
+    ensure!(verdict.findings as usize == findings, "{findings} findings were reported");
     let is_sound = match verdict.verdict {
-        Answer::Violated => told > 0,
-        Answer::Holds => told == 0,
-        Answer::Inconclusive | Answer::NotChecked => told == 0 && !verdict.reasons.is_empty(),
+        Answer::Violated => findings > 0,
+        Answer::Holds => findings == 0,
+        Answer::Inconclusive | Answer::NotChecked => findings == 0 && !verdict.reasons.is_empty(),
     };
-    ensure!(is_sound, "that does not go together");
+    ensure!(is_sound, "the verdict contradicts its findings or lacks a reason");
     Ok(())
 }
 
@@ -65,7 +69,7 @@ impl Stream {
         latest.into_values().filter(stands)
     }
 
-    /// What a rule came to for a device.
+    /// The verdict of a rule for a device.
     pub(crate) fn verdict(&self, device: &str, rule: &str) -> Result<&VerdictLine> {
         let is_it =
             |verdict: &&VerdictLine| verdict.device.0.to_string() == device && verdict.rule.name() == rule;
@@ -73,24 +77,24 @@ impl Stream {
         known.with_context(|| format!("there is no verdict of {rule} for {device}"))
     }
 
-    /// Checks that findings are whole, name what is in the stream, and agree with the verdicts.
+    /// Checks that findings are complete, refer to events in the stream, and agree with the verdicts.
     pub(super) fn check_findings(&self) -> Result<()> {
         let ids: BTreeSet<_> = self.events.iter().map(|event| event.id.0).collect();
         for finding in &self.findings {
             let (number, rule, device) = (finding.number, finding.rule.name(), finding.device.0);
-            let what = || format!("finding {number}, {rule} of {device}: {finding:?}");
-            check_finding(finding).with_context(what)?;
+            let context = || format!("finding {number}, {rule} of {device}: {finding:?}");
+            check_finding(finding).with_context(context)?;
             let records = finding.holders.iter().map(|holder| &holder.record);
             for id in finding.evidence.iter().chain(records).map(|id| id.0) {
-                ensure!(ids.contains(&id), "{}: there is no event {id}", what());
+                ensure!(ids.contains(&id), "{}: there is no event {id}", context());
             }
             self.verdict(&device.to_string(), rule)?;
         }
         for verdict in &self.verdicts {
             let rule = verdict.rule.name();
-            let told = self.findings_of(rule);
-            let told = told.filter(|finding| finding.device == verdict.device).count();
-            check_verdict(verdict, told)
+            let findings = self.findings_of(rule);
+            let findings = findings.filter(|finding| finding.device == verdict.device).count();
+            check_verdict(verdict, findings)
                 .with_context(|| format!("{rule} of {}: {verdict:?}", verdict.device.0))?;
         }
         Ok(())
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_go_together_is_found() {
+    fn rejects_contradictory_findings() {
         let complaint = |finding: &str, verdict: &str| format!("{:#}", found(finding, verdict).unwrap_err());
         for (part, instead, expected) in [
             (
@@ -141,26 +145,26 @@ mod tests {
                 "there is no event",
             ),
             (r#"record":"0000000000000001:0:0"#, r#"record":"0000000000000001:0:8"#, "there is no event"),
-            (r#""advice":"a""#, r#""advice":"""#, "what to do"),
-            (r#""alive":true,"#, "", "half known"),
-            (r#""pgmap":"0x1","#, "", "half known"),
+            (r#""advice":"a""#, r#""advice":"""#, "advice"),
+            (r#""alive":true,"#, "", "task is incomplete"),
+            (r#""pgmap":"0x1","#, "", "range is incomplete"),
             (r#""severity":"high""#, r#""severity":"dire""#, "`dire` is not known"),
-            (r#""verdict":"violated""#, r#""verdict":"holds""#, "not violated"),
-            (r#""start_ns":5"#, r#""start_ns":10"#, "before it began"),
+            (r#""verdict":"violated""#, r#""verdict":"holds""#, "does not match the finding's state"),
+            (r#""start_ns":5"#, r#""start_ns":10"#, "before it starts"),
         ] {
             let finding = FINDING.replacen(part, instead, 1);
             assert_ne!(finding, FINDING, "{part}");
             assert!(complaint(&finding, VERDICT).contains(expected), "{}", complaint(&finding, VERDICT));
         }
         for (part, instead, expected) in [
-            (r#""verdict":"violated""#, r#""verdict":"holds""#, "go together"),
-            (r#""findings":1"#, r#""findings":2"#, "1 findings were told"),
+            (r#""verdict":"violated""#, r#""verdict":"holds""#, "contradicts its findings"),
+            (r#""findings":1"#, r#""findings":2"#, "1 findings were reported"),
             ("stalled-drain", "double-kill", "there is no verdict of stalled-drain"),
         ] {
             let verdict = VERDICT.replacen(part, instead, 1);
             assert!(complaint(FINDING, &verdict).contains(expected), "{}", complaint(FINDING, &verdict));
         }
         let uncertain = VERDICT.replacen("violated", "inconclusive", 1);
-        assert!(complaint(FINDING, &uncertain).contains("go together"));
+        assert!(complaint(FINDING, &uncertain).contains("contradicts its findings"));
     }
 }

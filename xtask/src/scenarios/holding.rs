@@ -1,5 +1,5 @@
-//! The test module as a means of blocking an unbind: in the driver's remove callback, and by a reference that no allocation
-//! explains.
+//! Blocks an unbind with the test module: in the driver's remove callback, and by a reference that no
+//! allocation explains.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,14 +14,14 @@ const PAGE: u64 = 4096;
 /// Bytes of one of many allocations.
 const PIECE: u64 = 8 * PAGE;
 
-/// An unbind that waits first in the driver, then for a reference taken behind the allocator's back.
+/// An unbind that waits first in the driver, then for a reference that bypasses the allocator.
 pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("ranges=1 remove_hold=1")?;
     let card = lab.card.clone();
     let bar = lab.range_of(&card)?;
     fill(lab, &card, bar)?;
 
-    let memory = lab.take(&card, PAGE)?.handle;
+    let memory = lab.allocate(&card, PAGE)?.handle;
     let pin = lab.command(&format!("pin {memory}"))?.handle()?;
     lab.command(&format!("touch {memory}"))?;
     lab.command(&format!("touch-page {memory}"))?.number("references")?;
@@ -32,10 +32,10 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let unbind = lab.guest.spawn(&format!("echo pid $$; echo {card} > {driver}/unbind"))?;
     let pid = lab.guest.wait_line(unbind, "pid ")?;
     let pid = pid.strip_prefix("pid ").context("no pid")?.parse()?;
-    // Refused until the driver waits.
+    // The command fails until the driver waits.
     lab.wait_for("echo let-go > /dev/p2ptest")?;
     lab.wait_sleeping(pid, "memunmap_pages")?;
-    // Where the kernel does not count what it skips of kprobes, an allocation can have been missed that explains it.
+    // Where the kernel does not count skipped kprobes, a missed allocation may explain the reference.
     let is_counted = method == Method::Fentry
         || lab.guest.run(&format!("grep -q '\"missed\":\"counted\"' {}", trace.shown()))?.code == 0;
     if is_counted {
@@ -58,19 +58,19 @@ pub(super) fn held_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let kill = stream.only("kill")?;
     ensure!(
         kill.allocated == Some(0),
-        "{:?} bytes are taken at the kill: a reference without an allocation was to be seen",
+        "{:?} bytes are allocated at the kill: the reference must have no allocation",
         kill.allocated
     );
     let drained: &EventLine = stream.only("drained")?;
     ensure!(
         drained.comm.as_deref() == Some("sh") && drained.tgid != kill.tgid,
-        "the last reference was dropped by {:?}, not by whoever held it",
+        "the last reference was dropped by {:?}, not by the task that held it",
         drained.comm
     );
     Ok(Verdict::Passed)
 }
 
-/// Takes all memory there is under one handle, and gives them back; one more is refused meanwhile.
+/// Allocates all memory under one handle and frees it; another allocation must fail in between.
 fn fill(lab: &mut Lab, card: &str, (start, end): (u64, u64)) -> Result<()> {
     let failed = lab.command(&format!("load {card} {PAGE} 1000"))?.number("failed")?;
     ensure!(failed == 0, "{failed} of 1000 allocations failed");
@@ -80,8 +80,8 @@ fn fill(lab: &mut Lab, card: &str, (start, end): (u64, u64)) -> Result<()> {
     ensure!(count == pieces, "{count} allocations are held, not {pieces}");
     lab.refused(&format!("alloc {card} {PAGE}"))?;
     let freed = lab.command("free-all")?.number("freed")?;
-    ensure!(freed == 1, "{freed} handles were freed, there was one");
-    let said = lab.refused("load")?;
-    ensure!(said.contains("usage: load BDF"), "no usage is shown: {said}");
+    ensure!(freed == 1, "{freed} handles were freed, not one");
+    let error = lab.refused("load")?;
+    ensure!(error.contains("usage: load BDF"), "the error does not show the usage: {error}");
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Many events at once: producers that interrupt each other, a ring that is too small for them, and a tracer that stands still.
+//! Many events at once: producers that interrupt each other, a ring that is too small, and a tracer that is
+//! stopped.
 
 use anyhow::{Result, ensure};
 
@@ -9,7 +10,7 @@ use super::product::LostLine;
 use super::stream::Stream;
 use super::{Method, Verdict};
 
-/// Why some of it cannot be shown.
+/// Why a scenario is skipped.
 const NOT_PREEMPTIBLE: &str = "this kernel cannot be made fully preemptible";
 /// Bytes of one mapping: four pages.
 const MAPPING: u64 = 16 * 1024;
@@ -17,9 +18,9 @@ const MAPPING: u64 = 16 * 1024;
 const PROCESSES: u64 = 4;
 /// Mappings of each.
 const LOOPS: u64 = 150;
-/// Tasks that take and give back on one CPU.
+/// Tasks that allocate and free on one CPU.
 const TASKS: u64 = 3;
-/// What each does of it.
+/// Pairs of an allocation and a free per task.
 const PAIRS: u64 = 4000;
 /// Seconds for which the tracer is stopped.
 const STANDSTILL: u32 = 10;
@@ -43,8 +44,8 @@ pub(super) fn nested_producers(lab: &mut Lab, method: Method) -> Result<Verdict>
     Ok(Verdict::Passed)
 }
 
-/// Tasks of one CPU that do nothing but take and give back memory are preempted within a hook, which keeps it from being run for the others: what is
-/// not seen of them is counted, told and made up for.
+/// Tasks of one CPU that only allocate and free are preempted within a hook, which keeps it from running for
+/// the others: missed runs are counted, reported and reconciled.
 pub(super) fn preempted_runs(lab: &mut Lab, method: Method) -> Result<Verdict> {
     if !is_preemptible(lab)? {
         return Ok(Verdict::skipped(NOT_PREEMPTIBLE));
@@ -54,10 +55,10 @@ pub(super) fn preempted_runs(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("preempted-runs", &format!("{} --device {card}", method.option()))?;
     let load = format!("exec 3<>/dev/p2ptest; echo load {card} 4096 {PAIRS} >&3 && cat <&3");
     let loads = format!("for n in $(seq {TASKS}); do taskset 1 sh -c '{load}' & done; wait");
-    let said = lab.guest.check(&loads)?;
-    let done = said.iter().filter(|line| line.starts_with("failed=0 ")).count();
-    ensure!(done as u64 == TASKS, "the loads said: {}", said.join("; "));
-    // What was skipped is asked for every second.
+    let output = lab.guest.check(&loads)?;
+    let done = output.iter().filter(|line| line.starts_with("failed=0 ")).count();
+    ensure!(done as u64 == TASKS, "the loads printed: {}", output.join("; "));
+    // The tracer polls the counts of skipped runs every second.
     lab.guest.check("sleep 2")?;
     lab.ask_until_certain(&card)?;
     let stream = lab.stop(trace)?;
@@ -75,10 +76,10 @@ pub(super) fn preempted_runs(lab: &mut Lab, method: Method) -> Result<Verdict> {
         println!("    ({name}: {missed} of {real} runs were skipped)");
         ensure!(hook.hits + missed == real, "{name}: {} hits, {missed} missed, {real} calls", hook.hits);
         let of = |loss: &&LostLine| loss.hook.is_some_and(|lost| lost.name() == name);
-        let told: u64 = stream.losses.iter().filter(of).map(|loss| loss.count).sum();
-        ensure!(told == missed, "{name}: {told} skipped runs were told, {missed} in the end");
+        let reported: u64 = stream.losses.iter().filter(of).map(|loss| loss.count).sum();
+        ensure!(reported == missed, "{name}: {reported} skipped runs were reported, {missed} in the summary");
     }
-    ensure!(stream.findings.is_empty(), "something was found: {:?}", stream.findings);
+    ensure!(stream.findings.is_empty(), "there are findings: {:?}", stream.findings);
     // A free whose allocation was skipped stays unexplained.
     expect::only_violated(&stream, &card, &[])?;
     Ok(Verdict::Passed)
@@ -90,7 +91,7 @@ fn is_preemptible(lab: &mut Lab) -> Result<bool> {
     Ok(model.text().contains("(full)"))
 }
 
-/// The tracer stands still while far more happens than its rings can hold.
+/// The tracer is stopped while far more events occur than its rings can hold.
 pub(super) fn tiny_ring(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let trace = lab.trace("tiny-ring", &format!("{} {TINY}", method.option()))?;
@@ -103,20 +104,21 @@ pub(super) fn tiny_ring(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::attached_by(&stream, method)?;
     account(&stream, &done)?;
     for name in ["mmap", "page_free"] {
-        ensure!(stream.hook(name)?.lost > 0, "nothing of {name} was lost in a ring of 4 KiB");
+        ensure!(stream.hook(name)?.lost > 0, "no record of {name} was lost in a ring of 4 KiB");
     }
     ensure!(!stream.losses.is_empty(), "no loss was reported when it happened");
     expect::verdicts(&stream, &lab.memory, &[], &expect::BALANCE)?;
     Ok(Verdict::Passed)
 }
 
-/// The tracer is stopped for seconds, as a shell or a container does it, while both processors allocate without a pause. What found no
-/// room meanwhile is counted to the last event and leaves what depends on it open; what comes after is seen again.
+/// The tracer is stopped for seconds, as a shell or a container does it, while both processors allocate
+/// without a pause. Lost records are counted exactly and leave the rules that need them open; later events
+/// are recorded again.
 pub(super) fn stopped_in_storm(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let card = lab.card.clone();
     let trace = lab.trace("stopped-in-storm", &format!("{} {TINY}", method.option()))?;
-    // Not as fast as can be: all of it is read afterwards.
+    // Not at full speed: all records are read afterwards.
     let storm = "pairs=0; while [ ! -e /run/enough ]; do echo load $1 4096 20 > /dev/p2ptest || exit 1; \
                  pairs=$((pairs + 20)); sleep 0.02; done; echo pairs=$pairs";
     let storm = lab
@@ -127,30 +129,30 @@ pub(super) fn stopped_in_storm(lab: &mut Lab, method: Method) -> Result<Verdict>
     lab.guest.check(&format!("sleep {STANDSTILL}"))?;
     lab.resume(&trace)?;
     lab.guest.check("sleep 1; touch /run/enough")?;
-    let said = lab.guest.wait(storm)?.success()?;
+    let output = lab.guest.wait(storm)?.success()?;
     lab.guest.check("rm /run/enough")?;
     lab.unbind_card()?;
     let stream = lab.stop(trace)?;
     lab.unload_module()?;
 
-    let real = said.iter().map(|line| number(line, "pairs")).sum::<Result<u64>>()?;
+    let real = output.iter().map(|line| number(line, "pairs")).sum::<Result<u64>>()?;
     for name in ["alloc", "free"] {
         exactly(&stream, name, real)?;
         let lost = stream.hook(name)?.lost;
         println!("    ({name}: {lost} of {real} were lost)");
-        ensure!(lost > 0, "nothing of {name} was lost while the tracer was stopped");
+        ensure!(lost > 0, "no record of {name} was lost while the tracer was stopped");
     }
     ensure!(!stream.losses.is_empty(), "no loss was reported when it happened");
     let last = stream.losses.iter().map(|loss| loss.to_ns).max().unwrap_or_default();
     ensure!(
         stream.of_kind("alloc").any(|event| event.time_ns > last) && stream.only("released")?.time_ns > last,
-        "nothing was seen after the last loss"
+        "no event was recorded after the last loss"
     );
     expect::verdicts(&stream, &card, &[], &expect::BALANCE)?;
     Ok(Verdict::Passed)
 }
 
-/// Maps and unmaps on these CPUs, as fast as can be.
+/// Maps and unmaps on these CPUs at full speed.
 fn storm(lab: &mut Lab, cpus: &str) -> Result<String> {
     let command = format!(
         "p2pmap {} --size {MAPPING} --loops {LOOPS} --processes {PROCESSES} --cpus {cpus}",
@@ -158,11 +160,11 @@ fn storm(lab: &mut Lab, cpus: &str) -> Result<String> {
     );
     let lines = lab.guest.check(&command)?;
     let done = lines.into_iter().next_back().unwrap_or_default();
-    ensure!(number(&done, "maps")? == PROCESSES * LOOPS, "the storm said: {done}");
+    ensure!(number(&done, "maps")? == PROCESSES * LOOPS, "the storm printed: {done}");
     Ok(done)
 }
 
-/// Expects the hooks to have counted what the storm did, but for what the kernel says it did not run them for.
+/// Expects the hooks to have counted all of the storm, except for runs that the kernel reports as skipped.
 fn account(stream: &Stream, done: &str) -> Result<()> {
     for (name, unit) in [("mmap", "maps"), ("page_free", "pages")] {
         exactly(stream, name, number(done, unit)?)?;
@@ -170,13 +172,13 @@ fn account(stream: &Stream, done: &str) -> Result<()> {
     Ok(())
 }
 
-/// Expects a hook to have counted what was done, but for what the kernel says it did not run it for.
+/// Expects a hook to have counted all calls, except for runs that the kernel reports as skipped.
 fn exactly(stream: &Stream, name: &str, real: u64) -> Result<()> {
     let hook = stream.hook(name)?;
     match hook.missed {
         Some(missed) => ensure!(
             hook.hits + missed == real,
-            "{name}: {} hits and {missed} missed are not the {real} that were done",
+            "{name}: {} hits and {missed} missed do not add up to {real} calls",
             hook.hits
         ),
         None => ensure!(hook.hits <= real, "{name}: {} hits of only {real}", hook.hits),

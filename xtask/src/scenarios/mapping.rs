@@ -29,21 +29,17 @@ pub(super) fn map_and_unmap(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::only_about(&stream, &lab.memory)?;
     expect::clean(&stream, &lab.memory)?;
     let pid = number(&done, "pid")?;
-    ensure!(number(&done, "bytes")? == MAPPING * LOOPS, "p2pmap said {done}");
+    ensure!(number(&done, "bytes")? == MAPPING * LOOPS, "p2pmap printed {done}");
     let maps: Vec<_> = stream.of_kind("mmap").collect();
     let frees: Vec<_> = stream.of_kind("page_free").collect();
-    ensure!(maps.len() as u64 == LOOPS, "{} mappings are seen instead of {LOOPS}", maps.len());
-    ensure!(frees.len() as u64 == LOOPS, "{} bursts of page frees are seen instead of {LOOPS}", frees.len());
+    ensure!(maps.len() as u64 == LOOPS, "{} mappings instead of {LOOPS}", maps.len());
+    ensure!(frees.len() as u64 == LOOPS, "{} bursts of page frees instead of {LOOPS}", frees.len());
     for map in &maps {
-        ensure!(map.size == Some(MAPPING), "a mapping of {:?} bytes is seen", map.size);
-        ensure!(map.ret.is_none_or(|ret| ret == 0), "a mapping seems to have failed: {:?}", map.ret);
+        ensure!(map.size == Some(MAPPING), "a mapping has {:?} bytes", map.size);
+        ensure!(map.ret.is_none_or(|ret| ret == 0), "a mapping failed: {:?}", map.ret);
     }
     for free in &frees {
-        ensure!(
-            free.count.map(u64::from) == Some(MAPPING / PAGE),
-            "a burst of {:?} pages is seen",
-            free.count
-        );
+        ensure!(free.count.map(u64::from) == Some(MAPPING / PAGE), "a burst has {:?} pages", free.count);
     }
     for event in maps.iter().chain(&frees) {
         let (tgid, comm) = (event.tgid.map(u64::from), event.comm.as_deref());
@@ -75,7 +71,7 @@ pub(super) fn blocked_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
 
     let (mmap, kill, drained) = (stream.only("mmap")?, stream.only("kill")?, stream.only("drained")?);
     let line =
-        read.iter().find(|line| line.starts_with("read ")).context("p2pdio did not tell how it went")?;
+        read.iter().find(|line| line.starts_with("read ")).context("p2pdio did not print its result")?;
     let pid = number(line, "pid")?;
     ensure!(mmap.tgid.map(u64::from) == Some(pid), "the memory was mapped by {:?}, not {pid}", mmap.tgid);
     let unbinder = unbound.first().and_then(|line| line.parse::<u32>().ok());
@@ -90,21 +86,21 @@ pub(super) fn blocked_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     )?;
     let frees: Vec<_> = stream.of_kind("page_free").collect();
     let pages: u64 = frees.iter().map(|free| free.count.map_or(1, u64::from)).sum();
-    ensure!(pages * PAGE == MAPPING, "{pages} pages came back, {MAPPING} bytes were mapped");
+    ensure!(pages * PAGE == MAPPING, "{pages} pages were freed, {MAPPING} bytes were mapped");
     let place = |id| stream.events.iter().position(|event| event.id == id);
-    let last = frees.iter().filter_map(|free| free.last_ns).max().context("no page free says when")?;
-    ensure!(frees.iter().all(|free| place(free.id) < place(drained.id)), "pages come back after the drain");
-    ensure!(last <= drained.time_ns, "the last page comes after the drain");
+    let last = frees.iter().filter_map(|free| free.last_ns).max().context("no page free has a time")?;
+    ensure!(frees.iter().all(|free| place(free.id) < place(drained.id)), "pages are freed after the drain");
+    ensure!(last <= drained.time_ns, "the last page is freed after the drain");
     let after = Duration::from_nanos(drained.time_ns - last);
     clock::at_once("the drain after the last page is", after)?;
     Ok(Verdict::Passed)
 }
 
-/// The number behind `key=` in a line of our programs.
+/// The number after `key=` in a line of the guest's programs.
 pub(super) fn number(line: &str, key: &str) -> Result<u64> {
     line.split(' ')
         .find_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse().ok())
-        .with_context(|| format!("`{line}` does not tell {key}"))
+        .with_context(|| format!("`{line}` has no {key}"))
 }
 
 #[cfg(test)]
@@ -114,6 +110,6 @@ mod tests {
     #[test]
     fn reads_numbers() {
         assert_eq!(number("read pid=12 bytes=65536", "bytes").unwrap(), 65536);
-        assert!(number("read pid=12", "id").unwrap_err().to_string().contains("does not tell id"));
+        assert!(number("read pid=12", "id").unwrap_err().to_string().contains("has no id"));
     }
 }

@@ -1,8 +1,8 @@
-//! What p2p-trace has to show in real guests, asserted from its JSON stream.
+//! The behavior of p2p-trace in real guests, asserted from its JSON stream.
 //!
-//! Several scenarios run in one guest, one after the other; each leaves the guest as it found it: running, without the
-//! NVMe driver. After a failure the guest's state is not known, and the next scenario gets a new one. A scenario that
-//! leaves the kernel damaged has a guest of its own.
+//! Several scenarios run in one guest, one after the other; each leaves the guest as it found it: running,
+//! without the NVMe driver. After a failure the guest's state is unknown, and the next scenario gets a new
+//! one. A scenario that leaves the kernel damaged has a guest of its own.
 
 mod access;
 mod agreement;
@@ -19,6 +19,7 @@ pub(crate) mod faults;
 mod findings;
 mod holders;
 mod holding;
+mod kernel_messages;
 pub(crate) mod lab;
 mod load;
 mod mapping;
@@ -29,7 +30,6 @@ pub(crate) mod product;
 mod provider;
 mod record;
 mod runner;
-mod said;
 mod scenario;
 mod skips;
 mod snapshot;
@@ -53,25 +53,27 @@ use scenario::Scenario;
 /// Which scenarios to run.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Options {
-    /// Kernel to run them on (repeatable): 7.3, 7.2, 6.12, 6.1, 5.10 or host; all that can be had if none is named.
+    /// Kernel to run the scenarios on (repeatable): 7.3, 7.2, 6.12, 6.1, 5.10 or host; all available ones if
+    /// none is named.
     #[arg(long, value_name = "LABEL")]
     kernel: Vec<String>,
-    /// Run this scenario only (repeatable).
+    /// Run only this scenario (repeatable).
     #[arg(long, value_name = "NAME")]
     scenario: Vec<String>,
-    /// Attach in this way only.
+    /// Attach only by this method.
     #[arg(long, value_enum)]
     attach: Option<Method>,
     /// As many kills, events and rebinds as `cargo xtask soak`.
     #[arg(long)]
     long: bool,
-    /// Copy each dump that a scenario takes out of the guest into this folder: beside a stream as SCENARIO.p2pt.
+    /// Copy each dump that a scenario fetches from the guest into this folder; the dump of a stream as
+    /// SCENARIO.p2pt.
     #[arg(long, value_name = "DIR")]
     keep_dumps: Option<PathBuf>,
 }
 
 impl Options {
-    /// These scenarios on all kernels.
+    /// Selects these scenarios on all kernels.
     pub(crate) fn of(names: &[&str]) -> Self {
         Self { scenario: names.iter().map(|&name| name.to_owned()).collect(), ..Self::default() }
     }
@@ -91,24 +93,24 @@ pub(crate) enum Method {
 pub(crate) enum Verdict {
     /// Everything was as expected.
     Passed,
-    /// It cannot be run here, and why.
+    /// It cannot run here, and why.
     Skipped(String),
 }
 
-/// All of them, those of one kind of guest together.
+/// All scenarios, grouped by the kind of their guest.
 const SCENARIOS: &[Scenario] = &[
     Scenario::plain("load-and-unbind", teardown::load_and_unbind),
     Scenario::plain("map-and-unmap", mapping::map_and_unmap).mapping(),
     Scenario::plain("blocked-unbind", mapping::blocked_unbind).mapping().kprobe_on_first(),
     Scenario::plain("dashboard", dashboard::dashboard).mapping().once().anywhere(),
-    Scenario::plain("pull-reads", snapshot::snapshots).kprobe_at_ends(),
-    Scenario::plain("pull-in-hang", snapshot::snapshot_in_hang).with_module().once().at_ends(),
+    Scenario::plain("snapshots", snapshot::snapshots).kprobe_at_ends(),
+    Scenario::plain("snapshot-in-hang", snapshot::snapshot_in_hang).with_module().once().at_ends(),
     Scenario::plain("remove", teardown::remove).once(),
     Scenario::plain("unplug", teardown::unplug).once().at_ends(),
     Scenario::plain("other-device", access::other_device).once().at_ends(),
     Scenario::plain("least-rights", access::least_rights),
     Scenario::plain("doctor", access::doctor).once(),
-    Scenario::plain("said", said::said).with_module().once().at_ends(),
+    Scenario::plain("kernel-messages", kernel_messages::kernel_messages).with_module().once().at_ends(),
     Scenario::plain("closed-output", access::closed_output).once().anywhere(),
     Scenario::plain("test-module", provider::test_module).with_module(),
     Scenario::plain("clean-rebinds", clean::rebinds).with_module().once().at_ends(),
@@ -136,7 +138,7 @@ const SCENARIOS: &[Scenario] = &[
         .in_own_guest()
         .once()
         .anywhere(),
-    Scenario::plain("told-in-time", faults::told_in_time)
+    Scenario::plain("reported-in-time", faults::reported_in_time)
         .with_module()
         .in_guest(Kind::Counted)
         .in_own_guest()
@@ -202,8 +204,12 @@ const SCENARIOS: &[Scenario] = &[
         .in_guest(Kind::CrashSinks)
         .in_own_guest()
         .once(),
-    Scenario::plain("taken-long-ago", faults::taken_long_ago).with_module().in_own_guest().once().at_ends(),
-    Scenario::plain("taken-by-many", faults::taken_by_many).with_module().in_own_guest().once().anywhere(),
+    Scenario::plain("allocated-long-ago", faults::allocated_long_ago)
+        .with_module()
+        .in_own_guest()
+        .once()
+        .at_ends(),
+    Scenario::plain("many-holders", faults::many_holders).with_module().in_own_guest().once().anywhere(),
     Scenario::plain("kdump", faults::kdump)
         .with_module()
         .in_own_guest()
@@ -230,10 +236,10 @@ const SCENARIOS: &[Scenario] = &[
 ];
 
 impl Method {
-    /// Both.
+    /// Both methods.
     const ALL: [Self; 2] = [Self::Fentry, Self::Kprobe];
 
-    /// The word for it.
+    /// The name on the command line.
     const fn name(self) -> &'static str {
         match self {
             Self::Fentry => "fentry",
@@ -248,17 +254,17 @@ impl Method {
 }
 
 impl Verdict {
-    /// It cannot be run here.
+    /// Skipped for this reason.
     fn skipped(reason: &str) -> Self {
         Self::Skipped(reason.to_owned())
     }
 }
 
-/// Runs the scenarios and prints what they came to; returns whether all went well.
+/// Runs the scenarios and prints a summary; returns whether all passed.
 ///
 /// # Errors
 ///
-/// Something the guests need cannot be had, or an option names nothing.
+/// A prerequisite of the guests is not available, or an option has an unknown value.
 pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
     let effort = if options.long { Effort::long(1, Effort::KILLS) } else { Effort::alone() };
     let summary = run_on_all(root, options, effort)?;
@@ -266,11 +272,11 @@ pub(crate) fn run_alone(root: &Path, options: &Options) -> Result<bool> {
     Ok(!summary.has_failed())
 }
 
-/// Gets the kernels and runs the scenarios; a kernel that cannot be had is a row of its own.
+/// Gets the kernels and runs the scenarios; a kernel that is not available becomes a row of its own.
 ///
 /// # Errors
 ///
-/// Something the guests need cannot be had, or an option names nothing.
+/// A prerequisite of the guests is not available, or an option has an unknown value.
 pub(crate) fn run_on_all(root: &Path, options: &Options, effort: Effort) -> Result<Summary> {
     let labels: Vec<&str> = options.kernel.iter().map(String::as_str).collect();
     let all: &[&str] = if effort.everything { &kernels::SOAKED } else { &kernels::TESTED };
@@ -290,13 +296,13 @@ pub(crate) fn run_on_all(root: &Path, options: &Options, effort: Effort) -> Resu
 ///
 /// # Errors
 ///
-/// Something the guests need cannot be had, or an option names nothing.
+/// A prerequisite of the guests is not available, or an option has an unknown value.
 fn run(root: &Path, kernels: &[GuestKernel], options: &Options, effort: Effort) -> Result<Summary> {
     for name in &options.scenario {
         let known: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
         ensure!(
             known.contains(&name.as_str()),
-            "there is no scenario {name}: there are {}",
+            "unknown scenario {name}; known scenarios: {}",
             known.join(", ")
         );
     }

@@ -1,4 +1,5 @@
-//! Memory that has nothing to do with PCI goes through the same functions of the kernel: none of it is any of the tracer's business.
+//! Memory that has nothing to do with PCI passes through the same kernel functions: the tracer must ignore
+//! it.
 
 use std::time::Duration;
 
@@ -10,14 +11,15 @@ use super::{Method, Verdict, expect};
 
 /// The memory module: one block of the kernel's (`memory_block_size_bytes`).
 const MODULE_BYTES: u64 = 128 << 20;
-/// How long the guest may take to let it go.
+/// How long the guest may take to release the memory module.
 const PATIENCE: Duration = Duration::from_mins(2);
-/// What any memory goes through when it is removed, and what only persistent memory does.
+/// The function that every removal of memory calls, and the one that only persistent memory calls.
 const SHARED: [&str; 2] = ["arch_remove_memory", "memunmap_pages"];
-/// The kernel's tracing, mounted.
+/// Mount point of the kernel's tracing.
 const TRACING: &str = "/run/tracing";
 
-/// An ordinary memory module is plugged in and out, and persistent memory is bound and unbound: no event of theirs, and no finding.
+/// An ordinary memory module is plugged and unplugged, and persistent memory is bound and unbound: no event
+/// and no finding.
 pub(super) fn other_memory(lab: &mut Lab, method: Method) -> Result<Verdict> {
     count_calls(lab)?;
     let trace = lab.trace("other-memory", &method.option())?;
@@ -26,24 +28,24 @@ pub(super) fn other_memory(lab: &mut Lab, method: Method) -> Result<Verdict> {
     if has_persistent {
         persistent_memory(lab)?;
     } else {
-        println!("  this kernel was built without a driver of persistent memory");
+        println!("  this kernel has no driver for persistent memory");
     }
     let calls = calls(lab)?;
     let stream = lab.stop(trace)?;
 
-    // Else nothing was shown.
+    // Without calls, the scenario shows nothing.
     for (function, count) in SHARED.iter().zip(calls).take(if has_persistent { 2 } else { 1 }) {
         ensure!(count > 0, "{function} was never called");
     }
     expect::nothing_lost(&stream)?;
     let kinds: Vec<&str> = stream.observed().map(|event| event.kind.name()).collect();
-    ensure!(kinds.is_empty(), "memory of others made events: {}", kinds.join(" "));
+    ensure!(kinds.is_empty(), "other memory caused events: {}", kinds.join(" "));
     let found: Vec<&str> = stream.findings.iter().map(|finding| finding.rule.name()).collect();
-    ensure!(found.is_empty(), "memory of others made findings: {}", found.join(" "));
+    ensure!(found.is_empty(), "other memory caused findings: {}", found.join(" "));
     Ok(Verdict::Passed)
 }
 
-/// Has the kernel count the calls of [`SHARED`].
+/// Makes the kernel count the calls of [`SHARED`].
 fn count_calls(lab: &mut Lab) -> Result<()> {
     lab.guest.check(&format!("mkdir -p {TRACING} && mount -t tracefs tracing {TRACING}"))?;
     for function in SHARED {
@@ -66,7 +68,7 @@ fn calls(lab: &mut Lab) -> Result<Vec<u64>> {
     SHARED.into_iter().map(count).collect()
 }
 
-/// Plugs a memory module in, uses it, and takes it out again.
+/// Plugs a memory module, uses it, and unplugs it.
 fn memory_module(lab: &mut Lab) -> Result<()> {
     let total = "awk '/MemTotal/ {print $2}' /proc/meminfo";
     let before = lab.guest.check(total)?.concat();
@@ -82,7 +84,7 @@ fn memory_module(lab: &mut Lab) -> Result<()> {
 fn persistent_memory(lab: &mut Lab) -> Result<()> {
     let driver = "/sys/bus/nd/drivers/nd_pmem";
     for _ in 0..2 {
-        // It is bound as soon as it is found, but not again.
+        // The first binding is automatic, the second is not.
         let bind = format!("echo namespace0.0 > {driver}/bind");
         lab.wait_for(&format!("{{ [ -b /dev/pmem0 ] || ({bind}) 2> /dev/null; [ -b /dev/pmem0 ]; }}"))?;
         lab.guest.check(&format!("echo namespace0.0 > {driver}/unbind"))?;

@@ -1,5 +1,5 @@
-//! Traces that see a part of what happens: with hooks that were chosen, or from the middle of a teardown on. They accuse nobody, and
-//! acquit nothing that they did not see.
+//! Traces that see only part of the events: with chosen hooks, or from the middle of a teardown on. They
+//! report no finding, and no rule holds that they did not observe.
 
 use anyhow::{Result, ensure};
 
@@ -10,10 +10,10 @@ use super::{Method, Verdict, expect};
 
 /// Bytes that are held.
 const SIZE: u64 = 64 * 1024;
-/// What the removal of a range decides.
+/// The rules that the removal of a range decides.
 const BY_REMOVAL: [&str; 3] = ["removed-before-drained", "drained-after-removal", "use-after-removal"];
 
-/// Teardowns in the right order, of which only what the README names is traced, and what that needs.
+/// Correct teardowns, traced only with the hooks that the README names and the hooks that those need.
 pub(super) fn chosen_hooks(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let card = lab.card.clone();
     let trace =
@@ -34,12 +34,13 @@ pub(super) fn chosen_hooks(lab: &mut Lab, method: Method) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// The trace begins while an unbind waits: for what is held, and in the order of 2018 behind the removal.
+/// The trace begins while an unbind waits: for held memory, and after the removal in the order of the 2018
+/// race.
 pub(super) fn attached_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let card = lab.card.clone();
     for (options, waits_in) in [("ranges=1", "memunmap_pages"), ("race=1", "release_late")] {
         lab.load_module(options)?;
-        let held = lab.take(&card, SIZE)?.handle;
+        let held = lab.allocate(&card, SIZE)?.handle;
         let unbinding = lab.start_unbind_card()?;
         lab.wait_sleeping(unbinding.pid, waits_in)?;
         let trace = lab.trace("attached-in-hang", &method.option())?;
@@ -55,14 +56,15 @@ pub(super) fn attached_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict>
     Ok(Verdict::Passed)
 }
 
-/// Expects that nothing is said to hold that the removal decides, and that the reason is that it was not seen.
+/// Expects no answer `holds` from a rule that the removal decides, and the reason that the removal was not
+/// observed.
 fn nothing_acquitted(stream: &Stream, card: &str) -> Result<()> {
     expect::violated_and(stream, card, &[], &["stalled-drain", "stalled-unbind"])?;
     for rule in BY_REMOVAL {
         let verdict = stream.verdict(card, rule)?;
-        let is_told = verdict.reasons.iter().any(|reason| reason.contains("not seen"));
+        let is_explained = verdict.reasons.iter().any(|reason| reason.contains("not seen"));
         ensure!(
-            verdict.verdict == Answer::Inconclusive && is_told,
+            verdict.verdict == Answer::Inconclusive && is_explained,
             "{rule} is {}: {}",
             verdict.verdict.name(),
             verdict.reasons.join("; ")

@@ -1,5 +1,5 @@
-//! Hosts with many CPUs: those that are possible, pretended by a file mounted over the kernel's list, and one that is really added
-//! while tracing.
+//! Hosts with many CPUs: many possible CPUs, simulated by a file mounted over the kernel's list, and a CPU
+//! that is really added while tracing.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
@@ -10,12 +10,13 @@ use super::product::DoctorReport;
 use super::stream::Stream;
 use super::{Method, Verdict, dump, expect, teardown};
 
-/// Instructions that the verifier may follow in all programs together, however many CPUs there are.
+/// Instructions that the verifier may follow in all programs together, for any number of CPUs.
 const VERIFIED: u64 = 300_000;
-/// The kernel's list of possible CPUs, and what is mounted over it.
+/// The kernel's list of possible CPUs, and the file mounted over it.
 const POSSIBLE: &str = "/sys/devices/system/cpu/possible";
 const PRETENDED: &str = "/tmp/possible";
-/// Milliseconds of guest time that an interrupted start may take to end: the promise is one second, the rest is for a busy machine.
+/// Milliseconds of guest time that an interrupted start may take to exit: the promise is one second, the rest
+/// is for a busy host.
 const END: u64 = 3000;
 
 /// A start, a clean unbind and a blocked one with 256 possible CPUs.
@@ -23,7 +24,8 @@ pub(super) fn with_256(lab: &mut Lab, method: Method) -> Result<Verdict> {
     pretending(lab, 256, |lab| teardowns(lab, method))
 }
 
-/// As [`with_256`] with as many as are supported; the verifier's work is within its bounds, and a start can be interrupted.
+/// As [`with_256`] with the supported maximum; the verifier's work is within its bounds, and a start can be
+/// interrupted.
 pub(super) fn with_1024(lab: &mut Lab, method: Method) -> Result<Verdict> {
     pretending(lab, 1024, |lab| {
         verified(lab)?;
@@ -32,7 +34,7 @@ pub(super) fn with_1024(lab: &mut Lab, method: Method) -> Result<Verdict> {
     })
 }
 
-/// Does something while so many CPUs seem to be possible.
+/// Runs `act` while this number of CPUs seems to be possible.
 fn pretending(lab: &mut Lab, cpus: u32, act: impl FnOnce(&mut Lab) -> Result<Verdict>) -> Result<Verdict> {
     pretend(lab, cpus)?;
     let verdict = act(lab)?;
@@ -40,13 +42,13 @@ fn pretending(lab: &mut Lab, cpus: u32, act: impl FnOnce(&mut Lab) -> Result<Ver
     Ok(verdict)
 }
 
-/// From now on so many CPUs seem to be possible.
+/// Simulates this number of possible CPUs from now on.
 pub(crate) fn pretend(lab: &mut Lab, cpus: u32) -> Result<()> {
     let last = cpus - 1;
     lab.guest.check(&format!("echo 0-{last} > {PRETENDED}; mount --bind {PRETENDED} {POSSIBLE}")).map(drop)
 }
 
-/// Ends that.
+/// Ends the simulation.
 pub(crate) fn pretend_no_more(lab: &mut Lab) -> Result<()> {
     lab.guest.check(&format!("umount {POSSIBLE}")).map(drop)
 }
@@ -60,19 +62,22 @@ fn teardowns(lab: &mut Lab, method: Method) -> Result<Verdict> {
 fn verified(lab: &mut Lab) -> Result<()> {
     let report = lab.guest.check("p2p-trace doctor -v --json 2> /dev/null")?;
     let report: DoctorReport =
-        serde_json::from_str(&report.join("\n")).context("the report is not what its schema says")?;
-    let verification = report.verification.context("the verifier is not told of")?;
+        serde_json::from_str(&report.join("\n")).context("the report does not match its schema")?;
+    let verification = report.verification.context("the report has no verification")?;
     ensure!(
         verification.cpus == Some(1024) && verification.refused.is_empty(),
-        "the verifier's part of the report is {verification:?}"
+        "the verification is {verification:?}"
     );
     let programs = verification.programs.len();
     ensure!(programs > 20, "{programs} programs were loaded");
     let instructions = verification
         .instructions
-        .with_context(|| format!("the verifier's work is not known: {verification:?}"))?;
+        .with_context(|| format!("the number of verified instructions is unknown: {verification:?}"))?;
     println!("  {instructions} instructions verified in {programs} programs, for 1024 CPUs");
-    ensure!(instructions <= VERIFIED, "{instructions} instructions are verified: {verification:?}");
+    ensure!(
+        instructions <= VERIFIED,
+        "{instructions} verified instructions exceed the bound: {verification:?}"
+    );
     Ok(())
 }
 
@@ -87,22 +92,22 @@ fn interrupted(lab: &mut Lab, method: Method) -> Result<()> {
         );
         let lines = lab.guest.check(&command)?;
         if lines.first().is_some_and(|line| line == "ready") {
-            // A machine that starts so quickly has nothing to interrupt.
+            // A start that is this quick cannot be interrupted.
             return Ok(());
         }
         let times = lines.iter().map(|line| line.parse::<u64>());
         let times = times.collect::<Result<Vec<_>, _>>().context("no times")?;
         let &[from, to] = times.as_slice() else {
-            bail!("the shell said {lines:?}");
+            bail!("unexpected output of the shell: {lines:?}");
         };
         println!("  a start ended {} ms after SIG{signal}", to - from);
-        ensure!(to - from <= END, "a start of {delay} s ended only {} ms after SIG{signal}", to - from);
+        ensure!(to - from <= END, "a start of {delay} s took {} ms to end after SIG{signal}", to - from);
     }
     Ok(())
 }
 
-/// A CPU is added while tracing, and memory is allocated on it: its records are in the stream, and in what is recovered from the
-/// memory of this kernel.
+/// A CPU is added while tracing, and memory is allocated on it: its records are in the stream, and among
+/// those recovered from this kernel's memory.
 pub(super) fn added(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     lab.guest.check("modprobe qemu_fw_cfg")?;
@@ -114,13 +119,13 @@ pub(super) fn added(lab: &mut Lab, method: Method) -> Result<Verdict> {
         "grep -q '\"kind\":\"alloc\".*\"cpu\":{cpu},' {0} || grep -q '\"cpu\":{cpu},.*\"kind\":\"alloc\"' {0}",
         trace.shown()
     ))?;
-    // What was shown is in the rings as well; the tracer still runs when the memory is saved.
+    // The rings still hold the shown records; the tracer is running when the memory is saved.
     let [core, kdump] = dump_memory(lab)?;
     std::fs::remove_file(&kdump).with_context(|| format!("cannot remove {}", kdump.display()))?;
     let recovered = core.with_extension("p2pt");
     let [from, to] = [&core, &recovered].map(|file| file.display().to_string());
-    let said = dump::tracer(["recover", &from, "-o", &to])?.success();
-    said.context("recover failed")?;
+    let recovered_output = dump::tracer(["recover", &from, "-o", &to])?.success();
+    recovered_output.context("recover failed")?;
     let lines = dump::tracer(["replay", "--json", &to])?.out;
     let stream = Stream::parse(&lines)?;
     std::fs::remove_file(&core).with_context(|| format!("cannot remove {}", core.display()))?;
@@ -130,7 +135,7 @@ pub(super) fn added(lab: &mut Lab, method: Method) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// Plugs a CPU in and brings it up; gives its number.
+/// Plugs a CPU in, brings it online and returns its number.
 fn add_cpu(lab: &mut Lab) -> Result<u32> {
     let slots = lab.guest.qmp().execute("query-hotpluggable-cpus", json!({}))?;
     let free = slots
@@ -153,5 +158,5 @@ fn add_cpu(lab: &mut Lab) -> Result<u32> {
     lab.guest.check(&format!(
         "[ $(cat /sys/devices/system/cpu/cpu{cpu}/online) = 1 ] || echo 1 > /sys/devices/system/cpu/cpu{cpu}/online"
     ))?;
-    cpu.parse().with_context(|| format!("{cpu} is no CPU"))
+    cpu.parse().with_context(|| format!("invalid CPU number {cpu}"))
 }

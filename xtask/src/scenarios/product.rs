@@ -1,4 +1,4 @@
-//! The product's own types of the JSON that it writes. Where they are is said here and nowhere else.
+//! The product's own types of its JSON output. Only this module names their paths.
 
 pub(super) use p2p_trace::device_report::{
     Answer as CanUnbind, DeviceReport, Holder, RangeReport, RangeState, Report, Residual, Source, StepFrom,
@@ -17,7 +17,7 @@ pub(super) use p2p_trace_model::{event::Reason, rules::Answer, state::HolderKind
 pub(crate) use p2p_trace_model::{event::names::Bdf, names::Hex};
 pub(super) use p2p_trace_probe::kernel::tasks::{Liveness, UnbindStep};
 
-/// A device as it is written.
+/// A device as the JSON output writes it.
 pub(crate) fn address(device: Option<Bdf>) -> Option<String> {
     device.map(|Bdf(device)| device.to_string())
 }

@@ -1,4 +1,4 @@
-//! The test module's provider, with two ranges on one device: every way of taking, using and giving back its memory.
+//! The test module's provider, with two ranges on one device: every way to allocate, use and free its memory.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -13,30 +13,30 @@ use super::{Method, Verdict};
 const SIZE: u64 = 64 * 1024;
 /// Bytes of the scatter list.
 const LIST_SIZE: u64 = 8 * 1024;
-/// How the kernel maps p2p memory, by the function: one per era.
+/// The hook of each function that maps p2p memory: one per era of kernels.
 const MAPPERS: [(&str, &str); 3] = [
     ("pci_p2pdma_map_sg_attrs", "map_sg"),
     ("pci_p2pdma_map_segment", "map_segment"),
     ("__pci_p2pdma_update_state", "map_state"),
 ];
-/// Where the kernel warns of a range that overlaps another one.
+/// The source file in which the kernel warns of a range that overlaps another one.
 const OVERLAP: &str = "mm/memremap.c";
 
-/// What was done, for comparison with what was seen.
+/// Actions of the scenario, for comparison with the stream.
 struct Steps {
-    /// Taken and given back by two processes.
+    /// Allocated and freed by two processes.
     plain: Allocated,
-    /// Taken by a process, given back by a kworker.
+    /// Allocated by a process, freed by a kworker.
     worker: Allocated,
     /// Address of the scatter list.
     list: u64,
 }
 
-/// The whole life of a provider with two ranges.
+/// The complete life of a provider with two ranges.
 pub(super) fn test_module(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let mapper = mapper(lab)?;
     let trace = lab.trace("test-module", &method.option())?;
-    // A named hook is attached without the others: it takes a trace of its own.
+    // A named hook is attached without the others, so it needs a trace of its own.
     let maps = lab.trace("test-module-maps", &format!("{} --hook {mapper}", method.option()))?;
     lab.load_module("ranges=2")?;
     let card = lab.card.clone();
@@ -52,7 +52,7 @@ pub(super) fn test_module(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect::only_about(&stream, &card)?;
     expect::clean(&stream, &card)?;
     two_ranges_added(&stream, bar)?;
-    taken_and_freed(&stream, &injection.plain)?;
+    allocated_and_freed(&stream, &injection.plain)?;
     freed_by_kworker(&stream, &injection.worker)?;
     scatter_list(&stream, injection.list, can_see_entries(lab, method)?)?;
     used(&stream, &injection.plain)?;
@@ -63,26 +63,27 @@ pub(super) fn test_module(lab: &mut Lab, method: Method) -> Result<Verdict> {
     Ok(Verdict::Passed)
 }
 
-/// The hook on this kernel's way to map p2p memory.
+/// The hook on this kernel's function that maps p2p memory.
 fn mapper(lab: &mut Lab) -> Result<&'static str> {
     for (function, hook) in MAPPERS {
         if lab.guest.run(&format!("grep -q ' {function}$' /proc/kallsyms"))?.code == 0 {
             return Ok(hook);
         }
     }
-    anyhow::bail!("this kernel maps p2p memory in a way that is not known here")
+    anyhow::bail!("this kernel has none of the known functions that map p2p memory")
 }
 
-/// Whether `sgl_alloc` tells the number of entries: the verifier of 5.10, unlike that of 6.1, keeps fexit programs from
-/// reading an argument that points to an integer, which is where it is (`arg1 type INT is not a struct`).
+/// Whether `sgl_alloc` reports the number of entries: the verifier of 5.10, unlike that of 6.1, keeps fexit
+/// programs from reading an argument that points to an integer, which is where it is (`arg1 type INT is not a
+/// struct`).
 fn can_see_entries(lab: &mut Lab, method: Method) -> Result<bool> {
     let release = lab.guest.check("uname -r")?;
     Ok(method == Method::Kprobe || !release.iter().any(|release| release.starts_with("5.")))
 }
 
-/// Takes, uses and gives back memory of the card.
+/// Allocates, uses and frees memory of the card.
 fn act(lab: &mut Lab, card: &str, bar: (u64, u64)) -> Result<Steps> {
-    let plain = lab.take(card, SIZE)?;
+    let plain = lab.allocate(card, SIZE)?;
     let handle = plain.handle;
     lab.command(&format!("touch {handle}"))?;
     let bus = lab.command(&format!("virt-to-bus {handle}"))?.number("bus")?;
@@ -100,9 +101,9 @@ fn act(lab: &mut Lab, card: &str, bar: (u64, u64)) -> Result<Steps> {
     let address = lab.command(&format!("show {list}"))?.number("list")?;
     lab.command(&format!("free {list}"))?;
 
-    let worker = lab.take(card, SIZE)?;
+    let worker = lab.allocate(card, SIZE)?;
     let error = lab.guest.run("rmmod p2ptest")?;
-    ensure!(error.code != 0, "the module can be unloaded while memory is taken");
+    ensure!(error.code != 0, "the module can be unloaded while memory is allocated");
     lab.command(&format!("free-later {} 10", worker.handle))?;
     lab.wait_for("[ $(cat /sys/module/p2ptest/refcnt) = 0 ]")?;
 
@@ -123,32 +124,33 @@ pub(super) const fn halves((start, end): (u64, u64)) -> [(u64, u64); 2] {
     [(start, middle - 1), (middle, end)]
 }
 
-/// Expects both halves to be added, then the first one again, in vain.
+/// Expects both halves to be added, then the first one again, unsuccessfully.
 fn two_ranges_added(stream: &Stream, bar: (u64, u64)) -> Result<()> {
     let added: Vec<&EventLine> = stream.of_kind("add_resource").collect();
-    let told: Vec<_> = added.iter().map(|event| (event.size, event.offset, event.ret == Some(0))).collect();
+    let reported: Vec<_> =
+        added.iter().map(|event| (event.size, event.offset, event.ret == Some(0))).collect();
     let size = half(bar);
     let expected = [(0, true), (size, true), (0, false)];
     let expected = expected.map(|(offset, good)| (Some(size), Some(offset), good));
-    ensure!(told == expected, "sizes, offsets and successes of add_resource: {told:?}");
-    ensure!(added[2].ret.is_some_and(|ret| ret < 0), "the refused one has no error: {:?}", added[2].ret);
+    ensure!(reported == expected, "sizes, offsets and successes of add_resource: {reported:?}");
+    ensure!(added[2].ret.is_some_and(|ret| ret < 0), "the failed one has no error: {:?}", added[2].ret);
     let mut made = Vec::new();
     for event in stream.of_kind("memremap").filter(|event| event.ret == Some(0)) {
         made.push(expect::bounds(event)?);
     }
-    ensure!(made == halves(bar), "the ranges made are {made:x?}");
-    let told: Vec<_> = stream.of_kind("publish").map(|event| event.publish).collect();
-    ensure!(told == [Some(true), Some(false)], "published: {told:?}");
+    ensure!(made == halves(bar), "the ranges are {made:x?}");
+    let published: Vec<_> = stream.of_kind("publish").map(|event| event.publish).collect();
+    ensure!(published == [Some(true), Some(false)], "published: {published:?}");
     Ok(())
 }
 
-/// Expects the allocation by the process that asked for it, and one free by another.
-fn taken_and_freed(stream: &Stream, allocated: &Allocated) -> Result<()> {
-    let alloc = taking(stream, allocated)?;
-    let free = freeing(stream, alloc)?;
+/// Expects the allocation by the process that requested it, and one free by another.
+fn allocated_and_freed(stream: &Stream, allocated: &Allocated) -> Result<()> {
+    let alloc = allocation(stream, allocated)?;
+    let free = free_of(stream, alloc)?;
     ensure!(
         free.tgid.is_some() && free.tgid != alloc.tgid,
-        "taken by {:?}, freed by {:?}",
+        "allocated by {:?}, freed by {:?}",
         alloc.tgid,
         free.tgid
     );
@@ -158,18 +160,18 @@ fn taken_and_freed(stream: &Stream, allocated: &Allocated) -> Result<()> {
 
 /// Expects the free in a kworker.
 fn freed_by_kworker(stream: &Stream, allocated: &Allocated) -> Result<()> {
-    let free = freeing(stream, taking(stream, allocated)?)?;
+    let free = free_of(stream, allocation(stream, allocated)?)?;
     let comm = free.comm.as_deref().unwrap_or_default();
     ensure!(comm.starts_with("kworker/"), "freed by `{comm}`");
     Ok(())
 }
 
 /// The allocation of this memory by this process.
-fn taking<'a>(stream: &'a Stream, allocated: &Allocated) -> Result<&'a EventLine> {
+fn allocation<'a>(stream: &'a Stream, allocated: &Allocated) -> Result<&'a EventLine> {
     let mut by_process = stream.of_kind("alloc").filter(|event| event.tgid == Some(allocated.pid));
     let event =
         by_process.next().with_context(|| format!("there is no `alloc` by process {}", allocated.pid))?;
-    ensure!(by_process.next().is_none(), "process {} took twice", allocated.pid);
+    ensure!(by_process.next().is_none(), "process {} allocated twice", allocated.pid);
     let addr = hex(event.addr, event)?;
     ensure!(
         (addr, event.size) == (allocated.addr, Some(SIZE)),
@@ -178,7 +180,7 @@ fn taking<'a>(stream: &'a Stream, allocated: &Allocated) -> Result<&'a EventLine
         event.size,
         allocated.addr
     );
-    ensure!(event.comm.as_deref() == Some("sh"), "taken by {:?}", event.comm);
+    ensure!(event.comm.as_deref() == Some("sh"), "allocated by {:?}", event.comm);
     let caller = event.caller.as_ref().and_then(|caller| caller.symbol.as_deref());
     let can_be_hidden = expect::hides_callers(stream)?;
     ensure!(
@@ -189,25 +191,25 @@ fn taking<'a>(stream: &'a Stream, allocated: &Allocated) -> Result<&'a EventLine
     Ok(event)
 }
 
-/// The free of what `alloc` took: the first one of that address behind it, of the same size.
-fn freeing<'a>(stream: &'a Stream, alloc: &EventLine) -> Result<&'a EventLine> {
+/// The free of this allocation: the first one of its address after it, of the same size.
+fn free_of<'a>(stream: &'a Stream, alloc: &EventLine) -> Result<&'a EventLine> {
     let free = stream.of_kind("free").find(|free| free.addr == alloc.addr && free.time_ns >= alloc.time_ns);
     let free = free.with_context(|| format!("{} is never freed", alloc.id.0))?;
-    ensure!(free.size == alloc.size, "freed are {:?} bytes", free.size);
+    ensure!(free.size == alloc.size, "{:?} bytes are freed", free.size);
     Ok(free)
 }
 
 /// Expects the scatter list, its allocation, and its free.
 fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
     let freed = stream.only("sgl_free")?;
-    let told = hex(freed.sgl, freed)?;
-    ensure!(told == list, "freed is the list {told:#x}, not {list:#x}");
+    let reported = hex(freed.sgl, freed)?;
+    ensure!(reported == list, "the freed list is {reported:#x}, not {list:#x}");
     let mut inner = stream.of_kind("alloc").filter(|event| event.size == Some(LIST_SIZE));
-    let alloc = inner.next().context("the list's own allocation is not there")?;
-    ensure!(inner.next().is_none(), "the list's own allocation is there twice");
+    let alloc = inner.next().context("the list's own allocation is missing")?;
+    ensure!(inner.next().is_none(), "the list's own allocation occurs twice");
     let allocated = stream.only("sgl_alloc")?;
-    let told = hex(allocated.sgl, allocated)?;
-    ensure!(told == list, "taken is the list {told:#x}, not {list:#x}");
+    let reported = hex(allocated.sgl, allocated)?;
+    ensure!(reported == list, "the allocated list is {reported:#x}, not {list:#x}");
     ensure!(
         (allocated.size, allocated.count, allocated.failed)
             == (Some(LIST_SIZE), with_entries.then_some(1), false),
@@ -217,7 +219,7 @@ fn scatter_list(stream: &Stream, list: u64, with_entries: bool) -> Result<()> {
     );
     ensure!(
         alloc.tgid == allocated.tgid && alloc.time_ns <= allocated.time_ns,
-        "the list's own allocation is not by the same task, in front of the list"
+        "the list's own allocation is not by the same task before the list"
     );
     Ok(())
 }
@@ -230,17 +232,17 @@ fn used(stream: &Stream, allocated: &Allocated) -> Result<()> {
     Ok(())
 }
 
-/// Expects one mapping, and nothing else but its end.
+/// Expects exactly one mapping.
 fn mapped(stream: &Stream, hook: &str, card: &str, client: &str) -> Result<()> {
     let event = stream.only("map")?;
-    ensure!(event.hook.name() == hook, "seen by {}", event.hook.name());
+    ensure!(event.hook.name() == hook, "recorded by {}", event.hook.name());
     ensure!(
         address(event.device).as_deref() == Some(card) && address(event.client).as_deref() == Some(client),
         "{:?} maps memory of {:?}",
         event.client,
         event.device
     );
-    ensure!(event.pgmap.is_some(), "the mapping does not say of which range");
+    ensure!(event.pgmap.is_some(), "the mapping names no range");
     Ok(())
 }
 
@@ -268,6 +270,6 @@ fn two_ranges_removed(stream: &Stream, bar: (u64, u64)) -> Result<()> {
         .collect();
     let one = ["kill", "drained", "remove", "unmapped"];
     let expected: Vec<&str> = one.into_iter().chain(one).chain(["release"]).collect();
-    ensure!(order == expected, "the teardown ran as {order:?}");
+    ensure!(order == expected, "the order of the teardown is {order:?}");
     Ok(())
 }

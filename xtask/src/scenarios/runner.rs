@@ -19,23 +19,24 @@ use crate::{
     host::interrupt,
 };
 
-/// Why a scenario that maps p2p memory cannot be run.
+/// Why a scenario that maps p2p memory is skipped.
 const NO_MMAP: &str = "this kernel cannot map p2p memory into user space (since 6.2)";
-/// Why a scenario with the test module cannot be run.
-const NO_HEADERS: &str = "nothing is known to build a module for this kernel with";
+/// Why a scenario with the test module is skipped.
+const NO_HEADERS: &str = "no headers are known to build a module for this kernel";
 /// How long a guest may take to boot.
 const BOOT: Duration = Duration::from_mins(4);
 /// How long one scenario may take.
 const LIMIT: Duration = Duration::from_mins(8);
-/// So much longer for each time that a recorder is to be killed.
+/// Additional time for each kill of a recorder.
 const PER_KILL: Duration = Duration::from_secs(30);
-/// How often a scenario is begun that something else spoils.
+/// How many attempts a scenario has if an external fault spoils it.
 const ATTEMPTS: u32 = 3;
-/// What the kernel calls a breakpoint that it does not know.
+/// The kernel's message about a breakpoint that it does not know.
 const BREAKPOINT: &str = "Oops: int3";
-/// What a program of the guest says when it may not map a page, seen once on 6.12 where processes interrupt each other. Most
-/// likely the page had no reference: before 6.19 one that is freed is back in the pool before its count is set anew
-/// (`free_zone_device_folio`), and whoever takes it in between is refused (`validate_page_before_insert`).
+/// Error of a guest program that may not map a page, observed once on 6.12 where processes interrupt each
+/// other. Most likely the page had no reference: before 6.19 a freed page is back in the pool before its
+/// count is reset (`free_zone_device_folio`), and a task that allocates it in between gets the error
+/// (`validate_page_before_insert`).
 const UNCOUNTED: &str = "p2pmem/allocate\n\nCaused by:\n    Invalid argument";
 /// Lines of the console that are shown with a failure.
 const CONSOLE: usize = 12;
@@ -44,23 +45,23 @@ const CONSOLE: usize = 12;
 struct Bootable<'a> {
     kernel: &'a GuestKernel,
     initramfs: Vec<u8>,
-    /// Why the test module is not in there, if so.
+    /// Why the test module is missing, if it is.
     lacks_module: Option<&'static str>,
     acceleration: Acceleration,
-    /// Guests booted so far: each has logs of its own.
+    /// Guests booted so far: each has its own logs.
     boots: u32,
-    /// Whether it can map p2p memory into user space, once a guest has told.
+    /// Whether the kernel can map p2p memory into user space; unknown until a guest has booted.
     has_mmap: Option<bool>,
-    /// Where dumps are copied to.
+    /// Folder that dumps are copied to.
     keep_dumps: Option<&'a Path>,
     /// Its place among the kernels.
     place: Place<'a>,
     effort: Effort,
-    /// What the traces of each scenario came to by fentry.
+    /// The verdicts of each scenario's traces by fentry.
     by_fentry: HashMap<&'static str, Verdicts>,
 }
 
-/// Runs every scenario by every method on every kernel, where it is due.
+/// Runs every scenario by every method on every kernel where it is due.
 pub(super) fn run(
     root: &Path,
     kernels: &[GuestKernel],
@@ -108,14 +109,15 @@ pub(super) fn run(
                 bootable.run(kind, &of_guest, methods, &mut summary)?;
             }
         }
-        let name = format!("{} in all, {} guests", kernel.label, bootable.boots);
+        let name = format!("{} total, {} guests", kernel.label, bootable.boots);
         summary.push(Row::single(name, Outcome::Part, started.elapsed()));
     }
     Ok(summary)
 }
 
-/// The kernel complains that a CPU has stood for minutes at the very entry of a function, where hooks are patched in: it executes
-/// a breakpoint again and again that is not there any more (`kprobe_int3_handler` lets it try anew), and nothing of ours.
+/// The kernel complains that a CPU has been at the entry of a function for minutes, where hooks are patched
+/// in: it repeatedly executes a breakpoint that no longer exists (`kprobe_int3_handler` makes it retry), and
+/// no code of ours.
 fn is_stuck_at_breakpoint(console: &str) -> bool {
     let complaint =
         ["detected stalls on CPUs", "soft lockup"].iter().filter_map(|words| console.find(words)).min();
@@ -125,8 +127,8 @@ fn is_stuck_at_breakpoint(console: &str) -> bool {
     })
 }
 
-/// The test module, or why there is none. One that does not build is a failure of its own, and the scenarios that can do
-/// without go on.
+/// The test module, or why there is none. A failed build is a failure of its own, and the scenarios that do
+/// not need the module continue.
 fn build_module(
     root: &Path,
     kernel: &GuestKernel,
@@ -159,7 +161,7 @@ impl Bootable<'_> {
         summary: &mut Summary,
     ) -> Result<()> {
         let mut lab = None;
-        // Those that need a guest of their own come last: before them, as many as possible share one.
+        // Scenarios that need their own guest come last: before them, as many as possible share one.
         for own_guest in [false, true] {
             for (at, &method) in methods.iter().enumerate() {
                 let (place, effort) = (self.place, self.effort);
@@ -187,7 +189,7 @@ impl Bootable<'_> {
         Ok(())
     }
 
-    /// Runs one scenario and says how it ended.
+    /// Runs one scenario and returns its result.
     fn row(&mut self, kind: Kind, scenario: &Scenario, method: Method, lab: &mut Option<Lab>) -> Result<Row> {
         let name = format!("{} {} {}", self.kernel.label, scenario.name, method.name());
         let started = Instant::now();
@@ -214,7 +216,7 @@ impl Bootable<'_> {
             Err(error) => {
                 interrupt::check()?;
                 println!("{}", account(&error, lab.as_mut()));
-                // Whatever state it is in, nobody else should start from it.
+                // The guest's state is unknown, so that no other scenario may start from it.
                 *lab = None;
                 Outcome::Failed(error.to_string().lines().next().unwrap_or_default().to_owned())
             }
@@ -222,30 +224,31 @@ impl Bootable<'_> {
         Ok(Row::single(name, outcome, started.elapsed()))
     }
 
-    /// What spoiled a scenario that had not come to anything of ours.
+    /// The external fault that spoiled a scenario, if there was one.
     fn spoiler(&self, error: &anyhow::Error, lab: Option<&Lab>) -> Option<&'static str> {
-        let said = format!("{error:#}");
-        if self.is_emulators_fault(&said, lab) {
+        let message = format!("{error:#}");
+        if self.is_emulators_fault(&message, lab) {
             Some("the emulator ran half of an instruction that was being patched")
-        } else if said.contains(UNCOUNTED) && can_hand_out_uncounted(&self.kernel.release) {
-            Some("the kernel refused to map p2p memory, which it most likely handed out again too early")
-        } else if said.contains(UNRECORDED) {
-            Some("what the kernel had freed was in use again at once")
+        } else if message.contains(UNCOUNTED) && can_allocate_uncounted(&self.kernel.release) {
+            Some("the kernel refused to map p2p memory, most likely because it reallocated a page too early")
+        } else if message.contains(UNRECORDED) {
+            Some("memory that the kernel had freed was reused immediately")
         } else {
             None
         }
     }
 
-    /// The guest's kernel met the breakpoint that stands in for an instruction while it is patched, and did not know it:
-    /// QEMU's translator does not keep the order in which one CPU sees what another one writes to code.
-    fn is_emulators_fault(&self, said: &str, lab: Option<&Lab>) -> bool {
+    /// The guest's kernel hit the breakpoint that replaces an instruction while it is patched, and did not
+    /// recognize it: QEMU's translator does not keep the order in which one CPU sees another one's writes to
+    /// code.
+    fn is_emulators_fault(&self, message: &str, lab: Option<&Lab>) -> bool {
         let has_met = |lab: &Lab| {
             let complaints = lab.guest.complaints();
             complaints.iter().any(|line| line.contains(BREAKPOINT))
                 || is_stuck_at_breakpoint(&lab.guest.console())
         };
-        // Where that ended a boot, there is no guest to ask any more.
-        self.acceleration == Acceleration::Tcg && (said.contains(BREAKPOINT) || lab.is_some_and(has_met))
+        // If the fault ended a boot, there is no guest left to query.
+        self.acceleration == Acceleration::Tcg && (message.contains(BREAKPOINT) || lab.is_some_and(has_met))
     }
 
     /// Runs one scenario, in a new guest if there is none.
@@ -279,11 +282,11 @@ impl Bootable<'_> {
             complaints.join(" | "),
             lab.guest.place_of_complaint().join(", ")
         );
-        let told = lab.take_told();
+        let verdicts = lab.take_verdicts();
         if method == Method::Fentry {
-            self.by_fentry.insert(scenario.name, told);
+            self.by_fentry.insert(scenario.name, verdicts);
         } else if let Some(by_fentry) = self.by_fentry.get(scenario.name) {
-            agreement::check(by_fentry, &told)?;
+            agreement::check(by_fentry, &verdicts)?;
         }
         Ok(verdict)
     }
@@ -308,23 +311,23 @@ impl Bootable<'_> {
     }
 }
 
-/// Whether a kernel of this release may hand out a page before it has set its count: see [`UNCOUNTED`].
-fn can_hand_out_uncounted(release: &str) -> bool {
+/// Whether a kernel of this release may allocate a page before it has set its count: see [`UNCOUNTED`].
+fn can_allocate_uncounted(release: &str) -> bool {
     version_of(release).is_some_and(|version| version < vec![6, 19])
 }
 
-/// All that helps to understand a failure.
+/// A description of a failure with its logs.
 fn account(error: &anyhow::Error, lab: Option<&mut Lab>) -> String {
     let mut lines = vec![format!("{error:#}")];
     if let Some(lab) = lab {
         lines.extend(lab.stream().map(|stream| format!("  stream: {}", stream.display())));
         lines.push(format!("  logs: {}", lab.guest.log().display()));
-        let mut quote = |said: Vec<String>| lines.extend(said.iter().map(|line| format!("  | {line}")));
-        // Before the evidence is taken, which fills the console.
+        let mut quote = |output: Vec<String>| lines.extend(output.iter().map(|line| format!("  | {line}")));
+        // Before the evidence is collected, which fills the console.
         quote(lab.guest.console_excerpt(CONSOLE));
         if error.downcast_ref::<Stuck>().is_some() {
             match lab.guest.evidence() {
-                Ok(said) => quote(said),
+                Ok(output) => quote(output),
                 Err(error) => lines.push(format!("  no evidence: {error:#}")),
             }
         }
@@ -332,7 +335,7 @@ fn account(error: &anyhow::Error, lab: Option<&mut Lab>) -> String {
     lines.join("\n")
 }
 
-/// How a scenario ended, in one line.
+/// The result of a scenario in one line.
 fn line(row: &Row) -> String {
     let (word, reason) = match &row.outcome {
         Outcome::Passed | Outcome::Part => ("passed", String::new()),
@@ -347,15 +350,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_kernels_before_6_19_hand_out_pages_too_early() {
-        assert!(can_hand_out_uncounted("6.12.107-p2pdma"));
-        assert!(!can_hand_out_uncounted("6.19.6+deb14-amd64"));
-        assert!(!can_hand_out_uncounted("7.3.4+deb13-amd64"));
-        assert!(!can_hand_out_uncounted("?"));
+    fn only_kernels_before_6_19_allocate_uncounted_pages() {
+        assert!(can_allocate_uncounted("6.12.107-p2pdma"));
+        assert!(!can_allocate_uncounted("6.19.6+deb14-amd64"));
+        assert!(!can_allocate_uncounted("7.3.4+deb13-amd64"));
+        assert!(!can_allocate_uncounted("?"));
     }
 
     #[test]
-    fn a_cpu_that_stands_at_the_entry_of_a_function_is_the_emulators() {
+    fn detects_a_cpu_stuck_at_a_function_entry() {
         let console = |at: &str| {
             format!(
                 "[  170.5] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:\n[  170.5] RIP: 0010:{at}/0x40\n\

@@ -1,4 +1,4 @@
-//! What a scenario is, and where it runs.
+//! The properties of a scenario, and where it runs.
 
 use anyhow::Result;
 
@@ -8,37 +8,41 @@ use super::{Method, Verdict};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
-    /// In which kind of guest.
+    /// The kind of guest.
     pub(super) guest: Kind,
     /// Whether it maps p2p memory into user space.
     pub(super) maps: bool,
     /// Whether it needs the test module.
     pub(super) module: bool,
-    /// Whether one way to attach stands for both: it is about what is made of the events, which others compare.
+    /// Whether one method to attach stands for both: it tests the processing of events, which other scenarios
+    /// compare.
     pub(super) once: bool,
-    /// Whether one kernel stands for all: it is about what is made of events that others get from every kernel.
+    /// Whether one kernel stands for all: it tests the processing of events that others get from every
+    /// kernel.
     anywhere: bool,
-    /// Whether it leaves a kernel behind that nobody should use any more, or a dead one.
+    /// Whether it leaves an unusable or a dead kernel behind.
     pub(super) own_guest: bool,
-    /// The only kernel that it can be shown on, by its label.
+    /// The label of the only kernel that can run it.
     kernel: Option<&'static str>,
     /// Where the short run has it by fentry, and by kprobe.
     short: [Span; 2],
     pub(super) run: fn(&mut Lab, Method) -> Result<Verdict>,
 }
 
-/// On which kernels the short run has a scenario; whatever it leaves out, `cargo xtask soak` and `cargo xtask scenarios` have.
+/// On which kernels the short run has a scenario; `cargo xtask soak` and `cargo xtask scenarios` run it on
+/// the others as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Span {
-    /// On each: what it shows differs from one to the next.
+    /// On each: the behavior differs between them.
     Every,
-    /// On the newest and the oldest: those between have the same code, or what they have of their own is seen by others.
+    /// On the newest and the oldest: those between have the same code, or other scenarios test what is
+    /// special about them.
     Ends,
-    /// On the newest: it is mostly about what is made of the events.
+    /// On the newest: it mostly tests the processing of events.
     First,
 }
 
-/// The place of a kernel among those that there are, the newest first.
+/// The place of a kernel among the available ones, the newest first.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) at: usize,
@@ -122,7 +126,7 @@ impl Scenario {
         self
     }
 
-    /// Whether it is run on this kernel.
+    /// Whether it runs on this kernel.
     pub(super) fn is_due(&self, method: Method, place: Place<'_>, everything: bool) -> bool {
         let span = self.short[usize::from(method == Method::Kprobe)];
         let is_first = place.at == 0;
@@ -151,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_short_run_has_a_scenario_where_its_table_says() {
+    fn short_run_follows_the_span() {
         assert_eq!(places(BASE, Method::Kprobe, false), [0, 1, 2, 3]);
         assert_eq!(places(BASE.at_ends(), Method::Fentry, false), [0, 3]);
         assert_eq!(places(BASE.on_first(), Method::Fentry, false), [0]);
@@ -162,14 +166,14 @@ mod tests {
     }
 
     #[test]
-    fn a_long_run_has_everything_but_what_one_kernel_stands_for() {
+    fn long_run_ignores_the_span() {
         assert_eq!(places(BASE.on_first(), Method::Kprobe, true), [0, 1, 2, 3]);
         assert_eq!(places(BASE.anywhere(), Method::Fentry, true), [0]);
         assert_eq!(places(BASE.on_kernel("6.1"), Method::Fentry, true), [2]);
     }
 
     #[test]
-    fn the_only_kernel_has_all_of_them() {
+    fn the_only_kernel_runs_everything() {
         let only = Place { at: 0, of: 1, label: LABELS[0] };
         assert!(BASE.at_ends().is_due(Method::Fentry, only, false));
         assert!(BASE.on_first().anywhere().is_due(Method::Kprobe, only, false));

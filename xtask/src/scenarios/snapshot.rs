@@ -1,4 +1,4 @@
-//! The kernel's own state, read while nothing happens and in the middle of a blocked unbind.
+//! Snapshots of the kernel's own state, while nothing happens and in the middle of a blocked unbind.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use super::stream::Stream;
 use super::{Method, Verdict};
 use super::{clock, expect};
 
-/// Bytes of what blocks the unbind.
+/// Bytes that block the unbind.
 const ALLOCATED: u64 = 64 * 1024;
 
-/// The tracer starts when memory has been taken already: what it reads is what sysfs and nvme say.
+/// The tracer starts after memory has been allocated: its snapshot agrees with sysfs and nvme.
 pub(super) fn snapshots(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let range = lab.range()?;
     let folder = format!("/sys/bus/pci/devices/{}/p2pmem", lab.memory);
     let sysfs = lab.guest.check(&format!("cat {folder}/size {folder}/available {folder}/published"))?;
     let [size, available, published] = sysfs_numbers(&sysfs)?;
-    let trace = lab.trace("pull-reads", &method.option())?;
-    // The second reading, which confirms the first, comes after a second.
+    let trace = lab.trace("snapshots", &method.option())?;
+    // The second snapshot, which confirms the first, follows after a second.
     lab.guest.check("sleep 3")?;
     let stream = lab.stop(trace)?;
     lab.unload_driver()?;
@@ -38,7 +38,7 @@ pub(super) fn snapshots(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let bytes: u64 = runs.iter().filter_map(|run| run.size).sum();
     ensure!(
         bytes == snapshots.len() as u64 * QUEUES && size - available == QUEUES,
-        "{} readings found {bytes} bytes taken in all; sysfs says {size} - {available}",
+        "{} snapshots found {bytes} allocated bytes in total; sysfs says {size} - {available}",
         snapshots.len()
     );
     for state in stream.of_kind("range_state") {
@@ -49,8 +49,9 @@ pub(super) fn snapshots(lab: &mut Lab, method: Method) -> Result<Verdict> {
             state.start,
             state.end
         );
-        ensure!(state.allocated == Some(QUEUES), "{}: {:?} bytes are taken", state.id.0, state.allocated);
-        // A live reference is counted per CPU: one of its own, one per allocation, and by kernel one per page.
+        ensure!(state.allocated == Some(QUEUES), "{}: {:?} bytes are allocated", state.id.0, state.allocated);
+        // A live reference count is per CPU: one for the range itself, one per allocation, and by kernel one
+        // per page.
         ensure!(
             state.state.as_deref() == Some(&[]) && state.refs_estimate && state.refs >= Some(3),
             "{}: {:?}, {:?} references",
@@ -72,32 +73,33 @@ pub(super) fn snapshots(lab: &mut Lab, method: Method) -> Result<Verdict> {
         ensure!(state.published == Some(published == 1), "{}: published {:?}", state.id.0, state.published);
         ensure!(
             state.comm.is_none() && state.waiting_ns.is_none(),
-            "{}: nobody holds the lock, but {:?} is named",
+            "{}: no task holds the lock, but {:?} is named",
             state.id.0,
             state.comm
         );
     }
     for kind in ["range_state", "device_state"] {
         let count = stream.of_kind(kind).count();
-        ensure!(count == snapshots.len(), "{count} records `{kind}` of {} readings", snapshots.len());
+        ensure!(count == snapshots.len(), "{count} records `{kind}` for {} snapshots", snapshots.len());
     }
     Ok(Verdict::Passed)
 }
 
-/// A tracer that is started in the middle of a blocked unbind reads how much is out, and who waits.
+/// A tracer that is started in the middle of a blocked unbind reads how much is outstanding, and which task
+/// waits.
 pub(super) fn snapshot_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     lab.load_module("ranges=0")?;
     let range = lab.range()?;
     let memory = lab.memory.clone();
-    let allocated = lab.take(&memory, ALLOCATED)?;
+    let allocated = lab.allocate(&memory, ALLOCATED)?;
     let unbind = lab.unbind_command();
     let unbind = lab.guest.spawn(&format!("echo pid $$; {unbind}"))?;
     let pid = lab.guest.wait_line(unbind, "pid ")?;
     let unbinder: u32 = pid.strip_prefix("pid ").context("no pid")?.parse()?;
     lab.wait_sleeping(unbinder, "memunmap_pages")?;
     let before = lab.guest.check("cut -d ' ' -f 1 /proc/uptime")?;
-    let trace = lab.trace("pull-in-hang", &method.option())?;
+    let trace = lab.trace("snapshot-in-hang", &method.option())?;
     lab.guest.check("sleep 3")?;
     lab.command(&format!("free {}", allocated.handle))?;
     lab.guest.wait(unbind)?.success()?;
@@ -107,13 +109,13 @@ pub(super) fn snapshot_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict>
 
     expect::nothing_lost(&stream)?;
     expect::only_about(&stream, &lab.memory)?;
-    ensure!(stream.of_kind("kill").next().is_none(), "the tracer was there before the hang");
+    ensure!(stream.of_kind("kill").next().is_none(), "the tracer recorded the kill");
     let states = blocked_states(&stream)?;
     for (state, device) in &states {
         ensure!(expect::bounds(state)? == range, "{} is about another range", state.id.0);
         ensure!(
             state.allocated == Some(ALLOCATED) && state.refs == Some(1) && !state.refs_estimate,
-            "{}: {:?} bytes and {:?} references are out",
+            "{}: {:?} bytes and {:?} references are outstanding",
             state.id.0,
             state.allocated,
             state.refs
@@ -126,7 +128,7 @@ pub(super) fn snapshot_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict>
         );
         ensure!(device.pid == Some(unbinder), "{} holds the lock, not {unbinder}", device.id.0);
     }
-    let run = stream.of_kind("allocated_run").next().context("nothing is found taken")?;
+    let run = stream.of_kind("allocated_run").next().context("no allocation is found")?;
     ensure!(
         run.size == Some(ALLOCATED) && run.addr == Some(Hex(allocated.addr)),
         "{:?} bytes are found at {:?}, not {ALLOCATED} at {:#x}",
@@ -137,19 +139,22 @@ pub(super) fn snapshot_in_hang(lab: &mut Lab, method: Method) -> Result<Verdict>
     waits_as_time_passes(&states, before.first())
 }
 
-/// The unbinding task is off the CPU for as long as it has been waiting.
+/// The unbinding task's waiting time grows with the clock.
 fn waits_as_time_passes(states: &[(&EventLine, &EventLine)], before: Option<&String>) -> Result<Verdict> {
     let seconds: f64 = before.context("no uptime")?.parse()?;
-    let begun = Duration::from_secs_f64(seconds);
+    let started = Duration::from_secs_f64(seconds);
     for (_, device) in states {
-        let waiting = Duration::from_nanos(device.waiting_ns.context("nobody waits")?);
+        let waiting = Duration::from_nanos(device.waiting_ns.context("no task waits")?);
         let since = Duration::from_nanos(device.time_ns).saturating_sub(waiting);
         clock::at_once(
-            &format!("{}: what waited at {begun:?} is told to wait since {since:?},", device.id.0),
-            since.saturating_sub(begun),
+            &format!(
+                "{}: the task waited at {started:?} and is reported to wait since {since:?},",
+                device.id.0
+            ),
+            since.saturating_sub(started),
         )?;
     }
-    // The ends, some seconds apart: more than a busy machine explains.
+    // Compares the first and the last, some seconds apart: more than a busy host explains.
     if let [(_, first), .., (_, last)] = states {
         let passed = last.time_ns.abs_diff(first.time_ns);
         let waited = last.waiting_ns.unwrap_or(0).abs_diff(first.waiting_ns.unwrap_or(0));
@@ -167,7 +172,7 @@ fn sysfs_numbers(lines: &[String]) -> Result<[u64; 3]> {
     numbers.try_into().ok().context("sysfs does not say size, available and published")
 }
 
-/// Range and device of each reading up to the drain.
+/// Range and device of each snapshot up to the drain.
 fn blocked_states(stream: &Stream) -> Result<Vec<(&EventLine, &EventLine)>> {
     let drained = stream.only("drained")?.time_ns;
     let of_kind = |kind| stream.of_kind(kind).filter(|event| event.time_ns + 100_000_000 < drained);

@@ -8,7 +8,7 @@ use super::expect;
 use super::lab::{Lab, memory_drive};
 use super::{Method, Verdict};
 
-/// The driver is loaded while the trace runs, then unbound: the whole life of a range.
+/// The driver is loaded while the trace runs, then unbound: the complete life of a range.
 pub(super) fn load_and_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("load-and-unbind", &method.option())?;
     lab.load_driver()?;
@@ -25,7 +25,7 @@ pub(super) fn load_and_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> 
     expect::teardown(&stream, range)?;
     expect::clean(&stream, &lab.memory)?;
     let first = stream.of_kind("alloc").map(|alloc| alloc.time_ns).min();
-    ensure!(first > Some(stream.only("publish")?.time_ns), "memory is taken before it is published");
+    ensure!(first > Some(stream.only("publish")?.time_ns), "memory is allocated before it is published");
     ensure!(
         stream.only("memremap")?.pgmap == stream.only("kill")?.pgmap,
         "the range that was made is not the one that was killed"
@@ -36,7 +36,7 @@ pub(super) fn load_and_unbind(lab: &mut Lab, method: Method) -> Result<Verdict> 
     Ok(Verdict::Passed)
 }
 
-/// The device is removed by sysfs.
+/// The device is removed through sysfs.
 pub(super) fn remove(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let range = lab.range()?;
@@ -51,7 +51,7 @@ pub(super) fn remove(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect_teardown(lab, &stream, method, range)
 }
 
-/// The device is unplugged by the machine.
+/// The device is unplugged from the machine.
 pub(super) fn unplug(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let range = lab.range()?;
@@ -67,7 +67,7 @@ pub(super) fn unplug(lab: &mut Lab, method: Method) -> Result<Verdict> {
     expect_teardown(lab, &stream, method, range)
 }
 
-/// What holds for a teardown whose beginning was not traced.
+/// Expectations for a teardown whose beginning was not traced.
 fn expect_teardown(
     lab: &Lab,
     stream: &super::stream::Stream,
@@ -79,7 +79,7 @@ fn expect_teardown(
     expect::only_about(stream, &lab.memory)?;
     expect::queues_freed(stream, false)?;
     expect::teardown(stream, range)?;
-    // How much the driver had taken for its queues was not seen.
+    // The size of the driver's queues is unknown: their allocation was not traced.
     expect::verdicts(stream, &lab.memory, &[], &["size-mismatch"])?;
     Ok(Verdict::Passed)
 }

@@ -1,14 +1,14 @@
-//! The test module in the guest: loading it, and its commands. What they do stands in `xtask/guest/module/README.md`.
+//! Loads the test module in the guest and runs its commands, which `xtask/guest/module/README.md` describes.
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::lab::Lab;
 use crate::guest::kmodule;
 
-/// What a command answered, and who ran it.
+/// The answer of a command, and the process that ran it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// The process that wrote the command; it is gone.
+    /// The process that wrote the command; it has exited.
     pub(crate) pid: u32,
     /// `name=value` pairs.
     text: String,
@@ -18,12 +18,12 @@ pub(crate) struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle(u64);
 
-/// Memory that a command took.
+/// Memory that a command allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Allocated {
-    /// What it is known by.
+    /// The handle that commands know it by.
     pub(crate) handle: Handle,
-    /// The process that took it; it is gone.
+    /// The process that allocated it; it has exited.
     pub(crate) pid: u32,
     /// Where it is mapped in the kernel.
     pub(crate) addr: u64,
@@ -38,17 +38,17 @@ impl std::fmt::Display for Handle {
 }
 
 impl Answer {
-    /// The lines of the shell: its pid, then what the module said.
+    /// Parses the lines of the shell: its pid, then the module's answer.
     pub(super) fn parse(lines: &[String]) -> Result<Self> {
-        let (pid, rest) = lines.split_first().context("the shell said nothing")?;
-        Ok(Self { pid: pid.parse().with_context(|| format!("{pid} is no pid"))?, text: rest.join(" ") })
+        let (pid, rest) = lines.split_first().context("the shell printed nothing")?;
+        Ok(Self { pid: pid.parse().with_context(|| format!("invalid pid {pid}"))?, text: rest.join(" ") })
     }
 
     /// A number of the answer, decimal or with `0x`.
     ///
     /// # Errors
     ///
-    /// There is none of this name.
+    /// The answer has no number of this name.
     pub(crate) fn number(&self, name: &str) -> Result<u64> {
         let value = self.text.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         let number = value.and_then(|value| {
@@ -56,10 +56,10 @@ impl Answer {
                 .strip_prefix("0x")
                 .map_or_else(|| value.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok())
         });
-        number.with_context(|| format!("the test module answers no {name}: {}", self.text))
+        number.with_context(|| format!("the test module's answer has no {name}: {}", self.text))
     }
 
-    /// The handle of what the command took.
+    /// The handle of the allocated memory.
     ///
     /// # Errors
     ///
@@ -76,24 +76,24 @@ impl Lab {
         self.guest.check(&format!("insmod /lib/modules/{file} {parameters}")).map(drop)
     }
 
-    /// Unloads it. Refused while anything is taken.
+    /// Unloads the module. This fails while any memory is allocated.
     pub(crate) fn unload_module(&mut self) -> Result<()> {
         self.guest.check(&format!("rmmod {}", kmodule::NAME)).map(drop)
     }
 
-    /// Gives the card to the module's provider again.
+    /// Binds the card to the module's provider again.
     pub(crate) fn bind_card(&mut self) -> Result<()> {
         let command = format!("echo {} > /sys/bus/pci/drivers/{}/bind", self.card, kmodule::NAME);
         self.guest.check(&command).map(drop)
     }
 
-    /// Takes the card away from the module's provider.
+    /// Unbinds the card from the module's provider.
     pub(crate) fn unbind_card(&mut self) -> Result<()> {
         let command = format!("echo {} > /sys/bus/pci/drivers/{}/unbind", self.card, kmodule::NAME);
         self.guest.check(&command).map(drop)
     }
 
-    /// Has a command of the module run by a process that lives only for it.
+    /// Runs a command of the module in a process of its own.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Lab {
         Answer::parse(&lines)
     }
 
-    /// A command that the module has to refuse; gives what the shell says of it.
+    /// Runs a command that the module has to refuse; returns the shell's error.
     ///
     /// # Errors
     ///
@@ -117,8 +117,8 @@ impl Lab {
         Ok(output.err.join("\n"))
     }
 
-    /// Takes memory of a device.
-    pub(crate) fn take(&mut self, device: &str, size: u64) -> Result<Allocated> {
+    /// Allocates memory of a device.
+    pub(crate) fn allocate(&mut self, device: &str, size: u64) -> Result<Allocated> {
         let answer = self.command(&format!("alloc {device} {size}"))?;
         let handle = answer.handle()?;
         Ok(Allocated {
@@ -130,7 +130,8 @@ impl Lab {
     }
 }
 
-/// The shell's pid and the answer on its output; of a refused command, the error and any usage on its error output.
+/// A script that prints the shell's pid and the answer; for a refused command, it prints the error and any
+/// usage on stderr.
 pub(super) fn script(command: &str) -> String {
     let device = kmodule::NAME;
     format!(
@@ -147,18 +148,18 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_has_a_pid_and_numbers() {
+    fn parses_pid_and_numbers() {
         let answer = answer(&["97", "handle=3 addr=0xffff88800010 size=4096"]).unwrap();
         assert_eq!(answer.pid, 97);
         assert_eq!(answer.handle().unwrap(), Handle(3));
         assert_eq!(answer.number("addr").unwrap(), 0xffff_8880_0010);
         assert_eq!(answer.number("size").unwrap(), 4096);
         let error = answer.number("siz").unwrap_err().to_string();
-        assert!(error.contains("no siz: handle=3"), "{error}");
+        assert!(error.contains("has no siz: handle=3"), "{error}");
     }
 
     #[test]
-    fn an_answer_may_be_empty() {
+    fn accepts_an_empty_answer() {
         assert!(answer(&["97"]).unwrap().handle().is_err());
         assert!(answer(&[]).is_err());
         assert!(answer(&["handle=3"]).is_err());

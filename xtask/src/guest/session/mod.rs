@@ -322,7 +322,7 @@ impl Guest {
     }
 
     /// The lines that a job has printed so far; none if it is not known.
-    pub(crate) fn said(&self, job: Job) -> &[String] {
+    pub(crate) fn printed(&self, job: Job) -> &[String] {
         self.jobs.get(&job).map_or(&[], State::out)
     }
 

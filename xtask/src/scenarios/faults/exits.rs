@@ -1,4 +1,4 @@
-//! What a script gets: the exit code of a run, and its end at the first finding.
+//! The interface for scripts: the exit code of a run, and its end at the first finding.
 
 use anyhow::{Result, ensure};
 use rustix::process::Signal;
@@ -8,12 +8,12 @@ use crate::guest::{Job, Output};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::{Method, Verdict};
 
-/// A run that ends by itself at a finding, one in which everything holds, and one of which not all can be told.
+/// A run that ends by itself at a finding, one in which every rule holds, and one with an open rule.
 pub(in crate::scenarios) fn exit_codes(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let card = lab.card.clone();
     let until = start(lab, method, "--until-finding --fail-on high --stall-after 1s")?;
-    let allocated = lab.take(&card, SIZE)?;
+    let allocated = lab.allocate(&card, SIZE)?;
     let unbinding = lab.start_unbind_card()?;
     let found = lab.guest.wait(until)?;
     lab.command(&format!("free {}", allocated.handle))?;
@@ -21,7 +21,7 @@ pub(in crate::scenarios) fn exit_codes(lab: &mut Lab, method: Method) -> Result<
     ends_with(&found, 1, "stalled-")?;
     ensure!(
         found.text().contains("VIOLATED") && !found.text().contains(" alloc "),
-        "findings only were asked for: {}",
+        "the output has more than findings: {}",
         found.text()
     );
 
@@ -32,7 +32,7 @@ pub(in crate::scenarios) fn exit_codes(lab: &mut Lab, method: Method) -> Result<
     ends_with(&quiet, 0, "")?;
     lab.unload_module()?;
 
-    // How much the driver had taken for its queues was not seen.
+    // The size of the driver's queues is unknown: their allocation was not traced.
     lab.load_driver()?;
     let open = start(lab, method, "--fail-on medium")?;
     lab.unbind()?;
@@ -45,7 +45,7 @@ pub(in crate::scenarios) fn exit_codes(lab: &mut Lab, method: Method) -> Result<
 /// Starts a run that shows findings as text, and waits until it is attached.
 fn start(lab: &mut Lab, method: Method, arguments: &str) -> Result<Job> {
     let ready = "/run/ready.exit-codes";
-    // One of an earlier run would be taken for this one's.
+    // A file of an earlier run would be mistaken for this one's.
     lab.guest.check(&format!("rm -f {ready}"))?;
     let job = lab.guest.spawn(&format!(
         "exec p2p-trace live --findings --ready-file {ready} {} {arguments}",
@@ -63,7 +63,7 @@ fn stop(lab: &mut Lab, job: Job) -> Result<Output> {
 fn ends_with(output: &Output, code: i32, words: &str) -> Result<()> {
     ensure!(
         output.code == code && output.text().contains(words),
-        "it ends with {} and not with {code} and `{words}`: {}",
+        "p2p-trace exited with {}, expected {code} and `{words}`: {}",
         output.code,
         output.text()
     );

@@ -1,4 +1,4 @@
-//! Frees and puts that a driver must not do, up to the kernel's own `BUG`.
+//! Wrong frees and puts of a driver, up to the kernel's own `BUG`.
 
 use anyhow::{Result, ensure};
 use p2p_trace_model::units::duration;
@@ -11,17 +11,17 @@ use crate::scenarios::product::{Answer, EventLine};
 use crate::scenarios::stream::Stream;
 use crate::scenarios::{Method, Verdict};
 
-/// Where the kernel's `BUG` is: `gen_pool_free_owner` and `gen_pool_destroy`.
+/// The location of the kernel's `BUG`: `gen_pool_free_owner` and `gen_pool_destroy`.
 const POOL: &str = "kernel BUG at lib/genalloc.c";
-/// What else it says of one.
+/// The kernel's second message about a `BUG`.
 const OOPS: &str = "Oops: invalid opcode";
-/// How far behind an allocation nothing is taken.
+/// Distance from an allocation at which no memory is allocated.
 const BEYOND: u64 = 16 << 20;
-/// How far before the direct map of any of the memory.
+/// Distance before the direct map of all p2p memory.
 const OUTSIDE: u64 = 1 << 40;
 
-/// Frees twice, frees more than was taken, and frees what nobody has taken, in the pool and outside of it. Each ends the
-/// task that does it.
+/// Frees memory twice, frees more than was allocated, and frees memory that was never allocated, inside and
+/// outside of the pool. Each ends its task.
 pub(in crate::scenarios) fn wrong_frees(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let card = lab.card.clone();
@@ -43,14 +43,14 @@ pub(in crate::scenarios) fn wrong_frees(lab: &mut Lab, method: Method) -> Result
     Ok(Verdict::Passed)
 }
 
-/// Frees less than was taken: the kernel notices when it destroys the pool with the rest in it.
+/// Frees less than was allocated: the kernel notices when it destroys the pool with the rest in it.
 pub(in crate::scenarios) fn partial_free(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let trace = lab.trace("partial-free", &method.option())?;
     let smaller = lab.free_with_size(SIZE / 2)?;
     provoke_bug(lab);
     let unbinding = lab.start_unbind_card()?;
-    let unbinder = lab.expect_ended(unbinding)?;
+    let unbinder = lab.expect_killed(unbinding)?;
     let stream = lab.stop(trace)?;
 
     is_seen(&stream, smaller)?;
@@ -59,28 +59,29 @@ pub(in crate::scenarios) fn partial_free(lab: &mut Lab, method: Method) -> Resul
     destroyed_in_use(&stream, unbinder, SIZE / 2)
 }
 
-/// Drops a reference that nobody took: the range is drained and removed while memory of it is in use, and the pool is
-/// destroyed with that in it.
+/// Drops a reference that no allocation holds: the range is drained and removed while its memory is in use,
+/// and the pool is destroyed with that memory in it.
 pub(in crate::scenarios) fn put_without_get(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let card = lab.card.clone();
     let trace = lab.trace("put-without-get", &method.option())?;
-    let allocated = lab.take(&card, SIZE)?;
+    let allocated = lab.allocate(&card, SIZE)?;
     lab.command(&format!("put {}", allocated.handle))?;
     provoke_bug(lab);
     let unbinding = lab.start_unbind_card()?;
-    let unbinder = lab.expect_ended(unbinding)?;
+    let unbinder = lab.expect_killed(unbinding)?;
     lab.wait_armed(&trace)?;
     let stream = lab.stop(trace)?;
 
     ensure!(stream.of_kind("free").next().is_none(), "something was freed");
     expect::only_violated(&stream, &card, &["removed-before-drained", "pool-destroyed-in-use"])?;
-    gap_is_told(&stream, &card)?;
+    gap_is_reported(&stream, &card)?;
     destroyed_in_use(&stream, unbinder, SIZE)
 }
 
-/// Expects the rule on late uses to be left open where the removal came before they were watched, and to tell for how long that was.
-fn gap_is_told(stream: &Stream, card: &str) -> Result<()> {
+/// Expects the rule on late uses to be open where the removal came before mappings were watched, and its
+/// reason to report how long they were not.
+fn gap_is_reported(stream: &Stream, card: &str) -> Result<()> {
     let (kill, remove) = (stream.only("kill")?, stream.only("remove")?);
     let last_ns = last_armed(stream)?;
     if last_ns <= remove.time_ns {
@@ -94,35 +95,39 @@ fn gap_is_told(stream: &Stream, card: &str) -> Result<()> {
         since(remove)
     );
     let reasons = late_uses(stream, card, Answer::Inconclusive)?;
-    ensure!(reasons.contains(&gap), "it is not told that {gap}: {}", reasons.join("; "));
+    ensure!(reasons.contains(&gap), "the reasons lack `{gap}`: {}", reasons.join("; "));
     Ok(())
 }
 
-/// A `BUG` of the pool is part of the test from now on.
+/// From now on, the test expects a `BUG` of the pool.
 fn provoke_bug(lab: &mut Lab) {
     lab.guest.provoke(POOL);
     lab.guest.provoke(OOPS);
 }
 
-/// Expects the free, as it was done.
+/// Expects exactly one record of this free.
 fn is_seen(stream: &Stream, freed: Freed) -> Result<()> {
     let mut by_process = stream.of_kind("free").filter(|event| event.tgid == Some(freed.pid));
     let event = by_process.next();
     let seen = event.map(|event| (expect::hex(event.addr, event).ok(), event.size));
     ensure!(
         seen == Some((Some(freed.addr), Some(freed.size))) && by_process.next().is_none(),
-        "seen of {freed:x?} is {seen:x?}"
+        "{freed:x?} was recorded as {seen:x?}"
     );
     Ok(())
 }
 
-/// Expects a teardown in the right order up to the release, which does not return, with so much memory taken.
+/// Expects a correct teardown up to the release, which does not return, with this many allocated bytes.
 fn destroyed_in_use(stream: &Stream, unbinder: u32, bytes: u64) -> Result<Verdict> {
     expect::in_order(stream, &["kill", "drained", "remove", "unmapped", "release"])?;
     let kill = stream.only("kill")?;
-    ensure!(kill.allocated == Some(bytes), "{:?} bytes are taken at the kill, not {bytes}", kill.allocated);
+    ensure!(
+        kill.allocated == Some(bytes),
+        "{:?} bytes are allocated at the kill, not {bytes}",
+        kill.allocated
+    );
     let release = stream.only("release")?;
-    ensure!(release.tgid == Some(unbinder), "{unbinder} unbound, but the release is by {:?}", release.tgid);
+    ensure!(release.tgid == Some(unbinder), "the release is by {:?}, not {unbinder}", release.tgid);
     ensure!(
         stream.of_kind("released").next().is_none(),
         "the release returned, though the kernel ended its task"

@@ -1,4 +1,4 @@
-//! What the faults are committed with. Nothing is judged here.
+//! Injects the faults. The scenarios check the results.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -6,23 +6,23 @@ use crate::guest::{Job, kmodule};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::testmod::{Allocated, Answer, script};
 
-/// Bytes that are taken where nothing else is asked for.
+/// Bytes of an allocation unless a scenario needs another size.
 pub(in crate::scenarios) const SIZE: u64 = 64 * 1024;
 
-/// A process of the guest that is at work.
+/// A running process of the guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy {
     job: Job,
-    /// Its number.
+    /// Its process id.
     pub(in crate::scenarios) pid: u32,
 }
 
 /// A range that was removed while its memory was in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Race {
-    /// What was in use.
+    /// The memory in use.
     pub(super) allocated: Allocated,
-    /// The process that gave it back after the removal, and by that let the release of the device go on.
+    /// The process that freed it after the removal, so that the release of the device could continue.
     pub(super) freer: u32,
     /// The process that unbound the device.
     pub(super) unbinder: u32,
@@ -31,15 +31,15 @@ pub(super) struct Race {
 /// A free that a driver must not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Freed {
-    /// The process that did it.
+    /// The process that freed.
     pub(super) pid: u32,
-    /// Where.
+    /// Address of the memory.
     pub(super) addr: u64,
-    /// How much.
+    /// Bytes.
     pub(super) size: u64,
 }
 
-/// A use of memory behind the removal of its pages.
+/// A use of memory after the removal of its pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LateUse {
     /// The memory.
@@ -56,34 +56,34 @@ impl Lab {
         self.start_busy(&command)
     }
 
-    /// Starts a command of the module in a process that lives only for it.
+    /// Starts a command of the module in a process of its own.
     pub(super) fn start_command(&mut self, command: &str) -> Result<Busy> {
         self.start_busy(&script(command))
     }
 
-    /// Starts what prints its pid first.
+    /// Starts a command that prints its pid first.
     fn start_busy(&mut self, command: &str) -> Result<Busy> {
         let job = self.guest.spawn(command)?;
         let pid = self.guest.wait_line(job, "")?;
-        let pid = pid.parse().with_context(|| format!("{pid} is no pid"))?;
+        let pid = pid.parse().with_context(|| format!("invalid pid {pid}"))?;
         Ok(Busy { job, pid })
     }
 
-    /// Waits until it has done its work, and gives what the module answered.
+    /// Waits until the process has finished, and returns the module's answer.
     ///
     /// # Errors
     ///
-    /// It failed, or the kernel ended it.
+    /// It failed, or the kernel killed it.
     pub(crate) fn finish(&mut self, busy: Busy) -> Result<Answer> {
         let lines = self.guest.wait(busy.job)?.success();
         Answer::parse(&lines.with_context(|| format!("process {} failed", busy.pid))?)
     }
 
-    /// The order of 2018, with the module loaded for it (`race=1`): memory is taken, the card unbound and its pages
-    /// removed; then the memory is given back.
+    /// The order of 2018, with the module loaded for it (`race=1`): memory is allocated, the card unbound and
+    /// its pages removed; then the memory is freed.
     pub(super) fn race(&mut self) -> Result<Race> {
         let card = self.card.clone();
-        let allocated = self.take(&card, SIZE)?;
+        let allocated = self.allocate(&card, SIZE)?;
         let unbinding = self.start_unbind_card()?;
         self.wait_sleeping(unbinding.pid, "release_late")?;
         let freer = self.command(&format!("free {}", allocated.handle))?.pid;
@@ -91,62 +91,62 @@ impl Lab {
         Ok(Race { allocated, freer, unbinder: unbinding.pid })
     }
 
-    /// Has the kernel end a process for a command of the module (`BUG` or a bad access), and gives the process. What it
-    /// held is lost: the handle, and whatever locks.
+    /// Runs a command of the module that makes the kernel kill its process (`BUG` or a bad access), and
+    /// returns the process. The handle and any locks that it held are lost.
     ///
     /// # Errors
     ///
-    /// It lives on.
+    /// It survives.
     pub(super) fn fatal_command(&mut self, command: &str) -> Result<u32> {
         let busy = self.start_command(command)?;
-        self.expect_ended(busy)
+        self.expect_killed(busy)
     }
 
-    /// Waits until a process has ended; whether the kernel ended it.
-    pub(super) fn is_ended_by_kernel(&mut self, busy: Busy) -> Result<bool> {
+    /// Waits until a process has ended; returns whether the kernel killed it.
+    pub(super) fn is_killed_by_kernel(&mut self, busy: Busy) -> Result<bool> {
         Ok(self.guest.wait(busy.job)?.code > 128)
     }
 
-    /// Waits until the kernel has ended a process, and gives it.
+    /// Waits until the kernel has killed a process, and returns its pid.
     ///
     /// # Errors
     ///
-    /// It ended by itself.
-    pub(super) fn expect_ended(&mut self, busy: Busy) -> Result<u32> {
+    /// It exited by itself.
+    pub(super) fn expect_killed(&mut self, busy: Busy) -> Result<u32> {
         let code = self.guest.wait(busy.job)?.code;
-        ensure!(code > 128, "process {} was to be ended by the kernel, but ended with {code}", busy.pid);
+        ensure!(code > 128, "the kernel should kill process {}, but it exited with {code}", busy.pid);
         Ok(busy.pid)
     }
 
-    /// Frees the same memory twice, each time by another process; the kernel ends the second one.
+    /// Frees the same memory twice, each time in another process; the kernel kills the second one.
     pub(super) fn free_twice(&mut self) -> Result<[Freed; 2]> {
         let card = self.card.clone();
-        let Allocated { handle, addr, size, .. } = self.take(&card, SIZE)?;
+        let Allocated { handle, addr, size, .. } = self.allocate(&card, SIZE)?;
         let first = self.command(&format!("free-keep {handle}"))?.pid;
         let second = self.fatal_command(&format!("free {handle}"))?;
         Ok([first, second].map(|pid| Freed { pid, addr, size }))
     }
 
-    /// Takes [`SIZE`] bytes and frees so many. If that is more, the kernel ends the process that does it.
+    /// Allocates [`SIZE`] bytes and frees `size`. If that is more, the kernel kills the process.
     pub(super) fn free_with_size(&mut self, size: u64) -> Result<Freed> {
         let card = self.card.clone();
-        let Allocated { handle, addr, .. } = self.take(&card, SIZE)?;
+        let Allocated { handle, addr, .. } = self.allocate(&card, SIZE)?;
         let command = format!("free-size {handle} {size}");
         let pid = if size > SIZE { self.fatal_command(&command)? } else { self.command(&command)?.pid };
         Ok(Freed { pid, addr, size })
     }
 
-    /// Frees memory that nobody has taken; the kernel ends the process that does it.
+    /// Frees memory that was never allocated; the kernel kills the process.
     pub(super) fn free_unallocated(&mut self, addr: u64, size: u64) -> Result<Freed> {
         let pid = self.fatal_command(&format!("free-at {} {addr:#x} {size}", self.card))?;
         Ok(Freed { pid, addr, size })
     }
 
-    /// Takes memory that a process uses so many milliseconds after its pages are removed. `how` is a command of the
-    /// module on a handle, with `HANDLE` in place of that.
+    /// Allocates memory that a process uses this many milliseconds after its pages are removed. `how` is a
+    /// command of the module, with `HANDLE` in place of the handle.
     pub(super) fn use_after_removal(&mut self, milliseconds: u32, how: &str) -> Result<LateUse> {
         let card = self.card.clone();
-        let allocated = self.take(&card, SIZE)?;
+        let allocated = self.allocate(&card, SIZE)?;
         let handle = allocated.handle;
         let how = how.replace("HANDLE", &handle.to_string());
         let user = self.start_command(&format!("after-removal {handle} {milliseconds} {how}"))?;
@@ -155,22 +155,22 @@ impl Lab {
 
     /// As [`Lab::use_after_removal`], with a mapping for the slow drive.
     pub(super) fn map_after_removal(&mut self, milliseconds: u32) -> Result<LateUse> {
-        let allocated = self.take_mapped()?;
+        let allocated = self.allocate_mapped()?;
         let map = self.map(&allocated);
         let user = self.start_command(&format!("after-removal {} {milliseconds} {map}", allocated.handle))?;
         Ok(LateUse { allocated, user })
     }
 
-    /// Takes memory and maps it once for the slow drive, so that the kernel knows that it may.
-    pub(in crate::scenarios) fn take_mapped(&mut self) -> Result<Allocated> {
+    /// Allocates memory and maps it once for the slow drive, so that the kernel knows that it may.
+    pub(in crate::scenarios) fn allocate_mapped(&mut self) -> Result<Allocated> {
         let card = self.card.clone();
-        let allocated = self.take(&card, SIZE)?;
+        let allocated = self.allocate(&card, SIZE)?;
         let map = self.map(&allocated);
         self.command(&map)?;
         Ok(allocated)
     }
 
-    /// The command of the module that maps it.
+    /// The module's command that maps the memory.
     pub(in crate::scenarios) fn map(&self, allocated: &Allocated) -> String {
         format!("map {} {}", allocated.handle, self.slow)
     }

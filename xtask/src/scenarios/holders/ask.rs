@@ -1,4 +1,4 @@
-//! Asking `p2p-trace holders` in the guest, and what the guest itself says of the same.
+//! Runs `p2p-trace holders` in the guest, and reads the guest's own data for comparison.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -6,7 +6,7 @@ use super::report::{self, ReportExt as _};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{Report, Source};
 
-/// How often to ask a tracer that is not certain.
+/// How often to ask a tracer that is uncertain.
 const PATIENCE: u32 = 40;
 
 /// A device's p2p memory, as sysfs shows it.
@@ -16,33 +16,33 @@ pub(super) struct Sysfs {
     pub(super) size: u64,
     /// Bytes that are allocated.
     pub(super) allocated: u64,
-    /// Others may find it.
+    /// Whether other drivers can find it.
     pub(super) published: bool,
 }
 
 impl Lab {
-    /// What a running tracer says of these devices, of all if none is named.
+    /// A running tracer's report on these devices, on all if none is named.
     ///
     /// # Errors
     ///
-    /// None answers, or the report does not hold.
+    /// No tracer answers, or the report is not valid.
     pub(super) fn ask_tracer(&mut self, devices: &str) -> Result<Report> {
         let report = self.holders(devices)?;
         let Source::Live { pid, since_ns, .. } = report.source else {
             anyhow::bail!("no tracer answered");
         };
-        ensure!(since_ns < report.time_ns, "it traces since {since_ns}, which is not past");
+        ensure!(since_ns < report.time_ns, "the tracer's start {since_ns} is not before the report");
         self.guest
             .check(&format!("tr '\\0' ' ' < /proc/{pid}/cmdline | grep -q 'p2p-trace live'"))
-            .with_context(|| format!("process {pid} is no tracer"))?;
+            .with_context(|| format!("process {pid} is not a tracer"))?;
         Ok(report)
     }
 
-    /// What a running tracer says of a device once it has caught up, and has made up for what it lost.
+    /// A running tracer's report on a device once it has caught up and reconciled its losses.
     ///
     /// # Errors
     ///
-    /// As for [`Lab::ask_tracer`], and if it never is certain.
+    /// As for [`Lab::ask_tracer`], and if it stays uncertain.
     pub(in crate::scenarios) fn ask_until_certain(&mut self, device: &str) -> Result<Report> {
         for _ in 0..PATIENCE {
             let report = self.ask_tracer(device)?;
@@ -53,29 +53,29 @@ impl Lab {
         anyhow::bail!("{device} stays uncertain")
     }
 
-    /// What is found without a tracer.
+    /// A report without a tracer.
     ///
     /// # Errors
     ///
-    /// A tracer answers, or the report does not hold.
-    pub(super) fn look(&mut self, devices: &str) -> Result<Report> {
+    /// A tracer answers, or the report is not valid.
+    pub(super) fn one_shot(&mut self, devices: &str) -> Result<Report> {
         let report = self.holders(devices)?;
         ensure!(report.source == Source::OneShot, "a tracer answered: {:?}", report.source);
         Ok(report)
     }
 
-    /// Runs the command, which has nothing to complain of, and takes its time with the guest's clock.
+    /// Runs the command, which must not print errors, between two readings of the guest's clock.
     fn holders(&mut self, devices: &str) -> Result<Report> {
         let uptime = "read now rest < /proc/uptime; echo uptime $now >&2";
         let output = self.guest.run(&format!(
             "{uptime}; p2p-trace holders --json --can-unbind {devices}; code=$?; {uptime}; exit $code"
         ))?;
         let times: Vec<u64> = output.err.iter().filter_map(|line| uptime_ns(line)).collect();
-        ensure!(times.len() == output.err.len(), "p2p-trace holders complains: {}", output.text());
+        ensure!(times.len() == output.err.len(), "p2p-trace holders printed errors: {}", output.text());
         let report = report::parse(&output.out.join("\n"), output.code)?;
         ensure!(
             times.len() == 2 && (times[0]..=times[1] + TICK_NS).contains(&report.time_ns),
-            "the report is of {} ns, asked for in {times:?}",
+            "the report's time {} ns is not within {times:?}",
             report.time_ns
         );
         Ok(report)
@@ -91,16 +91,16 @@ impl Lab {
         let lines = self.guest.check(&format!("cd {folder} && cat size available published"))?;
         let numbers: Vec<u64> = lines.iter().map(|line| line.parse()).collect::<Result<_, _>>()?;
         let [size, available, published] = numbers[..] else {
-            anyhow::bail!("sysfs says {lines:?}");
+            anyhow::bail!("unexpected values in sysfs: {lines:?}");
         };
         Ok(Sysfs { size, allocated: size - available, published: published == 1 })
     }
 }
 
-/// What one more digit of the uptime can hide.
+/// The resolution of the uptime.
 const TICK_NS: u64 = 10_000_000;
 
-/// `uptime 12.34`, rounded down to the tick.
+/// Parses `uptime 12.34`, rounded down to the tick.
 pub(super) fn uptime_ns(line: &str) -> Option<u64> {
     let (seconds, hundredths) = line.strip_prefix("uptime ")?.split_once('.')?;
     let (seconds, hundredths) = (seconds.parse::<u64>().ok()?, hundredths.parse::<u64>().ok()?);

@@ -1,4 +1,4 @@
-//! A provider that hands out pages itself, behind the pool, as NVIDIA's UVM does.
+//! A provider that allocates pages itself and bypasses the pool, as NVIDIA's UVM does.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -12,20 +12,20 @@ use crate::scenarios::stream::Stream;
 use crate::scenarios::testmod::Handle;
 use crate::scenarios::{Method, Verdict};
 
-/// Pages that it hands out.
+/// Pages that it allocates.
 const PAGES: u64 = 4;
-/// More than anything here follows.
+/// More ranges than the tracer follows.
 const MANY: usize = 40;
-/// What rests on what is out.
+/// The rules that depend on the outstanding memory.
 const RULES: [&str; 3] = ["removed-before-drained", "use-after-removal", "pool-destroyed-in-use"];
-/// What opens a teardown.
+/// The kinds of event that open a teardown.
 const OPENING: [&str; 3] = ["unbind", "driver_remove", "devres_release"];
 
-/// Pages without references of their range are removed under their user, and the kernel waits for those with one. Neither is
-/// denied, nor are small ranges of which there are too many to look at.
+/// Pages without references to their range are removed while in use, and the kernel waits for those with
+/// references. The reports deny neither case, and cover small ranges that are too many to follow.
 pub(in crate::scenarios) fn bypassed(lab: &mut Lab, method: Method) -> Result<Verdict> {
     if lab.guest.check("uname -r")?.concat().starts_with("5.") {
-        let reason = "the test module cannot hand out pages past the count that holds the range there";
+        let reason = "the test module cannot allocate pages without a reference to the range there";
         return Ok(Verdict::Skipped(reason.to_owned()));
     }
     lab.load_module("own=1")?;
@@ -49,25 +49,25 @@ pub(in crate::scenarios) fn bypassed(lab: &mut Lab, method: Method) -> Result<Ve
     lab.unload_module()?;
 
     lab.load_module(&format!("own=1 ranges={MANY}"))?;
-    let many = lab.look(&card)?;
+    let many = lab.one_shot(&card)?;
     lab.unload_module()?;
 
     let device = before.device(&card)?;
-    says_so(device)?;
+    is_unknown(device)?;
     let range = device.only_range()?;
     ensure!(
         range.pooled == Some(false) && range.references.is_some_and(|refs| refs.count > 0),
-        "the range is told as {range:?}"
+        "the range is reported as {range:?}"
     );
     let range = waiting.device(&card)?.only_range()?;
     ensure!(
         range.state == RangeState::Killed && range.references.is_some_and(|refs| refs.count == PAGES as i64),
-        "the range that waits for {PAGES} pages is told as {range:?}"
+        "the range that waits for {PAGES} pages is reported as {range:?}"
     );
     expect::answer(waiting.device(&card)?, CanUnbind::No, "blocked already")?;
-    says_so(many.device(&card)?)?;
+    is_unknown(many.device(&card)?)?;
     is_armed(&stream)?;
-    judged(&stream, &card)?;
+    inconclusive(&stream, &card)?;
     Ok(Verdict::Passed)
 }
 
@@ -80,33 +80,33 @@ fn is_there(lab: &mut Lab, pages: Handle) -> Result<bool> {
     Ok(lab.command(&format!("show {pages}"))?.number("there")? == 1)
 }
 
-/// Expects the answer 2 (the exit code is looked at for every report), with the driver's name.
-fn says_so(device: &DeviceReport) -> Result<()> {
+/// Expects the answer 2 (every report's exit code is checked), with the driver's name.
+fn is_unknown(device: &DeviceReport) -> Result<()> {
     expect::answer(device, CanUnbind::Unknown, &format!("{} hands out its memory itself", kmodule::NAME))
 }
 
-/// The armed hooks come although the pool counts nothing.
+/// Expects armed hooks although the pool counts no allocation.
 fn is_armed(stream: &Stream) -> Result<()> {
     let opens = |event: &&EventLine| OPENING.contains(&event.kind.name());
     let first = stream.observed().find(opens).context("no event opens the teardown")?;
     ensure!(
         first.pooled == Some(false) && first.memory_outstanding == Some(false),
-        "the first step of the teardown is told as {first:?}"
+        "the first step of the teardown is {first:?}"
     );
     let armed = stream.of_kind("attach").filter(|change| change.attached == Some(true)).count();
     ensure!(armed > 0, "no hook was armed");
     Ok(())
 }
 
-/// Nobody is accused, and nothing is said to hold.
-fn judged(stream: &Stream, card: &str) -> Result<()> {
-    ensure!(stream.findings.is_empty(), "somebody is accused: {:?}", stream.findings);
+/// Expects no finding, and no rule that holds.
+fn inconclusive(stream: &Stream, card: &str) -> Result<()> {
+    ensure!(stream.findings.is_empty(), "there are findings: {:?}", stream.findings);
     for rule in RULES {
         let verdict = stream.verdict(card, rule)?;
         ensure!(
             verdict.verdict == Answer::Inconclusive
                 && verdict.reasons.iter().any(|reason| reason.contains("by its driver itself")),
-            "{rule} comes to {verdict:?}"
+            "{rule}: {verdict:?}"
         );
     }
     Ok(())

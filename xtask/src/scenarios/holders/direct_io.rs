@@ -11,10 +11,10 @@ use crate::scenarios::mapping::number;
 use crate::scenarios::product::{DeviceReport, HolderKind, Liveness, TaskLine, Why};
 use crate::scenarios::{Method, Verdict};
 
-/// Bytes to read: 48 seconds of the slow drive, which nobody waits for.
+/// Bytes to read: 48 seconds at the slow drive's limit, which the scenario lifts before.
 const SIZE: u64 = 768 * 1024;
 
-/// Mapped and read under a tracer, asked during the unbind; then a look without a tracer.
+/// Memory is mapped and read under a tracer, which reports during the unbind; then a report without a tracer.
 pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     let memory = lab.memory.clone();
@@ -26,12 +26,12 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
     let unbinding = Unbinding::start(lab, &memory, "nvme")?;
     let seen = lab.ask_tracer(&memory)?;
     lab.stop(trace)?;
-    let unseen = if method.does_the_rest() { Some(lab.look(&memory)?) } else { None };
+    let unseen = if method.is_primary() { Some(lab.one_shot(&memory)?) } else { None };
     lab.limit_slow_drive(false)?;
     unbinding.wait(lab)?;
     lab.guest.wait(read)?.success()?;
     lab.limit_slow_drive(true)?;
-    let over = if method.does_the_rest() { Some(lab.look(&memory)?) } else { None };
+    let over = if method.is_primary() { Some(lab.one_shot(&memory)?) } else { None };
     lab.unload_driver()?;
 
     let device = held_up(&seen, &memory, &unbinding, range, SIZE)?;
@@ -42,14 +42,14 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
         (holder.count, holder.references, holder.bytes) == (1, SIZE / PAGE, SIZE)
             && device.holders.len() == 1
             && device.unseen() == 0,
-        "one mapping is told as {:?}, unseen are {} bytes",
+        "one mapping is reported as {:?}, {} bytes have unknown holders",
         device.holders,
         device.unseen()
     );
-    let task = holder.allocated_by.as_ref().context("nobody is named")?;
+    let task = holder.allocated_by.as_ref().context("no task is named")?;
     ensure!(
         u64::from(task.tgid) == pid && task.comm == "p2pdio" && holder.process == Liveness::Alive,
-        "process {pid} mapped it, not {task:?}, {:?}",
+        "the mapping is by process {pid}, not {task:?}, {:?}",
         holder.process
     );
     if let Some(report) = &unseen {
@@ -63,17 +63,17 @@ pub(in crate::scenarios) fn direct_io(lab: &mut Lab, method: Method) -> Result<V
     Ok(Verdict::Passed)
 }
 
-/// Expects as many references as pages, and the reader among the candidates only.
+/// Expects as many references as pages, and the reader only among the candidates.
 fn unnamed(device: &DeviceReport, pid: u64) -> Result<()> {
-    ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
-    ensure!(device.unseen() == SIZE, "unseen are {} bytes", device.unseen());
-    let left = device.only_range()?.residual.context("no references are told")?;
+    ensure!(device.holders.is_empty(), "unexpected holders: {:?}", device.holders);
+    ensure!(device.unseen() == SIZE, "{} bytes have unknown holders", device.unseen());
+    let left = device.only_range()?.residual.context("the report has no references")?;
     let runs = device.preexisting.as_ref().map_or(0, |unseen| unseen.runs.len() as u64);
     let pages = SIZE / PAGE;
     ensure!(
         (left.count, left.known, left.unknown_min, left.unknown_max) == (pages, 0, runs, pages)
             && (left.unexplained_min, left.unexplained_max) == (0, pages - runs),
-        "{pages} pages in {runs} pieces are told as {left:?}"
+        "{pages} pages in {runs} pieces are reported as {left:?}"
     );
     let is_reader = |task: &TaskLine| u64::from(task.tgid) == pid && task.comm == "p2pdio";
     let mut why = device.candidates.iter().map(|candidate| &candidate.why);
@@ -81,7 +81,7 @@ fn unnamed(device: &DeviceReport, pid: u64) -> Result<()> {
     let waiting = why.any(|why| matches!(why, Why::Waiting { task, .. } if is_reader(task)));
     ensure!(
         mapping && waiting,
-        "process {pid} has it mapped and waits for direct I/O, suspected are {:?}",
+        "process {pid} maps the memory and waits for direct I/O, but the candidates are {:?}",
         device.candidates
     );
     Ok(())

@@ -1,4 +1,4 @@
-//! Memory that another part of the kernel took: it blocks the unbind until it is given back.
+//! Memory that another part of the kernel allocated: it blocks the unbind until it is freed.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,33 +14,33 @@ use crate::scenarios::product::{
 use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
-/// Bytes that are taken.
+/// Bytes of the allocation.
 pub(super) const SIZE: u64 = 64 * 1024;
 
-/// Taken under a tracer, asked before and during the unbind; then a look without a tracer, and one that came too late;
-/// freed, and asked again.
+/// Memory is allocated under a tracer, which reports before and during the unbind; then reports without a
+/// tracer and by one that started too late; then the memory is freed, and both report again.
 pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     lab.load_module("ranges=0")?;
     let memory = lab.memory.clone();
     let range = lab.range()?;
     let trace = lab.trace("holders-kernel-held", &method.option())?;
-    let allocated = lab.take(&memory, SIZE)?;
+    let allocated = lab.allocate(&memory, SIZE)?;
     let sysfs = lab.sysfs(&memory)?;
     let held = lab.ask_tracer(&memory)?;
     let unbinding = Unbinding::start(lab, &memory, "nvme")?;
     let blocked = lab.ask_tracer(&memory)?;
     let mut late = Vec::new();
-    let (stream, over) = if method.does_the_rest() {
+    let (stream, over) = if method.is_primary() {
         let stream = lab.stop(trace)?;
-        late.push(lab.look(&memory)?);
+        late.push(lab.one_shot(&memory)?);
         let trace = lab.trace("holders-kernel-held-late", "")?;
         late.push(lab.ask_tracer(&memory)?);
         lab.command(&format!("free {}", allocated.handle))?;
         unbinding.wait(lab)?;
         let over = lab.ask_until_certain(&memory)?;
         lab.stop(trace)?;
-        (stream, vec![over, lab.look(&memory)?])
+        (stream, vec![over, lab.one_shot(&memory)?])
     } else {
         lab.command(&format!("free {}", allocated.handle))?;
         unbinding.wait(lab)?;
@@ -54,15 +54,15 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     expect::in_use(device, range, sysfs)?;
     ensure!(
         sysfs.allocated == QUEUES + SIZE && device.unseen() == QUEUES,
-        "unseen are {} bytes of {}",
+        "{} of {} bytes have unknown holders",
         device.unseen(),
         sysfs.allocated
     );
-    let holder = taken_by_module(device, &allocated)?;
+    let holder = held_by_module(device, &allocated)?;
     let hidden = holder.caller.is_none();
     ensure!(
         holder.by_driver == (!hidden).then_some(false) && (!hidden || of_stream::hides_callers(&stream)?),
-        "by the driver: {holder:?}"
+        "wrong `by_driver`: {holder:?}"
     );
     if hidden {
         expect::answer(device, CanUnbind::Unknown, "")?;
@@ -71,13 +71,13 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     }
 
     let device = held_up(&blocked, &memory, &unbinding, range, SIZE)?;
-    taken_by_module(device, &allocated)?;
+    held_by_module(device, &allocated)?;
     unbinding::seen_from_the_start(device)?;
-    ensure!(device.unseen() == 0, "unseen are {} bytes", device.unseen());
+    ensure!(device.unseen() == 0, "{} bytes have unknown holders", device.unseen());
     residual(device, known(1))?;
     for report in &late {
         let device = held_up(report, &memory, &unbinding, range, SIZE)?;
-        ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
+        ensure!(device.holders.is_empty(), "unexpected holders: {:?}", device.holders);
         unbinding::not_seen_beginning(device)?;
         expect::unseen_at(device, allocated.addr, SIZE)?;
         residual(device, unknown(1, SIZE / PAGE))?;
@@ -88,7 +88,7 @@ pub(in crate::scenarios) fn kernel_held(lab: &mut Lab, method: Method) -> Result
     Ok(Verdict::Passed)
 }
 
-/// Expects the blocked unbind, with its one range killed and the memory counted.
+/// Expects the blocked unbind, with its one range killed and the allocated memory counted.
 pub(super) fn held_up<'a>(
     report: &'a Report,
     device: &str,
@@ -97,33 +97,33 @@ pub(super) fn held_up<'a>(
     allocated: u64,
 ) -> Result<&'a DeviceReport> {
     let device = report.device(device)?;
-    unbinding.is_told(report, device)?;
+    unbinding.is_reported(report, device)?;
     expect::certain(device)?;
     let range = device.only_range()?;
     ensure!(
         bounds(range)? == bar && range.state == RangeState::Killed && range.allocated == Some(allocated),
-        "the range that waits is told as {range:?}"
+        "the range that waits is reported as {range:?}"
     );
     Ok(device)
 }
 
-/// Expects the memory to be that process's, which has exited.
-pub(super) fn taken_by_module<'a>(device: &'a DeviceReport, allocated: &Allocated) -> Result<&'a Holder> {
+/// Expects the memory to be held by this process, which has exited.
+pub(super) fn held_by_module<'a>(device: &'a DeviceReport, allocated: &Allocated) -> Result<&'a Holder> {
     let holder = device.only_holder(HolderKind::Allocation)?;
     ensure!(
         (holder.count, holder.references, holder.bytes) == (1, 1, SIZE) && device.holders.len() == 1,
-        "one allocation is told as {:?}",
+        "one allocation is reported as {:?}",
         device.holders
     );
-    let task = holder.allocated_by.as_ref().context("nobody is named")?;
+    let task = holder.allocated_by.as_ref().context("no task is named")?;
     ensure!(
         (task.tgid, task.pid, task.comm.as_str()) == (allocated.pid, allocated.pid, "sh"),
-        "process {} took it, not {task:?}",
+        "allocated by process {}, not {task:?}",
         allocated.pid
     );
     ensure!(
         holder.process == Liveness::Exited,
-        "process {} has exited, but is told as {:?}",
+        "process {} has exited, but is reported as {:?}",
         allocated.pid,
         holder.process
     );
@@ -136,12 +136,12 @@ pub(super) fn taken_by_module<'a>(device: &'a DeviceReport, allocated: &Allocate
     Ok(holder)
 }
 
-/// So many references, all known.
+/// This number of references, all known.
 pub(super) const fn known(count: u64) -> Residual {
     Residual { count, known: count, unknown_min: 0, unknown_max: 0, unexplained_min: 0, unexplained_max: 0 }
 }
 
-/// So many references to one piece of memory of so many pages, of which nothing was seen.
+/// This number of references to one piece of memory with this number of pages, whose allocation is unknown.
 pub(super) const fn unknown(count: u64, pages: u64) -> Residual {
     Residual {
         count,
@@ -155,12 +155,15 @@ pub(super) const fn unknown(count: u64, pages: u64) -> Residual {
 
 /// Expects these references to the only range.
 pub(super) fn residual(device: &DeviceReport, expected: Residual) -> Result<()> {
-    let told = device.only_range()?.residual;
-    ensure!(told == Some(expected), "the references left are {expected:?}, told are {told:?}");
+    let reported = device.only_range()?.residual;
+    ensure!(
+        reported == Some(expected),
+        "the remaining references are {expected:?}, but reported as {reported:?}"
+    );
     Ok(())
 }
 
-/// Expects nothing to be left.
+/// Expects an empty report.
 pub(super) fn gone(device: &DeviceReport) -> Result<()> {
     expect::quiet(device)?;
     ensure!(
@@ -169,7 +172,7 @@ pub(super) fn gone(device: &DeviceReport) -> Result<()> {
             && device.preexisting.is_none()
             && device.candidates.is_empty()
             && device.driver.is_none(),
-        "after the unbind is told: {device:?}"
+        "the report after the unbind is not empty: {device:?}"
     );
     expect::answer(device, CanUnbind::Yes, "no p2p memory")
 }

@@ -1,4 +1,4 @@
-//! Records are lost, and the kernel's own state makes up for it.
+//! Records are lost, and the tracer reconciles with the kernel's own state.
 
 use anyhow::{Result, ensure};
 
@@ -11,27 +11,27 @@ use crate::scenarios::product::{CanUnbind, DeviceReport, Liveness};
 use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
-/// The smallest ring there is.
+/// The smallest possible ring.
 const TINY: &str = "--ring-size 4096";
 
-/// The tracer stands still while far more happens than its rings can hold: of three allocations that it knew one is kept,
-/// one given back, and one given back and taken by another; a fourth is made.
+/// The tracer is stopped while far more events occur than its rings can hold: of three known allocations one
+/// is kept, one freed, and one freed and reallocated by another process; a fourth is made.
 pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("ranges=1")?;
     let card = lab.card.clone();
     let range = lab.range_of(&card)?;
     let trace = lab.trace("holders-losses", &format!("{} {TINY}", method.option()))?;
-    let kept = lab.take(&card, SIZE)?;
-    let given_back = lab.take(&card, SIZE)?;
-    let handed_over = lab.take(&card, SIZE)?;
+    let kept = lab.allocate(&card, SIZE)?;
+    let freed = lab.allocate(&card, SIZE)?;
+    let reallocated = lab.allocate(&card, SIZE)?;
     let before = lab.ask_until_certain(&card)?;
 
     lab.halt(&trace)?;
-    let unseen = lab.take(&card, 2 * SIZE)?;
-    lab.command(&format!("free {}", handed_over.handle))?;
-    let heir = lab.take(&card, SIZE)?;
-    lab.command(&format!("free {}", given_back.handle))?;
-    // Whatever came before is not in the rings any more, whichever processor it was on.
+    let unseen = lab.allocate(&card, 2 * SIZE)?;
+    lab.command(&format!("free {}", reallocated.handle))?;
+    let successor = lab.allocate(&card, SIZE)?;
+    lab.command(&format!("free {}", freed.handle))?;
+    // Overwrites all earlier records in the rings of both processors.
     for cpu in 0..2 {
         lab.guest
             .check(&format!("taskset -c {cpu} sh -c 'echo load {card} 4096 500 > /dev/{}'", kmodule::NAME))?;
@@ -43,34 +43,35 @@ pub(in crate::scenarios) fn losses(lab: &mut Lab, method: Method) -> Result<Verd
     lab.command("free-all")?;
     lab.unload_module()?;
 
-    ensure!(stream.summary()?.lost > 0, "nothing was lost in a ring of 4 KiB");
-    ensure!(heir.addr == handed_over.addr, "the memory was not taken again");
-    ensure!(sysfs.allocated == 4 * SIZE, "sysfs says {sysfs:?}");
+    ensure!(stream.summary()?.lost > 0, "no record was lost in a ring of 4 KiB");
+    ensure!(successor.addr == reallocated.addr, "the memory was not reallocated");
+    ensure!(sysfs.allocated == 4 * SIZE, "unexpected values in sysfs: {sysfs:?}");
     let device = before.device(&card)?;
-    named(device, &[&kept, &given_back, &handed_over], false)?;
-    ensure!(device.unseen() == 0, "{} bytes are unseen", device.unseen());
+    named(device, &[&kept, &freed, &reallocated], false)?;
+    ensure!(device.unseen() == 0, "{} bytes have unknown holders", device.unseen());
     let device = after.device(&card)?;
     expect::in_use(device, range, sysfs)?;
-    // That the third changed hands is not to be seen in the kernel's state.
-    named(device, &[&kept, &handed_over], true)?;
+    // The kernel's state does not show that the third one was reallocated.
+    named(device, &[&kept, &reallocated], true)?;
     expect::unseen_at(device, unseen.addr, 2 * SIZE)?;
     expect::answer(device, CanUnbind::Unknown, "")?;
     Ok(Verdict::Passed)
 }
 
-/// Expects an allocation by each of these processes, and that it is said whether it may be another's by now.
+/// Expects an allocation by each of these processes, with this flag for whether it may belong to another one
+/// by now.
 fn named(device: &DeviceReport, expected: &[&Allocated], unsure: bool) -> Result<()> {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for holder in &device.holders {
         ensure!(
             holder.bytes == SIZE && holder.unsure == unsure && holder.process == Liveness::Exited,
-            "an allocation of a process that is gone is told as {holder:?}"
+            "the allocation of an exited process is reported as {holder:?}"
         );
-        told.extend(holder.allocated_by.as_ref().map(|task| task.tgid));
+        reported.extend(holder.allocated_by.as_ref().map(|task| task.tgid));
     }
-    told.sort_unstable();
+    reported.sort_unstable();
     let mut pids: Vec<u32> = expected.iter().map(|allocated| allocated.pid).collect();
     pids.sort_unstable();
-    ensure!(told == pids, "the takers are {pids:?}, told are {told:?}");
+    ensure!(reported == pids, "the holders are {pids:?}, but reported as {reported:?}");
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! `p2p-trace holders`, against what sysfs, the drivers, the test programs and the test module know.
+//! `p2p-trace holders`, compared with sysfs, the drivers, the test programs and the test module.
 //!
-//! Each scenario asks a tracer that was there from the start, and, where it matters, one that came too late or none. What
-//! is the same however the first one attaches is done once.
+//! Each scenario asks a tracer that was running from the start, and, where it matters, one that started too
+//! late or none. Steps that do not depend on the first tracer's method run once.
 
 mod ask;
 mod bypassed;
@@ -37,8 +37,8 @@ use super::Method;
 const PAGE: u64 = 4096;
 
 impl Method {
-    /// Whether what does not depend on the method is done along with this one.
-    fn does_the_rest(self) -> bool {
+    /// Whether the steps that do not depend on the method run with this one.
+    fn is_primary(self) -> bool {
         self == Self::Fentry
     }
 }

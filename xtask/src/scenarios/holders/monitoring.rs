@@ -1,12 +1,12 @@
-//! Monitoring reads sysfs all the time, and through it the function that the tracer reads the kernel's state by: nothing of
-//! that is a loss.
+//! Monitoring reads sysfs all the time, and thereby calls the function through which the tracer reads the
+//! kernel's state: this must not count as losses.
 
 use std::iter;
 
 use anyhow::{Result, ensure};
 
 use super::expect;
-use super::kernel_held::{SIZE, held_up, taken_by_module};
+use super::kernel_held::{SIZE, held_by_module, held_up};
 use super::report::{DeviceReportExt as _, ReportExt as _};
 use super::unbinding::Unbinding;
 use crate::guest::Job;
@@ -15,15 +15,15 @@ use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::CanUnbind;
 use crate::scenarios::{Method, Verdict};
 
-/// Loops that read, two for each CPU: they take the CPU from each other in the middle of the kernel's functions.
+/// Reading loops, two for each CPU: they preempt each other in the middle of the kernel's functions.
 const LOOPS: usize = 4;
-/// How long an unbind may take here.
+/// The stall budget of this scenario.
 const BUDGET: &str = "--stall-after 1s";
-/// How long they read while the unbind is blocked.
+/// How long the loops read while the unbind is blocked.
 const BLOCKED: &str = "sleep 10";
-/// How often the kernel is asked without a tracer.
-const LOOKS: u32 = 3;
-/// Where the loops see that it is enough.
+/// Number of reports without a tracer.
+const REPORTS: u32 = 3;
+/// This file ends the loops.
 const ENOUGH: &str = "/run/monitored";
 
 /// Memory is held across an unbind while four loops read the attributes of all PCI and block devices.
@@ -34,7 +34,7 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
     let trace = lab.trace("monitoring", &format!("{} {BUDGET}", method.option()))?;
     lab.load_driver()?;
     let range = lab.range()?;
-    let allocated = lab.take(&memory, SIZE)?;
+    let allocated = lab.allocate(&memory, SIZE)?;
     let held = lab.ask_tracer(&memory)?;
     let unbinding = Unbinding::start(lab, &memory, "nvme")?;
     lab.wait_finding(&trace, "stalled-drain")?;
@@ -48,9 +48,9 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
 
     lab.load_driver()?;
     let sysfs = lab.sysfs(&memory)?;
-    let mut looks = Vec::new();
-    for _ in 0..LOOKS {
-        looks.push(lab.look(&memory)?);
+    let mut reports = Vec::new();
+    for _ in 0..REPORTS {
+        reports.push(lab.one_shot(&memory)?);
     }
     stop(lab, loops)?;
     lab.unload_module()?;
@@ -58,7 +58,7 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
 
     ensure!(
         stream.losses.is_empty() && stream.summary()?.lost == 0,
-        "reads of sysfs are told as losses: {:?}, {} in the end",
+        "reads of sysfs are reported as losses: {:?}, {} in the summary",
         stream.losses,
         stream.summary()?.lost
     );
@@ -69,18 +69,19 @@ pub(in crate::scenarios) fn monitoring(lab: &mut Lab, method: Method) -> Result<
     of_stream::teardown(&stream, range)?;
     of_stream::verdicts(&stream, &memory, &["stalled-drain", "stalled-unbind"], &[])?;
     expect::quiet(held.device(&memory)?)?;
-    taken_by_module(held_up(&blocked, &memory, &unbinding, range, SIZE)?, &allocated)?;
-    for look in &looks {
-        let device = look.device(&memory)?;
+    held_by_module(held_up(&blocked, &memory, &unbinding, range, SIZE)?, &allocated)?;
+    for report in &reports {
+        let device = report.device(&memory)?;
         expect::in_use(device, range, sysfs)?;
-        ensure!(device.unseen() == QUEUES, "unseen are {} bytes", device.unseen());
+        ensure!(device.unseen() == QUEUES, "{} bytes have unknown holders", device.unseen());
         expect::answer(device, CanUnbind::Unknown, "")?;
     }
     Ok(Verdict::Passed)
 }
 
-/// What the loops leave alone: windows into a device's memory, and what waits for the lock that an unbind holds to its end. Reading
-/// `waiting_for_supplier` while a driver binds even hangs both for ever (`device_links_driver_bound` removes it under that lock).
+/// Files that the loops skip: windows into a device's memory, and attributes that wait for the lock that an
+/// unbind holds to its end. Reading `waiting_for_supplier` while a driver binds even hangs both for ever
+/// (`device_links_driver_bound` removes it under that lock).
 const OMITTED: &str = "resource[0-9].*|rom|vpd|config|waiting_for_supplier|driver_override|reset_method";
 
 /// Starts the loops.
@@ -94,13 +95,13 @@ fn start(lab: &mut Lab) -> Result<Vec<Job>> {
     iter::repeat_with(|| lab.guest.spawn(&command)).take(LOOPS).collect()
 }
 
-/// Stops them. Each must have read everything several times.
+/// Stops the loops. Each must have read everything several times.
 fn stop(lab: &mut Lab, loops: Vec<Job>) -> Result<()> {
     lab.guest.check(&format!("touch {ENOUGH}"))?;
     for job in loops {
-        let said = lab.guest.wait(job)?.success()?;
-        let rounds = said.iter().find_map(|line| line.strip_prefix("rounds ")?.parse().ok());
-        ensure!(rounds > Some(5u64), "a loop that reads sysfs said {said:?}");
+        let output = lab.guest.wait(job)?.success()?;
+        let rounds = output.iter().find_map(|line| line.strip_prefix("rounds ")?.parse().ok());
+        ensure!(rounds > Some(5u64), "a loop that reads sysfs printed {output:?}");
     }
     lab.guest.check(&format!("rm {ENOUGH}")).map(drop)
 }

@@ -1,4 +1,4 @@
-//! The driver's own memory: the two queues of nvme, whose taking was seen or not.
+//! The driver's own memory: the two queues of nvme, allocated during the trace or before it.
 
 use anyhow::{Result, ensure};
 
@@ -9,7 +9,7 @@ use crate::scenarios::product::{CanUnbind, DeviceReport, EventLine, HolderKind};
 use crate::scenarios::stream::Stream;
 use crate::scenarios::{Method, Verdict};
 
-/// A tracer that was there before is asked, then none.
+/// Asks a tracer that was running before the allocation, then none.
 pub(in crate::scenarios) fn queues(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let trace = lab.trace("holders-queues", &method.option())?;
     lab.load_driver()?;
@@ -18,8 +18,8 @@ pub(in crate::scenarios) fn queues(lab: &mut Lab, method: Method) -> Result<Verd
     let seen = lab.ask_tracer("")?;
     let stream = lab.stop(trace)?;
     let name = lab.guest.check(&format!("ls /sys/bus/pci/devices/{memory}/nvme"))?;
-    let unseen = if method.does_the_rest() {
-        Some((lab.look("")?, lab.guest.check(&format!("p2p-trace holders {}", name.join(" ")))?))
+    let unseen = if method.is_primary() {
+        Some((lab.one_shot("")?, lab.guest.check(&format!("p2p-trace holders {}", name.join(" ")))?))
     } else {
         None
     };
@@ -42,38 +42,38 @@ pub(in crate::scenarios) fn queues(lab: &mut Lab, method: Method) -> Result<Verd
     Ok(Verdict::Passed)
 }
 
-/// Expects the queues to be the driver's, by the task and function that the stream has.
+/// Expects the driver to hold the queues, by the task and function in the stream.
 fn named(device: &DeviceReport, stream: &Stream) -> Result<()> {
     let events: Vec<&EventLine> = stream.of_kind("alloc").collect();
-    ensure!(events.len() == 2, "nvme took {} queues", events.len());
+    ensure!(events.len() == 2, "nvme allocated {} queues", events.len());
     let holder = device.only_holder(HolderKind::Allocation)?;
     expect::as_in_stream(holder, &events, stream)?;
     ensure!(
         holder.bytes == QUEUES && holder.references == 2 && device.holders.len() == 1,
-        "the queues are told as {:?}",
+        "the queues are reported as {:?}",
         device.holders
     );
-    ensure!(device.unseen() == 0, "{} bytes are unseen", device.unseen());
+    ensure!(device.unseen() == 0, "{} bytes have unknown holders", device.unseen());
     ensure!(device.candidates.is_empty(), "candidates: {:?}", device.candidates);
     let Some(caller) = &holder.caller else {
-        ensure!(holder.by_driver.is_none(), "without a caller it is {:?}", holder.by_driver);
+        ensure!(holder.by_driver.is_none(), "without a caller, `by_driver` is {:?}", holder.by_driver);
         return expect::answer(device, CanUnbind::Unknown, "cannot be told");
     };
     ensure!(
         caller.starts_with("nvme_") && caller.ends_with(" [nvme]") && holder.by_driver == Some(true),
-        "the queues are taken by {caller}, {:?}",
+        "the queues are allocated by {caller}, {:?}",
         holder.by_driver
     );
     expect::answer(device, CanUnbind::Yes, "128 KiB of nvme itself")
 }
 
-/// Expects as many bytes of unknown takers, in one piece or two, and no claim about them.
+/// Expects as many bytes with unknown holders, in one piece or two, and no claim about them.
 fn unnamed(device: &DeviceReport) -> Result<()> {
-    ensure!(device.holders.is_empty(), "nobody was seen: {:?}", device.holders);
+    ensure!(device.holders.is_empty(), "unexpected holders: {:?}", device.holders);
     let preexisting = device.preexisting.as_ref();
     ensure!(
         preexisting.is_some_and(|unseen| unseen.bytes == QUEUES && unseen.runs.len() <= 2),
-        "the queues are told as {preexisting:?}"
+        "the queues are reported as {preexisting:?}"
     );
     expect::only_driver_suspected(device)?;
     expect::answer(device, CanUnbind::Unknown, "taken by whom was not seen")

@@ -1,25 +1,25 @@
-//! What has to hold for every report of `p2p-trace holders --json`.
+//! Invariants of every report of `p2p-trace holders --json`.
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::scenarios::product::{CanUnbind, DeviceReport, Hex, Holder, HolderKind, RangeReport, Report};
 
-/// The format that is known here.
+/// The supported format.
 const FORMAT: u32 = 1;
 
-/// Reads a report, and checks what holds for each.
+/// Parses a report and checks the invariants.
 pub(super) fn parse(text: &str, code: i32) -> Result<Report> {
-    let report: Report = serde_json::from_str(text).with_context(|| format!("no report: {text}"))?;
-    check(&report, code).with_context(|| format!("the report does not hold: {text}"))?;
+    let report: Report = serde_json::from_str(text).with_context(|| format!("not a report: {text}"))?;
+    check(&report, code).with_context(|| format!("the report is not valid: {text}"))?;
     Ok(report)
 }
 
 fn check(report: &Report, code: i32) -> Result<()> {
-    ensure!(report.format == FORMAT, "its format is {}", report.format);
-    ensure!(report.gaps.is_empty(), "root could not see: {:?}", report.gaps);
+    ensure!(report.format == FORMAT, "the format is {}", report.format);
+    ensure!(report.gaps.is_empty(), "root has gaps: {:?}", report.gaps);
     ensure!(
         report.devices.is_sorted_by(|a, b| a.device.0 < b.device.0),
-        "the devices are not in order, each once"
+        "the devices are not sorted and unique"
     );
     let answers = report.devices.iter().map(|device| device.can_unbind.answer);
     let worst = answers.max().unwrap_or(CanUnbind::Yes);
@@ -35,41 +35,41 @@ fn check(report: &Report, code: i32) -> Result<()> {
     Ok(())
 }
 
-/// Its account is right by itself.
+/// Checks that a device's numbers add up.
 fn check_device(device: &DeviceReport, time_ns: u64) -> Result<()> {
     let sum = |of: fn(&RangeReport) -> Option<u64>| device.ranges.iter().map(of).sum::<Option<u64>>();
     if !device.ranges.is_empty() {
         ensure!(
             device.allocated == sum(|range| range.allocated) && device.size == sum(|range| range.size),
-            "its ranges do not add up"
+            "the ranges do not add up"
         );
     }
-    ensure!(!device.can_unbind.reason.is_empty(), "it gives no reason for its answer");
+    ensure!(!device.can_unbind.reason.is_empty(), "the answer has no reason");
     for holder in &device.holders {
         ensure!(
             holder.oldest_ns <= holder.newest_ns
                 && holder.newest_ns <= time_ns
                 && holder.age_ns == time_ns - holder.oldest_ns,
-            "{} was taken at another time than told: {holder:?}",
+            "the times of {} are inconsistent: {holder:?}",
             holder.record.0
         );
         ensure!(
             holder.count > 0 && holder.references >= holder.count && holder.bytes > 0,
-            "nothing is taken: {holder:?}"
+            "a holder without memory: {holder:?}"
         );
     }
     if let Some(preexisting) = &device.preexisting {
         let sum: u64 = preexisting.runs.iter().map(|run| run.size).sum();
         ensure!(
             sum == preexisting.bytes || preexisting.runs_omitted > 0 && sum < preexisting.bytes,
-            "runs of {sum} bytes are {} bytes",
+            "the runs have {sum} bytes in total, not {}",
             preexisting.bytes
         );
     }
     check_account(device)
 }
 
-/// What is known to be taken, and what nobody knows the taker of, is what the kernel counts: no byte more, none less.
+/// Bytes with known and with unknown holders add up exactly to the kernel's count.
 fn check_account(device: &DeviceReport) -> Result<()> {
     let Some(allocated) = device.allocated.filter(|_| device.uncertain.is_empty()) else {
         return Ok(());
@@ -82,15 +82,15 @@ fn check_account(device: &DeviceReport) -> Result<()> {
     let all = known + unknown - mapped..=known + unknown;
     ensure!(
         all.contains(&allocated),
-        "the kernel counts {allocated} bytes, but {known} are known to be taken, and {unknown} taken by unknown \
+        "the kernel counts {allocated} bytes, but {known} have known holders, and {unknown} have unknown ones \
              (of these {mapped} can be both)"
     );
     Ok(())
 }
 
-/// What is to be found in a report.
+/// Look-ups in a report.
 pub(super) trait ReportExt {
-    /// A device that has to be there.
+    /// A device that must be in the report.
     fn device(&self, named: &str) -> Result<&DeviceReport>;
 }
 
@@ -98,19 +98,19 @@ impl ReportExt for Report {
     fn device(&self, named: &str) -> Result<&DeviceReport> {
         let is_it = |device: &&DeviceReport| device.device.0.to_string() == named;
         let found = self.devices.iter().find(is_it);
-        found.with_context(|| format!("the report does not tell of {named}: {:?}", self.devices))
+        found.with_context(|| format!("the report has no {named}: {:?}", self.devices))
     }
 }
 
-/// What is to be found of a device.
+/// Look-ups in the report on a device.
 pub(super) trait DeviceReportExt {
     /// Its only range.
     fn only_range(&self) -> Result<&RangeReport>;
 
-    /// The only one who is known to have taken memory of this kind.
+    /// The only holder of memory of this kind.
     fn only_holder(&self, kind: HolderKind) -> Result<&Holder>;
 
-    /// Bytes of which it was not seen who took them.
+    /// Bytes with unknown holders.
     fn unseen(&self) -> u64;
 }
 
@@ -126,7 +126,7 @@ impl DeviceReportExt for DeviceReport {
         let mut found = self.holders.iter().filter(|holder| holder.kind == kind);
         match (found.next(), found.next()) {
             (Some(holder), None) => Ok(holder),
-            _ => bail!("{} has not one holder of {kind:?}: {:?}", self.device.0, self.holders),
+            _ => bail!("{} does not have exactly one holder of {kind:?}: {:?}", self.device.0, self.holders),
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
         "can_unbind":{"answer":"unknown","reason":"so"}}"#;
 
     #[test]
-    fn a_good_report_passes() {
+    fn accepts_a_valid_report() {
         let report = parse(&text(DEVICE), 2).unwrap();
         assert_eq!(report.source, Source::OneShot);
         let device = report.device("0000:03:00.0").unwrap();
@@ -179,26 +179,26 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_code_says_the_same() {
+    fn exit_code_must_match_the_answer() {
         assert!(complaint(&text(DEVICE), 0).contains("the exit code is 0"));
         parse(&text(""), 0).unwrap();
         assert!(complaint(&text(""), 1).contains("the answer Yes"));
     }
 
     #[test]
-    fn every_byte_is_accounted_for() {
-        for (from, to, said) in [
+    fn rejects_inconsistent_numbers() {
+        for (from, to, expected) in [
             (r#""allocated":12"#, r#""allocated":16"#, "counts 16 bytes"),
             (r#""allocated":12"#, r#""allocated":8"#, "counts 8 bytes"),
             (r#""size":32,"start""#, r#""size":31,"start""#, "do not add up"),
-            (r#""bytes":8,"#, r#""bytes":4,"#, "runs of 8 bytes are 4"),
-            (r#""age_ns":4"#, r#""age_ns":5"#, "another time"),
-            (r#""reason":"so""#, r#""reason":"""#, "no reason"),
+            (r#""bytes":8,"#, r#""bytes":4,"#, "8 bytes in total, not 4"),
+            (r#""age_ns":4"#, r#""age_ns":5"#, "inconsistent"),
+            (r#""reason":"so""#, r#""reason":"""#, "has no reason"),
         ] {
             let bad = DEVICE.replace(from, to);
             assert_ne!(bad, DEVICE, "{from}");
             let complaint = complaint(&text(&bad), 2);
-            assert!(complaint.contains(said), "{said}: {complaint}");
+            assert!(complaint.contains(expected), "{expected}: {complaint}");
         }
         let mapped = DEVICE
             .replace(r#""bytes":8,"#, r#""bytes":8,"mapped_max":4,"#)
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_has_the_size_of_its_addresses() {
+    fn rejects_a_size_that_differs_from_the_bounds() {
         let bad = DEVICE.replace("0x3f", "0x4f");
         let report = parse(&text(&bad), 2).unwrap();
         assert!(bounds(report.devices[0].only_range().unwrap()).is_err());

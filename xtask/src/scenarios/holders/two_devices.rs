@@ -8,10 +8,10 @@ use crate::scenarios::lab::{Lab, QUEUES};
 use crate::scenarios::product::{HolderKind, Report};
 use crate::scenarios::{Method, Verdict};
 
-/// Bytes taken of the drive, and of the card.
+/// Bytes allocated on the drive, and on the card.
 const SIZES: [u64; 2] = [64 * 1024, 12 * 1024];
 
-/// Each is told by itself, and both if none is named.
+/// Each device has its own report, and both are in the report without a name.
 pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_driver()?;
     lab.load_module("ranges=1")?;
@@ -19,7 +19,7 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
     let trace = lab.trace("holders-two-devices", &method.option())?;
     let mut holders = Vec::new();
     for (device, size) in devices.iter().zip(SIZES) {
-        holders.push(lab.take(device, size)?.pid);
+        holders.push(lab.allocate(device, size)?.pid);
     }
     let both = lab.ask_tracer("")?;
     let each = [lab.ask_tracer(&devices[0])?, lab.ask_tracer(&devices[1])?];
@@ -29,7 +29,7 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
     ];
     lab.stop(trace)?;
     let unseen =
-        if method.does_the_rest() { vec![lab.look("")?, lab.look(&devices[1])?] } else { Vec::new() };
+        if method.is_primary() { vec![lab.one_shot("")?, lab.one_shot(&devices[1])?] } else { Vec::new() };
     lab.command("free-all")?;
     lab.unload_module()?;
     lab.unload_driver()?;
@@ -37,9 +37,9 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
     let named = |report: &Report| -> Vec<String> {
         report.devices.iter().map(|device| device.device.0.to_string()).collect()
     };
-    ensure!(named(&both) == devices, "both are {:?}", named(&both));
+    ensure!(named(&both) == devices, "the report on both has {:?}", named(&both));
     for (at, (address, (range, sysfs))) in devices.iter().zip(facts).enumerate() {
-        ensure!(named(&each[at]) == [address.as_str()], "one is {:?}", named(&each[at]));
+        ensure!(named(&each[at]) == [address.as_str()], "the report on one has {:?}", named(&each[at]));
         for report in [&both, &each[at]] {
             let device = report.device(address)?;
             expect::in_use(device, range, sysfs)?;
@@ -47,7 +47,7 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
             let by = holder.allocated_by.as_ref().map(|task| task.tgid);
             ensure!(
                 holder.bytes == SIZES[at] && by == Some(holders[at]) && device.holders.len() == 1,
-                "{} bytes by {} are told as {:?}",
+                "{} bytes by {} are reported as {:?}",
                 SIZES[at],
                 holders[at],
                 device.holders
@@ -67,8 +67,8 @@ pub(in crate::scenarios) fn two_devices(lab: &mut Lab, method: Method) -> Result
         }
     }
     if let [both, one] = &unseen[..] {
-        ensure!(named(both) == devices, "both are {:?}", named(both));
-        ensure!(named(one) == devices[1..], "one is {:?}", named(one));
+        ensure!(named(both) == devices, "the report on both has {:?}", named(both));
+        ensure!(named(one) == devices[1..], "the report on one has {:?}", named(one));
     }
     Ok(Verdict::Passed)
 }

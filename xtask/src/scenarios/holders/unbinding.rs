@@ -1,4 +1,4 @@
-//! An unbind that waits, and how a report has to tell of it.
+//! An unbind that waits, and the expectations on its report.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use crate::scenarios::product::{
     CanUnbind, DeviceReport, Report, StepFrom, TaskLine, UnbindReport, UnbindStep, Why,
 };
 
-/// A task of the guest that unbinds a device, and waits for memory to be given back.
+/// A task of the guest that unbinds a device, and waits for memory to be freed.
 #[derive(Debug)]
 pub(super) struct Unbinding {
     job: Job,
     pid: u32,
-    /// When it began, at the latest a tick later.
+    /// When it began, with an error of at most one tick.
     since_ns: u64,
-    /// Its stack, as the guest itself shows it.
+    /// Its stack, read in the guest.
     stack: Vec<String>,
 }
 
 impl Unbinding {
-    /// Unbinds a device from a driver, and waits until the unbind itself does.
+    /// Unbinds a device from a driver, and waits until the unbind is blocked.
     ///
     /// # Errors
     ///
-    /// The unbind ends.
+    /// The unbind finishes.
     pub(super) fn start(lab: &mut Lab, device: &str, driver: &str) -> Result<Self> {
         let job = lab.guest.spawn(&format!(
             "read now rest < /proc/uptime; echo uptime $now; echo pid $$; \
@@ -36,7 +36,7 @@ impl Unbinding {
         let since = lab.guest.wait_line(job, "uptime ")?;
         let pid = lab.guest.wait_line(job, "pid ")?;
         let pid = pid.strip_prefix("pid ").unwrap_or_default().parse()?;
-        // Twice: before and after its wait it calls others.
+        // Checked twice: it calls other functions before and after its wait.
         lab.wait_sleeping(pid, "memunmap_pages")?;
         lab.guest.check("sleep 0.2")?;
         lab.wait_sleeping(pid, "memunmap_pages")?;
@@ -49,28 +49,28 @@ impl Unbinding {
         })
     }
 
-    /// Waits until it has gone through.
+    /// Waits until the unbind has finished.
     pub(super) fn wait(&self, lab: &mut Lab) -> Result<()> {
         let ended = lab.guest.wait(self.job)?.success();
         ended.context("the unbind failed").map(drop)
     }
 
-    /// Expects it to be told as blocked, where it stands, and by whom it is run.
-    pub(super) fn is_told(&self, report: &Report, device: &DeviceReport) -> Result<()> {
-        let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
-        ensure!(unbind.blocked, "it is not told as blocked: {unbind:?}");
+    /// Expects the unbind to be reported as blocked, with its step and its task.
+    pub(super) fn is_reported(&self, report: &Report, device: &DeviceReport) -> Result<()> {
+        let unbind = device.unbind.as_ref().context("the report has no unbind")?;
+        ensure!(unbind.blocked, "the unbind is not reported as blocked: {unbind:?}");
         ensure!(
             unbind.step == Some(UnbindStep::WaitForDrain) && unbind.step_from == Some(StepFrom::Stack),
-            "its step is told as {:?}, from {:?}",
+            "the step is reported as {:?}, from {:?}",
             unbind.step,
             unbind.step_from
         );
         let task = TaskLine { pid: self.pid, tgid: self.pid, comm: "sh".into() };
-        ensure!(unbind.task.as_ref() == Some(&task), "{task:?} unbinds, not {:?}", unbind.task);
+        ensure!(unbind.task.as_ref() == Some(&task), "the unbind is by {task:?}, not {:?}", unbind.task);
         ensure!(
             unbind.stack.iter().map(AsRef::as_ref).eq(self.stack.iter().map(String::as_str))
                 && unbind.stack_error.is_none(),
-            "its stack is {:?}, told is {:?} ({:?})",
+            "the stack is {:?}, but reported as {:?} ({:?})",
             self.stack,
             unbind.stack,
             unbind.stack_error
@@ -78,7 +78,7 @@ impl Unbinding {
         self.since(report, unbind)?;
         ensure!(
             device.can_unbind.answer == CanUnbind::No && device.can_unbind.reason.contains("blocked already"),
-            "can it be unbound? {:?}",
+            "wrong answer on the unbind: {:?}",
             device.can_unbind
         );
         let suspected = device.candidates.iter().filter_map(|candidate| match &candidate.why {
@@ -87,19 +87,19 @@ impl Unbinding {
         });
         ensure!(
             !suspected.into_iter().any(|suspect| *suspect == task),
-            "who unbinds is suspected: {:?}",
+            "the unbinding task is among the candidates: {:?}",
             device.candidates
         );
         Ok(())
     }
 
-    /// Expects no time from before the unbind.
+    /// Expects no time before the start of the unbind.
     fn since(&self, report: &Report, unbind: &UnbindReport) -> Result<()> {
         let age_ns = report.time_ns - self.since_ns;
-        let waiting_ns = unbind.waiting_ns.context("it is not told for how long it has waited")?;
+        let waiting_ns = unbind.waiting_ns.context("the unbind has no waiting time")?;
         ensure!(
             waiting_ns <= age_ns,
-            "it has waited for {:?}, but began {:?} ago",
+            "the unbind waits for {:?}, but started {:?} ago",
             Duration::from_nanos(waiting_ns),
             Duration::from_nanos(age_ns)
         );
@@ -108,7 +108,7 @@ impl Unbinding {
         for time_ns in since.chain(steps) {
             ensure!(
                 (self.since_ns..=report.time_ns).contains(&time_ns),
-                "a step is of {time_ns}, it began at {}",
+                "a step is at {time_ns}, but the unbind started at {}",
                 self.since_ns
             );
         }
@@ -116,9 +116,9 @@ impl Unbinding {
     }
 }
 
-/// Expects all steps up to the kill to be told, in their order.
+/// Expects all steps up to the kill to be reported in order.
 pub(super) fn seen_from_the_start(device: &DeviceReport) -> Result<()> {
-    let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
+    let unbind = device.unbind.as_ref().context("the report has no unbind")?;
     let kinds: Vec<&str> = unbind.steps.iter().map(|step| step.kind.as_str()).collect();
     ensure!(
         !unbind.steps_may_be_missing
@@ -132,19 +132,19 @@ pub(super) fn seen_from_the_start(device: &DeviceReport) -> Result<()> {
     Ok(())
 }
 
-/// Expects that no step is claimed to have been seen, and that this is said.
+/// Expects no steps, and the flag that steps may be missing.
 pub(super) fn not_seen_beginning(device: &DeviceReport) -> Result<()> {
-    let unbind = device.unbind.as_ref().context("the report tells of no unbind")?;
+    let unbind = device.unbind.as_ref().context("the report has no unbind")?;
     ensure!(
         unbind.steps_may_be_missing && unbind.steps.is_empty(),
-        "of an unbind of before is told: {:?}, {:?}",
+        "an unbind that started before the trace has {:?}, {:?}",
         unbind.since_ns,
         unbind.steps
     );
     Ok(())
 }
 
-/// `[<0>] memunmap_pages+0x87/0x260` without what is of no use: `memunmap_pages+0x87`.
+/// Shortens `[<0>] memunmap_pages+0x87/0x260` to `memunmap_pages+0x87`.
 fn frame(line: &str) -> String {
     let line = line.strip_prefix("[<0>] ").unwrap_or(line);
     match line.split_once('/') {

@@ -1,12 +1,12 @@
-//! What the guest of the scenarios is made of.
+//! The machines that the scenarios run in.
 
 use crate::guest::{Card, Clock, Machine, Nvme, Slot};
 
 /// Size of the p2p memory.
 const CMB_MIB: u32 = 64;
-/// What one NVMe queue takes of it.
+/// Memory of one NVMe queue.
 pub(crate) const QUEUE_BYTES: u64 = 64 * 1024;
-/// What its driver takes: two queues.
+/// Memory that the NVMe driver allocates: two queues.
 pub(crate) const QUEUES: u64 = 2 * QUEUE_BYTES;
 /// Size of the card's memory: more than a hundred thousand pages.
 const CARD_MIB: u32 = 512;
@@ -16,20 +16,20 @@ pub(super) const SLOW: u64 = 16 * 1024;
 /// Memory of a guest whose tracer has rings for many CPUs.
 const LARGE_MIB: u32 = 1024;
 
-/// Memory that its firmware tells of as persistent (`/dev/pmem0`).
+/// Memory that the firmware reports as persistent (`/dev/pmem0`).
 const PERSISTENT: &str = "memmap=128M!256M";
-/// Memory that is plugged in is used only for what can be moved away again.
+/// Hotplugged memory is used only for movable pages, so that it can be unplugged.
 const MOVABLE: &str = "memhp_default_state=online_movable";
-/// What the guest with room for more memory can have in all.
+/// Maximum memory of the guest that a memory module can be added to.
 const ROOM_MIB: u32 = 1024;
 
 /// Size of a disk that outlives the guest.
 const DISK_MIB: u64 = 64;
 
-/// Memory that is kept free for the kernel that saves a dump.
+/// Memory reserved for the kernel that saves a dump.
 const CRASH_KERNEL_MIB: u32 = 256;
 
-/// Memory that outlives a reset, since no kernel takes it for itself, and how its driver is told of that.
+/// Memory that survives a reset, because no kernel uses it, and the parameters that name it to its driver.
 const RESERVED: &str = "memmap=1M$0x8000000";
 pub(crate) const RAMOOPS: &str = "mem_address=0x8000000 mem_size=0x100000 record_size=0x10000 max_reason=2 console_size=0 ftrace_size=0 pmsg_size=0";
 
@@ -50,13 +50,13 @@ pub(super) fn card() -> Card {
 /// The kinds of guests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// As any other.
+    /// A guest without special features.
     Plain,
     /// With a fully preemptible kernel.
     Preemptible,
-    /// With more places that a dying kernel can write to than a serial console.
+    /// With more crash sinks than a serial console.
     CrashSinks,
-    /// With persistent memory, and room for a memory module.
+    /// With persistent memory, and a slot for a memory module.
     OtherMemory,
     /// With memory for the rings of a thousand CPUs.
     Large,
@@ -64,13 +64,13 @@ pub(crate) enum Kind {
     Possible64,
     /// With two CPUs and room for as many as a machine can have without remapped interrupts.
     Possible255,
-    /// Whose clock counts instructions: how long something takes does not depend on what else this machine does.
+    /// With a clock that counts instructions: durations do not depend on the host's load.
     Counted,
-    /// The same with one processor: what two do at the same time takes as long as one after the other.
+    /// As `Counted`, with one processor: two concurrent tasks take as long as two consecutive ones.
     CountedAlone,
-    /// With room for a second kernel that saves the memory of the first when that has died.
+    /// With room for a second kernel that saves the memory of the first after a crash.
     Kdump,
-    /// With a disk that outlives it.
+    /// With a disk that survives the guest.
     Disk,
 }
 
@@ -90,7 +90,7 @@ impl Kind {
         Self::Disk,
     ];
 
-    /// The word for it.
+    /// The name in logs.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -99,7 +99,7 @@ impl Kind {
             Self::Large => "large",
             Self::Possible64 => "cpus-64",
             Self::Possible255 => "cpus-255",
-            Self::CrashSinks => "outlets",
+            Self::CrashSinks => "crash-sinks",
             Self::Counted => "counted",
             Self::CountedAlone => "counted-alone",
             Self::Kdump => "kdump",
@@ -133,17 +133,17 @@ impl Kind {
     }
 }
 
-/// The machine with room for more CPUs, each of which takes memory.
+/// A machine with room for more CPUs, each of which needs memory.
 fn possible(cpus: u16) -> Machine {
     Machine { possible_cpus: Some(cpus), memory_mib: LARGE_MIB, ..machine(&[]) }
 }
 
-/// The machine, with further words for its kernel.
+/// The machine with additional kernel arguments.
 pub(crate) fn machine(kernel_args: &[&str]) -> Machine {
     Machine {
         drives: vec![memory_drive(), slow_drive()],
         cards: vec![card()],
-        // A memory dump then says of which kernel it is.
+        // With this device, a memory dump identifies its kernel.
         devices: vec!["vmcoreinfo".to_owned()],
         kernel_args: kernel_args.iter().map(|&word| word.to_owned()).collect(),
         ..Machine::default()

@@ -29,19 +29,19 @@ pub(crate) struct Lab {
     pub(crate) card: String,
     /// Whether user space can map p2p memory (since Linux 6.2).
     pub(crate) has_mmap: bool,
-    /// Whether the kernel has rethooks (since Linux 5.18). Some of those that have warn when the stack of a task is read that
-    /// runs in a traced function (`rethook_find_ret_addr`, before 6.9); where a task sleeps they tell without
-    /// (`get_wchan`), as older ones do not.
+    /// Whether the kernel has rethooks (since Linux 5.18). Some kernels with them warn when a task's stack is
+    /// read while it runs in a traced function (`rethook_find_ret_addr`, before 6.9). These kernels show
+    /// where a task sleeps without reading its stack (`get_wchan`); older ones do not.
     has_rethook: bool,
-    /// How much is to be done.
+    /// How much work to do.
     pub(crate) effort: Effort,
     traces: u32,
     /// Where the latest stream of the scenario is kept.
     stream: Option<PathBuf>,
-    /// Where dumps are copied to, for whoever wants them.
+    /// Folder that dumps are copied to, if requested.
     keep_dumps: Option<PathBuf>,
-    /// What the traces of the scenario came to.
-    told: Verdicts,
+    /// The verdicts of the scenario's traces.
+    verdicts: Verdicts,
 }
 
 impl Lab {
@@ -79,7 +79,7 @@ impl Lab {
             traces: 0,
             stream: None,
             keep_dumps: None,
-            told: Verdicts::default(),
+            verdicts: Verdicts::default(),
         })
     }
 
@@ -103,7 +103,7 @@ impl Lab {
         self.guest.check(&command).map(drop)
     }
 
-    /// The command that does so.
+    /// The command of [`Lab::unbind`].
     pub(crate) fn unbind_command(&self) -> String {
         format!("echo {} > /sys/bus/pci/drivers/nvme/unbind", self.memory)
     }
@@ -129,7 +129,7 @@ impl Lab {
     /// Starts an `O_DIRECT` read from the slow drive into p2p memory and waits until it is under way.
     pub(crate) fn start_read(&mut self, bytes: u64) -> Result<Job> {
         let disk = self.slow_disk()?;
-        // Whatever the kernel itself reads from a new drive has to be over.
+        // The kernel's own reads from a new drive have to finish first.
         self.wait_for(&format!("grep -q '^ *0 *0$' /sys/block/{disk}/inflight"))?;
         let command = format!("exec p2pdio --memory {} --disk /dev/{disk} --size {bytes}", self.memory);
         let job = self.guest.spawn(&command)?;
@@ -138,7 +138,7 @@ impl Lab {
         Ok(job)
     }
 
-    /// Lets the slow drive read as fast as it can, or slowly again: nobody has to wait for the rest of a read.
+    /// Sets or lifts the slow drive's limit. Lifting it shortens the rest of a read.
     pub(crate) fn limit_slow_drive(&mut self, slow: bool) -> Result<()> {
         let limits = json!({
             "path": format!("/objects/limit-{}", slow_drive().id),
@@ -184,16 +184,16 @@ impl Lab {
         self.stream.as_deref()
     }
 
-    /// From now on, each dump is copied into this folder, where there is one.
+    /// From now on, copies each dump into this folder, if there is one.
     pub(crate) fn keep_dumps(&mut self, folder: Option<&Path>) {
         self.keep_dumps = folder.map(Path::to_owned);
     }
 
-    /// Copies a dump for whoever wants it.
+    /// Copies a dump into the folder for dumps, if there is one.
     ///
     /// # Errors
     ///
-    /// It cannot be copied.
+    /// The copy fails.
     pub(crate) fn keep_dump(&self, dump: &Path, name: &str) -> Result<()> {
         let Some(folder) = &self.keep_dumps else {
             return Ok(());
@@ -202,20 +202,20 @@ impl Lab {
         fs::copy(dump, &to).with_context(|| format!("cannot write {}", to.display())).map(drop)
     }
 
-    /// What the traces of the scenario came to.
-    pub(crate) fn take_told(&mut self) -> Verdicts {
-        std::mem::take(&mut self.told)
+    /// Removes and returns the verdicts of the scenario's traces.
+    pub(crate) fn take_verdicts(&mut self) -> Verdicts {
+        std::mem::take(&mut self.verdicts)
     }
 
-    /// Begins a scenario, which gets so much time.
+    /// Begins a scenario with this time limit.
     pub(crate) fn begin(&mut self, limit: Duration) {
         self.stream = None;
-        self.told = Verdicts::default();
+        self.verdicts = Verdicts::default();
         self.guest.extend(limit);
     }
 }
 
-/// The PCI address of the device whose device numbers, from the first bus down, are these.
+/// The PCI address of the device with these device numbers, from the first bus down.
 fn find_device(paths: &[String], numbers: &[u8]) -> Option<String> {
     let path = paths.iter().find(|path| {
         let below = path.strip_prefix("/sys/devices/pci0000:00/");
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_a_device_by_its_place() {
+    fn finds_a_device_by_its_slot() {
         let paths = [
             "/sys/devices/pci0000:00/0000:00:10.0",
             "/sys/devices/pci0000:00/0000:00:10.0/0000:01:00.0/0000:02:00.0/0000:03:00.0",

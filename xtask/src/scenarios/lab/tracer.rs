@@ -1,4 +1,4 @@
-//! Tracers in the guest: started, waited for, stopped, and what they said.
+//! Tracers in the guest: starting, waiting, stopping, and their output.
 
 use std::fs;
 use std::time::Duration;
@@ -10,18 +10,19 @@ use super::Lab;
 use crate::guest::{Job, Output, Stuck};
 use crate::scenarios::{dump, stream::Stream};
 
-/// How long the tracer may take to stop. Detaching waits for the kernel some forty times, which takes seconds under software
-/// emulation, and many times that on a machine that is busy with something else.
+/// How long the tracer may take to stop. Detaching waits for the kernel some forty times, which takes seconds
+/// under software emulation, and many times that on a busy host.
 const STOP: Duration = Duration::from_secs(90);
 
-/// From when on a drain or an unbind counts as stalled, where a scenario does not say: never. A guest that has to share its
-/// CPUs can take longer than a user would wait for.
+/// The stall budget where a scenario does not set one: never. A guest that has to share its CPUs can take
+/// longer than a user would wait.
 const PATIENT: &str = "--stall-after 1h";
 
-/// How often to look whether the tracer is attached: each look starts a shell, which takes the tracer's CPUs.
+/// How often to check whether the tracer is attached: each check starts a shell, which uses the tracer's
+/// CPUs.
 const READY: Duration = Duration::from_millis(200);
 
-/// `p2p-trace live --json` at work in the guest.
+/// A running `p2p-trace live --json` in the guest.
 #[derive(Debug)]
 pub(crate) struct Trace {
     job: Job,
@@ -30,12 +31,12 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Where in the guest its lines are.
+    /// Path of its output in the guest.
     pub(crate) fn shown(&self) -> String {
         format!("/run/trace.{}", self.number)
     }
 
-    /// Where in the guest it is recorded.
+    /// Path of its event dump in the guest.
     pub(crate) fn recorded(&self) -> String {
         format!("/run/dump.{}", self.number)
     }
@@ -46,12 +47,12 @@ impl Lab {
     ///
     /// # Errors
     ///
-    /// It ends before.
+    /// The tracer exits before it is attached.
     pub(crate) fn trace(&mut self, name: &str, arguments: &str) -> Result<Trace> {
         self.trace_as(name, "", arguments)
     }
 
-    /// As [`Lab::trace`], with a program that starts it.
+    /// As [`Lab::trace`], through a launcher.
     pub(crate) fn trace_as(&mut self, name: &str, launcher: &str, arguments: &str) -> Result<Trace> {
         let number = self.traces + 1;
         let job = self.start_tracer(
@@ -62,7 +63,7 @@ impl Lab {
         Ok(Trace { job, number, name: name.to_owned() })
     }
 
-    /// As [`Lab::trace`], but its lines are sent to the host as they are written, where they outlive the guest.
+    /// As [`Lab::trace`], but its lines go to the host as they are written, where they survive the guest.
     ///
     /// # Errors
     ///
@@ -75,40 +76,41 @@ impl Lab {
         })
     }
 
-    /// Waits until the tracer has told a finding of this rule.
+    /// Waits until the tracer has reported a finding of this rule.
     pub(crate) fn wait_finding(&mut self, trace: &Trace, rule: &str) -> Result<()> {
         self.wait_for(&format!("grep -q '\"type\":\"finding\".*\"rule\":\"{rule}\"' {}", trace.shown()))
     }
 
-    /// Waits until the tracer has told an event of this kind.
+    /// Waits until the tracer has reported an event of this kind.
     pub(crate) fn wait_event(&mut self, trace: &Trace, kind: &str) -> Result<()> {
         self.wait_for(&format!("grep -q '\"kind\":\"{kind}\"' {}", trace.shown()))
     }
 
-    /// Waits until a line of [`Lab::trace_to_host`] has come with this name and value, such as `kind` and `release`.
+    /// Waits until [`Lab::trace_to_host`] has sent a line with this name and value, such as `kind` and
+    /// `release`.
     pub(crate) fn wait_sent(&mut self, trace: &Trace, name: &str, value: &str) -> Result<()> {
         let words = format!("\"{name}\":\"{value}\"");
         for _ in 0..900 {
-            if self.guest.said(trace.job).iter().any(|line| line.contains(&words)) {
+            if self.guest.printed(trace.job).iter().any(|line| line.contains(&words)) {
                 return Ok(());
             }
             self.guest.check("sleep 0.1")?;
         }
-        anyhow::bail!("waited in vain for a line with the {name} `{value}`")
+        anyhow::bail!("timed out waiting for a line with the {name} `{value}`")
     }
 
-    /// What [`Lab::trace_to_host`] sent before the guest died.
+    /// The output of [`Lab::trace_to_host`] up to the guest's death.
     ///
     /// # Errors
     ///
-    /// It is not sound as far as it goes.
+    /// The stream is not valid up to its end.
     pub(crate) fn cut_off(&mut self, trace: &Trace) -> Result<Stream> {
-        let lines = self.guest.said(trace.job).to_vec();
+        let lines = self.guest.printed(trace.job).to_vec();
         self.keep(trace, &lines)?;
         Stream::parse_cut_off(&lines)
     }
 
-    /// Keeps a stream with the logs of the guest.
+    /// Writes a stream next to the logs of the guest.
     fn keep(&mut self, trace: &Trace, lines: &[String]) -> Result<()> {
         let Trace { number, name, .. } = trace;
         let path = self.guest.log().join(format!("{number}-{name}.ndjson"));
@@ -118,7 +120,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Starts a tracer of whose output nothing is kept, for more events than can be.
+    /// Starts a tracer and discards its output, for more events than can be kept.
     ///
     /// # Errors
     ///
@@ -127,27 +129,27 @@ impl Lab {
         self.start_tracer("p2p-trace live", arguments, "> /dev/null")
     }
 
-    /// Starts a recorder, and waits until it is attached. What it says goes to `FILE.said`.
+    /// Starts a recorder and waits until it is attached. Its stderr goes to `FILE.stderr`.
     ///
     /// # Errors
     ///
     /// As for [`Lab::trace`].
     pub(crate) fn record(&mut self, file: &str, arguments: &str) -> Result<Job> {
         let command = format!("p2p-trace record -o {file}");
-        self.start_tracer(&command, arguments, &format!("2> {file}.said"))
+        self.start_tracer(&command, arguments, &format!("2> {file}.stderr"))
     }
 
-    /// Starts to follow what a trace records.
+    /// Starts to follow a trace's event dump.
     pub(crate) fn follow(&mut self, trace: &Trace) -> Result<Job> {
         let file = format!("/run/dump.{}", trace.number);
         self.guest.spawn(&format!("exec p2p-trace replay --json --follow {file}"))
     }
 
-    /// Stops it.
+    /// Stops a tracer whose output was discarded.
     ///
     /// # Errors
     ///
-    /// It does not stop in order.
+    /// It does not shut down cleanly.
     pub(crate) fn stop_silent(&mut self, job: Job) -> Result<()> {
         let output = self.interrupt(job)?;
         output.success().context("p2p-trace failed").map(drop)
@@ -170,11 +172,11 @@ impl Lab {
         }
     }
 
-    /// Stops the tracer as a user would, and takes its stream to the host.
+    /// Stops the tracer as a user would, and copies its stream to the host.
     ///
     /// # Errors
     ///
-    /// It does not stop in order, or its stream is not sound.
+    /// It does not shut down cleanly, or its stream is not valid.
     pub(crate) fn stop(&mut self, trace: Trace) -> Result<Stream> {
         let number = trace.number;
         let output = self.interrupt(trace.job)?;
@@ -187,15 +189,15 @@ impl Lab {
         self.keep_dump(&dump, &format!("{}.p2pt", trace.name))?;
         let stream = Stream::parse(&lines)?;
         stream.check()?;
-        self.told.add(&trace.name, &stream.verdicts);
+        self.verdicts.add(&trace.name, &stream.verdicts);
         Ok(stream)
     }
 
-    /// Stops a tracer as a user would, and waits for its end.
+    /// Stops a tracer as a user would, and waits until it exits.
     ///
     /// # Errors
     ///
-    /// It does not end.
+    /// It does not exit.
     pub(crate) fn interrupt(&mut self, tracer: Job) -> Result<Output> {
         self.guest.signal(tracer, Signal::INT)?;
         self.guest.wait_within(tracer, STOP)?.ok_or_else(|| {
@@ -204,13 +206,14 @@ impl Lab {
         })
     }
 
-    /// Makes the tracer stand still, the only one that runs. Its threads go on for a moment after the signal, and read.
+    /// Stops the only running tracer with SIGSTOP. Its threads continue for a moment after the signal, and
+    /// read.
     pub(crate) fn halt(&mut self, trace: &Trace) -> Result<()> {
         self.guest.signal(trace.job, Signal::STOP)?;
         self.wait_for("! grep -h ^State: /proc/$(pidof p2p-trace)/task/*/status | grep -qv stopped")
     }
 
-    /// Lets it go on.
+    /// Continues a stopped tracer.
     pub(crate) fn resume(&mut self, trace: &Trace) -> Result<()> {
         self.guest.signal(trace.job, Signal::CONT)
     }

@@ -9,17 +9,17 @@ use crate::scenarios::lab::Lab;
 use crate::scenarios::product::EndName;
 use crate::scenarios::{Method, Verdict};
 
-/// So many seconds.
+/// Seconds.
 const BACK: i32 = 3600;
 
-/// Everything stays in the order in which it happened: files, lines, times and whoever follows.
+/// The order of files, lines, times and a follower's output is the order of the events.
 pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let file = "/run/clock.p2pt";
     let job = lab.record(file, &format!("--max-size 12K {}", method.option()))?;
     let follower = lab.guest.spawn(&format!("exec p2p-trace replay --json --follow {file}"))?;
     let card = lab.card.clone();
-    let before = lab.take(&card, SIZE)?;
+    let before = lab.allocate(&card, SIZE)?;
     load_until(lab, &format!("[ -s {file}.1 ]"))?;
     turn(lab, -BACK)?;
     load_until(lab, &format!("[ -s {file}.2 ]"))?;
@@ -32,24 +32,24 @@ pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Res
     let names = lab.guest.check(&format!("ls -v {file} {file}.[0-9]*"))?;
     let files = fetch(lab, &names)?;
 
-    ensure!(files.len() > 2, "there are only the files {names:?}");
+    ensure!(files.len() > 2, "expected more than two files: {names:?}");
     let checked = check(&files, 0)?;
     ensure!(
         checked.end == EndName::Complete && checked.lost == 0 && checked.damage.is_empty(),
-        "of all files: {checked:?}"
+        "the files together: {checked:?}"
     );
-    let (lines, said) = replay(&files)?;
-    ensure!(said.is_empty(), "the replay of all files says: {said}");
-    ensure!(are_alike(&followed, &lines)?, "what was followed is not what is replayed");
+    let (lines, messages) = replay(&files)?;
+    ensure!(messages.is_empty(), "the replay of all files prints: {messages}");
+    ensure!(are_alike(&followed, &lines)?, "the follower's output differs from the replay");
     let reversed: Vec<_> = files.iter().rev().cloned().collect();
     let (again, _) = replay(&reversed)?;
-    ensure!(are_alike(&again, &lines)?, "in another order the files are another run");
+    ensure!(are_alike(&again, &lines)?, "the order of the arguments changes the replay");
     for kind in ["\"time\":\"", "\"time_ns\":"] {
         in_order(&lines, kind)?;
     }
     for one in files.chunks(1) {
         let alone = check(one, 2).or_else(|_| check(one, 0))?;
-        // Each file begins with the clock of the run, not with what the clock says by then.
+        // Each file begins with the clock of the run, not with the clock at that moment.
         ensure!(
             alone.start == checked.start,
             "{} began at {}, the run at {}",
@@ -61,7 +61,7 @@ pub(in crate::scenarios) fn clock_set_back(lab: &mut Lab, method: Method) -> Res
     Ok(Verdict::Passed)
 }
 
-/// Sets the clock, and expects it to be so.
+/// Adjusts the clock, and verifies it.
 fn turn(lab: &mut Lab, seconds: i32) -> Result<()> {
     lab.guest.check(&format!(
         "was=$(date +%s) && date -s @$((was + {seconds})) && now=$(date +%s) && \
@@ -70,7 +70,7 @@ fn turn(lab: &mut Lab, seconds: i32) -> Result<()> {
     Ok(())
 }
 
-/// Expects the events to come in the order of their times, as far as these are equally long.
+/// Expects events in the order of their times, as far as these have the same number of digits.
 fn in_order(lines: &[String], before: &str) -> Result<()> {
     let times: Vec<&str> = lines
         .iter()
@@ -78,7 +78,7 @@ fn in_order(lines: &[String], before: &str) -> Result<()> {
         .filter_map(|line| line.split_once(before)?.1.split(['"', ',']).next())
         .collect();
     let key = |time: &&str| (time.len(), (*time).to_owned());
-    ensure!(times.len() > 100, "only {} events have a time behind {before}", times.len());
-    ensure!(times.is_sorted_by_key(key), "{before} goes back");
+    ensure!(times.len() > 100, "only {} events have a time after {before}", times.len());
+    ensure!(times.is_sorted_by_key(key), "{before} decreases");
     Ok(())
 }

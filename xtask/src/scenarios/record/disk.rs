@@ -1,4 +1,4 @@
-//! A disk that is full, and a file that somebody removes.
+//! A full disk, and a file that is removed during the recording.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::scenarios::lab::Lab;
 use crate::scenarios::product::EndName;
 use crate::scenarios::{Method, Verdict};
 
-/// What finds no room is missing and told; the rest is there, before and behind.
+/// Records without space are missing and reported; the others before and after are in the file.
 pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     lab.guest.check(
@@ -18,11 +18,11 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
     )?;
     let file = "/run/small/full.p2pt";
     let job = lab.record(file, &method.option())?;
-    // What it says needs room, too.
-    lab.guest.check(&format!("echo >> {file}.said"))?;
+    // The messages need space as well.
+    lab.guest.check(&format!("echo >> {file}.stderr"))?;
     load(lab)?;
     wait_size(lab, file, 6000)?;
-    load_until(lab, &format!("grep -q 'tracing goes on' {file}.said"))?;
+    load_until(lab, &format!("grep -q 'tracing goes on' {file}.stderr"))?;
     lab.guest.check("rm /run/small/filler")?;
     load(lab)?;
     lab.unbind_card()?;
@@ -36,14 +36,15 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
     Ok(Verdict::Passed)
 }
 
-/// Another file is begun, which can be read alone; and what is redacted holds no address of this kernel.
+/// The recorder starts another file, which can be read alone; and a redacted dump holds no address of this
+/// kernel.
 pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let card = lab.card.clone();
     let file = "/run/gone.p2pt";
     let trace = lab.trace("record-vanished", &method.option())?;
     let job = lab.record(file, &format!("--redact {}", method.option()))?;
-    let allocated = lab.take(&card, SIZE)?;
+    let allocated = lab.allocate(&card, SIZE)?;
     load(lab)?;
     lab.guest.check(&format!("rm {file}"))?;
     load_until(lab, &format!("[ -s {file}.1 ]"))?;
@@ -61,11 +62,11 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
     );
     let (lines, _) = replay(&files)?;
     let redacted = addresses(&lines);
-    // The same kernel, as it was seen without redaction.
+    // The same kernel, recorded without redaction.
     let plain = addresses(&lab.shown()?);
     ensure!(
         plain.contains(&format!("{:#x}", allocated.addr)) && stream.first("kill")?.pgmap.is_some(),
-        "the address {:#x} is not among what was seen live",
+        "the live output lacks the address {:#x}",
         allocated.addr
     );
     let both: Vec<_> = redacted.intersection(&plain).collect();
@@ -77,7 +78,7 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
     Ok(Verdict::Passed)
 }
 
-/// Everything that is an address of the kernel's half.
+/// All addresses in the kernel's half of the address space.
 fn addresses(lines: &[String]) -> BTreeSet<String> {
     lines
         .iter()

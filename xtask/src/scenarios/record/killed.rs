@@ -12,17 +12,17 @@ use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{Answer, EndName};
 use crate::scenarios::{Method, Verdict};
 
-/// From this size of the file on it is killed: the header has 4 KiB or so.
+/// The recorder is killed when the file is larger than this: the header has about 4 KiB.
 const SIZE: u32 = 6000;
-/// After less than so many milliseconds more.
+/// Upper bound of the additional random delay in milliseconds.
 const MOMENTS: u64 = 300;
 
-/// What is there of each file is read, and nobody takes it for the whole.
+/// The content of each file can be read, and no reader takes it for complete.
 pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let card = lab.card.clone();
     let driver = format!("/sys/bus/pci/drivers/{}", kmodule::NAME);
-    // Teardowns, since they are written at once: there is always something half written.
+    // Teardowns, because they are written immediately: there is always a partly written block.
     let work = lab.guest.spawn(&format!(
         "while [ ! -e /run/enough ]; do echo load {card} 4096 50 > /dev/p2ptest; \
          echo {card} > {driver}/unbind; echo {card} > {driver}/bind; done"
@@ -32,12 +32,12 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
         let file = format!("/run/killed.{round}.p2pt");
         let job = lab.record(&file, &method.option())?;
         wait_size(lab, &file, SIZE)?;
-        // Its keys come from the operating system.
+        // The operating system seeds its keys.
         let moment = RandomState::new().hash_one(round) % MOMENTS;
         lab.guest.check(&format!("usleep {}", moment * 1000))?;
         lab.guest.signal(job, Signal::KILL)?;
         let code = lab.guest.wait(job)?.code;
-        ensure!(code == 128 + 9, "it was killed, and ended with {code}");
+        ensure!(code == 128 + 9, "the killed recorder has the exit code {code}");
         files.push(file);
     }
     lab.guest.check("touch /run/enough")?;
@@ -61,16 +61,16 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
         let is_unsure = |answer| matches!(answer, Answer::Inconclusive | Answer::NotChecked);
         ensure!(
             checked.verdicts.iter().all(|verdict| is_unsure(verdict.verdict)),
-            "{}: a rule is sure: {checked:?}",
+            "{}: a rule is neither inconclusive nor unchecked: {checked:?}",
             of()
         );
-        // A block that was half written, and nothing else.
+        // One partly written block, and no other damage.
         ensure!(checked.damage.len() <= 1, "{}: {:?}", of(), checked.damage);
-        let (lines, said) = replay(one).with_context(of)?;
-        ensure!(said.contains("breaks off before the end"), "{}: {said}", of());
-        let told = lines.iter().filter(|line| line.starts_with("{\"type\":\"event\"")).count() as u64;
-        ensure!(told >= checked.events, "{}: {told} events are shown of {}", of(), checked.events);
-        events += told;
+        let (lines, messages) = replay(one).with_context(of)?;
+        ensure!(messages.contains("breaks off before the end"), "{}: {messages}", of());
+        let shown = lines.iter().filter(|line| line.starts_with("{\"type\":\"event\"")).count() as u64;
+        ensure!(shown >= checked.events, "{}: {shown} events are shown of {}", of(), checked.events);
+        events += shown;
     }
     ensure!(events > 100, "only {events} events are left");
     let last = files.last().context("no file")?;
@@ -78,7 +78,7 @@ pub(in crate::scenarios) fn killed(lab: &mut Lab, method: Method) -> Result<Verd
     Ok(Verdict::Passed)
 }
 
-/// The same file, torn somewhere else: every place would do, these are some.
+/// Truncates the same file at a sample of other places.
 fn torn(file: &std::path::Path) -> Result<()> {
     let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let torn = file.with_extension("torn");
@@ -89,7 +89,7 @@ fn torn(file: &std::path::Path) -> Result<()> {
         let checked = check(std::slice::from_ref(&torn), 2)?;
         ensure!(
             checked.end == EndName::CutOff && checked.findings.is_empty(),
-            "torn at {length}: {checked:?}"
+            "truncated at {length}: {checked:?}"
         );
     }
     Ok(())

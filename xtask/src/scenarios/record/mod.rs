@@ -1,5 +1,5 @@
-//! What is recorded when something goes wrong with the recorder or its disk, and what can be read of it afterwards, on this
-//! machine: never a verdict that the run does not bear out.
+//! Recordings with faults of the recorder or its disk, read afterwards on the host: no verdict may go beyond
+//! the run's evidence.
 
 mod broken;
 mod clock;
@@ -35,27 +35,27 @@ fn read(command: &str, files: &[PathBuf]) -> Result<Output> {
     dump::tracer(words.chain(files.iter().map(|file| file.as_os_str())))
 }
 
-/// Judges files of one run, and expects this exit code.
+/// Checks files of one run, and expects this exit code.
 fn check(files: &[PathBuf], code: i32) -> Result<CheckReport> {
-    let said = read("check", files)?;
+    let output = read("check", files)?;
     ensure!(
-        said.code == code && said.out.len() == 1,
-        "check of {files:?} ended with {} and not with {code}: {}",
-        said.code,
-        said.text()
+        output.code == code && output.out.len() == 1,
+        "check of {files:?} exited with {}, not {code}: {}",
+        output.code,
+        output.text()
     );
-    serde_json::from_str(&said.out[0]).context("what check says is not what its schema says")
+    serde_json::from_str(&output.out[0]).context("the output of check does not match its schema")
 }
 
-/// Replays files of one run as JSON; gives the lines, and what was said of the files.
+/// Replays files of one run as JSON; returns the lines, and the messages about the files.
 fn replay(files: &[PathBuf]) -> Result<(Vec<String>, String)> {
     let Output { code, out, err } = read("replay", files)?;
     let err = err.join("\n");
-    ensure!(code == 0, "replay of {files:?} ended with {code}: {err}");
+    ensure!(code == 0, "replay of {files:?} exited with {code}: {err}");
     Ok((out, err))
 }
 
-/// Takes files out of the guest, into the folder of its logs.
+/// Moves files from the guest to the folder of its logs.
 fn fetch(lab: &mut Lab, files: &[String]) -> Result<Vec<PathBuf>> {
     let folder = lab.guest.log().to_owned();
     files
@@ -71,7 +71,7 @@ fn fetch(lab: &mut Lab, files: &[String]) -> Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Allocates and frees.
+/// Allocates and frees memory.
 fn load(lab: &mut Lab) -> Result<()> {
     let card = lab.card.clone();
     lab.command(&format!("load {card} 4096 1000")).map(drop)
@@ -83,25 +83,25 @@ fn load_until(lab: &mut Lab, command: &str) -> Result<()> {
     lab.wait_for(&format!("{{ echo load {card} 4096 1000 > /dev/p2ptest; {command}; }}"))
 }
 
-/// Waits until so many bytes of a file are written.
+/// Waits until a file is larger than this.
 fn wait_size(lab: &mut Lab, file: &str, bytes: u32) -> Result<()> {
     lab.wait_for(&format!("[ $(wc -c < {file}) -gt {bytes} ]"))
 }
 
-/// Stops a recorder and expects this exit code and these words.
+/// Stops a recorder and expects this exit code and these words on stderr.
 fn stop(lab: &mut Lab, job: Job, file: &str, code: i32, words: &[&str]) -> Result<()> {
     let ended = lab.interrupt(job)?;
-    let said = lab.guest.check(&format!("cat {file}.said"))?.join("\n");
+    let stderr = lab.guest.check(&format!("cat {file}.stderr"))?.join("\n");
     ensure!(
-        ended.code == code && words.iter().all(|words| said.contains(words)),
-        "it ended with {} and said: {said}, and not with {code} and {words:?}",
+        ended.code == code && words.iter().all(|words| stderr.contains(words)),
+        "the recorder exited with {} and printed: {stderr}; expected {code} and {words:?}",
         ended.code
     );
-    ensure!(code != 0 || said.is_empty(), "it complains: {said}");
+    ensure!(code != 0 || stderr.is_empty(), "the recorder printed errors: {stderr}");
     Ok(())
 }
 
-/// Expects a whole dump in which what found no way to the disk for a while is counted as lost, between what came before and after.
+/// Expects a complete dump that counts unwritten records as lost, between the records before and after.
 fn lost_in_the_middle(files: &[PathBuf]) -> Result<()> {
     let checked = check(files, 2)?;
     ensure!(

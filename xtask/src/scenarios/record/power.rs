@@ -12,19 +12,21 @@ use crate::scenarios::lab::Lab;
 use crate::scenarios::product::{Answer, CheckReport, EndName};
 use crate::scenarios::{Method, Verdict};
 
-/// Where its disk is mounted, and the dump there.
+/// Mount point of the disk, and the dump on it.
 const MOUNT: &str = "/run/disk";
 const NAME: &str = "/power.p2pt";
-/// Bytes of an allocation that nothing else makes.
+/// Bytes of a distinctive allocation.
 const MARK: u64 = 5 * 4096;
-/// Seconds until it is on the disk: the five of the recorder, the second in which it gathers, and what a busy machine takes.
+/// Seconds until it is on the disk: five of the recorder, one in which it gathers records, and the rest for a
+/// busy host.
 const PROMISED: u32 = 10;
-/// Seconds until a teardown that was written is on the disk: at once.
+/// Seconds until a written teardown is on the disk.
 const AT_ONCE: u32 = 1;
-/// Moments at which the disk is looked at in between.
-const LOOKS: u32 = 4;
+/// Number of earlier copies of the disk.
+const COPIES: u32 = 4;
 
-/// What is older than a few seconds is on the disk, a teardown at once, and whatever is there is read.
+/// Records older than a few seconds are on the disk, those of a teardown immediately, and all of them can be
+/// read.
 pub(in crate::scenarios) fn power_loss(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let has_disk = format!("modprobe virtio_blk && modprobe ext4 && [ -b {} ]", disk::NAME);
     if lab.guest.run(&has_disk)?.code != 0 {
@@ -34,19 +36,19 @@ pub(in crate::scenarios) fn power_loss(lab: &mut Lab, method: Method) -> Result<
     let card = lab.card.clone();
     lab.guest.check(&format!("mkdir {MOUNT} && mount -t ext4 {} {MOUNT}", disk::NAME))?;
     let file = format!("{MOUNT}{NAME}");
-    lab.guest.check(&format!("ln -s /run/power.said {file}.said"))?;
+    lab.guest.check(&format!("ln -s /run/power.stderr {file}.stderr"))?;
     lab.record(&file, &method.option())?;
     lab.guest.spawn(&format!("while true; do echo load {card} 4096 50 > /dev/p2ptest; sleep 0.1; done"))?;
     lab.guest.check("sleep 2")?;
 
-    let allocated = lab.take(&card, MARK)?;
+    let allocated = lab.allocate(&card, MARK)?;
     let mut images = Vec::new();
-    for number in 0..LOOKS {
+    for number in 0..COPIES {
         lab.guest.check("sleep 1")?;
         images.push(image(lab, number)?);
     }
-    lab.guest.check(&format!("sleep {}", PROMISED - LOOKS))?;
-    let after_promised = image(lab, LOOKS)?;
+    lab.guest.check(&format!("sleep {}", PROMISED - COPIES))?;
+    let after_promised = image(lab, COPIES)?;
     lab.command(&format!("free {}", allocated.handle))?;
     lab.unbind_card()?;
     lab.wait_for(&format!("p2p-trace replay --json {file} | grep -q '\"kind\":\"released\"'"))?;
@@ -55,16 +57,16 @@ pub(in crate::scenarios) fn power_loss(lab: &mut Lab, method: Method) -> Result<
     let last = lab.guest.log().join(disk::IMAGE);
 
     for image in images {
-        // Soon after the start there may be a part of the header only.
-        judge(&image)?;
+        // Soon after the start, the file may have only a part of the header.
+        read_dump(&image)?;
     }
-    let (checked, lines) = judge(&after_promised)?;
+    let (checked, lines) = read_dump(&after_promised)?;
     let mark = format!("\"size\":{MARK}");
     ensure!(
         lines.iter().any(|line| line.contains("\"kind\":\"alloc\"") && line.contains(&mark)),
-        "what was taken {PROMISED} s before is not on the disk: {checked:?}"
+        "an allocation is not on the disk after {PROMISED} s: {checked:?}"
     );
-    let (checked, lines) = judge(&last)?;
+    let (checked, lines) = read_dump(&last)?;
     for kind in ["kill", "drained", "released"] {
         let words = format!("\"kind\":\"{kind}\"");
         ensure!(
@@ -75,7 +77,7 @@ pub(in crate::scenarios) fn power_loss(lab: &mut Lab, method: Method) -> Result<
     Ok(Verdict::Passed)
 }
 
-/// The disk as it is at this moment: what a loss of power would leave.
+/// A copy of the disk at this moment: the state that a power loss would leave.
 fn image(lab: &mut Lab, number: u32) -> Result<PathBuf> {
     let to = lab.guest.log().join(format!("moment.{number}.img"));
     lab.guest.qmp().execute("stop", json!({}))?;
@@ -85,8 +87,8 @@ fn image(lab: &mut Lab, number: u32) -> Result<PathBuf> {
     Ok(to)
 }
 
-/// Reads the dump of a disk: it breaks off, nothing else is wrong with it, and nothing is claimed.
-fn judge(image: &Path) -> Result<(CheckReport, Vec<String>)> {
+/// Reads the dump of a disk: it is cut off, has no other damage, and no rule claims a result.
+fn read_dump(image: &Path) -> Result<(CheckReport, Vec<String>)> {
     let dump = image.with_extension("p2pt");
     disk::read(image, NAME, &dump)?;
     let one = [dump];

@@ -1,4 +1,4 @@
-//! Files that follow each other, and files that are read while they are written.
+//! Rotated files, and files that are read while they are written.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +12,12 @@ use crate::scenarios::product::{CheckReport, EndName, VerdictLine};
 use crate::scenarios::testmod::Allocated;
 use crate::scenarios::{Method, Verdict};
 
-/// How long a teardown may take here.
+/// The stall budget of this scenario.
 const BUDGET: &str = "--stall-after 1s";
-/// The rule that names who is waited for.
+/// The rule whose finding names the holder.
 const RULE: &str = "stalled-drain";
 
-/// Memory is taken while the first file is written, and waited for while the last one is.
+/// Memory is allocated while the first file is written, and the unbind waits for it during the last one.
 pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("")?;
     let card = lab.card.clone();
@@ -27,7 +27,7 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     let trace = lab.trace("record-rotated", &options)?;
     let follower = lab.guest.spawn(&format!("exec p2p-trace replay --json --follow {file}"))?;
     let live_follower = lab.follow(&trace)?;
-    let allocated = lab.take(&card, SIZE)?;
+    let allocated = lab.allocate(&card, SIZE)?;
     load_until(lab, &format!("[ -s {file}.2 ]"))?;
     let unbinding = lab.start_unbind_card()?;
     lab.wait_finding(&trace, RULE)?;
@@ -42,17 +42,17 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     let names = lab.guest.check(&format!("ls -v {file} {file}.[0-9]*"))?;
     let files = fetch(lab, &names)?;
 
-    ensure!(files.len() > 2, "there are only the files {names:?}");
+    ensure!(files.len() > 2, "expected more than two files: {names:?}");
     ensure!(
         are_alike(&live_followed, &lab.shown()?)?,
-        "what was followed while it was recorded is not what was shown live: {} lines",
+        "the follower's output differs from the live output: {} lines",
         live_followed.len()
     );
-    let (replayed, said) = replay(&files)?;
-    ensure!(said.is_empty(), "the replay of all files says: {said}");
+    let (replayed, messages) = replay(&files)?;
+    ensure!(messages.is_empty(), "the replay of all files prints: {messages}");
     ensure!(
         are_alike(&followed, &replayed)?,
-        "{} lines were followed through the files, {} are replayed",
+        "the follower printed {} lines, the replay {}",
         followed.len(),
         replayed.len()
     );
@@ -60,17 +60,18 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
     ensure!(all.end == EndName::Complete && all.damage.is_empty() && all.lost == 0, "{all:?}");
     ensure!(
         answers(&all.verdicts) == answers(&stream.verdicts),
-        "all files come to {:?}, live to {:?}",
+        "the verdicts of all files are {:?}, the live ones {:?}",
         answers(&all.verdicts),
         answers(&stream.verdicts)
     );
     names_holder(&all, &allocated)?;
-    // The one alone in which the wait has become too long. It begins long after the memory was taken, and perhaps after the kill.
+    // The file in which the wait exceeds its budget, alone. It begins long after the memory was allocated,
+    // and perhaps after the kill.
     let mut alone = None;
     for file in &files[1..] {
         let of_file = std::slice::from_ref(file);
         let (lines, _) = replay(of_file)?;
-        // What was found before a file begins has no evidence in it.
+        // A finding from before the beginning of a file has no evidence in it.
         let is_finding = |line: &String| {
             let is_of_rule = line.contains("\"type\":\"finding\"") && line.contains(&format!("\"{RULE}\""));
             is_of_rule && !line.contains("\"evidence\":[]")
@@ -82,28 +83,28 @@ pub(in crate::scenarios) fn rotated(lab: &mut Lab, method: Method) -> Result<Ver
             alone = Some(check(of_file, 1)?);
         }
     }
-    names_holder(&alone.context("no file but the first has the finding")?, &allocated)?;
+    names_holder(&alone.context("no later file has the finding")?, &allocated)?;
     let first = check(&files[..1], 2).or_else(|_| check(&files[..1], 0))?;
     ensure!(first.end == EndName::Continues && first.findings.is_empty(), "{first:?}");
     Ok(Verdict::Passed)
 }
 
-/// Expects the finding, with who took the memory, and when.
+/// Expects the finding, with the task that allocated the memory.
 fn names_holder(checked: &CheckReport, allocated: &Allocated) -> Result<()> {
     let finding =
         checked.findings.iter().find(|finding| finding.rule.name() == RULE && !finding.evidence.is_empty());
     let finding = finding.with_context(|| format!("no {RULE} in {checked:?}"))?;
     let [holder] = finding.holders.as_slice() else {
-        anyhow::bail!("it does not name one holder: {finding:?}");
+        anyhow::bail!("the finding does not name exactly one holder: {finding:?}");
     };
     ensure!(
         (holder.tgid, holder.bytes) == (Some(allocated.pid), SIZE),
-        "the holder is {holder:?}, it was {allocated:?}"
+        "the holder is {holder:?}, not {allocated:?}"
     );
     Ok(())
 }
 
-/// Device, rule and answer of each.
+/// Device, rule and answer of each verdict.
 fn answers(verdicts: &[VerdictLine]) -> BTreeSet<(String, &str, &str)> {
     let of =
         |verdict: &VerdictLine| (verdict.device.0.to_string(), verdict.rule.name(), verdict.verdict.name());

@@ -1,4 +1,4 @@
-//! What `p2p-trace live --json` wrote, as a whole.
+//! The complete output of `p2p-trace live --json`.
 
 mod numbers;
 
@@ -15,40 +15,41 @@ use super::product::{
 /// A stream, from the first status to the summary.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
-    /// What happened, in the order of the output.
+    /// The events, in the order of the output.
     pub(crate) events: Vec<EventLine>,
     /// Reports of losses.
     pub(crate) losses: Vec<LostLine>,
-    /// What violates a rule, each version of each, in the order of the output.
+    /// Each version of each finding, in the order of the output.
     pub(crate) findings: Vec<FindingLine>,
-    /// What the rules came to.
+    /// The verdicts of the rules.
     pub(crate) verdicts: Vec<VerdictLine>,
     /// Which CPUs share their rings.
     sharing: Sharing,
-    /// The account at the end; a stream that was cut off has none.
+    /// The summary; a stream that was cut off has none.
     summary: Option<SummaryLine>,
 }
 
 impl Stream {
-    /// Reads the lines of a whole stream.
+    /// Parses the lines of a complete stream.
     ///
     /// # Errors
     ///
-    /// A line is no JSON object of a known type, or the stream does not begin with a status and end with a summary.
+    /// A line is not a JSON object of a known type, or the stream does not begin with a status and end with a
+    /// summary.
     pub(crate) fn parse<S: AsRef<str>>(lines: &[S]) -> Result<Self> {
         let read = read(lines)?;
         read.summary()?;
         Ok(read)
     }
 
-    /// Reads what came of a stream until the machine of its writer died. It has no account.
+    /// Parses a stream up to its writer's death. It has no summary.
     pub(crate) fn parse_cut_off<S: AsRef<str>>(lines: &[S]) -> Result<Self> {
         let read = read(lines)?;
         ensure!(read.summary.is_none(), "the stream has a summary: it was not cut off");
         Ok(read)
     }
 
-    /// Fills in names that came later than what needs them.
+    /// Fills in names that arrived after the lines that refer to them.
     fn name(&mut self, names: &[FrameLine]) {
         let symbol = |addr: Hex| names.iter().find(|frame| frame.addr == addr)?.symbol.clone();
         let fill = |frame: &mut FrameLine| {
@@ -86,24 +87,25 @@ impl Stream {
         Ok(first)
     }
 
-    /// The account at the end.
+    /// The summary at the end.
     pub(crate) fn summary(&self) -> Result<&SummaryLine> {
         let summary = self.summary.as_ref();
         summary.context("the stream has no summary: it was cut off")
     }
 
-    /// The account of one hook.
+    /// The summary's line on one hook.
     pub(crate) fn hook(&self, name: &str) -> Result<&HookLine> {
         let known = self.summary()?.hooks.iter().find(|hook| hook.hook.name() == name);
-        known.with_context(|| format!("the summary does not tell of the hook {name}"))
+        known.with_context(|| format!("the summary lacks the hook {name}"))
     }
 
-    /// Checks what holds for every stream: each event once and in the order of time, and every hit accounted for.
+    /// Checks the invariants of every stream: each event occurs once and in the order of time, and every hit
+    /// is accounted for.
     pub(crate) fn check(&self) -> Result<()> {
         let mut seen = BTreeSet::new();
         for event in &self.events {
             let id = event.id.0;
-            ensure!(seen.insert(id), "the event {id} is there twice");
+            ensure!(seen.insert(id), "the event {id} occurs twice");
             let expected = (event.cpu, event.seq);
             ensure!((id.cpu, id.seq) == expected, "the id {id} does not end with {expected:?}");
         }
@@ -120,7 +122,7 @@ impl Stream {
         let summary = self.summary()?;
         ensure!(
             summary.contradictions.is_empty(),
-            "the tool contradicts itself: {}",
+            "the summary contradicts itself: {}",
             summary.contradictions.join("; ")
         );
         let shown = self.shown();
@@ -128,7 +130,7 @@ impl Stream {
             let (name, delivered) = (hook.hook.name(), hook.delivered);
             ensure!(
                 delivered + hook.lost == hook.hits,
-                "{name}: {delivered} delivered + {} lost are not {} hits",
+                "{name}: {delivered} delivered + {} lost do not add up to {} hits",
                 hook.lost,
                 hook.hits
             );
@@ -139,8 +141,8 @@ impl Stream {
         self.check_numbers()
     }
 
-    /// The events that the kernel side wrote about what happened: neither stacks, which belong to the event before
-    /// them, nor what the tool itself writes: changes of what is attached, and what it found out.
+    /// The events that the kernel side observed: neither stacks, which belong to the event before them, nor
+    /// the tool's own records about attached hooks and its findings about the kernel's state.
     pub(crate) fn observed(&self) -> impl Iterator<Item = &EventLine> {
         let own = |event: &&EventLine| {
             matches!(
@@ -151,11 +153,11 @@ impl Stream {
         self.events.iter().filter(move |event| !own(event))
     }
 
-    /// Per hook, for how many hits its events stand.
+    /// The number of hits per hook that the events stand for.
     fn shown(&self) -> BTreeMap<&str, u64> {
         let mut shown = BTreeMap::new();
         for event in self.observed() {
-            // Only page frees are gathered into one record; elsewhere `count` says something else.
+            // Only page frees are combined into one record; in other events `count` has another meaning.
             let units = if event.kind.name() == "page_free" { event.count.map_or(1, u64::from) } else { 1 };
             *shown.entry(event.hook.name()).or_default() += units;
         }
@@ -163,7 +165,7 @@ impl Stream {
     }
 }
 
-/// Reads the last line of a stream.
+/// Parses the last line of a stream.
 pub(crate) fn summary(line: &str) -> Result<SummaryLine> {
     match serde_json::from_str(line) {
         Ok(Line::Summary(summary)) => Ok(summary),

@@ -1,4 +1,4 @@
-//! The numbers of the records, and what was reported as lost: each record is shown or lost.
+//! The numbers of the records, and the reported losses: each record is shown or lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,12 +9,12 @@ use p2p_trace_common::Ring;
 use super::{LostLine, Stream};
 use crate::scenarios::product::Reason;
 
-/// The CPU of what user space wrote itself.
+/// The CPU of records that user space wrote.
 const USER: u32 = u32::MAX;
 
 impl Stream {
-    /// Checks that the numbers of each hot ring are all there, each once: shown as an event or reported as
-    /// lost. (Numbers of the hot ring are even; those of the rare one are odd and partly taken by stacks, which are
+    /// Checks that each number of each hot ring occurs exactly once: shown as an event or reported as lost.
+    /// (Numbers of the hot ring are even; those of the rare one are odd and partly used by stacks, which are
     /// shown with their events.)
     pub(super) fn check_numbers(&self) -> Result<()> {
         let mut numbers: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
@@ -24,31 +24,31 @@ impl Stream {
         let lost = numbered.filter_map(|loss| Some((loss.cpu?, loss.first_seq, loss.last_seq)));
         for (cpu, first, last) in shown.chain(lost) {
             for number in (first..=last).step_by(2) {
-                ensure!(numbers.entry(cpu).or_default().insert(number), "CPU {cpu}: {number} is there twice");
+                ensure!(numbers.entry(cpu).or_default().insert(number), "CPU {cpu}: {number} occurs twice");
             }
         }
         for (cpu, numbers) in &numbers {
             let expected = (0..).step_by(2).zip(numbers).find(|(expected, number)| expected != *number);
-            ensure!(expected.is_none(), "CPU {cpu}: {expected:?}: the first of the two numbers is missing");
+            ensure!(expected.is_none(), "CPU {cpu}: the first number of {expected:?} is missing");
         }
         self.check_losses()
     }
 
-    /// Checks that the summary tells of the losses that were reported, and that only those have no CPU that were never
-    /// written.
+    /// Checks that the summary agrees with the reported losses, and that exactly those without a record have
+    /// no CPU.
     fn check_losses(&self) -> Result<()> {
         let skipped = |loss: &&LostLine| loss.reason == Reason::Skipped;
         let count = |losses: &mut dyn Iterator<Item = &LostLine>| losses.map(|loss| loss.count).sum::<u64>();
         let counted = count(&mut self.losses.iter());
         let of_skipped = count(&mut self.losses.iter().filter(skipped));
         let summary = self.summary()?;
-        let (lost, in_the_end) = (summary.lost, summary.skipped);
+        let (lost, in_summary) = (summary.lost, summary.skipped);
         ensure!(
-            (counted, of_skipped) == (lost, in_the_end),
-            "losses of {counted}, of them {of_skipped} skipped, were reported, but {lost} and {in_the_end} in the end"
+            (counted, of_skipped) == (lost, in_summary),
+            "{counted} losses were reported, {of_skipped} of them skipped, but the summary has {lost} and {in_summary}"
         );
         let odd = self.losses.iter().find(|loss| skipped(loss) == loss.cpu.is_some());
-        ensure!(odd.is_none(), "a loss has no CPU, or should have none: {odd:?}");
+        ensure!(odd.is_none(), "a loss lacks a CPU, or has one without a record: {odd:?}");
         Ok(())
     }
 }

@@ -1,15 +1,15 @@
-//! What streams are refused.
+//! Tests of streams that are rejected.
 
 use super::*;
 
-/// The random number of the run.
+/// The id of the run.
 const RUN: &str = "0000000000000001";
 const ACCOUNTING: &str = r#""accounting":{"sequence":"exact","missed":"counted"}"#;
 const STATUS: &str = r#"{"type":"status","format":1,"time":"","time_ns":0,"version":"","kernel":"","boot_id":"",
     "run":"0000000000000001","cpus":1,"rings":{"hot":0,"rare":0},
     "accounting":{"sequence":"exact","missed":"counted"},"hooks":[],"devices":[]}"#;
 
-/// A stream of events `(time, seq, what is special about it)`, with an account of hooks.
+/// A stream of events `(time, seq, specific fields)`, with the summary's lines on hooks.
 pub(crate) fn stream(events: &[(u64, u64, &str)], hooks: &str) -> Vec<String> {
     let mut lines = vec![STATUS.to_owned()];
     lines.extend(events.iter().map(|(time, seq, rest)| {
@@ -32,7 +32,7 @@ fn complaint(lines: &[String]) -> String {
 }
 
 #[test]
-fn a_good_stream_passes() {
+fn accepts_a_valid_stream() {
     let stream = Stream::parse(&stream(&FREES, ACCOUNT)).unwrap();
     stream.check().unwrap();
     assert_eq!(stream.of_kind("page_free").count(), 2);
@@ -42,7 +42,7 @@ fn a_good_stream_passes() {
 }
 
 #[test]
-fn a_stream_begins_with_a_status_and_ends_with_a_summary() {
+fn requires_status_and_summary() {
     let mut lines = stream(&FREES, ACCOUNT);
     assert!(complaint(&lines[1..]).contains("begin with a status"));
     let summary = lines.pop().unwrap();
@@ -52,7 +52,7 @@ fn a_stream_begins_with_a_status_and_ends_with_a_summary() {
 }
 
 #[test]
-fn a_stream_may_be_cut_off() {
+fn parses_a_stream_that_was_cut_off() {
     let mut lines = stream(&FREES, ACCOUNT);
     assert!(Stream::parse_cut_off(&lines).is_err());
     lines.pop();
@@ -60,14 +60,14 @@ fn a_stream_may_be_cut_off() {
 }
 
 #[test]
-fn hits_must_be_accounted_for() {
+fn rejects_unaccounted_hits() {
     let account = ACCOUNT.replacen("\"hits\":16", "\"hits\":17", 1);
-    assert!(complaint(&stream(&FREES, &account)).contains("16 delivered + 0 lost are not 17 hits"));
+    assert!(complaint(&stream(&FREES, &account)).contains("16 delivered + 0 lost do not add up to 17 hits"));
     assert!(complaint(&stream(&FREES[..1], ACCOUNT)).contains("stand for 12"));
 }
 
 #[test]
-fn every_number_is_shown_or_reported_as_lost() {
+fn rejects_missing_and_repeated_numbers() {
     let mut events = FREES;
     events[1].1 = 6;
     let account = ACCOUNT.replacen(
@@ -82,18 +82,18 @@ fn every_number_is_shown_or_reported_as_lost() {
     lines.insert(2, loss.to_owned());
     let complained = complaint(&lines);
     assert!(
-        complained.contains("losses of 2, of them 0 skipped, were reported, but 0 and 0 in the end"),
+        complained.contains("2 losses were reported, 0 of them skipped, but the summary has 0 and 0"),
         "{complained}"
     );
     let last = lines.len() - 1;
     lines[last] = lines[last].replace("\"summary\",\"lost\":0", "\"summary\",\"lost\":2");
     Stream::parse(&lines).unwrap().check().unwrap();
     lines[2] = loss.replace("\"last_seq\":4", "\"last_seq\":6");
-    assert!(complaint(&lines).contains("6 is there twice"), "{}", complaint(&lines));
+    assert!(complaint(&lines).contains("6 occurs twice"), "{}", complaint(&lines));
 }
 
 #[test]
-fn what_was_skipped_counts_as_lost_and_has_no_cpu() {
+fn skipped_runs_count_as_lost_without_a_cpu() {
     let mut lines = stream(&FREES, ACCOUNT);
     let loss = r#"{"type":"lost","ring":"rare","count":1,"first_seq":1,"last_seq":1,"reason":"skipped",
         "from":"","from_ns":0,"to_ns":0}"#;
@@ -101,22 +101,22 @@ fn what_was_skipped_counts_as_lost_and_has_no_cpu() {
     let last = lines.len() - 1;
     let total = |count: &str| format!("\"summary\",{count},\"dur");
     lines[last] = lines[last].replace(&total("\"lost\":0"), &total("\"lost\":1"));
-    assert!(complaint(&lines).contains("1 and 0 in the end"), "{}", complaint(&lines));
+    assert!(complaint(&lines).contains("the summary has 1 and 0"), "{}", complaint(&lines));
     lines[last] = lines[last].replace(&total("\"lost\":1"), &total("\"lost\":1,\"skipped\":1"));
     Stream::parse(&lines).unwrap().check().unwrap();
     lines[2] = loss.replace("\"ring\"", "\"cpu\":4294967295,\"ring\"");
-    assert!(complaint(&lines).contains("no CPU"), "{}", complaint(&lines));
+    assert!(complaint(&lines).contains("lacks a CPU"), "{}", complaint(&lines));
 }
 
 #[test]
-fn order_and_identity_matter() {
+fn rejects_wrong_order_and_repeated_ids() {
     let event = |time, seq| (time, seq, r#""kind":"kill""#);
     assert!(complaint(&stream(&[event(6, 0), event(5, 2)], "")).contains("comes before"));
     assert!(complaint(&stream(&[event(5, 0), event(5, 0)], "")).contains("twice"));
 }
 
 #[test]
-fn a_contradiction_is_passed_on() {
+fn reports_contradictions() {
     let mut lines = stream(&[], ACCOUNT.split(",\n").last().unwrap());
     let last = lines.len() - 1;
     lines[last] = lines[last].replace("\"contradictions\":[]", "\"contradictions\":[\"x\"]");

@@ -1,4 +1,4 @@
-//! The page of a report in a real browser, where there is one.
+//! The page of a report in a real browser, if one is installed.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,14 +11,14 @@ use crate::scenarios::product::CheckReport;
 /// Seconds that the browser may take.
 const PATIENCE: &str = "180";
 
-/// Has a browser run the page, and expects of what comes of it the figures of `check --json`, and no complaint.
+/// Renders the page in a browser, and expects the figures of `check --json` and no error.
 pub(super) fn shown(page: &Path, checked: &CheckReport) -> Result<()> {
     if !command::exists(packages::BROWSER_PROGRAM) {
         println!("    (no {}: the page is not shown)", packages::BROWSER_PROGRAM);
         return Ok(());
     }
-    let page = page.canonicalize().with_context(|| format!("{} is gone", page.display()))?;
-    let profile = tempfile::tempdir().context("cannot make a folder for the browser")?;
+    let page = page.canonicalize().with_context(|| format!("cannot find {}", page.display()))?;
+    let profile = tempfile::tempdir().context("cannot create a folder for the browser")?;
     let output = Command::new("timeout")
         .args([PATIENCE, packages::BROWSER_PROGRAM])
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"])
@@ -29,10 +29,10 @@ pub(super) fn shown(page: &Path, checked: &CheckReport) -> Result<()> {
         .arg(format!("file://{}", page.display()))
         .output()
         .context("cannot run the browser")?;
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
-        output.status.success() && !said.contains("CONSOLE"),
-        "the browser complains of {}: {said}",
+        output.status.success() && !stderr.contains("CONSOLE"),
+        "the browser reports errors on {}: {stderr}",
         page.display()
     );
     let shown = String::from_utf8_lossy(&output.stdout);

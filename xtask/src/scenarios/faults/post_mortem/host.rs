@@ -1,4 +1,4 @@
-//! On this machine: from a core to a dump, and what the tracer says of that.
+//! On the host: from a core to an event dump, and the output of the tracer's commands.
 
 use std::path::{Path, PathBuf};
 
@@ -8,19 +8,19 @@ use crate::guest::Output;
 use crate::scenarios::dump::tracer;
 use crate::scenarios::stream::Stream;
 
-/// What was made of a core.
+/// The results of a core.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(super) dump: PathBuf,
-    /// The whole run, as `replay --json` tells it.
+    /// The complete run, from `replay --json`.
     pub(in crate::scenarios::faults) stream: Stream,
-    /// What `recover` said.
-    pub(crate) said: Vec<String>,
-    /// What `check` said.
+    /// The stderr of `recover`.
+    pub(crate) messages: Vec<String>,
+    /// The output of `check`.
     pub(crate) checked: Vec<String>,
 }
 
-/// Runs `recover`, `check` and `replay`, behind what was recorded if that is given.
+/// Runs `recover`, `check` and `replay`, with the recorded dump if there is one.
 pub(crate) fn recover(core: &Path, recorded: Option<&Path>) -> Result<Recovered> {
     let dump = core.with_extension(if recorded.is_some() { "with.p2pt" } else { "p2pt" });
     let (core, target) = (text(core), text(&dump));
@@ -30,25 +30,25 @@ pub(crate) fn recover(core: &Path, recorded: Option<&Path>) -> Result<Recovered>
     if let Some(recorded) = &recorded {
         arguments.extend(["--with", recorded]);
     }
-    let Output { code, err: said, .. } = tracer(&arguments)?;
-    ensure!(code == 0, "recover ended with {code}: {}", said.join(" | "));
-    of_dump(dump, said)
+    let Output { code, err: messages, .. } = tracer(&arguments)?;
+    ensure!(code == 0, "recover ended with {code}: {}", messages.join(" | "));
+    of_dump(dump, messages)
 }
 
-/// What is in a dump that `recover` has made, here or elsewhere.
-pub(super) fn of_dump(dump: PathBuf, said: Vec<String>) -> Result<Recovered> {
+/// Checks and replays a dump that `recover` wrote, here or in a guest.
+pub(super) fn of_dump(dump: PathBuf, messages: Vec<String>) -> Result<Recovered> {
     let target = text(&dump);
-    let checked = judged(&["check", &target])?;
+    let checked = violated(&["check", &target])?;
     let Output { code, out: lines, err } = tracer(["replay", "--json", &target])?;
     ensure!(code == 0, "replay ended with {code}: {}", err.join(" | "));
-    Ok(Recovered { stream: Stream::parse(&lines)?, dump, said, checked })
+    Ok(Recovered { stream: Stream::parse(&lines)?, dump, messages, checked })
 }
 
-/// What a command says of a dump in which a rule is violated.
-pub(super) fn judged(arguments: &[&str]) -> Result<Vec<String>> {
-    let said = tracer(arguments)?;
-    ensure!(said.code == 1, "{} ended with {}: {}", arguments[0], said.code, said.text());
-    Ok(said.out)
+/// Runs a command on a dump in which a rule is violated, and returns its output.
+pub(super) fn violated(arguments: &[&str]) -> Result<Vec<String>> {
+    let output = tracer(arguments)?;
+    ensure!(output.code == 1, "{} exited with {}: {}", arguments[0], output.code, output.text());
+    Ok(output.out)
 }
 
 pub(super) fn text(path: &Path) -> String {

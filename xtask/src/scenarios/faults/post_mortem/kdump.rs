@@ -1,5 +1,5 @@
-//! The dump as a machine in production makes it: a second kernel, loaded beforehand, takes over when the first has died, and saves
-//! the memory of that from `/proc/vmcore`, as it is and through makedumpfile.
+//! A dump as a production machine makes it: a crash kernel, loaded beforehand, takes over after the first
+//! kernel's death and saves its memory from `/proc/vmcore`, both unchanged and through makedumpfile.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::crash_sinks::{self, CrashSinks};
 use super::host::{Recovered, of_dump, recover};
-use super::{judge, map_removed, remove_in_use};
+use super::{checks, map_removed, remove_in_use};
 use crate::guest::{HOST_TAG, OUT_TAG, makedumpfile};
 use crate::scenarios::lab::Lab;
 use crate::scenarios::{Method, Verdict, dump};
 
-/// Where the guest sees this machine's files.
+/// Mount point of the host's files in the guest.
 const HOST: &str = "/host";
-/// What the second kernel is started with: few drivers may be trusted to cope with the state that the first left them in, and one
-/// CPU is enough (Linux: Documentation/admin-guide/kdump/kdump.rst).
+/// Command line of the crash kernel: few drivers cope with the state that the first kernel left, and one CPU
+/// is enough (Linux: Documentation/admin-guide/kdump/kdump.rst).
 const APPEND: &str = "console=ttyS0 panic=-1 loglevel=5 cryptomgr.notests=1 nr_cpus=1 irqpoll reset_devices";
 
-/// In its tree; it says only what went wrong.
+/// The path in its tree; it prints errors only.
 const MAKEDUMPFILE: &str = "/usr/bin/makedumpfile --message-level 4";
-/// The dumps: a file each, and the options with which makedumpfile makes it; without, it is the memory as it is. `-d 31` leaves out
-/// all that can be: pages of zeros, of caches, of processes, and free ones.
+/// The dumps: a file each, and makedumpfile's options for it; without options, the file is the unchanged
+/// memory. `-d 31` omits as much as possible: zero pages, page cache, user pages and free pages.
 const DUMPS: [(&str, Option<&str>); 6] = [
     ("vmcore.elf", None),
     ("vmcore.zlib", Some("-d 31 -c")),
@@ -31,42 +31,43 @@ const DUMPS: [(&str, Option<&str>); 6] = [
     ("vmcore.filtered.elf", Some("-d 31 -E")),
 ];
 
-/// The order of 2018 with a map afterwards, with a crash kernel loaded: what that saves tells everything, in every form.
+/// The order of 2018 followed by a mapping, with a crash kernel loaded: its dump has all records, in every
+/// form.
 pub(in crate::scenarios) fn kdump(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let tree = makedumpfile::tree()?;
     let crash_sinks = crash_sinks::open(lab)?;
     load_crash_kernel(lab)?;
     let allocated = remove_in_use(lab, &format!("{} --kmsg", method.option()), |_, _, _| Ok(()))?;
-    // What is not told before the crash kernel takes over may be lost.
+    // A finding that is not sent before the crash kernel takes over may be lost.
     crash_sinks.wait_finding(&lab.guest)?;
-    let guilty = map_removed(lab, allocated)?;
+    let fatal = map_removed(lab, allocated)?;
     lab.guest.wait_next_kernel().context("the crash kernel did not come up")?;
-    CrashSinks::tell_last_words(&lab.guest);
+    CrashSinks::print_last_words(&lab.guest);
     let kept = crash_sinks.kept(&mut lab.guest)?;
     ensure!(
         kept.is_empty(),
-        "{} lines of the first kernel's are kept: so they are only with crash_kexec_post_notifiers",
+        "{} lines of the first kernel are stored, which only crash_kexec_post_notifiers should do",
         kept.len()
     );
     let cores = save(lab, &tree)?;
-    let on_the_spot = recover_on_the_spot(lab)?;
+    let in_crash_kernel = recover_in_crash_kernel(lab)?;
     let mut counts = Vec::new();
-    let mut judge = |what: &str, recovered: Recovered| {
-        judge::complete(&recovered, &guilty, &lab.card)
-            .with_context(|| format!("{what}; it said: {}", recovered.said.join(" | ")))?;
+    let mut check = |source: &str, recovered: Recovered| {
+        checks::complete(&recovered, &fatal, &lab.card)
+            .with_context(|| format!("{source}; recover printed: {}", recovered.messages.join(" | ")))?;
         counts.push(recovered.stream.events.len());
         anyhow::Ok(())
     };
     for core in &cores {
         let recovered = recover(core, None).with_context(|| core.display().to_string())?;
-        judge(&core.display().to_string(), recovered)?;
+        check(&core.display().to_string(), recovered)?;
     }
-    judge("/proc/vmcore", on_the_spot)?;
-    ensure!(counts.iter().all(|count| *count == counts[0]), "the dumps tell {counts:?} events");
+    check("/proc/vmcore", in_crash_kernel)?;
+    ensure!(counts.iter().all(|count| *count == counts[0]), "the numbers of events differ: {counts:?}");
     Ok(Verdict::Passed)
 }
 
-/// Loads the kernel that the guest runs, with its root file system, into the memory that is kept free for it.
+/// Loads the guest's own kernel and root file system into the reserved memory.
 fn load_crash_kernel(lab: &mut Lab) -> Result<()> {
     let [image, initramfs] = lab.guest.booted_from()?;
     lab.guest.check(&format!(
@@ -79,7 +80,7 @@ fn load_crash_kernel(lab: &mut Lab) -> Result<()> {
     Ok(())
 }
 
-/// The command that makes this machine's files seen, for reading.
+/// The command that mounts the host's files read-only.
 fn mount_host() -> String {
     format!(
         "mkdir -p {HOST} && modprobe 9pnet_virtio && modprobe 9p && \
@@ -87,7 +88,7 @@ fn mount_host() -> String {
     )
 }
 
-/// In the crash kernel: saves the memory of the first in every form.
+/// In the crash kernel: saves the first kernel's memory in every form.
 fn save(lab: &mut Lab, tree: &Path) -> Result<Vec<PathBuf>> {
     let tree = format!("{HOST}{}", tree.display());
     lab.guest.check(&format!(
@@ -111,11 +112,12 @@ fn save(lab: &mut Lab, tree: &Path) -> Result<Vec<PathBuf>> {
     Ok(cores)
 }
 
-/// In the crash kernel, where there is no room for a dump: only the records, straight from the first one's memory.
-fn recover_on_the_spot(lab: &mut Lab) -> Result<Recovered> {
+/// In the crash kernel, where there is no room for a dump: recovers only the records, straight from the first
+/// kernel's memory.
+fn recover_in_crash_kernel(lab: &mut Lab) -> Result<Recovered> {
     const TO: &str = "/run/crash.p2pt";
     let output = lab.guest.run(&format!("p2p-trace recover /proc/vmcore -o {TO}"))?;
-    ensure!(output.code == 0, "in the crash kernel, recover ended with {}: {}", output.code, output.text());
+    ensure!(output.code == 0, "in the crash kernel, recover exited with {}: {}", output.code, output.text());
     let kept = lab.guest.log().join("crash.p2pt");
     dump::copy(&mut lab.guest, TO, &kept)?;
     of_dump(kept, output.err)

@@ -1,4 +1,4 @@
-//! A tracer that has seen many wrong teardowns still watches the next one.
+//! A tracer that has recorded many wrong teardowns still watches the next one.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -6,10 +6,12 @@ use super::uses::provoke_bad_access;
 use crate::scenarios::lab::Lab;
 use crate::scenarios::{Method, Verdict, expect};
 
-/// Teardowns in the order of 2018 before the one that counts: more than there was once room for in the table of what is watched.
+/// Teardowns in the order of 2018 before the decisive one: more than an earlier version's table of watched
+/// ranges had room for.
 const RACES: u32 = 9;
 
-/// Memory is mapped after its removal, after teardown upon teardown whose ranges were removed in use: the late map is seen.
+/// Memory is mapped after its removal, after many teardowns whose ranges were removed in use: the late
+/// mapping is recorded.
 pub(in crate::scenarios) fn late_map_after_races(lab: &mut Lab, method: Method) -> Result<Verdict> {
     lab.load_module("race=1")?;
     let card = lab.card.clone();
@@ -19,19 +21,19 @@ pub(in crate::scenarios) fn late_map_after_races(lab: &mut Lab, method: Method) 
         lab.bind_card()?;
     }
     provoke_bad_access(lab);
-    // Longer than it takes to attach what sees it, also on a machine that is busy with more than this.
+    // Longer than it takes to attach the hooks, even on a busy host.
     let mapped = lab.map_after_removal(1000)?;
     let unbinding = lab.start_unbind_card()?;
-    let user = lab.expect_ended(mapped.user)?;
+    let user = lab.expect_killed(mapped.user)?;
     lab.wait_sleeping(unbinding.pid, "release_late")?;
     let stream = lab.stop(trace)?;
 
     expect::nothing_lost(&stream)?;
     let removals = stream.of_kind("remove").count();
-    ensure!(removals == RACES as usize + 1, "{removals} removals were seen");
+    ensure!(removals == RACES as usize + 1, "{removals} removals were recorded");
     let removed_ns = stream.of_kind("remove").last().context("no removal")?.time_ns;
     let late = stream.of_kind("map").find(|map| map.tgid == Some(user) && map.time_ns > removed_ns);
-    let late = late.context("the map after the last removal was not seen")?.id.0;
+    let late = late.context("the map after the last removal was not recorded")?.id.0;
     let found =
         stream.findings_of("use-after-removal").any(|finding| finding.evidence.iter().any(|id| id.0 == late));
     ensure!(found, "the map {late} is in no finding");
