@@ -9,7 +9,7 @@ use p2p_trace_model::{
     event::{DeviceAddress, Event, Id},
     pipeline::{Closing, Pipeline, Step},
     rules::RuleId,
-    state::{At, Device, Model, What},
+    state::{At, ChangeKind, Device, Model},
     stream::assemble::Element,
 };
 
@@ -29,10 +29,10 @@ const KEPT: usize = 64;
 /// Uses that are kept of a teardown. Only those that a finding names are told.
 const MAX_USES: usize = 4096;
 
-/// What a report is about, beside what is listened to.
+/// ChangeKind a report is about, beside what is listened to.
 #[derive(Clone, Debug)]
 pub(crate) struct Subject {
-    /// What the rules came to.
+    /// ChangeKind the rules came to.
     pub(crate) check: CheckReport,
     /// The run, with what was traced and how at its end.
     pub(crate) header: Header,
@@ -43,7 +43,7 @@ pub(crate) struct Collector {
     devices: BTreeMap<DeviceAddress, Followed>,
     losses: Losses,
     evidence: HashSet<Id>,
-    /// What was true at the end.
+    /// ChangeKind was true at the end.
     last: Option<Model>,
     ended: bool,
 }
@@ -68,7 +68,7 @@ impl Collector {
         }
         for change in model.changes() {
             if let Some(device) = model.device(change.device) {
-                self.devices.entry(change.device).or_default().change(device, &change.what, model.now_ns());
+                self.devices.entry(change.device).or_default().change(device, &change.kind, model.now_ns());
             }
         }
         for finding in step.findings {
@@ -107,7 +107,7 @@ impl Collector {
         }
     }
 
-    /// What was true at the end.
+    /// ChangeKind was true at the end.
     #[cfg(test)]
     pub(super) fn last(&mut self, model: Model) {
         self.last = Some(model);
@@ -182,20 +182,20 @@ impl Sink for Collector {
 }
 
 impl Followed {
-    fn change(&mut self, device: &Device, what: &What, now_ns: u64) {
+    fn change(&mut self, device: &Device, what: &ChangeKind, now_ns: u64) {
         match what {
-            What::Step => self.step(device, now_ns),
-            What::TornDown(_) => {
+            ChangeKind::Step => self.step(device, now_ns),
+            ChangeKind::TornDown(_) => {
                 if let Some((watch, teardown)) = self.open().zip(device.teardowns().next_back()) {
                     watch.keep(device, teardown);
                 }
             }
-            What::Allocated(key) => {
+            ChangeKind::Allocated(key) => {
                 if let Some((watch, reference)) = self.open().zip(device.reference(*key)) {
                     watch.lanes.allocated(device, reference);
                 }
             }
-            What::Closed(closed) => {
+            ChangeKind::Closed(closed) => {
                 if let Some(watch) = self.open() {
                     watch.lanes.closed(closed);
                 }

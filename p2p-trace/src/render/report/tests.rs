@@ -60,7 +60,7 @@ fn every_fault_has_a_report_that_begins_with_it() {
 
 #[test]
 fn what_is_withdrawn_counts_no_more_and_is_said() {
-    let mut kernel = fault(Fault::Unwaited);
+    let mut kernel = fault(Fault::DestroyedInUse);
     // The release returns: nothing was out of the pool.
     kernel.event(0, Kind::Released, Hook::Released, 11, |_| {});
     let story = story(&kernel.elements);

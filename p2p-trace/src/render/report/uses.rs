@@ -4,7 +4,7 @@ use p2p_trace_common::Kind;
 use p2p_trace_model::{
     event::{DeviceAddress, Event},
     rules::RuleId,
-    state::{At, Device, FreeMatch, Model, Range, What},
+    state::{At, ChangeKind, Device, FreeMatch, Model, Range},
 };
 
 use super::story::{TeardownStory, Use};
@@ -38,14 +38,14 @@ pub(super) const fn is_use(kind: Kind) -> bool {
     )
 }
 
-/// What was used by an event.
+/// ChangeKind was used by an event.
 pub(super) fn use_of(event: &Event, device: &Device, model: &Model) -> Use {
-    let freed = model.changes().iter().find_map(|change| match change.what {
-        What::Freed(
+    let freed = model.changes().iter().find_map(|change| match change.kind {
+        ChangeKind::Freed(
             FreeMatch::Exact(closed) | FreeMatch::TooLarge { closed, .. } | FreeMatch::OfScatterList(closed),
         )
-        | What::Closed(closed) => Some(closed.reference),
-        What::Freed(FreeMatch::Partial { before, .. }) => Some(before),
+        | ChangeKind::Closed(closed) => Some(closed.reference),
+        ChangeKind::Freed(FreeMatch::Partial { before, .. }) => Some(before),
         _ => None,
     });
     let by_reference = freed.and_then(|reference| device.range_of(&reference));

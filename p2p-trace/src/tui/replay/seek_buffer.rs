@@ -11,7 +11,7 @@ use p2p_trace_model::{
     accounting::Status,
     event::Names,
     pipeline::{Closing, Pipeline, Slice, Step},
-    state::What,
+    state::ChangeKind,
     stream::{assemble::Element, order::Item},
 };
 
@@ -191,7 +191,7 @@ impl Sink for Onlooker<'_> {
             return Ok(());
         };
         let mut changes = step.model.changes().iter();
-        if changes.any(|change| change.what == What::Step) {
+        if changes.any(|change| change.kind == ChangeKind::Step) {
             outline.steps.push(*self.events);
         }
         if !step.findings.is_empty() {
