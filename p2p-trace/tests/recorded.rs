@@ -33,7 +33,7 @@ mod tests {
             "VIOLATED        use-after-removal (critical",
             "sh (pid 349) mapped memory for DMA by 0000:04:00.0",
             // What was attached is only known of what wrote a record: the image of that is not among the pages.
-            "removed-before-drained, drained-after-removal, stalled-drain (the hook drained was not asked for)",
+            "removed-before-drained, drained-after-removal, stalled-drain (hook drained not enabled)",
         ] {
             assert!(said.contains(words), "{words}: {said}");
         }

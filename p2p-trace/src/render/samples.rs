@@ -101,20 +101,20 @@ pub(crate) fn verdicts() -> Vec<Verdict> {
     vec![
         verdict(RuleId::RemovedBeforeDrained, Answer::Holds, &[], 0),
         verdict(RuleId::DrainedAfterRemoval, Answer::Holds, &[], 0),
-        verdict(RuleId::UseAfterRemoval, Answer::Holds, &["not asked for: virt_to_bus"], 0),
+        verdict(RuleId::UseAfterRemoval, Answer::Holds, &["not enabled: virt_to_bus"], 0),
         verdict(RuleId::UnmatchedFree, Answer::Inconclusive, lost, 0),
         verdict(RuleId::DoubleFree, Answer::Inconclusive, lost, 0),
         verdict(
             RuleId::SizeMismatch,
             Answer::Inconclusive,
-            &["the hook free could not be attached", "3 hot records were lost"],
+            &["hook free could not be attached", "3 hot records were lost"],
             0,
         ),
         verdict(RuleId::StalledDrain, Answer::Violated, &[], 2),
         verdict(
             RuleId::MapImbalance,
             Answer::NotChecked,
-            &["this kernel does not have what the hook unmap_sg is on"],
+            &["this kernel lacks the function of hook unmap_sg"],
             0,
         ),
     ]

@@ -90,7 +90,7 @@ fn gap_is_reported(stream: &Stream, card: &str) -> Result<()> {
     }
     let since = |step: &EventLine| duration(last_ns - step.time_ns);
     let gap = format!(
-        "DMA mappings were watched from {} after the kill, {} after the removal on",
+        "DMA mappings were traced only from {} after the kill, {} after the removal",
         since(kill),
         since(remove)
     );

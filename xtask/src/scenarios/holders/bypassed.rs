@@ -105,8 +105,8 @@ fn inconclusive(stream: &Stream, card: &str) -> Result<()> {
         let verdict = stream.verdict(card, rule)?;
         ensure!(
             verdict.verdict == Answer::Inconclusive
-                && verdict.reasons.iter().any(|reason| reason.contains("by its driver itself")),
-            "{rule}: {verdict:?}"
+                && verdict.reasons.iter().any(|reason| reason.contains("allocates its pages itself")),
+            "{rule} comes to {verdict:?}"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! A hook that does not see accuses nobody: what it would have shown can explain all.
+//! A missing hook causes no finding, because its records might explain an apparent violation.
 
 use std::collections::BTreeSet;
 
@@ -16,8 +16,8 @@ use crate::{
     },
 };
 
-/// What the kernel side writes without these hooks. The removal and the end of `memunmap_pages` know of which range they are only
-/// from what the kill has left.
+/// The records that the kernel side writes without these hooks. The removal and the end of `memunmap_pages` know their range only
+/// from the note that the kill makes.
 fn without(elements: &[Element], blind: &BTreeSet<Hook>) -> Vec<Element> {
     let no_note = blind.contains(&Hook::Kill);
     let is_written = |element: &&Element| match element {
@@ -31,8 +31,8 @@ fn without(elements: &[Element], blind: &BTreeSet<Hook>) -> Vec<Element> {
     elements.iter().filter(is_written).cloned().collect()
 }
 
-/// The rules that accuse somebody in a life that is right, of which these hooks see nothing.
-fn accused(kernel: &Kernel, blind: &BTreeSet<Hook>, state: Option<HookState>) -> Vec<String> {
+/// The findings in a life without these hooks.
+fn findings(kernel: &Kernel, blind: &BTreeSet<Hook>, state: Option<HookState>) -> Vec<String> {
     let mut hooks: Vec<HookStatus> = hooks_except(&[]);
     match state {
         Some(state) => {
@@ -46,7 +46,7 @@ fn accused(kernel: &Kernel, blind: &BTreeSet<Hook>, state: Option<HookState>) ->
     run.rules.findings().iter().map(|found| format!("{}: {}", found.rule.name(), found.message)).collect()
 }
 
-/// Two whole lives of a device and a little of a third, with all that one does with its memory.
+/// Two complete lives of a device and the begin of a third, with all uses of its memory.
 fn lives() -> Kernel {
     let mut kernel = play::watched();
     for _ in 0..2 {
@@ -72,12 +72,12 @@ fn lives() -> Kernel {
 }
 
 #[test]
-fn no_single_hook_that_is_missing_accuses() {
+fn single_missing_hook_causes_no_finding() {
     let kernel = lives();
     let mut wrong = Vec::new();
     for &hook in Hook::ALL {
         for state in [None, Some(HookState::Failed)] {
-            let found = accused(&kernel, &BTreeSet::from([hook]), state);
+            let found = findings(&kernel, &BTreeSet::from([hook]), state);
             wrong.extend(found.iter().map(|found| format!("without {} ({state:?}): {found}", hook.name())));
         }
     }
@@ -85,13 +85,13 @@ fn no_single_hook_that_is_missing_accuses() {
 }
 
 #[test]
-fn no_hooks_that_were_chosen_accuse() {
+fn two_chosen_hooks_cause_no_finding() {
     let kernel = lives();
     let mut wrong = Vec::new();
     for &one in Hook::ALL {
         for &other in Hook::ALL {
             let blind = Hook::ALL.iter().copied().filter(|&hook| hook != one && hook != other).collect();
-            let found = accused(&kernel, &blind, None);
+            let found = findings(&kernel, &blind, None);
             wrong.extend(
                 found.iter().map(|found| format!("with {} and {}: {found}", one.name(), other.name())),
             );
@@ -102,7 +102,7 @@ fn no_hooks_that_were_chosen_accuse() {
 
 proptest! {
     #[test]
-    fn a_right_life_accuses_nobody_whatever_is_blind(
+    fn any_missing_hooks_cause_no_finding(
         acts in play::acts(),
         blind in proptest::collection::btree_set(0..Hook::ALL.len(), 1..Hook::ALL.len()),
         is_failed: bool,
@@ -111,7 +111,7 @@ proptest! {
         play::interleave(&mut kernel, &acts);
         let blind: BTreeSet<_> = blind.into_iter().map(|at| Hook::ALL[at]).collect();
         let state = is_failed.then_some(HookState::Failed);
-        let found = accused(&kernel, &blind, state);
+        let found = findings(&kernel, &blind, state);
         prop_assert!(found.is_empty(), "without {blind:?}: {found:#?}");
     }
 }

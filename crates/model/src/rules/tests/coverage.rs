@@ -1,4 +1,4 @@
-//! What was not seen is not judged, and it is said why.
+//! Missing hooks and losses make rules inconclusive or unchecked, with reasons.
 
 use p2p_trace_common::{Hook, Kind, Ring, armed::MAX_ARMED};
 
@@ -12,7 +12,7 @@ use crate::{
     testing::simulate::{ARMED, Kernel, Order, play},
 };
 
-/// A whole life in which nothing is wrong.
+/// A complete life without a fault.
 fn life() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
@@ -35,7 +35,7 @@ fn of(verdicts: &[Verdict], rule: RuleId) -> (Answer, String) {
 }
 
 #[test]
-fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
+fn absent_hook_leaves_its_rules_unchecked() {
     let kernel = life();
     let hooks = hooks_except(&[(Hook::Kill, HookState::Absent)]);
     let found = verdicts(&kernel, &hooks);
@@ -47,15 +47,15 @@ fn a_hook_that_is_not_there_leaves_its_rules_unchecked() {
         assert_eq!(verdict.answer, expected, "{verdict:?}");
     }
     let (_, reason) = of(&found, RuleId::DoubleKill);
-    insta::assert_snapshot!(reason, @"this kernel does not have what the hook kill is on");
-    // One of several is enough.
+    insta::assert_snapshot!(reason, @"this kernel lacks the function of hook kill");
+    // One hook of a group is enough.
     let hooks = hooks_except(&[(Hook::Unbind, HookState::Absent)]);
     assert_eq!(of(&verdicts(&kernel, &hooks), RuleId::StalledUnbind).0, Answer::Holds);
 }
 
-/// The pool counts nothing of it, and whether it waits is the driver's choice.
+/// The pool does not count such pages, and the driver decides whether it waits for them.
 #[test]
-fn what_a_driver_hands_out_itself_is_not_taken_for_nothing() {
+fn pages_allocated_by_the_driver_make_rules_inconclusive() {
     let mut kernel = life();
     let rests_on_it = [RuleId::RemovedBeforeDrained, RuleId::UseAfterRemoval, RuleId::PoolDestroyedInUse];
     let answers = |kernel: &Kernel| {
@@ -72,45 +72,45 @@ fn what_a_driver_hands_out_itself_is_not_taken_for_nothing() {
     }
     for (answer, reason) in answers(&kernel) {
         assert_eq!(answer, Answer::Inconclusive);
-        assert!(reason.contains("handed out by its driver itself"), "{reason}");
+        assert!(reason.contains("allocates its pages itself"), "{reason}");
     }
 }
 
 #[test]
-fn a_hook_that_was_not_asked_for_leaves_its_rules_unchecked() {
+fn disabled_hook_leaves_its_rules_unchecked() {
     let kernel = life();
     let mut hooks = hooks_except(&[]);
     hooks.retain(|status| !matches!(status.hook, Hook::MapSg | Hook::VirtToBus));
     let found = verdicts(&kernel, &hooks);
     let (answer, reason) = of(&found, RuleId::MapImbalance);
     assert_eq!(answer, Answer::NotChecked);
-    insta::assert_snapshot!(reason, @"the hook map_sg was not asked for");
-    // Of a part it is said that it is missing; the rest holds.
+    insta::assert_snapshot!(reason, @"hook map_sg not enabled");
+    // A missing optional hook is named; the rule holds for the rest.
     let (answer, reason) = of(&found, RuleId::UseAfterRemoval);
     assert_eq!(answer, Answer::Holds);
-    insta::assert_snapshot!(reason, @"not asked for: virt_to_bus; DMA mappings of what was removed with nothing out were not watched");
+    insta::assert_snapshot!(reason, @"not enabled: virt_to_bus; DMA mappings of memory that was removed while none was outstanding were not traced");
 }
 
 #[test]
-fn a_hook_that_failed_leaves_its_rules_inconclusive() {
+fn failed_hook_leaves_its_rules_inconclusive() {
     let kernel = life();
     for hook in [Hook::Drained, Hook::MapSg] {
         let hooks = hooks_except(&[(hook, HookState::Failed)]);
         for verdict in verdicts(&kernel, &hooks) {
             let spec = verdict.rule.spec();
-            // Where a kernel has it, a page that is gone is mapped through it first.
+            // On kernels that have this function, a removed page is mapped through it first.
             let is_use = hook == Hook::MapSg && verdict.rule == RuleId::UseAfterRemoval;
             let depends = spec.needs.concat().contains(&hook) || spec.parts.contains(&hook) || is_use;
             let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
             assert_eq!(verdict.answer, expected, "{verdict:?}");
-            let reason = format!("the hook {} could not be attached", hook.name());
+            let reason = format!("hook {} could not be attached", hook.name());
             assert_eq!(verdict.reasons.contains(&reason), depends);
         }
     }
 }
 
 #[test]
-fn a_hook_that_failed_once_has_failed_for_the_run() {
+fn hook_that_failed_once_counts_as_failed_for_the_run() {
     let mut run = Run::new(Options::default(), &hooks_except(&[(Hook::Drained, HookState::Failed)]));
     run.rules.set_hooks(&hooks_except(&[]));
     let kernel = life();
@@ -119,19 +119,19 @@ fn a_hook_that_failed_once_has_failed_for_the_run() {
 }
 
 #[test]
-fn an_armed_hook_does_not_see_what_pairs_up() {
+fn armed_hooks_cannot_check_map_imbalance() {
     let armed = [(Hook::MapSg, HookState::Armed), (Hook::UnmapSg, HookState::Armed)];
     let mut kernel = life();
     let (answer, reason) = of(&verdicts(&kernel, &hooks_except(&armed)), RuleId::MapImbalance);
     assert_eq!(answer, Answer::NotChecked);
-    insta::assert_snapshot!(reason, @"the hook map_sg was not asked for; the hook unmap_sg was not asked for");
-    // A status that is made while it is armed says that it is attached.
+    insta::assert_snapshot!(reason, @"hook map_sg not enabled; hook unmap_sg not enabled");
+    // A status that is taken while the hook is armed shows it as attached.
     let change = user::Change { hook: Hook::MapSg, attached: true, method: Method::Fentry, armed: true };
     kernel.user(|writer, time_ns| writer.attach(time_ns, &change));
     assert_eq!(of(&verdicts(&kernel, &hooks_except(&[])), RuleId::MapImbalance).0, Answer::NotChecked);
 }
 
-/// One record of this ring, lost before anything happened.
+/// A loss of records of this ring, before all events.
 fn loss(ring: Ring) -> Element {
     Element::Loss(Loss {
         cpu: Some(0),
@@ -146,7 +146,7 @@ fn loss(ring: Ring) -> Element {
 }
 
 #[test]
-fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
+fn loss_leaves_the_rules_of_its_ring_inconclusive() {
     for ring in Ring::ALL {
         let mut kernel = life();
         kernel.elements.insert(0, loss(ring));
@@ -164,14 +164,14 @@ fn a_loss_leaves_the_rules_of_its_ring_inconclusive() {
 }
 
 #[test]
-fn what_the_kernel_skipped_is_a_loss() {
+fn skipped_runs_are_a_loss() {
     let mut kernel = life();
     let (from_ns, to_ns) = (kernel.now_ns, kernel.now_ns + 1);
     kernel.elements.push(Element::Loss(Loss::skipped(Ring::Hot, 2, from_ns, to_ns)));
     let found = verdicts(&kernel, &hooks_except(&[]));
     for verdict in &found {
         let depends = verdict.rule.spec().rings.contains(&Ring::Hot);
-        // After the teardown no range is left whose use could have been missed.
+        // After the teardown, a use of the removed range may have been missed.
         let depends = depends || verdict.rule == RuleId::UseAfterRemoval;
         let expected = if depends { Answer::Inconclusive } else { Answer::Holds };
         assert_eq!(verdict.answer, expected, "{verdict:?}");
@@ -181,7 +181,7 @@ fn what_the_kernel_skipped_is_a_loss() {
 }
 
 #[test]
-fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
+fn confirms_suspect_only_after_losses_are_known() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -194,7 +194,7 @@ fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
     run.feed(&kernel.elements);
     assert!(run.violated().is_empty());
     assert_eq!(run.answer(RuleId::DoubleFree, address), Answer::Inconclusive);
-    // An allocation in between had been skipped.
+    // An allocation in between was skipped.
     let (from_ns, to_ns) = (kernel.now_ns - 1, kernel.now_ns + 1);
     run.feed(&[Element::Loss(Loss::skipped(Ring::Hot, 1, from_ns, to_ns))]);
     run.end();
@@ -211,7 +211,7 @@ fn what_a_missed_record_would_explain_is_believed_only_once_none_was() {
 }
 
 #[test]
-fn a_finding_stands_whatever_was_lost() {
+fn finding_stands_despite_losses() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.tear_down(0, 11, Order::KilledTwice);
@@ -221,12 +221,12 @@ fn a_finding_stands_whatever_was_lost() {
 }
 
 #[test]
-fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
+fn late_arming_makes_use_after_removal_inconclusive() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
     kernel.alloc(0, 10, 4);
-    // The range drains although memory of it is out, and the armed hooks come late.
+    // The range drains although its memory is outstanding, and the armed hooks are attached late.
     kernel.begin(0, 11, Order::DestroyedInUse);
     kernel.advance_to(0, Kind::Remove);
     let is_armed =
@@ -242,7 +242,7 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
     while kernel.advance(0) {}
     let (answer, reason) = of(&verdicts(&kernel, &hooks_except(&[])), RuleId::UseAfterRemoval);
     assert_eq!(answer, Answer::Inconclusive);
-    insta::assert_snapshot!(reason, @"DMA mappings were not watched yet when struct pages were removed");
+    insta::assert_snapshot!(reason, @"DMA mappings were not traced yet when struct pages were removed");
     let mut kernel = unarmed;
     kernel.advance(0);
     kernel.idle(40_000_000);
@@ -255,19 +255,19 @@ fn armed_too_late_is_a_gap_in_what_is_known_of_uses() {
 }
 
 #[test]
-fn a_range_that_the_armed_hooks_have_no_room_for_is_a_gap_in_what_is_known_of_uses() {
+fn range_beyond_the_armed_hooks_makes_use_after_removal_inconclusive() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16; MAX_ARMED + 1]);
     kernel.snapshot(0, true);
     for _ in 0..=MAX_ARMED {
         kernel.alloc(0, 10, 16).unwrap();
     }
-    // The ranges drain although each is in use.
+    // The ranges drain although all are in use.
     kernel.begin(0, 11, Order::DestroyedInUse);
     kernel.advance_to(0, Kind::Release);
     let device = kernel.address(0);
-    let all_watched = evaluate(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
-    assert_eq!((all_watched.answer, all_watched.reasons), (Answer::Holds, vec![UNTRACED_LATER.to_owned()]));
+    let all_traced = evaluate(&kernel.elements).verdict(RuleId::UseAfterRemoval, device);
+    assert_eq!((all_traced.answer, all_traced.reasons), (Answer::Holds, vec![UNTRACED_LATER.to_owned()]));
     let removals = kernel.elements.iter_mut().filter_map(|element| match element {
         Element::Event(event) if event.kind == Kind::Remove => Some(event),
         _ => None,

@@ -1,4 +1,4 @@
-//! `docs/rules.md` against the table of rules: what a rule needs is written from the code, and a test compares.
+//! Tests that compare the generated parts of `docs/rules.md` and `docs/hooks.md` with the tables in the code.
 
 use std::{
     env,
@@ -21,7 +21,7 @@ fn names(hooks: &[Hook], last: &str) -> String {
     if names.is_empty() { end } else { format!("{} {last} {end}", names.join(", ")) }
 }
 
-/// Severity, what is violated, and what the rule depends on.
+/// The generated paragraph of a rule: severity, violation, and dependencies.
 fn needs(spec: &Spec) -> String {
     let title = spec.title;
     let needs: Vec<_> = spec.needs.iter().map(|group| names(group, "or")).collect();
@@ -39,9 +39,9 @@ fn needs(spec: &Spec) -> String {
     text
 }
 
-/// `P2P_TRACE_BLESS=1 cargo test` writes what the rules need anew.
+/// `P2P_TRACE_BLESS=1 cargo test` regenerates the paragraphs.
 #[test]
-fn the_document_has_the_rules_of_this_code() {
+fn document_describes_every_rule() {
     let path = docs("rules.md");
     let committed = fs::read_to_string(&path).unwrap();
     let mut text = committed.clone();
@@ -71,23 +71,23 @@ fn bless_or_compare(path: &Path, committed: &str, text: &str) {
     }
 }
 
-/// What is kept only so much of.
+/// The table of limits.
 fn limits() -> String {
-    let mut table = String::from("| kept | of | in doubt beyond |\n|---|---|---|\n");
+    let mut table = String::from("| limit | of | inconclusive beyond it |\n|---|---|---|\n");
     for limit in Limit::ALL {
         let touched: Vec<_> = RuleId::all().filter(|&rule| limit.touches(rule)).collect();
         let is_all = touched.len() == TABLE.len();
         let names: Vec<_> = touched.iter().map(|rule| format!("`{}`", rule.name())).collect();
-        let all = if limit == Limit::Ranges { "all rules" } else { "all rules, of every device" };
+        let all = if limit == Limit::Ranges { "all rules" } else { "all rules, for every device" };
         let rules = if is_all { all.to_owned() } else { names.join(", ") };
         writeln!(table, "| {} | {} | {rules} |", limit.most(), limit.description()).unwrap();
     }
     table
 }
 
-/// `P2P_TRACE_BLESS=1 cargo test` writes the table anew.
+/// `P2P_TRACE_BLESS=1 cargo test` regenerates the table.
 #[test]
-fn the_document_has_every_limit() {
+fn document_lists_every_limit() {
     let path = docs("rules.md");
     let committed = fs::read_to_string(&path).unwrap();
     let open = "<!-- limits -->\n";
@@ -98,7 +98,7 @@ fn the_document_has_every_limit() {
     bless_or_compare(&path, &committed, &text);
 }
 
-/// What a skipped run of each hook can have cost.
+/// The table of effects of a skipped run, by hook.
 fn skips() -> String {
     let mut table =
         String::from("| hook | records | rules | of which devices | how long |\n|---|---|---|---|---|\n");
@@ -116,9 +116,9 @@ fn skips() -> String {
     table
 }
 
-/// `P2P_TRACE_BLESS=1 cargo test` writes the table anew.
+/// `P2P_TRACE_BLESS=1 cargo test` regenerates the table.
 #[test]
-fn the_document_has_what_a_skipped_run_can_cost() {
+fn document_lists_effects_of_skipped_runs() {
     let path = docs("hooks.md");
     let committed = fs::read_to_string(&path).unwrap();
     let open = "<!-- skips -->\n";

@@ -1,4 +1,4 @@
-//! Each fault is found, as what it is, and nothing else is.
+//! Each fault is found by its rules, and by no others.
 
 use std::collections::BTreeSet;
 
@@ -9,9 +9,9 @@ use crate::{
     testing::simulate::{Fault, play},
 };
 
-/// What is said of a fault: a snapshot per fault, which is what a reader gets to read.
+/// One snapshot per fault, with the text that a reader sees.
 #[test]
-fn each_fault_is_told() {
+fn reports_each_fault() {
     for fault in Fault::ALL {
         let mut kernel = play::watched();
         kernel.inject(fault, 0);
@@ -23,7 +23,7 @@ fn each_fault_is_told() {
 }
 
 #[test]
-fn each_fault_violates_its_rules_and_no_other() {
+fn each_fault_violates_only_its_rules() {
     for fault in Fault::ALL {
         let mut kernel = play::watched();
         kernel.inject(fault, 0);
@@ -31,7 +31,7 @@ fn each_fault_violates_its_rules_and_no_other() {
         let expected: BTreeSet<_> = rules_of(fault).iter().copied().collect();
         assert_eq!(run.violated(), expected, "{fault:?}");
         for verdict in run.rules.verdicts(&run.model) {
-            // Of the memory of an overlap nobody can tell whose it is.
+            // Memory of overlapping ranges cannot be attributed to one device.
             let at_fault = verdict.device == kernel.address(0) || fault == Fault::Overlap;
             if expected.contains(&verdict.rule) {
                 assert!(at_fault && verdict.answer == Answer::Violated || verdict.findings == 0);
@@ -49,10 +49,10 @@ fn each_rule_has_a_fault() {
 }
 
 #[test]
-fn evidence_and_range_are_those_of_the_device_at_fault() {
+fn evidence_and_range_belong_to_the_faulty_device() {
     for fault in Fault::ALL {
         let mut kernel = play::watched();
-        // Another device does the same things rightly, at the same addresses of its own.
+        // Another device does the same correctly, at the same offsets.
         kernel.bind(1, 6, &[16, 8]);
         kernel.snapshot(1, true);
         let place = kernel.inject(fault, 0);
@@ -85,10 +85,10 @@ fn time_of(element: &Element) -> Option<u64> {
     }
 }
 
-/// The hooks are attached one after the other: a range can be seen being added, or a pool being destroyed, and an allocation from
-/// what follows not.
+/// Hooks are attached one after the other: the add of a range, or the end of a pool, may be seen, but not an allocation that
+/// follows.
 #[test]
-fn what_was_taken_while_the_hooks_were_attached_is_not_known() {
+fn allocation_while_attaching_is_unknown() {
     for rebound in [false, true] {
         let mut kernel = play::watched();
         kernel.bind(0, 6, &[16]);
@@ -98,12 +98,12 @@ fn what_was_taken_while_the_hooks_were_attached_is_not_known() {
         }
         let before = kernel.elements.len();
         let token = kernel.alloc(0, 7, 1).unwrap();
-        assert_eq!(kernel.elements.len(), before + 1, "the allocation is one record");
+        assert_eq!(kernel.elements.len(), before + 1, "the allocation makes one record");
         kernel.free(token, 7, 1);
         let unseen = kernel.elements.remove(before);
         let attached_ns = time_of(&unseen).unwrap();
         let lone = evaluate(&kernel.elements);
-        assert_eq!(lone.violated(), [RuleId::UnmatchedFree].into(), "all hooks were there");
+        assert_eq!(lone.violated(), [RuleId::UnmatchedFree].into(), "all hooks were attached");
         for element in &mut kernel.elements[..play::head()] {
             let Element::User(record) = element else { panic!("{element:?}") };
             record.time_ns = attached_ns;

@@ -1,4 +1,4 @@
-//! Whatever the stream holds, the rules go on.
+//! The rules handle any stream.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::testing::simulate::garbage::element;
 
 proptest! {
     #[test]
-    fn any_stream_is_judged(elements in proptest::collection::vec(element(), 0..300)) {
+    fn evaluates_any_stream(elements in proptest::collection::vec(element(), 0..300)) {
         let mut run = evaluate(&elements);
         let rest = run.rules.rest(&run.model);
         for finding in rest.iter().chain(run.rules.findings()) {

@@ -1,4 +1,4 @@
-//! Whole lives of devices, several at once: what is right is never accused, and what is wrong never acquitted.
+//! Complete lives of several devices at once: a correct life causes no finding, and a rule with a fault never holds.
 
 use proptest::prelude::*;
 
@@ -12,14 +12,14 @@ use crate::{
     },
 };
 
-/// What the tracer would have seen if it had been started there.
+/// The stream that the tracer would have seen if it had been started at this place.
 fn from(elements: &[Element], place: usize) -> Vec<Element> {
     let head = play::head();
     let rest = &elements[place.max(head)..];
     elements[..head].iter().chain(rest).cloned().collect()
 }
 
-/// Records that are lost: in a window, this share of 256, by a seed.
+/// Lost records: a share (of 256) of the records in a window, chosen by a seed.
 #[derive(Clone, Copy, Debug)]
 struct Losses {
     seed: u32,
@@ -41,22 +41,22 @@ impl Losses {
         (at(self.window.0.min(self.window.1)), at(self.window.0.max(self.window.1)))
     }
 
-    /// The window is between two of 256 parts of the stream.
+    /// The stream without the lost records. The bounds of the window are in units of 1/256 of the stream.
     fn of(self, elements: &[Element]) -> Vec<Element> {
         let (first, last) = self.places(elements);
         with_losses(elements, |place| (first..=last).contains(&place) && roll(self.seed, place) <= self.share)
     }
 }
 
-/// Nothing is found.
+/// Asserts that nothing is found.
 fn assert_no_finding(elements: &[Element]) {
     let run = evaluate(elements);
     let texts: Vec<_> = run.rules.findings().iter().map(|found| &found.message).collect();
     assert!(texts.is_empty() && run.reported.is_empty(), "{texts:?}");
 }
 
-/// The rules of the fault do not hold for the device at fault, if it was seen at all.
-fn assert_not_acquitted(kernel: &Kernel, fault: Fault, elements: &[Element]) {
+/// Asserts that the rules of the fault do not hold for the device at fault, if it was seen at all.
+fn assert_not_holding(kernel: &Kernel, fault: Fault, elements: &[Element]) {
     let run = evaluate(elements);
     let device = kernel.address(usize::from(fault == Fault::Overlap));
     for verdict in run.rules.verdicts(&run.model) {
@@ -68,7 +68,7 @@ fn assert_not_acquitted(kernel: &Kernel, fault: Fault, elements: &[Element]) {
 
 proptest! {
     #[test]
-    fn what_is_right_holds(acts in acts(), nested_frees: bool) {
+    fn correct_life_holds(acts in acts(), nested_frees: bool) {
         let kernel = clean(&acts, nested_frees);
         let run = evaluate(&kernel.elements);
         assert_no_finding(&kernel.elements);
@@ -78,7 +78,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_wrong_is_found(before in acts(), fault in fault(), after in acts()) {
+    fn finds_every_fault(before in acts(), fault in fault(), after in acts()) {
         let (kernel, _) = broken(&before, fault, &after);
         let run = evaluate(&kernel.elements);
         let found = run.violated();
@@ -92,12 +92,12 @@ proptest! {
     }
 
     #[test]
-    fn a_loss_accuses_nobody(acts in acts(), losses in losses(), nested_frees: bool) {
+    fn loss_causes_no_finding(acts in acts(), losses in losses(), nested_frees: bool) {
         assert_no_finding(&losses.of(&clean(&acts, nested_frees).elements));
     }
 
     #[test]
-    fn a_skip_accuses_nobody(acts in acts(), losses in losses(), late in 0u8..4, nested_frees: bool) {
+    fn skip_causes_no_finding(acts in acts(), losses in losses(), late in 0u8..4, nested_frees: bool) {
         let elements = clean(&acts, nested_frees).elements;
         let (first, last) = losses.places(&elements);
         let is_lost = |place| (first..=last).contains(&place) && roll(losses.seed, place) <= losses.share;
@@ -105,31 +105,31 @@ proptest! {
     }
 
     #[test]
-    fn a_late_start_accuses_nobody(acts in acts(), part: u8, nested_frees: bool) {
+    fn late_start_causes_no_finding(acts in acts(), part: u8, nested_frees: bool) {
         let kernel = clean(&acts, nested_frees);
         let place = kernel.elements.len() * usize::from(part) / 256;
         assert_no_finding(&from(&kernel.elements, place));
     }
 
     #[test]
-    fn a_late_start_with_losses_accuses_nobody(acts in acts(), part: u8, losses in losses()) {
+    fn late_start_with_losses_causes_no_finding(acts in acts(), part: u8, losses in losses()) {
         let kernel = clean(&acts, false);
         let place = kernel.elements.len() * usize::from(part) / 256;
         assert_no_finding(&losses.of(&from(&kernel.elements, place)));
     }
 
     #[test]
-    fn a_loss_acquits_nobody(before in acts(), fault in fault(), after in acts(), losses in losses()) {
+    fn faulty_rule_never_holds_after_loss(before in acts(), fault in fault(), after in acts(), losses in losses()) {
         let (kernel, _) = broken(&before, fault, &after);
-        assert_not_acquitted(&kernel, fault, &losses.of(&kernel.elements));
+        assert_not_holding(&kernel, fault, &losses.of(&kernel.elements));
     }
 
     #[test]
-    fn a_late_start_acquits_nobody(before in acts(), fault in fault(), after in acts(), part: u8) {
-        // Of a device that was not seen it is not known where its ranges lie.
+    fn faulty_rule_never_holds_after_late_start(before in acts(), fault in fault(), after in acts(), part: u8) {
+        // The ranges of a device that was not seen are not known.
         prop_assume!(fault != Fault::Overlap);
         let (kernel, place) = broken(&before, fault, &after);
         let from = from(&kernel.elements, place * usize::from(part) / 255);
-        assert_not_acquitted(&kernel, fault, &from);
+        assert_not_holding(&kernel, fault, &from);
     }
 }

@@ -16,7 +16,7 @@ use std::fmt::Write as _;
 use super::{Answer, Finding, Options, RuleId, Verdict, words};
 use crate::{event::Id, stream::assemble::Element, units};
 
-/// A finding as a reader of a report has it, with its evidence told by what the records are.
+/// A finding as in a report, with its evidence shown as the kinds and tasks of the records.
 fn shown(finding: &Finding, elements: &[Element]) -> String {
     let mut text = format!("{}, {}: {}\n", finding.rule.name(), finding.severity.name(), finding.message);
     if finding.occurrences > 1 {
@@ -27,7 +27,7 @@ fn shown(finding: &Finding, elements: &[Element]) -> String {
     for holder in &finding.holders {
         writeln!(
             text,
-            "  out: {} by {}, {}, {}",
+            "  outstanding: {} by {}, {}, {}",
             holder.kind,
             words::task(holder.task.as_ref()),
             words::counted(holder.references, "reference"),
@@ -36,13 +36,13 @@ fn shown(finding: &Finding, elements: &[Element]) -> String {
         .unwrap();
     }
     if !finding.is_closed() {
-        text += "  goes on\n";
+        text += "  ongoing\n";
     }
     writeln!(text, "  next: {}", finding.advice).unwrap();
     text
 }
 
-/// `kill by taskn (pid 91)`.
+/// A record, such as `kill by taskn (pid 91)`.
 fn record(id: Id, elements: &[Element]) -> String {
     let event = elements.iter().find_map(|element| match element {
         Element::Event(event) if event.id == id => Some(event),

@@ -1,9 +1,12 @@
-//! Random lives, as tracers see them that begin late, miss hooks and have runs skipped: nobody is accused who did nothing, and
-//! nothing is acquitted that happened before the tracer's eyes. `PROPTEST_CASES` says how many.
+//! Random lives, seen by tracers that begin late, miss hooks and have runs skipped: a correct life causes no finding, and a rule
+//! does not hold if its fault was seen. `PROPTEST_CASES` sets the number of lives.
 
 use proptest::prelude::*;
 
-use super::Answer;
+use super::{
+    super::use_after_removal::{UNTRACED, UNTRACED_LATER},
+    Answer,
+};
 use crate::testing::{
     evaluation::{aftermath, clean, fault, rules_of},
     observe::{Observer, observers},
@@ -13,7 +16,7 @@ use crate::testing::{
     },
 };
 
-/// A life, and where the tracer begins: it reads the devices first.
+/// A life, and the place at which tracing begins: the tracer first takes snapshots of the devices.
 fn life(before: &[play::Act], after: &[play::Act]) -> (Kernel, usize) {
     let mut kernel = clean(before, false);
     let begin = kernel.elements.len();
@@ -30,7 +33,7 @@ fn begin_tracing(kernel: &mut Kernel) {
     }
 }
 
-fn assert_accuses_nobody(observer: &Observer, kernel: &Kernel, begin: usize, but: Option<Fault>) {
+fn assert_no_wrong_finding(observer: &Observer, kernel: &Kernel, begin: usize, but: Option<Fault>) {
     let stream = observer.stream(kernel, begin);
     let run = observer.evaluate(&stream);
     let expected =
@@ -52,21 +55,21 @@ fn assert_accuses_nobody(observer: &Observer, kernel: &Kernel, begin: usize, but
 
 proptest! {
     #[test]
-    fn a_right_life_is_accused_of_nothing(before in acts(), after in acts(), observer in observers()) {
+    fn partial_view_causes_no_finding(before in acts(), after in acts(), observer in observers()) {
         let (kernel, begin) = life(&before, &after);
-        assert_accuses_nobody(&observer, &kernel, begin, None);
+        assert_no_wrong_finding(&observer, &kernel, begin, None);
     }
 
     #[test]
-    fn a_right_life_is_accused_of_nothing_whichever_record_is_missing(acts in acts(), at: u16, is_counted: bool) {
+    fn missing_record_causes_no_finding(acts in acts(), at: u16, is_counted: bool) {
         let (kernel, begin) = life(&[], &acts);
         let observer = Observer { skipped: vec![at], is_counted, ..Observer::perfect() };
-        assert_accuses_nobody(&observer, &kernel, begin, None);
+        assert_no_wrong_finding(&observer, &kernel, begin, None);
     }
 
     #[test]
-    fn a_fault_that_is_seen_whole_never_holds(before in acts(), fault in fault(), after in acts(), mut observer in observers()) {
-        // What is not counted, and writes nothing else, leaves no trace at all.
+    fn completely_seen_fault_never_holds(before in acts(), fault in fault(), after in acts(), mut observer in observers()) {
+        // Uncounted skips leave no trace at all.
         observer.is_counted = true;
         let mut kernel = clean(&before, false);
         let begin = kernel.elements.len();
@@ -78,13 +81,13 @@ proptest! {
         let run = observer.evaluate(&observer.stream(&kernel, begin));
         let device = kernel.address(usize::from(fault == Fault::Overlap));
         for verdict in run.rules.verdicts(&run.model) {
-            // What was not asked for is named: it holds in part.
-            let is_remark = |reason: &String| reason.starts_with("DMA mappings of what was removed");
-            let is_whole = verdict.answer == Answer::Holds && verdict.reasons.iter().all(is_remark);
+            // A rule without all of its hooks says so: its coverage is partial.
+            let is_remark = |reason: &String| [UNTRACED, UNTRACED_LATER].contains(&reason.as_str());
+            let holds = verdict.answer == Answer::Holds && verdict.reasons.iter().all(is_remark);
             if verdict.device == device && verdict.rule == rules_of(fault)[0] {
-                prop_assert!(!is_whole, "{fault:?} blind {:?} {:?} skipped {:?} {:?}", observer.blind, observer.state, observer.missed(&kernel, begin), verdict);
+                prop_assert!(!holds, "{fault:?} blind {:?} {:?} skipped {:?} {:?}", observer.blind, observer.state, observer.missed(&kernel, begin), verdict);
             }
         }
-        assert_accuses_nobody(&observer, &kernel, begin, Some(fault));
+        assert_no_wrong_finding(&observer, &kernel, begin, Some(fault));
     }
 }

@@ -1,4 +1,4 @@
-//! A skipped run counts where it matters, and nowhere else: one test per row of the table of skips, and what makes up for it.
+//! Skipped runs affect only the rules of their row in the table of skips, until later facts settle them.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Runs of a hook that were skipped since then.
+/// Adds skipped runs of a hook since this time.
 fn skip(kernel: &mut Kernel, hook: Hook, since_ns: u64) {
     let loss = Loss::of_hook(hook, 3, since_ns, kernel.now_ns);
     kernel.elements.push(Element::Loss(loss));
@@ -41,7 +41,7 @@ fn rules(kernel: &Kernel, device: usize) -> Vec<RuleId> {
 }
 
 #[test]
-fn a_skip_touches_the_rules_of_its_row_and_no_others() {
+fn skip_affects_only_the_rules_of_its_row() {
     for &hook in Hook::ALL {
         let mut kernel = in_use();
         let since_ns = kernel.now_ns;
@@ -60,24 +60,24 @@ fn a_skip_touches_the_rules_of_its_row_and_no_others() {
 }
 
 #[test]
-fn a_hook_touches_what_it_is_for() {
+fn hook_affects_the_expected_rules() {
     for hook in [Hook::Unbind, Hook::DevresRelease, Hook::DriverRemoved] {
         assert_eq!(RuleId::hidden_by(hook).collect::<Vec<_>>(), [RuleId::StalledUnbind]);
     }
     for &hook in Hook::ALL {
         let row = SkipRow::of(hook);
-        let touched: Vec<_> = RuleId::hidden_by(hook).collect();
-        assert_eq!(touched.is_empty(), row.affected == Affected::Nothing, "{}", hook.name());
+        let affected: Vec<_> = RuleId::hidden_by(hook).collect();
+        assert_eq!(affected.is_empty(), row.affected == Affected::Nothing, "{}", hook.name());
         if row.affected == Affected::Used {
-            let use_of_it =
+            let rule =
                 if hook == Hook::AllocEnter { RuleId::AllocOnDeadChunk } else { RuleId::UseAfterRemoval };
-            assert_eq!(touched, [use_of_it], "{}", hook.name());
+            assert_eq!(affected, [rule], "{}", hook.name());
         }
     }
 }
 
 #[test]
-fn a_pull_read_makes_up_for_what_it_can() {
+fn snapshot_settles_skips() {
     for &hook in Hook::ALL {
         let mut kernel = in_use();
         let since_ns = kernel.now_ns;
@@ -85,15 +85,15 @@ fn a_pull_read_makes_up_for_what_it_can() {
         skip(&mut kernel, hook, since_ns);
         kernel.snapshot(0, true);
         let is_read_anew = SkipRow::of(hook).affected.is_read_anew();
-        let is_made_up = is_read_anew || SkipRow::of(hook).affected != Affected::Mapped;
-        assert_eq!(rules(&kernel, 0).is_empty(), is_made_up, "{}", hook.name());
+        let is_settled = is_read_anew || SkipRow::of(hook).affected != Affected::Mapped;
+        assert_eq!(rules(&kernel, 0).is_empty(), is_settled, "{}", hook.name());
         if is_read_anew {
             let mut run = Run::new(Options::default(), &hooks_except(&[]));
             run.feed(&kernel.elements);
             for rule in RuleId::hidden_by(hook) {
                 let verdict = run.verdict(rule, kernel.address(0));
                 let name = hook.name();
-                let note = format!("3 runs of {name} were skipped; the kernel's state was read since");
+                let note = format!("3 runs of {name} were skipped; a later snapshot settled this");
                 assert_eq!((verdict.answer, verdict.reasons), (Answer::Holds, vec![note]));
             }
         }
@@ -101,7 +101,7 @@ fn a_pull_read_makes_up_for_what_it_can() {
 }
 
 #[test]
-fn a_use_is_missed_only_of_a_removed_range() {
+fn skipped_use_matters_only_for_removed_ranges() {
     for hook in [Hook::DmaMapSg, Hook::BlkDmaMap, Hook::MapState, Hook::VirtToBus] {
         let mut kernel = in_use();
         kernel.bind(1, 5, &[16]);
@@ -121,22 +121,26 @@ fn a_use_is_missed_only_of_a_removed_range() {
         assert_eq!(rules(&kernel, 0), [RuleId::UseAfterRemoval], "{}", hook.name());
         assert_eq!(rules(&kernel, 1), [], "the other device has no removed range");
         while kernel.advance(0) {}
-        assert_eq!(rules(&kernel, 0), [RuleId::UseAfterRemoval], "it is over, and was not seen");
+        assert_eq!(
+            rules(&kernel, 0),
+            [RuleId::UseAfterRemoval],
+            "the teardown has ended and does not settle it"
+        );
         kernel.bind(0, 5, &[16]);
         kernel.unbind(0, 11);
-        assert_eq!(rules(&kernel, 0), [], "the next one was");
+        assert_eq!(rules(&kernel, 0), [], "the next teardown settles it");
     }
 }
 
 #[test]
-fn pages_are_inserted_for_others_too() {
+fn skipped_insert_page_matters_only_during_an_mmap() {
     let mut kernel = in_use();
     kernel.mmap(0, 10, 2);
     let since_ns = kernel.now_ns + 1;
     kernel.idle(3_000_000_000);
     skip(&mut kernel, Hook::InsertPage, since_ns);
     assert_eq!(rules(&kernel, 0), []);
-    // What was being mapped then is told afterwards.
+    // A mapping during the skip is recorded after it.
     kernel.mmap(0, 10, 2);
     let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(&kernel.elements);
@@ -144,7 +148,7 @@ fn pages_are_inserted_for_others_too() {
 }
 
 #[test]
-fn a_teardown_that_was_seen_as_a_whole_lost_nothing() {
+fn complete_teardown_settles_skips() {
     for hook in [Hook::Kill, Hook::Remove, Hook::Released, Hook::Unbind, Hook::DevresReleased] {
         let mut kernel = in_use();
         let since_ns = kernel.now_ns;
@@ -162,7 +166,7 @@ fn a_teardown_that_was_seen_as_a_whole_lost_nothing() {
     while kernel.advance(0) {}
     let found = rules(&kernel, 0);
     for rule in RuleId::hidden_by(Hook::Drained) {
-        assert!(found.contains(&rule), "{}: its drain was not seen", rule.name());
+        assert!(found.contains(&rule), "{}: the drain was not seen", rule.name());
     }
 }
 
@@ -171,16 +175,16 @@ fn is_of(element: &Element, kind: Kind) -> bool {
 }
 
 #[test]
-fn a_skip_that_is_not_told_by_hook_touches_its_ring() {
+fn skip_of_an_unknown_hook_affects_its_ring() {
     let mut kernel = in_use();
     let loss = Loss::skipped(p2p_trace_common::Ring::Rare, 1, kernel.now_ns, kernel.now_ns);
     kernel.elements.push(Element::Loss(loss));
     kernel.snapshot(0, true);
-    assert_eq!(rules(&kernel, 0).len(), RuleId::all().count(), "as of an older version");
+    assert_eq!(rules(&kernel, 0).len(), RuleId::all().count(), "as in an older version");
 }
 
 #[test]
-fn a_stall_is_found_although_a_stray_bracket_was_skipped() {
+fn finds_stall_despite_skipped_devres_release() {
     let mut kernel = in_use();
     kernel.alloc(0, 10, 4).unwrap();
     kernel.begin(0, 11, Order::Right);

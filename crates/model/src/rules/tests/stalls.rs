@@ -1,4 +1,4 @@
-//! What takes too long, while it does and once it is over.
+//! Stalls, ongoing and ended.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::testing::simulate::{Kernel, Order, play};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// A device of which memory is taken, whose unbind waits for that.
+/// A device with an unbind that waits for outstanding memory.
 fn hanging() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
@@ -28,28 +28,28 @@ fn of(found: &[Finding], rule: RuleId) -> Vec<&Finding> {
 }
 
 #[test]
-fn a_stall_is_told_once_while_it_lasts_and_once_when_it_ends() {
+fn reports_stall_once_while_ongoing_and_once_at_its_end() {
     let mut kernel = hanging();
     kernel.idle(20 * SECOND_NS);
     let mut run = evaluate(&kernel.elements);
     for rule in [RuleId::StalledDrain, RuleId::StalledUnbind] {
-        let told = of(&run.reported, rule);
-        assert_eq!(told.len(), 1, "{}", rule.name());
-        assert!(!told[0].is_closed());
-        insta::assert_snapshot!(format!("open_{}", rule.name()), shown(told[0], &kernel.elements));
+        let reported = of(&run.reported, rule);
+        assert_eq!(reported.len(), 1, "{}", rule.name());
+        assert!(!reported[0].is_closed());
+        insta::assert_snapshot!(format!("open_{}", rule.name()), shown(reported[0], &kernel.elements));
         assert_eq!(run.answer(rule, kernel.address(0)), Answer::Violated);
     }
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
     for (rule, end) in [(RuleId::StalledDrain, Kind::Drained), (RuleId::StalledUnbind, Kind::Unbound)] {
-        let told = of(&run.reported, rule);
-        assert_eq!(told.len(), 2, "{}", rule.name());
-        assert_eq!(told[0].number, told[1].number);
-        let last = *told[1].evidence.last().unwrap();
+        let reported = of(&run.reported, rule);
+        assert_eq!(reported.len(), 2, "{}", rule.name());
+        assert_eq!(reported[0].number, reported[1].number);
+        let last = *reported[1].evidence.last().unwrap();
         let (id, time_ns) = latest(&kernel, end);
-        assert_eq!((last, told[1].end_ns), (id, Some(time_ns)));
-        // What was violated stays so.
+        assert_eq!((last, reported[1].end_ns), (id, Some(time_ns)));
+        // The rule stays violated.
         assert_eq!(run.answer(rule, kernel.address(0)), Answer::Violated);
     }
 }
@@ -66,7 +66,7 @@ fn latest(kernel: &Kernel, kind: Kind) -> (crate::event::Id, u64) {
 }
 
 #[test]
-fn a_later_stall_is_another_one() {
+fn later_stall_is_another_finding() {
     let mut kernel = hanging();
     for _ in 0..2 {
         kernel.idle(20 * SECOND_NS);
@@ -88,7 +88,7 @@ fn a_later_stall_is_another_one() {
 }
 
 #[test]
-fn the_budget_is_kept() {
+fn respects_the_budget() {
     let mut kernel = hanging();
     kernel.idle(20 * SECOND_NS);
     for (seconds, stalls) in [(1, true), (19, true), (21, false)] {
@@ -97,14 +97,14 @@ fn the_budget_is_kept() {
         run.feed(&kernel.elements);
         assert_eq!(!run.rules.findings().is_empty(), stalls, "{seconds} s");
         for finding in &run.reported {
-            let told_ns = finding.start_ns + seconds * SECOND_NS;
-            assert!(run.model.now_ns() >= told_ns);
+            let due_ns = finding.start_ns + seconds * SECOND_NS;
+            assert!(run.model.now_ns() >= due_ns);
         }
     }
 }
 
 #[test]
-fn a_budget_is_told_of_as_soon_as_it_is_over() {
+fn reports_stall_as_soon_as_the_budget_is_exceeded() {
     let mut kernel = hanging();
     let waiting_ns = kernel.now_ns;
     kernel.idle(20 * SECOND_NS);
@@ -120,7 +120,7 @@ fn a_budget_is_told_of_as_soon_as_it_is_over() {
 }
 
 #[test]
-fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
+fn finds_hang_from_before_the_trace_by_snapshots() {
     let mut kernel = hanging();
     kernel.elements.truncate(play::head());
     for _ in 0..10 {
@@ -131,7 +131,7 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
     let texts: Vec<_> = [RuleId::StalledDrain, RuleId::StalledUnbind]
         .map(|rule| shown(run.only(rule), &kernel.elements))
         .into();
-    insta::assert_snapshot!("found_by_pull_reads", texts.join("\n"));
+    insta::assert_snapshot!("found_by_snapshots", texts.join("\n"));
     let before = kernel.elements.len();
     while kernel.advance(0) {}
     run.feed(&kernel.elements[before..]);
@@ -139,11 +139,11 @@ fn a_hang_that_began_before_the_trace_is_found_by_pull_reads() {
     let texts: Vec<_> = [RuleId::StalledDrain, RuleId::StalledUnbind]
         .map(|rule| shown(run.only(rule), &kernel.elements))
         .into();
-    insta::assert_snapshot!("found_by_pull_reads_over", texts.join("\n"));
+    insta::assert_snapshot!("found_by_snapshots_ended", texts.join("\n"));
 }
 
 #[test]
-fn an_unbind_that_hangs_before_the_kill_is_only_that() {
+fn hang_before_the_kill_is_only_a_stalled_unbind() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.begin(0, 11, Order::Right);
@@ -156,16 +156,16 @@ fn an_unbind_that_hangs_before_the_kill_is_only_that() {
 }
 
 #[test]
-fn what_ends_unseen_is_closed_and_says_so() {
+fn closes_stall_whose_end_was_not_seen() {
     let mut kernel = hanging();
     kernel.idle(20 * SECOND_NS);
     let before = kernel.elements.len();
     while kernel.advance(0) {}
-    // Nothing of the end is seen, nor that it was lost: the device is found without memory.
+    // Neither the end nor a loss of it is seen: the device is bound again.
     kernel.elements.truncate(before);
     kernel.bind(0, 5, &[16]);
     let run = evaluate(&kernel.elements);
     assert!(run.rules.findings().iter().all(Finding::is_closed));
     let text = shown(run.only(RuleId::StalledDrain), &kernel.elements);
-    insta::assert_snapshot!("its_end_was_not_seen", text);
+    insta::assert_snapshot!("end_not_seen", text);
 }

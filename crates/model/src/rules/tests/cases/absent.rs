@@ -1,5 +1,5 @@
-//! What rests on a record that is missing is suspected first, told when nothing can have been missed, and withdrawn when
-//! something was.
+//! Violations that rest on a missing record: suspected first, confirmed when no record can have been missed, and withdrawn when
+//! one was.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// A teardown whose drain is not seen, of a kernel that does not tell what it counts at the removal; and when it began.
+/// A teardown whose drain is not seen, on a kernel without counts at the removal, and the time of its begin.
 fn undrained() -> (Kernel, u64) {
     let mut kernel = play::watched();
     kernel.counts_at_removal = false;
@@ -34,7 +34,7 @@ fn run(elements: &[Element]) -> Run {
     run
 }
 
-/// Every hook is a kprobe, of which this kernel does not count the runs that it skips.
+/// A run where every hook is a kprobe, on a kernel that does not count skipped kprobe runs.
 fn uncounted() -> Run {
     let kprobe = |status: HookStatus| HookStatus { method: Some(Method::Kprobe), ..status };
     let hooks: Vec<_> = hooks_except(&[]).into_iter().map(kprobe).collect();
@@ -42,7 +42,7 @@ fn uncounted() -> Run {
 }
 
 #[test]
-fn a_drain_that_was_skipped_accuses_nobody_before_it_is_told() {
+fn skipped_drain_causes_no_finding() {
     let (mut kernel, from_ns) = undrained();
     kernel.idle(900_000_000);
     let mut run = run(&kernel.elements);
@@ -52,37 +52,37 @@ fn a_drain_that_was_skipped_accuses_nobody_before_it_is_told() {
     assert!(run.reported.is_empty(), "{:?}", run.reported);
     let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     assert_eq!(verdict.answer, Answer::Inconclusive);
-    let why = "a run of drained was skipped that would explain what seemed to violate it";
+    let why = "a skipped run of drained would explain the apparent violation";
     assert!(verdict.reasons.iter().any(|reason| reason == why), "{:?}", verdict.reasons);
 }
 
 #[test]
-fn a_drain_that_nothing_can_have_hidden_is_missing() {
+fn missing_drain_is_confirmed_without_losses() {
     let (mut kernel, _) = undrained();
     kernel.idle(2_000_000_000);
     let run = run(&kernel.elements);
     let finding = run.only(RuleId::RemovedBeforeDrained);
     assert_eq!(finding.withdrawn, None);
-    assert_eq!(run.reported.len(), 1, "it is told once, before the run ends");
+    assert_eq!(run.reported.len(), 1, "reported once, before the run ends");
 }
 
 #[test]
-fn a_skip_that_comes_to_light_later_withdraws_what_was_told() {
+fn late_skip_withdraws_the_finding() {
     let (mut kernel, from_ns) = undrained();
     kernel.idle(2_000_000_000);
     let mut run = run(&kernel.elements);
     let number = run.only(RuleId::RemovedBeforeDrained).number;
     run.feed(&[Element::Loss(Loss::of_hook(Hook::Drained, 1, from_ns, from_ns + 50_000_000))]);
     run.end();
-    let told = run.reported.last().unwrap();
-    assert_eq!(told.number, number, "{told:?}");
-    assert!(told.withdrawn.is_some() && told.is_closed(), "{told:?}");
+    let last = run.reported.last().unwrap();
+    assert_eq!(last.number, number, "{last:?}");
+    assert!(last.withdrawn.is_some() && last.is_closed(), "{last:?}");
     let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     assert_eq!((verdict.answer, verdict.findings), (Answer::Inconclusive, 0), "{verdict:?}");
 }
 
 #[test]
-fn a_skip_at_another_time_or_of_another_hook_withdraws_nothing() {
+fn unrelated_skip_withdraws_no_finding() {
     let (mut kernel, from_ns) = undrained();
     kernel.idle(2_000_000_000);
     let mut run = run(&kernel.elements);
@@ -96,7 +96,7 @@ fn a_skip_at_another_time_or_of_another_hook_withdraws_nothing() {
 }
 
 #[test]
-fn where_skips_are_not_counted_nothing_rests_on_an_absence() {
+fn uncounted_skips_prevent_suspicion() {
     let (mut kernel, _) = undrained();
     kernel.idle(2_000_000_000);
     let mut run = uncounted();
@@ -105,12 +105,12 @@ fn where_skips_are_not_counted_nothing_rests_on_an_absence() {
     assert!(run.violated().is_empty(), "{:?}", run.violated());
     let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
     assert_eq!(verdict.answer, Answer::Inconclusive);
-    let why = "does not count the runs of drained that it skips";
+    let why = "does not count skipped runs of drained";
     assert!(verdict.reasons.iter().any(|reason| reason.contains(why)), "{verdict:?}");
 }
 
 #[test]
-fn where_skips_are_not_counted_the_race_of_2018_is_decided_by_what_the_kernel_counts() {
+fn kernel_counts_prove_the_race_of_2018_despite_uncounted_skips() {
     for counts_at_removal in [true, false] {
         let mut kernel = play::watched();
         kernel.counts_at_removal = counts_at_removal;
@@ -118,7 +118,7 @@ fn where_skips_are_not_counted_the_race_of_2018_is_decided_by_what_the_kernel_co
         kernel.snapshot(0, true);
         kernel.alloc(0, 10, 4);
         kernel.begin(0, 11, Order::RemovedFirst);
-        // Without counts it is the late drain that proves it.
+        // Without counts, the late drain proves it.
         kernel.advance_to(0, if counts_at_removal { Kind::Unmapped } else { Kind::Released });
         let mut run = uncounted();
         run.feed(&kernel.elements);
@@ -128,7 +128,7 @@ fn where_skips_are_not_counted_the_race_of_2018_is_decided_by_what_the_kernel_co
 }
 
 #[test]
-fn what_holds_where_skips_are_not_counted_says_so() {
+fn rule_that_holds_mentions_uncounted_skips() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.unbind(0, 11);
@@ -136,12 +136,12 @@ fn what_holds_where_skips_are_not_counted_says_so() {
     run.feed(&kernel.elements);
     run.end();
     let verdict = run.verdict(RuleId::RemovedBeforeDrained, kernel.address(0));
-    let why = "this kernel does not count the runs of kprobes that it skips";
+    let why = "this kernel does not count skipped kprobe runs";
     assert_eq!((verdict.answer, verdict.reasons), (Answer::Holds, vec![why.to_owned()]));
 }
 
 #[test]
-fn an_attempt_under_way_is_not_memory_that_is_out() {
+fn allocation_attempt_is_no_outstanding_memory() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -156,7 +156,7 @@ fn an_attempt_under_way_is_not_memory_that_is_out() {
 }
 
 #[test]
-fn a_pool_that_was_destroyed_with_unknown_memory_out_is_told_when_the_release_does_not_return() {
+fn reports_destroyed_pool_when_the_release_does_not_return() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -170,7 +170,7 @@ fn a_pool_that_was_destroyed_with_unknown_memory_out_is_told_when_the_release_do
 }
 
 #[test]
-fn a_missed_free_and_a_release_that_counts_nothing_accuse_nobody() {
+fn missed_free_without_kernel_counts_causes_no_finding() {
     for counted in [true, false] {
         let mut kernel = play::watched();
         kernel.counts_at_removal = false;
@@ -181,7 +181,7 @@ fn a_missed_free_and_a_release_that_counts_nothing_accuse_nobody() {
         let free = *places(&kernel, Kind::Free).last().unwrap();
         kernel.elements.remove(free);
         kernel.unbind(0, 11);
-        // It would settle what is out: the teardown is quicker.
+        // Without snapshots, which would settle which memory is outstanding.
         kernel.elements.retain(
             |element| !matches!(element, Element::User(record) if record.kind() == Some(Kind::SnapshotEnd)),
         );
@@ -200,7 +200,7 @@ fn a_missed_free_and_a_release_that_counts_nothing_accuse_nobody() {
 }
 
 #[test]
-fn a_hook_that_failed_is_blind_and_not_uncounted() {
+fn failed_hook_causes_no_finding() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.unbind(0, 11);
@@ -214,7 +214,7 @@ fn a_hook_that_failed_is_blind_and_not_uncounted() {
 }
 
 #[test]
-fn what_is_proven_later_is_not_withdrawn() {
+fn proven_finding_is_not_withdrawn() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);

@@ -1,4 +1,4 @@
-//! The machine is suspended in the middle of something: the clock of the records goes on, and nobody is slow for that.
+//! A suspended machine: the clock of the records continues, but the time does not count as a stall.
 
 use p2p_trace_common::Kind;
 
@@ -16,7 +16,7 @@ fn tick(kernel: &mut Kernel, asleep_ns: u64) {
     kernel.user(|writer, time_ns| writer.tick_asleep(time_ns, Some(asleep_ns)));
 }
 
-/// So many seconds pass, of which ticks tell.
+/// Lets this number of seconds pass, with ticks.
 fn wait(kernel: &mut Kernel, seconds: u64, asleep_ns: u64) {
     for _ in 0..4 * seconds {
         kernel.now_ns += SECOND_NS / 4;
@@ -24,7 +24,7 @@ fn wait(kernel: &mut Kernel, seconds: u64, asleep_ns: u64) {
     }
 }
 
-/// An unbind that has come to before this step, of a device of which memory is out if it is the drain.
+/// An unbind that has stopped before this step. If the step is the drain, it waits for outstanding memory.
 fn begun(before: Kind) -> Kernel {
     let mut kernel = play::watched();
     tick(&mut kernel, 7 * HOUR_NS);
@@ -39,30 +39,30 @@ const STEPS: [Kind; 6] =
     [Kind::DevresRelease, Kind::Kill, Kind::Drained, Kind::Release, Kind::DevresReleased, Kind::Unbound];
 
 #[test]
-fn a_machine_that_sleeps_is_no_stall() {
+fn suspend_is_no_stall() {
     for before in STEPS {
-        for told_first in [true, false] {
+        for tick_first in [true, false] {
             let mut kernel = begun(before);
             wait(&mut kernel, 1, 7 * HOUR_NS);
             kernel.now_ns += HOUR_NS;
-            if told_first {
+            if tick_first {
                 tick(&mut kernel, 8 * HOUR_NS);
             }
-            // Else the kernel's own records are there before the tick that tells of it.
+            // Otherwise the kernel's records arrive before the tick with the suspend time.
             while kernel.advance(0) {}
             tick(&mut kernel, 8 * HOUR_NS);
             let run = evaluate(&kernel.elements);
-            assert_eq!(run.violated(), [].into(), "{before:?} {told_first}");
+            assert_eq!(run.violated(), [].into(), "{before:?} {tick_first}");
             for rule in STALLS {
-                assert_eq!(run.answer(rule, kernel.address(0)), Answer::Holds, "{before:?} {told_first}");
+                assert_eq!(run.answer(rule, kernel.address(0)), Answer::Holds, "{before:?} {tick_first}");
             }
         }
     }
 }
 
-/// What it was awake for counts all the same, before the suspension and behind it, and the message tells them apart.
+/// Time awake before and after the suspend counts, and the message shows both times.
 #[test]
-fn what_it_was_awake_for_counts() {
+fn time_awake_counts_as_stall() {
     for before in STEPS {
         let mut kernel = begun(before);
         wait(&mut kernel, 3, 7 * HOUR_NS);
@@ -73,22 +73,22 @@ fn what_it_was_awake_for_counts() {
         wait(&mut kernel, 3, 8 * HOUR_NS);
         let mut run = evaluate(&kernel.elements);
         let message = run.only(RuleId::StalledUnbind).message.clone();
-        assert!(message.contains("s (without 60 min 00 s for which the machine was suspended)"), "{message}");
+        assert!(message.contains("s (excluding 60 min 00 s of suspend)"), "{message}");
         let place = kernel.elements.len();
         while kernel.advance(0) {}
         run.feed(&kernel.elements[place..]);
         let message = &run.only(RuleId::StalledUnbind).message;
-        assert!(message.contains("(without 60 min 00 s"), "{message}");
+        assert!(message.contains("(excluding 60 min 00 s"), "{message}");
         if before == Kind::Drained {
             let message = &run.only(RuleId::StalledDrain).message;
-            assert!(message.contains("(without 60 min 00 s"), "{message}");
+            assert!(message.contains("(excluding 60 min 00 s"), "{message}");
         }
     }
 }
 
-/// In a stream whose ticks do not tell, all time counts: so it is in dumps of earlier versions.
+/// If ticks have no suspend times, all time counts. Dumps of earlier versions have such ticks.
 #[test]
-fn ticks_that_tell_nothing_leave_it_as_it_was() {
+fn all_time_counts_without_suspend_times() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.begin(0, 11, Order::Right);

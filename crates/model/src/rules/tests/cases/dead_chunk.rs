@@ -1,4 +1,4 @@
-//! The pool points to a range that is gone: who asks for memory then, and who only came back then.
+//! Allocation attempts while the pool refers to a range that has ended.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -15,11 +15,11 @@ use crate::{
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Two ranges, of which the newer one is gone and the older one hangs.
+/// Two ranges, of which the newer one has ended and the older one hangs.
 fn hanging() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 8]);
-    // The newer one is full first.
+    // The newer one fills up first.
     kernel.alloc(0, 10, 8);
     kernel.alloc(0, 10, 4);
     kernel.begin(0, 11, Order::Right);
@@ -32,16 +32,16 @@ fn hanging() -> Kernel {
     kernel
 }
 
-fn ask(kernel: &mut Kernel, pid: u32) {
+fn attempt(kernel: &mut Kernel, pid: u32) {
     kernel.event(0, Kind::Alloc, Hook::Alloc, pid, |event| {
         event.size = Some(PAGE_SIZE);
         event.failed = true;
     });
 }
 
-/// Attached in the middle of the hang: only a pull read shows that there was another range.
+/// Attached in the middle of the hang: only a snapshot shows that there was another range.
 #[test]
-fn a_chunk_that_a_pull_read_shows() {
+fn dead_chunk_found_by_snapshot() {
     for reads in [1, 2] {
         let mut kernel = hanging();
         let place = kernel.elements.len();
@@ -51,7 +51,7 @@ fn a_chunk_that_a_pull_read_shows() {
         }
         let mut run_without = kernel.clone();
         for _ in 0..3 {
-            ask(&mut kernel, 77);
+            attempt(&mut kernel, 77);
         }
         for kernel in [&mut kernel, &mut run_without] {
             while kernel.advance(0) {}
@@ -61,7 +61,7 @@ fn a_chunk_that_a_pull_read_shows() {
         let run = evaluate(&kernel.elements);
         let finding = run.only(RuleId::AllocOnDeadChunk);
         assert_eq!(finding.occurrences, 3);
-        assert!(finding.message.contains("a pull read had found"), "{}", finding.message);
+        assert!(finding.message.contains("a snapshot had found"), "{}", finding.message);
         let text = if reads == 1 { "the range at 0x" } else { "range 0x81000000-0x81007fff (32 KiB)" };
         assert!(finding.message.contains(text), "{}", finding.message);
         let device = run.model.device(kernel.address(0)).unwrap();
@@ -71,9 +71,9 @@ fn a_chunk_that_a_pull_read_shows() {
     }
 }
 
-/// An attempt that had begun before a range ended, and returns after: the hook at its entry would have seen it begin otherwise.
+/// An attempt that began before a range ended and returns after it: otherwise the hook on entry would have seen it begin.
 #[test]
-fn who_came_back_only_then_is_not_accused() {
+fn attempt_that_began_before_the_end_causes_no_finding() {
     for armed in [true, false] {
         for served in [true, false] {
             let mut kernel = play::watched();
@@ -89,47 +89,47 @@ fn who_came_back_only_then_is_not_accused() {
                 kernel.alloc(0, 77, 1);
                 kernel.mmap(0, 78, 1);
             } else {
-                ask(&mut kernel, 77);
+                attempt(&mut kernel, 77);
             }
             let mut again = kernel.clone();
-            ask(&mut again, 77);
+            attempt(&mut again, 77);
             let failed = if armed { &[][..] } else { &[(Hook::AllocEnter, HookState::Failed)] };
-            let judged = |kernel: &mut Kernel| {
+            let evaluate = |kernel: &mut Kernel| {
                 while kernel.advance(0) {}
                 let mut run = Run::new(Options::default(), &hooks_except(failed));
                 run.feed(&kernel.elements);
                 run.end();
                 run
             };
-            let run = judged(&mut kernel);
+            let run = evaluate(&mut kernel);
             assert!(!run.violated().contains(&RuleId::AllocOnDeadChunk), "armed: {armed}, served: {served}");
             let answer = run.answer(RuleId::AllocOnDeadChunk, kernel.address(0));
             assert_eq!(answer, if armed { Answer::Holds } else { Answer::Inconclusive });
-            // What the same task asks for next has begun later.
-            assert!(judged(&mut again).violated().contains(&RuleId::AllocOnDeadChunk));
+            // The next attempt of the same task has begun later.
+            assert!(evaluate(&mut again).violated().contains(&RuleId::AllocOnDeadChunk));
         }
     }
 }
 
 /// With one range only, between the end of `memunmap_pages` and the release.
 #[test]
-fn nor_with_one_range() {
+fn attempt_with_one_range_causes_no_finding() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::Release);
-    ask(&mut kernel, 77);
+    attempt(&mut kernel, 77);
     while kernel.advance(0) {}
     let run = evaluate(&kernel.elements);
     assert_eq!(run.violated(), [].into());
-    // Nobody watched: no memory was out, and there was one range.
+    // Attempts were not traced: no memory was outstanding, and there was one range.
     assert_eq!(run.answer(RuleId::AllocOnDeadChunk, kernel.address(0)), Answer::Inconclusive);
 }
 
-/// `percpu_ref_exit` before the last reference was dropped: a pull read that sees that sees no drain.
+/// `percpu_ref_exit` before the last reference was dropped: a snapshot after that shows no drain.
 #[test]
-fn a_reference_that_is_given_up_too_early_has_not_drained() {
+fn reference_that_exits_early_has_not_drained() {
     for snapshot_end in [false, true] {
         for is_outstanding in [false, true] {
             let mut kernel = play::watched();
@@ -155,9 +155,9 @@ fn a_reference_that_is_given_up_too_early_has_not_drained() {
             while kernel.advance(0) {}
             let run = evaluate(&kernel.elements);
             let answer = run.answer(RuleId::RemovedBeforeDrained, kernel.address(0));
-            // With nothing out it can have drained, unseen.
+            // Without outstanding memory it may have drained unseen.
             let right = if snapshot_end && !is_outstanding { Answer::Inconclusive } else { Answer::Violated };
-            assert_eq!(answer, right, "pulled: {snapshot_end}, out: {is_outstanding}");
+            assert_eq!(answer, right, "snapshot: {snapshot_end}, outstanding: {is_outstanding}");
         }
     }
 }

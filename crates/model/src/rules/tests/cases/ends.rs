@@ -1,4 +1,4 @@
-//! Where an unbind ends, and what is none.
+//! The end of an unbind, and sequences that are no unbind.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -23,7 +23,7 @@ fn bound() -> Kernel {
 
 /// A provider without a pool: vfio-pci, or mlx5 from 6.19.
 #[test]
-fn a_provider_without_a_pool_is_accused_of_nothing() {
+fn provider_without_a_pool_has_no_finding() {
     let mut kernel = play::watched();
     let unbind = [
         Kind::Unbind,
@@ -41,13 +41,13 @@ fn a_provider_without_a_pool_is_accused_of_nothing() {
     kernel.idle(20 * SECOND_NS);
     let run = evaluate(&kernel.elements);
     assert_eq!(run.violated(), [].into());
-    // Nothing was out of a pool that never was: nothing was destroyed in use.
+    // There never was a pool, so none was destroyed in use.
     assert_eq!(run.verdict(RuleId::PoolDestroyedInUse, kernel.address(0)).reasons, [""; 0]);
 }
 
-/// Another resource of the device, registered before its p2p memory, does not go.
+/// The release of another resource of the device, registered before its p2p memory, hangs.
 #[test]
-fn a_hang_behind_the_release_is_a_stall() {
+fn hang_after_the_release_is_a_stall() {
     let mut kernel = bound();
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::DevresReleased);
@@ -63,9 +63,9 @@ fn a_hang_behind_the_release_is_a_stall() {
     assert!(run.only(RuleId::StalledUnbind).is_closed());
 }
 
-/// The driver core does more once all resources are gone.
+/// The driver core does more after all resources are released.
 #[test]
-fn so_is_one_behind_all_resources() {
+fn hang_after_all_resources_is_a_stall() {
     let mut kernel = bound();
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::Unbound);
@@ -73,9 +73,9 @@ fn so_is_one_behind_all_resources() {
     assert_eq!(evaluate(&kernel.elements).violated(), [RuleId::StalledUnbind].into());
 }
 
-/// Others ask for the unbind again meanwhile, and get the lock once it has ended.
+/// Other tasks request the unbind meanwhile, and get the lock once it has ended.
 #[test]
-fn who_asks_again_behind_the_release_is_no_other_unbind() {
+fn repeated_unbind_request_is_no_other_unbind() {
     let mut kernel = bound();
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::DevresReleased);
@@ -93,9 +93,9 @@ fn who_asks_again_behind_the_release_is_no_other_unbind() {
     assert!(run.only(RuleId::StalledUnbind).is_closed());
 }
 
-/// Who tears down had entered the unbind before the trace; who asks for it during the trace waits.
+/// The task that tears down entered the unbind before the trace; another task requests it during the trace and waits.
 #[test]
-fn an_unbind_that_only_another_task_asked_for_ends_with_its_resources() {
+fn unbind_seen_only_from_another_task_ends_with_its_resources() {
     let mut kernel = bound();
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::UnmapMappings);
@@ -107,9 +107,9 @@ fn an_unbind_that_only_another_task_asked_for_ends_with_its_resources() {
     assert_eq!(evaluate(&kernel.elements).violated(), [].into());
 }
 
-/// A new range is made under the device's lock: what was before is over.
+/// A new range is created under the device's lock, so an earlier unbind has ended.
 #[test]
-fn a_new_range_shows_that_it_is_over() {
+fn new_range_ends_an_unbind() {
     let mut kernel = bound();
     kernel.begin(0, 11, Order::Right);
     kernel.advance_to(0, Kind::DevresReleased);
@@ -118,15 +118,15 @@ fn a_new_range_shows_that_it_is_over() {
     kernel.bind(0, 5, &[16]);
     kernel.idle(60 * SECOND_NS);
     assert_eq!(evaluate(&kernel.elements).violated(), [].into());
-    // Also where it had been a stall.
+    // This also ends a stall.
     other.idle(60 * SECOND_NS);
     other.bind(0, 5, &[16]);
     assert!(evaluate(&other.elements).only(RuleId::StalledUnbind).is_closed());
 }
 
-/// Neither the end of an unbind nor that of a probe that failed is one that never comes, where nothing sees it.
+/// An end that no attached hook would see, of an unbind or of a failed probe, is not a stall.
 #[test]
-fn an_end_that_nothing_sees_is_not_missing() {
+fn end_without_a_hook_is_no_stall() {
     for missing in [&[Hook::Unbound][..], &[Hook::DevresReleased], &[Hook::Unbound, Hook::DevresReleased]] {
         for opened in [
             &[Kind::Unbind][..],
@@ -155,7 +155,7 @@ fn an_end_that_nothing_sees_is_not_missing() {
     }
 }
 
-/// Up to 6.18 an add whose `devm_add_action_or_reset` fails revokes the mappings of the whole device first, which tells no range.
+/// Up to 6.18 an add whose `devm_add_action_or_reset` fails first revokes the mappings of the entire device, without naming a range.
 fn refused_add(kernel: &mut Kernel, unmap_mappings: Option<u64>, seen: impl Fn(Kind) -> bool) {
     let (pgmap, pid) = (0xffff_8880_0100_7000, 5);
     if seen(Kind::Memremap) {
@@ -183,7 +183,7 @@ fn refused_add(kernel: &mut Kernel, unmap_mappings: Option<u64>, seen: impl Fn(K
 }
 
 #[test]
-fn a_refused_add_is_no_unbind_that_hangs() {
+fn refused_add_is_no_stalled_unbind() {
     let other = [Kind::Memremap, Kind::UnmapMappings, Kind::MemremapRelease, Kind::AddResource, Kind::Kill];
     for unmap_mappings in [None, Some(0xffff_8880_0100_7000)] {
         for is_bound in [false, true] {
@@ -205,7 +205,7 @@ fn a_refused_add_is_no_unbind_that_hangs() {
                 assert_eq!(run.violated(), [].into(), "{name}");
                 let device = run.model.device(kernel.address(0)).unwrap();
                 assert_eq!(device.teardowns().count(), 0, "{name}");
-                // What was there before is in use still.
+                // The earlier range is still in use.
                 assert_eq!(
                     device.ranges().filter(|range| !range.refused).count(),
                     usize::from(is_bound),

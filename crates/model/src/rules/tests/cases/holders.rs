@@ -1,4 +1,4 @@
-//! A taker is a process with its start: numbers come back.
+//! A holder is identified by pid and start time, because pids are reused.
 
 use super::RuleId;
 use crate::testing::{
@@ -8,7 +8,7 @@ use crate::testing::{
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Two processes of one number took memory before the look at `/proc`; gives when the second was started.
+/// Two processes with the same pid allocated memory before `/proc` was read. Returns the start time of the second one.
 fn allocated() -> (Kernel, u64) {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
@@ -22,7 +22,7 @@ fn allocated() -> (Kernel, u64) {
     (kernel, started_ns)
 }
 
-/// Bytes of each taker, and whether it has exited.
+/// Pid and pages of each holder, and whether it has exited.
 fn holders(mut kernel: Kernel) -> Vec<(u32, u64, bool)> {
     kernel.begin(0, 11, Order::Right);
     while !kernel.is_waiting(0) {
@@ -40,21 +40,21 @@ fn holders(mut kernel: Kernel) -> Vec<(u32, u64, bool)> {
 }
 
 #[test]
-fn who_has_the_number_now_has_not_exited() {
+fn new_process_with_the_same_pid_has_not_exited() {
     let (mut kernel, started_ns) = allocated();
     kernel.user(|writer, time_ns| writer.exited_before(time_ns, &task(10), Some(started_ns)));
     assert_eq!(holders(kernel.clone()), [(10, 1, true), (10, 2, false), (10, 3, false), (12, 1, false)]);
-    // What it takes from now on is its own, too.
+    // Later allocations belong to the new process, too.
     kernel.alloc(0, 10, 4);
     assert!(holders(kernel.clone()).contains(&(10, 6, false)));
-    // It exits as well.
+    // The new process exits as well.
     kernel.user(|writer, time_ns| writer.gone(time_ns, &task(10)));
     assert!(holders(kernel).iter().all(|&(pid, _, gone)| gone == (pid == 10)));
 }
 
-/// In dumps of earlier versions nothing tells them apart.
+/// Dumps of earlier versions do not distinguish the two processes.
 #[test]
-fn a_record_that_tells_no_time_is_of_all_that_was_taken_before() {
+fn exit_without_a_start_time_covers_all_earlier_allocations() {
     let (mut kernel, _) = allocated();
     kernel.user(|writer, time_ns| writer.gone(time_ns, &task(10)));
     assert!(holders(kernel).iter().all(|&(pid, _, gone)| gone == (pid == 10)));

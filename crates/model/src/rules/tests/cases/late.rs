@@ -1,5 +1,5 @@
-//! The trace begins in the middle of a teardown, or does not see its kill: then the kernel side writes neither the removal nor the
-//! end of `memunmap_pages`.
+//! Traces that begin in the middle of a teardown, or miss its kill: the kernel side then writes neither the removal nor the end
+//! of `memunmap_pages`.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -14,11 +14,11 @@ use crate::{
     },
 };
 
-/// What a removal decides.
+/// The rules that depend on the removal.
 const BY_REMOVAL: [RuleId; 3] =
     [RuleId::RemovedBeforeDrained, RuleId::DrainedAfterRemoval, RuleId::UseAfterRemoval];
 
-/// Bound, and something is held.
+/// A bound device with outstanding memory.
 fn held() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
@@ -26,7 +26,7 @@ fn held() -> Kernel {
     kernel
 }
 
-/// Nothing is found, and nothing that the removal decides is said to hold.
+/// Asserts that nothing is found, and that rules that depend on the removal are inconclusive.
 fn assert_open(kernel: &Kernel, why: &str) {
     let run = evaluate(&kernel.elements);
     assert!(run.violated().is_empty(), "{:?}", run.violated());
@@ -37,8 +37,8 @@ fn assert_open(kernel: &Kernel, why: &str) {
     }
 }
 
-/// Begins the trace where the teardown has come to.
-fn watch_from_here(kernel: &mut Kernel) {
+/// Begins the trace at the current step of the teardown.
+fn trace_from_here(kernel: &mut Kernel) {
     let place = kernel.elements.len();
     kernel.snapshot(0, true);
     kernel.idle(1_000_000_000);
@@ -49,27 +49,27 @@ fn watch_from_here(kernel: &mut Kernel) {
 }
 
 #[test]
-fn a_hang_of_the_right_order_is_not_judged_by_what_came_before() {
+fn late_start_in_correct_teardown_is_inconclusive() {
     let mut kernel = held();
     kernel.begin(0, 11, Order::Right);
     while !kernel.is_waiting(0) {
         kernel.advance(0);
     }
-    watch_from_here(&mut kernel);
-    assert_open(&kernel, "the remove of range 0x80000000-0x8000ffff (64 KiB) of 0000:01:00.0 was not seen");
+    trace_from_here(&mut kernel);
+    assert_open(&kernel, "step remove of range 0x80000000-0x8000ffff (64 KiB) of 0000:01:00.0 was not seen");
 }
 
 #[test]
-fn the_order_of_2018_is_not_acquitted_from_the_middle() {
+fn late_start_in_race_of_2018_is_inconclusive() {
     let mut kernel = held();
     kernel.begin(0, 11, Order::RemovedFirst);
     kernel.advance_to(0, Kind::Remove);
-    watch_from_here(&mut kernel);
-    assert_open(&kernel, "the remove of range 0x80000000-0x8000ffff (64 KiB) of 0000:01:00.0 was not seen");
+    trace_from_here(&mut kernel);
+    assert_open(&kernel, "step remove of range 0x80000000-0x8000ffff (64 KiB) of 0000:01:00.0 was not seen");
 }
 
 #[test]
-fn a_kill_that_was_missed_and_not_counted_acquits_nothing() {
+fn missed_kill_is_inconclusive() {
     for order in [Order::Right, Order::RemovedFirst] {
         let mut kernel = play::watched();
         kernel.bind(0, 5, &[16]);
@@ -79,12 +79,12 @@ fn a_kill_that_was_missed_and_not_counted_acquits_nothing() {
         without_notes(&mut kernel);
         let kill = places(&kernel, Kind::Kill)[0];
         kernel.elements.remove(kill);
-        assert_open(&kernel, "was not seen: the trace began later, or missed its kill");
+        assert_open(&kernel, "was not seen: the trace began later, or missed the kill");
     }
 }
 
-/// The same without some hooks, which failed.
-fn judge_without(kernel: &Kernel, blind: &[Hook]) -> Run {
+/// Evaluates the stream without some hooks, which failed.
+fn evaluate_without(kernel: &Kernel, blind: &[Hook]) -> Run {
     let failed: Vec<_> = blind.iter().map(|&hook| (hook, HookState::Failed)).collect();
     let is_seen =
         |element: &&Element| !matches!(element, Element::Event(event) if blind.contains(&event.hook));
@@ -95,26 +95,26 @@ fn judge_without(kernel: &Kernel, blind: &[Hook]) -> Run {
     run
 }
 
-/// Attached behind the drain: a pull read finds the range killed, and no step of its end is written, or seen.
+/// Attached after the drain: a snapshot finds the range killed, and no later step is written, or seen.
 #[test]
-fn a_range_that_had_drained_is_not_stalled() {
+fn range_drained_before_the_trace_is_not_stalled() {
     let ends = [Hook::Release, Hook::Released, Hook::DevresReleased, Hook::DriverRemoved, Hook::Unbound];
     for blind in [&ends[..], &ends[..2]] {
         let mut kernel = play::watched();
         kernel.bind(0, 5, &[16]);
         kernel.begin(0, 11, Order::Right);
         kernel.advance_to(0, Kind::Remove);
-        watch_from_here(&mut kernel);
+        trace_from_here(&mut kernel);
         kernel.idle(20_000_000_000);
-        let run = judge_without(&kernel, blind);
+        let run = evaluate_without(&kernel, blind);
         let found: Vec<_> = run.standing().filter(|finding| finding.rule == RuleId::StalledDrain).collect();
         assert!(found.is_empty(), "without {blind:?}: {found:?}");
     }
 }
 
-/// The driver core lets go of the device: what was going is gone, and what comes next is another range in the same place.
+/// The driver core has unbound the device: its ranges have ended, and the next one is another range at the same place.
 #[test]
-fn what_was_unbound_is_gone_although_its_release_was_not_seen() {
+fn unbind_ends_ranges_without_a_seen_release() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -123,7 +123,7 @@ fn what_was_unbound_is_gone_although_its_release_was_not_seen() {
     kernel.alloc(0, 10, 4);
     let unmapped = places(&kernel, Kind::Unmapped)[0];
     kernel.elements.remove(unmapped);
-    let run = judge_without(&kernel, &[Hook::Memremap, Hook::Released]);
+    let run = evaluate_without(&kernel, &[Hook::Memremap, Hook::Released]);
     let found: Vec<_> = run.standing().map(|finding| &finding.message).collect();
     assert!(found.is_empty(), "{found:?}");
 }

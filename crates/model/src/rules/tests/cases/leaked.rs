@@ -1,4 +1,4 @@
-//! User mappings that failed while they inserted pages: whether one has kept a reference shows once the range is killed.
+//! User mappings that failed while inserting pages: whether one has kept a reference is known once the range is killed.
 
 use super::*;
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     testing::evaluation::{Run, evaluate, hooks_except},
 };
 
-/// Mappings fail, so many in the middle of their three pages; what they inserted is given back, and the range ends.
+/// This number of three-page mappings fail after some pages; the inserted pages are freed, and `kept` references remain.
 fn failed(times: u32, kept: u64) -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
@@ -26,7 +26,7 @@ fn answers(run: &Run, kernel: &Kernel) -> [Answer; 2] {
 }
 
 #[test]
-fn the_failed_call_is_the_evidence() {
+fn failed_call_is_the_evidence() {
     let mut kernel = failed(1, 1);
     let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Holds]);
@@ -34,11 +34,11 @@ fn the_failed_call_is_the_evidence() {
     let call = event(&mut kernel, call).id;
     assert!(run.only(RuleId::LeakedReference).evidence.contains(&call));
     let verdict = run.verdict(RuleId::UnexplainedReference, kernel.address(0));
-    assert!(verdict.reasons[0].contains("leaked-reference"), "it holds in part: {verdict:?}");
+    assert!(verdict.reasons[0].contains("leaked-reference"), "partial coverage: {verdict:?}");
 }
 
 #[test]
-fn one_that_kept_nothing_is_none() {
+fn failed_call_without_reference_is_no_violation() {
     let kernel = failed(3, 0);
     let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Holds; 2]);
@@ -49,13 +49,13 @@ fn each_call_explains_one_reference() {
     let kernel = failed(2, 5);
     let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated; 2]);
-    assert!(run.only(RuleId::LeakedReference).message.contains(": 2 more is what"));
+    assert!(run.only(RuleId::LeakedReference).message.contains(": 2 more fits"));
     assert!(run.only(RuleId::UnexplainedReference).message.contains("at least 3 came from elsewhere"));
 }
 
-/// Of calls that fail before they have memory (an empty pool) no page is told, and no reference is kept.
+/// Calls that fail before they have memory (an empty pool) record no page and keep no reference.
 #[test]
-fn a_call_that_got_no_memory_explains_nothing() {
+fn failed_call_without_memory_explains_no_reference() {
     let mut kernel = failed(1, 1);
     let call = places(&kernel, Kind::Mmap)[0];
     let of_pages = places(&kernel, Kind::PageFree)[0];
@@ -66,9 +66,9 @@ fn a_call_that_got_no_memory_explains_nothing() {
     assert_eq!(answers(&run, &kernel), [Answer::Holds, Answer::Violated]);
 }
 
-/// The first page of all was refused: no page is out, and the reference is kept all the same.
+/// The first page was refused: no page is outstanding, but the reference is kept.
 #[test]
-fn a_call_that_inserted_nothing_can_have_kept_one() {
+fn failed_call_without_pages_may_keep_a_reference() {
     let mut kernel = failed(1, 1);
     let call = places(&kernel, Kind::Mmap)[0];
     let of_pages = places(&kernel, Kind::PageFree)[0];
@@ -78,9 +78,9 @@ fn a_call_that_inserted_nothing_can_have_kept_one() {
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Holds]);
 }
 
-/// Without the hooks beside `mmap` a failed call looks as if it had taken nothing.
+/// Without the related hooks of `mmap`, a failed call seems to have allocated nothing.
 #[test]
-fn without_its_hooks_nobody_is_accused() {
+fn missing_mmap_hooks_cause_no_finding() {
     let kernel = failed(1, 1);
     for hook in [Hook::MmapEnter, Hook::InsertPage, Hook::Mmap] {
         let mut run = Run::new(Options::default(), &hooks_except(&[(hook, HookState::Failed)]));
@@ -91,13 +91,13 @@ fn without_its_hooks_nobody_is_accused() {
     }
 }
 
-/// Where there were more than are kept, all that is left can be theirs.
+/// With more failed calls than are kept, all remaining references may be theirs.
 #[test]
-fn more_failures_than_are_kept_leave_it_open() {
+fn too_many_failed_calls_are_inconclusive() {
     let kernel = failed(1_030, 1_040);
     let run = evaluate(&kernel.elements);
     assert_eq!(answers(&run, &kernel), [Answer::Violated, Answer::Inconclusive]);
     let verdict = run.verdict(RuleId::UnexplainedReference, kernel.address(0));
-    let why = "there were more than 1024 failed user mappings of one range, which is what is kept";
+    let why = "limit exceeded: more than 1024 failed user mappings of one range";
     assert!(verdict.reasons.iter().any(|reason| reason == why), "{verdict:?}");
 }

@@ -1,4 +1,4 @@
-//! More than is kept of something.
+//! Exceeded limits.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -19,7 +19,7 @@ use crate::{
 const OF_2018: [RuleId; 3] =
     [RuleId::RemovedBeforeDrained, RuleId::DrainedAfterRemoval, RuleId::UseAfterRemoval];
 
-/// A device whose memory is out, and an unbind in the order of 2018 that has come to its resources.
+/// A device with outstanding memory, and an unbind in the order of 2018 that has begun to release resources.
 fn begun() -> Kernel {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
@@ -42,9 +42,9 @@ fn is_uncertain(run: &Run, kernel: &Kernel, limit: Limit, rule: RuleId) {
     assert!(is_named && verdict.answer == Answer::Inconclusive, "{}: {verdict:?}", rule.name());
 }
 
-/// A loop that asks each second for an unbind that hangs, by a new process each time, and who gets the lock in the end.
+/// A loop requests a hanging unbind each second, each time from a new process, and all get the lock in the end.
 #[test]
-fn who_asks_again_and_again_hides_nothing() {
+fn repeated_unbind_requests_hide_no_violation() {
     for tries in [60, 1000, 1100, 2000] {
         let mut kernel = begun();
         for pid in 0..tries {
@@ -67,9 +67,9 @@ fn who_asks_again_and_again_hides_nothing() {
     }
 }
 
-/// Nor do steps of other sorts, which are no loop of anybody's; what is beyond them is said to be.
+/// Other repeated steps hide no violation either, and the exceeded limit is reported.
 #[test]
-fn nor_does_any_other_step() {
+fn other_repeated_steps_hide_no_violation() {
     for kind in [Kind::DriverRemove, Kind::UnmapMappings, Kind::Drained] {
         let mut kernel = begun();
         for _ in 0..MAX_STEPS + 10 {
@@ -84,7 +84,7 @@ fn nor_does_any_other_step() {
 }
 
 #[test]
-fn refused_adds_that_are_not_followed_are_doubtful() {
+fn too_many_refused_adds_are_inconclusive() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     for number in 0..=Limit::RefusedAdds.most() as u64 {
@@ -97,15 +97,15 @@ fn refused_adds_that_are_not_followed_are_doubtful() {
     is_uncertain(&run, &kernel, Limit::RefusedAdds, RuleId::StalledUnbind);
 }
 
-/// A free of what was given back so long ago that it is not known any more.
+/// A second free of memory whose first free is no longer kept.
 #[test]
-fn a_second_free_of_what_is_forgotten() {
+fn second_free_of_a_forgotten_reference() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 16]);
     let first = kernel.alloc(0, 10, 1).unwrap();
     let page = kernel.outstanding(0).next().unwrap().1.pages[0];
     kernel.free(first, 10, 9);
-    // From elsewhere, so that its place is not used again.
+    // From another range, so that its place is not reused.
     kernel.alloc(0, 10, 1).unwrap();
     for _ in 0..=Limit::EndedReferences.most() {
         let token = kernel.alloc(0, 10, 2).unwrap();
@@ -120,9 +120,9 @@ fn a_second_free_of_what_is_forgotten() {
     is_uncertain(&run, &kernel, Limit::EndedReferences, RuleId::DoubleFree);
 }
 
-/// So much was given back just now that a pull read cannot tell what is on its way from what somebody has.
+/// After too many recent frees, a snapshot cannot distinguish frees in flight from allocated memory.
 #[test]
-fn more_is_on_its_way_than_is_kept() {
+fn too_many_frees_in_flight() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -147,9 +147,9 @@ fn more_is_on_its_way_than_is_kept() {
     is_uncertain(&run, &kernel, Limit::RecentlyFreed, RuleId::UnmatchedFree);
 }
 
-/// A range that ended long ago, and lay where none does now: that it is used is not seen any more.
+/// Uses of a range that ended long ago, at addresses that no range has now, are not noticed any more.
 #[test]
-fn ranges_that_are_forgotten() {
+fn forgotten_ranges() {
     for moves in [false, true] {
         let mut kernel = play::watched();
         for number in 0..Limit::EndedRanges.most() as u64 + 3 {
@@ -166,9 +166,9 @@ fn ranges_that_are_forgotten() {
     }
 }
 
-/// Of findings that are only counted it is not known whom they accuse of what.
+/// The rule and device of findings that are only counted are not kept.
 #[test]
-fn findings_that_are_only_counted() {
+fn too_many_findings() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.bind(1, 5, &[16]);
@@ -187,9 +187,9 @@ fn findings_that_are_only_counted() {
     assert_eq!(other.answer, Answer::Inconclusive);
 }
 
-/// The kernel side counts calls that found no room for a note, and cannot say whose they were.
+/// The kernel side counts calls that found no room for a note, but does not know their devices.
 #[test]
-fn calls_that_were_not_noted_leave_every_rule_open() {
+fn calls_without_notes_make_every_rule_inconclusive() {
     let source = include_str!("../../../../../../p2p-trace-ebpf/src/notes.rs");
     assert!(source.contains(&format!("const CALLS: u32 = {};", Limit::Notes.most())), "one number");
     for notes_full in [0, 1] {
@@ -208,20 +208,20 @@ fn calls_that_were_not_noted_leave_every_rule_open() {
         pipeline.resume(&resumed);
         let shortfalls = Shortfalls { notes_full, ..Shortfalls::default() };
         let closing = pipeline.close(&Totals { shortfalls, ..Totals::default() });
-        let why = "there were more than 4096 calls under way at a time, which is what is kept";
+        let why = "limit exceeded: more than 4096 concurrent calls";
         for verdict in &closing.verdicts {
-            let is_told = verdict.reasons.iter().any(|reason| reason == why);
+            let is_named = verdict.reasons.iter().any(|reason| reason == why);
             let is_checked = verdict.answer != Answer::NotChecked;
-            assert_eq!(is_told, notes_full > 0 && is_checked, "{verdict:?}");
+            assert_eq!(is_named, notes_full > 0 && is_checked, "{verdict:?}");
         }
         assert!(!closing.verdicts.is_empty());
         assert_eq!(closing.is_inconclusive, notes_full > 0);
     }
 }
 
-/// What a device did that there is no place for leaves every rule of every device in doubt, and takes none.
+/// Events of a device beyond the limit make every rule of every device inconclusive, and displace no known device.
 #[test]
-fn more_devices_than_are_kept() {
+fn too_many_devices() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -237,9 +237,9 @@ fn more_devices_than_are_kept() {
     is_uncertain(&run, &kernel, Limit::Devices, RuleId::DoubleKill);
 }
 
-/// Of more ranges than are kept the oldest are forgotten.
+/// Beyond the limit, the oldest ranges are forgotten.
 #[test]
-fn more_ranges_than_are_kept() {
+fn too_many_ranges() {
     let mut kernel = play::watched();
     for number in 0..=Limit::Ranges.most() as u64 {
         kernel.add_range(0, 5, 0x8000_0000 + number * 0x100_0000, 16);
@@ -249,9 +249,9 @@ fn more_ranges_than_are_kept() {
     is_uncertain(&run, &kernel, Limit::Ranges, RuleId::StalledDrain);
 }
 
-/// With more ranges in the same place than are compared with a new one it is in doubt whether that overlaps others.
+/// With more ranges at one place than are compared with a new one, it is uncertain whether that one overlaps others.
 #[test]
-fn more_ranges_in_one_place_than_are_compared() {
+fn too_many_ranges_at_one_place() {
     let mut kernel = play::watched();
     for number in 0..=2 * Limit::Compared.most() as u64 {
         kernel.event(0, Kind::Memremap, Hook::Memremap, 5, |event| {

@@ -1,4 +1,4 @@
-//! Sequences that random lives do not come to, each the example of a kind.
+//! Sequences that random lives do not produce.
 
 mod absent;
 mod asleep;
@@ -9,7 +9,7 @@ mod late;
 mod leaked;
 mod limits;
 mod shared;
-mod unwatched;
+mod untraced;
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -20,7 +20,7 @@ use crate::{
     testing::simulate::{Kernel, play},
 };
 
-/// A step of a teardown that no script knows.
+/// Adds a step of a teardown that is not part of a simulated one.
 fn step(kernel: &mut Kernel, pid: u32, kind: Kind, pgmap: Option<u64>) {
     let hook = Hook::from_name(kind.name()).unwrap();
     kernel.event(0, kind, hook, pid, |event| {
@@ -29,7 +29,7 @@ fn step(kernel: &mut Kernel, pid: u32, kind: Kind, pgmap: Option<u64>) {
     });
 }
 
-/// Where the events of a kind are.
+/// The places of the events of this kind.
 fn places(kernel: &Kernel, kind: Kind) -> Vec<usize> {
     let is_of = |at: &usize| matches!(&kernel.elements[*at], Element::Event(event) if event.kind == kind);
     (0..kernel.elements.len()).filter(is_of).collect()
@@ -42,13 +42,13 @@ fn event(kernel: &mut Kernel, place: usize) -> &mut Event {
     }
 }
 
-/// What the kernel side writes of a teardown whose kill it did not see: it knows neither removal nor end of `memunmap_pages`.
+/// Drops the records that the kernel side does not write without a kill: the removal and the end of `memunmap_pages`.
 fn without_notes(kernel: &mut Kernel) {
     let is_noted = |element: &Element| matches!(element, Element::Event(event) if matches!(event.kind, Kind::Remove | Kind::Unmapped));
     kernel.elements.retain(|element| !is_noted(element));
 }
 
-/// The trace begins at this place.
+/// Makes the trace begin at this place.
 fn begin_at(kernel: &mut Kernel, place: usize) {
     let head = play::head();
     kernel.elements.drain(head..place.max(head));

@@ -1,18 +1,18 @@
-//! Two ranges that share one reference: up to Linux 5.17 a driver could give `pgmap->ref`.
+//! Two ranges that share one reference: up to Linux 5.17 a driver could set `pgmap->ref`.
 
 use super::*;
 use crate::testing::{evaluation::evaluate, simulate::Order};
 
-/// Gives the kills from `first` on this reference.
+/// Sets this reference in the kills from `first` on.
 fn refer(kernel: &mut Kernel, first: usize, reference: u32) {
     for place in places(kernel, Kind::Kill).into_iter().skip(first) {
         event(kernel, place).reference = Some(reference);
     }
 }
 
-/// Kill and removal run for one range after the other; the reference drains once, behind both.
+/// Kill and removal run for one range after the other; the shared reference drains once, after both.
 #[test]
-fn a_second_live_range_is_killed_on_the_same_reference() {
+fn second_kill_of_a_shared_reference() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 8]);
     kernel.snapshot(0, true);
@@ -26,7 +26,7 @@ fn a_second_live_range_is_killed_on_the_same_reference() {
     let finding = run.only(RuleId::DoubleKill);
     insta::assert_snapshot!(finding.message);
     assert_eq!(finding.evidence.len(), 2, "both kills");
-    // Who is not known to have lived beside it can have been made anew.
+    // A range that is not known to have existed at the same time may have been created later.
     let added = places(&kernel, Kind::Memremap);
     begin_at(&mut kernel, added[1] + 1);
     kernel
@@ -36,9 +36,9 @@ fn a_second_live_range_is_killed_on_the_same_reference() {
     assert_eq!(run.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Inconclusive);
 }
 
-/// A driver that is bound again initializes its reference anew, in the same place.
+/// A driver that is bound again initializes its reference again, at the same address.
 #[test]
-fn a_rebind_uses_the_reference_again() {
+fn rebind_reuses_the_reference() {
     let mut kernel = play::watched();
     for _ in 0..2 {
         kernel.bind(0, 5, &[16]);
@@ -51,9 +51,9 @@ fn a_rebind_uses_the_reference_again() {
     assert_eq!(run.answer(RuleId::DoubleKill, kernel.address(0)), Answer::Holds);
 }
 
-/// Of a reference within its range's own `dev_pagemap` the low half tells less than the whole.
+/// For references within their ranges' own `dev_pagemap`, equal low halves of the addresses do not mean a shared reference.
 #[test]
-fn ranges_with_references_of_their_own_share_none() {
+fn ranges_with_own_references_share_none() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 8]);
     kernel.snapshot(0, true);

@@ -1,4 +1,4 @@
-//! Uses of removed memory that nobody could have seen: what holds says so.
+//! Uses of removed memory that could not be seen: a rule that holds says so.
 
 use super::*;
 use crate::{
@@ -12,7 +12,7 @@ fn late_uses(kernel: &Kernel) -> (Answer, Vec<String>) {
 }
 
 #[test]
-fn what_was_removed_with_nothing_out_holds_but_for_what_was_not_watched() {
+fn removal_without_outstanding_memory_holds_with_a_remark() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -23,7 +23,7 @@ fn what_was_removed_with_nothing_out_holds_but_for_what_was_not_watched() {
 }
 
 #[test]
-fn what_was_watched_during_a_teardown_holds_until_its_end() {
+fn traced_teardown_holds_with_a_remark() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
