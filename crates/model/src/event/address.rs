@@ -10,7 +10,7 @@ use crate::text::Text;
 /// The address of a PCI function, written `0000:01:00.0`: domain, bus, device, function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceAddress {
-    /// The domain, also called segment. Above 0xffff for controllers that make their own (VMD).
+    /// The domain, also called segment. Above 0xffff for controllers that create their own domains (VMD).
     pub domain: u32,
     /// The bus.
     pub bus: u8,
@@ -21,7 +21,7 @@ pub struct DeviceAddress {
 }
 
 impl DeviceAddress {
-    /// From the kernel's `devfn`, which packs device and function.
+    /// Builds an address from the kernel's `devfn`, which packs device and function.
     pub const fn from_devfn(domain: u32, bus: u8, devfn: u8) -> Self {
         Self { domain, bus, device: devfn >> 3, function: devfn & 7 }
     }
@@ -39,7 +39,7 @@ impl fmt::Display for DeviceAddress {
     }
 }
 
-/// Text that is no PCI address.
+/// The text is not a PCI address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a PCI address: {reason}; write it as 0000:01:00.0 or 01:00.0")]
 pub struct AddressError {
@@ -68,7 +68,7 @@ fn parse(text: &str) -> Result<DeviceAddress, &'static str> {
 }
 
 fn number(digits: &str, max_len: usize, max: u32) -> Option<u32> {
-    // `from_str_radix` alone would take a sign.
+    // `from_str_radix` alone would accept a sign.
     let plain = digits.len() <= max_len && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let value = u32::from_str_radix(digits, 16).ok()?;
     (plain && value <= max).then_some(value)
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_both_forms() {
+    fn accepts_addresses_with_and_without_domain() {
         let address = DeviceAddress::from_devfn(0, 1, 0x1a);
         assert_eq!("0000:01:03.2".parse(), Ok(address));
         assert_eq!("01:03.2".parse(), Ok(address));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn rejects_malformed_addresses_with_a_reason() {
         let error = |text: &str| text.parse::<DeviceAddress>().unwrap_err().to_string();
         insta::assert_snapshot!(
             ["", "01:00", "00.0", "0000:01:20.0", "01:00.8", "0000:101:00.0", "x:01:00.0", "0000:+1:00.0", "1:2:3:4.5"]
@@ -139,14 +139,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(domain in any::<u32>(), bus in any::<u8>(), devfn in any::<u8>()) {
+        fn address_round_trips_through_text(domain in any::<u32>(), bus in any::<u8>(), devfn in any::<u8>()) {
             let address = DeviceAddress::from_devfn(domain, bus, devfn);
             prop_assert_eq!(address.devfn(), devfn);
             prop_assert_eq!(address.to_string().parse(), Ok(address));
         }
 
         #[test]
-        fn any_text_is_taken(text in "\\PC{0,20}") {
+        fn parses_any_text_without_panic(text in "\\PC{0,20}") {
             let _address = text.parse::<DeviceAddress>();
         }
     }

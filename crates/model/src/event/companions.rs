@@ -1,15 +1,17 @@
-//! Hooks that another one needs: to write its records at all, or to say in them what it says. What asks for the one gets the others.
+//! Hooks that need other hooks, either to write records at all or to fill some of their fields. Requesting a
+//! hook also requests the hooks it needs.
 
 use p2p_trace_common::Hook;
 
-/// One hook and those that it needs.
+/// A hook and the hooks it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Companions {
     /// The hook.
     pub hook: Hook,
-    /// It writes a record only where a run of this hook has left a note (`p2p-trace-ebpf/src/notes.rs`).
+    /// The hook that leaves the note (`p2p-trace-ebpf/src/notes.rs`) without which this hook writes no
+    /// record.
     pub noted_by: Option<Hook>,
-    /// All that it needs, that one included.
+    /// All hooks it needs, including `noted_by`.
     pub needs: &'static [Hook],
 }
 
@@ -27,18 +29,18 @@ const TABLE: &[Companions] = &[
 ];
 
 impl Companions {
-    /// Those of a hook, where it needs any.
+    /// Returns the row of a hook, or `None` if it needs no other hook.
     #[must_use]
     pub fn of(hook: Hook) -> Option<&'static Self> {
         TABLE.iter().find(|row| row.hook == hook)
     }
 
-    /// The hook whose notes decide whether this one writes.
+    /// Returns the hook whose notes decide whether this one writes a record.
     pub(crate) fn noting(hook: Hook) -> Option<Hook> {
         Self::of(hook)?.noted_by
     }
 
-    /// One of `hooks` needs this one.
+    /// Returns whether one of `hooks` needs `companion`.
     #[must_use]
     pub fn is_needed(companion: Hook, hooks: &[Hook]) -> bool {
         TABLE.iter().any(|row| hooks.contains(&row.hook) && row.needs.contains(&companion))

@@ -1,4 +1,4 @@
-//! Records to events.
+//! Decodes records into events.
 
 use p2p_trace_common::{
     Hook, Kind, Record, StackRecord,
@@ -12,13 +12,13 @@ use super::{
     words,
 };
 
-/// Bytes in a page: what one count of a page free stands for.
+/// Bytes in a page, and so in each page that a `page_free` record counts.
 pub const PAGE_SIZE: u64 = 4096;
 
-/// The record comes from a later version, or from nowhere.
+/// The record has a kind or hook that this version does not know: it is from a later version or corrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The kind has no meaning in this version.
+    /// This version does not know the kind.
     #[error("record {id} is of kind {kind}, which this version does not know")]
     UnknownKind {
         /// The record.
@@ -26,7 +26,7 @@ pub enum DecodeError {
         /// The number.
         kind: u8,
     },
-    /// The hook has no meaning in this version.
+    /// This version does not know the hook.
     #[error("record {id} comes from hook {hook}, which this version does not know")]
     UnknownHook {
         /// The record.
@@ -36,17 +36,17 @@ pub enum DecodeError {
     },
 }
 
-/// The name of a record.
+/// The id of a record.
 #[must_use]
 pub const fn id(record: &Record) -> Id {
     Id { run: record.run, cpu: record.cpu, seq: record.seq }
 }
 
-/// Decodes a record of the kernel side; a stack record becomes an event that holds only frames.
+/// Decodes a record of the kernel side. A stack record becomes an event that holds only frames.
 ///
 /// # Errors
 ///
-/// When kind or hook are unknown.
+/// Returns an error if the kind or hook is unknown.
 pub fn decode(record: &Record) -> Result<Event, DecodeError> {
     let (id, kind, hook) = named(record)?;
     let mut event = blank(record, id, kind, hook);
@@ -54,7 +54,7 @@ pub fn decode(record: &Record) -> Result<Event, DecodeError> {
     Ok(event)
 }
 
-/// The same, in place of an event that is not needed any more: there can be millions a second.
+/// Like [`decode`], but reuses an existing event, because there can be millions of events per second.
 ///
 /// # Errors
 ///
@@ -85,13 +85,13 @@ fn fill(event: &mut Event, record: &Record) {
     event.failed = failed(event, record);
 }
 
-/// The record read as a continuation.
+/// Reads the record as a stack record.
 #[must_use]
 pub fn stack(record: &Record) -> StackRecord {
     words::to_stack(&words::from_record(record))
 }
 
-/// The frames that a stack record holds.
+/// The frames in a stack record.
 #[must_use]
 pub fn frames(stack: &StackRecord) -> &[u64] {
     let length = stack.frames.iter().position(|&frame| frame == 0).unwrap_or(stack.frames.len());
@@ -147,8 +147,9 @@ fn common(event: &mut Event, record: &Record) {
     event.pgmap = record.has(valid::PGMAP).then_some(record.pgmap);
 }
 
-/// A name without what lies behind its end: kernels such as 5.10 leave there what an earlier name was longer by, so that
-/// the same task would not equal itself, read by a helper in one record and from its `task_struct` in another.
+/// Zeroes the bytes after the end of a name. Kernels such as 5.10 leave the tail of a longer, earlier name
+/// there, so a task read by a helper in one record would not equal the same task read from its `task_struct`
+/// in another.
 fn padded(mut comm: [u8; COMM_LEN]) -> [u8; COMM_LEN] {
     if let Some(end) = comm.iter().position(|&byte| byte == 0) {
         comm[end..].fill(0);
@@ -163,7 +164,7 @@ fn by_kind(event: &mut Event, record: &Record) {
             continue;
         }
         let value = record.words[index];
-        // The second half of a pair stands in the next word.
+        // The second half of a pair is in the next word.
         let next = record.words.get(index + 1).copied().unwrap_or_default();
         match meaning {
             Word::Unused | Word::End | Word::LastNs => {}
@@ -185,7 +186,7 @@ fn by_kind(event: &mut Event, record: &Record) {
             Word::Client => event.client = Some(client(value)),
             Word::Allocated => event.allocated = Some(value),
             Word::Waiting => event.waiting_ns = Some(value),
-            // Of user space's own records only.
+            // Only in records of user space.
             Word::Asleep => {}
             Word::Refs => {
                 let (count, estimate) = (value.cast_signed(), record.has(valid::REFS_ESTIMATE));
@@ -217,7 +218,7 @@ fn by_kind(event: &mut Event, record: &Record) {
                 event.pooled = pooled(record.small);
             }
             Small::Killed => event.pooled = pooled(record.small),
-            Small::Out => {
+            Small::Outstanding => {
                 event.flag = Some(record.small & 1 != 0);
                 event.pooled = pooled(record.small);
             }
@@ -233,7 +234,7 @@ fn by_kind(event: &mut Event, record: &Record) {
     }
 }
 
-/// Who hands out the pages of a range, where that is known.
+/// Whether the pool allocates the pages of a range, where known.
 const fn pooled(bits: u16) -> Option<bool> {
     if bits & state::BYPASSED != 0 {
         Some(false)
@@ -244,12 +245,12 @@ const fn pooled(bits: u16) -> Option<bool> {
     }
 }
 
-/// Domain in the high half, then bus and devfn in the low 16 bits.
+/// The domain is in the high half, bus and devfn in the low 16 bits.
 const fn client(word: u64) -> DeviceAddress {
     DeviceAddress::from_devfn((word >> 32) as u32, (word >> 8) as u8, word as u8)
 }
 
-/// An allocation fails by giving back no address; the others return an error number.
+/// Whether the call failed. A failed allocation returns no address; other functions return an error number.
 fn failed(event: &Event, record: &Record) -> bool {
     match event.kind {
         Kind::Alloc => !record.has(valid::ADDR),
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn only_flagged_fields_are_there() {
+    fn decodes_only_flagged_fields() {
         for &kind in Kind::ALL.iter().filter(|kind| kind.is_event()) {
             let bare = decode(&record(kind, Hook::Alloc, 0)).unwrap();
             let failed = matches!(kind, Kind::Alloc | Kind::SglAlloc);
@@ -289,22 +290,23 @@ mod tests {
     }
 
     #[test]
-    fn who_hands_out_the_pages_is_told_or_not_known() {
-        let told = |kind, flag, small| decode(&Record { small, ..record(kind, Hook::Kill, flag) }).unwrap();
+    fn decodes_whether_the_pool_allocates_pages() {
+        let decoded =
+            |kind, flag, small| decode(&Record { small, ..record(kind, Hook::Kill, flag) }).unwrap();
         for (kind, flag) in
             [(Kind::Kill, valid::STATE), (Kind::RangeState, valid::STATE), (Kind::Unbind, valid::FLAG)]
         {
-            assert_eq!(told(kind, flag, 0).pooled, None);
-            assert_eq!(told(kind, flag, state::POOLED).pooled, Some(true));
-            assert_eq!(told(kind, flag, state::BYPASSED).pooled, Some(false));
-            assert_eq!(told(kind, 0, state::BYPASSED).pooled, None);
+            assert_eq!(decoded(kind, flag, 0).pooled, None);
+            assert_eq!(decoded(kind, flag, state::POOLED).pooled, Some(true));
+            assert_eq!(decoded(kind, flag, state::BYPASSED).pooled, Some(false));
+            assert_eq!(decoded(kind, 0, state::BYPASSED).pooled, None);
         }
-        let opens = |small| told(Kind::Unbind, valid::FLAG, small).flag;
+        let opens = |small| decoded(Kind::Unbind, valid::FLAG, small).flag;
         assert_eq!((opens(state::BYPASSED), opens(1 | state::BYPASSED)), (Some(false), Some(true)));
     }
 
     #[test]
-    fn an_allocation_without_an_address_has_failed() {
+    fn allocation_without_address_is_failed() {
         let failed = decode(&record(Kind::Alloc, Hook::Alloc, valid::SIZE)).unwrap();
         assert_eq!((failed.failed, failed.size, failed.addr), (true, Some(2), None));
         let allocated = decode(&record(Kind::Alloc, Hook::Alloc, valid::SIZE | valid::ADDR)).unwrap();
@@ -312,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_ends_with_its_first_zero() {
+    fn name_ends_at_first_zero() {
         let named = |comm: &[u8; COMM_LEN]| Record {
             comm: *comm,
             ..record(Kind::DeviceState, Hook::Snapshot, valid::TASK)
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_has_its_span_and_its_size() {
+    fn page_free_has_span_and_size() {
         let flags = valid::PAGE | valid::SPAN | valid::COUNT;
         let burst = Record { number: 16, ..record(Kind::PageFree, Hook::PageFree, flags) };
         let event = decode(&burst).unwrap();
@@ -345,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_says_so() {
+    fn reference_estimate_is_marked() {
         let kill = record(Kind::Kill, Hook::Kill, valid::RANGE | valid::REFS | valid::REFS_ESTIMATE);
         let event = decode(&kill).unwrap();
         assert_eq!(event.range, Some(Range { start: 1, end: 2 }));
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_names_its_reference_and_an_older_one_does_not() {
+    fn kill_has_reference_or_range_count() {
         let old = decode(&record(Kind::Kill, Hook::Kill, valid::COUNT)).unwrap();
         assert_eq!((old.count, old.reference), (Some((-12i32).cast_unsigned()), None));
         let flags = valid::COUNT | valid::REFERENCE;
@@ -367,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_tells_what_is_out_where_that_was_read() {
+    fn removal_has_counts_only_where_read() {
         let old = decode(&record(Kind::Remove, Hook::Remove, valid::RANGE | valid::FLAG)).unwrap();
         assert_eq!((old.allocated, old.refs, old.state), (None, None, None));
         let flags = valid::RANGE | valid::ALLOCATED | valid::REFS | valid::STATE;
@@ -381,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_wrote_is_named() {
+    fn rejects_unknown_kind_and_hook() {
         let unknown = Record { kind: 200, ..record(Kind::Alloc, Hook::Alloc, 0) };
         assert!(matches!(decode(&unknown), Err(DecodeError::UnknownKind { kind: 200, .. })));
         let unknown = Record { hook: 47, ..record(Kind::Alloc, Hook::Alloc, 0) };

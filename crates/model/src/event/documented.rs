@@ -1,4 +1,5 @@
-//! `docs/events.md` against the code: its tables are written from the code, and a test compares.
+//! Checks `docs/events.md` against the code. Its tables are generated from the code, and a test compares
+//! them.
 
 use std::{env, fmt::Write as _, fs, mem::offset_of, path::Path};
 
@@ -11,7 +12,7 @@ use p2p_trace_common::{
 
 use super::layout::{Layout, Number, Small, Word};
 
-/// Rows `offset | size | name` of a struct's fields.
+/// Generates rows of `offset | size | name` for the fields of a struct.
 macro_rules! fields {
     ($type:ty: $($field:ident)*) => {{
         fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize { size_of::<F>() }
@@ -19,16 +20,16 @@ macro_rules! fields {
         let mut end = 0;
         let mut table = String::from("| offset | size | field |\n|---:|---:|---|\n");
         for (offset, size, name) in rows {
-            assert_eq!(offset, end, "{name}: a field is missing before it");
+            assert_eq!(offset, end, "{name}: missing a field before this one");
             end = offset + size;
             writeln!(table, "| {offset} | {size} | `{name}` |").unwrap();
         }
-        assert_eq!(end, size_of::<$type>(), "a field is missing at the end");
+        assert_eq!(end, size_of::<$type>(), "missing a field at the end");
         table
     }};
 }
 
-/// Rows `bit | name` of constants.
+/// Generates rows of `bit | name` for constants.
 macro_rules! bits {
     ($($path:path)*) => {{
         let mut table = String::from("| bit | name |\n|---:|---|\n");
@@ -41,7 +42,7 @@ macro_rules! bits {
             let name = stringify!($path).rsplit(' ').next().unwrap().rsplit("::").next().unwrap();
             writeln!(table, "| {} | `{name}` |", value.trailing_zeros()).unwrap();
         )*
-        assert!(all.wrapping_add(1).is_power_of_two(), "a bit is missing");
+        assert!(all.wrapping_add(1).is_power_of_two(), "a bit has no row");
         table
     }};
 }
@@ -63,7 +64,7 @@ const fn word(word: Word) -> &'static str {
         Word::LastNs => "last time (`SPAN`)",
         Word::Physical => "physical address (`PHYSICAL`)",
         Word::Client => "mapping device (`CLIENT`)",
-        Word::Allocated => "bytes taken (`TAKEN`)",
+        Word::Allocated => "bytes allocated (`ALLOCATED`)",
         Word::Refs => "references (`REFS`)",
         Word::Waiting => "time off the CPU (`WAITING`)",
         Word::Asleep => "time suspended (`WAITING`)",
@@ -90,8 +91,8 @@ const fn small(small: Small) -> &'static str {
         Small::Ret => "result, i16 (`RET`)",
         Small::BurstCpu => "CPU of the burst (`SPAN`)",
         Small::State => "state and chunk (`STATE`)",
-        Small::Killed => "who hands out its pages (`STATE`), from bit 8 on count (`COUNT` with `REFERENCE`)",
-        Small::Out => "memory is out, and who hands out its pages (`FLAG`)",
+        Small::Killed => "pool state (`STATE`); from bit 8 on, count (`COUNT` with `REFERENCE`)",
+        Small::Outstanding => "outstanding memory and pool state (`FLAG`)",
     }
 }
 
@@ -108,7 +109,7 @@ fn kinds() -> String {
     table
 }
 
-/// Written by user space, but laid out like an event.
+/// The kinds that user space writes with the layout of an event.
 fn is_snapshot(kind: Kind) -> bool {
     matches!(kind, Kind::AllocatedRun | Kind::SnapshotEnd)
 }
@@ -129,7 +130,7 @@ fn hooks() -> String {
     table
 }
 
-/// The tables by the name that marks their place.
+/// The tables, by the name that marks their place in the document.
 fn tables() -> Vec<(&'static str, String)> {
     vec![
         ("slot", fields!(Slot: header record)),
@@ -155,9 +156,9 @@ fn tables() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// `P2P_TRACE_BLESS=1 cargo test` writes the tables anew.
+/// `P2P_TRACE_BLESS=1 cargo test` rewrites the tables.
 #[test]
-fn the_document_shows_the_layout_of_this_code() {
+fn events_document_matches_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/events.md");
     let committed = fs::read_to_string(&path).unwrap();
     let mut text = committed.clone();
@@ -175,7 +176,8 @@ fn the_document_shows_the_layout_of_this_code() {
 }
 
 #[test]
-fn the_text_of_the_document_names_the_right_sizes() {
+fn events_document_names_the_right_sizes() {
     assert_eq!((STACK_FRAMES, STACK_RECORDS), (8, 4));
     assert_eq!((p2p_trace_common::record::SCHEMA, super::decode::PAGE_SIZE), (0, 4096));
+    assert_eq!(p2p_trace_common::kind::RESERVED_PAGELESS, 30..=47);
 }

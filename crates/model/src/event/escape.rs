@@ -1,11 +1,11 @@
-//! Names that the kernel gives as bytes, as text that neither loses a byte nor drives a terminal.
+//! Converts names that the kernel gives as bytes to text that loses no byte and cannot control a terminal.
 //!
-//! A task chooses its own `comm`: it may hold escape sequences, line breaks or broken UTF-8. Printable
-//! text stays as it is; a backslash is doubled, and every other byte becomes `\xNN`.
+//! A task chooses its own `comm`, which may hold escape sequences, line breaks, or broken UTF-8. Printable
+//! text is unchanged, except that a backslash is doubled; every other byte becomes `\xNN`.
 
 use crate::text::{is_unsafe, push_bytes};
 
-/// `bytes` as printable text. [`unescape`] leads back.
+/// Returns `bytes` as printable text. [`unescape`] reverses it.
 #[must_use]
 pub fn escape(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
@@ -24,7 +24,7 @@ pub fn escape(bytes: &[u8]) -> String {
     text
 }
 
-/// The bytes that [`escape`] was given, or `None` where `text` is not its work.
+/// Returns the bytes that [`escape`] was given, or `None` if `text` is not its output.
 #[must_use]
 pub fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -59,13 +59,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn printable_names_stay_as_they_are() {
+    fn leaves_printable_names_unchanged() {
         assert_eq!(escape(b"kworker/0:1-ev"), "kworker/0:1-ev");
         assert_eq!(escape("größe".as_bytes()), "größe");
     }
 
     #[test]
-    fn terminal_sequences_and_line_breaks_are_visible() {
+    fn escapes_terminal_sequences_and_line_breaks() {
         assert_eq!(escape(b"\x1b[2Ja\n"), "\\x1b[2Ja\\x0a");
         assert_eq!(escape(b"a\xffb\\"), "a\\xffb\\\\");
         assert_eq!(escape("\u{202e}gnp".as_bytes()), "\\xe2\\x80\\xaegnp");
@@ -73,7 +73,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_byte_is_lost_and_nothing_unprintable_is_left(bytes: Vec<u8>) {
+        fn escape_round_trips_and_is_printable(bytes: Vec<u8>) {
             let text = escape(&bytes);
             prop_assert!(!text.chars().any(is_unsafe));
             prop_assert_eq!(unescape(&text), Some(bytes));

@@ -1,17 +1,17 @@
-//! What `words`, `number` and `small` of a record mean, by kind. `docs/events.md` shows this table.
+//! The meaning of a record's `words`, `number`, and `small`, by kind. `docs/events.md` shows this table.
 
 use p2p_trace_common::{Kind, valid};
 
 /// The meaning of one of the four words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// Nothing; zero.
+    /// Unused; zero.
     Unused,
     /// Bytes.
     Size,
     /// Bytes from the start of the BAR.
     Offset,
-    /// Return address of the traced function.
+    /// Return address of the traced function, in its caller.
     Caller,
     /// First physical address of a range.
     Start,
@@ -29,71 +29,73 @@ pub enum Word {
     UserAddr,
     /// Address of a `struct page`.
     Page,
-    /// Time of the first of what was counted.
+    /// Time of the first counted page or call.
     FirstNs,
-    /// Time of the last of what was counted.
+    /// Time of the last counted page or call.
     LastNs,
-    /// PCI address of the device that maps: domain in the high half, bus and devfn in the low 16 bits.
+    /// PCI address of the device that maps the memory: the domain is in the high half, bus and devfn in the
+    /// low 16 bits.
     Client,
     /// Bytes allocated.
     Allocated,
     /// Reference count.
     Refs,
-    /// Nanoseconds since a task was last given a CPU.
+    /// Nanoseconds since a task last ran on a CPU.
     Waiting,
-    /// Nanoseconds that the machine had been suspended since it was started.
+    /// Nanoseconds that the machine has been suspended since boot.
     Asleep,
 }
 
 /// The meaning of `number`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    /// Nothing; zero.
+    /// Unused; zero.
     Unused,
-    /// The result as an `i32`.
+    /// The return value as an `i32`.
     Ret,
     /// A number of pages, entries or ranges.
     Count,
     /// Bits of [`p2p_trace_common::state`].
     State,
-    /// The low half of a reference's address; without it, in older records, a number of ranges.
+    /// The low half of a reference's address. In older records, which lack the flag, a number of ranges.
     ReferenceOrCount,
 }
 
 /// The meaning of `small`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Small {
-    /// Nothing; zero.
+    /// Unused; zero.
     Unused,
     /// BAR number.
     Bar,
-    /// A boolean: an argument, or what was found.
+    /// A boolean: an argument, or an observed state.
     Flag,
-    /// The result as an `i16`.
+    /// The return value as an `i16`.
     Ret,
-    /// CPU on which a burst was counted; valid with the span.
+    /// CPU on which a burst was counted. Valid with the span.
     BurstCpu,
-    /// Bits of [`p2p_trace_common::state`] and the number of the chunk.
+    /// Bits of [`p2p_trace_common::state`], and the number of the chunk.
     State,
-    /// Of [`p2p_trace_common::state`], who hands out the pages, and in the place of the chunk a number of ranges.
+    /// The bits of [`p2p_trace_common::state`] that say whether the pool allocates the pages, and a number of
+    /// ranges in place of the chunk.
     Killed,
-    /// The lowest bit: memory is out; and who hands out the pages.
-    Out,
+    /// Bit 0: the device has outstanding memory. Other bits: whether the pool allocates the pages.
+    Outstanding,
 }
 
-/// The part of a record that differs by kind.
+/// The parts of a record whose meaning depends on the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
-    /// `words`.
+    /// The meanings of `words`.
     pub words: [Word; 4],
-    /// `number`.
+    /// The meaning of `number`.
     pub number: Number,
-    /// `small`.
+    /// The meaning of `small`.
     pub small: Small,
 }
 
 impl Layout {
-    /// The layout of records of `kind`; nothing but the common part for kinds that have a layout of their own.
+    /// The layout of records of `kind`. Empty for kinds that have a layout of their own.
     #[must_use]
     pub const fn of(kind: Kind) -> Self {
         use Word::{
@@ -113,7 +115,7 @@ impl Layout {
             Kind::Map | Kind::Unmap => ([Page, Physical, Caller, Client], Number::Count, Small::Unused),
             Kind::VirtToBus => ([Addr, Unused, Caller, Unused], Number::Unused, Small::Unused),
             Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => {
-                ([Unused, Unused, Caller, Unused], Number::Count, Small::Out)
+                ([Unused, Unused, Caller, Unused], Number::Count, Small::Outstanding)
             }
             Kind::Unbound
             | Kind::DriverRemoved
@@ -143,7 +145,7 @@ impl Layout {
 }
 
 impl Word {
-    /// The bit of [`valid`] that says whether the word holds anything; 0 for an unused one.
+    /// The bit of [`valid`] that says whether the word is set, or 0 for an unused one.
     #[must_use]
     pub const fn flag(self) -> u32 {
         match self {
@@ -168,7 +170,7 @@ impl Word {
 }
 
 impl Number {
-    /// As [`Word::flag`].
+    /// Like [`Word::flag`].
     pub(crate) const fn flag(self) -> u32 {
         match self {
             Self::Unused => 0,
@@ -181,12 +183,12 @@ impl Number {
 }
 
 impl Small {
-    /// As [`Word::flag`].
+    /// Like [`Word::flag`].
     pub(crate) const fn flag(self) -> u32 {
         match self {
             Self::Unused => 0,
             Self::Bar => valid::BAR,
-            Self::Flag | Self::Out => valid::FLAG,
+            Self::Flag | Self::Outstanding => valid::FLAG,
             Self::Ret => valid::RET,
             Self::BurstCpu => valid::SPAN,
             Self::State | Self::Killed => valid::STATE,

@@ -1,4 +1,4 @@
-//! Records that are missing: positions of a ring that were claimed and never delivered, and what was never written.
+//! Lost records: ring positions that were claimed but not delivered, and records that were never written.
 
 use p2p_trace_common::{Hook, Ring};
 
@@ -8,25 +8,26 @@ use super::skips::{Affected, SkipRow};
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
-    /// Newer records took its place before it was read.
+    /// Overwritten by newer records before it was read.
     Overwritten = 1,
-    /// Its producer was interrupted and did not finish it in time.
+    /// Abandoned: its producer was interrupted and did not finish in time.
     Abandoned = 2,
-    /// What lay in its place was not it.
+    /// Corrupt: its slot held other data.
     Corrupt = 3,
-    /// It was never written: the kernel did not run the program, since one was running on that CPU, or the program could
-    /// not number it. Positions mean nothing then, only how many there are.
+    /// Skipped: it was never written, because the kernel did not run the program while another one was
+    /// running on that CPU, or the program could not number the record. Positions are meaningless; only the
+    /// count is valid.
     Skipped = 4,
-    /// It was delivered, and the recorder had no room for it: its disk was too slow.
+    /// Delivered but not recorded, because the recorder's disk was too slow.
     Unrecorded = 5,
-    /// It was recorded, and is damaged or missing in the dump. Positions mean nothing then, only how many there are.
+    /// Recorded, but damaged or missing in the dump. Positions are meaningless; only the count is valid.
     Damaged = 6,
-    /// It was written, and the memory dump of the crashed kernel does not hold it.
+    /// Written, but absent from the memory dump of the crashed kernel.
     Absent = 7,
 }
 
 impl Reason {
-    /// Every reason.
+    /// All reasons.
     pub const ALL: [Self; 7] = [
         Self::Overwritten,
         Self::Abandoned,
@@ -50,7 +51,7 @@ impl Reason {
         }
     }
 
-    /// The reason with this number.
+    /// Returns the reason with this number.
     pub(crate) const fn from_u8(value: u8) -> Option<Self> {
         match value {
             1 => Some(Self::Overwritten),
@@ -65,42 +66,44 @@ impl Reason {
     }
 }
 
-/// Consecutive positions of one ring that were lost for one reason.
+/// Consecutive positions of one ring, lost for one reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// CPU that lost them, or the lowest of those that write into that ring; `None`: not known.
+    /// CPU that lost them, or the lowest of those that write into that ring. `None` if unknown.
     pub cpu: Option<u32>,
-    /// Ring.
+    /// The ring.
     pub ring: Ring,
     /// First position lost.
     pub first: u64,
     /// Last position lost.
     pub last: u64,
-    /// None of them was begun before this time.
+    /// No lost record was begun before this time.
     pub from_ns: u64,
-    /// All of them were begun by this time.
+    /// All lost records were begun by this time.
     pub to_ns: u64,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// The hook whose runs were skipped; `None`: not told, or another reason.
+    /// The hook whose runs were skipped. `None` if unknown, or for any other reason.
     pub hook: Option<Hook>,
 }
 
 impl Loss {
-    /// So many runs of a hook that the kernel skipped between these times, on whatever CPU.
+    /// Creates a loss of `runs` runs of a hook that the kernel skipped between these times, on an unknown
+    /// CPU.
     #[must_use]
     pub const fn of_hook(hook: Hook, runs: u64, from_ns: u64, to_ns: u64) -> Self {
         let skipped = Self::skipped(SkipRow::of(hook).ring, runs, from_ns, to_ns);
         Self { hook: Some(hook), ..skipped }
     }
 
-    /// What it leaves in doubt, where the hook is told. Else it can be anything of its ring.
+    /// The knowledge that the loss leaves uncertain, if the hook is known. Otherwise it may be anything in its ring.
     #[must_use]
     pub fn affected(&self) -> Option<Affected> {
         self.hook.map(|hook| SkipRow::of(hook).affected)
     }
 
-    /// So many records of a ring that were never written between these times, on whatever CPU.
+    /// Creates a loss of `count` records of a ring that were never written between these times, on an unknown
+    /// CPU.
     #[must_use]
     pub const fn skipped(ring: Ring, count: u64, from_ns: u64, to_ns: u64) -> Self {
         Self {
@@ -115,19 +118,19 @@ impl Loss {
         }
     }
 
-    /// How many records were lost.
+    /// The number of lost records.
     #[must_use]
     pub const fn count(&self) -> u64 {
         self.last.saturating_sub(self.first).saturating_add(1)
     }
 
-    /// Sequence number of the first.
+    /// Sequence number of the first lost record.
     #[must_use]
     pub const fn first_seq(&self) -> u64 {
         self.ring.sequence(self.first)
     }
 
-    /// Sequence number of the last.
+    /// Sequence number of the last lost record.
     #[must_use]
     pub const fn last_seq(&self) -> u64 {
         self.ring.sequence(self.last)

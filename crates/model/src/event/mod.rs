@@ -1,4 +1,4 @@
-//! What happened, typed: records decoded, with every field that was not observed absent.
+//! Typed events: decoded records in which every field that was not observed is `None`.
 
 mod address;
 mod companions;
@@ -24,19 +24,19 @@ pub use loss::{Loss, Reason};
 pub use skips::{Affected, SkipRow};
 pub use symbolize::{MAX_NAME, MAX_NAMES, Names, NoSymbols, Symbolize, is_return_trampoline};
 
-/// Name of a record, unique over all runs.
+/// Id of a record, unique across all runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id {
     /// Random number of the run.
     pub run: u64,
-    /// CPU that wrote it, or [`user::CPU`].
+    /// CPU that wrote the record, or [`user::CPU`].
     pub cpu: u32,
-    /// [`Ring::sequence`].
+    /// The sequence number ([`Ring::sequence`]).
     pub seq: u64,
 }
 
 impl Id {
-    /// The ring that the record was in.
+    /// The ring that held the record.
     #[must_use]
     pub const fn ring(self) -> Ring {
         Ring::of_sequence(self.seq).0
@@ -49,7 +49,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// Who did it.
+/// A task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Task {
     /// Thread id in the initial pid namespace.
@@ -69,7 +69,7 @@ impl Task {
     }
 }
 
-/// Physical addresses, both inclusive.
+/// A range of physical addresses, both ends inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Range {
     /// First address.
@@ -79,7 +79,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// Bytes in the range; 0 where `end` lies before `start`.
+    /// Size in bytes, or 0 if `end` is before `start`.
     #[must_use]
     pub const fn size(self) -> u64 {
         match self.end.checked_sub(self.start) {
@@ -89,7 +89,7 @@ impl Range {
     }
 }
 
-/// First and last of what one record stands for, `CLOCK_BOOTTIME` in nanoseconds.
+/// The times of the first and last event that one record stands for, `CLOCK_BOOTTIME` in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Span {
     /// Time of the first.
@@ -98,23 +98,25 @@ pub struct Span {
     pub last_ns: u64,
 }
 
-/// What was found of a range, by a pull read or as it was removed, beside its numbers.
+/// State of a range, found by a snapshot or as the range was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    /// Which chunk of the pool it is, in the order in which the pool tries them: the newest first. Known of a pull read only.
+    /// Index of the chunk in the order in which the pool tries them: the newest first. Known only from a
+    /// snapshot.
     pub chunk: u8,
     /// The count is the kernel's own total ([`state::ATOMIC`]).
     pub atomic: bool,
     /// The reference was killed ([`state::DEAD`]).
     pub dead: bool,
-    /// The reference was given up: the range is being removed or is gone ([`state::EXITED`]).
+    /// The reference was released (`percpu_ref_exit`): the range is being removed or is gone
+    /// ([`state::EXITED`]).
     pub exited: bool,
     /// The pool still has the chunk, but its `dev_pagemap` was freed ([`state::FREED`]).
     pub freed: bool,
 }
 
 impl State {
-    /// As `small` of the record has it.
+    /// Decodes the bits, as in `small` of the record.
     pub(crate) const fn from_bits(bits: u16) -> Self {
         Self {
             chunk: (bits >> state::CHUNK_SHIFT) as u8,
@@ -126,16 +128,17 @@ impl State {
     }
 }
 
-/// References to a range.
+/// The reference count of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refs {
-    /// How many. An estimate can be off in either direction, and even below zero.
+    /// The count. An estimate can be off in either direction, even below zero.
     pub count: i64,
-    /// A sum over per-CPU counters that were moving, or what `percpu_ref_exit` left, not the kernel's own total.
+    /// The count is not the kernel's own total: it is a sum over per-CPU counters that were changing, or what
+    /// `percpu_ref_exit` left.
     pub estimate: bool,
 }
 
-/// How a program is attached.
+/// How a hook is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Method {
     /// fentry or fexit.
@@ -155,23 +158,23 @@ impl Method {
     }
 }
 
-/// One thing that happened. What is `None` was not observed; times are `CLOCK_BOOTTIME` in nanoseconds,
-/// sizes are bytes, and the meaning of a field for each kind stands in `docs/events.md`.
+/// One event. A field that is `None` was not observed; times are `CLOCK_BOOTTIME` in nanoseconds, and sizes
+/// are bytes. `docs/events.md` gives the meaning of each field by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its name.
+    /// The id of the record.
     pub id: Id,
-    /// What happened.
+    /// The kind of event.
     pub kind: Kind,
-    /// Where it was seen.
+    /// The hook that observed it.
     pub hook: Hook,
-    /// How that hook was attached.
+    /// How the hook was attached.
     pub method: Method,
     /// The hook is attached only while a teardown is pending.
     pub armed: bool,
-    /// When.
+    /// Time of the event.
     pub time_ns: u64,
-    /// The task that did it.
+    /// The task that caused it.
     pub task: Option<Task>,
     /// The device that provides the memory.
     pub device: Option<DeviceAddress>,
@@ -185,13 +188,13 @@ pub struct Event {
     pub addr: Option<u64>,
     /// Physical range.
     pub range: Option<Range>,
-    /// Size of what was asked for, given back or mapped.
+    /// Requested, freed, or mapped size.
     pub size: Option<u64>,
-    /// What the function returned.
+    /// The return value of the function.
     pub ret: Option<i32>,
-    /// The function gave nothing back.
+    /// The call failed.
     pub failed: bool,
-    /// References to the range.
+    /// The reference count of the range.
     pub refs: Option<Refs>,
     /// The low half of the address of its `struct percpu_ref` (kill).
     pub reference: Option<u32>,
@@ -199,16 +202,16 @@ pub struct Event {
     pub allocated: Option<u64>,
     /// Pages, entries or ranges.
     pub count: Option<u32>,
-    /// The boolean argument (publish), that memory is out (what opens a teardown), that the range is among those that the armed
-    /// hooks compare with (remove), that the hook was attached, not detached (attach), that the memory is
-    /// published (`device_state`), that everything was read (pulled), that a part was given back before (alloc, in
-    /// checkpoints only).
+    /// A boolean: the argument (publish), the device has outstanding memory (kinds that open a teardown), the
+    /// range is among those that the armed hooks compare with (remove), the hook was attached rather than
+    /// detached (attach), the memory is published (`device_state`), everything was read (`snapshot_end`), or
+    /// a part was freed before (alloc, only in checkpoints).
     pub flag: Option<bool>,
     /// Address of the scatter list.
     pub sgl: Option<u64>,
     /// User virtual address.
     pub user_addr: Option<u64>,
-    /// Address of the (first) `struct page`.
+    /// Address of the first or only `struct page`.
     pub page: Option<u64>,
     /// Physical address.
     pub physical: Option<u64>,
@@ -218,18 +221,20 @@ pub struct Event {
     pub caller: Option<u64>,
     /// Cgroup id of the task.
     pub cgroup: Option<u64>,
-    /// In what state the range is (`range_state`, `remove`).
+    /// State of the range (`range_state`, `remove`).
     pub state: Option<State>,
-    /// The pool hands out all that is handed out of the range; false: its driver has replaced the pages' operations, and hands them out
-    /// itself. Of what opens a teardown: of some range of the device.
+    /// True if the pool allocates all pages of the range; false if its driver has replaced the page
+    /// operations and allocates them itself. For kinds that open a teardown, false if this holds for any
+    /// range of the device.
     pub pooled: Option<bool>,
-    /// How long the task that holds the device's lock has been off the CPU, in nanoseconds without suspend.
+    /// How long the task that holds the device's lock has been off the CPU, in nanoseconds, excluding
+    /// suspend.
     pub waiting_ns: Option<u64>,
-    /// First and last of a burst.
+    /// Times of the first and last page of a burst.
     pub span: Option<Span>,
     /// CPU on which a burst was counted.
     pub burst_cpu: Option<u16>,
-    /// Sequence number of the record that this stack belonged to, where that record was lost.
+    /// Sequence number of the record that this stack belongs to, where that record was lost.
     pub parent: Option<u64>,
     /// Return addresses, innermost first.
     pub stack: Vec<u64>,

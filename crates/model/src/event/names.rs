@@ -1,4 +1,4 @@
-//! How what a record holds is written in JSON.
+//! JSON forms of the values in a record.
 
 use std::{borrow::Cow, str::FromStr};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use super::{DeviceAddress, Id, Method, Reason};
 use crate::{names::by_name, text::Text};
 
-/// What stands for a method in the schema.
+/// Stands for [`Method`] in the schema.
 #[derive(JsonSchema)]
 #[schemars(rename = "Method", rename_all = "lowercase")]
 pub enum MethodName {
@@ -42,7 +42,7 @@ fn method_from_name(name: &str) -> Option<Method> {
 
 /// For an optional [`Method`].
 pub mod method {
-    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "serde defines their behavior")]
 
     use super::*;
 
@@ -60,7 +60,7 @@ pub mod method {
 
 /// For an optional [`Hook`].
 pub mod some_hook {
-    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "serde defines their behavior")]
 
     use super::{Cow, Deserialize as _, Deserializer, Hook, Serialize as _, Serializer};
 
@@ -70,14 +70,14 @@ pub mod some_hook {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hook>, D::Error> {
         let name = Option::<Cow<'_, str>>::deserialize(deserializer)?;
-        // One of a later version is as good as none.
+        // A hook of a later version is read as `None`.
         Ok(name.and_then(|name| Hook::from_name(&name)))
     }
 }
 
-/// For what is written as it is displayed.
+/// Serializes values as they are displayed.
 pub mod device {
-    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "serde defines their behavior")]
 
     use super::*;
 
@@ -91,9 +91,9 @@ pub mod device {
     }
 }
 
-/// For the random number of a run: 16 hexadecimal digits.
+/// Serializes the random number of a run as 16 hexadecimal digits.
 pub mod run {
-    #![expect(missing_docs, clippy::missing_errors_doc, reason = "what they do is serde's to say")]
+    #![expect(missing_docs, clippy::missing_errors_doc, reason = "serde defines their behavior")]
 
     use super::*;
 
@@ -107,7 +107,7 @@ pub mod run {
     }
 }
 
-/// Defines a value that is written as it is displayed and read as it is parsed.
+/// Implements serialization by `Display` and deserialization by `FromStr`.
 macro_rules! by_text {
     ($(#[$doc:meta])* $name:ident($type:ty), $description:literal, $pattern:literal) => {
         $(#[$doc])*
@@ -152,9 +152,9 @@ by_text!(
     "^[0-9a-f]{16}:[0-9]+:[0-9]+$"
 );
 
-/// The text is not the id of a record.
+/// The text is not a record id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a record's id; it is written RUN:CPU:SEQ")]
+#[error("`{0}` is not a record id; write it as RUN:CPU:SEQ")]
 pub struct NotAnId(Text);
 
 impl FromStr for Id {

@@ -1,31 +1,32 @@
-//! What a run of a hook that the kernel skipped can have cost: beside the hook table (`crates/probe/src/hook_table.rs`), and of
-//! the same hooks. Data only; which rules a skipped run can hide a violation from stands in the rows of the rules.
+//! The records that a skipped run of each hook may have cost. The rows match those of the hook table
+//! (`crates/probe/src/hook_table.rs`). This is data only; the rows of the rules say which rules may miss a
+//! violation after a skipped run.
 
 use p2p_trace_common::{Hook, Kind, Ring};
 
-/// What is in doubt after a skipped run: of which devices, and until when.
+/// The knowledge that a skipped run leaves uncertain, with the devices concerned and the duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Affected {
-    /// Nothing: it writes no record, or one that no rule looks at.
+    /// Nothing: the hook writes no record, or one that no rule reads.
     Nothing,
-    /// What is taken.
+    /// Allocated memory.
     Allocated,
-    /// What is taken of a device whose memory was mapped into user space meanwhile.
+    /// Allocated memory of a device whose memory was mapped into user space meanwhile.
     Inserted,
-    /// Which ranges there are.
+    /// The existing ranges.
     Ranges,
-    /// The steps by which ranges and the pool come to their end.
+    /// The steps by which ranges and the pool end.
     Teardown,
-    /// That the driver core lets go of the device.
+    /// Whether the driver core has let go of the device.
     Bracket,
-    /// What is mapped for DMA.
+    /// DMA mappings.
     Mapped,
-    /// Whether memory of a removed range was used, or asked for.
+    /// Whether memory of a removed range was used or requested.
     Used,
 }
 
 impl Affected {
-    /// Every one, in order.
+    /// All of them, in order.
     pub const ALL: [Self; 8] = [
         Self::Nothing,
         Self::Allocated,
@@ -37,7 +38,7 @@ impl Affected {
         Self::Used,
     ];
 
-    /// On which devices it can have cost something, in words.
+    /// The devices for which it may have cost something, in words.
     #[must_use]
     pub const fn devices(self) -> &'static str {
         match self {
@@ -46,43 +47,43 @@ impl Affected {
             Self::Inserted => "those whose memory was mapped into user space meanwhile",
             Self::Ranges => "all",
             Self::Teardown => {
-                "those that had p2p memory meanwhile, unless the teardown that fell into that time is complete"
+                "those that had p2p memory meanwhile, unless the teardown during that time is complete"
             }
             Self::Used => "those that had a removed range meanwhile",
         }
     }
 
-    /// How long, in words.
+    /// How long the uncertainty lasts, in words.
     #[must_use]
     pub const fn until(self) -> &'static str {
         match self {
-            Self::Nothing => "not at all",
-            Self::Allocated | Self::Inserted | Self::Ranges => "until the next pull read that reconciles",
+            Self::Nothing => "not applicable",
+            Self::Allocated | Self::Inserted | Self::Ranges => "until the next snapshot that reconciles",
             Self::Teardown => {
-                "until a pull read, if no teardown fell into that time; else until the next complete one"
+                "until a snapshot, if no teardown happened during that time; otherwise until the next complete teardown"
             }
-            Self::Bracket => "until a pull read finds the device's lock free, or the teardown ends",
+            Self::Bracket => "until a snapshot finds the device's lock free, or the teardown ends",
             Self::Mapped | Self::Used => "until the next complete teardown",
         }
     }
 
-    /// A pull read can make up for it.
+    /// Whether a snapshot can settle the uncertainty.
     #[must_use]
     pub const fn is_read_anew(self) -> bool {
         matches!(self, Self::Allocated | Self::Inserted | Self::Ranges | Self::Teardown | Self::Bracket)
     }
 }
 
-/// One hook.
+/// The cost of a skipped run of one hook.
 #[derive(Clone, Copy, Debug)]
 pub struct SkipRow {
     /// The hook.
     pub hook: Hook,
-    /// The kinds of records that a skipped run can have cost, or cost a part of.
+    /// The kinds of records that a skipped run may have cost, in full or in part.
     pub records: &'static [Kind],
-    /// The ring that they are in.
+    /// The ring that holds them.
     pub ring: Ring,
-    /// What is in doubt then.
+    /// The knowledge that a skipped run leaves uncertain.
     pub affected: Affected,
 }
 
@@ -93,10 +94,10 @@ const fn row(hook: Hook, records: &'static [Kind], ring: Ring, affected: Affecte
     SkipRow { hook, records, ring, affected }
 }
 
-/// The table, in the order of the hooks' numbers.
+/// The table, in order of the hooks' numbers.
 #[rustfmt::skip]
 const TABLE: &[SkipRow] = &[
-    // A pull read shows the range; what the device offers is asked of nobody's rule.
+    // A snapshot shows the range, and no rule depends on what the device offers.
     row(Hook::AddResource, &[Kind::AddResource], Rare, Nothing),
     row(Hook::Memremap, &[Kind::Memremap], Rare, Ranges),
     row(Hook::Publish, &[Kind::Publish], Rare, Nothing),
@@ -105,7 +106,7 @@ const TABLE: &[SkipRow] = &[
     row(Hook::SglAlloc, &[Kind::SglAlloc], Hot, Allocated),
     row(Hook::SglFree, &[Kind::SglFree], Hot, Allocated),
     row(Hook::MmapEnter, &[Kind::Mmap], Hot, Allocated),
-    // Runs for everybody who maps pages of whatever driver.
+    // Runs for every task that maps pages of any driver.
     row(Hook::InsertPage, &[Kind::Mmap], Hot, Inserted),
     row(Hook::Mmap, &[Kind::Mmap], Hot, Allocated),
     row(Hook::PageFree, &[Kind::PageFree], Hot, Allocated),
@@ -121,7 +122,7 @@ const TABLE: &[SkipRow] = &[
     row(Hook::DriverRemoved, &[Kind::DriverRemoved], Rare, Bracket),
     row(Hook::DevresRelease, &[Kind::DevresRelease], Rare, Bracket),
     row(Hook::DevresReleased, &[Kind::DevresReleased], Rare, Bracket),
-    // Shown, and judged by none.
+    // Shown, but no rule depends on it.
     row(Hook::UnmapMappings, &[Kind::UnmapMappings], Rare, Nothing),
     row(Hook::MemremapRelease, &[Kind::MemremapRelease], Rare, Nothing),
     row(Hook::Kill, &[Kind::Kill], Rare, Teardown),
@@ -135,8 +136,8 @@ const TABLE: &[SkipRow] = &[
     row(Hook::DmaMapPhys, &[Kind::Map], Rare, Used),
     row(Hook::DmaIovaLink, &[Kind::Map], Rare, Used),
     row(Hook::BlkDmaMap, &[Kind::Map], Rare, Used),
-    // Nearly all its runs are for other people's reads of sysfs, which it has nothing to write about. Whether one of the
-    // tracer's own reads was skipped shows in the answer to that read, and then it is read again.
+    // Nearly all its runs are for unrelated sysfs reads, for which it writes nothing. If a read by the tracer
+    // itself is skipped, the answer to that read shows it, and the tracer repeats the read.
     row(Hook::Snapshot, &[], Rare, Nothing),
     row(Hook::AllocEnter, &[Kind::AllocAttempt], Rare, Used),
 ];
@@ -148,7 +149,7 @@ impl SkipRow {
         &TABLE[hook as usize]
     }
 
-    /// A skipped run costs nothing at all.
+    /// Whether a skipped run costs nothing.
     #[must_use]
     pub const fn costs_nothing(&self) -> bool {
         self.records.is_empty()
@@ -156,10 +157,10 @@ impl SkipRow {
 }
 
 const _: () = {
-    assert!(TABLE.len() == Hook::ALL.len(), "every hook has a row");
+    assert!(TABLE.len() == Hook::ALL.len(), "every hook needs a row");
     let mut index = 0;
     while index < TABLE.len() {
-        assert!(TABLE[index].hook as usize == index, "the rows are in the order of the hooks");
+        assert!(TABLE[index].hook as usize == index, "rows must be in order of the hooks");
         index += 1;
     }
 };

@@ -1,4 +1,4 @@
-//! Names for the kernel addresses of a record, and the one place where they are kept.
+//! Names for the kernel addresses in records, and the table that keeps them.
 
 use std::{
     collections::HashMap,
@@ -11,37 +11,37 @@ use std::{
 
 use crate::text::Text;
 
-/// Names that are kept: more than a kernel has places that call p2p memory.
+/// Limit on the number of names: more than a kernel has call sites of p2p memory.
 pub const MAX_NAMES: usize = 1 << 16;
-/// Bytes of a name that are kept: as long as a kernel's symbols get (`KSYM_NAME_LEN`).
+/// Limit on the bytes of one name: the longest symbol a kernel can have (`KSYM_NAME_LEN`).
 pub const MAX_NAME: usize = 512;
-/// Bytes that all names together may take: far more than those of a kernel do.
+/// Limit on the bytes of all names together: far more than those of a kernel.
 const MAX_BYTES: usize = 16 << 20;
 
 /// Names for kernel addresses.
 pub trait Symbolize {
-    /// The symbol that `address` lies in, written `nvme_alloc_queue+0x1a3 [nvme]`. Nobody waits for one that has to be read
-    /// first: it is there when [`Symbolize::generation`] has changed.
+    /// Returns the symbol that `address` lies in, written `nvme_alloc_queue+0x1a3 [nvme]`. This never waits:
+    /// a name that has to be read first is available once [`Symbolize::generation`] has changed.
     fn symbolize(&self, address: u64) -> Option<Text>;
 
-    /// What has been named so far: it grows with what is named, and can be read by any thread.
+    /// The names found so far. The table grows as names are found, and any thread can read it.
     fn names(&self) -> Names {
         Names::default()
     }
 
-    /// Another number than before: there can be names that there were not.
+    /// Changes when names may have been added.
     fn generation(&self) -> u64 {
         0
     }
 
-    /// Waits for names that were asked for, so long at most: for whoever has nothing else to do any more. True when none is being
-    /// looked up.
+    /// Waits at most this long for requested names. Call it when no other work is left. Returns true if no
+    /// lookup is pending.
     fn settle(&self, _limit: Duration) -> bool {
         true
     }
 }
 
-/// No names at all: without the right to see kernel addresses, and in tests.
+/// Provides no names: for processes without the right to see kernel addresses, and for tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSymbols;
 
@@ -51,18 +51,18 @@ impl Symbolize for NoSymbols {
     }
 }
 
-/// Names of addresses, each the latest that was told. A clone is the same.
+/// Names of addresses; a later name replaces an earlier one. Clones share one table.
 #[derive(Clone, Debug, Default)]
 pub struct Names(Arc<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
     names: RwLock<Kept>,
-    /// How often one of them was told.
-    told: AtomicU64,
-    /// How many were longer than what is kept of one.
+    /// Number of names added or replaced.
+    updates: AtomicU64,
+    /// Number of names that were cut to [`MAX_NAME`].
     cut: AtomicU64,
-    /// How many there was no room for.
+    /// Number of names that did not fit.
     omitted: AtomicU64,
 }
 
@@ -73,7 +73,8 @@ struct Kept {
 }
 
 impl Names {
-    /// Keeps a name, or the first [`MAX_NAME`] bytes of it; where too many are kept, only those of addresses that have one already.
+    /// Stores a name, cut to [`MAX_NAME`] bytes. When the table is full, it only replaces names of known
+    /// addresses.
     pub fn learn(&self, address: u64, mut name: Text) {
         if name.len() > MAX_NAME {
             name = name[..name.floor_char_boundary(MAX_NAME)].into();
@@ -88,23 +89,23 @@ impl Names {
         }
         kept.bytes = bytes;
         kept.names.insert(address, name);
-        self.0.told.fetch_add(1, Ordering::Release);
+        self.0.updates.fetch_add(1, Ordering::Release);
     }
 
-    /// How many names were cut to [`MAX_NAME`] bytes, and how many there was no room for.
+    /// The number of names that were cut to [`MAX_NAME`] bytes, and the number that did not fit.
     #[must_use]
     pub fn limited(&self) -> (u64, u64) {
         (self.0.cut.load(Ordering::Relaxed), self.0.omitted.load(Ordering::Relaxed))
     }
 
-    /// Whether there is a name of this address.
+    /// Returns whether this address has a name.
     #[must_use]
     pub fn knows(&self, address: u64) -> bool {
         let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
         kept.names.contains_key(&address)
     }
 
-    /// All that are known now.
+    /// All names known now.
     #[must_use]
     pub fn all(&self) -> Vec<(u64, Text)> {
         let kept = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
@@ -123,11 +124,12 @@ impl Symbolize for Names {
     }
 
     fn generation(&self) -> u64 {
-        self.0.told.load(Ordering::Acquire)
+        self.0.updates.load(Ordering::Acquire)
     }
 }
 
-/// Where a function returns to that a kretprobe waits for the end of (Linux: arch/x86/kernel/kprobes/core.c, rethook.c).
+/// Returns whether the symbol is the trampoline through which a function with a kretprobe returns (Linux:
+/// arch/x86/kernel/kprobes/core.c, rethook.c).
 #[must_use]
 pub fn is_return_trampoline(symbol: &str) -> bool {
     let function = symbol.split('+').next().unwrap_or_default();
@@ -139,13 +141,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_take_a_bounded_place_and_what_is_omitted_is_counted() {
+    fn names_are_bounded_and_omissions_are_counted() {
         let names = Names::default();
         names.learn(0, format!("{}\u{e9}", "x".repeat(MAX_NAME - 1)).into());
         assert_eq!(
             names.symbolize(0).map(|name| name.len()),
             Some(MAX_NAME - 1),
-            "at the edge of a character"
+            "cut at a character boundary"
         );
         for address in 0..MAX_NAMES as u64 {
             names.learn(address, "x".repeat(MAX_NAME).into());
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trampoline_of_a_kretprobe_is_no_caller() {
+    fn recognizes_kretprobe_trampolines() {
         assert!(is_return_trampoline("kretprobe_trampoline+0x0"));
         assert!(is_return_trampoline("arch_rethook_trampoline+0x0"));
         assert!(!is_return_trampoline("nvme_alloc_queue+0x1a3 [nvme]"));

@@ -1,7 +1,7 @@
-//! The records that user space writes into the stream, so that live runs and replays read the same: time
-//! that passed, records that were lost, hooks that came and went, and the end.
+//! Records that user space writes into the stream, so that live runs and replays read the same: elapsed time,
+//! lost records, hooks attached and detached, and the end of the run.
 //!
-//! They have no CPU: their `cpu` is [`CPU`], and `seq` counts them per run.
+//! They have no CPU: `cpu` is [`CPU`], and `seq` counts them per run.
 
 use p2p_trace_common::{
     Hook, Kind, Record, Ring,
@@ -12,13 +12,13 @@ use p2p_trace_common::{
 use super::{DeviceAddress, Method, Task};
 use crate::event::{Loss, Reason};
 
-/// In place of a CPU: written by user space.
+/// In place of a CPU: the record was written by user space.
 pub const CPU: u32 = u32::MAX;
 
-/// In place of a hook: what user space writes is of none, and skipped runs of this one cost nothing.
+/// In place of a hook: user-space records come from no hook, and skipped runs of this one cost nothing.
 const NO_HOOK: Hook = Hook::Snapshot;
 
-/// Writes user-space records of one run, with their sequence numbers.
+/// Writes the user-space records of one run with consecutive sequence numbers.
 #[derive(Debug)]
 pub struct Writer {
     run: u64,
@@ -28,57 +28,57 @@ pub struct Writer {
 /// A hook that was attached or detached while tracing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Which.
+    /// The hook.
     pub hook: Hook,
-    /// Attached, or detached.
+    /// True if attached, false if detached.
     pub attached: bool,
-    /// How.
+    /// How it is attached.
     pub method: Method,
-    /// It is one of those that are attached only while a teardown is pending.
+    /// The hook is attached only while a teardown is pending.
     pub armed: bool,
 }
 
-/// Memory that a pull read found allocated, by whomever: a run of set bits in the pool's bitmap.
+/// Memory that a snapshot found allocated, by any task: a run of set bits in the pool's bitmap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Whose memory.
+    /// The device.
     pub device: DeviceAddress,
-    /// The range that it lies in, where that is known.
+    /// The range that it lies in, if known.
     pub pgmap: Option<u64>,
     /// Direct-map address.
     pub addr: u64,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
 }
 
-/// A pull read of one device: its runs and states stand before it in the stream.
+/// The end of a snapshot of one device. Its runs and states precede it in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotEnd {
-    /// Which.
+    /// The device.
     pub device: DeviceAddress,
-    /// The bitmap was read between these times.
+    /// The earliest time at which the bitmap was read.
     pub from_ns: u64,
-    /// As above; the page frees of before are in the stream by then.
+    /// The latest time at which the bitmap was read. Earlier page frees precede this record in the stream.
     pub to_ns: u64,
-    /// How many runs it wrote.
+    /// Number of runs in the snapshot.
     pub runs: u32,
-    /// Every chunk was read to its end: what is in no run was free at some moment in between.
+    /// Every chunk was read to its end, so memory in no run was free at some moment between the two times.
     pub complete: bool,
 }
 
 impl Writer {
-    /// For a run.
+    /// Creates a writer for a run.
     #[must_use]
     pub const fn new(run: u64) -> Self {
         Self { run, next: 0 }
     }
 
-    /// Time has passed without anything else happening.
+    /// Time has passed without any other event.
     pub const fn tick(&mut self, time_ns: u64) -> Record {
         self.write(Kind::Tick, time_ns)
     }
 
-    /// The same, and how long the machine had been suspended by then since it was started, where that is known.
+    /// Like [`Self::tick`], with the time that the machine has been suspended since boot, if known.
     #[must_use]
     pub const fn tick_asleep(&mut self, time_ns: u64, asleep_ns: Option<u64>) -> Record {
         let mut record = self.write(Kind::Tick, time_ns);
@@ -103,7 +103,7 @@ impl Writer {
         record
     }
 
-    /// Records of one ring were lost. Its time is the first at which that can have been.
+    /// Records of one ring were lost. The time of the record is the earliest at which that can have happened.
     pub const fn loss(&mut self, loss: &Loss) -> Record {
         let mut record = self.write(Kind::Loss, loss.from_ns);
         record.words = [loss.first_seq(), loss.last_seq(), loss.from_ns, loss.to_ns];
@@ -118,7 +118,7 @@ impl Writer {
         record
     }
 
-    /// The same for a loss that is found only now, when the stream has gone further.
+    /// Like [`Self::loss`], for a loss that is found after the stream has moved on.
     pub const fn late_loss(&mut self, time_ns: u64, loss: &Loss) -> Record {
         let mut record = self.loss(loss);
         record.time_ns = time_ns;
@@ -130,7 +130,7 @@ impl Writer {
         self.write(Kind::End, time_ns)
     }
 
-    /// A pull read found this memory allocated.
+    /// A snapshot found this memory allocated.
     pub const fn run(&mut self, time_ns: u64, run: &Run) -> Record {
         let mut record = self.write(Kind::AllocatedRun, time_ns);
         put_device(&mut record, run.device);
@@ -143,7 +143,7 @@ impl Writer {
         record
     }
 
-    /// A pull read has come to its end.
+    /// A snapshot is complete.
     pub const fn snapshot_end(&mut self, snapshot_end: &SnapshotEnd) -> Record {
         let mut record = self.write(Kind::SnapshotEnd, snapshot_end.to_ns);
         put_device(&mut record, snapshot_end.device);
@@ -154,8 +154,8 @@ impl Writer {
         record
     }
 
-    /// A process has exited by this time. Where its number is another's now, that one was started at `before_ns`: what was taken since is
-    /// not the first one's.
+    /// A process has exited by this time. If its number is in use again, `before_ns` is when the new process
+    /// started: memory allocated since then is not held by the process that exited.
     #[must_use]
     pub const fn exited_before(&mut self, time_ns: u64, task: &Task, before_ns: Option<u64>) -> Record {
         let mut record = self.gone(time_ns, task);
@@ -202,7 +202,7 @@ const fn device(record: &Record) -> DeviceAddress {
     DeviceAddress::from_devfn(record.domain, record.bus, record.devfn)
 }
 
-/// A record in which nothing is known but its run.
+/// A record with all fields unset except its run.
 #[must_use]
 pub const fn blank(run: u64) -> Record {
     Record {
@@ -230,7 +230,7 @@ pub const fn blank(run: u64) -> Record {
     }
 }
 
-/// The loss that a record of kind `loss` tells, or `None` where it makes no sense.
+/// Decodes a record of kind `loss`, or returns `None` if it is invalid.
 #[must_use]
 pub fn loss(record: &Record) -> Option<Loss> {
     let [first_seq, last_seq, from_ns, to_ns] = record.words;
@@ -252,12 +252,12 @@ pub fn loss(record: &Record) -> Option<Loss> {
     })
 }
 
-/// The hook that a loss is of. In place of one that is not told stands that of all records of user space.
+/// The hook that a loss is of. The placeholder for all user-space records means that it is unknown.
 fn hook_of(record: &Record) -> Option<Hook> {
     Hook::from_u8(record.hook).filter(|&hook| hook != NO_HOOK)
 }
 
-/// The change that a record of kind `attach` tells, or `None` where it makes no sense.
+/// Decodes a record of kind `attach`, or returns `None` if it is invalid.
 #[must_use]
 pub fn change(record: &Record) -> Option<Change> {
     let method = if record.flags & FLAG_KPROBE == 0 { Method::Fentry } else { Method::Kprobe };
@@ -266,7 +266,7 @@ pub fn change(record: &Record) -> Option<Change> {
     (record.kind() == Some(Kind::Attach)).then_some(Change { hook, attached, method, armed })
 }
 
-/// The allocated memory that a record of kind `run` tells, or `None` where it makes no sense.
+/// Decodes a record of kind `allocated_run`, or returns `None` if it is invalid.
 #[must_use]
 pub fn run(record: &Record) -> Option<Run> {
     let sound =
@@ -279,7 +279,7 @@ pub fn run(record: &Record) -> Option<Run> {
     })
 }
 
-/// The pull read that a record of kind `snapshot_end` ends, or `None` where it makes no sense.
+/// Decodes a record of kind `snapshot_end`, or returns `None` if it is invalid.
 #[must_use]
 pub fn snapshot_end(record: &Record) -> Option<SnapshotEnd> {
     let sound = record.kind() == Some(Kind::SnapshotEnd)
@@ -293,14 +293,14 @@ pub fn snapshot_end(record: &Record) -> Option<SnapshotEnd> {
     })
 }
 
-/// How long the machine had been suspended since it was started, where a record of kind `tick` tells it.
+/// The time that the machine has been suspended since boot, if a record of kind `tick` has it.
 #[must_use]
 pub fn asleep_ns(record: &Record) -> Option<u64> {
-    let told = record.kind() == Some(Kind::Tick) && record.has(valid::WAITING);
-    told.then_some(record.words[0])
+    let has_value = record.kind() == Some(Kind::Tick) && record.has(valid::WAITING);
+    has_value.then_some(record.words[0])
 }
 
-/// The process that a record of kind `gone` tells of.
+/// The process that a record of kind `holder_exited` is about.
 #[must_use]
 pub fn gone(record: &Record) -> Option<Task> {
     let Record { pid, tgid, comm, .. } = *record;
@@ -308,11 +308,12 @@ pub fn gone(record: &Record) -> Option<Task> {
     sound.then_some(Task { pid, tgid, comm })
 }
 
-/// When another process of the number that a record of kind `gone` tells was started, if there was one by then.
+/// When another process with the number in a record of kind `holder_exited` was started, if there was one by
+/// then.
 #[must_use]
 pub fn exited_before_ns(record: &Record) -> Option<u64> {
-    let told = record.kind() == Some(Kind::HolderExited) && record.has(valid::SPAN);
-    told.then_some(record.words[1])
+    let has_value = record.kind() == Some(Kind::HolderExited) && record.has(valid::SPAN);
+    has_value.then_some(record.words[1])
 }
 
 #[cfg(test)]
@@ -320,7 +321,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_loss_survives_as_a_record() {
+    fn loss_round_trips_through_record() {
         let loss = Loss {
             cpu: Some(3),
             ring: Ring::Rare,
@@ -342,13 +343,13 @@ mod tests {
         let of_hook = Loss::of_hook(Hook::Kill, 2, 100, 200);
         let record = Writer::new(9).late_loss(300, &of_hook);
         assert_eq!(super::loss(&record), Some(of_hook));
-        // Of a hook of a later version it is as if it had not been told.
+        // An unknown hook of a later version reads as no hook.
         let later = Record { hook: u8::MAX, ..record };
         assert_eq!(super::loss(&later), Some(Loss::skipped(Ring::Rare, 2, 100, 200)));
     }
 
     #[test]
-    fn a_pull_read_survives_as_records() {
+    fn snapshot_round_trips_through_records() {
         let mut writer = Writer::new(9);
         let device = DeviceAddress::from_devfn(0x1_0000, 3, 8);
         let run = Run { device, pgmap: Some(7), addr: 0xffff_8880_0000_0000, size: 8192 };
@@ -360,8 +361,8 @@ mod tests {
         assert_eq!(super::snapshot_end(&writer.snapshot_end(&snapshot_end)), Some(snapshot_end));
         let replaced = writer.exited_before(10, &task, Some(4));
         assert_eq!((gone(&replaced), exited_before_ns(&replaced)), (Some(task), Some(4)));
-        let told = writer.gone(10, &task);
-        assert_eq!((gone(&told), exited_before_ns(&told)), (Some(task), None));
+        let exited = writer.gone(10, &task);
+        assert_eq!((gone(&exited), exited_before_ns(&exited)), (Some(task), None));
         let asleep = writer.tick_asleep(11, Some(5));
         assert_eq!((asleep_ns(&asleep), asleep_ns(&writer.tick(11))), (Some(5), None));
         let tick = writer.tick(11);
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_survives_as_a_record_and_sequences_count_up() {
+    fn change_round_trips_and_sequences_count_up() {
         let mut writer = Writer::new(9);
         let change = Change { hook: Hook::DmaMapSg, attached: true, method: Method::Kprobe, armed: true };
         assert_eq!(writer.tick(1).seq, 0);

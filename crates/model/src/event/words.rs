@@ -1,17 +1,17 @@
-//! A record as the fifteen 64-bit words that lie in a slot, and back.
+//! Converts a record to and from the fifteen 64-bit words of its slot.
 //!
 //! Words are read from shared memory one by one, so the conversion is by value and needs no `unsafe`. The
-//! layout is little-endian, like every machine that this runs on and every file that it writes.
+//! layout is little-endian, like every supported machine and every file written.
 
 use p2p_trace_common::{
     Record, StackRecord,
     record::{COMM_LEN, Head, STACK_FRAMES},
 };
 
-/// Words in a record.
+/// Number of words in a record.
 pub const WORDS: usize = size_of::<Record>() / 8;
 
-/// A record's words.
+/// The words of a record.
 pub type Words = [u64; WORDS];
 
 const COMM_WORDS: usize = COMM_LEN / 8;
@@ -28,7 +28,7 @@ const fn join(low: u32, high: u32) -> u64 {
     low as u64 | (high as u64) << 32
 }
 
-/// The record that `words` hold. Any words make a record: whether it is one is for the reader to check.
+/// Reads `words` as a record. Any words form a record; the reader must check that it is valid.
 #[must_use]
 pub fn to_record(words: &Words) -> Record {
     let head = to_head(words);
@@ -62,7 +62,7 @@ pub fn to_record(words: &Words) -> Record {
     }
 }
 
-/// The same words read as a continuation with stack frames.
+/// Reads `words` as a stack record.
 #[must_use]
 pub fn to_stack(words: &Words) -> StackRecord {
     let mut frames = [0; STACK_FRAMES];
@@ -92,7 +92,7 @@ const fn to_head(words: &Words) -> Head {
     }
 }
 
-/// The words of a record.
+/// Returns the words of a record.
 #[must_use]
 pub fn from_record(record: &Record) -> Words {
     let [small_low, small_high] = record.small.to_le_bytes();
@@ -116,7 +116,7 @@ pub fn from_record(record: &Record) -> Words {
     words
 }
 
-/// The words of a continuation.
+/// Returns the words of a stack record.
 #[must_use]
 pub fn from_stack(stack: &StackRecord) -> Words {
     let head = &stack.head;
@@ -139,7 +139,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_words_survive_the_way_there_and_back(words: Words) {
+        fn words_round_trip_through_records(words: Words) {
             prop_assert_eq!(from_record(&to_record(&words)), words);
             prop_assert_eq!(from_stack(&to_stack(&words)), words);
         }
