@@ -1,7 +1,7 @@
-//! How much of what happened was delivered: what the kernel counted against what arrived, per hook.
+//! Compares what the kernel counted with what was delivered, per hook.
 //!
-//! There are two witnesses. The kernel counts hits per hook, and the positions of the rings count records.
-//! Both must tell the same; where they do not, the accounting says so instead of choosing one.
+//! There are two independent counts. The kernel counts hits per hook, and the positions of the rings count
+//! records. Both must agree; where they do not, the accounting reports it instead of choosing one.
 
 mod status;
 mod tally;

@@ -1,4 +1,4 @@
-//! What is traced and how: the first thing that a session tells, and again whenever it changes.
+//! The status of tracing: what is traced, and how. A session reports this first, and again whenever it changes.
 
 use p2p_trace_common::{Hook, slot::Sharing};
 use schemars::JsonSchema;
@@ -9,28 +9,28 @@ use crate::{
     text::Text,
 };
 
-/// State of one hook.
+/// The state of one hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HookState {
-    /// It sees everything.
+    /// Attached.
     Attached,
     /// Loaded and verified; attached only while a teardown is pending.
     Armed,
     /// This kernel does not have the function.
     Absent,
-    /// It could not be attached: see the error.
+    /// It could not be attached; see the error.
     Failed,
 }
 
-/// One hook.
+/// The status of one hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HookStatus {
     /// The hook.
     #[serde(with = "names::hook")]
     #[schemars(with = "String")]
     pub hook: Hook,
-    /// The kernel function that it sits on, where there is one.
+    /// The kernel function that the hook is attached to, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function: Option<Text>,
     /// How it is attached.
@@ -39,22 +39,23 @@ pub struct HookStatus {
     pub method: Option<Method>,
     /// Whether it is attached.
     pub state: HookState,
-    /// Without it nothing can be judged.
+    /// No rule can be checked without it.
     pub required: bool,
-    /// Why it is not attached, or not by the preferred method.
+    /// Why it is not attached, or not with the preferred method.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Text>,
-    /// What is not seen without it.
+    /// Events that are not observed without it.
     pub lost_without: Text,
 }
 
-/// How exactly lost records are known.
+/// How precisely lost records are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SequenceQuality {
-    /// Every record has its own number: each lost one is known.
+    /// Every record has a number, so each lost record is known.
     Exact,
-    /// The kernel has no atomic fetch-add for BPF: records that interrupt another one are dropped, and counted.
+    /// The kernel has no atomic fetch-add for BPF. Records that interrupt another one are dropped and
+    /// counted.
     Partial,
 }
 
@@ -62,9 +63,9 @@ pub enum SequenceQuality {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MissedQuality {
-    /// The kernel counts them.
+    /// The kernel counts skipped runs.
     Counted,
-    /// This kernel does not count them, for some of the hooks at least.
+    /// This kernel does not count skipped runs, at least for some of the hooks.
     Unknown,
 }
 
@@ -77,15 +78,15 @@ pub struct Accounting {
     pub missed: MissedQuality,
 }
 
-/// How many rings there are, and bytes of each.
+/// The number of rings and the bytes of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RingSizes {
-    /// Allocations, frees, page frees, maps.
+    /// Bytes of a hot ring: allocations, frees, page frees, and mappings.
     pub hot: u64,
-    /// Set-up, teardown, uses of removed memory, and their stacks.
+    /// Bytes of a rare ring: setup, teardown, uses of removed memory, and their stacks.
     pub rare: u64,
-    /// How many of each. Where there are fewer than CPUs, CPU n and CPU n + `count` write into the same one, which is known by the lower
-    /// of their numbers. 0, or absent: every CPU has its own.
+    /// The number of rings of each kind. If there are fewer rings than CPUs, CPU n and CPU n + `count` write
+    /// into the same one, which is known by the lower CPU number. If 0 or absent, every CPU has its own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub count: u32,
 }
@@ -97,7 +98,7 @@ impl RingSizes {
         (self.hot + self.rare) * self.count as u64
     }
 
-    /// Which of so many CPUs share their rings.
+    /// The CPUs, of `cpus` in all, that share each ring.
     #[must_use]
     pub const fn sharing(&self, cpus: u32) -> Sharing {
         Sharing::new(self.count, cpus)
@@ -109,17 +110,17 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// A device that offers p2p memory, as sysfs shows it.
+/// A device that provides p2p memory, as sysfs shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
     /// PCI address.
     #[serde(with = "names::device")]
     #[schemars(with = "String")]
     pub device: DeviceAddress,
-    /// Bound driver.
+    /// The bound driver.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<Text>,
-    /// Name of what the driver made of it, such as `nvme0`.
+    /// Name of the driver's own device, such as `nvme0`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<Text>,
     /// Bytes of p2p memory.
@@ -128,12 +129,12 @@ pub struct Device {
     /// Bytes not allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub available: Option<u64>,
-    /// Other drivers may use it.
+    /// Whether other drivers may use it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<bool>,
 }
 
-/// What is traced and how.
+/// The status of tracing: what is traced, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of p2p-trace.
@@ -142,24 +143,25 @@ pub struct Status {
     pub kernel: Text,
     /// Boot id of the kernel.
     pub boot_id: Text,
-    /// Random number of the run; the first part of every id.
+    /// Random number of the run: the first part of every id.
     #[serde(with = "names::run")]
     #[schemars(with = "String")]
     pub run: u64,
-    /// CPUs: the highest possible number plus one.
+    /// The highest possible CPU number plus one.
     pub cpus: u32,
     /// The rings.
     pub rings: RingSizes,
     /// The quality of loss accounting.
     pub accounting: Accounting,
-    /// Every hook that was asked for.
+    /// Every enabled hook.
     pub hooks: Vec<HookStatus>,
     /// The devices found.
     pub devices: Vec<Device>,
 }
 
 impl HookStatus {
-    /// It will be attached when a teardown begins, or will not; `None`: not told, since an armed one can be attached at this moment.
+    /// Whether the hook is attached only for a teardown. `None` if unknown, since an armed hook may be
+    /// attached at this moment.
     pub(crate) const fn will_be_armed(&self) -> Option<bool> {
         match self.state {
             HookState::Armed => Some(true),
@@ -170,13 +172,13 @@ impl HookStatus {
 }
 
 impl Status {
-    /// The kernel function that `hook` sits on.
+    /// The kernel function that `hook` is attached to.
     #[must_use]
     pub fn function(&self, hook: Hook) -> Option<&str> {
         self.hooks.iter().find(|status| status.hook == hook)?.function.as_deref()
     }
 
-    /// The hooks that are attached for good, as changes. Those that are armed tell each change in the stream.
+    /// The permanently attached hooks, as changes. For armed hooks, the stream has each change.
     pub(crate) fn attached(&self) -> impl Iterator<Item = Change> {
         let attached = |status: &&HookStatus| status.state == HookState::Attached;
         self.hooks.iter().filter(attached).filter_map(|status| {
@@ -191,7 +193,7 @@ mod tests {
     use crate::testing::status as samples;
 
     #[test]
-    fn what_is_armed_absent_or_failed_is_not_attached() {
+    fn armed_absent_and_failed_hooks_are_not_attached() {
         let status = samples::status();
         let attached: Vec<_> = status
             .attached()

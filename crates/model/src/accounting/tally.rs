@@ -1,4 +1,4 @@
-//! The sums, and what they say at the end.
+//! Sums of delivered and lost records, and their comparison with the kernel's counts.
 
 use std::collections::BTreeMap;
 
@@ -11,57 +11,60 @@ use crate::{
     event::{Loss, Reason, names, user},
 };
 
-/// Sums of what arrived and of what is known to be lost.
+/// Sums of delivered records and of records known to be lost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
-    /// Per hook.
+    /// Hits delivered, per hook.
     delivered: Vec<u64>,
-    /// Per CPU and ring: positions delivered, positions lost.
+    /// Positions delivered and positions lost, per CPU and ring.
     rings: Vec<[[u64; 2]; 2]>,
     stacks: u64,
     events: u64,
-    /// Of records that had been written.
+    /// Lost records that had been written.
     lost: u64,
-    /// Lost as well, and never written: the kernel skipped the program.
+    /// Lost records that were never written because the kernel skipped the program.
     #[serde(default, skip_serializing_if = "is_zero")]
     skipped: u64,
-    /// Of these, by hook, where that is told.
+    /// Skipped runs, by hook where it is known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     skipped_runs: Vec<u64>,
-    /// Of those lost, delivered and then not recorded, or missing from the dump: on which CPU is not known.
+    /// Lost records that were not recorded after delivery, or are missing from the dump. Their CPUs are not
+    /// known.
     #[serde(default)]
     missing: u64,
 }
 
-/// One hook at the end of a run, in units of what it counts.
+/// The accounting of one hook at the end of a run, in units of what the hook counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookTally {
     /// The hook.
     pub hook: Hook,
-    /// Counted by the kernel side.
+    /// Hits counted by the kernel side.
     pub hits: u64,
-    /// Arrived.
+    /// Hits delivered.
     pub delivered: u64,
-    /// Counted, and did not arrive.
+    /// Hits counted but not delivered.
     pub lost: u64,
-    /// Runs that the kernel skipped and that can have cost a record; `None` where it does not say.
+    /// Runs that the kernel skipped and that may have cost a record. `None` if the kernel does not count
+    /// them.
     pub missed: Option<u64>,
 }
 
-/// What the two witnesses say together.
+/// The result of comparing both counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Per hook that counts.
+    /// Each hook that counts hits.
     pub hooks: Vec<HookTally>,
-    /// Events delivered: records, without stacks.
+    /// Events delivered: records without stacks.
     pub events: u64,
-    /// Records lost, as the stream tells it: by position, by count where a dump lacks them, and by runs that were skipped.
+    /// Records lost, as reported in the stream: by position, by count where a dump lacks them, and by skipped
+    /// runs.
     pub lost: u64,
-    /// Of these, never written: the kernel skipped the program that would have.
+    /// Of these, records never written because the kernel skipped the program.
     pub skipped: u64,
-    /// What the kernel side did not tell in full.
+    /// Events that the kernel side knows it did not report in full.
     pub shortfalls: Shortfalls,
-    /// Where the witnesses contradict each other, one sentence each; empty: they agree.
+    /// Contradictions between the two counts, one sentence each. Empty if they agree.
     pub contradictions: Vec<String>,
 }
 
@@ -93,7 +96,7 @@ impl Tally {
             *delivered += 1;
         }
         if kind == Kind::Loss {
-            self.told(record);
+            self.count_loss(record);
         } else if kind == Kind::Stack {
             self.stacks += 1;
         } else if kind.is_event() {
@@ -104,8 +107,8 @@ impl Tally {
         }
     }
 
-    /// Counts a loss that is told by a record: what was skipped, or what is missing of the dump.
-    fn told(&mut self, record: &Record) {
+    /// Counts a reported loss: skipped runs, or records missing from the dump.
+    fn count_loss(&mut self, record: &Record) {
         let Some(loss) = user::loss(record) else { return };
         let count = loss.count();
         if loss.reason == Reason::Skipped {
@@ -129,21 +132,21 @@ impl Tally {
         }
     }
 
-    /// What it was at some point of a run, as a dump has it.
+    /// Creates the tally at some point of a run, from what a dump recorded.
     pub(crate) fn resumed(mut self) -> Self {
         self.delivered.resize(HOOK_SLOTS, 0);
         self.rings.truncate(MAX_CPUS as usize);
         self
     }
 
-    /// How many positions of each ring were delivered or lost so far.
+    /// The number of positions of each ring delivered or lost so far.
     #[must_use]
     pub fn positions(&self, sharing: Sharing) -> BTreeMap<(u32, Ring), u64> {
         let sum = |[delivered, lost]: [u64; 2]| delivered.saturating_add(lost);
         self.sums(sharing).into_iter().map(|(ring, counts)| (ring, sum(counts))).collect()
     }
 
-    /// Positions delivered and positions lost of each ring, by the lowest CPU that writes into it.
+    /// Positions delivered and lost, per ring, by the lowest CPU that writes into it.
     fn sums(&self, sharing: Sharing) -> BTreeMap<(u32, Ring), [u64; 2]> {
         let mut sums = BTreeMap::new();
         for (cpu, rings) in (0..).zip(&self.rings) {
@@ -156,19 +159,19 @@ impl Tally {
         sums
     }
 
-    /// Events delivered so far.
+    /// Number of events delivered so far.
     #[must_use]
     pub const fn events(&self) -> u64 {
         self.events
     }
 
-    /// Records lost so far, those that were never written among them.
+    /// Number of records lost so far, including those never written.
     #[must_use]
     pub const fn lost(&self) -> u64 {
         self.lost.saturating_add(self.skipped)
     }
 
-    /// Compares with what the kernel counted, once nothing more can arrive.
+    /// Compares with what the kernel counted, once no more records can arrive.
     #[must_use]
     pub fn close(&self, totals: &Totals) -> Outcome {
         let hooks: Vec<_> = Hook::ALL
@@ -178,7 +181,7 @@ impl Tally {
             .collect();
         let mut contradictions = Vec::new();
         if self.missing == 0 {
-            // Else it is the dump that lacks, and not one of the witnesses.
+            // If records are missing from the dump, a difference does not contradict the counts.
             contradictions.extend(self.ring_contradictions(totals));
             contradictions.extend(self.hook_contradictions(&hooks, totals.dropped));
         }
@@ -196,14 +199,14 @@ impl Tally {
         let index = hook as usize;
         let hits = totals.hits.get(index).copied().unwrap_or_default();
         let delivered = self.delivered.get(index).copied().unwrap_or_default();
-        // A hook that was armed for a time takes its count with it.
-        let told = self.skipped_runs.get(index).copied().unwrap_or_default();
+        // The count of a hook that was armed for a time is lost when it is detached.
+        let reported = self.skipped_runs.get(index).copied().unwrap_or_default();
         HookTally {
             hook,
             hits,
             delivered,
             lost: hits.saturating_sub(delivered),
-            missed: totals.missed.get(index).copied().flatten().map(|runs| runs.max(told)),
+            missed: totals.missed.get(index).copied().flatten().map(|runs| runs.max(reported)),
         }
     }
 
@@ -237,14 +240,15 @@ impl Tally {
         if unaccounted > 0 && self.lost == 0 && dropped == 0 {
             found.push(format!("{unaccounted} hits did not arrive, but no record is known to be lost"));
         }
-        // A lost record is an event, which counts at least once, or a stack.
+        // A lost record is a stack, or an event, which counts at least one hit.
         if self.stacks == 0 && unaccounted < self.lost {
             found.push(format!("{} records are lost, but only {unaccounted} hits did not arrive", self.lost));
         }
         found
     }
 
-    /// `None`: no CPU of a kernel, but user space, or a dump that is wrong.
+    /// Returns `None` if the CPU is not one of the kernel: the record is from user space, or the dump is
+    /// corrupt.
     fn ring(&mut self, cpu: u32, ring: Ring) -> Option<&mut [u64; 2]> {
         if cpu >= MAX_CPUS {
             return None;
@@ -257,12 +261,12 @@ impl Tally {
     }
 }
 
-/// What a record counts as in its hook's hits.
+/// The number of hits that a record stands for.
 fn units(kind: Kind, record: &Record) -> u64 {
     if kind == Kind::PageFree && record.has(valid::COUNT) { u64::from(record.number) } else { 1 }
 }
 
-/// The other hooks only take notes for another one.
+/// The other hooks only take notes for another hook.
 const fn writes_records(hook: Hook) -> bool {
     !matches!(hook, Hook::MmapEnter | Hook::InsertPage)
 }

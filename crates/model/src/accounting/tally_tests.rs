@@ -1,4 +1,4 @@
-//! What the sums say.
+//! Tests of the tally.
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, slot::Sharing, valid};
 
@@ -38,7 +38,7 @@ fn tally() -> Tally {
 }
 
 #[test]
-fn bursts_count_as_their_pages_and_other_records_once() {
+fn bursts_count_pages_and_other_records_count_once() {
     let hits = [(Hook::PageFree, 16), (Hook::MapSg, 1), (Hook::Kill, 1), (Hook::InsertPage, 99)];
     let outcome = tally().close(&totals(&hits, 2, 1));
     assert_eq!(outcome.contradictions, Vec::<String>::new());
@@ -47,7 +47,7 @@ fn bursts_count_as_their_pages_and_other_records_once() {
 }
 
 #[test]
-fn what_was_lost_is_missing_from_its_hook() {
+fn lost_records_are_missing_hits_of_their_hook() {
     let mut tally = tally();
     let (first, last) = (2, 4);
     let reason = Reason::Overwritten;
@@ -69,7 +69,7 @@ fn what_was_lost_is_missing_from_its_hook() {
 }
 
 #[test]
-fn what_a_dump_lacks_is_lost_and_contradicts_nobody() {
+fn records_missing_from_a_dump_are_no_contradiction() {
     let mut tally = tally();
     let mut writer = user::Writer::new(1);
     for (reason, count) in [(Reason::Damaged, 3), (Reason::Unrecorded, 2), (Reason::Skipped, 100)] {
@@ -83,23 +83,23 @@ fn what_a_dump_lacks_is_lost_and_contradicts_nobody() {
 }
 
 #[test]
-fn what_was_skipped_is_lost_and_was_never_counted_as_a_hit() {
+fn skipped_runs_are_losses_but_not_hits() {
     let mut tally = tally();
     let skipped = Loss::skipped(Ring::Rare, 2, 0, 0);
     tally.record(&user::Writer::new(1).late_loss(9, &skipped));
-    assert_eq!(tally.lost(), 2, "as the stream tells it");
+    assert_eq!(tally.lost(), 2, "as reported in the stream");
     let hits = [(Hook::PageFree, 16), (Hook::MapSg, 1), (Hook::Kill, 1)];
     let outcome = tally.close(&totals(&hits, 2, 1));
     assert_eq!((outcome.lost, outcome.skipped), (2, 2));
     assert!(outcome.hooks.iter().all(|hook| hook.lost == 0));
     assert_eq!(outcome.contradictions, Vec::<String>::new());
-    // Hits that are missing are not explained by runs that were none.
+    // Skipped runs, which hit nothing, do not explain missing hits.
     let more = [(Hook::PageFree, 17), (Hook::MapSg, 1), (Hook::Kill, 1)];
     assert_eq!(tally.close(&totals(&more, 2, 1)).contradictions.len(), 1);
 }
 
 #[test]
-fn cpus_that_share_a_ring_are_counted_together() {
+fn counts_cpus_that_share_a_ring_together() {
     let mut tally = Tally::default();
     let of_cpu = |cpu, position| Record { cpu, ..record(Kind::Map, Hook::MapSg, Ring::Hot, position, 1) };
     for (cpu, position) in [(0, 0), (2, 1), (0, 3), (1, 0), (3, 1)] {
@@ -119,7 +119,7 @@ fn cpus_that_share_a_ring_are_counted_together() {
     let position = |cpu, head| Position { cpu, ring: Ring::Hot, head };
     let mut totals = totals(&[(Hook::MapSg, 6)], 0, 0);
     totals.positions = vec![position(0, 4), position(1, 2)];
-    assert_eq!(tally.close(&totals).contradictions.len(), 2, "each CPU by itself");
+    assert_eq!(tally.close(&totals).contradictions.len(), 2, "one per CPU");
     totals.shared = 2;
     assert_eq!(tally.close(&totals).contradictions, Vec::<String>::new());
     let heads = tally.positions(Sharing::new(2, 4));
@@ -127,7 +127,7 @@ fn cpus_that_share_a_ring_are_counted_together() {
 }
 
 #[test]
-fn witnesses_that_disagree_are_named() {
+fn reports_contradictions() {
     let sound = [(Hook::PageFree, 16), (Hook::MapSg, 1), (Hook::Kill, 1)];
     let position = tally().close(&totals(&sound, 3, 1)).contradictions;
     assert_eq!(position, ["hot ring of CPU 0: 2 delivered and 0 lost, but 3 begun"]);

@@ -1,12 +1,12 @@
-//! What the kernel side counted, by its own account.
+//! The kernel side's own counts.
 
 use p2p_trace_common::Ring;
 use serde::{Deserialize, Serialize};
 
-/// Where one ring stands.
+/// The position of one ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// CPU, or the lowest of those that share the ring.
+    /// The CPU, or the lowest of those that share the ring.
     pub cpu: u32,
     /// Ring.
     pub ring: Ring,
@@ -14,35 +14,38 @@ pub struct Position {
     pub head: u64,
 }
 
-/// What the kernel side knows that it did not tell in full. All 0 in a run in which nothing went wrong.
+/// Events that the kernel side knows it did not report in full. All are 0 in a run without problems.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortfalls {
-    /// Calls whose arguments or context found no room: their exits tell less, or nothing.
+    /// Calls whose arguments or context could not be stored, so the records at their exits are incomplete or
+    /// missing.
     pub notes_full: u64,
-    /// Exits by kretprobe whose entry was not seen: calls that were under way at the attach, or whose note
-    /// found no room.
+    /// Kretprobe exits without a known entry: calls that were in progress at the attach, or whose note could
+    /// not be stored.
     pub notes_missing: u64,
-    /// Bursts of page frees that were written later than what they precede.
+    /// Bursts of page frees that were written after records they precede.
     pub bursts_late: u64,
 }
 
-/// What the kernel counted.
+/// The kernel's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
-    /// Hits per hook, over all CPUs, in units of what the hook counts; by [`Hook`](p2p_trace_common::Hook) number.
+    /// Hits per hook over all CPUs, in units of what the hook counts, indexed by
+    /// [`Hook`](p2p_trace_common::Hook) number.
     pub hits: Vec<u64>,
-    /// Runs per hook that the kernel skipped, so that they hit nothing; `None` where it does not say. Those of
-    /// [`Hook::Snapshot`](p2p_trace_common::Hook::Pull) cost nothing and are not counted: whatever was not read is read again.
+    /// Runs per hook that the kernel skipped, so that they counted no hit; `None` if the kernel does not
+    /// count them. Skipped runs of [`Hook::Snapshot`](p2p_trace_common::Hook::Snapshot) lose no record and
+    /// are not counted, because such a read is repeated.
     pub missed: Vec<Option<u64>>,
-    /// Records dropped before they had a position: only kernels without atomic fetch-add drop such.
+    /// Records dropped before they had a position. Only kernels without atomic fetch-add drop such records.
     pub dropped: u64,
-    /// What the kernel side could not note or write in time.
+    /// Events that the kernel side could not store or write in time.
     #[serde(flatten)]
     pub shortfalls: Shortfalls,
-    /// Where each ring stands.
+    /// The position of each ring.
     #[serde(with = "positions")]
     pub positions: Vec<Position>,
-    /// How many rings of each kind there are, where CPUs share them; 0: each CPU has its own.
+    /// The number of rings of each kind if CPUs share them, or 0 if each CPU has its own.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shared: u32,
 }
@@ -52,7 +55,7 @@ const fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// A position is written as CPU, ring and head; one of a ring that is not known is left out.
+/// Serializes a position as CPU, ring, and head, and omits those of unknown rings.
 mod positions {
     use serde::{Deserialize as _, Deserializer, Serializer};
 

@@ -1,4 +1,4 @@
-//! Memory is taken out of the pool.
+//! Allocations from the pool.
 
 use super::{
     change::ChangeKind,
@@ -8,8 +8,8 @@ use super::{
 };
 use crate::event::Event;
 
-/// Allocations among which that of a scatter list is looked for. It is the latest of its thread, so that this is
-/// more than there are threads in `pci_p2pmem_alloc_sgl` at a time.
+/// Number of recent allocations searched for the one of a scatter list. It is the latest of its thread, so
+/// this is more than the number of threads in `pci_p2pmem_alloc_sgl` at one time.
 const MAX_RECENT: usize = 256;
 
 impl Ledger {
@@ -22,7 +22,7 @@ impl Ledger {
         if span.is_empty() {
             return;
         }
-        // The pool gives out nothing that is taken: whatever was known to be here is back.
+        // The pool allocates only free memory, so any memory known to be allocated here was freed.
         for key in self.owners(&span) {
             self.cut(key, &span, ClosedBy::Reused, context);
         }
@@ -35,7 +35,7 @@ impl Ledger {
         let generation = ranges.at(addr).map_or(NO_RANGE, |range| range.id.generation);
         let key = self.enter(event, Allocated::Allocation { addr, size }, generation, context);
         if event.flag == Some(true) {
-            // In a checkpoint: what is left of one that was given back in part.
+            // In a checkpoint: the rest of an allocation that was partially freed.
             self.change(key, |reference| reference.partial = true);
         }
         if self.recent.len() == MAX_RECENT {
@@ -44,8 +44,8 @@ impl Ledger {
         self.recent.push_back((pid_of(event), key));
     }
 
-    /// `pci_p2pmem_alloc_sgl` returned a list. Its memory is what the same thread allocated last: the
-    /// allocation is made within, and seen first.
+    /// `pci_p2pmem_alloc_sgl` returned a list. Its memory is the latest allocation of the same thread: the
+    /// list's call makes that allocation, which is seen first.
     pub(super) fn alloc_list(&mut self, event: &Event, context: &mut Context<'_>) {
         let Some(sgl) = event.sgl else { return };
         if let Some(&key) = self.lists.get(&sgl) {
@@ -65,7 +65,7 @@ impl Ledger {
             inner = std::mem::replace(&mut reference.origin, origin);
         });
         self.note(origin, key);
-        // Who asked for the list says more than that the list asked for its memory.
+        // The caller of the list says more than the caller of its memory, which is the list function itself.
         self.origins.leave(inner);
         context.report(ChangeKind::Linked(Key(key)));
     }
@@ -84,7 +84,7 @@ impl Ledger {
         }
     }
 
-    /// `p2pmem_alloc_mmap` returned: the pages that it inserted are out, whether it succeeded or not.
+    /// `p2pmem_alloc_mmap` returned. The pages that it inserted are outstanding, whether it succeeded or not.
     pub(super) fn mmap(&mut self, event: &Event, generation: u32, context: &mut Context<'_>) {
         let Some((page, pages)) = event.page.zip(event.count.filter(|&pages| pages > 0)) else {
             return;
@@ -102,10 +102,11 @@ impl Ledger {
         }
         let allocated = Allocated::Mmap { page, user_addr: event.user_addr, pages, outstanding: pages };
         let key = self.enter(event, allocated, generation, context);
-        self.mmaps.take(first..end, key);
+        self.mmaps.insert(first..end, key);
     }
 
-    /// Memory of unknown takers is given out again. If it was a user mapping's, its free is on its way.
+    /// Memory of unknown holders is allocated again. If it belonged to a user mapping, its free is yet to be
+    /// reported.
     fn reuse_preexisting(&mut self, span: &std::ops::Range<u64>, context: &Context<'_>) {
         if self.preexisting.is_empty() {
             return;
@@ -113,17 +114,18 @@ impl Ledger {
         let parts: Vec<_> = self.preexisting.within(span).collect();
         for part in parts {
             match context.geometry.indices(&part) {
-                Some(indices) => self.mmaps.owe(indices, context.at.time_ns),
+                Some(indices) => self.mmaps.expect_free(indices, context.at.time_ns),
                 None => self.reused_unplaced_ns = Some(context.at.time_ns),
             }
         }
         self.preexisting.remove(span.clone());
     }
 
-    /// Pages that were out are given out again. Their free is on its way, unless it was lost.
+    /// Pages known to be outstanding are allocated again. Their free is yet to be reported, unless it was
+    /// lost.
     fn reuse_pages(&mut self, indices: &std::ops::Range<u64>, context: &mut Context<'_>) {
-        for (part, key) in self.mmaps.out(indices) {
-            self.mmaps.owe(part.clone(), context.at.time_ns);
+        for (part, key) in self.mmaps.outstanding(indices) {
+            self.mmaps.expect_free(part.clone(), context.at.time_ns);
             self.cut_pages(part, key, ClosedBy::Reused, context);
         }
     }
@@ -159,7 +161,7 @@ impl Ledger {
     }
 }
 
-/// The thread, or 0 where it is not known.
+/// The thread id, or 0 if unknown.
 pub(super) fn pid_of(event: &Event) -> u32 {
     event.task.map_or(0, |task| task.pid)
 }

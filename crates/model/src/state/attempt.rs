@@ -1,24 +1,24 @@
-//! Attempts to take memory that are under way, where their beginnings are seen: some never come back.
+//! Allocation attempts in progress, where their starts are observed. Some never return.
 
 use super::{change::ChangeKind, device::Device, ledger::Context, limit::Limit, reference::At};
 use crate::event::{Event, Task};
 
-/// An attempt that has begun.
+/// An allocation attempt in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// Its beginning.
+    /// Its start.
     pub at: At,
-    /// Who.
+    /// The task.
     pub task: Task,
     /// The range that the pool still points to, although it is gone.
     pub pgmap: u64,
 }
 
-/// Attempts that are kept of a device: there is at most one of each task.
+/// Limit on the attempts kept per device. A task has at most one.
 pub(super) const MAX_ATTEMPTS: usize = 64;
 
 impl Device {
-    /// A task begins to look for memory.
+    /// A task starts an allocation attempt.
     pub(super) fn attempt(&mut self, event: &Event, context: &mut Context<'_>) {
         let Some((task, pgmap)) = event.task.zip(event.pgmap) else {
             return;
@@ -31,8 +31,8 @@ impl Device {
         self.attempts.push(Attempt { at: context.at, task, pgmap });
     }
 
-    /// A task comes back from that, with memory or without.
-    pub(super) fn came_back(&mut self, event: &Event, context: &mut Context<'_>) {
+    /// An allocation attempt returns, with or without memory.
+    pub(super) fn attempt_returned(&mut self, event: &Event, context: &mut Context<'_>) {
         if self.attempts.is_empty() {
             return;
         }

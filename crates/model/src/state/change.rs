@@ -1,4 +1,4 @@
-//! What the latest element of the stream meant, for rules to judge.
+//! The meaning of the latest element of the stream, for rules to check.
 
 use super::{
     limit::Limit,
@@ -8,115 +8,115 @@ use super::{
 };
 use crate::event::DeviceAddress;
 
-/// One thing that the latest element changed, or showed.
+/// A change or observation in the latest element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Whose.
+    /// The device.
     pub device: DeviceAddress,
-    /// What.
+    /// The kind of change.
     pub kind: ChangeKind,
 }
 
-/// What changed.
+/// A kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {
     /// A range was seen for the first time.
     RangeSeen(RangeId),
-    /// A range is known to be over, although its end was not seen.
+    /// A range is known to be over, although its end was not observed.
     RangeEndedUnseen(RangeId),
     /// A range that was killed before is killed again.
     KilledAgain(RangeId),
     /// `pci_p2pdma_add_resource` was refused.
     AddRefused,
-    /// A reference was taken.
+    /// A reference was added.
     Allocated(Key),
-    /// An allocation that was taken just now belongs to a scatter list.
+    /// An allocation that was just added belongs to a scatter list.
     Linked(Key),
     /// A reference ended.
     Closed(Closed),
-    /// A reference lost a part of its memory.
+    /// A part of a reference's memory was freed.
     Shrunk(Key),
-    /// What a free of an allocation or scatter list was.
+    /// The match of a free of an allocation or scatter list.
     Freed(FreeMatch),
-    /// What a burst of page frees was.
+    /// The match of a burst of page frees.
     PagesFreed(PageMatch),
-    /// An attempt to take memory that was seen to begin ([`super::Attempt`]) has come back.
+    /// An allocation attempt whose start was observed ([`super::Attempt`]) has returned.
     Returned,
     /// A step of the device's latest teardown.
     Step,
     /// The device's latest teardown is over.
     TornDown(Ended),
-    /// A pull read was taken in.
+    /// A snapshot was processed.
     SnapshotEnd(SnapshotEnd),
-    /// There is more of something than is kept, and that can matter.
+    /// A limit was reached in a way that may matter.
     Reached(Limit),
-    /// From now on it is not certain what the device has out, or where its teardown stands.
+    /// From now on, the device's outstanding memory or its teardown is uncertain.
     Uncertain,
 }
 
-/// What a free was.
+/// How a free matches the known references.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FreeMatch {
-    /// It gave back what a live reference had taken.
+    /// It freed exactly the memory of a live reference.
     Exact(Closed),
-    /// It gave back less than a live reference has: from within it, or fewer pages.
+    /// It freed less than the memory of a live reference: a part of it, or fewer pages.
     Partial {
-        /// The reference, as it was before.
+        /// The reference before the free.
         before: Reference,
-        /// Bytes given back, in whole pages.
+        /// Bytes freed, in whole pages.
         freed: u64,
     },
-    /// It gave back more than the live reference at this address has.
+    /// It freed more than the memory of the live reference at this address.
     TooLarge {
         /// The reference.
         closed: Closed,
-        /// Bytes given back, in whole pages.
+        /// Bytes freed, in whole pages.
         freed: u64,
     },
-    /// Memory of unknown takers.
+    /// It freed pre-existing memory, whose holder is unknown.
     Preexisting {
-        /// How much of what was given back is such memory.
+        /// Bytes of pre-existing memory among the freed bytes.
         bytes: u64,
-        /// Bytes given back, in whole pages.
+        /// Bytes freed, in whole pages.
         freed: u64,
     },
     /// The free within `pci_p2pmem_free_sgl`, whose own record came just before.
     OfScatterList(Closed),
-    /// Nothing is out at this address, and the last that was had been given back.
+    /// No memory is outstanding at this address, and the last reference there was freed already.
     Again {
-        /// What had been out there.
+        /// The last reference at this address.
         earlier: Closed,
     },
-    /// Nothing is known to be out at this address.
+    /// No memory is known to be outstanding at this address.
     Unmatched,
 }
 
-/// What a burst of page frees was, in pages.
+/// How a burst of page frees matches, in pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageMatch {
-    /// Of mmaps that are known.
+    /// Pages of known mmaps.
     pub matched: u32,
-    /// Memory of unknown takers.
+    /// Pre-existing memory, whose holder is unknown.
     pub preexisting: u32,
-    /// Already known to be free, because the pool had given them out again.
+    /// Pages already known to be free, because the pool had allocated them again.
     pub explained: u32,
-    /// Of nothing that is known.
+    /// Pages that match no known memory.
     pub unmatched: u32,
-    /// It is not known where the unmatched ones lie, so that they can be memory of unknown takers.
+    /// The location of the unmatched pages is unknown, so they may be pre-existing memory.
     pub unplaced: bool,
 }
 
-/// What a pull read changed.
+/// The changes made by a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotEnd {
-    /// It was taken as the truth. Else: not all was read, records of it are missing, or the pool was just being
-    /// destroyed.
+    /// The model was reconciled with it. False if the snapshot is incomplete, some of its records are
+    /// missing, or the pool was being destroyed.
     pub reconciled: bool,
-    /// References that had ended unseen.
+    /// References that had ended without a record.
     pub closed: u32,
-    /// Bytes newly found taken by nobody knows whom.
+    /// Bytes newly found allocated whose holder is unknown.
     pub found: u64,
-    /// Bytes still set that were given back less than [`super::GRACE_NS`] before. The free can be on its way; where
-    /// records were lost, somebody unseen can have taken them again.
+    /// Bytes still set in the bitmap that were freed less than [`super::GRACE_NS`] before. The free may be in
+    /// progress; where records were lost, an unobserved task may have allocated them again.
     pub in_flight: u64,
 }

@@ -1,4 +1,4 @@
-//! What each event means for its device.
+//! Applies each event to its device.
 
 use p2p_trace_common::Kind;
 
@@ -15,11 +15,11 @@ use super::{
 use crate::event::{self, Event};
 
 impl Device {
-    /// Takes in an event of this device.
+    /// Applies an event of this device.
     pub(super) fn event(&mut self, event: &Event, armed_since_ns: Option<u64>, context: &mut Context<'_>) {
         match event.kind {
             Kind::Alloc => {
-                self.came_back(event, context);
+                self.attempt_returned(event, context);
                 if !event.failed {
                     self.ledger.alloc(event, &self.ranges, context);
                 }
@@ -29,11 +29,11 @@ impl Device {
             Kind::SglAlloc if !event.failed => self.ledger.alloc_list(event, context),
             Kind::SglFree => self.ledger.free_list(event, context),
             Kind::Mmap => {
-                self.came_back(event, context);
+                self.attempt_returned(event, context);
                 self.mmap(event, context);
             }
             Kind::PageFree => self.ledger.free_pages(event, context),
-            // What the armed hooks see, others see as well.
+            // Uses that the armed hooks observe are observed by other hooks, too.
             Kind::Map if !event.armed => self.mappings.map(event, context.at),
             Kind::Unmap if !event.armed => self.mappings.unmap(event, context.at),
             Kind::Publish => self.published = event.flag.map(|flag| (flag, context.at)),
@@ -67,7 +67,7 @@ impl Device {
         self.ledger.mmap(event, generation.unwrap_or(NO_RANGE), context);
     }
 
-    /// The generation of this pgmap's range that is not over; a new one where none is known.
+    /// The generation of this pgmap's range in use; a new range if none is known.
     pub(super) fn current_or_new(&mut self, pgmap: u64, context: &mut Context<'_>) -> u32 {
         match self.ranges.current(pgmap) {
             Some(range) => range.id.generation,
@@ -89,7 +89,7 @@ impl Device {
         id.generation
     }
 
-    /// It is known where a range lies, as far as a record tells it.
+    /// Records the location of a range, as far as a record has it.
     pub(super) fn place(
         &mut self,
         generation: u32,
@@ -112,7 +112,7 @@ impl Device {
         }
     }
 
-    /// A range is over, although nobody saw its end.
+    /// A range is over, although its end was not observed.
     pub(super) fn end_unseen(&mut self, generation: u32, context: &mut Context<'_>) {
         let Some(range) = self.ranges.get_mut(generation) else {
             return;
@@ -124,7 +124,7 @@ impl Device {
         }
     }
 
-    /// `devm_memremap_pages` returned. Whoever calls it is `pci_p2pdma_add_resource`, which returns later.
+    /// `devm_memremap_pages` returned. Its caller is `pci_p2pdma_add_resource`, which returns later.
     fn memremap(&mut self, event: &Event, context: &mut Context<'_>) {
         let Some(pgmap) = event.pgmap else { return };
         self.cleaning.retain(|&cleaning| cleaning != pgmap);
@@ -139,9 +139,9 @@ impl Device {
             self.end_unseen(generation, context);
             self.ledger.close_range(generation, context);
         }
-        // Memory is added under the device's lock: a teardown that was pending is over.
+        // Memory is added under the device's lock, so a pending teardown is over.
         self.end_teardown(Ended::Unseen, context);
-        self.let_go_unseen();
+        self.close_bracket_unseen();
         let generation = self.new_range(pgmap, context);
         if let Some(range) = self.ranges.get_mut(generation) {
             range.steps.added = Some(context.at);
@@ -168,8 +168,8 @@ impl Device {
         context.report(ChangeKind::AddRefused);
     }
 
-    /// The same, where it was not seen that a range was made: what seemed to be a teardown by whoever adds, without an unbind, was its
-    /// clean-up.
+    /// Like [`Self::refuse`], if the start of the add was not observed. An apparent teardown by the adding
+    /// task without an unbind was the clean-up of the failed add.
     fn refuse_unseen(&mut self, pid: Option<u32>) {
         let is_known = |id: RangeId, since_ns: u64| {
             let range = self.ranges.get(id.generation);
@@ -193,7 +193,7 @@ impl Device {
         }
     }
 
-    /// A range never came to be used: its kill was no teardown of the device.
+    /// A range was never used: its kill was not a teardown of the device.
     fn refuse(&mut self, generation: u32) {
         let Some(range) = self.ranges.get_mut(generation) else {
             return;

@@ -1,4 +1,4 @@
-//! Memory is given back to the pool.
+//! Frees to the pool.
 
 use std::{cmp::Ordering, ops::Range as Span};
 
@@ -18,11 +18,11 @@ impl Ledger {
             Some(addr) => self.match_free(event, addr, context),
             None => FreeMatch::Unmatched,
         };
-        self.tell_freed(matched, context);
+        self.report_freed(matched, context);
     }
 
-    /// What is unmatched can be a second free of what is forgotten.
-    fn tell_freed(&self, matched: FreeMatch, context: &mut Context<'_>) {
+    /// An unmatched free may be a second free of a reference that is no longer known.
+    fn report_freed(&self, matched: FreeMatch, context: &mut Context<'_>) {
         if matched == FreeMatch::Unmatched && self.history.has_dropped() {
             context.report(ChangeKind::Reached(Limit::EndedReferences));
         }
@@ -40,7 +40,7 @@ impl Ledger {
         let span = span_of(addr, size.unwrap_or(1));
         let bytes = self.preexisting.remove(span.clone());
         if bytes > 0 {
-            self.history.give_back(context.at.time_ns, span.clone());
+            self.history.note_freed(context.at.time_ns, span.clone());
             return FreeMatch::Preexisting { bytes, freed: span.end - span.start };
         }
         match self.history.find(addr) {
@@ -64,7 +64,7 @@ impl Ledger {
             _ => {
                 let start = span_of(addr, 1).start;
                 let span = start..start.saturating_add(freed).min(whole.end);
-                // Even a free of nothing drops the reference.
+                // Even a free of unknown memory drops the reference.
                 self.change(key, |reference| reference.partial = true);
                 self.cut(key, &span, ClosedBy::Free, context);
                 Some(FreeMatch::Partial { before, freed })
@@ -72,7 +72,8 @@ impl Ledger {
         }
     }
 
-    /// `pci_p2pmem_free_sgl` was entered. Where the free of its memory is not inlined, its own record follows.
+    /// `pci_p2pmem_free_sgl` was entered. If the free of its memory is not inlined, that free's own record
+    /// follows.
     pub(super) fn free_list(&mut self, event: &Event, context: &mut Context<'_>) {
         let known = event.sgl.and_then(|sgl| self.lists.get(&sgl).copied());
         let closed = known.and_then(|key| self.close(key, ClosedBy::SglFree, context));
@@ -84,7 +85,7 @@ impl Ledger {
             (None, Some(sgl)) => self.earlier_list(sgl),
             (None, None) => FreeMatch::Unmatched,
         };
-        self.tell_freed(matched, context);
+        self.report_freed(matched, context);
     }
 
     fn earlier_list(&self, wanted: u64) -> FreeMatch {
@@ -94,7 +95,8 @@ impl Ledger {
         }
     }
 
-    /// A run of pages of user mappings went back. The record can come late: the pool may have given them out again.
+    /// A run of pages of user mappings was freed. The record may be late: the pool may have allocated them
+    /// again.
     pub(super) fn free_pages(&mut self, event: &Event, context: &mut Context<'_>) {
         let Some((page, count)) = event.page.zip(event.count.filter(|&count| count > 0)) else {
             return;
@@ -105,11 +107,11 @@ impl Ledger {
         let (first_ns, last_ns) =
             event.span.map_or((context.at.time_ns, context.at.time_ns), |span| (span.first_ns, span.last_ns));
         if let Some(span) = context.geometry.span(&whole) {
-            self.history.give_back(last_ns, span);
+            self.history.note_freed(last_ns, span);
         }
         let mut matched = PageMatch::default();
         if all.end < whole.end {
-            // Of what is behind it nothing is said.
+            // The pages after it are not classified.
             matched.explained += pages(&(all.end..whole.end));
             context.report(ChangeKind::Reached(Limit::Pieces));
         }
@@ -117,7 +119,7 @@ impl Ledger {
         matched.explained += settled.iter().map(pages).sum::<u32>();
         let mut left = Vec::new();
         for span in gaps(&all, &settled) {
-            let out = self.mmaps.out(&span);
+            let out = self.mmaps.outstanding(&span);
             let parts: Vec<_> = out.iter().map(|(part, _)| part.clone()).collect();
             left.extend(gaps(&span, &parts));
             for (part, key) in out {
@@ -139,7 +141,7 @@ impl Ledger {
         context.report(ChangeKind::PagesFreed(matched));
     }
 
-    /// Pages that are no known mmap's.
+    /// Pages that belong to no known mmap.
     fn free_unknown(&mut self, part: &Span<u64>, matched: &mut PageMatch, context: &Context<'_>) {
         let Some(span) = context.geometry.span(part) else {
             matched.unplaced = true;
@@ -156,7 +158,7 @@ const fn pages(part: &Span<u64>) -> u32 {
     (part.end - part.start) as u32
 }
 
-/// What is left of `whole` without `parts`, which lie in it, in order and apart.
+/// The parts of `whole` that are not in `parts`, which lie within it, sorted and disjoint.
 pub(super) fn gaps(whole: &Span<u64>, parts: &[Span<u64>]) -> Vec<Span<u64>> {
     let starts = std::iter::once(whole.start).chain(parts.iter().map(|part| part.end));
     let ends = parts.iter().map(|part| part.start).chain([whole.end]);

@@ -1,4 +1,4 @@
-//! Where the kernel keeps its `struct page`s and its direct map: what leads from a page pointer to an address.
+//! Locations of the kernel's `struct page`s and direct map, which convert a page pointer to an address.
 
 use std::ops::Range as Span;
 
@@ -7,11 +7,11 @@ use crate::event::{Range, decode::PAGE_SIZE};
 /// `sizeof(struct page)` on x86-64 with the options that distributions set (`CONFIG_MEMCG`, aligned pages).
 pub const PAGE_STRUCT_SIZE: u64 = 64;
 
-/// The base of the vmemmap is a multiple of this: `kernel_randomize_memory` in `arch/x86/mm/kaslr.c` rounds each
-/// region to `PUD_SIZE`, and the bases without KASLR are rounder still.
+/// The base of the vmemmap is a multiple of this: `kernel_randomize_memory` in `arch/x86/mm/kaslr.c` rounds
+/// each region to `PUD_SIZE`, and the bases without KASLR are multiples of larger powers of two.
 const VMEMMAP_ALIGN: u64 = 1 << 30;
 
-/// What is known of the vmemmap and the direct map. Both bases are random on each boot.
+/// Known locations of the vmemmap and the direct map. Both bases are random on each boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     page_struct_size: u64,
@@ -23,7 +23,7 @@ pub struct Geometry {
 enum Base {
     Unknown,
     Deduced(u64),
-    /// Two deductions contradict each other: something assumed here does not hold on this kernel.
+    /// Two deductions contradict each other: an assumption made here does not hold on this kernel.
     Contradicted,
 }
 
@@ -35,7 +35,7 @@ impl Base {
         }
     }
 
-    /// Returns whether that made it known.
+    /// Records a deduced base. Returns whether it was unknown before.
     const fn deduce(&mut self, base: u64) -> bool {
         match *self {
             Self::Unknown => {
@@ -56,7 +56,7 @@ impl Default for Geometry {
 }
 
 impl Geometry {
-    /// With a size of `struct page` in bytes; 0 is taken as [`PAGE_STRUCT_SIZE`].
+    /// Creates it with the size of `struct page` in bytes; 0 stands for [`PAGE_STRUCT_SIZE`].
     pub(crate) const fn new(page_struct_size: u64) -> Self {
         Self {
             page_struct_size: if page_struct_size == 0 { PAGE_STRUCT_SIZE } else { page_struct_size },
@@ -65,23 +65,23 @@ impl Geometry {
         }
     }
 
-    /// Address of page frame 0's `struct page`, deduced.
+    /// The deduced address of the `struct page` of page frame 0.
     pub(crate) const fn vmemmap_base(&self) -> Option<u64> {
         self.vmemmap.get()
     }
 
-    /// Both are known, so that most pages have their places.
+    /// Whether both bases are known, so that most pages can be located.
     pub(super) const fn places_pages(&self) -> bool {
         self.vmemmap.get().is_some() && self.direct_map.get().is_some()
     }
 
-    /// Numbers `struct page`s so that neighbours have neighbouring numbers.
+    /// The index of a `struct page`, such that neighboring pages have neighboring indexes.
     #[must_use]
     pub const fn index(&self, page: u64) -> u64 {
         page / self.page_struct_size
     }
 
-    /// Numbers of the pages in a span of the direct map.
+    /// The indexes of the pages in a span of the direct map.
     pub(crate) fn indices(&self, span: &Span<u64>) -> Option<Span<u64>> {
         let (vmemmap, direct_map) = (self.vmemmap.get()?, self.direct_map.get()?);
         let first = self.index(vmemmap);
@@ -89,7 +89,7 @@ impl Geometry {
         Some(index(span.start)?..index(span.end)?)
     }
 
-    /// The span of the direct map in which the pages of these numbers lie.
+    /// The span of the direct map that contains the pages with these indexes.
     #[must_use]
     pub fn span(&self, indices: &Span<u64>) -> Option<Span<u64>> {
         let (vmemmap, direct_map) = (self.vmemmap.get()?, self.direct_map.get()?);
@@ -101,18 +101,19 @@ impl Geometry {
         Some(addr(indices.start)?..addr(indices.end)?)
     }
 
-    /// Where a range begins in the direct map.
+    /// The direct-map address of a range.
     pub(crate) fn base_of(&self, range: Range) -> Option<u64> {
         self.direct_map.get()?.checked_add(range.start)
     }
 
-    /// The range of so many bytes that begins there in the direct map.
+    /// The physical range of `size` bytes at this direct-map address.
     pub(super) fn range_of(&self, base: u64, size: u64) -> Option<Range> {
         let start = base.checked_sub(self.direct_map.get()?)?;
         Some(Range { start, end: start.checked_add(size.checked_sub(1)?)? })
     }
 
-    /// A range begins at `base` in the direct map, which begins at physical address 0 (`page_offset_base`).
+    /// Learns that a range is at `base` in the direct map, which starts at physical address 0
+    /// (`page_offset_base`).
     pub(super) const fn learn_range(&mut self, base: u64, range: Range) {
         match base.checked_sub(range.start) {
             Some(direct_map) => _ = self.direct_map.deduce(direct_map),
@@ -120,8 +121,8 @@ impl Geometry {
         }
     }
 
-    /// A `struct page` of a range was seen: the vmemmap's base follows where only one round enough address fits.
-    /// Returns whether that made it known.
+    /// Learns from a `struct page` of a range: this yields the base of the vmemmap if only one suitably
+    /// aligned address fits. Returns whether it was unknown before.
     pub(super) fn learn_page(&mut self, page: u64, range: Range) -> bool {
         let base_if =
             |physical: u64| page.checked_sub((physical / PAGE_SIZE).checked_mul(self.page_struct_size)?);
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_and_addresses_lead_to_each_other() {
+    fn converts_between_pages_and_addresses() {
         let mut geometry = Geometry::default();
         assert!(geometry.learn_page(page(0xf9ab_c000), RANGE));
         let span = DIRECT_MAP + 0xf800_3000..DIRECT_MAP + 0xf800_5000;
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn one_page_of_a_range_tells_the_base() {
+    fn deduces_base_from_one_page_of_a_range() {
         let mut geometry = Geometry::default();
         assert!(geometry.learn_page(page(0xf9ab_c000), RANGE));
         assert_eq!(geometry.vmemmap_base(), Some(BASE));
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contradiction_unlearns_it_for_good() {
+    fn contradiction_clears_base_permanently() {
         for wrong in [page(0xf9ab_c000) + VMEMMAP_ALIGN, page(0xf9ab_c000) + VMEMMAP_ALIGN / 2] {
             let mut geometry = Geometry::default();
             assert!(geometry.learn_page(page(0xf9ab_c000), RANGE));
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_so_large_that_two_bases_fit_tells_nothing() {
+    fn deduces_no_base_from_ambiguous_range() {
         let mut geometry = Geometry::default();
         let huge = Range { start: 0, end: (2 * VMEMMAP_ALIGN / PAGE_STRUCT_SIZE) * PAGE_SIZE };
         assert!(!geometry.learn_page(page(0x1000_0000), huge));

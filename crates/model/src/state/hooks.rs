@@ -1,27 +1,27 @@
-//! Which hooks are attached, as the stream tells it.
+//! Which hooks are attached, as reported in the stream.
 
 use p2p_trace_common::{Hook, hook::HOOKS};
 
 use crate::event::{Method, user::Change};
 
-/// Since when a hook is what it is.
+/// The state of a hook, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attachment {
-    /// It is attached.
+    /// Whether it is attached.
     pub attached: bool,
-    /// Since then.
+    /// Since when.
     pub since_ns: u64,
-    /// How.
+    /// How it is attached.
     pub method: Method,
     /// It is attached only while a teardown is pending.
     pub armed: bool,
 }
 
-/// Every hook that was ever attached or detached.
+/// All hooks that were ever attached or detached.
 #[derive(Clone, Copy, Debug)]
 pub struct Hooks {
     states: [Option<Attachment>; HOOKS],
-    /// Those that are attached while a teardown is pending.
+    /// The hooks that are attached while a teardown is pending.
     to_arm: [bool; HOOKS],
     armed_since_ns: Option<u64>,
 }
@@ -33,30 +33,31 @@ impl Default for Hooks {
 }
 
 impl Hooks {
-    /// What is known of a hook; `None`: it was never attached.
+    /// The state of a hook, or `None` if it was never attached.
     #[must_use]
     pub fn state(&self, hook: Hook) -> Option<Attachment> {
         self.states.get(hook as usize).copied().flatten()
     }
 
-    /// It is attached.
+    /// Whether the hook is attached.
     #[must_use]
     pub fn is_attached(&self, hook: Hook) -> bool {
         self.state(hook).is_some_and(|state| state.attached)
     }
 
-    /// It is attached, whether or not a teardown is pending.
+    /// Whether the hook is attached also while no teardown is pending.
     pub(super) fn is_throughout(&self, hook: Hook) -> bool {
         self.state(hook).is_some_and(|state| state.attached && !state.armed)
     }
 
-    /// Since when all hooks that are attached while a teardown is pending are: the time of the last one; `None`: not all of them are.
+    /// Since when all armed hooks are attached: the time of the last one. `None` if not all of them are.
     pub(crate) const fn armed_since_ns(&self) -> Option<u64> {
         self.armed_since_ns
     }
 
-    /// From when on all that is taken is seen: the latest time at which one of the hooks on what takes memory was attached. The hooks
-    /// are attached one after the other, so that a range can be seen being added while an allocation from it is not.
+    /// From when on all allocations are observed: the latest time at which one of the hooks on allocating
+    /// functions was attached. The hooks are attached one after the other, so the add of a range can be
+    /// observed when an allocation from it is not.
     pub(crate) fn allocations_seen_since_ns(&self) -> u64 {
         [Hook::Alloc, Hook::SglAlloc, Hook::Mmap]
             .into_iter()
@@ -66,7 +67,7 @@ impl Hooks {
             .unwrap_or_default()
     }
 
-    /// The time of the last of the armed hooks, where all are attached.
+    /// The time of the last armed hook, if all are attached.
     fn last_armed_ns(&self) -> Option<u64> {
         let mut all = self.states.iter().zip(&self.to_arm).filter(|&(_, &is_armed)| is_armed).peekable();
         all.peek()?;
@@ -74,7 +75,7 @@ impl Hooks {
             .try_fold(0, |latest, since_ns| Some(since_ns?.max(latest)))
     }
 
-    /// A hook is one of those that are armed, or cannot be.
+    /// Sets whether a hook is one of the armed ones. A hook that cannot be armed is not.
     pub(super) fn set_armed(&mut self, hook: Hook, is_armed: bool) {
         self.to_arm[hook as usize] = is_armed;
         self.armed_since_ns = self.last_armed_ns();
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn armed_since_the_last_of_those_that_will_be() {
+    fn armed_since_the_last_hook_is_attached() {
         let mut hooks = Hooks::default();
         assert_eq!(hooks.armed_since_ns(), None, "none is known");
         for hook in [Hook::DmaMapSg, Hook::DmaMapPage, Hook::AllocEnter] {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_that_cannot_be_armed_is_not_waited_for() {
+    fn hook_that_cannot_be_armed_is_not_required() {
         let mut hooks = Hooks::default();
         hooks.set_armed(Hook::DmaMapSg, true);
         hooks.set_armed(Hook::BlkDmaMap, true);

@@ -1,18 +1,19 @@
-//! Live references that have something in common, by their keys.
+//! Keys of live references that share a property.
 
-/// References among which none is looked for that does not belong there.
+/// Below this number of keys, stale ones are not removed.
 const FEW: usize = 64;
 
-/// Some of them can have ended or changed since, and one can be there twice, so that none has to be looked for when it leaves.
+/// Keys may be stale, because their references ended or changed, and a key may occur twice. This avoids a
+/// search when a reference leaves.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
     all: Vec<u32>,
-    /// They are looked through beyond that.
+    /// Stale keys are removed above this number.
     most: usize,
 }
 
 impl Keys {
-    /// One more. `belongs` tells whether one that was noted still does.
+    /// Adds a key. `belongs` returns whether the reference of a key still has the property.
     pub(super) fn note(&mut self, key: u32, belongs: impl Fn(u32) -> bool) {
         if self.all.len() >= self.most.max(FEW) {
             self.all.sort_unstable();
@@ -23,10 +24,10 @@ impl Keys {
         self.all.push(key);
     }
 
-    /// Those that still belong there, each once.
+    /// The keys that still belong here, each once.
     pub(super) fn live(&self, belongs: impl Fn(u32) -> bool) -> Vec<u32> {
         let mut keys: Vec<_> = self.all.iter().copied().filter(|&key| belongs(key)).collect();
-        // A place that was given back and taken again is there twice.
+        // A key that was freed and reused occurs twice.
         keys.sort_unstable();
         keys.dedup();
         keys
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_left_and_came_back_is_there_once_and_few_are_kept_of_what_left() {
+    fn reused_keys_occur_once_and_stale_keys_are_removed() {
         let mut keys = Keys::default();
         for key in 0..100_000 {
             keys.note(key, |noted| noted % 1000 == 0);

@@ -1,4 +1,4 @@
-//! What is out of a device's pool: every live reference, found by address, scatter list or page.
+//! The outstanding memory of a device: all live references, indexed by address, scatter list, or page.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range as Span;
@@ -20,7 +20,7 @@ use super::{
 };
 use crate::event::{DeviceAddress, Task};
 
-/// What an element of the stream is applied with.
+/// The context in which an element of the stream is applied.
 pub(super) struct Context<'a> {
     pub(super) device: DeviceAddress,
     pub(super) at: At,
@@ -36,14 +36,14 @@ impl Context<'_> {
     }
 }
 
-/// What is out of one range.
+/// Outstanding memory of one range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Allocations, those of scatter lists among them.
+    /// Allocations, including those of scatter lists.
     pub allocations: u64,
     /// Pages of mmaps.
     pub mmap_pages: u64,
-    /// References that all of them hold.
+    /// References to the range.
     pub references: u64,
     /// Bytes, in whole pages.
     pub bytes: u64,
@@ -57,19 +57,19 @@ pub(super) struct Ledger {
     /// By the address of the scatter list.
     pub(super) lists: HashMap<u64, u32>,
     pub(super) mmaps: Mmaps,
-    /// The latest allocations and their threads: one may turn out to be that of a scatter list.
+    /// The latest allocations and their threads: one of them may turn out to belong to a scatter list.
     pub(super) recent: VecDeque<(u32, u32)>,
     pub(super) history: History,
     pub(super) preexisting: Preexisting,
     pub(super) origins: Origins,
-    /// When memory of unknown takers was last given out again, of which it was not known which pages it is.
+    /// When memory of unknown holders, at an unknown location, was last allocated again.
     pub(super) reused_unplaced_ns: Option<u64>,
     by_range: BTreeMap<u32, OfRange>,
-    /// Those whose range is not known, by their address.
+    /// References whose range is unknown, by address.
     unplaced: BTreeSet<(u64, u32)>,
 }
 
-/// What is out of one range, and which references that are.
+/// Outstanding memory of one range, and its references.
 #[derive(Clone, Debug, Default)]
 struct OfRange {
     held: Held,
@@ -93,7 +93,7 @@ impl Ledger {
         self.origins.allocated_by(reference.origin, reference.pid)
     }
 
-    /// What is out of the range of this generation.
+    /// Outstanding memory of the range of this generation.
     pub(super) fn held(&self, generation: u32) -> Held {
         self.by_range.get(&generation).map(|of| of.held).unwrap_or_default()
     }
@@ -104,7 +104,7 @@ impl Ledger {
         self.by_range.get(&generation).map_or_else(Vec::new, |of| of.keys.live(is_its))
     }
 
-    /// What is out of all ranges.
+    /// Outstanding memory of all ranges.
     pub(super) fn held_in_all(&self) -> Held {
         self.by_range.values().map(|of| of.held).fold(Held::default(), |all, held| Held {
             allocations: all.allocations + held.allocations,
@@ -114,13 +114,13 @@ impl Ledger {
         })
     }
 
-    /// The least and the most references of unknown takers to a range that lies there.
+    /// The minimum and maximum number of references of unknown holders to a range with this span.
     pub(super) fn unknown(&self, span: Option<Span<u64>>) -> (u64, u64) {
         let (least, most) = span.map_or((0, 0), |span| self.preexisting.references(&span));
         (least, most.saturating_add(self.held(NO_RANGE).references))
     }
 
-    /// The allocation that has the memory at this direct-map address.
+    /// The allocation whose memory includes this direct-map address.
     pub(super) fn owner(&self, addr: u64) -> Option<u32> {
         let page = page_of(addr);
         let begins = self.allocations.get(page);
@@ -145,7 +145,7 @@ impl Ledger {
         self.allocations.range(first, page_of(last)).map(|(_, key)| key).collect()
     }
 
-    /// Enters a reference whose memory is in nobody's hands.
+    /// Adds a reference, whose memory must not belong to another reference.
     pub(super) fn insert(&mut self, reference: Reference) -> u32 {
         let key = self.references.insert(reference) as u32;
         self.note(reference.origin, key);
@@ -155,7 +155,7 @@ impl Ledger {
         key
     }
 
-    /// The reference is to the range of this generation.
+    /// Records that the reference belongs to the range of this generation.
     fn note_range(&mut self, generation: u32, key: u32) {
         let references = &self.references;
         let is_its =
@@ -163,7 +163,7 @@ impl Ledger {
         self.by_range.entry(generation).or_default().keys.note(key, is_its);
     }
 
-    /// The reference is of this origin.
+    /// Records that the reference has this origin.
     pub(super) fn note(&mut self, origin: u32, key: u32) {
         let references = &self.references;
         let is_its = |key: u32| references.get(key as usize).is_some_and(|found| found.origin == origin);
@@ -214,7 +214,7 @@ impl Ledger {
         }
     }
 
-    /// Changes a reference, and everything that leads to it.
+    /// Changes a reference, and updates all indexes.
     pub(super) fn change(&mut self, key: u32, change: impl FnOnce(&mut Reference)) {
         let Some(mut reference) = self.get(key).copied() else {
             return;
@@ -225,7 +225,7 @@ impl Ledger {
         if let Some(place) = self.references.get_mut(key as usize) {
             *place = reference;
         }
-        // In this order, so that what is known of its range is not dropped in between.
+        // This order keeps the entry of its range from being dropped in between.
         self.count(&reference, true);
         self.count(&before, false);
         self.index(&reference, key);
@@ -240,7 +240,7 @@ impl Ledger {
         self.unindex(&reference, key);
         self.count(&reference, false);
         if let Some(span) = reference.span().filter(|_| by.is_seen()) {
-            self.history.give_back(context.at.time_ns, span);
+            self.history.note_freed(context.at.time_ns, span);
         }
         let closed = Closed { reference, at: context.at, by };
         if let Some(forgotten) = self.history.push(closed) {
@@ -250,7 +250,7 @@ impl Ledger {
         Some(closed)
     }
 
-    /// Memory that lies in `span` is not an allocation's any more.
+    /// Removes memory in `span` from an allocation.
     pub(super) fn cut(&mut self, key: u32, span: &Span<u64>, by: ClosedBy, context: &mut Context<'_>) {
         let Some((reference, whole)) = self.get(key).and_then(|found| Some((*found, found.span()?))) else {
             return;
@@ -292,14 +292,14 @@ impl Ledger {
         }
         if by.is_seen() {
             let gone = span.start.max(whole.start)..span.end.min(whole.end);
-            self.history.give_back(context.at.time_ns, gone);
+            self.history.note_freed(context.at.time_ns, gone);
         }
     }
 
-    /// Pages of an mmap are not out any more.
+    /// Removes pages from an mmap.
     pub(super) fn cut_pages(&mut self, part: Span<u64>, key: u32, by: ClosedBy, context: &mut Context<'_>) {
         let pages = (part.end - part.start) as u32;
-        self.mmaps.give_back(part);
+        self.mmaps.remove(part);
         let mut left = 0;
         self.change(key, |reference| {
             if let Allocated::Mmap { outstanding, .. } = &mut reference.allocated {
@@ -314,7 +314,7 @@ impl Ledger {
         }
     }
 
-    /// The pool is gone, and had nothing out.
+    /// Ends all references: the pool is gone and had no outstanding memory.
     pub(super) fn close_all(&mut self, context: &mut Context<'_>) {
         let keys: Vec<_> = self.references.iter().map(|(key, _)| key as u32).collect();
         for key in keys {
@@ -325,14 +325,14 @@ impl Ledger {
         self.recent.clear();
     }
 
-    /// What was taken from a range belongs to another one of the same memory.
+    /// Moves the references of a range to another range of the same memory.
     pub(super) fn inherit(&mut self, from: u32, to: u32) {
         for key in self.keys_of(from) {
             self.change(key, |reference| reference.generation = to);
         }
     }
 
-    /// It has become known that a range lies there: finds out which references are to it.
+    /// The location of a range has become known: finds the references that belong to it.
     pub(super) fn place(&mut self, span: &Span<u64>, ranges: &Ranges) {
         if span.is_empty() {
             return;
@@ -347,9 +347,10 @@ impl Ledger {
         }
     }
 
-    /// A process has exited. What was taken since `replaced_ns` is of another one that has its number.
-    pub(super) fn gone(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) {
-        let its = self.origins.gone(task, replaced_ns, time_ns);
+    /// A process has exited. Memory allocated since `replaced_ns` is held by another process with the same
+    /// number.
+    pub(super) fn exited(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) {
+        let its = self.origins.exited(task, replaced_ns, time_ns);
         let Some(replaced_ns) = replaced_ns else { return };
         for number in its {
             let is_of_other = |key: u32| {

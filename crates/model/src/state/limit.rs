@@ -1,48 +1,50 @@
-//! What is kept only so much of. Each limit that is reached is told by its name ([`ChangeKind::Reached`](super::ChangeKind::Reached)): what
-//! is left out can be what would have shown something wrong.
+//! Limits on the kept state. Each limit that is reached is reported by name
+//! ([`ChangeKind::Reached`](super::ChangeKind::Reached)), because the omitted state might have shown a
+//! problem.
 
 /// A limit that was reached in a way that matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Limit {
     /// Steps of one teardown.
     Steps,
-    /// Refused adds whose clean-up is followed at a time.
+    /// Refused adds whose clean-up is tracked at one time.
     RefusedAdds,
-    /// Attempts to take memory that are under way at a time.
+    /// Allocation attempts in progress at one time.
     Attempts,
-    /// Devices: what others did is not known.
+    /// Devices. The state of further devices is not known.
     Devices,
-    /// Ranges of a device: the oldest was forgotten, and with it in which step it was.
+    /// Ranges of a device. The oldest was dropped, and its teardown steps with it.
     Ranges,
-    /// Ranges that have ended: one that was forgotten was removed, and lay where no later one does.
+    /// Ended ranges. A dropped one was removed, and no later range lies in its place.
     EndedRanges,
-    /// References that have ended: a free was of nothing that is still known.
+    /// Ended references. A free did not match any reference that is still known.
     EndedReferences,
-    /// User mappings of a range that failed in the middle, each of which can have kept a reference.
+    /// User mappings of a range that failed in the middle, each of which may have kept a reference.
     FailedMmaps,
-    /// Memory that was given back just now: a pull read found some that is not known to be on its way.
+    /// Recently freed spans. A snapshot found memory that is not known to be in the process of being freed.
     RecentlyFreed,
-    /// Pieces that a run of freed pages of user mappings was in: those behind them were not looked at.
+    /// Pieces of a run of freed user-mapping pages. The pages after them were not classified.
     Pieces,
-    /// Ranges that were compared with a new one: it can overlap another.
+    /// Ranges that were compared with a new one. It may overlap another one.
     Compared,
-    /// Records of one pull read.
+    /// Records of one snapshot.
     SnapshotRecords,
-    /// Calls under way at a time that are noted in the kernel: what has no note tells less at its end, or nothing.
+    /// Calls in progress at one time with a note in the kernel. The exit record of a call without a note is
+    /// incomplete or missing.
     Notes,
     /// Findings of a run.
     Findings,
 }
 
-/// As the rules have it, which compare.
+/// Must match the limit in the rules.
 const MAX_FINDINGS: usize = 4096;
-/// As the kernel side has it (`CALLS` in `p2p-trace-ebpf/src/notes.rs`).
+/// Must match the kernel side (`CALLS` in `p2p-trace-ebpf/src/notes.rs`).
 const MAX_NOTES: usize = 4096;
-/// As the rule on overlaps has it.
+/// Must match the limit in the rule on overlaps.
 const MAX_COMPARED: usize = 256;
 
 impl Limit {
-    /// Every limit.
+    /// All limits.
     pub const ALL: [Self; 14] = [
         Self::Steps,
         Self::RefusedAdds,
@@ -60,28 +62,28 @@ impl Limit {
         Self::Findings,
     ];
 
-    /// What is limited, in words that follow a number.
+    /// A description of the limited items, to follow a number.
     #[must_use]
     pub const fn description(self) -> &'static str {
         match self {
             Self::Steps => "steps of one teardown",
-            Self::RefusedAdds => "concurrent refused adds of a range",
-            Self::Attempts => "concurrent allocation attempts",
+            Self::RefusedAdds => "refused adds of a range at a time",
+            Self::Attempts => "allocation attempts at a time",
             Self::Devices => "devices",
             Self::Ranges => "ranges of a device",
             Self::EndedRanges => "ranges that have ended",
             Self::EndedReferences => "references that have ended",
             Self::FailedMmaps => "failed user mappings of one range",
             Self::RecentlyFreed => "pieces of memory freed within two seconds",
-            Self::Pieces => "pieces of user mappings in one burst of freed pages",
+            Self::Pieces => "pieces of user mappings in one run of freed pages",
             Self::Compared => "ranges that may overlap a new one",
             Self::SnapshotRecords => "records of one snapshot",
-            Self::Notes => "concurrent calls",
+            Self::Notes => "calls in progress at a time",
             Self::Findings => "findings",
         }
     }
 
-    /// How many are kept.
+    /// The limit.
     #[must_use]
     pub const fn most(self) -> usize {
         match self {

@@ -1,18 +1,18 @@
 //! DMA mappings of p2p memory by other devices. Only kernels up to 5.19 have both functions
-//! (`pci_p2pdma_map_sg_attrs` and `pci_p2pdma_unmap_sg_attrs`); elsewhere nothing can be said about them.
+//! (`pci_p2pdma_map_sg_attrs` and `pci_p2pdma_unmap_sg_attrs`); on other kernels nothing is known about them.
 
 use std::collections::{HashMap, VecDeque};
 
 use super::reference::At;
 use crate::event::{DeviceAddress, Event};
 
-/// Unmaps without a map that are kept.
+/// Limit on the unmaps without a map that are kept.
 const MAX_UNMATCHED: usize = 16;
 
 /// A scatter list that is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// The device that maps.
+    /// The mapping device.
     pub client: Option<DeviceAddress>,
     /// The list's first `struct page`.
     pub page: u64,
@@ -22,11 +22,11 @@ pub struct Mapping {
     pub pgmap: Option<u64>,
     /// The first map of it.
     pub at: At,
-    /// How many times it is mapped.
+    /// The number of times it is mapped.
     pub times: u32,
 }
 
-/// The mappings of a device's memory, since both hooks are attached.
+/// The mappings of a device's memory since both hooks were attached.
 #[derive(Clone, Debug, Default)]
 pub struct Mappings {
     live: HashMap<(Option<DeviceAddress>, u64), Mapping>,
@@ -34,7 +34,8 @@ pub struct Mappings {
 }
 
 impl Mappings {
-    /// Those that are not undone, in no order. The hook is at the entry: a map that failed is among them.
+    /// Mappings without an unmap, in no particular order. The hook is at the entry of the function, so failed
+    /// maps are included.
     pub fn live(&self) -> impl Iterator<Item = &Mapping> {
         self.live.values()
     }

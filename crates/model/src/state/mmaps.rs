@@ -1,4 +1,4 @@
-//! The pages of user mappings: one reference each, given back on their own, in runs.
+//! The pages of user mappings. Each has one reference and is freed separately; they are stored in runs.
 
 use std::ops::Range as Span;
 
@@ -6,22 +6,23 @@ use rangemap::RangeMap;
 
 use super::history::GRACE_NS;
 
-/// Which reference each page that is out belongs to. Pages are numbered by their `struct page`
+/// The reference that each outstanding page belongs to. Pages are numbered by their `struct page`
 /// ([`super::Geometry::index`]).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mmaps {
-    out: RangeMap<u64, u32>,
-    /// When the pool gave pages out again, latest, of which a free was still to be told: bursts of frees are told late,
-    /// and the same page can go round more than once meanwhile.
-    owed: RangeMap<u64, u64>,
+    outstanding: RangeMap<u64, u32>,
+    /// When the pool last allocated pages again whose free was not reported yet. Bursts of frees are reported
+    /// late, and a page can be freed and allocated more than once in the meantime.
+    expected: RangeMap<u64, u64>,
 }
 
-/// Runs of pages beyond which those are dropped whose frees must have been told.
-const MAX_OWED: usize = 65_536;
-/// Pieces that one run of freed pages is looked for in: as many mappings as there hardly are, let alone side by side.
+/// Above this number of runs, those whose frees must have been reported are dropped.
+const MAX_EXPECTED: usize = 65_536;
+/// Limit on the pieces into which one run of freed pages is split: more mappings than are likely, let alone
+/// adjacent ones.
 pub(super) const MAX_PIECES: usize = 1024;
 
-/// The parts of `span` that `map` has, with their values.
+/// The parts of `span` that are in `map`, with their values.
 fn within<V: Copy + Eq>(map: &RangeMap<u64, V>, span: &Span<u64>) -> Vec<(Span<u64>, V)> {
     if span.is_empty() {
         return Vec::new();
@@ -32,80 +33,81 @@ fn within<V: Copy + Eq>(map: &RangeMap<u64, V>, span: &Span<u64>) -> Vec<(Span<u
 }
 
 impl Mmaps {
-    /// The part of a span, from its beginning on, that has no more than [`MAX_PIECES`] pieces.
+    /// The part of a span, from its start, that has at most [`MAX_PIECES`] pieces.
     pub(super) fn part(&self, span: &Span<u64>) -> Span<u64> {
         if span.is_empty() {
             return span.clone();
         }
-        let out = self.out.overlapping(span).nth(MAX_PIECES).map(|(beyond, _)| beyond.start);
-        let owed = self.owed.overlapping(span).nth(MAX_PIECES).map(|(beyond, _)| beyond.start);
-        span.start..out.into_iter().chain(owed).fold(span.end, u64::min)
+        let outstanding = self.outstanding.overlapping(span).nth(MAX_PIECES).map(|(beyond, _)| beyond.start);
+        let expected = self.expected.overlapping(span).nth(MAX_PIECES).map(|(beyond, _)| beyond.start);
+        span.start..outstanding.into_iter().chain(expected).fold(span.end, u64::min)
     }
 
-    /// Pages that are out.
+    /// Returns whether no page is outstanding.
     pub(super) fn is_empty(&self) -> bool {
-        self.out.is_empty()
+        self.outstanding.is_empty()
     }
 
-    /// The parts of `span` that are out, with the reference that they belong to.
-    pub(super) fn out(&self, span: &Span<u64>) -> Vec<(Span<u64>, u32)> {
-        within(&self.out, span)
+    /// The outstanding parts of `span`, with their references.
+    pub(super) fn outstanding(&self, span: &Span<u64>) -> Vec<(Span<u64>, u32)> {
+        within(&self.outstanding, span)
     }
 
-    /// All that is out.
+    /// All outstanding pages.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Span<u64>, u32)> {
-        self.out.iter().map(|(span, &key)| (span, key))
+        self.outstanding.iter().map(|(span, &key)| (span, key))
     }
 
-    /// Pages were taken. They must not be out: see [`Mmaps::give_back`].
-    pub(super) fn take(&mut self, span: Span<u64>, key: u32) {
+    /// Adds allocated pages. They must not be outstanding: see [`Mmaps::remove`].
+    pub(super) fn insert(&mut self, span: Span<u64>, key: u32) {
         if !span.is_empty() {
-            self.out.insert(span, key);
+            self.outstanding.insert(span, key);
         }
     }
 
-    /// Pages are not out any more.
-    pub(super) fn give_back(&mut self, span: Span<u64>) {
+    /// Removes pages that are no longer outstanding.
+    pub(super) fn remove(&mut self, span: Span<u64>) {
         if !span.is_empty() {
-            self.out.remove(span);
+            self.outstanding.remove(span);
         }
     }
 
-    /// Their free is still to be told; they were given out again at this time.
-    pub(super) fn owe(&mut self, span: Span<u64>, time_ns: u64) {
+    /// Expects a late report of the free of pages that were allocated again at this time.
+    pub(super) fn expect_free(&mut self, span: Span<u64>, time_ns: u64) {
         if span.is_empty() {
             return;
         }
-        if self.owed.len() >= MAX_OWED {
-            self.forgive(time_ns.saturating_sub(2 * GRACE_NS));
+        if self.expected.len() >= MAX_EXPECTED {
+            self.forget_expected(time_ns.saturating_sub(2 * GRACE_NS));
         }
-        self.owed.insert(span, time_ns);
+        self.expected.insert(span, time_ns);
     }
 
-    /// The parts of `span` that were given out again after `first_ns`: a free of then was that of an earlier holder.
+    /// The parts of `span` that were allocated again after `first_ns`: a free at that time was by an earlier
+    /// holder.
     pub(super) fn settled(&self, span: &Span<u64>, first_ns: u64) -> Vec<Span<u64>> {
-        within(&self.owed, span)
+        within(&self.expected, span)
             .into_iter()
             .filter(|&(_, again_ns)| again_ns >= first_ns)
             .map(|(part, _)| part)
             .collect()
     }
 
-    /// Every free up to `time_ns` was told: what is owed from before is owed no more.
-    pub(super) fn forgive(&mut self, time_ns: u64) {
+    /// All frees up to `time_ns` have been reported: earlier ones are no longer expected.
+    pub(super) fn forget_expected(&mut self, time_ns: u64) {
         let old: Vec<_> = self
-            .owed
+            .expected
             .iter()
             .filter(|&(_, &again_ns)| again_ns < time_ns)
             .map(|(span, _)| span.clone())
             .collect();
         for span in old {
-            self.owed.remove(span);
+            self.expected.remove(span);
         }
     }
 
     pub(super) fn clear(&mut self) {
-        self.out.clear();
-        self.owed.clear();
+        self.outstanding.clear();
+        self.expected.clear();
     }
 }

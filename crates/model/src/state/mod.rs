@@ -1,15 +1,16 @@
-//! The pure model: what is true after event N.
+//! The pure model: the state after event N.
 //!
-//! It takes the elements of the decoded stream one by one, in order of time, and has no other clock, no input and no
-//! output, so that a live run, a replay and a recovery come to the same. Per device it knows the ranges of p2p memory,
-//! what is out of them and who took it, memory that is out and was taken by nobody knows whom, and the teardowns. What
-//! each element meant stands in [`Model::changes`], for rules to judge.
+//! It consumes the elements of the decoded stream one by one, in time order, and has no other clock, no
+//! input, and no output, so that a live run, a replay, and a recovery produce the same result. Per device it
+//! tracks the ranges of p2p memory, the outstanding memory and who allocated it, memory whose holder is
+//! unknown, and the teardowns. [`Model::changes`] has the meaning of each element, for rules to check.
 //!
-//! What is not known is said: a [`Device`] is [uncertain](Device::uncertain) from a loss of records until a pull read
-//! or a complete teardown has made up for it, and has a [baseline](Device::baseline) from which on everything that is
-//! taken is known.
+//! Missing knowledge is explicit: a [`Device`] is [uncertain](Device::uncertain) from a loss of records until
+//! a snapshot or a complete teardown settles it, and has a [baseline](Device::baseline) from which on all
+//! outstanding memory is known.
 //!
-//! It never panics, whatever the stream holds, and what is over takes a bounded place: see the `MAX_` constants.
+//! It never panics, whatever the stream contains, and the state kept of ended objects is bounded: see the
+//! `MAX_` constants.
 
 mod allocating;
 mod attempt;
@@ -76,7 +77,7 @@ use crate::{
 use ledger::Context;
 use range_index::RangeIndex;
 
-/// Devices that are kept: hosts that share memory between devices have some dozens of them.
+/// Limit on the number of devices. Hosts that share memory between devices have a few dozen of them.
 pub(crate) const MAX_DEVICES: usize = 1024;
 
 /// All devices.
@@ -90,27 +91,28 @@ pub struct Model {
     now_ns: u64,
     suspensions: suspensions::Suspensions,
     ended: bool,
-    /// Losses that can be about devices not yet met.
+    /// Losses that may concern devices not seen yet.
     uncertainties: Uncertainties,
-    /// The latest loss of inserted pages: it can be about a mapping whose record is still to come.
+    /// The latest loss of inserted pages. It may concern a mapping whose record is yet to come.
     inserted: Option<Uncertainty>,
 }
 
 impl Model {
-    /// Nothing has happened.
+    /// A model before any event.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These hooks are attached from the start, which no record of the stream tells: since `time_ns`, `CLOCK_BOOTTIME`.
+    /// Records that these hooks are attached from the start, without a record in the stream: since `time_ns`,
+    /// `CLOCK_BOOTTIME`.
     pub(crate) fn attached(&mut self, hooks: impl IntoIterator<Item = user::Change>, time_ns: u64) {
         for change in hooks {
             self.hooks.change(change, time_ns);
         }
     }
 
-    /// Which hooks are attached while a teardown is pending, as far as their states tell.
+    /// Sets which hooks are attached while a teardown is pending, from their states.
     pub(crate) fn set_armed(&mut self, hooks: &[HookStatus]) {
         for status in hooks {
             if let Some(is_armed) = status.will_be_armed() {
@@ -120,7 +122,7 @@ impl Model {
         self.armed(self.now_ns);
     }
 
-    /// Takes in the next element of the stream.
+    /// Applies the next element of the stream.
     pub fn apply(&mut self, element: &Element) {
         self.changes.clear();
         match element {
@@ -131,52 +133,52 @@ impl Model {
         }
     }
 
-    /// What the latest element changed or showed, in order.
+    /// The changes and observations of the latest element, in order.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
 
-    /// The time that the stream has reached, `CLOCK_BOOTTIME` in nanoseconds.
+    /// The current time of the stream, `CLOCK_BOOTTIME` in nanoseconds.
     #[must_use]
     pub const fn now_ns(&self) -> u64 {
         self.now_ns
     }
 
-    /// How long the machine was awake and suspended between two times, as far as the ticks have told.
+    /// How long the machine was awake and suspended between two times, as far as the ticks show.
     #[must_use]
     pub fn passed(&self, from_ns: u64, to_ns: u64) -> Passed {
         self.suspensions.passed(from_ns, to_ns)
     }
 
-    /// When the machine was suspended, oldest first: the latest of it.
+    /// The latest suspensions of the machine, oldest first.
     pub fn sleeps(&self) -> impl Iterator<Item = Sleep> {
         self.suspensions.sleeps()
     }
 
-    /// The latest tick that told how long the machine had been suspended since it was started, and that.
+    /// The latest tick that has the time the machine has been suspended since boot, and that time.
     #[must_use]
     pub const fn asleep(&self) -> Option<(u64, u64)> {
         self.suspensions.latest_total()
     }
 
-    /// The run has come to its end: nothing follows.
+    /// Whether the run has ended: no elements follow.
     pub(crate) const fn ended(&self) -> bool {
         self.ended
     }
 
-    /// The devices of which anything was seen, by address.
+    /// All devices with events, by address.
     pub fn devices(&self) -> impl Iterator<Item = &Device> {
         self.devices.values()
     }
 
-    /// The same, behind this one.
+    /// Like [`Self::devices`], after this address.
     pub(crate) fn devices_after(&self, last: Option<DeviceAddress>) -> impl Iterator<Item = &Device> {
         let begin = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.devices.range((begin, Bound::Unbounded)).map(|(_, device)| device)
     }
 
-    /// One device.
+    /// Returns a device.
     #[must_use]
     pub fn device(&self, address: DeviceAddress) -> Option<&Device> {
         self.devices.get(&address)
@@ -188,7 +190,7 @@ impl Model {
         &self.hooks
     }
 
-    /// What is known of where the kernel keeps its `struct page`s and its direct map.
+    /// Known locations of the kernel's `struct page`s and direct map.
     #[must_use]
     pub const fn geometry(&self) -> &Geometry {
         &self.geometry
@@ -200,7 +202,7 @@ impl Model {
             return;
         }
         let Some(address) = event.device.or_else(|| self.owner(event.pgmap?)) else {
-            // It tells no device, and its range is none that is known.
+            // The event names no device, and its range is unknown.
             return;
         };
         let at = At { time_ns: event.time_ns, id: event.id };
@@ -209,7 +211,7 @@ impl Model {
         let is_born = is_birth && !self.devices.contains_key(&address);
         self.with_device(address, at, |device, context| {
             if is_born {
-                // What was lost before it had memory was none of its.
+                // Losses from before the device had memory do not concern it.
                 device.uncertainties.settle(event.time_ns);
             }
             device.event(event, armed_since_ns, context);
@@ -223,19 +225,19 @@ impl Model {
         }
     }
 
-    /// The device that has a range of this pgmap that is not over.
+    /// The device with a range in use of this pgmap.
     pub fn owner(&self, pgmap: u64) -> Option<DeviceAddress> {
         let has = |device: &&Device| device.ranges.current(pgmap).is_some();
         let owners = self.range_index.owners(pgmap).filter_map(|address| self.device(address));
         owners.filter(has).map(Device::address).next()
     }
 
-    /// The ranges of any device that can overlap this one, and some others.
+    /// The ranges of any device that may overlap this one, and possibly others.
     pub(crate) fn near(&self, range: crate::event::Range) -> impl Iterator<Item = (&Device, &Range)> {
         self.range_index.near(range).filter_map(|named| self.named(named))
     }
 
-    /// The ranges of any device of which this reference was killed, by device, the latest first.
+    /// The ranges of any device whose kill named this reference, by device, the latest first.
     pub(crate) fn sharing(&self, reference: u32) -> impl Iterator<Item = (&Device, &Range)> {
         self.range_index.sharing(reference).into_iter().filter_map(|named| self.named(named))
     }
@@ -280,7 +282,7 @@ impl Model {
                 if let Some(change) = user::change(record) {
                     self.hooks.change(change, record.time_ns);
                     if matches!(change.hook, Hook::MapSg | Hook::UnmapSg) {
-                        // Maps and unmaps pair up only while both are seen.
+                        // Maps and unmaps can be paired only while both are observed.
                         for device in self.devices.values_mut() {
                             device.mappings = Mappings::default();
                         }
@@ -303,7 +305,7 @@ impl Model {
             Some(Kind::HolderExited) => {
                 if let Some(task) = user::gone(record) {
                     for device in self.devices.values_mut() {
-                        device.ledger.gone(&task, user::exited_before_ns(record), record.time_ns);
+                        device.ledger.exited(&task, user::exited_before_ns(record), record.time_ns);
                     }
                 }
             }
@@ -329,7 +331,7 @@ impl Model {
                 self.mark_uncertain(loss.ring, uncertainty);
             }
             Some(Affected::Inserted) => {
-                // Of a mapping that was being made, the record comes later.
+                // The record of a mapping that was in progress comes later.
                 self.inserted = Some(uncertainty);
                 for device in self.devices.values_mut() {
                     if device.mapped_ns.is_some_and(|at| at >= uncertainty.since_ns) {
@@ -343,7 +345,7 @@ impl Model {
                     teardown.lost_brackets = true;
                 }
             }
-            // What is known stays so: that something may have been missed is for the rules to say.
+            // Known state is kept; the rules report that uses may have been missed.
             Some(Affected::Nothing | Affected::Mapped | Affected::Used) => {}
         }
     }
@@ -363,7 +365,7 @@ impl Model {
         self.mark_uncertain(id.ring(), uncertainty);
     }
 
-    /// Any device can be meant.
+    /// It may concern any device.
     fn mark_uncertain(&mut self, ring: Ring, uncertainty: Uncertainty) {
         self.uncertainties.add(ring, uncertainty);
         for device in self.devices.values_mut() {

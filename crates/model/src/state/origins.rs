@@ -1,4 +1,4 @@
-//! Who takes references: what many of them share is kept once.
+//! Origins of references: what many references share is stored once.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,7 +12,7 @@ use slab::Slab;
 use super::{keys::Keys, reference::AllocatedBy};
 use crate::event::{Event, Task};
 
-/// Where references come from: all that is known of the taker but its thread id.
+/// The origin of references: everything known about who allocated them except the thread id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Origin {
     process: Option<(u32, [u8; COMM_LEN])>,
@@ -23,8 +23,8 @@ struct Origin {
 
 impl Origin {
     fn is_of(&self, event: &Event) -> bool {
-        // A comparison of no frames by the C library's function is a masked load of a dangling address on processors with
-        // AVX-512: a hundred nanoseconds.
+        // A comparison of no frames by the C library's function is a masked load of a dangling address on
+        // processors with AVX-512, which takes a hundred nanoseconds.
         let same_stack = || {
             self.stack.len() == event.stack.len() && (self.stack.is_empty() || *self.stack == *event.stack)
         };
@@ -40,34 +40,35 @@ struct Entry {
     origin: Arc<Origin>,
     users: u32,
     gone: Option<Gone>,
-    /// How often those who took them turned out to be of another process of the same number.
+    /// How often references of this origin were found to be held by another process with the same number.
     replaced: u8,
     keys: Keys,
 }
 
-/// Its process has exited.
+/// The process has exited.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
     since_ns: u64,
     replaced_ns: Option<u64>,
 }
 
-/// Processes of one number, one after the other, that are told apart. Of more it is not said which of them have exited.
+/// Limit on the successive processes with one number that are distinguished. Beyond it, exits are not
+/// attributed.
 const MAX_REPLACED: u8 = 4;
 
-/// All origins that something still refers to.
+/// All origins that are still in use.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins {
     entries: Slab<Entry>,
     numbers: HashMap<Arc<Origin>, u32, RandomState>,
-    /// The one that was entered last: events of one origin come in a row.
+    /// The latest origin entered: events of one origin tend to come in a row.
     latest: Option<u32>,
-    /// Those of a process that is not known to be gone.
+    /// Origins of processes that are not known to have exited.
     by_process: HashMap<u32, BTreeSet<u32>, RandomState>,
 }
 
 impl Origins {
-    /// The number of an event's origin, with one more user.
+    /// Returns the number of an event's origin, and adds one user.
     pub(super) fn enter(&mut self, event: &Event) -> u32 {
         if let Some(number) = self.latest
             && let Some(entry) = self.entries.get_mut(number as usize)
@@ -112,7 +113,8 @@ impl Origins {
         self.numbers.insert(origin, number);
     }
 
-    /// It is the origin of this reference. `is_its` tells whether it still is of another one.
+    /// Records that this is the origin of a reference. `is_its` returns whether a reference still has this
+    /// origin.
     pub(super) fn note(&mut self, number: u32, key: u32, is_its: impl Fn(u32) -> bool) {
         let Some(entry) = self.entries.get_mut(number as usize) else {
             return;
@@ -120,7 +122,7 @@ impl Origins {
         entry.keys.note(key, is_its);
     }
 
-    /// The references that it took and for which `is_its` is true.
+    /// The references of this origin for which `is_its` is true.
     pub(super) fn keys(&self, number: u32, is_its: impl Fn(u32) -> bool) -> Vec<u32> {
         self.entries.get(number as usize).map_or_else(Vec::new, |entry| entry.keys.live(is_its))
     }
@@ -135,14 +137,14 @@ impl Origins {
         }
     }
 
-    /// One more user.
+    /// Adds one user.
     pub(super) fn share(&mut self, number: u32) {
         if let Some(entry) = self.entries.get_mut(number as usize) {
             entry.users += 1;
         }
     }
 
-    /// One user less; forgotten with the last.
+    /// Removes one user; the origin is dropped with the last.
     pub(super) fn leave(&mut self, number: u32) {
         let Some(entry) = self.entries.get_mut(number as usize) else {
             return;
@@ -152,15 +154,16 @@ impl Origins {
             return;
         }
         let entry = self.entries.remove(number as usize);
-        // A process that is gone may have been followed by another of the same number.
+        // A process that has exited may have been followed by another one with the same number.
         if self.numbers.get(&entry.origin) == Some(&number) {
             self.numbers.remove(&entry.origin);
         }
         self.end(number, entry.origin.process);
     }
 
-    /// The process has exited: what it took stays, and what is taken from now on is another's. Gives the numbers of its origins.
-    pub(super) fn gone(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) -> Vec<u32> {
+    /// The process has exited: its memory stays allocated, and later allocations are by another process.
+    /// Returns the numbers of its origins.
+    pub(super) fn exited(&mut self, task: &Task, replaced_ns: Option<u64>, time_ns: u64) -> Vec<u32> {
         let mut its: Vec<_> = self.by_process.remove(&task.tgid).into_iter().flatten().collect();
         its.retain(|&number| {
             self.entries.get(number as usize).is_some_and(|entry| entry.replaced < MAX_REPLACED)
@@ -174,7 +177,8 @@ impl Origins {
         its
     }
 
-    /// So many of its users are of another process, which is alive: the number of their origin.
+    /// Splits off `users` references that are held by another, live process. Returns the number of their
+    /// origin.
     pub(super) fn split(&mut self, number: u32, users: u32) -> Option<u32> {
         let entry = self.entries.get(number as usize)?;
         let (origin, replaced) = (Arc::clone(&entry.origin), entry.replaced.saturating_add(1));
@@ -192,7 +196,7 @@ impl Origins {
         Some(other)
     }
 
-    /// All that is known of the taker.
+    /// All that is known about who allocated the memory.
     pub(super) fn allocated_by(&self, number: u32, pid: u32) -> AllocatedBy<'_> {
         let Some(entry) = self.entries.get(number as usize) else {
             return AllocatedBy {

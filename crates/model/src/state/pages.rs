@@ -1,21 +1,21 @@
-//! Values found by page: a radix tree with 64 slots per node.
+//! Values by page: a radix tree with 64 slots per node.
 //!
-//! Allocations are found by any address inside them: the entry of the nearest page at or below
-//! ([`Pages::floor`]). A pool of p2p memory is dense and its pages are taken and given back all the time, so
-//! that a tree that never rebalances, with one bit per slot to say what is there, beats a search tree.
+//! An allocation is found by any address inside it, as the entry of the nearest page at or below
+//! ([`Pages::floor`]). A pool of p2p memory is dense, and its pages are allocated and freed all the time, so
+//! a tree that never rebalances, with one bit per occupied slot, is faster than a search tree.
 
 use std::collections::BTreeMap;
 
 use crate::event::decode::PAGE_SIZE;
 
-/// Slots of a node: one bit each in a word.
+/// Slots of a node, one bit each in a word.
 const SLOTS: usize = 64;
 /// Bits of a key that one level consumes.
 const BITS: u32 = SLOTS.trailing_zeros();
 /// Bits of a page number within a block: three levels, 1 GiB of memory.
 const BLOCK_BITS: u32 = 3 * BITS;
 
-/// The page that an address lies in.
+/// The page that contains an address.
 #[must_use]
 pub const fn page_of(addr: u64) -> u64 {
     addr / PAGE_SIZE
@@ -36,13 +36,13 @@ impl<V: Copy + Default + PartialEq> Pages<V> {
         self.blocks.get(&block)?.get(key)
     }
 
-    /// Gives `page` a value, and returns the one that it had.
+    /// Sets the value of `page`, and returns the previous one.
     pub(crate) fn insert(&mut self, page: u64, value: V) -> Option<V> {
         let (block, key) = split(page);
         self.blocks.entry(block).or_default().insert(key, value)
     }
 
-    /// Takes the value of `page` away where it is `value`.
+    /// Removes the value of `page` if it is `value`.
     pub(crate) fn remove_if(&mut self, page: u64, value: V) {
         let (block, key) = split(page);
         let Some(node) = self.blocks.get_mut(&block) else {
@@ -97,7 +97,7 @@ const fn join(block: u64, key: u32) -> u64 {
     block << BLOCK_BITS | key as u64
 }
 
-/// A node, of any level. Keys have [`Node::WIDTH`] bits; [`u32::MAX`] stands for the greatest.
+/// A node of any level. Keys have [`Node::WIDTH`] bits; [`u32::MAX`] stands for the greatest.
 trait Node<V>: Default {
     const WIDTH: u32;
     fn is_empty(&self) -> bool;
@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_finds_the_page_before_it_across_nodes_and_blocks() {
+    fn floor_crosses_nodes_and_blocks() {
         let mut pages = Pages::default();
         for page in [0, 63, 64, (1 << BLOCK_BITS) - 1, 5 << BLOCK_BITS, u64::MAX >> 12] {
             assert_eq!(pages.insert(page, page as u32), None);
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(pages.range(1, 5 << BLOCK_BITS).count(), 3);
     }
 
-    /// Clustered, so that pages meet: in one leaf, in neighbouring nodes, in other blocks.
+    /// Clustered, so that pages share leaves, are in neighboring nodes, or are in other blocks.
     fn page() -> impl Strategy<Value = u64> {
         (0u64..3, prop_oneof![0u64..130, (1u64 << BLOCK_BITS) - 70..1 << BLOCK_BITS, 0u64..1 << BLOCK_BITS])
             .prop_map(|(block, page)| ((block * 3) << BLOCK_BITS) + page)
@@ -292,7 +292,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn does_what_a_sorted_map_does(
+        fn behaves_like_a_sorted_map(
             steps in proptest::collection::vec((0u8..6, page(), any::<u32>()), 0..300),
             asked in proptest::collection::vec((page(), page()), 30),
         ) {

@@ -5,34 +5,36 @@ use std::ops::RangeInclusive;
 use super::{failed_mmap::FailedMmaps, reference::At};
 use crate::event::{self, Refs};
 
-/// In place of an address: the range was known from its chunk of the pool alone, which outlives its `dev_pagemap`.
+/// In place of an address: the range is known only from its chunk of the pool, which outlives its
+/// `dev_pagemap`.
 pub const NO_PGMAP: u64 = 0;
 
-/// Names a range of a device. Pointers and addresses come back: the generation tells their uses apart.
+/// Identifies a range of a device. Pointers and addresses are reused; the generation distinguishes their
+/// uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RangeId {
     /// Address of the `struct dev_pagemap`, or [`NO_PGMAP`].
     pub pgmap: u64,
-    /// Counts the ranges that were seen of this device.
+    /// Counts the ranges seen of this device.
     pub generation: u32,
 }
 
-/// How far a range's teardown has come.
+/// How far the teardown of a range has progressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stage {
     /// In use.
     Live,
-    /// `memunmap_pages` was entered, or the reference was found dead: it takes no new references.
+    /// `memunmap_pages` was entered, or the reference was found dead: it accepts no new users.
     Killed,
-    /// The last reference is gone.
+    /// The last reference was dropped.
     Drained,
-    /// The struct pages are gone, or going.
+    /// The struct pages are removed or being removed.
     Removed,
-    /// The device's pool, or the range's part in a refused add, is gone: nothing leads to it any more.
+    /// The device's pool, or the range's part in a refused add, is gone: no pointer to it is left.
     Released,
 }
 
-/// What was observed of a range's life, each thing at its first time. What is absent was not observed.
+/// The observed steps of a range, each at its first time. A step that is `None` was not observed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
     /// `devm_memremap_pages` returned.
@@ -55,80 +57,82 @@ pub struct Steps {
     pub released: Option<At>,
 }
 
-/// What the kernel itself counted of a range at one moment.
+/// The kernel's own counts of a range at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// The record, of kind `kill` or `range_state`.
     pub at: At,
-    /// Bytes taken from its part of the pool.
+    /// Bytes allocated from its part of the pool.
     pub bytes: Option<u64>,
-    /// References.
+    /// The reference count.
     pub refs: Option<Refs>,
-    /// The reference was dead: the count of a live one also holds references for the range itself.
+    /// Whether the reference was dead. The count of a live one also includes references for the range itself.
     pub dead: bool,
     /// References that the model knew at that moment.
     pub known: u64,
-    /// The least and the most references of unknown takers at that moment: at least one for each run of pre-existing
-    /// memory in it, at most one for each page, and those that are known but not where they lie.
+    /// The minimum and maximum number of references of unknown holders at that moment: at least one for each
+    /// run of pre-existing memory in the range, at most one for each page, and known references whose
+    /// location is unknown.
     pub unknown: (u64, u64),
 }
 
-/// References of a killed range against those that are known, at the moment of the kernel's count.
+/// The reference count of a killed range compared with the known references at the moment of the kernel's
+/// count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accounted {
-    /// When the kernel was asked.
+    /// When the kernel's count was read.
     pub at: At,
-    /// What keeps the range from draining, by the kernel's own exact count.
+    /// The number of references that keep the range from draining: the kernel's own exact count.
     pub residual: u64,
-    /// Allocations and pages of mmaps that were seen to be taken.
+    /// Allocations and mmap pages that were observed.
     pub known: u64,
-    /// References of unknown takers, and those of which it is not known whether they are to this range.
+    /// References of unknown holders, and known references that may or may not be to this range.
     pub unknown: RangeInclusive<u64>,
-    /// References that nothing explains. The lower end is certain as far as `known` is.
+    /// Unexplained references. The lower bound is as certain as `known`.
     pub unexplained: RangeInclusive<u64>,
 }
 
 /// A range of p2p memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// Its name.
+    /// The id of the range.
     pub id: RangeId,
-    /// The first record that told of it.
+    /// The first record about it.
     pub seen: At,
     /// Physical addresses.
     pub physical: Option<event::Range>,
-    /// Where it begins in the direct map.
+    /// Its start in the direct map.
     pub base: Option<u64>,
-    /// The BAR that it is of.
+    /// The BAR that it belongs to.
     pub bar: Option<u16>,
-    /// What was observed of its life.
+    /// The observed steps of its life cycle.
     pub steps: Steps,
-    /// The low half of the address of its reference, as its first kill has it.
+    /// The low half of the address of its reference, from its first kill.
     pub reference: Option<u32>,
-    /// The kernel's own count, as of the latest kill or pull read.
+    /// The kernel's own counts, from the latest kill or snapshot.
     pub counted: Option<Counted>,
-    /// Place of its chunk in the order in which the pool tries them, as of the latest pull read.
+    /// Index of its chunk in the order in which the pool tries them, as of the latest snapshot.
     pub chunk: Option<u8>,
-    /// Whether the pool hands out its pages, or its driver does so itself; `None`: not known.
+    /// Whether the pool allocates its pages (true) or its driver does (false). `None` if unknown.
     pub pooled: Option<bool>,
-    /// How far it has come by what a pull read found, which can be further than the steps that were seen.
+    /// Its stage according to a snapshot, which may be later than the observed steps.
     pub snapshot_end: Option<(Stage, At)>,
-    /// A pull read found that the pool still points to it although it is gone.
+    /// The snapshot that found that the pool still points to it although it is gone.
     pub dangling: Option<At>,
-    /// As it was removed it was among those that the armed hooks compare with.
+    /// At its removal, it was among those that the armed hooks compare with.
     pub watched: bool,
     /// User mappings of it that failed in the middle.
     pub failed_mmaps: FailedMmaps,
-    /// Further kills of it.
+    /// Number of additional kills.
     pub more_kills: u32,
-    /// Its end was not seen: this record shows that it is over.
+    /// Its end was not observed. This record shows that it is over.
     pub ended_unseen: Option<At>,
-    /// It was the range of a `pci_p2pdma_add_resource` that was refused in the end.
+    /// It belonged to a `pci_p2pdma_add_resource` that was refused in the end.
     pub refused: bool,
 }
 
 impl Range {
-    /// Known by name only.
+    /// A range of which only the id is known.
     pub(super) fn new(id: RangeId, seen: At) -> Self {
         Self {
             id,
@@ -151,13 +155,14 @@ impl Range {
         }
     }
 
-    /// More is known of it than that the pool still has a chunk of it, which a pull read found: that has neither pgmap nor bounds.
+    /// Whether more is known than that the pool still has a chunk of it, which a snapshot found and which has
+    /// neither pgmap nor bounds.
     #[must_use]
     pub const fn is_named(&self) -> bool {
         self.id.pgmap != NO_PGMAP
     }
 
-    /// How far its teardown has come.
+    /// How far its teardown has progressed.
     #[must_use]
     pub fn stage(&self) -> Stage {
         let Steps { killed, drained, removed, unmapped, released, .. } = self.steps;
@@ -176,19 +181,19 @@ impl Range {
         self.snapshot_end.map_or(seen, |(snapshot_end, _)| seen.max(snapshot_end))
     }
 
-    /// Its driver hands out its pages itself: what is out of it is not known, whatever the pool counts.
+    /// Whether its driver allocates its pages itself, so that the outstanding memory is not known.
     #[must_use]
     pub const fn is_bypassed(&self) -> bool {
         matches!(self.pooled, Some(false))
     }
 
-    /// Killed, and neither seen to have drained nor gone.
+    /// Whether it was killed, and has neither drained nor ended as far as observed.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.stage() == Stage::Killed
     }
 
-    /// From when on it is known that the pool points to it although it is gone, until the pool is destroyed.
+    /// Since when it is known that the pool points to it although it is gone, until the pool is destroyed.
     #[must_use]
     pub fn dead_chunk_since(&self) -> Option<At> {
         let over = self.steps.release.or(self.steps.released).or(self.ended_unseen);
@@ -196,7 +201,7 @@ impl Range {
         since.filter(|_| over.is_none() && !self.refused)
     }
 
-    /// The direct-map address `addr` lies in it, as far as it is known where it lies.
+    /// Whether it contains the direct-map address `addr`, as far as its location is known.
     #[must_use]
     pub fn contains(&self, addr: u64) -> bool {
         let Some((base, physical)) = self.base.zip(self.physical) else {
@@ -205,13 +210,14 @@ impl Range {
         addr >= base && addr - base < physical.size()
     }
 
-    /// Bytes.
+    /// Size in bytes.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.physical.map(event::Range::size)
     }
 
-    /// The kernel's count of a killed range against what is known; `None` where there is no exact count of one.
+    /// Compares the kernel's count of a killed range with the known references. `None` without an exact
+    /// count.
     #[must_use]
     pub fn accounted(&self) -> Option<Accounted> {
         let counted = self.counted.filter(|counted| counted.dead)?;

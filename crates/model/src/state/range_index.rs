@@ -1,5 +1,6 @@
-//! Ranges of all devices by where they lie, by their `dev_pagemap` and by the reference that was killed: nobody looks through all of
-//! them for one. What is over stays here until it is swept out, so that whoever finds something looks whether it is still so.
+//! An index of the ranges of all devices by location, by `dev_pagemap`, and by the reference that was killed,
+//! so that no lookup iterates over all ranges. Entries of ended ranges stay until a sweep, so callers must
+//! check that a range found here is still valid.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -9,21 +10,21 @@ use crate::event::{DeviceAddress, Range};
 /// A range, by its device and generation.
 type Named = (DeviceAddress, u32);
 
-/// Entries that may be left of what is over.
+/// Minimum number of entries before a sweep.
 const SPARE: usize = 4096;
-/// Ranges that are known of one reference: two that share it are one too many.
+/// Limit on the ranges kept per reference. Two that share it already violate a rule.
 const MAX_SHARING: usize = 64;
-/// Entries at one place that are looked at for what is over.
+/// Limit on the entries at one location that are checked for ended ranges.
 const MAX_LOOKED_AT: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct RangeIndex {
     owners: HashMap<u64, BTreeSet<DeviceAddress>>,
-    /// By the logarithm of their size, so that no long one is in the way of the search for short ones.
+    /// By the logarithm of their size, so that long ranges do not slow down the search for short ones.
     by_size: BTreeMap<u32, BTreeSet<(u64, Named)>>,
     references: HashMap<u32, VecDeque<Named>>,
     entered: usize,
-    /// It is swept beyond that.
+    /// Number of entries that triggers a sweep.
     most: usize,
 }
 
@@ -33,7 +34,7 @@ impl RangeIndex {
         self.owners.get(&pgmap).into_iter().flatten().copied()
     }
 
-    /// The ranges that can overlap this one, and some others.
+    /// The ranges that may overlap this one, and possibly others.
     pub(super) fn near(&self, range: Range) -> impl Iterator<Item = Named> {
         self.by_size.iter().flat_map(move |(&log, places)| {
             let longest = u64::MAX >> (63 - log.min(63));
@@ -42,7 +43,7 @@ impl RangeIndex {
         })
     }
 
-    /// The latest ranges of which this reference was killed, by device, the latest first.
+    /// The latest ranges whose kill named this reference, by device, the latest first.
     pub(super) fn sharing(&self, reference: u32) -> Vec<Named> {
         let mut sharing: Vec<_> = self.references.get(&reference).into_iter().flatten().copied().collect();
         sharing.sort_by_key(|&(device, generation)| (device, std::cmp::Reverse(generation)));
@@ -53,11 +54,11 @@ impl RangeIndex {
         self.entered += usize::from(self.owners.entry(pgmap).or_default().insert(device));
     }
 
-    /// A range lies there. `is_over` tells which others of its device are over.
+    /// Records the location of a range. `is_over` returns whether another range of the same device is over.
     pub(super) fn place(&mut self, range: Range, named: Named, is_over: impl Fn(u32) -> bool) {
         let log = range.size().checked_ilog2().unwrap_or(63);
         let places = self.by_size.entry(log).or_default();
-        // A device that is bound again and again has its ranges in the same place each time.
+        // A device that is bound repeatedly has its ranges in the same place each time.
         let same = places.range((range.start, LEAST)..=(range.start, MOST)).take(MAX_LOOKED_AT);
         let over: Vec<_> = same
             .copied()
@@ -82,7 +83,7 @@ impl RangeIndex {
         self.entered += 1;
     }
 
-    /// Forgets what is over, where that is most of it.
+    /// Removes entries of ended ranges once these are the majority.
     pub(super) fn sweep(&mut self, devices: &BTreeMap<DeviceAddress, Device>) {
         if self.entered < self.most.max(SPARE) {
             return;

@@ -1,4 +1,4 @@
-//! The ranges of a device: those in use, and those that ended and still matter.
+//! The ranges of a device: those in use, and ended ones that still matter.
 
 use std::{collections::VecDeque, ops::Range as Span};
 
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::event;
 
-/// Ended ranges that are kept per device.
+/// Limit on the ended ranges kept per device.
 pub(super) const MAX_ENDED: usize = 16;
 
-/// Ranges that are kept per device: twice those of a device that has many.
+/// Limit on the ranges kept per device: twice the number of a device that has many.
 pub(super) const MAX_RANGES: usize = 128;
 
-/// In the order in which they were seen first.
+/// In the order in which they were first seen.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ranges {
     ranges: VecDeque<Range>,
@@ -41,7 +41,7 @@ impl Ranges {
         self.ranges.get_mut(place)
     }
 
-    /// Later ones have higher numbers: they are in order.
+    /// Later ranges have higher generations, so they are sorted.
     fn place_of(&self, generation: u32) -> Option<usize> {
         self.ranges.binary_search_by_key(&generation, |range| range.id.generation).ok()
     }
@@ -50,7 +50,8 @@ impl Ranges {
         self.ranges.len()
     }
 
-    /// Makes room for another one where there is none: gives whether one that is in use or has memory out had to be forgotten.
+    /// Makes room for another range. Returns whether a range that is in use or has outstanding memory had to
+    /// be dropped.
     pub(super) fn make_room(&mut self) -> bool {
         if self.ranges.len() < MAX_RANGES {
             return false;
@@ -61,32 +62,32 @@ impl Ranges {
         true
     }
 
-    /// The one of this pgmap that is not over.
+    /// The range of this pgmap that is not over.
     pub(super) fn current(&self, pgmap: u64) -> Option<&Range> {
         self.not_over().find(|range| range.id.pgmap == pgmap)
     }
 
-    /// Those that are not over, the latest first.
+    /// The ranges that are not over, the latest first.
     pub(super) fn not_over(&self) -> impl Iterator<Item = &Range> {
         self.iter().rev().filter(|range| range.stage() < Stage::Released)
     }
 
-    /// The one, not over, in which the memory at this direct-map address lies.
+    /// The range that contains this direct-map address and is not over.
     pub(super) fn at(&self, addr: u64) -> Option<&Range> {
         self.not_over().find(|range| range.contains(addr))
     }
 
-    /// A new one of this pgmap.
+    /// Adds a range of this pgmap.
     pub(super) fn add(&mut self, pgmap: u64, seen: At) -> RangeId {
         let id = RangeId { pgmap, generation: self.next };
-        // No range is ever of the last number, which stands for none.
+        // No range ever has the last generation, which stands for no range.
         self.next = self.next.saturating_add(1);
         self.ranges.push_back(Range::new(id, seen));
         id
     }
 
-    /// Forgets the oldest ended ones for which `is_used` is false; gives whether one of them may matter still: it was removed, and no
-    /// later one lies in its place.
+    /// Drops the oldest ended ranges for which `is_used` is false. Returns whether a dropped one may still
+    /// matter: it was removed, and no later range lies in its place.
     pub(super) fn prune(&mut self, is_used: impl Fn(u32) -> bool) -> bool {
         let over = |range: &Range| range.stage() == Stage::Released && !is_used(range.id.generation);
         let mut excess = self.ranges.iter().filter(|range| over(range)).count().saturating_sub(MAX_ENDED);
@@ -113,7 +114,7 @@ impl Ranges {
 }
 
 impl Range {
-    /// Where it lies, as far as this record tells it.
+    /// Records the location of a range, as far as this record has it.
     pub(super) fn place(
         &mut self,
         physical: Option<event::Range>,
@@ -128,7 +129,7 @@ impl Range {
         self.base = self.base.or(base).or(deduced);
     }
 
-    /// Where it lies in the direct map.
+    /// The span in the direct map.
     pub(super) fn span(&self) -> Option<Span<u64>> {
         let base = self.base?;
         Some(base..base.checked_add(self.size()?)?)

@@ -1,12 +1,13 @@
-//! A pull read's bitmap against the references that are known.
+//! Reconciles the known references with the bitmap of a snapshot.
 //!
-//! The bitmap was read between two times, t0 and t1, and every event of before t1 has been applied:
+//! The bitmap was read between two times, t0 and t1, and every event before t1 has been applied:
 //!
-//! - a reference taken before t0 and live now was out during all that time. Where the bitmap has none of its memory,
-//!   its end was lost: it is closed. Where it has a part, that part stays out;
-//! - memory that is set, and that no reference had at any moment from [`GRACE_NS`] before t0 to t1, is somebody's
-//!   whom nobody saw: it becomes pre-existing memory. That it can be an allocation that is just being made is no harm:
-//!   its record takes it out again.
+//! - A reference that was allocated before t0 and is live now was outstanding during all that time. If none
+//!   of its memory is set in the bitmap, the record of its end was lost, and it is closed. If a part is set,
+//!   that part stays outstanding.
+//! - Memory that is set, and that no reference had at any moment from [`GRACE_NS`] before t0 to t1, has an
+//!   unknown holder: it becomes pre-existing memory. If it belongs to an allocation in progress, this is
+//!   harmless: the record of that allocation removes it again.
 
 use std::ops::Range as Span;
 
@@ -25,7 +26,7 @@ use super::{
 use crate::{event::user::SnapshotEnd, stream::CLOCK_SLACK_NS};
 
 impl Ledger {
-    /// Takes in a bitmap of which everything was read.
+    /// Applies a bitmap that was read completely.
     pub(super) fn reconcile(
         &mut self,
         snapshot_end: &SnapshotEnd,
@@ -51,12 +52,12 @@ impl Ledger {
         let mut unexplained = self.unexplained(set, context);
         let all = bytes_of(&unexplained);
         let since_ns = snapshot_end.from_ns.saturating_sub(GRACE_NS);
-        for span in self.history.given_back(since_ns) {
+        for span in self.history.recently_freed(since_ns) {
             unexplained.remove(span.clone());
         }
         let bytes = bytes_of(&unexplained);
         self.close_unplaced(bytes, before_ns, context);
-        self.mmaps.forgive(before_ns);
+        self.mmaps.forget_expected(before_ns);
         let known: u64 = unexplained.iter().map(|span| self.preexisting.overlap(span)).sum();
         self.preexisting.clear();
         for span in unexplained {
@@ -78,8 +79,8 @@ impl Ledger {
         self.get(key).is_some_and(|reference| reference.at.time_ns < time_ns)
     }
 
-    /// Memory that both an allocation and an mmap have is that of the later one: it was not known where the pages lie
-    /// when that was taken.
+    /// Memory that belongs to both an allocation and an mmap belongs to the later one: the location of the
+    /// pages was unknown at that time.
     fn settle_claims(&mut self, context: &mut Context<'_>) {
         let placed: Vec<_> = self
             .mmaps
@@ -96,7 +97,7 @@ impl Ledger {
                 if later(key) <= later(mmap) {
                     self.cut(key, &both, ClosedBy::Reused, context);
                 } else if let Some(indices) = context.geometry.indices(&both) {
-                    for (part, key) in self.mmaps.out(&indices) {
+                    for (part, key) in self.mmaps.outstanding(&indices) {
                         self.cut_pages(part, key, ClosedBy::Reused, context);
                     }
                 }
@@ -104,19 +105,19 @@ impl Ledger {
         }
     }
 
-    /// Pages of mmaps in memory that is free.
+    /// Removes pages of mmaps whose memory is free.
     fn close_pages(&mut self, gap: &Span<u64>, before_ns: u64, context: &mut Context<'_>) {
         let Some(indices) = context.geometry.indices(gap) else {
             return;
         };
-        for (part, key) in self.mmaps.out(&indices) {
+        for (part, key) in self.mmaps.outstanding(&indices) {
             if self.is_older(key, before_ns) {
                 self.cut_pages(part, key, ClosedBy::Snapshot, context);
             }
         }
     }
 
-    /// What is set and nobody's that is known.
+    /// Memory that is set and belongs to no known reference.
     fn unexplained(&self, set: &RangeSet<u64>, context: &Context<'_>) -> RangeSet<u64> {
         let mut left = RangeSet::new();
         for run in set.iter() {
@@ -142,8 +143,8 @@ impl Ledger {
         left
     }
 
-    /// References of which it is not known where they lie: they are over where so much cannot be out. While
-    /// there is unexplained memory enough, they can be what explains it.
+    /// References at unknown locations: they are over if that much memory cannot be outstanding. While there
+    /// is enough unexplained memory, they may be its explanation.
     fn close_unplaced(&mut self, unexplained: u64, before_ns: u64, context: &mut Context<'_>) {
         let is_over = |key: u32| {
             let found = self.get(key).filter(|reference| reference.at.time_ns < before_ns);
@@ -171,7 +172,7 @@ impl Ledger {
         }
     }
 
-    /// Bytes of mmaps of which it is not known where they lie: as much of the pre-existing memory can be theirs.
+    /// Bytes of mmaps at unknown locations: that much of the pre-existing memory may belong to them.
     pub(super) fn unplaced_mmap_bytes(&self, geometry: &super::Geometry) -> u64 {
         let pages = if geometry.places_pages() {
             let unplaced = self.mmaps.iter().filter(|(indices, _)| geometry.span(indices).is_none());
@@ -182,7 +183,7 @@ impl Ledger {
         pages.saturating_mul(crate::event::decode::PAGE_SIZE)
     }
 
-    /// The references of a range that is over are over.
+    /// Ends the references of a range that is over.
     pub(super) fn close_range(&mut self, generation: u32, context: &mut Context<'_>) {
         let keys = self.keys_of(generation);
         let is_mmap =

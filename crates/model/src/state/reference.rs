@@ -1,4 +1,4 @@
-//! One thing that was taken out of a device's pool and is not known to be back.
+//! One allocation from a device's pool that is not known to be freed.
 
 use std::{fmt, ops::Range as Span};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Id, Task, decode::PAGE_SIZE};
 
-/// A record, and when it was.
+/// A record and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct At {
     /// `CLOCK_BOOTTIME` in nanoseconds.
@@ -16,11 +16,11 @@ pub struct At {
     pub id: Id,
 }
 
-/// Names a live [`Reference`] of a device. It may be given to another one when that has ended.
+/// Identifies a live [`Reference`] of a device. A key may be reused after its reference has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(pub(super) u32);
 
-/// What sort of memory was taken.
+/// The kind of allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HolderKind {
@@ -50,28 +50,28 @@ impl fmt::Display for HolderKind {
     }
 }
 
-/// What was taken, and how.
+/// The allocated memory, by kind of allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Allocated {
     /// `pci_alloc_p2pmem`: one reference, whatever its size.
     Allocation {
         /// Direct-map address.
         addr: u64,
-        /// Bytes asked for. The pool gives out whole pages.
+        /// Requested size in bytes. The pool allocates whole pages.
         size: u64,
     },
     /// `pci_p2pmem_alloc_sgl`, and the `pci_alloc_p2pmem` within it: one reference.
     ScatterList {
         /// Address of the list.
         sgl: u64,
-        /// Direct-map address of the memory; `None`: that allocation was not seen.
+        /// Direct-map address of the memory. `None` if that allocation was not observed.
         addr: Option<u64>,
-        /// Bytes asked for.
+        /// Requested size in bytes.
         size: u64,
         /// Entries of the list.
         entries: Option<u32>,
     },
-    /// `p2pmem_alloc_mmap`: one reference per page, each given back on its own.
+    /// `p2pmem_alloc_mmap`: one reference per page, each freed separately.
     Mmap {
         /// The first `struct page`.
         page: u64,
@@ -79,16 +79,16 @@ pub enum Allocated {
         user_addr: Option<u64>,
         /// Pages that were inserted.
         pages: u32,
-        /// Those that are still out.
+        /// Pages that are still outstanding.
         outstanding: u32,
     },
 }
 
-// There can be a million of them: their index takes some 10 bytes more.
+// There can be a million of them, and each needs about 10 more bytes in the indexes.
 const _: () = assert!(size_of::<Reference>() <= 104);
 
 impl Allocated {
-    /// In which way.
+    /// The kind of allocation.
     #[must_use]
     pub const fn kind(&self) -> HolderKind {
         match self {
@@ -99,7 +99,7 @@ impl Allocated {
     }
 }
 
-/// A size as the pool counts it: `gen_pool` gives out whole pages (`p2pdma.c` makes it with `PAGE_SHIFT`).
+/// A size as the pool counts it: `gen_pool` allocates whole pages (`p2pdma.c` creates it with `PAGE_SHIFT`).
 #[must_use]
 pub const fn whole_pages(size: u64) -> u64 {
     match size.checked_next_multiple_of(PAGE_SIZE) {
@@ -108,24 +108,25 @@ pub const fn whole_pages(size: u64) -> u64 {
     }
 }
 
-/// The pages in which memory lies; empty where no memory can be.
+/// The pages that contain the memory. Empty for an address that no memory can have.
 pub(super) const fn span_of(addr: u64, size: u64) -> Span<u64> {
     let start = addr - addr % PAGE_SIZE;
     let size = if size == 0 { 1 } else { size };
     start..whole_pages(addr.saturating_add(size))
 }
 
-/// A live reference. Who took it is observed; who pins the memory now is not.
+/// A live reference. Who allocated it is observed; who pins the memory now is not.
 ///
-/// There can be a million of them: what many share lies in the device ([`super::Device::allocated_by`]).
+/// There can be a million of them, so what many share is stored in the device
+/// ([`super::Device::allocated_by`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// What was taken.
+    /// The allocated memory.
     pub allocated: Allocated,
-    /// The record that says so. Pieces of memory that was given back in part have the same one.
+    /// The record of the allocation. The parts of a partially freed allocation share it.
     pub at: At,
-    /// Memory of it was given back while the rest stayed. The kernel drops its one reference at the first free, so
-    /// that what is left holds bytes and no reference. Never so for an mmap.
+    /// A part of its memory was freed. The kernel drops its only reference at the first free, so the rest has
+    /// bytes but no reference. Never true for an mmap.
     pub partial: bool,
     /// [`super::RangeId::generation`], or [`NO_RANGE`].
     pub(super) generation: u32,
@@ -133,16 +134,17 @@ pub struct Reference {
     pub(super) origin: u32,
 }
 
-/// In place of a generation: not known.
+/// In place of a generation: the range is unknown.
 pub(super) const NO_RANGE: u32 = u32::MAX;
 
 impl Reference {
-    /// Equal for references of a device whose taker is the same ([`super::Device::allocated_by`]), at one time: for grouping many.
+    /// A key for grouping references of one device: equal for those with the same holder
+    /// ([`super::Device::allocated_by`]) at one time.
     pub(crate) const fn holder(&self) -> (u32, u32) {
         (self.origin, self.pid)
     }
 
-    /// Bytes that are out, as the pool counts them.
+    /// Outstanding bytes, as the pool counts them.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         match self.allocated {
@@ -151,7 +153,7 @@ impl Reference {
         }
     }
 
-    /// References of the range that it stands for.
+    /// The number of references to the range that it stands for.
     #[must_use]
     pub const fn count(&self) -> u64 {
         match self.allocated {
@@ -160,7 +162,7 @@ impl Reference {
         }
     }
 
-    /// The pages of its memory, where the kernel told its address.
+    /// The pages of its memory, if the kernel reported its address.
     pub(super) fn span(&self) -> Option<Span<u64>> {
         match self.allocated {
             Allocated::Allocation { addr, size } => Some(span_of(addr, size)),
@@ -169,7 +171,7 @@ impl Reference {
         }
     }
 
-    /// Direct-map address of the memory, where the kernel told it: never for an mmap.
+    /// Direct-map address of the memory, if the kernel reported it. Never known for an mmap.
     #[must_use]
     pub const fn addr(&self) -> Option<u64> {
         match self.allocated {
@@ -180,31 +182,31 @@ impl Reference {
     }
 }
 
-/// Who took a reference.
+/// The origin of a reference: the task that allocated it, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AllocatedBy<'a> {
     /// The task.
     pub task: Option<Task>,
     /// Its cgroup's id.
     pub cgroup: Option<u64>,
-    /// Return address of the function that took it.
+    /// Return address in the function that allocated it.
     pub caller: Option<u64>,
-    /// Return addresses, innermost first; empty where stacks were not captured.
+    /// Return addresses, innermost first. Empty if stacks were not captured.
     pub stack: &'a [u64],
-    /// The process was found to have exited, by this time at the latest. `None`: not found so.
+    /// The process has exited, by this time at the latest. `None` if it is not known to have exited.
     pub exited_since_ns: Option<u64>,
-    /// Then another process was started that has its number.
+    /// When another process with the same number was started after that.
     pub replaced_ns: Option<u64>,
 }
 
 /// A reference that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// As it was.
+    /// The reference before its end.
     pub reference: Reference,
     /// The record that ended it.
     pub at: At,
-    /// How.
+    /// How it ended.
     pub by: ClosedBy,
 }
 
@@ -217,16 +219,17 @@ pub enum ClosedBy {
     SglFree,
     /// Its last page was freed.
     PageFree,
-    /// Its end was not seen: the pool gave its memory out again.
+    /// Not observed: the pool allocated its memory again.
     Reused,
-    /// Its end was not seen: a pull read found its memory free.
+    /// Not observed: a snapshot found its memory free.
     Snapshot,
-    /// Its end was not seen: the pool was destroyed and had nothing out (`gen_pool_destroy` is a `BUG` otherwise).
+    /// Not observed: the pool was destroyed without outstanding memory (`gen_pool_destroy` is a `BUG`
+    /// otherwise).
     PoolGone,
 }
 
 impl ClosedBy {
-    /// The end itself was observed.
+    /// Whether the end itself was observed.
     pub(crate) const fn is_seen(self) -> bool {
         matches!(self, Self::Free | Self::SglFree | Self::PageFree)
     }

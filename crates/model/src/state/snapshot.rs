@@ -1,4 +1,5 @@
-//! A pull read of a device, as its records come in: states of its ranges, of the device, and runs of taken memory.
+//! A snapshot of a device while its records arrive: states of its ranges, state of the device, and runs of
+//! allocated memory.
 
 use rangemap::RangeSet;
 
@@ -11,40 +12,41 @@ use crate::{
     stream::CLOCK_SLACK_NS,
 };
 
-/// Runs that one pull read can bring: what has more is not reconciled. A bitmap of 16 GiB has at most half as many.
+/// Limit on the runs of one snapshot; one with more is not reconciled. A bitmap of 16 GiB has at most half as
+/// many.
 pub(super) const MAX_RUNS: usize = 1 << 22;
-/// States that one pull read can bring: the number of a chunk has eight bits.
+/// Limit on the range states of one snapshot: a chunk number has eight bits.
 const MAX_STATES: usize = 256;
 
-/// The latest pull read that came to its end.
+/// The latest snapshot that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastSnapshot {
-    /// The bitmap was read between these times.
+    /// The earliest time at which the bitmap was read.
     pub from_ns: u64,
-    /// As above.
+    /// The latest time at which the bitmap was read.
     pub to_ns: u64,
     /// Every chunk was read to its end.
     pub complete: bool,
-    /// What is out was brought in line with it: complete, none of its records missing, and not while the pool was
-    /// being destroyed.
+    /// The model was reconciled with it: it was complete, no record was missing, and the pool was not being
+    /// destroyed.
     pub reconciled: bool,
 }
 
-/// Who holds a device's lock, as of one moment. Whoever unbinds does so to the end.
+/// The holder of a device's lock at one moment. An unbinding task holds it to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lock {
-    /// The task; `None`: nobody, or it cannot be told.
+    /// The task. `None` if the lock is free or its holder cannot be determined.
     pub holder: Option<Task>,
-    /// How long ago it was last given a CPU, in nanoseconds without suspend.
+    /// How long ago the task last ran on a CPU, in nanoseconds, excluding suspend.
     pub waiting_ns: Option<u64>,
-    /// When.
+    /// The time of this observation.
     pub at: At,
 }
 
-/// What has come in since the last one ended.
+/// Records received since the last snapshot ended.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
-    /// Generations of the ranges that have a chunk; `None` for one that is nobody's.
+    /// Generations of the ranges that have a chunk, or `None` for a chunk without a known range.
     states: Vec<(u64, Option<u32>)>,
     /// The number of chunks.
     chunks: Option<(u64, u32)>,
@@ -52,15 +54,15 @@ pub(super) struct Snapshot {
     overflowed: bool,
 }
 
-/// What a pull read found, taken together.
+/// The contents of a snapshot.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
-    /// All of it is there.
+    /// All records arrived.
     pub(super) complete: bool,
-    /// There were more records than are kept.
+    /// There were more records than the limit.
     pub(super) overflowed: bool,
     pub(super) set: RangeSet<u64>,
-    /// The ranges that have a chunk, where all chunks were seen.
+    /// The ranges that have a chunk, if all chunks were seen.
     pub(super) ranges: Option<Vec<u32>>,
 }
 
@@ -86,7 +88,7 @@ impl Snapshot {
         }
     }
 
-    /// It has come to its end. What an earlier one left, which did not, is dropped.
+    /// Ends the snapshot. Leftovers of an earlier, unfinished one are dropped.
     pub(super) fn finish(&mut self, snapshot_end: &SnapshotEnd) -> Found {
         let from_ns = snapshot_end.from_ns.saturating_sub(CLOCK_SLACK_NS);
         let snapshot = std::mem::take(self);

@@ -1,4 +1,4 @@
-//! What a pull read shows of a device: its ranges, its lock, and what is taken.
+//! Applies the contents of a snapshot to a device: its ranges, its lock, and its allocated memory.
 
 use p2p_trace_common::{Kind, Ring};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Device {
-    /// A chunk of the pool, and the range that it is of.
+    /// Processes the state of a chunk of the pool and its range.
     pub(super) fn range_state(&mut self, event: &Event, context: &mut Context<'_>) {
         let Some(state) = event.state else { return };
         let Some(pgmap) = event.pgmap.filter(|_| !state.freed) else {
@@ -31,7 +31,8 @@ impl Device {
         self.place(generation, event.range, event.addr, context);
         self.snapshot.state(context.at.time_ns, Some(generation));
         let held = self.ledger.held(generation);
-        // What is known to be out has a reference, which the pool's own bytes confirm: it cannot have drained.
+        // Known outstanding memory has a reference, which the pool's own bytes confirm, so the range cannot
+        // have drained.
         let is_outstanding =
             held.references > 0 && event.allocated.is_some_and(|allocated| allocated >= held.bytes);
         let Some(range) = self.ranges.get_mut(generation) else {
@@ -49,7 +50,8 @@ impl Device {
             unknown,
         });
         let stage = if state.exited && !is_outstanding {
-            // `percpu_ref_exit` comes after the drain and, by kernel, before or after the removal.
+            // `percpu_ref_exit` comes after the drain and, depending on the kernel, before or after the
+            // removal.
             Stage::Drained
         } else if state.dead || state.exited {
             Stage::Killed
@@ -61,7 +63,7 @@ impl Device {
         }
     }
 
-    /// The range that a chunk is of. One that is in use is another one than that of the same pgmap that was torn down.
+    /// The range of a chunk. If it is in use, it is not the range of the same pgmap that was torn down.
     fn snapshot_range(&mut self, pgmap: u64, state: State, context: &mut Context<'_>) -> u32 {
         let in_use = !state.dead && !state.exited;
         let killed_before = |at: super::At| context.at.time_ns.saturating_sub(at.time_ns) > GRACE_NS;
@@ -75,7 +77,8 @@ impl Device {
         };
         self.end_unseen(before, context);
         let generation = self.new_range(pgmap, context);
-        // What was taken meanwhile seemed to be of the old one. The bitmap tells what is still out.
+        // Memory allocated meanwhile was attributed to the old range. The bitmap shows what is still
+        // outstanding.
         self.ledger.inherit(before, generation);
         generation
     }
@@ -86,7 +89,7 @@ impl Device {
         let known = self.ranges.not_over().find(|range| range.base == Some(base));
         let generation = match known {
             Some(range) => range.id.generation,
-            // All of its life was before the trace.
+            // Its entire life was before the trace.
             None => self.new_range(NO_PGMAP, context),
         };
         let physical = context.geometry.range_of(base, u64::from(pages).saturating_mul(PAGE_SIZE));
@@ -105,26 +108,26 @@ impl Device {
         Some(generation)
     }
 
-    /// The device as a whole.
+    /// Processes the state of the device.
     pub(super) const fn device_state(&mut self, event: &Event, context: &Context<'_>) {
         let at = context.at;
         self.lock = Some(Lock { holder: event.task, waiting_ns: event.waiting_ns, at });
         if let Some(published) = event.flag {
             self.published = Some((published, at));
         }
-        // Of a device that provides nothing, the bytes are not told either.
+        // The record of a device that provides no memory has no bytes either.
         self.without_pool = matches!((event.count, event.allocated), (Some(0), Some(_)));
         self.snapshot.chunks(at.time_ns, event.count);
     }
 
-    /// A pull read has come to its end.
+    /// Processes the end of a snapshot.
     pub(super) fn snapshot_end(&mut self, snapshot_end: &SnapshotEnd, context: &mut Context<'_>) {
         let found = self.snapshot.finish(snapshot_end);
         if found.overflowed {
             context.report(ChangeKind::Reached(Limit::SnapshotRecords));
         }
         let since_ns = snapshot_end.from_ns.saturating_sub(CLOCK_SLACK_NS);
-        // The pool that is being destroyed is out of the device's reach already.
+        // A pool that is being destroyed can no longer be reached from the device.
         let releasing = self.teardown.as_ref().is_some_and(Teardown::is_releasing);
         let reconciled = found.complete && !releasing;
         let change = if reconciled {
@@ -159,7 +162,7 @@ impl Device {
         context.report(ChangeKind::SnapshotEnd(change));
     }
 
-    /// Where the pages of mmaps lie, which it may have been too early to tell when they were made.
+    /// Locates the pages of mmaps, for which it may have been too early when they were created.
     fn learn_pages(&self, context: &mut Context<'_>) {
         if context.geometry.vmemmap_base().is_some() {
             return;
@@ -173,8 +176,8 @@ impl Device {
         }
     }
 
-    /// Whether a bracket whose end may have been missed goes on: the device's lock is held all the while. One in which nothing
-    /// of the memory was touched is over without it.
+    /// Decides whether a bracket whose end may have been missed is still open, since the device's lock is held
+    /// while it is. If the lock is free, a bracket that has not reached p2p memory is over.
     fn end_bracket(&mut self, since_ns: u64, context: &mut Context<'_>) {
         let Some(lock) = self.lock.filter(|lock| lock.at.time_ns >= since_ns) else {
             return;
@@ -187,14 +190,14 @@ impl Device {
             teardown.lost_brackets = false;
         } else if teardown.outlasts_release() {
             if teardown.lost_steps || teardown.lost_brackets {
-                self.let_go_unseen();
+                self.close_bracket_unseen();
             }
         } else if !teardown.touches_memory() {
             self.end_teardown(Ended::Unseen, context);
         }
     }
 
-    /// Ranges that have no chunk are over, unless a teardown that is pending has yet to tell so itself.
+    /// Ends ranges that have no chunk, unless a pending teardown has yet to report their end.
     fn end_missing(&mut self, seen: &[u32], since_ns: u64, context: &mut Context<'_>) {
         if self.teardown.as_ref().is_some_and(|teardown| !teardown.lost_steps) {
             return;
@@ -218,7 +221,7 @@ impl Device {
 }
 
 impl Teardown {
-    /// `pci_p2pdma_release` was entered and has not returned.
+    /// Whether `pci_p2pdma_release` was entered and has not returned.
     fn is_releasing(&self) -> bool {
         !self.lost_steps && self.step(Kind::Release).is_some() && self.step(Kind::Released).is_none()
     }

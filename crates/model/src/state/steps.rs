@@ -1,4 +1,4 @@
-//! The steps of a teardown: which range they are of, and where the teardown begins and ends.
+//! Teardown steps: which range a step belongs to, and where a teardown begins and ends.
 
 use p2p_trace_common::{Kind, Ring};
 
@@ -20,7 +20,7 @@ impl Device {
             return;
         }
         if teardown::is_opening(event.kind) && self.adding.is_some_and(|adding| adding.pid == pid(event)) {
-            // The add has returned, and its record was not seen.
+            // The add has returned, and its record was not observed.
             self.adding = None;
         }
         let range = match event.pgmap {
@@ -36,8 +36,8 @@ impl Device {
         }
     }
 
-    /// A refused `pci_p2pdma_add_resource` kills and drains what has no range yet (`memunmap_pages` with `nr_range`
-    /// 0): nothing is torn down.
+    /// Whether the event is part of the clean-up of a refused `pci_p2pdma_add_resource`, which kills and
+    /// drains a pgmap without ranges (`memunmap_pages` with `nr_range` 0). This is not a teardown.
     fn is_cleaning(&mut self, event: &Event, context: &mut Context<'_>) -> bool {
         let Some(pgmap) = event.pgmap else { return false };
         if event.kind == Kind::Kill && event.count == Some(0) {
@@ -55,13 +55,14 @@ impl Device {
         cleaning && event.kind != Kind::Kill
     }
 
-    /// The range that is being added by whoever revokes the mappings of a device, which up to 6.18 tells no range: the add fails.
+    /// The range whose add fails: the adding task revokes the mappings of the device, and up to 6.18 that
+    /// event names no range.
     fn cleaned_up(&self, event: &Event) -> Option<u32> {
         let adding = self.adding.filter(|_| event.kind == Kind::UnmapMappings)?;
         (adding.pid == pid(event)).then_some(adding.generation)
     }
 
-    /// A step of one range.
+    /// Processes a step of one range.
     fn range_step(&mut self, event: &Event, generation: u32, context: &mut Context<'_>) -> Option<RangeId> {
         if event.kind != Kind::Remove {
             self.place(generation, event.range, None, context);
@@ -85,7 +86,7 @@ impl Device {
         range.watched |= event.kind == Kind::Remove && event.flag == Some(true);
         range.pooled = event.pooled.or(range.pooled);
         if matches!(event.kind, Kind::UnmapMappings | Kind::MemremapRelease | Kind::Kill) {
-            // Whoever adds a range does so only to clean up.
+            // A task that is adding a range takes these steps only to clean up.
             range.refused |=
                 adding.is_some_and(|adding| adding.generation == generation && adding.pid == pid(event));
         }
@@ -110,7 +111,7 @@ impl Device {
         Some(range.id)
     }
 
-    /// A step of the device's pool.
+    /// Processes a step of the device's pool.
     fn device_step(&mut self, event: &Event, context: &mut Context<'_>) {
         match event.kind {
             Kind::Release => {
@@ -175,7 +176,8 @@ impl Device {
         }
     }
 
-    /// The driver core has let go of the device: whatever of its memory was going is gone, although its release was not seen.
+    /// The driver core has let go of the device: ranges in teardown are gone, although their release was not
+    /// observed.
     fn end_torn_down(&mut self, context: &mut Context<'_>) {
         let is_going =
             |range: &Range| !range.refused && (range.stage() > Stage::Live || range.steps.release.is_some());
@@ -187,13 +189,13 @@ impl Device {
         }
     }
 
-    /// A step of the latest teardown, whose memory is released while the driver core has yet to let go of the device. Where it is
-    /// none, that was missed.
+    /// Processes a step of the latest teardown, whose memory is released while the driver core has yet to let
+    /// go of the device. If the step does not belong to it, the end of that teardown was missed.
     fn step_behind_release(&mut self, step: &Step, context: &mut Context<'_>) -> bool {
         let Some(last) = self.teardowns.back_mut().filter(|last| last.outlasts_release()) else {
             return false;
         };
-        if !last.goes_on_with(step) {
+        if !last.continues_with(step) {
             last.bracket = Bracket::Unseen;
             return false;
         }
@@ -204,8 +206,8 @@ impl Device {
         true
     }
 
-    /// The pending teardown is over. A bracket in which no p2p memory was touched was none: a `remove` through sysfs
-    /// has more than one.
+    /// Ends the pending teardown. A bracket that did not reach p2p memory is not a teardown: a `remove`
+    /// through sysfs has more than one bracket.
     pub(super) fn end_teardown(&mut self, how: Ended, context: &mut Context<'_>) {
         let Some(mut teardown) = self.teardown.take() else {
             return;
@@ -230,7 +232,7 @@ impl Device {
     }
 
     /// The driver core must have let go of the device.
-    pub(super) fn let_go_unseen(&mut self) {
+    pub(super) fn close_bracket_unseen(&mut self) {
         if let Some(last) = self.teardowns.back_mut().filter(|last| last.outlasts_release()) {
             last.bracket = Bracket::Unseen;
         }
@@ -250,7 +252,7 @@ impl Device {
         }
     }
 
-    /// All of the armed hooks are there now, or not any more.
+    /// All armed hooks have been attached, or are no longer attached.
     pub(super) fn arm(&mut self, since_ns: Option<u64>, now_ns: u64) {
         let Some(teardown) = &mut self.teardown else {
             return;

@@ -1,44 +1,46 @@
-//! When the machine was suspended: records are dated by `CLOCK_BOOTTIME`, which goes on meanwhile, and nothing else does.
+//! Suspensions of the machine. Records have times of `CLOCK_BOOTTIME`, which continues during suspend, while
+//! all tasks stop.
 
 use std::collections::VecDeque;
 
-/// Suspensions that are kept; of older ones nothing is known any more.
+/// Limit on the suspensions kept. Older ones are dropped.
 const MAX_SLEEPS: usize = 64;
-/// Less is what lies between the readings of two clocks.
+/// Minimum length of a suspension. Less is the delay between the readings of two clocks.
 const LEAST_NS: u64 = 10_000_000;
 
-/// Between two ticks the machine was suspended.
+/// A suspension between two ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sleep {
     /// The tick before it.
     pub from_ns: u64,
-    /// The tick behind it.
+    /// The tick after it.
     pub to_ns: u64,
-    /// For so long.
+    /// Its length.
     pub asleep_ns: u64,
 }
 
-/// A time between two moments, taken apart.
+/// The time between two moments, split by the state of the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// The machine was awake for so long.
+    /// Time that the machine was awake.
     pub awake_ns: u64,
-    /// It was suspended for so long.
+    /// Time that it was suspended.
     pub asleep_ns: u64,
 }
 
-/// What ticks tell of it.
+/// The suspensions shown by ticks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Suspensions {
     sleeps: VecDeque<Sleep>,
-    /// The latest tick that told how long the machine had been suspended by then, and that.
+    /// The latest tick with the total time suspended since boot, and that total.
     latest: Option<(u64, u64)>,
-    /// The latest tick was such a one: of what is behind it, it is not known how much of it the machine was awake.
+    /// The time of the latest tick, if it had this total. It is unknown how much of the time after it the
+    /// machine was awake.
     known_until_ns: Option<u64>,
 }
 
 impl Suspensions {
-    /// A tick; `asleep_ns`: how long the machine had been suspended since it was started.
+    /// Processes a tick. `asleep_ns` is the total time suspended since boot.
     pub(super) fn tick(&mut self, time_ns: u64, asleep_ns: Option<u64>) {
         self.known_until_ns = asleep_ns.map(|_| time_ns);
         let Some(asleep_ns) = asleep_ns else { return };
@@ -63,13 +65,13 @@ impl Suspensions {
         self.latest
     }
 
-    /// What lies between two times, as far as it is known: while ticks tell, not beyond the latest.
+    /// Splits the time between two moments, as far as ticks show it: not beyond the latest tick.
     pub(super) fn passed(&self, from_ns: u64, to_ns: u64) -> Passed {
         let to_ns = self.known_until_ns.map_or(to_ns, |known_ns| to_ns.min(known_ns));
         let all_ns = to_ns.saturating_sub(from_ns);
         let within = |sleep: &Sleep| {
             let (first_ns, last_ns) = (sleep.from_ns.max(from_ns), sleep.to_ns.min(to_ns));
-            // At which end of it, is not known.
+            // Where within its interval the machine was suspended is unknown.
             sleep.asleep_ns.min(last_ns.saturating_sub(first_ns))
         };
         let asleep_ns = self.sleeps.iter().map(within).fold(0, u64::saturating_add).min(all_ns);
@@ -89,12 +91,12 @@ mod tests {
     }
 
     #[test]
-    fn what_passed_while_suspended_is_told_apart() {
+    fn splits_time_into_awake_and_suspended() {
         let mut asleep = Suspensions::default();
         asleep.tick(10 * S, Some(100 * S));
         asleep.tick(11 * S, Some(100 * S + 1000));
-        assert_eq!(passed(&asleep, 5, 11), (6, 0), "what was before the first tick is not of it");
-        assert_eq!(passed(&asleep, 5, 3000), (6, 0), "no tick has told of what is behind");
+        assert_eq!(passed(&asleep, 5, 11), (6, 0), "time before the first tick counts as awake");
+        assert_eq!(passed(&asleep, 5, 3000), (6, 0), "time after the latest tick is unknown");
         asleep.tick(3011 * S, Some(3099 * S));
         assert_eq!(passed(&asleep, 5, 3011), (7, 2999));
         assert_eq!(passed(&asleep, 3011, 3011), (0, 0));
@@ -102,11 +104,11 @@ mod tests {
         asleep.tick(3013 * S, Some(3099 * S));
         assert_eq!(passed(&asleep, 3011, 3013), (2, 0));
         asleep.tick(3014 * S, None);
-        assert_eq!(passed(&asleep, 3011, 3020), (9, 0), "ticks of an earlier version tell nothing");
+        assert_eq!(passed(&asleep, 3011, 3020), (9, 0), "ticks of an earlier version have no total");
     }
 
     #[test]
-    fn the_latest_suspensions_are_kept() {
+    fn keeps_the_latest_suspensions() {
         let mut asleep = Suspensions::default();
         for number in 0..200 {
             asleep.tick(number * 2 * S, Some(number * S));

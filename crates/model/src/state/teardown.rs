@@ -1,105 +1,110 @@
-//! The teardown of a device's p2p memory, step by step, as the records tell it.
+//! The teardown of a device's p2p memory, step by step, as recorded.
 
 use p2p_trace_common::Kind;
 
 use super::{device::Device, limit::Limit, range::RangeId, reference::At};
 use crate::event::Task;
 
-/// Steps that are kept of one teardown. A real one has about ten, and six per range.
+/// Limit on the steps kept of one teardown. A real one has about ten, and six per range.
 pub const MAX_STEPS: usize = 1024;
-/// Entries of the unbind that are kept of one, and returns from it: any number of tasks can ask for what hangs, again and again.
+/// Limit on the unbind entries and returns kept of one teardown: any number of tasks may repeatedly request
+/// an unbind that hangs.
 const MAX_ASKED: usize = 64;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Which.
+    /// The kind of step.
     pub kind: Kind,
-    /// When.
+    /// The time and record.
     pub at: At,
-    /// The task that did it. Of a drain it is whoever dropped the last reference, or whatever was interrupted.
+    /// The task that took the step. For a drain, this is the task that dropped the last reference, or the one
+    /// that was interrupted.
     pub task: Option<Task>,
-    /// The range, where it is one of a range.
+    /// The range, for a step of one range.
     pub range: Option<RangeId>,
     /// Return addresses, innermost first.
     pub stack: Box<[u64]>,
 }
 
-/// How a teardown came to its end.
+/// How a teardown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ended {
     /// `pci_p2pdma_release` returned: the p2p memory is gone.
     Released,
-    /// The driver core was done with the device, and a release of p2p memory was not seen.
+    /// The driver core finished with the device, and no release of p2p memory was observed.
     Unbound,
-    /// Its end was not seen: the device got p2p memory again, or was found without.
+    /// Not observed: the device got p2p memory again, or was found without it.
     Unseen,
 }
 
 /// Whether the driver core has let go of the device after its p2p memory was released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Bracket {
-    /// Its memory is not released yet, or it was not seen that the driver core let go of it.
+    /// The memory is not released yet, or the driver core was not observed to let go of the device.
     #[default]
     None,
-    /// It is still letting go.
+    /// The driver core is still letting go.
     Open,
-    /// It has let go, by this record.
+    /// The driver core has let go, by this record.
     Closed(At),
-    /// It must have let go, and that was not seen.
+    /// The driver core must have let go, which was not observed.
     Unseen,
 }
 
 /// When the armed hooks were attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Armed {
-    /// From.
+    /// Start.
     pub from_ns: u64,
-    /// To; `None`: still.
+    /// End. `None` if they are still attached.
     pub to_ns: Option<u64>,
 }
 
 /// One teardown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Teardown {
-    /// The first [`MAX_STEPS`] steps that were seen, in order, but of entries of the unbind and returns from it only the first ones.
+    /// The first [`MAX_STEPS`] observed steps, in order. Of unbind entries and returns, only the first few
+    /// are kept.
     pub steps: Vec<Step>,
-    /// Steps beyond those.
+    /// Number of steps that are not kept.
     pub omitted: u64,
-    /// Some of those were other steps than that somebody asked for the unbind again.
+    /// Steps other than repeated unbind requests were not kept.
     pub overflowed: bool,
-    /// The latest step, where it is not kept.
+    /// The latest step, if it is not in `steps`.
     beyond: Option<Box<Step>>,
     /// The first time at which the armed hooks were attached during it.
     pub armed: Option<Armed>,
-    /// Its beginning was not seen: the first step is in the middle.
+    /// Its start was not observed: the first step is in the middle.
     pub began_unseen: bool,
-    /// Records that can have been steps of it were lost.
+    /// Lost records may have been steps of it.
     pub lost_steps: bool,
-    /// The driver core can have let go of the device, or begun to do so once more, unseen.
+    /// The driver core may have let go of the device, or started to do so again, without a record.
     pub lost_brackets: bool,
     /// How it ended, and by which record.
     pub ended: Option<(Ended, At)>,
-    /// What follows the release of the memory: other resources of the device can keep its unbind from ending.
+    /// The state after the release of the memory: other resources of the device may keep its unbind from
+    /// ending.
     pub bracket: Bracket,
 }
 
-/// A step of a bracket: the driver core lets go of the device, with or without p2p memory.
+/// Whether a step opens or closes a bracket: the driver core lets go of the device, with or without p2p
+/// memory.
 pub(super) const fn is_bracket(kind: Kind) -> bool {
     is_opening(kind) || is_closing(kind)
 }
 
-/// A bracket opens.
+/// Whether a step opens a bracket.
 pub(crate) const fn is_opening(kind: Kind) -> bool {
     matches!(kind, Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease)
 }
 
-/// A bracket closes.
+/// Whether a step closes a bracket.
 pub(super) const fn is_closing(kind: Kind) -> bool {
     matches!(kind, Kind::Unbound | Kind::DriverRemoved | Kind::DevresReleased)
 }
 
-/// A step of any kind.
+/// Whether a kind is a step.
 pub(super) const fn is_step(kind: Kind) -> bool {
     is_bracket(kind)
         || matches!(
@@ -116,7 +121,7 @@ pub(super) const fn is_step(kind: Kind) -> bool {
 }
 
 impl Teardown {
-    /// Begins with its first step.
+    /// Creates a teardown with its first step.
     pub(super) fn new(step: Step) -> Self {
         Self {
             omitted: 0,
@@ -132,7 +137,7 @@ impl Teardown {
         }
     }
 
-    /// Adds a step; tells the limit that is reached by it.
+    /// Adds a step. Returns the limit that was reached, if any.
     pub(super) fn push(&mut self, step: Step) -> Option<Limit> {
         let is_asked = matches!(step.kind, Kind::Unbind | Kind::Unbound);
         let is_repeated = is_asked && {
@@ -150,13 +155,14 @@ impl Teardown {
         (!is_repeated).then_some(Limit::Steps)
     }
 
-    /// Not every step that was made is known.
+    /// Whether some steps may be unknown.
     #[must_use]
     pub const fn steps_may_be_missing(&self) -> bool {
         self.began_unseen || self.lost_steps
     }
 
-    /// The pool was destroyed, and every step of each range that it came to was seen: none of it was lost.
+    /// Whether the pool was destroyed and every step of each affected range was observed, so that none was
+    /// lost.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let released = matches!(self.ended, Some((Ended::Released, _))) && self.step(Kind::Release).is_some();
@@ -166,26 +172,26 @@ impl Teardown {
         released && !self.overflowed && ranges.all(|range| all.iter().all(|&kind| has(range, kind)))
     }
 
-    /// Some of it was within these times.
+    /// Whether any part of it was between these times.
     #[must_use]
     pub fn overlaps(&self, since_ns: u64, until_ns: u64) -> bool {
         let began = self.started().is_some_and(|at| at.time_ns <= until_ns);
         began && self.ended.is_none_or(|(_, at)| at.time_ns >= since_ns)
     }
 
-    /// When its first step was seen.
+    /// When its first step was observed.
     #[must_use]
     pub fn started(&self) -> Option<At> {
         self.steps.first().map(|step| step.at)
     }
 
-    /// The step that it has come to, kept or not.
+    /// The latest step, whether kept or not.
     #[must_use]
     pub fn last_step(&self) -> Option<&Step> {
         self.beyond.as_deref().or_else(|| self.steps.last())
     }
 
-    /// When it began, where it has not ended.
+    /// Its start, if it has not ended.
     #[must_use]
     pub fn pending_since_ns(&self) -> Option<u64> {
         let pending = self.ended.is_none();
@@ -203,8 +209,8 @@ impl Teardown {
         self.steps.iter().filter(move |step| step.range == Some(range))
     }
 
-    /// The task that tears down: the one that does what holding the device's lock allows, else the one that asked for
-    /// it. Several tasks can ask at once.
+    /// The task that unbinds: the one that takes the steps for which the device's lock must be held;
+    /// otherwise the one that requested the unbind. Several tasks can request it at once.
     #[must_use]
     pub fn task(&self) -> Option<&Task> {
         let does = |step: &&Step| !matches!(step.kind, Kind::Unbind | Kind::Unbound | Kind::Drained);
@@ -212,18 +218,18 @@ impl Teardown {
         acting.or_else(|| self.steps.iter().find_map(|step| step.task.as_ref()))
     }
 
-    /// It has come to p2p memory, beyond the brackets of the driver core.
+    /// Whether it has reached p2p memory, beyond the brackets of the driver core.
     #[must_use]
     pub fn touches_memory(&self) -> bool {
         self.steps.iter().any(|step| !is_bracket(step.kind))
     }
 
-    /// The driver core still lets go of the device, beyond the release of its p2p memory.
+    /// Whether the driver core is still letting go of the device after the release of its p2p memory.
     pub(super) fn outlasts_release(&self) -> bool {
         self.bracket == Bracket::Open
     }
 
-    /// The p2p memory is released, in the middle of whatever the driver core does.
+    /// The p2p memory is released, within an unbind by the driver core.
     pub(super) fn release(&mut self) {
         let did = |kind: Kind| self.step(kind).is_some();
         if self.has_unbind() || did(Kind::DriverRemove) || did(Kind::DevresRelease) {
@@ -231,20 +237,21 @@ impl Teardown {
         }
     }
 
-    /// The task that tears down was seen to enter the unbind, which others can have asked for as well.
+    /// Whether the task that unbinds was observed to enter the unbind, which other tasks may have requested
+    /// as well.
     #[must_use]
     pub fn has_unbind(&self) -> bool {
         let is_its = |step: &Step| step.kind == Kind::Unbind && self.is_by_its_task(step);
         self.steps.iter().any(is_its)
     }
 
-    /// A step behind the release is one of this unbind: it closes something, or somebody else asks for what is being done. Anything
-    /// else takes the device's lock first.
-    pub(super) fn goes_on_with(&self, step: &Step) -> bool {
+    /// Whether a step after the release belongs to this unbind: it closes a bracket, or another task requests
+    /// the same unbind. Any other step needs the device's lock first.
+    pub(super) fn continues_with(&self, step: &Step) -> bool {
         is_closing(step.kind) || step.kind == Kind::Unbind && !self.is_by_its_task(step)
     }
 
-    /// That step ends it.
+    /// Whether the step ends it.
     pub(super) fn is_closed_by(&self, step: &Step) -> bool {
         let closes = match step.kind {
             Kind::Unbound => true,
@@ -254,14 +261,15 @@ impl Teardown {
         closes && self.is_by_its_task(step)
     }
 
-    /// As far as both tasks are known.
+    /// Compares the tasks, as far as both are known.
     fn is_by_its_task(&self, step: &Step) -> bool {
         let pid = |task: &Task| task.pid;
         let (its, of_step) = (self.task().map(pid), step.task.as_ref().map(pid));
         its.is_none() || of_step.is_none() || its == of_step
     }
 
-    /// The bracket that `closing` closes was opened in it, as far as its beginning was seen, and not closed.
+    /// Whether the bracket that `closing` closes was opened in this teardown, as far as its start was
+    /// observed, and not closed.
     pub(super) fn is_open(&self, closing: &Step) -> bool {
         let opening = match closing.kind {
             Kind::Unbound => Kind::Unbind,
@@ -276,8 +284,8 @@ impl Teardown {
 }
 
 impl Device {
-    /// What is wrong with the place of a step among those of its teardown, by what was seen of its range before it. Not
-    /// where something that was lost can have been the step that is missing.
+    /// The problem with the position of a step in its teardown, given the steps of its range observed before
+    /// it. `None` if the missing step may have been lost.
     #[must_use]
     pub fn misplaced(&self, teardown: &Teardown, step: usize) -> Option<&'static str> {
         let at = teardown.steps.get(step)?;

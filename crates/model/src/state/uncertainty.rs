@@ -1,25 +1,25 @@
-//! What losses leave unsure, and until when.
+//! The state that losses leave uncertain, and until when.
 
 use p2p_trace_common::Ring;
 
 use super::reference::At;
 
-/// Records of one ring that can have been about a device were lost, and nothing has made up for it since.
+/// Lost records of one ring that may concern a device, and that nothing has settled since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uncertainty {
-    /// The first time at which one can have been lost.
+    /// The earliest time at which a record may have been lost.
     pub since_ns: u64,
-    /// The last. A pull read that began later makes up for it.
+    /// The latest time. A snapshot that began later settles it.
     pub until_ns: u64,
-    /// How many.
+    /// The number of records.
     pub lost: u64,
-    /// Of these, the ones that were there but could not be read, because a later version wrote them.
+    /// Of these, records that arrived but could not be read, because a later version wrote them.
     pub unreadable: u64,
 }
 
 impl Uncertainty {
-    /// One of them can have been lost between these times: from a first, which never came where there is none, to a last, or until
-    /// now.
+    /// Whether a record may have been lost between `from` and `to`. Without `from`, that time has not begun;
+    /// without `to`, it lasts until now.
     pub(crate) fn overlaps(&self, from: Option<At>, to: Option<At>) -> bool {
         let began = from.is_some_and(|from| from.time_ns <= self.until_ns);
         began && to.is_none_or(|to| to.time_ns >= self.since_ns)
@@ -29,9 +29,9 @@ impl Uncertainty {
 /// Why a device's state is uncertain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uncertainties {
-    /// What is taken: allocations, frees, page frees and mmaps can be missing.
+    /// Allocated memory: allocations, frees, page frees, and mmaps may be missing.
     pub hot: Option<Uncertainty>,
-    /// Ranges and teardown: steps can be missing.
+    /// Ranges and teardowns: steps may be missing.
     pub rare: Option<Uncertainty>,
 }
 
@@ -42,7 +42,7 @@ impl Uncertainties {
         self.hot.is_none() && self.rare.is_none()
     }
 
-    /// The ring's doubt grows.
+    /// Adds to the uncertainty of a ring.
     pub(super) fn add(&mut self, ring: Ring, new: Uncertainty) {
         let uncertainty = self.of(ring);
         *uncertainty = Some(uncertainty.map_or(new, |old| Uncertainty {
@@ -53,14 +53,14 @@ impl Uncertainties {
         }));
     }
 
-    /// What was true at `time_ns` is known: only what was lost later is in doubt.
+    /// The state at `time_ns` is known: only later losses remain.
     pub(super) fn settle(&mut self, time_ns: u64) {
         for ring in Ring::ALL {
             self.settle_ring(ring, time_ns);
         }
     }
 
-    /// The same for one ring.
+    /// Like [`Self::settle`], for one ring.
     pub(super) fn settle_ring(&mut self, ring: Ring, time_ns: u64) {
         let uncertainty = self.of(ring);
         *uncertainty = uncertainty.filter(|uncertainty| uncertainty.until_ns >= time_ns);

@@ -1,8 +1,8 @@
-//! Stacks joined to the events that they belong to.
+//! Joins stacks to the events that they belong to.
 //!
-//! A stack travels in records of its own, written after the record that it belongs to, and other producers
-//! may write in between. An event whose stack is on its way is held back, with everything behind it, until
-//! the stack is there, or until the stream has gone on for so long that it cannot be on its way any more.
+//! A stack travels in its own records, written after the record that it belongs to, and other producers may
+//! write in between. An event whose stack is expected is held back, with all later elements, until the stack
+//! arrives or the stream has advanced so far that it cannot arrive any more.
 
 use std::collections::VecDeque;
 
@@ -20,54 +20,54 @@ use crate::{
     stream::order::Item,
 };
 
-/// How long a stack can be behind its event, in time of the stream.
+/// How far a stack can be behind its event, in stream time.
 pub(crate) const STACK_LIMIT_NS: u64 = 100_000_000;
 
 /// One element of the decoded stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Element {
-    /// Something happened.
+    /// An event.
     Event(Box<Event>),
-    /// Records are missing.
+    /// Records were lost.
     Loss(Loss),
-    /// User space wrote it: a tick, a change of hooks, the end.
+    /// A record of user space: a tick, a change of hooks, or the end.
     User(Record),
     /// A record that this version cannot read.
     Unknown(DecodeError),
 }
 
-/// Joins stacks to events, in a stream that is in time order.
+/// Joins stacks to events in a stream that is in time order.
 #[derive(Debug, Default)]
 pub struct Assembler {
     queue: VecDeque<Waiting>,
-    /// Events in the queue whose stack is on its way.
+    /// Events in the queue that wait for their stack.
     open: usize,
-    /// Place for the next event, of one that was given out.
+    /// A reusable event: one that was emitted before.
     spare: Option<Box<Event>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     element: Element,
-    /// Its stack is on its way; given up at this time.
+    /// The event waits for its stack until this time.
     until_ns: Option<u64>,
 }
 
 impl Assembler {
-    /// Nothing waits.
+    /// An assembler without waiting elements.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next element of the stream, and gives out what is complete.
+    /// Adds the next element of the stream, and emits the complete ones.
     pub fn push(&mut self, item: &Item, mut out: impl FnMut(&Element)) {
         let next = match item {
             Item::Loss(loss) => Some((Element::Loss(*loss), None)),
             Item::Record(record) => self.record(record),
         };
         match next {
-            // Nothing waits, and nothing has to be waited for.
+            // The queue is empty, and this element does not have to wait.
             Some((element, None)) if self.queue.is_empty() => {
                 out(&element);
                 self.spare(element);
@@ -81,7 +81,7 @@ impl Assembler {
         }
     }
 
-    /// Gives out what is complete when the stream has reached `time_ns`.
+    /// Emits the elements that are complete when the stream has reached `time_ns`.
     pub fn advance(&mut self, time_ns: u64, mut out: impl FnMut(&Element)) {
         while let Some(front) = self.queue.front() {
             match front.until_ns {
@@ -96,17 +96,18 @@ impl Assembler {
         }
     }
 
-    /// Nothing waits for its stack.
+    /// Returns whether no event waits for its stack.
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Gives out everything: nothing can follow.
+    /// Emits all elements, at the end of the stream.
     pub fn finish(&mut self, out: impl FnMut(&Element)) {
         self.advance(u64::MAX, out);
     }
 
-    /// What a record is, and until when its stack is waited for; nothing where it is a stack that has found its event.
+    /// Decodes a record, and returns how long to wait for its stack. Returns `None` for a stack record that
+    /// was added to its event.
     fn record(&mut self, record: &Record) -> Option<(Element, Option<u64>)> {
         if record.cpu == user::CPU {
             let loss = user::loss(record).map(Element::Loss);
@@ -138,7 +139,7 @@ impl Assembler {
         }
     }
 
-    /// Adds a stack record to its event; false when that is not waiting for one.
+    /// Adds a stack record to its event. Returns false if that event is not waiting for one.
     fn join(&mut self, record: &Record) -> bool {
         if self.open == 0 {
             return false;
@@ -151,7 +152,7 @@ impl Assembler {
             if event.id.cpu != record.cpu || event.id.seq != stack.parent {
                 continue;
             }
-            // Behind a part that was lost the frames would seem to follow those before it.
+            // After a lost part, the frames would seem to follow those before it.
             if event.stack.len() == stack.part as usize * STACK_FRAMES {
                 event.stack.extend_from_slice(frames(&stack));
             }
@@ -165,7 +166,7 @@ impl Assembler {
     }
 }
 
-/// The last part is one that is not full (and may be empty), or the last possible one.
+/// Whether this is the last part: one that is not full (it may be empty), or the last possible one.
 fn is_last(stack: &StackRecord) -> bool {
     frames(stack).len() < STACK_FRAMES || stack.part as usize + 1 >= STACK_RECORDS
 }
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_join_their_event_across_a_nested_one() {
+    fn joins_stack_parts_across_a_nested_event() {
         let full = [7; STACK_FRAMES];
         let seen = run(&[
             event(10, 0, FLAG_STACK),
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_stack_lets_its_event_go_at_once() {
+    fn emits_event_as_soon_as_its_stack_is_complete() {
         let full = [7; STACK_FRAMES];
         for (number, frames) in [(0, &full[..3]), (0, &[]), (STACK_RECORDS as u32 - 1, &full)] {
             let mut assembler = Assembler::new();
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_never_comes_holds_nothing_for_ever() {
+    fn emits_event_without_stack_after_a_timeout() {
         let mut assembler = Assembler::new();
         let mut seen = Vec::new();
         assembler.push(&Item::Record(event(10, 0, FLAG_STACK)), |element| {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_behind_a_lost_part_are_omitted() {
+    fn omits_frames_after_a_lost_part() {
         let full = [7; STACK_FRAMES];
         let seen = run(&[
             event(10, 0, FLAG_STACK),
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_whose_event_was_lost_stands_alone() {
+    fn emits_stack_of_a_lost_event_alone() {
         assert_eq!(run(&[part(10, 9, 8, 0, &[1, 2])]), [(9, Kind::Stack, 2)]);
     }
 }

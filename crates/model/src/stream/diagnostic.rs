@@ -1,24 +1,24 @@
-//! What the kernel side says of itself.
+//! Diagnostics of the kernel side.
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::Text;
 
-/// How much of it is wanted, and how much a statement matters: each level has those before it.
+/// The severity of a statement. A verbosity level includes the levels before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// It should not be.
+    /// An error that should not happen.
     Error,
-    /// A read failed, or something was in use.
+    /// A failed read, or a busy resource.
     Warn,
-    /// Anything of note.
+    /// Notable events.
     Info,
-    /// What is left out, and why.
+    /// Omitted records and the reasons.
     Debug,
-    /// What the armed hooks decide.
+    /// Decisions of the armed hooks.
     Trace,
 }
 
@@ -39,19 +39,19 @@ impl Level {
 /// A statement of the kernel side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
-    /// By when it was read, `CLOCK_BOOTTIME` in nanoseconds: it was said some milliseconds before.
+    /// When it was read, `CLOCK_BOOTTIME` in nanoseconds: some milliseconds after it was made.
     pub time_ns: u64,
-    /// How much it matters.
+    /// Its severity.
     pub level: Level,
-    /// In words.
+    /// Its text.
     pub text: Text,
 }
 
 impl Diagnostic {
-    /// Bytes of a text that are kept.
+    /// Maximum length of a text in bytes.
     pub const MAX_TEXT: usize = 240;
 
-    /// With as much of the text as is kept.
+    /// Creates a statement, and cuts its text to the maximum length.
     #[must_use]
     pub fn new(time_ns: u64, level: Level, text: &str) -> Self {
         let kept = &text[..text.floor_char_boundary(Self::MAX_TEXT)];
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_text_is_cut_between_characters() {
+    fn cuts_long_text_at_a_character_boundary() {
         let of = |text: &str| Diagnostic::new(1, Level::Warn, text).text;
         assert_eq!(of("short"), "short");
         let long = format!("{}ß", "a".repeat(Diagnostic::MAX_TEXT - 1));
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_has_those_before_it() {
+    fn level_includes_lower_levels() {
         assert!(Level::Error < Level::Warn && Level::Debug < Level::Trace);
     }
 }

@@ -1,4 +1,4 @@
-//! The stream of records: delivered in batches, put into the order of time, put together to elements.
+//! The stream of records: delivered in batches, sorted by time, and assembled into elements.
 
 pub mod assemble;
 mod batch;
@@ -8,6 +8,7 @@ pub mod order;
 pub use batch::Batch;
 pub use diagnostic::{Diagnostic, Level};
 
-/// How far clocks of two CPUs may be apart. The kernel side reads `ktime_get_boot_fast_ns`, which may step
-/// by the error that a clock update corrects (`kernel/time/timekeeping.c`: at most some microseconds).
+/// The maximum difference between the clocks of two CPUs. The kernel side reads `ktime_get_boot_fast_ns`,
+/// which may step by the error that a clock update corrects (`kernel/time/timekeeping.c`: at most a few
+/// microseconds).
 pub const CLOCK_SLACK_NS: u64 = 100_000;

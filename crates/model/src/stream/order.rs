@@ -1,4 +1,5 @@
-//! Time order across CPUs: records are held until the watermark says that nothing older can follow.
+//! Sorts the records of all CPUs by time. Records are held until the watermark guarantees that no older one
+//! can follow.
 
 use p2p_trace_common::{Kind, Record};
 
@@ -12,12 +13,12 @@ use crate::{
 pub enum Item {
     /// A record.
     Record(Record),
-    /// Records that are missing, in the place of the first time at which they can have been written.
+    /// Lost records, placed at the earliest time at which they can have been written.
     Loss(Loss),
 }
 
 impl Item {
-    /// Its place in the stream.
+    /// The sort key of an item.
     #[must_use]
     pub const fn time_ns(&self) -> u64 {
         match self {
@@ -26,13 +27,13 @@ impl Item {
         }
     }
 
-    /// A stack carries the time of its event, and may be written after that has been released.
+    /// A stack has the time of its event, and may be written after that event was emitted.
     const fn is_stack(&self) -> bool {
         matches!(self, Self::Record(record) if record.kind == Kind::Stack as u8)
     }
 
-    /// By time, then CPU, then sequence: the same order however the batches were cut. A loss comes before a
-    /// record of the same time.
+    /// By time, then CPU, then sequence, so that the order does not depend on how the batches were cut. A
+    /// loss comes before a record of the same time.
     const fn key(&self) -> (u64, bool, u32, u64) {
         match self {
             Self::Record(record) => (record.time_ns, true, record.cpu, record.seq),
@@ -47,42 +48,43 @@ impl Item {
     }
 }
 
-/// Items that wait for their turn.
+/// Items that wait for the watermark.
 #[derive(Debug, Default)]
 pub struct Order {
     held: Vec<Item>,
-    /// How many of `held` are in order already.
+    /// Number of sorted items at the start of `held`.
     sorted: usize,
     released_ns: u64,
     late: u64,
 }
 
 impl Order {
-    /// Nothing held.
+    /// Creates an empty order.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many items wait.
+    /// Number of waiting items.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.held.len()
     }
 
-    /// Nothing waits.
+    /// Returns whether no item waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// Items that came when younger ones had been released: 0 unless a source broke its watermark.
+    /// Number of items that arrived after younger ones were emitted: 0 unless a source violated its
+    /// watermark.
     #[must_use]
     pub const fn late(&self) -> u64 {
         self.late
     }
 
-    /// Takes a batch and gives out, in order, what nothing older can follow.
+    /// Adds a batch, and emits in order the items that no older one can follow.
     pub fn release(&mut self, batch: &Batch, mut out: impl FnMut(Item)) {
         self.held.extend(batch.records.iter().copied().map(Item::Record));
         self.held.extend(batch.losses.iter().copied().map(Item::Loss));
@@ -90,10 +92,10 @@ impl Order {
             let new = &self.held[self.sorted..];
             let late = |item: &&Item| item.time_ns() < self.released_ns && !item.is_stack();
             self.late += new.iter().filter(late).count() as u64;
-            // Stable and adaptive: the batch is a handful of runs that are sorted already.
+            // The sort is stable and adaptive: a batch consists of a few runs that are already sorted.
             self.held[self.sorted..].sort_by_key(Item::key);
             let meet = self.sorted.checked_sub(1).map(|last| &self.held[last..=self.sorted]);
-            // Most often everything that came is younger than what is held, of which there can be much.
+            // Usually all new items are younger than the held ones, of which there can be many.
             if meet.is_some_and(|meet| !meet.is_sorted_by_key(Item::key)) {
                 self.held.sort_by_key(Item::key);
             }
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_released_before_its_time() {
+    fn holds_items_until_the_watermark() {
         let mut order = Order::new();
         let mut seen = Vec::new();
         order.release(&batch(vec![record(0, 0, 20), record(1, 0, 10)], vec![], 10), |item| seen.push(item));
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_stands_where_its_window_opens() {
+    fn loss_is_placed_at_the_start_of_its_window() {
         let (cpu, ring, reason) = (Some(0), Ring::Hot, Reason::Overwritten);
         let loss = Loss { cpu, ring, first: 1, last: 5, from_ns: 15, to_ns: 40, reason, hook: None };
         let mut order = Order::new();
@@ -147,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_watermark_is_noticed() {
+    fn counts_watermark_violations() {
         let mut order = Order::new();
         order.release(&batch(vec![record(0, 0, 10)], vec![], 50), |_| ());
         order.release(&batch(vec![record(1, 0, 49), record(1, 1, 50)], vec![], 60), |_| ());
@@ -157,7 +159,7 @@ mod tests {
     proptest! {
         /// However the records of several CPUs are cut into batches, the stream is the same.
         #[test]
-        fn any_batches_give_the_same_stream(
+        fn stream_does_not_depend_on_batches(
             mut times in proptest::collection::vec((0u32..4, 0u64..50), 0..200),
             cuts in proptest::collection::vec(0u64..60, 0..10),
         ) {
@@ -171,7 +173,8 @@ mod tests {
             let mut cuts = cuts;
             cuts.sort_unstable();
             for watermark_ns in cuts.into_iter().chain([u64::MAX]) {
-                // CPUs are drained one after the other, and may be ahead of the watermark by different amounts.
+                // CPUs are drained one after the other, and may be ahead of the watermark by different
+                // amounts.
                 let ahead = |record: &Record| record.time_ns > watermark_ns.saturating_add(u64::from(record.cpu) * 7);
                 let (later, mut now): (Vec<_>, Vec<_>) = left.into_iter().partition(ahead);
                 now.sort_by_key(|record| record.cpu);

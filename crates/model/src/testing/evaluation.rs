@@ -1,4 +1,4 @@
-//! The rules against the simulated kernel: runs that are right or have a fault, and what the rules make of them.
+//! Runs the rules against the simulated kernel: correct runs, runs with a fault, and the expected findings.
 
 use std::collections::BTreeSet;
 
@@ -18,16 +18,16 @@ use crate::{
     text::Text,
 };
 
-/// A model and the rules that have seen some elements.
+/// A model, and rules that have read the same elements.
 pub struct Run {
     pub model: Model,
     pub rules: Rules,
-    /// What was reported, as it was.
+    /// Findings as they were reported.
     pub reported: Vec<Finding>,
 }
 
 impl Run {
-    /// Every skipped run is counted.
+    /// A run in which every skipped run of a hook is counted.
     pub fn new(options: Options, hooks: &[HookStatus]) -> Self {
         Self::of(options, hooks, MissedQuality::Counted)
     }
@@ -45,7 +45,7 @@ impl Run {
         }
     }
 
-    /// The run comes to its end.
+    /// Ends the run.
     pub fn end(&mut self) {
         let end = user::Writer::new(0).end(self.model.now_ns());
         self.feed(&[Element::User(end)]);
@@ -60,17 +60,17 @@ impl Run {
         self.verdict(rule, device).answer
     }
 
-    /// What was found and not withdrawn.
+    /// Findings that were not withdrawn.
     pub fn standing(&self) -> impl Iterator<Item = &Finding> {
         self.rules.findings().iter().filter(|finding| finding.withdrawn.is_none())
     }
 
-    /// The rules that are violated, of any device.
+    /// The rules that are violated, on any device.
     pub fn violated(&self) -> BTreeSet<RuleId> {
         self.standing().map(|finding| finding.rule).collect()
     }
 
-    /// The one finding of a rule.
+    /// The only finding of a rule.
     pub fn only(&self, rule: RuleId) -> &Finding {
         let of: Vec<_> = self.rules.findings().iter().filter(|finding| finding.rule == rule).collect();
         assert_eq!(of.len(), 1, "{}: {of:#?}", rule.name());
@@ -78,7 +78,7 @@ impl Run {
     }
 }
 
-/// The state of one hook.
+/// The status of one hook.
 pub fn status(hook: Hook, state: HookState) -> HookStatus {
     HookStatus {
         hook,
@@ -91,7 +91,7 @@ pub fn status(hook: Hook, state: HookState) -> HookStatus {
     }
 }
 
-/// Every hook is there, but for these.
+/// All hooks in their usual state, except for these.
 pub fn hooks_except(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
     let state = |hook: Hook| {
         let other = others.iter().find(|&&(other, _)| other == hook);
@@ -101,7 +101,7 @@ pub fn hooks_except(others: &[(Hook, HookState)]) -> Vec<HookStatus> {
     Hook::ALL.iter().map(|&hook| status(hook, state(hook))).collect()
 }
 
-/// What the rules come to, with every hook there.
+/// Evaluates the rules with every hook attached.
 pub fn evaluate(elements: &[Element]) -> Run {
     let mut run = Run::new(Options::default(), &hooks_except(&[]));
     run.feed(elements);
@@ -112,11 +112,11 @@ pub fn evaluate(elements: &[Element]) -> Run {
 /// The rules that a fault violates: its own first, then those that follow from it.
 pub const fn rules_of(fault: Fault) -> &'static [RuleId] {
     match fault {
-        // Its late free is of memory that is gone.
+        // The late free is of removed memory.
         Fault::RemovedFirst => {
             &[RuleId::RemovedBeforeDrained, RuleId::DrainedAfterRemoval, RuleId::UseAfterRemoval]
         }
-        // The memory is out at the removal, too.
+        // The memory is also outstanding at the removal.
         Fault::DestroyedInUse => &[RuleId::PoolDestroyedInUse, RuleId::RemovedBeforeDrained],
         Fault::KilledTwice => &[RuleId::DoubleKill],
         Fault::DeadChunkAlloc
@@ -140,7 +140,7 @@ pub const fn rules_of(fault: Fault) -> &'static [RuleId] {
     }
 }
 
-/// A run in which nothing is wrong.
+/// A run without faults.
 pub fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
     let mut kernel = play::watched();
     kernel.nested_frees = nested_frees;
@@ -149,7 +149,7 @@ pub fn clean(acts: &[Act], nested_frees: bool) -> Kernel {
     kernel
 }
 
-/// A run with a fault in the middle, of which the first own record is at this place.
+/// A run with a fault in the middle, and the index of the first element of the fault.
 pub fn broken(before: &[Act], fault: Fault, after: &[Act]) -> (Kernel, usize) {
     let mut kernel = clean(before, false);
     let place = kernel.inject(fault, 0);
@@ -162,10 +162,11 @@ pub fn fault() -> impl Strategy<Value = Fault> {
     proptest::sample::select(&Fault::ALL[..])
 }
 
-/// Violations that can follow from a fault later, beside its own.
+/// Violations that may follow later from a fault, in addition to its own.
 pub const fn aftermath(fault: Fault) -> &'static [RuleId] {
     match fault {
-        // The rest has no reference, and is not waited for, even if it is mapped. Its free can come at any time.
+        // The rest has no reference, so nothing waits for it, even if it is mapped. It can be freed at any
+        // time.
         Fault::FreeLess => &[RuleId::PoolDestroyedInUse, RuleId::MapImbalance, RuleId::UseAfterRemoval],
         _ => &[],
     }

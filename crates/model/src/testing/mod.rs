@@ -1,7 +1,7 @@
-//! What the tests of several modules share: a simulated kernel, and what they show it with.
+//! Helpers for the tests of several modules: a simulated kernel, observers of it, and samples.
 
-#![expect(missing_docs, reason = "the names of test values say what they are")]
-#![expect(clippy::unwrap_used, reason = "it is for tests, where a panic is a failure")]
+#![expect(missing_docs, reason = "the names of test values are self-explanatory")]
+#![expect(clippy::unwrap_used, reason = "used only in tests, where a panic is a failure")]
 
 pub mod evaluation;
 pub mod observe;

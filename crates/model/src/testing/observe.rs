@@ -1,5 +1,5 @@
-//! What a tracer makes of a simulated kernel's life: begun late, with hooks that are missing, with runs that the kernel skipped.
-//! Nothing is in it that the kernel side cannot write.
+//! Observers of a simulated kernel. A tracer may start late, lack hooks, or miss runs that the kernel
+//! skipped. The stream has only records that the kernel side can write.
 
 use std::collections::BTreeSet;
 
@@ -17,43 +17,43 @@ use crate::{
     stream::assemble::Element,
 };
 
-/// So often the session reads what the kernel skipped.
+/// Interval at which the session reads the counts of skipped runs.
 const LOOK_NS: u64 = 1_000_000_000;
 
-/// How the kernel's life is observed.
+/// How the kernel is observed.
 #[derive(Clone, Debug)]
 pub struct Observer {
-    /// Hooks that do not see.
+    /// Hooks that observe nothing.
     pub blind: BTreeSet<Hook>,
-    /// What they are; `None`: nobody asked for them.
+    /// The state of these hooks. `None` if they were not enabled.
     pub state: Option<HookState>,
-    /// Events whose runs are skipped, by their places among the events.
+    /// Events whose runs are skipped, by index among the events.
     pub skipped: Vec<u16>,
-    /// The kernel counts what it skips.
+    /// Whether the kernel counts skipped runs.
     pub is_counted: bool,
 }
 
 impl Observer {
-    /// It sees everything.
+    /// An observer that misses nothing.
     pub const fn perfect() -> Self {
         Self { blind: BTreeSet::new(), state: None, skipped: Vec::new(), is_counted: true }
     }
 
-    /// The stream from this place on, as it is observed.
+    /// The observed stream, from this index on.
     pub fn stream(&self, kernel: &Kernel, begin: usize) -> Vec<Element> {
         let head = play::head();
         let elements = &kernel.elements[begin.max(head)..];
         let skipped = self.places(elements);
         let mut stream: Vec<_> =
             kernel.elements[..head].iter().filter(|element| self.sees(element)).cloned().collect();
-        // Threads whose `memunmap_pages` has left a note of its kill.
+        // Threads in which `memunmap_pages` has left a note of its kill.
         let mut noted = BTreeSet::new();
-        let mut untold: Vec<(Hook, u64)> = Vec::new();
+        let mut unreported: Vec<(Hook, u64)> = Vec::new();
         for (at, element) in elements.iter().enumerate() {
             if let Some(now_ns) = looks_at(element, at + 1 == elements.len()) {
                 let is_due =
                     |&mut (_, at_ns): &mut (Hook, u64)| at + 1 == elements.len() || now_ns >= at_ns + LOOK_NS;
-                let due = untold.extract_if(.., is_due);
+                let due = unreported.extract_if(.., is_due);
                 stream.extend(due.map(|(hook, at_ns)| {
                     Element::Loss(Loss::of_hook(hook, 1, at_ns.saturating_sub(LOOK_NS / 2), now_ns))
                 }));
@@ -63,7 +63,7 @@ impl Observer {
                 continue;
             };
             if skipped.contains(&at) {
-                untold.extend(
+                unreported.extend(
                     (self.is_counted && !self.blind.contains(&event.hook))
                         .then_some((event.hook, event.time_ns)),
                 );
@@ -85,7 +85,7 @@ impl Observer {
         stream
     }
 
-    /// Where the skipped events are.
+    /// The indexes of the skipped events.
     fn places(&self, elements: &[Element]) -> BTreeSet<usize> {
         let is_run = |at: &usize| event(&elements[*at]).is_some_and(is_run);
         let events: Vec<usize> = (0..elements.len()).filter(is_run).collect();
@@ -93,12 +93,12 @@ impl Observer {
         self.skipped.iter().filter_map(place).collect()
     }
 
-    /// The skipped events in words.
+    /// Describes the skipped events.
     pub fn missed(&self, kernel: &Kernel, begin: usize) -> Vec<String> {
         let elements = &kernel.elements[begin.max(play::head())..];
         let events = self.places(elements).into_iter().filter_map(|at| event(&elements[at]));
-        let told = if self.is_counted { "counted" } else { "not counted" };
-        events.map(|event| format!("{} at {}, {told}", event.kind.name(), event.time_ns)).collect()
+        let how = if self.is_counted { "counted" } else { "not counted" };
+        events.map(|event| format!("{} at {}, {how}", event.kind.name(), event.time_ns)).collect()
     }
 
     fn sees(&self, element: &Element) -> bool {
@@ -115,7 +115,7 @@ impl Observer {
         }
     }
 
-    /// What is said to be attached.
+    /// The status of the hooks, as reported.
     pub fn hooks(&self) -> Vec<HookStatus> {
         let mut hooks = match self.state {
             Some(state) => hooks_except(&self.blind.iter().map(|&hook| (hook, state)).collect::<Vec<_>>()),
@@ -129,7 +129,7 @@ impl Observer {
         hooks
     }
 
-    /// What the rules come to.
+    /// Evaluates the rules on a stream.
     pub fn evaluate(&self, stream: &[Element]) -> Run {
         let missed = if self.is_counted { MissedQuality::Counted } else { MissedQuality::Unknown };
         let mut run = Run::of(Options::default(), &self.hooks(), missed);
@@ -146,12 +146,12 @@ fn event(element: &Element) -> Option<&Event> {
     }
 }
 
-/// Its run can be skipped. Readings that are not answered are repeated.
+/// Whether the run of the event can be skipped. Unanswered snapshot reads are repeated.
 fn is_run(event: &Event) -> bool {
     event.hook != Hook::Snapshot
 }
 
-/// When the session looks at what the kernel skipped, if it does.
+/// When the session reads the counts of skipped runs, if it does at this element.
 fn looks_at(element: &Element, is_last: bool) -> Option<u64> {
     match element {
         Element::User(record) if is_last || record.kind() == Some(Kind::Tick) => Some(record.time_ns),
@@ -164,7 +164,8 @@ fn thread(event: &Event) -> u32 {
     event.task.map_or(0, |task| task.pid)
 }
 
-/// Any observer: blind in nothing, one hook or many, with a few skipped runs. Where they are not counted, it is one.
+/// Any observer: no hook, one hook, or many hooks missing, and a few skipped runs. If they are not counted,
+/// at most one run is skipped.
 pub fn observers() -> impl Strategy<Value = Observer> {
     let blind = prop_oneof![
         3 => Just(BTreeSet::new()),
@@ -179,7 +180,7 @@ pub fn observers() -> impl Strategy<Value = Observer> {
                 skipped.truncate(1);
             }
             if !is_failed {
-                // What asks for one hook gets those that it needs.
+                // Enabling a hook enables the hooks that it needs.
                 let asked: Vec<_> = Hook::ALL.iter().copied().filter(|hook| !blind.contains(hook)).collect();
                 blind.retain(|&hook| !Companions::is_needed(hook, &asked));
             }

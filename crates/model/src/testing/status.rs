@@ -1,4 +1,4 @@
-//! A status, a loss and a clock for tests of what is shown.
+//! A status, a loss, and a clock for tests of output.
 
 use p2p_trace_common::{Hook, Ring};
 
@@ -10,7 +10,7 @@ use crate::{
     units::Clock,
 };
 
-/// 2026-11-22 18:00:05 UTC at boottime 5 s, two hours ahead of UTC.
+/// 2026-11-22 18:00:05 UTC at boottime 5 s, in a zone two hours ahead of UTC.
 pub const CLOCK: Clock =
     Clock { boottime_ns: 5_000_000_000, realtime_ns: 1_795_370_405_000_000_000, utc_offset_s: 7200 };
 
@@ -40,11 +40,11 @@ fn hook(
         state,
         required: hook == Hook::Kill,
         error: error.map(Into::into),
-        lost_without: "what it sees".into(),
+        lost_without: "its events".into(),
     }
 }
 
-/// One hook of each state.
+/// A status with one hook in each state.
 pub fn status() -> Status {
     let denied = "perf_event_open: permission denied";
     Status {

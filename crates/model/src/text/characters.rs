@@ -1,10 +1,11 @@
-//! The characters that no output may hold.
+//! The characters that no output may contain.
 
 use std::{cmp::Ordering, ops::RangeInclusive};
 
-/// What drives a terminal, breaks or reorders a line, or is not seen at all: in Unicode 16, the general categories Cc, Cf, Zl,
-/// Zp, Co and Cn's noncharacters, and the properties `Bidi_Control` and `Default_Ignorable_Code_Point` (`UnicodeData.txt`,
-/// `PropList.txt`, `DerivedCoreProperties.txt`), with the blank of Braille, which is a letter that looks like a space. In order.
+/// Characters that control a terminal, break or reorder a line, or are invisible. In Unicode 16: the general
+/// categories Cc, Cf, Zl, Zp, Co and the noncharacters of Cn, and the properties `Bidi_Control` and
+/// `Default_Ignorable_Code_Point` (`UnicodeData.txt`, `PropList.txt`, `DerivedCoreProperties.txt`). Also the
+/// Braille blank, which is a letter that looks like a space. Sorted.
 const UNSAFE: [RangeInclusive<char>; 48] = [
     '\0'..='\x1f',
     '\x7f'..='\u{9f}',
@@ -29,7 +30,7 @@ const UNSAFE: [RangeInclusive<char>; 48] = [
     '\u{fe00}'..='\u{fe0f}',
     '\u{feff}'..='\u{feff}',
     '\u{ffa0}'..='\u{ffa0}',
-    // U+FFFC is an object that is not there; U+FFFD stands for what was unreadable, and is seen.
+    // U+FFFC stands for an absent object. U+FFFD stands for unreadable text and is visible.
     '\u{fff0}'..='\u{fffc}',
     '\u{fffe}'..='\u{ffff}',
     '\u{110bd}'..='\u{110bd}',
@@ -57,7 +58,7 @@ const UNSAFE: [RangeInclusive<char>; 48] = [
     '\u{10fffe}'..='\u{10ffff}',
 ];
 
-/// Whether an output must not hold it as it stands.
+/// Returns whether an output must escape this character.
 #[must_use]
 pub fn is_unsafe(character: char) -> bool {
     if matches!(character, ' '..='~') {
@@ -76,12 +77,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_in_order() {
+    fn table_is_sorted() {
         assert!(UNSAFE.windows(2).all(|pair| pair[0].end() < pair[1].start()));
     }
 
     #[test]
-    fn each_kind_of_it_is_told_from_letters() {
+    fn recognizes_each_kind_of_unsafe_character() {
         let kinds = "\x1b\u{9b}\u{61c}\u{ad}\u{34f}\u{180e}\u{3164}\u{fe0f}\u{fff9}\u{e0041}\u{e0101}\u{200b}\u{202e}\
                      \u{2028}\u{2066}\u{feff}\u{115f}\u{ffa0}\u{e000}\u{fdd0}\u{10ffff}\u{1d173}\u{2800}";
         for character in kinds.chars() {

@@ -1,8 +1,9 @@
-//! Text from outside: of a dump, a command line, the running kernel, another process.
+//! Text from outside: from a dump, a command line, the running kernel, or another process.
 //!
-//! Whoever wrote it may mean harm: with escape sequences that drive a terminal, with line breaks that forge a line of ours, with
-//! characters that are not seen or that reorder what is around them. A [`Text`] is safe from the moment it is made, so nothing
-//! that prints it has to think of that. What is markup in Markdown or HTML is left to those who write these.
+//! Its author may be malicious: escape sequences control a terminal, line breaks forge a line of our output,
+//! and other characters are invisible or reorder the text around them. A [`Text`] is safe from the moment it
+//! is created, so code that prints it does not have to escape it. Escaping the markup of Markdown or HTML is
+//! left to the code that writes these formats.
 
 mod characters;
 
@@ -13,21 +14,21 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 pub use characters::is_unsafe;
 
-/// Text from outside, made safe: one line, of at most [`Text::MAX`] bytes, in which every character is seen.
+/// Text from outside, made safe: one line, at most [`Text::MAX`] bytes, in which every character is visible.
 ///
-/// An unsafe character is written as its bytes in UTF-8, each as `\xNN`. A backslash stays as it is, so making safe what is safe
-/// changes nothing: a dump can be read and written again without end. (`event::escape` also doubles backslashes, and leads back;
-/// its work is safe, and stays as it is here.)
+/// An unsafe character is written as its UTF-8 bytes, each as `\xNN`. A backslash is unchanged, so making
+/// safe text safe again changes nothing, and a dump can be read and rewritten any number of times.
+/// (`event::escape` also doubles backslashes, so it is reversible. Its output is safe and unchanged here.)
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<str>);
 
 impl Text {
-    /// Bytes that a text can have. What is longer is cut, and ends with [`Text::CUT`].
+    /// Maximum length in bytes. Longer text is cut and ends with [`Text::CUT`].
     pub const MAX: usize = 4096;
     /// The end of a text that was cut.
     pub const CUT: char = '…';
 
-    /// Made of bytes that should be text: what is no UTF-8 is written as `\xNN`, too.
+    /// Converts bytes that should be UTF-8. Bytes that are not become `\xNN`, too.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {
         let mut text = String::with_capacity(bytes.len().min(Self::MAX));
@@ -41,7 +42,7 @@ impl Text {
         Self::bounded(text)
     }
 
-    /// The same as a string slice.
+    /// The text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -79,7 +80,8 @@ pub(crate) fn push_bytes(bytes: &[u8], text: &mut String) {
     }
 }
 
-/// Several lines of which each is made safe: for a message that is more than one line by itself, and as a last resort.
+/// Makes each line of a text safe, and keeps the line breaks: for messages of more than one line, and as a
+/// last resort.
 #[must_use]
 pub fn lines(text: &str) -> Cow<'_, str> {
     let is_fine = |character: char| character == '\n' || !is_unsafe(character);
@@ -126,7 +128,7 @@ impl From<Cow<'_, str>> for Text {
     }
 }
 
-/// As it is shown; the file is opened by the path itself.
+/// The path as it is displayed. Files are opened by the path itself.
 impl From<&Path> for Text {
     fn from(path: &Path) -> Self {
         Self::of_bytes(path.as_os_str().as_encoded_bytes())
@@ -237,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_safe_stays_and_the_rest_is_seen() {
+    fn escapes_only_unsafe_characters() {
         assert_eq!(Text::from("nvme_alloc+0x1 [nvme] ß \\x1b"), "nvme_alloc+0x1 [nvme] ß \\x1b");
         assert_eq!(Text::from("\x1b[2Ja\n"), "\\x1b[2Ja\\x0a");
         assert_eq!(Text::of_bytes(b"a\xffb"), "a\\xffb");
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_cut_once() {
+    fn cuts_long_text_once() {
         let long = Text::from("\x07".repeat(5000));
         assert!(long.len() <= Text::MAX && long.ends_with(Text::CUT), "{}", long.len());
         assert_eq!(Text::from(long.as_str()), long);
@@ -256,7 +258,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn making_safe_twice_is_making_safe_once(bytes: Vec<u8>, text in any::<String>()) {
+        fn escaping_is_idempotent(bytes: Vec<u8>, text in any::<String>()) {
             for text in [Text::of_bytes(&bytes), Text::from(text)] {
                 prop_assert!(!text.chars().any(is_unsafe));
                 prop_assert_eq!(&Text::from(text.as_str()), &text);

@@ -1,15 +1,15 @@
-//! Times of events as people write them.
+//! Formats the times of events for people.
 
 use serde::{Deserialize, Serialize};
 
-/// `CLOCK_BOOTTIME`, which events carry, beside the time of day at the same moment.
+/// `CLOCK_BOOTTIME`, which events carry, and the time of day at the same moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// `CLOCK_BOOTTIME` in nanoseconds.
     pub boottime_ns: u64,
     /// `CLOCK_REALTIME` in nanoseconds since 1970.
     pub realtime_ns: u64,
-    /// Seconds by which local time is ahead of UTC.
+    /// Offset of local time from UTC in seconds, positive east.
     pub utc_offset_s: i32,
 }
 
@@ -17,7 +17,7 @@ const NS: i64 = 1_000_000_000;
 const DAY_S: i64 = 86_400;
 
 impl Clock {
-    /// RFC 3339 in UTC with nanoseconds.
+    /// Formats a time as RFC 3339 in UTC with nanoseconds.
     #[must_use]
     pub fn rfc3339(&self, time_ns: u64) -> String {
         let (days, seconds, ns) = split(self.realtime(time_ns));
@@ -26,14 +26,15 @@ impl Clock {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ns:09}Z")
     }
 
-    /// The second since 1970, for whoever writes many times of the same one, and the nanoseconds in it.
+    /// The second since 1970, to be reused when many times of the same second are written, and the
+    /// nanoseconds in it.
     #[must_use]
     pub const fn second_of(&self, time_ns: u64) -> (i64, i64) {
         let ns = self.realtime(time_ns);
         (ns.div_euclid(NS), ns.rem_euclid(NS))
     }
 
-    /// Local time of day with microseconds.
+    /// Formats the local time of day with microseconds.
     #[must_use]
     pub fn time_of_day(&self, time_ns: u64) -> String {
         let (_, seconds, ns) =
@@ -42,26 +43,26 @@ impl Clock {
         format!("{hour:02}:{minute:02}:{second:02}.{:06}", ns / 1000)
     }
 
-    /// Nanoseconds since 1970; of a clock that cannot be right, the nearest that there are.
+    /// Nanoseconds since 1970, clamped to the valid range if the clock is wrong.
     const fn realtime(&self, time_ns: u64) -> i64 {
         let passed = time_ns.wrapping_sub(self.boottime_ns).cast_signed();
         self.realtime_ns.cast_signed().saturating_add(passed)
     }
 }
 
-/// Days since 1970, seconds of the day, nanoseconds of the second.
+/// Days since 1970, seconds of the day, and nanoseconds of the second.
 const fn split(ns: i64) -> (i64, i64, i64) {
     let seconds = ns.div_euclid(NS);
     (seconds.div_euclid(DAY_S), seconds.rem_euclid(DAY_S), ns.rem_euclid(NS))
 }
 
-/// Hour, minute and second of a second of the day.
+/// Hour, minute, and second of a second of the day.
 const fn time_of(second: i64) -> [i64; 3] {
     [second / 3600, (second / 60).rem_euclid(60), second.rem_euclid(60)]
 }
 
-/// Year, month and day in the Gregorian calendar, counted in years that begin in March so that the leap day
-/// is the last one.
+/// Year, month, and day in the Gregorian calendar, computed with years that begin in March, so that the leap
+/// day comes last.
 const fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -79,11 +80,11 @@ const fn civil(days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::*;
 
-    /// A clock on which times are nanoseconds since 1970.
+    /// A clock whose times are nanoseconds since 1970.
     const EPOCH: Clock = Clock { boottime_ns: 0, realtime_ns: 0, utc_offset_s: 0 };
 
     #[test]
-    fn known_moments_are_written_right() {
+    fn formats_known_moments() {
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00.000000001Z"),
             (951_782_400, "2000-02-29T00:00:00.000000001Z"),
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn boot_time_is_moved_to_the_time_of_day() {
+    fn boot_time_is_converted_to_time_of_day() {
         let clock = Clock { boottime_ns: 5_000_000_000, realtime_ns: 1_000_000_000, utc_offset_s: -3600 };
         assert_eq!(clock.rfc3339(5_000_000_000), "1970-01-01T00:00:01.000000000Z");
         assert_eq!(clock.rfc3339(3_999_999_999), "1969-12-31T23:59:59.999999999Z");
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn days_follow_each_other() {
+    fn consecutive_days_have_consecutive_dates() {
         let mut before = civil(-800_000);
         for days in -799_999..800_000 {
             let date = civil(days);

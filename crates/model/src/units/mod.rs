@@ -1,4 +1,4 @@
-//! Times and sizes as they are written.
+//! Formats times and sizes.
 
 mod clock;
 mod size;

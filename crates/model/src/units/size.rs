@@ -1,6 +1,6 @@
-//! Sizes and times for people.
+//! Formats sizes and durations for people.
 
-/// `bytes` in the largest unit that leaves no remainder, or with one decimal.
+/// Formats `bytes` in the largest unit without a remainder, or with one decimal.
 #[must_use]
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -11,7 +11,7 @@ pub fn bytes(bytes: u64) -> String {
     let unit = UNITS[step as usize - 1];
     let whole = bytes >> (10 * step);
     let rest = u128::from(bytes & ((1 << (10 * step)) - 1)) * 10;
-    // Tenths are cut off, so that it never rounds up to the next unit.
+    // Tenths are truncated, so the value never rounds up to the next unit.
     let (tenths, inexact) = (rest >> (10 * step), rest & ((1 << (10 * step)) - 1) != 0);
     match (tenths, inexact) {
         (0, false) => format!("{whole} {unit}"),
@@ -20,7 +20,7 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A duration with the unit that suits it.
+/// Formats a duration in a suitable unit.
 #[must_use]
 pub fn duration(ns: u64) -> String {
     match ns {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_exact_or_say_that_they_are_not() {
+    fn sizes_are_exact_or_marked_as_rounded() {
         for (value, text) in [
             (0, "0 B"),
             (1023, "1023 B"),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_have_a_fitting_unit() {
+    fn durations_have_a_suitable_unit() {
         for (value, text) in [
             (999, "999 ns"),
             (15_300, "15.3 µs"),

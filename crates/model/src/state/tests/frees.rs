@@ -1,4 +1,4 @@
-//! What each free was.
+//! Tests of how frees match.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -16,7 +16,7 @@ fn bound() -> Kernel {
     kernel
 }
 
-/// What the last free of the stream was.
+/// The match of the last free in the stream.
 fn last_free(kernel: &Kernel) -> FreeMatch {
     let model = model_of(&kernel.elements);
     let freed = model.changes().iter().find_map(|change| match change.kind {
@@ -35,7 +35,7 @@ fn last_pages(kernel: &Kernel) -> PageMatch {
     freed.unwrap()
 }
 
-/// Four pages are taken; something is freed, with this offset and size.
+/// Allocates four pages, and frees memory with this offset and size.
 fn freed(offset: u64, size: u64) -> (Kernel, FreeMatch) {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
@@ -58,14 +58,14 @@ fn sizes_compare_in_whole_pages() {
 }
 
 #[test]
-fn a_free_of_too_much_closes_and_says_so() {
+fn too_large_free_closes_reference() {
     let (kernel, matched) = freed(0, 5 * PAGE_SIZE);
     assert!(matches!(matched, FreeMatch::TooLarge { freed, .. } if freed == 5 * PAGE_SIZE));
     assert_eq!(device(&model_of(&kernel.elements), &kernel, 0).reference_count(), 0);
 }
 
 #[test]
-fn a_partial_free_leaves_bytes_but_no_reference() {
+fn partial_free_leaves_bytes_but_no_reference() {
     for (offset, size, left) in [
         (0, 1, vec![(PAGE_SIZE, 3)]),
         (2 * PAGE_SIZE, 2 * PAGE_SIZE, vec![(0, 2)]),
@@ -91,7 +91,7 @@ fn a_partial_free_leaves_bytes_but_no_reference() {
 }
 
 #[test]
-fn a_second_free_is_told_from_one_of_memory_never_seen() {
+fn distinguishes_second_free_from_unknown_memory() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 2).unwrap();
     let addr = first_page(&kernel, token);
@@ -106,7 +106,7 @@ fn a_second_free_is_told_from_one_of_memory_never_seen() {
 }
 
 #[test]
-fn memory_from_before_the_attach_can_be_freed() {
+fn preexisting_memory_can_be_freed() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
     let addr = first_page(&kernel, token);
@@ -122,7 +122,7 @@ fn memory_from_before_the_attach_can_be_freed() {
 }
 
 #[test]
-fn a_list_is_its_allocation_and_its_nested_free_is_explained() {
+fn scatter_list_adopts_allocation_and_explains_nested_free() {
     let mut kernel = bound();
     kernel.nested_frees = true;
     let token = kernel.alloc_list(0, 10, 2).unwrap();
@@ -137,13 +137,13 @@ fn a_list_is_its_allocation_and_its_nested_free_is_explained() {
 
     kernel.free(token, 11, 0);
     assert!(matches!(last_free(&kernel), FreeMatch::OfScatterList(closed) if closed.by == ClosedBy::SglFree));
-    // It is explained once, and to the thread that freed the list.
+    // It explains one free, by the thread that freed the list.
     kernel.free_event(0, 11, addr, 2 * PAGE_SIZE);
     assert!(matches!(last_free(&kernel), FreeMatch::Again { .. }));
 }
 
 #[test]
-fn a_free_by_another_thread_than_that_of_the_list_is_not_its() {
+fn nested_free_must_be_by_the_same_thread() {
     let mut kernel = bound();
     let token = kernel.alloc_list(0, 10, 2).unwrap();
     let addr = first_page(&kernel, token);
@@ -153,7 +153,7 @@ fn a_free_by_another_thread_than_that_of_the_list_is_not_its() {
 }
 
 #[test]
-fn a_list_of_another_size_does_not_take_an_allocation_over() {
+fn scatter_list_of_another_size_adopts_no_allocation() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 1).unwrap();
     kernel.event(0, Kind::SglAlloc, Hook::SglAlloc, 10, |event| {
@@ -169,7 +169,7 @@ fn a_list_of_another_size_does_not_take_an_allocation_over() {
 }
 
 #[test]
-fn a_burst_covers_several_mmaps_and_parts_of_them() {
+fn burst_may_span_several_mmaps() {
     let mut kernel = bound();
     let (first, second) = (kernel.mmap(0, 10, 3).unwrap(), kernel.mmap(0, 10, 3).unwrap());
     let addr = first_page(&kernel, first);
@@ -187,7 +187,7 @@ fn a_burst_covers_several_mmaps_and_parts_of_them() {
 }
 
 #[test]
-fn a_failing_mmap_keeps_what_it_had_inserted() {
+fn failed_mmap_keeps_inserted_pages() {
     let mut kernel = bound();
     kernel.event(0, Kind::Mmap, Hook::Mmap, 10, |event| {
         event.page = Some(struct_page(crate::testing::simulate::DIRECT_MAP + 0x8000_0000));
@@ -200,13 +200,13 @@ fn a_failing_mmap_keeps_what_it_had_inserted() {
 }
 
 #[test]
-fn pages_given_out_again_before_their_free_is_told() {
+fn pages_are_reallocated_before_their_free_is_reported() {
     let mut kernel = bound();
     let first = kernel.mmap(0, 10, 2).unwrap();
     let addr = first_page(&kernel, first);
     let freed_ns = kernel.now_ns + 1;
     kernel.mmap(0, 10, 14).unwrap();
-    // The pool gives the two pages to another one; their burst comes only now.
+    // The pool allocates the two pages again; the burst of their free is reported only now.
     kernel.event(0, Kind::Mmap, Hook::Mmap, 20, |event| {
         event.page = Some(struct_page(addr));
         event.count = Some(2);
@@ -227,11 +227,11 @@ fn pages_given_out_again_before_their_free_is_told() {
     assert!(known.references().any(|(_, left)| pids(20)(known.allocated_by(left)) && left.count() == 2));
     let now_ns = kernel.now_ns;
     burst(&mut kernel, now_ns, now_ns + 1);
-    assert_eq!(last_pages(&kernel).matched, 2, "this one is of the second mmap");
+    assert_eq!(last_pages(&kernel).matched, 2, "this burst is of the second mmap");
 }
 
 #[test]
-fn pages_that_went_round_twice_before_a_free_is_told() {
+fn pages_are_reallocated_twice_before_their_free_is_reported() {
     let mut kernel = bound();
     let first = kernel.mmap(0, 10, 2).unwrap();
     let addr = first_page(&kernel, first);
@@ -244,7 +244,7 @@ fn pages_that_went_round_twice_before_a_free_is_told() {
             event.count = Some(2);
         });
     }
-    // The bursts of both earlier holders come late, and in whatever order.
+    // The bursts of both earlier holders arrive late, in any order.
     for first_ns in freed.into_iter().rev() {
         kernel.event(0, Kind::PageFree, Hook::PageFree, 10, |event| {
             event.page = Some(struct_page(addr));
@@ -255,11 +255,11 @@ fn pages_that_went_round_twice_before_a_free_is_told() {
     }
     let model = model_of(&kernel.elements);
     let held = device(&model, &kernel, 0).references().map(|(_, left)| left.count());
-    assert_eq!(held.sum::<u64>(), 2, "the third holder's are out");
+    assert_eq!(held.sum::<u64>(), 2, "the pages of the third holder are outstanding");
 }
 
 #[test]
-fn an_allocation_where_something_was_out_ends_that() {
+fn allocation_ends_earlier_reference_at_same_address() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
     let addr = first_page(&kernel, token);
@@ -277,7 +277,7 @@ fn an_allocation_where_something_was_out_ends_that() {
 }
 
 #[test]
-fn memory_from_before_the_attach_is_given_out_again_before_its_free_is_told() {
+fn preexisting_memory_is_reallocated_before_its_free_is_reported() {
     for is_placed in [true, false] {
         let mut kernel = bound();
         let token = kernel.mmap(0, 10, 2).unwrap();

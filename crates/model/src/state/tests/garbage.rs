@@ -1,4 +1,4 @@
-//! Whatever the stream holds, the model goes on.
+//! The model accepts any stream.
 
 use p2p_trace_common::{Hook, Kind, hook::HOOKS};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::testing::simulate::garbage::element;
 
 proptest! {
     #[test]
-    fn any_stream_is_taken(elements in proptest::collection::vec(element(), 0..300)) {
+    fn accepts_any_stream(elements in proptest::collection::vec(element(), 0..300)) {
         let mut model = Model::new();
         for element in &elements {
             model.apply(element);
@@ -26,7 +26,7 @@ proptest! {
 }
 
 #[test]
-fn every_hook_and_kind_is_among_the_garbage() {
+fn garbage_includes_every_hook_and_kind() {
     assert_eq!(Hook::ALL.len(), HOOKS);
     assert!(Kind::ALL.iter().all(|&kind| matches!(kind as u8, 1..30 | 64 | 128..135)));
 }

@@ -1,4 +1,4 @@
-//! Whole lives of devices, with and without losses.
+//! Complete life cycles of devices, with and without losses.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::testing::simulate::{
     play::{DEVICES, acts, play, roll, with_losses},
 };
 
-/// Every device has its state told once more, when nothing is on its way any more.
+/// Takes a final snapshot of every device when no record is delayed any more.
 fn settle(kernel: &mut Kernel) {
     kernel.now_ns += 2 * GRACE_NS;
     for device in 0..usize::from(DEVICES) {
@@ -17,7 +17,7 @@ fn settle(kernel: &mut Kernel) {
     }
 }
 
-/// What the model says is what is: who has each page, and which ranges there are.
+/// Checks the model against the simulated kernel: the holder of each page, and the ranges.
 fn assert_true(model: &Model, kernel: &Kernel, exact: bool) {
     for number in 0..usize::from(DEVICES) {
         let Some(device) = model.device(kernel.address(number)) else {
@@ -43,7 +43,7 @@ fn assert_true(model: &Model, kernel: &Kernel, exact: bool) {
 
 proptest! {
     #[test]
-    fn without_losses_everything_is_known(acts in acts(), nested_frees: bool) {
+    fn knows_everything_without_losses(acts in acts(), nested_frees: bool) {
         let mut kernel = play(&acts, nested_frees);
         kernel.flush();
         let mut model = Model::new();
@@ -76,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn a_late_start_and_a_pull_read_know_what_is_taken(acts in acts(), from in 0usize..200, nested_frees: bool) {
+    fn late_start_and_snapshot_know_allocated_memory(acts in acts(), from in 0usize..200, nested_frees: bool) {
         let mut kernel = play(&acts, nested_frees);
         settle(&mut kernel);
         let from = from.min(kernel.elements.len());
@@ -87,7 +87,7 @@ proptest! {
     }
 
     #[test]
-    fn losses_and_a_pull_read_leave_nothing_wrong(
+    fn snapshot_corrects_losses(
         acts in acts(),
         seed: u32,
         nested_frees: bool,
@@ -107,7 +107,7 @@ proptest! {
 }
 
 #[test]
-fn a_device_is_found_by_its_address() {
+fn finds_device_by_address() {
     let mut kernel = Kernel::new(DEVICES);
     kernel.bind(0, 5, &[8]);
     let model = model_of(&kernel.elements);

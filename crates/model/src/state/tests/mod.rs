@@ -1,4 +1,4 @@
-//! The model against the simulated kernel.
+//! Tests of the model against the simulated kernel.
 
 mod frees;
 mod garbage;
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::{Allocated, Device, Key, Model, Reference};
 use crate::{event::decode::PAGE_SIZE, stream::assemble::Element, testing::simulate::Kernel};
 
-/// A model that has seen these elements.
+/// A model after these elements.
 fn model_of(elements: &[Element]) -> Model {
     let mut model = Model::new();
     for element in elements {
@@ -24,13 +24,13 @@ fn device<'a>(model: &'a Model, kernel: &Kernel, number: usize) -> &'a Device {
     model.device(kernel.address(number)).unwrap()
 }
 
-/// Whom the model says for certain.
+/// Which holders the model must know.
 fn holder(device: &Device, reference: &Reference) -> Option<u32> {
     let task = device.allocated_by(reference).task.unwrap();
     device.is_sure(reference).then_some(task.pid)
 }
 
-/// What the model says of each page: the thread that took it, or `None` where it does not know whom.
+/// The holder of each page according to the model: the thread that allocated it, or `None` if unknown.
 fn pages(model: &Model, device: &Device) -> BTreeMap<u64, Option<u32>> {
     let mut pages = BTreeMap::new();
     let mut claim = |first: u64, end: u64, pid: Option<u32>| {

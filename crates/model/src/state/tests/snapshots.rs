@@ -1,4 +1,4 @@
-//! Pull reads, losses, and the moments between.
+//! Tests of snapshots, losses, and races between them.
 
 use p2p_trace_common::{Hook, Kind, Ring};
 
@@ -49,7 +49,7 @@ fn drop_last(kernel: &mut Kernel) {
 }
 
 #[test]
-fn a_free_that_was_lost_shows() {
+fn snapshot_reveals_lost_free() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
     kernel.free(token, 10, 0);
@@ -62,7 +62,7 @@ fn a_free_that_was_lost_shows() {
 }
 
 #[test]
-fn a_read_that_was_not_complete_closes_nothing() {
+fn incomplete_snapshot_closes_nothing() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
     kernel.free(token, 10, 0);
@@ -76,7 +76,7 @@ fn a_read_that_was_not_complete_closes_nothing() {
 }
 
 #[test]
-fn a_read_of_which_a_run_is_missing_closes_nothing() {
+fn snapshot_with_missing_run_closes_nothing() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 4).unwrap();
     kernel.snapshot(0, true);
@@ -88,7 +88,7 @@ fn a_read_of_which_a_run_is_missing_closes_nothing() {
 }
 
 #[test]
-fn what_a_read_finds_half_set_stays_half() {
+fn partly_set_allocation_keeps_the_set_part() {
     let mut kernel = bound();
     let token = kernel.alloc(0, 10, 4).unwrap();
     let addr = kernel.outstanding(0).find(|&(found, _)| found == token).unwrap().1.pages[0];
@@ -111,9 +111,9 @@ fn what_a_read_finds_half_set_stays_half() {
     assert_eq!((left.bytes(), left.partial, known.reference_count()), (PAGE_SIZE, true, 1));
 }
 
-/// A free is recorded at its entry, before its bits clear.
+/// A free is recorded at its entry, before its bits are cleared.
 #[test]
-fn memory_that_was_given_back_a_moment_ago_is_nobodys() {
+fn just_freed_memory_is_not_preexisting() {
     for (later_ns, found) in [(0, 0), (2 * GRACE_NS, 4 * PAGE_SIZE)] {
         let mut kernel = bound();
         let token = kernel.alloc(0, 10, 4).unwrap();
@@ -131,7 +131,7 @@ fn memory_that_was_given_back_a_moment_ago_is_nobodys() {
 
 /// An allocation is recorded at its exit, after its bits are set.
 #[test]
-fn memory_of_an_allocation_that_is_being_made_is_its_in_the_end() {
+fn allocation_in_progress_claims_its_memory() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 4).unwrap();
     let late = kernel.elements.pop().unwrap();
@@ -145,12 +145,12 @@ fn memory_of_an_allocation_that_is_being_made_is_its_in_the_end() {
 }
 
 #[test]
-fn what_is_taken_while_the_bitmap_is_read_stays() {
+fn allocation_during_snapshot_stays() {
     let mut kernel = bound();
     let mut early = kernel.clone();
     early.snapshot(0, true);
     let snapshot_end = early.elements.split_off(early.elements.len() - 3);
-    // The bitmap of before the allocation comes to its end behind it.
+    // The snapshot started before the allocation and ends after it.
     kernel.elements = early.elements;
     kernel.now_ns = early.now_ns;
     kernel.elements.extend(snapshot_end[..2].to_vec());
@@ -163,7 +163,7 @@ fn what_is_taken_while_the_bitmap_is_read_stays() {
 }
 
 #[test]
-fn a_loss_is_uncertain_until_a_later_read() {
+fn later_snapshot_settles_loss() {
     for (ring, hot) in [(Ring::Hot, true), (Ring::Rare, false)] {
         let mut kernel = bound();
         let to_ns = kernel.now_ns + 20_000_000;
@@ -173,7 +173,7 @@ fn a_loss_is_uncertain_until_a_later_read() {
         assert_eq!((uncertainties(&kernel).hot.is_some(), uncertainty.lost), (hot, 3));
         assert_eq!(uncertainty.since_ns, kernel.now_ns);
         kernel.snapshot(0, true);
-        assert!(!uncertainties(&kernel).is_empty(), "it began before the last record can have been lost");
+        assert!(!uncertainties(&kernel).is_empty(), "it began before the last possible loss");
         kernel.now_ns = to_ns;
         kernel.snapshot(0, true);
         assert!(uncertainties(&kernel).is_empty());
@@ -181,7 +181,7 @@ fn a_loss_is_uncertain_until_a_later_read() {
 }
 
 #[test]
-fn a_complete_teardown_makes_up_for_a_loss_too() {
+fn complete_teardown_settles_loss() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 2).unwrap();
     let now_ns = kernel.now_ns;
@@ -194,7 +194,7 @@ fn a_complete_teardown_makes_up_for_a_loss_too() {
 }
 
 #[test]
-fn lost_steps_of_a_teardown_stay_lost() {
+fn lost_teardown_steps_stay_lost() {
     let mut kernel = bound();
     kernel.event(0, Kind::Unbind, Hook::Unbind, 6, |_| ());
     let now_ns = kernel.now_ns;
@@ -207,7 +207,7 @@ fn lost_steps_of_a_teardown_stay_lost() {
 }
 
 #[test]
-fn a_record_of_a_later_version_is_a_doubt() {
+fn record_of_later_version_is_an_uncertainty() {
     let mut kernel = bound();
     let id = Id { run: 7, cpu: 0, seq: Ring::Hot.sequence(99) };
     kernel.elements.push(Element::Unknown(DecodeError::UnknownKind { id, kind: 63 }));
@@ -215,9 +215,10 @@ fn a_record_of_a_later_version_is_a_doubt() {
     assert_eq!(device(&model, &kernel, 0).uncertain().hot.unwrap().unreadable, 1);
 }
 
-/// Whoever took it before the loss may have given it back, and another taken it, both unseen.
+/// The holder from before the loss may have freed the memory, and another task allocated it, both without a
+/// record.
 #[test]
-fn a_taker_from_before_a_loss_is_not_sure_any_more() {
+fn holder_from_before_a_loss_is_unsure() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 2).unwrap();
     let now_ns = kernel.now_ns;
@@ -236,7 +237,7 @@ fn a_taker_from_before_a_loss_is_not_sure_any_more() {
 }
 
 #[test]
-fn a_range_without_a_chunk_is_over() {
+fn range_without_chunk_is_over() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 2).unwrap();
     let before = kernel.elements.len();
@@ -250,9 +251,9 @@ fn a_range_without_a_chunk_is_over() {
     assert!(range.ended_unseen.is_some());
 }
 
-/// The middle of a hang, seen only by a pull read.
+/// A hang that only a snapshot observes.
 #[test]
-fn a_hang_that_began_before_the_start_shows() {
+fn snapshot_shows_hang_from_before_the_start() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 2).unwrap();
     let pgmap = kernel.pgmaps(0)[0];
@@ -289,7 +290,7 @@ fn a_hang_that_began_before_the_start_shows() {
 
 /// VFIO and others, from 6.19 on, provide memory that no pool counts.
 #[test]
-fn a_provider_without_a_pool_is_told_from_a_device_that_provides_nothing() {
+fn distinguishes_provider_without_pool_from_no_provider() {
     let without_pool = |allocated| {
         let mut kernel = Kernel::new(1);
         kernel.event(0, Kind::DeviceState, Hook::Snapshot, 1, |event| {
@@ -300,9 +301,10 @@ fn a_provider_without_a_pool_is_told_from_a_device_that_provides_nothing() {
     assert!(without_pool(Some(0)) && !without_pool(None));
 }
 
-/// A pool that is being destroyed is out of the device's reach: nothing seen in it says nothing.
+/// A pool that is being destroyed cannot be reached from the device, so a snapshot without chunks shows
+/// nothing.
 #[test]
-fn a_read_while_the_pool_is_destroyed_closes_nothing() {
+fn snapshot_during_pool_destruction_closes_nothing() {
     let mut kernel = bound();
     kernel.alloc(0, 10, 2).unwrap();
     kernel.event(0, Kind::Release, Hook::Release, 6, |event| {
@@ -318,7 +320,7 @@ fn a_read_while_the_pool_is_destroyed_closes_nothing() {
 }
 
 #[test]
-fn time_is_that_of_the_stream() {
+fn time_follows_the_stream() {
     let mut kernel = bound();
     kernel.user(user::Writer::tick);
     let model = model_of(&kernel.elements);

@@ -1,4 +1,4 @@
-//! Steps, brackets, refused adds.
+//! Tests of steps, brackets, and refused adds.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -26,12 +26,12 @@ fn steps(kernel: &mut Kernel, pid: u32, kinds: &[Kind], pgmap: Option<u64>) {
     }
 }
 
-fn is_told(model: &Model, is_it: impl Fn(&ChangeKind) -> bool) -> bool {
-    model.changes().iter().any(|change| is_it(&change.kind))
+fn is_reported(model: &Model, is_match: impl Fn(&ChangeKind) -> bool) -> bool {
+    model.changes().iter().any(|change| is_match(&change.kind))
 }
 
 #[test]
-fn a_teardown_is_its_steps_from_first_to_last() {
+fn teardown_has_all_steps_in_order() {
     let mut kernel = bound(&[8, 8]);
     kernel.unbind(0, 6);
     let model = model_of(&kernel.elements);
@@ -56,7 +56,7 @@ fn a_teardown_is_its_steps_from_first_to_last() {
 }
 
 #[test]
-fn a_pointer_that_comes_back_is_another_range() {
+fn reused_pointer_is_another_range() {
     let mut kernel = bound(&[8]);
     kernel.unbind(0, 6);
     kernel.bind(0, 5, &[8]);
@@ -68,13 +68,13 @@ fn a_pointer_that_comes_back_is_another_range() {
 }
 
 #[test]
-fn brackets_without_p2p_memory_are_no_teardown() {
+fn brackets_without_p2p_memory_are_not_a_teardown() {
     let mut kernel = bound(&[8]);
     kernel.unbind(0, 6);
     for _ in 0..2 {
         step(&mut kernel, 6, Kind::Unbind, None);
         let model = model_of(&kernel.elements);
-        assert!(device(&model, &kernel, 0).pending_teardown().is_some(), "it can be stuck");
+        assert!(device(&model, &kernel, 0).pending_teardown().is_some(), "it may be stuck");
         step(&mut kernel, 6, Kind::Unbound, None);
     }
     let model = model_of(&kernel.elements);
@@ -84,7 +84,7 @@ fn brackets_without_p2p_memory_are_no_teardown() {
 }
 
 #[test]
-fn a_nested_bracket_is_part_of_the_teardown() {
+fn nested_bracket_is_part_of_teardown() {
     let mut kernel = bound(&[8]);
     let pgmap = kernel.pgmaps(0)[0];
     steps(&mut kernel, 6, &[Kind::Unbind; 2], None);
@@ -94,11 +94,11 @@ fn a_nested_bracket_is_part_of_the_teardown() {
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     let teardowns: Vec<_> = device.teardowns().map(|teardown| teardown.steps.len()).collect();
-    assert_eq!(teardowns, [6], "one exit more than entries is none of its");
+    assert_eq!(teardowns, [6], "an exit without an entry is not part of it");
 }
 
 #[test]
-fn whoever_only_waits_for_the_lock_does_not_tear_down() {
+fn task_that_waits_for_the_lock_does_not_tear_down() {
     let mut kernel = bound(&[8]);
     step(&mut kernel, 6, Kind::Unbind, None);
     step(&mut kernel, 7, Kind::Unbind, None);
@@ -111,10 +111,10 @@ fn whoever_only_waits_for_the_lock_does_not_tear_down() {
     assert_eq!(pending.pending_since_ns(), Some(pending.steps[0].at.time_ns));
 }
 
-/// 5.10: `device_release_driver_internal` is inlined into its callers, and a remove has returned before its device's
-/// resources go.
+/// 5.10: `device_release_driver_internal` is inlined into its callers, and a remove has returned before its
+/// device's resources are released.
 #[test]
-fn a_teardown_without_an_unbind_is_one() {
+fn teardown_without_unbind_is_recognized() {
     let mut kernel = bound(&[8]);
     let pgmap = kernel.pgmaps(0)[0];
     let unbind = [Kind::DriverRemove, Kind::DriverRemoved, Kind::DevresRelease];
@@ -129,7 +129,7 @@ fn a_teardown_without_an_unbind_is_one() {
 }
 
 #[test]
-fn a_start_in_the_middle_sees_the_tail() {
+fn start_in_the_middle_sees_the_last_steps() {
     let mut kernel = bound(&[8]);
     kernel.unbind(0, 6);
     let drained = |element: &crate::stream::assemble::Element| matches!(element, crate::stream::assemble::Element::Event(event) if event.kind == Kind::Drained);
@@ -144,7 +144,7 @@ fn a_start_in_the_middle_sees_the_tail() {
 }
 
 #[test]
-fn a_refused_add_is_counted_and_is_no_teardown() {
+fn refused_add_is_not_a_teardown() {
     let mut kernel = bound(&[8]);
     let pgmap = 0xffff_8880_7777_0000;
     for (kind, hook) in
@@ -168,11 +168,11 @@ fn a_refused_add_is_counted_and_is_no_teardown() {
     let model = model_of(&kernel.elements);
     let device = device(&model, &kernel, 0);
     assert_eq!((device.ranges().count(), device.teardowns().count()), (1, 0));
-    assert!(is_told(&model, |what| *what == ChangeKind::AddRefused));
+    assert!(is_reported(&model, |kind| *kind == ChangeKind::AddRefused));
 }
 
 #[test]
-fn an_add_that_fails_behind_its_memremap_is_no_teardown_either() {
+fn add_that_fails_after_memremap_is_not_a_teardown() {
     let mut kernel = bound(&[8]);
     let pgmap = 0xffff_8880_7777_0000;
     kernel.event(0, Kind::Memremap, Hook::Memremap, 5, |event| {
@@ -194,7 +194,7 @@ fn an_add_that_fails_behind_its_memremap_is_no_teardown_either() {
 }
 
 #[test]
-fn the_bar_is_told_by_the_add_of_the_same_task() {
+fn add_of_same_task_gives_the_bar() {
     let kernel = bound(&[8, 8]);
     let model = model_of(&kernel.elements);
     let bars: Vec<_> = device(&model, &kernel, 0).ranges().map(|range| range.bar).collect();
@@ -202,18 +202,18 @@ fn the_bar_is_told_by_the_add_of_the_same_task() {
 }
 
 #[test]
-fn a_second_kill_is_told() {
+fn reports_second_kill() {
     let mut kernel = bound(&[8]);
     let pgmap = kernel.pgmaps(0)[0];
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
     let model = model_of(&kernel.elements);
-    assert!(is_told(&model, |what| matches!(what, ChangeKind::KilledAgain(_))));
+    assert!(is_reported(&model, |kind| matches!(kind, ChangeKind::KilledAgain(_))));
     assert_eq!(device(&model, &kernel, 0).ranges().next().unwrap().more_kills, 1);
 }
 
 #[test]
-fn armed_hooks_have_a_window() {
+fn records_when_armed_hooks_were_attached() {
     let mut kernel = bound(&[8]);
     let pgmap = kernel.pgmaps(0)[0];
     step(&mut kernel, 6, Kind::Kill, Some(pgmap));
@@ -229,9 +229,9 @@ fn armed_hooks_have_a_window() {
     assert!(!model.hooks().is_attached(Hook::DmaMapSg));
 }
 
-/// The residual count of a killed range against what is known.
+/// The reference count of a killed range compared with the known references.
 #[test]
-fn a_killed_range_is_accounted_for() {
+fn accounts_for_references_of_killed_range() {
     let mut kernel = bound(&[16]);
     kernel.alloc(0, 10, 2).unwrap();
     let before = kernel.elements.len();
@@ -249,12 +249,12 @@ fn a_killed_range_is_accounted_for() {
     let model = model_of(&kernel.elements);
     let accounted = device(&model, &kernel, 0).ranges().next().unwrap().accounted().unwrap();
     assert_eq!((accounted.residual, accounted.known), (10, 5));
-    assert_eq!(accounted.unknown, 1..=3, "three pages of nobody knows whom");
+    assert_eq!(accounted.unknown, 1..=3, "three pages of unknown holders");
     assert_eq!(accounted.unexplained, 2..=4);
 }
 
 #[test]
-fn a_process_that_is_gone_is_gone_for_what_it_took_before() {
+fn exit_applies_to_earlier_allocations_only() {
     let mut kernel = bound(&[16]);
     kernel.alloc(0, 10, 1).unwrap();
     kernel.alloc(0, 11, 1).unwrap();
@@ -273,9 +273,9 @@ fn a_process_that_is_gone_is_gone_for_what_it_took_before() {
     assert_eq!(gone, [Some(exited_ns), None, None]);
 }
 
-/// Else whoever tells it again and again would have all of them moved each time.
+/// Otherwise repeated reports of it would move all of them each time.
 #[test]
-fn of_many_processes_of_one_number_it_is_not_said_which_has_exited() {
+fn exits_of_too_many_processes_with_one_number_are_ignored() {
     let is_gone = |replaced: usize| {
         let mut kernel = bound(&[16]);
         kernel.alloc(0, 10, 1).unwrap();
@@ -293,7 +293,7 @@ fn of_many_processes_of_one_number_it_is_not_said_which_has_exited() {
 }
 
 #[test]
-fn mappings_are_known_where_both_hooks_are_attached() {
+fn mappings_are_known_only_with_both_hooks() {
     let mut kernel = bound(&[16]);
     let mapped = |model: &Model, kernel: &Kernel| {
         let device = device(model, kernel, 0);
@@ -318,9 +318,9 @@ fn mappings_are_known_where_both_hooks_are_attached() {
     assert_eq!(mapped(&model_of(&kernel.elements), &kernel), Some((1, 1)));
 }
 
-/// Where the kernel side could not read `nr_range`, only the end of the add tells that it was refused.
+/// If the kernel side could not read `nr_range`, only the end of the add shows that it was refused.
 #[test]
-fn a_refused_add_whose_kill_looked_like_one_is_none_in_the_end() {
+fn refused_add_revokes_its_apparent_teardown() {
     let mut kernel = bound(&[8]);
     let pgmap = 0xffff_8880_7777_0000;
     let of_range = [Kind::Kill, Kind::Drained, Kind::Unmapped];
@@ -339,7 +339,7 @@ fn a_refused_add_whose_kill_looked_like_one_is_none_in_the_end() {
 }
 
 #[test]
-fn what_is_attached_from_the_start_is_known_without_a_record() {
+fn hooks_attached_from_the_start_need_no_record() {
     let kernel = bound(&[8]);
     let mut model = Model::new();
     let change = |hook| user::Change { hook, attached: true, method: Method::Fentry, armed: false };
@@ -347,7 +347,7 @@ fn what_is_attached_from_the_start_is_known_without_a_record() {
     for hooks in [&[Hook::MapSg][..], &[Hook::UnmapSg]] {
         kernel.elements.iter().for_each(|element| model.apply(element));
         let mappings = model.device(device).and_then(|device| device.mappings(model.hooks()));
-        assert!(mappings.is_none(), "not both are seen");
+        assert!(mappings.is_none(), "only one of both is observed");
         model.attached(hooks.iter().copied().map(change), kernel.now_ns);
     }
     let mappings = model.device(device).and_then(|device| device.mappings(model.hooks()));

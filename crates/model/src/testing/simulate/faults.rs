@@ -1,73 +1,73 @@
-//! What must not happen, done on purpose.
+//! Faults to inject into the simulated kernel.
 
 use p2p_trace_common::{Hook, Kind};
 
 use super::{Kernel, Order, Token, mapping::CLIENT, struct_page};
 use crate::event::decode::PAGE_SIZE;
 
-/// The task that does it.
+/// The task that causes the fault.
 pub(super) const CULPRIT: u32 = 90;
-/// The task that tears down.
+/// The task that unbinds.
 pub(super) const UNBINDER: u32 = 91;
-/// The task that has memory taken.
+/// The task that holds memory.
 pub(super) const HOLDER: u32 = 92;
-/// How long what takes too long takes.
+/// A duration longer than every budget.
 pub(super) const LONG_NS: u64 = 7_000_000_000;
 
-/// One fault.
+/// A fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The order of 2018, with memory that is given back late.
+    /// The teardown order of 2018: removal before the drain, with memory that is freed late.
     RemovedFirst,
-    /// A range drains with memory out, and the pool is destroyed with it.
+    /// A range drains with outstanding memory, and the pool is destroyed with it.
     DestroyedInUse,
     /// The reference is killed twice.
     KilledTwice,
-    /// Somebody asks for memory in vain between the end of a range and that of the pool.
+    /// An allocation fails after the end of a range and before the end of the pool.
     DeadChunkAlloc,
-    /// The same, and another range serves it.
+    /// An allocation at that time is served from another range.
     DeadChunkServedElsewhere,
-    /// A user mapping is asked for meanwhile.
+    /// A user mapping is requested at that time.
     DeadChunkMmap,
-    /// Somebody asks for memory meanwhile, and never comes back.
+    /// An allocation is requested at that time and never returns.
     DeadChunkCrash,
-    /// Memory of a range that has drained is given out.
+    /// Memory of a drained range is allocated.
     AllocAfterDrain,
-    /// The same by a user mapping.
+    /// Memory of a drained range is allocated by a user mapping.
     MmapAfterDrain,
-    /// What nobody has is given back.
+    /// Memory that was never allocated is freed.
     FreeNeverAllocated,
-    /// What was given back is given back again.
+    /// Memory is freed twice.
     FreeTwice,
-    /// A scatter list is given back twice.
+    /// A scatter list is freed twice.
     ListFreeTwice,
-    /// More is given back than was taken.
+    /// A free is larger than the allocation.
     FreeMore,
-    /// Less is given back than was taken.
+    /// A free is smaller than the allocation.
     FreeLess,
-    /// Pages that no mapping took are given back.
+    /// Pages that no mapping allocated are freed.
     PagesNeverAllocated,
-    /// A range is added where one is.
+    /// A range is added that overlaps another one.
     Overlap,
-    /// A range goes while it is mapped for DMA.
+    /// A range is removed while it is mapped for DMA.
     RemovedWhileMapped,
-    /// What is not mapped is unmapped.
+    /// Memory that is not mapped is unmapped.
     UnmapNotMapped,
-    /// A removed range is mapped for DMA, and the mapping goes the generic way.
+    /// A removed range is mapped for DMA by the generic functions.
     MapRemoved,
-    /// The bus address of memory in a removed range is asked for.
+    /// The bus address of memory in a removed range is requested.
     VirtToBusRemoved,
-    /// Memory of a removed range is given out.
+    /// Memory of a removed range is allocated.
     AllocRemoved,
-    /// A removed range is mapped by a user.
+    /// A removed range is mapped into user space.
     MmapRemoved,
-    /// Somebody has references that no allocation explains.
+    /// There are references that no allocation explains.
     Stray,
-    /// A user mapping fails in the middle, and keeps its own reference of the range.
+    /// A user mapping fails in the middle, and keeps its own reference to the range.
     MmapLeaks,
-    /// Memory is given back late.
+    /// Memory is freed late.
     LateDrain,
-    /// The driver takes its time.
+    /// The driver's remove takes too long.
     SlowRemove,
 }
 
@@ -103,14 +103,14 @@ impl Fault {
 }
 
 impl Kernel {
-    /// Does it to a device. Returns how many elements there were before the first that belongs to it: from there on
-    /// all of it can be seen.
+    /// Injects a fault into a device. Returns the index of the first element of the fault; all elements from
+    /// there on can be observed.
     pub fn inject(&mut self, fault: Fault, device: usize) -> usize {
         self.flush();
         for other in 0..self.devices.len() {
             while self.advance(other) {}
         }
-        // A life of its own: what is in the way is over.
+        // Start from a fresh bind.
         if self.is_bound(device) {
             self.unbind(device, UNBINDER);
         }
@@ -125,11 +125,13 @@ impl Kernel {
             | Fault::DeadChunkServedElsewhere
             | Fault::DeadChunkMmap
             | Fault::DeadChunkCrash => {
-                self.beside_dead(fault, device);
+                self.use_dead_chunk(fault, device);
             }
-            Fault::AllocAfterDrain | Fault::MmapAfterDrain => self.of_killed(fault, device, Kind::Remove),
+            Fault::AllocAfterDrain | Fault::MmapAfterDrain => {
+                self.use_killed_range(fault, device, Kind::Remove);
+            }
             Fault::MapRemoved | Fault::VirtToBusRemoved | Fault::AllocRemoved | Fault::MmapRemoved => {
-                self.of_killed(fault, device, Kind::Unmapped);
+                self.use_killed_range(fault, device, Kind::Unmapped);
             }
             Fault::Overlap => self.overlap(device),
             Fault::Stray => {
@@ -167,8 +169,8 @@ impl Kernel {
         self.tear_down(device, UNBINDER, order);
     }
 
-    fn beside_dead(&mut self, fault: Fault, device: usize) {
-        // The older range is held, so that its pool lives on.
+    fn use_dead_chunk(&mut self, fault: Fault, device: usize) {
+        // The older range has outstanding memory, so the pool lives on.
         let base = self.devices[device].ranges[1].base();
         self.alloc_event(device, HOLDER, Some(base), 4);
         self.hold(device, Kind::Alloc, HOLDER, base, 4);
@@ -199,9 +201,9 @@ impl Kernel {
         while self.advance(device) {}
     }
 
-    /// Something is done with the newer range, which is torn down as far as before this step; nothing of it is kept.
-    fn of_killed(&mut self, fault: Fault, device: usize, before: Kind) {
-        // What is taken at the kill is what the armed hooks are attached for.
+    /// Uses the newer range after its teardown has reached the step before `before`. No use is kept.
+    fn use_killed_range(&mut self, fault: Fault, device: usize, before: Kind) {
+        // Memory that is outstanding at the kill causes the armed hooks to be attached.
         self.alloc(device, HOLDER, 1);
         self.begin(device, UNBINDER, Order::Right);
         self.advance_to(device, before);
@@ -239,13 +241,13 @@ impl Kernel {
         let start = self.devices[device].ranges[0].physical.start;
         let other = (device + 1) % self.devices.len();
         self.add_range(other, CULPRIT, start + PAGE_SIZE, 8);
-        // Where it is cannot be told from the other any more.
+        // The simulator can no longer distinguish the two ranges.
         self.devices[other].ranges.remove(0);
         self.devices[device].crashed = true;
         self.devices[other].crashed = true;
     }
 
-    /// So many references that no allocation explains are found; in the end they are dropped, so that the run goes on.
+    /// Adds unexplained references. They are dropped at the end, so that the run continues.
     pub fn stray(&mut self, device: usize, references: u64) {
         self.devices[device].ranges[0].stray = references;
         self.begin(device, UNBINDER, Order::Right);
@@ -258,16 +260,16 @@ impl Kernel {
     }
 
     fn wrong_free(&mut self, fault: Fault, device: usize) {
-        let take = |kernel: &mut Self| -> Token { kernel.alloc(device, HOLDER, 4).unwrap() };
+        let alloc = |kernel: &mut Self| -> Token { kernel.alloc(device, HOLDER, 4).unwrap() };
         match fault {
             Fault::FreeNeverAllocated => {
-                // Its last byte, which no allocation begins with.
+                // The last bytes of the range, where no allocation starts.
                 let end =
                     self.devices[device].ranges[0].base() + self.devices[device].ranges[0].physical.size();
                 self.free_event(device, CULPRIT, end - 8, 8);
             }
             Fault::FreeTwice => {
-                let token = take(self);
+                let token = alloc(self);
                 let addr = self.outstanding[&token].pages[0];
                 self.free(token, HOLDER, usize::MAX);
                 self.free_event(device, CULPRIT, addr, 4 * PAGE_SIZE);
@@ -281,19 +283,19 @@ impl Kernel {
                 });
             }
             Fault::FreeMore => {
-                let token = take(self);
-                let out = self.outstanding.remove(&token).unwrap();
-                self.free_event(device, CULPRIT, out.pages[0], 5 * PAGE_SIZE);
+                let token = alloc(self);
+                let held = self.outstanding.remove(&token).unwrap();
+                self.free_event(device, CULPRIT, held.pages[0], 5 * PAGE_SIZE);
             }
             Fault::FreeLess => {
-                let token = take(self);
-                let out = self.outstanding.get_mut(&token).unwrap();
-                out.partial = true;
-                let addr = out.pages.remove(0);
+                let token = alloc(self);
+                let held = self.outstanding.get_mut(&token).unwrap();
+                held.partial = true;
+                let addr = held.pages.remove(0);
                 self.free_event(device, CULPRIT, addr, PAGE_SIZE);
             }
             Fault::PagesNeverAllocated => {
-                // From a mapping it is known where the pages lie.
+                // A mapping shows where the pages are.
                 let token = self.mmap(device, HOLDER, 2).unwrap();
                 let addr = self.outstanding[&token].pages[0];
                 self.free_page(device, CULPRIT, addr + 3 * PAGE_SIZE);
@@ -301,14 +303,14 @@ impl Kernel {
                 self.free(token, HOLDER, usize::MAX);
             }
             Fault::RemovedWhileMapped => {
-                let token = take(self);
+                let token = alloc(self);
                 self.map(token, CULPRIT);
                 self.outstanding.get_mut(&token).unwrap().mapped = false;
                 self.free(token, HOLDER, usize::MAX);
                 self.unbind(device, UNBINDER);
             }
             _ => {
-                let token = take(self);
+                let token = alloc(self);
                 self.unmap(token, CULPRIT);
                 self.free(token, HOLDER, usize::MAX);
             }

@@ -1,4 +1,4 @@
-//! Streams that hold anything.
+//! Streams of arbitrary elements.
 
 use p2p_trace_common::{Record, Ring, hook::HOOKS};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::{
     stream::assemble::Element,
 };
 
-/// Few enough that they meet, with the edges among them.
+/// Few enough values that they collide, including the extremes.
 fn word() -> impl Strategy<Value = u64> {
     prop_oneof![
         0u64..6,

@@ -1,37 +1,37 @@
-//! Memory is mapped for DMA by another device, as on kernels that have a function for both ways.
+//! DMA mappings by another device, as on kernels with functions for both map and unmap.
 
 use p2p_trace_common::{Hook, Kind};
 
 use super::{Kernel, Token, struct_page};
 use crate::event::DeviceAddress;
 
-/// The device that maps.
+/// The mapping device.
 pub(super) const CLIENT: DeviceAddress = DeviceAddress::from_devfn(0, 9, 0);
 
 impl Kernel {
-    /// `pci_p2pdma_map_sg_attrs`, of what is not mapped yet.
+    /// `pci_p2pdma_map_sg_attrs`, for memory that is not mapped yet.
     pub fn map(&mut self, token: Token, pid: u32) {
-        let Some(out) = self.outstanding.get_mut(&token).filter(|out| !out.mapped) else {
+        let Some(held) = self.outstanding.get_mut(&token).filter(|held| !held.mapped) else {
             return;
         };
-        out.mapped = true;
+        held.mapped = true;
         self.map_event(token, Kind::Map, Hook::MapSg, pid);
     }
 
     /// `pci_p2pdma_unmap_sg_attrs`.
     pub fn unmap(&mut self, token: Token, pid: u32) {
         self.map_event(token, Kind::Unmap, Hook::UnmapSg, pid);
-        if let Some(out) = self.outstanding.get_mut(&token) {
-            out.mapped = false;
+        if let Some(held) = self.outstanding.get_mut(&token) {
+            held.mapped = false;
         }
     }
 
-    /// Of something that is out: its device, the first address, and the pgmap.
+    /// The device, first address, and pgmap of outstanding memory.
     pub fn place_of(&self, token: Token) -> (usize, u64, u64) {
-        let out = &self.outstanding[&token];
-        let mut ranges = self.devices[out.device].ranges.iter();
-        let range = ranges.find(|range| range.contains(out.pages[0])).unwrap();
-        (out.device, out.pages[0], range.pgmap)
+        let held = &self.outstanding[&token];
+        let mut ranges = self.devices[held.device].ranges.iter();
+        let range = ranges.find(|range| range.contains(held.pages[0])).unwrap();
+        (held.device, held.pages[0], range.pgmap)
     }
 
     fn map_event(&mut self, token: Token, kind: Kind, hook: Hook, pid: u32) {

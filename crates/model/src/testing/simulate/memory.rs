@@ -1,4 +1,4 @@
-//! Memory is taken and given back.
+//! Allocates and frees memory.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -7,7 +7,7 @@ use crate::event::{Span, decode::PAGE_SIZE};
 use crate::state::PAGE_STRUCT_SIZE;
 
 impl Kernel {
-    /// The first run of free pages, in the order of the pool.
+    /// Finds the first run of free pages, in the order of the pool.
     pub fn find(&self, device: usize, pages: u64) -> Option<u64> {
         let allocated = self.pages(device);
         self.devices[device].ranges.iter().filter(|range| !range.killed).find_map(|range| {
@@ -21,7 +21,7 @@ impl Kernel {
     pub fn hold(&mut self, device: usize, kind: Kind, pid: u32, addr: u64, pages: u64) -> Token {
         let token = self.tokens;
         self.tokens += 1;
-        let out = Outstanding {
+        let held = Outstanding {
             device,
             kind,
             pid,
@@ -30,7 +30,7 @@ impl Kernel {
             partial: false,
             mapped: false,
         };
-        self.outstanding.insert(token, out);
+        self.outstanding.insert(token, held);
         token
     }
 
@@ -58,7 +58,7 @@ impl Kernel {
         self.alloc_event(device, pid, found, pages);
         let token = found.map(|addr| self.hold(device, Kind::SglAlloc, pid, addr, pages));
         let busy = |sgl: u64, but: Token| {
-            self.outstanding.iter().any(|(&token, out)| token != but && out.sgl == sgl)
+            self.outstanding.iter().any(|(&token, held)| token != but && held.sgl == sgl)
         };
         let sgl = token.map(|token| {
             let mut sgl = self.outstanding[&token].sgl;
@@ -95,7 +95,8 @@ impl Kernel {
         Some(self.hold(device, Kind::Mmap, pid, addr, pages))
     }
 
-    /// The same, where no more than so many pages can be inserted: those stay, the rest goes back to the pool.
+    /// `p2pmem_alloc_mmap`, where only `inserted` pages can be inserted: those stay, and the rest returns to
+    /// the pool.
     pub fn mmap_failing(&mut self, device: usize, pid: u32, pages: u64, inserted: u64) -> Option<Token> {
         let addr = self.find(device, pages)?;
         let range = self.devices[device].ranges.iter().find(|range| range.contains(addr));
@@ -111,35 +112,35 @@ impl Kernel {
         (inserted > 0).then(|| self.hold(device, Kind::Mmap, pid, addr, inserted))
     }
 
-    /// Gives back what was taken, by whichever way it goes: of an mmap at most so many pages.
+    /// Frees memory in the way that matches its allocation; of an mmap, at most `pages` pages.
     pub fn free(&mut self, token: Token, pid: u32, pages: usize) {
-        let Some(out) = self.outstanding.get(&token).cloned() else {
+        let Some(held) = self.outstanding.get(&token).cloned() else {
             return;
         };
-        if out.mapped {
+        if held.mapped {
             self.unmap(token, pid);
         }
-        let (addr, size) = (out.pages[0], out.pages.len() as u64 * PAGE_SIZE);
-        match out.kind {
+        let (addr, size) = (held.pages[0], held.pages.len() as u64 * PAGE_SIZE);
+        match held.kind {
             Kind::Mmap => {
-                for page in out.pages.iter().take(pages) {
-                    self.free_page(out.device, pid, *page);
+                for page in held.pages.iter().take(pages) {
+                    self.free_page(held.device, pid, *page);
                 }
-                let left = out.pages[pages.min(out.pages.len())..].to_vec();
+                let left = held.pages[pages.min(held.pages.len())..].to_vec();
                 if !left.is_empty() {
                     self.outstanding.get_mut(&token).unwrap().pages = left;
                     return;
                 }
             }
             Kind::SglAlloc => {
-                self.event(out.device, Kind::SglFree, Hook::SglFree, pid, |event| {
-                    event.sgl = Some(out.sgl);
+                self.event(held.device, Kind::SglFree, Hook::SglFree, pid, |event| {
+                    event.sgl = Some(held.sgl);
                 });
                 if self.nested_frees {
-                    self.free_event(out.device, pid, addr, size);
+                    self.free_event(held.device, pid, addr, size);
                 }
             }
-            _ => self.free_event(out.device, pid, addr, size),
+            _ => self.free_event(held.device, pid, addr, size),
         }
         self.outstanding.remove(&token);
     }
@@ -152,7 +153,7 @@ impl Kernel {
         });
     }
 
-    /// A page of a user mapping goes back; its record comes with the next flush.
+    /// Frees a page of a user mapping. Its record is written at the next flush.
     pub fn free_page(&mut self, device: usize, pid: u32, addr: u64) {
         let now_ns = self.pass();
         let range = self.devices[device].ranges.iter().find(|range| range.contains(addr));
@@ -171,7 +172,7 @@ impl Kernel {
         self.burst = Some(Burst { pgmap, device, pid, first: page, count: 1, span });
     }
 
-    /// Writes the pages that were freed and not told yet.
+    /// Writes the record of freed pages that are not reported yet.
     pub fn flush(&mut self) {
         let Some(burst) = self.burst.take() else { return };
         self.event(burst.device, Kind::PageFree, Hook::PageFree, burst.pid, |event| {

@@ -1,5 +1,5 @@
-//! A little kernel that takes and gives back p2p memory, and writes the records of it: what tests of the model, and of
-//! what judges by it, compare with.
+//! A small simulated kernel that allocates and frees p2p memory and writes the records, as a reference for
+//! tests of the model and of the rules.
 
 use std::collections::BTreeMap;
 
@@ -28,9 +28,9 @@ use teardown::Script;
 
 /// The run of every record.
 const RUN: u64 = 7;
-/// Between any two records.
+/// Time between two records.
 const STEP_NS: u64 = 1_000_000;
-/// Between two ticks, when nothing happens.
+/// Time between two ticks when nothing happens.
 const TICK_NS: u64 = 250_000_000;
 /// Hooks that are attached only while a teardown is pending.
 pub const ARMED: [Hook; 6] = [
@@ -41,9 +41,9 @@ pub const ARMED: [Hook; 6] = [
     Hook::BlkDmaMap,
     Hook::AllocEnter,
 ];
-/// As `page_offset_base` may be.
+/// A possible value of `page_offset_base`.
 pub const DIRECT_MAP: u64 = 0xffff_8881_4000_0000;
-/// As `vmemmap_base` may be.
+/// A possible value of `vmemmap_base`.
 pub const VMEMMAP: u64 = 0xffff_ea12_4000_0000;
 
 /// The `struct page` of a direct-map address.
@@ -51,21 +51,21 @@ pub const fn struct_page(addr: u64) -> u64 {
     VMEMMAP + (addr - DIRECT_MAP) / PAGE_SIZE * crate::state::PAGE_STRUCT_SIZE
 }
 
-/// Names what was taken once and for all.
+/// Identifies an allocation; never reused.
 pub type Token = usize;
 
-/// Something that is out.
+/// Outstanding memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outstanding {
     pub device: usize,
     pub kind: Kind,
     pub pid: u32,
-    /// Direct-map addresses of its pages that are out.
+    /// Direct-map addresses of its outstanding pages.
     pub pages: Vec<u64>,
     sgl: u64,
-    /// A part of it was given back, and its reference with that.
+    /// A part of it was freed, and its reference with that part.
     partial: bool,
-    /// Mapped for DMA.
+    /// It is mapped for DMA.
     mapped: bool,
 }
 
@@ -119,15 +119,16 @@ pub struct Kernel {
     burst: Option<Burst>,
     positions: [u64; 2],
     writer: u64,
-    /// Armed hooks are attached at the first step of a teardown with memory out, or of a device with more than one range, until no teardown is pending: whether they are.
+    /// Whether the armed hooks are attached. They are attached at the first step of a teardown with
+    /// outstanding memory, or of a device with more than one range, and until no teardown is pending.
     armed: Option<bool>,
-    /// `pci_free_p2pmem` is not inlined into `pci_p2pmem_free_sgl`.
+    /// Whether `pci_free_p2pmem` is a separate call within `pci_p2pmem_free_sgl`, not inlined.
     pub nested_frees: bool,
-    /// The kernel's own counts can be read as a range is removed.
+    /// Whether the kernel's own counts can be read as a range is removed.
     pub counts_at_removal: bool,
 }
 
-/// A task of this number.
+/// A task with this number.
 pub fn task(pid: u32) -> Task {
     let mut comm = [0; COMM_LEN];
     comm[..4].copy_from_slice(b"task");
@@ -136,7 +137,7 @@ pub fn task(pid: u32) -> Task {
 }
 
 impl Kernel {
-    /// Devices that have no p2p memory yet.
+    /// A kernel with devices that have no p2p memory yet.
     pub fn new(devices: u8) -> Self {
         let device = |number| SimDevice {
             address: DeviceAddress::from_devfn(0, 1 + number, 0),
@@ -163,20 +164,20 @@ impl Kernel {
         self.devices[device].address
     }
 
-    /// What is out of a device.
+    /// The outstanding memory of a device.
     pub fn outstanding(&self, device: usize) -> impl Iterator<Item = (Token, &Outstanding)> {
         let of = move |entry: &(&Token, &Outstanding)| entry.1.device == device;
-        self.outstanding.iter().filter(of).map(|(&token, out)| (token, out))
+        self.outstanding.iter().filter(of).map(|(&token, held)| (token, held))
     }
 
-    /// Who has each page that is out of a device.
+    /// The holder of each outstanding page of a device.
     pub fn pages(&self, device: usize) -> BTreeMap<u64, u32> {
         let pages =
-            self.outstanding(device).flat_map(|(_, out)| out.pages.iter().map(|&page| (page, out.pid)));
+            self.outstanding(device).flat_map(|(_, held)| held.pages.iter().map(|&page| (page, held.pid)));
         pages.collect()
     }
 
-    /// The device has memory.
+    /// Whether the device has memory.
     pub fn is_bound(&self, device: usize) -> bool {
         !self.devices[device].ranges.is_empty()
     }
@@ -191,7 +192,7 @@ impl Kernel {
         self.now_ns
     }
 
-    /// Writes an event of the current time, which `fill` completes.
+    /// Writes an event at the current time, completed by `fill`.
     pub fn event(&mut self, device: usize, kind: Kind, hook: Hook, pid: u32, fill: impl FnOnce(&mut Event)) {
         let time_ns = self.pass();
         let is_armed = ARMED.contains(&hook);
@@ -249,7 +250,7 @@ impl Kernel {
         ranges.find(|range| range.pgmap == pgmap).unwrap()
     }
 
-    /// Time passes in silence.
+    /// Lets time pass without events.
     pub fn idle(&mut self, ns: u64) {
         let until_ns = self.now_ns + ns;
         while self.now_ns < until_ns {
@@ -258,7 +259,7 @@ impl Kernel {
         }
     }
 
-    /// Tells that these hooks are attached, or detached.
+    /// Reports that these hooks are attached or detached.
     pub fn attach(&mut self, hooks: impl IntoIterator<Item = Hook>, attached: bool) {
         for hook in hooks {
             let change =
@@ -267,10 +268,10 @@ impl Kernel {
         }
     }
 
-    /// A driver binds and offers ranges of so many pages.
+    /// A driver binds and adds ranges with these numbers of pages.
     pub fn bind(&mut self, device: usize, pid: u32, ranges: &[u64]) {
         for (number, &pages) in ranges.iter().enumerate() {
-            // Addresses and pointers come back.
+            // Addresses and pointers are reused.
             let start = 0x8000_0000 + (device as u64) * 0x1000_0000 + (number as u64) * 0x100_0000;
             self.add_range(device, pid, start, pages);
         }

@@ -1,4 +1,4 @@
-//! Lives of devices from random numbers, and streams in which records are missing.
+//! Random life cycles of devices, and streams with missing records.
 
 use p2p_trace_common::{Hook, Ring};
 use proptest::prelude::*;
@@ -9,18 +9,18 @@ use crate::{
     stream::assemble::Element,
 };
 
-/// One thing that somebody does: small numbers, taken modulo what there is.
+/// One action: small numbers, each taken modulo the number of choices.
 pub type Act = (u8, u8, u8, u8);
 
-/// What is done in a run.
+/// The actions of a run.
 pub fn acts() -> impl Strategy<Value = Vec<Act>> {
     proptest::collection::vec(any::<Act>(), 1..120)
 }
 
-/// Devices that take part.
+/// Number of devices.
 pub const DEVICES: u8 = 2;
 
-/// A run in which each teardown is done at a stretch.
+/// A run in which each teardown runs to its end at once.
 pub fn play(acts: &[Act], nested_frees: bool) -> Kernel {
     let mut kernel = Kernel::new(DEVICES);
     kernel.nested_frees = nested_frees;
@@ -32,74 +32,75 @@ pub fn play(acts: &[Act], nested_frees: bool) -> Kernel {
     kernel
 }
 
-/// A run whose teardowns go on step by step while others take and give back memory; nothing in it is wrong.
+/// Continues a run, with teardowns that proceed step by step while other tasks allocate and free memory. It
+/// has no faults.
 pub fn interleave(kernel: &mut Kernel, acts: &[Act]) {
     for &act in acts {
         interleave_once(kernel, act);
     }
 }
 
-/// One act of [`interleave`].
+/// One action of [`interleave`].
 pub fn interleave_once(kernel: &mut Kernel, act: Act) {
-    let (what, whose, who, how) = act;
-    let device = usize::from(whose % DEVICES);
+    let (action, target, actor, detail) = act;
+    let device = usize::from(target % DEVICES);
     if kernel.is_crashed(device) {
         return;
     }
-    let during = who % TEARDOWN;
-    match (kernel.is_pending(device), what % 4) {
+    let during = actor % TEARDOWN;
+    match (kernel.is_pending(device), action % 4) {
         (true, 0..=1) => _ = kernel.advance(device),
         (true, _) if !kernel.is_bound(device) => _ = kernel.advance(device),
-        // Nobody may ask while the pool is in ruins: all kernels can read freed memory then.
-        (true, _) if kernel.has_dead_chunk(device) && TAKES.contains(&during) => {}
-        (true, _) => act_once(kernel, (during, whose, what, how)),
-        (false, _) if what % 16 == 5 => map_something(kernel, device, who),
+        // No task may allocate while the pool has a dead chunk: every kernel may read freed memory then.
+        (true, _) if kernel.has_dead_chunk(device) && ALLOCATING.contains(&during) => {}
+        (true, _) => act_once(kernel, (during, target, action, detail)),
+        (false, _) if action % 16 == 5 => map_something(kernel, device, actor),
         (false, _) => act_once(kernel, act),
     }
 }
 
-fn map_something(kernel: &mut Kernel, device: usize, who: u8) {
+fn map_something(kernel: &mut Kernel, device: usize, actor: u8) {
     let tokens: Vec<_> = kernel.outstanding(device).map(|(token, _)| token).collect();
-    if let Some(&token) = tokens.get(usize::from(who) % tokens.len().max(1)) {
-        kernel.map(token, u32::from(who % 5) + 60);
+    if let Some(&token) = tokens.get(usize::from(actor) % tokens.len().max(1)) {
+        kernel.map(token, u32::from(actor % 5) + 60);
     }
 }
 
-/// The acts of [`act_once`] that ask for memory.
-const TAKES: std::ops::RangeInclusive<u8> = 0..=8;
-/// The act that begins a teardown.
+/// The actions of [`act_once`] that allocate.
+const ALLOCATING: std::ops::RangeInclusive<u8> = 0..=8;
+/// The action that begins a teardown.
 const TEARDOWN: u8 = 15;
 
-fn act_once(kernel: &mut Kernel, (what, whose, who, how): Act) {
-    let device = usize::from(whose % DEVICES);
-    let pid = 10 + u32::from(who % 7);
-    let pages = u64::from(how % 5) + 1;
+fn act_once(kernel: &mut Kernel, (action, target, actor, detail): Act) {
+    let device = usize::from(target % DEVICES);
+    let pid = 10 + u32::from(actor % 7);
+    let pages = u64::from(detail % 5) + 1;
     if !kernel.is_bound(device) {
-        kernel.bind(device, pid, &[24, 16][..=usize::from(how % 2)]);
+        kernel.bind(device, pid, &[24, 16][..=usize::from(detail % 2)]);
         return;
     }
     let nth = |kernel: &Kernel| {
         let tokens: Vec<_> = kernel.outstanding(device).map(|(token, _)| token).collect();
-        (!tokens.is_empty()).then(|| tokens[usize::from(who) % tokens.len()])
+        (!tokens.is_empty()).then(|| tokens[usize::from(actor) % tokens.len()])
     };
-    match what % (TEARDOWN + 1) {
+    match action % (TEARDOWN + 1) {
         0..=3 => _ = kernel.alloc(device, pid, pages),
         4 | 5 => _ = kernel.alloc_list(device, pid, pages),
-        6..=8 if who % 16 == 3 => _ = kernel.mmap_failing(device, pid, pages, pages - 1),
+        6..=8 if actor % 16 == 3 => _ = kernel.mmap_failing(device, pid, pages, pages - 1),
         6..=8 => _ = kernel.mmap(device, pid, pages),
         9..=12 => {
             if let Some(token) = nth(kernel) {
-                kernel.free(token, pid + 20, usize::from(how % 4) + 1);
+                kernel.free(token, pid + 20, usize::from(detail % 4) + 1);
             }
         }
         13 => kernel.flush(),
-        14 => kernel.snapshot(device, how % 8 != 0),
-        TEARDOWN if how % 4 == 0 => kernel.begin(device, pid, Order::Right),
+        14 => kernel.snapshot(device, detail % 8 != 0),
+        TEARDOWN if detail % 4 == 0 => kernel.begin(device, pid, Order::Right),
         _ => kernel.user(user::Writer::tick),
     }
 }
 
-/// The stream tells first that every hook but the armed ones is attached.
+/// A kernel whose stream first reports that every hook except the armed ones is attached.
 pub fn watched() -> Kernel {
     let mut kernel = Kernel::new(DEVICES);
     let hooks = Hook::ALL.iter().copied().filter(|hook| !ARMED.contains(hook));
@@ -108,7 +109,7 @@ pub fn watched() -> Kernel {
     kernel
 }
 
-/// How many elements [`watched`] begins with.
+/// The number of elements at the start of [`watched`].
 pub const fn head() -> usize {
     Hook::ALL.len() - ARMED.len()
 }
@@ -123,7 +124,7 @@ fn ring_of(element: &Element) -> Option<(Ring, u64, u64)> {
     }
 }
 
-/// The stream without the events for which `lose` says so, and with the losses that tell of it.
+/// The stream without the events selected by `lose`, and with losses that report them.
 pub fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) -> Vec<Element> {
     let mut kept = Vec::new();
     for (place, element) in elements.iter().enumerate() {
@@ -144,23 +145,24 @@ pub fn with_losses(elements: &[Element], lose: impl Fn(usize) -> bool) -> Vec<El
     kept
 }
 
-/// The stream without the events for which `lose` says so, as if the kernel had skipped the runs that would have written them;
-/// it is told by hook, of hot records so many elements later. (A step that is found missing where it should be is told at once:
-/// that its run was skipped comes too late for that.)
+/// The stream without the events selected by `lose`, as if the kernel had skipped the runs that write them.
+/// Losses are reported by hook: `late` elements later for records of the hot ring, and at once for those of
+/// the rare ring. (A step that is missed where it is expected is reported at once; a later report of the
+/// skipped run would come too late.)
 pub fn with_skips(elements: &[Element], lose: impl Fn(usize) -> bool, late: usize) -> Vec<Element> {
     let mut kept = Vec::new();
-    let mut untold: Vec<(usize, Hook, u64)> = Vec::new();
+    let mut unreported: Vec<(usize, Hook, u64)> = Vec::new();
     for (place, element) in elements.iter().enumerate() {
         match element {
-            // Readings that are not answered are repeated.
+            // Unanswered snapshot reads are repeated.
             Element::Event(event) if lose(place) && event.hook != Hook::Snapshot => {
-                untold.push((place, event.hook, event.time_ns));
+                unreported.push((place, event.hook, event.time_ns));
             }
             _ => kept.push(element.clone()),
         }
         let is_end = place + 1 == elements.len();
         let now_ns = time_of(element);
-        untold.retain(|&(at, hook, since_ns)| {
+        unreported.retain(|&(at, hook, since_ns)| {
             let late = if SkipRow::of(hook).ring == Ring::Hot { late } else { 0 };
             let is_due = is_end || at + late <= place && now_ns.is_some();
             if is_due {
@@ -181,7 +183,7 @@ fn time_of(element: &Element) -> Option<u64> {
     }
 }
 
-/// A number that looks random.
+/// A pseudo-random number.
 pub fn roll(seed: u32, place: usize) -> u8 {
     let mixed = (u64::from(seed) << 32 | place as u64).wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed ^ mixed >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 56) as u8

@@ -1,4 +1,4 @@
-//! Pull reads.
+//! Snapshots.
 
 use p2p_trace_common::{Hook, Kind};
 
@@ -6,18 +6,18 @@ use super::{Kernel, STEP_NS, SimRange, task};
 use crate::event::{Refs, State, decode::PAGE_SIZE, user};
 
 impl Kernel {
-    /// The references to a range, and the bytes that are allocated in it.
+    /// The number of references to a range, and the bytes allocated from it.
     pub(super) fn counted(&self, device: usize, range: &SimRange) -> (i64, u64) {
         let inside: Vec<_> =
-            self.outstanding(device).filter(|(_, out)| range.contains(out.pages[0])).collect();
-        let pages: u64 = inside.iter().map(|(_, out)| out.pages.len() as u64).sum();
-        let references = inside.iter().map(|(_, out)| {
-            if out.kind == Kind::Mmap { out.pages.len() as i64 } else { i64::from(!out.partial) }
+            self.outstanding(device).filter(|(_, held)| range.contains(held.pages[0])).collect();
+        let pages: u64 = inside.iter().map(|(_, held)| held.pages.len() as u64).sum();
+        let references = inside.iter().map(|(_, held)| {
+            if held.kind == Kind::Mmap { held.pages.len() as i64 } else { i64::from(!held.partial) }
         });
         (references.sum::<i64>() + range.stray as i64, pages * PAGE_SIZE)
     }
 
-    /// A pull read: the ranges, the device, what is taken, and its end.
+    /// Takes a snapshot: the ranges, the device, the allocated runs, and the end.
     pub fn snapshot(&mut self, device: usize, complete: bool) {
         self.flush();
         let from_ns = self.pass();

@@ -1,4 +1,4 @@
-//! Teardowns, step by step, in the right order and in wrong ones.
+//! Teardowns, step by step, in correct and wrong order.
 
 use std::collections::VecDeque;
 
@@ -8,94 +8,99 @@ use super::{ARMED, Kernel, Outstanding, Token};
 use crate::event::{Refs, State, decode::PAGE_SIZE};
 use crate::state::is_opening;
 
-/// In which order a teardown goes.
+/// The order of a teardown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Kill, wait, drain, removal.
+    /// The correct order: kill, wait, drain, removal.
     Right,
-    /// As in 2018: kill, removal, and only then the wait and the drain.
+    /// The order of 2018: kill, removal, and only then wait and drain.
     RemovedFirst,
-    /// The ranges drain without anybody's giving back what is out.
+    /// The ranges drain although their memory is still outstanding.
     DestroyedInUse,
     /// Each reference is killed twice.
     KilledTwice,
 }
 
-/// What the task that tears down does next.
+/// The next action of the task that unbinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Do {
+enum Action {
     Device(Kind),
-    /// Of the range of this pgmap.
+    /// A step of the range of this pgmap.
     Range(Kind, u64),
-    /// The tracer reads meanwhile.
+    /// The tracer takes a snapshot.
     Snapshot,
-    /// It waits until nothing of the range is out.
+    /// Waits until no memory of the range is outstanding.
     Wait(u64),
 }
 
-/// A teardown that has begun.
+/// A teardown in progress.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
     pub pid: u32,
-    left: VecDeque<Do>,
+    left: VecDeque<Action>,
 }
 
 impl Kernel {
-    /// A whole teardown. What is out when a range is killed is given back before it drains.
+    /// A complete teardown. Memory that is outstanding when a range is killed is freed before the range
+    /// drains.
     pub fn unbind(&mut self, device: usize, pid: u32) {
         self.tear_down(device, pid, Order::Right);
     }
 
-    /// A whole teardown in this order.
+    /// A complete teardown in this order.
     pub fn tear_down(&mut self, device: usize, pid: u32, order: Order) {
         self.begin(device, pid, order);
         while self.advance(device) {}
     }
 
-    /// A teardown begins; [`Kernel::advance`] does its steps.
+    /// Begins a teardown. [`Kernel::advance`] executes its steps.
     pub fn begin(&mut self, device: usize, pid: u32, order: Order) {
         let opening = [Kind::Unbind, Kind::DriverRemove, Kind::DevresRelease];
-        let mut left: VecDeque<Do> = opening.map(Do::Device).into();
+        let mut left: VecDeque<Action> = opening.map(Action::Device).into();
         for pgmap in self.pgmaps(device) {
             left.extend(of_range(order, pgmap));
         }
         let closing =
             [Kind::Release, Kind::Released, Kind::DevresReleased, Kind::DriverRemoved, Kind::Unbound];
-        left.extend(closing.map(Do::Device));
+        left.extend(closing.map(Action::Device));
         self.devices[device].script = Some(Script { pid, left });
     }
 
-    /// A teardown has begun and not ended.
+    /// Whether a teardown is in progress.
     pub fn is_pending(&self, device: usize) -> bool {
         self.devices[device].script.is_some()
     }
 
-    /// The pool was destroyed while memory was out: whoever unbound was killed, with the device's lock.
+    /// Whether the pool was destroyed with outstanding memory. The unbinding task was killed while it held
+    /// the device's lock.
     pub fn is_crashed(&self, device: usize) -> bool {
         self.devices[device].crashed
     }
 
-    /// The teardown waits for what is out.
+    /// Whether the teardown waits for outstanding memory.
     pub fn is_waiting(&self, device: usize) -> bool {
-        matches!(self.next(device), Some(Do::Wait(_)))
+        matches!(self.next(device), Some(Action::Wait(_)))
     }
 
-    /// The pool points to a range that is gone: an attempt to take memory would read what is freed.
+    /// Whether the pool points to a range that is gone, so that an allocation would read freed memory.
     pub fn has_dead_chunk(&self, device: usize) -> bool {
         self.devices[device].ranges.iter().any(|range| range.freed)
     }
 
-    fn next(&self, device: usize) -> Option<Do> {
+    fn next(&self, device: usize) -> Option<Action> {
         self.devices[device].script.as_ref()?.left.front().copied()
     }
 
-    /// Does what is before this step. Not what is after it, where the teardown has no such step left.
+    /// Executes the steps before the step `kind`, or before the end of the teardown if it has no such step
+    /// left.
     pub fn advance_to(&mut self, device: usize, kind: Kind) {
-        let is_it = |next: Do| matches!(next, Do::Device(next) | Do::Range(next, _) if next == kind);
+        let is_it =
+            |next: Action| matches!(next, Action::Device(next) | Action::Range(next, _) if next == kind);
         while self.next(device).is_some_and(|next| !is_it(next)) && self.advance(device) {}
     }
 
-    /// The next step of a teardown; of the wait, one holder's giving back. False: there is none.
+    /// Executes the next step of a teardown; a wait frees the memory of one holder. Returns false if no step
+    /// is left.
     pub fn advance(&mut self, device: usize) -> bool {
         let Some(script) = &mut self.devices[device].script else {
             return false;
@@ -107,10 +112,10 @@ impl Kernel {
             return false;
         };
         match step {
-            Do::Snapshot => self.snapshot(device, true),
-            Do::Wait(pgmap) => self.wait_for(device, pgmap, pid),
-            Do::Device(kind) => self.device_step(device, kind, pid),
-            Do::Range(kind, pgmap) => self.range_step(device, kind, pgmap, pid),
+            Action::Snapshot => self.snapshot(device, true),
+            Action::Wait(pgmap) => self.wait_for(device, pgmap, pid),
+            Action::Device(kind) => self.device_step(device, kind, pid),
+            Action::Range(kind, pgmap) => self.range_step(device, kind, pgmap, pid),
         }
         true
     }
@@ -119,17 +124,17 @@ impl Kernel {
         if let Some(token) = self.holding(device, pgmap).first().copied() {
             self.free(token, pid + 1, usize::MAX);
             let script = self.devices[device].script.as_mut();
-            script.unwrap().left.push_front(Do::Wait(pgmap));
+            script.unwrap().left.push_front(Action::Wait(pgmap));
         } else {
             self.range_mut(device, pgmap).stray = 0;
         }
     }
 
-    /// What is out of a range and has a reference to it.
+    /// The outstanding memory of a range that has a reference.
     fn holding(&self, device: usize, pgmap: u64) -> Vec<Token> {
         let range = self.range(device, pgmap);
-        let holds = |out: &Outstanding| !out.partial && range.contains(out.pages[0]);
-        let tokens = self.outstanding(device).filter(|(_, out)| holds(out));
+        let holds = |held: &Outstanding| !held.partial && range.contains(held.pages[0]);
+        let tokens = self.outstanding(device).filter(|(_, held)| holds(held));
         tokens.map(|(token, _)| token).collect()
     }
 
@@ -161,7 +166,8 @@ impl Kernel {
         let is_watched = self.armed == Some(true);
         let removal = (kind == Kind::Remove && self.counts_at_removal)
             .then(|| self.counted(device, self.range(device, pgmap)));
-        // Too early for a count: its parts of each CPU are being added up, with one more that is for that.
+        // A count at this moment is too early: the per-CPU parts are still being summed, with one extra
+        // reference for the switch.
         let is_switching = |count: i64| count == 0 && !self.range(device, pgmap).drained;
         let references = removal.map(|(count, _)| {
             let estimate = is_switching(count);
@@ -192,7 +198,7 @@ impl Kernel {
         }
     }
 
-    /// The armed hooks go when no teardown is pending.
+    /// Detaches the armed hooks when no teardown is pending.
     fn disarm(&mut self) {
         if self.armed == Some(true) && self.devices.iter().all(|device| device.script.is_none()) {
             self.attach(ARMED, false);
@@ -202,13 +208,13 @@ impl Kernel {
 }
 
 /// The steps of one range.
-fn of_range(order: Order, pgmap: u64) -> Vec<Do> {
-    let range = |kind| Do::Range(kind, pgmap);
+fn of_range(order: Order, pgmap: u64) -> Vec<Action> {
+    let range = |kind| Action::Range(kind, pgmap);
     let mut steps = vec![range(Kind::UnmapMappings), range(Kind::MemremapRelease), range(Kind::Kill)];
     let (drain, removal) =
-        ([Do::Wait(pgmap), range(Kind::Drained)], [range(Kind::Remove), range(Kind::Unmapped)]);
+        ([Action::Wait(pgmap), range(Kind::Drained)], [range(Kind::Remove), range(Kind::Unmapped)]);
     match order {
-        Order::Right => steps.extend(std::iter::once(Do::Snapshot).chain(drain).chain(removal)),
+        Order::Right => steps.extend(std::iter::once(Action::Snapshot).chain(drain).chain(removal)),
         Order::RemovedFirst => steps.extend(removal.into_iter().chain(drain)),
         Order::DestroyedInUse => steps.extend(std::iter::once(drain[1]).chain(removal)),
         Order::KilledTwice => steps.extend(std::iter::once(range(Kind::Kill)).chain(drain).chain(removal)),
