@@ -1,18 +1,20 @@
-//! What the armed hooks compare with: one table in the array `ARMED`. User space writes it, but for how far a range has come, which
-//! the kernel side knows first.
+//! The table that the armed hooks compare with: the only element of the array `ARMED`. User space
+//! writes it, except the stage of a range, which the kernel side knows first.
 
-/// Ranges that the armed hooks compare with.
+/// Capacity of the table.
 pub const MAX_ARMED: usize = 16;
 
-/// How far a range has come; grows only, while the range is in the table.
+/// Progress of a range's teardown. The stage of a range only increases while the range is in the
+/// table.
 pub mod stage {
-    /// Its pages are there: a map of them is legal.
+    /// The struct pages exist; mapping them is legal.
     pub const LISTED: u64 = 0;
-    /// `arch_remove_memory` has been entered: a map of its pages is not.
+    /// `arch_remove_memory` was entered; mapping the pages is not legal.
     pub const REMOVED: u64 = 1;
-    /// `memunmap_pages` has returned: until the pool is destroyed, an allocation of the device reads what is freed.
+    /// `memunmap_pages` returned. Until the pool is destroyed, an allocation on the device reads
+    /// freed memory.
     pub const UNMAPPED: u64 = 2;
-    /// `pci_p2pdma_release` has been entered.
+    /// `pci_p2pdma_release` was entered.
     pub const RELEASED: u64 = 3;
 }
 
@@ -20,26 +22,27 @@ pub mod stage {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArmedRange {
-    /// Odd while the rest is being written, and another number after that: what was read between two equal even ones belongs
-    /// together.
+    /// Odd while the other fields are being written, and a different even number afterwards. Fields
+    /// read between two equal even numbers are consistent.
     pub generation: u64,
-    /// Address of the first `struct page`, 0 where `vmemmap_base` is not known.
+    /// Address of the first `struct page`; 0 if `vmemmap_base` is not known.
     pub page_start: u64,
-    /// Address behind the last `struct page`.
+    /// Address one past the last `struct page`.
     pub page_end: u64,
     /// First physical address.
     pub start: u64,
-    /// The address behind the last one; 0: the place is free.
+    /// Physical address one past the last byte; 0 marks a free entry.
     pub end: u64,
     /// The range's pgmap.
     pub pgmap: u64,
-    /// Its device, as in [`crate::counters::Burst::device`].
+    /// The range's device, as in [`crate::counters::Burst::device`].
     pub device: u64,
-    /// How far it has come: see [`stage`].
+    /// One of the numbers in [`stage`].
     pub stage: u64,
 }
 
-/// The table. Nearly all that is mapped lies outside its window, which is all that is looked at then.
+/// The table. The window in its head rules out nearly every mapping, so that most calls read
+/// nothing else.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ArmedTable {
@@ -51,11 +54,11 @@ pub struct ArmedTable {
     pub start: u64,
     /// Highest `end`.
     pub end: u64,
-    /// Places up to the last one that is taken.
+    /// Number of entries up to and including the last one in use.
     pub used: u64,
     /// 0.
     pub reserved: [u64; 3],
-    /// The ranges, each in one place for as long as it is in the table.
+    /// The ranges. A range keeps its entry for as long as it is in the table.
     pub ranges: [ArmedRange; MAX_ARMED],
 }
 

@@ -1,5 +1,6 @@
-//! What user space found out about the running kernel and was asked for: baked into the programs as
-//! read-only data before they are verified, so that branches on it vanish.
+//! Facts about the running kernel and the user's settings. User space writes them into the programs
+//! as read-only data before verification, so that the verifier removes the branches that depend on
+//! them.
 
 use crate::{
     hook::{HOOK_SLOTS, MAX_ARGS},
@@ -7,81 +8,85 @@ use crate::{
     slot::Sharing,
 };
 
-/// In place of an offset or an argument position: not in this kernel.
+/// Used as an offset or argument position: this kernel has none.
 pub const MISSING: u32 = u32::MAX;
-/// In [`Config::own_ops`]: not known.
+/// Used as [`Config::own_ops`]: not known.
 pub const UNKNOWN_OPS: u64 = u64::MAX;
-/// As [`MISSING`], in [`Config::args`].
+/// Used in [`Config::args`], with the meaning of [`MISSING`].
 pub const NO_ARG: u8 = u8::MAX;
-/// Devices that the in-kernel filter can hold.
+/// Capacity of the in-kernel device filter.
 pub const MAX_DEVICES: usize = 16;
-/// Instructions on hot paths that user space completes before it loads the object, since reading what it found out from
-/// the configuration, at every event, costs more than what is done with it.
+/// Placeholders in instructions on hot paths. User space replaces them before it loads the object,
+/// because reading the configuration at every event would cost more than the work that depends on
+/// it.
 pub mod marker {
     use super::{Config, Layout};
     use crate::hook::{Hook, MAX_ARGS};
 
-    /// In place of the number of `bpf_rdonly_cast`: a call of no helper there is. Becomes a plain move where the running
-    /// kernel has no such function.
+    /// Stands for the number of `bpf_rdonly_cast` in a call; no helper has this number. User space
+    /// replaces the call by a plain move if the running kernel has no such function.
     pub const CAST: i32 = 0x5032_5043;
-    /// What is added to a pointer: this and [`member`] of a member, for its offset.
+    /// Base of the numbers added to a pointer: this plus [`member`] stands for the offset of that
+    /// member.
     pub const MEMBER: i32 = 0x5032_4d00;
-    /// As above, for the distance from a fentry or fexit program's context to the words that tell the caller: this and
-    /// the hook.
+    /// Base of the distances from the context of an fentry or fexit program to the words that
+    /// identify the caller: this plus the number of the hook.
     pub const FRAME: i32 = 0x5032_4600;
-    /// Offset of a load from a fentry or fexit program's context: this and [`argument`].
+    /// Base of the offsets of loads from the context of an fentry or fexit program: this plus
+    /// [`argument`].
     pub const ARGUMENT: i16 = 0x7000;
-    /// Offset of a load from the registers that a kprobe is shown: this and [`argument`].
+    /// Base of the offsets of loads from the registers passed to a kprobe: this plus [`argument`].
     pub const REGISTER: i16 = 0x7400;
-    /// In place of the index of an argument: the function's result.
+    /// Used as the index of an argument: the function's result.
     pub const RESULT: usize = MAX_ARGS;
 
-    /// Arguments of a hook, with the result, rounded up.
+    /// Arguments of a hook and its result, rounded up to a power of two.
     const PER_HOOK: usize = 8;
 
-    /// A logical argument of a hook.
+    /// Number of a logical argument of a hook.
     #[must_use]
     pub const fn argument(hook: u8, index: usize) -> i16 {
         (hook as usize * PER_HOOK + index) as i16
     }
 
-    /// The hook and index of [`argument`].
+    /// Inverse of [`argument`].
     #[must_use]
     pub const fn of_argument(number: i16) -> (Option<Hook>, usize) {
         let number = number as usize;
         (Hook::from_u8((number / PER_HOOK) as u8), number % PER_HOOK)
     }
 
-    /// The member of a layout that lies there, from `core::mem::offset_of!`.
+    /// Number of the layout member at `offset`, which comes from `core::mem::offset_of!`.
     #[must_use]
     pub const fn member(offset: usize) -> i32 {
         (offset / size_of::<u32>()) as i32
     }
 
-    /// Members of a layout.
+    /// Number of members in the layout.
     pub const MEMBERS: i32 = member(size_of::<Layout>());
 
-    /// What a register is set to, masked with or multiplied by: this and the position of a 32-bit field of the configuration,
-    /// for its value.
+    /// Base of the placeholders for a 32-bit field of the configuration: this plus the field's
+    /// position. The instruction sets a register to the field's value, masks it, or multiplies it.
     pub const SETTING: i32 = 0x5032_5000;
-    /// As above for a 64-bit field, in an instruction of twice the length.
+    /// As [`SETTING`] for a 64-bit field, in a double-length instruction.
     pub const WIDE_SETTING: i32 = 0x5032_5700;
 
-    /// For the field that lies there, from `core::mem::offset_of!`.
+    /// Placeholder for the field at `offset`, which comes from `core::mem::offset_of!`.
     #[must_use]
     pub const fn setting(offset: usize) -> i32 {
         assert!(offset.is_multiple_of(size_of::<u32>()) && offset < size_of::<Config>());
         SETTING + (offset / size_of::<u32>()) as i32
     }
 
-    /// For the 64-bit field that lies there.
+    /// Placeholder for the 64-bit field at `offset`.
     #[must_use]
     pub const fn wide_setting(offset: usize) -> i32 {
         assert!(offset.is_multiple_of(size_of::<u64>()) && offset < size_of::<Config>());
         WIDE_SETTING + (offset / size_of::<u64>()) as i32
     }
 
-    /// The offset that [`setting`] or [`wide_setting`] was made from, if the number is one of those that start at `base`.
+    /// Inverse of [`setting`] and [`wide_setting`]; `None` if the number does not belong to the
+    /// placeholders from `base`.
     #[must_use]
     pub const fn offset_of(number: i32, base: i32, width: usize) -> Option<usize> {
         if number < base {
@@ -91,11 +96,12 @@ pub mod marker {
         if offset + width <= size_of::<Config>() { Some(offset) } else { None }
     }
 }
-/// Upper bound for loops over CPUs in the kernel side, and with it for the CPUs supported.
+/// Upper bound of the loops over CPUs in the kernel side, and therefore of the supported CPUs.
 pub const MAX_CPUS: u32 = 1024;
 
-/// Byte offsets of the members that the kernel side reads, from BTF; [`MISSING`] where a kernel has none.
-/// The path of each is its name: `pci_dev_bus` is `struct pci_dev`, member `bus`.
+/// Byte offsets, from BTF, of the members that the kernel side reads; [`MISSING`] if the kernel
+/// does not have the member. A name spells the path: `pci_dev_bus` is member `bus` of `struct
+/// pci_dev`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is named after the member it holds the offset of")]
@@ -164,7 +170,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A layout in which nothing is known.
+    /// A layout without any known member.
     pub const UNKNOWN: Self = Self {
         task_pid: MISSING,
         task_tgid: MISSING,
@@ -230,69 +236,72 @@ impl Layout {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// [`SCHEMA`]; user space refuses an object of another one.
+    /// [`SCHEMA`]; user space refuses an object with another schema.
     pub schema: u32,
-    /// CPUs: the highest possible number plus one.
+    /// Highest possible CPU number plus one.
     pub cpus: u32,
     /// Random number of the run.
     pub run: u64,
-    /// Slots of a hot and of a rare ring, powers of two.
+    /// Slots of a hot and of a rare ring; powers of two.
     pub slots: [u32; 2],
-    /// Number of devices in `devices`; 0: all devices.
+    /// Number of devices in `devices`; 0 traces all devices.
     pub device_count: u32,
     /// 1: capture the stack of rare records.
     pub stacks_rare: u32,
-    /// 1: capture the stack of hot records about what takes memory ([`Hook::takes_memory`](crate::Hook::takes_memory)).
+    /// 1: capture the stack of hot records about allocations
+    /// ([`Hook::takes_memory`](crate::Hook::takes_memory)).
     pub stacks_taking: u32,
     /// 1: capture the stack of all other hot records.
     pub stacks_other: u32,
-    /// Size of the largest stack of a hot record, in bytes: eight for a frame, at most
+    /// Maximum size of the stack of a hot record in bytes: eight per frame, and at most
     /// [`MAX_FRAMES`](crate::record::MAX_FRAMES) frames.
     pub stack_bytes: u32,
     /// 1: record the caller's address.
     pub callers: u32,
-    /// 1: page frees are accumulated into bursts.
+    /// 1: accumulate page frees into bursts.
     pub bursts: u32,
-    /// 1: read the current task through its BTF type (5.11 and later), not by helpers.
+    /// 1: read the current task through its BTF type (5.11 and later) instead of by helpers.
     pub task_btf: u32,
-    /// BTF id of a struct of nothing but 64-bit words that is long enough, where memory can be read through it
-    /// (`bpf_rdonly_cast`, 6.2); 0: by helper only.
+    /// BTF id of a sufficiently long struct that consists of 64-bit words only, if memory can be
+    /// read through it (`bpf_rdonly_cast`, 6.2); 0: read by helper only.
     pub cast_type: u32,
-    /// 1: this kernel has all the members that lead to a device's address.
+    /// 1: this kernel has all the members on the way to a device's address.
     pub device_known: u32,
-    /// 1: a use of removed memory is also written to the kernel's trace.
+    /// 1: also write a use of removed memory to the kernel's trace.
     pub printk: u32,
-    /// [`Sharing::mask`]: what a CPU's number is masked with for that of its rings.
+    /// [`Sharing::mask`]: a CPU's number masked with this is the number of its rings.
     pub ring_mask: u32,
-    /// `slots` minus one each.
+    /// `slots`, each minus one.
     pub slot_masks: [u32; 2],
-    /// What the kernel side is to say of itself: a level of aya-log, 0 for nothing.
+    /// Level of the kernel side's log statements, as in aya-log; 0 disables them.
     pub log_level: u32,
-    /// Keeps what follows aligned.
+    /// Padding that keeps the next field aligned.
     pub reserved: u32,
-    /// Devices let through, as the record's word has them: domain in the low half, then bus and devfn.
+    /// Devices to trace, as in a record: domain in the low half, then bus and devfn.
     pub devices: [u64; MAX_DEVICES],
-    /// Address of each hook's function, 0 where it is not known: tells the caller from the trampoline.
+    /// Address of each hook's function; 0 if not known. Distinguishes the caller from the
+    /// trampoline.
     pub functions: [u64; HOOK_SLOTS],
-    /// Address of `__per_cpu_offset`, 0 where it is not known.
+    /// Address of `__per_cpu_offset`; 0 if not known.
     pub per_cpu_offset: u64,
-    /// Address of the variable `vmemmap_base`, 0 where it is not known.
+    /// Address of the variable `vmemmap_base`; 0 if not known.
     pub vmemmap_base: u64,
-    /// Address of `p2pdma_pgmap_ops`, which p2p memory has that the pool hands out; 0: it has none (before 6.2);
-    /// [`UNKNOWN_OPS`].
+    /// Address of `p2pdma_pgmap_ops`, the operations of p2p memory that the pool allocates; 0: p2p
+    /// memory has no operations (before 6.2); [`UNKNOWN_OPS`].
     pub own_ops: u64,
-    /// Position of each logical argument in the function of each hook; [`NO_ARG`]: it has none.
+    /// Position of each logical argument in the parameters of each hook's function; [`NO_ARG`]: it
+    /// has no such argument.
     pub args: [[u8; MAX_ARGS]; HOOK_SLOTS],
-    /// Number of arguments of each hook's function: where fexit finds the result.
+    /// Number of parameters of each hook's function, behind which fexit finds the result.
     pub arg_counts: [u8; HOOK_SLOTS],
     /// Member offsets.
     pub layout: Layout,
-    /// Fills the last word.
+    /// Padding of the last word.
     pub reserved_end: u32,
 }
 
 impl Config {
-    /// A configuration in which nothing is known and everything is let through.
+    /// A configuration without any known fact, which traces every device.
     pub const EMPTY: Self = Self {
         schema: SCHEMA as u32,
         cpus: 1,
@@ -326,7 +335,7 @@ impl Config {
 }
 
 const _: () = {
-    // No padding: the bytes go to the kernel as they are.
+    // No padding: the bytes are passed to the kernel as they are.
     assert!(size_of::<Layout>() == 57 * 4);
     assert!(size_of::<Config>() == 88 + 8 * MAX_DEVICES + (8 + MAX_ARGS + 1) * HOOK_SLOTS + 24 + 58 * 4);
 };

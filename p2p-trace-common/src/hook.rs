@@ -3,8 +3,9 @@
 use crate::kind::named_enum;
 
 named_enum! {
-    /// A point in the kernel. Indexes [`crate::Config::args`] and [`crate::Counters::hits`], and names the
-    /// origin of every record. Which kernel function it is on the running kernel is user space's table.
+    /// A point in the kernel. Indexes [`crate::Config::args`] and [`crate::Counters::hits`], and
+    /// names the origin of every record. User space maps a hook to a function of the running
+    /// kernel.
     pub enum Hook {
         /// Exit of `pci_p2pdma_add_resource`.
         AddResource = 0 "add_resource",
@@ -20,9 +21,10 @@ named_enum! {
         SglAlloc = 5 "sgl_alloc",
         /// Entry of `pci_p2pmem_free_sgl`.
         SglFree = 6 "sgl_free",
-        /// Entry of `p2pmem_alloc_mmap`; opens the count of inserted pages, and writes a record only of an attempt on a dead chunk.
+        /// Entry of `p2pmem_alloc_mmap`. Starts the count of inserted pages; writes a record only
+        /// for an attempt on a dead chunk.
         MmapEnter = 7 "mmap_enter",
-        /// Entry of `vm_insert_page`; writes no record, counts inside an open `p2pmem_alloc_mmap`.
+        /// Entry of `vm_insert_page`. Writes no record; counts calls within a `p2pmem_alloc_mmap`.
         InsertPage = 8 "insert_page",
         /// Exit of `p2pmem_alloc_mmap`.
         Mmap = 9 "mmap",
@@ -76,7 +78,7 @@ named_enum! {
         DmaIovaLink = 33 "dma_iova_link",
         /// Armed: entry of `blk_rq_dma_map_iter_start`.
         BlkDmaMap = 34 "blk_dma_map",
-        /// Entry of `dev_attr_show`, for reads by the tracer itself: its pull reads.
+        /// Entry of `dev_attr_show`, for the tracer's own reads: its snapshots.
         Snapshot = 35 "snapshot",
         /// Armed: entry of `pci_alloc_p2pmem`.
         AllocEnter = 36 "alloc_enter",
@@ -84,7 +86,8 @@ named_enum! {
 }
 
 impl Hook {
-    /// What it tells of takes p2p memory, or tries to: whose stack says who holds it.
+    /// True if the hook's records are about an allocation or an attempt at one: their stack shows
+    /// who holds the memory.
     #[must_use]
     pub const fn takes_memory(self) -> bool {
         matches!(self, Self::Alloc | Self::SglAlloc | Self::Mmap)
@@ -94,10 +97,11 @@ impl Hook {
 /// Number of hooks.
 pub const HOOKS: usize = Hook::ALL.len();
 
-/// Room for hooks of later versions in what is indexed by hook, so that adding one moves nothing.
+/// Room for hooks of later versions in arrays that are indexed by hook, so that adding one moves
+/// nothing.
 pub const HOOK_SLOTS: usize = 48;
 
-/// Logical arguments that one hook can ask for.
+/// Maximum number of logical arguments of a hook.
 pub const MAX_ARGS: usize = 4;
 
 const _: () = {

@@ -2,7 +2,7 @@
 
 use core::ops::RangeInclusive;
 
-/// Defines an enum over `u8` with a stable name per variant and the look-ups both ways.
+/// Defines an enum over `u8` with a stable name per variant and look-ups by number and by name.
 macro_rules! named_enum {
     ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $value:literal $text:literal,)* }) => {
         $(#[$meta])*
@@ -14,7 +14,7 @@ macro_rules! named_enum {
             /// Every variant, in order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name used in every output; stable.
+            /// The name used in every output; it never changes.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
@@ -45,7 +45,8 @@ named_enum! {
     pub enum Kind {
         /// `pci_p2pdma_add_resource` returned: a BAR was added as p2p memory, or refused.
         AddResource = 1 "add_resource",
-        /// `devm_memremap_pages` returned for p2p memory: a range got struct pages, or did not.
+        /// `devm_memremap_pages` returned for p2p memory: a range got struct pages, or the call
+        /// failed.
         Memremap = 2 "memremap",
         /// `pci_p2pmem_publish` entered.
         Publish = 3 "publish",
@@ -99,7 +100,8 @@ named_enum! {
         RangeState = 27 "range_state",
         /// In a snapshot: the state of a device, after those of its ranges.
         DeviceState = 28 "device_state",
-        /// `pci_alloc_p2pmem` or `p2pmem_alloc_mmap` entered while the device's pool still points to a range that is gone.
+        /// `pci_alloc_p2pmem` or `p2pmem_alloc_mmap` entered while the device's pool still points
+        /// to a range that is gone.
         AllocAttempt = 29 "alloc_attempt",
         /// Kernel stack frames of the record that it names.
         Stack = 64 "stack",

@@ -1,8 +1,9 @@
-//! What the kernel side and user space of p2p-trace agree on: the record, its kinds, the hooks that
-//! produce them, the configuration that user space bakes into the programs, and the shared counters.
+//! The interface between the kernel side and user space of p2p-trace: the record, its kinds, the
+//! hooks that produce them, the configuration that user space writes into the programs, and the
+//! shared counters.
 //!
-//! Everything here is plain data with a fixed layout, checked by assertions at compile time and
-//! tabled byte by byte in `docs/events.md`.
+//! Everything here is plain data with a fixed layout. Assertions check it at compile time, and
+//! `docs/events.md` lists it byte by byte.
 #![no_std]
 
 pub mod armed;

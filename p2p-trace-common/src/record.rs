@@ -5,21 +5,21 @@ use crate::{kind::Kind, state, valid};
 /// The first word of every record, `"P2PT"` in memory.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"P2PT");
 
-/// Version of the record's layout. A change of meaning or place of any byte raises it.
+/// Version of the record's layout. A change of the meaning or place of any byte raises it.
 pub const SCHEMA: u8 = 0;
 
 /// Length of a task's name in bytes, `TASK_COMM_LEN` in the kernel.
 pub const COMM_LEN: usize = 16;
 
-/// In [`Record::flags`]: written by a kprobe or kretprobe, not by fentry or fexit.
+/// In [`Record::flags`]: written by a kprobe or kretprobe instead of fentry or fexit.
 pub const FLAG_KPROBE: u8 = 1 << 0;
 /// In [`Record::flags`]: stack records of this record follow in the same ring.
 pub const FLAG_STACK: u8 = 1 << 1;
 /// In [`Record::flags`]: written by a hook that is attached only while a teardown is pending.
 pub const FLAG_ARMED: u8 = 1 << 2;
 
-/// A record as the kernel side writes it. The meaning of `words`, `number` and `small` depends on the
-/// kind (tabled in `docs/events.md`), and `valid` says which fields hold anything.
+/// A record as the kernel side writes it. The meaning of `words`, `number` and `small` depends on
+/// the kind (see `docs/events.md`); `valid` flags the fields that hold a value.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -55,13 +55,13 @@ pub struct Record {
     pub bus: u8,
     /// PCI device and function, as `PCI_DEVFN` packs them.
     pub devfn: u8,
-    /// By kind.
+    /// Meaning depends on the kind.
     pub small: u16,
     /// Kernel address of the `struct dev_pagemap`.
     pub pgmap: u64,
-    /// By kind.
+    /// Meaning depends on the kind.
     pub words: [u64; 4],
-    /// By kind.
+    /// Meaning depends on the kind.
     pub number: u32,
     /// [`crate::slot::guard`] of the position.
     pub guard: u32,
@@ -69,28 +69,29 @@ pub struct Record {
 
 /// Frames in one stack record.
 pub const STACK_FRAMES: usize = 8;
-/// Stack records that one record can have.
+/// Maximum number of stack records of one record.
 pub const STACK_RECORDS: usize = 4;
 /// Frames of the largest stack that is recorded.
 pub const MAX_FRAMES: usize = STACK_FRAMES * STACK_RECORDS;
 
-/// A continuation with stack frames: the same head up to `time_ns`, then its own layout.
+/// A continuation with stack frames: the head of a record up to `time_ns`, then a layout of its
+/// own.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StackRecord {
     /// As in [`Record`], up to `time_ns`.
     pub head: Head,
-    /// Sequence number of the record whose stack this is; same run and CPU.
+    /// Sequence number of the record that the stack belongs to; same run and CPU.
     pub parent: u64,
     /// Return addresses, innermost first; 0 after the last.
     pub frames: [u64; STACK_FRAMES],
-    /// Which part of the stack this is: frames `part * STACK_FRAMES` and up.
+    /// Index of this part of the stack: frames from `part * STACK_FRAMES` on.
     pub part: u32,
     /// As in [`Record`].
     pub guard: u32,
 }
 
-/// The part that every record begins with. Fields as in [`Record`].
+/// The common beginning of every record. Fields as in [`Record`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "documented in Record, whose head this is")]
@@ -108,13 +109,14 @@ pub struct Head {
 }
 
 impl Record {
-    /// What the record tells, or `None` for a number from a later version.
+    /// The record's kind, or `None` for a number from a later version.
     #[must_use]
     pub const fn kind(&self) -> Option<Kind> {
         Kind::from_u8(self.kind)
     }
 
-    /// How many ranges a record of kind `kill` is about; 0 for a refused `pci_p2pdma_add_resource`.
+    /// Number of ranges that a record of kind `kill` is about; 0 for a refused
+    /// `pci_p2pdma_add_resource`.
     #[must_use]
     pub const fn killed_ranges(&self) -> Option<u32> {
         if !self.has(valid::COUNT) {
@@ -126,7 +128,7 @@ impl Record {
         }
     }
 
-    /// True when all of `bits` are flagged.
+    /// True if all of `bits` are flagged.
     #[must_use]
     pub const fn has(&self, bits: u32) -> bool {
         self.valid & bits == bits

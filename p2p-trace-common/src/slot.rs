@@ -1,12 +1,14 @@
 //! The transport: rings of 128-byte slots, in an mmapable BPF array. Several CPUs may write into one ([`Sharing`]).
 //!
-//! A producer claims position `p` with an atomic fetch-add on the ring's head, then slot `p % slots` by
-//! exchanging its header for `busy(p)`; where a producer that was suspended for a whole lap still has it, or
-//! a younger one has had it, the record is dropped and counted. It writes the record, whose last word
-//! repeats the low half of `p`, and the header `committed(p)`. It overwrites the oldest record, so that the
-//! array always holds the last `slots` records of each ring and can be carved out of a memory dump; what the
-//! reader had not read by then is lost, and the positions say exactly how much. See
-//! `docs/adr/0001-transport.md`.
+//! A producer claims position `p` with an atomic fetch-add on the ring's head, then claims slot `p
+//! % slots` by exchanging its header for `busy(p)`. If a producer that was suspended for a complete
+//! lap still owns the slot, or a younger producer already used it, the record is dropped and
+//! counted. The producer then writes the record, whose last word repeats the low half of `p`, and
+//! finally the header `committed(p)`.
+//!
+//! A record overwrites the oldest one, so that the array always holds the last `slots` records of
+//! each ring and can be carved out of a memory dump. Overwritten records that the reader had not
+//! read are lost; the positions say exactly how many. See `docs/adr/0001-transport.md`.
 
 use crate::record::Record;
 
@@ -47,20 +49,22 @@ pub const fn guard(position: u64) -> u32 {
     position as u32
 }
 
-/// The rings. Rare records have one of their own, which hot events cannot overwrite.
+/// The rings of a CPU. Rare records have a ring of their own, where hot events cannot overwrite
+/// them.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Ring {
     /// Allocations, frees, page frees, maps.
     Hot = 0,
-    /// Set-up, teardown, uses of removed memory, and their stacks.
+    /// Setup, teardown, uses of removed memory, and their stacks.
     Rare = 1,
 }
 
 /// Number of rings that a CPU writes into.
 pub const RINGS: usize = 2;
 
-/// Which CPUs write into the same rings. Those that do number their records together.
+/// Which CPUs write into the same rings. CPUs that share rings also share the numbering of their
+/// records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sharing {
     mask: u32,
@@ -76,32 +80,33 @@ impl Sharing {
     /// Each CPU has rings of its own.
     pub const NONE: Self = Self { mask: u32::MAX };
 
-    /// All CPUs of `cpus` share `rings` pairs of rings, CPU n and CPU n + `rings` the same one. With as many rings as CPUs, or
-    /// a number of them that is no power of two, none is shared; 0 means that as well.
+    /// `cpus` CPUs share `rings` pairs of rings: CPU n and CPU n + `rings` write into the same
+    /// pair. Nothing is shared if there are as many rings as CPUs, if `rings` is not a power of
+    /// two, or if it is 0.
     #[must_use]
     pub const fn new(rings: u32, cpus: u32) -> Self {
         if rings < cpus && rings.is_power_of_two() { Self { mask: rings - 1 } } else { Self::NONE }
     }
 
-    /// What a CPU's number is masked with.
+    /// The mask that turns a CPU's number into that of its rings.
     #[must_use]
     pub const fn mask(self) -> u32 {
         self.mask
     }
 
-    /// The rings of a CPU, by the lowest CPU that writes into them.
+    /// The rings of a CPU, named by the lowest CPU that writes into them.
     #[must_use]
     pub const fn of_cpu(self, cpu: u32) -> u32 {
         cpu & self.mask
     }
 
-    /// How many pairs of rings there are where CPUs share them, else 0: what [`Sharing::new`] takes.
+    /// Number of pairs of rings if CPUs share them, else 0: the argument of [`Sharing::new`].
     #[must_use]
     pub const fn shared(self) -> u32 {
         self.mask.wrapping_add(1)
     }
 
-    /// How many pairs of rings so many CPUs have.
+    /// Number of pairs of rings that `cpus` CPUs have.
     #[must_use]
     pub const fn rings(self, cpus: u32) -> u32 {
         if cpus <= self.mask { cpus } else { self.mask + 1 }
@@ -112,15 +117,16 @@ impl Ring {
     /// Both rings.
     pub const ALL: [Self; RINGS] = [Self::Hot, Self::Rare];
 
-    /// The sequence number of the record at `position`: unique per run and CPU over both rings, since hot
-    /// records are even and rare ones odd. CPUs that share a ring leave the numbers of the others out.
+    /// The sequence number of the record at `position`: unique per run and CPU over both rings,
+    /// since hot records are even and rare ones odd. The numbers of one CPU have gaps where it
+    /// shares a ring with others.
     #[inline(always)]
     #[must_use]
     pub const fn sequence(self, position: u64) -> u64 {
         position << 1 | self as u64
     }
 
-    /// The ring and position that a sequence number stands for.
+    /// The ring and position of a sequence number.
     #[must_use]
     pub const fn of_sequence(sequence: u64) -> (Self, u64) {
         let ring = if sequence & 1 == 0 { Self::Hot } else { Self::Rare };
@@ -139,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_names_its_position_and_whether_it_is_complete() {
+    fn header_encodes_position_and_completeness() {
         assert_eq!(committed(0), 1);
         assert_eq!(busy(0), BUSY | 1);
         assert_ne!(committed(7), committed(8));
@@ -147,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn cpus_share_rings_where_there_are_fewer() {
+    fn cpus_share_rings_when_rings_are_fewer() {
         let shared = Sharing::new(4, 6);
         assert_eq!([0, 3, 4, 5].map(|cpu| shared.of_cpu(cpu)), [0, 3, 0, 1]);
         assert_eq!((shared.mask(), shared.shared(), shared.rings(6), shared.rings(2)), (3, 4, 4, 2));
@@ -159,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_of_the_two_rings_never_meet() {
+    fn sequences_of_the_two_rings_never_collide() {
         for position in [0, 1, 2, 1 << 40] {
             for ring in Ring::ALL {
                 assert_eq!(Ring::of_sequence(ring.sequence(position)), (ring, position));

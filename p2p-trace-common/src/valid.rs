@@ -1,6 +1,7 @@
-//! Which fields of a record hold something that was observed. What is not flagged is not there.
+//! Which fields of a record hold an observed value. A field without its flag is absent.
 
-/// `pid`, `tgid` and `comm`: the current task, which did what the record tells unless the kind says otherwise.
+/// `pid`, `tgid` and `comm`: the current task, which caused the event unless the kind says
+/// otherwise.
 pub const TASK: u32 = 1 << 0;
 /// `domain`, `bus` and `devfn`: the device that provides the memory.
 pub const DEVICE: u32 = 1 << 1;
@@ -12,11 +13,12 @@ pub const ADDR: u32 = 1 << 3;
 pub const SIZE: u32 = 1 << 4;
 /// First and last physical address of a range.
 pub const RANGE: u32 = 1 << 5;
-/// What the function returned.
+/// The function's return value.
 pub const RET: u32 = 1 << 6;
 /// The range's reference count.
 pub const REFS: u32 = 1 << 7;
-/// With [`REFS`]: a sum over per-CPU counters that were moving, or what `percpu_ref_exit` left, not the kernel's own total.
+/// With [`REFS`]: not the kernel's own total, but a sum over per-CPU counters that were changing,
+/// or the remainder that `percpu_ref_exit` left.
 pub const REFS_ESTIMATE: u32 = 1 << 8;
 /// Bytes that the pool counts as allocated.
 pub const ALLOCATED: u32 = 1 << 9;
@@ -28,7 +30,7 @@ pub const CGROUP: u32 = 1 << 11;
 pub const COUNT: u32 = 1 << 12;
 /// Address of a `struct page` (or folio).
 pub const PAGE: u32 = 1 << 13;
-/// The device that maps the memory, when it is a PCI device.
+/// The device that maps the memory, if it is a PCI device.
 pub const CLIENT: u32 = 1 << 14;
 /// BAR number.
 pub const BAR: u32 = 1 << 15;
@@ -38,16 +40,16 @@ pub const OFFSET: u32 = 1 << 16;
 pub const USER_ADDR: u32 = 1 << 17;
 /// Address of a scatter list.
 pub const SGL: u32 = 1 << 18;
-/// The boolean that was passed (publish).
+/// The boolean argument (publish).
 pub const FLAG: u32 = 1 << 19;
-/// Time of the first and last of what was counted.
+/// Times of the first and the last counted item.
 pub const SPAN: u32 = 1 << 20;
 /// Physical address.
 pub const PHYSICAL: u32 = 1 << 21;
-/// What was found of a range: bits of [`crate::state`].
+/// State of a range: bits of [`crate::state`].
 pub const STATE: u32 = 1 << 22;
-/// How long a task has been off the CPU.
+/// Time for which a task has been off the CPU.
 pub const WAITING: u32 = 1 << 23;
-/// The low half of the address of a range's `struct percpu_ref`; the count of ranges is in `small` then, where
-/// [`crate::state::CHUNK_SHIFT`] has the number of a chunk.
+/// The low half of the address of a range's `struct percpu_ref`. The count of ranges is then in
+/// `small`, at [`crate::state::CHUNK_SHIFT`], in place of a chunk's number.
 pub const REFERENCE: u32 = 1 << 24;

@@ -10,7 +10,7 @@ use crate::{device::Address, memory, ring::MMAPABLE};
 #[map]
 static ARMED: Array<ArmedTable> = Array::with_max_entries(1, MMAPABLE);
 
-/// Reads one field, which user space can change at any time.
+/// Reads one field, which user space may change at any time.
 macro_rules! field {
     ($pointer:expr, $field:ident) => {
         // SAFETY: the pointer is to a map value of this type.
@@ -18,7 +18,7 @@ macro_rules! field {
     };
 }
 
-/// What is compared with the ranges.
+/// The address to look up in the ranges.
 #[derive(Clone, Copy)]
 pub(crate) enum What {
     Page(u64),
@@ -35,19 +35,19 @@ impl What {
     }
 }
 
-/// A range that was found in the table.
+/// A range found in the table.
 #[derive(Clone, Copy)]
 pub(crate) struct Found {
     pub(crate) device: u64,
     pub(crate) pgmap: u64,
-    /// The address behind the last one.
+    /// Physical address one past the last byte.
     pub(crate) end: u64,
-    /// Its pages are gone.
+    /// Its pages were removed.
     pub(crate) removed: bool,
 }
 
 impl Found {
-    /// None was found.
+    /// Placeholder for no range.
     pub(crate) const NONE: Self = Self { device: 0, pgmap: 0, end: 0, removed: false };
 }
 
@@ -61,7 +61,7 @@ impl Table {
         ARMED.get_ptr_mut(0).map(Self)
     }
 
-    /// False for nearly all that is mapped: it is of no range.
+    /// False if the address is certainly in no range, which holds for nearly all mapped memory.
     #[inline(always)]
     pub(crate) fn may_hold(self, what: What) -> bool {
         match what {
@@ -72,20 +72,21 @@ impl Table {
 
     #[inline(always)]
     fn place(self, index: usize) -> *mut ArmedRange {
-        // SAFETY: callers stay below the number of places.
+        // SAFETY: callers pass an index below the number of entries.
         unsafe { (&raw mut (*self.0).ranges).cast::<ArmedRange>().add(index) }
     }
 
-    /// It is of some range.
+    /// True if the address is in some range.
     #[inline(always)]
     pub(crate) fn holds(self, what: What) -> bool {
         self.may_hold(what) && place_of(what) < MAX_ARMED
     }
 
-    /// The range that it is of. One that is just being written is not there yet, or not any more.
+    /// The range that contains the address. A range whose entry is being written counts as absent.
     #[inline(always)]
     pub(crate) fn find(self, what: What) -> Option<Found> {
-        // An argument of the traced function is a pointer to the verifier, which no global function takes.
+        // The verifier treats an argument of the traced function as a pointer, which no global
+        // function accepts.
         let what = match what {
             What::Page(page) => What::Page(memory::number(page)),
             What::Physical(_) => what,
@@ -108,7 +109,7 @@ impl Table {
     }
 }
 
-/// The first place of a range that it is of; [`MAX_ARMED`]: of none.
+/// Index of the first entry that contains the address; [`MAX_ARMED`] if none does.
 #[inline(always)]
 fn place_of(what: What) -> usize {
     match what {
@@ -117,7 +118,8 @@ fn place_of(what: What) -> usize {
     }
 }
 
-/// As [`place_of`]. A global function, so that the verifier follows its loop once, not for every entry of a scatter list.
+/// As [`place_of`]. A global function, so that the verifier follows its loop once, not for every
+/// entry of a scatter list.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn place_of_page(page: u64) -> u64 {
@@ -149,7 +151,7 @@ fn first_place(what: What) -> u64 {
     none
 }
 
-/// A range has come to a stage. False: it is not in the table.
+/// Raises the stage of a range. False if it is not in the table.
 #[inline(always)]
 pub(crate) fn advance(pgmap: u64, to: u64) -> bool {
     let Some(table) = Table::get() else { return false };
@@ -177,7 +179,7 @@ fn raise(range: *mut ArmedRange, to: u64) {
     }
 }
 
-/// All ranges of a device have come to a stage.
+/// Raises the stage of all ranges of a device.
 #[inline(always)]
 pub(crate) fn advance_device(device: Address, to: u64) {
     let Some(table) = Table::get() else { return };

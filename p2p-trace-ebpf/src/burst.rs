@@ -1,7 +1,7 @@
-//! Page frees come one by one for every page of a mapping. They are accumulated per CPU while they are of
-//! one task and one contiguous run of pages, and written as one record when the run ends or when anything
-//! happens that they must precede ([`flush`](crate::flush)). Only kernels with atomic exchange (5.12) have page
-//! frees to accumulate (6.2).
+//! A mapping's pages are freed one by one. The frees are accumulated per CPU as long as they belong
+//! to one task and one contiguous run of pages. They are written as one record when the run ends,
+//! or before any event that they must precede ([`flush`](crate::flush)). Only kernels with atomic
+//! exchange (5.12) have page frees to accumulate (6.2).
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
@@ -29,7 +29,7 @@ pub(crate) fn of_cpu(cpu: u32) -> Option<*mut Burst> {
     BURSTS.get_ptr_mut(cpu)
 }
 
-/// Tries to take the burst's lock.
+/// Tries to lock the burst.
 #[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
 pub(crate) fn lock(burst: *mut Burst) -> bool {
@@ -45,7 +45,8 @@ pub(crate) const fn lock(_: *mut Burst) -> bool {
     false
 }
 
-/// A plain store: x86-64 keeps it behind what was done under the lock. The compiler does not without a fence.
+/// Unlocks with a plain store: x86-64 does not move it before the stores made under the lock. The
+/// fence keeps the compiler from doing so.
 #[inline(always)]
 pub(crate) fn unlock(burst: *mut Burst) {
     compiler_fence(Ordering::Release);
@@ -53,7 +54,7 @@ pub(crate) fn unlock(burst: *mut Burst) {
     unsafe { core::ptr::write_volatile(&raw mut (*burst).lock, 0) }
 }
 
-/// Takes note of one freed page of `range`.
+/// Counts one freed page of `range`.
 #[inline(always)]
 pub(crate) fn add<C: Context>(page: u64, range: u64) {
     let task = Task::current();
@@ -83,14 +84,14 @@ pub(crate) fn add<C: Context>(page: u64, range: u64) {
         flush::open(cpu);
         unlock(burst);
     }
-    // Either what was accumulated before, or, where this page interrupted another free on this CPU or a
-    // flush, the page itself.
+    // Either the previous burst, or this page alone if it interrupted another free on this CPU or a
+    // flush.
     if fresh.count > 0 {
         write(&fresh, cpu);
     }
 }
 
-/// Adds a page to the burst, if it continues it. The caller holds the lock.
+/// Extends the burst by a page if the page continues it. The caller holds the lock.
 #[inline(always)]
 fn extend(burst: *mut Burst, page: u64, range: u64, task: u64) -> bool {
     let next = page.wrapping_add(u64::from(offset!(page_size)));
@@ -101,7 +102,8 @@ fn extend(burst: *mut Burst, page: u64, range: u64, task: u64) -> bool {
             && (*burst).pgmap == range
             && (*burst).task == task;
         if continues {
-            // Before anybody can write the burst: never are more pages delivered than counted.
+            // Counted before the burst can be written, so that never more pages are delivered than
+            // counted.
             ring::count_hits(Hook::PageFree, 1);
             (*burst).count += 1;
             (*burst).next_page = next;
@@ -132,7 +134,7 @@ fn begin<C: Context>(page: u64, range: u64, address: Option<Address>, task: Task
     }
 }
 
-/// Exchanges the burst. The caller holds the lock, which stays as it is.
+/// Exchanges the burst. The caller holds the lock, which stays locked.
 #[inline(always)]
 const fn swap(burst: *mut Burst, other: &mut Burst) {
     // SAFETY: the pointer is to a map value of this type, and the lock is held.

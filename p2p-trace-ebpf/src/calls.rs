@@ -1,4 +1,4 @@
-//! The arguments of calls under way, which a kprobe leaves for the kretprobe of the same call.
+//! Arguments of calls in progress, which a kprobe saves for the kretprobe of the same call.
 
 use p2p_trace_common::{
     Hook,
@@ -10,18 +10,18 @@ use crate::{notes, ring};
 /// Logical arguments of a call.
 pub(crate) type Arguments = [u64; MAX_ARGS];
 
-/// Which call it is, as its entry and its exit see it.
+/// Identity of a call, equal at its entry and its exit.
 #[derive(Clone, Copy)]
 pub(crate) struct Call {
-    /// Where its return address lies. Calls that are under way at the same time, and be it in one task, have each their own place,
-    /// unless one has jumped to the other.
+    /// Address of the call's return address. Concurrent calls, even in one task, have different
+    /// ones, unless one has jumped to the other.
     pub(crate) frame: u64,
-    /// The task, mixed with the registers that a function has to leave as they were. What a call has left behind whose exit was
-    /// skipped is told by it from that of a later call with the same place.
+    /// The task, mixed with the registers that a function must preserve. It distinguishes a call
+    /// from an earlier one with the same `frame` whose exit was skipped.
     pub(crate) mark: u64,
 }
 
-/// Leaves the arguments of a call.
+/// Saves the arguments of a call.
 #[inline(always)]
 pub(crate) fn put(hook: Hook, call: Call, arguments: Arguments) {
     if !table::put(key(hook, call), call.mark, arguments) {
@@ -30,7 +30,7 @@ pub(crate) fn put(hook: Hook, call: Call, arguments: Arguments) {
     }
 }
 
-/// Takes them; `None`, and counted, where the entry left none.
+/// Removes and returns the arguments; `None`, and counted, if the entry saved none.
 #[inline(always)]
 pub(crate) fn take(hook: Hook, call: Call) -> Option<Arguments> {
     let (mark, arguments) = if let Some(found) = table::take(key(hook, call)) {
@@ -46,17 +46,18 @@ pub(crate) fn take(hook: Hook, call: Call) -> Option<Arguments> {
     Some(arguments)
 }
 
-/// Place and hook in one word: the upper seven bits of a kernel's address are ones.
+/// Frame and hook in one word: the upper seven bits of a kernel address are ones.
 #[inline(always)]
 const fn key(hook: Hook, call: Call) -> u64 {
     call.frame ^ (hook as u64) << HOOK_SHIFT
 }
 
-/// The lowest of the bits that are ones in every address of the kernel, with five levels of page tables, too.
+/// The lowest bit that is set in every kernel address, with five levels of page tables as well.
 const HOOK_SHIFT: u32 = 57;
 const _: () = assert!(HOOK_SLOTS <= 1 << (64 - HOOK_SHIFT));
 
-/// A table without chains, a tenth of the cost of a hash map: a call whose place is taken goes to the notes.
+/// A table without chains, at a tenth of the cost of a hash map. A call whose place is occupied
+/// uses the notes instead.
 #[cfg(not(feature = "no-fetch-add"))]
 mod table {
     use core::{
@@ -68,7 +69,7 @@ mod table {
 
     use super::{Arguments, MAX_ARGS};
 
-    /// A place. It belongs to whoever put its key there, until that is 0 again.
+    /// A place. It belongs to the call that put its key there, until the key is 0 again.
     #[repr(C, align(64))]
     #[derive(Clone, Copy)]
     struct Place {
@@ -89,7 +90,8 @@ mod table {
         CALLS.get_ptr_mut((key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as u32)
     }
 
-    /// False where the place is another call's. One with the same key is overwritten: its exit was missed.
+    /// False if the place belongs to another call. An entry with the same key is overwritten: its
+    /// exit was missed.
     #[inline(always)]
     pub(super) fn put(key: u64, mark: u64, arguments: Arguments) -> bool {
         let Some(place) = place(key) else { return false };
@@ -133,7 +135,7 @@ mod table {
     }
 }
 
-/// Kernels without atomic exchange have the notes only.
+/// Kernels without atomic exchange use only the notes.
 #[cfg(feature = "no-fetch-add")]
 mod table {
     use super::Arguments;

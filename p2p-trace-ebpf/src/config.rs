@@ -1,13 +1,13 @@
-//! The configuration, constant to the verifier.
+//! The configuration, which is constant to the verifier.
 
 use p2p_trace_common::Config;
 
-/// Overwritten by user space before the programs are loaded; frozen afterwards.
+/// User space overwrites it before it loads the programs; it is frozen afterwards.
 #[unsafe(no_mangle)]
 pub(crate) static CONFIG: Config = Config::EMPTY;
 
-/// Reads one field of [`CONFIG`], which costs two instructions: for what is no [`setting`]. Volatile, so that the compiler
-/// does not take the value that the object file holds for the one it will have.
+/// Reads one field of [`CONFIG`] that is not available as a [`setting`], in two instructions.
+/// Volatile, so that the compiler does not use the value in the object file.
 macro_rules! config {
     ($($field:tt)+) => {
         // SAFETY: a reference to a static is valid for reads.
@@ -16,8 +16,8 @@ macro_rules! config {
 }
 pub(crate) use config;
 
-/// One 32-bit field of [`CONFIG`] (below 2³¹), in 64 bits, which saves its extension; `field + 4` is what follows it. User space puts it into
-/// the instruction.
+/// A 32-bit field of [`CONFIG`] (below 2³¹) as 64 bits, which saves the extension; `field + 4` is
+/// the next word. User space puts the value into the instruction.
 macro_rules! setting {
     ($field:ident $(+ $bytes:literal)?) => {{
         let value: u64;
@@ -37,8 +37,8 @@ macro_rules! setting {
 }
 pub(crate) use setting;
 
-/// A 64-bit number, masked with (`"&="`) or multiplied by (`"*="`) a 32-bit field of [`CONFIG`], as [`setting`] has it; a mask may be
-/// all ones.
+/// A 64-bit number masked with (`"&="`) or multiplied by (`"*="`) a 32-bit field of [`CONFIG`],
+/// which user space puts into the instruction as for [`setting`]. A mask may be all ones.
 macro_rules! with_setting {
     ($number:expr, $operator:literal, $field:ident $(+ $bytes:literal)?) => {{
         let mut number: u64 = $number;
@@ -58,7 +58,8 @@ macro_rules! with_setting {
 }
 pub(crate) use with_setting;
 
-/// One 64-bit field of [`CONFIG`], or the one `index` (`usize`) behind it. User space puts it into the instruction.
+/// A 64-bit field of [`CONFIG`], or the one `index` (`usize`) behind it. User space puts the value
+/// into the instruction.
 macro_rules! wide_setting {
     ($field:ident, $index:expr) => {{
         let value: u64;

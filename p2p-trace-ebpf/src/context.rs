@@ -1,4 +1,5 @@
-//! How a program was reached: fentry, fexit, kprobe or kretprobe. The hooks' bodies see only [`Context`].
+//! The four ways to reach a program: fentry, fexit, kprobe and kretprobe. The hooks' bodies see
+//! only [`Context`].
 
 use core::{arch::asm, ffi::c_void, ptr::read_volatile};
 
@@ -13,28 +14,29 @@ use crate::{
 
 /// The arguments, result and caller of the traced function.
 pub(crate) trait Context: Copy {
-    /// Reached through a kprobe or kretprobe.
+    /// True for a kprobe or kretprobe.
     const KPROBE: bool;
 
-    /// The program's context, for helpers that take it.
+    /// The program's context, for helpers that need it.
     fn raw(&self) -> *mut c_void;
 
-    /// Logical argument `index`, 0 where the function has none such.
+    /// Logical argument `index`; 0 if the function has no such argument.
     fn arg(&self, index: usize) -> u64;
 
-    /// What the function returned; only at an exit.
+    /// The function's return value; only at an exit.
     fn ret(&self) -> u64;
 
-    /// Return address of the traced function, where it can be told.
+    /// Return address of the traced function, if it can be found.
     fn caller(&self) -> Option<u64>;
 
-    /// Reads a member of what is an argument with a struct type, or was read through this. The verifier knows the type of such a pointer in fentry and fexit programs, so that a plain
-    /// load, which the kernel makes fault-proof, does.
+    /// Reads a member behind an argument with a struct type, or behind a pointer that was itself
+    /// read through this function. In fentry and fexit programs the verifier knows the type of such
+    /// a pointer, so that a plain load suffices; the kernel makes it fault-proof.
     fn load<T: Word>(&self, address: u64) -> Option<T>;
 }
 
-/// One load per position: the verifier wants the offset into the context in the instruction itself, and
-/// the compiler would merge ordinary loads into one with a computed address.
+/// One load per position: the verifier wants the offset into the context in the instruction itself,
+/// and the compiler would merge ordinary loads into one with a computed address.
 macro_rules! load_at {
     ($base:expr, $($index:literal => $offset:literal),* ; $which:expr) => {{
         let value: u64;
@@ -52,7 +54,8 @@ macro_rules! load_at {
     }};
 }
 
-/// Loads a logical argument of a hook, or the result, from where user space knows it to be; 0 where there is none.
+/// Loads a logical argument of a hook, or the result, from the position that user space put into
+/// the instruction; 0 if there is none.
 macro_rules! load_argument {
     ($base:expr, $marker:expr, $hook:expr, $index:expr; $($at:literal)*) => {{
         let value: u64;
@@ -70,7 +73,7 @@ macro_rules! load_argument {
     }};
 }
 
-/// Context of a fentry or fexit program for the hook of that number.
+/// Context of an fentry or fexit program for the hook with that number.
 #[derive(Clone, Copy)]
 pub(crate) struct Traced<const HOOK: u8> {
     context: *mut c_void,
@@ -83,8 +86,8 @@ impl<const HOOK: u8> Traced<HOOK> {
     }
 }
 
-/// A return address into a function that was entered through its ftrace location lies this close to its
-/// beginning: `endbr64` and one call.
+/// A return address into a function that was entered through its ftrace location is at most this
+/// far from its beginning: `endbr64` and one call.
 const ENTRY_BYTES: u64 = 32;
 
 impl<const HOOK: u8> Context for Traced<HOOK> {
@@ -105,11 +108,12 @@ impl<const HOOK: u8> Context for Traced<HOOK> {
         load_argument!(self.context, marker::ARGUMENT, HOOK, marker::RESULT; 4)
     }
 
-    /// The trampoline's frame lies right behind the arguments: the result (where any fexit program is attached
-    /// to the function), saved `rbp`, the return address into the traced function (unless the trampoline was
-    /// jumped to), the return address of the traced function. So the word after next is the caller, or, where
-    /// it points into the traced function, the one behind it. Decided per event, since another tool's fexit
-    /// changes the frame. Source: `arch_prepare_bpf_trampoline`; all forms seen on 5.10 to 7.3.
+    /// The trampoline's frame lies right behind the arguments: the result (if any fexit program is
+    /// attached to the function), the saved `rbp`, the return address into the traced function
+    /// (unless the trampoline was jumped to), and the return address of the traced function. So the
+    /// word after next is the caller, or, if it points into the traced function, the word behind
+    /// that is. Decided per event, since another tool's fexit changes the frame. Source:
+    /// `arch_prepare_bpf_trampoline`; all forms were seen on 5.10 to 7.3.
     #[inline(always)]
     fn caller(&self) -> Option<u64> {
         let function = wide_setting!(functions, HOOK as usize);
@@ -121,7 +125,7 @@ impl<const HOOK: u8> Context for Traced<HOOK> {
         if first.wrapping_sub(function) < ENTRY_BYTES { memory::load(frame + 8) } else { Some(first) }
     }
 
-    /// A plain load does.
+    /// A plain load suffices, see [`Context::load`].
     #[inline(always)]
     fn load<T: Word>(&self, address: u64) -> Option<T> {
         // SAFETY: the verifier admits the load only where the pointer's type has a member there; a bad address
@@ -130,7 +134,7 @@ impl<const HOOK: u8> Context for Traced<HOOK> {
     }
 }
 
-/// Context of a kprobe program at the entry of the function of the hook of that number.
+/// Context of a kprobe at the entry of the function of the hook with that number.
 #[derive(Clone, Copy)]
 pub(crate) struct Entered<const HOOK: u8> {
     context: *mut c_void,
@@ -175,7 +179,7 @@ impl<const HOOK: u8> Context for Entered<HOOK> {
     }
 }
 
-/// Context of a kretprobe program: the arguments are those noted at the entry.
+/// Context of a kretprobe: the arguments are those saved at the entry.
 #[derive(Clone, Copy)]
 pub(crate) struct Returned {
     context: *mut c_void,
@@ -183,7 +187,8 @@ pub(crate) struct Returned {
 }
 
 impl Returned {
-    /// Takes the note that the entry of the same call of `hook` left. The return address has been taken off the stack by now.
+    /// Retrieves the arguments that the entry of the same call of `hook` saved. The return address
+    /// is off the stack by now.
     #[inline(always)]
     pub(crate) fn new(context: *mut c_void, hook: Hook) -> Option<Self> {
         let frame = stack_pointer(context).wrapping_sub(8);
@@ -222,17 +227,19 @@ impl Context for Returned {
     }
 }
 
-/// Of the traced function's caller at a kprobe or kretprobe.
+/// Stack pointer of the traced function's caller at a kprobe or kretprobe.
 #[inline(always)]
 fn stack_pointer(context: *mut c_void) -> u64 {
     load_at!(context, 0 => 152; 0)
 }
 
-/// The call that has its return address there. At its entry and at its exit these registers are the same: they are the
-/// caller's. `r15`, `r14`, `r13`, `r12`, `rbp` and `rbx` are the first six words of `struct pt_regs`.
+/// The call whose return address is at `frame`. These registers are the same at its entry and exit
+/// because they are the caller's. `r15`, `r14`, `r13`, `r12`, `rbp` and `rbx` are the first six
+/// words of `struct pt_regs`.
 #[inline(always)]
 fn call(context: *mut c_void, frame: u64) -> Call {
-    /// Any large odd number: what differs in one register stays different, wherever the others go.
+    /// Any large odd number: a difference in one register survives whatever the values of the
+    /// others.
     const MIX: u64 = 0x61c8_8647;
     let mut mark = notes::current_task();
     let mut index = 0;
@@ -244,7 +251,7 @@ fn call(context: *mut c_void, frame: u64) -> Call {
     Call { frame, mark }
 }
 
-/// Notes the arguments of `hook` for the kretprobe of the same call.
+/// Saves the arguments of `hook` for the kretprobe of the same call.
 #[inline(always)]
 pub(crate) fn note_arguments<const HOOK: u8>(context: *mut c_void, hook: Hook) {
     let entered = Entered::<HOOK>::new(context);

@@ -1,4 +1,5 @@
-//! Memory that user space fills, so that a memory dump of the kernel alone is enough: see `p2p_trace_common::crash_image`.
+//! Memory that user space fills, so that a memory dump of the kernel alone suffices: see
+//! `p2p_trace_common::crash_image`.
 
 use aya_ebpf::{macros::map, maps::Array};
 use p2p_trace_common::{

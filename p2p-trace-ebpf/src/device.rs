@@ -1,4 +1,4 @@
-//! The PCI address of a device, and whether it is one that was asked for.
+//! The PCI address of a device, and whether the device is traced.
 
 use p2p_trace_common::{
     Hook,
@@ -13,8 +13,8 @@ use crate::{
     say,
 };
 
-/// A PCI address as the record's word and the filter's table hold it: domain in the low half, then bus, devfn, and 16
-/// bits to spare.
+/// A PCI address in the format of records and of the filter's table: domain in the low half, then
+/// bus, devfn, and 16 unused bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) u64);
 
@@ -29,10 +29,11 @@ impl Address {
         Self(domain as u64 | (bus as u64) << BUS | (devfn as u64) << DEVFN)
     }
 
-    /// In place of the address of a device that is filtered out.
-    const NOBODY: Self = Self(u64::MAX);
+    /// Placeholder for the address of a device that is filtered out.
+    const FILTERED: Self = Self(u64::MAX);
 
-    /// True when no filter is set or a device in it is like this one in these bits of the address.
+    /// True if no filter is set, or if a device in it has the same value in these bits of the
+    /// address.
     #[inline(always)]
     fn is_wanted(self, bits: u64) -> bool {
         let count = setting!(device_count);
@@ -40,7 +41,7 @@ impl Address {
         if count == 0 {
             return true;
         }
-        // Mostly there is one.
+        // Usually the filter has one device.
         if is_like(wide_setting!(devices, 0)) {
             return true;
         }
@@ -58,11 +59,11 @@ impl Address {
     }
 }
 
-/// As [`Address::is_wanted`]; a device that could not be told passes only where no filter is set.
+/// As [`Address::is_wanted`]; an unknown device passes only if no filter is set.
 #[inline(always)]
 pub(crate) fn is_wanted(hook: Hook, address: Option<Address>) -> bool {
     match address {
-        Some(Address::NOBODY) => false,
+        Some(Address::FILTERED) => false,
         Some(address) => {
             let is_wanted = address.is_wanted(u64::MAX);
             if !is_wanted {
@@ -74,8 +75,8 @@ pub(crate) fn is_wanted(hook: Hook, address: Option<Address>) -> bool {
     }
 }
 
-/// Address of a `struct pci_dev` that is an argument of the traced function, or was loaded from one. What the filter does
-/// not let through is not told apart, which takes time.
+/// Address of a `struct pci_dev` that is an argument of the traced function, or was loaded from
+/// one. All filtered-out devices get the same address, which saves time.
 #[inline(always)]
 pub(crate) fn of_pci_dev<C: Context>(context: &C, hook: Hook, pci_dev: u64) -> Option<Address> {
     if setting!(device_known) == 0 {
@@ -83,10 +84,10 @@ pub(crate) fn of_pci_dev<C: Context>(context: &C, hook: Hook, pci_dev: u64) -> O
     }
     let bus: u64 = context.load(member!(pci_dev, pci_dev_bus)?)?;
     let number: u8 = context.load(member!(bus, pci_bus_number)?)?;
-    // Most devices differ in the bus: there is one to each slot.
+    // Most devices differ in the bus: there is one per slot.
     if !Address::new(0, number, 0).is_wanted(0xff << BUS) {
         say::passed_over(hook, What::OtherBus, u64::from(number));
-        return Some(Address::NOBODY);
+        return Some(Address::FILTERED);
     }
     let devfn: u32 = context.load(member!(pci_dev, pci_dev_devfn)?)?;
     let sysdata: u64 = context.load(member!(bus, pci_bus_sysdata)?)?;

@@ -1,4 +1,4 @@
-//! Writes records.
+//! Building and writing of records.
 
 use p2p_trace_common::{
     Hook, Kind, Ring,
@@ -17,7 +17,8 @@ use crate::{
     task::Task,
 };
 
-/// A record in the making: what its kind adds to the common part. Fields as in `p2p_trace_common::Record`.
+/// A record under construction: the part that depends on its kind. Fields as in
+/// `p2p_trace_common::Record`.
 #[derive(Clone, Copy)]
 pub(crate) struct Event {
     kind: Kind,
@@ -32,7 +33,7 @@ pub(crate) struct Event {
 }
 
 impl Event {
-    /// An event of which nothing is known yet.
+    /// An event without any known field.
     #[inline(always)]
     pub(crate) const fn new(kind: Kind, hook: Hook) -> Self {
         Self { kind, hook, valid: 0, device: 0, pgmap: 0, words: [0; 4], number: 0, small: 0, flags: 0 }
@@ -47,7 +48,7 @@ impl Event {
         self
     }
 
-    /// A device that was turned into a word earlier, with its validity.
+    /// Sets a device that was already turned into a word, with its validity.
     #[inline(always)]
     pub(crate) const fn device_word(mut self, word: u64, bits: u32) -> Self {
         self.device = word;
@@ -64,7 +65,7 @@ impl Event {
         self
     }
 
-    /// Word `index`, with the validity bit for what it means.
+    /// Sets word `index`, with the validity bit for its meaning.
     #[inline(always)]
     pub(crate) const fn word(mut self, index: usize, bit: u32, value: u64) -> Self {
         self.words[index] = value;
@@ -78,19 +79,19 @@ impl Event {
         if let Some(value) = value { self.word(index, bit, value) } else { self }
     }
 
-    /// The caller, which has word 2 in most kinds.
+    /// Sets the caller, which is word 2 in most kinds.
     #[inline(always)]
     pub(crate) fn caller<C: Context>(self, context: &C) -> Self {
         self.word_if(2, valid::CALLER, context.caller())
     }
 
-    /// The current task's cgroup, word 3 of what takes memory.
+    /// Sets the current task's cgroup, word 3 of allocations.
     #[inline(always)]
     pub(crate) fn cgroup(self) -> Self {
         self.word(3, valid::CGROUP, task::cgroup())
     }
 
-    /// First and last address in words 0 and 1.
+    /// Sets the first and last address in words 0 and 1.
     #[inline(always)]
     pub(crate) const fn range(self, range: Option<Range>) -> Self {
         if let Some(range) = range {
@@ -100,7 +101,7 @@ impl Event {
         }
     }
 
-    /// The reference count in word 3.
+    /// Sets the reference count in word 3.
     #[inline(always)]
     pub(crate) const fn references(self, references: Option<References>) -> Self {
         let Some(references) = references else { return self };
@@ -146,7 +147,7 @@ impl Event {
         self.write(context, Ring::Hot, Some(Task::current()), stacks);
     }
 
-    /// As above, without a stack whatever is asked for.
+    /// As above, but never with a stack.
     #[inline(always)]
     pub(crate) fn emit_frequent<C: Context>(self, context: &C) {
         self.write(context, Ring::Hot, Some(Task::current()), false);
@@ -159,7 +160,8 @@ impl Event {
         self.write(context, Ring::Rare, Some(Task::current()), stacks);
     }
 
-    /// Writes a hot record about `task`, which stands for hits that are counted already, in the context of no hook.
+    /// Writes a hot record about `task` outside the context of a hook. Its hits were already
+    /// counted.
     #[inline(always)]
     pub(crate) fn emit_for(self, task: Task) {
         self.record(Ring::Hot, None, Some(task), false);
@@ -182,8 +184,8 @@ impl Event {
         }
     }
 
-    /// Writes the record alone, and says whether its stack follows. `counted` is the hook that it is a hit of, unless its hits are
-    /// counted already.
+    /// Writes the record without its stack and returns whether a stack follows. `counted` is the
+    /// hook to count a hit of, or `None` if the hits were already counted.
     #[inline(always)]
     fn record(
         self,
@@ -193,7 +195,8 @@ impl Event {
         has_stack: bool,
     ) -> Option<Written> {
         let Some(claim) = ring::claim(ring, counted) else {
-            // Not where slots are claimed: another call would find no room on the stack below `stack::write_apart`.
+            // Not at the claim of a slot: another call would not fit on the stack below
+            // `stack::write_apart`.
             let what = match ring {
                 Ring::Hot => What::HotSlot,
                 Ring::Rare => What::RareSlot,
@@ -227,7 +230,7 @@ impl Event {
     }
 }
 
-/// A record that was written.
+/// A record after it was written.
 struct Written {
     seq: u64,
     time: u64,

@@ -1,5 +1,7 @@
-//! Entry points: for each hook a fentry or fexit program and a kprobe, or a kprobe that notes the arguments
-//! and a kretprobe, all with the same body; those that are armed unless they are named have other programs for that. User space knows them by name (`crates/probe/src/hook_table.rs`).
+//! Entry points. Each hook has an fentry or fexit program and a kprobe, or a kprobe that saves the
+//! arguments and a kretprobe, all with the same body. Hooks that are armed unless the user names
+//! them have separate programs for the armed form. User space knows them by name
+//! (`crates/probe/src/hook_table.rs`).
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -103,25 +105,27 @@ at_exit! {
     Released => teardown::released: released_fexit, released_note, released_kretprobe;
 }
 
-/// Run by user space through `BPF_PROG_TEST_RUN`, never attached: writes the bursts accumulated so far.
+/// Run by user space through `BPF_PROG_TEST_RUN`, never attached: writes the bursts accumulated so
+/// far.
 #[raw_tracepoint]
 fn flush_bursts(_: RawTracePointContext) -> u32 {
     flush();
     0
 }
 
-/// Run by user space before it reads an attribute for a pull read, in the thread that will.
+/// Run by user space in the thread that is about to read an attribute for a snapshot.
 #[raw_tracepoint]
 fn begin_snapshot(_: RawTracePointContext) -> u32 {
     snapshot::begin();
     0
 }
 
-/// Values that user space cannot read itself: word 0 is where the page array begins (`vmemmap_base`).
+/// Values that user space cannot read itself: word 0 is the start of the page array
+/// (`vmemmap_base`).
 #[map]
 static FACTS: Array<u64> = Array::with_max_entries(1, MMAPABLE);
 
-/// Run by user space once, after loading: fills `FACTS`.
+/// Run by user space once after loading: fills `FACTS`.
 #[raw_tracepoint]
 fn read_facts(_: RawTracePointContext) -> u32 {
     if let (Some(fact), Some(value)) = (FACTS.get_ptr_mut(0), read(config!(vmemmap_base), 0)) {

@@ -1,8 +1,8 @@
-//! Writes the bursts of page frees of all CPUs before an event that they must precede.
+//! Writes the page-free bursts of all CPUs before an event that they must precede.
 //!
-//! Eight hooks do this, and there may be a thousand CPUs. So that the verifier's work grows with neither, the loop over
-//! CPUs stands in global functions, each of which is verified once and on its own, and it runs over a bitmap of the CPUs
-//! that have a burst, 64 at a time.
+//! Eight hooks flush, and there may be a thousand CPUs. To keep the verifier's work independent of
+//! both numbers, the loop over CPUs is in global functions, each of which is verified once and
+//! separately. It runs over a bitmap of the CPUs that have a burst, 64 at a time.
 
 use aya_ebpf::{macros::map, maps::Array};
 use p2p_trace_common::{config::MAX_CPUS, statement::What};
@@ -16,10 +16,11 @@ use crate::{
 
 /// CPUs in one word of [`OPEN`].
 const WORD_BITS: u32 = u64::BITS;
-/// CPUs that are looked at one by one.
+/// CPUs that are checked one by one.
 const BYTE_BITS: u32 = u8::BITS;
 
-/// A bit for each CPU that has a burst to write, set and cleared under the burst's lock. User space looks here, too.
+/// A bit for each CPU that has a burst to write, changed under the burst's lock. User space reads
+/// it, too.
 #[map]
 static OPEN: Array<u64> = Array::with_max_entries(MAX_CPUS / WORD_BITS, MMAPABLE);
 
@@ -29,7 +30,7 @@ fn bit_of(cpu: u32) -> Option<(*mut u64, u64)> {
     Some((OPEN.get_ptr_mut(cpu / WORD_BITS)?, 1 << (cpu % WORD_BITS)))
 }
 
-/// Notes that the CPU has a burst. The caller holds the burst's lock.
+/// Marks that the CPU has a burst. The caller holds the burst's lock.
 #[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
 pub(crate) fn open(cpu: u32) {
@@ -42,12 +43,12 @@ pub(crate) fn open(cpu: u32) {
     }
 }
 
-/// There are no bursts on kernels without atomic operations of this kind.
+/// There are no bursts on kernels without these atomic operations.
 #[cfg(feature = "no-fetch-add")]
 #[inline(always)]
 pub(crate) const fn open(_: u32) {}
 
-/// Notes that the CPU's burst is written. The caller holds the burst's lock.
+/// Marks that the CPU's burst was written. The caller holds the burst's lock.
 #[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
 fn close(cpu: u32) {
@@ -65,7 +66,7 @@ fn close(cpu: u32) {
 #[inline(always)]
 const fn close(_: u32) {}
 
-/// Writes every CPU's burst: what was freed so far precedes what comes now.
+/// Writes every CPU's burst: the frees so far precede the event to come.
 #[inline(always)]
 pub(crate) fn flush() {
     if setting!(bursts) != 0 {
@@ -73,7 +74,7 @@ pub(crate) fn flush() {
     }
 }
 
-/// Writes the bursts of all CPUs. A global function returns a number, whether or not there is anything to say.
+/// Writes the bursts of all CPUs. A global function must return a number; this one has no meaning.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn flush_bursts_of_all() -> u32 {
@@ -106,7 +107,7 @@ extern "C" fn flush_bursts_of_word(first: u32) -> u32 {
     0
 }
 
-/// Writes the bursts of those of the eight CPUs from `first` on that have a bit in `open`.
+/// Writes the bursts of the CPUs with a bit in `open`, among the eight from `first` on.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn flush_bursts_of_byte(first: u32, open: u64) -> u32 {
@@ -120,7 +121,7 @@ extern "C" fn flush_bursts_of_byte(first: u32, open: u64) -> u32 {
     0
 }
 
-/// A flush waits this many turns for a burst that is being changed.
+/// Number of attempts to lock a burst that is being changed.
 const TURNS: u32 = 16;
 
 /// Writes the burst of one CPU.
@@ -132,15 +133,15 @@ extern "C" fn flush_burst_of_cpu(cpu: u32) -> u32 {
     while turn < TURNS {
         if burst::lock(burst) {
             // SAFETY: the lock is held.
-            let allocated = unsafe { *burst };
+            let accumulated = unsafe { *burst };
             // SAFETY: as above.
             unsafe {
                 (*burst).count = 0;
             }
             close(cpu);
             burst::unlock(burst);
-            if allocated.count > 0 {
-                burst::write(&allocated, cpu);
+            if accumulated.count > 0 {
+                burst::write(&accumulated, cpu);
             }
             return 0;
         }

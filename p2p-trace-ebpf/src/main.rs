@@ -1,8 +1,9 @@
 //! The kernel side of p2p-trace.
 //!
-//! One file per group of hooks under `hooks`; each hook has one body, generic over how it was reached
-//! ([`context::Context`]), and an entry point each for fentry/fexit and for kprobe/kretprobe. Everything
-//! that depends on the running kernel comes from [`config::CONFIG`], which is constant to the verifier.
+//! There is one file per group of hooks under `hooks`. Each hook has one body, generic over the way
+//! it was reached ([`context::Context`]), and one entry point each for fentry/fexit and for
+//! kprobe/kretprobe. Everything that depends on the running kernel comes from [`config::CONFIG`],
+//! which is constant to the verifier.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch, core_intrinsics)]
@@ -34,7 +35,7 @@ const fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}
 }
 
-/// What the kernel asks for before it lets a program call GPL-only helpers.
+/// The kernel requires it before it lets a program call GPL-only helpers.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,5 +1,5 @@
-//! What one program leaves for a later one: arguments for a kretprobe, the range that is being removed,
-//! the device that is being unbound.
+//! Notes that one program leaves for a later one: arguments for a kretprobe, the range that is
+//! being removed, the device that is being unbound.
 
 use aya_ebpf::{helpers::generated::bpf_get_current_task, macros::map, maps::HashMap};
 use p2p_trace_common::Hook;
@@ -9,7 +9,7 @@ use crate::ring;
 /// Content of a note.
 pub(crate) type Words = [u64; 6];
 
-/// Whose note it is: a task or object, and the hook that left it.
+/// Key of a note: a task or object, and the hook that left it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Key {
@@ -17,7 +17,7 @@ pub(crate) struct Key {
     hook: u64,
 }
 
-/// Calls that can be under way at once.
+/// Maximum number of calls in progress.
 const CALLS: u32 = 4096;
 
 #[map]
@@ -53,23 +53,23 @@ pub(crate) fn put(key: Key, words: Words) {
 /// Reads a note.
 #[inline(always)]
 pub(crate) fn get(key: Key) -> Option<Words> {
-    // SAFETY: a note is written and removed by its own task or by the teardown of its own object only.
+    // SAFETY: only a note's own task, or the teardown of its own object, writes and removes it.
     unsafe { NOTES.get(key) }.copied()
 }
 
-/// A note's words, to be changed in place.
+/// A note's words, for changes in place.
 #[inline(always)]
 pub(crate) fn get_mut(key: Key) -> Option<*mut Words> {
     NOTES.get_ptr_mut(key)
 }
 
-/// Removes a note. One that is gone already is as good as one removed now.
+/// Removes a note. A note that is already gone is not an error.
 #[inline(always)]
 pub(crate) fn remove(key: Key) {
     NOTES.remove(key).unwrap_or_default();
 }
 
-/// Removes a note and returns what it held.
+/// Removes a note and returns its content.
 #[inline(always)]
 pub(crate) fn take(key: Key) -> Option<Words> {
     let words = get(key);

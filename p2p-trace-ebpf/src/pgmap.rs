@@ -1,4 +1,5 @@
-//! `struct dev_pagemap`: is it p2p memory, of which device, which range, and how much of it is out.
+//! `struct dev_pagemap`: whether it is p2p memory, its device, its range, and how much of it is
+//! allocated.
 
 use p2p_trace_common::{
     config::{MISSING, UNKNOWN_OPS},
@@ -32,13 +33,14 @@ pub(crate) fn range(pgmap: u64) -> Option<Range> {
     Some(Range { start, end })
 }
 
-/// Number of ranges; 0 for an add that was refused.
+/// Number of ranges; 0 for a refused add.
 #[inline(always)]
 pub(crate) fn range_count(pgmap: u64) -> Option<u32> {
     read(pgmap, offset!(pgmap_nr_range))
 }
 
-/// Who hands out the pages, as [`state`] has it: a driver that does so itself has replaced the operations.
+/// Bits of [`state`] that say who allocates the pages: a driver that does so itself has replaced
+/// the operations.
 #[inline(always)]
 pub(crate) fn allocator(pgmap: u64) -> u16 {
     let own = config!(own_ops);
@@ -52,7 +54,7 @@ pub(crate) fn allocator(pgmap: u64) -> u16 {
     }
 }
 
-/// The pgmap that a `struct percpu_ref` belongs to: it is embedded in it (5.10: as `internal_ref`).
+/// The pgmap that a `struct percpu_ref` is embedded in (5.10: as `internal_ref`).
 #[inline(always)]
 pub(crate) fn of_ref(reference: u64) -> Option<u64> {
     let within =
@@ -60,7 +62,7 @@ pub(crate) fn of_ref(reference: u64) -> Option<u64> {
     (within != MISSING && reference != 0).then(|| reference.wrapping_sub(u64::from(within)))
 }
 
-/// Address of the pgmap's `struct percpu_ref`; also what its chunk in the pool has as owner.
+/// Address of the pgmap's `struct percpu_ref`, which is also the owner of its chunk in the pool.
 #[inline(always)]
 pub(crate) fn ref_of(pgmap: u64) -> Option<u64> {
     let within = offset!(pgmap_ref);
@@ -70,8 +72,8 @@ pub(crate) fn ref_of(pgmap: u64) -> Option<u64> {
     (within != MISSING).then(|| pgmap.wrapping_add(u64::from(within)))
 }
 
-/// The `struct pci_dev` that provides the pgmap's memory: `provider` of the `pci_p2pdma_pagemap` around it,
-/// or, from 6.19 on, the owner of its provider.
+/// The `struct pci_dev` that provides the pgmap's memory: `provider` of the `pci_p2pdma_pagemap`
+/// around it, or, from 6.19 on, the owner of its provider.
 #[inline(always)]
 pub(crate) fn provider(pgmap: u64) -> Option<u64> {
     let around = offset!(p2p_pgmap_pgmap);
@@ -136,7 +138,7 @@ impl Chunk {
         Some(end.wrapping_sub(start).wrapping_add(1).wrapping_sub(free))
     }
 
-    /// The `struct percpu_ref` that allocations from it take.
+    /// The `struct percpu_ref` on which allocations from the chunk take references.
     #[inline(always)]
     pub(crate) fn owner(self) -> Option<u64> {
         read(self.0, offset!(chunk_owner))
@@ -150,19 +152,19 @@ impl Chunk {
     }
 }
 
-/// What became of the search for a chunk.
+/// Result of the search for a chunk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Search {
     Found,
-    /// The pool has fewer.
+    /// The pool has fewer chunks.
     Absent,
-    /// The list could not be followed so far.
+    /// The list could not be read up to this chunk.
     Unreadable,
 }
 
-/// Looks for chunk `wanted` of the pool of `pci_dev`, counted in the order of the list, the newest first, and
-/// leaves its address in `found`: memory of a map, so that the verifier forgets at which step of the walk it was
-/// and follows what comes after only once.
+/// Looks for chunk `wanted` of the pool of `pci_dev`, in the order of the list (the newest first),
+/// and stores its address in `found`. That is memory of a map, so that the verifier forgets at
+/// which step the walk ended and follows the code behind it only once.
 #[inline(always)]
 pub(crate) fn find_chunk(pci_dev: u64, wanted: u32, found: *mut u64) -> Search {
     let p2pdma = device::p2pdma_of(pci_dev);
@@ -200,45 +202,46 @@ pub(crate) fn find_chunk(pci_dev: u64, wanted: u32, found: *mut u64) -> Search {
     Search::Unreadable
 }
 
-/// A pool as a whole.
+/// Totals of a pool.
 #[derive(Clone, Copy)]
 pub(crate) struct Pool {
     pub(crate) chunks: u32,
     /// Bytes allocated.
     pub(crate) allocated: u64,
-    /// Not 0: the driver hands out pages of some chunk itself.
+    /// Not 0: the driver itself allocates the pages of some chunk.
     pub(crate) bypassed: u64,
 }
 
-/// The pool behind a `struct pci_p2pdma`; `None` where it cannot be read to its end.
+/// The pool behind a `struct pci_p2pdma`; `None` if it cannot be read to its end.
 #[inline(always)]
 pub(crate) fn pool(p2pdma: u64) -> Option<Pool> {
-    let mut whole = Pool { chunks: 0, allocated: 0, bypassed: 0 };
+    let mut totals = Pool { chunks: 0, allocated: 0, bypassed: 0 };
     let own = config!(own_ops);
     let pool: u64 = read(p2pdma, offset!(p2pdma_pool))?;
     if pool == 0 {
-        return Some(whole);
+        return Some(totals);
     }
     let head = chunks(pool)?;
     let mut node: u64 = read(head, 0)?;
-    while whole.chunks < MAX_CHUNKS {
+    while totals.chunks < MAX_CHUNKS {
         if node == head {
-            return Some(whole);
+            return Some(totals);
         }
         let chunk = Chunk::at(node)?;
-        whole.allocated += chunk.allocated()?;
+        totals.allocated += chunk.allocated()?;
         if own != UNKNOWN_OPS {
             // Without a branch, which the verifier would follow for each chunk.
             let ops = of_ref(chunk.owner()?).and_then(|pgmap| read::<u64>(pgmap, offset!(pgmap_ops)));
-            whole.bypassed |= ops? ^ own;
+            totals.bypassed |= ops? ^ own;
         }
-        whole.chunks += 1;
+        totals.chunks += 1;
         node = read(node, 0)?;
     }
     None
 }
 
-/// The p2p range of `pci_dev` whose reference this is; `None` where the memory holds no such range any more.
+/// The p2p range of `pci_dev` whose reference is `owner`; `None` if the memory no longer holds such
+/// a range.
 #[inline(always)]
 pub(crate) fn of_owner(pci_dev: u64, owner: u64, size: u64) -> Option<(u64, Range)> {
     let pgmap = of_ref(owner)?;
@@ -249,8 +252,8 @@ pub(crate) fn of_owner(pci_dev: u64, owner: u64, size: u64) -> Option<(u64, Rang
     (bounds.end.wrapping_sub(bounds.start).wrapping_add(1) == size).then_some((pgmap, bounds))
 }
 
-/// Bytes that the pool of `pci_dev` counts as allocated: in the chunk of `owner`, or in all of them for 0.
-/// `None` where the pool cannot be read to its end.
+/// Bytes that the pool of `pci_dev` counts as allocated: in the chunk of `owner`, or in all chunks
+/// for 0. `None` if the pool cannot be read to its end.
 #[inline(always)]
 pub(crate) fn allocated(pci_dev: u64, owner: u64) -> Option<u64> {
     let pool: u64 = read(device::p2pdma_of(pci_dev), offset!(p2pdma_pool))?;

@@ -1,4 +1,4 @@
-//! `struct percpu_ref`: what state it is in, and how many references there are.
+//! `struct percpu_ref`: its state and its count.
 
 use p2p_trace_common::{config::MAX_CPUS, state};
 
@@ -7,7 +7,7 @@ use crate::{
     memory::read,
 };
 
-/// Flags of a reference as [`p2p_trace_common::state`] has them.
+/// Flags of a reference, in the format of [`p2p_trace_common::state`].
 #[inline(always)]
 pub(crate) fn state_of(reference: u64) -> Option<u16> {
     let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
@@ -16,7 +16,7 @@ pub(crate) fn state_of(reference: u64) -> Option<u16> {
     if pointer & DEAD != 0 {
         bits |= state::DEAD;
     }
-    // `percpu_ref_exit` frees what the count lies in.
+    // `percpu_ref_exit` frees the memory that holds the count.
     if data == 0 {
         bits |= state::EXITED;
     }
@@ -34,7 +34,7 @@ pub(crate) struct References {
 const ATOMIC: u64 = 1;
 const DEAD: u64 = 2;
 const FLAGS: u64 = 3;
-/// `PERCPU_COUNT_BIAS`: what the atomic counter holds besides, while the reference is per CPU.
+/// `PERCPU_COUNT_BIAS`: added to the atomic counter while the reference is per CPU.
 const BIAS: u64 = 1 << 63;
 
 /// Reference count of a `struct percpu_ref`. Source: `percpu_ref_switch_to_atomic_rcu`.
@@ -43,8 +43,9 @@ pub(crate) fn references(reference: u64) -> Option<References> {
     let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
     let data: u64 = read(reference, offset!(percpu_ref_data))?;
     let atomic: u64 = read(data, offset!(percpu_data_count))?;
-    // Between the switch and the sum (`percpu_ref_switch_to_atomic_rcu`) the atomic counter still has the bias, and what is dropped
-    // meanwhile, a reference for each page of the range, can take it below that.
+    // Between the switch and the sum (`percpu_ref_switch_to_atomic_rcu`) the atomic counter still
+    // includes the bias. References dropped meanwhile, one for each page of the range, can make it
+    // less than the bias.
     if pointer & ATOMIC != 0 && atomic < BIAS / 2 {
         return Some(References { count: atomic, is_estimate: false });
     }
@@ -67,8 +68,9 @@ pub(crate) fn references(reference: u64) -> Option<References> {
     Some(References { count: sum, is_estimate: true })
 }
 
-/// What `percpu_ref_exit` left of the count, above the flags. A reference that was given up before it was switched to one atomic counter lacks
-/// what its per-CPU counters held, and the bias is shifted out: so it is told as an estimate.
+/// The count that `percpu_ref_exit` left, above the flags. It is an estimate: if the reference was
+/// shut down before it was switched to one atomic counter, the contents of its per-CPU counters are
+/// missing, and the bias is shifted out.
 #[inline(always)]
 pub(crate) fn left_by_exit(reference: u64) -> Option<References> {
     let pointer: u64 = read(reference, offset!(percpu_count_ptr))?;
@@ -76,14 +78,14 @@ pub(crate) fn left_by_exit(reference: u64) -> Option<References> {
     Some(References { count, is_estimate: true })
 }
 
-/// CPUs whose counters [`sum_references`] adds up. With this many, neither it nor the loop around it is long for the
-/// verifier, at [`MAX_CPUS`] either.
+/// CPUs whose counters [`sum_references`] adds up. With this many, neither it nor the loop around
+/// it is long for the verifier, even at [`MAX_CPUS`].
 const CPUS_AT_ONCE: u32 = 32;
-/// In place of a sum: no sum of counters comes near it.
+/// In place of a sum; no real sum comes near it.
 const UNREADABLE: u64 = 1 << 63;
 
-/// Adds up the per-CPU counters at `counter` of the CPUs from `first` on. A global function, so that the verifier follows
-/// it once, whatever the number of CPUs.
+/// Adds up the per-CPU counters at `counter` of the CPUs from `first` on. A global function, so
+/// that the verifier follows it once, whatever the number of CPUs.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn sum_references(counter: u64, first: u32) -> u64 {

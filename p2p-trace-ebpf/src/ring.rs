@@ -1,4 +1,5 @@
-//! The transport's producer side: claim a position, write the slot, commit. See `p2p_trace_common::slot`.
+//! The producer side of the transport: claim a position, write the slot, commit. See
+//! `p2p_trace_common::slot`.
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
@@ -17,7 +18,8 @@ use crate::config::with_setting;
 /// `BPF_F_MMAPABLE`.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
 
-/// User space sets the number of elements of these arrays: rings times slots, and rings.
+/// User space sets the number of elements of these arrays: rings times slots for `HOT` and `RARE`,
+/// rings for `COUNTERS`.
 #[map]
 static HOT: Array<Slot> = Array::with_max_entries(1, MMAPABLE);
 #[map]
@@ -25,7 +27,7 @@ static RARE: Array<Slot> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static COUNTERS: Array<Counters> = Array::with_max_entries(1, MMAPABLE);
 
-/// Wakes user space at once where it must act; carries nothing.
+/// Wakes user space at once if it must act; carries no data.
 #[map]
 static DOORBELL: RingBuf = RingBuf::with_byte_size(4096, 0);
 
@@ -37,7 +39,7 @@ pub(crate) struct Claim {
     slot: *mut u64,
     position: u64,
     counters: *mut Counters,
-    /// The CPU that writes it.
+    /// The CPU that writes the slot.
     pub(crate) cpu: u32,
     /// The record's sequence number.
     pub(crate) seq: u64,
@@ -46,14 +48,14 @@ pub(crate) struct Claim {
 /// Words of a slot.
 const WORDS: usize = size_of::<Slot>() / 8;
 
-/// Takes the next position of a ring, and its slot. A producer may have been suspended for a whole lap: the
-/// slot is then still its own, and what comes now is dropped, so that no record is ever torn.
+/// Claims the next position of a ring, and its slot. If a producer that was suspended for a complete lap still owns the
+/// slot, the new record is dropped, so that no record is ever torn.
 #[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
-fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u64)> {
+fn claim_slot(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u64)> {
     use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
-    // SAFETY: in bounds of the map value, which is only ever changed atomically. Only sequentially consistent
-    // operations are compiled to those that return a value.
+    // SAFETY: in bounds of the map value, which is only ever changed atomically. Only sequentially
+    // consistent operations are compiled to those that return a value.
     let position =
         unsafe { atomic_xadd::<u64, u64, { SeqCst }>(&raw mut (*counters).heads[ring as usize], 1) };
     let slot = slot(ring, number, position)?;
@@ -71,11 +73,11 @@ fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u
     Some((slot, position))
 }
 
-/// As above without atomic operations that return a value. Programs of such kernels interrupt each other but
-/// are never suspended, so that a flag tells; what interrupts another record is dropped and counted. No CPU shares its rings there.
+/// As above, without atomic operations that return a value. On these kernels programs interrupt each other but are never
+/// suspended, so that a flag suffices: a record that interrupts another one is dropped and counted. CPUs share no rings.
 #[cfg(feature = "no-fetch-add")]
 #[inline(always)]
-fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u64)> {
+fn claim_slot(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u64)> {
     use core::ptr::{read_volatile, write_volatile};
     // SAFETY: in bounds of the map value.
     unsafe {
@@ -92,7 +94,7 @@ fn take(counters: *mut Counters, ring: Ring, number: u64) -> Option<(*mut u64, u
     }
 }
 
-/// The slot of a position in the ring of this number.
+/// The slot of a position in the ring with this number.
 #[inline(always)]
 fn slot(ring: Ring, number: u64, position: u64) -> Option<*mut u64> {
     let (first, offset) = match ring {
@@ -107,7 +109,7 @@ fn slot(ring: Ring, number: u64, position: u64) -> Option<*mut u64> {
     Some(slot.cast())
 }
 
-/// Adds without looking at the result: relaxed, this is the instruction that every kernel has.
+/// Adds and ignores the result: relaxed, this compiles to the instruction that every kernel has.
 #[inline(always)]
 fn add(counter: *mut u64, value: u64) {
     // SAFETY: the counter lies in a map value, aligned, and is only ever changed atomically.
@@ -123,14 +125,15 @@ pub(crate) fn current_cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// The number of a CPU's rings, which others may write into as well.
+/// The number of a CPU's rings, which other CPUs may share.
 #[cfg(not(feature = "no-fetch-add"))]
 #[inline(always)]
 fn number_of(cpu: u32) -> u64 {
     with_setting!(u64::from(cpu), "&=", ring_mask)
 }
 
-/// No CPU shares its rings, and a second number would not find room on the stack of what calls `stack::write_apart`.
+/// CPUs share no rings, and a second number would not fit on the stack of the callers of
+/// `stack::write_apart`.
 #[cfg(feature = "no-fetch-add")]
 #[inline(always)]
 fn number_of(cpu: u32) -> u64 {
@@ -150,8 +153,8 @@ pub(crate) fn now() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
-/// Claims the next slot of the current CPU and counts a hit of `hook`, unless it is counted already. The clock must be read
-/// after this: the reader's merge depends on it.
+/// Claims the next slot of the current CPU and counts a hit of `hook`, unless it was already
+/// counted. The clock must be read after this: the reader's merge depends on it.
 #[inline(always)]
 pub(crate) fn claim(ring: Ring, hook: Option<Hook>) -> Option<Claim> {
     let cpu = current_cpu();
@@ -161,12 +164,13 @@ pub(crate) fn claim(ring: Ring, hook: Option<Hook>) -> Option<Claim> {
         // SAFETY: in bounds of the map value.
         add(unsafe { &raw mut (*counters).hits[hook as usize] }, 1);
     }
-    let (slot, position) = take(counters, ring, number)?;
+    let (slot, position) = claim_slot(counters, ring, number)?;
     Some(Claim { slot, position, counters, cpu, seq: ring.sequence(position) })
 }
 
 impl Claim {
-    /// Writes word `index` of the slot. Volatile: each word once, in this order, and no call to memset.
+    /// Writes word `index` of the slot. Volatile, so that each word is written once, in this order,
+    /// and without a call to memset.
     #[inline(always)]
     pub(crate) fn write(&self, index: usize, value: u64) {
         debug_assert!(index < WORDS);
@@ -174,7 +178,7 @@ impl Claim {
         unsafe { core::ptr::write_volatile(self.slot.add(index), value) }
     }
 
-    /// Writes the last word, `number` beside the guard, and makes the record visible.
+    /// Writes the last word, `number` next to the guard, and makes the record visible.
     #[inline(always)]
     pub(crate) fn commit(self, number: u32) {
         self.write(WORDS - 1, u64::from(number) | u64::from(guard(self.position)) << 32);
@@ -188,7 +192,7 @@ impl Claim {
     }
 }
 
-/// Counts `units` of `hook` that go into a burst, not into a record of their own.
+/// Counts `units` of `hook` that go into a burst instead of a record of their own.
 #[inline(always)]
 pub(crate) fn count_hits(hook: Hook, units: u64) {
     if let Some(counters) = counters() {
@@ -211,7 +215,7 @@ macro_rules! count {
 }
 count! {
     count_burst_contended burst_contended "Counts a burst that could not be flushed."
-    count_notes_full notes_full "Counts a note that found no room."
+    count_notes_full notes_full "Counts a note that did not fit."
     count_notes_missing notes_missing "Counts an exit whose entry left no note."
 }
 

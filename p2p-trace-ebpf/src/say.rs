@@ -1,8 +1,10 @@
-//! What user space cannot see: reads that failed, what is in use by another program, what is left out, what the armed hooks decide.
+//! Log statements about things that user space cannot see: failed reads, resources in use by
+//! another program, filtered events, and the decisions of the armed hooks.
 //!
-//! `-v` sets aya-log's level (`AYA_LOG_LEVEL`, and the same number in the configuration), which is constant to the verifier. Without it nothing
-//! of this is left in a program but an instruction that sets a register, and that only where something went another way than it mostly goes. Each statement is a function of its own, which has
-//! a stack frame that lies in no hook's way.
+//! `-v` sets aya-log's level (`AYA_LOG_LEVEL`, and the same number in the configuration), which is
+//! constant to the verifier. Without it only an instruction that sets a register is left in the
+//! programs, and only on uncommon paths. Each statement is a separate function, so that its stack
+//! frame does not add to that of a hook.
 
 use core::hint::cold_path;
 
@@ -11,13 +13,14 @@ use p2p_trace_common::{Hook, statement::What};
 
 use crate::{config::setting, device::Address, memory::number};
 
-/// What aya-log asks before it says something, from an instruction, which costs half as much as a load of its level.
+/// As aya-log's own check of the level, but from an instruction, at half the cost of loading the
+/// level.
 #[inline(always)]
 fn is_wanted(level: Level) -> bool {
     setting!(log_level) >= level as u64
 }
 
-/// Something cannot be read.
+/// A value cannot be read.
 #[inline(always)]
 pub(crate) fn unread(hook: Hook, what: What, at: u64) {
     if is_wanted(Level::Warn) {
@@ -26,7 +29,8 @@ pub(crate) fn unread(hook: Hook, what: What, at: u64) {
     }
 }
 
-/// Something is in use by another program, which this one has interrupted or runs beside.
+/// A resource is in use by another program, which this one interrupted or which runs at the same
+/// time.
 #[inline(always)]
 pub(crate) fn contended(what: What, number: u64) {
     if is_wanted(Level::Warn) {
@@ -35,7 +39,7 @@ pub(crate) fn contended(what: What, number: u64) {
     }
 }
 
-/// A device was not asked for.
+/// A device is filtered out.
 #[inline(always)]
 pub(crate) fn omitted(hook: Hook, device: Address) {
     if is_wanted(Level::Debug) {
@@ -44,7 +48,7 @@ pub(crate) fn omitted(hook: Hook, device: Address) {
     }
 }
 
-/// Something is no business of the hook's.
+/// A hook ignores an object.
 #[inline(always)]
 pub(crate) fn passed_over(hook: Hook, what: What, value: u64) {
     if is_wanted(Level::Debug) {
@@ -53,7 +57,7 @@ pub(crate) fn passed_over(hook: Hook, what: What, value: u64) {
     }
 }
 
-/// What became of something that an armed hook looked at.
+/// The result of an armed hook's check.
 #[inline(always)]
 pub(crate) fn armed(hook: Hook, what: What, value: u64) {
     if is_wanted(Level::Trace) {
@@ -62,11 +66,11 @@ pub(crate) fn armed(hook: Hook, what: What, value: u64) {
     }
 }
 
-/// In place of a context, which a global function cannot be given, and aya-log does not look at.
+/// In place of a context, which a global function cannot receive and aya-log does not use.
 const NO_CONTEXT: () = ();
 
-/// No global function, as the two below that may be given an argument of the traced function: to the verifier that is a pointer, which no global
-/// function takes.
+/// Not a global function, like the last two below: they may receive an argument of the traced
+/// function, which the verifier treats as a pointer, and no global function accepts pointers.
 #[inline(never)]
 fn say_unread(hook: u32, what: u32, at: u64) {
     let at = number(at);
@@ -83,7 +87,7 @@ extern "C" fn say_contended(what: u32, number: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn say_omitted(hook: u32, device: u64) -> u32 {
-    debug!(NO_CONTEXT, "hook#{}: leaves out pci#{:x}", hook, device);
+    debug!(NO_CONTEXT, "hook#{}: filters out pci#{:x}", hook, device);
     0
 }
 

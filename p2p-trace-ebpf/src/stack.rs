@@ -18,13 +18,14 @@ use crate::{
 /// First word of the frames in a slot.
 const FIRST: usize = 7;
 
-/// Writes the current kernel stack behind the record `parent`, in as many records as it needs and may have.
+/// Writes the current kernel stack after the record `parent`, in as many records as it needs and
+/// may have.
 #[inline(always)]
 pub(crate) fn emit<C: Context>(context: &C, ring: Ring, hook: Hook, parent: u64, time: u64) {
     let head = head(Kind::Stack, hook, 0);
     match ring {
-        // Where fentry got to unwinds from where the helper is called. The program and its trampoline are no news, and one who
-        // wants three frames does not want these.
+        // At fentry the kernel unwinds from the call of the helper. The frames of the program and
+        // its trampoline carry no information and would fill most of a short stack.
         Ring::Hot => {
             write(
                 context.raw(),
@@ -36,23 +37,24 @@ pub(crate) fn emit<C: Context>(context: &C, ring: Ring, hook: Hook, parent: u64,
                 if C::KPROBE { 0 } else { 2 },
             );
         }
-        // Nor is `write_apart` itself.
+        // Skips the frame of `write_apart` itself.
         Ring::Rare => write_apart(context.raw(), head, parent, time, u64::from(!C::KPROBE)),
     }
 }
 
-/// As [`write`] in a function of its own. In the program's its frames would leave no room for those of the flush, which only
-/// rare hooks call: 512 bytes are all that a chain of calls has. It costs the unwinder one step more.
+/// As [`write`], as a separate function. In the program's own frame the buffer would leave no room
+/// for the frames of the flush, which only rare hooks call: a chain of calls has 512 bytes in
+/// total. It costs the unwinder one more step.
 #[inline(never)]
 fn write_apart(context: *mut c_void, head: u64, parent: u64, time: u64, skip: u64) {
     write(context, Ring::Rare, head, parent, time, (MAX_FRAMES * 8) as u64, skip);
 }
 
-/// Writes the stack without its `skip` innermost frames, in at most so many `bytes`.
+/// Writes the stack without its `skip` innermost frames, in at most `bytes` bytes.
 #[inline(always)]
 fn write(context: *mut c_void, ring: Ring, head: u64, parent: u64, time: u64, bytes: u64, skip: u64) {
-    // All of it at once, though it has to be copied then: the kernel unwinds from the beginning at every call, which
-    // costs more than all else here together.
+    // All frames at once, although they have to be copied then: the kernel unwinds from the
+    // beginning at every call, which costs more than everything else here together.
     let mut frames = MaybeUninit::<[u64; MAX_FRAMES]>::uninit();
     let buffer: *mut u64 = frames.as_mut_ptr().cast();
     // SAFETY: the buffer has room for the largest stack.
@@ -65,7 +67,7 @@ fn write(context: *mut c_void, ring: Ring, head: u64, parent: u64, time: u64, by
         if count < first {
             return;
         }
-        // A continuation is no hit of its own.
+        // A continuation does not count as a hit.
         let Some(claim) = ring::claim(ring, None) else {
             return;
         };
@@ -78,7 +80,7 @@ fn write(context: *mut c_void, ring: Ring, head: u64, parent: u64, time: u64, by
         let mut index = 0;
         while index < STACK_FRAMES {
             let frame = if first + index < count {
-                // SAFETY: within the buffer, and so many the kernel has written.
+                // SAFETY: within the buffer, and within the frames that the kernel has written.
                 unsafe { read_volatile(buffer.add(first + index)) }
             } else {
                 0

@@ -12,17 +12,17 @@ use crate::{
     memory::{member, read},
 };
 
-/// Who runs.
+/// A task's identity.
 #[derive(Clone, Copy)]
 pub(crate) struct Task {
-    /// Thread id in the low half, process id in the high one, as the record has them.
+    /// Thread id in the low half, process id in the high half, as in a record.
     pub(crate) ids: u64,
     /// The name, as it lies in memory.
     pub(crate) comm: [u64; 2],
 }
 
 impl Task {
-    /// In place of a task that is not known.
+    /// Placeholder for an unknown task.
     pub(crate) const NONE: Self = Self { ids: 0, comm: [0; 2] };
 
     /// The task behind a pointer, by reads that may fault.
@@ -34,8 +34,8 @@ impl Task {
         Some(Self { ids: u64::from(pid) | u64::from(tgid) << 32, comm })
     }
 
-    /// The current task: by loads through its BTF type where the kernel allows, since the helper that
-    /// copies the name costs more than everything else here.
+    /// The current task: by loads through its BTF type if the kernel allows it, since the helper
+    /// that copies the name costs more than everything else here.
     #[inline(always)]
     pub(crate) fn current() -> Self {
         if setting!(task_btf) == 0 { Self::by_helpers() } else { Self::by_loads() }
@@ -44,10 +44,11 @@ impl Task {
     #[inline(always)]
     fn by_helpers() -> Self {
         let pid_tgid = bpf_get_current_pid_tgid();
-        // The helper has the process id in the high half and the thread id in the low one: our order.
+        // The helper returns the process id in the high half and the thread id in the low half, as
+        // needed here.
         let mut comm = MaybeUninit::<[u64; 2]>::uninit();
-        // SAFETY: the helper fills all of the buffer, with zeros where it fails; every bit pattern is valid. aya's own
-        // wrapper clears the buffer before, by a call of a loop over bytes.
+        // SAFETY: the helper fills the complete buffer, with zeros if it fails; every bit pattern
+        // is valid. aya's own wrapper clears the buffer first, by calling a loop over bytes.
         let comm = unsafe {
             bpf_get_current_comm(comm.as_mut_ptr().cast(), size_of_val(&comm) as u32);
             comm.assume_init()
@@ -61,7 +62,8 @@ impl Task {
         let task = unsafe { bpf_get_current_task_btf() } as u64;
         let comm = member!(sure task, task_comm);
         let (pid, tgid) = (member!(sure task, task_pid), member!(sure task, task_tgid));
-        // SAFETY: the addresses are those of members, and the verifier checks each load against `task_struct`.
+        // SAFETY: the addresses are those of members, and the verifier checks each load against
+        // `task_struct`.
         unsafe {
             Self {
                 ids: u64::from(load::<u32>(pid)) | u64::from(load::<u32>(tgid)) << 32,

@@ -1,8 +1,10 @@
-//! The armed hooks, attached only while a device that may have memory out is being torn down.
+//! The armed hooks, attached only while a device that may have outstanding memory is being torn
+//! down.
 //!
-//! Most are on the generic DMA mapping functions, through which a page of a removed range can go without any p2pdma function being
-//! entered. Those are hot: they compare page addresses with those of the ranges of such devices, and never look into a page.
-//! Another is on the entry of `pci_alloc_p2pmem`, which an attempt does not always come back from.
+//! Most are on the generic DMA mapping functions, through which a page of a removed range can pass
+//! without any call of a p2pdma function. Those functions are hot: the hooks compare page addresses
+//! with those of the ranges being torn down, and never look into a page. One more hook is on the
+//! entry of `pci_alloc_p2pmem`, because an attempt on freed memory does not always return.
 
 use aya_ebpf::{bpf_printk, helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
 use p2p_trace_common::{Hook, Kind, config::MISSING, statement::What as Said, valid};
@@ -18,7 +20,7 @@ use crate::{
     ring, say,
 };
 
-/// Who maps pages of which range for which device, and through which function.
+/// A task that maps pages of a range for a device through one function.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Mapper {
@@ -28,46 +30,47 @@ struct Mapper {
     hook: u64,
 }
 
-/// When that was told last, and how often it has happened since.
+/// Time of the last record about the mapper's maps, and number of maps since.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Told {
+struct LastReport {
     at_ns: u64,
     since: u64,
 }
 
-/// Mappers that are told apart at a time.
+/// Capacity of the table of mappers.
 const MAPPERS: u32 = 1024;
 
 #[map]
-static LEGAL_MAPS: LruHashMap<Mapper, Told> = LruHashMap::with_max_entries(MAPPERS, 0);
+static LEGAL_MAPS: LruHashMap<Mapper, LastReport> = LruHashMap::with_max_entries(MAPPERS, 0);
 
-/// Between two records of what is legal.
-const AGAIN_NS: u64 = 1_000_000_000;
+/// Minimum time between two records about legal maps of one mapper.
+const REPORT_INTERVAL_NS: u64 = 1_000_000_000;
 
-/// How many maps of a range whose pages are there a record stands for; `None`: it is not time for one yet.
+/// Number of maps of a still-present range that a record stands for now; `None` if the next record
+/// is not due yet.
 #[inline(always)]
 fn due(hook: Hook, pgmap: u64, client: u64) -> Option<u64> {
     let mapper = Mapper { pgmap, client, task: bpf_get_current_pid_tgid(), hook: hook as u64 };
     let now = ring::now();
-    if let Some(told) = LEGAL_MAPS.get_ptr_mut(mapper) {
+    if let Some(last) = LEGAL_MAPS.get_ptr_mut(mapper) {
         // SAFETY: the pointer is to a map value, which only the current task changes.
         unsafe {
-            (*told).since += 1;
-            if now.wrapping_sub((*told).at_ns) < AGAIN_NS {
+            (*last).since += 1;
+            if now.wrapping_sub((*last).at_ns) < REPORT_INTERVAL_NS {
                 return None;
             }
-            let count = (*told).since;
-            *told = Told { at_ns: now, since: 0 };
+            let count = (*last).since;
+            *last = LastReport { at_ns: now, since: 0 };
             return Some(count);
         }
     }
-    // One that there is no room for is told each time.
-    LEGAL_MAPS.insert(mapper, Told { at_ns: now, since: 0 }, 0).unwrap_or_default();
+    // A mapper that does not fit into the table is reported every time.
+    LEGAL_MAPS.insert(mapper, LastReport { at_ns: now, since: 0 }, 0).unwrap_or_default();
     Some(1)
 }
 
-/// Tells of a map, if it is of a range of the table.
+/// Records a map if it is of a range in the table.
 #[inline(always)]
 fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: What) {
     let Some(range) = table.find(what) else {
@@ -88,9 +91,9 @@ fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: 
     if range.removed {
         event.word_if(3, valid::CLIENT, client_word(client)).emit_rare(context);
         say::armed(hook, Said::Watched, range.pgmap);
-        tell(range, at);
+        trace_use(range, at);
     } else if is_unmap {
-        // That is as it should be.
+        // An unmap of a range that is still present is legal.
         say::armed(hook, Said::Watched, range.pgmap);
     } else if let Some(count) = due(hook, range.pgmap, client) {
         let event = event.word_if(3, valid::CLIENT, client_word(client));
@@ -109,10 +112,10 @@ pub(crate) fn of_page(page: u64) -> Option<Found> {
     if table.may_hold(what) { table.find(what) } else { None }
 }
 
-/// Says in the kernel's own trace that memory of a removed range is used: what comes next may be the end of this kernel, and
-/// its trace carries this out (`ftrace_dump_on_oops`). The line names the task by itself.
+/// Writes to the kernel's own trace that memory of a removed range is used. The use may crash this
+/// kernel, and its trace survives that (`ftrace_dump_on_oops`). The line already names the task.
 #[inline(always)]
-pub(crate) fn tell(range: Found, at: u64) {
+pub(crate) fn trace_use(range: Found, at: u64) {
     if !range.removed || setting!(printk) == 0 {
         return;
     }
@@ -147,7 +150,7 @@ pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
     );
 }
 
-/// Tells of an attempt to take memory, if it is one that reads what is freed.
+/// Records an attempt to allocate if it reads freed memory.
 #[inline(always)]
 pub(crate) fn attempt<C: Context>(context: &C, event: Event, address: Option<Address>) {
     let Some(address) = address else { return };
@@ -158,11 +161,14 @@ pub(crate) fn attempt<C: Context>(context: &C, event: Event, address: Option<Add
     }
     // SAFETY: the kernel formats a number.
     unsafe {
-        bpf_printk!(c"p2p-trace: alloc-on-dead-chunk: takes memory while the pool points to pgmap %llx, which is gone", pgmap);
+        bpf_printk!(
+            c"p2p-trace: alloc-on-dead-chunk: allocates while the pool points to pgmap %llx, which is gone",
+            pgmap
+        );
     }
 }
 
-/// Entries of a scatter list that are looked at.
+/// Maximum number of entries of a scatter list that are checked.
 const MAX_ENTRIES: u64 = 64;
 /// `SG_CHAIN` and `SG_END` in an entry's page pointer.
 const CHAIN: u64 = 1;
@@ -219,10 +225,11 @@ pub(crate) fn physical<C: Context>(context: &C, hook: Hook) {
     check(context, hook, 0, What::Physical(context.arg(1)));
 }
 
-/// Segments of a request that are looked at.
+/// Maximum number of segments of a request that are checked.
 const MAX_SEGMENTS: u32 = 32;
 
-/// Entry of `blk_rq_dma_map_iter_start(req, dma_dev)`: walks the first bio from where its iterator stands.
+/// Entry of `blk_rq_dma_map_iter_start(req, dma_dev)`: walks the first bio from its iterator's
+/// position.
 #[inline(always)]
 pub(crate) fn request<C: Context>(context: &C, hook: Hook) {
     let (bio_at, vector_at) = (offset!(request_bio), offset!(bio_io_vec));
@@ -246,7 +253,7 @@ pub(crate) fn request<C: Context>(context: &C, hook: Hook) {
     let mut hit = 0;
     while index < MAX_SEGMENTS {
         let segment = first.wrapping_add(index);
-        // A cloned bio has no count of its own; its first segment is still its first.
+        // A cloned bio has no count of its own; its first segment is still valid.
         if index > 0 && segment >= count {
             return;
         }

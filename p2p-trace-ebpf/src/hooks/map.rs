@@ -1,5 +1,6 @@
-//! Other devices map p2p memory for DMA. One function per era; all hot. These are for who asks for them
-//! by name; else [armed hooks](super::armed) are on the same functions.
+//! Maps of p2p memory for DMA by other devices, with one function per range of kernels; all are
+//! hot. They run if the user enables them by name; otherwise [armed hooks](super::armed) are on the
+//! same functions.
 
 use p2p_trace_common::{Hook, Kind, statement::What, valid};
 
@@ -51,8 +52,8 @@ fn emit<C: Context>(context: &C, hook: Hook, event: Event, client: u64, page: u6
         0
     };
     let address = if pgmap::is_p2pdma(range) { pgmap::device(range) } else { None };
-    // A page that is gone tells nothing of itself any more: the table of dying ranges does.
-    // Not an `Option`, of which the compiler would copy what the verifier has not seen being written.
+    // A removed page no longer leads to its range; the table of armed ranges does. Not an `Option`,
+    // which the compiler would copy along with bytes that the verifier has not seen written.
     let dying = if address.is_some() { Found::NONE } else { armed::of_page(page).unwrap_or(Found::NONE) };
     let is_dying = dying.pgmap != 0;
     let address = if is_dying { Some(Address(dying.device)) } else { address };
@@ -69,7 +70,7 @@ fn emit<C: Context>(context: &C, hook: Hook, event: Event, client: u64, page: u6
     };
     event.word_if(3, valid::CLIENT, client_word(client)).emit_hot(context);
     if is_dying {
-        armed::tell(dying, page);
+        armed::trace_use(dying, page);
     }
 }
 

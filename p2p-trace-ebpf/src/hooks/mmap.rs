@@ -1,5 +1,5 @@
-//! User mappings: `p2pmem_alloc_mmap` takes memory without `pci_alloc_p2pmem`, one reference per page, and
-//! each page goes back on its own.
+//! User mappings: `p2pmem_alloc_mmap` allocates memory without `pci_alloc_p2pmem`, with one
+//! reference per page, and each page is freed separately.
 
 use p2p_trace_common::{Hook, Kind, config::MISSING, statement::What, valid};
 
@@ -14,7 +14,8 @@ use crate::{
     notes, pgmap, say,
 };
 
-/// Entry of `p2pmem_alloc_mmap(filp, kobj)`: from here to its exit, this task's `vm_insert_page` calls are counted.
+/// Entry of `p2pmem_alloc_mmap(filp, kobj)`: until its exit, this task's `vm_insert_page` calls are
+/// counted.
 #[inline(always)]
 pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
     notes::put(notes::of_task(Hook::MmapEnter), [0; 6]);
@@ -47,8 +48,8 @@ fn device_of(kobj: u64) -> Option<Address> {
     device::of_pci_dev_untyped(pci_dev)
 }
 
-/// Exit of `p2pmem_alloc_mmap(filp, kobj, attr, vma)`. When it fails in the middle, the pages inserted so
-/// far stay, and are freed one by one later; the last one counted is the one that failed.
+/// Exit of `p2pmem_alloc_mmap(filp, kobj, attr, vma)`. If it fails midway, the pages inserted so
+/// far stay and are freed one by one later; the last page counted is the one that failed.
 #[inline(always)]
 pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
     let note = notes::get(notes::of_task(Hook::MmapEnter));
@@ -80,7 +81,8 @@ pub(crate) fn leave<C: Context>(context: &C, hook: Hook) {
     };
     let inserted = if result < 0 && calls > 0 { calls - 1 } else { calls };
     let event = event.number(valid::COUNT, inserted as u32);
-    // Without a call it had no memory. Where the first page was refused, its range is known from that one.
+    // Without a call no memory was allocated. If the first page was refused, that page gives the
+    // range.
     if calls == 0 {
         event.emit_hot(context);
         return;

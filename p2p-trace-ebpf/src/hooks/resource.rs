@@ -21,7 +21,7 @@ pub(crate) fn add<C: Context>(context: &C, hook: Hook) {
         .emit_rare(context);
 }
 
-/// Largest error number that a pointer can stand for (`MAX_ERRNO`).
+/// Largest error number that a pointer can encode (`MAX_ERRNO`).
 const MAX_ERRNO: u64 = 4095;
 
 /// Exit of `devm_memremap_pages(dev, pgmap)`. Its result is the range's address in the direct map.

@@ -1,5 +1,5 @@
-//! Scatter lists of p2p memory. On many kernels the frees behind `pci_p2pmem_free_sgl` are inlined, so
-//! that the list's own free is the only one to be seen.
+//! Scatter lists of p2p memory. On many kernels the frees within `pci_p2pmem_free_sgl` are inlined,
+//! so that only the free of the list itself can be traced.
 
 use p2p_trace_common::{Hook, Kind, valid};
 
@@ -22,7 +22,7 @@ pub(crate) fn alloc<C: Context>(context: &C, hook: Hook) {
         event.emit_hot(context);
         return;
     }
-    // Kernels of that age refuse to load an argument that points to a number (seen on 5.10).
+    // Kernels that old refuse to load an argument that points to a number (seen on 5.10).
     let entries: Option<u32> =
         if C::KPROBE || !cfg!(feature = "no-fetch-add") { read(context.arg(1), 0) } else { None };
     let event = event.word(0, valid::SGL, list);

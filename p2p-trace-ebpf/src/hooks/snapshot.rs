@@ -1,5 +1,5 @@
-//! Pull reads: the state of one chunk of a device's pool, or of the device, when the tracer itself reads an
-//! attribute of that device in sysfs.
+//! Snapshots: the state of one chunk of a device's pool, or of the device, recorded when the tracer
+//! itself reads a sysfs attribute of that device.
 
 use core::{arch::asm, ffi::c_void};
 
@@ -33,11 +33,11 @@ use crate::{
     task::Task,
 };
 
-/// The request that is being served, and its answer.
+/// The current request and its answer.
 #[map]
 static SNAPSHOT: Array<Snapshot> = Array::with_max_entries(1, MMAPABLE);
 
-/// A piece of the bitmap that was asked for.
+/// The requested piece of the bitmap.
 #[map]
 static SNAPSHOT_BITS: Array<[u64; BITS_WORDS]> = Array::with_max_entries(1, MMAPABLE);
 
@@ -54,7 +54,7 @@ macro_rules! field {
     }};
 }
 
-/// Makes the current thread the one whose reads count.
+/// Makes the current thread the one whose reads are answered.
 #[inline(always)]
 pub(crate) fn begin() {
     if let Some(snapshot) = SNAPSHOT.get_ptr_mut(0) {
@@ -108,7 +108,8 @@ pub(crate) fn snapshot<C: Context>(context: &C, hook: Hook) {
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 
-/// Writes a chunk's record, unless only a further piece of its bitmap is asked for, and fills in the answer.
+/// Writes a chunk's record, unless the request is for a further piece of its bitmap, and fills in
+/// the answer.
 #[inline(always)]
 fn chunk_state<C: Context>(
     context: &C,
@@ -158,7 +159,7 @@ fn chunk_state<C: Context>(
     Some(())
 }
 
-/// Copies the bitmap from word `first` on, as much as there is room for; returns the number of words.
+/// Copies the bitmap from word `first` on, as far as there is room; returns the number of words.
 #[inline(always)]
 fn copy_bits(chunk: Chunk, pages: u64, first: u32) -> Option<u64> {
     let left = pages.div_ceil(64).checked_sub(u64::from(first))?;
@@ -166,8 +167,8 @@ fn copy_bits(chunk: Chunk, pages: u64, first: u32) -> Option<u64> {
     let bits = SNAPSHOT_BITS.get_ptr_mut(0)?;
     let from = chunk.bits()?.wrapping_add(u64::from(first) * 8);
     let mut bytes = words * 8;
-    // SAFETY: changes nothing: there are not more words. The verifier of 5.10 forgets the bounds of what was on the
-    // stack in between, so that it has to see them here.
+    // SAFETY: changes nothing, because there are no more words than that. The verifier of 5.10
+    // forgets the bounds of values that were on the stack in between, and has to see them here.
     unsafe {
         asm!("{bytes} &= {mask}", bytes = inout(reg) bytes, mask = const MAX_WORDS * 8, options(pure, nomem, nostack));
     }
@@ -176,8 +177,8 @@ fn copy_bits(chunk: Chunk, pages: u64, first: u32) -> Option<u64> {
     (failed == 0).then_some(words)
 }
 
-/// Writes the device's record. Its task is the one that holds the device's lock, which an unbind does from
-/// its beginning to its end (`device_release_driver_internal`).
+/// Writes the device's record. Its task is the one that holds the device's lock, which an unbind
+/// does from beginning to end (`device_release_driver_internal`).
 #[inline(always)]
 fn device_state<C: Context>(context: &C, hook: Hook, dev: u64, pci_dev: u64) {
     let mut event = Event::new(Kind::DeviceState, hook).device(device::of_pci_dev_untyped(pci_dev));
@@ -210,8 +211,8 @@ fn lock_owner(dev: u64) -> Option<u64> {
     (task != 0).then_some(task)
 }
 
-/// How long ago a task was last given a CPU: the scheduler's clock cannot be read, but the current task was
-/// given its CPU just now.
+/// Time since a task was last given a CPU. The scheduler's clock cannot be read, but the current
+/// task was given its CPU just now.
 #[inline(always)]
 fn waiting_ns(task: u64) -> Option<u64> {
     let within = offset!(task_last_arrival);

@@ -55,7 +55,7 @@ pub(crate) fn memremap_release<C: Context>(context: &C, hook: Hook) {
         .emit_rare(context);
 }
 
-/// The device of a p2p range, or that it could not be told.
+/// The device of a p2p range; `None` if it is not known.
 #[derive(Clone, Copy)]
 struct Wanted(Option<Address>);
 
@@ -66,7 +66,7 @@ impl Wanted {
     }
 }
 
-/// `None` for ranges that are no p2p memory, or of a device that was not asked for.
+/// `None` for ranges that are not p2p memory or whose device is not traced.
 #[inline(always)]
 fn wanted(hook: Hook, range: u64) -> Option<Wanted> {
     if !pgmap::is_p2pdma(range) {
@@ -80,21 +80,21 @@ fn wanted(hook: Hook, range: u64) -> Option<Wanted> {
     device::is_wanted(hook, address).then_some(Wanted(address))
 }
 
-/// Entry of `memunmap_pages(pgmap)`, whose first act is to kill the range's reference. Leaves a note for
-/// `arch_remove_memory`, which knows neither pgmap nor device.
+/// Entry of `memunmap_pages(pgmap)`, whose first act is to kill the range's reference. Leaves a
+/// note for `arch_remove_memory`, which knows neither pgmap nor device.
 #[inline(always)]
 pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
     let range = context.arg(0);
     let Some(address) = wanted(hook, range) else { return };
     flush();
     let reference = pgmap::ref_of(range);
-    // 5.10 takes the reference from the pgmap before it removes the pages.
+    // 5.10 detaches the reference from the pgmap before it removes the pages.
     let kept = reference.unwrap_or(0);
     let small = pgmap::allocator(range);
     let (is_count_known, small) = pgmap::range_count(range)
         .map_or((0, small), |count| (valid::COUNT, small | ((count as u16) << CHUNK_SHIFT)));
-    // Filled in from the beginning on, since 5.10 has little room on the stack for what is kept for later. Half of what is a
-    // pointer to the verifier it lets nobody have.
+    // Filled in from the start, since 5.10 has little stack for values that are kept for later. The
+    // verifier does not allow half of a pointer, which `number` avoids.
     let event = Event::new(Kind::Kill, hook)
         .device(address.known())
         .pgmap(range)
@@ -105,7 +105,8 @@ pub(crate) fn kill<C: Context>(context: &C, hook: Hook) {
         (Some(pci_dev), Some(reference)) => pgmap::allocated(pci_dev, reference),
         _ => None,
     };
-    // 5.10 lets no program read what it has not written, which the compiler makes of an `Option` that is kept for long.
+    // 5.10 does not let a program read memory that it has not written, which the compiler does with
+    // an `Option` that is kept for long.
     let (is_allocated_known, allocated) = allocated.map_or((0, 0), |allocated| (valid::ALLOCATED, allocated));
     if is_allocated_known == 0 {
         say::unread(hook, What::AllocatedOfRange, range);
@@ -128,7 +129,7 @@ pub(crate) fn unmapped<C: Context>(context: &C, hook: Hook) {
     let Some(note) = notes::get(key) else { return };
     notes::remove(key);
     noted(Kind::Unmapped, hook, note, Range { start: note[1], end: note[2] }).emit_rare(context);
-    // Behind the record, so that an attempt that is told comes later than that.
+    // After the record, so that the record of an attempt follows it.
     armed::advance(note[0], stage::UNMAPPED);
 }
 
@@ -139,8 +140,8 @@ const fn noted(kind: Kind, hook: Hook, note: notes::Words, bounds: Range) -> Eve
     if note[4] == 0 { event } else { event.device(Some(Address(note[3]))) }
 }
 
-/// Entry of `dev_pagemap_percpu_release(ref)`: the last reference is gone. The task is whoever dropped it,
-/// or whatever RCU interrupted; it is a holder only if it freed just before.
+/// Entry of `dev_pagemap_percpu_release(ref)`: the last reference was dropped. The task is the one
+/// that dropped it, or the one that RCU interrupted; it is a holder only if it freed just before.
 #[inline(always)]
 pub(crate) fn drained<C: Context>(context: &C, hook: Hook) {
     let Some(range) = pgmap::of_ref(context.arg(0)) else {
@@ -157,8 +158,8 @@ pub(crate) fn drained<C: Context>(context: &C, hook: Hook) {
         .emit_rare(context);
 }
 
-/// Entry of `arch_remove_memory(start, size)`. Memory that is removed otherwise than within
-/// `memunmap_pages` of a p2p range is none of ours.
+/// Entry of `arch_remove_memory(start, size)`. Removals outside `memunmap_pages` of a p2p range are
+/// ignored.
 #[inline(always)]
 pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
     let Some(note) = notes::get(notes::of_task(Hook::Kill)) else {
@@ -179,7 +180,8 @@ pub(crate) fn remove<C: Context>(context: &C, hook: Hook) {
     with_references(event, note[5]).emit_rare(context);
 }
 
-/// Adds how many bytes of a range are out, of which no other record has to be seen.
+/// Adds the number of bytes allocated from a range, so that the record can be read without any
+/// other.
 #[inline(always)]
 fn with_allocated(event: Event, range: u64, reference: u64) -> Event {
     let pci_dev = pgmap::provider(range).unwrap_or(0);
@@ -189,7 +191,7 @@ fn with_allocated(event: Event, range: u64, reference: u64) -> Event {
     event.word_if(2, valid::ALLOCATED, pgmap::allocated(pci_dev, reference))
 }
 
-/// Adds the count of a range's reference, and in what state that is.
+/// Adds the count and the state of a range's reference.
 #[inline(always)]
 fn with_references(event: Event, reference: u64) -> Event {
     let Some(bits) = reference::state_of(reference) else {

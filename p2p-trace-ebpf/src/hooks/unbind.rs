@@ -1,4 +1,4 @@
-//! The bracket around a teardown: the driver core lets go of a device.
+//! The bracket around a teardown: the driver core releases a device.
 
 use p2p_trace_common::{Hook, Kind, state, statement::What, valid};
 
@@ -12,8 +12,8 @@ use crate::{
     ring, say,
 };
 
-/// Entry of `device_release_driver_internal`, `pci_device_remove` or `devres_release_all(dev)`. Only PCI
-/// devices that have p2p memory at this moment are followed to the exit.
+/// Entry of `device_release_driver_internal`, `pci_device_remove` or `devres_release_all(dev)`.
+/// Only PCI devices that have p2p memory at this moment are followed to the exit.
 #[inline(always)]
 pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
     let dev = context.arg(0);
@@ -47,8 +47,9 @@ pub(crate) fn enter<C: Context>(context: &C, hook: Hook) {
         None => event,
     };
     event.emit_rare(context);
-    // The armed hooks are to be there before they are needed: whether they are is for user space to say. Were it decided here by the number
-    // of chunks, the verifier would follow what comes after the walk once for each of them.
+    // The armed hooks must be attached before they are needed; user space decides whether to attach
+    // them. If the number of chunks decided it here, the verifier would follow the code behind the
+    // walk once for each chunk.
     ring::ring_doorbell();
 }
 

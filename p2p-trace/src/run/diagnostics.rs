@@ -45,7 +45,7 @@ mod tests {
                 Diagnostic { time_ns: CLOCK.boottime_ns, level: Level::Debug, text: text.into() };
             worded(&diagnostic, played)
         };
-        assert_eq!(of("free: leaves out 0000:03:00.0", None), "free: leaves out 0000:03:00.0");
+        assert_eq!(of("free: filters out 0000:03:00.0", None), "free: filters out 0000:03:00.0");
         let played = of("\x1b[2J\n", Some(CLOCK));
         assert_eq!(played, format!("{}: \\x1b[2J\\x0a", CLOCK.rfc3339(CLOCK.boottime_ns)));
         assert_eq!(of(&"a".repeat(1 << 20), None).len(), Diagnostic::MAX_TEXT);

@@ -9,9 +9,9 @@ use super::{Method, Verdict};
 /// Pairs of an allocation and a free while another device is traced.
 const PAIRS: u32 = 3;
 /// The messages about such an allocation and free, whether the bus or the full address filters them.
-const OMITTED: [&str; 2] = ["alloc: leaves out ", "free: leaves out "];
+const OMITTED: [&str; 2] = ["alloc: filters out ", "free: filters out "];
 /// The message of a snapshot that has read the only chunk of the pool.
-const END_OF_POOL: &str = "pull: the pool has no chunk number 0x1";
+const END_OF_POOL: &str = "snapshot: the pool has no chunk number 0x1";
 /// The target of the messages.
 const TARGET: &str = "kernel_side";
 

@@ -171,9 +171,9 @@ mod tests {
     fn addresses_in_words_are_moved_and_nothing_else_is() {
         let moved = moved();
         let at = moved.address(0xffff_8881_4000_0000);
-        let text = "kill: cannot read what is taken of the pgmap at 0xffff888140000000, 0x10 of 0xzz";
-        let expected = format!("kill: cannot read what is taken of the pgmap at {at:#x}, 0x10 of 0xzz");
+        let text = "kill: cannot read the allocated bytes of the pgmap at 0xffff888140000000, 0x10 of 0xzz";
+        let expected = format!("kill: cannot read the allocated bytes of the pgmap at {at:#x}, 0x10 of 0xzz");
         assert_eq!(moved.text(text), expected);
-        assert_eq!(moved.text("alloc: leaves out 0000:03:00.0"), "alloc: leaves out 0000:03:00.0");
+        assert_eq!(moved.text("alloc: filters out 0000:03:00.0"), "alloc: filters out 0000:03:00.0");
     }
 }
