@@ -1,6 +1,4 @@
-//! The kind of a record.
-
-use core::ops::RangeInclusive;
+//! What a record tells.
 
 /// Defines an enum over `u8` with a stable name per variant and look-ups by number and by name.
 macro_rules! named_enum {
@@ -39,11 +37,10 @@ pub(crate) use named_enum;
 named_enum! {
     /// The kind of event. The numbers are part of the record's format and never change their meaning.
     ///
-    /// Readers skip a record of a kind that they do not know, and treat it like a lost record, since it may
-    /// concern any device. A later version can therefore add kinds without a new schema version. Numbers in
-    /// [`RESERVED_PAGELESS`] are reserved for a second life cycle.
+    /// Readers skip a record of a kind that they do not know, and treat it like a lost record, because it
+    /// may concern any device. The numbers in [`RESERVED_PAGELESS`] are reserved for a second life cycle.
     pub enum Kind {
-        /// `pci_p2pdma_add_resource` returned: a BAR was added as p2p memory, or refused.
+        /// `pci_p2pdma_add_resource` returned: a BAR was offered as p2p memory, or refused.
         AddResource = 1 "add_resource",
         /// `devm_memremap_pages` returned for p2p memory: a range got struct pages, or the call
         /// failed.
@@ -60,11 +57,11 @@ named_enum! {
         SglFree = 7 "sgl_free",
         /// `p2pmem_alloc_mmap` returned: user space mapped p2p memory (Linux 6.2 and later).
         Mmap = 8 "mmap",
-        /// Pages of a user mapping were freed; one record stands for a burst of them.
+        /// Pages of a user mapping went back to the pool; one record stands for a burst of them.
         PageFree = 9 "page_free",
         /// p2p memory was mapped for DMA by another device.
         Map = 10 "map",
-        /// p2p memory was unmapped by another device (5.10 to 5.19).
+        /// Such a mapping was undone (5.10 to 5.19).
         Unmap = 11 "unmap",
         /// `pci_p2pmem_virt_to_bus` entered.
         VirtToBus = 12 "virt_to_bus",
@@ -76,7 +73,7 @@ named_enum! {
         DriverRemove = 15 "driver_remove",
         /// `pci_device_remove` returned.
         DriverRemoved = 16 "driver_removed",
-        /// `devres_release_all` entered: managed resources, including p2p memory, are about to be released.
+        /// `devres_release_all` entered: managed resources, p2p memory among them, are about to go.
         DevresRelease = 17 "devres_release",
         /// `devres_release_all` returned.
         DevresReleased = 18 "devres_released",
@@ -84,11 +81,11 @@ named_enum! {
         UnmapMappings = 19 "unmap_mappings",
         /// `devm_memremap_pages_release` entered.
         MemremapRelease = 20 "memremap_release",
-        /// `memunmap_pages` entered; its first step is the kill of the range's reference.
+        /// `memunmap_pages` entered; the kill of the range's reference is its first act.
         Kill = 21 "kill",
         /// `dev_pagemap_percpu_release` entered: the last reference of the range was dropped.
         Drained = 22 "drained",
-        /// `arch_remove_memory` entered within `memunmap_pages`: the struct pages are about to be removed.
+        /// `arch_remove_memory` entered within `memunmap_pages`: the struct pages go.
         Remove = 23 "remove",
         /// `memunmap_pages` returned.
         Unmapped = 24 "unmapped",
@@ -96,16 +93,16 @@ named_enum! {
         Release = 25 "release",
         /// `pci_p2pdma_release` returned.
         Released = 26 "released",
-        /// In a snapshot: the state of one range (`docs/events.md`).
+        /// A pull read: the state of one range at this moment (`docs/events.md`).
         RangeState = 27 "range_state",
-        /// In a snapshot: the state of a device, after those of its ranges.
+        /// A pull read: the state of a device, behind those of its ranges.
         DeviceState = 28 "device_state",
         /// `pci_alloc_p2pmem` or `p2pmem_alloc_mmap` entered while the device's pool still points
         /// to a range that is gone.
         AllocAttempt = 29 "alloc_attempt",
-        /// Kernel stack frames of the record that it names.
+        /// A continuation: kernel stack frames of the record that it names.
         Stack = 64 "stack",
-        /// Written by user space: time has passed without any other event.
+        /// Written by user space: time has passed without anything else happening.
         Tick = 128 "tick",
         /// Written by user space: records of a CPU's ring were overwritten before they were read.
         Loss = 129 "loss",
@@ -113,22 +110,22 @@ named_enum! {
         Attach = 130 "attach",
         /// Written by user space: the end of the run.
         End = 131 "end",
-        /// Written by user space: a run of memory that a snapshot found allocated.
+        /// Written by user space: a run of memory that a pull read found allocated.
         AllocatedRun = 132 "allocated_run",
-        /// Written by user space: the end of a snapshot of a device, complete or not.
+        /// Written by user space: a pull read of a device is complete, or was given up.
         SnapshotEnd = 133 "snapshot_end",
-        /// Written by user space: a process that allocated memory has exited.
+        /// Written by user space: a process that took memory has exited.
         HolderExited = 134 "holder_exited",
     }
 }
 
 /// Numbers reserved for the kinds of a second life cycle: memory without struct pages (`struct p2pdma_provider`),
-/// which is shared as a dma-buf. They are for the provider, the export of a dma-buf, attach, detach, map, unmap,
-/// revoke, reset, and similar steps. No kind has one of these numbers yet.
-pub const RESERVED_PAGELESS: RangeInclusive<u8> = 30..=47;
+/// which is shared as a dma-buf. They are for the provider, and for the export, attach, detach, map, unmap,
+/// revoke, and reset of a dma-buf, among others. No kind has one of these numbers yet.
+pub const RESERVED_PAGELESS: core::ops::RangeInclusive<u8> = 30..=47;
 
 impl Kind {
-    /// Whether the kernel side writes this kind as an event: all its kinds except stacks.
+    /// The kinds that the kernel side writes, other than continuations: what a user can see as an event.
     #[must_use]
     pub const fn is_event(self) -> bool {
         (self as u8) < Self::Stack as u8
@@ -140,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_round_trip_through_names_and_numbers() {
+    fn names_and_numbers_lead_back_to_their_kind() {
         for &kind in Kind::ALL {
             assert_eq!(Kind::from_u8(kind as u8), Some(kind));
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
@@ -150,10 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn reserved_numbers_have_no_kind_and_are_events() {
+    fn no_kind_uses_a_reserved_number() {
         for number in RESERVED_PAGELESS {
             assert_eq!(Kind::from_u8(number), None, "{number}");
-            assert!(number < Kind::Stack as u8, "{number}");
+            assert!(number < Kind::Stack as u8, "{number} is not an event of the kernel side");
         }
     }
 }
