@@ -1,4 +1,4 @@
-//! The reader of a kernel's types, and all that a session asks of them.
+//! The reader of a kernel's types, and all queries of a session.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The readers of a crashed kernel's memory, of every format, from a file and from a pipe.
+//! The readers of a crashed kernel's memory, for every format, from a file and from a pipe.
 
 #![no_main]
 

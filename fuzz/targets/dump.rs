@@ -1,11 +1,11 @@
-//! The reader of event dumps, and whatever it hands on: open, play, judge. Once as the bytes are, and once with checksums
-//! that fit, which no mutation would come to.
+//! The reader of event dumps and its consumers: open, replay, check. Once with the bytes as they are, and
+//! once with valid checksums, which mutations would never produce.
 
 #![no_main]
 
-use p2p_trace_dump::fuzz::{mended, read};
+use p2p_trace_dump::fuzz::{with_valid_checksums, read};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     read(bytes);
-    read(&mended(bytes.to_vec()));
+    read(&with_valid_checksums(bytes.to_vec()));
 });

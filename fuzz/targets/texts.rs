@@ -1,4 +1,5 @@
-//! Texts: of the kernel (symbols, `/proc`, the configuration), of another p2p-trace over the socket, and of the command line.
+//! Texts from the kernel (symbols, `/proc`, the configuration), from another p2p-trace over the socket, and
+//! from the command line.
 
 #![no_main]
 

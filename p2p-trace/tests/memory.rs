@@ -98,7 +98,7 @@ mod tests {
             bomb(1 + number, SYMBOLS, &front, "a", LARGEST - 100, "\"]]}")
         };
         let said = read("names", &run((0..20).map(name)));
-        assert!(said.contains("20 names of addresses were cut to 512 bytes"), "{said}");
+        assert!(said.contains("20 symbol names were truncated to 512 bytes"), "{said}");
     }
 
     #[test]
@@ -127,6 +127,9 @@ mod tests {
         let (content, codec, size) = header();
         let blocks: Vec<_> = early.chain([block(20, HEADER, codec, &content, size)]).collect();
         let said = read("early", &blocks);
-        assert!(said.contains("blocks in front of the header of the run are more than is kept"), "{said}");
+        assert!(
+            said.contains("blocks before the header of the run exceed the limit and were dropped"),
+            "{said}"
+        );
     }
 }

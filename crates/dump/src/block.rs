@@ -1,34 +1,34 @@
-//! The block: what every dump is a sequence of.
+//! The block: every dump is a sequence of blocks.
 
-/// What a block begins with. Not text, so that a dump is not taken for any, and with both line ends, so that a transfer
-/// that translates them shows.
+/// First bytes of a block. Not text, so that a dump is not mistaken for text, and with both line endings, so
+/// that a transfer that translates them is detected.
 pub const MAGIC: [u8; 8] = *b"\x89P2PTD\r\n";
-/// Version of the format that is written. All from `OLDEST_FORMAT` up to it are read.
+/// Version of the format that is written. All versions from `OLDEST_FORMAT` up to it can be read.
 pub const FORMAT: u8 = 1;
-/// The oldest version of the format that is read: the first that was released.
+/// The oldest version of the format that can be read: the first that was released.
 pub(crate) const OLDEST_FORMAT: u8 = 1;
 /// Bytes of a block's header.
 pub(crate) const HEADER_SIZE: usize = 32;
-/// Bytes that a block's content can have, as stored and as decoded. A reader needs not much more memory than this.
+/// Maximum bytes of a block's content, both stored and decoded. A reader needs little more memory than this.
 pub(crate) const MAX_CONTENT: usize = 16 << 20;
 
-/// What a block holds.
+/// The content of a block.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The run: begins each file, and is repeated.
+    /// The run: the first block of each file, and repeated.
     Header = 1,
     /// Records, in slices.
     Records = 2,
-    /// What is attached has changed.
+    /// A change of the tracing status.
     Status = 3,
     /// Names of addresses.
     Symbols = 4,
-    /// What was true at this point of the stream.
+    /// The state at this point of the stream.
     Checkpoint = 5,
     /// The end of a file.
     Footer = 6,
-    /// What the kernel side said of itself.
+    /// Log statements of the kernel side.
     Diagnostics = 7,
 }
 
@@ -61,7 +61,7 @@ impl Kind {
     }
 }
 
-/// What is kept of a block's content, to tell whether it is intact.
+/// The checksum of a block's content.
 pub(crate) fn checksum(content: &[u8]) -> u32 {
     crc32c::crc32c(content)
 }
@@ -71,22 +71,22 @@ pub(crate) fn checksum(content: &[u8]) -> u32 {
 pub(crate) struct BlockHeader {
     /// Version of the format.
     pub format: u8,
-    /// A [`Kind`], or one of a later version.
+    /// A [`Kind`], or a kind of a later version.
     pub kind: u8,
     /// How the content is stored: see [`super::codec`].
     pub codec: u8,
     /// Bytes of content that follow the header.
     pub stored: u32,
-    /// Bytes of the content as decoded.
+    /// Bytes of the content after decoding.
     pub decoded: u32,
     /// CRC-32C of the content as stored.
     pub crc: u32,
-    /// Counts the blocks of the run, over all of its files.
+    /// Number of the block in the run, over all of its files.
     pub number: u32,
 }
 
 impl BlockHeader {
-    /// As it is stored.
+    /// Encodes the header.
     pub(crate) fn to_bytes(self) -> [u8; HEADER_SIZE] {
         let mut bytes = [0; HEADER_SIZE];
         bytes[..8].copy_from_slice(&MAGIC);
@@ -101,7 +101,7 @@ impl BlockHeader {
         bytes
     }
 
-    /// The header that these bytes are, or `None` where they are none, or a damaged one.
+    /// Decodes a header; `None` if the bytes are not a header, or a damaged one.
     pub(crate) fn from_bytes(bytes: &[u8; HEADER_SIZE]) -> Option<Self> {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let header = Self {
@@ -117,7 +117,7 @@ impl BlockHeader {
         (bytes[..8] == MAGIC && word(28) == crc32c::crc32c(&bytes[..28]) && fits).then_some(header)
     }
 
-    /// Whether this content, as it is stored, is intact.
+    /// True if this content, as stored, is intact.
     pub(crate) fn fits(&self, content: &[u8]) -> bool {
         checksum(content) == self.crc
     }
@@ -138,7 +138,7 @@ mod tests {
     };
 
     #[test]
-    fn a_header_survives_and_no_flipped_bit_passes() {
+    fn header_round_trips_and_rejects_any_flipped_bit() {
         let header = BlockHeader { stored: 0x0002_0304, ..HEADER };
         let bytes = header.to_bytes();
         assert_eq!(BlockHeader::from_bytes(&bytes), Some(header));
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_limit_is_no_header() {
+    fn rejects_length_beyond_limit() {
         assert!(HEADER.stored as usize > MAX_CONTENT);
         assert_eq!(BlockHeader::from_bytes(&HEADER.to_bytes()), None);
     }

@@ -1,35 +1,38 @@
-//! How the content of a block is stored: as it is, or compressed.
+//! How the content of a block is stored: plain or compressed.
 
 use lz4_flex::block::compress;
 
 use super::{block::MAX_CONTENT, planes};
 
-/// As it is.
+/// Plain.
 pub(crate) const NONE: u8 = 0;
 /// One LZ4 block (the block format, without frame or length).
 pub(crate) const LZ4: u8 = 1;
-/// As [`LZ4`], of records turned into bit planes, behind the bytes that those have. (2 was in use before any release.)
+/// LZ4 as above, of records turned into bit planes, behind the number of bytes of the planes. (2 was in use
+/// before any release.)
 pub(crate) const PLANES: u8 = 3;
 
-/// Content up to this size is tried in every way: so little, written at once, has few records that resemble each other.
+/// Content up to this size is tried with every codec: such a small block, written early, has few similar
+/// records.
 const SMALL: usize = 16 << 10;
 
-/// Bytes of content that a byte stored as planes stands for at most, so that who reads a hostile file has no more to do than for LZ4
-/// alone, within a small factor.
+/// Maximum bytes of content per byte stored as planes, so that decoding a hostile file costs no more than
+/// plain LZ4, within a small factor.
 const MAX_GAIN: usize = 1024;
 
 /// Content that cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CodecError {
     /// A codec of a later version.
-    #[error("it is stored by codec {0}, which this version does not know")]
+    #[error("codec {0} is not supported by this version")]
     Unknown(u8),
-    /// What was stored is not what was written, although its checksum fits.
-    #[error("it cannot be decompressed")]
+    /// The stored bytes are invalid, although their checksum matches.
+    #[error("decompression failed")]
     Malformed,
 }
 
-/// Stores content by whichever codec makes it smaller; it ends with so many records, as slots. Returns the codec and the bytes.
+/// Encodes content by the codec that makes it smallest. The content ends with `records` records, as slots.
+/// Returns the codec and the bytes.
 pub(crate) fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
     let planes = (records > 0).then(|| planes::encode(&content, records)).flatten();
     let planes = planes
@@ -51,11 +54,11 @@ pub(crate) fn encode(content: Vec<u8>, records: usize) -> (u8, Vec<u8>) {
     }
 }
 
-/// The content of `decoded` bytes that was stored.
+/// Decodes stored content to `decoded` bytes.
 ///
 /// # Errors
 ///
-/// When the codec is not known, or the bytes are not what it writes.
+/// If the codec is unknown, or the bytes are not valid for it.
 pub(crate) fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>, CodecError> {
     let content = match codec {
         NONE => stored.to_vec(),
@@ -73,7 +76,7 @@ pub(crate) fn decode(codec: u8, stored: &[u8], decoded: usize) -> Result<Vec<u8>
     if content.len() == decoded { Ok(content) } else { Err(CodecError::Malformed) }
 }
 
-/// Whether content of so many bytes can have been stored so as planes.
+/// True if content of this size can have been stored as planes in this many bytes.
 const fn is_in_proportion(stored: &[u8], content: usize) -> bool {
     content <= stored.len().saturating_mul(MAX_GAIN)
 }
@@ -89,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_shrink_is_stored_as_it_is() {
+    fn stores_incompressible_content_plain() {
         assert_eq!(encode(vec![1, 2, 3], 0), (NONE, vec![1, 2, 3]));
         let (codec, stored) = encode(vec![7; 1000], 0);
         assert_eq!((codec, stored.len() < 100), (LZ4, true));
@@ -99,7 +102,7 @@ mod tests {
         assert_eq!(decode(2, &[], 0), Err(CodecError::Unknown(2)));
     }
 
-    /// So many records of which each follows from the one before.
+    /// Rows that each follow from the previous one.
     fn rows(count: u64) -> Vec<u8> {
         let row = |position: u64| {
             let mut words = [0; 16];
@@ -112,7 +115,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "a thousand records take minutes there")]
-    fn a_few_bytes_do_not_stand_for_millions() {
+    fn rejects_planes_with_excessive_gain() {
         let few = rows(140);
         let (codec, stored) = encode(few.clone(), 140);
         assert_eq!(codec, PLANES);
@@ -129,7 +132,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "16 MiB take minutes there")]
-    fn planes_of_more_than_a_block_are_neither_written_nor_read() {
+    fn planes_larger_than_a_block_are_neither_written_nor_read() {
         let content = vec![0; MAX_CONTENT];
         let planes = [&(MAX_CONTENT as u32).to_le_bytes()[..], &content].concat();
         let stored = [&(planes.len() as u32).to_le_bytes()[..], &compress(&planes)].concat();
@@ -139,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_content_survives(content in prop::collection::vec(any::<u8>(), 0..1000), records in 0usize..9) {
+        fn any_content_round_trips(content in prop::collection::vec(any::<u8>(), 0..1000), records in 0usize..9) {
             let (codec, stored) = encode(content.clone(), records);
             prop_assert_eq!(decode(codec, &stored, content.len()), Ok(content));
         }

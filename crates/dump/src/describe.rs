@@ -1,4 +1,5 @@
-//! What is stored as JSON: the run, its status, names, and the end. Members are only ever added.
+//! The parts of a dump that are stored as JSON: the run, its status, names, and the end. Members are only
+//! ever added.
 
 use std::{fmt, time::Duration};
 
@@ -18,44 +19,44 @@ use serde::{
 
 use super::records::Counts;
 
-/// Where a dump comes from.
+/// How a dump was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// Recorded while tracing.
     #[default]
     Recorded,
-    /// Carved out of a crashed kernel's memory.
+    /// Recovered from the memory of a crashed kernel.
     Recovered,
 }
 
-/// A run: all that is needed to judge its records on another machine.
+/// A run: everything needed to evaluate its records on another machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// Where it comes from.
+    /// How the dump was made.
     #[serde(default)]
     pub origin: Origin,
-    /// Which file of the run this is, from 0 on.
+    /// Index of this file in the run, from 0.
     pub file: u32,
-    /// `CLOCK_BOOTTIME` beside the time of day.
+    /// `CLOCK_BOOTTIME` and the time of day at the same moment.
     pub clock: Clock,
-    /// When the session was opened, `CLOCK_BOOTTIME` in nanoseconds.
+    /// Start of the session, `CLOCK_BOOTTIME` in nanoseconds.
     pub start_ns: u64,
     /// A drain or an unbind that takes longer than this is a finding, in nanoseconds.
     pub stall_after_ns: u64,
-    /// Name of the host, where it is told.
+    /// Name of the host, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Text>,
-    /// It was redacted.
+    /// True if the dump was redacted.
     #[serde(default)]
     pub redacted: bool,
-    /// What was traced and how when the file began, with the version that traced, the kernel's release, the boot id
-    /// and the run's number.
+    /// What was traced and how when the file began, with the version of the tracer, the kernel's release, the
+    /// boot id and the run's number.
     pub status: Status,
 }
 
 impl Header {
-    /// For the first file of a run that is traced as `status` says.
+    /// The header of the first file of a run with this status.
     #[must_use]
     pub fn new(status: Status, clock: Clock, start_ns: u64, rules: rules::Options) -> Self {
         Self {
@@ -70,19 +71,19 @@ impl Header {
         }
     }
 
-    /// What the rules went by.
+    /// The options of the rules.
     #[must_use]
     pub const fn rules(&self) -> rules::Options {
         rules::Options { stall_after: Duration::from_nanos(self.stall_after_ns) }
     }
 }
 
-/// What is attached has changed.
+/// A change of the tracing status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusChange {
-    /// By this time, `CLOCK_BOOTTIME` in nanoseconds.
+    /// Time of the change, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
-    /// To this.
+    /// The new status.
     pub status: Status,
 }
 
@@ -94,7 +95,8 @@ pub struct Symbols {
     pub names: Vec<(Hex, Text)>,
 }
 
-/// No more names than are ever kept: a million short ones would take many times the room of their block.
+/// Limits the names to as many as are ever kept: a million short names would need many times the memory of
+/// their block.
 fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Hex, Text)>, D::Error> {
     struct Few;
 
@@ -120,10 +122,10 @@ fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<(Hex, Text)>, D
     deserializer.deserialize_seq(Few)
 }
 
-/// What the kernel side said of itself, in its order.
+/// Log statements of the kernel side, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostics {
-    /// One after the other.
+    /// The statements.
     pub said: Vec<Diagnostic>,
 }
 
@@ -131,24 +133,24 @@ pub struct Diagnostics {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
-    /// The run was over.
+    /// The run ended.
     End,
     /// Another file follows.
     Rotated,
-    /// The trace broke off.
+    /// The trace was interrupted.
     Broken,
 }
 
 /// The end of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footer {
-    /// Why it ends.
+    /// Why the file ends.
     pub reason: Reason,
-    /// From the attach to the detach in nanoseconds, once the run is over.
+    /// Time from the attach to the detach in nanoseconds, once the run has ended.
     pub duration_ns: u64,
-    /// What the kernel counted, once the run is over.
+    /// The kernel's counters, once the run has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub totals: Option<Totals>,
-    /// What the run has come to, with all that is in front of this block.
+    /// The counts of the run, including everything in front of this block.
     pub counts: Counts,
 }

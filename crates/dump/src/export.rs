@@ -1,4 +1,5 @@
-//! One dump of the files of a run: joined, without what was damaged or there twice, and redacted if the tape is.
+//! Export of a run's files as one dump: joined, without damaged or repeated parts, and redacted if the reader
+//! is.
 
 use std::{
     collections::HashMap,
@@ -18,45 +19,45 @@ use super::{
     writer::Writer,
 };
 
-/// What was written.
+/// Result of an export.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
     /// Records and losses.
     pub items: u64,
-    /// The dump ends where the run does, or goes on: not where it was cut off.
+    /// False if the input was cut off: the run neither ended nor continues in another file.
     pub is_ended: bool,
 }
 
-/// Why nothing, or not all, was written.
+/// Why an export failed or is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The new dump cannot be written to.
+    /// The new dump cannot be written.
     #[error("cannot write the dump")]
     Write(#[from] io::Error),
-    /// The other one cannot be read.
+    /// The original dump cannot be read.
     #[error("cannot read the dump")]
     Read(#[from] ReadError),
 }
 
-/// Writes all that `reader` tells as one dump, of which the rules come to the same.
+/// Writes everything that `reader` delivers as one dump, for which the rules give the same answers.
 ///
 /// # Errors
 ///
-/// When a file of the run cannot be read, or `out` cannot be written to.
+/// If a file of the run cannot be read, or `out` cannot be written to.
 pub fn export<R: Read>(reader: &mut RunReader<R>, out: impl Write) -> Result<Exported, ExportError> {
     let names = reader.names();
     let mut writer = Writer::new(out, reader.header().clone())?;
     let mut exported = Exported::default();
     let mut is_missing = false;
-    while let Some(told) = reader.next_item()? {
-        // A doubt is told where the counts do not follow each other; at a broken end it is told by itself.
-        let tells_by_itself = matches!(&told, RunItem::Uncertainty(_))
-            || matches!(&told, RunItem::End(end) if **end == End::CutOff);
-        if is_missing && !tells_by_itself {
+    while let Some(item) = reader.next_item()? {
+        // A reader finds the uncertainty again where the counts are not consecutive; a broken end implies it.
+        let is_implied = matches!(&item, RunItem::Uncertainty(_))
+            || matches!(&item, RunItem::End(end) if **end == End::CutOff);
+        if is_missing && !is_implied {
             is_missing = false;
             writer.gap()?;
         }
-        match told {
+        match item {
             RunItem::Restore(checkpoint) => {
                 named(&mut writer, &names, &checkpoint.records)?;
                 writer.checkpoint(&checkpoint)?;
@@ -91,7 +92,7 @@ pub(crate) const fn record_of(item: &Item) -> Option<Record> {
     }
 }
 
-/// Gives the writer the names that records need.
+/// Gives the writer the names that the records need.
 pub(crate) fn named<W: Write>(writer: &mut Writer<W>, names: &Names, records: &[Record]) -> io::Result<()> {
     let mut known = HashMap::new();
     for record in records {

@@ -1,7 +1,8 @@
-//! A dump that is still being written, as one stream: what is not there yet is waited for.
+//! A dump that is still being written, as one stream. Reading waits for more bytes.
 //!
-//! A file is over when the next one of the run has something in it, since a recorder ends the one before it begins the next.
-//! The run is over where its footer says so, which only who reads the blocks can know: see [`Opened::follow`](super::Opened).
+//! A file is complete when the next file of the run has content, since a recorder ends a file before it
+//! begins the next one. The run is complete when its footer says so, which only a reader of blocks can know:
+//! see [`Opened::follow`](super::Opened).
 
 use std::{
     fs::{self, File},
@@ -13,11 +14,11 @@ use std::{
 
 use super::sequence;
 
-/// From one look for more to the next.
-const LOOK: Duration = Duration::from_millis(100);
+/// Interval between attempts to read more.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Bytes at the beginning of a file that are compared: the header of its first block has the checksum of what describes
-/// the run.
+/// Bytes at the beginning of a file that are compared: the header of its first block has the checksum of the
+/// description of the run.
 const BEGINNING: usize = 64;
 
 /// The files of a run from one on, as they are written.
@@ -27,17 +28,17 @@ pub struct Following<F> {
     file: File,
     /// Bytes of `file` that were read.
     position: u64,
-    /// How it begins: another run begins with other bytes.
+    /// The first bytes of `file`, which differ if another run overwrites it.
     beginning: Vec<u8>,
     is_over: F,
 }
 
 impl<F: FnMut() -> bool> Following<F> {
-    /// From this file on, until `is_over`.
+    /// Reads from this file on, until `is_over` returns true.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened.
+    /// If the file cannot be opened.
     pub fn open(path: &Path, is_over: F) -> io::Result<Self> {
         let (first, number) = sequence::place(path);
         Ok(Self { first, number, file: File::open(path)?, position: 0, beginning: Vec::new(), is_over })
@@ -53,9 +54,10 @@ impl<F: FnMut() -> bool> Following<F> {
         Ok(count)
     }
 
-    /// The file was written anew, or another one has its name: who reads that from its beginning finds out what it is.
+    /// Switches to the new content if the file was overwritten or replaced. The reader of that finds out
+    /// which run it is.
     #[cfg(unix)]
-    fn take_replacement(&mut self) -> io::Result<bool> {
+    fn follow_replacement(&mut self) -> io::Result<bool> {
         use std::os::unix::fs::{FileExt as _, MetadataExt as _};
         let mut now = vec![0; self.beginning.len()];
         if self.file.read_exact_at(&mut now, 0).is_ok() && now != self.beginning {
@@ -65,7 +67,7 @@ impl<F: FnMut() -> bool> Following<F> {
         let path = sequence::numbered(&self.first, self.number);
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
         let own = identity(self.file.metadata()?);
-        // One that has vanished may come back, or have a successor.
+        // A file that has vanished may reappear, or have a successor.
         let Some(found) = fs::metadata(&path).ok().filter(fs::Metadata::is_file) else { return Ok(false) };
         if identity(found) == own {
             return Ok(false);
@@ -73,15 +75,15 @@ impl<F: FnMut() -> bool> Following<F> {
         self.restart(File::open(path)?).map(|()| true)
     }
 
-    /// It cannot be told.
+    /// Overwritten files cannot be detected on this platform.
     #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "elsewhere it can be told")]
-    const fn take_replacement(&mut self) -> io::Result<bool> {
+    #[expect(clippy::unnecessary_wraps, clippy::unused_self, reason = "the signature of other platforms")]
+    const fn follow_replacement(&mut self) -> io::Result<bool> {
         Ok(false)
     }
 
-    /// A recorder takes back a block that a full disk had no room for: what it writes next stands in its place.
-    fn go_back(&mut self) -> io::Result<()> {
+    /// A recorder truncates a block that a full disk had no room for, and writes the next one in its place.
+    fn follow_truncation(&mut self) -> io::Result<()> {
         let length = self.file.metadata()?.len();
         if length < self.position {
             self.position = self.file.seek(SeekFrom::Start(length))?;
@@ -90,7 +92,7 @@ impl<F: FnMut() -> bool> Following<F> {
         Ok(())
     }
 
-    /// Reads another file, or this one anew.
+    /// Reads another file, or this one from its beginning.
     fn restart(&mut self, mut file: File) -> io::Result<()> {
         self.position = file.seek(SeekFrom::Start(0))?;
         self.file = file;
@@ -110,21 +112,21 @@ impl<F: FnMut() -> bool> Read for Following<F> {
                 return Ok(count);
             }
             let next = sequence::after(&self.first, self.number)?;
-            // Once more: only when there is another file nothing more is written to this one.
+            // Read once more: nothing is written to this file only once another file exists.
             let count = self.read_file(buffer)?;
             if count > 0 {
                 return Ok(count);
             }
-            self.go_back()?;
+            self.follow_truncation()?;
             let Some(number) = next else {
-                if !self.take_replacement()? {
-                    thread::sleep(LOOK);
+                if !self.follow_replacement()? {
+                    thread::sleep(POLL_INTERVAL);
                 }
                 continue;
             };
             match File::open(sequence::numbered(&self.first, number)) {
                 Ok(file) => self.restart(file)?,
-                // Removed by whoever keeps only the latest: those behind it are there.
+                // Removed by a recorder that keeps only the latest files; later ones exist.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,4 @@
-//! A dump that is read while it is written is told as a whole one is.
+//! Reading a dump while it is written delivers the same items as reading the complete file.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -36,8 +36,8 @@ fn append(path: &Path) -> File {
     OpenOptions::new().append(true).create(true).open(path).unwrap()
 }
 
-/// What a whole file is told as.
-fn whole(bytes: &[u8]) -> Vec<RunItem> {
+/// The items of a complete file.
+fn complete(bytes: &[u8]) -> Vec<RunItem> {
     rest(&mut RunReader::new(vec![Opened::open(bytes).unwrap()]).unwrap())
 }
 
@@ -58,12 +58,12 @@ fn two_files() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn what_grows_byte_by_byte_is_told_like_the_whole() {
+fn growing_file_reads_like_complete_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.p2pt");
     let bytes = dump();
     let mut file = append(&path);
-    // The follower asks once for each look: it gets a piece each time, most of them less than a block.
+    // `is_over` runs once per attempt: each appends a piece, most of them less than a block.
     let mut pieces: Vec<_> = bytes.chunks(97).map(<[u8]>::to_vec).collect();
     pieces.reverse();
     let mut reader = follow(&path, move || {
@@ -72,12 +72,12 @@ fn what_grows_byte_by_byte_is_told_like_the_whole() {
         }
         false
     });
-    assert_eq!(rest(&mut reader), whole(&bytes));
+    assert_eq!(rest(&mut reader), complete(&bytes));
     assert_eq!(reader.damage(), []);
 }
 
 #[test]
-fn a_writer_in_another_thread_is_followed_into_its_next_file() {
+fn follows_concurrent_writer_into_next_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.p2pt");
     let (first, second) = two_files();
@@ -90,7 +90,7 @@ fn a_writer_in_another_thread_is_followed_into_its_next_file() {
             let (head, tail) = first.split_at(first.len() - 100);
             file.write_all(head).unwrap();
             begun.send(()).unwrap();
-            // As a recorder does it: the next file is there, and empty, before the one in front of it has ended.
+            // Like a recorder: the next file exists, and is empty, before the previous one has ended.
             let mut next = append(&numbered(&path, 1));
             tail.chunks(7).for_each(|piece| file.write_all(piece).unwrap());
             second.chunks(61).for_each(|piece| next.write_all(piece).unwrap());
@@ -98,16 +98,16 @@ fn a_writer_in_another_thread_is_followed_into_its_next_file() {
     });
     begin.recv().unwrap();
     let mut reader = follow(&path, || false);
-    let told = rest(&mut reader);
+    let items = rest(&mut reader);
     writer.join().unwrap();
     let opened = [first, second].map(|bytes| Opened::open(io::Cursor::new(bytes)).unwrap());
-    assert_eq!(told, rest(&mut RunReader::new(opened.into()).unwrap()));
-    assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))));
+    assert_eq!(items, rest(&mut RunReader::new(opened.into()).unwrap()));
+    assert!(matches!(items.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))));
     assert_eq!(reader.damage(), []);
 }
 
 #[test]
-fn an_interrupted_follower_tells_what_was_there_and_that_it_is_not_all() {
+fn interrupted_follower_delivers_available_items_and_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.p2pt");
     let bytes = dump();
@@ -118,23 +118,23 @@ fn an_interrupted_follower_tells_what_was_there_and_that_it_is_not_all() {
         let stop = Arc::clone(&stop);
         move || stop.load(Ordering::Relaxed)
     });
-    let mut told = Vec::new();
-    while told.iter().filter(|told| matches!(told, RunItem::Slice(_))).count() < slices().len() {
-        told.extend(reader.next_item().unwrap());
+    let mut items = Vec::new();
+    while items.iter().filter(|items| matches!(items, RunItem::Slice(_))).count() < slices().len() {
+        items.extend(reader.next_item().unwrap());
     }
     stop.store(true, Ordering::Relaxed);
-    told.extend(rest(&mut reader));
-    assert_eq!(told, whole(&bytes[..cut]));
-    assert_eq!(told.last(), Some(&RunItem::End(Box::new(End::CutOff))));
+    items.extend(rest(&mut reader));
+    assert_eq!(items, complete(&bytes[..cut]));
+    assert_eq!(items.last(), Some(&RunItem::End(Box::new(End::CutOff))));
 }
 
 #[test]
-fn a_block_that_was_taken_back_costs_nothing_else() {
+fn truncated_block_costs_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.p2pt");
     let bytes = dump();
     let file = append(&path);
-    // The last block but one did not fit at first, was taken back, and fitted then.
+    // The last block but one did not fit at first, was truncated, and then fit.
     let block = bytes
         .windows(8)
         .enumerate()
@@ -152,11 +152,11 @@ fn a_block_that_was_taken_back_costs_nothing_else() {
         }
         false
     });
-    assert_eq!(rest(&mut reader), whole(&bytes));
+    assert_eq!(rest(&mut reader), complete(&bytes));
     assert_eq!(reader.damage().len(), 1, "{:?}", reader.damage());
 }
 
-/// Another run than that of [`dump`].
+/// A dump of another run than [`dump`].
 fn other_run() -> Vec<u8> {
     let mut header = header();
     header.status.run ^= 1;
@@ -167,31 +167,31 @@ fn other_run() -> Vec<u8> {
     writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap()
 }
 
-/// What becomes of a file that is followed to its last block, and then written anew by this.
+/// Follows a file to its last block, then overwrites it with `rewrite`; returns the items and complaints.
 fn rewritten(new: &[u8], rewrite: impl Fn(&Path, &[u8]) + 'static) -> (Vec<RunItem>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.p2pt");
     let bytes = dump();
     let cut = bytes.len() - 10;
     fs::write(&path, &bytes[..cut]).unwrap();
-    let mut looks = 0;
+    let mut attempts = 0;
     let mut reader = follow(&path, {
         let (path, new) = (path.clone(), new.to_vec());
         move || {
-            looks += 1;
-            if looks == 3 {
+            attempts += 1;
+            if attempts == 3 {
                 rewrite(&path, &new);
             }
-            looks > 20
+            attempts > 20
         }
     });
-    let told = rest(&mut reader);
-    assert_eq!(told[..told.len() - 1], whole(&bytes[..cut])[..told.len() - 1]);
-    (told, reader.complaints())
+    let items = rest(&mut reader);
+    assert_eq!(items[..items.len() - 1], complete(&bytes[..cut])[..items.len() - 1]);
+    (items, reader.complaints())
 }
 
 #[test]
-fn a_file_that_another_run_has_written_anew_is_over_and_said_to_be() {
+fn file_overwritten_by_another_run_ends_with_complaint() {
     let truncate = |path: &Path, new: &[u8]| fs::write(path, new).unwrap();
     let replace = |path: &Path, new: &[u8]| {
         fs::write(path.with_extension("new"), new).unwrap();
@@ -200,26 +200,26 @@ fn a_file_that_another_run_has_written_anew_is_over_and_said_to_be() {
     let other = other_run();
     let longer = [&other[..], &[0; 4096]].concat();
     let empty = |path: &Path, _: &[u8]| fs::write(path, &other_run()[..1500]).unwrap();
-    for (told, complaints) in [
+    for (items, complaints) in [
         rewritten(&other, truncate),
         rewritten(&longer, truncate),
         rewritten(&other, empty),
         rewritten(&other, replace),
     ] {
-        assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::CutOff)));
+        assert!(matches!(items.last(), Some(RunItem::End(end)) if matches!(**end, End::CutOff)));
         let complaints = complaints.join("; ");
         assert!(complaints.contains("another run begins at offset"), "{complaints}");
         assert!(!complaints.contains("missing"), "{complaints}");
     }
 }
 
-/// Where blocks begin.
+/// Offsets of blocks.
 fn blocks(bytes: &[u8]) -> Vec<usize> {
     std::iter::successors(fuzz::find(bytes, 0), |&before| fuzz::find(bytes, before + 1)).collect()
 }
 
 #[test]
-fn a_part_that_is_there_twice_is_not_four_thousand_million_missing_blocks() {
+fn repeated_part_is_not_a_huge_gap() {
     let bytes = dump();
     let places = blocks(&bytes);
     assert!(places.len() > 5, "{places:?}");
@@ -229,12 +229,12 @@ fn a_part_that_is_there_twice_is_not_four_thousand_million_missing_blocks() {
         rest(&mut reader);
         assert_eq!(reader.damage(), [Damage::Again { offset: place as u64, number: 0 }]);
         let complaints = reader.complaints().join("; ");
-        assert!(complaints.contains("numbered from 0 on again"), "{complaints}");
+        assert!(complaints.contains("block numbers restart at 0"), "{complaints}");
     }
 }
 
 #[test]
-fn half_of_all_numbers_are_ahead_and_half_are_behind() {
+fn number_difference_is_gap_or_step_back() {
     let mut bytes = dump();
     let offset = blocks(&bytes)[2];
     let mut damage = |number: u32| {
@@ -246,11 +246,11 @@ fn half_of_all_numbers_are_ahead_and_half_are_behind() {
     };
     assert!(damage(3).starts_with("1 blocks are missing"));
     assert!(damage(2 + u32::MAX / 2).starts_with("2147483647 blocks are missing"));
-    assert!(damage(3 + u32::MAX / 2).starts_with("blocks are numbered from 2147483650 on again"));
-    assert!(damage(1).starts_with("blocks are numbered from 1 on again"));
+    assert!(damage(3 + u32::MAX / 2).starts_with("block numbers restart at 2147483650"));
+    assert!(damage(1).starts_with("block numbers restart at 1"));
 }
 
-/// The same bytes again and again.
+/// The same bytes, repeated forever.
 #[derive(Debug)]
 struct Endless(Vec<u8>, usize);
 impl io::Read for Endless {
@@ -261,25 +261,25 @@ impl io::Read for Endless {
     }
 }
 
-/// Enough to be without end; a reader that has no limit ends, too, and says something else.
+/// Long enough to count as endless; a reader without a limit also ends, but with another error.
 const LONG: u64 = 40 << 20;
 
 #[test]
-fn an_input_without_end_that_is_no_dump_is_refused() {
+fn rejects_endless_input_without_header() {
     let error = Opened::open(io::repeat(7).take(LONG)).unwrap_err().to_string();
-    assert!(error.contains("no header of one is in its first 16 MiB"), "{error}");
-    // Nor is one that has blocks, and no header.
+    assert!(error.contains("no header in the first 16 MiB"), "{error}");
+    // Blocks without a header are refused as well.
     let bytes = dump();
     let place = blocks(&bytes)[2];
     let endless = Endless(bytes[place..bytes.len() - 1].to_vec(), 0).take(LONG);
     let error = Opened::open(endless).unwrap_err().to_string();
-    assert!(error.contains("no header of one"), "{error}");
+    assert!(error.contains("no header in the first"), "{error}");
 }
 
 #[test]
-fn what_has_a_header_is_read_to_its_end() {
+fn reads_input_with_header_to_its_end() {
     let bytes = dump();
     let (header, behind) = bytes.split_at(blocks(&bytes)[1]);
     let long = [header, &vec![0; 20 << 20], behind].concat();
-    assert_eq!(whole(&long), whole(&bytes));
+    assert_eq!(complete(&long), complete(&bytes));
 }

@@ -1,4 +1,4 @@
-//! What is done with bytes of which nobody knows where they come from, for fuzzing.
+//! Entry points for fuzzing: processing of bytes from unknown sources.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,7 @@ use super::{
     block::{HEADER_SIZE, MAGIC},
 };
 
-/// Reads whatever can be read of a dump, and judges it.
+/// Reads as much of a dump as possible, and evaluates the rules.
 pub fn read(bytes: &[u8]) {
     let mut reader = Reader::new(bytes);
     while let Ok(Some(_)) = reader.next_entry() {}
@@ -20,8 +20,8 @@ pub fn read(bytes: &[u8]) {
         return;
     };
     let mut totals = None;
-    while let Ok(Some(told)) = reader.next_item() {
-        match told {
+    while let Ok(Some(item)) = reader.next_item() {
+        match item {
             RunItem::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
             RunItem::Slice(slice) => {
                 let Ok(()) = pipeline.advance(&slice, |_| Ok::<_, Infallible>(()));
@@ -39,9 +39,9 @@ pub fn read(bytes: &[u8]) {
     pipeline.close(&totals.unwrap_or_default());
 }
 
-/// The same bytes, with checksums that fit, so that what is behind them is reached.
+/// The same bytes with valid checksums, so that the code behind the checks is reached.
 #[must_use]
-pub fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
+pub fn with_valid_checksums(mut bytes: Vec<u8>) -> Vec<u8> {
     let mut from = 0;
     while let Some(place) = find(&bytes, from) {
         from = place + MAGIC.len();
@@ -59,7 +59,7 @@ pub fn mended(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Where the next block may begin.
+/// Offset of the next possible block.
 pub(super) fn find(bytes: &[u8], from: usize) -> Option<usize> {
     let rest = bytes.get(from..)?;
     let place = rest.windows(MAGIC.len()).position(|window| window == MAGIC)?;

@@ -1,4 +1,5 @@
-//! The reader against bytes that nobody wrote: it never panics, ends, and needs no more memory than there are bytes.
+//! The reader against arbitrary bytes: it never panics, always ends, and needs no more memory than there are
+//! bytes.
 
 use std::{env, fs, path::Path};
 
@@ -6,11 +7,11 @@ use proptest::prelude::*;
 
 use super::{
     Opened,
-    fuzz::{find, mended, read},
+    fuzz::{find, read, with_valid_checksums},
     samples::{dump, header},
 };
 
-/// The committed corpus. `P2P_TRACE_BLESS=1 cargo test` writes what tests make of it anew.
+/// The committed corpus. `P2P_TRACE_BLESS=1 cargo test` regenerates it from the tests' dumps.
 fn corpus() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dumps");
     if env::var_os("P2P_TRACE_BLESS").is_some() {
@@ -32,7 +33,7 @@ fn corpus() -> Vec<Vec<u8>> {
     files.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// What happens to bytes: at a place, of a kind, with a value.
+/// A change of bytes: place, kind and value.
 type Damage = (u32, u8, u8);
 
 fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
@@ -57,14 +58,14 @@ fn damaged(mut bytes: Vec<u8>, damages: &[Damage]) -> Vec<u8> {
 }
 
 #[test]
-fn the_corpus_is_read() {
+fn reads_corpus() {
     for bytes in corpus() {
         read(&bytes);
     }
 }
 
 proptest! {
-    // A quarter of the usual, which is more where PROPTEST_CASES says so: each reads a whole dump.
+    // A quarter of the default (`PROPTEST_CASES` raises it): each case reads a complete dump.
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(4)))]
 
     #[test]
@@ -75,13 +76,13 @@ proptest! {
     ) {
         let corpus = corpus();
         let bytes = damaged(corpus[file.index(corpus.len())].clone(), &damages);
-        read(&if mend { mended(bytes) } else { bytes });
+        read(&if mend { with_valid_checksums(bytes) } else { bytes });
     }
 
     #[test]
-    fn stored_as_they_are_contents_never_panic(damages in prop::collection::vec(any::<Damage>(), 1..6)) {
+    fn uncompressed_contents_never_panic(damages in prop::collection::vec(any::<Damage>(), 1..6)) {
         // Without compression a changed byte is a changed field.
-        read(&mended(damaged(uncompressed(), &damages)));
+        read(&with_valid_checksums(damaged(uncompressed(), &damages)));
     }
 
     #[test]
@@ -90,7 +91,7 @@ proptest! {
     }
 }
 
-/// The small dump, its contents not compressed.
+/// The small dump with uncompressed content.
 fn uncompressed() -> Vec<u8> {
     let bytes = dump();
     let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! Dumps that were made to harm, for tests: every text of one replaced, as no writer of ours would.
+//! Malicious dumps for tests: every text replaced, which no writer of ours would do.
 
 #![expect(clippy::unwrap_used, reason = "it is for tests, where a panic is a failure")]
 
@@ -14,7 +14,8 @@ use super::{
 use p2p_trace_common::{record::COMM_LEN, valid};
 use p2p_trace_model::stream::order::Item;
 
-/// `dump` with `text` in place of each string that a reader takes whatever it is, and `comm` as every task's name.
+/// `dump` with `text` in place of each string that a reader accepts unchecked, and `comm` as every task's
+/// name.
 #[must_use]
 pub fn spoiled(
     dump: &[u8],
@@ -45,7 +46,7 @@ pub fn spoiled(
     bytes
 }
 
-/// `dump` with blocks at its end that are intact and make no sense, in the words of `text`.
+/// `dump` followed by intact blocks with meaningless content, in the words of `text`.
 #[must_use]
 pub fn senseless(dump: &[u8], text: &str) -> Vec<u8> {
     let mut scanner = Scanner::new(dump);
@@ -67,7 +68,7 @@ pub fn senseless(dump: &[u8], text: &str) -> Vec<u8> {
     bytes
 }
 
-/// What is said of the header of a file and left out where it is not known is said.
+/// Replaces every string, after filling in the optional ones of a header and of hooks.
 fn json(kind: Kind, content: &[u8], text: &mut impl FnMut() -> String) -> Vec<u8> {
     let mut value: Value = serde_json::from_slice(content).unwrap();
     if kind == Kind::Header {
@@ -81,7 +82,7 @@ fn json(kind: Kind, content: &[u8], text: &mut impl FnMut() -> String) -> Vec<u8
     for place in places {
         let before = value.pointer(&place).unwrap().clone();
         *value.pointer_mut(&place).unwrap() = text().into();
-        // A name that something is known by has to be one.
+        // A name with a defined set of values cannot be replaced.
         if parse(kind, &serde_json::to_vec(&value).unwrap()).is_err() {
             *value.pointer_mut(&place).unwrap() = before;
         }

@@ -1,4 +1,4 @@
-//! Whatever is written is read, in the same order.
+//! Everything that is written is read back, in the same order.
 
 use p2p_trace_common::{Record, Ring};
 use p2p_trace_model::{
@@ -42,7 +42,7 @@ fn slice() -> impl Strategy<Value = Slice> {
         .prop_map(|(items, watermark_ns)| Slice { items, watermark_ns })
 }
 
-/// As it comes back: slices without items are one with the slice in front of them.
+/// The slices as they are read back: slices without items are merged into the slice before them.
 fn joined(slices: &[(Slice, bool)]) -> Vec<Slice> {
     let mut joined: Vec<Slice> = Vec::new();
     let mut is_new = true;
@@ -58,7 +58,7 @@ fn joined(slices: &[(Slice, bool)]) -> Vec<Slice> {
 
 proptest! {
     #[test]
-    fn what_is_written_is_what_is_read(slices in prop::collection::vec((slice(), any::<bool>()), 0..20)) {
+    fn written_slices_are_read_back(slices in prop::collection::vec((slice(), any::<bool>()), 0..20)) {
         let mut writer = Writer::new(Vec::new(), header()).unwrap();
         for (slice, flush) in &slices {
             writer.slice(slice).unwrap();
@@ -69,8 +69,8 @@ proptest! {
         let bytes = writer.finish(Reason::End, 7, None).unwrap();
         let mut reader = RunReader::new(vec![Opened::open(&bytes[..]).unwrap()]).unwrap();
         let mut read = Vec::new();
-        while let Some(told) = reader.next_item().unwrap() {
-            match told {
+        while let Some(item) = reader.next_item().unwrap() {
+            match item {
                 RunItem::Slice(slice) => read.push(slice),
                 RunItem::End(_) => {}
                 other => prop_assert!(false, "{other:?}"),

@@ -1,11 +1,12 @@
-//! The event dump: a run in files, readable on another machine, for years, and from whatever is left of it.
+//! The event dump: a run in files, readable on another machine, years later, and from whatever part of it
+//! survives.
 //!
-//! A file is a sequence of blocks ([`block`]) that are never changed once they are written, each with a checksum of its
-//! own. What is stored is what the [`Pipeline`] consumed: [`Slice`]s in their order, and changes of the status between
-//! them, so that a replay comes to the same lines. `docs/dump-format.md` has the bytes.
+//! A file is a sequence of blocks ([`block`]) that never change once written, each with its own checksum. A
+//! dump stores the input of the [`Pipeline`]: [`Slice`]s in order, and the status changes between them, so
+//! that a replay produces the same lines. `docs/dump-format.md` describes the bytes.
 //!
-//! [`Writer`] writes, [`Reader`] reads the blocks of one file, [`RunReader`] makes one stream of the files of a run.
-//! [`recover`] makes such a file of the memory of a kernel that has crashed.
+//! [`Writer`] writes a dump, [`Reader`] reads the blocks of one file, and [`RunReader`] joins the files of a
+//! run into one stream. [`recover`] makes a dump from the memory of a crashed kernel.
 //!
 //! [`Pipeline`]: p2p_trace_model::pipeline::Pipeline
 //! [`Slice`]: p2p_trace_model::pipeline::Slice

@@ -1,4 +1,4 @@
-//! A file of a run, of which the header has been read.
+//! A file of a run whose header has been read.
 
 use std::{collections::VecDeque, io::Read};
 
@@ -9,39 +9,39 @@ use super::{
     reader::{Damage, Entry, ReadError, Reader},
 };
 
-/// A file of which the header has been read.
+/// A file whose header has been read.
 #[derive(Debug)]
 pub struct Opened<R> {
     pub(super) reader: Reader<R>,
     pub(super) header: Header,
-    /// What stood in front of the header.
+    /// The entries in front of the header.
     pub(super) early: VecDeque<Entry>,
     pub(super) name: Text,
 }
 
-/// Why a file is not a dump that can be read.
+/// Why a file cannot be read as a dump.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// See there.
+    /// See [`ReadError`].
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// It holds no block of any dump.
-    #[error("it is not an event dump: no block of one is in it")]
+    /// It holds no intact block.
+    #[error("not a p2p-trace dump")]
     NoDump,
-    /// An input may have no end: what has no header in front is not read any further.
-    #[error("it is not an event dump: no header of one is in its first {} MiB", .0 >> 20)]
+    /// No header in the first part of the input, which may be endless, so that the rest is not read.
+    #[error("not a p2p-trace dump: no header in the first {} MiB", .0 >> 20)]
     NoHeaderWithin(u64),
     /// It holds blocks, but no header.
-    #[error("no header of the run is left in it: it cannot be judged")]
+    #[error("the run's header is missing from the dump, so its records cannot be interpreted")]
     NoHeader,
 }
 
-/// Bytes of blocks in front of the header that are kept: they are read only once the header is there.
+/// Maximum bytes of entries in front of the header that are kept until the header is read.
 const MAX_EARLY: usize = 16 << 20;
-/// What a block takes beside its bytes.
+/// Memory that an entry needs in addition to its bytes.
 const EACH: usize = 256;
 
-/// A file begins with its header. In front of one may stand what is damaged.
+/// A file begins with its header. Only damaged data may precede it.
 const MAX_FRONT: u64 = 16 << 20;
 
 impl<R: Read> Opened<R> {
@@ -49,13 +49,13 @@ impl<R: Read> Opened<R> {
     ///
     /// # Errors
     ///
-    /// When it is no dump, its header is lost, or it cannot be read.
+    /// If the input is not a dump, its header is lost, or it cannot be read.
     pub fn open(input: R) -> Result<Self, OpenError> {
         Self::up_to_header(Reader::new(input))
     }
 
-    /// The same for a dump that is still being written, of which `input` waits for more: it ends with the footer that ends
-    /// the run.
+    /// As [`Opened::open`] for a dump that is still being written, where `input` waits for more: reading ends
+    /// with the footer that ends the run.
     ///
     /// # Errors
     ///
@@ -87,13 +87,13 @@ impl<R: Read> Opened<R> {
         Err(if reader.blocks() == 0 { OpenError::NoDump } else { OpenError::NoHeader })
     }
 
-    /// The same under this name, by which sentences tell of it.
+    /// Sets the name used in messages.
     #[must_use]
     pub fn named(self, name: impl Into<Text>) -> Self {
         Self { name: name.into(), ..self }
     }
 
-    /// The run.
+    /// The header of the run.
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header

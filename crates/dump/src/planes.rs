@@ -1,7 +1,8 @@
-//! Records as bit planes: of each record the residual to an earlier one like it, and of 64 residuals at a time the bits that are set
-//! in any. What repeats or can be predicted takes no room, the rest as many bits as it varies by. A slot can hold any 128 bytes.
+//! Records as bit planes: of each record the residual to an earlier similar one, and of 64 residuals at a
+//! time the bits that are set in any of them. Repeated and predictable fields need no space, others as many
+//! bits as they vary by. A slot can hold any 128 bytes.
 //!
-//! `docs/dump-format.md` has the bytes.
+//! `docs/dump-format.md` describes the bytes.
 
 use std::{array, collections::HashMap, iter, mem, ops::Range};
 
@@ -11,29 +12,30 @@ use p2p_trace_common::{
     slot::{SLOT_SIZE, committed, guard},
 };
 
-/// Words of a slot, and what some of them hold.
+/// Words of a slot, and the indexes of some of them.
 const WORDS: usize = SLOT_SIZE / 8;
 const HEADER: usize = 0;
 const KIND: usize = 1;
 const VALID: usize = 2;
 const SEQ: usize = 4;
 const TIME: usize = 5;
-/// The task; the parent of a stack record.
+/// The task, or the parent of a stack record.
 const OWNER: usize = 6;
 const FRAMES: Range<usize> = 7..15;
 const GUARD: usize = 15;
-/// Columns of a group: the words of the residuals, and behind them the number of the reference.
+/// Columns of a group: the words of the residuals, then the number of the reference.
 const COLUMNS: usize = WORDS + 1;
-/// Rows of a group: as many as a word has bits.
+/// Rows of a group: the number of bits in a word.
 const GROUP: usize = 64;
-/// CPUs whose sequence numbers are predicted separately; more share them, which only costs room.
+/// Number of CPUs whose sequence numbers are predicted separately; more CPUs share a prediction, which only
+/// costs space.
 const CPUS: u64 = 1024;
 
 type Row = [u64; WORDS];
 type Residual = [u64; COLUMNS];
 type Group = [[u64; GROUP]; COLUMNS];
 
-/// Encodes content that ends with so many slots; `None` if it is too short for them.
+/// Encodes content that ends with `slots` slots; `None` if it is too short for them.
 pub(crate) fn encode(content: &[u8], slots: usize) -> Option<Vec<u8>> {
     let front = content.len().checked_sub(slots.checked_mul(SLOT_SIZE)?)?;
     let (front, slots) = content.split_at_checked(front)?;
@@ -54,7 +56,7 @@ pub(crate) fn encode(content: &[u8], slots: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The content of `size` bytes that was encoded; `None` if `input` is malformed.
+/// Decodes content of `size` bytes; `None` if `input` is malformed.
 pub(crate) fn decode(mut input: &[u8], size: usize) -> Option<Vec<u8>> {
     let front = u32::from_le_bytes(take(&mut input)?) as usize;
     let mut out = vec![0; size];
@@ -72,9 +74,9 @@ pub(crate) fn decode(mut input: &[u8], size: usize) -> Option<Vec<u8>> {
     (rest.is_empty() && input.is_empty()).then_some(out)
 }
 
-/// What encoder and decoder know of the rows so far.
+/// The state that encoder and decoder share.
 struct Predictor {
-    /// Rows that later ones can refer to; all words of the first are 0.
+    /// Rows that later rows can refer to; all words of the first are 0.
     references: Vec<Row>,
     /// The next sequence number by CPU and ring, always even.
     next: Vec<u64>,
@@ -98,7 +100,7 @@ impl Predictor {
         array::from_fn(|word| row.get(word).map_or(number, |value| value ^ reference[word]))
     }
 
-    /// The row with this residual; `None` if it refers to no row.
+    /// The row with this residual; `None` if it refers to a row that does not exist.
     fn restore(&mut self, residual: &Residual) -> Option<Row> {
         let number = usize::try_from(residual[WORDS] >> 1).ok()?;
         let reference = self.references.get(number)?;
@@ -113,7 +115,7 @@ impl Predictor {
         Some(row)
     }
 
-    /// A row takes the place of its reference, or becomes another one.
+    /// Replaces the reference by the row, or adds the row as another reference.
     fn refer(&mut self, number: usize, is_new: bool, row: Row) {
         match self.references.get_mut(number) {
             Some(reference) if !is_new => *reference = row,
@@ -121,7 +123,7 @@ impl Predictor {
         }
     }
 
-    /// By the lowest bit of the sequence number, which tells the ring; its residual has the same.
+    /// By the lowest bit of the sequence number, which is the ring; its residual has the same bit.
     fn next(&mut self, row: &Row) -> &mut u64 {
         let cpu = (row[VALID] >> 32) % CPUS;
         &mut self.next[(cpu << 1 | row[SEQ] & 1) as usize]
@@ -132,7 +134,7 @@ const fn following(seq: u64) -> u64 {
     (seq & !1).wrapping_add(2)
 }
 
-/// Removes what follows from the sequence number, or puts it back.
+/// Removes the words that follow from the sequence number, or restores them.
 const fn toggle_position(row: &mut Row, seq: u64) {
     let (_, position) = Ring::of_sequence(seq);
     row[HEADER] ^= committed(position);
@@ -146,7 +148,7 @@ const fn is_stack(row: &Row) -> bool {
     (row[KIND] >> 40) as u8 == Kind::Stack as u8
 }
 
-/// Maps signed numbers near to 0 to small ones.
+/// Maps signed numbers close to 0 to small unsigned ones.
 const fn fold(number: u64) -> u64 {
     (number << 1) ^ (number.cast_signed() >> 63).cast_unsigned()
 }
@@ -155,13 +157,13 @@ const fn unfold(number: u64) -> u64 {
     (number >> 1) ^ (number & 1).wrapping_neg()
 }
 
-/// Chooses references: the last row of the same shape and owner (the stack itself for a stack record), else the newest of the shape
-/// (`None`). The decoder does not depend on the choice.
+/// Chooses references: the last row of the same shape and owner (for a stack record, the record itself), else
+/// the newest row of the shape (`None`). The decoder does not depend on the choice.
 #[derive(Default)]
 struct Index(HashMap<(u64, u32, Option<u64>), usize, RandomState>);
 
 impl Index {
-    /// The reference of a row, and whether the row becomes another one, with the number `new`.
+    /// The reference of a row, and whether the row becomes another reference, with the number `new`.
     fn find(&mut self, row: &Row, new: usize) -> (usize, bool) {
         let owner = if is_stack(row) {
             row[FRAMES].iter().fold(0, |mixed: u64, frame| mixed.rotate_left(9) ^ frame)
@@ -177,7 +179,7 @@ impl Index {
     }
 }
 
-/// Appends which planes of each column are not 0, then those.
+/// Appends a mask of the non-zero planes of each column, then those planes.
 fn put(out: &mut Vec<u8>, mut group: Group, rows: usize) {
     let masks = group.each_ref().map(|column| column.iter().fold(0u64, |mask, word| mask | word));
     out.extend_from_slice(masks.map(u64::to_le_bytes).as_flattened());
@@ -216,7 +218,7 @@ fn set_bits(mut mask: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Swaps rows and columns of a matrix of bits: two quarters of it, then of its quarters, and so on.
+/// Transposes a matrix of bits: swaps two quarters of it, then of its quarters, and so on.
 fn transpose(matrix: &mut [u64; GROUP]) {
     let (mut half, mut mask) = (GROUP / 2, u64::MAX >> (GROUP / 2));
     while half > 0 {
@@ -240,7 +242,7 @@ mod tests {
 
     use super::*;
 
-    /// A hot record as the kernel side writes it, by the task `owner`, with other words that go with that.
+    /// A hot record as the kernel side writes it, by the task `owner`, with matching other words.
     fn row(position: u64, cpu: u64, owner: u64) -> Row {
         let mut row = [owner.wrapping_mul(0x9e37_79b9_7f4a_7c15); WORDS];
         (row[KIND], row[VALID], row[OWNER]) = (u64::from(MAGIC), cpu << 32 | 7, owner);
@@ -261,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_predicted_takes_no_room() {
+    fn predictable_words_take_no_space() {
         let task: Vec<_> = (0..4096).map(|n| row(70_000 + n, 3, n % 15)).collect();
         let stack = |row: &Row| {
             let mut stack = *row;
@@ -270,7 +272,7 @@ mod tests {
         };
         let stacks = task.iter().map(stack).collect();
         for rows in [task, stacks] {
-            // The masks and four bits by which the owners differ, and once all that they have different.
+            // The masks, four bits in which the owners differ, and once all their different words.
             let least = rows.len() / GROUP * 8 * (COLUMNS + 4);
             let size = read_back(&rows).len();
             assert!((least..least + size_of::<Group>()).contains(&size), "{size} bytes, {least} at least");
@@ -278,12 +280,12 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_the_format() {
+    fn encoded_bytes_match_the_format() {
         let mut rows = [[0; WORDS]; 3];
         (rows[0][HEADER], rows[0][KIND]) = (1, 1 << 40);
         (rows[1][HEADER], rows[1][KIND], rows[1][VALID]) = (2, 1 << 40, 512 << 32);
         (rows[1][SEQ], rows[1][TIME], rows[1][GUARD]) = (2, 5, 1 << 32);
-        // A stack, on a CPU that shares what is expected of it with the first row's.
+        // A stack, on a CPU that shares its prediction with the first row's CPU.
         (rows[2][HEADER], rows[2][KIND], rows[2][VALID]) = (2, 64 << 40, CPUS << 32);
         (rows[2][SEQ], rows[2][TIME], rows[2][GUARD]) = (2, 5, 1 << 32);
         let mut masks = [0; COLUMNS];
@@ -293,14 +295,14 @@ mod tests {
         let planes = [1, 4, 2, 4, 2, 2, 2, 4, 5, 2];
         let encoded = [b"\x05\0\0\0front", masks.as_flattened(), &planes].concat();
         assert_eq!(read_back(&rows), encoded);
-        // The first row refers to a second reference, which there is not yet.
+        // The first row refers to a second reference, which does not exist yet.
         let mut wrong = encoded;
         *wrong.last_mut().unwrap() = 3;
         assert_eq!(decode(&wrong, 5 + 3 * SLOT_SIZE), None);
     }
 
     #[test]
-    fn too_few_bytes_have_no_slots() {
+    fn rejects_content_shorter_than_slots() {
         assert_eq!(encode(&[0; SLOT_SIZE - 1], 1), None);
         assert_eq!(encode(&[], usize::MAX), None);
     }
@@ -318,7 +320,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_rows_are_read_back_and_part_of_them_is_malformed(
+        fn any_rows_round_trip_and_truncation_is_malformed(
             rows in prop::collection::vec(any_row(), 1..150),
             cut: prop::sample::Index,
         ) {
@@ -331,7 +333,7 @@ mod tests {
         }
 
         #[test]
-        fn changed_bytes_are_decoded_or_malformed(
+        fn changed_bytes_decode_or_are_malformed(
             rows in prop::collection::vec(any_row(), 0..150),
             changes in prop::collection::vec(any::<(prop::sample::Index, u8)>(), 1..4),
             other_size in 0usize..20_000,
@@ -348,7 +350,7 @@ mod tests {
         }
 
         #[test]
-        fn a_matrix_is_transposed(matrix in prop::array::uniform32(any::<[u64; 2]>()), row in 0..GROUP, column in 0..GROUP) {
+        fn transpose_swaps_rows_and_columns(matrix in prop::array::uniform32(any::<[u64; 2]>()), row in 0..GROUP, column in 0..GROUP) {
             let before: [u64; GROUP] = matrix.as_flattened().try_into().unwrap();
             let mut after = before;
             transpose(&mut after);

@@ -1,4 +1,4 @@
-//! Reads a dump: from a file or a pipe, whole, damaged, or made to harm.
+//! Reads a dump from a file or a pipe: complete, damaged, or malicious.
 
 use std::{
     fmt,
@@ -17,50 +17,50 @@ use super::{
     scan::{Piece, Scanner},
 };
 
-/// What a dump consists of.
+/// An entry of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// The run. It comes more than once.
+    /// The run. It occurs more than once.
     Header(Box<Header>),
     /// Slices of the stream.
     Records(Records),
-    /// What is attached has changed.
+    /// A change of the tracing status.
     Status(Box<StatusChange>),
     /// Names of addresses.
     Symbols(Symbols),
-    /// What was true there.
+    /// The state at this point.
     Checkpoint(Box<Checkpoint>),
     /// The end of the file.
     Footer(Box<Footer>),
-    /// What the kernel side said of itself.
+    /// Log statements of the kernel side.
     Diagnostics(Diagnostics),
     /// A block of a kind that this version does not know.
     Unknown(u8),
-    /// Something is missing or cannot be read.
+    /// A part is missing or unreadable.
     Damage(Damage),
 }
 
-/// Damages that are kept of a run. Those beyond are counted.
+/// Maximum number of damages kept per run. Further ones are counted.
 pub(super) const MAX_DAMAGE: usize = 1000;
 
-/// A stretch of a dump that cannot be read.
+/// A part of a dump that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// So many bytes hold no intact block.
+    /// Bytes without an intact block.
     Garbage {
-        /// Offset of the first.
+        /// Offset of the first byte.
         offset: u64,
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
     },
-    /// So many blocks are missing in front of the one at this offset.
+    /// Missing blocks.
     Missing {
-        /// Offset of the next one that is there.
+        /// Offset of the next block that exists.
         offset: u64,
-        /// How many.
+        /// Number of missing blocks.
         blocks: u32,
     },
-    /// The block at this offset has a lower number than one in front of it.
+    /// The block at this offset has a lower number than an earlier one.
     Again {
         /// Its offset.
         offset: u64,
@@ -72,12 +72,12 @@ pub enum Damage {
         /// Its offset.
         offset: u64,
     },
-    /// There was no room to keep these, until the header of the run was found.
+    /// Blocks in front of the run's header that were dropped because they exceed the limit.
     Early {
-        /// How many.
+        /// Number of blocks.
         blocks: u64,
     },
-    /// A block is intact and makes no sense.
+    /// A block is intact, but its content is invalid.
     Malformed {
         /// Its offset.
         offset: u64,
@@ -92,43 +92,44 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Garbage { offset, bytes } => {
-                write!(f, "{bytes} bytes from offset {offset} on hold no intact block")
+                write!(f, "{bytes} bytes at offset {offset} contain no intact block")
             }
             Self::Missing { offset, blocks } => {
-                write!(f, "{blocks} blocks are missing in front of offset {offset}")
+                write!(f, "{blocks} blocks are missing before offset {offset}")
             }
             Self::Again { offset, number } => write!(
                 f,
-                "blocks are numbered from {number} on again at offset {offset}: the file was written anew, or a part of it is \
-                 there twice"
+                "block numbers restart at {number} at offset {offset}: the file was overwritten, or a part of it is repeated"
             ),
             Self::OtherRun { offset } => write!(
                 f,
-                "another run begins at offset {offset}, and is left out: the file was written anew or joined with another one"
+                "another run begins at offset {offset} and is ignored: the file was overwritten or joined with another one"
             ),
             Self::Early { blocks } => {
-                write!(f, "{blocks} blocks in front of the header of the run are more than is kept")
+                write!(f, "{blocks} blocks before the header of the run exceed the limit and were dropped")
             }
             Self::Malformed { offset, kind, why } => {
-                write!(f, "the {} block at offset {offset} makes no sense: {why}", kind.name())
+                write!(f, "the {} block at offset {offset} is malformed: {why}", kind.name())
             }
         }
     }
 }
 
-/// Why reading cannot go on.
+/// Why reading stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file or pipe.
-    #[error("cannot read it: {0}")]
+    /// The file or pipe cannot be read.
+    #[error("read failed: {0}")]
     Io(#[from] io::Error),
     /// A later version wrote it.
-    #[error("it is of format version {0}; this p2p-trace reads versions up to {FORMAT}: use a newer one")]
-    Newer(u8),
-    /// It was written before there was a version that stays readable.
     #[error(
-        "it is of format version {0}, which was in use before any release, and changed: this p2p-trace reads versions from \
-         {OLDEST_FORMAT} up to {FORMAT}; use the p2p-trace that wrote it"
+        "format version {0} is newer than this p2p-trace, which reads versions up to {FORMAT}: use a newer p2p-trace"
+    )]
+    Newer(u8),
+    /// A version before the first release wrote it.
+    #[error(
+        "format version {0} predates the first release: this p2p-trace reads versions {OLDEST_FORMAT} to {FORMAT}; use the \
+         p2p-trace that wrote the dump"
     )]
     Older(u8),
 }
@@ -145,9 +146,9 @@ pub struct Reader<R> {
     run: Option<u64>,
     /// Bytes of the latest entry, decompressed.
     size: usize,
-    /// The end of the run is the end of the input, which would be waited for.
+    /// Stop at the end of the run: the input would wait for more.
     ends_with_run: bool,
-    /// Nothing more is given out.
+    /// Nothing more is delivered.
     is_over: bool,
 }
 
@@ -159,7 +160,7 @@ impl<R> fmt::Debug for Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    /// From the beginning of a file, or the middle.
+    /// Reads from the beginning of a file, or from the middle.
     #[must_use]
     pub const fn new(input: R) -> Self {
         Self {
@@ -174,7 +175,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The same for an input that never ends by itself: nothing is read behind the footer that ends the run.
+    /// As [`Reader::new`] for an input that never ends: nothing is read behind the footer that ends the run.
     pub(super) const fn until_end_of_run(input: R) -> Self {
         let mut reader = Self::new(input);
         reader.ends_with_run = true;
@@ -186,17 +187,17 @@ impl<R: Read> Reader<R> {
         self.scanner.set_limit(Some(limit));
     }
 
-    /// There was none.
+    /// True if there was no header up to the limit.
     pub(crate) fn has_no_header_within(&self) -> bool {
         self.scanner.is_at_limit()
     }
 
-    /// Intact blocks so far: none at all is no dump.
+    /// Number of intact blocks so far: without any, the input is not a dump.
     pub(crate) const fn blocks(&self) -> u64 {
         self.blocks
     }
 
-    /// How many bytes the latest entry has, as far as they matter to who keeps it.
+    /// Size of the latest entry in bytes, for limits on the memory that keeps it.
     pub(crate) const fn size(&self) -> usize {
         self.size
     }
@@ -205,7 +206,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or a later version wrote it. Damage is no error, but an entry.
+    /// If the file cannot be read, or another version wrote it. Damage is an entry, not an error.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ReadError> {
         if self.is_over {
             return Ok(None);
@@ -232,7 +233,7 @@ impl<R: Read> Reader<R> {
         if blocks > 0 {
             self.waiting = Some((offset, header, content));
             self.number = Some(header.number);
-            // Numbers that count up do not come to the other half of all there are: it was one step back.
+            // A gap never reaches half of all numbers: a larger difference is a step back.
             let damage = if blocks <= u32::MAX / 2 {
                 Damage::Missing { offset, blocks }
             } else {
@@ -263,8 +264,8 @@ fn entry(offset: u64, header: &BlockHeader, content: &[u8]) -> Entry {
     let Some(kind) = Kind::from_u8(header.kind) else {
         return Entry::Unknown(header.kind);
     };
-    if header.decoded as usize > most(kind) {
-        let why = format!("{} bytes are more than it ever has", header.decoded).into();
+    if header.decoded as usize > max_size(kind) {
+        let why = format!("{} bytes exceed its maximum size", header.decoded).into();
         return Entry::Damage(Damage::Malformed { offset, kind, why });
     }
     let decoded = codec::decode(header.codec, content, header.decoded as usize);
@@ -272,8 +273,9 @@ fn entry(offset: u64, header: &BlockHeader, content: &[u8]) -> Entry {
     parsed.unwrap_or_else(|why| Entry::Damage(Damage::Malformed { offset, kind, why }))
 }
 
-/// What a block of this kind can have in it. What is kept of the whole run, and copied, has a few kilobytes.
-const fn most(kind: Kind) -> usize {
+/// Maximum content of a block of this kind. Content that is kept for the complete run, and copied, is a few
+/// kilobytes.
+const fn max_size(kind: Kind) -> usize {
     match kind {
         Kind::Header | Kind::Status | Kind::Footer => 1 << 20,
         Kind::Records | Kind::Symbols | Kind::Checkpoint | Kind::Diagnostics => MAX_CONTENT,
@@ -288,15 +290,15 @@ pub(super) fn parse(kind: Kind, content: &[u8]) -> Result<Entry, Text> {
         Kind::Footer => Entry::Footer(Box::new(json(content)?)),
         Kind::Diagnostics => Entry::Diagnostics(json(content)?),
         Kind::Checkpoint => {
-            let checkpoint = Checkpoint::from_bytes(content).ok_or_else(no_fit)?;
+            let checkpoint = Checkpoint::from_bytes(content).ok_or_else(inconsistent)?;
             Entry::Checkpoint(Box::new(checkpoint))
         }
-        Kind::Records => Entry::Records(Records::from_bytes(content).ok_or_else(no_fit)?),
+        Kind::Records => Entry::Records(Records::from_bytes(content).ok_or_else(inconsistent)?),
     })
 }
 
-fn no_fit() -> Text {
-    "its parts do not fit together".into()
+fn inconsistent() -> Text {
+    "inconsistent content".into()
 }
 
 fn json<T: DeserializeOwned>(content: &[u8]) -> Result<T, Text> {

@@ -1,4 +1,5 @@
-//! The content of a block of records: counts, a table of slices, and the records as 128-byte slots, as they lie in a ring.
+//! The content of a block of records: counts, a table of slices, and the records as 128-byte slots, as in a
+//! ring.
 
 use p2p_trace_common::{
     Record, Ring,
@@ -19,13 +20,13 @@ use serde::{Deserialize, Serialize};
 const HEAD_SIZE: usize = 32;
 /// Bytes of a slice in the table.
 const ENTRY_SIZE: usize = 16;
-/// Items that one block holds at most.
+/// Maximum number of items in one block.
 pub(crate) const MAX_ITEMS: usize = 4096;
 
-/// In place of a slot's header: a loss that was found by whoever read the ring, not a record of the stream.
+/// In place of a slot's header: a loss that the reader of the ring found, not a record of the stream.
 const LOSS_HEADER: u64 = 0;
 
-/// What the run had come to before a block: what is missing between two blocks follows from it.
+/// Counts of a run in front of a block. They show how much is missing between two blocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Counts {
     /// Records of the hot ring.
@@ -34,12 +35,12 @@ pub struct Counts {
     pub rare: u64,
     /// Records of user space, and losses.
     pub user: u64,
-    /// Blocks of kind status.
+    /// Number of status blocks.
     pub statuses: u32,
 }
 
 impl Counts {
-    /// Some of it has not come as far, and nothing further.
+    /// True if some count is lower than in `other`, and none is higher.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
         let all = |counts: &Self| [counts.hot, counts.rare, counts.user, counts.statuses.into()];
         self != other && all(self).iter().zip(all(other)).all(|(own, other)| *own <= other)
@@ -61,14 +62,14 @@ impl Counts {
 /// A block of records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Records {
-    /// Before the first of them.
+    /// Counts in front of the first record.
     pub before: Counts,
     /// Slices in the order in which they were consumed.
     pub slices: Vec<Slice>,
 }
 
 impl Records {
-    /// The content of the block.
+    /// Encodes the content of the block.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let items = self.slices.iter().map(|slice| slice.items.len()).sum::<usize>();
         let size = HEAD_SIZE + self.slices.len() * ENTRY_SIZE + items * SLOT_SIZE;
@@ -88,7 +89,7 @@ impl Records {
         bytes
     }
 
-    /// The block that this content is, or `None` where it is not one that was written.
+    /// Decodes a block; `None` if the content is malformed.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_at_checked(HEAD_SIZE)?;
         let half = |at: usize| Some(u32::from_le_bytes(head.get(at..at + 4)?.try_into().ok()?));

@@ -1,5 +1,5 @@
-//! What was given more than once of a run: a file twice, a copy of one, an early copy of one that has grown since, or files that
-//! overlap. It counts once.
+//! Detects repeated parts of a run: the same file twice, a copy, an early copy of a file that has grown
+//! since, or overlapping files. Each part counts once.
 
 use std::{collections::HashSet, hash::BuildHasher as _};
 
@@ -12,15 +12,15 @@ use super::{
     records::{Counts, Records},
 };
 
-/// What is known of the files so far; nothing where there is only one, in which whatever is there twice is a fault.
+/// The parts of the files read so far. Not used for a single file, where a repetition is damage.
 #[derive(Debug, Default)]
 pub(super) struct Repeats {
-    /// Blocks of records that were taken in: where each begins in the run, and what it holds.
+    /// Blocks of records that were read: their place in the run and their content.
     seen: HashSet<(Counts, u64)>,
-    /// Where the current file has come to in the run, as far as it is known.
+    /// Counts of the run at the current place of the file, if known.
     at: Option<Counts>,
     file: Option<File>,
-    said: Vec<String>,
+    messages: Vec<String>,
 }
 
 /// The file that is being read.
@@ -28,21 +28,21 @@ pub(super) struct Repeats {
 struct File {
     name: Text,
     number: u32,
-    /// Its number is that of the file before.
+    /// True if the previous file had the same number.
     again: bool,
     repeated: u64,
     is_new: bool,
-    /// How the file before ended.
+    /// How the previous file ended.
     footer: Option<Footer>,
-    /// What could not be read of it while it told nothing new.
+    /// Damage found before any new block.
     damage: Vec<Damage>,
 }
 
-/// The bytes of a block can be told apart by it.
+/// Identifies a block.
 type Mark = (Counts, u64);
 
 impl Repeats {
-    /// A file begins, and the one before ended so.
+    /// Begins a file; `footer` is that of the previous one.
     pub(super) fn begin(&mut self, name: &Text, number: u32, footer: Option<&Footer>) {
         let again = self.file.take().is_some_and(|file| file.number == number);
         self.at = (number == 0).then(Counts::default);
@@ -57,22 +57,22 @@ impl Repeats {
         });
     }
 
-    /// A header within a file: of a segment that begins at the beginning of the run, or elsewhere.
+    /// Handles a header within a file: of a segment from the beginning of the run, or from a later point.
     pub(super) fn header(&mut self, number: u32) {
         self.at = (number == 0).then(Counts::default);
     }
 
-    /// A checkpoint tells where the file is.
+    /// Handles a checkpoint, which shows the place in the run.
     pub(super) const fn checkpoint(&mut self, counts: Counts) {
         self.at = Some(counts);
     }
 
-    /// What a block of records is known by.
+    /// The mark of a block of records.
     pub(super) fn mark(records: &Records) -> Mark {
         (records.before, FixedState::default().hash_one(records.to_bytes()))
     }
 
-    /// The block was taken in already.
+    /// True if the block was already read.
     pub(super) fn knows(&mut self, mark: &Mark, records: &Records) -> bool {
         self.at = Some(behind(records));
         let knows = self.seen.contains(mark);
@@ -82,7 +82,7 @@ impl Repeats {
         knows
     }
 
-    /// The block is taken in; gives what could not be read in front of it.
+    /// Marks a block as read; returns the damage in front of it.
     pub(super) fn learn(&mut self, mark: Mark) -> Vec<Damage> {
         self.seen.insert(mark);
         let Some(file) = &mut self.file else { return Vec::new() };
@@ -90,7 +90,7 @@ impl Repeats {
         std::mem::take(&mut file.damage)
     }
 
-    /// A status that stands there was told already, when the run had come to `counts`.
+    /// True if a status at this place was already read, given the counts of the run.
     pub(super) const fn knows_status(&mut self, counts: Option<Counts>) -> bool {
         let (Some(at), Some(counts)) = (&mut self.at, counts) else {
             return false;
@@ -99,13 +99,13 @@ impl Repeats {
         at.statuses <= counts.statuses
     }
 
-    /// Nothing of what stands there is new, when the run had come to `counts`.
+    /// True if nothing at this place is new, given the counts of the run.
     pub(super) fn is_repeating(&self, counts: Option<Counts>) -> bool {
         let is_behind = self.at.zip(counts).is_some_and(|(at, counts)| at.is_before(&counts));
         is_behind || self.file.as_ref().is_some_and(|file| file.repeated > 0 && !file.is_new)
     }
 
-    /// Keeps what cannot be read where nothing is new; gives it back where it must be told.
+    /// Keeps damage while nothing is new; returns damage that must be reported now.
     pub(super) fn damage(&mut self, damage: Damage) -> Option<Damage> {
         match &mut self.file {
             Some(file) if file.repeated > 0 && !file.is_new && file.damage.len() < MAX_DAMAGE => {
@@ -116,34 +116,32 @@ impl Repeats {
         }
     }
 
-    /// The file is over, and ended so; gives how what is known of the run ends.
+    /// Ends a file with this footer; returns the footer of the run as known so far.
     pub(super) fn end(&mut self, footer: Option<Footer>) -> Option<Footer> {
         let Some(file) = &mut self.file else { return footer };
         if file.repeated > 0 || file.again && !file.is_new {
             let (name, blocks) = (&file.name, file.repeated);
-            self.said.push(if file.is_new {
+            self.messages.push(if file.is_new {
                 let many = if blocks == 1 { "1 block" } else { &format!("{blocks} blocks") };
-                format!("{many} of {name} were given before, in another file of the run: counted once")
+                format!("{many} of {name} also occur in another file of the run: counted once")
             } else {
-                format!(
-                    "{name} has no record that was not given before, in another file of the run: counted once"
-                )
+                format!("{name} has no record that is not in another file of the run: counted once")
             });
         }
         if file.is_new || footer.is_some() || file.repeated == 0 && !file.again {
             return footer;
         }
-        // The end of a copy says nothing of the run.
+        // The end of a copy says nothing about the run.
         file.footer.take()
     }
 
-    /// What was given more than once, in sentences.
-    pub(super) fn said(&self) -> &[String] {
-        &self.said
+    /// Messages about repeated parts.
+    pub(super) fn messages(&self) -> &[String] {
+        &self.messages
     }
 }
 
-/// Where a block of records ends.
+/// Counts behind a block of records.
 fn behind(records: &Records) -> Counts {
     let mut counts = records.before;
     records.slices.iter().flat_map(|slice| &slice.items).for_each(|item| counts.add(item));

@@ -1,5 +1,5 @@
-//! The files of one run as one stream: what a live session would have told, in the same order, with losses where
-//! something is damaged or missing.
+//! The files of one run as one stream: the items that a live session would have delivered, in the same order,
+//! with losses in place of damaged or missing parts.
 
 use std::{collections::VecDeque, io::Read};
 
@@ -20,41 +20,41 @@ use super::{
     repeats::Repeats,
 };
 
-/// What comes next of a run.
+/// The next item of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunItem {
-    /// What was true when the dump begins: comes first, if at all.
+    /// The state at the beginning of the dump: the first item, if present.
     Restore(Box<Checkpoint>),
-    /// What the stream has gained.
+    /// New records of the stream.
     Slice(Slice),
-    /// What is attached has changed.
+    /// A change of the tracing status.
     Status(Box<StatusChange>),
-    /// What the kernel side said of itself.
+    /// Log statements of the kernel side.
     Diagnostics(Vec<Diagnostic>),
-    /// Something is missing that losses cannot tell: nothing is sure any more.
+    /// A missing part that losses cannot describe: nothing is certain any more.
     Uncertainty(String),
-    /// The run is over, or what there is of it.
+    /// The end of the run, or of the available part.
     End(Box<End>),
 }
 
 /// How a dump ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// With the run.
+    /// With the end of the run.
     Complete(Footer),
-    /// The run goes on in a file that was not given.
+    /// The run continues in a file that was not given.
     Continues,
-    /// The end is missing: the recorder was killed, or the file was cut.
+    /// The end is missing: the recorder was killed, or the file was truncated.
     CutOff,
 }
 
 impl End {
-    /// What is missing at the end, if something is.
+    /// Description of the missing end, if it is missing.
     #[must_use]
     pub const fn lacks(&self) -> Option<&'static str> {
         match self {
             Self::Complete(_) => None,
-            Self::Continues => Some("the run goes on in a file that was not given"),
+            Self::Continues => Some("the run continues in a file that was not given"),
             Self::CutOff => Some("the dump breaks off before the end of the run"),
         }
     }
@@ -67,7 +67,7 @@ pub struct RunReader<R> {
     current: Option<Opened<R>>,
     header: Header,
     names: Names,
-    /// What was read so far, in counts of the run; `None`: nothing.
+    /// Counts of the run read so far; `None`: nothing was read.
     counts: Option<Counts>,
     reached_ns: u64,
     footer: Option<Footer>,
@@ -77,7 +77,7 @@ pub struct RunReader<R> {
     damage: Vec<Damage>,
     damaged: u64,
     unknown: Vec<u8>,
-    /// `None`: there is one file only.
+    /// `None` for a single file.
     repeats: Option<Repeats>,
     losses: user::Writer,
     redactor: Option<Redactor>,
@@ -85,12 +85,12 @@ pub struct RunReader<R> {
 }
 
 impl<R: Read> RunReader<R> {
-    /// The files of one run, in any order; `None` where there are none.
+    /// Reads the files of one run, given in any order; `None` without files.
     #[must_use]
     pub fn new(mut files: Vec<Opened<R>>) -> Option<Self> {
         files.sort_by_key(|file| file.header.file);
         let header = files.first()?.header.clone();
-        // A run's first file says by itself what was before: nothing.
+        // Nothing precedes a run's first file.
         let counts = (header.file == 0).then(Counts::default);
         Some(Self {
             losses: user::Writer::new(header.status.run),
@@ -112,7 +112,7 @@ impl<R: Read> RunReader<R> {
         })
     }
 
-    /// The same run, of which all is told as it is redacted, its header too. To be said before anything is told.
+    /// Redacts everything that is delivered, and the header. Call it before reading the first item.
     #[must_use]
     pub fn redacted(mut self, redactor: Redactor) -> Self {
         self.header = redactor.header(self.header);
@@ -121,67 +121,67 @@ impl<R: Read> RunReader<R> {
         self
     }
 
-    /// The run, as its first file has it.
+    /// The header of the run's first file.
     #[must_use]
     pub const fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Names of addresses. They grow while the tape is read.
+    /// Names of addresses; they are added while the run is read.
     #[must_use]
     pub fn names(&self) -> Names {
         self.names.clone()
     }
 
-    /// What could not be read so far, the first of it.
+    /// The damage found so far, up to the limit.
     #[cfg(test)]
     #[must_use]
     pub fn damage(&self) -> &[Damage] {
         &self.damage
     }
 
-    /// How many stretches could not be read so far.
+    /// Number of damaged parts so far.
     #[must_use]
     pub const fn damaged(&self) -> u64 {
         self.damaged
     }
 
-    /// What could not be read so far, in sentences.
+    /// Messages about the damage found so far.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints: Vec<_> = self.damage.iter().map(ToString::to_string).collect();
         let more = self.damaged.saturating_sub(complaints.len() as u64);
         if more > 0 {
-            complaints.push(format!("{more} more stretches cannot be read"));
+            complaints.push(format!("{more} more damaged parts"));
         }
         let unknown =
-            |kind: &u8| format!("blocks of kind {kind}, which this version does not know, were skipped");
+            |kind: &u8| format!("blocks of kind {kind} were skipped: this version does not support them");
         complaints.extend(self.unknown.iter().map(unknown));
         let (cut, omitted) = self.names.limited();
         if cut > 0 {
-            complaints.push(format!("{cut} names of addresses were cut to {MAX_NAME} bytes"));
+            complaints.push(format!("{cut} symbol names were truncated to {MAX_NAME} bytes"));
         }
         if omitted > 0 {
-            complaints.push(format!("{omitted} names of addresses are more than is kept"));
+            complaints.push(format!("{omitted} symbol names exceed the limit and were dropped"));
         }
         complaints
     }
 
-    /// What was given more than once so far and is counted once, in sentences.
+    /// Messages about repeated parts, which count once.
     #[must_use]
     pub fn repeats(&self) -> &[String] {
-        self.repeats.as_ref().map_or(&[], Repeats::said)
+        self.repeats.as_ref().map_or(&[], Repeats::messages)
     }
 
-    /// What comes next; `None` behind the end.
+    /// The next item; `None` behind the end.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read.
+    /// If a file cannot be read.
     pub fn next_item(&mut self) -> Result<Option<RunItem>, ReadError> {
         loop {
-            if let Some(told) = self.queue.pop_front() {
-                return Ok(Some(told));
+            if let Some(item) = self.queue.pop_front() {
+                return Ok(Some(item));
             }
             if self.ended {
                 return Ok(None);
@@ -218,7 +218,7 @@ impl<R: Read> RunReader<R> {
     fn take(&mut self, entry: Entry) {
         let entry = if let Some(redactor) = &self.redactor { redactor.entry(entry) } else { entry };
         match entry {
-            // A flight recorder joins segments: the footer of the one before is not the end.
+            // A flight recorder joins segments: the footer of the previous one is not the end.
             Entry::Header(header) => {
                 self.footer = None;
                 if let Some(repeats) = &mut self.repeats {
@@ -244,7 +244,7 @@ impl<R: Read> RunReader<R> {
             Entry::Diagnostics(_)
                 if self.repeats.as_ref().is_some_and(|repeats| repeats.is_repeating(self.counts)) => {}
             Entry::Diagnostics(Diagnostics { said }) => self.queue.push_back(RunItem::Diagnostics(said)),
-            // Of an early copy, which tells nothing of the end.
+            // The footer of an early copy, which says nothing about the end.
             Entry::Footer(footer)
                 if self.repeats.is_some()
                     && self.counts.is_some_and(|counts| footer.counts.is_before(&counts)) => {}
@@ -299,12 +299,11 @@ impl<R: Read> RunReader<R> {
         self.queue.extend(slices.into_iter().map(RunItem::Slice));
     }
 
-    /// What is missing in front of a point at which the run had come to `before`, as losses; `None` where that point was
-    /// passed already.
+    /// The losses in front of a point with the counts `before`; `None` if that point was already passed.
     fn missing(&mut self, before: Counts, first_ns: u64) -> Option<Vec<Item>> {
         let Some(counts) = self.counts else {
             self.mark_uncertain(
-                "the dump does not begin with the run, and what was true when it begins cannot be read",
+                "the dump begins in the middle of the run, and its checkpoint cannot be read",
             );
             return Some(Vec::new());
         };
@@ -312,16 +311,16 @@ impl<R: Read> RunReader<R> {
         let (hot, rare) = (gap(before.hot, counts.hot), gap(before.rare, counts.rare));
         let user = gap(before.user, counts.user);
         if hot < 0 || rare < 0 || user < 0 {
-            self.mark_uncertain("a part of the dump is there twice, or its files do not follow each other");
+            self.mark_uncertain("a part of the dump is repeated, or its files are not consecutive");
             return None;
         }
         if user > 0 {
             self.mark_uncertain(format!(
-                "{user} of the tracer's own records (ticks, pull reads, changes of hooks) are missing from the dump"
+                "{user} of the tracer's own records (ticks, snapshots, hook changes) are missing from the dump"
             ));
         }
         if before.statuses != counts.statuses {
-            self.mark_uncertain("a change of what is attached is missing from the dump");
+            self.mark_uncertain("a status change is missing from the dump");
         }
         let mut missing = Vec::new();
         for (ring, count) in [(Ring::Hot, hot), (Ring::Rare, rare)] {
@@ -337,7 +336,7 @@ impl<R: Read> RunReader<R> {
         Some(missing)
     }
 
-    /// What was true there matters to whoever has read nothing before.
+    /// Only a reader that has read nothing before needs a checkpoint.
     fn checkpoint(&mut self, part: Checkpoint) {
         if let Some(repeats) = &mut self.repeats {
             repeats.checkpoint(part.head.counts);
@@ -389,7 +388,7 @@ impl<R: Read> RunReader<R> {
         self.queue.push_back(RunItem::End(Box::new(end)));
     }
 
-    /// Nothing follows: what waits for its stack waits no longer.
+    /// Nothing follows: records that wait for their stack are released.
     fn last(&mut self, items: Vec<Item>) {
         self.queue.push_back(RunItem::Slice(Slice { items, watermark_ns: u64::MAX }));
     }

@@ -1,7 +1,7 @@
 //! A small dump for tests.
 
-#![expect(missing_docs, reason = "the names of test values say what they are")]
-#![expect(clippy::unwrap_used, reason = "it is for tests, where a panic is a failure")]
+#![expect(missing_docs, reason = "the names of test values describe them")]
+#![expect(clippy::unwrap_used, reason = "for tests, where a panic is a failure")]
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, hook::HOOK_SLOTS, valid};
 use p2p_trace_model::{

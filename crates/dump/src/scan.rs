@@ -1,4 +1,4 @@
-//! Blocks out of a stream of bytes, with what lies between them where something is damaged.
+//! Finds blocks in a stream of bytes, and the damaged stretches between them.
 
 use std::io::{self, Read};
 
@@ -6,8 +6,8 @@ use super::block::{BlockHeader, HEADER_SIZE, MAGIC};
 
 /// Bytes that are read at a time.
 const CHUNK: usize = 64 << 10;
-/// A block whose content does not fit its checksum is searched for others inside, since one that was cut short is followed
-/// by the next too early. So much is looked at again for each byte that is read, whatever a hostile file pretends.
+/// Bytes that may be rescanned per byte read, whatever a hostile file claims. A block whose content does not match its
+/// checksum is searched for blocks inside, since a truncated block is followed by the next one too early.
 const PATIENCE: usize = 4;
 
 /// A stretch of the stream.
@@ -15,11 +15,11 @@ const PATIENCE: usize = 4;
 pub(super) enum Piece {
     /// An intact block.
     Block(BlockHeader, Vec<u8>),
-    /// So many bytes that are no intact block, from this offset on.
+    /// Bytes without an intact block.
     Garbage {
-        /// Offset of the first.
+        /// Offset of the first byte.
         offset: u64,
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
     },
 }
@@ -29,16 +29,16 @@ pub(super) struct Scanner<R> {
     input: R,
     chunk: Vec<u8>,
     buffer: Vec<u8>,
-    /// Where in `buffer` the unread part begins.
+    /// Index of the unread part in `buffer`.
     start: usize,
-    /// Offset of that in the stream.
+    /// Offset of the unread part in the stream.
     offset: u64,
     block_offset: u64,
     /// The stream has ended.
     ended: bool,
-    /// Bytes that may be looked at again.
+    /// Bytes that may still be rescanned.
     patience: usize,
-    /// Nothing is looked for from this offset on.
+    /// The search ends at this offset.
     limit: Option<u64>,
     found: Option<(BlockHeader, Vec<u8>)>,
 }
@@ -59,17 +59,17 @@ impl<R: Read> Scanner<R> {
         }
     }
 
-    /// Offset of the block that was given out last.
+    /// Offset of the latest block.
     pub(super) const fn block_offset(&self) -> u64 {
         self.block_offset
     }
 
-    /// An input that never ends is over there, unless something is found before.
+    /// Ends the search at an offset of an endless input, unless a block is found before.
     pub(super) const fn set_limit(&mut self, limit: Option<u64>) {
         self.limit = limit;
     }
 
-    /// It was not the end of the stream, but the limit.
+    /// True if the search ended at the limit instead of the end of the stream.
     pub(super) fn is_at_limit(&self) -> bool {
         self.limit.is_some_and(|limit| self.offset >= limit)
     }
@@ -101,7 +101,7 @@ impl<R: Read> Scanner<R> {
         Ok((bytes > 0).then_some(Piece::Garbage { offset, bytes }))
     }
 
-    /// The block that the unread part begins with, if it is an intact one.
+    /// The block at the start of the unread part, if it is intact.
     fn block(&mut self) -> io::Result<Option<(BlockHeader, Vec<u8>)>> {
         let Some(header) = self.unread().first_chunk().and_then(BlockHeader::from_bytes) else {
             return Ok(None);
@@ -114,7 +114,7 @@ impl<R: Read> Scanner<R> {
         }
         let size = size.min(self.unread().len());
         if self.patience < size {
-            // Nobody writes such a file: the block is taken as it says.
+            // No writer produces such a file: skip the block as its header claims.
             self.skip(size - 1);
         } else {
             self.patience -= size;
@@ -122,18 +122,18 @@ impl<R: Read> Scanner<R> {
         Ok(None)
     }
 
-    /// Goes on to the next place at which a block can begin.
+    /// Skips to the next place at which a block can begin.
     fn skip_to_magic(&mut self) {
         let unread = self.unread();
         let rest = unread.get(1..).unwrap_or_default();
         let whole = rest.windows(MAGIC.len()).position(|bytes| bytes == MAGIC);
-        // The beginning of a magic can be at the very end of what was read.
+        // The beginning of a magic can be at the very end of the buffer.
         let kept = if self.ended { 0 } else { MAGIC.len() - 1 };
         let next = 1 + whole.unwrap_or_else(|| rest.len().saturating_sub(kept));
         self.skip(next.min(unread.len()));
     }
 
-    /// Nothing more is to be read than what was read already.
+    /// Stops reading from the stream; only buffered bytes remain.
     pub(super) const fn end(&mut self) {
         self.ended = true;
     }
@@ -147,7 +147,7 @@ impl<R: Read> Scanner<R> {
         self.offset += bytes as u64;
     }
 
-    /// Reads until so many bytes are unread, or the stream ends.
+    /// Reads until `bytes` bytes are unread, or the stream ends.
     fn fill(&mut self, bytes: usize) -> io::Result<()> {
         if self.unread().len() >= bytes || self.ended {
             return Ok(());
@@ -155,7 +155,7 @@ impl<R: Read> Scanner<R> {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.chunk.resize(CHUNK, 0);
-        // A claimed length alone makes no room: only what is really there does.
+        // A claimed length alone allocates nothing: only bytes that exist do.
         while self.buffer.len() < bytes && !self.ended {
             let count = match self.input.read(&mut self.chunk) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -1,4 +1,4 @@
-//! What is written is what is read, whatever happens to it in between.
+//! A dump is read back as it was written, whatever happens to it in between.
 
 use std::{convert::Infallible, io};
 
@@ -20,16 +20,16 @@ fn reader(bytes: &[u8]) -> RunReader<&[u8]> {
     RunReader::new(vec![Opened::open(bytes).unwrap()]).unwrap()
 }
 
-fn told(bytes: &[u8]) -> (Vec<RunItem>, Vec<Damage>) {
+fn read(bytes: &[u8]) -> (Vec<RunItem>, Vec<Damage>) {
     let mut reader = reader(bytes);
-    let mut told = Vec::new();
+    let mut items = Vec::new();
     while let Some(next) = reader.next_item().unwrap() {
-        told.push(next);
+        items.push(next);
     }
-    (told, reader.damage().to_vec())
+    (items, reader.damage().to_vec())
 }
 
-/// Where the blocks of a kind end.
+/// The ends of the blocks of a kind.
 fn ends_of(bytes: &[u8], kind: block::Kind) -> Vec<usize> {
     let (mut at, mut ends) = (0, Vec::new());
     while let Some(header) = bytes[at..].first_chunk().and_then(block::BlockHeader::from_bytes) {
@@ -42,12 +42,12 @@ fn ends_of(bytes: &[u8], kind: block::Kind) -> Vec<usize> {
     ends
 }
 
-/// What the rules come to for what was told.
-fn verdicts(told: &[RunItem]) -> Vec<(rules::RuleId, rules::Answer)> {
+/// The rules' answers for these items.
+fn verdicts(items: &[RunItem]) -> Vec<(rules::RuleId, rules::Answer)> {
     let header = header();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
-    for told in told {
-        match told {
+    for item in items {
+        match item {
             RunItem::Slice(slice) => {
                 let done: Result<(), Infallible> = pipeline.advance(slice, |_| Ok(()));
                 done.unwrap();
@@ -62,9 +62,9 @@ fn verdicts(told: &[RunItem]) -> Vec<(rules::RuleId, rules::Answer)> {
 }
 
 #[test]
-fn what_was_written_is_told() {
+fn reads_back_written_items() {
     let bytes = dump();
-    let (told, damage) = told(&bytes);
+    let (items, damage) = read(&bytes);
     let mut expected: Vec<_> = slices().into_iter().map(RunItem::Slice).collect();
     let counts = Counts { hot: 0, rare: 2, user: 5, statuses: 0 };
     expected.push(RunItem::End(Box::new(End::Complete(Footer {
@@ -73,7 +73,7 @@ fn what_was_written_is_told() {
         totals: Some(totals()),
         counts,
     }))));
-    assert_eq!(told, expected);
+    assert_eq!(items, expected);
     assert_eq!(damage, []);
     let mut reader = reader(&bytes);
     assert_eq!(reader.header(), &header());
@@ -82,7 +82,7 @@ fn what_was_written_is_told() {
 }
 
 #[test]
-fn what_the_kernel_side_said_is_kept_and_is_in_no_rule_s_way() {
+fn keeps_diagnostics_without_effect_on_other_items() {
     let said = |text: &str| vec![Diagnostic::new(7, Level::Debug, text)];
     let write = |texts: &[&str]| {
         let mut writer = Writer::new(Vec::new(), header()).unwrap();
@@ -94,17 +94,18 @@ fn what_the_kernel_side_said_is_kept_and_is_in_no_rule_s_way() {
         }
         writer.finish(Reason::End, 30 * MS, Some(totals())).unwrap()
     };
-    let (silent, _) = told(&write(&[]));
-    let (told, damage) = told(&write(&["free: \x1b[2J", "kill: \"x\""]));
+    let (silent, _) = read(&write(&[]));
+    let (items, damage) = read(&write(&["free: \x1b[2J", "kill: \"x\""]));
     assert_eq!(damage, []);
-    let kept: Vec<_> = told.iter().filter(|told| matches!(told, RunItem::Diagnostics(_))).cloned().collect();
+    let kept: Vec<_> =
+        items.iter().filter(|items| matches!(items, RunItem::Diagnostics(_))).cloned().collect();
     assert_eq!(kept, ["free: \x1b[2J", "kill: \"x\""].map(|text| RunItem::Diagnostics(said(text))));
-    let rest: Vec<_> = told.into_iter().filter(|told| !matches!(told, RunItem::Diagnostics(_))).collect();
+    let rest: Vec<_> = items.into_iter().filter(|items| !matches!(items, RunItem::Diagnostics(_))).collect();
     assert_eq!(rest, silent);
 }
 
 #[test]
-fn a_block_of_a_later_kind_is_skipped_and_said_to_be() {
+fn skips_block_of_unknown_kind_with_complaint() {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     writer.diagnostics(vec![Diagnostic::new(7, Level::Warn, "x")]).unwrap();
     let mut bytes = writer.finish(Reason::End, 30 * MS, None).unwrap();
@@ -113,18 +114,18 @@ fn a_block_of_a_later_kind_is_skipped_and_said_to_be() {
     let later = block::BlockHeader { kind: 99, ..header }.to_bytes();
     bytes[at..at + block::HEADER_SIZE].copy_from_slice(&later);
     let mut reader = reader(&bytes);
-    let told = reader.next_item().unwrap();
-    assert!(matches!(told, Some(RunItem::End(_))), "{told:?}");
-    assert_eq!(reader.complaints(), ["blocks of kind 99, which this version does not know, were skipped"]);
+    let items = reader.next_item().unwrap();
+    assert!(matches!(items, Some(RunItem::End(_))), "{items:?}");
+    assert_eq!(reader.complaints(), ["blocks of kind 99 were skipped: this version does not support them"]);
 }
 
 #[test]
-fn whatever_is_cut_off_no_verdict_is_wrong_and_nothing_intact_is_lost() {
+fn truncation_keeps_intact_blocks_and_causes_no_wrong_answer() {
     let bytes = dump();
-    let (whole, _) = told(&bytes);
-    let full = verdicts(&whole);
+    let (complete, _) = read(&bytes);
+    let full = verdicts(&complete);
     assert!(full.iter().any(|&(_, answer)| answer == rules::Answer::Violated));
-    // A block for each slice.
+    // One block per slice.
     let ends = ends_of(&bytes, block::Kind::Records);
     assert_eq!(ends.len(), slices().len());
     for length in 0..bytes.len() {
@@ -132,19 +133,19 @@ fn whatever_is_cut_off_no_verdict_is_wrong_and_nothing_intact_is_lost() {
             continue;
         };
         let mut reader = RunReader::new(vec![opened]).unwrap();
-        let mut told = Vec::new();
+        let mut items = Vec::new();
         while let Some(next) = reader.next_item().unwrap() {
-            told.push(next);
+            items.push(next);
         }
         let intact = ends.iter().filter(|&&end| end <= length).count();
-        let slices_told: Vec<_> = told
+        let slices_read: Vec<_> = items
             .iter()
-            .filter(|told| matches!(told, RunItem::Slice(slice) if !slice.items.is_empty()))
+            .filter(|items| matches!(items, RunItem::Slice(slice) if !slice.items.is_empty()))
             .collect();
-        assert_eq!(slices_told, whole.iter().take(intact).collect::<Vec<_>>(), "cut at {length}");
-        let last = told.last().unwrap();
+        assert_eq!(slices_read, complete.iter().take(intact).collect::<Vec<_>>(), "cut at {length}");
+        let last = items.last().unwrap();
         assert_eq!(last, &RunItem::End(Box::new(End::CutOff)), "cut at {length}");
-        for ((rule, answer), (_, real)) in verdicts(&told).into_iter().zip(&full) {
+        for ((rule, answer), (_, real)) in verdicts(&items).into_iter().zip(&full) {
             assert_ne!(answer, rules::Answer::Holds, "{rule:?} cut at {length}");
             assert!(answer != rules::Answer::Violated || *real == answer, "{rule:?} cut at {length}");
         }
@@ -152,39 +153,39 @@ fn whatever_is_cut_off_no_verdict_is_wrong_and_nothing_intact_is_lost() {
 }
 
 #[test]
-fn no_flipped_bit_turns_a_verdict_or_costs_more_than_its_block() {
+fn flipped_bit_costs_at_most_its_block_and_causes_no_wrong_answer() {
     let bytes = dump();
-    let (whole, _) = told(&bytes);
-    let full = verdicts(&whole);
-    let slices_of = |told: &[RunItem]| {
-        told.iter().filter(|told| matches!(told, RunItem::Slice(slice) if !slice.items.is_empty())).count()
+    let (complete, _) = read(&bytes);
+    let full = verdicts(&complete);
+    let slices_of = |items: &[RunItem]| {
+        items.iter().filter(|items| matches!(items, RunItem::Slice(slice) if !slice.items.is_empty())).count()
     };
     for bit in 0..bytes.len() * 8 {
         let mut bytes = bytes.clone();
         bytes[bit / 8] ^= 1 << (bit % 8);
-        let (told, damage) = told(&bytes);
-        assert!(!damage.is_empty(), "bit {bit} goes unnoticed");
-        assert!(slices_of(&told) >= 2, "bit {bit} costs {told:?}");
-        if told == whole {
+        let (items, damage) = read(&bytes);
+        assert!(!damage.is_empty(), "bit {bit} is not detected");
+        assert!(slices_of(&items) >= 2, "bit {bit} costs {items:?}");
+        if items == complete {
             continue;
         }
-        for ((rule, answer), (_, real)) in verdicts(&told).into_iter().zip(&full) {
+        for ((rule, answer), (_, real)) in verdicts(&items).into_iter().zip(&full) {
             let same = answer == *real || answer == rules::Answer::NotChecked;
             assert!(
                 same || answer == rules::Answer::Inconclusive,
                 "{rule:?} bit {bit}: {answer:?}, not {real:?}"
             );
-            let lacks = slices_of(&told) < slices().len();
+            let lacks = slices_of(&items) < slices().len();
             assert!(
                 !lacks || answer != rules::Answer::Holds,
-                "{rule:?} bit {bit}: sure without a block of records"
+                "{rule:?} bit {bit}: holds without a block of records"
             );
         }
     }
 }
 
 #[test]
-fn a_large_slice_is_told_in_parts_that_come_to_the_same() {
+fn large_slice_is_split_into_equivalent_parts() {
     let items: Vec<_> = (0..3 * MAX_ITEMS as u64 / 2)
         .map(|position| Item::Record(record(position, Kind::Kill, Hook::Kill)))
         .collect();
@@ -195,10 +196,10 @@ fn a_large_slice_is_told_in_parts_that_come_to_the_same() {
     writer.slice(&large).unwrap();
     writer.slice(&slice(Vec::new(), u64::MAX)).unwrap();
     let bytes = writer.finish(Reason::End, 0, None).unwrap();
-    let (told, _) = told(&bytes);
-    let slices: Vec<_> = told
+    let (read_items, _) = read(&bytes);
+    let slices: Vec<_> = read_items
         .iter()
-        .filter_map(|told| match told {
+        .filter_map(|items| match items {
             RunItem::Slice(slice) => Some(slice),
             _ => None,
         })
@@ -212,14 +213,14 @@ fn a_large_slice_is_told_in_parts_that_come_to_the_same() {
 }
 
 #[test]
-fn what_is_no_dump_says_so() {
+fn rejects_input_that_is_not_a_dump() {
     for bytes in [&b""[..], b"hello", &[0x89; 100]] {
         assert!(matches!(Opened::open(bytes), Err(OpenError::NoDump)));
     }
 }
 
 #[test]
-fn a_version_that_is_not_read_is_named() {
+fn rejects_unsupported_versions_by_name() {
     let refusal = |version| {
         let mut other = dump();
         other[8] = version;
@@ -229,16 +230,16 @@ fn a_version_that_is_not_read_is_named() {
     };
     assert_eq!(
         refusal(block::FORMAT + 1),
-        "it is of format version 2; this p2p-trace reads versions up to 1: use a newer one"
+        "format version 2 is newer than this p2p-trace, which reads versions up to 1: use a newer p2p-trace"
     );
     assert_eq!(
         refusal(block::OLDEST_FORMAT - 1),
-        "it is of format version 0, which was in use before any release, and changed: this p2p-trace reads versions from 1 up to \
-         1; use the p2p-trace that wrote it"
+        "format version 0 predates the first release: this p2p-trace reads versions 1 to 1; use the p2p-trace that wrote the \
+         dump"
     );
 }
 
-/// A disk that is full after so many bytes.
+/// A disk with room for this many bytes.
 struct Full(usize);
 
 impl io::Write for Full {
@@ -254,7 +255,7 @@ impl io::Write for Full {
 }
 
 #[test]
-fn a_full_disk_is_an_error_and_no_panic() {
+fn full_disk_is_an_error() {
     for room in 0..dump().len() {
         let Ok(mut writer) = Writer::new(Full(room), header()) else {
             continue;

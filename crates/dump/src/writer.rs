@@ -1,4 +1,4 @@
-//! Writes a dump, block by block, to whatever takes bytes.
+//! Writes a dump, block by block, to any writer.
 
 use std::{
     collections::HashMap,
@@ -23,9 +23,9 @@ use super::{
     records::{Counts, MAX_ITEMS, Records},
 };
 
-/// Names that are remembered as written. Beyond them they are written again.
+/// Number of names that are remembered as written. Further names are written again.
 const MAX_NAMES: usize = 1 << 18;
-/// Names in one block.
+/// Maximum number of names in one block.
 const NAMES_PER_BLOCK: usize = 4096;
 
 /// Writes the files of one run.
@@ -35,22 +35,22 @@ pub struct Writer<W> {
     header: Header,
     /// Number of the next block.
     number: u32,
-    /// What is written and what is pending.
+    /// Counts of the written and the pending items.
     counts: Counts,
     pending: Records,
     items: usize,
-    /// Names that the file has, or that are about to be written to it.
+    /// Names that were written to the file, or are about to be.
     names: HashMap<u64, Text>,
     new_names: Vec<(Hex, Text)>,
     written: u64,
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins the first file of a run. What follows is written when a block is full, or by [`Writer::flush`].
+    /// Begins the first file of a run. Items are written when a block is full, or by [`Writer::flush`].
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn new(out: W, header: Header) -> io::Result<Self> {
         let mut writer = Self {
             out,
@@ -73,31 +73,31 @@ impl<W: Write> Writer<W> {
         self.written
     }
 
-    /// What the run has come to.
+    /// The counts of the run.
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Where it writes to.
+    /// The underlying writer.
     pub const fn get_ref(&self) -> &W {
         &self.out
     }
 
-    /// The same, to take it away.
+    /// The underlying writer, mutable.
     pub const fn get_mut(&mut self) -> &mut W {
         &mut self.out
     }
 
-    /// The name of an address, before the slice that needs it. One that is known already costs nothing.
+    /// The name of an address, given before the slice that needs it. A known name costs nothing.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn symbol(&mut self, address: u64, name: &Text) -> io::Result<()> {
         match self.names.get(&address) {
             Some(known) if known == name => return Ok(()),
-            // What is pending still goes by the old name.
+            // Pending records still refer to the old name.
             Some(_) => self.close_block()?,
             None => {}
         }
@@ -112,15 +112,15 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// What the stream has gained.
+    /// Adds records of the stream.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn slice(&mut self, slice: &Slice) -> io::Result<()> {
         if slice.items.is_empty() {
             if let Some(last) = self.pending.slices.last_mut() {
-                // Nothing happened between the two.
+                // Nothing happened between the two slices.
                 last.watermark_ns = slice.watermark_ns;
             } else {
                 self.pending.before = self.counts;
@@ -135,7 +135,7 @@ impl<W: Write> Writer<W> {
             if self.pending.slices.is_empty() {
                 self.pending.before = self.counts;
             }
-            // Up to its last item a part is as good as the whole.
+            // Up to its last item a part of a slice is complete.
             let watermark_ns = if rest.is_empty() { slice.watermark_ns } else { last.time_ns() };
             for item in part {
                 self.counts.add(item);
@@ -152,11 +152,11 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// What is attached has changed, by `time_ns`, `CLOCK_BOOTTIME`.
+    /// Adds a status change at `time_ns`, `CLOCK_BOOTTIME`.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn status(&mut self, status: &Status, time_ns: u64) -> io::Result<()> {
         self.close_block()?;
         self.header.status = status.clone();
@@ -165,31 +165,32 @@ impl<W: Write> Writer<W> {
         self.json(Kind::Status, &change)
     }
 
-    /// What the kernel side said of itself. It is written at once, in front of the records that wait for more: it has its own times.
+    /// Adds log statements of the kernel side. They are written at once, in front of pending records, since
+    /// they have times of their own.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn diagnostics(&mut self, said: Vec<Diagnostic>) -> io::Result<()> {
         self.json(Kind::Diagnostics, &Diagnostics { said })
     }
 
-    /// Something is missing here, and nobody can say what: the counts say so to whoever reads the dump.
+    /// Marks a gap of unknown content here, which readers recognize by the counts.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn gap(&mut self) -> io::Result<()> {
         self.close_block()?;
         self.counts.user = self.counts.user.wrapping_add(1);
         Ok(())
     }
 
-    /// What is true after all that was given to the writer so far.
+    /// Adds a checkpoint: the state after everything that was given to the writer so far.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
         self.close_block()?;
         for part in checkpoint.parts(self.counts) {
@@ -198,21 +199,22 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
-    /// Writes what is pending, so that only `out` can still hold it back.
+    /// Writes all pending items, so that only `out` may still buffer them.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn flush(&mut self) -> io::Result<()> {
         self.close_block()?;
         self.out.flush()
     }
 
-    /// Ends the file, and goes on in another one, which begins with what is true then. Returns where it has written to.
+    /// Ends the file and continues in another one, which begins with the checkpoint. Returns the previous
+    /// writer.
     ///
     /// # Errors
     ///
-    /// When one of the two cannot be written to.
+    /// If one of the two cannot be written to.
     pub fn rotate(&mut self, out: W, checkpoint: &Checkpoint) -> io::Result<W> {
         let ended = self.end(Reason::Rotated, 0, None);
         let before = mem::replace(&mut self.out, out);
@@ -231,17 +233,17 @@ impl<W: Write> Writer<W> {
         ended.map(|()| before)
     }
 
-    /// Ends the last file of the run: `totals` is what the kernel counted, where that is known.
+    /// Ends the last file of the run. `totals` are the kernel's counters, if known.
     ///
     /// # Errors
     ///
-    /// When `out` cannot be written to.
+    /// If `out` cannot be written to.
     pub fn finish(mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> io::Result<W> {
         self.end(reason, duration_ns, totals)?;
         Ok(self.out)
     }
 
-    /// The header twice: without one nothing can be judged.
+    /// Writes the header twice: without it the records cannot be interpreted.
     fn begin(&mut self) -> io::Result<()> {
         let header = self.header.clone();
         self.json(Kind::Header, &header)?;
@@ -249,11 +251,11 @@ impl<W: Write> Writer<W> {
         self.out.flush()
     }
 
-    /// Ends the file, as [`Writer::finish`] does, and keeps where it was written to.
+    /// Ends the file like [`Writer::finish`], and keeps the underlying writer.
     ///
     /// # Errors
     ///
-    /// When it cannot be written.
+    /// If it cannot be written to.
     pub fn end(&mut self, reason: Reason, duration_ns: u64, totals: Option<Totals>) -> io::Result<()> {
         self.close_block()?;
         let footer = Footer { reason, duration_ns, totals, counts: self.counts };
@@ -290,7 +292,7 @@ impl<W: Write> Writer<W> {
         self.block(kind, content, 0)
     }
 
-    /// Writes content that ends with so many records, as slots.
+    /// Writes a block whose content ends with `records` records, as slots.
     fn block(&mut self, kind: Kind, content: Vec<u8>, records: usize) -> io::Result<()> {
         let decoded = content.len();
         if decoded > MAX_CONTENT {
@@ -313,7 +315,7 @@ impl<W: Write> Writer<W> {
         let mut bytes = Vec::with_capacity(super::block::HEADER_SIZE + stored.len());
         bytes.extend_from_slice(&header.to_bytes());
         bytes.extend_from_slice(&stored);
-        // In one piece, so that what is killed in between leaves a whole block, mostly.
+        // In one call, so that a killed process mostly leaves a complete block.
         self.out.write_all(&bytes)?;
         self.written += bytes.len() as u64;
         Ok(())

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use p2p_trace_dump::sequence::{allocated, next_free, numbered};
+use p2p_trace_dump::sequence::{next_free, numbered, used};
 use p2p_trace_model::text::Text;
 
 use super::{OutFile, OutputError, Placed, descriptor, identity::Identity, inspect::create_error};
@@ -88,8 +88,8 @@ impl Destination {
         if !self.is_series || !matches!(self.way, Way::New) {
             return Vec::new();
         }
-        let allocated = allocated(&self.path).unwrap_or_default();
-        allocated.into_iter().filter_map(|number| Placed::of_dump(numbered(&self.path, number))).collect()
+        let used = used(&self.path).unwrap_or_default();
+        used.into_iter().filter_map(|number| Placed::of_dump(numbered(&self.path, number))).collect()
     }
 
     /// Creates the file, or gives the stream.

@@ -1,31 +1,32 @@
-//! Which references a checkpoint has room for: the largest.
+//! Limits the references in a checkpoint to the largest ones.
 
 use p2p_trace_model::{
     event::decode::PAGE_SIZE,
     state::{Allocated, Device, Model, Reference, whole_pages},
 };
 
-/// Pieces of taken memory that a capped checkpoint tells by their place for each reference that it may tell in full.
+/// For each reference that a capped checkpoint may hold, the number of pieces of allocated memory that it may
+/// list by place only.
 const RUNS: usize = 2;
 
-/// Lets through the largest of what it was made of.
+/// Admits the largest references of the model that it was built from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cap {
-    /// Bytes of the smallest that goes through; 0: all go.
+    /// Bytes of the smallest admitted reference; 0: all are admitted.
     least: u64,
-    /// How many of exactly that size do.
+    /// Number of references of exactly that size that are still admitted.
     ties: usize,
     omitted: u64,
-    /// How many were asked for.
+    /// The requested limit.
     limit: usize,
 }
 
 impl Cap {
-    /// For the references of a model, of which so many may be told.
+    /// Builds the limit for the references of a model.
     pub(super) fn of(model: &Model, limit: usize) -> Self {
         let all = Self { least: 0, ties: usize::MAX, omitted: 0, limit };
         let count: usize = model.devices().map(Device::reference_count).sum();
-        // A piece of an mmap is told by itself: only with them it is known how many there are.
+        // Each piece of an mmap counts separately, so that the pieces determine the number of references.
         if count == 0 || limit == usize::MAX {
             return all;
         }
@@ -47,17 +48,18 @@ impl Cap {
         Self { least: *least, ties, omitted, limit }
     }
 
-    /// How many do not go through.
+    /// Number of references that are not admitted.
     pub(super) const fn omitted(&self) -> u64 {
         self.omitted
     }
 
-    /// How many pieces of memory may be told by their place.
+    /// Maximum number of pieces of memory that may be listed by place.
     pub(super) const fn runs(&self) -> usize {
         self.limit.saturating_mul(RUNS)
     }
 
-    /// Whether an allocation or a scatter list goes through; each is to be asked about once. An mmap goes by its pieces.
+    /// True if an allocation or a scatter list is admitted; ask only once for each. An mmap is admitted by
+    /// its pieces.
     pub(super) const fn admits(&mut self, reference: &Reference) -> bool {
         match size(reference) {
             Some(bytes) => self.admits_bytes(bytes),
@@ -65,7 +67,7 @@ impl Cap {
         }
     }
 
-    /// Whether a piece of an mmap goes through.
+    /// True if a piece of an mmap is admitted.
     pub(super) const fn admits_pages(&mut self, pages: &std::ops::Range<u64>) -> bool {
         self.admits_bytes(bytes_of(pages))
     }
@@ -80,7 +82,7 @@ impl Cap {
     }
 }
 
-/// Bytes of what is no mmap.
+/// Bytes of an allocation or scatter list.
 const fn size(reference: &Reference) -> Option<u64> {
     match reference.allocated {
         Allocated::Allocation { size, .. } | Allocated::ScatterList { size, .. } => Some(whole_pages(size)),

@@ -1,5 +1,5 @@
-//! From a model to the records that lead to it: those that still matter, in the order of their times, with their own ids,
-//! tasks and times; then one pull read, which stands for all that is taken.
+//! Turns a model into the records that restore it: the records that still matter, in the order of their
+//! times, with their own ids, tasks and times; then one snapshot that stands for all allocated memory.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ use p2p_trace_model::{
 
 use super::{cap::Cap, write};
 
-/// What of a model goes into a checkpoint, for a run with this number and these losses.
+/// The records of a checkpoint of `model`, in the run with this number and with these losses.
 pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> Vec<Record> {
     let mut timeline = Vec::new();
     let mut late = Vec::new();
@@ -36,17 +36,17 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
                 write::step(device, step, &mut timeline);
             }
         }
-        let told_ns = references(model, device, &mut cap, &mut timeline, &mut late);
-        earliest_ns = earliest_ns.min(told_ns.unwrap_or(u64::MAX));
-        gone(device, &mut writer, &mut timeline);
+        let first_ns = references(model, device, &mut cap, &mut timeline, &mut late);
+        earliest_ns = earliest_ns.min(first_ns.unwrap_or(u64::MAX));
+        exited(device, &mut writer, &mut timeline);
         if let Some(mappings) = device.mappings(model.hooks()) {
             for mapping in mappings.live() {
                 write::mapping(device, mapping, &mut timeline);
             }
         }
     }
-    asleep(model, &mut writer, &mut timeline);
-    // Stable: what belongs together was written together, and has one time.
+    sleeps(model, &mut writer, &mut timeline);
+    // Stable: records that belong together were written together, and have the same time.
     timeline.sort_by_key(|record| record.time_ns);
     let now_ns = model.now_ns();
     for (ring, lost) in Ring::ALL.into_iter().zip(lost) {
@@ -56,7 +56,7 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
         snapshot(model, device, now_ns, cap, &mut writer, &mut timeline);
     }
     timeline.append(&mut late);
-    // As lost before any that is told: of those it is known who took them.
+    // Timed before every reference in the checkpoint: the holders of those are known.
     let omitted_ns = earliest_ns.saturating_sub(1);
     uncertainty(Ring::Hot, cap.omitted(), omitted_ns, omitted_ns, &mut writer, &mut timeline);
     uncertainties(model, &mut writer, &mut timeline);
@@ -64,9 +64,9 @@ pub(super) fn gather(model: &Model, run: u64, lost: [Lost; 2], mut cap: Cap) -> 
     timeline
 }
 
-/// When the machine was suspended, by the ticks that tell it.
-fn asleep(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
-    let Some((told_ns, asleep_ns)) = model.asleep() else {
+/// Times at which the machine was suspended, as ticks.
+fn sleeps(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let Some((known_ns, asleep_ns)) = model.asleep() else {
         return;
     };
     let slept_ns: u64 = model.sleeps().map(|sleep| sleep.asleep_ns).sum();
@@ -76,10 +76,10 @@ fn asleep(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
         total_ns = total_ns.saturating_add(sleep.asleep_ns);
         out.push(writer.tick_asleep(sleep.to_ns, Some(total_ns)));
     }
-    out.push(writer.tick_asleep(told_ns, Some(asleep_ns)));
+    out.push(writer.tick_asleep(known_ns, Some(asleep_ns)));
 }
 
-/// The hooks that are armed. The status tells the others.
+/// The armed hooks. The status covers the others.
 fn hooks(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
     for &hook in Hook::ALL {
         let Some(state) = model.hooks().state(hook).filter(|state| state.armed && state.attached) else {
@@ -90,7 +90,7 @@ fn hooks(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
     }
 }
 
-/// A teardown that can be told by its steps, to its end.
+/// True if the steps of the teardown describe it completely.
 fn is_kept(device: &Device, teardown: &Teardown) -> bool {
     let is_over = |step: &Step| {
         let range = step.range.map(|id| device.range(id));
@@ -103,7 +103,7 @@ fn is_kept(device: &Device, teardown: &Teardown) -> bool {
     }
 }
 
-/// The teardowns that tell of a range.
+/// True if a teardown in the checkpoint covers the range.
 fn is_torn_down(device: &Device, id: RangeId) -> bool {
     let mut teardowns = device.teardowns().filter(|teardown| is_kept(device, teardown));
     teardowns.any(|teardown| teardown.steps_of(id).next().is_some())
@@ -122,7 +122,7 @@ fn ranges(device: &Device, out: &mut Vec<Record>) {
     }
 }
 
-/// The references that there is room for; gives when the first of them was taken.
+/// Adds the admitted references and returns the time of the earliest one.
 fn references(
     model: &Model,
     device: &Device,
@@ -131,7 +131,7 @@ fn references(
     late: &mut Vec<Record>,
 ) -> Option<u64> {
     let mut earliest_ns: Option<u64> = None;
-    let mut tell = |reference: &Reference| {
+    let mut note = |reference: &Reference| {
         let time_ns = reference.at.time_ns;
         earliest_ns = Some(earliest_ns.map_or(time_ns, |earliest| earliest.min(time_ns)));
     };
@@ -139,12 +139,12 @@ fn references(
         if !cap.admits(reference) {
             continue;
         }
-        tell(reference);
+        note(reference);
         match reference.allocated {
             Allocated::Allocation { .. } | Allocated::ScatterList { addr: Some(_), .. } => {
                 write::allocated(device, reference, out);
             }
-            // Nothing tells where it lies, so that a pull read would take it for something else.
+            // Its place is unknown, so that the snapshot would not recognize it: it goes behind the snapshot.
             Allocated::ScatterList { addr: None, .. } => write::allocated(device, reference, late),
             Allocated::Mmap { .. } => {}
         }
@@ -153,7 +153,7 @@ fn references(
         if !cap.admits_pages(&pages) {
             continue;
         }
-        tell(reference);
+        note(reference);
         let is_placed = model.geometry().span(&pages).is_some();
         let out = if is_placed { &mut *out } else { &mut *late };
         write::mmap(model.geometry(), device, reference, &pages, out);
@@ -161,21 +161,21 @@ fn references(
     earliest_ns
 }
 
-/// The takers that have exited.
-fn gone(device: &Device, writer: &mut user::Writer, out: &mut Vec<Record>) {
-    let mut told = HashSet::new();
+/// The holders that have exited.
+fn exited(device: &Device, writer: &mut user::Writer, out: &mut Vec<Record>) {
+    let mut seen = HashSet::new();
     for (_, reference) in device.references() {
         let by = device.allocated_by(reference);
         let Some((task, since_ns)) = by.task.zip(by.exited_since_ns) else {
             continue;
         };
-        if told.insert((task.tgid, since_ns)) {
+        if seen.insert((task.tgid, since_ns)) {
             out.push(writer.exited_before(since_ns, &task, by.replaced_ns));
         }
     }
 }
 
-/// A pull read, which finds taken what is known to be.
+/// A snapshot that finds exactly the known memory allocated.
 fn snapshot(
     model: &Model,
     device: &Device,
@@ -210,10 +210,10 @@ fn snapshot(
     out.push(writer.snapshot_end(&snapshot_end));
 }
 
-/// Address, size and range of a piece of taken memory.
+/// Address, size and range of a piece of allocated memory.
 type Piece = (u64, u64, Option<u64>);
 
-/// The pieces of a device that are taken.
+/// The allocated pieces of a device.
 fn allocated(model: &Model, device: &Device) -> Vec<Piece> {
     let before = device.preexisting().map(|known| (known.addr, known.size, known.pgmap));
     let of_references = device.references().filter_map(|(_, reference)| {
@@ -228,7 +228,7 @@ fn allocated(model: &Model, device: &Device) -> Vec<Piece> {
     before.chain(of_references).chain(of_mmaps).collect()
 }
 
-/// What touches as one piece.
+/// Merges adjacent pieces.
 fn joined(mut pieces: Vec<Piece>) -> Vec<Piece> {
     pieces.sort_unstable();
     pieces.dedup_by(|next, kept| {
@@ -252,7 +252,7 @@ fn pgmap(device: &Device, reference: &Reference) -> Option<u64> {
     device.range_of(reference).map(|range| range.id.pgmap)
 }
 
-/// What is uncertain stays so.
+/// Keeps uncertain references uncertain.
 fn uncertainties(model: &Model, writer: &mut user::Writer, out: &mut Vec<Record>) {
     let all: Vec<Uncertainties> = model.devices().map(Device::uncertain).collect();
     for (ring, open) in [

@@ -1,5 +1,5 @@
-//! What was true at a point of the stream, so that what follows can be read without what was before: the records that
-//! still matter, as they were, and what the rules had come to.
+//! Checkpoints: the state at a point of the stream, so that a reader can start there. A checkpoint holds the
+//! records that still matter, unchanged, and the state of the rules.
 
 mod cap;
 mod gather;
@@ -25,50 +25,51 @@ use cap::Cap;
 
 use super::records::{Counts, put_record, record};
 
-/// Records in one block.
+/// Maximum number of records in one block.
 const MAX_RECORDS: usize = 65_536;
-/// Bytes of the length in front of the description.
+/// Bytes of the length field in front of the JSON.
 const LENGTH: usize = 4;
 
-/// See the module. One that is large is stored in parts.
+/// A checkpoint, see the module. A large one is stored in parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// What it is.
+    /// The part in front of the records.
     pub head: Head,
     /// The records that the model needs, in the order in which it needs them.
     pub records: Vec<Record>,
 }
 
-/// What one block of it holds.
+/// The content of one block of a checkpoint.
 pub(super) struct Part {
     /// The block's content.
     pub(super) content: Vec<u8>,
-    /// So many records end it.
+    /// Number of records at the end of the content.
     pub(super) records: usize,
 }
 
-/// What stands before the records.
+/// The part of a checkpoint in front of the records.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Which part this is, from 0 on.
+    /// Index of this part, from 0.
     pub part: u32,
-    /// How many there are.
+    /// Number of parts.
     pub parts: u32,
     /// The time that the stream had reached, `CLOCK_BOOTTIME` in nanoseconds.
     pub time_ns: u64,
-    /// What the run had come to.
+    /// The counts of the run at this point.
     pub counts: Counts,
-    /// What the rules had come to.
+    /// The state of the rules.
     #[serde(default)]
     pub rules: RuleState,
-    /// It holds everything that happened before this time, `CLOCK_BOOTTIME` in nanoseconds, and nothing later; 0: not told.
+    /// The checkpoint covers everything that happened before this time, `CLOCK_BOOTTIME` in nanoseconds, and
+    /// nothing later; 0: not recorded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reached_ns: u64,
-    /// What had been delivered and lost by then, where that is told.
+    /// Delivered and lost records up to this point, if recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tally: Option<Tally>,
-    /// References that were out and are not among the records, the smallest: of their memory only the place is told, not who
-    /// took it.
+    /// Number of outstanding references that are not among the records, the smallest ones. The checkpoint has
+    /// only the place of their memory, not its holder.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted: u64,
 }
@@ -79,14 +80,14 @@ const fn is_zero(number: &u64) -> bool {
 }
 
 impl Checkpoint {
-    /// What is true after all that `pipeline` has taken in, in the run of this number.
+    /// The state after everything that `pipeline` has consumed, in the run with this number.
     #[must_use]
     pub fn of(pipeline: &Pipeline, run: u64) -> Self {
         Self::capped(pipeline, run, usize::MAX)
     }
 
-    /// The same, with no more than so many of the references that are out, the largest. The others leave hot records lost: no
-    /// rule that needs them is sure.
+    /// As [`Checkpoint::of`], limited to the `references` largest outstanding references. The others count as
+    /// lost hot records: no rule that needs them is certain.
     #[must_use]
     pub fn capped(pipeline: &Pipeline, run: u64, references: usize) -> Self {
         let mut checkpoint = Self::at(pipeline.model(), pipeline.rules(), run, references);
@@ -95,7 +96,7 @@ impl Checkpoint {
         checkpoint
     }
 
-    /// What is true by a model, and by the rules that have judged it.
+    /// The state of a model and of the rules that evaluated it.
     pub(crate) fn at(model: &Model, rules: &Rules, run: u64, references: usize) -> Self {
         let cap = Cap::of(model, references);
         let omitted = cap.omitted();
@@ -112,7 +113,7 @@ impl Checkpoint {
         }
     }
 
-    /// Lets a pipeline go on from here.
+    /// Restores a pipeline, which then continues from here.
     pub fn restore(&self, pipeline: &mut Pipeline) {
         pipeline.resume(&Resumption {
             elements: self.elements(),
@@ -123,7 +124,7 @@ impl Checkpoint {
         });
     }
 
-    /// Its records as elements, as the model takes them in.
+    /// The records as elements that the model consumes.
     pub(crate) fn elements(&self) -> Vec<Element> {
         let mut assembler = Assembler::new();
         let mut elements = Vec::with_capacity(self.records.len());
@@ -134,7 +135,7 @@ impl Checkpoint {
         elements
     }
 
-    /// What its blocks hold, when the run has come to `counts`.
+    /// The contents of the checkpoint's blocks, at the given counts of the run.
     pub(super) fn parts(&self, counts: Counts) -> Vec<Part> {
         let mut chunks: Vec<_> = self.records.chunks(MAX_RECORDS).collect();
         if chunks.is_empty() {
@@ -148,7 +149,7 @@ impl Checkpoint {
         (0..).zip(chunks).map(part).collect()
     }
 
-    /// The part that this content is, or `None` where it is not one that was written.
+    /// Decodes a part; `None` if the content is malformed.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
         let (head, slots) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
@@ -159,13 +160,13 @@ impl Checkpoint {
         Some(Self { head, records })
     }
 
-    /// The kernel addresses in it that have names.
+    /// The kernel addresses in the records that have names.
     pub(super) fn addresses(&self) -> impl Iterator<Item = u64> {
         self.records.iter().flat_map(addresses)
     }
 }
 
-/// The addresses of a record that have names: of its caller and of frames.
+/// The addresses of a record that have names: its caller and its frames.
 fn addresses(record: &Record) -> Vec<u64> {
     match decode::decode(record) {
         Ok(event) => event.caller.into_iter().chain(event.stack).collect(),
@@ -174,7 +175,7 @@ fn addresses(record: &Record) -> Vec<u64> {
 }
 
 fn to_bytes(head: &Head, records: &[Record]) -> Vec<u8> {
-    // A head is plain data, which serde can write.
+    // A head is plain data, which serde can always write.
     let json = serde_json::to_vec(head).unwrap_or_default();
     let mut bytes = Vec::with_capacity(LENGTH + json.len() + records.len() * SLOT_SIZE);
     bytes.extend_from_slice(&(json.len() as u32).to_le_bytes());

@@ -1,5 +1,5 @@
-//! A file in the middle of a run, read alone: its checkpoint stands for all that was before. It accuses nobody, acquits
-//! nobody, and names who took what long ago.
+//! A file from the middle of a run, read alone. Its checkpoint replaces everything before: it causes no false
+//! finding, hides none, and names the holders of old allocations.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,8 @@ fn begin(elements: &[Element]) -> Run {
     run
 }
 
-/// What a reader knows who has only the files from here on: what is attached, by the header, and the checkpoint.
+/// The state of a reader that has only the files from here on: attached hooks, from the header, and the
+/// checkpoint.
 fn resume(run: &Run, references: usize) -> Run {
     let attached = play::watched();
     let checkpoint = Checkpoint::at(&run.model, &run.rules, 7, references);
@@ -39,16 +40,16 @@ fn resume(run: &Run, references: usize) -> Run {
     resumed
 }
 
-/// What matters of a device, written down.
+/// Everything that matters about a device, as text.
 fn facts(device: &Device) -> BTreeSet<String> {
     let mut facts = BTreeSet::new();
     for (_, reference) in device.references() {
         let by = device.allocated_by(reference);
         let allocated = (reference.at, by.task, by.caller, by.cgroup, by.exited_since_ns.is_some());
         match reference.allocated {
-            // A piece of an mmap is told by its pages.
+            // An mmap is listed by its pages.
             Allocated::Mmap { .. } => {}
-            what => drop(facts.insert(format!("{what:?} {} {allocated:?}", reference.partial))),
+            other => drop(facts.insert(format!("{other:?} {} {allocated:?}", reference.partial))),
         }
     }
     for (pages, reference) in device.mmap_pages() {
@@ -65,7 +66,7 @@ fn facts(device: &Device) -> BTreeSet<String> {
         facts.insert(format!("{} {steps:?}", range.id.pgmap));
         facts.insert(format!("{:?}", range.failed_mmaps));
     }
-    facts.insert(format!("{} bytes of before", device.preexisting_bytes()));
+    facts.insert(format!("{} preexisting bytes", device.preexisting_bytes()));
     if let Some(pending) = device.pending_teardown() {
         let steps: Vec<_> = pending.steps.iter().map(|step| (step.kind, step.at, step.task)).collect();
         facts.insert(format!("{steps:?}"));
@@ -77,14 +78,14 @@ fn cut(elements: &[Element], part: u8) -> (&[Element], &[Element]) {
     elements.split_at(elements.len() * usize::from(part) / 256)
 }
 
-/// How many references a checkpoint has room for: all, or fewer than there often are.
+/// Limit on the references in a checkpoint: none, or often too small.
 fn cap() -> impl Strategy<Value = usize> {
     prop_oneof![Just(usize::MAX), 0..4usize]
 }
 
 proptest! {
     #[test]
-    fn what_is_out_and_who_took_it_is_known(acts in acts(), part: u8, nested_frees: bool) {
+    fn outstanding_references_and_holders_are_known(acts in acts(), part: u8, nested_frees: bool) {
         let kernel = clean(&acts, nested_frees);
         let run = begin(cut(&kernel.elements, part).0);
         let resumed = resume(&run, usize::MAX);
@@ -98,7 +99,7 @@ proptest! {
     }
 
     #[test]
-    fn who_took_what_there_was_room_for_is_sure(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
+    fn admitted_references_are_certain(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
         let kernel = clean(&acts, nested_frees);
         let run = begin(cut(&kernel.elements, part).0);
         let resumed = resume(&run, cap);
@@ -110,21 +111,21 @@ proptest! {
     }
 
     #[test]
-    fn what_is_right_is_not_accused(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
+    fn correct_run_causes_no_findings(acts in acts(), part: u8, nested_frees: bool, cap in cap()) {
         let kernel = clean(&acts, nested_frees);
         let (before, after) = cut(&kernel.elements, part);
         let mut resumed = resume(&begin(before), cap);
         resumed.feed(after);
         resumed.end();
-        let reported: Vec<_> = resumed.reported.iter().map(|finding| &finding.message).collect();
-        prop_assert!(reported.is_empty(), "{reported:?}");
+        let messages: Vec<_> = resumed.reported.iter().map(|finding| &finding.message).collect();
+        prop_assert!(messages.is_empty(), "{messages:?}");
         for verdict in resumed.rules.verdicts(&resumed.model) {
             prop_assert_ne!(verdict.answer, Answer::Violated, "{:?}", verdict);
         }
     }
 
     #[test]
-    fn what_is_wrong_is_not_acquitted_and_nothing_else_accused(
+    fn fault_does_not_hold_and_causes_no_other_violation(
         before in acts(), fault in fault(), after in acts(), part: u8, cap in cap(),
     ) {
         let (kernel, _) = broken(&before, fault, &after);
@@ -138,7 +139,8 @@ proptest! {
             if verdict.device == device && own {
                 prop_assert_ne!(verdict.answer, Answer::Holds, "{:?}", verdict);
             }
-            // What was freed first is forgotten: the second free is told as one of what nobody had taken.
+            // The first free is forgotten, so that the second one appears as a free of memory that was never
+            // allocated.
             let renamed = verdict.rule == RuleId::UnmatchedFree && matches!(fault, Fault::FreeTwice | Fault::ListFreeTwice);
             let expected = own || renamed || aftermath(fault).contains(&verdict.rule);
             prop_assert!(verdict.answer != Answer::Violated || expected, "{:?}", verdict);
@@ -146,9 +148,10 @@ proptest! {
     }
 }
 
-/// The pool points to a range that was gone before the trace: the checkpoint says so of it, and of no other.
+/// The pool points to a range that was gone before the trace began: the checkpoint says so for this range,
+/// and for no other.
 #[test]
-fn a_chunk_that_outlives_its_range_is_told() {
+fn keeps_chunk_that_outlives_its_range() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16, 8]);
     kernel.alloc(0, 10, 8);
@@ -174,16 +177,17 @@ fn a_chunk_that_outlives_its_range_is_told() {
         let of = |range: &p2p_trace_model::state::Range| {
             (range.id.pgmap, range.base, range.physical, range.dead_chunk_since().is_some())
         };
-        let told: Vec<_> = device.ranges().map(of).collect();
-        assert_eq!(told.len(), 2, "{told:?}");
-        assert_eq!((told[0].0, told[0].3, told[1].3), (NO_PGMAP, true, false), "{told:?}");
-        assert_eq!(told[0].1.is_some(), told[0].2.is_some(), "{told:?}");
+        let ranges: Vec<_> = device.ranges().map(of).collect();
+        assert_eq!(ranges.len(), 2, "{ranges:?}");
+        assert_eq!((ranges[0].0, ranges[0].3, ranges[1].3), (NO_PGMAP, true, false), "{ranges:?}");
+        assert_eq!(ranges[0].1.is_some(), ranges[0].2.is_some(), "{ranges:?}");
     }
 }
 
-/// When the machine was suspended is known behind a checkpoint as before it: an unbind that began before is no stall for that.
+/// Times of suspension are known after a checkpoint as well: an unbind that began before a suspension is not
+/// a stall because of it.
 #[test]
-fn time_asleep_is_told() {
+fn keeps_times_of_suspension() {
     const HOUR_NS: u64 = 3_600_000_000_000;
     let mut kernel = play::watched();
     let tick = |kernel: &mut Kernel, asleep_ns| {
@@ -213,9 +217,9 @@ fn time_asleep_is_told() {
     assert_eq!(resumed.violated(), BTreeSet::new());
 }
 
-/// Who has the number of a taker that has exited has not, behind a checkpoint either.
+/// After a checkpoint, too, a task that reuses the process id of an exited holder counts as alive.
 #[test]
-fn whose_number_came_back_is_told() {
+fn keeps_reused_process_id() {
     let mut kernel = play::watched();
     kernel.bind(0, 5, &[16]);
     kernel.snapshot(0, true);
@@ -228,13 +232,13 @@ fn whose_number_came_back_is_told() {
     let resumed = resume(&run, usize::MAX);
     for run in [&run, &resumed] {
         let device = run.model.device(kernel.address(0)).unwrap();
-        let mut gone: Vec<_> = device
+        let mut exited: Vec<_> = device
             .references()
             .map(|(_, reference)| {
                 (reference.bytes() / 4096, device.allocated_by(reference).exited_since_ns.is_some())
             })
             .collect();
-        gone.sort_unstable();
-        assert_eq!(gone, [(1, true), (2, false)]);
+        exited.sort_unstable();
+        assert_eq!(exited, [(1, true), (2, false)]);
     }
 }

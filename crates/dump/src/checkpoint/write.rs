@@ -1,4 +1,4 @@
-//! Single records of a checkpoint. What is not known any more is not flagged as valid.
+//! Single records of a checkpoint. Unknown fields are not flagged as valid.
 
 use std::ops::Range as Span;
 
@@ -20,7 +20,7 @@ use p2p_trace_model::{
     },
 };
 
-/// A record of this device at this place of the stream. Its hook means nothing: the model does not go by it.
+/// A record of the device at this place of the stream. Its hook has no meaning, and the model ignores it.
 const fn blank(device: &Device, at: At, kind: Kind) -> Record {
     let DeviceAddress { domain, bus, .. } = device.address();
     Record {
@@ -70,7 +70,7 @@ const fn put_physical(record: &mut Record, range: &Range) {
     }
 }
 
-/// The record with its stack behind it.
+/// Appends the record, followed by its stack.
 fn push(mut record: Record, stack: &[u64], out: &mut Vec<Record>) {
     if stack.is_empty() {
         out.push(record);
@@ -91,7 +91,7 @@ fn push(mut record: Record, stack: &[u64], out: &mut Vec<Record>) {
         number += 1;
         let is_full = part.len() == STACK_FRAMES && (number as usize) < STACK_RECORDS;
         if parts.peek().is_none() && is_full {
-            // One that is not full is the last.
+            // A part that is not full is the last one.
             stack.frames = [0; STACK_FRAMES];
             stack.part = number;
             out.push(to_record(&from_stack(&stack)));
@@ -99,7 +99,7 @@ fn push(mut record: Record, stack: &[u64], out: &mut Vec<Record>) {
     }
 }
 
-/// How a range came to be known, where its teardown does not tell.
+/// The record that introduces a range, if its teardown does not.
 pub(super) fn birth(device: &Device, range: &Range, out: &mut Vec<Record>) {
     let Some(added) = range.steps.added else {
         let first_step = [range.steps.unmap_mappings, range.steps.memremap_release, range.steps.killed];
@@ -113,7 +113,7 @@ pub(super) fn birth(device: &Device, range: &Range, out: &mut Vec<Record>) {
     put_physical(&mut memremap, range);
     put(&mut memremap, 3, range.base, valid::ADDR);
     out.push(memremap);
-    // Without it whoever kills the range next would seem to clean up a refused add.
+    // Without this record the next kill of the range would look like the cleanup of a refused add.
     let mut add = blank(device, added, Kind::AddResource);
     if let Some(bar) = range.bar {
         add.small = bar;
@@ -123,7 +123,7 @@ pub(super) fn birth(device: &Device, range: &Range, out: &mut Vec<Record>) {
     out.push(add);
 }
 
-/// What a pull read would tell of a range, but for what only the kernel knows.
+/// The snapshot of a range, except for the fields that only the kernel knows.
 pub(super) fn state(device: &Device, range: &Range, time_ns: u64, out: &mut Vec<Record>) {
     let at = At { time_ns, ..range.seen };
     let mut record = blank(device, at, Kind::RangeState);
@@ -148,7 +148,7 @@ pub(super) fn state(device: &Device, range: &Range, time_ns: u64, out: &mut Vec<
     out.push(record);
 }
 
-/// The device behind them.
+/// The snapshot of the device, after those of its ranges.
 pub(super) fn device_state(device: &Device, chunks: u32, time_ns: u64, out: &mut Vec<Record>) {
     let id = p2p_trace_model::event::Id { run: 0, cpu: user::CPU - 1, seq: 0 };
     let mut record = blank(device, At { time_ns, id }, Kind::DeviceState);
@@ -161,7 +161,7 @@ pub(super) fn device_state(device: &Device, chunks: u32, time_ns: u64, out: &mut
     out.push(record);
 }
 
-/// That other drivers may find the memory, or no longer.
+/// Whether other drivers can find the memory.
 pub(super) fn publication(device: &Device, published: bool, at: At, out: &mut Vec<Record>) {
     let mut record = blank(device, at, Kind::Publish);
     record.small = u16::from(published);
@@ -194,7 +194,7 @@ pub(super) fn step(device: &Device, step: &Step, out: &mut Vec<Record>) {
     push(record, &step.stack, out);
 }
 
-/// A reference that is out: an allocation, or a scatter list with the allocation within it.
+/// An outstanding allocation, or an outstanding scatter list with the allocation within it.
 pub(super) fn allocated(device: &Device, reference: &Reference, out: &mut Vec<Record>) {
     let by = device.allocated_by(reference);
     let (Some(addr), size) = memory(reference) else {
@@ -241,7 +241,7 @@ const fn memory(reference: &Reference) -> (Option<u64>, u64) {
     }
 }
 
-/// Pages of a user mapping that are out.
+/// Outstanding pages of a user mapping.
 pub(super) fn mmap(
     geometry: &Geometry,
     device: &Device,
@@ -269,7 +269,7 @@ pub(super) fn mmap(
     push(record, by.stack, out);
 }
 
-/// A user mapping that failed: of the pages that it had inserted, those that are out are told as any others.
+/// A failed user mapping. Those of its inserted pages that are outstanding are listed like any others.
 pub(super) fn failed_mmap(device: &Device, range: &Range, failed: &FailedMmap, out: &mut Vec<Record>) {
     let mut record = blank(device, failed.at, Kind::Mmap);
     put_task(&mut record, failed.task.as_ref());
@@ -280,7 +280,7 @@ pub(super) fn failed_mmap(device: &Device, range: &Range, failed: &FailedMmap, o
     push(record, &[], out);
 }
 
-/// A DMA mapping, as often as it was made.
+/// A DMA mapping, repeated as often as it was made.
 pub(super) fn mapping(device: &Device, mapping: &Mapping, out: &mut Vec<Record>) {
     let mut record = blank(device, mapping.at, Kind::Map);
     if let Some(pgmap) = mapping.pgmap {
@@ -301,5 +301,5 @@ pub(super) fn mapping(device: &Device, mapping: &Mapping, out: &mut Vec<Record>)
     }
 }
 
-/// Nobody maps a list more often.
+/// Upper bound for the mappings of one list.
 const MAX_TIMES: u32 = 1024;

@@ -1,4 +1,4 @@
-//! Numbers out of bytes. What lies behind the end reads as `None`.
+//! Numbers from bytes. Reading beyond the end gives `None`.
 
 /// The `N` bytes from `offset` on.
 pub(super) fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {

@@ -1,4 +1,5 @@
-//! What a core holds beside the records: the counters of the kernel side, and images of the beginning of a dump.
+//! The parts of a core other than records: the counters of the kernel side, and images of the beginning of a
+//! dump.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,12 +17,12 @@ use p2p_trace_common::{
 
 use super::bytes::{u32_at, u64_at};
 
-/// The counters of one CPU, or of those that share rings.
+/// The counters of one CPU, or of the CPUs that share rings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CpuCounters {
-    /// The CPU, or the lowest of those that share the rings.
+    /// The CPU, or the lowest of the CPUs that share the rings.
     pub cpu: u32,
-    /// Who shares them.
+    /// Which CPUs share the rings.
     pub sharing: Sharing,
     /// Records begun in each ring.
     pub heads: [u64; RINGS],
@@ -29,7 +30,7 @@ pub struct CpuCounters {
     pub dropped: [u64; RINGS],
     /// Hits per hook.
     pub hits: Vec<u64>,
-    /// Events for which there was no room for a note.
+    /// Events whose note did not fit.
     pub notes_full: u64,
     /// Exits without a note.
     pub notes_missing: u64,
@@ -37,7 +38,7 @@ pub struct CpuCounters {
     pub bursts_late: u64,
 }
 
-/// Something that begins as a slot does and is none.
+/// Data that begins like a slot, but is not one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Marked {
     /// Counters of a run.
@@ -57,7 +58,7 @@ pub(super) struct ImagePage {
 }
 
 impl Marked {
-    /// The run that it is of.
+    /// The run that it belongs to.
     pub(super) const fn run(&self) -> u64 {
         match self {
             Self::Counters(run, _) => *run,
@@ -66,7 +67,7 @@ impl Marked {
     }
 }
 
-/// What begins at the start of `bytes`; `None`: nothing of ours.
+/// The marked data at the start of `bytes`, if any.
 pub(super) fn marked(bytes: &[u8]) -> Option<Marked> {
     const COUNTERS: u64 = mark(COUNTERS_MARK);
     const PAGE: u64 = mark(PAGE_MARK);
@@ -122,7 +123,7 @@ fn image_page(bytes: &[u8]) -> Option<ImagePage> {
     })
 }
 
-/// The images of a run as they are found.
+/// Collects the pages of a run's images.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Images(HashMap<u64, BTreeMap<u32, ImagePage>>);
 
@@ -135,20 +136,20 @@ impl Images {
         other.0.into_values().flat_map(BTreeMap::into_values).for_each(|page| self.add(page));
     }
 
-    /// Those that are whole, the youngest first.
-    pub(super) fn whole(self) -> Vec<Vec<u8>> {
+    /// The complete images, the youngest first.
+    pub(super) fn complete(self) -> Vec<Vec<u8>> {
         let mut generations: Vec<_> = self.0.into_iter().collect();
         generations.sort_by_key(|(generation, _)| std::cmp::Reverse(*generation));
         let image = |pages: BTreeMap<u32, ImagePage>| {
             let count = pages.values().next()?.pages;
-            let is_whole = pages.len() == count as usize && pages.values().all(|page| page.pages == count);
-            is_whole.then(|| pages.into_values().flat_map(|page| page.payload).collect())
+            let is_complete = pages.len() == count as usize && pages.values().all(|page| page.pages == count);
+            is_complete.then(|| pages.into_values().flat_map(|page| page.payload).collect())
         };
         generations.into_iter().filter_map(|(_, pages)| image(pages)).collect()
     }
 }
 
-/// How far each ring had come.
+/// The position that each ring had reached.
 pub(super) fn heads(counters: &[CpuCounters]) -> super::ring::Heads {
     counters
         .iter()

@@ -1,5 +1,5 @@
-//! ELF64 memory dumps: `/proc/vmcore`, QEMU's `dump-guest-memory`, virsh, makedumpfile -E. Memory is in `PT_LOAD`
-//! segments, of which each has its physical address in `p_paddr` (ELF-64 object file format, version 1.5).
+//! ELF64 memory dumps: `/proc/vmcore`, QEMU's `dump-guest-memory`, virsh, makedumpfile -E. Memory is in
+//! `PT_LOAD` segments, each with its physical address in `p_paddr` (ELF-64 object file format, version 1.5).
 
 use p2p_trace_model::{names::elf_machine, text::Text};
 
@@ -12,15 +12,15 @@ use super::{
     vmcoreinfo::{self, VmcoreInfo},
 };
 
-/// What such a file begins with.
+/// First bytes of such a file.
 pub(super) const MAGIC: &[u8] = b"\x7fELF";
-/// Size of its header.
+/// Size of the file's header.
 pub(super) const HEADER: usize = 64;
 const PROGRAM_HEADER: usize = 56;
 const SECTION_HEADER: usize = 64;
-/// In `e_phnum`: the number stands in `sh_info` of the first section header.
+/// In `e_phnum`: the number is in `sh_info` of the first section header.
 const PN_XNUM: u16 = 0xffff;
-/// More segments than any machine has holes in its memory.
+/// More segments than any machine has memory regions.
 const MAX_SEGMENTS: u32 = 1 << 20;
 
 const ELFCLASS64: u8 = 2;
@@ -30,19 +30,19 @@ const EM_X86_64: u16 = 62;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 
-/// Where the program headers lie.
+/// The place of the program headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    /// In the file.
+    /// Offset in the file.
     pub(super) offset: u64,
-    /// Bytes of all of them; `None`: the first section header, at this place, says how many there are.
+    /// Bytes of all program headers; `Err`: the number is in the first section header, at this offset.
     pub(super) bytes: Result<usize, u64>,
 }
 
-/// What the program headers say.
+/// The content of the program headers.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Memory, in the order of the file's.
+    /// Memory segments, in the order of the file.
     pub(super) segments: Vec<Segment>,
     /// Offset and size of the notes.
     pub(super) notes: Vec<(u64, u64)>,
@@ -54,42 +54,41 @@ fn malformed(what: impl Into<Text>) -> CoreError {
 
 /// Reads the file's header.
 pub(super) fn header(bytes: &[u8]) -> Result<Header, CoreError> {
-    let cut = || malformed("it ends within its header");
+    let cut = || malformed("truncated in its header");
     let (class, order) = (*bytes.get(4).ok_or_else(cut)?, *bytes.get(5).ok_or_else(cut)?);
     let (kind, machine) = u16_at(bytes, 16).zip(u16_at(bytes, 18)).ok_or_else(cut)?;
     let machine = if order == ELFDATA2LSB { machine } else { machine.swap_bytes() };
     if machine != EM_X86_64 {
         let machine = elf_machine(machine);
         return Err(CoreError::Foreign(
-            format!("this ELF file is of {machine}: p2p-trace traces x86-64, and reads memory of that only")
-                .into(),
+            format!("this ELF file is for {machine}, but p2p-trace supports x86-64 only").into(),
         ));
     }
     if class != ELFCLASS64 || order != ELFDATA2LSB {
-        return Err(CoreError::Unsupported("this ELF file is not of a little-endian 64-bit machine"));
+        return Err(CoreError::Unsupported("this ELF file is not for a little-endian 64-bit machine"));
     }
     if kind != ET_CORE {
-        return Err(CoreError::Unsupported("this ELF file is not a memory dump, but a program or library"));
+        return Err(CoreError::Unsupported("this ELF file is a program or library, not a memory dump"));
     }
     let (offset, sections) = u64_at(bytes, 32).zip(u64_at(bytes, 40)).ok_or_else(cut)?;
     let (size, count) = u16_at(bytes, 54).zip(u16_at(bytes, 56)).ok_or_else(cut)?;
     if usize::from(size) != PROGRAM_HEADER {
-        return Err(malformed(format!("its program headers have {size} bytes")));
+        return Err(malformed(format!("its program headers have an invalid size of {size} bytes")));
     }
     let bytes = if count == PN_XNUM { Err(sections) } else { Ok(usize::from(count) * PROGRAM_HEADER) };
     Ok(Header { offset, bytes })
 }
 
-/// Bytes of the program headers, by the first section header.
+/// Bytes of the program headers, according to the first section header.
 fn extended_size(section: &[u8]) -> Result<usize, CoreError> {
-    let count = u32_at(section, 44).ok_or_else(|| malformed("it ends before its section header"))?;
+    let count = u32_at(section, 44).ok_or_else(|| malformed("truncated before its section header"))?;
     if count > MAX_SEGMENTS {
-        return Err(malformed(format!("it says that it has {count} segments")));
+        return Err(malformed(format!("implausible number of segments: {count}")));
     }
     Ok(count as usize * PROGRAM_HEADER)
 }
 
-/// Reads as many program headers as there are.
+/// Reads all program headers that are present.
 pub(super) fn layout(headers: &[u8]) -> Layout {
     let mut layout = Layout::default();
     for header in headers.chunks_exact(PROGRAM_HEADER) {
@@ -105,7 +104,7 @@ pub(super) fn layout(headers: &[u8]) -> Layout {
     layout
 }
 
-/// Opens such a dump.
+/// Opens an ELF dump.
 pub(super) fn open(input: &dyn ReadAt, flattened: bool) -> Result<(Facts, Vec<Segment>), CoreError> {
     let start = input.bytes(0, HEADER).map_err(CoreError::reading("the ELF header"))?;
     let header = header(&start)?;
@@ -117,13 +116,11 @@ pub(super) fn open(input: &dyn ReadAt, flattened: bool) -> Result<(Facts, Vec<Se
     };
     let headers = input.bytes(header.offset, bytes).map_err(CoreError::reading("the program headers"))?;
     if headers.len() < bytes {
-        tracing::warn!(
-            "the dump ends within its program headers: only some of the memory that it had is known"
-        );
+        tracing::warn!("the dump is truncated in its program headers: only a part of its memory is known");
     }
     let layout = layout(&headers);
     if layout.segments.is_empty() {
-        return Err(malformed("it has no memory (no PT_LOAD)"));
+        return Err(malformed("no memory segments (PT_LOAD)"));
     }
     let mut notes = layout.notes.iter().take(8);
     let vmcoreinfo = notes

@@ -1,4 +1,4 @@
-//! Why a memory dump cannot be read at all.
+//! Errors that prevent a memory dump from being read at all.
 
 use std::io;
 
@@ -6,39 +6,39 @@ use p2p_trace_model::text::Text;
 
 use super::memory::Format;
 
-/// A dump that cannot be read. What goes wrong in the middle of one is skipped, and told ([`super::Skipped`]).
+/// A dump that cannot be read. Errors in the middle of a dump are skipped and reported ([`super::Skipped`]).
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
-    /// Reading it fails.
+    /// A read failed.
     #[error("cannot read {what}")]
     Io {
-        /// What was to be read.
+        /// The part that was to be read.
         what: &'static str,
-        /// Why it was not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Its own description makes no sense.
-    #[error("this is not a sound {format} dump: {what} (--format raw searches it as it lies)")]
+    /// The dump's description of itself is invalid.
+    #[error("malformed {format} dump: {what} (--format raw searches the file as is)")]
     Malformed {
-        /// The format that it begins as.
+        /// The format that the file begins with.
         format: Format,
-        /// What is wrong.
+        /// The error.
         what: Text,
     },
-    /// Nothing is known to read this kind.
+    /// A known kind of file that is not supported.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// It is something else: what, and what to do.
+    /// Another kind of file; the text names it and the remedy.
     #[error("{0}")]
     Foreign(Text),
-    /// It has to be read out of order.
+    /// The format requires random access.
     #[error("a {0} cannot be read from a pipe: write it to a file first")]
     NeedsFile(&'static str),
 }
 
 impl CoreError {
-    /// For [`Result::map_err`].
+    /// An argument for [`Result::map_err`].
     pub(super) fn reading(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
     }

@@ -1,6 +1,6 @@
-//! makedumpfile's flattened form, in which a dump goes through a pipe, and in which QEMU before 8.2 writes all its
-//! kdump-compressed ones: pieces of a file, each behind its place and size, big-endian, in the order in which they were
-//! written. It is put together as it is read, without a second file.
+//! makedumpfile's flattened form, in which a dump can be piped, and which QEMU before 8.2 uses for all
+//! kdump-compressed dumps. It consists of pieces of a file, each behind its offset and size, big-endian, in
+//! the order in which they were written. The file is reassembled while it is read, without a second file.
 
 use std::io;
 
@@ -13,44 +13,44 @@ use super::{
     memory::{Skipped, Why, Window},
 };
 
-/// What such a file begins with.
+/// First bytes of such a file.
 pub(super) const MAGIC: &[u8] = b"makedumpfile\0\0\0\0";
-/// Where its first piece begins.
+/// Offset of its first piece.
 const START: u64 = 4096;
-/// Size of what stands before each piece.
+/// Size of the header of each piece.
 const HEADER: usize = 16;
-/// In place of the last piece's offset and size.
+/// Offset and size of the end marker.
 const END: i64 = -1;
-/// As many pieces are kept in mind: makedumpfile and QEMU write them in hundreds of kilobytes.
+/// Maximum number of pieces: makedumpfile and QEMU write pieces of hundreds of kilobytes.
 const MAX_PIECES: usize = 1 << 22;
 
-/// A dump has few holes. What would lie further out than this many times the size of its flattened form, and a little, is
-/// not believed: to read all those zeros would take for ever.
+/// A dump has few holes. Pieces at offsets beyond this many times the size of the flattened form, plus some
+/// slack, are ignored: reading all those zeros would take forever.
 const HOLES: u64 = 16;
 const LEAST_LIMIT: u64 = 1 << 28;
 
-/// A flattened file, as the file that it stands for.
+/// A flattened file, presented as the original file.
 pub(super) struct Flattened<R> {
     input: R,
-    /// From a range of the file to what has to be added, wrapping, to find it in `input`.
+    /// Maps a range of the file to the number to add (wrapping) for its place in `input`.
     pieces: RangeMap<u64, u64>,
     size: u64,
     skipped: Skipped,
 }
 
 impl<R: ReadAt> Flattened<R> {
-    /// Looks where the pieces lie. One that is cut off is there as far as it goes.
+    /// Indexes the pieces. A truncated piece is available up to the end of the input.
     ///
     /// # Errors
     ///
-    /// When it cannot be read.
+    /// If the input cannot be read.
     pub(super) fn new(input: R) -> Result<Self, CoreError> {
         let mut flattened = Self { input, pieces: RangeMap::new(), size: 0, skipped: Skipped::default() };
         flattened.index().map_err(CoreError::reading("the pieces of the flattened dump"))?;
         Ok(flattened)
     }
 
-    /// What is missing.
+    /// The missing parts.
     pub(super) const fn skipped(&self) -> &Skipped {
         &self.skipped
     }
@@ -80,7 +80,7 @@ impl<R: ReadAt> Flattened<R> {
             let data = at + HEADER as u64;
             let there = self.input.size().saturating_sub(data).min(size);
             if there > 0 {
-                // A later piece takes the place of an earlier one.
+                // A later piece overrides an earlier one.
                 self.pieces.insert(offset..offset + there, data.wrapping_sub(offset));
                 self.size = self.size.max(offset + there);
             }
@@ -102,7 +102,7 @@ impl<R: ReadAt> ReadAt for Flattened<R> {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.size.saturating_sub(offset).min(buffer.len() as u64);
         let buffer = &mut buffer[..length as usize];
-        // What no piece has is a hole, and reads as zeros.
+        // A hole between pieces reads as zeros.
         buffer.fill(0);
         let wanted = offset..offset + length;
         for (range, delta) in self.pieces.overlapping(&wanted) {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_put_where_they_belong_and_the_later_one_counts() {
+    fn reassembles_pieces_and_later_ones_win() {
         let file = flat(&[(6, b"world"), (0, b"HELLO"), (1, b"ell")], true);
         let (bytes, skipped) = read(file);
         assert_eq!(bytes, b"HellO\0world");
@@ -147,10 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_file_is_read_as_far_as_it_goes_and_says_so() {
-        let whole = flat(&[(6, b"world"), (0, b"HELLO")], true);
-        for end in START as usize..whole.len() - 15 {
-            let (bytes, skipped) = read(whole[..end].to_vec());
+    fn reads_truncated_file_and_reports_it() {
+        let complete = flat(&[(6, b"world"), (0, b"HELLO")], true);
+        for end in START as usize..complete.len() - 15 {
+            let (bytes, skipped) = read(complete[..end].to_vec());
             assert!(!skipped.is_empty(), "cut at {end}");
             assert!(bytes.len() <= 11);
         }

@@ -1,5 +1,5 @@
-//! How a recovered dump begins: with the run as the core has it mirrored, or with what its records and the kernel's own
-//! notes tell of it.
+//! The beginning of a recovered dump: taken from the crash image of the run, or inferred from its records and
+//! the kernel's own notes.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +21,16 @@ use super::{
 };
 use crate::{Checkpoint, Entry, Header, Origin, Reader};
 
-/// Where the rings are known to stand at a checkpoint.
+/// The positions of the rings at a checkpoint.
 pub(super) fn heads(run: &Recovered, checkpoint: &Checkpoint) -> Heads {
     let tally = checkpoint.head.tally.as_ref();
     tally.map(|tally| tally.positions(run.sharing)).unwrap_or_default()
 }
 
-/// The checkpoint of those, the youngest first, from which the rings go on: none where they reach back to the beginning by
-/// themselves; else the oldest behind which nothing was overwritten, since what was found before a checkpoint is only counted in
-/// it; else the youngest, which leaves out the least.
+/// Chooses among checkpoints (the youngest first) the one to begin with. No checkpoint if the rings reach
+/// back to the beginning by themselves. Otherwise the oldest one behind which nothing was overwritten,
+/// because a checkpoint contains only the counts of the findings before it. Otherwise the youngest one, which
+/// omits the least.
 fn choose(run: &Recovered, checkpoints: Vec<Checkpoint>) -> Option<Checkpoint> {
     let is_overwritten = |first: &Heads| {
         let losses = run.losses(first);
@@ -46,18 +47,18 @@ fn choose(run: &Recovered, checkpoints: Vec<Checkpoint>) -> Option<Checkpoint> {
 /// The beginning of a dump.
 #[derive(Clone, Debug)]
 pub struct Beginning {
-    /// The run.
+    /// The header of the run.
     pub header: Header,
     /// Names of addresses.
     pub names: Vec<(u64, Text)>,
-    /// What was true at a time, where the core has that and the rings do not reach back to the beginning.
+    /// The checkpoint to begin with, if the core has one and the rings do not reach back to the beginning.
     pub checkpoint: Option<Checkpoint>,
-    /// The header is the run's own, not one that was made up of its records.
+    /// True if the header is the run's own, false if it was inferred from the records.
     pub is_in_crash_image: bool,
 }
 
 impl Beginning {
-    /// Of a run.
+    /// The beginning for a recovered run.
     #[must_use]
     pub fn of(run: &Recovered, facts: &Facts) -> Self {
         let mut images = run.images.iter().filter_map(|image| Self::read(image, run.run));
@@ -70,7 +71,7 @@ impl Beginning {
         youngest
     }
 
-    /// Out of an image of the beginning of a dump.
+    /// Reads an image of the beginning of a dump.
     fn read(image: &[u8], run: u64) -> Option<Self> {
         let mut reader = Reader::new(image);
         let (mut header, mut names, mut checkpoint) = (None, Vec::new(), None::<Checkpoint>);
@@ -81,7 +82,7 @@ impl Beginning {
                     names.extend(read.names.into_iter().map(|(address, name)| (address.0, name)));
                 }
                 Entry::Checkpoint(part) => match &mut checkpoint {
-                    Some(whole) => whole.records.extend(part.records),
+                    Some(first) => first.records.extend(part.records),
                     None => checkpoint = Some(*part),
                 },
                 _ => {}
@@ -92,7 +93,7 @@ impl Beginning {
         Some(Self { header, names, checkpoint, is_in_crash_image: true })
     }
 
-    /// Without an image: whatever wrote a record was attached.
+    /// Infers a header without an image: hooks that wrote a record were attached.
     fn inferred(run: &Recovered, facts: &Facts) -> Self {
         let mut hooks = BTreeMap::new();
         for record in run.records.iter().filter(|record| record.cpu != user::CPU) {
@@ -122,7 +123,7 @@ impl Beginning {
             devices: Vec::new(),
         };
         let last_ns = run.last_ns();
-        // Of the time of day nothing is known but when the kernel crashed, if that.
+        // The only known time of day is that of the crash, if any.
         let clock = Clock {
             boottime_ns: last_ns,
             realtime_ns: facts.vmcoreinfo.crash_time.unwrap_or(0).saturating_mul(1_000_000_000),

@@ -1,29 +1,31 @@
-//! What a memory dump is read from: a file, or bytes in memory.
+//! Input of a memory dump: a file, or bytes in memory.
 
 use std::{fs::File, io, ops::Range};
 
-/// Bytes that can be read at any place, by several threads at once.
+/// Bytes with random access, from several threads at once.
 pub trait ReadAt: Sync {
-    /// How many bytes there are.
+    /// Number of bytes.
     fn size(&self) -> u64;
 
-    /// Fills `buffer` from `offset` on, and says how much of it; less than all only where the bytes end.
+    /// Fills `buffer` from `offset` on and returns the number of bytes, which is less than requested only at
+    /// the end.
     ///
     /// # Errors
     ///
-    /// When they cannot be read.
+    /// If reading fails.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
-    /// The first stretch at or behind `offset` that is not known to be all zeros; `None`: there is none up to the end.
+    /// The first range at or behind `offset` that may contain non-zero bytes; `None`: there is none up to the
+    /// end.
     fn data(&self, offset: u64) -> Option<Range<u64>> {
         (offset < self.size()).then(|| offset..self.size())
     }
 
-    /// The bytes from `offset` on, `length` of them or up to the end.
+    /// The bytes from `offset` on: `length` bytes, or up to the end.
     ///
     /// # Errors
     ///
-    /// When they cannot be read. `length` must be known to be small: it is what is allocated.
+    /// If reading fails. `length` must be known to be small, since it is allocated.
     fn bytes(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; length];
         let read = self.read_at(offset, &mut buffer)?;
@@ -69,8 +71,8 @@ impl ReadAt for Vec<u8> {
     }
 }
 
-/// A file of a size that was known when it was opened. It is read, not mapped: a file that shrinks meanwhile is a short
-/// read then, and no fault.
+/// A file whose size was determined when it was opened. It is read, not mapped, so that a file that shrinks
+/// meanwhile causes a short read instead of a fault.
 #[derive(Debug)]
 pub struct CoreFile {
     file: File,
@@ -78,14 +80,14 @@ pub struct CoreFile {
 }
 
 impl CoreFile {
-    /// Takes over an open file.
+    /// Wraps an open file.
     ///
     /// # Errors
     ///
-    /// When its size cannot be told, as that of a pipe.
+    /// If it has no size, like a pipe.
     pub fn new(mut file: File) -> io::Result<Self> {
         use std::io::Seek as _;
-        // Block devices have their size here, and 0 in their metadata.
+        // Block devices report their size here, and 0 in their metadata.
         let size = file.seek(io::SeekFrom::End(0))?;
         Ok(Self { file, size })
     }
@@ -113,7 +115,7 @@ impl ReadAt for CoreFile {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // What was read before is good.
+                // Return the bytes read before the error.
                 Err(_) if filled > 0 => break,
                 Err(error) => return Err(error),
             }

@@ -1,4 +1,5 @@
-//! The parts of a dump that was split (`makedumpfile --split`), taken together. Each has all headers and the bitmap, and the pages of its own range.
+//! Joins the parts of a split dump (`makedumpfile --split`). Each part has all headers and the bitmap, and
+//! the pages of its own range.
 
 use std::ops::Range;
 
@@ -9,82 +10,75 @@ use super::{
     memory::{Chunk, Facts, PhysicalMemory, Scratch, Skipped, Why},
 };
 
-/// What a part of a split dump says of the whole.
+/// A part's description of itself and of the complete dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// The page frames whose pages are in it.
+    /// The page frames whose pages are in this part.
     pub frames: Range<u64>,
-    /// The page frames of the whole.
+    /// The number of page frames in the complete dump.
     pub all: u64,
     /// Bytes of a page.
     pub page: u64,
 }
 
-/// One memory of the parts of a split dump, or of one dump that is whole.
+/// Joins the parts of a split dump into one memory; a single complete dump is returned unchanged.
 ///
 /// # Errors
 ///
-/// When there are several, and they are not the parts of one dump.
+/// If several inputs are not the parts of one dump.
 pub fn join<'a>(
     mut parts: Vec<(Text, Box<dyn PhysicalMemory + 'a>)>,
 ) -> Result<Box<dyn PhysicalMemory + 'a>, CoreError> {
     let foreign = |why: String| Err(CoreError::Foreign(why.into()));
     if let Some((name, _)) = parts.iter().find(|(_, memory)| parts.len() > 1 && memory.part().is_none()) {
         return foreign(format!(
-            "several files are taken for the parts of one dump (makedumpfile --split), and {name} is no part: give each dump by itself"
+            "several files must be the parts of one split dump (makedumpfile --split), and {name} is no part: process each dump separately"
         ));
     }
     let mut frames: Vec<Range<u64>> = Vec::new();
-    let mut first: Option<(&str, Part, Whole<'_>)> = None;
+    let mut first: Option<(&str, Part, Shared<'_>)> = None;
     for (name, memory) in &parts {
         let Some(part) = memory.part() else { continue };
-        let whole = (part.all, part.page, memory.facts(), memory.pages_outside(&[]));
+        let shared = (part.all, part.page, memory.facts(), memory.pages_outside(&[]));
         match &first {
-            Some((other, _, known)) if *known != whole => {
+            Some((other, _, known)) if *known != shared => {
                 return foreign(format!("{name} and {other} are parts of different dumps"));
             }
             Some(_) => {}
-            None => first = Some((name, part.clone(), whole)),
+            None => first = Some((name, part.clone(), shared)),
         }
         frames.push(part.frames);
     }
     let mut elsewhere = Skipped::default();
-    if let (Some((_, whole, _)), Some((_, memory))) = (&first, parts.first()) {
+    if let (Some((_, part, _)), Some((_, memory))) = (&first, parts.first()) {
         frames.sort_by_key(|range| range.start);
         let (pages, lowest) = memory.pages_outside(&frames);
         if pages > 0 {
-            elsewhere.add(
-                Why::Elsewhere,
-                lowest.saturating_mul(whole.page),
-                pages.saturating_mul(whole.page),
-            );
+            elsewhere.add(Why::Elsewhere, lowest.saturating_mul(part.page), pages.saturating_mul(part.page));
         }
     }
     if parts.len() == 1 && elsewhere.iter().next().is_none() {
-        return parts
-            .pop()
-            .map(|(_, memory)| memory)
-            .map_or_else(|| foreign("there is nothing to read".to_owned()), Ok);
+        return parts.pop().map(|(_, memory)| memory).map_or_else(|| foreign("no input".to_owned()), Ok);
     }
     let parts: Vec<_> = parts.into_iter().map(|(_, memory)| memory).collect();
     if parts.is_empty() {
-        return foreign("there is nothing to read".to_owned());
+        return foreign("no input".to_owned());
     }
     Ok(Box::new(Joined { parts, elsewhere }))
 }
 
-/// What all parts of a dump have in common: how many frames of which size, what is said of it, and which pages it has.
-type Whole<'a> = (u64, u64, &'a Facts, (u64, u64));
+/// Properties that all parts of a dump share: number and size of page frames, facts, and the pages in the dump.
+type Shared<'a> = (u64, u64, &'a Facts, (u64, u64));
 
 struct Joined<'a> {
     /// Not empty.
     parts: Vec<Box<dyn PhysicalMemory + 'a>>,
-    /// What is in none of them.
+    /// Pages in none of the parts.
     elsewhere: Skipped,
 }
 
 impl Joined<'_> {
-    /// Which of them has a part, and which of its own it is.
+    /// The memory that holds a part, and the part's number in it.
     fn place(&self, mut part: u64) -> Option<(&dyn PhysicalMemory, u64)> {
         for memory in &self.parts {
             if part < memory.parts() {
@@ -110,7 +104,7 @@ impl PhysicalMemory for Joined<'_> {
     }
 
     fn read(&self, part: u64, scratch: &mut Scratch, each: &mut dyn FnMut(Chunk<'_>)) {
-        // What is kept from part to part is of one file.
+        // The state between parts belongs to one file.
         let mut own = Scratch::default();
         if let Some((memory, part)) = self.place(part) {
             memory.read(part, &mut own, each);

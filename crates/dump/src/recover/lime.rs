@@ -1,5 +1,5 @@
-//! `LiME` images: ranges of memory one behind the other, each behind a header with its first and last address
-//! (`LiME`: `src/lime.h`). Taken as they lie, each slot would be found away from its place.
+//! `LiME` images: consecutive ranges of memory, each behind a header with its first and last address (`LiME`:
+//! `src/lime.h`). Read as a raw image, every slot would seem misplaced.
 
 use super::{
     bytes::{u32_at, u64_at},
@@ -9,9 +9,9 @@ use super::{
     segments::Segment,
 };
 
-/// What each header begins with: `LIME_MAGIC`, little-endian.
+/// First bytes of each header: `LIME_MAGIC`, little-endian.
 pub(super) const MAGIC: &[u8] = b"EMiL";
-/// Bytes of a header: magic, version, first and last address, and 8 that are reserved.
+/// Bytes of a header: magic, version, first and last address, and 8 reserved bytes.
 const HEADER: u64 = 32;
 const VERSION: u32 = 1;
 /// More ranges than any machine has.
@@ -21,11 +21,11 @@ fn malformed(what: &str) -> CoreError {
     CoreError::Malformed { format: Format::Lime, what: what.into() }
 }
 
-/// The ranges that it holds, as far as its headers go on.
+/// The ranges of the image, up to the first invalid header.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or its first header makes no sense.
+/// If the image cannot be read, or its first header is invalid.
 pub(super) fn segments(input: &dyn ReadAt) -> Result<Vec<Segment>, CoreError> {
     let (mut segments, mut at) = (Vec::new(), 0u64);
     while at < input.size() && segments.len() < MAX_SEGMENTS {
@@ -33,11 +33,9 @@ pub(super) fn segments(input: &dyn ReadAt) -> Result<Vec<Segment>, CoreError> {
             input.bytes(at, HEADER as usize).map_err(CoreError::reading("the headers of the image"))?;
         let Some(segment) = segment(&header, at) else {
             if segments.is_empty() {
-                return Err(malformed("its first header makes no sense"));
+                return Err(malformed("invalid first header"));
             }
-            tracing::warn!(
-                "the image goes on at {at:#x} with something that is no range of memory: it is not searched"
-            );
+            tracing::warn!("no range of memory at {at:#x} of the image: the rest of it is not searched");
             break;
         };
         let Some(next) = segment.offset.checked_add(segment.size) else { break };

@@ -1,15 +1,15 @@
-//! Physical memory as a dump holds it.
+//! Physical memory as a dump contains it.
 
 use std::{collections::BTreeMap, fmt, io, ops::Range};
 
 use super::{input::ReadAt, joined::Part, vmcoreinfo::VmcoreInfo};
 
-/// A piece of physical memory that the dump holds.
+/// A piece of physical memory in the dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk<'a> {
-    /// Where it lay; in a raw image, where it lies in that.
+    /// Its physical address; in a raw image, its offset.
     pub physical: u64,
-    /// What it held.
+    /// Its content.
     pub bytes: &'a [u8],
 }
 
@@ -22,7 +22,7 @@ pub enum Format {
     Kdump,
     /// Ranges of memory, each behind its addresses: `LiME`.
     Lime,
-    /// Nothing but memory.
+    /// Memory only, without headers.
     Raw,
 }
 
@@ -37,115 +37,115 @@ impl fmt::Display for Format {
     }
 }
 
-/// What a dump says of itself.
+/// The dump's description of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Its format.
     pub format: Format,
-    /// It lies in makedumpfile's flattened form.
+    /// True if the dump is in makedumpfile's flattened form.
     pub flattened: bool,
-    /// What the kernel said of itself, where the dump has that.
+    /// The kernel's description of itself, if the dump has one.
     pub vmcoreinfo: VmcoreInfo,
 }
 
-/// Memory that workers read in parts, each part by one of them. What the dump leaves out is not handed out.
+/// Memory that workers read in parts, each part by one worker. Memory that the dump omits is not delivered.
 pub trait PhysicalMemory: Sync {
-    /// What the dump says of itself.
+    /// The dump's description of itself.
     fn facts(&self) -> &Facts;
 
-    /// How many parts there are.
+    /// Number of parts.
     fn parts(&self) -> u64;
 
-    /// Bytes of the dump that lie in a part, about: for progress.
+    /// Approximate number of bytes of the dump in a part, for progress.
     fn weight(&self, part: u64) -> u64;
 
-    /// Reads a part and hands out what it holds, each piece aligned as its address is. What cannot be read is noted in
-    /// `scratch.skipped`, and the rest goes on.
+    /// Reads a part and delivers its pieces, each aligned like its address. Unreadable pieces are noted in
+    /// `scratch.skipped`, and reading continues.
     fn read(&self, part: u64, scratch: &mut Scratch, each: &mut dyn FnMut(Chunk<'_>));
 
-    /// What was found to be missing when the dump was opened.
+    /// Memory that was found missing when the dump was opened.
     fn skipped(&self) -> Skipped {
         Skipped::default()
     }
 
-    /// Bytes that are known to be zeros without being read.
+    /// Bytes that are known to be zeros without reading.
     fn holes(&self) -> u64 {
         0
     }
 
-    /// Which part of a split dump it is, if it is one.
+    /// The part's description, if the dump is split.
     fn part(&self) -> Option<Part> {
         None
     }
 
-    /// How many pages the whole dump has outside of these page frames, and the lowest of them.
+    /// Number of pages of the complete dump outside these page frames, and the lowest of them.
     fn pages_outside(&self, _frames: &[Range<u64>]) -> (u64, u64) {
         (0, 0)
     }
 }
 
-/// What a worker keeps from part to part.
+/// Buffers and state that a worker keeps from part to part.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Bytes of the dump.
     pub(super) window: Window,
     /// Descriptors of pages.
     pub(super) table: Vec<u8>,
-    /// A page that was decompressed.
+    /// A decompressed page.
     pub(super) page: Vec<u8>,
-    /// Where in the dump a page lies that is known to be all zeros: many share it.
+    /// Place in the dump of a page that is known to be all zeros: many pages share it.
     pub(super) zero_at: Option<u64>,
-    /// What could not be read so far.
+    /// Memory that could not be read so far.
     pub skipped: Skipped,
 }
 
-/// Why memory that should be there was skipped.
+/// Why memory was skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Why {
     /// The dump ends before it.
     Truncated,
-    /// It cannot be read.
+    /// Reading it failed.
     Unreadable,
-    /// Its description makes no sense.
+    /// Its description is invalid.
     Malformed,
-    /// It cannot be decompressed.
+    /// Decompressing it failed.
     Undecodable,
-    /// It is compressed in a way that is not known.
+    /// Its compression is unknown.
     UnknownCompression,
-    /// It is in another part of a dump that was split.
+    /// It is in another part of a split dump.
     Elsewhere,
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Truncated => "the dump ends before it",
-            Self::Unreadable => "it cannot be read",
-            Self::Malformed => "its description makes no sense",
-            Self::Undecodable => "it cannot be decompressed",
-            Self::UnknownCompression => "it is compressed in an unknown way",
+            Self::Truncated => "the dump is truncated",
+            Self::Unreadable => "reading failed",
+            Self::Malformed => "its description is invalid",
+            Self::Undecodable => "decompression failed",
+            Self::UnknownCompression => "unknown compression",
             Self::Elsewhere => {
-                "it is in other parts of a dump that was split (makedumpfile --split): name all of them, `recover PART1 PART2 ...`"
+                "it is in other parts of a split dump (makedumpfile --split): name all of them, `recover PART1 PART2 ...`"
             }
         })
     }
 }
 
-/// How much was skipped for a reason.
+/// The amount of skipped memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
     /// Bytes of memory.
     pub bytes: u64,
-    /// The lowest address among them.
+    /// The lowest address.
     pub first: u64,
 }
 
-/// What was skipped, by reason.
+/// Skipped memory, by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Skipped(BTreeMap<Why, Amount>);
 
 impl Skipped {
-    /// Notes memory that was skipped.
+    /// Adds skipped memory.
     pub(crate) fn add(&mut self, why: Why, physical: u64, bytes: u64) {
         let first = Amount { bytes: 0, first: physical };
         let amount = self.0.entry(why).or_insert(first);
@@ -153,7 +153,7 @@ impl Skipped {
         amount.first = amount.first.min(physical);
     }
 
-    /// Adds what somebody else skipped.
+    /// Adds another collection of skipped memory.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (why, amount) in other.iter() {
             self.add(why, amount.first, amount.bytes);
@@ -165,23 +165,23 @@ impl Skipped {
         self.0.iter().map(|(why, amount)| (*why, *amount))
     }
 
-    /// Bytes of memory in all.
+    /// Total bytes of memory.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.iter().fold(0, |sum, (_, amount)| sum.saturating_add(amount.bytes))
     }
 
-    /// Nothing was skipped.
+    /// True if nothing was skipped.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// How much of a dump is read at once.
+/// Maximum bytes of a dump that are read at once.
 pub(super) const WINDOW: usize = 1 << 20;
 
-/// A piece of a dump that is read at once, since what is wanted of it lies close together.
+/// A piece of a dump that is read at once, since the bytes needed are close together.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     start: u64,
@@ -189,11 +189,11 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Up to `length` bytes at `offset`; fewer where the dump ends. `length` may be no more than [`WINDOW`].
+    /// Up to `length` bytes at `offset`; fewer at the end of the dump. `length` may not exceed [`WINDOW`].
     ///
     /// # Errors
     ///
-    /// When they cannot be read.
+    /// If reading fails.
     pub(super) fn get(&mut self, input: &dyn ReadAt, offset: u64, length: usize) -> io::Result<&[u8]> {
         let length = length.min(WINDOW);
         let end = self.start + self.bytes.len() as u64;
@@ -203,7 +203,7 @@ impl Window {
             self.bytes.resize(there as usize, 0);
             self.start = offset;
             let read = input.read_at(offset, &mut self.bytes);
-            // What was in it is overwritten, whether that went well or not.
+            // The previous content is overwritten even if reading failed.
             self.bytes.truncate(*read.as_ref().unwrap_or(&0));
             read?;
         }

@@ -1,9 +1,10 @@
-//! Post-mortem: the tracer's records out of the memory dump of a kernel that has crashed.
+//! Post-mortem: recovers the tracer's records from the memory dump of a crashed kernel.
 //!
-//! The transport's rings are memory of the kernel, in slots of 128 bytes that name themselves
-//! (`p2p_trace_common::slot`). So they are found in any dump that holds the memory, without symbols and without the
-//! kernel's structures: [`open`] gives the memory of a dump, whatever its format, and [`carve`] searches it. Nothing here
-//! needs a kernel, and nothing here believes what a dump says of itself further than the dump reaches.
+//! The transport's rings are kernel memory, in slots of 128 bytes that identify themselves
+//! (`p2p_trace_common::slot`). So they can be found in any dump that contains the memory, without symbols and
+//! without the kernel's structures. [`open`] gives access to the memory of a dump of any format, and
+//! [`carve`] searches it. Nothing here needs a kernel, and sizes in a dump are never trusted beyond the
+//! dump's own size.
 
 mod bytes;
 mod crash_image;

@@ -1,4 +1,4 @@
-//! From a file to the memory in it.
+//! Opens the memory in a dump file.
 
 use std::ops::Range;
 
@@ -15,14 +15,14 @@ use super::{
     vmcoreinfo::VmcoreInfo,
 };
 
-/// What a file begins as.
+/// Kind of a file by its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Plain(Format),
     Flattened,
 }
 
-/// Tells by the first bytes.
+/// Detects the kind by the first bytes.
 pub(super) fn kind(prefix: &[u8]) -> Kind {
     if prefix.starts_with(flattened::MAGIC) {
         Kind::Flattened
@@ -37,22 +37,24 @@ pub(super) fn kind(prefix: &[u8]) -> Kind {
     }
 }
 
-/// What has no memory in it as it lay.
+/// Refuses files that are not images of memory.
 pub(super) fn refuse(prefix: &[u8]) -> Result<(), CoreError> {
     if prefix.is_empty() {
-        return Err(CoreError::Foreign("it is empty: there is no memory in it to search".into()));
+        return Err(CoreError::Foreign("the file is empty".into()));
     }
     match foreign::container(prefix) {
-        Some(what) => Err(CoreError::Foreign(format!("{what} (--format raw searches it as it lies)").into())),
+        Some(what) => {
+            Err(CoreError::Foreign(format!("{what} (--format raw searches the file as is)").into()))
+        }
         None => Ok(()),
     }
 }
 
-/// Opens a memory dump of whatever format it begins as, or of the given one.
+/// Opens a memory dump of the detected or the given format.
 ///
 /// # Errors
 ///
-/// When it cannot be read, or not as what it begins as.
+/// If it cannot be read, or is invalid for the format.
 pub fn open<'a>(
     input: impl ReadAt + 'a,
     format: Option<Format>,
@@ -75,10 +77,10 @@ pub fn open<'a>(
                 Kind::Flattened => return Err(CoreError::Unsupported("this dump is flattened twice")),
             };
             let format = match format.unwrap_or(found) {
-                // Nobody flattens that: its start is missing.
+                // Raw images are never flattened: the beginning is missing.
                 Format::Raw => {
                     return Err(CoreError::Unsupported(
-                        "the start of this flattened dump is missing; makedumpfile -R puts together what there is",
+                        "the start of this flattened dump is missing; `makedumpfile -R` reassembles the rest",
                     ));
                 }
                 format => format,
@@ -114,12 +116,12 @@ fn plain<'a>(
     })
 }
 
-/// What is known of a raw image.
+/// The facts about a raw image.
 pub(super) fn raw(flattened: bool) -> Facts {
     Facts { format: Format::Raw, flattened, vmcoreinfo: VmcoreInfo::default() }
 }
 
-/// Memory of which something was missing before it was opened.
+/// Memory with parts that were missing before it was opened.
 struct Incomplete<'a> {
     memory: Box<dyn PhysicalMemory + 'a>,
     missing: Skipped,

@@ -1,4 +1,4 @@
-//! Dumps that come through a pipe: those that can be searched from the first byte to the last.
+//! Dumps from a pipe, in the formats that can be searched sequentially.
 
 use std::io::{self, Read};
 
@@ -13,19 +13,19 @@ use super::{
 };
 use crate::recover::search::{Carved, Collector, Common, Progress, Search};
 
-/// As much may lie in front of the memory of an ELF dump: headers and notes.
+/// Maximum size of the headers and notes in front of the memory of an ELF dump.
 const MAX_HEAD: usize = 64 << 20;
 
-/// Searches a dump that cannot be read twice.
+/// Searches a dump that can be read only once.
 ///
 /// # Errors
 ///
-/// When it cannot be read, is not sound, or can only be read out of order.
+/// If it cannot be read, is malformed, or needs random access.
 pub fn carve_pipe(
     input: impl Read,
     format: Option<Format>,
     search: Search,
-    tell: impl FnMut(Progress),
+    report: impl FnMut(Progress),
 ) -> Result<(Facts, Carved), CoreError> {
     let mut pipe = Pipe {
         input,
@@ -35,7 +35,7 @@ pub fn carve_pipe(
         common: Common::new(search),
         collector: Collector::default(),
         skipped: Skipped::default(),
-        tell,
+        report,
     };
     pipe.need(PREFIX)?;
     if format != Some(Format::Raw) || pipe.head.is_empty() {
@@ -60,19 +60,19 @@ pub fn carve_pipe(
 
 struct Pipe<R, F> {
     input: R,
-    /// What was read before it was known what it is.
+    /// The bytes read before the format was known.
     head: Vec<u8>,
-    /// How far the pipe has been taken in, in bytes.
+    /// Number of bytes consumed from the pipe.
     at: u64,
     buffer: Vec<u8>,
     common: Common,
     collector: Collector,
     skipped: Skipped,
-    tell: F,
+    report: F,
 }
 
 impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
-    /// Reads until `head` has so many bytes, or the pipe ends.
+    /// Reads until `head` has `length` bytes, or the pipe ends.
     fn need(&mut self, length: usize) -> Result<(), CoreError> {
         let missing = length.saturating_sub(self.head.len()) as u64;
         self.input
@@ -95,7 +95,7 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
         self.need(end)?;
         let layout = elf::layout(self.head.get(header.offset as usize..).unwrap_or_default());
         let first = layout.segments.first().map_or(0, |segment| segment.offset);
-        // Notes stand in front of the memory, or are passed over.
+        // Notes in front of the memory are read, others are skipped.
         let mut vmcoreinfo = VmcoreInfo::default();
         for &(offset, size) in layout.notes.iter().take(8) {
             let end = offset.saturating_add(size.min(4 * vmcoreinfo::LIMIT as u64));
@@ -112,7 +112,7 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
         Ok(Facts { format: Format::Elf, flattened: false, vmcoreinfo })
     }
 
-    /// Passes over what lies before a segment and searches it.
+    /// Skips to a segment and searches it.
     fn segment(&mut self, segment: Segment) {
         let end = segment.offset.saturating_add(segment.size);
         let mut physical = segment.physical;
@@ -122,14 +122,14 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
             if !is_before {
                 physical = segment.physical.wrapping_add(self.at - segment.offset);
             }
-            // Whole windows counted from the segment's start, so that no slot is cut in two.
+            // Full windows from the segment's start, so that no slot is split.
             let length = (limit - self.at).min(WINDOW as u64) as usize;
             let filled = self.fill(length);
             let read = self.buffer.len();
             if !is_before {
                 self.collector.feed(&self.common, Chunk { physical, bytes: &self.buffer });
                 let progress = self.common.progress(self.at + read as u64);
-                (self.tell)(progress);
+                (self.report)(progress);
             }
             self.at += read as u64;
             if filled.is_err() || read < length {
@@ -150,7 +150,7 @@ impl<R: Read, F: FnMut(Progress)> Pipe<R, F> {
         self.buffer.clear();
         self.buffer.extend(&known[..known.len().min(length)]);
         let missing = (length - self.buffer.len()) as u64;
-        // What was read before an error stays in the buffer.
+        // Bytes read before an error stay in the buffer.
         self.input.by_ref().take(missing).read_to_end(&mut self.buffer)?;
         Ok(())
     }

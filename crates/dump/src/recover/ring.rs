@@ -1,4 +1,4 @@
-//! What was found of one run, as rings: in order, each record once, and what is missing between them.
+//! Sorts the records of one run into rings: in order, each record once, with the losses between them.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -12,38 +12,39 @@ use super::{
     slot::Place,
 };
 
-/// What was found of one run.
+/// Everything found of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Records, in no order, some perhaps more than once.
+    /// Records, unordered, possibly with repetitions.
     pub(super) records: Vec<Record>,
-    /// The same, where no ring can have them: copies, and all of them where pages do not begin at their beginnings.
+    /// Records at addresses where a ring cannot hold them: copies, and every record if the dump does not
+    /// preserve page alignment.
     pub(super) strays: Vec<Record>,
     /// Positions whose record was being written.
     pub(super) torn: Vec<Place>,
-    /// Of the CPUs whose counters were found.
+    /// Counters, by CPU.
     pub(super) counters: Vec<CpuCounters>,
     pub(super) images: Images,
 }
 
-/// A run of the tracer, as the core holds it.
+/// A run of the tracer, as recovered from the core.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
     /// Random number of the run.
     pub run: u64,
-    /// What the kernel side wrote, and what user space added, by CPU, ring and position.
+    /// Records of the kernel side and of user space, by CPU, ring and position.
     pub records: Vec<Record>,
     /// Positions whose record was being written when the kernel stopped.
     pub torn: Vec<Place>,
-    /// Records that were found a second time, the same.
+    /// Records that were found again, with the same content.
     pub repeated: u64,
-    /// What the kernel side had counted, by CPU, of those whose counters the core holds.
+    /// Counters of the kernel side, for the CPUs whose counters are in the core.
     pub counters: Vec<CpuCounters>,
     /// Images of the beginning of a dump of this run, the youngest first.
     pub images: Vec<Vec<u8>>,
     /// Which CPUs share their rings.
     pub sharing: Sharing,
-    /// Places for which different records were found: the one that lies where a ring has it is kept.
+    /// Positions with several different records: the record at an address where a ring holds it is kept.
     pub conflicts: u64,
 }
 
@@ -59,8 +60,8 @@ impl Recovered {
         (self.sharing.of_cpu(cpu), ring)
     }
 
-    /// What is missing from `first` on (a ring that it does not name: from the beginning on), as far as is known that there
-    /// was something: by younger records, by records in the making, and by the counters.
+    /// Missing records from `first` on (from the beginning for rings not in `first`), as far as younger
+    /// records, unfinished records and the counters show that they existed.
     pub(crate) fn losses(&self, first: &Heads) -> Vec<Loss> {
         let heads = heads(&self.counters);
         let mut rings: BTreeMap<(u32, Ring), Vec<&Record>> =
@@ -73,7 +74,7 @@ impl Recovered {
         }
         let mut losses = Vec::new();
         for ((cpu, ring), mut records) in rings {
-            // Those of CPUs that share it follow one another by CPU until here.
+            // So far the records of CPUs that share the ring are sorted by CPU.
             records.sort_by_key(|record| record.seq);
             let of_ring = |place: &&Place| self.ring(place.cpu, place.ring) == (cpu, ring);
             let mut torn: Vec<_> = self.torn.iter().filter(of_ring).map(|place| place.position).collect();
@@ -96,10 +97,10 @@ impl Recovered {
 /// A position of each ring, by the lowest CPU that writes into it.
 pub(crate) type Heads = BTreeMap<(u32, Ring), u64>;
 
-/// Puts what was found of a run in order.
+/// Sorts everything found of a run.
 pub(super) fn sort(run: u64, found: Found) -> Recovered {
     let Found { mut records, mut strays, mut torn, mut counters, images } = found;
-    // Stable: what a ring has itself stays in front, and is kept, whatever copies say.
+    // Stable: records in their rings stay in front of copies, and are kept.
     records.append(&mut strays);
     records.sort_by_key(|record| (record.cpu, ring_of(record), record.seq));
     let (mut repeated, mut conflicts) = (0, 0);
@@ -116,13 +117,13 @@ pub(super) fn sort(run: u64, found: Found) -> Recovered {
     torn.dedup();
     counters.sort_by_key(|counters| counters.cpu);
     counters.dedup_by_key(|counters| counters.cpu);
-    let images = images.whole();
-    let sharing = counters.first().map_or_else(|| told(run, &images), |counters| counters.sharing);
+    let images = images.complete();
+    let sharing = counters.first().map_or_else(|| sharing_of(run, &images), |counters| counters.sharing);
     Recovered { run, records, torn, repeated, counters, images, sharing, conflicts }
 }
 
-/// Who shares rings, by the youngest image that is of this run; nobody where there is none.
-fn told(run: u64, images: &[Vec<u8>]) -> Sharing {
+/// The sharing of rings according to the youngest image of this run; none without an image.
+fn sharing_of(run: u64, images: &[Vec<u8>]) -> Sharing {
     let status = images.iter().find_map(|image| match Reader::new(image.as_slice()).next_entry() {
         Ok(Some(Entry::Header(header))) if header.status.run == run => Some(header.status),
         _ => None,
@@ -130,18 +131,18 @@ fn told(run: u64, images: &[Vec<u8>]) -> Sharing {
     status.map_or(Sharing::NONE, |status| status.rings.sharing(status.cpus))
 }
 
-/// The ring that a record was in; what user space wrote has none, and counts as one.
+/// The ring of a record. Records of user space have no ring and count as hot.
 pub(super) const fn ring_of(record: &Record) -> Ring {
     if record.cpu == user::CPU { Ring::Hot } else { Ring::of_sequence(record.seq).0 }
 }
 
-/// Looks for what is missing in one ring.
+/// Looks for missing records in one ring.
 struct Gaps<'a> {
     cpu: u32,
     ring: Ring,
     /// Positions whose record was being written, in order.
     torn: &'a [u64],
-    /// What lies before is of no interest.
+    /// Positions below are ignored.
     first: u64,
     last_ns: u64,
 }
@@ -149,7 +150,8 @@ struct Gaps<'a> {
 impl Gaps<'_> {
     fn find(&self, records: &[&Record], head: u64, losses: &mut Vec<Loss>) {
         let (mut next, mut before_ns) = (self.first, 0);
-        // What lies before the oldest one was overwritten; what lies between two is not there though it should be.
+        // Records before the oldest one were overwritten; those missing in between are absent for another
+        // reason.
         let mut reason = Reason::Overwritten;
         for record in records {
             let position = Ring::of_sequence(record.seq).1;
@@ -161,7 +163,7 @@ impl Gaps<'_> {
         self.lose(next..head, reason, [before_ns, self.last_ns.max(before_ns)], losses);
     }
 
-    /// Notes positions as lost, those whose record was begun and not finished by themselves.
+    /// Records the positions as lost, unfinished records separately.
     fn lose(
         &self,
         positions: Range<u64>,

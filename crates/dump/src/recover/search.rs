@@ -1,4 +1,4 @@
-//! The search: every worker takes parts of the memory and looks at each 128 bytes of them for a slot of the transport.
+//! The search: workers read parts of the memory and check every 128 bytes for a slot of the transport.
 
 use std::{
     cmp::Reverse,
@@ -22,52 +22,52 @@ use super::{
     slot::{Content, candidates, content, is_in_place},
 };
 
-/// How often progress is told.
+/// Interval between progress reports.
 const PROGRESS: Duration = Duration::from_millis(200);
 
-/// How a search is done.
+/// Parameters of a search.
 #[derive(Clone, Copy, Debug)]
 pub struct Search {
-    /// Only this run.
+    /// Limits the search to this run.
     pub run: Option<u64>,
-    /// Records that are kept at most: what comes behind them is counted and left.
+    /// Maximum number of records to keep; further ones are only counted.
     pub limit: usize,
-    /// Workers; `None`: one for each processor.
+    /// Number of workers; `None`: one per processor.
     pub workers: Option<NonZero<usize>>,
 }
 
 impl Default for Search {
-    /// Everything, up to 16 million records: 2 GB of them.
+    /// Everything, up to 16 million records (2 GB).
     fn default() -> Self {
         Self { run: None, limit: 1 << 24, workers: None }
     }
 }
 
-/// How far a search has come.
+/// Progress of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of memory searched.
     pub done: u64,
-    /// Bytes that there are; 0: not known.
+    /// Total bytes; 0: not known.
     pub total: u64,
     /// Records found.
     pub records: u64,
 }
 
-/// What a search found.
+/// Result of a search.
 #[derive(Clone, Debug, Default)]
 pub struct Carved {
-    /// What is of each run: those of which more than records was found, then by age, that with the youngest record first.
+    /// The runs: those with more than records first, then by age, the one with the youngest record first.
     pub runs: Vec<Recovered>,
     /// Bytes of memory searched.
     pub searched: u64,
     /// Memory that could not be searched.
     pub skipped: Skipped,
-    /// Records behind the limit.
+    /// Number of records beyond the limit.
     pub beyond_limit: u64,
 }
 
-/// Collects slots out of pieces of memory.
+/// Collects slots from pieces of memory.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
     runs: HashMap<u64, Found>,
@@ -75,7 +75,7 @@ pub(super) struct Collector {
     beyond_limit: u64,
 }
 
-/// What the workers have in common.
+/// State shared by the workers.
 pub(super) struct Common {
     search: Search,
     records: AtomicU64,
@@ -86,12 +86,12 @@ impl Common {
         Self { search, records: AtomicU64::new(0) }
     }
 
-    /// Whether one more record may be kept.
+    /// True if one more record may be kept.
     fn admits(&self) -> bool {
         self.records.fetch_add(1, Ordering::Relaxed) < self.search.limit as u64
     }
 
-    /// How far a search has come that does not know how much there is.
+    /// Progress of a search of unknown length.
     pub(super) fn progress(&self, done: u64) -> Progress {
         Progress { done, total: 0, records: self.records.load(Ordering::Relaxed) }
     }
@@ -102,7 +102,7 @@ impl Common {
 }
 
 impl Collector {
-    /// Looks through a piece.
+    /// Searches a piece.
     pub(super) fn feed(&mut self, common: &Common, chunk: Chunk<'_>) {
         self.searched += chunk.bytes.len() as u64;
         candidates(chunk.physical, chunk.bytes, |slot, at| {
@@ -116,15 +116,15 @@ impl Collector {
 
     fn take(&mut self, common: &Common, content: Content, physical: u64) {
         let run = match &content {
-            Content::Whole(Record { run, .. }) => *run,
+            Content::Complete(Record { run, .. }) => *run,
             Content::Torn(place) => place.run,
         };
         let Some(found) = self.found(common, run) else {
             return;
         };
         match content {
-            Content::Whole(record) if is_in_place(&record, physical) => found.records.push(record),
-            Content::Whole(record) => found.strays.push(record),
+            Content::Complete(record) if is_in_place(&record, physical) => found.records.push(record),
+            Content::Complete(record) => found.strays.push(record),
             Content::Torn(place) => found.torn.push(place),
         }
     }
@@ -140,7 +140,7 @@ impl Collector {
         }
     }
 
-    /// What was found of a run, where one more thing of it is wanted.
+    /// The collection for a run, if one more item of it is to be kept.
     fn found(&mut self, common: &Common, run: u64) -> Option<&mut Found> {
         if !common.wants(run) {
             return None;
@@ -165,19 +165,19 @@ impl Collector {
         }
     }
 
-    /// Sorts what was found.
+    /// Sorts the findings.
     pub(super) fn finish(self, skipped: Skipped) -> Carved {
         let mut runs: Vec<_> = self.runs.into_iter().map(|(run, found)| sort(run, found)).collect();
-        // What has left nothing but records may be no run: stale memory, and what looks like a first record.
+        // A run with nothing but records may be stale memory, or data that looks like a record.
         let is_bare = |run: &Recovered| run.images.is_empty() && run.counters.is_empty();
         runs.sort_by_key(|run| (is_bare(run), Reverse(run.last_ns()), run.run));
         Carved { runs, searched: self.searched, skipped, beyond_limit: self.beyond_limit }
     }
 }
 
-/// Searches memory, with as many workers as there are processors, and tells now and then how far it has come.
+/// Searches memory with several workers, and calls `report` with the progress now and then.
 #[must_use]
-pub fn carve(memory: &dyn PhysicalMemory, search: Search, mut tell: impl FnMut(Progress)) -> Carved {
+pub fn carve(memory: &dyn PhysicalMemory, search: Search, mut report: impl FnMut(Progress)) -> Carved {
     let total = (0..memory.parts()).map(|part| memory.weight(part)).sum();
     let (next, done, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let common = Common::new(search);
@@ -205,10 +205,10 @@ pub fn carve(memory: &dyn PhysicalMemory, search: Search, mut tell: impl FnMut(P
     let main = thread::current();
     thread::scope(|scope| {
         let workers: Vec<_> = iter::repeat_with(|| scope.spawn(work)).take(workers).collect();
-        // Woken when the last worker is done, so that a small dump does not wait for the clock.
+        // Unparked when the last worker is done, so that a small dump does not wait for the timeout.
         scope.spawn(|| {
             for worker in workers {
-                // A panic of a worker is passed on when the scope ends.
+                // A worker's panic is propagated when the scope ends.
                 drop(worker.join());
             }
             over.store(true, Ordering::Release);
@@ -216,11 +216,11 @@ pub fn carve(memory: &dyn PhysicalMemory, search: Search, mut tell: impl FnMut(P
         });
         while !over.load(Ordering::Acquire) {
             thread::park_timeout(PROGRESS);
-            tell(progress());
+            report(progress());
         }
     });
     let (mut collector, skipped) = gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // Zeros hold nothing, and are known.
+    // Holes contain only zeros, so they count as searched.
     collector.searched += memory.holes();
     collector.finish(skipped)
 }

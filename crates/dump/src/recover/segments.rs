@@ -1,4 +1,4 @@
-//! Memory that lies in a dump as it lay in the machine: segments of ELF, or a whole file.
+//! Memory that a dump stores uncompressed: ELF segments, or a complete file.
 
 use super::{
     input::ReadAt,
@@ -8,19 +8,19 @@ use super::{
 /// Bytes of a page.
 const PAGE: u64 = 4096;
 
-/// A run of memory.
+/// A range of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// Address of its first byte.
+    /// Physical address of its first byte.
     pub(super) physical: u64,
-    /// Where that lies in the dump.
+    /// Offset of that byte in the dump.
     pub(super) offset: u64,
-    /// Bytes of it in the dump.
+    /// Size in bytes in the dump.
     pub(super) size: u64,
 }
 
 impl Segment {
-    /// Leaves out its first bytes.
+    /// Removes its first bytes.
     fn skip(&mut self, bytes: u64) {
         let bytes = bytes.min(self.size);
         self.physical = self.physical.wrapping_add(bytes);
@@ -33,17 +33,17 @@ impl Segment {
 pub(super) struct Segments<R> {
     input: R,
     facts: Facts,
-    /// Each with the number of its first part.
+    /// The segments, each with the number of its first part.
     kept: Vec<(u64, Segment)>,
     parts: u64,
     skipped: Skipped,
     holes: u64,
 }
 
-/// More stretches than that of one segment are taken for one.
+/// If a segment has more stretches than this, it is treated as one.
 const MAX_STRETCHES: usize = 1 << 16;
 
-/// The stretches of a segment that are not known to be zeros, in whole pages, so that no slot is cut in two.
+/// The stretches of a segment that may contain non-zero bytes, in full pages, so that no slot is split.
 fn stretches(input: &impl ReadAt, segment: Segment, mut each: impl FnMut(Segment)) {
     let (end, mut at, mut count) = (segment.offset + segment.size, segment.offset, 0);
     while at < end
@@ -68,8 +68,8 @@ fn stretches(input: &impl ReadAt, segment: Segment, mut each: impl FnMut(Segment
 }
 
 impl<R: ReadAt> Segments<R> {
-    /// What of `segments`, in the order of their offsets, lies within `input`; the rest is noted. No byte is read twice,
-    /// whatever they say.
+    /// The parts of `segments`, in the order of their offsets, that lie within `input`; the rest is noted as
+    /// skipped. No byte is read twice, even if segments overlap.
     pub(super) fn new(input: R, facts: Facts, segments: impl IntoIterator<Item = Segment>) -> Self {
         let (mut parts, mut skipped, mut kept, mut holes) = (0u64, Skipped::default(), Vec::new(), 0u64);
         let mut end = 0u64;
@@ -93,7 +93,7 @@ impl<R: ReadAt> Segments<R> {
         Self { input, facts, kept, parts, skipped, holes }
     }
 
-    /// The address, place and size of a part.
+    /// The address, offset and size of a part.
     fn part(&self, part: u64) -> Option<Segment> {
         let index = self.kept.partition_point(|(first, _)| *first <= part);
         let (first, segment) = self.kept.get(index.checked_sub(1)?)?;

@@ -1,8 +1,9 @@
-//! What is a slot of the transport, and what only looks like one.
+//! Recognizes slots of the transport among similar data.
 //!
-//! A whole slot repeats itself: its header is its position plus 1, the sequence number is made of the position and the
-//! ring, and the last word is the lower half of the position. With the magic and the schema that is 136 bits that have to
-//! fit, at a place that is a multiple of 128: no chance hit is to be expected in more memory than there is on earth.
+//! A complete slot is redundant: its header is its position plus 1, the sequence number is made of the
+//! position and the ring, and the last word is the lower half of the position. With the magic and the schema,
+//! 136 bits must match, at an offset that is a multiple of 128. A chance match is not to be expected in all
+//! the memory on earth.
 
 use p2p_trace_common::{
     Record, Ring,
@@ -21,17 +22,17 @@ use super::bytes::u64_at;
 const SIGNATURE: u64 = MAGIC as u64 | (SCHEMA as u64) << 32;
 const SIGNATURE_BITS: u64 = (1 << 40) - 1;
 
-/// The fewest slots that a ring has: positions that share a slot are a multiple of this apart.
+/// Minimum number of slots in a ring: positions that share a slot differ by a multiple of this.
 const LEAST_LAP: u64 = 16;
 
-/// Where in a slot the signature lies.
+/// Offset of the signature in a slot.
 const SIGNATURE_AT: usize = 8;
 
-/// What a slot holds.
+/// The content of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
-    /// A record that was complete.
-    Whole(Record),
+    /// A complete record.
+    Complete(Record),
     /// The record at this position was being written.
     Torn(Place),
 }
@@ -43,13 +44,14 @@ pub struct Place {
     pub run: u64,
     /// The CPU, or [`user::CPU`].
     pub cpu: u32,
-    /// The ring; of what user space wrote, [`Ring::Hot`] means nothing.
+    /// The ring; for records of user space, [`Ring::Hot`] has no meaning.
     pub ring: Ring,
     /// The position.
     pub position: u64,
 }
 
-/// Hands out the offset of every 128 bytes, at a multiple of that counted from `physical`, that carry a record's signature.
+/// Calls `each` with every 128 bytes, aligned by `physical`, that have a record's signature, and their
+/// offset.
 #[inline]
 pub(super) fn candidates(physical: u64, bytes: &[u8], mut each: impl FnMut(&[u8; SLOT_SIZE], usize)) {
     let skip = (physical.wrapping_neg() % SLOT_SIZE as u64) as usize;
@@ -72,7 +74,7 @@ fn words(slot: &[u8; SLOT_SIZE]) -> [u64; WORDS] {
     words
 }
 
-/// The ring and position that the record claims to be of.
+/// The ring and position that the record claims.
 const fn place(record: &Record) -> Place {
     let (ring, position) =
         if record.cpu == user::CPU { (Ring::Hot, record.seq) } else { Ring::of_sequence(record.seq) };
@@ -84,15 +86,15 @@ const fn is_sound(record: &Record) -> bool {
     record.magic == MAGIC && record.schema == SCHEMA && record.kind != 0 && known
 }
 
-/// Whether a ring can have this record at this address. Its slots follow one another from the beginning of a page on, so that a record
-/// that the tracer, or whoever else, has copied lies in its place by chance only. A copy in memory that was given back can be whole at
-/// both ends, and another's between.
+/// True if a ring can hold this record at this address. A ring's slots are consecutive from the beginning of
+/// a page, so that a copied record (by the tracer or another program) is in the right place only by chance. A
+/// copy in freed memory may have both ends intact, with other data between them.
 pub(super) const fn is_in_place(record: &Record, physical: u64) -> bool {
     let place = place(record);
     record.cpu == user::CPU || (physical / SLOT_SIZE as u64) % LEAST_LAP == place.position % LEAST_LAP
 }
 
-/// What a slot holds; `None`: it is none.
+/// The content of a slot; `None`: it is not a slot.
 pub(super) fn content(slot: &[u8; SLOT_SIZE]) -> Option<Content> {
     let header = u64_at(slot, 0)?;
     let record = to_record(&words(slot));
@@ -103,11 +105,11 @@ pub(super) fn content(slot: &[u8; SLOT_SIZE]) -> Option<Content> {
     let held = (header & !BUSY) - 1;
     let is_guarded = record.guard == guard(place.position);
     if header & BUSY == 0 {
-        let is_whole = header == committed(place.position) && is_guarded;
-        return is_whole.then_some(Content::Whole(record));
+        let is_complete = header == committed(place.position) && is_guarded;
+        return is_complete.then_some(Content::Complete(record));
     }
-    // Its words are written in order: up to the sequence number it is the new record's, or all of it is the one that lay
-    // here a lap before, or more.
+    // Words are written in order: up to the sequence number they belong to the new record, or all of them
+    // belong to the record that was here one or more laps before.
     let is_begun = place.position == held;
     let behind = held.wrapping_sub(place.position);
     let is_older = place.position < held && is_guarded && behind.is_multiple_of(LEAST_LAP);
@@ -135,7 +137,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A slot of this header and record.
+    /// A slot with this header and record.
     pub(in crate::recover) fn slot(header: u64, record: &Record) -> [u8; SLOT_SIZE] {
         let mut slot = [0; SLOT_SIZE];
         slot[..8].copy_from_slice(&header.to_le_bytes());
@@ -146,27 +148,27 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_whole_record_is_taken_and_nothing_that_differs_in_what_it_repeats() {
-        let whole = record(7, 3, Ring::Rare, 1000, 5);
-        assert_eq!(content(&slot(committed(1000), &whole)), Some(Content::Whole(whole)));
+    fn accepts_complete_record_and_rejects_inconsistent_ones() {
+        let complete = record(7, 3, Ring::Rare, 1000, 5);
+        assert_eq!(content(&slot(committed(1000), &complete)), Some(Content::Complete(complete)));
         for other in [
-            slot(committed(1001), &whole),
-            slot(0, &whole),
-            slot(BUSY, &whole),
-            slot(committed(1000), &Record { guard: 999, ..whole }),
-            slot(committed(1000), &Record { seq: whole.seq ^ 2, ..whole }),
-            slot(committed(1000), &Record { cpu: MAX_CPUS, ..whole }),
-            slot(committed(1000), &Record { schema: 1, ..whole }),
-            slot(committed(1000), &Record { kind: 0, ..whole }),
+            slot(committed(1001), &complete),
+            slot(0, &complete),
+            slot(BUSY, &complete),
+            slot(committed(1000), &Record { guard: 999, ..complete }),
+            slot(committed(1000), &Record { seq: complete.seq ^ 2, ..complete }),
+            slot(committed(1000), &Record { cpu: MAX_CPUS, ..complete }),
+            slot(committed(1000), &Record { schema: 1, ..complete }),
+            slot(committed(1000), &Record { kind: 0, ..complete }),
         ] {
             assert_eq!(content(&other), None);
         }
-        let by_user = Record { cpu: user::CPU, seq: 12, guard: guard(12), ..whole };
-        assert_eq!(content(&slot(committed(12), &by_user)), Some(Content::Whole(by_user)));
+        let by_user = Record { cpu: user::CPU, seq: 12, guard: guard(12), ..complete };
+        assert_eq!(content(&slot(committed(12), &by_user)), Some(Content::Complete(by_user)));
     }
 
     #[test]
-    fn a_record_in_the_making_is_known_at_every_word_behind_its_sequence_number() {
+    fn recognizes_unfinished_record_at_every_word_after_sequence_number() {
         let (old, new) = (record(7, 3, Ring::Hot, 40, 5), record(7, 3, Ring::Hot, 72, 9));
         let torn = Content::Torn(Place { run: 7, cpu: 3, ring: Ring::Hot, position: 72 });
         let (before, after) = (slot(busy(72), &old), slot(busy(72), &new));
@@ -182,7 +184,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_record_is_in_place_where_its_position_says() {
+    fn record_is_in_place_at_its_position() {
         let record = record(7, 0, Ring::Rare, 35, 1);
         let slot = SLOT_SIZE as u64;
         assert!(is_in_place(&record, 0x1000 + 3 * slot) && is_in_place(&record, 0x1000 + 19 * slot));
@@ -190,11 +192,11 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn candidates_are_found_wherever_a_piece_begins() {
-        let whole = slot(committed(5), &record(7, 0, Ring::Hot, 5, 1));
+    fn finds_candidates_at_any_start_of_a_piece() {
+        let complete = slot(committed(5), &record(7, 0, Ring::Hot, 5, 1));
         for shift in 0..SLOT_SIZE {
             let mut bytes = vec![0; 3 * SLOT_SIZE];
-            bytes[SLOT_SIZE..2 * SLOT_SIZE].copy_from_slice(&whole);
+            bytes[SLOT_SIZE..2 * SLOT_SIZE].copy_from_slice(&complete);
             let mut found = Vec::new();
             candidates(0x1000 + shift as u64, &bytes[shift..], |_, at| found.push(at));
             assert_eq!(found, [SLOT_SIZE - shift]);
@@ -203,16 +205,16 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn a_changed_bit_of_what_names_a_record_is_noticed(position in 0..1u64 << 40, bit in 0..64usize, word in 0..2usize) {
-            // The header and the sequence number.
+        fn detects_changed_bit_in_header_or_sequence_number(position in 0..1u64 << 40, bit in 0..64usize, word in 0..2usize) {
+            // Offsets of the header and of the sequence number.
             let at = [0, 32][word] + bit / 8;
-            let whole = record(7, 3, Ring::Hot, position, 5);
-            let mut bytes = slot(committed(position), &whole);
+            let complete = record(7, 3, Ring::Hot, position, 5);
+            let mut bytes = slot(committed(position), &complete);
             bytes[at] ^= 1 << (bit % 8);
-            // The lowest bit of the sequence number is the ring, which nothing repeats.
+            // The lowest bit of the sequence number is the ring, which is not redundant.
             let is_ring = word == 1 && bit == 0;
             let found = content(&bytes);
-            prop_assert!(is_ring || !matches!(found, Some(Content::Whole(_))), "{found:?}");
+            prop_assert!(is_ring || !matches!(found, Some(Content::Complete(_))), "{found:?}");
         }
     }
 }

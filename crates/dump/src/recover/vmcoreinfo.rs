@@ -1,29 +1,29 @@
-//! What a kernel leaves in its memory dumps about itself: lines of `NAME=value`
-//! (Linux: `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
+//! The information that a kernel leaves in its memory dumps: lines of `NAME=value` (Linux:
+//! `Documentation/admin-guide/kdump/vmcoreinfo.rst`).
 
 use p2p_trace_model::text::Text;
 
 use super::bytes::u32_at;
 
-/// Longer ones are read up to here. The kernel's own fit into a page.
+/// Maximum bytes that are read. The kernel's own information fits into a page.
 pub(super) const LIMIT: usize = 1 << 16;
 
-/// The name of the ELF note that it stands in.
+/// The name of the ELF note with this information.
 const NOTE: &[u8] = b"VMCOREINFO\0";
 
-/// The lines that are of use here.
+/// The lines in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VmcoreInfo {
     /// `OSRELEASE`: the release of the kernel.
     pub release: Option<Text>,
-    /// `KERNELOFFSET`: how far KASLR has moved the kernel, in bytes.
+    /// `KERNELOFFSET`: the distance by which KASLR has moved the kernel, in bytes.
     pub kaslr_offset: Option<u64>,
-    /// `CRASHTIME`: when the kernel crashed, in seconds since 1970.
+    /// `CRASHTIME`: the time of the crash, in seconds since 1970.
     pub crash_time: Option<u64>,
 }
 
 impl VmcoreInfo {
-    /// Reads the lines. What is not text is not there.
+    /// Parses the lines. Lines that are not text are ignored.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut info = Self::default();
         for line in bytes.split(|&byte| byte == b'\n') {
@@ -41,7 +41,7 @@ impl VmcoreInfo {
         info
     }
 
-    /// Looks for it among ELF notes.
+    /// Finds the information in ELF notes.
     pub(crate) fn find(notes: &[u8]) -> Option<Self> {
         let mut rest = notes;
         loop {
@@ -58,7 +58,7 @@ impl VmcoreInfo {
     }
 }
 
-/// A release of printable characters of a length that a kernel can have.
+/// A release of printable characters, if its length is plausible.
 fn release(value: &str) -> Option<Text> {
     let value = value.trim_end_matches('\0');
     let is_sound =
@@ -74,7 +74,7 @@ mod tests {
         b"OSRELEASE=7.3.4+deb13-amd64\nPAGESIZE=4096\nKERNELOFFSET=1e000000\nCRASHTIME=1795370405\n";
 
     #[test]
-    fn lines_of_use_are_taken_and_others_left() {
+    fn parses_known_lines_and_ignores_others() {
         let info = VmcoreInfo::parse(TEXT);
         assert_eq!(info.release.as_deref(), Some("7.3.4+deb13-amd64"));
         assert_eq!(info.kaslr_offset, Some(0x1e00_0000));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_note_is_found_behind_others_and_never_behind_the_end() {
+    fn finds_note_behind_others_but_not_behind_the_end() {
         let note = |name: &[u8], text: &[u8]| {
             let mut note = Vec::new();
             for number in [name.len() as u32, text.len() as u32, 0] {

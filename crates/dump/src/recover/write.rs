@@ -1,4 +1,4 @@
-//! Writes what was found as an ordinary dump, by itself or behind what was recorded of the same run.
+//! Writes recovered records as an ordinary dump, alone or after the recorded dump of the same run.
 
 use std::io::{self, Read, Write};
 
@@ -20,49 +20,50 @@ use crate::{
     recover::header::{Beginning, heads},
 };
 
-/// What was written.
+/// Result of writing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Records that were taken from the core.
+    /// Number of records from the core.
     pub recovered: u64,
-    /// Records that the recorded dump had.
+    /// Number of records from the recorded dump.
     pub recorded: u64,
-    /// Records that are known to be missing, of those that the core should have.
+    /// Number of missing records, among those that the core should have.
     pub lost: u64,
-    /// The core tells how many records there were, so that none can be missing without being known.
+    /// True if the core has the counts of all records, so that no missing record goes unnoticed.
     pub is_counted: bool,
-    /// The dump begins with a checkpoint of this time, `CLOCK_BOOTTIME` in nanoseconds: what was before has been overwritten.
+    /// The dump begins with a checkpoint of this time, `CLOCK_BOOTTIME` in nanoseconds: older records were
+    /// overwritten.
     pub begins_ns: Option<u64>,
-    /// References that the checkpoint tells without who took them, since it had no room for more.
+    /// Number of references that the checkpoint lists without a holder, since it had no room for more.
     pub omitted: u64,
 }
 
-/// Why nothing, or not all, was written.
+/// Why writing failed or is incomplete.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The new dump cannot be written to.
+    /// The new dump cannot be written.
     #[error("cannot write the dump")]
     Write(#[from] io::Error),
-    /// The recorded one cannot be read.
+    /// The recorded dump cannot be read.
     #[error("cannot read the recorded dump")]
     Read(#[from] ReadError),
-    /// They do not belong together.
-    #[error("the recorded dump is of run {recorded:016x}, and the core holds no record of it")]
+    /// The two belong to different runs.
+    #[error("the recorded dump is of run {recorded:016x}, and the core has no record of that run")]
     OtherRun {
-        /// The run of the dump.
+        /// The run of the recorded dump.
         recorded: u64,
     },
 }
 
-/// Writes the dump of a run that nothing but the core tells of.
+/// Writes the dump of a run from the core alone.
 ///
 /// # Errors
 ///
-/// When `out` cannot be written to.
+/// If `out` cannot be written to.
 pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<Written, WriteError> {
     let mut header = beginning.header.clone();
     if beginning.checkpoint.is_some() {
-        // The file before, of which nothing is left.
+        // The file before is lost.
         header.file = 1;
     }
     let cpus = header.status.cpus;
@@ -77,7 +78,8 @@ pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<
             let from_ns = checkpoint.head.reached_ns;
             written.begins_ns = Some(from_ns);
             written.omitted = checkpoint.head.omitted;
-            // What had been taken in by then was cut by time: an interrupted record can be younger than the next one.
+            // The records before were selected by time: an interrupted record can be younger than its
+            // successor.
             let is_new = |record: &Record| record.time_ns >= from_ns;
             Tail::of(run, is_new, &heads(run, checkpoint), from_ns, cpus)
         }
@@ -87,11 +89,11 @@ pub fn write(run: &Recovered, beginning: &Beginning, out: impl Write) -> Result<
     tail.finish(writer, beginning.header.start_ns, written)
 }
 
-/// Writes a recorded dump, and behind it what only the core has.
+/// Writes a recorded dump, followed by the records that only the core has.
 ///
 /// # Errors
 ///
-/// When the dump is of another run or cannot be read, or `out` cannot be written to.
+/// If the dump is of another run or cannot be read, or `out` cannot be written to.
 pub fn append<R: Read>(
     run: &Recovered,
     reader: &mut RunReader<R>,
@@ -108,8 +110,8 @@ pub fn append<R: Read>(
     let mut writer = Writer::new(out, header)?;
     let (mut next, mut next_of_user) = (Heads::new(), 0);
     let mut written = Written::default();
-    while let Some(told) = reader.next_item()? {
-        match told {
+    while let Some(item) = reader.next_item()? {
+        match item {
             RunItem::Restore(checkpoint) => {
                 named(&mut writer, &names, &checkpoint.records)?;
                 writer.checkpoint(&checkpoint)?;
@@ -137,7 +139,7 @@ pub fn append<R: Read>(
             RunItem::Uncertainty(why) => tracing::warn!("the recorded dump: {why}"),
             RunItem::End(end) => {
                 if matches!(*end, End::Complete(_)) {
-                    tracing::warn!("the recorded dump ends with its run: the core can add nothing to it");
+                    tracing::warn!("the recorded dump is complete: the core can add nothing to it");
                 }
             }
         }
@@ -159,17 +161,17 @@ const fn position(record: &Record) -> u64 {
     if record.cpu == user::CPU { record.seq } else { p2p_trace_common::Ring::of_sequence(record.seq).1 }
 }
 
-/// What is behind everything that is known otherwise.
+/// The records of the core that follow everything known from elsewhere.
 struct Tail<'a> {
     run: &'a Recovered,
     records: Vec<Record>,
     losses: Vec<Loss>,
-    /// The counters of every CPU are there.
+    /// True if the counters of every CPU were found.
     is_counted: bool,
 }
 
 impl<'a> Tail<'a> {
-    /// The new records, and what is missing from `next` on, which was not before `from_ns`.
+    /// The new records, and the losses from `next` on, which happened at `from_ns` or later.
     fn of(
         run: &'a Recovered,
         is_new: impl Fn(&Record) -> bool,
@@ -177,7 +179,7 @@ impl<'a> Tail<'a> {
         from_ns: u64,
         cpus: u32,
     ) -> Self {
-        // In the stream, what user space writes has no position in any ring.
+        // In the stream, records of user space have no position in a ring.
         let as_written = |record: &Record| Record {
             guard: if record.cpu == user::CPU { 0 } else { record.guard },
             ..*record
@@ -219,7 +221,7 @@ impl<'a> Tail<'a> {
     }
 }
 
-/// What the kernel had counted when it stopped. What it had missed is not among it.
+/// The kernel's counters when it stopped. They do not include missed runs.
 fn totals(run: &Recovered) -> Totals {
     let counters = &run.counters;
     let sum = |of: fn(&CpuCounters) -> u64| counters.iter().map(of).sum::<u64>();

@@ -1,4 +1,4 @@
-//! The table of `docs/dump-format.md` against [`TABLE`], and [`TABLE`] against what the code does with each field.
+//! Compares the table in `docs/dump-format.md` with [`TABLE`], and [`TABLE`] with the code for each field.
 
 use std::{collections::BTreeMap, env, fmt::Write as _, fs, path::Path};
 
@@ -21,9 +21,9 @@ use crate::{Checkpoint, Diagnostics, Entry, Footer, Head, Reason, Symbols, sampl
 const BEGIN: &str = "<!-- redaction -->\n";
 const END: &str = "<!-- end redaction -->";
 
-/// `P2P_TRACE_BLESS=1 cargo test` writes the table anew.
+/// `P2P_TRACE_BLESS=1 cargo test` rewrites the table.
 #[test]
-fn the_documentation_has_the_table() {
+fn documentation_matches_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/dump-format.md");
     let committed = fs::read_to_string(&path).unwrap();
     let (front, rest) = committed.split_once(BEGIN).unwrap();
@@ -41,7 +41,7 @@ fn the_documentation_has_the_table() {
     }
 }
 
-/// The row of a field, which names it or what it is below of.
+/// The row that lists a field or one of its parents.
 fn row(place: &str, field: &str) -> &'static Row {
     let is_of = |known: &&str| {
         field.strip_prefix(*known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -52,7 +52,7 @@ fn row(place: &str, field: &str) -> &'static Row {
     rows[0]
 }
 
-/// What is at the end of each path. Places of an array have the path of the array.
+/// The values at the end of each path. Elements of an array have the path of the array.
 fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Vec<String>>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| leaves(value, path, found)),
@@ -66,7 +66,7 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeMap<String, Vec<String>>) 
     }
 }
 
-/// What is written of `after` is what the table says becomes of `before`; says which fields there are.
+/// Checks that `after` differs from `before` exactly as the table says.
 fn holds(place: &str, before: &impl Serialize, after: &impl Serialize) {
     let of = |value: Value| {
         let mut found = BTreeMap::new();
@@ -88,7 +88,7 @@ fn holds(place: &str, before: &impl Serialize, after: &impl Serialize) {
 }
 
 #[test]
-fn what_is_stored_as_json_is_done_with_as_the_table_says() {
+fn json_is_redacted_as_documented() {
     let redactor = Redactor::random();
     let mut header = samples::header();
     header.host = Some("build-7".into());
@@ -133,7 +133,7 @@ fn what_is_stored_as_json_is_done_with_as_the_table_says() {
 }
 
 #[test]
-fn a_checkpoint_is_done_with_as_the_table_says() {
+fn checkpoint_is_redacted_as_documented() {
     let found = Found {
         rule: RuleId::all().next().unwrap(),
         device: "0000:03:00.0".parse().unwrap(),
@@ -156,7 +156,7 @@ fn a_checkpoint_is_done_with_as_the_table_says() {
     let redactor = Redactor::random();
     let redacted = redactor.checkpoint(checkpoint.clone());
     holds("checkpoint", &checkpoint.head, &redacted.head);
-    assert_eq!(redacted.head.rules.found[0].uncertainties.len(), 1, "that there was a doubt is told");
+    assert_eq!(redacted.head.rules.found[0].uncertainties.len(), 1, "the existence of an uncertainty stays");
     assert_eq!(redacted.records, [redactor.record(checkpoint.records[0])]);
 }
 
@@ -176,7 +176,7 @@ const WORDS: [(Word, &str); 19] = [
     (Word::FirstNs, "first time"),
     (Word::LastNs, "last time"),
     (Word::Client, "mapping device"),
-    (Word::Allocated, "bytes taken"),
+    (Word::Allocated, "allocated bytes"),
     (Word::Refs, "references"),
     (Word::Waiting, "time off the CPU"),
     (Word::Asleep, "time suspended"),
@@ -188,7 +188,7 @@ fn fate(word: Word) -> Fate {
 }
 
 #[test]
-fn a_record_is_done_with_as_the_table_says() {
+fn record_is_redacted_as_documented() {
     let redactor = Redactor::random();
     let fields = |record: &Record| {
         let Record {
@@ -214,7 +214,7 @@ fn a_record_is_done_with_as_the_table_says() {
             number,
             guard,
         } = *record;
-        let whole = [
+        let common = [
             ("magic", u64::from(magic)),
             ("schema", schema.into()),
             ("kind", kind.into()),
@@ -235,7 +235,7 @@ fn a_record_is_done_with_as_the_table_says() {
             ("pgmap", pgmap),
             ("guard", guard.into()),
         ];
-        let mut fields = BTreeMap::from(whole);
+        let mut fields = BTreeMap::from(common);
         let number_of = if kind == Kind::Kill as u8 { "number, of a reference" } else { "number" };
         fields.insert(number_of, number.into());
         fields

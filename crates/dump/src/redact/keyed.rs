@@ -1,13 +1,15 @@
-//! Numbers and names in place of others: the same for the same, for as long as the key is, and nothing to whoever lacks the key.
+//! Pseudonyms for numbers and names: equal for equal values as long as the key exists, and meaningless
+//! without the key.
 //!
-//! Nothing is remembered, so any number of files of a run, and a tracer that runs for months, cost no memory.
+//! Nothing is remembered, so that any number of files of a run, or a tracer that runs for months, needs no
+//! memory.
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use p2p_trace_common::record::COMM_LEN;
 use p2p_trace_model::text::Text;
 
-/// What a value is: the same number has nothing in common with itself as something else.
+/// The kind of a value: equal numbers of different kinds get unrelated pseudonyms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Purpose {
     Boot,
@@ -19,16 +21,16 @@ enum Purpose {
     Amount,
 }
 
-/// Bits of the largest process id that Linux gives (`PID_MAX_LIMIT`).
+/// Bits of the largest process id that Linux assigns (`PID_MAX_LIMIT`).
 const PID_BITS: u32 = 22;
 /// Rounds of the network that permutes numbers: with four it is as good as the hash.
 const ROUNDS: u8 = 6;
-/// Cgroup ids fit into what JSON holds exactly.
+/// Cgroup ids stay within the numbers that JSON represents exactly.
 const CGROUPS: u64 = 1 << 48;
-/// No cgroup, and the one that every host has: these tell nothing.
+/// No cgroup, and the root cgroup of every host: these reveal nothing.
 const PLAIN_CGROUPS: u64 = 2;
 
-/// A key of the operating system's, for the keyed hash of the standard library (`SipHash`).
+/// A key from the operating system, for the keyed hash of the standard library (`SipHash`).
 #[derive(Clone)]
 pub(super) struct Key(RandomState);
 
@@ -37,12 +39,12 @@ impl Key {
         Self(RandomState::new())
     }
 
-    /// A number that nobody can guess, another one for each `which`.
+    /// An unpredictable number, different for each `which`.
     pub(super) fn amount(&self, which: u8) -> u64 {
         self.0.hash_one((Purpose::Amount, which))
     }
 
-    /// In place of a boot id; none stays none.
+    /// Replaces a boot id; an empty one stays empty.
     pub(super) fn boot(&self, id: &Text) -> Text {
         if id.is_empty() {
             return id.clone();
@@ -60,12 +62,13 @@ impl Key {
         text.as_str().into()
     }
 
-    /// In place of a run's number.
+    /// Replaces a run's number.
     pub(super) fn run(&self, run: u64) -> u64 {
         self.0.hash_one((Purpose::Run, run))
     }
 
-    /// In place of a thread's or a process's number: both are of one kind, and 0 is the idle task's. No two become one.
+    /// Replaces a thread or process id, both as one kind; 0 (the idle task) stays. Different ids stay
+    /// different.
     pub(super) fn task(&self, number: u32) -> u32 {
         if number == 0 {
             return 0;
@@ -73,14 +76,15 @@ impl Key {
         let is_usual = |number: u32| number < 1 << PID_BITS;
         let bits = if is_usual(number) { PID_BITS } else { u32::BITS };
         let mut other = self.permuted(Purpose::Task, bits, number);
-        // Those that leave their kind go on until they are back in it, so that each comes to another one.
+        // Permute again until the result is in the range of the original, so that the mapping stays
+        // one-to-one.
         while other == 0 || is_usual(other) != is_usual(number) {
             other = self.permuted(Purpose::Task, bits, other);
         }
         other
     }
 
-    /// In place of a task's name, of which what lies behind its end is no part. None stays none.
+    /// Replaces a task's name, ignoring bytes behind its end. An empty name stays empty.
     pub(super) fn name(&self, comm: [u8; COMM_LEN]) -> [u8; COMM_LEN] {
         let end = comm.iter().position(|&byte| byte == 0).unwrap_or(COMM_LEN);
         let mut other = [0; COMM_LEN];
@@ -94,7 +98,7 @@ impl Key {
         other
     }
 
-    /// In place of a cgroup's id.
+    /// Replaces a cgroup id.
     pub(super) fn cgroup(&self, id: u64) -> u64 {
         if id < PLAIN_CGROUPS {
             return id;
@@ -102,7 +106,7 @@ impl Key {
         PLAIN_CGROUPS + self.0.hash_one((Purpose::Cgroup, id)) % (CGROUPS - PLAIN_CGROUPS)
     }
 
-    /// In place of the low half of a reference's address: 0, where that is not known, stays. No two become one.
+    /// Replaces the low half of a reference's address; 0 (not known) stays. Different values stay different.
     pub(super) fn reference(&self, low: u32) -> u32 {
         if low == 0 {
             return 0;
@@ -114,7 +118,7 @@ impl Key {
         other
     }
 
-    /// One of the numbers of so many bits, an even number: each comes to another one (a Feistel network).
+    /// Permutes the numbers with this even number of bits (a Feistel network).
     fn permuted(&self, purpose: Purpose, bits: u32, number: u32) -> u32 {
         let half = bits / 2;
         let mask = (1u32 << half) - 1;
@@ -134,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tasks_and_references_stay_apart() {
+    fn different_tasks_and_references_stay_different() {
         let key = Key::random();
         let tasks: HashSet<_> = (0..40_000).map(|number| key.task(number)).collect();
         assert_eq!(tasks.len(), 40_000);
@@ -147,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn another_key_makes_others() {
+    fn another_key_gives_other_pseudonyms() {
         let (one, other) = (Key::random(), Key::random());
         let all = |key: &Key| {
             let comm = *b"nginx\0\0\0\0\0\0\0\0\0\0\0";
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_ends_where_it_ends_and_what_tells_nothing_stays() {
+    fn ignores_bytes_behind_name_and_keeps_neutral_values() {
         let key = Key::random();
         let (clean, dirty) = (*b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0", *b"sh\0secret\0\0\0\0\0\0\0");
         assert_eq!(key.name(clean), key.name(dirty));

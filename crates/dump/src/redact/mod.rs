@@ -1,6 +1,7 @@
-//! A dump that can be given away: who and where things were is replaced, what happened stays, and so does what the rules come to.
+//! Redaction: a dump that can be shared. Identities and places are replaced; events and the rules' answers
+//! stay.
 //!
-//! [`TABLE`] says what becomes of each field.
+//! [`TABLE`] lists the treatment of each field.
 
 #[cfg(test)]
 mod documented;
@@ -38,17 +39,18 @@ use moved::Moved;
 use table::Treatment;
 pub use table::{Fate, Row, TABLE};
 
-/// In place of a sentence that can name anything.
-const OMITTED: &str = "the reason is left out: redacted";
+/// Replaces sentences that can contain names.
+const OMITTED: &str = "reason omitted: redacted";
 
-/// Redacts, in the same way for as long as it is there: give one to all files of a run. Nobody can guess how it does it.
+/// Redacts consistently for as long as it exists: use one for all files of a run. Its pseudonyms are
+/// unpredictable.
 #[derive(Clone)]
 pub struct Redactor {
     key: Key,
     moved: Moved,
 }
 
-/// Its amounts undo what it does: they are in no message.
+/// Its key would undo the redaction, so it never appears in messages.
 impl fmt::Debug for Redactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Redactor").finish_non_exhaustive()
@@ -56,20 +58,20 @@ impl fmt::Debug for Redactor {
 }
 
 impl Redactor {
-    /// Another one than any before.
+    /// A redactor with a new random key.
     #[must_use]
     pub fn random() -> Self {
         let key = Key::random();
         Self { moved: Moved::by(&key), key }
     }
 
-    /// In place of a virtual address.
+    /// Redacts a virtual address.
     #[must_use]
     pub const fn address(&self, address: u64) -> u64 {
         self.moved.address(address)
     }
 
-    /// In place of what a block holds.
+    /// Redacts the content of a block.
     #[must_use]
     pub fn entry(&self, entry: Entry) -> Entry {
         match entry {
@@ -91,7 +93,7 @@ impl Redactor {
                 let said = said.into_iter().map(|diagnostic| self.diagnostic(&diagnostic)).collect();
                 Entry::Diagnostics(Diagnostics { said })
             }
-            // It quotes what it could not read.
+            // It quotes unreadable content.
             Entry::Damage(Damage::Malformed { offset, kind, why: _ }) => {
                 Entry::Damage(Damage::Malformed { offset, kind, why: OMITTED.into() })
             }
@@ -100,7 +102,7 @@ impl Redactor {
         }
     }
 
-    /// In place of a header.
+    /// Redacts a header.
     #[must_use]
     pub fn header(&self, header: Header) -> Header {
         let Header { origin, file, clock, start_ns, stall_after_ns, host: _, redacted: _, status } = header;
@@ -117,7 +119,7 @@ impl Redactor {
         }
     }
 
-    /// In place of a status.
+    /// Redacts a status.
     #[must_use]
     pub fn status(&self, status: Status) -> Status {
         let Status { version, kernel, boot_id, run, cpus, rings, accounting, hooks, devices } = status;
@@ -139,7 +141,7 @@ impl Redactor {
         }
     }
 
-    /// In place of a slice.
+    /// Redacts a slice.
     #[must_use]
     pub fn slice(&self, mut slice: Slice) -> Slice {
         for item in &mut slice.items {
@@ -150,31 +152,31 @@ impl Redactor {
         slice
     }
 
-    /// In place of a statement of the kernel side.
+    /// Redacts a log statement of the kernel side.
     #[must_use]
     pub fn diagnostic(&self, diagnostic: &Diagnostic) -> Diagnostic {
         let Diagnostic { time_ns, level, text } = diagnostic;
         Diagnostic { time_ns: *time_ns, level: *level, text: self.moved.text(text).into() }
     }
 
-    /// In place of a checkpoint.
+    /// Redacts a checkpoint.
     #[must_use]
     pub fn checkpoint(&self, checkpoint: Checkpoint) -> Checkpoint {
         let Checkpoint { head, records } = checkpoint;
         let Head { part, parts, time_ns, counts, rules, reached_ns, tally, omitted } = head;
         let RuleState { lost_hot, lost_rare, skipped, found } = rules;
-        let told = |found: Found| {
+        let redacted = |found: Found| {
             let Found { rule, device, findings, open, uncertainties } = found;
             let uncertainties = uncertainties.first().map(|_| OMITTED.into()).into_iter().collect();
             Found { rule, device, findings, open, uncertainties }
         };
-        let found = found.into_iter().map(told).collect();
+        let found = found.into_iter().map(redacted).collect();
         let rules = RuleState { lost_hot, lost_rare, skipped, found };
         let head = Head { part, parts, time_ns, counts, rules, reached_ns, tally, omitted };
         Checkpoint { head, records: records.into_iter().map(|record| self.record(record)).collect() }
     }
 
-    /// In place of a record.
+    /// Redacts a record.
     #[must_use]
     pub fn record(&self, record: Record) -> Record {
         let run = self.key.run(record.run);
@@ -188,7 +190,7 @@ impl Redactor {
                 to_record(&from_stack(&stack))
             }
             Some(kind) => self.of_kind(kind, record),
-            // What its fields mean is for a later version to say.
+            // Only a later version knows the meaning of its fields.
             None => {
                 let Record { kind, hook, flags, cpu, seq, time_ns, guard, .. } = record;
                 Record { kind, hook, flags, cpu, seq, time_ns, guard, ..user::blank(run) }
@@ -209,7 +211,7 @@ impl Redactor {
         if layout.number == Number::ReferenceOrCount && record.has(valid::REFERENCE) {
             record.number = self.key.reference(record.number);
         }
-        // The words of a loss are numbers of records and times, and are flagged by nothing.
+        // The words of a loss are record numbers and times, without validity flags.
         if kind != Kind::Loss {
             for (value, meaning) in record.words.iter_mut().zip(layout.words) {
                 let is_there = record.valid & meaning.flag() != 0;

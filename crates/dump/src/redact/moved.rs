@@ -1,32 +1,34 @@
-//! Addresses, each moved by an amount that only this run knows. Distances stay, and so does the place within a page, so that
-//! the rules come to the same; addresses mean nothing outside of the run.
+//! Moved addresses: each kind is moved by a distance that is secret to the run. Differences between addresses
+//! and offsets within a page stay, so that the rules give the same answers; the addresses are meaningless
+//! outside the run.
 
 use super::keyed::Key;
 
-/// Where the kernel's half begins with four levels of page tables.
+/// Start of the kernel half with four levels of page tables.
 pub(super) const KERNEL: u64 = 0xffff_8000_0000_0000;
-/// The same with five. With four, nothing is between the two.
+/// Start of the kernel half with five levels. With four, the space between the two is empty.
 pub(super) const KERNEL_OF_FIVE: u64 = 0xff00_0000_0000_0000;
-/// Where its code and that of modules begins (Linux: `Documentation/arch/x86/x86_64/mm.rst`).
+/// Start of kernel and module code (Linux: `Documentation/arch/x86/x86_64/mm.rst`).
 pub(super) const CODE: u64 = 0xffff_ffff_8000_0000;
-/// The base of the vmemmap is a multiple of this, by which the model knows it.
+/// The base of the vmemmap is a multiple of this, by which the model recognizes it.
 pub(super) const GIB: u64 = 1 << 30;
-/// As far as kernel addresses are moved at most: the lowest of the kernel's regions begins so much above [`KERNEL`].
+/// Maximum distance for kernel addresses: the lowest of the kernel's regions begins this far above
+/// [`KERNEL`].
 const ROOM: u64 = 1 << 43;
-/// The same with five levels: so much above [`KERNEL_OF_FIVE`].
+/// As above with five levels, above [`KERNEL_OF_FIVE`].
 const ROOM_OF_FIVE: u64 = 1 << 52;
-/// Physical addresses are moved less far than this: they have 52 bits.
+/// Maximum distance for physical addresses, which have 52 bits.
 const PHYSICAL: u64 = 1 << 45;
-/// By a multiple of this, which is as large as pages of memory for devices get.
+/// Distances are multiples of this, the largest page size for device memory.
 const HUGE: u64 = 2 << 20;
-/// A number below is none of an address.
+/// Numbers below this are not addresses.
 const NO_ADDRESS: u64 = 4096;
-/// What is not the kernel's, as a whole.
+/// The size of the non-kernel half.
 const LOWER_HALF: u64 = KERNEL_OF_FIVE - NO_ADDRESS;
 /// Bytes of memory for each byte of a `struct page`.
 const PER_PAGE_BYTE: u64 = 64;
 
-/// How far addresses are moved, each kind by itself.
+/// Distances by which addresses are moved, by kind.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moved {
     data: u64,
@@ -45,15 +47,16 @@ impl Moved {
             data: steps(1, ROOM, HUGE),
             data_of_five: steps(2, ROOM_OF_FIVE, HUGE),
             code: steps(3, 1 << 32, 1 << 12),
-            // Together with the physical addresses this moves the base of the vmemmap by whole GiB.
+            // Together with the distance of physical addresses this moves the base of the vmemmap by full
+            // GiB.
             pages: steps(4, ROOM, GIB) + GIB - physical / PER_PAGE_BYTE % GIB,
             physical,
-            // Upwards: what is down there is close to 0.
+            // Upwards, because these addresses are close to 0.
             user: LOWER_HALF - steps(5, 1 << 47, HUGE),
         }
     }
 
-    /// In place of a virtual address.
+    /// Moves a virtual address.
     pub(super) const fn address(self, address: u64) -> u64 {
         if address < NO_ADDRESS {
             address
@@ -68,7 +71,7 @@ impl Moved {
         }
     }
 
-    /// In place of the address of a `struct page`.
+    /// Moves the address of a `struct page`.
     pub(super) const fn page(self, address: u64) -> u64 {
         if address < KERNEL_OF_FIVE {
             self.address(address)
@@ -79,12 +82,12 @@ impl Moved {
         }
     }
 
-    /// In place of a physical address.
+    /// Moves a physical address.
     pub(super) const fn physical(self, address: u64) -> u64 {
         address.wrapping_add(self.physical)
     }
 
-    /// In place of a text: each address that it names, as `0x` and digits, is moved.
+    /// Moves each address in a text, written as `0x` and digits.
     pub(super) fn text(self, text: &str) -> String {
         let mut parts = text.split("0x");
         let mut redacted = parts.next().unwrap_or_default().to_owned();
@@ -101,7 +104,7 @@ impl Moved {
     }
 }
 
-/// Moved down within the `size` bytes from `base` on; what falls out at the lower end comes in at the upper one.
+/// Moves an address down within the `size` bytes from `base`, wrapping around.
 const fn down(address: u64, base: u64, size: u64, amount: u64) -> u64 {
     let offset = address - base;
     base + if offset >= amount { offset - amount } else { offset + (size - amount) }
@@ -119,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn distances_and_regions_stay_and_addresses_do_not(
+        fn moves_addresses_within_regions_and_keeps_distances(
             base in 0xffff_8880_0000_0000u64..0xffff_ff00_0000_0000, distance in 0u64..1 << 40,
         ) {
             let moved = moved();
@@ -134,7 +137,7 @@ mod tests {
         }
 
         #[test]
-        fn five_levels_of_page_tables_hide_nothing(
+        fn moves_addresses_with_five_levels_of_page_tables(
             base in 0xff11_0000_0000_0000u64..0xffd5_0000_0000_0000, distance in 0u64..1 << 50,
         ) {
             let moved = moved();
@@ -146,7 +149,7 @@ mod tests {
 
         /// The model finds the base of the vmemmap as the only round number that fits.
         #[test]
-        fn the_base_of_the_vmemmap_stays_round(
+        fn vmemmap_base_stays_round(
             gib in 0u64..1 << 12, physical in 0u64..1 << 46, five: bool,
         ) {
             let moved = moved();
@@ -159,7 +162,7 @@ mod tests {
         }
 
         #[test]
-        fn user_space_is_moved_too_and_small_numbers_are_not(address in 0x1_0000u64..1 << 47, small in 0..4096u64) {
+        fn moves_user_addresses_but_not_small_numbers(address in 0x1_0000u64..1 << 47, small in 0..4096u64) {
             let moved = moved();
             prop_assert_ne!(moved.address(address), address);
             prop_assert_eq!(moved.address(address + 4096).wrapping_sub(moved.address(address)), 4096);
@@ -168,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_in_words_are_moved_and_nothing_else_is() {
+    fn moves_only_addresses_in_text() {
         let moved = moved();
         let at = moved.address(0xffff_8881_4000_0000);
         let text = "kill: cannot read the allocated bytes of the pgmap at 0xffff888140000000, 0x10 of 0xzz";

@@ -1,43 +1,44 @@
-//! What becomes of each field of a dump that is redacted. `docs/dump-format.md` shows this table, and tests hold the code to it.
+//! The treatment of each field in a redacted dump. `docs/dump-format.md` shows this table, and tests compare
+//! the code with it.
 
 use p2p_trace_model::event::layout::Word;
 
-/// What becomes of a field.
+/// The treatment of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It stays as it is.
+    /// It is unchanged.
     Kept,
-    /// Nothing of it is left.
+    /// It is removed.
     Gone,
-    /// An address is moved, by the same amount as all others of its kind.
+    /// An address is moved by the same distance as all others of its kind.
     Moved,
-    /// It is another one, and the same one wherever it is the same.
+    /// It is replaced, equal values by equal pseudonyms.
     Pseudonym,
 }
 
 impl Fate {
-    /// As the documentation has it.
+    /// The name used in the documentation.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kept => "kept",
-            Self::Gone => "goes",
+            Self::Gone => "removed",
             Self::Moved => "moved",
             Self::Pseudonym => "pseudonym",
         }
     }
 }
 
-/// Fields that have the same fate.
+/// Fields with the same treatment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What has them.
+    /// The structure that has the fields.
     pub place: &'static str,
-    /// Their names, with what is below them.
+    /// Their names, which include everything below them.
     pub fields: &'static [&'static str],
-    /// What becomes of them.
+    /// Their treatment.
     pub fate: Fate,
-    /// How, or why.
+    /// Details, or the reason.
     pub how: &'static str,
 }
 
@@ -45,19 +46,19 @@ const fn row(place: &'static str, fields: &'static [&'static str], fate: Fate, h
     Row { place, fields, fate, how }
 }
 
-/// Every field of every block. What a later version adds has no row, and goes.
+/// Every field of every block. Fields of later versions have no row and are removed.
 pub const TABLE: &[Row] = {
     use Fate::{Gone, Kept, Moved, Pseudonym};
     &[
-        row("header", &["origin", "file", "start_ns", "stall_after_ns"], Kept, "the rules go by them"),
-        row("header", &["clock.boottime_ns", "clock.realtime_ns"], Kept, "times can be compared with a log"),
+        row("header", &["origin", "file", "start_ns", "stall_after_ns"], Kept, "used by the rules"),
+        row("header", &["clock.boottime_ns", "clock.realtime_ns"], Kept, "to compare times with a log"),
         row("header", &["clock.utc_offset_s"], Gone, "0: times are shown in UTC"),
         row("header", &["host"], Gone, "absent"),
         row("header", &["redacted"], Gone, "`true`"),
-        row("status", &["version", "kernel"], Kept, "what the kernel can do depends on its release"),
-        row("status", &["boot_id"], Pseudonym, "none stays none"),
+        row("status", &["version", "kernel"], Kept, "the kernel's features depend on its release"),
+        row("status", &["boot_id"], Pseudonym, "an empty one stays empty"),
         row("status", &["run"], Pseudonym, ""),
-        row("status", &["cpus", "rings", "accounting"], Kept, "the accounting goes by them"),
+        row("status", &["cpus", "rings", "accounting"], Kept, "used by the accounting"),
         row(
             "status",
             &[
@@ -69,22 +70,27 @@ pub const TABLE: &[Row] = {
                 "hooks.lost_without",
             ],
             Kept,
-            "the names of the kernel's own functions, and ours",
+            "names of kernel functions and of p2p-trace",
         ),
-        row("status", &["hooks.error"], Gone, "one fixed sentence: it can name paths and programs"),
-        row("status", &["devices"], Kept, "PCI addresses, names of drivers, sizes: what a finding is about"),
+        row(
+            "status",
+            &["hooks.error"],
+            Gone,
+            "replaced by a fixed sentence: it can contain paths and program names",
+        ),
+        row("status", &["devices"], Kept, "PCI addresses, driver names, sizes: the subject of findings"),
         row(
             "record",
             &["magic", "schema", "kind", "hook", "flags", "valid", "cpu", "seq", "time_ns", "guard"],
             Kept,
-            "what happened, when and in which order",
+            "what happened, when, and in which order",
         ),
-        row("record", &["run"], Pseudonym, "as that of the status"),
-        row("record", &["pid", "tgid"], Pseudonym, "0, the idle task's, stays"),
-        row("record", &["comm"], Pseudonym, "`task-` and a number; none stays none"),
+        row("record", &["run"], Pseudonym, "as in the status"),
+        row("record", &["pid", "tgid"], Pseudonym, "0 (the idle task) stays"),
+        row("record", &["comm"], Pseudonym, "`task-` and a number; an empty one stays empty"),
         row("record", &["domain", "bus", "devfn", "small"], Kept, "the device"),
         row("record", &["pgmap"], Moved, "0 stays"),
-        row("record", &["number"], Kept, "but for a reference"),
+        row("record", &["number"], Kept, "except for a reference"),
         row("record", &["number, of a reference"], Pseudonym, "0 stays"),
         row(
             "word of a record",
@@ -94,28 +100,33 @@ pub const TABLE: &[Row] = {
                 "first time",
                 "last time",
                 "mapping device",
-                "bytes taken",
+                "allocated bytes",
                 "references",
                 "time off the CPU",
                 "time suspended",
             ],
             Kept,
-            "the rules go by them",
+            "used by the rules",
         ),
-        row("word of a record", &["caller"], Moved, "with the kernel's code"),
-        row("word of a record", &["address", "scatter list"], Moved, "with the kernel's data"),
-        row("word of a record", &["start", "end", "physical address"], Moved, "with physical memory"),
-        row("word of a record", &["page"], Moved, "so that the pages still belong to their memory"),
+        row("word of a record", &["caller"], Moved, "like kernel code"),
+        row("word of a record", &["address", "scatter list"], Moved, "like kernel data"),
+        row("word of a record", &["start", "end", "physical address"], Moved, "like physical memory"),
+        row("word of a record", &["page"], Moved, "so that pages still match their memory"),
         row("word of a record", &["user address"], Moved, ""),
-        row("word of a record", &["cgroup id"], Pseudonym, "0 and 1, the root's, stay"),
-        row("word of a record", &["unused"], Gone, "0, as is what `valid` does not flag; not of a `loss`"),
+        row("word of a record", &["cgroup id"], Pseudonym, "0 and 1 (the root) stay"),
+        row(
+            "word of a record",
+            &["unused"],
+            Gone,
+            "0, like words not flagged in `valid`; except in a `loss`",
+        ),
         row("stack", &["parent", "part"], Kept, "which record it belongs to"),
-        row("stack", &["frames"], Moved, "with the kernel's code"),
+        row("stack", &["frames"], Moved, "like kernel code"),
         row("symbols", &["names.address"], Moved, "as in records"),
         row("symbols", &["names.name"], Kept, "functions and modules"),
         row("records", &["before", "slices"], Kept, "counts and times"),
         row("diagnostics", &["said.time_ns", "said.level"], Kept, ""),
-        row("diagnostics", &["said.text"], Moved, "the addresses in it, the words stay"),
+        row("diagnostics", &["said.text"], Moved, "only the addresses in it"),
         row(
             "checkpoint",
             &["part", "parts", "time_ns", "counts", "reached_ns", "tally", "omitted"],
@@ -134,14 +145,19 @@ pub const TABLE: &[Row] = {
                 "rules.found.open",
             ],
             Kept,
-            "what the rules had come to",
+            "the state of the rules",
         ),
-        row("checkpoint", &["rules.found.uncertainties"], Gone, "one fixed sentence: they can name tasks"),
+        row(
+            "checkpoint",
+            &["rules.found.uncertainties"],
+            Gone,
+            "replaced by a fixed sentence: they can name tasks",
+        ),
         row("footer", &["reason", "duration_ns", "totals", "counts"], Kept, "counts and times"),
     ]
 };
 
-/// What is done with a word of a record.
+/// The treatment of a word of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
     Kept,

@@ -1,4 +1,4 @@
-//! What is left of a run that was redacted, and what is not.
+//! Contents of a redacted run: parts that must stay, and parts that must not.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -14,7 +14,7 @@ use p2p_trace_model::{
 use super::Redactor;
 use crate::{Entry, Opened, Reader, Reason, RunItem, RunReader, Writer, export::export, samples};
 
-/// The dumps that are kept.
+/// The committed dumps.
 fn dumps() -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["tests/fixtures/dumps", "../../p2p-trace/tests/golden/1"];
@@ -28,7 +28,7 @@ fn dumps() -> Vec<(String, Vec<u8>)> {
     dumps
 }
 
-/// A dump that has every kind of thing in it, each with a value of its own.
+/// A dump with every kind of entry, each with a distinct value.
 fn everything() -> Vec<u8> {
     let mut header = samples::header();
     header.host = Some("build-7.example".into());
@@ -53,7 +53,7 @@ fn everything() -> Vec<u8> {
     writer.finish(Reason::End, 30 * samples::MS, Some(samples::totals())).unwrap()
 }
 
-/// Numbers and texts by which a machine or who used it could be known again.
+/// Numbers and texts that could identify a machine or a user.
 #[derive(Debug, Default)]
 struct Distinctive {
     numbers: BTreeSet<u64>,
@@ -61,12 +61,12 @@ struct Distinctive {
     texts: BTreeSet<String>,
 }
 
-/// Below this a number is found by chance.
+/// Smaller numbers are found by chance.
 const LARGE: u64 = 1 << 20;
 
 impl Distinctive {
     fn number(&mut self, number: u64) {
-        // What is as round as the end of 4 GiB is of no machine.
+        // Numbers as round as the end of 4 GiB identify no machine.
         if number > LARGE && number != u64::MAX && number.trailing_zeros() < 28 {
             self.numbers.insert(number);
         }
@@ -155,7 +155,7 @@ fn each(bytes: &[u8], mut see: impl FnMut(&Entry)) {
     }
 }
 
-/// Every 64 and 32 bits of every record, and all else as it is written.
+/// Every 64 and 32 bits of every record, and everything else as it is written.
 fn content(bytes: &[u8]) -> (BTreeSet<u64>, BTreeSet<u32>, String) {
     let (mut wide, mut narrow, mut text) = (BTreeSet::new(), BTreeSet::new(), String::new());
     let mut see = |record: &Record| {
@@ -199,7 +199,7 @@ fn redacted(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What of the original is found in `after`, decoded or as bytes.
+/// Distinctive values of the original that are found in `after`, decoded or as bytes.
 fn left(before: &[u8], after: &[u8]) -> Vec<String> {
     let Distinctive { numbers, halves, texts } = Distinctive::of(before);
     let (wide, narrow, text) = content(after);
@@ -221,7 +221,7 @@ fn left(before: &[u8], after: &[u8]) -> Vec<String> {
 }
 
 #[test]
-fn nothing_distinctive_is_left() {
+fn removes_everything_distinctive() {
     let mut seen = (0, 0, 0);
     for (name, before) in dumps() {
         let found = Distinctive::of(&before);
@@ -230,13 +230,13 @@ fn nothing_distinctive_is_left() {
         assert_eq!(left(&before, &after), Vec::<String>::new(), "{name}");
         let mut plain = Vec::new();
         export(&mut reader(&before), &mut plain).unwrap();
-        assert!(!left(&before, &plain).is_empty(), "{name}: nothing is looked for");
+        assert!(!left(&before, &plain).is_empty(), "{name}: nothing distinctive to search for");
     }
-    assert!(seen.0 > 100 && seen.1 > 0 && seen.2 > 20, "{seen:?} are few");
+    assert!(seen.0 > 100 && seen.1 > 0 && seen.2 > 20, "too few values: {seen:?}");
 }
 
 #[test]
-fn what_is_the_same_stays_the_same_and_what_is_not_does_not() {
+fn equal_values_stay_equal_and_different_ones_different() {
     let redactor = Redactor::random();
     let of = |pid, comm: [u8; 16], cgroup| {
         let record = Record {
@@ -261,7 +261,7 @@ fn what_is_the_same_stays_the_same_and_what_is_not_does_not() {
 }
 
 #[test]
-fn what_is_not_flagged_goes_and_what_is_not_known_too() {
+fn removes_unflagged_and_unknown_fields() {
     let redactor = Redactor::random();
     let at = 0xffff_8881_4000_0000;
     let alloc = Record {
@@ -281,15 +281,15 @@ fn what_is_not_flagged_goes_and_what_is_not_known_too() {
 }
 
 #[test]
-fn an_export_tells_what_the_dump_told() {
+fn redacted_export_keeps_structure() {
     for (name, before) in dumps() {
         let mut after = Vec::new();
         export(&mut reader(&before), &mut after).unwrap();
-        let told = |bytes: &[u8]| {
+        let read = |bytes: &[u8]| {
             let mut reader = reader(bytes);
             let (mut items, mut rest) = (Vec::new(), Vec::new());
-            while let Some(told) = reader.next_item().unwrap() {
-                match told {
+            while let Some(item) = reader.next_item().unwrap() {
+                match item {
                     RunItem::Slice(slice) => items.extend(slice.items),
                     RunItem::Restore(checkpoint) => rest.push(format!("{:?}", checkpoint.records)),
                     RunItem::Status(change) => rest.push(format!("{change:?}")),
@@ -300,10 +300,10 @@ fn an_export_tells_what_the_dump_told() {
             }
             (items, rest, reader.names().all().into_iter().collect::<BTreeSet<_>>())
         };
-        let (items, rest, names) = told(&before);
-        let (now, rest_now, names_now) = told(&after);
+        let (items, rest, names) = read(&before);
+        let (now, rest_now, names_now) = read(&after);
         assert_eq!((now, rest_now), (items, rest), "{name}");
-        // Those that no record needs are left out.
+        // Names that no record needs are omitted.
         assert!(names_now.is_subset(&names), "{name}");
     }
 }

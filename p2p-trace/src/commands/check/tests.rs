@@ -102,7 +102,7 @@ fn what_is_given_more_than_once_counts_once_and_is_said() {
     let [first, second] = rotated();
     let lone = report(&check_files(&[&whole], OPTIONS).1);
     for (files, said) in [
-        (vec![&whole[..], &whole], &["1.p2pt has no record that was not given before"][..]),
+        (vec![&whole[..], &whole], &["1.p2pt has no record that is not in another file"][..]),
         (vec![&whole, &whole, &whole], &["1.p2pt has no record", "2.p2pt has no record"]),
         (vec![&first, &second, &second], &["2.p2pt has no record"]),
         (vec![&second, &first, &first], &["2.p2pt has no record"]),

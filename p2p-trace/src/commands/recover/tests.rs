@@ -32,7 +32,7 @@ fn nothing_searched_is_an_error_and_nothing_found_is_none() {
     let whole = fs::read(fixture("vmcore")).unwrap();
     assert_eq!(recover(dir.path(), &[&fixture("vmcore")]), Ok(Exit::Success));
     for (name, bytes, words) in [
-        ("empty", &[][..], "it is empty"),
+        ("empty", &[][..], "the file is empty"),
         ("cut", &whole[..4096], "none of the memory that it should hold could be searched"),
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0", "gunzip"),
         ("zip", b"PK\x03\x04\0\0\0\0", "unzip"),

@@ -1,20 +1,21 @@
-//! A page, decompressed.
+//! Decompression of a page.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::lzo;
 use crate::recover::memory::Why;
 
-/// In a descriptor's flags: how its page is compressed; none of them: not at all.
+/// Flags of a page descriptor for the compression; without any of them the page is uncompressed.
 const ZLIB: u32 = 1 << 0;
 const LZO: u32 = 1 << 1;
 const SNAPPY: u32 = 1 << 2;
 const ZSTD: u32 = 1 << 5;
 const ALL: u32 = ZLIB | LZO | SNAPPY | ZSTD;
-/// Flags that say nothing of the compression: the dump is incomplete, parts of the memory map were left out.
+/// Flags without a meaning for the compression: the dump is incomplete, or parts of the memory map were
+/// excluded.
 const OTHER: u32 = 1 << 3 | 1 << 4;
 
-/// Decompressors that are kept from page to page.
+/// Decompressors that are reused from page to page.
 pub(super) struct Codec {
     zlib: Decompress,
     zstd: ruzstd::decoding::FrameDecoder,
@@ -25,7 +26,7 @@ impl Codec {
         Self { zlib: Decompress::new(true), zstd: ruzstd::decoding::FrameDecoder::new() }
     }
 
-    /// Decompresses `input` into `page`, which it has to fill exactly.
+    /// Decompresses `input` into `page`, which it must fill exactly.
     pub(super) fn decode(&mut self, flags: u32, input: &[u8], page: &mut [u8]) -> Result<(), Why> {
         let length = match flags & !OTHER {
             0 if input.len() == page.len() => {
@@ -51,7 +52,7 @@ impl Codec {
 }
 
 fn snappy(input: &[u8], page: &mut [u8]) -> Option<usize> {
-    // It would panic on a page that is larger than the buffer only in a debug assertion: looked at before.
+    // Checked first: with debug assertions it would panic on a page that is larger than the buffer.
     let length = snap::raw::decompress_len(input).ok()?;
     (length == page.len()).then(|| snap::raw::Decoder::new().decompress(input, page).ok()).flatten()
 }

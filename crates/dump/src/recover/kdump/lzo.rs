@@ -1,17 +1,17 @@
-//! LZO1X, as the kernel documents its stream (Linux: `Documentation/staging/lzo.rst`, bitstream version 0): instructions
-//! of one byte or more, each of which copies what was written before, then some literals from the input.
+//! LZO1X, as the kernel documents its stream (Linux: `Documentation/staging/lzo.rst`, bitstream version 0):
+//! instructions of one byte or more, each of which copies earlier output, then some literals from the input.
 
-/// Decompresses, and says how much was written; `None` where the input makes no sense or does not fit.
+/// Decompresses and returns the number of bytes written; `None` if the input is invalid or does not fit.
 pub(super) fn decompress(input: &[u8], output: &mut [u8]) -> Option<usize> {
     let mut stream = Stream { input, output, written: 0 };
-    // What the instructions between 0 and 15 mean depends on how many literals the last one copied.
+    // The meaning of the instructions 0 to 15 depends on the number of literals that the last one copied.
     let mut literals = match *input.first()? {
         first @ 18..=255 => {
             stream.byte()?;
             stream.literals(usize::from(first) - 17)?;
             (usize::from(first) - 17).min(4)
         }
-        // 17 announces a bitstream version, of which only 0 is known to be written into dumps.
+        // 17 introduces a bitstream version, of which only 0 is known to occur in dumps.
         17 if input.len() > 5 => return None,
         _ => 0,
     };
@@ -79,7 +79,7 @@ impl Stream<'_> {
         Some(low | usize::from(self.byte()?) << 8)
     }
 
-    /// A length that stands in some bits of the code, or, where they are 0, in the bytes that follow.
+    /// A length in some bits of the code, or, if they are 0, in the bytes that follow.
     fn length(&mut self, bits: usize, base: usize) -> Option<usize> {
         if bits != 0 {
             return Some(bits);
@@ -102,7 +102,7 @@ impl Stream<'_> {
         Some(())
     }
 
-    /// Repeats what was written so many bytes before; it may reach into what is being written.
+    /// Repeats output from `distance` bytes before; the source may overlap the destination.
     fn copy(&mut self, distance: usize, length: usize) -> Option<()> {
         let from = self.written.checked_sub(distance)?;
         let end = self.written.checked_add(length)?;

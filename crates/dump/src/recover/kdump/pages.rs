@@ -1,5 +1,5 @@
-//! The pages of such a dump. A part is what one block of the bitmap stands for, so that a worker needs to know no more
-//! than where the descriptors of its pages begin.
+//! The pages of such a dump. A part covers one block of the bitmap, so that a worker needs to know only the
+//! place of the part's first descriptor.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::recover::{
 
 /// Bytes of a descriptor: offset, size, flags, and flags of the page.
 const DESCRIPTOR: usize = 24;
-/// Bytes of the bitmap that make a part: 128 MiB of memory, whose descriptors fit into a window.
+/// Bytes of the bitmap per part: 128 MiB of memory, whose descriptors fit into a window.
 const BITMAP: usize = 4096;
 
 /// The pages of a dump.
@@ -22,29 +22,29 @@ pub(in crate::recover) struct Pages<R> {
     input: R,
     facts: Facts,
     header: Header,
-    /// How many pages the dump holds before each part; one entry more than there are parts.
+    /// Number of pages in the dump before each part; one more entry than there are parts.
     before: Vec<u64>,
     skipped: Skipped,
 }
 
 impl<R: ReadAt> Pages<R> {
-    /// Reads headers and bitmap.
+    /// Reads the headers and the bitmap.
     ///
     /// # Errors
     ///
-    /// When they cannot be read, or make no sense.
+    /// If they cannot be read, or are invalid.
     pub(in crate::recover) fn open(input: R, flattened: bool) -> Result<Self, CoreError> {
         let header = header::read(&input)?;
         let facts = Facts { format: Format::Kdump, flattened, vmcoreinfo: header.vmcoreinfo.clone() };
         let (block, mut skipped) = (u64::from(header.block), Skipped::default());
-        // What says how much there is may lie: no more of the bitmap is believed than the file has.
+        // The size in the header may be wrong: the bitmap is limited to the file's size.
         let there = input.size().saturating_sub(header.bitmap).min(header.bitmap_bytes);
         if there < header.bitmap_bytes {
             let missing = (header.bitmap_bytes - there).saturating_mul(8).saturating_mul(block);
             skipped.add(Why::Truncated, there.saturating_mul(8).saturating_mul(block), missing);
         }
         if there == 0 {
-            return Err(malformed("it ends before its bitmap"));
+            return Err(malformed("truncated before its bitmap"));
         }
         let mut pages = Self { input, facts, header, before: vec![0], skipped };
         let (mut bitmap, mut sum) = (Vec::new(), 0);
@@ -79,7 +79,7 @@ impl<R: ReadAt> Pages<R> {
     }
 }
 
-/// What stands in a descriptor.
+/// The fields of a descriptor.
 #[derive(Clone, Copy)]
 struct Descriptor {
     offset: u64,
@@ -140,7 +140,7 @@ impl<R: ReadAt> PhysicalMemory for Pages<R> {
                 continue;
             }
             let size = descriptor.size as usize;
-            // Compressed pages are no larger than whole ones, or they would not be compressed.
+            // A compressed page is no larger than a plain one, or it would not be compressed.
             if size == 0 || size > 2 * page.len() || size > WINDOW {
                 skipped.add(Why::Malformed, physical, block);
                 continue;

@@ -1,4 +1,4 @@
-//! What was true before the rings' memory begins: out of an image, once, and never out of a spoiled one.
+//! The state before the oldest record in the rings: taken from an image, once, and never from a damaged one.
 
 use p2p_trace_common::{Kind, slot::guard, valid};
 use p2p_trace_model::{
@@ -8,7 +8,7 @@ use p2p_trace_model::{
 };
 
 use super::{
-    whole::{counters, facts, header, page, slots},
+    end_to_end::{counters, facts, header, page, slots},
     *,
 };
 use crate::{
@@ -18,7 +18,8 @@ use crate::{
 
 const DEVICE: DeviceAddress = DeviceAddress::from_devfn(0, 5, 0);
 const HOLDER: u32 = 42;
-/// Records of the hot ring: what the taker holds, and then another one takes and gives back.
+/// Records of the hot ring: one allocation of the holder, then pairs of an allocation and a free by another
+/// task.
 const COUNT: u64 = 101;
 
 fn hot(position: u64) -> Record {
@@ -41,7 +42,7 @@ fn records(positions: std::ops::Range<u64>) -> Vec<Record> {
     positions.map(hot).collect()
 }
 
-/// The pipeline of a tracer that has taken in so many records.
+/// The pipeline of a tracer that has consumed `count` records.
 fn pipeline(count: u64) -> Pipeline {
     let mut pipeline = Pipeline::new(&header().status, header().rules(), 500);
     let batch = Batch { records: records(0..count), watermark_ns: 1000 + count * 10, ..Batch::default() };
@@ -50,7 +51,7 @@ fn pipeline(count: u64) -> Pipeline {
     pipeline
 }
 
-/// Its image.
+/// The tracer's image.
 fn image(count: u64, references: usize) -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     let checkpoint = Checkpoint::capped(&pipeline(count), RUN, references);
@@ -70,12 +71,12 @@ fn memory_with(images: &[Vec<u8>], first: u64) -> Vec<u8> {
     memory
 }
 
-/// What a reader of the recovered dump comes to.
+/// What a reader finds in the recovered dump.
 struct Read {
     /// Positions.
-    told: Vec<u64>,
+    positions: Vec<u64>,
     lost: u64,
-    /// Who holds what.
+    /// Holders and addresses.
     held: Vec<(u32, u64)>,
     contradictions: Vec<String>,
     begins: Option<u64>,
@@ -90,12 +91,12 @@ fn read(memory: &Vec<u8>) -> Read {
     let mut reader = RunReader::new(vec![Opened::open(dump.as_slice()).unwrap()]).unwrap();
     let header = reader.header().clone();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
-    let (mut told, mut contradictions) = (Vec::new(), Vec::new());
+    let (mut positions, mut contradictions) = (Vec::new(), Vec::new());
     while let Some(next) = reader.next_item().unwrap() {
         match next {
             RunItem::Restore(checkpoint) => checkpoint.restore(&mut pipeline),
             RunItem::Slice(slice) => {
-                told.extend(slice.items.iter().filter_map(|item| match item {
+                positions.extend(slice.items.iter().filter_map(|item| match item {
                     p2p_trace_model::stream::order::Item::Record(record) => {
                         Some(Ring::of_sequence(record.seq).1)
                     }
@@ -121,16 +122,16 @@ fn read(memory: &Vec<u8>) -> Read {
             (by, reference.addr().unwrap_or(0))
         })
         .collect();
-    Read { told, lost: written.lost, held, contradictions, begins: written.begins_ns }
+    Read { positions, lost: written.lost, held, contradictions, begins: written.begins_ns }
 }
 
 #[test]
-fn who_took_what_long_ago_is_known_and_nothing_is_told_twice() {
-    // The ring reaches back behind the checkpoint, just to it, and not so far.
-    for (first, told_from, lost) in [(70, 81, 0), (81, 81, 0), (90, 90, 9)] {
+fn knows_holder_of_old_allocation_and_repeats_no_record() {
+    // The ring reaches back beyond the checkpoint, exactly to it, and not far enough.
+    for (first, first_read, lost) in [(70, 81, 0), (81, 81, 0), (90, 90, 9)] {
         let memory = memory_with(&[image(81, 4096)], first);
-        let Read { told, lost: missing, held, contradictions, begins } = read(&memory);
-        assert_eq!(told, (told_from..COUNT).collect::<Vec<_>>(), "from {first}");
+        let Read { positions, lost: missing, held, contradictions, begins } = read(&memory);
+        assert_eq!(positions, (first_read..COUNT).collect::<Vec<_>>(), "from {first}");
         assert_eq!(missing, lost, "from {first}");
         assert!(held.contains(&(HOLDER, 0x10_0000)), "{held:?}");
         assert_eq!(contradictions, Vec::<String>::new());
@@ -139,14 +140,14 @@ fn who_took_what_long_ago_is_known_and_nothing_is_told_twice() {
 }
 
 #[test]
-fn rings_that_reach_back_to_the_beginning_need_no_checkpoint() {
+fn complete_rings_need_no_checkpoint() {
     let read = read(&memory_with(&[image(81, 4096)], 0));
-    assert_eq!((read.told.len() as u64, read.lost, read.begins), (COUNT, 0, None));
+    assert_eq!((read.positions.len() as u64, read.lost, read.begins), (COUNT, 0, None));
     assert!(read.held.contains(&(HOLDER, 0x10_0000)), "{:?}", read.held);
 }
 
 #[test]
-fn the_oldest_checkpoint_is_taken_behind_which_everything_is_there() {
+fn chooses_oldest_checkpoint_without_losses_after_it() {
     let images = [image(41, 4096), image(61, 4096), image(81, 4096)];
     for (first, begins_at) in [(10, 41), (41, 41), (42, 61), (75, 81), (95, 81)] {
         let begins = read(&memory_with(&images, first)).begins;
@@ -155,32 +156,32 @@ fn the_oldest_checkpoint_is_taken_behind_which_everything_is_there() {
 }
 
 #[test]
-fn a_spoiled_image_is_passed_over() {
-    let whole = memory_with(&[image(61, 4096), image(81, 4096)], 90);
-    assert_eq!(read(&whole).begins, Some(1810));
-    // Somewhere in the payload of the younger one, which lies in the third page.
+fn skips_damaged_image() {
+    let intact = memory_with(&[image(61, 4096), image(81, 4096)], 90);
+    assert_eq!(read(&intact).begins, Some(1810));
+    // Bytes in the payload of the younger image, which is in the third page.
     for at in [64, 200, 900] {
-        let mut spoiled = whole.clone();
-        spoiled[2 * PAGE + at] ^= 1;
-        let Read { lost, held, .. } = read(&spoiled);
+        let mut damaged = intact.clone();
+        damaged[2 * PAGE + at] ^= 1;
+        let Read { lost, held, .. } = read(&damaged);
         assert_eq!(lost, 90 - 61, "byte {at}");
         assert!(held.contains(&(HOLDER, 0x10_0000)), "{held:?}");
     }
 }
 
 #[test]
-fn what_found_no_room_is_doubted_and_the_largest_goes_first() {
-    // At an odd count the other one holds, too; at 82, 64 KiB each.
+fn omitted_references_are_lost_and_largest_come_first() {
+    // After an odd position the other task also holds an allocation: after 82 records both hold 64 KiB each.
     let partial = Checkpoint::capped(&pipeline(82), RUN, 0);
     assert_eq!(partial.head.omitted, 2);
     assert_eq!(partial.head.rules.lost_hot.count, 2);
-    let told = |checkpoint: &Checkpoint| {
+    let allocs = |checkpoint: &Checkpoint| {
         let is_alloc = |record: &&Record| record.kind() == Some(Kind::Alloc);
         checkpoint.records.iter().filter(is_alloc).count()
     };
-    assert_eq!(told(&partial), 0);
+    assert_eq!(allocs(&partial), 0);
     let one = Checkpoint::capped(&pipeline(82), RUN, 1);
-    assert_eq!((told(&one), one.head.omitted), (1, 1));
+    assert_eq!((allocs(&one), one.head.omitted), (1, 1));
     let both = Checkpoint::capped(&pipeline(82), RUN, 2);
-    assert_eq!((told(&both), both.head.omitted), (2, 0));
+    assert_eq!((allocs(&both), both.head.omitted), (2, 0));
 }

@@ -1,11 +1,11 @@
-//! Writes dumps as makedumpfile and QEMU do.
+//! Writes dumps like makedumpfile and QEMU.
 
 use std::{io::Write as _, ops::Range};
 
 /// Bytes of a page.
 pub(super) const PAGE: usize = 4096;
 
-/// What the kernel says of itself.
+/// The kernel's description of itself.
 pub(super) const VMCOREINFO: &[u8] = b"OSRELEASE=7.3.4\nPAGESIZE=4096\nKERNELOFFSET=1e000000\n";
 
 /// How pages are compressed.
@@ -48,7 +48,7 @@ fn put(bytes: &mut Vec<u8>, offset: usize, part: &[u8]) {
     bytes[offset..offset + part.len()].copy_from_slice(part);
 }
 
-/// Pages by their frame numbers, as one image with zeros between them.
+/// Pages by their frame numbers, as one image with zeros in between.
 pub(super) fn raw(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut image = Vec::new();
     for (frame, page) in pages {
@@ -57,7 +57,7 @@ pub(super) fn raw(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     image
 }
 
-/// An ELF dump with a segment for each page, in no order.
+/// An ELF dump with a segment for each page, unordered.
 pub(super) fn elf(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut file = Vec::new();
     put(&mut file, 0, b"\x7fELF\x02\x01\x01");
@@ -82,7 +82,7 @@ pub(super) fn elf(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
         put(&mut file, at + 40, &(size as u64).to_le_bytes());
     };
     header(0, 4, notes, 0, note.len());
-    // The file offset of memory is not a multiple of anything.
+    // The file offset of memory has no alignment.
     let start = notes + note.len();
     for (index, (frame, _)) in pages.iter().enumerate() {
         header(index + 1, 1, start + (pages.len() - 1 - index) * PAGE, frame * PAGE as u64, PAGE);
@@ -99,7 +99,7 @@ pub(super) fn kdump(pages: &[(u64, Vec<u8>)], compression: Compression) -> Vec<u
     part(pages, compression, None)
 }
 
-/// The same in parts, as makedumpfile --split writes them: each has all headers, the pages of these frames, and no other.
+/// As above in parts, like `makedumpfile --split`: each has all headers, and only the pages of its frames.
 pub(super) fn split(
     pages: &[(u64, Vec<u8>)],
     compression: Compression,
@@ -108,7 +108,7 @@ pub(super) fn split(
     parts.iter().map(|frames| part(pages, compression, Some(frames.clone()))).collect()
 }
 
-/// A `LiME` image with a range for each page, in no order.
+/// A `LiME` image with a range for each page, unordered.
 pub(super) fn lime(pages: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut file = Vec::new();
     for (frame, page) in pages {
@@ -154,7 +154,7 @@ fn part(pages: &[(u64, Vec<u8>)], compression: Compression, own: Option<Range<u6
     let mut zero = None;
     for (index, (_, page)) in sorted.into_iter().enumerate() {
         let (flags, packed) = compression.pack(page);
-        // All pages of zeros are one in the file.
+        // All pages of zeros share one in the file.
         let is_zero = page.iter().all(|&byte| byte == 0);
         let offset = if is_zero { *zero.get_or_insert(data) } else { data };
         put(&mut file, table + 24 * index, &(offset as u64).to_le_bytes());
@@ -166,7 +166,7 @@ fn part(pages: &[(u64, Vec<u8>)], compression: Compression, own: Option<Range<u6
     file
 }
 
-/// The same file, flattened: in pieces of odd sizes, the first one last.
+/// The same file flattened: in pieces of odd sizes, the first one last.
 pub(super) fn flattened(file: &[u8]) -> Vec<u8> {
     let mut flat = b"makedumpfile\0\0\0\0".to_vec();
     for number in [1i64, 1] {

@@ -1,10 +1,11 @@
-//! Dumps that are cut or spoiled: an error or a part of what was in them, never a record that was not, never a panic.
+//! Truncated or damaged dumps cause an error or yield a part of their records, never a record that was not
+//! written, and never a panic.
 
 use std::collections::HashSet;
 
 use super::*;
 
-/// A generator whose numbers are the same in every run.
+/// A random number generator with the same numbers in every run.
 struct Dice(u64);
 
 impl Dice {
@@ -16,7 +17,7 @@ impl Dice {
     }
 }
 
-/// Searches it, if it can be opened, and expects nothing but records that were written.
+/// Searches the dump if it can be opened, and checks that only known records are found.
 fn try_search(bytes: &Vec<u8>, known: &HashSet<[u8; SLOT_SIZE]>) -> usize {
     let search = Search { workers: NonZero::new(1), ..Search::default() };
     let of_file = open(bytes, None).map(|memory| carve(&*memory, search, |_| {}));
@@ -27,7 +28,7 @@ fn try_search(bytes: &Vec<u8>, known: &HashSet<[u8; SLOT_SIZE]>) -> usize {
             for record in &run.records {
                 let (_, position) = Ring::of_sequence(record.seq);
                 let bytes = slot(committed(position), record);
-                // What nothing repeats may have changed: the rest may not.
+                // Redundant fields must be unchanged; others may differ.
                 found += usize::from(known.contains(&bytes));
             }
         }
@@ -50,24 +51,24 @@ fn all() -> (Dumps, HashSet<[u8; SLOT_SIZE]>) {
 }
 
 #[test]
-fn a_cut_dump_gives_what_is_before_the_cut() {
+fn truncated_dump_yields_records_before_the_cut() {
     let (dumps, known) = all();
     for (name, dump) in dumps {
-        let whole = try_search(&dump, &known);
-        assert!(whole >= known.len(), "{name}");
+        let complete = try_search(&dump, &known);
+        assert!(complete >= known.len(), "{name}");
         let step = dump.len() / 97 + 1;
         let mut best = 0;
         for end in (0..dump.len()).step_by(step) {
             let found = try_search(&dump[..end].to_vec(), &known);
-            assert!(found <= whole, "{name} cut at {end}");
+            assert!(found <= complete, "{name} cut at {end}");
             best = best.max(found);
         }
-        assert!(best > 0, "{name}: nothing is found in any part of it");
+        assert!(best > 0, "{name}: no truncation yields any record");
     }
 }
 
 #[test]
-fn a_cut_in_the_memory_of_a_dump_is_told() {
+fn reports_dump_truncated_within_memory() {
     let (pages, _) = memory();
     for dump in [dumps::elf(&pages), dumps::kdump(&pages, Compression::Zlib)] {
         let cut = dump[..dump.len() - PAGE / 8].to_vec();
@@ -79,48 +80,48 @@ fn a_cut_in_the_memory_of_a_dump_is_told() {
 }
 
 #[test]
-fn spoiled_dumps_end_in_an_error_or_in_a_part_of_what_was_there() {
+fn damaged_dumps_cause_errors_or_yield_known_records() {
     let (dumps, known) = all();
     let mut dice = Dice(0x1234_5678_9abc_def1);
     for (name, dump) in dumps {
-        let whole = try_search(&dump, &known);
+        let complete = try_search(&dump, &known);
         for _ in 0..150 {
-            let mut spoiled = dump.clone();
+            let mut damaged = dump.clone();
             for _ in 0..=dice.roll(6) {
-                // Half of the changes hit what says where everything is.
+                // Half of the changes hit the headers.
                 let reach = if dice.roll(2) == 0 { dump.len() } else { dump.len().min(4 * PAGE + 600) };
                 let at = dice.roll(reach);
                 match dice.roll(4) {
-                    0 => spoiled[at] ^= 1 << dice.roll(8),
-                    1 => spoiled[at] = 0xff,
+                    0 => damaged[at] ^= 1 << dice.roll(8),
+                    1 => damaged[at] = 0xff,
                     2 => {
-                        let end = (at + 8).min(spoiled.len());
-                        spoiled[at..end].fill(if dice.roll(2) == 0 { 0xff } else { 0x7f });
+                        let end = (at + 8).min(damaged.len());
+                        damaged[at..end].fill(if dice.roll(2) == 0 { 0xff } else { 0x7f });
                     }
                     _ => {
-                        let end = (at + 64).min(spoiled.len());
+                        let end = (at + 64).min(damaged.len());
                         let from = dice.roll(dump.len() - 64);
-                        spoiled[at..end].copy_from_slice(&dump[from..from + end - at]);
+                        damaged[at..end].copy_from_slice(&dump[from..from + end - at]);
                     }
                 }
             }
-            assert!(try_search(&spoiled, &known) <= whole, "{name}");
+            assert!(try_search(&damaged, &known) <= complete, "{name}");
         }
     }
 }
 
 #[test]
-fn sizes_that_lie_cost_no_memory() {
+fn false_sizes_allocate_no_memory() {
     let (pages, _) = memory();
     let mut kdump = dumps::kdump(&pages, Compression::Zlib);
-    // As many pages as there can be, and a bitmap to match.
+    // The maximum number of pages, with a matching bitmap.
     kdump[PAGE + 96..PAGE + 104].copy_from_slice(&(1u64 << 40).to_le_bytes());
     kdump[436..440].copy_from_slice(&u32::MAX.to_le_bytes());
     let carved = open(&kdump, None).map(|memory| carve(&*memory, Search::default(), |_| {}));
     assert!(carved.is_err() || carved.is_ok_and(|carved| !carved.skipped.is_empty()));
 
     let mut elf = dumps::elf(&pages);
-    // Every segment is the whole file, and more.
+    // Every segment is larger than the file.
     let count = pages.len();
     for index in 1..=count {
         let at = 64 + 56 * index;
@@ -133,7 +134,7 @@ fn sizes_that_lie_cost_no_memory() {
 }
 
 #[test]
-fn what_is_no_dump_of_this_machine_is_refused_with_a_reason() {
+fn rejects_dumps_of_other_machines() {
     let (pages, _) = memory();
     let elf = dumps::elf(&pages);
     for (at, byte, word) in
@@ -144,16 +145,16 @@ fn what_is_no_dump_of_this_machine_is_refused_with_a_reason() {
         let error = open(&other, None).err().unwrap().to_string();
         assert!(error.contains(word), "{error}");
     }
-    // As it lies, it can be searched all the same, where its pages happen to be aligned.
+    // As a raw image it can be searched anyway, if its pages happen to be aligned.
     assert!(open(elf[..70].to_vec(), Some(Format::Raw)).is_ok());
 }
 
-/// What the fuzz target begins with. `P2P_TRACE_BLESS=1 cargo test` writes it anew.
+/// The seeds of the fuzz target. `P2P_TRACE_BLESS=1 cargo test` regenerates them.
 #[test]
-fn the_corpus_of_the_fuzz_target_is_of_every_format() {
+fn fuzz_corpus_has_every_format() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cores");
     let (dumps, known) = all();
-    // Those that store pages as they are are larger, and like the ELF file.
+    // Those with uncompressed pages are larger, and similar to the ELF file.
     let is_small = |(name, _): &(&str, Vec<u8>)| !matches!(*name, "raw" | "none");
     for (name, dump) in dumps.into_iter().filter(is_small) {
         let path = folder.join(name);

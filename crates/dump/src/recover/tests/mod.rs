@@ -1,10 +1,10 @@
-//! Dumps in every form that is read, whole, cut and spoiled.
+//! Dumps in every supported format: complete, truncated and damaged.
 
 mod checkpoint;
 mod dumps;
+mod end_to_end;
 mod hostile;
 mod shapes;
-mod whole;
 
 use std::num::NonZero;
 
@@ -25,7 +25,8 @@ use crate::recover::carve;
 
 const RUN: u64 = 0x0123_4567_89ab_cdef;
 
-/// Pages with records in them: two CPUs, both rings, scattered as a vmalloc area is; some pages of zeros and of noise.
+/// Pages with records: two CPUs, both rings, scattered like a vmalloc area, with some pages of zeros and of
+/// noise.
 fn memory() -> (Vec<(u64, Vec<u8>)>, Vec<Record>) {
     let mut slots: Vec<[u8; SLOT_SIZE]> = Vec::new();
     let mut records = Vec::new();
@@ -90,7 +91,7 @@ fn expect_all(carved: &Carved, records: &[Record]) {
 }
 
 #[test]
-fn every_record_is_found_in_every_format() {
+fn finds_every_record_in_every_format() {
     let (pages, records) = memory();
     let elf = dumps::elf(&pages);
     expect_all(&search(&elf, None), &records);
@@ -106,7 +107,7 @@ fn every_record_is_found_in_every_format() {
 }
 
 #[test]
-fn what_the_kernel_said_of_itself_is_read() {
+fn reads_vmcoreinfo() {
     let (pages, _) = memory();
     let kdump = dumps::kdump(&pages, Compression::Zlib);
     for (dump, format, flattened) in [
@@ -124,7 +125,7 @@ fn what_the_kernel_said_of_itself_is_read() {
 }
 
 #[test]
-fn what_comes_through_a_pipe_is_the_same_or_refused() {
+fn pipe_gives_same_result_or_is_refused() {
     let (pages, records) = memory();
     let elf = dumps::elf(&pages);
     let (facts, carved) = carve_pipe(elf.as_slice(), None, Search::default(), |_| {}).unwrap();
@@ -141,7 +142,7 @@ fn what_comes_through_a_pipe_is_the_same_or_refused() {
 }
 
 #[test]
-fn one_worker_finds_what_many_find() {
+fn one_worker_finds_the_same_as_many() {
     let (pages, records) = memory();
     let kdump = dumps::kdump(&pages, Compression::Zlib);
     let memory = open(&kdump, None).unwrap();
@@ -152,7 +153,7 @@ fn one_worker_finds_what_many_find() {
 }
 
 #[test]
-fn runs_are_told_apart_and_the_youngest_comes_first() {
+fn separates_runs_and_sorts_youngest_first() {
     let slots = [
         slot(committed(0), &record(1, 0, Ring::Rare, 0, 10)),
         slot(committed(0), &record(2, 0, Ring::Rare, 0, 30)),
@@ -167,8 +168,8 @@ fn runs_are_told_apart_and_the_youngest_comes_first() {
 }
 
 #[test]
-fn a_run_whose_counters_are_there_comes_before_what_only_looks_like_a_record() {
-    let mut memory = whole::counters(0, [0, 1]);
+fn run_with_counters_precedes_bare_records() {
+    let mut memory = end_to_end::counters(0, [0, 1]);
     memory.extend(slot(committed(0), &record(RUN, 0, Ring::Rare, 0, 10)));
     memory.extend(slot(committed(0), &record(8, 0, Ring::Rare, 0, u64::MAX)));
     let runs: Vec<_> = search(&memory, None).runs.iter().map(|run| run.run).collect();
@@ -176,7 +177,7 @@ fn a_run_whose_counters_are_there_comes_before_what_only_looks_like_a_record() {
 }
 
 #[test]
-fn the_same_record_counts_once_and_another_in_its_place_is_told() {
+fn counts_repeated_record_once_and_reports_conflict() {
     let first = record(RUN, 0, Ring::Rare, 0, 10);
     let other = Record { pgmap: 1, ..first };
     let slots = [first, first, first, other].map(|record| slot(committed(0), &record));
@@ -186,7 +187,7 @@ fn the_same_record_counts_once_and_another_in_its_place_is_told() {
 }
 
 #[test]
-fn a_copy_elsewhere_does_not_stand_in_for_what_a_ring_has() {
+fn copy_does_not_replace_record_in_ring() {
     let first = record(RUN, 0, Ring::Rare, 0, 10);
     let spoiled = Record { pgmap: 1, ..first };
     let mut memory = vec![0; 2 * PAGE];
@@ -194,14 +195,14 @@ fn a_copy_elsewhere_does_not_stand_in_for_what_a_ring_has() {
     memory[PAGE..PAGE + SLOT_SIZE].copy_from_slice(&slot(committed(0), &first));
     let carved = search(&memory, None);
     assert_eq!(only(&carved).records, [first]);
-    // Where there is nothing else, it is all that is known.
+    // Without another record, the copy is all that is known.
     memory.truncate(PAGE);
     let carved = search(&memory, None);
     assert_eq!(only(&carved).records, [spoiled]);
 }
 
 #[test]
-fn a_gap_is_a_loss_and_a_record_in_the_making_is_one_of_its_own() {
+fn gap_and_unfinished_record_are_separate_losses() {
     let at = |position| record(RUN, 0, Ring::Rare, position, 100 + position);
     let mut slots: Vec<_> = [0, 1, 4, 5].map(|position| slot(committed(position), &at(position))).to_vec();
     slots.push(slot(busy(6), &at(6)));
@@ -217,7 +218,7 @@ fn a_gap_is_a_loss_and_a_record_in_the_making_is_one_of_its_own() {
 }
 
 #[test]
-fn no_more_is_kept_than_was_allowed() {
+fn keeps_no_more_records_than_the_limit() {
     let (pages, records) = memory();
     let image = dumps::raw(&pages);
     let few = Search { limit: 10, ..Search::default() };

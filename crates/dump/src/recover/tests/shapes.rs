@@ -1,4 +1,4 @@
-//! What memory may come as: behind addresses, in parts, with holes, of another machine, or not at all.
+//! Variants of memory: with address headers, in parts, with holes, of another machine, or compressed.
 
 use std::{io, ops::Range};
 
@@ -6,13 +6,13 @@ use super::*;
 use crate::recover::{PhysicalMemory, ReadAt, Why, join};
 
 #[test]
-fn a_lime_image_is_read_with_its_addresses() {
+fn reads_lime_image_with_its_addresses() {
     let (pages, records) = memory();
     let lime = dumps::lime(&pages);
     let carved = search(&lime, None);
     assert!(carved.skipped.is_empty());
     expect_all(&carved, &records);
-    // As it lies, no slot is in its place.
+    // As a raw image, no slot is in its place.
     let as_it_lies = search(&lime, Some(Format::Raw));
     assert_ne!(as_it_lies.runs.first().map(|run| run.records.len()), Some(records.len()));
     let cut = search(&lime[..lime.len() - PAGE].to_vec(), None);
@@ -34,7 +34,7 @@ fn carve_parts(dumps: &[Vec<u8>]) -> Carved {
 }
 
 #[test]
-fn the_parts_of_a_split_dump_are_one_and_some_of_them_say_so() {
+fn joins_parts_of_split_dump_and_reports_missing_ones() {
     let (pages, records) = memory();
     for compression in [Compression::Zlib, Compression::Zstd] {
         let split = dumps::split(&pages, compression, &[0..5, 5..11, 11..1000]);
@@ -59,18 +59,18 @@ fn the_parts_of_a_split_dump_are_one_and_some_of_them_say_so() {
 }
 
 #[test]
-fn what_is_no_part_of_the_same_dump_is_refused() {
+fn rejects_parts_of_different_dumps() {
     let (pages, _) = memory();
     let split = dumps::split(&pages, Compression::Zlib, &[0..5, 5..1000]);
     let fewer = dumps::split(&pages[2..], Compression::Zlib, &[0..5, 5..1000]);
     let refused = |dumps: &[Vec<u8>]| parts(dumps).err().unwrap().to_string();
     assert!(refused(&[split[0].clone(), dumps::elf(&pages)]).contains("part1 is no part"));
     assert!(refused(&[split[0].clone(), fewer[1].clone()]).contains("parts of different dumps"));
-    assert!(refused(&[]).contains("nothing to read"));
+    assert!(refused(&[]).contains("no input"));
     expect_all(&carve_parts(&[dumps::elf(&pages)]), &memory().1);
 }
 
-/// Bytes at a place in what is otherwise a hole. Nobody reads a terabyte of it.
+/// Bytes at a place in a file that is otherwise a hole, so that a terabyte is not read.
 struct Holes {
     size: u64,
     at: u64,
@@ -98,11 +98,11 @@ impl ReadAt for Holes {
 }
 
 #[test]
-fn holes_are_passed_over_and_count_as_searched() {
+fn skips_holes_and_counts_them_as_searched() {
     let (pages, records) = memory();
     let image = dumps::raw(&pages);
     let size = 1 << 40;
-    // Where the data begins within a page, and where nothing follows it.
+    // Data that begins within a page, and data at the very end.
     for (at, size) in [(0, size), (1 << 39, size), (size - image.len() as u64, size)] {
         let memory = open(Holes { size, at, bytes: image.clone() }, None).unwrap();
         let carved = carve(&*memory, Search::default(), |_| {});
@@ -128,7 +128,7 @@ fn refusal(dump: &Vec<u8>) -> String {
 }
 
 #[test]
-fn memory_of_other_machines_is_named() {
+fn names_other_machines() {
     let (pages, _) = memory();
     for (number, name) in [(183u16, "AArch64"), (22, "s390x"), (243, "RISC-V"), (999, "number 999")] {
         let mut elf = dumps::elf(&pages);
@@ -151,12 +151,12 @@ fn memory_of_other_machines_is_named() {
 }
 
 #[test]
-fn what_holds_no_memory_as_it_lay_is_refused_unless_asked_for() {
+fn rejects_containers_unless_raw_is_requested() {
     assert!(refusal(&Vec::new()).contains("empty"));
     let mut gzip = vec![0x1f, 0x8b, 8];
     gzip.resize(PAGE, 0);
-    let said = refusal(&gzip);
-    assert!(said.contains("gzip") && said.contains("gunzip"), "{said}");
+    let message = refusal(&gzip);
+    assert!(message.contains("gzip") && message.contains("gunzip"), "{message}");
     assert!(refusal(&dumps::flattened(&gzip)).contains("gzip"));
     assert!(open(&gzip, Some(Format::Raw)).is_ok());
     assert!(carve_pipe(gzip.as_slice(), Some(Format::Raw), Search::default(), |_| {}).is_ok());

@@ -1,5 +1,5 @@
-//! From memory to a dump that can be read: with counters and an image of the run's beginning, without them, and behind a
-//! recorded dump.
+//! From memory to a readable dump: with counters and an image of the run's beginning, without them, and
+//! behind a recorded dump.
 
 use std::mem::offset_of;
 
@@ -29,12 +29,12 @@ fn put(bytes: &mut [u8], at: usize, part: &[u8]) {
     bytes[at..at + part.len()].copy_from_slice(part);
 }
 
-/// The counters of a CPU that has begun so many records in each ring.
+/// The counters of a CPU that has begun this many records in each ring.
 pub(super) fn counters(cpu: u32, heads: [u64; 2]) -> Vec<u8> {
     shared_counters(cpu, heads, 0)
 }
 
-/// As above where there are so many rings, which CPUs share.
+/// As above with this number of rings, which CPUs share.
 fn shared_counters(cpu: u32, heads: [u64; 2], rings: u32) -> Vec<u8> {
     let mut bytes = vec![0; COUNTERS_SIZE];
     let tag = Tag::new(RUN, cpu, rings);
@@ -65,7 +65,7 @@ pub(super) fn header() -> Header {
     Header::new(samples::status(), samples::CLOCK, 500, rules::Options::default())
 }
 
-/// What a session keeps in the kernel's memory.
+/// The image that a session keeps in the kernel's memory.
 fn image() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     writer.symbol(0xffff, &"nvme_alloc_queue+0x1a3".into()).unwrap();
@@ -91,12 +91,12 @@ pub(super) fn facts() -> Facts {
     Facts { format: Format::Raw, flattened: false, vmcoreinfo: VmcoreInfo::default() }
 }
 
-/// What a reader of the dump gets.
+/// The content of the dump as a reader sees it.
 fn read(dump: &[u8]) -> (Header, Vec<Record>, u64, End) {
     let mut reader = RunReader::new(vec![Opened::open(dump).unwrap()]).unwrap();
     let (mut records, mut lost, mut end) = (Vec::new(), 0, None);
-    while let Some(told) = reader.next_item().unwrap() {
-        match told {
+    while let Some(item) = reader.next_item().unwrap() {
+        match item {
             RunItem::Slice(slice) => {
                 for item in slice.items {
                     match item {
@@ -105,7 +105,7 @@ fn read(dump: &[u8]) -> (Header, Vec<Record>, u64, End) {
                     }
                 }
             }
-            RunItem::End(told) => end = Some(*told),
+            RunItem::End(found) => end = Some(*found),
             _ => {}
         }
     }
@@ -113,13 +113,13 @@ fn read(dump: &[u8]) -> (Header, Vec<Record>, u64, End) {
 }
 
 #[test]
-fn a_core_alone_makes_a_whole_dump() {
+fn core_alone_makes_complete_dump() {
     let records = kernels(3);
     let tick = user::Writer::new(RUN).tick(1015);
     let in_memory = Record { guard: guard(0), ..tick };
     let mut memory = [counters(0, [0, 3]), counters(1, [0, 4])].concat();
     memory.resize(PAGE_SIZE, 0);
-    memory.extend(page(1, b"an image that is no dump"));
+    memory.extend(page(1, b"an image that is not a dump"));
     memory.extend(page(2, &image()));
     memory.extend(slots(&records));
     memory.extend(slots(&[in_memory]));
@@ -136,13 +136,13 @@ fn a_core_alone_makes_a_whole_dump() {
     let mut expected = [records, vec![tick]].concat();
     expected.sort_by_key(|record| record.time_ns);
     assert_eq!(read, expected);
-    assert_eq!(lost, 1, "of CPU 1, which had begun one more");
+    assert_eq!(lost, 1, "CPU 1 had begun one more");
     assert!(matches!(end, End::Complete(_)));
 }
 
 /// CPUs 0 and 2 write into one ring, 1 and 3 into the other.
 #[test]
-fn what_is_missing_from_a_shared_ring_is_missing_once() {
+fn counts_losses_of_shared_ring_once() {
     let of_ring =
         |cpu: u32, position| record(RUN, cpu, Ring::Rare, position, 1000 + position * 10 + u64::from(cpu));
     let mut records = vec![of_ring(0, 0), of_ring(2, 1), of_ring(0, 3), of_ring(1, 0), of_ring(3, 1)];
@@ -167,7 +167,7 @@ fn what_is_missing_from_a_shared_ring_is_missing_once() {
         matches!(end, End::Complete(end) if end.totals.as_ref().is_some_and(|totals| totals.shared == 2))
     );
 
-    // What was recorded before is taken for the ring, whichever CPU wrote it.
+    // Recorded records are assigned to the ring, whichever CPU wrote them.
     let mut status = samples::status();
     (status.run, status.cpus, status.rings.count) = (RUN, 4, 2);
     let header = Header::new(status, samples::CLOCK, 500, rules::Options::default());
@@ -182,7 +182,7 @@ fn what_is_missing_from_a_shared_ring_is_missing_once() {
 }
 
 #[test]
-fn without_counters_the_end_is_open_and_without_an_image_hooks_are_inferred() {
+fn infers_hooks_without_image_and_leaves_end_open_without_counters() {
     let carved = search(&slots(&kernels(2)), None);
     let run = only(&carved);
     let beginning = Beginning::of(run, &facts());
@@ -195,14 +195,14 @@ fn without_counters_the_end_is_open_and_without_an_image_hooks_are_inferred() {
 }
 
 #[test]
-fn the_tail_comes_behind_what_was_recorded() {
+fn appends_tail_to_recorded_dump() {
     let records = kernels(6);
     let (before, _): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.time_ns < 1025);
     let mut writer = Writer::new(Vec::new(), header()).unwrap();
     let batch = Batch { records: before.clone(), watermark_ns: 1025, ..Batch::default() };
     writer.slice(&Slice::of(&mut Order::new(), &batch)).unwrap();
     let recorded = writer.finish(Ended::Broken, 0, None).unwrap();
-    // Of what was recorded, the memory has only the latest.
+    // Of the recorded records, the memory has only the latest.
     let kept = records.iter().filter(|record| record.time_ns >= 1015).copied().collect::<Vec<_>>();
     let carved = search(&slots(&kept), None);
     let reader = || RunReader::new(vec![Opened::open(recorded.as_slice()).unwrap()]).unwrap();
