@@ -1,9 +1,9 @@
-//! Hands the compiled kernel side to the crate, and refuses one that is not made of the sources beside it.
+//! Provides the compiled kernel side to the crate, and rejects objects that were not built from the current sources.
 //!
-//! The objects are committed in `bpf/`, so that a stable Rust is all that building needs. The crate finds them in
-//! `OUT_DIR` under their own names.
+//! The objects are committed in `bpf/`, so building needs only a stable Rust. The crate finds them in `OUT_DIR` under
+//! their own names.
 
-#![allow(clippy::disallowed_methods, reason = "what a build says goes to cargo")]
+#![allow(clippy::disallowed_methods, reason = "a build script reports to cargo on stdout")]
 
 #[path = "bpf/inputs.rs"]
 mod inputs;
@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// Names a folder with other objects, taken as they are: for packagers who compile their own.
+/// Names a folder with other objects, which are used unchecked: for packagers who compile their own.
 const OVERRIDE: &str = "P2P_TRACE_BPF_OBJ";
-/// The objects the crate embeds.
+/// The objects that the crate embeds.
 const OBJECTS: [&str; 2] = ["p2p-trace.bpf.o", "p2p-trace-legacy.bpf.o"];
-/// What the objects were made of.
+/// Describes the inputs that the objects were built from.
 const SIDECAR: &str = "SOURCES.json";
-/// How many moved sources a message names.
+/// How many changed sources a message names.
 const NAMED: usize = 5;
 
 fn main() {
@@ -64,7 +64,7 @@ fn folder(variable: &str) -> Result<PathBuf, String> {
     env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("cargo did not set {variable}"))
 }
 
-/// The kernel side reads registers and layouts of one architecture of one system.
+/// The kernel side reads registers and layouts of one architecture of one operating system.
 fn require_target() -> Result<(), String> {
     let target = |part: &str| env::var(format!("CARGO_CFG_TARGET_{part}")).unwrap_or_default();
     let (system, architecture) = (target("OS"), target("ARCH"));
@@ -77,7 +77,7 @@ fn require_target() -> Result<(), String> {
     ))
 }
 
-/// Compares the sidecar with the objects and, where the workspace is around us, with the sources.
+/// Compares the sidecar file with the objects and, inside the workspace, with the sources.
 fn verify(manifest: &Path, objects: &Path) -> Result<(), String> {
     let file = objects.join(SIDECAR);
     let text = fs::read_to_string(&file).map_err(|error| rebuild(&format!("{}: {error}", file.display())))?;
@@ -97,19 +97,19 @@ fn verify(manifest: &Path, objects: &Path) -> Result<(), String> {
     }
     let then: BTreeMap<String, String> = serde_json::from_value(sidecar["inputs"].clone())
         .map_err(|error| rebuild(&format!("{SIDECAR}: {error}")))?;
-    let moved = inputs::differences(&then, &inputs::fingerprints(root).map_err(|error| error.to_string())?);
-    if moved.is_empty() {
+    let changed = inputs::differences(&then, &inputs::fingerprints(root).map_err(|error| error.to_string())?);
+    if changed.is_empty() {
         return Ok(());
     }
-    let named = moved.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    let more = moved.len().saturating_sub(NAMED);
+    let named = changed.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = changed.len().saturating_sub(NAMED);
     let shown = if more == 0 { named } else { format!("{named} and {more} more") };
     Err(rebuild(&format!("the compiled kernel side in crates/probe/bpf is older than its sources: {shown}")))
 }
 
-/// The reason and what to do about it.
+/// The reason, followed by the command that fixes it.
 fn rebuild(reason: &str) -> String {
     format!(
-        "{reason}\nrun `cargo xtask build-ebpf` and commit crates/probe/bpf (it installs the compiler for BPF it needs)"
+        "{reason}\nrun `cargo xtask build-ebpf` and commit crates/probe/bpf (it installs the BPF compiler it needs)"
     )
 }

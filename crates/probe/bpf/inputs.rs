@@ -1,7 +1,7 @@
-// What the compiled kernel side was made of, and its fingerprint.
+// Fingerprints of the inputs that the compiled kernel side is built from.
 //
-// One piece of code for both who write it down (`cargo xtask build-ebpf`) and who compare (`crates/probe/build.rs`): the
-// file is included by both, so it needs nothing but `std` and `sha2`.
+// `cargo xtask build-ebpf`, which records the fingerprints, and `crates/probe/build.rs`, which compares them, both include
+// this file, so it uses only `std` and `sha2`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,16 +13,16 @@ use sha2::{Digest as _, Sha256};
 /// The crate whose binary is the BPF object.
 pub(crate) const CRATE: &str = "p2p-trace-ebpf";
 
-/// The folders, below the workspace's root, whose source files go into the object.
+/// The folders below the workspace root whose source files are compiled into the object.
 pub(crate) const FOLDERS: [&str; 2] = [CRATE, "p2p-trace-common"];
 
-/// Everything of the workspace that the object depends on: name → fingerprint.
+/// Fingerprints of everything in the workspace that the object depends on: name → fingerprint.
 ///
-/// A source file is named by its path below the root (`p2p-trace-ebpf/src/main.rs`) and stands with the SHA-256 of its
-/// bytes; a locked dependency is named `Cargo.lock: aya-ebpf 0.2.1` and stands with its checksum there.
+/// A source file is named by its path below the root (`p2p-trace-ebpf/src/main.rs`); its fingerprint is the SHA-256 of
+/// its bytes. A locked dependency is named `Cargo.lock: aya-ebpf 0.2.1`; its fingerprint is its checksum in that file.
 ///
 /// # Errors
-/// A file cannot be read; the error names it.
+/// If a file cannot be read; the error names the file.
 pub(crate) fn fingerprints(root: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for folder in FOLDERS.map(|folder| root.join(folder)) {
@@ -43,7 +43,7 @@ pub(crate) fn fingerprints(root: &Path) -> io::Result<BTreeMap<String, String>> 
     Ok(all)
 }
 
-/// The names whose fingerprints differ, that came, or that went, each with which of the three it is.
+/// The names whose fingerprints changed, are new, or are gone, each with which of the three applies.
 pub(crate) fn differences(then: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
     let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
     names
@@ -57,24 +57,24 @@ pub(crate) fn differences(then: &BTreeMap<String, String>, now: &BTreeMap<String
         .collect()
 }
 
-/// The SHA-256 of the file's bytes as 64 hexadecimal digits.
+/// The SHA-256 of the file's bytes, as 64 hexadecimal digits.
 ///
 /// # Errors
-/// The file cannot be read; the error names it.
+/// If the file cannot be read; the error names the file.
 pub(crate) fn sha256_of_file(file: &Path) -> io::Result<String> {
     fs::read(file).map(|bytes| sha256(&bytes)).map_err(|error| name_file(file, &error))
 }
 
-/// The SHA-256 of `bytes` as 64 hexadecimal digits.
+/// The SHA-256 of `bytes`, as 64 hexadecimal digits.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     let nibbles = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
     nibbles.filter_map(|nibble| char::from_digit(nibble.into(), 16)).collect()
 }
 
-/// Every file below `folder`, named by its path below `root`: name → SHA-256; no hidden files and no editor backups.
+/// Fingerprints of all files below `folder`, named by path below `root`: name → SHA-256. Skips hidden files and editor backups.
 ///
 /// # Errors
-/// A file or folder cannot be read; the error names it.
+/// If a file or folder cannot be read; the error names it.
 pub(crate) fn folder_fingerprints(root: &Path, folder: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(|error| name_file(folder, &error))? {
@@ -96,15 +96,15 @@ fn name_below(root: &Path, file: &Path) -> String {
     file.strip_prefix(root).unwrap_or(file).to_string_lossy().replace('\\', "/")
 }
 
-/// The packages that `package` needs according to the text of a Cargo.lock, itself included: `name version` → checksum.
+/// The dependency closure of `package` in the text of a Cargo.lock, the package itself included: `name version` → checksum.
 ///
-/// A package of the workspace has no checksum and stands with an empty one: its version still counts.
+/// A workspace package has no checksum; its entry is empty, because its version still counts.
 fn locked_closure(lock: &str, package: &str) -> BTreeMap<String, String> {
     let packages = locked_packages(lock);
     let mut closure = BTreeMap::new();
     let mut wanted: Vec<&str> = vec![package];
     while let Some(reference) = wanted.pop() {
-        // A dependency is written `name`, or `name version` (and `name version (source)`) where the name alone is ambiguous.
+        // A dependency is written `name`, or `name version` (or `name version (source)`) if the name alone is ambiguous.
         let mut words = reference.split(' ');
         let (name, version) = (words.next(), words.next());
         let found = packages
@@ -128,12 +128,12 @@ struct LockedPackage<'text> {
     dependencies: Vec<&'text str>,
 }
 
-/// Reads the regular subset of TOML that cargo writes into Cargo.lock: one key or one list item on a line.
+/// Reads the regular subset of TOML that cargo writes into Cargo.lock: one key or one list item per line.
 fn locked_packages(lock: &str) -> Vec<LockedPackage<'_>> {
     let mut packages = Vec::new();
     for block in lock.split("[[package]]").skip(1) {
         let mut package = LockedPackage::default();
-        // A list after the packages, such as of unused patches, has names and versions as well.
+        // Lists after the packages, such as unused patches, also contain names and versions.
         for line in block.lines().map(str::trim).take_while(|line| !line.starts_with('[')) {
             let value = line.split_once(" = ").map_or(line, |(_, value)| value).trim_matches([',', '"']);
             match line.split_once(" = ") {
@@ -198,14 +198,14 @@ checksum = "d"
 "#;
 
     #[test]
-    fn the_closure_has_what_is_needed_in_the_version_needed() {
+    fn locked_closure_resolves_versions() {
         let closure = locked_closure(LOCK, "core-crate");
         let expected = [("core-crate 0.1.0", ""), ("leaf 2.0.0", "a2"), ("middle 0.3.0", "b")];
         assert_eq!(closure, expected.map(|(name, sum)| (name.to_owned(), sum.to_owned())).into());
     }
 
     #[test]
-    fn differences_are_named() {
+    fn differences_name_changed_gone_and_new_inputs() {
         let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(name, sum)| ((*name).to_owned(), (*sum).to_owned())).collect()
         };
@@ -216,7 +216,7 @@ checksum = "d"
     }
 
     #[test]
-    fn files_are_named_below_the_root_without_backups() {
+    fn folder_fingerprints_skips_hidden_files_and_backups() {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("crate/src");
         fs::create_dir_all(folder.join("sub")).unwrap();
@@ -230,7 +230,7 @@ checksum = "d"
     }
 
     #[test]
-    fn a_missing_folder_is_named() {
+    fn folder_fingerprints_names_a_missing_folder() {
         let error =
             folder_fingerprints(Path::new("/"), Path::new("/no/such/folder")).unwrap_err().to_string();
         assert!(error.contains("/no/such/folder"), "{error}");
