@@ -64,7 +64,7 @@ mod tests {
                 "plan",
                 "rings",
                 "transport",
-                "ways",
+                "attach_methods",
                 "live",
                 "fuzz",
             ],

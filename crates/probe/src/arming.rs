@@ -1,5 +1,6 @@
-//! When the armed hooks are attached, and what they compare with: from the first step of a teardown of a device that has memory out,
-//! or more than one range, to its end. Pure; the session does what it says.
+//! Decides when the armed hooks are attached and which ranges they compare addresses with: from the first step of a teardown
+//! of a device that has outstanding memory, or more than one range, to the end of the teardown. Pure; the session carries out
+//! the orders.
 
 use p2p_trace_common::{
     Kind, Record,
@@ -7,12 +8,12 @@ use p2p_trace_common::{
     state, valid,
 };
 
-/// What the session must do.
+/// An order to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// Write the ranges into the table, and attach unless that is done.
+    /// Write the ranges into the table, and attach the hooks unless they are attached already.
     Arm,
-    /// Nothing is left to watch: detach.
+    /// No range is left to watch: detach.
     Disarm,
 }
 
@@ -20,53 +21,53 @@ pub(crate) enum Order {
 #[derive(Clone, Copy, Debug)]
 struct Range {
     pgmap: u64,
-    /// Physical addresses, the last one included.
+    /// Physical addresses; the last one is included.
     bounds: [u64; 2],
     killed: bool,
     /// The last reference was dropped before the removal.
     drained: bool,
-    /// It was dropped, before the removal or behind it.
+    /// The last reference was dropped, before or after the removal.
     dropped: bool,
-    /// Its driver hands out its pages itself.
+    /// The driver allocates the range's pages itself.
     bypassed: bool,
     stage: u64,
 }
 
-/// A device that has some.
+/// A device with p2p memory.
 #[derive(Debug, Default)]
 struct Device {
-    /// As the records name it: see [`word`].
+    /// The device's address as records encode it: see [`word`].
     word: u64,
     ranges: Vec<Range>,
-    /// What opened the teardown that is under way.
+    /// The record that opened the current teardown.
     opened: Option<Kind>,
-    /// Its ranges are to be watched.
+    /// The armed hooks are to watch the ranges.
     watched: bool,
 }
 
-/// The devices.
+/// The state of all devices, from which orders are derived.
 #[derive(Debug, Default)]
 pub(crate) struct Arming {
     devices: Vec<Device>,
-    /// Address of the first `struct page` and size of one, for page addresses; `None`: not known.
+    /// Address of the first `struct page` and the size of one, to compute page addresses; `None` if unknown.
     vmemmap: Option<(u64, u64)>,
 }
 
 /// Bytes of a page on x86-64.
 const PAGE: u64 = 4096;
 
-/// The device of a record.
+/// The device of a record, packed into one word.
 fn word(record: &Record) -> u64 {
     u64::from(record.domain) | u64::from(record.bus) << 32 | u64::from(record.devfn) << 40
 }
 
 impl Arming {
-    /// With the base of the page array and the size of a `struct page`, where they are known.
+    /// `vmemmap` is the base of the page array and the size of a `struct page`, if known.
     pub(crate) const fn new(vmemmap: Option<(u64, u64)>) -> Self {
         Self { devices: Vec::new(), vmemmap }
     }
 
-    /// The ranges to compare with.
+    /// The ranges to compare addresses with.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = ArmedRange> {
         let page_of = |address: u64| match self.vmemmap {
             Some((base, size)) => base.wrapping_add((address / PAGE).wrapping_mul(size)),
@@ -81,17 +82,17 @@ impl Arming {
         })
     }
 
-    /// Takes note of a record.
+    /// Updates the state from a record; returns the order that follows from it.
     pub(crate) fn follow(&mut self, record: &Record) -> Option<Order> {
         let kind = record.kind()?;
-        // Nearly all records are none of these.
+        // Nearly all records are of these kinds, which do not matter here.
         if matches!(kind, Kind::Alloc | Kind::Free | Kind::PageFree | Kind::Stack)
             || !record.has(valid::DEVICE)
         {
             return None;
         }
         let before = self.is_watching();
-        let matters = self.take(kind, record);
+        let matters = self.apply(kind, record);
         let after = self.is_watching();
         match (before, after) {
             (true, false) => Some(Order::Disarm),
@@ -104,17 +105,17 @@ impl Arming {
         self.devices.iter().any(|device| device.watched)
     }
 
-    /// True: the table is another one now.
-    fn take(&mut self, kind: Kind, record: &Record) -> bool {
+    /// Returns true if the table of ranges has changed.
+    fn apply(&mut self, kind: Kind, record: &Record) -> bool {
         let device = self.device(word(record));
         match kind {
             Kind::Memremap if record.number.cast_signed() >= 0 => {
-                // Memory is added under the device's lock: a teardown is over.
+                // Memory is added under the device's lock, so a teardown is over.
                 device.end();
                 device.add(record, bounds(record))
             }
-            Kind::RangeState => device.snapshot_end(record),
-            // It has no p2p memory at this moment.
+            Kind::RangeState => device.range_state(record),
+            // The device has no p2p memory at this moment.
             Kind::DeviceState if record.has(valid::COUNT) && record.number == 0 => device.found_none(),
             Kind::Unbind | Kind::DriverRemove | Kind::DevresRelease => device.open(kind, record),
             Kind::Kill if record.killed_ranges() != Some(0) => device.kill(record),
@@ -131,9 +132,9 @@ impl Arming {
                 device.ranges.iter_mut().for_each(|range| range.stage = stage::RELEASED);
                 true
             }
-            Kind::Released => device.gone(),
+            Kind::Released => device.clear(),
             Kind::Unbound => device.end(),
-            // Before 6.0 the driver core's own function is not seen, and this is its last step.
+            // Before 6.0 the driver core's function is not hooked, and this is the last step.
             Kind::DevresReleased if device.opened != Some(Kind::Unbind) => device.end(),
             _ => false,
         }
@@ -149,12 +150,12 @@ impl Arming {
     }
 }
 
-/// The driver hands out pages itself: what is out is not known.
+/// The driver allocates pages itself, so the number of outstanding pages is unknown.
 const fn is_bypassed(record: &Record) -> bool {
     record.has(valid::STATE) && record.small & state::BYPASSED != 0
 }
 
-/// The range that a record tells.
+/// The range that a record describes.
 const fn bounds(record: &Record) -> Option<[u64; 2]> {
     let [start, last, ..] = record.words;
     if record.has(valid::RANGE | valid::PGMAP) && start < last { Some([start, last]) } else { None }
@@ -165,7 +166,7 @@ impl Device {
         self.ranges.iter_mut().find(|range| range.pgmap == pgmap)
     }
 
-    /// A range is there; one that was in its place is not.
+    /// Adds a range; it replaces ranges that it overlaps.
     fn add(&mut self, record: &Record, bounds: Option<[u64; 2]>) -> bool {
         let Some(bounds) = bounds else { return false };
         let overlaps = |range: &Range| range.bounds[0] <= bounds[1] && bounds[0] <= range.bounds[1];
@@ -183,8 +184,8 @@ impl Device {
         self.watched
     }
 
-    /// A pull read shows a range of it.
-    fn snapshot_end(&mut self, record: &Record) -> bool {
+    /// A snapshot shows a range of the device.
+    fn range_state(&mut self, record: &Record) -> bool {
         if !record.has(valid::PHYSICAL | valid::PGMAP | valid::COUNT) || record.number == 0 {
             return false;
         }
@@ -200,16 +201,16 @@ impl Device {
         is_new
     }
 
-    /// A teardown begins, or its next bracket does.
+    /// A teardown, or a further bracket of it, begins.
     fn open(&mut self, kind: Kind, record: &Record) -> bool {
         self.opened = self.opened.or(Some(kind));
-        // With nothing out, and no other range that could be taken of while one is gone, nothing can go wrong.
+        // With no outstanding memory, and no other range to allocate from while one is gone, nothing can go wrong.
         let nothing_allocated =
             record.has(valid::FLAG) && record.small == 0 && !self.ranges.iter().any(|range| range.bypassed);
         let at_most_one = record.has(valid::COUNT) && record.number <= 1;
-        let was = self.watched;
+        let was_watched = self.watched;
         self.watched |= !(nothing_allocated && at_most_one);
-        self.watched != was
+        self.watched != was_watched
     }
 
     fn kill(&mut self, record: &Record) -> bool {
@@ -226,33 +227,34 @@ impl Device {
         self.watched && !is_known
     }
 
-    /// A step of a range.
+    /// A teardown step of a range.
     fn step(&mut self, record: &Record, change: impl FnOnce(&mut Range)) -> bool {
         self.find(record.pgmap).map(change).is_some() && self.watched
     }
 
-    /// The end of a range. One that was removed before it had drained is watched on: what is out of it is out still. So is one of
-    /// which the driver hands out the pages itself, with or without references of the range, and one that the pool points to while another one can be taken of.
+    /// The end of a range. A range that was removed before it drained stays watched, because its memory is still outstanding. So
+    /// does a range whose pages the driver allocates itself, with or without references to the range, and a range that the pool
+    /// still points to while memory can be allocated from another range.
     fn unmapped(&mut self, record: &Record) -> bool {
         let matters = self.step(record, |range| range.stage = range.stage.max(stage::UNMAPPED));
         let is_over = |range: &Range| range.stage >= stage::UNMAPPED && range.drained && !range.bypassed;
-        if self.ranges.iter().all(is_over) { self.gone() } else { matters }
+        if self.ranges.iter().all(is_over) { self.clear() } else { matters }
     }
 
-    /// A read finds none of its memory. While the release waits for who still holds what was removed before its drain, as it did before
-    /// Linux 5.2, that is not the end of it: the holder can still use it.
+    /// A snapshot finds no p2p memory. Before Linux 5.2 the release waits for holders of memory that was removed before it drained;
+    /// during that wait the teardown is not over, since the holder can still use the memory.
     fn found_none(&mut self) -> bool {
         let is_held = |range: &Range| range.killed && !range.dropped && range.stage >= stage::REMOVED;
-        if self.watched && self.ranges.iter().any(is_held) { false } else { self.gone() }
+        if self.watched && self.ranges.iter().any(is_held) { false } else { self.clear() }
     }
 
-    /// Its memory is gone.
-    fn gone(&mut self) -> bool {
+    /// The device's memory is gone.
+    fn clear(&mut self) -> bool {
         self.ranges.clear();
         std::mem::take(&mut self.watched)
     }
 
-    /// The teardown is over, and with it what it had begun with.
+    /// The teardown is over, and so are the ranges that it killed.
     fn end(&mut self) -> bool {
         self.opened = None;
         self.ranges.retain(|range| !range.killed);

@@ -1,7 +1,7 @@
 use super::*;
 use p2p_trace_model::event::user::blank;
 
-/// As a device with memory out, in two ranges, begins to be torn down.
+/// The first step of a teardown of a device with this many ranges.
 fn opening(kind: Kind, is_outstanding: bool, ranges: u32) -> Record {
     let known = valid::DEVICE | valid::FLAG | valid::COUNT;
     Record { kind: kind as u8, valid: known, small: u16::from(is_outstanding), number: ranges, ..blank(1) }
@@ -11,7 +11,7 @@ fn device(kind: Kind) -> Record {
     Record { kind: kind as u8, valid: valid::DEVICE, ..blank(1) }
 }
 
-/// A step of the range of this pgmap, with so much out of it.
+/// A record about the range with this pgmap, with `allocated` bytes outstanding.
 fn range(kind: Kind, pgmap: u64, allocated: u64) -> Record {
     let start = pgmap * 0x1_0000;
     Record {
@@ -23,7 +23,7 @@ fn range(kind: Kind, pgmap: u64, allocated: u64) -> Record {
     }
 }
 
-/// With these ranges.
+/// State after these ranges were added.
 fn with(pgmaps: &[u64]) -> Arming {
     let mut arming = Arming::new(Some((0xffff_ea00_0000_0000, 64)));
     for &pgmap in pgmaps {
@@ -37,7 +37,7 @@ fn watched(arming: &Arming) -> Vec<(u64, u64)> {
 }
 
 #[test]
-fn it_is_armed_at_the_first_step_with_every_range_of_the_device() {
+fn arms_at_the_first_teardown_step_with_all_ranges() {
     for first in [Kind::Unbind, Kind::DriverRemove, Kind::DevresRelease] {
         let mut arming = with(&[7, 8]);
         assert_eq!(arming.follow(&opening(first, true, 2)), Some(Order::Arm), "{first:?}");
@@ -61,7 +61,7 @@ fn a_clean_teardown_arms_and_disarms() {
 }
 
 #[test]
-fn one_range_and_nothing_out_arms_nothing_and_what_is_not_known_does() {
+fn arms_unless_one_range_and_no_outstanding_memory_are_known() {
     let mut arming = with(&[7]);
     assert_eq!(arming.follow(&opening(Kind::Unbind, false, 1)), None);
     assert_eq!(arming.follow(&range(Kind::Kill, 7, 0)), None);
@@ -70,20 +70,20 @@ fn one_range_and_nothing_out_arms_nothing_and_what_is_not_known_does() {
     assert_eq!(with(&[7]).follow(&device(Kind::Unbind)), Some(Order::Arm));
 }
 
-/// What a driver hands out itself is in no pool's count, nor in the count of references unless it wants to.
+/// Pages that a driver allocates itself are not counted by the pool, and by the reference count only if the driver takes references.
 #[test]
-fn a_driver_that_hands_out_pages_itself_arms_with_nothing_taken() {
-    let told = |mut record: Record, flag| {
+fn arms_for_a_driver_that_allocates_pages_itself() {
+    let bypassed = |mut record: Record, flag| {
         record.valid |= flag;
         record.small |= state::BYPASSED;
         record
     };
-    // By what opens the teardown, which is told so by the pages' operations at that moment.
-    let opens = told(opening(Kind::Unbind, false, 1), valid::FLAG);
+    // Known from the first record of the teardown, which reads the pages' operations at that moment.
+    let opens = bypassed(opening(Kind::Unbind, false, 1), valid::FLAG);
     assert_eq!(with(&[7]).follow(&opens), Some(Order::Arm));
-    // By a pull read before it.
+    // Known from an earlier snapshot.
     let mut arming = with(&[7]);
-    let snapshot_end = Record {
+    let range_state = Record {
         kind: Kind::RangeState as u8,
         valid: valid::DEVICE | valid::PGMAP | valid::PHYSICAL | valid::COUNT,
         pgmap: 7,
@@ -91,11 +91,11 @@ fn a_driver_that_hands_out_pages_itself_arms_with_nothing_taken() {
         number: 2,
         ..blank(1)
     };
-    assert_eq!(arming.follow(&told(snapshot_end, valid::STATE)), None);
+    assert_eq!(arming.follow(&bypassed(range_state, valid::STATE)), None);
     assert_eq!(arming.follow(&opening(Kind::Unbind, false, 1)), Some(Order::Arm));
-    // By the kill, and until its addresses are free again: that it has drained says nothing.
+    // Known from the kill. Stays armed until the addresses are free again: a drain proves nothing here.
     let mut arming = with(&[7]);
-    assert_eq!(arming.follow(&told(range(Kind::Kill, 7, 0), valid::STATE)), Some(Order::Arm));
+    assert_eq!(arming.follow(&bypassed(range(Kind::Kill, 7, 0), valid::STATE)), Some(Order::Arm));
     for kind in [Kind::Drained, Kind::Remove, Kind::Unmapped] {
         assert_ne!(arming.follow(&range(kind, 7, 0)), Some(Order::Disarm), "{kind:?}");
     }
@@ -103,14 +103,14 @@ fn a_driver_that_hands_out_pages_itself_arms_with_nothing_taken() {
 }
 
 #[test]
-fn the_kill_arms_at_the_latest() {
+fn arms_at_the_kill_at_the_latest() {
     let mut arming = with(&[]);
     assert_eq!(arming.follow(&range(Kind::Kill, 7, 4096)), Some(Order::Arm));
     assert_eq!(watched(&arming), [(7, stage::LISTED)]);
 }
 
 #[test]
-fn the_pool_points_to_a_range_that_is_gone_as_long_as_another_one_is_left() {
+fn keeps_an_unmapped_range_while_another_range_is_left() {
     let mut arming = with(&[7, 8]);
     arming.follow(&opening(Kind::Unbind, true, 2));
     for kind in [Kind::Kill, Kind::Drained, Kind::Remove, Kind::Unmapped] {
@@ -124,7 +124,7 @@ fn the_pool_points_to_a_range_that_is_gone_as_long_as_another_one_is_left() {
 }
 
 #[test]
-fn a_range_removed_before_its_drain_stays_watched_until_something_shows_that_it_is_gone() {
+fn keeps_a_range_removed_before_its_drain_until_its_end_is_known() {
     let empty = Record { valid: valid::DEVICE | valid::COUNT, ..device(Kind::DeviceState) };
     let ends = [device(Kind::Released), device(Kind::Unbound), empty, range(Kind::Memremap, 7, 0)];
     for end in ends {
@@ -141,7 +141,7 @@ fn a_range_removed_before_its_drain_stays_watched_until_something_shows_that_it_
 }
 
 #[test]
-fn a_range_that_is_still_held_behind_its_removal_stays_watched_though_a_read_finds_none() {
+fn keeps_a_range_held_after_its_removal_though_a_snapshot_finds_none() {
     let empty = Record { valid: valid::DEVICE | valid::COUNT, ..device(Kind::DeviceState) };
     let mut arming = with(&[7]);
     arming.follow(&opening(Kind::Unbind, true, 1));
@@ -156,8 +156,8 @@ fn a_range_that_is_still_held_behind_its_removal_stays_watched_though_a_read_fin
 }
 
 #[test]
-fn a_range_of_which_records_were_lost_is_let_go() {
-    // The drain is not seen, nor the removal.
+fn drops_a_range_whose_records_were_lost() {
+    // The records of the drain and the removal are missing.
     let mut arming = with(&[7]);
     arming.follow(&opening(Kind::Unbind, true, 1));
     arming.follow(&range(Kind::Kill, 7, 4096));
@@ -166,7 +166,7 @@ fn a_range_of_which_records_were_lost_is_let_go() {
 }
 
 #[test]
-fn before_6_0_a_teardown_ends_with_its_resources() {
+fn teardown_ends_with_devres_before_6_0() {
     let mut arming = with(&[7]);
     arming.follow(&opening(Kind::DriverRemove, true, 1));
     assert_eq!(arming.follow(&device(Kind::DriverRemoved)), None);
@@ -177,16 +177,16 @@ fn before_6_0_a_teardown_ends_with_its_resources() {
 }
 
 #[test]
-fn a_pull_read_tells_the_ranges_that_were_there_before() {
+fn learns_existing_ranges_from_a_snapshot() {
     let mut arming = with(&[]);
-    let snapshot_end = Record {
+    let range_state = Record {
         valid: valid::DEVICE | valid::PHYSICAL | valid::PGMAP | valid::COUNT,
         number: 2,
         ..range(Kind::RangeState, 7, 0)
     };
-    assert_eq!(arming.follow(&snapshot_end), None);
+    assert_eq!(arming.follow(&range_state), None);
     assert_eq!(arming.follow(&opening(Kind::Unbind, true, 1)), Some(Order::Arm));
     assert_eq!(watched(&arming), [(7, stage::LISTED)]);
-    assert_eq!(arming.follow(&snapshot_end), None);
+    assert_eq!(arming.follow(&range_state), None);
     assert_eq!(arming.ranges().next().map(|range| range.end), Some(0x7_2000));
 }

@@ -1,4 +1,4 @@
-//! `docs/hooks.md` against the hook table: its table is written from the code, and a test compares.
+//! Checks `docs/hooks.md` against the hook table: the document's table is generated from the code.
 
 use std::{env, fmt::Write as _, fs, path::Path};
 
@@ -9,7 +9,7 @@ use crate::hook_table::{Need, Point, Row};
 const OPEN: &str = "<!-- table -->\n";
 const CLOSE: &str = "<!-- end table -->";
 
-/// One row per hook, by number: the life of a range from its making to its end, then the armed ones.
+/// One row per hook, by number: the life of a range from its creation to its end, then the armed hooks.
 fn table() -> String {
     let mut table = String::from(
         "| hook | function | point | need | attached | lost without it |\n|---|---|---|---|---|---|\n",
@@ -40,9 +40,9 @@ fn table() -> String {
     table
 }
 
-/// `P2P_TRACE_BLESS=1 cargo test` writes the table anew.
+/// `P2P_TRACE_BLESS=1 cargo test` regenerates the table.
 #[test]
-fn the_document_shows_the_hooks_of_this_code() {
+fn hooks_md_matches_the_hook_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/hooks.md");
     let committed = fs::read_to_string(&path).unwrap();
     let start = committed.find(OPEN).unwrap() + OPEN.len();

@@ -1,4 +1,4 @@
-//! What is done with bytes of which nobody knows where they come from, for fuzzing: a kernel's types, and its texts.
+//! Entry points for fuzzing: BTF and texts from untrusted sources.
 
 use std::{hint::black_box, path::Path, sync::LazyLock};
 
@@ -8,11 +8,11 @@ use crate::{
     plan::Plan,
 };
 
-/// The symbols of a real kernel, so that a plan has something to look for.
+/// The symbols of a real kernel, so that a plan finds functions.
 static SYMBOLS: LazyLock<Symbols> =
     LazyLock::new(|| Symbols::parse(include_bytes!("../tests/fixtures/kallsyms-6.12.txt")));
 
-/// Reads what may be BTF, and asks of it whatever a session asks of its kernel's.
+/// Parses possible BTF, and makes every lookup that a session makes.
 pub fn btf(bytes: &[u8]) {
     let Ok(btf) = Btf::parse(bytes.to_vec()) else { return };
     black_box(Plan::new(&SYMBOLS, &btf, &[]));
@@ -31,7 +31,7 @@ pub fn btf(bytes: &[u8]) {
     black_box(btf.enum_value("memory_type", "MEMORY_DEVICE_PRIVATE"));
 }
 
-/// Texts that the kernel, or a machine that somebody else has set up, may have written.
+/// Parses texts as the kernel, or an untrusted machine, may have written them.
 pub fn texts(bytes: &[u8]) {
     let Some((&which, bytes)) = bytes.split_first() else { return };
     let text = String::from_utf8_lossy(bytes);
@@ -76,13 +76,13 @@ mod tests {
     }
 
     #[test]
-    fn the_corpora_are_read() {
+    fn parses_the_corpora() {
         if env::var_os("P2P_TRACE_BLESS").is_some() {
             fs::create_dir_all(folder("btf")).unwrap();
             fs::write(folder("btf").join("sample"), crate::kernel::btf::tests::sample().build()).unwrap();
         }
         each("btf", btf);
-        // Their first byte says which crate they are for.
+        // The first byte selects the crate that reads the text.
         each("texts", |bytes| texts(&bytes[1..]));
     }
 }

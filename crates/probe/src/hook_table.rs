@@ -1,31 +1,32 @@
-//! The hook table: which kernel functions each hook sits on, what it needs of them, and what is lost
-//! without it; what a run that the kernel skips can have cost stands beside it, in `crates/model/src/event/skips.rs`. Data only. Functions drift between kernels; the first candidate that a kernel has is taken.
+//! The hook table: the kernel functions that each hook attaches to, the parameters it needs, and what is lost without it.
+//! The possible cost of a skipped run is in `crates/model/src/event/skips.rs`. Data only. Functions change between kernels; the
+//! first candidate that a kernel has is used.
 //!
 //! Sources: the functions' prototypes in Linux 5.10, 6.1, 6.12, 6.16, 7.2 and 7.3, read from BTF.
 
 use p2p_trace_common::Hook;
 
-/// Where in the function the hook is.
+/// Where a hook sits in its function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
-    /// At its entry: fentry or kprobe.
+    /// At the entry: fentry or kprobe.
     Entry,
-    /// At its exit: fexit or kretprobe.
+    /// At the exit: fexit or kretprobe.
     Exit,
 }
 
-/// When a hook is attached, and what it means that it is not.
+/// When a hook is attached, and what its absence means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Always, and p2p memory cannot be followed without it where the kernel has the function.
+    /// Always attached. If the kernel has the function, p2p memory cannot be followed without the hook.
     Required,
-    /// Always; without it less is seen.
+    /// Always attached; without the hook, less is observed.
     Optional,
-    /// Only when asked for by name: it sits on a path that every I/O takes, behind functions that are armed.
+    /// Attached only if requested by name: it is on a path that every I/O takes, after functions that are armed.
     OnRequest,
-    /// Throughout only when asked for by name, since it sits on a path that every I/O takes; else as [`Need::Armed`].
+    /// Attached throughout only if requested by name, since it is on a path that every I/O takes; otherwise as [`Need::Armed`].
     ArmedOrNamed,
-    /// Only while a device is torn down that has memory out, or more than one range.
+    /// Attached only during a teardown of a device that has outstanding memory, or more than one range.
     Armed,
 }
 
@@ -34,15 +35,15 @@ pub enum Need {
 pub struct Row {
     /// The hook.
     pub hook: Hook,
-    /// Entry or exit.
+    /// At the entry or the exit.
     pub point: Point,
-    /// Candidate functions, the newest name first.
+    /// Candidate functions, newest name first.
     pub functions: &'static [&'static str],
     /// Names of the parameters that the hook reads, by logical argument.
     pub args: &'static [&'static str],
-    /// When it is attached.
+    /// When the hook is attached.
     pub need: Need,
-    /// What is not seen without it.
+    /// Facts that are lost without the hook.
     pub lost_without: &'static str,
 }
 
@@ -60,8 +61,8 @@ const fn row(
     Row { hook, point, functions, args, need, lost_without }
 }
 
-/// The table, in the order in which hooks are attached: what closes something comes before what opens it,
-/// so that no exit is seen without its entry, and the teardown before the hot path.
+/// The table, in attach order: hooks that close something come before the hooks that open it, so that no exit is seen
+/// without its entry, and teardown hooks come before the hot path.
 #[rustfmt::skip]
 pub const TABLE: &[Row] = &[
     row(Hook::Released, Exit, &["pci_p2pdma_release"], &["data"], Optional,
@@ -105,19 +106,19 @@ pub const TABLE: &[Row] = &[
     row(Hook::Free, Entry, &["pci_free_p2pmem"], &["pdev", "addr", "size"], Required,
         "frees: each looks like a leak"),
     row(Hook::Alloc, Exit, &["pci_alloc_p2pmem"], &["pdev", "size"], Required,
-        "allocations, and with them who holds memory"),
+        "allocations, and thereby who holds memory"),
     row(Hook::PageFree, Entry, &["p2pdma_folio_free", "p2pdma_page_free"], &["folio|page"], Required,
-        "pages of user mappings that go back: each looks like a leak"),
+        "pages freed from user mappings: each looks like a leak"),
     row(Hook::Mmap, Exit, &["p2pmem_alloc_mmap"], &["kobj", "vma"], Required,
         "user mappings of p2p memory"),
     row(Hook::InsertPage, Entry, &["vm_insert_page"], &["vma", "page"], Optional,
-        "how many pages a user mapping took, above all a failed one"),
+        "how many pages a user mapping allocated, especially a failed one"),
     row(Hook::MmapEnter, Entry, &["p2pmem_alloc_mmap"], &["kobj"], Optional,
-        "how many pages a user mapping took, above all a failed one"),
+        "how many pages a user mapping allocated, especially a failed one"),
     row(Hook::VirtToBus, Entry, &["pci_p2pmem_virt_to_bus"], &["pdev", "addr"], Optional,
         "drivers that program bus addresses themselves"),
     row(Hook::MapSg, Entry, &["pci_p2pdma_map_sg_attrs"], &["dev", "sg", "nents"], ArmedOrNamed,
-        "mappings of p2p memory by other devices, above all of removed pages"),
+        "mappings of p2p memory by other devices, especially of removed pages"),
     row(Hook::UnmapSg, Entry, &["pci_p2pdma_unmap_sg_attrs"], &["dev", "sg", "nents"], ArmedOrNamed,
         "the end of mappings by other devices"),
     row(Hook::MapSegment, Entry, &["pci_p2pdma_map_segment"], &["dev", "sg"], OnRequest,
@@ -125,7 +126,7 @@ pub const TABLE: &[Row] = &[
     row(Hook::MapState, Entry, &["__pci_p2pdma_update_state"], &["dev", "page"], OnRequest,
         "mappings of p2p memory by other devices"),
     row(Hook::Snapshot, Entry, &["dev_attr_show"], &["kobj"], Optional,
-        "the kernel's state at any moment: memory taken before the start, and what was lost"),
+        "snapshots of the kernel's state: memory allocated before tracing, and what was lost"),
     row(Hook::DmaMapSg, Entry, &["__dma_map_sg_attrs", "dma_map_sg_attrs"], &["dev", "sg", "nents"], Armed,
         "scatter lists with removed pages"),
     row(Hook::DmaMapPage, Entry, &["dma_map_page_attrs"], &["dev", "page"], Armed,
@@ -137,11 +138,10 @@ pub const TABLE: &[Row] = &[
     row(Hook::BlkDmaMap, Entry, &["blk_rq_dma_map_iter_start"], &["req", "dma_dev"], Armed,
         "block requests with removed pages"),
     row(Hook::AllocEnter, Entry, &["pci_alloc_p2pmem"], &["pdev", "size"], Armed,
-        "attempts to take memory, above all fatal ones, while the pool points to a range that is gone"),
+        "attempts to allocate memory, especially fatal ones, while the pool points to a range that is gone"),
 ];
 
-/// What it is all about, named first wherever hooks are listed: an allocation, then the steps of a teardown that must come in this
-/// order.
+/// The hooks that matter most, listed first everywhere: an allocation, then the teardown steps whose order matters.
 pub const MISSION: [Hook; 4] = [Hook::Alloc, Hook::MemremapRelease, Hook::Remove, Hook::Release];
 
 impl Row {
@@ -151,19 +151,19 @@ impl Row {
         TABLE.iter().find(|row| row.hook == hook)
     }
 
-    /// It is attached only while a teardown is pending, unless it is asked for by name.
+    /// The hook is attached only during a teardown, unless requested by name.
     #[must_use]
     pub const fn can_be_armed(&self) -> bool {
         matches!(self.need, Armed | ArmedOrNamed)
     }
 
-    /// Armed, it compares addresses of `struct page`s, and sees nothing where it is not known where these lie.
+    /// When armed, the hook compares addresses of `struct page`s, and sees nothing if the address of the page array is unknown.
     pub(crate) const fn compares_pages(&self) -> bool {
         matches!(self.hook, Hook::DmaMapSg | Hook::DmaMapPage | Hook::BlkDmaMap)
             || matches!(self.need, ArmedOrNamed)
     }
 
-    /// Names that logical argument `index` goes by, newest first; none where the hook has no such argument.
+    /// Names of logical argument `index`, newest first; empty if the hook has no such argument.
     pub(crate) fn arg_names(&self, index: usize) -> impl Iterator<Item = &'static str> {
         let names = self.args.get(index).copied().unwrap_or_default();
         names.split('|').filter(|name| !name.is_empty())
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_functions_named_first_are_those_of_the_mission() {
+    fn mission_lists_the_four_key_functions() {
         let function = |hook| Row::of(hook).unwrap().functions;
         let functions: Vec<_> = MISSION.iter().flat_map(|&hook| function(hook)).copied().collect();
         let expected =
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_exit_is_attached_before_its_entry() {
+    fn exits_are_attached_before_their_entries() {
         let place = |hook| TABLE.iter().position(|row| row.hook == hook);
         for (exit, entry) in [
             (Hook::Unmapped, Hook::Kill),

@@ -1,4 +1,4 @@
-//! The kernel side's configuration out of BTF: member offsets, enum values, argument positions.
+//! The kernel side's configuration from BTF: member offsets, enum values, argument positions.
 
 #![forbid(unsafe_code)]
 
@@ -10,7 +10,7 @@ use p2p_trace_common::{
 use crate::hook_table::Row;
 use crate::kernel::btf::Btf;
 
-/// Reads every offset that the kernel side uses. What this kernel does not have is [`MISSING`].
+/// Looks up all offsets that the kernel side uses. A member that this kernel does not have is [`MISSING`].
 #[must_use]
 pub fn layout(btf: &Btf) -> Layout {
     let at = |name: &str, path: &str| btf.member_offset(name, path).unwrap_or(MISSING);
@@ -35,7 +35,7 @@ pub fn layout(btf: &Btf) -> Layout {
         pci_sysdata_domain: at("pci_sysdata", "domain"),
         device_kobj: at("device", "kobj"),
         device_bus: at("device", "bus"),
-        // Absent under PREEMPT_RT, whose mutexes are built otherwise.
+        // Absent under PREEMPT_RT, whose mutexes have another layout.
         device_mutex_owner: at("device", "mutex.owner"),
         bus_type_name: at("bus_type", "name"),
         pgmap_ref: at("dev_pagemap", "ref"),
@@ -82,20 +82,20 @@ pub fn layout(btf: &Btf) -> Layout {
     }
 }
 
-/// Where a hook's function has the arguments that the hook reads.
+/// The positions of the arguments that a hook reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arguments {
     /// Positions by logical argument.
     pub positions: [u8; MAX_ARGS],
-    /// Number of parameters.
+    /// Number of parameters of the function.
     pub count: u8,
 }
 
-/// Looks a function's parameters up by name.
+/// Looks up a function's parameters by name.
 ///
 /// # Errors
 ///
-/// A sentence that says what this kernel's BTF does not have.
+/// A sentence that names what is missing in this kernel's BTF.
 pub fn arguments(btf: &Btf, row: &Row, function: &str) -> Result<Arguments, String> {
     let Some(prototype) = btf.func(function) else {
         return Err(format!("BTF has no prototype of {function}"));

@@ -1,4 +1,4 @@
-//! What the running kernel has of the hook table. Pure: symbols and BTF in, a plan out.
+//! Matches the hook table with the running kernel. Pure: symbols and BTF in, a plan out.
 
 #![forbid(unsafe_code)]
 
@@ -9,43 +9,43 @@ use super::layout::{Arguments, arguments};
 use crate::hook_table::{Need, Row, TABLE};
 use crate::kernel::{btf::Btf, symbols::Symbols};
 
-/// One hook on this kernel.
+/// A hook that can be attached on this kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned {
-    /// Its row in the table.
+    /// The row in the hook table.
     pub row: &'static Row,
-    /// The function, of which the kernel has exactly one.
+    /// The function; the kernel has exactly one with this name.
     pub function: &'static str,
-    /// Where its arguments are.
+    /// The positions of its arguments.
     pub arguments: Arguments,
-    /// It is attached only while a teardown is pending.
+    /// Whether the hook is attached only during teardowns.
     pub is_armed: bool,
-    /// Where it is; `None` where addresses are hidden.
+    /// The address of the function; `None` if addresses are hidden.
     pub address: Option<u64>,
 }
 
-/// One hook that this kernel does not offer.
+/// A hook that cannot be attached on this kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
     /// The hook.
     pub hook: Hook,
-    /// The kernel has no such function at all: nothing is lost, since nothing of the kind happens here.
+    /// The kernel does not have the function, so nothing is lost: the event cannot happen here.
     pub absent: bool,
-    /// Why.
+    /// The reason.
     pub reason: Text,
 }
 
-/// The table, held against one kernel.
+/// The hook table, matched with one kernel.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// What can be attached.
+    /// Hooks that can be attached.
     pub planned: Vec<Planned>,
-    /// What cannot, and why.
+    /// Hooks that cannot be attached, and why.
     pub unavailable: Vec<Unavailable>,
 }
 
 impl Plan {
-    /// Looks up every hook that is wanted: those named in `only`, or without any, all; those on request are armed then.
+    /// Looks up all wanted hooks: those in `only`, or all if it is empty; then hooks on request are armed.
     #[must_use]
     pub fn new(symbols: &Symbols, btf: &Btf, only: &[Hook]) -> Self {
         let mut plan = Self::default();
@@ -85,7 +85,7 @@ fn find(row: &'static Row, is_armed: bool, symbols: &Symbols, btf: &Btf) -> Resu
         return Err(unavailable(false, reason.into()));
     }
     if is_armed && row.compares_pages() && address_of("vmemmap_base", symbols).is_none() {
-        let reason = "it is not known where this kernel keeps its struct pages: the address of vmemmap_base is not to be had";
+        let reason = "the address of vmemmap_base, and so the place of the kernel's struct pages, is unknown";
         return Err(unavailable(false, reason.into()));
     }
     let arguments = arguments(btf, row, function).map_err(|reason| unavailable(false, reason.into()))?;
@@ -93,13 +93,13 @@ fn find(row: &'static Row, is_armed: bool, symbols: &Symbols, btf: &Btf) -> Resu
     Ok(Planned { row, function, arguments, is_armed, address })
 }
 
-/// Where something is; `None` where addresses are hidden.
+/// The address of a symbol; `None` if addresses are hidden.
 fn address_of(name: &str, symbols: &Symbols) -> Option<u64> {
     symbols.address_of(name).filter(|&address| address != 0)
 }
 
-/// A variant that the compiler made (`.isra.0`, `.constprop.0`) may have its arguments elsewhere, so that
-/// it is not taken; but then the function is there, and not seen.
+/// The hook's function is missing. A variant that the compiler created (`.isra.0`, `.constprop.0`) may have its arguments elsewhere,
+/// so it is not used; but then the function exists, and is not observed.
 fn missing(row: &Row, symbols: &Symbols) -> Unavailable {
     let variants: Vec<&str> = row
         .functions
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::testing::btf::Builder;
 
-    /// A kernel that still has the node's number before the start of removed memory, as 5.10 has.
+    /// A kernel whose function for removing memory takes the node number before the start, as in 5.10.
     fn btf() -> Btf {
         let mut builder = Builder::new();
         let int = builder.int("int", 4);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_are_where_btf_has_their_names() {
+    fn arguments_are_found_by_name() {
         let plan = plan(&[Hook::Remove]);
         let remove = plan.planned.iter().find(|planned| planned.row.hook == Hook::Remove).unwrap();
         assert_eq!(&remove.arguments.positions[..2], [1, 2]);
@@ -153,17 +153,17 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_brings_those_it_needs_and_no_others() {
+    fn a_hook_includes_the_hooks_it_needs() {
         let hooks: Vec<Hook> = plan(&[Hook::Remove]).planned.iter().map(|planned| planned.row.hook).collect();
         assert_eq!(hooks, [Hook::Unmapped, Hook::Remove, Hook::Kill]);
     }
 
     #[test]
-    fn what_is_not_there_is_told_from_what_cannot_be_seen() {
+    fn missing_functions_differ_from_unusable_ones() {
         let plan = plan(&[]);
         let find = |hook| plan.unavailable.iter().find(|unavailable| unavailable.hook == hook).unwrap();
         assert!(find(Hook::Alloc).absent);
-        // Only the cold part of it has a symbol: it has no function to attach to.
+        // Only its cold part has a symbol, so there is no function to attach to.
         assert!(find(Hook::Mmap).absent);
         for (hook, reason) in [
             (Hook::Free, "pci_free_p2pmem.isra.0"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn page_hooks_are_not_attached_where_it_is_not_known_where_the_pages_lie() {
+    fn page_hooks_need_the_address_of_the_page_array() {
         let mut builder = Builder::new();
         let int = builder.int("int", 4);
         builder.function("dma_map_page_attrs", 0, &[("dev", int), ("page", int)]);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn hooks_on_request_are_armed_unless_they_are_named() {
+    fn hooks_on_request_are_armed_unless_named() {
         let mut builder = Builder::new();
         let int = builder.int("int", 4);
         let args = [("dev", int), ("sg", int), ("nents", int)];
@@ -207,7 +207,7 @@ mod tests {
         for (symbols, only, armed) in [
             (format!("{function}{base}"), vec![], Some(true)),
             (format!("{function}{base}"), vec![Hook::MapSg], Some(false)),
-            // Only to compare pages it has to know where they are.
+            // Only a hook that compares pages must know where they are.
             (function.to_owned(), vec![], None),
             (function.to_owned(), vec![Hook::MapSg], Some(false)),
         ] {

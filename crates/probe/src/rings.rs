@@ -1,37 +1,37 @@
-//! How many rings there are and how large, for so many CPUs. Pure.
+//! The number of rings and their sizes, by the number of CPUs. Pure.
 
 use p2p_trace_common::slot::{SLOT_SIZE, Sharing};
 use p2p_trace_model::accounting::RingSizes;
 
-/// Pairs of rings that there are at most, where CPUs can share them: a power of two.
+/// Maximum number of pairs of rings if CPUs can share them: a power of two.
 const MAX_SHARED: u32 = 4;
-/// Bytes of a hot ring when nothing is asked for: what one CPU writes in 65 ms at a million events a second. The reader looks every
-/// 10 ms while there are any, and every 50 ms while there are none.
+/// Default size of a hot ring in bytes: 65 ms of one CPU at a million events per second. The reader looks every 10 ms while there
+/// are events, and every 50 ms while there are none.
 const HOT: u64 = 8 << 20;
-/// Bytes of a rare ring: some eighty teardowns with stacks.
+/// Size of a rare ring in bytes: about eighty teardowns with stacks.
 const RARE: u64 = 1 << 20;
-/// Limits of all hot and all rare rings together when nothing is asked for, which matter where no CPU can share its rings.
+/// Default limits of the total size of all hot and all rare rings. They matter on kernels where CPUs cannot share rings.
 const LIMITS: [u64; 2] = [64 << 20, 32 << 20];
-/// Slots that a ring has at least.
+/// Minimum number of slots in a ring.
 const MIN_SLOTS: u64 = 16;
 const MAX_SLOTS: u64 = 1 << 22;
 
 /// The rings of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingPlan {
-    /// CPUs: the highest possible number plus one.
+    /// Number of CPUs: the highest possible index plus one.
     pub cpus: u32,
-    /// Which CPUs share theirs.
+    /// Which CPUs share a pair of rings.
     pub sharing: Sharing,
-    /// How many pairs of a hot and a rare ring there are.
+    /// Number of pairs of a hot and a rare ring.
     pub count: u32,
     /// Slots of a hot and of a rare ring, powers of two.
     pub slots: [u32; 2],
 }
 
 impl RingPlan {
-    /// For so many CPUs, which `can_share` rings where the kernel has atomic fetch-add for BPF. `requested` is the size of all hot rings
-    /// together in bytes; it is rounded down to a power of two of slots per ring.
+    /// A plan for this many CPUs. They can share rings (`can_share`) if the kernel has atomic fetch-add for BPF. `requested` is the total
+    /// size of all hot rings in bytes; it is rounded down to a power of two of slots per ring.
     #[must_use]
     pub fn new(cpus: u32, can_share: bool, requested: Option<u64>) -> Self {
         let cpus = cpus.max(1);
@@ -45,7 +45,7 @@ impl RingPlan {
         Self { cpus, sharing: Sharing::new(count, cpus), count, slots }
     }
 
-    /// As a status tells it.
+    /// The sizes for a status.
     #[must_use]
     pub fn sizes(&self) -> RingSizes {
         let [hot, rare] = self.slots.map(|slots| u64::from(slots) * SLOT_SIZE as u64);
@@ -70,13 +70,13 @@ mod tests {
         assert_eq!(slots(256, false, None), [2048, 1024]);
         assert_eq!(slots(2, true, Some(0)), [16, 8192]);
         assert_eq!(slots(2, true, Some(100 << 10)), [256, 8192]);
-        assert_eq!(slots(256, true, Some(64 << 20)), [131_072, 8192], "for all together");
+        assert_eq!(slots(256, true, Some(64 << 20)), [131_072, 8192], "total of all rings");
         assert_eq!(slots(1, true, Some(u64::MAX)), [1 << 22, 8192]);
     }
 
-    /// 20 ms at a million events a second, and forty ranges of a device torn down by one CPU, of some fifty records each.
+    /// 20 ms at a million events per second; and one CPU that tears down forty ranges of a device, with about fifty records each.
     #[test]
-    fn every_host_has_room_for_a_burst_of_one_cpu_in_bounded_memory() {
+    fn default_rings_hold_a_burst_of_one_cpu_in_bounded_memory() {
         for cpus in [1, 2, 3, 6, 64, 256, 512, MAX_CPUS] {
             let plan = RingPlan::new(cpus, true, None);
             assert!(plan.slots[0] > 20_000 && plan.slots[1] > 40 * 50, "{cpus} CPUs: {plan:?}");
@@ -86,6 +86,6 @@ mod tests {
             assert!(alone.sizes().total() <= 96 << 20, "{cpus} CPUs: {alone:?}");
             assert_eq!((alone.sharing, alone.count), (Sharing::NONE, cpus));
         }
-        assert!(slots(16, false, None)[0] > 20_000, "as far as it goes without sharing");
+        assert!(slots(16, false, None)[0] > 20_000, "the largest number of CPUs without sharing");
     }
 }

@@ -21,10 +21,10 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
     use anyhow::Context as _;
 
     use p2p_trace_probe::{
+        attach_methods::AttachMethods,
         kernel::{Kernel, KernelRoot, symbols::Modules},
         live::{LiveSession, ProbeError},
         transport::Attach,
-        ways::Ways,
     };
 
     let root = KernelRoot::default();
@@ -43,7 +43,7 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
                        attach by fentry (--attach fentry)";
         bail!(Refusal::new(Exit::NoRights, message));
     }
-    let ways = Ways::of(request, &kernel);
+    let attach_methods = AttachMethods::of(request, &kernel);
     let symbols = kernel.symbols.context("cannot read the kernel's symbols in /proc/kallsyms")?;
     let btf = kernel.btf.with_context(|| {
         format!(
@@ -52,8 +52,8 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
         )
     })?;
     let is_interrupted = || stop.is_set_while_attaching();
-    let session =
-        LiveSession::start(&root, &symbols, &btf, request, ways, &is_interrupted).map_err(|error| {
+    let session = LiveSession::start(&root, &symbols, &btf, request, attach_methods, &is_interrupted)
+        .map_err(|error| {
             if matches!(error, ProbeError::Interrupted) {
                 stop.end_by_signal();
             }

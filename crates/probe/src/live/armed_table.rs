@@ -1,4 +1,4 @@
-//! The writing side of the table of ranges that the armed hooks compare with, in memory that the kernel side reads at any moment.
+//! The writing side of the table of ranges that the armed hooks compare with, in memory that the kernel side may read at any time.
 
 use std::{io, mem::offset_of, os::fd::AsFd};
 
@@ -6,41 +6,41 @@ use p2p_trace_common::armed::{ArmedRange, ArmedTable, MAX_ARMED};
 
 use super::mapping::Mapping;
 
-/// Word of the table that a field begins at.
+/// Index of the word of the table that a field starts at.
 macro_rules! word {
     ($field:ident) => {
         offset_of!(ArmedTable, $field) / 8
     };
 }
 
-/// Word of a field of a range.
+/// Index of the word of a field of a range.
 macro_rules! of_range {
     ($place:expr, $field:ident) => {
         word!(ranges) + $place * (size_of::<ArmedRange>() / 8) + offset_of!(ArmedRange, $field) / 8
     };
 }
 
-/// The table, mapped.
+/// The mapped table.
 #[derive(Debug)]
 pub(super) struct Table {
     mapping: Mapping,
-    /// What is in each place.
+    /// The content of each place.
     places: [Option<ArmedRange>; MAX_ARMED],
 }
 
 impl Table {
-    /// Maps it.
+    /// Maps the table.
     ///
     /// # Errors
     ///
-    /// When it cannot be mapped.
+    /// If the table cannot be mapped.
     pub(super) fn new(map: impl AsFd) -> io::Result<Self> {
         let mapping = Mapping::writable(map, size_of::<ArmedTable>())?;
         Ok(Self { mapping, places: [None; MAX_ARMED] })
     }
 
-    /// Makes it hold these ranges, each in the place that it has already. Those that there is no room for are left out: the record of
-    /// their removal says so.
+    /// Makes the table hold these ranges; a range that is in it already keeps its place. Ranges that do not fit are omitted, which
+    /// the records of their removal show.
     pub(super) fn write(&mut self, ranges: impl Iterator<Item = ArmedRange>) {
         let mut wanted: Vec<ArmedRange> = ranges.collect();
         for place in 0..MAX_ARMED {
@@ -54,7 +54,7 @@ impl Table {
         }
         for range in wanted {
             if let Some(place) = self.places.iter().position(Option::is_none) {
-                // What comes into it is inside of the window before.
+                // The window must include the range before the range is in the table.
                 self.widen(&range);
                 self.put(place, Some(range));
             }
@@ -62,7 +62,7 @@ impl Table {
         self.narrow();
     }
 
-    /// Changes what is in a place. Whoever reads meanwhile sees by the number that it is no whole.
+    /// Changes the content of a place. A concurrent reader detects a partial change by the generation number.
     fn put(&mut self, place: usize, range: Option<ArmedRange>) {
         let generation = self.mapping.load(of_range!(place, generation));
         let ArmedRange { page_start, page_end, start, end, pgmap, device, stage, .. } =
@@ -97,7 +97,7 @@ impl Table {
         self.mapping.raise(word!(end), range.end);
     }
 
-    /// Makes the window as small as what is in the table.
+    /// Shrinks the window to the ranges in the table.
     fn narrow(&self) {
         let held = || self.places.iter().flatten();
         let lowest = |of: fn(&ArmedRange) -> u64| held().map(of).min().unwrap_or_default();
@@ -115,7 +115,7 @@ impl Table {
     }
 }
 
-/// The same range of the same making.
+/// Whether both are the same range of the same incarnation.
 const fn is_same(one: &ArmedRange, other: &ArmedRange) -> bool {
     one.pgmap == other.pgmap && one.start == other.start && one.end == other.end
 }
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_keeps_its_place_and_the_window_holds_them_all() {
+    fn ranges_keep_their_places_and_the_window_covers_them() {
         let mut table = table();
         table.write([range(5), range(2), range(9)].into_iter());
         assert_eq!(window(&table), [0x2001, 0xa001, 0x2000, 0xa000, 3]);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_of_a_place_has_a_number_of_its_own_and_ends_even() {
+    fn each_change_of_a_place_raises_its_generation_to_an_even_number() {
         let mut table = table();
         let number = |table: &Table| table.mapping.load(of_range!(0, generation));
         table.write(std::iter::once(range(5)));
@@ -174,11 +174,11 @@ mod tests {
         table.write(std::iter::once(range(5)));
         assert_eq!(number(&table), 2);
         table.write(std::iter::once(range(6)));
-        assert_eq!(number(&table), 6, "what was in it was taken out first");
+        assert_eq!(number(&table), 6, "the previous range was removed first");
     }
 
     #[test]
-    fn how_far_a_range_has_come_is_never_taken_back() {
+    fn the_stage_of_a_range_never_decreases() {
         let mut table = table();
         table.write(std::iter::once(range(5)));
         table.mapping.store(of_range!(0, stage), stage::UNMAPPED);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_omitted() {
+    fn ranges_that_do_not_fit_are_omitted() {
         let mut table = table();
         table.write((1..=MAX_ARMED as u64 + 3).map(range));
         assert_eq!(table.places.iter().flatten().count(), MAX_ARMED);

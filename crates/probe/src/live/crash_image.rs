@@ -1,4 +1,4 @@
-//! Writes into the kernel's memory what a memory dump could not find otherwise: see `p2p_trace_common::crash_image`.
+//! Writes into kernel memory what is needed to continue from a memory dump: see `p2p_trace_common::crash_image`.
 
 use std::{io, mem::offset_of, os::fd::AsFd};
 
@@ -13,14 +13,14 @@ use p2p_trace_model::event::{user, words::from_record};
 use super::mapping::Mapping;
 use crate::{rings::RingPlan, transport::Image};
 
-/// Bytes of the largest image.
+/// Maximum size of an image in bytes.
 const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;
 
-/// Marks the counters of a run, so that a memory dump shows whose they are. Before anything is attached.
+/// Marks the counters of a run, so that a memory dump shows which run they belong to. Must be called before hooks are attached.
 ///
 /// # Errors
 ///
-/// When they cannot be mapped.
+/// If the counters cannot be mapped.
 pub(super) fn tag_counters(counters: impl AsFd, run: u64, rings: &RingPlan) -> io::Result<()> {
     let mapping = Mapping::writable(counters, rings.count as usize * COUNTERS_SIZE)?;
     for number in 0..rings.count {
@@ -41,22 +41,22 @@ pub(super) struct CrashImageMap {
     user: Mapping,
     images: Mapping,
     run: u64,
-    /// Sequence number of the next record to be mirrored.
+    /// Sequence number of the next record to copy.
     next: u64,
-    /// Of the last image.
+    /// Generation of the last image.
     generation: u64,
-    /// Where the last calm image is.
+    /// Place of the last calm image.
     calm: Option<u32>,
-    /// Where the last image is.
+    /// Place of the last image.
     last: u32,
 }
 
 impl CrashImageMap {
-    /// Maps them.
+    /// Maps the arrays.
     ///
     /// # Errors
     ///
-    /// When they cannot be mapped.
+    /// If they cannot be mapped.
     pub(super) fn new(user: impl AsFd, images: impl AsFd, run: u64) -> io::Result<Self> {
         Ok(Self {
             user: Mapping::writable(user, USER_SLOTS as usize * SLOT_SIZE)?,
@@ -69,7 +69,7 @@ impl CrashImageMap {
         })
     }
 
-    /// Mirrors those of `records` that user space has written since the last time.
+    /// Copies the records that user space has written since the last call.
     pub(super) fn records(&mut self, records: &[Record]) {
         for record in records {
             if record.cpu != user::CPU || record.seq < self.next {
@@ -87,11 +87,11 @@ impl CrashImageMap {
         }
     }
 
-    /// Writes an image in the place of the oldest one but the last calm one. One that is too large is left out.
+    /// Writes an image in place of the oldest one that is not the last calm one. An image that is too large is omitted.
     pub(super) fn image(&mut self, image: &Image) {
         let bytes = &image.bytes;
         if bytes.len() > MAX_IMAGE {
-            tracing::debug!("{} bytes are too many for the mirror", bytes.len());
+            tracing::debug!("the image of {} bytes is too large for the crash image", bytes.len());
             return;
         }
         self.generation += 1;
@@ -112,8 +112,7 @@ impl CrashImageMap {
     }
 }
 
-/// Where the next image goes: neither over the last one, which would be needed if this one were torn, nor over the last calm
-/// one.
+/// The place of the next image: not that of the last one, which is needed if the new one is torn, and not that of the last calm one.
 fn place(last: u32, calm: Option<u32>) -> u32 {
     let mut places = (1..IMAGES).map(|step| (last + step) % IMAGES);
     places.find(|place| Some(*place) != calm).unwrap_or(last)
@@ -140,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_the_last_image_nor_the_last_calm_one_is_overwritten() {
+    fn the_last_image_and_the_last_calm_one_are_not_overwritten() {
         let (mut last, mut calm) = (0, None);
         let mut seen = Vec::new();
         for is_calm in [true, true, false, false, false, true, false] {

@@ -1,4 +1,4 @@
-//! What the kernel side says of itself, through aya-log, in words.
+//! Log statements of the kernel side, which arrive through aya-log, as text.
 
 use std::{
     mem,
@@ -16,10 +16,10 @@ use p2p_trace_model::{
     stream::{Diagnostic, Level},
 };
 
-/// In place of a level: nothing is to be said.
+/// The level at which nothing is logged.
 const OFF: u32 = 0;
 
-/// A level as the kernel side compares it.
+/// A level as the number that the kernel side compares.
 pub(super) fn number(level: Option<Level>) -> u32 {
     level.map_or(OFF, |level| match level {
         Level::Error => aya_log::Level::Error,
@@ -40,18 +40,18 @@ const fn level(level: log::Level) -> Level {
     }
 }
 
-/// What was said and not taken yet.
+/// Statements that were logged and not yet collected.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<(Level, String)>>>);
+struct Statements(Arc<Mutex<Vec<(Level, String)>>>);
 
-impl log::Log for Said {
+impl log::Log for Statements {
     fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let said = (level(record.level()), in_words(&record.args().to_string()));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(said);
+        let statement = (level(record.level()), in_words(&record.args().to_string()));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(statement);
     }
 
     fn flush(&self) {}
@@ -59,32 +59,33 @@ impl log::Log for Said {
 
 /// The reading end of the kernel side's log.
 pub(super) struct Diagnostics {
-    logger: EbpfLogger<Said>,
-    said: Said,
+    logger: EbpfLogger<Statements>,
+    statements: Statements,
 }
 
 impl Diagnostics {
-    /// Of the programs of this object.
+    /// Connects to the log of this object's programs.
     pub(super) fn of(ebpf: &mut Ebpf) -> Result<Self, aya_log::Error> {
-        let said = Said::default();
-        Ok(Self { logger: EbpfLogger::init_with_logger(ebpf, said.clone())?, said })
+        let statements = Statements::default();
+        Ok(Self { logger: EbpfLogger::init_with_logger(ebpf, statements.clone())?, statements })
     }
 
-    /// Appends what was said by `now_ns`. The log holds 128 KiB: that is all that can come at a time.
-    pub(super) fn take(&mut self, now_ns: u64, diagnostics: &mut Vec<Diagnostic>) {
+    /// Appends the statements up to `now_ns`. The log holds 128 KiB, which bounds the size of one batch.
+    pub(super) fn collect(&mut self, now_ns: u64, diagnostics: &mut Vec<Diagnostic>) {
         self.logger.flush();
-        let said = mem::take(&mut *self.said.0.lock().unwrap_or_else(PoisonError::into_inner));
-        diagnostics.extend(said.into_iter().map(|(level, text)| Diagnostic::new(now_ns, level, &text)));
+        let statements =
+            mem::take(&mut *self.statements.0.lock().unwrap_or_else(PoisonError::into_inner)).into_iter();
+        diagnostics.extend(statements.map(|(level, text)| Diagnostic::new(now_ns, level, &text)));
     }
 }
 
-/// A statement with the words that the kernel side sends numbers for.
+/// A statement with the words that the kernel side encodes as numbers.
 fn in_words(text: &str) -> String {
     let words: Vec<_> = text.split(' ').map(|word| worded(word).unwrap_or_else(|| word.to_owned())).collect();
     words.join(" ")
 }
 
-/// What a word stands for, if it stands for something.
+/// The text of an encoded word; `None` if the word is not encoded.
 fn worded(word: &str) -> Option<String> {
     let (word, colon) = word.strip_suffix(':').map_or((word, ""), |word| (word, ":"));
     let name = if let Some(number) = word.strip_prefix(HOOK) {
@@ -105,8 +106,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_become_words() {
-        assert_eq!(in_words("hook#3: filters out pci#80300000000"), "alloc: filters out 0000:03:01.0");
+    fn in_words_decodes_numbers() {
+        assert_eq!(in_words("hook#3: leaves out pci#80300000000"), "alloc: leaves out 0000:03:01.0");
         assert_eq!(
             in_words("hook#24: cannot read what#3 0xffff8881"),
             "kill: cannot read the allocated bytes of the pgmap at 0xffff8881"
@@ -118,24 +119,24 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_nothing_stays_as_it_is() {
+    fn in_words_keeps_other_words() {
         for text in ["", "hook#200: x", "what#255 1", "pci#x", "hook#", "a  b"] {
             assert_eq!(in_words(text), text);
         }
     }
 
     #[test]
-    fn the_levels_are_those_of_the_kernel_side() {
+    fn levels_match_the_kernel_side() {
         assert_eq!(number(None), 0);
         let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
         assert_eq!(levels.map(|level| number(Some(level))), [1, 2, 3, 4, 5]);
     }
 
     #[test]
-    fn what_is_logged_is_kept_in_words() {
-        let said = Said::default();
+    fn log_keeps_statements_as_text() {
+        let statements = Statements::default();
         let record = log::Record::builder().level(log::Level::Debug).args(format_args!("hook#4: x")).build();
-        said.log(&record);
-        assert_eq!(*said.0.lock().unwrap(), [(Level::Debug, "free: x".to_owned())]);
+        statements.log(&record);
+        assert_eq!(*statements.0.lock().unwrap(), [(Level::Debug, "free: x".to_owned())]);
     }
 }

@@ -1,11 +1,11 @@
-//! The functions that programs are attached to, in the form in which aya looks them up.
+//! The functions that programs are attached to, in the form that aya expects.
 
 use aya_obj::btf::{BtfType, Func, FuncLinkage, Ptr};
 
 use crate::kernel::btf::Btf;
 
-/// Types of which only these functions have a name, each under the number that the kernel's own types have it by: that is all that aya needs of
-/// them. It would parse them again otherwise, and look at the names of all functions for each program.
+/// Types in which only these functions have names, each under its id in the kernel's own types; aya needs nothing else. Otherwise
+/// aya would parse the kernel's types again, and search the names of all functions for each program.
 pub(super) fn functions(btf: &Btf, names: impl Iterator<Item = &'static str>) -> aya::Btf {
     let mut found: Vec<_> = names.filter_map(|name| Some((btf.func_id(name)?, name))).collect();
     found.sort_unstable();
@@ -30,13 +30,13 @@ mod tests {
     use crate::testing::btf::Builder;
 
     #[test]
-    fn a_function_has_the_number_that_the_kernel_has_it_by() {
+    fn functions_keep_their_kernel_ids() {
         let mut kernel = Builder::new();
         let int = kernel.int("int", 4);
         let first = kernel.function("pci_alloc_p2pmem", int, &[("size", int)]);
         kernel.structure("pci_free_p2pmem", 4, &[("what", int, 0)]);
         let second = kernel.function("pci_free_p2pmem", 0, &[]);
-        // Of two functions of the same name the first one counts, as for the kernel's own types.
+        // Of two functions with the same name, the first one counts, as in the kernel's own types.
         kernel.function("pci_alloc_p2pmem", 0, &[]);
         let kernel = Btf::parse(kernel.build()).unwrap();
         let types = functions(&kernel, ["pci_free_p2pmem", "pci_alloc_p2pmem", "absent"].into_iter());

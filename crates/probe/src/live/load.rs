@@ -1,4 +1,4 @@
-//! Loads the object and finds its maps and the programs that are run by hand.
+//! Loads the object, and finds its maps and the programs that user space runs itself.
 
 use std::{
     fs::File,
@@ -17,11 +17,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::attach::describe;
 use super::{
     armed_table,
-    complete::complete,
     crash_image::{self, CrashImageMap},
     error::ProbeError,
     mapping::{Arrays, MapFds},
     object, refusal,
+    relocate::relocate,
     setup::Features,
     statements, sys,
 };
@@ -35,7 +35,7 @@ struct Globals(Config);
 // SAFETY: plain data without padding (asserted where it is defined).
 unsafe impl aya::Pod for Globals {}
 
-/// A random number for the run.
+/// A random id for the run.
 pub(super) fn random_run() -> Result<u64, ProbeError> {
     let mut bytes = [0; 8];
     File::open("/dev/urandom")
@@ -44,15 +44,15 @@ pub(super) fn random_run() -> Result<u64, ProbeError> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// Before 5.11 maps count against the limit on locked memory. Where it cannot be lifted, creating the maps
-/// fails and says so.
+/// Before 5.11 maps count against the limit on locked memory. If the limit cannot be raised, creating the maps fails and reports
+/// that.
 fn lift_memory_limit() {
     let maximum = getrlimit(Resource::Memlock).maximum;
     let unlimited = Rlimit { current: None, maximum: None };
     let lifted = setrlimit(Resource::Memlock, unlimited)
         .or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: maximum, maximum }));
     if let Err(error) = lifted {
-        tracing::debug!("the limit on locked memory stays: {error}");
+        tracing::debug!("cannot raise the limit on locked memory: {error}");
     }
 }
 
@@ -70,12 +70,12 @@ pub(super) fn load(config: &Config, rings: &RingPlan, features: Features) -> Res
         .map_max_entries("RARE", rings.count * rings.slots[1])
         .map_max_entries("COUNTERS", rings.count)
         .map_max_entries("BURSTS", rings.cpus);
-    loader.load(&completed(config, features)).map_err(|error| ProbeError::Load(describe(&error).into()))
+    loader.load(&relocated(config, features)).map_err(|error| ProbeError::Load(describe(&error).into()))
 }
 
-/// The object for a kernel with these features.
-pub(super) fn completed(config: &Config, features: Features) -> Vec<u8> {
-    let mut object = complete(object::bytes(features.fetch_add), config, features.cast);
+/// The object, relocated for a kernel with these features.
+pub(super) fn relocated(config: &Config, features: Features) -> Vec<u8> {
+    let mut object = relocate(object::bytes(features.fetch_add), config, features.cast);
     statements::omit(&mut object, config.log_level);
     object
 }
@@ -87,7 +87,7 @@ fn map_data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, ProbeError> {
     }
 }
 
-/// The descriptor of an array.
+/// The file descriptor of an array.
 pub(super) fn map_descriptor<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapFd, ProbeError> {
     map_data(ebpf, name).map(MapData::fd)
 }
@@ -107,13 +107,13 @@ pub(super) fn map_armed(ebpf: &Ebpf) -> Result<armed_table::Table, ProbeError> {
     armed_table::Table::new(map).map_err(ProbeError::system("map the table of the armed hooks"))
 }
 
-/// Maps what a memory dump is to hold beside the rings.
+/// Maps the arrays that extend the rings in a memory dump.
 pub(super) fn map_crash_image(ebpf: &Ebpf, config: &Config) -> Result<CrashImageMap, ProbeError> {
     let [user, images] = [map_descriptor(ebpf, "USER")?, map_descriptor(ebpf, "MIRROR")?];
-    CrashImageMap::new(user, images, config.run).map_err(ProbeError::system("map the mirror"))
+    CrashImageMap::new(user, images, config.run).map_err(ProbeError::system("map the crash image"))
 }
 
-/// Takes a map out of the object.
+/// Moves a map out of the object.
 pub(super) fn take_map<T>(ebpf: &mut Ebpf, name: &str) -> Result<T, ProbeError>
 where
     T: TryFrom<Map>,
@@ -125,7 +125,7 @@ where
     T::try_from(map).map_err(|error| ProbeError::Load(format!("map {name}: {error}").into()))
 }
 
-/// Loads a program that is run by hand, never attached.
+/// Loads a program that is run by user space, and never attached.
 pub(super) fn load_helper(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProbeError> {
     let missing = || ProbeError::Load(format!("the object has no program {name}").into());
     let program: &mut RawTracePoint =
@@ -133,14 +133,14 @@ pub(super) fn load_helper(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, ProbeE
     program.load().map_err(|error| ProbeError::Load(refusal::load_error(name, &error).into()))?;
     let descriptor =
         ebpf.program(name).ok_or_else(missing)?.fd().map_err(|error| load_error(name, &error))?;
-    descriptor.as_fd().try_clone_to_owned().map_err(ProbeError::system("keep a program"))
+    descriptor.as_fd().try_clone_to_owned().map_err(ProbeError::system("duplicate a program's descriptor"))
 }
 
 fn load_error(name: &str, error: &aya::programs::ProgramError) -> ProbeError {
     ProbeError::Load(format!("{name}: {}", describe(error)).into())
 }
 
-/// Where the page array begins, and the size of a `struct page`, where both can be known.
+/// The start of the page array and the size of a `struct page`, if both can be known.
 pub(super) fn vmemmap(ebpf: &mut Ebpf, config: &Config) -> Result<Option<(u64, u64)>, ProbeError> {
     if config.vmemmap_base == 0 || config.layout.page_size == MISSING {
         return Ok(None);

@@ -29,7 +29,7 @@ pub(super) struct Mapping {
     bytes: usize,
 }
 
-// SAFETY: the memory is shared with the kernel and only ever accessed as atomics.
+// SAFETY: the memory is shared with the kernel and accessed only as atomics.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
@@ -38,43 +38,43 @@ impl Mapping {
     fn new(map: impl AsFd, bytes: usize, protection: ProtFlags) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let bytes = bytes.next_multiple_of(page);
-        // SAFETY: a new mapping at an address of the kernel's choice.
+        // SAFETY: creates a new mapping at an address that the kernel chooses.
         let address = unsafe { mmap(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED, map, 0) }?;
         let address = NonNull::new(address.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { address, bytes })
     }
 
-    /// The first `bytes` of a map that the kernel side writes.
+    /// Maps the first `bytes` of a map that only the kernel side writes.
     ///
     /// # Errors
     ///
-    /// When the map cannot be mapped.
+    /// If the map cannot be mapped.
     pub(super) fn readable(map: impl AsFd, bytes: usize) -> io::Result<Self> {
         Self::new(map, bytes, ProtFlags::READ)
     }
 
-    /// The first `bytes` of a map that both sides write.
+    /// Maps the first `bytes` of a map that both sides write.
     ///
     /// # Errors
     ///
-    /// When the map cannot be mapped.
+    /// If the map cannot be mapped.
     pub(super) fn writable(map: impl AsFd, bytes: usize) -> io::Result<Self> {
         Self::new(map, bytes, ProtFlags::READ | ProtFlags::WRITE)
     }
 
-    /// Reads word `index`; 0 behind the end.
+    /// Reads word `index`; 0 past the end.
     pub(super) fn load(&self, index: usize) -> u64 {
         self.words().get(index).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
-    /// Writes word `index`, behind what was written before; only in a writable mapping.
+    /// Writes word `index`, ordered after earlier writes; only for writable mappings.
     pub(super) fn store(&self, index: usize, value: u64) {
         if let Some(word) = self.words().get(index) {
             word.store(value, Ordering::Release);
         }
     }
 
-    /// As above, unless there is more in it already.
+    /// As [`Mapping::store`], unless the word has a greater value already.
     pub(super) fn raise(&self, index: usize, value: u64) {
         if let Some(word) = self.words().get(index) {
             word.fetch_max(value, Ordering::AcqRel);
@@ -82,22 +82,21 @@ impl Mapping {
     }
 
     const fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the mapping is that long, page-aligned, lives as long as self, and is zeroed or written by
-        // whole words.
+        // SAFETY: the mapping has that length, is page-aligned, lives as long as self, and is zeroed or written in complete words.
         unsafe { std::slice::from_raw_parts(self.address.as_ptr(), self.bytes / 8) }
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: nothing borrowed from the mapping outlives it. A failure leaves it until the process ends.
+        // SAFETY: no borrow of the mapping outlives it. If the call fails, the mapping stays until the process ends.
         unsafe { munmap(self.address.as_ptr().cast(), self.bytes) }.unwrap_or_default();
     }
 }
 
 /// Words of the counters of a pair of rings.
 const COUNTER_WORDS: usize = COUNTERS_SIZE / 8;
-/// Words of the bitmap of CPUs that have a burst of page frees.
+/// Words of the bitmap of CPUs that have an open burst of page frees.
 const OPEN_WORDS: usize = MAX_CPUS as usize / 64;
 
 /// The transport's arrays.
@@ -110,7 +109,7 @@ pub(super) struct Arrays {
     count: u32,
 }
 
-/// The descriptors of the transport's maps.
+/// The file descriptors of the transport's maps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MapFds<'a, T> {
     /// `HOT` and `RARE`.
@@ -126,7 +125,7 @@ impl Arrays {
     ///
     /// # Errors
     ///
-    /// When a map cannot be mapped.
+    /// If a map cannot be mapped.
     pub(super) fn new<T: AsFd>(maps: &MapFds<'_, T>, rings: &RingPlan) -> io::Result<Self> {
         let (count, slots) = (rings.count as usize, rings.slots);
         let ring = |index: usize| {
@@ -157,7 +156,7 @@ impl Arrays {
         (0..Ring::ALL.len()).map(|ring| self.sum(first + ring * 8)).sum()
     }
 
-    /// What the kernel side could not note or write in time, over all CPUs.
+    /// Counts of notes and bursts that the kernel side could not write, over all CPUs.
     pub(super) fn shortfalls(&self) -> Shortfalls {
         use std::mem::offset_of;
         Shortfalls {
@@ -173,7 +172,7 @@ impl Arrays {
         (0..HOOK_SLOTS).map(|hook| self.sum(first + hook * 8)).collect()
     }
 
-    /// True when some CPU has page frees that are not yet written as a record.
+    /// Whether some CPU has page frees that are not yet written as a record.
     pub(super) fn has_bursts(&self) -> bool {
         use std::sync::atomic::Ordering::Relaxed;
         let words = self.open.words().iter().take(OPEN_WORDS);

@@ -1,9 +1,8 @@
-//! The kernel side, loaded and attached, and the session that reads it.
+//! The loaded and attached kernel side, and the session that reads from it.
 
+mod armed_hooks;
 mod armed_table;
-mod armer;
 mod attach;
-mod complete;
 mod crash_image;
 mod diagnostics;
 pub mod error;
@@ -15,6 +14,7 @@ mod object;
 mod prepare;
 mod priority;
 mod refusal;
+mod relocate;
 pub mod session;
 mod setup;
 mod skipped;

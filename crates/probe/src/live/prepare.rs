@@ -1,4 +1,4 @@
-//! From a request to the loaded object: what tracing and a look at the verifier's work begin with.
+//! Turns a request into the loaded object: the common first step of tracing and of inspecting the verifier's work.
 
 use aya::Ebpf;
 use p2p_trace_common::{
@@ -20,16 +20,16 @@ use crate::{
     transport::Request,
 };
 
-/// The object, configured for the running kernel and loaded; its programs are not.
+/// The object, configured for the running kernel and loaded; its programs are not loaded yet.
 pub(super) struct Prepared {
     pub(super) ebpf: Ebpf,
-    /// The functions of the running kernel's own types, which fentry needs.
+    /// The functions in the running kernel's own types, which fentry requires.
     pub(super) kernel_types: Option<aya::Btf>,
     pub(super) plan: Plan,
     pub(super) rings: RingPlan,
     pub(super) config: Config,
     pub(super) features: Features,
-    /// The devices that were asked for.
+    /// The requested devices.
     pub(super) devices: Vec<DeviceAddress>,
 }
 
@@ -55,7 +55,7 @@ impl Prepared {
         tracing::debug!("loading the kernel side");
         let kernel_types = match &request.kernel_btf {
             None => Some(functions(btf, plan.planned.iter().map(|planned| planned.function))),
-            // Numbers of types are good for the running kernel only.
+            // Ids of types are valid for the running kernel only.
             Some(_) => aya::Btf::from_sys_fs().ok(),
         };
         let ebpf = load(&config, &rings, features)?;
@@ -63,14 +63,16 @@ impl Prepared {
     }
 }
 
-/// What the kernel side has room for.
+/// Checks the request against the limits of the kernel side.
 fn check_limits(devices: usize, cpus: u32) -> Result<(), ProbeError> {
     if devices > MAX_DEVICES {
-        return Err(ProbeError::Load(format!("at most {MAX_DEVICES} devices can be traced by name").into()));
+        return Err(ProbeError::Load(
+            format!("at most {MAX_DEVICES} devices can be selected by name").into(),
+        ));
     }
     if cpus > MAX_CPUS {
         return Err(ProbeError::Load(
-            format!("this machine may have {cpus} CPUs, more than {MAX_CPUS}").into(),
+            format!("this machine has {cpus} possible CPUs, more than the supported {MAX_CPUS}").into(),
         ));
     }
     Ok(())

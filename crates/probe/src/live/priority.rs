@@ -1,11 +1,11 @@
-//! Threads that must not wait for a processor.
+//! Priority of threads that must not wait for a CPU.
 
-/// Of a thread that is quick, and whose delay costs what is then not seen.
+/// Nice value of a thread whose work is short, and whose delays cause missed events.
 const NICE: i32 = -10;
 
-/// Puts the current thread before others. Without `CAP_SYS_NICE` it stays where it is.
-pub(super) fn hurry(what_it_does: &str) {
+/// Raises the priority of the current thread. Without `CAP_SYS_NICE` it stays unchanged.
+pub(super) fn hurry(task: &str) {
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
-        tracing::debug!("the thread that {what_it_does} keeps its priority: {error}");
+        tracing::debug!("the thread that {task} keeps its priority: {error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What to say of a program that the kernel does not load.
+//! Error messages for programs that the kernel rejects.
 
 use std::{
     env,
@@ -14,14 +14,14 @@ use p2p_trace_model::text::Text;
 
 use super::attach::describe;
 
-/// Bytes of a verifier's log that are kept: its end, which has the reason. The whole can have 16 MiB, once for each program.
+/// Bytes of a verifier log that are kept: its end, which contains the reason. A complete log can have 16 MiB, for each program.
 const KEPT: usize = 256 << 10;
-/// Names that are tried for it.
+/// File names to try.
 const NUMBERS: u32 = 1_000;
-/// Characters of the verifier's reason that fit into a sentence.
+/// Maximum length of the verifier's reason in a message, in characters.
 const REASON: usize = 120;
 
-/// One sentence that says why `program` could not be loaded. The verifier's log goes to a file, which the sentence names.
+/// A sentence that says why `program` could not be loaded. The verifier's log is written to a file that the sentence names.
 pub(super) fn load_error(program: &str, error: &ProgramError) -> String {
     match error {
         ProgramError::LoadError { io_error, verifier_log } => {
@@ -33,17 +33,17 @@ pub(super) fn load_error(program: &str, error: &ProgramError) -> String {
 
 fn refused(program: &str, error: &io::Error, log: &str, folder: &Path) -> String {
     if log.trim().is_empty() {
-        return format!("the kernel refused the program {program}: {error}");
+        return format!("the kernel rejected the program {program}: {error}");
     }
     let reason = reason(log).map_or_else(String::new, |reason| format!(" ({reason})"));
     let kept = match keep(program, log, folder) {
         Ok(path) => format!("its log is in {}", Text::from(path.as_path())),
-        Err(error) => format!("its log is lost: {error}"),
+        Err(error) => format!("its log could not be saved: {error}"),
     };
-    format!("the verifier refused the program {program}: {error}{reason}; {kept}")
+    format!("the verifier rejected the program {program}: {error}{reason}; {kept}")
 }
 
-/// What the verifier says last, before its statistics.
+/// The last message of the verifier before its statistics.
 fn reason(log: &str) -> Option<String> {
     let mut lines = log.lines().rev().map(str::trim);
     let reason = lines.find(|line| !line.is_empty() && !line.starts_with("processed "))?;
@@ -51,8 +51,8 @@ fn reason(log: &str) -> Option<String> {
     Some(visible.take(REASON).collect())
 }
 
-/// Writes the end of the log to a new file, with a number in its name where there is something of that name already.
-#[expect(clippy::disallowed_methods, reason = "it opens nothing that is there already")]
+/// Writes the end of the log to a new file, with a number in its name if the name is in use.
+#[expect(clippy::disallowed_methods, reason = "it opens no existing file")]
 fn keep(program: &str, log: &str, folder: &Path) -> Result<PathBuf, String> {
     let first = folder.join(format!("p2p-trace-{program}.log"));
     let others = (1..NUMBERS).map(|number| folder.join(format!("p2p-trace-{program}-{number}.log")));
@@ -67,9 +67,9 @@ fn keep(program: &str, log: &str, folder: &Path) -> Result<PathBuf, String> {
                     .map_err(|error| format!("cannot write {}: {error}", Text::from(path.as_path())));
             }
             Err(error) => {
-                let is_allocated = error.kind() == io::ErrorKind::AlreadyExists;
+                let exists = error.kind() == io::ErrorKind::AlreadyExists;
                 failed = Some(format!("cannot create {}: {error}", Text::from(path.as_path())));
-                if !is_allocated {
+                if !exists {
                     break;
                 }
             }
@@ -78,14 +78,14 @@ fn keep(program: &str, log: &str, folder: &Path) -> Result<PathBuf, String> {
     Err(failed.unwrap_or_default())
 }
 
-/// The last whole lines of a long log.
+/// The last complete lines of a long log.
 fn end(log: &str) -> &str {
     let from = log.len().saturating_sub(KEPT);
     if from == 0 {
         return log;
     }
     let tail = (from..log.len()).find_map(|at| log.get(at..)).unwrap_or_default();
-    tail.split_once('\n').map_or(tail, |(_cut, whole)| whole)
+    tail.split_once('\n').map_or(tail, |(_cut, complete)| complete)
 }
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_one_sentence_and_its_log_a_file_of_ones_own() {
+    fn load_error_is_one_sentence_and_the_log_goes_to_a_new_file() {
         let folder = tempfile::tempdir().unwrap();
         let log = "0: (bf) r6 = r1\nBPF program is too large. Processed 1000001 insn\n\
                    processed 1000001 insns (limit 1000000) max_states_per_insn 32\n";
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(
             sentence,
             format!(
-                "the verifier refused the program kill_kprobe: Argument list too long (os error 7) (BPF program is too \
+                "the verifier rejected the program kill_kprobe: Argument list too long (os error 7) (BPF program is too \
                  large. Processed 1000001 insn); its log is in {}",
                 Text::from(path.as_path())
             )
@@ -120,26 +120,27 @@ mod tests {
     }
 
     #[test]
-    fn a_long_log_is_cut_and_one_that_cannot_be_kept_is_said() {
+    fn a_long_log_is_cut_and_a_failed_save_is_reported() {
         let line = "é: a line of the log\n";
         let log = line.repeat(2 * KEPT / line.len());
         assert!(end(&log).len() <= KEPT && end(&log).starts_with('é'));
         assert_eq!(end(line), line);
         let sentence = refused("alloc_fexit", &too_large(), &log, Path::new("/nowhere"));
         assert!(
-            sentence
-                .contains("its log is lost: cannot create /nowhere/p2p-trace-alloc_fexit.log: No such file"),
+            sentence.contains(
+                "its log could not be saved: cannot create /nowhere/p2p-trace-alloc_fexit.log: No such file"
+            ),
             "{sentence}"
         );
         assert!(!sentence.contains('\n'), "{sentence}");
     }
 
     #[test]
-    fn without_a_log_the_kernel_is_named() {
+    fn names_the_kernel_if_there_is_no_log() {
         let sentence = refused("alloc_fexit", &too_large(), "", Path::new("/nowhere"));
         assert_eq!(
             sentence,
-            "the kernel refused the program alloc_fexit: Argument list too long (os error 7)"
+            "the kernel rejected the program alloc_fexit: Argument list too long (os error 7)"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! A live session: reads the rings of the attached kernel side, arms and disarms.
+//! A live session: reads the rings of the attached kernel side, and arms and disarms hooks.
 
 use std::{
     fs, mem,
@@ -20,7 +20,7 @@ use p2p_trace_model::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    armer::Armer,
+    armed_hooks::ArmedHooks,
     crash_image::CrashImageMap,
     diagnostics::Diagnostics,
     error::ProbeError,
@@ -34,6 +34,7 @@ use super::{
     sys,
 };
 use crate::{
+    attach_methods::AttachMethods,
     kernel::{
         KernelRoot,
         btf::Btf,
@@ -47,10 +48,9 @@ use crate::{
         priority::hurry,
     },
     transport::{Image, Request, Rings, Session, SessionError},
-    ways::Ways,
 };
 
-/// How often the stream gets a `tick`, and takers are looked up, at most.
+/// Minimum time between two `tick` records, and between two checks for exited holders.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How long page frees may stay in a burst that no event flushes.
@@ -59,20 +59,20 @@ const BURST_AGE: Duration = Duration::from_millis(50);
 /// The kernel side, loaded and attached.
 pub struct LiveSession {
     hooks: Arc<Mutex<Hooks>>,
-    /// What counts the skipped runs of hooks that stay attached, for while the lock is not to be had.
+    /// The miss counters of hooks that stay attached, for use while `hooks` is locked.
     misses: Vec<(Hook, Arc<Misses>)>,
     /// Set when the hooks are to be detached for good.
     closed: Arc<AtomicBool>,
-    /// The program that writes the bursts of page frees.
+    /// The program that writes bursts of page frees as records.
     flush: OwnedFd,
     arrays: Arrays,
     crash_image: CrashImageMap,
     rings: Rings,
     sizes: RingSizes,
     doorbell: RingBuf<MapData>,
-    /// `None` where nobody wants any, or they could not be set up.
+    /// `None` if none were requested, or they could not be set up.
     diagnostics: Option<Diagnostics>,
-    armer: Armer,
+    armed_hooks: ArmedHooks,
     writer: Writer,
     features: Features,
     root: KernelRoot,
@@ -83,25 +83,25 @@ pub struct LiveSession {
     holders: HolderProcesses,
     ticked: Instant,
     skipped: Skipped,
-    /// What is attached has changed, and nobody was told.
+    /// The set of attached hooks has changed, which has not been reported yet.
     is_changed: bool,
     /// The last record of user space has been written.
     ended: bool,
 }
 
 impl LiveSession {
-    /// Loads and attaches. `symbols` and `btf` are those of the running kernel, read once by the caller; `is_interrupted` is
-    /// asked between one hook and the next.
+    /// Loads and attaches the kernel side. `symbols` and `btf` are those of the running kernel, read once by the caller;
+    /// `is_interrupted` is called between hooks.
     ///
     /// # Errors
     ///
-    /// [`ProbeError`]; when it returns one, nothing stays attached.
+    /// [`ProbeError`]; nothing stays attached in that case.
     pub fn start(
         root: &KernelRoot,
         symbols: &Symbols,
         btf: &Btf,
         request: &Request,
-        ways: Ways,
+        attach_methods: AttachMethods,
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<Self, ProbeError> {
         let Prepared { mut ebpf, kernel_types, plan, rings, config, features, devices } =
@@ -118,7 +118,7 @@ impl LiveSession {
         let flush = load_helper(&mut ebpf, "flush_bursts")?;
         let vmemmap = vmemmap(&mut ebpf, &config)?;
         let mut snapshotter = Snapshotter::new(&mut ebpf, root, &devices, now_ns())?;
-        let mut hooks = Hooks::new(ebpf, kernel_types, plan, ways, features);
+        let mut hooks = Hooks::new(ebpf, kernel_types, plan, attach_methods, features);
         tracing::debug!("attaching");
         hooks.attach_all(is_interrupted)?;
         tracing::debug!("attached");
@@ -128,7 +128,7 @@ impl LiveSession {
         let closed = hooks.closed();
         let misses = hooks.misses();
         let hooks = Arc::new(Mutex::new(hooks));
-        let armer = Armer::new(Arc::clone(&hooks), armed_table, vmemmap);
+        let armed_hooks = ArmedHooks::new(Arc::clone(&hooks), armed_table, vmemmap);
         Ok(Self {
             hooks,
             misses,
@@ -140,7 +140,7 @@ impl LiveSession {
             crash_image,
             doorbell,
             diagnostics,
-            armer,
+            armed_hooks,
             writer: Writer::new(config.run),
             features,
             root: root.clone(),
@@ -165,7 +165,7 @@ impl LiveSession {
         sys::run_once(self.flush.as_fd()).map_err(ProbeError::system("write the bursts of page frees"))
     }
 
-    /// Reads the devices that are due: states come through the rings, the rest is appended.
+    /// Takes snapshots of the devices that are due: states arrive through the rings, the rest is appended.
     fn snapshot_due(&mut self, batch: &mut Batch) -> Result<(), ProbeError> {
         let due = self.snapshotter.due(now_ns());
         if due.is_empty() {
@@ -177,20 +177,20 @@ impl LiveSession {
         let readings: Vec<_> =
             due.into_iter().filter_map(|device| self.snapshotter.read(device, now_ns())).collect();
         self.snapshotter.end();
-        // What was freed before a bitmap was read stands before the reading's end in the stream.
+        // Frees before a bitmap was read must precede the end of the snapshot in the stream.
         self.flush_bursts()?;
-        self.tell_readings(readings, from_ns, batch);
+        self.report_readings(readings, from_ns, batch);
         Ok(())
     }
 
-    fn tell_readings(&mut self, readings: Vec<Reading>, from_ns: u64, batch: &mut Batch) {
+    fn report_readings(&mut self, readings: Vec<Reading>, from_ns: u64, batch: &mut Batch) {
         let to_ns = now_ns();
         for reading in readings {
             batch.records.extend(reading.records(&mut self.writer, from_ns, to_ns));
         }
     }
 
-    /// Says that time has passed, and who is gone.
+    /// Reports that time has passed, and which holders have exited.
     fn tick(&mut self, batch: &mut Batch) {
         if self.ticked.elapsed() < TICK {
             return;
@@ -198,60 +198,60 @@ impl LiveSession {
         self.ticked = Instant::now();
         let now_ns = now_ns();
         self.holders.check(now_ns, &mut self.writer, &mut batch.records);
-        self.tell_skipped(now_ns, batch);
+        self.report_skipped(now_ns, batch);
         batch.records.push(self.writer.tick_asleep(now_ns, asleep_ns()));
     }
 
-    /// Says what the kernel has not run since the last time.
-    fn tell_skipped(&mut self, now_ns: u64, batch: &mut Batch) {
-        // What does not number its records does not tell of which ring they are, either.
+    /// Reports the runs that the kernel has skipped since the last call.
+    fn report_skipped(&mut self, now_ns: u64, batch: &mut Batch) {
+        // Records without numbers do not show which ring they belong to, either.
         let dropped = if self.features.fetch_add { 0 } else { self.arrays.dropped() };
-        // While the armed hooks are attached, which takes its time, they cannot be asked: then next time.
+        // The lock is held while armed hooks are being attached, which is slow; then report next time.
         let Ok(hooks) = self.hooks.try_lock() else { return };
         let runs: Vec<_> = hooks.missed().collect();
         drop(hooks);
         let losses = self.skipped.since(now_ns, runs, dropped);
-        self.tell(&losses, now_ns, now_ns, batch);
+        self.report_losses(&losses, now_ns, now_ns, batch);
     }
 
-    /// Of a removal it has to be known whether the drain before it was skipped, before it is judged.
-    fn tell_skipped_steps(&mut self, first: usize, batch: &mut Batch) {
+    /// Reports skipped steps before a removal: whether the run of the drain hook was skipped must be known before the rules evaluate it.
+    fn report_skipped_steps(&mut self, first: usize, batch: &mut Batch) {
         let of_removal = |record: &&Record| record.kind == Kind::Remove as u8;
         let removals = batch.records[first..].iter().filter(of_removal);
         let Some(removed_ns) = removals.map(|record| record.time_ns).min() else {
             return;
         };
-        // No step is seen by an armed hook, so this does not wait until those are attached.
+        // Armed hooks observe no steps, so there is no need to wait until they are attached.
         let runs: Vec<_> = match self.hooks.try_lock() {
             Ok(hooks) => hooks.missed().collect(),
             Err(_) => self.misses.iter().map(|(hook, misses)| (*hook, misses.read())).collect(),
         };
         let now_ns = now_ns();
         let losses = self.skipped.steps(now_ns, runs);
-        self.tell(&losses, now_ns, removed_ns.saturating_sub(1), batch);
+        self.report_losses(&losses, now_ns, removed_ns.saturating_sub(1), batch);
     }
 
-    /// Tells losses in the stream's order of time, and has the devices read anew.
-    fn tell(&mut self, losses: &[Loss], now_ns: u64, told_ns: u64, batch: &mut Batch) {
+    /// Reports losses in the stream's time order, and requests new snapshots of the devices.
+    fn report_losses(&mut self, losses: &[Loss], now_ns: u64, report_ns: u64, batch: &mut Batch) {
         let is_read_anew = |loss: &Loss| loss.affected().is_none_or(Affected::is_read_anew);
         if losses.iter().any(is_read_anew) {
             self.snapshotter.lose(now_ns);
         }
         let writer = &mut self.writer;
-        batch.records.extend(losses.iter().map(|loss| writer.late_loss(told_ns, loss)));
+        batch.records.extend(losses.iter().map(|loss| writer.late_loss(report_ns, loss)));
     }
 
-    /// Takes what the kernel side has said.
-    fn take_diagnostics(&mut self, batch: &mut Batch) {
+    /// Appends the log statements of the kernel side.
+    fn collect_diagnostics(&mut self, batch: &mut Batch) {
         if let Some(diagnostics) = &mut self.diagnostics {
-            diagnostics.take(now_ns(), &mut batch.diagnostics);
+            diagnostics.collect(now_ns(), &mut batch.diagnostics);
         }
     }
 
-    /// Orders what a record asks for.
+    /// Passes a record to the parts of the session that react to records.
     fn follow(&mut self, record: &Record) {
-        // What is to be armed is needed at once.
-        self.armer.follow(record);
+        // First, since hooks to be armed are needed at once.
+        self.armed_hooks.follow(record);
         self.snapshotter.follow(record);
         self.holders.follow(record);
     }
@@ -279,7 +279,7 @@ impl Session for LiveSession {
     }
 
     fn reading(&mut self) {
-        // Whoever makes more events than a machine can bear must not keep them from being read.
+        // The reader must keep up with tasks that cause more events than the machine can handle.
         hurry("reads");
     }
 
@@ -288,8 +288,8 @@ impl Session for LiveSession {
         if self.arrays.has_bursts() {
             timeout = timeout.min(BURST_AGE);
         }
-        if let Some(look) = self.rings.next_look() {
-            timeout = timeout.min(look);
+        if let Some(next) = self.rings.next_poll() {
+            timeout = timeout.min(next);
         }
         if let Some(next_ns) = self.snapshotter.next_try_ns() {
             timeout = timeout.min(Duration::from_nanos(next_ns.saturating_sub(now_ns())));
@@ -297,13 +297,13 @@ impl Session for LiveSession {
         let timeout =
             Timespec { tv_sec: timeout.as_secs() as i64, tv_nsec: i64::from(timeout.subsec_nanos()) };
         let mut descriptors = [PollFd::new(&self.doorbell, PollFlags::IN)];
-        // An interrupted wait is over early, which is all that a caller can notice.
+        // If the wait is interrupted, it only ends early.
         poll(&mut descriptors, Some(&timeout)).unwrap_or_default();
         while self.doorbell.next().is_some() {}
     }
 
     fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
-        self.take_diagnostics(batch);
+        self.collect_diagnostics(batch);
         if self.flushed.elapsed() >= BURST_AGE && self.arrays.has_bursts() {
             self.flush_bursts()?;
         }
@@ -313,12 +313,12 @@ impl Session for LiveSession {
             let record = batch.records[index];
             self.follow(&record);
         }
-        self.tell_skipped_steps(first, batch);
+        self.report_skipped_steps(first, batch);
         if batch.losses.len() > losses {
             self.snapshotter.lose(now_ns());
         }
-        self.armer.take_changes(&mut self.writer, batch);
-        // While hooks come or go, which takes its time, nobody can be told what is attached: then it is the next time.
+        self.armed_hooks.drain_changes(&mut self.writer, batch);
+        // While hooks are being attached or detached, which is slow, the set of attached hooks cannot be read; then report next time.
         self.is_changed |= mem::take(&mut batch.changed);
         batch.changed = self.is_changed && self.hooks.try_lock().is_ok();
         self.is_changed &= !batch.changed;
@@ -346,15 +346,15 @@ impl Session for LiveSession {
 
     fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError> {
         self.flush_bursts()?;
-        self.take_diagnostics(batch);
+        self.collect_diagnostics(batch);
         let first = batch.records.len();
         self.rings.finish(&self.arrays, now_ns(), batch);
-        self.tell_skipped_steps(first, batch);
-        self.armer.take_changes(&mut self.writer, batch);
+        self.report_skipped_steps(first, batch);
+        self.armed_hooks.drain_changes(&mut self.writer, batch);
         if !mem::replace(&mut self.ended, true) {
-            self.tell_skipped(now_ns(), batch);
+            self.report_skipped(now_ns(), batch);
             let given_up = self.snapshotter.give_up();
-            self.tell_readings(given_up, now_ns(), batch);
+            self.report_readings(given_up, now_ns(), batch);
             batch.records.push(self.writer.end(now_ns()));
         }
         Ok(())
@@ -366,10 +366,10 @@ impl Session for LiveSession {
             if !SkipRow::of(hook).costs_nothing() {
                 missed[hook as usize] = runs;
             } else if let Some(runs) = runs {
-                tracing::info!("{runs} runs of {} were skipped, which cost nothing", hook.name());
+                tracing::info!("{runs} runs of {} were skipped, at no cost", hook.name());
             }
         }
-        // With atomic fetch-add, what is dropped has its position already, and counts among the lost.
+        // With atomic fetch-add, a dropped record already has its position, and counts as lost.
         let dropped = if self.features.fetch_add { 0 } else { self.arrays.dropped() };
         Ok(Totals {
             hits: self.arrays.hits(),
@@ -382,7 +382,7 @@ impl Session for LiveSession {
     }
 }
 
-/// A device of sysfs as the status has it.
+/// Converts a device from sysfs to the status.
 fn device(found: devices::P2pDevice) -> Device {
     let address = found.address;
     Device {

@@ -1,4 +1,4 @@
-//! What the programs are configured with, from the kernel's facts and the user's wishes.
+//! The configuration of the programs, from facts about the kernel and the user's request.
 
 use p2p_trace_common::{
     Config,
@@ -15,21 +15,21 @@ use crate::{
     transport::{Request, Stacks, StacksOf},
 };
 
-/// What the running kernel offers to BPF programs.
+/// BPF features of the running kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Features {
-    /// Atomic operations that return a value (5.12); with them came the count of recursion misses.
+    /// Atomic operations that return a value (5.12); the count of recursion misses came with them.
     pub(super) fetch_add: bool,
     /// `bpf_get_current_task_btf` (5.11).
     pub(super) task_btf: bool,
-    /// `missed` in the info of a kprobe's link (6.7).
+    /// `missed` in the info of a kprobe link (6.7).
     pub(super) kprobe_misses: bool,
     /// `bpf_rdonly_cast` (6.2).
     pub(super) cast: Option<Cast>,
 }
 
-/// Reading any memory by a plain load: BTF ids of the function that makes a number a pointer, and of the type that the
-/// pointer is then to, a struct of 64-bit words.
+/// Reads any memory by a plain load: BTF ids of the function that turns a number into a pointer, and of the type that the pointer
+/// points to, a struct of 64-bit words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cast {
     pub(super) function_id: u32,
@@ -43,8 +43,8 @@ impl Cast {
 }
 
 impl Features {
-    /// Asks the kernel's own types, since distributions bring features to older versions. Ids of types are only good
-    /// for the running kernel: `is_foreign` when they come from a file that the user named.
+    /// Looks at the kernel's own types, since distributions backport features. Ids of types are valid only for the running kernel;
+    /// `is_foreign` means that they come from a file that the user named.
     pub(super) fn of(btf: &Btf, is_foreign: bool) -> Self {
         Self {
             fetch_add: btf.member_offset("bpf_prog_info", "recursion_misses").is_some(),
@@ -113,8 +113,8 @@ pub(super) fn config(
     config
 }
 
-/// What the `dev_pagemap` of p2p memory has as operations where its driver has not replaced them. Before user space could map
-/// p2p memory (6.2) that was nothing.
+/// The operations that the `dev_pagemap` of p2p memory has unless the driver has replaced them. Before user space could map p2p
+/// memory (6.2) there were none.
 fn own_ops(symbols: &Symbols) -> u64 {
     let maps = symbols.has("p2pmem_alloc_mmap") || !symbols.variants("p2pmem_alloc_mmap").is_empty();
     match symbols.address_of_static("p2pdma_pgmap_ops") {
@@ -124,7 +124,7 @@ fn own_ops(symbols: &Symbols) -> u64 {
     }
 }
 
-/// A device as the kernel side's filter holds it.
+/// A device in the format of the kernel side's filter.
 fn filter_word(device: DeviceAddress) -> u64 {
     u64::from(device.domain) | u64::from(device.bus) << 32 | u64::from(device.devfn()) << 40
 }

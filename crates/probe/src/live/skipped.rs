@@ -1,34 +1,34 @@
-//! What the kernel has not run, as losses: a program is skipped while another one is running on its CPU. Pure.
+//! Reports skipped runs as losses: the kernel skips a program while another one is running on its CPU. Pure.
 
 use p2p_trace_common::{Hook, Ring, hook::HOOK_SLOTS};
 use p2p_trace_model::event::{Affected, Loss, SkipRow};
 
-/// What was told so far.
+/// The counts reported so far.
 #[derive(Debug)]
 pub(super) struct Skipped {
-    /// Runs, by hook.
+    /// Skipped runs, by hook.
     runs: [u64; HOOK_SLOTS],
     dropped: u64,
-    told_ns: u64,
+    reported_ns: u64,
 }
 
 impl Skipped {
-    /// Nothing has been skipped before this time.
+    /// Nothing was skipped before this time.
     pub(super) const fn new(now_ns: u64) -> Self {
-        Self { runs: [0; HOOK_SLOTS], dropped: 0, told_ns: now_ns }
+        Self { runs: [0; HOOK_SLOTS], dropped: 0, reported_ns: now_ns }
     }
 
-    /// What is new since the last time: of the runs that were missed per hook, as far as the kernel counts them and they can
-    /// have cost something, and of records that were dropped, which can be of any ring.
+    /// The new losses since the last call: missed runs per hook, if the kernel counts them and they can have cost something, and
+    /// dropped records, which may belong to any ring.
     pub(super) fn since(
         &mut self,
         now_ns: u64,
         missed: impl IntoIterator<Item = (Hook, Option<u64>)>,
         dropped: u64,
     ) -> Vec<Loss> {
-        let from_ns = self.told_ns;
+        let from_ns = self.reported_ns;
         let mut losses = self.of_hooks(now_ns, missed);
-        self.told_ns = now_ns;
+        self.reported_ns = now_ns;
         let dropped = raise(&mut self.dropped, dropped);
         if dropped > 0 {
             losses.extend(Ring::ALL.map(|ring| Loss::skipped(ring, dropped, from_ns, now_ns)));
@@ -36,7 +36,7 @@ impl Skipped {
         losses
     }
 
-    /// The same of steps of a teardown only, before one is judged by what was not seen.
+    /// As [`Skipped::since`], for teardown steps only, before rules evaluate a teardown by what was not observed.
     pub(super) fn steps(
         &mut self,
         now_ns: u64,
@@ -54,17 +54,17 @@ impl Skipped {
             };
             let new = raise(&mut self.runs[hook as usize], runs);
             if new > 0 {
-                losses.push(Loss::of_hook(hook, new, self.told_ns, now_ns));
+                losses.push(Loss::of_hook(hook, new, self.reported_ns, now_ns));
             }
         }
         losses
     }
 }
 
-/// Raises what was told of a count; returns by how much. A hook that is detached can take its count with it.
-fn raise(told: &mut u64, count: u64) -> u64 {
-    let before = std::mem::replace(told, count.max(*told));
-    *told - before
+/// Raises a reported count; returns the increase. The count of a hook may drop when it is detached.
+fn raise(reported: &mut u64, count: u64) -> u64 {
+    let before = std::mem::replace(reported, count.max(*reported));
+    *reported - before
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     use crate::hook_table::TABLE;
 
     #[test]
-    fn what_is_new_is_told_once_and_by_hook() {
+    fn since_reports_new_runs_once_by_hook() {
         let mut skipped = Skipped::new(5);
         let mut since = |now_ns, mmap, kill, dropped| {
             let missed = [(Hook::Mmap, Some(mmap)), (Hook::Kill, Some(kill)), (Hook::Drained, None)];
@@ -91,19 +91,19 @@ mod tests {
     }
 
     #[test]
-    fn every_hook_of_the_hook_table_says_what_a_skipped_run_costs() {
+    fn a_skipped_run_of_any_hook_is_a_loss_except_for_snapshots() {
         for row in TABLE {
             let mut skipped = Skipped::new(5);
-            let told = skipped.since(10, [(row.hook, Some(1))], 0);
-            // Whether one of the tracer's own reads was skipped shows in its answer.
+            let losses = skipped.since(10, [(row.hook, Some(1))], 0);
+            // If one of the tracer's own snapshots was skipped, its answer shows that.
             let expected = usize::from(row.hook != Hook::Snapshot);
-            assert_eq!(told.len(), expected, "{}", row.hook.name());
-            assert!(told.iter().all(|loss| loss.hook == Some(row.hook)));
+            assert_eq!(losses.len(), expected, "{}", row.hook.name());
+            assert!(losses.iter().all(|loss| loss.hook == Some(row.hook)));
         }
     }
 
     #[test]
-    fn steps_are_told_before_the_rest() {
+    fn steps_are_reported_before_other_hooks() {
         let mut skipped = Skipped::new(5);
         let missed = [(Hook::Drained, Some(1)), (Hook::DmaMapSg, Some(7))];
         assert_eq!(skipped.steps(10, missed), [Loss::of_hook(Hook::Drained, 1, 5, 10)]);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hook_that_takes_its_count_with_it_hides_nothing_of_the_others() {
+    fn a_count_that_drops_does_not_affect_other_hooks() {
         let mut skipped = Skipped::new(5);
         let missed = |armed, kill| [(Hook::DmaMapSg, Some(armed)), (Hook::Kill, Some(kill))];
         assert_eq!(skipped.since(10, missed(5, 0), 0).len(), 1);

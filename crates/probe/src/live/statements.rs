@@ -1,8 +1,8 @@
-//! Takes the log statements that the chosen level never makes out of the object.
+//! Removes log statements that the selected level never emits from the object.
 //!
-//! The verifier finds that they are never run, but only after it has gone through them: Linux 7.x follows what may point to the stack
-//! through every function that a program calls before it looks at the first instruction. The statements are functions of their own, and
-//! half of most programs.
+//! The verifier detects that they are never executed, but only after it has walked through them: Linux 7.x follows possible stack
+//! pointers through every function that a program calls before it looks at the first instruction. The statements are separate
+//! functions, and make up half of most programs.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use object::{
     read::elf::{ElfFile64, SectionHeader as _},
 };
 
-/// The functions that make a statement, by the end of their names, and the level from which they do.
+/// The functions that emit a statement, by the end of their names, and the lowest level at which they do.
 const STATEMENTS: [(&str, Level); 5] = [
     ("say_unread", Level::Warn),
     ("say_contended", Level::Warn),
@@ -29,23 +29,23 @@ const SIZE: u64 = 8;
 const CALL: [u8; 2] = [0x85, 0x10];
 /// `r0 = 0`.
 const NOTHING: [u8; 8] = [0xb7, 0, 0, 0, 0, 0, 0, 0];
-/// Where no instruction is: aya passes over a relocation with this offset.
+/// An offset without an instruction: aya ignores a relocation with this offset.
 const NOWHERE: u64 = u64::MAX;
 
 type Elf<'data> = ElfFile64<'data, LittleEndian>;
 
-/// A call of another function of the object.
+/// A call of another function in the object.
 struct Call {
-    /// Where its instruction is in the file.
+    /// File offset of its instruction.
     instruction: usize,
-    /// Where the offset of its relocation is in the file; `None` where it has none.
+    /// File offset of the `r_offset` field of its relocation; `None` if it has none.
     relocation: Option<usize>,
-    /// Section of the function that is called, and the address in it.
+    /// Section of the called function, and the address in it.
     callee: (SectionIndex, u64),
 }
 
-/// Removes what `level` (as in the configuration; 0 is none) never says from `object`. An object that cannot be read stays as it is: the
-/// loader says why.
+/// Removes the statements that `level` (as in the configuration; 0 is none) never emits from `object`. An object that cannot be
+/// parsed stays unchanged; the loader reports the error.
 pub(super) fn omit(object: &mut [u8], level: u32) {
     let Ok(unneeded) = Elf::parse(&*object).map(|file| unneeded_calls(&file, level)) else {
         return;
@@ -64,7 +64,7 @@ fn write(object: &mut [u8], at: usize, bytes: [u8; 8]) {
     }
 }
 
-/// The calls of statements that `level` never makes.
+/// The calls of statements that `level` never emits.
 fn unneeded_calls(file: &Elf<'_>, level: u32) -> Vec<Call> {
     let is_unneeded = |name: &str| {
         STATEMENTS.iter().any(|&(statement, from)| from as u32 > level && name.ends_with(statement))
@@ -85,7 +85,7 @@ fn unneeded_calls(file: &Elf<'_>, level: u32) -> Vec<Call> {
     calls
 }
 
-/// Calls whose target is told by a relocation.
+/// Calls whose target is given by a relocation.
 fn relocated_calls(file: &Elf<'_>) -> Vec<Call> {
     let (endian, data) = (file.endian(), file.data());
     let mut calls = Vec::new();
@@ -99,7 +99,7 @@ fn relocated_calls(file: &Elf<'_>) -> Vec<Call> {
             let offset = entry.r_offset.get(endian);
             let (instruction, number) = call_at(file, of, offset)?;
             let symbol = file.symbol_by_index(SymbolIndex(entry.r_sym(endian) as usize)).ok()?;
-            // A call that names the section says where in it, as another call says how far away.
+            // If the symbol is the section, the instruction contains the position in it, encoded like the distance of a direct call.
             let within = if symbol.kind() == SymbolKind::Section { after(1, number) } else { 0 };
             let callee = (symbol.section_index()?, symbol.address() + within);
             Some(Call { instruction, relocation: Some(entry_at(index)), callee })
@@ -108,7 +108,7 @@ fn relocated_calls(file: &Elf<'_>) -> Vec<Call> {
     calls
 }
 
-/// Calls within a section, whose number says how far away their target is.
+/// Calls within a section, whose instruction contains the distance to the target.
 fn direct_calls(file: &Elf<'_>, relocated: &[Call]) -> Vec<Call> {
     let of_section = |section: object::read::elf::ElfSection64<'_, '_, LittleEndian>| {
         let index = section.index();
@@ -124,7 +124,7 @@ fn direct_calls(file: &Elf<'_>, relocated: &[Call]) -> Vec<Call> {
         .collect()
 }
 
-/// The call at an offset of a section: where it is in the file, and its number. `None` where another instruction is.
+/// The call at an offset of a section: its file offset and its number. `None` if there is another instruction.
 fn call_at(file: &Elf<'_>, section: SectionIndex, offset: u64) -> Option<(usize, i32)> {
     let section = file.section_by_index(section).ok()?;
     let (start, _) = section.file_range()?;
@@ -133,7 +133,7 @@ fn call_at(file: &Elf<'_>, section: SectionIndex, offset: u64) -> Option<(usize,
     (*code == CALL).then(|| ((start + offset) as usize, i32::from_le_bytes(*number)))
 }
 
-/// The address of the instruction that is `number` behind the one with the index `next`.
+/// The address of the instruction `number` places after the one with the index `next`.
 const fn after(next: u64, number: i32) -> u64 {
     next.wrapping_add_signed(number as i64).wrapping_mul(SIZE)
 }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
     use crate::live::object;
 
-    /// Instructions of each program with all that it calls, as aya gives them to the kernel.
+    /// The size of each program in instructions, including everything it calls, as aya passes it to the kernel.
     fn linked(object: &[u8]) -> Vec<(String, usize)> {
         let mut object = aya_obj::Object::parse(object).unwrap();
         let text: HashSet<usize> = object.functions.keys().map(|&(section, _)| section).collect();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_has_the_statements_of_its_level_and_no_others() {
+    fn omit_keeps_exactly_the_statements_of_the_level() {
         for fetch_add in [true, false] {
             let all = linked(object::bytes(fetch_add));
             assert_eq!(at(Level::Trace as u32, fetch_add), all);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_statement_of_the_kernel_side_is_known() {
+    fn the_list_contains_all_statements_of_the_kernel_side() {
         for object in [true, false].map(object::bytes) {
             let file = Elf::parse(object).unwrap();
             let names = file.symbols().filter_map(|symbol| symbol.name().ok());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_stays_as_it_is() {
+    fn omit_leaves_other_files_unchanged() {
         let mut text = b"no object".to_vec();
         omit(&mut text, 0);
         assert_eq!(text, b"no object");

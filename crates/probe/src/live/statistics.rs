@@ -1,5 +1,5 @@
-//! How many instructions the verifier followed, on kernels that do not keep the count (before 5.16). It is only in the log of a load,
-//! which the loader drops when all went well: so the programs are loaded once more, with the maps that are there already.
+//! Counts the instructions that the verifier follows, on kernels that do not keep the count (before 5.16). It appears only in the
+//! log of a load, which the loader discards on success, so the programs are loaded once more, with the existing maps.
 
 use std::{
     collections::HashSet,
@@ -19,10 +19,10 @@ use aya_obj::{
 use super::attach::describe;
 use super::sys::{self, Load};
 
-/// What Linux 5.10 to 5.15 know of BTF that the object has: functions, global ones too, and sections of data.
+/// The BTF features of Linux 5.10 to 5.15 that the object uses: functions, including global ones, and data sections.
 const FEATURES: BtfFeatures = BtfFeatures::new(true, true, true, false, false, false, false, false);
 
-/// The object, relocated.
+/// The relocated object.
 pub(super) struct Statistics {
     object: Object,
     types: OwnedFd,
@@ -33,7 +33,7 @@ impl Statistics {
     ///
     /// # Errors
     ///
-    /// What is wrong with it, or what the kernel refuses.
+    /// A message about what is wrong with the object, or what the kernel rejects.
     pub(super) fn new(object: &[u8], ebpf: &Ebpf) -> Result<Self, String> {
         let mut object = Object::parse(object).map_err(|error| describe(&error))?;
         let types = object
@@ -53,7 +53,7 @@ impl Statistics {
         Ok(Self { object, types })
     }
 
-    /// The instructions that the verifier follows in a program; `function` is the BTF id of what a tracing program is for.
+    /// The instructions that the verifier follows in a program; `function` is the BTF id of a tracing program's target.
     pub(super) fn instructions(&self, name: &str, function: Option<u32>) -> Option<u32> {
         let program = self.object.programs.get(name)?;
         let (kind, attach) = match program.section {
@@ -77,7 +77,7 @@ impl Statistics {
     }
 }
 
-/// The kinds of maps that the kernel side has.
+/// The data of a map; `None` for kinds of maps that the kernel side does not have.
 const fn data(map: &Map) -> Option<&MapData> {
     match map {
         Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data) | Map::RingBuf(data) => Some(data),
@@ -85,7 +85,7 @@ const fn data(map: &Map) -> Option<&MapData> {
     }
 }
 
-/// The number in `processed 123 insns (limit 1000000) …`.
+/// Parses the number in `processed 123 insns (limit 1000000) …`.
 fn processed(log: &str) -> Option<u32> {
     let line = log.lines().rev().find_map(|line| line.strip_prefix("processed "))?;
     line.split(' ').next()?.parse().ok()
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_number_is_in_the_last_line() {
+    fn processed_reads_the_last_line() {
         let log = "verification time 100 usec\nstack depth 184+0+32\n\
                    processed 4711 insns (limit 1000000) max_states_per_insn 4 total_states 3 peak_states 3 mark_read 1\n";
         assert_eq!(processed(log), Some(4711));

@@ -1,4 +1,4 @@
-//! The few `bpf(2)` calls that aya does not offer: run a program once, and read counters that it hides.
+//! The few `bpf(2)` calls that aya does not offer: running a program once, and reading counters that aya hides.
 
 use std::{
     ffi::CStr,
@@ -12,8 +12,7 @@ use aya_obj::{
 };
 
 fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
-    // SAFETY: the kernel reads and writes the attribute within the size given; what it points to is checked
-    // by the callers.
+    // SAFETY: the kernel reads and writes the attribute within the given size; the callers guarantee that its pointers are valid.
     let result = unsafe {
         libc::syscall(
             libc::SYS_bpf,
@@ -27,27 +26,27 @@ fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
 
 fn bpf_fd(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<OwnedFd> {
     let descriptor = bpf(command, attribute)?;
-    // SAFETY: the command returns a new descriptor, which nobody else knows.
+    // SAFETY: the command returns a new descriptor, which has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor as i32) })
 }
 
-/// Runs a raw tracepoint program once, here and now (`BPF_PROG_TEST_RUN`; Linux 5.10 for this type).
+/// Runs a raw tracepoint program once on the current CPU (`BPF_PROG_TEST_RUN`; Linux 5.10 for this type).
 ///
 /// # Errors
 ///
-/// Whatever the kernel answers.
+/// The kernel's error.
 pub(super) fn run_once(program: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: all zeroes is a valid attribute.
+    // SAFETY: all zeros is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     attribute.test.prog_fd = program.as_raw_fd() as u32;
     bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attribute).map(drop)
 }
 
-/// A program to be loaded for what the verifier says of it.
+/// A program to load for the verifier's statistics.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     pub(super) kind: bpf_prog_type,
-    /// For tracing programs: how they are attached, and the BTF id of the function.
+    /// For tracing programs: the attach type, and the BTF id of the function.
     pub(super) attach: Option<(bpf_attach_type, u32)>,
     pub(super) function: &'a Function,
     pub(super) license: &'a CStr,
@@ -57,19 +56,19 @@ pub(super) struct Load<'a> {
 
 /// `BPF_LOG_STATS`.
 const STATISTICS: u32 = 4;
-/// Room for them.
+/// Size of the log buffer for them.
 const LOG_BYTES: usize = 64 << 10;
 
-/// Loads a program, and gives the verifier's statistics of it.
+/// Loads a program, and returns the verifier's statistics.
 ///
 /// # Errors
 ///
-/// Whatever the kernel answers.
+/// The kernel's error.
 pub(super) fn statistics(load: &Load<'_>) -> io::Result<String> {
     let function = load.function;
     let (functions, lines) = (function.func_info.func_info_bytes(), function.line_info.line_info_bytes());
     let mut log = vec![0u8; LOG_BYTES];
-    // SAFETY: all zeroes is a valid attribute.
+    // SAFETY: all zeros is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     // SAFETY: every bit pattern of the variant is valid.
     let program = unsafe { &mut attribute.__bindgen_anon_3 };
@@ -91,7 +90,7 @@ pub(super) fn statistics(load: &Load<'_>) -> io::Result<String> {
     program.line_info_rec_size = function.line_info_rec_size as u32;
     program.line_info = lines.as_ptr() as u64;
     program.line_info_cnt = function.line_info.len() as u32;
-    // It has served its purpose once it is loaded.
+    // The program is needed only for the statistics.
     drop(bpf_fd(bpf_cmd::BPF_PROG_LOAD, &mut attribute)?);
     let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
     Ok(String::from_utf8_lossy(&log[..end]).into_owned())
@@ -101,19 +100,19 @@ pub(super) fn statistics(load: &Load<'_>) -> io::Result<String> {
 ///
 /// # Errors
 ///
-/// Whatever the kernel answers.
+/// The kernel's error.
 pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
-    // SAFETY: all zeroes is a valid attribute.
+    // SAFETY: all zeros is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     attribute.__bindgen_anon_7.btf = types.as_ptr() as u64;
     attribute.__bindgen_anon_7.btf_size = types.len() as u32;
     bpf_fd(bpf_cmd::BPF_BTF_LOAD, &mut attribute)
 }
 
-/// Reads an object's info into `info`, which may be shorter or longer than what this kernel knows; returns
-/// the number of bytes that it wrote.
+/// Reads an object's info into `info`, which may be shorter or longer than the kernel's struct; returns the number of bytes that the
+/// kernel wrote.
 fn read_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<usize> {
-    // SAFETY: all zeroes is a valid attribute.
+    // SAFETY: all zeros is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     attribute.info.bpf_fd = object.as_raw_fd() as u32;
     attribute.info.info = std::ptr::from_mut(info) as u64;
@@ -123,34 +122,34 @@ fn read_info<T>(object: BorrowedFd<'_>, info: &mut T) -> io::Result<usize> {
     Ok(unsafe { attribute.info.info_len } as usize)
 }
 
-/// Runs of a program that the kernel skipped since it was running on that CPU already (Linux 5.12 and later
-/// for fentry and fexit); `None` where the kernel does not say.
+/// Runs of a program that the kernel skipped since it was already running on that CPU (Linux 5.12 and later for fentry and fexit);
+/// `None` if the kernel does not count them.
 ///
 /// # Errors
 ///
-/// Whatever the kernel answers.
+/// The kernel's error.
 pub(super) fn recursion_misses(program: BorrowedFd<'_>) -> io::Result<Option<u64>> {
-    // SAFETY: all zeroes is a valid info.
+    // SAFETY: all zeros is a valid info.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let written = read_info(program, &mut info)?;
     let end = std::mem::offset_of!(bpf_prog_info, recursion_misses) + size_of::<u64>();
     Ok((written >= end).then_some(info.recursion_misses))
 }
 
-/// Hits of a kprobe or kretprobe that the kernel dropped. Only for kernels whose `bpf_link_info` has the
-/// count (6.7 and later): the length that others report does not tell. Needs `CAP_SYS_ADMIN`.
+/// Hits of a kprobe or kretprobe that the kernel dropped. Only for kernels whose `bpf_link_info` has the count (6.7 and later);
+/// the length that other kernels report does not show whether they have it. Needs `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 ///
-/// Whatever the kernel answers.
+/// The kernel's error.
 pub(super) fn kprobe_misses(link_id: u32) -> io::Result<u64> {
-    // SAFETY: all zeroes is a valid attribute.
+    // SAFETY: all zeros is a valid attribute.
     let mut attribute: bpf_attr = unsafe { std::mem::zeroed() };
     attribute.__bindgen_anon_6.__bindgen_anon_1.link_id = link_id;
     let link = bpf_fd(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attribute)?;
-    // SAFETY: all zeroes is a valid info.
+    // SAFETY: all zeros is a valid info.
     let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
     read_info(link.as_fd(), &mut info)?;
-    // SAFETY: every byte of the info is initialised, and every bit pattern is a number.
+    // SAFETY: every byte of the info is initialized, and every bit pattern is a valid number.
     Ok(unsafe { info.__bindgen_anon_1.perf_event.__bindgen_anon_1.kprobe.missed })
 }

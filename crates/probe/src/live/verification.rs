@@ -1,39 +1,39 @@
-//! How much work the kernel side is for the verifier of the running kernel.
+//! The verifier's work for the kernel side on the running kernel.
 
 use p2p_trace_model::text::Text;
 
-use super::{error::ProbeError, load::completed, prepare::Prepared, statistics::Statistics};
+use super::{error::ProbeError, load::relocated, prepare::Prepared, statistics::Statistics};
 use crate::live::attach::{Count, Hooks};
 use crate::{
+    attach_methods::AttachMethods,
     kernel::{KernelRoot, btf::Btf, symbols::Symbols},
     transport::Request,
-    ways::Ways,
 };
 
-/// What the verifier made of the programs that tracing would load here.
+/// The verifier's results for the programs that tracing would load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verification {
-    /// Possible CPUs that they were loaded for.
+    /// Number of possible CPUs that the programs were loaded for.
     pub cpus: u32,
-    /// Those that it accepted, by name.
+    /// The accepted programs, by name.
     pub programs: Vec<Verified>,
-    /// One sentence for each hook of which it accepted no program.
+    /// One sentence for each hook without an accepted program.
     pub refused: Vec<Text>,
 }
 
 /// A program that the verifier accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// Its name.
+    /// The name.
     pub program: Text,
-    /// Instructions that the verifier followed: `bpf_prog_info.verified_insns` (Linux 5.16), else from the statistics in its log;
-    /// `None` where neither can be had.
+    /// Instructions that the verifier followed: `bpf_prog_info.verified_insns` (Linux 5.16), otherwise from the statistics in its log;
+    /// `None` if neither is available.
     pub instructions: Option<u32>,
 }
 
 impl Verification {
-    /// Loads what [`LiveSession`](super::LiveSession) would load for this request, with rings as small as they can be, and
-    /// attaches nothing.
+    /// Loads the programs that [`LiveSession`](super::LiveSession) would load for this request, with minimal rings, and attaches
+    /// none.
     ///
     /// # Errors
     ///
@@ -43,15 +43,16 @@ impl Verification {
         symbols: &Symbols,
         btf: &Btf,
         request: &Request,
-        ways: Ways,
+        attach_methods: AttachMethods,
     ) -> Result<Self, ProbeError> {
         let request = Request { ring_size: Some(0), ..request.clone() };
         let prepared = Prepared::new(root, symbols, btf, &request)?;
         let (config, features) = (prepared.config, prepared.features);
-        let mut hooks = Hooks::new(prepared.ebpf, prepared.kernel_types, prepared.plan, ways, features);
+        let mut hooks =
+            Hooks::new(prepared.ebpf, prepared.kernel_types, prepared.plan, attach_methods, features);
         let refused = hooks.load().into_iter().map(Text::from).collect();
         let mut programs = hooks.verified(|ebpf| {
-            let statistics = Statistics::new(&completed(&config, features), ebpf)
+            let statistics = Statistics::new(&relocated(&config, features), ebpf)
                 .inspect_err(|error| tracing::debug!("no statistics of the verifier: {error}"))
                 .ok()?;
             let count =
@@ -63,7 +64,7 @@ impl Verification {
         Ok(Self { cpus: config.cpus, programs, refused })
     }
 
-    /// Instructions of all programs together; `None` where the kernel does not say.
+    /// Instructions of all programs together; `None` if the count of any program is unknown.
     #[must_use]
     pub fn total(&self) -> Option<u64> {
         self.programs.iter().map(|program| program.instructions.map(u64::from)).sum()
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_unknown_number_makes_the_total_unknown() {
+    fn total_is_unknown_if_any_count_is() {
         let of = |instructions: &[Option<u32>]| Verification {
             programs: instructions
                 .iter()

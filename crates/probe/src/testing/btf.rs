@@ -1,6 +1,6 @@
-//! Assembles small BTF by hand, for tests.
+//! Builds small BTF by hand, for tests.
 
-/// BTF under construction. Every `fn` that adds a type returns its id.
+/// BTF under construction. Each method that adds a type returns its id.
 #[derive(Default)]
 pub struct Builder {
     types: Vec<u8>,
@@ -16,7 +16,7 @@ impl Builder {
         Self { strings: vec![0], ..Self::default() }
     }
 
-    /// The id of the type added last.
+    /// The id of the last added type.
     pub const fn count(&self) -> u32 {
         self.count
     }
@@ -31,7 +31,7 @@ impl Builder {
         at
     }
 
-    /// Any record: kind, flag, element count, size or type, and the words behind it.
+    /// Adds any record: kind, flag, element count, size or type, and the words that follow it.
     pub fn raw(&mut self, name: &str, kind: u8, flag: bool, len: usize, size: u32, tail: &[u32]) -> u32 {
         let name = self.string(name);
         let info = u32::from(flag) << 31 | u32::from(kind) << 24 | len as u32;
@@ -97,7 +97,7 @@ impl Builder {
         let tail: Vec<u32> =
             params.iter().flat_map(|&(name, type_id)| [self.string(name), type_id]).collect();
         let proto = self.raw("", 13, false, params.len(), returns, &tail);
-        // A function's element count is its linkage; nothing follows the record.
+        // A function's element count is its linkage; no elements follow the record.
         self.raw(name, 12, false, 1, proto, &[])
     }
 

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use crate::kernel::KernelRoot;
 
-/// Two disks, `nvme0` with a controller memory buffer, and multipath disks over them, laid out as a guest's sysfs.
+/// Two disks, `nvme0` with a controller memory buffer, and multipath disks on top of them, laid out like a guest's sysfs.
 pub fn plant(root: &KernelRoot) {
     let make = |path: &str| fs::create_dir_all(root.sys.join(path)).unwrap();
     let write = |path: &str, text: &str| fs::write(root.sys.join(path), text).unwrap();
@@ -29,7 +29,7 @@ pub fn plant(root: &KernelRoot) {
     link(&format!("../../{bridge}/0000:03:00.0/nvme/nvme0"), "class/nvme/nvme0");
     link(&format!("../../{bridge}/0000:04:00.0/nvme/nvme1"), "class/nvme/nvme1");
     link(&format!("../../{bridge}/0000:03:00.0/nvme/nvme0/nvme0n1"), "class/block/nvme0n1");
-    // A disk of a subsystem with two paths, one with one path, and a device that is not PCI.
+    // A disk of a subsystem with two paths, one with one path, and a device that is not on a PCI bus.
     for (subsystem, disk, paths) in [("0", "nvme7n1", &["nvme0", "nvme1"][..]), ("1", "nvme8n1", &["nvme1"])]
     {
         let folder = format!("devices/virtual/nvme-subsystem/nvme-subsys{subsystem}");

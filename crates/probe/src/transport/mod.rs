@@ -1,10 +1,10 @@
-//! Where records come from: the rings of a live kernel, drained into batches.
+//! The source of records: the rings of a live kernel, drained into batches.
 //!
-//! A batch says up to which time nothing older can follow (its watermark). That is exact, not a guess: a
-//! producer claims its position *before* it reads its clock, so a position that was not yet claimed when a
-//! ring's head was loaded belongs to a record that is younger than a clock read before that load.
+//! A batch contains a watermark: no later record is older than that. The watermark is exact, not a guess: a producer claims its
+//! position *before* it reads its clock, so a position that was not yet claimed when a ring's head was loaded belongs to a record
+//! that is younger than a clock read before that load.
 
-mod ahead;
+mod backlog;
 pub mod ring;
 #[cfg(test)]
 mod ring_tests;
@@ -17,19 +17,19 @@ use p2p_trace_common::Ring;
 pub use session::{Attach, Image, Request, Session, SessionError, Stacks, StacksOf};
 
 use crate::rings::RingPlan;
-use ring::{Reader, STALL_LOOK_NS, View};
+use ring::{Reader, STALL_POLL_NS, View};
 
 use p2p_trace_model::{
     accounting::Position,
     stream::{Batch, CLOCK_SLACK_NS},
 };
 
-/// Records taken from one ring before the next one has its turn.
+/// Records read from one ring before the reader switches to the next one.
 const TURN: usize = 256;
 
 /// The shared memory that holds the rings.
 pub trait Memory {
-    /// The ring of this number, or `None` where there is none.
+    /// The ring with this number, or `None` if there is none.
     fn view(&self, number: u32, ring: Ring) -> Option<View<'_>>;
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Rings {
 }
 
 impl Rings {
-    /// Readers for the run with the random number `run`.
+    /// Readers for the run with the random id `run`.
     pub(crate) fn new(rings: &RingPlan, run: u64) -> Self {
         let reader = |number, ring| Reader::new(number, ring, rings.sharing, run);
         let readers =
@@ -51,9 +51,8 @@ impl Rings {
 
     /// Appends up to `budget` records to `batch` and sets its watermark.
     ///
-    /// `now_ns` is `CLOCK_BOOTTIME`, read before the call: the watermark is only right if it is not younger
-    /// than the loads of the heads. With a budget of 0 nothing is delivered, but stalled producers are
-    /// still noticed.
+    /// `now_ns` is `CLOCK_BOOTTIME`, read before the call: the watermark is correct only if it is not younger than the loads of the
+    /// heads. With a budget of 0 no records are delivered, but stalled producers are still detected.
     pub(crate) fn poll(&mut self, memory: &impl Memory, now_ns: u64, budget: usize, batch: &mut Batch) {
         for reader in &mut self.readers {
             if let Some(view) = memory.view(reader.number, reader.ring) {
@@ -73,14 +72,14 @@ impl Rings {
         batch.watermark_ns = self.watermark_ns();
     }
 
-    /// When to look again at the latest: soon, while a record that is not finished holds up the stream.
-    pub(crate) fn next_look(&self) -> Option<Duration> {
+    /// The maximum time until the next poll: short while an unfinished record holds up the stream.
+    pub(crate) fn next_poll(&self) -> Option<Duration> {
         let is_stalled = self.readers.iter().any(Reader::is_stalled);
-        is_stalled.then_some(Duration::from_nanos(STALL_LOOK_NS))
+        is_stalled.then_some(Duration::from_nanos(STALL_POLL_NS))
     }
 
-    /// Takes everything that is left, once the programs are detached: what is still being written is given
-    /// up, and nothing can follow.
+    /// Reads everything that is left after the programs are detached. Records that are still being written are given up, since nothing
+    /// can follow.
     pub(crate) fn finish(&mut self, memory: &impl Memory, now_ns: u64, batch: &mut Batch) {
         self.poll(memory, now_ns, usize::MAX, batch);
         for reader in &mut self.readers {
@@ -91,7 +90,7 @@ impl Rings {
         batch.watermark_ns = u64::MAX;
     }
 
-    /// Where each ring stands now.
+    /// The current position of each ring.
     pub(crate) fn positions(&self, memory: &impl Memory) -> Vec<Position> {
         let position = |reader: &Reader| {
             let (cpu, ring) = (reader.number, reader.ring);

@@ -1,4 +1,4 @@
-//! The reader of one ring in shared memory. See `p2p_trace_common::slot` for the protocol.
+//! The reader of one ring in shared memory. `p2p_trace_common::slot` describes the protocol.
 
 use std::{
     collections::VecDeque,
@@ -18,23 +18,23 @@ use p2p_trace_model::{
     stream::Batch,
 };
 
-use super::ahead::Ahead;
+use super::backlog::Backlog;
 
-/// 64-bit words in a slot.
+/// Number of 64-bit words in a slot.
 pub(crate) const SLOT_WORDS: usize = SLOT_SIZE / 8;
 
-/// How long an unfinished record may hold up the stream before it is given up, counted from the last look at the ring before it was
-/// claimed. Programs run for microseconds; only one that is preempted, or a stalled virtual CPU, comes near this.
+/// How long an unfinished record may hold up the stream before it is given up, measured from the last poll of the ring before the
+/// record was claimed. Programs run for microseconds; only one that is preempted, or on a stalled virtual CPU, takes this long.
 pub(crate) const STALL_LIMIT_NS: u64 = 90_000_000;
-/// Whoever looks has to have seen it unfinished for so long: what it finds after a pause of its own has its time, too.
+/// Minimum time that the reader must have seen the record unfinished, so that a pause of the reader itself does not count.
 pub(crate) const STALL_SEEN_NS: u64 = 40_000_000;
-/// How often to look at a ring that is held up, at least.
-pub(crate) const STALL_LOOK_NS: u64 = 10_000_000;
+/// Maximum time between polls of a ring that is held up.
+pub(crate) const STALL_POLL_NS: u64 = 10_000_000;
 
-/// Loads of a head that are remembered to bound the age of what is not yet delivered.
+/// Number of remembered head loads, which bound the age of undelivered records.
 const HISTORY: usize = 64;
 
-/// One ring: its slots, and how many positions were claimed in it.
+/// One ring: its slots, and the number of positions claimed in it.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     slots: &'a [AtomicU64],
@@ -42,13 +42,13 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A ring of `slots.len() / 16` slots; `None` unless that is a power of two.
+    /// A ring with `slots.len() / 16` slots; `None` unless that is a power of two.
     pub(crate) const fn new(slots: &'a [AtomicU64], head: &'a AtomicU64) -> Option<Self> {
         let sound = slots.len().is_multiple_of(SLOT_WORDS) && (slots.len() / SLOT_WORDS).is_power_of_two();
         if sound { Some(Self { slots, head }) } else { None }
     }
 
-    /// Positions claimed so far.
+    /// Number of positions claimed so far.
     pub(crate) fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
     }
@@ -63,36 +63,36 @@ impl<'a> View<'a> {
     }
 }
 
-/// What lies in the slot of a position.
-enum Look {
+/// The state of the slot of a position.
+enum SlotState {
     Complete(Words),
-    /// Claimed, and not yet written or not to the end.
+    /// Claimed, and not yet written completely.
     Pending,
-    /// It holds this later position.
+    /// The slot contains this later position.
     Overwritten(u64),
 }
 
-/// What is known about one ring.
+/// The reader of one ring.
 #[derive(Debug)]
 pub(super) struct Reader {
     pub(super) number: u32,
     pub(super) ring: Ring,
-    /// Who writes into it.
+    /// The CPUs that write into the ring.
     sharing: Sharing,
     run: u64,
     /// The first position that is neither delivered nor lost.
     next: u64,
-    /// The head that this poll reads up to.
+    /// The head up to which the current poll reads.
     target: u64,
     now_ns: u64,
-    /// Heads with a time before they were loaded: what lies at or behind a head is younger than its time.
-    /// The first entry is the youngest that bounds `next`.
+    /// Heads, each with a time before it was loaded: positions at or after a head are younger than its time. The first entry is the
+    /// youngest one that bounds `next`.
     history: VecDeque<(u64, u64)>,
-    /// What it is far behind.
-    ahead: Option<Ahead>,
-    /// What stood before this head was claimed at this time already, and not all of it is written yet.
+    /// The backlog, if the reader is far behind.
+    backlog: Option<Backlog>,
+    /// A head and a time: positions before this head were claimed by this time, and not all of them are written yet.
     stalled: Option<(u64, u64)>,
-    /// A loss that may grow, and whose end in time is not known yet.
+    /// A loss that may grow, and whose end time is not known yet.
     open: Option<Loss>,
 }
 
@@ -108,13 +108,13 @@ impl Reader {
             target: 0,
             now_ns: 0,
             history,
-            ahead: None,
+            backlog: None,
             stalled: None,
             open: None,
         }
     }
 
-    /// Begins a poll: whatever is not claimed by now is younger than `bound_ns`.
+    /// Begins a poll: positions that are not claimed yet are younger than `bound_ns`.
     pub(super) fn begin(&mut self, view: &View<'_>, now_ns: u64, bound_ns: u64) {
         self.now_ns = now_ns;
         self.target = view.head().max(self.next);
@@ -122,25 +122,27 @@ impl Reader {
             Some((head, bound)) if *head == self.target => *bound = bound_ns.max(*bound),
             _ => self.history.push_back((self.target, bound_ns)),
         }
-        if self.ahead.as_ref().is_none_or(|ahead| ahead.is_over(self.next)) {
-            self.ahead = Ahead::look(view, self.next, self.target, bound_ns);
+        if self.backlog.as_ref().is_none_or(|backlog| backlog.is_over(self.next)) {
+            self.backlog = Backlog::scan(view, self.next, self.target, bound_ns);
         }
         if self.history.len() > HISTORY {
-            // Any entry but the first may go: the bound stays right and gets coarser for a while.
+            // Any entry except the first may be removed: the bound stays correct, and is coarser for a while.
             self.history.remove(1);
         }
     }
 
-    /// Delivers up to `room` records; true when it may have more.
+    /// Delivers up to `room` records; returns true if there may be more.
     pub(super) fn read(&mut self, view: &View<'_>, room: usize, batch: &mut Batch) -> bool {
         let limit = batch.records.len() + room;
         while self.next < self.target {
-            match look(view, self.next) {
-                Look::Complete(_) if batch.records.len() >= limit => return true,
-                Look::Complete(words) => self.take(&to_record(&words), batch),
-                Look::Overwritten(by) => self.skip_overwritten(view, by, batch),
-                Look::Pending if self.is_given_up(view) => self.lose(self.next, Reason::Abandoned, batch),
-                Look::Pending => return false,
+            match read_slot(view, self.next) {
+                SlotState::Complete(_) if batch.records.len() >= limit => return true,
+                SlotState::Complete(words) => self.deliver(&to_record(&words), batch),
+                SlotState::Overwritten(by) => self.skip_overwritten(view, by, batch),
+                SlotState::Pending if self.is_given_up(view) => {
+                    self.lose(self.next, Reason::Abandoned, batch);
+                }
+                SlotState::Pending => return false,
             }
         }
         if self.open.is_some_and(|loss| self.now_ns > loss.to_ns) {
@@ -150,44 +152,44 @@ impl Reader {
         false
     }
 
-    /// Gives up what is still pending and closes what is open.
+    /// Gives up pending records, and closes an open loss.
     pub(super) fn finish(&mut self, view: &View<'_>, now_ns: u64, batch: &mut Batch) {
         self.target = view.head().max(self.next);
         while self.next < self.target {
-            match look(view, self.next) {
-                Look::Complete(words) => self.take(&to_record(&words), batch),
-                Look::Overwritten(by) => self.skip_overwritten(view, by, batch),
-                Look::Pending => self.lose(self.next, Reason::Abandoned, batch),
+            match read_slot(view, self.next) {
+                SlotState::Complete(words) => self.deliver(&to_record(&words), batch),
+                SlotState::Overwritten(by) => self.skip_overwritten(view, by, batch),
+                SlotState::Pending => self.lose(self.next, Reason::Abandoned, batch),
             }
         }
         self.close(now_ns, batch);
     }
 
-    /// Nothing older than this will come from here.
+    /// The watermark of this ring: no later record is older.
     pub(super) fn watermark_ns(&self) -> u64 {
         let bound = self.bound_ns();
         self.open.map_or(bound, |loss| loss.from_ns.min(bound))
     }
 
-    /// The time before which `next` was not claimed.
+    /// A time before which `next` was not claimed.
     fn bound_ns(&self) -> u64 {
         let bounds = self.history.iter().take_while(|(head, _)| *head <= self.next);
         let by_head = bounds.last().map_or(0, |&(_, bound)| bound);
-        by_head.max(self.ahead.as_ref().map_or(0, |ahead| ahead.bound_ns(self.next)))
+        by_head.max(self.backlog.as_ref().map_or(0, |backlog| backlog.bound_ns(self.next)))
     }
 
-    /// Drops what bounds nothing any more.
+    /// Drops history entries that no longer bound `next`.
     fn forget(&mut self) {
         while self.history.get(1).is_some_and(|(head, _)| *head <= self.next) {
             self.history.pop_front();
         }
     }
 
-    fn take(&mut self, record: &Record, batch: &mut Batch) {
+    fn deliver(&mut self, record: &Record, batch: &mut Batch) {
         if !self.is_sound(record) {
             return self.lose(self.next, Reason::Corrupt, batch);
         }
-        // What was lost before it was begun before it, too.
+        // Lost records before this one were also claimed before it.
         self.close(record.time_ns, batch);
         batch.records.push(*record);
         self.advance(self.next + 1);
@@ -202,11 +204,11 @@ impl Reader {
             && record.guard == guard(self.next)
     }
 
-    /// Jumps behind what is overwritten, and far enough not to be overtaken again at once.
+    /// Skips overwritten positions, far enough that the reader is not overtaken again at once.
     fn skip_overwritten(&mut self, view: &View<'_>, by: u64, batch: &mut Batch) {
         let head = view.head();
         if by >= head || (by - self.next) & (view.capacity() - 1) != 0 {
-            // Nobody can have claimed that position, or not here: it is not a header.
+            // That position cannot have been claimed, or not in this slot: this is not a header.
             return self.lose(self.next, Reason::Corrupt, batch);
         }
         let resume = head.saturating_sub(view.capacity()) + margin(view);
@@ -221,12 +223,12 @@ impl Reader {
         lapped || seen_ns >= STALL_SEEN_NS && age_ns >= STALL_LIMIT_NS
     }
 
-    /// Whether a record that is not finished holds up the stream.
+    /// Whether an unfinished record holds up the stream.
     pub(super) const fn is_stalled(&self) -> bool {
         self.stalled.is_some()
     }
 
-    /// Counts `next` to `last` as lost.
+    /// Counts the positions from `next` to `last` as lost.
     fn lose(&mut self, last: u64, reason: Reason, batch: &mut Batch) {
         let first = self.next;
         match &mut self.open {
@@ -269,21 +271,25 @@ const fn margin(view: &View<'_>) -> u64 {
     view.capacity() / 8
 }
 
-fn look(view: &View<'_>, position: u64) -> Look {
+fn read_slot(view: &View<'_>, position: u64) -> SlotState {
     let slot = view.slot(position);
     loop {
         let header = slot[0].load(Ordering::Acquire);
         if header != committed(position) {
             let held = header & !BUSY;
-            return if held > committed(position) { Look::Overwritten(held - 1) } else { Look::Pending };
+            return if held > committed(position) {
+                SlotState::Overwritten(held - 1)
+            } else {
+                SlotState::Pending
+            };
         }
         let words = copy(&slot[1..]);
         fence(Ordering::Acquire);
-        // Nobody writes into a slot without claiming its header first.
+        // A producer must claim the header before it writes into the slot.
         if slot[0].load(Ordering::Relaxed) == header {
-            return Look::Complete(words);
+            return SlotState::Complete(words);
         }
-        // It is being overwritten: what it is now decides.
+        // The slot is being overwritten: read its new state.
     }
 }
 

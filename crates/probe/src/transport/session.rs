@@ -1,4 +1,4 @@
-//! A live tracing session: what a command needs of the kernel, and nothing about how it is done.
+//! The interface of a live tracing session, as commands need it, independent of its implementation.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -8,10 +8,10 @@ use p2p_trace_model::{
     stream::{Batch, Level},
 };
 
-/// How programs are to be attached.
+/// How to attach programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Attach {
-    /// fentry where it works, else kprobe; for what is in a hurry or would be in the way, kprobe.
+    /// fentry where it works, otherwise kprobe; kprobe first for hooks that must be attached fast, or that would block live patches.
     #[default]
     Auto,
     /// fentry and fexit only.
@@ -20,30 +20,30 @@ pub enum Attach {
     Kprobe,
 }
 
-/// Of which hot events stacks are captured.
+/// The hot events whose stacks are captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StacksOf {
-    /// What takes memory: allocations, scatter lists and mappings by user space.
+    /// Events that allocate memory: allocations, scatter lists and mappings by user space.
     #[default]
     Taking,
-    /// All.
+    /// All hot events.
     All,
 }
 
 /// Stacks of hot events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stacks {
-    /// Of which.
+    /// The events.
     pub of: StacksOf,
-    /// Frames of each, the innermost ones: 1 to [`Self::MAX_DEPTH`].
+    /// Number of frames per stack, innermost first: 1 to [`Self::MAX_DEPTH`].
     pub depth: u8,
 }
 
 impl Stacks {
-    /// Frames of the largest stack.
+    /// Maximum number of frames in a stack.
     pub const MAX_DEPTH: u8 = MAX_FRAMES as u8;
 
-    /// Whether stacks of the records of this hook are captured.
+    /// Whether stacks of this hook's records are captured.
     pub(crate) const fn are_of(self, hook: Hook) -> bool {
         let other = matches!(self.of, StacksOf::All)
             && matches!(
@@ -59,92 +59,88 @@ impl Stacks {
         hook.takes_memory() || other
     }
 
-    /// What the kernel is asked for.
+    /// The size of the stack in bytes, as requested from the kernel.
     pub(crate) fn bytes(self) -> u32 {
         u32::from(self.depth.clamp(1, Self::MAX_DEPTH)) * 8
     }
 }
 
-/// What a user asks a session for.
+/// A user's request for a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// Devices, as addresses or names such as `nvme0`; none: all.
+    /// Devices, as addresses or as names such as `nvme0`; empty for all.
     pub devices: Vec<String>,
-    /// Hooks; none: all.
+    /// Hooks; empty for all.
     pub hooks: Vec<Hook>,
-    /// Capture the stacks of hot events, too; none: of rare ones only.
+    /// Also capture stacks of hot events; `None` for rare events only.
     pub stacks: Option<Stacks>,
     /// How to attach.
     pub attach: Attach,
-    /// Bytes of the hot ring, all CPUs together; none: a default.
+    /// Total size of the hot rings of all CPUs in bytes; `None` for the default.
     pub ring_size: Option<u64>,
-    /// BTF to use in place of the running kernel's own.
+    /// BTF to use instead of the running kernel's own.
     pub kernel_btf: Option<PathBuf>,
-    /// The kernel side also writes uses of removed memory into the kernel's own trace.
+    /// The kernel side also writes uses of removed memory to the kernel's own trace buffer.
     pub kmsg: bool,
-    /// What the kernel side is to say of itself ([`Batch::diagnostics`]); none: nothing, which costs nothing.
+    /// Level of the kernel side's log ([`Batch::diagnostics`]); `None` disables it, so that it costs nothing.
     pub diagnostics: Option<Level>,
 }
 
-/// The beginning of an event dump: header, names, and what is true now.
+/// The beginning of an event dump: header, names, and the current state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    /// As in a file.
+    /// The bytes, as in a file.
     pub bytes: Vec<u8>,
-    /// Nothing is being torn down: it is kept until there is another one of which that is true.
+    /// No teardown is under way: the image is kept until the next calm one.
     pub is_calm: bool,
 }
 
-/// Why a session cannot go on.
+/// Why a session cannot continue.
 pub type SessionError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A session, from attached to detached. The order of the end is: [`Session::detach`], then
-/// [`Session::finish`], then [`Session::totals`].
+/// A session, from attach to detach. At the end, call [`Session::detach`], then [`Session::finish`], then [`Session::totals`].
 pub trait Session: Send {
-    /// What is attached and how, now.
+    /// The current status of hooks and devices.
     fn status(&self) -> Status;
 
-    /// The calling thread is the one that will read from now on.
+    /// Announces that the calling thread will read from now on.
     fn reading(&mut self) {}
 
-    /// Waits until there is something to read, or that it is time to look, at most for `timeout`.
+    /// Waits until there are records to read or other work is due, at most for `timeout`.
     fn wait(&mut self, timeout: Duration);
 
-    /// Appends up to `budget` records to `batch`, with losses and the watermark. Reads the clock before the
-    /// rings. Also does what is due in between, such as arming hooks: their changes are records of kind
-    /// `attach`, and set [`Batch::changed`].
+    /// Appends up to `budget` records to `batch`, with losses and the watermark. Reads the clock before the rings. Also does other work
+    /// that is due, such as arming hooks: such changes are records of kind `attach`, and set [`Batch::changed`].
     ///
     /// # Errors
     ///
-    /// When the session cannot go on.
+    /// If the session cannot continue.
     fn poll(&mut self, budget: usize, batch: &mut Batch) -> Result<(), SessionError>;
 
-    /// Asks for the kernel's own state of every device: it is read by the next [`Session::poll`], and its
-    /// records of kind `snapshot_end` tell when.
+    /// Requests a snapshot of every device: the next [`Session::poll`] takes it, and records of kind `snapshot_end` report its time.
     fn snapshot(&mut self);
 
-    /// Keeps an image where a memory dump of the kernel has it.
+    /// Stores an image so that a memory dump of the kernel contains it.
     fn crash_image(&mut self, _image: &Image) {}
 
-    /// Detaches every program. Events after this are not traced.
+    /// Detaches all programs. Later events are not traced.
     ///
     /// # Errors
     ///
-    /// When a program stays attached.
+    /// If a program stays attached.
     fn detach(&mut self) -> Result<(), SessionError>;
 
-    /// After the detach: appends everything that is left, with bursts that no event has flushed; the
-    /// watermark is `u64::MAX`.
+    /// Appends all remaining records after the detach, including bursts that no event has flushed; the watermark is `u64::MAX`.
     ///
     /// # Errors
     ///
-    /// When the rings cannot be read.
+    /// If the rings cannot be read.
     fn finish(&mut self, batch: &mut Batch) -> Result<(), SessionError>;
 
-    /// What the kernel counted.
+    /// The kernel's counts.
     ///
     /// # Errors
     ///
-    /// When the counters cannot be read.
+    /// If the counters cannot be read.
     fn totals(&mut self) -> Result<Totals, SessionError>;
 }

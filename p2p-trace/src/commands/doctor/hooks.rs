@@ -3,11 +3,11 @@
 use p2p_trace_common::Hook;
 use p2p_trace_model::event;
 use p2p_trace_probe::{
+    attach_methods::AttachMethods,
     hook_table::{self, Need, Row},
     kernel::{Kernel, patching::Patching},
     plan::Plan,
     transport::Request,
-    ways::Ways,
 };
 
 use crate::render::doctor::{HookReport, Method};
@@ -20,9 +20,9 @@ pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
         return Vec::new();
     };
     let plan = Plan::new(symbols, btf, Hook::ALL);
-    let ways = Ways::of(&Request::default(), kernel);
+    let attach_methods = AttachMethods::of(&Request::default(), kernel);
     let planned = plan.planned.iter().map(|planned| {
-        let (method, limit) = method(kernel, ways, planned.row);
+        let (method, limit) = method(kernel, attach_methods, planned.row);
         let reason = limit.or_else(|| note(planned.row));
         HookReport {
             symbol: Some(planned.function.into()),
@@ -58,12 +58,12 @@ fn report(row: &Row) -> HookReport {
 }
 
 /// The best way that this kernel and these rights allow for a hook where no stacks are asked for, and what forbids a better one.
-fn method(kernel: &Kernel, ways: Ways, row: &Row) -> (Method, Option<String>) {
+fn method(kernel: &Kernel, attach_methods: AttachMethods, row: &Row) -> (Method, Option<String>) {
     if !kernel.rights.missing_to_load().is_empty() {
         return (Method::None, Some("rights are missing".to_owned()));
     }
     if kernel.offers_btf {
-        return match ways.of_hook(row).first() {
+        return match attach_methods.of_hook(row).first() {
             Some(event::Method::Kprobe) => {
                 let is_exclusive = kernel.patching() == Patching::Exclusive;
                 let limit = "fentry would be in the way of live patches";

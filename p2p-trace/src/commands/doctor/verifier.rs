@@ -12,9 +12,9 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
 
     use crate::render::doctor::ProgramReport;
     use p2p_trace_probe::{
+        attach_methods::AttachMethods,
         live::verification::{Verification, Verified},
         transport::Request,
-        ways::Ways,
     };
 
     let (Ok(symbols), Ok(btf)) = (&kernel.symbols, &kernel.btf) else {
@@ -22,7 +22,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
     };
     let request =
         Request { kernel_btf: args.kernel_btf.as_deref().map(Path::to_owned), ..Request::default() };
-    match Verification::of(root, symbols, btf, &request, Ways::of(&request, kernel)) {
+    match Verification::of(root, symbols, btf, &request, AttachMethods::of(&request, kernel)) {
         Ok(verification) => VerificationReport {
             cpus: Some(verification.cpus),
             instructions: verification.total(),

@@ -1,4 +1,4 @@
-//! Runs of a hook's programs that the kernel skipped.
+//! Counts of a hook's program runs that the kernel skipped.
 
 use std::{
     io,
@@ -7,19 +7,20 @@ use std::{
 
 use crate::live::sys;
 
-/// The counters of one attached hook. They are read without what the hook is attached by, so also while other hooks come or go.
+/// The miss counters of one attached hook. Reading them does not need the hook's links, so it works while other hooks come or go.
 #[derive(Debug)]
 pub(crate) struct Misses(Vec<Counter>);
 
-/// What counts the skipped runs of one program.
+/// The counter of one program's skipped runs.
 #[derive(Debug)]
 enum Counter {
-    /// The program of a fentry or fexit hook: skipped where it is running on that CPU already.
+    /// The program of a fentry or fexit hook, which is skipped while it is running on the same CPU.
     Tracing(OwnedFd),
-    /// That of a kprobe, and its link. The kernel skips the hit where another kprobe's handler is interrupted (`nmissed` of `struct kprobe`,
-    /// told by the link), and only the program where another one, or a system call on a map, is (`trace_call_bpf`, told by the program).
+    /// The program of a kprobe, and its link. If the hit interrupts another kprobe's handler, the kernel skips the hit (`nmissed` of
+    /// `struct kprobe`, counted by the link). If it interrupts another program, or a system call on a map, the kernel skips only the
+    /// program (`trace_call_bpf`, counted by the program).
     Kprobe { program: OwnedFd, link_id: u32 },
-    /// That of a kprobe, on a kernel that does not count.
+    /// The program of a kprobe on a kernel that does not count.
     Uncounted,
 }
 
@@ -40,7 +41,7 @@ impl Misses {
         self.0.push(Counter::Uncounted);
     }
 
-    /// Runs that the kernel skipped, over all of the hook's programs; `None` where it does not say.
+    /// Runs that the kernel skipped, summed over the hook's programs; `None` if it does not count them.
     pub(crate) fn read(&self) -> Option<u64> {
         self.0.iter().try_fold(0u64, |sum, counter| Some(sum.saturating_add(counter.read().ok()??)))
     }

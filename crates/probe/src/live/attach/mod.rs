@@ -1,4 +1,4 @@
-//! The hooks of a session: which are attached and how, and those that come and go with teardowns.
+//! The hooks of a session: how each is attached, and which ones are armed during teardowns.
 
 mod misses;
 mod program;
@@ -25,25 +25,25 @@ use program::{Attached, Attacher};
 
 use super::{error::ProbeError, setup::Features, verification::Verified};
 use crate::{
+    attach_methods::AttachMethods,
     hook_table::{Need, Row},
     plan::{Plan, Planned, Unavailable},
-    ways::Ways,
 };
 
-/// Threads that close links. More of them only wait for the locks of the kernel's probes.
+/// Threads that close links. More threads would only wait for the locks of the kernel's probes.
 const CLOSERS: usize = 4;
 
-/// Counts the instructions that the verifier follows in a program, for this function.
+/// Counts the instructions that the verifier follows in a program: program name, function → count.
 pub(super) type Count<'a> = Box<dyn Fn(&str, &str) -> Option<u32> + 'a>;
 
-/// What follows a hook's name in those of its programs.
+/// The suffixes of a hook's program names.
 const SUFFIXES: [&str; 5] = ["_fentry", "_fexit", "_kprobe", "_note", "_kretprobe"];
 
 /// One hook.
 struct Hooked {
     planned: Planned,
     attached: Option<Attached>,
-    /// How an armed hook will be attached.
+    /// The method by which an armed hook will be attached.
     prepared: Option<Method>,
     error: Option<Text>,
     /// Misses up to the last detach.
@@ -53,25 +53,31 @@ struct Hooked {
 /// The loaded programs and what they are attached to.
 pub(super) struct Hooks {
     ebpf: Ebpf,
-    /// The running kernel's own types, which fentry needs.
+    /// The running kernel's own types, which fentry requires.
     btf: Option<aya::Btf>,
-    ways: Ways,
+    attach_methods: AttachMethods,
     kprobes_count: bool,
     all: Vec<Hooked>,
     unavailable: Vec<HookStatus>,
     /// Hooks on request are armed.
     maps_armed: bool,
-    /// Everything is to be detached for good: whoever attaches stops doing so.
+    /// All hooks are to be detached for good, so a thread that attaches hooks stops.
     closed: Arc<AtomicBool>,
 }
 
 impl Hooks {
-    /// Nothing is attached yet.
-    pub(super) fn new(ebpf: Ebpf, btf: Option<aya::Btf>, plan: Plan, ways: Ways, features: Features) -> Self {
+    /// A session without attached hooks.
+    pub(super) fn new(
+        ebpf: Ebpf,
+        btf: Option<aya::Btf>,
+        plan: Plan,
+        attach_methods: AttachMethods,
+        features: Features,
+    ) -> Self {
         Self {
             ebpf,
             btf,
-            ways,
+            attach_methods,
             kprobes_count: features.kprobe_misses,
             unavailable: plan.unavailable.iter().map(status_of_unavailable).collect(),
             maps_armed: plan
@@ -83,19 +89,19 @@ impl Hooks {
         }
     }
 
-    /// What it takes to attach, and what is to be attached.
+    /// The means of attaching, and the hooks to attach.
     fn attacher(&mut self) -> (Attacher<'_>, &mut [Hooked]) {
         let attacher = Attacher {
             ebpf: &mut self.ebpf,
             btf: self.btf.as_ref(),
-            ways: self.ways,
+            attach_methods: self.attach_methods,
             kprobes_count: self.kprobes_count,
             maps_armed: self.maps_armed,
         };
         (attacher, &mut self.all)
     }
 
-    /// Loads every program and attaches none; returns a sentence for each hook of which none was accepted.
+    /// Loads all programs and attaches none; returns a sentence for each hook without an accepted program.
     pub(super) fn load(&mut self) -> Vec<String> {
         let (mut attacher, hooks) = self.attacher();
         attacher.load_all(&hooks.iter().map(|hooked| &hooked.planned).collect::<Vec<_>>());
@@ -107,8 +113,8 @@ impl Hooks {
         hooks.iter().filter_map(refused).collect()
     }
 
-    /// What the verifier made of each program that is loaded. Where the kernel keeps no count, `statistics` is made of the object, and
-    /// asked with the program's name and the function that it is for.
+    /// The verifier's result for each loaded program. If the kernel keeps no instruction count, `statistics` creates a counter from the
+    /// object, which is called with the program's name and its function.
     pub(super) fn verified<'a>(&self, statistics: impl FnOnce(&Ebpf) -> Option<Count<'a>>) -> Vec<Verified> {
         let loaded = |(name, program): (&str, &Program)| {
             let info = program.info().ok()?;
@@ -132,12 +138,12 @@ impl Hooks {
         verified
     }
 
-    /// Attaches everything in the order of the hook table ([`crate::hook_table::TABLE`]), but for the armed hooks, which are
-    /// loaded and verified only.
+    /// Attaches all hooks in the order of the hook table ([`crate::hook_table::TABLE`]), except for armed hooks, which are only
+    /// loaded and verified.
     ///
     /// # Errors
     ///
-    /// When not one hook could be attached, or when interrupted; then nothing stays attached.
+    /// If no hook could be attached, or on an interrupt; then nothing stays attached.
     pub(super) fn attach_all(&mut self, is_interrupted: &dyn Fn() -> bool) -> Result<(), ProbeError> {
         let (mut attacher, hooks) = self.attacher();
         attacher.load_all(&hooks.iter().map(|hooked| &hooked.planned).collect::<Vec<_>>());
@@ -175,9 +181,9 @@ impl Hooks {
         Ok(())
     }
 
-    /// Attaches the armed hooks, and tells of each once it is: one after the other, since the kernel does nearly all of the work, a walk
-    /// through the places that it can patch, under one lock.
-    pub(super) fn arm(&mut self, mut tell: impl FnMut(Change)) {
+    /// Attaches the armed hooks and reports each as soon as it is attached. They are attached one after the other, since the kernel does
+    /// nearly all of the work, a walk through the places that it can patch, under one lock.
+    pub(super) fn arm(&mut self, mut report: impl FnMut(Change)) {
         let closed = Arc::clone(&self.closed);
         let (mut attacher, hooks) = self.attacher();
         for hooked in hooks.iter_mut().filter(|hooked| hooked.is_idle()) {
@@ -186,18 +192,18 @@ impl Hooks {
             }
             match attacher.attach(hooked.planned.row, hooked.planned.function) {
                 Ok(attached) => {
-                    tell(hooked.change(true, attached.method));
+                    report(hooked.change(true, attached.method));
                     hooked.attached = Some(attached);
                     hooked.error = None;
                 }
-                // It has failed for the run: what is not seen with it is not seen.
+                // The hook has failed for the run: its events are not observed.
                 Err(error) => (hooked.error, hooked.prepared) = (Some(error.into()), None),
             }
         }
     }
 
-    /// Detaches the armed hooks, all at once, and tells of each once they are.
-    pub(super) fn disarm(&mut self, tell: impl FnMut(Change)) {
+    /// Detaches all armed hooks at once, then reports each.
+    pub(super) fn disarm(&mut self, report: impl FnMut(Change)) {
         let (mut links, mut changes) = (Vec::new(), Vec::new());
         for hooked in self.all.iter_mut().filter(|hooked| hooked.prepared.is_some()) {
             if let Some(attached) = hooked.take() {
@@ -206,26 +212,26 @@ impl Hooks {
             }
         }
         close(links);
-        changes.into_iter().for_each(tell);
+        changes.into_iter().for_each(report);
     }
 
-    /// Set before everything is detached: then nobody has to wait for what is just being attached.
+    /// A flag to set before all hooks are detached, so that the caller does not wait for hooks that are still being attached.
     pub(super) fn closed(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.closed)
     }
 
-    /// Detaches everything.
+    /// Detaches all hooks.
     pub(super) fn detach(&mut self) {
         let attached: Vec<_> = self.all.iter_mut().filter_map(Hooked::take).collect();
         close(attached);
     }
 
-    /// Every hook that was asked for.
+    /// The status of each requested hook.
     pub(super) fn statuses(&self) -> Vec<HookStatus> {
         self.all.iter().map(Hooked::status).chain(self.unavailable.iter().cloned()).collect()
     }
 
-    /// Runs that the kernel skipped, by hook; `None` where it does not say.
+    /// Runs that the kernel skipped, by hook; `None` if it does not count them.
     pub(super) fn missed(&self) -> impl Iterator<Item = (Hook, Option<u64>)> {
         self.all.iter().map(|hooked| {
             let missed = hooked.attached.as_ref().map_or(hooked.missed, |attached| attached.misses.read());
@@ -233,14 +239,14 @@ impl Hooks {
         })
     }
 
-    /// What counts them, of the hooks that are attached now.
+    /// The miss counters of the hooks that are attached now.
     pub(super) fn misses(&self) -> Vec<(Hook, Arc<Misses>)> {
         let misses =
             |hooked: &Hooked| Some((hooked.planned.row.hook, Arc::clone(&hooked.attached.as_ref()?.misses)));
         self.all.iter().filter_map(misses).collect()
     }
 
-    /// Whether the kernel counts what it skips, for all that is attached.
+    /// Whether the kernel counts skipped runs of all attached hooks.
     pub(super) fn missed_quality(&self) -> MissedQuality {
         if self.missed().all(|(_, missed)| missed.is_some()) {
             MissedQuality::Counted
@@ -255,7 +261,7 @@ impl Hooked {
         Self { planned, attached: None, prepared: None, error: None, missed: Some(0) }
     }
 
-    /// Loaded, to be attached while a teardown is pending, and not attached now.
+    /// Whether the hook is loaded, to be attached during teardowns, and is not attached now.
     const fn is_idle(&self) -> bool {
         self.prepared.is_some() && self.attached.is_none()
     }
@@ -264,7 +270,7 @@ impl Hooked {
         Change { hook: self.planned.row.hook, attached, method, armed: true }
     }
 
-    /// Takes the links out, to be dropped, once their misses are read.
+    /// Reads the misses, then returns the links to be dropped.
     fn take(&mut self) -> Option<Attached> {
         let attached = self.attached.take()?;
         self.missed = attached.misses.read();
@@ -290,8 +296,8 @@ impl Hooked {
     }
 }
 
-/// Closes links on several threads: to close one is mostly to wait for the kernel's grace periods, and those who wait at
-/// the same time wait for the same one.
+/// Closes links on several threads: closing is mostly waiting for the kernel's grace periods, and threads that wait at the same
+/// time share one.
 fn close(links: Vec<Attached>) {
     let links = Mutex::new(links.into_iter());
     let next = || links.lock().unwrap_or_else(PoisonError::into_inner).next();

@@ -1,5 +1,4 @@
-//! Attaches one hook: by fentry or fexit where that works, else by kprobe or kretprobe. A link detaches its
-//! program when it is dropped.
+//! Attaches one hook: by fentry or fexit if possible, otherwise by kprobe or kretprobe. Dropping a link detaches its program.
 
 use std::{
     collections::HashMap,
@@ -20,67 +19,67 @@ use p2p_trace_model::{event::Method, text::Text};
 
 use super::misses::Misses;
 use crate::{
+    attach_methods::AttachMethods,
     hook_table::{Need, Point, Row},
     live::refusal::load_error,
     plan::Planned,
-    ways::Ways,
 };
 
-/// Threads that load programs: there are some fifty, of some ten milliseconds each.
+/// Threads that load programs. There are about fifty programs, which take about ten milliseconds each.
 const MAX_LOADERS: usize = 8;
 
-/// An attached program's link.
+/// The link of an attached program.
 #[derive(Debug)]
-#[expect(dead_code, reason = "links are held for what dropping them does")]
+#[expect(dead_code, reason = "links are kept because dropping them detaches")]
 enum Link {
     Entry(FEntryLink),
     Exit(FExitLink),
     Kprobe(KProbeLink),
-    /// A kprobe's on a kernel that counts what it drops.
+    /// The link of a kprobe on a kernel that counts missed hits.
     CountingKprobe(FdLink),
 }
 
-/// One hook, attached.
+/// An attached hook.
 #[derive(Debug)]
 pub(crate) struct Attached {
-    /// How.
+    /// The method.
     pub method: Method,
-    /// Why not by the preferred method, where that was tried.
+    /// Why the preferred method failed, if it was tried.
     pub fallback: Option<Text>,
-    /// What counts the runs that the kernel skipped.
+    /// The counters of runs that the kernel skipped.
     pub misses: Arc<Misses>,
-    #[expect(dead_code, reason = "held for what dropping it does")]
+    #[expect(dead_code, reason = "kept because dropping it detaches")]
     links: Vec<Link>,
 }
 
-/// What it takes to attach.
+/// The means of attaching.
 pub(crate) struct Attacher<'a> {
     /// The loaded object.
     pub ebpf: &'a mut Ebpf,
-    /// The running kernel's BTF; without it there is no fentry.
+    /// The running kernel's BTF; without it, fentry is not possible.
     pub btf: Option<&'a Btf>,
-    /// How it may be done.
-    pub ways: Ways,
-    /// The kernel counts the hits that a kprobe dropped (6.7 and later).
+    /// The permitted methods.
+    pub attach_methods: AttachMethods,
+    /// The kernel counts the missed hits of a kprobe (6.7 and later).
     pub kprobes_count: bool,
-    /// Hooks on request were not asked for: they are armed.
+    /// Hooks on request were not requested, so they are armed.
     pub maps_armed: bool,
 }
 
-/// What the names of programs begin with that stand for hooks on request where these are armed.
+/// The prefix of program names for hooks on request when they are armed.
 pub(super) const ARMED: &str = "armed_";
 
-/// The kprobe programs of a hook, in the order in which they are attached.
+/// The kprobe programs of a hook, in attach order.
 const fn kprobe_suffixes(row: &Row) -> &'static [&'static str] {
     match row.point {
         Point::Entry => &["kprobe"],
-        // The note first: an exit without its note is of no use.
+        // The note comes first: an exit without its note is useless.
         Point::Exit => &["note", "kretprobe"],
     }
 }
 
 impl Attacher<'_> {
-    /// The program's name for one way to reach a hook: its function in the object.
+    /// The program's name for one kind of attachment: the name of its function in the object.
     fn program_name(&self, row: &Row, suffix: &str) -> String {
         let prefix = if self.maps_armed && matches!(row.need, Need::ArmedOrNamed) { ARMED } else { "" };
         format!("{prefix}{}_{suffix}", row.hook.name())
@@ -95,12 +94,12 @@ impl Attacher<'_> {
         self.program_name(row, suffix)
     }
 
-    /// Loads the programs by which these hooks are most likely attached, on several CPUs at once: the kernel's verifier
-    /// takes most of a start. One that it refuses is tried again, and the reason told, by [`Attacher::attach`].
+    /// Loads the programs that are most likely used to attach these hooks, on several CPUs in parallel: most of the startup time is spent
+    /// in the kernel's verifier. [`Attacher::attach`] retries a program that is rejected here, and reports the reason.
     pub(crate) fn load_all(&mut self, planned: &[&Planned]) {
         let mut functions = HashMap::new();
         for Planned { row, function, .. } in planned.iter().copied() {
-            if self.ways.of_hook(row).first() == Some(&Method::Kprobe) {
+            if self.attach_methods.of_hook(row).first() == Some(&Method::Kprobe) {
                 let names = kprobe_suffixes(row).iter().map(|suffix| self.program_name(row, suffix));
                 functions.extend(names.map(|name| (name, *function)));
             } else {
@@ -118,7 +117,7 @@ impl Attacher<'_> {
                 scope.spawn(|| {
                     while let Some((function, program)) = next() {
                         if load(program, function, btf).is_err() {
-                            tracing::debug!("a program for {function} was not loaded at first");
+                            tracing::debug!("a program for {function} failed to load; it will be retried");
                         }
                     }
                 });
@@ -130,10 +129,10 @@ impl Attacher<'_> {
     ///
     /// # Errors
     ///
-    /// A sentence that says why no permitted way works.
+    /// A sentence that says why no permitted method works.
     pub(crate) fn attach(&mut self, row: &Row, function: &str) -> Result<Attached, String> {
         let mut reasons = Vec::new();
-        for &method in self.ways.of_hook(row) {
+        for &method in self.attach_methods.of_hook(row) {
             let attached = match method {
                 Method::Fentry => self.by_fentry(row, function),
                 Method::Kprobe => self.by_kprobe(row, function),
@@ -149,15 +148,14 @@ impl Attacher<'_> {
         Err(reasons.join("; "))
     }
 
-    /// Loads the programs of a hook without attaching them, so that attaching is quick and cannot fail in
-    /// the verifier.
+    /// Loads the programs of a hook without attaching them, so that attaching is fast and cannot fail in the verifier.
     ///
     /// # Errors
     ///
-    /// A sentence that says why no permitted way works.
+    /// A sentence that says why no permitted method works.
     pub(crate) fn prepare(&mut self, row: &Row, function: &str) -> Result<Method, String> {
         let mut reasons = Vec::new();
-        for &method in self.ways.of_hook(row) {
+        for &method in self.attach_methods.of_hook(row) {
             let loaded = match method {
                 Method::Fentry => self.load_fentry(row, function).map(drop),
                 Method::Kprobe => self.load_kprobes(row),
@@ -245,7 +243,7 @@ impl Attacher<'_> {
                 misses.add_kprobe(descriptor(self.program(&name)?)?, link_id);
                 Link::CountingKprobe(link)
             } else {
-                // Converting a link that is not a descriptor would detach it.
+                // Converting a link that is not a file descriptor would detach it.
                 misses.add_uncounted();
                 Link::Kprobe(link)
             });
@@ -254,7 +252,7 @@ impl Attacher<'_> {
     }
 }
 
-/// Loads a program unless it is loaded.
+/// Loads a program unless it is already loaded.
 fn load(program: &mut Program, function: &str, btf: Option<&Btf>) -> Result<(), ProgramError> {
     match (program, btf) {
         (Program::FEntry(program), Some(btf)) if program.fd().is_err() => program.load(function, btf),
@@ -264,8 +262,8 @@ fn load(program: &mut Program, function: &str, btf: Option<&Btf>) -> Result<(), 
     }
 }
 
-/// Before 5.13 a program can be attached by fentry or fexit only once (Linux: `bpf_tracing_prog_attach`, f3a95075549e): another time takes
-/// another load.
+/// Whether the program must be loaded again to be attached: before 5.13 a program can be attached by fentry or fexit only once
+/// (Linux: `bpf_tracing_prog_attach`, f3a95075549e).
 fn is_used_up(error: &ProgramError) -> bool {
     matches!(error, ProgramError::SyscallError(error) if error.io_error.kind() == io::ErrorKind::NotFound)
 }
@@ -280,13 +278,13 @@ fn attach_fexit(program: &mut FExit) -> Result<FExitLink, ProgramError> {
     program.take_link(id)
 }
 
-/// Another descriptor of a loaded program.
+/// A duplicate descriptor of a loaded program.
 fn descriptor(program: &Program) -> Result<OwnedFd, String> {
     let descriptor = program.fd().map_err(|error| describe(&error))?;
     descriptor.as_fd().try_clone_to_owned().map_err(|error| describe(&error))
 }
 
-/// The error with its causes, in one line.
+/// The error with its causes, on one line.
 pub(in crate::live) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,25 +1,25 @@
-//! A pool's bitmap, one bit per page, to runs of allocated memory.
+//! Converts a pool's bitmap, one bit per page, to runs of allocated memory.
 
-/// Collects runs of set bits over consecutive pieces of a bitmap.
+/// Collects runs of set bits from consecutive pieces of a bitmap.
 #[derive(Debug)]
 pub(super) struct Runs {
-    /// Pages that the bitmap stands for: bits behind them mean nothing.
+    /// Number of pages that the bitmap covers; bits past it mean nothing.
     pages: u64,
-    /// The page that the next piece begins with.
+    /// First page of the next piece.
     next: u64,
-    /// First page of a run that reaches to `next`.
+    /// First page of a run that extends up to `next`.
     open: Option<u64>,
     /// First page and number of pages of each run.
     closed: Vec<(u64, u64)>,
 }
 
 impl Runs {
-    /// For a chunk of so many pages.
+    /// For a chunk with this many pages.
     pub(super) const fn new(pages: u64) -> Self {
         Self { pages, next: 0, open: None, closed: Vec::new() }
     }
 
-    /// Takes the next words of the bitmap.
+    /// Processes the next words of the bitmap.
     pub(super) fn extend(&mut self, words: impl IntoIterator<Item = u64>) {
         for word in words {
             self.word(word);
@@ -51,12 +51,12 @@ impl Runs {
         }
     }
 
-    /// The words that were not given yet.
-    pub(super) const fn missing(&self) -> bool {
+    /// Whether words of the bitmap are still missing.
+    pub(super) const fn is_incomplete(&self) -> bool {
         self.next < self.pages
     }
 
-    /// Number of the next word.
+    /// Index of the next word.
     pub(super) const fn next_word(&self) -> u64 {
         self.next / 64
     }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_cross_words_and_end_with_the_chunk() {
+    fn runs_span_words_and_end_with_the_chunk() {
         assert_eq!(runs(128, &[0, 0]), []);
         assert_eq!(runs(128, &[u64::MAX, u64::MAX]), [(0, 128)]);
         assert_eq!(runs(70, &[0b110, u64::MAX]), [(1, 2), (64, 6)]);
@@ -91,17 +91,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_read_is_missing() {
+    fn is_incomplete_until_all_words_are_read() {
         let mut runs = Runs::new(130);
         runs.extend([0, 0]);
-        assert!(runs.missing());
+        assert!(runs.is_incomplete());
         assert_eq!(runs.next_word(), 2);
         runs.extend([0]);
-        assert!(!runs.missing());
+        assert!(!runs.is_incomplete());
     }
 
     proptest! {
-        /// Each page lies in a run exactly if its bit is set, and runs do not touch.
+        /// A page is in a run exactly if its bit is set, and runs do not touch.
         #[test]
         fn runs_are_the_set_bits(words in proptest::collection::vec(any::<u64>(), 1..6), less in 0u64..64) {
             let pages = words.len() as u64 * 64 - less;

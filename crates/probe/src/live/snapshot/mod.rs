@@ -1,7 +1,7 @@
-//! Pull reads: the kernel's state of a device at this moment, through a read of one of its attributes in sysfs.
+//! Snapshots: read the kernel's own state of a device, by reading one of its attributes in sysfs.
 
-mod again;
 mod bits;
+mod retries;
 mod schedule;
 
 use std::{
@@ -23,9 +23,9 @@ use p2p_trace_model::event::{
     user::{Run, SnapshotEnd, Writer},
 };
 
-use again::Again;
 use bits::Runs;
 use p2p_trace_model::text::Text;
+use retries::Retries;
 use schedule::{Due, Schedule};
 
 use super::{
@@ -38,18 +38,18 @@ use crate::kernel::{KernelRoot, devices};
 
 /// Long enough for a thread to leave its CPU.
 const YIELD: Duration = Duration::from_millis(1);
-/// Chunks that a pool is followed for; the kernel side has the same limit.
+/// Maximum number of chunks to read from a pool; the kernel side has the same limit.
 const MAX_CHUNKS: u32 = 16;
-/// Runs that one reading of a device writes. Beyond it the reading counts as incomplete.
+/// Maximum number of runs in one snapshot of a device; with more, the snapshot is incomplete.
 const MAX_RUNS: usize = 1 << 17;
-/// Index of the word that a field of [`Snapshot`] begins in.
+/// Index of the word of [`Snapshot`] that a field starts in.
 macro_rules! word {
     ($field:ident) => {
         std::mem::offset_of!(Snapshot, $field) / size_of::<u64>()
     };
 }
 const TASK: usize = word!(task);
-/// And the first word to copy, in its high half.
+/// Chunk number, with the first word to copy in the high half.
 const CHUNK: usize = word!(chunk);
 const ANSWER: usize = word!(answer);
 const ADDRESS: usize = word!(address);
@@ -57,38 +57,38 @@ const PAGES: usize = word!(pages);
 const WORDS: usize = word!(words);
 const PGMAP: usize = word!(pgmap);
 
-/// Reads devices, and knows when to.
+/// Takes snapshots of devices, and schedules them.
 #[derive(Debug)]
 pub(super) struct Snapshotter {
     request: Mapping,
     bits: Mapping,
-    /// Makes the thread that runs it the one whose reads count.
+    /// The program that makes the thread which runs it the one whose reads are answered.
     begin: OwnedFd,
-    /// Devices that the user named; none: all with p2p memory.
+    /// Devices that the user named; if empty, all devices with p2p memory.
     wanted: Vec<DeviceAddress>,
     root: KernelRoot,
     schedule: Schedule,
-    again: Again,
-    /// The program is attached: a reading that it does not answer was skipped.
+    retries: Retries,
+    /// The program that answers is attached, so a read without an answer was skipped.
     is_attached: bool,
 }
 
-/// Why a device could not be read to its end.
+/// Why the snapshot of a device is not complete.
 enum Stop {
-    /// It has vanished.
+    /// The device has vanished.
     Vanished,
     /// The kernel side did not run.
     Unanswered,
-    /// The kernel side could not follow the pool.
+    /// The kernel side could not read the pool's chunks.
     Unreadable,
 }
 
 impl Snapshotter {
-    /// The kernel side's end is in `ebpf`; `wanted` limits what is read.
+    /// `ebpf` contains the kernel side's end; `wanted` limits the devices to read.
     ///
     /// # Errors
     ///
-    /// When the object does not fit, or its maps cannot be mapped.
+    /// If the object does not fit, or its maps cannot be mapped.
     pub(super) fn new(
         ebpf: &mut Ebpf,
         root: &KernelRoot,
@@ -98,38 +98,38 @@ impl Snapshotter {
         let request = Mapping::writable(map_descriptor(ebpf, "PULL")?, SNAPSHOT_SIZE);
         let bits = Mapping::readable(map_descriptor(ebpf, "PULL_BITS")?, BITS_WORDS * 8);
         Ok(Self {
-            request: request.map_err(ProbeError::system("map the request of pull reads"))?,
-            bits: bits.map_err(ProbeError::system("map the answer of pull reads"))?,
+            request: request.map_err(ProbeError::system("map the request of snapshots"))?,
+            bits: bits.map_err(ProbeError::system("map the answer of snapshots"))?,
             begin: load_helper(ebpf, "begin_pull")?,
             wanted: wanted.to_vec(),
             root: root.clone(),
             schedule: Schedule::new(now_ns),
-            again: Again::default(),
+            retries: Retries::default(),
             is_attached: false,
         })
     }
 
-    /// Takes note of a record: teardowns make their device due.
+    /// Updates the schedule from a record: a teardown makes its device due.
     pub(super) fn follow(&mut self, record: &Record) {
         self.schedule.follow(record);
     }
 
-    /// Records were lost: all devices are due.
+    /// Records were lost, so all devices are due.
     pub(super) const fn lose(&mut self, now_ns: u64) {
         self.schedule.lose(now_ns);
     }
 
-    /// All devices are due.
+    /// Makes all devices due.
     pub(super) const fn demand(&mut self, now_ns: u64) {
         self.schedule.demand(now_ns);
     }
 
-    /// Whether the program that answers is attached.
+    /// Sets whether the program that answers is attached.
     pub(super) const fn set_attached(&mut self, is_attached: bool) {
         self.is_attached = is_attached;
     }
 
-    /// The devices that are due, which then count as read.
+    /// The devices that are due; they count as read from now on.
     pub(super) fn due(&mut self, now_ns: u64) -> Vec<DeviceAddress> {
         let mut due = match self.schedule.due(now_ns) {
             None => Vec::new(),
@@ -141,53 +141,53 @@ impl Snapshotter {
                 all
             }
         };
-        due.extend(self.again.due(now_ns));
+        due.extend(self.retries.due(now_ns));
         due.sort_unstable();
         due.dedup();
         due
     }
 
-    /// When a device is read again of which the last reading was not answered.
+    /// When the next device whose last read was not answered is read again.
     pub(super) fn next_try_ns(&self) -> Option<u64> {
-        self.again.next_ns()
+        self.retries.next_ns()
     }
 
-    /// Nothing is read any more: of the devices that were to be read again, no reading comes.
+    /// Ends all tries: returns failed readings for the devices that were to be read again.
     pub(super) fn give_up(&mut self) -> Vec<Reading> {
-        self.again.give_up().map(Reading::failed).collect()
+        self.retries.give_up().map(Reading::failed).collect()
     }
 
-    /// Makes the calling thread the one whose reads count, and has it given a CPU anew: how long another task has been
-    /// waiting is counted from that moment.
+    /// Makes reads by the calling thread count as snapshots, and gives the thread a new turn on a CPU: how long another task has been
+    /// waiting is measured from that moment.
     ///
     /// # Errors
     ///
-    /// When the kernel refuses to run the program.
+    /// If the kernel rejects the run of the program.
     pub(super) fn begin(&self) -> Result<(), ProbeError> {
         thread::sleep(YIELD);
-        sys::run_once(self.begin.as_fd()).map_err(ProbeError::system("begin a pull read"))
+        sys::run_once(self.begin.as_fd()).map_err(ProbeError::system("begin a snapshot"))
     }
 
-    /// Reads of attributes are nothing but that again.
+    /// From now on reads of attributes are ordinary reads.
     pub(super) fn end(&self) {
         self.request.store(TASK, 0);
     }
 
-    /// Reads one device: its states come through the rings, its runs are returned. `None`: it is not there, or the kernel
-    /// did not answer and it is read again. The caller flushes bursts of page frees before and after.
+    /// Takes a snapshot of one device: its states arrive through the rings, its runs are returned. `None` if the device does not exist,
+    /// or if the kernel did not answer and the read is retried. The caller flushes bursts of page frees before and after.
     pub(super) fn read(&mut self, device: DeviceAddress, now_ns: u64) -> Option<Reading> {
         let read = self.try_read(device);
         if matches!(read, Err(Stop::Unanswered)) {
-            let is_tried_again = self.is_attached && self.again.unanswered(device, now_ns);
-            let then = if is_tried_again { "again" } else { "no more" };
-            tracing::debug!("a read of the state of {device} was not answered: it is tried {then}");
-            return (!is_tried_again).then(|| Reading::failed(device));
+            let is_retried = self.is_attached && self.retries.unanswered(device, now_ns);
+            let action = if is_retried { "retrying" } else { "giving up" };
+            tracing::debug!("the read for a snapshot of {device} was not answered: {action}");
+            return (!is_retried).then(|| Reading::failed(device));
         }
-        self.again.settled(device);
+        self.retries.settled(device);
         read.ok()
     }
 
-    /// The same, once. What can be read in part only is [`Reading::complete`] or not, and no error.
+    /// A single try of [`Snapshotter::read`]. A partial snapshot is not an error; [`Reading::complete`] is false for it.
     fn try_read(&self, device: DeviceAddress) -> Result<Reading, Stop> {
         let path = self.root.sys.join(format!("bus/pci/devices/{device}/vendor"));
         let mut reading = Reading { device, runs: Vec::new(), complete: true };
@@ -210,13 +210,13 @@ impl Snapshotter {
         Ok(reading)
     }
 
-    /// Appends the runs of one chunk; false where the pool has no such chunk.
+    /// Appends the runs of one chunk; returns false if the pool has no such chunk.
     fn read_chunk(
         &self,
         path: &Path,
         device: DeviceAddress,
         chunk: u32,
-        out: &mut Vec<Run>,
+        all_runs: &mut Vec<Run>,
     ) -> Result<bool, Stop> {
         if self.ask(path, chunk, 0)? & FOUND == 0 {
             return Ok(false);
@@ -230,17 +230,17 @@ impl Snapshotter {
                 return Err(Stop::Unreadable);
             }
             runs.extend((0..words as usize).map(|index| self.bits.load(index)));
-            if !runs.missing() {
+            if !runs.is_incomplete() {
                 break;
             }
             let next = u32::try_from(runs.next_word()).map_err(|_too_far| Stop::Unreadable)?;
-            // The list may have changed meanwhile: a chunk that is another one now ends the reading.
+            // The list may have changed in the meantime; if the chunk is another one, the snapshot ends.
             let found = self.ask(path, chunk, next)? & FOUND != 0;
             if !found || self.request.load(ADDRESS) != address {
                 return Err(Stop::Unreadable);
             }
         }
-        out.extend(runs.finish().into_iter().map(|(first, count)| Run {
+        all_runs.extend(runs.finish().into_iter().map(|(first, count)| Run {
             device,
             pgmap: (pgmap != 0).then_some(pgmap),
             addr: address.wrapping_add(first * PAGE_SIZE),
@@ -249,7 +249,7 @@ impl Snapshotter {
         Ok(true)
     }
 
-    /// One request; returns the answer.
+    /// Makes one request; returns the answer.
     fn ask(&self, path: &Path, chunk: u32, first_word: u32) -> Result<u64, Stop> {
         self.request.store(CHUNK, u64::from(chunk) | u64::from(first_word) << 32);
         for word in [ANSWER, ADDRESS, PAGES, WORDS, PGMAP] {
@@ -270,7 +270,7 @@ impl Snapshotter {
     }
 }
 
-/// What one reading of a device brought, besides the records in the rings.
+/// The result of one snapshot of a device, apart from the records in the rings.
 #[derive(Debug)]
 pub(super) struct Reading {
     device: DeviceAddress,
@@ -279,12 +279,12 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// It brought nothing.
+    /// A reading without any results.
     const fn failed(device: DeviceAddress) -> Self {
         Self { device, runs: Vec::new(), complete: false }
     }
 
-    /// As records, for a reading between these times.
+    /// The records of this reading, taken between these times.
     pub(super) fn records(self, writer: &mut Writer, from_ns: u64, to_ns: u64) -> Vec<Record> {
         let runs = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
         let mut records: Vec<_> = self.runs.iter().map(|run| writer.run(to_ns, run)).collect();

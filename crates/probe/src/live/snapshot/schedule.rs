@@ -1,46 +1,45 @@
-//! When devices are read: at the start, when they get memory, on demand, after a loss, and while a teardown is pending.
-//! Pure.
+//! When snapshots are taken: at the start, when a device gets memory, on demand, after a loss, and during a teardown. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use p2p_trace_common::{Kind, Record, state, valid};
 use p2p_trace_model::{event::DeviceAddress, state::GRACE_NS};
 
-/// A first reading is confirmed by a second one after this time: what was in flight for the model at the first one is
-/// not any more.
+/// Time from a first snapshot to the second one that confirms it: anything that was in flight for the model at the first one no
+/// longer is.
 const CONFIRM_NS: u64 = GRACE_NS + 100_000_000;
-/// How often a device is read whose teardown is pending, in its first minute and later.
+/// Interval between snapshots of a device in a teardown, in the first minute and later.
 const PENDING_NS: [u64; 2] = [1_000_000_000, 10_000_000_000];
-/// When a device is read that got memory: once what its driver takes at once is taken, and again to confirm.
+/// Times of the snapshots of a device that got memory: after its driver's initial allocations, and again to confirm.
 const BORN_NS: [u64; 2] = [200_000_000, 200_000_000 + CONFIRM_NS];
 /// How long a teardown counts as young.
 const YOUNG_NS: u64 = 60_000_000_000;
 
-/// What to read.
+/// The devices to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Due {
     /// Every device.
     All,
-    /// Devices that got memory, or whose teardown is pending.
+    /// Devices that got memory, or that are in a teardown.
     Some(Vec<DeviceAddress>),
 }
 
-/// A teardown that has begun and not ended.
+/// A teardown that has not ended.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     since_ns: u64,
     next_ns: u64,
 }
 
-/// The plan.
+/// The schedule.
 #[derive(Debug)]
 pub(super) struct Schedule {
     /// When all devices are read next.
     all_ns: Option<u64>,
-    /// That reading will be confirmed by another one.
+    /// That snapshot will be confirmed by another one.
     confirm: bool,
     pending: BTreeMap<DeviceAddress, Pending>,
-    /// Readings of single devices.
+    /// Snapshots of single devices.
     single: BTreeSet<(u64, DeviceAddress)>,
 }
 
@@ -50,7 +49,7 @@ impl Schedule {
         Self { all_ns: Some(now_ns), confirm: true, pending: BTreeMap::new(), single: BTreeSet::new() }
     }
 
-    /// Somebody wants to know.
+    /// A snapshot was requested.
     pub(super) const fn demand(&mut self, now_ns: u64) {
         self.all_ns = Some(now_ns);
     }
@@ -61,17 +60,17 @@ impl Schedule {
         self.confirm = true;
     }
 
-    /// Takes note of a record.
+    /// Updates the schedule from a record.
     pub(super) fn follow(&mut self, record: &Record) {
         if !record.has(valid::DEVICE) {
             return;
         }
         let device = DeviceAddress::from_devfn(record.domain, record.bus, record.devfn);
         match record.kind() {
-            // One that was refused has the memory that it had.
-            Some(Kind::AddResource) => self.bear(device, record.time_ns),
+            // If adding the resource failed, the device keeps the memory that it had.
+            Some(Kind::AddResource) => self.gain_memory(device, record.time_ns),
             Some(Kind::Unbind | Kind::DriverRemove | Kind::Kill) => self.begin(device, record.time_ns),
-            // A teardown that had begun before the tracer.
+            // The teardown began before the tracer started.
             Some(Kind::RangeState)
                 if record.has(valid::STATE)
                     && record.small & state::DEAD != 0
@@ -86,7 +85,7 @@ impl Schedule {
         }
     }
 
-    fn bear(&mut self, device: DeviceAddress, time_ns: u64) {
+    fn gain_memory(&mut self, device: DeviceAddress, time_ns: u64) {
         self.single.retain(|&(_, other)| other != device);
         self.single.extend(BORN_NS.map(|after| (time_ns + after, device)));
     }
@@ -96,11 +95,11 @@ impl Schedule {
         self.pending.entry(device).or_insert(Pending { since_ns: time_ns, next_ns });
     }
 
-    /// What is due, which then counts as read.
+    /// The devices that are due; they count as read from now on.
     pub(super) fn due(&mut self, now_ns: u64) -> Option<Due> {
         let all = self.all_ns.is_some_and(|at| at <= now_ns);
         if all {
-            // Counted from the reading: attaching may have taken longer than that since the start.
+            // Relative to this snapshot, since attaching may have taken longer than that after the start.
             self.all_ns = self.confirm.then_some(now_ns + CONFIRM_NS);
             self.confirm = false;
         }
@@ -125,7 +124,7 @@ impl Schedule {
         }
     }
 
-    /// Devices whose teardown is pending: sysfs may not list them any more.
+    /// Devices in a teardown, which sysfs may no longer list.
     pub(super) fn pending(&self) -> impl Iterator<Item = DeviceAddress> {
         self.pending.keys().copied()
     }
@@ -142,7 +141,7 @@ mod tests {
         Record { kind: kind as u8, time_ns, valid: valid::DEVICE, bus: 3, ..blank(1) }
     }
 
-    /// As it is after the readings of the start.
+    /// A schedule after the snapshots at the start.
     fn started() -> Schedule {
         let mut schedule = Schedule::new(0);
         assert!(schedule.due(0).is_some() && schedule.due(CONFIRM_NS).is_some());
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_twice_what_got_memory() {
+    fn reads_a_device_twice_when_it_gets_memory() {
         let mut schedule = started();
         let device = DeviceAddress::from_devfn(0, 3, 0);
         schedule.follow(&record(Kind::AddResource, 5 * SECOND));
@@ -180,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_while_a_teardown_is_pending_less_often_when_it_is_old() {
+    fn reads_during_a_teardown_less_often_once_it_is_old() {
         let mut schedule = started();
         let device = DeviceAddress::from_devfn(0, 3, 0);
         schedule.follow(&record(Kind::Unbind, 5 * SECOND));
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_teardown_from_before_the_start_is_pending_too() {
+    fn a_teardown_that_began_before_the_start_is_pending() {
         let mut schedule = started();
         let state =
             |small| Record { small, valid: valid::DEVICE | valid::STATE, ..record(Kind::RangeState, SECOND) };

@@ -1,4 +1,4 @@
-//! A device whose kernel answers, and one whose kernel does not.
+//! Snapshots of a device, with and without an answer of the kernel.
 
 use std::{fs::File, io::Write as _, path::PathBuf, process::Command};
 
@@ -9,7 +9,7 @@ use super::*;
 
 const DEVICE_READ: DeviceAddress = DeviceAddress::from_devfn(0, 3, 0);
 
-/// What the puller maps, and a sysfs of its own.
+/// The maps of the kernel side, and a sysfs in a folder.
 struct Kernel {
     request: File,
     folder: TempDir,
@@ -39,12 +39,12 @@ impl Kernel {
             wanted: Vec::new(),
             root: KernelRoot::at(self.folder.path()),
             schedule: Schedule::new(u64::MAX),
-            again: Again::default(),
+            retries: Retries::default(),
             is_attached: true,
         }
     }
 
-    /// Serves so many reads of the attribute with these answers, in the middle of each, as the program does.
+    /// Serves one read of the attribute for each answer, and answers during the read, as the program does.
     fn answering<T>(&self, answers: &[u64], read: impl FnOnce() -> T) -> T {
         let fifo = self.attribute();
         fs::remove_file(&fifo).unwrap();
@@ -59,11 +59,11 @@ impl Kernel {
 
 fn serve(fifo: &Path, request: &Mapping, answers: &[u64]) {
     for &answer in answers {
-        // Until the next request, whoever read last may still be reading.
+        // The previous reader may still be reading until the next request.
         while request.load(ANSWER) != 0 {
             thread::yield_now();
         }
-        // Opened once the reader has opened it, too.
+        // Opening blocks until the reader has opened the FIFO, too.
         let mut attribute = File::options().write(true).open(fifo).unwrap();
         request.store(ANSWER, answer);
         attribute.write_all(b"0x8086\n").unwrap();
@@ -77,7 +77,7 @@ fn snapshot_end(reading: Reading) -> SnapshotEnd {
 }
 
 #[test]
-fn a_read_that_is_not_answered_is_tried_again_and_fails_in_the_end() {
+fn an_unanswered_read_is_retried_and_finally_fails() {
     let kernel = Kernel::new();
     fs::write(kernel.attribute(), "0x8086\n").unwrap();
     let mut snapshotter = kernel.snapshotter();
@@ -96,7 +96,7 @@ fn a_read_that_is_not_answered_is_tried_again_and_fails_in_the_end() {
 }
 
 #[test]
-fn without_its_program_nothing_is_tried_again() {
+fn nothing_is_retried_without_the_attached_program() {
     let kernel = Kernel::new();
     fs::write(kernel.attribute(), "0x8086\n").unwrap();
     let mut snapshotter = kernel.snapshotter();
@@ -107,19 +107,19 @@ fn without_its_program_nothing_is_tried_again() {
 }
 
 #[test]
-fn what_has_vanished_is_not_tried_again() {
+fn a_vanished_device_is_not_retried() {
     let mut snapshotter = Kernel::new().snapshotter();
     assert!(snapshotter.read(DEVICE_READ, 7).is_none());
     assert_eq!(snapshotter.next_try_ns(), None);
 }
 
 #[test]
-fn an_answer_ends_the_tries() {
+fn an_answer_ends_the_retries() {
     let kernel = Kernel::new();
     fs::write(kernel.attribute(), "0x8086\n").unwrap();
     let mut snapshotter = kernel.snapshotter();
     assert!(snapshotter.read(DEVICE_READ, 7).is_none());
-    // A pool without chunks, then the device as a whole; and one that cannot be followed.
+    // A pool without chunks, then the complete device; and a pool whose chunks cannot be read.
     for (answers, complete) in [([SEEN, SEEN], true), ([SEEN | UNREADABLE, SEEN], false)] {
         let read = kernel.answering(&answers, || snapshotter.read(DEVICE_READ, 8));
         assert_eq!(snapshot_end(read.unwrap()).complete, complete);

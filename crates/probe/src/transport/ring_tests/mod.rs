@@ -1,4 +1,4 @@
-//! The reader against a model of the producers: everything is delivered whole or counted as lost.
+//! Tests the reader against a model of the producers: each record is delivered complete or counted as lost.
 
 mod race;
 mod steps;
@@ -57,7 +57,7 @@ impl Shared {
         &slots[start..start + SLOT_WORDS]
     }
 
-    /// The words of a record from which its content can be recomputed.
+    /// The words of a record whose content can be recomputed from its position and time.
     fn words(&self, cpu: u32, ring: Ring, position: u64) -> [u64; WORDS] {
         let time_ns = self.now();
         let mix = time_ns.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ position;
@@ -74,18 +74,18 @@ impl Shared {
         from_record(&record)
     }
 
-    /// Writes a record; `interrupt` may run before each step, as another program on the same CPU would.
+    /// Writes a record. `interrupt` may run before each step, as another program on the same CPU would.
     fn produce(&self, ring: Ring, interrupt: impl FnMut(usize)) {
         self.produce_on(0, ring, interrupt);
     }
 
-    /// As [`Shared::produce`], on a CPU.
+    /// As [`Shared::produce`], on this CPU.
     fn produce_on(&self, cpu: u32, ring: Ring, mut interrupt: impl FnMut(usize)) {
         let position = self.claim(ring);
         interrupt(0);
         let slot = self.slot(ring, position);
         let before = slot[0].load(Ordering::Relaxed);
-        // Still another's, or a younger one's: dropped. Positions are below the busy bit.
+        // The slot is in use by another producer, or has a younger record: drop. Positions are below the busy bit.
         let free = before <= position
             && slot[0].compare_exchange(before, busy(position), Ordering::SeqCst, Ordering::SeqCst).is_ok();
         if !free {
@@ -107,7 +107,7 @@ impl Memory for Shared {
     }
 }
 
-/// What was read, and that it is whole.
+/// Counts of delivered and lost records, with checks of their content.
 #[derive(Default)]
 struct Seen {
     delivered: [u64; 2],
@@ -117,7 +117,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Positions only move on, records are whole, nothing is older than an earlier watermark.
+    /// Checks that positions increase, records are not torn, and no record is older than an earlier watermark.
     fn check(&mut self, batch: &mut Batch) {
         for record in &batch.records {
             let (ring, position) = Ring::of_sequence(record.seq);
@@ -134,7 +134,7 @@ impl Seen {
             assert!(loss.from_ns >= self.watermark_ns, "a loss older than the watermark");
             self.lost[loss.ring as usize] += loss.count();
         }
-        assert!(batch.watermark_ns >= self.watermark_ns, "the watermark went back");
+        assert!(batch.watermark_ns >= self.watermark_ns, "the watermark decreased");
         self.watermark_ns = batch.watermark_ns;
         batch.clear();
     }
@@ -148,7 +148,7 @@ impl Seen {
     }
 }
 
-/// One pair of rings for so many CPUs.
+/// One pair of rings that all CPUs share.
 fn one_ring(cpus: u32) -> RingPlan {
     RingPlan { cpus, sharing: Sharing::new(1, cpus), count: 1, slots: [8, 8] }
 }

@@ -1,4 +1,4 @@
-//! Producers that run at the same time as the reader, interrupt each other, and stop half way.
+//! Producers that run concurrently with the reader, interrupt each other, and stop half way.
 
 use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
@@ -12,10 +12,10 @@ use proptest::prelude::*;
 use super::{RUN, Seen, Shared, one_ring};
 use crate::transport::{Rings, ring::SLOT_WORDS};
 
-/// Records of a race. Miri is some thousand times slower, and switches threads at any step.
+/// Number of records in a race. Miri is about a thousand times slower, and switches threads at any step.
 const RECORDS: u64 = if cfg!(miri) { 40 } else { 100_000 };
 
-/// A small generator, so that the threads need no common one.
+/// A small random generator, so that the threads need not share one.
 struct Dice(u64);
 
 impl Dice {
@@ -27,14 +27,14 @@ impl Dice {
     }
 }
 
-/// Produces with interruptions nested up to `depth` deep, as they nest on one CPU.
+/// Produces records with interruptions nested up to `depth`, as they nest on one CPU.
 fn produce_nested(shared: &Shared, cpu: u32, dice: &mut Dice, depth: u32) {
     let ring = if dice.roll(4) == 0 { Ring::Rare } else { Ring::Hot };
     shared.produce_on(cpu, ring, |_| {
         if depth == 0 || dice.roll(150) != 0 {
             return;
         }
-        // As many as come, whole laps of the ring among them.
+        // Any number of interruptions, sometimes complete laps of the ring.
         let laps = dice.roll(8) == 0;
         for _ in 0..if laps { 40 } else { dice.roll(3) } {
             produce_nested(shared, cpu, dice, depth - 1);
@@ -42,8 +42,8 @@ fn produce_nested(shared: &Shared, cpu: u32, dice: &mut Dice, depth: u32) {
     });
 }
 
-/// A real thread for each of so many CPUs that share a ring produces, with nested interruptions: as fast as it can, or waiting for the
-/// reader whenever that is `lag` records behind.
+/// Runs one thread per CPU; all CPUs share a ring, and produce with nested interruptions. They produce at full speed, except that
+/// they wait while the reader is more than `lag` records behind.
 fn race(cpus: u32, slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
     let shared = Shared::new(slots);
     let (running, read) = (AtomicU32::new(cpus), AtomicU64::new(0));
@@ -79,7 +79,7 @@ fn race(cpus: u32, slots: usize, records: u64, lag: u64, seed: u64) -> Seen {
 }
 
 #[test]
-fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_is_overtaken() {
+fn no_record_is_torn_doubled_or_unaccounted_when_the_reader_is_overtaken() {
     let seen = race(1, 8, 2 * RECORDS, u64::MAX, 0x1234_5678);
     assert!(seen.lost[0] > 0, "the ring was not small enough to test anything");
     assert!(seen.delivered[0] > 0);
@@ -87,14 +87,14 @@ fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_is_overtaken() {
 
 #[test]
 #[cfg_attr(miri, ignore = "a large ring takes minutes there")]
-fn nothing_is_torn_doubled_or_unaccounted_while_the_reader_keeps_up() {
+fn no_record_is_torn_doubled_or_unaccounted_when_the_reader_keeps_up() {
     let seen = race(1, 1024, RECORDS, 128, 0x8765_4321);
     assert!(seen.delivered[0] > seen.lost[0]);
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "a large ring takes minutes there")]
-fn nothing_is_torn_doubled_or_unaccounted_where_cpus_share_a_ring() {
+fn no_record_is_torn_doubled_or_unaccounted_when_cpus_share_a_ring() {
     let seen = race(3, 8, RECORDS, u64::MAX, 0x2345_6789);
     assert!(seen.lost[0] > 0 && seen.delivered[0] > 0);
     let seen = race(3, 1024, RECORDS, 128, 0x9876_5432);
@@ -102,7 +102,7 @@ fn nothing_is_torn_doubled_or_unaccounted_where_cpus_share_a_ring() {
 }
 
 proptest! {
-    /// Whatever lies in the memory, reading ends, and adds up.
+    /// Whatever the memory contains, reading ends, and the counts add up.
     #[test]
     fn garbage_is_counted(
         words in proptest::collection::vec(
@@ -124,7 +124,7 @@ proptest! {
         seen.complete(&shared);
     }
 
-    /// However production and polls follow each other, with producers stopped half way.
+    /// The counts add up for any order of production and polls, with producers that stop half way.
     #[test]
     fn any_sequence_of_steps_adds_up(steps in proptest::collection::vec((0u8..4, any::<bool>()), 0..200)) {
         let shared = Shared::new(8);

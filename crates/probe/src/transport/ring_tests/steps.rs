@@ -1,4 +1,4 @@
-//! One step after the other: what a reader makes of it, and what it says about time.
+//! Step-by-step tests of the reader and its watermark.
 
 use std::mem;
 
@@ -18,7 +18,7 @@ use crate::transport::{
 };
 
 #[test]
-fn a_record_of_a_cpu_that_does_not_write_there_is_no_record() {
+fn rejects_a_record_of_a_cpu_with_another_ring() {
     let shared = Shared::new(8);
     shared.produce_on(1, Ring::Hot, |_| ());
     let mut batch = Batch::default();
@@ -30,7 +30,7 @@ fn a_record_of_a_cpu_that_does_not_write_there_is_no_record() {
 }
 
 #[test]
-fn an_idle_ring_lets_time_pass() {
+fn watermark_of_an_idle_ring_advances() {
     let shared = Shared::new(8);
     let mut rings = Rings::new(&one_ring(1), RUN);
     let mut batch = Batch::default();
@@ -42,7 +42,7 @@ fn an_idle_ring_lets_time_pass() {
 }
 
 #[test]
-fn a_claimed_record_holds_the_watermark_until_it_is_given_up() {
+fn watermark_waits_for_a_claimed_record_until_it_is_given_up() {
     let shared = Shared::new(8);
     let mut rings = Rings::new(&one_ring(1), RUN);
     let (mut batch, now) = (Batch::default(), 10_000_000_000);
@@ -61,16 +61,16 @@ fn a_claimed_record_holds_the_watermark_until_it_is_given_up() {
     assert!(batch.watermark_ns > before);
 }
 
-/// A reader that looked just before, and then not for as long as it does at most.
+/// The reader polled just before the claim, and then not for its longest interval.
 #[test]
-fn whoever_stands_still_holds_the_stream_for_a_tenth_of_a_second_at_most() {
+fn a_stalled_producer_holds_up_the_stream_for_at_most_a_tenth_of_a_second() {
     const IDLE_NS: u64 = 50_000_000;
     for standing in 1..=3 {
         let shared = Shared::new(8);
         let mut rings = Rings::new(&one_ring(1), RUN);
         let (mut batch, claimed) = (Batch::default(), 10_000_000_000);
         rings.poll(&shared, claimed, 10, &mut batch);
-        assert_eq!(rings.next_look(), None);
+        assert_eq!(rings.next_poll(), None);
         for _ in 0..standing {
             shared.claim(Ring::Hot);
         }
@@ -78,21 +78,21 @@ fn whoever_stands_still_holds_the_stream_for_a_tenth_of_a_second_at_most() {
         let mut now = claimed + IDLE_NS;
         rings.poll(&shared, now, 10, &mut batch);
         while batch.records.is_empty() {
-            now += rings.next_look().expect("it is held up").as_nanos() as u64;
+            now += rings.next_poll().expect("it is held up").as_nanos() as u64;
             rings.poll(&shared, now, 10, &mut batch);
         }
         assert!(
             now - claimed <= 100_000_000,
-            "{standing} standing producers hold it for {} ns",
+            "{standing} stalled producers hold up the stream for {} ns",
             now - claimed
         );
-        assert_eq!(rings.next_look(), None);
+        assert_eq!(rings.next_poll(), None);
     }
 }
 
-/// It was the reader that did not look for long.
+/// The reader itself paused, so the record was seen late.
 #[test]
-fn what_is_seen_late_has_its_time() {
+fn a_record_that_was_seen_late_is_not_given_up_at_once() {
     let shared = Shared::new(8);
     let mut rings = Rings::new(&one_ring(1), RUN);
     let (mut batch, now) = (Batch::default(), 10_000_000_000);
@@ -108,7 +108,7 @@ fn what_is_seen_late_has_its_time() {
 
 #[test]
 #[cfg_attr(miri, ignore = "ten thousand records take minutes there")]
-fn whoever_is_far_behind_need_not_read_all_of_it_to_know_how_old_the_rest_is() {
+fn backlog_bounds_the_age_of_unread_records() {
     let shared = Shared::new(1 << 14);
     let mut rings = Rings::new(&one_ring(1), RUN);
     let mut batch = Batch::default();
@@ -122,21 +122,24 @@ fn whoever_is_far_behind_need_not_read_all_of_it_to_know_how_old_the_rest_is() {
         let next_ns = batch.records.last().map_or(0, |record| record.time_ns);
         let behind = next_ns.saturating_sub(300 * 1_000_000);
         assert!(batch.watermark_ns > behind, "{read} read: {} <= {behind}", batch.watermark_ns);
-        assert!(batch.records[read..].iter().all(|record| record.time_ns >= last), "older than was promised");
+        assert!(
+            batch.records[read..].iter().all(|record| record.time_ns >= last),
+            "older than the watermark"
+        );
         last = batch.watermark_ns;
     }
 }
 
 #[test]
 #[cfg_attr(miri, ignore = "ten thousand records take minutes there")]
-fn what_is_not_written_yet_is_as_old_as_it_may_be() {
+fn an_unwritten_record_in_the_backlog_holds_the_watermark() {
     let shared = Shared::new(1 << 14);
     let mut rings = Rings::new(&one_ring(1), RUN);
     let mut batch = Batch::default();
     let produce = |count| (0..count).for_each(|_| shared.produce(Ring::Hot, |_| ()));
     produce(3000);
     let claimed_ns = shared.now();
-    // It is claimed, and writes when everything behind it has.
+    // Claimed first, but written only after all records that follow it.
     shared.produce(Ring::Hot, |step| {
         if step == 0 {
             produce(7000);
@@ -148,7 +151,7 @@ fn what_is_not_written_yet_is_as_old_as_it_may_be() {
 }
 
 #[test]
-fn a_budget_of_nothing_delivers_nothing_and_loses_nothing() {
+fn a_budget_of_zero_delivers_and_loses_no_records() {
     let shared = Shared::new(8);
     let mut rings = Rings::new(&one_ring(1), RUN);
     let mut batch = Batch::default();
@@ -162,7 +165,7 @@ fn a_budget_of_nothing_delivers_nothing_and_loses_nothing() {
 }
 
 #[test]
-fn a_record_of_another_run_is_no_record() {
+fn rejects_a_record_of_another_run() {
     let shared = Shared::new(8);
     shared.produce(Ring::Hot, |_| ());
     let mut rings = Rings::new(&one_ring(1), RUN + 1);

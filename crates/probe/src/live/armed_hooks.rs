@@ -1,4 +1,4 @@
-//! The armed hooks at work: the table of ranges that the kernel side compares with, and the thread that attaches and detaches.
+//! The armed hooks at run time: the table of ranges that the kernel side compares with, and the thread that attaches and detaches.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -18,33 +18,33 @@ use crate::{
     live::{attach::Hooks, priority::hurry},
 };
 
-/// What the thread that attaches and detaches the armed hooks tells.
+/// A report of the thread that attaches and detaches the armed hooks.
 enum Progress {
-    /// A change, and when it was made.
+    /// A change, and its time.
     Made(u64, Change),
-    /// The last order is carried out.
+    /// The most recent order has been carried out.
     Done,
 }
 
-pub(super) struct Armer {
+pub(super) struct ArmedHooks {
     table: Table,
     arming: Arming,
     is_armed: bool,
-    /// Orders to the thread that attaches and detaches the armed hooks, which takes its time.
+    /// Orders to the thread that attaches and detaches the armed hooks, which is slow.
     orders: mpsc::Sender<Order>,
     progress: mpsc::Receiver<Progress>,
-    /// The last watermark: nothing older may be told.
-    told_ns: u64,
+    /// The last watermark: no record with an earlier time may be emitted.
+    emitted_ns: u64,
 }
 
-impl Armer {
-    /// Nothing is armed yet.
+impl ArmedHooks {
+    /// No hook is armed yet.
     pub(super) fn new(hooks: Arc<Mutex<Hooks>>, table: Table, vmemmap: Option<(u64, u64)>) -> Self {
         let (orders, progress) = start(hooks);
-        Self { table, arming: Arming::new(vmemmap), is_armed: false, orders, progress, told_ns: 0 }
+        Self { table, arming: Arming::new(vmemmap), is_armed: false, orders, progress, emitted_ns: 0 }
     }
 
-    /// Orders what a record asks for.
+    /// Sends the order that follows from a record.
     pub(super) fn follow(&mut self, record: &Record) {
         let Some(order) = self.arming.follow(record) else { return };
         self.table.write(self.arming.ranges());
@@ -57,37 +57,37 @@ impl Armer {
         }
     }
 
-    /// Appends the changes that were made since the last time. One that was made just before a watermark
-    /// that has been told is dated at that: later than it was, never earlier.
-    pub(super) fn take_changes(&mut self, writer: &mut Writer, batch: &mut Batch) {
+    /// Appends the changes since the last call. A change made shortly before a watermark that was already emitted gets the time of
+    /// the watermark: later than the change, never earlier.
+    pub(super) fn drain_changes(&mut self, writer: &mut Writer, batch: &mut Batch) {
         while let Ok(progress) = self.progress.try_recv() {
             match progress {
                 Progress::Made(time_ns, change) => {
-                    batch.records.push(writer.attach(time_ns.max(self.told_ns), &change));
+                    batch.records.push(writer.attach(time_ns.max(self.emitted_ns), &change));
                 }
-                // The status is ready only now.
+                // Only now does the status include the changes.
                 Progress::Done => batch.changed = true,
             }
         }
-        self.told_ns = self.told_ns.max(batch.watermark_ns);
+        self.emitted_ns = self.emitted_ns.max(batch.watermark_ns);
     }
 }
 
-/// Starts the thread that attaches and detaches the armed hooks: each takes the kernel milliseconds, which
-/// whoever reads the rings does not have. It ends with the session.
+/// Starts the thread that attaches and detaches the armed hooks. The kernel needs milliseconds for each hook, which the reader of
+/// the rings cannot spare. The thread ends with the session.
 fn start(hooks: Arc<Mutex<Hooks>>) -> (mpsc::Sender<Order>, mpsc::Receiver<Progress>) {
     let (orders, received) = mpsc::channel();
     let (made, progress) = mpsc::channel();
     thread::spawn(move || {
-        // What goes on meanwhile is not seen.
+        // Events before the hooks are attached are missed.
         hurry("attaches the armed hooks");
         for order in received {
-            // A session that has ended does not want to know.
-            let tell = |change| made.send(Progress::Made(now_ns(), change)).unwrap_or_default();
+            // The receiver is gone once the session has ended.
+            let report = |change| made.send(Progress::Made(now_ns(), change)).unwrap_or_default();
             let mut hooks = hooks.lock().unwrap_or_else(PoisonError::into_inner);
             match order {
-                Order::Arm => hooks.arm(tell),
-                Order::Disarm => hooks.disarm(tell),
+                Order::Arm => hooks.arm(report),
+                Order::Disarm => hooks.disarm(report),
             }
             drop(hooks);
             made.send(Progress::Done).unwrap_or_default();

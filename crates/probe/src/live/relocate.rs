@@ -1,6 +1,6 @@
-//! Puts what is known of the running kernel into the instructions of hot paths: see
-//! [`marker`](p2p_trace_common::config::marker). What the compiler leaves there is told by numbers that it makes for
-//! nothing else.
+//! Relocation: puts facts about the running kernel into the instructions of hot paths, see
+//! [`marker`](p2p_trace_common::config::marker). The compiler leaves placeholder instructions, which are recognized by numbers
+//! that it emits for nothing else.
 
 use std::ptr;
 
@@ -12,11 +12,11 @@ use p2p_trace_common::{
 
 use super::setup::Cast;
 
-/// One instruction, as `struct bpf_insn` has it.
+/// One instruction, laid out as `struct bpf_insn`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Instruction {
     opcode: u8,
-    /// Destination in the low half, source in the high one.
+    /// Destination in the low half, source in the high half.
     registers: u8,
     offset: i16,
     number: i32,
@@ -37,7 +37,7 @@ const MOVE: u8 = 0xbf;
 const MASK: u8 = 0x57;
 /// `BPF_ALU64 | BPF_MUL | BPF_K`.
 const MULTIPLY: u8 = 0x27;
-/// `BPF_PSEUDO_KFUNC_CALL`, as source register: the number is the BTF id of a kernel function.
+/// `BPF_PSEUDO_KFUNC_CALL` as source register: the number is the BTF id of a kernel function.
 const KERNEL_FUNCTION: u8 = 2 << 4;
 /// Source register 1, destination register 0.
 const FIRST_ARGUMENT_TO_RESULT: u8 = 1 << 4;
@@ -64,13 +64,13 @@ impl Instruction {
         word.to_le_bytes()
     }
 
-    /// The result is 0.
-    const fn nothing(self) -> Self {
+    /// An instruction that sets this one's destination register to 0.
+    const fn zero(self) -> Self {
         Self { opcode: SET, registers: self.registers & 0xf, offset: 0, number: 0 }
     }
 
-    /// As it should be on this kernel.
-    fn completed(self, config: &Config, members: &[u32], cast: Option<Cast>) -> Self {
+    /// The instruction for this kernel.
+    fn relocated(self, config: &Config, members: &[u32], cast: Option<Cast>) -> Self {
         match (self.opcode, self.registers, self.offset, self.number) {
             (CALL, 0, 0, marker::CAST) => cast.map_or(
                 Self { opcode: MOVE, registers: FIRST_ARGUMENT_TO_RESULT, offset: 0, number: 0 },
@@ -84,7 +84,7 @@ impl Instruction {
             (ADD, _, 0, number) if (marker::FRAME..=marker::FRAME + 0xff).contains(&number) => {
                 let count = config.arg_counts.get((number - marker::FRAME) as usize);
                 Self {
-                    // Behind the arguments: the result, saved `rbp`.
+                    // Skip the arguments, the result and the saved `rbp`.
                     number: 8 * (count.map_or(0, |&count| i32::from(count)) + 2),
                     ..self
                 }
@@ -97,19 +97,19 @@ impl Instruction {
             (LOAD, _, marker::REGISTER.., 0) => {
                 let place = position(config, self.offset - marker::REGISTER);
                 let register = place.and_then(|place| REGISTERS.get(usize::from(place)));
-                register.map_or_else(|| self.nothing(), |&offset| Self { offset, ..self })
+                register.map_or_else(|| self.zero(), |&offset| Self { offset, ..self })
             }
             (LOAD, _, marker::ARGUMENT.., 0) => {
                 let place = position(config, self.offset - marker::ARGUMENT);
-                place.map_or_else(|| self.nothing(), |place| Self { offset: i16::from(place) * 8, ..self })
+                place.map_or_else(|| self.zero(), |place| Self { offset: i16::from(place) * 8, ..self })
             }
             _ => self,
         }
     }
 }
 
-/// As [`Instruction::completed`] for one that takes two places.
-fn completed_wide([first, second]: [Instruction; 2], config: &Config) -> [Instruction; 2] {
+/// As [`Instruction::relocated`], for an instruction that occupies two slots.
+fn relocated_wide([first, second]: [Instruction; 2], config: &Config) -> [Instruction; 2] {
     let offset = marker::offset_of(first.number, marker::WIDE_SETTING, 8);
     let Some(offset) = offset.filter(|_| first.registers >> 4 == 0 && second.number == 0) else {
         return [first, second];
@@ -118,15 +118,15 @@ fn completed_wide([first, second]: [Instruction; 2], config: &Config) -> [Instru
     [Instruction { number: low, ..first }, Instruction { number: high, ..second }]
 }
 
-/// The 32 bits of the configuration at an offset, 0 where there are none.
+/// The 32 bits of the configuration at an offset; 0 past its end.
 fn setting(config: &Config, offset: usize) -> u32 {
-    // SAFETY: a configuration has no padding (asserted where it is defined), so that all its bytes are initialised.
+    // SAFETY: a configuration has no padding (asserted where it is defined), so all its bytes are initialized.
     let bytes: &[u8; size_of::<Config>()] = unsafe { &*ptr::from_ref(config).cast() };
     let word = bytes.get(offset..).and_then(|bytes| bytes.first_chunk());
     word.map_or(0, |word| u32::from_le_bytes(*word))
 }
 
-/// Position of an argument, or of the result, which follows them; `None` where there is none.
+/// Position of an argument, or of the result, which follows the arguments; `None` if there is none.
 fn position(config: &Config, number: i16) -> Option<u8> {
     let (hook, index) = marker::of_argument(number);
     let hook = hook? as usize;
@@ -137,20 +137,20 @@ fn position(config: &Config, number: i16) -> Option<u8> {
     (position != NO_ARG).then_some(position)
 }
 
-/// The object, complete for the kernel that `config` describes. One that cannot be read is left as it is: the loader
-/// says why.
-pub(super) fn complete(object: &[u8], config: &Config, cast: Option<Cast>) -> Vec<u8> {
-    let mut completed = object.to_vec();
+/// Relocates the object for the kernel that `config` describes. An object that cannot be parsed is returned unchanged; the loader
+/// reports the error.
+pub(super) fn relocate(object: &[u8], config: &Config, cast: Option<Cast>) -> Vec<u8> {
+    let mut relocated = object.to_vec();
     let members = members(&config.layout);
     let Ok(file) = object::File::parse(object) else {
-        return completed;
+        return relocated;
     };
     let code = file
         .sections()
         .filter(|section| section.kind() == SectionKind::Text)
         .filter_map(|section| section.file_range());
     for (start, size) in code {
-        let Some(code) = completed.get_mut(start as usize..(start + size) as usize) else {
+        let Some(code) = relocated.get_mut(start as usize..(start + size) as usize) else {
             continue;
         };
         let (instructions, _) = code.as_chunks_mut::<SIZE>();
@@ -158,22 +158,22 @@ pub(super) fn complete(object: &[u8], config: &Config, cast: Option<Cast>) -> Ve
         while let Some(instruction) = instructions.next() {
             let before = Instruction::read(*instruction);
             if before.opcode != WIDE {
-                *instruction = before.completed(config, &members, cast).write();
+                *instruction = before.relocated(config, &members, cast).write();
             } else if let Some(second) = instructions.next() {
                 let halves = [before, Instruction::read(*second)];
-                [*instruction, *second] = completed_wide(halves, config).map(Instruction::write);
+                [*instruction, *second] = relocated_wide(halves, config).map(Instruction::write);
             }
         }
     }
-    completed
+    relocated
 }
 
-/// `BPF_LD | BPF_IMM | BPF_DW`, which takes two places.
+/// `BPF_LD | BPF_IMM | BPF_DW`, which occupies two slots.
 const WIDE: u8 = 0x18;
 
-/// The offsets of a layout, in the order of their declaration.
+/// The offsets of a layout, in declaration order.
 fn members(layout: &Layout) -> [u32; size_of::<Layout>() / size_of::<u32>()] {
-    // SAFETY: a layout is nothing but so many `u32`, in the order of their declaration.
+    // SAFETY: a layout consists only of this many `u32` fields, in declaration order.
     unsafe { std::mem::transmute(*layout) }
 }
 
@@ -195,9 +195,9 @@ mod tests {
         config
     }
 
-    fn completed(instruction: Instruction, cast: Option<Cast>) -> Instruction {
+    fn relocated(instruction: Instruction, cast: Option<Cast>) -> Instruction {
         let config = config();
-        instruction.completed(&config, &members(&config.layout), cast)
+        instruction.relocated(&config, &members(&config.layout), cast)
     }
 
     fn load(offset: i16) -> Instruction {
@@ -205,63 +205,63 @@ mod tests {
     }
 
     #[test]
-    fn an_argument_is_loaded_from_its_place_or_is_zero() {
+    fn loads_an_argument_from_its_position_or_zero() {
         let of_free = |index| marker::argument(Hook::Free as u8, index);
-        assert_eq!(completed(load(marker::ARGUMENT + of_free(2)), None), load(16));
-        assert_eq!(completed(load(marker::ARGUMENT + of_free(marker::RESULT)), None), load(24));
-        assert_eq!(completed(load(marker::REGISTER + of_free(0)), None), load(112));
-        let none = completed(load(marker::ARGUMENT + of_free(3)), None);
+        assert_eq!(relocated(load(marker::ARGUMENT + of_free(2)), None), load(16));
+        assert_eq!(relocated(load(marker::ARGUMENT + of_free(marker::RESULT)), None), load(24));
+        assert_eq!(relocated(load(marker::REGISTER + of_free(0)), None), load(112));
+        let none = relocated(load(marker::ARGUMENT + of_free(3)), None);
         assert_eq!(none.write(), [SET, 2, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(completed(load(24), None), load(24));
+        assert_eq!(relocated(load(24), None), load(24));
     }
 
     #[test]
-    fn a_member_is_where_the_layout_has_it() {
+    fn adds_the_offset_of_a_member() {
         let add = |number| Instruction { opcode: ADD, registers: 3, offset: 0, number };
         let devfn = marker::MEMBER + marker::member(offset_of!(Layout, pci_dev_devfn));
-        assert_eq!(completed(add(devfn), None), add(0x38));
+        assert_eq!(relocated(add(devfn), None), add(0x38));
         let bus = marker::MEMBER + marker::member(offset_of!(Layout, pci_dev_bus));
-        assert_eq!(completed(add(bus), None), add(0), "it is missing, and nobody goes there");
-        assert_eq!(completed(add(marker::FRAME + Hook::Free as i32), None), add(40));
+        assert_eq!(relocated(add(bus), None), add(0), "the member is missing, and its path is not executed");
+        assert_eq!(relocated(add(marker::FRAME + Hook::Free as i32), None), add(40));
     }
 
     #[test]
-    fn a_setting_is_what_the_configuration_has() {
+    fn sets_a_setting_from_the_configuration() {
         let mut config = config();
         config.slots = [64, 32];
         config.run = 0x1122_3344_5566_7788;
         let set = |number| Instruction { opcode: SET, registers: 4, offset: 0, number };
         let rare = marker::setting(offset_of!(Config, slots) + 4);
         let members = members(&config.layout);
-        assert_eq!(set(rare).completed(&config, &members, None), set(32));
+        assert_eq!(set(rare).relocated(&config, &members, None), set(32));
         for opcode in [MASK, MULTIPLY] {
             let with = |number| Instruction { opcode, ..set(number) };
-            assert_eq!(with(rare).completed(&config, &members, None), with(32));
+            assert_eq!(with(rare).relocated(&config, &members, None), with(32));
         }
-        assert_eq!(set(7).completed(&config, &members, None), set(7));
+        assert_eq!(set(7).relocated(&config, &members, None), set(7));
 
         let wide = |low, high| {
             let second = Instruction::read([0, 0, 0, 0, 0, 0, 0, 0]);
             [Instruction { opcode: WIDE, ..set(low) }, Instruction { number: high, ..second }]
         };
         let run = marker::wide_setting(offset_of!(Config, run));
-        assert_eq!(completed_wide(wide(run, 0), &config), wide(0x5566_7788, 0x1122_3344));
-        assert_eq!(completed_wide(wide(run, 1), &config), wide(run, 1), "another number");
+        assert_eq!(relocated_wide(wide(run, 0), &config), wide(0x5566_7788, 0x1122_3344));
+        assert_eq!(relocated_wide(wide(run, 1), &config), wide(run, 1), "not a marker");
         let past_the_end = marker::WIDE_SETTING + (size_of::<Config>() / 8) as i32;
-        assert_eq!(completed_wide(wide(past_the_end, 0), &config), wide(past_the_end, 0));
+        assert_eq!(relocated_wide(wide(past_the_end, 0), &config), wide(past_the_end, 0));
     }
 
     #[test]
-    fn a_cast_is_a_call_or_a_move() {
+    fn a_cast_becomes_a_call_or_a_move() {
         let call = Instruction::read([CALL, 0, 0, 0, 0x43, 0x50, 0x32, 0x50]);
         let cast = Cast { function_id: 7, type_id: 9 };
-        assert_eq!(completed(call, Some(cast)).write(), [CALL, 0x20, 0, 0, 7, 0, 0, 0]);
-        assert_eq!(completed(call, None).write(), [MOVE, 0x10, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(relocated(call, Some(cast)).write(), [CALL, 0x20, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(relocated(call, None).write(), [MOVE, 0x10, 0, 0, 0, 0, 0, 0]);
     }
 
-    /// Adjacent stores of zero become calls of a loop over bytes, which costs more than the rest of the event.
+    /// The compiler may turn adjacent stores of zero into calls of a byte loop, which costs more than the rest of the event.
     #[test]
-    fn no_hot_program_calls_a_loop_over_bytes() {
+    fn hot_programs_call_no_byte_loops() {
         const HOT: [&str; 4] = ["alloc_fexit", "free_fentry", "alloc_kretprobe", "free_kprobe"];
         const LOOPS: [&str; 3] = ["memset", "memcpy", "memmove"];
         for object in [true, false].map(object::bytes) {
@@ -286,12 +286,12 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_to_complete_in_the_objects() {
+    fn relocating_twice_changes_nothing() {
         for fetch_add in [true, false] {
             let object = object::bytes(fetch_add);
-            let once = complete(object, &config(), None);
-            assert!(once != object, "nothing was completed");
-            assert!(complete(&once, &config(), None) == once);
+            let once = relocate(object, &config(), None);
+            assert!(once != object, "nothing was relocated");
+            assert!(relocate(&once, &config(), None) == once);
         }
     }
 }

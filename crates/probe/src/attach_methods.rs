@@ -1,4 +1,4 @@
-//! In which ways a hook may be attached, the first that works. Pure.
+//! The methods by which a hook may be attached, in order of preference. Pure.
 
 use p2p_trace_model::event::Method;
 
@@ -8,23 +8,23 @@ use crate::{
     transport::{Attach, Request, Stacks},
 };
 
-/// Ways, the preferred one first.
+/// Attach methods, the preferred one first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ways {
+pub struct AttachMethods {
     usual: &'static [Method],
-    /// Of armed hooks, and of those whose stacks are captured.
+    /// The methods of armed hooks, and of hooks whose stacks are captured.
     quick: &'static [Method],
     stacks: Option<Stacks>,
 }
 
-/// What kprobes come to on this kernel, for this process.
+/// The availability of kprobes to this process on this kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kprobes {
-    /// There are none.
+    /// Not available.
     None,
-    /// What they skip is not known.
+    /// Available; the runs that they skip are not counted.
     Uncounted,
-    /// What they skip is counted.
+    /// Available; the runs that they skip are counted.
     Counted,
 }
 
@@ -42,11 +42,12 @@ impl Kprobes {
     }
 }
 
-impl Ways {
-    /// What is asked for. Left to the tool, it is the cheaper fentry; but where others would be refused what they need, the
-    /// kprobe, as far as this process may have any. Where nothing that is skipped goes unnoticed, so it is for two kinds of hooks: for the
-    /// armed ones, and those that can be, which are needed within milliseconds, since the kernel attaches a kprobe in less than half the time; and for those
-    /// that capture a stack, which costs half, since the kernel begins to unwind in the function then and not in the program.
+impl AttachMethods {
+    /// Follows the request. With [`Attach::Auto`] the cheaper fentry comes first, except where it would block live patches; there the
+    /// kprobe comes first, if this process may use any. If skipped runs of kprobes are counted, the kprobe also comes first for two
+    /// kinds of hooks: armed hooks, and those that can be, which are needed within milliseconds, since the kernel attaches a kprobe in
+    /// less than half the time; and hooks that capture a stack, which halves the cost, since the kernel then starts to unwind in the
+    /// function and not in the program.
     #[must_use]
     pub fn of(request: &Request, kernel: &Kernel) -> Self {
         Self::new(request.attach, kernel.patching(), Kprobes::of(kernel), request.stacks)
@@ -68,7 +69,7 @@ impl Ways {
         Self { usual, quick, stacks }
     }
 
-    /// All for a hook, the preferred one first.
+    /// The methods for a hook, the preferred one first.
     #[must_use]
     pub fn of_hook(self, row: &Row) -> &'static [Method] {
         let has_stack = self.stacks.is_some_and(|stacks| stacks.are_of(row.hook));
@@ -88,17 +89,17 @@ mod tests {
         Row::of(hook).unwrap()
     }
 
-    fn ways(asked: Attach, patching: Patching, kprobes: Kprobes) -> &'static [Method] {
-        Ways::new(asked, patching, kprobes, None).of_hook(row(Hook::Alloc))
+    fn methods(asked: Attach, patching: Patching, kprobes: Kprobes) -> &'static [Method] {
+        AttachMethods::new(asked, patching, kprobes, None).of_hook(row(Hook::Alloc))
     }
 
     fn armed(asked: Attach, kprobes: Kprobes) -> &'static [Method] {
-        Ways::new(asked, Patching::Shared, kprobes, None).of_hook(row(Hook::DmaMapSg))
+        AttachMethods::new(asked, Patching::Shared, kprobes, None).of_hook(row(Hook::DmaMapSg))
     }
 
     #[test]
-    fn nothing_is_taken_from_others_where_it_can_be_helped() {
-        let auto = |patching, kprobes| ways(Attach::Auto, patching, kprobes);
+    fn auto_avoids_fentry_if_it_blocks_live_patches() {
+        let auto = |patching, kprobes| methods(Attach::Auto, patching, kprobes);
         assert_eq!(auto(Patching::Shared, Kprobes::Counted), [Fentry, Kprobe]);
         assert_eq!(auto(Patching::Never, Kprobes::Uncounted), [Fentry, Kprobe]);
         assert_eq!(auto(Patching::Exclusive, Kprobes::Uncounted), [Kprobe, Fentry]);
@@ -106,17 +107,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_is_done() {
+    fn a_requested_method_is_the_only_one() {
         for (asked, method) in [(Attach::Fentry, Fentry), (Attach::Kprobe, Kprobe)] {
-            assert_eq!(ways(asked, Patching::Exclusive, Kprobes::Counted), [method]);
-            let ways = Ways::new(asked, Patching::Shared, Kprobes::Counted, Some(stacks(StacksOf::All)));
-            assert_eq!(ways.of_hook(row(Hook::Alloc)), [method]);
+            assert_eq!(methods(asked, Patching::Exclusive, Kprobes::Counted), [method]);
+            let methods =
+                AttachMethods::new(asked, Patching::Shared, Kprobes::Counted, Some(stacks(StacksOf::All)));
+            assert_eq!(methods.of_hook(row(Hook::Alloc)), [method]);
             assert_eq!(armed(asked, Kprobes::Counted), [method]);
         }
     }
 
     #[test]
-    fn what_is_needed_at_once_is_attached_by_what_is_quick_and_counts() {
+    fn armed_hooks_prefer_counted_kprobes() {
         assert_eq!(armed(Attach::Auto, Kprobes::Counted), [Kprobe, Fentry]);
         assert_eq!(armed(Attach::Auto, Kprobes::Uncounted), [Fentry, Kprobe]);
         assert_eq!(armed(Attach::Auto, Kprobes::None), [Fentry, Kprobe]);
@@ -127,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_is_captured_by_kprobe_where_nothing_skipped_goes_unnoticed() {
+    fn stacks_prefer_counted_kprobes() {
         let first = |kprobes, of, hook| {
-            Ways::new(Attach::Auto, Patching::Shared, kprobes, Some(stacks(of)))
+            AttachMethods::new(Attach::Auto, Patching::Shared, kprobes, Some(stacks(of)))
                 .of_hook(row(hook))
                 .first()
                 .copied()
