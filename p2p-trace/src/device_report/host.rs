@@ -6,7 +6,7 @@ use p2p_trace_model::event::DeviceAddress;
 use p2p_trace_probe::kernel::{
     KernelRoot,
     devices::{self, Driver, P2pDevice},
-    tasks::{Cgroups, Gap, Look, Scan, Tasks},
+    tasks::{Cgroups, Gap, Scan, StackScope, Tasks},
 };
 
 /// The host at one moment. Only tasks that a report names are looked at later.
@@ -71,8 +71,11 @@ impl Host {
         let tasks = Tasks::new(root.clone());
         let devices: BTreeMap<_, _> = addresses.into_iter().map(look).collect();
         // Behind the look at the drivers: an unbind that has ended since hides nothing.
-        let look =
-            if devices.values().any(HostDevice::has_lost_driver) { Look::Everyone } else { Look::Waiting };
+        let look = if devices.values().any(HostDevice::has_lost_driver) {
+            StackScope::All
+        } else {
+            StackScope::Waiting
+        };
         Self { devices, cgroups: tasks.cgroups(), scan: tasks.scan(look), tasks, asked_ns: None }
     }
 

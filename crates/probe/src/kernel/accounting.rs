@@ -7,30 +7,30 @@ use serde::{Deserialize, Serialize};
 
 use super::{btf::Btf, release::Release};
 
-/// Whether the kernel tells how often it skipped a program.
+/// Whether the kernel counts the runs of a program that it skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Misses {
     /// It counts them.
     Counted,
-    /// It skips some and counts them nowhere: `missed` is unknown.
+    /// It does not count all of them, so `missed` is unknown.
     Unknown,
 }
 
 /// The quality of loss accounting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LossAccounting {
-    /// Sequence numbers and counters are atomic, so that programs that interrupt each other lose none. Takes BPF's atomic
-    /// fetch-add, which Linux has since 5.12; without it the accounting is partial.
+    /// Sequence numbers and counters are atomic, so programs that interrupt each other lose no records. Requires BPF's atomic
+    /// fetch-add, available since Linux 5.12; without it the accounting is partial.
     pub exact: bool,
     /// Skipped fentry programs: `recursion_misses` of the program, since 5.12.
     pub fentry_misses: Misses,
-    /// Skipped kprobe programs: `missed` of the link, relied on since 6.12.
+    /// Skipped kprobe programs: `missed` of the link, used since 6.12.
     pub kprobe_misses: Misses,
 }
 
 impl LossAccounting {
-    /// What the kernel's own types say, and where there are none, its version.
+    /// Decides by the kernel's own types or, without types, by its version.
     pub(crate) fn of(release: &Release, btf: Option<&Btf>) -> Self {
         let since = |major, minor| release.is_at_least(major, minor) == Some(true);
         let misses = |name, path, by_version| {
@@ -41,7 +41,7 @@ impl LossAccounting {
         };
         let fentry_misses = misses("bpf_prog_info", "recursion_misses", since(5, 12));
         Self {
-            // BPF's fetch-add leaves no trace in the types, but came with the same release as that counter.
+            // BPF's fetch-add is not visible in the types, but came with the same release as that counter.
             exact: fentry_misses == Misses::Counted,
             fentry_misses,
             kprobe_misses: misses("bpf_link_info", "perf_event.kprobe.missed", since(6, 12)),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn without_types_the_version_decides() {
+    fn uses_the_version_without_types() {
         assert_eq!(of("5.10.223"), (false, Misses::Unknown, Misses::Unknown));
         assert_eq!(of("6.1.0"), (true, Misses::Counted, Misses::Unknown));
         assert_eq!(of("6.12.107"), (true, Misses::Counted, Misses::Counted));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn types_know_better_than_the_version() {
+    fn types_override_the_version() {
         let mut b = Builder::new();
         let int = b.int("int", 4);
         b.structure("bpf_prog_info", 4, &[("id", int, 0)]);

@@ -1,22 +1,22 @@
-//! The clocks of this machine, the kernel side's among them.
+//! The clocks of this machine, including the one that the kernel side uses.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use p2p_trace_model::units::Clock;
 
-/// `CLOCK_BOOTTIME` in nanoseconds: what records are dated by.
+/// `CLOCK_BOOTTIME` in nanoseconds, the clock of records.
 #[cfg(target_os = "linux")]
 #[must_use]
 pub fn boottime_ns() -> u64 {
     read(libc::CLOCK_BOOTTIME)
 }
 
-/// How long the machine has been suspended since it was started: by so much `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`. `None` where
-/// the two could not be read close to each other.
+/// Total time that the machine has been suspended since boot, in nanoseconds: `CLOCK_BOOTTIME` minus `CLOCK_MONOTONIC`. `None` if
+/// the two clocks could not be read close enough to each other.
 #[cfg(target_os = "linux")]
 #[must_use]
 pub fn asleep_ns() -> Option<u64> {
-    /// Between the readings before and after.
+    /// Maximum time between the first and the last reading.
     const CLOSE_NS: u64 = 1_000_000;
     (0..4).find_map(|_| {
         let before_ns = boottime_ns();
@@ -26,7 +26,7 @@ pub fn asleep_ns() -> Option<u64> {
     })
 }
 
-/// Nothing is traced here.
+/// Tracing is not supported here, so no value is needed.
 #[cfg(not(target_os = "linux"))]
 #[must_use]
 pub fn asleep_ns() -> Option<u64> {
@@ -36,28 +36,28 @@ pub fn asleep_ns() -> Option<u64> {
 #[cfg(target_os = "linux")]
 fn read(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writing; the call does not fail for a clock that every kernel has.
+    // SAFETY: `time` is valid for writes; the call does not fail for a clock that every kernel has.
     unsafe {
         libc::clock_gettime(clock, &raw mut time);
     }
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 
-/// Nothing is traced here: a clock that begins at any time will do.
+/// Tracing is not supported here, so a clock with any origin will do.
 #[cfg(not(target_os = "linux"))]
 #[must_use]
 pub fn boottime_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
-/// `CLOCK_BOOTTIME` beside the time of day, now.
+/// The current time on `CLOCK_BOOTTIME` and as the time of day.
 #[must_use]
 pub fn now() -> Clock {
     let before = boottime_ns();
     let realtime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let after = boottime_ns();
     Clock {
-        // The time of day was read in the middle of the two.
+        // The time of day was read midway between the two readings.
         boottime_ns: before + after.saturating_sub(before) / 2,
         realtime_ns: u64::try_from(realtime.as_nanos()).unwrap_or(u64::MAX),
         utc_offset_s: utc_offset_s(realtime.as_secs()),

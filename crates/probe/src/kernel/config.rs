@@ -1,4 +1,4 @@
-//! The kernel's build configuration, as far as it decides what can be traced.
+//! The kernel's build configuration, as far as it affects tracing.
 
 #![forbid(unsafe_code)]
 
@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::release::Release;
 use super::root::{KernelRoot, read};
 
-/// A configuration unpacks to about 300 KB.
+/// A configuration decompresses to about 300 KB.
 const MAX_LEN: u64 = 16 << 20;
 
-/// How one option is set.
+/// The value of one option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Setting {
@@ -26,7 +26,7 @@ pub enum Setting {
     /// A module.
     #[serde(rename = "m")]
     Module,
-    /// Not set, or not known to this kernel.
+    /// Not set, or unknown to this kernel.
     #[serde(rename = "n")]
     No,
     /// The configuration could not be read.
@@ -44,12 +44,12 @@ impl fmt::Display for Setting {
     }
 }
 
-/// An option that matters here.
+/// A configuration option that affects tracing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelOption {
     /// Its name without `CONFIG_`.
     pub name: &'static str,
-    /// What it is needed for.
+    /// The feature that needs it.
     pub purpose: &'static str,
 }
 
@@ -57,7 +57,7 @@ const fn option(name: &'static str, purpose: &'static str) -> KernelOption {
     KernelOption { name, purpose }
 }
 
-/// The options that matter, the decisive ones first.
+/// The relevant options, most important first.
 pub const OPTIONS: &[KernelOption] = &[
     option("PCI_P2PDMA", "peer-to-peer DMA memory itself"),
     option("ZONE_DEVICE", "struct pages for it"),
@@ -86,13 +86,13 @@ pub struct KernelConfig {
 }
 
 impl KernelConfig {
-    /// Takes the text of a `.config`.
+    /// Parses the text of a `.config`.
     pub(crate) fn parse(source: &Path, text: &str) -> Self {
         let set = text.lines().filter(|line| line.starts_with("CONFIG_"));
         Self { source: Some(source.to_owned()), text: set.flat_map(|line| [line, "\n"]).collect() }
     }
 
-    /// Reads the first there is of `/proc/config.gz`, `/boot/config-RELEASE` and `/lib/modules/RELEASE/config`.
+    /// Reads the first file that exists of `/proc/config.gz`, `/boot/config-RELEASE` and `/lib/modules/RELEASE/config`.
     pub(crate) fn read(root: &KernelRoot, release: &Release) -> Self {
         let candidates = [
             root.proc.join("config.gz"),
@@ -102,12 +102,12 @@ impl KernelConfig {
         candidates.iter().find_map(|path| Some(Self::parse(path, &read_config(path)?))).unwrap_or_default()
     }
 
-    /// The file it was read from; `None` if there was none.
+    /// The file that was read; `None` if there was none.
     pub fn source(&self) -> Option<&Path> {
         self.source.as_deref()
     }
 
-    /// How an option is set; the name is written without `CONFIG_`.
+    /// The value of an option, named without `CONFIG_`.
     pub fn setting(&self, name: &str) -> Setting {
         if self.source.is_none() {
             return Setting::Unknown;
@@ -150,7 +150,7 @@ mod tests {
                         CONFIG_LOCALVERSION=\"-x\"\nCONFIG_HZ=250\nCONFIG_OFF=n\n";
 
     #[test]
-    fn tells_how_options_are_set() {
+    fn parses_settings() {
         let config = KernelConfig::parse(Path::new("x"), TEXT);
         assert_eq!(config.setting("PCI"), Setting::Yes);
         assert_eq!(config.setting("PCI_P2PDMA"), Setting::No);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_first_file_there_is() {
+    fn reads_the_first_file_that_exists() {
         let dir = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(dir.path());
         let release = Release::parse("6.1.0-x");

@@ -1,10 +1,10 @@
-//! The parsers of small texts, for fuzzing.
+//! Parsers of small texts, for fuzzing.
 
 use std::hint::black_box;
 
 use super::{cpus, lockdown::Lockdown, symbols, tasks};
 
-/// Each takes the text as its own.
+/// Runs each parser on the input.
 pub(crate) fn texts(bytes: &[u8], text: &str) {
     tasks::fuzz(bytes);
     symbols::fuzz(text);

@@ -1,4 +1,4 @@
-//! Kernel lockdown: what the kernel keeps even from root.
+//! Kernel lockdown: restrictions that apply even to root.
 
 #![forbid(unsafe_code)]
 
@@ -13,13 +13,13 @@ use super::root::{KernelRoot, read_text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lockdown {
-    /// Not locked down, or a kernel that has no lockdown.
+    /// Not locked down, or the kernel does not support lockdown.
     None,
-    /// The kernel cannot be changed by user space. Tracing works.
+    /// User space cannot change the kernel. Tracing works.
     Integrity,
-    /// Kernel memory cannot be read either: BPF programs that read it are refused.
+    /// Kernel memory cannot be read either: BPF programs that read it are rejected.
     Confidentiality,
-    /// The security file system is not mounted, so the kernel does not tell.
+    /// Unknown, because securityfs is not mounted.
     Unknown,
 }
 
@@ -29,13 +29,13 @@ impl Lockdown {
         let security = root.sys.join("kernel/security");
         match read_text(&security.join("lockdown")) {
             Some(text) => Self::parse(&text),
-            // Every mounted security file system has `lsm`; one without `lockdown` belongs to a kernel without it.
+            // Every mounted securityfs has `lsm`; if it has no `lockdown`, the kernel does not support lockdown.
             None if security.join("lsm").exists() => Self::None,
             None => Self::Unknown,
         }
     }
 
-    /// Reads `none [integrity] confidentiality`: the brackets mark the level.
+    /// Parses `none [integrity] confidentiality`: brackets mark the level.
     pub(super) fn parse(text: &str) -> Self {
         let level = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
         match level {
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_brackets_mark_the_level() {
+    fn brackets_mark_the_level() {
         assert_eq!(Lockdown::parse("[none] integrity confidentiality"), Lockdown::None);
         assert_eq!(Lockdown::parse("none [integrity] confidentiality\n"), Lockdown::Integrity);
         assert_eq!(Lockdown::parse("none integrity [confidentiality]"), Lockdown::Confidentiality);
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_none_only_where_the_file_system_is_mounted() {
+    fn missing_file_means_none_only_if_securityfs_is_mounted() {
         let dir = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(dir.path());
         assert_eq!(Lockdown::read(&root), Lockdown::Unknown);

@@ -1,6 +1,6 @@
-//! Facts of the running kernel: its types, symbols, configuration, and what this process may do with it.
+//! Facts about the running kernel: its types, symbols and configuration, and the rights of this process.
 //!
-//! Each fact is a pure parser of bytes behind a thin edge that reads the file below a [`KernelRoot`].
+//! Each fact has a pure parser, and a thin layer that reads the file below a [`KernelRoot`].
 
 pub mod accounting;
 pub mod btf;
@@ -43,31 +43,31 @@ const P2PDMA_FUNCTION: &str = "pci_alloc_p2pmem";
 /// The collected facts of the running kernel.
 #[derive(Debug)]
 pub struct Kernel {
-    /// What `uname -r` says.
+    /// The release, as `uname -r` prints it.
     pub release: Release,
-    /// How it was built; all `unknown` where no configuration was found.
+    /// The build configuration; all `unknown` if none was found.
     pub config: KernelConfig,
-    /// Its lockdown level.
+    /// The lockdown level.
     pub lockdown: Lockdown,
-    /// What this process may do.
+    /// The rights of this process.
     pub rights: Rights,
-    /// It is a real-time kernel.
+    /// Whether it is a real-time kernel.
     pub is_realtime: bool,
     /// Possible CPUs, counted as the highest index plus one.
     pub possible_cpus: Option<u32>,
-    /// Devices that offer peer-to-peer memory now.
+    /// Devices that provide peer-to-peer memory now.
     pub devices: Vec<P2pDevice>,
-    /// Its functions, or why they are not known.
+    /// The functions, or why they are unknown.
     pub symbols: Result<Symbols, io::Error>,
-    /// Its types, or why they are not known.
+    /// The types, or why they are unknown.
     pub btf: Result<Btf, BtfError>,
-    /// The file that the types were looked for in.
+    /// The file that the types were read from.
     pub btf_path: PathBuf,
-    /// Whether the kernel itself offers its types, which fentry takes.
+    /// Whether the kernel itself provides its types, which fentry requires.
     pub offers_btf: bool,
 }
 
-/// The facts cannot even be begun with.
+/// Not even the release of the kernel can be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read {path}: is /proc mounted?")]
 pub struct KernelError {
@@ -75,20 +75,20 @@ pub struct KernelError {
 }
 
 impl Kernel {
-    /// Reads all facts; the types from `btf_file` if one is given, else from the kernel.
+    /// Reads all facts. The types come from `btf_file` if given, otherwise from the kernel.
     ///
     /// # Errors
     ///
-    /// If not even the release can be read. Every other fact that is missing is so in its field.
+    /// If the release cannot be read. Any other missing fact is recorded in its field.
     pub fn collect(root: &KernelRoot, btf_file: Option<&Path>) -> Result<Self, KernelError> {
         let release = Release::read(root)
             .ok_or_else(|| KernelError { path: root.proc.join("sys/kernel/osrelease") })?;
         let btf_path = btf_file.map_or_else(|| root.btf(), Path::to_owned);
-        // The two that take long, side by side.
+        // The two slow reads run in parallel.
         let (symbols, btf) = thread::scope(|scope| {
             let symbols = scope.spawn(|| Symbols::read(root));
             let btf = if btf_file.is_some() { Btf::given(&btf_path) } else { Btf::read(&btf_path) };
-            let panicked = |_panic| Err(io::Error::other("the thread that reads them panicked"));
+            let panicked = |_panic| Err(io::Error::other("the thread that reads the symbols panicked"));
             (symbols.join().unwrap_or_else(panicked), btf)
         });
         let config = KernelConfig::read(root, &release);
@@ -107,7 +107,7 @@ impl Kernel {
         })
     }
 
-    /// Whether this kernel has peer-to-peer memory, by its functions; `None` where neither symbols nor types are readable.
+    /// Whether this kernel has peer-to-peer memory, by its functions; `None` if neither symbols nor types are readable.
     pub(crate) fn has_p2pdma(&self) -> Option<bool> {
         let by_symbol = self.symbols.as_ref().ok().map(|symbols| symbols.has(P2PDMA_FUNCTION));
         let by_type = self.btf.as_ref().ok().map(|btf| btf.func(P2PDMA_FUNCTION).is_some());
@@ -117,19 +117,19 @@ impl Kernel {
         }
     }
 
-    /// How exactly losses can be counted here.
+    /// How exactly losses can be counted on this kernel.
     pub fn loss_accounting(&self) -> LossAccounting {
         LossAccounting::of(&self.release, self.btf.as_ref().ok())
     }
 
-    /// Whether its functions can be live-patched beside fentry.
+    /// Whether functions with fentry programs can be live-patched.
     pub fn patching(&self) -> Patching {
         Patching::of(&self.release, self.btf.as_ref().ok(), &self.config)
     }
 
-    /// Whether this kernel can be traced by this process, and what stands in the way.
+    /// Whether this process can trace this kernel, and the problems that were found.
     pub fn traceability(&self) -> Traceability {
-        Traceability::judge(&Facts {
+        Traceability::assess(&Facts {
             release: &self.release,
             p2pdma_option: self.config.setting("PCI_P2PDMA"),
             bpf_option: self.config.setting("BPF_SYSCALL"),

@@ -1,4 +1,4 @@
-//! Whether a function can be live-patched while BPF is attached to it.
+//! Whether a function can be live-patched while a BPF program is attached to it.
 
 #![forbid(unsafe_code)]
 
@@ -11,23 +11,23 @@ use super::{
     release::Release,
 };
 
-/// Who may have a function of the kernel beside BPF's trampolines, by which fentry and fexit work.
+/// Who may attach to a kernel function at the same time as BPF's trampolines, which fentry and fexit use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Patching {
-    /// Both have it: nobody is in the way of anybody.
+    /// A live patch and a trampoline can share a function.
     Shared,
-    /// Whoever comes first: before Linux 6.0 a trampoline diverts calls as a live patch does, and only one may
-    /// (`FTRACE_OPS_FL_IPMODIFY`), so that the other one is refused with `EBUSY`.
+    /// Only the first one can attach: before Linux 6.0 a trampoline diverts calls as a live patch does, and only one of them may
+    /// (`FTRACE_OPS_FL_IPMODIFY`); the other one fails with `EBUSY`.
     Exclusive,
-    /// This kernel cannot be live-patched.
+    /// This kernel does not support live patches.
     Never,
 }
 
 impl Patching {
-    /// Asks the kernel's own types, since distributions bring features to older versions, and its version where there are none.
+    /// Decides by the kernel's own types, since distributions backport features, and without types by its version.
     pub(crate) fn of(release: &Release, btf: Option<&Btf>, config: &KernelConfig) -> Self {
-        // What the sharing is arranged by (commit 53cd885bc5c3).
+        // The member that makes sharing possible (commit 53cd885bc5c3).
         let by_type = btf
             .filter(|btf| btf.has_struct("ftrace_ops"))
             .map(|btf| btf.member("ftrace_ops", "ops_func").is_ok());
@@ -59,18 +59,18 @@ mod tests {
     }
 
     #[test]
-    fn a_trampoline_is_shared_since_6_0() {
+    fn trampolines_are_shared_since_6_0() {
         let livepatch = "CONFIG_LIVEPATCH=y\n";
         assert_eq!(of("5.19.0", None, livepatch), Patching::Exclusive);
         assert_eq!(of("6.0.0", None, livepatch), Patching::Shared);
         assert_eq!(of("5.10.223", None, "CONFIG_X=y\n"), Patching::Never);
         assert_eq!(of("6.1.0", None, "CONFIG_X=y\n"), Patching::Shared);
         let unknown = Patching::of(&Release::parse("5.10.0"), None, &KernelConfig::default());
-        assert_eq!(unknown, Patching::Exclusive, "where the configuration cannot be read");
+        assert_eq!(unknown, Patching::Exclusive, "if the configuration cannot be read");
     }
 
     #[test]
-    fn types_outweigh_the_version() {
+    fn types_override_the_version() {
         let livepatch = "CONFIG_LIVEPATCH=y\n";
         let with = btf(&[("ops_func", 0, 0)]);
         assert_eq!(of("5.14.0-570.el9", Some(&with), livepatch), Patching::Shared);

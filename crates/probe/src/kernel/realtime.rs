@@ -1,4 +1,4 @@
-//! Whether this is a real-time kernel, in which everything can be preempted, programs of BPF too.
+//! Whether this is a real-time kernel, in which all code can be preempted, including BPF programs.
 
 #![forbid(unsafe_code)]
 
@@ -7,14 +7,14 @@ use super::{
     root::{KernelRoot, read_text},
 };
 
-/// By its configuration, or by how it calls itself (`uname -v`), which needs no file of a distribution.
+/// Decides by the configuration, or by the version string (`uname -v`), which needs no file of the distribution.
 pub(super) fn is(root: &KernelRoot, config: &KernelConfig) -> bool {
-    let calls_itself_so = || {
+    let version_says_so = || {
         let version = read_text(&root.proc.join("sys/kernel/version")).unwrap_or_default();
         // Before 5.4 it was written with a space.
         version.replace('_', " ").contains("PREEMPT RT")
     };
-    config.setting("PREEMPT_RT") == Setting::Yes || calls_itself_so()
+    config.setting("PREEMPT_RT") == Setting::Yes || version_says_so()
 }
 
 #[cfg(test)]
@@ -24,7 +24,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_told_by_the_configuration_or_by_the_version() {
+    fn recognizes_configuration_and_version_string() {
         let dir = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(dir.path());
         let config = |text| KernelConfig::parse(Path::new("x"), text);

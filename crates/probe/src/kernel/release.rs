@@ -1,4 +1,4 @@
-//! The kernel's release, as `uname -r` tells it.
+//! The kernel's release, as printed by `uname -r`.
 
 #![forbid(unsafe_code)]
 
@@ -15,9 +15,9 @@ pub struct Release {
     version: Option<Version>,
 }
 
-/// The part of a release that can be compared: `major.minor`.
+/// The comparable part of a release: `major.minor`.
 ///
-/// Distributions bring features to older versions, so ask the kernel itself (BTF, symbols) wherever it answers.
+/// Distributions backport features to older versions, so look at the kernel itself (BTF, symbols) where possible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
     /// The 7 of 7.3.4.
@@ -40,7 +40,7 @@ impl fmt::Display for Version {
 }
 
 impl Release {
-    /// Takes any text; what has no version in front compares with nothing.
+    /// Parses any text; a text that does not start with a version has none.
     pub(crate) fn parse(text: &str) -> Self {
         let text = Text::from(text.trim());
         let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);
@@ -51,18 +51,18 @@ impl Release {
         Self { text, version }
     }
 
-    /// The running kernel's, from `/proc/sys/kernel/osrelease`; `None` without `/proc`.
+    /// The running kernel's release, from `/proc/sys/kernel/osrelease`; `None` without `/proc`.
     pub(crate) fn read(root: &KernelRoot) -> Option<Self> {
         let text = read_text(&root.proc.join("sys/kernel/osrelease"))?;
         (!text.is_empty()).then(|| Self::parse(&text))
     }
 
-    /// The whole text.
+    /// The complete text.
     pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether this is that version or a later one; `None` if this release does not say.
+    /// Whether the release has this version or a later one; `None` if its version is unknown.
     pub(crate) fn is_at_least(&self, major: u32, minor: u32) -> Option<bool> {
         Some(self.version? >= Version::new(major, minor))
     }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_distributions_write() {
+    fn parses_releases_of_distributions() {
         let version = |text| Release::parse(text).version;
         assert_eq!(version("7.3.4+deb13-amd64\n"), Some(Version::new(7, 3)));
         assert_eq!(version("5.10.0-32-amd64"), Some(Version::new(5, 10)));

@@ -1,4 +1,4 @@
-//! What this process may do: capabilities, and the kernel's switches that restrict them.
+//! The rights of this process: capabilities, and the kernel settings that restrict them.
 
 #![forbid(unsafe_code)]
 
@@ -10,20 +10,20 @@ use super::root::{KernelRoot, read_number, read_text};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Capability {
-    /// Stands for BPF and PERFMON too, and opens perf events whatever `perf_event_paranoid` says below 4.
+    /// Includes BPF and PERFMON, and may open perf events at any `perf_event_paranoid` below 4.
     SysAdmin = 21,
     /// Raises the limit on locked memory, which kernels before 5.11 charge maps to.
     SysResource = 24,
     /// Shows the addresses of kernel symbols.
     Syslog = 34,
-    /// Opens perf events, reads kernel memory from BPF programs.
+    /// Opens perf events, and reads kernel memory from BPF programs.
     Perfmon = 38,
     /// Loads BPF programs.
     Bpf = 39,
 }
 
 impl Capability {
-    /// All of them, in the order they are reported.
+    /// All of them, in reporting order.
     pub const ALL: [Self; 5] = [Self::SysAdmin, Self::Bpf, Self::Perfmon, Self::Syslog, Self::SysResource];
 }
 
@@ -44,13 +44,13 @@ impl fmt::Display for Capability {
 pub struct Capabilities(u64);
 
 impl Capabilities {
-    /// The set with these members.
+    /// The set of these capabilities.
     #[cfg(test)]
     pub(crate) fn of(members: &[Capability]) -> Self {
         Self(members.iter().fold(0, |mask, &member| mask | 1 << member as u8))
     }
 
-    /// Whether the set has it.
+    /// Whether the set contains a capability.
     pub const fn has(self, capability: Capability) -> bool {
         self.0 >> capability as u8 & 1 != 0
     }
@@ -59,22 +59,22 @@ impl Capabilities {
 /// A resource limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Limit {
-    /// This many bytes.
+    /// A limit in bytes.
     Bytes(u64),
     /// No limit.
     Unlimited,
 }
 
-/// What this process may do. What could not be read is `None`.
+/// The rights of this process. Facts that could not be read are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rights {
-    /// The effective set.
+    /// The effective capabilities.
     pub capabilities: Capabilities,
-    /// Whether this is the initial user namespace: only there do capabilities count for BPF.
+    /// Whether this is the initial user namespace; capabilities apply to BPF only there.
     pub initial_user_namespace: Option<bool>,
     /// `kernel.perf_event_paranoid`; above 2, a distribution's addition, perf events need `CAP_SYS_ADMIN`.
     pub perf_event_paranoid: Option<i32>,
-    /// `kernel.kptr_restrict`; 2 hides symbol addresses from everybody.
+    /// `kernel.kptr_restrict`; 2 hides symbol addresses from all users.
     pub kptr_restrict: Option<u32>,
     /// `kernel.unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<u32>,
@@ -83,7 +83,7 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// This process's.
+    /// Reads the rights of this process.
     pub(crate) fn read(root: &KernelRoot) -> Self {
         let sysctl = root.proc.join("sys/kernel");
         let own = root.proc.join("self");
@@ -99,7 +99,7 @@ impl Rights {
         }
     }
 
-    /// The capabilities that are missing to load tracing programs; empty where they may be loaded.
+    /// The capabilities that are missing to load tracing programs; empty if none are.
     pub fn missing_to_load(&self) -> Vec<Capability> {
         if self.capabilities.has(Capability::SysAdmin) {
             return Vec::new();
@@ -110,26 +110,26 @@ impl Rights {
             .collect()
     }
 
-    /// Whether kprobes may be opened, given that programs may be loaded.
+    /// Whether kprobes may be opened, provided that programs may be loaded.
     ///
-    /// Debian's default of 3 refuses `perf_event_open`, and with it kprobes, without `CAP_SYS_ADMIN`. fentry needs no perf event.
+    /// Debian's default of 3 forbids `perf_event_open`, and with it kprobes, without `CAP_SYS_ADMIN`. fentry needs no perf event.
     pub fn allows_kprobes(&self) -> bool {
         self.capabilities.has(Capability::SysAdmin) || self.perf_event_paranoid.is_none_or(|level| level <= 2)
     }
 }
 
-/// The `CapEff` line of `/proc/self/status`.
+/// Parses the `CapEff` line of `/proc/self/status`.
 fn parse_effective(status: &str) -> Option<Capabilities> {
     let mask = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     Some(Capabilities(u64::from_str_radix(mask.trim(), 16).ok()?))
 }
 
-/// Whether a user-id map is that of the initial namespace: all ids, onto themselves.
+/// Whether a user-id map is that of the initial namespace, which maps all ids to themselves.
 fn is_identity(map: &str) -> bool {
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// The hard limit of the line `Max locked memory` of `/proc/self/limits`.
+/// Parses the hard limit in the line `Max locked memory` of `/proc/self/limits`.
 fn parse_memlock(limits: &str) -> Option<Limit> {
     let values = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
     match values.split_whitespace().nth(1)? {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn loading_takes_two_capabilities_or_one_that_stands_for_both() {
+    fn loading_needs_bpf_and_perfmon_or_sys_admin() {
         let rights =
             |members: &[Capability]| Rights { capabilities: Capabilities::of(members), ..Rights::default() };
         assert_eq!(rights(&[]).missing_to_load(), [Capability::Bpf, Capability::Perfmon]);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn paranoia_refuses_kprobes() {
+    fn perf_event_paranoid_forbids_kprobes() {
         let mut rights = Rights { perf_event_paranoid: Some(3), ..Rights::default() };
         assert!(!rights.allows_kprobes());
         rights.perf_event_paranoid = Some(2);

@@ -1,10 +1,10 @@
-//! Where the kernel's files are: the one place that knows the paths, so that tests can bring their own.
+//! The paths of the kernel's files. All paths come from here, so that tests can replace them.
 
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-/// More than any text file of the kernel's that is read whole, kallsyms included.
+/// More than any of the kernel's text files that are read completely, including kallsyms.
 pub(super) const MAX_FILE_LEN: u64 = 256 << 20;
 
 /// The folders that facts are read from.
@@ -27,7 +27,7 @@ impl Default for KernelRoot {
 }
 
 impl KernelRoot {
-    /// The usual folders below another root.
+    /// The usual folders, below another root.
     pub fn at(root: &Path) -> Self {
         Self {
             proc: root.join("proc"),
@@ -37,26 +37,26 @@ impl KernelRoot {
         }
     }
 
-    /// Where the running kernel offers its BTF.
+    /// Where the running kernel provides its BTF.
     pub fn btf(&self) -> PathBuf {
         self.sys.join("kernel/btf/vmlinux")
     }
 }
 
-/// Reads a whole file of unknown size, as those in `/proc` and `/sys` are.
+/// Reads a complete file of unknown size, as those in `/proc` and `/sys` are.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(MAX_FILE_LEN).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Reads a small text file, without the white space around it; `None` if it cannot be read.
+/// Reads a small text file, without surrounding white space; `None` if it cannot be read.
 pub(super) fn read_text(path: &Path) -> Option<String> {
     let bytes = read(path).ok()?;
     Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
-/// Reads a file that holds one number.
+/// Reads a file that contains one number.
 pub(super) fn read_number<T: std::str::FromStr>(path: &Path) -> Option<T> {
     read_text(path)?.parse().ok()
 }

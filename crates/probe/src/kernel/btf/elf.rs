@@ -1,4 +1,4 @@
-//! BTF inside an ELF file: a vmlinux, or a kernel image's unpacked payload.
+//! BTF in an ELF file: a vmlinux, or the unpacked payload of a kernel image.
 
 use object::{
     LittleEndian,

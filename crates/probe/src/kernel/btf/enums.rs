@@ -6,14 +6,14 @@ use super::wire::{Kind, Type, u32_at};
 impl Btf {
     /// The value of an enumerator of the enum `name`, which may be 32 or 64 bits wide.
     ///
-    /// A value above `i64::MAX` of an unsigned 64-bit enum keeps its bits.
+    /// A value above `i64::MAX` in an unsigned 64-bit enum keeps its bits.
     pub(crate) fn enum_value(&self, name: &str, enumerator: &str) -> Option<i64> {
         self.named(name).filter(|ty| ty.kind().is_enum()).find_map(|ty| self.value_in(&ty, enumerator))
     }
 
-    /// The value of an enumerator of any enum, named or not. Looks through all types: for a few lookups, not many.
+    /// The value of an enumerator of any enum, named or unnamed. Scans all types, so use it for a few lookups only.
     ///
-    /// Where enums share the enumerator's name they must agree on its value.
+    /// If several enums have an enumerator of this name, they must agree on its value.
     pub(crate) fn enumerator(&self, enumerator: &str) -> Option<i64> {
         let mut values = (1..=self.index.len())
             .filter_map(|id| self.index.get(&self.data, id))

@@ -1,4 +1,4 @@
-//! Functions: their parameters by name, and what they return.
+//! Functions: their parameters by name, and their return types.
 
 use p2p_trace_model::text::Text;
 
@@ -8,45 +8,45 @@ use super::{Btf, Shape};
 /// A kernel function's prototype.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Func {
-    /// The parameters, in order; the `...` of a variadic function is not one.
+    /// The parameters, in order, without the `...` of a variadic function.
     pub params: Vec<Param>,
-    /// What it returns; `None` for `void`.
+    /// The return type; `None` for `void`.
     pub returns: Option<Shape>,
 }
 
 /// A parameter of a kernel function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Param {
-    /// Its name; empty where the compiler left none.
+    /// The name; empty if the compiler recorded none.
     pub name: Text,
-    /// What it is, typedefs and qualifiers removed.
+    /// The type, without typedefs and qualifiers.
     pub shape: Shape,
     /// Size in bytes.
     pub size: Option<u32>,
-    /// For a pointer to a named struct or union, that name.
+    /// For a pointer to a named struct or union, the name of that.
     pub points_to: Option<Text>,
 }
 
 impl Func {
-    /// Position of the parameter of this name, from 0.
+    /// Position of the parameter with this name, from 0.
     pub(crate) fn param_index(&self, name: &str) -> Option<usize> {
         self.params.iter().position(|param| param.name == name)
     }
 
-    /// Number of parameters. fentry programs must not touch an argument past it; the return value of fexit follows them.
+    /// Number of parameters. A fentry program must not access an argument past it; in fexit the return value follows the parameters.
     pub(crate) const fn param_count(&self) -> usize {
         self.params.len()
     }
 }
 
 impl Btf {
-    /// Id of the function of this name, as [`Btf::func`] finds it.
+    /// Id of the function with this name, as [`Btf::func`] finds it.
     pub(crate) fn func_id(&self, name: &str) -> Option<u32> {
         let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;
         Some(func.id)
     }
 
-    /// The function of this name; where static functions share it, the first, which is the one attach takes too.
+    /// The function with this name. If static functions share the name, the first one, which is also the one that an attach uses.
     pub(crate) fn func(&self, name: &str) -> Option<Func> {
         let func = self.named(name).find(|ty| ty.kind() == Kind::FUNC)?;
         let proto = self.index.get(&self.data, func.size_or_id).filter(|ty| ty.kind() == Kind::FUNC_PROTO)?;

@@ -1,29 +1,29 @@
-//! Members of structs and unions: where they are, and what they are.
+//! Members of structs and unions: their offsets and types.
 
 use super::wire::{Kind, Type, u32_at};
 use super::{Btf, LookupError, Shape};
 
-/// Types of the name and members looked at in one lookup. The largest real struct, anonymous members included, has under a
-/// thousand members, and few names stand for more than one struct.
+/// Types and members that one lookup may visit. The largest real struct, including anonymous members, has fewer than a thousand
+/// members, and few names stand for more than one struct.
 pub(super) const BUDGET: u32 = 100_000;
-/// Anonymous structs and unions inside each other. Real kernels stay below ten.
+/// Nesting depth of anonymous structs and unions. Real kernels stay below ten.
 const MAX_NESTING: u32 = 32;
 
 /// A member of a struct or union.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// From the start of the outermost struct, in bits.
+    /// Bits from the start of the outermost struct.
     pub bit_offset: u32,
-    /// Width in bits, for a bit field only.
+    /// Width in bits, for bit fields only.
     pub bit_field: Option<u32>,
-    /// What the member is, typedefs and qualifiers removed.
+    /// The member's type, without typedefs and qualifiers.
     pub shape: Shape,
-    /// Size in bytes of the member's type; `None` for a flexible array and for incomplete types.
+    /// Size of the member's type in bytes; `None` for a flexible array and for incomplete types.
     pub size: Option<u32>,
 }
 
 impl Member {
-    /// From the start of the outermost struct, in bytes; `None` for a bit field.
+    /// Bytes from the start of the outermost struct; `None` for a bit field.
     pub(crate) const fn offset(&self) -> Option<u32> {
         if self.bit_field.is_some() || !self.bit_offset.is_multiple_of(8) {
             None
@@ -33,7 +33,7 @@ impl Member {
     }
 }
 
-/// A member found in one struct: its place there and its type.
+/// A member found in one struct: its place and type.
 #[derive(Clone, Copy)]
 struct Found {
     bit_offset: u32,
@@ -41,7 +41,7 @@ struct Found {
     type_id: u32,
 }
 
-/// One lookup, with what is left of its budget.
+/// One lookup and the rest of its budget.
 struct Walk<'a> {
     btf: &'a Btf,
     name: &'a str,
@@ -51,20 +51,19 @@ struct Walk<'a> {
 impl Btf {
     /// The member at `path` of the struct, union or typedef `name`.
     ///
-    /// The path's components are joined by dots. Anonymous structs and unions are looked through, typedefs and
-    /// qualifiers too; an array stands for its first element. Where a kernel has several definitions of that name,
-    /// those that have the member must agree.
+    /// Dots join the components of the path. The lookup goes through anonymous structs and unions, typedefs and qualifiers; an
+    /// array stands for its first element. If a kernel has several definitions of the name, all that have the member must agree.
     ///
     /// # Errors
     ///
-    /// [`LookupError`] says which part of the question this kernel has no answer to.
+    /// [`LookupError`] names the part of the lookup that failed on this kernel.
     pub(crate) fn member(&self, name: &str, path: &str) -> Result<Member, LookupError> {
         let mut answer = Err(LookupError::NoType { name: name.into() });
         let mut walk = Walk { btf: self, name, budget: BUDGET };
         for root in self.composites(name) {
             walk.step()?;
             match (walk.follow(root, path), &answer) {
-                // Whether the rest agrees is not known.
+                // Whether the other definitions agree is unknown.
                 (Err(error @ LookupError::Endless { .. }), _) => return Err(error),
                 (Ok(member), Ok(earlier)) if member != *earlier => {
                     return Err(LookupError::Ambiguous { name: name.into(), path: path.into() });
@@ -77,30 +76,30 @@ impl Btf {
         answer
     }
 
-    /// Offset in bytes of a member ([`Btf::member`] for paths); `None` where there is none, or for a bit field.
+    /// Offset of a member in bytes ([`Btf::member`] describes paths); `None` if there is no such member, or for a bit field.
     pub(crate) fn member_offset(&self, name: &str, path: &str) -> Option<u32> {
         self.member(name, path).ok()?.offset()
     }
 
-    /// Whether a member is a pointer, as 5.10's `dev_pagemap.ref` is; `None` where there is no such member.
+    /// Whether a member is a pointer, as 5.10's `dev_pagemap.ref` is; `None` if there is no such member.
     pub(crate) fn member_type_is_pointer(&self, name: &str, path: &str) -> Option<bool> {
         Some(self.member(name, path).ok()?.shape == Shape::Pointer)
     }
 
-    /// Id of the struct or union of this name; where there are several, of the first.
+    /// Id of the struct or union with this name; the first one if there are several.
     pub(crate) fn struct_id(&self, name: &str) -> Option<u32> {
         let first = self.composites(name).next()?;
         Some(first.id)
     }
 
-    /// Size in bytes of a struct or union, or of a typedef of one. Same-named definitions must agree.
+    /// Size in bytes of a struct or union, or of a typedef of one. All definitions of the name must agree.
     pub(crate) fn struct_size(&self, name: &str) -> Option<u32> {
         let mut sizes = self.composites(name).map(|ty| ty.size_or_id);
         let first = sizes.next()?;
         sizes.all(|size| size == first).then_some(first)
     }
 
-    /// The structs and unions of this name, and those that typedefs of this name stand for.
+    /// The structs and unions with this name, and those that typedefs with this name stand for.
     fn composites(&self, name: &str) -> impl Iterator<Item = Type<'_>> {
         self.named(name)
             .filter(|ty| ty.kind().is_composite() || ty.kind() == Kind::TYPEDEF)
@@ -140,7 +139,7 @@ impl Walk<'_> {
         Err(self.endless())
     }
 
-    /// Looks for a member by name, also in anonymous members.
+    /// Looks up a member by name, including in anonymous members.
     fn find(&mut self, composite: Type<'_>, name: &[u8], nesting: u32) -> Result<Option<Found>, LookupError> {
         if nesting > MAX_NESTING {
             return Err(self.endless());
@@ -168,7 +167,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// Where a member lies: bit fields are told by the struct's flag, or, in old BTF, by an odd integer type.
+    /// The place of a member. Bit fields are marked by the struct's flag or, in old BTF, by an odd integer type.
     fn place(&self, composite: &Type<'_>, type_id: u32, place: u32) -> Found {
         if composite.flag() {
             let width = place >> 24;

@@ -1,9 +1,8 @@
 //! The kernel's description of its own types: BTF.
 //!
-//! No offset, argument position or enum value of the kernel is written down in this project; they are asked here.
-//! The parser works on the bytes of `/sys/kernel/btf/vmlinux` (or of a file with the same content, or a vmlinux), copies no
-//! name, and takes any bytes without panic or endless work. Only whole BTF is understood, not a module's, which builds
-//! on its kernel's.
+//! This project hard-codes no offset, argument position or enum value of the kernel; it looks them up here. The parser works
+//! on the bytes of `/sys/kernel/btf/vmlinux` (or of a file with the same content, or a vmlinux), copies no names, and accepts any
+//! bytes without a panic or unbounded work. It supports only complete BTF, not a module's, which extends its kernel's.
 
 #![forbid(unsafe_code)]
 
@@ -29,7 +28,7 @@ pub use funcs::{Func, Param};
 use names::Names;
 use wire::{Index, Kind, Type, u32_at};
 
-/// Typedefs and qualifiers in a row. Real kernels stay below ten; a cycle ends here.
+/// Consecutive typedefs and qualifiers. Real kernels stay below ten; the limit ends a cycle.
 const MAX_CHAIN: usize = 64;
 
 /// A kernel's type information.
@@ -40,13 +39,13 @@ pub struct Btf {
     names: Names,
 }
 
-/// What a type is, once typedefs and qualifiers are removed.
+/// The class of a type, without typedefs and qualifiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shape {
     /// An integer, a `bool` or a `char`.
     Integer,
-    /// A pointer, to data or to a function.
+    /// A pointer to data or to a function.
     Pointer,
     /// A struct.
     Struct,
@@ -54,9 +53,9 @@ pub enum Shape {
     Union,
     /// An enum of 32 or 64 bits.
     Enum,
-    /// An array, flexible ones included.
+    /// An array, including a flexible one.
     Array,
-    /// Anything else: a float, an incomplete type, `void`, a damaged reference.
+    /// Any other type: a float, an incomplete type, `void`, a damaged reference.
     Other,
 }
 
@@ -65,8 +64,8 @@ impl Btf {
     ///
     /// # Errors
     ///
-    /// [`BtfError`] if the bytes are not complete little-endian BTF. References between types are not checked here: a
-    /// damaged one makes the lookups that meet it answer "not there".
+    /// [`BtfError`] if the bytes are not complete little-endian BTF. References between types are not checked here; a lookup that
+    /// meets a damaged one finds nothing.
     pub(crate) fn parse(data: Vec<u8>) -> Result<Self, BtfError> {
         let data = if elf::is_elf(&data) { elf::extract(&data)? } else { data };
         let index = Index::build(&data)?;
@@ -78,16 +77,16 @@ impl Btf {
     ///
     /// # Errors
     ///
-    /// [`BtfError::Read`] if the file cannot be read, [`BtfError::Foreign`] if it is something else, otherwise as [`Btf::parse`].
+    /// [`BtfError::Read`] if the file cannot be read, [`BtfError::Foreign`] if it is of another kind, otherwise as [`Btf::parse`].
     pub(crate) fn read(path: &Path) -> Result<Self, BtfError> {
         Self::parse(file::read(path)?)
     }
 
-    /// The same of a file that a user names: it must have the types of a whole kernel of this kind of machine.
+    /// Reads and indexes a file that a user passed, which must have the types of a complete kernel for this machine.
     ///
     /// # Errors
     ///
-    /// As [`Btf::read`], and [`BtfError::Foreign`] if its types are those of something else.
+    /// As [`Btf::read`], and [`BtfError::Foreign`] if the types are not a kernel's.
     pub(crate) fn given(path: &Path) -> Result<Self, BtfError> {
         let btf = Self::read(path)?;
         file::check(&btf)?;
@@ -99,12 +98,12 @@ impl Btf {
         self.index.len()
     }
 
-    /// Whether a struct or union of this name is described in full.
+    /// Whether a struct or union with this name has a full description.
     pub(crate) fn has_struct(&self, name: &str) -> bool {
         self.named(name).any(|ty| ty.kind().is_composite())
     }
 
-    /// The types of this name, of any kind that has a namespace.
+    /// The types with this name, of any kind that has a namespace.
     fn named(&self, name: &str) -> impl Iterator<Item = Type<'_>> {
         self.names
             .candidates(name.as_bytes())
@@ -120,7 +119,7 @@ impl Btf {
         String::from_utf8_lossy(self.string(offset)).into_owned()
     }
 
-    /// The type behind typedefs and qualifiers; `None` for `void`, a bad id or a cycle.
+    /// Follows typedefs and qualifiers to the type itself; `None` for `void`, an invalid id or a cycle.
     fn resolve(&self, id: u32) -> Option<Type<'_>> {
         let mut ty = self.index.get(&self.data, id)?;
         for _ in 0..MAX_CHAIN {
@@ -132,7 +131,7 @@ impl Btf {
         None
     }
 
-    /// As [`Btf::resolve`], and behind arrays to what their elements are.
+    /// As [`Btf::resolve`], and follows arrays to their element type.
     fn element(&self, id: u32) -> Option<Type<'_>> {
         let mut ty = self.resolve(id)?;
         for _ in 0..MAX_CHAIN {
@@ -156,7 +155,7 @@ impl Btf {
         })
     }
 
-    /// Size of a type in bytes; `None` for what has none (`void`, functions, flexible arrays).
+    /// Size of a type in bytes; `None` for types without a size (`void`, functions, flexible arrays).
     fn size_of(&self, id: u32) -> Option<u32> {
         let mut factor = 1u32;
         let mut ty = self.resolve(id)?;

@@ -1,20 +1,20 @@
-//! The parser against the BTF of real kernels, which is too large to keep here.
+//! Checks the parser against the BTF of real kernels, which is too large for the repository.
 //!
 //! `P2P_TRACE_BTF_DIR` names a folder with the files `btf-5.10`, `btf-6.1`, `btf-6.12` and `btf-7.3`: the `.BTF` sections of
-//! kernels with `CONFIG_PCI_P2PDMA=y`. The expectations were read from the kernels' sources, not from this parser.
+//! kernels with `CONFIG_PCI_P2PDMA=y`. The expected values come from the kernels' sources, not from this parser.
 
 use std::{path::PathBuf, time::Instant};
 
 use super::{Btf, Shape};
 
-/// One kernel, and what is known of it.
+/// One kernel and its expected values.
 struct Known {
     version: &'static str,
     memory_type_p2pdma: i64,
     ref_is_pointer: bool,
     /// Offset of `pgmap` in `pci_p2pdma_pagemap`.
     pgmap: u32,
-    /// Which of the two carries the `pgmap` pointer, at 8.
+    /// `page`, and not `folio`, has the `pgmap` pointer, at offset 8.
     page_has_pgmap: bool,
     provider: bool,
     remove_memory: &'static [&'static str],
@@ -95,7 +95,7 @@ const KERNELS: &[Known] = &[
     },
 ];
 
-/// Members that every one of these kernels has, and which none of the lookups may lose.
+/// Members that each of these kernels has.
 const MEMBERS: &[(&str, &str, Shape)] = &[
     ("pci_dev", "bus", Shape::Pointer),
     ("pci_dev", "devfn", Shape::Integer),

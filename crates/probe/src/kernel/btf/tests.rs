@@ -1,11 +1,11 @@
-//! Tests on hand-made BTF, on mutated BTF, and (on request) on the BTF of real kernels.
+//! Tests on hand-made BTF and on mutated BTF.
 
 use proptest::prelude::*;
 
 use super::{members::BUDGET, *};
 use crate::testing::btf::Builder;
 
-/// A file with every kind of thing the lookups meet.
+/// BTF with every construct that the lookups handle.
 pub(crate) fn sample() -> Builder {
     let mut b = Builder::new();
     let int = b.int("int", 4);
@@ -41,7 +41,7 @@ pub(crate) fn sample() -> Builder {
         ],
     );
     b.typedef("pagemap_t", b.count());
-    // The same name in two namespaces, and an enum with values at the edges.
+    // The same name in two namespaces, and an enum with extreme values.
     b.structure("arch_remove_memory", 4, &[]);
     b.function("arch_remove_memory", 0, &[("nid", int), ("start", u64_), ("map", ref_)]);
     b.function("printk", int, &[("fmt", name_ptr), ("", 0)]);
@@ -70,7 +70,7 @@ fn finds_members_through_typedefs_anonymous_members_and_arrays() {
 }
 
 #[test]
-fn says_what_a_member_is() {
+fn reports_the_shape_and_size_of_a_member() {
     let btf = parse(&sample());
     assert_eq!(btf.member_type_is_pointer("dev_pagemap", "ref"), Some(true));
     assert_eq!(btf.member_type_is_pointer("dev_pagemap", "range"), Some(false));
@@ -85,7 +85,7 @@ fn says_what_a_member_is() {
 }
 
 #[test]
-fn a_bit_field_has_a_width_and_no_byte_offset() {
+fn bit_field_has_a_width_and_no_byte_offset() {
     let btf = parse(&sample());
     let busy = btf.member("dev_pagemap", "busy").unwrap();
     assert_eq!((busy.bit_offset, busy.bit_field, busy.offset()), (128, Some(1), None));
@@ -94,7 +94,7 @@ fn a_bit_field_has_a_width_and_no_byte_offset() {
 }
 
 #[test]
-fn a_bit_field_of_old_btf_is_told_by_its_integer() {
+fn recognizes_a_bit_field_of_old_btf_by_its_integer_type() {
     let mut b = Builder::new();
     // Encoding: shift 5, width 3, in four bytes.
     let odd = b.raw("", 1, false, 0, 4, &[5 << 16 | 3]);
@@ -104,14 +104,14 @@ fn a_bit_field_of_old_btf_is_told_by_its_integer() {
 }
 
 #[test]
-fn a_missing_answer_says_what_is_missing() {
+fn lookup_errors_name_the_missing_part() {
     let btf = parse(&sample());
     let error = |path| btf.member("dev_pagemap", path).unwrap_err().to_string();
     assert_eq!(error("gone"), "struct dev_pagemap has no member gone on this kernel");
     assert_eq!(error("dev.kobj.gone"), "struct dev_pagemap has no member gone on this kernel");
     assert_eq!(
         error("ref.kobj"),
-        "ref in struct dev_pagemap is not a struct or union: the path cannot go on behind it"
+        "ref in struct dev_pagemap is not a struct or union, so the path cannot continue after it"
     );
     assert_eq!(
         btf.member("pci_p2pdma", "pool").unwrap_err().to_string(),
@@ -123,7 +123,7 @@ fn a_missing_answer_says_what_is_missing() {
 }
 
 #[test]
-fn definitions_of_one_name_must_agree() {
+fn definitions_of_the_same_name_must_agree() {
     let mut b = Builder::new();
     let int = b.int("int", 4);
     b.structure("s", 8, &[("a", int, 0), ("b", int, 32)]);
@@ -163,7 +163,7 @@ fn enumerators_have_values() {
 }
 
 #[test]
-fn a_kind_of_the_future_is_skipped_if_the_file_tells_its_size() {
+fn skips_an_unknown_kind_if_the_file_describes_its_size() {
     let mut b = Builder::new();
     b.raw("", 20, false, 2, 0, &[0; 5]);
     let int = b.int("int", 4);
@@ -176,7 +176,7 @@ fn a_kind_of_the_future_is_skipped_if_the_file_tells_its_size() {
 }
 
 #[test]
-fn endless_types_end() {
+fn lookups_in_cyclic_types_end() {
     let mut b = Builder::new();
     // 1 → 2 → 1, by typedef; 3 contains itself; 4 points to nothing.
     b.typedef("a", 2);
@@ -192,11 +192,11 @@ fn endless_types_end() {
 }
 
 #[test]
-fn many_structs_of_a_name_are_no_more_work_than_one() {
+fn one_budget_covers_all_structs_of_a_name() {
     let mut b = Builder::new();
     let int = b.int("int", 4);
     let inner = b.structure("", 4, &vec![("y", int, 0); 300]);
-    // Each of them has 60,000 members to look at.
+    // Each one has 60,000 members to visit.
     let wide = vec![("", inner, 0); 200];
     for (name, count) in [("once", 1), ("often", 2)] {
         for _ in 0..count {
@@ -216,16 +216,16 @@ fn many_structs_of_a_name_are_no_more_work_than_one() {
 }
 
 #[test]
-fn refuses_what_is_not_btf() {
+fn rejects_bytes_that_are_not_btf() {
     let refuse = |bytes: &[u8]| Btf::parse(bytes.to_vec()).unwrap_err();
     assert!(matches!(refuse(b""), BtfError::Truncated { .. }));
     assert!(matches!(refuse(b"hello"), BtfError::NotBtf));
     assert!(matches!(refuse(b"\xeb\x9f\x01\x00"), BtfError::BigEndian));
     assert!(matches!(refuse(b"\x9f\xeb\x02\x00"), BtfError::Version { version: 2 }));
     assert!(matches!(refuse(b"\x7fELF\x02\x01"), BtfError::NoElfSection));
-    let whole = sample().build();
-    for len in 0..whole.len() {
-        assert!(Btf::parse(whole[..len].to_vec()).is_err(), "{len} bytes");
+    let complete = sample().build();
+    for len in 0..complete.len() {
+        assert!(Btf::parse(complete[..len].to_vec()).is_err(), "{len} bytes");
     }
 }
 
@@ -255,7 +255,7 @@ fn finds_the_section_of_an_elf_file() {
     assert!(Btf::parse(elf).unwrap().has_struct("dev_pagemap"));
 }
 
-fn ask_everything(btf: &Btf) {
+fn make_all_lookups(btf: &Btf) {
     for name in ["dev_pagemap", "pagemap_t", "device", "", "arch_remove_memory"] {
         for path in ["dev.kobj.name", "mem.end", "ranges.end", "busy", "ref.x", ""] {
             let _answer = btf.member(name, path);
@@ -275,7 +275,7 @@ proptest! {
             bytes[at] = value;
         }
         if let Ok(btf) = Btf::parse(bytes) {
-            ask_everything(&btf);
+            make_all_lookups(&btf);
         }
     }
 
@@ -287,12 +287,12 @@ proptest! {
             b.raw(name, kind, flag, count, words[0], &words[..count * 3]);
         }
         if let Ok(btf) = Btf::parse(b.build()) {
-            ask_everything(&btf);
+            make_all_lookups(&btf);
         }
     }
 }
 
-/// A record with small, and so mostly valid, references.
+/// A record with small and therefore mostly valid references.
 fn record() -> impl Strategy<Value = (&'static str, u8, bool, Vec<u32>)> {
     let name = prop::sample::select(vec!["", "dev_pagemap", "device", "arch_remove_memory"]);
     let kind = prop::sample::select(vec![4u8, 5, 4, 5, 15, 19]);

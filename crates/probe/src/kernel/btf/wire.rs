@@ -1,6 +1,6 @@
 //! The BTF wire format: header, type records and the index over them (`include/uapi/linux/btf.h`).
 //!
-//! Everything read here may be hostile: each access is bounds-checked, and nothing panics.
+//! The input may be hostile: each access is bounds-checked, and nothing panics.
 
 use std::ops::Range;
 
@@ -8,14 +8,14 @@ use super::BtfError;
 
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
-/// The header of the first kernels with BTF; newer ones append the layout section's place.
+/// The header of the first kernels with BTF; newer ones append the offset and length of the layout section.
 const HEADER_LEN: usize = 24;
 const HEADER_LEN_WITH_LAYOUT: usize = 32;
-/// name offset, info, size or type.
+/// Name offset, info, and size or type.
 const TYPE_LEN: usize = 12;
 /// One `struct btf_layout`.
 const LAYOUT_LEN: usize = 4;
-/// The kernel's own names stay under 512 bytes; a damaged string section must not be scanned over and over.
+/// The kernel's own names stay below 512 bytes. The limit keeps a damaged string section from being scanned repeatedly.
 const MAX_NAME_LEN: usize = 1024;
 
 /// The kind of a type record (`BTF_KIND_*`).
@@ -51,12 +51,12 @@ impl Kind {
         matches!(self, Self::ENUM | Self::ENUM64)
     }
 
-    /// Kinds that only decorate or rename the type they point to.
+    /// Kinds that only qualify or rename the type they refer to.
     pub(super) const fn is_transparent(self) -> bool {
         matches!(self, Self::TYPEDEF | Self::VOLATILE | Self::CONST | Self::RESTRICT | Self::TYPE_TAG)
     }
 
-    /// Bytes that follow the record: fixed part and part per element.
+    /// Lengths of the bytes that follow the record: a fixed part and a part per element.
     const fn tail(self) -> Option<(usize, usize)> {
         Some(match self {
             Self::INT | Self::VAR | Self::DECL_TAG => (4, 0),
@@ -85,7 +85,7 @@ pub(super) struct Type<'a> {
     info: u32,
     /// Size in bytes, or the id of another type, depending on the kind.
     pub(super) size_or_id: u32,
-    /// What follows the record: members, parameters, enumerators…
+    /// The bytes that follow the record: members, parameters, enumerators…
     pub(super) tail: &'a [u8],
 }
 
@@ -94,7 +94,7 @@ impl Type<'_> {
         Kind((self.info >> 24 & 0x7f) as u8)
     }
 
-    /// Structs: members carry a bit-field size. Enums: the values are signed.
+    /// For structs: members carry a bit-field size. For enums: the values are signed.
     pub(super) const fn flag(&self) -> bool {
         self.info >> 31 != 0
     }
@@ -102,7 +102,7 @@ impl Type<'_> {
 
 /// Splits a record's `info`: bits 0–23 element count, 24–30 kind, 31 flag.
 ///
-/// Kernels before 7.1 use fewer bits of each and require the others to be zero, so one reading fits all.
+/// Kernels before 7.1 use fewer bits of each field and require the others to be zero, so this split is right for all.
 const fn split_info(info: u32) -> (Kind, usize) {
     (Kind((info >> 24 & 0x7f) as u8), (info & 0x00ff_ffff) as usize)
 }
@@ -112,7 +112,7 @@ pub(super) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*chunk))
 }
 
-/// Where the sections lie in the file, and where each type record starts.
+/// The sections of the file, and the start of each type record.
 #[derive(Debug)]
 pub(super) struct Index {
     types: Range<usize>,
@@ -123,11 +123,11 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Reads the header and walks all type records once.
+    /// Reads the header and walks through all type records once.
     pub(super) fn build(data: &[u8]) -> Result<Self, BtfError> {
         let mut index = Self::read_header(data)?;
         let types = data.get(index.types.clone()).unwrap_or_default();
-        // Records of a real kernel average about 30 bytes with what follows them.
+        // In a real kernel, a record and the bytes that follow it average about 30 bytes.
         let mut offsets = Vec::with_capacity(types.len() / 32);
         let mut at = 0;
         while at < types.len() {
@@ -186,7 +186,7 @@ impl Index {
         Ok(end)
     }
 
-    /// Length of what follows a record; the layout section tells it for kinds newer than this parser.
+    /// Length of the bytes that follow a record; for kinds newer than this parser, from the layout section.
     fn tail_len(&self, data: &[u8], kind: Kind, count: usize) -> Option<usize> {
         let (fixed, per_element) = kind.tail().or_else(|| {
             let layout = data.get(self.layout.clone())?;
@@ -217,7 +217,7 @@ impl Index {
         })
     }
 
-    /// The string at `offset` of the string section, without its terminator; empty where there is none.
+    /// The string at `offset` in the string section, without its terminator; empty if there is none.
     pub(super) fn string<'a>(&self, data: &'a [u8], offset: u32) -> &'a [u8] {
         let strings = data.get(self.strings.clone()).unwrap_or_default();
         let rest = strings.get(offset as usize..).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The driver that is bound to a device.
+//! The driver bound to a device.
 
 use std::{fs, path::Path};
 
@@ -10,26 +10,26 @@ use crate::kernel::KernelRoot;
 /// A bound driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Driver {
-    /// Its name: `vfio-pci`.
+    /// The name: `vfio-pci`.
     pub name: Text,
-    /// Its module, as addresses in it are named: `vfio_pci`. `None`: it is built into the kernel.
+    /// The module, as it appears in symbol names: `vfio_pci`. `None` if the driver is built in.
     pub module: Option<Text>,
 }
 
 impl Driver {
-    /// The one that is bound to a device now.
+    /// The driver that is bound to a device now.
     pub fn read(root: &KernelRoot, device: DeviceAddress) -> Option<Self> {
         let link = pci_devices(root).join(device.to_string()).join("driver");
         Some(Self { name: target_name(&link)?, module: target_name(&link.join("module")) })
     }
 }
 
-/// Whether sysfs has a device of this address.
+/// Whether sysfs has a device with this address.
 pub fn exists(root: &KernelRoot, device: DeviceAddress) -> bool {
     pci_devices(root).join(device.to_string()).exists()
 }
 
-/// The last component of where a link leads.
+/// The last component of a link's target.
 pub(super) fn target_name(link: &Path) -> Option<Text> {
     let target = fs::read_link(link).ok()?;
     Some(Path::new(target.file_name()?).into())
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_driver_has_a_name_and_a_module_or_is_built_in() {
+    fn reads_name_and_module_of_a_driver() {
         let folder = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(folder.path());
         crate::testing::sysfs::plant(&root);

@@ -1,4 +1,4 @@
-//! PCI devices as sysfs shows them: which offer peer-to-peer memory, and what they are called.
+//! PCI devices in sysfs: which ones provide peer-to-peer memory, and their names.
 
 #![forbid(unsafe_code)]
 
@@ -20,45 +20,45 @@ use super::{
     root::{KernelRoot, read_number, read_text},
 };
 
-/// Classes whose members name a PCI device, in the order of preference.
+/// Classes whose members name a PCI device, in order of preference.
 const CLASSES: [&str; 6] = ["nvme", "net", "infiniband", "drm", "accel", "vfio-dev"];
 
-/// A device that offers peer-to-peer memory, as its folder `p2pmem` in sysfs describes it.
+/// A device that provides peer-to-peer memory, as its `p2pmem` folder in sysfs describes it.
 ///
-/// The kernel counts killed and even removed ranges as available until it releases the whole pool: during a teardown
-/// these numbers say nothing. They are absent on kernels where reading them is not safe, see [`list`].
+/// The kernel counts killed and even removed ranges as available until it releases the complete pool, so these numbers mean
+/// nothing during a teardown. They are absent on kernels where reading them is not safe, see [`list`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct P2pDevice {
-    /// Its address.
+    /// The address.
     pub address: DeviceAddress,
-    /// Names of it in sysfs, such as `nvme0`.
+    /// Names of the device in sysfs, such as `nvme0`.
     pub names: Vec<Text>,
-    /// The driver bound to it.
+    /// The driver bound to the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<Text>,
-    /// Bytes in all its ranges.
+    /// Total size of its ranges in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    /// Bytes not allocated.
+    /// Bytes that are not allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub available: Option<u64>,
-    /// Whether others may find it (`pci_p2pmem_find`).
+    /// Whether other drivers may find the memory (`pci_p2pmem_find`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub published: Option<bool>,
 }
 
-/// The devices that offer peer-to-peer memory now, by address.
+/// The devices that provide peer-to-peer memory now, by address.
 ///
-/// Before ae21f835a5bd (in Linux 5.15 at the latest), `size_show`, `available_show` and `published_show` follow `pci_dev->p2pdma` unchecked, and
-/// `pci_p2pdma_release` clears it before it takes their files away: a read in between kills the reader, and can take the
-/// kernel with it (seen on 5.10.223). There, and where the release cannot be told, nobody's numbers are read.
+/// Before ae21f835a5bd (in Linux 5.15 at the latest), `size_show`, `available_show` and `published_show` follow `pci_dev->p2pdma`
+/// unchecked, and `pci_p2pdma_release` clears it before it removes their files: a read in between kills the reader, and can
+/// crash the kernel (seen on 5.10.223). On those kernels, and if the release is unknown, no numbers are read.
 pub fn list(root: &KernelRoot) -> Vec<P2pDevice> {
     let is_safe = Release::read(root).and_then(|release| release.is_at_least(5, 15)) == Some(true);
     let found = addresses(root).into_iter();
     found.map(|address| read_device(root, address, is_safe)).collect()
 }
 
-/// Their addresses, in order. Reads nothing from the devices: right for looking often, and during a teardown.
+/// The addresses of these devices, in order. Reads no attributes, so it is suitable for polling and during a teardown.
 pub fn addresses(root: &KernelRoot) -> Vec<DeviceAddress> {
     let folder = pci_devices(root);
     let mut addresses: Vec<DeviceAddress> = file_names(&folder)
@@ -70,8 +70,8 @@ pub fn addresses(root: &KernelRoot) -> Vec<DeviceAddress> {
     addresses
 }
 
-/// What a device is called, such as `nvme0`, and the driver bound to it. Reads no attribute of it: right for looking often,
-/// and during a teardown.
+/// The name of a device, such as `nvme0`, and the driver bound to it. Reads no attributes, so it is suitable for polling and
+/// during a teardown.
 pub fn identity(root: &KernelRoot, address: DeviceAddress) -> (Option<Text>, Option<Text>) {
     let device = pci_devices(root).join(address.to_string());
     let name = CLASSES.iter().flat_map(|class| file_names(&device.join(class))).next();
@@ -95,7 +95,7 @@ fn pci_devices(root: &KernelRoot) -> std::path::PathBuf {
     root.sys.join("bus/pci/devices")
 }
 
-/// The names in a folder, sorted; none if it cannot be read.
+/// The names in a folder, sorted; empty if it cannot be read.
 fn file_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(folder)
         .into_iter()
@@ -113,7 +113,7 @@ mod tests {
     use crate::testing::sysfs::plant;
 
     #[test]
-    fn lists_the_devices_with_memory() {
+    fn lists_devices_with_p2p_memory() {
         let dir = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(dir.path());
         assert!(list(&root).is_empty());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_no_numbers_where_that_is_not_safe() {
+    fn reads_no_numbers_on_unsafe_kernels() {
         let dir = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(dir.path());
         plant(&root);

@@ -1,4 +1,4 @@
-//! From what people call a device to its PCI address.
+//! Resolves the name of a device to its PCI address.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,31 +11,34 @@ use p2p_trace_model::{
 use super::file_names;
 use crate::kernel::root::KernelRoot;
 
-/// A device that cannot be told from what was written.
+/// A device name that cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// It looks like an address, but is none.
+    /// The text looks like an address, but is not valid.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// There is no such name.
+    /// There is no device with this name.
     #[error(
-        "no device is called {name:?}: give a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0"
+        "no device is called {name:?}: use a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0"
     )]
     NoName {
-        /// What was asked for.
+        /// The given name.
         name: Text,
     },
     /// The device is not on a PCI bus.
-    #[error("{name} is not a PCI device: give a PCI address such as 0000:01:00.0")]
+    #[error("{name} is not a PCI device: use a PCI address such as 0000:01:00.0")]
     NotPci {
-        /// What was asked for.
+        /// The given name.
         name: Text,
     },
     /// The name stands for several devices.
-    #[error("{name} is reached through several devices ({}): give the one that is meant", list(candidates))]
+    #[error(
+        "{name} is ambiguous, it belongs to several devices ({}): use one of these addresses",
+        list(candidates)
+    )]
     Ambiguous {
-        /// What was asked for.
+        /// The given name.
         name: Text,
         /// The devices.
         candidates: Vec<DeviceAddress>,
@@ -47,13 +50,13 @@ fn list(addresses: &[DeviceAddress]) -> String {
     texts.join(", ")
 }
 
-/// Finds the device that is meant by an address, or by a name in any class of sysfs: `nvme0`, `nvme0n1`, `eth0`.
+/// Resolves an address, or a name in any class of sysfs: `nvme0`, `nvme0n1`, `eth0`.
 ///
-/// An address is taken as it is: the device need not be there yet.
+/// A valid address is returned as is: the device need not exist yet.
 ///
 /// # Errors
 ///
-/// [`DeviceError`], if the text is no address and no name, or names what is not one PCI device.
+/// [`DeviceError`] if the text is neither an address nor a name, or does not name exactly one PCI device.
 pub fn resolve(root: &KernelRoot, text: &str) -> Result<DeviceAddress, DeviceError> {
     match text.parse() {
         Ok(address) => return Ok(address),
@@ -75,7 +78,7 @@ pub fn resolve(root: &KernelRoot, text: &str) -> Result<DeviceAddress, DeviceErr
     }
 }
 
-/// The folder in `/sys/devices` of the class device of this name.
+/// The folder in `/sys/devices` of the class device with this name.
 fn find(root: &KernelRoot, name: &str) -> Option<PathBuf> {
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
         return None;
@@ -84,12 +87,12 @@ fn find(root: &KernelRoot, name: &str) -> Option<PathBuf> {
     file_names(&classes).iter().find_map(|class| fs::canonicalize(classes.join(class).join(name)).ok())
 }
 
-/// The PCI function closest to the device: bridges come before it in the path.
+/// The PCI function closest to the device; bridges come earlier in the path.
 fn innermost_address(path: &Path) -> Option<DeviceAddress> {
     path.iter().rev().find_map(|component| component.to_str()?.parse().ok())
 }
 
-/// The controllers of a multipath disk: its subsystem, which is no PCI device, links to them.
+/// The controllers of a multipath disk: its subsystem, which is not a PCI device, links to them.
 fn controllers(disk: &Path) -> Vec<DeviceAddress> {
     let Some(subsystem) = disk.ancestors().find(|folder| {
         folder
@@ -121,11 +124,11 @@ mod tests {
         assert_eq!(resolved("nvme8n1").unwrap(), "0000:04:00.0");
         let errors = ["nvme7n1", "lo", "nvme9", "", "../nvme", "01:00", "01:00.9"];
         insta::assert_snapshot!(errors.map(|text| resolved(text).unwrap_err().to_string()).join("\n"), @r#"
-        nvme7n1 is reached through several devices (0000:03:00.0, 0000:04:00.0): give the one that is meant
-        lo is not a PCI device: give a PCI address such as 0000:01:00.0
-        no device is called "nvme9": give a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0
-        no device is called "": give a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0
-        no device is called "../nvme": give a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0
+        nvme7n1 is ambiguous, it belongs to several devices (0000:03:00.0, 0000:04:00.0): use one of these addresses
+        lo is not a PCI device: use a PCI address such as 0000:01:00.0
+        no device is called "nvme9": use a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0
+        no device is called "": use a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0
+        no device is called "../nvme": use a PCI address such as 0000:01:00.0, or a name from /sys/class such as nvme0
         "01:00" is not a PCI address: the function (after a dot) is missing; write it as 0000:01:00.0 or 01:00.0
         "01:00.9" is not a PCI address: the function is not a digit up to 7; write it as 0000:01:00.0 or 01:00.0
         "#);

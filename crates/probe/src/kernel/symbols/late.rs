@@ -1,9 +1,9 @@
-//! Symbols that come and go while the kernel runs: those of modules, BPF programs and trampolines. They are behind the kernel's
-//! own in `/proc/kallsyms`, where nothing but reading what is in front of them leads to.
+//! Symbols that change while the kernel runs: those of modules, BPF programs and trampolines. They follow the kernel's own
+//! symbols in `/proc/kallsyms`, and can be reached only by reading those first.
 //!
-//! The file is kept open where they begin: reading on from there costs what they cost (Linux: `kernel/kallsyms.c`, the place in
-//! the file is that of the symbol to be read next). Coming there again costs the kernel nearly what a whole read does, and is
-//! done ahead, when nobody waits for it.
+//! The file is kept open at the start of the late symbols, so that reading from there costs only as much as they do (Linux:
+//! `kernel/kallsyms.c`, the position in the file is that of the symbol to be read next). Seeking there again costs the kernel
+//! nearly as much as reading the complete file, so it is done in advance, when no caller is waiting.
 
 use std::{
     fs::File,
@@ -13,27 +13,28 @@ use std::{
 use super::Symbols;
 use crate::kernel::root::{KernelRoot, MAX_FILE_LEN};
 
-/// Bytes that are looked through at once for where they begin.
+/// Bytes that are searched at a time for the start of the late symbols.
 const CHUNK: usize = 1 << 16;
 
-/// Reads them.
+/// Reads the late symbols.
 #[derive(Debug)]
 pub struct LateSymbols {
     root: KernelRoot,
-    /// Where they begin, once that is known: what is in front of them never changes.
+    /// Offset of the late symbols in the file, once known; the part before it never changes.
     begin: Option<u64>,
-    /// The file, read up to the end of the line in front of them.
+    /// The file, positioned at the end of the line before the late symbols.
     parked: Option<File>,
 }
 
 impl LateSymbols {
-    /// Of the kernel with this `/proc`, whose own symbols end there, if that is [known](Symbols::late_from). Nothing is read yet.
+    /// A reader for the kernel with this `/proc`; `begin` is where its own symbols end, if that is [known](Symbols::late_from).
+    /// Reads nothing yet.
     #[must_use]
     pub const fn new(root: KernelRoot, begin: Option<u64>) -> Self {
         Self { root, begin, parked: None }
     }
 
-    /// Reads them as they are now.
+    /// Reads the current late symbols.
     ///
     /// # Errors
     ///
@@ -46,7 +47,7 @@ impl LateSymbols {
         if let Some(file) = parked {
             let mut text = Vec::new();
             file.take(MAX_FILE_LEN).read_to_end(&mut text)?;
-            // Anything else is another file than it was.
+            // Any other content means that the file has changed before the late symbols.
             if let [b'\n', late @ ..] = text.as_slice() {
                 return Ok(Symbols::parse(late));
             }
@@ -56,10 +57,10 @@ impl LateSymbols {
         Ok(Symbols::parse(&text))
     }
 
-    /// Does ahead what the next [`read`](Self::read) would begin with.
+    /// Seeks in advance, so that the next [`read`](Self::read) is fast.
     pub fn prepare(&mut self) {
         if self.parked.is_none() {
-            // The next read tells what is wrong.
+            // The next read reports the error.
             self.parked = self.park().ok().flatten();
         }
     }
@@ -68,7 +69,7 @@ impl LateSymbols {
         File::open(self.root.proc.join("kallsyms"))
     }
 
-    /// The file, at the end of the line in front of them; `None` while it is not known where that is.
+    /// Opens the file at the end of the line before the late symbols; `None` while that position is unknown.
     fn park(&self) -> io::Result<Option<File>> {
         let Some(end) = self.begin.and_then(|begin| begin.checked_sub(1)) else {
             return Ok(None);
@@ -79,7 +80,7 @@ impl LateSymbols {
     }
 }
 
-/// Where the first line with a module's name begins, and everything from there on.
+/// The offset of the first line with a module name, and the text from there on.
 fn find(file: &mut File) -> io::Result<(u64, Vec<u8>)> {
     let mut chunk = vec![0; CHUNK];
     let (mut line, mut begin) = (Vec::new(), 0);
@@ -117,8 +118,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_late_is_read_from_where_it_begins() {
-        // The kernel's own are longer than what is looked through at once.
+    fn reads_from_the_start_of_the_late_symbols() {
+        // The kernel's own symbols are longer than one chunk.
         let kernel = KERNEL.repeat(2000);
         let (proc, root) = root(&format!("{kernel}ffffffffc0000000 t old\t[a]\n"));
         let write = |late: &str| {
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn where_they_begin_is_known_from_a_whole_read() {
+    fn a_complete_read_knows_where_late_symbols_begin() {
         let (_proc, root) =
             root(&format!("{KERNEL}ffffffffc0000008 d data\t[a]\nffffffffc0000000 t old\t[a]\n"));
         let from = Symbols::read(&root).unwrap().late_from();
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_without_modules_has_none_until_it_has() {
+    fn finds_late_symbols_that_appear_after_the_first_read() {
         let (proc, root) = root(KERNEL);
         let mut late = LateSymbols::new(root, None);
         assert_eq!(name(&mut late, 0xffff_ffff_c000_0004), None);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn another_file_than_before_is_read_from_its_beginning() {
+    fn reads_a_changed_file_from_its_start() {
         let (proc, root) = root(&format!("{KERNEL}ffffffffc0000000 t old\t[a]\n"));
         let mut late = LateSymbols::new(root, None);
         late.read().unwrap();

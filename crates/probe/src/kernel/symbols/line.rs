@@ -1,10 +1,10 @@
 //! One line of `/proc/kallsyms`.
 
-/// Variables whose addresses are worth having; of all other data no symbol is kept.
+/// Variables whose addresses are needed; symbols of other data are not kept.
 const VARIABLES: [&[u8]; 4] =
     [b"vmemmap_base", b"page_offset_base", b"__per_cpu_offset", b"p2pdma_pgmap_ops"];
 
-/// One line: `ffffffff9b8c3e40 T pci_alloc_p2pmem`, with `\t[module]` behind it for modules.
+/// One line: `ffffffff9b8c3e40 T pci_alloc_p2pmem`, followed by `\t[module]` for modules.
 pub(super) struct Line<'a> {
     pub(super) address: u64,
     pub(super) name: &'a str,
@@ -12,7 +12,7 @@ pub(super) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// `None` for symbols that are not kept, too.
+    /// Parses a line; `None` also for symbols that are not kept.
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
         let space = line.iter().position(|&byte| byte == b' ')?;
         let (digits, rest) = line.split_at(space);
@@ -36,7 +36,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A static variable carries a suffix where the kernel was linked as one (`.llvm.1234`).
+/// Whether the name is that of a kept variable. LTO appends a suffix to a static variable (`.llvm.1234`).
 fn is_variable(name: &[u8]) -> bool {
     VARIABLES.iter().any(|variable| {
         name.strip_prefix(*variable).is_some_and(|suffix| suffix.is_empty() || suffix.starts_with(b"."))

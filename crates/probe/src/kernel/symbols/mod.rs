@@ -1,4 +1,4 @@
-//! The kernel's symbols, from `/proc/kallsyms`: which functions there are, and what an address is called.
+//! The kernel's symbols, from `/proc/kallsyms`: the functions that exist, and the names of addresses.
 
 #![forbid(unsafe_code)]
 
@@ -19,12 +19,12 @@ use p2p_trace_model::text::Text;
 
 use super::root::{KernelRoot, read};
 
-/// Marks, not functions, that share an address with the first function of their section.
+/// Section markers, which are not functions, but share an address with the first function of their section.
 const MARKS: [&str; 5] = ["_stext", "_text", "_etext", "_sinittext", "_einittext"];
-/// Longer than any function: what lies further behind a module's last one belongs to nobody.
+/// More than the length of any function: an address further behind a module's last function has no name.
 const MAX_FUNCTION_LEN: u64 = 64 << 10;
 
-/// Takes the text as the list of modules.
+/// Parses the text as the list of modules.
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz(text: &str) {
     std::hint::black_box(Modules::parse(text).new_since(&Modules::default()));
@@ -33,16 +33,16 @@ pub(super) fn fuzz(text: &str) {
 /// The functions of the kernel and its modules, and a few variables.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
-    /// All names, one behind the other.
+    /// All names, concatenated.
     names: String,
     modules: Vec<String>,
-    /// By address; where several share one, as in the file.
+    /// Sorted by address; entries with the same address are in file order.
     entries: Vec<Entry>,
     by_name: Families,
     hidden: bool,
-    /// Where in the file the kernel's own symbols end and those of modules begin, if there are any.
+    /// Offset in the file where the kernel's own symbols end and those of modules begin, if there are any.
     late_from: Option<u64>,
-    /// The kernel's own code.
+    /// Address ranges of the kernel's own code.
     text: Vec<Range<u64>>,
 }
 
@@ -58,22 +58,22 @@ struct Entry {
 /// A function found by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Function<'a> {
-    /// Its name.
+    /// The name.
     pub name: &'a str,
-    /// Where it starts; `None` where addresses are hidden.
+    /// The start address; `None` if addresses are hidden.
     pub address: Option<u64>,
-    /// The module it is in.
+    /// The module of the function.
     pub module: Option<&'a str>,
 }
 
-/// An address, as a place in a function: `nvme_alloc_queue+0x1a3 [nvme]`.
+/// A position in a function, as the name of an address: `nvme_alloc_queue+0x1a3 [nvme]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Symbol {
     /// The function.
     pub name: Text,
-    /// Bytes from its start.
+    /// Bytes from the start of the function.
     pub offset: u64,
-    /// The module it is in.
+    /// The module of the function.
     pub module: Option<Text>,
 }
 
@@ -87,7 +87,7 @@ impl fmt::Display for Symbol {
     }
 }
 
-/// Where the lines with a module's name at the end of this begin: there are some in front of one that is kept.
+/// Where the trailing lines with a module name begin; some of them may precede the first one that is kept.
 fn late_from(text: &[u8]) -> u64 {
     let mut begin = text.len();
     for line in text.rsplit(|&byte| byte == b'\n').skip_while(|line| line.is_empty()) {
@@ -100,7 +100,7 @@ fn late_from(text: &[u8]) -> u64 {
 }
 
 impl Symbols {
-    /// Reads `/proc/kallsyms` as it is now; modules loaded later are not in it.
+    /// Reads the current `/proc/kallsyms`; modules loaded later are missing.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl Symbols {
         Ok(Self::parse(&read(&root.proc.join("kallsyms"))?))
     }
 
-    /// Takes the text of `/proc/kallsyms`. Lines that are none of its are skipped.
+    /// Parses the text of `/proc/kallsyms`. Skips invalid lines.
     pub(crate) fn parse(text: &[u8]) -> Self {
         let mut symbols = Self::default();
         let mut modules = HashMap::new();
@@ -147,29 +147,29 @@ impl Symbols {
         self.names.push_str(line.name);
     }
 
-    /// Where in the file the symbols of modules begin; `None` where it has none.
+    /// Offset in the file where the symbols of modules begin; `None` if there are none.
     pub const fn late_from(&self) -> Option<u64> {
         self.late_from
     }
 
-    /// Whether the kernel shows all addresses as zero: it takes `CAP_SYSLOG` and `kptr_restrict` below 2 to see them.
+    /// Whether the kernel shows all addresses as zero. Seeing them requires `CAP_SYSLOG` and `kptr_restrict` below 2.
     pub const fn addresses_hidden(&self) -> bool {
         self.hidden
     }
 
-    /// Whether there is a function of exactly this name.
+    /// Whether there is a function with exactly this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.functions(name).next().is_some()
     }
 
-    /// The functions of exactly this name. Static functions may share one; a kprobe by name is refused for those.
+    /// The functions with exactly this name. Static functions may share a name; a kprobe by name is rejected for those.
     pub(crate) fn functions(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
         self.family(name).filter(move |function| function.name == name)
     }
 
     /// The compiler's variants of a function: `name.isra.0`, `name.constprop.0`, `name.part.0`, `name.cold`.
     ///
-    /// None of them can stand for the function: their arguments, or the part of the body, are others.
+    /// None of them can replace the function: their arguments differ, or they contain only part of its body.
     pub(crate) fn variants(&self, name: &str) -> Vec<&str> {
         let prefix = format!("{name}.");
         let names = self.family(name).map(|function| function.name);
@@ -178,7 +178,7 @@ impl Symbols {
         variants
     }
 
-    /// All symbols of the family of `name`, by address, and perhaps some others.
+    /// All symbols in the family of `name`, by address, possibly with some others.
     fn family(&self, name: &str) -> impl Iterator<Item = Function<'_>> {
         self.by_name
             .positions(name)
@@ -194,8 +194,8 @@ impl Symbols {
         }
     }
 
-    /// The address of a function, of `_stext` and its kin, or of the variables `vmemmap_base`, `page_offset_base` and
-    /// `__per_cpu_offset`. `None` where there is none or addresses are hidden.
+    /// The address of a function, of a section marker such as `_stext`, or of one of the variables `vmemmap_base`,
+    /// `page_offset_base` and `__per_cpu_offset`. `None` if there is none or addresses are hidden.
     ///
     /// The variables are missing on kernels without `CONFIG_KALLSYMS_ALL`; the first two also without
     /// `CONFIG_DYNAMIC_MEMORY_LAYOUT`.
@@ -203,8 +203,8 @@ impl Symbols {
         self.functions(name).next()?.address
     }
 
-    /// The address of a static variable of the kernel itself, whatever suffix it carries; `None` where there is none or more than one,
-    /// or addresses are hidden.
+    /// The address of a static variable of the kernel itself, with any suffix; `None` if there is none or more than one, or
+    /// addresses are hidden.
     pub(crate) fn address_of_static(&self, name: &str) -> Option<u64> {
         let is_it = |found: &Function<'_>| {
             let suffix = found.name.strip_prefix(name);
@@ -216,7 +216,7 @@ impl Symbols {
         if found.next().is_none() { first.address } else { None }
     }
 
-    /// Whether the address lies in the kernel's own code, which stays what it is; false where addresses are hidden.
+    /// Whether the address lies in the kernel's own code, which does not change; false if addresses are hidden.
     pub fn is_kernel_text(&self, address: u64) -> bool {
         self.text.iter().any(|range| range.contains(&address))
     }
@@ -228,7 +228,7 @@ impl Symbols {
             .collect()
     }
 
-    /// The place in a function that an address is; `None` for data, for what belongs to nobody, and where addresses are hidden.
+    /// The function and offset of an address; `None` for data, for addresses outside of functions, and if addresses are hidden.
     pub fn symbolise(&self, address: u64) -> Option<Symbol> {
         if self.hidden {
             return None;

@@ -1,23 +1,23 @@
-//! Which modules are loaded and where, from `/proc/modules`.
+//! The loaded modules and their addresses, from `/proc/modules`.
 
 use std::{io, ops::Range};
 
 use crate::kernel::root::{KernelRoot, read};
 
-/// The loaded modules, to be compared with those of another time.
+/// The loaded modules at one time, for comparison with another time.
 #[derive(Clone, Debug, Default)]
 pub struct Modules(Vec<Module>);
 
-/// One of them.
+/// A loaded module.
 #[derive(Clone, Debug)]
 struct Module {
     name: String,
     address: u64,
-    /// Bytes; with older kernels also those that are only needed while it is loaded.
+    /// Size in bytes; on older kernels it includes memory that is used only while the module is loaded.
     size: u64,
 }
 
-/// The size does not tell one from another: it shrinks once a module is loaded.
+/// Ignores the size, since it shrinks once a module is loaded.
 impl PartialEq for Module {
     fn eq(&self, other: &Self) -> bool {
         (&self.name, self.address) == (&other.name, other.address)
@@ -25,11 +25,11 @@ impl PartialEq for Module {
 }
 
 impl Modules {
-    /// Reads `/proc/modules` as it is now. A kernel without modules has none.
+    /// Reads the current `/proc/modules`. A kernel without module support has no modules.
     ///
     /// # Errors
     ///
-    /// If the file is there and cannot be read.
+    /// If the file exists and cannot be read.
     pub fn read(root: &KernelRoot) -> io::Result<Self> {
         match read(&root.proc.join("modules")) {
             Ok(text) => Ok(Self::parse(&String::from_utf8_lossy(&text))),
@@ -38,7 +38,7 @@ impl Modules {
         }
     }
 
-    /// Takes name, size and address of each line; users and state come between them, and users change all the time.
+    /// Parses name, size and address of each line. Between them are the users, which change all the time, and the state.
     pub(super) fn parse(text: &str) -> Self {
         let lines = text.lines().filter_map(|line| {
             let mut words = line.split(' ');
@@ -50,7 +50,7 @@ impl Modules {
         Self(lines.collect())
     }
 
-    /// Where those lie that were not there before.
+    /// The address ranges of modules that were not loaded before.
     #[must_use]
     pub fn new_since(&self, before: &Self) -> Vec<Range<u64>> {
         let new = self.0.iter().filter(|module| !before.0.contains(module));
@@ -69,23 +69,23 @@ mod tests {
     }
 
     #[test]
-    fn users_and_a_size_that_shrinks_do_not_matter() {
+    fn ignores_users_and_a_shrinking_size() {
         let loading = NVME.replace("57344 2 -", "61440 3 x,");
         assert!(new(NVME, &loading).is_empty());
         assert!(new(NVME, &NVME.replace('\n', " (OE)\n")).is_empty());
     }
 
     #[test]
-    fn name_and_address_do() {
+    fn a_new_name_or_address_is_a_new_module() {
         for before in ["", &NVME.replace("c04", "c05"), &NVME.replace("nvme", "nvmet")] {
             let [place] = <[_; 1]>::try_from(new(NVME, before)).unwrap();
             assert_eq!(place, 0xffff_ffff_c040_0000..0xffff_ffff_c040_e000);
         }
-        assert!(new("", NVME).is_empty(), "one that is gone is nowhere");
+        assert!(new("", NVME).is_empty(), "an unloaded module has no address");
     }
 
     #[test]
-    fn a_kernel_without_modules_has_none() {
+    fn missing_file_means_no_modules() {
         let proc = tempfile::tempdir().unwrap();
         let root = KernelRoot { proc: proc.path().to_owned(), ..KernelRoot::default() };
         assert!(Modules::read(&root).unwrap().0.is_empty());

@@ -10,19 +10,19 @@ use p2p_trace_model::text::Text;
 
 use crate::kernel::KernelRoot;
 
-/// Folders looked at before giving up: a host with more cgroups than this has other troubles.
+/// Maximum number of folders to read. A host with more cgroups than this has other problems.
 const MAX_FOLDERS: usize = 1 << 16;
 
-/// Paths of cgroups by their id, as they are now. An id is the inode number of the cgroup's folder
-/// (`kernfs_node.id`, `kernfs_ino` on 64-bit kernels), and is never given out again in one boot.
+/// Current paths of cgroups by id. An id is the inode number of the cgroup's folder (`kernfs_node.id`, `kernfs_ino` on 64-bit
+/// kernels), and is never reused within one boot.
 #[derive(Clone, Debug, Default)]
 pub struct Cgroups(HashMap<u64, Text>);
 
 impl Cgroups {
-    /// Reads the hierarchy of version 2, where the kernel's cgroup ids of tasks come from. Empty if there is none.
+    /// Reads the version 2 hierarchy, which the kernel's cgroup ids of tasks refer to. Empty if there is none.
     pub(crate) fn read(root: &KernelRoot) -> Self {
         let mount = root.sys.join("fs/cgroup");
-        // With both versions mounted, version 2 has a folder of its own.
+        // If both versions are mounted, version 2 has its own folder.
         let unified = mount.join("unified");
         let top = if unified.is_dir() { unified } else { mount };
         let mut paths = HashMap::new();
@@ -36,7 +36,7 @@ impl Cgroups {
         Self(paths)
     }
 
-    /// The path of the cgroup with this id, such as `/system.slice/nvmet.service`; `None` if it is gone.
+    /// The path of the cgroup with this id, such as `/system.slice/nvmet.service`; `None` if it no longer exists.
     pub fn path(&self, id: u64) -> Option<&Text> {
         self.0.get(&id)
     }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_leads_to_its_path() {
+    fn finds_the_path_of_an_id() {
         let folder = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(folder.path());
         assert_eq!(Cgroups::read(&root).path(1), None);

@@ -1,22 +1,22 @@
-//! Functions in the kernel stack of a waiting task that say it may be at work on p2p memory.
+//! Functions in the kernel stack of a waiting task which suggest that it works on p2p memory.
 //!
-//! A hint, no proof: the same functions serve ordinary memory.
+//! A hint, not a proof: the same functions serve ordinary memory.
 
 use crate::kernel::symbols::Symbol;
 
 /// How a pattern is compared with the name of a function.
 #[derive(Clone, Copy, Debug)]
 enum Pattern {
-    /// The name begins so.
+    /// The name starts with the text.
     Prefix(&'static str),
-    /// The name has it somewhere.
+    /// The name contains the text.
     Part(&'static str),
 }
 
 use Pattern::{Part, Prefix};
 use p2p_trace_model::text::Text;
 
-/// What functions are part of. The most telling ones come first.
+/// Patterns of function names, and the subsystem they belong to; the most specific ones first.
 const PATTERNS: [(Pattern, &str); 20] = [
     (Part("p2pdma"), "peer-to-peer memory"),
     (Part("p2pmem"), "peer-to-peer memory"),
@@ -40,16 +40,16 @@ const PATTERNS: [(Pattern, &str); 20] = [
     (Prefix("vfio_"), "VFIO"),
 ];
 
-/// A frame that matched.
+/// A stack frame that matched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hint {
     /// The frame: `__iomap_dio_rw+0x4f3`.
     pub frame: Text,
-    /// What its function is part of: `direct I/O`.
+    /// The subsystem of its function: `direct I/O`.
     pub part_of: &'static str,
 }
 
-/// The most telling frame of a stack, the innermost of several alike.
+/// The frame with the most specific match; among equal matches, the innermost.
 pub(super) fn hint(stack: &[Symbol]) -> Option<Hint> {
     PATTERNS.iter().find_map(|(pattern, part_of)| {
         let fits = |frame: &&Symbol| match pattern {
@@ -72,20 +72,20 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_reader_is_told() {
+    fn recognizes_direct_io() {
         let stack = ["blk_io_schedule", "__blkdev_direct_IO_simple", "blkdev_read_iter", "vfs_read"];
         assert_eq!(hint_of(&stack), Some(("__blkdev_direct_IO_simple+0x1".into(), "direct I/O")));
     }
 
     #[test]
-    fn the_most_telling_frame_is_named() {
+    fn prefers_the_most_specific_frame() {
         let stack = ["nvme_queue_rq", "p2pdma_folio_free", "zap_pte_range"];
         assert_eq!(hint_of(&stack), Some(("p2pdma_folio_free+0x1".into(), "peer-to-peer memory")));
     }
 
-    /// The stack of who closes a VFIO device whose importer does not unmap, Linux 7.3.
+    /// The stack of a task that closes a VFIO device whose importer does not unmap, Linux 7.3.
     #[test]
-    fn a_revocation_is_told_by_what_waits() {
+    fn recognizes_a_vfio_revocation() {
         let stack = [
             "vfio_pci_dma_buf_move",
             "vfio_pci_dma_buf_cleanup",
@@ -93,12 +93,12 @@ mod tests {
             "vfio_df_close",
             "__fput",
         ];
-        let told = ("vfio_pci_dma_buf_move+0x1".into(), "revoking dma-bufs of a VFIO device");
-        assert_eq!(hint_of(&stack), Some(told));
+        let expected = ("vfio_pci_dma_buf_move+0x1".into(), "revoking dma-bufs of a VFIO device");
+        assert_eq!(hint_of(&stack), Some(expected));
     }
 
     #[test]
-    fn ordinary_waits_tell_nothing() {
+    fn ordinary_waits_give_no_hint() {
         assert_eq!(hint_of(&["io_schedule", "folio_wait_bit", "filemap_read"]), None);
         assert_eq!(hint_of(&["jbd2_log_wait_commit", "fib_lookup"]), None);
         assert_eq!(hint_of(&[]), None);

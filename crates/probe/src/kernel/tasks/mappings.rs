@@ -1,16 +1,16 @@
-//! Which devices' p2p memory a process has mapped, from `/proc/P/maps`.
+//! Devices whose p2p memory a process has mapped, from `/proc/P/maps`.
 //!
-//! A mapping is no reference: an unbind revokes its pages and leaves the mapping (`unmap_mapping_range`), so that
-//! this tells who can have taken memory, not who holds some.
+//! A mapping is not a reference: an unbind revokes its pages and leaves the mapping (`unmap_mapping_range`), so mappings
+//! show which processes may have allocated memory, not which ones hold some.
 
 use std::collections::BTreeMap;
 
 use p2p_trace_model::event::DeviceAddress;
 
-/// The file in a device's folder whose mappings take p2p memory (`p2pmem_alloc_mmap`).
+/// The file in a device's folder whose mappings allocate p2p memory (`p2pmem_alloc_mmap`).
 const FILE: &str = "/p2pmem/allocate";
 
-/// What the kernel appends to the path of a file that is not there any more.
+/// The suffix that the kernel appends to the path of a deleted file.
 const DELETED: &str = " (deleted)";
 
 /// Mappings of one device's memory in one process.
@@ -18,15 +18,15 @@ const DELETED: &str = " (deleted)";
 pub(super) struct Mapped {
     /// Bytes of address space.
     pub(super) bytes: u64,
-    /// The file behind some of them is gone: the device was unbound or removed since.
+    /// The file of some mappings was deleted: the device has since been unbound or removed.
     pub(super) deleted: bool,
 }
 
-/// All such mappings of a process, by device.
+/// All mappings of p2p memory in a process, by device.
 pub(super) fn parse(maps: &[u8]) -> BTreeMap<DeviceAddress, Mapped> {
     let mut devices = BTreeMap::<_, Mapped>::new();
     for line in maps.split(|&byte| byte == b'\n') {
-        // Most lines are none, and not worth more than a look.
+        // Skip most lines with a cheap check.
         if !line.windows(FILE.len()).any(|bytes| bytes == FILE.as_bytes()) {
             continue;
         }
@@ -39,8 +39,9 @@ pub(super) fn parse(maps: &[u8]) -> BTreeMap<DeviceAddress, Mapped> {
     devices
 }
 
+/// Parses a line such as
 /// `7f04559a7000-7f04559b7000 rw-s 00000000 00:15 9124    /sys/devices/pci0000:00/0000:00:01.0/p2pmem/allocate`,
-/// wherever sysfs is mounted in the process's view.
+/// wherever sysfs is mounted from the process's point of view.
 fn parse_line(line: &str) -> Option<(DeviceAddress, Mapped)> {
     let (addresses, _) = line.split_once(' ')?;
     let (start, end) = addresses.split_once('-')?;
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mappings_are_summed_by_device() {
+    fn sums_mappings_by_device() {
         let maps = "00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/dbus-daemon\n\
             7f0000000000-7f0000010000 rw-s 00000000 00:15 9 /sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0/p2pmem/allocate\n\
             7f0000010000-7f0000011000 rw-s 00010000 00:15 9 /sys/devices/pci0000:00/0000:00:1c.0/0000:03:00.0/p2pmem/allocate (deleted)\n\
@@ -82,7 +83,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_line_is_taken(line in "[0-9a-f]{0,17}-?[0-9a-f]{0,17} ?.{0,20}/(devices/pci)?/?[0-9:.]{0,12}/p2pmem/allocate.{0,3}") {
+        fn accepts_any_line(line in "[0-9a-f]{0,17}-?[0-9a-f]{0,17} ?.{0,20}/(devices/pci)?/?[0-9:.]{0,12}/p2pmem/allocate.{0,3}") {
             let _mapped = parse(line.as_bytes());
         }
     }

@@ -1,6 +1,6 @@
-//! Tasks as `/proc` shows them: which are alive, where they wait, and which may have to do with a device's p2p memory.
+//! Tasks in `/proc`: which ones are alive, where they wait, and which ones may use a device's p2p memory.
 //!
-//! Tasks come and go while they are looked at; one that vanishes is left out, and what could not be read is said.
+//! Tasks start and exit during a scan; one that vanishes is skipped, and facts that could not be read are reported as gaps.
 
 #![forbid(unsafe_code)]
 
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cgroup::Cgroups;
 pub use frames::Hint;
-pub use scan::{Gap, Look, Mapping, Scan, TaskName, Unbinding, Waiting};
+pub use scan::{Gap, Mapping, Scan, StackScope, TaskName, Unbinding, Waiting};
 pub use stack::StackError;
 pub use step::{UnbindStep, unbind_step};
 
@@ -32,7 +32,7 @@ use super::root::{KernelRoot, read, read_text};
 use super::symbols::Symbol;
 use stat::Stat;
 
-/// Takes the text as each of its kinds.
+/// Parses the text as each kind of file.
 #[cfg(any(test, fuzzing))]
 pub(super) fn fuzz(bytes: &[u8]) {
     std::hint::black_box(Stat::parse(bytes));
@@ -40,39 +40,39 @@ pub(super) fn fuzz(bytes: &[u8]) {
     std::hint::black_box(mappings::parse(bytes));
 }
 
-/// Number of the first pid namespace's inode (`PROC_PID_INIT_INO`, `include/linux/proc_ns.h`).
+/// The link of the initial pid namespace, whose inode number is `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`).
 pub(crate) const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether a process still exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Liveness {
-    /// It does.
+    /// It exists.
     Alive,
-    /// It has exited; another one may have its number.
+    /// It has exited; another process may have its number.
     Exited,
-    /// It cannot be told from here: see [`Hidden`].
+    /// Unknown in this environment: see [`Hidden`].
     Unknown,
 }
 
-/// Why this `/proc` does not show every process by the number that the kernel side records.
+/// Why this `/proc` does not show all processes with the ids that the kernel side records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Hidden {
-    /// There is no `/proc`, or not this process in it.
+    /// `/proc` is not mounted, or does not contain this process.
     #[error("/proc does not show this process: is it mounted?")]
     NoProc,
-    /// The numbers are those of a container.
-    #[error("this process runs in a pid namespace of its own, where processes have other numbers")]
+    /// The process ids are those of a container.
+    #[error("this process runs in its own pid namespace, where process ids differ")]
     PidNamespace,
     /// Start times are shifted.
-    #[error("this process runs in a time namespace of its own, where start times are shifted")]
+    #[error("this process runs in its own time namespace, where start times are shifted")]
     TimeNamespace,
-    /// Mounted with `hidepid`.
-    #[error("/proc hides the processes of others (hidepid): run as root")]
+    /// `/proc` is mounted with `hidepid`.
+    #[error("/proc hides other users' processes (hidepid): run as root")]
     Hidepid,
 }
 
-/// What `/proc` says of tasks.
+/// Access to tasks in `/proc`.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     root: KernelRoot,
@@ -80,21 +80,20 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Of the running kernel, or of what stands in for it.
+    /// Tasks of the running kernel, or of a stand-in for it.
     pub fn new(root: KernelRoot) -> Self {
         let hidden = find_hidden(&root);
         Self { root, hidden }
     }
 
-    /// Why nothing can be said about whether processes are alive, if that is so.
+    /// Why the liveness of processes is unknown, if it is.
     pub const fn hidden(&self) -> Option<Hidden> {
         self.hidden
     }
 
     /// Whether the process `tgid` that was seen at `seen_ns` (`CLOCK_BOOTTIME`) still exists.
     ///
-    /// One that started later has only got the number of the one that was seen. A process that has exited, but was not
-    /// waited for by its parent, is gone: its memory is.
+    /// A process that started later only reuses the number. A zombie counts as exited, since its memory is gone.
     pub fn liveness(&self, tgid: u32, seen_ns: u64) -> Liveness {
         if self.hidden.is_some() {
             return Liveness::Unknown;
@@ -113,35 +112,35 @@ impl Tasks {
         }
     }
 
-    /// When the process that has this number now was started, `CLOCK_BOOTTIME`; `None` where there is none, or it cannot be told.
+    /// When the process that now has this number started, `CLOCK_BOOTTIME`; `None` if there is none, or the time is unknown.
     pub(crate) fn started_ns(&self, tgid: u32) -> Option<u64> {
-        let is_told = self.hidden.is_none() && tgid != 0;
-        Stat::read(&self.process(tgid)).filter(|_| is_told).map(|stat| stat.start_ns)
+        let is_known = self.hidden.is_none() && tgid != 0;
+        Stat::read(&self.process(tgid)).filter(|_| is_known).map(|stat| stat.start_ns)
     }
 
-    /// State letter of a thread, such as `D`; `None` if it is gone.
+    /// State letter of a thread, such as `D`; `None` if the thread no longer exists.
     pub(crate) fn state(&self, tgid: u32, pid: u32) -> Option<char> {
         Stat::read(&self.thread(tgid, pid)).map(|stat| stat.state)
     }
 
-    /// Kernel stack of a thread, innermost frame first; empty while it runs in user space.
+    /// Kernel stack of a thread, innermost frame first; empty while the thread runs in user space.
     ///
     /// # Errors
     ///
-    /// [`StackError`], if it cannot be read.
+    /// [`StackError`] if it cannot be read.
     pub fn stack(&self, tgid: u32, pid: u32) -> Result<Vec<Symbol>, StackError> {
         let text = read(&self.thread(tgid, pid).join("stack"))?;
         Ok(stack::parse(&text))
     }
 
-    /// The cgroups that exist now.
+    /// The current cgroups.
     pub fn cgroups(&self) -> Cgroups {
         Cgroups::read(&self.root)
     }
 
-    /// Looks at every task for signs of p2p memory, and at the kernel stacks of these.
-    pub fn scan(&self, look: Look) -> Scan {
-        scan::scan(self, look)
+    /// Searches all tasks for signs of p2p memory; `scope` selects the tasks whose kernel stacks are read.
+    pub fn scan(&self, scope: StackScope) -> Scan {
+        scan::scan(self, scope)
     }
 
     fn process(&self, tgid: u32) -> PathBuf {
@@ -152,7 +151,7 @@ impl Tasks {
         self.process(tgid).join("task").join(pid.to_string())
     }
 
-    /// The first thread of a process may exit before the others.
+    /// Whether a thread still runs: the first thread of a process may exit before the others.
     fn has_running_thread(&self, tgid: u32) -> bool {
         let threads = numbers_in(&self.process(tgid).join("task"));
         let runs = |pid| Stat::read(&self.thread(tgid, pid)).is_some_and(|stat| !stat.has_exited());
@@ -172,17 +171,17 @@ fn find_hidden(root: &KernelRoot) -> Option<Hidden> {
     if offsets.lines().any(is_shifted) {
         return Some(Hidden::TimeNamespace);
     }
-    // The first process is everybody else's, unless root asks.
+    // With hidepid, process 1 is visible to root only.
     read(&root.proc.join("1/stat")).is_err().then_some(Hidden::Hidepid)
 }
 
-/// `boottime           3600         0`
+/// Whether a line such as `boottime           3600         0` shifts the clock.
 fn is_shifted(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     words.next() == Some("boottime") && words.any(|word| word != "0")
 }
 
-/// The entries of a folder that are numbers, ascending; none if it cannot be read.
+/// The numeric entries of a folder, ascending; empty if it cannot be read.
 fn numbers_in(folder: &Path) -> Vec<u32> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut numbers: Vec<_> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();

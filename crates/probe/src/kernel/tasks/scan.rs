@@ -1,4 +1,4 @@
-//! One look at every task.
+//! A scan of all tasks.
 
 use std::{fmt, io};
 
@@ -9,28 +9,28 @@ use super::{
 };
 use crate::kernel::symbols::Symbol;
 
-/// Tasks in an uninterruptible wait whose kernel stack is read at most: they should be few.
+/// Maximum number of tasks in an uninterruptible wait whose kernel stacks are read; there should be few.
 const MAX_STACKS: usize = 4096;
-/// All tasks whose kernel stack is read at most, where all are looked at.
+/// Maximum number of other tasks whose kernel stacks are read, if all tasks are scanned.
 const MAX_ALL_STACKS: usize = 65_536;
 
-/// Whose kernel stack is read.
+/// The tasks whose kernel stacks are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum StackScope {
     /// Tasks in an uninterruptible wait.
     Waiting,
-    /// Every task: an unbind can wait interruptibly, as VFIO's does (`vfio_unregister_group_dev`), or run.
-    Everyone,
+    /// All tasks: an unbind may also wait interruptibly, as VFIO's does (`vfio_unregister_group_dev`), or run.
+    All,
 }
 
-/// A task by its numbers in this `/proc`, and its name, escaped.
+/// A task by its ids in this `/proc`, and its escaped name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskName {
-    /// Thread.
+    /// Thread id.
     pub pid: u32,
-    /// Process.
+    /// Process id.
     pub tgid: u32,
-    /// What the thread calls itself.
+    /// Name of the thread.
     pub comm: Text,
 }
 
@@ -43,90 +43,90 @@ impl fmt::Display for TaskName {
 /// A process that has p2p memory of a device mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// Whose memory.
+    /// The device that provides the memory.
     pub device: DeviceAddress,
     /// The process.
     pub task: TaskName,
-    /// Bytes of address space; how many of them are backed by memory cannot be told.
+    /// Bytes of address space; how many of them are backed by memory is unknown.
     pub bytes: u64,
-    /// Some of it is of before the device was last unbound or removed.
+    /// Some mappings are older than the last unbind or removal of the device.
     pub deleted: bool,
 }
 
-/// A thread in an uninterruptible wait whose kernel stack speaks of DMA. Of which device, it does not say.
+/// A thread in an uninterruptible wait with DMA functions in its kernel stack. The stack does not name the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
     /// The thread.
     pub task: TaskName,
-    /// The frame that speaks of it.
+    /// The frame that matched.
     pub hint: Option<Hint>,
-    /// It is unbinding some device, and in this step.
+    /// The step of an unbind, if the thread is unbinding a device.
     pub unbinds: Option<UnbindStep>,
     /// Its kernel stack, innermost frame first.
     pub stack: Vec<Symbol>,
 }
 
-/// A thread that is unbinding some device, in whatever state it is. Of which device, its stack does not say.
+/// A thread in any state that is unbinding a device. Its stack does not name the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unbinding {
     /// The thread.
     pub task: TaskName,
-    /// Where it is.
+    /// The current step.
     pub step: UnbindStep,
 }
 
-/// Something that the scan could not see.
+/// Information that the scan could not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Gap {
-    /// The list of processes is not complete, or of another namespace.
+    /// The list of processes is incomplete, or of another namespace.
     #[error(transparent)]
     Hidden(#[from] super::Hidden),
     /// Mappings of some processes.
-    #[error("the mappings of {count} processes are not readable: that needs CAP_SYS_PTRACE")]
+    #[error("cannot read the mappings of {count} processes: CAP_SYS_PTRACE is required")]
     Mappings {
-        /// How many processes.
+        /// Number of processes.
         count: usize,
     },
     /// Kernel stacks of waiting tasks.
     #[error("{error} ({count} waiting tasks)")]
     Stacks {
-        /// How many tasks.
+        /// Number of tasks.
         count: usize,
-        /// Why.
+        /// The first error.
         error: StackError,
     },
-    /// There are more waiting tasks than are looked at.
-    #[error("only the kernel stacks of the first {read} waiting tasks were read, of {count}")]
+    /// There are more waiting tasks than the limit.
+    #[error("read only the kernel stacks of the first {read} of {count} waiting tasks")]
     TooMany {
-        /// How many were read.
+        /// Number of stacks read.
         read: usize,
-        /// How many there are.
+        /// Number of waiting tasks.
         count: usize,
     },
 }
 
 impl Gap {
-    /// An unbind may have been overlooked for it.
+    /// An unbind may have been missed because of the gap.
     pub const fn hides_unbinds(&self) -> bool {
         matches!(self, Self::Hidden(_) | Self::Stacks { .. } | Self::TooMany { .. })
     }
 }
 
-/// What a look at every task has found.
+/// The result of a scan of all tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scan {
     /// By process, then device.
     pub mappings: Vec<Mapping>,
     /// By process, then thread.
     pub waiting: Vec<Waiting>,
-    /// Whoever unbinds a device, among those that were looked at.
+    /// Tasks that are unbinding a device, among those whose stacks were read.
     pub unbinding: Vec<Unbinding>,
-    /// What could not be seen: without any, nothing was overlooked but what came and went meanwhile.
+    /// Information that could not be read. If empty, only tasks that started or exited during the scan may be missing.
     pub gaps: Vec<Gap>,
 }
 
-/// What could not be read, counted.
+/// Counts of items that could not be read.
 #[derive(Default)]
 struct Unread {
     mappings: usize,
@@ -136,13 +136,13 @@ struct Unread {
     others: usize,
 }
 
-pub(super) fn scan(tasks: &Tasks, look: Look) -> Scan {
+pub(super) fn scan(tasks: &Tasks, scope: StackScope) -> Scan {
     let mut scan = Scan::default();
     let mut unread = Unread::default();
     for tgid in numbers_in(&tasks.root.proc) {
         scan_mappings(tasks, tgid, &mut scan, &mut unread);
         for pid in numbers_in(&tasks.process(tgid).join("task")) {
-            scan_thread(tasks, look, tgid, pid, &mut scan, &mut unread);
+            scan_thread(tasks, scope, tgid, pid, &mut scan, &mut unread);
         }
     }
     scan.gaps = gaps(tasks, &unread);
@@ -173,10 +173,10 @@ fn scan_mappings(tasks: &Tasks, tgid: u32, scan: &mut Scan, unread: &mut Unread)
     }
 }
 
-fn scan_thread(tasks: &Tasks, look: Look, tgid: u32, pid: u32, scan: &mut Scan, unread: &mut Unread) {
+fn scan_thread(tasks: &Tasks, scope: StackScope, tgid: u32, pid: u32, scan: &mut Scan, unread: &mut Unread) {
     let Some(stat) = Stat::read(&tasks.thread(tgid, pid)) else { return };
     let waits = stat.state == 'D';
-    if (!waits && look == Look::Waiting) || stat.has_exited() {
+    if (!waits && scope == StackScope::Waiting) || stat.has_exited() {
         return;
     }
     let (count, most) =
@@ -187,7 +187,7 @@ fn scan_thread(tasks: &Tasks, look: Look, tgid: u32, pid: u32, scan: &mut Scan, 
     }
     let stack = match tasks.stack(tgid, pid) {
         Ok(stack) => stack,
-        // It may have gone on meanwhile.
+        // The thread may have exited in the meantime.
         Err(StackError::Absent) if tasks.state(tgid, pid).is_none() => return,
         Err(error) => {
             unread.stacks += 1;

@@ -1,4 +1,4 @@
-//! Which step of an unbind a task is in, by its kernel stack.
+//! The step of an unbind that a task is in, derived from its kernel stack.
 //!
 //! The order of an unbind is `device_release_driver_internal`, the driver's remove callback, then
 //! `devres_release_all`: per range `pci_p2pdma_unmap_mappings` and `memunmap_pages` (kill, wait, removal), last
@@ -13,19 +13,19 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UnbindStep {
-    /// Somewhere in the unbind, in none of the steps below.
+    /// In the unbind, but in none of the steps below.
     Unbind,
     /// The driver's remove callback.
     DriverRemove,
-    /// VFIO waits until everybody has closed the device. It revokes nothing meanwhile: that is done by who closes.
+    /// VFIO waits until all users have closed the device. It revokes nothing in the meantime; a task that closes the device does.
     WaitForVfioUsers,
-    /// Resources of the device are released, none of p2p memory at the moment.
+    /// Resources of the device are being released, but no p2p memory at this moment.
     DevresRelease,
-    /// User mappings are revoked, or calls into the `allocate` file are waited for.
+    /// User mappings are being revoked, or the kernel waits for calls into the `allocate` file.
     RevokeMappings,
-    /// A range is torn down; whether it still waits cannot be told.
+    /// A range is being torn down; whether it still waits is unknown.
     TearDownRange,
-    /// The references to a range were killed, and the last one is waited for.
+    /// The references to a range were killed, and the kernel waits for the last one.
     WaitForDrain,
     /// The pages of a range are being removed.
     RemovePages,
@@ -34,7 +34,7 @@ pub enum UnbindStep {
 }
 
 impl UnbindStep {
-    /// What is being done, with the function that shows it.
+    /// A description of the step, with the function that shows it.
     pub(crate) const fn describe(self) -> &'static str {
         match self {
             Self::Unbind => "unbinding (device_release_driver_internal)",
@@ -58,7 +58,7 @@ impl fmt::Display for UnbindStep {
     }
 }
 
-/// Called by `memunmap_pages` once nothing refers to the range any more.
+/// Functions that `memunmap_pages` calls once there are no references to the range.
 const REMOVAL: [&str; 6] = [
     "arch_remove_memory",
     "__remove_pages",
@@ -76,7 +76,7 @@ const UNBIND: [&str; 5] = [
     "unbind_store",
 ];
 
-/// Functions that do nothing but wait. `/proc` leaves them out of a stack, other sources do not.
+/// Functions that only wait. `/proc` omits them from a stack, other sources do not.
 const WAITS: [&str; 7] = [
     "wait_for_completion",
     "__wait_for_common",
@@ -87,13 +87,13 @@ const WAITS: [&str; 7] = [
     "context_switch",
 ];
 
-/// The step that a stack shows, from names of functions, innermost first; `None` if it is no unbind.
+/// The step that a stack shows, from function names, innermost first; `None` if the task is not unbinding.
 ///
 /// The names may carry an offset and a module: `memunmap_pages+0x87`.
 pub fn unbind_step(frames: &[&str]) -> Option<UnbindStep> {
     let frames: Vec<_> = frames.iter().copied().map(function).collect();
     let has = |names: &[&str]| frames.iter().any(|frame| names.contains(frame));
-    // What is deeper in the stack comes first.
+    // Functions deeper in the stack take precedence.
     if let Some(unmap) = frames.iter().position(|&frame| frame == "memunmap_pages") {
         let inner = &frames[..unmap];
         return Some(if inner.iter().all(|frame| WAITS.contains(frame)) {
@@ -116,7 +116,7 @@ pub fn unbind_step(frames: &[&str]) -> Option<UnbindStep> {
     .find_map(|(names, step)| has(names).then_some(step))
 }
 
-/// The function of `nvme_alloc_queue+0x1a3 [nvme]`.
+/// The function name in `nvme_alloc_queue+0x1a3 [nvme]`.
 fn function(frame: &str) -> &str {
     frame.split(['+', ' ']).next().unwrap_or(frame)
 }
@@ -125,7 +125,7 @@ fn function(frame: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// The callers of everything that devres releases on an unbind by sysfs, Linux 7.3.
+    /// The callers of everything that devres releases in an unbind through sysfs, Linux 7.3.
     const OUTER: [&str; 7] = [
         "release_nodes+0x36",
         "devres_release_all+0x8c",
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn each_step_is_told() {
+    fn recognizes_each_step() {
         for (inner, expected) in [
             (&["arch_remove_memory+0x3c", "memunmap_pages+0x1f0"][..], UnbindStep::RemovePages),
             (&["synchronize_rcu+0x7a", "memunmap_pages+0x240"], UnbindStep::TearDownRange),
@@ -195,12 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unbind_is_none() {
+    fn other_stacks_are_not_unbinds() {
         assert_eq!(step(&[], &[]), None);
         assert_eq!(step(&["read_events+0x11", "vfs_read+0x1"], &[]), None);
         assert_eq!(step(&["p2pdma_folio_free+0x1", "zap_pte_range+0x7", "do_exit+0x1"], &[]), None);
         assert_eq!(step(&["arch_remove_memory+0x1", "offline_pages+0x1"], &[]), None);
-        // Who closes a VFIO device, or dies with it open, waits for its importers: no unbind, which may wait for that.
+        // A task that closes a VFIO device, or exits with it open, waits for its importers. That is not an unbind, but one may wait for it.
         let closer = [
             "vfio_pci_dma_buf_move+0x9d [vfio_pci_core]",
             "vfio_pci_dma_buf_cleanup+0x3a [vfio_pci_core]",

@@ -1,4 +1,4 @@
-//! Tasks of a `/proc` laid out in a folder.
+//! Tests on a `/proc` that is laid out in a folder.
 
 use std::os::unix::fs::symlink;
 
@@ -14,7 +14,7 @@ fn planted(folder: &Path) -> KernelRoot {
 }
 
 #[test]
-fn a_process_is_alive_gone_or_another_one() {
+fn liveness_distinguishes_alive_exited_and_replaced_processes() {
     let folder = tempfile::tempdir().unwrap();
     let root = planted(folder.path());
     let tasks = Tasks::new(root.clone());
@@ -26,20 +26,20 @@ fn a_process_is_alive_gone_or_another_one() {
     plant_task(&root, 800, 800, "zombie", 'Z', 1);
     assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Exited);
     plant_task(&root, 800, 801, "worker", 'S', 1);
-    assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Alive, "another thread goes on");
+    assert_eq!(tasks.liveness(800, u64::MAX), Liveness::Alive, "another thread is running");
     fs::create_dir_all(root.proc.join("900")).unwrap();
     assert_eq!(tasks.liveness(900, u64::MAX), Liveness::Unknown);
 }
 
 #[test]
-fn where_processes_are_hidden_nothing_is_said_of_them() {
+fn liveness_is_unknown_if_processes_are_hidden() {
     let folder = tempfile::tempdir().unwrap();
     let root = planted(folder.path());
     let hidden = || {
         let tasks = Tasks::new(root.clone());
         let liveness = [tasks.liveness(726, u64::MAX), tasks.liveness(999, u64::MAX)];
         assert_eq!(liveness, [Liveness::Unknown; 2]);
-        assert_eq!(tasks.scan(Look::Waiting).gaps, [Gap::Hidden(tasks.hidden().unwrap())]);
+        assert_eq!(tasks.scan(StackScope::Waiting).gaps, [Gap::Hidden(tasks.hidden().unwrap())]);
         tasks.hidden().unwrap()
     };
     let offsets = root.proc.join("self/timens_offsets");
@@ -57,7 +57,7 @@ fn where_processes_are_hidden_nothing_is_said_of_them() {
 }
 
 #[test]
-fn a_task_has_a_state_and_a_stack() {
+fn reads_state_and_stack_of_a_task() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::new(planted(folder.path()));
     assert_eq!((tasks.state(726, 727), tasks.state(726, 728)), (Some('D'), None));
@@ -67,10 +67,10 @@ fn a_task_has_a_state_and_a_stack() {
 }
 
 #[test]
-fn a_scan_finds_who_may_have_to_do_with_it() {
+fn scan_finds_mappings_and_waiting_tasks() {
     let folder = tempfile::tempdir().unwrap();
     let tasks = Tasks::new(planted(folder.path()));
-    let scan = tasks.scan(Look::Waiting);
+    let scan = tasks.scan(StackScope::Waiting);
     assert!(scan.gaps.is_empty(), "{:?}", scan.gaps);
     let [mapping] = &scan.mappings[..] else { panic!("{:?}", scan.mappings) };
     assert_eq!(mapping.device, DeviceAddress::from_devfn(0, 3, 0));
@@ -82,28 +82,28 @@ fn a_scan_finds_who_may_have_to_do_with_it() {
 }
 
 #[test]
-fn an_unbind_is_found_in_whatever_state_it_is() {
+fn scan_finds_unbinds_in_any_state() {
     let folder = tempfile::tempdir().unwrap();
     let root = planted(folder.path());
     plant_task(&root, 178, 178, "sh", 'S', 300);
     plant_stack(&root, 178, 178, VFIO_UNBIND_STACK);
-    let unbinding = |look| {
-        let scan = Tasks::new(root.clone()).scan(look);
+    let unbinding = |scope| {
+        let scan = Tasks::new(root.clone()).scan(scope);
         assert!(scan.gaps.is_empty() && scan.waiting.len() == 2, "{scan:?}");
         scan.unbinding.iter().map(|unbinding| (unbinding.task.pid, unbinding.step)).collect::<Vec<_>>()
     };
-    assert_eq!(unbinding(Look::Waiting), [(735, UnbindStep::WaitForDrain)]);
+    assert_eq!(unbinding(StackScope::Waiting), [(735, UnbindStep::WaitForDrain)]);
     let both = [(178, UnbindStep::WaitForVfioUsers), (735, UnbindStep::WaitForDrain)];
-    assert_eq!(unbinding(Look::Everyone), both);
+    assert_eq!(unbinding(StackScope::All), both);
 }
 
 #[test]
-fn a_stack_that_is_not_there_is_a_gap_and_a_task_that_vanished_is_none() {
+fn a_missing_stack_is_a_gap_unless_the_task_vanished() {
     let folder = tempfile::tempdir().unwrap();
     let root = planted(folder.path());
     fs::remove_file(root.proc.join("735/task/735/stack")).unwrap();
     fs::remove_dir_all(root.proc.join("736/task/736")).unwrap();
-    let gaps = Tasks::new(root).scan(Look::Waiting).gaps;
+    let gaps = Tasks::new(root).scan(StackScope::Waiting).gaps;
     let expected = Gap::Stacks { count: 1, error: StackError::Absent };
     assert_eq!(gaps, [expected]);
 }

@@ -1,4 +1,4 @@
-//! The checks, one per thing that can stand in the way.
+//! The checks, one for each possible problem.
 
 use super::{Cause, Facts, Problem, ProblemKind, TypeSource};
 use crate::kernel::{
@@ -10,10 +10,10 @@ use crate::kernel::{
 
 /// The oldest kernel that p2p-trace supports.
 const OLDEST: (u32, u32) = (5, 10);
-/// What maps may need where they are charged to the limit on locked memory.
+/// Bytes that maps may need on kernels that charge them to the limit on locked memory.
 const MEMLOCK_WANTED: u64 = 64 << 20;
 
-/// Runs them all: those of the kernel first.
+/// Runs all checks, those of the kernel first.
 pub(super) fn all(facts: &Facts<'_>) -> Vec<Problem> {
     let checks = [
         check_age,
@@ -45,16 +45,16 @@ fn check_age(facts: &Facts<'_>) -> Option<Problem> {
     })
 }
 
-/// Without atomic operations that return a value, records are kept apart by a flag of their CPU, which takes programs that are
-/// never suspended.
+/// Without atomic operations that return a value, a per-CPU flag keeps records apart, which works only if programs are never
+/// suspended.
 fn check_realtime(facts: &Facts<'_>) -> Option<Problem> {
     (facts.is_realtime && !facts.has_fetch_add).then(|| {
         Problem::block(
             Cause::Kernel,
             ProblemKind::Realtime,
             format!(
-                "Linux {} is a real-time kernel (CONFIG_PREEMPT_RT), whose BPF programs are preempted, and has no atomic \
-                 fetch-and-add for them (since 5.12), so that records would destroy each other",
+                "Linux {} is a real-time kernel (CONFIG_PREEMPT_RT) without BPF's atomic fetch-and-add (since 5.12), so \
+                 programs that preempt each other would corrupt each other's records",
                 facts.release
             ),
             "boot a kernel without CONFIG_PREEMPT_RT, or a newer one",
@@ -62,7 +62,7 @@ fn check_realtime(facts: &Facts<'_>) -> Option<Problem> {
     })
 }
 
-/// The functions decide; the configuration, which may be another build's, only explains.
+/// The functions decide; the configuration, which may belong to another build, only explains.
 fn check_p2pdma(facts: &Facts<'_>) -> Option<Problem> {
     let release = facts.release;
     match (facts.has_p2pdma, facts.p2pdma_option) {
@@ -71,30 +71,32 @@ fn check_p2pdma(facts: &Facts<'_>) -> Option<Problem> {
             Cause::Kernel,
             ProblemKind::NoP2pdma,
             format!("CONFIG_PCI_P2PDMA is not set in {release}"),
-            "boot a kernel with it (Debian's have it from 6.13.7 on)",
+            "boot a kernel with this option (Debian kernels have it from 6.13.7 on)",
         )),
         (Some(false), _) => Some(Problem::block(
             Cause::Kernel,
             ProblemKind::NoP2pdma,
-            format!("{release} has no p2pdma functions"),
-            "boot a kernel with CONFIG_PCI_P2PDMA (Debian's have it from 6.13.7 on)",
+            format!("kernel {release} has no p2pdma functions"),
+            "boot a kernel with CONFIG_PCI_P2PDMA (Debian kernels have it from 6.13.7 on)",
         )),
         (None, _) => Some(Problem::block(
             Cause::Unclear,
             ProblemKind::Unreadable,
-            format!("neither /proc/kallsyms nor BTF of {release} can be read, so its functions are unknown"),
+            format!(
+                "cannot read /proc/kallsyms or the BTF of kernel {release}, so its functions are unknown"
+            ),
             "mount /proc and /sys",
         )),
     }
 }
 
-/// A guess would leave out what the other CPUs do.
+/// Tracing with a guess would miss the events of the other CPUs.
 fn check_cpus(facts: &Facts<'_>) -> Option<Problem> {
     facts.possible_cpus.is_none().then(|| {
         Problem::block(
             Cause::Unclear,
             ProblemKind::Unreadable,
-            "/sys/devices/system/cpu/possible cannot be read, so it is not known how many CPUs there may be",
+            "cannot read /sys/devices/system/cpu/possible, so the number of possible CPUs is unknown",
             "mount /sys",
         )
     })
@@ -106,7 +108,7 @@ fn check_bpf(facts: &Facts<'_>) -> Option<Problem> {
             Cause::Kernel,
             ProblemKind::NoBpf,
             format!("CONFIG_BPF_SYSCALL is not set in {}", facts.release),
-            "boot a kernel with it",
+            "boot a kernel with this option",
         )
     })
 }
@@ -115,13 +117,13 @@ fn check_types(facts: &Facts<'_>) -> Option<Problem> {
     let TypeSource::None(why) = &facts.types else {
         return None;
     };
-    // With the symbols unreadable as well, the cause is a missing /proc and /sys, not the kernel.
+    // If the symbols are unreadable as well, the cause is a missing /proc and /sys, not the kernel.
     facts.has_p2pdma?;
     Some(Problem::block(
         Cause::Kernel,
         ProblemKind::NoBtf,
-        format!("the kernel's types are not known ({why})"),
-        "give its BTF or its vmlinux with --kernel-btf, or boot a kernel with CONFIG_DEBUG_INFO_BTF",
+        format!("the kernel's types are unknown ({why})"),
+        "pass its BTF or vmlinux with --kernel-btf, or boot a kernel with CONFIG_DEBUG_INFO_BTF",
     ))
 }
 
@@ -130,8 +132,8 @@ fn check_lockdown(facts: &Facts<'_>) -> Option<Problem> {
         Problem::block(
             Cause::Rights,
             ProblemKind::Lockdown,
-            "the kernel is locked down (confidentiality), so programs that read its memory are refused",
-            "boot with lockdown=integrity or none",
+            "the kernel is locked down (confidentiality), so it rejects programs that read kernel memory",
+            "boot with lockdown=integrity or without lockdown",
         )
     })
 }
@@ -141,8 +143,8 @@ fn check_capabilities(facts: &Facts<'_>) -> Option<Problem> {
         return Some(Problem::block(
             Cause::Rights,
             ProblemKind::UserNamespace,
-            "this process is in a user namespace, where capabilities do not count for BPF",
-            "run it outside, with sudo",
+            "this process is in a user namespace, where capabilities do not apply to BPF",
+            "run it in the initial user namespace, with sudo",
         ));
     }
     let missing = facts.rights.missing_to_load();
@@ -163,7 +165,7 @@ fn check_fentry(facts: &Facts<'_>) -> Option<Problem> {
     (facts.types == TypeSource::File).then(|| {
         Problem::limit(
             ProblemKind::NoFentry,
-            "the kernel has no BTF of its own, so fentry is not possible",
+            "the kernel provides no BTF, so fentry is not possible",
             "kprobes are used instead, which cost more",
         )
     })
@@ -175,45 +177,45 @@ fn check_kprobes(facts: &Facts<'_>) -> Option<Problem> {
         (
             Cause::Kernel,
             format!("CONFIG_KPROBE_EVENTS is not set in {}", facts.release),
-            "boot a kernel with it",
+            "boot a kernel with this option",
         )
     } else if facts.rights.missing_to_load().is_empty() && !facts.rights.allows_kprobes() {
         let level = facts.rights.perf_event_paranoid.unwrap_or_default();
         (
             Cause::Rights,
-            format!("kernel.perf_event_paranoid is {level}, so kprobes need CAP_SYS_ADMIN"),
+            format!("kernel.perf_event_paranoid is {level}, so kprobes require CAP_SYS_ADMIN"),
             "run with sudo, or set it to 2",
         )
     } else {
         return None;
     };
     Some(if fentry {
-        let what = format!("{what}; only what fentry can attach to is traced");
+        let what = format!("{what}; only functions that fentry can attach to are traced");
         Problem::limit(ProblemKind::NoKprobes, what, remedy)
     } else {
         Problem::block(exit, ProblemKind::NoKprobes, what, remedy)
     })
 }
 
-/// What fentry has a function by is what a live patch has it by, and before 6.0 only one may.
+/// fentry and live patches use the same mechanism to divert a function; before 6.0 only one of them can.
 fn check_patching(facts: &Facts<'_>) -> Option<Problem> {
     if facts.patching != Patching::Exclusive || facts.types != TypeSource::Kernel {
         return None;
     }
     let has_kprobes = facts.kprobes_option != Setting::No && facts.rights.allows_kprobes();
     let remedy = if has_kprobes {
-        "kprobes are used instead, which cost more but are in nobody's way (--attach fentry: fentry all the same)"
+        "kprobes are used instead, which cost more but do not block live patches (--attach fentry forces fentry)"
     } else {
-        "kprobes are not possible either, so live patches of the traced functions are refused (EBUSY) until the trace ends"
+        "kprobes are not possible either, so live patches of traced functions fail (EBUSY) until the trace ends"
     };
     Some(Problem::limit(
         ProblemKind::Patching,
-        "a function that fentry is attached to cannot be live-patched on this kernel (before Linux 6.0), nor the other way round",
+        "on this kernel (before Linux 6.0), a function cannot have both a fentry program and a live patch",
         remedy,
     ))
 }
 
-/// Kernels before 5.11 charge maps to the limit on locked memory; newer ones to the control group.
+/// Kernels before 5.11 charge maps to the limit on locked memory; newer ones charge the control group.
 fn check_memlock(facts: &Facts<'_>) -> Option<Problem> {
     let charged = facts.release.is_at_least(5, 11) == Some(false);
     let can_raise = facts.rights.capabilities.has(Capability::SysResource);
@@ -221,7 +223,7 @@ fn check_memlock(facts: &Facts<'_>) -> Option<Problem> {
         Some(Limit::Bytes(bytes)) if charged && !can_raise && bytes < MEMLOCK_WANTED => Some(Problem::limit(
             ProblemKind::Memlock,
             format!(
-                "only {} KiB may be locked and CAP_SYS_RESOURCE is missing, so maps may be refused",
+                "only {} KiB of memory may be locked and CAP_SYS_RESOURCE is missing, so the kernel may refuse maps",
                 bytes >> 10
             ),
             "run with sudo, or raise the limit with ulimit -l",
@@ -241,7 +243,7 @@ fn check_symbols(facts: &Facts<'_>) -> Option<Problem> {
     };
     Some(Problem::limit(
         ProblemKind::HiddenSymbols,
-        "the addresses of kernel symbols are hidden, so callers stay numbers and pages cannot be told by address",
+        "kernel symbol addresses are hidden, so callers are shown as numbers and pages cannot be recognized by address",
         remedy,
     ))
 }

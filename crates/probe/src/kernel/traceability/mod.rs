@@ -1,4 +1,4 @@
-//! Whether this kernel can be traced by this process; if not, why, and what to do about it.
+//! Whether this process can trace this kernel; if not, why, and what to do about it.
 
 #![forbid(unsafe_code)]
 
@@ -17,15 +17,15 @@ use super::{config::Setting, lockdown::Lockdown, patching::Patching, release::Re
 /// Where the kernel's types come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeSource {
-    /// From the kernel itself.
+    /// The kernel itself.
     Kernel,
-    /// From a file only: layouts are known, but fentry is not possible.
+    /// Only a file: layouts are known, but fentry is not possible.
     File,
-    /// From nowhere; why.
+    /// No source, with the reason.
     None(String),
 }
 
-/// The facts that decide.
+/// The facts that determine whether tracing is possible.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// The kernel's release.
@@ -38,52 +38,52 @@ pub struct Facts<'a> {
     pub kprobes_option: Setting,
     /// Whether the kernel's p2pdma functions were found; `None` if neither symbols nor types could be read.
     pub has_p2pdma: Option<bool>,
-    /// It is a real-time kernel.
+    /// Whether it is a real-time kernel.
     pub is_realtime: bool,
-    /// Its BPF has atomic operations that return a value.
+    /// Whether its BPF has atomic operations that return a value.
     pub has_fetch_add: bool,
-    /// Whether its functions can be live-patched beside fentry.
+    /// Whether functions with fentry programs can be live-patched.
     pub patching: Patching,
-    /// Where its types come from.
+    /// The source of the kernel's types.
     pub types: TypeSource,
-    /// Its lockdown level.
+    /// The lockdown level.
     pub lockdown: Lockdown,
-    /// What this process may do.
+    /// The rights of this process.
     pub rights: &'a Rights,
-    /// Whether the addresses of symbols are hidden, or symbols unreadable.
+    /// Whether symbol addresses are hidden, or symbols unreadable.
     pub addresses_hidden: bool,
-    /// How many CPUs there may be; `None` if the kernel's list of them could not be read.
+    /// Number of possible CPUs; `None` if the kernel's list of them could not be read.
     pub possible_cpus: Option<u32>,
 }
 
-/// What stands in the way.
+/// The kind of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ProblemKind {
     /// The kernel has no peer-to-peer memory.
     NoP2pdma,
-    /// Whether it has, or which CPUs there may be, could not be found out.
+    /// Whether it has peer-to-peer memory, or which CPUs are possible, is unknown.
     Unreadable,
-    /// The kernel is older than any supported one.
+    /// The kernel is older than the oldest supported one.
     TooOld,
-    /// A real-time kernel without what it takes to trace one.
+    /// A real-time kernel without the BPF features that tracing needs there.
     Realtime,
     /// The kernel cannot load BPF programs.
     NoBpf,
-    /// The kernel's types are not known.
+    /// The kernel's types are unknown.
     NoBtf,
     /// The kernel is locked down.
     Lockdown,
-    /// Capabilities count only in the initial user namespace.
+    /// Capabilities apply only in the initial user namespace.
     UserNamespace,
     /// Capabilities are missing.
     Capabilities,
-    /// Functions cannot be attached to by fentry.
+    /// fentry is not possible.
     NoFentry,
-    /// Functions cannot be attached to by kprobe.
+    /// kprobes are not possible.
     NoKprobes,
-    /// A function cannot be live-patched beside fentry.
+    /// A function cannot have both a fentry program and a live patch.
     Patching,
     /// Addresses cannot be named.
     HiddenSymbols,
@@ -93,25 +93,25 @@ pub enum ProblemKind {
     Hook,
 }
 
-/// What a problem that keeps everything from being traced is one of.
+/// The cause of a problem that prevents all tracing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// This kernel cannot be traced, whoever asks.
+    /// This kernel cannot be traced by any user.
     Kernel,
-    /// Whether it can be traced could not be found out.
+    /// Whether the kernel can be traced is unknown.
     Unclear,
-    /// This process may not.
+    /// This process lacks rights.
     Rights,
 }
 
-/// One thing that stands in the way: what is wrong, and what to do about it.
+/// One problem: what is wrong, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// Which kind.
+    /// The kind.
     pub kind: ProblemKind,
-    /// Whether nothing at all can be traced; otherwise something is lost.
+    /// Whether it prevents all tracing; otherwise only some facts are lost.
     pub blocking: bool,
-    /// What is wrong.
+    /// The problem.
     pub what: Text,
     /// What to do about it, or what is lost.
     pub remedy: Text,
@@ -120,18 +120,18 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Something is lost; the rest can be traced.
+    /// A problem that loses some facts; the rest can be traced.
     pub fn limit(kind: ProblemKind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { kind, blocking: false, what: what.into().into(), remedy: remedy.into().into(), cause: None }
     }
 
-    /// Of all hooks none can be attached, the first of them for this reason.
+    /// No hook can be attached; `reason` is that of the first one.
     pub fn no_hook(reason: &str) -> Self {
         Self::block(
             Cause::Kernel,
             ProblemKind::Hook,
             format!("no hook can be attached ({reason})"),
-            "give the types of the kernel that runs here with --kernel-btf, or boot another kernel",
+            "pass the types of the running kernel with --kernel-btf, or boot another kernel",
         )
     }
 
@@ -146,15 +146,15 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The answer: the problems, those of the kernel before those of rights.
+/// The result: all problems, those of the kernel before those of rights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traceability {
     problems: Vec<Problem>,
 }
 
 impl Traceability {
-    /// Decides.
-    pub(crate) fn judge(facts: &Facts<'_>) -> Self {
+    /// Runs all checks on the facts.
+    pub(crate) fn assess(facts: &Facts<'_>) -> Self {
         Self { problems: checks::all(facts) }
     }
 
@@ -163,12 +163,12 @@ impl Traceability {
         &self.problems
     }
 
-    /// Adds one that was found later, such as a hook that cannot be attached.
+    /// Adds a problem that was found later, such as a hook that cannot be attached.
     pub fn add(&mut self, problem: Problem) {
         self.problems.push(problem);
     }
 
-    /// The problem that decides: the first blocking one, one of the kernel before one of rights, which would not help.
+    /// The decisive problem: the first blocking one. A problem of the kernel precedes one of rights, since rights would not help.
     pub fn obstacle(&self) -> Option<&Problem> {
         let first = |cause| self.problems.iter().find(move |problem| problem.cause == Some(cause));
         [Cause::Kernel, Cause::Unclear, Cause::Rights].into_iter().find_map(first)
@@ -179,7 +179,7 @@ impl Traceability {
         self.obstacle().is_none()
     }
 
-    /// What [`Traceability::obstacle`] is one of; `None` if tracing is possible.
+    /// The cause of the [`Traceability::obstacle`]; `None` if tracing is possible.
     pub fn cause(&self) -> Option<Cause> {
         self.obstacle()?.cause
     }

@@ -1,4 +1,4 @@
-//! A file that is named as the kernel's types: as much of it as holds them, and what it is where it holds none.
+//! Reads a file that the user passed as the kernel's types, and names its kind if it contains none.
 
 use std::{
     fs::File,
@@ -10,14 +10,15 @@ use p2p_trace_model::names::elf_machine;
 
 use super::{Btf, BtfError};
 
-/// No kernel's types come near to it. Of an ELF file only the section that holds them counts.
+/// More than any kernel's types need. Of an ELF file, only the section with the types counts.
 const LIMIT: u64 = 256 << 20;
 
-/// How a file begins (where, with what), what it is then, and what to do.
+/// The offset and bytes of a magic number, the kind of file it identifies, and the remedy.
 type Row = (usize, &'static [u8], &'static str, &'static str);
 
 const UNPACK: &str = "decompress it first";
-const VMLINUX: &str = "give the vmlinux that is in it (scripts/extract-vmlinux of the kernel's sources)";
+const VMLINUX: &str =
+    "pass the vmlinux inside it (extract it with scripts/extract-vmlinux of the kernel's sources)";
 const ROWS: [Row; 10] = [
     (0, b"\x1f\x8b", "compressed (gzip)", UNPACK),
     (0, b"\xfd7zXZ\0", "compressed (xz)", UNPACK),
@@ -29,15 +30,15 @@ const ROWS: [Row; 10] = [
     (
         56,
         b"ARM\x64",
-        "a kernel image of AArch64, and x86-64 is traced",
-        "give the types of the kernel that runs here",
+        "an AArch64 kernel image, but only x86-64 is supported",
+        "pass the types of the running kernel",
     ),
     (0, b"MZ", "a kernel image (EFI)", VMLINUX),
     (
         0,
         b"\xeb\x9f",
-        "BTF of a big-endian machine, and x86-64 is traced",
-        "give the types of the kernel that runs here",
+        "BTF of a big-endian machine, but only x86-64 is supported",
+        "pass the types of the running kernel",
     ),
 ];
 
@@ -49,7 +50,7 @@ const SHF_COMPRESSED: u64 = 0x800;
 const ELF_HEADER: usize = 64;
 const SECTION_HEADER: usize = 64;
 
-/// Members of `struct pt_regs` that tell the machine.
+/// Members of `struct pt_regs` that identify the machine.
 const REGISTERS: [(&str, &str); 5] = [
     ("pstate", "AArch64 (64-bit Arm)"),
     ("psw", "s390x"),
@@ -58,7 +59,7 @@ const REGISTERS: [(&str, &str); 5] = [
     ("csr_era", "LoongArch"),
 ];
 
-/// Reads the types out of a file: all of it, or the section of an ELF file that has them.
+/// Reads the types from a file: the complete file, or the `.BTF` section of an ELF file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, BtfError> {
     let failed = |source| BtfError::Read { path: path.to_owned(), source };
     let mut file = File::open(path).map_err(failed)?;
@@ -72,41 +73,32 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, BtfError> {
     if start.len() as u64 > LIMIT { Err(too_large()) } else { Ok(start) }
 }
 
-/// Types that a user names must be those of a whole kernel of this kind of machine.
+/// Checks that the types a user passed are those of a complete kernel for this machine.
 pub(super) fn check(btf: &Btf) -> Result<(), BtfError> {
     if !btf.string(0).is_empty() {
-        return Err(foreign(
-            "the types of a kernel module, which build on its kernel's",
-            "give those of the kernel",
-        ));
+        return Err(foreign("BTF of a kernel module, which extends the kernel's", "pass the kernel's BTF"));
     }
     let has = |register| btf.member_offset("pt_regs", register).is_some();
     if let Some((_, machine)) = REGISTERS.iter().find(|(register, _)| has(register) && !has("orig_ax")) {
-        let what = format!("the types of a kernel of {machine}, and x86-64 is traced");
-        return Err(foreign(&what, "give those of the kernel that runs here"));
+        let what = format!("BTF of a {machine} kernel, but only x86-64 is supported");
+        return Err(foreign(&what, "pass the types of the running kernel"));
     }
     match ["task_struct", "pci_dev"].iter().find(|name| !btf.has_struct(name)) {
         Some(name) => {
-            let what = format!(
-                "the types of something else than a whole kernel with PCI: there is no struct {name}"
-            );
-            Err(foreign(&what, "give the kernel's BTF or its vmlinux"))
+            let what = format!("not the BTF of a complete kernel with PCI (there is no struct {name})");
+            Err(foreign(&what, "pass the kernel's BTF or its vmlinux"))
         }
         None => Ok(()),
     }
 }
 
 fn foreign(what: &str, remedy: &str) -> BtfError {
-    BtfError::Foreign { what: format!("it is {what}: {remedy}").into() }
+    BtfError::Foreign { what: format!("the file is {what}: {remedy}").into() }
 }
 
 fn too_large() -> BtfError {
     BtfError::Foreign {
-        what: format!(
-            "more than {} MiB of it would have to be read, and no kernel has as many types",
-            LIMIT >> 20
-        )
-        .into(),
+        what: format!("more than {} MiB to read, which is more than any kernel's types", LIMIT >> 20).into(),
     }
 }
 
@@ -122,20 +114,20 @@ fn refuse(start: &[u8]) -> Result<(), BtfError> {
     let machine = if start.get(5) == Some(&2) { machine.swap_bytes() } else { machine };
     match (machine, kind) {
         (EM_BPF, _) => {
-            Err(foreign("a BPF object, whose types are its own", "give the kernel's BTF or its vmlinux"))
+            Err(foreign("a BPF object, which has only its own types", "pass the kernel's BTF or its vmlinux"))
         }
         (EM_X86_64, ET_REL) => {
-            Err(foreign("a kernel module or another object file", "give the kernel's BTF or its vmlinux"))
+            Err(foreign("a kernel module or another object file", "pass the kernel's BTF or its vmlinux"))
         }
         (EM_X86_64, _) => Ok(()),
         (other, _) => {
-            let what = format!("an ELF file of {}, and x86-64 is traced", elf_machine(other));
-            Err(foreign(&what, "give the types of the kernel that runs here"))
+            let what = format!("an ELF file for {}, but only x86-64 is supported", elf_machine(other));
+            Err(foreign(&what, "pass the types of the running kernel"))
         }
     }
 }
 
-/// The `.BTF` section of a 64-bit little-endian file. The rest, which may be gigabytes of debug information, is not read.
+/// The `.BTF` section of a 64-bit little-endian file. The rest, possibly gigabytes of debug information, is not read.
 fn section(file: &mut File, start: &[u8]) -> io::Result<Result<Vec<u8>, BtfError>> {
     let found = find(file, start)?;
     Ok(match found {
@@ -145,7 +137,7 @@ fn section(file: &mut File, start: &[u8]) -> io::Result<Result<Vec<u8>, BtfError
     })
 }
 
-/// Place and size of the section.
+/// Offset and size of the section.
 fn find(file: &mut File, start: &[u8]) -> io::Result<Option<(u64, u64)>> {
     let Some(header) = start.get(..ELF_HEADER).filter(|header| header[4..6] == [2, 1]) else {
         return Ok(None);

@@ -3,7 +3,7 @@ use std::fs;
 use super::*;
 use crate::testing::btf::Builder;
 
-/// What is said of a file that is named as the kernel's types.
+/// Reads a file as the kernel's types; the error is the message.
 fn named(bytes: &[u8]) -> Result<Btf, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("types");
@@ -22,7 +22,7 @@ fn kernel(registers: &[&str]) -> Builder {
     types
 }
 
-/// An ELF file of this machine and type with one section, at a place behind a hole.
+/// An ELF file of this machine and type with one section, which follows a hole in the file.
 fn elf(machine: u16, kind: u16, btf: &[u8], hole: u64) -> (Vec<u8>, u64, Vec<u8>) {
     let names = b"\0.BTF\0.shstrtab\0";
     let section = |name: u32, offset: u64, size: usize| {
@@ -53,19 +53,19 @@ fn file(machine: u16, kind: u16, btf: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_types_of_a_whole_kernel_are_taken() {
+fn accepts_the_types_of_a_complete_kernel() {
     let types = kernel(&["orig_ax", "di"]).build();
     assert!(named(&types).is_ok());
     assert!(named(&file(EM_X86_64, 2, &types)).is_ok());
 }
 
 #[test]
-fn what_is_something_else_is_named() {
+fn names_the_kind_of_other_files() {
     for (at, magic, what, remedy) in ROWS {
         let mut bytes = vec![0; 1024];
         bytes[at..at + magic.len()].copy_from_slice(magic);
-        let said = named(&bytes).unwrap_err();
-        assert!(said.contains(what) && said.contains(remedy), "{said}");
+        let error = named(&bytes).unwrap_err();
+        assert!(error.contains(what) && error.contains(remedy), "{error}");
     }
     let types = kernel(&["orig_ax"]).build();
     for (machine, kind, words) in [
@@ -74,14 +74,14 @@ fn what_is_something_else_is_named() {
         (183, 2, "AArch64"),
         (22, 2, "s390x"),
     ] {
-        let said = named(&file(machine, kind, &types)).unwrap_err();
-        assert!(said.contains(words), "{said}");
+        let error = named(&file(machine, kind, &types)).unwrap_err();
+        assert!(error.contains(words), "{error}");
     }
     for (register, machine) in REGISTERS {
-        let said = named(&kernel(&[register]).build()).unwrap_err();
-        assert!(said.contains(machine), "{said}");
+        let error = named(&kernel(&[register]).build()).unwrap_err();
+        assert!(error.contains(machine), "{error}");
     }
-    // A string stands where a whole kernel's types have none: those of a module go on behind its kernel's.
+    // The string section starts with a non-empty string, because a module's strings continue its kernel's.
     let mut module = types;
     let strings = 24 + u32::from_le_bytes(module[16..20].try_into().unwrap()) as usize;
     module[strings] = b'x';
@@ -92,16 +92,16 @@ fn what_is_something_else_is_named() {
 }
 
 #[test]
-fn no_more_is_read_than_types_can_be() {
+fn reads_no_more_than_the_limit() {
     let dir = tempfile::tempdir().unwrap();
     let sparse = |name: &str, size: u64| {
         let path = dir.path().join(name);
         File::create(&path).unwrap().set_len(size).unwrap();
         path
     };
-    let said = |path: &Path| Btf::given(path).map(|_| ()).unwrap_err().to_string();
-    assert!(said(&sparse("types", 1 << 40)).contains("256 MiB"));
-    // A vmlinux with gigabytes of debug information in front of its types.
+    let error = |path: &Path| Btf::given(path).map(|_| ()).unwrap_err().to_string();
+    assert!(error(&sparse("types", 1 << 40)).contains("256 MiB"));
+    // A vmlinux with gigabytes of debug information before its types.
     let types = kernel(&["orig_ax"]).build();
     let path = sparse("vmlinux", 1 << 40);
     let write = |(start, hole, rest): (Vec<u8>, u64, Vec<u8>)| {
@@ -116,5 +116,5 @@ fn no_more_is_read_than_types_can_be() {
     let size = rest.len() - 2 * SECTION_HEADER + 32;
     rest[size..size + 8].copy_from_slice(&(LIMIT + 1).to_le_bytes());
     write((start, hole, rest));
-    assert!(said(&path).contains("256 MiB"));
+    assert!(error(&path).contains("256 MiB"));
 }
