@@ -253,6 +253,6 @@ pub(crate) fn report() -> Report {
         time_ns: 5_000_000_000,
         kernel: "7.3.4+deb13-amd64".into(),
         devices: vec![busy(), blocked()],
-        gaps: vec!["the mappings of 3 processes are not readable: that needs CAP_SYS_PTRACE".into()],
+        gaps: vec!["cannot read the mappings of 3 processes: CAP_SYS_PTRACE is required".into()],
     }
 }

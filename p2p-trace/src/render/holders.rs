@@ -330,7 +330,7 @@ mod tests {
             (unbind.since, unbind.since_ns) = (None, None);
             unbind.stack.clear();
             unbind.steps.clear();
-            unbind.stack_error = Some("kernel stacks are not readable: that needs CAP_SYS_ADMIN".into());
+            unbind.stack_error = Some("cannot read kernel stacks: CAP_SYS_ADMIN is required".into());
         }
         insta::assert_snapshot!(text(&report, 100, PLAIN));
         report.devices.clear();
