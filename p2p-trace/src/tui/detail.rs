@@ -1,4 +1,4 @@
-//! What is told of one thing in full.
+//! The detail pane: all facts about one item.
 
 use p2p_trace_model::{
     rules::Verdict,
@@ -9,7 +9,7 @@ use super::{
     history::Entry,
     lists,
     state::{App, View},
-    view_model::{Row, Who},
+    view_model::{Holder, Row},
 };
 use crate::render::{
     Context, Frame,
@@ -17,25 +17,25 @@ use crate::render::{
     words::counted,
 };
 
-/// Lines in front of everything else.
+/// A pane of text in front of the view.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Detail {
-    /// What it is about.
+    /// The heading.
     pub(crate) title: String,
     pub(crate) lines: Vec<String>,
-    /// The first that is shown.
+    /// The index of the first shown line.
     pub(crate) top: usize,
 }
 
 impl Detail {
-    /// Moves it by so many lines.
+    /// Scrolls by this many lines.
     pub(crate) fn scroll(&mut self, by: isize) {
         let last = self.lines.len().saturating_sub(1);
         self.top = self.top.saturating_add_signed(by).min(last);
     }
 }
 
-/// What there is to tell of what the cursor is on.
+/// The details of the item under the cursor.
 pub(crate) fn of(app: &App) -> Option<Detail> {
     let index = app.cursor();
     match app.view {
@@ -50,13 +50,13 @@ fn of_row(app: &App, row: &Row) -> Detail {
     let view_model = &app.view_model;
     let mut lines = Vec::new();
     let mut line = |label: &str, text: String| lines.push(format!("{label:<13}{text}"));
-    let state = match &row.who {
-        Who::Seen(_, false) => ", not found to have exited",
-        Who::Seen(_, true) => ", which has exited",
-        Who::Several(_) | Who::Unknown | Who::Unseen => "",
+    let state = match &row.holder {
+        Holder::Task(_, false) => ", alive (as far as known)",
+        Holder::Task(_, true) => ", exited",
+        Holder::Several(_) | Holder::Unknown | Holder::Preexisting => "",
     };
-    line("taken by", format!("{}{state}", row.who.name()));
-    if let Who::Seen(task, _) = row.who
+    line("held by", format!("{}{state}", row.holder.name()));
+    if let Holder::Task(task, _) = row.holder
         && task.pid != task.tgid
     {
         line("thread", task.pid.to_string());
@@ -76,7 +76,7 @@ fn of_row(app: &App, row: &Row) -> Detail {
             let age = duration(view_model.now_ns.saturating_sub(oldest_ns));
             line("since", format!("{}, {age} ago", view_model.clock.time_of_day(oldest_ns)));
         }
-        None => line("since", "before the tracing began, or while records were lost".to_owned()),
+        None => line("since", "before tracing, or while records were lost".to_owned()),
     }
     if let Some(record) = row.record {
         line("record", record.to_string());
@@ -85,18 +85,18 @@ fn of_row(app: &App, row: &Row) -> Detail {
         line("called from", row.caller.clone());
     }
     if row.unsure {
-        line("uncertain", "records were lost since: it may have changed hands".to_owned());
+        line("uncertain", "records were lost since: the holder may have changed".to_owned());
     }
     for (at, &frame) in row.stack.iter().enumerate() {
         let name = Frame::of(frame, &view_model.names).to_string();
         line(if at == 0 { "stack" } else { "" }, name);
     }
-    if row.stack.is_empty() && matches!(row.who, Who::Seen(..)) {
-        line("stack", "not captured; --stacks does it".to_owned());
+    if row.stack.is_empty() && matches!(row.holder, Holder::Task(..)) {
+        line("stack", "not captured (use --stacks)".to_owned());
     }
     lines.push(String::new());
-    lines.push("Who took memory was observed; who uses or pins it now was not.".to_owned());
-    Detail { title: "Taken".to_owned(), lines, top: 0 }
+    lines.push("Who allocated the memory was observed; who uses or pins it now was not.".to_owned());
+    Detail { title: "Allocated".to_owned(), lines, top: 0 }
 }
 
 fn of_entry(app: &App, entry: &Entry) -> Option<Detail> {
@@ -131,7 +131,7 @@ fn of_verdict(verdict: &Verdict) -> Detail {
     Detail { title: "Rule".to_owned(), lines, top: 0 }
 }
 
-/// What events are shown with.
+/// The context for rendering events.
 pub(crate) fn context(app: &App) -> Context<'_> {
     Context::new(app.view_model.clock, &app.view_model.status, &app.view_model.names)
 }

@@ -1,4 +1,4 @@
-//! The files that a user wants written.
+//! Files that the dashboard writes on request.
 
 use std::{fs::File, path::Path, sync::Arc};
 
@@ -7,16 +7,16 @@ use p2p_trace_model::{text::Text, units::Clock};
 
 use crate::{outfile::OutFile, run::recorder::Saved};
 
-/// `p2p-trace-taken-20261122-180003.txt`.
-pub(super) fn name(what: &str, clock: &Clock, time_ns: u64, extension: &str) -> String {
+/// A file name such as `p2p-trace-allocated-20261122-180003.txt`.
+pub(super) fn name(topic: &str, clock: &Clock, time_ns: u64, extension: &str) -> String {
     let time = clock.rfc3339(time_ns);
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
     let (date, time) = time.split_once('T').unwrap_or(("", &time));
     let time: String = digits(time).chars().take(6).collect();
-    format!("p2p-trace-{what}-{}-{time}.{extension}", digits(date))
+    format!("p2p-trace-{topic}-{}-{time}.{extension}", digits(date))
 }
 
-/// Writes to a new file of this name, or with a number behind it, in a folder. One that cannot be completed is removed.
+/// Writes a new file in a folder. If the name exists, a number is appended. A file that cannot be completed is removed.
 pub(super) fn save(folder: &Path, name: &str, write: impl FnOnce(Arc<File>) -> Result<()>) -> Saved {
     let file = OutFile::create_in(folder, name).map_err(|error| error.to_string())?;
     let path = file.path().to_owned();
@@ -26,11 +26,11 @@ pub(super) fn save(folder: &Path, name: &str, write: impl FnOnce(Arc<File>) -> R
     Ok(path)
 }
 
-/// What came of it, for the user.
-pub(super) fn told(saved: Saved) -> String {
+/// The message for the user.
+pub(super) fn outcome(saved: Saved) -> String {
     match saved {
         Ok(path) => format!("written to {}", Text::from(path.as_path())),
-        Err(why) => why.into(),
+        Err(reason) => reason.into(),
     }
 }
 
@@ -42,27 +42,27 @@ mod tests {
     use crate::tui::samples;
 
     #[test]
-    fn a_file_is_new_and_nobody_elses_business() {
+    fn creates_new_files_with_private_mode() {
         let folder = tempfile::tempdir().unwrap();
-        let name = name("taken", &samples::CLOCK, 3 * samples::SECOND, "txt");
-        assert_eq!(name, "p2p-trace-taken-20261122-180003.txt");
+        let name = name("allocated", &samples::CLOCK, 3 * samples::SECOND, "txt");
+        assert_eq!(name, "p2p-trace-allocated-20261122-180003.txt");
         let write = |mut file: Arc<File>| Ok(file.write_all(b"shown")?);
         let first = save(folder.path(), &name, write).unwrap();
         let second = save(folder.path(), &name, write).unwrap();
         assert_eq!(first, folder.path().join(&name));
-        assert_eq!(second, folder.path().join("p2p-trace-taken-20261122-180003-1.txt"));
+        assert_eq!(second, folder.path().join("p2p-trace-allocated-20261122-180003-1.txt"));
         assert_eq!(std::fs::read(&first).unwrap(), b"shown");
         #[cfg(unix)]
         assert_eq!(
             std::os::unix::fs::PermissionsExt::mode(&first.metadata().unwrap().permissions()) & 0o777,
             0o600
         );
-        let error = save(&folder.path().join("gone"), &name, write).unwrap_err();
+        let error = save(&folder.path().join("missing"), &name, write).unwrap_err();
         assert!(error.starts_with("cannot create ") && error.contains("No such file"), "{error}");
     }
 
     #[test]
-    fn a_file_that_cannot_be_completed_is_removed() {
+    fn removes_incomplete_file() {
         let folder = tempfile::tempdir().unwrap();
         let error = save(folder.path(), "a.txt", |mut file| {
             file.write_all(b"half")?;

@@ -1,4 +1,4 @@
-//! Every view of the end of a run, for fuzzing.
+//! Draws every view of the end of a run, for fuzzing.
 
 use super::{
     Replay, Theme,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::run::{dumps::Input, stop::Stop};
 
-/// What is on the screen, with and without the details of what stands first in each list.
+/// The text of every view, each with and without the details of its first item.
 pub(crate) fn screens(open: Open<Input>) -> String {
     let Ok(mut replay) = Replay::new(open, &Stop::default()) else { return String::new() };
     let Ok(end) = replay.at_the_end() else { return String::new() };

@@ -1,11 +1,11 @@
-//! The keys, as data: what works where, for the program, the footer and the help alike.
+//! Key bindings as data, shared by the event loop, the footer and the help.
 
 use super::{
     lists,
     state::{App, View},
 };
 
-/// A key as it is pressed.
+/// A key press.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Press {
     Char(char),
@@ -26,14 +26,14 @@ pub(crate) enum Press {
     Backspace,
 }
 
-/// What a key does.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Quit,
     Suspend,
     Redraw,
     Help,
-    /// The view of this number.
+    /// Show a view.
     Show(View),
     NextView,
     PreviousView,
@@ -55,26 +55,26 @@ pub(crate) enum Action {
     Play(Play),
 }
 
-/// What is asked of a replay.
+/// A command for the replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Play {
-    /// Plays or stops.
+    /// Play or stop.
     Toggle,
     Faster,
     Slower,
-    /// To the next or previous event, step of a teardown, or finding.
+    /// Go to the next or previous event, teardown step, or finding.
     Step(Target, Direction),
-    /// By so many seconds.
+    /// Go forward or back by this many seconds.
     Skip(i64),
-    /// To this time, `CLOCK_BOOTTIME`.
+    /// Go to this time (`CLOCK_BOOTTIME`).
     Seek(u64),
-    /// To the next or previous run.
+    /// Go to the next or previous run.
     Run(Direction),
-    /// A time is to be typed.
+    /// Ask for a time to go to.
     Ask,
 }
 
-/// What a replay can step to.
+/// A target of steps in a replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Event,
@@ -88,16 +88,18 @@ pub(crate) enum Direction {
     Back,
 }
 
-/// Keys, what they do, and where.
+/// A key binding.
 pub(crate) struct Binding {
-    /// Any of these.
+    /// The keys; each of them triggers the action.
     pub(crate) keys: &'static [Press],
     pub(crate) action: Action,
+    /// The keys as shown in the footer and the help.
     pub(crate) shown: &'static str,
-    /// In the footer; empty: only in the help.
+    /// The description in the footer; empty if it is only in the help.
     pub(crate) short: &'static str,
+    /// The description in the help; empty if another binding covers it.
     pub(crate) help: &'static str,
-    /// Where they work.
+    /// Whether the binding is active.
     works: fn(&App) -> bool,
 }
 
@@ -154,8 +156,8 @@ const fn step(target: Target, direction: Direction) -> Action {
     play(Play::Step(target, direction))
 }
 
-/// A row: where it works, the keys, what they do, and in words: the keys, for the footer, for the help. Without words, another
-/// row tells of it.
+/// Builds the table of bindings. A row has the condition, the keys, the action, and the three texts: the keys, the footer and
+/// the help. A row without texts is covered by the texts of another row.
 macro_rules! bindings {
     ($($works:ident: [$($key:expr),+] => $action:expr $(, $shown:literal, $short:literal, $help:literal)?;)+) => {
         &[$(Binding {
@@ -169,56 +171,56 @@ macro_rules! bindings {
     };
 }
 
-/// All of them, in the order of the help; the footer takes the ones with a short text in this order.
+/// All bindings, in the order of the help. The footer shows those with a short text, in this order.
 pub(crate) const BINDINGS: &[Binding] = bindings! {
     always: [Char('q'), Ctrl('c')] => Action::Quit, "q", "quit", "quit";
     always: [Char('?')] => Action::Help, "?", "help", "this help";
-    can_go_back: [Esc, Backspace] => Action::Back, "esc", "back", "back: close, clear the filter";
+    can_go_back: [Esc, Backspace] => Action::Back, "esc", "back", "back: close, or clear the filter";
     can_enter: [Enter] => Action::Enter,
         "enter", "open", "details, stack, records of a finding, memory of a device";
-    is_live: [Char(' ')] => Action::Pause, "space", "pause", "hold the screen; tracing goes on";
+    is_live: [Char(' ')] => Action::Pause, "space", "pause", "pause the screen; tracing continues";
     is_replay: [Char(' ')] => play(Play::Toggle), "space", "play/stop", "play or stop";
     is_replay: [Char('n')] => step(Target::Event, Direction::Forward),
-        "n N", "event", "to the next event, N: the one before";
+        "n N", "event", "to the next event; N: the previous one";
     is_replay: [Char('N')] => step(Target::Event, Direction::Back);
     is_replay: [Char('t')] => step(Target::Teardown, Direction::Forward),
-        "t T", "step", "to the next step of a teardown, T: the one before";
+        "t T", "step", "to the next teardown step; T: the previous one";
     is_replay: [Char('T')] => step(Target::Teardown, Direction::Back);
     is_replay: [Char('f')] => step(Target::Finding, Direction::Forward),
-        "f F", "finding", "to the next finding, F: the one before";
+        "f F", "finding", "to the next finding; F: the previous one";
     is_replay: [Char('F')] => step(Target::Finding, Direction::Back);
     is_replay: [Char('+'), Char('=')] => play(Play::Faster), "+ -", "speed", "faster, slower";
     is_replay: [Char('-')] => play(Play::Slower);
-    is_replay: [Left] => play(Play::Skip(-1)), "left right", "1 s", "back or forward a second";
+    is_replay: [Left] => play(Play::Skip(-1)), "left right", "1 s", "back or forward by 1 second";
     is_replay: [Right] => play(Play::Skip(1));
-    is_replay: [Char('[')] => play(Play::Skip(-30)), "[ ]", "", "back or forward 30 seconds";
+    is_replay: [Char('[')] => play(Play::Skip(-30)), "[ ]", "", "back or forward by 30 seconds";
     is_replay: [Char(']')] => play(Play::Skip(30));
     is_replay: [Char('@')] => play(Play::Ask),
-        "@", "time", "to a time of day, such as 20:57:16.5, or +3.2 from the start";
+        "@", "time", "to a time of day such as 20:57:16.5, or +3.2 for seconds from the start";
     has_runs: [Char('r')] => play(Play::Run(Direction::Forward)),
-        "r R", "run", "to the next run that the files hold, R: the one before";
+        "r R", "run", "to the next run in the files; R: the previous one";
     has_runs: [Char('R')] => play(Play::Run(Direction::Back));
     can_filter: [Char('/')] => Action::Filter,
-        "/", "filter", "show only what has these words: device:, process:, caller:, kind: say where";
-    in_allocated: [Char('g')] => Action::Group, "g", "group", "by process, by caller, one by one";
-    can_sort: [Char('s')] => Action::Sort, "s S", "sort", "by the next column, S: the other way round";
+        "/", "filter", "show lines with all of these words; limit a word by device:, process:, caller:, kind:";
+    in_allocated: [Char('g')] => Action::Group, "g", "group", "group by process, by caller, or show one by one";
+    can_sort: [Char('s')] => Action::Sort, "s S", "sort", "sort by the next column; S: reverse the order";
     can_sort: [Char('S')] => Action::Reverse;
-    always: [Char('e')] => Action::Export, "e", "export", "write what is shown here to a file";
-    always: [Tab] => Action::NextView, "tab 1-7", "views", "the next view, or the one of this number";
+    always: [Char('e')] => Action::Export, "e", "export", "write this view to a file";
+    always: [Tab] => Action::NextView, "tab 1-7", "views", "the next view, or the view with this number";
     always: [BackTab] => Action::PreviousView;
     always: [Char('E')] => Action::Dump,
-        "E", "dump", "write a dump of the last minutes to a file; in a replay: of those before this moment";
+        "E", "dump", "write a dump of the last minutes to a file; in a replay, those before the current time";
     can_move: [Up, Char('k')] => Action::Up, "up down, k j", "", "move";
     can_move: [Down, Char('j')] => Action::Down;
     can_move: [PageUp, Ctrl('u')] => Action::PageUp,
         "page up, page down", "", "move by a page; also ctrl-u, ctrl-d";
     can_move: [PageDown, Ctrl('d')] => Action::PageDown;
     can_move: [Home, Char('<')] => Action::First,
-        "home end, < >", "", "to the first or last; the last event is followed";
+        "home end, < >", "", "to the first or last line; the cursor follows the last event";
     can_move: [End, Char('>'), Char('G')] => Action::Last;
-    always: [Ctrl('l')] => Action::Redraw, "ctrl-l", "", "draw everything again";
+    always: [Ctrl('l')] => Action::Redraw, "ctrl-l", "", "redraw the screen";
     always: [Ctrl('z')] => Action::Suspend,
-        "ctrl-z", "", "stop the program until `fg`: nothing is read then, and records can be lost";
+        "ctrl-z", "", "suspend the program until `fg`; meanwhile nothing is read, and records can be lost";
     always: [Char('1')] => Action::Show(View::Overview);
     always: [Char('2')] => Action::Show(View::Allocated);
     always: [Char('3')] => Action::Show(View::Teardowns);
@@ -234,7 +236,7 @@ impl Binding {
     }
 }
 
-/// What a key does now.
+/// The action of a key in the current state.
 pub(crate) fn action(press: Press, app: &App) -> Option<Action> {
     let fits = |binding: &&Binding| binding.keys.contains(&press) && binding.works(app);
     BINDINGS.iter().find(fits).map(|binding| binding.action)

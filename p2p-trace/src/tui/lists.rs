@@ -1,4 +1,4 @@
-//! What the lists hold, after filter and order: for drawing and for the cursor alike.
+//! The lists of the views, filtered and ordered. Both drawing and cursor movement use them.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::render::text::action;
 
-/// The devices that match by themselves, or of which something is out that does.
+/// The devices that match, or that have a holder that matches.
 pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {
     let filter = &app.query.filter;
     let holders = &app.view_model.holders;
@@ -28,7 +28,7 @@ pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {
             return true;
         }
         let label = row.label();
-        // The answer may still be that to an earlier filter.
+        // The table may still be the answer to an earlier filter.
         let of_device = (holders.query.filter == *filter).then(|| holders.devices.get(&row.address));
         if let Some(of_device) = of_device {
             of_device.is_some_and(|of| of.matches)
@@ -42,12 +42,12 @@ pub(crate) fn devices(app: &App) -> Vec<&DeviceRow> {
     devices
 }
 
-/// Address and names of a device, as a filter sees it.
+/// Address and names of a device, as matched by a filter.
 fn label(app: &App, device: DeviceAddress) -> String {
     app.view_model.device(device).map_or_else(|| device.to_string(), DeviceRow::label)
 }
 
-/// The references that match, in order.
+/// The rows of holders that match, in order.
 pub(crate) fn rows(app: &App) -> Vec<&Row> {
     let holders = &app.view_model.holders;
     if holders.query == app.query {
@@ -66,7 +66,7 @@ pub(crate) fn rows(app: &App) -> Vec<&Row> {
     rows
 }
 
-/// A task as a filter sees it.
+/// A task, as matched by a filter.
 fn name(task: &Task) -> String {
     format!("{}[{}]", task.name(), task.tgid)
 }
@@ -81,7 +81,7 @@ pub(crate) fn teardowns(app: &App) -> Vec<&Timeline> {
             .iter()
             .chain(tasks)
             .map(name)
-            .chain(waits_for.clone().map(|row| row.who.name()))
+            .chain(waits_for.clone().map(|row| row.holder.name()))
             .collect();
         let callers: Vec<_> = waits_for.map(|row| row.caller.as_str()).collect();
         let kinds: Vec<_> = timeline.lines.iter().map(|line| line.name).collect();
@@ -106,7 +106,7 @@ pub(crate) fn findings(app: &App) -> Vec<&Arc<Finding>> {
         let holders = finding.holders.iter();
         let mut processes: Vec<_> =
             holders.clone().filter_map(|holder| holder.task.as_ref()).map(name).collect();
-        // Other tasks are told there only.
+        // Other tasks are named only in the message.
         processes.push(finding.message.clone());
         let callers: Vec<_> =
             holders.filter_map(|holder| app.view_model.names.symbolize(holder.caller?)).collect();
@@ -134,7 +134,7 @@ fn is_shown(app: &App, entry: &Entry) -> bool {
     match (entry, &app.evidence) {
         (Entry::Event(event), Some((_, ids))) => ids.contains(&event.id),
         (Entry::Loss(_), Some(_)) => false,
-        // Losses bear on all that is shown.
+        // Losses affect everything shown.
         (Entry::Loss(_), None) => true,
         (Entry::Event(event), None) => app.query.filter.is_empty() || matches(app, event),
     }
@@ -159,7 +159,7 @@ pub(crate) const fn time_of(entry: &Entry) -> u64 {
     }
 }
 
-/// What the rules that match come to, the worst first.
+/// The verdicts that match, the worst first.
 pub(crate) fn verdicts(app: &App) -> Vec<&Verdict> {
     let matches = |verdict: &&Verdict| {
         app.query.filter.matches(&Fields {
@@ -172,12 +172,12 @@ pub(crate) fn verdicts(app: &App) -> Vec<&Verdict> {
     if !app.query.filter.is_empty() {
         verdicts.retain(matches);
     }
-    verdicts.sort_by_key(|verdict| (order::gravity(verdict.answer), verdict.rule, verdict.device));
+    verdicts.sort_by_key(|verdict| (order::answer_rank(verdict.answer), verdict.rule, verdict.device));
     app.order_of(View::Rules).apply(&mut verdicts, &order::RULES);
     verdicts
 }
 
-/// Columns by which a view's list can be ordered; 0: it cannot.
+/// The number of columns that can order a view's list; 0 if none can.
 pub(crate) const fn columns(view: View) -> usize {
     match view {
         View::Overview => order::DEVICES.len(),
@@ -189,7 +189,7 @@ pub(crate) const fn columns(view: View) -> usize {
     }
 }
 
-/// Lines of a view's list.
+/// The number of lines in a view's list.
 pub(crate) fn count(app: &App, view: View) -> usize {
     match view {
         View::Overview => devices(app).len(),
@@ -215,7 +215,7 @@ fn entry_key(entry: &Entry) -> u64 {
     }
 }
 
-/// What tells the thing on a line from all others, from one snapshot to the next.
+/// A key that identifies the item on a line across view models.
 pub(crate) fn key(app: &App, view: View, index: usize) -> Option<u64> {
     match view {
         View::Overview => devices(app).get(index).map(|row| hash(row.address)),
@@ -230,7 +230,7 @@ pub(crate) fn key(app: &App, view: View, index: usize) -> Option<u64> {
     }
 }
 
-/// The line that it is on now.
+/// The line of the item with this key.
 pub(crate) fn find(app: &App, view: View, wanted: u64) -> Option<usize> {
     match view {
         View::Overview => devices(app).iter().position(|row| hash(row.address) == wanted),

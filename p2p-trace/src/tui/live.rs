@@ -1,4 +1,4 @@
-//! The dashboard as a sink of a session: keeps what the screen needs, and publishes it at a fixed rate.
+//! The dashboard as a sink of a session. It collects data for the screen and publishes view models at a fixed rate.
 
 use std::{
     sync::{
@@ -35,43 +35,44 @@ use crate::{
     },
 };
 
-/// Between two snapshots.
+/// The time between two view models.
 const FRAME: Duration = Duration::from_millis(100);
-/// Memory for a dump of the last minutes, in bytes.
+/// The size limit of the flight recorder's buffer, in bytes.
 const MAX_HISTORY: u64 = 64 << 20;
-/// Looking at every reference takes at most one part in so many of the time.
-const SHARE: u32 = 20;
-/// But so often: a look that was held up once does not say what the next one costs.
-const OLDEST: Duration = Duration::from_secs(2);
-/// Between two looks at what devices are called; sooner while one has no name: its driver may be about to give it one.
-const LOOK: Duration = Duration::from_secs(2);
-const SOON: Duration = Duration::from_millis(200);
+/// Updating the table of holders visits every reference. It uses at most this fraction of the time (1/20).
+const HOLDERS_SHARE: u32 = 20;
+/// The table is updated at least this often: a single slow update does not predict the cost of the next one.
+const HOLDERS_MAX_AGE: Duration = Duration::from_secs(2);
+/// The time between two lookups of device names.
+const IDENTIFY_INTERVAL: Duration = Duration::from_secs(2);
+/// The time between two lookups while a device has no name yet: its driver may be about to set one.
+const IDENTIFY_RETRY: Duration = Duration::from_millis(200);
 
 /// See the module.
 pub(crate) struct Dashboard<'a> {
     history: History,
     shared: Arc<Shared>,
     symbols: &'a dyn Symbolize,
-    /// What came of dumps that the user wanted.
+    /// Results of dumps that the user requested.
     saved: Receiver<Saved>,
     saver: Sender<Saved>,
     handler: Option<Box<dyn Answer>>,
     ready_file: ReadyFile,
     holders: Arc<HolderTable>,
-    /// The number of the query that they answer.
+    /// The number of the query that `holders` answers.
     answered: Option<u64>,
     published: Option<Instant>,
-    counted: Option<Instant>,
-    /// How long it took to look at every reference.
-    cost: Duration,
-    looked: Option<Instant>,
-    /// Devices whose names are known.
-    named: Vec<DeviceAddress>,
+    holders_updated: Option<Instant>,
+    /// How long the last update of `holders` took.
+    holders_cost: Duration,
+    identified: Option<Instant>,
+    /// The devices of the last lookup.
+    identified_devices: Vec<DeviceAddress>,
     closing: Option<(Vec<Verdict>, SummaryLine)>,
 }
 
 impl<'a> Dashboard<'a> {
-    /// For a session with this status, which was opened at `start`.
+    /// Creates the dashboard of a session with this status, opened at `start`.
     pub(crate) fn new(
         status: Status,
         start: Clock,
@@ -92,20 +93,20 @@ impl<'a> Dashboard<'a> {
             holders: Arc::default(),
             answered: None,
             published: None,
-            counted: None,
-            cost: Duration::ZERO,
-            looked: None,
-            named: Vec::new(),
+            holders_updated: None,
+            holders_cost: Duration::ZERO,
+            identified: None,
+            identified_devices: Vec::new(),
             closing: None,
         }
     }
 
-    /// What the one that draws reads.
+    /// The state that is shared with the drawing thread.
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    /// A recorder's options that let the user write a dump of so much of the run, from now on.
+    /// The options of a flight recorder that keeps the last `history` of the run for dumps on request.
     pub(crate) fn flight(&self, history: Duration) -> recorder::Options {
         let clock = self.history.clock();
         let name = files::name("dump", &clock, clock.boottime_ns, "p2pt");
@@ -120,7 +121,7 @@ impl<'a> Dashboard<'a> {
         }
     }
 
-    /// What is left to say when the screen is gone: verdicts and summary.
+    /// The text to print once the terminal is restored: verdicts and summary.
     pub(crate) fn closing_words(&self) -> String {
         self.closing.as_ref().map_or_else(String::new, |(verdicts, summary)| {
             let style = text::Style::default();
@@ -131,31 +132,33 @@ impl<'a> Dashboard<'a> {
     fn publish(&mut self, pipeline: &Pipeline) {
         let now_ns = clock::boottime_ns();
         self.identify(pipeline);
-        self.history.count(pipeline, now_ns);
+        self.history.sample(pipeline, now_ns);
         let (query, number) = self.shared.query();
-        let is_due = self.counted.is_none_or(|counted| counted.elapsed() >= (self.cost * SHARE).min(OLDEST));
+        let is_due = self.holders_updated.is_none_or(|updated| {
+            updated.elapsed() >= (self.holders_cost * HOLDERS_SHARE).min(HOLDERS_MAX_AGE)
+        });
         if is_due || self.answered != Some(number) {
-            let begun = Instant::now();
+            let started = Instant::now();
             let holders = self.history.holders(pipeline.model(), &query, self.symbols, now_ns);
             self.holders = Arc::new(holders);
-            self.cost = begun.elapsed();
-            self.counted = Some(Instant::now());
+            self.holders_cost = started.elapsed();
+            self.holders_updated = Some(Instant::now());
             self.answered = Some(number);
         }
         self.shared.publish(self.history.view_model(pipeline, &self.holders, now_ns));
         self.published = Some(Instant::now());
     }
 
-    /// Looks up what devices are called, when there is a new one and now and then.
+    /// Looks up the names of all devices if there is a new device, and periodically.
     fn identify(&mut self, pipeline: &Pipeline) {
         let known: Vec<_> = pipeline.model().devices().map(Device::address).collect();
         let is_named = |&address: &DeviceAddress| {
             let identity = self.history.identity(address);
             identity.is_some_and(|identity| identity.name.is_some() && identity.driver.is_some())
         };
-        let pause = if known.iter().all(is_named) { LOOK } else { SOON };
-        let is_due = self.looked.is_none_or(|looked| looked.elapsed() >= pause);
-        if known == self.named && !is_due {
+        let pause = if known.iter().all(is_named) { IDENTIFY_INTERVAL } else { IDENTIFY_RETRY };
+        let is_due = self.identified.is_none_or(|identified| identified.elapsed() >= pause);
+        if known == self.identified_devices && !is_due {
             return;
         }
         let root = KernelRoot::default();
@@ -163,19 +166,19 @@ impl<'a> Dashboard<'a> {
             let (name, driver) = devices::identity(&root, address);
             self.history.identify(address, Identity { name, driver });
         }
-        self.named = known;
-        self.looked = Some(Instant::now());
+        self.identified_devices = known;
+        self.identified = Some(Instant::now());
     }
 }
 
 impl Sink for Dashboard<'_> {
     fn begin(&mut self, status: &Status) -> Result<()> {
-        self.history.changed(Arc::new(status.clone()));
+        self.history.set_status(Arc::new(status.clone()));
         self.ready_file.announce()
     }
 
     fn changed(&mut self, status: &Status, _time_ns: u64) -> Result<()> {
-        self.history.changed(Arc::new(status.clone()));
+        self.history.set_status(Arc::new(status.clone()));
         Ok(())
     }
 
@@ -198,17 +201,17 @@ impl Sink for Dashboard<'_> {
             handler.answer(model, reached_ns, self.symbols, clock::now());
         }
         while let Ok(saved) = self.saved.try_recv() {
-            self.shared.say(files::told(saved));
+            self.shared.notify(files::outcome(saved));
         }
         let is_due = self.published.is_none_or(|published| published.elapsed() >= FRAME);
-        if is_due || self.answered != Some(self.shared.asked()) {
+        if is_due || self.answered != Some(self.shared.query_number()) {
             self.publish(pipeline);
         }
         Ok(next)
     }
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
-        self.history.found(&closing.rest, self.symbols);
+        self.history.add_findings(&closing.rest, self.symbols);
         let summary = SummaryLine {
             findings_omitted: closing.omitted,
             ..SummaryLine::new(&closing.outcome, self.history.status(), ending.duration_ns())

@@ -1,7 +1,7 @@
-//! The dashboard: who took p2p memory, what a teardown waits for, what was found, live or from a dump.
+//! The dashboard: holders of p2p memory, teardowns and their steps, and findings, live or from a dump.
 //!
-//! One thread takes the stream in and publishes a snapshot at a fixed rate; another one draws the
-//! latest and reads keys. Neither waits for the other. What is drawn follows from the state alone.
+//! One thread processes the stream and publishes a view model at a fixed rate; another thread draws the latest view model
+//! and reads keys. Neither waits for the other. The drawn screen depends on the state alone.
 
 mod detail;
 mod files;
@@ -21,7 +21,7 @@ mod shared;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 #[path = "../../tests/terminal/shell.rs"]
-#[expect(dead_code, reason = "the tests of the program need more of it")]
+#[expect(dead_code, reason = "the integration tests use the rest")]
 mod shell;
 mod state;
 mod terminal;

@@ -20,20 +20,20 @@ use super::{
     keymap::{self, Press},
     shared::Shared,
     state::{App, Effect},
-    terminal::{self, Screen, give_back},
+    terminal::{self, Screen, restore},
     theme::Theme,
     views,
 };
 use crate::run::stop::Stop;
 
-/// How long the drawing may take to end.
+/// How long the drawing thread may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between two frames at least; a key is answered at once.
+/// The minimum time between two frames. A key press is handled at once.
 const FRAME: Duration = Duration::from_millis(100);
 
-/// Shows the dashboard while `work` is done, which publishes what there is to show. When the user has enough, or `work`
-/// ends, the terminal is given back; then what `work` returns, and only then what went wrong with the screen.
+/// Shows the dashboard while `work` runs and publishes view models. Restores the terminal when the user quits or `work`
+/// ends. An error of `work` takes precedence over an error of the screen.
 pub(crate) fn beside<T>(
     shared: &Arc<Shared>,
     stop: &Stop,
@@ -41,39 +41,39 @@ pub(crate) fn beside<T>(
     work: impl FnOnce() -> Result<T>,
 ) -> Result<T> {
     let signals = Signals::catch(stop).context("cannot catch signals")?;
-    // Before anything happens, so that a terminal that cannot be used ends it at once.
+    // This comes first, so that an unusable terminal fails before any work starts.
     let screen = Screen::new().context("cannot use the terminal")?;
     let drawing = {
         let (shared, stop) = (Arc::clone(shared), stop.clone());
         thread::Builder::new().name("drawing".to_owned()).spawn(move || {
             let drawn = draw(screen, &shared, &stop, &signals, theme);
-            // Without a screen there is no point in going on.
+            // Without a screen there is no point in continuing.
             stop.set();
             drawn
         })?
     };
-    let worked = {
+    let result = {
         let _finish = Finish(shared);
         work()
     };
-    let begun = Instant::now();
-    while !drawing.is_finished() && begun.elapsed() < PATIENCE {
+    let started = Instant::now();
+    while !drawing.is_finished() && started.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(5));
     }
-    let worked = worked?;
+    let result = result?;
     if !drawing.is_finished() {
-        // Whatever holds it up, such as a terminal that takes nothing: the program ends nevertheless.
-        return Err(anyhow!("the terminal does not answer"));
+        // The thread can be stuck on a terminal that accepts no output. The program must end nevertheless.
+        return Err(anyhow!("the terminal does not respond"));
     }
     let drawn = drawing.join().unwrap_or_else(|panic| {
-        give_back();
+        restore();
         resume_unwind(panic)
     });
-    drawn.context("the terminal cannot be used any more")?;
-    Ok(worked)
+    drawn.context("the terminal is no longer usable")?;
+    Ok(result)
 }
 
-/// Ends the drawing when it is dropped: also when what is shown panics.
+/// Ends the drawing thread when dropped, also if the work panics.
 struct Finish<'a>(&'a Shared);
 
 impl Drop for Finish<'_> {
@@ -82,11 +82,11 @@ impl Drop for Finish<'_> {
     }
 }
 
-/// Signals that are about the terminal.
+/// Signals that concern the terminal.
 struct Signals {
-    /// To be stopped until it is continued.
+    /// SIGTSTP: the program is to be suspended.
     suspend: Arc<AtomicBool>,
-    /// Continued.
+    /// SIGCONT: the program has been continued.
     resume: Arc<AtomicBool>,
 }
 
@@ -117,16 +117,16 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
     let mut seen = None;
     let mut is_stale = true;
     let mut drawn: Option<Instant> = None;
-    while !stop.is_set() && !shared.is_over() {
+    while !stop.is_set() && !shared.is_finished() {
         if signals.suspend.swap(false, Ordering::SeqCst) {
             suspend(&mut screen, signals)?;
             is_stale = true;
         }
         if signals.resume.swap(false, Ordering::SeqCst) {
-            screen.again()?;
+            screen.reenter()?;
             is_stale = true;
         }
-        if let Some(message) = shared.said() {
+        if let Some(message) = shared.take_message() {
             app.message = Some(message);
             is_stale = true;
         }
@@ -150,7 +150,7 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
             }
             continue;
         }
-        // All that has been typed, before it is drawn.
+        // Process all pending input before the next frame.
         loop {
             match event::read()? {
                 Event::Key(key) => {
@@ -159,7 +159,7 @@ fn draw(mut screen: Screen, shared: &Shared, stop: &Stop, signals: &Signals, the
                             Effect::Quit => stop.set(),
                             Effect::Suspend => signals.suspend.store(true, Ordering::SeqCst),
                             Effect::Redraw => screen.terminal().clear()?,
-                            Effect::Query => shared.ask(&app.query),
+                            Effect::Query => shared.set_query(&app.query),
                             Effect::Export => {
                                 let (name, text) = views::export(&app);
                                 app.message = Some(export(name, &app, &text));
@@ -219,22 +219,22 @@ const fn press_of(key: KeyEvent) -> Option<Press> {
     })
 }
 
-/// Stops the program, with the terminal as it was, until it is continued.
+/// Suspends the program until it is continued; the terminal is restored meanwhile.
 fn suspend(screen: &mut Screen, signals: &Signals) -> io::Result<()> {
-    give_back();
+    restore();
     #[cfg(unix)]
     signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGTSTP)?;
     signals.resume.store(false, Ordering::SeqCst);
-    screen.again()
+    screen.reenter()
 }
 
-/// Writes to a new file in the current folder, and says what came of it.
+/// Writes to a new file in the current folder. Returns a message for the user.
 fn export(name: &str, app: &App, text: &str) -> String {
     use io::Write as _;
     let extension = if text.starts_with('{') { "ndjson" } else { "txt" };
     let (clock, now_ns) = (&app.view_model.clock, app.view_model.now_ns);
     let name = files::name(name, clock, now_ns, extension);
-    files::told(files::save(Path::new(""), &name, |mut file| Ok(file.write_all(text.as_bytes())?)))
+    files::outcome(files::save(Path::new(""), &name, |mut file| Ok(file.write_all(text.as_bytes())?)))
 }
 
 #[cfg(test)]
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
     use crate::tui::{
         samples,
-        shell::{Shell, is_allocated},
+        shell::{Shell, is_fullscreen},
         theme::Palette,
         view_model::Query,
     };
@@ -261,29 +261,29 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_can_be_read() {
+    fn restores_the_terminal_before_a_panic_message() {
         let folder = tempfile::tempdir().unwrap();
         let mut shell = Shell::new([40, 130], folder.path());
         let own = std::env::current_exe().unwrap();
-        let panics = "--ignored --exact --nocapture tui::run::tests::what_is_shown_panics";
+        let panics = "--ignored --exact --nocapture tui::run::tests::panics_while_shown";
         shell.run(&format!("RUST_BACKTRACE=0 '{}' {panics}", own.display()));
         shell.wait_for("the dashboard", |screen| {
-            is_allocated(screen) && screen.contents().contains("BLOCKED")
+            is_fullscreen(screen) && screen.contents().contains("BLOCKED")
         });
-        let said = shell.ended(101);
-        assert!(said.contains("what is shown has panicked"), "{said}");
+        let output = shell.wait_for_exit(101);
+        assert!(output.contains("panicked on purpose"), "{output}");
     }
 
     #[test]
-    #[ignore = "panics on purpose, on the terminal of the test above"]
-    fn what_is_shown_panics() {
-        // A key that exports what is shown must not leave a file among the sources.
+    #[ignore = "panics on purpose; run by the test above on a terminal"]
+    fn panics_while_shown() {
+        // An export key must not leave a file among the sources.
         let folder = tempfile::tempdir().unwrap();
         std::env::set_current_dir(folder.path()).unwrap();
         show(|| {
-            // There is something to give back.
+            // Leaves time for the first frame, so that there is a terminal to restore.
             thread::sleep(Duration::from_secs(2));
-            panic!("what is shown has panicked");
+            panic!("panicked on purpose");
         });
     }
 }

@@ -1,5 +1,5 @@
-//! What passes between the thread that takes the stream in and the one that draws. Each holds a lock only for as long as it
-//! takes to copy a pointer or a few words.
+//! State shared between the thread that processes the stream and the drawing thread. Each holds a lock only while it copies
+//! a pointer or a few words.
 
 use std::{
     collections::VecDeque,
@@ -18,15 +18,16 @@ use super::{
 pub(crate) struct Shared {
     view_model: Mutex<Arc<ViewModel>>,
     query: Mutex<Query>,
-    /// Counts what was published and asked.
+    /// Counts the published view models.
     published: AtomicU64,
-    asked: AtomicU64,
+    /// Counts the queries.
+    query_number: AtomicU64,
     plays: Mutex<VecDeque<Play>>,
-    /// A dump of the last minutes is wanted.
+    /// Set when the user requests a dump of the last minutes.
     dump: Arc<AtomicBool>,
-    /// What came of something that the user wanted.
-    said: Mutex<Option<String>>,
-    over: AtomicBool,
+    /// A message for the user.
+    message: Mutex<Option<String>>,
+    finished: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -39,79 +40,80 @@ impl Shared {
             view_model: Mutex::new(Arc::new(view_model)),
             query: Mutex::default(),
             published: AtomicU64::new(0),
-            asked: AtomicU64::new(0),
+            query_number: AtomicU64::new(0),
             plays: Mutex::default(),
             dump: Arc::default(),
-            said: Mutex::default(),
-            over: AtomicBool::new(false),
+            message: Mutex::default(),
+            finished: AtomicBool::new(false),
         }
     }
 
-    /// There is something newer to draw.
+    /// Publishes a view model.
     pub(crate) fn publish(&self, view_model: ViewModel) {
         let view_model = Arc::new(view_model);
-        // What nobody has any more is dropped outside of the lock.
-        let before = std::mem::replace(&mut *lock(&self.view_model), view_model);
-        drop(before);
+        // Drop the previous one without holding the lock.
+        let previous = std::mem::replace(&mut *lock(&self.view_model), view_model);
+        drop(previous);
         self.published.fetch_add(1, Ordering::Release);
     }
 
-    /// The latest.
+    /// The latest view model.
     pub(crate) fn view_model(&self) -> Arc<ViewModel> {
         Arc::clone(&lock(&self.view_model))
     }
 
-    /// Another number than before: there is something newer.
+    /// The number of published view models. It changes when there is a new one.
     pub(crate) fn published(&self) -> u64 {
         self.published.load(Ordering::Acquire)
     }
 
-    /// Something else is asked of the references.
-    pub(crate) fn ask(&self, query: &Query) {
+    /// Replaces the query for holders.
+    pub(crate) fn set_query(&self, query: &Query) {
         lock(&self.query).clone_from(query);
-        self.asked.fetch_add(1, Ordering::Release);
+        self.query_number.fetch_add(1, Ordering::Release);
     }
 
-    /// What is asked, and a number that tells it from what was asked before.
+    /// The query for holders, and its number.
     pub(crate) fn query(&self) -> (Query, u64) {
-        (lock(&self.query).clone(), self.asked())
+        (lock(&self.query).clone(), self.query_number())
     }
 
-    pub(crate) fn asked(&self) -> u64 {
-        self.asked.load(Ordering::Acquire)
+    /// A number that identifies the current query.
+    pub(crate) fn query_number(&self) -> u64 {
+        self.query_number.load(Ordering::Acquire)
     }
 
-    /// The replay is to go somewhere.
+    /// Enqueues a command for the replay.
     pub(crate) fn play(&self, play: Play) {
         lock(&self.plays).push_back(play);
     }
 
-    /// Where it is to go next.
+    /// Dequeues the next command for the replay.
     pub(crate) fn next_play(&self) -> Option<Play> {
         lock(&self.plays).pop_front()
     }
 
-    /// Set when a dump of the last minutes is wanted, until somebody sees to it.
+    /// Set when the user requests a dump of the last minutes, until the request is handled.
     pub(crate) const fn dump(&self) -> &Arc<AtomicBool> {
         &self.dump
     }
 
-    /// The user is to be told this.
-    pub(crate) fn say(&self, message: String) {
-        *lock(&self.said) = Some(message);
+    /// Shows a message to the user.
+    pub(crate) fn notify(&self, message: String) {
+        *lock(&self.message) = Some(message);
     }
 
-    /// What the user is to be told, once.
-    pub(crate) fn said(&self) -> Option<String> {
-        lock(&self.said).take()
+    /// Takes the message for the user, if there is a new one.
+    pub(crate) fn take_message(&self) -> Option<String> {
+        lock(&self.message).take()
     }
 
-    /// Nothing follows.
+    /// Ends the dashboard: no view model follows.
     pub(crate) fn finish(&self) {
-        self.over.store(true, Ordering::Release);
+        self.finished.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
     }
 }

@@ -1,4 +1,4 @@
-//! What the user has chosen: view, cursor, filter, order. Everything that happens to it is an [`Action`].
+//! The state of the user interface: view, cursors, filter, order. It changes by [`Action`]s.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
     view_model::{Column, Filter, Grouping, Query, ViewModel},
 };
 
-/// What fills the screen.
+/// A view of the dashboard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum View {
     Overview,
@@ -26,7 +26,7 @@ pub(crate) enum View {
 }
 
 impl View {
-    /// In the order of their numbers.
+    /// All views, in the order of their number keys.
     pub(crate) const ALL: [Self; 7] = [
         Self::Overview,
         Self::Allocated,
@@ -37,11 +37,11 @@ impl View {
         Self::Rules,
     ];
 
-    /// The name on the screen.
+    /// The displayed name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
-            Self::Allocated => "Taken",
+            Self::Allocated => "Allocated",
             Self::Teardowns => "Teardowns",
             Self::Findings => "Findings",
             Self::Events => "Events",
@@ -55,26 +55,26 @@ impl View {
     }
 }
 
-/// What is to be done outside.
+/// A side effect that an action requests from its caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// The program is to end.
+    /// End the program.
     Quit,
-    /// The program is to stop until it is continued.
+    /// Suspend the program until it is continued.
     Suspend,
-    /// The screen holds something else than was drawn.
+    /// Draw the complete screen again.
     Redraw,
-    /// Something else is asked of the references.
+    /// The query for holders has changed.
     Query,
-    /// What the view shows is to be written to a file.
+    /// Export the view to a file.
     Export,
-    /// A dump of the last minutes is to be written.
+    /// Write a dump of the last minutes.
     Dump,
-    /// The replay is to go somewhere.
+    /// Send a command to the replay.
     Play(Play),
 }
 
-/// A line that is being typed.
+/// An input line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Prompt {
     Filter(String),
@@ -82,7 +82,7 @@ pub(crate) enum Prompt {
     Time(String),
 }
 
-/// Where a list's cursor is: on the same thing, wherever it moves.
+/// The cursor of a list. It follows its item when the list changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Cursor {
     pub(crate) index: usize,
@@ -91,38 +91,38 @@ pub(crate) struct Cursor {
 
 pub(crate) struct App {
     pub(crate) view_model: Arc<ViewModel>,
-    /// The latest there is: another one while the screen is held.
+    /// The latest view model. It differs from `view_model` while the screen is paused.
     latest: Arc<ViewModel>,
-    /// The screen is held.
+    /// Whether the screen is paused.
     pub(crate) paused: bool,
     pub(crate) theme: Theme,
-    /// What fills the screen.
+    /// The current view.
     pub(crate) view: View,
     cursors: [Cursor; View::ALL.len()],
-    /// How the lists are ordered; that of the references is part of the query.
+    /// The order of each list. That of the holders is part of the query.
     orders: [Order; View::ALL.len()],
-    /// The last event is followed.
+    /// Whether the cursor follows the last event.
     pub(crate) follow: bool,
-    /// What is asked of the references; the filter is that of all views.
+    /// The query for holders. Its filter applies to all views.
     pub(crate) query: Query,
-    /// Only these records are shown among the events: those of a finding.
+    /// Restricts the events to the records of a finding: its number, and the records' ids.
     pub(crate) evidence: Option<(u32, Vec<Id>)>,
-    /// What is being typed.
+    /// The input line, if one is open.
     pub(crate) prompt: Option<Prompt>,
-    /// What is shown in front.
+    /// The detail pane, if one is open.
     pub(crate) detail: Option<Detail>,
-    /// The help is.
+    /// Whether the help is shown.
     pub(crate) help: bool,
-    /// Something to tell once.
+    /// A message in the footer, until the next key.
     pub(crate) message: Option<String>,
-    /// Lines that a page has.
+    /// Lines per page.
     pub(crate) page: usize,
-    /// The end has come: nothing follows.
+    /// The session is ending; no update follows.
     pub(crate) ending: bool,
 }
 
 impl App {
-    /// With this to show.
+    /// Creates the initial state.
     pub(crate) fn new(view_model: Arc<ViewModel>, theme: Theme) -> Self {
         Self {
             latest: Arc::clone(&view_model),
@@ -144,7 +144,7 @@ impl App {
         }
     }
 
-    /// There is something newer to show.
+    /// Sets a newer view model, which is shown unless the screen is paused.
     pub(crate) fn update(&mut self, view_model: Arc<ViewModel>) {
         self.latest = Arc::clone(&view_model);
         if !self.paused {
@@ -153,32 +153,32 @@ impl App {
         }
     }
 
-    /// How far what is shown is behind, in nanoseconds.
+    /// How far the shown view model is behind the latest one, in nanoseconds.
     pub(crate) fn behind_ns(&self) -> u64 {
         self.latest.now_ns.saturating_sub(self.view_model.now_ns)
     }
 
-    /// A recorded run is shown.
+    /// Whether a recorded run is shown.
     pub(crate) fn is_replay(&self) -> bool {
         self.view_model.playback.is_some()
     }
 
-    /// Not everything is shown.
+    /// Whether a filter hides lines.
     pub(crate) const fn is_narrowed(&self) -> bool {
         !self.query.filter.is_empty() || self.evidence.is_some()
     }
 
-    /// The cursor of the view.
+    /// The line of the cursor in the current view.
     pub(crate) const fn cursor(&self) -> usize {
         self.cursors[self.view as usize].index
     }
 
-    /// Lines of the view's list.
+    /// The number of lines in the list of the current view.
     pub(crate) fn count(&self) -> usize {
         lists::count(self, self.view)
     }
 
-    /// Puts every cursor back on what it was on.
+    /// Moves every cursor to the line where its item is now.
     fn settle(&mut self) {
         for view in View::ALL {
             let cursor = self.cursors[view as usize];
@@ -188,7 +188,7 @@ impl App {
                 self.cursors[view as usize] = Cursor { index: last, key: None };
                 continue;
             }
-            // Until it is moved, a cursor stays on the first line, whatever that is.
+            // A cursor that was never moved stays on the first line.
             let moved = cursor.key.map(|key| {
                 let same = (lists::key(self, view, cursor.index) == Some(key)).then_some(cursor.index);
                 same.or_else(|| lists::find(self, view, key))
@@ -225,7 +225,7 @@ impl App {
         self.view = view;
     }
 
-    /// Does it, and says what is to be done outside.
+    /// Applies an action. Returns an effect for the caller to perform.
     pub(crate) fn act(&mut self, action: Action) -> Option<Effect> {
         self.message = None;
         let page = self.page.max(2) as isize - 1;
@@ -251,7 +251,8 @@ impl App {
             Action::Group => {
                 self.query.grouping = self.query.grouping.next();
                 if self.paused {
-                    self.message = Some("grouped anew once the screen is not held any more".to_owned());
+                    self.message =
+                        Some("the new grouping is shown when the screen is no longer paused".to_owned());
                 }
                 return Some(Effect::Query);
             }
@@ -272,13 +273,13 @@ impl App {
         None
     }
 
-    /// By the next column.
+    /// Sorts by the next column.
     fn sort(&mut self) -> Option<Effect> {
         if self.view == View::Allocated {
             let is_flat = self.query.grouping == Grouping::Flat;
             self.query.column = self.query.column.next();
             if self.query.column == Column::Address && !is_flat {
-                // Of a group there is no address to show.
+                // Groups have no address.
                 self.query.column = self.query.column.next();
             }
             self.query.reversed = false;
@@ -301,7 +302,7 @@ impl App {
         None
     }
 
-    /// How the list of a view is ordered.
+    /// The order of a view's list.
     pub(crate) const fn order_of(&self, view: View) -> Order {
         self.orders[view as usize]
     }
@@ -325,7 +326,7 @@ impl App {
                 self.follow = false;
                 self.move_to(0);
                 if self.count() == 0 {
-                    self.message = Some("its records are older than the events that are kept".to_owned());
+                    self.message = Some("its records are older than the events kept".to_owned());
                 }
                 return Some(Effect::Query);
             }
@@ -365,7 +366,7 @@ impl App {
         Effect::Query
     }
 
-    /// The column by which the references are ordered, and which way.
+    /// The column that orders the holders, and whether the order is reversed.
     pub(crate) const fn order(&self) -> (Column, bool) {
         (self.query.column, self.query.reversed)
     }

@@ -1,4 +1,4 @@
-//! The terminal: taken over, and given back as it was, however the program ends.
+//! Sets up the terminal, and restores it however the program ends.
 
 use std::{
     cell::Cell,
@@ -24,7 +24,7 @@ use ratatui::{
 
 use crate::stderr;
 
-/// Why there can be no dashboard here, if so.
+/// Why this terminal cannot show the dashboard, if that is so.
 pub(crate) fn obstacle() -> Option<&'static str> {
     if !io::stdout().is_terminal() {
         Some("stdout is not a terminal")
@@ -35,50 +35,52 @@ pub(crate) fn obstacle() -> Option<&'static str> {
     }
 }
 
-/// What a terminal that does not know its size is taken for.
-const UNKNOWN: Rect = Rect::new(0, 0, 80, 24);
+/// The assumed area of a terminal that does not report its size.
+const FALLBACK_SIZE: Rect = Rect::new(0, 0, 80, 24);
 
-/// It is ours.
-static ALLOCATED: AtomicBool = AtomicBool::new(false);
+/// Whether the terminal is in raw mode and shows the dashboard.
+static ACTIVE: AtomicBool = AtomicBool::new(false);
 
-/// Held by whoever writes to it.
+/// Held while a thread writes to the terminal.
 static WRITING: Mutex<()> = Mutex::new(());
 thread_local! {
-    /// That is this thread.
+    /// Whether this thread holds [`WRITING`].
     static WRITES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A terminal that shows the dashboard until this is dropped.
+/// The terminal. It shows the dashboard until this value is dropped.
 pub(super) struct Screen {
     terminal: Terminal<CrosstermBackend<Stdout>>,
 }
 
 impl Screen {
-    /// Takes it over.
+    /// Sets up the terminal, and a panic hook that restores it.
     pub(super) fn new() -> io::Result<Self> {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
-            let before = panic::take_hook();
+            let previous = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
-                // The message is to be read.
-                give_back();
-                before(info);
+                // Restore the terminal first, so that the message can be read.
+                restore();
+                previous(info);
             }));
         });
-        take()?;
+        enter()?;
         let backend = CrosstermBackend::new(io::stdout());
         let terminal = match size() {
             Ok(size) if size.0 > 0 && size.1 > 0 => Terminal::new(backend),
-            // A serial line does not know what is at its other end.
-            _ => Terminal::with_options(backend, TerminalOptions { viewport: Viewport::Fixed(UNKNOWN) }),
+            // A serial line does not know the size of the terminal at its other end.
+            _ => {
+                Terminal::with_options(backend, TerminalOptions { viewport: Viewport::Fixed(FALLBACK_SIZE) })
+            }
         };
-        terminal.map(|terminal| Self { terminal }).inspect_err(|_| give_back())
+        terminal.map(|terminal| Self { terminal }).inspect_err(|_| restore())
     }
 
-    /// Draws, unless the terminal was given back because another thread panicked.
+    /// Draws a frame, unless the terminal was restored because another thread panicked.
     pub(super) fn draw(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         let _guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ALLOCATED.load(Ordering::SeqCst) {
+        if !ACTIVE.load(Ordering::SeqCst) {
             return Ok(());
         }
         WRITES.set(true);
@@ -91,65 +93,66 @@ impl Screen {
         &mut self.terminal
     }
 
-    /// Takes it over again, after others have had it.
-    pub(super) fn again(&mut self) -> io::Result<()> {
-        ALLOCATED.store(false, Ordering::SeqCst);
-        take()?;
+    /// Sets up the terminal again after the program was suspended.
+    pub(super) fn reenter(&mut self) -> io::Result<()> {
+        ACTIVE.store(false, Ordering::SeqCst);
+        enter()?;
         self.terminal.clear()
     }
 }
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        give_back();
+        restore();
     }
 }
 
-fn take() -> io::Result<()> {
+fn enter() -> io::Result<()> {
     stderr::hold();
-    ALLOCATED.store(true, Ordering::SeqCst);
-    let allocated = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
-    allocated.inspect_err(|_| give_back())
+    ACTIVE.store(true, Ordering::SeqCst);
+    let entered = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
+    entered.inspect_err(|_| restore())
 }
 
-/// Gives it back, if it is ours.
-pub(super) fn give_back() {
-    // Of a thread that panics while it draws there is nothing to wait for.
+/// Restores the terminal, if it is set up.
+pub(super) fn restore() {
+    // A thread that panics while it draws already holds the lock.
     let _guard = (!WRITES.get()).then(|| WRITING.lock().unwrap_or_else(PoisonError::into_inner));
-    if ALLOCATED.swap(false, Ordering::SeqCst) {
-        // A terminal that is gone cannot be given back, and nobody is there to be told.
+    if ACTIVE.swap(false, Ordering::SeqCst) {
+        // Errors mean that the terminal is closed: there is nothing left to restore and nowhere to report.
         execute!(io::stdout(), LeaveAlternateScreen, Show).unwrap_or_default();
         disable_raw_mode().unwrap_or_default();
         stderr::release();
     }
 }
 
-/// Where keys come from if it is a terminal; else there is no telling before they are read.
+/// The descriptor to poll for keys: stdin, or stdout if stdin is not a terminal.
 #[cfg(unix)]
 fn keyboard() -> libc::c_int {
     if io::stdin().is_terminal() { libc::STDIN_FILENO } else { libc::STDOUT_FILENO }
 }
 
-/// Waits for a key or a signal, for so long at most; returns whether there is a key to be read. The library that reads keys never
-/// returns once the terminal is gone, so that it must not be asked to wait.
+/// Waits for a key or a signal, at most for `patience`. Returns whether a key can be read. crossterm must not do the waiting:
+/// it never returns once the terminal is closed.
 #[cfg(unix)]
 pub(super) fn wait_for_key(patience: Duration) -> io::Result<bool> {
     let mut polled = libc::pollfd { fd: keyboard(), events: libc::POLLIN, revents: 0 };
     let patience = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: it is given one structure, which lives longer than the call.
+    // SAFETY: the pointer is to one structure, which outlives the call.
     let ready = unsafe { libc::poll(&raw mut polled, 1, patience) };
     if ready > 0 && polled.revents & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0 {
-        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "it was closed"));
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the terminal was closed"));
     }
     Ok(ready > 0 && polled.revents & libc::POLLIN != 0)
 }
 
-/// Has the library told once more that there are keys: it is told so once (by edges), and forgets it when the terminal's size
-/// changes in the same moment. Setting a terminal as it is wakes whoever waits for it (`n_tty_set_termios`).
+/// Makes the kernel report pending keys to crossterm again. crossterm uses edge-triggered polling, and loses the edge if the
+/// terminal is resized at the same moment. Setting the terminal's attributes, even to the same values, wakes all waiters
+/// (`n_tty_set_termios`).
 #[cfg(unix)]
 pub(super) fn announce_keys() {
     let mut settings = std::mem::MaybeUninit::uninit();
-    // SAFETY: the settings are read before they are used. Where they cannot be, the terminal is gone, which is noticed elsewhere.
+    // SAFETY: `settings` is only read after `tcgetattr` has filled it. If that fails, the terminal is closed, which is detected elsewhere.
     unsafe {
         if libc::tcgetattr(keyboard(), settings.as_mut_ptr()) == 0 {
             libc::tcsetattr(keyboard(), libc::TCSANOW, settings.as_ptr());
@@ -157,12 +160,12 @@ pub(super) fn announce_keys() {
     }
 }
 
-/// There is nothing to tell.
+/// Only needed on Unix.
 #[cfg(not(unix))]
 pub(super) const fn announce_keys() {}
 
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+#[expect(clippy::unnecessary_wraps, reason = "it can fail on Unix")]
 pub(super) fn wait_for_key(patience: Duration) -> io::Result<bool> {
     std::thread::sleep(patience);
     Ok(false)

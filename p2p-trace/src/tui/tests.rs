@@ -1,4 +1,4 @@
-//! The screen, as it is drawn.
+//! Tests of the drawn screen.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use crate::run::{dumps, stop::Stop};
 
 const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
-/// What is on the screen.
+/// The text on the screen.
 pub(super) fn screen(app: &App, (width, height): (u16, u16)) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal.draw(|frame| views::draw(app, frame)).unwrap();
@@ -39,7 +39,7 @@ pub(super) fn press(app: &mut App, presses: &[Press]) -> Vec<Effect> {
     presses.iter().filter_map(press_one).collect()
 }
 
-/// Every view of runs that are over, and what stands behind each line of a list.
+/// The text of every view at the end of each run, with and without the details of the item under the cursor.
 pub(crate) fn every_screen(runs: Vec<dumps::Run>) -> String {
     let mut text = String::new();
     for run in runs {
@@ -75,11 +75,11 @@ pub(super) fn every_view(name: &str, mut app: App) {
     }
 }
 
-/// What makes a story: each takes too much of the stack to have all of them there at once.
+/// Creates a story. Stories are large: all of them at once would overflow the stack.
 type Make = fn() -> Story;
 
 #[test]
-fn each_run_is_shown_in_every_view() {
+fn shows_each_story_in_every_view() {
     let stories: [(&str, Make); 5] = [
         ("empty", samples::empty),
         ("busy", samples::busy),
@@ -93,7 +93,7 @@ fn each_run_is_shown_in_every_view() {
 }
 
 #[test]
-fn without_unicode_and_colour_the_same_is_said() {
+fn mono_ascii_theme_draws_only_ascii() {
     for story in [samples::empty(), samples::busy(), samples::stalled(), samples::wrong()] {
         for size in SIZES {
             let mut app = story.app();
@@ -113,7 +113,7 @@ fn without_unicode_and_colour_the_same_is_said() {
 use Press::{Char, Down, End, Enter, Esc, Tab, Up};
 
 #[test]
-fn in_no_view_a_key_has_two_meanings() {
+fn keys_are_unambiguous_in_every_view() {
     for (story, view) in [samples::empty(), samples::busy(), samples::stalled()]
         .iter()
         .flat_map(|story| View::ALL.map(|view| (story, view)))
@@ -133,7 +133,7 @@ fn in_no_view_a_key_has_two_meanings() {
 }
 
 #[test]
-fn the_help_tells_the_keys_of_each_view() {
+fn help_lists_keys_of_the_view() {
     let mut app = samples::busy().app();
     press(&mut app, &[Char('2'), Char('?')]);
     insta::assert_snapshot!("help", screen(&app, (100, 34)));
@@ -143,7 +143,7 @@ fn the_help_tells_the_keys_of_each_view() {
 }
 
 #[test]
-fn every_view_has_a_number_and_tab_goes_round() {
+fn views_have_number_keys_and_tab_cycles() {
     let mut app = samples::busy().app();
     for (at, view) in View::ALL.into_iter().enumerate() {
         let number = char::from_digit(at as u32 + 1, 10).unwrap();
@@ -155,7 +155,7 @@ fn every_view_has_a_number_and_tab_goes_round() {
 }
 
 #[test]
-fn a_filter_shows_what_it_does_while_it_is_typed() {
+fn filter_applies_while_it_is_typed() {
     let mut app = samples::busy().app();
     press(&mut app, &[Char('2')]);
     assert_eq!(app.count(), 4);
@@ -170,9 +170,9 @@ fn a_filter_shows_what_it_does_while_it_is_typed() {
     assert_eq!(app.count(), 4);
 }
 
-/// Whatever its pool counts.
+/// The driver of the device allocates pages itself, so that the count of the pool means nothing.
 #[test]
-fn what_a_driver_hands_out_itself_is_called_so() {
+fn marks_memory_allocated_by_the_driver_itself() {
     let words = "allocated by the driver itself";
     for size in SIZES {
         let shown = screen(&samples::bypassed().app(), size);
@@ -182,12 +182,12 @@ fn what_a_driver_hands_out_itself_is_called_so() {
 }
 
 #[test]
-fn the_cursor_stays_on_what_it_is_on() {
+fn cursor_follows_its_item() {
     let story = samples::busy();
     let mut app = story.app();
     press(&mut app, &[Char('2'), Down, Down, Down]);
     assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
-    // In alphabetical order it is the last still; the other way round it is the first.
+    // In alphabetical order the item is still the last one; in reverse order it is the first.
     press(&mut app, &[Char('s')]);
     app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
     assert!(screen(&app, (120, 20)).contains("▌ p2pdio[726]"));
@@ -199,7 +199,7 @@ fn the_cursor_stays_on_what_it_is_on() {
 }
 
 #[test]
-fn a_held_screen_stays_and_says_how_old_it_is() {
+fn paused_screen_stays_and_shows_its_age() {
     let mut story = samples::blocked();
     let mut app = story.app();
     press(&mut app, &[Char(' ')]);
@@ -207,7 +207,7 @@ fn a_held_screen_stays_and_says_how_old_it_is() {
     story.idle(9 * samples::SECOND);
     app.update(std::sync::Arc::new(story.view_model(&app.query, story.now_ns)));
     let held = screen(&app, (120, 40));
-    assert!(held.contains("HELD, 3.8 s behind"), "{held}");
+    assert!(held.contains("18:00:05 PAUSED 3.8 s"), "{held}");
     let below = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(below(&before), below(&held));
     press(&mut app, &[Char(' ')]);
@@ -215,7 +215,7 @@ fn a_held_screen_stays_and_says_how_old_it_is() {
 }
 
 #[test]
-fn a_finding_leads_to_its_records() {
+fn enter_on_a_finding_shows_its_records() {
     let mut app = samples::wrong().app();
     press(&mut app, &[Char('4'), Enter]);
     assert_eq!(app.view, View::Events);
@@ -226,22 +226,22 @@ fn a_finding_leads_to_its_records() {
 }
 
 #[test]
-fn one_thing_is_told_in_full() {
+fn enter_shows_details() {
     let mut app = samples::busy().app();
     press(&mut app, &[Char('2'), Enter]);
-    insta::assert_snapshot!("a_taker_in_full", screen(&app, (100, 24)));
+    insta::assert_snapshot!("details_of_a_holder", screen(&app, (100, 24)));
     press(&mut app, &[Esc, Char('5'), Up, Enter]);
-    insta::assert_snapshot!("an_event_in_full", screen(&app, (100, 40)));
+    insta::assert_snapshot!("details_of_an_event", screen(&app, (100, 40)));
     press(&mut app, &[Esc, End, Char('7'), Enter]);
-    insta::assert_snapshot!("a_rule_in_full", screen(&app, (100, 20)));
+    insta::assert_snapshot!("details_of_a_rule", screen(&app, (100, 20)));
 }
 
 #[test]
-fn what_is_shown_can_be_written_to_a_file() {
+fn exports_every_view() {
     let mut app = samples::stalled().app();
     for (view, name, has) in [
         ('1', "screen", "BLOCKED"),
-        ('2', "taken", "p2pdio[726]\talive\tmmap\t65536\t16\t2026-11-22T18:00:02"),
+        ('2', "allocated", "p2pdio[726]\talive\tmmap\t65536\t16\t2026-11-22T18:00:02"),
         ('3', "screen", "WAITING"),
         ('4', "findings", "\"rule\":\"stalled-drain\""),
         ('5', "events", "\"kind\":\"kill\""),
@@ -256,7 +256,7 @@ fn what_is_shown_can_be_written_to_a_file() {
 }
 
 #[test]
-fn a_terminal_of_any_size_is_drawn_on() {
+fn draws_on_terminals_of_any_size() {
     let mut app = samples::stalled().app();
     for view in View::ALL {
         app.view = view;
@@ -269,7 +269,7 @@ fn a_terminal_of_any_size_is_drawn_on() {
 }
 
 #[test]
-fn a_million_references_are_a_few_lines() {
+fn shows_a_million_references_in_a_few_lines() {
     let story = samples::million();
     let mut app = story.app();
     press(&mut app, &[Char('2')]);
@@ -284,7 +284,7 @@ fn a_million_references_are_a_few_lines() {
     every_view("million", story.app());
 }
 
-/// The lines of the view's list, the first column of each.
+/// The first word of each line in the list of the view.
 fn first_words(app: &App) -> Vec<String> {
     let text = screen(app, (200, 60));
     let lines = text.lines().skip(6);
@@ -293,7 +293,7 @@ fn first_words(app: &App) -> Vec<String> {
 }
 
 #[test]
-fn each_table_can_be_ordered_by_each_column_and_the_other_way_round() {
+fn orders_each_table_by_each_column_in_both_directions() {
     let stories: [(View, Make); 5] = [
         (View::Overview, samples::busy),
         (View::Allocated, samples::busy),
@@ -320,7 +320,7 @@ fn each_table_can_be_ordered_by_each_column_and_the_other_way_round() {
             reversed.sort_unstable();
             let mut same = sorted;
             same.sort_unstable();
-            assert_eq!(reversed, same, "{view:?}: nothing is lost");
+            assert_eq!(reversed, same, "{view:?}: lines are missing");
         }
     }
 }
@@ -330,10 +330,10 @@ fn keys(app: &App) -> Vec<Option<u64>> {
 }
 
 #[test]
-fn devices_and_findings_are_ordered_as_the_heading_says() {
+fn orders_devices_and_findings_by_the_marked_column() {
     let mut app = samples::busy().app();
     assert_eq!(first_words(&app), ["0000:03:00.0", "0000:04:00.0"]);
-    // By what is out: the second one has more.
+    // By allocated memory: the second device has more.
     press(&mut app, &[Char('s'); 6]);
     assert_eq!(first_words(&app), ["0000:04:00.0", "0000:03:00.0"]);
     press(&mut app, &[Char('S')]);
@@ -354,10 +354,10 @@ fn filtered(story: &Story, filter: &str) -> App {
 }
 
 #[test]
-fn a_filter_narrows_every_view() {
+fn filter_applies_to_every_view() {
     let story = samples::busy();
     for (filter, counts) in [
-        // Devices, what is out, teardowns, findings, events, nothing, rules.
+        // Devices, holders, teardowns, findings, events, rates (no list), rules.
         ("nvme1", [1, 2, 0, 0, 86, 0, 16]),
         ("process:p2pdio", [1, 1, 1, 0, 5, 0, 0]),
         ("kind:scatter", [1, 1, 0, 0, 1, 0, 0]),
@@ -384,7 +384,7 @@ fn a_filter_narrows_every_view() {
 }
 
 #[test]
-fn a_filter_finds_findings_by_who_took_what() {
+fn filters_findings_by_holder() {
     let story = samples::stalled();
     for (filter, count) in [
         ("process:p2pdio", 1),

@@ -1,41 +1,41 @@
-//! Colours and signs: a few roles, each with a form that needs no colour, and signs that need no Unicode.
+//! Colors and signs. Each role of text also works without color, and each sign has an ASCII form.
 
 use std::env;
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// How much colour there is.
+/// The available colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Palette {
-    /// None: weight and inversion only.
+    /// No color: only bold and reverse.
     Mono,
-    /// The sixteen colours that every terminal has, as its owner set them.
+    /// The sixteen colors of every terminal, as configured there.
     Sixteen,
-    /// The 256 of most terminals.
+    /// The 256 colors of most terminals.
     Rich,
 }
 
-/// How text is shown.
+/// Colors and character set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Theme {
     palette: Palette,
-    /// Nothing but ASCII.
+    /// Whether to use only ASCII.
     pub(crate) ascii: bool,
 }
 
 impl Theme {
-    /// As asked for.
+    /// Creates a theme.
     pub(crate) const fn new(palette: Palette, ascii: bool) -> Self {
         Self { palette, ascii }
     }
 
-    /// What this terminal can, by its environment. `color`: any at all.
+    /// Detects the abilities of this terminal from the environment. `color` allows colors.
     pub(crate) fn of_environment(color: bool) -> Self {
         let text = |name: &str| env::var(name).unwrap_or_default();
         Self::detect(color, text)
     }
 
-    /// The same, with nothing but ASCII if `ascii` says so.
+    /// The theme, restricted to ASCII if `ascii` is set.
     pub(crate) const fn with_ascii(self, ascii: bool) -> Self {
         Self { ascii: self.ascii || ascii, ..self }
     }
@@ -47,7 +47,7 @@ impl Theme {
             (true, false) => Palette::Sixteen,
             (true, true) => Palette::Rich,
         };
-        // The first of these that is set decides, as in setlocale(3).
+        // The first one that is set decides, as in setlocale(3).
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
             .map(text)
             .into_iter()
@@ -67,34 +67,34 @@ impl Theme {
         }
     }
 
-    /// What must not be overlooked. Words say the same.
+    /// Alarms. The text must say the same without color.
     pub(crate) const fn alarm(self) -> Style {
         self.paint(Modifier::BOLD, Color::Red, 203)
     }
 
-    /// The same for a badge.
+    /// Alarms in a badge.
     pub(crate) const fn badge(self) -> Style {
         self.alarm().add_modifier(Modifier::REVERSED)
     }
 
-    /// What needs attention.
+    /// Warnings.
     pub(crate) const fn warning(self) -> Style {
         self.paint(Modifier::UNDERLINED, Color::Yellow, 221).remove_modifier(
             if matches!(self.palette, Palette::Mono) { Modifier::empty() } else { Modifier::UNDERLINED },
         )
     }
 
-    /// What is well.
+    /// Good results.
     pub(crate) const fn good(self) -> Style {
         self.paint(Modifier::empty(), Color::Green, 114)
     }
 
-    /// A step of a teardown.
+    /// Teardown steps.
     pub(crate) const fn teardown(self) -> Style {
         self.paint(Modifier::BOLD, Color::Cyan, 80)
     }
 
-    /// What matters less.
+    /// Less important text.
     pub(crate) const fn dim(self) -> Style {
         match self.palette {
             Palette::Mono => Style::new(),
@@ -108,7 +108,7 @@ impl Theme {
         Style::new().add_modifier(Modifier::BOLD)
     }
 
-    /// The line that the cursor is on.
+    /// The line of the cursor.
     pub(crate) const fn selected(self) -> Style {
         match self.palette {
             Palette::Rich => Style::new().bg(Color::Indexed(237)).add_modifier(Modifier::BOLD),
@@ -116,12 +116,12 @@ impl Theme {
         }
     }
 
-    /// Bars of a chart.
+    /// Chart bars.
     pub(crate) const fn bar(self) -> Style {
         self.paint(Modifier::empty(), Color::Cyan, 74)
     }
 
-    /// An eighth to eight eighths of a cell.
+    /// Bars from one eighth to eight eighths of a cell.
     pub(crate) const fn bars(self) -> [&'static str; 8] {
         if self.ascii {
             [".", ".", ":", ":", "+", "+", "#", "#"]
@@ -130,13 +130,13 @@ impl Theme {
         }
     }
 
-    /// Text that the terminal can show: only times have a sign that is not ASCII.
+    /// Replaces characters that the terminal cannot show. Only `µ` of times and `…` occur.
     pub(crate) fn text(self, text: String) -> String {
         if self.ascii && !text.is_ascii() { text.replace('µ', "u").replace('…', "~") } else { text }
     }
 }
 
-/// Signs: a name, and what stands for it, with Unicode and without.
+/// Defines signs: name, Unicode form, ASCII form.
 macro_rules! signs {
     ($($name:ident $unicode:literal $ascii:literal;)+) => {
         impl Theme {
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_decides() {
+    fn detects_theme_from_environment() {
         let utf8 = ("LANG", "C.UTF-8");
         let rich = ("TERM", "xterm-256color");
         assert_eq!(detect(true, &[utf8, rich]), Theme::new(Palette::Rich, false));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn without_colour_there_is_none() {
+    fn mono_palette_has_no_color() {
         let theme = Theme::new(Palette::Mono, true);
         for style in [
             theme.alarm(),

@@ -1,12 +1,12 @@
-//! Times that a user types.
+//! Parses times that a user types.
 
 use p2p_trace_model::units::Clock;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const DAY_NS: u64 = 86_400 * SECOND_NS;
 
-/// `+3.2`: seconds from the start; `20:57`, `20:57:16` or `20:57:16.5`: the first such time of day from then on. In
-/// `CLOCK_BOOTTIME`.
+/// Parses `+3.2` (seconds from the start), or `20:57`, `20:57:16` or `20:57:16.5` (the first such time of day after the
+/// start). The result is in `CLOCK_BOOTTIME`.
 pub(super) fn parse(text: &str, clock: &Clock, start_ns: u64) -> Option<u64> {
     let text = text.trim();
     if let Some(seconds) = text.strip_prefix('+') {
@@ -24,7 +24,7 @@ pub(super) fn parse(text: &str, clock: &Clock, start_ns: u64) -> Option<u64> {
     Some(start_ns + (wanted + DAY_NS - start) % DAY_NS)
 }
 
-/// The time of day in nanoseconds, by the text that is shown of it.
+/// The time of day in nanoseconds, parsed from its displayed text.
 fn of_day(clock: &Clock, time_ns: u64) -> Option<u64> {
     let text = clock.time_of_day(time_ns);
     let (hour, rest) = text.split_once(':')?;
@@ -33,15 +33,15 @@ fn of_day(clock: &Clock, time_ns: u64) -> Option<u64> {
     Some(minutes * 60 * SECOND_NS + seconds_of(second)?)
 }
 
-/// `16.5` in nanoseconds.
+/// Parses seconds such as `16.5` into nanoseconds.
 fn seconds_of(text: &str) -> Option<u64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let (integer, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !is_number(whole) || !is_number(fraction) || fraction.len() > 9 {
+    if integer.is_empty() || !is_number(integer) || !is_number(fraction) || fraction.len() > 9 {
         return None;
     }
     let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(SECOND_NS)?.checked_add(fraction)
+    integer.parse::<u64>().ok()?.checked_mul(SECOND_NS)?.checked_add(fraction)
 }
 
 #[cfg(test)]
@@ -50,7 +50,7 @@ mod tests {
     use p2p_trace_model::testing::status::CLOCK;
 
     #[test]
-    fn times_are_read_as_they_are_shown() {
+    fn parses_times_as_displayed() {
         // The clock shows 20:00:05 at 5 s.
         let start = 5 * SECOND_NS;
         for (text, expected) in [

@@ -1,4 +1,4 @@
-//! A line that is typed: a filter, or a time to go to.
+//! The input line: a filter, or a time to go to.
 
 use super::{
     keymap::{Play, Press},
@@ -7,7 +7,7 @@ use super::{
 };
 
 impl App {
-    /// A key goes into the line that is being typed.
+    /// Applies a key press to the input line.
     pub(crate) fn type_in(&mut self, press: Press) -> Option<Effect> {
         let mut prompt = self.prompt.take()?;
         let (Prompt::Filter(text) | Prompt::Time(text)) = &mut prompt;
@@ -24,7 +24,7 @@ impl App {
             Press::Char(typed) if text.len() < 200 => text.push(typed),
             _ => {}
         }
-        // A filter shows what it does while it is typed.
+        // A filter takes effect while it is typed.
         let effect = if let Prompt::Filter(text) = &prompt {
             let text = text.clone();
             Some(self.filter(&text))
@@ -40,7 +40,7 @@ impl App {
         let parsed = time::parse(text, &self.view_model.clock, playback.start_ns);
         if parsed.is_none() {
             self.message =
-                Some(format!("`{text}` is no time: write 20:57:16.5, or +3.2 for seconds from the start"));
+                Some(format!("invalid time `{text}`: write 20:57:16.5, or +3.2 for seconds from the start"));
         }
         parsed.map(|time_ns| Effect::Play(Play::Seek(time_ns)))
     }

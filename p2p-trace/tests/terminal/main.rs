@@ -1,5 +1,5 @@
-//! The dashboard on a terminal, over dumps that were recorded in a guest: its keys, its sizes, and that it leaves the terminal
-//! as it was, however it ends.
+//! The dashboard on a terminal, with dumps that were recorded in a guest: its keys, its sizes, and that it restores the
+//! terminal however it ends.
 
 #![cfg(all(target_os = "linux", feature = "tui"))]
 
@@ -19,7 +19,7 @@ mod tests {
     use rustix::process::Signal;
     use tempfile::TempDir;
 
-    use super::shell::{Shell, is_allocated};
+    use super::shell::{Shell, is_fullscreen};
 
     /// Rows and columns.
     const LARGE: [u16; 2] = [40, 130];
@@ -29,7 +29,7 @@ mod tests {
     const RIGHT: &str = "\x1b[C";
     const LEFT: &str = "\x1b[D";
 
-    /// The dashboard over a golden dump, in a folder for what it writes.
+    /// Starts the dashboard for a golden dump, in a folder for the files it writes.
     fn replay(dump: &str) -> (Shell, TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let mut shell = Shell::new(LARGE, folder.path());
@@ -42,35 +42,35 @@ mod tests {
         let program = env!("CARGO_BIN_EXE_p2p-trace");
         shell.run(&format!("'{program}' replay '{}'", dump.to_string_lossy()));
         leads_to(shell, "", &["stopped +0"]);
-        assert!(!shell.is_as_before(), "keys come line by line");
+        assert!(!shell.is_restored(), "the terminal is not in raw mode");
     }
 
-    /// Keys lead to a screen with all of this.
+    /// Sends keys, and waits for a screen with all of the expected texts.
     fn leads_to(shell: &mut Shell, keys: &str, expected: &[&str]) -> String {
         shell.keys(keys);
         shell.wait_for(&format!("{expected:?} after {keys:?}"), |screen| {
             let shown = screen.contents();
-            is_allocated(screen) && expected.iter().all(|text| shown.contains(text))
+            is_fullscreen(screen) && expected.iter().all(|text| shown.contains(text))
         })
     }
 
     fn quit(shell: &mut Shell) {
         shell.keys("q");
-        shell.ended(0);
+        shell.wait_for_exit(0);
     }
 
     #[test]
-    fn a_replay_goes_where_its_keys_say() {
+    fn replay_keys() {
         let (mut shell, _folder) = replay("blocked.p2pt");
         for (keys, expected) in [
             ("n", &["create pages"][..]),
             ("t", &["unbind"]),
-            ("f", &["stalled-", "VIOLATED", "BLOCKED", "taken by p2pdio["]),
+            ("f", &["stalled-", "VIOLATED", "BLOCKED", "held by p2pdio["]),
             ("2", &["CALLED FROM", "p2pdio[", "mmap"]),
             ("3", &["WAITING", "DRAINED", "KILL"]),
-            ("4", &["what", "taken by"]),
+            ("4", &["message", "held by"]),
             ("5", &["KILL", "driver remove"]),
-            ("6", &["Memory taken"]),
+            ("6", &["Memory allocated"]),
             ("7", &["stalled-drain", "VIOLATED"]),
             ("?", &["to the next finding"]),
             ("?", &["stalled-drain"]),
@@ -82,18 +82,18 @@ mod tests {
             (LEFT, &["stopped +500.0 ms"]),
             ("]", &["end +", "no teardown under way", "released"]),
             ("[", &["stopped +0"]),
-            // The whole run at a hundred times its speed, to its end.
+            // Play the complete run at a hundred times its speed.
             ("++++++", &["x100"]),
             (" ", &["end x100 +"]),
             ("T", &["stopped x100"]),
             ("/", &["filter:"]),
-            ("process:nobody", &["none matches the filter"]),
+            ("process:nobody", &["no device matches the filter"]),
             (ENTER, &["filter: process:nobody"]),
         ] {
             leads_to(&mut shell, keys, expected);
         }
         shell.keys("\x1b");
-        shell.wait_for("that nothing is filtered", |screen| {
+        shell.wait_for("no filter", |screen| {
             let shown = screen.contents();
             !shown.contains("filter: ") && shown.contains("0000:03:00.0")
         });
@@ -103,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_writes_what_it_shows_to_files() {
+    fn replay_exports_to_files() {
         let (mut shell, folder) = replay("busy.p2pt");
         for (keys, expected) in [
             ("]", "end +"),
             ("2", "CALLED FROM"),
-            ("e", "written to p2p-trace-taken-"),
+            ("e", "written to p2p-trace-allocated-"),
             ("5", "Events"),
             ("e", "written to p2p-trace-events-"),
             ("E", "written to p2p-trace-dump-"),
@@ -121,15 +121,15 @@ mod tests {
         for file in &files {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
         }
-        // What was written is a dump.
+        // The written dump can be replayed.
         let program = env!("CARGO_BIN_EXE_p2p-trace");
         shell.run(&format!("'{program}' replay --text p2p-trace-dump-* > text"));
-        shell.ended(0);
+        shell.wait_for_exit(0);
         let text = fs::read_to_string(folder.path().join("text")).unwrap();
         assert!(text.contains("alloc"), "{text}");
-        // Where nothing can be written, it says so.
+        // Write errors are shown.
         shell.run("mkdir none; cd none; rmdir ../none");
-        shell.ended(0);
+        shell.wait_for_exit(0);
         start(&mut shell, "busy.p2pt");
         leads_to(&mut shell, "e", &["cannot create p2p-trace-"]);
         leads_to(&mut shell, "E", &["cannot create p2p-trace-dump-"]);
@@ -137,11 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn it_is_drawn_anew_when_the_size_changes() {
+    fn redraws_on_resize() {
         let (mut shell, _folder) = replay("blocked.p2pt");
         leads_to(&mut shell, "f", &[" p2p-trace  1 Overview", "BLOCKED"]);
         shell.resize(SMALL);
-        let small = leads_to(&mut shell, "", &["1Overview 2Taken", "q quit", "taken by p2pdio["]);
+        let small = leads_to(&mut shell, "", &["1Overview 2Allocated", "q quit", "held by p2pdio["]);
         assert_eq!(small.lines().count(), usize::from(SMALL[0]), "{small}");
         shell.resize([8, 30]);
         leads_to(&mut shell, "", &["needs 40 x 10"]);
@@ -151,16 +151,16 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_ends_it() {
+    fn ends_on_sigterm() {
         let (mut shell, _folder) = replay("blocked.p2pt");
-        // It may just be playing.
+        // It also ends while it is playing.
         leads_to(&mut shell, " ", &["playing"]);
         shell.signal(Signal::TERM);
-        shell.ended(0);
+        shell.wait_for_exit(0);
     }
 
     #[test]
-    fn it_can_be_stopped_and_goes_on() {
+    fn suspends_and_resumes() {
         let (mut shell, _folder) = replay("blocked.p2pt");
         for by_key in [false, true] {
             if by_key {
@@ -168,8 +168,8 @@ mod tests {
             } else {
                 shell.signal(Signal::TSTP);
             }
-            // It stops itself when it has given the terminal back.
-            shell.ended(128 + Signal::STOP.as_raw());
+            // It stops itself after it has restored the terminal.
+            shell.wait_for_exit(128 + Signal::STOP.as_raw());
             shell.run("fg");
             leads_to(&mut shell, "", &["stopped +0"]);
         }
@@ -178,16 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_when_the_terminal_is_closed() {
+    fn ends_when_the_terminal_is_closed() {
         let (shell, _folder) = replay("blocked.p2pt");
         let stat = format!("/proc/{}/stat", shell.running().as_raw_nonzero());
-        // One that nobody has waited for is still there.
+        // A zombie still has a process id.
         let runs = || fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
-        assert!(runs(), "it does not run");
+        assert!(runs(), "the dashboard is not running");
         drop(shell);
         let deadline = Instant::now() + Duration::from_mins(1);
         while runs() {
-            assert!(Instant::now() < deadline, "it goes on without a terminal");
+            assert!(Instant::now() < deadline, "the dashboard keeps running without a terminal");
             thread::sleep(Duration::from_millis(50));
         }
     }

@@ -1,4 +1,4 @@
-//! A shell on a terminal of its own: keys go in, and what is on the screen can be read.
+//! A shell on a pseudoterminal. Tests send keys and read the screen.
 
 use std::{
     num::NonZero,
@@ -16,13 +16,13 @@ use rustix::{
     termios::{Winsize, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetwinsize},
 };
 
-/// How long the screen may take to show something, on a machine that has much else to do.
+/// How long the screen may take to show the expected text, on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The program wants to know where the cursor is.
-struct Asked(bool);
+/// Whether the program has requested the cursor position.
+struct CursorQuery(bool);
 
-impl vt100::Callbacks for Asked {
+impl vt100::Callbacks for CursorQuery {
     fn unhandled_csi(
         &mut self,
         _: &mut vt100::Screen,
@@ -35,17 +35,17 @@ impl vt100::Callbacks for Asked {
     }
 }
 
-/// See the module. With it its shell ends, and what runs in it.
+/// A shell on a pseudoterminal. Dropping it ends the shell and its programs.
 pub(crate) struct Shell {
     terminal: OwnedFd,
-    shows: vt100::Parser<Asked>,
+    shows: vt100::Parser<CursorQuery>,
     runs: Child,
     settings: String,
     commands: u32,
 }
 
 impl Shell {
-    /// Starts it in a folder, on a terminal with so many rows and columns.
+    /// Starts a shell in a folder, on a terminal of this size (rows and columns).
     pub(crate) fn new(size: [u16; 2], folder: &Path) -> Self {
         let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&terminal).unwrap();
@@ -54,7 +54,7 @@ impl Shell {
         let inside = open(device, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
         let runs = Command::new("setsid")
             .args(["--ctty", "sh", "-i"])
-            // Without the habits of whoever runs this.
+            // Independent of the user's settings.
             .env_remove("ENV")
             .env_remove("NO_COLOR")
             .envs([("PS1", "$ "), ("TERM", "xterm-256color"), ("LC_ALL", "C.UTF-8")])
@@ -67,7 +67,7 @@ impl Shell {
         let [rows, columns] = cells(size);
         let mut new = Self {
             terminal,
-            shows: vt100::Parser::new_with_callbacks(rows, columns, 0, Asked(false)),
+            shows: vt100::Parser::new_with_callbacks(rows, columns, 0, CursorQuery(false)),
             runs,
             settings: String::new(),
             commands: 0,
@@ -83,23 +83,23 @@ impl Shell {
         assert_eq!(written, keys.len());
     }
 
-    /// Runs a command line, which tells its exit code in the end.
+    /// Runs a command line that prints its exit code at the end.
     pub(crate) fn run(&mut self, line: &str) {
         self.commands += 1;
         self.keys(&format!("clear; {line}; echo \"code {}: $?\"\r", self.commands));
     }
 
-    /// Waits for the end of the command with this code, and gives what is on the screen. The terminal is as it was before it.
-    pub(crate) fn ended(&mut self, code: i32) -> String {
+    /// Waits for the command to end with this code, and checks that the terminal is restored. Returns the text on the screen.
+    pub(crate) fn wait_for_exit(&mut self, code: i32) -> String {
         let words = format!("code {}: {code}\n", self.commands);
-        let said = self.wait_for(&words, |screen| {
+        let output = self.wait_for(&words, |screen| {
             !screen.alternate_screen() && !screen.hide_cursor() && screen.contents().contains(&words)
         });
-        assert!(self.is_as_before(), "the terminal has other settings");
-        said
+        assert!(self.is_restored(), "the terminal's settings have changed");
+        output
     }
 
-    /// It has another size now.
+    /// Changes the size of the terminal.
     pub(crate) fn resize(&mut self, size: [u16; 2]) {
         let [rows, columns] = cells(size);
         let size =
@@ -108,12 +108,16 @@ impl Shell {
         self.shows.screen_mut().set_size(rows, columns);
     }
 
-    /// Waits until the screen is as expected, and gives what is on it then.
-    pub(crate) fn wait_for(&mut self, what: &str, is_so: impl Fn(&vt100::Screen) -> bool) -> String {
+    /// Waits until the screen is as expected. Returns the text on it.
+    pub(crate) fn wait_for(
+        &mut self,
+        expected: &str,
+        is_expected: impl Fn(&vt100::Screen) -> bool,
+    ) -> String {
         let deadline = Instant::now() + PATIENCE;
-        while !is_so(self.shows.screen()) {
+        while !is_expected(self.shows.screen()) {
             let shown = self.shows.screen().contents();
-            assert!(Instant::now() < deadline, "the screen does not show {what}:\n{shown}");
+            assert!(Instant::now() < deadline, "the screen does not show {expected}:\n{shown}");
             let mut ready = [PollFd::new(&self.terminal, PollFlags::IN)];
             let look = Timespec::try_from(Duration::from_millis(50)).unwrap();
             if poll(&mut ready, Some(&look)).unwrap() > 0 {
@@ -129,18 +133,18 @@ impl Shell {
         self.shows.screen().contents()
     }
 
-    /// What runs in it.
+    /// The foreground process group.
     pub(crate) fn running(&self) -> Pid {
         tcgetpgrp(&self.terminal).unwrap()
     }
 
-    /// Sends it a signal.
+    /// Sends a signal to the foreground process group.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process_group(self.running(), signal).unwrap();
     }
 
-    /// Its settings are those of before any command.
-    pub(crate) fn is_as_before(&self) -> bool {
+    /// Whether the terminal has the settings from before the first command.
+    pub(crate) fn is_restored(&self) -> bool {
         self.settings() == self.settings
     }
 
@@ -153,8 +157,8 @@ fn cells(size: [u16; 2]) -> [NonZero<u16>; 2] {
     size.map(|count| count.try_into().unwrap())
 }
 
-/// A program shows a screen of its own.
-pub(crate) fn is_allocated(screen: &vt100::Screen) -> bool {
+/// Whether a full-screen program is shown.
+pub(crate) fn is_fullscreen(screen: &vt100::Screen) -> bool {
     screen.alternate_screen() && screen.hide_cursor()
 }
 

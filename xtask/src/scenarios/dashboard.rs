@@ -32,7 +32,7 @@ pub(super) fn dashboard(lab: &mut Lab, method: Method) -> Result<Verdict> {
     let read = lab.start_read(BYTES)?;
     let pid = lab.guest.check("pidof p2pdio")?.join("");
     let unbind = lab.guest.spawn(&lab.unbind_command())?;
-    let holder = format!("taken by p2pdio[{pid}]");
+    let holder = format!("held by p2pdio[{pid}]");
     let waits = |line: &str| line.contains("DRAINED") && line.contains("WAITING") && line.contains(&holder);
     // The waiting step appears a moment after the state BLOCKED.
     let text =

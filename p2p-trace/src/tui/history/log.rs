@@ -1,53 +1,53 @@
-//! The latest events and losses, in pieces that never change once they are full, so that sharing all of them costs little.
+//! The latest events and losses. Full pieces are immutable, so that sharing the log is cheap.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use p2p_trace_model::event::{Event, Loss};
 
-/// Entries in one piece.
+/// Entries per piece.
 const PIECE: usize = 256;
-/// Full pieces that are kept.
+/// The maximum number of full pieces.
 const PIECES: usize = 64;
 
-/// One entry.
+/// An entry of the log.
 #[expect(clippy::large_enum_variant, reason = "losses are rare, and a box each would cost every event")]
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
-    /// Something happened.
+    /// An event.
     Event(Event),
     /// Records were lost.
     Loss(Loss),
 }
 
-/// As it was at one moment.
+/// An immutable copy of the log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     pieces: Vec<Arc<[Entry]>>,
-    /// Entries before those.
-    pub(crate) forgotten: u64,
+    /// The number of older entries that were dropped.
+    pub(crate) dropped: u64,
 }
 
 impl Log {
-    /// Oldest first.
+    /// The entries, oldest first.
     pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
         self.pieces.iter().flat_map(|piece| piece.iter())
     }
 }
 
-/// The one that grows.
+/// The growing log.
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     full: VecDeque<Arc<[Entry]>>,
     open: Vec<Entry>,
-    forgotten: u64,
+    dropped: u64,
 }
 
 impl Writer {
-    pub(super) fn push(&mut self, event: &Event) {
+    pub(super) fn push_event(&mut self, event: &Event) {
         self.add(Entry::Event(event.clone()));
     }
 
-    pub(super) fn lose(&mut self, loss: &Loss) {
+    pub(super) fn push_loss(&mut self, loss: &Loss) {
         self.add(Entry::Loss(*loss));
     }
 
@@ -61,14 +61,14 @@ impl Writer {
         }
         if self.full.len() == PIECES {
             self.full.pop_front();
-            self.forgotten += PIECE as u64;
+            self.dropped += PIECE as u64;
         }
         self.full.push_back(std::mem::take(&mut self.open).into());
     }
 
     pub(super) fn share(&self) -> Log {
         let open = (!self.open.is_empty()).then(|| Arc::from(self.open.as_slice()));
-        Log { pieces: self.full.iter().cloned().chain(open).collect(), forgotten: self.forgotten }
+        Log { pieces: self.full.iter().cloned().chain(open).collect(), dropped: self.dropped }
     }
 }
 
@@ -78,11 +78,11 @@ mod tests {
     use p2p_trace_model::testing::status::LOSS;
 
     #[test]
-    fn the_latest_are_kept_in_order_and_the_rest_is_counted() {
+    fn keeps_latest_entries_in_order_and_counts_dropped_ones() {
         let mut writer = Writer::default();
         let total = (PIECE * (PIECES + 2) + 7) as u64;
         for first in 0..total {
-            writer.lose(&Loss { first, last: first, ..LOSS });
+            writer.push_loss(&Loss { first, last: first, ..LOSS });
         }
         let log = writer.share();
         let firsts: Vec<_> = log
@@ -92,7 +92,7 @@ mod tests {
                 Entry::Event(_) => panic!("{entry:?}"),
             })
             .collect();
-        assert_eq!(firsts.len() as u64 + log.forgotten, total);
-        assert_eq!(firsts, (log.forgotten..total).collect::<Vec<_>>());
+        assert_eq!(firsts.len() as u64 + log.dropped, total);
+        assert_eq!(firsts, (log.dropped..total).collect::<Vec<_>>());
     }
 }

@@ -1,5 +1,5 @@
-//! What is kept of the stream beside the model, for the screen: the latest events, the findings, names, and how much
-//! there was each second. Cheap for each element, and bounded.
+//! Data for the screen that the model does not keep: the latest events, the findings, names, and a sample of the totals for
+//! each second. Cheap per element, and bounded.
 
 mod log;
 mod series;
@@ -20,12 +20,12 @@ use p2p_trace_model::{
     units::Clock,
 };
 
-/// What a device is called.
+/// The names of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// Such as `nvme0`.
+    /// The name, such as `nvme0`.
     pub(crate) name: Option<Text>,
-    /// The driver bound to it when that was last looked at.
+    /// The bound driver at the last lookup.
     pub(crate) driver: Option<Text>,
 }
 
@@ -38,16 +38,16 @@ pub(crate) struct History {
     log: log::Writer,
     names: Names,
     series: Series,
-    /// Records that did not come through, what is missing of a dump among them.
+    /// Lost records, including those missing from a dump.
     lost: u64,
-    /// Of these, the ones that the kernel skipped.
+    /// The part of `lost` that the kernel skipped.
     skipped: u64,
-    /// The last two callers that have names, which most events come from: an allocation and a free take turns.
+    /// The last two callers that have names. Most events have one of them, since allocations and frees alternate.
     callers: [u64; 2],
 }
 
 impl History {
-    /// Nothing has come yet. `names` has those that are learnt by asking for them.
+    /// Creates an empty history. `names` stores each name once it is resolved.
     pub(crate) fn new(status: Arc<Status>, clock: Clock, names: Names) -> Self {
         let mut history = Self {
             status: Arc::clone(&status),
@@ -61,12 +61,12 @@ impl History {
             skipped: 0,
             callers: [0; 2],
         };
-        history.changed(status);
+        history.set_status(status);
         history
     }
 
-    /// What is attached has changed.
-    pub(crate) fn changed(&mut self, status: Arc<Status>) {
+    /// Sets a new status, after attached hooks have changed.
+    pub(crate) fn set_status(&mut self, status: Arc<Status>) {
         for device in &status.devices {
             self.identify(
                 device.device,
@@ -76,45 +76,45 @@ impl History {
         self.status = status;
     }
 
-    /// A device was looked at. What it was called before it lost its driver is kept.
+    /// Stores the names of a device. Names from before it lost its driver are kept.
     pub(crate) fn identify(&mut self, device: DeviceAddress, found: Identity) {
         let known = self.identities.entry(device).or_default();
         known.name = found.name.or_else(|| known.name.take());
         known.driver = found.driver.or_else(|| known.driver.take());
     }
 
-    /// An element of the stream has been judged.
+    /// Adds an element of the stream that the pipeline has evaluated.
     pub(crate) fn step(&mut self, step: &Step<'_>, symbols: &dyn Symbolize) {
         match step.element {
             Element::Event(event) => {
                 if let Some(caller) = event.caller.filter(|caller| !self.callers.contains(caller)) {
-                    self.learn(std::iter::once(caller), symbols);
+                    self.resolve(std::iter::once(caller), symbols);
                     if self.names.knows(caller) {
                         self.callers = [caller, self.callers[0]];
                     }
                 }
                 if !event.stack.is_empty() {
-                    self.learn(event.stack.iter().copied(), symbols);
+                    self.resolve(event.stack.iter().copied(), symbols);
                 }
-                self.log.push(event);
+                self.log.push_event(event);
             }
             Element::Loss(loss) => {
                 self.lost = self.lost.saturating_add(loss.count());
                 if loss.reason == Reason::Skipped {
                     self.skipped = self.skipped.saturating_add(loss.count());
                 }
-                self.log.lose(loss);
+                self.log.push_loss(loss);
             }
             Element::User(_) | Element::Unknown(_) => {}
         }
-        self.found(step.findings, symbols);
+        self.add_findings(step.findings, symbols);
     }
 
-    /// Findings are new or have changed.
-    pub(crate) fn found(&mut self, findings: &[Finding], symbols: &dyn Symbolize) {
+    /// Adds new findings and updates changed ones.
+    pub(crate) fn add_findings(&mut self, findings: &[Finding], symbols: &dyn Symbolize) {
         for finding in findings {
             let callers = finding.holders.iter().filter_map(|holder| holder.caller);
-            self.learn(callers.chain(finding.stack.iter().copied()), symbols);
+            self.resolve(callers.chain(finding.stack.iter().copied()), symbols);
             let mut list = self.findings.to_vec();
             match list.iter_mut().find(|known| known.number == finding.number) {
                 Some(known) => *known = Arc::new(finding.clone()),
@@ -124,28 +124,27 @@ impl History {
         }
     }
 
-    /// The model knows of references that were never told here: learns the names that they need. So many records had been
-    /// lost until then.
-    pub(crate) fn meet(&mut self, model: &Model, lost: u64, symbols: &dyn Symbolize) {
+    /// The model was restored from a checkpoint: resolves the names for its references. `lost` records were lost before it.
+    pub(crate) fn restore(&mut self, model: &Model, lost: u64, symbols: &dyn Symbolize) {
         self.lost = self.lost.saturating_add(lost);
         for device in model.devices() {
             for (_, reference) in device.references() {
                 let allocated_by = device.allocated_by(reference);
                 let addresses = allocated_by.caller.into_iter();
-                self.learn(addresses.chain(allocated_by.stack.iter().copied()), symbols);
+                self.resolve(addresses.chain(allocated_by.stack.iter().copied()), symbols);
             }
         }
     }
 
-    /// Has these addresses named while their modules are loaded.
-    fn learn(&self, addresses: impl Iterator<Item = u64>, symbols: &dyn Symbolize) {
+    /// Resolves the names of addresses while their modules are still loaded.
+    fn resolve(&self, addresses: impl Iterator<Item = u64>, symbols: &dyn Symbolize) {
         for address in addresses.filter(|&address| !self.names.knows(address)) {
             symbols.symbolize(address);
         }
     }
 
-    /// A batch has been taken in: counts what there was since.
-    pub(crate) fn count(&mut self, pipeline: &Pipeline, now_ns: u64) {
+    /// Takes a sample of the totals, if one is due. Called after each batch.
+    pub(crate) fn sample(&mut self, pipeline: &Pipeline, now_ns: u64) {
         self.series.observe(now_ns, || Sample::of(pipeline, now_ns));
     }
 

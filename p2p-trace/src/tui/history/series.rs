@@ -1,25 +1,25 @@
-//! How much there was, each second.
+//! Samples of the totals, one per second.
 
 use std::collections::VecDeque;
 
 use p2p_trace_model::{pipeline::Pipeline, state::Device};
 
-/// Samples that are kept: an hour.
+/// The maximum number of samples: one hour.
 const MAX_SAMPLES: usize = 3600;
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// As of one moment.
+/// The totals at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sample {
-    /// When, `CLOCK_BOOTTIME`.
+    /// The time (`CLOCK_BOOTTIME`).
     pub(crate) time_ns: u64,
-    /// Events up to then.
+    /// Events until then.
     pub(crate) events: u64,
-    /// Records lost up to then.
+    /// Records lost until then.
     pub(crate) lost: u64,
-    /// Bytes that were out then.
+    /// Allocated bytes at that time.
     pub(crate) bytes: u64,
-    /// References that were out then.
+    /// Outstanding references at that time.
     pub(crate) references: u64,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Takes a sample if a second has passed since the last.
+    /// Takes a sample if at least a second has passed since the last one.
     pub(super) fn observe(&mut self, now_ns: u64, sample: impl FnOnce() -> Sample) {
         let is_due = |last: &Sample| now_ns.saturating_sub(last.time_ns) >= SECOND_NS;
         if self.samples.back().is_none_or(is_due) {
@@ -56,7 +56,7 @@ impl Series {
         }
     }
 
-    /// Events in a second, by the latest sample that is at least half of one old.
+    /// Events per second since the latest sample that is at least half a second old.
     pub(crate) fn per_second(&self, now_ns: u64, events: u64) -> u64 {
         let age = |sample: &Sample| now_ns.saturating_sub(sample.time_ns);
         let base = self.samples.iter().rev().find(|sample| age(sample) >= SECOND_NS / 2);
@@ -67,7 +67,7 @@ impl Series {
         })
     }
 
-    /// Oldest first.
+    /// The samples, oldest first.
     pub(crate) fn samples(&self) -> Vec<Sample> {
         self.samples.iter().copied().collect()
     }
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_is_taken_each_second_and_gives_the_rate() {
+    fn samples_once_per_second_and_computes_rate() {
         let mut series = Series::default();
         assert_eq!(series.per_second(5, 100), 0);
         for tenth in 0..35 {

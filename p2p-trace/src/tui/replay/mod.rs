@@ -1,5 +1,5 @@
-//! The dashboard over a dump: where it stands, how it goes on, and back. Going back reads the dump again from its beginning, so
-//! that what is shown of a moment is always what a run to that moment would have shown.
+//! The dashboard for a dump: its position, playing, and seeking. To go back, it reads the dump again from the beginning, so
+//! that the screen at a given time does not depend on how that time was reached.
 
 mod excerpt;
 mod outline;
@@ -29,13 +29,13 @@ use super::{
 };
 use crate::run::stop::Stop;
 
-/// Between two snapshots.
+/// The time between two view models.
 const FRAME: Duration = Duration::from_millis(50);
-/// The speeds that there are, in percent.
+/// The available speeds, in percent.
 const SPEEDS: [u32; 11] = [10, 25, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 60_000];
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// Opens the run of this number once more, from its beginning; tells how many there are, too.
+/// Opens the run with this index from its beginning. Also returns the number of runs.
 pub(crate) type Open<R> = Box<dyn FnMut(usize) -> Result<(RunReader<R>, usize)>>;
 
 pub(crate) struct Replay<R> {
@@ -44,8 +44,8 @@ pub(crate) struct Replay<R> {
     runs: usize,
     seek_buffer: SeekBuffer<R>,
     outline: Outline,
-    /// Those of the outline.
-    lacks: Arc<[String]>,
+    /// Shared copy of `outline.missing`.
+    missing: Arc<[String]>,
     now_ns: u64,
     playing: bool,
     speed: usize,
@@ -54,9 +54,9 @@ pub(crate) struct Replay<R> {
 }
 
 impl<R: Read> Replay<R> {
-    /// Reads the first run once to its end, and stands at its beginning then.
+    /// Scans the first run to its end, then opens it at its beginning.
     pub(crate) fn new(mut open: Open<R>, stop: &Stop) -> Result<Self> {
-        let (outline, seek_buffer, runs) = look_through(&mut open, 0, stop)?;
+        let (outline, seek_buffer, runs) = scan(&mut open, 0, stop)?;
         let header = seek_buffer.reader.header();
         let shared = Arc::new(Shared::new(ViewModel::blank(Arc::new(header.status.clone()), header.clock)));
         let replay = Self {
@@ -65,7 +65,7 @@ impl<R: Read> Replay<R> {
             run: 0,
             runs,
             seek_buffer,
-            lacks: outline.lacks.clone().into(),
+            missing: outline.missing.clone().into(),
             outline,
             playing: false,
             speed: SPEEDS.iter().position(|&speed| speed == 100).unwrap_or(0),
@@ -83,32 +83,32 @@ impl<R: Read> Replay<R> {
             Direction::Back => self.run.checked_sub(1),
         };
         let Some(run) = run else { return Ok(()) };
-        let (outline, seek_buffer, runs) = look_through(&mut self.open, run, stop)?;
+        let (outline, seek_buffer, runs) = scan(&mut self.open, run, stop)?;
         (self.run, self.runs, self.seek_buffer, self.playing) = (run, runs, seek_buffer, false);
         self.now_ns = outline.start_ns;
-        self.lacks = outline.lacks.clone().into();
+        self.missing = outline.missing.clone().into();
         self.outline = outline;
         Ok(())
     }
 
-    /// From the beginning of the run again.
+    /// Goes to the beginning of the run.
     fn rewind(&mut self) -> Result<()> {
         let (reader, _) = (self.open)(self.run)?;
         self.seek_buffer = SeekBuffer::new(reader)?;
         Ok(())
     }
 
-    /// What of the first run was given more than once, in sentences.
+    /// Parts of the first run that were given more than once, in sentences.
     pub(crate) fn repeats(&self) -> &[String] {
         &self.outline.repeats
     }
 
-    /// What the one that draws reads.
+    /// The state that is shared with the drawing thread.
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
 
-    /// What is shown at the end of the run.
+    /// The view model at the end of the run.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn at_the_end(&mut self) -> Result<Arc<ViewModel>> {
         self.go_to(u64::MAX, &Stop::default())?;
@@ -116,12 +116,13 @@ impl<R: Read> Replay<R> {
         Ok(self.shared.view_model())
     }
 
-    /// Does what is asked until it is time to stop.
-    /// Fails when the dump cannot be read any more.
+    /// Executes commands until `stop` is set.
+    ///
+    /// Fails if the dump becomes unreadable.
     pub(crate) fn run(&mut self, stop: &Stop) -> Result<()> {
         let mut asked = None;
         while !stop.is_set() {
-            let mut is_new = asked.replace(self.shared.asked()) != Some(self.shared.asked());
+            let mut is_new = asked.replace(self.shared.query_number()) != Some(self.shared.query_number());
             while let Some(play) = self.shared.next_play() {
                 self.act(play, stop)?;
                 is_new = true;
@@ -138,7 +139,7 @@ impl<R: Read> Replay<R> {
         Ok(())
     }
 
-    /// Lets the time that has passed pass in the dump, too; false: it stands still.
+    /// Advances the replay by the time that has passed. Returns false if it is stopped.
     fn tick(&mut self, stop: &Stop) -> Result<bool> {
         let passed = self.ticked.elapsed();
         self.ticked = Instant::now();
@@ -180,7 +181,7 @@ impl<R: Read> Replay<R> {
             Play::Run(direction) => self.change(direction, stop)?,
             Play::Ask => {}
         }
-        // What that took is none of the dump's time.
+        // The duration of the command does not count as playing time.
         self.ticked = Instant::now();
         Ok(())
     }
@@ -190,7 +191,7 @@ impl<R: Read> Replay<R> {
         if time_ns < self.seek_buffer.reached_ns {
             self.rewind()?;
         }
-        // At its end everything has been said that is known at the end only.
+        // The end includes the results that are only known at the end.
         let until = if time_ns == self.outline.end_ns { Until::End } else { Until::Time(time_ns) };
         self.seek_buffer.go(until, stop, None)?;
         self.now_ns = time_ns;
@@ -210,12 +211,12 @@ impl<R: Read> Replay<R> {
         Ok(())
     }
 
-    /// Writes a dump of what was just before this moment into a new file of a folder, and says what came of it.
+    /// Writes a dump of the minutes before the current time to a new file in a folder, and notifies the user.
     fn save(&mut self, folder: &Path, stop: &Stop) {
         let clock = self.seek_buffer.reader.header().clock;
         let name = files::name("dump", &clock, self.now_ns, "p2pt");
         let saved = files::save(folder, &name, |file| self.excerpt(file, stop));
-        self.shared.say(files::told(saved));
+        self.shared.notify(files::outcome(saved));
         self.ticked = Instant::now();
     }
 
@@ -243,7 +244,7 @@ impl<R: Read> Replay<R> {
             end_ns: self.outline.end_ns,
             playing: self.playing,
             speed: self.percent(),
-            lacks: Arc::clone(&self.lacks),
+            missing: Arc::clone(&self.missing),
             run: self.run,
             runs: self.runs,
         });
@@ -251,12 +252,8 @@ impl<R: Read> Replay<R> {
     }
 }
 
-/// Reads a run once to its end; then it is at its beginning.
-fn look_through<R: Read>(
-    open: &mut Open<R>,
-    run: usize,
-    stop: &Stop,
-) -> Result<(Outline, SeekBuffer<R>, usize)> {
+/// Scans a run to its end, then opens it at its beginning.
+fn scan<R: Read>(open: &mut Open<R>, run: usize, stop: &Stop) -> Result<(Outline, SeekBuffer<R>, usize)> {
     let (reader, runs) = open(run)?;
     let mut seek_buffer = SeekBuffer::new(reader)?;
     let mut outline = Outline { start_ns: seek_buffer.reached_ns, ..Outline::default() };
@@ -264,16 +261,16 @@ fn look_through<R: Read>(
     (outline.end_ns, outline.events) = (seek_buffer.reached_ns, seek_buffer.events);
     outline.steps.dedup();
     outline.findings.dedup();
-    outline.lacks = seek_buffer.reader.complaints();
+    outline.missing = seek_buffer.reader.complaints();
     outline.repeats = seek_buffer.reader.repeats().to_vec();
-    let lacks = seek_buffer.end.as_ref().and_then(End::lacks);
-    outline.lacks.extend(lacks.map(str::to_owned));
+    let missing = seek_buffer.end.as_ref().and_then(End::lacks);
+    outline.missing.extend(missing.map(str::to_owned));
     outline.uncertainty = uncertainty(&seek_buffer);
     let (reader, _) = open(run)?;
     Ok((outline, SeekBuffer::new(reader)?, runs))
 }
 
-/// Why nothing can be said of a run that was read to its end, as `check` has it.
+/// Why a run that was read to its end is inconclusive as a whole, by the criteria of `check`.
 fn uncertainty<R: Read>(seek_buffer: &SeekBuffer<R>) -> Option<String> {
     if seek_buffer.end == Some(End::CutOff) {
         return End::CutOff.lacks().map(str::to_owned);

@@ -1,30 +1,30 @@
-//! What there is in a dump, and where: found by reading it once to its end.
+//! The outline of a dump: its times, and the positions of steps and findings. It is collected by a scan to the end.
 
 use super::super::keymap::{Direction, Target};
 
-/// Events are counted from 1.
+/// The outline of a run. Events are numbered from 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outline {
-    /// From here on it is known what was true, `CLOCK_BOOTTIME`.
+    /// The time from which the state is known (`CLOCK_BOOTTIME`).
     pub(super) start_ns: u64,
-    /// Time of the last record.
+    /// The time of the last record.
     pub(super) end_ns: u64,
-    /// How many there are.
+    /// The number of events.
     pub(super) events: u64,
-    /// Events that are steps of a teardown.
+    /// Events that are teardown steps.
     pub(super) steps: Vec<u64>,
-    /// Events after which something new was found.
+    /// Events that led to new or changed findings.
     pub(super) findings: Vec<u64>,
-    /// What is missing or cannot be read, in sentences.
-    pub(super) lacks: Vec<String>,
-    /// Why nothing can be said of the run, whatever is shown of it.
+    /// Missing or unreadable parts, in sentences.
+    pub(super) missing: Vec<String>,
+    /// Why the run as a whole is inconclusive, if it is.
     pub(super) uncertainty: Option<String>,
-    /// What was given more than once, in sentences.
+    /// Parts that were given more than once, in sentences.
     pub(super) repeats: Vec<String>,
 }
 
 impl Outline {
-    /// The place to go to from behind so many events; `None`: there is none.
+    /// The position to step to from position `here`, in events; `None` if there is none.
     pub(super) fn place(&self, here: u64, target: Target, direction: Direction) -> Option<u64> {
         let among = |places: &[u64]| match direction {
             Direction::Forward => places.iter().copied().find(|&place| place > here),

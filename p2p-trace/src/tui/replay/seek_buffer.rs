@@ -1,4 +1,4 @@
-//! A dump that is being read, and what it has come to.
+//! Reads a dump up to a position, and keeps the state at that position.
 
 use std::{
     io::{Read, Write},
@@ -18,14 +18,14 @@ use p2p_trace_model::{
 use super::{super::history::History, outline::Outline};
 use crate::run::{self as driver, Ending, Sink, stop::Stop};
 
-/// How far to go.
+/// The position to read up to.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Until {
     /// Up to this event.
     Event(u64),
     /// Up to this time.
     Time(u64),
-    /// To the end, and what is known there only.
+    /// To the end, including the results that are only known there.
     End,
 }
 
@@ -33,20 +33,20 @@ pub(super) struct SeekBuffer<R> {
     pub(super) reader: RunReader<R>,
     pub(super) pipeline: Pipeline,
     pub(super) history: History,
-    /// What of the tape is next, and how much of it was taken.
+    /// The current slice, and how many of its items were processed.
     waiting: Option<(Slice, usize)>,
     pub(super) events: u64,
-    /// Time of the latest record.
+    /// The time of the latest record.
     pub(super) reached_ns: u64,
     pub(super) end: Option<End>,
-    /// What was before the dump begins is known.
+    /// Whether the state before the beginning of the dump was restored from a checkpoint.
     is_restored: bool,
-    /// What is read is written there, too.
+    /// Receives a copy of everything that is read.
     pub(super) copy: Option<Writer<Box<dyn Write>>>,
 }
 
 impl<R: Read> SeekBuffer<R> {
-    /// Reads what was true when the dump begins.
+    /// Creates the buffer and restores the state at the beginning of the dump.
     pub(super) fn new(reader: RunReader<R>) -> Result<Self> {
         let header = reader.header();
         let status = Arc::new(header.status.clone());
@@ -66,20 +66,20 @@ impl<R: Read> SeekBuffer<R> {
             && !seek_buffer.is_restored
             && let Some(first) = seek_buffer.waiting.as_ref().and_then(|(slice, _)| slice.items.first())
         {
-            // Of what was before nothing is shown.
+            // The time before the first record is not shown.
             seek_buffer.reached_ns = seek_buffer.reached_ns.max(first.time_ns());
         }
         Ok(seek_buffer)
     }
 
-    /// Goes on, and notes in `outline` what it passes.
+    /// Reads on, and records steps and findings in `outline`.
     pub(super) fn go(&mut self, until: Until, stop: &Stop, mut outline: Option<&mut Outline>) -> Result<()> {
         while self.end.is_none() && !stop.is_set() {
             if matches!(until, Until::Event(wanted) if self.events >= wanted) {
                 return Ok(());
             }
-            let told = match self.waiting.take() {
-                Some((slice, allocated)) => match self.part(slice, allocated, until) {
+            let item = match self.waiting.take() {
+                Some((slice, consumed)) => match self.part(slice, consumed, until) {
                     Some(part) => RunItem::Slice(part),
                     None => return Ok(()),
                 },
@@ -88,18 +88,18 @@ impl<R: Read> SeekBuffer<R> {
                         self.waiting = Some((slice, 0));
                         continue;
                     }
-                    Some(told) => told,
+                    Some(item) => item,
                     None => return Ok(()),
                 },
             };
-            self.take(told, outline.as_deref_mut())?;
+            self.take(item, outline.as_deref_mut())?;
         }
         Ok(())
     }
 
-    /// What of a slice is wanted; the rest waits.
-    fn part(&mut self, slice: Slice, allocated: usize, until: Until) -> Option<Slice> {
-        let left = slice.items.get(allocated..).unwrap_or_default();
+    /// Returns the requested part of a slice, and stores the rest in `waiting`.
+    fn part(&mut self, slice: Slice, consumed: usize, until: Until) -> Option<Slice> {
+        let left = slice.items.get(consumed..).unwrap_or_default();
         let (count, is_later) = match until {
             Until::Event(_) => (left.len().min(1), false),
             Until::Time(time_ns) => {
@@ -108,10 +108,10 @@ impl<R: Read> SeekBuffer<R> {
             Until::End => (left.len(), false),
         };
         if count == 0 && (is_later || !left.is_empty()) {
-            self.waiting = Some((slice, allocated));
+            self.waiting = Some((slice, consumed));
             return None;
         }
-        if count == left.len() && allocated == 0 {
+        if count == left.len() && consumed == 0 {
             return Some(slice);
         }
         let items = left.get(..count).unwrap_or_default().to_vec();
@@ -121,26 +121,26 @@ impl<R: Read> SeekBuffer<R> {
             items.last().map_or(self.reached_ns, Item::time_ns)
         };
         if count < left.len() {
-            self.waiting = Some((slice, allocated + count));
+            self.waiting = Some((slice, consumed + count));
         }
         Some(Slice { items, watermark_ns })
     }
 
-    fn take(&mut self, told: RunItem, outline: Option<&mut Outline>) -> Result<()> {
-        let time_ns = match &told {
+    fn take(&mut self, item: RunItem, outline: Option<&mut Outline>) -> Result<()> {
+        let time_ns = match &item {
             RunItem::Slice(slice) => slice.items.last().map(Item::time_ns),
             RunItem::Restore(checkpoint) => Some(checkpoint.head.time_ns),
             RunItem::Status(_) | RunItem::Diagnostics(_) | RunItem::Uncertainty(_) | RunItem::End(_) => None,
         };
-        let lost_before = match &told {
+        let lost_before = match &item {
             RunItem::Restore(checkpoint) => {
-                let judged = &checkpoint.head.rules;
-                Some(judged.lost_hot.count.saturating_add(judged.lost_rare.count))
+                let rules = &checkpoint.head.rules;
+                Some(rules.lost_hot.count.saturating_add(rules.lost_rare.count))
             }
             _ => None,
         };
         let names = self.reader.names();
-        let mut onlooker = Onlooker {
+        let mut observer = Observer {
             history: &mut self.history,
             events: &mut self.events,
             names: &names,
@@ -148,19 +148,19 @@ impl<R: Read> SeekBuffer<R> {
             copy: self.copy.as_mut(),
         };
         let is_damaged = self.reader.damaged() > 0;
-        self.end = driver::take_in(told, is_damaged, &mut self.pipeline, &mut onlooker)?;
+        self.end = driver::take_in(item, is_damaged, &mut self.pipeline, &mut observer)?;
         if let Some(lost) = lost_before {
             self.is_restored = true;
-            self.history.meet(self.pipeline.model(), lost, &names);
+            self.history.restore(self.pipeline.model(), lost, &names);
         }
         self.reached_ns = self.reached_ns.max(time_ns.unwrap_or(0));
-        self.history.count(&self.pipeline, self.reached_ns);
+        self.history.sample(&self.pipeline, self.reached_ns);
         Ok(())
     }
 }
 
-/// Keeps what is for the screen, and notes where what is.
-struct Onlooker<'a> {
+/// Updates the history and the outline.
+struct Observer<'a> {
     history: &'a mut History,
     events: &'a mut u64,
     names: &'a Names,
@@ -168,7 +168,7 @@ struct Onlooker<'a> {
     copy: Option<&'a mut Writer<Box<dyn Write>>>,
 }
 
-impl Sink for Onlooker<'_> {
+impl Sink for Observer<'_> {
     fn slice(&mut self, slice: &Slice) -> Result<()> {
         match &mut self.copy {
             Some(copy) => copy.slice(slice).context("cannot write the dump"),
@@ -180,7 +180,7 @@ impl Sink for Onlooker<'_> {
         if let Some(copy) = &mut self.copy {
             copy.status(status, time_ns).context("cannot write the dump")?;
         }
-        self.history.changed(Arc::new(status.clone()));
+        self.history.set_status(Arc::new(status.clone()));
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl Sink for Onlooker<'_> {
     }
 
     fn end(&mut self, closing: &Closing, _ending: &Ending) -> Result<()> {
-        self.history.found(&closing.rest, self.names);
+        self.history.add_findings(&closing.rest, self.names);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::tui::{
     theme::{Palette, Theme},
 };
 
-/// The beginning of a dump, with the names of the code.
+/// The writer of a dump, with the names of all code addresses.
 fn begin() -> Writer<Vec<u8>> {
     let mut writer = Writer::new(Vec::new(), samples::header()).unwrap();
     for address in samples::CODE {
@@ -22,12 +22,12 @@ fn begin() -> Writer<Vec<u8>> {
     writer
 }
 
-/// What was told of a run, as a dump.
+/// The dump of a story.
 fn dump(story: &Story) -> Vec<u8> {
     let mut writer = begin();
     for slice in &story.slices {
         writer.slice(slice).unwrap();
-        // A block each, so that one can be damaged.
+        // One block per slice, so that a test can damage a single one.
         writer.flush().unwrap();
     }
     writer.finish(Reason::End, story.now_ns, None).unwrap()
@@ -37,7 +37,7 @@ fn replay(story: &Story) -> Replay<Cursor<Vec<u8>>> {
     of_runs(vec![vec![dump(story)]])
 }
 
-/// Of files, by runs.
+/// A replay of files, grouped by run.
 fn of_runs(runs: Vec<Vec<Vec<u8>>>) -> Replay<Cursor<Vec<u8>>> {
     let open = move |run: usize| {
         let open = |file: &Vec<u8>| Opened::open(Cursor::new(file.clone())).unwrap();
@@ -58,7 +58,7 @@ fn act(replay: &mut Replay<Cursor<Vec<u8>>>, play: Play) {
 }
 
 #[test]
-fn each_moment_is_shown_as_it_was() {
+fn seeking_back_shows_the_same_screen() {
     let mut replay = replay(&samples::wrong());
     insta::assert_snapshot!("at_the_beginning", shown(&replay));
     act(&mut replay, Play::Seek(3 * SECOND + SECOND / 2));
@@ -67,11 +67,11 @@ fn each_moment_is_shown_as_it_was() {
     act(&mut replay, Play::Seek(u64::MAX));
     insta::assert_snapshot!("at_the_end", shown(&replay));
     act(&mut replay, Play::Seek(3 * SECOND + SECOND / 2));
-    assert_eq!(shown(&replay), hung, "what was gone through and back to");
+    assert_eq!(shown(&replay), hung, "after going on and back");
 }
 
 #[test]
-fn it_steps_to_events_teardowns_and_findings_and_back() {
+fn steps_to_events_teardowns_and_findings_in_both_directions() {
     let mut replay = replay(&samples::wrong());
     let (forward, back) = (Direction::Forward, Direction::Back);
     let mut places = Vec::new();
@@ -101,7 +101,7 @@ fn it_steps_to_events_teardowns_and_findings_and_back() {
 }
 
 #[test]
-fn time_goes_on_as_fast_as_is_asked_for() {
+fn plays_at_the_selected_speed() {
     let mut replay = replay(&samples::stalled());
     for _ in 0..30 {
         act(&mut replay, Play::Faster);
@@ -125,7 +125,7 @@ fn time_goes_on_as_fast_as_is_asked_for() {
 }
 
 #[test]
-fn keys_lead_to_what_they_say() {
+fn keys_trigger_replay_commands() {
     let mut replay = replay(&samples::stalled());
     replay.publish();
     let mut app = App::new(replay.shared.view_model(), Theme::new(Palette::Rich, false));
@@ -148,7 +148,7 @@ fn keys_lead_to_what_they_say() {
     insta::assert_snapshot!("at_the_first_finding", shown(&replay));
 }
 
-/// The blocked story in two files of one run, cut just before the unbind.
+/// The blocked story in two files of one run, split just before the unbind.
 fn rotated() -> [Vec<u8>; 2] {
     let story = samples::blocked();
     let mut writer = begin();
@@ -168,33 +168,33 @@ fn rotated() -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn a_later_file_alone_shows_who_took_what_before_it_begins() {
+fn later_file_alone_shows_earlier_holders() {
     let [_, second] = rotated();
     let mut replay = of_runs(vec![vec![second]]);
     assert_eq!(replay.outline.start_ns, 2 * SECOND, "the checkpoint's time");
     insta::assert_snapshot!("at_the_beginning_of_a_later_file", shown(&replay));
     act(&mut replay, Play::Step(Target::Event, Direction::Forward));
     act(&mut replay, Play::Step(Target::Event, Direction::Back));
-    assert!(shown(&replay).contains("p2pdio[726]"), "gone when it was gone back");
+    assert!(shown(&replay).contains("p2pdio[726]"), "lost after going back");
     act(&mut replay, Play::Seek(u64::MAX));
     let blocked = shown(&replay);
-    assert!(blocked.contains("BLOCKED") && blocked.contains("taken by p2pdio[726]"), "{blocked}");
+    assert!(blocked.contains("BLOCKED") && blocked.contains("held by p2pdio[726]"), "{blocked}");
 }
 
 #[test]
-fn the_files_of_a_run_are_shown_as_one() {
+fn shows_the_files_of_a_run_as_one() {
     let [first, second] = rotated();
-    let mut whole = replay(&samples::blocked());
+    let mut full = replay(&samples::blocked());
     let mut parts = of_runs(vec![vec![second, first]]);
     for time_ns in [0, 2 * SECOND + 1, 4 * SECOND, u64::MAX] {
-        act(&mut whole, Play::Seek(time_ns));
+        act(&mut full, Play::Seek(time_ns));
         act(&mut parts, Play::Seek(time_ns));
-        assert_eq!(shown(&parts), shown(&whole), "at {time_ns}");
+        assert_eq!(shown(&parts), shown(&full), "at {time_ns}");
     }
 }
 
 #[test]
-fn runs_are_shown_one_after_the_other() {
+fn steps_between_runs() {
     let dumps = [samples::wrong(), samples::busy()].map(|story| vec![dump(&story)]);
     let mut replay = of_runs(dumps.to_vec());
     assert!(shown(&replay).contains("run 1 of 2"));
@@ -208,23 +208,23 @@ fn runs_are_shown_one_after_the_other() {
 }
 
 #[test]
-fn what_is_missing_of_a_dump_shows_in_the_answer() {
-    let whole = dump(&samples::blocked());
+fn incomplete_dump_is_inconclusive() {
+    let full = dump(&samples::blocked());
     let at_end = |bytes: &[u8]| {
         let mut replay = of_runs(vec![vec![bytes.to_vec()]]);
         act(&mut replay, Play::Seek(u64::MAX));
         shown(&replay)
     };
-    assert!(!at_end(&whole).contains("INCONCLUSIVE"));
-    let broken_off = at_end(&whole[..whole.len() - 40]);
+    assert!(!at_end(&full).contains("INCONCLUSIVE"));
+    let broken_off = at_end(&full[..full.len() - 40]);
     let second_line = broken_off.lines().nth(1).unwrap();
     assert!(second_line.contains("INCONCLUSIVE") && second_line.contains("breaks off"), "{broken_off}");
-    // The records of the middle cannot be read: that is known from the beginning on.
-    let mut damaged = whole;
+    // Records in the middle are unreadable. That is known from the beginning.
+    let mut damaged = full;
     let middle = damaged.len() * 3 / 4;
     damaged[middle] ^= 0xff;
     let mut replay = of_runs(vec![vec![damaged]]);
-    assert!(shown(&replay).contains("dump not whole"));
+    assert!(shown(&replay).contains("dump incomplete"));
     act(&mut replay, Play::Seek(u64::MAX));
     assert!(shown(&replay).contains("INCONCLUSIVE"));
     let mut app = App::new(replay.shared.view_model(), Theme::new(Palette::Rich, false));
@@ -233,41 +233,41 @@ fn what_is_missing_of_a_dump_shows_in_the_answer() {
 }
 
 #[test]
-fn a_part_written_at_a_moment_is_a_dump_that_shows_the_same() {
+fn saved_excerpt_shows_the_same_as_the_dump() {
     let folder = tempfile::tempdir().unwrap();
     let mut story = samples::blocked();
-    // Long enough that the part does not reach back to the start.
+    // Long enough that the excerpt does not reach back to the start.
     story.idle(400 * SECOND);
-    let mut whole = replay(&story);
+    let mut full = replay(&story);
     for time_ns in [4 * SECOND, 390 * SECOND] {
-        act(&mut whole, Play::Seek(time_ns));
-        // The part ends with its last record.
-        let last_ns = whole.seek_buffer.reached_ns;
-        act(&mut whole, Play::Seek(last_ns));
-        whole.save(folder.path(), &Stop::default());
-        let told = whole.shared.said().unwrap();
-        let path = told.strip_prefix("written to ").unwrap();
+        act(&mut full, Play::Seek(time_ns));
+        // The excerpt ends with its last record.
+        let last_ns = full.seek_buffer.reached_ns;
+        act(&mut full, Play::Seek(last_ns));
+        full.save(folder.path(), &Stop::default());
+        let reported = full.shared.take_message().unwrap();
+        let path = reported.strip_prefix("written to ").unwrap();
         let mut part = of_runs(vec![vec![std::fs::read(path).unwrap()]]);
         act(&mut part, Play::Seek(u64::MAX));
-        let (whole, part) = (facts(&whole), facts(&part));
-        assert_eq!(whole, part);
+        let (full, part) = (facts(&full), facts(&part));
+        assert_eq!(full, part);
         let blocks = |line: &String| line.contains("WAITING") && line.contains("p2pdio[726]");
         assert!(part.iter().any(blocks), "{part:?}");
     }
-    let missing = folder.path().join("gone");
-    whole.save(&missing, &Stop::default());
-    let told = whole.shared.said().unwrap();
-    assert!(told.starts_with("cannot create ") && told.contains("gone"), "{told}");
+    let missing = folder.path().join("missing");
+    full.save(&missing, &Stop::default());
+    let reported = full.shared.take_message().unwrap();
+    assert!(reported.starts_with("cannot create ") && reported.contains("missing"), "{reported}");
 }
 
-/// What the screen says of devices, what is out of them, and the teardown.
+/// The part of the screen that shows devices, holders and teardown.
 fn facts(replay: &Replay<Cursor<Vec<u8>>>) -> Vec<String> {
     let shown = shown(replay);
     let parts = shown.split("── Events").next().unwrap().lines();
     parts.skip(4).map(str::to_owned).collect()
 }
 
-/// A dump that was recorded in a guest: see `tests/golden`.
+/// A dump that was recorded in a guest. See `tests/golden`.
 fn recorded(name: &str) -> Replay<Cursor<Vec<u8>>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1");
     of_runs(vec![vec![std::fs::read(folder.join(name)).unwrap()]])
@@ -281,17 +281,17 @@ fn every_view_at(name: &str, replay: &mut Replay<Cursor<Vec<u8>>>, play: Play) {
 }
 
 #[test]
-fn a_real_run_in_which_nothing_happens_is_shown() {
+fn shows_recorded_run_without_events() {
     every_view_at("real_empty", &mut recorded("empty.p2pt"), Play::Seek(u64::MAX));
 }
 
 #[test]
-fn a_real_run_in_which_much_happens_is_shown() {
+fn shows_recorded_busy_run() {
     every_view_at("real_busy", &mut recorded("busy.p2pt"), Play::Seek(u64::MAX));
 }
 
 #[test]
-fn a_real_unbind_that_waits_is_shown_while_it_does_and_afterwards() {
+fn shows_recorded_blocked_unbind_and_its_end() {
     let mut replay = recorded("blocked.p2pt");
     let found = Play::Step(Target::Finding, Direction::Forward);
     every_view_at("real_blocked", &mut replay, found);

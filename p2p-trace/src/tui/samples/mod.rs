@@ -1,4 +1,4 @@
-//! States of the dashboard for tests.
+//! Sample runs for tests of the dashboard.
 
 mod runs;
 mod story;

@@ -1,4 +1,4 @@
-//! The runs that the tests show.
+//! The sample runs.
 
 use p2p_trace_common::{Hook, Kind, Record, Ring, state, valid};
 use p2p_trace_model::{
@@ -10,14 +10,14 @@ use p2p_trace_model::{
 
 use super::story::{NVME0, NVME1, Story, base};
 
-/// Nothing has p2p memory yet.
+/// No device has p2p memory.
 pub(in crate::tui) fn empty() -> Story {
     let mut story = Story::new();
     story.idle(3 * SECOND);
     story
 }
 
-/// Two devices at work, one of which was bound again, and records lost.
+/// Two busy devices, one of which was unbound and bound again, and lost records.
 pub(in crate::tui) fn busy() -> Story {
     let mut story = Story::new();
     story.bind(NVME0, SECOND);
@@ -36,7 +36,7 @@ pub(in crate::tui) fn busy() -> Story {
     story
 }
 
-/// A device is unbound whose driver hands out its pages itself.
+/// An unbind of a device whose driver allocates its pages itself.
 pub(in crate::tui) fn bypassed() -> Story {
     let mut story = Story::new();
     story.bind(NVME0, SECOND);
@@ -48,7 +48,7 @@ pub(in crate::tui) fn bypassed() -> Story {
     story
 }
 
-/// An unbind has waited for two seconds for memory that a process took.
+/// An unbind that has waited two seconds for memory that a process holds.
 pub(in crate::tui) fn blocked() -> Story {
     let mut story = Story::new();
     story.bind(NVME0, SECOND);
@@ -58,14 +58,14 @@ pub(in crate::tui) fn blocked() -> Story {
     story
 }
 
-/// The same long enough for findings.
+/// [`blocked`], long enough for findings.
 pub(in crate::tui) fn stalled() -> Story {
     let mut story = blocked();
     story.idle(12 * SECOND);
     story
 }
 
-/// The wait came after the removal, as in 2018.
+/// A removal before the wait, as in the kernels of 2018.
 pub(in crate::tui) fn wrong() -> Story {
     let mut story = Story::new();
     story.bind(NVME0, SECOND);
@@ -78,7 +78,7 @@ pub(in crate::tui) fn wrong() -> Story {
     story
 }
 
-/// A million references by a few tasks.
+/// A million references held by a few tasks.
 pub(in crate::tui) fn million() -> Story {
     let mut story = Story::new();
     story.bind(NVME0, SECOND);
@@ -103,11 +103,11 @@ pub(in crate::tui) fn million() -> Story {
     }
     let slice = Slice { items, watermark_ns: 3 * SECOND };
     let history = &mut story.history;
-    let allocated: Result<(), ()> = story.pipeline.advance(&slice, |step| {
+    let advanced: Result<(), ()> = story.pipeline.advance(&slice, |step| {
         history.step(step, &code());
         Ok(())
     });
-    assert_eq!(allocated, Ok(()));
+    assert_eq!(advanced, Ok(()));
     story.idle(4 * SECOND);
     story
 }

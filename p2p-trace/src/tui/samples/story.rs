@@ -1,4 +1,4 @@
-//! A run for tests, record by record: they go through the pipeline as those of a kernel do.
+//! Builds a run for tests, record by record. The records go through the pipeline like those of a kernel.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(in crate::tui) const NVME0: DeviceAddress = DeviceAddress::from_devfn(0, 3, 
 pub(in crate::tui) const NVME1: DeviceAddress = DeviceAddress::from_devfn(0, 4, 0);
 
 const SIZE: u64 = 64 << 20;
-/// All code that takes memory.
+/// The addresses of all code that allocates memory.
 pub(in crate::tui) const CODE: [u64; 3] = [NVME_CODE, LIST_CODE, NVMET_CODE];
 
 const fn physical(device: DeviceAddress) -> u64 {
@@ -68,7 +68,7 @@ fn hook(hook: Hook) -> HookStatus {
     }
 }
 
-/// The hook that shows it: of the same name.
+/// The hook that emits records of this kind. It has the same name.
 fn hook_of(kind: Kind) -> Hook {
     Hook::from_name(kind.name()).unwrap()
 }
@@ -81,7 +81,7 @@ pub(in crate::tui) fn status() -> Status {
     }
 }
 
-/// What a dump of such a run begins with.
+/// The header of the dump of such a run.
 pub(in crate::tui) fn header() -> Header {
     Header::new(status(), CLOCK, 0, rules::Options::default())
 }
@@ -91,7 +91,7 @@ pub(in crate::tui) struct Story {
     pub(in crate::tui) pipeline: Pipeline,
     pub(in crate::tui) history: History,
     pub(in crate::tui) now_ns: u64,
-    /// All that went through the pipeline.
+    /// All slices that went through the pipeline.
     pub(in crate::tui) slices: Vec<Slice>,
     pub(super) positions: [u64; 2],
     writer: user::Writer,
@@ -119,16 +119,16 @@ impl Story {
         self.now_ns = self.now_ns.max(time_ns);
         let slice = Slice { items: vec![item], watermark_ns: time_ns + 1 };
         let history = &mut self.history;
-        let allocated: Result<(), ()> = self.pipeline.advance(&slice, |step| {
+        let advanced: Result<(), ()> = self.pipeline.advance(&slice, |step| {
             history.step(step, &code());
             Ok(())
         });
-        assert_eq!(allocated, Ok(()));
+        assert_eq!(advanced, Ok(()));
         self.slices.push(slice);
-        self.history.count(&self.pipeline, time_ns);
+        self.history.sample(&self.pipeline, time_ns);
     }
 
-    /// Something happened to a device.
+    /// Adds an event of a device.
     pub(in crate::tui) fn event(
         &mut self,
         device: DeviceAddress,
@@ -180,7 +180,7 @@ impl Story {
         }
     }
 
-    /// The driver adds its memory and takes its two queues.
+    /// The driver adds its memory and allocates its two queues.
     pub(in crate::tui) fn bind(&mut self, device: DeviceAddress, time_ns: u64) {
         self.event(device, Kind::Memremap, time_ns, WORKER, |record| {
             record.pgmap = pgmap(device);
@@ -216,7 +216,7 @@ impl Story {
         });
     }
 
-    /// An NVMe target takes a scatter list.
+    /// An NVMe target allocates a scatter list.
     pub(in crate::tui) fn list(&mut self, device: DeviceAddress, time_ns: u64, offset: u64) {
         self.alloc(device, time_ns, TARGET, offset, 4096, LIST_CODE);
         self.event(device, Kind::SglAlloc, time_ns + 1, TARGET, |record| {
@@ -242,7 +242,7 @@ impl Story {
         });
     }
 
-    /// An unbind up to the kill; the driver gives its queues back.
+    /// An unbind up to the kill. The driver frees its queues.
     pub(in crate::tui) fn unbind(&mut self, device: DeviceAddress, time_ns: u64) {
         self.step(device, Kind::Unbind, time_ns, SHELL);
         self.step(device, Kind::DriverRemove, time_ns + 9 * MS, SHELL);
@@ -260,7 +260,7 @@ impl Story {
         }
     }
 
-    /// The pages of [`Story::map`] go back, and with them the last reference.
+    /// The pages of [`Story::map`] are freed, which drops the last reference.
     pub(in crate::tui) fn drain(&mut self, device: DeviceAddress, time_ns: u64) {
         self.event(device, Kind::PageFree, time_ns, READER, |record| {
             record.words = [pages(device) + 32 * 64, 64 << 10, time_ns - MS, time_ns];
@@ -297,13 +297,13 @@ impl Story {
         self.item(Item::Record(record), time_ns);
     }
 
-    /// What the screen shows of it at this moment.
+    /// The view model at this time.
     pub(in crate::tui) fn view_model(&self, query: &Query, now_ns: u64) -> ViewModel {
         let holders = self.history.holders(self.pipeline.model(), query, &code(), now_ns);
         self.history.view_model(&self.pipeline, &Arc::new(holders), now_ns)
     }
 
-    /// A dashboard that shows it.
+    /// A dashboard that shows the run.
     pub(in crate::tui) fn app(&self) -> App {
         let view_model = Arc::new(self.view_model(&Query::default(), self.now_ns));
         let mut app = App::new(Arc::clone(&view_model), Theme::new(Palette::Rich, false));

@@ -1,4 +1,4 @@
-//! Is anything wrong now? The line that is always visible.
+//! The headline, which is always visible: the overall answer, and the current activity.
 
 use std::sync::Arc;
 
@@ -9,21 +9,21 @@ use p2p_trace_model::{
 
 use super::{devices::DeviceRow, teardown::waiting};
 
-/// How bad it is.
+/// The overall answer, by severity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// Nothing was found, and everything that was asked for was seen.
+    /// There are no findings, and everything requested was observed.
     Fine,
-    /// Nothing was found, but an unbind is blocked.
+    /// There are no findings, but an unbind is blocked.
     Blocked,
-    /// Nothing was found, but something can have been missed.
+    /// There are no findings, but something may have been missed.
     Inconclusive,
-    /// Something was found.
+    /// There are findings.
     Violated,
 }
 
 impl Level {
-    /// The word on the screen.
+    /// The displayed text.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Fine => "nothing wrong so far",
@@ -34,11 +34,12 @@ impl Level {
     }
 }
 
-/// What goes on.
+/// The current activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Now {
-    /// No teardown.
+    /// No teardown is under way.
     Calm,
+    /// A teardown is under way.
     Teardown,
     /// A teardown that waits for references.
     Blocked,
@@ -46,109 +47,109 @@ pub(crate) enum Now {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Headline {
-    /// What the rules come to, taken together.
+    /// The overall answer of all rules.
     pub(crate) level: Level,
-    pub(crate) why: String,
-    /// What goes on.
+    pub(crate) reason: String,
+    /// The current activity.
     pub(crate) now: Now,
-    /// The same in a sentence.
-    pub(crate) what: String,
-    /// Rules that are checked, as far as their hooks are there.
+    /// The current activity as a sentence.
+    pub(crate) activity: String,
+    /// The number of rules that are checked, as far as their hooks are attached.
     pub(crate) checked: usize,
     pub(crate) rules: usize,
 }
 
-/// What the answer follows from.
-pub(super) struct Judged<'a> {
+/// The data that the headline is derived from.
+pub(super) struct Inputs<'a> {
     pub(super) devices: &'a [DeviceRow],
     pub(super) findings: &'a [Arc<Finding>],
     pub(super) verdicts: &'a [Verdict],
-    /// Why no rule can be sure, in sentences.
+    /// Reasons that make every rule inconclusive, in sentences.
     pub(super) uncertainties: &'a [String],
     pub(super) clock: &'a Clock,
     pub(super) now_ns: u64,
 }
 
 impl Headline {
-    /// The same where the dump lacks something at whatever time, so that nothing can be said of the run: why.
-    pub(crate) fn uncertain(&mut self, why: &str) {
+    /// Makes the headline inconclusive, because the dump is incomplete at some point of the run.
+    pub(crate) fn uncertain(&mut self, reason: &str) {
         if self.level < Level::Inconclusive {
             self.level = Level::Inconclusive;
-            self.why = format!("the dump is incomplete: {why} (no rule can be sure of the run)");
+            self.reason = format!("the dump is incomplete: {reason} (every rule is inconclusive)");
         }
     }
 }
 
-pub(super) fn headline(judged: &Judged<'_>) -> Headline {
-    let &Judged { devices, verdicts, now_ns, .. } = judged;
-    let unchecked = |rule: RuleId| {
+pub(super) fn headline(inputs: &Inputs<'_>) -> Headline {
+    let &Inputs { devices, verdicts, now_ns, .. } = inputs;
+    let is_unchecked = |rule: RuleId| {
         let is_not = |verdict: &Verdict| verdict.rule == rule && verdict.answer == Answer::NotChecked;
         verdicts.iter().any(is_not)
     };
     let rules = RuleId::all().count();
-    let checked = rules - RuleId::all().filter(|&rule| unchecked(rule)).count();
-    let (now, what) = now(devices, judged.clock, now_ns);
-    let unsure = unsure(judged);
-    let (level, why) = if let Some(violated) = violated(judged) {
-        let unsure = unsure.map_or_else(String::new, |(_, of)| format!("; {of}"));
-        (Level::Violated, format!("{violated}{unsure}"))
-    } else if let Some((reason, of)) = unsure {
+    let checked = rules - RuleId::all().filter(|&rule| is_unchecked(rule)).count();
+    let (now, activity) = now(devices, inputs.clock, now_ns);
+    let inconclusive = inconclusive(inputs);
+    let (level, reason) = if let Some(violated) = violated(inputs) {
+        let inconclusive = inconclusive.map_or_else(String::new, |(_, of)| format!("; {of}"));
+        (Level::Violated, format!("{violated}{inconclusive}"))
+    } else if let Some((reason, of)) = inconclusive {
         (Level::Inconclusive, format!("{reason} ({of})"))
     } else if now == Now::Blocked {
-        let why = format!("an unbind is blocked: see below; {checked} of {rules} rules are checked");
-        (Level::Blocked, why)
+        let reason = format!("an unbind is blocked (see below); {checked} of {rules} rules are checked");
+        (Level::Blocked, reason)
     } else if devices.is_empty() {
         (Level::Fine, "no p2p memory seen yet".to_owned())
     } else if verdicts.is_empty() {
-        (Level::Fine, "nothing judged yet".to_owned())
+        (Level::Fine, "no rule evaluated yet".to_owned())
     } else {
         (Level::Fine, format!("{checked} of {rules} rules are checked"))
     };
-    Headline { level, why, now, what, checked, rules }
+    Headline { level, reason, now, activity, checked, rules }
 }
 
-/// Why not everything that was asked for can be told, and which rules that is about.
-fn unsure(judged: &Judged<'_>) -> Option<(String, String)> {
-    let unsure = judged.verdicts.iter().filter(|verdict| verdict.answer == Answer::Inconclusive);
-    let mut rules: Vec<_> = unsure.clone().map(|verdict| verdict.rule).collect();
+/// Why rules are inconclusive, and which ones.
+fn inconclusive(inputs: &Inputs<'_>) -> Option<(String, String)> {
+    let inconclusive = inputs.verdicts.iter().filter(|verdict| verdict.answer == Answer::Inconclusive);
+    let mut rules: Vec<_> = inconclusive.clone().map(|verdict| verdict.rule).collect();
     rules.sort_unstable();
     rules.dedup();
-    let first = unsure.clone().find_map(|verdict| verdict.reasons.first());
+    let first = inconclusive.clone().find_map(|verdict| verdict.reasons.first());
     let of = match rules.as_slice() {
-        // Before any device was seen there are no verdicts.
-        [] if judged.uncertainties.is_empty() => return None,
-        [] => "no rule can be sure".to_owned(),
-        [only] => format!("{} cannot be sure", only.name()),
-        rules => format!("{} rules cannot be sure", rules.len()),
+        // There are no verdicts before the first device is seen.
+        [] if inputs.uncertainties.is_empty() => return None,
+        [] => "every rule is inconclusive".to_owned(),
+        [only] => format!("{} is inconclusive", only.name()),
+        rules => format!("{} rules are inconclusive", rules.len()),
     };
-    // What bears on all rules says most.
-    let reason = judged.uncertainties.first().or(first);
+    // A reason that affects all rules is the most informative.
+    let reason = inputs.uncertainties.first().or(first);
     Some((reason.map_or("no reason known", String::as_str).to_owned(), of))
 }
 
-/// Those that were not withdrawn.
+/// The findings that were not withdrawn.
 fn standing(findings: &[Arc<Finding>]) -> impl Iterator<Item = &Finding> {
     findings.iter().map(Arc::as_ref).filter(|finding| finding.withdrawn.is_none())
 }
 
-/// What goes on comes before what is over, then the gravest, then the latest.
+/// The finding to show: the most severe one; among those, an ongoing one, then the latest.
 fn worst(findings: &[Arc<Finding>]) -> Option<&Finding> {
     let rank = |finding: &&Finding| (finding.severity, !finding.is_closed(), finding.number);
     standing(findings).max_by_key(rank)
 }
 
-fn violated(judged: &Judged<'_>) -> Option<String> {
-    let Some(worst) = worst(judged.findings) else {
-        // What the rules found before the recording begins is known by their answers only.
+fn violated(inputs: &Inputs<'_>) -> Option<String> {
+    let Some(worst) = worst(inputs.findings) else {
+        // Findings from before the recording are only known by the rules' answers.
         let before = |verdict: &&Verdict| verdict.answer == Answer::Violated;
-        let mut verdicts: Vec<_> = judged.verdicts.iter().filter(before).collect();
+        let mut verdicts: Vec<_> = inputs.verdicts.iter().filter(before).collect();
         verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.rule.spec().severity));
         let (first, spec) = verdicts.first().map(|first| (first, first.rule.spec()))?;
         let more = more(verdicts.len());
         let (name, severity, device) = (spec.name, spec.severity.name(), first.device);
-        return Some(format!("{name} ({severity}) of {device}, before what is recorded{more}"));
+        return Some(format!("{name} ({severity}) of {device}, before the recording{more}"));
     };
-    Some(found(worst, standing(judged.findings).count(), judged.now_ns))
+    Some(found(worst, standing(inputs.findings).count(), inputs.now_ns))
 }
 
 fn more(count: usize) -> String {
@@ -162,7 +163,7 @@ fn more(count: usize) -> String {
 fn found(worst: &Finding, count: usize, now_ns: u64) -> String {
     let lasted = duration(worst.end_ns.unwrap_or(now_ns).saturating_sub(worst.start_ns));
     let state = match worst.end_ns {
-        None => format!("goes on for {lasted}"),
+        None => format!("ongoing, {lasted}"),
         Some(end_ns) => {
             let over = if end_ns > worst.start_ns { "ended " } else { "" };
             format!("{over}{} ago", duration(now_ns.saturating_sub(end_ns)))
@@ -191,7 +192,7 @@ fn now(devices: &[DeviceRow], clock: &Clock, now_ns: u64) -> (Now, String) {
     let text = if first.blocked {
         let waited = age(first.step_since_ns.or(first.since_ns))
             .map_or_else(String::new, |waited| format!(" {least}{waited}"));
-        // What matters comes first: lines are short.
+        // The most important part comes first, since lines are short.
         let since = first
             .step_since_ns
             .map(|since| format!(", since {}", clock.time_of_day(since).get(..12).unwrap_or_default()));

@@ -1,4 +1,4 @@
-//! The devices: how much is out of each, and what is being torn down.
+//! The devices: their allocated memory, and their pending teardowns.
 
 use p2p_trace_model::{
     event::{DeviceAddress, decode::PAGE_SIZE},
@@ -15,48 +15,48 @@ use crate::tui::history::History;
 #[derive(Clone, Debug)]
 pub(crate) struct DeviceRow {
     pub(crate) address: DeviceAddress,
-    /// What its driver made of it, such as `nvme0`.
+    /// The name that its driver gave it, such as `nvme0`.
     pub(crate) name: Option<Text>,
-    /// The driver that was bound when that was last looked at.
+    /// The bound driver at the last lookup.
     pub(crate) driver: Option<Text>,
-    /// The least advanced range that is not over; `None`: it has no memory.
+    /// The most advanced stage of its ranges that are not released; `None` if there are none.
     pub(crate) stage: Option<Stage>,
-    /// It has or had p2p memory.
+    /// Whether it has or had p2p memory.
     pub(crate) had_memory: bool,
-    /// Bytes of them.
+    /// The size of its ranges in bytes.
     pub(crate) size: Option<u64>,
-    /// Bytes known to be out, those of unknown takers among them.
+    /// Bytes known to be allocated, including those of unknown holders.
     pub(crate) allocated: u64,
-    /// Its driver hands out pages itself: what is out is not known.
+    /// Whether its driver allocates pages itself, so that the allocated memory is not known.
     pub(crate) bypassed: bool,
-    /// References known.
+    /// The number of known references.
     pub(crate) references: u64,
-    /// Bytes of mmaps that are out.
+    /// Bytes of outstanding mmaps.
     pub(crate) mapped: u64,
-    /// When the oldest reference was taken.
+    /// When the oldest outstanding memory was allocated.
     pub(crate) oldest_ns: Option<u64>,
-    /// Other drivers may find it.
+    /// Whether the memory is published to other drivers.
     pub(crate) published: Option<bool>,
-    /// A teardown that is under way.
+    /// The pending teardown.
     pub(crate) pending: Option<Pending>,
-    /// What is out is not certain: records were lost.
+    /// Whether the allocated memory is uncertain, because records were lost.
     pub(crate) uncertain: bool,
 }
 
 impl DeviceRow {
-    /// There is something to show: it has or had p2p memory.
+    /// Whether the device is shown.
     pub(super) const fn matters(&self) -> bool {
         self.had_memory || self.allocated > 0 || self.pending.is_some() || self.name.is_some()
     }
 
-    /// Address and name, as a filter sees it.
+    /// Address and names, as matched by a filter.
     pub(crate) fn label(&self) -> String {
         let name = self.name.as_deref().unwrap_or_default();
         let driver = self.driver.as_deref().unwrap_or_default();
         format!("{} {name} {driver}", self.address)
     }
 
-    /// In a word or two.
+    /// The displayed state.
     pub(crate) const fn state(&self) -> &'static str {
         match (&self.pending, self.stage) {
             (Some(pending), _) if pending.blocked => "BLOCKED",
@@ -77,7 +77,7 @@ pub(super) fn row(device: &Device, history: &History, holders: &HolderTable, now
         device.ranges().filter(|range| range.stage() < Stage::Released && range.is_named()).collect();
     let sizes: Option<u64> = ranges.iter().map(|range| range.size()).sum();
     let held = device.held_in_all();
-    let unseen = device.preexisting_bytes();
+    let preexisting = device.preexisting_bytes();
     let identity = history.identity(address);
     DeviceRow {
         address,
@@ -86,7 +86,7 @@ pub(super) fn row(device: &Device, history: &History, holders: &HolderTable, now
         stage: ranges.iter().map(|range| range.stage()).max(),
         had_memory: device.ranges().next().is_some(),
         size: sizes.filter(|_| !ranges.is_empty()),
-        allocated: held.bytes.saturating_add(unseen),
+        allocated: held.bytes.saturating_add(preexisting),
         bypassed: device.is_bypassed(),
         references: held.references,
         mapped: held.mmap_pages * PAGE_SIZE,

@@ -1,5 +1,6 @@
-//! What the screen shows of one moment: taken from the pipeline at a fixed rate, small whatever the model holds, and never
-//! changed afterwards. Everything in it is plain data, so that the thread that draws needs neither model nor locks.
+//! The view model: everything that the screen shows at one moment. It is created from the pipeline at a fixed rate, is small
+//! regardless of the size of the model, and is immutable. It is plain data, so that the drawing thread needs neither the
+//! model nor locks.
 
 mod answer;
 mod devices;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 pub(crate) use answer::{Headline, Level, Now};
 pub(crate) use devices::DeviceRow;
-pub(crate) use holders::{HolderTable, Row, Who, holders, matches_itself};
+pub(crate) use holders::{Holder, HolderTable, Row, holders, matches_itself};
 pub(crate) use query::{Column, Fields, Filter, Grouping, Query};
 pub(crate) use teardown::{Line, Mark, Timeline};
 
@@ -30,68 +31,69 @@ use crate::render::words::counted;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ViewModel {
-    /// The moment, `CLOCK_BOOTTIME`.
+    /// The time of the view model (`CLOCK_BOOTTIME`).
     pub(crate) now_ns: u64,
-    /// Times of day.
+    /// The clock for times of day.
     pub(crate) clock: Clock,
     pub(crate) status: Arc<Status>,
-    /// Is anything wrong?
+    /// Overall answer and current activity.
     pub(crate) headline: Headline,
-    /// Events, losses, rates.
+    /// Counts of events and losses.
     pub(crate) traffic: Traffic,
-    /// By address.
+    /// The devices, by address.
     pub(crate) devices: Vec<DeviceRow>,
-    /// What is out and who took it, as asked for.
+    /// The table of holders, as queried.
     pub(crate) holders: Arc<HolderTable>,
-    /// Pending ones first, then the latest.
+    /// The teardowns: pending ones first, then the latest.
     pub(crate) teardowns: Vec<Timeline>,
-    /// Oldest first.
+    /// The findings, oldest first.
     pub(crate) findings: Arc<[Arc<Finding>]>,
-    /// Findings that are only counted.
+    /// The number of findings that are counted but not kept.
     pub(crate) findings_omitted: u64,
-    /// What every rule comes to now.
+    /// The verdict of every rule as of now.
     pub(crate) verdicts: Vec<Verdict>,
     pub(crate) log: Log,
-    /// Names of the addresses in all of it.
+    /// The names of all addresses in the view model.
     pub(crate) names: Names,
-    /// One per second, oldest first.
+    /// Samples of the totals, one per second, oldest first.
     pub(crate) history: Vec<Sample>,
-    /// Where a replay stands; `None`: this happens now.
+    /// The state of a replay; `None` for a live session.
     pub(crate) playback: Option<Playback>,
 }
 
-/// Where a replay stands.
+/// The state of a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Playback {
-    /// The first moment of the recording.
+    /// The first time of the recording.
     pub(crate) start_ns: u64,
-    /// The last.
+    /// The last time of the recording.
     pub(crate) end_ns: u64,
-    /// Time goes on by itself.
+    /// Whether the replay is playing.
     pub(crate) playing: bool,
-    /// How fast, in percent.
+    /// The speed in percent.
     pub(crate) speed: u32,
-    /// What is missing of the recording or cannot be read, at whatever time, in sentences.
-    pub(crate) lacks: Arc<[String]>,
-    /// Which run is shown, from 0 on, of how many.
+    /// Parts of the recording that are missing or unreadable, at any time, in sentences.
+    pub(crate) missing: Arc<[String]>,
+    /// The index of the shown run, from 0.
     pub(crate) run: usize,
+    /// The number of runs.
     pub(crate) runs: usize,
 }
 
-/// What has come in.
+/// Counts of events and losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) events: u64,
-    /// Events in the last second.
+    /// Events per second, measured over the last second.
     pub(crate) per_second: u64,
-    /// Records lost so far, as the log tells it.
+    /// Records lost so far, as shown in the log.
     pub(crate) lost: u64,
-    /// Of these, the ones that the kernel skipped; `None`: this kernel does not count them all.
+    /// The part of `lost` that the kernel skipped; `None` if this kernel does not count all skipped runs.
     pub(crate) missed: Option<u64>,
 }
 
 impl History {
-    /// Answers a query. This looks at every reference: see [`HolderTable`].
+    /// Answers a query. This visits every reference.
     pub(crate) fn holders(
         &self,
         model: &Model,
@@ -106,19 +108,19 @@ impl History {
         holders(model, query, symbols, name, now_ns)
     }
 
-    /// Takes a snapshot.
+    /// Creates a view model.
     pub(crate) fn view_model(
         &self,
         pipeline: &Pipeline,
         holders: &Arc<HolderTable>,
         now_ns: u64,
     ) -> ViewModel {
-        ViewModel::take(self, pipeline, holders, now_ns)
+        ViewModel::new(self, pipeline, holders, now_ns)
     }
 }
 
 impl ViewModel {
-    /// Before anything has happened.
+    /// The view model of a run in which nothing has happened yet.
     pub(crate) fn blank(status: Arc<Status>, clock: Clock) -> Self {
         let history = History::new(status, clock, Names::default());
         let pipeline =
@@ -126,8 +128,8 @@ impl ViewModel {
         history.view_model(&pipeline, &Arc::default(), clock.boottime_ns)
     }
 
-    /// Takes one of what the keeper has kept and the pipeline has come to.
-    pub(super) fn take(
+    /// Creates a view model from the history and the pipeline.
+    pub(super) fn new(
         history: &History,
         pipeline: &Pipeline,
         holders: &Arc<HolderTable>,
@@ -151,14 +153,14 @@ impl ViewModel {
         let findings = history.findings();
         let rules = pipeline.rules();
         let mut uncertainties = rules.coverage().uncertainties().to_vec();
-        // Where no device was seen, no verdict tells that it can have been among them.
+        // Without any device, there is no verdict to show that lost records may concern one.
         if verdicts.is_empty() && uncertainties.is_empty() && rules.is_inconclusive() {
-            uncertainties.push(format!("{} lost, of whichever device", counted(history.lost(), "record")));
+            uncertainties.push(format!("{} lost, device unknown", counted(history.lost(), "record")));
         }
         Self {
             now_ns,
             clock: history.clock(),
-            headline: answer::headline(&answer::Judged {
+            headline: answer::headline(&answer::Inputs {
                 devices: &devices,
                 findings: &findings,
                 verdicts: &verdicts,
@@ -181,7 +183,6 @@ impl ViewModel {
         }
     }
 
-    /// The row of a device.
     pub(crate) fn device(&self, address: DeviceAddress) -> Option<&DeviceRow> {
         self.devices.iter().find(|row| row.address == address)
     }

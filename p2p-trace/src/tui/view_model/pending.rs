@@ -1,4 +1,4 @@
-//! A teardown that is under way: which step it waits in, since when, and for what.
+//! Pending teardowns: the current step, its start, and the holders that it waits for.
 
 use p2p_trace_common::{Hook, Kind};
 use p2p_trace_model::{
@@ -12,22 +12,22 @@ use crate::device_report::{is_blocking, step_after};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
-    /// Its first step that was seen; `None`: it began before the tracing.
+    /// The time of the first observed step; `None` if the teardown began before tracing.
     pub(crate) since_ns: Option<u64>,
-    /// It may have begun earlier.
+    /// Whether the teardown may have begun before `since_ns`.
     pub(crate) at_least: bool,
-    /// The task that tears down, as far as that is known.
+    /// The task that tears down, if known.
     pub(crate) task: Option<Task>,
-    /// The step that it is in.
+    /// The current step.
     pub(crate) step: UnbindStep,
     pub(crate) step_since_ns: Option<u64>,
-    /// It waits for references that nobody gives back.
+    /// Whether it is blocked: it waits for outstanding references.
     pub(crate) blocked: bool,
-    /// Who had taken what it waits for, the largest first; empty where it waits for something else, or nothing was seen.
+    /// The holders that it waits for, the largest first; empty if it waits for something else, or if none is known.
     pub(crate) waits_for: Vec<Row>,
-    /// Processes besides.
+    /// The number of further processes.
     pub(crate) omitted: usize,
-    /// References left by the kernel's own count.
+    /// Remaining references by the kernel's own count.
     pub(crate) residual: Option<u64>,
 }
 
@@ -66,7 +66,7 @@ pub(super) fn pending(device: &Device, holders: &HolderTable, now_ns: u64) -> Op
     })
 }
 
-/// A step that a teardown makes, and the hook that shows it.
+/// A step of a teardown, and the hook that observes it.
 type Shown = (Kind, Hook);
 
 const BEFORE: [Shown; 4] = [
@@ -90,7 +90,7 @@ const AFTER: [Shown; 4] = [
     (Kind::Unbound, Hook::Unbound),
 ];
 
-/// The steps that a pending teardown has still to make, in the order that they must have, as far as they can be seen.
+/// The steps that a pending teardown still has to make, in the required order, as far as attached hooks can observe them.
 pub(super) fn to_come(device: &Device, teardown: &Teardown, hooks: &Hooks) -> Vec<(Kind, Option<RangeId>)> {
     let seen = |kind: Kind| teardown.step(kind).is_some();
     let is_under_way = |range: &&Range| range.stage() < Stage::Released && !range.refused && range.is_named();
@@ -98,9 +98,9 @@ pub(super) fn to_come(device: &Device, teardown: &Teardown, hooks: &Hooks) -> Ve
     let is_past =
         |range: &&Range| range.stage() > Stage::Live || teardown.steps_of(range.id).next().is_some();
     let mut steps = Vec::new();
-    // A teardown whose beginning was not seen has made these.
+    // A teardown whose beginning was not observed has already made the first steps.
     if !teardown.began_unseen && !ranges.iter().any(is_past) && !AFTER.iter().any(|&(kind, _)| seen(kind)) {
-        steps.extend(behind(&BEFORE, seen).iter().map(|&shown| (shown, None)));
+        steps.extend(remaining(&BEFORE, seen).iter().map(|&shown| (shown, None)));
     }
     let (begun, fresh): (Vec<&Range>, Vec<&Range>) = ranges.into_iter().partition(|range| is_past(range));
     for range in begun.into_iter().chain(fresh) {
@@ -115,19 +115,19 @@ pub(super) fn to_come(device: &Device, teardown: &Teardown, hooks: &Hooks) -> Ve
                 _ => false,
             }
         };
-        // A range that was removed before it drained has still to drain.
+        // A range that was removed before it drained still has to drain.
         let late = (is_made(Kind::Remove) && !is_made(Kind::Drained)).then_some(OF_RANGE[3]);
-        let rest = behind(&OF_RANGE, is_made).iter().copied();
+        let rest = remaining(&OF_RANGE, is_made).iter().copied();
         steps.extend(late.into_iter().chain(rest).map(|shown| (shown, Some(range.id))));
     }
-    let after = behind(&AFTER, seen).iter().copied();
+    let after = remaining(&AFTER, seen).iter().copied();
     steps.extend(after.map(|shown| (shown, None)));
     let can_be_seen = |&((_, hook), _): &(Shown, Option<RangeId>)| hooks.is_attached(hook);
     steps.into_iter().filter(can_be_seen).map(|((kind, _), range)| (kind, range)).collect()
 }
 
-/// What is behind the last step that was made.
-fn behind(order: &[Shown], made: impl Fn(Kind) -> bool) -> &[Shown] {
+/// The steps after the last one that was made.
+fn remaining(order: &[Shown], made: impl Fn(Kind) -> bool) -> &[Shown] {
     let next = order.iter().rposition(|&(kind, _)| made(kind)).map_or(0, |last| last + 1);
     order.get(next..).unwrap_or_default()
 }

@@ -1,31 +1,30 @@
-//! What is asked of the references: which of them, how grouped, in which order. Those who have a million of them answer
-//! it in full and keep the first [`super::MAX_ROWS`]; the screen applies it again to what it was given.
+//! The query for holders: filter, grouping and order. The tracing thread answers it from all references and keeps a limited
+//! number of rows. The drawing thread applies a newer query to those rows until it is answered.
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Query {
-    /// Which.
     pub(crate) filter: Filter,
     pub(crate) grouping: Grouping,
-    /// Ordered by.
+    /// The ordering column.
     pub(crate) column: Column,
-    /// The other way round.
+    /// Whether the order is reversed.
     pub(crate) reversed: bool,
 }
 
 /// How references are grouped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Grouping {
-    /// By the process that took them.
+    /// By the process that allocated the memory.
     #[default]
     Process,
-    /// By the function that took them.
+    /// By the function that allocated the memory.
     Caller,
-    /// Each by itself.
+    /// Not grouped.
     Flat,
 }
 
 impl Grouping {
-    /// The name on the screen.
+    /// The displayed name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Process => "by process",
@@ -34,7 +33,7 @@ impl Grouping {
         }
     }
 
-    /// The one after it.
+    /// The next grouping.
     pub(crate) const fn next(self) -> Self {
         match self {
             Self::Process => Self::Caller,
@@ -44,29 +43,29 @@ impl Grouping {
     }
 }
 
-/// A column by which references can be ordered: the largest, oldest or first in the alphabet come first.
+/// A column that can order the holders. The largest, oldest or alphabetically first item comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Column {
-    /// Bytes.
+    /// The memory in bytes.
     #[default]
     Bytes,
-    /// References to the range.
+    /// The number of references to the range.
     References,
-    /// When the oldest was taken.
+    /// When the oldest memory was allocated.
     Age,
     Process,
-    /// Whether its process is still there.
+    /// Whether the process is alive.
     Liveness,
-    /// Allocation, scatter list or mmap.
+    /// The kind: allocation, scatter list or mmap.
     Kind,
     Device,
-    /// The function that took it.
+    /// The function that allocated the memory.
     Caller,
     Address,
 }
 
 impl Column {
-    /// In the order of the screen.
+    /// All columns, in the displayed order.
     pub(crate) const ALL: [Self; 9] = [
         Self::Process,
         Self::Liveness,
@@ -79,14 +78,14 @@ impl Column {
         Self::Address,
     ];
 
-    /// The one to the right, and from the last to the first.
+    /// The next column to the right; after the last one, the first.
     pub(crate) fn next(self) -> Self {
         let at = Self::ALL.iter().position(|&column| column == self).unwrap_or(0);
         Self::ALL[(at + 1) % Self::ALL.len()]
     }
 }
 
-/// Words that all must be found: each anywhere, or, written `process:p2pdio`, in that field only.
+/// A filter of words, all of which must match. A word matches any field; `process:p2pdio` matches that field only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
     text: String,
@@ -109,19 +108,19 @@ const FIELDS: [(&str, Field); 4] = [
     ("kind:", Field::Kind),
 ];
 
-/// What a filter looks at.
+/// The fields that a filter matches.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fields<'a> {
-    /// Address and names of the device.
+    /// The address and names of the device.
     pub(crate) device: &'a str,
-    /// Name and number of the process.
+    /// The name and id of the process.
     pub(crate) process: &'a str,
     pub(crate) caller: &'a str,
     pub(crate) kind: &'a str,
 }
 
 impl Filter {
-    /// Reads what was typed.
+    /// Parses a filter.
     pub(crate) fn new(text: &str) -> Self {
         let term = |word: &str| {
             let word = word.to_lowercase();
@@ -133,17 +132,17 @@ impl Filter {
         Self { text: text.to_owned(), terms: text.split_whitespace().map(term).collect() }
     }
 
-    /// As it was typed.
+    /// The text as typed.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Everything matches.
+    /// Whether everything matches.
     pub(crate) const fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// All words are found.
+    /// Whether all words match.
     pub(crate) fn matches(&self, fields: &Fields<'_>) -> bool {
         self.terms.iter().all(|(field, word)| {
             let has = |text: &str| text.to_lowercase().contains(word);
@@ -163,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_words_must_be_found_where_they_say() {
+    fn matches_all_words_in_their_fields() {
         let fields = Fields {
             device: "0000:03:00.0 nvme0",
             process: "p2pdio[726]",
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_and_groupings_come_round() {
+    fn cycles_through_columns_and_groupings() {
         let mut column = Column::default();
         for _ in Column::ALL {
             column = column.next();

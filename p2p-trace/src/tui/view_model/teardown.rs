@@ -1,5 +1,5 @@
-//! Teardowns as timelines: each step that was seen, held against the order that the steps must have, then the step that is
-//! waited for and those to come.
+//! Teardowns as timelines: the observed steps, compared with the required order, then the step that the teardown waits for,
+//! and the coming steps.
 
 use p2p_trace_common::Kind;
 use p2p_trace_model::{
@@ -14,31 +14,31 @@ use super::{
 };
 use crate::render::{text::action, words};
 
-/// Teardowns that are shown.
+/// The maximum number of teardowns.
 const MAX_TIMELINES: usize = 128;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Timeline {
-    /// Whose memory.
+    /// The device that provides the memory.
     pub(crate) device: DeviceAddress,
-    /// When its first step was seen.
+    /// When its first step was observed.
     pub(crate) started_ns: u64,
-    /// Its beginning was not seen, or records of it were lost.
+    /// Whether steps may be missing: the beginning was not observed, or records were lost.
     pub(crate) incomplete: bool,
-    /// How it ended, and when.
+    /// How and when it ended.
     pub(crate) ended: Option<(Ended, u64)>,
     /// The task that tears down.
     pub(crate) task: Option<Task>,
-    /// Where it stands, if it has not ended.
+    /// The current step, if it has not ended.
     pub(crate) pending: Option<Pending>,
-    /// A step was made before one that must come before it.
+    /// Whether the order of the steps is wrong.
     pub(crate) wrong: bool,
     pub(crate) lines: Vec<Line>,
-    /// Steps that are not kept.
+    /// The number of steps that were not kept.
     pub(crate) omitted: u64,
 }
 
-/// How a step stands against the order.
+/// The state of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// Made.
@@ -47,27 +47,27 @@ pub(crate) enum Mark {
     Wrong,
     /// The next one, which the teardown waits for.
     Waits,
-    /// To come.
+    /// A later one.
     Next,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) mark: Mark,
-    /// Which.
+    /// The name of the step.
     pub(crate) name: &'static str,
-    /// It is one of the four that the order is about.
+    /// Whether it is one of the four steps whose order matters: kill, drain, remove, release.
     pub(crate) is_key: bool,
     pub(crate) time_ns: Option<u64>,
-    /// How long after the step before it; of the one that is waited for, since when.
+    /// The time since the previous step; of the step that the teardown waits for, the time waited so far.
     pub(crate) after_ns: Option<u64>,
     /// The task that made it.
     pub(crate) task: Option<Task>,
-    /// What else there is to say, the range among it where there are several.
+    /// Further notes, including the range if there are several.
     pub(crate) note: String,
 }
 
-/// Pending ones first, then the latest.
+/// The timelines: pending ones first, then the latest.
 pub(super) fn timelines(model: &Model, holders: &HolderTable, now_ns: u64) -> Vec<Timeline> {
     let of_device = |device| {
         let timeline = move |teardown| Timeline::of(device, teardown, model.hooks(), holders, now_ns);
@@ -149,8 +149,8 @@ fn made(
     let armed =
         teardown.armed.filter(|_| step.kind == Kind::Kill && is_first(teardown, at, step)).map(|armed| {
             match armed.from_ns.checked_sub(step.at.time_ns).filter(|&gap_ns| gap_ns > 0) {
-                Some(gap_ns) => format!("late uses are watched from {} on", duration(gap_ns)),
-                None => "late uses are watched".to_owned(),
+                Some(gap_ns) => format!("late-use hooks armed after {}", duration(gap_ns)),
+                None => "late-use hooks armed".to_owned(),
             }
         });
     let notes: Vec<_> = [range, wrong.map(str::to_owned), armed].into_iter().flatten().collect();
@@ -173,21 +173,20 @@ fn range_name(device: &Device, id: RangeId) -> String {
     words::range(id, device.range(id).and_then(|range| range.physical))
 }
 
-/// What a pending teardown waits for.
+/// Describes what a pending teardown waits for.
 pub(super) fn waiting(pending: &Pending) -> String {
     let Some(first) = pending.waits_for.first() else {
         return match pending.residual.filter(|&left| left > 0) {
-            Some(1) => "for 1 reference whose taker was not seen".to_owned(),
-            Some(left) => format!("for {left} references whose takers were not seen"),
+            Some(1) => "for 1 reference (holder unknown)".to_owned(),
+            Some(left) => format!("for {left} references (holders unknown)"),
             None => pending.step.to_string(),
         };
     };
-    let who = if first.who == super::Who::Unseen {
-        "by whom was not seen".to_owned()
+    let text = if first.holder == super::Holder::Preexisting {
+        format!("for {} (holder unknown)", bytes(first.bytes))
     } else {
-        format!("by {}", first.who.name())
+        format!("for {} held by {}", bytes(first.bytes), first.holder.name())
     };
-    let text = format!("for {} taken {who}", bytes(first.bytes));
     let more = pending.waits_for.len() - 1 + pending.omitted;
     if more > 0 { format!("{text} and {more} more") } else { text }
 }

@@ -1,4 +1,4 @@
-//! Who took it.
+//! The allocated memory, by holder.
 
 use p2p_trace_model::units::{bytes, duration};
 use ratatui::{Frame, layout::Rect, style::Style};
@@ -11,11 +11,11 @@ use crate::tui::{
     lists,
     state::App,
     theme::Theme,
-    view_model::{self, Grouping, Row, Who},
+    view_model::{self, Grouping, Holder, Row},
 };
 
 const COLUMNS: [Column; 9] = [
-    flexible("TAKEN BY", 12, 9),
+    flexible("HELD BY", 12, 9),
     left("PROCESS", 5),
     left("KIND", 6),
     right("MEMORY", 9),
@@ -26,7 +26,7 @@ const COLUMNS: [Column; 9] = [
     left("ADDRESS", 2),
 ];
 
-/// Where the columns by which one can order are.
+/// The index of each column that can order the table.
 const fn place(column: view_model::Column) -> usize {
     match column {
         view_model::Column::Process => 0,
@@ -45,7 +45,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     table(app, frame, area, true);
 }
 
-/// Lines that the part needs.
+/// The number of lines that the table needs.
 pub(super) fn height(app: &App) -> usize {
     lists::rows(app).len() + 2
 }
@@ -60,16 +60,16 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
         note = format!("{note}; {} more rows not shown", holders.omitted);
     }
     if rows.iter().any(|row| row.unsure) {
-        note = format!("{note}; ?: may have changed hands, records were lost");
+        note = format!("{note}; ?: uncertain, records were lost");
     }
     let late_ns = app.view_model.now_ns.saturating_sub(holders.as_of_ns);
     if late_ns >= 500_000_000 {
         note = format!("{note}; {} ago", duration(late_ns));
     }
-    let inner = titled(frame, area, "Taken", &note, theme);
+    let inner = titled(frame, area, "Allocated", &note, theme);
     if rows.is_empty() {
         let text = if app.query.filter.is_empty() {
-            "  nothing is out that was seen being taken"
+            "  no outstanding memory observed"
         } else {
             "  nothing matches the filter"
         };
@@ -91,19 +91,19 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
 
 fn cells(row: &Row, now_ns: u64, theme: Theme, is_flat: bool) -> Vec<Cell> {
     let plain = Style::new();
-    let who = match row.who {
-        Who::Unseen | Who::Unknown => theme.warning(),
-        Who::Seen(..) | Who::Several(_) => theme.strong(),
+    let holder = match row.holder {
+        Holder::Preexisting | Holder::Unknown => theme.warning(),
+        Holder::Task(..) | Holder::Several(_) => theme.strong(),
     };
-    let liveness = match row.who {
-        Who::Seen(_, true) => theme.warning(),
+    let liveness = match row.holder {
+        Holder::Task(_, true) => theme.warning(),
         _ => plain,
     };
     let unsure = if row.unsure { "?" } else { "" };
     let age = row.oldest_ns.map_or_else(|| "-".to_owned(), |oldest| duration(now_ns.saturating_sub(oldest)));
     let mut cells = vec![
-        (format!("{}{unsure}", row.who.name()), who),
-        (row.who.liveness().to_owned(), liveness),
+        (format!("{}{unsure}", row.holder.name()), holder),
+        (row.holder.liveness().to_owned(), liveness),
         (row.kind.to_owned(), plain),
         (bytes(row.bytes), plain),
         (row.references.to_string(), plain),

@@ -1,4 +1,4 @@
-//! How much there was over time: events per second, and what was out.
+//! Charts over time: events per second, allocated memory, and references.
 
 use p2p_trace_model::units::bytes;
 use ratatui::{
@@ -13,7 +13,7 @@ use crate::tui::{history::Sample, state::App};
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let samples = &app.view_model.history;
     let rates: Vec<u64> = samples.windows(2).map(|pair| per_second(pair[0], pair[1])).collect();
-    let out: Vec<u64> = samples.iter().map(|sample| sample.bytes).collect();
+    let allocated: Vec<u64> = samples.iter().map(|sample| sample.bytes).collect();
     let references: Vec<u64> = samples.iter().map(|sample| sample.references).collect();
     let third = area.height / 3;
     let part = |number: u16| Rect {
@@ -22,21 +22,21 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         ..area
     };
     let title = |title: &'static str| {
-        if app.query.filter.is_empty() { title.to_owned() } else { format!("{title} (of all: not filtered)") }
+        if app.query.filter.is_empty() { title.to_owned() } else { format!("{title} (total, not filtered)") }
     };
     one(app, frame, part(0), &title("Events per second"), &rates, |value| value.to_string());
-    one(app, frame, part(1), &title("Memory taken"), &out, bytes);
+    one(app, frame, part(1), &title("Memory allocated"), &allocated, bytes);
     one(app, frame, part(2), &title("References"), &references, |value| value.to_string());
 }
 
-/// Samples are a second apart, or more where nothing was read.
+/// The rate between two samples. They are a second apart, or more if nothing was read meanwhile.
 fn per_second(before: Sample, after: Sample) -> u64 {
     let passed = u128::from(after.time_ns.saturating_sub(before.time_ns)).max(1);
     let events = u128::from(after.events.saturating_sub(before.events));
     u64::try_from(events * 1_000_000_000 / passed).unwrap_or(u64::MAX)
 }
 
-/// Columns of the scale.
+/// The width of the scale.
 const SCALE: usize = 11;
 
 fn one(
@@ -50,20 +50,20 @@ fn one(
     let theme = app.theme;
     let width = usize::from(area.width).saturating_sub(SCALE + 1);
     let shown = &values[values.len().saturating_sub(width)..];
-    let (now, most) = (shown.last().copied().unwrap_or(0), shown.iter().copied().max().unwrap_or(0));
-    let note = format!("now {}, at most {} in the last {} s", show(now), show(most), shown.len());
+    let (now, peak) = (shown.last().copied().unwrap_or(0), shown.iter().copied().max().unwrap_or(0));
+    let note = format!("now {}, peak {} in the last {} s", show(now), show(peak), shown.len());
     let inner = titled(frame, area, title, &note, theme);
     let height = usize::from(inner.height);
     for row in 0..height {
         let label = if row == 0 {
-            show(most)
+            show(peak)
         } else if row + 1 == height {
             show(0)
         } else {
             String::new()
         };
         let below = height - 1 - row;
-        let bars: String = shown.iter().map(|&value| bar(app, value, most, below, height)).collect();
+        let bars: String = shown.iter().map(|&value| bar(app, value, peak, below, height)).collect();
         let line = Line::from(vec![
             Span::styled(format!("{label:>SCALE$} "), theme.dim()),
             Span::styled(bars, theme.bar()),
@@ -72,12 +72,12 @@ fn one(
     }
 }
 
-/// The part of a bar that is in the cell with so many cells below it.
-fn bar(app: &App, value: u64, most: u64, below: usize, height: usize) -> &'static str {
-    if value == 0 || most == 0 {
+/// The part of a bar in the cell that has `below` cells below it.
+fn bar(app: &App, value: u64, peak: u64, below: usize, height: usize) -> &'static str {
+    if value == 0 || peak == 0 {
         return " ";
     }
-    let eighths = (u128::from(value) * 8 * height as u128).div_ceil(u128::from(most)) as usize;
+    let eighths = (u128::from(value) * 8 * height as u128).div_ceil(u128::from(peak)) as usize;
     match eighths.saturating_sub(below * 8) {
         0 => " ",
         rest => app.theme.bars()[rest.min(8) - 1],

@@ -1,4 +1,4 @@
-//! The table of devices: how much is out of each.
+//! The table of devices, with the allocated memory of each.
 
 use p2p_trace_model::units::{bytes, duration};
 use ratatui::{Frame, layout::Rect, style::Style};
@@ -18,10 +18,10 @@ use crate::tui::{
 const COLUMNS: [Column; order::DEVICES.len()] = [
     left("DEVICE", 9),
     left("NAME", 5),
-    flexible("DRIVER", 6, 4),
+    flexible("DRIVER", 7, 4),
     left("STATE", 9),
     right("SIZE", 6),
-    right("TAKEN", 9),
+    right("ALLOCATED", 9),
     right("REFS", 7),
     right("OLDEST", 8),
     right("MAPPED", 2),
@@ -29,13 +29,13 @@ const COLUMNS: [Column; order::DEVICES.len()] = [
     left("TEARDOWN", 8),
 ];
 
-/// Draws the heading and the table; the cursor is shown where this is what it moves in.
+/// Draws heading and table. The cursor is shown if `has_cursor`.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bool) {
     let theme = app.theme;
     let devices = lists::devices(app);
     let note = match devices.len() {
-        0 if app.view_model.devices.is_empty() => "none with p2p memory seen yet".to_owned(),
-        0 => "none matches the filter".to_owned(),
+        0 if app.view_model.devices.is_empty() => "no device with p2p memory seen yet".to_owned(),
+        0 => "no device matches the filter".to_owned(),
         1 => String::new(),
         count => format!("{count}"),
     };
@@ -88,7 +88,7 @@ fn teardown(row: &DeviceRow, now_ns: u64) -> String {
     };
     let least = if pending.at_least { ">" } else { "" };
     pending.since_ns.map_or_else(
-        || "began unseen".to_owned(),
+        || "start unknown".to_owned(),
         |since| format!("{least}{}", duration(now_ns.saturating_sub(since))),
     )
 }

@@ -1,4 +1,4 @@
-//! The stream, as `live` shows it.
+//! The events, in the format of `live`.
 
 use ratatui::{
     Frame,
@@ -25,11 +25,11 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
             format!("records of finding {number}: {} of {} kept", entries.len(), ids.len())
         }
         None if app.follow => format!("{}, following", entries.len()),
-        None => format!("{} of {}, end follows", app.cursor() + 1, entries.len()),
+        None => format!("{} of {}, press end to follow", app.cursor() + 1, entries.len()),
     };
-    let forgotten = app.view_model.log.forgotten;
-    if forgotten > 0 && app.evidence.is_none() {
-        note = format!("{note}; {forgotten} older ones not kept");
+    let dropped = app.view_model.log.dropped;
+    if dropped > 0 && app.evidence.is_none() {
+        note = format!("{note}; {dropped} older ones dropped");
     }
     let inner = titled(frame, area, "Events", &note, theme);
     let height = usize::from(inner.height);
@@ -50,7 +50,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     }
 }
 
-/// The latest ones, as many as there is room for.
+/// Draws the latest events, as many as fit.
 pub(super) fn latest(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let inner = titled(frame, area, "Events", "", theme);
@@ -63,11 +63,11 @@ pub(super) fn latest(app: &App, frame: &mut Frame<'_>, area: Rect) {
     }
 }
 
-/// Columns of what happened, and of who did it.
+/// The widths of action and task.
 const ACTION: usize = 15;
 const WHO: usize = 18;
 
-/// What is most important comes first: what is last may be cut.
+/// Draws an entry. The most important parts come first, since the end may be cut off.
 fn line(frame: &mut Frame<'_>, area: Rect, row: usize, entry: &Entry, context: &Context<'_>, theme: Theme) {
     let width = usize::from(area.width);
     let (text, style) = match entry {

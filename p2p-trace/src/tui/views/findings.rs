@@ -1,4 +1,4 @@
-//! What was found: the newest first, and below the one that the cursor is on in full.
+//! The findings, newest first, and below them the one under the cursor in full.
 
 use p2p_trace_model::{
     event::Symbolize as _,
@@ -35,10 +35,10 @@ const COLUMNS: [Column; order::FINDINGS.len()] = [
     left("DEVICE", 7),
     left("BEGAN", 4),
     left("STATE", 8),
-    flexible("WHAT", 20, 6),
+    flexible("MESSAGE", 20, 6),
 ];
 
-/// Columns of the labels.
+/// The width of the labels.
 const LABEL: usize = 12;
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -47,7 +47,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (above, below) = super::overview::split(area, height);
     table(app, frame, above, true);
     if let Some(&finding) = lists::findings(app).get(app.cursor()) {
-        whole(app, finding, frame, below);
+        full(app, finding, frame, below);
     }
 }
 
@@ -59,9 +59,9 @@ pub(super) fn table(app: &App, frame: &mut Frame<'_>, area: Rect, has_cursor: bo
     let (first, between) = if is_newest_first { ("newest first", "; ") } else { ("", "") };
     let note = match (findings.len(), omitted) {
         (0, _) if app.view_model.findings.is_empty() => "none".to_owned(),
-        (0, _) => "none matches the filter".to_owned(),
+        (0, _) => "no finding matches the filter".to_owned(),
         (_, 0) => first.to_owned(),
-        (_, more) => format!("{first}{between}{more} more only counted"),
+        (_, more) => format!("{first}{between}{more} more (only counted)"),
     };
     let inner = titled(frame, area, "Findings", &note, theme);
     if findings.is_empty() {
@@ -107,7 +107,7 @@ fn cells(app: &App, finding: &Finding, theme: Theme) -> Vec<Cell> {
     ]
 }
 
-fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
+fn full(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let title = format!("Finding {}: {}", finding.number, finding.rule.name());
     let note = format!("{}; enter shows its {} records", state(app, finding), finding.evidence.len());
@@ -124,16 +124,16 @@ fn whole(app: &App, finding: &Finding, frame: &mut Frame<'_>, area: Rect) {
             row += 1;
         }
     };
-    labelled("what", &finding.message, paint(finding.severity, theme));
-    if let Some(why) = &finding.withdrawn {
-        labelled("withdrawn", why, theme.strong());
+    labelled("message", &finding.message, paint(finding.severity, theme));
+    if let Some(reason) = &finding.withdrawn {
+        labelled("withdrawn", reason, theme.strong());
     }
     for holder in finding.holders.iter().take(4) {
-        labelled("taken by", &allocated(app, holder), theme.strong());
+        labelled("held by", &allocated(app, holder), theme.strong());
     }
     let more = finding.holders.len().saturating_sub(4) as u64 + finding.holders_omitted;
     if more > 0 {
-        labelled("", &format!("and by {more} more"), Style::new());
+        labelled("", &format!("and {more} more"), Style::new());
     }
     labelled("what to do", finding.advice, Style::new());
     let records: Vec<_> = finding.evidence.iter().map(ToString::to_string).collect();
@@ -149,12 +149,12 @@ fn allocated(app: &App, holder: &Holder) -> String {
         .task
         .map_or_else(|| "an unknown task".to_owned(), |task| format!("{}[{}]", task.name(), task.tgid));
     let age = duration(app.view_model.now_ns.saturating_sub(holder.since_ns));
-    let mut text = format!("{by}: {} ({}), taken {age} ago", bytes(holder.bytes), holder.kind);
+    let mut text = format!("{by}: {} ({}), allocated {age} ago", bytes(holder.bytes), holder.kind);
     if let Some(caller) = holder.caller.and_then(|caller| app.view_model.names.symbolize(caller)) {
         text = format!("{text} from {caller}");
     }
     if holder.exited_since_ns.is_some() {
-        text.push_str(", process GONE");
+        text.push_str(", process exited");
     }
     text
 }

@@ -1,4 +1,4 @@
-//! The last lines: what is being typed or told, else the keys that work here; in a replay a scrubber above.
+//! The footer: the input line, a message, or the active keys. In a replay, there is a scrubber above it.
 
 use p2p_trace_model::units::duration;
 use ratatui::{
@@ -14,7 +14,7 @@ use crate::tui::{
     view_model::Playback,
 };
 
-/// Lines that it takes.
+/// The number of lines of the footer.
 pub(super) fn height(app: &App) -> u16 {
     if app.is_replay() { 2 } else { 1 }
 }
@@ -28,7 +28,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let line = match &app.prompt {
         Some(Prompt::Filter(text)) => typed(app, "filter: ", text, width),
         Some(Prompt::Time(text)) => typed(app, "go to time: ", text, width),
-        None => told(app, width),
+        None => message_or_keys(app, width),
     };
     put(frame, area, last, line, None);
 }
@@ -37,7 +37,7 @@ fn typed(app: &App, label: &'static str, text: &str, width: usize) -> Line<'stat
     let theme = app.theme;
     let room = width.saturating_sub(label.len() + 2);
     let length = text.chars().count();
-    // The end is where it is typed.
+    // Show the end, where the user types.
     let shown: String = text.chars().skip(length.saturating_sub(room)).collect();
     Line::from(vec![
         Span::styled(format!(" {label}"), theme.strong()),
@@ -46,8 +46,8 @@ fn typed(app: &App, label: &'static str, text: &str, width: usize) -> Line<'stat
     ])
 }
 
-/// What is to be told once, or the keys; behind the filter.
-fn told(app: &App, width: usize) -> Line<'static> {
+/// The filter, followed by the message, or by the active keys.
+fn message_or_keys(app: &App, width: usize) -> Line<'static> {
     let theme = app.theme;
     let mut spans = Vec::new();
     let mut used = 0;
@@ -77,8 +77,8 @@ fn told(app: &App, width: usize) -> Line<'static> {
 fn scrubber(app: &App, playback: &Playback, width: usize) -> Line<'static> {
     let theme = app.theme;
     let now_ns = app.view_model.now_ns.clamp(playback.start_ns, playback.end_ns);
-    let (gone, whole) = (now_ns - playback.start_ns, playback.end_ns.saturating_sub(playback.start_ns));
-    let state = match (playback.playing, gone >= whole) {
+    let (elapsed, total) = (now_ns - playback.start_ns, playback.end_ns.saturating_sub(playback.start_ns));
+    let state = match (playback.playing, elapsed >= total) {
         (_, true) => "end",
         (true, false) => "playing",
         (false, false) => "stopped",
@@ -92,10 +92,11 @@ fn scrubber(app: &App, playback: &Playback, width: usize) -> Line<'static> {
         0 | 1 => String::new(),
         runs => format!(" run {} of {runs}:", playback.run + 1),
     };
-    let left = format!("{run} {state}{speed} +{} ", duration(gone));
-    let right = format!(" {} ", duration(whole));
+    let left = format!("{run} {state}{speed} +{} ", duration(elapsed));
+    let right = format!(" {} ", duration(total));
     let room = width.saturating_sub(left.chars().count() + right.chars().count());
-    let at = if whole == 0 { room } else { (u128::from(gone) * room as u128 / u128::from(whole)) as usize };
+    let at =
+        if total == 0 { room } else { (u128::from(elapsed) * room as u128 / u128::from(total)) as usize };
     let (done, rest) = (at.min(room.saturating_sub(1)), room.saturating_sub(at + 1));
     Line::from(vec![
         Span::styled(theme.text(left), theme.strong()),

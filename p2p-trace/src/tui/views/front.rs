@@ -1,4 +1,4 @@
-//! What stands in front of a view: the help, and one thing in full.
+//! Panes in front of a view: the help, and the details of an item.
 
 use ratatui::{
     Frame,
@@ -13,14 +13,14 @@ use crate::{
     tui::{detail::Detail, keymap::BINDINGS, state::App},
 };
 
-/// Columns of the keys.
+/// The width of the keys.
 const KEYS: usize = 20;
 
-/// The help: every key that works somewhere in what is shown.
+/// Draws the help: all keys that are active in the current view.
 pub(super) fn help(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     frame.render_widget(Clear, area);
-    let inner = titled(frame, area, "Keys", "those that work here; ? or esc closes", theme);
+    let inner = titled(frame, area, "Keys", "active in this view; ? or esc closes", theme);
     let room = usize::from(inner.width).saturating_sub(KEYS + 3);
     let mut row = 0;
     let shown = BINDINGS.iter().filter(|binding| !binding.help.is_empty());
@@ -38,12 +38,12 @@ pub(super) fn help(app: &App, frame: &mut Frame<'_>, area: Rect) {
     }
 }
 
-/// Moving and going back work wherever there is something to move in.
+/// Whether a binding is for moving or going back. The help always lists those.
 fn is_of_the_list(shown: &str) -> bool {
     shown.starts_with("up") || shown == "esc" || shown.starts_with("page") || shown.starts_with("home")
 }
 
-/// One thing in full.
+/// Draws the details of an item.
 pub(super) fn detail(app: &App, detail: &Detail, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     frame.render_widget(Clear, area);

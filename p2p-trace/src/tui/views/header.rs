@@ -1,4 +1,4 @@
-//! The lines that are always there: the views, whether anything is wrong, what goes on, and what the answer rests on.
+//! The header, which is always shown: tabs, overall answer, current activity, and the coverage behind the answer.
 
 use p2p_trace_model::{
     accounting::{HookState, Status},
@@ -28,13 +28,13 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         Level::Inconclusive => (Level::Inconclusive.name(), theme.warning()),
         Level::Violated => (Level::Violated.name(), theme.badge()),
     };
-    put(frame, area, 1, sentence(app, badge, style, &headline.why, width), None);
+    put(frame, area, 1, sentence(app, badge, style, &headline.reason, width), None);
     let (badge, style) = match headline.now {
         Now::Calm => ("", theme.dim()),
         Now::Teardown => ("UNBINDING", theme.teardown()),
         Now::Blocked => ("BLOCKED", theme.badge()),
     };
-    put(frame, area, 2, sentence(app, badge, style, &headline.what, width), None);
+    put(frame, area, 2, sentence(app, badge, style, &headline.activity, width), None);
     put(frame, area, 3, coverage(app, width), None);
 }
 
@@ -81,14 +81,14 @@ fn tabs(app: &App, width: usize) -> Line<'static> {
     Line::from(spans)
 }
 
-/// The time of what is shown, and how that stands to now.
+/// The time of the shown view model, and whether it is behind.
 fn clock(app: &App) -> String {
     let time = app.view_model.clock.time_of_day(app.view_model.now_ns);
     let short = time.get(..8).unwrap_or(&time);
     if app.ending {
         format!("{short} ending")
     } else if app.paused {
-        format!("{short} HELD, {} behind", duration(app.behind_ns()))
+        format!("{short} PAUSED {}", duration(app.behind_ns()))
     } else if app.is_replay() {
         time.get(..12).unwrap_or(&time).to_owned()
     } else {
@@ -103,10 +103,10 @@ fn coverage(app: &App, width: usize) -> Line<'static> {
     let missed =
         traffic.missed.map_or_else(|| "missed: unknown".to_owned(), |missed| format!("{missed} missed"));
     let failed = count(status, HookState::Failed);
-    let lacks = app.view_model.playback.as_ref().map_or(0, |playback| playback.lacks.len());
-    let dump = match lacks {
+    let missing = app.view_model.playback.as_ref().map_or(0, |playback| playback.missing.len());
+    let dump = match missing {
         0 => None,
-        _ => Some(("dump not whole, see 7".to_owned(), theme.alarm())),
+        _ => Some(("dump incomplete (press 7)".to_owned(), theme.alarm())),
     };
     let parts = [
         (hooks(status), if failed > 0 { theme.warning() } else { theme.dim() }),
@@ -165,7 +165,7 @@ mod tests {
     };
 
     #[test]
-    fn what_was_skipped_is_lost_in_the_header_as_in_the_log() {
+    fn counts_skipped_records_as_lost() {
         let mut story = samples::empty();
         story.skip(4 * SECOND);
         let mut app = story.app();

@@ -1,4 +1,4 @@
-//! The screen, drawn from state alone.
+//! Draws the screen. It depends on the state alone.
 
 mod allocated;
 mod chart;
@@ -28,24 +28,24 @@ use super::{
 pub(crate) use export::export;
 use table::{cut, put};
 
-/// The least that can be drawn on.
-const LEAST: (u16, u16) = (40, 10);
+/// The minimum size of a terminal.
+const MIN_SIZE: (u16, u16) = (40, 10);
 
 /// Lines above the view.
 const HEAD: u16 = 4;
 
 pub(crate) fn draw(app: &App, frame: &mut Frame<'_>) {
-    let whole = frame.area();
-    if whole.width < LEAST.0 || whole.height < LEAST.1 {
-        let text = format!("needs {} x {}", LEAST.0, LEAST.1);
-        put(frame, whole, 0, Line::raw(text), None);
+    let screen = frame.area();
+    if screen.width < MIN_SIZE.0 || screen.height < MIN_SIZE.1 {
+        let text = format!("needs {} x {}", MIN_SIZE.0, MIN_SIZE.1);
+        put(frame, screen, 0, Line::raw(text), None);
         return;
     }
     let foot = footer::height(app);
     let (head, body, feet) = (
-        Rect { height: HEAD, ..whole },
-        body(app, whole),
-        Rect { y: whole.height - foot, height: foot, ..whole },
+        Rect { height: HEAD, ..screen },
+        body(app, screen),
+        Rect { y: screen.height - foot, height: foot, ..screen },
     );
     header::draw(app, frame, head);
     match app.view {
@@ -65,13 +65,13 @@ pub(crate) fn draw(app: &App, frame: &mut Frame<'_>) {
     }
 }
 
-/// Where the view is.
-fn body(app: &App, whole: Rect) -> Rect {
+/// The area of the view.
+fn body(app: &App, screen: Rect) -> Rect {
     let foot = footer::height(app);
-    Rect { y: HEAD, height: whole.height.saturating_sub(HEAD + foot), ..whole }
+    Rect { y: HEAD, height: screen.height.saturating_sub(HEAD + foot), ..screen }
 }
 
-/// Lines that a list of the view can show.
+/// The number of lines that a list of the view can show.
 pub(crate) fn page(app: &App, width: u16, height: u16) -> usize {
     usize::from(body(app, Rect::new(0, 0, width, height)).height.saturating_sub(2))
 }
@@ -93,7 +93,7 @@ pub(crate) fn as_text(app: &App) -> String {
     text
 }
 
-/// The heading of a part, with a rule to its right; gives what is below.
+/// Draws a heading with a line to its right. Returns the area below it.
 fn titled(frame: &mut Frame<'_>, area: Rect, title: &str, note: &str, theme: Theme) -> Rect {
     let width = usize::from(area.width);
     let title = cut(&theme.text(format!(" {title} ")), width, theme);

@@ -1,15 +1,14 @@
-//! Everything at a glance, in the order of the questions: which device, who took it, what its teardown waits for, what was
-//! found, what happened last.
+//! The overview: devices, holders, the steps of a teardown, findings, and the latest events.
 
 use ratatui::{Frame, layout::Rect};
 
 use super::{allocated, devices, events, findings, teardowns};
 use crate::tui::{lists, state::App, view_model::Timeline};
 
-/// From here on there is room for two columns.
+/// The minimum width for two columns.
 const WIDE: u16 = 190;
 
-/// Cuts an area after so many lines.
+/// Splits an area below `height` lines.
 pub(super) fn split(area: Rect, height: u16) -> (Rect, Rect) {
     let height = height.min(area.height);
     (Rect { height, ..area }, Rect { y: area.y + height, height: area.height - height, ..area })
@@ -23,10 +22,11 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         parts.below(app, timeline, frame, rest);
         return;
     }
-    let half = area.width / 2;
+    // The table of devices needs slightly more than half of the width.
+    let half = area.width / 2 + 2;
     let steps = timeline.map_or(0, teardowns::height) as u16;
     let (above, below) = split(area, steps.clamp(area.height / 3, area.height * 2 / 3));
-    let (one, other) = beside(above, half);
+    let (one, other) = split_columns(above, half);
     Parts::of(app, None, one.height).left(app, frame, one);
     match timeline {
         Some(timeline) => teardowns::steps(app, timeline, frame, other),
@@ -36,17 +36,17 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         events::latest(app, frame, below);
         return;
     }
-    let (one, other) = beside(below, area.width * 2 / 3);
+    let (one, other) = split_columns(below, area.width * 2 / 3);
     events::latest(app, frame, one);
     super::chart::draw(app, frame, other);
 }
 
-/// Cuts an area after so many columns, with one between the parts.
-const fn beside(area: Rect, width: u16) -> (Rect, Rect) {
+/// Splits an area right of `width` columns, the last of which separates the parts.
+const fn split_columns(area: Rect, width: u16) -> (Rect, Rect) {
     (Rect { width: width - 1, ..area }, Rect { x: area.x + width, width: area.width - width, ..area })
 }
 
-/// The one that is under way, of the device that the cursor is on if it has one; else that device's latest.
+/// The teardown to show: a pending one, preferably of the device under the cursor, else the latest one of that device.
 fn timeline(app: &App) -> Option<&Timeline> {
     let device = lists::devices(app).get(app.cursor()).map(|row| row.address);
     let all = lists::teardowns(app);
@@ -60,7 +60,7 @@ fn timeline(app: &App) -> Option<&Timeline> {
         .or_else(|| all().find(of_device))
 }
 
-/// How the lines are shared out.
+/// The heights of the parts.
 struct Parts {
     devices: u16,
     allocated: u16,
@@ -77,7 +77,7 @@ impl Parts {
         let allocated = (allocated::height(app).max(3)) as u16;
         let steps = timeline.map_or(0, |timeline| teardowns::height(timeline) as u16);
         let mut left = height.saturating_sub(devices);
-        // A teardown that waits must be seen; what is out has at least two lines.
+        // A waiting teardown must be visible; the holders get at least two lines.
         let allocated = allocated.min((left / 3).max(4));
         left = left.saturating_sub(allocated);
         let steps = steps.min(left);
@@ -94,7 +94,7 @@ impl Parts {
         rest
     }
 
-    /// Devices, what is out of them, and what was found.
+    /// Draws devices, holders and findings.
     fn left(&self, app: &App, frame: &mut Frame<'_>, area: Rect) {
         let rest = self.above(app, frame, area);
         if rest.height >= 2 {

@@ -1,4 +1,4 @@
-//! What every rule comes to now, and what the hooks see.
+//! The verdict of every rule as of now, and hooks that are not attached.
 
 use p2p_trace_model::{
     accounting::{HookState, HookStatus},
@@ -22,26 +22,26 @@ const COLUMNS: [Column; order::RULES.len()] = [
     left("DEVICE", 6),
     left("SEVERITY", 3),
     right("FINDINGS", 4),
-    flexible("BECAUSE", 20, 5),
+    flexible("REASON", 12, 5),
 ];
 
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
-    let hooks = blind(app);
-    let lacks: Vec<_> =
-        app.view_model.playback.iter().flat_map(|playback| playback.lacks.iter().cloned()).collect();
+    let hooks = unattached(app);
+    let missing: Vec<_> =
+        app.view_model.playback.iter().flat_map(|playback| playback.missing.iter().cloned()).collect();
     let height = |lines: &[String]| match lines.len() {
         0 => 0,
         count => count.min(6) as u16 + 1,
     };
-    let rest = area.height.saturating_sub(height(&hooks) + height(&lacks));
+    let rest = area.height.saturating_sub(height(&hooks) + height(&missing));
     let (above, below) = super::overview::split(area, rest);
-    let (of_dump, of_hooks) = super::overview::split(below, height(&lacks));
+    let (of_dump, of_hooks) = super::overview::split(below, height(&missing));
     let verdicts = lists::verdicts(app);
     let note = match (verdicts.is_empty(), app.view_model.verdicts.is_empty()) {
-        (_, true) => "no device with p2p memory seen yet: nothing to judge",
-        (true, false) => "none matches the filter",
-        (false, false) => "as of now; enter says what a rule is about",
+        (_, true) => "no device with p2p memory seen yet",
+        (true, false) => "no rule matches the filter",
+        (false, false) => "as of now; enter explains a rule",
     };
     let inner = titled(frame, above, "Rules", note, theme);
     if !verdicts.is_empty() {
@@ -52,20 +52,20 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
         };
         table.draw(frame, inner, theme, &verdicts, |verdict| cells(verdict, theme));
     }
-    warnings(app, frame, of_dump, "Missing of the dump", &lacks);
-    warnings(app, frame, of_hooks, "Hooks that see nothing", &hooks);
+    warnings(app, frame, of_dump, "Missing from the dump", &missing);
+    warnings(app, frame, of_hooks, "Hooks that are not attached", &hooks);
 }
 
-/// The hooks that were asked for and see nothing.
-fn blind(app: &App) -> Vec<String> {
-    let is_blind = |hook: &&HookStatus| {
+/// The hooks that failed to attach, and the required ones that this kernel does not have.
+fn unattached(app: &App) -> Vec<String> {
+    let is_unattached = |hook: &&HookStatus| {
         hook.state == HookState::Failed || hook.state == HookState::Absent && hook.required
     };
-    let tell = |hook: &HookStatus| {
-        let why = hook.error.as_deref().unwrap_or("not in this kernel");
-        format!("{}: {why}; without it: {}", hook.hook.name(), hook.lost_without)
+    let describe = |hook: &HookStatus| {
+        let reason = hook.error.as_deref().unwrap_or("not in this kernel");
+        format!("{}: {reason}; without it: {}", hook.hook.name(), hook.lost_without)
     };
-    app.view_model.status.hooks.iter().filter(is_blind).map(tell).collect()
+    app.view_model.status.hooks.iter().filter(is_unattached).map(describe).collect()
 }
 
 fn warnings(app: &App, frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[String]) {
@@ -96,7 +96,7 @@ fn cells(verdict: &Verdict, theme: Theme) -> Vec<Cell> {
     };
     let answer = match verdict.answer {
         Answer::Violated => "VIOLATED",
-        Answer::Holds if !verdict.reasons.is_empty() => "holds in part",
+        Answer::Holds if !verdict.reasons.is_empty() => "holds (partial coverage)",
         answer => answer.name(),
     };
     vec![

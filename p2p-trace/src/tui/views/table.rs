@@ -1,5 +1,5 @@
-//! Tables that fit: columns as wide as they need, cut with care, and the least important ones left out where there is no
-//! room.
+//! Tables that fit the screen. Columns are as wide as their contents. If there is not enough room, flexible columns are
+//! cut, then the least important columns are omitted.
 
 use ratatui::{
     Frame,
@@ -10,30 +10,31 @@ use ratatui::{
 
 use crate::tui::theme::Theme;
 
-/// Between two columns.
+/// The gap between two columns.
 const GAP: usize = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Column {
     pub(super) title: &'static str,
-    /// Numbers stand right.
+    /// Whether cells are aligned right, as for numbers.
     pub(super) right: bool,
-    /// It may be cut down to this; `None`: never cut.
+    /// The minimum width of a flexible column; `None` if it is never cut.
     pub(super) least: Option<usize>,
-    /// Left out later, the higher.
+    /// Columns with a higher rank are omitted later.
     pub(super) rank: u8,
 }
 
-/// Text on the left that is never cut.
+/// A column aligned left that is never cut.
 pub(super) const fn left(title: &'static str, rank: u8) -> Column {
     Column { title, right: false, least: None, rank }
 }
 
+/// A column aligned right that is never cut.
 pub(super) const fn right(title: &'static str, rank: u8) -> Column {
     Column { right: true, ..left(title, rank) }
 }
 
-/// Text that may be cut.
+/// A column aligned left that may be cut.
 pub(super) const fn flexible(title: &'static str, least: usize, rank: u8) -> Column {
     Column { least: Some(least), ..left(title, rank) }
 }
@@ -43,13 +44,13 @@ pub(super) type Cell = (String, Style);
 /// A table that is being drawn.
 pub(super) struct Table<'a> {
     pub(super) columns: &'a [Column],
-    /// Which of them orders it, and that the other way round.
+    /// The index of the ordering column, and whether the order is reversed.
     pub(super) order: Option<(usize, bool)>,
-    /// The line that the cursor is on.
+    /// The line of the cursor.
     pub(super) selected: Option<usize>,
 }
 
-/// The first line to show, so that `at` is well in sight.
+/// The first line to show so that line `at` is near the middle.
 pub(super) const fn top(at: usize, count: usize, height: usize) -> usize {
     let last = count.saturating_sub(height);
     let wanted = at.saturating_sub(height / 2);
@@ -57,7 +58,7 @@ pub(super) const fn top(at: usize, count: usize, height: usize) -> usize {
 }
 
 impl Table<'_> {
-    /// Draws the heading and as many lines as there is room for.
+    /// Draws the heading and as many lines as fit.
     pub(super) fn draw<T>(
         &self,
         frame: &mut Frame<'_>,
@@ -109,7 +110,7 @@ impl Table<'_> {
         spans
     }
 
-    /// How wide each column is; `None`: there is no room for it.
+    /// The width of each column; `None` if there is no room for it.
     fn widths(&self, lines: &[Vec<Cell>], room: usize) -> Vec<Option<usize>> {
         let mut widths: Vec<Option<usize>> = self
             .columns
@@ -141,7 +142,7 @@ impl Table<'_> {
         }
     }
 
-    /// Takes from the columns that may be cut; false: that is not enough.
+    /// Cuts flexible columns. Returns false if that is not enough.
     fn shrink(&self, widths: &mut [Option<usize>], excess: usize) -> bool {
         let spare = |at: usize, width: usize| {
             let least = self.columns[at].least?;
@@ -156,7 +157,7 @@ impl Table<'_> {
             return false;
         }
         let mut excess = excess;
-        // The last columns give first.
+        // The last columns are cut first.
         for (width, spare) in widths.iter_mut().zip(spares).rev() {
             let given = spare.min(excess);
             *width = width.map(|width| width - given);
@@ -166,7 +167,7 @@ impl Table<'_> {
     }
 }
 
-/// Text in at most so many columns.
+/// Cuts text to at most `width` columns.
 pub(super) fn cut(text: &str, width: usize, theme: Theme) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -176,7 +177,7 @@ pub(super) fn cut(text: &str, width: usize, theme: Theme) -> String {
     kept.chain(sign.chars()).collect()
 }
 
-/// Draws a line of an area, with a style for the whole of it.
+/// Draws a line of an area, optionally with a style for the full line.
 pub(super) fn put(frame: &mut Frame<'_>, area: Rect, row: usize, line: Line<'_>, style: Option<Style>) {
     if row >= usize::from(area.height) {
         return;

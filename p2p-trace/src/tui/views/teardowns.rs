@@ -1,4 +1,4 @@
-//! What happened in a teardown: its steps against the order that they must have.
+//! Teardowns: their steps compared with the required order.
 
 use p2p_trace_model::{event::Task, state::Ended, units::duration};
 use ratatui::{Frame, layout::Rect, style::Style};
@@ -26,7 +26,7 @@ const LIST: [Column; order::TEARDOWNS.len()] = [
 const STEPS: [Column; 5] =
     [left("", 9), left("STEP", 9), right("AFTER", 8), left("TIME", 5), flexible("BY", 20, 7)];
 
-/// The view: the teardowns, and below the steps of the one that the cursor is on.
+/// Draws the view: the teardowns, and below them the steps of the one under the cursor.
 pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let timelines = lists::teardowns(app);
@@ -34,7 +34,7 @@ pub(super) fn draw(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (above, below) = super::overview::split(area, height);
     let note = match (timelines.is_empty(), app.view_model.teardowns.is_empty()) {
         (_, true) => "none seen yet",
-        (true, false) => "none matches the filter",
+        (true, false) => "no teardown matches the filter",
         (false, false) => "",
     };
     let inner = titled(frame, above, "Teardowns", note, theme);
@@ -60,9 +60,9 @@ fn row(app: &App, timeline: &Timeline, theme: Theme) -> Vec<Cell> {
     let (state, style) = state(timeline, theme);
     let (order, order_style) = match (timeline.wrong, timeline.incomplete, timeline.ended.is_some()) {
         (true, ..) => ("WRONG", theme.alarm()),
-        (false, true, _) => ("not all seen", theme.warning()),
-        (false, false, true) => ("right", theme.good()),
-        (false, false, false) => ("right so far", theme.good()),
+        (false, true, _) => ("incomplete", theme.warning()),
+        (false, false, true) => ("in order", theme.good()),
+        (false, false, false) => ("in order so far", theme.good()),
     };
     vec![
         (timeline.device.to_string(), theme.strong()),
@@ -78,7 +78,7 @@ const fn state(timeline: &Timeline, theme: Theme) -> (&'static str, Style) {
     match (&timeline.ended, &timeline.pending) {
         (Some((Ended::Released, _)), _) => ("released", Style::new()),
         (Some((Ended::Unbound, _)), _) => ("unbound", Style::new()),
-        (Some((Ended::Unseen, _)), _) => ("end not seen", theme.warning()),
+        (Some((Ended::Unseen, _)), _) => ("end not observed", theme.warning()),
         (None, Some(pending)) if pending.blocked => ("BLOCKED", theme.alarm()),
         (None, _) => ("under way", theme.teardown()),
     }
@@ -89,12 +89,12 @@ fn time(app: &App, time_ns: u64) -> String {
     time.get(..12).unwrap_or(&time).to_owned()
 }
 
-/// Lines that the steps need.
+/// The number of lines that the steps need.
 pub(super) const fn height(timeline: &Timeline) -> usize {
     timeline.lines.len() + 2
 }
 
-/// The steps of one teardown, the one that is waited for in sight.
+/// Draws the steps of a teardown. The step it waits for is visible.
 pub(super) fn steps(app: &App, timeline: &Timeline, frame: &mut Frame<'_>, area: Rect) {
     let theme = app.theme;
     let (state, _) = state(timeline, theme);
@@ -104,10 +104,10 @@ pub(super) fn steps(app: &App, timeline: &Timeline, frame: &mut Frame<'_>, area:
     let how = if timeline.ended.is_some() { "in" } else { "for" };
     let mut note = format!("by {}, {state} {how} {lasted}", by(timeline.task.as_ref()));
     if timeline.wrong {
-        note = format!("ORDER WRONG, {note}");
+        note = format!("WRONG ORDER, {note}");
     }
     if timeline.incomplete {
-        note = format!("{note}; not all of it was seen");
+        note = format!("{note}; some steps were not seen");
     }
     if timeline.omitted > 0 {
         note = format!("{note}; {} more steps", timeline.omitted);
@@ -117,7 +117,7 @@ pub(super) fn steps(app: &App, timeline: &Timeline, frame: &mut Frame<'_>, area:
     let waits = lines.iter().position(|line| line.mark == Mark::Waits);
     let at = waits.unwrap_or_else(|| lines.len().saturating_sub(1));
     let height = usize::from(inner.height).saturating_sub(1);
-    // Of what is to come little need be seen.
+    // Only a few of the coming steps need to be visible.
     let first = match waits {
         Some(waits) if lines.len() > height => (waits + 4).min(lines.len()).saturating_sub(height),
         _ => top(at, lines.len(), height),

@@ -1,4 +1,4 @@
-//! References that were taken in the same way, as one row: a million become a few.
+//! Groups references of the same holder into one row, so that a million references become a few rows.
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use p2p_trace_model::{
 
 use super::{
     super::query::Grouping,
-    row::{Row, Who},
+    row::{Holder, Row},
 };
 use crate::render::Frame;
 
-/// A row for each group.
+/// One row for each group.
 pub(super) fn rows(device: &Device, groups: &Groups<'_>, symbols: &dyn Symbolize) -> Vec<Row> {
     let groups = groups.all().iter();
     groups.map(|group| row(device, group, symbols)).collect()
@@ -27,7 +27,9 @@ fn row(device: &Device, Group { holder, stack }: &Group<'_>, symbols: &dyn Symbo
     });
     Row {
         device: device.address(),
-        who: holder.task.map_or(Who::Unknown, |task| Who::Seen(task, holder.exited_since_ns.is_some())),
+        holder: holder
+            .task
+            .map_or(Holder::Unknown, |task| Holder::Task(task, holder.exited_since_ns.is_some())),
         kind: holder.kind.name(),
         caller: caller.unwrap_or_default(),
         count: holder.count,
@@ -42,21 +44,21 @@ fn row(device: &Device, Group { holder, stack }: &Group<'_>, symbols: &dyn Symbo
     }
 }
 
-/// Rows of the same process or the same caller as one.
+/// Merges the rows of the same process, or of the same caller.
 pub(super) fn merged<'a, I: Iterator<Item = &'a Row>>(rows: I, grouping: Grouping) -> Vec<Row> {
     type Key = (Option<(u32, String, bool)>, Option<String>, bool);
     let mut merged: Vec<(Row, Vec<Option<u32>>)> = Vec::new();
     let mut index = HashMap::<Key, usize>::new();
     for row in rows {
-        let process = match &row.who {
-            Who::Seen(task, gone) => Some((task.tgid, task.name(), *gone)),
+        let process = match &row.holder {
+            Holder::Task(task, exited) => Some((task.tgid, task.name(), *exited)),
             _ => None,
         };
         let number = process.as_ref().map(|process| process.0);
-        let is_unseen = row.who == Who::Unseen;
+        let is_preexisting = row.holder == Holder::Preexisting;
         let key = match grouping {
-            Grouping::Caller => (None, Some(row.caller.clone()), is_unseen),
-            Grouping::Process | Grouping::Flat => (process, None, is_unseen),
+            Grouping::Caller => (None, Some(row.caller.clone()), is_preexisting),
+            Grouping::Process | Grouping::Flat => (process, None, is_preexisting),
         };
         if let Some(&at) = index.get(&key) {
             let (group, processes) = &mut merged[at];
@@ -69,12 +71,12 @@ pub(super) fn merged<'a, I: Iterator<Item = &'a Row>>(rows: I, grouping: Groupin
             merged.push((row.clone(), vec![number]));
         }
     }
-    let whole = |(mut row, processes): (Row, Vec<Option<u32>>)| {
+    let finish = |(mut row, processes): (Row, Vec<Option<u32>>)| {
         if processes.len() > 1 {
-            row.who = Who::Several(processes.len());
+            row.holder = Holder::Several(processes.len());
             row.cgroup = None;
         }
         row
     };
-    merged.into_iter().map(whole).collect()
+    merged.into_iter().map(finish).collect()
 }

@@ -1,4 +1,4 @@
-//! What is out and who took it: a million references become a few groups, or the first of them in the order asked for.
+//! The table of holders: references grouped into a few rows, or the first single references in the requested order.
 
 mod groups;
 mod row;
@@ -16,44 +16,44 @@ use groups::merged;
 
 use super::query::{Column, Fields, Filter, Grouping, Query};
 
-pub(crate) use row::{Row, Who};
+pub(crate) use row::{Holder, Row};
 use singles::Singles;
 
-/// Rows that are kept.
+/// The maximum number of rows.
 pub(crate) const MAX_ROWS: usize = 512;
-/// Processes of one device that the rest of the screen can name.
+/// The maximum number of blocking processes to name per device.
 const MAX_BLOCKING: usize = 4;
 
 /// The answer to a [`Query`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HolderTable {
     pub(crate) query: Query,
-    /// In the order asked for.
+    /// The rows, in the requested order.
     pub(crate) rows: Vec<Row>,
-    /// Rows that match and are left out.
+    /// The number of matching rows that were omitted.
     pub(crate) omitted: u64,
-    /// All that match: references, bytes.
+    /// References and bytes of all matching rows.
     pub(crate) total: (u64, u64),
-    /// Of each device, whatever was asked for.
+    /// Data of each device, independent of the query.
     pub(crate) devices: BTreeMap<DeviceAddress, OfDevice>,
-    /// When it was so, `CLOCK_BOOTTIME`.
+    /// The time of the table (`CLOCK_BOOTTIME`).
     pub(crate) as_of_ns: u64,
 }
 
-/// What is out of one device.
+/// The outstanding memory of a device.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OfDevice {
-    /// When the oldest was taken.
+    /// When the oldest outstanding memory was allocated.
     pub(crate) oldest_ns: Option<u64>,
-    /// It, or something that is out of it, matches the filter.
+    /// Whether the device or one of its holders matches the filter.
     pub(crate) matches: bool,
-    /// What keeps its killed ranges from draining, by process, the largest first.
+    /// The holders that keep its killed ranges from draining, by process, the largest first.
     pub(crate) blocking: Vec<Row>,
-    /// Processes of those that are left out.
+    /// The number of blocking processes that were omitted.
     pub(crate) blocking_omitted: usize,
 }
 
-/// Answers a query. `name` gives what a device is called for a filter.
+/// Answers a query. `name` returns the text of a device that a filter matches.
 pub(crate) fn holders(
     model: &Model,
     query: &Query,
@@ -67,13 +67,13 @@ pub(crate) fn holders(
         let label = name(device.address());
         let groups = Groups::of(device, |_| true);
         let grouped = groups::rows(device, &groups, symbols);
-        let unseen = unseen(device);
-        let mut of_device = of_device(device, &grouped, unseen.as_ref(), symbols);
+        let preexisting = preexisting(device);
+        let mut of_device = of_device(device, &grouped, preexisting.as_ref(), symbols);
         let matching = |row: &Row| row.matches(&query.filter, &label);
         of_device.matches =
-            matches_itself(&query.filter, &label) || grouped.iter().chain(&unseen).any(matching);
+            matches_itself(&query.filter, &label) || grouped.iter().chain(&preexisting).any(matching);
         answer.devices.insert(device.address(), of_device);
-        let all = grouped.iter().chain(&unseen).filter(|row| matching(row));
+        let all = grouped.iter().chain(&preexisting).filter(|row| matching(row));
         for row in all.clone() {
             answer.total.0 = answer.total.0.saturating_add(row.references);
             answer.total.1 = answer.total.1.saturating_add(row.bytes);
@@ -83,7 +83,7 @@ pub(crate) fn holders(
                 let singles = Singles { device, groups: &groups, rows: &grouped, query };
                 let (kept, omitted) = singles.first(matching);
                 rows.extend(kept);
-                rows.extend(unseen.into_iter().filter(matching));
+                rows.extend(preexisting.into_iter().filter(matching));
                 answer.omitted += omitted;
             }
             grouping => rows.extend(merged(all, grouping)),
@@ -96,7 +96,7 @@ pub(crate) fn holders(
     answer
 }
 
-/// A device matches by itself, whatever is out of it. `label`: address and names.
+/// Whether a device itself matches. `label` has its address and names.
 pub(crate) fn matches_itself(filter: &Filter, label: &str) -> bool {
     filter.matches(&Fields { device: label, ..Fields::default() })
 }
@@ -105,31 +105,31 @@ const fn ordered(order: Ordering, query: &Query) -> Ordering {
     if query.reversed { order.reverse() } else { order }
 }
 
-fn of_device(device: &Device, all: &[Row], unseen: Option<&Row>, symbols: &dyn Symbolize) -> OfDevice {
+fn of_device(device: &Device, all: &[Row], preexisting: Option<&Row>, symbols: &dyn Symbolize) -> OfDevice {
     let oldest_ns = all.iter().filter_map(|row| row.oldest_ns).min();
     if !device.ranges().any(Range::is_draining) {
         return OfDevice { oldest_ns, ..OfDevice::default() };
     }
-    let is_in_the_way = |reference: &Reference| {
-        // Of one that is not known to be of another range it cannot be told.
+    let is_blocking = |reference: &Reference| {
+        // A reference of an unknown range could belong to a draining one.
         reference.count() > 0 && device.range_of(reference).is_none_or(Range::is_draining)
     };
-    let groups = groups::rows(device, &Groups::of(device, is_in_the_way), symbols);
-    let mut blocking = merged(groups.iter().chain(unseen), Grouping::Process);
+    let groups = groups::rows(device, &Groups::of(device, is_blocking), symbols);
+    let mut blocking = merged(groups.iter().chain(preexisting), Grouping::Process);
     blocking.sort_by(|a, b| a.compare(b, Column::Bytes));
     let blocking_omitted = blocking.len().saturating_sub(MAX_BLOCKING);
     blocking.truncate(MAX_BLOCKING);
     OfDevice { oldest_ns, blocking, blocking_omitted, ..OfDevice::default() }
 }
 
-/// Memory of unknown takers, as one row.
-fn unseen(device: &Device) -> Option<Row> {
+/// Memory of unknown holders, as one row.
+fn preexisting(device: &Device) -> Option<Row> {
     let bytes = device.preexisting_bytes();
     let count = device.preexisting().count() as u64;
     (bytes > 0).then(|| Row {
         device: device.address(),
-        who: Who::Unseen,
-        kind: "before",
+        holder: Holder::Preexisting,
+        kind: "pre-existing",
         caller: String::new(),
         count,
         references: count,

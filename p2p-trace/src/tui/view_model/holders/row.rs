@@ -1,4 +1,4 @@
-//! One line of what is out: a group of references, or one, and who took them.
+//! A row of the table of holders: a group of references, or a single one, and their holder.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -6,97 +6,96 @@ use p2p_trace_model::event::{DeviceAddress, Id, Task};
 
 use super::super::query::{Column, Fields, Filter};
 
-/// Who took it. Who uses or pins it now is not observed.
+/// The task that allocated the memory. Who uses or pins it now is not observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    /// A task, and whether its process was found to have exited.
-    Seen(Task, bool),
+pub(crate) enum Holder {
+    /// A task, and whether its process is known to have exited.
+    Task(Task, bool),
     /// More than one process.
     Several(usize),
-    /// The task was not told.
+    /// The record of the allocation does not name the task.
     Unknown,
-    /// It was taken before the tracing began, or while records were lost.
-    Unseen,
+    /// The memory was allocated before tracing began, or while records were lost.
+    Preexisting,
 }
 
-impl Who {
+impl Holder {
     /// `p2pdio[726]`.
     pub(crate) fn name(&self) -> String {
         match self {
-            Self::Seen(task, _) => format!("{}[{}]", task.name(), task.tgid),
+            Self::Task(task, _) => format!("{}[{}]", task.name(), task.tgid),
             Self::Several(count) => format!("{count} processes"),
             Self::Unknown => "an unknown task".to_owned(),
-            Self::Unseen => "not seen".to_owned(),
+            Self::Preexisting => "unknown holder".to_owned(),
         }
     }
 
-    /// Whether the process is still there, as far as that is known.
+    /// Whether the process is alive, as far as known.
     pub(crate) const fn liveness(&self) -> &'static str {
         match self {
-            Self::Seen(_, false) => "alive",
-            Self::Seen(_, true) => "gone",
-            Self::Several(_) | Self::Unknown | Self::Unseen => "-",
+            Self::Task(_, false) => "alive",
+            Self::Task(_, true) => "exited",
+            Self::Several(_) | Self::Unknown | Self::Preexisting => "-",
         }
     }
 }
 
-/// One line: a group of references, or one.
+/// A row: a group of references, or a single one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// Whose memory.
+    /// The device that provides the memory.
     pub(crate) device: DeviceAddress,
-    pub(crate) who: Who,
-    /// Allocation, scatter list, mmap, or several kinds.
+    pub(crate) holder: Holder,
+    /// The kind: allocation, scatter list, mmap, or several kinds.
     pub(crate) kind: &'static str,
-    /// The function that took it.
+    /// The function that allocated the memory.
     pub(crate) caller: String,
-    /// Allocations, lists, mmaps.
+    /// The number of allocations, scatter lists and mmaps.
     pub(crate) count: u64,
-    /// References to the range.
+    /// The number of references to the range.
     pub(crate) references: u64,
-    /// Bytes.
     pub(crate) bytes: u64,
-    /// When the oldest was taken; `None`: before it could be seen.
+    /// When the oldest memory was allocated; `None` if that was not observed.
     pub(crate) oldest_ns: Option<u64>,
-    /// The record of that.
+    /// The record of the oldest allocation.
     pub(crate) record: Option<Id>,
-    /// Direct-map address, of one.
+    /// The direct-map address, of a single reference.
     pub(crate) addr: Option<u64>,
-    /// Cgroup of the task.
+    /// The cgroup of the task.
     pub(crate) cgroup: Option<u64>,
-    /// Return addresses, innermost first.
+    /// The stack of return addresses, innermost first.
     pub(crate) stack: Vec<u64>,
-    /// Records were lost since: it may have changed hands.
+    /// Whether records were lost since the allocation, so that the holder may have changed.
     pub(crate) unsure: bool,
 }
 
 impl Row {
-    /// What tells it from other rows, from one snapshot to the next.
+    /// A key that identifies the row across view models.
     pub(crate) fn key(&self) -> (DeviceAddress, String, Option<u64>, Option<Id>) {
         let record = self.record.filter(|_| self.count == 1);
-        (self.device, self.who.name(), self.addr, record)
+        (self.device, self.holder.name(), self.addr, record)
     }
 
-    /// It matches, for a device of this name.
+    /// Whether the row matches. `device` is the text of the device to match.
     pub(crate) fn matches(&self, filter: &Filter, device: &str) -> bool {
         filter.is_empty()
             || filter.matches(&Fields {
                 device,
-                process: &self.who.name(),
+                process: &self.holder.name(),
                 caller: &self.caller,
                 kind: self.kind,
             })
     }
 
-    /// Which of two comes first.
+    /// Compares two rows by a column.
     pub(crate) fn compare(&self, other: &Self, column: Column) -> Ordering {
         let order = match column {
             Column::Bytes => other.bytes.cmp(&self.bytes),
             Column::References => other.references.cmp(&self.references),
-            // What was there before is the oldest.
+            // Pre-existing memory is the oldest.
             Column::Age => self.oldest_ns.cmp(&other.oldest_ns),
-            Column::Process => self.who.name().cmp(&other.who.name()),
-            Column::Liveness => self.who.liveness().cmp(other.who.liveness()),
+            Column::Process => self.holder.name().cmp(&other.holder.name()),
+            Column::Liveness => self.holder.liveness().cmp(other.holder.liveness()),
             Column::Kind => self.kind.cmp(other.kind),
             Column::Device => self.device.cmp(&other.device),
             Column::Caller => self.caller.cmp(&other.caller),
@@ -108,7 +107,7 @@ impl Row {
 }
 
 impl Row {
-    /// Another group becomes part of this one.
+    /// Merges another row into this one.
     pub(super) fn merge(&mut self, other: &Self) {
         self.count += other.count;
         self.references = self.references.saturating_add(other.references);

@@ -1,4 +1,4 @@
-//! References one by one, of which the first are wanted.
+//! Rows for single references, limited to the first ones.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -13,17 +13,17 @@ use super::{
     row::Row,
 };
 
-/// The references of a device one by one, of which the first are wanted.
+/// The single references of a device.
 pub(super) struct Singles<'a> {
     pub(super) device: &'a Device,
     pub(super) groups: &'a Groups<'a>,
-    /// One for each of the groups.
+    /// One row for each of the groups.
     pub(super) rows: &'a [Row],
     pub(super) query: &'a Query,
 }
 
 impl Singles<'_> {
-    /// The first [`MAX_ROWS`] of those that match, and how many more do.
+    /// The first [`MAX_ROWS`] references that match, and how many more do.
     pub(super) fn first(&self, matching: impl Fn(&Row) -> bool) -> (Vec<Row>, u64) {
         let fits: Vec<_> = self.rows.iter().map(matching).collect();
         let mut kept: Vec<(usize, &Reference)> = Vec::with_capacity(2 * MAX_ROWS);
@@ -66,7 +66,7 @@ impl Singles<'_> {
         }
     }
 
-    /// As [`Row::compare`], without making rows of a million.
+    /// Compares like [`Row::compare`], without building a row for each of a million references.
     fn compare(&self, a: &(usize, &Reference), b: &(usize, &Reference)) -> Ordering {
         let group = |of: &(usize, &Reference)| &self.rows[of.0];
         let (one, other) = (a.1, b.1);
@@ -74,8 +74,8 @@ impl Singles<'_> {
             Column::Bytes => other.bytes().cmp(&one.bytes()),
             Column::References => other.count().cmp(&one.count()),
             Column::Age | Column::Device => one.at.time_ns.cmp(&other.at.time_ns),
-            Column::Process => group(a).who.name().cmp(&group(b).who.name()),
-            Column::Liveness => group(a).who.liveness().cmp(group(b).who.liveness()),
+            Column::Process => group(a).holder.name().cmp(&group(b).holder.name()),
+            Column::Liveness => group(a).holder.liveness().cmp(group(b).holder.liveness()),
             Column::Kind => group(a).kind.cmp(group(b).kind),
             Column::Caller => group(a).caller.cmp(&group(b).caller),
             Column::Address => one.addr().cmp(&other.addr()),
