@@ -8,7 +8,7 @@ use p2p_trace_probe::kernel::traceability::Cause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// The command succeeded, and every checked rule holds.
+    /// The requested work was done, or the checked property holds.
     Success = 0,
     /// A rule is violated.
     Violated = 1,

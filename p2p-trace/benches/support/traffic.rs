@@ -1,5 +1,5 @@
 //! The events of a busy host: two CPUs, sixteen tasks of one or several programs, and allocations of one to sixteen pages at
-//! random addresses, for random times.
+//! random addresses, freed after a while, at irregular intervals.
 
 use std::iter::repeat_with;
 

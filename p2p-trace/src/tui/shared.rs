@@ -1,5 +1,5 @@
-//! State shared between the thread that processes the stream and the drawing thread. Each holds a lock only while it copies
-//! a pointer or a few words.
+//! State shared between the thread that processes the stream and the drawing thread. Each thread holds a lock only while it
+//! copies a pointer or a few words.
 
 use std::{
     collections::VecDeque,

@@ -7,7 +7,7 @@ use ratatui::style::{Color, Modifier, Style};
 /// The available colors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Palette {
-    /// No color: only bold and reverse.
+    /// No color: only bold, underline and reverse.
     Mono,
     /// The sixteen colors of every terminal, as configured there.
     Sixteen,
