@@ -76,7 +76,7 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     let symbols = symbols.as_ref();
     let mut dashboard = Dashboard::new(status.clone(), start, symbols, handler, ready_file);
     let mut recorder = Recorder::start(dashboard.flight(args.history), header, symbols)?;
-    tui::beside(&dashboard.shared(), &stop, theme, || {
+    tui::run_with_dashboard(&dashboard.shared(), &stop, theme, || {
         let mut both = Tee { first: &mut dashboard, second: Some(&mut recorder) };
         driver.run(session, &status, &mut both)
     })?;

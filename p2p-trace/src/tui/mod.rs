@@ -37,7 +37,7 @@ pub(crate) use live::Dashboard;
 #[doc(hidden)]
 pub use measure::Measured;
 pub(crate) use replay::Replay;
-pub(crate) use run::beside;
+pub(crate) use run::run_with_dashboard;
 pub(crate) use terminal::obstacle;
 #[cfg(test)]
 pub(crate) use tests::every_screen;

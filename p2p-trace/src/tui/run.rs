@@ -34,7 +34,7 @@ const FRAME: Duration = Duration::from_millis(100);
 
 /// Shows the dashboard while `work` runs and publishes view models. Restores the terminal when the user quits or `work`
 /// ends. An error of `work` takes precedence over an error of the screen.
-pub(crate) fn beside<T>(
+pub(crate) fn run_with_dashboard<T>(
     shared: &Arc<Shared>,
     stop: &Stop,
     theme: Theme,
@@ -253,7 +253,7 @@ mod tests {
         let view_model = story.view_model(&Query::default(), story.now_ns);
         let shared = Arc::new(Shared::new(view_model));
         let theme = Theme::new(Palette::Rich, false);
-        beside(&shared, &Stop::default(), theme, || {
+        run_with_dashboard(&shared, &Stop::default(), theme, || {
             work();
             Ok(())
         })

@@ -70,6 +70,6 @@ pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
         tracing::warn!("{repeat}");
     }
     let shared = replay.shared();
-    tui::beside(&shared, &stop, theme, || replay.run(&stop))?;
+    tui::run_with_dashboard(&shared, &stop, theme, || replay.run(&stop))?;
     Ok(Exit::Success)
 }
