@@ -1,4 +1,4 @@
-//! The `p2p-trace` binary. See the library for an overview.
+//! The program p2p-trace. The library has its parts.
 
 use std::{env, io, process::ExitCode};
 
@@ -47,14 +47,14 @@ fn run(cli: Cli) -> Exit {
     })
 }
 
-/// Prints what clap reports. Help and version requests succeed; everything else is a usage error.
+/// Prints the message of clap. Help and the version were requested; other messages are wrong usage.
 fn refuse(error: &clap::Error) -> Exit {
     if !error.use_stderr() {
-        // If even this fails, there is nowhere to report it.
+        // A failure cannot be reported anywhere.
         error.print().unwrap_or_default();
         return Exit::Success;
     }
-    // The text repeats the arguments, which can contain control characters.
+    // The message repeats the arguments, which can contain any characters.
     let text = error.render();
     let text = if commands::is_colored(&io::stderr()) { text.ansi().to_string() } else { text.to_string() };
     io::Write::write_all(&mut stderr::writer(), text.as_bytes()).unwrap_or_default();
@@ -73,5 +73,10 @@ fn log_to_stderr(cli: &Cli) {
         ColorWhen::Never => false,
         ColorWhen::Auto => commands::is_colored(&io::stderr()),
     };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(stderr::writer).with_ansi(color).init();
+    tracing_subscriber::fmt()
+        .with_ansi(color)
+        .event_format(stderr::Format)
+        .with_max_level(level)
+        .with_writer(stderr::writer)
+        .init();
 }

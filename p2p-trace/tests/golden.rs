@@ -1,7 +1,7 @@
-//! Golden files of each version of the dump's format: whatever is changed, they are read, and say what they said when they were
-//! added. `P2P_TRACE_BLESS=1 cargo test` writes anew what they say, never the dumps.
+//! Golden dumps of each version of the format stay readable and give the same output. `P2P_TRACE_BLESS=1 cargo test` rewrites the
+//! expected output, but not the dumps.
 
-#![expect(clippy::disallowed_methods, reason = "what dumps say is written anew when asked for")]
+#![expect(clippy::disallowed_methods, reason = "the expected output is rewritten on request")]
 
 #[cfg(test)]
 mod tests {
@@ -11,8 +11,8 @@ mod tests {
         process::Command,
     };
 
-    /// What is asked of each, and how the answer's file is called.
-    const QUESTIONS: [(&[&str], &str); 3] = [
+    /// The commands to run on each dump, and the extensions of the files with the expected output.
+    const COMMANDS: [(&[&str], &str); 3] = [
         (&["check"], "check.txt"),
         (&["check", "--json"], "check.json"),
         (&["replay", "--text"], "replay.txt"),
@@ -32,7 +32,7 @@ mod tests {
         dumps
     }
 
-    fn answer(arguments: &[&str], dump: &Path) -> String {
+    fn output(arguments: &[&str], dump: &Path) -> String {
         let name = dump.file_name().unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_p2p-trace"))
             .args(arguments)
@@ -43,36 +43,30 @@ mod tests {
             .output()
             .unwrap();
         let code = output.status.code().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        let complaints = String::from_utf8(output.stderr).unwrap();
-        // Without the time and the place in the code that they begin with.
-        let complaints: String = complaints
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .flat_map(|(_, words)| [words, "\n"])
-            .collect();
-        format!("{said}{complaints}exit code {code}\n")
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        format!("{stdout}{stderr}exit code {code}\n")
     }
 
     #[test]
-    fn golden_dumps_say_what_they_ever_said() {
+    fn golden_dumps_give_the_expected_output() {
         for dump in (1..=CURRENT).flat_map(dumps) {
-            for (arguments, suffix) in QUESTIONS {
-                let said = answer(arguments, &dump);
+            for (arguments, suffix) in COMMANDS {
+                let output = output(arguments, &dump);
                 let expected = dump.with_extension(suffix);
                 if env::var_os("P2P_TRACE_BLESS").is_some() {
-                    fs::write(&expected, &said).unwrap();
+                    fs::write(&expected, &output).unwrap();
                 }
                 let kept = fs::read_to_string(&expected).unwrap_or_default();
-                let differs = kept.lines().zip(said.lines()).find(|(kept, said)| kept != said);
+                let differs = kept.lines().zip(output.lines()).find(|(kept, line)| kept != line);
                 assert_eq!(differs, None, "{}", expected.to_string_lossy());
-                assert_eq!(kept, said, "{}", expected.to_string_lossy());
+                assert_eq!(kept, output, "{}", expected.to_string_lossy());
             }
         }
     }
 
     #[test]
-    fn each_version_has_golden_dumps_that_are_of_it() {
+    fn golden_dumps_have_the_version_of_their_folder() {
         for version in 1..=CURRENT {
             let dumps = dumps(version);
             assert!(dumps.len() >= 5, "{dumps:?}");

@@ -1,28 +1,28 @@
-//! What the kernel side says of itself, among the messages for people.
+//! Shows diagnostics of the kernel side as log messages.
 
 use p2p_trace_model::{
     stream::{Diagnostic, Level},
     units::Clock,
 };
 
-/// Where it comes from, in a message.
+/// The target of the log messages.
 const TARGET: &str = "kernel_side";
 
-/// Writes it to stderr, as far as its level is wanted there. What is `played` was said at another time.
+/// Logs them to stderr at their levels. `played` is the clock of a dump: the messages then have the time at which they were recorded.
 pub(crate) fn show(diagnostics: &[Diagnostic], played: Option<Clock>) {
     for diagnostic in diagnostics {
         let text = worded(diagnostic, played);
         match diagnostic.level {
-            Level::Error => tracing::error!(target: TARGET, "{text}"),
-            Level::Warn => tracing::warn!(target: TARGET, "{text}"),
-            Level::Info => tracing::info!(target: TARGET, "{text}"),
+            Level::Error => tracing::error!(target: TARGET, "kernel side: {text}"),
+            Level::Warn => tracing::warn!(target: TARGET, "kernel side: {text}"),
+            Level::Info => tracing::info!(target: TARGET, "kernel side: {text}"),
             Level::Debug => tracing::debug!(target: TARGET, "{text}"),
             Level::Trace => tracing::trace!(target: TARGET, "{text}"),
         }
     }
 }
 
-/// The line, which fills no screen: a dump can hold anything.
+/// The text of a message. It is limited in length, because a dump can contain anything.
 fn worded(diagnostic: &Diagnostic, played: Option<Clock>) -> String {
     let end = diagnostic.text.floor_char_boundary(Diagnostic::MAX_TEXT);
     let text = &diagnostic.text[..end];
@@ -39,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_dump_holds_drives_no_terminal_and_fills_no_screen() {
+    fn a_text_is_made_safe_and_limited() {
         let of = |text: &str, played| {
             let diagnostic =
                 Diagnostic { time_ns: CLOCK.boottime_ns, level: Level::Debug, text: text.into() };
