@@ -4,7 +4,7 @@ use clap::{Args, ValueHint};
 
 use crate::outfile::Input;
 
-/// What the command line asks of the doctor.
+/// Options of `doctor`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct DoctorArgs {
     /// Print one JSON object

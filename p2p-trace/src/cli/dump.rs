@@ -11,11 +11,11 @@ use crate::outfile::{Input, Output};
 /// Options of `record`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "The first file is FILE, the next ones are FILE.1, FILE.2 and so on. Each can be read alone. What belongs to a \
-                  teardown and each finding is on the disk at once, the rest within a second. With --force each of them replaces \
-                  the file of its name as soon as its own beginning is written. Without it a single FILE must not exist; \
-                  a run in several files (--max-size, --max-age, --flight-recorder) goes on behind those that are \
-                  there, with the next free number, so that a service can be started again as it is.\n\n\
+    after_help = "The first file is FILE, the next ones are FILE.1, FILE.2 and so on. Each can be read alone. Records of a \
+                  teardown and findings are on the disk at once, other records within a second. With --force, each new file replaces \
+                  an existing file of its name once its own header is written. Without --force, a single FILE must not exist; \
+                  a run in several files (--max-size, --max-age, --flight-recorder) continues after the existing \
+                  ones with the next free number, so that a service can be restarted without changes.\n\n\
                   Examples:\n  p2p-trace record -o trace.p2pt\n  \
                   p2p-trace record -o /var/log/p2p.p2pt --max-size 256M --keep 8\n  \
                   p2p-trace record -o /var/log/p2p.p2pt --flight-recorder --history 10m\n  \
@@ -26,37 +26,37 @@ pub struct RecordArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Output,
 
-    /// What to trace, and how.
+    /// Which hooks and devices to trace, and how.
     #[command(flatten)]
     pub tracing: TracingArgs,
 
-    /// Begin another file when one has grown so large, such as 256M
+    /// Rotate at this size, such as 256M
     #[arg(long, value_name = "BYTES", value_parser = parse_size, help_heading = "Output")]
     pub max_size: Option<u64>,
 
-    /// Begin another file when one is so old
+    /// Rotate when a file reaches this age
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Output")]
     pub max_age: Option<Duration>,
 
-    /// Keep so many files, the latest, and remove older dumps of this name, also those of earlier runs
+    /// Keep the newest COUNT files and remove older dumps of this name, also those of earlier runs
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Output")]
     pub keep: Option<u32>,
 
-    /// Write nothing until a finding is told, SIGUSR1 arrives or the run breaks off; then the last minutes, and what comes
-    /// just after them
+    /// Write nothing until there is a finding, SIGUSR1 arrives or the run breaks off; then write the last minutes and the
+    /// records that follow
     #[arg(long, conflicts_with_all = ["max_size", "max_age"], help_heading = "Flight recorder")]
     pub flight_recorder: bool,
 
-    /// Keep so much history in memory
+    /// Keep this much history in memory
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5m", requires = "flight_recorder", help_heading = "Flight recorder")]
     pub history: Duration,
 
-    /// Keep at most so many bytes of it
+    /// Limit the history in memory to this size
     #[arg(long, value_name = "BYTES", value_parser = parse_size, default_value = "64M", requires = "flight_recorder", help_heading = "Flight recorder")]
     pub history_size: u64,
 
-    /// Make it fit to be given away: addresses are moved; tasks, cgroups and the boot id get other names; the host's name and
-    /// error texts go (docs/dump-format.md)
+    /// Redact the dump: addresses are moved; tasks, cgroups and the boot id get pseudonyms; the host name and error texts are
+    /// removed (docs/dump-format.md)
     #[arg(long, help_heading = "Output")]
     pub redact: bool,
 }
@@ -64,7 +64,7 @@ pub struct RecordArgs {
 /// Options of `replay`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "The exit code is 0 once everything was shown, whatever was found: `check` judges.\n\n\
+    after_help = "The exit code is 0 once everything was shown, even with findings: use `check` for an exit code by rules.\n\n\
                   Examples:\n  p2p-trace replay trace.p2pt\n  p2p-trace replay --json trace.p2pt.* > trace.ndjson\n  \
                   p2p-trace replay --follow --findings /var/log/p2p.p2pt"
 )]
@@ -73,7 +73,7 @@ pub struct ReplayArgs {
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     pub files: Vec<Input>,
 
-    /// Write text for people, as `live` does; without it, and without --json, a terminal gets the dashboard
+    /// Write text for people, as `live` does; without --text and --json, a terminal shows the dashboard
     #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub text: bool,
 
@@ -81,7 +81,7 @@ pub struct ReplayArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// Nothing but ASCII on the dashboard, whatever the locale says
+    /// Use only ASCII on the dashboard, whatever the locale
     #[arg(long, help_heading = "Output")]
     pub ascii: bool,
 
@@ -98,7 +98,7 @@ pub struct ReplayArgs {
     #[arg(long, help_heading = "Output")]
     pub stacks: bool,
 
-    /// Show it as `export --redact` would write it: fit to be given away
+    /// Show the dump as `export --redact` would write it
     #[arg(long, help_heading = "Output")]
     pub redact: bool,
 }
@@ -106,10 +106,10 @@ pub struct ReplayArgs {
 /// Options of `export`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "The rules come to the same for what is written, damage included. What is redacted goes by other names with \
-                  each export: export all files of a run at once.\n\n\
-                  Exit codes: 0 a dump was written, 3 a file could not be read, they are not of one run, or the dump could not be \
-                  written, such as because there is a file of its name, 64 the dump would be one of the files that are read.\n\n\
+    after_help = "The rules give the same answers for the new dump, even for a damaged one. Each export uses different \
+                  pseudonyms: export all files of a run at once.\n\n\
+                  Exit codes: 0 a dump was written, 3 a file could not be read, the files are not of one run, or the dump could \
+                  not be written, for example because it exists, 64 the dump would overwrite a file that is read.\n\n\
                   Examples:\n  p2p-trace export --redact trace.p2pt -o for-the-maintainers.p2pt\n  \
                   p2p-trace export /var/log/p2p.p2pt* -o one.p2pt"
 )]
@@ -122,12 +122,12 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Output,
 
-    /// Replace the dump if it exists already, once the new one is complete
+    /// Replace an existing dump once the new one is complete
     #[arg(long)]
     pub force: bool,
 
-    /// Make it fit to be given away: addresses are moved; tasks, cgroups and the boot id get other names; the host's name and
-    /// error texts go (docs/dump-format.md)
+    /// Redact the dump: addresses are moved; tasks, cgroups and the boot id get pseudonyms; the host name and error texts are
+    /// removed (docs/dump-format.md)
     #[arg(long)]
     pub redact: bool,
 }
@@ -135,9 +135,9 @@ pub struct ExportArgs {
 /// Options of `check`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "Exit codes: 0 every rule that was checked holds, 1 one is violated, 2 none is violated, and at least one \
-                  is inconclusive, 3 a file could not be read. What was not checked, because its hook was not asked for or \
-                  does not exist on that kernel, does not count.\n\n\
+    after_help = "Exit codes: 0 every rule that was checked holds, 1 a rule is violated, 2 no rule is violated and at least one \
+                  is inconclusive, 3 a file could not be read. Rules that were not checked, because their hook was not enabled or \
+                  does not exist on that kernel, do not count.\n\n\
                   Examples:\n  p2p-trace check trace.p2pt\n  p2p-trace check --json host-*/trace.p2pt*\n  \
                   ssh host p2p-trace live --raw | p2p-trace check -"
 )]
@@ -150,11 +150,11 @@ pub struct CheckArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Only a finding at least this grave counts as a violation for the exit code
+    /// Only findings of at least this severity count as violations for the exit code
     #[arg(long, value_name = "SEVERITY", value_parser = severities())]
     pub fail_on: Option<Severity>,
 
-    /// Judge stalls by this time, not by the one that the dump was recorded with
+    /// Use this limit for stalls instead of the recorded one
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub stall_after: Option<Duration>,
 }
@@ -162,9 +162,9 @@ pub struct CheckArgs {
 /// Options of `report`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "Exit codes: those of `check`, so that one command serves both: 0 every rule that was checked holds, 1 one is \
-                  violated, 2 none is violated, and at least one is inconclusive, 3 a file could not be read, or the page not written, \
-                  such as because there is a file of its name, 64 the page would be one of the dumps.\n\n\
+    after_help = "Exit codes, as of `check`: 0 every rule that was checked holds, 1 a rule is violated, 2 no rule is violated and at \
+                  least one is inconclusive, 3 a file could not be read or the page could not be written, for example because it \
+                  exists, 64 the page would overwrite a dump that is read.\n\n\
                   Examples:\n  p2p-trace report trace.p2pt > mail.md\n  \
                   p2p-trace report --html report.html host-*/trace.p2pt*\n  \
                   ssh host p2p-trace live --raw | p2p-trace report -"
@@ -174,24 +174,24 @@ pub struct ReportArgs {
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath)]
     pub files: Vec<Input>,
 
-    /// Write a page that needs nothing else, with a picture of each teardown, to this file, which must not exist yet, and no
-    /// Markdown; `-` writes to stdout
+    /// Write a self-contained HTML page with a diagram of each teardown to this file, which must not exist yet, instead of
+    /// Markdown to stdout; `-` writes the page to stdout
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub html: Option<Output>,
 
-    /// Replace the page if it exists already, once the new one is complete
+    /// Replace an existing page once the new one is complete
     #[arg(long, requires = "html")]
     pub force: bool,
 
-    /// Only a finding at least this grave counts as a violation
+    /// Only findings of at least this severity count as violations
     #[arg(long, value_name = "SEVERITY", value_parser = severities())]
     pub fail_on: Option<Severity>,
 
-    /// Judge stalls by this time, not by the one that the dump was recorded with
+    /// Use this limit for stalls instead of the recorded one
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub stall_after: Option<Duration>,
 
-    /// Tell it as `export --redact` would write it: fit to be given away
+    /// Report the dump as `export --redact` would write it
     #[arg(long)]
     pub redact: bool,
 }

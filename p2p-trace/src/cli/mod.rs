@@ -26,17 +26,19 @@ pub use recover::{CoreFormat, RecoverArgs};
 pub use top::TopArgs;
 pub use tracing::{StacksOf, TracingArgs};
 
-/// Trace PCI peer-to-peer DMA memory: who took it, in which order it was torn down, who uses it too late.
+/// Trace PCI peer-to-peer DMA memory: who allocated it, in which order it is torn down, and who uses it after its removal.
 #[derive(Debug, Parser)]
 #[command(
     name = "p2p-trace",
     version,
     max_term_width = 100,
-    after_help = "Exit codes: 0 done, 1 no or a finding and 2 unknown (holders --can-unbind, live --fail-on and --until-finding), 3 error, 64 usage, 69 this kernel cannot be traced, 77 rights or lockdown.\n\
+    after_help = "Exit codes: 0 success; 1 a rule is violated, or an unbind would block; 2 inconclusive or unknown; 3 error; 64 wrong usage; \
+                  69 this kernel cannot be traced; 77 rights are missing, or the kernel is locked down. 1 and 2 are those of check, report, \
+                  live with --fail-on or --until-finding, and holders --can-unbind; recover ends with 2 if it found no records.\n\n\
                   Without a command, p2p-trace runs `top`."
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command; `top` without one.
     #[command(subcommand)]
     pub command: Option<Command>,
 
@@ -49,17 +51,17 @@ pub struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Colour the output
+    /// Color the output
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorWhen,
 
-    /// Say more on stderr, of the kernel side, too; up to three times
+    /// Print more messages on stderr, also from the kernel side; up to three times
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }
 
 impl Global {
-    /// What the kernel side is to say of itself: nothing, unless somebody asks for more.
+    /// The level of the diagnostics to request from the kernel side; `None` without `--verbose`.
     #[must_use]
     pub const fn diagnostics(&self) -> Option<Level> {
         match self.verbose {
@@ -71,7 +73,7 @@ impl Global {
     }
 }
 
-/// When to colour.
+/// When to color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ColorWhen {
     /// On a terminal, unless `NO_COLOR` is set
@@ -85,32 +87,32 @@ pub enum ColorWhen {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show who took p2p memory on this host and what a teardown waits for, on a terminal
+    /// Show the p2p memory on this host in a dashboard: its holders, and what a teardown waits for
     Top(TopArgs),
-    /// Show what happens to p2p memory on this host, as it happens
+    /// Show the events of p2p memory on this host as they happen
     Live(LiveArgs),
-    /// Show who took what of a device's p2p memory, and what an unbind would wait for
+    /// Show who holds a device's p2p memory, and what an unbind would wait for
     Holders(HoldersArgs),
-    /// Take the records out of the memory dump of a crashed kernel
+    /// Extract trace records from a crash dump
     Recover(RecoverArgs),
-    /// Record what happens to p2p memory on this host into a dump
+    /// Record the events of p2p memory on this host into a dump
     Record(RecordArgs),
-    /// Show a dump as `live` showed the run
+    /// Show a dump as `live` showed the run, or in the dashboard
     Replay(ReplayArgs),
-    /// Say what the rules come to for a dump
+    /// Check a dump against the rules
     Check(CheckArgs),
-    /// Write a report of a dump: Markdown for a mail, or a page with a picture of each teardown
+    /// Write a report of a dump: Markdown, or an HTML page with a diagram of each teardown
     Report(ReportArgs),
-    /// Write the files of a run as one dump; with --redact, one that can be given away
+    /// Write the files of a run as one dump; redacted with --redact
     Export(ExportArgs),
-    /// Say what this kernel and this user can trace, and why not more
+    /// Show what this kernel and this user can trace, and what prevents more
     Doctor(DoctorArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
-    /// Print the manual page, or that of a command
+    /// Print the manual page of p2p-trace or of a command
     Man {
         /// The command
         #[arg(value_name = "COMMAND")]
@@ -121,23 +123,23 @@ pub enum Command {
 /// Options of `live`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "The exit code tells of findings only where --fail-on or --until-finding asks for it: 1 if there was \
-                  one that is grave enough, 2 if there was none and a rule is inconclusive, else 0. Without them a run \
-                  that ends in order ends with 0, whatever was found.\n\n\
+    after_help = "With --fail-on or --until-finding the exit code is 1 if there was a finding of sufficient severity, 2 if there was \
+                  none and a rule is inconclusive, otherwise 0. Without them a run that shuts down cleanly ends with 0, even with \
+                  findings.\n\n\
                   Examples:\n  p2p-trace live --device nvme0\n  p2p-trace live --json --duration 10s > trace.ndjson\n  \
                   p2p-trace live --hook kill --hook remove --stacks\n  \
                   p2p-trace live --findings --fail-on high --duration 1h"
 )]
 pub struct LiveArgs {
-    /// What to trace, and how.
+    /// Which hooks and devices to trace, and how.
     #[command(flatten)]
     pub tracing: TracingArgs,
 
-    /// End with 1 if there was a finding at least this grave, else with 2 if a rule is inconclusive
+    /// End with 1 if there was a finding of at least this severity, otherwise with 2 if a rule is inconclusive
     #[arg(long, value_name = "SEVERITY", value_parser = severities(), help_heading = "Findings")]
     pub fail_on: Option<Severity>,
 
-    /// End at the first finding (with --fail-on: the first that is grave enough), with 1
+    /// End with 1 at the first finding (with --fail-on: the first of at least that severity)
     #[arg(long, help_heading = "Findings")]
     pub until_finding: bool,
 
@@ -149,11 +151,11 @@ pub struct LiveArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
-    /// Write an event dump to stdout, in place of text: see `record`
+    /// Write an event dump to stdout instead of text: see `record`
     #[arg(long, conflicts_with_all = ["json", "record", "findings", "fail_on", "until_finding"], help_heading = "Output")]
     pub raw: bool,
 
-    /// Record into this file too, which must not exist yet; with --force it is replaced as soon as the new one has its header
+    /// Also record into this file, which must not exist yet; with --force it is replaced once the new one has its header
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub record: Option<Output>,
 }
@@ -161,27 +163,27 @@ pub struct LiveArgs {
 /// Options of `holders`.
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "A running tracer is asked, which knows who took memory since it was started. Where there is none, one \
-                  look at the kernel's state tells what is taken, and an unbind that hangs, but not who took it.\n\n\
+    after_help = "If a tracer is running, it is asked: it knows who allocated memory since it was started. Otherwise a single snapshot \
+                  of the kernel's state shows the allocated memory and an unbind that hangs, but not who allocated the memory.\n\n\
                   With --can-unbind the exit code is 0 if nothing would block an unbind, 1 if something would, 2 if \
-                  that cannot be told.\n\n\
+                  that is unknown.\n\n\
                   Examples:\n  p2p-trace holders\n  p2p-trace holders nvme0 --watch\n  \
-                  p2p-trace holders --can-unbind 0000:01:00.0 && echo nothing in the way"
+                  p2p-trace holders --can-unbind 0000:01:00.0 && echo nothing would block"
 )]
 pub struct HoldersArgs {
     /// Only these devices: 0000:01:00.0, 01:00.0, or a name such as nvme0; all that have p2p memory, if none is given
     #[arg(value_name = "DEVICE")]
     pub device: Vec<String>,
 
-    /// Say in a line for each device, and by the exit code, whether an unbind would go through
+    /// Print one line per device, and set the exit code: whether an unbind would complete without waiting
     #[arg(long, conflicts_with = "watch")]
     pub can_unbind: bool,
 
-    /// Look again and again, until interrupted
+    /// Refresh continuously, until interrupted
     #[arg(long)]
     pub watch: bool,
 
-    /// Time from one look to the next: seconds, or 500ms, 10s, 2m
+    /// Time between refreshes: seconds, or 500ms, 10s, 2m
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "1s", requires = "watch")]
     pub interval: Duration,
 
@@ -193,8 +195,8 @@ pub struct HoldersArgs {
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum AttachHow {
-    /// fentry where it works, else kprobe; before Linux 6.0 kprobe, since fentry is in the way of live patches there; where the kernel
-    /// counts what kprobes skip, kprobe for the armed hooks, which are attached sooner, and for what has a stack with --stacks
+    /// fentry where it works, otherwise kprobe; kprobe before Linux 6.0, where fentry blocks live patches; where the kernel counts
+    /// the runs that kprobes skip, kprobe also for the armed hooks, which attach sooner that way, and for hooks with stacks (--stacks)
     #[default]
     Auto,
     /// Only fentry and fexit
@@ -203,16 +205,16 @@ pub enum AttachHow {
     Kprobe,
 }
 
-/// Reads a command line.
+/// Parses a command line.
 ///
 /// # Errors
 ///
-/// When it makes no sense, or asks for help or the version.
+/// When the command line is invalid, or asks for help or the version.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(arguments)
 }
 
-/// The whole command line as data, for completions and manual pages.
+/// The definition of the command line, for completions and manual pages.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
@@ -221,14 +223,14 @@ pub fn command() -> clap::Command {
 fn parse_hook(name: &str) -> Result<Hook, String> {
     Hook::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Hook::ALL.iter().map(|hook| hook.name()).collect();
-        format!("there is no such hook; there are {}", names.join(", "))
+        format!("unknown hook; the hooks are {}", names.join(", "))
     })
 }
 
-/// Reads a severity by its name, which help and completions then know.
+/// Parses a severity by its name. Help and completions list the names.
 fn severities() -> impl TypedValueParser<Value = Severity> {
     PossibleValuesParser::new(Severity::ALL.map(Severity::name))
-        .try_map(|name| Severity::from_name(&name).ok_or("there is no such severity"))
+        .try_map(|name| Severity::from_name(&name).ok_or("unknown severity"))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -249,10 +251,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
             _ => return Err(HELP.to_owned()),
         };
         let part = number.checked_mul(millis).map(Duration::from_millis);
-        total = part.and_then(|part| total.checked_add(part)).ok_or("that is too long")?;
+        total = part.and_then(|part| total.checked_add(part)).ok_or("the time is too long")?;
         rest = tail;
     }
-    if total.is_zero() { Err(format!("a time above zero is needed: {HELP}")) } else { Ok(total) }
+    if total.is_zero() { Err(format!("the time must not be zero: {HELP}")) } else { Ok(total) }
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -276,12 +278,12 @@ mod tests {
     use p2p_trace_probe::transport::{self, Attach, Request, Stacks};
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_is_valid() {
         command().debug_assert();
     }
 
     #[test]
-    fn durations_are_read() {
+    fn parses_durations() {
         for (text, millis) in [("5", 5000), ("500ms", 500), ("2m", 120_000), ("1h30m", 5_400_000)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
@@ -291,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read() {
+    fn parses_sizes() {
         for (text, size) in [("65536", 65536), ("512K", 524_288), ("4M", 4 << 20), ("1GiB", 1 << 30)] {
             assert_eq!(parse_size(text), Ok(size), "{text}");
         }
@@ -301,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_side_says_as_much_as_is_asked_for() {
+    fn verbose_sets_the_level_of_diagnostics() {
         let level = |options: &[&str]| {
             let arguments = [&["p2p-trace"], options, &["live"]].concat();
             let cli = parse(arguments.into_iter().map(OsString::from)).unwrap();
@@ -316,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn options_reach_the_request() {
+    fn options_are_part_of_the_request() {
         let arguments = [
             "p2p-trace",
             "live",
@@ -339,12 +341,12 @@ mod tests {
         };
         assert_eq!(args.tracing.request(&cli.global), expected);
         assert_eq!(args.fail_on, Some(Severity::High));
-        assert_eq!(args.tracing.stall_after, TracingArgs::default().stall_after, "two defaults");
-        assert_eq!(args.tracing.stack_depth, TracingArgs::default().stack_depth, "two defaults");
+        assert_eq!(args.tracing.stall_after, TracingArgs::default().stall_after, "the two defaults differ");
+        assert_eq!(args.tracing.stack_depth, TracingArgs::default().stack_depth, "the two defaults differ");
     }
 
     #[test]
-    fn stacks_are_of_allocations_unless_all_are_asked_for() {
+    fn stacks_are_those_of_allocations_by_default() {
         let asked = |options: &[&str]| {
             let arguments = ["p2p-trace", "live"].iter().chain(options).map(OsString::from);
             let cli = parse(arguments)?;

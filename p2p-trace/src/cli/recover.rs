@@ -8,18 +8,18 @@ use crate::outfile::{Input, Output};
 /// Options of `recover`.
 #[derive(Clone, Debug, Args)]
 #[command(
-    after_help = "Exit codes: 0 a dump was written, 2 the core holds nothing of p2p-trace (or of that run), 3 it cannot be \
-                  read, or nothing or less than half of the memory that its headers promise (what was found there is written), or \
-                  the dump not be written, such as because there is a file of its name, 64 the dump would be what is \
-                  read.\n\n\
+    after_help = "Exit codes: 0 a dump was written, 2 the memory dump has no records of p2p-trace (or of that run), 3 the memory dump \
+                  cannot be read, less than half of the memory that its headers promise is there (the records found are still \
+                  written), or the event dump cannot be written, for example because it exists, 64 the event dump would overwrite \
+                  an input.\n\n\
                   Examples:\n  p2p-trace recover /var/crash/vmcore -o crash.p2pt && p2p-trace check crash.p2pt\n  \
                   p2p-trace recover part1 part2 part3 -o crash.p2pt\n  \
-                  p2p-trace recover vmcore --with trace.p2pt -o whole.p2pt\n  \
+                  p2p-trace recover vmcore --with trace.p2pt -o complete.p2pt\n  \
                   ssh host cat /proc/vmcore | p2p-trace recover - -o crash.p2pt"
 )]
 pub struct RecoverArgs {
     /// The memory dump: ELF (/proc/vmcore, QEMU, virsh), kdump-compressed (makedumpfile, flattened too), a `LiME` image, or a raw
-    /// image; all parts of one that was split (makedumpfile --split); `-` reads an ELF dump or a raw image from stdin
+    /// image; all parts of a split dump (makedumpfile --split); `-` reads an ELF dump or a raw image from stdin
     #[arg(value_name = "CORE", required = true, value_hint = ValueHint::FilePath)]
     pub core: Vec<Input>,
 
@@ -27,20 +27,20 @@ pub struct RecoverArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: Output,
 
-    /// Replace the event dump if it exists already, once the new one is complete
+    /// Replace an existing event dump once the new one is complete
     #[arg(long)]
     pub force: bool,
 
-    /// A file of the dump that was recorded of the same run: what the core has beyond it is written behind it; can be given
-    /// more than once
+    /// A file of the event dump that was recorded of the same run: the recovered records that are not in it are appended to it;
+    /// can be given more than once
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub with: Vec<Input>,
 
-    /// Take this run, by its number, not the latest one
+    /// Recover this run, by its id, instead of the latest one
     #[arg(long, value_name = "RUN", value_parser = parse_run)]
     pub run: Option<u64>,
 
-    /// Read the core as this, whatever it begins as
+    /// Read the memory dump in this format instead of detecting it
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<CoreFormat>,
 }
@@ -54,7 +54,7 @@ pub enum CoreFormat {
     Kdump,
     /// `LiME`
     Lime,
-    /// Nothing but memory
+    /// Raw memory
     Raw,
 }
 

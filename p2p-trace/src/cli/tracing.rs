@@ -1,4 +1,4 @@
-//! The options of every command that traces: `top`, `live` and `record`.
+//! The options that `top`, `live` and `record` share.
 
 use std::{path::Path, time::Duration};
 
@@ -10,11 +10,11 @@ use p2p_trace_probe::transport::{self, Attach, Request, Stacks};
 use super::{AttachHow, Global, parse_duration, parse_hook, parse_size};
 use crate::outfile::{Input, Output, Outputs};
 
-/// Frames of a stack where nothing else is asked for, so that what one costs is bounded: those that are left out are of the way into
-/// the kernel.
+/// Frames of a stack without `--stack-depth`. The limit bounds the cost of a stack; the omitted frames are the outermost ones, on
+/// the way into the kernel.
 const DEFAULT_DEPTH: u8 = 12;
 
-/// What to trace and how, from when on waiting is a finding, and who is told that it has begun.
+/// Options of every command that traces.
 #[derive(Clone, Debug, Args)]
 pub struct TracingArgs {
     /// Only this device: 0000:01:00.0, 01:00.0, or a name such as nvme0; can be given more than once
@@ -25,15 +25,14 @@ pub struct TracingArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_hook, help_heading = "What to trace")]
     pub hook: Vec<Hook>,
 
-    /// Capture the stacks of what takes memory too, with =all those of frees and maps as well; what is shown as text then has all
-    /// stacks
+    /// Capture the stacks of allocations too, with =all those of frees and maps as well; text output then shows all stacks
     #[arg(
         long, value_name = "OF", num_args = 0..=1, require_equals = true, default_missing_value = "allocations",
         help_heading = "What to trace"
     )]
     pub stacks: Option<StacksOf>,
 
-    /// Frames of each of these stacks, the innermost ones: 1 to 32; each costs
+    /// Frames to capture of each stack, innermost first: 1 to 32; each frame has a cost
     #[arg(
         long, value_name = "N", value_parser = value_parser!(u8).range(1..=i64::from(Stacks::MAX_DEPTH)),
         default_value_t = DEFAULT_DEPTH, requires = "stacks", help_heading = "What to trace"
@@ -44,7 +43,7 @@ pub struct TracingArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "What to trace")]
     pub duration: Option<Duration>,
 
-    /// A drain or an unbind that takes longer than this is a finding
+    /// Report a drain or an unbind that takes longer than this as a finding
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s", help_heading = "Findings")]
     pub stall_after: Duration,
 
@@ -56,7 +55,7 @@ pub struct TracingArgs {
     #[arg(long, help_heading = "Output")]
     pub force: bool,
 
-    /// Write critical findings to the kernel's log too, and uses of removed memory to its trace
+    /// Write critical findings to the kernel log too, and uses of removed memory to the kernel's trace buffer
     #[arg(long, help_heading = "Output")]
     pub kmsg: bool,
 
@@ -73,7 +72,7 @@ pub struct TracingArgs {
     pub kernel_btf: Option<Input>,
 }
 
-/// As on a command line without options.
+/// The values of a command line without options.
 impl Default for TracingArgs {
     fn default() -> Self {
         Self {
@@ -94,7 +93,7 @@ impl Default for TracingArgs {
 }
 
 impl TracingArgs {
-    /// What to ask a session for.
+    /// The session to request.
     pub(crate) fn request(&self, global: &Global) -> Request {
         Request {
             devices: self.device.clone(),
@@ -113,16 +112,16 @@ impl TracingArgs {
         Outputs::new(&self.kernel_btf, self.force)
     }
 
-    /// What the rules go by.
+    /// Options of the rules.
     pub(crate) const fn rules(&self) -> rules::Options {
         rules::Options { stall_after: self.stall_after }
     }
 }
 
-/// Of which events `--stacks` captures the stacks.
+/// The events whose stacks `--stacks` captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum StacksOf {
-    /// Of what takes memory: allocations, scatter lists and mappings by user space
+    /// Of allocations, scatter lists and mappings by user space
     Allocations,
     /// Of frees and maps as well
     All,

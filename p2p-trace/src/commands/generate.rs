@@ -22,7 +22,7 @@ pub fn completions(shell: Shell) -> Result<Exit> {
     print(&script)
 }
 
-/// Prints the manual page of `name`, or of the whole.
+/// Prints the manual page of the command `name`, or of p2p-trace.
 ///
 /// # Errors
 ///
@@ -33,12 +33,60 @@ pub fn man(name: Option<&str>) -> Result<Exit> {
     let command = match name {
         None => command,
         Some(name) => command.find_subcommand(name).cloned().ok_or_else(|| {
-            Refusal::new(Exit::Usage, format!("there is no command `{name}`; see `p2p-trace --help`"))
+            Refusal::new(Exit::Usage, format!("unknown command `{name}`; see `p2p-trace --help`"))
         })?,
     };
+    print(&page(&command).context("cannot generate the manual page")?)
+}
+
+/// The manual page of a command. The text after its options becomes sections of their own.
+fn page(command: &clap::Command) -> io::Result<Vec<u8>> {
+    let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let man = clap_mangen::Man::new(command.clone());
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).render(&mut page).context("cannot make the manual page")?;
-    print(&page)
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    man.render_options_section(&mut page)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    for (title, text) in sections(&after) {
+        writeln!(page, ".SH \"{title}\"\n{text}")?;
+    }
+    if command.get_version().is_some() {
+        man.render_version_section(&mut page)?;
+    }
+    Ok(page)
+}
+
+/// Divides the text after the options by its paragraphs, with the title of each section.
+fn sections(after: &str) -> Vec<(&'static str, String)> {
+    const TITLES: [&str; 3] = ["NOTES", "EXIT STATUS", "EXAMPLES"];
+    let title = |paragraph: &str| match paragraph {
+        _ if paragraph.starts_with("Examples:") => TITLES[2],
+        _ if paragraph.contains("xit code") => TITLES[1],
+        _ => TITLES[0],
+    };
+    let paragraphs: Vec<_> = after.split("\n\n").filter(|paragraph| !paragraph.is_empty()).collect();
+    let section = |wanted: &'static str| {
+        let of_section = paragraphs.iter().filter(|paragraph| title(paragraph) == wanted);
+        let texts: Vec<_> = of_section.map(|paragraph| roff(paragraph)).collect();
+        (!texts.is_empty()).then(|| (wanted, texts.join("\n.PP\n")))
+    };
+    TITLES.into_iter().filter_map(section).collect()
+}
+
+/// A paragraph, with its indented lines as they stand.
+fn roff(paragraph: &str) -> String {
+    let escape = |line: &str| line.replace('\\', "\\\\").replace('-', "\\-").replace('\'', "\\(aq");
+    let lines = paragraph.lines().filter(|line| *line != "Examples:");
+    let lines = lines.map(|line| match line.strip_prefix("  ") {
+        Some(example) => format!(".br\n{}", escape(example)),
+        None => escape(line),
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn print(bytes: &[u8]) -> Result<Exit> {
@@ -46,5 +94,25 @@ fn print(bytes: &[u8]) -> Result<Exit> {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if !is_closed(&error) => Err(error).context("cannot write to stdout"),
         _ => Ok(Exit::Success),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn manual_pages_have_exit_status_and_examples() {
+        let mut command = cli::command();
+        command.build();
+        let text = |command: &clap::Command| String::from_utf8(page(command).unwrap()).unwrap();
+        let main = text(&command);
+        assert!(main.contains("\n.SH \"EXIT STATUS\"\nExit codes: 0 "), "{main}");
+        for name in ["check", "export", "live", "recover", "report", "replay"] {
+            let page = text(command.find_subcommand(name).unwrap());
+            let (_, rest) = page.split_once(".SH \"EXIT STATUS\"").unwrap();
+            assert!(rest.contains(&format!(".SH \"EXAMPLES\"\n.br\np2p\\-trace {name}")), "{page}");
+            assert!(!page.contains("EXTRA"), "{page}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `record`: a run into a dump, without showing anything.
+//! `record`: records a run into a dump and shows nothing.
 
 use std::{fs, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What is to be recorded, and where to.
+/// What to record, and where to.
 pub(super) struct Plan {
     pub(super) request: Request,
     pub(super) duration: Option<Duration>,
@@ -42,10 +42,7 @@ pub fn run(args: &RecordArgs, global: &Global) -> Result<Exit> {
     let destination = outputs.prepare(&args.output, content)?;
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     if args.flight_recorder && !destination.is_file() {
-        bail!(Refusal::new(
-            Exit::Usage,
-            "a flight recorder writes files when something happens: name one, not a pipe"
-        ));
+        bail!(Refusal::new(Exit::Usage, "a flight recorder needs an output file, not a pipe"));
     }
     let flight = if args.flight_recorder {
         Some(Flight {
@@ -96,7 +93,7 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
     driver.run(session, &status, &mut both)?;
     let recorded = recorder.recorded();
     tracing::info!(
-        "{} bytes in {} files recorded, {} records left out",
+        "recorded {} bytes in {} files, {} records omitted",
         recorded.bytes,
         recorded.files,
         recorded.omitted
@@ -104,7 +101,7 @@ pub(super) fn record(plan: Plan) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The header of a run on this host that is opened now.
+/// The header of a run that starts now on this host.
 pub(super) fn header(status: Status, clock: Clock, rules: rules::Options) -> Header {
     let host = fs::read_to_string(KernelRoot::default().proc.join("sys/kernel/hostname"));
     Header {

@@ -1,4 +1,4 @@
-//! `replay`: a dump, shown as `live` showed the run.
+//! `replay`: shows a dump as `live` showed the run.
 
 #[cfg(feature = "tui")]
 mod dashboard;
@@ -28,7 +28,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When a file is no dump or cannot be read, or stdout cannot be written to.
+/// When a file is not a dump or cannot be read, or stdout cannot be written to.
 pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     #[cfg(feature = "tui")]
     if dashboard::is_wanted(args) {
@@ -64,7 +64,7 @@ pub fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     }
 }
 
-/// The run that is to be followed from one file on.
+/// Opens the run to follow, from one file on.
 fn followed(files: &[Input], redactor: Option<&Redactor>, stop: Stop) -> Result<dumps::Run> {
     match files {
         [file] if **file != *Path::new("-") => {
@@ -73,8 +73,8 @@ fn followed(files: &[Input], redactor: Option<&Redactor>, stop: Stop) -> Result<
         }
         _ => bail!(Refusal::new(
             Exit::Usage,
-            "--follow takes one file, the one to begin with, and goes on to the next ones by itself; a pipe is \
-                      followed without it"
+            "--follow needs exactly one file, the first of the run; it continues with the next files by itself; a pipe needs no \
+             --follow"
         )),
     }
 }
@@ -104,12 +104,12 @@ pub(super) fn show(
     let printer = Printer::new(format, context, only_findings, out);
     let mut shown = Shown::new(printer, &plan, header.status, None, stop);
     let end = driver::play(&mut run.reader, exit_policy.rules, &mut shown)?;
-    complain(&run, end.as_ref(), stop);
+    warn_of_gaps(&run, end.as_ref(), stop);
     Ok(())
 }
 
-/// Says on stderr what is missing of a dump.
-fn complain(run: &dumps::Run, end: Option<&End>, stop: &Stop) {
+/// Prints on stderr what the dump lacks.
+fn warn_of_gaps(run: &dumps::Run, end: Option<&End>, stop: &Stop) {
     let files: Vec<_> = run.files.iter().map(|path| dumps::name(path)).collect();
     let files = files.join(", ");
     for complaint in run.reader.complaints() {
@@ -119,7 +119,9 @@ fn complain(run: &dumps::Run, end: Option<&End>, stop: &Stop) {
         tracing::warn!("{repeat}");
     }
     match end {
-        Some(End::CutOff) if stop.is_set() => tracing::info!("{files}: not followed to the end of the run"),
+        Some(End::CutOff) if stop.is_set() => {
+            tracing::info!("{files}: following stopped before the end of the run");
+        }
         Some(end) => {
             if let Some(lacks) = end.lacks() {
                 tracing::warn!("{files}: {lacks}");
