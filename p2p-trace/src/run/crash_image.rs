@@ -1,5 +1,5 @@
-//! What a memory dump of this kernel has to hold beside the records: an image of the beginning of an event dump, with what is
-//! true now, given to the session now and then, which keeps it in the kernel's memory.
+//! The crash image: the beginning of an event dump, with a checkpoint. The session keeps it in the kernel's memory, so that a memory
+//! dump has more than the records in the rings.
 
 use std::{
     collections::BTreeSet,
@@ -18,50 +18,50 @@ use p2p_trace_model::{
 };
 use p2p_trace_probe::{kernel::clock, transport::Image};
 
-/// How often it is given anew, at most, if anything in it is new.
+/// The shortest time between two images. No new one is made if nothing has changed.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Making it takes at most one part in so many of the time.
+/// Making images takes at most one part in 20 of the time.
 const SHARE: u32 = 20;
-/// Names that it has.
+/// Names in an image at most.
 const MAX_NAMES: usize = 1 << 14;
-/// References that it tells, the largest; fewer where what belongs to them finds no room.
+/// References in an image: the largest ones. A lower limit is used if the image would be too large.
 const CAPS: [usize; 3] = [4096, 512, 0];
-/// Bytes of the largest image.
+/// Maximum size of an image in bytes.
 const MAX_IMAGE: usize = IMAGE_PAGES as usize * PAGE_PAYLOAD;
 
-/// The image in the making.
+/// The state from which images are made.
 #[derive(Debug)]
 pub(super) struct CrashImage {
     header: Header,
     /// Addresses that need names.
     addresses: BTreeSet<u64>,
-    /// Something has changed since the last image.
+    /// There were changes since the last image.
     is_new: bool,
-    given: Option<Instant>,
-    /// How long the last one took to make.
+    made: Option<Instant>,
+    /// How long it took to make the last image.
     cost: Duration,
 }
 
 impl CrashImage {
-    /// Of a run that began at `start_ns`, `CLOCK_BOOTTIME`.
+    /// The image of a run that began at `start_ns`, `CLOCK_BOOTTIME`.
     pub(super) fn new(status: &Status, rules: rules::Options, start_ns: u64) -> Self {
         Self {
             header: Header::new(status.clone(), clock::now(), start_ns, rules),
             addresses: BTreeSet::new(),
             is_new: true,
-            given: None,
+            made: None,
             cost: Duration::ZERO,
         }
     }
 
-    /// What is attached has changed.
+    /// The set of attached hooks has changed.
     pub(super) fn changed(&mut self, status: &Status) {
         self.header.status = status.clone();
         self.is_new = true;
-        self.given = None;
+        self.made = None;
     }
 
-    /// Takes note that something happened, and has what it needs named while its modules are loaded.
+    /// Notes an event, and looks up its names while their modules are still loaded.
     pub(super) fn step(&mut self, step: &Step<'_>, name: impl Fn(u64) -> Option<Text>) {
         let Element::Event(event) = step.element else {
             return;
@@ -74,11 +74,11 @@ impl CrashImage {
         }
     }
 
-    /// The image, if it is time for a new one.
+    /// The next image, if it is due.
     pub(super) fn due(&mut self, pipeline: &Pipeline, name: impl Fn(u64) -> Option<Text>) -> Option<Image> {
         let interval = INTERVAL.max(self.cost.saturating_mul(SHARE));
-        let is_early = self.given.is_some_and(|given| given.elapsed() < interval);
-        // An event that waits for its stack is in no model yet, and would not be told again.
+        let is_early = self.made.is_some_and(|made| made.elapsed() < interval);
+        // An event that waits for its stack is not in the model yet, and would not be delivered again.
         if !self.is_new || is_early || !pipeline.is_settled() {
             return None;
         }
@@ -86,7 +86,7 @@ impl CrashImage {
         let start = Instant::now();
         let bytes = self.bytes(pipeline, name);
         self.cost = start.elapsed();
-        self.given = Some(Instant::now());
+        self.made = Some(Instant::now());
         let is_calm = |device: &p2p_trace_model::state::Device| device.pending_teardown().is_none();
         Some(Image { bytes: bytes?, is_calm: pipeline.model().devices().all(is_calm) })
     }
@@ -117,7 +117,7 @@ impl CrashImage {
     }
 }
 
-/// The addresses of an event that have names.
+/// The code addresses of an event.
 fn addresses(event: &Event) -> impl Iterator<Item = u64> {
     event.caller.into_iter().chain(event.stack.iter().copied())
 }

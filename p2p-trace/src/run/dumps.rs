@@ -1,4 +1,4 @@
-//! The files that a user names, as runs.
+//! Opens the files that a user names, and groups them into runs.
 
 #![forbid(unsafe_code)]
 
@@ -15,22 +15,22 @@ use p2p_trace_model::text::Text;
 
 use super::fifo::Fifo;
 
-/// Where a dump is read from.
+/// The source of a dump.
 pub(crate) type Input = Box<dyn Read + Send>;
 
 /// The files of one run.
 pub(crate) struct Run {
-    /// As the user wrote them, in the order of the run.
+    /// The names as the user wrote them, in the order of the run.
     pub(crate) files: Vec<PathBuf>,
     pub(crate) reader: RunReader<Input>,
 }
 
-/// Opens the files and puts those of a run together; with the errors of those that cannot be read.
+/// Opens the files and groups them by run. Also returns the errors of files that cannot be read.
 pub(crate) fn open(paths: &[impl AsRef<Path>]) -> (Vec<Run>, Vec<anyhow::Error>) {
     open_redacted(paths, None)
 }
 
-/// The same, with all that is told of them as it is redacted, if it is. Their names, which can be those of hosts, are numbers then.
+/// As [`open`], but redacted if there is a `redactor`. File names, which can be those of hosts, become numbers then.
 pub(crate) fn open_redacted(
     paths: &[impl AsRef<Path>],
     redactor: Option<&Redactor>,
@@ -47,7 +47,7 @@ pub(crate) fn open_redacted(
             Ok(file) => {
                 let header = file.header();
                 let status = &header.status;
-                // What was recovered, or written without addresses, has blocks of its own, which fit no others.
+                // Recovered and redacted files have their own blocks, which cannot be joined with others.
                 let kind = (header.origin == Origin::Recovered, header.redacted);
                 let key = (status.boot_id.clone(), status.run, kind);
                 if !runs.contains_key(&key) {
@@ -62,7 +62,7 @@ pub(crate) fn open_redacted(
         let mut files = runs.remove(&key)?;
         files.sort_by_key(|(_, file)| file.header().file);
         let (files, opened) = files.into_iter().unzip();
-        Some(Run { files, reader: told(RunReader::new(opened)?, redactor) })
+        Some(Run { files, reader: redacted(RunReader::new(opened)?, redactor) })
     };
     (order.into_iter().filter_map(run).collect(), errors)
 }
@@ -73,7 +73,7 @@ fn open_file(path: &Path) -> Result<Opened<Input>> {
     } else {
         Box::new(File::open(path).with_context(|| format!("cannot open {}", Text::from(path)))?)
     };
-    // The memory of a kernel may hold blocks of a dump, in its page cache: what it is, it says in front.
+    // A memory dump may contain blocks of an event dump in the page cache: its first bytes distinguish the two.
     let mut prefix = Vec::new();
     let read = input.by_ref().take(recover::PREFIX as u64).read_to_end(&mut prefix);
     read.with_context(|| format!("cannot read {}", name(path)))?;
@@ -82,22 +82,22 @@ fn open_file(path: &Path) -> Result<Opened<Input>> {
     Opened::open(input).with_context(|| format!("cannot read {}", name(path)))
 }
 
-fn told(reader: RunReader<Input>, redactor: Option<&Redactor>) -> RunReader<Input> {
+fn redacted(reader: RunReader<Input>, redactor: Option<&Redactor>) -> RunReader<Input> {
     match redactor {
         Some(redactor) => reader.redacted(redactor.clone()),
         None => reader,
     }
 }
 
-/// What begins as something else is no dump.
+/// Rejects a file that begins as another known format.
 fn refuse(path: &Path, prefix: &[u8]) -> Result<()> {
     match recover::no_event_dump(prefix) {
-        Some(what) => Err(anyhow!("cannot read {}: {what}", name(path))),
+        Some(reason) => Err(anyhow!("cannot read {}: {reason}", name(path))),
         None => Ok(()),
     }
 }
 
-/// Opens a run from this file on while it is still being written, until `is_over`.
+/// Opens a run that is still being written, from this file on, until `is_over`.
 pub(crate) fn follow(
     path: &Path,
     redactor: Option<&Redactor>,
@@ -114,11 +114,11 @@ pub(crate) fn follow(
         Box::new(Fifo::open(path, is_over).with_context(cannot_open)?)
     };
     let opened = Opened::follow(input).with_context(|| format!("cannot read {}", name(path)))?;
-    let reader = RunReader::new(vec![opened]).context("there is nothing to show")?;
-    Ok(Run { files: vec![path.to_owned()], reader: told(reader, redactor) })
+    let reader = RunReader::new(vec![opened]).context("the dump has no run to show")?;
+    Ok(Run { files: vec![path.to_owned()], reader: redacted(reader, redactor) })
 }
 
-/// How a file is written in messages.
+/// The name of a file in messages.
 pub(crate) fn name(path: &Path) -> Text {
     if path == Path::new("-") { "stdin".into() } else { path.into() }
 }

@@ -1,4 +1,4 @@
-//! One run, judged.
+//! Evaluates the rules for one run.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,24 +13,24 @@ use p2p_trace_model::{
 
 use super::{Ending, Sink, Tee, dumps, play};
 
-/// What a run has come to.
+/// The results of a run.
 pub(crate) struct Outcome {
     pub(crate) files: Vec<Text>,
     pub(crate) header: Header,
     pub(crate) end: End,
     pub(crate) findings: Vec<Finding>,
-    /// Findings that turned out to be none.
+    /// Findings that were withdrawn.
     pub(crate) withdrawn: Vec<Finding>,
     pub(crate) closing: Closing,
-    /// The latest record's time, or when the run ended.
+    /// From the start to the end of the run, or to its latest record if the end is missing.
     pub(crate) duration_ns: u64,
     pub(crate) damage: Vec<String>,
-    /// What was given more than once, in sentences.
+    /// Messages about records that were given more than once.
     pub(crate) repeats: Vec<String>,
     pub(crate) answer: Answer,
 }
 
-/// Judges a run, by this time where stalls are to be judged by another one than the dump's, while `also` listens.
+/// Evaluates a run. `stall_after` replaces the recorded limit of stalls. `also` receives the same stream.
 pub(crate) fn outcome(
     run: &mut dumps::Run,
     fail_on: Severity,
@@ -45,7 +45,7 @@ pub(crate) fn outcome(
     let mut both = Tee { first: &mut kept, second: Some(also) };
     let end = play(&mut run.reader, rules, &mut both)
         .with_context(|| format!("cannot read {}", files.join(", ")))?;
-    let (closing, end) = kept.closing.zip(end).context("a dump ended without an end")?;
+    let (closing, end) = kept.closing.zip(end).context("internal error: the dump has no end")?;
     if let Some(status) = kept.status {
         header.status = status;
     }
@@ -61,14 +61,14 @@ pub(crate) fn outcome(
     Ok(Outcome { files, header, end, findings, withdrawn, closing, duration_ns, damage, repeats, answer })
 }
 
-/// The answer for the run as a whole.
+/// The answer for the run, from all rules and devices.
 fn answer(findings: &[Finding], closing: &Closing, end: &End, fail_on: Severity) -> Answer {
-    // One beyond those that are kept has no finding here.
+    // Findings beyond the limit are counted in the verdict, but not listed.
     let by_verdict = |verdict: &Verdict| {
-        let told = verdict.answer == Answer::Violated && verdict.findings > 0;
+        let is_counted = verdict.answer == Answer::Violated && verdict.findings > 0;
         let known = |finding: &&Finding| finding.rule == verdict.rule && finding.device == verdict.device;
         let is_known = findings.iter().filter(known).count() as u32 >= verdict.findings;
-        told && !is_known && verdict.rule.spec().severity >= fail_on
+        is_counted && !is_known && verdict.rule.spec().severity >= fail_on
     };
     let is_violated =
         findings.iter().any(|finding| finding.severity >= fail_on) || closing.verdicts.iter().any(by_verdict);
@@ -86,7 +86,7 @@ fn answer(findings: &[Finding], closing: &Closing, end: &End, fail_on: Severity)
     }
 }
 
-/// What is kept of a run.
+/// The parts of a run that are needed for its results.
 #[derive(Default)]
 struct Kept {
     status: Option<Status>,

@@ -1,4 +1,5 @@
-//! A FIFO that is followed: opening and reading it would wait in the kernel for whoever writes, and no signal would end that.
+//! A FIFO that is followed. Opening or reading it normally would block in the kernel until there is a writer, and signals would
+//! not end the wait.
 
 use std::{
     fs::{File, OpenOptions},
@@ -8,19 +9,19 @@ use std::{
     time::Duration,
 };
 
-/// From one look for more to the next: a full pipe of 64 KiB in this time is more than a tracer writes.
-const LOOK: Duration = Duration::from_millis(10);
+/// The time between two reads: a pipe of 64 KiB per interval is more than a tracer writes.
+const INTERVAL: Duration = Duration::from_millis(10);
 
-/// What somebody writes to it, to the end, or until `is_over`.
+/// Reads a FIFO to its end, or until `is_over`.
 pub(super) struct Fifo<F> {
     file: File,
-    /// Before that, nobody has it open for writing.
+    /// False until a writer has opened it.
     has_begun: bool,
     is_over: F,
 }
 
 impl<F: FnMut() -> bool> Fifo<F> {
-    /// Does not wait for a writer.
+    /// Opens the FIFO without waiting for a writer.
     pub(super) fn open(path: &Path, is_over: F) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true);
@@ -47,7 +48,7 @@ impl<F: FnMut() -> bool> Read for Fifo<F> {
                     return read;
                 }
             }
-            thread::sleep(LOOK);
+            thread::sleep(INTERVAL);
         }
         Ok(0)
     }
@@ -66,7 +67,7 @@ mod tests {
         path
     }
 
-    /// Fails where it would wait in the kernel for ever.
+    /// Fails if the test blocks in the kernel.
     fn in_time(test: impl FnOnce() + Send + 'static) {
         let (done, is_done) = mpsc::channel();
         let testing = thread::spawn(move || {
@@ -74,27 +75,27 @@ mod tests {
             let _sent = done.send(());
         });
         let waited = is_done.recv_timeout(Duration::from_secs(20));
-        assert_ne!(waited, Err(mpsc::RecvTimeoutError::Timeout), "it waits for ever");
+        assert_ne!(waited, Err(mpsc::RecvTimeoutError::Timeout), "the test blocks");
         testing.join().unwrap();
     }
 
     #[test]
-    fn nobody_is_waited_for_in_the_kernel_but_is_waited_for() {
+    fn waits_for_a_writer_until_it_is_over() {
         in_time(|| {
             let folder = tempfile::tempdir().unwrap();
-            let mut looks = 0;
-            let mut nobody = Fifo::open(&make(&folder), || {
-                looks += 1;
-                looks > 3
+            let mut polls = 0;
+            let mut fifo = Fifo::open(&make(&folder), || {
+                polls += 1;
+                polls > 3
             })
             .unwrap();
-            assert_eq!(nobody.read(&mut [0; 8]).unwrap(), 0);
-            assert_eq!(looks, 4);
+            assert_eq!(fifo.read(&mut [0; 8]).unwrap(), 0);
+            assert_eq!(polls, 4);
         });
     }
 
     #[test]
-    fn what_comes_is_read_to_the_end() {
+    fn reads_to_the_end() {
         in_time(|| {
             let folder = tempfile::tempdir().unwrap();
             let path = make(&folder);

@@ -1,5 +1,5 @@
-//! Each record of each golden dump left out in turn: nobody new is accused, and where that it is missing is told, nothing that
-//! rested on it is said to hold.
+//! Removes each record of each golden dump in turn. No new violation may be found; if a loss is recorded in its place, no violated
+//! rule may hold.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use p2p_trace_model::{
 
 use super::{Ending, Sink, play::take_in};
 
-/// Records of one dump that are left out, evenly spread over it.
+/// Records of one dump that are removed, evenly spread over it.
 const TRIED: usize = 250;
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ impl Kept {
 
     fn holds(&self, (rule, device): (RuleId, DeviceAddress)) -> bool {
         let is_it = |verdict: &&Verdict| verdict.rule == rule && verdict.device == device;
-        // What is named as not seen does not hold as a whole.
+        // A verdict with reasons is a partial one.
         self.verdicts
             .iter()
             .filter(is_it)
@@ -62,20 +62,20 @@ fn read(dump: &Path) -> (Header, Vec<RunItem>) {
     let opened = Opened::open(BufReader::new(File::open(dump).unwrap())).unwrap();
     let mut reader = RunReader::new(vec![opened]).unwrap();
     let header = reader.header().clone();
-    let told = std::iter::from_fn(|| reader.next_item().unwrap()).collect();
-    (header, told)
+    let items = std::iter::from_fn(|| reader.next_item().unwrap()).collect();
+    (header, items)
 }
 
-fn judge(header: &Header, told: Vec<RunItem>) -> Kept {
+fn evaluate(header: &Header, items: Vec<RunItem>) -> Kept {
     let mut kept = Kept::default();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
-    for told in told {
-        take_in(told, false, &mut pipeline, &mut kept).unwrap();
+    for item in items {
+        take_in(item, false, &mut pipeline, &mut kept).unwrap();
     }
     kept
 }
 
-/// What is missing without a word was skipped by a kernel that does not count that.
+/// Makes the status one of a kernel that does not count missed runs.
 fn uncounted(status: &mut Status) {
     status.accounting.missed = MissedQuality::Unknown;
     for hook in &mut status.hooks {
@@ -83,24 +83,24 @@ fn uncounted(status: &mut Status) {
     }
 }
 
-/// A record of the kernel that a run of a program wrote. Readings that are not answered are repeated, and a stack is no record of
-/// its own.
+/// The record of an event that a program wrote. Excludes snapshot records, which are repeated if they are missing, and stacks,
+/// which belong to another record.
 fn event(item: &Item) -> Option<Record> {
     let Item::Record(record) = item else { return None };
     let is_answer = matches!(record.kind(), Some(Kind::Stack | Kind::RangeState | Kind::DeviceState));
     (decode::decode(record).is_ok() && !is_answer).then_some(*record)
 }
 
-fn slices(told: &mut [RunItem]) -> impl Iterator<Item = &mut Slice> {
-    told.iter_mut().filter_map(|told| match told {
+fn slices(items: &mut [RunItem]) -> impl Iterator<Item = &mut Slice> {
+    items.iter_mut().filter_map(|item| match item {
         RunItem::Slice(slice) => Some(slice),
         _ => None,
     })
 }
 
-/// Leaves out the event of this number, with a loss in its place, or nothing. Gives what it was.
-fn omit(told: &mut [RunItem], number: usize, is_told: bool) -> Option<Record> {
-    let mut events = slices(told).flat_map(|slice| &mut slice.items).filter(|item| event(item).is_some());
+/// Removes event number `number`, and leaves a loss in its place if `is_recorded`. Returns the removed record.
+fn omit(items: &mut [RunItem], number: usize, is_recorded: bool) -> Option<Record> {
+    let mut events = slices(items).flat_map(|slice| &mut slice.items).filter(|item| event(item).is_some());
     let item = events.nth(number)?;
     let record = event(item)?;
     let ring = decode::decode(&record).unwrap().id.ring();
@@ -108,8 +108,8 @@ fn omit(told: &mut [RunItem], number: usize, is_told: bool) -> Option<Record> {
     let loss = Item::Loss(Loss { reason: Reason::Overwritten, ..lost });
     *item = loss;
     drop(events);
-    if !is_told {
-        slices(told).for_each(|slice| slice.items.retain(|item| *item != loss));
+    if !is_recorded {
+        slices(items).for_each(|slice| slice.items.retain(|item| *item != loss));
     }
     Some(record)
 }
@@ -126,34 +126,34 @@ fn golden() -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_record_that_is_missing_accuses_nobody_and_acquits_nothing() {
+fn removing_a_record_adds_no_violation_and_hides_none() {
     for dump in golden() {
-        let (header, told) = read(&dump);
-        let whole = judge(&header, told.clone());
-        let count = slices(&mut told.clone()).flat_map(|slice| &slice.items).filter_map(event).count();
+        let (header, items) = read(&dump);
+        let complete = evaluate(&header, items.clone());
+        let count = slices(&mut items.clone()).flat_map(|slice| &slice.items).filter_map(event).count();
         for number in (0..count).step_by(count / TRIED + 1) {
-            for is_told in [true, false] {
-                let (mut header, mut left) = (header.clone(), told.clone());
-                let gone = omit(&mut left, number, is_told).unwrap();
-                if !is_told {
+            for is_recorded in [true, false] {
+                let (mut header, mut left) = (header.clone(), items.clone());
+                let removed = omit(&mut left, number, is_recorded).unwrap();
+                if !is_recorded {
                     uncounted(&mut header.status);
-                    for told in &mut left {
-                        if let RunItem::Status(change) = told {
+                    for item in &mut left {
+                        if let RunItem::Status(change) = item {
                             uncounted(&mut change.status);
                         }
                     }
                 }
-                let kept = judge(&header, left);
+                let kept = evaluate(&header, left);
                 let place = format!(
-                    "{} without {:?} of number {number}, told: {is_told}",
+                    "{} without {:?} of number {number}, recorded: {is_recorded}",
                     dump.display(),
-                    gone.kind()
+                    removed.kind()
                 );
                 for accused in kept.violated() {
-                    assert!(whole.violated().any(|violated| violated == accused), "{place}: {accused:?}");
+                    assert!(complete.violated().any(|violated| violated == accused), "{place}: {accused:?}");
                 }
-                if is_told {
-                    for violated in whole.violated() {
+                if is_recorded {
+                    for violated in complete.violated() {
                         assert!(!kept.holds(violated), "{place}: {violated:?}");
                     }
                 }

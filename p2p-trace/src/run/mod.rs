@@ -1,5 +1,5 @@
-//! Drives a session from attached to detached: one thread reads the kernel's records and never waits for anybody; the
-//! caller's takes them through the [`Pipeline`] and hands what comes of it to a [`Sink`].
+//! Drives a session from attach to detach. One thread reads the kernel's records and never waits; the caller's thread passes them
+//! through the [`Pipeline`] and the results to a [`Sink`].
 
 mod crash_image;
 mod diagnostics;
@@ -51,94 +51,94 @@ pub(crate) use ready::ReadyFile;
 use stop::Stop;
 pub(crate) use tee::Tee;
 
-/// Batches that wait to be taken in: a million records, 120 MiB. They let a sink that is slower than the kernel fall behind for a
-/// second or so; beyond it the rings absorb what comes, and count what they lose.
+/// Batches that may wait to be processed: a million records, 120 MiB. A sink that is slower than the kernel can fall behind by
+/// about a second. Beyond that, records stay in the rings, which count the lost ones.
 const QUEUE: usize = 256;
 
-/// Whoever wants what a session delivers: as much of it as it has methods for.
+/// A consumer of a session. Every method has a default that ignores the data.
 pub(crate) trait Sink {
-    /// Everything that will be attached is attached.
+    /// All hooks are attached.
     fn begin(&mut self, _status: &Status) -> Result<()> {
         Ok(())
     }
 
-    /// What is attached has changed, by `time_ns`, `CLOCK_BOOTTIME`.
+    /// The status has changed by `time_ns`, `CLOCK_BOOTTIME`.
     fn changed(&mut self, _status: &Status, _time_ns: u64) -> Result<()> {
         Ok(())
     }
 
-    /// What the stream has gained, before it is judged.
+    /// New records of the stream, before the rules are evaluated.
     fn slice(&mut self, _slice: &Slice) -> Result<()> {
         Ok(())
     }
 
-    /// An element of the stream.
+    /// An element of the stream, with the findings that it causes.
     fn step(&mut self, _step: &Step<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// What the kernel side said of itself.
-    fn diagnostics(&mut self, _said: &[Diagnostic]) -> Result<()> {
+    /// Diagnostics of the kernel side.
+    fn diagnostics(&mut self, _diagnostics: &[Diagnostic]) -> Result<()> {
         Ok(())
     }
 
-    /// The name of a kernel address, where the sink knows names: a memory dump then has those of what happened.
+    /// The name of a kernel address, if the sink knows names. They are added to the crash image.
     fn name(&self, _address: u64) -> Option<Text> {
         None
     }
 
-    /// A batch has been taken in: often several in a second, also when nothing happens. Says what to do next.
+    /// A batch was processed. Called several times per second even without events. Returns what to do next.
     fn pause(&mut self, _pipeline: &Pipeline) -> Result<Next> {
         Ok(Next::Go)
     }
 
-    /// The session is detached, and everything has been handed out.
+    /// The session is detached, and everything was delivered.
     fn end(&mut self, _closing: &Closing, _ending: &Ending) -> Result<()> {
         Ok(())
     }
 }
 
-/// Somebody who answers questions from the model.
+/// Answers requests of other processes from the model.
 pub(crate) trait Answer {
-    /// Takes the question that has arrived, if one has; then the kernel's state is to be read.
+    /// Accepts a pending request. Returns true if there is one, which needs a snapshot.
     fn take(&mut self, now_ns: u64) -> bool;
 
-    /// Answers, once the state has been read; the model holds everything that happened before `reached_ns`.
+    /// Answers the request, once the snapshot is complete. The model has all events before `reached_ns`.
     fn answer(&mut self, model: &Model, reached_ns: u64, symbols: &dyn Symbolize, clock: Clock);
 }
 
-/// Nobody.
+/// Ignores everything.
 impl Sink for () {}
 
-/// What a [`Sink`] wants.
+/// What to do after a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// More of it.
+    /// Continue.
     Go,
-    /// More, and the kernel's own state of every device soon.
+    /// Continue, and take a snapshot of every device soon.
     Snapshot,
-    /// Nothing any more: nobody is there to take it.
+    /// Stop: the consumer is gone.
     Break,
 }
 
-/// How a session is driven.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Driver<'a> {
-    /// What the rules go by.
+    /// The options of the rules.
     pub(crate) rules: rules::Options,
     /// When the session was opened, `CLOCK_BOOTTIME`.
     pub(crate) start_ns: u64,
-    /// It ends after this.
+    /// How long to run; `None`: until it is stopped.
     pub(crate) duration: Option<Duration>,
-    /// When to stop before.
+    /// The request to stop.
     pub(crate) stop: &'a Stop,
-    /// Critical findings go to the kernel's log, too.
+    /// Write critical findings to the kernel log, too.
     pub(crate) kmsg: bool,
 }
 
 impl Driver<'_> {
-    /// Reads the session to its end, and detaches it however that comes. `status` is what the sink was made with: read once, so
-    /// that whatever is written or shown of it is the same, although numbers in it can change meanwhile.
+    /// Reads the session to its end, and detaches it in any case. `status` is the one that the sink was created with: it is read only
+    /// once, because its numbers can change, and all outputs must show the same ones.
     pub(crate) fn run(&self, session: Box<dyn Session>, status: &Status, sink: &mut impl Sink) -> Result<()> {
         let mut log = self.kmsg.then(KernelLog::open).transpose()?;
         let shared = Shared::default();
@@ -152,12 +152,12 @@ impl Driver<'_> {
             sender,
         };
         thread::scope(|scope| {
-            // The session is attached: it is read from now on, and detached however taking it in ends.
+            // From here on the session is read, and detached even if processing fails.
             let named = thread::Builder::new().name("p2p-trace-read".to_owned());
             let reading = named.spawn_scoped(scope, || reader.run())?;
-            let allocated = self.take(status, sink, log.as_mut(), receiver, &shared);
+            let processed = self.process(status, sink, log.as_mut(), receiver, &shared);
             let read = reading.join();
-            allocated?;
+            processed?;
             match read {
                 Ok(result) => result.map_err(|error| anyhow!("{error}")).context("tracing broke off"),
                 Err(_panic) => Err(anyhow!("the thread that reads the kernel's records panicked")),
@@ -165,8 +165,8 @@ impl Driver<'_> {
         })
     }
 
-    /// Consumes the receiver, so that the reader notices when nobody listens any more.
-    fn take(
+    /// Processes messages. Owns the receiver, so that the reader notices when it returns.
+    fn process(
         &self,
         status: &Status,
         sink: &mut impl Sink,
@@ -192,11 +192,11 @@ impl Driver<'_> {
                         diagnostics::show(&batch.diagnostics, None);
                         sink.diagnostics(&batch.diagnostics)?;
                     }
-                    shared.give_back(batch);
+                    shared.recycle(batch);
                     sink.slice(&slice)?;
                     pipeline.advance(&slice, |step| {
                         if let Some(log) = &mut log {
-                            log.tell(step.findings, step.model.now_ns());
+                            log.write(step.findings, step.model.now_ns());
                         }
                         crash_image.step(step, |address| sink.name(address));
                         sink.step(step)
@@ -206,7 +206,7 @@ impl Driver<'_> {
                 Message::End(ending) => {
                     if order.late() > 0 {
                         tracing::error!(
-                            "{} records came too late to be put in order; please report this",
+                            "{} records arrived too late to be sorted; please report this",
                             order.late()
                         );
                     }

@@ -1,4 +1,4 @@
-//! From what a user asks for to a session that is attached, or to the reason why that cannot be.
+//! Opens a session for a request.
 
 use anyhow::{Result, bail};
 use p2p_trace_model::event::Symbolize;
@@ -9,13 +9,17 @@ use crate::exit::{Exit, Refusal};
 
 /// A session with the names of the kernel it traces.
 pub(crate) struct Opened {
-    /// The session; everything that will be attached is attached.
+    /// The session, with all hooks attached.
     pub(crate) session: Box<dyn Session>,
     /// Names of kernel addresses.
     pub(crate) symbols: Box<dyn Symbolize>,
 }
 
-/// Attaches to the running kernel, or says why that cannot be. A signal that sets `stop` ends the program.
+/// Attaches to the running kernel. A signal that sets `stop` ends the program.
+///
+/// # Errors
+///
+/// The kernel cannot be traced; the error has the reason.
 #[cfg(feature = "trace")]
 pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
     use anyhow::Context as _;
@@ -28,8 +32,8 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
     };
 
     let root = KernelRoot::default();
-    // Before the symbols: a module that is loaded in between is a new one.
-    let modules = Modules::read(&root).context("cannot tell which modules are loaded")?;
+    // Read before the symbols: a module that is loaded in between counts as new.
+    let modules = Modules::read(&root).context("cannot read the list of loaded modules")?;
     let kernel = Kernel::collect(&root, request.kernel_btf.as_deref())?;
     let traceability = kernel.traceability();
     if !traceability.is_possible() {
@@ -61,14 +65,14 @@ pub(crate) fn open(request: &Request, stop: &Stop) -> Result<Opened> {
                 ProbeError::Device(_) => Exit::Usage,
                 _ => Exit::Error,
             };
-            // With its causes: the refusal replaces the error.
+            // Includes the causes, because the refusal replaces the error.
             Refusal::new(exit, format!("{:#}", anyhow::Error::new(error)))
         })?;
     let symbols = Box::new(super::symbols::KernelSymbols::new(root, symbols, modules));
     Ok(Opened { session: Box::new(session), symbols })
 }
 
-/// Attaches to nothing.
+/// Fails: this build cannot trace.
 #[cfg(not(feature = "trace"))]
 pub(crate) fn open(_request: &Request, _stop: &Stop) -> Result<Opened> {
     bail!(Refusal::new(

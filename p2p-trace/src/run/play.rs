@@ -1,4 +1,4 @@
-//! A dump through the [`Pipeline`]: the same elements, findings and verdicts as when it was recorded.
+//! Plays a dump through the [`Pipeline`]: the elements, findings and verdicts are those of the recorded run.
 
 use std::{io::Read, time::Duration};
 
@@ -6,9 +6,9 @@ use anyhow::Result;
 use p2p_trace_dump::{End, Footer, RunItem, RunReader};
 use p2p_trace_model::{accounting::Totals, pipeline::Pipeline, rules};
 
-use super::{Ending, Next, Sink, diagnostics};
+use super::{Ending, Next, Sink};
 
-/// Plays a run to its end, or until the sink wants no more; says how it ended then.
+/// Plays a run to its end, or until the sink returns [`Next::Break`]. Returns how the run ended, if it did.
 pub(crate) fn play<R: Read>(
     reader: &mut RunReader<R>,
     rules: rules::Options,
@@ -17,12 +17,12 @@ pub(crate) fn play<R: Read>(
     let header = reader.header().clone();
     let mut pipeline = Pipeline::new(&header.status, rules, header.start_ns);
     sink.begin(&header.status)?;
-    while let Some(told) = reader.next_item()? {
+    while let Some(item) = reader.next_item()? {
         let is_damaged = reader.damaged() > 0;
-        if let RunItem::Diagnostics(said) = &told {
-            diagnostics::show(said, Some(header.clock));
+        if let RunItem::Diagnostics(diagnostics) = &item {
+            super::diagnostics::show(diagnostics, Some(header.clock));
         }
-        let end = take_in(told, is_damaged, &mut pipeline, sink)?;
+        let end = take_in(item, is_damaged, &mut pipeline, sink)?;
         let next = sink.pause(&pipeline)?;
         if end.is_some() || next == Next::Break {
             return Ok(end);
@@ -31,15 +31,15 @@ pub(crate) fn play<R: Read>(
     Ok(None)
 }
 
-/// Takes in what is told next, and lets the sink know; says how the run ended if that was the end. `is_damaged`: not all of
-/// the dump could be read.
+/// Applies one item and passes it to the sink. Returns how the run ended, if the item is its end. `is_damaged`: parts of the dump
+/// could not be read.
 pub(crate) fn take_in(
-    told: RunItem,
+    item: RunItem,
     is_damaged: bool,
     pipeline: &mut Pipeline,
     sink: &mut impl Sink,
 ) -> Result<Option<End>> {
-    match told {
+    match item {
         RunItem::Restore(checkpoint) => checkpoint.restore(pipeline),
         RunItem::Slice(slice) => {
             sink.slice(&slice)?;
@@ -49,7 +49,7 @@ pub(crate) fn take_in(
             sink.changed(&change.status, change.time_ns)?;
             pipeline.update(&change.status);
         }
-        RunItem::Diagnostics(said) => sink.diagnostics(&said)?,
+        RunItem::Diagnostics(diagnostics) => sink.diagnostics(&diagnostics)?,
         RunItem::Uncertainty(why) => pipeline.mark_uncertain(why),
         RunItem::End(end) => {
             let (totals, duration_ns) = match end.as_ref() {
@@ -59,7 +59,7 @@ pub(crate) fn take_in(
             let is_whole = totals.is_some();
             let mut closing = pipeline.close(&totals.clone().unwrap_or_default());
             if !is_whole || is_damaged {
-                // They compare what was delivered with what the kernel counted: here it is the dump that lacks.
+                // They compare delivered records with the kernel's counts, but here records are missing from the dump.
                 closing.outcome.contradictions.clear();
             }
             let ending = Ending {

@@ -1,4 +1,4 @@
-//! The thread that reads: it never formats, never writes, and never waits for whoever does.
+//! The thread that reads the session. It neither formats nor writes, and does not wait for the threads that do.
 
 use std::{
     mem,
@@ -19,44 +19,44 @@ use p2p_trace_probe::transport::{Image, Session, SessionError};
 
 use crate::run::stop::Stop;
 
-/// How long to wait for more to read.
+/// How long to wait for more records.
 const WAIT: Duration = Duration::from_millis(10);
 
-/// How long to wait at most when nothing comes; rare events end the wait.
+/// How long to wait at most when there are no records. Rare events end the wait.
 const IDLE: Duration = Duration::from_millis(50);
 
-/// What one CPU may begin to write at any time without a loss: a million events a second.
+/// Events per second that one CPU may write without a loss: a million.
 const RATE: u64 = 1_000_000;
 
-/// How often the other end is told that time has passed, when nothing has come.
+/// How often an empty batch reports that time has passed.
 const BEAT: Duration = Duration::from_millis(100);
 
 /// Records in one batch.
 const BUDGET: usize = 4096;
 
-/// Records that may wait for their order; beyond it the rings absorb.
+/// Records that may wait for their order. With more, records stay in the rings.
 const BACKLOG: usize = 1 << 18;
 
-/// How long to wait at most when nothing comes, so that what a CPU writes meanwhile at [`RATE`] fills three quarters of its ring:
-/// the rest is for the reader's way to a CPU.
+/// How long to wait at most when there are no records: until a CPU that writes at [`RATE`] has filled three quarters of its
+/// ring. The rest is for the time until the reader thread gets to run.
 pub(crate) fn idle(status: &Status) -> Duration {
     let slots = status.rings.hot / SLOT_SIZE as u64;
     Duration::from_nanos(slots * 3 / 4 * (1_000_000_000 / RATE)).clamp(Duration::from_millis(1), IDLE)
 }
 
-/// What the reader sends.
+/// A message of the reader.
 pub(crate) enum Message {
-    /// Records, and what is attached if that has changed.
+    /// Records, and the status if it has changed.
     Batch(Batch, Option<Box<Status>>),
-    /// The last: everything has been read.
+    /// The last message: everything was read.
     End(Ending),
 }
 
-/// What is known at the end.
+/// The totals of a run.
 pub(crate) struct Ending {
     pub(crate) totals: Totals,
     pub(crate) duration: Duration,
-    /// The totals are the run's. Else it is a dump that ends before the run did, and they are not known.
+    /// The totals are those of the run. False for a dump that ends before its run: the totals are unknown then.
     pub(crate) is_whole: bool,
 }
 
@@ -67,32 +67,32 @@ impl Ending {
     }
 }
 
-/// Batches whose memory is kept for those to come: touching new memory costs more than filling it.
+/// Batches that are kept for reuse: touching new memory costs more than filling it.
 const SPARE: usize = 16;
 
-/// What the other end tells the reader.
+/// The state that the other thread shares with the reader.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
-    /// Records that wait there for their order.
+    /// Records that wait for their order there.
     pub(crate) backlog: AtomicUsize,
-    /// Somebody wants the kernel's own state.
+    /// A snapshot of the kernel's state is requested.
     pub(crate) snapshot: AtomicBool,
-    /// What the kernel's memory is to hold for a memory dump, if it is to hold anything new.
+    /// The next crash image, if there is a new one.
     image: Mutex<Option<Image>>,
-    /// Batches that have been taken in.
+    /// Batches that were processed.
     spare: Mutex<Vec<Batch>>,
 }
 
 impl Shared {
-    /// Has the reader mirror an image.
+    /// Requests the reader to write an image into the kernel's memory.
     pub(crate) fn crash_image(&self, image: Option<Image>) {
         if image.is_some() {
             *self.image.lock().unwrap_or_else(PoisonError::into_inner) = image;
         }
     }
 
-    /// Returns a batch that has been taken in.
-    pub(crate) fn give_back(&self, mut batch: Batch) {
+    /// Returns a processed batch for reuse.
+    pub(crate) fn recycle(&self, mut batch: Batch) {
         batch.clear();
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         if spare.len() < SPARE {
@@ -106,45 +106,45 @@ impl Shared {
     }
 
     fn take_image(&self) -> Option<Image> {
-        // The next time will do.
+        // If the lock is held, try the next time.
         self.image.try_lock().ok()?.take()
     }
 }
 
-/// A session with all that its thread needs.
+/// A session, and everything that its thread needs.
 pub(crate) struct Reader<'a> {
     pub(crate) session: Box<dyn Session>,
     pub(crate) stop: &'a Stop,
     pub(crate) deadline: Option<Instant>,
-    /// How long to wait at most when nothing comes: [`idle`].
+    /// The longest wait when there are no records: [`idle`].
     pub(crate) idle: Duration,
     pub(crate) shared: &'a Shared,
     pub(crate) sender: SyncSender<Message>,
 }
 
 impl Reader<'_> {
-    /// Reads until it is time to stop or nobody listens, then detaches, drains and counts.
+    /// Reads until it is time to stop or the receiver is closed, then detaches, reads the remaining records, and counts.
     pub(crate) fn run(mut self) -> Result<(), SessionError> {
         let start = Instant::now();
         self.session.reading();
         let mut batch = self.shared.empty_batch();
         let read = self.read(&mut batch);
         let duration = start.elapsed();
-        // Whatever went wrong before: what is attached must be detached.
+        // Detach in any case, even after an error.
         self.session.detach()?;
-        // As it was before the detach: afterwards every hook is off.
+        // The status from before the detach: afterwards every hook is off.
         let status = read?;
         self.session.finish(&mut batch)?;
         let totals = self.session.totals()?;
         let sent = self.sender.send(Message::Batch(batch, status));
         if sent.is_ok() {
-            // Nobody listens any more: there is nobody to tell.
+            // If the receiver is closed, the totals are not needed.
             drop(self.sender.send(Message::End(Ending { totals, duration, is_whole: true })));
         }
         Ok(())
     }
 
-    /// Returns the status that could not be sent yet.
+    /// Returns a status that could not be sent yet.
     fn read(&mut self, batch: &mut Batch) -> Result<Option<Box<Status>>, SessionError> {
         let mut status = None;
         let idle = self.idle;
@@ -170,7 +170,7 @@ impl Reader<'_> {
             }
             wait = match batch.records.len() {
                 0 => (wait * 2).clamp(busy, idle),
-                // A full batch means that there is more.
+                // A full batch means that more records are waiting.
                 BUDGET.. => Duration::ZERO,
                 _ => busy,
             };
@@ -184,7 +184,7 @@ impl Reader<'_> {
             {
                 Ok(()) => {}
                 Err(TrySendError::Full(Message::Batch(unsent, unsent_status))) => {
-                    self.shared.give_back(mem::replace(batch, unsent));
+                    self.shared.recycle(mem::replace(batch, unsent));
                     status = unsent_status;
                     wait = busy;
                 }
@@ -205,12 +205,12 @@ mod tests {
     use p2p_trace_model::{accounting::RingSizes, testing::status as samples};
 
     #[test]
-    fn the_wait_follows_from_the_ring() {
+    fn the_wait_depends_on_the_ring_size() {
         let idle_of =
             |hot| idle(&Status { rings: RingSizes { hot, rare: 0, count: 4 }, ..samples::status() });
         assert_eq!(idle_of(8 << 20), Duration::from_micros(49_152));
         assert_eq!(idle_of(2 << 20), Duration::from_micros(12_288));
-        assert_eq!(idle_of(4096), Duration::from_millis(1), "of a tiny ring");
-        assert_eq!(idle_of(1 << 30), IDLE, "of a huge one");
+        assert_eq!(idle_of(4096), Duration::from_millis(1), "a tiny ring");
+        assert_eq!(idle_of(1 << 30), IDLE, "a huge ring");
     }
 }

@@ -1,4 +1,4 @@
-//! The file that tells scripts that everything is attached.
+//! The file that signals to scripts that all hooks are attached.
 
 use std::io::Write as _;
 
@@ -8,18 +8,17 @@ use p2p_trace_model::accounting::Status;
 use super::Sink;
 use crate::outfile::{Content, Destination, Output, OutputError, Outputs};
 
-/// See the module; none, where nobody asked for it.
+/// The file of `--ready-file`; none without that option.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyFile(Option<Destination>);
 
 impl ReadyFile {
-    /// Checks what was asked for, before anything is attached.
-    /// Fails when there must be no such file, as there is one already.
+    /// Checks the path, before anything is attached. Fails if the file exists and must not be replaced.
     pub(crate) fn prepare(outputs: &mut Outputs, output: Option<&Output>) -> Result<Self, OutputError> {
         outputs.prepare_optional(output, Content::Text).map(Self)
     }
 
-    /// Creates it, with the number of this process in it.
+    /// Creates the file with the process id in it.
     pub(crate) fn announce(&self) -> Result<()> {
         let Some(destination) = &self.0 else { return Ok(()) };
         let announce = || -> Result<()> {
@@ -27,7 +26,7 @@ impl ReadyFile {
             writeln!(file, "{}", std::process::id())?;
             Ok(file.publish()?)
         };
-        announce().context("cannot say by the ready file that everything is attached")
+        announce().context("cannot create the ready file")
     }
 }
 
@@ -45,7 +44,7 @@ mod tests {
     use crate::outfile::Input;
 
     #[test]
-    fn it_has_the_number_of_the_process_and_is_refused_early_where_there_is_one() {
+    fn contains_the_process_id_and_rejects_an_existing_file_early() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ready");
         let prepare = |force| {

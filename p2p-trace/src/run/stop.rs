@@ -1,5 +1,4 @@
-//! When to stop: SIGINT or SIGTERM, of which a second one ends the program at once, or when the program itself has seen
-//! enough.
+//! The request to stop a run: by SIGINT or SIGTERM, or by the program itself. A second signal ends the program at once.
 
 use std::{
     io,
@@ -9,28 +8,28 @@ use std::{
     },
 };
 
-/// Set when it is time to stop.
+/// A flag that is set when the run is to stop.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
-    /// The number of the signal that has arrived; 0: none has.
+    /// The number of the signal that was received; 0: none.
     signal: Arc<AtomicUsize>,
-    /// The next signal ends the program at once: there is nothing to finish yet, or it is the second one.
+    /// The next signal ends the program at once, because the run has not started, or because it is the second signal.
     is_fatal: Arc<AtomicBool>,
-    /// Apart from the signals, so that the first of them is not taken for the second.
+    /// Set by the program. Separate from the signals, so that the first signal does not count as the second.
     asked: Arc<AtomicBool>,
 }
 
 impl Stop {
-    /// One that the signals set.
+    /// A flag that signals set.
     pub(crate) fn on_signals() -> io::Result<Self> {
         let stop = Self::before_start()?;
         stop.started();
         Ok(stop)
     }
 
-    /// One that the signals set once something has [started](Self::started). Until then they end the program at once, whatever
-    /// it is doing, in the kernel's verifier too: the kernel detaches what was attached. Shells have what they start in the
-    /// background ignore SIGINT, so that leaving it alone would not do.
+    /// A flag that signals set once the run has [started](Self::started). Until then they end the program at once, even in the
+    /// kernel's verifier; the kernel detaches the hooks. Ignoring SIGINT until then is no alternative, because shells start
+    /// background jobs with SIGINT ignored.
     #[cfg(unix)]
     pub(crate) fn before_start() -> io::Result<Self> {
         use signal_hook::{
@@ -40,7 +39,7 @@ impl Stop {
         let stop = Self::default();
         stop.is_fatal.store(true, Ordering::Relaxed);
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the second signal finds the flag set by the first.
+            // The order matters: the second signal needs to find the flag that the first one sets.
             flag::register_conditional_default(signal, Arc::clone(&stop.is_fatal))?;
             flag::register(signal, Arc::clone(&stop.is_fatal))?;
             flag::register_usize(signal, Arc::clone(&stop.signal), signal as usize)?;
@@ -48,28 +47,28 @@ impl Stop {
         Ok(stop)
     }
 
-    /// One that nothing sets.
+    /// A flag that is never set by a signal.
     #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail on other systems")]
     pub(crate) fn before_start() -> io::Result<Self> {
         Ok(Self::default())
     }
 
-    /// From now on there is something to finish when a signal arrives.
+    /// From now on, a signal lets the run finish.
     pub(crate) fn started(&self) {
         self.is_fatal.store(false, Ordering::Relaxed);
     }
 
-    /// Asked between one hook and the next while they are attached. From the first time on a signal is noted and no longer
-    /// ends the program at once: hooks are detached by several threads in a fraction of the time that the kernel takes, one by one,
-    /// for those of a program that is gone.
+    /// Checked between hooks while they are attached. From the first call on, a signal no longer ends the program at once: the
+    /// program detaches hooks with several threads in a fraction of the time that the kernel needs to detach those of a dead process one
+    /// by one.
     #[cfg(feature = "trace")]
     pub(crate) fn is_set_while_attaching(&self) -> bool {
         self.started();
         self.is_set()
     }
 
-    /// Ends the program as the signal that was noted would have; without one it does nothing.
+    /// Ends the program as the received signal would have by default. Without a signal it does nothing.
     #[cfg(feature = "trace")]
     pub(crate) fn end_by_signal(&self) {
         let signal = self.signal.load(Ordering::Relaxed);
@@ -78,7 +77,7 @@ impl Stop {
         }
     }
 
-    /// Set by SIGUSR1, which asks for something and stops nothing.
+    /// A flag that SIGUSR1 sets, which does not stop the run.
     #[cfg(unix)]
     pub(crate) fn asked_by_signal() -> io::Result<Arc<AtomicBool>> {
         let asked = Arc::default();
@@ -86,14 +85,14 @@ impl Stop {
         Ok(asked)
     }
 
-    /// There is no such signal.
+    /// A flag that is never set: there is no such signal.
     #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, reason = "it can fail elsewhere")]
+    #[expect(clippy::unnecessary_wraps, reason = "it can fail on other systems")]
     pub(crate) fn asked_by_signal() -> io::Result<Arc<AtomicBool>> {
         Ok(Arc::default())
     }
 
-    /// Another signal that sets it.
+    /// Lets another signal set the flag.
     #[cfg(all(unix, feature = "tui"))]
     pub(crate) fn on(&self, signal: i32) -> io::Result<()> {
         signal_hook::flag::register(signal, Arc::clone(&self.asked)).map(drop)

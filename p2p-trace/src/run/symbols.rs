@@ -1,8 +1,8 @@
-//! Names of kernel addresses, with those of modules that are loaded while tracing.
+//! Names of kernel addresses, including those of modules that are loaded while tracing.
 //!
-//! Those of the kernel's own code are known from the start. All others are looked up by a thread of their own, which reads again
-//! when other modules are loaded: nobody who takes in what happens ever waits for a file, and what is in a module has no name
-//! until it is there.
+//! Names of the kernel's own code are known from the start. A separate thread looks up the others, and reads the symbols again
+//! when modules were loaded. The thread that processes events therefore never waits for a file; an address in a module has no
+//! name until the lookup is complete.
 
 use std::{
     cell::RefCell,
@@ -26,28 +26,28 @@ use p2p_trace_probe::kernel::{
     symbols::{LateSymbols, Modules, Symbols},
 };
 
-/// From one reading to the next at least.
+/// The shortest time between two reads of the symbols.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
-/// An address that found no name is asked for again after so long.
+/// An address without a name is looked up again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Addresses without a name that are remembered.
+/// Addresses without a name that are remembered at most.
 const MAX_UNNAMED: usize = 4096;
 
 /// The symbols of the running kernel.
 #[derive(Debug)]
 pub(crate) struct KernelSymbols {
-    /// As they were at the start: good for the kernel's own code, which stays where it is.
+    /// The symbols at the start. They stay valid for the kernel's own code, which does not move.
     kernel: Arc<Symbols>,
-    /// What was named. It outlives its module, unless another one comes to lie there.
+    /// The names found so far. A name outlives its module, unless another module is loaded at its address.
     known: Names,
-    /// When the others were asked for.
+    /// When each of the other addresses was last requested.
     asked: RefCell<HashMap<u64, Instant>>,
-    /// To whoever looks them up; nobody, where addresses are hidden.
-    questions: Option<Sender<u64>>,
+    /// Requests to the lookup thread; `None` if addresses are hidden.
+    requests: Option<Sender<u64>>,
     counts: Arc<Counts>,
 }
 
-/// Questions and answers so far.
+/// Requests and answers so far.
 #[derive(Debug, Default)]
 struct Counts {
     asked: AtomicU64,
@@ -55,24 +55,24 @@ struct Counts {
 }
 
 impl KernelSymbols {
-    /// Takes over symbols that were read from `root` after these modules were found there.
+    /// Uses symbols that were read from `root` after the list of `modules`.
     pub(crate) fn new(root: KernelRoot, symbols: Symbols, modules: Modules) -> Self {
         let kernel = Arc::new(symbols);
         let (known, counts) = (Names::default(), Arc::<Counts>::default());
-        let questions = if kernel.addresses_hidden() {
+        let requests = if kernel.addresses_hidden() {
             None
         } else {
-            let answering = Answering::new(root, Arc::clone(&kernel), modules, known.clone());
-            start(answering, Arc::clone(&counts))
-                .inspect_err(|error| tracing::warn!("no names of what is in modules: {error}"))
+            let lookup = Lookup::new(root, Arc::clone(&kernel), modules, known.clone());
+            start(lookup, Arc::clone(&counts))
+                .inspect_err(|error| tracing::warn!("cannot start the lookup of names in modules: {error}"))
                 .ok()
         };
-        Self { kernel, known, asked: RefCell::default(), questions, counts }
+        Self { kernel, known, asked: RefCell::default(), requests, counts }
     }
 
-    /// Has it looked up, unless that was done just now.
+    /// Requests a lookup, unless there was one just now.
     fn ask(&self, address: u64) {
-        let Some(questions) = &self.questions else { return };
+        let Some(requests) = &self.requests else { return };
         let mut asked = self.asked.borrow_mut();
         if asked.get(&address).is_some_and(|at| at.elapsed() < AGAIN) {
             return;
@@ -83,8 +83,8 @@ impl KernelSymbols {
         if asked.len() < MAX_UNNAMED {
             asked.insert(address, Instant::now());
             self.counts.asked.fetch_add(1, Ordering::Relaxed);
-            // A thread that is gone has said why.
-            questions.send(address).unwrap_or_default();
+            // If the thread has ended, it has reported why.
+            requests.send(address).unwrap_or_default();
         }
     }
 }
@@ -122,17 +122,17 @@ impl Symbolize for KernelSymbols {
     }
 }
 
-/// Starts the thread that looks up what is asked. It ends with whoever asks.
-fn start(answering: Answering, counts: Arc<Counts>) -> io::Result<Sender<u64>> {
-    let (sender, questions) = mpsc::channel();
-    let answer = move || answering.run(&questions, &counts);
+/// Starts the lookup thread. It ends when the sender is dropped.
+fn start(lookup: Lookup, counts: Arc<Counts>) -> io::Result<Sender<u64>> {
+    let (sender, requests) = mpsc::channel();
+    let answer = move || lookup.run(&requests, &counts);
     thread::Builder::new().name("symbols".to_owned()).spawn(answer)?;
     Ok(sender)
 }
 
-/// What the thread knows.
+/// The state of the lookup thread.
 #[derive(Debug)]
-struct Answering {
+struct Lookup {
     root: KernelRoot,
     known: Names,
     late: LateSymbols,
@@ -140,11 +140,11 @@ struct Answering {
     /// The modules that were loaded when they were read.
     modules: Modules,
     read_at: Option<Instant>,
-    /// Addresses that have no name so far.
+    /// Addresses without a name so far.
     unnamed: BTreeSet<u64>,
 }
 
-impl Answering {
+impl Lookup {
     fn new(root: KernelRoot, symbols: Arc<Symbols>, modules: Modules, known: Names) -> Self {
         Self {
             late: LateSymbols::new(root.clone(), symbols.late_from()),
@@ -157,14 +157,14 @@ impl Answering {
         }
     }
 
-    fn run(mut self, questions: &Receiver<u64>, counts: &Counts) {
-        while let Ok(first) = questions.recv() {
-            let asked: Vec<u64> = std::iter::once(first).chain(questions.try_iter()).collect();
+    fn run(mut self, requests: &Receiver<u64>, counts: &Counts) {
+        while let Ok(first) = requests.recv() {
+            let asked: Vec<u64> = std::iter::once(first).chain(requests.try_iter()).collect();
             if let Err(error) = self.answer(&asked) {
                 tracing::warn!("cannot read the symbols of modules: {error}");
             }
             counts.answered.fetch_add(asked.len() as u64, Ordering::Release);
-            // Where modules have come once, more will.
+            // After one module was loaded, more are likely.
             if self.read_at.is_some() {
                 self.late.prepare();
             }
@@ -172,10 +172,10 @@ impl Answering {
     }
 
     fn answer(&mut self, asked: &[u64]) -> io::Result<()> {
-        // The modules first: one that is loaded in between makes a difference the next time.
+        // Read the modules first: a module that is loaded in between counts as new the next time.
         let modules = Modules::read(&self.root)?;
         let new = modules.new_since(&self.modules);
-        // An address in a new module would be named after whatever lay there, or in front of it.
+        // With the old symbols, an address in a new module would get the name of a symbol that was there before, or of one below it.
         if !new.is_empty() || asked.iter().any(|&address| self.symbols.symbolise(address).is_none()) {
             if let Some(left) = self.read_at.and_then(|at| RELOAD_INTERVAL.checked_sub(at.elapsed())) {
                 thread::sleep(left);
@@ -183,7 +183,7 @@ impl Answering {
             self.read_at = Some(Instant::now());
             let begun = Instant::now();
             self.symbols = Arc::new(self.late.read()?);
-            tracing::debug!("the symbols of modules were read in {:?}", begun.elapsed());
+            tracing::debug!("read the symbols of modules in {:?}", begun.elapsed());
             let moved = |address: &u64| new.iter().any(|place| place.contains(address));
             let known = self.known.all().into_iter().map(|(address, _)| address);
             self.unnamed.extend(known.filter(moved));
@@ -212,7 +212,7 @@ mod tests {
     const KERNEL: &str = "ffffffff81000000 T _stext\nffffffff81000010 T known\nffffffff81002000 T _etext\n";
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// A kernel's `/proc`.
+    /// A fake `/proc`.
     struct Kernel(tempfile::TempDir);
 
     impl Kernel {
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    /// The name once it was looked up.
+    /// The name, after the lookup is complete.
     fn settled(names: &KernelSymbols, address: u64) -> Option<Text> {
         names.symbolize(address).or_else(|| {
             names.settle(PATIENCE);
@@ -248,20 +248,20 @@ mod tests {
     const THIRD: (&str, &str) = ("ffffffffc0000000 t third\t[c]\n", "c 16384 0 - Live 0xffffffffc0000000\n");
 
     #[test]
-    fn nobody_waits_for_the_name_of_a_module_which_is_there_when_it_has_been_read() {
+    fn a_module_symbol_is_looked_up_in_the_background() {
         let kernel = Kernel::with("", "");
         let names = kernel.names();
         kernel.now(NEW.0, NEW.1);
         let shared = names.names();
-        assert_eq!(names.symbolize(0xffff_ffff_c000_8010), None, "it would have to wait");
+        assert_eq!(names.symbolize(0xffff_ffff_c000_8010), None, "not looked up yet");
         let own = names.symbolize(0xffff_ffff_8100_0014);
-        assert_eq!(own.as_deref(), Some("known+0x4"), "meanwhile, too");
+        assert_eq!(own.as_deref(), Some("known+0x4"), "kernel text needs no lookup");
         let before = names.generation();
         let begun = Instant::now();
         while names.generation() == before && begun.elapsed() < PATIENCE {
             thread::yield_now();
         }
-        // It has not been asked for again.
+        // Without another request.
         assert_eq!(shared.symbolize(0xffff_ffff_c000_8010).as_deref(), Some("new+0x10 [b]"));
     }
 
@@ -272,12 +272,12 @@ mod tests {
         assert_eq!(settled(&names, 0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
         kernel.now("", "");
         let other = settled(&names, 0xffff_ffff_c000_0020);
-        assert_eq!(other.as_deref(), Some("old+0x20 [a]"), "nothing else has come to lie there");
+        assert_eq!(other.as_deref(), Some("old+0x20 [a]"), "no other module is at this address");
         assert_eq!(names.symbolize(0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
     }
 
     #[test]
-    fn an_address_is_not_named_after_a_module_that_lies_in_front_of_a_newer_one() {
+    fn an_address_in_a_new_module_is_not_named_after_an_older_one() {
         let kernel = Kernel::with(OLD.0, OLD.1);
         let names = kernel.names();
         assert_eq!(settled(&names, 0xffff_ffff_c000_0010).as_deref(), Some("old+0x10 [a]"));
@@ -288,13 +288,13 @@ mod tests {
         assert_eq!(
             names.symbolize(0xffff_ffff_c000_0010).as_deref(),
             Some("third+0x10 [c]"),
-            "the name of the module that is gone was kept"
+            "the name of the removed module was kept"
         );
         assert_eq!(names.symbolize(0xffff_ffff_c000_8010).as_deref(), Some("new+0x10 [b]"));
     }
 
     #[test]
-    fn what_has_no_name_is_not_asked_for_all_the_time_and_gets_one_with_what_is_read_later() {
+    fn an_unnamed_address_is_requested_rarely_and_named_when_symbols_are_read_again() {
         let kernel = Kernel::with(OLD.0, OLD.1);
         let names = kernel.names();
         for _ in 0..3 {

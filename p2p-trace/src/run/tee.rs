@@ -10,15 +10,15 @@ use p2p_trace_model::{
 
 use super::{Ending, Next, Sink};
 
-/// The first is told first. The second one can be absent.
+/// Passes everything to both sinks, to the first one first. The second one is optional.
 pub(crate) struct Tee<'a, A, B> {
     pub(crate) first: &'a mut A,
     pub(crate) second: Option<&'a mut B>,
 }
 
 impl<A: Sink, B: Sink> Tee<'_, A, B> {
-    fn second(&mut self, tell: impl FnOnce(&mut B) -> Result<()>) -> Result<()> {
-        self.second.as_deref_mut().map_or(Ok(()), tell)
+    fn second(&mut self, call: impl FnOnce(&mut B) -> Result<()>) -> Result<()> {
+        self.second.as_deref_mut().map_or(Ok(()), call)
     }
 }
 
@@ -43,9 +43,9 @@ impl<A: Sink, B: Sink> Sink for Tee<'_, A, B> {
         self.second(|sink| sink.step(step))
     }
 
-    fn diagnostics(&mut self, said: &[Diagnostic]) -> Result<()> {
-        self.first.diagnostics(said)?;
-        self.second(|sink| sink.diagnostics(said))
+    fn diagnostics(&mut self, diagnostics: &[Diagnostic]) -> Result<()> {
+        self.first.diagnostics(diagnostics)?;
+        self.second(|sink| sink.diagnostics(diagnostics))
     }
 
     fn name(&self, address: u64) -> Option<Text> {
@@ -68,7 +68,7 @@ impl<A: Sink, B: Sink> Sink for Tee<'_, A, B> {
 
     fn end(&mut self, closing: &Closing, ending: &Ending) -> Result<()> {
         let first = self.first.end(closing, ending);
-        // A terminal that is gone is no reason to leave a dump without its end.
+        // Even if the first sink fails, such as on a closed terminal, the dump gets its end.
         self.second(|sink| sink.end(closing, ending))?;
         first
     }

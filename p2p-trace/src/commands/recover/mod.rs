@@ -1,4 +1,4 @@
-//! `recover`: a crashed kernel's memory as an event dump.
+//! `recover`: extracts an event dump from a memory dump.
 
 mod show;
 mod sparse;
@@ -32,7 +32,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When the core or the recorded dump cannot be read, or the new one cannot be written.
+/// When the memory dump or the recorded event dump cannot be read, or the new one cannot be written.
 pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
     let inputs = args.core.iter().chain(&args.with);
     let destination = Outputs::new(inputs, args.force).prepare(&args.output, Content::Dump)?;
@@ -51,7 +51,7 @@ pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
     let too_little = too_little(&carved);
     let Some(run) = run else {
         if let Some(why) = too_little {
-            bail!("{}: nothing can be said of it: {why}", names(&args.core));
+            bail!("cannot search {}: {why}", names(&args.core));
         }
         show::nothing(&args.core, &carved, reader.as_ref().map(|reader| reader.header().status.run));
         return Ok(Exit::Inconclusive);
@@ -61,22 +61,22 @@ pub fn run(args: &RecoverArgs, _global: &Global) -> Result<Exit> {
     show::written(&destination, run, &facts, &written, carved.skipped.bytes());
     match too_little {
         Some(why) => {
-            tracing::error!("what was recovered is a part: {why}");
+            tracing::error!("the recovered dump is incomplete: {why}");
             Ok(Exit::Error)
         }
         None => Ok(Exit::Success),
     }
 }
 
-/// Nothing, or less than half of what the headers promise, could be searched.
+/// The reason why the search is insufficient: less than half of the memory that the headers promise is there.
 fn too_little(carved: &Carved) -> Option<String> {
     let (searched, absent) = (carved.searched, carved.skipped.bytes());
     if searched == 0 {
-        return Some("none of the memory that it should hold could be searched".to_owned());
+        return Some("none of the memory that its headers promise is there".to_owned());
     }
     (searched < absent).then(|| {
         let all = size(searched.saturating_add(absent));
-        format!("only {} of the {all} of memory that it should hold could be searched", size(searched))
+        format!("only {} of the {all} of memory that its headers promise are there", size(searched))
     })
 }
 
@@ -97,7 +97,7 @@ fn search_cores(args: &RecoverArgs, search: Search) -> Result<(Facts, Carved)> {
         match SparseFile::new(file) {
             Ok(file) if args.core.len() == 1 => parts.push((name(path), open(file, format)?)),
             Ok(file) => parts.push((name(path), open(file, format).with_context(of)?)),
-            // It has no size: a pipe with a name.
+            // A file without a size is a named pipe.
             Err(_) => pipe = Some(Box::new(again)),
         }
     }
@@ -116,14 +116,14 @@ fn search_cores(args: &RecoverArgs, search: Search) -> Result<(Facts, Carved)> {
     Ok(found)
 }
 
-/// The recorded dump, which must be one run.
+/// The recorded dump, which must be of one run.
 fn recorded(files: &[Input]) -> Result<p2p_trace_dump::RunReader<dumps::Input>> {
     let (mut runs, errors) = dumps::open(files);
     if let Some(error) = errors.into_iter().next() {
         return Err(error);
     }
-    ensure!(runs.len() == 1, "--with wants the files of one run, these are of {}", runs.len());
-    let run = runs.pop().context("--with names no dump")?;
+    ensure!(runs.len() == 1, "--with needs the files of one run, but these are of {} runs", runs.len());
+    let run = runs.pop().context("--with names no event dump")?;
     Ok(run.reader)
 }
 

@@ -1,4 +1,4 @@
-//! What `recover` says of what it does, on stderr: the result is a file.
+//! The messages of `recover`, on stderr.
 
 use std::{
     io::{self, IsTerminal as _, Write as _},
@@ -16,18 +16,18 @@ use crate::{
     stderr,
 };
 
-/// How a core is written in messages.
+/// The name of a memory dump in messages.
 pub(super) fn name(core: &Path) -> Text {
     if core == Path::new("-") { "stdin".into() } else { core.into() }
 }
 
-/// The same of several.
+/// The names of several memory dumps.
 pub(super) fn names(cores: &[Input]) -> String {
     let names: Vec<_> = cores.iter().map(|core| name(core)).collect();
     names.join(", ")
 }
 
-/// How far the search has come, on a terminal.
+/// The progress of the search, on a terminal.
 pub(super) struct Meter {
     is_terminal: bool,
     is_shown: bool,
@@ -51,7 +51,7 @@ impl Meter {
         let done = if progress.total == 0 { format!("{done}, ") } else { String::new() };
         eprint!("\r{share}{done}{records} records\x1b[K");
         self.is_shown = true;
-        // It is only progress.
+        // Progress is optional.
         io::stderr().flush().unwrap_or_default();
     }
 
@@ -62,7 +62,7 @@ impl Meter {
     }
 }
 
-/// What kind of dump it is, and what of it was not searched.
+/// Shows the kind of the memory dump, and the memory that is absent from it.
 pub(super) fn facts(cores: &[Input], facts: &Facts, carved: &Carved) {
     let info = &facts.vmcoreinfo;
     let flattened = if facts.flattened { ", flattened" } else { "" };
@@ -72,17 +72,17 @@ pub(super) fn facts(cores: &[Input], facts: &Facts, carved: &Carved) {
     stderr::say(format_args!("{name}: {format}{flattened}, {searched} of memory{kernel}{offset}"));
     for (why, amount) in carved.skipped.iter() {
         let (bytes, first) = (size(amount.bytes), amount.first);
-        tracing::warn!("{bytes} of memory from {first:#x} on are missing: {why}");
+        tracing::warn!("{bytes} of memory from {first:#x} on are absent: {why}");
     }
     if carved.beyond_limit > 0 {
         let count = carved.beyond_limit;
         tracing::warn!(
-            "{count} more records were found than there is room for; --run leaves out those of other runs"
+            "{count} more records were found than fit into memory; --run omits those of other runs"
         );
     }
 }
 
-/// How many records are missing, where so many bytes of memory are absent.
+/// The number of missing records. `absent`: bytes of memory that are not in the dump.
 pub(super) fn missing(lost: u64, absent: u64) -> String {
     match (lost, absent) {
         (lost, 0) => format!("{lost} missing"),
@@ -91,18 +91,18 @@ pub(super) fn missing(lost: u64, absent: u64) -> String {
     }
 }
 
-/// There is nothing of ours.
+/// Shows that there are no records.
 pub(super) fn nothing(cores: &[Input], carved: &Carved, wanted: Option<u64>) {
     let name = names(cores);
     if let Some(wanted) = wanted {
-        stderr::say(format_args!("{name}: no record of run {wanted:016x} is in it"));
+        stderr::say(format_args!("{name}: it has no records of run {wanted:016x}"));
     } else {
         stderr::say(format_args!(
-            "{name}: no record of p2p-trace is in it: it was not running there, or the dump leaves out its memory"
+            "{name}: it has no records of p2p-trace: it was not running, or its memory is not in the dump"
         ));
         let absent = carved.skipped.bytes();
         if absent > 0 {
-            stderr::say(format_args!("  {} of memory are absent, and may have had some", size(absent)));
+            stderr::say(format_args!("  {} of memory are absent, and may have had records", size(absent)));
         }
     }
     for run in &carved.runs {
@@ -110,15 +110,17 @@ pub(super) fn nothing(cores: &[Input], carved: &Carved, wanted: Option<u64>) {
     }
 }
 
-/// What else is in the core.
+/// Shows the other runs in the memory dump.
 pub(super) fn others(run: &Recovered, carved: &Carved) {
     for other in carved.runs.iter().filter(|other| other.run != run.run && !other.records.is_empty()) {
         let (records, number) = (other.records.len(), other.run);
-        stderr::say(format_args!("left: {records} records of another run; --run {number:016x} takes those"));
+        stderr::say(format_args!(
+            "not recovered: {records} records of another run; use --run {number:016x} for those"
+        ));
     }
 }
 
-/// What there is now.
+/// Shows the result.
 pub(super) fn written(
     destination: &Destination,
     run: &Recovered,
@@ -127,7 +129,7 @@ pub(super) fn written(
     absent: u64,
 ) {
     let Written { recovered, recorded, lost, is_counted, begins_ns, omitted } = *written;
-    let behind = if recorded > 0 { format!(" behind {recorded} recorded ones") } else { String::new() };
+    let behind = if recorded > 0 { format!(", appended to {recorded} recorded ones") } else { String::new() };
     stderr::say(format_args!(
         "run {:016x}: {recovered} records recovered{behind}, {}",
         run.run,
@@ -136,39 +138,43 @@ pub(super) fn written(
     if is_counted {
         let begun: u64 = run.counters.iter().flat_map(|counters| counters.heads).sum();
         let all = match (lost, begins_ns) {
-            (0, None) => "each of them is here",
-            (0, Some(_)) => "each is here, or was taken in by the tracer before what the dump begins with",
-            _ => "each is here or counted as missing",
+            (0, None) => "all are in the dump",
+            (0, Some(_)) => {
+                "all are in the dump, or had been processed by the tracer before the point at which the dump begins"
+            }
+            _ => "all are in the dump, or counted as missing",
         };
-        stderr::say(format_args!("the kernel side had begun {begun} records when it stopped: {all}"));
+        stderr::say(format_args!(
+            "the kernel side had started {begun} records when the kernel stopped: {all}"
+        ));
     } else {
         stderr::say(format_args!(
-            "the kernel side's counters are not in the core: what is missing behind the last record is not known"
+            "the kernel side's counters are not in the memory dump: it is unknown how many records are missing after the last one"
         ));
     }
     if let Some(begins_ns) = begins_ns {
         let before = duration(run.last_ns().saturating_sub(begins_ns));
         stderr::say(format_args!(
-            "the rings do not reach back to the beginning: the dump begins with what the tracer knew {before} before the last record"
+            "the rings do not reach back to the beginning of the run: the dump begins with a checkpoint from {before} before the last record"
         ));
         if omitted > 0 {
             stderr::say(format_args!(
-                "that is partial: the {omitted} smallest references are there without who took them, and rules that need them are inconclusive"
+                "the checkpoint is partial: the {omitted} smallest references have no holder, and rules that need them are inconclusive"
             ));
         }
     }
     if !run.torn.is_empty() {
-        stderr::say(format_args!("{} records were being written when the kernel stopped", run.torn.len()));
+        stderr::say(format_args!("{} records were incomplete when the kernel stopped", run.torn.len()));
     }
     if run.images.is_empty() && recorded == 0 {
         let kernel = facts.vmcoreinfo.release.as_deref().unwrap_or("an unknown kernel");
         stderr::say(format_args!(
-            "what was traced on {kernel} is not in the core: it is inferred from the records"
+            "the status of the run on {kernel} is not in the memory dump: it is inferred from the records"
         ));
     }
     if run.conflicts > 0 {
         tracing::warn!(
-            "{} records are there twice and differ: the memory was not still, or one is an old copy",
+            "{} records were found twice and differ: the memory changed during the dump, or one is an old copy",
             run.conflicts
         );
     }

@@ -1,4 +1,4 @@
-//! A file with holes, which are passed over: an image of a machine's memory may be a terabyte, and nearly all of it one.
+//! A sparse file. Reading skips its holes: a memory image can have a terabyte, most of it a hole.
 
 use std::{fs::File, io, ops::Range};
 
@@ -6,13 +6,13 @@ use p2p_trace_dump::recover::{CoreFile, ReadAt};
 
 pub(super) struct SparseFile {
     file: CoreFile,
-    /// The same open file, whose position nobody else goes by.
+    /// The same open file, for seeking. Nothing else uses its position.
     #[cfg(target_os = "linux")]
     seeking: File,
 }
 
 impl SparseFile {
-    /// Takes over an open file. Fails where its size cannot be told, as that of a pipe.
+    /// Uses an open file. Fails if its size is unknown, such as that of a pipe.
     pub(super) fn new(file: File) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         let seeking = file.try_clone()?;
@@ -51,9 +51,9 @@ impl ReadAt for SparseFile {
                 let end = self.seek(start, libc::SEEK_HOLE).unwrap_or_else(|_| self.size());
                 Some(start..end)
             }
-            // Behind the last of its data.
+            // After the last data.
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) => None,
-            // A block device, or a file system that does not tell.
+            // A block device, or a file system that does not report holes.
             Err(_) => rest(),
         }
     }

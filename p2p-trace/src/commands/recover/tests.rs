@@ -1,4 +1,4 @@
-//! What the command says of files that are not what it wants, and how it ends.
+//! Messages and exit codes for various files.
 
 use std::{fs, path::PathBuf, time::Instant};
 
@@ -11,7 +11,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/dump/tests/fixtures/cores").join(name)
 }
 
-/// What comes of these cores: the exit code, or the words of the error.
+/// The exit code for these memory dumps, or the error message.
 fn recover(dir: &Path, cores: &[&Path]) -> Result<Exit, String> {
     let out = dir.join("out.p2pt");
     let arguments = ["p2p-trace", "recover", "--force", "-o"].map(PathBuf::from).into_iter();
@@ -22,32 +22,32 @@ fn recover(dir: &Path, cores: &[&Path]) -> Result<Exit, String> {
 }
 
 #[test]
-fn nothing_searched_is_an_error_and_nothing_found_is_none() {
+fn missing_memory_is_an_error_and_missing_records_are_not() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, bytes: &[u8]| {
         let path = dir.path().join(name);
         fs::write(&path, bytes).unwrap();
         path
     };
-    let whole = fs::read(fixture("vmcore")).unwrap();
+    let complete = fs::read(fixture("vmcore")).unwrap();
     assert_eq!(recover(dir.path(), &[&fixture("vmcore")]), Ok(Exit::Success));
     for (name, bytes, words) in [
-        ("empty", &[][..], "the file is empty"),
-        ("cut", &whole[..4096], "none of the memory that it should hold could be searched"),
+        ("empty", &[][..], "it is empty"),
+        ("cut", &complete[..4096], "none of the memory that its headers promise is there"),
         ("gzip", b"\x1f\x8b\x08\0\0\0\0\0", "gunzip"),
         ("zip", b"PK\x03\x04\0\0\0\0", "unzip"),
         ("saved", b"LibvirtQemudSave\x02\0\0\0", "virsh dump --memory-only"),
         ("dump", b"\x89P2PTD\r\n\x01", "use `p2p-trace check`"),
     ] {
-        let said = recover(dir.path(), &[&file(name, bytes)]).unwrap_err();
-        assert!(said.contains(words), "{name}: {said}");
+        let error = recover(dir.path(), &[&file(name, bytes)]).unwrap_err();
+        assert!(error.contains(words), "{name}: {error}");
     }
-    // Nothing of ours, in all of its memory.
+    // All of its memory, but no records.
     assert_eq!(recover(dir.path(), &[&file("zeros", &vec![0; 1 << 20])]), Ok(Exit::Inconclusive));
 }
 
 #[test]
-fn less_than_half_is_written_and_an_error() {
+fn less_than_half_of_the_memory_is_an_error_but_written() {
     let dir = tempfile::tempdir().unwrap();
     let core = fs::read(fixture("vmcore")).unwrap();
     let memory = core.len() - 8 * 4096;
@@ -60,7 +60,7 @@ fn less_than_half_is_written_and_an_error() {
 }
 
 #[test]
-fn a_sparse_terabyte_takes_no_time() {
+fn skips_the_holes_of_a_sparse_terabyte() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sparse");
     fs::copy(fixture("vmcore"), &path).unwrap();
@@ -77,18 +77,18 @@ fn a_sparse_terabyte_takes_no_time() {
 }
 
 #[test]
-fn several_that_are_no_parts_are_refused() {
+fn rejects_several_files_that_are_not_parts() {
     let dir = tempfile::tempdir().unwrap();
-    let said = recover(dir.path(), &[&fixture("elf"), &fixture("zlib")]).unwrap_err();
-    assert!(said.contains("is no part"), "{said}");
+    let error = recover(dir.path(), &[&fixture("elf"), &fixture("zlib")]).unwrap_err();
+    assert!(error.contains("is no part"), "{error}");
 }
 
 #[test]
-fn none_is_missing_only_where_all_of_the_memory_is_there() {
+fn no_missing_records_needs_all_of_the_memory() {
     assert_eq!(show::missing(0, 0), "0 missing");
     assert_eq!(show::missing(7, 0), "7 missing");
     for (lost, absent) in [(0, 4096), (7, 4096)] {
-        let said = show::missing(lost, absent);
-        assert!(!said.contains("0 missing") && said.contains("4 KiB of memory are absent"), "{said}");
+        let text = show::missing(lost, absent);
+        assert!(!text.contains("0 missing") && text.contains("4 KiB of memory are absent"), "{text}");
     }
 }

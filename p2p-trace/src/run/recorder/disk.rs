@@ -1,4 +1,4 @@
-//! The thread that writes.
+//! The thread that writes the files.
 
 use std::{
     io,
@@ -26,55 +26,55 @@ use super::{
     syncs::Syncs,
 };
 
-/// What is not urgent is written after so long at the latest.
+/// Records that are not urgent are written after this time at the latest.
 const FLUSH: Duration = Duration::from_secs(1);
-/// Disk errors are told so often at most.
+/// The shortest time between two messages about disk errors.
 const COMPLAIN: Duration = Duration::from_secs(10);
-/// Between checkpoints within a file, in bytes written.
+/// Bytes written between checkpoints within a file.
 const CHECKPOINT: u64 = 64 << 20;
 
-/// What is to be written.
+/// A message to the writing thread.
 pub(super) enum Message {
     /// Slices, with the names that they need.
     Gained {
         slices: Vec<Slice>,
         names: Vec<(u64, Text)>,
-        /// What the queue has become shorter by.
+        /// The size that the queue is reduced by.
         bytes: u64,
-        /// To the disk at once.
+        /// Wait for the disk at once.
         is_urgent: bool,
     },
-    /// What the kernel side said of itself.
+    /// Diagnostics of the kernel side.
     Diagnostics(Vec<Diagnostic>),
-    /// What is attached has changed.
+    /// The set of attached hooks has changed.
     Status(Box<Status>, u64),
-    /// What is true now, as was asked for.
+    /// The requested checkpoint, for a new file or within the current one.
     Rotate(Box<Checkpoint>),
-    /// A flight recorder is to write what it has.
+    /// Write the history of a flight recorder.
     Save,
-    /// The run is over.
+    /// The end of the run.
     End { reason: Reason, duration_ns: u64, totals: Option<Totals> },
 }
 
-/// The files, and how they are doing.
+/// The files and their state.
 pub(super) struct Disk {
     writer: Writer<Out>,
     redactor: Option<Redactor>,
     files: Files,
-    /// What a flight recorder keeps in memory.
+    /// The history of a flight recorder.
     flight: Option<Segments>,
-    /// Who is told where they were written to; they are written only when asked for then.
+    /// Receives the results of saving; if present, the history is written only on request.
     only_asked: Option<Sender<Saved>>,
-    /// Bytes of the file in front of what the writer has written.
+    /// Bytes of the current file before those of the writer.
     base: u64,
-    /// When the current segment of a flight recorder began.
+    /// The start of the current segment of a flight recorder.
     began: Instant,
     shared: Arc<Shared>,
     flushed: Instant,
     syncs: Syncs,
-    /// Where the latest checkpoint stands in the file.
+    /// The position of the latest checkpoint in the file.
     checkpoint_at: u64,
-    /// The file has vanished or cannot be written to: another one is tried.
+    /// The file was removed or cannot be written to. The next rotation tries another one.
     is_lost: bool,
     complained: Option<Instant>,
     recorded: Recorded,
@@ -95,9 +95,9 @@ impl Disk {
         let mut writer = Writer::new(out, header).context("cannot write the dump")?;
         if let Out::File(file) = writer.get_mut() {
             files.publish(file)?;
-            // A run that never comes to a second file leaves one all the same.
+            // A run may end before its first rotation, so prune here as well.
             if let Err(error) = files.prune() {
-                tracing::warn!("cannot remove a file of an earlier run: {error}");
+                tracing::warn!("cannot remove an old dump: {error}");
             }
         }
         Ok(Self {
@@ -118,7 +118,7 @@ impl Disk {
         })
     }
 
-    /// Writes until the run is over.
+    /// Writes until the end of the run.
     pub(super) fn run(mut self, messages: &Receiver<Message>) -> Recorded {
         loop {
             let due = FLUSH.saturating_sub(self.flushed.elapsed());
@@ -127,13 +127,13 @@ impl Disk {
                     return self.end(reason, duration_ns, totals);
                 }
                 Ok(message) => {
-                    let mut is_urgent = self.take(message);
-                    // What has come meanwhile shares one wait for the disk.
+                    let mut is_urgent = self.process(message);
+                    // Process all waiting messages before one wait for the disk.
                     while let Ok(message) = messages.try_recv() {
                         if let Message::End { reason, duration_ns, totals } = message {
                             return self.end(reason, duration_ns, totals);
                         }
-                        is_urgent |= self.take(message);
+                        is_urgent |= self.process(message);
                     }
                     is_urgent
                 }
@@ -146,8 +146,8 @@ impl Disk {
         }
     }
 
-    /// Returns whether it must reach the disk at once.
-    fn take(&mut self, message: Message) -> bool {
+    /// Processes a message. Returns whether its data must reach the disk at once.
+    fn process(&mut self, message: Message) -> bool {
         match message {
             Message::Gained { mut slices, mut names, bytes, is_urgent } => {
                 if let Some(redactor) = &self.redactor {
@@ -165,11 +165,12 @@ impl Disk {
                 self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
                 is_urgent
             }
-            Message::Diagnostics(mut said) => {
+            Message::Diagnostics(mut diagnostics) => {
                 if let Some(redactor) = &self.redactor {
-                    said = said.iter().map(|diagnostic| redactor.diagnostic(diagnostic)).collect();
+                    diagnostics =
+                        diagnostics.iter().map(|diagnostic| redactor.diagnostic(diagnostic)).collect();
                 }
-                self.attempt(|writer| writer.diagnostics(said));
+                self.attempt(|writer| writer.diagnostics(diagnostics));
                 false
             }
             Message::Status(mut status, time_ns) => {
@@ -184,7 +185,7 @@ impl Disk {
                     *checkpoint = redactor.checkpoint(*checkpoint);
                 }
                 if self.flight.is_some() {
-                    self.turn(&checkpoint);
+                    self.next_segment(&checkpoint);
                 } else {
                     self.rotate(&checkpoint);
                 }
@@ -206,7 +207,7 @@ impl Disk {
         }
         if self.writer.get_ref().has_vanished() && !self.is_lost {
             self.is_lost = true;
-            let gone = io::Error::new(io::ErrorKind::NotFound, "somebody has removed it");
+            let gone = io::Error::new(io::ErrorKind::NotFound, "the file was removed");
             self.note(Err(gone));
         }
         let written = self.writer.written();
@@ -223,14 +224,14 @@ impl Disk {
         }
     }
 
-    /// What has been written survives a loss of power, or it is said that the disk has an error.
+    /// Waits until the written data is on the disk. This also reports errors of the disk.
     fn sync(&mut self) {
         self.syncs.note(Instant::now(), self.in_file());
         let synced = self.writer.get_ref().sync();
         self.note(synced);
     }
 
-    /// Another file, or only a checkpoint where the current one goes on.
+    /// Starts the next file, or writes only a checkpoint if the current file is not due.
     fn rotate(&mut self, checkpoint: &Checkpoint) {
         if !self.is_lost && !self.files.is_due(self.writer.written()) {
             self.attempt(|writer| writer.checkpoint(checkpoint));
@@ -257,15 +258,15 @@ impl Disk {
             self.is_lost = true;
             self.note(Err(error.into()));
         }
-        // Before an older one goes.
+        // Before an older file is removed.
         self.sync();
         self.checkpoint_at = self.writer.written();
         let pruned = self.files.prune();
         self.note(pruned);
     }
 
-    /// A flight recorder begins another segment, in memory.
-    fn turn(&mut self, checkpoint: &Checkpoint) {
+    /// Starts the next segment of a flight recorder, in memory.
+    fn next_segment(&mut self, checkpoint: &Checkpoint) {
         self.attempt(Writer::flush);
         let in_file = self.in_file();
         match self.writer.rotate(Out::Memory(Vec::new()), checkpoint) {
@@ -287,12 +288,12 @@ impl Disk {
         self.checkpoint_at = self.writer.written();
     }
 
-    /// A flight recorder writes what it has into a file, and what comes until the segment ends behind it.
+    /// Writes the history of a flight recorder to a file. The current segment continues in that file.
     fn save(&mut self) {
         self.attempt(Writer::flush);
         let (Some(flight), Out::Memory(current)) = (&mut self.flight, self.writer.get_ref()) else {
-            // It goes on in the file that was written before.
-            return self.tell(None);
+            // The current segment is already in a file.
+            return self.reply(None);
         };
         let saved = self.files.create().and_then(|mut out| {
             let written = flight.write_to(&mut out, current);
@@ -305,26 +306,26 @@ impl Disk {
                 self.base = flight.clear();
                 *self.writer.get_mut() = Out::File(out);
                 self.sync();
-                tracing::info!("what happened until now is written to {}", self.files.current());
-                self.tell(None);
+                tracing::info!("the history is written to {}", self.files.current());
+                self.reply(None);
             }
-            // All of it stays in memory, for the next time.
-            Err(error) if self.only_asked.is_some() => self.tell(Some(error.to_string().into())),
+            // The history stays in memory for the next attempt.
+            Err(error) if self.only_asked.is_some() => self.reply(Some(error.to_string().into())),
             Err(error) => self.note(Err(error.into())),
         }
         let pruned = self.files.prune();
         self.note(pruned);
     }
 
-    /// Tells whoever asked where it was written to, or what went wrong.
-    fn tell(&self, error: Option<Text>) {
-        let Some(teller) = &self.only_asked else { return };
+    /// Sends the path of the file, or the error, to the requester.
+    fn reply(&self, error: Option<Text>) {
+        let Some(sender) = &self.only_asked else { return };
         let saved = match error {
             None => Ok(self.files.path().to_owned()),
             Some(error) => Err(error),
         };
-        // Whoever asked may be gone.
-        drop(teller.send(saved));
+        // The requester may have exited.
+        drop(sender.send(saved));
     }
 
     /// Bytes of the current file.
@@ -332,11 +333,11 @@ impl Disk {
         self.base + self.writer.written()
     }
 
-    /// Writes something. What a full disk has no room for is missing in the dump, which shows by its counts.
+    /// Runs a write. Data that a full disk cannot store is missing in the dump, which shows in its counts.
     fn attempt(&mut self, write: impl FnOnce(&mut Writer<Out>) -> io::Result<()>) {
         let result = write(&mut self.writer);
         if result.is_err() {
-            // A block that was written in part would only cost room. Where it stays, readers get over it.
+            // Remove a partly written block, which would waste space. Readers can skip it if this fails.
             drop(self.writer.get_ref().cut(self.in_file()));
         }
         self.note(result);
@@ -351,7 +352,7 @@ impl Disk {
         let message = format!("cannot write the dump {}: {error}", self.files.current());
         if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
             self.complained = Some(Instant::now());
-            tracing::error!("{message}; tracing goes on");
+            tracing::error!("{message}; tracing continues");
         }
         self.recorded.error.get_or_insert(message);
     }
@@ -362,7 +363,7 @@ impl Disk {
             self.save();
         }
         if matches!(self.writer.get_ref(), Out::Memory(_)) {
-            // Nothing has happened that a flight recorder is there for.
+            // A flight recorder without a finding or a request writes nothing.
             self.recorded.files = self.files.created();
             return self.recorded;
         }

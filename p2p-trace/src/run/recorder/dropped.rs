@@ -1,4 +1,4 @@
-//! What found no room in the queue: counted, and told as a loss as soon as there is room.
+//! Records that did not fit into the queue. They are counted, and recorded as a loss once there is room.
 
 use p2p_trace_common::{Kind, Record, Ring};
 use p2p_trace_model::{
@@ -7,30 +7,30 @@ use p2p_trace_model::{
     stream::order::Item,
 };
 
-/// Changes of hooks that are kept to be told: there are few hooks, and each change takes a while.
+/// Changes of hooks that are kept at most. There are few hooks, and each change takes a while.
 const MAX_CHANGES: usize = 4096;
 
 #[derive(Debug, Default)]
 pub(super) struct Dropped {
-    /// Per ring.
+    /// The number of dropped records per ring.
     counts: [u64; 2],
-    /// First and last time.
+    /// The times of the first and the last dropped record.
     span: Option<(u64, u64)>,
-    /// What must be told nevertheless: changes of hooks, and losses that were known before.
+    /// Items that must not be dropped: changes of hooks, and losses.
     kept: Vec<Item>,
 }
 
 impl Dropped {
-    /// Nothing is left out.
+    /// Whether nothing was dropped.
     pub(super) fn is_empty(&self) -> bool {
         self.counts == [0, 0] && self.kept.is_empty()
     }
 
-    /// These are left out; returns how many records that are.
+    /// Drops the records of these slices. Returns how many.
     pub(super) fn add(&mut self, slices: &[Slice]) -> u64 {
         let mut count = 0;
         for item in slices.iter().flat_map(|slice| &slice.items) {
-            let Some(record) = omitted(item) else {
+            let Some(record) = droppable(item) else {
                 if self.kept.len() < MAX_CHANGES {
                     self.kept.push(*item);
                 }
@@ -47,27 +47,27 @@ impl Dropped {
         count
     }
 
-    /// Says so in front of what comes next.
-    pub(super) fn tell(&mut self, slice: &mut Slice) {
+    /// Inserts the losses and the kept items before the slice.
+    pub(super) fn insert_into(&mut self, slice: &mut Slice) {
         if self.is_empty() {
             return;
         }
-        let mut told = std::mem::take(&mut self.kept);
+        let mut inserted = std::mem::take(&mut self.kept);
         let (from_ns, to_ns) = self.span.take().unwrap_or_default();
         let run = run_of(slice);
         for ring in Ring::ALL {
             let count = std::mem::take(&mut self.counts[ring as usize]);
             if count > 0 {
                 let loss = Loss { reason: Reason::Unrecorded, ..Loss::skipped(ring, count, from_ns, to_ns) };
-                told.push(Item::Record(user::Writer::new(run).loss(&loss)));
+                inserted.push(Item::Record(user::Writer::new(run).loss(&loss)));
             }
         }
-        slice.items.splice(..0, told);
+        slice.items.splice(..0, inserted);
     }
 }
 
-/// The record, unless it must not be left out.
-const fn omitted(item: &Item) -> Option<&Record> {
+/// The record, if it may be dropped.
+const fn droppable(item: &Item) -> Option<&Record> {
     match item {
         Item::Record(record) if matches!(record.kind(), Some(Kind::Attach | Kind::Loss | Kind::End)) => None,
         Item::Record(record) => Some(record),

@@ -1,4 +1,4 @@
-//! The files of a recording: how they are called, when another one begins, and which are kept.
+//! The files of a recording: their names, their rotation, and their removal.
 
 use std::{
     collections::VecDeque,
@@ -11,18 +11,18 @@ use p2p_trace_model::text::Text;
 
 use crate::outfile::{Destination, OutFile, OutputError, Placed};
 
-/// When to begin another file, and how many to keep.
+/// When to rotate, and how many files to keep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Limits {
-    /// A file that has grown so large is the last but one.
+    /// Rotate when a file has this size in bytes.
     pub(crate) max_size: Option<u64>,
-    /// The same for one so old.
+    /// Rotate when a file has this age.
     pub(crate) max_age: Option<Duration>,
-    /// So many files are kept, the latest; `None`: all.
+    /// The number of files to keep, newest first; `None`: all.
     pub(crate) keep: Option<usize>,
 }
 
-/// Where a dump goes.
+/// The destination of a dump.
 #[derive(Debug)]
 pub(super) enum Out {
     /// A file, or a pipe.
@@ -32,7 +32,7 @@ pub(super) enum Out {
 }
 
 impl Out {
-    /// What has been written is on the disk.
+    /// Waits until the written data is on the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         match self {
             Self::File(file) => file.sync(),
@@ -40,7 +40,7 @@ impl Out {
         }
     }
 
-    /// Takes back what was written in part.
+    /// Truncates a file to `length`.
     pub(super) fn cut(&self, length: u64) -> io::Result<()> {
         match self {
             Self::File(file) => file.cut(length),
@@ -48,7 +48,7 @@ impl Out {
         }
     }
 
-    /// Somebody has removed the file: what is written is lost when it is closed.
+    /// Whether the file was removed, so that written data is lost when it is closed.
     pub(super) fn has_vanished(&self) -> bool {
         match self {
             Self::File(file) => file.has_vanished(),
@@ -80,53 +80,53 @@ pub(super) struct Files {
     limits: Limits,
     kept: VecDeque<Placed>,
     created: u32,
-    /// The number of the next one.
+    /// The number of the next file.
     next: u32,
     began: Instant,
 }
 
-/// Free numbers that are tried, where others create files beside this run.
+/// Attempts to find a free number, if other processes create files at the same time.
 const TRIES: u32 = 16;
 
 impl Files {
-    /// Goes on behind the files of earlier runs, which count for how many are kept: a service that is started again and again
-    /// would fill the disk otherwise.
+    /// Continues after the files of earlier runs, which count for the limit: otherwise a service that is restarted often would fill
+    /// the disk.
     pub(super) fn new(destination: Destination, limits: Limits) -> Result<Self, OutputError> {
         let kept = if limits.keep.is_some() { destination.earlier().into() } else { VecDeque::new() };
         let next = destination.first_number()?;
         if next > 0 {
             let name = destination.name();
-            let keep = limits.keep.map(|keep| format!("; the latest {keep} are kept"));
+            let keep = limits.keep.map(|keep| format!("; the newest {keep} files are kept"));
             let keep = keep.unwrap_or_default();
-            tracing::info!("{name} is of an earlier run: this one begins with {name}.{next}{keep}");
+            tracing::info!("{name} is of an earlier run: this run starts with {name}.{next}{keep}");
         }
         Ok(Self { destination, limits, kept, created: 0, next, began: Instant::now() })
     }
 
-    /// How many there were.
+    /// The number of files that were created.
     pub(super) const fn created(&self) -> u32 {
         self.created
     }
 
-    /// The one that is written.
+    /// The path of the current file.
     pub(super) fn path(&self) -> &Path {
         self.kept.back().map_or_else(|| self.destination.path(), Placed::path)
     }
 
-    /// The same for messages.
+    /// The path of the current file, for messages.
     pub(super) fn current(&self) -> Text {
         self.kept.back().map_or_else(|| self.destination.name().into(), |placed| placed.path().into())
     }
 
-    /// The next one: `FILE`, then `FILE.1`, `FILE.2` and so on, past what has such a name. It has its name for good only when
-    /// it is published.
+    /// Creates the next file: `FILE`, then `FILE.1`, `FILE.2` and so on, skipping names that exist. The name becomes permanent when
+    /// the file is published.
     pub(super) fn create(&mut self) -> Result<OutFile, OutputError> {
         self.began = Instant::now();
         let mut created = self.destination.create_numbered(self.next);
         for _ in 0..TRIES {
             match &created {
-                // A run in one file has the name that was asked for, or none.
-                Err(error) if self.can_go_on() && error.is_in_the_way() => {
+                // A run in one file uses only the given name.
+                Err(error) if self.can_skip() && error.is_in_the_way() => {
                     self.next = self.destination.next_free()?;
                     created = self.destination.create_numbered(self.next);
                 }
@@ -136,14 +136,14 @@ impl Files {
         created
     }
 
-    const fn can_go_on(&self) -> bool {
+    const fn can_skip(&self) -> bool {
         self.destination.is_series() || self.next > 0
     }
 
-    /// The file that was created last has its beginning, and takes its place.
+    /// Makes the name of the latest file permanent, once its header is written.
     pub(super) fn publish(&mut self, file: &mut OutFile) -> Result<(), OutputError> {
         let published = file.publish();
-        // What is in the way of this one stays there: the next one has another name.
+        // If another file has the name now, it is not replaced: the next file gets the next number.
         self.created += 1;
         self.next = self.next.saturating_add(1);
         if published.is_ok() {
@@ -152,7 +152,7 @@ impl Files {
         published
     }
 
-    /// It is time for another one, when the current one has so many bytes.
+    /// Whether to rotate, if the current file has `written` bytes.
     pub(super) fn is_due(&self, written: u64) -> bool {
         let by_size = self.limits.max_size.is_some_and(|max_size| written >= max_size);
         let by_age = self.limits.max_age.is_some_and(|max_age| self.began.elapsed() >= max_age);

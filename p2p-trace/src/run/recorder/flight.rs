@@ -1,7 +1,6 @@
-//! The last minutes of a run, in memory, until something happens that is worth a file.
+//! The history of a flight recorder: the last minutes of a run, in memory.
 //!
-//! They are kept in segments, each a dump that can be read alone: what is too old, or finds no room, goes as a whole segment,
-//! and what is left still begins with what was true there.
+//! It is divided into segments. Each is a complete dump that begins with a checkpoint, so that old segments can be dropped.
 
 use std::{
     collections::VecDeque,
@@ -13,31 +12,32 @@ use std::{
 
 use p2p_trace_model::text::Text;
 
-/// Segments that the history is divided into.
+/// Number of segments of the history.
 const SEGMENTS: u32 = 8;
 
-/// Where it was written to, or why it could not be.
+/// The path of the written file, or the error.
 pub(crate) type Saved = Result<PathBuf, Text>;
 
-/// How much is kept, and who asks for it.
+/// The limits of the history, and when it is written.
 #[derive(Clone, Debug)]
 pub(crate) struct Flight {
-    /// What is older is forgotten.
+    /// Older segments are dropped.
     pub(crate) history: Duration,
-    /// Of more bytes the oldest are forgotten.
+    /// The maximum size in bytes. The oldest segments are dropped.
     pub(crate) max_bytes: u64,
-    /// Somebody wants a file now.
+    /// Set to request a file.
     pub(crate) asked: Arc<AtomicBool>,
-    /// It writes only when asked, and tells here what came of it; `None`: also when something is found or the run breaks off.
+    /// If present, the history is written only on request, and this receives the result; `None`: also on a finding, or when the run
+    /// breaks off.
     pub(crate) only_asked: Option<Sender<Saved>>,
 }
 
-/// The segments that are over.
+/// The complete segments.
 #[derive(Debug)]
 pub(super) struct Segments {
     history: Duration,
     max_bytes: u64,
-    /// With the time at which each ended, the oldest first.
+    /// Each with the time of its end, oldest first.
     ended: VecDeque<(Instant, Vec<u8>)>,
 }
 
@@ -46,29 +46,29 @@ impl Segments {
         Self { history: flight.history, max_bytes: flight.max_bytes, ended: VecDeque::new() }
     }
 
-    /// It is time for another segment when the current one is so old and has so many bytes.
+    /// Whether the current segment, with this age and size, is due to end.
     pub(super) fn is_due(&self, age: Duration, bytes: u64) -> bool {
         age >= self.history / SEGMENTS || bytes >= self.max_bytes / u64::from(SEGMENTS)
     }
 
-    /// One has ended now.
+    /// Adds a segment that ends now.
     pub(super) fn push(&mut self, now: Instant, segment: Vec<u8>) {
         self.ended.push_back((now, segment));
     }
 
-    /// Forgets what is too old by now, and what finds no room beside the current segment of so many bytes.
+    /// Drops the segments that are too old, or exceed the size together with the current segment of `current` bytes.
     pub(super) fn forget(&mut self, now: Instant, current: u64) {
         while let Some((ended, segment)) = self.ended.front() {
             let is_old = now.saturating_duration_since(*ended) >= self.history;
             if !is_old && self.bytes().saturating_add(current) <= self.max_bytes {
                 return;
             }
-            tracing::debug!("{} bytes of history are forgotten", segment.len());
+            tracing::debug!("dropped {} bytes of history", segment.len());
             self.ended.pop_front();
         }
     }
 
-    /// Writes all of it, and `current` behind.
+    /// Writes all segments, and `current` after them.
     pub(super) fn write_to(&self, out: &mut impl Write, current: &[u8]) -> io::Result<()> {
         for (_, segment) in &self.ended {
             out.write_all(segment)?;
@@ -76,7 +76,7 @@ impl Segments {
         out.write_all(current)
     }
 
-    /// Forgets all of it. Returns how many bytes that were.
+    /// Drops all segments. Returns their size in bytes.
     pub(super) fn clear(&mut self) -> u64 {
         let bytes = self.bytes();
         self.ended.clear();
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_old_or_finds_no_room_is_forgotten_the_oldest_first() {
+    fn segments_are_dropped_by_age_and_by_size() {
         let begin = Instant::now();
         let after = |seconds| begin + Duration::from_secs(seconds);
         let mut kept = segments();

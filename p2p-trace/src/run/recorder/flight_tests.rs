@@ -1,4 +1,4 @@
-//! A flight recorder writes what it has when something happens, and nothing before.
+//! A flight recorder writes its history on a finding or a request, and nothing before.
 
 use std::{fs, path::Path, time::Instant};
 
@@ -10,7 +10,7 @@ use super::{
     *,
 };
 
-/// Another range is killed, which is written at once and no finding.
+/// Kills another range, which is urgent but not a finding.
 fn quiet(place: u64) -> Record {
     Record {
         pgmap: 100 + place,
@@ -28,7 +28,7 @@ fn number_of_files(dir: &Path) -> usize {
 }
 
 #[test]
-fn a_flight_recorder_of_a_run_in_which_nothing_happens_writes_nothing() {
+fn nothing_is_written_without_a_finding_or_a_request() {
     let dir = tempfile::tempdir().unwrap();
     let mut live =
         Live::with(&dir.path().join("t"), Limits::default(), Some(flight(&Arc::default(), 1 << 20)));
@@ -39,7 +39,7 @@ fn a_flight_recorder_of_a_run_in_which_nothing_happens_writes_nothing() {
 }
 
 #[test]
-fn a_recorder_of_a_run_that_breaks_off_leaves_what_it_has_and_says_so() {
+fn a_run_that_breaks_off_is_written_as_cut_off() {
     for (flight, files) in [(None, 1), (Some(flight(&Arc::default(), 1 << 20)), 0)] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("t");
@@ -47,14 +47,14 @@ fn a_recorder_of_a_run_that_breaks_off_leaves_what_it_has_and_says_so() {
         live.gain(&[alloc(0)]);
         assert_eq!(number_of_files(dir.path()), files);
         drop(live);
-        let (told, damage) = read(vec![open(&path)]);
-        assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
-        assert!(matches!(told.last(), Some(RunItem::End(end)) if **end == End::CutOff));
+        let (items, damage) = read(vec![open(&path)]);
+        assert_eq!((records(&items), damage), (vec![alloc(0)], Vec::new()));
+        assert!(matches!(items.last(), Some(RunItem::End(end)) if **end == End::CutOff));
     }
 }
 
 #[test]
-fn a_flight_recorder_writes_when_a_finding_is_told() {
+fn a_finding_writes_the_history() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     let mut live = Live::with(&path, Limits::default(), Some(flight(&Arc::default(), 1 << 20)));
@@ -62,21 +62,24 @@ fn a_flight_recorder_writes_when_a_finding_is_told() {
     let given = [alloc(0), kill(1), kill(2)];
     live.gain(&given[..2]);
     assert!(!live.recorder.has_finding);
-    // The second one is a finding.
+    // The second kill is a finding.
     live.gain(&given[2..]);
     live.end().unwrap();
     assert_eq!(number_of_files(dir.path()), 1);
-    let (told, damage) = read(vec![open(&path)]);
-    assert_eq!((records(&told), damage), (given.to_vec(), Vec::new()));
-    assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))), "{told:?}");
+    let (items, damage) = read(vec![open(&path)]);
+    assert_eq!((records(&items), damage), (given.to_vec(), Vec::new()));
+    assert!(
+        matches!(items.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))),
+        "{items:?}"
+    );
 }
 
 #[test]
-fn a_flight_recorder_forgets_the_oldest_and_what_it_writes_begins_with_what_was_true() {
+fn the_oldest_segments_are_dropped_and_the_dump_starts_with_a_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     let asked = Arc::default();
-    // Too little for two segments: one that ends is forgotten.
+    // Too small for two segments: a segment is dropped when it ends.
     let mut live = Live::with(&path, Limits::default(), Some(flight(&asked, 1)));
     let mut place = 0;
     let mut pass = |live: &mut Live<'_>, until: &dyn Fn() -> bool| {
@@ -91,14 +94,14 @@ fn a_flight_recorder_forgets_the_oldest_and_what_it_writes_begins_with_what_was_
             }
             thread::sleep(Duration::from_millis(1));
         }
-        panic!("what was waited for does not come");
+        panic!("timed out");
     };
     let began = Instant::now();
     pass(&mut live, &|| began.elapsed() > Duration::from_millis(500));
     assert_eq!(number_of_files(dir.path()), 0);
     asked.store(true, Ordering::Relaxed);
     pass(&mut live, &|| path.exists());
-    // The segment goes on in the file until it ends; then nothing is written until somebody asks again.
+    // The segment continues in the file until it ends; then nothing is written until the next request.
     let began = Instant::now();
     pass(&mut live, &|| began.elapsed() > Duration::from_millis(500));
     assert_eq!(number_of_files(dir.path()), 1);
@@ -107,30 +110,30 @@ fn a_flight_recorder_forgets_the_oldest_and_what_it_writes_begins_with_what_was_
     pass(&mut live, &|| second.exists());
     live.end().unwrap();
     for path in [&path, &second] {
-        let (told, damage) = read(vec![open(path)]);
+        let (items, damage) = read(vec![open(path)]);
         assert_eq!(damage, Vec::<String>::new());
-        let Some(RunItem::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
+        let Some(RunItem::Restore(checkpoint)) = items.first() else { panic!("{items:?}") };
         let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
         checkpoint.restore(&mut pipeline);
         let device = pipeline.model().devices().next().unwrap();
         let (_, reference) = device.references().next().unwrap();
         assert_eq!(reference.at.time_ns, samples::START_NS);
-        let no_uncertainty = !told.iter().any(|told| matches!(told, RunItem::Uncertainty(_)));
-        assert!(no_uncertainty, "{told:?}");
-        let places: Vec<_> = records(&told).iter().map(|record| record.seq).collect();
+        let no_uncertainty = !items.iter().any(|item| matches!(item, RunItem::Uncertainty(_)));
+        assert!(no_uncertainty, "{items:?}");
+        let places: Vec<_> = records(&items).iter().map(|record| record.seq).collect();
         assert!(places.windows(2).all(|two| two[1] == two[0] + 2), "{places:?}");
     }
 }
 
 #[test]
-fn segments_in_one_file_are_one_history() {
+fn segments_in_one_file_are_one_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     let asked = Arc::default();
     let mut live = Live::with(&path, Limits::default(), Some(flight(&asked, 1 << 14)));
     let mut given = Vec::new();
     let began = Instant::now();
-    // Segments end by size.
+    // The segments end by size.
     while began.elapsed() < Duration::from_millis(300) && given.len() < 40 {
         let next = quiet(given.len() as u64);
         live.gain(&[next]);
@@ -139,11 +142,11 @@ fn segments_in_one_file_are_one_history() {
     }
     asked.store(true, Ordering::Relaxed);
     live.end().unwrap();
-    let (told, damage) = read(vec![open(&path)]);
+    let (items, damage) = read(vec![open(&path)]);
     assert_eq!(damage, Vec::<String>::new());
     let of = |record: &Record| record.seq;
-    let (told, given): (Vec<_>, Vec<_>) =
-        (records(&told).iter().map(of).collect(), given.iter().map(of).collect());
+    let (written, given): (Vec<_>, Vec<_>) =
+        (records(&items).iter().map(of).collect(), given.iter().map(of).collect());
     let dump = fs::read(&path).unwrap();
     let mut reader = Reader::new(dump.as_slice());
     let mut footers = 0;
@@ -151,11 +154,11 @@ fn segments_in_one_file_are_one_history() {
         footers += usize::from(matches!(entry, Entry::Footer(_)));
     }
     assert!(footers > 1, "one segment only");
-    assert!(!told.is_empty() && given.ends_with(&told), "{told:?} of {given:?}");
+    assert!(!written.is_empty() && given.ends_with(&written), "{written:?} of {given:?}");
 }
 
 #[test]
-fn a_flight_recorder_leaves_a_file_alone_that_has_come_into_its_way() {
+fn a_file_created_meanwhile_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     let asked = Arc::new(AtomicBool::new(true));

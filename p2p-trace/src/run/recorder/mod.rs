@@ -1,5 +1,5 @@
-//! Records a run while it is traced. Whoever traces never waits for the disk, which may be the device that is just being
-//! unbound: a thread of its own writes, and what does not fit into the queue is left out and counted.
+//! Records a run while it is traced. The tracing thread never waits for the disk, which may be the device that is being unbound: a
+//! separate thread writes, and records that do not fit into its queue are omitted and counted.
 
 mod disk;
 mod dropped;
@@ -51,63 +51,63 @@ use p2p_trace_model::{
     text::Text,
 };
 
-/// Bytes that wait for the disk. At 10,000 events in a second this is half a minute.
+/// Maximum size of the queue in bytes. At 10,000 events per second this is half a minute.
 const QUEUE: u64 = 64 << 20;
 
-/// Statements of the kernel side that are kept of a run: with more they would be most of the dump.
+/// Diagnostics of the kernel side that are recorded per run at most, so that they do not dominate the dump.
 const MAX_DIAGNOSTICS: usize = 10_000;
 
-/// How long names may take that are still missing at the end of a run.
+/// How long to wait at the end of a run for names that are still being looked up.
 const SETTLE: Duration = Duration::from_secs(2);
 
-/// Where to, and how much.
+/// Where and how to record.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// The file, or the first of several.
     pub(crate) destination: Destination,
-    /// When to begin another file, and how many to keep.
+    /// When to rotate, and how many files to keep.
     pub(crate) limits: Limits,
-    /// It is to be fit to be given away.
+    /// Replace what identifies a host or a person.
     pub(crate) redact: bool,
-    /// Nothing is written before something happens; then it is the last minutes.
+    /// Keep the history in memory, and write it only on a finding or a request.
     pub(crate) flight: Option<Flight>,
 }
 
 impl Options {
-    /// One file without end.
+    /// Options for a single file without limits.
     pub(crate) fn one_file(destination: Destination) -> Self {
         Self { destination, limits: Limits::default(), redact: false, flight: None }
     }
 }
 
-/// What the two threads tell each other.
+/// The state that both threads share.
 #[derive(Debug, Default)]
 struct Shared {
-    /// Bytes in the queue.
+    /// Size of the queue in bytes.
     queued: AtomicU64,
-    /// The disk's thread wants to begin another file: for this it needs to know what is true now.
+    /// The writing thread needs a checkpoint, for a new file or within the current one.
     wants_checkpoint: AtomicBool,
-    /// Nobody reads the pipe any more.
+    /// The reader of the pipe has closed it.
     closed: AtomicBool,
 }
 
-/// What came of recording.
+/// The result of recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recorded {
-    /// Bytes written, all files together.
+    /// Bytes written to all files.
     pub(crate) bytes: u64,
-    /// Files written.
+    /// Number of files.
     pub(crate) files: u32,
-    /// Records that found no room in the queue.
+    /// Records that did not fit into the queue.
     pub(crate) omitted: u64,
-    /// The first thing that went wrong with the disk.
+    /// The first error of the disk.
     pub(crate) error: Option<String>,
 }
 
-/// Takes what a run delivers, for the disk's thread.
+/// A sink that passes the run to the writing thread.
 pub(crate) struct Recorder<'a> {
     symbols: &'a dyn Symbolize,
-    /// Number of the run.
+    /// The id of the run.
     run: u64,
     shared: Arc<Shared>,
     sender: Option<Sender<Message>>,
@@ -116,22 +116,22 @@ pub(crate) struct Recorder<'a> {
     names: NewNames,
     dropped: Dropped,
     omitted: u64,
-    /// Statements of the kernel side so far.
+    /// Number of diagnostics so far.
     diagnostics: usize,
-    /// Something that must reach the disk at once.
+    /// The pending slices must reach the disk at once.
     is_urgent: bool,
-    /// Something that a flight recorder is there for.
+    /// There was a finding since the last save.
     has_finding: bool,
-    /// Set from outside for the same.
+    /// Set from outside to request a save.
     asked: Option<Arc<AtomicBool>>,
-    /// Only that counts.
+    /// Save only on request, not on findings.
     only_asked: bool,
     rotate_at: Option<u64>,
     recorded: Recorded,
 }
 
 impl<'a> Recorder<'a> {
-    /// Creates the file, and begins it.
+    /// Creates the first file and writes its header.
     ///
     /// # Errors
     ///
@@ -165,12 +165,12 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    /// What came of it, once it is over.
+    /// The result, after the end of the run.
     pub(crate) const fn recorded(&self) -> &Recorded {
         &self.recorded
     }
 
-    /// Ends the recording; `totals` is what the kernel counted, where the run came to its end.
+    /// Ends the recording. `totals` are the kernel's counts, if the run is complete.
     fn finish(&mut self, reason: Reason, duration: Duration, totals: Option<Totals>) {
         if reason == Reason::End && self.names.lacks_some() {
             self.symbols.settle(SETTLE);
@@ -189,7 +189,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Passes on what has gathered, or leaves it out where the queue is full.
+    /// Sends the pending slices and names, or omits them if the queue is full.
     fn pass_on(&mut self) {
         let slices = std::mem::take(&mut self.slices);
         let names = self.names.take(self.symbols);
@@ -200,18 +200,18 @@ impl<'a> Recorder<'a> {
         let bytes = slices.iter().map(size_of_slice).sum::<u64>();
         if self.shared.queued.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE {
             self.omitted += self.dropped.add(&slices);
-            self.names.put_back(names);
+            self.names.forget(names);
             return;
         }
         let mut slices = slices;
         if let Some(first) = slices.first_mut() {
-            self.dropped.tell(first);
+            self.dropped.insert_into(first);
         }
         self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
         self.send(Message::Gained { slices, names, bytes, is_urgent });
     }
 
-    /// Asks for the last minutes, once everything that belongs to them was passed on.
+    /// Requests a save, after everything before it was sent.
     fn save(&mut self) {
         let Some(asked) = &self.asked else { return };
         let is_asked = asked.swap(false, Ordering::Relaxed);
@@ -222,13 +222,13 @@ impl<'a> Recorder<'a> {
 
     fn send(&self, message: Message) {
         if let Some(sender) = &self.sender {
-            // A disk's thread that is gone tells why when it is joined.
+            // If the thread has ended, joining it returns the reason.
             drop(sender.send(message));
         }
     }
 }
 
-/// Memory that a slice takes while it waits.
+/// Memory that a waiting slice uses, in bytes.
 const fn size_of_slice(slice: &Slice) -> u64 {
     (size_of::<Slice>() + size_of_val(slice.items.as_slice())) as u64
 }
@@ -251,7 +251,7 @@ impl Sink for Recorder<'_> {
             for &address in addresses {
                 self.names.see(address, step.model.now_ns(), self.symbols);
             }
-            // What pull reads tell comes every second, and will come again.
+            // Snapshot records are repeated every second.
             let is_state = matches!(event.kind, Kind::RangeState | Kind::DeviceState);
             self.is_urgent |= event.id.ring() == Ring::Rare && !is_state;
         }
@@ -260,13 +260,14 @@ impl Sink for Recorder<'_> {
         Ok(())
     }
 
-    fn diagnostics(&mut self, said: &[Diagnostic]) -> Result<()> {
+    fn diagnostics(&mut self, diagnostics: &[Diagnostic]) -> Result<()> {
         let room = MAX_DIAGNOSTICS - self.diagnostics;
-        let mut kept = said.get(..room).unwrap_or(said).to_vec();
+        let mut kept = diagnostics.get(..room).unwrap_or(diagnostics).to_vec();
         self.diagnostics += kept.len();
         if room > 0 && self.diagnostics == MAX_DIAGNOSTICS {
-            let text = format!("{MAX_DIAGNOSTICS} statements are kept of a run: what follows is left out");
-            kept.extend(said.last().map(|last| Diagnostic::new(last.time_ns, Level::Warn, &text)));
+            let text =
+                format!("a run records at most {MAX_DIAGNOSTICS} diagnostics: further ones are omitted");
+            kept.extend(diagnostics.last().map(|last| Diagnostic::new(last.time_ns, Level::Warn, &text)));
         }
         if !kept.is_empty() {
             self.send(Message::Diagnostics(kept));
@@ -282,7 +283,7 @@ impl Sink for Recorder<'_> {
         self.pass_on();
         self.save();
         if self.shared.wants_checkpoint.load(Ordering::Relaxed) && self.dropped.is_empty() {
-            // A record that waits for its stack would be in the file before and not in what is true now.
+            // A record that waits for its stack would be in the previous file and not in the checkpoint.
             let since_ns = *self.rotate_at.get_or_insert_with(|| pipeline.reached_ns());
             let is_late = pipeline.reached_ns().saturating_sub(since_ns) > 1_000_000_000;
             if pipeline.is_settled() || is_late {
@@ -305,7 +306,7 @@ impl Sink for Recorder<'_> {
     }
 }
 
-/// A run that broke off leaves what there is.
+/// A run that breaks off leaves a dump of its records so far.
 impl Drop for Recorder<'_> {
     fn drop(&mut self) {
         if self.disk.is_some() {

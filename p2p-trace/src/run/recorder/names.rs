@@ -1,31 +1,31 @@
-//! Names of addresses that the dump does not have yet.
+//! The names of addresses that are not in the dump yet.
 
 use std::collections::HashMap;
 
 use p2p_trace_model::{event::Symbolize, text::Text};
 
-/// Addresses that are remembered.
+/// Addresses that are remembered at most.
 const MAX_SEEN: usize = 1 << 18;
-/// Addresses without a name that are looked up again when there can be new names.
+/// Addresses without a name that are looked up again, at most.
 const MAX_UNNAMED: usize = 1024;
-/// A name can change when modules come and go: so often it is looked up again.
+/// A name can change when modules are loaded: it is looked up again after this time.
 const AGAIN_NS: u64 = 1_000_000_000;
 
-/// See the module.
+/// The names that the dump needs next.
 #[derive(Debug, Default)]
 pub(super) struct NewNames {
-    /// When each was last looked up.
+    /// When each address was last looked up.
     seen: HashMap<u64, u64>,
-    /// The last two, which most records are from: an allocation and a free take turns.
+    /// The last two addresses. Most records alternate between two: an allocation and a free.
     last: [(u64, u64); 2],
-    /// Those without a name, and the generation of the names in which they have none.
+    /// Addresses without a name, as of `generation` of the names.
     unnamed: Vec<u64>,
     generation: u64,
     new: Vec<(u64, Text)>,
 }
 
 impl NewNames {
-    /// An address was met at `now_ns`, in time of the stream.
+    /// Notes an address. `now_ns` is the time of the stream.
     pub(super) fn see(&mut self, address: u64, now_ns: u64, symbols: &dyn Symbolize) {
         let is_fresh =
             |&(last, seen_ns): &(u64, u64)| last == address && now_ns.saturating_sub(seen_ns) < AGAIN_NS;
@@ -52,12 +52,12 @@ impl NewNames {
         }
     }
 
-    /// There are addresses without a name.
+    /// Whether there are addresses without a name.
     pub(super) const fn lacks_some(&self) -> bool {
         !self.unnamed.is_empty()
     }
 
-    /// Those that are new.
+    /// Returns the new names.
     pub(super) fn take(&mut self, symbols: &dyn Symbolize) -> Vec<(u64, Text)> {
         let generation = symbols.generation();
         if generation != self.generation {
@@ -74,9 +74,9 @@ impl NewNames {
         std::mem::take(&mut self.new)
     }
 
-    /// They could not be passed on.
-    pub(super) fn put_back(&mut self, names: Vec<(u64, Text)>) {
-        // Looked up once more is easier than kept.
+    /// Notes that these names could not be sent.
+    pub(super) fn forget(&mut self, names: Vec<(u64, Text)>) {
+        // Looking them up again is simpler than keeping them.
         self.last = [(0, 0); 2];
         for (address, _) in names {
             self.seen.remove(&address);

@@ -1,4 +1,4 @@
-//! What is recorded redacted has nothing of the machine in it, from the first byte on, and is one run in all its files.
+//! A redacted recording identifies no machine, from its first byte, and is one run in all its files.
 
 use std::{collections::BTreeSet, fs};
 
@@ -11,7 +11,7 @@ use super::{
 };
 
 #[test]
-fn what_is_recorded_redacted_is_so_in_every_file_and_block() {
+fn every_file_and_block_is_redacted() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
     let limits = Limits { max_size: Some(1), ..Limits::default() };
@@ -46,9 +46,9 @@ fn what_is_recorded_redacted_is_so_in_every_file_and_block() {
     assert_eq!((runs.len(), is_redacted, host), (1, &true, &None), "{runs:?}");
     assert!(*boot != status.boot_id && *run != status.run, "{runs:?}");
 
-    let (told, damage) = read(files.iter().map(|path| open(path)).collect());
+    let (items, damage) = read(files.iter().map(|path| open(path)).collect());
     assert_eq!(damage, Vec::<String>::new());
-    let found = records(&told);
+    let found = records(&items);
     assert_eq!(found.len() as u64, place);
     let (restored, _) = read(vec![open(&files[1])]);
     let Some(RunItem::Restore(checkpoint)) = restored.first() else { panic!("{restored:?}") };
@@ -63,11 +63,11 @@ fn what_is_recorded_redacted_is_so_in_every_file_and_block() {
                 && record.words[0] != allocated.words[0]
         );
     }
-    let said = format!("{told:?}");
+    let text = format!("{items:?}");
     for secret in ["/opt/secret", &format!("{:#x}", allocated.words[0]), "9c1e6b1e-0000"] {
-        assert!(!said.contains(secret), "{secret} is left");
+        assert!(!text.contains(secret), "{secret} is not redacted");
         let has = |path| fs::read(path).unwrap().windows(secret.len()).any(|part| part == secret.as_bytes());
-        assert!(!files.iter().any(has), "{secret} is left");
+        assert!(!files.iter().any(has), "{secret} is not redacted");
     }
-    assert!(said.contains("alloc: cannot read the pgmap 0x"), "the words of what was said stay");
+    assert!(text.contains("alloc: cannot read the pgmap 0x"), "the words of the diagnostic are kept");
 }

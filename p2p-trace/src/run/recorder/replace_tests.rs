@@ -1,4 +1,4 @@
-//! A recording that is told to replace what is there, and one that goes where there are no files.
+//! Recordings that replace existing files (`--force`), and one to a device.
 
 use std::{ffi::OsString, fs, path::Path};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::outfile::{Content, Input, Output, Outputs};
 
-/// As `record --force` prepares it.
+/// A destination as of `record --force`.
 fn replacing(path: &Path) -> Destination {
     let mut outputs = Outputs::new(Vec::<Input>::new(), true);
     outputs.prepare(&Output(path.to_owned()), Content::Dumps).unwrap()
@@ -35,13 +35,13 @@ fn a_file_is_replaced_as_soon_as_the_new_one_has_its_header() {
     assert!(fs::read(&path).unwrap().starts_with(b"\x89P2PTD"));
     live.gain(&[alloc(0)]);
     live.end().unwrap();
-    let (told, damage) = read(vec![open(&path)]);
-    assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
+    let (items, damage) = read(vec![open(&path)]);
+    assert_eq!((records(&items), damage), (vec![alloc(0)], Vec::new()));
     assert_eq!(names(dir.path()), ["t"]);
 }
 
 #[test]
-fn later_files_are_replaced_when_it_is_their_turn() {
+fn later_files_are_replaced_one_by_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     let (second, far) = (numbered(&path, 1), numbered(&path, 900));
@@ -59,14 +59,14 @@ fn later_files_are_replaced_when_it_is_their_turn() {
         thread::sleep(Duration::from_millis(1));
     }
     live.end().unwrap();
-    let (told, damage) = read(vec![open(&path), open(&second)]);
+    let (items, damage) = read(vec![open(&path), open(&second)]);
     assert_eq!(damage, Vec::<String>::new());
-    assert!(records(&told).len() > 1);
+    assert!(records(&items).len() > 1);
     assert_eq!(fs::read(&far).unwrap(), b"old");
 }
 
 #[test]
-fn a_flight_recorder_replaces_nothing_before_something_happens() {
+fn a_flight_recorder_replaces_a_file_only_when_it_writes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     fs::write(&path, "old").unwrap();
@@ -82,14 +82,14 @@ fn a_flight_recorder_replaces_nothing_before_something_happens() {
     assert_eq!(fs::read(&path).unwrap(), b"old");
     asked.store(true, Ordering::Relaxed);
     live.end().unwrap();
-    let (told, _) = read(vec![open(&path)]);
-    assert_eq!(records(&told), [alloc(0)]);
+    let (items, _) = read(vec![open(&path)]);
+    assert_eq!(records(&items), [alloc(0)]);
     assert_eq!(names(dir.path()), ["t"]);
 }
 
 #[cfg(unix)]
 #[test]
-fn a_device_takes_a_recording_too() {
+fn a_recording_can_go_to_a_device() {
     let mut live = Live::into(replacing(Path::new("/dev/null")), Limits::default(), None);
     live.gain(&[alloc(0)]);
     live.end().unwrap();

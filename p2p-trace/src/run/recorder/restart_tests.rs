@@ -1,5 +1,5 @@
-//! Runs that are recorded one after the other under one name, as a service does that is started again, and files that are
-//! in their way.
+//! Runs that are recorded one after the other under one name, as by a service that is restarted, and other files with such
+//! names.
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ fn series(path: &Path) -> Destination {
     outputs.prepare(&Output(path.to_owned()), Content::Dumps).unwrap()
 }
 
-/// A run that is over before it comes to a second file.
+/// A run that ends before its first rotation.
 fn run(path: &Path, keep: Option<usize>) {
     let limits = Limits { max_size: Some(1 << 30), keep, ..Limits::default() };
     let mut live = Live::into(series(path), limits, None);
@@ -25,7 +25,7 @@ fn run(path: &Path, keep: Option<usize>) {
     live.end().unwrap();
 }
 
-/// Goes on until there is a file of this number.
+/// Records until the file of this number exists.
 fn rotate_until(live: &mut Live<'_>, path: &Path, number: u32) {
     for place in 1..20_000 {
         live.gain(&[record(Kind::Kill, Hook::Kill, Ring::Rare, place)]);
@@ -38,7 +38,7 @@ fn rotate_until(live: &mut Live<'_>, path: &Path, number: u32) {
 }
 
 #[test]
-fn a_run_that_is_started_again_goes_on_with_another_file() {
+fn a_restarted_run_continues_with_the_next_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     for _ in 0..3 {
@@ -46,13 +46,13 @@ fn a_run_that_is_started_again_goes_on_with_another_file() {
     }
     assert_eq!(allocated(&path).unwrap(), [0, 1, 2]);
     for number in 0..3 {
-        let (told, damage) = read(vec![open(&numbered(&path, number))]);
-        assert_eq!((records(&told), damage), (vec![alloc(0)], Vec::new()));
+        let (items, damage) = read(vec![open(&numbered(&path, number))]);
+        assert_eq!((records(&items), damage), (vec![alloc(0)], Vec::new()));
     }
 }
 
 #[test]
-fn files_of_earlier_runs_count_for_how_many_are_kept() {
+fn keep_counts_files_of_earlier_runs() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     for _ in 0..20 {
@@ -63,13 +63,13 @@ fn files_of_earlier_runs_count_for_how_many_are_kept() {
     for _ in 0..5 {
         run(&path, Some(3));
     }
-    assert_eq!(allocated(&path).unwrap(), [18, 22, 23, 24], "what is no dump is not touched");
+    assert_eq!(allocated(&path).unwrap(), [18, 22, 23, 24], "a file that is not a dump is not removed");
     run(&path, None);
     assert_eq!(allocated(&path).unwrap(), [18, 22, 23, 24, 25]);
 }
 
 #[test]
-fn a_file_that_is_in_the_way_does_not_end_the_rotation() {
+fn rotation_skips_existing_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     let limits = Limits { max_size: Some(1), ..Limits::default() };
@@ -80,9 +80,9 @@ fn a_file_that_is_in_the_way_does_not_end_the_rotation() {
     live.end().unwrap();
     assert_eq!(fs::read(numbered(&path, 1)).unwrap(), b"old");
     let files = [0, 3, 4].map(|number| open(&numbered(&path, number)));
-    let (told, damage) = read(files.into());
+    let (items, damage) = read(files.into());
     assert_eq!(damage, Vec::<String>::new());
-    assert!(records(&told).len() > 1);
+    assert!(records(&items).len() > 1);
 }
 
 #[cfg(unix)]

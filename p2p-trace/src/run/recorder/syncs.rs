@@ -1,27 +1,27 @@
-//! When the disk is waited for though nothing urgent was written.
+//! When to wait for the disk without urgent records.
 //!
-//! Without it, a loss of power takes what the kernel has not written by itself, half a minute or more, and an error of the disk is
-//! not heard of before the next teardown: the kernel tells of it only to those who wait.
+//! Without this, a loss of power would lose everything that the kernel has not written by itself, half a minute or more. An
+//! error of the disk would go unnoticed until the next teardown, because the kernel reports it only to a process that waits.
 
 use std::time::{Duration, Instant};
 
-/// What is not urgent is on the disk after so long at the latest, and the second in which it is gathered.
+/// Records that are not urgent are on the disk after this time, plus the second until they are written.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// What was on the disk when it was waited for the last time.
+/// The state of the file at the last wait.
 #[derive(Debug, Default)]
 pub(super) struct Syncs {
-    /// When, and how many bytes of the file.
+    /// The time, and the size of the file in bytes.
     last: Option<(Instant, u64)>,
 }
 
 impl Syncs {
-    /// The disk is waited for now, with so many bytes in the file.
+    /// Notes a wait for the disk, with this size of the file.
     pub(super) const fn note(&mut self, now: Instant, bytes: u64) {
         self.last = Some((now, bytes));
     }
 
-    /// It is time for it: something was written since, and not just before.
+    /// Whether to wait: the file has changed since the last wait, which was some time ago.
     pub(super) fn is_due(&self, now: Instant, bytes: u64) -> bool {
         self.last.is_none_or(|(at, synced)| bytes != synced && now.saturating_duration_since(at) >= EVERY)
     }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_disk_is_waited_for_at_once_and_then_now_and_again_while_something_is_written() {
+    fn is_due_at_once_and_then_at_intervals_while_the_file_changes() {
         let begin = Instant::now();
         let mut syncs = Syncs::default();
         assert!(syncs.is_due(begin, 0));
@@ -40,7 +40,7 @@ mod tests {
         assert!(!syncs.is_due(begin + EVERY / 2, 5000));
         assert!(syncs.is_due(begin + EVERY, 5000));
         assert!(!syncs.is_due(begin + EVERY * 9, 4096));
-        // Another file, or one that was cut.
+        // Another file, or a truncated one.
         assert!(syncs.is_due(begin + EVERY, 4000));
     }
 }

@@ -1,4 +1,4 @@
-//! What is recorded can be read, whatever the disk does meanwhile.
+//! A recording is readable, whatever happens to the disk meanwhile.
 
 use std::{convert::Infallible, fs, path::Path};
 
@@ -14,7 +14,7 @@ use super::*;
 
 const RUN: u64 = 0x0123_4567_89ab_cdef;
 
-/// A record of the run at this place, and so many milliseconds after its start.
+/// A record of the run. `place` is its position in the ring, and its time in milliseconds after the start.
 pub(super) fn record(kind: Kind, hook: Hook, ring: Ring, place: u64) -> Record {
     Record {
         kind: kind as u8,
@@ -31,7 +31,7 @@ pub(super) fn record(kind: Kind, hook: Hook, ring: Ring, place: u64) -> Record {
     }
 }
 
-/// 64 KiB are taken.
+/// An allocation of 64 KiB.
 pub(super) fn alloc(place: u64) -> Record {
     Record {
         valid: valid::DEVICE | valid::TASK | valid::ADDR | valid::SIZE,
@@ -40,7 +40,7 @@ pub(super) fn alloc(place: u64) -> Record {
     }
 }
 
-/// A recorder with a model that goes along, as while tracing.
+/// A recorder with a pipeline, as while tracing.
 pub(super) struct Live<'a> {
     pub(super) recorder: Recorder<'a>,
     pipeline: Pipeline,
@@ -62,7 +62,7 @@ impl Live<'_> {
     pub(super) fn of(options: Options) -> Self {
         let header = samples::header();
         let mut status = header.status.clone();
-        // Without it a second kill is no finding: it can be of a new range.
+        // Without this hook a second kill is not a finding, because it can be of a new range.
         let memremap = status.hooks.first().map(|hook| HookStatus { hook: Hook::Memremap, ..hook.clone() });
         status.hooks.extend(memremap);
         let pipeline = Pipeline::new(&status, header.rules(), header.start_ns);
@@ -98,15 +98,15 @@ pub(super) fn open(path: &Path) -> Opened<fs::File> {
 
 pub(super) fn read(files: Vec<Opened<fs::File>>) -> (Vec<RunItem>, Vec<String>) {
     let mut reader = RunReader::new(files).unwrap();
-    let mut told = Vec::new();
+    let mut items = Vec::new();
     while let Some(next) = reader.next_item().unwrap() {
-        told.push(next);
+        items.push(next);
     }
-    (told, reader.complaints())
+    (items, reader.complaints())
 }
 
-pub(super) fn records(told: &[RunItem]) -> Vec<Record> {
-    let items = told.iter().flat_map(|told| match told {
+pub(super) fn records(items: &[RunItem]) -> Vec<Record> {
+    let items = items.iter().flat_map(|item| match item {
         RunItem::Slice(slice) => slice.items.clone(),
         _ => Vec::new(),
     });
@@ -119,34 +119,34 @@ pub(super) fn records(told: &[RunItem]) -> Vec<Record> {
 }
 
 #[test]
-fn what_the_kernel_side_says_is_kept_up_to_a_number() {
+fn the_number_of_diagnostics_is_limited() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
     let mut live = Live::start(&path, Limits::default());
-    let said = |text: &str| Diagnostic::new(samples::START_NS, Level::Debug, text);
-    live.recorder.diagnostics(&[said("first")]).unwrap();
+    let diagnostic = |text: &str| Diagnostic::new(samples::START_NS, Level::Debug, text);
+    live.recorder.diagnostics(&[diagnostic("first")]).unwrap();
     live.gain(&[alloc(0)]);
-    live.recorder.diagnostics(&vec![said("again"); MAX_DIAGNOSTICS + 7]).unwrap();
-    live.recorder.diagnostics(&[said("last")]).unwrap();
+    live.recorder.diagnostics(&vec![diagnostic("again"); MAX_DIAGNOSTICS + 7]).unwrap();
+    live.recorder.diagnostics(&[diagnostic("last")]).unwrap();
     live.end().unwrap();
-    let (told, complaints) = read(vec![open(&path)]);
+    let (items, complaints) = read(vec![open(&path)]);
     assert_eq!(complaints, Vec::<String>::new());
-    let kept: Vec<_> = told
+    let kept: Vec<_> = items
         .iter()
-        .flat_map(|told| match told {
-            RunItem::Diagnostics(said) => said.as_slice(),
+        .flat_map(|item| match item {
+            RunItem::Diagnostics(diagnostics) => diagnostics.as_slice(),
             _ => &[],
         })
         .collect();
     assert_eq!((kept[0].text.as_str(), kept.len()), ("first", MAX_DIAGNOSTICS + 1));
     assert_eq!(kept[1].text, "again");
     let last = kept.last().unwrap();
-    assert!(last.level == Level::Warn && last.text.contains("what follows is left out"), "{last:?}");
-    assert_eq!(records(&told), [alloc(0)]);
+    assert!(last.level == Level::Warn && last.text.contains("further ones are omitted"), "{last:?}");
+    assert_eq!(records(&items), [alloc(0)]);
 }
 
 #[test]
-fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first() {
+fn rotated_files_are_one_run_and_each_has_the_holder_from_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
     let limits = Limits { max_size: Some(1), ..Limits::default() };
@@ -155,7 +155,7 @@ fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first()
     live.gain(&given);
     let third = dir.path().join("trace.p2pt.2");
     for place in 1..20_000 {
-        // A step of a teardown is written at once.
+        // A step of a teardown is urgent.
         let kill = record(Kind::Kill, Hook::Kill, Ring::Rare, place);
         live.gain(&[kill]);
         given.push(kill);
@@ -169,32 +169,35 @@ fn rotated_files_are_one_run_and_each_still_names_who_took_memory_in_the_first()
     let numbered = |number| dir.path().join(format!("trace.p2pt.{number}"));
     let files: Vec<_> = std::iter::once(path).chain((1..count).map(numbered)).collect();
     assert!(files.len() >= 3);
-    let (told, damage) = read(files.iter().rev().map(|path| open(path)).collect());
+    let (items, damage) = read(files.iter().rev().map(|path| open(path)).collect());
     assert_eq!(damage, Vec::<String>::new());
-    assert!(matches!(told.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))), "{told:?}");
-    assert_eq!(records(&told), given);
+    assert!(
+        matches!(items.last(), Some(RunItem::End(end)) if matches!(**end, End::Complete(_))),
+        "{items:?}"
+    );
+    assert_eq!(records(&items), given);
 
-    let (told, _) = read(vec![open(&third)]);
-    let Some(RunItem::Restore(checkpoint)) = told.first() else { panic!("{told:?}") };
+    let (items, _) = read(vec![open(&third)]);
+    let Some(RunItem::Restore(checkpoint)) = items.first() else { panic!("{items:?}") };
     let mut pipeline = Pipeline::new(&samples::header().status, samples::header().rules(), 0);
     checkpoint.restore(&mut pipeline);
     let device = pipeline.model().devices().next().unwrap();
     let (_, reference) = device.references().next().unwrap();
     assert_eq!(reference.at.time_ns, samples::START_NS);
     assert_eq!(device.allocated_by(reference).task.unwrap().name(), "fio");
-    assert!(!told.iter().any(|told| matches!(told, RunItem::Uncertainty(_))), "{told:?}");
+    assert!(!items.iter().any(|item| matches!(item, RunItem::Uncertainty(_))), "{items:?}");
 
-    let (told, _) = read(vec![open(&files[0])]);
-    assert!(matches!(told.last(), Some(RunItem::End(end)) if **end == End::Continues));
+    let (items, _) = read(vec![open(&files[0])]);
+    assert!(matches!(items.last(), Some(RunItem::End(end)) if **end == End::Continues));
     let gap = vec![open(&files[0]), open(&third)];
-    let (told, _) = read(gap);
-    let losses = records(&told);
+    let (items, _) = read(gap);
+    let losses = records(&items);
     let lost = losses.iter().filter_map(user::loss).map(|loss| (loss.ring, loss.reason));
     assert_eq!(lost.collect::<Vec<_>>(), [(Ring::Rare, LossReason::Damaged)]);
 }
 
 #[test]
-fn only_so_many_files_are_kept() {
+fn keep_limits_the_number_of_files() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_size: Some(1), keep: Some(2), ..Limits::default() };
     let mut live = Live::start(&dir.path().join("t"), limits);
@@ -211,13 +214,13 @@ fn only_so_many_files_are_kept() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    // It may have begun one more meanwhile.
+    // It may have started another file meanwhile.
     let expected = [["t.3", "t.4"], ["t.4", "t.5"], ["t.5", "t.6"]];
     assert!(expected.iter().any(|expected| names == expected), "{names:?}");
 }
 
 #[test]
-fn a_file_that_vanishes_is_told_and_followed_by_another() {
+fn a_removed_file_is_reported_and_followed_by_another() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("t");
     let mut live = Live::start(&path, Limits::default());
@@ -232,12 +235,12 @@ fn a_file_that_vanishes_is_told_and_followed_by_another() {
     live.gain(&[record(Kind::Drained, Hook::Drained, Ring::Rare, 200_000)]);
     let error = live.end().unwrap_err();
     assert!(error.to_string().contains("removed"), "{error}");
-    let (told, _) = read(vec![open(&dir.path().join("t.1"))]);
-    assert_eq!(records(&told).last().unwrap().kind(), Some(Kind::Drained));
+    let (items, _) = read(vec![open(&dir.path().join("t.1"))]);
+    assert_eq!(records(&items).last().unwrap().kind(), Some(Kind::Drained));
 }
 
 #[test]
-fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_nevertheless() {
+fn records_that_do_not_fit_become_losses_but_changes_of_hooks_are_kept() {
     let mut dropped = Dropped::default();
     let change = user::Change {
         hook: Hook::DmaMapSg,
@@ -255,14 +258,14 @@ fn what_finds_no_room_is_told_as_a_loss_and_changes_of_hooks_are_told_neverthele
     let omitted = dropped.add(&[slice(&[alloc(1), attach]), slice(&[alloc(2), writer.tick(3), kill])]);
     assert_eq!(omitted, 3);
     let mut next = slice(&[alloc(9)]);
-    dropped.tell(&mut next);
+    dropped.insert_into(&mut next);
     assert!(dropped.is_empty());
     let records = records(&[RunItem::Slice(next)]);
     assert_eq!((records[0], records[3]), (attach, alloc(9)));
     let losses: Vec<_> = records.iter().filter_map(user::loss).collect();
-    let told = losses.iter().map(|loss| (loss.ring, loss.count(), loss.reason));
+    let found = losses.iter().map(|loss| (loss.ring, loss.count(), loss.reason));
     let expected = [(Ring::Hot, 2, LossReason::Unrecorded), (Ring::Rare, 1, LossReason::Unrecorded)];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(found.collect::<Vec<_>>(), expected);
     let of = |place: u64| samples::START_NS + place * samples::MS;
     assert_eq!((losses[0].from_ns, losses[0].to_ns), (of(1), of(5)));
 }

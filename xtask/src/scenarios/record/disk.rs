@@ -22,7 +22,7 @@ pub(in crate::scenarios) fn full_disk(lab: &mut Lab, method: Method) -> Result<V
     lab.guest.check(&format!("echo >> {file}.stderr"))?;
     load(lab)?;
     wait_size(lab, file, 6000)?;
-    load_until(lab, &format!("grep -q 'tracing goes on' {file}.stderr"))?;
+    load_until(lab, &format!("grep -q 'tracing continues' {file}.said"))?;
     lab.guest.check("rm /run/small/filler")?;
     load(lab)?;
     lab.unbind_card()?;
@@ -50,7 +50,7 @@ pub(in crate::scenarios) fn vanished(lab: &mut Lab, method: Method) -> Result<Ve
     load_until(lab, &format!("[ -s {file}.1 ]"))?;
     lab.command(&format!("free {}", allocated.handle))?;
     lab.unbind_card()?;
-    stop(lab, job, file, 3, &["somebody has removed it", "tracing goes on"])?;
+    stop(lab, job, file, 3, &["the file was removed", "tracing continues"])?;
     let stream = lab.stop(trace)?;
     lab.unload_module()?;
     let files = fetch(lab, &[format!("{file}.1")])?;

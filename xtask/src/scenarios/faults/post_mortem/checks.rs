@@ -16,7 +16,7 @@ const RULES: [&str; 2] = ["removed-before-drained", "use-after-removal"];
 /// Expects every record that the kernel side had started, and both verdicts with the responsible process.
 pub(super) fn complete(recovered: &Recovered, fatal: &FatalUse, card: &str) -> Result<()> {
     let Recovered { stream, messages, .. } = recovered;
-    let all = messages.iter().any(|line| line.contains("each of them is here"));
+    let all = messages.iter().any(|line| line.contains("all are in the dump"));
     ensure!(all, "some records that the kernel side had started were not recovered");
     has_fatal_use(stream, fatal, card)?;
     let alloc = stream.of_kind("alloc").find(|event| event.tgid == Some(fatal.allocated.pid));
