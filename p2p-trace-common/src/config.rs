@@ -99,9 +99,9 @@ pub mod marker {
 /// Upper bound of the loops over CPUs in the kernel side, and therefore of the supported CPUs.
 pub const MAX_CPUS: u32 = 1024;
 
-/// Byte offsets, from BTF, of the members that the kernel side reads; [`MISSING`] if the kernel
-/// does not have the member. A name spells the path: `pci_dev_bus` is member `bus` of `struct
-/// pci_dev`.
+/// Byte offsets, from BTF, of the members that the kernel side reads; [`MISSING`] if the kernel does
+/// not have the member. A name spells the path: `pci_dev_bus` is member `bus` of
+/// `struct pci_dev`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is named after the member it holds the offset of")]

@@ -1,10 +1,10 @@
 //! The transport: rings of 128-byte slots, in an mmapable BPF array. Several CPUs may write into one ([`Sharing`]).
 //!
-//! A producer claims position `p` with an atomic fetch-add on the ring's head, then claims slot `p
-//! % slots` by exchanging its header for `busy(p)`. If a producer that was suspended for a complete
-//! lap still owns the slot, or a younger producer already used it, the record is dropped and
-//! counted. The producer then writes the record, whose last word repeats the low half of `p`, and
-//! finally the header `committed(p)`.
+//! A producer claims position `p` with an atomic fetch-add on the ring's head. It then claims slot
+//! `p % slots` by exchanging its header for `busy(p)`. If a producer that was suspended for a
+//! complete lap still owns the slot, or a younger producer already used it, the record is dropped
+//! and counted. The producer then writes the record, whose last word repeats the low half of `p`,
+//! and finally the header `committed(p)`.
 //!
 //! A record overwrites the oldest one, so that the array always holds the last `slots` records of
 //! each ring and can be carved out of a memory dump. Overwritten records that the reader had not

@@ -20,12 +20,12 @@ macro_rules! field {
 
 /// The address to look up in the ranges.
 #[derive(Clone, Copy)]
-pub(crate) enum What {
+pub(crate) enum Target {
     Page(u64),
     Physical(u64),
 }
 
-impl What {
+impl Target {
     #[inline(always)]
     fn is_of(self, range: *const ArmedRange) -> bool {
         match self {
@@ -63,10 +63,10 @@ impl Table {
 
     /// False if the address is certainly in no range, which holds for nearly all mapped memory.
     #[inline(always)]
-    pub(crate) fn may_hold(self, what: What) -> bool {
-        match what {
-            What::Page(page) => field!(self.0, page_start) <= page && page < field!(self.0, page_end),
-            What::Physical(address) => field!(self.0, start) <= address && address < field!(self.0, end),
+    pub(crate) fn may_hold(self, target: Target) -> bool {
+        match target {
+            Target::Page(page) => field!(self.0, page_start) <= page && page < field!(self.0, page_end),
+            Target::Physical(address) => field!(self.0, start) <= address && address < field!(self.0, end),
         }
     }
 
@@ -78,26 +78,26 @@ impl Table {
 
     /// True if the address is in some range.
     #[inline(always)]
-    pub(crate) fn holds(self, what: What) -> bool {
-        self.may_hold(what) && place_of(what) < MAX_ARMED
+    pub(crate) fn holds(self, target: Target) -> bool {
+        self.may_hold(target) && place_of(target) < MAX_ARMED
     }
 
     /// The range that contains the address. A range whose entry is being written counts as absent.
     #[inline(always)]
-    pub(crate) fn find(self, what: What) -> Option<Found> {
+    pub(crate) fn find(self, target: Target) -> Option<Found> {
         // The verifier treats an argument of the traced function as a pointer, which no global
         // function accepts.
-        let what = match what {
-            What::Page(page) => What::Page(memory::number(page)),
-            What::Physical(_) => what,
+        let target = match target {
+            Target::Page(page) => Target::Page(memory::number(page)),
+            Target::Physical(_) => target,
         };
-        let index = place_of(what);
+        let index = place_of(target);
         if index >= MAX_ARMED {
             return None;
         }
         let range = self.place(index);
         let generation = field!(range, generation);
-        let is_of = what.is_of(range);
+        let is_of = target.is_of(range);
         let found = Found {
             device: field!(range, device),
             pgmap: field!(range, pgmap),
@@ -111,10 +111,10 @@ impl Table {
 
 /// Index of the first entry that contains the address; [`MAX_ARMED`] if none does.
 #[inline(always)]
-fn place_of(what: What) -> usize {
-    match what {
-        What::Page(page) => place_of_page(page) as usize,
-        What::Physical(address) => place_of_physical(address) as usize,
+fn place_of(target: Target) -> usize {
+    match target {
+        Target::Page(page) => place_of_page(page) as usize,
+        Target::Physical(address) => place_of_physical(address) as usize,
     }
 }
 
@@ -123,18 +123,18 @@ fn place_of(what: What) -> usize {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn place_of_page(page: u64) -> u64 {
-    first_place(What::Page(page))
+    first_place(Target::Page(page))
 }
 
 /// As [`place_of_page`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn place_of_physical(address: u64) -> u64 {
-    first_place(What::Physical(address))
+    first_place(Target::Physical(address))
 }
 
 #[inline(always)]
-fn first_place(what: What) -> u64 {
+fn first_place(target: Target) -> u64 {
     let none = MAX_ARMED as u64;
     let Some(table) = Table::get() else { return none };
     let used = field!(table.0, used);
@@ -143,7 +143,7 @@ fn first_place(what: What) -> u64 {
         if index as u64 >= used {
             return none;
         }
-        if what.is_of(table.place(index)) {
+        if target.is_of(table.place(index)) {
             return index as u64;
         }
         index += 1;

@@ -7,10 +7,10 @@
 //! entry of `pci_alloc_p2pmem`, because an attempt on freed memory does not always return.
 
 use aya_ebpf::{bpf_printk, helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
-use p2p_trace_common::{Hook, Kind, config::MISSING, statement::What as Said, valid};
+use p2p_trace_common::{Hook, Kind, config::MISSING, statement::What, valid};
 
 use crate::{
-    armed::{Found, Table, What, dead_chunk},
+    armed::{Found, Table, Target, dead_chunk},
     config::{offset, setting},
     context::Context,
     device::{self, Address},
@@ -72,10 +72,10 @@ fn due(hook: Hook, pgmap: u64, client: u64) -> Option<u64> {
 
 /// Records a map if it is of a range in the table.
 #[inline(always)]
-fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: What) {
-    let Some(range) = table.find(what) else {
-        let (What::Page(at) | What::Physical(at)) = what;
-        say::armed(hook, Said::NotWatched, at);
+fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, target: Target) {
+    let Some(range) = table.find(target) else {
+        let (Target::Page(at) | Target::Physical(at)) = target;
+        say::armed(hook, What::NotWatched, at);
         return;
     };
     let is_unmap = hook as u8 == Hook::UnmapSg as u8;
@@ -84,23 +84,23 @@ fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: 
         .device_word(range.device, valid::DEVICE)
         .pgmap(range.pgmap)
         .caller(context);
-    let (event, at) = match what {
-        What::Page(page) => (event.word(0, valid::PAGE, page), page),
-        What::Physical(address) => (event.word(1, valid::PHYSICAL, address), address),
+    let (event, at) = match target {
+        Target::Page(page) => (event.word(0, valid::PAGE, page), page),
+        Target::Physical(address) => (event.word(1, valid::PHYSICAL, address), address),
     };
     if range.removed {
         event.word_if(3, valid::CLIENT, client_word(client)).emit_rare(context);
-        say::armed(hook, Said::Watched, range.pgmap);
+        say::armed(hook, What::Watched, range.pgmap);
         trace_use(range, at);
     } else if is_unmap {
         // An unmap of a range that is still present is legal.
-        say::armed(hook, Said::Watched, range.pgmap);
+        say::armed(hook, What::Watched, range.pgmap);
     } else if let Some(count) = due(hook, range.pgmap, client) {
         let event = event.word_if(3, valid::CLIENT, client_word(client));
         event.number(valid::COUNT, count as u32).emit_frequent(context);
-        say::armed(hook, Said::Watched, range.pgmap);
+        say::armed(hook, What::Watched, range.pgmap);
     } else {
-        say::armed(hook, Said::HeldBack, range.pgmap);
+        say::armed(hook, What::HeldBack, range.pgmap);
     }
 }
 
@@ -108,8 +108,8 @@ fn report<C: Context>(context: &C, hook: Hook, table: Table, client: u64, what: 
 #[inline(always)]
 pub(crate) fn of_page(page: u64) -> Option<Found> {
     let table = Table::get()?;
-    let what = What::Page(page);
-    if table.may_hold(what) { table.find(what) } else { None }
+    let target = Target::Page(page);
+    if table.may_hold(target) { table.find(target) } else { None }
 }
 
 /// Writes to the kernel's own trace that memory of a removed range is used. The use may crash this
@@ -131,10 +131,10 @@ pub(crate) fn trace_use(range: Found, at: u64) {
 }
 
 #[inline(always)]
-fn check<C: Context>(context: &C, hook: Hook, client: usize, what: What) {
+fn check<C: Context>(context: &C, hook: Hook, client: usize, target: Target) {
     let Some(table) = Table::get() else { return };
-    if table.may_hold(what) {
-        report(context, hook, table, context.arg(client), what);
+    if table.may_hold(target) {
+        report(context, hook, table, context.arg(client), target);
     }
 }
 
@@ -197,7 +197,7 @@ pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
         if link & CHAIN != 0 {
             entry = pointer;
         } else {
-            if table.holds(What::Page(pointer)) {
+            if table.holds(Target::Page(pointer)) {
                 hit = pointer;
                 break;
             }
@@ -209,20 +209,20 @@ pub(crate) fn scatter_list<C: Context>(context: &C, hook: Hook) {
         seen += 1;
     }
     if hit != 0 {
-        report(context, hook, table, context.arg(0), What::Page(hit));
+        report(context, hook, table, context.arg(0), Target::Page(hit));
     }
 }
 
 /// Entry of `dma_map_page_attrs(dev, page)`.
 #[inline(always)]
 pub(crate) fn page<C: Context>(context: &C, hook: Hook) {
-    check(context, hook, 0, What::Page(context.arg(1)));
+    check(context, hook, 0, Target::Page(context.arg(1)));
 }
 
 /// Entry of `dma_map_phys` or `dma_iova_link(dev, phys)`.
 #[inline(always)]
 pub(crate) fn physical<C: Context>(context: &C, hook: Hook) {
-    check(context, hook, 0, What::Physical(context.arg(1)));
+    check(context, hook, 0, Target::Physical(context.arg(1)));
 }
 
 /// Maximum number of segments of a request that are checked.
@@ -236,7 +236,7 @@ pub(crate) fn request<C: Context>(context: &C, hook: Hook) {
     let (index_at, count_at) = (offset!(bio_iter_idx), offset!(bio_vcnt));
     let request = context.arg(0);
     let Some(bio) = read::<u64>(request, bio_at) else {
-        say::unread(hook, Said::Request, request);
+        say::unread(hook, What::Request, request);
         return;
     };
     let Some(vector) = read::<u64>(bio, vector_at) else {
@@ -261,13 +261,13 @@ pub(crate) fn request<C: Context>(context: &C, hook: Hook) {
         let Some(page) = read::<u64>(at, offset!(bio_vec_page)) else {
             return;
         };
-        if table.holds(What::Page(page)) {
+        if table.holds(Target::Page(page)) {
             hit = page;
             break;
         }
         index += 1;
     }
     if hit != 0 {
-        report(context, hook, table, context.arg(1), What::Page(hit));
+        report(context, hook, table, context.arg(1), Target::Page(hit));
     }
 }
