@@ -1,4 +1,4 @@
-//! The side that asks: finds running tracers, the newest first.
+//! The client: finds running tracers and asks them, newest first.
 
 use std::{
     os::unix::net::UnixStream,
@@ -21,13 +21,13 @@ use super::{
 };
 use crate::device_report::Report;
 
-/// For the whole answer: a server that looks at every task of a big host takes a while, and may have others before.
+/// For the complete answer. A server that reads every task of a big host is slow, and may have other clients to answer first.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// For it to take the connection: the kernel does that, unless more than a hundred wait already.
+/// For connecting. The kernel accepts connections, unless more than a hundred are waiting.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// A tracer that did not answer.
+/// A tracer did not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the tracer with process id {pid} did not answer on {}: {problem}", Text::from(path.as_path()))]
 pub(crate) struct AskError {
@@ -39,19 +39,19 @@ pub(crate) struct AskError {
 /// Why a tracer did not answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
-    /// The socket is another user's.
+    /// The socket belongs to another user.
     #[error("permission denied: run as root, or as the user that it runs as")]
     Denied,
-    /// Nothing that a tracer makes has this name.
-    #[error("{0}, so it is no tracer's, and is left alone")]
+    /// The socket was not created by a tracer.
+    #[error("not a socket of a tracer: {0}")]
     Unsuited(String),
-    /// It takes no connections.
-    #[error("it is busy: as many ask it already as can wait")]
+    /// The tracer accepts no more connections.
+    #[error("busy: too many requests are waiting; try again later")]
     Busy,
-    /// The other side is not who it should be.
+    /// The process on the other side is not trusted.
     #[error(transparent)]
     Peer(#[from] PeerError),
-    /// It refused.
+    /// The tracer refused the request.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The line could not be written or read.
@@ -65,16 +65,16 @@ impl From<LineError> for Problem {
     }
 }
 
-/// What came of asking.
+/// The result of asking.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// The answer of the newest tracer that gave one; `None` if none runs.
+    /// The answer of the newest tracer that answered; `None` if there is none.
     pub(crate) report: Option<Report>,
-    /// Those that did not answer.
+    /// The tracers that did not answer.
     pub(crate) errors: Vec<AskError>,
 }
 
-/// Asks the running tracers, the newest first, until one answers. This user's own sockets whose process is gone are removed.
+/// Asks the running tracers, newest first, until one answers. Removes this user's sockets whose process has exited.
 pub(crate) fn ask(place: &Place, request: &Request) -> Asked {
     let mut asked = Asked::default();
     let folders = place.folders();
@@ -91,16 +91,16 @@ pub(crate) fn ask(place: &Place, request: &Request) -> Asked {
     asked
 }
 
-/// `None` if nobody listens.
+/// Returns `None` if no process listens on the socket.
 fn ask_one(folder: &Folder, entry: &Entry, request: &Request) -> Result<Option<Report>, Problem> {
     if let Some(unsuited) = &entry.unsuited {
         return Err(Problem::Unsuited(unsuited.to_string()));
     }
     let mut stream = match connect(&entry.path) {
         Ok(stream) => stream,
-        // A socket is refused once nobody listens on it, and only then: it gets its name when it already does.
+        // A socket refuses connections only after its process has exited: it gets its name after it starts to listen.
         Err(Errno::CONNREFUSED) => {
-            tracing::info!("{} is of a tracer that is gone", Text::from(entry.path.as_path()));
+            tracing::info!("the tracer of {} has exited", Text::from(entry.path.as_path()));
             folder.remove(entry);
             return Ok(None);
         }
@@ -117,7 +117,8 @@ fn ask_one(folder: &Folder, entry: &Entry, request: &Request) -> Result<Option<R
     Ok(Some(protocol::read_response(&line)?))
 }
 
-/// `UnixStream::connect` would wait for ever for who takes no connections: `EAGAIN` once it has been too long.
+/// Connects with a timeout, after which it returns `EAGAIN`. `UnixStream::connect` would wait forever for a process that does not
+/// accept connections.
 fn connect(path: &Path) -> Result<UnixStream, Errno> {
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     net::sockopt::set_socket_timeout(&socket, Timeout::Send, Some(CONNECT))?;

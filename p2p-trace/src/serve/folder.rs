@@ -1,5 +1,5 @@
-//! A folder that sockets are in. Nothing in it is touched, and nobody is asked, before it is known whose it is: whoever can
-//! write to it could make a tracer's name of any file, and a socket of their own of any number.
+//! A folder with sockets. Its owner and mode are checked before it is used: a user who can write to it could give any file the name
+//! of a tracer's socket, or create sockets for any process id.
 
 use std::{
     ffi::OsString,
@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 /// Write access of others.
 const OTHERS: u32 = 0o022;
 
-/// What cannot be a tracer's.
+/// Why a file cannot be a tracer's.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsuited {
     #[error("it is not a socket")]
@@ -26,7 +26,7 @@ pub(crate) enum Unsuited {
     Writable,
 }
 
-/// An open folder, whatever comes into its place by name.
+/// An open folder. It stays the same even if its name is given to another one.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
@@ -39,19 +39,19 @@ pub(super) struct Entry {
     pub(super) pid: u32,
     pub(super) path: PathBuf,
     name: OsString,
-    /// Device, inode, and when it was changed last.
+    /// Device, inode, and time of the last change.
     identity: [i64; 4],
-    /// Why it is no tracer's; nothing is done with it then.
+    /// Why it is not a tracer's socket; it is not used then.
     pub(super) unsuited: Option<Unsuited>,
     pub(super) is_own: bool,
 }
 
 impl Folder {
-    /// Opens it, if it is root's or this process's own, and nobody else can write to it.
+    /// Opens a folder of root or of this process's user that others cannot write to.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| match error {
-            // That is what a link is to these flags.
+            // The errors for a link with these flags.
             rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR => denied(Unsuited::NoFolder),
             error => error.into(),
         })?;
@@ -62,7 +62,7 @@ impl Folder {
         }
     }
 
-    /// The same for one that sockets are made in: made if need be, and this process's own.
+    /// Opens a folder for new sockets. Creates it if needed; it must belong to this process's user.
     pub(super) fn prepare(path: &Path) -> io::Result<Self> {
         match fs::DirBuilder::new().mode(0o755).create(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -79,14 +79,14 @@ impl Folder {
         &self.path
     }
 
-    /// What is called as tracers call their sockets.
+    /// The files that are named like sockets of tracers.
     pub(super) fn entries(&self) -> Vec<Entry> {
         let names = rustix::fs::Dir::read_from(&self.handle).into_iter().flatten().flatten();
         let names = names.filter_map(|entry| Some(entry.file_name().to_str().ok()?.to_owned()));
         names.filter_map(|name| self.entry(&name, name.strip_suffix(".sock")?.parse().ok()?)).collect()
     }
 
-    /// This name, if there is something.
+    /// The file of this name, if it exists.
     pub(super) fn entry(&self, name: &str, pid: u32) -> Option<Entry> {
         let stat = rustix::fs::statat(&self.handle, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         Some(Entry {
@@ -99,7 +99,7 @@ impl Folder {
         })
     }
 
-    /// Removes this process's own socket, or one of the same user's that is dead: what is something else by now stays.
+    /// Removes a socket of this process's user, unless another file has taken its name.
     pub(super) fn remove(&self, entry: &Entry) {
         let now = rustix::fs::statat(&self.handle, &entry.name, AtFlags::SYMLINK_NOFOLLOW);
         let is_same = now.is_ok_and(|stat| identity(&stat) == entry.identity);
@@ -110,7 +110,7 @@ impl Folder {
 }
 
 impl Entry {
-    /// The newest first.
+    /// When it was changed last, for sorting.
     pub(super) const fn changed(&self) -> (i64, i64) {
         (self.identity[2], self.identity[3])
     }
@@ -120,7 +120,7 @@ fn own() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-#[expect(clippy::cast_possible_wrap, reason = "numbers to compare with themselves")]
+#[expect(clippy::cast_possible_wrap, reason = "the numbers are only compared with each other")]
 const fn identity(stat: &Stat) -> [i64; 4] {
     [stat.st_dev as i64, stat.st_ino as i64, stat.st_mtime, stat.st_mtime_nsec as i64]
 }

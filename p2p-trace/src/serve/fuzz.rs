@@ -2,7 +2,7 @@
 
 use super::protocol::{read_request, read_response, write_request, write_response};
 
-/// What is understood of a line is written as a line that says the same.
+/// Parses a line, and checks that the parsed value survives writing and parsing.
 pub(crate) fn read(line: &[u8]) {
     if let Ok(request) = read_request(line) {
         assert_eq!(write_request(&request).ok().map(|line| read_request(&line)), Some(Ok(request)));

@@ -1,4 +1,4 @@
-//! Questions of other p2p-traces, answered from the model while the stream goes on.
+//! Answers requests of other p2p-trace processes from the model while tracing.
 
 use std::{
     io,
@@ -19,65 +19,64 @@ use crate::{
     serve::{PendingRequest, Place, RequestQueue},
 };
 
-/// Whoever answers questions about a session that is limited to `devices` (none: all), if that is possible: a tracer goes on
-/// without.
+/// Starts to answer requests about a session that is limited to `devices` (empty: not limited). Returns `None` if that is not
+/// possible: tracing continues without it.
 pub(crate) fn handler(opened: &Opened, devices: &[String], start: &Clock) -> Option<Box<dyn Answer>> {
     let limits = Limits::of_host(devices);
     match Handler::open(limits, opened.session.status().kernel, start) {
         Ok(handler) => Some(Box::new(handler)),
         Err(error) => {
-            tracing::info!("`p2p-trace holders` cannot ask this tracer: {error}");
+            tracing::info!("`p2p-trace holders` cannot use this tracer: {error}");
             None
         }
     }
 }
 
-/// How long an answer waits for the kernel's state. What was not read by then is said in the report.
+/// How long an answer waits for a snapshot. After that, the report says which state is missing.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What the questions can be about.
+/// The limits of the session.
 struct Limits {
     place: Place,
     root: KernelRoot,
-    /// The devices that the session is limited to; none: all.
+    /// The devices that the session is limited to; empty: not limited.
     traced: Vec<DeviceAddress>,
 }
 
 impl Limits {
-    /// On this host, for a session that is limited to these devices.
+    /// The limits of a session on this host.
     fn of_host(names: &[String]) -> Self {
         let root = KernelRoot::default();
-        // A name that is none has ended the session already.
+        // An unknown name has already ended the session.
         let traced = names.iter().filter_map(|name| devices::resolve(&root, name).ok()).collect();
         Self { place: Place::of_host(), root, traced }
     }
 }
 
-/// The desk, and the question that is being worked on.
+/// The request queue, and the request that is being answered.
 struct Handler {
     queue: RequestQueue,
     root: KernelRoot,
     source: Source,
     kernel: Text,
-    /// The devices that the session is limited to; none: all.
+    /// The devices that the session is limited to; empty: not limited.
     traced: Vec<DeviceAddress>,
     waiting: Option<Waiting>,
 }
 
-/// A question that waits for the kernel's state.
+/// A request that waits for a snapshot.
 struct Waiting {
     request: PendingRequest,
-    /// Devices that are to be read, and the time that the reading must not be older than.
+    /// The devices whose snapshot is needed, and the earliest time of that snapshot.
     devices: Vec<DeviceAddress>,
     asked_ns: u64,
     deadline: Instant,
-    /// An answer was made up, which had names looked up; the next one has them.
+    /// A first report has requested the lookup of names, which the next one can use.
     has_asked_names: bool,
 }
 
 impl Handler {
-    /// Listens.
-    /// Fails when there is no place for the socket.
+    /// Starts to listen. Fails if there is no folder for the socket.
     fn open(limits: Limits, kernel: Text, start: &Clock) -> io::Result<Self> {
         let Limits { place, root, traced } = limits;
         let queue = RequestQueue::open(&place, root.clone())?;
@@ -119,14 +118,14 @@ impl Answer for Handler {
         true
     }
 
-    /// Also answers when the state has not been read for too long.
+    /// Answers after a timeout even without a snapshot.
     fn answer(&mut self, model: &Model, reached_ns: u64, symbols: &dyn Symbolize, clock: Clock) {
         let ready = self.waiting.take_if(|waiting| {
             let is_read = |device: &DeviceAddress| {
                 let snapshot = model.device(*device).and_then(Device::last_snapshot);
                 snapshot.is_some_and(|snapshot| snapshot.to_ns >= waiting.asked_ns)
             };
-            // Where there is nothing to read, what happened before the question must have come in nevertheless.
+            // Even if no device needs a snapshot, all events before the request must have been processed.
             let is_there = reached_ns >= waiting.asked_ns && waiting.devices.iter().all(is_read);
             let is_named = !waiting.has_asked_names || symbols.settle(Duration::ZERO);
             is_there && is_named || Instant::now() >= waiting.deadline
@@ -147,7 +146,7 @@ impl Answer for Handler {
                 now_ns: clock.boottime_ns,
             },
         );
-        // Whose memory it is can depend on a name, which nobody who takes in what happens waits for.
+        // The kind of a holder can depend on a symbol name. This thread does not wait for the lookup.
         if !waiting.has_asked_names && Instant::now() < waiting.deadline && !symbols.settle(Duration::ZERO) {
             self.waiting = Some(Waiting { has_asked_names: true, ..waiting });
             return;

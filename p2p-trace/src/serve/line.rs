@@ -1,4 +1,4 @@
-//! Lines over a stream, limited in length and time: nobody on the other side can make this one wait or grow.
+//! Reads and writes lines with limits on length and time, so that a peer can neither block this process nor exhaust its memory.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-/// A line that could not be had.
+/// Why a line could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LineError {
     #[error("the line is longer than {0} bytes")]
@@ -19,8 +19,7 @@ pub(super) enum LineError {
     Io(io::Error),
 }
 
-/// Reads up to the first line break, `limit` bytes at most, until `deadline`: however slowly the other side
-/// writes, it cannot stay for longer.
+/// Reads up to the first line feed, at most `limit` bytes, until `deadline`. The deadline also holds for a peer that sends slowly.
 pub(super) fn read_line(
     stream: &mut UnixStream,
     limit: usize,
@@ -80,7 +79,7 @@ fn set_limit(stream: &UnixStream, deadline: Instant) -> Result<(), LineError> {
     limited.map_err(LineError::Io)
 }
 
-/// What of an error is one: an interrupted call is not, and the deadline says when it is too late.
+/// The error to report. Interrupted calls are repeated; the deadline bounds the repetitions.
 fn retry(error: io::Error) -> Option<LineError> {
     match error.kind() {
         io::ErrorKind::Interrupted => None,

@@ -1,4 +1,4 @@
-//! The side of a running tracer.
+//! The server: answers requests on a socket of a running tracer.
 
 use std::{
     fs, io,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::device_report::Report;
 
-/// For a client to write its request, and for it to take the answer.
+/// For a client to send its request, and to receive the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A socket on which this process answers. Dropping it ends the thread and removes the socket.
@@ -36,8 +36,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Listens, and has `answer` called in a thread of its own, one request at a time.
-    /// Fails when there is no folder for the socket, or it cannot be made. A tracer goes on without one.
+    /// Listens, and calls `answer` in a separate thread, for one request at a time. Fails if there is no folder for the socket or it
+    /// cannot be created; tracing continues without it.
     pub(crate) fn start(
         place: &Place,
         answer: impl Fn(&Request) -> Result<Report, String> + Send + 'static,
@@ -57,7 +57,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have been removed by hand, and whoever finds it refused removes it too.
+        // The socket may have been removed already, by hand or by a client that was refused.
         self.folder.remove(&self.entry);
         drop(self.wake.take());
         if let Some(thread) = self.thread.take()
@@ -68,14 +68,14 @@ impl Drop for Server {
     }
 }
 
-/// Binds under another name first: who finds a socket by its name finds one that is complete, and nobody else's.
+/// Binds under a temporary name, so that a socket is complete when it gets its name.
 #[expect(clippy::disallowed_methods, reason = "a socket in the folder of tracers, not a file")]
 fn bind(folder: &Folder) -> io::Result<(UnixListener, Entry)> {
     let pid = std::process::id();
     let name = place::file_name(pid);
     let temporary = format!(".{name}.new");
     let (path, new) = (folder.path().join(&name), folder.path().join(&temporary));
-    // Of a process that had this number and ended in between.
+    // Left over from an earlier process with this id.
     if let Some(left) = folder.entry(&temporary, pid) {
         folder.remove(&left);
     }
@@ -104,7 +104,7 @@ fn serve(listener: &UnixListener, woken: &UnixStream, answer: &impl Fn(&Request)
         match poll(&mut waited, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => {
-                tracing::warn!("requests of others are not answered any more: {error}");
+                tracing::warn!("requests of other processes are no longer answered: {error}");
                 return;
             }
         }
@@ -119,8 +119,8 @@ fn serve(listener: &UnixListener, woken: &UnixStream, answer: &impl Fn(&Request)
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
             Err(error) => {
-                tracing::debug!("a connection could not be taken: {error}");
-                // Such as too many open files: not at once again.
+                tracing::debug!("cannot accept a connection: {error}");
+                // For example, too many open files: wait before the next attempt.
                 thread::sleep(Duration::from_millis(100));
             }
         }

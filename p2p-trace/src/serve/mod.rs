@@ -1,11 +1,11 @@
-//! A running tracer answers questions over a socket, and other p2p-traces ask it.
+//! A running tracer answers requests on a socket; other p2p-trace processes are its clients.
 //!
-//! The socket is `/run/p2p-trace/PID.sock` (`$XDG_RUNTIME_DIR/p2p-trace/PID.sock` for a user who cannot write there, never for
-//! root), for its owner only (0600). Both sides check with the kernel who is on the other one: root, or the same user. A line of JSON
-//! each way, with a version; both limited in length and time.
+//! The socket is `/run/p2p-trace/PID.sock`, with mode 0600. Users who cannot write there use
+//! `$XDG_RUNTIME_DIR/p2p-trace/PID.sock`; root never does. Both sides check the peer with the kernel: it must be root or the same
+//! user. A request and an answer are one line of JSON each, with a version, and limited in length and time.
 //!
-//! A socket that refuses connections is left over from a tracer that ended without its own consent; its owner removes it
-//! when they find it. That is safe because a socket gets its name only once somebody listens on it.
+//! A socket that refuses connections is left over from a tracer that was killed. A client of the same user removes it. That is
+//! safe, because a socket gets its name only after its process listens.
 
 #![forbid(unsafe_code)]
 

@@ -1,25 +1,26 @@
-//! Who is on the other side of a socket.
+//! Checks the process on the other side of a socket.
 
 use std::{io, os::unix::net::UnixStream};
 
-/// The other side is somebody that this one has nothing to do with.
+/// The peer is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PeerError {
-    /// Another user's process.
-    #[error("process {pid} of user {uid} is neither root's nor user {own}'s")]
+    /// The peer is a process of another user.
+    #[error("process {pid} belongs to user {uid}, not to root or user {own}")]
     Stranger {
         pid: i32,
-        /// Its user.
+        /// The user of the peer.
         uid: u32,
-        /// This process's user.
+        /// The user of this process.
         own: u32,
     },
-    /// The kernel does not say.
-    #[error("the other side of the socket cannot be told")]
+    /// The kernel does not report the peer.
+    #[error("cannot determine the process on the other side of the socket")]
     Unknown(#[from] io::Error),
 }
 
-/// Refuses all but root and this process's own user, by what the kernel noted at `connect` or `listen` (`SO_PEERCRED`).
+/// Accepts only root and the user of this process, by the credentials that the kernel stored at `connect` or `listen`
+/// (`SO_PEERCRED`).
 pub(super) fn check(stream: &UnixStream) -> Result<(), PeerError> {
     let peer = rustix::net::sockopt::socket_peercred(stream).map_err(io::Error::from)?;
     let own = rustix::process::geteuid().as_raw();
@@ -41,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_and_oneself_are_trusted() {
+    fn only_root_and_the_same_user_are_trusted() {
         assert!(is_trusted(0, 1000) && is_trusted(1000, 1000) && is_trusted(0, 0));
         assert!(!is_trusted(1001, 1000) && !is_trusted(1000, 0));
     }

@@ -1,4 +1,4 @@
-//! Where running tracers put their sockets.
+//! The folders of the sockets.
 
 use std::{
     env,
@@ -11,19 +11,19 @@ use p2p_trace_model::text::Text;
 
 use super::folder::{Entry, Folder};
 
-/// The only one for root.
+/// The folder of root.
 const SYSTEM: &str = "/run/p2p-trace";
 
-/// The folder below `XDG_RUNTIME_DIR`, for everybody else.
+/// The folder of other users, below `XDG_RUNTIME_DIR`.
 const USER: &str = "p2p-trace";
 
-/// The folders that sockets are in, the preferred one first.
+/// The folders for sockets, in order of preference.
 #[derive(Clone, Debug)]
 pub(crate) struct Place(pub(super) Vec<PathBuf>);
 
 impl Place {
-    /// `/run/p2p-trace`, and `p2p-trace` in the user's own folder for what runs. Root has no such folder: what the variable
-    /// says may be of the user who called `sudo`.
+    /// `/run/p2p-trace`, and `p2p-trace` in the user's runtime folder. For root only the former, because the variable can be
+    /// that of the user who called `sudo`.
     pub(crate) fn of_host() -> Self {
         Self::of_user(rustix::process::geteuid().is_root(), env::var_os("XDG_RUNTIME_DIR"))
     }
@@ -34,7 +34,7 @@ impl Place {
         Self(iter::once(PathBuf::from(SYSTEM)).chain(user).collect())
     }
 
-    /// The first folder that can be had, made if need be, or why the last one cannot.
+    /// The first folder that can be used. Creates it if needed. Returns the error of the last folder if there is none.
     pub(super) fn prepare(&self) -> io::Result<Folder> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "there is no folder for sockets");
         for path in &self.0 {
@@ -46,13 +46,13 @@ impl Place {
         Err(last)
     }
 
-    /// The folders that there are. One that somebody else could have filled is left out, with a word.
+    /// The folders that exist. Omits those that other users can write to, with a warning.
     pub(super) fn folders(&self) -> Vec<Folder> {
         let open = |path: &PathBuf| match Folder::open(path) {
             Ok(folder) => Some(folder),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!("no tracer is looked for in {}: {error}", Text::from(path.as_path()));
+                tracing::warn!("not looking for tracers in {}: {error}", Text::from(path.as_path()));
                 None
             }
         };
@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-/// Every socket in these, the newest first.
+/// All sockets in these folders, newest first.
 pub(super) fn sockets(folders: &[Folder]) -> Vec<(&Folder, Entry)> {
     let of_folder = |folder| Folder::entries(folder).into_iter().map(move |entry| (folder, entry));
     let mut sockets: Vec<_> = folders.iter().flat_map(of_folder).collect();
@@ -69,12 +69,12 @@ pub(super) fn sockets(folders: &[Folder]) -> Vec<(&Folder, Entry)> {
     sockets
 }
 
-/// The error with the path that it is about.
+/// Adds the path to an error.
 pub(super) fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", Text::from(path)))
 }
 
-/// The name of the socket of a process.
+/// The name of a process's socket.
 pub(super) fn file_name(pid: u32) -> String {
     format!("{pid}.sock")
 }

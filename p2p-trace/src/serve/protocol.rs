@@ -1,4 +1,4 @@
-//! What goes over the socket: one line of JSON each way.
+//! The protocol: one line of JSON in each direction.
 //!
 //! The client writes `{"version":1,"request":"holders","devices":["0000:01:00.0"]}`, the server answers
 //! `{"version":1,"report":{…}}` or `{"version":1,"error":{"code":"…","message":"…"}}` and closes.
@@ -8,50 +8,50 @@ use serde::{Deserialize, Serialize};
 
 use crate::device_report::Report;
 
-/// Version of the protocol. Both sides must speak the same.
+/// Version of the protocol. Both sides must use the same one.
 pub(crate) const VERSION: u32 = 1;
 
-/// A request is short: 16 devices at most, as a session has.
+/// A request is short: it has at most 16 devices, the maximum of a session.
 pub(super) const MAX_REQUEST: usize = 64 << 10;
 
-/// A report of a device with very many holders still is far below this.
+/// Far more than the report of a device with very many holders.
 pub(super) const MAX_RESPONSE: usize = 64 << 20;
 
-/// What a client asks.
+/// A request of a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(crate) enum Request {
-    /// What is taken of these devices' memory; of all that the tracer knows, if none is named.
+    /// The memory of these devices that is allocated; of all known devices if the list is empty.
     Holders {
         #[serde(default)]
         devices: Vec<Bdf>,
     },
 }
 
-/// Why a request was not answered.
+/// The reason why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Code {
-    /// The other side speaks another version.
+    /// The protocol versions differ.
     Version,
-    /// The line is no request.
+    /// The line is not a valid request.
     BadRequest,
-    /// The client is somebody else.
+    /// The client belongs to another user.
     Denied,
     /// The tracer cannot answer.
     Failed,
-    /// A code of a later version.
+    /// A code of a newer version.
     #[serde(other)]
     Other,
 }
 
-/// A request that was not answered.
+/// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Refused {
-    /// Why, for a program.
+    /// The reason, for programs.
     pub(crate) code: Code,
-    /// Why, for a person.
+    /// The reason, for people.
     pub(crate) message: Text,
 }
 
@@ -62,7 +62,7 @@ impl Refused {
     }
 }
 
-/// Goes before everything else in both directions.
+/// The envelope of both directions.
 #[derive(Debug, Serialize, Deserialize)]
 struct Versioned<T> {
     version: u32,
@@ -70,7 +70,7 @@ struct Versioned<T> {
     body: T,
 }
 
-/// Only the version, whatever else there is.
+/// The version alone; other fields are ignored.
 #[derive(Deserialize)]
 struct VersionOnly {
     version: u32,
@@ -83,12 +83,12 @@ enum Body {
     Error(Refused),
 }
 
-/// A request as its line.
+/// Formats a request.
 pub(super) fn write_request(request: &Request) -> serde_json::Result<Vec<u8>> {
     write(request)
 }
 
-/// A response as its line.
+/// Formats a response.
 pub(super) fn write_response(answer: Result<Report, Refused>) -> serde_json::Result<Vec<u8>> {
     write(match answer {
         Ok(report) => Body::Report(Box::new(report)),
@@ -103,37 +103,37 @@ fn write(body: impl Serialize) -> serde_json::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The request that a client wrote.
+/// Parses a request.
 pub(super) fn read_request(line: &[u8]) -> Result<Request, Refused> {
     check_version(line)?;
     let request: Versioned<Request> = serde_json::from_slice(line)
-        .map_err(|error| Refused::new(Code::BadRequest, format!("the line is no request: {error}")))?;
+        .map_err(|error| Refused::new(Code::BadRequest, format!("not a valid request: {error}")))?;
     Ok(request.body)
 }
 
-/// What a server wrote.
+/// Parses a response.
 pub(super) fn read_response(line: &[u8]) -> Result<Report, Refused> {
     match serde_json::from_slice::<Versioned<Body>>(line) {
-        // Every version understands a refusal.
+        // Refusals are valid in every version.
         Ok(Versioned { body: Body::Error(refused), .. }) => Err(refused),
         Ok(Versioned { version: VERSION, body: Body::Report(report) }) => Ok(*report),
         other => {
             check_version(line)?;
             let problem = other.err().map_or_else(String::new, |error| format!(": {error}"));
-            Err(Refused::new(Code::BadRequest, format!("the answer cannot be understood{problem}")))
+            Err(Refused::new(Code::BadRequest, format!("not a valid answer{problem}")))
         }
     }
 }
 
 fn check_version(line: &[u8]) -> Result<(), Refused> {
     let VersionOnly { version } = serde_json::from_slice(line).map_err(|error| {
-        Refused::new(Code::BadRequest, format!("the line is no JSON with a version: {error}"))
+        Refused::new(Code::BadRequest, format!("not a JSON object with a version: {error}"))
     })?;
     if version == VERSION {
         return Ok(());
     }
     let message = format!(
-        "version {version} of the protocol was sent, and this p2p-trace speaks {VERSION}: use the same p2p-trace on both sides"
+        "protocol version {version} was received, but this p2p-trace uses version {VERSION}: use the same p2p-trace on both sides"
     );
     Err(Refused::new(Code::Version, message))
 }
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_one_line_that_leads_back() {
+    fn a_request_is_one_line_and_survives_parsing() {
         let device = "0000:01:00.0".parse().map(Bdf).unwrap();
         let request = Request::Holders { devices: vec![device] };
         let line = write_request(&request).unwrap();
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_refused_with_a_reason() {
+    fn invalid_requests_are_refused_with_a_reason() {
         let refusal = |line: &str| {
             let refused = read_request(line.as_bytes()).unwrap_err();
             format!("{:?}: {refused}", refused.code)
@@ -174,18 +174,18 @@ mod tests {
             .map(refusal)
             .join("\n"),
             @r#"
-            BadRequest: the line is no JSON with a version: EOF while parsing a value at line 1 column 0
-            BadRequest: the line is no JSON with a version: expected value at line 1 column 1
-            BadRequest: the line is no JSON with a version: missing field `version` at line 1 column 2
-            Version: version 2 of the protocol was sent, and this p2p-trace speaks 1: use the same p2p-trace on both sides
-            BadRequest: the line is no request: unknown variant `reboot`, expected `holders` at line 1 column 32
-            BadRequest: the line is no request: "nvme0" is not a PCI address: the function (after a dot) is missing; write it as 0000:01:00.0 or 01:00.0 at line 1 column 53
+            BadRequest: not a JSON object with a version: EOF while parsing a value at line 1 column 0
+            BadRequest: not a JSON object with a version: expected value at line 1 column 1
+            BadRequest: not a JSON object with a version: missing field `version` at line 1 column 2
+            Version: protocol version 2 was received, but this p2p-trace uses version 1: use the same p2p-trace on both sides
+            BadRequest: not a valid request: unknown variant `reboot`, expected `holders` at line 1 column 32
+            BadRequest: not a valid request: "nvme0" is not a PCI address: the function (after a dot) is missing; write it as 0000:01:00.0 or 01:00.0 at line 1 column 53
             "#
         );
     }
 
     #[test]
-    fn a_report_survives_and_so_does_a_refusal() {
+    fn reports_and_refusals_survive_parsing() {
         let report = crate::device_report::samples::report();
         let line = write_response(Ok(report.clone())).unwrap();
         assert_eq!(read_response(&line), Ok(report));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_another_version_is_told_as_one() {
+    fn an_answer_of_another_version_is_refused_as_such() {
         let error = br#"{"version":9,"error":{"code":"weather","message":"too hot","since":1}}"#;
         let refused = read_response(error).unwrap_err();
         assert_eq!((refused.code, refused.message.as_str()), (Code::Other, "too hot"));

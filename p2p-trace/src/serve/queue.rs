@@ -1,4 +1,4 @@
-//! Requests for whoever has the model: the server's thread takes them, another one answers.
+//! Passes requests from the server's thread to the thread with the model.
 
 use std::{
     io,
@@ -13,27 +13,27 @@ use p2p_trace_probe::kernel::{KernelRoot, clock::boottime_ns};
 use super::{Place, Request, Server};
 use crate::device_report::{Host, Report};
 
-/// How long a client has to wait for the thread that answers.
+/// How long a client waits for the answering thread.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A request that waits for its answer. Dropping it refuses it.
 #[derive(Debug)]
 pub(crate) struct PendingRequest {
-    /// The devices that are asked for; none: all.
+    /// The devices of the request; empty: all.
     pub(crate) devices: Vec<DeviceAddress>,
-    /// The host as it was when the question was put.
+    /// The state of the host at the time of the request.
     pub(crate) host: Host,
     reply: SyncSender<Report>,
 }
 
 impl PendingRequest {
-    /// Gives the answer. The client may have lost patience meanwhile; that is its affair.
+    /// Sends the answer. The client may have timed out already.
     pub(crate) fn answer(self, report: Report) {
         self.reply.try_send(report).unwrap_or_default();
     }
 }
 
-/// Where questions arrive, one at a time.
+/// The incoming requests, one at a time.
 #[derive(Debug)]
 pub(crate) struct RequestQueue {
     // Dropped before the server, whose thread may be waiting for an answer.
@@ -42,8 +42,7 @@ pub(crate) struct RequestQueue {
 }
 
 impl RequestQueue {
-    /// Listens. The tasks of the host are looked at in the server's thread, so that whoever answers does not lose time over
-    /// it.
+    /// Starts to listen. The tasks of the host are read in the server's thread, so that the answering thread is not delayed.
     pub(crate) fn open(place: &Place, root: KernelRoot) -> io::Result<Self> {
         let (sender, requests) = mpsc::sync_channel(1);
         let server = Server::start(place, move |Request::Holders { devices }| {
@@ -53,7 +52,7 @@ impl RequestQueue {
         Ok(Self { requests, server })
     }
 
-    /// The question that waits, if one does.
+    /// The pending request, if there is one.
     pub(crate) fn next(&self) -> Option<PendingRequest> {
         self.requests.try_recv().ok()
     }
@@ -72,7 +71,7 @@ fn ask(
     let asked_ns = boottime_ns();
     let request =
         PendingRequest { host: Host::read(root, devices.iter().copied()).asked_at(asked_ns), devices, reply };
-    let busy = || "the tracer is busy or about to end: ask again".to_owned();
+    let busy = || "the tracer is busy or about to exit: try again".to_owned();
     sender.try_send(request).map_err(|_unsent| busy())?;
     answer.recv_timeout(PATIENCE).map_err(|_timeout| busy())
 }
@@ -92,7 +91,7 @@ mod tests {
     use p2p_trace_model::event::names::Bdf;
 
     #[test]
-    fn a_question_is_answered_by_another_thread_or_refused_when_it_is_dropped() {
+    fn a_request_is_answered_by_another_thread_or_refused_when_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let (place, root) = (place(folder.path()), KernelRoot::at(folder.path()));
         let queue = RequestQueue::open(&place, root).unwrap();
@@ -102,7 +101,7 @@ mod tests {
             let devices = request.devices.clone();
             request.answer(samples::report());
             drop(next());
-            // Ends while a question waits.
+            // Exits while a request waits.
             let waiting = queue.requests.recv().unwrap();
             let ending = Instant::now();
             drop((waiting, queue));
@@ -115,8 +114,8 @@ mod tests {
             let asked = ask(&place, &request);
             matches!(&asked.errors[0].problem, Problem::Refused(refused) if refused.code == Code::Failed)
         };
-        assert!(refused(), "the question was dropped");
-        assert!(refused(), "the tracer ended");
+        assert!(refused(), "the request was dropped");
+        assert!(refused(), "the tracer exited");
         let (devices, ending) = answerer.join().unwrap();
         assert_eq!(devices, [device]);
         assert!(ending < PATIENCE / 2);

@@ -1,4 +1,4 @@
-//! Both sides over real sockets in a folder.
+//! Client and server over real sockets in a folder.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ pub(super) fn place(folder: &Path) -> Place {
     Place(vec![folder.join("p2p-trace")])
 }
 
-/// As a tracer makes them, whatever the umask is.
+/// Creates a folder with the mode that tracers use, whatever the umask.
 fn make_folder(path: &Path) {
     fs::create_dir(path).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -40,10 +40,10 @@ fn server(place: &Place) -> Server {
     Server::start(place, |_request| Ok(samples::report())).unwrap()
 }
 
-/// What the server answers to these bytes.
+/// The server's answer to these bytes.
 fn answer(server: &Server, bytes: &[u8]) -> Result<Report, Refused> {
     let mut stream = UnixStream::connect(server.path()).unwrap();
-    // The server may refuse before it has read everything.
+    // The server may refuse the request before it has read everything.
     stream.write_all(bytes).unwrap_or_default();
     let mut line = Vec::new();
     let _end = stream.read_to_end(&mut line);
@@ -51,10 +51,10 @@ fn answer(server: &Server, bytes: &[u8]) -> Result<Report, Refused> {
 }
 
 #[test]
-fn a_running_tracer_is_asked_and_answers() {
+fn a_running_tracer_answers() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
-    assert!(ask(&place, &ALL).report.is_none(), "none runs");
+    assert!(ask(&place, &ALL).report.is_none(), "no tracer runs");
     let server = server(&place);
     for _ in 0..3 {
         let asked = ask(&place, &ALL);
@@ -71,7 +71,7 @@ fn a_running_tracer_is_asked_and_answers() {
 }
 
 #[test]
-fn the_request_reaches_the_tracer_and_its_refusal_comes_back() {
+fn the_request_reaches_the_tracer_and_its_error_is_returned() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let _server = Server::start(&place, |request| Err(format!("{request:?} is too much"))).unwrap();
@@ -85,7 +85,7 @@ fn the_request_reaches_the_tracer_and_its_refusal_comes_back() {
 }
 
 #[test]
-fn garbage_is_refused_and_the_next_one_is_answered() {
+fn refuses_invalid_requests_and_answers_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let server = server(&place);
@@ -96,14 +96,14 @@ fn garbage_is_refused_and_the_next_one_is_answered() {
     assert_eq!(code(b"{\"version\":1,\"request\":\"reboot\"}\n"), Code::BadRequest);
     let nested = b"[".repeat(60_000);
     assert_eq!(code(&[&nested[..], b"\n"].concat()), Code::BadRequest);
-    // Too long: refused, or the connection closed in its face.
+    // Too long: the server refuses it, or closes the connection.
     assert!(answer(&server, &vec![b'x'; protocol::MAX_REQUEST * 4]).is_err());
     drop(UnixStream::connect(server.path()).unwrap());
     assert_eq!(ask(&place, &ALL).report, Some(samples::report()));
 }
 
 #[test]
-fn who_writes_nothing_is_not_waited_for() {
+fn a_silent_client_does_not_block_others() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let server = server(&place);
@@ -125,7 +125,7 @@ fn who_writes_nothing_is_not_waited_for() {
 }
 
 #[test]
-fn what_a_dead_tracer_left_is_removed() {
+fn the_socket_of_a_dead_tracer_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let server = server(&place);
@@ -133,20 +133,20 @@ fn what_a_dead_tracer_left_is_removed() {
     drop(make_socket(&stale));
     let foreign = server.path().with_file_name("notes.txt");
     fs::write(&foreign, "").unwrap();
-    // The newest is asked first, so that it is found although another one answers.
+    // The stale socket is the newest, so it is asked first.
     assert_eq!(ask(&place, &ALL).report, Some(samples::report()));
     assert!(!stale.exists() && foreign.exists() && server.path().exists());
 }
 
 #[test]
-fn a_tracer_of_another_version_is_named() {
+fn a_tracer_with_another_version_is_an_error_with_its_pid() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     make_folder(&place.0[0]);
     let listener = make_socket(&place.0[0].join("7.sock"));
     let other = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        // Whoever hangs up on a question that it has not read breaks the connection for the asker.
+        // Closing a connection with unread data would reset it for the client.
         BufReader::new(&stream).read_line(&mut String::new()).unwrap();
         stream.write_all(b"{\"version\":2,\"report\":{}}\n").unwrap();
     });
@@ -157,7 +157,7 @@ fn a_tracer_of_another_version_is_named() {
 }
 
 #[test]
-fn a_folder_that_others_can_write_to_is_not_used() {
+fn a_folder_that_others_can_write_to_is_not_used_for_sockets() {
     let folder = tempfile::tempdir().unwrap();
     let start = |place: &Place| Server::start(place, |_request| Ok(samples::report()));
     let open = folder.path().join("open");
@@ -175,7 +175,7 @@ fn a_folder_that_others_can_write_to_is_not_used() {
 }
 
 #[test]
-fn root_looks_in_the_folder_of_the_system_only() {
+fn root_uses_only_the_system_folder() {
     let user = || Some("/run/user/1000".into());
     assert_eq!(Place::of_user(true, user()).0, [Path::new("/run/p2p-trace")]);
     let own = Path::new("/run/user/1000/p2p-trace");
@@ -184,7 +184,7 @@ fn root_looks_in_the_folder_of_the_system_only() {
 }
 
 #[test]
-fn what_is_called_like_a_socket_is_not_touched() {
+fn other_files_with_the_name_of_a_socket_are_not_touched() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let server = server(&place);
@@ -197,9 +197,9 @@ fn what_is_called_like_a_socket_is_not_touched() {
     fs::set_permissions(named("3.sock"), fs::Permissions::from_mode(0o666)).unwrap();
     drop(server);
     let asked = ask(&place, &ALL);
-    let mut said: Vec<_> = asked.errors.iter().map(ToString::to_string).collect();
-    said.sort();
-    let [file, link, open] = &said[..] else { panic!("{said:?}") };
+    let mut errors: Vec<_> = asked.errors.iter().map(ToString::to_string).collect();
+    errors.sort();
+    let [file, link, open] = &errors[..] else { panic!("{errors:?}") };
     assert!(file.contains("process id 1 ") && file.contains("not a socket"), "{file}");
     assert!(link.contains("process id 2 ") && link.contains("not a socket"), "{link}");
     assert!(open.contains("process id 3 ") && open.contains("others can write to it"), "{open}");
@@ -208,7 +208,7 @@ fn what_is_called_like_a_socket_is_not_touched() {
 }
 
 #[test]
-fn a_folder_that_others_can_write_to_is_not_looked_into() {
+fn a_folder_that_others_can_write_to_is_not_searched() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     let server = server(&place);
@@ -226,7 +226,7 @@ fn a_folder_that_others_can_write_to_is_not_looked_into() {
 }
 
 #[test]
-fn a_tracer_that_takes_no_connection_is_busy() {
+fn a_tracer_that_accepts_no_connection_is_busy() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     make_folder(&place.0[0]);
@@ -244,7 +244,7 @@ fn a_tracer_that_takes_no_connection_is_busy() {
 }
 
 #[test]
-fn a_server_takes_no_place_that_is_not_its_own() {
+fn a_server_does_not_replace_files_of_others() {
     let folder = tempfile::tempdir().unwrap();
     let place = place(folder.path());
     make_folder(&place.0[0]);
@@ -259,7 +259,7 @@ fn a_server_takes_no_place_that_is_not_its_own() {
     let server = server(&place);
     let path = server.path().to_owned();
     fs::remove_file(&path).unwrap();
-    fs::write(&path, "somebody else's").unwrap();
+    fs::write(&path, "another file").unwrap();
     drop(server);
-    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody else's");
+    assert_eq!(fs::read_to_string(&path).unwrap(), "another file");
 }
