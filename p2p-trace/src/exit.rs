@@ -8,7 +8,7 @@ use p2p_trace_probe::kernel::traceability::Cause;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// The requested work was done, or the checked property holds.
+    /// The command succeeded, or the rules hold.
     Success = 0,
     /// A rule is violated.
     Violated = 1,
@@ -30,7 +30,7 @@ impl Exit {
     }
 }
 
-/// The cause is the reason why a kernel cannot be traced, if there is one.
+/// The exit code for the reason why a kernel cannot be traced; `None` if it can be.
 impl From<Option<Cause>> for Exit {
     fn from(cause: Option<Cause>) -> Self {
         match cause {

@@ -1,4 +1,4 @@
-//! The committed schemas of what is written as JSON.
+//! The committed schemas of the JSON output.
 
 use std::{env, fs, path::Path};
 
@@ -9,7 +9,7 @@ use crate::{
     render::{check::CheckReport, json::Line},
 };
 
-/// `P2P_TRACE_BLESS=1 cargo test` writes what is committed anew.
+/// `P2P_TRACE_BLESS=1 cargo test` updates the committed schema.
 #[test]
 fn each_committed_schema_is_the_one_of_this_code() {
     for (name, schema) in [

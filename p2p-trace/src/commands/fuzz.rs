@@ -1,5 +1,4 @@
-//! What is done with bytes of which nobody knows where they come from, for fuzzing: everything that shows a dump, and the
-//! texts that this program reads.
+//! Entry points for fuzzing: everything that shows a dump, and the texts that this program reads.
 
 use std::{ffi::OsString, io::Cursor, iter, path::PathBuf};
 
@@ -20,15 +19,15 @@ use crate::{
     serve, tui,
 };
 
-/// Shows what may be a dump in every form that there is; gives what was shown.
+/// Shows a dump in every format and returns the outputs. Bytes that are not a dump give an empty string.
 ///
 /// # Panics
 ///
-/// When a character that no output may hold is in any of it.
+/// An output contains a character that no output may contain.
 pub fn shown(bytes: &[u8]) -> String {
     let Some(run) = open(bytes) else { return String::new() };
-    let (told, _) = report::tell(vec![run], Vec::new(), &ReportArgs::default());
-    let mut outputs = vec![("report", report::mail(&told)), ("page", report::page(&told))];
+    let (reports, _) = report::evaluate(vec![run], Vec::new(), &ReportArgs::default());
+    let mut outputs = vec![("report", report::mail(&reports)), ("page", report::page(&reports))];
     let text = Format::Text(Options { style: Style::default(), stacks: true });
     for (name, format) in [("text", text), ("json", Format::Json)] {
         let mut lines = Vec::new();
@@ -37,15 +36,16 @@ pub fn shown(bytes: &[u8]) -> String {
         outputs.push((name, String::from_utf8_lossy(&lines).into_owned()));
     }
     let bytes = bytes.to_vec();
-    let again = move |_run| open(&bytes).map(|run| (run.reader, 1)).ok_or_else(|| anyhow::anyhow!("no dump"));
-    outputs.push(("dashboard", tui::fuzz::screens(Box::new(again))));
+    let reopen =
+        move |_run| open(&bytes).map(|run| (run.reader, 1)).ok_or_else(|| anyhow::anyhow!("not a dump"));
+    outputs.push(("dashboard", tui::fuzz::screens(Box::new(reopen))));
     outputs.into_iter().map(|(name, output)| safe(name, output)).collect()
 }
 
-/// Each output is made of several lines, which is the one unsafe thing that it needs.
+/// Checks each line of an output: the line feed is the one unsafe character that outputs need.
 fn safe(name: &str, output: String) -> String {
     let found = output.split('\n').find(|line| line.contains(is_unsafe));
-    assert!(found.is_none(), "{name} holds what no output may hold: {found:?}");
+    assert!(found.is_none(), "{name} contains an unsafe character: {found:?}");
     output
 }
 
@@ -55,7 +55,7 @@ fn open(bytes: &[u8]) -> Option<Run> {
     Some(Run { files: vec![PathBuf::from("dump")], reader: RunReader::new(vec![opened])? })
 }
 
-/// The line of a running tracer, or of who asks it, or a command line of an argument on each line.
+/// Reads bytes as a line of the `holders` protocol (an answer or a request), or as a command line with one argument per line.
 pub fn texts(bytes: &[u8]) {
     let Some((&which, bytes)) = bytes.split_first() else { return };
     if which % 2 == 0 {
@@ -74,18 +74,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_corpora_are_read_and_shown_without_harm() {
+    fn the_corpora_are_read_and_shown_without_unsafe_characters() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let files = |folder: &str| -> Vec<_> {
             let files = fs::read_dir(root.join(folder)).unwrap();
             files.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
         };
-        // Their first byte says which crate they are for.
+        // The first byte selects the crate.
         for bytes in files("fuzz/corpus/texts") {
             texts(&bytes[1..]);
         }
         let dumps = ["fuzz/corpus/shown", "crates/dump/tests/fixtures/dumps"].map(files).concat();
-        let said: Vec<_> = dumps.iter().map(|bytes| shown(bytes)).collect();
-        assert!(said.iter().any(|said| said.contains("PWNED")), "the seed is read and shown");
+        let outputs: Vec<_> = dumps.iter().map(|bytes| shown(bytes)).collect();
+        assert!(outputs.iter().any(|output| output.contains("PWNED")), "the seed is read and shown");
     }
 }

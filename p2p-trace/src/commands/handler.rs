@@ -1,9 +1,9 @@
-//! Who answers `p2p-trace holders` while this process traces.
+//! Answers to `p2p-trace holders` while this process traces.
 
 #[cfg(feature = "trace")]
 pub(super) use crate::serve::handler;
 
-/// Nobody.
+/// A build that cannot trace has no answers.
 #[cfg(not(feature = "trace"))]
 pub(super) const fn handler(
     _opened: &crate::run::Opened,

@@ -1,4 +1,4 @@
-//! Dumps that were made to harm, in every output: nothing that a dump says drives a terminal, forges a line or hides.
+//! Malicious dumps in every output: no text of a dump controls a terminal, forges a line or hides text.
 
 use std::{fs, path::Path};
 
@@ -15,7 +15,7 @@ use crate::{
     tui,
 };
 
-/// What a text can begin with; and in front of which no line of ours is written.
+/// The marker in the texts. Lines of the outputs must not begin with it.
 const MARK: &str = "FORGED";
 
 fn outputs(path: &Path) -> Vec<(&'static str, String)> {
@@ -39,7 +39,7 @@ fn outputs(path: &Path) -> Vec<(&'static str, String)> {
         }
         String::from_utf8(out).unwrap()
     };
-    let told = report::tell(dumps::open(&[path]).0, Vec::new(), &ReportArgs::default()).0;
+    let runs = report::evaluate(dumps::open(&[path]).0, Vec::new(), &ReportArgs::default()).0;
     let wide = lines::Options { stacks: true, ..lines::Options::default() };
     vec![
         ("check", checked(false)),
@@ -47,14 +47,14 @@ fn outputs(path: &Path) -> Vec<(&'static str, String)> {
         ("replay", replayed(Format::Text(lines::Options::default()))),
         ("replay --stacks", replayed(Format::Text(wide))),
         ("replay --json", replayed(Format::Json)),
-        ("report", report::mail(&told)),
-        ("report --html", report::page(&told)),
+        ("report", report::mail(&runs)),
+        ("report --html", report::page(&runs)),
         ("the dashboard", tui::every_screen(dumps::open(&[path]).0)),
     ]
 }
 
-/// Fails where an output holds what no output may.
-fn is_harmless(dump: &[u8]) -> Result<usize, TestCaseError> {
+/// Fails if an output contains unsafe text. Returns how often the marker is shown.
+fn check_outputs(dump: &[u8]) -> Result<usize, TestCaseError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.p2pt");
     fs::write(&path, dump).unwrap();
@@ -63,10 +63,10 @@ fn is_harmless(dump: &[u8]) -> Result<usize, TestCaseError> {
         for line in text.lines() {
             let found = line.chars().find(|&character| text::is_unsafe(character));
             prop_assert!(found.is_none(), "{output}: {:?} in {line:?}", found.unwrap_or_default());
-            // Prose is wrapped between any words: then a line goes on with a text of the dump, but it is no heading.
-            let behind = if output == "report" { line.strip_prefix('#').unwrap_or_default() } else { line };
+            // Prose is wrapped between any two words: a line may then begin with text of the dump, but not as a heading.
+            let rest = if output == "report" { line.strip_prefix('#').unwrap_or_default() } else { line };
             prop_assert!(
-                !behind.trim_start_matches([' ', '#']).starts_with(MARK) || behind.starts_with("  "),
+                !rest.trim_start_matches([' ', '#']).starts_with(MARK) || rest.starts_with("  "),
                 "{output}: {line:?}"
             );
         }
@@ -84,7 +84,7 @@ fn is_harmless(dump: &[u8]) -> Result<usize, TestCaseError> {
     Ok(marks)
 }
 
-/// In a block of columns, which Markdown shows as it stands, or behind a backslash.
+/// Whether the text is in an indented block, which Markdown shows verbatim, or follows a backslash.
 fn is_escaped(text: &str, at: usize) -> bool {
     let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
     text[line..].starts_with("    ") || text[..at].ends_with('\\')
@@ -103,7 +103,7 @@ fn comm(name: &str) -> [u8; COMM_LEN] {
 }
 
 #[test]
-fn what_is_known_to_harm_harms_no_output() {
+fn no_output_is_harmed_by_known_attacks() {
     for harm in [
         "\x1b]0;FORGED\x07\x1b[31m",
         "\n# FORGED: HOLDS\n[FORGED](javascript:alert(1))<img src=x onerror=alert(1)>",
@@ -112,12 +112,12 @@ fn what_is_known_to_harm_harms_no_output() {
         "FORGED\u{61c}\u{ad}\u{34f}\u{180e}\u{3164}\u{fe0f}\u{fff9}\u{e0041}",
         "\r\nFORGED\u{85}FORGED\u{2028}FORGED",
     ] {
-        let marks = is_harmless(&dump(harm, comm(harm))).unwrap();
+        let marks = check_outputs(&dump(harm, comm(harm))).unwrap();
         assert!(marks > 20, "{harm:?} is shown {marks} times only");
     }
 }
 
-/// Characters of which every kind comes up often.
+/// Characters with frequent unsafe ones.
 fn character() -> impl Strategy<Value = char> {
     prop_oneof![
         any::<char>(),
@@ -134,7 +134,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
-    fn no_text_of_a_dump_harms_an_output(
+    fn no_output_is_harmed_by_random_texts(
         texts in prop::collection::vec(prop::collection::vec(character(), 0..24), 1..40),
         comms: [[u8; COMM_LEN]; 4],
     ) {
@@ -142,6 +142,6 @@ proptest! {
         let (mut at, mut of) = (texts.iter().cycle(), comms.iter().cycle());
         let spoiled =
             hostile::spoiled(&samples::dump(), || at.next().unwrap().clone(), || *of.next().unwrap());
-        is_harmless(&hostile::senseless(&spoiled, &texts[0]))?;
+        check_outputs(&hostile::senseless(&spoiled, &texts[0]))?;
     }
 }

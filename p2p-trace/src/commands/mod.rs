@@ -35,7 +35,7 @@ use crate::{
     render::{Format, text},
 };
 
-/// How the program ends on this error.
+/// The exit code of an error.
 #[must_use]
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     let refused = error.downcast_ref::<Refusal>().map(|refusal| refusal.exit);
@@ -43,7 +43,7 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     refused.or_else(of_output).unwrap_or(Exit::Error)
 }
 
-/// Whether to colour what goes to `stream`, if nothing else was asked for.
+/// Whether output to `stream` is colored by default.
 pub fn is_colored(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -56,14 +56,14 @@ fn colors_stdout(global: &Global) -> bool {
     }
 }
 
-/// How `live` and `replay` show a run.
+/// The format in which `live` and `replay` show a run.
 fn format(json: bool, stacks: bool, global: &Global) -> Format {
     let color = colors_stdout(global);
     let style = text::Style { color };
     if json { Format::Json } else { Format::Text(text::Options { style, stacks }) }
 }
 
-/// The reader of a pipe has gone: there is nobody left to write for.
+/// Whether the reader of a pipe has closed it, so that writing more is pointless.
 fn is_closed(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::BrokenPipe
 }

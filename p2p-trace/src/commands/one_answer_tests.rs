@@ -1,4 +1,4 @@
-//! Whatever shows a dump says the same of it: text, JSON, the dashboard at the end of the run, and both forms of the report.
+//! Text, JSON, the dashboard at the end of the run, and both forms of the report show the same results for a dump.
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +18,17 @@ use crate::{
     tui::{Level, Replay},
 };
 
-/// What is said of a dump.
+/// The results that an output shows for a dump.
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
+struct Results {
     exit: Exit,
-    /// How many findings of each rule of each device are listed.
+    /// The number of findings that are listed, per device and rule.
     findings: BTreeMap<(String, String), usize>,
-    /// What each rule of each device came to, and with how many findings.
+    /// The answer and the number of findings, per device and rule.
     rules: BTreeMap<(String, String), (Answer, usize)>,
 }
 
-/// Every dump that is kept, and what may be left of it: its beginning, and one with a hole in it.
+/// All stored dumps, and damaged versions of them: truncated, and with a damaged block.
 fn dumps() -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join("../crates/dump/tests/fixtures/dumps")];
@@ -51,7 +51,7 @@ fn dumps() -> Vec<(String, Vec<u8>)> {
         }
         dumps.push((name.to_string(), bytes));
     }
-    // Of a small one nearly anything is gone, the device that it is about as well.
+    // Nearly everything is damaged in one of the versions of a small dump, even the device.
     for small in [samples::dump(), one_by_one()] {
         for from in (0..small.len()).step_by(48) {
             for length in [200, 700] {
@@ -65,7 +65,7 @@ fn dumps() -> Vec<(String, Vec<u8>)> {
     dumps
 }
 
-/// A block for each record: one of the kernel's can be missing, and none of the tracer's.
+/// One block per record, so that a single record can be damaged.
 fn one_by_one() -> Vec<u8> {
     let mut writer = Writer::new(Vec::new(), samples::header()).unwrap();
     for slice in samples::slices() {
@@ -94,7 +94,7 @@ fn checked(path: &Path, json: bool) -> (Exit, String) {
     (exit, String::from_utf8(out).unwrap())
 }
 
-fn of_text(path: &Path) -> Said {
+fn of_text(path: &Path) -> Results {
     let (exit, text) = checked(path, false);
     let (mut findings, mut rules) = (BTreeMap::new(), BTreeMap::new());
     let mut device = None;
@@ -124,10 +124,10 @@ fn of_text(path: &Path) -> Said {
             *findings.entry((words[1].to_owned(), words[3].to_owned())).or_default() += 1;
         }
     }
-    Said { exit, findings, rules }
+    Results { exit, findings, rules }
 }
 
-fn of_report(exit: Exit, report: &CheckReport) -> Said {
+fn of_report(exit: Exit, report: &CheckReport) -> Results {
     let mut findings = BTreeMap::new();
     for finding in &report.findings {
         *findings.entry((finding.device.0.to_string(), finding.rule.name().to_owned())).or_default() += 1;
@@ -136,16 +136,16 @@ fn of_report(exit: Exit, report: &CheckReport) -> Said {
         let key = (verdict.device.0.to_string(), verdict.rule.name().to_owned());
         (key, (verdict.verdict, verdict.findings as usize))
     });
-    Said { exit, findings, rules: rules.collect() }
+    Results { exit, findings, rules: rules.collect() }
 }
 
-fn of_json(path: &Path) -> Said {
+fn of_json(path: &Path) -> Results {
     let (exit, text) = checked(path, true);
     of_report(exit, &serde_json::from_str(&text).unwrap())
 }
 
-/// What the dashboard says first, and at the end.
-fn of_dashboard(path: &Path) -> (Level, Said) {
+/// The first and the last result of the dashboard.
+fn of_dashboard(path: &Path) -> (Level, Results) {
     let path = path.to_owned();
     let open = move |run: usize| {
         let (mut runs, _) = dumps::open(std::slice::from_ref(&path));
@@ -168,15 +168,15 @@ fn of_dashboard(path: &Path) -> (Level, Said) {
         Level::Inconclusive => Answer::Inconclusive,
         Level::Violated => Answer::Violated,
     });
-    (first, Said { exit, findings, rules: rules.collect() })
+    (first, Results { exit, findings, rules: rules.collect() })
 }
 
-fn told(path: &Path) -> (Vec<report::Told>, Exit) {
+fn evaluated(path: &Path) -> (Vec<report::Evaluated>, Exit) {
     let (runs, errors) = dumps::open(&[path]);
-    report::tell(runs, errors, &ReportArgs::default())
+    report::evaluate(runs, errors, &ReportArgs::default())
 }
 
-fn loud(word: &str) -> Answer {
+fn answer_of_word(word: &str) -> Answer {
     match word {
         "VIOLATED" => Answer::Violated,
         "INCONCLUSIVE" => Answer::Inconclusive,
@@ -186,9 +186,9 @@ fn loud(word: &str) -> Answer {
     }
 }
 
-fn of_markdown(path: &Path) -> Said {
-    let (told, exit) = told(path);
-    let text = report::mail(&told);
+fn of_markdown(path: &Path) -> Results {
+    let (runs, exit) = evaluated(path);
+    let text = report::mail(&runs);
     let (mut findings, mut rules) = (BTreeMap::new(), BTreeMap::new());
     let (mut in_rules, mut device) = (false, String::new());
     for line in text.lines() {
@@ -204,17 +204,17 @@ fn of_markdown(path: &Path) -> Said {
         } else if in_rules && line.starts_with("    ") {
             let at = words.iter().position(|word| rule(word).is_some()).unwrap();
             let count = words.get(at + 2).map_or(0, |count| count.parse().unwrap());
-            rules.insert((device.clone(), words[at].to_owned()), (loud(words[0]), count));
+            rules.insert((device.clone(), words[at].to_owned()), (answer_of_word(words[0]), count));
         }
     }
     let title = text.lines().next().unwrap().rsplit(' ').next().unwrap();
-    assert_eq!(self::exit(loud(title)), exit, "{}", path.display());
-    Said { exit, findings, rules }
+    assert_eq!(self::exit(answer_of_word(title)), exit, "{}", path.display());
+    Results { exit, findings, rules }
 }
 
-fn of_html(path: &Path) -> Said {
-    let (told, exit) = told(path);
-    let page = report::page(&told);
+fn of_html(path: &Path) -> Results {
+    let (runs, exit) = evaluated(path);
+    let page = report::page(&runs);
     let (mut findings, mut rules) = (BTreeMap::new(), BTreeMap::new());
     for part in page.split("data-finding=").skip(1) {
         let heading = part.split_once("<h3>").unwrap().1.split('<').next().unwrap();
@@ -230,13 +230,13 @@ fn of_html(path: &Path) -> Said {
             badge.0.rsplit('>').next().unwrap().trim_start_matches(['\u{2716}', '\u{2713}', '?', ' ']);
         let count = badge.1.split("<td>").nth(1).unwrap().split([' ', '<']).next().unwrap();
         let key = (device.to_owned(), rule.to_owned());
-        rules.insert(key, (loud(words.split(' ').next().unwrap()), count.parse().unwrap_or(0)));
+        rules.insert(key, (answer_of_word(words.split(' ').next().unwrap()), count.parse().unwrap_or(0)));
     }
-    Said { exit, findings, rules }
+    Results { exit, findings, rules }
 }
 
 #[test]
-fn every_output_says_the_same_of_every_dump() {
+fn every_output_shows_the_same_results_for_every_dump() {
     let dir = tempfile::tempdir().unwrap();
     let mut differ = Vec::new();
     let (mut with_findings, mut without_device, mut unreadable) = (0, 0, 0);
@@ -249,7 +249,7 @@ fn every_output_says_the_same_of_every_dump() {
             continue;
         }
         let json = of_json(&path);
-        // A rule is violated for a device exactly where findings of it are listed.
+        // A rule is violated for a device exactly if findings of it are listed.
         let listed = &json.findings;
         let counted = json.rules.iter().filter(|(_, (answer, _))| *answer == Answer::Violated);
         let counted: BTreeMap<_, _> = counted.map(|(key, (_, count))| (key.clone(), *count)).collect();
@@ -270,13 +270,15 @@ fn every_output_says_the_same_of_every_dump() {
             ("markdown", of_markdown(&path)),
             ("html", of_html(&path)),
         ];
-        for (output, said) in others {
-            if said.exit != json.exit || said.findings != json.findings || said.rules != json.rules {
-                let rules = json.rules.iter().filter(|(key, answer)| said.rules.get(*key) != Some(*answer));
-                let rules: Vec<_> = rules.map(|(key, answer)| (key, answer, said.rules.get(key))).collect();
+        for (output, results) in others {
+            if results.exit != json.exit || results.findings != json.findings || results.rules != json.rules {
+                let rules =
+                    json.rules.iter().filter(|(key, answer)| results.rules.get(*key) != Some(*answer));
+                let rules: Vec<_> =
+                    rules.map(|(key, answer)| (key, answer, results.rules.get(key))).collect();
                 differ.push(format!(
                     "{name}: JSON says {} with {:?}, {output} says {} with {:?}; rules: {rules:?}",
-                    json.exit as u8, json.findings, said.exit as u8, said.findings
+                    json.exit as u8, json.findings, results.exit as u8, results.findings
                 ));
             }
         }

@@ -1,4 +1,4 @@
-//! `report`: what a dump came to, for a mail or as a page.
+//! `report`: the findings and verdicts of dumps, as Markdown or as an HTML page.
 
 use std::io::{self, Write as _};
 
@@ -25,17 +25,17 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When stdout or the page cannot be written to. A file that cannot be read is told on stderr, and the others are
-/// reported.
+/// When stdout or the page cannot be written to. A file that cannot be read is an error message on stderr, and the others are
+/// still reported.
 pub fn run(args: &ReportArgs) -> Result<Exit> {
     let mut outputs = Outputs::new(&args.files, args.force);
     let destination = outputs.prepare_optional(args.html.as_ref(), Content::Text)?;
     let redactor = args.redact.then(Redactor::random);
     let (runs, errors) = dumps::open_redacted(&args.files, redactor.as_ref());
-    let (told, exit) = tell(runs, errors, args);
+    let (runs, exit) = evaluate(runs, errors, args);
     if let Some(destination) = destination {
         let mut file = destination.create()?;
-        return match file.write_all(page(&told).as_bytes()) {
+        return match file.write_all(page(&runs).as_bytes()) {
             Err(error) if is_closed(&error) => Ok(exit),
             written => {
                 written.with_context(|| format!("cannot write {}", destination.name()))?;
@@ -44,45 +44,45 @@ pub fn run(args: &ReportArgs) -> Result<Exit> {
             }
         };
     }
-    match io::stdout().lock().write_all(mail(&told).as_bytes()) {
+    match io::stdout().lock().write_all(mail(&runs).as_bytes()) {
         Err(error) if is_closed(&error) => {}
         written => written.context("cannot write to stdout")?,
     }
     Ok(exit)
 }
 
-/// A run that has been judged.
-pub(super) struct Told {
+/// A run with the answers of the rules.
+pub(super) struct Evaluated {
     story: Story,
     outcome: Outcome,
     names: Names,
 }
 
-/// Judges the runs, and says how the program ends.
-pub(super) fn tell(
+/// Evaluates the runs. Returns the exit code, too.
+pub(super) fn evaluate(
     runs: Vec<dumps::Run>,
     errors: Vec<anyhow::Error>,
     args: &ReportArgs,
-) -> (Vec<Told>, Exit) {
+) -> (Vec<Evaluated>, Exit) {
     let mut failed = !errors.is_empty();
     for error in errors {
         tracing::error!("{error:#}");
     }
-    let mut told = Vec::new();
+    let mut evaluated = Vec::new();
     for run in runs {
-        match tell_run(run, args) {
-            Ok(run) => told.push(run),
+        match evaluate_run(run, args) {
+            Ok(run) => evaluated.push(run),
             Err(error) => {
                 failed = true;
                 tracing::error!("{error:#}");
             }
         }
     }
-    let answers: Vec<_> = told.iter().map(|told| told.outcome.answer).collect();
-    (told, check::exit(failed, &answers))
+    let answers: Vec<_> = evaluated.iter().map(|run| run.outcome.answer).collect();
+    (evaluated, check::exit(failed, &answers))
 }
 
-fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
+fn evaluate_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Evaluated> {
     let mut collector = Collector::default();
     let fail_on = args.fail_on.unwrap_or(Severity::Medium);
     let outcome = outcome(&mut run, fail_on, args.stall_after, &mut collector)?;
@@ -91,19 +91,18 @@ fn tell_run(mut run: dumps::Run, args: &ReportArgs) -> Result<Told> {
         check: render::check::report(&outcome, &render::check::context(&outcome, &names)),
         header: outcome.header.clone(),
     };
-    Ok(Told { story: collector.finish(subject), outcome, names })
+    Ok(Evaluated { story: collector.finish(subject), outcome, names })
 }
 
-pub(super) fn mail(told: &[Told]) -> String {
-    let of = |told: &Told| markdown(&told.story, &render::check::context(&told.outcome, &told.names));
-    let reports: Vec<_> = told.iter().map(of).collect();
+pub(super) fn mail(runs: &[Evaluated]) -> String {
+    let of = |run: &Evaluated| markdown(&run.story, &render::check::context(&run.outcome, &run.names));
+    let reports: Vec<_> = runs.iter().map(of).collect();
     reports.join("\n\n")
 }
 
-pub(super) fn page(told: &[Told]) -> String {
-    let contexts: Vec<_> =
-        told.iter().map(|told| render::check::context(&told.outcome, &told.names)).collect();
-    let stories: Vec<_> = told.iter().map(|told| &told.story).zip(&contexts).collect();
+pub(super) fn page(runs: &[Evaluated]) -> String {
+    let contexts: Vec<_> = runs.iter().map(|run| render::check::context(&run.outcome, &run.names)).collect();
+    let stories: Vec<_> = runs.iter().map(|run| &run.story).zip(&contexts).collect();
     html(&stories)
 }
 
@@ -124,8 +123,8 @@ mod tests {
         };
         let files: Vec<PathBuf> = dumps.iter().enumerate().map(write).collect();
         let (runs, errors) = dumps::open(&files);
-        let (told, exit) = tell(runs, errors, &ReportArgs::default());
-        let text = mail(&told);
+        let (runs, exit) = evaluate(runs, errors, &ReportArgs::default());
+        let text = mail(&runs);
         (text.replace(&format!("{}/", dir.path().display()), ""), exit)
     }
 
@@ -137,20 +136,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_says_so() {
-        let whole = samples::dump();
-        let (text, _) = report_of(&[&whole[..whole.len() - 10]]);
+    fn a_cut_off_dump_says_that_its_end_is_missing() {
+        let complete = samples::dump();
+        let (text, _) = report_of(&[&complete[..complete.len() - 10]]);
         assert!(text.contains("The record breaks off before the end of the run"), "{text}");
         assert!(text.contains("The end of the run is missing"), "{text}");
     }
 
     #[test]
-    fn each_run_has_a_report_and_what_cannot_be_read_is_an_error() {
+    fn each_run_has_a_report_and_an_unreadable_file_is_an_error() {
         let mut header = samples::header();
         header.status.run += 1;
         let other = Writer::new(Vec::new(), header).unwrap();
         let other = other.finish(p2p_trace_dump::Reason::Broken, 0, None).unwrap();
-        let (text, exit) = report_of(&[&samples::dump(), &other, b"no dump"]);
+        let (text, exit) = report_of(&[&samples::dump(), &other, b"not a dump"]);
         assert_eq!(exit, Exit::Error);
         let titles: Vec<_> = text.lines().filter(|line| line.starts_with("# ")).collect();
         assert_eq!(titles.len(), 2, "{titles:?}");

@@ -1,4 +1,4 @@
-//! `top`: who took p2p memory on this host and what a teardown waits for, on a terminal.
+//! `top`: the dashboard of p2p memory on this host.
 
 use anyhow::Result;
 
@@ -25,7 +25,7 @@ pub fn run(args: &TopArgs, global: &Global) -> Result<Exit> {
 }
 
 #[cfg(not(feature = "tui"))]
-#[expect(clippy::unnecessary_wraps, reason = "there may be none elsewhere")]
+#[expect(clippy::unnecessary_wraps, reason = "with the dashboard there may be no obstacle")]
 const fn obstacle() -> Option<&'static str> {
     Some("this build has no dashboard")
 }
@@ -54,8 +54,8 @@ fn show(args: &TopArgs, global: &Global) -> Result<Exit> {
     use p2p_trace_probe::kernel::clock;
 
     let mut outputs = args.tracing.outputs();
-    // It has the screen.
-    outputs.take_stdout();
+    // The dashboard uses it.
+    outputs.reserve_stdout();
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
     let opened = open(&args.tracing.request(global), &stop)?;

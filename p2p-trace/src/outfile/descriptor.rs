@@ -1,16 +1,16 @@
-//! Descriptors that are open already: stdout and others, by the names that systems have for them. Opening `/dev/stdout` would
-//! follow a link, and truncate or begin anew what stdout was redirected to; what is open is written to as it is.
+//! Open descriptors, such as stdout, by their path names. They are duplicated: opening `/dev/stdout` would follow a link, and
+//! truncate the file that stdout was redirected to or write at its start.
 
 use std::{fs::File, io, path::Path};
 
-/// The number of stdin.
+/// The descriptor number of stdin.
 pub(super) const STDIN: i32 = 0;
-/// The number of stdout.
+/// The descriptor number of stdout.
 pub(super) const STDOUT: i32 = 1;
-/// The number of stderr.
+/// The descriptor number of stderr.
 pub(super) const STDERR: i32 = 2;
 
-/// The descriptor that this is a name of.
+/// The number of the descriptor that has this name.
 pub(super) fn number(path: &Path) -> Option<i32> {
     let name = path.to_str()?;
     if name == "-" {
@@ -31,16 +31,16 @@ pub(super) fn number(path: &Path) -> Option<i32> {
     }
 }
 
-/// Another descriptor of the same open file.
+/// Duplicates a descriptor.
 #[cfg(unix)]
 pub(super) fn duplicate(number: i32) -> io::Result<File> {
     use std::os::fd::FromRawFd as _;
-    // SAFETY: it takes a number and a lower limit; a number that is not open is an error.
+    // SAFETY: the arguments are numbers; a descriptor that is not open is an error.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, STDERR + 1) };
     if copy == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it was just made, and nobody else knows of it.
+    // SAFETY: the descriptor was just created and has no other owner.
     Ok(unsafe { File::from_raw_fd(copy) })
 }
 
@@ -61,16 +61,16 @@ pub(super) fn duplicate(_number: i32) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Whether it was opened for writing.
+/// Whether the file was opened for writing.
 #[cfg(unix)]
 pub(super) fn is_writable(file: &File) -> bool {
     use std::os::fd::AsRawFd as _;
-    // SAFETY: it takes a descriptor, which is open, and nothing else.
+    // SAFETY: the only argument is an open descriptor.
     let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
     flags != -1 && flags & libc::O_ACCMODE != libc::O_RDONLY
 }
 
-/// See above: it shows when it is written to.
+/// Always true: writing shows whether it is.
 #[cfg(not(unix))]
 pub(super) const fn is_writable(_file: &File) -> bool {
     true
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_descriptors_are_known_and_no_others() {
+    fn parses_names_of_descriptors() {
         for (name, expected) in [
             ("-", Some(1)),
             ("/dev/stdout", Some(1)),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_open_has_no_copy() {
+    fn a_closed_descriptor_cannot_be_duplicated() {
         let error = duplicate(9999).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
     }

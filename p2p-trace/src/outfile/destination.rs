@@ -1,4 +1,4 @@
-//! Where an output goes, once that has been found to be allowed.
+//! The destination of an output that was checked.
 
 use std::{
     fs::File,
@@ -11,24 +11,24 @@ use p2p_trace_model::text::Text;
 
 use super::{OutFile, OutputError, Placed, descriptor, identity::Identity, inspect::create_error};
 
-/// How it is written to.
+/// How the destination is written to.
 #[derive(Clone, Debug)]
 pub(super) enum Way {
-    /// As a file that is not there yet.
+    /// As a new file.
     New,
-    /// As a file that takes the place of another one.
+    /// As a file that replaces an existing one.
     Replace,
-    /// It is open.
+    /// As an open stream.
     Stream(Arc<File>),
 }
 
-/// An output that has been checked.
+/// A checked destination.
 #[derive(Clone, Debug)]
 pub(crate) struct Destination {
     path: PathBuf,
     way: Way,
     inputs: Vec<Identity>,
-    /// A run that finds files of earlier ones goes on behind them.
+    /// The run may consist of several files, and continues after those of earlier runs.
     is_series: bool,
 }
 
@@ -37,23 +37,23 @@ impl Destination {
         Self { path, way, inputs, is_series: false }
     }
 
-    /// The same for a run in as many files as it takes.
+    /// Makes it the destination of a run in several files.
     pub(super) fn series(self) -> Self {
         Self { is_series: true, ..self }
     }
 
-    /// A file whose name nobody chose, which must be new.
+    /// A new file with a generated name.
     #[cfg(any(feature = "tui", test))]
     pub(crate) const fn new_file(path: PathBuf) -> Self {
         Self::new(path, Way::New, Vec::new())
     }
 
-    /// As it was named.
+    /// The path as the user named it.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// For messages.
+    /// The name for messages.
     pub(crate) fn name(&self) -> String {
         if descriptor::number(&self.path) == Some(descriptor::STDOUT) {
             "stdout".to_owned()
@@ -62,28 +62,27 @@ impl Destination {
         }
     }
 
-    /// It is a file, not a pipe or a device: there can be several.
+    /// Whether it is a file, so that there can be several, and not a pipe or a device.
     pub(crate) const fn is_file(&self) -> bool {
         matches!(self.way, Way::New | Way::Replace)
     }
 
-    /// A run in as many files as it takes.
+    /// Whether the run may consist of several files.
     pub(crate) const fn is_series(&self) -> bool {
         self.is_series
     }
 
-    /// The number to begin with: behind what earlier runs left, unless it is to be replaced.
-    /// Fails when the folder cannot be read.
+    /// The number of the first file: after those of earlier runs, unless they are replaced. Fails if the folder cannot be read.
     pub(crate) fn first_number(&self) -> Result<u32, OutputError> {
         if self.is_series && matches!(self.way, Way::New) { self.next_free() } else { Ok(0) }
     }
 
-    /// A number of which there is nothing.
+    /// The next free number.
     pub(crate) fn next_free(&self) -> Result<u32, OutputError> {
         next_free(&self.path).map_err(|cause| create_error(&self.path, cause))
     }
 
-    /// The files that earlier runs left, the oldest first. What is no dump by its content is none of them.
+    /// The files of earlier runs, oldest first. Excludes files that are not dumps by their content.
     pub(crate) fn earlier(&self) -> Vec<Placed> {
         if !self.is_series || !matches!(self.way, Way::New) {
             return Vec::new();
@@ -92,13 +91,12 @@ impl Destination {
         used.into_iter().filter_map(|number| Placed::of_dump(numbered(&self.path, number))).collect()
     }
 
-    /// Creates the file, or gives the stream.
-    /// Fails when something has come into its place since it was checked, or it cannot be created.
+    /// Creates the file, or returns the stream. Fails if the file exists by now, or cannot be created.
     pub(crate) fn create(&self) -> Result<OutFile, OutputError> {
         self.create_numbered(0)
     }
 
-    /// The same for the file of this number of a series: `FILE`, `FILE.1`, `FILE.2` and so on.
+    /// Creates the file of this number of a series: `FILE`, `FILE.1`, `FILE.2` and so on.
     pub(crate) fn create_numbered(&self, number: u32) -> Result<OutFile, OutputError> {
         match &self.way {
             Way::New => OutFile::create(&numbered(&self.path, number)),

@@ -1,4 +1,4 @@
-//! Why an output is refused, or could not be written.
+//! Errors of outputs.
 
 use std::{io, path::PathBuf};
 
@@ -6,50 +6,50 @@ use p2p_trace_model::text::Text;
 
 use crate::exit::Exit;
 
-/// What is wrong with an output, and what to do about it.
+/// The problem of an output, with a solution.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OutputError {
-    /// There is a file.
+    /// The file exists.
     #[error("{} exists already: choose another name, or add --force to replace it", Text::from(.0.as_path()))]
     Exists(PathBuf),
-    /// There is a link, wherever it leads.
+    /// The name is a link.
     #[error(
         "{} is a symbolic link, which is not followed: name the file itself, or add --force to replace the link", Text::from(.0.as_path())
     )]
     Link(PathBuf),
-    /// The command reads it.
+    /// The command reads the file.
     #[error("{} is read by this command, so it cannot be written too: choose another name", Text::from(.0.as_path()))]
     IsInput(PathBuf),
-    /// Something else that the command writes goes there.
+    /// Another output of the command has the same destination.
     #[error("{} is where another output of this command goes: choose another name", Text::from(.0.as_path()))]
     Twice(PathBuf),
     #[error("{} is a folder: name a file in it", Text::from(.0.as_path()))]
     Folder(PathBuf),
-    /// Something that is not written to.
-    #[error("{} is {what}, which is never written to: choose another name", Text::from(path.as_path()))]
+    /// A kind of file that is not written to.
+    #[error("{} is {what}: choose another name", Text::from(path.as_path()))]
     Special {
         path: PathBuf,
         /// Such as `a socket`.
         what: &'static str,
     },
-    /// Nobody wants to see a dump.
-    #[error("a dump is not for a terminal: write it to a file, or into a pipe")]
+    /// A dump is binary.
+    #[error("cannot write a dump to a terminal: use a file or a pipe")]
     Terminal,
-    /// The system refuses to create or open it.
+    /// The file cannot be created or opened.
     #[error("cannot create {}: {cause}", Text::from(path.as_path()))]
     Create { path: PathBuf, cause: io::Error },
-    /// The system refuses to put the new file in place of the old one.
+    /// The new file cannot replace the existing one.
     #[error(
         "cannot replace {}: {cause}; what was there is unchanged: choose another name", Text::from(path.as_path())
     )]
     Replace { path: PathBuf, cause: io::Error },
-    /// The system refuses to write.
+    /// The file cannot be written.
     #[error("cannot write {}: {cause}", Text::from(path.as_path()))]
     Write { path: PathBuf, cause: io::Error },
 }
 
 impl OutputError {
-    /// Something has the name of the file, and is not to be destroyed: a file of another name can do.
+    /// Whether the name is in use by a file that must be kept, so that another name can be tried.
     pub(crate) const fn is_in_the_way(&self) -> bool {
         matches!(
             self,
@@ -57,7 +57,7 @@ impl OutputError {
         )
     }
 
-    /// How the program ends on it: a command line that contradicts itself is wrong whatever files there are.
+    /// The exit code. Contradictory command lines are wrong usage, whatever files exist.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
             Self::IsInput(_) | Self::Twice(_) => Exit::Usage,
@@ -73,7 +73,7 @@ impl OutputError {
     }
 }
 
-/// For those who write through [`io::Write`] and know no other errors.
+/// For writers that use [`io::Write`].
 impl From<OutputError> for io::Error {
     fn from(error: OutputError) -> Self {
         let kind = match &error {

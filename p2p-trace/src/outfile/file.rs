@@ -18,14 +18,14 @@ use super::{
     lock::{self, Lock},
 };
 
-/// Names that are tried for a temporary file.
+/// Attempts to find a name for a temporary file.
 const TRIES: u64 = 16;
 
-/// Numbered names that are tried where there is such a file already.
+/// Numbers to try if a file of the name exists.
 #[cfg(feature = "tui")]
 const NUMBERS: u32 = 1000;
 
-/// A new file, or a stream. A file that is dropped before it was published is removed again.
+/// A new file, or a stream. A file that is dropped before it is published is removed.
 #[derive(Debug)]
 pub(crate) struct OutFile {
     file: Arc<File>,
@@ -33,27 +33,26 @@ pub(crate) struct OutFile {
     state: State,
 }
 
-/// What is to be done with the name of a file.
+/// The state of the file's name.
 #[derive(Debug)]
 enum State {
-    /// It has its name, and loses it again if it is not published.
+    /// The file has its final name, but is removed if it is not published.
     Created,
-    /// It has another name until it replaces what is there.
+    /// The file has a temporary name until it replaces an existing file.
     Temporary { at: PathBuf, inputs: Vec<Identity> },
-    /// It is there to stay.
+    /// The file stays.
     Published,
-    /// It is none of ours.
+    /// The file was opened elsewhere.
     Stream,
 }
 
 impl OutFile {
-    /// Creates a file where there is nothing, not even a link.
-    /// Fails when there is something, or it cannot be created.
+    /// Creates a file. Fails if the name exists, even as a link, or the file cannot be created.
     pub(crate) fn create(path: &Path) -> Result<Self, OutputError> {
         match lock::create(path) {
             Ok(file) => Ok(Self::new(file, path, State::Created)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                // It says what is there.
+                // The error depends on the kind of the existing file.
                 inspect(path, &[], false)?;
                 Err(OutputError::Exists(path.to_owned()))
             }
@@ -61,14 +60,14 @@ impl OutFile {
         }
     }
 
-    /// Creates a file of this name in a folder, or with a number behind the name where there is something already.
-    /// Fails when it cannot be created, or there are too many.
+    /// Creates a file of this name in a folder, or with a number after the name if the name exists. Fails if it cannot be created, or
+    /// all numbers are in use.
     #[cfg(feature = "tui")]
     pub(crate) fn create_in(folder: &Path, name: &str) -> Result<Self, OutputError> {
         let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
         let mut created = Self::create(&folder.join(name));
         for number in 1..NUMBERS {
-            // There is something already, whatever it is.
+            // The name exists.
             let Err(OutputError::Exists(_) | OutputError::Link(_) | OutputError::Folder(_)) = created else {
                 break;
             };
@@ -77,14 +76,14 @@ impl OutFile {
         created
     }
 
-    /// Begins a file that takes the place of what is there when it is published.
-    /// Fails when what is there must not be replaced, or the file cannot be created beside it.
+    /// Creates a file that replaces an existing one when it is published. Fails if the existing file must not be replaced, or the new
+    /// one cannot be created in its folder.
     pub(super) fn replace(path: &Path, inputs: &[Identity]) -> Result<Self, OutputError> {
         expect_replaceable(path, inputs)?;
         let folder = folder::of(path);
         let mut tries = 0;
         loop {
-            // Its keys come from the operating system.
+            // The keys of a `RandomState` come from the operating system.
             let random = RandomState::new().hash_one(tries);
             let at = folder.join(format!(".p2p-trace-{random:016x}.tmp"));
             match lock::create(&at) {
@@ -98,7 +97,7 @@ impl OutFile {
         }
     }
 
-    /// What is open already.
+    /// An open stream.
     pub(super) fn stream(path: &Path, file: Arc<File>) -> Self {
         Self { file, path: path.to_owned(), state: State::Stream }
     }
@@ -107,13 +106,13 @@ impl OutFile {
         Self { file: Arc::new(file), path: path.to_owned(), state }
     }
 
-    /// Gives the file its name for good, while it is still being written. What it replaces is gone then.
-    /// Fails when it cannot take the place of what is there: that is unchanged then.
+    /// Makes the name of the file permanent, while the file is still being written. Replaces an existing file. If that fails, the
+    /// existing file is unchanged.
     pub(crate) fn publish(&mut self) -> Result<(), OutputError> {
         match &self.state {
             State::Created => {}
             State::Temporary { at, inputs } => {
-                // After a loss of power there is the old file or the new one, not an empty one.
+                // Sync first: after a loss of power there is either the old file or the new one, but no empty one.
                 self.file.sync_all().map_err(|cause| self.write_error(cause))?;
                 expect_replaceable(&self.path, inputs)?;
                 fs_rename(at, &self.path)
@@ -126,8 +125,7 @@ impl OutFile {
         Ok(())
     }
 
-    /// The file is complete, on the disk, and has its name.
-    /// Fails when it cannot be written, or as for [`OutFile::publish`]. There is no new file then.
+    /// Completes the file: syncs it and publishes it. If that fails, there is no new file.
     pub(crate) fn finish(mut self) -> Result<(), OutputError> {
         if matches!(self.state, State::Stream) {
             return Ok(());
@@ -136,7 +134,7 @@ impl OutFile {
         self.publish()
     }
 
-    /// What has been written is on the disk, if it goes to one.
+    /// Waits until the written data is on the disk.
     pub(crate) fn sync(&self) -> io::Result<()> {
         match self.state {
             State::Stream => Ok(()),
@@ -144,7 +142,7 @@ impl OutFile {
         }
     }
 
-    /// Takes back what was written beyond a length, where that can be done.
+    /// Truncates a file to `length`. Does nothing for a stream.
     pub(crate) fn cut(&self, length: u64) -> io::Result<()> {
         match self.state {
             State::Stream => Ok(()),
@@ -152,7 +150,7 @@ impl OutFile {
         }
     }
 
-    /// Somebody has removed the file: what is written is lost when it is closed.
+    /// Whether the file was removed, so that written data is lost when it is closed.
     #[cfg(unix)]
     pub(crate) fn has_vanished(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;
@@ -164,25 +162,25 @@ impl OutFile {
         }
     }
 
-    /// It cannot be told.
+    /// Always false: this cannot be determined.
     #[cfg(not(unix))]
     pub(crate) const fn has_vanished(&self) -> bool {
         false
     }
 
-    /// To write to it from elsewhere, while this is kept to finish it.
+    /// The open file, for another writer. This handle is still needed to finish it.
     #[cfg(feature = "tui")]
     pub(crate) fn handle(&self) -> Arc<File> {
         Arc::clone(&self.file)
     }
 
-    /// Where it is, or will be when it is published.
+    /// The final path of the file.
     #[cfg(feature = "tui")]
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// To find it again, and nothing else; `None` for a stream.
+    /// The path and identity of the file; `None` for a stream.
     pub(crate) fn placed(&self) -> Option<Placed> {
         match self.state {
             State::Stream => None,
@@ -194,7 +192,7 @@ impl OutFile {
         }
     }
 
-    /// What went wrong when it was written.
+    /// The error for a failed write.
     pub(crate) fn write_error(&self, cause: io::Error) -> OutputError {
         OutputError::Write { path: self.path.clone(), cause }
     }
@@ -210,7 +208,7 @@ impl Write for OutFile {
     }
 }
 
-/// A file that came to nothing leaves nothing.
+/// Removes an unpublished file.
 impl Drop for OutFile {
     fn drop(&mut self) {
         let path = match &self.state {
@@ -221,12 +219,12 @@ impl Drop for OutFile {
         let identity = Identity::of_file(&self.file);
         let left = Placed { path: path.clone(), identity, is_earlier: false };
         if let Err(error) = left.remove() {
-            tracing::warn!("cannot remove the incomplete {}: {error}", Text::from(left.path.as_path()));
+            tracing::warn!("cannot remove the incomplete file {}: {error}", Text::from(left.path.as_path()));
         }
     }
 }
 
-/// A file that was created here, by its name.
+/// A file by its path and identity.
 #[derive(Debug)]
 pub(crate) struct Placed {
     path: PathBuf,
@@ -236,8 +234,8 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// One that an earlier run left: a file of this user's, not a link to one, with the beginning of a dump, or with nothing
-    /// in it, as a run leaves it that is killed just then.
+    /// A file that an earlier run left: of this user, not a link, and either with the magic bytes of a dump or empty, as after a run
+    /// that was killed before it wrote its header.
     pub(super) fn of_dump(path: PathBuf) -> Option<Self> {
         use io::Read as _;
         let metadata = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
@@ -249,7 +247,7 @@ impl Placed {
         (is_dump && is_own(&metadata)).then_some(Self { path, identity, is_earlier: true })
     }
 
-    /// Where it was created.
+    /// The path of the file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -266,7 +264,7 @@ impl Placed {
         Ok(true)
     }
 
-    /// Removes the file, unless that has been done already or another file has taken its place.
+    /// Removes the file. Does nothing if it was removed already or another file has taken its place.
     pub(crate) fn remove(&self) -> io::Result<()> {
         if self.identity.is_some() && Identity::of_path(&self.path) != self.identity {
             return Ok(());
@@ -278,11 +276,11 @@ impl Placed {
     }
 }
 
-/// Nobody else's.
+/// Whether the file belongs to this user.
 #[cfg(unix)]
 fn is_own(metadata: &fs::Metadata) -> bool {
     use std::os::unix::fs::MetadataExt as _;
-    // SAFETY: it only asks, and cannot fail.
+    // SAFETY: geteuid has no arguments and cannot fail.
     metadata.uid() == unsafe { libc::geteuid() }
 }
 
@@ -291,7 +289,7 @@ const fn is_own(_metadata: &fs::Metadata) -> bool {
     true
 }
 
-/// The one place that replaces one.
+/// The only function that replaces files.
 #[expect(clippy::disallowed_methods, reason = "only what a user wants replaced comes here")]
 fn fs_rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)

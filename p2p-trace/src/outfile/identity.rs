@@ -1,31 +1,31 @@
-//! What makes two names the same file.
+//! The identity of a file, which is the same under all its names.
 
 use std::{fs, fs::Metadata, path::Path};
 
-/// A file or folder by its place in the file system, or a device by its number.
+/// The inode of a file or folder, or the number of a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
-    /// Device and inode: the same for every hard link.
+    /// Device and inode: the same for all hard links.
     #[cfg(unix)]
     Inode(u64, u64),
-    /// A block device, by whatever node.
+    /// A block device, the same for all its nodes.
     #[cfg(unix)]
     Block(u64),
-    /// A character device, by whatever node.
+    /// A character device, the same for all its nodes.
     #[cfg(unix)]
     Character(u64),
-    /// The name without links, where there is nothing better.
+    /// The canonical path, on systems without inodes.
     #[cfg(not(unix))]
     Name(std::path::PathBuf),
 }
 
 impl Identity {
-    /// What a path leads to in the end; `None`: nothing, or what keeps nothing, such as a pipe.
+    /// The identity of the file that a path resolves to; `None` if it does not exist, or stores no data, such as a pipe.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
         Self::of(path, &fs::metadata(path).ok()?)
     }
 
-    /// What has this metadata, and where else there is nothing to go by this path.
+    /// The identity for this metadata. The path is used on systems without inodes.
     #[cfg(unix)]
     pub(super) fn of(_path: &Path, metadata: &Metadata) -> Option<Self> {
         use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -46,7 +46,7 @@ impl Identity {
         fs::canonicalize(path).ok().map(Self::Name)
     }
 
-    /// What an open file is; `None` also where that cannot be told.
+    /// The identity of an open file; `None` also if it cannot be determined.
     #[cfg(unix)]
     pub(super) fn of_file(file: &fs::File) -> Option<Self> {
         Self::of(Path::new(""), &file.metadata().ok()?)
@@ -57,7 +57,7 @@ impl Identity {
         None
     }
 
-    /// It keeps what is written to it, unlike a terminal or `/dev/null`.
+    /// Whether written data is stored, unlike by a terminal or `/dev/null`.
     pub(super) const fn is_data(&self) -> bool {
         match self {
             #[cfg(unix)]

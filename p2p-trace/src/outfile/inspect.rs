@@ -1,4 +1,4 @@
-//! What stands at the path of an output, and whether it may be there.
+//! Checks the existing file at the path of an output.
 
 use std::{
     fs::{self, File, Metadata},
@@ -8,24 +8,23 @@ use std::{
 
 use super::{OutputError, identity::Identity};
 
-/// How a path can be written to.
+/// The kind of the existing file.
 #[derive(Debug)]
 pub(super) enum Found {
     Nothing,
-    /// A file or a link, which may be replaced.
+    /// A file or a link that may be replaced.
     Replaceable,
     /// A FIFO or a character device.
     Stream,
 }
 
-/// Looks at a path without following it.
-/// Fails when it must not be written to: see [`OutputError`].
+/// Examines a path without following links. Fails if it must not be written to: see [`OutputError`].
 pub(super) fn inspect(path: &Path, inputs: &[Identity], force: bool) -> Result<Found, OutputError> {
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         found => found.map_err(|cause| create_error(path, cause))?,
     };
-    // A link that leads to an input is an input as much as another name of it.
+    // A link to an input counts as the input, like any other name of it.
     let found = [Identity::of(path, &metadata), Identity::of_path(path)];
     if found.iter().flatten().any(|found| inputs.contains(found)) {
         return Err(OutputError::IsInput(path.to_owned()));
@@ -45,22 +44,20 @@ pub(super) fn inspect(path: &Path, inputs: &[Identity], force: bool) -> Result<F
     }
 }
 
-/// The same for the time when a file is created: what is not replaced is in the way then.
+/// Checks the path again when the file is created or replaced.
 pub(super) fn expect_replaceable(path: &Path, inputs: &[Identity]) -> Result<(), OutputError> {
     match inspect(path, inputs, true)? {
         Found::Nothing | Found::Replaceable => Ok(()),
-        Found::Stream => {
-            Err(OutputError::Special { path: path.to_owned(), what: "a pipe or a device by now" })
-        }
+        Found::Stream => Err(OutputError::Special { path: path.to_owned(), what: "now a pipe or a device" }),
     }
 }
 
-/// The system does not let it be created or opened.
+/// The error for a file that cannot be created or opened.
 pub(super) fn create_error(path: &Path, cause: io::Error) -> OutputError {
     OutputError::Create { path: path.to_owned(), cause }
 }
 
-/// What is neither a FIFO nor a character device.
+/// The kind of a file that is neither a FIFO nor a character device.
 #[cfg(unix)]
 fn refused(metadata: &Metadata) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt as _;
@@ -77,16 +74,16 @@ fn refused(metadata: &Metadata) -> Option<&'static str> {
 }
 
 #[cfg(not(unix))]
-#[expect(clippy::unnecessary_wraps, reason = "elsewhere there are others")]
+#[expect(clippy::unnecessary_wraps, reason = "other systems have more kinds")]
 const fn refused(_metadata: &Metadata) -> Option<&'static str> {
     Some("neither a file nor a folder")
 }
 
-/// Opens a FIFO or a character device as it is. A FIFO waits here for its reader, as in a shell.
+/// Opens a FIFO or a character device. A FIFO waits for a reader, as in a shell.
 #[cfg(unix)]
 #[expect(
     clippy::disallowed_methods,
-    reason = "it creates and truncates nothing: what is no stream by now is refused"
+    reason = "it creates and truncates nothing: other kinds of files are refused"
 )]
 pub(super) fn open_stream(path: &Path) -> Result<File, OutputError> {
     use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt as _};

@@ -1,15 +1,16 @@
-//! Every file that a command writes is created here, so that none destroys another.
+//! Creates all output files of commands, so that no existing file is destroyed by accident.
 //!
-//! [`Output`] is what the user named. `Outputs` checks it before anything long begins, such as a search or a session, and
-//! makes a `Destination` of it; that creates the `OutFile`, and checks once more. The rules:
+//! [`Output`] is the path that the user named. `Outputs` checks it before a command starts its work, such as a search or a
+//! session, and returns a `Destination`, which creates the `OutFile` and checks again. The rules:
 //!
-//! - a file is created with mode 0600, and only where there is none; no symbolic link is followed;
-//! - with `--force` a file or a link is replaced: the new file is written beside it and renamed over it;
-//! - never where it would replace what the same command reads, by whatever name, or what another of its outputs goes to;
-//! - `-` and `/dev/stdout` are stdout as it is, and so are the other open descriptors, by `/dev/fd/N`; FIFOs and character
-//!   devices are written to. Folders, sockets and block devices are refused.
+//! - a file is created with mode 0600, and only if the name does not exist; symbolic links are not followed;
+//! - with `--force` a file or a link is replaced: the new file is written next to it and renamed over it;
+//! - an input of the same command is never replaced, under any name, and two outputs never go to the same file;
+//! - `-` and `/dev/stdout` are the open stdout, `/dev/fd/N` the other open descriptors; FIFOs and character devices are
+//!   written to. Folders, sockets and block devices are refused;
+//! - a file is locked until it is closed, so that another recorder does not remove it.
 //!
-//! `clippy.toml` forbids the standard library's ways to create a file elsewhere in this crate.
+//! In the rest of this crate, `clippy.toml` forbids the functions of the standard library that create files.
 
 mod descriptor;
 mod destination;
@@ -36,18 +37,18 @@ pub(crate) use error::OutputError;
 pub(crate) use file::{OutFile, Placed};
 pub(crate) use outputs::{Content, Outputs};
 
-/// A file that a command writes, as it was named: `-` is stdout. Only `Outputs` makes something of it that can be written to.
+/// The name of an output file; `-` is stdout. Only `Outputs` can open it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output(pub(crate) PathBuf);
 
 impl Output {
-    /// For a dump or a page that goes to stdout.
+    /// Stdout as the destination of a dump or a page.
     pub(crate) fn stdout() -> Self {
         Self(PathBuf::from("-"))
     }
 }
 
-/// A file that a command reads, as it was named. No output of the same command may be the same file.
+/// The name of an input file. No output of the same command may be the same file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input(PathBuf);
 

@@ -1,4 +1,4 @@
-//! All outputs of one command, checked against what it reads and against each other.
+//! All outputs of a command, checked against its inputs and against each other.
 
 use std::{
     borrow::Borrow,
@@ -23,19 +23,19 @@ use super::{
 pub(crate) enum Content {
     /// An event dump, which must not go to a terminal.
     Dump,
-    /// The same, in as many files as it takes: `FILE`, `FILE.1`, `FILE.2` and so on.
+    /// An event dump in one or several files: `FILE`, `FILE.1`, `FILE.2` and so on.
     Dumps,
-    /// What a terminal can show.
+    /// Text for a terminal or a file.
     Text,
 }
 
-/// Where an output goes.
+/// The destination of an output, to detect duplicates.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Stdout,
     /// A name in a folder.
     File(Option<Identity>, OsString),
-    /// The same, and each name with a number behind it.
+    /// A name in a folder, with and without a number.
     Series(Option<Identity>, OsString),
 }
 
@@ -44,30 +44,30 @@ enum Place {
 pub(crate) struct Outputs {
     inputs: Vec<Identity>,
     force: bool,
-    allocated: Vec<Place>,
+    reserved: Vec<Place>,
 }
 
 impl Outputs {
-    /// Of a command that reads `inputs`; with `force` files are replaced.
+    /// The outputs of a command that reads `inputs`. With `force`, existing files are replaced.
     pub(crate) fn new(inputs: impl IntoIterator<Item: Borrow<Input>>, force: bool) -> Self {
         Self {
             inputs: inputs.into_iter().filter_map(|input| identity(input.borrow())).collect(),
             force,
-            allocated: Vec::new(),
+            reserved: Vec::new(),
         }
     }
 
-    /// Stdout has something already: no output may go there.
-    pub(crate) fn take_stdout(&mut self) {
-        self.allocated.push(Place::Stdout);
+    /// Reserves stdout: no output may go there.
+    pub(crate) fn reserve_stdout(&mut self) {
+        self.reserved.push(Place::Stdout);
     }
 
-    /// Checks an output, before anything is done that takes long. A FIFO is opened here, and waits for its reader.
-    /// Fails when it must not be written to, or cannot be.
+    /// Checks an output before the command starts its work. Opens a FIFO, which waits for a reader. Fails if the output must not or
+    /// cannot be written.
     pub(crate) fn prepare(&mut self, output: &Output, content: Content) -> Result<Destination, OutputError> {
         let path = &output.0;
         let way = match descriptor::number(path) {
-            Some(number) => self.open_already(path, number)?,
+            Some(number) => self.open_descriptor(path, number)?,
             None => match inspect(path, &self.inputs, self.force) {
                 Ok(Found::Stream) => Way::Stream(Arc::new(open_stream(path)?)),
                 Ok(Found::Nothing | Found::Replaceable) => self.by_name(path, content)?,
@@ -86,7 +86,7 @@ impl Outputs {
         Ok(if content == Content::Dumps { destination.series() } else { destination })
     }
 
-    /// The same for an output that need not be named.
+    /// Checks an optional output.
     pub(crate) fn prepare_optional(
         &mut self,
         output: Option<&Output>,
@@ -95,9 +95,9 @@ impl Outputs {
         output.map(|output| self.prepare(output, content)).transpose()
     }
 
-    fn open_already(&mut self, path: &Path, number: i32) -> Result<Way, OutputError> {
+    fn open_descriptor(&mut self, path: &Path, number: i32) -> Result<Way, OutputError> {
         if number == STDOUT {
-            self.take(Path::new("stdout"), Place::Stdout)?;
+            self.reserve(Path::new("stdout"), Place::Stdout)?;
         }
         let file = descriptor::duplicate(number).map_err(|cause| create_error(path, cause))?;
         if !descriptor::is_writable(&file) {
@@ -109,11 +109,11 @@ impl Outputs {
         Ok(Way::Stream(Arc::new(file)))
     }
 
-    /// A file that is created, now or when the time has come.
+    /// Checks a file that will be created later.
     fn by_name(&mut self, path: &Path, content: Content) -> Result<Way, OutputError> {
         let folder = folder::of(path);
         folder::check(&folder).map_err(|cause| create_error(path, cause))?;
-        // What the shell has redirected to it would be lost when another file takes its name.
+        // The shell has redirected stdout or stderr to this file: replacing it would lose that output.
         let is_open = |number| {
             let open = descriptor::duplicate(number).ok();
             let open = open.and_then(|file| Identity::of_file(&file));
@@ -125,23 +125,23 @@ impl Outputs {
         let name = path.file_name().unwrap_or_default().to_owned();
         let folder = Identity::of_path(&folder);
         if content == Content::Dumps {
-            self.take(path, Place::Series(folder, name))?;
+            self.reserve(path, Place::Series(folder, name))?;
         } else {
-            self.take(path, Place::File(folder, name))?;
+            self.reserve(path, Place::File(folder, name))?;
         }
         Ok(if self.force { Way::Replace } else { Way::New })
     }
 
-    fn take(&mut self, path: &Path, place: Place) -> Result<(), OutputError> {
-        if self.allocated.iter().any(|allocated| collide(allocated, &place)) {
+    fn reserve(&mut self, path: &Path, place: Place) -> Result<(), OutputError> {
+        if self.reserved.iter().any(|reserved| collide(reserved, &place)) {
             return Err(OutputError::Twice(path.to_owned()));
         }
-        self.allocated.push(place);
+        self.reserved.push(place);
         Ok(())
     }
 }
 
-/// What an input is, so that no output gets in its way. What is read from a pipe cannot be destroyed.
+/// The identity of an input, so that no output overwrites it; `None` for a pipe, whose data cannot be overwritten.
 fn identity(input: &Input) -> Option<Identity> {
     if input.0 == Path::new("-") {
         let stdin = descriptor::duplicate(STDIN).ok()?;

@@ -1,4 +1,4 @@
-//! What is there is not destroyed, whatever it is; and what may be replaced is replaced whole.
+//! Existing files are kept, or replaced completely.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use std::{
 use super::*;
 use crate::exit::Exit;
 
-/// A folder with an input in it, and outputs beside it.
+/// A folder with an input, for outputs.
 struct Place {
     folder: tempfile::TempDir,
     inputs: Vec<Input>,
@@ -43,7 +43,7 @@ impl Place {
         Outputs::new(&self.inputs, force).prepare(&Output(self.path(name)), Content::Dump)
     }
 
-    /// Writes it as a command does that is done at once.
+    /// Writes an output as a command does.
     fn write(&self, name: &str, force: bool) -> Result<(), OutputError> {
         let mut file = self.prepare(name, force)?.create()?;
         file.write_all(b"new").unwrap();
@@ -56,7 +56,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn a_new_file_is_for_its_owner_alone() {
+fn a_new_file_is_private() {
     let place = Place::new();
     for (name, force) in [("a", false), ("b", true)] {
         place.write(name, force).unwrap();
@@ -66,7 +66,7 @@ fn a_new_file_is_for_its_owner_alone() {
 }
 
 #[test]
-fn an_existing_file_is_replaced_with_force_only() {
+fn an_existing_file_is_replaced_only_with_force() {
     let place = Place::new();
     fs::write(place.path("old"), "old").unwrap();
     fs::set_permissions(place.path("old"), fs::Permissions::from_mode(0o644)).unwrap();
@@ -82,7 +82,7 @@ fn an_existing_file_is_replaced_with_force_only() {
 }
 
 #[test]
-fn a_link_is_never_followed() {
+fn links_are_not_followed() {
     for leads_to_a_file in [true, false] {
         let place = Place::new();
         if leads_to_a_file {
@@ -104,7 +104,7 @@ fn a_link_is_never_followed() {
 }
 
 #[test]
-fn an_input_is_never_an_output_under_any_name() {
+fn an_input_is_not_an_output_under_any_name() {
     let place = Place::new();
     symlink(place.path("input"), place.path("link")).unwrap();
     fs::hard_link(place.path("input"), place.path("other")).unwrap();
@@ -123,7 +123,7 @@ fn an_input_is_never_an_output_under_any_name() {
 }
 
 #[test]
-fn what_comes_into_the_way_later_is_left_alone_too() {
+fn files_that_appear_after_the_check_are_kept() {
     let place = Place::new();
     let new = place.prepare("a", false).unwrap();
     fs::write(place.path("a"), "old").unwrap();
@@ -131,7 +131,7 @@ fn what_comes_into_the_way_later_is_left_alone_too() {
     let new = place.prepare("b", false).unwrap();
     symlink(place.path("target"), place.path("b")).unwrap();
     assert!(matches!(new.create(), Err(OutputError::Link(_))));
-    // The input gets the name while the file that is to replace it is being written.
+    // The name becomes that of the input while the replacement is being written.
     let file = place.prepare("c", true).unwrap().create().unwrap();
     fs::rename(place.path("input"), place.path("c")).unwrap();
     assert!(matches!(file.finish(), Err(OutputError::IsInput(_))));
@@ -143,7 +143,7 @@ fn what_comes_into_the_way_later_is_left_alone_too() {
 }
 
 #[test]
-fn a_file_that_comes_to_nothing_leaves_what_was_there() {
+fn an_unfinished_file_is_removed_and_the_old_one_kept() {
     let place = Place::new();
     fs::write(place.path("old"), "old").unwrap();
     for (name, force) in [("old", true), ("new", false)] {
@@ -158,7 +158,7 @@ fn a_file_that_comes_to_nothing_leaves_what_was_there() {
 }
 
 #[test]
-fn a_file_that_is_published_early_is_still_written_to() {
+fn a_published_file_can_still_be_written() {
     let place = Place::new();
     fs::write(place.path("old"), "old").unwrap();
     for (name, force) in [("old", true), ("new", false)] {
@@ -176,15 +176,15 @@ fn a_file_that_is_published_early_is_still_written_to() {
 }
 
 #[test]
-fn only_what_was_created_here_is_removed() {
+fn removes_only_the_created_file() {
     let place = Place::new();
     let mut file = place.prepare("a", false).unwrap().create().unwrap();
     file.publish().unwrap();
     let placed = file.placed().unwrap();
     fs::remove_file(place.path("a")).unwrap();
-    fs::write(place.path("a"), "of somebody else").unwrap();
+    fs::write(place.path("a"), "another file").unwrap();
     placed.remove().unwrap();
-    assert_eq!(place.read("a"), "of somebody else");
+    assert_eq!(place.read("a"), "another file");
     let mut file = place.prepare("b", false).unwrap().create().unwrap();
     file.publish().unwrap();
     file.placed().unwrap().remove().unwrap();
@@ -193,7 +193,7 @@ fn only_what_was_created_here_is_removed() {
 }
 
 #[test]
-fn what_is_no_file_is_not_written_over() {
+fn rejects_folders_and_sockets() {
     let place = Place::new();
     fs::create_dir(place.path("folder")).unwrap();
     let socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
@@ -212,7 +212,7 @@ fn what_is_no_file_is_not_written_over() {
 }
 
 #[test]
-fn a_fifo_and_a_device_are_written_to() {
+fn fifos_and_devices_are_written_to() {
     let place = Place::new();
     let fifo = place.path("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -233,7 +233,7 @@ fn a_fifo_and_a_device_are_written_to() {
 }
 
 #[test]
-fn two_outputs_are_never_the_same_file() {
+fn rejects_two_outputs_to_the_same_file() {
     let place = Place::new();
     fs::create_dir(place.path("folder")).unwrap();
     let output = |name: &str| Output(place.path(name));
@@ -250,7 +250,7 @@ fn two_outputs_are_never_the_same_file() {
         assert!(twice((&output("a"), Content::Dumps), &output("a.1")));
         assert!(!twice((&output("a"), Content::Dumps), &output("b.1")));
         let mut outputs = Outputs::new(&place.inputs, force);
-        outputs.take_stdout();
+        outputs.reserve_stdout();
         for name in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
             let error = outputs.prepare(&Output(name.into()), Content::Text).unwrap_err();
             assert!(matches!(error, OutputError::Twice(_)), "{error}");
@@ -260,7 +260,7 @@ fn two_outputs_are_never_the_same_file() {
 }
 
 #[test]
-fn a_series_goes_on_behind_what_is_there() {
+fn a_series_continues_after_existing_files() {
     let place = Place::new();
     let prepare = |force| {
         let mut outputs = Outputs::new(&place.inputs, force);
@@ -275,7 +275,7 @@ fn a_series_goes_on_behind_what_is_there() {
     assert_eq!(series.first_number().unwrap(), 0);
     series.create_numbered(9).unwrap().publish().unwrap();
     assert_eq!(place.names(), ["a", "a.9", "input"]);
-    // A link is somebody's way to another file, and no file of an earlier run.
+    // A link is not a file of an earlier run.
     fs::remove_file(place.path("a")).unwrap();
     symlink(place.path("target"), place.path("a")).unwrap();
     assert!(matches!(prepare(false), Err(OutputError::Link(_))));
@@ -298,5 +298,5 @@ fn only_dumps_are_files_of_an_earlier_run() {
     assert_eq!(names, [place.path("a"), place.path("a.2"), place.path("a.3")]);
     fs::rename(place.path("a.1"), place.path("a.2")).unwrap();
     earlier[1].remove().unwrap();
-    assert_eq!(place.read("a.2"), "notes", "it is another file by now");
+    assert_eq!(place.read("a.2"), "notes", "another file has the name now");
 }

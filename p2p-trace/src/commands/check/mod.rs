@@ -1,4 +1,4 @@
-//! `check`: what the rules come to for dumps.
+//! `check`: evaluates the rules for dumps.
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +24,7 @@ use crate::{
     run::{dumps, evaluate::outcome},
 };
 
-/// How dumps are judged and shown.
+/// How dumps are evaluated and shown.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Options {
     pub(super) json: bool,
@@ -33,9 +33,9 @@ pub(super) struct Options {
     pub(super) stall_after: Option<std::time::Duration>,
 }
 
-/// A dump that has been judged.
-struct Judged {
-    /// As it goes to stdout.
+/// The result of a dump.
+struct Checked {
+    /// The output for stdout.
     text: String,
     answer: Answer,
 }
@@ -44,7 +44,7 @@ struct Judged {
 ///
 /// # Errors
 ///
-/// When stdout cannot be written to. A file that cannot be read is told on stderr, and the others are judged.
+/// When stdout cannot be written to. A file that cannot be read is an error message on stderr, and the others are still checked.
 pub fn run(args: &CheckArgs, global: &Global) -> Result<Exit> {
     let options = Options {
         json: args.json,
@@ -68,9 +68,9 @@ pub(super) fn check(
         tracing::error!("{error:#}");
     }
     let mut answers = Vec::new();
-    for judged in judge_all(runs, options) {
-        match judged {
-            Ok(Judged { text, answer }) => {
+    for checked in evaluate_all(runs, options) {
+        match checked {
+            Ok(Checked { text, answer }) => {
                 answers.push(answer);
                 match out.write_all(text.as_bytes()) {
                     Err(error) if is_closed(&error) => {}
@@ -86,7 +86,7 @@ pub(super) fn check(
     Ok(exit(failed, &answers))
 }
 
-/// What could not be read is an error, whatever the rest came to.
+/// The exit code of all dumps. A file that cannot be read is an error, whatever the other answers.
 pub(super) fn exit(failed: bool, answers: &[Answer]) -> Exit {
     if failed {
         Exit::Error
@@ -99,21 +99,21 @@ pub(super) fn exit(failed: bool, answers: &[Answer]) -> Exit {
     }
 }
 
-/// Judges runs side by side, and gives what they came to in their order.
-fn judge_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Judged>> {
+/// Evaluates runs in parallel, and returns the results in the order of the runs.
+fn evaluate_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Checked>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(runs.len());
     let runs: Vec<_> = runs.into_iter().map(|run| Mutex::new(Some(run))).collect();
-    let judged: Vec<_> = runs.iter().map(|_| Mutex::new(None)).collect();
+    let checked: Vec<_> = runs.iter().map(|_| Mutex::new(None)).collect();
     let next = AtomicUsize::new(0);
     let work = || {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some((run, place)) = runs.get(index).zip(judged.get(index)) else {
+            let Some((run, place)) = runs.get(index).zip(checked.get(index)) else {
                 return;
             };
-            let allocated = run.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(run) = allocated {
-                let result = judge(run, options);
+            let run = run.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(run) = run {
+                let result = evaluate(run, options);
                 *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
             }
         }
@@ -123,14 +123,14 @@ fn judge_all(runs: Vec<dumps::Run>, options: Options) -> Vec<Result<Judged>> {
             scope.spawn(work);
         }
     });
-    judged
+    checked
         .into_iter()
         .filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner))
         .collect()
 }
 
-/// Judges a run, and writes what it comes to.
-fn judge(mut run: dumps::Run, options: Options) -> Result<Judged> {
+/// Evaluates a run, and formats the result.
+fn evaluate(mut run: dumps::Run, options: Options) -> Result<Checked> {
     let outcome = outcome(&mut run, options.fail_on, options.stall_after, &mut ())?;
     let names = run.reader.names();
     let context = check::context(&outcome, &names);
@@ -140,5 +140,5 @@ fn judge(mut run: dumps::Run, options: Options) -> Result<Judged> {
         check::text(&outcome, &context, options.style)
     };
     let answer = outcome.answer;
-    Ok(Judged { text, answer })
+    Ok(Checked { text, answer })
 }

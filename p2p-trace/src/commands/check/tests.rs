@@ -1,4 +1,4 @@
-//! Dumps in, answers and exit codes out.
+//! From dumps to the output and the exit code.
 
 use std::{convert::Infallible, fs, path::PathBuf};
 
@@ -14,7 +14,7 @@ use crate::render::check::{CheckReport, EndName};
 const OPTIONS: Options =
     Options { json: true, style: Style { color: false }, fail_on: Severity::Medium, stall_after: None };
 
-/// Writes each as a file and checks them.
+/// Writes each dump to a file and checks them.
 fn check_files(files: &[&[u8]], options: Options) -> (Exit, String) {
     let dir = tempfile::tempdir().unwrap();
     let write = |(number, bytes): (usize, &&[u8])| {
@@ -35,7 +35,7 @@ fn report(text: &str) -> CheckReport {
 }
 
 #[test]
-fn a_violation_is_told_with_its_finding() {
+fn a_violation_is_reported_with_its_finding() {
     let (exit, text) = check_files(&[&dump()], OPTIONS);
     assert_eq!(exit, Exit::Violated);
     let report = report(&text);
@@ -45,41 +45,41 @@ fn a_violation_is_told_with_its_finding() {
     assert_eq!((report.events, report.lost, report.duration_ns), (2, 3, 30 * samples::MS));
     let patient = Options { stall_after: Some(std::time::Duration::from_secs(1)), ..OPTIONS };
     assert_eq!(check_files(&[&dump()], patient).0, Exit::Success);
-    let grave = Options { fail_on: Severity::Critical, ..OPTIONS };
-    assert_eq!(check_files(&[&dump()], grave).0, Exit::Success);
+    let critical = Options { fail_on: Severity::Critical, ..OPTIONS };
+    assert_eq!(check_files(&[&dump()], critical).0, Exit::Success);
 }
 
 #[test]
-fn text_begins_with_the_answer() {
+fn text_starts_with_the_answer() {
     let (_, text) = check_files(&[&dump()], Options { json: false, ..OPTIONS });
     insta::assert_snapshot!(text);
 }
 
 #[test]
-fn a_dump_without_its_end_is_inconclusive_even_where_nothing_was_seen() {
-    let whole = dump();
-    let header = whole.len() - dump_without_header(&whole).len();
-    let (exit, text) = check_files(&[&whole[..header]], OPTIONS);
+fn a_dump_without_end_is_inconclusive_even_without_records() {
+    let complete = dump();
+    let header = complete.len() - dump_without_header(&complete).len();
+    let (exit, text) = check_files(&[&complete[..header]], OPTIONS);
     assert_eq!(exit, Exit::Inconclusive, "{text}");
     let report = report(&text);
     assert_eq!((report.end, report.verdicts.len()), (EndName::CutOff, 0));
 }
 
-/// What follows the two headers.
-fn dump_without_header(whole: &[u8]) -> &[u8] {
-    let stored = u32::from_le_bytes(whole[12..16].try_into().unwrap()) as usize;
-    &whole[2 * (32 + stored)..]
+/// The dump without its two header blocks.
+fn dump_without_header(complete: &[u8]) -> &[u8] {
+    let stored = u32::from_le_bytes(complete[12..16].try_into().unwrap()) as usize;
+    &complete[2 * (32 + stored)..]
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error_and_the_rest_is_judged() {
+fn an_unreadable_file_is_an_error_and_the_others_are_checked() {
     let (exit, text) = check_files(&[b"not a dump", &dump()], OPTIONS);
     assert_eq!(exit, Exit::Error);
     assert_eq!(report(&text).verdict, Answer::Violated);
     assert_eq!(check_files(&[b""], OPTIONS), (Exit::Error, String::new()));
 }
 
-/// A run in two files, as a recorder that rotates leaves it.
+/// A run in two files, as a recorder with rotation writes it.
 fn rotated() -> [Vec<u8>; 2] {
     let header = samples::header();
     let mut pipeline = Pipeline::new(&header.status, header.rules(), header.start_ns);
@@ -97,17 +97,17 @@ fn rotated() -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn what_is_given_more_than_once_counts_once_and_is_said() {
-    let whole = dump();
+fn duplicate_files_count_once_and_are_reported() {
+    let complete = dump();
     let [first, second] = rotated();
-    let lone = report(&check_files(&[&whole], OPTIONS).1);
-    for (files, said) in [
-        (vec![&whole[..], &whole], &["1.p2pt has no record that is not in another file"][..]),
-        (vec![&whole, &whole, &whole], &["1.p2pt has no record", "2.p2pt has no record"]),
+    let lone = report(&check_files(&[&complete], OPTIONS).1);
+    for (files, expected) in [
+        (vec![&complete[..], &complete], &["1.p2pt has no record that was not given before"][..]),
+        (vec![&complete, &complete, &complete], &["1.p2pt has no record", "2.p2pt has no record"]),
         (vec![&first, &second, &second], &["2.p2pt has no record"]),
         (vec![&second, &first, &first], &["2.p2pt has no record"]),
         (vec![&first, &first[..first.len() - 150], &second], &["1.p2pt has no record"]),
-        // A joined file, as of a flight recorder, and its last part.
+        // The concatenation of two files, as a flight recorder writes it, and its last part.
         (vec![&[first.clone(), second.clone()].concat(), &second], &["1.p2pt has no record"]),
     ] {
         let (_, text) = check_files(&files, OPTIONS);
@@ -116,42 +116,45 @@ fn what_is_given_more_than_once_counts_once_and_is_said() {
         assert_eq!(twice.verdict, lone.verdict, "{twice:?}");
         assert_eq!((twice.verdicts, twice.findings), (lone.verdicts.clone(), lone.findings.clone()));
         assert_eq!((twice.events, twice.lost, twice.end), (lone.events, lone.lost, lone.end));
-        let are_said = twice.repeats.iter().zip(said).all(|(repeat, said)| repeat.contains(said));
-        assert!(are_said && twice.repeats.len() == said.len(), "{:?}", twice.repeats);
+        let are_reported =
+            twice.repeats.iter().zip(expected).all(|(repeat, expected)| repeat.contains(expected));
+        assert!(are_reported && twice.repeats.len() == expected.len(), "{:?}", twice.repeats);
         let (_, text) = check_files(&files, Options { json: false, ..OPTIONS });
-        assert!(said.iter().all(|said| text.contains(said)), "{text}");
+        assert!(expected.iter().all(|expected| text.contains(expected)), "{text}");
     }
     assert_eq!(lone.repeats, [""; 0]);
-    // What was copied while it was written, behind the whole and before it.
-    let header = whole.len() - dump_without_header(&whole).len();
-    let mut said = [0, 0];
-    for cut in (header..whole.len()).step_by(7) {
-        for (order, files) in [[&whole[..], &whole[..cut]], [&whole[..cut], &whole[..]]].iter().enumerate() {
+    // A file that was copied while it was being written, after the complete one and before it.
+    let header = complete.len() - dump_without_header(&complete).len();
+    let mut counts = [0, 0];
+    for cut in (header..complete.len()).step_by(7) {
+        for (order, files) in
+            [[&complete[..], &complete[..cut]], [&complete[..cut], &complete[..]]].iter().enumerate()
+        {
             let twice = report(&check_files(files, OPTIONS).1);
             assert_eq!((twice.verdict, twice.end, twice.lost), (lone.verdict, lone.end, lone.lost), "{cut}");
             assert_eq!((twice.verdicts, twice.findings), (lone.verdicts.clone(), lone.findings.clone()));
-            said[order] += twice.repeats.len();
+            counts[order] += twice.repeats.len();
         }
     }
-    assert!(said[0] > 20 && said[1] > 20, "{said:?}");
+    assert!(counts[0] > 20 && counts[1] > 20, "{counts:?}");
 }
 
 #[test]
-fn the_memory_of_a_kernel_is_no_event_dump_and_the_error_says_what_reads_it() {
+fn rejects_a_memory_dump_and_names_the_command_for_it() {
     let cores = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/dump/tests/fixtures/cores");
     for (name, words) in [("vmcore", "(ELF)"), ("zlib", "(kdump-compressed)"), ("flattened", "(flattened)")] {
         let core = fs::read(format!("{cores}/{name}")).unwrap();
-        // Blocks of an event dump lie in it, as they do in a page cache.
+        // It contains blocks of an event dump, as a page cache can.
         let core = [core, dump()].concat();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(name);
         fs::write(&path, &core).unwrap();
         let (runs, errors) = dumps::open(&[&path]);
         assert_eq!((runs.len(), errors.len()), (0, 1));
-        let said = format!("{:#}", errors[0]);
-        assert!(said.contains("use `p2p-trace recover`") && said.contains(words), "{said}");
+        let error = format!("{:#}", errors[0]);
+        assert!(error.contains("use `p2p-trace recover`") && error.contains(words), "{error}");
         let followed = dumps::follow(&path, None, || true).err().unwrap();
-        assert_eq!(format!("{followed:#}"), said);
+        assert_eq!(format!("{followed:#}"), error);
     }
     let (_, errors) = {
         let dir = tempfile::tempdir().unwrap();
@@ -163,7 +166,7 @@ fn the_memory_of_a_kernel_is_no_event_dump_and_the_error_says_what_reads_it() {
 }
 
 #[test]
-fn files_of_one_run_that_differ_where_they_overlap_are_in_doubt() {
+fn overlapping_files_that_differ_are_inconclusive() {
     let other = {
         let mut writer = Writer::new(Vec::new(), samples::header()).unwrap();
         for slice in samples::slices().iter().skip(1) {
@@ -175,7 +178,7 @@ fn files_of_one_run_that_differ_where_they_overlap_are_in_doubt() {
     assert_eq!(check_files(&[&dump()], patient).0, Exit::Success);
     let (exit, text) = check_files(&[&dump(), &other], patient);
     assert_eq!(exit, Exit::Inconclusive, "{text}");
-    // What was recovered fits none that was recorded: it is judged for itself.
+    // A recovered file is not joined with recorded ones: it is checked separately.
     let mut header = samples::header();
     header.origin = Origin::Recovered;
     let recovered = Writer::new(Vec::new(), header).unwrap().finish(Reason::Broken, 0, None).unwrap();

@@ -1,4 +1,4 @@
-//! How each hook of the table would be attached here. Nothing is attached to find out.
+//! How each hook of the table would be attached on this host. Nothing is attached to find out.
 
 use p2p_trace_common::Hook;
 use p2p_trace_model::event;
@@ -12,8 +12,7 @@ use p2p_trace_probe::{
 
 use crate::render::doctor::{HookReport, Method};
 
-/// The table, held against this kernel and these rights; empty where the kernel's symbols or types cannot be
-/// read.
+/// The hook table checked against this kernel and these rights; empty if the kernel's symbols or types cannot be read.
 #[must_use]
 pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
     let (Ok(symbols), Ok(btf)) = (&kernel.symbols, &kernel.btf) else {
@@ -33,12 +32,12 @@ pub fn hooks(kernel: &Kernel) -> Vec<HookReport> {
     });
     let unavailable = plan.unavailable.iter().filter_map(|unavailable| {
         let row = Row::of(unavailable.hook)?;
-        // Where the function does not exist, nothing of its kind happens.
+        // Without the function, its events do not happen.
         let required = row.need == Need::Required && !unavailable.absent;
         Some(HookReport { required, reason: Some(unavailable.reason.clone()), ..report(row) })
     });
     let mut hooks: Vec<_> = planned.chain(unavailable).collect();
-    // Stable: the others stay in the order of the table.
+    // The sort is stable: the other hooks stay in the order of the table.
     hooks.sort_by_key(|hook| {
         let place = hook_table::MISSION.iter().position(|first| first.name() == hook.hook);
         place.unwrap_or(hook_table::MISSION.len())
@@ -57,8 +56,8 @@ fn report(row: &Row) -> HookReport {
     }
 }
 
-/// The best way that this kernel and these rights allow for a hook where no stacks are asked for, and what forbids a better one.
-fn method(kernel: &Kernel, attach_methods: AttachMethods, row: &Row) -> (Method, Option<String>) {
+/// The best method for a hook without stacks on this kernel with these rights, and why a better one is not available.
+fn method(kernel: &Kernel, ways: Ways, row: &Row) -> (Method, Option<String>) {
     if !kernel.rights.missing_to_load().is_empty() {
         return (Method::None, Some("rights are missing".to_owned()));
     }
@@ -66,7 +65,7 @@ fn method(kernel: &Kernel, attach_methods: AttachMethods, row: &Row) -> (Method,
         return match attach_methods.of_hook(row).first() {
             Some(event::Method::Kprobe) => {
                 let is_exclusive = kernel.patching() == Patching::Exclusive;
-                let limit = "fentry would be in the way of live patches";
+                let limit = "fentry would block live patches";
                 (Method::Kprobe, is_exclusive.then(|| limit.to_owned()))
             }
             _ => (Method::Fentry, None),
@@ -76,7 +75,7 @@ fn method(kernel: &Kernel, attach_methods: AttachMethods, row: &Row) -> (Method,
     if kernel.rights.allows_kprobes() { (Method::Kprobe, Some(reason)) } else { (Method::None, Some(reason)) }
 }
 
-const ARMED: &str = "attached while a device with memory out is torn down";
+const ARMED: &str = "attached while a device with outstanding memory is torn down";
 
 fn note(row: &Row) -> Option<String> {
     match row.need {

@@ -1,4 +1,4 @@
-//! What the kernel side says of itself, while it is attached for a moment.
+//! The diagnostics of the kernel side, from a short session.
 
 use std::{
     path::Path,
@@ -15,13 +15,13 @@ use crate::{
     run::{open, stop::Stop},
 };
 
-/// How long it is listened to: the devices are read in this time.
+/// How long to listen. The devices are read in this time.
 const LISTEN: Duration = Duration::from_millis(300);
-/// How long to wait for something to read.
+/// How long to wait for data.
 const WAIT: Duration = Duration::from_millis(10);
-/// Records in one batch, which nobody looks at.
+/// Records per batch. They are not used.
 const BUDGET: usize = 4096;
-/// Statements that are shown.
+/// Statements that are shown at most.
 const MAX_SHOWN: usize = 100;
 
 /// Attaches as `live` would, listens, and detaches.
@@ -33,7 +33,7 @@ pub(super) fn listen(args: &DoctorArgs, level: Level) -> KernelSideReport {
     };
     let heard = open(&request, &Stop::default()).and_then(|opened| listen_to(opened.session, LISTEN));
     match heard {
-        Ok(said) => report(level, said),
+        Ok(diagnostics) => report(level, diagnostics),
         Err(error) => {
             KernelSideReport { error: Some(format!("{error:#}").into()), ..report(level, Vec::new()) }
         }
@@ -42,30 +42,34 @@ pub(super) fn listen(args: &DoctorArgs, level: Level) -> KernelSideReport {
 
 fn listen_to(mut session: Box<dyn Session>, duration: Duration) -> Result<Vec<Diagnostic>> {
     let (begun, mut batch) = (Instant::now(), Batch::default());
-    let mut said = Vec::new();
+    let mut diagnostics = Vec::new();
     let mut heard = || {
         while begun.elapsed() < duration {
             session.wait(WAIT);
             session.poll(BUDGET, &mut batch)?;
-            said.append(&mut batch.diagnostics);
+            diagnostics.append(&mut batch.diagnostics);
             batch.clear();
         }
         Ok(())
     };
     let heard = heard();
-    // Whatever went wrong before: what is attached must be detached.
-    session.detach().and(heard).map_err(|error| anyhow!("{error}")).context("listening broke off")?;
+    // Detach in any case, even after an error.
+    session
+        .detach()
+        .and(heard)
+        .map_err(|error| anyhow!("{error}"))
+        .context("cannot read the diagnostics of the kernel side")?;
     session.finish(&mut batch).map_err(|error| anyhow!("{error}"))?;
-    said.append(&mut batch.diagnostics);
-    Ok(said)
+    diagnostics.append(&mut batch.diagnostics);
+    Ok(diagnostics)
 }
 
-fn report(level: Level, mut said: Vec<Diagnostic>) -> KernelSideReport {
-    let omitted = said.len().saturating_sub(MAX_SHOWN);
-    said.truncate(MAX_SHOWN);
+fn report(level: Level, mut diagnostics: Vec<Diagnostic>) -> KernelSideReport {
+    let omitted = diagnostics.len().saturating_sub(MAX_SHOWN);
+    diagnostics.truncate(MAX_SHOWN);
     KernelSideReport {
         level,
-        said: said
+        said: diagnostics
             .into_iter()
             .map(|Diagnostic { level, text, .. }| StatementReport { level, text })
             .collect(),
@@ -86,7 +90,7 @@ mod tests {
 
     use super::*;
 
-    /// Says something at each poll, then breaks.
+    /// A session with one statement per poll, which then fails.
     struct Talking {
         polls: usize,
         detached: mpsc::Sender<()>,
@@ -126,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn it_is_listened_to_until_it_is_detached() {
+    fn listens_until_detached_and_detaches_after_an_error() {
         let (detached, is_detached) = mpsc::channel();
         let talking = |polls| Box::new(Talking { polls, detached: detached.clone() });
-        let said = listen_to(talking(usize::MAX), Duration::from_millis(2)).unwrap();
-        assert_eq!((said.first(), said.last()), (Some(&statement("poll")), Some(&statement("finish"))));
+        let heard = listen_to(talking(usize::MAX), Duration::from_millis(2)).unwrap();
+        assert_eq!((heard.first(), heard.last()), (Some(&statement("poll")), Some(&statement("finish"))));
         is_detached.try_recv().unwrap();
         let error = listen_to(talking(1), Duration::from_mins(1)).unwrap_err();
         assert!(format!("{error:#}").contains("it broke"), "{error:#}");
@@ -138,8 +142,8 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_shown_than_can_be_read() {
-        let told = report(Level::Trace, vec![statement("free"); MAX_SHOWN + 3]);
-        assert_eq!((told.said.len(), told.omitted), (MAX_SHOWN, 3));
+    fn the_number_of_statements_is_limited() {
+        let shown = report(Level::Trace, vec![statement("free"); MAX_SHOWN + 3]);
+        assert_eq!((shown.said.len(), shown.omitted), (MAX_SHOWN, 3));
     }
 }

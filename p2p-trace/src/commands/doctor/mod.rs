@@ -21,14 +21,14 @@ use crate::{
 use p2p_trace_model::stream::Level;
 use p2p_trace_probe::kernel::{Kernel, KernelRoot};
 
-/// Looks at the running kernel and prints the report.
+/// Examines the running kernel and prints the report.
 ///
-/// `hooks` says, for these facts, how each hook would be attached; `verify`, if it is given, what the verifier makes of the
-/// programs; with `listen` they are attached for a moment, for what the kernel side says of itself at this level.
+/// `hooks` returns how each hook would be attached on this kernel. `verify` loads the programs into the verifier. With `listen`
+/// they are attached for a moment, to read the diagnostics of the kernel side at that level.
 ///
 /// # Errors
 ///
-/// If not even the kernel's release can be read, or if nothing can be printed. That stdout was closed is no error.
+/// If the kernel's release cannot be read, or the report cannot be printed. A closed stdout is not an error.
 pub fn run(
     args: &DoctorArgs,
     root: &KernelRoot,
@@ -39,7 +39,7 @@ pub fn run(
     let kernel = Kernel::collect(root, args.kernel_btf.as_deref())?;
     let hooks = hooks(&kernel);
     let (mut report, exit) = DoctorReport::new(&kernel, hooks);
-    // Where nothing can be traced, the verdict has the reason.
+    // If nothing can be traced, the verdict has the reason.
     report.verification =
         verify.filter(|_| report.verdict.can_trace).map(|verify| verify(root, &kernel, args));
     report.kernel_side =

@@ -1,4 +1,4 @@
-//! The whole report, on kernels laid out in a folder.
+//! The complete report, on fake kernels in a folder.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,7 @@ use p2p_trace_probe::testing::{btf::Builder, sysfs::plant};
 use super::*;
 use crate::render::doctor::{KernelSideReport, Method, StatementReport};
 
-/// The lines that matter of a guest kernel's configuration.
+/// The relevant lines of a guest kernel's configuration.
 const CONFIG: &str = include_str!("../../../../crates/probe/tests/fixtures/config-6.12.txt");
 const STATUS_ROOT: &str = "Name:\tdoctor\nCapEff:\t000001ffffffffff\n";
 const STATUS_BPF: &str = "Name:\tdoctor\nCapEff:\t000000c000000000\n";
@@ -79,7 +79,7 @@ fn hooks() -> Vec<HookReport> {
     ]
 }
 
-/// The text, with the folder's name taken out of it.
+/// The text of the report, without the folder's name.
 fn text(folder: &Path, root: &KernelRoot, hooks: Vec<HookReport>) -> (String, Exit) {
     let kernel = Kernel::collect(root, None).unwrap();
     let (report, exit) = DoctorReport::new(&kernel, hooks);
@@ -123,7 +123,7 @@ fn a_kernel_without_p2pdma() {
 }
 
 #[test]
-fn nothing_but_a_release() {
+fn a_host_where_only_the_release_is_readable() {
     let dir = tempfile::tempdir().unwrap();
     let root = KernelRoot::at(dir.path());
     let error = Kernel::collect(&root, None).unwrap_err().to_string();
@@ -136,7 +136,7 @@ fn nothing_but_a_release() {
 }
 
 #[test]
-fn what_the_kernel_side_says_is_told_and_drives_no_terminal() {
+fn statements_of_the_kernel_side_are_shown_and_made_safe() {
     let dir = tempfile::tempdir().unwrap();
     let root = complete(dir.path());
     let kernel = Kernel::collect(&root, None).unwrap();
@@ -156,8 +156,8 @@ fn what_the_kernel_side_says_is_told_and_drives_no_terminal() {
     let silent = KernelSideReport { level: Level::Trace, said: vec![], omitted: 0, error: None };
     report.kernel_side = Some(silent.clone());
     assert!(section(&report).ends_with("no read failed, and nothing was left out"));
-    report.kernel_side = Some(KernelSideReport { error: Some("no way in".into()), ..silent });
-    assert!(section(&report).ends_with("trace)\n  no way in"));
+    report.kernel_side = Some(KernelSideReport { error: Some("cannot attach".into()), ..silent });
+    assert!(section(&report).ends_with("trace)\n  cannot attach"));
 }
 
 #[test]
@@ -173,13 +173,13 @@ fn the_report_as_json() {
 }
 
 #[test]
-fn where_no_hook_can_be_attached_nothing_can_be_traced() {
+fn nothing_can_be_traced_if_no_hook_can_be_attached() {
     let dir = tempfile::tempdir().unwrap();
     let root = complete(dir.path());
     let none = |hook: HookReport| HookReport { method: Method::None, ..hook };
     let none: Vec<_> = hooks().into_iter().map(none).collect();
-    let (said, exit) = text(dir.path(), &root, none);
+    let (report, exit) = text(dir.path(), &root, none);
     assert_eq!(exit, Exit::NotTraceable);
-    assert!(said.contains("cannot trace here: no hook can be attached"), "{said}");
+    assert!(report.contains("cannot trace here: no hook can be attached"), "{report}");
     assert_ne!(text(dir.path(), &root, hooks()).1, Exit::NotTraceable);
 }

@@ -1,10 +1,10 @@
-//! What the verifier makes of the programs that tracing would load here.
+//! What the kernel's verifier says about the programs that tracing would load on this host.
 
 use p2p_trace_probe::kernel::{Kernel, KernelRoot};
 
 use crate::{cli::DoctorArgs, render::doctor::VerificationReport};
 
-/// Loads the programs, attaches none, and tells what the verifier made of them.
+/// Loads the programs without attaching them, and returns the verifier's results.
 #[cfg(feature = "trace")]
 #[must_use]
 pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> VerificationReport {
@@ -40,7 +40,7 @@ pub fn verify(root: &KernelRoot, kernel: &Kernel, args: &DoctorArgs) -> Verifica
     }
 }
 
-/// This build has no kernel side to load.
+/// This build has no programs to load.
 #[cfg(not(feature = "trace"))]
 #[must_use]
 pub fn verify(_root: &KernelRoot, _kernel: &Kernel, _args: &DoctorArgs) -> VerificationReport {

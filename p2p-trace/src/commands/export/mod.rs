@@ -1,4 +1,4 @@
-//! `export`: the files of a run as one dump, that can be given away where that is asked for.
+//! `export`: writes the files of a run as one dump, redacted on request.
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +23,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When a file is no dump or cannot be read, the files are not of one run, or the new one cannot be written.
+/// When a file is not a dump or cannot be read, the files are not of one run, or the new dump cannot be written.
 pub fn run(args: &ExportArgs) -> Result<Exit> {
     let destination = Outputs::new(&args.files, args.force).prepare(&args.output, Content::Dump)?;
     let redactor = args.redact.then(Redactor::random);
@@ -33,12 +33,12 @@ pub fn run(args: &ExportArgs) -> Result<Exit> {
     }
     ensure!(
         runs.len() == 1,
-        "a dump is of one run, and these files are of {}: export each by itself",
+        "a dump has one run, but these files are of {} runs: export each run by itself",
         runs.len()
     );
     let mut run = runs.pop().context("there is nothing to export")?;
     let exported = match create(&destination, &mut run) {
-        // Whoever reads the pipe has enough.
+        // The reader of the pipe has closed it.
         Err(error) if is_closed_pipe(&error) => return Ok(Exit::Success),
         exported => exported?,
     };
@@ -49,9 +49,9 @@ pub fn run(args: &ExportArgs) -> Result<Exit> {
         tracing::warn!("{repeat}");
     }
     if !exported.is_ended {
-        tracing::warn!("the dump breaks off before the end of the run, and so does what was exported");
+        tracing::warn!("the dump ends before the end of the run, and so does the exported one");
     }
-    tracing::info!("{} records are in {}", exported.items, destination.name());
+    tracing::info!("exported {} records to {}", exported.items, destination.name());
     Ok(Exit::Success)
 }
 

@@ -1,4 +1,4 @@
-//! What is exported is judged as what it was made of, redacted or not, whatever is left of that.
+//! An exported dump gets the same verdicts as the original, redacted or not, damaged or not.
 
 use std::{ffi::OsString, fs, path::Path};
 
@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::*;
 use crate::{commands::check, render::text::Style};
 
-/// What `check` says of a dump, but for what is a name or an address, and the exit code.
+/// The results of `check` for a dump, without names and addresses, and the exit code.
 fn checked(path: &Path) -> (Exit, Vec<String>) {
     let style = Style { color: false };
     let options = check::Options { json: true, style, fail_on: Severity::Medium, stall_after: None };
     let (runs, errors) = dumps::open(&[path]);
     let mut out = Vec::new();
     let exit = check::check(runs, errors, options, &mut out).unwrap();
-    let mut said = Vec::new();
+    let mut results = Vec::new();
     if let Ok(report) = serde_json::from_slice::<Value>(&out) {
         let of = |value: &Value, fields: &[&str]| {
             let field = |field: &&str| match &value[field] {
@@ -26,7 +26,7 @@ fn checked(path: &Path) -> (Exit, Vec<String>) {
             };
             fields.iter().map(field).collect::<Vec<_>>().join(" ")
         };
-        said.push(of(&report, &["verdict", "events", "lost", "end", "duration_ns", "findings_omitted"]));
+        results.push(of(&report, &["verdict", "events", "lost", "end", "duration_ns", "findings_omitted"]));
         let finding = [
             "rule",
             "device",
@@ -44,13 +44,13 @@ fn checked(path: &Path) -> (Exit, Vec<String>) {
             ("verdicts", &["rule", "device", "verdict", "severity", "findings"]),
         ] {
             let list = report[list].as_array().into_iter().flatten();
-            said.extend(list.map(|value| of(value, fields)));
+            results.extend(list.map(|value| of(value, fields)));
         }
     }
-    (exit, said)
+    (exit, results)
 }
 
-/// What a kernel that died of a use of removed memory left.
+/// The dump recovered from a kernel that crashed on a use of removed memory.
 fn recovered() -> Vec<u8> {
     let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/dump/tests/fixtures/cores/vmcore");
     let folder = tempfile::tempdir().unwrap();
@@ -62,7 +62,7 @@ fn recovered() -> Vec<u8> {
     fs::read(dump).unwrap()
 }
 
-/// The dumps that are kept, whole, cut, and with a hole; and what is recovered.
+/// The stored dumps: complete, truncated, and with a damaged block; and a recovered dump.
 fn dumps_and_parts() -> Vec<(String, Vec<u8>)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folders = ["../crates/dump/tests/fixtures/dumps", "tests/golden/1"];
@@ -82,7 +82,7 @@ fn dumps_and_parts() -> Vec<(String, Vec<u8>)> {
             dumps.push((name, bytes));
         }
     }
-    dumps.push(("a dead kernel".to_owned(), recovered()));
+    dumps.push(("a crashed kernel".to_owned(), recovered()));
     let small = samples::dump();
     for from in (0..small.len()).step_by(96) {
         let mut hole = small.clone();
@@ -95,7 +95,7 @@ fn dumps_and_parts() -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn the_verdicts_are_those_of_the_original() {
+fn verdicts_equal_those_of_the_original() {
     let folder = tempfile::tempdir().unwrap();
     let (mut findings, mut exits) = (0, Vec::new());
     for (name, bytes) in dumps_and_parts() {
@@ -121,12 +121,13 @@ fn the_verdicts_are_those_of_the_original() {
 }
 
 #[test]
-fn what_is_shown_redacted_is_judged_so_too() {
+fn a_redacted_report_has_the_same_exit_code_and_no_secrets() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/1/blocked.p2pt");
     let page = |redactor: Option<&Redactor>| {
         let (runs, errors) = dumps::open_redacted(&[&golden], redactor);
-        let (told, exit) = crate::commands::report::tell(runs, errors, &crate::cli::ReportArgs::default());
-        (crate::commands::report::mail(&told), exit)
+        let (runs, exit) =
+            crate::commands::report::evaluate(runs, errors, &crate::cli::ReportArgs::default());
+        (crate::commands::report::mail(&runs), exit)
     };
     let (plain, exit) = page(None);
     let (redacted, exit_redacted) = page(Some(&Redactor::random()));
@@ -147,7 +148,7 @@ fn args(files: &[&Path], output: &Path) -> ExportArgs {
 }
 
 #[test]
-fn files_of_two_runs_are_refused_and_leave_nothing() {
+fn rejects_files_of_two_runs_and_creates_no_output() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     fs::write(path("one"), samples::dump()).unwrap();
@@ -157,8 +158,8 @@ fn files_of_two_runs_are_refused_and_leave_nothing() {
     fs::write(path("other"), other.finish(p2p_trace_dump::Reason::Broken, 0, None).unwrap()).unwrap();
     let output = path("out");
     let error = run(&args(&[&path("one"), &path("other")], &output)).unwrap_err();
-    assert!(error.to_string().contains("these files are of 2"), "{error:#}");
-    fs::write(path("none"), b"no dump").unwrap();
+    assert!(error.to_string().contains("these files are of 2 runs"), "{error:#}");
+    fs::write(path("none"), b"not a dump").unwrap();
     assert!(run(&args(&[&path("none")], &output)).is_err());
     assert!(!output.exists());
     assert_eq!(run(&args(&[&path("one")], &output)).unwrap(), Exit::Success);

@@ -1,11 +1,11 @@
-//! From batches to the model.
+//! Applies batches to a model.
 
 use p2p_trace_model::{
     state::Model,
     stream::{Batch, assemble::Assembler, order::Order},
 };
 
-/// A model that follows a session.
+/// A model that is kept up to date with a session.
 #[derive(Debug, Default)]
 pub(super) struct Follower {
     pub(super) model: Model,
@@ -16,7 +16,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Applies what the batch completes.
+    /// Applies the records that the batch completes.
     pub(super) fn take(&mut self, batch: &Batch) {
         let Self { model, order, assembler, reached_ns } = self;
         order.release(batch, |item| {

@@ -1,4 +1,4 @@
-//! `holders`: what is taken of a device's p2p memory, by whom, and what an unbind would wait for.
+//! `holders`: the memory of a device that is allocated, its holders, and what an unbind would wait for.
 
 mod follow;
 mod observe;
@@ -28,11 +28,11 @@ use p2p_trace_probe::kernel::{KernelRoot, devices};
 use show::Format;
 use watch::Pause;
 
-/// What of the command line matters once the devices are known.
+/// The parts of the command line that are needed once the devices are known.
 struct Plan {
     devices: Vec<DeviceAddress>,
     format: Format,
-    /// The exit code answers.
+    /// The exit code is the answer of `--can-unbind`.
     can_unbind: bool,
 }
 
@@ -40,7 +40,7 @@ struct Plan {
 ///
 /// # Errors
 ///
-/// When a device is none, nobody can look, or stdout cannot be written to.
+/// When a name is not a device, no tracer and no session can be used, or stdout cannot be written to.
 pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
     let style = Style { color: colors_stdout(global) };
     let plan = Plan {
@@ -66,7 +66,7 @@ pub fn run(args: &HoldersArgs, global: &Global) -> Result<Exit> {
     repeat(&plan, first, observe.as_mut(), next, &mut io::stdout().lock())
 }
 
-/// The addresses of the devices that are meant.
+/// The addresses of the named devices.
 fn resolve(root: &KernelRoot, names: &[String]) -> Result<Vec<DeviceAddress>> {
     let resolve = |name: &String| {
         devices::resolve(root, name).map_err(|error| Refusal::new(Exit::Usage, error.to_string()))
@@ -77,7 +77,7 @@ fn resolve(root: &KernelRoot, names: &[String]) -> Result<Vec<DeviceAddress>> {
     Ok(devices)
 }
 
-/// One report, of a second look where the first one cannot tell what is held from what is in use.
+/// One report. If the first one cannot separate held memory from memory in use, the report of a second snapshot.
 fn decided(observe: &mut dyn Observe, devices: &[DeviceAddress], wait: impl FnOnce()) -> Result<Report> {
     let first = observe.observe(devices)?;
     if !first.calls_for_second_look() {
@@ -87,7 +87,7 @@ fn decided(observe: &mut dyn Observe, devices: &[DeviceAddress], wait: impl FnOn
     observe.observe(devices)
 }
 
-/// Shows the first report, then looks again and shows for as long as there is a next time.
+/// Shows the first report, then another one as long as `next` returns true.
 fn repeat(
     plan: &Plan,
     first: Report,
@@ -99,7 +99,7 @@ fn repeat(
     loop {
         let shown = plan.format.show(&report)?;
         match out.write_all(shown.as_bytes()).and_then(|()| out.flush()) {
-            // With the verdict in the exit code, nobody needs to read the rest.
+            // The exit code has the answer, so that the rest need not be read.
             Err(error) if is_closed(&error) => return Ok(plan.exit(report.answer())),
             result => result.context("cannot write to stdout")?,
         }

@@ -1,4 +1,4 @@
-//! Who looks: a tracer that is running, else this process for a moment.
+//! Where a report comes from: a running tracer, or a short session of this process.
 
 use anyhow::Result;
 use p2p_trace_model::event::DeviceAddress;
@@ -6,21 +6,21 @@ use p2p_trace_model::event::DeviceAddress;
 use super::one_shot::OneShot;
 use crate::device_report::Report;
 
-/// Somebody who can look at what is taken.
+/// A source of reports.
 pub(crate) trait Observe {
-    /// What is taken now of these devices' memory; of all that have some, if none is named.
+    /// The current state of these devices, or of all devices with p2p memory if none is named.
     fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report>;
 }
 
-/// A running tracer where there is one, else a session of this process, which goes on if there is to be more than one look.
-pub(super) fn of_host(goes_on: bool) -> Box<dyn Observe> {
-    Box::new(Preferring { own: None, goes_on })
+/// A running tracer if there is one, otherwise a session of this process, which stays open for further snapshots if `continues`.
+pub(super) fn of_host(continues: bool) -> Box<dyn Observe> {
+    Box::new(Preferring { own: None, continues })
 }
 
-/// Asks a running tracer each time, and looks itself from the first time on that none answers.
+/// Asks a running tracer each time. Once no tracer answers, uses a session of this process.
 struct Preferring {
     own: Option<OneShot>,
-    goes_on: bool,
+    continues: bool,
 }
 
 impl Observe for Preferring {
@@ -32,13 +32,13 @@ impl Observe for Preferring {
         }
         let own = match &mut self.own {
             Some(own) => own,
-            empty => empty.insert(OneShot::open(devices, self.goes_on)?),
+            empty => empty.insert(OneShot::open(devices, self.continues)?),
         };
         own.observe(devices)
     }
 }
 
-/// Asks the tracers that are running.
+/// Asks the running tracers.
 #[cfg(feature = "trace")]
 fn ask_running(devices: &[DeviceAddress]) -> Option<Report> {
     use crate::serve as server;
@@ -52,7 +52,7 @@ fn ask_running(devices: &[DeviceAddress]) -> Option<Report> {
     asked.report
 }
 
-/// Nothing traces here.
+/// This build cannot ask tracers.
 #[cfg(not(feature = "trace"))]
 const fn ask_running(_devices: &[DeviceAddress]) -> Option<Report> {
     None

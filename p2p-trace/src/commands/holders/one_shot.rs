@@ -1,4 +1,4 @@
-//! This process looks itself: it attaches, reads the kernel's own state, and follows what happens for as long as it watches.
+//! A session of this process: it attaches, takes snapshots of the kernel's state, and with `--watch` follows the events.
 
 use std::time::{Duration, Instant};
 
@@ -18,9 +18,9 @@ use crate::{
 
 /// How long to wait for the kernel's state. It takes some milliseconds per device.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// How long to wait for names of what is in modules.
+/// How long to wait for the names of symbols in modules.
 const NAMES: Duration = Duration::from_secs(2);
-/// How long to wait for something to read.
+/// How long to wait for data.
 const WAIT: Duration = Duration::from_millis(10);
 /// Records in one batch.
 const BUDGET: usize = 4096;
@@ -35,11 +35,11 @@ pub(super) struct OneShot {
 }
 
 impl OneShot {
-    /// Attaches: to everything, if it is to go on looking, else only to what reads the kernel's state.
-    pub(super) fn open(devices: &[DeviceAddress], goes_on: bool) -> Result<Self> {
+    /// Attaches all hooks if the session continues, otherwise only the hook for snapshots.
+    pub(super) fn open(devices: &[DeviceAddress], continues: bool) -> Result<Self> {
         let request = Request {
             devices: devices.iter().map(ToString::to_string).collect(),
-            hooks: if goes_on { Vec::new() } else { vec![Hook::Snapshot] },
+            hooks: if continues { Vec::new() } else { vec![Hook::Snapshot] },
             ..Request::default()
         };
         let opened = driver::open(&request, &Stop::default())?;
@@ -50,7 +50,7 @@ impl OneShot {
         Self { kernel: opened.session.status().kernel, opened, follower: Follower::default(), root, clock }
     }
 
-    /// Follows the session until it has come to `now_ns`, and the state of the devices was read.
+    /// Follows the session until it has reached `now_ns` and has a snapshot of each device after that.
     fn follow(&mut self, devices: &[DeviceAddress], now_ns: u64, patience: Duration) -> Result<()> {
         let deadline = Instant::now() + patience;
         let mut batch = Batch::default();
@@ -70,15 +70,15 @@ impl OneShot {
             }
             self.opened.session.wait(WAIT);
         }
-        // What was not read is said in the report.
-        tracing::info!("the kernel's state of the devices did not come in time");
+        // The report says which state is missing.
+        tracing::info!("the snapshot of the devices did not complete in time");
         Ok(())
     }
 }
 
 impl Observe for OneShot {
     fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report> {
-        // Of a device that is named, it matters also that it has none.
+        // A named device without p2p memory is reported too.
         let wanted: Vec<_> = if devices.is_empty() {
             devices::addresses(&self.root)
         } else {
@@ -97,7 +97,7 @@ impl Observe for OneShot {
             now_ns: clock.boottime_ns,
         };
         let first = report(&self.follower.model, devices, &facts);
-        // Whose memory it is can depend on a name; those that were missing have been asked for.
+        // The kind of a holder can depend on a symbol name; settling has requested missing names.
         if facts.symbols.settle(Duration::ZERO) {
             return Ok(first);
         }
@@ -135,7 +135,7 @@ mod tests {
         transport::{Session, SessionError},
     };
 
-    /// Plays batches, then nothing; says when it was detached.
+    /// A session that plays batches and then fails. Reports when it is detached.
     struct Played {
         batches: VecDeque<Vec<Record>>,
         snapshots: u32,
@@ -150,7 +150,7 @@ mod tests {
         fn wait(&mut self, _timeout: Duration) {}
 
         fn poll(&mut self, _budget: usize, batch: &mut Batch) -> Result<(), SessionError> {
-            assert!(self.snapshots > 0, "it was not asked to read");
+            assert!(self.snapshots > 0, "no snapshot was requested");
             batch.watermark_ns = samples::CLOCK.boottime_ns + 2_000_000;
             batch.records.extend(self.batches.pop_front().ok_or("nothing left to read")?);
             Ok(())
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn it_looks_until_the_state_was_read_and_detaches_in_the_end() {
+    fn waits_for_the_snapshot_and_detaches_when_dropped() {
         let folder = tempfile::tempdir().unwrap();
         let root = KernelRoot::at(folder.path());
         sysfs::plant(&root);
@@ -193,16 +193,16 @@ mod tests {
             detached,
         };
         let opened = Opened { session: Box::new(session), symbols: Box::new(NoSymbols) };
-        let mut moment = OneShot::new(opened, root, || samples::CLOCK);
-        let report = moment.observe(&[]).unwrap();
+        let mut one_shot = OneShot::new(opened, root, || samples::CLOCK);
+        let report = one_shot.observe(&[]).unwrap();
         assert_eq!(report.source, Source::OneShot);
         let [found] = &report.devices[..] else { panic!("{report:?}") };
         let preexisting = found.preexisting.as_ref().map(|preexisting| preexisting.bytes);
         assert_eq!((found.device.0, preexisting), (device, Some(128 << 10)));
         assert_eq!(report.answer(), Answer::Unknown);
-        let error = moment.observe(&[]).unwrap_err();
+        let error = one_shot.observe(&[]).unwrap_err();
         assert!(format!("{error:#}").contains("nothing left to read"));
-        drop(moment);
+        drop(one_shot);
         is_detached.recv().unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A report as it goes to stdout.
+//! Formats a report for stdout.
 
 use std::{
     env,
@@ -13,7 +13,7 @@ use crate::{
     render::{holders::text, text::Style},
 };
 
-/// Where the size of the terminal is not known.
+/// The size if the terminal's size is not known.
 const WIDTH: usize = 100;
 const ROWS: usize = 40;
 
@@ -24,25 +24,25 @@ const CLEAR_LINE: &str = "\x1b[K";
 /// Clears everything below.
 const CLEAR_BELOW: &str = "\x1b[J";
 
-/// How reports are written.
+/// The format of reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// For people.
     Text { style: Style, width: usize, screen: Screen },
-    /// One line per device.
+    /// One line per device: the answer of `--can-unbind`.
     Verdict { style: Style },
     /// One object; on one line where others may follow.
     Json { lines: bool },
 }
 
-/// What stands on the terminal before a report.
+/// How a report is placed on a terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Screen {
-    /// Nothing follows this report.
+    /// Only one report is shown.
     Once,
-    /// The report before, which this one replaces, on so many lines.
+    /// Replace the previous report, with at most `rows` lines.
     Redraw { rows: usize },
-    /// The report before, which stays.
+    /// Append to the previous report.
     Append,
 }
 
@@ -78,7 +78,7 @@ impl Screen {
         match self {
             Self::Once => text.to_owned(),
             Self::Append => format!("{text}\n"),
-            // Line by line, so that nothing flickers, and not more of them than there is room for: they would scroll.
+            // Rewrites line by line to avoid flicker. More lines than the terminal has would scroll.
             Self::Redraw { rows } => {
                 let count = text.lines().count();
                 let shown = if count < rows { count } else { rows.saturating_sub(2) };
@@ -113,9 +113,9 @@ fn verdicts(report: &Report, style: Style) -> String {
 
 /// Columns of the terminal.
 fn width() -> usize {
-    let told = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let variable = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let columns = || size().map(|(columns, _)| columns);
-    told.or_else(columns).filter(|&columns| columns > 0).unwrap_or(WIDTH)
+    variable.or_else(columns).filter(|&columns| columns > 0).unwrap_or(WIDTH)
 }
 
 /// Columns and rows of the terminal.

@@ -1,4 +1,4 @@
-//! From a report to stdout and the exit code.
+//! From a report to the output and the exit code.
 
 use std::collections::VecDeque;
 
@@ -7,22 +7,22 @@ use p2p_trace_probe::testing::sysfs;
 use super::{show::Screen, *};
 use crate::device_report::{Holder, samples};
 
-/// Gives out reports, and remembers what it was asked for.
-struct Told {
+/// Returns prepared reports, and records the requests.
+struct Prepared {
     reports: VecDeque<Report>,
     asked: Vec<Vec<DeviceAddress>>,
 }
 
-impl Told {
+impl Prepared {
     fn new(reports: impl Into<VecDeque<Report>>) -> Self {
         Self { reports: reports.into(), asked: Vec::new() }
     }
 }
 
-impl Observe for Told {
+impl Observe for Prepared {
     fn observe(&mut self, devices: &[DeviceAddress]) -> Result<Report> {
         self.asked.push(devices.to_vec());
-        self.reports.pop_front().context("nobody looks")
+        self.reports.pop_front().context("no report is left")
     }
 }
 
@@ -32,9 +32,9 @@ fn plan(format: Format, can_unbind: bool) -> Plan {
     Plan { devices: Vec::new(), format, can_unbind }
 }
 
-/// What goes to stdout, and how it ends, for as many looks as there are reports.
+/// The output and the exit code after all reports were shown.
 fn shown(plan: &Plan, reports: Vec<Report>) -> (String, Exit) {
-    let mut observe = Told::new(reports);
+    let mut observe = Prepared::new(reports);
     let mut left = observe.reports.len();
     let mut out = Vec::new();
     let next = || {
@@ -55,7 +55,7 @@ fn answering(answer: Answer) -> Report {
 }
 
 #[test]
-fn the_exit_code_answers_only_if_it_was_asked() {
+fn the_exit_code_is_the_answer_only_with_can_unbind() {
     let format = Format::Verdict { style: PLAIN };
     for (answer, exit) in
         [(Answer::Yes, Exit::Success), (Answer::No, Exit::Violated), (Answer::Unknown, Exit::Inconclusive)]
@@ -89,7 +89,7 @@ fn json_is_one_object_or_one_per_line() {
 }
 
 #[test]
-fn a_terminal_is_redrawn_and_anything_else_appended_to() {
+fn watch_redraws_a_terminal_and_appends_to_anything_else() {
     let watch = |screen| {
         let (style, width) = (PLAIN, 100);
         let format = Format::Text { style, width, screen };
@@ -108,31 +108,31 @@ fn a_terminal_is_redrawn_and_anything_else_appended_to() {
 }
 
 #[test]
-fn the_devices_are_asked_for_and_a_failure_is_one() {
-    let mut observe = Told::new([samples::report()]);
+fn requests_name_the_devices_and_errors_are_returned() {
+    let mut observe = Prepared::new([samples::report()]);
     let devices = vec![DeviceAddress::from_devfn(0, 3, 0)];
     let plan = Plan { devices: devices.clone(), ..plan(Format::Json { lines: true }, false) };
     let first = observe.observe(&plan.devices).unwrap();
     let error = repeat(&plan, first, &mut observe, || true, &mut Vec::new()).unwrap_err();
-    assert_eq!(error.to_string(), "nobody looks");
+    assert_eq!(error.to_string(), "no report is left");
     assert_eq!(observe.asked, [devices.clone(), devices]);
 }
 
 #[test]
-fn what_is_in_use_is_looked_at_twice() {
+fn undecided_memory_is_read_a_second_time() {
     let mut first = answering(Answer::Unknown);
     let mut second = first.clone();
     first.devices[0].holders = vec![Holder { age_ns: 5, ..samples::target() }];
     second.devices[0].holders = vec![samples::target()];
     let mut waited = 0;
-    let mut observe = Told::new([first, second.clone(), second.clone()]);
+    let mut observe = Prepared::new([first, second.clone(), second.clone()]);
     assert_eq!(decided(&mut observe, &[], || waited += 1).unwrap(), second);
     assert_eq!((waited, observe.asked.len()), (1, 2));
     assert_eq!(decided(&mut observe, &[], || waited += 1).unwrap(), second);
     assert_eq!((waited, observe.asked.len()), (1, 3), "held for long: once is enough");
 }
 
-/// Like a pipe whose reader has gone.
+/// A pipe whose reader has closed it.
 struct Closed;
 
 impl Write for Closed {
@@ -147,7 +147,7 @@ impl Write for Closed {
 
 #[test]
 fn a_closed_stdout_ends_a_watch_and_keeps_the_verdict() {
-    let mut observe = Told::new([samples::report()]);
+    let mut observe = Prepared::new([samples::report()]);
     let plan = plan(Format::Verdict { style: PLAIN }, true);
     let first = observe.observe(&plan.devices).unwrap();
     let exit = repeat(&plan, first, &mut observe, || true, &mut Closed).unwrap();
@@ -155,7 +155,7 @@ fn a_closed_stdout_ends_a_watch_and_keeps_the_verdict() {
 }
 
 #[test]
-fn names_become_addresses_and_a_wrong_one_is_wrong_usage() {
+fn resolves_names_and_rejects_an_unknown_one_as_wrong_usage() {
     let folder = tempfile::tempdir().unwrap();
     let root = KernelRoot::at(folder.path());
     sysfs::plant(&root);

@@ -1,4 +1,4 @@
-//! The time between two looks.
+//! The pause between two reports of `--watch`.
 
 use std::{
     io, thread,
@@ -10,25 +10,25 @@ use crate::run::stop::Stop;
 /// How soon a signal is noticed.
 const SLICE: Duration = Duration::from_millis(50);
 
-/// Waits from one look to the next, until SIGINT or SIGTERM.
+/// Waits between two reports, until SIGINT or SIGTERM.
 pub(super) struct Pause {
     interval: Duration,
     stop: Stop,
 }
 
 impl Pause {
-    /// Until the first look is over, a signal ends the program at once.
+    /// Until the first report is shown, a signal ends the program at once.
     pub(super) fn before_first(interval: Duration) -> io::Result<Self> {
         let stop = Stop::before_start()?;
         Ok(Self { interval, stop })
     }
 
-    /// The first look is over.
+    /// The first report is shown.
     pub(super) fn started(&self) {
         self.stop.started();
     }
 
-    /// Waits; false if it is time to stop.
+    /// Waits for the interval. Returns false if it is time to stop.
     pub(super) fn next(&mut self) -> bool {
         let end = Instant::now() + self.interval;
         while !self.stop.is_set() {

@@ -1,4 +1,4 @@
-//! What the rules find, from a session to the lines and the exit code.
+//! From findings to the output lines and the exit code.
 
 use std::time::Instant;
 
@@ -35,7 +35,7 @@ fn step(position: u64, kind: Kind, hook: Hook) -> Record {
     }
 }
 
-/// A drain that is over after 20 ms.
+/// A drain that takes 20 ms.
 pub(super) fn late_drain() -> Vec<Vec<Record>> {
     let mut writer = Writer::new(1);
     vec![
@@ -58,15 +58,15 @@ fn play(exit_policy: ExitPolicy, only_findings: bool) -> (Exit, Vec<String>) {
     let mut out = Vec::new();
     let exit = play_as(&plan, late_drain(), false, &mut out).unwrap();
     let mut shape: Vec<_> = lines(&out).iter().map(shape).collect();
-    // The unbind does not end either, but that is not what these tests are about.
+    // The unbind does not end either, which these tests ignore.
     shape.retain(|line| !line.contains("stalled-unbind"));
     (exit, shape)
 }
 
 #[test]
-fn a_finding_follows_what_showed_it_and_the_verdicts_come_before_the_summary() {
+fn a_finding_follows_its_event_and_verdicts_precede_the_summary() {
     let (exit, shape) = play(IMPATIENT, false);
-    assert_eq!(exit, Exit::Success, "nobody asked for another exit code");
+    assert_eq!(exit, Exit::Success, "the exit code is not by findings");
     let (head, tail) = shape.split_at(6);
     assert_eq!(
         head,
@@ -90,7 +90,7 @@ fn a_finding_follows_what_showed_it_and_the_verdicts_come_before_the_summary() {
 }
 
 #[test]
-fn the_exit_code_tells_of_findings_when_asked_to() {
+fn fail_on_sets_the_exit_code() {
     let exit = |exit_policy, fail_on| play(ExitPolicy { fail_on, ..exit_policy }, false).0;
     assert_eq!(exit(IMPATIENT, Some(Severity::Medium)), Exit::Violated);
     assert_eq!(exit(IMPATIENT, Some(Severity::High)), Exit::Violated);
@@ -103,7 +103,7 @@ fn the_exit_code_tells_of_findings_when_asked_to() {
 }
 
 #[test]
-fn events_can_be_omitted() {
+fn findings_only_omits_events() {
     let (_, shape) = play(IMPATIENT, true);
     assert!(!shape.iter().any(|line| line.starts_with("event")), "{shape:?}");
     assert_eq!(
@@ -114,7 +114,7 @@ fn events_can_be_omitted() {
 }
 
 #[test]
-fn a_run_can_end_with_its_first_finding() {
+fn until_finding_ends_the_run_at_the_first_finding() {
     let exit_policy = ExitPolicy { until_finding: true, ..IMPATIENT };
     let started = Instant::now();
     let mut out = Vec::new();
@@ -125,22 +125,22 @@ fn a_run_can_end_with_its_first_finding() {
 }
 
 #[test]
-fn a_run_that_waits_for_a_finding_and_had_none_does_not_claim_that_all_is_well() {
+fn until_finding_without_a_finding_is_inconclusive() {
     let exit_policy = ExitPolicy { until_finding: true, ..PATIENT };
     assert_eq!(play(exit_policy, false).0, Exit::Inconclusive);
-    let graver = ExitPolicy { fail_on: Some(Severity::Critical), until_finding: true, ..IMPATIENT };
-    assert_eq!(play(graver, false).0, Exit::Inconclusive, "it is not grave enough");
+    let critical = ExitPolicy { fail_on: Some(Severity::Critical), until_finding: true, ..IMPATIENT };
+    assert_eq!(play(critical, false).0, Exit::Inconclusive, "the severity is too low");
 }
 
 #[test]
-fn a_pipe_that_closes_leaves_the_verdicts_open() {
+fn a_closed_pipe_leaves_the_exit_code_inconclusive() {
     let exit_policy = ExitPolicy { fail_on: Some(Severity::Medium), ..PATIENT };
     let exit = play_as(&plan(exit_policy), late_drain(), false, &mut Closing(0)).unwrap();
     assert_eq!(exit, Exit::Inconclusive);
 }
 
 #[test]
-fn text_tells_a_finding_in_full_once() {
+fn text_shows_a_finding_in_full_once() {
     let plan = Plan { format: Format::Text(text::Options::default()), ..plan(IMPATIENT) };
     let mut out = Vec::new();
     play_as(&plan, late_drain(), false, &mut out).unwrap();

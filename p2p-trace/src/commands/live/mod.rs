@@ -1,4 +1,4 @@
-//! `live`: what happens to p2p memory on this host, as it happens.
+//! `live`: shows the events of p2p memory on this host as they happen.
 
 #[cfg(test)]
 mod findings_tests;
@@ -37,7 +37,7 @@ use crate::{
 pub(super) use reader_gone::is_stdout_closed;
 pub(super) use shown::Shown;
 
-/// What of the command line matters after the session is open.
+/// The parts of the command line that are needed after the session is open.
 pub(super) struct Plan {
     pub(super) format: Format,
     pub(super) clock: Clock,
@@ -46,11 +46,11 @@ pub(super) struct Plan {
     /// Only findings are shown, no events.
     pub(super) only_findings: bool,
     pub(super) exit_policy: ExitPolicy,
-    /// Recorded into this file too.
+    /// The run is also recorded into this file.
     pub(super) record: Option<Destination>,
-    /// Critical findings go to the kernel's log.
+    /// Critical findings are also written to the kernel log.
     pub(super) kmsg: bool,
-    /// Nobody reads what is shown any more.
+    /// Returns true once the reader of stdout has closed it.
     pub(super) is_closed: fn() -> bool,
 }
 
@@ -73,8 +73,8 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
             options: recorder::Options::one_file(destination),
         });
     }
-    // It has what is shown.
-    outputs.take_stdout();
+    // The output uses it.
+    outputs.reserve_stdout();
     let recorded = outputs.prepare_optional(args.record.as_ref(), Content::Dump)?;
     let ready_file = ReadyFile::prepare(&mut outputs, args.tracing.ready_file.as_ref())?;
     let stop = Stop::before_start().context("cannot catch SIGINT and SIGTERM")?;
@@ -95,14 +95,14 @@ pub fn run(args: &LiveArgs, global: &Global) -> Result<Exit> {
     let mut out =
         BackgroundWriter::start(|| io::stdout().lock()).context("cannot start the thread that writes")?;
     let exit = stream(opened, &plan, handler, &stop, &mut out);
-    // Whatever went wrong: what was said until then is to be read.
+    // Even after an error, write the pending output.
     match out.finish() {
         Err(error) if !is_closed(&error) => exit.and(Err(error.into())),
         _ => exit,
     }
 }
 
-/// Shows everything from the first status to the summary.
+/// Shows the run from the first status to the summary.
 fn stream(
     opened: Opened,
     plan: &Plan,

@@ -1,4 +1,4 @@
-//! What is recorded while it is shown replays line by line.
+//! A run that is recorded while it is shown replays to the same lines.
 
 use super::{
     findings_tests::{IMPATIENT, late_drain},
@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{commands::replay, render::text, run::dumps};
 
-/// Plays batches live, recording them, and then from the dump.
+/// Plays batches live while recording them, then replays the dump.
 fn both(batches: Vec<Vec<p2p_trace_common::Record>>, format: Format) -> (String, String) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");
@@ -41,7 +41,7 @@ fn many_small_batches_replay_line_by_line() {
 
 #[cfg(unix)]
 #[test]
-fn a_dump_is_for_nobody_else_and_none_is_written_over() {
+fn a_dump_is_private_and_replaces_no_file() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("trace.p2pt");

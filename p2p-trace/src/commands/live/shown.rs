@@ -1,4 +1,4 @@
-//! What `live` does with the stream: it shows it, answers questions from it, and notices when it has seen enough.
+//! The sink of `live` and `replay`: it shows the stream, answers requests, and notices the end by a finding.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
     run::{Answer, Ending, Next, Sink, stop::Stop},
 };
 
-/// Whatever has been shown of a run.
+/// Everything that was shown of a run, as far as the exit code depends on it.
 pub(in crate::commands) struct Shown<'a> {
     printer: Printer<'a>,
     plan: &'a Plan,
@@ -29,7 +29,7 @@ pub(in crate::commands) struct Shown<'a> {
     /// Findings that were not withdrawn.
     standing: BTreeMap<u32, Severity>,
     omitted: u64,
-    /// Once the run has come to its end.
+    /// `None` until the end of the run.
     verdicts: Option<Vec<Verdict>>,
 }
 
@@ -44,20 +44,20 @@ impl<'a> Shown<'a> {
         Self { printer, plan, status, handler, stop, standing: BTreeMap::new(), omitted: 0, verdicts: None }
     }
 
-    /// How the program ends.
+    /// The exit code.
     pub(in crate::commands) fn exit(&self) -> Exit {
         let exit_policy: ExitPolicy = self.plan.exit_policy;
         exit_policy.exit(self.standing.values().max().copied(), self.omitted, self.verdicts.as_deref())
     }
 
-    fn findings(&mut self, findings: &[Finding], told_ns: u64) -> Result<()> {
+    fn findings(&mut self, findings: &[Finding], now_ns: u64) -> Result<()> {
         for finding in findings {
             match finding.withdrawn {
                 Some(_) => self.standing.remove(&finding.number),
                 None => self.standing.insert(finding.number, finding.severity),
             };
         }
-        self.printer.findings(findings, told_ns)?;
+        self.printer.findings(findings, now_ns)?;
         Ok(())
     }
 }
@@ -107,7 +107,7 @@ impl Sink for Shown<'_> {
         self.verdicts = Some(closing.verdicts.clone());
         self.omitted = closing.omitted;
         if !ending.is_whole {
-            // A dump that ends before its run did has no counts to sum up.
+            // A dump that ends before its run has no totals to show.
             return Ok(());
         }
         let summary = SummaryLine {

@@ -1,4 +1,4 @@
-//! The loop from a session to the lines, with a session that plays batches.
+//! From a session that plays batches to the output lines.
 
 use std::{cell::Cell, collections::VecDeque, fs::File, io::Write, thread};
 
@@ -20,10 +20,10 @@ struct Played {
     batches: VecDeque<Vec<Record>>,
     stop: Stop,
     detached: bool,
-    /// How often it is asked in vain before it asks to stop.
+    /// Number of empty polls before it sets `stop`.
     patience: u32,
     heads: u64,
-    /// How often it was asked for its status.
+    /// Number of calls of `status`.
     asked: Cell<u64>,
 }
 
@@ -33,7 +33,7 @@ impl Session for Played {
         let attached = status.hooks[0].clone();
         let more = [Hook::Free, Hook::Drained, Hook::Remove];
         status.hooks.extend(more.map(|hook| HookStatus { hook, ..attached.clone() }));
-        // As on a machine on which memory is taken meanwhile.
+        // As if memory were allocated between the calls.
         self.asked.set(self.asked.get() + 1);
         status.devices[0].available = Some(self.asked.get() << 12);
         status
@@ -98,7 +98,7 @@ fn play(batches: Vec<Vec<Record>>, format: Format, out: &mut impl Write) -> Resu
     play_as(&plan, batches, false, out)
 }
 
-/// JSON with everything.
+/// A plan for JSON with events.
 pub(super) fn plan(exit_policy: ExitPolicy) -> Plan {
     Plan {
         format: Format::Json,
@@ -113,7 +113,7 @@ pub(super) fn plan(exit_policy: ExitPolicy) -> Plan {
     }
 }
 
-/// Plays what does not end by itself if it is `endless`.
+/// Plays batches. With `endless`, the session does not stop by itself.
 pub(super) fn play_as(
     plan: &Plan,
     batches: Vec<Vec<Record>>,
@@ -157,7 +157,7 @@ pub(super) fn shape(line: &Line) -> String {
 }
 
 #[test]
-fn the_status_that_is_recorded_is_the_one_that_is_shown() {
+fn the_recorded_status_is_the_shown_one() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("run.p2pt");
     let plan = Plan { record: Some(Destination::new_file(file.clone())), ..plan(ExitPolicy::default()) };
@@ -172,7 +172,7 @@ fn the_status_that_is_recorded_is_the_one_that_is_shown() {
 }
 
 #[test]
-fn a_run_is_a_status_the_events_in_order_the_losses_and_a_summary() {
+fn a_run_is_shown_as_status_events_losses_and_summary() {
     let first = vec![record(1, 5_000_000_020), record(0, 5_000_000_010)];
     let second = vec![record(2, 5_000_000_030), record(3, 5_200_000_000)];
     let mut out = Vec::new();
@@ -192,7 +192,7 @@ fn text_ends_with_the_summary() {
     assert!(text.contains("\n1 event in "), "{text}");
 }
 
-/// A pipe whose reader goes away after some bytes.
+/// A pipe whose reader closes it after some bytes.
 pub(super) struct Closing(pub(super) usize);
 
 impl Write for Closing {
@@ -207,13 +207,13 @@ impl Write for Closing {
 }
 
 #[test]
-fn a_closed_pipe_ends_it_quietly() {
+fn a_closed_pipe_is_not_an_error() {
     let batches = (0..100).map(|position| vec![record(position, 5_000_000_000 + position)]).collect();
     assert_eq!(play(batches, Format::Json, &mut Closing(3000)).unwrap(), Exit::Success);
     assert_eq!(play(Vec::new(), Format::Json, &mut Closing(0)).unwrap(), Exit::Success);
 }
 
-/// Any other failure to write is one.
+/// A writer that fails as a full disk does.
 struct Full;
 
 impl Write for Full {

@@ -1,4 +1,4 @@
-//! A dump on the dashboard.
+//! `replay` on the dashboard.
 
 use std::{io, path::Path};
 
@@ -14,7 +14,7 @@ use crate::{
     tui::{self, Replay, Theme},
 };
 
-/// On a terminal, unless another form was asked for. A pipe cannot be gone back in.
+/// Whether the dashboard is used: on a terminal, unless another format is requested. It needs to seek, which a pipe cannot.
 pub(super) fn is_wanted(args: &ReplayArgs) -> bool {
     let as_lines = args.text || args.json || args.findings || args.stacks || args.follow;
     if as_lines || tui::obstacle().is_some() {
@@ -23,7 +23,7 @@ pub(super) fn is_wanted(args: &ReplayArgs) -> bool {
     let pipe = args.files.iter().find(|file| is_pipe(file));
     if let Some(pipe) = pipe {
         stderr::say(format_args!(
-            "p2p-trace: {} is a pipe, which the dashboard cannot go back in: showing the dump as text; save it to a file for \
+            "p2p-trace: {} is a pipe, in which the dashboard cannot seek: showing the dump as text; save it to a file to use \
              the dashboard",
             dumps::name(pipe)
         ));
@@ -31,7 +31,7 @@ pub(super) fn is_wanted(args: &ReplayArgs) -> bool {
     pipe.is_none()
 }
 
-/// It can be read only once.
+/// Whether the file can be read only once.
 fn is_pipe(path: &Path) -> bool {
     #[cfg(unix)]
     let is_special = {
@@ -46,11 +46,11 @@ fn is_pipe(path: &Path) -> bool {
     path == Path::new("-") || is_special
 }
 
-/// Shows the runs that the files are of, one at a time.
+/// Shows the runs of the files, one at a time.
 pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
     let stop = Stop::on_signals().context("cannot catch SIGINT and SIGTERM")?;
     let files = args.files.clone();
-    // It is opened anew to go back, and must look the same then.
+    // Seeking back reopens the dump, which must then be redacted in the same way.
     let redactor = args.redact.then(Redactor::random);
     let open = move |run| {
         let (mut runs, errors) = dumps::open_redacted(&files, redactor.as_ref());
@@ -58,7 +58,7 @@ pub(super) fn run(args: &ReplayArgs, global: &Global) -> Result<Exit> {
             return Err(error);
         }
         let count = runs.len();
-        ensure!(run < count, "the dump has changed while it was shown");
+        ensure!(run < count, "the dump changed while it was shown");
         Ok((runs.swap_remove(run).reader, count))
     };
     let theme = Theme::of_environment(colors_stdout(global)).with_ascii(args.ascii);
