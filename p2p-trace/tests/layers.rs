@@ -1,4 +1,4 @@
-//! Arrows between crates, and between the modules of each, go down only.
+//! Dependencies between crates, and between the modules of a crate, go only downward.
 
 #[cfg(test)]
 mod tests {
@@ -8,13 +8,13 @@ mod tests {
         path::{Path, PathBuf},
     };
 
-    /// A crate of user space, and its modules: each needs only those before it.
+    /// A crate of user space with its modules. A module uses only those before it.
     struct Layers {
         folder: &'static str,
         modules: &'static [&'static str],
     }
 
-    /// Each crate needs only those before it.
+    /// The crates. A crate uses only those before it.
     const CRATES: [Layers; 5] = [
         Layers {
             folder: "crates/model",
@@ -105,7 +105,7 @@ mod tests {
         },
     ];
 
-    /// What reads bytes that others wrote, or shows what was in them. Each forbids `unsafe` for itself and for its files.
+    /// Modules that parse or show data of others. They forbid `unsafe` for all their files.
     const READING: [&str; 22] = [
         "crates/dump/src/lib.rs",
         "crates/model/src/lib.rs",
@@ -131,7 +131,7 @@ mod tests {
         "p2p-trace/src/serve/mod.rs",
     ];
 
-    /// Modules, and files of modules, that are compiled for tests only: they may look at anything.
+    /// Modules and files that are compiled only for tests. They may use everything.
     const FOR_TESTS: [&str; 7] = ["tests", "hostile", "testing", "samples", "stories", "documented", "real"];
 
     fn root() -> PathBuf {
@@ -143,7 +143,7 @@ mod tests {
         module.iter().any(is_one)
     }
 
-    /// The source files below a folder, with the module that each is.
+    /// The source files below a folder, each with its module path.
     fn files(folder: &Path, module: &[String], found: &mut Vec<(Vec<String>, PathBuf)>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -168,26 +168,26 @@ mod tests {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// The names that the file of a module asks of a folder, by its path or by that of the module up to it.
-    fn asked_of(folder: &str, code: &str, module: &[String]) -> BTreeSet<String> {
+    /// The top-level names of a crate that a module's code uses, by `folder` as a prefix or by a chain of `super`.
+    fn uses_of(folder: &str, code: &str, module: &[String]) -> BTreeSet<String> {
         let up = "super::".repeat(module.len());
-        let mut asked = BTreeSet::new();
+        let mut used = BTreeSet::new();
         for prefix in [folder, up.as_str()] {
             for (at, _) in code.match_indices(prefix) {
-                // `p2p_trace_model::` and a longer chain of `super` are something else.
-                let is_whole =
+                // Excludes `p2p_trace_model::` and longer chains of `super`.
+                let is_prefix =
                     !code[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before));
-                if is_whole {
-                    // A glob has no name; it is of a module within the file.
+                if is_prefix {
+                    // A glob has no name. It is of a module within the file.
                     let names = first_names(&code[at + prefix.len()..]);
-                    asked.extend(names.into_iter().filter(|name| !name.is_empty()));
+                    used.extend(names.into_iter().filter(|name| !name.is_empty()));
                 }
             }
         }
-        asked
+        used
     }
 
-    /// The first name of a path, or of each path of a group.
+    /// The first segment of a path, or of each path of a group.
     fn first_names(path: &str) -> Vec<String> {
         let name = |text: &str| {
             let end = text.find(|next: char| !next.is_alphanumeric() && next != '_');
@@ -213,24 +213,24 @@ mod tests {
         names
     }
 
-    /// What the root of a crate passes on from its modules: name → module.
-    fn passed_on(root: &str) -> BTreeMap<String, String> {
-        let mut passed = BTreeMap::new();
+    /// The names that the root of a crate re-exports, with their modules.
+    fn reexports(root: &str) -> BTreeMap<String, String> {
+        let mut reexported = BTreeMap::new();
         for statement in root.split("use ").skip(1).filter_map(|rest| rest.split(';').next()) {
             if let Some((module, rest)) = statement.split_once("::") {
                 let names = rest.split(|next: char| !next.is_alphanumeric() && next != '_');
-                passed.extend(names.map(|name| (name.to_owned(), module.to_owned())));
+                reexported.extend(names.map(|name| (name.to_owned(), module.to_owned())));
             }
         }
-        passed
+        reexported
     }
 
-    /// The uses of a module by one that is no higher.
+    /// The uses of modules that are higher.
     fn upward(layers: &Layers) -> Vec<String> {
         let source = root().join(layers.folder).join("src");
         let root =
             ["lib.rs", "main.rs"].map(|name| source.join(name)).into_iter().find(|root| root.is_file());
-        let passed = passed_on(&code(&fs::read_to_string(root.unwrap()).unwrap()));
+        let reexported = reexports(&code(&fs::read_to_string(root.unwrap()).unwrap()));
         let place = |module: &str| layers.modules.iter().position(|&known| known == module);
         let mut found = Vec::new();
         files(&source, &[], &mut found);
@@ -243,9 +243,9 @@ mod tests {
                 upward.push(format!("{}: the module has no layer", path.to_string_lossy()));
                 continue;
             };
-            for name in asked_of("crate::", &code(&fs::read_to_string(&path).unwrap()), &module) {
-                let other = passed.get(&name).unwrap_or(&name);
-                // A function of the root has no place.
+            for name in uses_of("crate::", &code(&fs::read_to_string(&path).unwrap()), &module) {
+                let other = reexported.get(&name).unwrap_or(&name);
+                // Functions of the root have no layer.
                 if place(other).is_some_and(|other| other > own) {
                     upward.push(format!("{}: {} needs {other}", path.to_string_lossy(), module[0]));
                 }
@@ -255,13 +255,13 @@ mod tests {
     }
 
     #[test]
-    fn modules_need_only_those_below() {
+    fn modules_use_only_lower_ones() {
         let upward: Vec<_> = CRATES.iter().flat_map(upward).collect();
         assert!(upward.is_empty(), "{}", upward.join("\n"));
     }
 
     #[test]
-    fn what_reads_and_shows_is_safe_code() {
+    fn parsers_and_renderers_forbid_unsafe_code() {
         let forbids = |file: &&&str| {
             !code(&fs::read_to_string(root().join(file)).unwrap()).contains("#![forbid(unsafe_code)]")
         };
@@ -269,9 +269,9 @@ mod tests {
         assert!(open.is_empty(), "unsafe code is not forbidden in {open:?}");
     }
 
-    /// Folders of the dashboard, and what they are drawn into or taken from.
+    /// Folders of the dashboard use only lower ones.
     #[test]
-    fn the_dashboard_keeps_shows_and_draws_in_this_order() {
+    fn folders_of_the_dashboard_use_only_lower_ones() {
         let source = root().join("p2p-trace/src/tui");
         let mut found = Vec::new();
         files(&source, &[], &mut found);
@@ -282,13 +282,13 @@ mod tests {
                 "state" | "keymap" | "lists" | "detail" => &["views"],
                 _ => &[],
             };
-            let asked = asked_of("crate::tui::", &code(&fs::read_to_string(path).unwrap()), module);
-            let needed: Vec<_> = above.iter().filter(|&&name| asked.contains(name)).collect();
+            let used = uses_of("crate::tui::", &code(&fs::read_to_string(path).unwrap()), module);
+            let needed: Vec<_> = above.iter().filter(|&&name| used.contains(name)).collect();
             assert!(needed.is_empty(), "{} needs {needed:?}", path.to_string_lossy());
         }
     }
 
-    /// Whose members come from a dump, from the kernel or from another process.
+    /// Types with data from a dump, from the kernel or from another process.
     const READ: [&str; 13] = [
         "crates/model/src/rules/rule_state.rs",
         "crates/model/src/accounting/status.rs",
@@ -305,9 +305,9 @@ mod tests {
         "p2p-trace/src/serve/protocol.rs",
     ];
 
-    /// A member that is read is a `Text`, so that no output has to think of what it holds.
+    /// Text from outside is of the type `Text`, which is safe in every output.
     #[test]
-    fn no_text_from_outside_is_a_bare_string() {
+    fn text_from_outside_is_not_a_string() {
         let mut bare = Vec::new();
         for place in READ {
             let mut found = Vec::new();
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn crates_need_only_those_below() {
+    fn crates_use_only_lower_ones() {
         for (place, layers) in CRATES.iter().enumerate() {
             let manifest = fs::read_to_string(root().join(layers.folder).join("Cargo.toml")).unwrap();
             for above in &CRATES[place + 1..] {
@@ -350,13 +350,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_of_the_root_is_found() {
-        let asked = asked_of(
+    fn finds_the_names_that_are_used() {
+        let used = uses_of(
             "crate::",
             "use crate::{a::{b, c}, d};\nfn f() { crate::e::g(); super::super::h::i(); super::j(); other_crate::k() }",
             &["x".to_owned(), "y".to_owned()],
         );
-        assert_eq!(asked.into_iter().collect::<Vec<_>>(), ["a", "d", "e", "h"]);
-        assert_eq!(passed_on("pub use tape::{End, Tape};")["Tape"], "tape");
+        assert_eq!(used.into_iter().collect::<Vec<_>>(), ["a", "d", "e", "h"]);
+        assert_eq!(reexports("pub use reader::{End, RunReader};")["RunReader"], "reader");
     }
 }

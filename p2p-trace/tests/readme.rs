@@ -1,4 +1,4 @@
-//! The command lines, options and exit codes of the README, held against the code.
+//! Checks the command lines, options and exit codes of the README against the code.
 
 #[cfg(test)]
 mod tests {
@@ -6,7 +6,7 @@ mod tests {
 
     use p2p_trace::{cli, exit::Exit};
 
-    /// How a program is named that sudo does not find by itself.
+    /// The program by its path, because sudo does not search the user's PATH.
     const BY_PATH: &str = r#""$(command -v p2p-trace)""#;
 
     fn read(file: &str) -> String {
@@ -40,7 +40,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_line_is_one() {
+    fn every_command_line_is_valid() {
         let xtask = read("xtask/src/main.rs");
         let (_, xtask) = xtask.split_once("enum Task {").unwrap();
         let (xtask, _) = xtask.split_once("\n}").unwrap();
@@ -64,7 +64,7 @@ mod tests {
                     assert!(named, "there is no task {task}");
                 }
                 ["cargo", "build", ..] | ["export", ..] => {}
-                _ => panic!("nobody checks `{command}`"),
+                _ => panic!("unknown command `{command}`: add a check for it"),
             }
         }
         assert!(own >= 3 && tasks >= 2, "{own} command lines and {tasks} tasks are too few");

@@ -1,7 +1,7 @@
-//! No file that a command writes destroys another one. The options that name such files, and those that name what is read, are
-//! taken from the command line itself: one that is added is tried like the others, or fails here until it says which of the two it is.
+//! Commands do not overwrite existing files. The options with input and output files are taken from the command line itself, so that
+//! new options are tested too; a test fails until a new option is declared as one or the other.
 
-#![expect(clippy::disallowed_methods, reason = "tests make what they need in a folder of their own")]
+#![expect(clippy::disallowed_methods, reason = "tests create files in their own folder")]
 
 #[cfg(unix)]
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The options that name files, as the command line has them.
+//! The options of the command line that name files.
 
 use std::{any::TypeId, collections::BTreeMap, ffi::OsString, path::PathBuf};
 
@@ -8,10 +8,10 @@ use p2p_trace::{
     outfile::{Input, Output},
 };
 
-/// Names of values that are paths.
+/// Value names of paths.
 const PATHS: [&str; 7] = ["FILE", "PATH", "CORE", "DUMP", "FOLDER", "DIR", "DIRECTORY"];
 
-/// What an option is about.
+/// Whether an option names a file to read or to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Input,
@@ -33,18 +33,18 @@ pub(crate) fn role(arg: &Arg) -> Role {
 fn is_path(arg: &Arg) -> bool {
     let parsed = arg.get_value_parser().type_id();
     let takes_value = arg.get_action().takes_values();
-    let is_named_so =
+    let has_path_name =
         arg.get_value_names().is_some_and(|names| names.iter().any(|name| PATHS.contains(&name.as_str())));
-    let is_completed_so =
+    let has_path_hint =
         matches!(arg.get_value_hint(), ValueHint::AnyPath | ValueHint::FilePath | ValueHint::DirPath);
     takes_value
         && (parsed == TypeId::of::<PathBuf>()
             || parsed == TypeId::of::<OsString>()
-            || is_named_so
-            || is_completed_so)
+            || has_path_name
+            || has_path_hint)
 }
 
-/// A command and its options, as `visit` wants them.
+/// Calls `visit` for a command and its subcommands.
 pub(crate) fn each_command(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
     visit(command);
     for below in command.get_subcommands() {
@@ -59,7 +59,7 @@ pub(crate) fn commands() -> clap::Command {
 }
 
 #[test]
-fn every_option_that_names_a_file_says_whether_it_is_read_or_written() {
+fn every_option_with_a_path_is_an_input_or_an_output() {
     let mut found = BTreeMap::<_, Vec<_>>::new();
     each_command(&commands(), &mut |command| {
         for arg in command.get_arguments() {

@@ -9,7 +9,7 @@ use std::{
     process::{Command, Output as Ended, Stdio},
 };
 
-/// A folder with what commands read.
+/// A folder with input files.
 pub(crate) struct Place(tempfile::TempDir);
 
 impl Place {
@@ -18,7 +18,7 @@ impl Place {
         let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         fs::copy(tests.join("../../crates/dump/tests/fixtures/cores/vmcore"), place.path("core")).unwrap();
         fs::copy(tests.join("golden/1/blocked.p2pt"), place.path("dump")).unwrap();
-        // Nothing is attached by what gets as far as this.
+        // Commands that trace fail on this file before they attach anything.
         fs::write(place.path("no-types"), "no types").unwrap();
         place
     }
@@ -37,7 +37,7 @@ impl Place {
         command
     }
 
-    /// All there is: name, kind, inode, mode and content.
+    /// All files: name, inode, mode and content.
     pub(crate) fn state(&self) -> BTreeMap<OsString, (u64, u32, Vec<u8>)> {
         let entries = fs::read_dir(self.0.path()).unwrap();
         let state = entries.map(|entry| {

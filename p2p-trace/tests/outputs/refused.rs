@@ -1,4 +1,4 @@
-//! What each option that names a file to write does where there is something already.
+//! Every option that names an output, with a file that exists.
 
 use std::{
     ffi::OsString,
@@ -13,13 +13,13 @@ use crate::{
     place::Place,
 };
 
-/// What commands with outputs read, by the names of their options, and what these are given here.
+/// The options for inputs, and the files that are used for them here.
 const INPUTS: [(&str, &str); 4] =
     [("core", "core"), ("with", "dump"), ("files", "dump"), ("kernel_btf", "no-types")];
-/// Commands that are done without a kernel to trace.
+/// Commands that do not trace.
 const OFFLINE: [&str; 3] = ["recover", "report", "export"];
 
-/// An option of a command that names a file to write, with the rest of a command line.
+/// A command and one of its options that name an output.
 struct Case<'a> {
     command: &'a clap::Command,
     arg: &'a Arg,
@@ -30,7 +30,7 @@ impl Case<'_> {
         format!("{} {}", self.command.get_name(), self.arg.get_id())
     }
 
-    /// The command line that writes to `value`; with everything that it can read, or with what it must.
+    /// The command line that writes to `value`. With `reads_all` it has all possible inputs, otherwise only the required ones.
     fn words(&self, value: &str, force: bool, reads_all: bool) -> Vec<OsString> {
         let mut words = vec![self.command.get_name().into()];
         if force {
@@ -44,11 +44,12 @@ impl Case<'_> {
             match role(arg) {
                 Role::Input if reads_all || arg.is_required_set() || !self.is_offline() => {
                     let input = INPUTS.iter().find(|(id, _)| arg.get_id() == id);
-                    let (_, file) = input.unwrap_or_else(|| panic!("what does {} read?", arg.get_id()));
+                    let (_, file) =
+                        input.unwrap_or_else(|| panic!("add an input file for {} to INPUTS", arg.get_id()));
                     add(arg, file);
                 }
                 Role::Output if arg.get_id() == self.arg.get_id() => add(arg, value),
-                Role::Output if arg.is_required_set() => add(arg, "beside"),
+                Role::Output if arg.is_required_set() => add(arg, "other-output"),
                 Role::Input | Role::Output | Role::Other => {}
             }
         }
@@ -60,7 +61,7 @@ impl Case<'_> {
     }
 }
 
-/// Runs `test` for each option of each command that names a file to write.
+/// Runs `test` for each option of each command that names an output.
 fn each_output(test: impl Fn(&Case<'_>, &Place)) {
     let mut tested = 0;
     each_command(&commands(), &mut |command| {
@@ -78,18 +79,18 @@ fn each_output(test: impl Fn(&Case<'_>, &Place)) {
     assert!(tested >= 8, "{tested}");
 }
 
-/// A command line is refused, for this reason, and leaves everything as it was.
+/// Expects that a command line fails with this code and message, and changes nothing.
 fn refused(case: &Case<'_>, place: &Place, words: &[OsString], code: i32, why: &str) {
     let before = place.state();
     let ended = place.run(words);
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(said.contains(why), "{}: {words:?} says {said}", case.name());
-    assert_eq!(ended.status.code(), Some(code), "{}: {words:?} says {said}", case.name());
-    assert!(place.state() == before, "{}: {words:?} changes something: {said}", case.name());
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert!(stderr.contains(why), "{}: {words:?} says {stderr}", case.name());
+    assert_eq!(ended.status.code(), Some(code), "{}: {words:?} says {stderr}", case.name());
+    assert!(place.state() == before, "{}: {words:?} changes something: {stderr}", case.name());
 }
 
 #[test]
-fn a_file_that_exists_is_not_written_over() {
+fn existing_files_are_not_overwritten() {
     each_output(|case, place| {
         fs::write(place.path("old"), "old").unwrap();
         symlink("old", place.path("link")).unwrap();
@@ -109,7 +110,7 @@ fn a_file_that_exists_is_not_written_over() {
 }
 
 #[test]
-fn what_is_read_is_never_written_not_even_with_force() {
+fn inputs_are_not_overwritten_even_with_force() {
     each_output(|case, place| {
         let mut tried = 0;
         for arg in case.command.get_arguments().filter(|arg| role(arg) == Role::Input) {
@@ -132,7 +133,7 @@ fn what_is_read_is_never_written_not_even_with_force() {
 }
 
 #[test]
-fn force_replaces_what_is_there_once_the_new_file_is_there() {
+fn force_replaces_existing_files_when_the_new_one_is_complete() {
     each_output(|case, place| {
         fs::write(place.path("target"), "target").unwrap();
         for name in ["old", "link"] {
@@ -143,7 +144,7 @@ fn force_replaces_what_is_there_once_the_new_file_is_there() {
             }
             let words = case.words(name, true, false);
             if !case.is_offline() {
-                // It ends before there is anything new: there is no kernel that has no types.
+                // It fails before the new file exists, because it cannot read the kernel's types.
                 let before = place.state();
                 let ended = place.run(&words);
                 assert!(!ended.status.success(), "{words:?}: {ended:?}");
@@ -151,10 +152,10 @@ fn force_replaces_what_is_there_once_the_new_file_is_there() {
                 continue;
             }
             let ended = place.run(&words);
-            let said = String::from_utf8_lossy(&ended.stderr);
-            assert!(matches!(ended.status.code(), Some(0 | 1)), "{words:?} says {said}");
+            let stderr = String::from_utf8_lossy(&ended.stderr);
+            assert!(matches!(ended.status.code(), Some(0 | 1)), "{words:?} says {stderr}");
             let metadata = fs::symlink_metadata(place.path(name)).unwrap();
-            assert!(metadata.is_file() && metadata.len() > 1000, "{words:?} says {said}");
+            assert!(metadata.is_file() && metadata.len() > 1000, "{words:?} says {stderr}");
             assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
         }
         assert_eq!(fs::read(place.path("target")).unwrap(), b"target");
@@ -165,14 +166,14 @@ fn force_replaces_what_is_there_once_the_new_file_is_there() {
 }
 
 #[test]
-fn what_fails_leaves_what_was_there() {
+fn a_failed_command_keeps_the_existing_file() {
     let place = Place::new();
     fs::write(place.path("old"), "old").unwrap();
     for words in [
-        // Nothing of ours is in it.
+        // A file without records.
         &["recover", "no-types", "--format", "raw", "-o", "old", "--force"][..],
         &["recover", "missing", "-o", "old", "--force"],
-        // It is of another run.
+        // A dump of another run.
         &["recover", "core", "--with", "dump", "-o", "old", "--force"],
     ] {
         let words: Vec<_> = words.iter().map(OsString::from).collect();
@@ -184,23 +185,23 @@ fn what_fails_leaves_what_was_there() {
 }
 
 #[test]
-fn a_forgotten_name_of_the_page_costs_no_dump() {
+fn a_missing_value_of_html_does_not_overwrite_a_dump() {
     let place = Place::new();
     fs::copy(place.path("dump"), place.path("other")).unwrap();
     let before = place.state();
     let ended = place.run(&["report", "--html", "dump", "other"].map(OsString::from));
-    let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(said.contains("dump exists already"), "{said}");
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert!(stderr.contains("dump exists already"), "{stderr}");
     assert_eq!(ended.status.code(), Some(3));
     assert!(place.state() == before);
 }
 
 #[test]
-fn what_the_shell_has_opened_is_not_written_either() {
+fn files_that_the_shell_has_opened_are_not_overwritten() {
     let place = Place::new();
     let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
     for force in [&[][..], &["--force"]] {
-        // Stdin is the memory dump.
+        // Stdin is an input.
         let before = place.state();
         let mut command = place.command(&words(&[&["recover", "-", "-o", "core"], force].concat()));
         let core = File::open(place.path("core")).unwrap();
@@ -208,11 +209,11 @@ fn what_the_shell_has_opened_is_not_written_either() {
         assert_eq!(ended.status.code(), Some(64), "{ended:?}");
         assert!(place.state() == before, "{ended:?}");
     }
-    // Stderr goes to what is to be replaced.
-    let said = File::create(place.path("said")).unwrap();
-    let mut command = place.command(&words(&["recover", "core", "-o", "said", "--force"]));
-    let status = command.stderr(said).status().unwrap();
-    let said = fs::read_to_string(place.path("said")).unwrap();
-    assert_eq!(status.code(), Some(64), "{said}");
-    assert!(said.contains("another output"), "{said}");
+    // Stderr is redirected to the output.
+    let log = File::create(place.path("log")).unwrap();
+    let mut command = place.command(&words(&["recover", "core", "-o", "log", "--force"]));
+    let status = command.stderr(log).status().unwrap();
+    let log = fs::read_to_string(place.path("log")).unwrap();
+    assert_eq!(status.code(), Some(64), "{log}");
+    assert!(log.contains("another output"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! What is no file is written to as it is.
+//! Outputs to stdout, FIFOs and devices.
 
 use std::{
     ffi::OsString,
@@ -10,7 +10,7 @@ use std::{
 
 use crate::place::Place;
 
-/// Command lines that write a dump or a page, without the name, and how what they write begins.
+/// Command lines that write a dump or a page, without the output name, and the first bytes of the output.
 const WRITERS: [(&[&str], &[u8]); 2] =
     [(&["recover", "core", "-o"], b"\x89P2PTD\r\n"), (&["report", "dump", "--html"], b"<!DOCTYPE html>")];
 
@@ -19,27 +19,27 @@ fn words(begin: &[&str], value: &str) -> Vec<OsString> {
 }
 
 #[test]
-fn stdout_is_written_to_as_it_is() {
+fn stdout_is_appended_to() {
     let place = Place::new();
     for (begin, expected) in WRITERS {
         let before = place.state();
-        let mut whole = Vec::new();
+        let mut complete = Vec::new();
         for value in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
             // A pipe.
             let ended = place.run(&words(begin, value));
             assert!(matches!(ended.status.code(), Some(0 | 1)), "{ended:?}");
             assert!(ended.stdout.starts_with(expected), "{value}");
-            assert!(ended.stdout.len() > 1000 && (whole.is_empty() || whole == ended.stdout));
+            assert!(ended.stdout.len() > 1000 && (complete.is_empty() || complete == ended.stdout));
             assert!(place.state() == before, "{value}");
-            whole = ended.stdout;
-            // A file, behind what it has already.
+            complete = ended.stdout;
+            // A file: the output is appended to its content.
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(b"before").unwrap();
             let out = file.as_file().try_clone().unwrap();
             let status = place.command(&words(begin, value)).stdout(out).stderr(Stdio::null()).status();
             assert!(matches!(status.unwrap().code(), Some(0 | 1)));
             let written = fs::read(file.path()).unwrap();
-            assert!(written == [&b"before"[..], &whole].concat(), "{value}");
+            assert!(written == [&b"before"[..], &complete].concat(), "{value}");
         }
     }
 }
