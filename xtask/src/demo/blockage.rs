@@ -1,4 +1,4 @@
-//! What blocked an unbind, worked out from the events and from nothing else.
+//! The cause of a blocked unbind, derived from the events alone.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,25 +11,25 @@ use crate::scenarios::stream::Stream;
 
 /// Bytes of one page.
 const PAGE: u64 = 4096;
-/// An unbind that nothing holds up is over well before.
+/// An unbind that is not blocked takes far less time.
 const NOTABLE: Duration = Duration::from_secs(1);
 
-/// A teardown and what held it up.
+/// A teardown and what blocked it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Blockage {
     device: String,
     /// From the kill of the range's reference to its drain.
     blocked: Duration,
-    /// Who had taken memory that was not given back when the range was killed.
+    /// The tasks whose memory was still allocated when the range was killed.
     holders: Vec<Holder>,
-    /// What is wrong with the order of the steps, if anything.
+    /// The wrong order of steps, if any.
     disorder: Option<String>,
     lost: u64,
-    /// Of these, never written, since the kernel skipped the program.
+    /// Losses among them that are skipped runs, for which no record was ever written.
     skipped: u64,
 }
 
-/// A process and what it had taken.
+/// A process and its allocated memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Holder {
     comm: String,
@@ -42,14 +42,14 @@ impl Blockage {
     ///
     /// # Errors
     ///
-    /// The stream does not show exactly one kill, drain, removal and release of it.
+    /// The stream does not have exactly one kill, drain, removal and release of the device.
     pub(super) fn find(stream: &Stream, device: &str) -> Result<Self> {
         let step = |kind: &'static str| -> Result<(usize, &EventLine)> {
             let of_device = |event: &&EventLine| {
                 event.kind.name() == kind && address(event.device).as_deref() == Some(device)
             };
             let mut found = stream.events.iter().enumerate().filter(|(_, event)| of_device(event));
-            let first = found.next().with_context(|| format!("{device}: there is no event `{kind}`"))?;
+            let first = found.next().with_context(|| format!("{device}: no event `{kind}`"))?;
             ensure!(found.next().is_none(), "{device}: there is more than one event `{kind}`");
             Ok(first)
         };
@@ -70,38 +70,38 @@ impl Blockage {
         })
     }
 
-    /// Whether this is what the demo set out to show.
+    /// Checks that this is the scenario of the demo.
     ///
     /// # Errors
     ///
     /// Says what is missing or wrong.
-    pub(super) fn judge(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         let Self { device, blocked, holders, disorder, lost, skipped } = self;
         ensure!(*blocked >= NOTABLE, "{device}: the unbind was not blocked ({:.1} s)", blocked.as_secs_f64());
         ensure!(
             !holders.is_empty(),
-            "{device}: nobody is seen to have taken memory that was held at the kill"
+            "{device}: no allocation of the memory that was held at the kill was recorded"
         );
         if let Some(disorder) = disorder {
-            anyhow::bail!("{device}: the order was wrong: {disorder}");
+            anyhow::bail!("{device}: the steps were out of order: {disorder}");
         }
-        // What the kernel skips is its own choice, and every step above was seen.
+        // Skips are up to the kernel, and every step above was recorded.
         let lost = lost.saturating_sub(*skipped);
-        ensure!(lost == 0, "{device}: {lost} events were lost, so that nothing is certain");
+        ensure!(lost == 0, "{device}: {lost} events were lost, so that the result is uncertain");
         Ok(())
     }
 }
 
 impl fmt::Display for Blockage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: unbind blocked {:.1} s by memory taken by ", self.device, self.blocked.as_secs_f64())?;
+        write!(f, "{}: unbind blocked {:.1} s by ", self.device, self.blocked.as_secs_f64())?;
         for (index, Holder { comm, pid, bytes }) in self.holders.iter().enumerate() {
             let separator = if index > 0 { " and " } else { "" };
-            write!(f, "{separator}{comm} (pid {pid}, {} KiB)", bytes / 1024)?;
+            write!(f, "{separator}{} KiB held by {comm} (pid {pid})", bytes / 1024)?;
         }
         match &self.disorder {
-            None => f.write_str("; order right")?,
-            Some(disorder) => write!(f, "; order wrong: {disorder}")?,
+            None => f.write_str("; in order")?,
+            Some(disorder) => write!(f, "; out of order: {disorder}")?,
         }
         write!(f, "; {} lost", self.lost)?;
         match self.skipped {
@@ -111,7 +111,7 @@ impl fmt::Display for Blockage {
     }
 }
 
-/// Who, by these events, has taken memory of a device and not given it back.
+/// The tasks whose memory of a device is still allocated according to these events.
 fn holders(events: &[EventLine], device: &str) -> Vec<Holder> {
     let mut mapped: BTreeMap<u32, Holder> = BTreeMap::new();
     let mut allocated: BTreeMap<u64, Holder> = BTreeMap::new();
@@ -124,7 +124,7 @@ fn holders(events: &[EventLine], device: &str) -> Vec<Holder> {
             ("mmap", _) if event.ret.is_none_or(|ret| ret == 0) => {
                 mapped.entry(pid).and_modify(|known| known.bytes += bytes).or_insert_with(holder);
             }
-            // Whose page it was is told by who unmaps it, as long as nobody else does it for them.
+            // The task that unmaps a page identifies its owner, as long as no other task unmaps it.
             ("page_free", _) => {
                 if let Some(known) = mapped.get_mut(&pid) {
                     known.bytes = known.bytes.saturating_sub(event.count.map_or(1, u64::from) * PAGE);
@@ -159,7 +159,7 @@ mod tests {
     const RELEASE: &str = r#""kind":"release""#;
 
     #[test]
-    fn says_who_blocked_it() {
+    fn names_the_holder() {
         let blockage = find(&[
             (1, 0, QUEUE),
             (2, 2, OTHER),
@@ -173,15 +173,15 @@ mod tests {
             (3_700_000_002, 7, RELEASE),
         ])
         .unwrap();
-        blockage.judge().unwrap();
+        blockage.check().unwrap();
         assert_eq!(
             blockage.to_string(),
-            "0000:03:00.0: unbind blocked 2.7 s by memory taken by p2pdio (pid 132, 64 KiB); order right; 0 lost"
+            "0000:03:00.0: unbind blocked 2.7 s by 64 KiB held by p2pdio (pid 132); in order; 0 lost"
         );
     }
 
     #[test]
-    fn what_was_lost_is_told_as_in_the_stream() {
+    fn reports_losses_of_the_stream() {
         let events = [
             (1, 0, MAP),
             (2, 1, KILL),
@@ -194,15 +194,15 @@ mod tests {
         let find = |lines: &[String]| Blockage::find(&Stream::parse(lines).unwrap(), "0000:03:00.0").unwrap();
         lines[last] = lines[last].replace("\"lost\":0,\"dur", "\"lost\":1,\"skipped\":1,\"dur");
         let skipped = find(&lines);
-        skipped.judge().unwrap();
-        assert!(skipped.to_string().ends_with("; order right; 1 lost (1 skipped)"), "{skipped}");
+        skipped.check().unwrap();
+        assert!(skipped.to_string().ends_with("; in order; 1 lost (1 skipped)"), "{skipped}");
         lines[last] = lines[last].replace("\"skipped\":1", "\"skipped\":0");
-        let error = find(&lines).judge().unwrap_err().to_string();
+        let error = find(&lines).check().unwrap_err().to_string();
         assert!(error.contains("1 events were lost"), "{error}");
     }
 
     #[test]
-    fn says_what_was_wrong() {
+    fn reports_a_wrong_order() {
         let blockage = find(&[
             (1, 0, MAP),
             (2, 1, KILL),
@@ -211,26 +211,26 @@ mod tests {
             (2_000_000_003, 7, RELEASE),
         ])
         .unwrap();
-        assert!(blockage.to_string().contains("order wrong: remove before drained"), "{blockage}");
-        assert!(blockage.judge().unwrap_err().to_string().contains("the order was wrong"));
+        assert!(blockage.to_string().contains("out of order: remove before drained"), "{blockage}");
+        assert!(blockage.check().unwrap_err().to_string().contains("the steps were out of order"));
     }
 
     #[test]
-    fn an_unbind_that_nothing_blocks_is_no_success() {
+    fn rejects_an_unbind_that_is_not_blocked() {
         let quick = [(1, 0, MAP), (2, 1, KILL), (3, 3, DRAINED), (4, 5, REMOVE), (5, 7, RELEASE)];
-        assert!(find(&quick).unwrap().judge().unwrap_err().to_string().contains("not blocked"));
+        assert!(find(&quick).unwrap().check().unwrap_err().to_string().contains("not blocked"));
         let mut slow = quick;
         for step in &mut slow[2..] {
             step.0 += 2_000_000_000;
         }
-        find(&slow).unwrap().judge().unwrap();
+        find(&slow).unwrap().check().unwrap();
         let unallocated = find(&slow[1..]).unwrap();
-        assert!(unallocated.judge().unwrap_err().to_string().contains("nobody is seen"));
+        assert!(unallocated.check().unwrap_err().to_string().contains("no allocation"));
     }
 
     #[test]
-    fn a_teardown_that_is_not_there_is_an_error() {
+    fn rejects_a_missing_teardown() {
         let error = find(&[(1, 0, MAP), (2, 1, KILL)]).unwrap_err().to_string();
-        assert_eq!(error, "0000:03:00.0: there is no event `drained`");
+        assert_eq!(error, "0000:03:00.0: no event `drained`");
     }
 }

@@ -8,18 +8,19 @@ use super::say;
 use crate::scenarios::faults::post_mortem::{die, dump_memory, recover};
 use crate::scenarios::lab::Lab;
 
-/// Which lines of the console tell what happened. Between them stand registers and stacks, and behind them the panic's own dump of a
-/// trace that the oops has printed already: `(ftrace buffer empty)`.
+/// The lines of the console that explain the crash. The lines between them are registers and stacks, and
+/// those after them the panic's own dump of a trace that the oops has printed already: `(ftrace buffer
+/// empty)`.
 const LAST_WORDS: [&str; 6] = ["p2p-trace: ", "BUG: ", "Oops: ", " Comm: ", "RIP: 0010", "Kernel panic"];
 
-/// Has the kernel die of a use of removed memory, dumps its memory, and shows what is in there.
+/// Makes the kernel die of a use of removed memory, dumps its memory, and shows what the dump contains.
 pub(super) fn show(mut lab: Lab, attach: &str) -> Result<ExitCode> {
     say(format!("p2p-trace live {attach}").trim_end());
     say(
-        "echo CARD > unbind    # its pages are removed while they are taken; two seconds later somebody maps one",
+        "echo CARD > unbind    # its pages are removed while they are allocated; two seconds later a process maps one",
     );
     die(&mut lab, &format!("--kmsg {attach}"), |_, _, _| Ok(()))?;
-    println!("On the serial console, of all that the kernel said:");
+    println!("Relevant lines of the serial console:");
     for line in last_words(&lab.guest.console()) {
         println!("  {line}");
     }
@@ -38,7 +39,7 @@ pub(super) fn show(mut lab: Lab, attach: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the dying kernel said that tells what happened.
+/// The dying kernel's messages that explain the crash.
 fn last_words(console: &str) -> Vec<&str> {
     console
         .lines()
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn registers_and_an_empty_trace_are_omitted() {
+    fn omits_registers_and_an_empty_trace() {
         let console = "[ 1.0] p2p-trace: removed-before-drained of x\r\n[ 2.0] RAX: 0\r\n\
                        [ 2.1] <...>-299 11 us : bpf_trace_printk: p2p-trace: use-after-removal: maps y\r\n\
                        [ 2.2] Dumping ftrace buffer:\r\n[ 2.3]    (ftrace buffer empty)\r\n\

@@ -1,4 +1,4 @@
-//! The scene on a terminal: the dashboard of the guest, on this task's own terminal, while the unbind hangs.
+//! The demo on a terminal: the guest's dashboard on this task's own terminal, during the blocked unbind.
 
 use std::time::{Duration, Instant};
 
@@ -10,16 +10,16 @@ use crate::guest::Job;
 use crate::guest::terminal::{DEVICE, Tie, hold_command, resize_command};
 use crate::scenarios::lab::Lab;
 
-/// Bytes that are read from the slow drive: half a minute, in which there is something to look at.
+/// Bytes to read from the slow drive: half a minute, which leaves time to watch.
 const BYTES: u64 = 512 * 1024;
-/// How long the end of it is shown.
+/// How long the result is shown.
 const EPILOGUE: Duration = Duration::from_secs(6);
-/// Where the dashboard writes its process id once it is attached.
+/// The dashboard writes its process id to this file once it is attached.
 const READY: &str = "/run/ready.top";
 
-/// Plays the scene and measures it. Two tracers run: one is seen, the other one is evaluated.
+/// Runs the demo and measures it. Two tracers run: one is shown, the other one is evaluated.
 pub(super) fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
-    println!("The dashboard of the guest follows: `?` shows its keys, `q` leaves it early.");
+    println!("The dashboard of the guest follows: `?` shows its keys, `q` quits early.");
     let trace = lab.trace("demo", attach)?;
     let stream = {
         let mut tie = Tie::new(lab.guest.terminal()?)?;
@@ -32,21 +32,21 @@ pub(super) fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
         let read = lab.start_read(BYTES)?;
         pause(lab, &mut tie, Duration::from_secs(2))?;
         let unbind = lab.guest.spawn(&lab.unbind_command())?;
-        for (job, what) in [(unbind, "the unbind"), (read, "the read into p2p memory")] {
-            wait(lab, &mut tie, job)?.with_context(|| format!("{what} failed"))?;
+        for (job, name) in [(unbind, "the unbind"), (read, "the read into p2p memory")] {
+            wait(lab, &mut tie, job)?.with_context(|| format!("{name} failed"))?;
         }
         pause(lab, &mut tie, EPILOGUE)?;
         tie.keys("q")?;
         let ended = lab.guest.wait_within(shown, PATIENCE)?;
-        let ended = ended.context("the dashboard does not end on `q`")?;
-        ensure!(ended.code == 0, "the dashboard ended with {}: {}", ended.code, ended.text());
+        let ended = ended.context("the dashboard does not exit on `q`")?;
+        ensure!(ended.code == 0, "the dashboard exited with {}: {}", ended.code, ended.text());
         lab.guest.signal(held, Signal::KILL)?;
         lab.stop(trace)?
     };
     Blockage::find(&stream, &lab.memory)
 }
 
-/// Starts the dashboard on the guest's terminal, as one of the kind that this task runs on.
+/// Starts the dashboard on the guest's terminal, with this task's settings of the terminal.
 fn start(lab: &mut Lab, attach: &str) -> Result<Job> {
     let passed_on: Vec<_> = ["TERM", "COLORTERM", "NO_COLOR", "LANG", "LC_ALL", "LC_CTYPE"]
         .into_iter()
@@ -60,7 +60,7 @@ fn start(lab: &mut Lab, attach: &str) -> Result<Job> {
     Ok(job)
 }
 
-/// Tells the guest how large the terminal is, if that has changed.
+/// Passes the terminal's size on to the guest, if it has changed.
 fn fit(lab: &mut Lab, tie: &mut Tie) -> Result<()> {
     match tie.new_size() {
         Some(size) => lab.guest.check(&resize_command(size)).map(drop),
@@ -68,7 +68,7 @@ fn fit(lab: &mut Lab, tie: &mut Tie) -> Result<()> {
     }
 }
 
-/// Lets some time pass.
+/// Waits for some time, while the terminal may change its size.
 fn pause(lab: &mut Lab, tie: &mut Tie, time: Duration) -> Result<()> {
     let end = Instant::now() + time;
     while Instant::now() < end {

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: a real kernel, a real device, an unbind that hangs, and p2p-trace telling why.
+//! `cargo xtask demo`: a real kernel, a real device, a blocked unbind, and p2p-trace's explanation.
 
 mod blockage;
 mod crash;
@@ -21,26 +21,27 @@ use crate::scenarios::{
 };
 use blockage::Blockage;
 
-/// How long the whole show may take.
+/// How long the complete demo may take.
 const LIMIT: Duration = Duration::from_mins(4);
-/// Bytes read into p2p memory while it is taken away.
+/// Bytes read into p2p memory during the unbind.
 const BYTES: u64 = 64 * 1024;
-/// How long the tracer may take to write out the rest once it is told to stop.
+/// How long the tracer may take to write its remaining output after SIGINT.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which kernel to show it on.
 #[derive(Args, Debug)]
 pub(crate) struct Options {
-    /// Kernel image to boot instead of this machine's own or Debian's.
+    /// Kernel image to boot instead of the host's own or Debian's.
     #[arg(long, value_name = "FILE", requires = "modules")]
     kernel: Option<PathBuf>,
-    /// Folder with its modules: `lib/modules/<release>`, or what holds that.
+    /// Folder with its modules: `lib/modules/<release>`, or the folder above it.
     #[arg(long, value_name = "FOLDER", requires = "kernel")]
     modules: Option<PathBuf>,
-    /// Instead: memory is removed while it is taken, as up to Linux 5.1, the kernel dies of its use, and its memory tells why.
+    /// Show a crash instead: memory is removed while it is allocated, as up to Linux 5.1, the kernel dies of
+    /// its use, and its memory explains why.
     #[arg(long)]
     crash: bool,
-    /// How the tracer attaches; left out, as it likes.
+    /// How the tracer attaches; by default, the tracer chooses.
     #[arg(long, value_enum)]
     attach: Option<Method>,
 }
@@ -56,8 +57,8 @@ impl Options {
 ///
 /// # Errors
 ///
-/// Something it needs cannot be had, the guest does not do what it should, or what was traced is not a blocked unbind
-/// in the right order without a loss.
+/// A prerequisite is not available, the guest fails, or the trace does not show a blocked unbind in the
+/// correct order without a loss.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     packages::ensure(&packages::GUEST)?;
     let kernel = match (&options.kernel, &options.modules) {
@@ -67,12 +68,12 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     let programs = programs::build(root, Profile::Guest)?;
     let module = if options.crash {
         let module = kmodule::build(root, &kernel)?;
-        Some(module.context("nothing is known to build the test module for this kernel with")?)
+        Some(module.context("no headers are known to build the test module for this kernel")?)
     } else {
         None
     };
     let initramfs = initramfs::build(&kernel, &programs, module.as_deref())?;
-    println!("Looking whether this machine's processor can run guests …");
+    println!("Checking whether this host's processor can run guests …");
     let acceleration = probe(&kernel, &initramfs);
     println!("{}", introduction(&kernel, acceleration));
     let mut lab = Lab::start(Boot {
@@ -95,12 +96,12 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<ExitCode> {
     let blockage =
         if terminal::is_here() { dashboard::show(&mut lab, &attach)? } else { show(&mut lab, &attach)? };
     lab.guest.power_off()?;
-    blockage.judge()?;
+    blockage.check()?;
     println!("{blockage}");
     Ok(ExitCode::SUCCESS)
 }
 
-/// Plays the scene and measures it. Two tracers run: one is seen, the other one is evaluated.
+/// Runs the demo and measures it. Two tracers run: one is shown, the other one is evaluated.
 fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
     let command = format!("p2p-trace live {attach}");
     let command = command.trim_end();
@@ -128,17 +129,17 @@ fn show(lab: &mut Lab, attach: &str) -> Result<Blockage> {
     let stream = lab.stop(trace)?;
     lab.guest.signal(seen, Signal::INT)?;
     let text = lab.guest.wait_within(seen, PATIENCE)?.context("p2p-trace does not stop on SIGINT")?;
-    ensure!(text.code == 0, "p2p-trace ended with {}: {}", text.code, text.err.join("\n"));
+    ensure!(text.code == 0, "p2p-trace exited with {}: {}", text.code, text.err.join("\n"));
     ensure!(!text.out.is_empty(), "p2p-trace printed nothing");
     Blockage::find(&stream, &lab.memory)
 }
 
-/// Shows a command as it is run in the guest.
+/// Shows a command of the guest.
 fn say(command: &str) {
     println!("# {command}");
 }
 
-/// What is about to be seen.
+/// An introduction to the demo.
 fn introduction(kernel: &GuestKernel, acceleration: Acceleration) -> String {
     let how = match acceleration {
         Acceleration::Tcg => "in software, which takes a while",
